@@ -1,0 +1,117 @@
+//! [`AccountId`] and [`RoleArn`]: the grammar of names, not who exists.
+
+use std::fmt;
+
+use crate::names::FieldError;
+
+/// An account: twelve digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AccountId([u8; 12]);
+
+impl AccountId {
+    /// None unless the text is twelve digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        let bytes: [u8; 12] = text.as_bytes().try_into().ok()?;
+        bytes.iter().all(u8::is_ascii_digit).then_some(Self(bytes))
+    }
+
+    /// From its number. None beyond twelve digits.
+    pub fn from_number(number: u64) -> Option<Self> {
+        Self::parse(&format!("{number:012}"))
+    }
+
+    /// Its digits as a number.
+    pub fn number(self) -> u64 {
+        self.0.iter().fold(0, |n, d| n * 10 + u64::from(d - b'0'))
+    }
+
+    /// Its twelve digits.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// `arn:aws:iam::ACCOUNT:KIND/PATH/NAME` taken apart: IAM User Guide, "IAM identifiers".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IamArn<'a> {
+    /// The account that owns the resource.
+    pub account: AccountId,
+    /// `user`, `role`, `group`, `policy`, `mfa`, `oidc-provider`, `saml-provider`.
+    pub kind: &'a str,
+    /// The name without its path.
+    pub name: &'a str,
+}
+
+impl<'a> IamArn<'a> {
+    /// None unless the text has this form in the partition `aws`.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let (account, resource) = text.strip_prefix("arn:aws:iam::")?.split_once(':')?;
+        let (kind, path) = resource.split_once('/')?;
+        let name = path.rsplit('/').next().filter(|n| !n.is_empty())?;
+        Some(Self { account: AccountId::parse(account)?, kind, name })
+    }
+}
+
+/// The ARN of a role: `arn:aws:iam::ACCOUNT:role/PATH/NAME`, 20 to 2048 characters.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RoleArn {
+    text: String,
+    account: AccountId,
+}
+
+impl RoleArn {
+    /// Checks form and length, not that the role exists.
+    ///
+    /// # Errors
+    /// Names the field and the rule.
+    pub fn parse(field: &'static str, text: &str) -> Result<Self, FieldError> {
+        crate::names::length(field, text, 20, 2048)?;
+        let legal = text.bytes().all(|b| b.is_ascii_graphic());
+        match IamArn::parse(text).filter(|arn| legal && arn.kind == "role") {
+            Some(arn) => Ok(Self { text: text.to_owned(), account: arn.account }),
+            None => Err(FieldError::new(field, "must be the ARN of a role: `arn:aws:iam::ACCOUNT:role/NAME`")),
+        }
+    }
+
+    /// As it was given.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The account that owns the role.
+    pub fn account(&self) -> AccountId {
+        self.account
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn role_arns() {
+        let arn = RoleArn::parse("RoleArn", "arn:aws:iam::111122223333:role/a/b/Deploy").unwrap();
+        assert_eq!(arn.account().number(), 111_122_223_333);
+        for bad in [
+            "",
+            "arn:aws:iam::111122223333:user/x",
+            "arn:aws:iam::11112222333:role/Deploy",
+            "arn:aws:iam::111122223333:role/",
+            "arn:aws:iam::111122223333:role/a b",
+        ] {
+            assert!(RoleArn::parse("RoleArn", bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! Evidence to [`Caller`]: who signed, with which key, and what stands behind that key.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use moka::sync::Cache;
+
+use crate::arn::AccountId;
+use crate::audit::{SessionAttributes, SessionContext, SessionIssuer, UserIdentity};
+use crate::clock::Timestamp;
+use crate::directory::{Directory, Role, User};
+use crate::error::Error;
+use crate::evaluator::{Kind, Policy, Principal};
+use crate::keyring::{Key, Keyring};
+use crate::names::Tag;
+use crate::secret::Secret;
+use crate::sigv4::{Presented, Rules, sha256};
+use crate::token::{self, Claims};
+
+/// How far another node's clock may be ahead of ours when it issues.
+const ISSUED_AHEAD_SECONDS: i64 = 60;
+
+/// What a caller showed.
+pub enum Evidence {
+    /// Nothing.
+    Anonymous,
+    /// A signature, with the session token that came along.
+    Signed(Box<Presented>),
+}
+
+/// Who calls: proven, and still in the directory.
+pub struct Caller {
+    /// What kind of principal.
+    pub identity: Identity,
+    /// The key that signed.
+    pub access_key_id: String,
+}
+
+/// A proven principal.
+pub enum Identity {
+    /// A user, by a long-term key.
+    User(Arc<User>),
+    /// A session of a role that still exists.
+    RoleSession {
+        /// The role as the directory has it now.
+        role: Arc<Role>,
+        /// The session.
+        session: Arc<OpenedSession>,
+    },
+}
+
+/// A session token that was opened, and what follows from it alone.
+pub struct OpenedSession {
+    /// What it says.
+    pub claims: Claims,
+    /// The role's account.
+    pub account: AccountId,
+    /// `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`
+    pub arn: String,
+    /// `AROA…:SESSION`
+    pub user_id: String,
+    /// The inline session policy.
+    pub policy: Option<Policy>,
+    secret: Secret<String>,
+}
+
+impl OpenedSession {
+    /// Whether session policies cut it.
+    pub fn is_restricted(&self) -> bool {
+        self.policy.is_some() || !self.claims.policy_arns.is_empty()
+    }
+}
+
+/// The keyring, and the tokens that it opened lately.
+pub struct Tokens {
+    keyring: ArcSwap<Generation>,
+    /// By the SHA-256 of all of a token's bytes.
+    opened: Cache<[u8; 32], Opened>,
+}
+
+struct Generation {
+    number: u64,
+    keyring: Keyring,
+}
+
+#[derive(Clone)]
+struct Opened {
+    /// Of the keyring that opened it: a retired key's tokens go with the keyring.
+    generation: u64,
+    session: Arc<OpenedSession>,
+}
+
+impl Tokens {
+    /// Remembers at most `max_opened` tokens.
+    pub fn new(keyring: Keyring, max_opened: u64) -> Self {
+        Self { keyring: ArcSwap::from_pointee(Generation { number: 0, keyring }), opened: Cache::new(max_opened) }
+    }
+
+    /// Uses another keyring from now on.
+    pub fn replace(&self, keyring: Keyring) {
+        let number = self.keyring.load().number.wrapping_add(1);
+        self.keyring.store(Arc::new(Generation { number, keyring }));
+        self.opened.invalidate_all();
+    }
+
+    /// Runs with the keyring in force.
+    pub fn with_keyring<T>(&self, run: impl FnOnce(&Keyring) -> T) -> T {
+        run(&self.keyring.load().keyring)
+    }
+
+    /// The keyring in force, to be held across an await.
+    pub fn keyring(&self) -> impl std::ops::Deref<Target = Keyring> + use<> {
+        KeyringRef(self.keyring.load_full())
+    }
+
+    /// Opens a token, or remembers having done so. Says nothing of its expiry.
+    fn open(&self, token: &str) -> Result<Arc<OpenedSession>, Error> {
+        let generation = self.keyring.load();
+        let digest = sha256(token.as_bytes());
+        if let Some(opened) = self.opened.get(&digest)
+            && opened.generation == generation.number
+        {
+            return Ok(opened.session);
+        }
+        let (claims, key) = token::open(&generation.keyring, token)?;
+        let session = Arc::new(opened(claims, key)?);
+        self.opened.insert(digest, Opened { generation: generation.number, session: session.clone() });
+        Ok(session)
+    }
+}
+
+struct KeyringRef(Arc<Generation>);
+
+impl std::ops::Deref for KeyringRef {
+    type Target = Keyring;
+    fn deref(&self) -> &Keyring {
+        &self.0.keyring
+    }
+}
+
+fn opened(claims: Claims, key: &Key) -> Result<OpenedSession, Error> {
+    let account = crate::arn::IamArn::parse(&claims.role_arn).ok_or(Error::InvalidClientTokenId)?;
+    let arn = session_arn(account.account, account.name, &claims.role_session_name);
+    let policy = match claims.policy.as_str() {
+        "" => None,
+        text => Some(Policy::parse(Kind::Session, text).map_err(|_| Error::InvalidClientTokenId)?),
+    };
+    let id = claims.session_id.as_slice().try_into().map_err(|_| Error::InvalidClientTokenId)?;
+    Ok(OpenedSession {
+        account: account.account,
+        arn,
+        user_id: format!("{}:{}", claims.role_id, claims.role_session_name),
+        policy,
+        secret: session_secret(key, id, &claims.access_key_id)?,
+        claims,
+    })
+}
+
+/// `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`
+pub fn session_arn(account: AccountId, role_name: &str, role_session_name: &str) -> String {
+    format!("arn:aws:sts::{account}:assumed-role/{role_name}/{role_session_name}")
+}
+
+/// The forty characters that a session's holder signs with.
+///
+/// # Errors
+/// Never with a sound key.
+pub fn session_secret(key: &Key, session_id: &[u8; 16], access_key_id: &str) -> Result<Secret<String>, Error> {
+    Ok(Secret::new(STANDARD.encode(key.session_secret(session_id, access_key_id)?.as_ref())))
+}
+
+/// Who signed. Scope and time come first, since they need no key.
+///
+/// # Errors
+/// AWS's code for each: unknown key, wrong signature, expired session, foreign token.
+pub fn authenticate(
+    presented: &Presented,
+    tokens: &Tokens,
+    directory: &Directory,
+    rules: &Rules,
+    now: Timestamp,
+) -> Result<Caller, Error> {
+    presented.check_scope(now, rules)?;
+    let id = presented.unverified_access_key_id();
+    match presented.unverified_session_token() {
+        Some(token) => {
+            let session = tokens.open(token)?;
+            if session.claims.access_key_id != id {
+                return Err(Error::InvalidClientTokenId);
+            }
+            presented.verify(session.secret.expose().as_bytes())?;
+            if now.seconds() >= session.claims.expires_at {
+                return Err(Error::ExpiredToken);
+            }
+            if session.claims.issued_at > now.seconds() + ISSUED_AHEAD_SECONDS {
+                return Err(Error::InvalidClientTokenId);
+            }
+            // A role that was deleted, or made anew under its name, has no sessions.
+            let role = directory.role(&session.claims.role_arn).filter(|r| r.id == session.claims.role_id);
+            let role = role.cloned().ok_or(Error::InvalidClientTokenId)?;
+            Ok(Caller { identity: Identity::RoleSession { role, session }, access_key_id: id.to_owned() })
+        }
+        None => {
+            let key = directory.access_key(id).filter(|k| k.active).ok_or(Error::InvalidClientTokenId)?;
+            presented.verify(key.secret.expose().as_bytes())?;
+            Ok(Caller { identity: Identity::User(key.user.clone()), access_key_id: id.to_owned() })
+        }
+    }
+}
+
+impl Caller {
+    /// The principal's own ARN: the user's, or the session's.
+    pub fn arn(&self) -> &str {
+        match &self.identity {
+            Identity::User(user) => &user.arn,
+            Identity::RoleSession { session, .. } => &session.arn,
+        }
+    }
+
+    /// `AIDA…`, or `AROA…:SESSION`.
+    pub fn user_id(&self) -> &str {
+        match &self.identity {
+            Identity::User(user) => &user.id,
+            Identity::RoleSession { session, .. } => &session.user_id,
+        }
+    }
+
+    /// The principal's account.
+    pub fn account(&self) -> AccountId {
+        match &self.identity {
+            Identity::User(user) => user.account,
+            Identity::RoleSession { session, .. } => session.account,
+        }
+    }
+
+    /// The session, if the caller holds temporary credentials.
+    pub fn session(&self) -> Option<&OpenedSession> {
+        match &self.identity {
+            Identity::User(_) => None,
+            Identity::RoleSession { session, .. } => Some(session),
+        }
+    }
+
+    /// As policies name it.
+    pub fn principal(&self) -> Principal<'_> {
+        match &self.identity {
+            Identity::User(user) => Principal::User { account: user.account.as_str(), arn: &user.arn },
+            Identity::RoleSession { role, session } => {
+                Principal::RoleSession { account: role.account.as_str(), role: &role.name, arn: &session.arn }
+            }
+        }
+    }
+
+    /// Its identity policies.
+    pub fn policies(&self) -> &[Arc<Policy>] {
+        match &self.identity {
+            Identity::User(user) => &user.identity,
+            Identity::RoleSession { role, .. } => &role.identity,
+        }
+    }
+
+    /// Its permissions boundary.
+    pub fn boundary(&self) -> Option<&Policy> {
+        match &self.identity {
+            Identity::User(user) => user.boundary.as_deref(),
+            Identity::RoleSession { role, .. } => role.boundary.as_deref(),
+        }
+    }
+
+    /// Its tags: the user's; or the role's under the session's, which override them.
+    pub fn tags(&self) -> Vec<Tag> {
+        match &self.identity {
+            Identity::User(user) => user.tags.clone(),
+            Identity::RoleSession { role, session } => {
+                let overridden = |t: &&Tag| !session.claims.tags.iter().any(|s| s.key.eq_ignore_ascii_case(&t.key));
+                let own = session.claims.tags.iter().map(|s| Tag { key: s.key.clone(), value: s.value.clone() });
+                role.tags.iter().filter(overridden).cloned().chain(own).collect()
+            }
+        }
+    }
+
+    /// As the audit names it.
+    pub fn audited(&self) -> UserIdentity {
+        let identity = UserIdentity {
+            r#type: "IAMUser",
+            principal_id: Some(self.user_id().to_owned()),
+            arn: Some(self.arn().to_owned()),
+            account_id: Some(self.account().to_string()),
+            access_key_id: Some(self.access_key_id.clone()),
+            ..UserIdentity::default()
+        };
+        match &self.identity {
+            Identity::User(user) => UserIdentity { user_name: Some(user.name.clone()), ..identity },
+            Identity::RoleSession { role, session } => UserIdentity {
+                r#type: "AssumedRole",
+                session_context: Some(SessionContext {
+                    session_issuer: SessionIssuer {
+                        r#type: "Role",
+                        principal_id: role.id.clone(),
+                        arn: role.arn.clone(),
+                        account_id: role.account.to_string(),
+                        user_name: role.name.clone(),
+                    },
+                    attributes: SessionAttributes {
+                        creation_date: Timestamp::from_seconds(session.claims.issued_at).to_string(),
+                        mfa_authenticated: "false",
+                    },
+                    source_identity: Some(session.claims.source_identity.clone()).filter(|s| !s.is_empty()),
+                }),
+                ..identity
+            },
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The commands: one function each, returning an exit status. Standard output is data, standard
+//! error is talk.
+
+mod assume_role;
+mod demo;
+mod init;
+mod keys;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold());
+
+/// A self-hosted broker of temporary credentials that speaks AWS STS and gRPC.
+#[derive(Debug, Parser)]
+#[command(name = "brevet", version, styles = STYLES, arg_required_else_help = true, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// What to log: `info`, `debug`, `brevet=trace`, …
+    #[arg(long, global = true, env = "BREVET_LOG", default_value = "info", value_name = "FILTER")]
+    log: String,
+    /// How to log.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the broker
+    Serve(ServeArguments),
+    /// Make a configuration, its keys, and a first administrator
+    Init {
+        /// The folder to make; it must not hold anything yet
+        dir: PathBuf,
+        /// The first account: twelve digits (default: any)
+        #[arg(long, value_name = "ACCOUNT_ID")]
+        account: Option<String>,
+    },
+    /// Check a configuration and everything that it names, without listening
+    Check {
+        /// The configuration
+        #[arg(long, env = "BREVET_CONFIG", value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Get credentials for a role, over gRPC
+    AssumeRole(Box<AssumeRoleArguments>),
+    /// List or turn the keys of session tokens
+    #[command(subcommand)]
+    Keyring(KeyringCommand),
+    /// Seal the secrets that stand in a directory file in clear
+    Seal {
+        /// The configuration that names the directory and its master key
+        #[arg(long, env = "BREVET_CONFIG", value_name = "FILE")]
+        config: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ServeArguments {
+    /// The configuration
+    #[arg(long, env = "BREVET_CONFIG", value_name = "FILE", required_unless_present = "dev", conflicts_with = "dev")]
+    config: Option<PathBuf>,
+    /// Try it: made-up keys, a demo account, nothing kept, loopback alone
+    #[arg(long)]
+    dev: bool,
+    /// With --dev: write what the demo holds to this file, mode 0600, once everything listens
+    #[arg(long, value_name = "FILE", requires = "dev")]
+    world: Option<PathBuf>,
+    /// With --dev: a directory file instead of the demo account
+    #[arg(long, value_name = "FILE", requires = "dev")]
+    directory: Option<PathBuf>,
+    /// With --dev: the address to listen on, port 0 for any free one [default: 127.0.0.1:7480]
+    #[arg(long, value_name = "ADDR", requires = "dev")]
+    listen: Option<std::net::SocketAddr>,
+    /// With --dev: keep session records in this Redis
+    #[arg(long, value_name = "URL", requires = "dev")]
+    redis: Option<String>,
+    /// With --dev: write audit records to this file
+    #[arg(long, value_name = "FILE", requires = "dev")]
+    audit: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct AssumeRoleArguments {
+    /// The broker
+    #[arg(long, env = "BREVET_ENDPOINT", default_value = "http://127.0.0.1:7480", value_name = "URL")]
+    endpoint: String,
+    /// The region to sign for
+    #[arg(long, env = "AWS_REGION", default_value = "us-east-1")]
+    region: String,
+    /// PEM of the CA that signed the broker's certificate
+    #[arg(long, env = "AWS_CA_BUNDLE", value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// The role: arn:aws:iam::ACCOUNT:role/NAME
+    #[arg(long, value_name = "ARN")]
+    role_arn: String,
+    /// What to call the session
+    #[arg(long, value_name = "NAME")]
+    role_session_name: String,
+    /// 900 to 129600
+    #[arg(long, value_name = "SECONDS")]
+    duration_seconds: Option<i32>,
+    /// A session policy: JSON
+    #[arg(long, value_name = "JSON")]
+    policy: Option<String>,
+    /// A managed session policy; may stand ten times
+    #[arg(long = "policy-arn", value_name = "ARN")]
+    policy_arns: Vec<String>,
+    /// A session tag; may stand fifty times
+    #[arg(long = "tag", value_name = "KEY=VALUE")]
+    tags: Vec<String>,
+    /// A tag key that sessions made with this one inherit
+    #[arg(long = "transitive-tag-key", value_name = "KEY")]
+    transitive_tag_keys: Vec<String>,
+    /// What the role's owner told you
+    #[arg(long, value_name = "ID")]
+    external_id: Option<String>,
+    /// Who stands behind the chain of sessions
+    #[arg(long, value_name = "NAME")]
+    source_identity: Option<String>,
+    /// How to print the credentials
+    #[arg(long, value_enum, default_value_t = Format::Json)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// As `aws sts assume-role` prints it
+    Json,
+    /// For `eval "$(…)"` in a shell
+    Env,
+    /// For `credential_process` in ~/.aws/config
+    CredentialProcess,
+}
+
+#[derive(Debug, Subcommand)]
+enum KeyringCommand {
+    /// Ids, states and since when
+    List {
+        /// The keyring
+        file: PathBuf,
+    },
+    /// Use the next key, keep the current one for its sessions, publish a new next one
+    Rotate {
+        /// The keyring
+        file: PathBuf,
+    },
+}
+
+/// What went wrong, in words for the person at the terminal.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Runs the command line. 0: done, 1: it failed, 2: it was not understood.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Err(error) = log_to_stderr(&arguments) {
+        eprintln!("error: --log: {error}");
+        return ExitCode::from(2);
+    }
+    let result = match arguments.command {
+        Command::Serve(arguments) => serve::run(arguments),
+        Command::Init { dir, account } => init::run(&dir, account.as_deref()),
+        Command::Check { config } => serve::check(&config),
+        Command::AssumeRole(arguments) => assume_role::run(*arguments),
+        Command::Keyring(KeyringCommand::List { file }) => keys::list(&file),
+        Command::Keyring(KeyringCommand::Rotate { file }) => keys::rotate(&file),
+        Command::Seal { config } => keys::seal(&config),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn log_to_stderr(arguments: &Arguments) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(&arguments.log)?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match arguments.log_format {
+        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Arguments::command().debug_assert();
+    }
+}

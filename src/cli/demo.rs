@@ -1,0 +1,180 @@
+//! The demo account of `brevet serve --dev`: made up at each start, and what to paste to use it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use serde_json::json;
+
+use super::Failure;
+use crate::arn::AccountId;
+use crate::directory::Directory;
+use crate::directory::declaration::Declaration;
+use crate::entropy::{self, Entropy};
+use crate::names::{AccessKeyId, AccessKeyKind};
+
+const ACCOUNT: &str = "111122223333";
+
+/// What a started demo holds, for programs that start a broker to test against.
+#[derive(Debug, Serialize)]
+pub(super) struct World {
+    region: &'static str,
+    partition: &'static str,
+    account_id: String,
+    sts_endpoint: String,
+    iam_endpoint: String,
+    grpc_endpoint: String,
+    ops_endpoint: String,
+    users: BTreeMap<String, WorldUser>,
+    roles: BTreeMap<String, WorldRole>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct WorldUser {
+    arn: String,
+    user_id: String,
+    access_key_id: Option<String>,
+    secret_access_key: Option<String>,
+    mfa_serial: Option<String>,
+    mfa_seed: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct WorldRole {
+    arn: String,
+    role_id: String,
+    max: u64,
+}
+
+/// Who and what the directory of a demo has, with the secrets.
+pub(super) struct Demo {
+    account_id: String,
+    users: BTreeMap<String, WorldUser>,
+    roles: BTreeMap<String, WorldRole>,
+}
+
+/// A directory file, taken as it is: development mode listens on loopback alone.
+pub(super) fn read(path: &Path) -> Result<Declaration, Failure> {
+    let bytes = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    serde_json::from_slice(&bytes).map_err(|e| format!("{}: {e}", path.display()).into())
+}
+
+/// A user who may assume roles, one who may not, and roles to try.
+pub(super) fn declaration(entropy: &dyn Entropy) -> Result<Declaration, Failure> {
+    let account = AccountId::parse(ACCOUNT).ok_or("the demo account")?;
+    let key = || -> Result<(String, String), Failure> {
+        let id = AccessKeyId::mint(AccessKeyKind::LongTerm, account, entropy::bytes(entropy)?);
+        Ok((id.as_str().to_owned(), STANDARD.encode(entropy::bytes::<30>(entropy)?)))
+    };
+    let ((alice_id, alice_secret), (bob_id, bob_secret)) = (key()?, key()?);
+    let seed = totp_rs::Secret::from(entropy::bytes::<20>(entropy)?.to_vec()).to_base32();
+    let unique = |prefix: &str, n: u8| format!("{prefix}DEMO000000000000{n}");
+    let user = |name: &str| format!("arn:aws:iam::{ACCOUNT}:user/{name}");
+    let role = |name: &str| format!("arn:aws:iam::{ACCOUNT}:role/{name}");
+    let trust = |principal: serde_json::Value, condition: serde_json::Value| {
+        json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": principal},
+            "Action": ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"], "Condition": condition}]})
+    };
+    let allow = |action: serde_json::Value| json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": action, "Resource": "*"}]});
+    let value = json!({
+        "UserDetailList": [
+            {"Path": "/", "UserName": "alice", "UserId": unique("AIDA", 1), "Arn": user("alice"),
+             "UserPolicyList": [{"PolicyName": "assume", "PolicyDocument": allow(json!("sts:*"))}]},
+            {"Path": "/", "UserName": "bob", "UserId": unique("AIDA", 2), "Arn": user("bob")}
+        ],
+        "RoleDetailList": [
+            {"Path": "/", "RoleName": "Demo", "RoleId": unique("AROA", 1), "Arn": role("Demo"), "MaxSessionDuration": 43_200,
+             "AssumeRolePolicyDocument": trust(json!(format!("arn:aws:iam::{ACCOUNT}:root")), json!({})),
+             "RolePolicyList": [{"PolicyName": "use", "PolicyDocument": allow(json!(["s3:Get*", "s3:List*", "sts:*"]))}]},
+            {"Path": "/", "RoleName": "Deploy", "RoleId": unique("AROA", 2), "Arn": role("Deploy"), "MaxSessionDuration": 129_600,
+             "AssumeRolePolicyDocument": trust(json!([user("alice"), role("Demo")]), json!({})),
+             "RolePolicyList": [{"PolicyName": "use", "PolicyDocument": allow(json!("*"))}]},
+            {"Path": "/", "RoleName": "Partner", "RoleId": unique("AROA", 3), "Arn": role("Partner"),
+             "AssumeRolePolicyDocument": trust(json!(user("alice")), json!({"StringEquals": {"sts:ExternalId": "demo-1234"}}))}
+        ],
+        "Brevet": {
+            "AccessKeys": [
+                {"UserArn": user("alice"), "AccessKeyId": alice_id, "SecretAccessKey": alice_secret},
+                {"UserArn": user("bob"), "AccessKeyId": bob_id, "SecretAccessKey": bob_secret}
+            ],
+            "MFADevices": [{"SerialNumber": format!("arn:aws:iam::{ACCOUNT}:mfa/alice"), "UserArn": user("alice"), "Base32StringSeed": seed}]
+        }
+    });
+    Ok(serde_json::from_str(&value.to_string())?)
+}
+
+/// Compiles a declaration, and remembers what to print of it.
+pub(super) fn compile(declaration: Declaration) -> Result<(Directory, Demo), Failure> {
+    let directory = Directory::from_declaration(declaration, None)?;
+    let mut users = BTreeMap::new();
+    let mut all: Vec<_> = directory.users().collect();
+    all.sort_by(|a, b| a.arn.cmp(&b.arn));
+    for user in &all {
+        let mut keys: Vec<_> = directory.access_keys().filter(|k| k.user.arn == user.arn && k.active).collect();
+        keys.sort_by(|a, b| a.id.cmp(&b.id));
+        let key = keys.first();
+        let device = directory.mfa_devices().iter().find(|d| d.user_arn == user.arn);
+        let entry = WorldUser {
+            arn: user.arn.clone(),
+            user_id: user.id.clone(),
+            access_key_id: key.map(|k| k.id.as_str().to_owned()),
+            secret_access_key: key.map(|k| k.secret.expose().clone()),
+            mfa_serial: device.map(|d| d.serial_number.as_str().to_owned()),
+            mfa_seed: device.map(|d| d.seed.expose().clone()),
+        };
+        users.entry(user.name.clone()).or_insert(entry);
+    }
+    let mut roles = BTreeMap::new();
+    let mut sorted: Vec<_> = directory.roles().collect();
+    sorted.sort_by(|a, b| a.arn.cmp(&b.arn));
+    for role in &sorted {
+        let entry = WorldRole { arn: role.arn.clone(), role_id: role.id.clone(), max: role.max_session.as_secs() };
+        roles.entry(role.name.clone()).or_insert(entry);
+    }
+    let account = all.first().map(|u| u.account).or_else(|| sorted.first().map(|r| r.account));
+    let account_id = account.map_or_else(|| ACCOUNT.to_owned(), |a| a.to_string());
+    Ok((directory, Demo { account_id, users, roles }))
+}
+
+impl Demo {
+    pub(super) fn world(self, address: SocketAddr, operator: SocketAddr) -> World {
+        World {
+            region: "us-east-1",
+            partition: "aws",
+            account_id: self.account_id,
+            sts_endpoint: format!("http://{address}"),
+            iam_endpoint: format!("http://{address}"),
+            grpc_endpoint: format!("http://{address}"),
+            ops_endpoint: format!("http://{operator}"),
+            users: self.users,
+            roles: self.roles,
+        }
+    }
+}
+
+/// What to paste, on standard output.
+pub(super) fn greet(world: &World) {
+    let program = std::env::args().next().unwrap_or_else(|| "brevet".to_owned());
+    println!("Brevet {}, development mode: made-up keys, nothing is kept.", env!("CARGO_PKG_VERSION"));
+    println!("  AWS Query and gRPC  {}", world.sts_endpoint);
+    println!("  operators           {}/readyz  {0}/metrics", world.ops_endpoint);
+    let user = world.users.values().find_map(|u| Some((u.access_key_id.as_ref()?, u.secret_access_key.as_ref()?)));
+    let (Some((id, secret)), Some(role)) = (user, world.roles.values().next()) else { return };
+    println!("\nIn another shell:\n");
+    println!("  export AWS_REGION={} AWS_ACCESS_KEY_ID={id} AWS_SECRET_ACCESS_KEY={secret}", world.region);
+    println!("  aws --endpoint-url {} sts get-caller-identity", world.sts_endpoint);
+    println!(
+        "  aws --endpoint-url {} sts assume-role --role-arn {} --role-session-name demo",
+        world.sts_endpoint, role.arn
+    );
+    println!("\nThe same over gRPC, into the shell's environment, and then as the role:\n");
+    println!(
+        "  eval \"$({program} assume-role --endpoint {} --role-arn {} --role-session-name demo --format env)\"",
+        world.grpc_endpoint, role.arn
+    );
+    println!("  aws --endpoint-url {} sts get-caller-identity", world.sts_endpoint);
+    println!("\nCtrl-C ends it.");
+}

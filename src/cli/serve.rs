@@ -1,0 +1,134 @@
+//! `brevet serve` and `brevet check`.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{Failure, ServeArguments, demo};
+use crate::audit::Target;
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Config, Limits};
+use crate::entropy::SystemEntropy;
+use crate::files;
+use crate::keyring::Keyring;
+use crate::server::{self, Parts, Running};
+use crate::sessions::{Mode, RedisOptions};
+use crate::sigv4::MAX_SKEW;
+use crate::tls;
+
+pub(super) fn run(arguments: ServeArguments) -> Result<(), Failure> {
+    super::runtime()?.block_on(async {
+        // Before anything listens: a signal that comes early must not kill calls in progress.
+        let mut end = Ends { term: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
+        let running = match &arguments.config {
+            Some(path) => {
+                server::start(Config::load(path)?, Arc::new(SystemClock), Arc::new(SystemEntropy::new())).await?
+            }
+            None => develop(&arguments).await?,
+        };
+        tracing::info!(address = %running.address, operator = %running.operator, "brevet listens");
+        end.next().await;
+        tracing::info!("shutting down");
+        running.shutdown(end.next()).await;
+        Ok(())
+    })
+}
+
+/// SIGTERM or SIGINT.
+struct Ends {
+    term: Signal,
+    interrupt: Signal,
+}
+
+impl Ends {
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+async fn develop(arguments: &ServeArguments) -> Result<Running, Failure> {
+    let listen = arguments.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 7480)));
+    if !listen.ip().is_loopback() {
+        return Err(format!(
+            "--listen {listen}: development mode listens on loopback alone; `brevet init` makes a real configuration"
+        )
+        .into());
+    }
+    // Beside the service, unless any port will do.
+    let operator = SocketAddr::new(listen.ip(), if listen.port() == 0 { 0 } else { listen.port().wrapping_add(1) });
+    let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy::new()));
+    let declaration = match &arguments.directory {
+        Some(path) => demo::read(path)?,
+        None => demo::declaration(&*entropy)?,
+    };
+    let (directory, demo) = demo::compile(declaration)?;
+    let keyring = Keyring::generate(&*entropy, clock.now())?;
+    let redis = arguments.redis.as_ref().map(|url| RedisOptions {
+        mode: Mode::Single,
+        urls: vec![url.clone()],
+        username: None,
+        password: None,
+        ca: None,
+    });
+    let config = Config {
+        listen,
+        tls: None,
+        operator,
+        regions: vec!["us-east-1".to_owned()],
+        skew: MAX_SKEW,
+        reflection: true,
+        directory: Default::default(),
+        master_key: None,
+        keyring: Default::default(),
+        audit: arguments.audit.clone().map_or(Target::Discard, |path| Target::File { path, sync: true }),
+        max_records: 1_000_000,
+        opened_tokens: 100_000,
+        redis,
+        limits: Limits { shutdown_grace: Duration::from_secs(5), ..Limits::default() },
+    };
+    let running = server::start_with(config, Parts { directory, keyring }, clock, entropy, false).await?;
+    let world = demo.world(running.address, running.operator);
+    if let Some(path) = &arguments.world {
+        files::write_private(path, serde_json::to_string_pretty(&world)?.as_bytes())?;
+    }
+    demo::greet(&world);
+    Ok(running)
+}
+
+pub(super) fn check(path: &Path) -> Result<(), Failure> {
+    let config = Config::load(path)?;
+    let directory = server::load_directory(&config.directory, config.master_key.as_deref())?;
+    let keyring = Keyring::load(&config.keyring)?;
+    if let Some((certificate, key)) = &config.tls {
+        tls::server_config(certificate, key)?;
+    }
+    println!("configuration  {}", path.display());
+    println!(
+        "directory      {}: {} users, {} roles, {} access keys",
+        config.directory.display(),
+        directory.users().count(),
+        directory.roles().count(),
+        directory.access_keys().count()
+    );
+    if directory.clear_secrets() > 0 {
+        println!(
+            "               {} secrets stand in it in clear: `brevet seal --config {}` seals them",
+            directory.clear_secrets(),
+            path.display()
+        );
+    }
+    println!(
+        "keyring        {}: cluster {}, {} keys",
+        config.keyring.display(),
+        keyring.cluster_id(),
+        keyring.listing().count()
+    );
+    println!("ok");
+    Ok(())
+}

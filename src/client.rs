@@ -1,0 +1,498 @@
+//! The gRPC client that commands, tests and other programs share: it signs each call, and keeps
+//! session credentials fresh.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), brevet::client::ClientError> {
+//! use brevet::client::{AssumeRole, Client, Credentials, Endpoint, RoleCredentials};
+//!
+//! let endpoint = Endpoint { url: "http://127.0.0.1:7480".into(), region: "us-east-1".into(), ca_pem: None };
+//! let keys = Credentials::long_term("AKIA…", "secret");
+//! let client = Client::new(&endpoint, keys)?;
+//! let role = AssumeRole::new("arn:aws:iam::111122223333:role/Deploy", "ci");
+//! let credentials = RoleCredentials::new(client, role);
+//! let fresh = credentials.get().await?; // cached, refreshed ahead of expiry, one fetch at a time
+//! # Ok(()) }
+//! ```
+
+use std::collections::HashMap;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use tonic::body::Body;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig};
+use tonic_types::StatusExt;
+use tower_service::Service;
+
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::entropy::{self, Entropy, SystemEntropy};
+use crate::grpc::pb;
+use crate::grpc::pb::security_token_service_client::SecurityTokenServiceClient;
+use crate::secret::Secret;
+use crate::sigv4::{Signer, sha256};
+
+/// How long a call may take.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// The least that is left of credentials that are handed out while they cannot be refreshed.
+const MARGIN: Duration = Duration::from_secs(60);
+/// How long after a failed refresh the next one is tried, while the old credentials are good.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The URL, the CA or the connection.
+    #[error("cannot reach {url}: {reason}")]
+    Unreachable {
+        /// As configured.
+        url: String,
+        /// The chain of causes.
+        reason: String,
+    },
+    /// The broker refused.
+    #[error("{code}: {message}")]
+    Refused {
+        /// The AWS error code.
+        code: String,
+        /// What the broker says.
+        message: String,
+    },
+    /// An answer without what every answer has.
+    #[error("the answer has no {0}")]
+    Incomplete(&'static str),
+}
+
+/// Where the broker is.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// `https://HOST:PORT`, or `http://` on loopback.
+    pub url: String,
+    /// The region of the signature's scope.
+    pub region: String,
+    /// PEM of the CA that signed the broker's certificate.
+    pub ca_pem: Option<String>,
+}
+
+/// What a client signs with. Never printed.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    /// `AKIA…` or `ASIA…`
+    pub access_key_id: String,
+    /// Its secret.
+    pub secret_access_key: Arc<Secret<String>>,
+    /// Of temporary credentials.
+    pub session_token: Option<Arc<Secret<String>>>,
+    /// Of temporary credentials: when they were received and when they end.
+    pub life: Option<(Timestamp, Timestamp)>,
+}
+
+impl Credentials {
+    /// A long-term key.
+    pub fn long_term(access_key_id: &str, secret_access_key: &str) -> Self {
+        Self::new(access_key_id, secret_access_key, None)
+    }
+
+    /// A key, with the session token of a temporary one.
+    pub fn new(access_key_id: &str, secret_access_key: &str, session_token: Option<&str>) -> Self {
+        Self {
+            access_key_id: access_key_id.to_owned(),
+            secret_access_key: Arc::new(Secret::new(secret_access_key.to_owned())),
+            session_token: session_token.map(|t| Arc::new(Secret::new(t.to_owned()))),
+            life: None,
+        }
+    }
+
+    /// When temporary credentials end.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        self.life.map(|(_, end)| end)
+    }
+}
+
+/// What to ask for. See the proto for each field's bounds.
+#[derive(Debug, Clone, Default)]
+pub struct AssumeRole {
+    /// Required.
+    pub role_arn: String,
+    /// Required.
+    pub role_session_name: String,
+    /// 900 to 129600.
+    pub duration_seconds: Option<i32>,
+    /// The inline session policy.
+    pub policy: Option<String>,
+    /// Managed session policies.
+    pub policy_arns: Vec<String>,
+    /// Session tags.
+    pub tags: Vec<(String, String)>,
+    /// Those that are inherited.
+    pub transitive_tag_keys: Vec<String>,
+    /// Of a third party's customer.
+    pub external_id: Option<String>,
+    /// Who stands behind the chain.
+    pub source_identity: Option<String>,
+}
+
+impl AssumeRole {
+    /// With nothing but what is required.
+    pub fn new(role_arn: &str, role_session_name: &str) -> Self {
+        Self { role_arn: role_arn.to_owned(), role_session_name: role_session_name.to_owned(), ..Self::default() }
+    }
+}
+
+/// What came of it.
+#[derive(Debug, Clone)]
+pub struct AssumedRole {
+    /// The session's credentials.
+    pub credentials: Credentials,
+    /// `AROA…:SESSION`
+    pub assumed_role_id: String,
+    /// `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`
+    pub arn: String,
+    /// In percent.
+    pub packed_policy_size: i32,
+    /// In force; empty: none.
+    pub source_identity: String,
+}
+
+/// Who credentials belong to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallerIdentity {
+    /// `AIDA…` or `AROA…:SESSION`
+    pub user_id: String,
+    /// Twelve digits.
+    pub account: String,
+    /// The principal's ARN.
+    pub arn: String,
+}
+
+/// One signed connection, shared by its clones.
+#[derive(Clone)]
+pub struct Client {
+    grpc: SecurityTokenServiceClient<Signed>,
+    url: String,
+    clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Client({})", self.url)
+    }
+}
+
+impl Client {
+    /// Connects at the first call, and again whenever needed.
+    ///
+    /// # Errors
+    /// When the URL or the CA cannot be used.
+    pub fn new(endpoint: &Endpoint, credentials: Credentials) -> Result<Self, ClientError> {
+        Self::with_clock(endpoint, credentials, Arc::new(SystemClock))
+    }
+
+    /// [`Self::new`] with another clock.
+    ///
+    /// # Errors
+    /// When the URL or the CA cannot be used.
+    pub fn with_clock(
+        endpoint: &Endpoint,
+        credentials: Credentials,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, ClientError> {
+        let unreachable =
+            |e: &dyn std::error::Error| ClientError::Unreachable { url: endpoint.url.clone(), reason: chain(e) };
+        let mut builder = Channel::from_shared(endpoint.url.clone()).map_err(|e| unreachable(&e))?;
+        let host = builder.uri().authority().map(|a| a.as_str().to_owned());
+        let host = host.ok_or_else(|| ClientError::Unreachable {
+            url: endpoint.url.clone(),
+            reason: "the URL has no host".to_owned(),
+        })?;
+        if endpoint.url.starts_with("https://") {
+            let ca = endpoint.ca_pem.as_ref().map(Certificate::from_pem);
+            let tls = ca.into_iter().fold(ClientTlsConfig::new(), ClientTlsConfig::ca_certificate);
+            builder = builder.tls_config(tls).map_err(|e| unreachable(&e))?;
+        }
+        let channel = builder.connect_timeout(CALL_TIMEOUT).timeout(CALL_TIMEOUT).connect_lazy();
+        let signed = Signed { channel, host, region: endpoint.region.clone(), credentials, clock: clock.clone() };
+        Ok(Self { grpc: SecurityTokenServiceClient::new(signed), url: endpoint.url.clone(), clock })
+    }
+
+    /// AssumeRole.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn assume_role(&self, request: &AssumeRole) -> Result<AssumedRole, ClientError> {
+        let message = pb::AssumeRoleRequest {
+            role_arn: request.role_arn.clone(),
+            role_session_name: request.role_session_name.clone(),
+            policy_arns: request.policy_arns.clone(),
+            policy: request.policy.clone(),
+            duration_seconds: request.duration_seconds,
+            tags: request.tags.iter().map(|(key, value)| pb::Tag { key: key.clone(), value: value.clone() }).collect(),
+            transitive_tag_keys: request.transitive_tag_keys.clone(),
+            external_id: request.external_id.clone(),
+            serial_number: None,
+            token_code: None,
+            source_identity: request.source_identity.clone(),
+        };
+        let answer = self.grpc.clone().assume_role(message).await.map_err(|s| self.failed(&s))?.into_inner();
+        let credentials = answer.credentials.ok_or(ClientError::Incomplete("credentials"))?;
+        let user = answer.assumed_role_user.ok_or(ClientError::Incomplete("assumed_role_user"))?;
+        let expires_at = credentials.expiration.ok_or(ClientError::Incomplete("expiration"))?;
+        let life = Some((self.clock.now(), Timestamp::from_seconds(expires_at.seconds)));
+        let keys = Credentials::new(
+            &credentials.access_key_id,
+            &credentials.secret_access_key,
+            Some(&credentials.session_token),
+        );
+        Ok(AssumedRole {
+            credentials: Credentials { life, ..keys },
+            assumed_role_id: user.assumed_role_id,
+            arn: user.arn,
+            packed_policy_size: answer.packed_policy_size,
+            source_identity: answer.source_identity,
+        })
+    }
+
+    /// GetCallerIdentity.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn get_caller_identity(&self) -> Result<CallerIdentity, ClientError> {
+        let answer = self.grpc.clone().get_caller_identity(pb::GetCallerIdentityRequest {}).await;
+        let answer = answer.map_err(|s| self.failed(&s))?.into_inner();
+        Ok(CallerIdentity { user_id: answer.user_id, account: answer.account, arn: answer.arn })
+    }
+
+    /// GetAccessKeyInfo: the account.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn get_access_key_info(&self, access_key_id: &str) -> Result<String, ClientError> {
+        let message = pb::GetAccessKeyInfoRequest { access_key_id: access_key_id.to_owned() };
+        Ok(self.grpc.clone().get_access_key_info(message).await.map_err(|s| self.failed(&s))?.into_inner().account)
+    }
+
+    fn failed(&self, status: &tonic::Status) -> ClientError {
+        match status.get_details_error_info() {
+            Some(info) => ClientError::Refused { code: info.reason, message: status.message().to_owned() },
+            // Not the broker's word: something in between, or nothing at all.
+            None => {
+                let reason = std::error::Error::source(status).map_or_else(|| status.message().to_owned(), chain);
+                ClientError::Unreachable { url: self.url.clone(), reason }
+            }
+        }
+    }
+}
+
+/// A session that renews itself: `get` answers from memory, and when half of the credentials' life
+/// is over (give or take a tenth, so that a fleet does not come back all at once) one caller
+/// fetches new ones.
+#[derive(Clone)]
+pub struct RoleCredentials(Arc<Refreshing>);
+
+struct Refreshing {
+    client: Client,
+    request: AssumeRole,
+    entropy: Arc<dyn Entropy>,
+    current: RwLock<Option<Held>>,
+    /// One fetch at a time; the others wait for it, or go on with what there is.
+    fetching: tokio::sync::Mutex<()>,
+}
+
+#[derive(Clone)]
+struct Held {
+    credentials: Credentials,
+    refresh_at: Timestamp,
+}
+
+/// What to do with credentials in hand.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    /// They are good, and young.
+    Use,
+    /// They are good; somebody should fetch new ones.
+    Refresh,
+    /// They are not to be used any more.
+    Wait,
+}
+
+fn next(now: Timestamp, refresh_at: Timestamp, expires_at: Timestamp) -> Next {
+    if now.plus(MARGIN) >= expires_at {
+        Next::Wait
+    } else if now >= refresh_at {
+        Next::Refresh
+    } else {
+        Next::Use
+    }
+}
+
+/// Half of the life, give or take a tenth of it; `chance` is any number.
+fn refresh_at(received_at: Timestamp, expires_at: Timestamp, chance: u16) -> Timestamp {
+    let life = expires_at.since(received_at);
+    received_at.plus(life * 2 / 5).plus(life / 5 * u32::from(chance) / u32::from(u16::MAX))
+}
+
+impl RoleCredentials {
+    /// Fetches nothing yet.
+    pub fn new(client: Client, request: AssumeRole) -> Self {
+        Self(Arc::new(Refreshing {
+            client,
+            request,
+            entropy: Arc::new(SystemEntropy::new()),
+            current: RwLock::default(),
+            fetching: tokio::sync::Mutex::default(),
+        }))
+    }
+
+    /// Credentials with at least a minute left. While the broker cannot be reached the old ones go
+    /// on until then.
+    ///
+    /// # Errors
+    /// When there are none that are good, and none can be fetched.
+    pub async fn get(&self) -> Result<Credentials, ClientError> {
+        let inner = &self.0;
+        let held = self.held();
+        let _turn = match self.judge(held.as_ref()) {
+            (Next::Use, Some(held)) => return Ok(held.credentials.clone()),
+            (Next::Refresh, Some(held)) => match inner.fetching.try_lock() {
+                Ok(turn) => turn,
+                Err(_) => return Ok(held.credentials.clone()),
+            },
+            _ => inner.fetching.lock().await,
+        };
+        // Another caller may have fetched while this one waited.
+        let held = self.held();
+        if let (Next::Use, Some(held)) = self.judge(held.as_ref()) {
+            return Ok(held.credentials.clone());
+        }
+        match inner.client.assume_role(&inner.request).await {
+            Ok(role) => {
+                let (received_at, expires_at) = role.credentials.life.ok_or(ClientError::Incomplete("expiration"))?;
+                let chance = entropy::bytes::<2>(&*inner.entropy).map_or(0, u16::from_be_bytes);
+                let refresh_at = refresh_at(received_at, expires_at, chance);
+                self.hold(Held { credentials: role.credentials.clone(), refresh_at });
+                Ok(role.credentials)
+            }
+            Err(error) => match (self.judge(held.as_ref()), held.as_ref()) {
+                ((Next::Refresh, _), Some(held)) => {
+                    tracing::warn!(%error, "credentials could not be refreshed; the old ones go on");
+                    let refresh_at = inner.client.clock.now().plus(RETRY_AFTER);
+                    self.hold(Held { refresh_at, ..held.clone() });
+                    Ok(held.credentials.clone())
+                }
+                _ => Err(error),
+            },
+        }
+    }
+
+    fn held(&self) -> Option<Held> {
+        self.0.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn hold(&self, held: Held) {
+        *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = Some(held);
+    }
+
+    fn judge<'a>(&self, held: Option<&'a Held>) -> (Next, Option<&'a Held>) {
+        let verdict =
+            held.and_then(|h| h.credentials.expires_at().map(|end| next(self.0.client.clock.now(), h.refresh_at, end)));
+        (verdict.unwrap_or(Next::Wait), held)
+    }
+}
+
+/// A channel that signs what goes through it.
+#[derive(Clone)]
+struct Signed {
+    channel: Channel,
+    host: String,
+    region: String,
+    credentials: Credentials,
+    clock: Arc<dyn Clock>,
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+impl Service<http::Request<Body>> for Signed {
+    type Response = http::Response<Body>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.channel.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        // The channel that was polled ready goes; a clone of it stays for the next call.
+        let clone = self.channel.clone();
+        let mut channel = std::mem::replace(&mut self.channel, clone);
+        let this = self.clone();
+        Box::pin(async move {
+            let (mut head, body) = request.into_parts();
+            let body = body.collect().await?.to_bytes();
+            // Five bytes of gRPC framing come before the message: a flag and a length.
+            let message: Bytes = if body.len() >= 5 { body.slice(5..) } else { Bytes::new() };
+            let signer = Signer {
+                access_key_id: &this.credentials.access_key_id,
+                secret_access_key: this.credentials.secret_access_key.expose().as_bytes(),
+                session_token: this.credentials.session_token.as_ref().map(|t| t.expose().as_str()),
+                region: &this.region,
+                service: "sts",
+            };
+            let path = head.uri.path().to_owned();
+            signer.sign("POST", &path, &this.host, &mut head.headers, &sha256(&message), this.clock.now())?;
+            Ok(channel.call(http::Request::from_parts(head, Body::new(Full::new(body)))).await?)
+        })
+    }
+}
+
+/// An error and its causes on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// The variables that shells and SDKs read credentials from.
+pub fn environment(credentials: &Credentials) -> HashMap<&'static str, &str> {
+    let mut variables = HashMap::from([
+        ("AWS_ACCESS_KEY_ID", credentials.access_key_id.as_str()),
+        ("AWS_SECRET_ACCESS_KEY", credentials.secret_access_key.expose().as_str()),
+    ]);
+    if let Some(token) = &credentials.session_token {
+        variables.insert("AWS_SESSION_TOKEN", token.expose());
+    }
+    variables
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refreshed_ahead_of_expiry_with_jitter() {
+        let (start, end) = (Timestamp::from_seconds(0), Timestamp::from_seconds(3_600));
+        assert_eq!(refresh_at(start, end, 0).seconds(), 1_440);
+        assert_eq!(refresh_at(start, end, u16::MAX).seconds(), 2_160);
+        let at = Timestamp::from_seconds;
+        assert_eq!(next(at(1_000), at(1_440), end), Next::Use);
+        assert_eq!(next(at(1_440), at(1_440), end), Next::Refresh);
+        assert_eq!(next(at(3_539), at(1_440), end), Next::Refresh);
+        assert_eq!(next(at(3_540), at(1_440), end), Next::Wait);
+    }
+
+    #[test]
+    fn nothing_prints_a_secret() {
+        let credentials = Credentials::new("ASIA", "canary-secret", Some("canary-token"));
+        assert!(!format!("{credentials:?}").contains("canary"));
+    }
+}

@@ -1,0 +1,148 @@
+//! [`Timestamp`] and [`Clock`]: the only reader of system time.
+
+use std::fmt;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// An instant, in milliseconds since 1970, UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// From whole seconds since 1970.
+    pub const fn from_seconds(seconds: i64) -> Self {
+        Self(seconds.saturating_mul(1000))
+    }
+
+    /// Whole seconds since 1970, rounded down.
+    pub const fn seconds(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
+    /// Milliseconds since 1970.
+    pub const fn millis(self) -> i64 {
+        self.0
+    }
+
+    /// The whole second that this instant lies in.
+    pub const fn whole_second(self) -> Self {
+        Self::from_seconds(self.seconds())
+    }
+
+    /// This instant and a span later.
+    #[must_use]
+    pub fn plus(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    /// The span from `earlier` to this instant; zero if `earlier` is not earlier.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// The SigV4 form, `20260102T030405Z`. None when it is not exactly that or names no real instant.
+    pub fn from_amz(text: &str) -> Option<Self> {
+        let digits = |from: usize, to: usize| -> Option<i16> {
+            let part = text.get(from..to)?;
+            part.bytes().all(|b| b.is_ascii_digit()).then(|| part.parse().ok())?
+        };
+        if text.len() != 16 || text.get(8..9)? != "T" || text.get(15..16)? != "Z" {
+            return None;
+        }
+        let part = |from, to| digits(from, to).and_then(|n| i8::try_from(n).ok());
+        let at = jiff::civil::DateTime::new(
+            digits(0, 4)?,
+            part(4, 6)?,
+            part(6, 8)?,
+            part(9, 11)?,
+            part(11, 13)?,
+            part(13, 15)?,
+            0,
+        );
+        let at = at.ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+        Some(Self::from_seconds(at.timestamp().as_second()))
+    }
+
+    /// The SigV4 form, `20260102T030405Z`.
+    pub fn to_amz(self) -> String {
+        self.to_string().replace(['-', ':'], "")
+    }
+}
+
+/// ISO 8601 in whole seconds, UTC: `2026-01-02T03:04:05Z`, which every SDK parses.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_second(self.seconds()) {
+            Ok(at) => write!(f, "{at}"),
+            Err(_) => write!(f, "@{}", self.seconds()),
+        }
+    }
+}
+
+/// Where the broker gets the time from.
+pub trait Clock: Send + Sync {
+    /// Now.
+    fn now(&self) -> Timestamp;
+}
+
+/// The system's wall clock.
+#[derive(Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[allow(clippy::disallowed_methods)]
+    fn now(&self) -> Timestamp {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
+/// A clock that stands until it is moved.
+#[derive(Debug)]
+pub struct ManualClock(AtomicI64);
+
+impl ManualClock {
+    /// Stands at `now`.
+    pub fn new(now: Timestamp) -> Self {
+        Self(AtomicI64::new(now.0))
+    }
+
+    /// Moves on by `span`.
+    pub fn advance(&self, span: Duration) {
+        self.0.fetch_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
+    }
+
+    /// Jumps to `now`, forth or back.
+    pub fn set(&self, now: Timestamp) {
+        self.0.store(now.0, Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(Ordering::SeqCst))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_amz_form_is_exact() {
+        let at = Timestamp::from_amz("20260102T030405Z").unwrap();
+        assert_eq!(at.to_string(), "2026-01-02T03:04:05Z");
+        assert_eq!(at.to_amz(), "20260102T030405Z");
+        for bad in [
+            "20260230T000000Z",
+            "20260101T240000Z",
+            "20260101T000000",
+            "2026010aT000000Z",
+            "99999T",
+            "20260101t000000z",
+            "+0260101T000000Z",
+        ] {
+            assert_eq!(Timestamp::from_amz(bad), None, "{bad}");
+        }
+    }
+}

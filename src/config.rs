@@ -1,0 +1,415 @@
+//! TOML to a typed [`Config`]. Opens no socket. Unknown keys refuse, bounds are checked at load,
+//! errors name the key and the range; secrets are paths to files.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::audit::Target;
+use crate::files::{self, Audience, FileError};
+use crate::secret::Secret;
+use crate::sessions::{Mode, RedisOptions};
+use crate::sigv4::MAX_SKEW;
+
+const MAX_FILE_BYTES: u64 = 1 << 20;
+/// The sentence that lets credentials travel in clear beyond this machine.
+pub const PLAINTEXT_SENTENCE: &str = "a proxy in front terminates TLS";
+
+/// Why a configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file itself, or one that it names.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Not TOML, or an unknown or misplaced key: with line and column.
+    #[error("{path}: {error}")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// With its place.
+        error: Box<toml::de::Error>,
+    },
+    /// A value out of its range.
+    #[error("{key}: {rule}")]
+    Value {
+        /// `[listen] address`
+        key: &'static str,
+        /// What must hold.
+        rule: String,
+    },
+}
+
+/// The file as it is written. Every key has a default but the paths.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    listen: Listen,
+    tls: Option<Tls>,
+    operator: Option<Operator>,
+    sts: Option<StsSection>,
+    directory: DirectorySection,
+    keyring: KeyringSection,
+    audit: Option<AuditSection>,
+    sessions: Option<SessionsSection>,
+    limits: Option<LimitsSection>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Listen {
+    address: SocketAddr,
+    plaintext_off_loopback: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tls {
+    certificate: PathBuf,
+    private_key: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Operator {
+    address: SocketAddr,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StsSection {
+    regions: Option<Vec<String>>,
+    skew_seconds: Option<u64>,
+    reflection: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DirectorySection {
+    file: PathBuf,
+    master_key: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyringSection {
+    file: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AuditSection {
+    file: Option<PathBuf>,
+    stdout: Option<bool>,
+    sync: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SessionsSection {
+    max_records: Option<usize>,
+    opened_tokens: Option<u64>,
+    redis: Option<Redis>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Redis {
+    mode: Option<RedisMode>,
+    urls: Vec<String>,
+    primary: Option<String>,
+    username: Option<String>,
+    password_file: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RedisMode {
+    Single,
+    Sentinel,
+    Cluster,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LimitsSection {
+    connections: Option<usize>,
+    streams_per_connection: Option<u32>,
+    handshake_seconds: Option<u64>,
+    idle_seconds: Option<u64>,
+    connection_age_seconds: Option<u64>,
+    shutdown_grace_seconds: Option<u64>,
+}
+
+/// Where the configuration, keys and directory come from, checked.
+#[derive(Debug)]
+pub struct Config {
+    /// The service's listener; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// Certificate chain and private key; none: plaintext.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// The operators' listener.
+    pub operator: SocketAddr,
+    /// The regions that a signature's scope may name; the first is the broker's own.
+    pub regions: Vec<String>,
+    /// How far a signature's date may be off.
+    pub skew: Duration,
+    /// Whether gRPC reflection answers.
+    pub reflection: bool,
+    /// The directory file.
+    pub directory: PathBuf,
+    /// What sealed secrets in it open with.
+    pub master_key: Option<PathBuf>,
+    /// The keyring file.
+    pub keyring: PathBuf,
+    /// Where audit records go.
+    pub audit: Target,
+    /// The most session records in memory.
+    pub max_records: usize,
+    /// How many opened tokens are remembered.
+    pub opened_tokens: u64,
+    /// Where session records are shared.
+    pub redis: Option<RedisOptions>,
+    /// See [`Limits`].
+    pub limits: Limits,
+}
+
+/// What one process takes on at the most.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Open connections.
+    pub connections: usize,
+    /// Calls at once on one HTTP/2 connection.
+    pub streams_per_connection: u32,
+    /// From the connection to its first whole request.
+    pub handshake: Duration,
+    /// Without a call in progress.
+    pub idle: Duration,
+    /// Then it is asked to go; credentials of a rotated TLS key do not live on in old connections.
+    pub connection_age: Duration,
+    /// From the signal to the end of calls in progress.
+    pub shutdown_grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            streams_per_connection: 256,
+            handshake: Duration::from_secs(10),
+            idle: Duration::from_secs(120),
+            connection_age: Duration::from_secs(3_600),
+            shutdown_grace: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Config {
+    /// Reads and checks a configuration file. Relative paths in it start at its own folder.
+    ///
+    /// # Errors
+    /// Names the file, or the key and its range.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let bytes = files::read(path, Audience::Everyone, MAX_FILE_BYTES)?;
+        let text = std::str::from_utf8(bytes.expose()).map_err(|_| value("configuration", "must be UTF-8"))?;
+        let document: Document = toml::from_str(text)
+            .map_err(|error| ConfigError::Syntax { path: path.to_owned(), error: Box::new(error) })?;
+        let base = path.parent().unwrap_or(Path::new("")).to_owned();
+        Self::from_document(document, &base)
+    }
+
+    fn from_document(document: Document, base: &Path) -> Result<Self, ConfigError> {
+        let at = |path: PathBuf| base.join(path);
+        let listen = document.listen;
+        if document.tls.is_none()
+            && !listen.address.ip().is_loopback()
+            && listen.plaintext_off_loopback.as_deref() != Some(PLAINTEXT_SENTENCE)
+        {
+            let rule = format!(
+                "{} is not a loopback address: give [tls] a certificate, or set plaintext_off_loopback = \"{PLAINTEXT_SENTENCE}\"",
+                listen.address
+            );
+            return Err(value("[listen] address", rule));
+        }
+        let sts = document.sts.unwrap_or(StsSection { regions: None, skew_seconds: None, reflection: None });
+        let regions = sts.regions.unwrap_or_else(|| vec!["us-east-1".to_owned()]);
+        let legal = |r: &String| {
+            !r.is_empty()
+                && r.len() <= 64
+                && r.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        };
+        if regions.is_empty() || !regions.iter().all(legal) {
+            return Err(value("[sts] regions", "must be at least one name of lower-case letters, digits and `-`"));
+        }
+        let skew = ranged("[sts] skew_seconds", sts.skew_seconds, MAX_SKEW.as_secs(), 1..=MAX_SKEW.as_secs())?;
+        let sessions =
+            document.sessions.unwrap_or(SessionsSection { max_records: None, opened_tokens: None, redis: None });
+        Ok(Self {
+            listen: listen.address,
+            tls: document.tls.map(|t| (at(t.certificate), at(t.private_key))),
+            operator: document.operator.map_or(SocketAddr::new(IpAddr::from([127, 0, 0, 1]), 7481), |o| o.address),
+            regions,
+            skew: Duration::from_secs(skew),
+            reflection: sts.reflection.unwrap_or(false),
+            directory: at(document.directory.file),
+            master_key: document.directory.master_key.map(at),
+            keyring: at(document.keyring.file),
+            audit: audit(document.audit, base)?,
+            max_records: ranged("[sessions] max_records", sessions.max_records, 1_000_000, 1..=100_000_000)?,
+            opened_tokens: ranged("[sessions] opened_tokens", sessions.opened_tokens, 100_000, 0..=10_000_000)?,
+            redis: sessions.redis.map(|r| redis(r, base)).transpose()?,
+            limits: limits(document.limits)?,
+        })
+    }
+}
+
+fn audit(section: Option<AuditSection>, base: &Path) -> Result<Target, ConfigError> {
+    match section {
+        None => Ok(Target::File { path: base.join("audit.jsonl"), sync: true }),
+        Some(AuditSection { file: Some(path), stdout: None | Some(false), sync }) => {
+            Ok(Target::File { path: base.join(path), sync: sync.unwrap_or(true) })
+        }
+        Some(AuditSection { file: None, stdout: Some(true), sync: None }) => Ok(Target::Stdout),
+        Some(_) => Err(value("[audit]", "must have either `file` (and `sync`) or `stdout = true`")),
+    }
+}
+
+fn redis(section: Redis, base: &Path) -> Result<RedisOptions, ConfigError> {
+    const URLS: &str = "[sessions.redis] urls";
+    if section.urls.is_empty() || section.urls.len() > 64 {
+        return Err(value(URLS, "must be 1 to 64 URLs"));
+    }
+    for url in &section.urls {
+        let rest = url.strip_prefix("redis://").or_else(|| url.strip_prefix("rediss://"));
+        match rest {
+            None => return Err(value(URLS, "must begin with `redis://` or `rediss://`")),
+            Some(rest) if rest.contains('@') => {
+                return Err(value(URLS, "must not hold a password; use `username` and `password_file`"));
+            }
+            Some(_) => {}
+        }
+    }
+    let secure = section.urls.iter().filter(|u| u.starts_with("rediss://")).count();
+    if secure != 0 && secure != section.urls.len() {
+        return Err(value(URLS, "must be all `redis://` or all `rediss://`"));
+    }
+    let mode = match (section.mode.unwrap_or(RedisMode::Single), section.primary) {
+        (RedisMode::Single, None) if section.urls.len() == 1 => Mode::Single,
+        (RedisMode::Single, None) => return Err(value(URLS, "must be one URL when `mode` is `single`")),
+        (RedisMode::Sentinel, Some(primary)) if !primary.is_empty() => Mode::Sentinel { primary },
+        (RedisMode::Cluster, None) => Mode::Cluster,
+        _ => {
+            return Err(value(
+                "[sessions.redis] primary",
+                "must be the primary's name when `mode` is `sentinel`, and absent otherwise",
+            ));
+        }
+    };
+    let password = section.password_file.map(|p| files::read(&base.join(p), Audience::Owner, 4_096)).transpose()?;
+    let password = password.map(|p| std::str::from_utf8(p.expose()).map(|t| Secret::new(t.trim_end().to_owned())));
+    let password = password.transpose().map_err(|_| value("[sessions.redis] password_file", "must be UTF-8"))?;
+    let ca = section.ca_file.map(|p| files::read(&base.join(p), Audience::Everyone, MAX_FILE_BYTES)).transpose()?;
+    Ok(RedisOptions {
+        mode,
+        urls: section.urls,
+        username: section.username,
+        password,
+        ca: ca.map(|c| c.expose().clone()),
+    })
+}
+
+fn limits(section: Option<LimitsSection>) -> Result<Limits, ConfigError> {
+    let Some(section) = section else { return Ok(Limits::default()) };
+    let default = Limits::default();
+    let seconds =
+        |key, asked, default: Duration, range| ranged(key, asked, default.as_secs(), range).map(Duration::from_secs);
+    Ok(Limits {
+        connections: ranged("[limits] connections", section.connections, default.connections, 1..=1_000_000)?,
+        streams_per_connection: ranged(
+            "[limits] streams_per_connection",
+            section.streams_per_connection,
+            default.streams_per_connection,
+            1..=10_000,
+        )?,
+        handshake: seconds("[limits] handshake_seconds", section.handshake_seconds, default.handshake, 1..=60)?,
+        idle: seconds("[limits] idle_seconds", section.idle_seconds, default.idle, 1..=3_600)?,
+        connection_age: seconds(
+            "[limits] connection_age_seconds",
+            section.connection_age_seconds,
+            default.connection_age,
+            1..=86_400,
+        )?,
+        shutdown_grace: seconds(
+            "[limits] shutdown_grace_seconds",
+            section.shutdown_grace_seconds,
+            default.shutdown_grace,
+            0..=300,
+        )?,
+    })
+}
+
+fn ranged<T: PartialOrd + std::fmt::Display + Copy>(
+    key: &'static str,
+    asked: Option<T>,
+    default: T,
+    range: std::ops::RangeInclusive<T>,
+) -> Result<T, ConfigError> {
+    match asked {
+        None => Ok(default),
+        Some(asked) if range.contains(&asked) => Ok(asked),
+        Some(asked) => Err(value(key, format!("{asked} is not from {} to {}", range.start(), range.end()))),
+    }
+}
+
+fn value(key: &'static str, rule: impl Into<String>) -> ConfigError {
+    ConfigError::Value { key, rule: rule.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        let document: Document = toml::from_str(text).map_err(|e| e.to_string())?;
+        Config::from_document(document, Path::new("/etc/brevet")).map_err(|e| e.to_string())
+    }
+
+    const MINIMAL: &str = "listen.address = \"127.0.0.1:0\"\ndirectory.file = \"d.json\"\nkeyring.file = \"k.json\"\n";
+
+    #[test]
+    fn the_complete_example_loads() {
+        let config = parse(include_str!("../config/brevet.toml")).unwrap();
+        assert_eq!(config.directory, Path::new("/etc/brevet/directory.json"));
+        assert!(parse(MINIMAL).is_ok());
+    }
+
+    #[test]
+    fn cf_01_what_is_wrong_is_named() {
+        for (line, named) in [
+            ("surprise = 1", "surprise"),
+            ("listen.address = \"127.0.0.1:1\"", "duplicate"),
+            ("sts.skew_seconds = 901", "[sts] skew_seconds: 901 is not from 1 to 900"),
+            ("sts.skew_seconds = \"9\"", "skew_seconds"),
+            ("sts.regions = []", "[sts] regions"),
+            ("limits.connections = 0", "[limits] connections"),
+            ("audit = { stdout = true, file = \"a\" }", "[audit]"),
+            ("sessions.redis = { urls = [\"redis://:secret@h\"] }", "password_file"),
+            ("sessions.redis = { urls = [\"http://h\"] }", "redis://"),
+            ("sessions.redis = { urls = [\"redis://h\"], mode = \"sentinel\" }", "primary"),
+            ("sessions.redis = { urls = [\"redis://h\"], password = \"x\" }", "password"),
+        ] {
+            let error = parse(&format!("{MINIMAL}{line}\n")).unwrap_err();
+            assert!(error.contains(named), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_05_plaintext_off_loopback_needs_words() {
+        let off = MINIMAL.replace("127.0.0.1", "0.0.0.0");
+        assert!(parse(&off).unwrap_err().contains("plaintext_off_loopback"));
+        assert!(parse(&format!("{off}listen.plaintext_off_loopback = \"yes\"\n")).is_err());
+        assert!(parse(&format!("{off}listen.plaintext_off_loopback = \"{PLAINTEXT_SENTENCE}\"\n")).is_ok());
+    }
+}

@@ -1,0 +1,249 @@
+//! The directory file as it is written: what `aws iam get-account-authorization-details` prints,
+//! and one section `Brevet`. Shapes only; what they mean is `directory.rs`'s business.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use zeroize::Zeroizing;
+
+macro_rules! shape {
+    ($(#[$doc:meta])* $name:ident { $($(#[$attr:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Default, Serialize, Deserialize)]
+        #[serde(rename_all = "PascalCase", deny_unknown_fields, default)]
+        pub struct $name {
+            $($(#[$attr])* #[serde(skip_serializing_if = "is_empty")] pub $field: $type,)*
+        }
+    };
+}
+
+/// Absent and empty are written alike: not at all.
+fn is_empty<T: Serialize>(value: &T) -> bool {
+    serde_json::to_value(value).is_ok_and(|v| match v {
+        serde_json::Value::Null => true,
+        serde_json::Value::Array(a) => a.is_empty(),
+        serde_json::Value::String(s) => s.is_empty(),
+        serde_json::Value::Object(o) => o.is_empty(),
+        _ => false,
+    })
+}
+
+shape! {
+    /// The whole file.
+    Declaration {
+        user_detail_list: Vec<User>,
+        group_detail_list: Vec<Group>,
+        role_detail_list: Vec<Role>,
+        policies: Vec<ManagedPolicy>,
+        /// Of a paged answer: must not be true, since a part is not the whole.
+        is_truncated: Option<bool>,
+        marker: Option<String>,
+        brevet: Brevet,
+    }
+}
+
+shape! {
+    /// A user.
+    User {
+        path: Option<String>,
+        user_name: String,
+        user_id: String,
+        arn: String,
+        create_date: Option<String>,
+        user_policy_list: Vec<InlinePolicy>,
+        group_list: Vec<String>,
+        attached_managed_policies: Vec<Attached>,
+        permissions_boundary: Option<Boundary>,
+        tags: Vec<Tag>,
+    }
+}
+
+shape! {
+    /// A group.
+    Group {
+        path: Option<String>,
+        group_name: String,
+        group_id: String,
+        arn: String,
+        create_date: Option<String>,
+        group_policy_list: Vec<InlinePolicy>,
+        attached_managed_policies: Vec<Attached>,
+    }
+}
+
+shape! {
+    /// A role.
+    Role {
+        path: Option<String>,
+        role_name: String,
+        role_id: String,
+        arn: String,
+        create_date: Option<String>,
+        assume_role_policy_document: Option<Document>,
+        description: Option<String>,
+        instance_profile_list: Option<Box<RawValue>>,
+        role_policy_list: Vec<InlinePolicy>,
+        attached_managed_policies: Vec<Attached>,
+        permissions_boundary: Option<Boundary>,
+        tags: Vec<Tag>,
+        role_last_used: Option<Box<RawValue>>,
+        /// In seconds, 3,600 to 129,600.
+        max_session_duration: Option<i64>,
+    }
+}
+
+shape! {
+    /// A managed policy with its versions.
+    ManagedPolicy {
+        policy_name: String,
+        policy_id: Option<String>,
+        arn: String,
+        path: Option<String>,
+        description: Option<String>,
+        default_version_id: Option<String>,
+        attachment_count: Option<i64>,
+        permissions_boundary_usage_count: Option<i64>,
+        is_attachable: Option<bool>,
+        create_date: Option<String>,
+        update_date: Option<String>,
+        policy_version_list: Vec<PolicyVersion>,
+        tags: Vec<Tag>,
+    }
+}
+
+shape! {
+    /// One version of a managed policy.
+    PolicyVersion {
+        document: Option<Document>,
+        version_id: String,
+        is_default_version: bool,
+        create_date: Option<String>,
+    }
+}
+
+shape! {
+    /// A policy embedded in a user, group or role.
+    InlinePolicy {
+        policy_name: String,
+        policy_document: Option<Document>,
+    }
+}
+
+shape! {
+    /// A managed policy attached to something.
+    Attached {
+        policy_name: Option<String>,
+        policy_arn: String,
+    }
+}
+
+shape! {
+    /// A permissions boundary.
+    Boundary {
+        permissions_boundary_type: Option<String>,
+        permissions_boundary_arn: String,
+    }
+}
+
+shape! {
+    /// A tag.
+    Tag {
+        key: String,
+        value: String,
+    }
+}
+
+shape! {
+    /// What AWS's export does not print.
+    Brevet {
+        access_keys: Vec<AccessKey>,
+        #[serde(rename = "MFADevices")]
+        mfa_devices: Vec<MfaDevice>,
+        #[serde(rename = "OpenIDConnectProviders")]
+        open_id_connect_providers: Vec<OidcProvider>,
+        #[serde(rename = "SAMLProviders")]
+        saml_providers: Vec<SamlProvider>,
+    }
+}
+
+shape! {
+    /// A long-term access key. Its secret in clear (for import) or sealed under the master key.
+    AccessKey {
+        user_arn: String,
+        access_key_id: String,
+        secret_access_key: Option<Zeroizing<String>>,
+        sealed_secret_access_key: Option<String>,
+        /// `Active` (the default) or `Inactive`.
+        status: Option<String>,
+        create_date: Option<String>,
+    }
+}
+
+shape! {
+    /// A TOTP device. Its seed in clear (for import) or sealed under the master key.
+    MfaDevice {
+        serial_number: String,
+        user_arn: String,
+        #[serde(rename = "Base32StringSeed")]
+        base32_string_seed: Option<Zeroizing<String>>,
+        #[serde(rename = "SealedBase32StringSeed")]
+        sealed_base32_string_seed: Option<String>,
+        enable_date: Option<String>,
+    }
+}
+
+shape! {
+    /// As `aws iam get-open-id-connect-provider` prints it, with `Arn`.
+    OidcProvider {
+        arn: String,
+        url: String,
+        #[serde(rename = "ClientIDList")]
+        client_id_list: Vec<String>,
+        thumbprint_list: Vec<String>,
+        create_date: Option<String>,
+        tags: Vec<Tag>,
+    }
+}
+
+shape! {
+    /// As `aws iam get-saml-provider` prints it, with `Arn`.
+    SamlProvider {
+        arn: String,
+        #[serde(rename = "SAMLProviderUUID")]
+        saml_provider_uuid: Option<String>,
+        #[serde(rename = "SAMLMetadataDocument")]
+        saml_metadata_document: String,
+        create_date: Option<String>,
+        valid_until: Option<String>,
+        assertion_encryption_mode: Option<String>,
+        private_key_list: Option<Box<RawValue>>,
+        tags: Vec<Tag>,
+    }
+}
+
+/// A policy document: a JSON object, or a string that holds one, URL-encoded (as the IAM API
+/// sends it) or plain.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Document(Box<RawValue>);
+
+impl Document {
+    /// The document's text.
+    ///
+    /// # Errors
+    /// When a string is not URL-encoded UTF-8.
+    pub fn text(&self) -> Result<Cow<'_, str>, &'static str> {
+        let raw = self.0.get();
+        if !raw.starts_with('"') {
+            return Ok(Cow::Borrowed(raw));
+        }
+        let text: String = serde_json::from_str(raw).map_err(|_| "not a JSON string")?;
+        if text.trim_start().starts_with('{') {
+            return Ok(Cow::Owned(text));
+        }
+        let decoded = percent_decode_str(&text).decode_utf8().map_err(|_| "not URL-encoded UTF-8")?;
+        Ok(Cow::Owned(decoded.into_owned()))
+    }
+}

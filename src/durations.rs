@@ -1,0 +1,79 @@
+//! How long a session may live: every minimum, maximum and role-chaining rule.
+
+use std::time::Duration;
+
+use crate::names::FieldError;
+
+/// The shortest session.
+pub const MIN: Duration = Duration::from_secs(900);
+/// The longest session of any kind, 36 hours; AWS's limit for roles is 12 hours.
+pub const MAX: Duration = Duration::from_secs(129_600);
+/// The shortest and the default `MaxSessionDuration` of a role, and the default session.
+pub const ROLE_DEFAULT: Duration = Duration::from_secs(3_600);
+/// The longest session that a temporary credential can get: IAM User Guide, "Role chaining".
+pub const CHAINED_MAX: Duration = Duration::from_secs(3_600);
+
+/// Why a duration was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DurationError {
+    /// Outside of what the API takes at all.
+    #[error("{} {}", .0.field, .0.rule)]
+    Bounds(FieldError),
+    /// Within the API's bounds, beyond the role's.
+    #[error("The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")]
+    OverRoleMaximum,
+    /// A temporary credential asks for more than an hour.
+    #[error("The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.")]
+    OverChainingLimit,
+}
+
+/// The term of a role session; nothing asked for is an hour, or the role's maximum if that is
+/// shorter. A request is refused, never shortened.
+///
+/// # Errors
+/// See [`DurationError`].
+pub fn role_session(asked: Option<Duration>, role_max: Duration, chained: bool) -> Result<Duration, DurationError> {
+    let Some(term) = asked else { return Ok(ROLE_DEFAULT.min(role_max)) };
+    if term > role_max {
+        return Err(DurationError::OverRoleMaximum);
+    }
+    if chained && term > CHAINED_MAX {
+        return Err(DurationError::OverChainingLimit);
+    }
+    Ok(term)
+}
+
+/// A number of seconds within what the API takes at all: 900 to 129,600.
+///
+/// # Errors
+/// [`DurationError::Bounds`] names the rule.
+pub fn bounded(seconds: i64) -> Result<Duration, DurationError> {
+    let error = |rule: String| DurationError::Bounds(FieldError::new("DurationSeconds", rule));
+    let span = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
+    if span < MIN {
+        return Err(error(format!("must have value greater than or equal to {}", MIN.as_secs())));
+    }
+    if span > MAX {
+        return Err(error(format!("must have value less than or equal to {}", MAX.as_secs())));
+    }
+    Ok(span)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tk_09_the_accepted_set_is_exact() {
+        let ask = |seconds| bounded(seconds).is_ok();
+        assert!(ask(900) && ask(129_600));
+        for bad in [899, 129_601, 0, -1, 1 << 31, i64::MAX, i64::MIN] {
+            assert!(!ask(bad), "{bad}");
+        }
+        let hour = Duration::from_secs(3_600);
+        assert_eq!(role_session(Some(hour + MIN), hour, false), Err(DurationError::OverRoleMaximum));
+        assert_eq!(role_session(Some(hour + MIN), MAX, true), Err(DurationError::OverChainingLimit));
+        assert_eq!(role_session(Some(hour), MAX, true), Ok(hour));
+        assert_eq!(role_session(None, MAX, true), Ok(hour));
+    }
+}

@@ -1,0 +1,168 @@
+//! [`Error`]: the refusal policy on one page. One variant for each answer that a caller can act
+//! on, named as STS names it. Knows no HTTP status and no gRPC code: each face maps it once.
+
+use crate::durations::DurationError;
+use crate::entropy::NoEntropy;
+use crate::names::FieldError;
+use crate::sigv4::SigError;
+use crate::token::OpenError;
+
+/// Why a call was refused. `Display` is what the caller reads.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A policy does not allow it. The sentence is AWS's and gives no reason; the audit has it.
+    #[error("User: {principal} is not authorized to perform: {action} on resource: {resource}")]
+    AccessDenied {
+        /// The caller's ARN.
+        principal: String,
+        /// `sts:AssumeRole`
+        action: &'static str,
+        /// What it was about.
+        resource: String,
+    },
+    /// A multi-factor code was given and could not be verified.
+    #[error(
+        "MultiFactorAuthentication failed, unable to validate MFA code. Multi-factor authentication is not available on this broker yet."
+    )]
+    MfaFailed,
+    /// A parameter breaks a rule.
+    #[error("1 validation error detected: Value at '{}' failed to satisfy constraint: Member {}", lower_first(&.0.field), .0.rule)]
+    Validation(FieldError),
+    /// A duration beyond what the role or the chain allows.
+    #[error("{0}")]
+    Duration(DurationError),
+    /// The request cannot be read as one of this protocol.
+    #[error("{0}")]
+    Malformed(String),
+    /// Its body is longer than any request can be.
+    #[error("the request is longer than {0} bytes")]
+    TooLarge(usize),
+    /// Its body or the work on it took too long.
+    #[error("the request did not arrive within {0} seconds")]
+    RequestTimeout(u64),
+    /// A session policy that is no policy.
+    #[error("{0}")]
+    MalformedPolicyDocument(String),
+    /// Policies and tags do not fit in a session.
+    #[error("Packed size of session policies and tags consumes {0}% of allotted space.")]
+    PackedPolicyTooLarge(u64),
+    /// No action of that name and version.
+    #[error("Could not find operation {action} for version {version}")]
+    InvalidAction {
+        /// As asked.
+        action: String,
+        /// As asked.
+        version: String,
+    },
+    /// Part of the contract, and not of this version.
+    #[error("{0} is not available yet")]
+    NotAvailable(&'static str),
+    /// No credentials where some are needed.
+    #[error("Request is missing Authentication Token")]
+    MissingAuthenticationToken,
+    /// The proof is incomplete or ambiguous.
+    #[error("{0}")]
+    IncompleteSignature(String),
+    /// The proof does not hold.
+    #[error("{0}")]
+    SignatureDoesNotMatch(String),
+    /// The proof is too old or from the future.
+    #[error("{0}")]
+    RequestExpired(String),
+    /// Unknown key, disabled key, token that does not open, or the wrong token for the key.
+    #[error("The security token included in the request is invalid")]
+    InvalidClientTokenId,
+    /// The session is over.
+    #[error("The security token included in the request is expired")]
+    ExpiredToken,
+    /// Too much at once; later it may work.
+    #[error("Rate exceeded")]
+    Throttling,
+    /// Something that is needed cannot be had now: nothing was granted.
+    #[error("{0} is not available at the moment")]
+    ServiceUnavailable(&'static str),
+    /// A broken invariant: nothing was granted.
+    #[error("an internal error occurred")]
+    InternalFailure,
+}
+
+impl Error {
+    /// The code that AWS clients know this answer by.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::AccessDenied { .. } | Self::MfaFailed => "AccessDenied",
+            Self::Validation(_) | Self::Duration(_) | Self::Malformed(_) => "ValidationError",
+            Self::TooLarge(_) => "RequestEntityTooLarge",
+            Self::RequestTimeout(_) => "RequestTimeout",
+            Self::MalformedPolicyDocument(_) => "MalformedPolicyDocument",
+            Self::PackedPolicyTooLarge(_) => "PackedPolicyTooLarge",
+            Self::InvalidAction { .. } | Self::NotAvailable(_) => "InvalidAction",
+            Self::MissingAuthenticationToken => "MissingAuthenticationToken",
+            Self::IncompleteSignature(_) => "IncompleteSignature",
+            Self::SignatureDoesNotMatch(_) => "SignatureDoesNotMatch",
+            Self::RequestExpired(_) => "RequestExpired",
+            Self::InvalidClientTokenId => "InvalidClientTokenId",
+            Self::ExpiredToken => "ExpiredToken",
+            Self::Throttling => "Throttling",
+            Self::ServiceUnavailable(_) => "ServiceUnavailable",
+            Self::InternalFailure => "InternalFailure",
+        }
+    }
+
+    /// The field and the rule, where one parameter is to blame.
+    pub fn field(&self) -> Option<&FieldError> {
+        match self {
+            Self::Validation(field) | Self::Duration(DurationError::Bounds(field)) => Some(field),
+            _ => None,
+        }
+    }
+}
+
+/// AWS names fields in messages with a small first letter: `roleSessionName`.
+fn lower_first(field: &str) -> String {
+    let mut chars = field.chars();
+    chars.next().map(|c| c.to_ascii_lowercase()).into_iter().chain(chars).collect()
+}
+
+impl From<FieldError> for Error {
+    fn from(error: FieldError) -> Self {
+        Self::Validation(error)
+    }
+}
+
+impl From<DurationError> for Error {
+    fn from(error: DurationError) -> Self {
+        match error {
+            DurationError::Bounds(field) => Self::Validation(field),
+            other => Self::Duration(other),
+        }
+    }
+}
+
+impl From<SigError> for Error {
+    fn from(error: SigError) -> Self {
+        match error {
+            SigError::Incomplete(text) => Self::IncompleteSignature(text),
+            SigError::Mismatch(text) => Self::SignatureDoesNotMatch(text),
+            SigError::Expired(text) => Self::RequestExpired(text),
+        }
+    }
+}
+
+impl From<OpenError> for Error {
+    fn from(_: OpenError) -> Self {
+        Self::InvalidClientTokenId
+    }
+}
+
+impl From<NoEntropy> for Error {
+    fn from(_: NoEntropy) -> Self {
+        Self::ServiceUnavailable("randomness")
+    }
+}
+
+impl From<ring::error::Unspecified> for Error {
+    fn from(_: ring::error::Unspecified) -> Self {
+        Self::InternalFailure
+    }
+}

@@ -1,0 +1,22 @@
+//! The evaluator's door: a request and the policies in force go in, a [`Decision`] comes out.
+//!
+//! This is the only place where policy is judged. It is pure: no clock, no store, no role, no
+//! network; whatever a decision depends on is in its arguments. A document is checked and compiled
+//! once ([`Policy::parse`]) and then matched without allocation.
+//!
+//! The rules are those of the IAM User Guide, "Policy evaluation logic" and "IAM JSON policy
+//! elements reference". Where AWS's documentation is silent, the answer that refuses is taken: an
+//! Allow in doubt does not match, a Deny in doubt does.
+
+mod condition;
+mod context;
+mod document;
+mod evaluate;
+mod pattern;
+
+pub use context::{Context, Value};
+pub use document::{Kind, ParseError, Place, Policy};
+pub use evaluate::{Decision, Outcome, Policies, Principal, Request, Source, StatementRef, evaluate};
+
+#[cfg(test)]
+mod conformance;

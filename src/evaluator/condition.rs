@@ -1,0 +1,439 @@
+//! Condition operators, `…IfExists`, `ForAllValues:`, `ForAnyValue:` and `Null`.
+//!
+//! IAM User Guide, "IAM JSON policy elements: Condition operators" and "Multivalued context keys".
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::net::IpAddr;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::context::{Context, Value};
+use super::document::Effect;
+use super::pattern::{ArnPattern, Match, Pattern, Syntax};
+
+/// One operator over one key: a statement applies only if each of its conditions holds.
+#[derive(Debug, Clone)]
+pub(super) struct Condition {
+    /// In lower case.
+    key: Box<str>,
+    set: Set,
+    if_exists: bool,
+    negated: bool,
+    test: Test,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Set {
+    /// No set qualifier.
+    Plain,
+    ForAll,
+    ForAny,
+}
+
+/// The wanted values, compiled for their operator. A wanted value that cannot be of its
+/// operator's type (a date that is no date) stays out: nothing equals it.
+#[derive(Debug, Clone)]
+enum Test {
+    Text(Vec<Pattern>),
+    TextIgnoreCase(Vec<Pattern>),
+    Arn(Vec<ArnPattern>),
+    Number(Accept, Vec<Decimal>),
+    Date(Accept, Vec<Instant>),
+    Bool(Vec<bool>),
+    Binary(Vec<Vec<u8>>),
+    Ip(Vec<Network>),
+    /// Whether the key must be absent.
+    Null(Vec<bool>),
+}
+
+/// Which orderings of (got, wanted) satisfy a comparison.
+#[derive(Debug, Clone, Copy)]
+struct Accept {
+    less: bool,
+    equal: bool,
+    greater: bool,
+}
+
+impl Accept {
+    const EQUAL: Self = Self { less: false, equal: true, greater: false };
+    const LESS: Self = Self { less: true, equal: false, greater: false };
+    const LESS_EQUAL: Self = Self { less: true, equal: true, greater: false };
+    const GREATER: Self = Self { less: false, equal: false, greater: true };
+    const GREATER_EQUAL: Self = Self { less: false, equal: true, greater: true };
+
+    fn takes(self, ordering: Ordering) -> bool {
+        match ordering {
+            Ordering::Less => self.less,
+            Ordering::Equal => self.equal,
+            Ordering::Greater => self.greater,
+        }
+    }
+}
+
+impl Condition {
+    /// Compiles one operator, key and its wanted values. `variables` says whether the document's
+    /// version knows policy variables. The error is the rule that was broken.
+    pub fn parse(
+        operator: &str,
+        key: &str,
+        values: &[Cow<'_, str>],
+        variables: bool,
+    ) -> Result<Self, Cow<'static, str>> {
+        let (set, rest) = match operator.split_once(':') {
+            None => (Set::Plain, operator),
+            Some(("ForAllValues", rest)) => (Set::ForAll, rest),
+            Some(("ForAnyValue", rest)) => (Set::ForAny, rest),
+            Some(_) => return Err("a set operator is `ForAllValues` or `ForAnyValue`".into()),
+        };
+        let (name, if_exists) = match rest.strip_suffix("IfExists") {
+            Some(name) => (name, true),
+            None => (rest, false),
+        };
+        let text = |wildcards| -> Result<Vec<Pattern>, Cow<'static, str>> {
+            let syntax = Syntax { wildcards, variables };
+            values.iter().map(|v| Pattern::parse(v, syntax).map_err(Cow::from)).collect()
+        };
+        let (negated, test) = match name {
+            "StringEquals" => (false, Test::Text(text(false)?)),
+            "StringNotEquals" => (true, Test::Text(text(false)?)),
+            "StringEqualsIgnoreCase" => (false, Test::TextIgnoreCase(text(false)?)),
+            "StringNotEqualsIgnoreCase" => (true, Test::TextIgnoreCase(text(false)?)),
+            "StringLike" => (false, Test::Text(text(true)?)),
+            "StringNotLike" => (true, Test::Text(text(true)?)),
+            "ArnEquals" | "ArnLike" => (false, Test::Arn(arns(values, variables)?)),
+            "ArnNotEquals" | "ArnNotLike" => (true, Test::Arn(arns(values, variables)?)),
+            "NumericEquals" => (false, numbers(Accept::EQUAL, values)?),
+            "NumericNotEquals" => (true, numbers(Accept::EQUAL, values)?),
+            "NumericLessThan" => (false, numbers(Accept::LESS, values)?),
+            "NumericLessThanEquals" => (false, numbers(Accept::LESS_EQUAL, values)?),
+            "NumericGreaterThan" => (false, numbers(Accept::GREATER, values)?),
+            "NumericGreaterThanEquals" => (false, numbers(Accept::GREATER_EQUAL, values)?),
+            "DateEquals" => (false, dates(Accept::EQUAL, values)?),
+            "DateNotEquals" => (true, dates(Accept::EQUAL, values)?),
+            "DateLessThan" => (false, dates(Accept::LESS, values)?),
+            "DateLessThanEquals" => (false, dates(Accept::LESS_EQUAL, values)?),
+            "DateGreaterThan" => (false, dates(Accept::GREATER, values)?),
+            "DateGreaterThanEquals" => (false, dates(Accept::GREATER_EQUAL, values)?),
+            "Bool" => (false, Test::Bool(booleans(values)?)),
+            "BinaryEquals" => {
+                let decode = |v: &Cow<'_, str>| {
+                    STANDARD.decode(v.as_bytes()).map_err(|_| "a `BinaryEquals` value is base64".into())
+                };
+                (false, Test::Binary(values.iter().map(decode).collect::<Result<_, Cow<'static, str>>>()?))
+            }
+            "IpAddress" => (false, networks(values)?),
+            "NotIpAddress" => (true, networks(values)?),
+            "Null" if if_exists => return Err("`Null` does not go with `IfExists`".into()),
+            "Null" if set != Set::Plain => return Err("`Null` does not go with a set operator".into()),
+            "Null" => (false, Test::Null(booleans(values)?)),
+            _ => return Err(format!("`{operator}` is not a condition operator").into()),
+        };
+        Ok(Self { key: key.to_ascii_lowercase().into(), set, if_exists, negated, test })
+    }
+
+    /// Whether the condition holds. `effect` decides what documentation leaves open: in doubt a
+    /// Deny applies and an Allow does not.
+    pub fn holds(&self, context: &Context<'_>, effect: Effect) -> bool {
+        let got = context.lookup(&self.key);
+        if let Test::Null(wanted) = &self.test {
+            return wanted.contains(&got.is_none());
+        }
+        let in_doubt = effect == Effect::Deny;
+        match (got, self.set) {
+            (None, Set::ForAll) => true,
+            // "IfExists" says true, "ForAnyValue" says false: documentation gives no order.
+            (None, Set::ForAny) => self.if_exists && in_doubt,
+            (None, Set::Plain) => self.if_exists || self.negated,
+            (Some(Value::One(text)), _) => self.satisfies(text, context),
+            (Some(Value::Many(texts)), Set::ForAll) => texts.iter().all(|t| self.satisfies(t, context)),
+            (Some(Value::Many(texts)), Set::ForAny) => texts.iter().any(|t| self.satisfies(t, context)),
+            // A list without a set operator is "not supported" and has no documented result.
+            (Some(Value::Many(_)), Set::Plain) => in_doubt,
+        }
+    }
+
+    fn satisfies(&self, got: &str, context: &Context<'_>) -> bool {
+        let hit = match &self.test {
+            Test::Text(wanted) => wanted.iter().any(|p| p.matches(got, context) == Match::Yes),
+            Test::TextIgnoreCase(wanted) => wanted.iter().any(|p| p.matches_ignore_case(got, context) == Match::Yes),
+            Test::Arn(wanted) => wanted.iter().any(|p| p.matches(got, context) == Match::Yes),
+            Test::Number(accept, wanted) => {
+                Decimal::parse(got).is_some_and(|got| wanted.iter().any(|w| accept.takes(got.cmp(w))))
+            }
+            Test::Date(accept, wanted) => {
+                Instant::parse(got).is_some_and(|got| wanted.iter().any(|w| accept.takes(got.cmp(w))))
+            }
+            Test::Bool(wanted) => boolean(got).is_some_and(|got| wanted.contains(&got)),
+            // Compared without decoding into memory: base64 of equal bytes is equal text.
+            Test::Binary(wanted) => wanted.iter().any(|w| binary_equals(got, w)),
+            Test::Ip(wanted) => got.parse().is_ok_and(|got: IpAddr| wanted.iter().any(|w| w.contains(got))),
+            Test::Null(_) => false,
+        };
+        hit != self.negated
+    }
+}
+
+fn arns(values: &[Cow<'_, str>], variables: bool) -> Result<Vec<ArnPattern>, Cow<'static, str>> {
+    values
+        .iter()
+        .map(|v| match ArnPattern::parse(v, variables) {
+            Ok(pattern) => Ok(pattern),
+            Err(rule) => Err(format!("`{v}` {rule}").into()),
+        })
+        .collect()
+}
+
+fn numbers(accept: Accept, values: &[Cow<'_, str>]) -> Result<Test, Cow<'static, str>> {
+    let one = |v: &Cow<'_, str>| Decimal::parse(v).ok_or_else(|| format!("`{v}` is not a number").into());
+    Ok(Test::Number(accept, values.iter().map(one).collect::<Result<_, Cow<'static, str>>>()?))
+}
+
+fn dates(accept: Accept, values: &[Cow<'_, str>]) -> Result<Test, Cow<'static, str>> {
+    let one = |v: &Cow<'_, str>| {
+        Instant::parse(v).ok_or_else(|| format!("`{v}` is not a date (ISO 8601, or seconds since 1970)").into())
+    };
+    Ok(Test::Date(accept, values.iter().map(one).collect::<Result<_, Cow<'static, str>>>()?))
+}
+
+fn networks(values: &[Cow<'_, str>]) -> Result<Test, Cow<'static, str>> {
+    let one =
+        |v: &Cow<'_, str>| Network::parse(v).ok_or_else(|| format!("`{v}` is not an IP address or CIDR range").into());
+    Ok(Test::Ip(values.iter().map(one).collect::<Result<_, Cow<'static, str>>>()?))
+}
+
+fn booleans(values: &[Cow<'_, str>]) -> Result<Vec<bool>, Cow<'static, str>> {
+    values.iter().map(|v| boolean(v).ok_or_else(|| format!("`{v}` is neither `true` nor `false`").into())).collect()
+}
+
+fn boolean(text: &str) -> Option<bool> {
+    if text.eq_ignore_ascii_case("true") {
+        Some(true)
+    } else if text.eq_ignore_ascii_case("false") {
+        Some(false)
+    } else {
+        None
+    }
+}
+
+fn binary_equals(got: &str, wanted: &[u8]) -> bool {
+    let mut rest = wanted;
+    let mut chunks = got.as_bytes().chunks(4).peekable();
+    while let Some(chunk) = chunks.next() {
+        let mut out = [0; 3];
+        let Ok(length) = STANDARD.decode_slice(chunk, &mut out) else { return false };
+        let (Some(bytes), Some(head)) = (out.get(..length), rest.get(..length)) else { return false };
+        if bytes != head || (length < 3 && chunks.peek().is_some()) {
+            return false;
+        }
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    rest.is_empty()
+}
+
+/// An IP address range.
+#[derive(Debug, Clone, Copy)]
+struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl Network {
+    /// `10.0.0.0/8`, `2001:db8::/32`; without a prefix length the address alone.
+    fn parse(text: &str) -> Option<Self> {
+        let (address, prefix) = match text.split_once('/') {
+            None => (text.parse().ok()?, None),
+            Some((address, prefix)) => (address.parse().ok()?, Some(prefix)),
+        };
+        let whole = if matches!(address, IpAddr::V4(_)) { 32 } else { 128 };
+        let prefix = match prefix {
+            None => whole,
+            Some(p) if !p.is_empty() && p.len() <= 3 && p.bytes().all(|b| b.is_ascii_digit()) => p.parse().ok()?,
+            Some(_) => return None,
+        };
+        (prefix <= whole).then_some(Self { address, prefix })
+    }
+
+    /// The families never match each other. A shift by the whole width is `None` on both sides: `/0`.
+    fn contains(self, got: IpAddr) -> bool {
+        match (self.address, got) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => {
+                u32::from(a).checked_shr(32 - u32::from(self.prefix))
+                    == u32::from(b).checked_shr(32 - u32::from(self.prefix))
+            }
+            (IpAddr::V6(a), IpAddr::V6(b)) => {
+                u128::from(a).checked_shr(128 - u32::from(self.prefix))
+                    == u128::from(b).checked_shr(128 - u32::from(self.prefix))
+            }
+            _ => false,
+        }
+    }
+}
+
+/// A decimal number of up to 38 digits, compared exactly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Decimal {
+    /// The value times ten to the power of `scale`.
+    digits: i128,
+    scale: u32,
+}
+
+impl Decimal {
+    /// `-12.50`: an optional sign, digits, an optional fraction. Nothing else is a number.
+    fn parse(text: &str) -> Option<Self> {
+        let (negative, rest) = match text.strip_prefix(['-', '+']) {
+            Some(rest) => (text.starts_with('-'), rest),
+            None => (false, text),
+        };
+        let (whole, fraction) = rest.split_once('.').unwrap_or((rest, ""));
+        if whole.is_empty() && fraction.is_empty() || rest.ends_with('.') {
+            return None;
+        }
+        let fraction = fraction.trim_end_matches('0');
+        let whole = whole.trim_start_matches('0');
+        let mut digits: i128 = 0;
+        for b in whole.bytes().chain(fraction.bytes()) {
+            if !b.is_ascii_digit() {
+                return None;
+            }
+            digits = digits.checked_mul(10)?.checked_add(i128::from(b - b'0'))?;
+        }
+        let scale = u32::try_from(fraction.len()).ok()?;
+        Some(Self { digits: if negative { -digits } else { digits }, scale })
+    }
+}
+
+impl Ord for Decimal {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let common = self.scale.max(other.scale);
+        let lift = |d: &Self| 10i128.checked_pow(common - d.scale).and_then(|f| d.digits.checked_mul(f));
+        match (lift(self), lift(other)) {
+            (Some(a), Some(b)) => a.cmp(&b),
+            // Only a number far beyond 38 digits overflows when lifted: it is the larger in size.
+            (None, Some(_)) => self.digits.signum().cmp(&0),
+            (Some(_), None) => 0.cmp(&other.digits.signum()),
+            (None, None) => self.digits.cmp(&other.digits),
+        }
+    }
+}
+
+impl PartialOrd for Decimal {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// A date in nanoseconds since 1970, UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Instant(i128);
+
+impl Instant {
+    /// The W3C profile of ISO 8601 (a date or a month alone is its first instant, UTC), or seconds
+    /// since 1970.
+    fn parse(text: &str) -> Option<Self> {
+        if let Some(number) = Decimal::parse(text) {
+            // `2026` could be a year; as a number of seconds it is what AWS calls epoch time.
+            let factor = 10i128.checked_pow(9u32.checked_sub(number.scale)?)?;
+            return Some(Self(number.digits.checked_mul(factor)?));
+        }
+        let date = |text: &str| -> Option<i128> {
+            let at: jiff::civil::Date = text.parse().ok()?;
+            let days = at.since((jiff::Unit::Day, jiff::civil::date(1970, 1, 1))).ok()?.get_days();
+            Some(i128::from(days) * 86_400_000_000_000)
+        };
+        let bytes = text.as_bytes();
+        match bytes.len() {
+            7 if bytes.get(4) == Some(&b'-') => date(&format!("{text}-01")).map(Self),
+            10 if bytes.get(4) == Some(&b'-') && bytes.get(7) == Some(&b'-') => date(text).map(Self),
+            // Anything longer has a time and must have a zone; a lower-case `t` or a space is another format.
+            17..=40 if bytes.get(10) == Some(&b'T') => Self::with_time(text),
+            _ => None,
+        }
+    }
+
+    fn with_time(text: &str) -> Option<Self> {
+        let zoned = text.ends_with('Z') || text.get(text.len().checked_sub(6)?..)?.starts_with(['+', '-']);
+        if !zoned {
+            return None;
+        }
+        text.parse::<jiff::Timestamp>().ok().map(|t| Self(t.as_nanosecond()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holds(operator: &str, wanted: &[&str], got: Option<Value<'_>>, effect: Effect) -> bool {
+        let wanted: Vec<_> = wanted.iter().map(|w| Cow::Borrowed(*w)).collect();
+        let mut context = Context::new();
+        match got {
+            Some(Value::One(v)) => context.set("app:Key", v.into_owned()),
+            Some(Value::Many(v)) => {
+                context.set_many("app:Key", v.into_iter().map(|v| Cow::Owned(v.into_owned())).collect())
+            }
+            None => {}
+        }
+        Condition::parse(operator, "APP:key", &wanted, true).unwrap().holds(&context, effect)
+    }
+
+    fn one(text: &str) -> Option<Value<'_>> {
+        Some(Value::One(text.into()))
+    }
+
+    #[test]
+    fn az_07_absent_keys_follow_the_documented_table() {
+        for (operator, expected) in [
+            ("StringEquals", false),
+            ("StringNotEquals", true),
+            ("StringEqualsIfExists", true),
+            ("StringNotEqualsIfExists", true),
+            ("ForAllValues:StringEquals", true),
+            ("ForAllValues:StringNotEquals", true),
+            ("ForAnyValue:StringEquals", false),
+            ("ForAnyValue:StringNotEquals", false),
+        ] {
+            assert_eq!(holds(operator, &["x"], None, Effect::Allow), expected, "{operator}");
+        }
+        assert!(holds("Null", &["true"], None, Effect::Allow) && !holds("Null", &["false"], None, Effect::Allow));
+    }
+
+    #[test]
+    fn what_documentation_leaves_open_refuses() {
+        assert!(!holds("ForAnyValue:StringEqualsIfExists", &["x"], None, Effect::Allow));
+        assert!(holds("ForAnyValue:StringEqualsIfExists", &["x"], None, Effect::Deny));
+        let list = || Some(Value::Many(vec!["x".into()]));
+        assert!(!holds("StringEquals", &["x"], list(), Effect::Allow));
+        assert!(holds("StringEquals", &["y"], list(), Effect::Deny));
+    }
+
+    #[test]
+    fn numbers_dates_and_addresses_compare_by_value() {
+        assert!(holds("NumericEquals", &["7"], one("007.0"), Effect::Allow));
+        assert!(!holds("NumericEquals", &["9007199254740993"], one("9007199254740992"), Effect::Allow));
+        assert!(holds("NumericLessThan", &["2.5"], one("-3"), Effect::Allow));
+        assert!(!holds("NumericLessThan", &["2"], one("1e0"), Effect::Allow));
+        assert!(holds("DateEquals", &["2026-01-01T00:00:00Z"], one("1767225600"), Effect::Allow));
+        assert!(holds("DateEquals", &["2026-01"], one("2026-01-01T01:00:00+01:00"), Effect::Allow));
+        assert!(!holds("DateLessThan", &["2026-02-30T00:00:00Z", "2026-01"][1..], one("yesterday"), Effect::Allow));
+        assert!(holds("IpAddress", &["10.1.2.3/8"], one("10.200.0.1"), Effect::Allow));
+        assert!(!holds("IpAddress", &["0.0.0.0/0"], one("::1"), Effect::Allow));
+        assert!(holds("IpAddress", &["::/0"], one("2001:db8::1"), Effect::Allow));
+    }
+
+    #[test]
+    fn unknown_operators_refuse() {
+        for bad in [
+            "StringEqual",
+            "stringequals",
+            "ForSomeValues:StringEquals",
+            "NullIfExists",
+            "ForAllValues:Null",
+            "IfExists",
+            "",
+        ] {
+            assert!(Condition::parse(bad, "k", &["true".into()], true).is_err(), "{bad}");
+        }
+    }
+}

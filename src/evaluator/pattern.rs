@@ -1,0 +1,295 @@
+//! Wildcards and `${variables}` in actions, resources, principals and string conditions.
+//!
+//! A pattern is compiled to atoms once. Matching never allocates and never recurses: after a
+//! mismatch it goes back to the last star alone, so its cost is at most the length of the pattern
+//! times the length of the text, whatever the number of stars.
+
+use super::context::{Context, Value};
+
+/// What a pattern is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Atom {
+    /// Bytes that must stand as they are.
+    Literal(Box<str>),
+    /// `?`: exactly one character (not one byte).
+    One,
+    /// `*`: any text, also none.
+    Star,
+    /// `${key}` or `${key, 'default'}`: the text of a single-valued key, taken literally.
+    Variable { key: Box<str>, default: Option<Box<str>> },
+}
+
+/// A compiled pattern. See [`Pattern::matches`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Pattern {
+    atoms: Box<[Atom]>,
+}
+
+/// What a pattern's special characters mean where it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Syntax {
+    /// `*` and `?` are wildcards.
+    pub wildcards: bool,
+    /// `${…}` is a variable or an escape. Only in documents of version 2012-10-17.
+    pub variables: bool,
+}
+
+/// Whether a text matched, or could not be compared because a variable had no value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Match {
+    Yes,
+    No,
+    /// A variable without a value and without a default: the pattern stands for nothing.
+    NoValue,
+}
+
+impl Pattern {
+    /// Compiles `text`. Fails, with the rule, when a `${` is not closed or names no key.
+    pub fn parse(text: &str, syntax: Syntax) -> Result<Self, &'static str> {
+        let mut atoms = Vec::new();
+        let mut literal = String::new();
+        let mut rest = text;
+        while let Some(c) = rest.chars().next() {
+            rest = rest.get(c.len_utf8()..).unwrap_or_default();
+            match c {
+                '*' if syntax.wildcards => {
+                    flush(&mut atoms, &mut literal);
+                    if atoms.last() != Some(&Atom::Star) {
+                        atoms.push(Atom::Star);
+                    }
+                }
+                '?' if syntax.wildcards => {
+                    flush(&mut atoms, &mut literal);
+                    atoms.push(Atom::One);
+                }
+                '$' if syntax.variables && rest.starts_with('{') => {
+                    let Some((name, after)) = rest.get(1..).and_then(|r| r.split_once('}')) else {
+                        return Err("a policy variable `${` is not closed by `}`");
+                    };
+                    rest = after;
+                    match name {
+                        "*" | "?" | "$" => literal.push_str(name),
+                        _ => {
+                            flush(&mut atoms, &mut literal);
+                            atoms.push(variable(name)?);
+                        }
+                    }
+                }
+                _ => literal.push(c),
+            }
+        }
+        flush(&mut atoms, &mut literal);
+        Ok(Self { atoms: atoms.into() })
+    }
+
+    /// Compares byte by byte as documents are written.
+    pub fn matches(&self, text: &str, context: &Context<'_>) -> Match {
+        self.run(text, context, |a, b| a == b)
+    }
+
+    /// Compares ASCII letters without regard to case (`StringEqualsIgnoreCase`, action names).
+    pub fn matches_ignore_case(&self, text: &str, context: &Context<'_>) -> Match {
+        self.run(text, context, |a, b| a.eq_ignore_ascii_case(b))
+    }
+
+    fn run(&self, text: &str, context: &Context<'_>, same: fn(&[u8], &[u8]) -> bool) -> Match {
+        // A variable without a value must be noticed even where the text would fail before it.
+        for atom in &self.atoms {
+            if let Atom::Variable { key, default } = atom
+                && resolve(key, default.as_deref(), context).is_none()
+            {
+                return Match::NoValue;
+            }
+        }
+        let text = text.as_bytes();
+        let (mut at, mut pos) = (0, 0);
+        let mut back: Option<(usize, usize)> = None;
+        loop {
+            let step = match self.atoms.get(at) {
+                None if pos == text.len() => return Match::Yes,
+                None => None,
+                Some(Atom::Star) => {
+                    at += 1;
+                    if at == self.atoms.len() {
+                        return Match::Yes;
+                    }
+                    back = Some((at, pos));
+                    continue;
+                }
+                Some(Atom::One) => text.get(pos).map(|lead| char_len(*lead)),
+                Some(Atom::Literal(l)) => prefix(text, pos, l.as_bytes(), same),
+                Some(Atom::Variable { key, default }) => resolve(key, default.as_deref(), context)
+                    .and_then(|value| prefix(text, pos, value.as_bytes(), same)),
+            };
+            match (step, back) {
+                (Some(length), _) => {
+                    at += 1;
+                    pos += length;
+                }
+                (None, Some((star, from))) if from < text.len() => {
+                    let from = from + text.get(from).map_or(1, |lead| char_len(*lead));
+                    back = Some((star, from));
+                    at = star;
+                    pos = from;
+                }
+                (None, _) => return Match::No,
+            }
+        }
+    }
+}
+
+fn flush(atoms: &mut Vec<Atom>, literal: &mut String) {
+    if !literal.is_empty() {
+        atoms.push(Atom::Literal(std::mem::take(literal).into()));
+    }
+}
+
+/// `key` or `key, 'default'`: IAM User Guide, "Policy variables", "Specifying default values".
+fn variable(name: &str) -> Result<Atom, &'static str> {
+    let (key, default) = match name.split_once(',') {
+        None => (name.trim(), None),
+        Some((key, default)) => {
+            let default = default.trim().strip_prefix('\'').and_then(|d| d.strip_suffix('\''));
+            (key.trim(), Some(default.ok_or("the default of a policy variable stands in single quotes")?))
+        }
+    };
+    if key.is_empty() {
+        return Err("a policy variable names a condition key");
+    }
+    Ok(Atom::Variable { key: key.to_ascii_lowercase().into(), default: default.map(Into::into) })
+}
+
+fn resolve<'a>(key: &str, default: Option<&'a str>, context: &'a Context<'_>) -> Option<&'a str> {
+    match context.lookup(key) {
+        Some(Value::One(text)) => Some(text),
+        // Only single-valued keys can be variables; several values stand for none.
+        Some(Value::Many(_)) => None,
+        None => default,
+    }
+}
+
+fn prefix(text: &[u8], pos: usize, wanted: &[u8], same: fn(&[u8], &[u8]) -> bool) -> Option<usize> {
+    let there = text.get(pos..pos.checked_add(wanted.len())?)?;
+    same(there, wanted).then_some(wanted.len())
+}
+
+/// The length in bytes of the character that begins with this byte of valid UTF-8.
+fn char_len(lead: u8) -> usize {
+    match lead {
+        0xf0.. => 4,
+        0xe0.. => 3,
+        0xc0.. => 2,
+        _ => 1,
+    }
+}
+
+/// A resource or `Arn*` pattern: six colon-delimited parts, each matched by itself, so that a
+/// wildcard never reaches over a colon; the sixth part runs to the end of the text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ArnPattern {
+    /// `*` alone.
+    Any,
+    Parts(Box<[Pattern; 6]>),
+}
+
+impl ArnPattern {
+    /// Fails, with the rule, when the text is neither `*` nor six parts that begin with `arn`.
+    pub fn parse(text: &str, variables: bool) -> Result<Self, &'static str> {
+        const RULE: &str = "must be `*` or an ARN: six parts with colons between them, the first one `arn`";
+        if text == "*" {
+            return Ok(Self::Any);
+        }
+        let part = |text: &str, variables| Pattern::parse(text, Syntax { wildcards: true, variables });
+        let mut parts = text.splitn(6, ':');
+        let mut next = || parts.next().ok_or(RULE);
+        let (first, second, third, fourth, fifth, sixth) = (next()?, next()?, next()?, next()?, next()?, next()?);
+        if first != "arn" && first != "*" {
+            return Err(RULE);
+        }
+        // Variables work in the sixth part alone: IAM User Guide, "Where you can use policy variables".
+        Ok(Self::Parts(Box::new([
+            part(first, false)?,
+            part(second, false)?,
+            part(third, false)?,
+            part(fourth, false)?,
+            part(fifth, false)?,
+            part(sixth, variables)?,
+        ])))
+    }
+
+    pub fn matches(&self, text: &str, context: &Context<'_>) -> Match {
+        match self {
+            Self::Any => Match::Yes,
+            Self::Parts(patterns) => {
+                let mut texts = text.splitn(6, ':');
+                let mut answer = Match::Yes;
+                for pattern in patterns.iter() {
+                    let Some(text) = texts.next() else { return Match::No };
+                    match pattern.matches(text, context) {
+                        Match::Yes => {}
+                        Match::No => answer = Match::No,
+                        Match::NoValue => return Match::NoValue,
+                    }
+                }
+                answer
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ALL: Syntax = Syntax { wildcards: true, variables: true };
+
+    fn hit(pattern: &str, text: &str) -> bool {
+        let context = Context::new();
+        Pattern::parse(pattern, ALL).unwrap().matches(text, &context) == Match::Yes
+    }
+
+    #[test]
+    fn wildcards_and_escapes() {
+        assert!(hit("a*c", "abbbc") && hit("*", "") && hit("a?c", "aéc") && !hit("a?c", "ac"));
+        assert!(hit("${*}", "*") && !hit("${*}", "x") && hit("a${?}${$}", "a?$"));
+        assert!(Pattern::parse("${aws:username", ALL).is_err());
+    }
+
+    #[test]
+    fn a_variable_is_literal_and_may_have_a_default() {
+        let mut context = Context::new();
+        context.set("aws:username", "a*b");
+        let pattern = Pattern::parse("home/${aws:username}/*", ALL).unwrap();
+        assert_eq!(pattern.matches("home/a*b/x", &context), Match::Yes);
+        assert_eq!(pattern.matches("home/aXb/x", &context), Match::No);
+        let pattern = Pattern::parse("${aws:PrincipalTag/team, 'none'}", ALL).unwrap();
+        assert_eq!(pattern.matches("none", &context), Match::Yes);
+        let pattern = Pattern::parse("${aws:PrincipalTag/team}", ALL).unwrap();
+        assert_eq!(pattern.matches("none", &context), Match::NoValue);
+    }
+
+    #[test]
+    fn az_09_many_stars_stay_cheap() {
+        let pattern = format!("{}b", "a*".repeat(40));
+        let text = "a".repeat(65_536);
+        assert!(!hit(&pattern, &text));
+    }
+
+    /// The obvious matcher: recursion on characters.
+    fn slow(p: &[char], t: &[char]) -> bool {
+        match p.split_first() {
+            None => t.is_empty(),
+            Some(('*', rest)) => (0..=t.len()).any(|i| slow(rest, &t[i..])),
+            Some((c, rest)) => t.split_first().is_some_and(|(d, tail)| (*c == '?' || c == d) && slow(rest, tail)),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_the_obvious_matcher(p in "[abé*?]{0,10}", t in "[abé]{0,12}") {
+            let (pc, tc): (Vec<char>, Vec<char>) = (p.chars().collect(), t.chars().collect());
+            prop_assert_eq!(hit(&p, &t), slow(&pc, &tc));
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Files that hold secrets or rule who may do what: read only when nobody else could have written
+//! them, written whole or not at all.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::secret::Secret;
+
+/// Why a file was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The system's answer.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It is there, and not fit to be trusted.
+    #[error("{path}: {rule}")]
+    Unfit {
+        /// The file.
+        path: PathBuf,
+        /// What must hold, and the way there.
+        rule: String,
+    },
+}
+
+/// Who may read a file besides its owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// Nobody: mode 0600 or 0400.
+    Owner,
+    /// Anybody; only the owner may write.
+    Everyone,
+}
+
+/// Reads a file of at most `max_bytes` after checking that no other account could have written it,
+/// nor read it where `audience` says so: no symbolic link, a regular file, owned by this account
+/// or by root, in a folder that others cannot write (a sticky one such as `/tmp` is fine).
+///
+/// # Errors
+/// Names the file and the rule.
+pub fn read(path: &Path, audience: Audience, max_bytes: u64) -> Result<Secret<Vec<u8>>, FileError> {
+    let unfit = |rule: String| FileError::Unfit { path: path.to_owned(), rule };
+    // Opened first and judged by its handle, so that it cannot be exchanged in between.
+    let file = OpenOptions::new().read(true).custom_flags(nofollow()).open(path).map_err(|source| {
+        match source.raw_os_error() {
+            Some(code) if code == rustix::io::Errno::LOOP.raw_os_error() => {
+                unfit("must not be a symbolic link; name the file itself".to_owned())
+            }
+            _ => FileError::Io { path: path.to_owned(), source },
+        }
+    })?;
+    let meta = file.metadata().map_err(io(path))?;
+    if !meta.is_file() {
+        return Err(unfit("must be a regular file".to_owned()));
+    }
+    let me = rustix::process::geteuid().as_raw();
+    if meta.uid() != me && meta.uid() != 0 {
+        return Err(unfit(format!("is owned by uid {}; must be owned by uid {me} or root", meta.uid())));
+    }
+    let forbidden = match audience {
+        Audience::Owner => 0o077,
+        Audience::Everyone => 0o022,
+    };
+    if meta.mode() & forbidden != 0 {
+        let fix = if audience == Audience::Owner { "chmod 600" } else { "chmod go-w" };
+        return Err(unfit(format!(
+            "has mode {:04o}, which lets others in; run `{fix} {}`",
+            meta.mode() & 0o7777,
+            path.display()
+        )));
+    }
+    check_parent(path, me)?;
+    if meta.len() > max_bytes {
+        return Err(unfit(format!("has {} bytes; at most {max_bytes} are read", meta.len())));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or_default());
+    file.take(max_bytes).read_to_end(&mut bytes).map_err(io(path))?;
+    Ok(Secret::new(bytes))
+}
+
+fn check_parent(path: &Path, me: u32) -> Result<(), FileError> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let meta = fs::metadata(parent).map_err(io(parent))?;
+    let sticky = meta.mode() & 0o1000 != 0;
+    if (meta.mode() & 0o022 != 0 && !sticky) || (meta.uid() != me && meta.uid() != 0) {
+        let rule = format!("stands in a folder that other accounts can write; run `chmod go-w {}`", parent.display());
+        return Err(FileError::Unfit { path: path.to_owned(), rule });
+    }
+    Ok(())
+}
+
+/// Writes a file of mode 0600 in one step: a reader sees the old content or the new, never a part.
+///
+/// # Errors
+/// The system's answer; the old file then stands.
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".new-{}", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let write = || -> std::io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(parent)?.sync_all()
+    };
+    write().map_err(|source| {
+        let _ = fs::remove_file(&temporary); // it may not exist; the error to tell is the first one
+        FileError::Io { path: path.to_owned(), source }
+    })
+}
+
+/// Makes a folder of mode 0700, with its parents.
+///
+/// # Errors
+/// The system's answer.
+pub fn create_private_dir(path: &Path) -> Result<(), FileError> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io(path))
+}
+
+fn nofollow() -> i32 {
+    // O_NONBLOCK: a FIFO in the file's place is refused by its type, not waited for.
+    (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits() as i32
+}
+
+fn io(path: &Path) -> impl Fn(std::io::Error) -> FileError + '_ {
+    |source| FileError::Io { path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn cf_03_a_file_that_others_can_reach_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        write_private(&path, b"secret").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(read(&path, Audience::Owner, 100).unwrap().expose(), b"secret");
+        let chmod = |p: &Path, mode| fs::set_permissions(p, fs::Permissions::from_mode(mode)).unwrap();
+        for (mode, audience) in [
+            (0o644, Audience::Owner),
+            (0o620, Audience::Owner),
+            (0o664, Audience::Everyone),
+            (0o646, Audience::Everyone),
+        ] {
+            chmod(&path, mode);
+            assert!(read(&path, audience, 100).is_err(), "{mode:o}");
+        }
+        chmod(&path, 0o600);
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(read(&link, Audience::Owner, 100).unwrap_err().to_string().contains("symbolic link"));
+        assert!(read(dir.path(), Audience::Everyone, 100).is_err());
+        assert!(read(&path, Audience::Owner, 3).is_err());
+        chmod(dir.path(), 0o777);
+        assert!(read(&path, Audience::Owner, 100).unwrap_err().to_string().contains("folder"));
+        chmod(dir.path(), 0o700);
+    }
+}

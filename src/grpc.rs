@@ -1,0 +1,333 @@
+//! Protobuf and operations, both ways, and [`Error`] to [`Status`]. The only file that sees
+//! generated code, with `client.rs`. Holds no rule.
+//!
+//! The service is driven by hand on tonic's server: a signature covers the bytes of the message,
+//! so a handler needs those bytes and not a decoded form of them.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes};
+use http::HeaderMap;
+use prost::Message;
+use tonic::body::Body;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::{Code, Request, Response, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::authn::Evidence;
+use crate::error::Error;
+use crate::mint::Credentials;
+use crate::names::Tag;
+use crate::ops::assume_role::{AssumeRole, AssumeRoleInput, AssumeRoleOutput};
+use crate::ops::get_access_key_info::GetAccessKeyInfo;
+use crate::ops::get_caller_identity::GetCallerIdentity;
+use crate::ops::{self, Operation, Origin, Sts};
+use crate::sigv4::{Incoming, Presented, sha256};
+
+/// The generated types.
+#[allow(missing_docs, clippy::all, clippy::pedantic)]
+pub mod pb {
+    tonic::include_proto!("brevet.sts.v1");
+}
+
+/// The descriptors of the API, for reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+/// The service's full name.
+pub const SERVICE: &str = "brevet.sts.v1.SecurityTokenService";
+/// The longest message, in bytes: a SAML response of 100,000 characters and what goes with it.
+pub const MAX_MESSAGE_BYTES: usize = 262_144;
+/// The longest time from a call's headers to its answer.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a handler answers with: encoded output, or why not.
+type Answer = Result<Response<Bytes>, Status>;
+
+/// Serves one call of the service, whatever came of it.
+pub async fn serve<B>(sts: &Arc<Sts>, origin: Origin, request: http::Request<B>) -> http::Response<Body>
+where
+    B: http_body::Body + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+{
+    let path = request.uri().path();
+    let name = path
+        .strip_prefix('/')
+        .and_then(|p| p.strip_prefix(SERVICE))
+        .and_then(|p| p.strip_prefix('/'))
+        .unwrap_or_default();
+    let host = super::query::host(request.uri(), request.headers()).map(str::to_owned);
+    let call = Call {
+        sts: sts.clone(),
+        origin: origin.clone(),
+        name: name.to_owned(),
+        path: path.to_owned(),
+        host,
+        reached: Arc::default(),
+    };
+    let (reached, name) = (call.reached.clone(), call.name.clone());
+    let mut grpc = tonic::server::Grpc::new(BytesCodec).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let response = tokio::time::timeout(CALL_TIMEOUT, grpc.unary(call, request)).await;
+    // Whatever failed before a handler was reached is a refusal like any other: recorded, then answered.
+    let error = match response {
+        Ok(response) if reached.get().is_some() => return response,
+        Ok(response) => match Status::from_header_map(response.headers()).map(|s| s.code()) {
+            Some(Code::OutOfRange) => Error::TooLarge(MAX_MESSAGE_BYTES),
+            // A compression that was not offered: the status says what is accepted.
+            Some(Code::Unimplemented) => {
+                ops::refuse_unread(sts, name, Error::Malformed("compressed messages are not accepted".into()), origin)
+                    .await;
+                return response;
+            }
+            _ => Error::Malformed("the request is not one gRPC message".into()),
+        },
+        Err(_) => Error::RequestTimeout(CALL_TIMEOUT.as_secs()),
+    };
+    let reply = ops::refuse_unread(sts, name, error, origin).await;
+    failure(&reply.request_id, &reply.error).into_http()
+}
+
+/// One call on its way through tonic.
+struct Call {
+    sts: Arc<Sts>,
+    origin: Origin,
+    name: String,
+    path: String,
+    host: Result<String, Error>,
+    reached: Arc<std::sync::OnceLock<()>>,
+}
+
+impl tower_service::Service<Request<Bytes>> for Call {
+    type Response = Response<Bytes>;
+    type Error = Status;
+    type Future = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
+        let _ = self.reached.set(()); // once a call
+        let evidence = self.evidence(&request);
+        let (sts, origin, name) = (self.sts.clone(), self.origin.clone(), std::mem::take(&mut self.name));
+        Box::pin(async move { dispatch(&sts, origin, &name, evidence, request.into_inner()).await })
+    }
+}
+
+impl Call {
+    /// The signature in the metadata, over the real HTTP/2 request and the message's bytes.
+    fn evidence(&self, request: &Request<Bytes>) -> Result<Evidence, Error> {
+        let headers: &HeaderMap = request.metadata().as_ref();
+        let host = self.host.clone()?;
+        let presented = Presented::read(&Incoming {
+            method: "POST",
+            path: &self.path,
+            query: &[],
+            headers,
+            host: &host,
+            payload_sha256: sha256(request.get_ref()),
+        })?;
+        Ok(presented.map_or(Evidence::Anonymous, |p| Evidence::Signed(Box::new(p))))
+    }
+}
+
+async fn dispatch(
+    sts: &Arc<Sts>,
+    origin: Origin,
+    name: &str,
+    evidence: Result<Evidence, Error>,
+    message: Bytes,
+) -> Answer {
+    match name {
+        AssumeRole::NAME => {
+            let input = read::<pb::AssumeRoleRequest>(message).and_then(|m| AssumeRole::parse(m.into()));
+            finish::<AssumeRole, pb::AssumeRoleResponse>(sts, evidence, input, origin).await
+        }
+        GetCallerIdentity::NAME => {
+            let input = read::<pb::GetCallerIdentityRequest>(message).map(|_| GetCallerIdentity);
+            finish::<GetCallerIdentity, pb::GetCallerIdentityResponse>(sts, evidence, input, origin).await
+        }
+        GetAccessKeyInfo::NAME => {
+            let input = read::<pb::GetAccessKeyInfoRequest>(message)
+                .and_then(|m| GetAccessKeyInfo::parse(Some(&m.access_key_id)));
+            finish::<GetAccessKeyInfo, pb::GetAccessKeyInfoResponse>(sts, evidence, input, origin).await
+        }
+        other => {
+            let error = ops::unanswered(other, "v1");
+            let reply = ops::refuse(sts, other.to_owned(), evidence, error, origin).await;
+            Err(failure(&reply.request_id, &reply.error))
+        }
+    }
+}
+
+async fn finish<O, M>(
+    sts: &Arc<Sts>,
+    evidence: Result<Evidence, Error>,
+    input: Result<O, Error>,
+    origin: Origin,
+) -> Answer
+where
+    O: Operation,
+    M: Message + From<O::Output>,
+{
+    let reply = ops::serve(sts, evidence, input, origin).await;
+    match reply.result {
+        Ok(output) => {
+            let mut response = Response::new(Bytes::from(M::from(output).encode_to_vec()));
+            if let Ok(id) = reply.request_id.parse() {
+                response.metadata_mut().insert("x-amzn-requestid", id);
+            }
+            Ok(response)
+        }
+        Err(error) => Err(failure(&reply.request_id, &error)),
+    }
+}
+
+fn read<M: Message + Default>(message: Bytes) -> Result<M, Error> {
+    M::decode(message).map_err(|e| Error::Malformed(format!("the message cannot be decoded: {e}")))
+}
+
+/// A refusal as gRPC says it: a code, a sentence, and details for programs.
+pub fn failure(request_id: &str, error: &Error) -> Status {
+    let mut details = ErrorDetails::new();
+    details.set_error_info(error.code(), "brevet", []).set_request_info(request_id, "");
+    if let Some(field) = error.field() {
+        details.add_bad_request_violation(snake_case(&field.field), field.rule.clone());
+    }
+    if matches!(error, Error::Throttling | Error::ServiceUnavailable(_)) {
+        details.set_retry_info(Some(Duration::from_secs(1)));
+    }
+    Status::with_error_details(status(error), error.to_string(), details)
+}
+
+/// The one place where refusals become gRPC codes.
+fn status(error: &Error) -> Code {
+    match error {
+        Error::AccessDenied { .. } | Error::MfaFailed => Code::PermissionDenied,
+        Error::Validation(_)
+        | Error::Duration(_)
+        | Error::Malformed(_)
+        | Error::MalformedPolicyDocument(_)
+        | Error::PackedPolicyTooLarge(_) => Code::InvalidArgument,
+        Error::TooLarge(_) | Error::Throttling => Code::ResourceExhausted,
+        Error::RequestTimeout(_) => Code::DeadlineExceeded,
+        Error::InvalidAction { .. } | Error::NotAvailable(_) => Code::Unimplemented,
+        Error::MissingAuthenticationToken
+        | Error::IncompleteSignature(_)
+        | Error::SignatureDoesNotMatch(_)
+        | Error::RequestExpired(_)
+        | Error::InvalidClientTokenId
+        | Error::ExpiredToken => Code::Unauthenticated,
+        Error::ServiceUnavailable(_) => Code::Unavailable,
+        Error::InternalFailure => Code::Internal,
+    }
+}
+
+/// `RoleSessionName` as the proto names it: `role_session_name`.
+fn snake_case(field: &str) -> String {
+    let mut out = String::with_capacity(field.len() + 4);
+    for c in field.chars() {
+        if c.is_ascii_uppercase() && !out.is_empty() {
+            out.push('_');
+        }
+        out.push(c.to_ascii_lowercase());
+    }
+    out
+}
+
+impl From<pb::AssumeRoleRequest> for AssumeRoleInput {
+    fn from(m: pb::AssumeRoleRequest) -> Self {
+        Self {
+            role_arn: Some(m.role_arn),
+            role_session_name: Some(m.role_session_name),
+            policy_arns: m.policy_arns,
+            policy: m.policy,
+            duration_seconds: m.duration_seconds.map(i64::from),
+            tags: m.tags.into_iter().map(|t| Tag { key: t.key, value: t.value }).collect(),
+            transitive_tag_keys: m.transitive_tag_keys,
+            external_id: m.external_id,
+            serial_number: m.serial_number,
+            token_code: m.token_code,
+            source_identity: m.source_identity,
+        }
+    }
+}
+
+impl From<AssumeRoleOutput> for pb::AssumeRoleResponse {
+    fn from(output: AssumeRoleOutput) -> Self {
+        Self {
+            credentials: Some(output.credentials.into()),
+            assumed_role_user: Some(pb::AssumedRoleUser { assumed_role_id: output.assumed_role_id, arn: output.arn }),
+            packed_policy_size: i32::try_from(output.packed_policy_size).unwrap_or(100),
+            source_identity: output.source_identity,
+        }
+    }
+}
+
+impl From<Credentials> for pb::Credentials {
+    fn from(credentials: Credentials) -> Self {
+        Self {
+            access_key_id: credentials.access_key_id.as_str().to_owned(),
+            secret_access_key: credentials.secret_access_key.expose().clone(),
+            session_token: credentials.session_token.expose().clone(),
+            expiration: Some(prost_types::Timestamp { seconds: credentials.expires_at.seconds(), nanos: 0 }),
+        }
+    }
+}
+
+impl From<ops::get_caller_identity::GetCallerIdentityOutput> for pb::GetCallerIdentityResponse {
+    fn from(output: ops::get_caller_identity::GetCallerIdentityOutput) -> Self {
+        Self { user_id: output.user_id, account: output.account, arn: output.arn }
+    }
+}
+
+impl From<ops::get_access_key_info::GetAccessKeyInfoOutput> for pb::GetAccessKeyInfoResponse {
+    fn from(output: ops::get_access_key_info::GetAccessKeyInfoOutput) -> Self {
+        Self { account: output.account }
+    }
+}
+
+/// Messages as bytes.
+struct BytesCodec;
+
+impl Codec for BytesCodec {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for BytesCodec {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, item: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put(item);
+        Ok(())
+    }
+}
+
+impl Decoder for BytesCodec {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
+    }
+}
+
+/// For a gRPC call to no service of ours.
+pub fn unimplemented() -> Result<http::Response<Body>, Infallible> {
+    Ok(Status::unimplemented("no such service").into_http())
+}

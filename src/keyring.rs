@@ -1,0 +1,348 @@
+//! The keys that make and open session tokens: current, next and previous.
+//!
+//! A key is published as `next` before it is used, so that every node can open what another one
+//! seals; it stays as `previous` until the last session it made has ended. Knows no token format.
+
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use ring::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
+use ring::hkdf;
+use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::clock::Timestamp;
+use crate::durations;
+use crate::entropy::{self, Entropy, NoEntropy};
+use crate::files::{self, Audience, FileError};
+use crate::secret::Secret;
+
+/// The most keys in one keyring.
+const MAX_KEYS: usize = 16;
+const MAX_FILE_BYTES: u64 = 65_536;
+
+/// Why a keyring was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyringError {
+    /// The file itself.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Its content: the field and the rule.
+    #[error("keyring: {0}")]
+    Content(String),
+    /// No chance, no keys.
+    #[error(transparent)]
+    Entropy(#[from] NoEntropy),
+}
+
+/// What a key is used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Published, and not used yet.
+    Next,
+    /// Makes new tokens.
+    Current,
+    /// Opens the tokens that it made.
+    Previous,
+}
+
+/// The keyring file. Text forms of keys live only while it is read or written.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct Document {
+    cluster_id: String,
+    keys: Vec<KeyDocument>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct KeyDocument {
+    key_id: String,
+    state: State,
+    /// When it came into this state, in seconds since 1970.
+    since: i64,
+    sealing_key: Zeroizing<String>,
+    signing_seed: Zeroizing<String>,
+    secret_key: Zeroizing<String>,
+}
+
+/// One key: an id and three secrets that are rotated together.
+pub struct Key {
+    id: u32,
+    state: State,
+    since: Timestamp,
+    seal: hkdf::Prk,
+    sign: Ed25519KeyPair,
+    secret: hkdf::Prk,
+    /// What is written back when the keyring changes.
+    raw: Secret<[[u8; 32]; 3]>,
+}
+
+/// All keys of one cluster of brokers.
+pub struct Keyring {
+    cluster_id: String,
+    keys: Vec<Key>,
+    current: usize,
+}
+
+impl Keyring {
+    /// A fresh cluster with a current and a next key.
+    ///
+    /// # Errors
+    /// When there is no randomness.
+    pub fn generate(entropy: &dyn Entropy, now: Timestamp) -> Result<Self, KeyringError> {
+        let cluster_id = crate::sigv4::hex(&entropy::bytes::<8>(entropy)?);
+        let mut keyring = Self { cluster_id, keys: Vec::new(), current: 0 };
+        for state in [State::Current, State::Next] {
+            let key = keyring.fresh(state, entropy, now)?;
+            keyring.keys.push(key);
+        }
+        Ok(keyring)
+    }
+
+    /// Reads a keyring file, which must be private to this account.
+    ///
+    /// # Errors
+    /// Names the file or the field, and the rule.
+    pub fn load(path: &Path) -> Result<Self, KeyringError> {
+        let bytes = files::read(path, Audience::Owner, MAX_FILE_BYTES)?;
+        let document: Document = serde_json::from_slice(bytes.expose()).map_err(|e| content(e.to_string()))?;
+        let cluster = &document.cluster_id;
+        if cluster.len() != 16 || !cluster.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(content("ClusterId: must be 16 hexadecimal digits"));
+        }
+        if document.keys.len() > MAX_KEYS {
+            return Err(content(format!("Keys: at most {MAX_KEYS}")));
+        }
+        let mut keys: Vec<Key> = Vec::new();
+        for key in &document.keys {
+            let id = u32::from_str_radix(&key.key_id, 16).ok().filter(|_| key.key_id.len() == 8);
+            let id = id.ok_or_else(|| content("KeyId: must be 8 hexadecimal digits"))?;
+            if keys.iter().any(|k| k.id == id) {
+                return Err(content(format!("KeyId: {:08x} is there twice", id)));
+            }
+            let raw = [
+                decode("SealingKey", &key.sealing_key)?,
+                decode("SigningSeed", &key.signing_seed)?,
+                decode("SecretKey", &key.secret_key)?,
+            ];
+            keys.push(Key::new(id, key.state, Timestamp::from_seconds(key.since), Secret::new(raw))?);
+        }
+        let mut current = keys.iter().enumerate().filter(|(_, k)| k.state == State::Current).map(|(i, _)| i);
+        match (current.next(), current.next()) {
+            (Some(current), None) => Ok(Self { cluster_id: document.cluster_id, keys, current }),
+            _ => Err(content("Keys: exactly one must have the State `current`")),
+        }
+    }
+
+    /// Writes the keyring, mode 0600, in one step.
+    ///
+    /// # Errors
+    /// The system's answer.
+    pub fn save(&self, path: &Path) -> Result<(), KeyringError> {
+        let encode = |bytes: &[u8; 32]| Zeroizing::new(STANDARD.encode(bytes));
+        let keys = self.keys.iter().map(|k| {
+            let [seal, sign, secret] = k.raw.expose();
+            KeyDocument {
+                key_id: format!("{:08x}", k.id),
+                state: k.state,
+                since: k.since.seconds(),
+                sealing_key: encode(seal),
+                signing_seed: encode(sign),
+                secret_key: encode(secret),
+            }
+        });
+        let document = Document { cluster_id: self.cluster_id.clone(), keys: keys.collect() };
+        let text = serde_json::to_vec_pretty(&document).map_err(|e| content(e.to_string()))?;
+        Ok(files::write_private(path, &Zeroizing::new(text))?)
+    }
+
+    /// Next becomes current, current becomes previous, and a new next key is published. Previous
+    /// keys go once every session they made has ended.
+    ///
+    /// # Errors
+    /// Without a next key (nobody else could open what it makes), and without randomness.
+    pub fn rotate(mut self, entropy: &dyn Entropy, now: Timestamp) -> Result<Self, KeyringError> {
+        let next = self.keys.iter().position(|k| k.state == State::Next);
+        let next =
+            next.ok_or_else(|| content("Keys: none has the State `next`; a key is published before it is used"))?;
+        for (i, key) in self.keys.iter_mut().enumerate() {
+            if i == next || key.state == State::Current {
+                key.state = if i == next { State::Current } else { State::Previous };
+                key.since = now;
+            }
+        }
+        let fresh = self.fresh(State::Next, entropy, now)?;
+        self.keys.push(fresh);
+        self.keys.retain(|k| k.state != State::Previous || now.since(k.since) <= durations::MAX);
+        self.current = self.keys.iter().position(|k| k.state == State::Current).unwrap_or_default();
+        Ok(self)
+    }
+
+    fn fresh(&self, state: State, entropy: &dyn Entropy, now: Timestamp) -> Result<Key, KeyringError> {
+        let id = u32::from_be_bytes(entropy::bytes(entropy)?);
+        if self.keys.iter().any(|k| k.id == id) {
+            return Err(content("a new key's id is taken; run the command again"));
+        }
+        let raw = [entropy::bytes(entropy)?, entropy::bytes(entropy)?, entropy::bytes(entropy)?];
+        Key::new(id, state, now, Secret::new(raw))
+    }
+
+    /// The cluster that these keys belong to; a token of another cluster never opens.
+    pub fn cluster_id(&self) -> &str {
+        &self.cluster_id
+    }
+
+    /// The key that makes tokens.
+    pub fn current(&self) -> Option<&Key> {
+        self.keys.get(self.current)
+    }
+
+    /// The key of that id, in any state.
+    pub fn find(&self, id: u32) -> Option<&Key> {
+        self.keys.iter().find(|k| k.id == id)
+    }
+
+    /// Ids and states, for people.
+    pub fn listing(&self) -> impl Iterator<Item = (u32, State, Timestamp)> {
+        self.keys.iter().map(|k| (k.id, k.state, k.since))
+    }
+
+    /// A key for authenticating the cluster's records in a shared cache, the same on every node
+    /// and through every rotation for which a key is kept.
+    pub fn record_mac(&self, key: &Key) -> Result<ring::hmac::Key, ring::error::Unspecified> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        let info = [b"brevet session record v1".as_slice(), self.cluster_id.as_bytes()];
+        key.seal.expand(&info, Bytes32)?.fill(bytes.as_mut())?;
+        Ok(ring::hmac::Key::new(ring::hmac::HMAC_SHA256, bytes.as_ref()))
+    }
+}
+
+impl Key {
+    fn new(id: u32, state: State, since: Timestamp, raw: Secret<[[u8; 32]; 3]>) -> Result<Self, KeyringError> {
+        let [seal, sign, secret] = raw.expose();
+        if raw.expose().iter().any(|k| k.iter().all(|b| b == k.first().unwrap_or(&0))) {
+            return Err(content(format!("key {id:08x} is not random")));
+        }
+        let prk = |bytes: &[u8; 32]| hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, bytes);
+        let pair =
+            Ed25519KeyPair::from_seed_unchecked(sign).map_err(|_| content("SigningSeed: not an Ed25519 seed"))?;
+        Ok(Self { id, state, since, seal: prk(seal), sign: pair, secret: prk(secret), raw })
+    }
+
+    /// Its name in tokens.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Ed25519 over `message`.
+    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
+        let mut out = [0; 64];
+        for (slot, byte) in out.iter_mut().zip(self.sign.sign(message).as_ref()) {
+            *slot = *byte;
+        }
+        out
+    }
+
+    /// Whether this key made the signature.
+    pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
+        UnparsedPublicKey::new(&ED25519, self.sign.public_key().as_ref()).verify(message, signature).is_ok()
+    }
+
+    /// Encrypts in place under a key of its own for each `salt` (which must never repeat), so that
+    /// no number of tokens wears the sealing key out. Appends the tag.
+    pub fn seal(&self, salt: &[u8; 16], aad: &[u8], buffer: &mut Vec<u8>) -> Result<(), ring::error::Unspecified> {
+        self.message_key(salt)?.seal_in_place_append_tag(zero_nonce(), Aad::from(aad), buffer)
+    }
+
+    /// Reverses [`Self::seal`]; the plain bytes, or an error if a single bit differs.
+    pub fn open<'a>(
+        &self,
+        salt: &[u8; 16],
+        aad: &[u8],
+        buffer: &'a mut [u8],
+    ) -> Result<&'a [u8], ring::error::Unspecified> {
+        Ok(self.message_key(salt)?.open_in_place(zero_nonce(), Aad::from(aad), buffer)?)
+    }
+
+    fn message_key(&self, salt: &[u8; 16]) -> Result<LessSafeKey, ring::error::Unspecified> {
+        let info = [b"brevet session token v1".as_slice(), salt];
+        let okm = self.seal.expand(&info, &aead::AES_256_GCM)?;
+        Ok(LessSafeKey::new(UnboundKey::from(okm)))
+    }
+
+    /// Thirty bytes that belong to one session and cannot be told from its token.
+    pub fn session_secret(
+        &self,
+        session_id: &[u8; 16],
+        access_key_id: &str,
+    ) -> Result<Zeroizing<[u8; 30]>, ring::error::Unspecified> {
+        let mut bytes = Zeroizing::new([0; 30]);
+        let info = [b"brevet session secret v1".as_slice(), session_id, access_key_id.as_bytes()];
+        self.secret.expand(&info, Bytes30)?.fill(bytes.as_mut())?;
+        Ok(bytes)
+    }
+}
+
+/// Each message key seals one message, so its nonce need not vary.
+fn zero_nonce() -> Nonce {
+    Nonce::assume_unique_for_key([0; aead::NONCE_LEN])
+}
+
+struct Bytes30;
+
+impl hkdf::KeyType for Bytes30 {
+    fn len(&self) -> usize {
+        30
+    }
+}
+
+struct Bytes32;
+
+impl hkdf::KeyType for Bytes32 {
+    fn len(&self) -> usize {
+        32
+    }
+}
+
+fn decode(field: &str, text: &str) -> Result<[u8; 32], KeyringError> {
+    let bytes = Zeroizing::new(STANDARD.decode(text).map_err(|_| content(format!("{field}: must be base64")))?);
+    bytes.as_slice().try_into().map_err(|_| content(format!("{field}: must be 32 bytes")))
+}
+
+fn content(text: impl Into<String>) -> KeyringError {
+    KeyringError::Content(text.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entropy::SystemEntropy;
+
+    #[test]
+    fn a_keyring_is_saved_loaded_and_rotated() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keyring.json");
+        let (entropy, now) = (SystemEntropy::new(), Timestamp::from_seconds(1_000));
+        let first = Keyring::generate(&entropy, now).unwrap();
+        first.save(&path).unwrap();
+        let first_id = first.current().unwrap().id();
+        let second = Keyring::load(&path).unwrap().rotate(&entropy, now).unwrap();
+        assert_ne!(second.current().unwrap().id(), first_id);
+        assert_eq!(second.find(first_id).unwrap().state, State::Previous);
+        assert_eq!(second.current().unwrap().id(), first.keys[1].id());
+        // Once the longest session is over, the key that made it goes.
+        let third = second.rotate(&entropy, now.plus(durations::MAX)).unwrap();
+        assert!(third.find(first_id).is_some());
+        let fourth = third.rotate(&entropy, now.plus(durations::MAX * 2)).unwrap();
+        assert!(fourth.find(first_id).is_none());
+    }
+
+    #[test]
+    fn an_05_constant_keys_are_refused() {
+        assert!(Key::new(1, State::Current, Timestamp::from_seconds(0), Secret::new([[0; 32]; 3])).is_err());
+    }
+}

@@ -1,0 +1,54 @@
+//! Brevet, a self-hosted broker of temporary credentials that speaks AWS STS and gRPC.
+//!
+//! It says one sentence to its callers: *you are who you say, you may act as this role for a while,
+//! here is the key, and it is written down.* The code reads in that order:
+//!
+//! ```text
+//!  gRPC  ─► grpc.rs  ─┐                                        ┌─ trust     role + caller + facts ─► Grant   (asks evaluator)
+//!                     ├─► ops::serve ─► authn ─► ops/<one>.rs ─┼─ mint      Grant ─► keys + session token
+//!  Query ─► query.rs ─┘        │                               └─ sessions  the session is on record
+//!                              └─► audit ─► answer
+//! ```
+//!
+//! The modules stand in five bands, and each uses its own band and those above it alone (a test
+//! sees to that).
+
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+// Words: std and serde; no IO.
+pub mod arn;
+pub mod clock;
+pub mod entropy;
+pub mod names;
+pub mod secret;
+
+// Rules: pure; bytes, keys and `now` in, a verdict out.
+pub mod durations;
+pub mod evaluator;
+pub mod keyring;
+pub mod sigv4;
+pub mod token;
+
+// State: speaks words and rules outward; decides nothing.
+pub mod audit;
+pub mod directory;
+pub mod error;
+pub mod files;
+pub mod master_key;
+pub mod metrics;
+pub mod sessions;
+
+// Flow: may await; knows rules and state, never a wire format.
+pub mod authn;
+pub mod mint;
+pub mod ops;
+pub mod trust;
+
+// Faces: know a wire or an operator; hold no rule.
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod grpc;
+pub mod query;
+pub mod server;
+pub mod tls;

@@ -1,0 +1,291 @@
+//! Operations, and [`serve`]: the only door. Whatever comes in by whichever wire is authenticated,
+//! run, written down and only then answered, in this order and in this file.
+
+pub mod assume_role;
+pub mod get_access_key_info;
+pub mod get_caller_identity;
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::audit::{self, Audit, Record};
+use crate::authn::{self, Caller, Evidence, Tokens};
+use crate::clock::{Clock, Timestamp};
+use crate::directory::Directory;
+use crate::entropy::{self, Entropy};
+use crate::error::Error;
+use crate::metrics::{Call as CallLabel, Metrics};
+use crate::sessions::Sessions;
+use crate::sigv4::{Presented, Rules};
+use crate::trust::{Denied, Facts};
+
+/// Every action of the API and whether this version answers it: what both wires dispatch on.
+pub const ACTIONS: &[(&str, bool)] = &[
+    (assume_role::AssumeRole::NAME, true),
+    ("AssumeRoleWithWebIdentity", false),
+    ("AssumeRoleWithSAML", false),
+    ("GetSessionToken", false),
+    ("GetFederationToken", false),
+    (get_caller_identity::GetCallerIdentity::NAME, true),
+    (get_access_key_info::GetAccessKeyInfo::NAME, true),
+    ("DecodeAuthorizationMessage", false),
+    ("GetWebIdentityToken", false),
+];
+
+/// The toolbox that every operation shares.
+pub struct Sts {
+    /// Who and what there is.
+    pub directory: ArcSwap<Directory>,
+    /// The keys of session tokens.
+    pub tokens: Tokens,
+    /// What is on record about live sessions.
+    pub sessions: Sessions,
+    /// What is written down.
+    pub audit: Audit,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub entropy: Arc<dyn Entropy>,
+    /// What monitoring reads.
+    pub metrics: Arc<Metrics>,
+    /// What a signature must keep to.
+    pub rules: Rules,
+    /// The first of the regions.
+    pub region: String,
+}
+
+/// Where a request came from.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// The peer's address; no header changes it.
+    pub source_ip: IpAddr,
+    /// Whether the connection is TLS.
+    pub secure_transport: bool,
+    /// At most 512 characters.
+    pub user_agent: Option<String>,
+}
+
+/// One request while it is being served: who, when, and its audit record.
+pub struct Context<'a> {
+    /// The toolbox.
+    pub sts: &'a Sts,
+    /// The snapshot that this request sees.
+    pub directory: Arc<Directory>,
+    /// The instant that this request sees.
+    pub now: Timestamp,
+    caller: Caller,
+    origin: &'a Origin,
+    record: &'a mut Record,
+}
+
+impl Context<'_> {
+    /// Who calls.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// The condition keys that every request has.
+    pub fn facts(&self) -> Facts<'_> {
+        Facts::new(&self.caller, self.origin, &self.sts.region, self.now)
+    }
+
+    /// Writes down why, and tells the caller AWS's opaque sentence.
+    pub fn refuse(&mut self, denied: &Denied, resource: &str) -> Error {
+        self.record.additional_event_data = denied.explanation();
+        Error::AccessDenied {
+            principal: self.caller.arn().to_owned(),
+            action: denied.action,
+            resource: resource.to_owned(),
+        }
+    }
+
+    /// Writes down what was answered.
+    pub fn answered(&mut self, elements: &impl Serialize, recipient_account: &str) {
+        self.record.response_elements = serde_json::value::to_raw_value(elements).ok();
+        self.record.recipient_account_id = Some(recipient_account.to_owned());
+    }
+}
+
+/// One action of the API. Its `run` is the story.
+pub trait Operation: Sized + Send + 'static {
+    /// As AWS names it.
+    const NAME: &'static str;
+    /// Whether the answer holds credentials: its record must then be on stable storage first.
+    const HANDS_OUT: bool;
+    /// What the caller gets.
+    type Output: Send + 'static;
+
+    /// The parameters for the audit; never a secret.
+    fn parameters(&self) -> Option<Box<RawValue>>;
+
+    /// From request to output.
+    fn run(self, cx: &mut Context<'_>) -> impl Future<Output = Result<Self::Output, Error>> + Send;
+}
+
+/// The answer to a call.
+pub struct Reply<T> {
+    /// Names the call in answer, audit and log.
+    pub request_id: String,
+    /// What came of it.
+    pub result: Result<T, Error>,
+}
+
+/// Serves one call. It runs on a task of its own: a caller who hangs up erases nothing.
+///
+/// `evidence` and `input` are the wire's parse results, so that a malformed request is a recorded
+/// refusal too.
+pub async fn serve<O: Operation>(
+    sts: &Arc<Sts>,
+    evidence: Result<Evidence, Error>,
+    input: Result<O, Error>,
+    origin: Origin,
+) -> Reply<O::Output> {
+    let sts = sts.clone();
+    let task = tokio::spawn(async move { conclude::<O>(&sts, O::NAME.into(), evidence, input, origin).await });
+    match task.await {
+        Ok(reply) => reply,
+        // A panic is a bug: the caller gets nothing, the process lives.
+        Err(_) => Reply { request_id: String::new(), result: Err(Error::InternalFailure) },
+    }
+}
+
+/// A recorded refusal.
+pub struct Refusal {
+    /// Names the call in answer, audit and log.
+    pub request_id: String,
+    /// What the caller is told.
+    pub error: Error,
+}
+
+/// Records the refusal of a call that is no operation: an unknown or unavailable action. A caller
+/// that proves nothing hears that first.
+pub async fn refuse(
+    sts: &Arc<Sts>,
+    name: String,
+    evidence: Result<Evidence, Error>,
+    error: Error,
+    origin: Origin,
+) -> Refusal {
+    let reply = conclude::<Nothing>(sts, name.into(), evidence, Err(error), origin).await;
+    Refusal { request_id: reply.request_id, error: reply.result.err().unwrap_or(Error::InternalFailure) }
+}
+
+/// Records the refusal of a request that cannot be read, so that nothing in it was proven.
+pub async fn refuse_unread(sts: &Arc<Sts>, name: impl Into<String>, error: Error, origin: Origin) -> Refusal {
+    refuse(sts, name.into(), Err(error), Error::InternalFailure, origin).await
+}
+
+/// Why an action is not answered.
+pub fn unanswered(action: &str, version: &str) -> Error {
+    match ACTIONS.iter().find(|(name, answered)| *name == action && !answered) {
+        Some((name, _)) => Error::NotAvailable(name),
+        None => Error::InvalidAction { action: audit::clip(action), version: audit::clip(version) },
+    }
+}
+
+/// No operation.
+enum Nothing {}
+
+impl Operation for Nothing {
+    const NAME: &'static str = "none";
+    const HANDS_OUT: bool = false;
+    type Output = ();
+
+    fn parameters(&self) -> Option<Box<RawValue>> {
+        None
+    }
+
+    async fn run(self, _: &mut Context<'_>) -> Result<(), Error> {
+        match self {}
+    }
+}
+
+async fn conclude<O: Operation>(
+    sts: &Sts,
+    name: Cow<'static, str>,
+    evidence: Result<Evidence, Error>,
+    input: Result<O, Error>,
+    origin: Origin,
+) -> Reply<O::Output> {
+    let started = Instant::now();
+    let now = sts.clock.now();
+    let (request_id, event_id) = match entropy::bytes::<32>(&*sts.entropy) {
+        Ok(chance) => ids(chance),
+        Err(error) => return Reply { request_id: String::new(), result: Err(error.into()) },
+    };
+    let mut record = audit::record(&name, now, request_id.clone(), event_id);
+    record.aws_region.clone_from(&sts.region);
+    record.source_ip_address = origin.source_ip.to_canonical().to_string();
+    record.user_agent.clone_from(&origin.user_agent);
+    record.read_only = !O::HANDS_OUT;
+    if let Ok(input) = &input {
+        record.request_parameters = input.parameters();
+    }
+
+    let mut result = run(sts, evidence, input, &origin, now, &mut record).await;
+
+    if let Err(error) = &result {
+        record.error_code = Some(error.code());
+        record.error_message = Some(audit::clip(&error.to_string()));
+    }
+    // No record, no answer.
+    let written =
+        if O::HANDS_OUT && result.is_ok() { sts.audit.commit(&record).await } else { sts.audit.defer(&record) };
+    if written.is_err() {
+        result = Err(Error::ServiceUnavailable("the audit log"));
+    }
+    let outcome = result.as_ref().err().map_or("ok", Error::code);
+    sts.metrics.calls.get_or_create(&CallLabel { action: O::NAME, outcome }).inc();
+    sts.metrics.call_seconds.observe(started.elapsed().as_secs_f64());
+    tracing::debug!(request_id, action = %name, outcome, "call");
+    Reply { request_id, result }
+}
+
+async fn run<O: Operation>(
+    sts: &Sts,
+    evidence: Result<Evidence, Error>,
+    input: Result<O, Error>,
+    origin: &Origin,
+    now: Timestamp,
+    record: &mut Record,
+) -> Result<O::Output, Error> {
+    let directory = sts.directory.load_full();
+    let presented: Box<Presented> = match evidence? {
+        Evidence::Signed(presented) => presented,
+        Evidence::Anonymous => {
+            return Err(match input {
+                // There is nothing to prove who may hear this.
+                Err(error @ (Error::NotAvailable(_) | Error::InvalidAction { .. })) => error,
+                _ => Error::MissingAuthenticationToken,
+            });
+        }
+    };
+    let caller = match authn::authenticate(&presented, &sts.tokens, &directory, &sts.rules, now) {
+        Ok(caller) => caller,
+        Err(error) => {
+            // Not proven: `type` says Unknown, and the key is what was claimed.
+            record.user_identity.access_key_id = Some(presented.unverified_access_key_id().to_owned());
+            return Err(error);
+        }
+    };
+    record.user_identity = caller.audited();
+    record.recipient_account_id = Some(caller.account().to_string());
+    let input = input?;
+    let mut cx = Context { sts, directory, now, caller, origin, record };
+    input.run(&mut cx).await
+}
+
+fn ids(chance: [u8; 32]) -> (String, String) {
+    let mut halves = chance.chunks_exact(16).map(|half| {
+        let bytes = half.try_into().unwrap_or_default();
+        uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
+    });
+    (halves.next().unwrap_or_default(), halves.next().unwrap_or_default())
+}

@@ -1,0 +1,358 @@
+//! AssumeRole: STS API Reference, "AssumeRole".
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{Context, Operation};
+use crate::arn::{IamArn, RoleArn};
+use crate::authn::OpenedSession;
+use crate::durations;
+use crate::error::Error;
+use crate::evaluator::{Kind, Policy};
+use crate::mint::{self, Credentials, Shape};
+use crate::names::{self, ExternalId, FieldError, MAX_TAGS, RoleSessionName, SerialNumber, SourceIdentity, Tag};
+use crate::token::TagClaim;
+use crate::trust::{self, SessionRequest};
+
+/// The most managed session policies.
+const MAX_POLICY_ARNS: usize = 10;
+/// What session policies and tags may take up together, in bytes. It bounds the session token.
+const ALLOTMENT: usize = 4_096;
+
+/// The parameters as a wire carries them, unchecked.
+#[derive(Default)]
+pub struct AssumeRoleInput {
+    /// Required.
+    pub role_arn: Option<String>,
+    /// Required.
+    pub role_session_name: Option<String>,
+    /// Managed session policies.
+    pub policy_arns: Vec<String>,
+    /// The inline session policy.
+    pub policy: Option<String>,
+    /// In seconds.
+    pub duration_seconds: Option<i64>,
+    /// Session tags.
+    pub tags: Vec<Tag>,
+    /// Those of them that are inherited.
+    pub transitive_tag_keys: Vec<String>,
+    /// Of a third party.
+    pub external_id: Option<String>,
+    /// An MFA device.
+    pub serial_number: Option<String>,
+    /// Its code.
+    pub token_code: Option<String>,
+    /// Who stands behind the chain.
+    pub source_identity: Option<String>,
+}
+
+/// The checked request.
+pub struct AssumeRole {
+    role_arn: RoleArn,
+    role_session_name: RoleSessionName,
+    policy_arns: Vec<String>,
+    policy: Option<String>,
+    duration: Option<Duration>,
+    tags: Vec<Tag>,
+    transitive_tag_keys: Vec<String>,
+    external_id: Option<ExternalId>,
+    mfa: bool,
+    source_identity: Option<SourceIdentity>,
+}
+
+/// The answer.
+pub struct AssumeRoleOutput {
+    /// What the caller came for.
+    pub credentials: Credentials,
+    /// `AROA…:SESSION`
+    pub assumed_role_id: String,
+    /// `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`
+    pub arn: String,
+    /// In percent.
+    pub packed_policy_size: u64,
+    /// In force; none if empty.
+    pub source_identity: String,
+}
+
+impl AssumeRole {
+    /// Checks each parameter by itself.
+    ///
+    /// # Errors
+    /// Names the first field that breaks a rule, and the rule.
+    pub fn parse(input: AssumeRoleInput) -> Result<Self, Error> {
+        let required = |field: &'static str, value: Option<String>| {
+            value.ok_or_else(|| FieldError::new(field, "must not be null"))
+        };
+        let role_arn = RoleArn::parse("RoleArn", &required("RoleArn", input.role_arn)?)?;
+        let name = required("RoleSessionName", input.role_session_name)?;
+        let external_id = input.external_id.map(|id| ExternalId::parse("ExternalId", &id)).transpose()?;
+        let source_identity =
+            input.source_identity.map(|id| SourceIdentity::parse("SourceIdentity", &id)).transpose()?;
+        if let Some(serial) = &input.serial_number {
+            SerialNumber::parse("SerialNumber", serial)?;
+        }
+        if let Some(code) = &input.token_code
+            && (code.len() != 6 || !code.bytes().all(|b| b.is_ascii_digit()))
+        {
+            return Err(FieldError::new("TokenCode", "must satisfy regular expression pattern: [\\d]{6}").into());
+        }
+        Ok(Self {
+            role_arn,
+            role_session_name: RoleSessionName::parse("RoleSessionName", &name)?,
+            policy_arns: policy_arns(input.policy_arns)?,
+            policy: input.policy.map(session_policy).transpose()?,
+            duration: input.duration_seconds.map(durations::bounded).transpose()?,
+            transitive_tag_keys: transitive_keys(input.transitive_tag_keys, &input.tags)?,
+            tags: tags(input.tags)?,
+            external_id,
+            mfa: input.serial_number.is_some() || input.token_code.is_some(),
+            source_identity,
+        })
+    }
+}
+
+impl Operation for AssumeRole {
+    const NAME: &'static str = "AssumeRole";
+    const HANDS_OUT: bool = true;
+    type Output = AssumeRoleOutput;
+
+    fn parameters(&self) -> Option<Box<RawValue>> {
+        serde_json::value::to_raw_value(&Parameters {
+            role_arn: self.role_arn.as_str(),
+            role_session_name: self.role_session_name.as_str(),
+            duration_seconds: self.duration.map(|d| d.as_secs()),
+            external_id: self.external_id.as_ref().map(ExternalId::as_str),
+            source_identity: self.source_identity.as_ref().map(SourceIdentity::as_str),
+            policy: self.policy.as_deref(),
+            policy_arns: &self.policy_arns,
+            tags: self.tags.iter().map(|t| AuditTag { key: &t.key, value: &t.value }).collect(),
+            transitive_tag_keys: &self.transitive_tag_keys,
+        })
+        .ok()
+    }
+
+    async fn run(self, cx: &mut Context<'_>) -> Result<AssumeRoleOutput, Error> {
+        if self.mfa {
+            return Err(Error::MfaFailed); // a code that cannot be checked proves nothing
+        }
+        let directory = cx.directory.clone();
+        let found = directory.role(self.role_arn.as_str());
+        let role = found.unwrap_or_else(|| directory.decoy());
+        let source_identity = in_force(self.source_identity.as_ref(), cx.caller().session());
+        let inherited = inherited_tags(cx.caller().session());
+
+        let facts = cx.facts().role_session(&SessionRequest {
+            role_session_name: self.role_session_name.as_str(),
+            external_id: self.external_id.as_ref().map(ExternalId::as_str),
+            source_identity: source_identity.as_deref().ok().filter(|s| !s.is_empty()),
+            tags: &self.tags,
+            transitive_tag_keys: &self.transitive_tag_keys,
+        });
+        let actions = actions(!self.tags.is_empty() || !inherited.is_empty(), source_identity.as_deref() != Ok(""));
+        let admitted = trust::admit(role, cx.caller(), &directory, facts, actions);
+        let grant = admitted.map_err(|denied| cx.refuse(&denied, self.role_arn.as_str()))?;
+        let Ok(source_identity) = source_identity else {
+            return Err(changed_source_identity(cx, self.role_arn.as_str()));
+        };
+
+        let chained = cx.caller().session().is_some();
+        let term = durations::role_session(self.duration, grant.role().max_session, chained)?;
+        for arn in &self.policy_arns {
+            let own = IamArn::parse(arn).is_none_or(|a| a.account == grant.role().account);
+            if !own || directory.managed_policy(arn).is_none() {
+                return Err(FieldError::new("PolicyArns", "must name managed policies of the role's account").into());
+            }
+        }
+        let tags = session_tags(self.tags, &self.transitive_tag_keys, inherited)?;
+        let packed_policy_size = packed(self.policy.as_deref(), &self.policy_arns, &tags)?;
+        let shape = Shape {
+            role_session_name: self.role_session_name.as_str().to_owned(),
+            source_identity,
+            tags,
+            policy: self.policy.unwrap_or_default(),
+            policy_arns: self.policy_arns,
+        };
+        let account = grant.role().account;
+        let keyring = cx.sts.tokens.keyring();
+        let session = mint::session(grant, term, shape, &keyring, &*cx.sts.entropy, cx.now)?;
+        cx.sts.sessions.record(&keyring, &session.record, cx.now).await;
+        cx.answered(&answered(&session, packed_policy_size), account.as_str());
+        Ok(AssumeRoleOutput {
+            credentials: session.credentials,
+            assumed_role_id: session.assumed_role_id,
+            arn: session.arn,
+            packed_policy_size,
+            source_identity: session.record.source_identity,
+        })
+    }
+}
+
+/// What the policies must allow: passing tags and naming a source identity are actions of their own.
+fn actions(tags: bool, source_identity: bool) -> &'static [&'static str] {
+    match (tags, source_identity) {
+        (false, false) => &["sts:AssumeRole"],
+        (true, false) => &["sts:AssumeRole", "sts:TagSession"],
+        (false, true) => &["sts:AssumeRole", "sts:SetSourceIdentity"],
+        (true, true) => &["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"],
+    }
+}
+
+/// A source identity is set once and goes down the chain; empty: none. `Err`: an attempt to change it.
+fn in_force(asked: Option<&SourceIdentity>, session: Option<&OpenedSession>) -> Result<String, String> {
+    let inherited = session.map(|s| s.claims.source_identity.as_str()).unwrap_or_default();
+    match asked.map(SourceIdentity::as_str) {
+        None => Ok(inherited.to_owned()),
+        Some(asked) if inherited.is_empty() || asked == inherited => Ok(asked.to_owned()),
+        Some(asked) => Err(asked.to_owned()),
+    }
+}
+
+fn changed_source_identity(cx: &mut Context<'_>, role_arn: &str) -> Error {
+    Error::AccessDenied {
+        principal: cx.caller().arn().to_owned(),
+        action: "sts:SetSourceIdentity",
+        resource: role_arn.to_owned(),
+    }
+}
+
+fn inherited_tags(session: Option<&OpenedSession>) -> Vec<TagClaim> {
+    session.map(|s| s.claims.tags.iter().filter(|t| t.transitive).cloned().collect()).unwrap_or_default()
+}
+
+fn session_tags(asked: Vec<Tag>, transitive: &[String], inherited: Vec<TagClaim>) -> Result<Vec<TagClaim>, Error> {
+    if asked.iter().any(|t| inherited.iter().any(|i| i.key.eq_ignore_ascii_case(&t.key))) {
+        return Err(FieldError::new("Tags", "must not repeat a transitive tag key of the calling session").into());
+    }
+    let asked = asked.into_iter().map(|t| {
+        let transitive = transitive.iter().any(|k| k.eq_ignore_ascii_case(&t.key));
+        TagClaim { key: t.key, value: t.value, transitive }
+    });
+    let all: Vec<TagClaim> = inherited.into_iter().chain(asked).collect();
+    if all.len() > MAX_TAGS {
+        return Err(
+            FieldError::new("Tags", format!("must have at most {MAX_TAGS} items, inherited ones included")).into()
+        );
+    }
+    Ok(all)
+}
+
+/// How much of the allotment is used, in percent, rounded up.
+fn packed(policy: Option<&str>, arns: &[String], tags: &[TagClaim]) -> Result<u64, Error> {
+    let bytes = policy.map_or(0, str::len)
+        + arns.iter().map(String::len).sum::<usize>()
+        + tags.iter().map(|t| t.key.len() + t.value.len()).sum::<usize>();
+    let percent = u64::try_from((bytes * 100).div_ceil(ALLOTMENT)).unwrap_or(u64::MAX);
+    if percent > 100 {
+        return Err(Error::PackedPolicyTooLarge(percent));
+    }
+    Ok(percent)
+}
+
+fn policy_arns(arns: Vec<String>) -> Result<Vec<String>, Error> {
+    if arns.len() > MAX_POLICY_ARNS {
+        return Err(FieldError::new("PolicyArns", format!("must have at most {MAX_POLICY_ARNS} items")).into());
+    }
+    for arn in &arns {
+        names::length("PolicyArns", arn, 20, 2048)?;
+    }
+    Ok(arns)
+}
+
+fn session_policy(text: String) -> Result<String, Error> {
+    if text.is_empty() {
+        return Err(FieldError::new("Policy", "must have length greater than or equal to 1").into());
+    }
+    match Policy::parse(Kind::Session, &text) {
+        Ok(_) => Ok(text),
+        Err(error) => Err(Error::MalformedPolicyDocument(error.to_string())),
+    }
+}
+
+fn tags(tags: Vec<Tag>) -> Result<Vec<Tag>, Error> {
+    if tags.len() > MAX_TAGS {
+        return Err(FieldError::new("Tags", format!("must have at most {MAX_TAGS} items")).into());
+    }
+    for (i, tag) in tags.iter().enumerate() {
+        names::tag_key("Tags", &tag.key)?;
+        names::tag_value("Tags", &tag.value)?;
+        if tags.iter().take(i).any(|t| t.key.eq_ignore_ascii_case(&tag.key)) {
+            return Err(FieldError::new("Tags", "must not repeat a key; keys are compared without case").into());
+        }
+    }
+    Ok(tags)
+}
+
+fn transitive_keys(keys: Vec<String>, tags: &[Tag]) -> Result<Vec<String>, Error> {
+    if keys.len() > MAX_TAGS {
+        return Err(FieldError::new("TransitiveTagKeys", format!("must have at most {MAX_TAGS} items")).into());
+    }
+    if keys.iter().any(|k| !tags.iter().any(|t| t.key.eq_ignore_ascii_case(k))) {
+        return Err(FieldError::new("TransitiveTagKeys", "must name keys of Tags").into());
+    }
+    Ok(keys)
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Parameters<'a> {
+    role_arn: &'a str,
+    role_session_name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duration_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    external_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source_identity: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    policy_arns: &'a [String],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<AuditTag<'a>>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    transitive_tag_keys: &'a [String],
+}
+
+#[derive(Serialize)]
+struct AuditTag<'a> {
+    key: &'a str,
+    value: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answered<'a> {
+    credentials: AnsweredCredentials<'a>,
+    assumed_role_user: AnsweredUser<'a>,
+    packed_policy_size: u64,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    source_identity: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AnsweredCredentials<'a> {
+    access_key_id: &'a str,
+    expiration: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AnsweredUser<'a> {
+    assumed_role_id: &'a str,
+    arn: &'a str,
+}
+
+fn answered(session: &mint::Session, packed_policy_size: u64) -> Answered<'_> {
+    Answered {
+        credentials: AnsweredCredentials {
+            access_key_id: session.credentials.access_key_id.as_str(),
+            expiration: session.credentials.expires_at.to_string(),
+        },
+        assumed_role_user: AnsweredUser { assumed_role_id: &session.assumed_role_id, arn: &session.arn },
+        packed_policy_size,
+        source_identity: &session.record.source_identity,
+    }
+}

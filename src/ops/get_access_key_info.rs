@@ -1,0 +1,57 @@
+//! GetAccessKeyInfo: the account that an access key id belongs to. Says nothing of the key's state.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{Context, Operation};
+use crate::error::Error;
+use crate::names::{AccessKeyId, FieldError};
+use crate::trust;
+
+/// The request.
+pub struct GetAccessKeyInfo {
+    access_key_id: AccessKeyId,
+}
+
+/// The answer.
+pub struct GetAccessKeyInfoOutput {
+    /// Twelve digits.
+    pub account: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Parameters<'a> {
+    access_key_id: &'a str,
+}
+
+impl GetAccessKeyInfo {
+    /// Checks the parameters.
+    ///
+    /// # Errors
+    /// Names the field and the rule.
+    pub fn parse(access_key_id: Option<&str>) -> Result<Self, Error> {
+        let id = access_key_id.ok_or_else(|| FieldError::new("AccessKeyId", "must not be null"))?;
+        Ok(Self { access_key_id: AccessKeyId::parse("AccessKeyId", id)? })
+    }
+}
+
+impl Operation for GetAccessKeyInfo {
+    const NAME: &'static str = "GetAccessKeyInfo";
+    const HANDS_OUT: bool = false;
+    type Output = GetAccessKeyInfoOutput;
+
+    fn parameters(&self) -> Option<Box<RawValue>> {
+        serde_json::value::to_raw_value(&Parameters { access_key_id: self.access_key_id.as_str() }).ok()
+    }
+
+    async fn run(self, cx: &mut Context<'_>) -> Result<GetAccessKeyInfoOutput, Error> {
+        let permitted = trust::permit(cx.caller(), &cx.directory, &cx.facts(), "sts:GetAccessKeyInfo", "*");
+        permitted.map_err(|denied| cx.refuse(&denied, "*"))?;
+        // An imported key may be older than ids that carry their account.
+        let known = cx.directory.access_key(self.access_key_id.as_str()).map(|k| k.user.account);
+        let account = known.or_else(|| self.access_key_id.account());
+        let account = account.ok_or_else(|| FieldError::new("AccessKeyId", "must be one that tells its account"))?;
+        Ok(GetAccessKeyInfoOutput { account: account.to_string() })
+    }
+}

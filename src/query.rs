@@ -1,0 +1,421 @@
+//! The AWS Query protocol: form and operations, both ways. Holds no rule.
+//!
+//! AWS's "Query API" pages and botocore's `query` serializer. One strict parse serves the check of
+//! the signature and the dispatch, so that no two readers see two requests.
+
+mod answer;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt, Full, Limited};
+use percent_encoding::percent_decode;
+
+use crate::authn::Evidence;
+use crate::error::Error;
+use crate::names::{FieldError, Tag};
+use crate::ops::assume_role::{AssumeRole, AssumeRoleInput};
+use crate::ops::get_access_key_info::GetAccessKeyInfo;
+use crate::ops::get_caller_identity::GetCallerIdentity;
+use crate::ops::{self, Operation, Origin, Reply, Sts};
+use crate::sigv4::{Incoming, Presented, sha256};
+use answer::Element;
+
+/// The API version that every request names.
+pub const VERSION: &str = "2011-06-15";
+/// The longest body, in bytes: a SAML response of 100,000 characters, encoded twice.
+pub const MAX_BODY_BYTES: usize = 262_144;
+/// The most parameters.
+const MAX_PARAMETERS: usize = 512;
+/// The longest time for a body to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// What a presigned URL adds to the parameters.
+const SIGNATURE_PARAMETERS: &[&str] = &[
+    "X-Amz-Algorithm",
+    "X-Amz-Credential",
+    "X-Amz-Date",
+    "X-Amz-Expires",
+    "X-Amz-Security-Token",
+    "X-Amz-Signature",
+    "X-Amz-SignedHeaders",
+];
+
+/// Serves one request, whatever came of it.
+pub async fn serve<B>(sts: &Arc<Sts>, origin: Origin, request: Request<B>) -> Response<Full<Bytes>>
+where
+    B: http_body::Body + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (head, body) = request.into_parts();
+    let json = head.headers.get(ACCEPT).is_some_and(|v| v.as_bytes().starts_with(b"application/json"));
+    let respond = Respond { json };
+    let body = match read_body(&head.headers, body).await {
+        Ok(body) => body,
+        Err(error) => {
+            // What was not read cannot be skipped either: the connection ends.
+            let reply = ops::refuse_unread(sts, "none", error, origin).await;
+            let mut response = respond.failure(&reply.request_id, &reply.error);
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            return response;
+        }
+    };
+    let pairs = match read_pairs(&head, &body) {
+        Ok(pairs) => pairs,
+        Err(error) => {
+            let reply = ops::refuse_unread(sts, "none", error, origin).await;
+            return respond.failure(&reply.request_id, &reply.error);
+        }
+    };
+    let evidence = read_evidence(&head, &pairs.url, &body);
+    let mut parameters = pairs.parameters;
+    let action = parameters.take("Action").unwrap_or_default();
+    let version = parameters.take("Version").unwrap_or_default();
+    match action.as_str() {
+        _ if version != VERSION => respond.unanswered(sts, &action, &version, evidence, origin).await,
+        AssumeRole::NAME => {
+            let input =
+                assume_role(&mut parameters).and_then(|input| parameters.none_left().and(AssumeRole::parse(input)));
+            respond.finish(AssumeRole::NAME, ops::serve(sts, evidence, input, origin).await)
+        }
+        GetCallerIdentity::NAME => {
+            let input = parameters.none_left().map(|()| GetCallerIdentity);
+            respond.finish(GetCallerIdentity::NAME, ops::serve(sts, evidence, input, origin).await)
+        }
+        GetAccessKeyInfo::NAME => {
+            let id = parameters.take("AccessKeyId");
+            let input = parameters.none_left().and_then(|()| GetAccessKeyInfo::parse(id.as_deref()));
+            respond.finish(GetAccessKeyInfo::NAME, ops::serve(sts, evidence, input, origin).await)
+        }
+        _ => respond.unanswered(sts, &action, &version, evidence, origin).await,
+    }
+}
+
+/// What the client called this server; `Host` and `:authority` must not differ.
+///
+/// # Errors
+/// When there is none, two, or no text.
+pub fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a str, Error> {
+    let mut hosts = headers.get_all(HOST).iter().map(|v| v.to_str());
+    let header =
+        hosts.next().transpose().map_err(|_| Error::Malformed("the header 'host' is not ASCII text".into()))?;
+    if hosts.next().is_some() {
+        return Err(Error::Malformed("the header 'host' is there twice".into()));
+    }
+    match (uri.authority().map(http::uri::Authority::as_str), header) {
+        (Some(authority), Some(header)) if authority != header => {
+            Err(Error::Malformed("'host' and ':authority' differ".into()))
+        }
+        (Some(host), _) | (None, Some(host)) if !host.is_empty() => Ok(host),
+        _ => Err(Error::Malformed("the header 'host' is missing".into())),
+    }
+}
+
+async fn read_body<B>(headers: &HeaderMap, body: B) -> Result<Bytes, Error>
+where
+    B: http_body::Body + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let declared = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
+    if declared.is_some_and(|length| length > MAX_BODY_BYTES) {
+        return Err(Error::TooLarge(MAX_BODY_BYTES));
+    }
+    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(Error::TooLarge(MAX_BODY_BYTES)),
+        Ok(Err(_)) => Err(Error::Malformed("the body ended early".into())),
+        Err(_) => Err(Error::RequestTimeout(BODY_TIMEOUT.as_secs())),
+    }
+}
+
+/// A request's parameters: those of the URL as sent, for the signature, and all of them by name.
+struct Pairs {
+    url: Vec<(String, String)>,
+    parameters: Parameters,
+}
+
+fn read_pairs(head: &http::request::Parts, body: &Bytes) -> Result<Pairs, Error> {
+    if head.uri.path() != "/" || !matches!(head.method, Method::GET | Method::POST) {
+        return Err(Error::Malformed("only POST and GET of `/` are answered".into()));
+    }
+    let mut types = head.headers.get_all(CONTENT_TYPE).iter();
+    let form = types
+        .next()
+        .is_some_and(|v| v.as_bytes().to_ascii_lowercase().starts_with(b"application/x-www-form-urlencoded"));
+    if head.method == Method::GET && !body.is_empty() {
+        return Err(Error::Malformed("a GET has no body".into()));
+    }
+    if !body.is_empty() && (!form || types.next().is_some()) {
+        return Err(Error::Malformed("the content type must be `application/x-www-form-urlencoded`".into()));
+    }
+    let url = decode_pairs(head.uri.query().unwrap_or_default().as_bytes())?;
+    let mut parameters = Parameters::default();
+    for (name, value) in &url {
+        if !SIGNATURE_PARAMETERS.contains(&name.as_str()) {
+            parameters.put(name.clone(), value.clone())?;
+        }
+    }
+    for (name, value) in decode_pairs(body)? {
+        parameters.put(name, value)?;
+    }
+    Ok(Pairs { url, parameters })
+}
+
+fn read_evidence(head: &http::request::Parts, url: &[(String, String)], body: &Bytes) -> Result<Evidence, Error> {
+    let presented = Presented::read(&Incoming {
+        method: head.method.as_str(),
+        path: head.uri.path(),
+        query: url,
+        headers: &head.headers,
+        host: host(&head.uri, &head.headers)?,
+        payload_sha256: sha256(body),
+    })?;
+    Ok(presented.map_or(Evidence::Anonymous, |p| Evidence::Signed(Box::new(p))))
+}
+
+fn decode_pairs(text: &[u8]) -> Result<Vec<(String, String)>, Error> {
+    let mut pairs = Vec::new();
+    for pair in text.split(|b| *b == b'&').filter(|p| !p.is_empty()) {
+        if pairs.len() == MAX_PARAMETERS {
+            return Err(Error::Malformed(format!("more than {MAX_PARAMETERS} parameters")));
+        }
+        let at = pair.iter().position(|b| *b == b'=');
+        let (name, value) = at
+            .map_or((pair, &[][..]), |at| (pair.get(..at).unwrap_or_default(), pair.get(at + 1..).unwrap_or_default()));
+        pairs.push((decode(name)?, decode(value)?));
+    }
+    Ok(pairs)
+}
+
+fn decode(text: &[u8]) -> Result<String, Error> {
+    let malformed = || Error::Malformed("a parameter is not URL-encoded UTF-8".into());
+    for (i, byte) in text.iter().enumerate() {
+        let digits = text.get(i + 1..i + 3).is_some_and(|d| d.iter().all(u8::is_ascii_hexdigit));
+        if (*byte == b'%' && !digits) || !byte.is_ascii() || byte.is_ascii_control() {
+            return Err(malformed());
+        }
+    }
+    let spaced: Vec<u8> = text.iter().map(|b| if *b == b'+' { b' ' } else { *b }).collect();
+    percent_decode(&spaced).decode_utf8().map(|t| t.into_owned()).map_err(|_| malformed())
+}
+
+/// Parameters by name, each taken once; what nobody takes is unknown.
+#[derive(Default)]
+struct Parameters(BTreeMap<String, String>);
+
+impl Parameters {
+    fn put(&mut self, name: String, value: String) -> Result<(), Error> {
+        let twice = self.0.keys().any(|n| n.eq_ignore_ascii_case(&name));
+        if twice {
+            return Err(Error::Malformed("a parameter is there twice".into()));
+        }
+        self.0.insert(name, value);
+        Ok(())
+    }
+
+    fn take(&mut self, name: &str) -> Option<String> {
+        self.0.remove(name)
+    }
+
+    fn number(&mut self, name: &'static str) -> Result<Option<i64>, Error> {
+        let Some(text) = self.take(name) else { return Ok(None) };
+        let digits = text.strip_prefix('-').unwrap_or(&text);
+        let number = text.parse().ok().filter(|_| digits.bytes().all(|b| b.is_ascii_digit()));
+        number.map(Some).ok_or_else(|| FieldError::new(name, "must be an integer").into())
+    }
+
+    /// `Name.member.1` and so on without gaps, each item read by `item` from its prefix. A lone
+    /// `Name=` is the empty list.
+    fn list<T>(&mut self, name: &str, mut item: impl FnMut(&mut Self, &str) -> Option<T>) -> Vec<T> {
+        if self.0.get(name).is_some_and(String::is_empty) {
+            self.take(name);
+        }
+        let mut items = Vec::new();
+        while let Some(next) = item(self, &format!("{name}.member.{}", items.len() + 1)) {
+            items.push(next);
+        }
+        items
+    }
+
+    /// Refuses what was not understood: an unknown name, a gap in a list.
+    fn none_left(&self) -> Result<(), Error> {
+        match self.0.keys().next() {
+            None => Ok(()),
+            Some(name) => {
+                let name: String = name.chars().take(128).filter(|c| !c.is_control()).collect();
+                Err(FieldError::new(
+                    name,
+                    "must be a parameter of this action, and list members must be numbered from 1 without gaps",
+                )
+                .into())
+            }
+        }
+    }
+}
+
+fn assume_role(p: &mut Parameters) -> Result<AssumeRoleInput, Error> {
+    Ok(AssumeRoleInput {
+        role_arn: p.take("RoleArn"),
+        role_session_name: p.take("RoleSessionName"),
+        policy_arns: p.list("PolicyArns", |p, at| p.take(&format!("{at}.arn"))),
+        policy: p.take("Policy"),
+        duration_seconds: p.number("DurationSeconds")?,
+        tags: p.list("Tags", |p, at| {
+            Some(Tag { key: p.take(&format!("{at}.Key"))?, value: p.take(&format!("{at}.Value")).unwrap_or_default() })
+        }),
+        transitive_tag_keys: p.list("TransitiveTagKeys", |p, at| p.take(at)),
+        external_id: p.take("ExternalId"),
+        serial_number: p.take("SerialNumber"),
+        token_code: p.take("TokenCode"),
+        source_identity: p.take("SourceIdentity"),
+    })
+}
+
+/// How to say it: XML, or JSON for those who ask.
+struct Respond {
+    json: bool,
+}
+
+impl Respond {
+    fn finish<T: Into<Vec<Element>>>(&self, action: &str, reply: Reply<T>) -> Response<Full<Bytes>> {
+        match reply.result {
+            Ok(output) => self.whole(
+                StatusCode::OK,
+                &reply.request_id,
+                answer::success(action, output.into(), &reply.request_id, self.json),
+            ),
+            Err(error) => self.failure(&reply.request_id, &error),
+        }
+    }
+
+    async fn unanswered(
+        &self,
+        sts: &Arc<Sts>,
+        action: &str,
+        version: &str,
+        evidence: Result<Evidence, Error>,
+        origin: Origin,
+    ) -> Response<Full<Bytes>> {
+        let error = if version == VERSION {
+            ops::unanswered(action, version)
+        } else {
+            Error::InvalidAction { action: crate::audit::clip(action), version: crate::audit::clip(version) }
+        };
+        let reply = ops::refuse(sts, action.to_owned(), evidence, error, origin).await;
+        self.failure(&reply.request_id, &reply.error)
+    }
+
+    fn failure(&self, request_id: &str, error: &Error) -> Response<Full<Bytes>> {
+        let (status, side) = fault(error);
+        let body = answer::failure(side, error.code(), &error.to_string(), request_id, self.json);
+        let mut response = self.whole(status, request_id, body);
+        if matches!(error, Error::Throttling | Error::ServiceUnavailable(_)) {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+
+    fn whole(&self, status: StatusCode, request_id: &str, body: Vec<u8>) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(Bytes::from(body)));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        let kind = if self.json { "application/json" } else { "text/xml" };
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Ok(id) = HeaderValue::from_str(request_id) {
+            headers.insert("x-amzn-requestid", id);
+        }
+        response
+    }
+}
+
+/// The one place where refusals become HTTP statuses and AWS's sides.
+fn fault(error: &Error) -> (StatusCode, &'static str) {
+    match error {
+        Error::AccessDenied { .. }
+        | Error::MfaFailed
+        | Error::MissingAuthenticationToken
+        | Error::SignatureDoesNotMatch(_)
+        | Error::InvalidClientTokenId
+        | Error::ExpiredToken => (StatusCode::FORBIDDEN, "Sender"),
+        Error::Validation(_)
+        | Error::Duration(_)
+        | Error::Malformed(_)
+        | Error::MalformedPolicyDocument(_)
+        | Error::PackedPolicyTooLarge(_)
+        | Error::InvalidAction { .. }
+        | Error::NotAvailable(_)
+        | Error::IncompleteSignature(_)
+        | Error::RequestExpired(_)
+        | Error::Throttling => (StatusCode::BAD_REQUEST, "Sender"),
+        Error::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "Sender"),
+        Error::RequestTimeout(_) => (StatusCode::REQUEST_TIMEOUT, "Sender"),
+        Error::ServiceUnavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "Receiver"),
+        Error::InternalFailure => (StatusCode::INTERNAL_SERVER_ERROR, "Receiver"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(method: &str, target: &str) -> http::request::Parts {
+        let builder =
+            Request::builder().method(method).uri(target).header("content-type", "application/x-www-form-urlencoded");
+        builder.body(()).unwrap().into_parts().0
+    }
+
+    fn parse(body: &str) -> Result<AssumeRoleInput, Error> {
+        let mut parameters = read_pairs(&head("POST", "/"), &Bytes::copy_from_slice(body.as_bytes()))?.parameters;
+        let input = assume_role(&mut parameters)?;
+        parameters.none_left().map(|()| input)
+    }
+
+    #[test]
+    fn lists_and_structures() {
+        let input = parse("PolicyArns.member.1.arn=a&PolicyArns.member.2.arn=b&Tags.member.1.Key=k+1&Tags.member.1.Value=%2B&TransitiveTagKeys=").unwrap();
+        assert_eq!(input.policy_arns, ["a", "b"]);
+        assert_eq!((input.tags[0].key.as_str(), input.tags[0].value.as_str()), ("k 1", "+"));
+        assert!(input.transitive_tag_keys.is_empty());
+    }
+
+    #[test]
+    fn sv_05_what_can_be_read_in_two_ways_is_refused() {
+        for bad in [
+            "RoleArn=a&RoleArn=b",
+            "RoleArn=a&roleArn=b",
+            "PolicyArns.member.1.arn=a&PolicyArns.member.3.arn=b",
+            "PolicyArns.member.0.arn=a",
+            "PolicyArns.member.01.arn=a",
+            "Tags.member.1.Value=x",
+            "Surprise=1",
+            "rolearn=a",
+            "RoleArn=%ff",
+            "RoleArn=%c0%af",
+            "RoleArn=%zz",
+            "RoleArn=%",
+            "RoleArn=a\r\nb",
+            "DurationSeconds=1e3",
+            "DurationSeconds=+900",
+            "DurationSeconds=",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+        let across = read_pairs(&head("POST", "/?Action=GetCallerIdentity"), &Bytes::from_static(b"action=AssumeRole"));
+        assert!(across.is_err());
+        for target in ["//", "/x", "/.", "/%2e", "/?a=1&a=2"] {
+            assert!(read_pairs(&head("POST", target), &Bytes::new()).is_err(), "{target}");
+        }
+        assert!(read_pairs(&head("PUT", "/"), &Bytes::new()).is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_form_makes_it_panic(body in "[ -~]{0,200}") {
+            let _ = parse(&body);
+        }
+    }
+}

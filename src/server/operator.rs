@@ -1,0 +1,79 @@
+//! The operators' listener: `/healthz`, `/readyz`, `/metrics`. Nothing secret, nothing that acts.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use super::Shared;
+
+/// A scraper, a balancer and some people.
+const MAX_CONNECTIONS: usize = 64;
+const MAX_CONNECTION_AGE: Duration = Duration::from_secs(300);
+
+/// Serves until the daemon is gone, so that readiness can say "shutting down".
+pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let Ok(slot) = slots.clone().try_acquire_owned() else { continue };
+        let shared = shared.clone();
+        tokio::spawn(async move {
+            let _slot = slot;
+            let service = service_fn(|request| answer(&shared, &request));
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(Duration::from_secs(10))
+                .max_headers(32)
+                .serve_connection(TokioIo::new(stream), service);
+            // An operator's broken connection is nobody's trouble.
+            let _ = tokio::time::timeout(MAX_CONNECTION_AGE, connection).await;
+        });
+    }
+}
+
+fn answer(
+    shared: &Shared,
+    request: &Request<Incoming>,
+) -> std::future::Ready<Result<Response<Full<Bytes>>, Infallible>> {
+    let (status, text) = match (request.method(), request.uri().path()) {
+        (&Method::GET, "/healthz") => (StatusCode::OK, "ok\n".to_owned()),
+        (&Method::GET, "/readyz") => ready(shared),
+        (&Method::GET, "/metrics") => (StatusCode::OK, shared.sts.metrics.render()),
+        (&Method::GET, _) => (StatusCode::NOT_FOUND, "there is /healthz, /readyz and /metrics\n".to_owned()),
+        _ => (StatusCode::METHOD_NOT_ALLOWED, "GET alone\n".to_owned()),
+    };
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    let kind = match request.uri().path() {
+        "/metrics" => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        _ => "text/plain; charset=utf-8",
+    };
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    std::future::ready(Ok(response))
+}
+
+/// Ready: it can issue safely. A missing Redis does not change that, and is told all the same.
+fn ready(shared: &Shared) -> (StatusCode, String) {
+    match shared.is_ready() {
+        Ok(()) if shared.sts.sessions.is_up() => (StatusCode::OK, "ready\n".to_owned()),
+        Ok(()) => (
+            StatusCode::OK,
+            "ready; degraded: the session store does not answer, sessions go on without records\n".to_owned(),
+        ),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
+    }
+}

@@ -1,0 +1,153 @@
+//! What is read again on SIGHUP and on change: the directory, the keyring, the certificate. Each is
+//! checked whole and swapped at once; what is broken changes nothing and says why.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Shared;
+use crate::config::Config;
+use crate::directory::{self, Directory, DirectoryError};
+use crate::files::{self, Audience, FileError};
+use crate::keyring::Keyring;
+use crate::master_key::{MasterKey, MasterKeyError};
+use crate::metrics::Reload;
+use crate::tls;
+
+/// How often the files are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Why a directory could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryLoadError {
+    /// The file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The key for its sealed secrets.
+    #[error("[directory] master_key: {0}")]
+    MasterKey(#[from] MasterKeyError),
+    /// Its content.
+    #[error(transparent)]
+    Content(#[from] DirectoryError),
+    /// It has secrets in clear, and others can read it.
+    #[error(
+        "{path}: holds {count} secrets in clear, so it must be private; run `chmod 600 {path}`, or seal them with `brevet seal`"
+    )]
+    Readable {
+        /// The file.
+        path: PathBuf,
+        /// How many.
+        count: usize,
+    },
+}
+
+/// Reads a directory file and the master key that it needs.
+///
+/// # Errors
+/// Names the file or the place in it, and the rule.
+pub fn load_directory(path: &Path, master_key: Option<&Path>) -> Result<Directory, DirectoryLoadError> {
+    let master_key = master_key.map(MasterKey::load).transpose()?;
+    let bytes = files::read(path, Audience::Everyone, directory::MAX_BYTES)?;
+    let directory = Directory::compile(bytes.expose(), master_key.as_ref())?;
+    let count = directory.clear_secrets();
+    if count > 0 && files::read(path, Audience::Owner, directory::MAX_BYTES).is_err() {
+        return Err(DirectoryLoadError::Readable { path: path.to_owned(), count });
+    }
+    Ok(directory)
+}
+
+/// Looks at the files until the daemon is gone.
+pub(super) async fn watch(config: Config, shared: Arc<Shared>) {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        tracing::error!("SIGHUP cannot be received; files are read again on change alone");
+        return;
+    };
+    let config = Arc::new(config);
+    let mut seen = [Stamp::of(&config.directory), Stamp::of(&config.keyring), certificate_stamp(&config)];
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    loop {
+        let asked = tokio::select! {
+            _ = look.tick() => false,
+            received = hangup.recv() => received.is_some(),
+        };
+        if asked {
+            shared.sts.audit.reopen();
+        }
+        let now = [Stamp::of(&config.directory), Stamp::of(&config.keyring), certificate_stamp(&config)];
+        let due = |i: usize| asked || seen.get(i) != now.get(i);
+        let (directory, keyring, certificate) = (due(0), due(1), due(2));
+        seen = now;
+        if directory || keyring || certificate {
+            let (config, shared) = (config.clone(), shared.clone());
+            // Reading and compiling a large directory must not hold up calls.
+            let reload = move || {
+                if directory {
+                    told(&shared, "directory", reload_directory(&config, &shared));
+                }
+                if keyring {
+                    told(&shared, "keyring", reload_keyring(&config, &shared));
+                }
+                if certificate && let Some((certificate, key)) = &config.tls {
+                    told(
+                        &shared,
+                        "certificate",
+                        tls::server_config(certificate, key)
+                            .map(|c| shared.tls.store(Some(c)))
+                            .map_err(|e| e.to_string()),
+                    );
+                }
+            };
+            if tokio::task::spawn_blocking(reload).await.is_err() {
+                tracing::error!("a reload failed; everything stays as it was");
+            }
+        }
+    }
+}
+
+fn reload_directory(config: &Config, shared: &Shared) -> Result<(), String> {
+    let directory = load_directory(&config.directory, config.master_key.as_deref()).map_err(|e| e.to_string())?;
+    shared.sts.directory.store(Arc::new(directory));
+    Ok(())
+}
+
+fn reload_keyring(config: &Config, shared: &Shared) -> Result<(), String> {
+    let keyring = Keyring::load(&config.keyring).map_err(|e| e.to_string())?;
+    if shared.sts.tokens.with_keyring(|old| old.cluster_id() != keyring.cluster_id()) {
+        return Err("keyring: ClusterId: is another cluster's; every session would end. Restart to mean it".to_owned());
+    }
+    shared.sts.tokens.replace(keyring);
+    Ok(())
+}
+
+fn told(shared: &Shared, what: &'static str, result: Result<(), String>) {
+    let outcome = match result {
+        Ok(()) => {
+            tracing::info!("the {what} was read again");
+            "ok"
+        }
+        Err(error) => {
+            tracing::error!(%error, "the {what} was not taken; the old one stays");
+            "failed"
+        }
+    };
+    shared.sts.metrics.reloads.get_or_create(&Reload { what, outcome }).inc();
+}
+
+/// Enough to notice that a file was written or exchanged.
+#[derive(PartialEq, Eq)]
+struct Stamp(Option<(u64, u64, i64, i64)>);
+
+impl Stamp {
+    fn of(path: &Path) -> Self {
+        Self(std::fs::metadata(path).ok().map(|m| (m.ino(), m.size(), m.mtime(), m.mtime_nsec())))
+    }
+}
+
+fn certificate_stamp(config: &Config) -> Stamp {
+    // Whichever of the two was written last.
+    let stamps = config.tls.iter().flat_map(|(c, k)| [Stamp::of(c), Stamp::of(k)]);
+    Stamp(stamps.filter_map(|s| s.0).max_by_key(|s| (s.2, s.3)))
+}
