@@ -229,11 +229,7 @@ impl Directory {
         Ok(())
     }
 
-    fn groups(
-        &self,
-        declaration: &Declaration,
-        unique: &mut Unique,
-    ) -> Result<HashMap<(AccountId, String), Vec<Arc<Policy>>>, DirectoryError> {
+    fn groups(&self, declaration: &Declaration, unique: &mut Unique) -> Result<GroupPolicies, DirectoryError> {
         let mut groups = HashMap::new();
         for (i, group) in declaration.group_detail_list.iter().enumerate() {
             let place = place("GroupDetailList", i, &group.group_name);
@@ -249,7 +245,7 @@ impl Directory {
     fn add_users(
         &mut self,
         declaration: &Declaration,
-        groups: &HashMap<(AccountId, String), Vec<Arc<Policy>>>,
+        groups: &GroupPolicies,
         unique: &mut Unique,
     ) -> Result<(), DirectoryError> {
         for (i, user) in declaration.user_detail_list.iter().enumerate() {
@@ -440,6 +436,9 @@ pub fn sealing_name(kind: &str, name: &str, owner: &str) -> String {
     format!("brevet {kind} v1\n{name}\n{owner}")
 }
 
+/// The policies of each group, by account and name.
+type GroupPolicies = HashMap<(AccountId, String), Vec<Arc<Policy>>>;
+
 /// Names and ids that may stand once.
 #[derive(Default)]
 struct Unique(HashMap<String, String>);
@@ -572,12 +571,6 @@ fn json_rule(error: &serde_json::Error) -> String {
 
 fn fault(place: impl Into<String>, rule: impl Into<String>) -> DirectoryError {
     DirectoryError { place: place.into(), rule: rule.into() }
-}
-
-impl From<&String> for DirectoryError {
-    fn from(rule: &String) -> Self {
-        fault("", rule.as_str())
-    }
 }
 
 impl fmt::Debug for Directory {

@@ -89,7 +89,7 @@ pub(super) fn run(dir: &Path, account: Option<&str>) -> Result<(), Failure> {
 
     eprintln!("{} holds a configuration, a directory, a keyring and a master key.", dir.display());
     eprintln!("The administrator's access key is printed once and kept sealed:\n");
-    println!("export AWS_REGION=us-east-1");
+    println!("export AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1");
     println!("export AWS_ACCESS_KEY_ID={}", id.as_str());
     println!("export AWS_SECRET_ACCESS_KEY={}", secret.as_str());
     eprintln!("\nNext: brevet serve --config {}", dir.join("brevet.toml").display());

@@ -1,6 +1,9 @@
 //! The directory file as it is written: what `aws iam get-account-authorization-details` prints,
 //! and one section `Brevet`. Shapes only; what they mean is `directory.rs`'s business.
 
+// The fields are AWS's own, named and documented there.
+#![allow(missing_docs)]
+
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;

@@ -10,11 +10,28 @@ use super::pattern::Match;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Principal<'a> {
     /// An IAM user, by ARN.
-    User { account: &'a str, arn: &'a str },
+    User {
+        /// Twelve digits.
+        account: &'a str,
+        /// The user's ARN.
+        arn: &'a str,
+    },
     /// A session of a role: `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`.
-    RoleSession { account: &'a str, role: &'a str, arn: &'a str },
+    RoleSession {
+        /// Twelve digits.
+        account: &'a str,
+        /// The role's name without its path.
+        role: &'a str,
+        /// The session's ARN.
+        arn: &'a str,
+    },
     /// A session of GetFederationToken: `arn:aws:sts::ACCOUNT:federated-user/NAME`.
-    FederatedUser { account: &'a str, arn: &'a str },
+    FederatedUser {
+        /// Twelve digits.
+        account: &'a str,
+        /// The session's ARN.
+        arn: &'a str,
+    },
     /// An identity provider, by ARN or domain; only `Federated` entries name it.
     Federated(&'a str),
     /// A service; only `Service` entries name it.

@@ -1,0 +1,349 @@
+//! The daemon under load beside a bare tonic echo with messages of the same shape, in one run.
+//!
+//! Each server runs in a process of its own with one worker thread, pinned to core 0; the load
+//! comes from this process, pinned to core 1, and is signed once beforehand, so that the generator
+//! costs the same for all. Printed: requests a second, CPU time of the server for one request, and
+//! the ratio to the baselines. `cargo bench --bench end_to_end [-- SECONDS]`
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http2::SendRequest;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use prost::Message;
+use tonic::body::Body;
+use tonic::{Status, codegen::http};
+
+use brevet::clock::{Clock, SystemClock};
+use brevet::grpc::pb;
+use brevet::sigv4::{Signer, sha256};
+
+const CONNECTIONS: usize = 4;
+const IN_FLIGHT: usize = 128;
+const ROLE: &str = "arn:aws:iam::111122223333:role/Demo";
+
+/// The baselines get the daemon's allocator, so that it is no part of the ratio.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    match arguments.get(1).map(String::as_str) {
+        Some("echo") => return echo(false),
+        Some("echo-sign") => return echo(true),
+        _ => {}
+    }
+    let seconds = arguments.iter().filter_map(|a| a.parse().ok()).next().unwrap_or(5);
+    let span = Duration::from_secs(seconds);
+    pin(std::process::id(), 1);
+    println!("{:<46} {:>9} {:>12} {:>6} {:>6} {:>7}", "", "req/s", "CPU us/req", "of (a)", "of (b)", "busy");
+
+    let a = Echo::start("echo").measure(span);
+    a.print("(a) bare tonic echo", None, None);
+    let b = Echo::start("echo-sign").measure(span);
+    b.print("(b) echo and one Ed25519 signature", Some(&a), None);
+    for (name, audit) in [("(c) AssumeRole, audit unsynced", Audit::Unsynced), ("(c) AssumeRole, audit on stable storage", Audit::Synced)] {
+        let broker = Broker::start(audit, None);
+        broker.assume_role(span).print(name, Some(&a), Some(&b));
+        if matches!(audit, Audit::Unsynced) {
+            broker.get_caller_identity(span).print("    GetCallerIdentity, session credentials", Some(&a), Some(&b));
+        }
+    }
+    if let Some(redis) = Redis::start() {
+        Broker::start(Audit::Unsynced, Some(&redis)).assume_role(span).print("(c) AssumeRole, records in Redis", Some(&a), Some(&b));
+    } else {
+        println!("redis-server is not installed: the Redis row is left out");
+    }
+}
+
+/// What a run came to.
+struct Outcome {
+    per_second: f64,
+    cpu_micros: f64,
+    busy: f64,
+}
+
+impl Outcome {
+    fn print(&self, name: &str, a: Option<&Outcome>, b: Option<&Outcome>) {
+        // By CPU: the generator's core may be the narrower one.
+        let ratio = |base: Option<&Outcome>| base.map_or(String::new(), |base| format!("{:.2}", base.cpu_micros / self.cpu_micros));
+        println!(
+            "{name:<46} {:>9.0} {:>12.1} {:>6} {:>6} {:>6.0}%",
+            self.per_second,
+            self.cpu_micros,
+            ratio(a),
+            ratio(b),
+            self.busy * 100.0
+        );
+    }
+}
+
+struct Echo(Child, SocketAddr);
+
+impl Echo {
+    fn start(mode: &str) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap()).arg(mode).stdout(Stdio::piped()).spawn().unwrap();
+        pin(child.id(), 0);
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        Self(child, line.trim().parse().unwrap())
+    }
+
+    fn measure(mut self, span: Duration) -> Outcome {
+        let outcome = drive(self.1, self.0.id(), &load("AssumeRole", &assume_role(), None, self.1), span);
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+        outcome
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Audit {
+    Unsynced,
+    Synced,
+}
+
+struct Broker {
+    child: Child,
+    _dir: tempfile::TempDir,
+    address: SocketAddr,
+    keys: (String, String),
+}
+
+impl Broker {
+    fn start(audit: Audit, redis: Option<&Redis>) -> Self {
+        let dir = tempfile::Builder::new().prefix("brevet-bench").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let brevet = env!("CARGO_BIN_EXE_brevet");
+        let home = dir.path().join("broker");
+        let made = Command::new(brevet).arg("init").arg(&home).args(["--account", "111122223333"]).stderr(Stdio::null()).output().unwrap();
+        let text = String::from_utf8(made.stdout).unwrap();
+        let value = |name: &str| text.split_whitespace().find_map(|w| w.strip_prefix(name)).unwrap().to_owned();
+        let keys = (value("AWS_ACCESS_KEY_ID="), value("AWS_SECRET_ACCESS_KEY="));
+        let config = home.join("brevet.toml");
+        let mut toml = std::fs::read_to_string(&config).unwrap().replace("127.0.0.1:7480", "127.0.0.1:0").replace("127.0.0.1:7481", "127.0.0.1:0");
+        if matches!(audit, Audit::Unsynced) {
+            toml.push_str("sync = false\n");
+        }
+        if let Some(redis) = redis {
+            toml.push_str(&format!("\n[sessions.redis]\nurls = [\"redis://127.0.0.1:{}\"]\n", redis.1));
+        }
+        std::fs::write(&config, toml).unwrap();
+        let mut child = Command::new(brevet)
+            .args(["serve", "--log-format", "json", "--config"])
+            .arg(&config)
+            .env("TOKIO_WORKER_THREADS", "1")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        pin(child.id(), 0);
+        let mut line = String::new();
+        BufReader::new(child.stderr.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let address = line["fields"]["address"].as_str().unwrap().parse().unwrap();
+        Self { child, _dir: dir, address, keys }
+    }
+
+    fn assume_role(&self, span: Duration) -> Outcome {
+        let message = pb::AssumeRoleRequest { role_arn: ROLE.replace("Demo", "Administrator"), ..assume_role() };
+        drive(self.address, self.child.id(), &load("AssumeRole", &message, Some((&self.keys.0, &self.keys.1, None)), self.address), span)
+    }
+
+    fn get_caller_identity(&self, span: Duration) -> Outcome {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let session = runtime.block_on(async {
+            use brevet::client::{AssumeRole, Client, Credentials, Endpoint};
+            let endpoint = Endpoint { url: format!("http://{}", self.address), region: "us-east-1".into(), ca_pem: None };
+            let client = Client::new(&endpoint, Credentials::long_term(&self.keys.0, &self.keys.1)).unwrap();
+            client.assume_role(&AssumeRole::new(&ROLE.replace("Demo", "Administrator"), "bench")).await.unwrap().credentials
+        });
+        let keys = (session.access_key_id.as_str(), session.secret_access_key.expose().as_str(), Some(session.session_token.as_ref().unwrap().expose().as_str()));
+        drive(self.address, self.child.id(), &load("GetCallerIdentity", &pb::GetCallerIdentityRequest {}, Some(keys), self.address), span)
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+struct Redis(Child, u16);
+
+impl Redis {
+    fn start() -> Option<Self> {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let child = Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--save", "", "--appendonly", "no"])
+            .stdout(Stdio::null())
+            .spawn()
+            .ok()?;
+        pin(child.id(), 1);
+        std::thread::sleep(Duration::from_millis(300));
+        Some(Self(child, port))
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn assume_role() -> pb::AssumeRoleRequest {
+    pb::AssumeRoleRequest { role_arn: ROLE.to_owned(), role_session_name: "bench".to_owned(), ..pb::AssumeRoleRequest::default() }
+}
+
+/// One request, framed and signed, to be sent again and again.
+struct Load {
+    uri: String,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+fn load(method: &str, message: &impl Message, keys: Option<(&str, &str, Option<&str>)>, address: SocketAddr) -> Load {
+    let path = format!("/{}/{method}", brevet::grpc::SERVICE);
+    let message = message.encode_to_vec();
+    let mut headers = HeaderMap::new();
+    headers.insert("content-type", HeaderValue::from_static("application/grpc"));
+    if let Some((id, secret, token)) = keys {
+        let signer = Signer { access_key_id: id, secret_access_key: secret.as_bytes(), session_token: token, region: "us-east-1", service: "sts" };
+        signer.sign("POST", &path, &address.to_string(), &mut headers, &sha256(&message), SystemClock.now()).unwrap();
+    }
+    headers.insert("te", HeaderValue::from_static("trailers"));
+    let mut body = BytesMut::new();
+    body.put_u8(0);
+    body.put_u32(u32::try_from(message.len()).unwrap());
+    body.put_slice(&message);
+    Load { uri: format!("http://{address}{path}"), headers, body: body.freeze() }
+}
+
+fn drive(address: SocketAddr, server: u32, load: &Load, span: Duration) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let done = Arc::new(AtomicU64::new(0));
+        let mut tasks = Vec::new();
+        for _ in 0..CONNECTIONS {
+            let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+            tokio::spawn(connection);
+            for _ in 0..IN_FLIGHT / CONNECTIONS {
+                tasks.push(tokio::spawn(repeat(sender.clone(), load.uri.clone(), load.headers.clone(), load.body.clone(), done.clone())));
+            }
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let (count, cpu, started) = (done.load(Ordering::Relaxed), cpu_seconds(server), Instant::now());
+        tokio::time::sleep(span).await;
+        let (count, cpu, wall) = (done.load(Ordering::Relaxed) - count, cpu_seconds(server) - cpu, started.elapsed().as_secs_f64());
+        for task in tasks {
+            task.abort();
+        }
+        Outcome { per_second: count as f64 / wall, cpu_micros: cpu * 1e6 / count as f64, busy: cpu / wall }
+    })
+}
+
+async fn repeat(mut sender: SendRequest<Full<Bytes>>, uri: String, headers: HeaderMap, body: Bytes, done: Arc<AtomicU64>) {
+    loop {
+        let mut request = Request::post(uri.as_str()).body(Full::new(body.clone())).unwrap();
+        *request.headers_mut() = headers.clone();
+        let response = sender.send_request(request).await.unwrap();
+        let failed = response.headers().get("grpc-status").filter(|s| *s != "0").cloned();
+        assert_eq!(failed, None, "{:?}", response.headers().get("grpc-message"));
+        let collected = response.into_body().collect().await.unwrap();
+        assert_eq!(collected.trailers().unwrap()["grpc-status"], "0");
+        done.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn pin(pid: u32, core: u32) {
+    let done = Command::new("taskset").args(["-a", "-p", "-c", &core.to_string(), &pid.to_string()]).stdout(Stdio::null()).status();
+    assert!(done.is_ok_and(|s| s.success()), "taskset (util-linux) pins the processes");
+}
+
+/// User and system time of all threads: proc(5), `stat`, fields 14 and 15, in hundredths.
+fn cpu_seconds(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
+}
+
+/// The baseline: tonic's own server and codec, nothing else.
+fn echo(sign: bool) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        println!("{}", listener.local_addr().unwrap());
+        std::io::stdout().flush().unwrap();
+        let key = ring::signature::Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
+        let service = EchoService(sign.then(|| Arc::new(key)));
+        let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
+        tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming).await.unwrap();
+    });
+}
+
+#[derive(Clone)]
+struct EchoService(Option<Arc<ring::signature::Ed25519KeyPair>>);
+
+impl tonic::server::NamedService for EchoService {
+    const NAME: &'static str = brevet::grpc::SERVICE;
+}
+
+impl tower_service::Service<Request<Body>> for EchoService {
+    type Response = Response<Body>;
+    type Error = std::convert::Infallible;
+    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Response<Body>, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Self::Error>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let handler = self.clone();
+        Box::pin(async move {
+            let codec = tonic_prost::ProstCodec::<pb::AssumeRoleResponse, pb::AssumeRoleRequest>::default();
+            Ok(tonic::server::Grpc::new(codec).unary(Handler(handler), request).await)
+        })
+    }
+}
+
+struct Handler(EchoService);
+
+impl tower_service::Service<tonic::Request<pb::AssumeRoleRequest>> for Handler {
+    type Response = tonic::Response<pb::AssumeRoleResponse>;
+    type Error = Status;
+    type Future = std::future::Ready<Result<Self::Response, Status>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Status>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: tonic::Request<pb::AssumeRoleRequest>) -> Self::Future {
+        let message = request.into_inner();
+        let mut token = "t".repeat(560);
+        if let Some(key) = &self.0.0 {
+            token.push_str(&format!("{:02x}", key.sign(token.as_bytes()).as_ref()[0]));
+        }
+        let credentials = pb::Credentials {
+            access_key_id: "ASIARTX3GSDSUVGMOSXK".to_owned(),
+            secret_access_key: "s".repeat(40),
+            session_token: token,
+            expiration: Some(prost_types::Timestamp { seconds: 1_800_000_000, nanos: 0 }),
+        };
+        let user = pb::AssumedRoleUser { assumed_role_id: message.role_session_name, arn: message.role_arn };
+        std::future::ready(Ok(tonic::Response::new(pb::AssumeRoleResponse {
+            credentials: Some(credentials),
+            assumed_role_user: Some(user),
+            packed_policy_size: 0,
+            source_identity: String::new(),
+        })))
+    }
+}
