@@ -49,7 +49,10 @@ fn main() {
     a.print("(a) bare tonic echo", None, None);
     let b = Echo::start("echo-sign").measure(span);
     b.print("(b) echo and one Ed25519 signature", Some(&a), None);
-    for (name, audit) in [("(c) AssumeRole, audit unsynced", Audit::Unsynced), ("(c) AssumeRole, audit on stable storage", Audit::Synced)] {
+    for (name, audit) in [
+        ("(c) AssumeRole, audit unsynced", Audit::Unsynced),
+        ("(c) AssumeRole, audit on stable storage", Audit::Synced),
+    ] {
         let broker = Broker::start(audit, None);
         broker.assume_role(span).print(name, Some(&a), Some(&b));
         if matches!(audit, Audit::Unsynced) {
@@ -57,7 +60,11 @@ fn main() {
         }
     }
     if let Some(redis) = Redis::start() {
-        Broker::start(Audit::Unsynced, Some(&redis)).assume_role(span).print("(c) AssumeRole, records in Redis", Some(&a), Some(&b));
+        Broker::start(Audit::Unsynced, Some(&redis)).assume_role(span).print(
+            "(c) AssumeRole, records in Redis",
+            Some(&a),
+            Some(&b),
+        );
     } else {
         println!("redis-server is not installed: the Redis row is left out");
     }
@@ -73,7 +80,9 @@ struct Outcome {
 impl Outcome {
     fn print(&self, name: &str, a: Option<&Outcome>, b: Option<&Outcome>) {
         // By CPU: the generator's core may be the narrower one.
-        let ratio = |base: Option<&Outcome>| base.map_or(String::new(), |base| format!("{:.2}", base.cpu_micros / self.cpu_micros));
+        let ratio = |base: Option<&Outcome>| {
+            base.map_or(String::new(), |base| format!("{:.2}", base.cpu_micros / self.cpu_micros))
+        };
         println!(
             "{name:<46} {:>9.0} {:>12.1} {:>6} {:>6} {:>6.0}%",
             self.per_second,
@@ -89,7 +98,8 @@ struct Echo(Child, SocketAddr);
 
 impl Echo {
     fn start(mode: &str) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap()).arg(mode).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            Command::new(std::env::current_exe().unwrap()).arg(mode).stdout(Stdio::piped()).spawn().unwrap();
         pin(child.id(), 0);
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
@@ -122,12 +132,21 @@ impl Broker {
         let dir = tempfile::Builder::new().prefix("brevet-bench").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let brevet = env!("CARGO_BIN_EXE_brevet");
         let home = dir.path().join("broker");
-        let made = Command::new(brevet).arg("init").arg(&home).args(["--account", "111122223333"]).stderr(Stdio::null()).output().unwrap();
+        let made = Command::new(brevet)
+            .arg("init")
+            .arg(&home)
+            .args(["--account", "111122223333"])
+            .stderr(Stdio::null())
+            .output()
+            .unwrap();
         let text = String::from_utf8(made.stdout).unwrap();
         let value = |name: &str| text.split_whitespace().find_map(|w| w.strip_prefix(name)).unwrap().to_owned();
         let keys = (value("AWS_ACCESS_KEY_ID="), value("AWS_SECRET_ACCESS_KEY="));
         let config = home.join("brevet.toml");
-        let mut toml = std::fs::read_to_string(&config).unwrap().replace("127.0.0.1:7480", "127.0.0.1:0").replace("127.0.0.1:7481", "127.0.0.1:0");
+        let mut toml = std::fs::read_to_string(&config)
+            .unwrap()
+            .replace("127.0.0.1:7480", "127.0.0.1:0")
+            .replace("127.0.0.1:7481", "127.0.0.1:0");
         if matches!(audit, Audit::Unsynced) {
             toml.push_str("sync = false\n");
         }
@@ -152,19 +171,38 @@ impl Broker {
 
     fn assume_role(&self, span: Duration) -> Outcome {
         let message = pb::AssumeRoleRequest { role_arn: ROLE.replace("Demo", "Administrator"), ..assume_role() };
-        drive(self.address, self.child.id(), &load("AssumeRole", &message, Some((&self.keys.0, &self.keys.1, None)), self.address), span)
+        drive(
+            self.address,
+            self.child.id(),
+            &load("AssumeRole", &message, Some((&self.keys.0, &self.keys.1, None)), self.address),
+            span,
+        )
     }
 
     fn get_caller_identity(&self, span: Duration) -> Outcome {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let session = runtime.block_on(async {
             use brevet::client::{AssumeRole, Client, Credentials, Endpoint};
-            let endpoint = Endpoint { url: format!("http://{}", self.address), region: "us-east-1".into(), ca_pem: None };
+            let endpoint =
+                Endpoint { url: format!("http://{}", self.address), region: "us-east-1".into(), ca_pem: None };
             let client = Client::new(&endpoint, Credentials::long_term(&self.keys.0, &self.keys.1)).unwrap();
-            client.assume_role(&AssumeRole::new(&ROLE.replace("Demo", "Administrator"), "bench")).await.unwrap().credentials
+            client
+                .assume_role(&AssumeRole::new(&ROLE.replace("Demo", "Administrator"), "bench"))
+                .await
+                .unwrap()
+                .credentials
         });
-        let keys = (session.access_key_id.as_str(), session.secret_access_key.expose().as_str(), Some(session.session_token.as_ref().unwrap().expose().as_str()));
-        drive(self.address, self.child.id(), &load("GetCallerIdentity", &pb::GetCallerIdentityRequest {}, Some(keys), self.address), span)
+        let keys = (
+            session.access_key_id.as_str(),
+            session.secret_access_key.expose().as_str(),
+            Some(session.session_token.as_ref().unwrap().expose().as_str()),
+        );
+        drive(
+            self.address,
+            self.child.id(),
+            &load("GetCallerIdentity", &pb::GetCallerIdentityRequest {}, Some(keys), self.address),
+            span,
+        )
     }
 }
 
@@ -199,7 +237,11 @@ impl Drop for Redis {
 }
 
 fn assume_role() -> pb::AssumeRoleRequest {
-    pb::AssumeRoleRequest { role_arn: ROLE.to_owned(), role_session_name: "bench".to_owned(), ..pb::AssumeRoleRequest::default() }
+    pb::AssumeRoleRequest {
+        role_arn: ROLE.to_owned(),
+        role_session_name: "bench".to_owned(),
+        ..pb::AssumeRoleRequest::default()
+    }
 }
 
 /// One request, framed and signed, to be sent again and again.
@@ -215,7 +257,13 @@ fn load(method: &str, message: &impl Message, keys: Option<(&str, &str, Option<&
     let mut headers = HeaderMap::new();
     headers.insert("content-type", HeaderValue::from_static("application/grpc"));
     if let Some((id, secret, token)) = keys {
-        let signer = Signer { access_key_id: id, secret_access_key: secret.as_bytes(), session_token: token, region: "us-east-1", service: "sts" };
+        let signer = Signer {
+            access_key_id: id,
+            secret_access_key: secret.as_bytes(),
+            session_token: token,
+            region: "us-east-1",
+            service: "sts",
+        };
         signer.sign("POST", &path, &address.to_string(), &mut headers, &sha256(&message), SystemClock.now()).unwrap();
     }
     headers.insert("te", HeaderValue::from_static("trailers"));
@@ -234,16 +282,24 @@ fn drive(address: SocketAddr, server: u32, load: &Load, span: Duration) -> Outco
         for _ in 0..CONNECTIONS {
             let stream = tokio::net::TcpStream::connect(address).await.unwrap();
             stream.set_nodelay(true).unwrap();
-            let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+            let (sender, connection) =
+                hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
             tokio::spawn(connection);
             for _ in 0..IN_FLIGHT / CONNECTIONS {
-                tasks.push(tokio::spawn(repeat(sender.clone(), load.uri.clone(), load.headers.clone(), load.body.clone(), done.clone())));
+                tasks.push(tokio::spawn(repeat(
+                    sender.clone(),
+                    load.uri.clone(),
+                    load.headers.clone(),
+                    load.body.clone(),
+                    done.clone(),
+                )));
             }
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
         let (count, cpu, started) = (done.load(Ordering::Relaxed), cpu_seconds(server), Instant::now());
         tokio::time::sleep(span).await;
-        let (count, cpu, wall) = (done.load(Ordering::Relaxed) - count, cpu_seconds(server) - cpu, started.elapsed().as_secs_f64());
+        let (count, cpu, wall) =
+            (done.load(Ordering::Relaxed) - count, cpu_seconds(server) - cpu, started.elapsed().as_secs_f64());
         for task in tasks {
             task.abort();
         }
@@ -251,7 +307,13 @@ fn drive(address: SocketAddr, server: u32, load: &Load, span: Duration) -> Outco
     })
 }
 
-async fn repeat(mut sender: SendRequest<Full<Bytes>>, uri: String, headers: HeaderMap, body: Bytes, done: Arc<AtomicU64>) {
+async fn repeat(
+    mut sender: SendRequest<Full<Bytes>>,
+    uri: String,
+    headers: HeaderMap,
+    body: Bytes,
+    done: Arc<AtomicU64>,
+) {
     loop {
         let mut request = Request::post(uri.as_str()).body(Full::new(body.clone())).unwrap();
         *request.headers_mut() = headers.clone();
@@ -265,7 +327,10 @@ async fn repeat(mut sender: SendRequest<Full<Bytes>>, uri: String, headers: Head
 }
 
 fn pin(pid: u32, core: u32) {
-    let done = Command::new("taskset").args(["-a", "-p", "-c", &core.to_string(), &pid.to_string()]).stdout(Stdio::null()).status();
+    let done = Command::new("taskset")
+        .args(["-a", "-p", "-c", &core.to_string(), &pid.to_string()])
+        .stdout(Stdio::null())
+        .status();
     assert!(done.is_ok_and(|s| s.success()), "taskset (util-linux) pins the processes");
 }
 

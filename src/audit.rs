@@ -28,6 +28,8 @@ const FLUSH_EVERY: Duration = Duration::from_millis(500);
 /// How long the writer gathers lines before it writes, while calls come side by side: one write and
 /// one sync then serve many. A call that comes alone does not wait for it.
 const GATHER: Duration = Duration::from_millis(1);
+/// After so many calls in a row that came alone, one is held up to see whether others come with it.
+const LOOK_EVERY: u32 = 16;
 /// How many bytes of such lines go out at once without that wait.
 const FLUSH_AT: usize = 256 << 10;
 /// The most bytes in memory; beyond that calls are refused.
@@ -335,7 +337,7 @@ impl Shared {
 
 fn write_until_closed(shared: &Shared, mut sink: Sink) {
     let (mut awaited, mut deferred) = (Vec::new(), Vec::new());
-    let mut side_by_side = false;
+    let (mut gather, mut alone) = (false, 0u32);
     loop {
         {
             let mut state = shared.lock();
@@ -346,7 +348,7 @@ fn write_until_closed(shared: &Shared, mut sink: Sink) {
                 state.idle = false;
             }
         }
-        if side_by_side {
+        if gather {
             std::thread::sleep(GATHER);
         }
         let (waiters, reopen, closing) = {
@@ -356,7 +358,9 @@ fn write_until_closed(shared: &Shared, mut sink: Sink) {
             std::mem::swap(&mut state.deferred, &mut deferred);
             (std::mem::take(&mut state.waiters), std::mem::take(&mut state.reopen), state.closing)
         };
-        side_by_side = waiters.len() > 1;
+        // A fast disk never lets calls pile up by itself: now and then one round looks whether they would.
+        alone = if waiters.len() > 1 { 0 } else { alone.wrapping_add(1) };
+        gather = alone % LOOK_EVERY == 0;
         if reopen && let Err(error) = sink.reopen() {
             tracing::error!(%error, "the audit log cannot be opened anew; the old file goes on");
         }

@@ -8,7 +8,9 @@ pub mod get_caller_identity;
 use std::borrow::Cow;
 use std::future::Future;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -137,7 +139,7 @@ pub struct Reply<T> {
     pub result: Result<T, Error>,
 }
 
-/// Serves one call. It runs on a task of its own: a caller who hangs up erases nothing.
+/// Serves one call. A caller who hangs up erases nothing: the call then goes on without them.
 ///
 /// `evidence` and `input` are the wire's parse results, so that a malformed request is a recorded
 /// refusal too.
@@ -148,11 +150,33 @@ pub async fn serve<O: Operation>(
     origin: Origin,
 ) -> Reply<O::Output> {
     let sts = sts.clone();
-    let task = tokio::spawn(async move { conclude::<O>(&sts, O::NAME.into(), evidence, input, origin).await });
-    match task.await {
-        Ok(reply) => reply,
-        // A panic is a bug: the caller gets nothing, the process lives.
-        Err(_) => Reply { request_id: String::new(), result: Err(Error::InternalFailure) },
+    ToTheEnd(Some(Box::pin(async move { conclude::<O>(&sts, O::NAME.into(), evidence, input, origin).await }))).await
+}
+
+/// A future that runs to its end: if nobody waits for it any more, on a task of its own.
+struct ToTheEnd<T: Send + 'static>(Option<Pin<Box<dyn Future<Output = T> + Send>>>);
+
+impl<T: Send + 'static> Future for ToTheEnd<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<T> {
+        let Some(running) = &mut self.0 else { return Poll::Pending };
+        let ready = running.as_mut().poll(cx);
+        if ready.is_ready() {
+            self.0 = None;
+        }
+        ready
+    }
+}
+
+impl<T: Send + 'static> Drop for ToTheEnd<T> {
+    fn drop(&mut self) {
+        if let Some(running) = self.0.take()
+            && !std::thread::panicking()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(running);
+        }
     }
 }
 

@@ -164,7 +164,10 @@ pub(super) fn greet(world: &World) {
     let user = world.users.values().find_map(|u| Some((u.access_key_id.as_ref()?, u.secret_access_key.as_ref()?)));
     let (Some((id, secret)), Some(role)) = (user, world.roles.values().next()) else { return };
     println!("\nIn another shell:\n");
-    println!("  export AWS_REGION={0} AWS_DEFAULT_REGION={0} AWS_ACCESS_KEY_ID={id} AWS_SECRET_ACCESS_KEY={secret}", world.region);
+    println!(
+        "  export AWS_REGION={0} AWS_DEFAULT_REGION={0} AWS_ACCESS_KEY_ID={id} AWS_SECRET_ACCESS_KEY={secret}",
+        world.region
+    );
     println!("  aws --endpoint-url {} sts get-caller-identity", world.sts_endpoint);
     println!(
         "  aws --endpoint-url {} sts assume-role --role-arn {} --role-session-name demo",

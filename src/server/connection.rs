@@ -2,8 +2,10 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http::header::{CONTENT_TYPE, USER_AGENT};
@@ -146,7 +148,7 @@ where
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     let reason = loop {
         tokio::select! {
-            ended = connection.as_mut() => {
+            ended = (Turn { inner: connection.as_mut(), waited: false }) => {
                 if let Err(error) = ended {
                     tracing::debug!(%peer, %error, "connection ended");
                 }
@@ -165,6 +167,26 @@ where
     let goodbye = if reason == "idle" { GOODBYE } else { shared.limits.shutdown_grace.max(GOODBYE) };
     // Whoever has not finished by then is cut off.
     let _ = tokio::time::timeout(goodbye, connection).await;
+}
+
+/// Lets the calls that became ready together finish before the connection writes, so that their
+/// answers leave in one system call: whenever the connection is woken, the others go first.
+struct Turn<'a, C> {
+    inner: Pin<&'a mut C>,
+    waited: bool,
+}
+
+impl<C: Future> Future for Turn<'_, C> {
+    type Output = C::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
+        self.waited = !self.waited;
+        if self.waited {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.inner.as_mut().poll(cx)
+    }
 }
 
 fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
