@@ -3,8 +3,6 @@
 //! A key is published as `next` before it is used, so that every node can open what another one
 //! seals; it stays as `previous` until the last session it made has ended. Knows no token format.
 
-use std::path::Path;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ring::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -16,19 +14,14 @@ use zeroize::Zeroizing;
 use crate::clock::Timestamp;
 use crate::durations;
 use crate::entropy::{self, Entropy, NoEntropy};
-use crate::files::{self, Audience, FileError};
 use crate::secret::Secret;
 
 /// The most keys in one keyring.
 const MAX_KEYS: usize = 16;
-const MAX_FILE_BYTES: u64 = 65_536;
 
 /// Why a keyring was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyringError {
-    /// The file itself.
-    #[error(transparent)]
-    File(#[from] FileError),
     /// Its content: the field and the rule.
     #[error("keyring: {0}")]
     Content(String),
@@ -103,13 +96,12 @@ impl Keyring {
         Ok(keyring)
     }
 
-    /// Reads a keyring file, which must be private to this account.
+    /// Reads a keyring from its file form.
     ///
     /// # Errors
-    /// Names the file or the field, and the rule.
-    pub fn load(path: &Path) -> Result<Self, KeyringError> {
-        let bytes = files::read(path, Audience::Owner, MAX_FILE_BYTES)?;
-        let document: Document = serde_json::from_slice(bytes.expose()).map_err(|e| content(e.to_string()))?;
+    /// Names the field and the rule.
+    pub fn parse(bytes: &[u8]) -> Result<Self, KeyringError> {
+        let document: Document = serde_json::from_slice(bytes).map_err(|e| content(e.to_string()))?;
         let cluster = &document.cluster_id;
         if cluster.len() != 16 || !cluster.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(content("ClusterId: must be 16 hexadecimal digits"));
@@ -138,11 +130,11 @@ impl Keyring {
         }
     }
 
-    /// Writes the keyring, mode 0600, in one step.
+    /// The file form.
     ///
     /// # Errors
-    /// The system's answer.
-    pub fn save(&self, path: &Path) -> Result<(), KeyringError> {
+    /// Never with a sound keyring.
+    pub fn to_bytes(&self) -> Result<Zeroizing<Vec<u8>>, KeyringError> {
         let encode = |bytes: &[u8; 32]| Zeroizing::new(STANDARD.encode(bytes));
         let keys = self.keys.iter().map(|k| {
             let [seal, sign, secret] = k.raw.expose();
@@ -156,8 +148,7 @@ impl Keyring {
             }
         });
         let document = Document { cluster_id: self.cluster_id.clone(), keys: keys.collect() };
-        let text = serde_json::to_vec_pretty(&document).map_err(|e| content(e.to_string()))?;
-        Ok(files::write_private(path, &Zeroizing::new(text))?)
+        serde_json::to_vec_pretty(&document).map(Zeroizing::new).map_err(|e| content(e.to_string()))
     }
 
     /// Next becomes current, current becomes previous, and a new next key is published. Previous
@@ -323,14 +314,11 @@ mod tests {
     use crate::entropy::SystemEntropy;
 
     #[test]
-    fn a_keyring_is_saved_loaded_and_rotated() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("keyring.json");
+    fn a_keyring_is_written_read_and_rotated() {
         let (entropy, now) = (SystemEntropy::new(), Timestamp::from_seconds(1_000));
         let first = Keyring::generate(&entropy, now).unwrap();
-        first.save(&path).unwrap();
         let first_id = first.current().unwrap().id();
-        let second = Keyring::load(&path).unwrap().rotate(&entropy, now).unwrap();
+        let second = Keyring::parse(&first.to_bytes().unwrap()).unwrap().rotate(&entropy, now).unwrap();
         assert_ne!(second.current().unwrap().id(), first_id);
         assert_eq!(second.find(first_id).unwrap().state, State::Previous);
         assert_eq!(second.current().unwrap().id(), first.keys[1].id());

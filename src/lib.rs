@@ -34,6 +34,7 @@ pub mod audit;
 pub mod directory;
 pub mod error;
 pub mod files;
+pub mod keyring_file;
 pub mod master_key;
 pub mod metrics;
 pub mod sessions;

@@ -19,13 +19,15 @@ use crate::clock::Clock;
 use crate::config::{Config, Limits};
 use crate::directory::Directory;
 use crate::entropy::Entropy;
-use crate::keyring::{Keyring, KeyringError};
+use crate::keyring::Keyring;
+use crate::keyring_file::{self, KeyringFileError};
 use crate::metrics::Metrics;
 use crate::ops::Sts;
 use crate::sessions::Sessions;
 use crate::sigv4::Rules;
 use crate::tls::{self, TlsError};
 
+use reload::Stamps;
 pub use reload::{DirectoryLoadError, load_directory};
 
 /// Why the daemon did not start.
@@ -36,7 +38,7 @@ pub enum StartError {
     Directory(#[from] DirectoryLoadError),
     /// The keyring file.
     #[error(transparent)]
-    Keyring(#[from] KeyringError),
+    Keyring(#[from] KeyringFileError),
     /// Certificate or private key.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -94,14 +96,14 @@ struct Shared {
 /// # Errors
 /// Whatever is wrong, by name; nothing then listens.
 pub async fn start(config: Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<Running, StartError> {
+    // Before they are read: a file that changes in between is read again.
+    let seen = Stamps::of(&config);
     let directory = load_directory(&config.directory, config.master_key.as_deref())?;
-    let keyring = Keyring::load(&config.keyring)?;
-    let running = start_with(config, Parts { directory, keyring }, clock, entropy, true).await?;
-    Ok(running)
+    let keyring = keyring_file::load(&config.keyring)?;
+    run(config, Parts { directory, keyring }, clock, entropy, Some(seen)).await
 }
 
-/// Starts a daemon from parts; `watch` says whether the files of `config` are read again when they
-/// change.
+/// Starts a daemon from parts; no file is read again.
 ///
 /// # Errors
 /// Whatever is wrong, by name; nothing then listens.
@@ -110,7 +112,16 @@ pub async fn start_with(
     parts: Parts,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
-    watch: bool,
+) -> Result<Running, StartError> {
+    run(config, parts, clock, entropy, None).await
+}
+
+async fn run(
+    config: Config,
+    parts: Parts,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    watch: Option<Stamps>,
 ) -> Result<Running, StartError> {
     let limits = config.limits;
     let metrics = Arc::new(Metrics::new());
@@ -152,8 +163,8 @@ pub async fn start_with(
         tokio::spawn(operator::accept(operators, shared.clone())),
         tokio::spawn(probe(shared.clone())),
     ];
-    if watch {
-        tasks.push(tokio::spawn(reload::watch(config, shared)));
+    if let Some(seen) = watch {
+        tasks.push(tokio::spawn(reload::watch(config, shared, seen)));
     }
     Ok(Running { address, operator, sts, limits, stop, slots, tasks })
 }

@@ -14,6 +14,7 @@ use crate::directory::sealing_name;
 use crate::entropy::{self, SystemEntropy};
 use crate::files;
 use crate::keyring::Keyring;
+use crate::keyring_file;
 use crate::master_key::MasterKey;
 use crate::names::{AccessKeyId, AccessKeyKind};
 
@@ -55,7 +56,7 @@ pub(super) fn run(dir: &Path, account: Option<&str>) -> Result<(), Failure> {
     }
     files::create_private_dir(dir)?;
     let master_key = MasterKey::create(&dir.join("master.key"), &entropy)?;
-    Keyring::generate(&entropy, SystemClock.now())?.save(&dir.join("keyring.json"))?;
+    keyring_file::save(&Keyring::generate(&entropy, SystemClock.now())?, &dir.join("keyring.json"))?;
 
     let user_arn = format!("arn:aws:iam::{account}:user/administrator");
     let id = AccessKeyId::mint(AccessKeyKind::LongTerm, account, entropy::bytes(&entropy)?);

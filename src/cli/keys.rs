@@ -9,11 +9,12 @@ use crate::directory::declaration::Declaration;
 use crate::directory::{self, Directory, sealing_name};
 use crate::entropy::SystemEntropy;
 use crate::files::{self, Audience};
-use crate::keyring::{Keyring, State};
+use crate::keyring::State;
+use crate::keyring_file;
 use crate::master_key::MasterKey;
 
 pub(super) fn list(file: &Path) -> Result<(), Failure> {
-    let keyring = Keyring::load(file)?;
+    let keyring = keyring_file::load(file)?;
     println!("cluster {}", keyring.cluster_id());
     for (id, state, since) in keyring.listing() {
         let state = match state {
@@ -27,8 +28,8 @@ pub(super) fn list(file: &Path) -> Result<(), Failure> {
 }
 
 pub(super) fn rotate(file: &Path) -> Result<(), Failure> {
-    let rotated = Keyring::load(file)?.rotate(&SystemEntropy::new(), SystemClock.now())?;
-    rotated.save(file)?;
+    let rotated = keyring_file::load(file)?.rotate(&SystemEntropy::new(), SystemClock.now())?;
+    keyring_file::save(&rotated, file)?;
     eprintln!(
         "Copy {} to every broker of the cluster before the next rotation; each reads it by itself.",
         file.display()

@@ -14,6 +14,7 @@ use crate::config::{Config, Limits};
 use crate::entropy::SystemEntropy;
 use crate::files;
 use crate::keyring::Keyring;
+use crate::keyring_file;
 use crate::server::{self, Parts, Running};
 use crate::sessions::{Mode, RedisOptions};
 use crate::sigv4::MAX_SKEW;
@@ -92,7 +93,7 @@ async fn develop(arguments: &ServeArguments) -> Result<Running, Failure> {
         redis,
         limits: Limits { shutdown_grace: Duration::from_secs(5), ..Limits::default() },
     };
-    let running = server::start_with(config, Parts { directory, keyring }, clock, entropy, false).await?;
+    let running = server::start_with(config, Parts { directory, keyring }, clock, entropy).await?;
     let world = demo.world(running.address, running.operator);
     if let Some(path) = &arguments.world {
         files::write_private(path, serde_json::to_string_pretty(&world)?.as_bytes())?;
@@ -104,7 +105,7 @@ async fn develop(arguments: &ServeArguments) -> Result<Running, Failure> {
 pub(super) fn check(path: &Path) -> Result<(), Failure> {
     let config = Config::load(path)?;
     let directory = server::load_directory(&config.directory, config.master_key.as_deref())?;
-    let keyring = Keyring::load(&config.keyring)?;
+    let keyring = keyring_file::load(&config.keyring)?;
     if let Some((certificate, key)) = &config.tls {
         tls::server_config(certificate, key)?;
     }

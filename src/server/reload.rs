@@ -12,7 +12,7 @@ use super::Shared;
 use crate::config::Config;
 use crate::directory::{self, Directory, DirectoryError};
 use crate::files::{self, Audience, FileError};
-use crate::keyring::Keyring;
+use crate::keyring_file;
 use crate::master_key::{MasterKey, MasterKeyError};
 use crate::metrics::Reload;
 use crate::tls;
@@ -60,13 +60,12 @@ pub fn load_directory(path: &Path, master_key: Option<&Path>) -> Result<Director
 }
 
 /// Looks at the files until the daemon is gone.
-pub(super) async fn watch(config: Config, shared: Arc<Shared>) {
+pub(super) async fn watch(config: Config, shared: Arc<Shared>, mut seen: Stamps) {
     let Ok(mut hangup) = signal(SignalKind::hangup()) else {
         tracing::error!("SIGHUP cannot be received; files are read again on change alone");
         return;
     };
     let config = Arc::new(config);
-    let mut seen = [Stamp::of(&config.directory), Stamp::of(&config.keyring), certificate_stamp(&config)];
     let mut look = tokio::time::interval(LOOK_EVERY);
     loop {
         let asked = tokio::select! {
@@ -76,9 +75,10 @@ pub(super) async fn watch(config: Config, shared: Arc<Shared>) {
         if asked {
             shared.sts.audit.reopen();
         }
-        let now = [Stamp::of(&config.directory), Stamp::of(&config.keyring), certificate_stamp(&config)];
-        let due = |i: usize| asked || seen.get(i) != now.get(i);
-        let (directory, keyring, certificate) = (due(0), due(1), due(2));
+        let now = Stamps::of(&config);
+        let directory = asked || seen.directory != now.directory;
+        let keyring = asked || seen.keyring != now.keyring;
+        let certificate = asked || seen.certificate != now.certificate;
         seen = now;
         if directory || keyring || certificate {
             let (config, shared) = (config.clone(), shared.clone());
@@ -114,7 +114,7 @@ fn reload_directory(config: &Config, shared: &Shared) -> Result<(), String> {
 }
 
 fn reload_keyring(config: &Config, shared: &Shared) -> Result<(), String> {
-    let keyring = Keyring::load(&config.keyring).map_err(|e| e.to_string())?;
+    let keyring = keyring_file::load(&config.keyring).map_err(|e| e.to_string())?;
     if shared.sts.tokens.with_keyring(|old| old.cluster_id() != keyring.cluster_id()) {
         return Err("keyring: ClusterId: is another cluster's; every session would end. Restart to mean it".to_owned());
     }
@@ -136,18 +136,23 @@ fn told(shared: &Shared, what: &'static str, result: Result<(), String>) {
     shared.sts.metrics.reloads.get_or_create(&Reload { what, outcome }).inc();
 }
 
-/// Enough to notice that a file was written or exchanged.
-#[derive(PartialEq, Eq)]
-struct Stamp(Option<(u64, u64, i64, i64)>);
-
-impl Stamp {
-    fn of(path: &Path) -> Self {
-        Self(std::fs::metadata(path).ok().map(|m| (m.ino(), m.size(), m.mtime(), m.mtime_nsec())))
-    }
+/// How the files looked.
+pub(super) struct Stamps {
+    directory: Stamp,
+    keyring: Stamp,
+    certificate: (Stamp, Stamp),
 }
 
-fn certificate_stamp(config: &Config) -> Stamp {
-    // Whichever of the two was written last.
-    let stamps = config.tls.iter().flat_map(|(c, k)| [Stamp::of(c), Stamp::of(k)]);
-    Stamp(stamps.filter_map(|s| s.0).max_by_key(|s| (s.2, s.3)))
+/// Enough to notice that a file was written or exchanged: its number, size and time.
+type Stamp = Option<(u64, u64, i64, i64)>;
+
+impl Stamps {
+    pub(super) fn of(config: &Config) -> Self {
+        let stamp = |path: &Path| std::fs::metadata(path).ok().map(|m| (m.ino(), m.size(), m.mtime(), m.mtime_nsec()));
+        Self {
+            directory: stamp(&config.directory),
+            keyring: stamp(&config.keyring),
+            certificate: config.tls.as_ref().map_or((None, None), |(c, k)| (stamp(c), stamp(k))),
+        }
+    }
 }

@@ -1,0 +1,383 @@
+//! The built executable: exit codes, signals, bad configuration, and an audit log that cannot be
+//! written.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use brevet::client::{AssumeRole, Client, Credentials, Endpoint};
+
+use crate::harness::code;
+
+fn brevet() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_brevet"))
+}
+
+/// What `brevet init` made.
+struct Home {
+    _dir: tempfile::TempDir,
+    path: PathBuf,
+    keys: Credentials,
+}
+
+impl Home {
+    fn init() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("broker");
+        let made = brevet().arg("init").arg(&path).args(["--account", "111122223333"]).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let text = String::from_utf8(made.stdout).unwrap();
+        let value = |name: &str| text.split_whitespace().find_map(|w| w.strip_prefix(name)).unwrap().to_owned();
+        let keys = Credentials::long_term(&value("AWS_ACCESS_KEY_ID="), &value("AWS_SECRET_ACCESS_KEY="));
+        let home = Self { _dir: dir, path, keys };
+        home.edit(|toml| toml.replace("127.0.0.1:7480", "127.0.0.1:0").replace("127.0.0.1:7481", "127.0.0.1:0"));
+        home
+    }
+
+    fn config(&self) -> PathBuf {
+        self.path.join("brevet.toml")
+    }
+
+    fn edit(&self, change: impl FnOnce(String) -> String) {
+        let text = change(std::fs::read_to_string(self.config()).unwrap());
+        std::fs::write(self.config(), text).unwrap();
+    }
+
+    fn serve(&self) -> Daemon {
+        let mut child = brevet()
+            .args(["serve", "--log-format", "json", "--log", "trace", "--config"])
+            .arg(self.config())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut log = Vec::new();
+        let address = loop {
+            let line = lines.next().expect("it listens").unwrap();
+            let json: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+            log.push(line);
+            if let Some(address) = json["fields"]["address"].as_str() {
+                break address.to_owned();
+            }
+        };
+        let log = std::thread::spawn(move || {
+            log.extend(lines.map_while(Result::ok));
+            log
+        });
+        Daemon { child, address, log: Some(log) }
+    }
+
+    fn client(&self, daemon: &Daemon) -> Client {
+        let endpoint = Endpoint { url: format!("http://{}", daemon.address), region: "us-east-1".into(), ca_pem: None };
+        Client::new(&endpoint, self.keys.clone()).unwrap()
+    }
+
+    fn refused(&self, named: &str) {
+        let output = brevet().args(["serve", "--config"]).arg(self.config()).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(error.contains(named), "{named}: {error}");
+    }
+}
+
+struct Daemon {
+    child: Child,
+    address: String,
+    log: Option<std::thread::JoinHandle<Vec<String>>>,
+}
+
+impl Daemon {
+    fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap().success());
+    }
+
+    fn ended(&mut self) -> (Option<i32>, Vec<String>) {
+        let status = self.child.wait().unwrap();
+        (status.code(), self.log.take().unwrap().join().unwrap())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn role() -> AssumeRole {
+    AssumeRole::new("arn:aws:iam::111122223333:role/Administrator", "test")
+}
+
+#[tokio::test]
+async fn init_serve_use_stop_and_no_secret_in_any_log() {
+    let home = Home::init();
+    let checked = brevet().args(["check", "--config"]).arg(home.config()).output().unwrap();
+    assert!(checked.status.success() && String::from_utf8(checked.stdout).unwrap().ends_with("ok\n"));
+    let mut daemon = home.serve();
+    let client = home.client(&daemon);
+    let assumed = client.assume_role(&role()).await.unwrap();
+    let forged = Credentials::long_term(&home.keys.access_key_id, "canary-wrong-secret-0123456789");
+    let endpoint = Endpoint { url: format!("http://{}", daemon.address), region: "us-east-1".into(), ca_pem: None };
+    assert_eq!(
+        code(&Client::new(&endpoint, forged).unwrap().get_caller_identity().await.unwrap_err()),
+        "SignatureDoesNotMatch"
+    );
+    drop(client);
+    daemon.signal("-TERM");
+    let (status, log) = daemon.ended();
+    assert_eq!(status, Some(0));
+    let everything = log.join("\n") + &std::fs::read_to_string(home.path.join("audit.jsonl")).unwrap();
+    assert!(everything.contains(&assumed.credentials.access_key_id));
+    let secrets = [
+        home.keys.secret_access_key.expose().clone(),
+        assumed.credentials.secret_access_key.expose().clone(),
+        assumed.credentials.session_token.as_ref().unwrap().expose().clone(),
+        "canary-wrong-secret".to_owned(),
+    ];
+    for file in ["master.key", "keyring.json"] {
+        let text = std::fs::read_to_string(home.path.join(file)).unwrap();
+        for secret in text.split(['"', '\n']).filter(|w| w.len() == 44) {
+            assert!(!everything.contains(secret), "{file} in a log");
+        }
+    }
+    for secret in secrets {
+        assert!(!everything.contains(&secret), "a secret in a log");
+        assert!(!everything.contains(&base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &secret)));
+    }
+    for file in ["master.key", "keyring.json", "directory.json", "brevet.toml", "audit.jsonl"] {
+        let mode = std::fs::metadata(home.path.join(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
+}
+
+#[tokio::test]
+async fn no_answered_credential_without_its_line_after_kill_9() {
+    let home = Home::init();
+    let mut kept: Option<Credentials> = None;
+    for round in 0..5 {
+        let mut daemon = home.serve();
+        let client = home.client(&daemon);
+        if let Some(old) = &kept {
+            let endpoint =
+                Endpoint { url: format!("http://{}", daemon.address), region: "us-east-1".into(), ca_pem: None };
+            assert!(
+                Client::new(&endpoint, old.clone()).unwrap().get_caller_identity().await.is_ok(),
+                "a session of the killed process"
+            );
+        }
+        let mut callers = Vec::new();
+        for _ in 0..16 {
+            let client = client.clone();
+            callers.push(tokio::spawn(async move {
+                let mut got = Vec::new();
+                while let Ok(assumed) = client.assume_role(&role()).await {
+                    got.push(assumed.credentials);
+                }
+                got
+            }));
+        }
+        tokio::time::sleep(Duration::from_millis(100 + 37 * round)).await;
+        daemon.child.kill().unwrap();
+        daemon.child.wait().unwrap();
+        let mut received = Vec::new();
+        for caller in callers {
+            received.extend(caller.await.unwrap());
+        }
+        let audit = std::fs::read_to_string(home.path.join("audit.jsonl")).unwrap();
+        assert!(!received.is_empty());
+        for credentials in &received {
+            assert!(audit.contains(&credentials.access_key_id), "answered, and not on record");
+        }
+        kept = received.pop();
+    }
+}
+
+#[tokio::test]
+async fn au_01_a_log_that_cannot_be_written_issues_nothing() {
+    let home = Home::init();
+    home.edit(|toml| toml.replace("file = \"audit.jsonl\"", "file = \"/dev/full\""));
+    let daemon = home.serve();
+    let client = home.client(&daemon);
+    for _ in 0..3 {
+        let started = Instant::now();
+        assert_eq!(code(&client.assume_role(&role()).await.unwrap_err()), "ServiceUnavailable");
+        assert!(started.elapsed() < Duration::from_millis(2_500));
+    }
+}
+
+#[tokio::test]
+async fn au_02_a_log_that_hangs_answers_by_its_deadline() {
+    let home = Home::init();
+    let fifo = home.path.join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    home.edit(|toml| toml.replace("file = \"audit.jsonl\"", "file = \"fifo\""));
+    // Without a reader it cannot be opened: the start says so, and does not hang.
+    let started = Instant::now();
+    home.refused("[audit]");
+    assert!(started.elapsed() < Duration::from_secs(4));
+    // A reader that stops reading: the pipe fills, and then calls are refused.
+    let reader = std::fs::OpenOptions::new().read(true).write(true).open(&fifo).unwrap();
+    let daemon = home.serve();
+    let client = home.client(&daemon);
+    assert!(client.assume_role(&role()).await.is_ok());
+    let mut refused = 0;
+    for _ in 0..2_000 {
+        let started = Instant::now();
+        let result = client.assume_role(&role()).await;
+        assert!(started.elapsed() < Duration::from_millis(2_900));
+        if let Err(error) = result {
+            assert_eq!(code(&error), "ServiceUnavailable");
+            refused += 1;
+            if refused == 2 {
+                break;
+            }
+        }
+    }
+    assert_eq!(refused, 2);
+    // Somebody reads again: it recovers by itself.
+    let mut reader = reader;
+    std::thread::spawn(move || {
+        let mut sink = [0; 65_536];
+        while reader.read(&mut sink).is_ok_and(|n| n > 0) {}
+    });
+    let mut recovered = false;
+    for _ in 0..20 {
+        recovered = client.assume_role(&role()).await.is_ok();
+        if recovered {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(recovered);
+}
+
+#[test]
+fn cf_03_files_that_others_reach_refuse_the_start() {
+    let home = Home::init();
+    let chmod = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    for (file, mode) in
+        [("keyring.json", 0o644), ("master.key", 0o640), ("brevet.toml", 0o666), ("directory.json", 0o620)]
+    {
+        chmod(&home.path.join(file), mode);
+        home.refused(file);
+        chmod(&home.path.join(file), 0o600);
+    }
+    std::fs::rename(home.path.join("keyring.json"), home.path.join("real.json")).unwrap();
+    std::os::unix::fs::symlink("real.json", home.path.join("keyring.json")).unwrap();
+    home.refused("symbolic link");
+    std::fs::remove_file(home.path.join("keyring.json")).unwrap();
+    home.refused("keyring.json");
+    std::fs::rename(home.path.join("real.json"), home.path.join("keyring.json")).unwrap();
+    chmod(&home.path, 0o777);
+    home.refused("folder");
+    chmod(&home.path, 0o700);
+}
+
+#[test]
+fn az_01_cf_01_a_policy_or_key_that_is_not_understood_refuses_the_start() {
+    let home = Home::init();
+    let directory = home.path.join("directory.json");
+    let good = std::fs::read_to_string(&directory).unwrap();
+    for (from, to, named) in [
+        ("sts:AssumeRole", "AssumeRole", "AssumeRolePolicyDocument"),
+        ("\"Effect\"", "\"effect\"", "effect"),
+        ("2012-10-17", "2012-10-18", "Version"),
+        ("\"Version\"", "\"Condition\"", "Condition"),
+        ("\"MaxSessionDuration\": 3600", "\"MaxSessionDuration\": 1", "MaxSessionDuration"),
+    ] {
+        std::fs::write(&directory, good.replace(from, to)).unwrap();
+        home.refused(named);
+    }
+    std::fs::write(&directory, &good).unwrap();
+    home.edit(|toml| format!("{toml}\nsurprise = 1\n"));
+    home.refused("surprise");
+}
+
+#[test]
+fn an_05_development_mode_stays_on_loopback_and_examples_are_no_secrets() {
+    for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
+        let output = brevet().args(["serve", "--dev", "--listen", address]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("--listen"));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("directory.json");
+    let text = crate::harness::DIRECTORY
+        .replace("canary+secret/of/alice/0123456789abcdefgh", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY");
+    std::fs::write(&file, text).unwrap();
+    let output =
+        brevet().args(["serve", "--dev", "--listen", "127.0.0.1:0", "--directory"]).arg(&file).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("SecretAccessKey"));
+    assert_eq!(brevet().arg("serve").output().unwrap().status.code(), Some(2), "neither --config nor --dev");
+}
+
+#[tokio::test]
+async fn the_demo_writes_its_world_once_everything_listens() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = dir.path().join("world.json");
+    let mut child = brevet()
+        .args(["serve", "--dev", "--listen", "127.0.0.1:0", "--world"])
+        .arg(&world)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let started = Instant::now();
+    while !world.exists() {
+        assert!(started.elapsed() < Duration::from_secs(5));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let text = std::fs::read_to_string(&world).unwrap();
+    assert_eq!(std::fs::metadata(&world).unwrap().permissions().mode() & 0o777, 0o600);
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let alice = &json["users"]["alice"];
+    let text = |v: &serde_json::Value| v.as_str().unwrap().to_owned();
+    let endpoint = Endpoint { url: text(&json["grpc_endpoint"]), region: text(&json["region"]), ca_pem: None };
+    let keys = Credentials::long_term(&text(&alice["access_key_id"]), &text(&alice["secret_access_key"]));
+    let client = Client::new(&endpoint, keys).unwrap();
+    assert_eq!(client.get_caller_identity().await.unwrap().arn, text(&alice["arn"]));
+    assert!(client.assume_role(&AssumeRole::new(json["roles"]["Demo"]["arn"].as_str().unwrap(), "demo")).await.is_ok());
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn keys_are_rotated_and_secrets_sealed() {
+    let home = Home::init();
+    let keyring = home.path.join("keyring.json");
+    let list = |verb: &str| {
+        String::from_utf8(brevet().args(["keyring", verb]).arg(&keyring).output().unwrap().stdout).unwrap()
+    };
+    assert_eq!(list("list").matches("current").count(), 1);
+    let rotated = list("rotate");
+    assert_eq!((rotated.matches("previous").count(), rotated.matches("next").count()), (1, 1), "{rotated}");
+    let directory = home.path.join("directory.json");
+    brevet::files::write_private(&directory, crate::harness::DIRECTORY.as_bytes()).unwrap();
+    let seal = || brevet().args(["seal", "--config"]).arg(home.config()).output().unwrap();
+    assert!(seal().status.success());
+    let sealed = std::fs::read_to_string(&directory).unwrap();
+    assert!(!sealed.contains("canary") && !sealed.contains("JBSWY3DP") && sealed.contains("SealedSecretAccessKey"));
+    assert!(String::from_utf8_lossy(&seal().stderr).contains("0 secrets"));
+    let checked = brevet().args(["check", "--config"]).arg(home.config()).output().unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+}
+
+#[test]
+fn op_02_a_second_signal_does_not_wait() {
+    let home = Home::init();
+    let mut daemon = home.serve();
+    // A call that never ends: its headers are there, its body is not.
+    let mut stuck = std::net::TcpStream::connect(&daemon.address).unwrap();
+    std::io::Write::write_all(&mut stuck, b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n").unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    let started = Instant::now();
+    daemon.signal("-TERM");
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(daemon.child.try_wait().unwrap().is_none(), "it waits for the call");
+    daemon.signal("-TERM");
+    assert_eq!(daemon.ended().0, Some(0));
+    assert!(started.elapsed() < Duration::from_secs(5));
+}

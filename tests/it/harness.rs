@@ -1,0 +1,288 @@
+//! A broker to test, and strangers to call it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use brevet::audit::Target;
+use brevet::client::{Client, Credentials, Endpoint};
+use brevet::clock::{Clock, ManualClock, Timestamp};
+use brevet::config::{Config, Limits};
+use brevet::entropy::SystemEntropy;
+use brevet::keyring::Keyring;
+use brevet::server::{self, Running};
+use brevet::sigv4::{Signer, sha256};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+
+pub const DIRECTORY: &str = include_str!("../data/directory.json");
+pub const OPEN: &str = "arn:aws:iam::111122223333:role/Open";
+pub const DIRECT: &str = "arn:aws:iam::111122223333:role/deep/path/Direct";
+pub const CLOSED: &str = "arn:aws:iam::111122223333:role/Closed";
+pub const PARTNER: &str = "arn:aws:iam::111122223333:role/Partner";
+
+/// A key pair, with a session token if it is temporary.
+#[derive(Clone)]
+pub struct Keys {
+    pub id: String,
+    pub secret: String,
+    pub token: Option<String>,
+}
+
+/// The long-term key of a user of the test directory.
+pub fn user(name: &str) -> Keys {
+    let directory: serde_json::Value = serde_json::from_str(DIRECTORY).unwrap();
+    let keys = directory["Brevet"]["AccessKeys"].as_array().unwrap();
+    let key = keys.iter().find(|k| k["UserArn"].as_str().unwrap().ends_with(&format!("user/{name}"))).unwrap();
+    let text = |field: &str| key[field].as_str().unwrap().to_owned();
+    Keys { id: text("AccessKeyId"), secret: text("SecretAccessKey"), token: None }
+}
+
+impl From<&Credentials> for Keys {
+    fn from(c: &Credentials) -> Self {
+        Self {
+            id: c.access_key_id.clone(),
+            secret: c.secret_access_key.expose().clone(),
+            token: c.session_token.as_ref().map(|t| t.expose().clone()),
+        }
+    }
+}
+
+/// A running broker with a clock that stands.
+pub struct Broker {
+    pub running: Option<Running>,
+    pub clock: Arc<ManualClock>,
+    pub address: SocketAddr,
+    pub operator: SocketAddr,
+    pub dir: Arc<tempfile::TempDir>,
+}
+
+pub fn now() -> Timestamp {
+    Timestamp::from_amz("20261124T120000Z").unwrap()
+}
+
+/// A folder with a directory and a keyring, as an operator would have it.
+pub fn home() -> Arc<tempfile::TempDir> {
+    let dir = tempfile::tempdir().unwrap();
+    brevet::files::write_private(&dir.path().join("directory.json"), DIRECTORY.as_bytes()).unwrap();
+    let keyring = Keyring::generate(&SystemEntropy::new(), now()).unwrap();
+    brevet::keyring_file::save(&keyring, &dir.path().join("keyring.json")).unwrap();
+    Arc::new(dir)
+}
+
+pub fn config(dir: &Path) -> Config {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    Config {
+        listen: any,
+        tls: None,
+        operator: any,
+        regions: vec!["us-east-1".into(), "eu-central-1".into()],
+        skew: brevet::sigv4::MAX_SKEW,
+        reflection: true,
+        directory: dir.join("directory.json"),
+        master_key: None,
+        keyring: dir.join("keyring.json"),
+        audit: Target::File { path: dir.join("audit.jsonl"), sync: true },
+        max_records: 10_000,
+        opened_tokens: 1_000,
+        redis: None,
+        limits: Limits { shutdown_grace: Duration::from_secs(5), ..Limits::default() },
+    }
+}
+
+impl Broker {
+    pub async fn start() -> Self {
+        Self::start_in(home(), |_| {}).await
+    }
+
+    pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_in(home(), change).await
+    }
+
+    pub async fn start_in(dir: Arc<tempfile::TempDir>, change: impl FnOnce(&mut Config)) -> Self {
+        let clock = Arc::new(ManualClock::new(now()));
+        let mut config = config(dir.path());
+        change(&mut config);
+        let running = server::start(config, clock.clone(), Arc::new(SystemEntropy::new())).await.unwrap();
+        Self { address: running.address, operator: running.operator, running: Some(running), clock, dir }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The gRPC client, on this broker's clock.
+    pub fn client(&self, keys: &Keys) -> Client {
+        let endpoint = Endpoint { url: self.url(), region: "us-east-1".into(), ca_pem: None };
+        Client::with_clock(
+            &endpoint,
+            Credentials::new(&keys.id, &keys.secret, keys.token.as_deref()),
+            self.clock.clone(),
+        )
+        .unwrap()
+    }
+
+    /// A session of a role, or the refusal's code.
+    pub async fn assume(&self, keys: &Keys, role: &str) -> Result<Keys, String> {
+        let request = brevet::client::AssumeRole::new(role, "test-session");
+        self.client(keys).assume_role(&request).await.map(|r| Keys::from(&r.credentials)).map_err(|e| code(&e))
+    }
+
+    /// A signed form over the Query protocol.
+    pub async fn query(&self, keys: Option<&Keys>, form: &[(&str, &str)]) -> Answer {
+        let body = encode(form);
+        let mut headers = form_headers();
+        if let Some(keys) = keys {
+            self.sign("/", keys, &mut headers, body.as_bytes());
+        }
+        self.send("POST", "/", headers, body.into_bytes()).await
+    }
+
+    pub fn sign(&self, path: &str, keys: &Keys, headers: &mut HeaderMap, payload: &[u8]) {
+        let signer = Signer {
+            access_key_id: &keys.id,
+            secret_access_key: keys.secret.as_bytes(),
+            session_token: keys.token.as_deref(),
+            region: "us-east-1",
+            service: "sts",
+        };
+        signer.sign("POST", path, &self.address.to_string(), headers, &sha256(payload), self.clock.now()).unwrap();
+    }
+
+    /// Anything over HTTP/1.1, headers as they are given.
+    pub async fn send(&self, method: &str, target: &str, headers: HeaderMap, body: Vec<u8>) -> Answer {
+        http1(self.address, method, target, headers, body).await
+    }
+
+    pub async fn operator(&self, path: &str) -> Answer {
+        http1(self.operator, "GET", path, HeaderMap::new(), Vec::new()).await
+    }
+
+    pub fn audit_path(&self) -> PathBuf {
+        self.dir.path().join("audit.jsonl")
+    }
+
+    /// Ends the broker and reads every audit line.
+    pub async fn into_audit(mut self) -> Vec<serde_json::Value> {
+        self.stop().await;
+        let text = std::fs::read_to_string(self.audit_path()).unwrap();
+        assert!(!text.contains("canary+secret"), "a secret in the audit");
+        text.lines().map(|l| serde_json::from_str(l).unwrap()).collect()
+    }
+
+    pub async fn stop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.shutdown(std::future::pending()).await;
+        }
+    }
+}
+
+/// The code of a refusal; `Unreachable` when it was none.
+pub fn code(error: &brevet::client::ClientError) -> String {
+    match error {
+        brevet::client::ClientError::Refused { code, .. } => code.clone(),
+        other => format!("Unreachable: {other}"),
+    }
+}
+
+pub fn form_headers() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert("content-type", HeaderValue::from_static("application/x-www-form-urlencoded; charset=utf-8"));
+    headers
+}
+
+pub fn encode(form: &[(&str, &str)]) -> String {
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+    let text = |t: &str| utf8_percent_encode(t, NON_ALPHANUMERIC).to_string();
+    form.iter().map(|(n, v)| format!("{}={}", text(n).replace("%2E", "."), text(v))).collect::<Vec<_>>().join("&")
+}
+
+pub const VERSION: (&str, &str) = ("Version", "2011-06-15");
+
+/// What came back.
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: String,
+}
+
+impl Answer {
+    /// The text of an element.
+    pub fn element(&self, name: &str) -> Option<&str> {
+        let after = self.body.split_once(&format!("<{name}>"))?.1;
+        Some(after.split_once(&format!("</{name}>"))?.0)
+    }
+
+    /// The error code; `ok` when there is none.
+    pub fn code(&self) -> &str {
+        self.element("Code").unwrap_or(if self.status == 200 { "ok" } else { "no code" })
+    }
+}
+
+pub async fn http1(address: SocketAddr, method: &str, target: &str, headers: HeaderMap, body: Vec<u8>) -> Answer {
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut request = Request::builder().method(method).uri(target).body(Full::new(Bytes::from(body))).unwrap();
+    *request.headers_mut() = headers;
+    if !request.headers().contains_key("host") {
+        request.headers_mut().insert("host", HeaderValue::from_str(&address.to_string()).unwrap());
+    }
+    let response = sender.send_request(request).await.unwrap();
+    let (head, body) = response.into_parts();
+    let body = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
+    connection.abort();
+    Answer { status: head.status.as_u16(), headers: head.headers, body }
+}
+
+/// One gRPC call over HTTP/2 with any headers and any body: its status, message and body.
+pub async fn grpc(address: SocketAddr, path: &str, headers: HeaderMap, body: Vec<u8>) -> GrpcAnswer {
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(hyper_util::rt::TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    let connection = tokio::spawn(connection);
+    let mut request = Request::post(format!("http://{address}{path}")).body(Full::new(Bytes::from(body))).unwrap();
+    *request.headers_mut() = headers;
+    request.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+    request.headers_mut().insert("te", HeaderValue::from_static("trailers"));
+    let response = sender.send_request(request).await.unwrap();
+    let mut status = response.headers().get("grpc-status").cloned();
+    let mut message = response.headers().get("grpc-message").cloned();
+    let collected = response.into_body().collect().await.unwrap();
+    if let Some(trailers) = collected.trailers() {
+        status = status.or_else(|| trailers.get("grpc-status").cloned());
+        message = message.or_else(|| trailers.get("grpc-message").cloned());
+    }
+    connection.abort();
+    let text = |v: Option<HeaderValue>| v.map(|v| v.to_str().unwrap().to_owned()).unwrap_or_default();
+    GrpcAnswer { status: text(status).parse().unwrap_or(-1), message: text(message) }
+}
+
+#[derive(Debug)]
+pub struct GrpcAnswer {
+    pub status: i32,
+    pub message: String,
+}
+
+pub fn frame(message: &[u8]) -> Vec<u8> {
+    let mut body = vec![0];
+    body.extend_from_slice(&u32::try_from(message.len()).unwrap().to_be_bytes());
+    body.extend_from_slice(message);
+    body
+}
+
+/// Waits for something that another thread will bring about; fails after five seconds.
+pub async fn eventually(what: &str, mut check: impl AsyncFnMut() -> bool) {
+    for _ in 0..250 {
+        if check().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("not within five seconds: {what}");
+}

@@ -1,0 +1,15 @@
+//! Black-box tests: the real daemon over real sockets, a clock that is moved and never waited for,
+//! a real redis-server, and the built executable. Tests of the security cases carry their ID.
+
+mod authentication;
+mod authorization;
+mod binary;
+mod cases;
+mod harness;
+mod parity;
+mod redis;
+mod reload;
+mod routes;
+mod shutdown;
+mod tokens;
+mod transport;

@@ -1,0 +1,215 @@
+//! Session records in a real redis-server that is killed, stopped and tampered with.
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use brevet::sessions::{Mode, RedisOptions, Sessions, SessionsError};
+
+use crate::harness::*;
+
+/// A redis-server of this test's own.
+struct Redis {
+    child: Child,
+    port: u16,
+    dir: tempfile::TempDir,
+}
+
+impl Redis {
+    fn start() -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let dir = tempfile::tempdir().unwrap();
+        let mut redis = Self { child: spawn(port, dir.path()), port, dir };
+        redis.wait();
+        redis
+    }
+
+    fn restart(&mut self) {
+        self.child = spawn(self.port, self.dir.path());
+        self.wait();
+    }
+
+    fn wait(&mut self) {
+        for _ in 0..250 {
+            if redis_command(self.port, &["PING"]).is_ok() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("redis-server does not start: apt-get install redis-server");
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap().success());
+    }
+
+    fn options(&self) -> RedisOptions {
+        RedisOptions {
+            mode: Mode::Single,
+            urls: vec![format!("redis://127.0.0.1:{}", self.port)],
+            username: None,
+            password: None,
+            ca: None,
+        }
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(port: u16, dir: &std::path::Path) -> Child {
+    Command::new("redis-server")
+        .args([
+            "--port",
+            &port.to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--dir",
+            dir.to_str().unwrap(),
+        ])
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("redis-server: apt-get install redis-server")
+}
+
+fn redis_command(port: u16, arguments: &[&str]) -> redis::RedisResult<redis::Value> {
+    let client = redis::Client::open(format!("redis://127.0.0.1:{port}"))?;
+    let mut connection = client.get_connection_with_timeout(Duration::from_secs(1))?;
+    redis::cmd(arguments[0]).arg(&arguments[1..]).query(&mut connection)
+}
+
+fn keys(port: u16) -> Vec<String> {
+    redis::from_redis_value(redis_command(port, &["KEYS", "*"]).unwrap()).unwrap()
+}
+
+async fn broker(redis: &Redis) -> Broker {
+    let options = redis.options();
+    Broker::start_with(|c| c.redis = Some(options)).await
+}
+
+#[tokio::test]
+async fn st_01_redis_killed_and_restarted_empty_refuses_nobody() {
+    let mut redis = Redis::start();
+    let broker = broker(&redis).await;
+    let alice = user("alice");
+    let before = broker.assume(&alice, OPEN).await.unwrap();
+    assert_eq!(keys(redis.port).len(), 1);
+    redis.kill();
+    for _ in 0..20 {
+        assert!(broker.assume(&alice, OPEN).await.is_ok(), "a session is minted without Redis");
+        assert!(broker.client(&before).get_caller_identity().await.is_ok(), "and verified");
+    }
+    let ready = broker.operator("/readyz").await;
+    assert!(ready.status == 200 && ready.body.contains("degraded"), "{}", ready.body);
+    assert!(broker.operator("/metrics").await.body.contains("brevet_session_store_up 0"));
+    redis.restart();
+    let started = Instant::now();
+    eventually("redis is used again", async || broker.operator("/readyz").await.body == "ready\n").await;
+    assert!(started.elapsed() < Duration::from_secs(5));
+    assert!(broker.client(&before).get_caller_identity().await.is_ok());
+    assert!(broker.assume(&alice, OPEN).await.is_ok());
+    assert_eq!(keys(redis.port).len(), 1);
+}
+
+#[tokio::test]
+async fn st_02_a_redis_that_hangs_costs_nobody_more_than_its_deadline() {
+    let redis = Redis::start();
+    let broker = broker(&redis).await;
+    let alice = user("alice");
+    assert!(broker.assume(&alice, OPEN).await.is_ok());
+    redis.signal("-STOP");
+    let mut times = Vec::new();
+    let until = Instant::now() + Duration::from_secs(4);
+    while Instant::now() < until {
+        let started = Instant::now();
+        assert!(broker.assume(&alice, OPEN).await.is_ok());
+        times.push(started.elapsed());
+    }
+    times.sort();
+    let p99 = times[times.len() * 99 / 100];
+    assert!(p99 <= Duration::from_millis(300), "p99 {p99:?} of {} calls", times.len());
+    assert!(times.last().unwrap() < &Duration::from_millis(800), "{:?}", times.last());
+    redis.signal("-CONT");
+    eventually("redis is used again", async || broker.operator("/readyz").await.body == "ready\n").await;
+    // Late answers went to nobody: what is asked now gets its own answer.
+    let session = broker.assume(&alice, OPEN).await.unwrap();
+    assert!(broker.client(&session).get_caller_identity().await.is_ok());
+}
+
+#[tokio::test]
+async fn st_11_hostile_names_are_stored_literally() {
+    let redis = Redis::start();
+    let broker = broker(&redis).await;
+    for (key, value) in [("a:b", "x/y=z"), ("{tag}", "@"), ("k", "+- .:")] {
+        let request = brevet::client::AssumeRole {
+            tags: vec![(key.replace(['{', '}'], "_"), value.to_owned())],
+            ..brevet::client::AssumeRole::new(OPEN, "na,me=+@.-")
+        };
+        broker.client(&user("alice")).assume_role(&request).await.unwrap();
+    }
+    for bad in ["a\r\nSET x y", "*3\r\n$3\r\nSET", "nul\0nul", "{}", "glob*?[a]"] {
+        let request = brevet::client::AssumeRole::new(OPEN, bad);
+        assert_eq!(
+            code(&broker.client(&user("alice")).assume_role(&request).await.unwrap_err()),
+            "ValidationError",
+            "{bad:?}"
+        );
+    }
+    let keys = keys(redis.port);
+    assert_eq!(keys.len(), 3);
+    for key in keys {
+        let parts: Vec<&str> = key.split(':').collect();
+        assert!(
+            matches!(parts[..], ["brevet", cluster, "session", id] if cluster.len() == 16 && id.len() == 32),
+            "{key}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn st_12_records_that_were_tampered_with_are_errors() {
+    let redis = Redis::start();
+    let broker = broker(&redis).await;
+    let (one, two) =
+        (broker.assume(&user("alice"), OPEN).await.unwrap(), broker.assume(&user("alice"), OPEN).await.unwrap());
+    let keyring = brevet::keyring_file::load(&broker.dir.path().join("keyring.json")).unwrap();
+    let sessions = Sessions::in_redis(&redis.options(), Default::default()).unwrap();
+    let id = |key: &str| -> [u8; 16] {
+        let hex = key.rsplit(':').next().unwrap();
+        std::array::from_fn(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap())
+    };
+    let names = keys(redis.port);
+    let found = sessions.find(&keyring, &id(&names[0]), now()).await.unwrap().unwrap();
+    assert!([&one.id, &two.id].contains(&&found.access_key_id));
+    assert_eq!(found.assumed_by, "arn:aws:iam::111122223333:user/alice");
+    // Expiry is judged at use, whatever the store still holds.
+    let later = brevet::clock::Timestamp::from_seconds(found.expires_at);
+    assert_eq!(sessions.find(&keyring, &id(&names[0]), later).await.unwrap(), None);
+    // Swapped with another, valid one.
+    redis_command(redis.port, &["COPY", &names[1], &names[0], "REPLACE"]).unwrap();
+    assert_eq!(sessions.find(&keyring, &id(&names[0]), now()).await, Err(SessionsError::Forged));
+    // Edited, huge, of another type, deleted.
+    redis_command(redis.port, &["SETRANGE", &names[1], "60", "x"]).unwrap();
+    assert_eq!(sessions.find(&keyring, &id(&names[1]), now()).await, Err(SessionsError::Forged));
+    redis_command(redis.port, &["SET", &names[1], &"x".repeat(1 << 20)]).unwrap();
+    assert_eq!(sessions.find(&keyring, &id(&names[1]), now()).await, Err(SessionsError::Forged));
+    redis_command(redis.port, &["DEL", &names[0]]).unwrap();
+    assert_eq!(sessions.find(&keyring, &id(&names[0]), now()).await, Ok(None));
+    redis_command(redis.port, &["DEL", &names[1]]).unwrap();
+    redis_command(redis.port, &["LPUSH", &names[1], "x"]).unwrap();
+    assert!(matches!(sessions.find(&keyring, &id(&names[1]), now()).await, Err(SessionsError::Unreachable(_))));
+    assert!(broker.client(&one).get_caller_identity().await.is_ok(), "the token alone verifies a session");
+    drop(two);
+}

@@ -1,0 +1,166 @@
+//! Session tokens as their holder and a thief would use them.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use brevet::client::AssumeRole;
+
+use crate::harness::*;
+
+#[tokio::test]
+async fn tk_04_a_session_ends_to_the_second() {
+    let broker = Broker::start().await;
+    let request = AssumeRole { duration_seconds: Some(900), ..AssumeRole::new(OPEN, "session") };
+    let session = Keys::from(&broker.client(&user("alice")).assume_role(&request).await.unwrap().credentials);
+    let who = async || broker.client(&session).get_caller_identity().await.map(|_| ()).map_err(|e| code(&e));
+    broker.clock.advance(Duration::from_secs(899));
+    assert_eq!(who().await, Ok(()));
+    broker.clock.advance(Duration::from_secs(1));
+    assert_eq!(who().await, Err("ExpiredToken".into()));
+    broker.clock.advance(Duration::from_secs(1));
+    assert_eq!(who().await, Err("ExpiredToken".into()));
+}
+
+#[tokio::test]
+async fn tk_04_a_token_from_a_clock_slightly_ahead_is_good_and_one_far_ahead_is_not() {
+    let dir = home();
+    let (here, ahead) = (
+        Broker::start_in(dir.clone(), |_| {}).await,
+        Broker::start_in(dir, |c| {
+            if let brevet::audit::Target::File { path, .. } = &mut c.audit {
+                path.set_file_name("audit2.jsonl");
+            }
+        })
+        .await,
+    );
+    for (seconds, good) in [(30, true), (120, false)] {
+        ahead.clock.set(brevet::clock::Timestamp::from_seconds(now().seconds() + seconds));
+        let session = ahead.assume(&user("alice"), OPEN).await.unwrap();
+        let got = here.client(&session).get_caller_identity().await;
+        assert_eq!(got.is_ok(), good, "{seconds} s ahead");
+    }
+}
+
+#[tokio::test]
+async fn tk_07_a_token_altered_anywhere_is_refused() {
+    let broker = Broker::start_with(|c| c.audit = brevet::audit::Target::Discard).await;
+    let session = broker.assume(&user("alice"), OPEN).await.unwrap();
+    let token = session.token.clone().unwrap();
+    let bytes = URL_SAFE_NO_PAD.decode(&token).unwrap();
+    assert!(broker.client(&session).get_caller_identity().await.is_ok());
+    // Every bit in the unit test; on the wire one bit of every byte.
+    for i in 0..bytes.len() {
+        let mut altered = bytes.clone();
+        altered[i] ^= 1 << (i % 8);
+        let thief = Keys { token: Some(URL_SAFE_NO_PAD.encode(altered)), ..session.clone() };
+        let answer = broker.query(Some(&thief), &[("Action", "GetCallerIdentity"), VERSION]).await;
+        assert_eq!((answer.status, answer.code()), (403, "InvalidClientTokenId"), "byte {i}");
+    }
+}
+
+#[tokio::test]
+async fn tk_01_tk_02_tk_05_tk_06_nothing_else_is_a_session_token() {
+    let broker = Broker::start().await;
+    let session = broker.assume(&user("alice"), OPEN).await.unwrap();
+    let token = session.token.clone().unwrap();
+    let part = |json: &str| URL_SAFE_NO_PAD.encode(json);
+    let claims = part(r#"{"iss":"brevet","sub":"AROAOPENOPENOPENOPE1:x","exp":4102444800}"#);
+    let jwt =
+        |header: &str, signature: &[u8]| format!("{}.{claims}.{}", part(header), URL_SAFE_NO_PAD.encode(signature));
+    let hs256 = ring::hmac::sign(&ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b""), b"x");
+    let foreign = Broker::start().await.assume(&user("alice"), OPEN).await.unwrap().token.unwrap();
+    let mut other_version = URL_SAFE_NO_PAD.decode(&token).unwrap();
+    other_version[0] = 2;
+    let mut other_key = URL_SAFE_NO_PAD.decode(&token).unwrap();
+    other_key[4] ^= 1;
+    let forged = [
+        jwt(r#"{"alg":"none"}"#, b""),
+        jwt(r#"{"alg":"NoNe"}"#, b""),
+        jwt(r#"{"alg":"HS256"}"#, hs256.as_ref()),
+        jwt(r#"{"alg":["HS256"]}"#, hs256.as_ref()),
+        jwt(r#"{"alg":"ES256"}"#, &[0; 64]),
+        jwt(
+            r#"{"alg":"RS256","kid":"../../etc/passwd","jku":"http://127.0.0.1:1/","x5u":"file:///etc/passwd"}"#,
+            &[1; 256],
+        ),
+        foreign,
+        URL_SAFE_NO_PAD.encode(other_version),
+        URL_SAFE_NO_PAD.encode(other_key),
+        format!("{token}="),
+        format!("{token}{token}"),
+        format!("{token}."),
+        ".".repeat(4_000),
+        "a.b.c.d".into(),
+        "AQ".into(),
+        token.to_lowercase(),
+    ];
+    assert!(broker.client(&session).get_caller_identity().await.is_ok());
+    for forged in forged {
+        let thief = Keys { token: Some(forged.clone()), ..session.clone() };
+        let answer = broker.query(Some(&thief), &[("Action", "GetCallerIdentity"), VERSION]).await;
+        assert_eq!((answer.status, answer.code()), (403, "InvalidClientTokenId"), "{forged}");
+    }
+    let long = Keys { token: Some("A".repeat(20_000)), ..session };
+    assert_eq!(broker.query(Some(&long), &[("Action", "GetCallerIdentity"), VERSION]).await.status, 400);
+}
+
+#[tokio::test]
+async fn tk_09_durations_are_exact_on_both_wires() {
+    let broker = Broker::start().await;
+    let alice = user("alice");
+    for (seconds, good) in [
+        ("899", false),
+        ("900", true),
+        ("129600", true),
+        ("129601", false),
+        ("0", false),
+        ("-1", false),
+        ("2147483648", false),
+        ("1e3", false),
+        ("", false),
+        (" 900", false),
+        ("900.0", false),
+        ("99999999999999999999", false),
+    ] {
+        let form = [
+            ("Action", "AssumeRole"),
+            VERSION,
+            ("RoleArn", OPEN),
+            ("RoleSessionName", "session"),
+            ("DurationSeconds", seconds),
+        ];
+        let answer = broker.query(Some(&alice), &form).await;
+        assert_eq!(answer.code(), if good { "ok" } else { "ValidationError" }, "{seconds}: {}", answer.body);
+    }
+    // Beyond the role's maximum, and the sentence that tools look for.
+    let form = [
+        ("Action", "AssumeRole"),
+        VERSION,
+        ("RoleArn", DIRECT),
+        ("RoleSessionName", "session"),
+        ("DurationSeconds", "7201"),
+    ];
+    let answer = broker.query(Some(&user("bob")), &form).await;
+    assert_eq!(
+        answer.element("Message").unwrap(),
+        "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
+    );
+}
+
+#[tokio::test]
+async fn what_one_broker_mints_another_accepts_at_once_and_after_a_restart() {
+    let dir = home();
+    let mut one = Broker::start_in(dir.clone(), |_| {}).await;
+    let two = Broker::start_in(dir, |c| {
+        if let brevet::audit::Target::File { path, .. } = &mut c.audit {
+            path.set_file_name("audit2.jsonl");
+        }
+    })
+    .await;
+    let session = one.assume(&user("alice"), OPEN).await.unwrap();
+    assert!(two.client(&session).get_caller_identity().await.is_ok());
+    one.stop().await;
+    assert!(two.client(&session).get_caller_identity().await.is_ok());
+    assert!(two.assume(&session, DIRECT).await.is_ok());
+}
