@@ -100,7 +100,7 @@ pub struct Record {
     /// Of this record alone.
     #[serde(rename = "eventID")]
     pub event_id: String,
-    /// Whether nothing was handed out.
+    /// Always, as in CloudTrail: an STS call changes no resource.
     pub read_only: bool,
     /// `AwsApiCall`
     pub event_type: &'static str,

@@ -248,7 +248,6 @@ async fn conclude<O: Operation>(
     record.aws_region.clone_from(&sts.region);
     record.source_ip_address = origin.source_ip.to_canonical().to_string();
     record.user_agent.clone_from(&origin.user_agent);
-    record.read_only = !O::HANDS_OUT;
     if let Ok(input) = &input {
         record.request_parameters = input.parameters();
     }

@@ -132,7 +132,7 @@ where
 }
 
 /// A request's parameters: those of the URL as sent, for the signature, and all of them by name.
-struct Pairs {
+pub struct Pairs {
     url: Vec<(String, String)>,
     parameters: Parameters,
 }
@@ -151,7 +151,15 @@ fn read_pairs(head: &http::request::Parts, body: &Bytes) -> Result<Pairs, Error>
     if !body.is_empty() && (!form || types.next().is_some()) {
         return Err(Error::Malformed("the content type must be `application/x-www-form-urlencoded`".into()));
     }
-    let url = decode_pairs(head.uri.query().unwrap_or_default().as_bytes())?;
+    read_form(head.uri.query().unwrap_or_default().as_bytes(), body)
+}
+
+/// The parameters of a URL's query and of a body, each name once, whichever of the two it is in.
+///
+/// # Errors
+/// When something is no URL-encoded UTF-8, there twice, or too much.
+pub fn read_form(query: &[u8], body: &[u8]) -> Result<Pairs, Error> {
+    let url = decode_pairs(query)?;
     let mut parameters = Parameters::default();
     for (name, value) in &url {
         if !SIGNATURE_PARAMETERS.contains(&name.as_str()) {

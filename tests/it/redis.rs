@@ -16,15 +16,19 @@ struct Redis {
 
 impl Redis {
     fn start() -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Self::start_with(&[])
+    }
+
+    fn start_with(more: &[&str]) -> Self {
+        let port = free_port();
         let dir = tempfile::tempdir().unwrap();
-        let mut redis = Self { child: spawn(port, dir.path()), port, dir };
+        let mut redis = Self { child: spawn(port, dir.path(), more), port, dir };
         redis.wait();
         redis
     }
 
     fn restart(&mut self) {
-        self.child = spawn(self.port, self.dir.path());
+        self.child = spawn(self.port, self.dir.path(), &[]);
         self.wait();
     }
 
@@ -65,7 +69,18 @@ impl Drop for Redis {
     }
 }
 
-fn spawn(port: u16, dir: &std::path::Path) -> Child {
+fn free_port() -> u16 {
+    // Below the range that the system hands out by itself, and with room for a cluster's second port.
+    loop {
+        let port = 10_000
+            + u16::from_be_bytes(brevet::entropy::bytes(&brevet::entropy::SystemEntropy::new()).unwrap()) % 20_000;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+fn spawn(port: u16, dir: &std::path::Path, more: &[&str]) -> Child {
     Command::new("redis-server")
         .args([
             "--port",
@@ -79,6 +94,7 @@ fn spawn(port: u16, dir: &std::path::Path) -> Child {
             "--dir",
             dir.to_str().unwrap(),
         ])
+        .args(more)
         .stdout(Stdio::null())
         .spawn()
         .expect("redis-server: apt-get install redis-server")
@@ -212,4 +228,97 @@ async fn st_12_records_that_were_tampered_with_are_errors() {
     assert!(matches!(sessions.find(&keyring, &id(&names[1]), now()).await, Err(SessionsError::Unreachable(_))));
     assert!(broker.client(&one).get_caller_identity().await.is_ok(), "the token alone verifies a session");
     drop(two);
+}
+
+#[tokio::test]
+async fn sentinel_cluster_acl_and_tls_hold_records_too() {
+    let record = async |options: RedisOptions, what: &str| {
+        let broker = Broker::start_with(|c| c.redis = Some(options)).await;
+        // A cluster needs a moment after its slots are given out.
+        eventually(what, async || {
+            broker.assume(&user("alice"), OPEN).await.unwrap();
+            broker.operator("/readyz").await.body == "ready\n"
+        })
+        .await;
+        broker.assume(&user("alice"), OPEN).await.unwrap();
+        assert_eq!(broker.operator("/readyz").await.body, "ready\n", "{what}");
+    };
+
+    let guarded = Redis::start();
+    let rules = ["ACL", "SETUSER", "brevet", "on", ">a-password", "~brevet:*", "+get", "+set", "+ping"];
+    redis_command(guarded.port, &rules).unwrap();
+    let password = |text: &str| Some(brevet::secret::Secret::new(text.to_owned()));
+    let options =
+        RedisOptions { username: Some("brevet".into()), password: password("a-password"), ..guarded.options() };
+    record(options, "an ACL user").await;
+    assert_eq!(keys(guarded.port).len() % 2, 0);
+    let wrong = RedisOptions { username: Some("brevet".into()), password: password("wrong"), ..guarded.options() };
+    let broker = Broker::start_with(|c| c.redis = Some(wrong)).await;
+    assert!(broker.assume(&user("alice"), OPEN).await.is_ok());
+    assert!(broker.operator("/readyz").await.body.contains("degraded"), "WRONGPASS is told");
+
+    let primary = Redis::start();
+    let sentinel_port = free_port();
+    let config = primary.dir.path().join("sentinel.conf");
+    std::fs::write(
+        &config,
+        format!("port {sentinel_port}\nbind 127.0.0.1\nsentinel monitor brevet 127.0.0.1 {} 1\n", primary.port),
+    )
+    .unwrap();
+    let sentinel = Command::new("redis-server").arg(&config).arg("--sentinel").stdout(Stdio::null()).spawn().unwrap();
+    let sentinel = Redis { child: sentinel, port: sentinel_port, dir: tempfile::tempdir().unwrap() };
+    let mut waiting = sentinel;
+    waiting.wait();
+    let urls = vec![format!("redis://127.0.0.1:{sentinel_port}")];
+    record(RedisOptions { mode: Mode::Sentinel { primary: "brevet".into() }, urls, ..primary.options() }, "Sentinel")
+        .await;
+    assert!(!keys(primary.port).is_empty());
+
+    let node = Redis::start_with(&["--cluster-enabled", "yes"]);
+    redis_command(node.port, &["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).unwrap();
+    record(RedisOptions { mode: Mode::Cluster, ..node.options() }, "a cluster").await;
+    assert!(!keys(node.port).is_empty());
+
+    let (ca, files) = certificate();
+    let tls_port = free_port();
+    let [certificate, key, ca_file] =
+        ["tls.crt", "tls.key", "ca.crt"].map(|f| files.path().join(f).to_str().unwrap().to_owned());
+    let port = tls_port.to_string();
+    let secure = Redis::start_with(&[
+        "--tls-port",
+        &port,
+        "--tls-cert-file",
+        &certificate,
+        "--tls-key-file",
+        &key,
+        "--tls-ca-cert-file",
+        &ca_file,
+        "--tls-auth-clients",
+        "no",
+    ]);
+    let urls = vec![format!("rediss://localhost:{tls_port}")];
+    record(RedisOptions { urls: urls.clone(), ca: Some(ca.into_bytes()), ..secure.options() }, "TLS").await;
+    assert!(!keys(secure.port).is_empty());
+    let broker = Broker::start_with(|c| {
+        c.redis = Some(RedisOptions { urls, ca: Some(self::certificate().0.into_bytes()), ..secure.options() })
+    })
+    .await;
+    assert!(broker.assume(&user("alice"), OPEN).await.is_ok());
+    assert!(broker.operator("/readyz").await.body.contains("degraded"), "another CA is not trusted");
+}
+
+/// A CA, and files for a server that it vouches for.
+fn certificate() -> (String, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let ca_key = rcgen::KeyPair::generate().unwrap();
+    let mut ca = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let pem = ca.self_signed(&ca_key).unwrap().pem();
+    let issuer = rcgen::Issuer::from_params(&ca, &ca_key);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let leaf = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+    for (name, text) in [("tls.crt", leaf.pem()), ("tls.key", key.serialize_pem()), ("ca.crt", pem.clone())] {
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    (pem, dir)
 }

@@ -1,0 +1,22 @@
+#![no_main]
+//! No text makes the policy parser panic, and what it takes can be judged.
+
+use brevet::evaluator::{Context, Kind, Policies, Policy, Principal, Request, evaluate};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    for kind in [Kind::Identity, Kind::Session, Kind::Trust, Kind::Resource, Kind::ResourceControl] {
+        let Ok(policy) = Policy::parse(kind, text) else { continue };
+        let mut context = Context::new();
+        context.set("aws:username", text.get(..16).unwrap_or("alice"));
+        let arn = "arn:aws:iam::111122223333:user/alice";
+        let request = Request {
+            principal: Principal::User { account: "111122223333", arn },
+            action: "sts:AssumeRole",
+            resource: "arn:aws:iam::111122223333:role/Deploy",
+            resource_account: "111122223333",
+            context: &context,
+        };
+        evaluate(&request, &Policies { identity: &[&policy], resource: Some(&policy), ..Policies::default() });
+    }
+});
