@@ -14,7 +14,6 @@
 //! # Ok(()) }
 //! ```
 
-use std::collections::HashMap;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -460,18 +459,6 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-/// The variables that shells and SDKs read credentials from.
-pub fn environment(credentials: &Credentials) -> HashMap<&'static str, &str> {
-    let mut variables = HashMap::from([
-        ("AWS_ACCESS_KEY_ID", credentials.access_key_id.as_str()),
-        ("AWS_SECRET_ACCESS_KEY", credentials.secret_access_key.expose().as_str()),
-    ]);
-    if let Some(token) = &credentials.session_token {
-        variables.insert("AWS_SESSION_TOKEN", token.expose());
-    }
-    variables
 }
 
 #[cfg(test)]

@@ -19,11 +19,6 @@ impl Timestamp {
         self.0.div_euclid(1000)
     }
 
-    /// Milliseconds since 1970.
-    pub const fn millis(self) -> i64 {
-        self.0
-    }
-
     /// The whole second that this instant lies in.
     pub const fn whole_second(self) -> Self {
         Self::from_seconds(self.seconds())

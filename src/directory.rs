@@ -88,7 +88,6 @@ pub struct AccessKey {
 pub struct Directory {
     users: HashMap<String, Arc<User>>,
     roles: HashMap<String, Arc<Role>>,
-    roles_by_name: HashMap<(AccountId, String), Arc<Role>>,
     keys: HashMap<String, Arc<AccessKey>>,
     managed: HashMap<String, Arc<Policy>>,
     mfa_devices: Vec<MfaDevice>,
@@ -132,7 +131,6 @@ impl Directory {
         let mut directory = Self {
             users: HashMap::new(),
             roles: HashMap::new(),
-            roles_by_name: HashMap::new(),
             keys: HashMap::new(),
             managed: HashMap::new(),
             mfa_devices: Vec::new(),
@@ -159,11 +157,6 @@ impl Directory {
     /// and forbidden cost the same and read the same.
     pub fn decoy(&self) -> &Arc<Role> {
         &self.decoy
-    }
-
-    /// The role of a session.
-    pub fn role_by_name(&self, account: AccountId, name: &str) -> Option<&Arc<Role>> {
-        self.roles_by_name.get(&(account, name.to_owned()))
     }
 
     /// The long-term key of that id.
@@ -219,11 +212,9 @@ impl Directory {
                     "exactly one version must be the default one",
                 ));
             };
-            let compiled = compile(
-                &format!("{place}: {}: Document", version.version_id),
-                Kind::Identity,
-                version.document.as_ref(),
-            )?;
+            let kind = if aws_managed { Kind::AwsManaged } else { Kind::Identity };
+            let compiled =
+                compile(&format!("{place}: {}: Document", version.version_id), kind, version.document.as_ref())?;
             self.managed.insert(policy.arn.clone(), Arc::new(compiled));
         }
         Ok(())
@@ -300,7 +291,6 @@ impl Directory {
                 tags: tags(&place, &role.tags)?,
                 max_session: Duration::from_secs(u64::try_from(seconds).unwrap_or(3_600)),
             });
-            self.roles_by_name.insert((account, role.role_name.clone()), compiled.clone());
             self.roles.insert(role.arn.clone(), compiled);
         }
         Ok(())
@@ -608,6 +598,21 @@ mod tests {
         let key = directory.access_key("AKIATESTTESTTESTTEST").unwrap();
         assert_eq!((key.user.identity.len(), key.active), (1, true));
         assert_eq!(directory.role("arn:aws:iam::111122223333:role/R").unwrap().max_session, Duration::from_secs(3_600));
+    }
+
+    #[test]
+    fn policies_of_aws_itself_may_be_longer() {
+        let long: Vec<String> = (0..2_000).map(|n| format!("service{n}:Describe*")).collect();
+        let document = json!({"Statement": {"Effect": "Allow", "Action": long, "Resource": "*"}});
+        for (arn, taken) in [
+            ("arn:aws:iam::aws:policy/ReadOnlyAccess", true),
+            ("arn:aws:iam::111122223333:policy/ReadOnlyAccess", false),
+        ] {
+            let mut export = minimal();
+            export["Policies"].as_array_mut().unwrap().push(json!({"PolicyName": "ReadOnlyAccess", "Arn": arn,
+                "PolicyVersionList": [{"VersionId": "v1", "IsDefaultVersion": true, "Document": document}]}));
+            assert_eq!(compile(&export).is_ok(), taken, "{arn}");
+        }
     }
 
     #[test]

@@ -75,9 +75,6 @@ pub enum Error {
     /// The session is over.
     #[error("The security token included in the request is expired")]
     ExpiredToken,
-    /// Too much at once; later it may work.
-    #[error("Rate exceeded")]
-    Throttling,
     /// Something that is needed cannot be had now: nothing was granted.
     #[error("{0} is not available at the moment")]
     ServiceUnavailable(&'static str),
@@ -103,7 +100,6 @@ impl Error {
             Self::RequestExpired(_) => "RequestExpired",
             Self::InvalidClientTokenId => "InvalidClientTokenId",
             Self::ExpiredToken => "ExpiredToken",
-            Self::Throttling => "Throttling",
             Self::ServiceUnavailable(_) => "ServiceUnavailable",
             Self::InternalFailure => "InternalFailure",
         }

@@ -197,7 +197,7 @@ pub fn failure(request_id: &str, error: &Error) -> Status {
     if let Some(field) = error.field() {
         details.add_bad_request_violation(snake_case(&field.field), field.rule.clone());
     }
-    if matches!(error, Error::Throttling | Error::ServiceUnavailable(_)) {
+    if matches!(error, Error::ServiceUnavailable(_)) {
         details.set_retry_info(Some(Duration::from_secs(1)));
     }
     Status::with_error_details(status(error), error.to_string(), details)
@@ -212,7 +212,7 @@ fn status(error: &Error) -> Code {
         | Error::Malformed(_)
         | Error::MalformedPolicyDocument(_)
         | Error::PackedPolicyTooLarge(_) => Code::InvalidArgument,
-        Error::TooLarge(_) | Error::Throttling => Code::ResourceExhausted,
+        Error::TooLarge(_) => Code::ResourceExhausted,
         Error::RequestTimeout(_) => Code::DeadlineExceeded,
         Error::InvalidAction { .. } | Error::NotAvailable(_) => Code::Unimplemented,
         Error::MissingAuthenticationToken

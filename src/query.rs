@@ -320,7 +320,7 @@ impl Respond {
         let (status, side) = fault(error);
         let body = answer::failure(side, error.code(), &error.to_string(), request_id, self.json);
         let mut response = self.whole(status, request_id, body);
-        if matches!(error, Error::Throttling | Error::ServiceUnavailable(_)) {
+        if matches!(error, Error::ServiceUnavailable(_)) {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
@@ -357,8 +357,7 @@ fn fault(error: &Error) -> (StatusCode, &'static str) {
         | Error::InvalidAction { .. }
         | Error::NotAvailable(_)
         | Error::IncompleteSignature(_)
-        | Error::RequestExpired(_)
-        | Error::Throttling => (StatusCode::BAD_REQUEST, "Sender"),
+        | Error::RequestExpired(_) => (StatusCode::BAD_REQUEST, "Sender"),
         Error::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "Sender"),
         Error::RequestTimeout(_) => (StatusCode::REQUEST_TIMEOUT, "Sender"),
         Error::ServiceUnavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "Receiver"),

@@ -21,7 +21,6 @@ pub struct Grant {
     role: Arc<Role>,
     assumed_by: String,
     assumed_by_access_key_id: String,
-    _decided: (),
 }
 
 impl Grant {
@@ -159,7 +158,6 @@ pub fn admit(
         role: role.clone(),
         assumed_by: caller.arn().to_owned(),
         assumed_by_access_key_id: caller.access_key_id.clone(),
-        _decided: (),
     })
 }
 

@@ -19,6 +19,9 @@ use super::pattern::{ArnPattern, Pattern, Syntax};
 pub enum Kind {
     /// Attached to or embedded in a user, group or role. At most 10,240 characters.
     Identity,
+    /// One of AWS's own managed policies, as exports hold them: some are longer than a customer's
+    /// may be. At most 131,072 characters.
+    AwsManaged,
     /// A permissions boundary. At most 10,240 characters.
     Boundary,
     /// Passed with a request for a session. At most 2,048 characters.
@@ -37,6 +40,7 @@ impl Kind {
     /// The longest document of this kind, in characters; white space is not counted.
     pub fn max_characters(self) -> usize {
         match self {
+            Self::AwsManaged => MAX_BYTES,
             Self::Identity | Self::Boundary | Self::ServiceControl => 10_240,
             Self::Session => 2_048,
             Self::Trust => 8_192,

@@ -327,20 +327,3 @@ impl ActionPattern {
         }
     }
 }
-
-impl Policy {
-    /// How many statements the document has.
-    pub fn len(&self) -> usize {
-        self.statements.len()
-    }
-
-    /// Never: a document has at least one statement.
-    pub fn is_empty(&self) -> bool {
-        self.statements.is_empty()
-    }
-
-    /// The Sid of a statement, by position.
-    pub fn sid(&self, index: usize) -> Option<&str> {
-        self.statements.get(index)?.sid.as_deref()
-    }
-}

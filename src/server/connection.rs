@@ -231,20 +231,21 @@ async fn answer(
         Health::NAME => {
             infallible(tonic_health::pb::health_server::HealthServer::new(Health(shared.clone())).call(request).await)
         }
-        "grpc.reflection.v1.ServerReflection" if shared.reflection => match reflection() {
-            Some(mut service) => infallible(service.call(request).await),
-            None => infallible(grpc::unimplemented()),
+        "grpc.reflection.v1.ServerReflection" if shared.reflection => match reflection().build_v1() {
+            Ok(mut service) => infallible(service.call(request).await),
+            Err(_) => infallible(grpc::unimplemented()),
+        },
+        // What most tools still ask for.
+        "grpc.reflection.v1alpha.ServerReflection" if shared.reflection => match reflection().build_v1alpha() {
+            Ok(mut service) => infallible(service.call(request).await),
+            Err(_) => infallible(grpc::unimplemented()),
         },
         _ => infallible(grpc::unimplemented()),
     }
 }
 
-fn reflection() -> Option<impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send>>
-{
-    tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(grpc::DESCRIPTORS)
-        .build_v1()
-        .ok()
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(grpc::DESCRIPTORS)
 }
 
 fn infallible(result: Result<Response<Body>, Infallible>) -> Response<Body> {

@@ -64,6 +64,7 @@ async fn tk_01_tk_02_tk_05_tk_06_nothing_else_is_a_session_token() {
     let broker = Broker::start().await;
     let session = broker.assume(&user("alice"), OPEN).await.unwrap();
     let token = session.token.clone().unwrap();
+    assert!(jsonwebtoken::decode_header(&token).is_err(), "opaque: no JOSE library reads anything in it");
     let part = |json: &str| URL_SAFE_NO_PAD.encode(json);
     let claims = part(r#"{"iss":"brevet","sub":"AROAOPENOPENOPENOPE1:x","exp":4102444800}"#);
     let jwt =
