@@ -12,11 +12,14 @@ mod condition;
 mod context;
 mod document;
 mod evaluate;
+mod explain;
+mod index;
+pub mod keys;
+pub mod lint;
 mod pattern;
+pub mod simulate;
 
 pub use context::{Context, Value};
 pub use document::{Kind, ParseError, Place, Policy};
 pub use evaluate::{Decision, Outcome, Policies, Principal, Request, Source, StatementRef, evaluate};
-
-#[cfg(test)]
-mod conformance;
+pub use explain::{ConditionReport, Explanation, StatementReport, explain};

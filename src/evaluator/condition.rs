@@ -18,6 +18,9 @@ use super::pattern::{ArnPattern, Match, Pattern, Syntax};
 pub(super) struct Condition {
     /// In lower case.
     key: Box<str>,
+    /// As written, for those who ask why.
+    operator: Box<str>,
+    wanted: Box<[Box<str>]>,
     set: Set,
     if_exists: bool,
     negated: bool,
@@ -32,8 +35,7 @@ enum Set {
     ForAny,
 }
 
-/// The wanted values, compiled for their operator. A wanted value that cannot be of its
-/// operator's type (a date that is no date) stays out: nothing equals it.
+/// The wanted values, compiled for their operator.
 #[derive(Debug, Clone)]
 enum Test {
     Text(Vec<Pattern>),
@@ -130,7 +132,36 @@ impl Condition {
             "Null" => (false, Test::Null(booleans(values)?)),
             _ => return Err(format!("`{operator}` is not a condition operator").into()),
         };
-        Ok(Self { key: key.to_ascii_lowercase().into(), set, if_exists, negated, test })
+        let wanted = values.iter().map(|v| Box::from(&**v)).collect();
+        Ok(Self {
+            key: key.to_ascii_lowercase().into(),
+            operator: operator.into(),
+            wanted,
+            set,
+            if_exists,
+            negated,
+            test,
+        })
+    }
+
+    /// In lower case.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// As written.
+    pub fn operator(&self) -> &str {
+        &self.operator
+    }
+
+    /// As written.
+    pub fn wanted(&self) -> &[Box<str>] {
+        &self.wanted
+    }
+
+    /// Whether an absent key makes the condition fail.
+    pub fn needs_its_key(&self) -> bool {
+        !self.negated && !self.if_exists && self.set != Set::ForAll && !matches!(self.test, Test::Null(_))
     }
 
     /// Whether the condition holds. `effect` decides what documentation leaves open: in doubt a

@@ -12,6 +12,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::condition::Condition;
+use super::index::Index;
 use super::pattern::{ArnPattern, Pattern, Syntax};
 
 /// What a document is for: it decides which elements may stand in it and how long it may be.
@@ -84,10 +85,13 @@ pub struct ParseError {
 #[derive(Debug, Clone)]
 pub struct Policy {
     pub(super) statements: Box<[Statement]>,
+    pub(super) index: Index,
 }
 
 #[derive(Debug, Clone)]
 pub(super) struct Statement {
+    /// Line and column where it begins.
+    pub begins: (usize, usize),
     pub sid: Option<Box<str>>,
     pub effect: Effect,
     pub principals: Principals,
@@ -140,6 +144,8 @@ pub(super) enum ActionPattern {
     Any,
     /// `service:name`, each with wildcards and without regard to case.
     Named {
+        /// As written.
+        text: Box<str>,
         service: Pattern,
         name: Pattern,
     },
@@ -202,7 +208,7 @@ impl Policy {
             }
             statements.push(compiled);
         }
-        Ok(Self { statements: statements.into() })
+        Ok(Self { index: Index::new(&statements), statements: statements.into() })
     }
 }
 
@@ -271,7 +277,9 @@ fn parse_statement(reader: &Reader<'_>, node: &Node<'_>, kind: Kind, variables: 
         }
     }
     let missing = |what: &'static str| reader.error(node, format!("{what} is required"));
+    let place = reader.error(node, "").place;
     Ok(Statement {
+        begins: (place.line, place.column),
         sid,
         effect: effect.ok_or_else(|| missing("Effect"))?,
         principals: match principals {
@@ -378,7 +386,11 @@ fn parse_actions(reader: &Reader<'_>, node: &Node<'_>) -> Result<Box<[ActionPatt
             return Err(reader.error(&at, format!("`{}` is not an action: `*` or `service:Name`", clip(&text))));
         };
         let compile = |t: &str| Pattern::parse(t, syntax).map_err(|rule| reader.error(&at, rule));
-        patterns.push(ActionPattern::Named { service: compile(service)?, name: compile(name)? });
+        patterns.push(ActionPattern::Named {
+            service: compile(service)?,
+            name: compile(name)?,
+            text: text.as_str().into(),
+        });
     }
     Ok(patterns.into())
 }

@@ -151,7 +151,7 @@ enum Named {
 pub fn evaluate(request: &Request<'_>, policies: &Policies<'_>) -> Decision {
     let bounded = policies.boundary.is_some();
     let denied = |source: Source, policy: &Policy| {
-        let index = policy.statements.iter().position(|s| s.effect == Effect::Deny && denies(s, request, bounded));
+        let index = policy.first(Effect::Deny, request, |s| denies(s, request, bounded));
         index.map(|index| Decision { outcome: Outcome::ExplicitlyDenied, by: Some(StatementRef { source, index }) })
     };
     let missing = Decision { outcome: Outcome::ImplicitlyDenied, by: None };
@@ -200,7 +200,7 @@ pub fn evaluate(request: &Request<'_>, policies: &Policies<'_>) -> Decision {
 }
 
 /// Every policy in force with its place.
-fn in_force<'a>(policies: &Policies<'a>) -> impl Iterator<Item = (Source, &'a Policy)> {
+pub(super) fn in_force<'a>(policies: &Policies<'a>) -> impl Iterator<Item = (Source, &'a Policy)> {
     let levels = |set: Option<&'a [&'a [&'a Policy]]>, source: fn(usize, usize) -> Source| {
         let set = set.unwrap_or_default().iter().enumerate();
         set.flat_map(move |(l, level)| level.iter().enumerate().map(move |(i, p)| (source(l, i), *p)))
@@ -217,7 +217,20 @@ fn in_force<'a>(policies: &Policies<'a>) -> impl Iterator<Item = (Source, &'a Po
 
 /// The first statement of a policy without principals that allows.
 fn allow(policy: &Policy, request: &Request<'_>) -> Option<usize> {
-    policy.statements.iter().position(|s| s.effect == Effect::Allow && applies(s, request))
+    policy.first(Effect::Allow, request, |s| applies_to_resource(s, request))
+}
+
+impl Policy {
+    /// The first statement of this effect that speaks of the action and passes `test`.
+    fn first(&self, effect: Effect, request: &Request<'_>, test: impl Fn(&Statement) -> bool) -> Option<usize> {
+        let candidates = self.index.candidates(effect, request.action);
+        candidates
+            .filter(|(at, sure)| {
+                self.statements.get(*at).is_some_and(|s| (*sure || action_matches(s, request)) && test(s))
+            })
+            .map(|(at, _)| at)
+            .min()
+    }
 }
 
 /// The strongest grant of a resource or trust policy, and its statement.
@@ -236,7 +249,8 @@ fn grant(policy: &Policy, request: &Request<'_>) -> Option<(Named, usize)> {
         };
         if let Some(named) = named
             && best.is_none_or(|(strongest, _)| named > strongest)
-            && applies(statement, request)
+            && action_matches(statement, request)
+            && applies_to_resource(statement, request)
         {
             best = Some((named, index));
         }
@@ -244,16 +258,23 @@ fn grant(policy: &Policy, request: &Request<'_>) -> Option<(Named, usize)> {
     best
 }
 
-/// Whether a Deny statement hits.
+/// Whether a Deny statement hits, its action apart.
 fn denies(statement: &Statement, request: &Request<'_>, bounded: bool) -> bool {
-    let principal = match &statement.principals {
-        Principals::Implied => true,
-        Principals::Are(patterns) => patterns.iter().any(|p| names(p, &request.principal).is_some()),
+    principal_matches(statement, request, bounded) != Some(false) && applies_to_resource(statement, request)
+}
+
+/// Whether the Principal element speaks of the caller; none where it may not stand.
+pub(super) fn principal_matches(statement: &Statement, request: &Request<'_>, bounded: bool) -> Option<bool> {
+    match (&statement.principals, statement.effect) {
+        (Principals::Implied, _) => None,
+        (Principals::Are(patterns), _) => Some(patterns.iter().any(|p| names(p, &request.principal).is_some())),
+        (Principals::AreNot(patterns), Effect::Allow) => {
+            Some(patterns.iter().all(|p| names(p, &request.principal).is_none()))
+        }
         // "NotPrincipal" with "Deny" always hits a principal that has a permissions boundary; else
         // only a principal that is named in each of its forms (account, role, session) escapes.
-        Principals::AreNot(patterns) => bounded || !names_fully(patterns, &request.principal),
-    };
-    principal && applies(statement, request)
+        (Principals::AreNot(patterns), Effect::Deny) => Some(bounded || !names_fully(patterns, &request.principal)),
+    }
 }
 
 fn names(pattern: &PrincipalPattern, principal: &Principal<'_>) -> Option<Named> {
@@ -285,21 +306,25 @@ fn names_fully(patterns: &[PrincipalPattern], principal: &Principal<'_>) -> bool
     }
 }
 
-/// Action, resource and conditions; the principal is the callers' business.
-fn applies(statement: &Statement, request: &Request<'_>) -> bool {
-    let action = match &statement.actions {
+/// Resource and conditions; principal and action are the callers' business.
+fn applies_to_resource(statement: &Statement, request: &Request<'_>) -> bool {
+    resource_matches(statement, request)
+        && statement.conditions.iter().all(|c| c.holds(request.context, statement.effect))
+}
+
+pub(super) fn action_matches(statement: &Statement, request: &Request<'_>) -> bool {
+    match &statement.actions {
         Actions::Are(patterns) => patterns.iter().any(|p| p.matches(request)),
         Actions::AreNot(patterns) => !patterns.iter().any(|p| p.matches(request)),
-    };
-    action
-        && match &statement.resources {
-            Resources::Implied => true,
-            Resources::Are(patterns) => {
-                patterns.iter().any(|p| p.matches(request.resource, request.context) == Match::Yes)
-            }
-            Resources::AreNot(patterns) => excluded(patterns, statement.effect, request),
-        }
-        && statement.conditions.iter().all(|c| c.holds(request.context, statement.effect))
+    }
+}
+
+pub(super) fn resource_matches(statement: &Statement, request: &Request<'_>) -> bool {
+    match &statement.resources {
+        Resources::Implied => true,
+        Resources::Are(patterns) => patterns.iter().any(|p| p.matches(request.resource, request.context) == Match::Yes),
+        Resources::AreNot(patterns) => excluded(patterns, statement.effect, request),
+    }
 }
 
 /// `NotResource`: a variable without a value names nothing, and what that leaves is not
@@ -320,7 +345,7 @@ impl ActionPattern {
     fn matches(&self, request: &Request<'_>) -> bool {
         match self {
             Self::Any => true,
-            Self::Named { service, name } => request.action.split_once(':').is_some_and(|(s, n)| {
+            Self::Named { service, name, .. } => request.action.split_once(':').is_some_and(|(s, n)| {
                 service.matches_ignore_case(s, request.context) == Match::Yes
                     && name.matches_ignore_case(n, request.context) == Match::Yes
             }),
