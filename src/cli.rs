@@ -5,6 +5,7 @@ mod assume_role;
 mod demo;
 mod init;
 mod keys;
+mod policy;
 mod serve;
 
 use std::path::PathBuf;
@@ -64,6 +65,9 @@ enum Command {
     /// List or turn the keys of session tokens
     #[command(subcommand)]
     Keyring(KeyringCommand),
+    /// Check, try and explain policies
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Seal the secrets that stand in a directory file in clear
     Seal {
         /// The configuration that names the directory and its master key
@@ -164,6 +168,66 @@ enum KeyringCommand {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum PolicyCommand {
+    /// Look for what is malformed, and for what is most likely not meant
+    Check {
+        /// Policy documents
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// What they are [default: by their elements]
+        #[arg(long, value_enum)]
+        kind: Option<PolicyKind>,
+        /// Their owner: principals of other accounts are foreign
+        #[arg(long, value_name = "ACCOUNT_ID")]
+        account: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Decide cases, one JSON object a line; 1 if one differs from what it expects
+    Simulate {
+        /// Cases, as tests/data/policy/FORMAT.md has them
+        #[arg(long, value_name = "FILE")]
+        cases: PathBuf,
+    },
+    /// Tell what every statement did in one case
+    Explain {
+        /// Cases, as for `simulate`
+        #[arg(long, value_name = "FILE")]
+        cases: PathBuf,
+        /// The case
+        name: String,
+    },
+    /// List who from outside an account may assume which of its roles
+    Analyze {
+        /// A directory file
+        #[arg(long, value_name = "FILE")]
+        directory: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum PolicyKind {
+    /// Of a user, group or role
+    Identity,
+    /// A permissions boundary
+    Boundary,
+    /// Passed for a session
+    Session,
+    /// A role's trust policy
+    Trust,
+    /// Of a resource
+    Resource,
+    /// A service control policy
+    Scp,
+    /// A resource control policy
+    Rcp,
+}
+
 /// What went wrong, in words for the person at the terminal.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -182,6 +246,7 @@ pub fn main() -> ExitCode {
         Command::Keyring(KeyringCommand::List { file }) => keys::list(&file),
         Command::Keyring(KeyringCommand::Rotate { file }) => keys::rotate(&file),
         Command::Seal { config } => keys::seal(&config),
+        Command::Policy(command) => policy::run(command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -139,6 +139,43 @@ fn federated(provider: &str, statement: &Statement, warn: &mut impl FnMut(&'stat
     }
 }
 
+/// Somebody from outside an account whom a trust policy lets in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Outsider {
+    /// As the policy names it; `*` is everybody.
+    pub principal: String,
+    /// The statement's position.
+    pub statement: usize,
+    /// What else must hold: `StringEquals sts:externalid [x]`.
+    pub conditions: Vec<String>,
+}
+
+/// Who from outside of `account` a role's trust policy lets in.
+pub fn outsiders(trust: &Policy, account: &str) -> Vec<Outsider> {
+    let mut found = Vec::new();
+    for (index, statement) in trust.statements.iter().enumerate().filter(|(_, s)| s.effect == Effect::Allow) {
+        let Principals::Are(patterns) = &statement.principals else { continue };
+        let foreign = |pattern: &PrincipalPattern| match pattern {
+            PrincipalPattern::Any => Some("*".to_owned()),
+            PrincipalPattern::Account(other) => (**other != *account).then(|| format!("arn:aws:iam::{other}:root")),
+            PrincipalPattern::Role { account: other, name } => {
+                (**other != *account).then(|| format!("arn:aws:iam::{other}:role/{name}"))
+            }
+            PrincipalPattern::Exact(arn) => (arn.split(':').nth(4) != Some(account)).then(|| arn.to_string()),
+            PrincipalPattern::Federated(provider) => Some(provider.to_string()),
+            PrincipalPattern::Service(service) => Some(service.to_string()),
+            PrincipalPattern::CanonicalUser => None,
+        };
+        let conditions =
+            statement.conditions.iter().map(|c| format!("{} {} [{}]", c.operator(), c.key(), c.wanted().join(", ")));
+        let conditions: Vec<String> = conditions.collect();
+        for principal in patterns.iter().filter_map(foreign) {
+            found.push(Outsider { principal, statement: index, conditions: conditions.clone() });
+        }
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
