@@ -1,0 +1,335 @@
+//! The evaluator against an obvious one, and against laws that hold for every policy.
+
+use brevet::evaluator::{Context, Decision, Kind, Policies, Policy, Principal, Request, evaluate, simulate};
+use serde_json::{Value, json};
+
+use crate::reference::{Ask, Who, World, judge};
+
+const ACCOUNT: &str = "111122223333";
+
+/// A small generator: the same cases in every run, and a case is named by its seed.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 33).unwrap() % sides
+    }
+
+    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+        from[self.roll(from.len())].clone()
+    }
+
+    fn some<T: Clone>(&mut self, from: &[T]) -> Vec<T> {
+        (0..=self.roll(2)).map(|_| self.pick(from)).collect()
+    }
+}
+
+const ACTIONS: &[&str] = &[
+    "s3:GetObject",
+    "s3:getobject",
+    "s3:*",
+    "S3:Get*",
+    "s3:?etObject",
+    "*",
+    "sts:AssumeRole",
+    "sts:*",
+    "ec2:Run*",
+    "s*:GetObject",
+];
+const RESOURCES: &[&str] = &[
+    "*",
+    "arn:aws:s3:::bucket/*",
+    "arn:aws:s3:::bucket/a",
+    "arn:aws:s3:::bucket/${aws:username}/*",
+    "arn:aws:s3:::*",
+    "arn:aws:s3:::b?cket/a*",
+    "arn:*:s3:::bucket/${aws:PrincipalTag/team, 'none'}",
+    "arn:aws:s3:::bucket/${*}",
+    "arn:aws:iam::111122223333:role/*",
+];
+const NAMED: &[&str] = &[
+    "*",
+    "111122223333",
+    "arn:aws:iam::111122223333:root",
+    "arn:aws:iam::111122223333:user/alice",
+    "arn:aws:iam::111122223333:role/R",
+    "arn:aws:sts::111122223333:assumed-role/R/s",
+    "444455556666",
+    "arn:aws:iam::444455556666:user/eve",
+];
+const OPERATORS: &[&str] = &[
+    "StringEquals",
+    "StringNotEquals",
+    "StringLike",
+    "StringNotLike",
+    "StringEqualsIgnoreCase",
+    "StringNotEqualsIgnoreCase",
+    "NumericEquals",
+    "NumericNotEquals",
+    "NumericLessThan",
+    "NumericGreaterThanEquals",
+    "Bool",
+    "IpAddress",
+    "NotIpAddress",
+    "ArnLike",
+    "ArnNotEquals",
+    "Null",
+];
+
+fn condition(dice: &mut Dice) -> Value {
+    let name = dice.pick(OPERATORS);
+    let values: &[&str] = match name {
+        n if n.starts_with("Numeric") => &["1", "2", "-1.50", "10"],
+        "Bool" | "Null" => &["true", "false"],
+        n if n.contains("Ip") => &["10.0.0.0/8", "10.1.2.3", "0.0.0.0/0", "192.168.0.0/16"],
+        n if n.starts_with("Arn") => {
+            &["arn:aws:iam::111122223333:user/*", "*", "arn:aws:s3:::${aws:username}", "arn:*:*:*:*:*"]
+        }
+        _ => &["a", "A", "a*", "?", "${aws:username}", "${aws:username, 'a'}", "${*}", "", "${aws:PrincipalTag/none}"],
+    };
+    let mut operator = name.to_owned();
+    if name != "Null" {
+        operator.insert_str(0, dice.pick(&["", "", "ForAllValues:", "ForAnyValue:"]));
+        operator.push_str(dice.pick(&["", "", "IfExists"]));
+    }
+    json!({operator: {dice.pick(&["app:one", "APP:Many", "app:none", "aws:username"]): dice.some(values)}})
+}
+
+fn statement(dice: &mut Dice, kind: Kind) -> Value {
+    let mut s = json!({"Effect": dice.pick(&["Allow", "Allow", "Allow", "Deny"])});
+    s[dice.pick(&["Action", "Action", "Action", "NotAction"])] = json!(dice.some(ACTIONS));
+    if kind != Kind::Trust {
+        s[dice.pick(&["Resource", "Resource", "Resource", "NotResource"])] = json!(dice.some(RESOURCES));
+    }
+    if matches!(kind, Kind::Trust | Kind::Resource) {
+        let element = if kind == Kind::Resource {
+            dice.pick(&["Principal", "Principal", "Principal", "NotPrincipal"])
+        } else {
+            "Principal"
+        };
+        s[element] = json!({"AWS": dice.some(NAMED)});
+    }
+    if dice.roll(2) == 0 {
+        s["Condition"] = condition(dice);
+    }
+    s
+}
+
+fn document(dice: &mut Dice, kind: Kind) -> Value {
+    let statements: Vec<Value> = (0..=dice.roll(3)).map(|_| statement(dice, kind)).collect();
+    json!({"Version": dice.pick(&["2012-10-17", "2012-10-17", "2008-10-17"]), "Statement": statements})
+}
+
+fn ask(dice: &mut Dice) -> Ask {
+    let values: &[&str] =
+        &["a", "A", "abc", "1", "2.0", "10.1.2.3", "192.168.1.1", "true", "*", "arn:aws:iam::111122223333:user/x", ""];
+    let owned = |v: Vec<&str>| v.into_iter().map(str::to_owned).collect::<Vec<_>>();
+    let mut context = Vec::new();
+    if dice.roll(3) > 0 {
+        context.push(("app:One".to_owned(), vec![dice.pick(values).to_owned()], false));
+    }
+    if dice.roll(2) == 0 {
+        context.push(("app:many".to_owned(), owned(dice.some(values)), true));
+    }
+    if dice.roll(2) == 0 {
+        context.push(("aws:UserName".to_owned(), vec![dice.pick(&["alice", "a", "*"]).to_owned()], false));
+    }
+    let session = Who::Session { role: "R".into(), arn: "arn:aws:sts::111122223333:assumed-role/R/s".into() };
+    Ask {
+        account: ACCOUNT.into(),
+        principal: dice.pick(&[Who::User("arn:aws:iam::111122223333:user/alice".into()), session]),
+        action: dice.pick(&["s3:GetObject", "sts:AssumeRole", "ec2:RunInstances"]).to_owned(),
+        resource: dice
+            .pick(&[
+                "arn:aws:s3:::bucket/a",
+                "arn:aws:s3:::bucket/alice/x",
+                "arn:aws:s3:::bucket/*",
+                "arn:aws:iam::111122223333:role/R",
+            ])
+            .to_owned(),
+        resource_account: dice.pick(&[ACCOUNT, ACCOUNT, "444455556666"]).to_owned(),
+        context,
+    }
+}
+
+fn world(dice: &mut Dice) -> World {
+    let trust = dice.roll(2) == 0;
+    let resource = (dice.roll(3) > 0).then(|| document(dice, if trust { Kind::Trust } else { Kind::Resource }));
+    World {
+        identity: (0..dice.roll(3)).map(|_| document(dice, Kind::Identity)).collect(),
+        trust: trust && resource.is_some(),
+        resource,
+        session: (dice.roll(3) == 0).then(|| (0..dice.roll(3)).map(|_| document(dice, Kind::Session)).collect()),
+        boundary: (dice.roll(3) == 0).then(|| document(dice, Kind::Boundary)),
+        scp: (dice.roll(4) == 0)
+            .then(|| (0..=dice.roll(2)).map(|_| vec![document(dice, Kind::ServiceControl)]).collect()),
+    }
+}
+
+fn decide(ask: &Ask, world: &World) -> Decision {
+    let parse = |kind, doc: &Value| Policy::parse(kind, &doc.to_string()).unwrap_or_else(|e| panic!("{doc}: {e}"));
+    let list = |kind, docs: &[Value]| -> Vec<Policy> { docs.iter().map(|d| parse(kind, d)).collect() };
+    let identity = list(Kind::Identity, &world.identity);
+    let resource = world.resource.as_ref().map(|d| parse(if world.trust { Kind::Trust } else { Kind::Resource }, d));
+    let session = world.session.as_ref().map(|d| list(Kind::Session, d));
+    let boundary = world.boundary.as_ref().map(|d| parse(Kind::Boundary, d));
+    let scp: Option<Vec<Vec<Policy>>> =
+        world.scp.as_ref().map(|l| l.iter().map(|d| list(Kind::ServiceControl, d)).collect());
+    let identity: Vec<&Policy> = identity.iter().collect();
+    let session: Option<Vec<&Policy>> = session.as_ref().map(|s| s.iter().collect());
+    let scp: Option<Vec<Vec<&Policy>>> = scp.as_ref().map(|l| l.iter().map(|l| l.iter().collect()).collect());
+    let scp: Option<Vec<&[&Policy]>> = scp.as_ref().map(|l| l.iter().map(Vec::as_slice).collect());
+    let mut context = Context::new();
+    for (key, values, many) in &ask.context {
+        if *many {
+            context.set_many(key.as_str(), values.iter().map(|v| v.as_str().into()).collect());
+        } else {
+            context.set(key.as_str(), values[0].as_str());
+        }
+    }
+    let principal = match &ask.principal {
+        Who::User(arn) => Principal::User { account: &ask.account, arn },
+        Who::Session { role, arn } => Principal::RoleSession { account: &ask.account, role, arn },
+    };
+    let request = Request {
+        principal,
+        action: &ask.action,
+        resource: &ask.resource,
+        resource_account: &ask.resource_account,
+        context: &context,
+    };
+    let policies = Policies {
+        identity: &identity,
+        resource: resource.as_ref(),
+        resource_is_trust: world.trust,
+        session: session.as_deref(),
+        boundary: boundary.as_ref(),
+        service_control: scp.as_deref(),
+        resource_control: None,
+    };
+    evaluate(&request, &policies)
+}
+
+/// 50,000 pairs; `BREVET_PAIRS=1000000` for a night.
+#[test]
+fn agrees_with_the_obvious_evaluator() {
+    let pairs: u64 = std::env::var("BREVET_PAIRS").ok().and_then(|n| n.parse().ok()).unwrap_or(50_000);
+    let mut seen = std::collections::BTreeMap::new();
+    for seed in 1..=pairs {
+        let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        let (ask, world) = (ask(&mut dice), world(&mut dice));
+        let expected = judge(&ask, &world);
+        let got = decide(&ask, &world);
+        assert_eq!(
+            simulate::outcome(&got),
+            expected,
+            "seed {seed}: {} on {} by {:?}\n{:#?}",
+            ask.action,
+            ask.resource,
+            ask.context,
+            [
+                &world.identity,
+                &world.resource.into_iter().collect(),
+                &world.session.unwrap_or_default(),
+                &world.boundary.into_iter().collect()
+            ]
+        );
+        *seen.entry(expected).or_insert(0u64) += 1;
+    }
+    assert!(seen.len() == 3 && seen.values().all(|n| *n > pairs / 50), "the generator is one-sided: {seen:?}");
+}
+
+#[test]
+fn one_more_deny_never_allows_and_order_never_matters() {
+    for seed in 1..=5_000u64 {
+        let mut dice = Dice(seed.wrapping_mul(0xD134_2543_DE82_EF95) | 1);
+        let (ask, mut world) = (ask(&mut dice), world(&mut dice));
+        let before = decide(&ask, &world).outcome;
+        for doc in world.identity.iter_mut().chain(&mut world.resource) {
+            doc["Statement"].as_array_mut().unwrap().reverse();
+        }
+        world.identity.reverse();
+        assert_eq!(decide(&ask, &world).outcome, before, "seed {seed}: order");
+        let mut deny = statement(&mut dice, Kind::Identity);
+        deny["Effect"] = json!("Deny");
+        world.identity.push(json!({"Version": "2012-10-17", "Statement": deny}));
+        let after = decide(&ask, &world);
+        assert!(!after.is_allowed() || before == after.outcome, "seed {seed}: a Deny allowed");
+    }
+}
+
+/// Every policy of up to three statements over a world of two actions, two resources, two effects
+/// and one condition, against every request.
+#[test]
+fn az_02_small_policies_agree_exhaustively() {
+    let mut statements = Vec::new();
+    for effect in ["Allow", "Deny"] {
+        for action in ["s3:GetObject", "s3:PutObject"] {
+            for resource in ["arn:aws:s3:::bucket/a", "arn:aws:s3:::bucket/*"] {
+                for condition in [json!({}), json!({"StringEquals": {"app:one": "a"}})] {
+                    statements.push(
+                        json!({"Effect": effect, "Action": action, "Resource": resource, "Condition": condition}),
+                    );
+                }
+            }
+        }
+    }
+    let mut asks = Vec::new();
+    for action in ["s3:GetObject", "s3:PutObject"] {
+        for resource in ["arn:aws:s3:::bucket/a", "arn:aws:s3:::bucket/b"] {
+            for context in [vec![], vec![("app:one".to_owned(), vec!["a".to_owned()], false)]] {
+                let principal = Who::User("arn:aws:iam::111122223333:user/alice".into());
+                asks.push(Ask {
+                    account: ACCOUNT.into(),
+                    principal,
+                    action: action.into(),
+                    resource: resource.into(),
+                    resource_account: ACCOUNT.into(),
+                    context,
+                });
+            }
+        }
+    }
+    let n = statements.len();
+    for i in 0..n {
+        for j in i..n {
+            for k in j..n {
+                let doc = json!({"Version": "2012-10-17", "Statement": [statements[i], statements[j], statements[k]]});
+                let world = World { identity: vec![doc], ..World::default() };
+                for ask in &asks {
+                    assert_eq!(simulate::outcome(&decide(ask, &world)), judge(ask, &world), "{i} {j} {k}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn az_09_a_thousand_statements_and_forty_stars_stay_cheap() {
+    let statements: Vec<Value> =
+        (0..1_000).map(|n| json!({"Effect": "Allow", "Action": format!("svc{n}:Act"), "Resource": "*"})).collect();
+    let text = json!({"Version": "2012-10-17", "Statement": statements}).to_string();
+    let policy = Policy::parse(Kind::AwsManaged, &text).unwrap();
+    let stars = format!("arn:aws:s3:::{}b", "a*".repeat(40));
+    let slow = Policy::parse(
+        Kind::Identity,
+        &json!({"Statement": {"Effect": "Allow", "Action": "s3:*", "Resource": stars}}).to_string(),
+    )
+    .unwrap();
+    let context = Context::new();
+    let resource = format!("arn:aws:s3:::{}", "a".repeat(65_536));
+    let request = Request {
+        principal: Principal::User { account: ACCOUNT, arn: "arn:aws:iam::111122223333:user/alice" },
+        action: "s3:GetObject",
+        resource: &resource,
+        resource_account: ACCOUNT,
+        context: &context,
+    };
+    let started = std::time::Instant::now();
+    assert!(!evaluate(&request, &Policies { identity: &[&policy, &slow], ..Policies::default() }).is_allowed());
+    // A bound of the bar, not a benchmark: debug build, noisy machine.
+    assert!(started.elapsed() < std::time::Duration::from_millis(100), "{:?}", started.elapsed());
+}
