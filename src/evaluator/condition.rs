@@ -355,6 +355,11 @@ impl PartialOrd for Decimal {
     }
 }
 
+/// Digits alone: no sign, no space.
+fn digits<T: std::str::FromStr>(text: &str) -> Option<T> {
+    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
 /// A date in nanoseconds since 1970, UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Instant(i128);
@@ -368,19 +373,24 @@ impl Instant {
             let factor = 10i128.checked_pow(9u32.checked_sub(number.scale)?)?;
             return Some(Self(number.digits.checked_mul(factor)?));
         }
-        let date = |text: &str| -> Option<i128> {
-            let at: jiff::civil::Date = text.parse().ok()?;
-            let days = at.since((jiff::Unit::Day, jiff::civil::date(1970, 1, 1))).ok()?.get_days();
-            Some(i128::from(days) * 86_400_000_000_000)
-        };
         let bytes = text.as_bytes();
         match bytes.len() {
-            7 if bytes.get(4) == Some(&b'-') => date(&format!("{text}-01")).map(Self),
-            10 if bytes.get(4) == Some(&b'-') && bytes.get(7) == Some(&b'-') => date(text).map(Self),
+            7 if bytes.get(4) == Some(&b'-') => Self::day(text, 1),
+            10 if bytes.get(4) == Some(&b'-') && bytes.get(7) == Some(&b'-') => {
+                Self::day(text, digits(text.get(8..)?)?)
+            }
             // Anything longer has a time and must have a zone; a lower-case `t` or a space is another format.
             17..=40 if bytes.get(10) == Some(&b'T') => Self::with_time(text),
             _ => None,
         }
+    }
+
+    /// The first instant of a day of the month `YYYY-MM` that the text begins with.
+    fn day(text: &str, day: i8) -> Option<Self> {
+        let year: i16 = digits(text.get(..4)?)?;
+        let date = jiff::civil::Date::new(year, digits(text.get(5..7)?)?, day).ok()?;
+        let days = date.since((jiff::Unit::Day, jiff::civil::date(1970, 1, 1))).ok()?.get_days();
+        Some(Self(i128::from(days) * 86_400_000_000_000))
     }
 
     fn with_time(text: &str) -> Option<Self> {

@@ -93,6 +93,18 @@ impl Pattern {
     }
 
     fn run(&self, text: &str, context: &Context<'_>, same: fn(&[u8], &[u8]) -> bool) -> Match {
+        // Most patterns have one of these shapes.
+        let simple = match &*self.atoms {
+            [] => text.is_empty(),
+            [Atom::Star] => true,
+            [Atom::Literal(l)] => text.len() == l.len() && same(text.as_bytes(), l.as_bytes()),
+            [Atom::Literal(l), Atom::Star] => prefix(text.as_bytes(), 0, l.as_bytes(), same).is_some(),
+            _ => return self.search(text, context, same),
+        };
+        if simple { Match::Yes } else { Match::No }
+    }
+
+    fn search(&self, text: &str, context: &Context<'_>, same: fn(&[u8], &[u8]) -> bool) -> Match {
         // A variable without a value must be noticed even where the text would fail before it.
         for atom in &self.atoms {
             if let Atom::Variable { key, default } = atom
