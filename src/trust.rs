@@ -239,3 +239,37 @@ impl Denied {
         serde_json::value::to_raw_value(&explanation).ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluator::keys;
+
+    #[test]
+    fn every_fact_stands_in_the_table_of_keys() {
+        let user = crate::directory::User {
+            arn: "arn:aws:iam::111122223333:user/alice".into(),
+            name: "alice".into(),
+            id: "AIDAALICEALICEALICE1".into(),
+            account: AccountId::parse("111122223333").unwrap(),
+            identity: Vec::new(),
+            boundary: None,
+            tags: vec![Tag { key: "Team".into(), value: "blue".into() }],
+        };
+        let caller = Caller { identity: Identity::User(Arc::new(user)), access_key_id: "AKIA".into() };
+        let origin = Origin { source_ip: [127, 0, 0, 1].into(), secure_transport: true, user_agent: Some("x".into()) };
+        let tags = [Tag { key: "Team".into(), value: "blue".into() }];
+        let request = SessionRequest {
+            role_session_name: "s",
+            external_id: Some("x"),
+            source_identity: Some("y"),
+            tags: &tags,
+            transitive_tag_keys: &["Team".to_owned()],
+        };
+        let mut facts = Facts::new(&caller, &origin, "us-east-1", Timestamp::from_seconds(0)).role_session(&request);
+        facts.resource_tags(&tags);
+        let unknown: Vec<&str> = facts.0.names().filter(|n| keys::find(n).is_none()).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+        assert!(facts.0.names().count() >= 18);
+    }
+}

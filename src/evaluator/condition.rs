@@ -177,30 +177,35 @@ impl Condition {
             // "IfExists" says true, "ForAnyValue" says false: documentation gives no order.
             (None, Set::ForAny) => self.if_exists && in_doubt,
             (None, Set::Plain) => self.if_exists || self.negated,
-            (Some(Value::One(text)), _) => self.satisfies(text, context),
-            (Some(Value::Many(texts)), Set::ForAll) => texts.iter().all(|t| self.satisfies(t, context)),
-            (Some(Value::Many(texts)), Set::ForAny) => texts.iter().any(|t| self.satisfies(t, context)),
+            (Some(Value::One(text)), _) => self.satisfies(text, context, in_doubt),
+            (Some(Value::Many(texts)), Set::ForAll) => texts.iter().all(|t| self.satisfies(t, context, in_doubt)),
+            (Some(Value::Many(texts)), Set::ForAny) => texts.iter().any(|t| self.satisfies(t, context, in_doubt)),
             // A list without a set operator is "not supported" and has no documented result.
             (Some(Value::Many(_)), Set::Plain) => in_doubt,
         }
     }
 
-    fn satisfies(&self, got: &str, context: &Context<'_>) -> bool {
+    fn satisfies(&self, got: &str, context: &Context<'_>, in_doubt: bool) -> bool {
         let hit = match &self.test {
             Test::Text(wanted) => wanted.iter().any(|p| p.matches(got, context) == Match::Yes),
             Test::TextIgnoreCase(wanted) => wanted.iter().any(|p| p.matches_ignore_case(got, context) == Match::Yes),
             Test::Arn(wanted) => wanted.iter().any(|p| p.matches(got, context) == Match::Yes),
-            Test::Number(accept, wanted) => {
-                Decimal::parse(got).is_some_and(|got| wanted.iter().any(|w| accept.takes(got.cmp(w))))
-            }
-            Test::Date(accept, wanted) => {
-                Instant::parse(got).is_some_and(|got| wanted.iter().any(|w| accept.takes(got.cmp(w))))
-            }
             Test::Bool(wanted) => boolean(got).is_some_and(|got| wanted.contains(&got)),
-            // Compared without decoding into memory: base64 of equal bytes is equal text.
             Test::Binary(wanted) => wanted.iter().any(|w| binary_equals(got, w)),
-            Test::Ip(wanted) => got.parse().is_ok_and(|got: IpAddr| wanted.iter().any(|w| w.contains(got))),
             Test::Null(_) => false,
+            // A value of another type satisfies nothing; that it is "not equal" is not documented.
+            Test::Number(accept, wanted) => match Decimal::parse(got) {
+                Some(got) => wanted.iter().any(|w| accept.takes(got.cmp(w))),
+                None => return self.negated && in_doubt,
+            },
+            Test::Date(accept, wanted) => match Instant::parse(got) {
+                Some(got) => wanted.iter().any(|w| accept.takes(got.cmp(w))),
+                None => return self.negated && in_doubt,
+            },
+            Test::Ip(wanted) => match got.parse::<IpAddr>() {
+                Ok(got) => wanted.iter().any(|w| w.contains(got)),
+                Err(_) => return self.negated && in_doubt,
+            },
         };
         hit != self.negated
     }
@@ -447,6 +452,30 @@ mod tests {
         let list = || Some(Value::Many(vec!["x".into()]));
         assert!(!holds("StringEquals", &["x"], list(), Effect::Allow));
         assert!(holds("StringEquals", &["y"], list(), Effect::Deny));
+    }
+
+    #[test]
+    fn what_the_corpus_leaves_out_is_decided_here() {
+        // A negated operator on a value of another type.
+        for (operator, wanted, got) in [
+            ("NumericNotEquals", "1", "x"),
+            ("DateNotEquals", "2026-01-01", "soon"),
+            ("NotIpAddress", "10.0.0.0/8", "host"),
+        ] {
+            assert!(!holds(operator, &[wanted], one(got), Effect::Allow), "{operator}");
+            assert!(holds(operator, &[wanted], one(got), Effect::Deny), "{operator}");
+        }
+        // An empty text is a value: present, and a member of a set.
+        assert!(holds("Null", &["false"], one(""), Effect::Allow));
+        assert!(!holds("ForAllValues:StringEquals", &["x"], one(""), Effect::Allow));
+        // A bare IPv6 address is /128; an IPv4-mapped one is IPv6 and nothing else.
+        assert!(holds("IpAddress", &["2001:db8::1"], one("2001:db8::1"), Effect::Allow));
+        assert!(!holds("IpAddress", &["2001:db8::1"], one("2001:db8::2"), Effect::Allow));
+        assert!(!holds("IpAddress", &["10.0.0.1"], one("::ffff:10.0.0.1"), Effect::Allow));
+        // Case is folded in ASCII alone; a short number is seconds since 1970; an ARN has six parts.
+        assert!(!holds("StringEqualsIgnoreCase", &["\u{c9}"], one("\u{e9}"), Effect::Allow));
+        assert!(holds("DateEquals", &["2026"], one("1970-01-01T00:33:46Z"), Effect::Allow));
+        assert!(!holds("ArnLike", &["arn:*:*:*:*:*"], one("arn:aws:s3"), Effect::Allow));
     }
 
     #[test]

@@ -44,6 +44,11 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// The names of all keys, in lower case.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|(name, _)| &**name)
+    }
+
     /// `name` in lower case.
     pub(super) fn lookup(&self, name: &str) -> Option<&Value<'a>> {
         let value = self.entries.iter().find(|(n, _)| n == name).map(|(_, v)| v)?;

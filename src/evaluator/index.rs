@@ -13,12 +13,15 @@ pub(super) struct Index {
     deny: Buckets,
 }
 
+/// Sorted names in lower case, each with positions of statements.
+type Bucket = Box<[(Box<str>, Box<[u32]>)]>;
+
 #[derive(Debug, Clone, Default)]
 struct Buckets {
     /// By whole action in lower case: these speak of it for sure.
-    exact: Box<[(Box<str>, Box<[u32]>)]>,
+    exact: Bucket,
     /// By service in lower case: the name has a wildcard.
-    service: Box<[(Box<str>, Box<[u32]>)]>,
+    service: Bucket,
     /// `*`, `NotAction`, a wildcard in the service.
     any: Box<[u32]>,
 }
@@ -74,7 +77,7 @@ impl Buckets {
     }
 }
 
-fn find<'a>(sorted: &'a [(Box<str>, Box<[u32]>)], key: &str) -> &'a [u32] {
+fn find<'a>(sorted: &'a Bucket, key: &str) -> &'a [u32] {
     match sorted.binary_search_by(|(name, _)| compare(name, key)) {
         Ok(at) => sorted.get(at).map_or(&[], |(_, list)| list),
         Err(_) => &[],

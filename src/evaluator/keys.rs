@@ -21,7 +21,7 @@ pub enum Type {
 /// A condition key.
 #[derive(Debug, Clone, Copy)]
 pub struct Key {
-    /// In lower case; a trailing `/` or a leading `:` stands for a family of keys.
+    /// In lower case; a trailing `/` or `:`, or a leading `:`, stands for a family of keys.
     pub name: &'static str,
     /// Of its values.
     pub r#type: Type,
@@ -60,6 +60,10 @@ pub const KEYS: &[Key] = &[
     key("sts:rolesessionname", Type::String, false, "on AssumeRole"),
     key("sts:sourceidentity", Type::String, false, "when one is passed or inherited"),
     key("sts:transitivetagkeys", Type::String, true, "when some are passed"),
+    // With the operations that make such sessions:
+    key("aws:multifactorauthage", Type::Numeric, false, "on sessions made with an MFA code"),
+    key("aws:federatedprovider", Type::String, false, "on sessions of web identity and SAML"),
+    key("saml:", Type::String, false, "of an assertion"),
     key(":aud", Type::String, false, "of a federated token, by provider"),
     key(":sub", Type::String, false, "of a federated token, by provider"),
 ];
@@ -67,7 +71,7 @@ pub const KEYS: &[Key] = &[
 /// The entry of a key given in lower case; none for a key that no request has.
 pub fn find(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|k| {
-        if k.name.ends_with('/') {
+        if k.name.ends_with(['/', ':']) {
             name.strip_prefix(k.name).is_some_and(|rest| !rest.is_empty())
         } else if k.name.starts_with(':') {
             // A provider's name has a dot or a slash; a service's prefix has neither.

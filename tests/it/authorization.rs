@@ -31,7 +31,7 @@ async fn who_may_assume_which_role() {
 }
 
 #[tokio::test]
-async fn an_external_id_is_compared_literally() {
+async fn az_06_an_external_id_is_compared_literally() {
     let broker = Broker::start().await;
     let ask = async |id: Option<&str>| {
         let request = AssumeRole { external_id: id.map(str::to_owned), ..AssumeRole::new(PARTNER, "session") };
@@ -41,6 +41,18 @@ async fn an_external_id_is_compared_literally() {
     for bad in [None, Some("customer-42"), Some("Customer-4"), Some("Customer-421"), Some("Customer-4?")] {
         assert!(!ask(bad).await, "{bad:?}");
     }
+    // Wildcards are no characters of an external id, and two ids are none.
+    assert!(!ask(Some("Customer-*")).await);
+    let twice = [
+        ("Action", "AssumeRole"),
+        VERSION,
+        ("RoleArn", PARTNER),
+        ("RoleSessionName", "session"),
+        ("ExternalId", "Customer-42"),
+    ];
+    assert_eq!(broker.query(Some(&user("carol")), &twice).await.code(), "ok");
+    let twice = [&twice[..], &[("ExternalId", "other")]].concat();
+    assert_eq!(broker.query(Some(&user("carol")), &twice).await.code(), "ValidationError");
 }
 
 #[tokio::test]

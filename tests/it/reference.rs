@@ -184,7 +184,16 @@ fn condition(operator: &str, key: &str, wanted: &[String], ask: &Ask, new: bool,
     let (set, name) = operator.split_once(':').map_or(("", operator), |(s, n)| (s, n));
     let (name, if_exists) = name.strip_suffix("IfExists").map_or((name, false), |n| (n, true));
     let negated = name.contains("Not");
-    let one = |value: &str| wanted.iter().any(|w| compare(&name.replace("Not", ""), value, w, ask, new)) != negated;
+    let odd = |value: &str| {
+        (name.starts_with("Numeric") && number(value).is_none())
+            || (name.contains("Ip") && value.parse::<std::net::IpAddr>().is_err())
+    };
+    let one = |value: &str| {
+        if negated && odd(value) {
+            return deny;
+        }
+        wanted.iter().any(|w| compare(&name.replace("Not", ""), value, w, ask, new)) != negated
+    };
     match (got, set) {
         (None, "ForAllValues") => true,
         (None, "ForAnyValue") => if_exists && deny,
