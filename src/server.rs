@@ -49,7 +49,7 @@ pub enum StartError {
     #[error("[sessions.redis]: {0}")]
     Redis(#[from] ::redis::RedisError),
     /// An address that cannot be listened on.
-    #[error("{key} {address}: {source}")]
+    #[error("{key} {address}: {source}; name another address, or port 0 for any free one")]
     Listen {
         /// `[listen] address`
         key: &'static str,

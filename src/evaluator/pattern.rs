@@ -6,6 +6,10 @@
 
 use super::context::{Context, Value};
 
+/// The most `?` in one pattern: a star before thousands of them would make every position of a text
+/// a long attempt.
+const MAX_ONES: usize = 64;
+
 /// What a pattern is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Atom {
@@ -49,6 +53,7 @@ impl Pattern {
         let mut atoms = Vec::new();
         let mut literal = String::new();
         let mut rest = text;
+        let mut ones = 0;
         while let Some(c) = rest.chars().next() {
             rest = rest.get(c.len_utf8()..).unwrap_or_default();
             match c {
@@ -59,6 +64,10 @@ impl Pattern {
                     }
                 }
                 '?' if syntax.wildcards => {
+                    ones += 1;
+                    if ones > MAX_ONES {
+                        return Err("a pattern has at most 64 `?`");
+                    }
                     flush(&mut atoms, &mut literal);
                     atoms.push(Atom::One);
                 }
@@ -286,6 +295,8 @@ mod tests {
         let pattern = format!("{}b", "a*".repeat(40));
         let text = "a".repeat(65_536);
         assert!(!hit(&pattern, &text));
+        assert!(!hit(&format!("*{}b", "?a".repeat(MAX_ONES)), &text));
+        assert!(Pattern::parse(&format!("*{}b", "?a".repeat(MAX_ONES + 1)), ALL).is_err());
     }
 
     /// The obvious matcher: recursion on characters.

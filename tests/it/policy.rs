@@ -330,6 +330,6 @@ fn az_09_a_thousand_statements_and_forty_stars_stay_cheap() {
     };
     let started = std::time::Instant::now();
     assert!(!evaluate(&request, &Policies { identity: &[&policy, &slow], ..Policies::default() }).is_allowed());
-    // A bound of the bar, not a benchmark: debug build, noisy machine.
-    assert!(started.elapsed() < std::time::Duration::from_millis(100), "{:?}", started.elapsed());
+    // Not a benchmark: what grows with the number of stars would take hours.
+    assert!(started.elapsed() < std::time::Duration::from_secs(2), "{:?}", started.elapsed());
 }
