@@ -26,8 +26,8 @@ const STYLES: Styles = Styles::styled()
 struct Arguments {
     #[command(subcommand)]
     command: Command,
-    /// What to log: `info`, `debug`, `brevet=trace`, …
-    #[arg(long, global = true, env = "BREVET_LOG", default_value = "info", value_name = "FILTER")]
+    /// What to log: `info`, `debug`, `brevet=trace`, … (by default without what hostile peers make h2 say)
+    #[arg(long, global = true, env = "BREVET_LOG", default_value = "info,h2=error", value_name = "FILTER")]
     log: String,
     /// How to log.
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
