@@ -295,7 +295,7 @@ impl Audit {
             Ok(Err(_)) => Err(AuditError),
             Err(_) => {
                 // The writer hangs in the system: readiness must say so before it comes back.
-                self.shared.fail();
+                self.shared.fail("it hangs");
                 Err(AuditError)
             }
         }
@@ -325,12 +325,12 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn fail(&self) {
+    fn fail(&self, reason: &str) {
         let mut state = self.lock();
         if !state.failing {
             state.failing = true;
             self.metrics.audit_up.set(0);
-            tracing::error!("the audit log cannot be written; nothing is issued until it can");
+            tracing::error!(reason, "the audit log cannot be written; nothing is issued until it can");
         }
     }
 }
@@ -376,7 +376,8 @@ fn write_until_closed(shared: &Shared, mut sink: Sink) {
         };
         let mut state = shared.lock();
         match result {
-            Ok(()) if failing => {
+            // A waiter may have called a write that took too long a failure: it is over now.
+            Ok(()) if state.failing => {
                 state.failing = false;
                 shared.metrics.audit_up.set(1);
                 tracing::info!("the audit log is written again");
@@ -387,8 +388,7 @@ fn write_until_closed(shared: &Shared, mut sink: Sink) {
                 deferred.extend_from_slice(&state.deferred);
                 std::mem::swap(&mut state.deferred, &mut deferred);
                 drop(state);
-                shared.fail();
-                tracing::error!(%error, "audit");
+                shared.fail(&error.to_string());
                 state = shared.lock();
             }
         }
@@ -491,9 +491,14 @@ impl Sink {
             Self::File { file, sync, length, .. } => {
                 let regular = file.metadata()?.is_file();
                 if regular && after_failure {
+                    // Whatever the failed attempt left behind goes before anything follows it.
                     file.set_len(*length)?;
-                    // Room for what is to come is asked for now, not when a caller waits.
-                    file.sync_data()?;
+                    // "Written again" is said when there is room again, not when there is nothing to write.
+                    let room = file.write_all(&[b' '; 4096]).and_then(|()| file.sync_data());
+                    file.set_len(*length)?;
+                    room?;
+                } else if after_failure && first.is_empty() && second.is_empty() {
+                    return Err(io::Error::other("only a write will tell"));
                 }
                 let written = file.write_all(first).and_then(|()| file.write_all(second));
                 let synced = written.and_then(|()| if regular && *sync { file.sync_data() } else { Ok(()) });
