@@ -110,6 +110,12 @@ impl Broker {
         Self { address: running.address, operator: running.operator, running: Some(running), clock, dir }
     }
 
+    /// Another broker on the same directory and keyring, with a log of its own.
+    pub async fn start_beside(dir: Arc<tempfile::TempDir>) -> Self {
+        let path = dir.path().join("audit2.jsonl");
+        Self::start_in(dir, |c| c.audit = Target::File { path, sync: true }).await
+    }
+
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }

@@ -165,6 +165,37 @@ async fn st_02_a_redis_that_hangs_costs_nobody_more_than_its_deadline() {
 }
 
 #[tokio::test]
+async fn a_caller_who_hangs_up_erases_nothing() {
+    use tokio::io::AsyncWriteExt;
+    let redis = Redis::start();
+    let broker = broker(&redis).await;
+    // A Redis that hangs keeps the call in progress long enough to leave it.
+    redis.signal("-STOP");
+    let body = encode(&[("Action", "AssumeRole"), VERSION, ("RoleArn", OPEN), ("RoleSessionName", "hung-up")]);
+    let mut headers = form_headers();
+    broker.sign("/", &user("alice"), &mut headers, body.as_bytes());
+    let mut request = format!("POST / HTTP/1.1\r\nhost: {}\r\ncontent-length: {}\r\n", broker.address, body.len());
+    for (name, value) in &headers {
+        request.push_str(&format!("{name}: {}\r\n", value.to_str().unwrap()));
+    }
+    let mut stream = tokio::net::TcpStream::connect(broker.address).await.unwrap();
+    stream.write_all(format!("{request}\r\n{body}").as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    stream.set_zero_linger().unwrap();
+    drop(stream);
+    let path = broker.audit_path();
+    assert!(!std::fs::read_to_string(&path).unwrap().contains("hung-up"), "the call was still in progress");
+    eventually("the call is on record", async || std::fs::read_to_string(&path).unwrap().contains("hung-up")).await;
+    redis.signal("-CONT");
+    let lines = broker.into_audit().await;
+    assert!(
+        lines
+            .iter()
+            .any(|l| l["responseElements"]["assumedRoleUser"]["arn"].as_str().is_some_and(|a| a.ends_with("/hung-up")))
+    );
+}
+
+#[tokio::test]
 async fn st_11_hostile_names_are_stored_literally() {
     let redis = Redis::start();
     let broker = broker(&redis).await;

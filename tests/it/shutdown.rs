@@ -8,12 +8,7 @@ use crate::harness::*;
 async fn op_02_calls_in_progress_finish_and_new_ones_go_elsewhere() {
     let dir = home();
     let mut one = Broker::start_in(dir.clone(), |_| {}).await;
-    let two = Broker::start_in(dir, |c| {
-        if let brevet::audit::Target::File { path, .. } = &mut c.audit {
-            path.set_file_name("audit2.jsonl");
-        }
-    })
-    .await;
+    let two = Broker::start_beside(dir).await;
     let clients = [one.client(&user("alice")), two.client(&user("alice"))];
     let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let mut callers = Vec::new();

@@ -25,15 +25,7 @@ async fn tk_04_a_session_ends_to_the_second() {
 #[tokio::test]
 async fn tk_04_a_token_from_a_clock_slightly_ahead_is_good_and_one_far_ahead_is_not() {
     let dir = home();
-    let (here, ahead) = (
-        Broker::start_in(dir.clone(), |_| {}).await,
-        Broker::start_in(dir, |c| {
-            if let brevet::audit::Target::File { path, .. } = &mut c.audit {
-                path.set_file_name("audit2.jsonl");
-            }
-        })
-        .await,
-    );
+    let (here, ahead) = (Broker::start_in(dir.clone(), |_| {}).await, Broker::start_beside(dir).await);
     for (seconds, good) in [(30, true), (120, false)] {
         ahead.clock.set(brevet::clock::Timestamp::from_seconds(now().seconds() + seconds));
         let session = ahead.assume(&user("alice"), OPEN).await.unwrap();
@@ -153,12 +145,7 @@ async fn tk_09_durations_are_exact_on_both_wires() {
 async fn what_one_broker_mints_another_accepts_at_once_and_after_a_restart() {
     let dir = home();
     let mut one = Broker::start_in(dir.clone(), |_| {}).await;
-    let two = Broker::start_in(dir, |c| {
-        if let brevet::audit::Target::File { path, .. } = &mut c.audit {
-            path.set_file_name("audit2.jsonl");
-        }
-    })
-    .await;
+    let two = Broker::start_beside(dir).await;
     let session = one.assume(&user("alice"), OPEN).await.unwrap();
     assert!(two.client(&session).get_caller_identity().await.is_ok());
     one.stop().await;
