@@ -28,8 +28,13 @@ fn main() {
                 role_session_name: format!("workload-{n:08}"),
                 issued_at: now.seconds(),
                 expires_at: now.seconds() + 3_600 + i64::try_from(n % 3_600).unwrap(),
-                assumed_by: "arn:aws:iam::111122223333:user/team/alice".into(),
-                assumed_by_access_key_id: "AKIABENCHBENCHBENCH1".into(),
+                ancestors: vec![brevet::token::Ancestor {
+                    arn: "arn:aws:iam::111122223333:user/team/alice".into(),
+                    unique_id: "AIDABENCHBENCHBENCH1".into(),
+                    access_key_id: "AKIABENCHBENCHBENCH1".into(),
+                    ..Default::default()
+                }],
+                issued_under: 7,
                 ..SessionRecord::default()
             };
             sessions.record(&keyring, &record, now).await;

@@ -70,7 +70,13 @@ fn tokens(c: &mut Criterion) {
         role_arn: "arn:aws:iam::111122223333:role/Deploy".into(),
         role_id: "AROABENCHBENCHBENCH1".into(),
         role_session_name: "bench".into(),
-        assumed_by: "arn:aws:iam::111122223333:user/alice".into(),
+        ancestors: vec![brevet::token::Ancestor {
+            arn: "arn:aws:iam::111122223333:user/alice".into(),
+            unique_id: "AIDAALICEALICEALICE1".into(),
+            access_key_id: "AKIAALICEALICEALICE1".into(),
+            ..Default::default()
+        }],
+        issued_under: 7,
         ..Claims::default()
     };
     let pair = ring::signature::Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();

@@ -6,7 +6,8 @@ use prost::Message;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let descriptors = protox::compile(["brevet/sts/v1/sts.proto"], ["proto"])?;
+    let descriptors =
+        protox::compile(["brevet/sts/v1/sts.proto", "brevet/sts/v1/session_administration.proto"], ["proto"])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure()

@@ -6,6 +6,7 @@
 //! log cannot be written nobody gets an answer that needs it: the queue is bounded and every wait
 //! has a deadline.
 
+use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -100,9 +101,9 @@ pub struct Record {
     /// Of this record alone.
     #[serde(rename = "eventID")]
     pub event_id: String,
-    /// Always, as in CloudTrail: an STS call changes no resource.
+    /// As in CloudTrail: an STS call changes no resource; a change of the feed does.
     pub read_only: bool,
-    /// `AwsApiCall`
+    /// `AwsApiCall`; `BrevetChange` for a change of the feed.
     pub event_type: &'static str,
     /// Always.
     pub management_event: bool,
@@ -116,8 +117,8 @@ pub struct Record {
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UserIdentity {
-    /// `IAMUser`, `AssumedRole`, or `Unknown` for a call that proved nothing.
-    pub r#type: &'static str,
+    /// `IAMUser`, `AssumedRole`, `Operator`, or `Unknown` for a call that proved nothing.
+    pub r#type: Cow<'static, str>,
     /// `AIDA…` or `AROA…:SESSION`
     #[serde(skip_serializing_if = "Option::is_none")]
     pub principal_id: Option<String>,
@@ -555,7 +556,7 @@ fn repair(file: &File, path: &Path) -> io::Result<u64> {
 pub fn record(event_name: &str, now: Timestamp, request_id: String, event_id: String) -> Record {
     Record {
         event_version: "1.11",
-        user_identity: UserIdentity { r#type: "Unknown", ..UserIdentity::default() },
+        user_identity: UserIdentity { r#type: "Unknown".into(), ..UserIdentity::default() },
         event_time: now.to_string(),
         event_source: "sts.amazonaws.com",
         event_name: clip(event_name),

@@ -7,17 +7,18 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use moka::sync::Cache;
 
-use crate::arn::AccountId;
+use crate::arn::{AccountId, IamArn};
 use crate::audit::{SessionAttributes, SessionContext, SessionIssuer, UserIdentity};
 use crate::clock::Timestamp;
-use crate::directory::{Directory, Role, User};
+use crate::directory::{Directory, Effective, Role, User};
 use crate::error::Error;
 use crate::evaluator::{Kind, Policy, Principal};
-use crate::keyring::{Key, Keyring};
+use crate::keyring::{self, Keyring};
 use crate::names::Tag;
+use crate::revocations::{Key, Revocations, Selector};
 use crate::secret::Secret;
-use crate::sigv4::{Presented, Rules, sha256};
-use crate::token::{self, Claims};
+use crate::sigv4::{Presented, Rules, hex, sha256};
+use crate::token::{self, Ancestor, Claims};
 
 /// How far another node's clock may be ahead of ours when it issues.
 const ISSUED_AHEAD_SECONDS: i64 = 60;
@@ -36,6 +37,8 @@ pub struct Caller {
     pub identity: Identity,
     /// The key that signed.
     pub access_key_id: String,
+    /// What it may do and what limits it, in the snapshot that it was proven by.
+    pub effective: Effective,
 }
 
 /// A proven principal.
@@ -64,6 +67,8 @@ pub struct OpenedSession {
     /// The inline session policy.
     pub policy: Option<Policy>,
     secret: Secret<String>,
+    /// All that it came from, as revocations name it.
+    came_from: Box<[Key]>,
 }
 
 impl OpenedSession {
@@ -140,8 +145,8 @@ impl std::ops::Deref for KeyringRef {
     }
 }
 
-fn opened(claims: Claims, key: &Key) -> Result<OpenedSession, Error> {
-    let account = crate::arn::IamArn::parse(&claims.role_arn).ok_or(Error::InvalidClientTokenId)?;
+fn opened(claims: Claims, key: &keyring::Key) -> Result<OpenedSession, Error> {
+    let account = IamArn::parse(&claims.role_arn).ok_or(Error::InvalidClientTokenId)?;
     let arn = session_arn(account.account, account.name, &claims.role_session_name);
     let policy = match claims.policy.as_str() {
         "" => None,
@@ -154,8 +159,46 @@ fn opened(claims: Claims, key: &Key) -> Result<OpenedSession, Error> {
         user_id: format!("{}:{}", claims.role_id, claims.role_session_name),
         policy,
         secret: session_secret(key, id, &claims.access_key_id)?,
+        came_from: came_from(&own(&claims), &claims.source_identity, &claims.ancestors)?,
         claims,
     })
+}
+
+fn own(claims: &Claims) -> Ancestor {
+    Ancestor {
+        arn: claims.role_arn.clone(),
+        unique_id: claims.role_id.clone(),
+        access_key_id: claims.access_key_id.clone(),
+        role_session_name: claims.role_session_name.clone(),
+        session_id: claims.session_id.clone(),
+    }
+}
+
+/// The session itself and each of its ancestors, as revocations name them: what ends one of them
+/// ends it.
+///
+/// # Errors
+/// When one of them is no principal.
+pub fn came_from(own: &Ancestor, source_identity: &str, ancestors: &[Ancestor]) -> Result<Box<[Key]>, Error> {
+    let account = IamArn::parse(&own.arn).ok_or(Error::InvalidClientTokenId)?.account;
+    let mut keys = vec![Key::new(Selector::Everything, "", ""), Key::new(Selector::Account, account.as_str(), "")];
+    if !source_identity.is_empty() {
+        keys.push(Key::new(Selector::SourceIdentity, account.as_str(), source_identity));
+    }
+    for ancestor in ancestors.iter().chain([own]) {
+        let arn = IamArn::parse(&ancestor.arn).ok_or(Error::InvalidClientTokenId)?;
+        let account = arn.account;
+        keys.push(Key::new(Selector::AccessKey, account.as_str(), &ancestor.access_key_id));
+        if ancestor.role_session_name.is_empty() {
+            keys.push(Key::new(Selector::Principal, account.as_str(), &ancestor.arn));
+        } else {
+            let session = session_arn(account, arn.name, &ancestor.role_session_name);
+            keys.push(Key::new(Selector::Principal, account.as_str(), &session));
+            keys.push(Key::new(Selector::Role, account.as_str(), &ancestor.arn));
+            keys.push(Key::new(Selector::Session, account.as_str(), &hex(&ancestor.session_id)));
+        }
+    }
+    Ok(keys.into())
 }
 
 /// `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`
@@ -167,26 +210,43 @@ pub fn session_arn(account: AccountId, role_name: &str, role_session_name: &str)
 ///
 /// # Errors
 /// Never with a sound key.
-pub fn session_secret(key: &Key, session_id: &[u8; 16], access_key_id: &str) -> Result<Secret<String>, Error> {
+pub fn session_secret(key: &keyring::Key, session_id: &[u8; 16], access_key_id: &str) -> Result<Secret<String>, Error> {
     Ok(Secret::new(STANDARD.encode(key.session_secret(session_id, access_key_id)?.as_ref())))
+}
+
+/// The principal's own ARN: the user's, or the session's.
+pub fn ancestor_arn(ancestor: &Ancestor) -> String {
+    match IamArn::parse(&ancestor.arn) {
+        Some(role) if !ancestor.role_session_name.is_empty() => {
+            session_arn(role.account, role.name, &ancestor.role_session_name)
+        }
+        _ => ancestor.arn.clone(),
+    }
+}
+
+/// What callers are judged against.
+pub struct Judges<'a> {
+    /// The keys of session tokens.
+    pub tokens: &'a Tokens,
+    /// The snapshot.
+    pub directory: &'a Directory,
+    /// What was revoked.
+    pub revocations: &'a Revocations,
+    /// What a signature must keep to.
+    pub rules: &'a Rules,
 }
 
 /// Who signed. Scope and time come first, since they need no key.
 ///
 /// # Errors
-/// AWS's code for each: unknown key, wrong signature, expired session, foreign token.
-pub fn authenticate(
-    presented: &Presented,
-    tokens: &Tokens,
-    directory: &Directory,
-    rules: &Rules,
-    now: Timestamp,
-) -> Result<Caller, Error> {
-    presented.check_scope(now, rules)?;
+/// AWS's code for each: unknown key, wrong signature, expired or revoked session, foreign token.
+pub fn authenticate(presented: &Presented, judges: &Judges<'_>, now: Timestamp) -> Result<Caller, Error> {
+    let directory = judges.directory;
+    presented.check_scope(now, judges.rules)?;
     let id = presented.unverified_access_key_id();
     match presented.unverified_session_token() {
         Some(token) => {
-            let session = tokens.open(token)?;
+            let session = judges.tokens.open(token)?;
             if session.claims.access_key_id != id {
                 return Err(Error::InvalidClientTokenId);
             }
@@ -197,16 +257,41 @@ pub fn authenticate(
             if session.claims.issued_at > now.seconds() + ISSUED_AHEAD_SECONDS {
                 return Err(Error::InvalidClientTokenId);
             }
-            // A role that was deleted, or made anew under its name, has no sessions.
-            let role = directory.role(&session.claims.role_arn).filter(|r| r.id == session.claims.role_id);
-            let role = role.cloned().ok_or(Error::InvalidClientTokenId)?;
-            Ok(Caller { identity: Identity::RoleSession { role, session }, access_key_id: id.to_owned() })
+            // A role that was deleted, or made anew under its name, has no sessions; and none has
+            // what came from a principal or a key that is no more.
+            let role = directory.role(&session.claims.role_arn).filter(|r| *r.id == session.claims.role_id);
+            let role = role.cloned().ok_or(Error::Ended)?;
+            let revoked = judges.revocations.is_revoked(
+                &session.came_from,
+                session.claims.issued_under,
+                session.claims.issued_at,
+            );
+            if revoked || !session.claims.ancestors.iter().all(|a| lives(a, directory)) {
+                return Err(Error::Ended);
+            }
+            let effective = directory.effective_of_role(&role)?;
+            let identity = Identity::RoleSession { role, session };
+            Ok(Caller { identity, access_key_id: id.to_owned(), effective })
         }
         None => {
             let key = directory.access_key(id).filter(|k| k.active).ok_or(Error::InvalidClientTokenId)?;
             presented.verify(key.secret.expose().as_bytes())?;
-            Ok(Caller { identity: Identity::User(key.user.clone()), access_key_id: id.to_owned() })
+            let user = directory.user(&key.user_arn).ok_or(Error::InvalidClientTokenId)?;
+            let effective = directory.effective_of_user(user)?;
+            Ok(Caller { identity: Identity::User(user.clone()), access_key_id: id.to_owned(), effective })
         }
+    }
+}
+
+/// Whether a principal of the chain is still what it was.
+fn lives(ancestor: &Ancestor, directory: &Directory) -> bool {
+    if ancestor.role_session_name.is_empty() {
+        let key = directory.access_key(&ancestor.access_key_id);
+        let user = directory.user(&ancestor.arn);
+        user.is_some_and(|u| *u.id == ancestor.unique_id)
+            && key.is_some_and(|k| k.active && *k.user_arn == ancestor.arn)
+    } else {
+        directory.role(&ancestor.arn).is_some_and(|r| *r.id == ancestor.unique_id)
     }
 }
 
@@ -255,24 +340,40 @@ impl Caller {
 
     /// Its identity policies.
     pub fn policies(&self) -> &[Arc<Policy>] {
-        match &self.identity {
-            Identity::User(user) => &user.identity,
-            Identity::RoleSession { role, .. } => &role.identity,
-        }
+        &self.effective.identity
     }
 
     /// Its permissions boundary.
     pub fn boundary(&self) -> Option<&Policy> {
+        self.effective.boundary.as_deref()
+    }
+
+    /// Whom a session that this caller makes comes from: the chain so far, and the caller.
+    pub fn lineage(&self) -> Vec<Ancestor> {
         match &self.identity {
-            Identity::User(user) => user.boundary.as_deref(),
-            Identity::RoleSession { role, .. } => role.boundary.as_deref(),
+            Identity::User(user) => vec![Ancestor {
+                arn: user.arn.to_string(),
+                unique_id: user.id.to_string(),
+                access_key_id: self.access_key_id.clone(),
+                ..Ancestor::default()
+            }],
+            Identity::RoleSession { role, session } => {
+                let own = Ancestor {
+                    arn: role.arn.to_string(),
+                    unique_id: role.id.to_string(),
+                    access_key_id: self.access_key_id.clone(),
+                    role_session_name: session.claims.role_session_name.clone(),
+                    session_id: session.claims.session_id.clone(),
+                };
+                session.claims.ancestors.iter().cloned().chain([own]).collect()
+            }
         }
     }
 
     /// Its tags: the user's; or the role's under the session's, which override them.
     pub fn tags(&self) -> Vec<Tag> {
         match &self.identity {
-            Identity::User(user) => user.tags.clone(),
+            Identity::User(user) => user.tags.to_vec(),
             Identity::RoleSession { role, session } => {
                 let overridden = |t: &&Tag| !session.claims.tags.iter().any(|s| s.key.eq_ignore_ascii_case(&t.key));
                 let own = session.claims.tags.iter().map(|s| Tag { key: s.key.clone(), value: s.value.clone() });
@@ -284,7 +385,7 @@ impl Caller {
     /// As the audit names it.
     pub fn audited(&self) -> UserIdentity {
         let identity = UserIdentity {
-            r#type: "IAMUser",
+            r#type: "IAMUser".into(),
             principal_id: Some(self.user_id().to_owned()),
             arn: Some(self.arn().to_owned()),
             account_id: Some(self.account().to_string()),
@@ -292,16 +393,16 @@ impl Caller {
             ..UserIdentity::default()
         };
         match &self.identity {
-            Identity::User(user) => UserIdentity { user_name: Some(user.name.clone()), ..identity },
+            Identity::User(user) => UserIdentity { user_name: Some(user.name.to_string()), ..identity },
             Identity::RoleSession { role, session } => UserIdentity {
-                r#type: "AssumedRole",
+                r#type: "AssumedRole".into(),
                 session_context: Some(SessionContext {
                     session_issuer: SessionIssuer {
                         r#type: "Role",
-                        principal_id: role.id.clone(),
-                        arn: role.arn.clone(),
+                        principal_id: role.id.to_string(),
+                        arn: role.arn.to_string(),
                         account_id: role.account.to_string(),
-                        user_name: role.name.clone(),
+                        user_name: role.name.to_string(),
                     },
                     attributes: SessionAttributes {
                         creation_date: Timestamp::from_seconds(session.claims.issued_at).to_string(),

@@ -7,6 +7,8 @@ mod init;
 mod keys;
 mod policy;
 mod serve;
+mod sessions;
+mod store;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,6 +16,9 @@ use std::process::ExitCode;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
+
+use crate::client::{Client, Credentials, Endpoint};
+use crate::commands::Actor;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -53,6 +58,8 @@ enum Command {
         /// The first account: twelve digits (default: any)
         #[arg(long, value_name = "ACCOUNT_ID")]
         account: Option<String>,
+        #[command(flatten)]
+        store: StoreArguments,
     },
     /// Check a configuration and everything that it names, without listening
     Check {
@@ -62,6 +69,61 @@ enum Command {
     },
     /// Get credentials for a role, over gRPC
     AssumeRole(Box<AssumeRoleArguments>),
+    /// List, show and end sessions
+    #[command(subcommand)]
+    Sessions(SessionsCommand),
+    /// Bring the directory in the store to what a file declares; shows what would change
+    Import {
+        #[command(flatten)]
+        config: ConfigArgument,
+        /// What `aws iam get-account-authorization-details` or `brevet export` prints
+        file: PathBuf,
+        /// Do it
+        #[arg(long)]
+        apply: bool,
+        /// Delete what is in the file's accounts and not in the file
+        #[arg(long)]
+        prune: bool,
+    },
+    /// Print the directory in the store
+    Export {
+        #[command(flatten)]
+        config: ConfigArgument,
+    },
+    /// Print the change feed, one JSON object a line
+    Changes {
+        #[command(flatten)]
+        config: ConfigArgument,
+        /// After this change
+        #[arg(long, default_value_t = 0, value_name = "NUMBER")]
+        after: i64,
+    },
+    /// Copy a SQLite store, running or not, to a new file
+    Backup {
+        #[command(flatten)]
+        config: ConfigArgument,
+        /// The copy
+        file: PathBuf,
+    },
+    /// Put a backup in the store's place; everything that was issued before ends
+    Restore {
+        #[command(flatten)]
+        config: ConfigArgument,
+        /// The backup
+        #[arg(required_unless_present = "accept", conflicts_with = "accept")]
+        file: Option<PathBuf>,
+        /// The store was put back by other means: go on with it as it is
+        #[arg(long)]
+        accept: bool,
+    },
+    /// Seal the secrets in the store under a new master key
+    Rekey {
+        #[command(flatten)]
+        config: ConfigArgument,
+        /// Only put the new key in the file, for copying it to the other brokers first
+        #[arg(long)]
+        publish: bool,
+    },
     /// List or turn the keys of session tokens
     #[command(subcommand)]
     Keyring(KeyringCommand),
@@ -74,6 +136,96 @@ enum Command {
         #[arg(long, env = "BREVET_CONFIG", value_name = "FILE")]
         config: PathBuf,
     },
+}
+
+#[derive(Debug, Args)]
+struct ConfigArgument {
+    /// The configuration
+    #[arg(long, env = "BREVET_CONFIG", value_name = "FILE")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct StoreArguments {
+    /// Keep the store in PostgreSQL: postgres://USER@HOST/DATABASE (default: a SQLite file)
+    #[arg(long = "store", value_name = "URL")]
+    url: Option<String>,
+    /// A private file with the PostgreSQL user's password
+    #[arg(long = "store-password-file", value_name = "FILE", requires = "url")]
+    password_file: Option<PathBuf>,
+}
+
+/// The broker to call, and how to sign for it.
+#[derive(Debug, Args)]
+struct CallArguments {
+    /// The broker
+    #[arg(long, env = "BREVET_ENDPOINT", default_value = "http://127.0.0.1:7480", value_name = "URL")]
+    endpoint: String,
+    /// The region to sign for
+    #[arg(long, env = "AWS_REGION", default_value = "us-east-1")]
+    region: String,
+    /// PEM of the CA that signed the broker's certificate
+    #[arg(long, env = "AWS_CA_BUNDLE", value_name = "FILE")]
+    ca: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum SessionsCommand {
+    /// Sessions on record that have not ended, those that end first first
+    List {
+        #[command(flatten)]
+        call: CallArguments,
+        /// Of this role alone
+        #[arg(long, value_name = "ARN")]
+        role_arn: Option<String>,
+        /// At most so many: 1 to 1,000
+        #[arg(long, default_value_t = 100, value_name = "NUMBER")]
+        max_items: i32,
+        /// Where the last answer ended
+        #[arg(long, value_name = "MARKER")]
+        marker: Option<String>,
+    },
+    /// One session on record
+    Show {
+        #[command(flatten)]
+        call: CallArguments,
+        /// Its id: 32 hexadecimal digits
+        session_id: String,
+    },
+    /// End sessions, whether they are on record or not; says how far it has spread
+    Revoke(Box<RevokeArguments>),
+}
+
+#[derive(Debug, Args)]
+struct RevokeArguments {
+    #[command(flatten)]
+    call: CallArguments,
+    #[command(flatten)]
+    selector: RevokeSelector,
+}
+
+/// One of the first five, or a time, or both.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+struct RevokeSelector {
+    /// One session: 32 hexadecimal digits
+    #[arg(long, value_name = "ID", conflicts_with_all = ["access_key_id", "principal_arn", "role_arn", "source_identity"])]
+    session_id: Option<String>,
+    /// What an access key signs for, and what came from it: ASIA… or AKIA…
+    #[arg(long, value_name = "ID", conflicts_with_all = ["principal_arn", "role_arn", "source_identity"])]
+    access_key_id: Option<String>,
+    /// What came from a user or a role session
+    #[arg(long, value_name = "ARN", conflicts_with_all = ["role_arn", "source_identity"])]
+    principal_arn: Option<String>,
+    /// All sessions of a role
+    #[arg(long, value_name = "ARN", conflicts_with = "source_identity")]
+    role_arn: Option<String>,
+    /// Whoever stands behind the chain
+    #[arg(long, value_name = "NAME")]
+    source_identity: Option<String>,
+    /// Those issued before, by the clock of the broker that did: 2026-01-02T03:04:05Z; by itself: all of the account
+    #[arg(long, value_name = "TIME")]
+    issued_before: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -103,15 +255,8 @@ struct ServeArguments {
 
 #[derive(Debug, Args)]
 struct AssumeRoleArguments {
-    /// The broker
-    #[arg(long, env = "BREVET_ENDPOINT", default_value = "http://127.0.0.1:7480", value_name = "URL")]
-    endpoint: String,
-    /// The region to sign for
-    #[arg(long, env = "AWS_REGION", default_value = "us-east-1")]
-    region: String,
-    /// PEM of the CA that signed the broker's certificate
-    #[arg(long, env = "AWS_CA_BUNDLE", value_name = "FILE")]
-    ca: Option<PathBuf>,
+    #[command(flatten)]
+    call: CallArguments,
     /// The role: arn:aws:iam::ACCOUNT:role/NAME
     #[arg(long, value_name = "ARN")]
     role_arn: String,
@@ -240,9 +385,16 @@ pub fn main() -> ExitCode {
     }
     let result = match arguments.command {
         Command::Serve(arguments) => serve::run(arguments),
-        Command::Init { dir, account } => init::run(&dir, account.as_deref()),
+        Command::Init { dir, account, store } => init::run(&dir, account.as_deref(), store),
         Command::Check { config } => serve::check(&config),
         Command::AssumeRole(arguments) => assume_role::run(*arguments),
+        Command::Sessions(command) => sessions::run(command),
+        Command::Import { config, file, apply, prune } => store::import(&config.config, &file, apply, prune),
+        Command::Export { config } => store::export(&config.config),
+        Command::Changes { config, after } => store::changes(&config.config, after),
+        Command::Backup { config, file } => store::backup(&config.config, &file),
+        Command::Restore { config, file, .. } => store::restore(&config.config, file.as_deref()),
+        Command::Rekey { config, publish } => store::rekey(&config.config, publish),
         Command::Keyring(KeyringCommand::List { file }) => keys::list(&file),
         Command::Keyring(KeyringCommand::Rotate { file }) => keys::rotate(&file),
         Command::Seal { config } => keys::seal(&config),
@@ -264,6 +416,29 @@ fn log_to_stderr(arguments: &Arguments) -> Result<(), Failure> {
         LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
         LogFormat::Json => builder.json().try_init(),
     }
+}
+
+impl CallArguments {
+    /// A client of that broker, with the credentials of the environment.
+    fn client(&self) -> Result<Client, Failure> {
+        let read = |p: &PathBuf| std::fs::read_to_string(p).map_err(|e| format!("--ca {}: {e}", p.display()));
+        let ca_pem = self.ca.as_ref().map(read).transpose()?;
+        let endpoint = Endpoint { url: self.endpoint.clone(), region: self.region.clone(), ca_pem };
+        let get = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
+        let need =
+            |name: &str| get(name).ok_or_else(|| format!("{name} is not set: export the access key to sign with"));
+        let token = get("AWS_SESSION_TOKEN");
+        let credentials =
+            Credentials::new(&need("AWS_ACCESS_KEY_ID")?, &need("AWS_SECRET_ACCESS_KEY")?, token.as_deref());
+        Ok(Client::new(&endpoint, credentials)?)
+    }
+}
+
+/// Whoever runs this command, by system account.
+fn operator() -> Actor {
+    // The account counts; the name is for people.
+    let name = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_default();
+    Actor::operator(format!("uid {} {name}", rustix::process::getuid().as_raw()).trim_end())
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {

@@ -31,6 +31,7 @@ use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::entropy::{self, Entropy, SystemEntropy};
 use crate::grpc::pb;
 use crate::grpc::pb::security_token_service_client::SecurityTokenServiceClient;
+use crate::grpc::pb::session_administration_client::SessionAdministrationClient;
 use crate::secret::Secret;
 use crate::sigv4::{Signer, sha256};
 
@@ -171,6 +172,7 @@ pub struct CallerIdentity {
 #[derive(Clone)]
 pub struct Client {
     grpc: SecurityTokenServiceClient<Signed>,
+    administration: SessionAdministrationClient<Signed>,
     url: String,
     clock: Arc<dyn Clock>,
 }
@@ -214,7 +216,8 @@ impl Client {
         }
         let channel = builder.connect_timeout(CALL_TIMEOUT).timeout(CALL_TIMEOUT).connect_lazy();
         let signed = Signed { channel, host, region: endpoint.region.clone(), credentials, clock: clock.clone() };
-        Ok(Self { grpc: SecurityTokenServiceClient::new(signed), url: endpoint.url.clone(), clock })
+        let administration = SessionAdministrationClient::new(signed.clone());
+        Ok(Self { grpc: SecurityTokenServiceClient::new(signed), administration, url: endpoint.url.clone(), clock })
     }
 
     /// AssumeRole.
@@ -271,6 +274,38 @@ impl Client {
     pub async fn get_access_key_info(&self, access_key_id: &str) -> Result<String, ClientError> {
         let message = pb::GetAccessKeyInfoRequest { access_key_id: access_key_id.to_owned() };
         Ok(self.grpc.clone().get_access_key_info(message).await.map_err(|s| self.failed(&s))?.into_inner().account)
+    }
+
+    /// ListSessions: what is on record about the account's sessions.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn list_sessions(
+        &self,
+        request: pb::ListSessionsRequest,
+    ) -> Result<pb::ListSessionsResponse, ClientError> {
+        Ok(self.administration.clone().list_sessions(request).await.map_err(|s| self.failed(&s))?.into_inner())
+    }
+
+    /// DescribeSession: what is on record about one.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn describe_session(&self, session_id: &str) -> Result<pb::Session, ClientError> {
+        let message = pb::DescribeSessionRequest { session_id: session_id.to_owned() };
+        let answer = self.administration.clone().describe_session(message).await.map_err(|s| self.failed(&s))?;
+        answer.into_inner().session.ok_or(ClientError::Incomplete("session"))
+    }
+
+    /// RevokeSessions: they end, and so does what came from them.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn revoke_sessions(
+        &self,
+        request: pb::RevokeSessionsRequest,
+    ) -> Result<pb::RevokeSessionsResponse, ClientError> {
+        Ok(self.administration.clone().revoke_sessions(request).await.map_err(|s| self.failed(&s))?.into_inner())
     }
 
     fn failed(&self, status: &tonic::Status) -> ClientError {

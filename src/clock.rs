@@ -1,14 +1,20 @@
 //! [`Timestamp`] and [`Clock`]: the only reader of system time.
 
 use std::fmt;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// An instant, in milliseconds since 1970, UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
+    /// Milliseconds since 1970.
+    pub const fn millis(self) -> i64 {
+        self.0
+    }
+
     /// From whole seconds since 1970.
     pub const fn from_seconds(seconds: i64) -> Self {
         Self(seconds.saturating_mul(1000))
@@ -78,6 +84,9 @@ impl fmt::Display for Timestamp {
 pub trait Clock: Send + Sync {
     /// Now.
     fn now(&self) -> Timestamp;
+
+    /// Time that only passes: since some instant before, whatever is done to the wall clock.
+    fn monotonic(&self) -> Duration;
 }
 
 /// The system's wall clock.
@@ -90,24 +99,34 @@ impl Clock for SystemClock {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
+
+    fn monotonic(&self) -> Duration {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        START.elapsed()
+    }
 }
 
-/// A clock that stands until it is moved.
+/// A clock that stands until it is moved: the wall's time, and what has passed, in milliseconds.
 #[derive(Debug)]
-pub struct ManualClock(AtomicI64);
+pub struct ManualClock(AtomicI64, AtomicU64);
 
 impl ManualClock {
     /// Stands at `now`.
     pub fn new(now: Timestamp) -> Self {
-        Self(AtomicI64::new(now.0))
+        Self(AtomicI64::new(now.0), AtomicU64::new(0))
     }
 
-    /// Moves on by `span`.
+    /// Moves the wall's time on by `span`.
     pub fn advance(&self, span: Duration) {
         self.0.fetch_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
     }
 
-    /// Jumps to `now`, forth or back.
+    /// Lets time pass without moving the wall's.
+    pub fn pass(&self, span: Duration) {
+        self.1.fetch_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
+    }
+
+    /// Sets the wall's time, forth or back; nothing passes.
     pub fn set(&self, now: Timestamp) {
         self.0.store(now.0, Ordering::SeqCst);
     }
@@ -116,6 +135,10 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         Timestamp(self.0.load(Ordering::SeqCst))
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_millis(self.1.load(Ordering::SeqCst))
     }
 }
 

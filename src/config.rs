@@ -12,6 +12,7 @@ use crate::files::{self, Audience, FileError};
 use crate::secret::Secret;
 use crate::sessions::{Mode, RedisOptions};
 use crate::sigv4::MAX_SKEW;
+use crate::store::Place;
 
 const MAX_FILE_BYTES: u64 = 1 << 20;
 /// The sentence that lets credentials travel in clear beyond this machine.
@@ -49,7 +50,9 @@ struct Document {
     tls: Option<Tls>,
     operator: Option<Operator>,
     sts: Option<StsSection>,
+    #[serde(default)]
     directory: DirectorySection,
+    store: Option<StoreSection>,
     keyring: KeyringSection,
     audit: Option<AuditSection>,
     sessions: Option<SessionsSection>,
@@ -84,10 +87,20 @@ struct StsSection {
     reflection: Option<bool>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoreSection {
+    file: Option<PathBuf>,
+    url: Option<String>,
+    password_file: Option<PathBuf>,
+    watermark: Option<PathBuf>,
+    refuse_after_seconds: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DirectorySection {
-    file: PathBuf,
+    file: Option<PathBuf>,
     master_key: Option<PathBuf>,
 }
 
@@ -158,10 +171,16 @@ pub struct Config {
     pub skew: Duration,
     /// Whether gRPC reflection answers.
     pub reflection: bool,
-    /// The directory file.
-    pub directory: PathBuf,
-    /// What sealed secrets in it open with.
+    /// The directory file; none: the directory is in the store.
+    pub directory: Option<PathBuf>,
+    /// What sealed secrets open with.
     pub master_key: Option<PathBuf>,
+    /// Where what must not be lost is.
+    pub store: Place,
+    /// What this node has seen of the store.
+    pub watermark: Option<PathBuf>,
+    /// A node that has not confirmed the change feed for so long accepts nobody: 10 s to 36 h.
+    pub refuse_after: Duration,
     /// The keyring file.
     pub keyring: PathBuf,
     /// Where audit records go.
@@ -246,6 +265,11 @@ impl Config {
         let skew = ranged("[sts] skew_seconds", sts.skew_seconds, MAX_SKEW.as_secs(), 1..=MAX_SKEW.as_secs())?;
         let sessions =
             document.sessions.unwrap_or(SessionsSection { max_records: None, opened_tokens: None, redis: None });
+        let store = document.store.unwrap_or_default();
+        let master_key = document.directory.master_key;
+        if document.directory.file.is_none() && master_key.is_none() {
+            return Err(value("[directory] master_key", "is needed: the secrets in the store are sealed under it"));
+        }
         Ok(Self {
             listen: listen.address,
             tls: document.tls.map(|t| (at(t.certificate), at(t.private_key))),
@@ -253,8 +277,16 @@ impl Config {
             regions,
             skew: Duration::from_secs(skew),
             reflection: sts.reflection.unwrap_or(false),
-            directory: at(document.directory.file),
-            master_key: document.directory.master_key.map(at),
+            directory: document.directory.file.map(at),
+            master_key: master_key.map(at),
+            store: place(&store, base)?,
+            watermark: Some(at(store.watermark.unwrap_or_else(|| "store.watermark".into()))),
+            refuse_after: Duration::from_secs(ranged(
+                "[store] refuse_after_seconds",
+                store.refuse_after_seconds,
+                900,
+                10..=129_600,
+            )?),
             keyring: at(document.keyring.file),
             audit: audit(document.audit, base)?,
             max_records: ranged("[sessions] max_records", sessions.max_records, 1_000_000, 1..=100_000_000)?,
@@ -274,6 +306,29 @@ fn audit(section: Option<AuditSection>, base: &Path) -> Result<Target, ConfigErr
         Some(AuditSection { file: None, stdout: Some(true), sync: None }) => Ok(Target::Stdout),
         Some(_) => Err(value("[audit]", "must have either `file` (and `sync`) or `stdout = true`")),
     }
+}
+
+fn place(section: &StoreSection, base: &Path) -> Result<Place, ConfigError> {
+    match (&section.file, &section.url, &section.password_file) {
+        (None, Some(url), password) => {
+            let rest = url.strip_prefix("postgres://").or_else(|| url.strip_prefix("postgresql://"));
+            let rest = rest.ok_or_else(|| value("[store] url", "must begin with `postgres://`"))?;
+            if rest.split('@').next().is_some_and(|login| rest.contains('@') && login.contains(':')) {
+                return Err(value("[store] url", "must not hold a password; use `password_file`"));
+            }
+            let password = password.as_ref().map(|p| secret("[store] password_file", &base.join(p))).transpose()?;
+            Ok(Place::Postgres { url: url.clone(), password })
+        }
+        (file, None, None) => Ok(Place::Sqlite(base.join(file.clone().unwrap_or_else(|| "store.db".into())))),
+        _ => Err(value("[store]", "must have either `file`, or `url` (and `password_file`)")),
+    }
+}
+
+/// A secret in a private file, on one line.
+fn secret(key: &'static str, path: &Path) -> Result<Secret<String>, ConfigError> {
+    let bytes = files::read(path, Audience::Owner, 4_096)?;
+    let text = std::str::from_utf8(bytes.expose()).map_err(|_| value(key, "must be UTF-8"))?;
+    Ok(Secret::new(text.trim_end().to_owned()))
 }
 
 fn redis(section: Redis, base: &Path) -> Result<RedisOptions, ConfigError> {
@@ -307,9 +362,8 @@ fn redis(section: Redis, base: &Path) -> Result<RedisOptions, ConfigError> {
             ));
         }
     };
-    let password = section.password_file.map(|p| files::read(&base.join(p), Audience::Owner, 4_096)).transpose()?;
-    let password = password.map(|p| std::str::from_utf8(p.expose()).map(|t| Secret::new(t.trim_end().to_owned())));
-    let password = password.transpose().map_err(|_| value("[sessions.redis] password_file", "must be UTF-8"))?;
+    let password =
+        section.password_file.map(|p| secret("[sessions.redis] password_file", &base.join(p))).transpose()?;
     let ca = section.ca_file.map(|p| files::read(&base.join(p), Audience::Everyone, MAX_FILE_BYTES)).transpose()?;
     Ok(RedisOptions {
         mode,
@@ -381,7 +435,8 @@ mod tests {
     #[test]
     fn the_complete_example_loads() {
         let config = parse(include_str!("../config/brevet.toml")).unwrap();
-        assert_eq!(config.directory, Path::new("/etc/brevet/directory.json"));
+        assert_eq!(config.directory, None);
+        assert!(matches!(config.store, Place::Sqlite(path) if path == Path::new("/etc/brevet/store.db")));
         assert!(parse(MINIMAL).is_ok());
     }
 
@@ -394,6 +449,10 @@ mod tests {
             ("sts.skew_seconds = \"9\"", "skew_seconds"),
             ("sts.regions = []", "[sts] regions"),
             ("limits.connections = 0", "[limits] connections"),
+            ("store.refuse_after_seconds = 9", "[store] refuse_after_seconds: 9 is not from 10 to 129600"),
+            ("store = { file = \"a\", url = \"postgres://h/d\" }", "[store]"),
+            ("store.url = \"postgres://u:secret@h/d\"", "password_file"),
+            ("store.url = \"mysql://h/d\"", "postgres://"),
             ("audit = { stdout = true, file = \"a\" }", "[audit]"),
             ("sessions.redis = { urls = [\"redis://:secret@h\"] }", "password_file"),
             ("sessions.redis = { urls = [\"http://h\"] }", "redis://"),

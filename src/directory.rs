@@ -1,7 +1,10 @@
 //! Accounts, users, groups, roles and policies as one immutable compiled snapshot. A change makes
-//! a new snapshot and swaps it; a request sees one.
+//! a new snapshot, of which only what changed is new, and swaps it; a request sees one. Knows no
+//! SQL: whether it was read from a file or from the store's rows makes no difference.
 
 pub mod declaration;
+pub mod resource;
+mod table;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,11 +13,13 @@ use std::time::Duration;
 
 use crate::arn::{AccountId, IamArn};
 use crate::durations;
-use crate::evaluator::{Kind, Policy};
+use crate::evaluator::{Kind as PolicyKind, Policy};
 use crate::master_key::MasterKey;
 use crate::names::{self, AccessKeyId, SerialNumber, Tag};
 use crate::secret::Secret;
 use declaration::{Attached, Boundary, Declaration, Document, InlinePolicy};
+use resource::{Kind, Name, Resource, folded, folded_arn};
+use table::{Keyed, Table};
 
 /// The longest directory file, in bytes.
 pub const MAX_BYTES: u64 = 256 << 20;
@@ -33,43 +38,64 @@ pub struct DirectoryError {
 #[derive(Debug)]
 pub struct User {
     /// `arn:aws:iam::ACCOUNT:user/PATH/NAME`
-    pub arn: String,
+    pub arn: Arc<str>,
     /// Without its path.
-    pub name: String,
+    pub name: Box<str>,
     /// `AIDA…`
-    pub id: String,
+    pub id: Box<str>,
     /// Its owner.
     pub account: AccountId,
-    /// Its own policies and its groups', managed and inline.
-    pub identity: Vec<Arc<Policy>>,
-    /// Its permissions boundary.
-    pub boundary: Option<Arc<Policy>>,
+    /// What it may do, its groups' policies not included.
+    pub own: Own,
+    /// Its groups, by folded name.
+    groups: Box<[Arc<str>]>,
     /// Its tags.
-    pub tags: Vec<Tag>,
+    pub tags: Box<[Tag]>,
 }
 
 /// A role.
 #[derive(Debug)]
 pub struct Role {
     /// `arn:aws:iam::ACCOUNT:role/PATH/NAME`
-    pub arn: String,
+    pub arn: Box<str>,
     /// Without its path; unique in its account.
-    pub name: String,
+    pub name: Box<str>,
     /// `AROA…`
-    pub id: String,
+    pub id: Box<str>,
     /// Its owner.
     pub account: AccountId,
     /// Who may assume it.
     pub trust: Policy,
-    /// Managed and inline policies.
-    pub identity: Vec<Arc<Policy>>,
-    /// Its permissions boundary.
-    pub boundary: Option<Arc<Policy>>,
+    /// What its sessions may do.
+    pub own: Own,
     /// Its tags.
-    pub tags: Vec<Tag>,
+    pub tags: Box<[Tag]>,
     /// 3,600 to 129,600 s.
     pub max_session: Duration,
 }
+
+/// The policies of one user, group or role. Managed ones are named and not held, so that a policy
+/// that changes changes in one place.
+#[derive(Debug, Default)]
+pub struct Own {
+    inline: Box<[Arc<Policy>]>,
+    managed: Box<[Arc<str>]>,
+    boundary: Option<Arc<str>>,
+}
+
+/// What limits and allows a principal, in one snapshot.
+#[derive(Debug, Default)]
+pub struct Effective {
+    /// Managed and inline policies, of groups too.
+    pub identity: Vec<Arc<Policy>>,
+    /// The permissions boundary.
+    pub boundary: Option<Arc<Policy>>,
+}
+
+/// Something names a policy or a group that the snapshot does not have: nothing is decided then.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the directory has no `{0}`, which is referred to")]
+pub struct Dangling(pub String);
 
 /// A long-term access key.
 #[derive(Debug)]
@@ -79,20 +105,9 @@ pub struct AccessKey {
     /// What its holder signs with.
     pub secret: Secret<String>,
     /// Whose it is.
-    pub user: Arc<User>,
+    pub user_arn: Arc<str>,
     /// An inactive key proves nothing.
     pub active: bool,
-}
-
-/// The compiled snapshot.
-pub struct Directory {
-    users: HashMap<String, Arc<User>>,
-    roles: HashMap<String, Arc<Role>>,
-    keys: HashMap<String, Arc<AccessKey>>,
-    managed: HashMap<String, Arc<Policy>>,
-    mfa_devices: Vec<MfaDevice>,
-    decoy: Arc<Role>,
-    clear_secrets: usize,
 }
 
 /// A TOTP device, kept for the sessions that will ask for its codes.
@@ -106,15 +121,84 @@ pub struct MfaDevice {
     pub seed: Secret<String>,
 }
 
+/// A managed policy, in its default version.
+#[derive(Debug)]
+struct Managed {
+    arn: Arc<str>,
+    policy: Arc<Policy>,
+}
+
+/// A group.
+#[derive(Debug)]
+struct Group {
+    folded: Arc<str>,
+    own: Own,
+}
+
+/// Anything that is known by name and not read by a request yet.
+#[derive(Debug)]
+struct Named(Box<str>);
+
+macro_rules! keyed {
+    ($($type:ty: $shape:ident => $key:expr;)*) => {
+        $(impl Keyed for $type {
+            fn key(&self) -> &str {
+                let $shape = self;
+                $key
+            }
+        })*
+    };
+}
+
+keyed! {
+    User: u => &u.arn;
+    Role: r => &r.arn;
+    Group: g => &g.folded;
+    Managed: m => &m.arn;
+    AccessKey: k => k.id.as_str();
+    MfaDevice: d => d.serial_number.as_str();
+    Named: n => &n.0;
+}
+
+/// The compiled snapshot. A clone shares everything.
+#[derive(Clone)]
+pub struct Directory {
+    users: Table<User>,
+    groups: Table<Group>,
+    roles: Table<Role>,
+    keys: Table<AccessKey>,
+    managed: Table<Managed>,
+    mfa_devices: Table<MfaDevice>,
+    providers: Table<Named>,
+    decoy: Arc<Role>,
+    clear_secrets: usize,
+}
+
 impl Directory {
+    /// Nobody and nothing.
+    ///
+    /// # Errors
+    /// Never: the role that trusts nobody always compiles.
+    pub fn empty() -> Result<Self, DirectoryError> {
+        Ok(Self {
+            users: Table::default(),
+            groups: Table::default(),
+            roles: Table::default(),
+            keys: Table::default(),
+            managed: Table::default(),
+            mfa_devices: Table::default(),
+            providers: Table::default(),
+            decoy: Arc::new(decoy()?),
+            clear_secrets: 0,
+        })
+    }
+
     /// Reads, checks and compiles a directory file as a whole.
     ///
     /// # Errors
     /// The first place that breaks a rule. Sealed secrets need `master_key`.
     pub fn compile(text: &[u8], master_key: Option<&MasterKey>) -> Result<Self, DirectoryError> {
-        let declaration: Declaration = serde_json::from_slice(text)
-            .map_err(|e| fault(format!("line {}, column {}", e.line(), e.column()), json_rule(&e)))?;
-        Self::from_declaration(declaration, master_key)
+        Self::from_declaration(parse(text)?, master_key)
     }
 
     /// Checks and compiles a declaration.
@@ -122,30 +206,55 @@ impl Directory {
     /// # Errors
     /// The first place that breaks a rule.
     pub fn from_declaration(declaration: Declaration, master_key: Option<&MasterKey>) -> Result<Self, DirectoryError> {
-        if declaration.is_truncated == Some(true) {
-            return Err(fault(
-                "IsTruncated",
-                "the export is one page of several; export it whole (`--max-items` unset)",
-            ));
-        }
-        let mut directory = Self {
-            users: HashMap::new(),
-            roles: HashMap::new(),
-            keys: HashMap::new(),
-            managed: HashMap::new(),
-            mfa_devices: Vec::new(),
-            decoy: Arc::new(decoy()?),
-            clear_secrets: 0,
-        };
+        let mut directory = Self::empty()?;
         let mut unique = Unique::default();
-        directory.add_policies(&declaration, &mut unique)?;
-        let groups = directory.groups(&declaration, &mut unique)?;
-        directory.add_users(&declaration, &groups, &mut unique)?;
-        directory.add_roles(&declaration, &mut unique)?;
-        directory.add_keys(&declaration, master_key)?;
-        directory.add_mfa_devices(&declaration, master_key)?;
-        check_providers(&declaration, &mut unique)?;
+        let mut places = HashMap::<Kind, usize>::new();
+        for resource in declared(declaration)? {
+            let index = places.entry(resource.kind()).or_default();
+            let place = place(list(resource.kind()), *index, label(&resource));
+            *index += 1;
+            unique.resource(&place, &resource)?;
+            directory.put(&place, &resource, master_key)?;
+            directory.check_links(&place, &resource)?;
+        }
         Ok(directory)
+    }
+
+    /// Takes a changed or new thing in, compiled. What it refers to must be there.
+    ///
+    /// # Errors
+    /// The first rule that it breaks; the snapshot is then of no use.
+    pub fn take(&mut self, resource: &Resource, master_key: Option<&MasterKey>) -> Result<(), DirectoryError> {
+        let place = resource.name().to_string();
+        self.put(&place, resource, master_key)
+    }
+
+    /// Checks that everything a thing refers to is there.
+    ///
+    /// # Errors
+    /// Names what is missing.
+    pub fn refers_to_what_is_there(&self, resource: &Resource) -> Result<(), DirectoryError> {
+        self.check_links(&resource.name().to_string(), resource)
+    }
+
+    /// Takes a thing out. What referred to it is refused from then on.
+    pub fn leave(&mut self, name: &Name) {
+        let id = name.id.as_str();
+        match name.kind {
+            Kind::Policy => _ = self.managed.remove(id),
+            Kind::Group => _ = folded_arn(id).and_then(|folded| self.groups.remove(&folded)),
+            Kind::User => _ = self.users.remove(id),
+            Kind::Role => _ = self.roles.remove(id),
+            Kind::AccessKey => _ = self.keys.remove(id),
+            Kind::MfaDevice => _ = self.mfa_devices.remove(id),
+            Kind::OidcProvider | Kind::SamlProvider => _ = self.providers.remove(id),
+            Kind::Account | Kind::InstanceProfile => {}
+        }
+    }
+
+    /// The user of that ARN.
+    pub fn user(&self, arn: &str) -> Option<&Arc<User>> {
+        self.users.get(arn)
     }
 
     /// The role of that ARN.
@@ -166,7 +275,37 @@ impl Directory {
 
     /// The managed policy of that ARN, in its default version.
     pub fn managed_policy(&self, arn: &str) -> Option<&Arc<Policy>> {
-        self.managed.get(arn)
+        self.managed.get(arn).map(|m| &m.policy)
+    }
+
+    /// What a user may do, its groups' policies included.
+    ///
+    /// # Errors
+    /// When a policy or group that is named is missing: nothing can be decided then.
+    pub fn effective_of_user(&self, user: &User) -> Result<Effective, Dangling> {
+        let mut effective = self.effective(&user.own)?;
+        for name in &user.groups {
+            let group = self.groups.get(name).ok_or_else(|| Dangling(format!("group {name}")))?;
+            effective.identity.append(&mut self.effective(&group.own)?.identity);
+        }
+        Ok(effective)
+    }
+
+    /// What a role's sessions may do at the most.
+    ///
+    /// # Errors
+    /// When a policy that is named is missing: nothing can be decided then.
+    pub fn effective_of_role(&self, role: &Role) -> Result<Effective, Dangling> {
+        self.effective(&role.own)
+    }
+
+    fn effective(&self, own: &Own) -> Result<Effective, Dangling> {
+        let find = |arn: &Arc<str>| self.managed_policy(arn).cloned().ok_or_else(|| Dangling(arn.to_string()));
+        let mut identity = own.inline.to_vec();
+        for arn in &own.managed {
+            identity.push(find(arn)?);
+        }
+        Ok(Effective { identity, boundary: own.boundary.as_ref().map(find).transpose()? })
     }
 
     /// All users, in no order.
@@ -184,9 +323,14 @@ impl Directory {
         self.keys.values()
     }
 
-    /// All MFA devices, in the order of the file.
-    pub fn mfa_devices(&self) -> &[MfaDevice] {
-        &self.mfa_devices
+    /// All MFA devices, in no order.
+    pub fn mfa_devices(&self) -> impl Iterator<Item = &Arc<MfaDevice>> {
+        self.mfa_devices.values()
+    }
+
+    /// How many users, roles and access keys there are.
+    pub fn counts(&self) -> (usize, usize, usize) {
+        (self.users.len(), self.roles.len(), self.keys.len())
     }
 
     /// How many secrets stood in the file in clear.
@@ -194,165 +338,152 @@ impl Directory {
         self.clear_secrets
     }
 
-    fn add_policies(&mut self, declaration: &Declaration, unique: &mut Unique) -> Result<(), DirectoryError> {
-        for (i, policy) in declaration.policies.iter().enumerate() {
-            let place = place("Policies", i, &policy.policy_name);
-            let aws_managed = policy.arn.strip_prefix("arn:aws:iam::aws:policy/").is_some_and(|name| !name.is_empty());
-            if !aws_managed {
-                identity_arn(&place, &policy.arn, "policy", &policy.policy_name)?;
+    fn put(&mut self, place: &str, resource: &Resource, master_key: Option<&MasterKey>) -> Result<(), DirectoryError> {
+        match resource {
+            Resource::Account(account) => {
+                let legal = AccountId::parse(&account.account_id).is_some();
+                legal.then_some(()).ok_or_else(|| fault(place, "AccountId must be twelve digits"))
             }
-            unique.arn(&place, &policy.arn)?;
-            let mut versions = policy.policy_version_list.iter().filter(|v| match &policy.default_version_id {
-                Some(id) => v.version_id == *id,
-                None => v.is_default_version,
-            });
-            let (Some(version), None) = (versions.next(), versions.next()) else {
-                return Err(fault(
-                    format!("{place}: PolicyVersionList"),
-                    "exactly one version must be the default one",
-                ));
-            };
-            let kind = if aws_managed { Kind::AwsManaged } else { Kind::Identity };
-            let compiled =
-                compile(&format!("{place}: {}: Document", version.version_id), kind, version.document.as_ref())?;
-            self.managed.insert(policy.arn.clone(), Arc::new(compiled));
+            Resource::Policy(policy) => self.put_policy(place, policy),
+            Resource::Group(group) => self.put_group(place, group),
+            Resource::User(user) => self.put_user(place, user),
+            Resource::Role(role) => self.put_role(place, role),
+            Resource::InstanceProfile(profile) => check_profile(place, profile),
+            Resource::AccessKey(key) => self.put_key(place, key, master_key),
+            Resource::MfaDevice(device) => self.put_mfa_device(place, device, master_key),
+            Resource::OidcProvider(provider) => self.put_provider(place, &provider.arn, "oidc-provider"),
+            Resource::SamlProvider(provider) => self.put_provider(place, &provider.arn, "saml-provider"),
         }
+    }
+
+    fn put_policy(&mut self, place: &str, policy: &declaration::ManagedPolicy) -> Result<(), DirectoryError> {
+        let aws_managed = policy.arn.strip_prefix("arn:aws:iam::aws:policy/").is_some_and(|name| !name.is_empty());
+        if !aws_managed {
+            identity_arn(place, &policy.arn, "policy", &policy.policy_name)?;
+        }
+        let mut versions = policy.policy_version_list.iter().filter(|v| match &policy.default_version_id {
+            Some(id) => v.version_id == *id,
+            None => v.is_default_version,
+        });
+        let (Some(version), None) = (versions.next(), versions.next()) else {
+            return Err(fault(format!("{place}: PolicyVersionList"), "exactly one version must be the default one"));
+        };
+        let kind = if aws_managed { PolicyKind::AwsManaged } else { PolicyKind::Identity };
+        let compiled = compile(&format!("{place}: {}: Document", version.version_id), kind, version.document.as_ref())?;
+        self.managed.put(Managed { arn: policy.arn.as_str().into(), policy: Arc::new(compiled) });
         Ok(())
     }
 
-    fn groups(&self, declaration: &Declaration, unique: &mut Unique) -> Result<GroupPolicies, DirectoryError> {
-        let mut groups = HashMap::new();
-        for (i, group) in declaration.group_detail_list.iter().enumerate() {
-            let place = place("GroupDetailList", i, &group.group_name);
-            let account = identity_arn(&place, &group.arn, "group", &group.group_name)?;
-            unique.name(&place, account, "group", &group.group_name)?;
-            let policies =
-                self.identity(&place, account, &group.group_policy_list, &group.attached_managed_policies)?;
-            groups.insert((account, group.group_name.clone()), policies);
-        }
-        Ok(groups)
+    fn put_group(&mut self, place: &str, group: &declaration::Group) -> Result<(), DirectoryError> {
+        let account = identity_arn(place, &group.arn, "group", &group.group_name)?;
+        let own = self.own(place, account, &group.group_policy_list, &group.attached_managed_policies, None)?;
+        self.groups.put(Group { folded: folded(account.as_str(), &group.group_name).into(), own });
+        Ok(())
     }
 
-    fn add_users(
+    fn put_user(&mut self, place: &str, user: &declaration::User) -> Result<(), DirectoryError> {
+        let account = identity_arn(place, &user.arn, "user", &user.user_name)?;
+        unique_id(place, &user.user_id)?;
+        let boundary = user.permissions_boundary.as_ref();
+        let own = self.own(place, account, &user.user_policy_list, &user.attached_managed_policies, boundary)?;
+        let groups = user.group_list.iter().map(|name| {
+            let folded = folded(account.as_str(), name);
+            self.groups.get(&folded).map_or_else(|| folded.as_str().into(), |g| g.folded.clone())
+        });
+        let compiled = User {
+            arn: user.arn.as_str().into(),
+            name: user.user_name.as_str().into(),
+            id: user.user_id.as_str().into(),
+            account,
+            own,
+            groups: groups.collect(),
+            tags: tags(place, &user.tags)?,
+        };
+        self.users.put(compiled);
+        Ok(())
+    }
+
+    fn put_role(&mut self, place: &str, role: &declaration::Role) -> Result<(), DirectoryError> {
+        let account = identity_arn(place, &role.arn, "role", &role.role_name)?;
+        unique_id(place, &role.role_id)?;
+        let seconds = role.max_session_duration.unwrap_or(3_600);
+        if !(3_600..=129_600).contains(&seconds) {
+            let rule = format!("{seconds} is not from 3600 to 129600 seconds");
+            return Err(fault(format!("{place}: MaxSessionDuration"), rule));
+        }
+        let boundary = role.permissions_boundary.as_ref();
+        let document = role.assume_role_policy_document.as_ref();
+        let compiled = Role {
+            arn: role.arn.as_str().into(),
+            name: role.role_name.as_str().into(),
+            id: role.role_id.as_str().into(),
+            account,
+            trust: compile(&format!("{place}: AssumeRolePolicyDocument"), PolicyKind::Trust, document)?,
+            own: self.own(place, account, &role.role_policy_list, &role.attached_managed_policies, boundary)?,
+            tags: tags(place, &role.tags)?,
+            max_session: Duration::from_secs(u64::try_from(seconds).unwrap_or(3_600)),
+        };
+        self.roles.put(compiled);
+        Ok(())
+    }
+
+    fn put_key(
         &mut self,
-        declaration: &Declaration,
-        groups: &GroupPolicies,
-        unique: &mut Unique,
-    ) -> Result<(), DirectoryError> {
-        for (i, user) in declaration.user_detail_list.iter().enumerate() {
-            let place = place("UserDetailList", i, &user.user_name);
-            let account = identity_arn(&place, &user.arn, "user", &user.user_name)?;
-            unique.name(&place, account, "user", &user.user_name)?;
-            unique.id(&place, &user.user_id)?;
-            let mut identity =
-                self.identity(&place, account, &user.user_policy_list, &user.attached_managed_policies)?;
-            for name in &user.group_list {
-                let group = groups.get(&(account, name.clone()));
-                let group =
-                    group.ok_or_else(|| fault(format!("{place}: GroupList"), format!("there is no group `{name}`")))?;
-                identity.extend(group.iter().cloned());
-            }
-            let compiled = User {
-                arn: user.arn.clone(),
-                name: user.user_name.clone(),
-                id: user.user_id.clone(),
-                account,
-                identity,
-                boundary: self.boundary(&place, account, user.permissions_boundary.as_ref())?,
-                tags: tags(&place, &user.tags)?,
-            };
-            self.users.insert(user.arn.clone(), Arc::new(compiled));
-        }
-        Ok(())
-    }
-
-    fn add_roles(&mut self, declaration: &Declaration, unique: &mut Unique) -> Result<(), DirectoryError> {
-        for (i, role) in declaration.role_detail_list.iter().enumerate() {
-            let place = place("RoleDetailList", i, &role.role_name);
-            let account = identity_arn(&place, &role.arn, "role", &role.role_name)?;
-            unique.name(&place, account, "role", &role.role_name)?;
-            unique.id(&place, &role.role_id)?;
-            let seconds = role.max_session_duration.unwrap_or(3_600);
-            if !(3_600..=129_600).contains(&seconds) {
-                return Err(fault(
-                    format!("{place}: MaxSessionDuration"),
-                    format!("{seconds} is not from 3600 to 129600 seconds"),
-                ));
-            }
-            let document = role.assume_role_policy_document.as_ref();
-            let compiled = Arc::new(Role {
-                arn: role.arn.clone(),
-                name: role.role_name.clone(),
-                id: role.role_id.clone(),
-                account,
-                trust: compile(&format!("{place}: AssumeRolePolicyDocument"), Kind::Trust, document)?,
-                identity: self.identity(&place, account, &role.role_policy_list, &role.attached_managed_policies)?,
-                boundary: self.boundary(&place, account, role.permissions_boundary.as_ref())?,
-                tags: tags(&place, &role.tags)?,
-                max_session: Duration::from_secs(u64::try_from(seconds).unwrap_or(3_600)),
-            });
-            self.roles.insert(role.arn.clone(), compiled);
-        }
-        Ok(())
-    }
-
-    fn add_keys(&mut self, declaration: &Declaration, master_key: Option<&MasterKey>) -> Result<(), DirectoryError> {
-        for (i, key) in declaration.brevet.access_keys.iter().enumerate() {
-            let place = place("Brevet.AccessKeys", i, &key.access_key_id);
-            let id = AccessKeyId::parse("AccessKeyId", &key.access_key_id)
-                .map_err(|e| fault(&place, format!("AccessKeyId {}", e.rule)))?;
-            if id.is_temporary() {
-                return Err(fault(&place, "AccessKeyId must not begin with `ASIA`, which marks temporary credentials"));
-            }
-            let user = self.users.get(&key.user_arn).cloned();
-            let user = user.ok_or_else(|| fault(&place, format!("UserArn: there is no user `{}`", key.user_arn)))?;
-            let belongs = sealing_name("access key", &key.access_key_id, &key.user_arn);
-            let clear = key.secret_access_key.as_ref().map(|s| s.as_str());
-            let field = "SecretAccessKey";
-            let secret =
-                self.secret(&place, field, &belongs, clear, key.sealed_secret_access_key.as_deref(), master_key)?;
-            check_secret(secret.expose()).map_err(|rule| fault(format!("{place}: {field}"), rule))?;
-            let active = match key.status.as_deref() {
-                None | Some("Active") => true,
-                Some("Inactive") => false,
-                Some(_) => return Err(fault(format!("{place}: Status"), "must be `Active` or `Inactive`")),
-            };
-            let key = Arc::new(AccessKey { id, secret, user, active });
-            if self.keys.insert(key.id.as_str().to_owned(), key).is_some() {
-                return Err(fault(place, "this AccessKeyId is there twice"));
-            }
-        }
-        Ok(())
-    }
-
-    fn add_mfa_devices(
-        &mut self,
-        declaration: &Declaration,
+        place: &str,
+        key: &declaration::AccessKey,
         master_key: Option<&MasterKey>,
     ) -> Result<(), DirectoryError> {
-        for (i, device) in declaration.brevet.mfa_devices.iter().enumerate() {
-            let place = place("Brevet.MFADevices", i, &device.serial_number);
-            let serial = SerialNumber::parse("SerialNumber", &device.serial_number)
-                .map_err(|e| fault(&place, format!("SerialNumber {}", e.rule)))?;
-            if !self.users.contains_key(&device.user_arn) {
-                return Err(fault(&place, format!("UserArn: there is no user `{}`", device.user_arn)));
-            }
-            if self.mfa_devices.iter().any(|d| d.serial_number == serial) {
-                return Err(fault(place, "this SerialNumber is there twice"));
-            }
-            let belongs = sealing_name("mfa device", &device.serial_number, &device.user_arn);
-            let clear = device.base32_string_seed.as_ref().map(|s| s.as_str());
-            let field = "Base32StringSeed";
-            let seed =
-                self.secret(&place, field, &belongs, clear, device.sealed_base32_string_seed.as_deref(), master_key)?;
-            // RFC 4226 section 4, R6: at least 128 bits.
-            let usable = totp_rs::Secret::try_from_base32(seed.expose())
-                .is_ok_and(|s| totp_rs::Builder::new().with_secret(s).build().is_ok());
-            if !usable {
-                return Err(fault(format!("{place}: {field}"), "must be base32 of at least 16 bytes"));
-            }
-            self.mfa_devices.push(MfaDevice { serial_number: serial, user_arn: device.user_arn.clone(), seed });
+        let id = AccessKeyId::parse("AccessKeyId", &key.access_key_id)
+            .map_err(|e| fault(place, format!("AccessKeyId {}", e.rule)))?;
+        if id.is_temporary() {
+            return Err(fault(place, "AccessKeyId must not begin with `ASIA`, which marks temporary credentials"));
         }
+        let belongs = sealing_name("access key", &key.access_key_id, &key.user_arn);
+        let clear = key.secret_access_key.as_ref().map(|s| s.as_str());
+        let field = "SecretAccessKey";
+        let secret = self.secret(place, field, &belongs, clear, key.sealed_secret_access_key.as_deref(), master_key)?;
+        check_secret(secret.expose()).map_err(|rule| fault(format!("{place}: {field}"), rule))?;
+        let active = match key.status.as_deref() {
+            None | Some("Active") => true,
+            Some("Inactive") => false,
+            Some(_) => return Err(fault(format!("{place}: Status"), "must be `Active` or `Inactive`")),
+        };
+        let user_arn = self.users.get(&key.user_arn).map_or_else(|| key.user_arn.as_str().into(), |u| u.arn.clone());
+        self.keys.put(AccessKey { id, secret, user_arn, active });
+        Ok(())
+    }
+
+    fn put_mfa_device(
+        &mut self,
+        place: &str,
+        device: &declaration::MfaDevice,
+        master_key: Option<&MasterKey>,
+    ) -> Result<(), DirectoryError> {
+        let serial_number = SerialNumber::parse("SerialNumber", &device.serial_number)
+            .map_err(|e| fault(place, format!("SerialNumber {}", e.rule)))?;
+        let belongs = sealing_name("mfa device", &device.serial_number, &device.user_arn);
+        let clear = device.base32_string_seed.as_ref().map(|s| s.as_str());
+        let field = "Base32StringSeed";
+        let seed =
+            self.secret(place, field, &belongs, clear, device.sealed_base32_string_seed.as_deref(), master_key)?;
+        // RFC 4226 section 4, R6: at least 128 bits.
+        let usable = totp_rs::Secret::try_from_base32(seed.expose())
+            .is_ok_and(|s| totp_rs::Builder::new().with_secret(s).build().is_ok());
+        if !usable {
+            return Err(fault(format!("{place}: {field}"), "must be base32 of at least 16 bytes"));
+        }
+        self.mfa_devices.put(MfaDevice { serial_number, user_arn: device.user_arn.clone(), seed });
+        Ok(())
+    }
+
+    fn put_provider(&mut self, place: &str, arn: &str, kind: &str) -> Result<(), DirectoryError> {
+        let account = arn.strip_prefix("arn:aws:iam::").and_then(|r| r.split_once(':')).filter(|(_, r)| {
+            r.strip_prefix(kind).and_then(|r| r.strip_prefix('/')).is_some_and(|name| !name.is_empty())
+        });
+        if account.and_then(|(a, _)| AccountId::parse(a)).is_none() {
+            return Err(fault(place, format!("Arn must be `arn:aws:iam::ACCOUNT:{kind}/NAME`")));
+        }
+        self.providers.put(Named(arn.into()));
         Ok(())
     }
 
@@ -380,44 +511,111 @@ impl Directory {
         }
     }
 
-    fn identity(
+    fn own(
         &self,
         place: &str,
         account: AccountId,
         inline: &[InlinePolicy],
         attached: &[Attached],
-    ) -> Result<Vec<Arc<Policy>>, DirectoryError> {
-        let mut policies = Vec::with_capacity(inline.len() + attached.len());
+        boundary: Option<&Boundary>,
+    ) -> Result<Own, DirectoryError> {
+        let mut compiled = Vec::with_capacity(inline.len());
         for policy in inline {
             let place = format!("{place}: inline policy {}", policy.policy_name);
-            policies.push(Arc::new(compile(&place, Kind::Identity, policy.policy_document.as_ref())?));
+            compiled.push(Arc::new(compile(&place, PolicyKind::Identity, policy.policy_document.as_ref())?));
         }
-        for attached in attached {
-            policies.push(self.attached(
-                &format!("{place}: AttachedManagedPolicies"),
-                account,
-                &attached.policy_arn,
-            )?);
-        }
-        Ok(policies)
+        let shared = |field: &str, arn: &str| -> Result<Arc<str>, DirectoryError> {
+            if IamArn::parse(arn).is_some_and(|a| a.account != account) {
+                return Err(fault(format!("{place}: {field}"), format!("`{arn}` is a policy of another account")));
+            }
+            Ok(self.managed.get(arn).map_or_else(|| arn.into(), |m| m.arn.clone()))
+        };
+        let managed = attached.iter().map(|a| shared("AttachedManagedPolicies", &a.policy_arn));
+        let boundary = boundary.map(|b| shared("PermissionsBoundary", &b.permissions_boundary_arn));
+        Ok(Own {
+            inline: compiled.into(),
+            managed: managed.collect::<Result<_, _>>()?,
+            boundary: boundary.transpose()?,
+        })
     }
 
-    fn boundary(
-        &self,
-        place: &str,
-        account: AccountId,
-        boundary: Option<&Boundary>,
-    ) -> Result<Option<Arc<Policy>>, DirectoryError> {
-        let place = format!("{place}: PermissionsBoundary");
-        boundary.map(|b| self.attached(&place, account, &b.permissions_boundary_arn)).transpose()
-    }
-
-    fn attached(&self, place: &str, account: AccountId, arn: &str) -> Result<Arc<Policy>, DirectoryError> {
-        if IamArn::parse(arn).is_some_and(|a| a.account != account) {
-            return Err(fault(place, format!("`{arn}` is a policy of another account")));
+    /// Everything that a thing refers to is there.
+    fn check_links(&self, place: &str, resource: &Resource) -> Result<(), DirectoryError> {
+        for link in resource.links() {
+            let id = link.id.as_str();
+            let there = match link.kind {
+                Kind::Policy => self.managed.get(id).is_some(),
+                Kind::Group => self.groups.get(id).is_some(),
+                Kind::User => self.users.get(id).is_some(),
+                // By folded name, which is not how roles are kept; the door looks it up in the rows.
+                _ => true,
+            };
+            if !there {
+                let hint = if link.kind == Kind::Policy { " in Policies; add its document there" } else { "" };
+                return Err(fault(place, format!("there is no {} `{id}`{hint}", link.kind)));
+            }
         }
-        let policy = self.managed.get(arn).cloned();
-        policy.ok_or_else(|| fault(place, format!("there is no policy `{arn}` in Policies; add its document there")))
+        Ok(())
+    }
+}
+
+/// Reads a directory file's text; shapes only.
+///
+/// # Errors
+/// Line, column and rule.
+pub fn parse(text: &[u8]) -> Result<Declaration, DirectoryError> {
+    serde_json::from_slice(text).map_err(|e| fault(format!("line {}, column {}", e.line(), e.column()), json_rule(&e)))
+}
+
+/// What a declaration declares, each thing after those that it refers to.
+///
+/// # Errors
+/// When it is a part of an export, or a document in it cannot be decoded.
+pub fn declared(declaration: Declaration) -> Result<Vec<Resource>, DirectoryError> {
+    if declaration.is_truncated == Some(true) {
+        let rule = "the export is one page of several; export it whole (`--max-items` unset)";
+        return Err(fault("IsTruncated", rule));
+    }
+    declaration.into_resources().map_err(|rule| fault("policy document", rule))
+}
+
+fn check_profile(place: &str, profile: &declaration::InstanceProfile) -> Result<(), DirectoryError> {
+    identity_arn(place, &profile.arn, "instance-profile", &profile.instance_profile_name)?;
+    unique_id(place, &profile.instance_profile_id)?;
+    if profile.roles.len() > 1 {
+        return Err(fault(place, "Roles must have one member at the most"));
+    }
+    Ok(())
+}
+
+/// The list of a directory file that holds things of this kind.
+fn list(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Account => "Brevet.Accounts",
+        Kind::Policy => "Policies",
+        Kind::Group => "GroupDetailList",
+        Kind::User => "UserDetailList",
+        Kind::Role => "RoleDetailList",
+        Kind::InstanceProfile => "InstanceProfileList",
+        Kind::AccessKey => "Brevet.AccessKeys",
+        Kind::MfaDevice => "Brevet.MFADevices",
+        Kind::OidcProvider => "OpenIDConnectProviders",
+        Kind::SamlProvider => "SAMLProviders",
+    }
+}
+
+fn label(resource: &Resource) -> &str {
+    match resource {
+        Resource::Account(a) => &a.account_id,
+        Resource::Policy(p) => &p.policy_name,
+        Resource::Group(g) => &g.group_name,
+        Resource::User(u) => &u.user_name,
+        Resource::Role(r) => &r.role_name,
+        Resource::InstanceProfile(p) => &p.instance_profile_name,
+        Resource::AccessKey(k) => &k.access_key_id,
+        Resource::MfaDevice(d) => &d.serial_number,
+        Resource::OidcProvider(p) => &p.arn,
+        Resource::SamlProvider(p) => &p.arn,
     }
 }
 
@@ -426,32 +624,20 @@ pub fn sealing_name(kind: &str, name: &str, owner: &str) -> String {
     format!("brevet {kind} v1\n{name}\n{owner}")
 }
 
-/// The policies of each group, by account and name.
-type GroupPolicies = HashMap<(AccountId, String), Vec<Arc<Policy>>>;
-
 /// Names and ids that may stand once.
 #[derive(Default)]
 struct Unique(HashMap<String, String>);
 
 impl Unique {
-    /// Names are unique in their account and kind, without regard to case.
-    fn name(&mut self, place: &str, account: AccountId, kind: &str, name: &str) -> Result<(), DirectoryError> {
-        self.put(
-            place,
-            format!("{account} {kind} {}", name.to_ascii_lowercase()),
-            "the same name (without regard to case)",
-        )
-    }
-
-    fn arn(&mut self, place: &str, arn: &str) -> Result<(), DirectoryError> {
-        self.put(place, arn.to_owned(), "the same Arn")
-    }
-
-    fn id(&mut self, place: &str, id: &str) -> Result<(), DirectoryError> {
-        if !(16..=128).contains(&id.len()) || !id.bytes().all(|b| b.is_ascii_alphanumeric()) {
-            return Err(fault(place, "the unique id must be 16 to 128 letters and digits"));
+    /// Names are unique in their account and kind without regard to case; unique ids everywhere.
+    fn resource(&mut self, place: &str, resource: &Resource) -> Result<(), DirectoryError> {
+        let kind = resource.kind();
+        self.put(place, resource.name().to_string(), "the same name")?;
+        self.put(place, format!("{kind}/{}", resource.folded()), "the same name (without regard to case)")?;
+        match resource.unique_id() {
+            Some(id) => self.put(place, format!("id {id}"), "the same unique id"),
+            None => Ok(()),
         }
-        self.put(place, format!("id {id}"), "the same unique id")
     }
 
     fn put(&mut self, place: &str, key: String, what: &str) -> Result<(), DirectoryError> {
@@ -462,7 +648,14 @@ impl Unique {
     }
 }
 
-fn compile(place: &str, kind: Kind, document: Option<&Document>) -> Result<Policy, DirectoryError> {
+fn unique_id(place: &str, id: &str) -> Result<(), DirectoryError> {
+    if !(16..=128).contains(&id.len()) || !id.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        return Err(fault(place, "the unique id must be 16 to 128 letters and digits"));
+    }
+    Ok(())
+}
+
+fn compile(place: &str, kind: PolicyKind, document: Option<&Document>) -> Result<Policy, DirectoryError> {
     let document = document.ok_or_else(|| fault(place, "is required"))?;
     let text = document.text().map_err(|rule| fault(place, rule))?;
     Policy::parse(kind, &text).map_err(|e| fault(place, e.to_string()))
@@ -487,7 +680,7 @@ fn identity_arn(place: &str, arn: &str, kind: &str, name: &str) -> Result<Accoun
     }
 }
 
-fn tags(place: &str, tags: &[declaration::Tag]) -> Result<Vec<Tag>, DirectoryError> {
+fn tags(place: &str, tags: &[declaration::Tag]) -> Result<Box<[Tag]>, DirectoryError> {
     let mut checked: Vec<Tag> = Vec::with_capacity(tags.len());
     for tag in tags {
         // Roles of AWS's own services carry reserved `aws:` tags; an export may hold them.
@@ -499,7 +692,7 @@ fn tags(place: &str, tags: &[declaration::Tag]) -> Result<Vec<Tag>, DirectoryErr
         }
         checked.push(Tag { key: tag.key.clone(), value: tag.value.clone() });
     }
-    Ok(checked)
+    Ok(checked.into())
 }
 
 /// Long enough to be random, and no example of a manual.
@@ -514,37 +707,16 @@ fn check_secret(secret: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-fn check_providers(declaration: &Declaration, unique: &mut Unique) -> Result<(), DirectoryError> {
-    let oidc = declaration
-        .brevet
-        .open_id_connect_providers
-        .iter()
-        .map(|p| (&p.arn, "OpenIDConnectProviders", "oidc-provider"));
-    let saml = declaration.brevet.saml_providers.iter().map(|p| (&p.arn, "SAMLProviders", "saml-provider"));
-    for (i, (arn, list, kind)) in oidc.chain(saml).enumerate() {
-        let place = place(list, i, arn);
-        let account = arn.strip_prefix("arn:aws:iam::").and_then(|r| r.split_once(':')).filter(|(_, r)| {
-            r.strip_prefix(kind).and_then(|r| r.strip_prefix('/')).is_some_and(|name| !name.is_empty())
-        });
-        if account.and_then(|(a, _)| AccountId::parse(a)).is_none() {
-            return Err(fault(place, format!("Arn must be `arn:aws:iam::ACCOUNT:{kind}/NAME`")));
-        }
-        unique.arn(&place, arn)?;
-    }
-    Ok(())
-}
-
 fn decoy() -> Result<Role, DirectoryError> {
     let trust = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::000000000000:user/nobody"},"Action":"sts:AssumeRole","Condition":{"StringEquals":{"sts:ExternalId":"never"}}}]}"#;
     Ok(Role {
-        arn: "arn:aws:iam::000000000000:role/none".to_owned(),
-        name: "none".to_owned(),
-        id: "AROA0000000000000000".to_owned(),
+        arn: "arn:aws:iam::000000000000:role/none".into(),
+        name: "none".into(),
+        id: "AROA0000000000000000".into(),
         account: AccountId::parse("000000000000").ok_or_else(|| fault("decoy", "account"))?,
-        trust: Policy::parse(Kind::Trust, trust).map_err(|e| fault("decoy", e.to_string()))?,
-        identity: Vec::new(),
-        boundary: None,
-        tags: Vec::new(),
+        trust: Policy::parse(PolicyKind::Trust, trust).map_err(|e| fault("decoy", e.to_string()))?,
+        own: Own::default(),
+        tags: Box::default(),
         max_session: durations::ROLE_DEFAULT,
     })
 }
@@ -596,7 +768,8 @@ mod tests {
     fn an_export_compiles() {
         let directory = compile(&minimal()).unwrap();
         let key = directory.access_key("AKIATESTTESTTESTTEST").unwrap();
-        assert_eq!((key.user.identity.len(), key.active), (1, true));
+        let user = directory.user(&key.user_arn).unwrap();
+        assert_eq!((directory.effective_of_user(user).unwrap().identity.len(), key.active), (1, true));
         assert_eq!(directory.role("arn:aws:iam::111122223333:role/R").unwrap().max_session, Duration::from_secs(3_600));
     }
 

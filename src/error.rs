@@ -1,10 +1,13 @@
 //! [`Error`]: the refusal policy on one page. One variant for each answer that a caller can act
 //! on, named as STS names it. Knows no HTTP status and no gRPC code: each face maps it once.
 
+use crate::directory::Dangling;
 use crate::durations::DurationError;
 use crate::entropy::NoEntropy;
 use crate::names::FieldError;
+use crate::sessions::SessionsError;
 use crate::sigv4::SigError;
+use crate::store::StoreError;
 use crate::token::OpenError;
 
 /// Why a call was refused. `Display` is what the caller reads.
@@ -72,12 +75,19 @@ pub enum Error {
     /// Unknown key, disabled key, token that does not open, or the wrong token for the key.
     #[error("The security token included in the request is invalid")]
     InvalidClientTokenId,
+    /// The session was ended before its time: revoked, or what it came from is no more. The caller
+    /// reads what holders of unknown credentials read; the audit says more.
+    #[error("The security token included in the request is invalid")]
+    Ended,
     /// The session is over.
     #[error("The security token included in the request is expired")]
     ExpiredToken,
     /// Something that is needed cannot be had now: nothing was granted.
     #[error("{0} is not available at the moment")]
     ServiceUnavailable(&'static str),
+    /// What was asked for is not there, or not the caller's.
+    #[error("{0}")]
+    NotFound(String),
     /// A broken invariant: nothing was granted.
     #[error("an internal error occurred")]
     InternalFailure,
@@ -98,9 +108,10 @@ impl Error {
             Self::IncompleteSignature(_) => "IncompleteSignature",
             Self::SignatureDoesNotMatch(_) => "SignatureDoesNotMatch",
             Self::RequestExpired(_) => "RequestExpired",
-            Self::InvalidClientTokenId => "InvalidClientTokenId",
+            Self::InvalidClientTokenId | Self::Ended => "InvalidClientTokenId",
             Self::ExpiredToken => "ExpiredToken",
             Self::ServiceUnavailable(_) => "ServiceUnavailable",
+            Self::NotFound(_) => "NoSuchEntity",
             Self::InternalFailure => "InternalFailure",
         }
     }
@@ -148,6 +159,30 @@ impl From<SigError> for Error {
 impl From<OpenError> for Error {
     fn from(_: OpenError) -> Self {
         Self::InvalidClientTokenId
+    }
+}
+
+impl From<Dangling> for Error {
+    fn from(error: Dangling) -> Self {
+        tracing::error!(%error, "nothing can be decided");
+        Self::InternalFailure
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        tracing::warn!(%error, "a call that needs the store is refused");
+        Self::ServiceUnavailable("the store")
+    }
+}
+
+impl From<SessionsError> for Error {
+    fn from(error: SessionsError) -> Self {
+        match error {
+            SessionsError::Unreachable(_) => Self::ServiceUnavailable("the session store"),
+            // It was told and counted where it was found; the caller learns nothing of it.
+            SessionsError::Forged => Self::InternalFailure,
+        }
     }
 }
 

@@ -46,15 +46,38 @@ pub enum Audience {
 /// Names the file and the rule.
 pub fn read(path: &Path, audience: Audience, max_bytes: u64) -> Result<Secret<Vec<u8>>, FileError> {
     let unfit = |rule: String| FileError::Unfit { path: path.to_owned(), rule };
+    let file = open(path)?;
+    let meta = fit(&file, path, audience)?;
+    if meta.len() > max_bytes {
+        return Err(unfit(format!("has {} bytes; at most {max_bytes} are read", meta.len())));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or_default());
+    file.take(max_bytes).read_to_end(&mut bytes).map_err(io(path))?;
+    Ok(Secret::new(bytes))
+}
+
+/// Checks a file that something else will open: by the rules of [`read`].
+///
+/// # Errors
+/// Names the file and the rule.
+pub fn check(path: &Path, audience: Audience) -> Result<(), FileError> {
+    let file = open(path)?;
+    fit(&file, path, audience).map(|_| ())
+}
+
+fn open(path: &Path) -> Result<File, FileError> {
     // Opened first and judged by its handle, so that it cannot be exchanged in between.
-    let file = OpenOptions::new().read(true).custom_flags(nofollow()).open(path).map_err(|source| {
-        match source.raw_os_error() {
-            Some(code) if code == rustix::io::Errno::LOOP.raw_os_error() => {
-                unfit("must not be a symbolic link; name the file itself".to_owned())
-            }
-            _ => FileError::Io { path: path.to_owned(), source },
-        }
-    })?;
+    OpenOptions::new().read(true).custom_flags(nofollow()).open(path).map_err(|source| match source.raw_os_error() {
+        Some(code) if code == rustix::io::Errno::LOOP.raw_os_error() => FileError::Unfit {
+            path: path.to_owned(),
+            rule: "must not be a symbolic link; name the file itself".to_owned(),
+        },
+        _ => FileError::Io { path: path.to_owned(), source },
+    })
+}
+
+fn fit(file: &File, path: &Path, audience: Audience) -> Result<fs::Metadata, FileError> {
+    let unfit = |rule: String| FileError::Unfit { path: path.to_owned(), rule };
     let meta = file.metadata().map_err(io(path))?;
     if !meta.is_file() {
         return Err(unfit("must be a regular file".to_owned()));
@@ -76,12 +99,7 @@ pub fn read(path: &Path, audience: Audience, max_bytes: u64) -> Result<Secret<Ve
         )));
     }
     check_parent(path, me)?;
-    if meta.len() > max_bytes {
-        return Err(unfit(format!("has {} bytes; at most {max_bytes} are read", meta.len())));
-    }
-    let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or_default());
-    file.take(max_bytes).read_to_end(&mut bytes).map_err(io(path))?;
-    Ok(Secret::new(bytes))
+    Ok(meta)
 }
 
 fn check_parent(path: &Path, me: u32) -> Result<(), FileError> {
@@ -118,6 +136,14 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
         let _ = fs::remove_file(&temporary); // it may not exist; the error to tell is the first one
         FileError::Io { path: path.to_owned(), source }
     })
+}
+
+/// Makes an empty file of mode 0600 that something else will fill. One that is there stays.
+///
+/// # Errors
+/// The system's answer.
+pub fn create_private(path: &Path) -> Result<File, FileError> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map_err(io(path))
 }
 
 /// Makes a folder of mode 0700, with its parents.

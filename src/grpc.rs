@@ -24,10 +24,14 @@ use crate::error::Error;
 use crate::mint::Credentials;
 use crate::names::Tag;
 use crate::ops::assume_role::{AssumeRole, AssumeRoleInput, AssumeRoleOutput};
+use crate::ops::describe_session::DescribeSession;
 use crate::ops::get_access_key_info::GetAccessKeyInfo;
 use crate::ops::get_caller_identity::GetCallerIdentity;
-use crate::ops::{self, Operation, Origin, Sts};
-use crate::sigv4::{Incoming, Presented, sha256};
+use crate::ops::list_sessions::{ListSessions, ListSessionsOutput};
+use crate::ops::revoke_sessions::{Asked, RevokeSessions, RevokeSessionsOutput};
+use crate::ops::{self, Operation, Origin, SessionView, Sts};
+use crate::sigv4::{Incoming, Presented, hex, sha256};
+use crate::store::Node;
 
 /// The generated types.
 #[allow(missing_docs, clippy::all, clippy::pedantic)]
@@ -39,6 +43,8 @@ pub mod pb {
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 /// The service's full name.
 pub const SERVICE: &str = "brevet.sts.v1.SecurityTokenService";
+/// The full name of the service for administrators.
+pub const ADMINISTRATION: &str = "brevet.sts.v1.SessionAdministration";
 /// The longest message, in bytes: a SAML response of 100,000 characters and what goes with it.
 pub const MAX_MESSAGE_BYTES: usize = 262_144;
 /// The longest time from a call's headers to its answer.
@@ -54,15 +60,13 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
 {
     let path = request.uri().path();
-    let name = path
-        .strip_prefix('/')
-        .and_then(|p| p.strip_prefix(SERVICE))
-        .and_then(|p| p.strip_prefix('/'))
-        .unwrap_or_default();
+    let (service, name) = path.strip_prefix('/').and_then(|p| p.split_once('/')).unwrap_or_default();
+    let service = if service == ADMINISTRATION { ADMINISTRATION } else { SERVICE };
     let host = super::query::host(request.uri(), request.headers()).map(str::to_owned);
     let call = Call {
         sts: sts.clone(),
         origin: origin.clone(),
+        service,
         name: name.to_owned(),
         path: path.to_owned(),
         host,
@@ -94,6 +98,7 @@ where
 struct Call {
     sts: Arc<Sts>,
     origin: Origin,
+    service: &'static str,
     name: String,
     path: String,
     host: Result<String, Error>,
@@ -113,7 +118,14 @@ impl tower_service::Service<Request<Bytes>> for Call {
         let _ = self.reached.set(()); // once a call
         let evidence = self.evidence(&request);
         let (sts, origin, name) = (self.sts.clone(), self.origin.clone(), std::mem::take(&mut self.name));
-        Box::pin(async move { dispatch(&sts, origin, &name, evidence, request.into_inner()).await })
+        let service = self.service;
+        Box::pin(async move {
+            let message = request.into_inner();
+            match service {
+                ADMINISTRATION => administer(&sts, origin, &name, evidence, message).await,
+                _ => dispatch(&sts, origin, &name, evidence, message).await,
+            }
+        })
     }
 }
 
@@ -155,12 +167,39 @@ async fn dispatch(
                 .and_then(|m| GetAccessKeyInfo::parse(Some(&m.access_key_id)));
             finish::<GetAccessKeyInfo, pb::GetAccessKeyInfoResponse>(sts, evidence, input, origin).await
         }
-        other => {
-            let error = ops::unanswered(other, "v1");
-            let reply = ops::refuse(sts, other.to_owned(), evidence, error, origin).await;
-            Err(failure(&reply.request_id, &reply.error))
-        }
+        other => unknown(sts, other, evidence, origin).await,
     }
+}
+
+async fn administer(
+    sts: &Arc<Sts>,
+    origin: Origin,
+    name: &str,
+    evidence: Result<Evidence, Error>,
+    message: Bytes,
+) -> Answer {
+    match name {
+        ListSessions::NAME => {
+            let input = read::<pb::ListSessionsRequest>(message)
+                .and_then(|m| ListSessions::parse(m.role_arn.as_deref(), m.max_items, m.marker));
+            finish::<ListSessions, pb::ListSessionsResponse>(sts, evidence, input, origin).await
+        }
+        DescribeSession::NAME => {
+            let input = read::<pb::DescribeSessionRequest>(message).and_then(|m| DescribeSession::parse(&m.session_id));
+            finish::<DescribeSession, pb::DescribeSessionResponse>(sts, evidence, input, origin).await
+        }
+        RevokeSessions::NAME => {
+            let input = read::<pb::RevokeSessionsRequest>(message)
+                .and_then(|m| RevokeSessions::parse(m.selector.map(Asked::from), m.issued_before.map(|at| at.seconds)));
+            finish::<RevokeSessions, pb::RevokeSessionsResponse>(sts, evidence, input, origin).await
+        }
+        other => unknown(sts, other, evidence, origin).await,
+    }
+}
+
+async fn unknown(sts: &Arc<Sts>, name: &str, evidence: Result<Evidence, Error>, origin: Origin) -> Answer {
+    let reply = ops::refuse(sts, name.to_owned(), evidence, ops::unanswered(name, "v1"), origin).await;
+    Err(failure(&reply.request_id, &reply.error))
 }
 
 async fn finish<O, M>(
@@ -220,8 +259,10 @@ fn status(error: &Error) -> Code {
         | Error::SignatureDoesNotMatch(_)
         | Error::RequestExpired(_)
         | Error::InvalidClientTokenId
+        | Error::Ended
         | Error::ExpiredToken => Code::Unauthenticated,
         Error::ServiceUnavailable(_) => Code::Unavailable,
+        Error::NotFound(_) => Code::NotFound,
         Error::InternalFailure => Code::Internal,
     }
 }
@@ -287,6 +328,65 @@ impl From<ops::get_caller_identity::GetCallerIdentityOutput> for pb::GetCallerId
 impl From<ops::get_access_key_info::GetAccessKeyInfoOutput> for pb::GetAccessKeyInfoResponse {
     fn from(output: ops::get_access_key_info::GetAccessKeyInfoOutput) -> Self {
         Self { account: output.account }
+    }
+}
+
+impl From<pb::revoke_sessions_request::Selector> for Asked {
+    fn from(selector: pb::revoke_sessions_request::Selector) -> Self {
+        use pb::revoke_sessions_request::Selector;
+        match selector {
+            Selector::SessionId(text) => Self::SessionId(text),
+            Selector::AccessKeyId(text) => Self::AccessKeyId(text),
+            Selector::PrincipalArn(text) => Self::PrincipalArn(text),
+            Selector::RoleArn(text) => Self::RoleArn(text),
+            Selector::SourceIdentity(text) => Self::SourceIdentity(text),
+        }
+    }
+}
+
+impl From<SessionView> for pb::Session {
+    fn from(view: SessionView) -> Self {
+        let at = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+        let record = view.record;
+        Self {
+            session_id: hex(&record.session_id),
+            access_key_id: record.access_key_id,
+            arn: view.arn,
+            role_arn: record.role_arn,
+            source_identity: record.source_identity,
+            tags: record.tags.into_iter().map(|t| pb::Tag { key: t.key, value: t.value }).collect(),
+            issued_at: at(record.issued_at),
+            expires_at: at(record.expires_at),
+            came_from: view.came_from,
+            assumed_by_access_key_id: record.ancestors.last().map(|a| a.access_key_id.clone()).unwrap_or_default(),
+            revoked: view.revoked,
+        }
+    }
+}
+
+impl From<SessionView> for pb::DescribeSessionResponse {
+    fn from(view: SessionView) -> Self {
+        Self { session: Some(view.into()) }
+    }
+}
+
+impl From<ListSessionsOutput> for pb::ListSessionsResponse {
+    fn from(output: ListSessionsOutput) -> Self {
+        let sessions = output.sessions.into_iter().map(pb::Session::from).collect();
+        Self { sessions, marker: output.marker, shared: output.shared }
+    }
+}
+
+impl From<RevokeSessionsOutput> for pb::RevokeSessionsResponse {
+    fn from(output: RevokeSessionsOutput) -> Self {
+        let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+        let node = |n: Node| pb::Node { node: n.node, host: n.host, confirmed_sequence_number: n.confirmed };
+        Self {
+            sequence_number: output.sequence_number,
+            nodes_connected: count(output.nodes_connected),
+            nodes_confirmed: count(output.nodes_connected.saturating_sub(output.pending.len())),
+            pending: output.pending.into_iter().map(node).collect(),
+        }
     }
 }
 

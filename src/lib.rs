@@ -33,14 +33,18 @@ pub mod token;
 pub mod audit;
 pub mod directory;
 pub mod error;
+pub mod feed;
 pub mod files;
 pub mod keyring_file;
 pub mod master_key;
 pub mod metrics;
+pub mod revocations;
 pub mod sessions;
+pub mod store;
 
 // Flow: may await; knows rules and state, never a wire format.
 pub mod authn;
+pub mod commands;
 pub mod mint;
 pub mod ops;
 pub mod trust;

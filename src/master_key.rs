@@ -1,4 +1,7 @@
 //! The key under which long-term secrets rest: AES-256-GCM, bound to what each secret belongs to.
+//!
+//! The file holds one key a line. The first seals, all of them open: `brevet rekey` puts a new one
+//! in front, reseals, and takes the old ones out.
 
 use std::path::Path;
 
@@ -11,6 +14,11 @@ use crate::entropy::{self, Entropy, NoEntropy};
 use crate::files::{self, Audience, FileError};
 use crate::secret::Secret;
 
+/// The most keys in one file: the one in use, the one to come, those that go.
+const MAX_KEYS: usize = 8;
+/// Before a key that is published and not used yet. No base64 text begins like this.
+const NEXT: &str = "next:";
+
 /// Why a master key was refused, or did not open something.
 #[derive(Debug, thiserror::Error)]
 pub enum MasterKeyError {
@@ -18,9 +26,14 @@ pub enum MasterKeyError {
     #[error(transparent)]
     File(#[from] FileError),
     /// Its content.
-    #[error("{0}: must be 32 random bytes in base64 on one line, as `brevet init` writes them")]
+    #[error(
+        "{0}: must be 32 random bytes in base64 on each of 1 to {MAX_KEYS} lines, as `brevet init` and `brevet rekey` write them"
+    )]
     Content(std::path::PathBuf),
-    /// Another key sealed it, it belongs to something else, or it was altered.
+    /// Sealed under a key that is not in the file.
+    #[error("is sealed under the master key {0}, which the master key file does not hold")]
+    Unknown(String),
+    /// It belongs to something else, or it was altered.
     #[error("does not open under this master key")]
     Sealed,
     /// No chance, no sealing.
@@ -29,7 +42,17 @@ pub enum MasterKeyError {
 }
 
 /// Seals and opens secrets at rest.
-pub struct MasterKey(LessSafeKey);
+pub struct MasterKey {
+    keys: Vec<Entry>,
+}
+
+struct Entry {
+    id: String,
+    key: LessSafeKey,
+    text: Zeroizing<String>,
+    /// Published, and not used yet.
+    next: bool,
+}
 
 impl MasterKey {
     /// Makes a key and writes it, mode 0600.
@@ -37,11 +60,17 @@ impl MasterKey {
     /// # Errors
     /// Without randomness, or when the file cannot be written.
     pub fn create(path: &Path, entropy: &dyn Entropy) -> Result<Self, MasterKeyError> {
-        let bytes = Zeroizing::new(entropy::bytes::<32>(entropy)?);
-        let mut text = Zeroizing::new(STANDARD.encode(bytes.as_ref()));
-        text.push('\n');
-        files::write_private(path, text.as_bytes())?;
-        Self::new(path, bytes.as_ref())
+        let key = Self { keys: Vec::new() }.with_fresh(path, entropy)?;
+        key.save(path)?;
+        Ok(key)
+    }
+
+    /// A key that is nowhere but in this process.
+    ///
+    /// # Errors
+    /// Without randomness.
+    pub fn ephemeral(entropy: &dyn Entropy) -> Result<Self, MasterKeyError> {
+        Self { keys: Vec::new() }.with_fresh(Path::new("in memory"), entropy)
     }
 
     /// Reads a key file, which must be private to this account.
@@ -50,44 +79,149 @@ impl MasterKey {
     /// Names the file and the rule.
     pub fn load(path: &Path) -> Result<Self, MasterKeyError> {
         let content = || MasterKeyError::Content(path.to_owned());
-        let text = files::read(path, Audience::Owner, 1_024)?;
-        let bytes = Zeroizing::new(STANDARD.decode(text.expose().trim_ascii()).map_err(|_| content())?);
-        Self::new(path, &bytes)
-    }
-
-    fn new(path: &Path, bytes: &[u8]) -> Result<Self, MasterKeyError> {
-        let content = || MasterKeyError::Content(path.to_owned());
-        if bytes.iter().all(|b| Some(b) == bytes.first()) {
+        let file = files::read(path, Audience::Owner, 4_096)?;
+        let text = std::str::from_utf8(file.expose()).map_err(|_| content())?;
+        let mut keys: Vec<Entry> = Vec::new();
+        for line in text.lines().filter(|l| !l.trim().is_empty()) {
+            let (text, next) = line.trim().strip_prefix(NEXT).map_or((line.trim(), false), |text| (text, true));
+            let bytes = Zeroizing::new(STANDARD.decode(text).map_err(|_| content())?);
+            let entry = Entry { next, ..Entry::new(&bytes).ok_or_else(content)? };
+            if next && keys.is_empty() {
+                return Err(content()); // nothing would seal
+            }
+            if keys.iter().any(|k| k.id == entry.id) {
+                return Err(content());
+            }
+            keys.push(entry);
+        }
+        if keys.is_empty() || keys.len() > MAX_KEYS {
             return Err(content());
         }
-        Ok(Self(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, bytes).map_err(|_| content())?)))
+        Ok(Self { keys })
     }
 
-    /// Seals a secret for one owner (`belongs_to` is authenticated, not stored): base64 text.
+    /// Writes the file, mode 0600.
+    ///
+    /// # Errors
+    /// The system's answer; the old file then stands.
+    pub fn save(&self, path: &Path) -> Result<(), MasterKeyError> {
+        let mut text = Zeroizing::new(String::new());
+        for entry in &self.keys {
+            if entry.next {
+                text.push_str(NEXT);
+            }
+            text.push_str(&entry.text);
+            text.push('\n');
+        }
+        Ok(files::write_private(path, text.as_bytes())?)
+    }
+
+    /// The same keys and a new one at the end, which opens and does not seal yet.
+    ///
+    /// # Errors
+    /// Without randomness, or when the file is full.
+    pub fn with_fresh(mut self, path: &Path, entropy: &dyn Entropy) -> Result<Self, MasterKeyError> {
+        let bytes = Zeroizing::new(entropy::bytes::<32>(entropy)?);
+        let entry = Entry::new(bytes.as_ref()).filter(|_| self.keys.len() < MAX_KEYS);
+        let next = !self.keys.is_empty();
+        self.keys.push(Entry { next, ..entry.ok_or_else(|| MasterKeyError::Content(path.to_owned()))? });
+        Ok(self)
+    }
+
+    /// Whether a new key was published that seals nothing yet.
+    pub fn has_next(&self) -> bool {
+        self.keys.iter().any(|k| k.next)
+    }
+
+    /// The same keys, the published one in front: it seals from now on.
+    #[must_use]
+    pub fn promoted(mut self) -> Self {
+        if let Some(at) = self.keys.iter().position(|k| k.next) {
+            let key = self.keys.remove(at);
+            self.keys.insert(0, Entry { next: false, ..key });
+        }
+        self
+    }
+
+    /// The sealing key alone.
+    #[must_use]
+    pub fn alone(mut self) -> Self {
+        self.keys.truncate(1);
+        self
+    }
+
+    /// How many keys there are.
+    pub fn count(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// The id of the key that seals: 8 hexadecimal digits, not secret.
+    pub fn id(&self) -> &str {
+        self.keys.first().map_or("", |k| &k.id)
+    }
+
+    /// The id of the key that sealed a text; none in texts of the first version.
+    pub fn sealed_by(sealed: &str) -> Option<&str> {
+        sealed.split_once(':').map(|(id, _)| id)
+    }
+
+    /// Seals a secret for one owner (`belongs_to` is authenticated, not stored): `KEYID:base64`.
     ///
     /// # Errors
     /// Without randomness.
     pub fn seal(&self, belongs_to: &str, secret: &[u8], entropy: &dyn Entropy) -> Result<String, MasterKeyError> {
+        let entry = self.keys.first().ok_or(MasterKeyError::Sealed)?;
         let nonce: [u8; NONCE_LEN] = entropy::bytes(entropy)?;
         let mut buffer = secret.to_vec();
         let sealed =
-            self.0.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(belongs_to), &mut buffer);
+            entry.key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(belongs_to), &mut buffer);
         sealed.map_err(|_| MasterKeyError::Sealed)?;
-        Ok(STANDARD.encode([nonce.as_slice(), &buffer].concat()))
+        Ok(format!("{}:{}", entry.id, STANDARD.encode([nonce.as_slice(), &buffer].concat())))
     }
 
     /// Reverses [`Self::seal`].
     ///
     /// # Errors
-    /// [`MasterKeyError::Sealed`] for another key, another owner or altered bytes.
+    /// [`MasterKeyError::Unknown`] for a key that is not here, [`MasterKeyError::Sealed`] for another
+    /// owner or altered bytes.
     pub fn open(&self, belongs_to: &str, sealed: &str) -> Result<Secret<String>, MasterKeyError> {
-        let mut bytes = Zeroizing::new(STANDARD.decode(sealed).map_err(|_| MasterKeyError::Sealed)?);
+        match sealed.split_once(':') {
+            Some((id, body)) => {
+                let entry = self.keys.iter().find(|k| k.id == id);
+                entry.ok_or_else(|| MasterKeyError::Unknown(clip(id)))?.open(belongs_to, body)
+            }
+            // The first version did not name its key.
+            None => self.keys.iter().find_map(|k| k.open(belongs_to, sealed).ok()).ok_or(MasterKeyError::Sealed),
+        }
+    }
+}
+
+impl Entry {
+    /// None unless the bytes are a key, and not the same byte again and again.
+    fn new(bytes: &[u8]) -> Option<Self> {
+        if bytes.iter().all(|b| Some(b) == bytes.first()) {
+            return None;
+        }
+        let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, bytes).ok()?);
+        let mut named = ring::digest::Context::new(&ring::digest::SHA256);
+        named.update(b"brevet master key id v1");
+        named.update(bytes);
+        let id: String = named.finish().as_ref().iter().take(4).map(|b| format!("{b:02x}")).collect();
+        Some(Self { id, key, text: Zeroizing::new(STANDARD.encode(bytes)), next: false })
+    }
+
+    fn open(&self, belongs_to: &str, body: &str) -> Result<Secret<String>, MasterKeyError> {
+        let mut bytes = Zeroizing::new(STANDARD.decode(body).map_err(|_| MasterKeyError::Sealed)?);
         let (nonce, rest) = bytes.split_at_mut_checked(NONCE_LEN).ok_or(MasterKeyError::Sealed)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| MasterKeyError::Sealed)?;
-        let plain = self.0.open_in_place(nonce, Aad::from(belongs_to), rest).map_err(|_| MasterKeyError::Sealed)?;
+        let plain = self.key.open_in_place(nonce, Aad::from(belongs_to), rest).map_err(|_| MasterKeyError::Sealed)?;
         let text = std::str::from_utf8(plain).map_err(|_| MasterKeyError::Sealed)?;
         Ok(Secret::new(text.to_owned()))
     }
+}
+
+fn clip(id: &str) -> String {
+    id.chars().take(16).flat_map(char::escape_debug).collect()
 }
 
 #[cfg(test)]
@@ -105,6 +239,30 @@ mod tests {
         assert_eq!(again.open("AKIA1", &sealed).unwrap().expose(), "secret");
         assert!(again.open("AKIA2", &sealed).is_err());
         assert!(again.open("AKIA1", "AAAA").is_err());
+    }
+
+    #[test]
+    fn a_new_key_seals_and_the_old_one_opens_until_it_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("master.key");
+        let entropy = SystemEntropy::new();
+        let old = MasterKey::create(&path, &entropy).unwrap();
+        let before = old.seal("a", b"secret", &entropy).unwrap();
+        assert_eq!(MasterKey::sealed_by(&before), Some(old.id()));
+        let old_id = old.id().to_owned();
+        // Published: it does not seal yet.
+        let published = old.with_fresh(&path, &entropy).unwrap();
+        assert!(published.id() == old_id && published.has_next());
+        published.save(&path).unwrap();
+        let promoted = MasterKey::load(&path).unwrap().promoted();
+        assert!(promoted.id() != old_id && !promoted.has_next());
+        assert_eq!(promoted.open("a", &before).unwrap().expose(), "secret");
+        let after = promoted.seal("a", b"secret", &entropy).unwrap();
+        let alone = promoted.alone();
+        assert!(alone.open("a", &after).is_ok());
+        assert!(alone.open("a", &before).unwrap_err().to_string().contains(&old_id));
+        // As the first version sealed: without an id.
+        assert!(alone.open("a", after.split_once(':').unwrap().1).is_ok());
     }
 
     #[test]

@@ -39,10 +39,16 @@ pub struct Metrics {
     pub connections_refused: Counter,
     /// 1 while the session store answers.
     pub sessions_up: Gauge,
+    /// 1 while the session store is set up as a broker needs it.
+    pub sessions_fit: Gauge,
     /// Session records that could not be written or did not fit.
     pub sessions_lost: Counter,
     /// Session records that were not what this cluster wrote.
     pub sessions_forged: Counter,
+    /// 1 while the store confirms the change feed.
+    pub feed_up: Gauge,
+    /// The last change that is in force here.
+    pub feed_sequence: Gauge,
     /// 1 while audit records reach the disk.
     pub audit_up: Gauge,
     /// Reloads from disk.
@@ -61,8 +67,11 @@ impl Metrics {
             connections: Gauge::default(),
             connections_refused: Counter::default(),
             sessions_up: Gauge::default(),
+            sessions_fit: Gauge::default(),
             sessions_lost: Counter::default(),
             sessions_forged: Counter::default(),
+            feed_up: Gauge::default(),
+            feed_sequence: Gauge::default(),
             audit_up: Gauge::default(),
             reloads: Family::default(),
             registry: Registry::default(),
@@ -76,16 +85,25 @@ impl Metrics {
             metrics.connections_refused.clone(),
         );
         registry.register("session_store_up", "1 while the session store answers", metrics.sessions_up.clone());
+        registry.register(
+            "session_store_fit",
+            "1 while the session store is set up as a broker needs it",
+            metrics.sessions_fit.clone(),
+        );
         registry.register("session_records_lost", "Session records not written", metrics.sessions_lost.clone());
         registry.register(
             "session_records_forged",
             "Session records that fail authentication",
             metrics.sessions_forged.clone(),
         );
+        registry.register("feed_up", "1 while the store confirms the change feed", metrics.feed_up.clone());
+        registry.register("feed_sequence", "The last change in force here", metrics.feed_sequence.clone());
         registry.register("audit_up", "1 while audit records reach the disk", metrics.audit_up.clone());
         registry.register("reloads", "Reloads from disk", metrics.reloads.clone());
         metrics.sessions_up.set(1);
+        metrics.sessions_fit.set(1);
         metrics.audit_up.set(1);
+        metrics.feed_up.set(1);
         Self { registry, ..metrics }
     }
 

@@ -50,6 +50,8 @@ pub struct Shape {
     pub policy: String,
     /// Managed session policies.
     pub policy_arns: Vec<String>,
+    /// The last change of the feed that is in force here: a revocation that comes later ends it.
+    pub issued_under: i64,
 }
 
 /// Makes a session of a granted role that ends after `term`.
@@ -73,8 +75,8 @@ pub fn session(
     let claims = Claims {
         session_id: session_id.to_vec(),
         access_key_id: access_key_id.as_str().to_owned(),
-        role_arn: role.arn.clone(),
-        role_id: role.id.clone(),
+        role_arn: role.arn.to_string(),
+        role_id: role.id.to_string(),
         role_session_name: shape.role_session_name,
         issued_at: issued_at.seconds(),
         expires_at: expires_at.seconds(),
@@ -82,11 +84,17 @@ pub fn session(
         tags: shape.tags,
         policy: shape.policy,
         policy_arns: shape.policy_arns,
-        assumed_by: grant.assumed_by().to_owned(),
+        ancestors: grant.lineage().to_vec(),
+        issued_under: shape.issued_under,
     };
     let key = keyring.current().ok_or(Error::InternalFailure)?;
     let secret_access_key = authn::session_secret(key, &session_id, access_key_id.as_str())?;
     let session_token = Secret::new(token::seal(keyring, &claims, &salt)?);
+    let length = session_token.expose().len();
+    if length > token::MAX_CHARACTERS {
+        let percent = (length * 100).div_ceil(token::MAX_CHARACTERS);
+        return Err(Error::PackedPolicyTooLarge(u64::try_from(percent).unwrap_or(u64::MAX)));
+    }
     Ok(Session {
         assumed_role_id: format!("{}:{}", role.id, claims.role_session_name),
         arn: authn::session_arn(role.account, &role.name, &claims.role_session_name),
@@ -100,8 +108,8 @@ pub fn session(
             tags: claims.tags,
             issued_at: claims.issued_at,
             expires_at: claims.expires_at,
-            assumed_by: claims.assumed_by,
-            assumed_by_access_key_id: grant.assumed_by_access_key_id().to_owned(),
+            ancestors: claims.ancestors,
+            issued_under: claims.issued_under,
         },
         credentials: Credentials { access_key_id, secret_access_key, session_token, expires_at },
     })

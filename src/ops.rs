@@ -2,8 +2,11 @@
 //! run, written down and only then answered, in this order and in this file.
 
 pub mod assume_role;
+pub mod describe_session;
 pub mod get_access_key_info;
 pub mod get_caller_identity;
+pub mod list_sessions;
+pub mod revoke_sessions;
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -18,14 +21,18 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::audit::{self, Audit, Record};
-use crate::authn::{self, Caller, Evidence, Tokens};
+use crate::authn::{self, Caller, Evidence, Judges, Tokens};
 use crate::clock::{Clock, Timestamp};
 use crate::directory::Directory;
 use crate::entropy::{self, Entropy};
 use crate::error::Error;
+use crate::feed::{Feed, Standing};
 use crate::metrics::{Call as CallLabel, Metrics};
-use crate::sessions::Sessions;
+use crate::revocations::Revocations;
+use crate::sessions::{SessionRecord, Sessions};
 use crate::sigv4::{Presented, Rules};
+use crate::store::{KeyUse, Store};
+use crate::token::Ancestor;
 use crate::trust::{Denied, Facts};
 
 /// Every action of the API and whether this version answers it: what both wires dispatch on.
@@ -41,6 +48,13 @@ pub const ACTIONS: &[(&str, bool)] = &[
     ("GetWebIdentityToken", false),
 ];
 
+/// What an account's administrators do about sessions. On gRPC alone: AWS has no such actions.
+pub const ADMINISTRATION: &[&str] = &[
+    list_sessions::ListSessions::NAME,
+    describe_session::DescribeSession::NAME,
+    revoke_sessions::RevokeSessions::NAME,
+];
+
 /// The toolbox that every operation shares.
 pub struct Sts {
     /// Who and what there is.
@@ -49,6 +63,14 @@ pub struct Sts {
     pub tokens: Tokens,
     /// What is on record about live sessions.
     pub sessions: Sessions,
+    /// What must not be lost.
+    pub store: Store,
+    /// When long-term keys were last used.
+    pub key_use: KeyUse,
+    /// What was revoked.
+    pub revocations: Revocations,
+    /// How much of the store's changes is in force here.
+    pub feed: Feed,
     /// What is written down.
     pub audit: Audit,
     /// The time.
@@ -82,6 +104,8 @@ pub struct Context<'a> {
     pub directory: Arc<Directory>,
     /// The instant that this request sees.
     pub now: Timestamp,
+    /// The last change of the feed that was in force before anything was judged.
+    pub issued_under: i64,
     caller: Caller,
     origin: &'a Origin,
     record: &'a mut Record,
@@ -96,6 +120,11 @@ impl Context<'_> {
     /// The condition keys that every request has.
     pub fn facts(&self) -> Facts<'_> {
         Facts::new(&self.caller, self.origin, &self.sts.region, self.now)
+    }
+
+    /// What names the call in answer, audit and log.
+    pub fn request_id(&self) -> &str {
+        &self.record.request_id
     }
 
     /// Writes down why, and tells the caller AWS's opaque sentence.
@@ -121,6 +150,8 @@ pub trait Operation: Sized + Send + 'static {
     const NAME: &'static str;
     /// Whether the answer holds credentials: its record must then be on stable storage first.
     const HANDS_OUT: bool;
+    /// Whether an answer needs a record. An action that only takes away does not.
+    const MUST_BE_RECORDED: bool = true;
     /// What the caller gets.
     type Output: Send + 'static;
 
@@ -129,6 +160,36 @@ pub trait Operation: Sized + Send + 'static {
 
     /// From request to output.
     fn run(self, cx: &mut Context<'_>) -> impl Future<Output = Result<Self::Output, Error>> + Send;
+}
+
+/// A session as its account's administrators see it.
+#[derive(Debug)]
+pub struct SessionView {
+    /// What is on record.
+    pub record: SessionRecord,
+    /// `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`
+    pub arn: String,
+    /// Whom it comes from, the first first.
+    pub came_from: Vec<String>,
+    /// Whether a revocation has ended it.
+    pub revoked: bool,
+}
+
+impl SessionView {
+    /// None for a record that names no principal.
+    fn new(record: SessionRecord, revocations: &Revocations) -> Option<Self> {
+        let own = Ancestor {
+            arn: record.role_arn.clone(),
+            unique_id: record.role_id.clone(),
+            access_key_id: record.access_key_id.clone(),
+            role_session_name: record.role_session_name.clone(),
+            session_id: record.session_id.clone(),
+        };
+        let keys = authn::came_from(&own, &record.source_identity, &record.ancestors).ok()?;
+        let revoked = revocations.is_revoked(&keys, record.issued_under, record.issued_at);
+        let came_from = record.ancestors.iter().map(authn::ancestor_arn).collect();
+        Some(Self { arn: authn::ancestor_arn(&own), came_from, revoked, record })
+    }
 }
 
 /// The answer to a call.
@@ -261,7 +322,7 @@ async fn conclude<O: Operation>(
     // No record, no answer.
     let written =
         if O::HANDS_OUT && result.is_ok() { sts.audit.commit(&record).await } else { sts.audit.defer(&record) };
-    if written.is_err() {
+    if written.is_err() && O::MUST_BE_RECORDED {
         result = Err(Error::ServiceUnavailable("the audit log"));
     }
     let outcome = result.as_ref().err().map_or("ok", Error::code);
@@ -279,6 +340,8 @@ async fn run<O: Operation>(
     now: Timestamp,
     record: &mut Record,
 ) -> Result<O::Output, Error> {
+    // Before the snapshot: what is judged by an older one must not pass for newer.
+    let issued_under = sts.feed.sequence();
     let directory = sts.directory.load_full();
     let presented: Box<Presented> = match evidence? {
         Evidence::Signed(presented) => presented,
@@ -290,19 +353,36 @@ async fn run<O: Operation>(
             });
         }
     };
-    let caller = match authn::authenticate(&presented, &sts.tokens, &directory, &sts.rules, now) {
+    if let Standing::Cut(_) = sts.feed.standing(sts.clock.monotonic()) {
+        return Err(Error::ServiceUnavailable("what was revoked is not known here; the store"));
+    }
+    let judges =
+        Judges { tokens: &sts.tokens, directory: &directory, revocations: &sts.revocations, rules: &sts.rules };
+    let caller = match authn::authenticate(&presented, &judges, now) {
         Ok(caller) => caller,
         Err(error) => {
             // Not proven: `type` says Unknown, and the key is what was claimed.
             record.user_identity.access_key_id = Some(presented.unverified_access_key_id().to_owned());
+            if error == Error::Ended {
+                record.additional_event_data = serde_json::value::to_raw_value(&Ended { reason: "ended" }).ok();
+            }
             return Err(error);
         }
     };
+    if caller.session().is_none() {
+        sts.key_use.note(&caller.access_key_id, now);
+    }
     record.user_identity = caller.audited();
     record.recipient_account_id = Some(caller.account().to_string());
     let input = input?;
-    let mut cx = Context { sts, directory, now, caller, origin, record };
+    let mut cx = Context { sts, directory, now, issued_under, caller, origin, record };
     input.run(&mut cx).await
+}
+
+/// What the audit says of a session that was ended before its time.
+#[derive(Serialize)]
+struct Ended {
+    reason: &'static str,
 }
 
 fn ids(chance: [u8; 32]) -> (String, String) {

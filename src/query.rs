@@ -348,6 +348,7 @@ fn fault(error: &Error) -> (StatusCode, &'static str) {
         | Error::MissingAuthenticationToken
         | Error::SignatureDoesNotMatch(_)
         | Error::InvalidClientTokenId
+        | Error::Ended
         | Error::ExpiredToken => (StatusCode::FORBIDDEN, "Sender"),
         Error::Validation(_)
         | Error::Duration(_)
@@ -361,6 +362,7 @@ fn fault(error: &Error) -> (StatusCode, &'static str) {
         Error::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "Sender"),
         Error::RequestTimeout(_) => (StatusCode::REQUEST_TIMEOUT, "Sender"),
         Error::ServiceUnavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "Receiver"),
+        Error::NotFound(_) => (StatusCode::NOT_FOUND, "Sender"),
         Error::InternalFailure => (StatusCode::INTERNAL_SERVER_ERROR, "Receiver"),
     }
 }

@@ -1,10 +1,12 @@
 //! [`Config`], clock and entropy to a running daemon: two listeners, reloads, and an orderly end.
 
 mod connection;
+mod follow;
 mod operator;
 mod reload;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -15,16 +17,20 @@ use tokio::task::JoinHandle;
 
 use crate::audit::Audit;
 use crate::authn::Tokens;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Limits};
 use crate::directory::Directory;
-use crate::entropy::Entropy;
+use crate::entropy::{self, Entropy, NoEntropy};
+use crate::feed::{Feed, Standing};
 use crate::keyring::Keyring;
 use crate::keyring_file::{self, KeyringFileError};
+use crate::master_key::{MasterKey, MasterKeyError};
 use crate::metrics::Metrics;
 use crate::ops::Sts;
-use crate::sessions::Sessions;
-use crate::sigv4::Rules;
+use crate::revocations::Revocations;
+use crate::sessions::{self, Sessions};
+use crate::sigv4::{Rules, hex};
+use crate::store::{Access, KeyUse, Node, Place, SqliteLock, Store, StoreError, Watermark, WatermarkError};
 use crate::tls::{self, TlsError};
 
 use reload::Stamps;
@@ -36,6 +42,21 @@ pub enum StartError {
     /// The directory file or its master key.
     #[error(transparent)]
     Directory(#[from] DirectoryLoadError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store is not what this node knew.
+    #[error("[store] watermark: {0}")]
+    Watermark(#[from] WatermarkError),
+    /// What the store holds cannot be loaded.
+    #[error("the directory in the store cannot be loaded: {0}")]
+    Rows(String),
+    /// The master key.
+    #[error("[directory] master_key: {0}")]
+    MasterKey(#[from] MasterKeyError),
+    /// No chance.
+    #[error(transparent)]
+    Entropy(#[from] NoEntropy),
     /// The keyring file.
     #[error(transparent)]
     Keyring(#[from] KeyringFileError),
@@ -62,10 +83,16 @@ pub enum StartError {
 
 /// What the daemon is made of before it listens.
 pub struct Parts {
-    /// Who and what there is.
-    pub directory: Directory,
+    /// What must not be lost.
+    pub store: Store,
+    /// What secrets in it are sealed with.
+    pub master_key: Option<MasterKey>,
+    /// A directory that is not in the store.
+    pub directory: Option<Directory>,
     /// The keys of session tokens.
     pub keyring: Keyring,
+    /// Of a SQLite file.
+    pub lock: Option<SqliteLock>,
 }
 
 /// A running daemon.
@@ -80,6 +107,7 @@ pub struct Running {
     stop: watch::Sender<bool>,
     slots: Arc<Semaphore>,
     tasks: Vec<JoinHandle<()>>,
+    _lock: Option<SqliteLock>,
 }
 
 /// What every connection shares.
@@ -88,6 +116,10 @@ struct Shared {
     limits: Limits,
     reflection: bool,
     tls: ArcSwapOption<ServerConfig>,
+    master_key: ArcSwapOption<MasterKey>,
+    directory_is_in_the_store: bool,
+    watermark: Option<PathBuf>,
+    node: Node,
     stop: watch::Receiver<bool>,
 }
 
@@ -98,9 +130,44 @@ struct Shared {
 pub async fn start(config: Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<Running, StartError> {
     // Before they are read: a file that changes in between is read again.
     let seen = Stamps::of(&config);
-    let directory = load_directory(&config.directory, config.master_key.as_deref())?;
+    let master_key = config.master_key.as_deref().map(MasterKey::load).transpose()?;
+    let directory =
+        config.directory.as_deref().map(|path| load_directory(path, config.master_key.as_deref())).transpose()?;
     let keyring = keyring_file::load(&config.keyring)?;
-    run(config, Parts { directory, keyring }, clock, entropy, Some(seen)).await
+    let lock = match &config.store {
+        Place::Sqlite(path) => Some(SqliteLock::take(path)?),
+        Place::Postgres { .. } | Place::Memory => None,
+    };
+    let known = config.watermark.as_deref().map(Watermark::load).transpose()?.flatten();
+    // Where roles are in a file, the store begins by itself, once; where they are in the store, an
+    // empty one would be a loss.
+    let access = if directory.is_some() && known.is_none() { Access::Create } else { Access::Serve };
+    let store = Store::open(&config.store, access, clock.now(), &*entropy).await?;
+    if let Some(known) = known {
+        known.check(&store.head().await?)?;
+    }
+    run(config, Parts { store, master_key, directory, keyring, lock }, clock, entropy, Some(seen)).await
+}
+
+/// Opens the store that a configuration names, as a tool beside its broker does, and compiles the
+/// directory in it. A line for people about the store, and the directory.
+///
+/// # Errors
+/// Whatever is wrong, by name.
+pub async fn look_at_store(
+    config: &Config,
+    now: Timestamp,
+    entropy: &dyn Entropy,
+) -> Result<(String, Directory), StartError> {
+    let store = Store::open(&config.store, Access::Use, now, entropy).await?;
+    let head = store.head().await?;
+    if let Some(known) = config.watermark.as_deref().map(Watermark::load).transpose()?.flatten() {
+        known.check(&head)?;
+    }
+    let key = config.master_key.as_deref().ok_or_else(|| StartError::Rows("there is no master key".to_owned()))?;
+    let key = MasterKey::load(key)?;
+    let (directory, head) = follow::load(&store, &key).await.map_err(|e| StartError::Rows(e.to_string()))?;
+    Ok((format!("{}: {}, change {}", config.store, head.store_id, head.sequence), directory))
 }
 
 /// Starts a daemon from parts; no file is read again.
@@ -130,11 +197,35 @@ async fn run(
         Some(options) => Sessions::in_redis(options, metrics.clone())?,
         None => Sessions::in_memory(config.max_records, metrics.clone()),
     };
+    // First the head: what changes while the rest is read is taken again.
+    let head = parts.store.head().await?;
+    let revocations = Revocations::default();
+    parts.store.load_revocations(&revocations, clock.now()).await?;
+    let directory_is_in_the_store = parts.directory.is_none();
+    let directory = match (parts.directory, &parts.master_key) {
+        (Some(directory), _) => directory,
+        (None, Some(key)) => follow::load(&parts.store, key).await.map_err(|e| StartError::Rows(e.to_string()))?.0,
+        (None, None) => return Err(StartError::Rows("there is no master key".to_owned())),
+    };
+    if let Some(path) = &config.watermark {
+        Watermark { store_id: head.store_id, sequence: head.sequence }.save(path)?;
+    }
+    let node = Node {
+        node: hex(&entropy::bytes::<8>(&*entropy)?),
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        confirmed: head.sequence,
+    };
+    metrics.feed_sequence.set(head.sequence);
+    let feed = Feed::new(head.sequence, clock.monotonic(), config.refuse_after);
     let service = bind("[listen] address", config.listen).await?;
     let operators = bind("[operator] address", config.operator).await?;
     let audit = Audit::open(&config.audit, metrics.clone()).map_err(StartError::Audit)?;
     let sts = Arc::new(Sts {
-        directory: ArcSwap::from_pointee(parts.directory),
+        directory: ArcSwap::from_pointee(directory),
+        store: parts.store,
+        key_use: KeyUse::default(),
+        revocations,
+        feed,
         tokens: Tokens::new(parts.keyring, config.opened_tokens),
         sessions,
         audit,
@@ -150,6 +241,10 @@ async fn run(
         limits: config.limits,
         reflection: config.reflection,
         tls: ArcSwapOption::from(certificate),
+        master_key: ArcSwapOption::from_pointee(parts.master_key),
+        directory_is_in_the_store,
+        watermark: config.watermark.clone(),
+        node,
         stop: stopped,
     });
     let slots = Arc::new(Semaphore::new(config.limits.connections));
@@ -162,11 +257,12 @@ async fn run(
         tokio::spawn(connection::accept(service, shared.clone(), slots.clone())),
         tokio::spawn(operator::accept(operators, shared.clone())),
         tokio::spawn(probe(shared.clone())),
+        tokio::spawn(follow::follow(shared.clone())),
     ];
     if let Some(seen) = watch {
         tasks.push(tokio::spawn(reload::watch(config, shared, seen)));
     }
-    Ok(Running { address, operator, sts, limits, stop, slots, tasks })
+    Ok(Running { address, operator, sts, limits, stop, slots, tasks, _lock: parts.lock })
 }
 
 impl Running {
@@ -183,19 +279,21 @@ impl Running {
         for task in &self.tasks {
             task.abort();
         }
+        follow::note_key_use(&self.sts).await;
+        self.sts.store.close().await;
         let sts = self.sts.clone();
         // It joins a thread that syncs a file.
         let _ = tokio::task::spawn_blocking(move || sts.audit.close()).await; // the thread's panic was reported
     }
 }
 
-/// Asks a Redis that went away again, once a second, so that readiness tells the truth without
-/// traffic.
+/// Looks after Redis once a second, so that readiness tells the truth without traffic.
 async fn probe(shared: Arc<Shared>) {
     let mut tick = tokio::time::interval(std::time::Duration::from_secs(1));
     loop {
         tick.tick().await;
-        shared.sts.sessions.probe().await;
+        let keyring = shared.sts.tokens.keyring();
+        shared.sts.sessions.probe(&keyring, shared.sts.clock.now()).await;
     }
 }
 
@@ -204,13 +302,21 @@ async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, Sta
 }
 
 impl Shared {
-    fn is_ready(&self) -> Result<(), &'static str> {
+    fn is_ready(&self) -> Result<(), String> {
         if *self.stop.borrow() {
-            return Err("shutting down");
+            return Err("shutting down".to_owned());
         }
         if !self.sts.audit.is_up() {
-            return Err("the audit log cannot be written");
+            return Err("the audit log cannot be written".to_owned());
         }
-        Ok(())
+        if let sessions::Standing::Unfit(why) = self.sts.sessions.standing() {
+            return Err(format!("redis must not be used as it is: {why}"));
+        }
+        let age = match self.sts.feed.standing(self.sts.clock.monotonic()) {
+            Standing::Fresh => return Ok(()),
+            Standing::Stale(age) | Standing::Cut(age) => age.as_secs(),
+        };
+        let why = self.sts.feed.fault().unwrap_or_else(|| "no answer yet".to_owned());
+        Err(format!("the change feed has not been confirmed for {age} s: {why}"))
     }
 }

@@ -11,7 +11,7 @@ use prost::Message;
 
 use crate::clock::Timestamp;
 use crate::metrics::Metrics;
-use crate::token::TagClaim;
+use crate::token::{Ancestor, TagClaim};
 
 pub use self::redis::{Mode, RedisOptions};
 use memory::MemorySessions;
@@ -50,12 +50,12 @@ pub struct SessionRecord {
     /// When it ends.
     #[prost(int64, tag = "9")]
     pub expires_at: i64,
-    /// The principal that assumed the role.
-    #[prost(string, tag = "10")]
-    pub assumed_by: String,
-    /// The key that signed for it.
-    #[prost(string, tag = "11")]
-    pub assumed_by_access_key_id: String,
+    /// Whom it comes from, the one that assumed the role last.
+    #[prost(message, repeated, tag = "10")]
+    pub ancestors: Vec<Ancestor>,
+    /// The last change of the feed that was in force where it was issued.
+    #[prost(int64, tag = "11")]
+    pub issued_under: i64,
 }
 
 /// Why a record could not be read.
@@ -67,6 +67,18 @@ pub enum SessionsError {
     /// The record is not what this cluster wrote under this name.
     #[error("the session record fails authentication")]
     Forged,
+}
+
+/// What a store of records is good for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It answers.
+    Up,
+    /// It does not answer: sessions go on without records.
+    Down,
+    /// It answers, and is not set up as a broker needs it: it would lose records unnoticed, or does
+    /// not take them.
+    Unfit(String),
 }
 
 /// The live sessions.
@@ -129,18 +141,81 @@ impl Sessions {
         Ok(found.filter(|r| now.seconds() < r.expires_at))
     }
 
-    /// Whether the store answered last time.
-    pub fn is_up(&self) -> bool {
+    /// Records of sessions that have not ended, those that end first first: at most `limit` of those
+    /// behind the marker (empty: from the beginning) that `wanted` takes, and the marker to go on
+    /// with (empty: that was all). A record that fails authentication is passed over, and counted.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn list(
+        &self,
+        keyring: &crate::keyring::Keyring,
+        marker: &str,
+        limit: usize,
+        now: Timestamp,
+        wanted: impl Fn(&SessionRecord) -> bool + Send,
+    ) -> Result<(Vec<SessionRecord>, String), SessionsError> {
+        let (mut found, mut marker) = (Vec::new(), marker.to_owned());
+        // So many are looked at, whatever is wanted of them.
+        for _ in 0..MAX_LOOKS {
+            let names = match &self.kind {
+                Kind::Memory(memory) => memory.list(&marker, PAGE, now),
+                Kind::Redis(redis) => redis.list(keyring, &marker, PAGE, now).await?,
+            };
+            let last_page = names.len() < PAGE;
+            for name in names {
+                if found.len() == limit {
+                    return Ok((found, marker));
+                }
+                let id = name.split_once(':').and_then(|(_, id)| session_id(id));
+                marker = name;
+                let Some(id) = id else { continue };
+                match self.find(keyring, &id, now).await {
+                    Ok(Some(record)) if wanted(&record) => found.push(record),
+                    Ok(_) | Err(SessionsError::Forged) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            if last_page {
+                return Ok((found, String::new()));
+            }
+        }
+        Ok((found, marker))
+    }
+
+    /// Whether other brokers see these records.
+    pub fn are_shared(&self) -> bool {
+        matches!(self.kind, Kind::Redis(_))
+    }
+
+    /// What the store is good for.
+    pub fn standing(&self) -> Standing {
         match &self.kind {
-            Kind::Memory(_) => true,
-            Kind::Redis(redis) => redis.is_up(),
+            Kind::Memory(_) => Standing::Up,
+            Kind::Redis(redis) => redis.standing(),
         }
     }
 
-    /// Asks a store that did not answer last time again, within its deadline.
-    pub async fn probe(&self) {
+    /// Looks after a store that did not answer, and whether one that answers is fit.
+    pub async fn probe(&self, keyring: &crate::keyring::Keyring, now: Timestamp) {
         if let Kind::Redis(redis) = &self.kind {
-            redis.probe().await;
+            redis.probe(keyring, now).await;
         }
     }
+}
+
+/// How many records are looked at in one step, and how many steps an answer takes at the most.
+const PAGE: usize = 250;
+const MAX_LOOKS: usize = 20;
+
+/// From 32 hexadecimal digits.
+pub fn session_id(text: &str) -> Option<SessionId> {
+    let mut id = [0; 16];
+    if text.len() != 32 || !text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+        return None;
+    }
+    for (slot, pair) in id.iter_mut().zip(text.as_bytes().chunks(2)) {
+        *slot = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(id)
 }

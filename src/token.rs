@@ -12,14 +12,14 @@ use prost::Message;
 use crate::keyring::{Key, Keyring};
 
 /// The form of everything behind this byte.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Version, key id, salt.
 const HEADER: usize = 1 + 4 + 16;
 const SIGNATURE: usize = 64;
 /// Told apart from whatever else may ever be signed or sealed with these keys.
 const PURPOSE: &[u8] = b"brevet session token v1";
 /// The longest token, in characters.
-pub const MAX_CHARACTERS: usize = 12_288;
+pub const MAX_CHARACTERS: usize = 20_480;
 
 /// What a session is. Times are in seconds since 1970.
 #[derive(Clone, PartialEq, Message)]
@@ -57,9 +57,34 @@ pub struct Claims {
     /// Managed session policies.
     #[prost(string, repeated, tag = "11")]
     pub policy_arns: Vec<String>,
-    /// The ARN of the principal that assumed the role.
-    #[prost(string, tag = "12")]
-    pub assumed_by: String,
+    /// Whom the session comes from, the first first: a long-term key's user, then the sessions in
+    /// between. What ends one of them ends this session.
+    #[prost(message, repeated, tag = "12")]
+    pub ancestors: Vec<Ancestor>,
+    /// The last change of the feed that was in force where it was issued. A revocation refuses what
+    /// was issued under an earlier change than its own, whatever the clocks say.
+    #[prost(int64, tag = "13")]
+    pub issued_under: i64,
+}
+
+/// A principal in the chain that led to a session.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Ancestor {
+    /// A user's ARN, or the ARN of a session's role.
+    #[prost(string, tag = "1")]
+    pub arn: String,
+    /// `AIDA…` or `AROA…`: a principal made anew under the same name is another one.
+    #[prost(string, tag = "2")]
+    pub unique_id: String,
+    /// The key that it signed with.
+    #[prost(string, tag = "3")]
+    pub access_key_id: String,
+    /// Of a session; empty: a user.
+    #[prost(string, tag = "4")]
+    pub role_session_name: String,
+    /// Of a session.
+    #[prost(bytes = "vec", tag = "5")]
+    pub session_id: Vec<u8>,
 }
 
 /// A session tag.

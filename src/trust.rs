@@ -14,13 +14,13 @@ use crate::directory::{Directory, Role};
 use crate::evaluator::{self, Context, Decision, Policies, Policy, Request, Source};
 use crate::names::Tag;
 use crate::ops::Origin;
+use crate::token::Ancestor;
 
 /// Leave to act as a role. Made by [`admit`] alone; `mint` consumes it, so that no credentials
 /// exist without a trust decision.
 pub struct Grant {
     role: Arc<Role>,
-    assumed_by: String,
-    assumed_by_access_key_id: String,
+    lineage: Vec<Ancestor>,
 }
 
 impl Grant {
@@ -29,14 +29,9 @@ impl Grant {
         &self.role
     }
 
-    /// The principal that was let in.
-    pub fn assumed_by(&self) -> &str {
-        &self.assumed_by
-    }
-
-    /// The key that it signed with.
-    pub fn assumed_by_access_key_id(&self) -> &str {
-        &self.assumed_by_access_key_id
+    /// Whom the session comes from, the one that was let in last.
+    pub fn lineage(&self) -> &[Ancestor] {
+        &self.lineage
     }
 }
 
@@ -71,13 +66,13 @@ impl<'a> Facts<'a> {
         match &caller.identity {
             Identity::User(user) => {
                 keys.set("aws:principaltype", "User");
-                keys.set("aws:principalarn", user.arn.as_str());
-                keys.set("aws:username", user.name.as_str());
+                keys.set("aws:principalarn", &*user.arn);
+                keys.set("aws:username", &*user.name);
             }
             Identity::RoleSession { role, session } => {
                 keys.set("aws:principaltype", "AssumedRole");
                 // Of a session this is its role's ARN.
-                keys.set("aws:principalarn", role.arn.as_str());
+                keys.set("aws:principalarn", &*role.arn);
                 keys.set("aws:tokenissuetime", Timestamp::from_seconds(session.claims.issued_at).to_string());
                 // Absent, not false, on long-term keys.
                 keys.set("aws:multifactorauthpresent", "false");
@@ -154,11 +149,7 @@ pub fn admit(
             return Err(Denied { action, decision });
         }
     }
-    Ok(Grant {
-        role: role.clone(),
-        assumed_by: caller.arn().to_owned(),
-        assumed_by_access_key_id: caller.access_key_id.clone(),
-    })
+    Ok(Grant { role: role.clone(), lineage: caller.lineage() })
 }
 
 /// Decides whether the caller's own policies allow an action of this service.
@@ -247,16 +238,13 @@ mod tests {
 
     #[test]
     fn every_fact_stands_in_the_table_of_keys() {
-        let user = crate::directory::User {
-            arn: "arn:aws:iam::111122223333:user/alice".into(),
-            name: "alice".into(),
-            id: "AIDAALICEALICEALICE1".into(),
-            account: AccountId::parse("111122223333").unwrap(),
-            identity: Vec::new(),
-            boundary: None,
-            tags: vec![Tag { key: "Team".into(), value: "blue".into() }],
-        };
-        let caller = Caller { identity: Identity::User(Arc::new(user)), access_key_id: "AKIA".into() };
+        let declaration = serde_json::json!({"UserDetailList": [{"Path": "/", "UserName": "alice",
+            "UserId": "AIDAALICEALICEALICE1", "Arn": "arn:aws:iam::111122223333:user/alice",
+            "Tags": [{"Key": "Team", "Value": "blue"}]}]});
+        let directory = Directory::compile(declaration.to_string().as_bytes(), None).unwrap();
+        let user = directory.users().next().unwrap().clone();
+        let effective = directory.effective_of_user(&user).unwrap();
+        let caller = Caller { identity: Identity::User(user), access_key_id: "AKIA".into(), effective };
         let origin = Origin { source_ip: [127, 0, 0, 1].into(), secure_transport: true, user_agent: Some("x".into()) };
         let tags = [Tag { key: "Team".into(), value: "blue".into() }];
         let request = SessionRequest {

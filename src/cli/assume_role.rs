@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{AssumeRoleArguments, Failure, Format};
-use crate::client::{AssumeRole, AssumedRole, Client, Credentials, Endpoint};
+use crate::client::{AssumeRole, AssumedRole};
 
 pub(super) fn run(arguments: AssumeRoleArguments) -> Result<(), Failure> {
     let tags = arguments.tags.iter().map(|tag| {
@@ -21,21 +21,9 @@ pub(super) fn run(arguments: AssumeRoleArguments) -> Result<(), Failure> {
         external_id: arguments.external_id.clone(),
         source_identity: arguments.source_identity.clone(),
     };
-    let ca_pem =
-        arguments.ca.as_ref().map(|p| std::fs::read_to_string(p).map_err(|e| format!("--ca {}: {e}", p.display())));
-    let endpoint =
-        Endpoint { url: arguments.endpoint.clone(), region: arguments.region.clone(), ca_pem: ca_pem.transpose()? };
-    let credentials = from_environment()?;
-    let assumed =
-        super::runtime()?.block_on(async { Client::new(&endpoint, credentials)?.assume_role(&request).await })?;
+    let assumed = super::runtime()?
+        .block_on(async { arguments.call.client()?.assume_role(&request).await.map_err(Failure::from) })?;
     print(&assumed, arguments.format)
-}
-
-fn from_environment() -> Result<Credentials, Failure> {
-    let get = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
-    let need = |name: &str| get(name).ok_or_else(|| format!("{name} is not set: export the access key to sign with"));
-    let token = get("AWS_SESSION_TOKEN");
-    Ok(Credentials::new(&need("AWS_ACCESS_KEY_ID")?, &need("AWS_SECRET_ACCESS_KEY")?, token.as_deref()))
 }
 
 /// As `aws sts assume-role` prints it, and as `credential_process` is read.

@@ -113,26 +113,27 @@ pub(super) fn compile(declaration: Declaration) -> Result<(Directory, Demo), Fai
     let mut all: Vec<_> = directory.users().collect();
     all.sort_by(|a, b| a.arn.cmp(&b.arn));
     for user in &all {
-        let mut keys: Vec<_> = directory.access_keys().filter(|k| k.user.arn == user.arn && k.active).collect();
+        let mut keys: Vec<_> = directory.access_keys().filter(|k| k.user_arn == user.arn && k.active).collect();
         keys.sort_by(|a, b| a.id.cmp(&b.id));
         let key = keys.first();
-        let device = directory.mfa_devices().iter().find(|d| d.user_arn == user.arn);
+        let device = directory.mfa_devices().find(|d| *d.user_arn == *user.arn);
         let entry = WorldUser {
-            arn: user.arn.clone(),
-            user_id: user.id.clone(),
+            arn: user.arn.to_string(),
+            user_id: user.id.to_string(),
             access_key_id: key.map(|k| k.id.as_str().to_owned()),
             secret_access_key: key.map(|k| k.secret.expose().clone()),
             mfa_serial: device.map(|d| d.serial_number.as_str().to_owned()),
             mfa_seed: device.map(|d| d.seed.expose().clone()),
         };
-        users.entry(user.name.clone()).or_insert(entry);
+        users.entry(user.name.to_string()).or_insert(entry);
     }
     let mut roles = BTreeMap::new();
     let mut sorted: Vec<_> = directory.roles().collect();
     sorted.sort_by(|a, b| a.arn.cmp(&b.arn));
     for role in &sorted {
-        let entry = WorldRole { arn: role.arn.clone(), role_id: role.id.clone(), max: role.max_session.as_secs() };
-        roles.entry(role.name.clone()).or_insert(entry);
+        let entry =
+            WorldRole { arn: role.arn.to_string(), role_id: role.id.to_string(), max: role.max_session.as_secs() };
+        roles.entry(role.name.to_string()).or_insert(entry);
     }
     let account = all.first().map(|u| u.account).or_else(|| sorted.first().map(|r| r.account));
     let account_id = account.map_or_else(|| ACCOUNT.to_owned(), |a| a.to_string());

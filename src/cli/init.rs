@@ -7,16 +7,19 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::Failure;
+use super::{Failure, StoreArguments};
 use crate::arn::AccountId;
 use crate::clock::{Clock, SystemClock};
-use crate::directory::sealing_name;
+use crate::commands::{self, Desk};
+use crate::config::Config;
+use crate::directory;
 use crate::entropy::{self, SystemEntropy};
 use crate::files;
 use crate::keyring::Keyring;
 use crate::keyring_file;
 use crate::master_key::MasterKey;
 use crate::names::{AccessKeyId, AccessKeyKind};
+use crate::store::{Access, Store};
 
 const CONFIGURATION: &str = r#"# Brevet. Every other key and its default: config/brevet.toml in the source.
 
@@ -31,8 +34,12 @@ address = "127.0.0.1:7480"
 [operator]
 address = "127.0.0.1:7481"
 
+[store]
+STORE
+# What this node has seen of the store; not to be backed up with it.
+watermark = "store.watermark"
+
 [directory]
-file = "directory.json"
 master_key = "master.key"
 
 [keyring]
@@ -42,7 +49,7 @@ file = "keyring.json"
 file = "audit.jsonl"
 "#;
 
-pub(super) fn run(dir: &Path, account: Option<&str>) -> Result<(), Failure> {
+pub(super) fn run(dir: &Path, account: Option<&str>, store: StoreArguments) -> Result<(), Failure> {
     let entropy = SystemEntropy::new();
     let account = match account {
         Some(text) => AccountId::parse(text).ok_or("--account must be twelve digits")?,
@@ -54,47 +61,87 @@ pub(super) fn run(dir: &Path, account: Option<&str>) -> Result<(), Failure> {
     if dir.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(format!("{}: is not empty; name a new folder", dir.display()).into());
     }
+    let mut section = String::from("file = \"store.db\"");
+    if let Some(url) = &store.url {
+        section = format!("url = {}", toml::Value::from(url.as_str()));
+    }
+    if let Some(file) = &store.password_file {
+        let file = std::path::absolute(file)?;
+        let file = file.to_str().ok_or("--store-password-file: must be UTF-8")?;
+        section.push_str(&format!("\npassword_file = {}", toml::Value::from(file)));
+    }
     files::create_private_dir(dir)?;
-    let master_key = MasterKey::create(&dir.join("master.key"), &entropy)?;
-    keyring_file::save(&Keyring::generate(&entropy, SystemClock.now())?, &dir.join("keyring.json"))?;
+    let path = dir.join("brevet.toml");
+    files::write_private(&path, CONFIGURATION.replace("STORE", &section).as_bytes())?;
+    let made = make(dir, &path, account, &entropy);
+    if made.is_err() {
+        // Nothing is left of a beginning that came to nothing; the folder was new or empty.
+        for file in ["brevet.toml", "master.key", "keyring.json", "store.db", "store.db-wal", "store.db-shm"] {
+            let _ = std::fs::remove_file(dir.join(file)); // it may not exist
+        }
+    }
+    let (id, secret) = made?;
+    eprintln!("{} holds a configuration, a store, a keyring and a master key.", dir.display());
+    eprintln!("The administrator's access key is printed once and kept sealed:\n");
+    println!("export AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1");
+    println!("export AWS_ACCESS_KEY_ID={id}");
+    println!("export AWS_SECRET_ACCESS_KEY={}", secret.as_str());
+    eprintln!("\nNext: brevet serve --config {}", path.display());
+    eprintln!("Then: aws --endpoint-url http://127.0.0.1:7480 sts assume-role \\");
+    eprintln!("        --role-arn arn:aws:iam::{account}:role/Administrator --role-session-name first");
+    eprintln!("Your own users and roles: brevet import --config {} FILE", path.display());
+    Ok(())
+}
 
+/// Keys, store and a first administrator; the administrator's access key.
+fn make(
+    dir: &Path,
+    config: &Path,
+    account: AccountId,
+    entropy: &SystemEntropy,
+) -> Result<(String, Zeroizing<String>), Failure> {
+    let now = SystemClock.now();
+    let config = Config::load(config)?;
+    let master_key = MasterKey::create(&dir.join("master.key"), entropy)?;
+    keyring_file::save(&Keyring::generate(entropy, now)?, &dir.join("keyring.json"))?;
+    let id = AccessKeyId::mint(AccessKeyKind::LongTerm, account, entropy::bytes(entropy)?);
+    let secret = Zeroizing::new(STANDARD.encode(Zeroizing::new(entropy::bytes::<30>(entropy)?).as_ref()));
     let user_arn = format!("arn:aws:iam::{account}:user/administrator");
-    let id = AccessKeyId::mint(AccessKeyKind::LongTerm, account, entropy::bytes(&entropy)?);
-    let secret = Zeroizing::new(STANDARD.encode(Zeroizing::new(entropy::bytes::<30>(&entropy)?).as_ref()));
-    let sealed = master_key.seal(&sealing_name("access key", id.as_str(), &user_arn), secret.as_bytes(), &entropy)?;
-    let unique = |prefix: &str| -> Result<String, Failure> {
-        let id = AccessKeyId::mint(AccessKeyKind::LongTerm, account, entropy::bytes(&entropy)?);
-        Ok(format!("{prefix}{}", id.as_str().trim_start_matches("AKIA")))
-    };
     let everything =
         json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]});
-    let directory = json!({
+    let declared = json!({
         "UserDetailList": [{
-            "Path": "/", "UserName": "administrator", "UserId": unique("AIDA")?, "Arn": user_arn,
+            "Path": "/", "UserName": "administrator", "Arn": user_arn,
             "UserPolicyList": [{"PolicyName": "everything", "PolicyDocument": everything.clone()}]
         }],
-        "GroupDetailList": [],
         "RoleDetailList": [{
-            "Path": "/", "RoleName": "Administrator", "RoleId": unique("AROA")?, "Arn": format!("arn:aws:iam::{account}:role/Administrator"),
+            "Path": "/", "RoleName": "Administrator", "Arn": format!("arn:aws:iam::{account}:role/Administrator"),
             "MaxSessionDuration": 3600,
             "AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": [{
                 "Effect": "Allow", "Principal": {"AWS": user_arn}, "Action": "sts:AssumeRole"
             }]},
             "RolePolicyList": [{"PolicyName": "everything", "PolicyDocument": everything}]
         }],
-        "Policies": [],
-        "Brevet": {"AccessKeys": [{"UserArn": user_arn, "AccessKeyId": id.as_str(), "SealedSecretAccessKey": sealed, "Status": "Active"}]}
+        "Brevet": {"AccessKeys": [{"UserArn": user_arn, "AccessKeyId": id.as_str(), "SecretAccessKey": secret.as_str()}]}
     });
-    files::write_private(&dir.join("directory.json"), format!("{directory:#}\n").as_bytes())?;
-    files::write_private(&dir.join("brevet.toml"), CONFIGURATION.as_bytes())?;
-
-    eprintln!("{} holds a configuration, a directory, a keyring and a master key.", dir.display());
-    eprintln!("The administrator's access key is printed once and kept sealed:\n");
-    println!("export AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1");
-    println!("export AWS_ACCESS_KEY_ID={}", id.as_str());
-    println!("export AWS_SECRET_ACCESS_KEY={}", secret.as_str());
-    eprintln!("\nNext: brevet serve --config {}", dir.join("brevet.toml").display());
-    eprintln!("Then: aws --endpoint-url http://127.0.0.1:7480 sts assume-role \\");
-    eprintln!("        --role-arn arn:aws:iam::{account}:role/Administrator --role-session-name first");
-    Ok(())
+    // By way of its text: documents are kept as they are written.
+    let text = Zeroizing::new(declared.to_string());
+    let declaration = directory::parse(text.as_bytes())?;
+    super::runtime()?.block_on(async {
+        let store = Store::open(&config.store, Access::Create, now, entropy).await?;
+        if store.head().await?.sequence != 0 {
+            return Err::<(), Failure>(
+                format!(
+                    "{}: holds a directory already; copy the other broker's configuration and keys to join it",
+                    config.store
+                )
+                .into(),
+            );
+        }
+        let desk = Desk { store: &store, master_key: &master_key, entropy, now };
+        commands::plan(desk, declaration, false).await?.apply(desk, &super::operator()).await?;
+        store.close().await;
+        Ok(())
+    })?;
+    Ok((id.as_str().to_owned(), secret))
 }

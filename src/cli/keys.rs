@@ -39,7 +39,8 @@ pub(super) fn rotate(file: &Path) -> Result<(), Failure> {
 
 pub(super) fn seal(config: &Path) -> Result<(), Failure> {
     let config = Config::load(config)?;
-    let path = &config.directory;
+    let path = config.directory.as_deref();
+    let path = path.ok_or("[directory] file: is not set; what is in the store is sealed already")?;
     let key =
         config.master_key.as_deref().ok_or("[directory] master_key: names the key to seal with, and is missing")?;
     let key = MasterKey::load(key)?;

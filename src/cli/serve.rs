@@ -10,14 +10,17 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{Failure, ServeArguments, demo};
 use crate::audit::Target;
 use crate::clock::{Clock, SystemClock};
+use crate::commands::{self, Desk};
 use crate::config::{Config, Limits};
 use crate::entropy::SystemEntropy;
 use crate::files;
 use crate::keyring::Keyring;
 use crate::keyring_file;
+use crate::master_key::MasterKey;
 use crate::server::{self, Parts, Running};
 use crate::sessions::{Mode, RedisOptions};
 use crate::sigv4::MAX_SKEW;
+use crate::store::{Access, Place, Store};
 use crate::tls;
 
 pub(super) fn run(arguments: ServeArguments) -> Result<(), Failure> {
@@ -68,7 +71,18 @@ async fn develop(arguments: &ServeArguments) -> Result<Running, Failure> {
         Some(path) => demo::read(path)?,
         None => demo::declaration(&*entropy)?,
     };
-    let (directory, demo) = demo::compile(declaration)?;
+    let (compiled, demo) = demo::compile(declaration.clone())?;
+    let master_key = MasterKey::ephemeral(&*entropy)?;
+    let store = Store::open(&Place::Memory, Access::Create, clock.now(), &*entropy).await?;
+    let directory = match &arguments.directory {
+        // A file is a read-only source, here as everywhere.
+        Some(_) => Some(compiled),
+        None => {
+            let desk = Desk { store: &store, master_key: &master_key, entropy: &*entropy, now: clock.now() };
+            commands::plan(desk, declaration, false).await?.apply(desk, &super::operator()).await?;
+            None
+        }
+    };
     let keyring = Keyring::generate(&*entropy, clock.now())?;
     let redis = arguments.redis.as_ref().map(|url| RedisOptions {
         mode: Mode::Single,
@@ -84,8 +98,11 @@ async fn develop(arguments: &ServeArguments) -> Result<Running, Failure> {
         regions: vec!["us-east-1".to_owned()],
         skew: MAX_SKEW,
         reflection: true,
-        directory: Default::default(),
+        directory: None,
         master_key: None,
+        store: Place::Memory,
+        watermark: None,
+        refuse_after: Duration::from_secs(900),
         keyring: Default::default(),
         audit: arguments.audit.clone().map_or(Target::Discard, |path| Target::File { path, sync: true }),
         max_records: 1_000_000,
@@ -93,7 +110,8 @@ async fn develop(arguments: &ServeArguments) -> Result<Running, Failure> {
         redis,
         limits: Limits { shutdown_grace: Duration::from_secs(5), ..Limits::default() },
     };
-    let running = server::start_with(config, Parts { directory, keyring }, clock, entropy).await?;
+    let parts = Parts { store, master_key: Some(master_key), directory, keyring, lock: None };
+    let running = server::start_with(config, parts, clock, entropy).await?;
     let world = demo.world(running.address, running.operator);
     if let Some(path) = &arguments.world {
         files::write_private(path, serde_json::to_string_pretty(&world)?.as_bytes())?;
@@ -104,25 +122,28 @@ async fn develop(arguments: &ServeArguments) -> Result<Running, Failure> {
 
 pub(super) fn check(path: &Path) -> Result<(), Failure> {
     let config = Config::load(path)?;
-    let directory = server::load_directory(&config.directory, config.master_key.as_deref())?;
     let keyring = keyring_file::load(&config.keyring)?;
     if let Some((certificate, key)) = &config.tls {
         tls::server_config(certificate, key)?;
     }
     println!("configuration  {}", path.display());
-    println!(
-        "directory      {}: {} users, {} roles, {} access keys",
-        config.directory.display(),
-        directory.users().count(),
-        directory.roles().count(),
-        directory.access_keys().count()
-    );
-    if directory.clear_secrets() > 0 {
-        println!(
-            "               {} secrets stand in it in clear: `brevet seal --config {}` seals them",
-            directory.clear_secrets(),
-            path.display()
-        );
+    if let Some(file) = &config.directory {
+        let directory = server::load_directory(file, config.master_key.as_deref())?;
+        let (users, roles, keys) = directory.counts();
+        println!("directory      {}: {users} users, {roles} roles, {keys} access keys", file.display());
+        if directory.clear_secrets() > 0 {
+            println!(
+                "               {} secrets stand in it in clear: `brevet seal --config {}` seals them",
+                directory.clear_secrets(),
+                path.display()
+            );
+        }
+    } else {
+        let (store, directory) =
+            super::runtime()?.block_on(server::look_at_store(&config, SystemClock.now(), &SystemEntropy::new()))?;
+        let (users, roles, keys) = directory.counts();
+        println!("store          {store}");
+        println!("directory      in the store: {users} users, {roles} roles, {keys} access keys");
     }
     println!(
         "keyring        {}: cluster {}, {} keys",

@@ -14,23 +14,48 @@ use zeroize::Zeroizing;
 macro_rules! shape {
     ($(#[$doc:meta])* $name:ident { $($(#[$attr:meta])* $field:ident: $type:ty,)* }) => {
         $(#[$doc])*
-        #[derive(Default, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Default, Serialize, Deserialize)]
         #[serde(rename_all = "PascalCase", deny_unknown_fields, default)]
         pub struct $name {
-            $($(#[$attr])* #[serde(skip_serializing_if = "is_empty")] pub $field: $type,)*
+            $($(#[$attr])* #[serde(skip_serializing_if = "Absent::is_absent")] pub $field: $type,)*
+        }
+
+        impl Absent for $name {
+            fn is_absent(&self) -> bool {
+                $(self.$field.is_absent())&&*
+            }
         }
     };
 }
 
 /// Absent and empty are written alike: not at all.
-fn is_empty<T: Serialize>(value: &T) -> bool {
-    serde_json::to_value(value).is_ok_and(|v| match v {
-        serde_json::Value::Null => true,
-        serde_json::Value::Array(a) => a.is_empty(),
-        serde_json::Value::String(s) => s.is_empty(),
-        serde_json::Value::Object(o) => o.is_empty(),
-        _ => false,
-    })
+trait Absent {
+    fn is_absent(&self) -> bool;
+}
+
+impl<T> Absent for Option<T> {
+    fn is_absent(&self) -> bool {
+        self.is_none()
+    }
+}
+
+impl<T> Absent for Vec<T> {
+    fn is_absent(&self) -> bool {
+        self.is_empty()
+    }
+}
+
+impl Absent for String {
+    fn is_absent(&self) -> bool {
+        self.is_empty()
+    }
+}
+
+impl Absent for bool {
+    /// `false` is said.
+    fn is_absent(&self) -> bool {
+        false
+    }
 }
 
 shape! {
@@ -86,7 +111,7 @@ shape! {
         create_date: Option<String>,
         assume_role_policy_document: Option<Document>,
         description: Option<String>,
-        instance_profile_list: Option<Box<RawValue>>,
+        instance_profile_list: Vec<InstanceProfile>,
         role_policy_list: Vec<InlinePolicy>,
         attached_managed_policies: Vec<Attached>,
         permissions_boundary: Option<Boundary>,
@@ -161,6 +186,9 @@ shape! {
 shape! {
     /// What AWS's export does not print.
     Brevet {
+        accounts: Vec<Account>,
+        /// Those that no role of the export carries in its own list.
+        instance_profiles: Vec<InstanceProfile>,
         access_keys: Vec<AccessKey>,
         #[serde(rename = "MFADevices")]
         mfa_devices: Vec<MfaDevice>,
@@ -168,6 +196,40 @@ shape! {
         open_id_connect_providers: Vec<OidcProvider>,
         #[serde(rename = "SAMLProviders")]
         saml_providers: Vec<SamlProvider>,
+    }
+}
+
+shape! {
+    /// An account.
+    Account {
+        account_id: String,
+        account_alias: Option<String>,
+    }
+}
+
+shape! {
+    /// An instance profile; it holds one role at the most. In an account's export it stands inside
+    /// its role, with the role inside it once more.
+    InstanceProfile {
+        path: Option<String>,
+        instance_profile_name: String,
+        instance_profile_id: String,
+        arn: String,
+        create_date: Option<String>,
+        roles: Vec<ProfileRole>,
+        tags: Vec<Tag>,
+    }
+}
+
+shape! {
+    /// The role in an instance profile: its name alone counts.
+    ProfileRole {
+        path: Option<String>,
+        role_name: String,
+        role_id: Option<String>,
+        arn: Option<String>,
+        create_date: Option<String>,
+        assume_role_policy_document: Option<Document>,
     }
 }
 
@@ -228,11 +290,19 @@ shape! {
 
 /// A policy document: a JSON object, or a string that holds one, URL-encoded (as the IAM API
 /// sends it) or plain.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Document(Box<RawValue>);
 
 impl Document {
+    /// From a document's text.
+    ///
+    /// # Errors
+    /// When it is not JSON.
+    pub fn new(text: &str) -> Result<Self, serde_json::Error> {
+        RawValue::from_string(text.to_owned()).map(Self)
+    }
+
     /// The document's text.
     ///
     /// # Errors

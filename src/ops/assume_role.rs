@@ -18,6 +18,9 @@ use crate::trust::{self, SessionRequest};
 
 /// The most managed session policies.
 const MAX_POLICY_ARNS: usize = 10;
+/// The most roles in a chain of sessions: each is named in the token, so that what ends one ends all
+/// that came from it.
+const MAX_CHAIN: usize = 10;
 /// What session policies and tags may take up together, in bytes. It bounds the session token.
 const ALLOTMENT: usize = 4_096;
 
@@ -138,6 +141,10 @@ impl Operation for AssumeRole {
             return Err(Error::MfaFailed); // a code that cannot be checked proves nothing
         }
         let directory = cx.directory.clone();
+        let issued_under = cx.issued_under;
+        if cx.caller().lineage().len() > MAX_CHAIN {
+            return Err(Error::Malformed(format!("a chain of sessions has at most {MAX_CHAIN} roles")));
+        }
         let found = directory.role(self.role_arn.as_str());
         let role = found.unwrap_or_else(|| directory.decoy());
         let source_identity = in_force(self.source_identity.as_ref(), cx.caller().session());
@@ -173,6 +180,7 @@ impl Operation for AssumeRole {
             tags,
             policy: self.policy.unwrap_or_default(),
             policy_arns: self.policy_arns,
+            issued_under,
         };
         let account = grant.role().account;
         let keyring = cx.sts.tokens.keyring();

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{Context, Operation};
+use crate::arn::IamArn;
 use crate::error::Error;
 use crate::names::{AccessKeyId, FieldError};
 use crate::trust;
@@ -49,7 +50,11 @@ impl Operation for GetAccessKeyInfo {
         let permitted = trust::permit(cx.caller(), &cx.directory, &cx.facts(), "sts:GetAccessKeyInfo", "*");
         permitted.map_err(|denied| cx.refuse(&denied, "*"))?;
         // An imported key may be older than ids that carry their account.
-        let known = cx.directory.access_key(self.access_key_id.as_str()).map(|k| k.user.account);
+        let known = cx
+            .directory
+            .access_key(self.access_key_id.as_str())
+            .and_then(|k| IamArn::parse(&k.user_arn))
+            .map(|a| a.account);
         let account = known.or_else(|| self.access_key_id.account());
         let account = account.ok_or_else(|| FieldError::new("AccessKeyId", "must be one that tells its account"))?;
         Ok(GetAccessKeyInfoOutput { account: account.to_string() })

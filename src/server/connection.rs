@@ -227,7 +227,7 @@ async fn answer(
     }
     let service = request.uri().path().split('/').nth(1).unwrap_or_default();
     match service {
-        grpc::SERVICE => grpc::serve(&shared.sts, origin, request).await,
+        grpc::SERVICE | grpc::ADMINISTRATION => grpc::serve(&shared.sts, origin, request).await,
         Health::NAME => {
             infallible(tonic_health::pb::health_server::HealthServer::new(Health(shared.clone())).call(request).await)
         }
@@ -268,7 +268,7 @@ impl tonic_health::pb::health_server::Health for Health {
         &self,
         request: tonic::Request<tonic_health::pb::HealthCheckRequest>,
     ) -> Result<tonic::Response<tonic_health::pb::HealthCheckResponse>, tonic::Status> {
-        if !["", grpc::SERVICE].contains(&request.get_ref().service.as_str()) {
+        if !["", grpc::SERVICE, grpc::ADMINISTRATION].contains(&request.get_ref().service.as_str()) {
             return Err(tonic::Status::not_found("no such service"));
         }
         let status = match self.0.is_ready() {

@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use super::Shared;
+use crate::sessions::Standing;
 
 /// A scraper, a balancer and some people.
 const MAX_CONNECTIONS: usize = 64;
@@ -69,7 +70,7 @@ fn answer(
 /// Ready: it can issue safely. A missing Redis does not change that, and is told all the same.
 fn ready(shared: &Shared) -> (StatusCode, String) {
     match shared.is_ready() {
-        Ok(()) if shared.sts.sessions.is_up() => (StatusCode::OK, "ready\n".to_owned()),
+        Ok(()) if shared.sts.sessions.standing() == Standing::Up => (StatusCode::OK, "ready\n".to_owned()),
         Ok(()) => (
             StatusCode::OK,
             "ready; degraded: the session store does not answer, sessions go on without records\n".to_owned(),

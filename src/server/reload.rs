@@ -1,4 +1,5 @@
-//! What is read again on SIGHUP and on change: the directory, the keyring, the certificate. Each is
+//! What is read again on SIGHUP and on change: a directory file, the master key, the keyring, the
+//! certificate. Each is
 //! checked whole and swapped at once; what is broken changes nothing and says why.
 
 use std::os::unix::fs::MetadataExt;
@@ -76,14 +77,19 @@ pub(super) async fn watch(config: Config, shared: Arc<Shared>, mut seen: Stamps)
             shared.sts.audit.reopen();
         }
         let now = Stamps::of(&config);
-        let directory = asked || seen.directory != now.directory;
+        let master_key = config.master_key.is_some() && (asked || seen.master_key != now.master_key);
+        let directory = config.directory.is_some() && (asked || seen.directory != now.directory);
         let keyring = asked || seen.keyring != now.keyring;
         let certificate = asked || seen.certificate != now.certificate;
         seen = now;
-        if directory || keyring || certificate {
+        if master_key || directory || keyring || certificate {
             let (config, shared) = (config.clone(), shared.clone());
             // Reading and compiling a large directory must not hold up calls.
             let reload = move || {
+                if master_key && let Some(path) = &config.master_key {
+                    let loaded = MasterKey::load(path).map(|key| shared.master_key.store(Some(Arc::new(key))));
+                    told(&shared, "master key", loaded.map_err(|e| e.to_string()));
+                }
                 if directory {
                     told(&shared, "directory", reload_directory(&config, &shared));
                 }
@@ -108,7 +114,8 @@ pub(super) async fn watch(config: Config, shared: Arc<Shared>, mut seen: Stamps)
 }
 
 fn reload_directory(config: &Config, shared: &Shared) -> Result<(), String> {
-    let directory = load_directory(&config.directory, config.master_key.as_deref()).map_err(|e| e.to_string())?;
+    let Some(path) = &config.directory else { return Ok(()) };
+    let directory = load_directory(path, config.master_key.as_deref()).map_err(|e| e.to_string())?;
     shared.sts.directory.store(Arc::new(directory));
     Ok(())
 }
@@ -138,6 +145,7 @@ fn told(shared: &Shared, what: &'static str, result: Result<(), String>) {
 
 /// How the files looked.
 pub(super) struct Stamps {
+    master_key: Stamp,
     directory: Stamp,
     keyring: Stamp,
     certificate: (Stamp, Stamp),
@@ -150,7 +158,8 @@ impl Stamps {
     pub(super) fn of(config: &Config) -> Self {
         let stamp = |path: &Path| std::fs::metadata(path).ok().map(|m| (m.ino(), m.size(), m.mtime(), m.mtime_nsec()));
         Self {
-            directory: stamp(&config.directory),
+            master_key: config.master_key.as_deref().and_then(stamp),
+            directory: config.directory.as_deref().and_then(stamp),
             keyring: stamp(&config.keyring),
             certificate: config.tls.as_ref().map_or((None, None), |(c, k)| (stamp(c), stamp(k))),
         }

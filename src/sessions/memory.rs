@@ -1,11 +1,13 @@
 //! Session records in this process: bounded, and gone when they end.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::{Mutex, PoisonError};
 
 use prost::Message;
 
-use super::{SessionId, SessionRecord};
+use super::redis::member;
+use super::{SessionId, SessionRecord, session_id};
 use crate::clock::Timestamp;
 
 /// How many ended records one insertion sweeps away at the most: its cost stays flat.
@@ -47,6 +49,16 @@ impl MemorySessions {
             state.records.remove(&id);
         }
         lost
+    }
+
+    /// As Redis's index names them: those behind the marker, in the order in which they end.
+    pub fn list(&self, marker: &str, limit: usize, now: Timestamp) -> Vec<String> {
+        let from =
+            marker.split_once(':').and_then(|(at, id)| Some((i64::from_str_radix(at, 16).ok()?, session_id(id)?)));
+        let start = from.map_or(Bound::Unbounded, Bound::Excluded);
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let live = state.by_expiry.range((start, Bound::Unbounded)).filter(|(at, _)| *at > now.seconds());
+        live.take(limit).map(|(at, id)| member(*at, id)).collect()
     }
 
     pub fn find(&self, id: &SessionId) -> Option<SessionRecord> {

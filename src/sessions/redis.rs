@@ -4,23 +4,23 @@
 //! record that was altered, or moved to another name, is told. Every call has a deadline, and after
 //! a failure the next second's calls are not made at all, so that a dead Redis costs nobody time.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use prost::Message;
-use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
+use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, IntoConnectionInfo, RedisError, RedisResult, TlsCertificates,
-    Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError, RedisResult,
+    TlsCertificates, Value,
 };
 use ring::hmac;
 use tokio::sync::Mutex;
 
-use super::{SessionId, SessionRecord, SessionsError};
+use super::{SessionId, SessionRecord, SessionsError, Standing};
 use crate::clock::Timestamp;
 use crate::keyring::Keyring;
 use crate::metrics::Metrics;
@@ -30,6 +30,10 @@ use crate::secret::Secret;
 pub const DEADLINE: Duration = Duration::from_millis(250);
 /// How long after a failure no call is made but the probe.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How many probes come between two looks at whether Redis is fit.
+const CHECK_EVERY: u64 = 5;
+/// Answers that say: this Redis is not set up for a broker. They do not pass by themselves.
+const UNFIT: &[&str] = &["NOAUTH", "WRONGPASS", "NOPERM", "WRONGTYPE", "READONLY", "DENIED"];
 /// The longest record looked at, in bytes.
 const MAX_RECORD_BYTES: usize = 65_536;
 const KEY_ID: usize = 4;
@@ -65,26 +69,49 @@ pub struct RedisOptions {
 }
 
 pub(super) struct RedisSessions {
-    link: Link,
+    servers: Servers,
+    connection: Mutex<Option<Connection>>,
     metrics: Arc<Metrics>,
     born: Instant,
     /// Milliseconds after `born` until which no call is made; 0: Redis answers.
     paused_until: AtomicU64,
+    /// Why it must not be used as it is; found by the probe, or by an answer.
+    unfit: std::sync::Mutex<Option<String>>,
+    probes: AtomicU64,
 }
 
-enum Link {
-    Single(Box<ConnectionManager>),
-    Sentinel { client: Mutex<SentinelClient>, connection: Mutex<Option<MultiplexedConnection>> },
-    Cluster { client: ClusterClient, connection: Mutex<Option<ClusterConnection>> },
+enum Servers {
+    Single(Box<Client>),
+    Sentinel(Box<Mutex<SentinelClient>>),
+    Cluster(Box<ClusterClient>),
+}
+
+#[derive(Clone)]
+enum Connection {
+    One(MultiplexedConnection),
+    Cluster(ClusterConnection),
 }
 
 impl RedisSessions {
     pub fn new(options: &RedisOptions, metrics: Arc<Metrics>) -> RedisResult<Self> {
-        Ok(Self { link: Link::new(options)?, metrics, born: Instant::now(), paused_until: AtomicU64::new(0) })
+        Ok(Self {
+            servers: Servers::new(options)?,
+            connection: Mutex::default(),
+            metrics,
+            born: Instant::now(),
+            paused_until: AtomicU64::new(0),
+            unfit: std::sync::Mutex::default(),
+            probes: AtomicU64::new(0),
+        })
     }
 
-    pub fn is_up(&self) -> bool {
-        self.paused_until.load(Ordering::Relaxed) == 0
+    pub fn standing(&self) -> Standing {
+        let unfit = self.unfit.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*unfit {
+            Some(why) => Standing::Unfit(why.clone()),
+            None if self.paused_until.load(Ordering::Relaxed) != 0 => Standing::Down,
+            None => Standing::Up,
+        }
     }
 
     /// A missing Redis means: the record is lost, the session is not.
@@ -92,9 +119,11 @@ impl RedisSessions {
         let left = record.expires_at.saturating_sub(now.seconds());
         let name = name(keyring, &record.session_id);
         let value = authenticated(keyring, &name, &record.encode_to_vec()).ok_or(SessionsError::Forged)?;
-        let mut command = redis::cmd("SET");
-        command.arg(&name).arg(value).arg("EX").arg(left.max(1));
-        self.ask(&command).await.map(|_| ())
+        let mut set = redis::cmd("SET");
+        set.arg(&name).arg(value).arg("EX").arg(left.max(1));
+        let mut index = redis::cmd("ZADD");
+        index.arg(index_name(keyring)).arg(0).arg(member(record.expires_at, &record.session_id));
+        self.ask(&[set, index]).await.map(|_| ())
     }
 
     /// A missing Redis means: unknown, which is an error and never "absent".
@@ -102,7 +131,7 @@ impl RedisSessions {
         let name = name(keyring, id);
         let mut command = redis::cmd("GET");
         command.arg(&name);
-        let bytes = match self.ask(&command).await? {
+        let bytes = match self.ask_one(command).await? {
             Value::Nil => return Ok(None),
             Value::BulkString(bytes) => bytes,
             other => return Err(SessionsError::Unreachable(format!("GET answered a {}", kind(&other)))),
@@ -110,20 +139,85 @@ impl RedisSessions {
         let opened = open(keyring, &name, &bytes).and_then(|body| SessionRecord::decode(body).ok());
         let record = opened.filter(|r| r.session_id == id);
         if record.is_none() {
+            // Altered, moved, or the answer to another question: that connection is not asked again.
+            self.connection.lock().await.take();
             self.metrics.sessions_forged.inc();
             tracing::warn!(session = %crate::sigv4::hex(id), "a session record fails authentication");
         }
         record.map(Some).ok_or(SessionsError::Forged)
     }
 
-    pub async fn probe(&self) {
-        if !self.is_up() {
-            // The answer is in `is_up`; the failure was logged when it began.
-            let _ = self.ask(&redis::cmd("PING")).await;
+    /// The members of the index behind `after`, those that end first first.
+    pub async fn list(
+        &self,
+        keyring: &Keyring,
+        after: &str,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<String>, SessionsError> {
+        let floor = member(now.seconds() + 1, &[]);
+        let start = if after < floor.as_str() { format!("[{floor}") } else { format!("({after}") };
+        let mut command = redis::cmd("ZRANGE");
+        command.arg(index_name(keyring)).arg(start).arg("+").arg("BYLEX").arg("LIMIT").arg(0).arg(limit);
+        let value = self.ask_one(command).await?;
+        redis::from_redis_value(value).map_err(|e| SessionsError::Unreachable(e.to_string()))
+    }
+
+    /// Once a second: whether a Redis that went away is back, and now and then whether it is fit.
+    pub async fn probe(&self, keyring: &Keyring, now: Timestamp) {
+        let due = self.probes.fetch_add(1, Ordering::Relaxed).is_multiple_of(CHECK_EVERY);
+        if !due && self.standing() == Standing::Up {
+            return;
+        }
+        match self.check(keyring, now).await {
+            Ok(None) => self.fit(None),
+            Ok(Some(why)) => self.fit(Some(why)),
+            // It went into the pause, or what the server said is known already.
+            Err(_) => {}
         }
     }
 
-    async fn ask(&self, command: &Cmd) -> Result<Value, SessionsError> {
+    /// Why this Redis must not be used, if it answers: it may drop records for want of room, or does
+    /// not keep what is written.
+    async fn check(&self, keyring: &Keyring, now: Timestamp) -> Result<Option<String>, SessionsError> {
+        let mut info = redis::cmd("INFO");
+        info.arg("memory");
+        let mut text = String::new();
+        texts(&self.ask_one(info).await?, &mut text);
+        let policies = text.lines().filter_map(|l| l.trim().strip_prefix("maxmemory_policy:"));
+        for policy in policies {
+            if policy != "noeviction" {
+                return Ok(Some(format!("its maxmemory-policy is `{policy}`; set `noeviction`")));
+            }
+        }
+        let name = format!("brevet:{}:probe", keyring.cluster_id());
+        let value = authenticated(keyring, &name, &now.millis().to_be_bytes()).ok_or(SessionsError::Forged)?;
+        let mut set = redis::cmd("SET");
+        set.arg(&name).arg(&value).arg("EX").arg(60);
+        let mut trim = redis::cmd("ZREMRANGEBYLEX");
+        trim.arg(index_name(keyring)).arg("-").arg(format!("({}", member(now.seconds() + 1, &[])));
+        self.ask(&[set, trim]).await?;
+        Ok(None)
+    }
+
+    fn fit(&self, why: Option<String>) {
+        let mut unfit = self.unfit.lock().unwrap_or_else(PoisonError::into_inner);
+        if *unfit != why {
+            match &why {
+                Some(why) => tracing::error!(%why, "redis must not be used as it is: this node is not ready"),
+                None => tracing::info!("redis is fit again"),
+            }
+            self.metrics.sessions_fit.set(i64::from(why.is_none()));
+            *unfit = why;
+        }
+    }
+
+    async fn ask_one(&self, command: Cmd) -> Result<Value, SessionsError> {
+        Ok(self.ask(&[command]).await?.pop().unwrap_or(Value::Nil))
+    }
+
+    /// Commands side by side, and their answers in order; all of them, or an error.
+    async fn ask(&self, commands: &[Cmd]) -> Result<Vec<Value>, SessionsError> {
         let now = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
         let paused = self.paused_until.load(Ordering::Relaxed);
         if paused > now {
@@ -136,29 +230,59 @@ impl RedisSessions {
                 return Err(SessionsError::Unreachable("paused after a failure".into()));
             }
         }
-        let failure = match tokio::time::timeout(DEADLINE, self.link.ask(command)).await {
-            Ok(Ok(Value::ServerError(error))) => error.to_string(),
-            Ok(Ok(value)) => {
+        let failure = match tokio::time::timeout(DEADLINE, self.answers(commands)).await {
+            Ok(Ok(values)) => {
                 if self.paused_until.swap(0, Ordering::Relaxed) != 0 {
                     self.metrics.sessions_up.set(1);
                     tracing::info!("redis answers again");
                 }
-                return Ok(value);
+                return Ok(values);
             }
-            Ok(Err(error)) => error.to_string(),
+            Ok(Err(error)) => {
+                if error.code().is_some_and(|c| UNFIT.contains(&c)) || error.kind() == ErrorKind::AuthenticationFailed {
+                    self.fit(Some(error.to_string()));
+                }
+                error.to_string()
+            }
             Err(_) => "no answer within 250 ms".to_owned(),
         };
-        self.link.drop_connection().await;
+        // What comes late on it is nobody's answer; the next call asks anew who the primary is.
+        self.connection.lock().await.take();
         let pause = now.saturating_add(u64::try_from((PAUSE + DEADLINE).as_millis()).unwrap_or(1_250)).max(1);
         if self.paused_until.swap(pause, Ordering::Relaxed) == 0 {
             self.metrics.sessions_up.set(0);
-            tracing::warn!(error = %failure, "redis does not answer; sessions go on without records");
+            tracing::warn!(error = %failure, "redis does not do it; sessions go on without records");
         }
         Err(SessionsError::Unreachable(failure))
     }
+
+    async fn answers(&self, commands: &[Cmd]) -> RedisResult<Vec<Value>> {
+        let connection = {
+            let mut slot = self.connection.lock().await;
+            match slot.as_ref() {
+                Some(connection) => connection.clone(),
+                None => slot.insert(self.servers.connect().await?).clone(),
+            }
+        };
+        let asked = commands.iter().map(|command| {
+            let mut connection = connection.clone();
+            async move {
+                let value = match &mut connection {
+                    Connection::One(one) => one.req_packed_command(command).await,
+                    Connection::Cluster(cluster) => cluster.req_packed_command(command).await,
+                };
+                match value {
+                    Ok(Value::ServerError(error)) => Err(RedisError::from(error)),
+                    other => other,
+                }
+            }
+        });
+        // Sent one behind the other, so that one round trip serves all.
+        futures_util::future::try_join_all(asked).await
+    }
 }
 
-impl Link {
+impl Servers {
     fn new(options: &RedisOptions) -> RedisResult<Self> {
         let infos: Vec<ConnectionInfo> = options.urls.iter().map(|u| info(options, u)).collect::<RedisResult<_>>()?;
         let first = infos
@@ -168,15 +292,8 @@ impl Link {
         let tls = TlsCertificates { client_tls: None, root_cert: options.ca.clone() };
         let secure = options.urls.iter().all(|u| u.starts_with("rediss://"));
         match &options.mode {
-            Mode::Single => {
-                let client = if secure { Client::build_with_tls(first, tls)? } else { Client::open(first)? };
-                let config = ConnectionManagerConfig::new()
-                    .set_response_timeout(Some(DEADLINE))
-                    .set_connection_timeout(Some(DEADLINE))
-                    .set_number_of_retries(1)
-                    .set_max_delay(PAUSE);
-                Ok(Self::Single(Box::new(ConnectionManager::new_lazy_with_config(client, config)?)))
-            }
+            Mode::Single if secure => Ok(Self::Single(Box::new(Client::build_with_tls(first, tls)?))),
+            Mode::Single => Ok(Self::Single(Box::new(Client::open(first)?))),
             Mode::Sentinel { primary } => {
                 let addresses = infos.iter().map(|i| i.addr().clone());
                 let mut builder = SentinelClientBuilder::new(addresses, primary, SentinelServerType::Master)?;
@@ -193,7 +310,7 @@ impl Link {
                         .set_client_to_redis_certificates(tls.clone())
                         .set_client_to_sentinel_certificates(tls);
                 }
-                Ok(Self::Sentinel { client: Mutex::new(builder.build()?), connection: Mutex::default() })
+                Ok(Self::Sentinel(Box::new(Mutex::new(builder.build()?))))
             }
             Mode::Cluster => {
                 let mut builder =
@@ -207,48 +324,22 @@ impl Link {
                 if secure {
                     builder = builder.tls(redis::TlsMode::Secure).certs(tls);
                 }
-                Ok(Self::Cluster { client: builder.build()?, connection: Mutex::default() })
+                Ok(Self::Cluster(Box::new(builder.build()?)))
             }
         }
     }
 
-    async fn ask(&self, command: &Cmd) -> RedisResult<Value> {
+    async fn connect(&self) -> RedisResult<Connection> {
+        let config =
+            AsyncConnectionConfig::new().set_connection_timeout(Some(DEADLINE)).set_response_timeout(Some(DEADLINE));
         match self {
-            Self::Single(manager) => manager.as_ref().clone().req_packed_command(command).await,
-            Self::Sentinel { client, connection } => {
-                let mut slot = connection.lock().await;
-                let mut link = match slot.as_ref() {
-                    Some(link) => link.clone(),
-                    None => {
-                        let config = AsyncConnectionConfig::new()
-                            .set_connection_timeout(Some(DEADLINE))
-                            .set_response_timeout(Some(DEADLINE));
-                        let link = client.lock().await.get_async_connection_with_config(&config).await?;
-                        slot.insert(link).clone()
-                    }
-                };
-                drop(slot);
-                link.req_packed_command(command).await
+            Self::Single(client) => {
+                client.get_multiplexed_async_connection_with_config(&config).await.map(Connection::One)
             }
-            Self::Cluster { client, connection } => {
-                let mut slot = connection.lock().await;
-                let mut link = match slot.as_ref() {
-                    Some(link) => link.clone(),
-                    None => slot.insert(client.get_async_connection().await?).clone(),
-                };
-                drop(slot);
-                link.req_packed_command(command).await
+            Self::Sentinel(client) => {
+                client.lock().await.get_async_connection_with_config(&config).await.map(Connection::One)
             }
-        }
-    }
-
-    /// After a failure the next call asks anew who the primary is.
-    async fn drop_connection(&self) {
-        match self {
-            // It reconnects by itself.
-            Self::Single(_) => {}
-            Self::Sentinel { connection, .. } => *connection.lock().await = None,
-            Self::Cluster { connection, .. } => *connection.lock().await = None,
+            Self::Cluster(client) => client.get_async_connection().await.map(Connection::Cluster),
         }
     }
 }
@@ -270,6 +361,28 @@ fn info(options: &RedisOptions, url: &str) -> RedisResult<ConnectionInfo> {
 
 fn name(keyring: &Keyring, id: &[u8]) -> String {
     format!("brevet:{}:session:{}", keyring.cluster_id(), crate::sigv4::hex(id))
+}
+
+/// All sessions in the order in which they end: members alone count, their scores are equal.
+fn index_name(keyring: &Keyring) -> String {
+    format!("brevet:{}:sessions", keyring.cluster_id())
+}
+
+/// `EXPIRY:ID`, both in hexadecimal digits of a fixed number, so that text order is time order.
+pub(super) fn member(expires_at: i64, id: &[u8]) -> String {
+    format!("{:012x}:{}", expires_at.max(0), crate::sigv4::hex(id))
+}
+
+/// Every text in an answer: a cluster's nodes each give one.
+fn texts(value: &Value, into: &mut String) {
+    match value {
+        Value::BulkString(bytes) => into.push_str(&String::from_utf8_lossy(bytes)),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => into.push_str(text),
+        Value::Array(items) | Value::Set(items) => items.iter().for_each(|v| texts(v, into)),
+        Value::Map(pairs) => pairs.iter().for_each(|(_, v)| texts(v, into)),
+        _ => {}
+    }
+    into.push('\n');
 }
 
 fn authenticated(keyring: &Keyring, name: &str, body: &[u8]) -> Option<Vec<u8>> {

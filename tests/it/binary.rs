@@ -45,6 +45,15 @@ impl Home {
         std::fs::write(self.config(), text).unwrap();
     }
 
+    /// Takes the directory out of the store, into a file.
+    fn declared_in_a_file(self) -> Self {
+        let exported = brevet().args(["export", "--config"]).arg(self.config()).output().unwrap();
+        assert!(exported.status.success());
+        brevet::files::write_private(&self.path.join("directory.json"), &exported.stdout).unwrap();
+        self.edit(|toml| toml.replace("[directory]\n", "[directory]\nfile = \"directory.json\"\n"));
+        self
+    }
+
     fn serve(&self) -> Daemon {
         let mut child = brevet()
             .args(["serve", "--log-format", "json", "--log", "trace", "--config"])
@@ -146,7 +155,7 @@ async fn init_serve_use_stop_and_no_secret_in_any_log() {
         assert!(!everything.contains(&secret), "a secret in a log");
         assert!(!everything.contains(&base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &secret)));
     }
-    for file in ["master.key", "keyring.json", "directory.json", "brevet.toml", "audit.jsonl"] {
+    for file in ["master.key", "keyring.json", "store.db", "store.watermark", "brevet.toml", "audit.jsonl"] {
         let mode = std::fs::metadata(home.path.join(file)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{file}");
     }
@@ -255,11 +264,15 @@ async fn au_02_a_log_that_hangs_answers_by_its_deadline() {
 
 #[test]
 fn cf_03_files_that_others_reach_refuse_the_start() {
-    let home = Home::init();
+    let home = Home::init().declared_in_a_file();
     let chmod = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
-    for (file, mode) in
-        [("keyring.json", 0o644), ("master.key", 0o640), ("brevet.toml", 0o666), ("directory.json", 0o620)]
-    {
+    for (file, mode) in [
+        ("keyring.json", 0o644),
+        ("master.key", 0o640),
+        ("brevet.toml", 0o666),
+        ("directory.json", 0o620),
+        ("store.db", 0o644),
+    ] {
         chmod(&home.path.join(file), mode);
         home.refused(file);
         chmod(&home.path.join(file), 0o600);
@@ -277,7 +290,7 @@ fn cf_03_files_that_others_reach_refuse_the_start() {
 
 #[test]
 fn az_01_cf_01_a_policy_or_key_that_is_not_understood_refuses_the_start() {
-    let home = Home::init();
+    let home = Home::init().declared_in_a_file();
     let directory = home.path.join("directory.json");
     let good = std::fs::read_to_string(&directory).unwrap();
     for (from, to, named) in [
@@ -346,7 +359,7 @@ async fn the_demo_writes_its_world_once_everything_listens() {
 
 #[test]
 fn keys_are_rotated_and_secrets_sealed() {
-    let home = Home::init();
+    let home = Home::init().declared_in_a_file();
     let keyring = home.path.join("keyring.json");
     let list = |verb: &str| {
         String::from_utf8(brevet().args(["keyring", verb]).arg(&keyring).output().unwrap().stdout).unwrap()
@@ -357,7 +370,8 @@ fn keys_are_rotated_and_secrets_sealed() {
     let directory = home.path.join("directory.json");
     brevet::files::write_private(&directory, crate::harness::DIRECTORY.as_bytes()).unwrap();
     let seal = || brevet().args(["seal", "--config"]).arg(home.config()).output().unwrap();
-    assert!(seal().status.success());
+    let first = seal();
+    assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stderr));
     let sealed = std::fs::read_to_string(&directory).unwrap();
     assert!(!sealed.contains("canary") && !sealed.contains("JBSWY3DP") && sealed.contains("SealedSecretAccessKey"));
     assert!(String::from_utf8_lossy(&seal().stderr).contains("0 secrets"));

@@ -13,6 +13,7 @@ use brevet::entropy::SystemEntropy;
 use brevet::keyring::Keyring;
 use brevet::server::{self, Running};
 use brevet::sigv4::{Signer, sha256};
+use brevet::store::Place;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request};
 use http_body_util::{BodyExt, Full};
@@ -82,8 +83,11 @@ pub fn config(dir: &Path) -> Config {
         regions: vec!["us-east-1".into(), "eu-central-1".into()],
         skew: brevet::sigv4::MAX_SKEW,
         reflection: true,
-        directory: dir.join("directory.json"),
+        directory: Some(dir.join("directory.json")),
         master_key: None,
+        store: Place::Sqlite(dir.join("store.db")),
+        watermark: Some(dir.join("store.watermark")),
+        refuse_after: Duration::from_secs(900),
         keyring: dir.join("keyring.json"),
         audit: Target::File { path: dir.join("audit.jsonl"), sync: true },
         max_records: 10_000,
@@ -110,10 +114,16 @@ impl Broker {
         Self { address: running.address, operator: running.operator, running: Some(running), clock, dir }
     }
 
-    /// Another broker on the same directory and keyring, with a log of its own.
+    /// Another broker on the same directory and keyring, with a store and a log of its own.
     pub async fn start_beside(dir: Arc<tempfile::TempDir>) -> Self {
         let path = dir.path().join("audit2.jsonl");
-        Self::start_in(dir, |c| c.audit = Target::File { path, sync: true }).await
+        let (store, watermark) = (dir.path().join("store2.db"), dir.path().join("store2.watermark"));
+        Self::start_in(dir, |c| {
+            c.audit = Target::File { path, sync: true };
+            c.store = Place::Sqlite(store);
+            c.watermark = Some(watermark);
+        })
+        .await
     }
 
     pub fn url(&self) -> String {

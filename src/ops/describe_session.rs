@@ -1,0 +1,58 @@
+//! DescribeSession: what is on record about one session.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{Context, Operation, SessionView};
+use crate::arn::IamArn;
+use crate::error::Error;
+use crate::names::FieldError;
+use crate::sessions::{self, SessionId};
+use crate::sigv4::hex;
+use crate::trust;
+
+/// The request.
+#[derive(Debug)]
+pub struct DescribeSession {
+    session_id: SessionId,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Parameters {
+    session_id: String,
+}
+
+impl DescribeSession {
+    /// Checks the parameters.
+    ///
+    /// # Errors
+    /// Names the field and the rule.
+    pub fn parse(session_id: &str) -> Result<Self, Error> {
+        let session_id = sessions::session_id(session_id)
+            .ok_or_else(|| FieldError::new("SessionId", "must be 32 hexadecimal digits in lower case"))?;
+        Ok(Self { session_id })
+    }
+}
+
+impl Operation for DescribeSession {
+    const NAME: &'static str = "DescribeSession";
+    const HANDS_OUT: bool = false;
+    type Output = SessionView;
+
+    fn parameters(&self) -> Option<Box<RawValue>> {
+        serde_json::value::to_raw_value(&Parameters { session_id: hex(&self.session_id) }).ok()
+    }
+
+    async fn run(self, cx: &mut Context<'_>) -> Result<SessionView, Error> {
+        let permitted = trust::permit(cx.caller(), &cx.directory, &cx.facts(), "brevet:DescribeSession", "*");
+        permitted.map_err(|denied| cx.refuse(&denied, "*"))?;
+        let keyring = cx.sts.tokens.keyring();
+        let found = cx.sts.sessions.find(&keyring, &self.session_id, cx.now).await?;
+        // Another account's session is none.
+        let account = cx.caller().account();
+        let own = found.filter(|r| IamArn::parse(&r.role_arn).is_some_and(|arn| arn.account == account));
+        let view = own.and_then(|record| SessionView::new(record, &cx.sts.revocations));
+        view.ok_or_else(|| Error::NotFound("there is no record of this session".to_owned()))
+    }
+}

@@ -1,0 +1,85 @@
+//! ListSessions: what is on record about the account's sessions.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{Context, Operation, SessionView};
+use crate::arn::{IamArn, RoleArn};
+use crate::error::Error;
+use crate::names::{self, FieldError};
+use crate::sessions::SessionRecord;
+use crate::trust;
+
+/// The request.
+#[derive(Debug)]
+pub struct ListSessions {
+    role_arn: Option<RoleArn>,
+    max_items: usize,
+    marker: String,
+}
+
+/// The answer.
+pub struct ListSessionsOutput {
+    /// Those that end first first.
+    pub sessions: Vec<SessionView>,
+    /// Where to go on; empty at the end.
+    pub marker: String,
+    /// Whether all brokers share the records.
+    pub shared: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Parameters<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role_arn: Option<&'a str>,
+    max_items: usize,
+}
+
+impl ListSessions {
+    /// Checks the parameters.
+    ///
+    /// # Errors
+    /// Names the field and the rule.
+    pub fn parse(role_arn: Option<&str>, max_items: Option<i32>, marker: Option<String>) -> Result<Self, Error> {
+        let max_items = usize::try_from(max_items.unwrap_or(100)).unwrap_or_default();
+        if !(1..=1_000).contains(&max_items) {
+            return Err(FieldError::new("MaxItems", "must be from 1 to 1000").into());
+        }
+        let marker = marker.unwrap_or_default();
+        names::length("Marker", &marker, 0, 64)?;
+        if !marker.bytes().all(|b| b.is_ascii_hexdigit() || b == b':') {
+            return Err(FieldError::new("Marker", "must be one that an answer had").into());
+        }
+        Ok(Self { role_arn: role_arn.map(|arn| RoleArn::parse("RoleArn", arn)).transpose()?, max_items, marker })
+    }
+}
+
+impl Operation for ListSessions {
+    const NAME: &'static str = "ListSessions";
+    const HANDS_OUT: bool = false;
+    type Output = ListSessionsOutput;
+
+    fn parameters(&self) -> Option<Box<RawValue>> {
+        let parameters =
+            Parameters { role_arn: self.role_arn.as_ref().map(RoleArn::as_str), max_items: self.max_items };
+        serde_json::value::to_raw_value(&parameters).ok()
+    }
+
+    async fn run(self, cx: &mut Context<'_>) -> Result<ListSessionsOutput, Error> {
+        let role = self.role_arn.as_ref().map(RoleArn::as_str);
+        let resource = role.unwrap_or("*");
+        let permitted = trust::permit(cx.caller(), &cx.directory, &cx.facts(), "brevet:ListSessions", resource);
+        permitted.map_err(|denied| cx.refuse(&denied, resource))?;
+        let account = cx.caller().account();
+        let wanted = |record: &SessionRecord| {
+            let own = IamArn::parse(&record.role_arn).is_some_and(|arn| arn.account == account);
+            own && role.is_none_or(|role| role == record.role_arn)
+        };
+        let sts = cx.sts;
+        let keyring = sts.tokens.keyring();
+        let (records, marker) = sts.sessions.list(&keyring, &self.marker, self.max_items, cx.now, wanted).await?;
+        let sessions = records.into_iter().filter_map(|record| SessionView::new(record, &sts.revocations)).collect();
+        Ok(ListSessionsOutput { sessions, marker, shared: sts.sessions.are_shared() })
+    }
+}

@@ -1,0 +1,207 @@
+//! RevokeSessions: sessions end before their time, and so does what came from them. Durable before
+//! it is answered, and in force on every connected broker within two seconds.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{Context, Operation, Sts};
+use crate::arn::IamArn;
+use crate::clock::Timestamp;
+use crate::commands::{Actor, Detail, Revoked};
+use crate::error::Error;
+use crate::names::{self, AccessKeyId, FieldError, SourceIdentity};
+use crate::revocations::{Key, Mark, Selector};
+use crate::sessions;
+use crate::store::{Entry, Node};
+use crate::trust;
+
+/// How long an answer waits for the other brokers.
+const SPREAD: Duration = Duration::from_secs(2);
+/// How often it looks.
+const LOOK_EVERY: Duration = Duration::from_millis(25);
+
+/// What the sessions come from, unchecked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Asked {
+    SessionId(String),
+    AccessKeyId(String),
+    PrincipalArn(String),
+    RoleArn(String),
+    SourceIdentity(String),
+}
+
+/// The checked request.
+#[derive(Debug)]
+pub struct RevokeSessions {
+    selector: Selector,
+    value: String,
+    /// The account in an ARN; it must be the caller's.
+    account: Option<String>,
+    issued_before: Option<i64>,
+}
+
+/// The answer.
+pub struct RevokeSessionsOutput {
+    /// The change's number.
+    pub sequence_number: i64,
+    /// The brokers that are connected, this one among them.
+    pub nodes_connected: usize,
+    /// Those of them that do not have it in force yet.
+    pub pending: Vec<Node>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Parameters<'a> {
+    selector: &'static str,
+    value: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issued_before: Option<String>,
+}
+
+impl RevokeSessions {
+    /// Checks the parameters.
+    ///
+    /// # Errors
+    /// Names the field and the rule.
+    pub fn parse(asked: Option<Asked>, issued_before: Option<i64>) -> Result<Self, Error> {
+        let mut account = None;
+        let (selector, value) = match asked {
+            Some(Asked::SessionId(id)) => {
+                let rule = "must be 32 hexadecimal digits in lower case";
+                sessions::session_id(&id).ok_or_else(|| FieldError::new("SessionId", rule))?;
+                (Selector::Session, id)
+            }
+            Some(Asked::AccessKeyId(id)) => {
+                (Selector::AccessKey, AccessKeyId::parse("AccessKeyId", &id)?.as_str().to_owned())
+            }
+            Some(Asked::PrincipalArn(arn)) => {
+                account = Some(principal_account(&arn)?);
+                (Selector::Principal, arn)
+            }
+            Some(Asked::RoleArn(arn)) => {
+                account = Some(crate::arn::RoleArn::parse("RoleArn", &arn)?.account().to_string());
+                (Selector::Role, arn)
+            }
+            Some(Asked::SourceIdentity(name)) => {
+                (Selector::SourceIdentity, SourceIdentity::parse("SourceIdentity", &name)?.as_str().to_owned())
+            }
+            None if issued_before.is_some() => (Selector::Account, String::new()),
+            None => {
+                let rule = "must not be null where no selector is given: it would end every session of the account";
+                return Err(FieldError::new("IssuedBefore", rule).into());
+            }
+        };
+        Ok(Self { selector, value, account, issued_before })
+    }
+}
+
+/// A user's ARN, or an assumed role's session's.
+fn principal_account(arn: &str) -> Result<String, Error> {
+    names::length("PrincipalArn", arn, 20, 2048)?;
+    let user = IamArn::parse(arn).filter(|a| a.kind == "user").map(|a| a.account.to_string());
+    let session = arn.strip_prefix("arn:aws:sts::").and_then(|rest| {
+        let (account, session) = rest.split_once(':')?;
+        let (role, name) = session.strip_prefix("assumed-role/")?.split_once('/')?;
+        let whole = !role.is_empty() && !name.is_empty() && crate::arn::AccountId::parse(account).is_some();
+        whole.then(|| account.to_owned())
+    });
+    let rule = "must be the ARN of a user, or of a role session (`arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`)";
+    user.or(session).ok_or_else(|| FieldError::new("PrincipalArn", rule).into())
+}
+
+impl Operation for RevokeSessions {
+    const NAME: &'static str = "RevokeSessions";
+    const HANDS_OUT: bool = false;
+    /// It is in the feed, which is durable; an audit log that cannot be written must not keep
+    /// anybody from ending a session.
+    const MUST_BE_RECORDED: bool = false;
+    type Output = RevokeSessionsOutput;
+
+    fn parameters(&self) -> Option<Box<RawValue>> {
+        serde_json::value::to_raw_value(&Parameters {
+            selector: self.selector.as_str(),
+            value: &self.value,
+            issued_before: self.issued_before.map(|at| Timestamp::from_seconds(at).to_string()),
+        })
+        .ok()
+    }
+
+    async fn run(self, cx: &mut Context<'_>) -> Result<RevokeSessionsOutput, Error> {
+        let named = matches!(self.selector, Selector::Principal | Selector::Role);
+        let resource = if named { self.value.clone() } else { "*".to_owned() };
+        let permitted = trust::permit(cx.caller(), &cx.directory, &cx.facts(), "brevet:RevokeSessions", &resource);
+        permitted.map_err(|denied| cx.refuse(&denied, &resource))?;
+        let account = cx.caller().account();
+        if self.account.as_deref().is_some_and(|a| a != account.as_str()) {
+            let field = if self.selector == Selector::Role { "RoleArn" } else { "PrincipalArn" };
+            return Err(FieldError::new(field, "must be of the caller's account").into());
+        }
+        if self.issued_before.is_some_and(|at| at > cx.now.seconds()) {
+            return Err(FieldError::new("IssuedBefore", "must not be in the future").into());
+        }
+
+        let caller = cx.caller();
+        let actor = Actor {
+            r#type: caller.audited().r#type.into_owned(),
+            arn: Some(caller.arn().to_owned()),
+            access_key_id: Some(caller.access_key_id.clone()),
+            user_name: None,
+            request_id: Some(cx.request_id().to_owned()),
+        };
+        let mut writer = cx.sts.store.write().await?;
+        let mark = Mark {
+            // Whatever was issued before this change was in force, by whichever clock.
+            before_sequence: if self.issued_before.is_some() { 0 } else { writer.sequence() + 1 },
+            before_seconds: self.issued_before.unwrap_or_default(),
+            expires_at: Mark::outlives(cx.now),
+        };
+        let revoked = Revoked::new(self.selector, account.as_str(), &self.value, mark);
+        let detail = Detail { before: None, after: None, revoked: vec![revoked] };
+        writer
+            .record(&Entry {
+                changed_at: cx.now,
+                actor: actor.text(),
+                action: Self::NAME,
+                kind: "revocation",
+                id: format!("{} {}", self.selector.as_str(), self.value),
+                detail: serde_json::to_string(&detail).map_err(|_| Error::InternalFailure)?,
+            })
+            .await?;
+        writer.revoke(self.selector.as_str(), account.as_str(), &self.value, mark).await?;
+        let sequence_number = writer.commit().await?;
+        // Here at once; elsewhere by the feed.
+        cx.sts.revocations.mark(&Key::new(self.selector, account.as_str(), &self.value), mark);
+        let (nodes_connected, pending) = spread(cx.sts, sequence_number).await;
+        Ok(RevokeSessionsOutput { sequence_number, nodes_connected, pending })
+    }
+}
+
+/// Waits for the change to be in force on every connected broker. How many there are, and which of
+/// them it has not reached.
+async fn spread(sts: &Sts, sequence: i64) -> (usize, Vec<Node>) {
+    let mut seen = (1, Vec::new());
+    let look = async {
+        loop {
+            if !sts.store.is_shared() {
+                // Alone, and it is in force here.
+                return;
+            }
+            // Without an answer the last one stands: it is durable, and nobody is said to have it.
+            if let Ok(nodes) = sts.store.nodes().await {
+                let connected = nodes.len().max(1);
+                seen = (connected, nodes.into_iter().filter(|n| n.confirmed < sequence).collect());
+                if seen.1.is_empty() {
+                    return;
+                }
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    // What is not there by then is in the answer.
+    let _ = tokio::time::timeout(SPREAD, look).await;
+    seen
+}

@@ -1,0 +1,249 @@
+//! The change feed, followed: what another node or a command changed binds here within a second.
+//! Revocations come first, and do not depend on anything else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::Shared;
+use crate::audit::{self, UserIdentity};
+use crate::commands::{Actor, Detail};
+use crate::directory::Directory;
+use crate::directory::resource::{Kind, Name, Resource};
+use crate::entropy;
+use crate::master_key::MasterKey;
+use crate::ops::Sts;
+use crate::revocations::{Key, Mark, Selector};
+use crate::store::{Change, Head, Node, Step, Store, StoreError, Watermark};
+
+/// How often the head is asked for.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often a node says that it is here when nothing changes.
+const REPORT_EVERY: Duration = Duration::from_secs(2);
+/// How often what has run out is swept, and key use noted.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// So many changes at once are one line of the audit; the feed has each of them.
+const MAX_AUDITED: usize = 256;
+
+/// Why the store's changes were not taken. The node keeps what it has, and says so.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FollowError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A row that cannot be loaded here.
+    #[error("change {0} cannot be taken: {1}")]
+    Change(i64, String),
+    /// The store is not what it was.
+    #[error("{0}")]
+    WentBack(String),
+}
+
+/// The directory as the store has it, compiled; and the head that it belongs to.
+///
+/// # Errors
+/// The first row that cannot be loaded.
+pub(super) async fn load(store: &Store, master_key: &MasterKey) -> Result<(Directory, Head), FollowError> {
+    let mut directory = Directory::empty().map_err(|e| FollowError::Change(0, e.to_string()))?;
+    let head = store
+        .scan::<FollowError>(|kind, id, version, body| {
+            let fault = |why: String| FollowError::Change(version, format!("{kind} {id}: {why}"));
+            let resource = Resource::parse(kind, body).map_err(|e| fault(e.to_string()))?;
+            directory.take(&resource, Some(master_key)).map_err(|e| fault(e.to_string()))
+        })
+        .await?;
+    Ok((directory, head))
+}
+
+/// Follows until the daemon is gone.
+pub(super) async fn follow(shared: Arc<Shared>) {
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut reported, mut swept) = (Duration::MAX, Duration::ZERO);
+    loop {
+        look.tick().await;
+        let sts = &shared.sts;
+        let asked_at = sts.clock.monotonic();
+        let before = sts.feed.sequence();
+        match step(&shared, asked_at).await {
+            Ok(()) => {
+                sts.metrics.feed_up.set(1);
+            }
+            Err(error) => {
+                sts.metrics.feed_up.set(0);
+                if sts.feed.fail(error.to_string()) {
+                    tracing::warn!(%error, "the change feed is not confirmed");
+                }
+            }
+        }
+        let now = sts.clock.monotonic();
+        let due = reported == Duration::MAX || now.saturating_sub(reported) >= REPORT_EVERY;
+        if sts.store.is_shared() && (due || sts.feed.sequence() != before) {
+            let node = Node { confirmed: sts.feed.sequence(), ..shared.node.clone() };
+            if let Err(error) = sts.store.report(&node).await {
+                tracing::debug!(%error, "this node could not say that it is here");
+            }
+            reported = now;
+        }
+        if now.saturating_sub(swept) >= SWEEP_EVERY {
+            swept = now;
+            sts.revocations.sweep(sts.clock.now());
+            note_key_use(sts).await;
+            if let Err(error) = sts.store.sweep(sts.clock.now()).await {
+                tracing::debug!(%error, "what has run out stays in the store for now");
+            }
+        }
+    }
+}
+
+/// Writes down when long-term keys were last used.
+pub(super) async fn note_key_use(sts: &Sts) {
+    let used = sts.key_use.take();
+    if !used.is_empty()
+        && let Err(error) = sts.store.note_key_use(used, &sts.region).await
+    {
+        tracing::debug!(%error, "the last use of access keys is lost");
+    }
+}
+
+async fn step(shared: &Arc<Shared>, asked_at: Duration) -> Result<(), FollowError> {
+    let sts = &shared.sts;
+    let head = sts.store.head().await?;
+    let here = sts.feed.sequence();
+    if head.store_id != sts.store.id() || head.sequence < here {
+        // Nothing that is known here is given up for a store that knows less.
+        return Err(FollowError::WentBack(format!(
+            "the store went back from change {here} to {}, or is another one; restart to say what is to be done",
+            head.sequence
+        )));
+    }
+    if head.sequence == here {
+        sts.feed.confirm(here, asked_at);
+        return Ok(());
+    }
+    let reached = match sts.store.changes_after(here).await? {
+        Step::Changes(changes) => take(shared, &changes)?,
+        Step::Reload => reload(shared).await?,
+    };
+    if let Some(path) = &shared.watermark {
+        let (watermark, path) = (Watermark { store_id: head.store_id, sequence: reached }, path.clone());
+        // It waits for the disk.
+        let saved = tokio::task::spawn_blocking(move || watermark.save(&path)).await;
+        if let Ok(Err(error)) = saved {
+            tracing::error!(%error, "the watermark is not written; a store that goes back may not be told");
+        }
+    }
+    sts.metrics.feed_sequence.set(reached);
+    sts.feed.confirm(reached, asked_at);
+    Ok(())
+}
+
+/// Takes changes one by one: what is revoked, then what the directory is, then the audit of both.
+fn take(shared: &Shared, changes: &[Change]) -> Result<i64, FollowError> {
+    let sts = &shared.sts;
+    let mut details = Vec::with_capacity(changes.len());
+    for change in changes {
+        let fault = |why: String| FollowError::Change(change.sequence, why);
+        let detail: Detail = serde_json::from_str(&change.detail).map_err(|e| fault(e.to_string()))?;
+        for revoked in &detail.revoked {
+            let selector = Selector::parse(&revoked.selector).ok_or_else(|| fault("an unknown selector".into()))?;
+            let mark = Mark {
+                before_sequence: revoked.before_sequence,
+                before_seconds: revoked.before_seconds,
+                expires_at: revoked.expires_at,
+            };
+            sts.revocations.mark(&Key::new(selector, &revoked.account, &revoked.value), mark);
+        }
+        details.push(detail);
+    }
+    if shared.directory_is_in_the_store {
+        let mut directory = Directory::clone(&sts.directory.load());
+        let mut touched = Vec::new();
+        for change in changes {
+            let fault = |why: String| FollowError::Change(change.sequence, why);
+            let Some(kind) = Kind::parse(&change.kind) else { continue };
+            match &change.body {
+                Some(body) => {
+                    let resource = Resource::parse(kind, body).map_err(|e| fault(e.to_string()))?;
+                    let master_key = shared.master_key.load();
+                    directory.take(&resource, master_key.as_deref()).map_err(|e| fault(e.to_string()))?;
+                    touched.push((change.sequence, resource));
+                }
+                None => directory.leave(&Name::new(kind, change.id.as_str())),
+            }
+        }
+        for (sequence, resource) in &touched {
+            let whole = directory.refers_to_what_is_there(resource);
+            whole.map_err(|e| FollowError::Change(*sequence, e.to_string()))?;
+        }
+        sts.directory.store(Arc::new(directory));
+    }
+    for (change, detail) in changes.iter().zip(details).take(MAX_AUDITED) {
+        write_down(sts, change, detail);
+    }
+    if let Some(rest) = changes.get(MAX_AUDITED..)
+        && let (Some(first), Some(last)) = (rest.first(), rest.last())
+    {
+        tracing::info!(
+            first = first.sequence,
+            last = last.sequence,
+            "changes are in the feed and not in the audit log"
+        );
+    }
+    Ok(changes.last().map_or(0, |c| c.sequence))
+}
+
+/// Loads everything anew.
+async fn reload(shared: &Arc<Shared>) -> Result<i64, FollowError> {
+    let sts = &shared.sts;
+    // First the head, so that what changes meanwhile is taken again.
+    let head = sts.store.head().await?;
+    sts.store.load_revocations(&sts.revocations, sts.clock.now()).await?;
+    if shared.directory_is_in_the_store {
+        let shared = shared.clone();
+        // Compiling a large directory must not hold up calls.
+        let loading = tokio::task::spawn_blocking(move || {
+            let master_key = shared.master_key.load_full();
+            let master_key = master_key.ok_or_else(|| FollowError::Change(0, "there is no master key".to_owned()))?;
+            tokio::runtime::Handle::current().block_on(load(&shared.sts.store, &master_key))
+        });
+        let (directory, _) = loading.await.map_err(|_| FollowError::Change(0, "loading failed".to_owned()))??;
+        sts.directory.store(Arc::new(directory));
+    }
+    tracing::info!(sequence = head.sequence, "the store was loaded anew");
+    Ok(head.sequence)
+}
+
+/// A change of the feed as this node's audit has it: who, what, before and after, and its number.
+fn write_down(sts: &Sts, change: &Change, detail: Detail) {
+    let (Ok(request), Ok(event)) = (entropy::bytes::<16>(&*sts.entropy), entropy::bytes::<16>(&*sts.entropy)) else {
+        return;
+    };
+    let actor: Actor = serde_json::from_str(&change.actor).unwrap_or_else(|_| Actor::operator("unknown"));
+    let uuid = |bytes| uuid::Builder::from_random_bytes(bytes).into_uuid().to_string();
+    let request_id = actor.request_id.clone().unwrap_or_else(|| uuid(request));
+    let mut record = audit::record(&change.action, sts.clock.now(), request_id, uuid(event));
+    record.event_type = "BrevetChange";
+    record.event_source = "iam.amazonaws.com";
+    record.read_only = false;
+    record.aws_region.clone_from(&sts.region);
+    record.user_identity = UserIdentity {
+        r#type: actor.r#type.into(),
+        arn: actor.arn,
+        access_key_id: actor.access_key_id,
+        user_name: actor.user_name,
+        ..UserIdentity::default()
+    };
+    record.request_parameters = raw(&serde_json::json!({"kind": change.kind, "id": change.id}));
+    record.additional_event_data = raw(&serde_json::json!({
+        "sequenceNumber": change.sequence, "before": detail.before, "after": detail.after, "revoked": detail.revoked,
+    }));
+    if sts.audit.defer(&record).is_err() {
+        tracing::error!(sequence = change.sequence, "a change is in the feed and not in the audit log");
+    }
+}
+
+fn raw(value: &serde_json::Value) -> Option<Box<RawValue>> {
+    to_raw_value(value).ok()
+}

@@ -1,0 +1,169 @@
+//! What only SQLite needs: its file, its lock, its backup and the restoring of one.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use rustix::fs::{FlockOperation, flock};
+use sqlx::AnyConnection;
+use sqlx::Row as _;
+use sqlx::any::AnyConnectOptions;
+
+use super::{Access, BACKUP_DEADLINE, Engine, Head, Place, Store, StoreError, address};
+use crate::clock::Timestamp;
+use crate::entropy::Entropy;
+use crate::files::{self, Audience, FileError};
+use crate::revocations::Mark;
+
+/// What stays as it is in a path within a URL.
+const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_');
+
+pub(super) fn options(path: &Path, create: bool) -> Result<AnyConnectOptions, StoreError> {
+    if create && !path.exists() {
+        files::create_private(path)?;
+    }
+    if !path.exists() {
+        return Err(StoreError::Missing(path.to_owned()));
+    }
+    files::check(path, Audience::Owner)?;
+    let text = path.to_str().ok_or_else(|| StoreError::Address("file: must be UTF-8".to_owned()))?;
+    address(&format!("sqlite:{}?mode=rw", utf8_percent_encode(text, PATH)))
+}
+
+/// WAL: readers and the one writer do not wait for each other. FULL: what was committed is on
+/// stable storage.
+pub(super) async fn prepare(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(
+        "PRAGMA busy_timeout = 1500; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+         PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON",
+    )
+    .execute(connection)
+    .await
+    .map(|_| ())
+}
+
+/// Held by the one broker that serves a SQLite store, as long as its process lives.
+#[derive(Debug)]
+pub struct SqliteLock(#[allow(dead_code, reason = "the lock lives as long as the file is open")] File);
+
+impl SqliteLock {
+    /// Takes the lock.
+    ///
+    /// # Errors
+    /// When another process has it.
+    pub fn take(store: &Path) -> Result<Self, StoreError> {
+        let path = beside(store, ".lock");
+        let file = files::create_private(&path)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::InUse(store.to_owned())),
+            Err(error) => Err(FileError::Io { path, source: error.into() }.into()),
+        }
+    }
+}
+
+/// Writes a copy of a running store, as it is at one moment, to a file that is not there yet.
+///
+/// # Errors
+/// When the file is there or cannot be written, and for a store that is not SQLite.
+pub async fn backup(store: &Store, to: &Path) -> Result<(), StoreError> {
+    if store.engine != Engine::Sqlite {
+        return Err(StoreError::Address("a PostgreSQL store is backed up by `pg_dump`".to_owned()));
+    }
+    if to.exists() {
+        return Err(StoreError::NotWritable(format!("{}: is there already; name a new file", to.display())));
+    }
+    files::create_private(to)?;
+    let text = to.to_str().ok_or_else(|| StoreError::Address("the backup's path must be UTF-8".to_owned()))?.to_owned();
+    let copied = store
+        .read_for(BACKUP_DEADLINE, move |c| {
+            Box::pin(async move { sqlx::query("VACUUM INTO $1").bind(text).execute(c).await })
+        })
+        .await;
+    if copied.is_err() {
+        let _ = std::fs::remove_file(to); // the error to tell is the first one
+    }
+    copied?;
+    File::open(to).and_then(|f| f.sync_all()).map_err(|source| FileError::Io { path: to.to_owned(), source }.into())
+}
+
+/// Puts a backup in a store's place. What happened after the backup is not known any more, so
+/// everything from before now counts as revoked and used: no session goes on, no code and no
+/// assertion of the past is taken. `seen` is the last change that this node knows of.
+///
+/// # Errors
+/// When the backup is no whole store, or a broker serves the store. The old store then stands.
+pub async fn restore(
+    from: &Path,
+    store: &Path,
+    seen: i64,
+    now: Timestamp,
+    entropy: &dyn Entropy,
+) -> Result<Head, StoreError> {
+    let _lock = SqliteLock::take(store)?;
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |source| StoreError::from(FileError::Io { path, source })
+    };
+    let fresh = beside(store, ".restoring");
+    for leftover in [fresh.clone(), beside(&fresh, "-wal"), beside(&fresh, "-shm")] {
+        if leftover.exists() {
+            std::fs::remove_file(&leftover).map_err(io(&leftover))?;
+        }
+    }
+    let mut target = files::create_private(&fresh)?;
+    let mut source = File::open(from).map_err(io(from))?;
+    std::io::copy(&mut source, &mut target).map_err(io(&fresh))?;
+    let restored = Store::open(&Place::Sqlite(fresh.clone()), Access::Serve, now, entropy).await?;
+    let problems = restored.read_for(BACKUP_DEADLINE, |c| {
+        Box::pin(async move { sqlx::query("PRAGMA integrity_check(1)").fetch_all(c).await })
+    });
+    let sound = problems.await?.first().and_then(|r| r.try_get::<String, _>(0).ok()).is_some_and(|t| t == "ok");
+    if !sound {
+        return Err(StoreError::Damaged(format!("{}: is damaged", from.display())));
+    }
+    let head = end_the_past(&restored, seen, now).await?;
+    restored
+        .write_one(|c| Box::pin(async move { sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(c).await }))
+        .await?;
+    restored.close().await;
+    File::open(&fresh).and_then(|f| f.sync_all()).map_err(io(&fresh))?;
+    for old in [beside(store, "-wal"), beside(store, "-shm")] {
+        if old.exists() {
+            std::fs::remove_file(&old).map_err(io(&old))?;
+        }
+    }
+    std::fs::rename(&fresh, store).map_err(io(store))?;
+    let parent = store.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent).and_then(|f| f.sync_all()).map_err(io(parent))?;
+    Ok(head)
+}
+
+/// For a store that was put back to an earlier state: its feed goes on behind everything that was
+/// ever seen, and what was issued before now is worth nothing.
+pub(super) async fn end_the_past(store: &Store, seen: i64, now: Timestamp) -> Result<Head, StoreError> {
+    let mut writer = store.write().await?;
+    writer.skip_to(seen).await?;
+    writer
+        .record(&super::Entry {
+            changed_at: now,
+            actor: "{\"type\":\"Operator\"}".to_owned(),
+            action: "RestoreStore",
+            kind: "store",
+            id: store.id().to_owned(),
+            detail: "{}".to_owned(),
+        })
+        .await?;
+    let mark =
+        Mark { before_sequence: writer.sequence(), before_seconds: now.seconds(), expires_at: Mark::outlives(now) };
+    writer.revoke("everything", "", "", mark).await?;
+    writer.not_before(now).await?;
+    writer.commit().await?;
+    store.head().await
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
