@@ -77,6 +77,7 @@ fn tokens(c: &mut Criterion) {
             ..Default::default()
         }],
         issued_under: 7,
+        store_id: "0123456789abcdef".into(),
         ..Claims::default()
     };
     let pair = ring::signature::Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();

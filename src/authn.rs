@@ -232,6 +232,8 @@ pub struct Judges<'a> {
     pub directory: &'a Directory,
     /// What was revoked.
     pub revocations: &'a Revocations,
+    /// The store that says so.
+    pub store_id: &'a str,
     /// What a signature must keep to.
     pub rules: &'a Rules,
 }
@@ -266,7 +268,9 @@ pub fn authenticate(presented: &Presented, judges: &Judges<'_>, now: Timestamp) 
                 session.claims.issued_under,
                 session.claims.issued_at,
             );
-            if revoked || !session.claims.ancestors.iter().all(|a| lives(a, directory)) {
+            // What another store revoked is not known here.
+            let foreign = session.claims.store_id != judges.store_id;
+            if revoked || foreign || !session.claims.ancestors.iter().all(|a| lives(a, directory)) {
                 return Err(Error::Ended);
             }
             let effective = directory.effective_of_role(&role)?;

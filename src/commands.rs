@@ -654,3 +654,6 @@ pub async fn export(store: &Store) -> Result<Declaration, StoreError> {
     all.sort_by_cached_key(Resource::name);
     Ok(Declaration::from_resources(all))
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 /// A node that has not confirmed the feed's head for so long is not ready.
 pub const NOT_READY_AFTER: Duration = Duration::from_secs(10);
 
@@ -15,6 +17,7 @@ pub struct Feed {
     confirmed_at: AtomicU64,
     refuse_after: Duration,
     fault: Mutex<Option<String>>,
+    nudge: Notify,
 }
 
 /// How far a node may be trusted.
@@ -36,6 +39,7 @@ impl Feed {
             confirmed_at: AtomicU64::new(0),
             refuse_after,
             fault: Mutex::default(),
+            nudge: Notify::new(),
         };
         feed.confirm(sequence, monotonic);
         feed
@@ -61,6 +65,16 @@ impl Feed {
     /// Why the head could not be confirmed last time.
     pub fn fault(&self) -> Option<String> {
         self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says that there is a change to take, so that it is not waited for.
+    pub fn nudge(&self) {
+        self.nudge.notify_one();
+    }
+
+    /// Until somebody says so.
+    pub async fn nudged(&self) {
+        self.nudge.notified().await;
     }
 
     /// The last change that is in force here.

@@ -52,6 +52,8 @@ pub struct Shape {
     pub policy_arns: Vec<String>,
     /// The last change of the feed that is in force here: a revocation that comes later ends it.
     pub issued_under: i64,
+    /// The store that the change is of.
+    pub store_id: String,
 }
 
 /// Makes a session of a granted role that ends after `term`.
@@ -86,6 +88,7 @@ pub fn session(
         policy_arns: shape.policy_arns,
         ancestors: grant.lineage().to_vec(),
         issued_under: shape.issued_under,
+        store_id: shape.store_id,
     };
     let key = keyring.current().ok_or(Error::InternalFailure)?;
     let secret_access_key = authn::session_secret(key, &session_id, access_key_id.as_str())?;

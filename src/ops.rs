@@ -356,8 +356,13 @@ async fn run<O: Operation>(
     if let Standing::Cut(_) = sts.feed.standing(sts.clock.monotonic()) {
         return Err(Error::ServiceUnavailable("what was revoked is not known here; the store"));
     }
-    let judges =
-        Judges { tokens: &sts.tokens, directory: &directory, revocations: &sts.revocations, rules: &sts.rules };
+    let judges = Judges {
+        tokens: &sts.tokens,
+        directory: &directory,
+        revocations: &sts.revocations,
+        store_id: sts.store.id(),
+        rules: &sts.rules,
+    };
     let caller = match authn::authenticate(&presented, &judges, now) {
         Ok(caller) => caller,
         Err(error) => {

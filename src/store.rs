@@ -522,18 +522,13 @@ impl Store {
         self.read(|c| Box::pin(read_head(c))).await
     }
 
-    /// A store that knows nothing of the past: sessions from before it have ended, and so have codes.
+    /// A store that knows nothing of the past: sessions of another store end with it, and codes from
+    /// before it are not taken.
     async fn found_anew(&self, now: Timestamp, entropy: &dyn Entropy) -> Result<String, StoreError> {
         let id = crate::sigv4::hex(&entropy::bytes::<8>(entropy)?);
         let (store_id, seconds) = (id.clone(), now.seconds());
-        let expires_at = Mark::outlives(now);
         self.write_one(move |c| {
             Box::pin(async move {
-                sqlx::query("INSERT INTO revocations VALUES ('everything', '', '', 0, $1, $2) ON CONFLICT DO NOTHING")
-                    .bind(seconds)
-                    .bind(expires_at)
-                    .execute(&mut *c)
-                    .await?;
                 sqlx::query("INSERT INTO store VALUES (1, $1, 0, $2) ON CONFLICT DO NOTHING")
                     .bind(store_id)
                     .bind(seconds)

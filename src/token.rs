@@ -65,6 +65,9 @@ pub struct Claims {
     /// was issued under an earlier change than its own, whatever the clocks say.
     #[prost(int64, tag = "13")]
     pub issued_under: i64,
+    /// The store that the change is of. Another store knows nothing of what was revoked here.
+    #[prost(string, tag = "14")]
+    pub store_id: String,
 }
 
 /// A principal in the chain that led to a session.

@@ -181,6 +181,7 @@ impl Operation for AssumeRole {
             policy: self.policy.unwrap_or_default(),
             policy_arns: self.policy_arns,
             issued_under,
+            store_id: cx.sts.store.id().to_owned(),
         };
         let account = grant.role().account;
         let keyring = cx.sts.tokens.keyring();

@@ -20,7 +20,7 @@ use crate::trust;
 /// How long an answer waits for the other brokers.
 const SPREAD: Duration = Duration::from_secs(2);
 /// How often it looks.
-const LOOK_EVERY: Duration = Duration::from_millis(25);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// What the sessions come from, unchecked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,6 +175,7 @@ impl Operation for RevokeSessions {
         let sequence_number = writer.commit().await?;
         // Here at once; elsewhere by the feed.
         cx.sts.revocations.mark(&Key::new(self.selector, account.as_str(), &self.value), mark);
+        cx.sts.feed.nudge();
         let (nodes_connected, pending) = spread(cx.sts, sequence_number).await;
         Ok(RevokeSessionsOutput { sequence_number, nodes_connected, pending })
     }
@@ -186,15 +187,18 @@ async fn spread(sts: &Sts, sequence: i64) -> (usize, Vec<Node>) {
     let mut seen = (1, Vec::new());
     let look = async {
         loop {
-            if !sts.store.is_shared() {
-                // Alone, and it is in force here.
+            // Until this node counts it, sessions that it issues would end with those from before.
+            let counted = sts.feed.sequence() >= sequence;
+            if counted && !sts.store.is_shared() {
                 return;
             }
             // Without an answer the last one stands: it is durable, and nobody is said to have it.
-            if let Ok(nodes) = sts.store.nodes().await {
+            if sts.store.is_shared()
+                && let Ok(nodes) = sts.store.nodes().await
+            {
                 let connected = nodes.len().max(1);
                 seen = (connected, nodes.into_iter().filter(|n| n.confirmed < sequence).collect());
-                if seen.1.is_empty() {
+                if counted && seen.1.is_empty() {
                     return;
                 }
             }

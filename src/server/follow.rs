@@ -62,8 +62,11 @@ pub(super) async fn follow(shared: Arc<Shared>) {
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (mut reported, mut swept) = (Duration::MAX, Duration::ZERO);
     loop {
-        look.tick().await;
         let sts = &shared.sts;
+        tokio::select! {
+            _ = look.tick() => {}
+            () = sts.feed.nudged() => {}
+        }
         let asked_at = sts.clock.monotonic();
         let before = sts.feed.sequence();
         match step(&shared, asked_at).await {

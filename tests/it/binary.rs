@@ -11,22 +11,26 @@ use brevet::client::{AssumeRole, Client, Credentials, Endpoint};
 
 use crate::harness::code;
 
-fn brevet() -> Command {
+pub fn brevet() -> Command {
     Command::new(env!("CARGO_BIN_EXE_brevet"))
 }
 
 /// What `brevet init` made.
-struct Home {
+pub struct Home {
     _dir: tempfile::TempDir,
-    path: PathBuf,
-    keys: Credentials,
+    pub path: PathBuf,
+    pub keys: Credentials,
 }
 
 impl Home {
-    fn init() -> Self {
+    pub fn init() -> Self {
+        Self::init_with(&[])
+    }
+
+    pub fn init_with(more: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("broker");
-        let made = brevet().arg("init").arg(&path).args(["--account", "111122223333"]).output().unwrap();
+        let made = brevet().arg("init").arg(&path).args(["--account", "111122223333"]).args(more).output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let text = String::from_utf8(made.stdout).unwrap();
         let value = |name: &str| text.split_whitespace().find_map(|w| w.strip_prefix(name)).unwrap().to_owned();
@@ -36,17 +40,17 @@ impl Home {
         home
     }
 
-    fn config(&self) -> PathBuf {
+    pub fn config(&self) -> PathBuf {
         self.path.join("brevet.toml")
     }
 
-    fn edit(&self, change: impl FnOnce(String) -> String) {
+    pub fn edit(&self, change: impl FnOnce(String) -> String) {
         let text = change(std::fs::read_to_string(self.config()).unwrap());
         std::fs::write(self.config(), text).unwrap();
     }
 
     /// Takes the directory out of the store, into a file.
-    fn declared_in_a_file(self) -> Self {
+    pub fn declared_in_a_file(self) -> Self {
         let exported = brevet().args(["export", "--config"]).arg(self.config()).output().unwrap();
         assert!(exported.status.success());
         brevet::files::write_private(&self.path.join("directory.json"), &exported.stdout).unwrap();
@@ -54,7 +58,7 @@ impl Home {
         self
     }
 
-    fn serve(&self) -> Daemon {
+    pub fn serve(&self) -> Daemon {
         let mut child = brevet()
             .args(["serve", "--log-format", "json", "--log", "trace", "--config"])
             .arg(self.config())
@@ -78,12 +82,24 @@ impl Home {
         Daemon { child, address, log: Some(log) }
     }
 
-    fn client(&self, daemon: &Daemon) -> Client {
-        let endpoint = Endpoint { url: format!("http://{}", daemon.address), region: "us-east-1".into(), ca_pem: None };
-        Client::new(&endpoint, self.keys.clone()).unwrap()
+    pub fn client(&self, daemon: &Daemon) -> Client {
+        daemon.client(&self.keys)
     }
 
-    fn refused(&self, named: &str) {
+    /// A command on this broker's store, which must go well: what it prints.
+    pub fn run(&self, arguments: &[&str]) -> String {
+        let output = self.try_run(arguments);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {error}");
+        String::from_utf8(output.stdout).unwrap() + &error
+    }
+
+    pub fn try_run(&self, arguments: &[&str]) -> std::process::Output {
+        let (command, rest) = arguments.split_first().unwrap();
+        brevet().arg(command).arg("--config").arg(self.config()).args(rest).output().unwrap()
+    }
+
+    pub fn refused(&self, named: &str) {
         let output = brevet().args(["serve", "--config"]).arg(self.config()).output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{error}");
@@ -91,18 +107,23 @@ impl Home {
     }
 }
 
-struct Daemon {
-    child: Child,
-    address: String,
+pub struct Daemon {
+    pub child: Child,
+    pub address: String,
     log: Option<std::thread::JoinHandle<Vec<String>>>,
 }
 
 impl Daemon {
-    fn signal(&self, name: &str) {
+    pub fn client(&self, keys: &Credentials) -> Client {
+        let endpoint = Endpoint { url: format!("http://{}", self.address), region: "us-east-1".into(), ca_pem: None };
+        Client::new(&endpoint, keys.clone()).unwrap()
+    }
+
+    pub fn signal(&self, name: &str) {
         assert!(Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap().success());
     }
 
-    fn ended(&mut self) -> (Option<i32>, Vec<String>) {
+    pub fn ended(&mut self) -> (Option<i32>, Vec<String>) {
         let status = self.child.wait().unwrap();
         (status.code(), self.log.take().unwrap().join().unwrap())
     }

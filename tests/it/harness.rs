@@ -8,12 +8,17 @@ use std::time::Duration;
 use brevet::audit::Target;
 use brevet::client::{Client, Credentials, Endpoint};
 use brevet::clock::{Clock, ManualClock, Timestamp};
+use brevet::commands::{self, Actor, Command, CommandError, Desk, Edit};
 use brevet::config::{Config, Limits};
+use brevet::directory::resource::{Kind, Name};
 use brevet::entropy::SystemEntropy;
+use brevet::grpc::pb;
+pub use brevet::grpc::pb::revoke_sessions_request::Selector;
 use brevet::keyring::Keyring;
+use brevet::master_key::MasterKey;
 use brevet::server::{self, Running};
 use brevet::sigv4::{Signer, sha256};
-use brevet::store::Place;
+use brevet::store::{Access, Place, Store};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request};
 use http_body_util::{BodyExt, Full};
@@ -33,11 +38,11 @@ pub struct Keys {
     pub token: Option<String>,
 }
 
-/// The long-term key of a user of the test directory.
+/// The long-term key of a user of the test directory; users are found by the end of their ARN.
 pub fn user(name: &str) -> Keys {
     let directory: serde_json::Value = serde_json::from_str(DIRECTORY).unwrap();
     let keys = directory["Brevet"]["AccessKeys"].as_array().unwrap();
-    let key = keys.iter().find(|k| k["UserArn"].as_str().unwrap().ends_with(&format!("user/{name}"))).unwrap();
+    let key = keys.iter().find(|k| k["UserArn"].as_str().unwrap().ends_with(&format!(":user/{name}"))).unwrap();
     let text = |field: &str| key[field].as_str().unwrap().to_owned();
     Keys { id: text("AccessKeyId"), secret: text("SecretAccessKey"), token: None }
 }
@@ -74,6 +79,55 @@ pub fn home() -> Arc<tempfile::TempDir> {
     Arc::new(dir)
 }
 
+/// A folder whose directory is in a store, as `brevet init` and `brevet import` leave it.
+pub async fn stored_home() -> Arc<tempfile::TempDir> {
+    let dir = home();
+    fill_store(dir.path(), &Place::Sqlite(dir.path().join("store.db"))).await;
+    dir
+}
+
+/// Makes a store with the test directory in it.
+pub async fn fill_store(dir: &Path, place: &Place) {
+    let entropy = SystemEntropy::new();
+    let master_key = MasterKey::create(&dir.join("master.key"), &entropy).unwrap();
+    let store = Store::open(place, Access::Create, now(), &entropy).await.unwrap();
+    let desk = Desk { store: &store, master_key: &master_key, entropy: &entropy, now: now() };
+    let declaration = brevet::directory::parse(DIRECTORY.as_bytes()).unwrap();
+    let import = commands::plan(desk, declaration, false).await.unwrap();
+    import.apply(desk, &Actor::operator("test")).await.unwrap();
+    store.close().await;
+}
+
+/// Another hand on a broker's store, as a command beside it has.
+pub struct Hand {
+    pub store: Store,
+    pub master_key: MasterKey,
+    entropy: SystemEntropy,
+}
+
+impl Hand {
+    pub async fn on(dir: &Path, place: &Place) -> Self {
+        let entropy = SystemEntropy::new();
+        let store = Store::open(place, Access::Use, now(), &entropy).await.unwrap();
+        Self { store, master_key: MasterKey::load(&dir.join("master.key")).unwrap(), entropy }
+    }
+
+    pub async fn run(&self, command: Command) -> Result<i64, CommandError> {
+        let desk = Desk { store: &self.store, master_key: &self.master_key, entropy: &self.entropy, now: now() };
+        commands::execute(desk, &Actor::operator("hand"), vec![command]).await
+    }
+
+    /// Changes one aspect of something.
+    pub async fn edit(&self, kind: Kind, id: &str, edit: Edit) -> Result<i64, CommandError> {
+        self.run(Command::Edit { name: Name::new(kind, id), edit, expected: None }).await
+    }
+}
+
+/// The configuration's directory is in the store.
+pub fn in_the_store(config: &mut Config) {
+    config.master_key = config.directory.take().map(|file| file.with_file_name("master.key"));
+}
+
 pub fn config(dir: &Path) -> Config {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     Config {
@@ -106,6 +160,30 @@ impl Broker {
         Self::start_in(home(), change).await
     }
 
+    /// With its directory in the store.
+    pub async fn start_stored() -> Self {
+        Self::start_in(stored_home().await, in_the_store).await
+    }
+
+    /// A second hand on this broker's store.
+    pub async fn hand(&self) -> Hand {
+        Hand::on(self.dir.path(), &Place::Sqlite(self.dir.path().join("store.db"))).await
+    }
+
+    /// `ok`, or the code of the refusal.
+    pub async fn who(&self, keys: &Keys) -> String {
+        match self.client(keys).get_caller_identity().await {
+            Ok(_) => "ok".to_owned(),
+            Err(error) => code(&error),
+        }
+    }
+
+    /// Ends sessions as an administrator of the account; the change's number.
+    pub async fn revoke(&self, keys: &Keys, selector: Selector) -> Result<i64, String> {
+        let request = pb::RevokeSessionsRequest { selector: Some(selector), issued_before: None };
+        self.client(keys).revoke_sessions(request).await.map(|r| r.sequence_number).map_err(|e| code(&e))
+    }
+
     pub async fn start_in(dir: Arc<tempfile::TempDir>, change: impl FnOnce(&mut Config)) -> Self {
         let clock = Arc::new(ManualClock::new(now()));
         let mut config = config(dir.path());
@@ -114,10 +192,13 @@ impl Broker {
         Self { address: running.address, operator: running.operator, running: Some(running), clock, dir }
     }
 
-    /// Another broker on the same directory and keyring, with a store and a log of its own.
+    /// Another broker on the same directory and keyring, with a log of its own and a copy of the store.
     pub async fn start_beside(dir: Arc<tempfile::TempDir>) -> Self {
         let path = dir.path().join("audit2.jsonl");
         let (store, watermark) = (dir.path().join("store2.db"), dir.path().join("store2.watermark"));
+        let first = Place::Sqlite(dir.path().join("store.db"));
+        let first = Store::open(&first, Access::Use, now(), &SystemEntropy::new()).await.unwrap();
+        brevet::store::backup(&first, &store).await.unwrap();
         Self::start_in(dir, |c| {
             c.audit = Target::File { path, sync: true };
             c.store = Place::Sqlite(store);

@@ -1,0 +1,511 @@
+use serde_json::json;
+
+use super::*;
+use crate::directory;
+use crate::entropy::SystemEntropy;
+use crate::store::{Access, Place, Step};
+
+const ACCOUNT: &str = "111122223333";
+const NOW: Timestamp = Timestamp::from_seconds(1_000_000_000);
+
+struct World {
+    store: Store,
+    master_key: MasterKey,
+    entropy: SystemEntropy,
+}
+
+impl World {
+    async fn new() -> Self {
+        let entropy = SystemEntropy::new();
+        let store = Store::open(&Place::Memory, Access::Create, NOW, &entropy).await.unwrap();
+        let world = Self { store, master_key: MasterKey::ephemeral(&entropy).unwrap(), entropy };
+        world.run(create("account", json!({"AccountId": ACCOUNT}))).await.unwrap();
+        world
+    }
+
+    fn desk(&self) -> Desk<'_> {
+        Desk { store: &self.store, master_key: &self.master_key, entropy: &self.entropy, now: NOW }
+    }
+
+    async fn run(&self, command: Command) -> Result<i64, CommandError> {
+        execute(self.desk(), &Actor::operator("test"), vec![command]).await
+    }
+
+    async fn version(&self, name: &Name) -> i64 {
+        let mut writer = self.store.write().await.unwrap();
+        let version = writer.get(name).await.unwrap().unwrap().version;
+        writer.abandon().await;
+        version
+    }
+
+    async fn changes(&self) -> Vec<crate::store::Change> {
+        match self.store.changes_after(0).await.unwrap() {
+            Step::Changes(changes) => changes,
+            Step::Reload => panic!("a gap"),
+        }
+    }
+}
+
+fn create(kind: &str, body: Value) -> Command {
+    Command::Create(Resource::parse(Kind::parse(kind).unwrap(), &body.to_string()).unwrap())
+}
+
+fn arn(kind: &str, name: &str) -> String {
+    format!("arn:aws:iam::{ACCOUNT}:{kind}/{name}")
+}
+
+fn user(name: &str) -> Command {
+    create("user", json!({"UserName": name, "Arn": arn("user", name)}))
+}
+
+fn edit(kind: Kind, id: &str, edit: Edit) -> Command {
+    Command::Edit { name: Name::new(kind, id), edit, expected: None }
+}
+
+fn delete(kind: Kind, id: &str) -> Command {
+    Command::Delete { name: Name::new(kind, id), expected: None }
+}
+
+const ALLOW: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}"#;
+const TRUST: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"111122223333"},"Action":"sts:AssumeRole"}]}"#;
+
+fn role(name: &str) -> Command {
+    let trust: Value = serde_json::from_str(TRUST).unwrap();
+    create("role", json!({"RoleName": name, "Arn": arn("role", name), "AssumeRolePolicyDocument": trust}))
+}
+
+fn policy(name: &str) -> Command {
+    let document: Value = serde_json::from_str(ALLOW).unwrap();
+    create(
+        "policy",
+        json!({"PolicyName": name, "Arn": arn("policy", name), "DefaultVersionId": "v1",
+        "PolicyVersionList": [{"VersionId": "v1", "IsDefaultVersion": true, "Document": document}]}),
+    )
+}
+
+fn key(id: &str, user: &str) -> Command {
+    create(
+        "access-key",
+        json!({"AccessKeyId": id, "UserArn": arn("user", user), "SecretAccessKey": "a-secret-that-is-long-enough-0123456789"}),
+    )
+}
+
+/// The refusal's code, as IAM names it; `ok` when there is none.
+fn code(result: &Result<i64, CommandError>) -> String {
+    match result {
+        Ok(_) => "ok".to_owned(),
+        Err(error) => error.to_string().split(':').next().unwrap_or_default().to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn aws_rules_hold_at_the_door() {
+    let world = World::new().await;
+    let long = "x".repeat(65);
+    let cases: Vec<(&str, Command, &str)> = vec![
+        ("a user", user("alice"), "ok"),
+        ("the same name", user("alice"), "EntityAlreadyExists"),
+        ("the same name in another case", user("ALICE"), "EntityAlreadyExists"),
+        ("a name with a space", user("a b"), "ValidationError"),
+        ("a name that is too long", user(&long), "ValidationError"),
+        (
+            "a path that does not end",
+            create("user", json!({"UserName": "p", "Path": "/x", "Arn": arn("user", "xp")})),
+            "ValidationError",
+        ),
+        (
+            "an ARN of another name",
+            create("user", json!({"UserName": "q", "Arn": arn("user", "r")})),
+            "ValidationError",
+        ),
+        (
+            "an account that is not there",
+            create("user", json!({"UserName": "u", "Arn": "arn:aws:iam::999999999999:user/u"})),
+            "NoSuchEntity",
+        ),
+        ("a key", key("AKIATESTTESTTESTTES1", "alice"), "ok"),
+        ("a second key", key("AKIATESTTESTTESTTES2", "alice"), "ok"),
+        ("a third key", key("AKIATESTTESTTESTTES3", "alice"), "LimitExceeded"),
+        ("a key of nobody", key("AKIATESTTESTTESTTES4", "nobody"), "NoSuchEntity"),
+        ("a role", role("Deploy"), "ok"),
+        (
+            "a role without trust",
+            create("role", json!({"RoleName": "R", "Arn": arn("role", "R")})),
+            "MalformedPolicyDocument",
+        ),
+        (
+            "a trust policy that is none",
+            edit(Kind::Role, &arn("role", "Deploy"), Edit::UpdateAssumeRolePolicy("{\"Statement\":[]}".into())),
+            "MalformedPolicyDocument",
+        ),
+        (
+            "a session duration out of bounds",
+            edit(Kind::Role, &arn("role", "Deploy"), Edit::UpdateMaxSessionDuration(129_601)),
+            "ValidationError",
+        ),
+        ("a policy", policy("P"), "ok"),
+        ("attaching it", edit(Kind::Role, &arn("role", "Deploy"), Edit::AttachPolicy(arn("policy", "P"))), "ok"),
+        (
+            "attaching one that is not there",
+            edit(Kind::User, &arn("user", "alice"), Edit::AttachPolicy(arn("policy", "Q"))),
+            "NoSuchEntity",
+        ),
+        ("a boundary", edit(Kind::User, &arn("user", "alice"), Edit::PutPermissionsBoundary(arn("policy", "P"))), "ok"),
+        ("deleting a policy in use", delete(Kind::Policy, &arn("policy", "P")), "DeleteConflict"),
+        ("deleting a role with a policy", delete(Kind::Role, &arn("role", "Deploy")), "DeleteConflict"),
+        ("deleting a user with keys", delete(Kind::User, &arn("user", "alice")), "DeleteConflict"),
+        ("deleting an account with users", delete(Kind::Account, ACCOUNT), "DeleteConflict"),
+        (
+            "an inline policy that is too long",
+            edit(
+                Kind::User,
+                &arn("user", "alice"),
+                Edit::PutPolicy(
+                    "big".into(),
+                    format!(
+                        "{{\"Statement\":{{\"Effect\":\"Allow\",\"Action\":\"s3:*\",\"Resource\":\"arn:aws:s3:::{}\"}}}}",
+                        "b".repeat(2_048)
+                    ),
+                ),
+            ),
+            "LimitExceeded",
+        ),
+        (
+            "detaching what is not attached",
+            edit(Kind::User, &arn("user", "alice"), Edit::DetachPolicy(arn("policy", "P"))),
+            "NoSuchEntity",
+        ),
+        ("a group", create("group", json!({"GroupName": "devs", "Arn": arn("group", "devs")})), "ok"),
+        ("joining it, in another case", edit(Kind::User, &arn("user", "alice"), Edit::AddToGroup("DEVS".into())), "ok"),
+        (
+            "joining one that is not there",
+            edit(Kind::User, &arn("user", "alice"), Edit::AddToGroup("ops".into())),
+            "NoSuchEntity",
+        ),
+        ("deleting a group with members", delete(Kind::Group, &arn("group", "devs")), "DeleteConflict"),
+        (
+            "fifty-one tags",
+            edit(
+                Kind::Role,
+                &arn("role", "Deploy"),
+                Edit::Tag((0..51).map(|n| (n.to_string(), String::new())).collect()),
+            ),
+            "LimitExceeded",
+        ),
+        (
+            "a profile",
+            create("instance-profile", json!({"InstanceProfileName": "web", "Arn": arn("instance-profile", "web")})),
+            "ok",
+        ),
+        (
+            "its role",
+            edit(Kind::InstanceProfile, &arn("instance-profile", "web"), Edit::AddRole("Deploy".into())),
+            "ok",
+        ),
+        (
+            "a second role",
+            edit(Kind::InstanceProfile, &arn("instance-profile", "web"), Edit::AddRole("Deploy".into())),
+            "LimitExceeded",
+        ),
+        ("something that is not there", delete(Kind::User, &arn("user", "bob")), "NoSuchEntity"),
+        (
+            "an alias that is none",
+            edit(Kind::Account, ACCOUNT, Edit::SetAlias(Some("No Alias".into()))),
+            "ValidationError",
+        ),
+        (
+            "tags on a group",
+            edit(Kind::Group, &arn("group", "devs"), Edit::Tag(vec![("k".into(), "v".into())])),
+            "ValidationError",
+        ),
+    ];
+    for (what, command, expected) in cases {
+        let before = world.store.head().await.unwrap().sequence;
+        let result = world.run(command).await;
+        assert_eq!(code(&result), expected, "{what}: {result:?}");
+        let after = world.store.head().await.unwrap().sequence;
+        assert_eq!(after > before, expected == "ok", "{what}: a refusal changes nothing");
+    }
+}
+
+#[tokio::test]
+async fn versions_of_a_policy_come_and_go() {
+    let world = World::new().await;
+    let id = arn("policy", "P");
+    world.run(policy("P")).await.unwrap();
+    let version = |default| edit(Kind::Policy, &id, Edit::CreatePolicyVersion(ALLOW.into(), default));
+    for _ in 0..4 {
+        world.run(version(true)).await.unwrap();
+    }
+    assert_eq!(code(&world.run(version(false)).await), "LimitExceeded");
+    assert_eq!(
+        code(&world.run(edit(Kind::Policy, &id, Edit::DeletePolicyVersion("v5".into()))).await),
+        "DeleteConflict"
+    );
+    assert_eq!(
+        code(&world.run(edit(Kind::Policy, &id, Edit::SetDefaultPolicyVersion("v9".into()))).await),
+        "NoSuchEntity"
+    );
+    assert_eq!(code(&world.run(delete(Kind::Policy, &id)).await), "DeleteConflict");
+    for v in ["v1", "v2", "v3", "v4"] {
+        world.run(edit(Kind::Policy, &id, Edit::DeletePolicyVersion(v.into()))).await.unwrap();
+    }
+    world.run(delete(Kind::Policy, &id)).await.unwrap();
+}
+
+#[tokio::test]
+async fn two_administrators_lose_no_update() {
+    let world = World::new().await;
+    world.run(role("Deploy")).await.unwrap();
+    let name = Name::new(Kind::Role, arn("role", "Deploy"));
+    let seen = world.version(&name).await;
+    let change = |seconds, expected| Command::Edit {
+        name: name.clone(),
+        edit: Edit::UpdateMaxSessionDuration(seconds),
+        expected: Some(expected),
+    };
+    world.run(change(7_200, seen)).await.unwrap();
+    let second = world.run(change(3_600, seen)).await.unwrap_err();
+    assert!(matches!(second, CommandError::ConcurrentModification { expected, .. } if expected == seen), "{second}");
+    world.run(change(3_600, world.version(&name).await)).await.unwrap();
+}
+
+#[tokio::test]
+async fn commands_together_are_all_done_or_none() {
+    let world = World::new().await;
+    let before = world.store.head().await.unwrap();
+    let both = execute(world.desk(), &Actor::operator("test"), vec![user("alice"), user("a b")]).await;
+    assert_eq!(code(&both), "ValidationError");
+    assert_eq!(world.store.head().await.unwrap(), before);
+    execute(world.desk(), &Actor::operator("test"), vec![user("alice"), key("AKIATESTTESTTESTTES1", "alice")])
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn the_feed_says_who_what_before_and_after_and_no_secret() {
+    let world = World::new().await;
+    world.run(user("alice")).await.unwrap();
+    world.run(key("AKIATESTTESTTESTTES1", "alice")).await.unwrap();
+    world.run(role("Deploy")).await.unwrap();
+    world.run(edit(Kind::Role, &arn("role", "Deploy"), Edit::UpdateMaxSessionDuration(7_200))).await.unwrap();
+    world.run(edit(Kind::AccessKey, "AKIATESTTESTTESTTES1", Edit::SetActive(false))).await.unwrap();
+    world.run(delete(Kind::Role, &arn("role", "Deploy"))).await.unwrap();
+    let changes = world.changes().await;
+    assert!(changes.iter().zip(1..).all(|(c, n)| c.sequence == n), "no gap");
+    let actions: Vec<&str> = changes.iter().map(|c| c.action.as_str()).collect();
+    assert_eq!(
+        actions,
+        ["CreateAccount", "CreateUser", "CreateAccessKey", "CreateRole", "UpdateRole", "UpdateAccessKey", "DeleteRole"]
+    );
+    assert!(changes.iter().all(|c| !c.detail.contains("a-secret-that-is-long") && c.actor.contains("test")));
+    let detail = |n: usize| serde_json::from_str::<Value>(&changes[n].detail).unwrap();
+    assert!(detail(3)["After"]["AssumeRolePolicyDocument"].as_str().unwrap().starts_with("sha256:"));
+    assert_eq!(detail(4)["Before"], json!({"MaxSessionDuration": 3_600}));
+    assert_eq!(detail(4)["After"], json!({"MaxSessionDuration": 7_200}));
+    // A key that is disabled and a role that is deleted end what came from them.
+    assert_eq!(detail(5)["Revoked"][0]["Selector"], "access-key");
+    assert_eq!(detail(6)["Revoked"][0]["Selector"], "role");
+    assert_eq!(detail(6)["Revoked"][0]["BeforeSequence"], 7);
+}
+
+#[tokio::test]
+async fn a_renamed_user_keeps_keys_and_groups_and_loses_sessions() {
+    let world = World::new().await;
+    world.run(create("group", json!({"GroupName": "devs", "Arn": arn("group", "devs")}))).await.unwrap();
+    world.run(user("alice")).await.unwrap();
+    world.run(edit(Kind::User, &arn("user", "alice"), Edit::AddToGroup("devs".into()))).await.unwrap();
+    world.run(key("AKIATESTTESTTESTTES1", "alice")).await.unwrap();
+    let rename = Edit::Rename { name: Some("alicia".into()), path: Some("/staff/".into()) };
+    world.run(edit(Kind::User, &arn("user", "alice"), rename)).await.unwrap();
+    let rename = Edit::Rename { name: Some("developers".into()), path: None };
+    world.run(edit(Kind::Group, &arn("group", "devs"), rename)).await.unwrap();
+    let declared = directory::declared(export(&world.store).await.unwrap()).unwrap();
+    let mut snapshot = Directory::empty().unwrap();
+    for thing in &declared {
+        snapshot.take(thing, Some(&world.master_key)).unwrap();
+    }
+    for thing in &declared {
+        snapshot.refers_to_what_is_there(thing).unwrap();
+    }
+    let key = snapshot.access_key("AKIATESTTESTTESTTES1").unwrap();
+    assert_eq!(&*key.user_arn, &arn("user", "staff/alicia"));
+    assert_eq!(key.secret.expose(), "a-secret-that-is-long-enough-0123456789");
+    let user = snapshot.user(&key.user_arn).unwrap();
+    assert!(snapshot.effective_of_user(user).is_ok());
+    let revoked =
+        world.changes().await.iter().any(|c| c.detail.contains("principal") && c.detail.contains("user/alice"));
+    assert!(revoked);
+}
+
+/// An export in AWS's shape: 200 roles, 150 policies, boundaries, tags, groups, instance profiles,
+/// and documents URL-encoded as the IAM API prints them.
+fn realistic() -> String {
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+    let encoded = |text: String| json!(utf8_percent_encode(&text, NON_ALPHANUMERIC).to_string());
+    let document = |n: usize| {
+        format!(
+            "{{\"Version\":\"2012-10-17\",\"Statement\":[{{\"Effect\":\"Allow\",\"Action\":\"s3:Get*\",\"Resource\":\"arn:aws:s3:::bucket-{n}/*\"}}]}}"
+        )
+    };
+    let id = |prefix: &str, n: usize| format!("{prefix}{n:017}");
+    let policies: Vec<Value> = (0..150)
+        .map(|n| {
+            let name = format!("Policy{n}");
+            json!({"PolicyName": name, "PolicyId": id("ANPA", n), "Arn": arn("policy", &format!("team/{name}")), "Path": "/team/",
+                "DefaultVersionId": "v2", "AttachmentCount": n % 3, "PermissionsBoundaryUsageCount": 1, "IsAttachable": true,
+                "CreateDate": "2024-01-01T00:00:00+00:00", "UpdateDate": "2025-01-01T00:00:00+00:00",
+                "PolicyVersionList": [
+                    {"Document": encoded(document(n)), "VersionId": "v2", "IsDefaultVersion": true, "CreateDate": "2025-01-01T00:00:00+00:00"},
+                    {"Document": encoded(document(n + 1000)), "VersionId": "v1", "IsDefaultVersion": false, "CreateDate": "2024-01-01T00:00:00+00:00"}]})
+        })
+        .collect();
+    let attached =
+        |n: usize| json!({"PolicyName": format!("Policy{n}"), "PolicyArn": arn("policy", &format!("team/Policy{n}"))});
+    let boundary = |n: usize| json!({"PermissionsBoundaryType": "Policy", "PermissionsBoundaryArn": arn("policy", &format!("team/Policy{n}"))});
+    let roles: Vec<Value> = (0..200)
+        .map(|n| {
+            let name = format!("Role{n}");
+            let mut role = json!({"Path": "/service/", "RoleName": name, "RoleId": id("AROA", n), "Arn": arn("role", &format!("service/{name}")),
+                "CreateDate": "2024-01-01T00:00:00+00:00", "AssumeRolePolicyDocument": encoded(TRUST.to_owned()),
+                "InstanceProfileList": [], "RolePolicyList": [{"PolicyName": "own", "PolicyDocument": encoded(document(n))}],
+                "AttachedManagedPolicies": [attached(n % 150)], "Tags": [{"Key": "team", "Value": format!("t{}", n % 7)}],
+                "RoleLastUsed": {"LastUsedDate": "2025-06-01T00:00:00+00:00", "Region": "us-east-1"}});
+            if n % 4 == 0 {
+                role["PermissionsBoundary"] = boundary(n % 150);
+            }
+            if n % 50 == 0 {
+                role["InstanceProfileList"] = json!([{"Path": "/", "InstanceProfileName": format!("Profile{n}"), "InstanceProfileId": id("AIPA", n),
+                    "Arn": arn("instance-profile", &format!("Profile{n}")), "CreateDate": "2024-01-01T00:00:00+00:00",
+                    "Roles": [{"Path": "/service/", "RoleName": name, "RoleId": id("AROA", n), "Arn": arn("role", &format!("service/{name}")),
+                        "CreateDate": "2024-01-01T00:00:00+00:00", "AssumeRolePolicyDocument": encoded(TRUST.to_owned())}]}]);
+            }
+            role
+        })
+        .collect();
+    let groups: Vec<Value> = (0..10)
+        .map(|n| json!({"Path": "/", "GroupName": format!("Group{n}"), "GroupId": id("AGPA", n), "Arn": arn("group", &format!("Group{n}")),
+            "CreateDate": "2024-01-01T00:00:00+00:00", "GroupPolicyList": [], "AttachedManagedPolicies": [attached(n)]}))
+        .collect();
+    let users: Vec<Value> = (0..30)
+        .map(|n| json!({"Path": "/", "UserName": format!("user{n}"), "UserId": id("AIDA", n), "Arn": arn("user", &format!("user{n}")),
+            "CreateDate": "2024-01-01T00:00:00+00:00", "GroupList": [format!("Group{}", n % 10)], "AttachedManagedPolicies": [],
+            "PermissionsBoundary": boundary(n), "Tags": [{"Key": "CostCenter", "Value": ""}]}))
+        .collect();
+    json!({"UserDetailList": users, "GroupDetailList": groups, "RoleDetailList": roles, "Policies": policies,
+        "Brevet": {"AccessKeys": [{"UserArn": arn("user", "user0"), "AccessKeyId": "AKIATESTTESTTESTTES1", "SecretAccessKey": "a-secret-that-is-long-enough-0123456789"}]}})
+    .to_string()
+}
+
+#[tokio::test]
+async fn an_export_imported_exported_and_imported_again_is_identical() {
+    let world = World::new().await;
+    let text = realistic();
+    let first = plan(world.desk(), directory::parse(text.as_bytes()).unwrap(), false).await.unwrap();
+    assert_eq!(first.planned.len(), 200 + 150 + 10 + 30 + 4 + 1);
+    first.apply(world.desk(), &Actor::operator("test")).await.unwrap();
+    let again = plan(world.desk(), directory::parse(text.as_bytes()).unwrap(), true).await.unwrap();
+    assert_eq!((again.planned.len(), again.kept), (0, 0), "{:?}", again.planned.first().map(Planned::describe));
+    let printed = |d: &Declaration| serde_json::to_string_pretty(d).unwrap();
+    let exported = printed(&export(&world.store).await.unwrap());
+    let second = plan(world.desk(), directory::parse(exported.as_bytes()).unwrap(), true).await.unwrap();
+    assert!(second.planned.is_empty());
+    // Into an empty store, under the same master key.
+    let entropy = SystemEntropy::new();
+    let other = Store::open(&Place::Memory, Access::Create, NOW, &entropy).await.unwrap();
+    let desk = Desk { store: &other, ..world.desk() };
+    let third = plan(desk, directory::parse(exported.as_bytes()).unwrap(), true).await.unwrap();
+    third.apply(desk, &Actor::operator("test")).await.unwrap();
+    assert_eq!(printed(&export(&other).await.unwrap()), exported);
+    // What AWS prints and this prints agree on what is counted and nested.
+    let value: Value = serde_json::from_str(&exported).unwrap();
+    let role = value["RoleDetailList"].as_array().unwrap().iter().find(|r| r["RoleName"] == "Role50").unwrap();
+    assert_eq!(role["InstanceProfileList"][0]["Roles"][0]["RoleId"], role["RoleId"]);
+    assert_eq!(value["Policies"][0]["AttachmentCount"], 3);
+    assert!(!exported.contains("a-secret-that"), "no secret in clear");
+}
+
+#[tokio::test]
+async fn an_import_shows_changes_prunes_and_refuses_what_is_broken() {
+    let world = World::new().await;
+    let whole = |text: &str| directory::parse(text.as_bytes()).unwrap();
+    plan(world.desk(), whole(&realistic()), false)
+        .await
+        .unwrap()
+        .apply(world.desk(), &Actor::operator("t"))
+        .await
+        .unwrap();
+    let mut value: Value = serde_json::from_str(&realistic()).unwrap();
+    value["RoleDetailList"][3]["MaxSessionDuration"] = json!(7_200);
+    value["RoleDetailList"].as_array_mut().unwrap().remove(7);
+    let text = value.to_string();
+    let kept = plan(world.desk(), whole(&text), false).await.unwrap();
+    assert_eq!((kept.planned.len(), kept.kept), (1, 1));
+    let shown = kept.planned[0].describe();
+    assert!(
+        shown.contains("-  \"MaxSessionDuration\": 3600") && shown.contains("+  \"MaxSessionDuration\": 7200"),
+        "{shown}"
+    );
+    let pruned = plan(world.desk(), whole(&text), true).await.unwrap();
+    assert_eq!(pruned.planned.iter().filter(|p| matches!(p, Planned::Delete { .. })).count(), 1);
+    // Somebody was faster.
+    world.run(edit(Kind::Role, &arn("role", "service/Role3"), Edit::UpdateDescription("x".into()))).await.unwrap();
+    let error = pruned.apply(world.desk(), &Actor::operator("t")).await.unwrap_err();
+    assert!(matches!(error, CommandError::ConcurrentModification { .. }), "{error}");
+    plan(world.desk(), whole(&text), true).await.unwrap().apply(world.desk(), &Actor::operator("t")).await.unwrap();
+    // A policy that goes while it is attached.
+    value["Policies"].as_array_mut().unwrap().remove(3);
+    let dangling = plan(world.desk(), whole(&value.to_string()), true).await.unwrap();
+    let before = world.store.head().await.unwrap();
+    let error = dangling.apply(world.desk(), &Actor::operator("t")).await.unwrap_err();
+    assert!(error.to_string().contains("Policy3"), "{error}");
+    assert_eq!(world.store.head().await.unwrap(), before, "nothing was changed");
+}
+
+#[tokio::test]
+async fn secrets_are_sealed_anew() {
+    let world = World::new().await;
+    world.run(user("alice")).await.unwrap();
+    world.run(key("AKIATESTTESTTESTTES1", "alice")).await.unwrap();
+    let path = std::path::Path::new("x");
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("master.key");
+    world.master_key.save(&file).unwrap();
+    let promoted = MasterKey::load(&file).unwrap().with_fresh(path, &world.entropy).unwrap().promoted();
+    let desk = Desk { master_key: &promoted, ..world.desk() };
+    assert_eq!(reseal(desk, &Actor::operator("t")).await.unwrap(), 1);
+    assert_eq!(reseal(desk, &Actor::operator("t")).await.unwrap(), 0);
+    let new = promoted.alone();
+    let mut snapshot = Directory::empty().unwrap();
+    for thing in directory::declared(export(&world.store).await.unwrap()).unwrap() {
+        snapshot.take(&thing, Some(&new)).unwrap();
+    }
+    assert_eq!(
+        snapshot.access_key("AKIATESTTESTTESTTES1").unwrap().secret.expose(),
+        "a-secret-that-is-long-enough-0123456789"
+    );
+}
+
+#[tokio::test]
+async fn mf_02_mf_04_a_step_and_an_id_are_good_once_and_steps_only_grow() {
+    let world = World::new().await;
+    let store = &world.store;
+    let step = NOW.seconds() / 30 + 2;
+    assert!(store.spend_step("arn:x", step, 30).await.unwrap());
+    assert!(!store.spend_step("arn:x", step, 30).await.unwrap());
+    assert!(!store.spend_step("arn:x", step - 1, 30).await.unwrap());
+    assert!(store.spend_step("arn:y", step, 30).await.unwrap(), "another device");
+    assert!(store.spend_step("arn:x", step + 1, 30).await.unwrap());
+    // Of the time before this store: nobody knows.
+    assert!(!store.spend_step("arn:z", NOW.seconds() / 30 - 1, 30).await.unwrap());
+    let later = Timestamp::from_seconds(NOW.seconds() + 60);
+    assert!(store.see("https://idp", "a", NOW, later).await.unwrap());
+    assert!(!store.see("https://idp", "a", NOW, later).await.unwrap());
+    assert!(store.see("https://other", "a", NOW, later).await.unwrap());
+    assert!(!store.see("https://idp", "b", Timestamp::from_seconds(NOW.seconds() - 1), later).await.unwrap());
+    // What ran out is swept, and nothing else.
+    store.sweep(Timestamp::from_seconds(NOW.seconds() + 59)).await.unwrap();
+    assert!(!store.see("https://idp", "a", NOW, later).await.unwrap());
+    store.note_key_use(vec![("AKIA1".into(), NOW)], "us-east-1").await.unwrap();
+    assert_eq!(store.key_used_at("AKIA1").await.unwrap(), Some(NOW));
+}
