@@ -59,27 +59,7 @@ impl Home {
     }
 
     pub fn serve(&self) -> Daemon {
-        let mut child = brevet()
-            .args(["serve", "--log-format", "json", "--log", "trace", "--config"])
-            .arg(self.config())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut log = Vec::new();
-        let address = loop {
-            let line = lines.next().expect("it listens").unwrap();
-            let json: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
-            log.push(line);
-            if let Some(address) = json["fields"]["address"].as_str() {
-                break address.to_owned();
-            }
-        };
-        let log = std::thread::spawn(move || {
-            log.extend(lines.map_while(Result::ok));
-            log
-        });
-        Daemon { child, address, log: Some(log) }
+        serve(&self.config())
     }
 
     pub fn client(&self, daemon: &Daemon) -> Client {
@@ -105,6 +85,31 @@ impl Home {
         assert_eq!(output.status.code(), Some(1), "{error}");
         assert!(error.contains(named), "{named}: {error}");
     }
+}
+
+/// A daemon, once it listens.
+pub fn serve(config: &Path) -> Daemon {
+    let mut child = brevet()
+        .args(["serve", "--log-format", "json", "--log", "trace", "--config"])
+        .arg(config)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut log = Vec::new();
+    let address = loop {
+        let line = lines.next().expect("it listens").unwrap();
+        let json: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+        log.push(line);
+        if let Some(address) = json["fields"]["address"].as_str() {
+            break address.to_owned();
+        }
+    };
+    let log = std::thread::spawn(move || {
+        log.extend(lines.map_while(Result::ok));
+        log
+    });
+    Daemon { child, address, log: Some(log) }
 }
 
 pub struct Daemon {

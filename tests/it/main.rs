@@ -8,6 +8,7 @@ mod cases;
 mod harness;
 mod parity;
 mod policy;
+mod postgres;
 mod redis;
 mod reference;
 mod reload;

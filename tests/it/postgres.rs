@@ -1,0 +1,533 @@
+//! Many brokers on one PostgreSQL, which is killed, stopped and cut off.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use brevet::client::{AssumeRole, Credentials};
+use brevet::commands::Edit;
+use brevet::directory::resource::Kind;
+use brevet::store::Place;
+
+use crate::binary::Home;
+use crate::harness::*;
+use crate::store::times;
+
+/// A PostgreSQL of this test's own, from Debian's packages.
+struct Postgres {
+    child: Option<Child>,
+    port: u16,
+    dir: PathBuf,
+}
+
+impl Postgres {
+    fn start() -> Self {
+        // Not below a private folder: PostgreSQL does not run as root.
+        let made = Command::new("mktemp").args(["-d", "/tmp/brevet-postgres-XXXXXXXX"]).output().unwrap();
+        let dir = PathBuf::from(String::from_utf8(made.stdout).unwrap().trim());
+        if is_root() {
+            assert!(Command::new("chown").arg("postgres").arg(&dir).status().unwrap().success());
+        }
+        let data = dir.join("data");
+        let made = Self::program("initdb")
+            .args(["--no-sync", "--auth=trust", "--username=brevet", "--encoding=UTF8", "--pgdata"])
+            .arg(&data)
+            .output()
+            .expect("PostgreSQL: apt-get install postgresql");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let mut postgres = Self { child: None, port: 0, dir };
+        for _ in 0..5 {
+            postgres.port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            if postgres.launch() {
+                postgres.psql("CREATE DATABASE brevet", "postgres");
+                return postgres;
+            }
+        }
+        panic!("PostgreSQL does not start");
+    }
+
+    /// One of its programs, as an account that is not root.
+    fn program(name: &str) -> Command {
+        let bin = std::fs::read_dir("/usr/lib/postgresql")
+            .map(|versions| versions.flatten().map(|v| v.path().join("bin").join(name)).filter(|p| p.exists()).max());
+        let path = bin.ok().flatten().unwrap_or_else(|| PathBuf::from(name));
+        if !is_root() {
+            return Command::new(path);
+        }
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "--"]).arg(path);
+        command
+    }
+
+    fn launch(&mut self) -> bool {
+        let child = Self::program("postgres")
+            .arg("-D")
+            .arg(self.dir.join("data"))
+            .args(["-p", &self.port.to_string(), "-h", "127.0.0.1", "-c", "unix_socket_directories="])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .current_dir("/")
+            .spawn()
+            .unwrap();
+        self.child = Some(child);
+        for _ in 0..500 {
+            if self.child.as_mut().unwrap().try_wait().unwrap().is_some() {
+                return false;
+            }
+            if self.try_psql("SELECT 1", "postgres") {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        false
+    }
+
+    fn psql(&self, statement: &str, database: &str) {
+        assert!(self.try_psql(statement, database), "{statement}");
+    }
+
+    fn try_psql(&self, statement: &str, database: &str) -> bool {
+        Command::new("psql")
+            .args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "brevet", "-q", "-c", statement, database])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .expect("psql: apt-get install postgresql")
+            .success()
+    }
+
+    fn url(&self) -> String {
+        format!("postgres://brevet@127.0.0.1:{}/brevet?sslmode=disable", self.port)
+    }
+
+    fn place(&self) -> Place {
+        place(self.port)
+    }
+
+    /// To it and to each of its processes: they are not in one group.
+    fn signal(&self, name: &str) {
+        let pid = self.child.as_ref().unwrap().id().to_string();
+        let _ = Command::new("pkill").args([name, "-P", &pid]).status();
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    }
+
+    fn kill(&mut self) {
+        self.signal("-KILL");
+        self.child.take().unwrap().wait().unwrap();
+    }
+
+    fn restart(&mut self) {
+        let started = (0..10).any(|_| {
+            std::thread::sleep(Duration::from_millis(50));
+            self.launch()
+        });
+        assert!(started, "PostgreSQL starts again");
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let pid = child.id().to_string();
+            for signal in ["-CONT", "-KILL"] {
+                let _ = Command::new("pkill").args([signal, "-P", &pid]).status();
+                let _ = Command::new("kill").args([signal, &pid]).status();
+            }
+            let _ = child.wait();
+        }
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn place(port: u16) -> Place {
+    Place::Postgres { url: format!("postgres://brevet@127.0.0.1:{port}/brevet?sslmode=disable"), password: None }
+}
+
+/// A wire that can be held (nothing passes, nothing is said) or cut.
+struct Wire {
+    port: u16,
+    state: Arc<AtomicU8>,
+}
+
+const PASS: u8 = 0;
+const HOLD: u8 = 1;
+const CUT: u8 = 2;
+
+impl Wire {
+    async fn to(target: u16) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let state = Arc::new(AtomicU8::new(PASS));
+        let shared = state.clone();
+        tokio::spawn(async move {
+            loop {
+                let Ok((client, _)) = listener.accept().await else { return };
+                if shared.load(Ordering::SeqCst) == CUT {
+                    continue;
+                }
+                let Ok(server) = tokio::net::TcpStream::connect(("127.0.0.1", target)).await else { continue };
+                let (client, server) = (client.into_split(), server.into_split());
+                tokio::spawn(carry(client.0, server.1, shared.clone()));
+                tokio::spawn(carry(server.0, client.1, shared.clone()));
+            }
+        });
+        Self { port, state }
+    }
+
+    fn set(&self, state: u8) {
+        self.state.store(state, Ordering::SeqCst);
+    }
+}
+
+async fn carry(
+    mut from: tokio::net::tcp::OwnedReadHalf,
+    mut to: tokio::net::tcp::OwnedWriteHalf,
+    state: Arc<AtomicU8>,
+) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut buffer = [0; 16_384];
+    loop {
+        tokio::select! {
+            read = from.read(&mut buffer) => {
+                let Ok(n @ 1..) = read else { return };
+                while state.load(Ordering::SeqCst) == HOLD {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                if state.load(Ordering::SeqCst) == CUT || to.write_all(&buffer[..n]).await.is_err() {
+                    return;
+                }
+            }
+            () = tokio::time::sleep(Duration::from_millis(5)) => {
+                if state.load(Ordering::SeqCst) == CUT {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Brokers with one keyring, one master key and one PostgreSQL.
+async fn brokers<const N: usize>(postgres: &Postgres, ports: [u16; N]) -> ([Broker; N], Hand) {
+    let home = home();
+    fill_store(home.path(), &postgres.place()).await;
+    let mut all = Vec::new();
+    for (n, port) in ports.into_iter().enumerate() {
+        let dir = home.path().to_owned();
+        let broker = Broker::start_in(home.clone(), |c| {
+            in_the_store(c);
+            c.store = place(port);
+            c.watermark = Some(dir.join(format!("watermark-{n}")));
+            c.audit = brevet::audit::Target::File { path: dir.join(format!("audit-{n}.jsonl")), sync: true };
+            c.refuse_after = Duration::from_secs(60);
+        })
+        .await;
+        all.push(broker);
+    }
+    let hand = Hand::on(home.path(), &postgres.place()).await;
+    (all.try_into().ok().unwrap(), hand)
+}
+
+fn sequence(broker: &Broker) -> i64 {
+    broker.running.as_ref().unwrap().sts.feed.sequence()
+}
+
+/// p50, p99 and the longest.
+fn quantiles(mut times: Vec<Duration>) -> (Duration, Duration, Duration) {
+    times.sort();
+    (times[times.len() / 2], times[times.len() * 99 / 100], *times.last().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_on_one_binds_on_the_other() {
+    let postgres = Postgres::start();
+    let ([one, two], hand) = brokers(&postgres, [postgres.port; 2]).await;
+    let changes = times("BREVET_CHANGES", 1_000);
+    let first = hand.store.head().await.unwrap().sequence;
+    let address = two.running.as_ref().unwrap().sts.clone();
+    let watcher = tokio::spawn(async move {
+        let (mut bound, mut seen) = (Vec::with_capacity(changes), first);
+        while bound.len() < changes {
+            let now = address.feed.sequence();
+            bound.extend((seen..now).map(|_| Instant::now()));
+            seen = now;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        bound
+    });
+    let mut committed = Vec::with_capacity(changes);
+    for n in 0..changes {
+        let seconds = 3_600 + i64::try_from(n).unwrap() % 1_000;
+        hand.edit(Kind::Role, DIRECT, Edit::UpdateMaxSessionDuration(seconds)).await.unwrap();
+        committed.push(Instant::now());
+    }
+    let bound = watcher.await.unwrap();
+    let times = bound.iter().zip(&committed).map(|(b, c)| b.saturating_duration_since(*c)).collect();
+    let (p50, p99, longest) = quantiles(times);
+    println!("{changes} changes, commit to bound on the other node: p50 {p50:?}, p99 {p99:?}, max {longest:?}");
+    assert!(longest < Duration::from_secs(2));
+    // It is the change that binds, and not its number alone.
+    let longer = AssumeRole { duration_seconds: Some(5_000), ..AssumeRole::new(DIRECT, "longer") };
+    assert!(two.client(&user("bob")).assume_role(&longer).await.is_err());
+    hand.edit(Kind::Role, DIRECT, Edit::UpdateMaxSessionDuration(7_200)).await.unwrap();
+    for broker in [&one, &two] {
+        eventually("it binds", async || broker.client(&user("bob")).assume_role(&longer).await.is_ok()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn revoked_on_one_is_refused_on_the_other() {
+    let postgres = Postgres::start();
+    let ([one, two], _hand) = brokers(&postgres, [postgres.port; 2]).await;
+    let (one, two) = (Arc::new(one), Arc::new(two));
+    let lanes = 10;
+    let each = times("BREVET_REVOCATIONS", 1_000) / lanes;
+    let mut tasks = Vec::new();
+    for lane in 0..lanes {
+        let (one, two) = (one.clone(), two.clone());
+        tasks.push(tokio::spawn(async move {
+            let mut times = Vec::new();
+            for n in 0..each {
+                let name = format!("lane-{lane}-{n}");
+                let request = AssumeRole { source_identity: Some(name.clone()), ..AssumeRole::new(OPEN, &name) };
+                let client = one.client(&user("alice"));
+                let session = Keys::from(&client.assume_role(&request).await.unwrap().credentials);
+                assert_eq!(two.who(&session).await, "ok");
+                let selector = match n % 3 {
+                    0 => Selector::AccessKeyId(session.id.clone()),
+                    1 => Selector::PrincipalArn(format!("arn:aws:sts::111122223333:assumed-role/Open/{name}")),
+                    _ => Selector::SourceIdentity(name),
+                };
+                let started = Instant::now();
+                let request = brevet::grpc::pb::RevokeSessionsRequest { selector: Some(selector), issued_before: None };
+                let answer = one.client(&user("admin")).revoke_sessions(request).await.unwrap();
+                times.push(started.elapsed());
+                assert_eq!((answer.nodes_connected, answer.nodes_confirmed), (2, 2), "{}", answer.pending.len());
+                assert_eq!(one.who(&session).await, "InvalidClientTokenId");
+                assert_eq!(two.who(&session).await, "InvalidClientTokenId");
+            }
+            times
+        }));
+    }
+    let mut all = Vec::new();
+    for task in tasks {
+        all.extend(task.await.unwrap());
+    }
+    let count = all.len();
+    let (p50, p99, longest) = quantiles(all);
+    println!("{count} revocations, call to refused on both nodes: p50 {p50:?}, p99 {p99:?}, max {longest:?}");
+    assert!(longest < Duration::from_secs(2) + Duration::from_millis(500));
+    // Whole roles and users at once.
+    let session = one.assume(&user("alice"), OPEN).await.unwrap();
+    one.revoke(&user("admin"), Selector::RoleArn(OPEN.into())).await.unwrap();
+    assert_eq!(two.who(&session).await, "InvalidClientTokenId");
+    let session = one.assume(&user("alice"), OPEN).await.unwrap();
+    two.revoke(&user("admin"), Selector::PrincipalArn("arn:aws:iam::111122223333:user/alice".into())).await.unwrap();
+    assert_eq!(one.who(&session).await, "InvalidClientTokenId");
+}
+
+/// Calls in a row until told to stop; how many went well, and what the others were told.
+async fn load(broker: Arc<Broker>, keys: Keys, stop: Arc<AtomicU8>) -> (usize, std::collections::BTreeSet<String>) {
+    let (mut good, mut refused) = (0, std::collections::BTreeSet::new());
+    while stop.load(Ordering::SeqCst) == 0 {
+        match broker.who(&keys).await.as_str() {
+            "ok" => good += 1,
+            other => _ = refused.insert(other.to_owned()),
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    (good, refused)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_goes_away_stops_nobody_at_once_and_is_not_papered_over() {
+    let mut postgres = Postgres::start();
+    let ([one, two], _hand) = brokers(&postgres, [postgres.port; 2]).await;
+    let (one, two) = (Arc::new(one), Arc::new(two));
+    let session = one.assume(&user("alice"), OPEN).await.unwrap();
+    for way in ["killed", "stopped"] {
+        let stop = Arc::new(AtomicU8::new(0));
+        let loads: Vec<_> = [&one, &two].map(|b| tokio::spawn(load(b.clone(), session.clone(), stop.clone()))).into();
+        if way == "killed" {
+            postgres.kill()
+        } else {
+            postgres.signal("-STOP")
+        }
+        // Nothing is acknowledged, and the call ends.
+        let started = Instant::now();
+        let refused = one.revoke(&user("admin"), Selector::RoleArn(CLOSED.into())).await;
+        assert_eq!(refused.unwrap_err(), "ServiceUnavailable", "{way}");
+        assert!(started.elapsed() < Duration::from_secs(8), "{way}: {:?}", started.elapsed());
+        // Sessions are issued and verified meanwhile.
+        assert!(one.assume(&user("alice"), OPEN).await.is_ok(), "{way}");
+        eventually("the store's trouble is counted", async || {
+            one.operator("/metrics").await.body.contains("brevet_feed_up 0")
+        })
+        .await;
+        for broker in [&one, &two] {
+            assert_eq!(broker.operator("/readyz").await.body, "ready\n", "{way}: not yet");
+            broker.clock.pass(Duration::from_secs(11));
+            let ready = broker.operator("/readyz").await;
+            assert!(ready.status == 503 && ready.body.contains("change feed"), "{way}: {}", ready.body);
+            assert_eq!(broker.who(&session).await, "ok", "{way}: drained, and not closed");
+            broker.clock.pass(Duration::from_secs(50));
+            for keys in [&session, &user("alice")] {
+                assert_eq!(broker.who(keys).await, "ServiceUnavailable", "{way}: nothing is accepted on unknown state");
+            }
+            assert_eq!(broker.assume(&user("alice"), OPEN).await.unwrap_err(), "ServiceUnavailable", "{way}");
+        }
+        if way == "killed" {
+            postgres.restart()
+        } else {
+            postgres.signal("-CONT")
+        }
+        let started = Instant::now();
+        for broker in [&one, &two] {
+            eventually("ready again", async || broker.operator("/readyz").await.body == "ready\n").await;
+            assert_eq!(broker.who(&session).await, "ok", "{way}: without a restart");
+        }
+        println!("{way}: ready again {:?} after PostgreSQL", started.elapsed());
+        assert!(one.revoke(&user("admin"), Selector::RoleArn(CLOSED.into())).await.is_ok());
+        stop.store(1, Ordering::SeqCst);
+        for load in loads {
+            let (good, refused) = load.await.unwrap();
+            assert!(good > 10, "{way}");
+            assert!(refused.is_empty() || refused.iter().eq(["ServiceUnavailable"]), "{way}: {refused:?}");
+        }
+    }
+    // And again, at once, while calls are in progress: restarted three times.
+    for _ in 0..3 {
+        postgres.kill();
+        postgres.restart();
+    }
+    for broker in [&one, &two] {
+        eventually("it follows again", async || {
+            broker.revoke(&user("admin"), Selector::AccessKeyId("ASIANOBODYNOBODY".into())).await.is_ok()
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn st_09_a_node_that_is_cut_off_is_out_of_use_and_then_harmless() {
+    let postgres = Postgres::start();
+    let wire = Wire::to(postgres.port).await;
+    let ([near, far], _hand) = brokers(&postgres, [postgres.port, wire.port]).await;
+    for (way, state) in [("silent", HOLD), ("cut", CUT)] {
+        let session = near.assume(&user("alice"), OPEN).await.unwrap();
+        assert_eq!(far.who(&session).await, "ok");
+        wire.set(state);
+        // It was heard of a moment ago, so the answer waits for it, and then says who is missing.
+        let request = brevet::grpc::pb::RevokeSessionsRequest {
+            selector: Some(Selector::AccessKeyId(session.id.clone())),
+            issued_before: None,
+        };
+        let answer = near.client(&user("admin")).revoke_sessions(request).await.unwrap();
+        assert_eq!((answer.nodes_connected, answer.nodes_confirmed, answer.pending.len()), (2, 1, 1), "{way}");
+        assert_eq!(near.who(&session).await, "InvalidClientTokenId", "{way}");
+        // The far node cannot know. It is drained after 10 s, and closed after its bound.
+        assert_eq!(far.who(&session).await, "ok", "{way}");
+        far.clock.pass(Duration::from_secs(11));
+        assert_eq!(far.operator("/readyz").await.status, 503, "{way}");
+        far.clock.pass(Duration::from_secs(50));
+        for _ in 0..20 {
+            assert_eq!(far.who(&session).await, "ServiceUnavailable", "{way}: no flapping");
+        }
+        wire.set(PASS);
+        let started = Instant::now();
+        eventually("it follows again", async || far.operator("/readyz").await.body == "ready\n").await;
+        assert_eq!(far.who(&session).await, "InvalidClientTokenId", "{way}: it never accepted it again");
+        println!("{way}: back {:?} after the wire", started.elapsed());
+    }
+    assert_eq!(sequence(&near), sequence(&far));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_daemons_by_the_readme_and_a_database_that_was_put_back() {
+    let postgres = Postgres::start();
+    let first = Home::init_with(&["--store", &postgres.url()]);
+    let again = crate::binary::brevet()
+        .args(["init", "--store", &postgres.url()])
+        .arg(first.path.join("again"))
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(!again.status.success() && error.contains("to join it"), "{error}");
+    // A second broker: the first one's configuration and keys, copied.
+    let second = tempfile::tempdir().unwrap();
+    for file in ["brevet.toml", "master.key", "keyring.json"] {
+        std::fs::copy(first.path.join(file), second.path().join(file)).unwrap();
+    }
+    let one = first.serve();
+    let two = crate::binary::serve(&second.path().join("brevet.toml"));
+    let role = AssumeRole::new("arn:aws:iam::111122223333:role/Administrator", "session");
+    let session = one.client(&first.keys).assume_role(&role).await.unwrap().credentials;
+    assert!(two.client(&session).get_caller_identity().await.is_ok());
+    let revoked = |daemon: &crate::binary::Daemon, keys: &Credentials| {
+        let request = brevet::grpc::pb::RevokeSessionsRequest {
+            selector: Some(Selector::AccessKeyId(keys.access_key_id.clone())),
+            issued_before: None,
+        };
+        let client = daemon.client(&first.keys);
+        async move { client.revoke_sessions(request).await.unwrap() }
+    };
+    let dump = dump(&postgres);
+    let answer = revoked(&two, &session).await;
+    assert_eq!((answer.nodes_connected, answer.nodes_confirmed), (2, 2));
+    assert!(one.client(&session).get_caller_identity().await.is_err());
+    drop(one);
+    // Put back to before the revocation, while one broker runs: it keeps what it knows, and says so.
+    postgres.psql("DROP SCHEMA public CASCADE; CREATE SCHEMA public", "brevet");
+    restore(&postgres, &dump);
+    eventually("it does not follow", async || {
+        let log = first.try_run(&["changes"]);
+        log.status.success() && two.client(&session).get_caller_identity().await.is_err()
+    })
+    .await;
+    drop(two);
+    first.refused("brevet restore --accept");
+    let said = first.run(&["restore", "--accept"]);
+    assert!(said.contains("has ended"), "{said}");
+    let one = first.serve();
+    assert!(one.client(&session).get_caller_identity().await.is_err(), "nothing was revived");
+    let fresh = one.client(&first.keys).assume_role(&role).await.unwrap().credentials;
+    assert!(one.client(&fresh).get_caller_identity().await.is_ok());
+    let refused = first.try_run(&["backup", "/tmp/brevet-no-backup"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("pg_dump"));
+}
+
+fn dump(postgres: &Postgres) -> Vec<u8> {
+    let output = Postgres::program("pg_dump")
+        .args(["-h", "127.0.0.1", "-p", &postgres.port.to_string(), "-U", "brevet", "brevet"])
+        .current_dir("/")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+fn restore(postgres: &Postgres, dump: &[u8]) {
+    use std::io::Write;
+    let mut psql = Command::new("psql")
+        .args(["-h", "127.0.0.1", "-p", &postgres.port.to_string(), "-U", "brevet", "-q", "brevet"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    psql.stdin.take().unwrap().write_all(dump).unwrap();
+    assert!(psql.wait().unwrap().success());
+}
+
+#[test]
+fn a_postgres_that_is_not_there_refuses_the_start() {
+    let home = Home::init();
+    let url = "url = \"postgres://brevet@127.0.0.1:1/brevet\"";
+    home.edit(|toml| toml.replace("file = \"store.db\"", url));
+    home.refused("the store does not answer");
+    assert!(Path::new(&home.path).exists());
+}
