@@ -370,6 +370,257 @@ async fn sentinel_cluster_acl_and_tls_hold_records_too() {
     assert!(broker.operator("/readyz").await.body.contains("degraded"), "another CA is not trusted");
 }
 
+#[tokio::test]
+async fn st_03_a_stale_replica_that_is_promoted_revives_nothing() {
+    let mut primary = Redis::start();
+    let replica = Redis::start_with(&["--replicaof", "127.0.0.1", &primary.port.to_string()]);
+    let sentinel_port = free_port();
+    let file = primary.dir.path().join("sentinel.conf");
+    let monitor = format!(
+        "port {sentinel_port}\nbind 127.0.0.1\nsentinel monitor brevet 127.0.0.1 {} 1\n\
+         sentinel down-after-milliseconds brevet 300\nsentinel failover-timeout brevet 1000\n",
+        primary.port
+    );
+    std::fs::write(&file, monitor).unwrap();
+    let child = Command::new("redis-server").arg(&file).arg("--sentinel").stdout(Stdio::null()).spawn().unwrap();
+    let mut sentinel = Redis { child, port: sentinel_port, dir: tempfile::tempdir().unwrap() };
+    sentinel.wait();
+    let urls = vec![format!("redis://127.0.0.1:{sentinel_port}")];
+    let options = RedisOptions { mode: Mode::Sentinel { primary: "brevet".into() }, urls, ..primary.options() };
+    let broker = Broker::start_in(stored_home().await, |c| {
+        in_the_store(c);
+        c.redis = Some(options);
+    })
+    .await;
+    let session = broker.assume(&user("alice"), OPEN).await.unwrap();
+    // The replica stops listening: what comes now it never sees.
+    redis_command(replica.port, &["REPLICAOF", "NO", "ONE"]).unwrap();
+    broker.revoke(&user("admin"), Selector::AccessKeyId(session.id.clone())).await.unwrap();
+    primary.kill();
+    redis_command(sentinel.port, &["SENTINEL", "REMOVE", "brevet"]).unwrap();
+    let port = replica.port.to_string();
+    redis_command(sentinel.port, &["SENTINEL", "MONITOR", "brevet", "127.0.0.1", &port, "1"]).unwrap();
+    assert_eq!(broker.who(&session).await, "InvalidClientTokenId");
+    eventually("records go to the promoted one", async || {
+        assert!(broker.assume(&user("alice"), OPEN).await.is_ok());
+        records(replica.port) > 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn st_04_a_redis_that_lets_nobody_in_is_told_and_passes() {
+    let redis = Redis::start();
+    redis_command(redis.port, &["ACL", "SETUSER", "brevet", "on", ">first", "~brevet:*", "+@all"]).unwrap();
+    let password = |text: &str| Some(brevet::secret::Secret::new(text.to_owned()));
+    let options = RedisOptions { username: Some("brevet".into()), password: password("first"), ..redis.options() };
+    let broker = Broker::start_with(|c| c.redis = Some(options)).await;
+    let is = async |what: &str, body: &str| {
+        eventually(what, async || {
+            let ready = broker.operator("/readyz").await;
+            // A call now and then, so that trouble shows by itself as well as by the probe.
+            let _ = broker.assume(&user("alice"), OPEN).await;
+            ready.body.contains(body)
+        })
+        .await;
+    };
+    is("it is used", "ready\n").await;
+    // The password is rotated under it, and put right again.
+    redis_command(redis.port, &["ACL", "SETUSER", "brevet", "resetpass", ">second"]).unwrap();
+    redis_command(redis.port, &["CLIENT", "KILL", "USER", "brevet"]).unwrap();
+    is("WRONGPASS", "not ready: redis must not be used as it is").await;
+    assert!(broker.operator("/metrics").await.body.contains("brevet_session_store_fit 0"));
+    assert!(broker.assume(&user("alice"), OPEN).await.is_ok(), "who is served all the same is served");
+    redis_command(redis.port, &["ACL", "SETUSER", "brevet", "resetpass", ">first"]).unwrap();
+    is("it is used again, without a restart", "ready\n").await;
+    // A right is taken away, and given back.
+    redis_command(redis.port, &["ACL", "SETUSER", "brevet", "-set"]).unwrap();
+    is("NOPERM", "not ready").await;
+    redis_command(redis.port, &["ACL", "SETUSER", "brevet", "+set"]).unwrap();
+    is("it is used again", "ready\n").await;
+    // No login where one is needed.
+    let locked = Redis::start_with(&["--requirepass", "secret"]);
+    let broker = Broker::start_with(|c| c.redis = Some(locked.options())).await;
+    eventually("NOAUTH", async || broker.operator("/readyz").await.status == 503).await;
+}
+
+#[tokio::test]
+async fn st_05_a_redis_that_may_drop_records_unnoticed_is_not_used() {
+    let redis = Redis::start_with(&["--maxmemory-policy", "allkeys-lru"]);
+    let broker = broker(&redis).await;
+    eventually("an evicting policy", async || {
+        let ready = broker.operator("/readyz").await;
+        ready.status == 503 && ready.body.contains("allkeys-lru")
+    })
+    .await;
+    let set = |policy| redis_command(redis.port, &["CONFIG", "SET", "maxmemory-policy", policy]).unwrap();
+    set("noeviction");
+    for (policy, status) in [("noeviction", 200), ("volatile-ttl", 503), ("noeviction", 200)] {
+        set(policy);
+        let started = Instant::now();
+        while broker.operator("/readyz").await.status != status {
+            assert!(started.elapsed() < Duration::from_secs(30), "{policy}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn st_06_a_full_redis_loses_records_and_no_revocation() {
+    let redis = Redis::start_with(&["--maxmemory-policy", "noeviction"]);
+    let options = redis.options();
+    let broker = Broker::start_in(stored_home().await, |c| {
+        in_the_store(c);
+        c.redis = Some(options);
+    })
+    .await;
+    let session = broker.assume(&user("alice"), OPEN).await.unwrap();
+    redis_command(redis.port, &["CONFIG", "SET", "maxmemory", "1"]).unwrap();
+    let unrecorded = broker.assume(&user("alice"), OPEN).await.unwrap();
+    assert_eq!(broker.who(&unrecorded).await, "ok");
+    assert!(broker.operator("/readyz").await.body.contains("degraded"), "the loss is told");
+    let lost = broker.operator("/metrics").await.body;
+    assert!(!lost.contains("brevet_session_records_lost_total 0"), "and counted");
+    for keys in [&session, &unrecorded] {
+        broker.revoke(&user("admin"), Selector::AccessKeyId(keys.id.clone())).await.unwrap();
+        assert_eq!(broker.who(keys).await, "InvalidClientTokenId");
+    }
+}
+
+/// A Redis that is slow, trickles, breaks off, says too much, or says something else.
+async fn odd_redis(behaviour: &'static str, real: u16) -> u16 {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        loop {
+            let Ok((mut client, _)) = listener.accept().await else { return };
+            tokio::spawn(async move {
+                let mut server = tokio::net::TcpStream::connect(("127.0.0.1", real)).await?;
+                let (mut asked, mut answered) = (vec![0; 65_536], vec![0; 65_536]);
+                loop {
+                    tokio::select! {
+                        read = client.read(&mut asked) => match read? {
+                            0 => return Ok::<(), std::io::Error>(()),
+                            // An error for everything but the greeting, as a server in that state gives it.
+                            n if behaviour.starts_with('-') && !String::from_utf8_lossy(&asked[..n]).contains("CLIENT") => {
+                                let commands = asked[..n].iter().filter(|b| **b == b'*').count().max(1);
+                                client.write_all(format!("{behaviour}\r\n").repeat(commands).as_bytes()).await?;
+                            }
+                            n => server.write_all(&asked[..n]).await?,
+                        },
+                        read = server.read(&mut answered) => match read? {
+                            0 => return Ok(()),
+                            n => match behaviour {
+                                "slow" => {
+                                    tokio::time::sleep(Duration::from_millis(400)).await;
+                                    client.write_all(&answered[..n]).await?;
+                                }
+                                "trickle" => {
+                                    for byte in &answered[..n] {
+                                        client.write_all(&[*byte]).await?;
+                                        tokio::time::sleep(Duration::from_millis(100)).await;
+                                    }
+                                }
+                                "cut" => {
+                                    client.write_all(&answered[..n / 2]).await?;
+                                    return Ok(());
+                                }
+                                "extra" => {
+                                    client.write_all(b"$5\r\nextra\r\n").await?;
+                                    client.write_all(&answered[..n]).await?;
+                                }
+                                _ => client.write_all(&answered[..n]).await?,
+                            },
+                        },
+                    }
+                }
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn st_07_no_late_or_foreign_answer_is_taken_for_an_answer() {
+    let redis = Redis::start();
+    let keyring = brevet::keyring::Keyring::generate(&brevet::entropy::SystemEntropy::new(), now()).unwrap();
+    let straight = Sessions::in_redis(&redis.options(), Default::default()).unwrap();
+    let record = |n: u8| brevet::sessions::SessionRecord {
+        session_id: vec![n; 16],
+        expires_at: now().seconds() + 3_600,
+        ..Default::default()
+    };
+    for n in 1..=2 {
+        straight.record(&keyring, &record(n), now()).await;
+    }
+    for behaviour in ["slow", "trickle", "cut", "extra"] {
+        let port = odd_redis(behaviour, redis.port).await;
+        let options = RedisOptions { urls: vec![format!("redis://127.0.0.1:{port}")], ..redis.options() };
+        let odd = Sessions::in_redis(&options, Default::default()).unwrap();
+        for n in [1, 2, 1, 2] {
+            let started = Instant::now();
+            // Right, or an error; never another one's record, never "absent".
+            match odd.find(&keyring, &[n; 16], now()).await {
+                Ok(Some(found)) => assert_eq!(found.session_id, vec![n; 16], "{behaviour}"),
+                Ok(None) => panic!("{behaviour}: absent"),
+                Err(_) => {}
+            }
+            assert!(started.elapsed() < Duration::from_millis(400), "{behaviour}: {:?}", started.elapsed());
+        }
+    }
+}
+
+#[tokio::test]
+async fn st_08_an_error_is_never_absent() {
+    let redis = Redis::start();
+    let keyring = brevet::keyring::Keyring::generate(&brevet::entropy::SystemEntropy::new(), now()).unwrap();
+    for (answer, unfit) in [
+        ("-READONLY You can't write against a read only replica.", true),
+        ("-WRONGTYPE Operation against a key holding the wrong kind of value", true),
+        ("-NOPERM this user has no permissions", true),
+        ("-LOADING Redis is loading the dataset in memory", false),
+        ("-MISCONF Redis is configured to save RDB snapshots", false),
+        ("-NOREPLICAS Not enough good replicas to write.", false),
+        ("-MOVED 1 127.0.0.1:1", false),
+        ("-CLUSTERDOWN The cluster is down", false),
+        ("-OOM command not allowed when used memory > 'maxmemory'", false),
+        ("-ERR something else", false),
+    ] {
+        let port = odd_redis(answer, redis.port).await;
+        let options = RedisOptions { urls: vec![format!("redis://127.0.0.1:{port}")], ..redis.options() };
+        let odd = Sessions::in_redis(&options, Default::default()).unwrap();
+        let found = odd.find(&keyring, &[1; 16], now()).await;
+        assert!(matches!(found, Err(SessionsError::Unreachable(_))), "{answer}: {found:?}");
+        let standing = odd.standing();
+        assert_eq!(matches!(standing, brevet::sessions::Standing::Unfit(_)), unfit, "{answer}: {standing:?}");
+        assert_ne!(standing, brevet::sessions::Standing::Up, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn st_10_what_is_revoked_stays_so_whatever_becomes_of_redis() {
+    let mut redis = Redis::start();
+    let options = redis.options();
+    let broker = Broker::start_in(stored_home().await, |c| {
+        in_the_store(c);
+        c.redis = Some(options);
+    })
+    .await;
+    let session = broker.assume(&user("alice"), OPEN).await.unwrap();
+    let yesterday = redis_command(redis.port, &["DUMP", &keys(redis.port)[0]]).unwrap();
+    broker.revoke(&user("admin"), Selector::AccessKeyId(session.id.clone())).await.unwrap();
+    redis_command(redis.port, &["FLUSHALL"]).unwrap();
+    assert_eq!(broker.who(&session).await, "InvalidClientTokenId");
+    redis.kill();
+    assert_eq!(broker.who(&session).await, "InvalidClientTokenId");
+    redis.restart();
+    assert!(!matches!(yesterday, redis::Value::Nil));
+    eventually("it is used again", async || broker.operator("/readyz").await.body == "ready\n").await;
+    assert_eq!(broker.who(&session).await, "InvalidClientTokenId");
+    assert!(broker.assume(&user("alice"), OPEN).await.is_ok());
+}
+
 /// A CA, and files for a server that it vouches for.
 fn certificate() -> (String, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();

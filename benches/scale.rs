@@ -1,0 +1,244 @@
+//! A directory of 100,000 roles and 1,000,000 users in SQLite: the time to start from it, its weight
+//! in memory, the CPU time of one change, and AssumeRole beside the same broker with ten roles.
+//!
+//! `cargo bench --bench scale [-- ROLES USERS]`. One user in ten has an access key.
+
+mod load;
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use brevet::clock::{Clock, SystemClock};
+use brevet::commands::{self, Actor, Command as Change, Desk, Edit};
+use brevet::directory::resource::{Kind, Name, Resource};
+use brevet::entropy::SystemEntropy;
+use brevet::grpc::pb;
+use brevet::master_key::MasterKey;
+use brevet::store::{Access, Entry, Place, Store};
+
+use load::{cpu_seconds, drive, load, pin};
+
+const SPAN: Duration = Duration::from_secs(5);
+const CHANGES: u32 = 200;
+
+fn main() {
+    let numbers: Vec<usize> = std::env::args().filter_map(|a| a.parse().ok()).collect();
+    let (roles, users) = (numbers.first().copied().unwrap_or(100_000), numbers.get(1).copied().unwrap_or(1_000_000));
+    pin(std::process::id(), 1);
+    let small = Home::new(10, 10);
+    let started = Instant::now();
+    let large = Home::new(roles, users);
+    println!("{roles} roles and {users} users written in {:.0} s", started.elapsed().as_secs_f64());
+    println!("the store is {} MiB", std::fs::metadata(large.path.join("store.db")).unwrap().len() >> 20);
+
+    let little = Daemon::start(&small.path);
+    let daemon = Daemon::start(&large.path);
+    println!(
+        "start: {:.2} s, of 10 roles {:.3} s (goal: under 10 s)",
+        daemon.started.as_secs_f64(),
+        little.started.as_secs_f64()
+    );
+    let (weight, base) = (memory(daemon.child.id()), memory(little.child.id()));
+    println!("memory: {} MiB, of 10 roles {} MiB (goal: under 1,536 MiB)", weight >> 20, base >> 20);
+
+    let one = daemon.assume_role(&large);
+    let ten = little.assume_role(&small);
+    let again = daemon.assume_role(&large);
+    let many = (one + again) / 2.0;
+    println!(
+        "AssumeRole: {many:.1} us of CPU, with 10 roles {ten:.1} us: {:+.1} % (goal: within 10 %)",
+        (many / ten - 1.0) * 100.0
+    );
+
+    for (home, daemon, what) in [(&small, &little, "10 roles"), (&large, &daemon, "all of them")] {
+        let (change, idle) = daemon.change(home);
+        println!(
+            "one change with {what}: {change:.2} ms of CPU in the broker (idle: {idle:.2} ms a second; goal: under 5 ms)"
+        );
+    }
+    drop((little, daemon));
+    // Roles and users apart: by the memory of brokers that hold one kind alone.
+    for (what, roles, users) in [("role", roles / 10, 10), ("user", 10, users / 10)] {
+        let home = Home::new(roles, users);
+        let daemon = Daemon::start(&home.path);
+        let count = roles.max(users);
+        println!("a {what} weighs {} bytes", memory(daemon.child.id()).saturating_sub(base) / count as u64);
+    }
+}
+
+/// A broker's folder.
+struct Home {
+    _dir: tempfile::TempDir,
+    path: PathBuf,
+    keys: (String, String),
+}
+
+impl Home {
+    fn new(roles: usize, users: usize) -> Self {
+        let dir = tempfile::Builder::new().prefix("brevet-scale").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let path = dir.path().join("broker");
+        let made = Command::new(env!("CARGO_BIN_EXE_brevet"))
+            .arg("init")
+            .arg(&path)
+            .args(["--account", "111122223333"])
+            .stderr(Stdio::null())
+            .output()
+            .unwrap();
+        let text = String::from_utf8(made.stdout).unwrap();
+        let value = |name: &str| text.split_whitespace().find_map(|w| w.strip_prefix(name)).unwrap().to_owned();
+        let keys = (value("AWS_ACCESS_KEY_ID="), value("AWS_SECRET_ACCESS_KEY="));
+        let config = path.join("brevet.toml");
+        let toml = std::fs::read_to_string(&config)
+            .unwrap()
+            .replace("127.0.0.1:7480", "127.0.0.1:0")
+            .replace("127.0.0.1:7481", "127.0.0.1:0");
+        std::fs::write(&config, toml + "sync = false\n").unwrap();
+        runtime().block_on(fill(&path, roles, users));
+        Self { _dir: dir, path, keys }
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+async fn fill(path: &Path, roles: usize, users: usize) {
+    let entropy = SystemEntropy::new();
+    let store =
+        Store::open(&Place::Sqlite(path.join("store.db")), Access::Use, SystemClock.now(), &entropy).await.unwrap();
+    let master_key = MasterKey::load(&path.join("master.key")).unwrap();
+    let parse = |kind, value: serde_json::Value| Resource::parse(kind, &value.to_string()).unwrap();
+    let policies = (0..100).map(|n| {
+        parse(Kind::Policy, serde_json::json!({"PolicyName": format!("P{n}"), "PolicyId": format!("ANPA{n:017}"), "Path": "/",
+            "Arn": format!("arn:aws:iam::111122223333:policy/P{n}"), "DefaultVersionId": "v1",
+            "PolicyVersionList": [{"VersionId": "v1", "IsDefaultVersion": true, "Document": {"Version": "2012-10-17",
+                "Statement": [{"Effect": "Allow", "Action": ["s3:Get*", "s3:List*"], "Resource": format!("arn:aws:s3:::b{n}/*")}]}}]}))
+    });
+    let roles = (0..roles).map(|n| {
+        parse(Kind::Role, serde_json::json!({"RoleName": format!("Role{n}"), "RoleId": format!("AROA{n:017}"), "Path": "/",
+            "Arn": format!("arn:aws:iam::111122223333:role/Role{n}"), "MaxSessionDuration": 3600,
+            "AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": [{"Effect": "Allow",
+                "Principal": {"AWS": "arn:aws:iam::111122223333:user/administrator"}, "Action": "sts:AssumeRole",
+                "Condition": {"StringEquals": {"aws:PrincipalAccount": "111122223333"}}}]},
+            "RolePolicyList": [{"PolicyName": "own", "PolicyDocument": {"Version": "2012-10-17", "Statement": [{"Effect": "Allow",
+                "Action": ["dynamodb:GetItem", "dynamodb:Query"], "Resource": format!("arn:aws:dynamodb:us-east-1:111122223333:table/t{n}")}]}}],
+            "AttachedManagedPolicies": [{"PolicyName": format!("P{}", n % 100), "PolicyArn": format!("arn:aws:iam::111122223333:policy/P{}", n % 100)}],
+            "Tags": [{"Key": "team", "Value": format!("team-{}", n % 50)}]}))
+    });
+    let groups = (0..100).map(|n| {
+        parse(
+            Kind::Group,
+            serde_json::json!({"GroupName": format!("G{n}"), "GroupId": format!("AGPA{n:017}"), "Path": "/",
+            "Arn": format!("arn:aws:iam::111122223333:group/G{n}"),
+            "AttachedManagedPolicies": [{"PolicyArn": format!("arn:aws:iam::111122223333:policy/P{n}")}]}),
+        )
+    });
+    let people = (0..users).map(|n| {
+        parse(Kind::User, serde_json::json!({"UserName": format!("user{n}@example.com"), "UserId": format!("AIDA{n:017}"), "Path": "/staff/",
+            "Arn": format!("arn:aws:iam::111122223333:user/staff/user{n}@example.com"), "GroupList": [format!("G{}", n % 100)],
+            "Tags": [{"Key": "department", "Value": format!("d{}", n % 200)}]}))
+    });
+    let keys = (0..users / 10).map(|n| {
+        let (id, owner) = (format!("AKIA{n:016}"), format!("arn:aws:iam::111122223333:user/staff/user{n}@example.com"));
+        let name = brevet::directory::sealing_name("access key", &id, &owner);
+        let sealed = master_key.seal(&name, format!("secret-of-{n:030}").as_bytes(), &entropy).unwrap();
+        parse(Kind::AccessKey, serde_json::json!({"AccessKeyId": id, "UserArn": owner, "SealedSecretAccessKey": sealed, "Status": "Active"}))
+    });
+    let mut all = policies.chain(roles).chain(groups).chain(people).chain(keys).peekable();
+    while all.peek().is_some() {
+        let mut writer = store.write().await.unwrap();
+        let entry = Entry {
+            changed_at: SystemClock.now(),
+            actor: Actor::operator("bench").text(),
+            action: "Fill",
+            kind: "store",
+            id: "bench".to_owned(),
+            detail: "{}".to_owned(),
+        };
+        writer.record(&entry).await.unwrap();
+        for thing in all.by_ref().take(10_000) {
+            writer.put(&thing).await.unwrap();
+        }
+        writer.commit().await.unwrap();
+    }
+    store.close().await;
+}
+
+struct Daemon {
+    child: Child,
+    address: SocketAddr,
+    started: Duration,
+}
+
+impl Daemon {
+    fn start(path: &Path) -> Self {
+        let started = Instant::now();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_brevet"))
+            .args(["serve", "--log-format", "json", "--config"])
+            .arg(path.join("brevet.toml"))
+            .env("TOKIO_WORKER_THREADS", "1")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stderr.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let started = started.elapsed();
+        pin(child.id(), 0);
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let address = line["fields"]["address"].as_str().unwrap().parse().unwrap();
+        Self { child, address, started }
+    }
+
+    fn assume_role(&self, home: &Home) -> f64 {
+        let message = pb::AssumeRoleRequest {
+            role_arn: "arn:aws:iam::111122223333:role/Role7".to_owned(),
+            role_session_name: "bench".to_owned(),
+            ..pb::AssumeRoleRequest::default()
+        };
+        let request = load("AssumeRole", &message, Some((&home.keys.0, &home.keys.1, None)), self.address);
+        drive(self.address, self.child.id(), &request, SPAN).cpu_micros
+    }
+
+    /// CPU milliseconds of one change, and of a second without any.
+    fn change(&self, home: &Home) -> (f64, f64) {
+        let before = cpu_seconds(self.child.id());
+        std::thread::sleep(SPAN);
+        let idle = (cpu_seconds(self.child.id()) - before) / SPAN.as_secs_f64();
+        let (before, started) = (cpu_seconds(self.child.id()), Instant::now());
+        runtime().block_on(async {
+            let entropy = SystemEntropy::new();
+            let place = Place::Sqlite(home.path.join("store.db"));
+            let store = Store::open(&place, Access::Use, SystemClock.now(), &entropy).await.unwrap();
+            let master_key = MasterKey::load(&home.path.join("master.key")).unwrap();
+            for n in 0..CHANGES {
+                let desk = Desk { store: &store, master_key: &master_key, entropy: &entropy, now: SystemClock.now() };
+                let change = Change::Edit {
+                    name: Name::new(Kind::Role, format!("arn:aws:iam::111122223333:role/Role{}", n % 10)),
+                    edit: Edit::UpdateMaxSessionDuration(3_600 + i64::from(n)),
+                    expected: None,
+                };
+                commands::execute(desk, &Actor::operator("bench"), vec![change]).await.unwrap();
+                // One by one, as administrators make them.
+                tokio::time::sleep(Duration::from_millis(110)).await;
+            }
+        });
+        let spent = cpu_seconds(self.child.id()) - before - idle * started.elapsed().as_secs_f64();
+        (spent * 1e3 / f64::from(CHANGES), idle * 1e3)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Resident bytes.
+fn memory(pid: u32) -> u64 {
+    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
+    statm.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 4_096
+}
