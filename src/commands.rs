@@ -301,26 +301,8 @@ async fn rename(
     let mut after = Vec::new();
     for referrer in referrers {
         let mut thing = current(writer, &referrer, None).await?;
+        unseal(&mut thing, desk)?;
         edit::follow(&mut thing, &old, &new);
-        if let (Resource::AccessKey(key), Resource::AccessKey(before)) =
-            (&mut thing, current(writer, &referrer, None).await?)
-        {
-            // A secret is bound to its owner.
-            let sealed = before.sealed_secret_access_key.unwrap_or_default();
-            let secret =
-                desk.master_key.open(&sealing_name("access key", &before.access_key_id, &before.user_arn), &sealed)?;
-            key.sealed_secret_access_key = None;
-            key.secret_access_key = Some(zeroize::Zeroizing::new(secret.expose().clone()));
-        }
-        if let (Resource::MfaDevice(device), Resource::MfaDevice(before)) =
-            (&mut thing, current(writer, &referrer, None).await?)
-        {
-            let sealed = before.sealed_base32_string_seed.unwrap_or_default();
-            let seed =
-                desk.master_key.open(&sealing_name("mfa device", &before.serial_number, &before.user_arn), &sealed)?;
-            device.sealed_base32_string_seed = None;
-            device.base32_string_seed = Some(zeroize::Zeroizing::new(seed.expose().clone()));
-        }
         after.push(thing);
     }
     delete(desk, writer, actor, old).await?;
@@ -487,6 +469,27 @@ fn seal(resource: &mut Resource, old: Option<&Resource>, desk: Desk<'_>) -> Resu
         Some(old) => old,
         None => desk.master_key.seal(&belongs, secret.as_bytes(), desk.entropy)?,
     });
+    Ok(())
+}
+
+/// A sealed secret is bound to its owner: under another one it is sealed anew.
+fn unseal(resource: &mut Resource, desk: Desk<'_>) -> Result<(), CommandError> {
+    let (belongs, clear, sealed) = match resource {
+        Resource::AccessKey(k) => (
+            sealing_name("access key", &k.access_key_id, &k.user_arn),
+            &mut k.secret_access_key,
+            &mut k.sealed_secret_access_key,
+        ),
+        Resource::MfaDevice(d) => (
+            sealing_name("mfa device", &d.serial_number, &d.user_arn),
+            &mut d.base32_string_seed,
+            &mut d.sealed_base32_string_seed,
+        ),
+        _ => return Ok(()),
+    };
+    if let Some(text) = sealed.take() {
+        *clear = Some(zeroize::Zeroizing::new(desk.master_key.open(&belongs, &text)?.expose().clone()));
+    }
     Ok(())
 }
 

@@ -86,7 +86,7 @@ pub struct Parts {
     /// What must not be lost.
     pub store: Store,
     /// What secrets in it are sealed with.
-    pub master_key: Option<MasterKey>,
+    pub master_key: Option<Arc<MasterKey>>,
     /// A directory that is not in the store.
     pub directory: Option<Directory>,
     /// The keys of session tokens.
@@ -107,6 +107,7 @@ pub struct Running {
     stop: watch::Sender<bool>,
     slots: Arc<Semaphore>,
     tasks: Vec<JoinHandle<()>>,
+    node: Node,
     _lock: Option<SqliteLock>,
 }
 
@@ -130,7 +131,7 @@ struct Shared {
 pub async fn start(config: Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<Running, StartError> {
     // Before they are read: a file that changes in between is read again.
     let seen = Stamps::of(&config);
-    let master_key = config.master_key.as_deref().map(MasterKey::load).transpose()?;
+    let master_key = config.master_key.as_deref().map(MasterKey::load).transpose()?.map(Arc::new);
     let directory =
         config.directory.as_deref().map(|path| load_directory(path, config.master_key.as_deref())).transpose()?;
     let keyring = keyring_file::load(&config.keyring)?;
@@ -165,7 +166,7 @@ pub async fn look_at_store(
         known.check(&head)?;
     }
     let key = config.master_key.as_deref().ok_or_else(|| StartError::Rows("there is no master key".to_owned()))?;
-    let key = MasterKey::load(key)?;
+    let key = Arc::new(MasterKey::load(key)?);
     let (directory, head) = follow::load(&store, &key).await.map_err(|e| StartError::Rows(e.to_string()))?;
     Ok((format!("{}: {}, change {}", config.store, head.store_id, head.sequence), directory))
 }
@@ -236,12 +237,13 @@ async fn run(
         rules: Rules { regions: config.regions.clone(), service: "sts", skew: config.skew },
     });
     let (stop, stopped) = tokio::sync::watch::channel(false);
+    let me = node.clone();
     let shared = Arc::new(Shared {
         sts: sts.clone(),
         limits: config.limits,
         reflection: config.reflection,
         tls: ArcSwapOption::from(certificate),
-        master_key: ArcSwapOption::from_pointee(parts.master_key),
+        master_key: ArcSwapOption::from(parts.master_key),
         directory_is_in_the_store,
         watermark: config.watermark.clone(),
         node,
@@ -262,7 +264,7 @@ async fn run(
     if let Some(seen) = watch {
         tasks.push(tokio::spawn(reload::watch(config, shared, seen)));
     }
-    Ok(Running { address, operator, sts, limits, stop, slots, tasks, _lock: parts.lock })
+    Ok(Running { address, operator, sts, limits, stop, slots, tasks, node: me, _lock: parts.lock })
 }
 
 impl Running {
@@ -280,6 +282,10 @@ impl Running {
             task.abort();
         }
         follow::note_key_use(&self.sts).await;
+        if self.sts.store.is_shared() {
+            // If it cannot be said, the others notice within seconds.
+            let _ = self.sts.store.leave(&self.node).await;
+        }
         self.sts.store.close().await;
         let sts = self.sts.clone();
         // It joins a thread that syncs a file.

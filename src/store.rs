@@ -421,6 +421,19 @@ impl Store {
         .map(|_| ())
     }
 
+    /// Says that this node goes: nobody waits for it from now on.
+    ///
+    /// # Errors
+    /// Without an answer.
+    pub async fn leave(&self, node: &Node) -> Result<(), StoreError> {
+        let node = node.node.clone();
+        self.read(move |c| {
+            Box::pin(async move { sqlx::query("DELETE FROM nodes WHERE node = $1").bind(node).execute(c).await })
+        })
+        .await
+        .map(|_| ())
+    }
+
     /// The nodes that were heard of lately, on a shared store.
     ///
     /// # Errors
@@ -454,12 +467,17 @@ impl Store {
         let (seconds, millis) = (now.seconds(), now.millis());
         self.write_one(move |c| {
             Box::pin(async move {
-                for sql in ["DELETE FROM revocations WHERE expires_at <= $1", "DELETE FROM seen WHERE expires_at <= $1"]
-                {
+                // In portions: nobody who writes waits long, and what is left goes the next time.
+                for sql in [
+                    "DELETE FROM revocations WHERE (selector, account, value) IN \
+                     (SELECT selector, account, value FROM revocations WHERE expires_at <= $1 LIMIT 5000)",
+                    "DELETE FROM seen WHERE (issuer, id) IN (SELECT issuer, id FROM seen WHERE expires_at <= $1 LIMIT 5000)",
+                ] {
                     sqlx::query(sql).bind(seconds).execute(&mut *c).await?;
                 }
                 sqlx::query(
-                    "DELETE FROM changes WHERE changed_at < $1 AND sequence < (SELECT head FROM store WHERE id = 1)",
+                    "DELETE FROM changes WHERE sequence IN (SELECT sequence FROM changes WHERE changed_at < $1 \
+                     AND sequence < (SELECT head FROM store WHERE id = 1) ORDER BY sequence LIMIT 5000)",
                 )
                 .bind(millis - KEEP_CHANGES)
                 .execute(&mut *c)

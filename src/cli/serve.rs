@@ -110,7 +110,7 @@ async fn develop(arguments: &ServeArguments) -> Result<Running, Failure> {
         redis,
         limits: Limits { shutdown_grace: Duration::from_secs(5), ..Limits::default() },
     };
-    let parts = Parts { store, master_key: Some(master_key), directory, keyring, lock: None };
+    let parts = Parts { store, master_key: Some(Arc::new(master_key)), directory, keyring, lock: None };
     let running = server::start_with(config, parts, clock, entropy).await?;
     let world = demo.world(running.address, running.operator);
     if let Some(path) = &arguments.world {

@@ -37,6 +37,9 @@ pub(super) fn import(config: &Path, file: &Path, apply: bool, prune: bool) -> Re
     let (_, master_key) = master_key(&config)?;
     let bytes = files::read(file, Audience::Everyone, directory::MAX_BYTES)?;
     let declaration = directory::parse(bytes.expose())?;
+    if declaration.brevet.has_clear_secrets() {
+        files::check(file, Audience::Owner)?;
+    }
     let (runtime, store) = opened(&config, Access::Use)?;
     let entropy = SystemEntropy::new();
     let desk = Desk { store: &store, master_key: &master_key, entropy: &entropy, now: SystemClock.now() };

@@ -199,6 +199,14 @@ shape! {
     }
 }
 
+impl Brevet {
+    /// Whether a secret stands in it that is not sealed: the file must then be private.
+    pub fn has_clear_secrets(&self) -> bool {
+        self.access_keys.iter().any(|k| k.secret_access_key.is_some())
+            || self.mfa_devices.iter().any(|d| d.base32_string_seed.is_some())
+    }
+}
+
 shape! {
     /// An account.
     Account {

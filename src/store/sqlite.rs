@@ -144,6 +144,13 @@ pub async fn restore(
 pub(super) async fn end_the_past(store: &Store, seen: i64, now: Timestamp) -> Result<Head, StoreError> {
     let mut writer = store.write().await?;
     writer.skip_to(seen).await?;
+    let mark =
+        Mark { before_sequence: writer.sequence() + 1, before_seconds: now.seconds(), expires_at: Mark::outlives(now) };
+    // In the feed as well: brokers that run take it from there.
+    let revoked = serde_json::json!({"Revoked": [{
+        "Selector": "everything", "Account": "", "Value": "", "BeforeSequence": mark.before_sequence,
+        "BeforeSeconds": mark.before_seconds, "ExpiresAt": mark.expires_at,
+    }]});
     writer
         .record(&super::Entry {
             changed_at: now,
@@ -151,11 +158,9 @@ pub(super) async fn end_the_past(store: &Store, seen: i64, now: Timestamp) -> Re
             action: "RestoreStore",
             kind: "store",
             id: store.id().to_owned(),
-            detail: "{}".to_owned(),
+            detail: revoked.to_string(),
         })
         .await?;
-    let mark =
-        Mark { before_sequence: writer.sequence(), before_seconds: now.seconds(), expires_at: Mark::outlives(now) };
     writer.revoke("everything", "", "", mark).await?;
     writer.not_before(now).await?;
     writer.commit().await?;

@@ -53,8 +53,13 @@ impl<'s> Writer<'s> {
         let connection = Some(store.connected(&mut slot).await?);
         let mut writer = Self { store, slot, connection, head: 0 };
         // Writing the row is what takes the lock, in both engines.
-        let row = writer.ask(|c| {
+        let memory = store.engine == super::Engine::Memory;
+        let row = writer.ask(move |c| {
             Box::pin(async move {
+                if memory {
+                    // One that was dropped left its transaction open; without one this is no error to tell.
+                    let _ = sqlx::raw_sql("ROLLBACK").execute(&mut *c).await;
+                }
                 sqlx::raw_sql("BEGIN").execute(&mut *c).await?;
                 sqlx::query("UPDATE store SET head = head WHERE id = 1 RETURNING head").fetch_one(c).await
             })
@@ -383,7 +388,7 @@ impl<'s> Writer<'s> {
 
 impl Drop for Writer<'_> {
     fn drop(&mut self) {
-        // In memory the connection is the store: it goes back, and the next transaction ends this one.
+        // In memory the connection is the store: it goes back, and the next change rolls this one back.
         if self.store.engine == super::Engine::Memory
             && let Some(connection) = self.connection.take()
         {
