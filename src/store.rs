@@ -278,14 +278,27 @@ impl Store {
             sqlx::raw_sql(begin).execute(&mut connection).await.map_err(told)?;
             let head = read_head(&mut connection).await.map_err(told)?;
             let head = head.ok_or_else(|| StoreError::Row("the row that says what the store is, is gone".into()))?;
-            {
-                let mut rows = sqlx::query("SELECT kind, id, version, body FROM resources").fetch(&mut connection);
-                while let Some(row) = rows.next().await {
-                    let row = row.map_err(told)?;
-                    let text = |at: usize| row.try_get::<&str, _>(at).map_err(told);
-                    let kind = Kind::parse(text(0)?)
-                        .ok_or_else(|| StoreError::Row(format!("kind `{}`", clip(text(0).unwrap_or_default()))))?;
-                    each(kind, text(1)?, row.try_get(2).map_err(told)?, text(3)?)?;
+            match self.engine {
+                Engine::Postgres => {
+                    let sql = "SELECT kind, id, version, body FROM resources";
+                    let mut rows = sqlx::query(sql).fetch(&mut connection);
+                    while let Some(row) = rows.next().await {
+                        let row = row.map_err(told)?;
+                        let text = |at: usize| row.try_get::<&str, _>(at).map_err(told);
+                        each(kind(text(0)?)?, text(1)?, row.try_get(2).map_err(told)?, text(3)?)?;
+                    }
+                }
+                Engine::Sqlite | Engine::Memory => {
+                    let mut from = 0;
+                    let last = "SELECT COALESCE(MAX(rowid), 0) FROM resources";
+                    let last: i64 =
+                        sqlx::query(last).fetch_one(&mut connection).await.and_then(|r| r.try_get(0)).map_err(told)?;
+                    while from < last {
+                        for (kind, id, version, body) in sqlite::portion(&mut connection, from).await?.rows()? {
+                            each(kind, id, version, body)?;
+                        }
+                        from += sqlite::PORTION;
+                    }
                 }
             }
             sqlx::raw_sql("COMMIT").execute(&mut connection).await.map_err(told)?;
@@ -682,6 +695,10 @@ fn told(error: sqlx::Error) -> StoreError {
 
 fn late(deadline: Duration) -> StoreError {
     StoreError::Unavailable(format!("no answer within {} s", deadline.as_secs()))
+}
+
+fn kind(text: &str) -> Result<Kind, StoreError> {
+    Kind::parse(text).ok_or_else(|| StoreError::Row(format!("kind `{}`", clip(text))))
 }
 
 fn clip(text: &str) -> String {

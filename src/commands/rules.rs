@@ -29,6 +29,9 @@ const MAX_DESCRIPTION: usize = 1_000;
 pub(super) fn check(resource: &Resource) -> Result<(), CommandError> {
     let place = resource.name();
     let invalid = |rule: &str| Err(CommandError::Validation(format!("{place}: {rule}")));
+    if place.id.is_empty() || place.id.len() > 2_048 || !place.id.bytes().all(|b| b.is_ascii_graphic()) {
+        return invalid("its name must be 1 to 2048 printable ASCII characters");
+    }
     match resource {
         Resource::Account(a) => {
             if AccountId::parse(&a.account_id).is_none() {

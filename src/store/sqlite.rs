@@ -9,8 +9,9 @@ use sqlx::AnyConnection;
 use sqlx::Row as _;
 use sqlx::any::AnyConnectOptions;
 
-use super::{Access, BACKUP_DEADLINE, Engine, Head, Place, Store, StoreError, address};
+use super::{Access, BACKUP_DEADLINE, Engine, Head, Place, Store, StoreError, address, kind, told};
 use crate::clock::Timestamp;
+use crate::directory::resource::Kind;
 use crate::entropy::Entropy;
 use crate::files::{self, Audience, FileError};
 use crate::revocations::Mark;
@@ -40,6 +41,46 @@ pub(super) async fn prepare(connection: &mut AnyConnection) -> Result<(), sqlx::
     .execute(connection)
     .await
     .map(|_| ())
+}
+
+/// So many rows are read as one: a row by itself costs more on its way than all that is in it.
+pub(super) const PORTION: i64 = 256;
+/// What stands between rows and between columns in a portion. Neither is in a name, and JSON has
+/// them as escapes alone.
+const ROW: char = '\u{1e}';
+const COLUMN: char = '\u{1f}';
+
+/// Rows of the directory as one text.
+pub(super) struct Portion(String);
+
+/// The rows behind `from` in the order in which they lie in the file; those of deleted things are
+/// missing.
+pub(super) async fn portion(connection: &mut AnyConnection, from: i64) -> Result<Portion, StoreError> {
+    let row = sqlx::query(
+        "SELECT group_concat(kind || char(31) || id || char(31) || version || char(31) || body, char(30)) \
+         FROM resources WHERE rowid > $1 AND rowid <= $2",
+    )
+    .bind(from)
+    .bind(from + PORTION)
+    .fetch_one(connection)
+    .await;
+    let text: Option<String> = row.and_then(|row| row.try_get(0)).map_err(told)?;
+    Ok(Portion(text.unwrap_or_default()))
+}
+
+impl Portion {
+    /// Kind, id, version and body of each.
+    pub(super) fn rows(&self) -> Result<Vec<(Kind, &str, i64, &str)>, StoreError> {
+        let rows = self.0.split(ROW).filter(|row| !row.is_empty());
+        rows.map(|row| {
+            let mut columns = row.splitn(4, COLUMN);
+            let mut next = || columns.next().ok_or_else(|| StoreError::Row("a portion of rows".to_owned()));
+            let (kind_, id, version, body) = (next()?, next()?, next()?, next()?);
+            let version = version.parse().map_err(|_| StoreError::Row("a version".to_owned()))?;
+            Ok((kind(kind_)?, id, version, body))
+        })
+        .collect()
+    }
 }
 
 /// Held by the one broker that serves a SQLite store, as long as its process lives.
