@@ -82,7 +82,7 @@ pub(super) fn declaration(entropy: &dyn Entropy) -> Result<Declaration, Failure>
     let value = json!({
         "UserDetailList": [
             {"Path": "/", "UserName": "alice", "UserId": unique("AIDA", 1), "Arn": user("alice"),
-             "UserPolicyList": [{"PolicyName": "assume", "PolicyDocument": allow(json!("sts:*"))}]},
+             "UserPolicyList": [{"PolicyName": "assume", "PolicyDocument": allow(json!(["sts:*", "brevet:*"]))}]},
             {"Path": "/", "UserName": "bob", "UserId": unique("AIDA", 2), "Arn": user("bob")}
         ],
         "RoleDetailList": [

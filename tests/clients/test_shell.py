@@ -1,5 +1,6 @@
 """What people paste: the AWS CLI, our own commands, and the Python example over gRPC."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -55,3 +56,37 @@ def test_the_python_example_signs_grpc_calls(world, environment):
     host = world["grpc_endpoint"].removeprefix("http://")
     output = run([sys.executable, str(EXAMPLE), host, world["roles"]["Demo"]["arn"], "python"], environment)
     assert output.startswith("arn:aws:sts::111122223333:assumed-role/Demo/python until ")
+
+
+def test_sessions_end_by_our_command_and_by_python(world, environment):
+    def assume(name):
+        command = aws("assume-role", "--role-arn", world["roles"]["Demo"]["arn"], "--role-session-name", name)
+        keys = json.loads(run(command, environment))["Credentials"]
+        names = {"AWS_ACCESS_KEY_ID": "AccessKeyId", "AWS_SECRET_ACCESS_KEY": "SecretAccessKey", "AWS_SESSION_TOKEN": "SessionToken"}
+        return {**environment, **{name: keys[field] for name, field in names.items()}}
+
+    ours, theirs = assume("ours-to-end"), assume("theirs-to-end")
+    sessions = [world["brevet"], "sessions"]
+    call = ["--endpoint", world["grpc_endpoint"]]
+    listed = json.loads(run([*sessions, "list", *call, "--max-items", "1000"], environment))["Sessions"]
+    found = next(s for s in listed if s["AccessKeyId"] == ours["AWS_ACCESS_KEY_ID"])
+    assert found["CameFrom"] == [world["users"]["alice"]["arn"]] and not found["Revoked"]
+    answer = json.loads(run([*sessions, "revoke", *call, "--session-id", found["SessionId"]], environment))
+    assert (answer["NodesConnected"], answer["NodesConfirmed"], answer["Pending"]) == (1, 1, [])
+    assert "InvalidClientTokenId" in run(aws("get-caller-identity"), ours, expect=255)
+    assert json.loads(run([*sessions, "show", *call, found["SessionId"]], environment))["Revoked"]
+    assert json.loads(run(aws("get-caller-identity"), theirs))["Arn"].endswith("/theirs-to-end")
+
+    spec = importlib.util.spec_from_file_location("example", EXAMPLE)
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    example.SERVICE = "brevet.sts.v1.SessionAdministration"
+    admin = example.grpc.protos("brevet/sts/v1/session_administration.proto")
+    host = world["grpc_endpoint"].removeprefix("http://")
+    alice = example.Credentials(environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"])
+    request = admin.RevokeSessionsRequest(access_key_id=theirs["AWS_ACCESS_KEY_ID"])
+    with example.grpc.insecure_channel(host) as channel:
+        revoked = example.call(channel, host, "RevokeSessions", request, admin.RevokeSessionsResponse, alice)
+    assert revoked.sequence_number == answer["SequenceNumber"] + 1
+    assert "InvalidClientTokenId" in run(aws("get-caller-identity"), theirs, expect=255)
+    assert "required" in run([*sessions, "revoke", *call], environment, expect=2)
