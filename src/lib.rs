@@ -10,6 +10,9 @@
 //!                              └─► audit ─► answer
 //! ```
 //!
+//! A change goes the other way: [`commands`] checks it, [`store`] writes it with its number in the
+//! feed, and every broker takes it from there into [`revocations`] and a new [`directory`] snapshot.
+//!
 //! The modules stand in five bands, and each uses its own band and those above it alone (a test
 //! sees to that).
 
