@@ -101,18 +101,11 @@ impl Store {
         self.write_one(move |c| {
             Box::pin(async move {
                 sqlx::raw_sql("BEGIN").execute(&mut *c).await?;
-                for (id, at) in used {
-                    sqlx::query(
-                        "INSERT INTO access_key_use (access_key_id, used_at, region, service) VALUES ($1, $2, $3, 'sts') \
-                         ON CONFLICT (access_key_id) DO UPDATE SET used_at = excluded.used_at, region = excluded.region",
-                    )
-                    .bind(id)
-                    .bind(at.seconds())
-                    .bind(&region)
-                    .execute(&mut *c)
-                    .await?;
-                }
-                sqlx::raw_sql("COMMIT").execute(c).await.map(|_| ())
+                let noted = note(&mut *c, used, &region).await;
+                // The connection must not be left in the middle of a transaction.
+                let end = if noted.is_ok() { "COMMIT" } else { "ROLLBACK" };
+                sqlx::raw_sql(end).execute(c).await?;
+                noted
             })
         })
         .await
@@ -134,4 +127,23 @@ impl Store {
         });
         row.await?.map(|row| row.try_get(0).map(Timestamp::from_seconds)).transpose().map_err(told)
     }
+}
+
+async fn note(
+    connection: &mut sqlx::AnyConnection,
+    used: Vec<(String, Timestamp)>,
+    region: &str,
+) -> Result<(), sqlx::Error> {
+    for (id, at) in used {
+        sqlx::query(
+            "INSERT INTO access_key_use (access_key_id, used_at, region, service) VALUES ($1, $2, $3, 'sts') \
+             ON CONFLICT (access_key_id) DO UPDATE SET used_at = excluded.used_at, region = excluded.region",
+        )
+        .bind(id)
+        .bind(at.seconds())
+        .bind(region.to_owned())
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
 }
