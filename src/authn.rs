@@ -352,6 +352,11 @@ impl Caller {
         self.effective.boundary.as_deref()
     }
 
+    /// How many principals a session that this caller makes comes from.
+    pub fn depth(&self) -> usize {
+        self.session().map_or(0, |s| s.claims.ancestors.len()) + 1
+    }
+
     /// Whom a session that this caller makes comes from: the chain so far, and the caller.
     pub fn lineage(&self) -> Vec<Ancestor> {
         match &self.identity {

@@ -142,7 +142,7 @@ impl Operation for AssumeRole {
         }
         let directory = cx.directory.clone();
         let issued_under = cx.issued_under;
-        if cx.caller().lineage().len() > MAX_CHAIN {
+        if cx.caller().depth() > MAX_CHAIN {
             return Err(Error::Malformed(format!("a chain of sessions has at most {MAX_CHAIN} roles")));
         }
         let found = directory.role(self.role_arn.as_str());

@@ -200,6 +200,8 @@ async fn tk_08_a_revoked_session_stays_revoked_however_its_token_is_written() {
     let twins = [session.token.clone().unwrap(), URL_SAFE.encode(&bytes), STANDARD.encode(&bytes)];
     for twin in twins {
         let keys = Keys { token: Some(twin), ..session.clone() };
+        // The actions are of gRPC alone, and a revoked session is refused them as well.
+        assert_eq!(broker.revoke(&keys, Selector::RoleArn(OPEN.into())).await.unwrap_err(), "InvalidClientTokenId");
         assert_eq!(broker.who(&keys).await, "InvalidClientTokenId");
     }
 }

@@ -54,6 +54,12 @@ async fn an_04_nothing_answers_a_stranger_but_the_listed() {
             open.push(format!("grpc {path}"));
         }
     }
+    for action in brevet::ops::ADMINISTRATION.iter().chain(&["", "Nonsense", "revokesessions"]) {
+        let path = format!("/{}/{action}", brevet::grpc::ADMINISTRATION);
+        if grpc(broker.address, &path, HeaderMap::new(), frame(b"")).await.status == 0 {
+            open.push(format!("grpc {path}"));
+        }
+    }
     for path in [
         "/grpc.health.v1.Health/Check",
         "/grpc.health.v1.Health/Watch",
