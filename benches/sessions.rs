@@ -23,9 +23,9 @@ fn main() {
             let record = SessionRecord {
                 session_id: entropy::bytes::<16>(&entropy).unwrap().to_vec(),
                 access_key_id: "ASIABENCHBENCHBENCH1".into(),
-                role_arn: "arn:aws:iam::111122223333:role/team/service/Deploy".into(),
-                role_id: "AROABENCHBENCHBENCH1".into(),
-                role_session_name: format!("workload-{n:08}"),
+                principal_arn: "arn:aws:iam::111122223333:role/team/service/Deploy".into(),
+                principal_id: "AROABENCHBENCHBENCH1".into(),
+                session_name: format!("workload-{n:08}"),
                 issued_at: now.seconds(),
                 expires_at: now.seconds() + 3_600 + i64::try_from(n % 3_600).unwrap(),
                 ancestors: vec![brevet::token::Ancestor {

@@ -9,6 +9,7 @@ use brevet::clock::{Clock, SystemClock};
 use brevet::entropy::SystemEntropy;
 use brevet::evaluator::{Context, Kind, Policies, Policy, Principal, Request, evaluate};
 use brevet::keyring::Keyring;
+use brevet::packing::{Limits, TagClaim, pack, unpack};
 use brevet::sigv4::{Incoming, Presented, Signer, sha256};
 use brevet::token::{self, Claims};
 
@@ -67,9 +68,9 @@ fn tokens(c: &mut Criterion) {
     let claims = Claims {
         session_id: vec![7; 16],
         access_key_id: "ASIABENCHBENCHBENCH1".into(),
-        role_arn: "arn:aws:iam::111122223333:role/Deploy".into(),
-        role_id: "AROABENCHBENCHBENCH1".into(),
-        role_session_name: "bench".into(),
+        principal_arn: "arn:aws:iam::111122223333:role/Deploy".into(),
+        principal_id: "AROABENCHBENCHBENCH1".into(),
+        session_name: "bench".into(),
         ancestors: vec![brevet::token::Ancestor {
             arn: "arn:aws:iam::111122223333:user/alice".into(),
             unique_id: "AIDAALICEALICEALICE1".into(),
@@ -94,5 +95,21 @@ fn tokens(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, sigv4, evaluator, tokens);
+fn packing(c: &mut Criterion) {
+    let policy = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:GetObject","s3:ListBucket"],"Resource":["arn:aws:s3:::reports","arn:aws:s3:::reports/${aws:PrincipalTag/team}/*"]},{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"Bool":{"aws:SecureTransport":"false"}}}]}"#;
+    let tag = |key: &str, value: &str| TagClaim { key: key.into(), value: value.into(), transitive: false };
+    let limits = Limits {
+        tags: vec![tag("team", "blue"), tag("cost-center", "4711"), tag("email", "alice@example.com")],
+        policy: policy.into(),
+        policy_arns: vec!["arn:aws:iam::111122223333:policy/ReadOnly".into()],
+    };
+    c.bench_function("pack: a policy of 300 characters, an ARN, three tags", |b| {
+        b.iter(|| pack(black_box(&limits)).unwrap())
+    });
+    let packed = pack(&limits).unwrap();
+    println!("packed to {} bytes, {}%", packed.bytes.len(), packed.percent);
+    c.bench_function("unpack the same", |b| b.iter(|| unpack(black_box(&packed.bytes)).unwrap()));
+}
+
+criterion_group!(benches, sigv4, evaluator, packing, tokens);
 criterion_main!(benches);

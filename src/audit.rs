@@ -117,7 +117,7 @@ pub struct Record {
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UserIdentity {
-    /// `IAMUser`, `AssumedRole`, `Operator`, or `Unknown` for a call that proved nothing.
+    /// `IAMUser`, `AssumedRole`, `FederatedUser`, `Operator`, or `Unknown` for a call that proved nothing.
     pub r#type: Cow<'static, str>,
     /// `AIDA…` or `AROA…:SESSION`
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -134,7 +134,7 @@ pub struct UserIdentity {
     /// Of a user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_name: Option<String>,
-    /// Of a role session.
+    /// Of temporary credentials.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_context: Option<SessionContext>,
 }
@@ -143,8 +143,9 @@ pub struct UserIdentity {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionContext {
-    /// The role.
-    pub session_issuer: SessionIssuer,
+    /// The role, or the user who vouches; a user's own session has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_issuer: Option<SessionIssuer>,
     /// Since when.
     pub attributes: SessionAttributes,
     /// Who stands behind it.
@@ -152,19 +153,19 @@ pub struct SessionContext {
     pub source_identity: Option<String>,
 }
 
-/// The role of a session.
+/// The principal behind a session.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionIssuer {
-    /// `Role`
+    /// `Role`, `IAMUser`
     pub r#type: &'static str,
-    /// `AROA…`
+    /// `AROA…`, `AIDA…`
     pub principal_id: String,
     /// Of the role.
     pub arn: String,
     /// Of the role.
     pub account_id: String,
-    /// The role's name.
+    /// Its name.
     pub user_name: String,
 }
 
@@ -174,7 +175,7 @@ pub struct SessionIssuer {
 pub struct SessionAttributes {
     /// When it was issued.
     pub creation_date: String,
-    /// `false`
+    /// `true` or `false`
     pub mfa_authenticated: &'static str,
 }
 

@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::evaluator::{Kind, Policy, Principal};
 use crate::keyring::{self, Keyring};
 use crate::names::Tag;
+use crate::packing::{self, Limits};
 use crate::revocations::{Key, Revocations, Selector};
 use crate::secret::Secret;
 use crate::sigv4::{Presented, Rules, hex, sha256};
@@ -45,10 +46,24 @@ pub struct Caller {
 pub enum Identity {
     /// A user, by a long-term key.
     User(Arc<User>),
+    /// A user, by a session of its own.
+    UserSession {
+        /// The user as the directory has it now.
+        user: Arc<User>,
+        /// The session.
+        session: Arc<OpenedSession>,
+    },
     /// A session of a role that still exists.
     RoleSession {
         /// The role as the directory has it now.
         role: Arc<Role>,
+        /// The session.
+        session: Arc<OpenedSession>,
+    },
+    /// Somebody whom a user vouches for.
+    FederatedUser {
+        /// The user as the directory has it now.
+        user: Arc<User>,
         /// The session.
         session: Arc<OpenedSession>,
     },
@@ -58,11 +73,13 @@ pub enum Identity {
 pub struct OpenedSession {
     /// What it says.
     pub claims: Claims,
-    /// The role's account.
+    /// What cuts it.
+    pub limits: Limits,
+    /// The principal's account.
     pub account: AccountId,
-    /// `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`
+    /// `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`, `…:federated-user/NAME`, or the user's ARN.
     pub arn: String,
-    /// `AROA…:SESSION`
+    /// `AROA…:SESSION`, `ACCOUNT:NAME`, or the user's `AIDA…`.
     pub user_id: String,
     /// The inline session policy.
     pub policy: Option<Policy>,
@@ -74,7 +91,7 @@ pub struct OpenedSession {
 impl OpenedSession {
     /// Whether session policies cut it.
     pub fn is_restricted(&self) -> bool {
-        self.policy.is_some() || !self.claims.policy_arns.is_empty()
+        self.policy.is_some() || !self.limits.policy_arns.is_empty()
     }
 }
 
@@ -146,31 +163,43 @@ impl std::ops::Deref for KeyringRef {
 }
 
 fn opened(claims: Claims, key: &keyring::Key) -> Result<OpenedSession, Error> {
-    let account = IamArn::parse(&claims.role_arn).ok_or(Error::InvalidClientTokenId)?;
-    let arn = session_arn(account.account, account.name, &claims.role_session_name);
-    let policy = match claims.policy.as_str() {
+    let own = own(&claims, false);
+    let account = IamArn::parse(&claims.principal_arn).ok_or(Error::InvalidClientTokenId)?.account;
+    let limits = packing::unpack(&claims.packed).ok_or(Error::InvalidClientTokenId)?;
+    let policy = match limits.policy.as_str() {
         "" => None,
         text => Some(Policy::parse(Kind::Session, text).map_err(|_| Error::InvalidClientTokenId)?),
     };
     let id = claims.session_id.as_slice().try_into().map_err(|_| Error::InvalidClientTokenId)?;
     Ok(OpenedSession {
-        account: account.account,
-        arn,
-        user_id: format!("{}:{}", claims.role_id, claims.role_session_name),
+        account,
+        arn: ancestor_arn(&own),
+        user_id: user_id(account, claims.kind(), &claims.principal_id, &claims.session_name),
         policy,
+        limits,
         secret: session_secret(key, id, &claims.access_key_id)?,
-        came_from: came_from(&own(&claims), &claims.source_identity, &claims.ancestors)?,
+        came_from: came_from(&own, &claims.source_identity, &claims.ancestors)?,
         claims,
     })
 }
 
-fn own(claims: &Claims) -> Ancestor {
+fn own(claims: &Claims, restricted: bool) -> Ancestor {
     Ancestor {
-        arn: claims.role_arn.clone(),
-        unique_id: claims.role_id.clone(),
+        arn: claims.principal_arn.clone(),
+        unique_id: claims.principal_id.clone(),
         access_key_id: claims.access_key_id.clone(),
-        role_session_name: claims.role_session_name.clone(),
+        session_name: claims.session_name.clone(),
         session_id: claims.session_id.clone(),
+        restricted,
+    }
+}
+
+/// What `aws:userid` and GetCallerIdentity call a session's principal.
+pub fn user_id(account: AccountId, kind: token::Kind, principal_id: &str, session_name: &str) -> String {
+    match kind {
+        token::Kind::Role => format!("{principal_id}:{session_name}"),
+        token::Kind::User => principal_id.to_owned(),
+        token::Kind::FederatedUser => format!("{account}:{session_name}"),
     }
 }
 
@@ -189,12 +218,11 @@ pub fn came_from(own: &Ancestor, source_identity: &str, ancestors: &[Ancestor]) 
         let arn = IamArn::parse(&ancestor.arn).ok_or(Error::InvalidClientTokenId)?;
         let account = arn.account;
         keys.push(Key::new(Selector::AccessKey, account.as_str(), &ancestor.access_key_id));
-        if ancestor.role_session_name.is_empty() {
-            keys.push(Key::new(Selector::Principal, account.as_str(), &ancestor.arn));
-        } else {
-            let session = session_arn(account, arn.name, &ancestor.role_session_name);
-            keys.push(Key::new(Selector::Principal, account.as_str(), &session));
+        keys.push(Key::new(Selector::Principal, account.as_str(), &ancestor_arn(ancestor)));
+        if arn.kind == "role" {
             keys.push(Key::new(Selector::Role, account.as_str(), &ancestor.arn));
+        }
+        if !ancestor.session_id.is_empty() {
             keys.push(Key::new(Selector::Session, account.as_str(), &hex(&ancestor.session_id)));
         }
     }
@@ -214,13 +242,18 @@ pub fn session_secret(key: &keyring::Key, session_id: &[u8; 16], access_key_id: 
     Ok(Secret::new(STANDARD.encode(key.session_secret(session_id, access_key_id)?.as_ref())))
 }
 
+/// `arn:aws:sts::ACCOUNT:federated-user/NAME`
+pub fn federated_user_arn(account: AccountId, name: &str) -> String {
+    format!("arn:aws:sts::{account}:federated-user/{name}")
+}
+
 /// The principal's own ARN: the user's, or the session's.
 pub fn ancestor_arn(ancestor: &Ancestor) -> String {
     match IamArn::parse(&ancestor.arn) {
-        Some(role) if !ancestor.role_session_name.is_empty() => {
-            session_arn(role.account, role.name, &ancestor.role_session_name)
-        }
-        _ => ancestor.arn.clone(),
+        Some(arn) if ancestor.session_name.is_empty() || arn.name.is_empty() => ancestor.arn.clone(),
+        Some(role) if role.kind == "role" => session_arn(role.account, role.name, &ancestor.session_name),
+        Some(user) => federated_user_arn(user.account, &ancestor.session_name),
+        None => ancestor.arn.clone(),
     }
 }
 
@@ -236,6 +269,8 @@ pub struct Judges<'a> {
     pub store_id: &'a str,
     /// What a signature must keep to.
     pub rules: &'a Rules,
+    /// Whom the request must be for: `sts`, `iam`.
+    pub service: &'a str,
 }
 
 /// Who signed. Scope and time come first, since they need no key.
@@ -244,7 +279,7 @@ pub struct Judges<'a> {
 /// AWS's code for each: unknown key, wrong signature, expired or revoked session, foreign token.
 pub fn authenticate(presented: &Presented, judges: &Judges<'_>, now: Timestamp) -> Result<Caller, Error> {
     let directory = judges.directory;
-    presented.check_scope(now, judges.rules)?;
+    presented.check_scope(now, judges.rules, judges.service)?;
     let id = presented.unverified_access_key_id();
     match presented.unverified_session_token() {
         Some(token) => {
@@ -259,10 +294,6 @@ pub fn authenticate(presented: &Presented, judges: &Judges<'_>, now: Timestamp) 
             if session.claims.issued_at > now.seconds() + ISSUED_AHEAD_SECONDS {
                 return Err(Error::InvalidClientTokenId);
             }
-            // A role that was deleted, or made anew under its name, has no sessions; and none has
-            // what came from a principal or a key that is no more.
-            let role = directory.role(&session.claims.role_arn).filter(|r| *r.id == session.claims.role_id);
-            let role = role.cloned().ok_or(Error::Ended)?;
             let revoked = judges.revocations.is_revoked(
                 &session.came_from,
                 session.claims.issued_under,
@@ -273,8 +304,7 @@ pub fn authenticate(presented: &Presented, judges: &Judges<'_>, now: Timestamp) 
             if revoked || foreign || !session.claims.ancestors.iter().all(|a| lives(a, directory)) {
                 return Err(Error::Ended);
             }
-            let effective = directory.effective_of_role(&role)?;
-            let identity = Identity::RoleSession { role, session };
+            let (identity, effective) = stands_behind(session, directory)?;
             Ok(Caller { identity, access_key_id: id.to_owned(), effective })
         }
         None => {
@@ -287,32 +317,52 @@ pub fn authenticate(presented: &Presented, judges: &Judges<'_>, now: Timestamp) 
     }
 }
 
+/// The principal of a session as the directory has it now. A role or user that was deleted, or made
+/// anew under its name, has no sessions; and none has what came from a principal or a key that is no
+/// more.
+fn stands_behind(session: Arc<OpenedSession>, directory: &Directory) -> Result<(Identity, Effective), Error> {
+    let (arn, id) = (&session.claims.principal_arn, &session.claims.principal_id);
+    let kind = session.claims.kind();
+    if kind == token::Kind::Role {
+        let role = directory.role(arn).filter(|r| *r.id == **id).cloned().ok_or(Error::Ended)?;
+        let effective = directory.effective_of_role(&role)?;
+        return Ok((Identity::RoleSession { role, session }, effective));
+    }
+    let user = directory.user(arn).filter(|u| *u.id == **id).cloned().ok_or(Error::Ended)?;
+    let effective = directory.effective_of_user(&user)?;
+    let identity = match kind {
+        token::Kind::FederatedUser => Identity::FederatedUser { user, session },
+        _ => Identity::UserSession { user, session },
+    };
+    Ok((identity, effective))
+}
+
 /// Whether a principal of the chain is still what it was.
 fn lives(ancestor: &Ancestor, directory: &Directory) -> bool {
-    if ancestor.role_session_name.is_empty() {
+    let user = directory.user(&ancestor.arn);
+    if ancestor.session_id.is_empty() {
         let key = directory.access_key(&ancestor.access_key_id);
-        let user = directory.user(&ancestor.arn);
-        user.is_some_and(|u| *u.id == ancestor.unique_id)
-            && key.is_some_and(|k| k.active && *k.user_arn == ancestor.arn)
-    } else {
-        directory.role(&ancestor.arn).is_some_and(|r| *r.id == ancestor.unique_id)
+        return user.is_some_and(|u| *u.id == ancestor.unique_id)
+            && key.is_some_and(|k| k.active && *k.user_arn == ancestor.arn);
     }
+    user.is_some_and(|u| *u.id == ancestor.unique_id)
+        || directory.role(&ancestor.arn).is_some_and(|r| *r.id == ancestor.unique_id)
 }
 
 impl Caller {
     /// The principal's own ARN: the user's, or the session's.
     pub fn arn(&self) -> &str {
-        match &self.identity {
-            Identity::User(user) => &user.arn,
-            Identity::RoleSession { session, .. } => &session.arn,
+        match self.session() {
+            Some(session) => &session.arn,
+            None => self.user().map_or("", |user| &user.arn),
         }
     }
 
-    /// `AIDA…`, or `AROA…:SESSION`.
+    /// `AIDA…`, `AROA…:SESSION` or `ACCOUNT:NAME`.
     pub fn user_id(&self) -> &str {
-        match &self.identity {
-            Identity::User(user) => &user.id,
-            Identity::RoleSession { session, .. } => &session.user_id,
+        match self.session() {
+            Some(session) => &session.user_id,
+            None => self.user().map_or("", |user| &user.id),
         }
     }
 
@@ -320,7 +370,9 @@ impl Caller {
     pub fn account(&self) -> AccountId {
         match &self.identity {
             Identity::User(user) => user.account,
-            Identity::RoleSession { session, .. } => session.account,
+            Identity::UserSession { session, .. }
+            | Identity::RoleSession { session, .. }
+            | Identity::FederatedUser { session, .. } => session.account,
         }
     }
 
@@ -328,16 +380,42 @@ impl Caller {
     pub fn session(&self) -> Option<&OpenedSession> {
         match &self.identity {
             Identity::User(_) => None,
-            Identity::RoleSession { session, .. } => Some(session),
+            Identity::UserSession { session, .. }
+            | Identity::RoleSession { session, .. }
+            | Identity::FederatedUser { session, .. } => Some(session),
+        }
+    }
+
+    /// The user that the caller is, by whichever of its own credentials.
+    pub fn user(&self) -> Option<&Arc<User>> {
+        match &self.identity {
+            Identity::User(user) | Identity::UserSession { user, .. } => Some(user),
+            Identity::RoleSession { .. } | Identity::FederatedUser { .. } => None,
+        }
+    }
+
+    /// How long ago the session's holder gave an MFA code, in seconds; none: no code was given.
+    /// It counts for a user's own session alone: a role's session does not inherit it.
+    pub fn mfa_age(&self, now: Timestamp) -> Option<i64> {
+        match &self.identity {
+            Identity::UserSession { session, .. } if session.claims.mfa_at > 0 => {
+                Some(now.seconds().saturating_sub(session.claims.mfa_at).max(0))
+            }
+            _ => None,
         }
     }
 
     /// As policies name it.
     pub fn principal(&self) -> Principal<'_> {
         match &self.identity {
-            Identity::User(user) => Principal::User { account: user.account.as_str(), arn: &user.arn },
+            Identity::User(user) | Identity::UserSession { user, .. } => {
+                Principal::User { account: user.account.as_str(), arn: &user.arn }
+            }
             Identity::RoleSession { role, session } => {
                 Principal::RoleSession { account: role.account.as_str(), role: &role.name, arn: &session.arn }
+            }
+            Identity::FederatedUser { user, session } => {
+                Principal::FederatedUser { account: user.account.as_str(), arn: &session.arn }
             }
         }
     }
@@ -359,68 +437,72 @@ impl Caller {
 
     /// Whom a session that this caller makes comes from: the chain so far, and the caller.
     pub fn lineage(&self) -> Vec<Ancestor> {
-        match &self.identity {
-            Identity::User(user) => vec![Ancestor {
+        match (&self.identity, self.session()) {
+            (_, Some(session)) => {
+                let own = own(&session.claims, session.is_restricted());
+                session.claims.ancestors.iter().cloned().chain([own]).collect()
+            }
+            (Identity::User(user), None) => vec![Ancestor {
                 arn: user.arn.to_string(),
                 unique_id: user.id.to_string(),
                 access_key_id: self.access_key_id.clone(),
                 ..Ancestor::default()
             }],
-            Identity::RoleSession { role, session } => {
-                let own = Ancestor {
-                    arn: role.arn.to_string(),
-                    unique_id: role.id.to_string(),
-                    access_key_id: self.access_key_id.clone(),
-                    role_session_name: session.claims.role_session_name.clone(),
-                    session_id: session.claims.session_id.clone(),
-                };
-                session.claims.ancestors.iter().cloned().chain([own]).collect()
-            }
+            _ => Vec::new(),
         }
     }
 
-    /// Its tags: the user's; or the role's under the session's, which override them.
+    /// Its tags: the user's or the role's under the session's, which override them.
     pub fn tags(&self) -> Vec<Tag> {
-        match &self.identity {
-            Identity::User(user) => user.tags.to_vec(),
-            Identity::RoleSession { role, session } => {
-                let overridden = |t: &&Tag| !session.claims.tags.iter().any(|s| s.key.eq_ignore_ascii_case(&t.key));
-                let own = session.claims.tags.iter().map(|s| Tag { key: s.key.clone(), value: s.value.clone() });
-                role.tags.iter().filter(overridden).cloned().chain(own).collect()
+        let own = match &self.identity {
+            Identity::User(user) | Identity::UserSession { user, .. } | Identity::FederatedUser { user, .. } => {
+                &user.tags
             }
-        }
+            Identity::RoleSession { role, .. } => &role.tags,
+        };
+        let Some(session) = self.session() else { return own.to_vec() };
+        let tags = &session.limits.tags;
+        let overridden = |t: &&Tag| !tags.iter().any(|s| s.key.eq_ignore_ascii_case(&t.key));
+        let of_session = tags.iter().map(|s| Tag { key: s.key.clone(), value: s.value.clone() });
+        own.iter().filter(overridden).cloned().chain(of_session).collect()
     }
 
     /// As the audit names it.
     pub fn audited(&self) -> UserIdentity {
-        let identity = UserIdentity {
-            r#type: "IAMUser".into(),
+        let (r#type, user_name, issuer) = match &self.identity {
+            Identity::User(user) | Identity::UserSession { user, .. } => ("IAMUser", Some(user.name.to_string()), None),
+            Identity::RoleSession { role, .. } => {
+                ("AssumedRole", None, Some(("Role", &role.id, &*role.arn, role.account, &role.name)))
+            }
+            Identity::FederatedUser { user, .. } => {
+                ("FederatedUser", None, Some(("IAMUser", &user.id, &*user.arn, user.account, &user.name)))
+            }
+        };
+        UserIdentity {
+            r#type: r#type.into(),
             principal_id: Some(self.user_id().to_owned()),
             arn: Some(self.arn().to_owned()),
             account_id: Some(self.account().to_string()),
             access_key_id: Some(self.access_key_id.clone()),
-            ..UserIdentity::default()
-        };
-        match &self.identity {
-            Identity::User(user) => UserIdentity { user_name: Some(user.name.to_string()), ..identity },
-            Identity::RoleSession { role, session } => UserIdentity {
-                r#type: "AssumedRole".into(),
-                session_context: Some(SessionContext {
-                    session_issuer: SessionIssuer {
-                        r#type: "Role",
-                        principal_id: role.id.to_string(),
-                        arn: role.arn.to_string(),
-                        account_id: role.account.to_string(),
-                        user_name: role.name.to_string(),
-                    },
-                    attributes: SessionAttributes {
-                        creation_date: Timestamp::from_seconds(session.claims.issued_at).to_string(),
-                        mfa_authenticated: "false",
-                    },
-                    source_identity: Some(session.claims.source_identity.clone()).filter(|s| !s.is_empty()),
+            user_name,
+            session_context: self.session().map(|session| SessionContext {
+                session_issuer: issuer.map(|(r#type, id, arn, account, name)| SessionIssuer {
+                    r#type,
+                    principal_id: id.to_string(),
+                    arn: arn.to_owned(),
+                    account_id: account.to_string(),
+                    user_name: name.to_string(),
                 }),
-                ..identity
-            },
+                attributes: SessionAttributes {
+                    creation_date: Timestamp::from_seconds(session.claims.issued_at).to_string(),
+                    mfa_authenticated: if self.mfa_age(Timestamp::from_seconds(0)).is_some() {
+                        "true"
+                    } else {
+                        "false"
+                    },
+                },
+                source_identity: Some(session.claims.source_identity.clone()).filter(|s| !s.is_empty()),
+            }),
         }
     }
 }

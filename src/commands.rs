@@ -17,6 +17,7 @@ use crate::directory::declaration::Declaration;
 use crate::directory::resource::{Kind, Name, Resource};
 use crate::directory::{Directory, DirectoryError, sealing_name};
 use crate::entropy::{self, Entropy, NoEntropy};
+use crate::error::Error;
 use crate::master_key::{MasterKey, MasterKeyError};
 use crate::names::{AccessKeyId, AccessKeyKind};
 use crate::revocations::{Mark, Selector};
@@ -68,6 +69,26 @@ pub enum CommandError {
     /// No chance, no ids.
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
+}
+
+impl From<CommandError> for Error {
+    fn from(error: CommandError) -> Self {
+        match error {
+            CommandError::NoSuchEntity(what) => Self::NotFound(format!("There is no {what}.")),
+            CommandError::EntityAlreadyExists(what) => Self::EntityAlreadyExists(format!("There is already {what}.")),
+            CommandError::DeleteConflict(what) => Self::DeleteConflict(what),
+            CommandError::LimitExceeded(what) => Self::LimitExceeded(what),
+            CommandError::MalformedPolicyDocument(what) => Self::MalformedPolicyDocument(what),
+            CommandError::Validation(what) => Self::Malformed(what),
+            CommandError::ConcurrentModification { .. } => Self::ConcurrentModification(error.to_string()),
+            CommandError::Store(error) => error.into(),
+            CommandError::Entropy(error) => error.into(),
+            CommandError::MasterKey(error) => {
+                tracing::error!(%error, "a change is refused");
+                Self::ServiceUnavailable("the master key")
+            }
+        }
+    }
 }
 
 /// Who makes a change, for the feed and the audit.

@@ -110,15 +110,32 @@ pub struct AccessKey {
     pub active: bool,
 }
 
-/// A TOTP device, kept for the sessions that will ask for its codes.
+/// A TOTP device.
 #[derive(Debug)]
 pub struct MfaDevice {
     /// `arn:aws:iam::ACCOUNT:mfa/NAME`, or a hardware serial number.
     pub serial_number: SerialNumber,
-    /// Whose it is.
-    pub user_arn: String,
+    /// Whose it is; none: nobody's yet.
+    pub user_arn: Option<Box<str>>,
     /// Base32.
     pub seed: Secret<String>,
+    /// Of the codes: 6 to 8.
+    pub digits: u8,
+    /// Of the HMAC.
+    algorithm: totp_rs::Algorithm,
+    /// When it was given to its user.
+    pub enable_date: Option<Box<str>>,
+    /// Its tags.
+    pub tags: Box<[Tag]>,
+}
+
+impl MfaDevice {
+    /// What shows its codes, one for each 30 seconds. None: never, once it was taken in.
+    pub fn totp(&self) -> Option<totp_rs::Totp> {
+        let secret = totp_rs::Secret::try_from_base32(self.seed.expose()).ok()?;
+        let builder = totp_rs::Builder::new().with_algorithm(self.algorithm).with_digits(self.digits).with_skew(0);
+        builder.with_secret(secret).build().ok()
+    }
 }
 
 /// A managed policy, in its default version.
@@ -323,6 +340,11 @@ impl Directory {
         self.keys.values()
     }
 
+    /// The MFA device of that serial number.
+    pub fn mfa_device(&self, serial_number: &str) -> Option<&Arc<MfaDevice>> {
+        self.mfa_devices.get(serial_number)
+    }
+
     /// All MFA devices, in no order.
     pub fn mfa_devices(&self) -> impl Iterator<Item = &Arc<MfaDevice>> {
         self.mfa_devices.values()
@@ -466,13 +488,29 @@ impl Directory {
         let field = "Base32StringSeed";
         let seed =
             self.secret(place, field, &belongs, clear, device.sealed_base32_string_seed.as_deref(), master_key)?;
+        let digits = device.digits.unwrap_or(6);
+        let digits = u8::try_from(digits).ok().filter(|d| [6, 7, 8].contains(d));
+        let digits = digits.ok_or_else(|| fault(format!("{place}: Digits"), "must be 6, 7 or 8"))?;
+        let algorithm = match device.algorithm.as_deref() {
+            None | Some("SHA1") => totp_rs::Algorithm::SHA1,
+            Some("SHA256") => totp_rs::Algorithm::SHA256,
+            Some("SHA512") => totp_rs::Algorithm::SHA512,
+            Some(_) => return Err(fault(format!("{place}: Algorithm"), "must be `SHA1`, `SHA256` or `SHA512`")),
+        };
+        let compiled = MfaDevice {
+            serial_number,
+            user_arn: Some(device.user_arn.as_str()).filter(|arn| !arn.is_empty()).map(Into::into),
+            seed,
+            digits,
+            algorithm,
+            enable_date: device.enable_date.as_deref().map(Into::into),
+            tags: tags(place, &device.tags)?,
+        };
         // RFC 4226 section 4, R6: at least 128 bits.
-        let usable = totp_rs::Secret::try_from_base32(seed.expose())
-            .is_ok_and(|s| totp_rs::Builder::new().with_secret(s).build().is_ok());
-        if !usable {
+        if compiled.totp().is_none() {
             return Err(fault(format!("{place}: {field}"), "must be base32 of at least 16 bytes"));
         }
-        self.mfa_devices.put(MfaDevice { serial_number, user_arn: device.user_arn.clone(), seed });
+        self.mfa_devices.put(compiled);
         Ok(())
     }
 

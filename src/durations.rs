@@ -10,6 +10,8 @@ pub const MIN: Duration = Duration::from_secs(900);
 pub const MAX: Duration = Duration::from_secs(129_600);
 /// The shortest and the default `MaxSessionDuration` of a role, and the default session.
 pub const ROLE_DEFAULT: Duration = Duration::from_secs(3_600);
+/// The default of a user's own session and of a federated user's: 12 hours.
+pub const USER_DEFAULT: Duration = Duration::from_secs(43_200);
 /// The longest session that a temporary credential can get: IAM User Guide, "Role chaining".
 pub const CHAINED_MAX: Duration = Duration::from_secs(3_600);
 

@@ -4,11 +4,12 @@
 use crate::directory::Dangling;
 use crate::durations::DurationError;
 use crate::entropy::NoEntropy;
+use crate::envelope::OpenError;
 use crate::names::FieldError;
+use crate::packing::TooLarge;
 use crate::sessions::SessionsError;
 use crate::sigv4::SigError;
 use crate::store::StoreError;
-use crate::token::OpenError;
 
 /// Why a call was refused. `Display` is what the caller reads.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,15 +20,18 @@ pub enum Error {
         /// The caller's ARN.
         principal: String,
         /// `sts:AssumeRole`
-        action: &'static str,
+        action: String,
         /// What it was about.
         resource: String,
+        /// Why, for those who may know: DecodeAuthorizationMessage opens it. Empty: there is none.
+        encoded_message: String,
     },
-    /// A multi-factor code was given and could not be verified.
-    #[error(
-        "MultiFactorAuthentication failed, unable to validate MFA code. Multi-factor authentication is not available on this broker yet."
-    )]
-    MfaFailed,
+    /// Temporary credentials where only long-term ones will do.
+    #[error("Cannot call {0} with session credentials")]
+    LongTermCredentialsOnly(&'static str),
+    /// An MFA code was given, or half of one, and proves nothing.
+    #[error(transparent)]
+    Mfa(#[from] MfaError),
     /// A parameter breaks a rule.
     #[error("1 validation error detected: Value at '{}' failed to satisfy constraint: Member {}", lower_first(&.0.field), .0.rule)]
     Validation(FieldError),
@@ -47,8 +51,8 @@ pub enum Error {
     #[error("{0}")]
     MalformedPolicyDocument(String),
     /// Policies and tags do not fit in a session.
-    #[error("Packed size of session policies and tags consumes {0}% of allotted space.")]
-    PackedPolicyTooLarge(u64),
+    #[error(transparent)]
+    PackedPolicyTooLarge(#[from] Box<TooLarge>),
     /// No action of that name and version.
     #[error("Could not find operation {action} for version {version}")]
     InvalidAction {
@@ -88,16 +92,80 @@ pub enum Error {
     /// What was asked for is not there, or not the caller's.
     #[error("{0}")]
     NotFound(String),
+    /// A message that is no encoded authorization message, is too old, or is not the caller's to read.
+    #[error("The message is not an encoded authorization message that can be decoded here")]
+    InvalidAuthorizationMessage,
+    /// Too many calls, or too many live sessions.
+    #[error("Rate exceeded")]
+    Throttling,
+    /// This broker issues no tokens for others.
+    #[error("{0}")]
+    OutboundWebIdentityFederationDisabled(String),
+    /// A token would outlive the session that asks for it.
+    #[error("The requested token duration would extend the session beyond its original expiration time")]
+    SessionDurationEscalation,
+    /// A token's claims are too long.
+    #[error("The requested token payload size exceeds the maximum allowed size: {0} of {1} bytes")]
+    JwtPayloadSizeExceeded(usize, usize),
+    /// There is one already.
+    #[error("{0}")]
+    EntityAlreadyExists(String),
+    /// Something depends on it.
+    #[error("{0}")]
+    DeleteConflict(String),
+    /// One too many.
+    #[error("{0}")]
+    LimitExceeded(String),
+    /// Somebody else changed it meanwhile.
+    #[error("{0}")]
+    ConcurrentModification(String),
+    /// It cannot be changed just now.
+    #[error("{0}")]
+    EntityTemporarilyUnmodifiable(String),
+    /// Two codes that are not a device's.
+    #[error("Authentication code for device is not valid.")]
+    InvalidAuthenticationCode,
     /// A broken invariant: nothing was granted.
     #[error("an internal error occurred")]
     InternalFailure,
 }
 
+/// Why an MFA code proves nothing. The sentences are AWS's, but for the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MfaError {
+    /// Half of a proof.
+    #[error("MultiFactorAuthentication failed, must provide both MFA serial number and one time pass code.")]
+    Incomplete,
+    /// No such device, or not the caller's.
+    #[error(
+        "MultiFactorAuthentication failed, unable to validate MFA code.  Please verify your MFA serial number is valid and associated with this user."
+    )]
+    NotAssociated,
+    /// Wrong, or used already.
+    #[error("MultiFactorAuthentication failed with invalid MFA one time pass code.")]
+    Invalid,
+    /// Not looked at.
+    #[error(
+        "MultiFactorAuthentication failed, too many invalid one time pass codes. Try again in 15 minutes; credentials that need no code go on working."
+    )]
+    Locked,
+}
+
 impl Error {
+    /// What the audit and the caller read, with the encoded authorization message if there is one.
+    pub fn message(&self) -> String {
+        match self {
+            Self::AccessDenied { encoded_message, .. } if !encoded_message.is_empty() => {
+                format!("{self}. Encoded authorization failure message: {encoded_message}")
+            }
+            other => other.to_string(),
+        }
+    }
+
     /// The code that AWS clients know this answer by.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::AccessDenied { .. } | Self::MfaFailed => "AccessDenied",
+            Self::AccessDenied { .. } | Self::LongTermCredentialsOnly(_) | Self::Mfa(_) => "AccessDenied",
             Self::Validation(_) | Self::Duration(_) | Self::Malformed(_) => "ValidationError",
             Self::TooLarge(_) => "RequestEntityTooLarge",
             Self::RequestTimeout(_) => "RequestTimeout",
@@ -112,6 +180,17 @@ impl Error {
             Self::ExpiredToken => "ExpiredToken",
             Self::ServiceUnavailable(_) => "ServiceUnavailable",
             Self::NotFound(_) => "NoSuchEntity",
+            Self::InvalidAuthorizationMessage => "InvalidAuthorizationMessageException",
+            Self::Throttling => "Throttling",
+            Self::OutboundWebIdentityFederationDisabled(_) => "OutboundWebIdentityFederationDisabledException",
+            Self::SessionDurationEscalation => "SessionDurationEscalationException",
+            Self::JwtPayloadSizeExceeded(..) => "JWTPayloadSizeExceededException",
+            Self::EntityAlreadyExists(_) => "EntityAlreadyExists",
+            Self::DeleteConflict(_) => "DeleteConflict",
+            Self::LimitExceeded(_) => "LimitExceeded",
+            Self::ConcurrentModification(_) => "ConcurrentModification",
+            Self::EntityTemporarilyUnmodifiable(_) => "EntityTemporarilyUnmodifiable",
+            Self::InvalidAuthenticationCode => "InvalidAuthenticationCode",
             Self::InternalFailure => "InternalFailure",
         }
     }

@@ -27,11 +27,14 @@ use crate::ops::assume_role::{AssumeRole, AssumeRoleInput, AssumeRoleOutput};
 use crate::ops::describe_session::DescribeSession;
 use crate::ops::get_access_key_info::GetAccessKeyInfo;
 use crate::ops::get_caller_identity::GetCallerIdentity;
+use crate::ops::get_federation_token::{GetFederationToken, GetFederationTokenInput, GetFederationTokenOutput};
+use crate::ops::get_session_token::{GetSessionToken, GetSessionTokenOutput};
 use crate::ops::list_sessions::{ListSessions, ListSessionsOutput};
 use crate::ops::revoke_sessions::{Asked, RevokeSessions, RevokeSessionsOutput};
-use crate::ops::{self, Operation, Origin, SessionView, Sts};
+use crate::ops::{self, Operation, Origin, Service, SessionView, Sts};
 use crate::sigv4::{Incoming, Presented, hex, sha256};
 use crate::store::Node;
+use crate::token;
 
 /// The generated types.
 #[allow(missing_docs, clippy::all, clippy::pedantic)]
@@ -158,6 +161,16 @@ async fn dispatch(
             let input = read::<pb::AssumeRoleRequest>(message).and_then(|m| AssumeRole::parse(m.into()));
             finish::<AssumeRole, pb::AssumeRoleResponse>(sts, evidence, input, origin).await
         }
+        GetSessionToken::NAME => {
+            let input = read::<pb::GetSessionTokenRequest>(message)
+                .and_then(|m| GetSessionToken::parse(m.duration_seconds.map(i64::from), m.serial_number, m.token_code));
+            finish::<GetSessionToken, pb::GetSessionTokenResponse>(sts, evidence, input, origin).await
+        }
+        GetFederationToken::NAME => {
+            let input =
+                read::<pb::GetFederationTokenRequest>(message).and_then(|m| GetFederationToken::parse(m.into()));
+            finish::<GetFederationToken, pb::GetFederationTokenResponse>(sts, evidence, input, origin).await
+        }
         GetCallerIdentity::NAME => {
             let input = read::<pb::GetCallerIdentityRequest>(message).map(|_| GetCallerIdentity);
             finish::<GetCallerIdentity, pb::GetCallerIdentityResponse>(sts, evidence, input, origin).await
@@ -198,7 +211,7 @@ async fn administer(
 }
 
 async fn unknown(sts: &Arc<Sts>, name: &str, evidence: Result<Evidence, Error>, origin: Origin) -> Answer {
-    let reply = ops::refuse(sts, name.to_owned(), evidence, ops::unanswered(name, "v1"), origin).await;
+    let reply = ops::refuse(sts, Service::Sts, name.to_owned(), evidence, ops::unanswered(name, "v1"), origin).await;
     Err(failure(&reply.request_id, &reply.error))
 }
 
@@ -236,7 +249,13 @@ pub fn failure(request_id: &str, error: &Error) -> Status {
     if let Some(field) = error.field() {
         details.add_bad_request_violation(snake_case(&field.field), field.rule.clone());
     }
-    if matches!(error, Error::ServiceUnavailable(_)) {
+    if let Error::AccessDenied { encoded_message, .. } = error
+        && !encoded_message.is_empty()
+    {
+        let metadata = [("encoded_authorization_message".to_owned(), encoded_message.clone())];
+        details.set_error_info(error.code(), "brevet", metadata);
+    }
+    if matches!(error, Error::ServiceUnavailable(_) | Error::Throttling) {
         details.set_retry_info(Some(Duration::from_secs(1)));
     }
     Status::with_error_details(status(error), error.to_string(), details)
@@ -245,13 +264,24 @@ pub fn failure(request_id: &str, error: &Error) -> Status {
 /// The one place where refusals become gRPC codes.
 fn status(error: &Error) -> Code {
     match error {
-        Error::AccessDenied { .. } | Error::MfaFailed => Code::PermissionDenied,
+        Error::AccessDenied { .. }
+        | Error::LongTermCredentialsOnly(_)
+        | Error::Mfa(_)
+        | Error::SessionDurationEscalation
+        | Error::InvalidAuthenticationCode => Code::PermissionDenied,
         Error::Validation(_)
         | Error::Duration(_)
         | Error::Malformed(_)
         | Error::MalformedPolicyDocument(_)
-        | Error::PackedPolicyTooLarge(_) => Code::InvalidArgument,
-        Error::TooLarge(_) => Code::ResourceExhausted,
+        | Error::PackedPolicyTooLarge(_)
+        | Error::InvalidAuthorizationMessage
+        | Error::JwtPayloadSizeExceeded(..) => Code::InvalidArgument,
+        Error::TooLarge(_) | Error::Throttling | Error::LimitExceeded(_) => Code::ResourceExhausted,
+        Error::OutboundWebIdentityFederationDisabled(_)
+        | Error::DeleteConflict(_)
+        | Error::EntityTemporarilyUnmodifiable(_) => Code::FailedPrecondition,
+        Error::EntityAlreadyExists(_) => Code::AlreadyExists,
+        Error::ConcurrentModification(_) => Code::Aborted,
         Error::RequestTimeout(_) => Code::DeadlineExceeded,
         Error::InvalidAction { .. } | Error::NotAvailable(_) => Code::Unimplemented,
         Error::MissingAuthenticationToken
@@ -287,12 +317,45 @@ impl From<pb::AssumeRoleRequest> for AssumeRoleInput {
             policy_arns: m.policy_arns,
             policy: m.policy,
             duration_seconds: m.duration_seconds.map(i64::from),
-            tags: m.tags.into_iter().map(|t| Tag { key: t.key, value: t.value }).collect(),
+            tags: tags(m.tags),
             transitive_tag_keys: m.transitive_tag_keys,
             external_id: m.external_id,
             serial_number: m.serial_number,
             token_code: m.token_code,
             source_identity: m.source_identity,
+            provided_contexts: false,
+        }
+    }
+}
+
+fn tags(tags: Vec<pb::Tag>) -> Vec<Tag> {
+    tags.into_iter().map(|t| Tag { key: t.key, value: t.value }).collect()
+}
+
+impl From<pb::GetFederationTokenRequest> for GetFederationTokenInput {
+    fn from(m: pb::GetFederationTokenRequest) -> Self {
+        Self {
+            name: Some(m.name),
+            policy: m.policy,
+            policy_arns: m.policy_arns,
+            duration_seconds: m.duration_seconds.map(i64::from),
+            tags: tags(m.tags),
+        }
+    }
+}
+
+impl From<GetSessionTokenOutput> for pb::GetSessionTokenResponse {
+    fn from(output: GetSessionTokenOutput) -> Self {
+        Self { credentials: Some(output.credentials.into()) }
+    }
+}
+
+impl From<GetFederationTokenOutput> for pb::GetFederationTokenResponse {
+    fn from(output: GetFederationTokenOutput) -> Self {
+        Self {
+            credentials: Some(output.credentials.into()),
+            federated_user: Some(pb::FederatedUser { federated_user_id: output.federated_user_id, arn: output.arn }),
+            packed_policy_size: i32::try_from(output.packed_policy_size).unwrap_or(100),
         }
     }
 }
@@ -348,11 +411,18 @@ impl From<SessionView> for pb::Session {
     fn from(view: SessionView) -> Self {
         let at = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
         let record = view.record;
+        let kind = record.kind();
+        let made_by = match kind {
+            token::Kind::Role => "AssumeRole",
+            token::Kind::User => "GetSessionToken",
+            token::Kind::FederatedUser => "GetFederationToken",
+        };
         Self {
             session_id: hex(&record.session_id),
             access_key_id: record.access_key_id,
             arn: view.arn,
-            role_arn: record.role_arn,
+            made_by: made_by.to_owned(),
+            role_arn: if kind == token::Kind::Role { record.principal_arn } else { String::new() },
             source_identity: record.source_identity,
             tags: record.tags.into_iter().map(|t| pb::Tag { key: t.key, value: t.value }).collect(),
             issued_at: at(record.issued_at),

@@ -27,8 +27,10 @@ pub mod secret;
 
 // Rules: pure; bytes, keys and `now` in, a verdict out.
 pub mod durations;
+pub mod envelope;
 pub mod evaluator;
 pub mod keyring;
+pub mod packing;
 pub mod sigv4;
 pub mod token;
 
@@ -48,6 +50,7 @@ pub mod store;
 // Flow: may await; knows rules and state, never a wire format.
 pub mod authn;
 pub mod commands;
+pub mod mfa;
 pub mod mint;
 pub mod ops;
 pub mod trust;

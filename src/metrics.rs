@@ -26,6 +26,13 @@ pub struct Reload {
     pub outcome: &'static str,
 }
 
+/// An MFA code that was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct MfaRefused {
+    /// `wrong`, `spent`, `locked`.
+    pub outcome: &'static str,
+}
+
 /// All counters and gauges of one broker.
 pub struct Metrics {
     registry: Registry,
@@ -51,6 +58,8 @@ pub struct Metrics {
     pub feed_sequence: Gauge,
     /// 1 while audit records reach the disk.
     pub audit_up: Gauge,
+    /// MFA codes that were refused.
+    pub mfa_refused: Family<MfaRefused, Counter>,
     /// Reloads from disk.
     pub reloads: Family<Reload, Counter>,
 }
@@ -73,6 +82,7 @@ impl Metrics {
             feed_up: Gauge::default(),
             feed_sequence: Gauge::default(),
             audit_up: Gauge::default(),
+            mfa_refused: Family::default(),
             reloads: Family::default(),
             registry: Registry::default(),
         };
@@ -99,6 +109,7 @@ impl Metrics {
         registry.register("feed_up", "1 while the store confirms the change feed", metrics.feed_up.clone());
         registry.register("feed_sequence", "The last change in force here", metrics.feed_sequence.clone());
         registry.register("audit_up", "1 while audit records reach the disk", metrics.audit_up.clone());
+        registry.register("mfa_codes_refused", "MFA codes refused", metrics.mfa_refused.clone());
         registry.register("reloads", "Reloads from disk", metrics.reloads.clone());
         metrics.sessions_up.set(1);
         metrics.sessions_fit.set(1);

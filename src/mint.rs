@@ -8,9 +8,10 @@ use crate::entropy::{self, Entropy};
 use crate::error::Error;
 use crate::keyring::Keyring;
 use crate::names::{AccessKeyId, AccessKeyKind};
+use crate::packing::{Packed, TagClaim};
 use crate::secret::Secret;
 use crate::sessions::{SessionId, SessionRecord};
-use crate::token::{self, Claims, TagClaim};
+use crate::token::{self, Ancestor, Claims};
 use crate::trust::Grant;
 
 /// What a caller takes away.
@@ -32,31 +33,31 @@ pub struct Session {
     pub credentials: Credentials,
     /// For the broker.
     pub record: SessionRecord,
-    /// `AROA…:SESSION`
-    pub assumed_role_id: String,
-    /// `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`
+    /// `AROA…:SESSION`, `ACCOUNT:NAME` or `AIDA…`.
+    pub user_id: String,
+    /// `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`, `…:federated-user/NAME`, or the user's.
     pub arn: String,
 }
 
-/// How a session differs from its role.
+/// How a session differs from its principal.
 pub struct Shape {
-    /// What the caller calls it.
-    pub role_session_name: String,
+    /// What the caller calls it; empty for a user's own.
+    pub session_name: String,
     /// Who stands behind it; empty: nobody was named.
     pub source_identity: String,
-    /// Session tags, inherited ones included.
+    /// Session tags, inherited ones included, for the record.
     pub tags: Vec<TagClaim>,
-    /// The inline session policy; empty: none.
-    pub policy: String,
-    /// Managed session policies.
-    pub policy_arns: Vec<String>,
+    /// What cuts it.
+    pub packed: Packed,
+    /// When an MFA code was given for it.
+    pub mfa_at: Option<Timestamp>,
     /// The last change of the feed that is in force here: a revocation that comes later ends it.
     pub issued_under: i64,
     /// The store that the change is of.
     pub store_id: String,
 }
 
-/// Makes a session of a granted role that ends after `term`.
+/// Makes a session of a grant that ends after `term`.
 ///
 /// # Errors
 /// Without randomness or without a current key.
@@ -70,22 +71,23 @@ pub fn session(
 ) -> Result<Session, Error> {
     let [chance @ .., a, b, c, d, e] = entropy::bytes::<37>(entropy)?;
     let (session_id, salt): (SessionId, [u8; 16]) = split(chance);
-    let role = grant.role();
-    let access_key_id = AccessKeyId::mint(AccessKeyKind::Temporary, role.account, [a, b, c, d, e]);
+    let account = grant.account();
+    let access_key_id = AccessKeyId::mint(AccessKeyKind::Temporary, account, [a, b, c, d, e]);
     let issued_at = now.whole_second();
     let expires_at = issued_at.plus(term);
+    let (kind, principal_arn, principal_id) = grant.principal();
     let claims = Claims {
         session_id: session_id.to_vec(),
         access_key_id: access_key_id.as_str().to_owned(),
-        role_arn: role.arn.to_string(),
-        role_id: role.id.to_string(),
-        role_session_name: shape.role_session_name,
+        principal_arn: principal_arn.to_owned(),
+        principal_id: principal_id.to_owned(),
+        session_name: shape.session_name,
         issued_at: issued_at.seconds(),
         expires_at: expires_at.seconds(),
         source_identity: shape.source_identity,
-        tags: shape.tags,
-        policy: shape.policy,
-        policy_arns: shape.policy_arns,
+        packed: shape.packed.bytes,
+        kind: kind.into(),
+        mfa_at: shape.mfa_at.map_or(0, Timestamp::seconds),
         ancestors: grant.lineage().to_vec(),
         issued_under: shape.issued_under,
         store_id: shape.store_id,
@@ -93,26 +95,32 @@ pub fn session(
     let key = keyring.current().ok_or(Error::InternalFailure)?;
     let secret_access_key = authn::session_secret(key, &session_id, access_key_id.as_str())?;
     let session_token = Secret::new(token::seal(keyring, &claims, &salt)?);
-    let length = session_token.expose().len();
-    if length > token::MAX_CHARACTERS {
-        let percent = (length * 100).div_ceil(token::MAX_CHARACTERS);
-        return Err(Error::PackedPolicyTooLarge(u64::try_from(percent).unwrap_or(u64::MAX)));
+    if session_token.expose().len() > token::MAX_CHARACTERS {
+        // The allotment and the limit of chains are set so that this cannot be.
+        tracing::error!(length = session_token.expose().len(), "a session token is too long to be used");
+        return Err(Error::InternalFailure);
     }
+    let own = Ancestor {
+        arn: claims.principal_arn.clone(),
+        session_name: claims.session_name.clone(),
+        ..Ancestor::default()
+    };
     Ok(Session {
-        assumed_role_id: format!("{}:{}", role.id, claims.role_session_name),
-        arn: authn::session_arn(role.account, &role.name, &claims.role_session_name),
+        user_id: authn::user_id(account, kind, &claims.principal_id, &claims.session_name),
+        arn: authn::ancestor_arn(&own),
         record: SessionRecord {
             session_id: claims.session_id,
             access_key_id: claims.access_key_id,
-            role_arn: claims.role_arn,
-            role_id: claims.role_id,
-            role_session_name: claims.role_session_name,
+            principal_arn: claims.principal_arn,
+            principal_id: claims.principal_id,
+            session_name: claims.session_name,
             source_identity: claims.source_identity,
-            tags: claims.tags,
+            tags: shape.tags,
             issued_at: claims.issued_at,
             expires_at: claims.expires_at,
             ancestors: claims.ancestors,
             issued_under: claims.issued_under,
+            kind: claims.kind,
         },
         credentials: Credentials { access_key_id, secret_access_key, session_token, expires_at },
     })

@@ -81,6 +81,10 @@ name!(
     SourceIdentity, 2..=64, "+=,.@-"
 );
 name!(
+    /// Whom a user vouches for: 2 to 32 characters.
+    FederatedUserName, 2..=32, "+=,.@-"
+);
+name!(
     /// The shared identifier of a third party's customer: 2 to 1224 characters. It is not a secret.
     ExternalId, 2..=1224, "+=,.@:/-"
 );

@@ -5,8 +5,11 @@ pub mod assume_role;
 pub mod describe_session;
 pub mod get_access_key_info;
 pub mod get_caller_identity;
+pub mod get_federation_token;
+pub mod get_session_token;
 pub mod list_sessions;
 pub mod revoke_sessions;
+mod session_input;
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -21,7 +24,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::audit::{self, Audit, Record};
-use crate::authn::{self, Caller, Evidence, Judges, Tokens};
+use crate::authn::{self, Caller, Evidence, Identity, Judges, Tokens};
 use crate::clock::{Clock, Timestamp};
 use crate::directory::Directory;
 use crate::entropy::{self, Entropy};
@@ -40,8 +43,8 @@ pub const ACTIONS: &[(&str, bool)] = &[
     (assume_role::AssumeRole::NAME, true),
     ("AssumeRoleWithWebIdentity", false),
     ("AssumeRoleWithSAML", false),
-    ("GetSessionToken", false),
-    ("GetFederationToken", false),
+    (get_session_token::GetSessionToken::NAME, true),
+    (get_federation_token::GetFederationToken::NAME, true),
     (get_caller_identity::GetCallerIdentity::NAME, true),
     (get_access_key_info::GetAccessKeyInfo::NAME, true),
     ("DecodeAuthorizationMessage", false),
@@ -132,9 +135,15 @@ impl Context<'_> {
         self.record.additional_event_data = denied.explanation();
         Error::AccessDenied {
             principal: self.caller.arn().to_owned(),
-            action: denied.action,
+            action: denied.action.to_owned(),
             resource: resource.to_owned(),
+            encoded_message: String::new(),
         }
+    }
+
+    /// Writes down what the caller is not told.
+    pub fn remark(&mut self, remark: &impl Serialize) {
+        self.record.additional_event_data = serde_json::value::to_raw_value(remark).ok();
     }
 
     /// Writes down what was answered.
@@ -144,10 +153,44 @@ impl Context<'_> {
     }
 }
 
+/// Whose actions there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// The security token service.
+    Sts,
+    /// The administration of identities.
+    Iam,
+    /// What AWS has no actions for.
+    Brevet,
+}
+
+impl Service {
+    /// As policies name it.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Self::Sts => "sts",
+            Self::Iam => "iam",
+            Self::Brevet => "brevet",
+        }
+    }
+
+    /// As a signature's scope names it.
+    fn scope(self) -> &'static str {
+        match self {
+            Self::Sts | Self::Brevet => "sts",
+            Self::Iam => "iam",
+        }
+    }
+}
+
 /// One action of the API. Its `run` is the story.
 pub trait Operation: Sized + Send + 'static {
     /// As AWS names it.
     const NAME: &'static str;
+    /// Whose action it is.
+    const SERVICE: Service = Service::Sts;
+    /// Whether it leaves everything as it is; a session is no change.
+    const READ_ONLY: bool = true;
     /// Whether the answer holds credentials: its record must then be on stable storage first.
     const HANDS_OUT: bool;
     /// Whether an answer needs a record. An action that only takes away does not.
@@ -167,7 +210,7 @@ pub trait Operation: Sized + Send + 'static {
 pub struct SessionView {
     /// What is on record.
     pub record: SessionRecord,
-    /// `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`
+    /// Its principal's.
     pub arn: String,
     /// Whom it comes from, the first first.
     pub came_from: Vec<String>,
@@ -179,11 +222,12 @@ impl SessionView {
     /// None for a record that names no principal.
     fn new(record: SessionRecord, revocations: &Revocations) -> Option<Self> {
         let own = Ancestor {
-            arn: record.role_arn.clone(),
-            unique_id: record.role_id.clone(),
+            arn: record.principal_arn.clone(),
+            unique_id: record.principal_id.clone(),
             access_key_id: record.access_key_id.clone(),
-            role_session_name: record.role_session_name.clone(),
+            session_name: record.session_name.clone(),
             session_id: record.session_id.clone(),
+            restricted: false,
         };
         let keys = authn::came_from(&own, &record.source_identity, &record.ancestors).ok()?;
         let revoked = revocations.is_revoked(&keys, record.issued_under, record.issued_at);
@@ -211,7 +255,10 @@ pub async fn serve<O: Operation>(
     origin: Origin,
 ) -> Reply<O::Output> {
     let sts = sts.clone();
-    ToTheEnd(Some(Box::pin(async move { conclude::<O>(&sts, O::NAME.into(), evidence, input, origin).await }))).await
+    ToTheEnd(Some(Box::pin(
+        async move { conclude::<O>(&sts, O::SERVICE, O::NAME.into(), evidence, input, origin).await },
+    )))
+    .await
 }
 
 /// A future that runs to its end: if nobody waits for it any more, on a task of its own.
@@ -253,18 +300,19 @@ pub struct Refusal {
 /// that proves nothing hears that first.
 pub async fn refuse(
     sts: &Arc<Sts>,
+    service: Service,
     name: String,
     evidence: Result<Evidence, Error>,
     error: Error,
     origin: Origin,
 ) -> Refusal {
-    let reply = conclude::<Nothing>(sts, name.into(), evidence, Err(error), origin).await;
+    let reply = conclude::<Nothing>(sts, service, name.into(), evidence, Err(error), origin).await;
     Refusal { request_id: reply.request_id, error: reply.result.err().unwrap_or(Error::InternalFailure) }
 }
 
 /// Records the refusal of a request that cannot be read, so that nothing in it was proven.
 pub async fn refuse_unread(sts: &Arc<Sts>, name: impl Into<String>, error: Error, origin: Origin) -> Refusal {
-    refuse(sts, name.into(), Err(error), Error::InternalFailure, origin).await
+    refuse(sts, Service::Sts, name.into(), Err(error), Error::InternalFailure, origin).await
 }
 
 /// Why an action is not answered.
@@ -294,6 +342,7 @@ impl Operation for Nothing {
 
 async fn conclude<O: Operation>(
     sts: &Sts,
+    service: Service,
     name: Cow<'static, str>,
     evidence: Result<Evidence, Error>,
     input: Result<O, Error>,
@@ -306,6 +355,10 @@ async fn conclude<O: Operation>(
         Err(error) => return Reply { request_id: String::new(), result: Err(error.into()) },
     };
     let mut record = audit::record(&name, now, request_id.clone(), event_id);
+    if service == Service::Iam {
+        record.event_source = "iam.amazonaws.com";
+    }
+    record.read_only = O::READ_ONLY;
     record.aws_region.clone_from(&sts.region);
     record.source_ip_address = origin.source_ip.to_canonical().to_string();
     record.user_agent.clone_from(&origin.user_agent);
@@ -313,7 +366,7 @@ async fn conclude<O: Operation>(
         record.request_parameters = input.parameters();
     }
 
-    let mut result = run(sts, evidence, input, &origin, now, &mut record).await;
+    let mut result = run(sts, service, evidence, input, &origin, now, &mut record).await;
 
     if let Err(error) = &result {
         record.error_code = Some(error.code());
@@ -334,6 +387,7 @@ async fn conclude<O: Operation>(
 
 async fn run<O: Operation>(
     sts: &Sts,
+    service: Service,
     evidence: Result<Evidence, Error>,
     input: Result<O, Error>,
     origin: &Origin,
@@ -362,6 +416,7 @@ async fn run<O: Operation>(
         revocations: &sts.revocations,
         store_id: sts.store.id(),
         rules: &sts.rules,
+        service: service.scope(),
     };
     let caller = match authn::authenticate(&presented, &judges, now) {
         Ok(caller) => caller,
@@ -380,8 +435,34 @@ async fn run<O: Operation>(
     record.user_identity = caller.audited();
     record.recipient_account_id = Some(caller.account().to_string());
     let input = input?;
+    if !is_open_to(&caller, O::SERVICE, O::NAME) {
+        return Err(Error::AccessDenied {
+            principal: caller.arn().to_owned(),
+            action: format!("{}:{}", O::SERVICE.prefix(), O::NAME),
+            resource: "*".to_owned(),
+            encoded_message: String::new(),
+        });
+    }
     let mut cx = Context { sts, directory, now, issued_under, caller, origin, record };
     input.run(&mut cx).await
+}
+
+/// What kinds of credentials an action is open to at all: IAM User Guide, "Compare AWS STS
+/// credentials". GetSessionToken and GetFederationToken say so themselves, in AWS's words.
+fn is_open_to(caller: &Caller, service: Service, action: &str) -> bool {
+    const ALWAYS: &str = get_caller_identity::GetCallerIdentity::NAME;
+    const REFUSES_BY_ITSELF: [&str; 2] =
+        [get_session_token::GetSessionToken::NAME, get_federation_token::GetFederationToken::NAME];
+    if action == ALWAYS || REFUSES_BY_ITSELF.contains(&action) {
+        return true;
+    }
+    match (&caller.identity, service) {
+        (Identity::User(_) | Identity::RoleSession { .. }, _) => true,
+        (Identity::UserSession { .. }, Service::Sts) => action == assume_role::AssumeRole::NAME,
+        (Identity::UserSession { session, .. }, Service::Iam) => session.claims.mfa_at > 0,
+        (Identity::UserSession { .. }, Service::Brevet) => true,
+        (Identity::FederatedUser { .. }, _) => false,
+    }
 }
 
 /// What the audit says of a session that was ended before its time.

@@ -21,7 +21,9 @@ use crate::names::{FieldError, Tag};
 use crate::ops::assume_role::{AssumeRole, AssumeRoleInput};
 use crate::ops::get_access_key_info::GetAccessKeyInfo;
 use crate::ops::get_caller_identity::GetCallerIdentity;
-use crate::ops::{self, Operation, Origin, Reply, Sts};
+use crate::ops::get_federation_token::{GetFederationToken, GetFederationTokenInput};
+use crate::ops::get_session_token::GetSessionToken;
+use crate::ops::{self, Operation, Origin, Reply, Service, Sts};
 use crate::sigv4::{Incoming, Presented, sha256};
 use answer::Element;
 
@@ -80,6 +82,18 @@ where
             let input =
                 assume_role(&mut parameters).and_then(|input| parameters.none_left().and(AssumeRole::parse(input)));
             respond.finish(AssumeRole::NAME, ops::serve(sts, evidence, input, origin).await)
+        }
+        GetSessionToken::NAME => {
+            let input = parameters.number("DurationSeconds").and_then(|seconds| {
+                let (serial, code) = (parameters.take("SerialNumber"), parameters.take("TokenCode"));
+                parameters.none_left().and_then(|()| GetSessionToken::parse(seconds, serial, code))
+            });
+            respond.finish(GetSessionToken::NAME, ops::serve(sts, evidence, input, origin).await)
+        }
+        GetFederationToken::NAME => {
+            let input = get_federation_token(&mut parameters)
+                .and_then(|input| parameters.none_left().and(GetFederationToken::parse(input)));
+            respond.finish(GetFederationToken::NAME, ops::serve(sts, evidence, input, origin).await)
         }
         GetCallerIdentity::NAME => {
             let input = parameters.none_left().map(|()| GetCallerIdentity);
@@ -271,14 +285,34 @@ fn assume_role(p: &mut Parameters) -> Result<AssumeRoleInput, Error> {
         policy_arns: p.list("PolicyArns", |p, at| p.take(&format!("{at}.arn"))),
         policy: p.take("Policy"),
         duration_seconds: p.number("DurationSeconds")?,
-        tags: p.list("Tags", |p, at| {
-            Some(Tag { key: p.take(&format!("{at}.Key"))?, value: p.take(&format!("{at}.Value")).unwrap_or_default() })
-        }),
+        tags: tags(p),
         transitive_tag_keys: p.list("TransitiveTagKeys", |p, at| p.take(at)),
         external_id: p.take("ExternalId"),
         serial_number: p.take("SerialNumber"),
         token_code: p.take("TokenCode"),
         source_identity: p.take("SourceIdentity"),
+        provided_contexts: !p
+            .list("ProvidedContexts", |p, at| {
+                let provider = p.take(&format!("{at}.ProviderArn"));
+                p.take(&format!("{at}.ContextAssertion")).or(provider)
+            })
+            .is_empty(),
+    })
+}
+
+fn get_federation_token(p: &mut Parameters) -> Result<GetFederationTokenInput, Error> {
+    Ok(GetFederationTokenInput {
+        name: p.take("Name"),
+        policy: p.take("Policy"),
+        policy_arns: p.list("PolicyArns", |p, at| p.take(&format!("{at}.arn"))),
+        duration_seconds: p.number("DurationSeconds")?,
+        tags: tags(p),
+    })
+}
+
+fn tags(p: &mut Parameters) -> Vec<Tag> {
+    p.list("Tags", |p, at| {
+        Some(Tag { key: p.take(&format!("{at}.Key"))?, value: p.take(&format!("{at}.Value")).unwrap_or_default() })
     })
 }
 
@@ -312,15 +346,15 @@ impl Respond {
         } else {
             Error::InvalidAction { action: crate::audit::clip(action), version: crate::audit::clip(version) }
         };
-        let reply = ops::refuse(sts, action.to_owned(), evidence, error, origin).await;
+        let reply = ops::refuse(sts, Service::Sts, action.to_owned(), evidence, error, origin).await;
         self.failure(&reply.request_id, &reply.error)
     }
 
     fn failure(&self, request_id: &str, error: &Error) -> Response<Full<Bytes>> {
         let (status, side) = fault(error);
-        let body = answer::failure(side, error.code(), &error.to_string(), request_id, self.json);
+        let body = answer::failure(side, error.code(), &error.message(), request_id, self.json);
         let mut response = self.whole(status, request_id, body);
-        if matches!(error, Error::ServiceUnavailable(_)) {
+        if matches!(error, Error::ServiceUnavailable(_) | Error::Throttling) {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
@@ -344,7 +378,11 @@ impl Respond {
 fn fault(error: &Error) -> (StatusCode, &'static str) {
     match error {
         Error::AccessDenied { .. }
-        | Error::MfaFailed
+        | Error::LongTermCredentialsOnly(_)
+        | Error::Mfa(_)
+        | Error::OutboundWebIdentityFederationDisabled(_)
+        | Error::SessionDurationEscalation
+        | Error::InvalidAuthenticationCode
         | Error::MissingAuthenticationToken
         | Error::SignatureDoesNotMatch(_)
         | Error::InvalidClientTokenId
@@ -358,7 +396,15 @@ fn fault(error: &Error) -> (StatusCode, &'static str) {
         | Error::InvalidAction { .. }
         | Error::NotAvailable(_)
         | Error::IncompleteSignature(_)
-        | Error::RequestExpired(_) => (StatusCode::BAD_REQUEST, "Sender"),
+        | Error::RequestExpired(_)
+        | Error::InvalidAuthorizationMessage
+        | Error::Throttling
+        | Error::JwtPayloadSizeExceeded(..) => (StatusCode::BAD_REQUEST, "Sender"),
+        Error::EntityAlreadyExists(_)
+        | Error::DeleteConflict(_)
+        | Error::LimitExceeded(_)
+        | Error::ConcurrentModification(_)
+        | Error::EntityTemporarilyUnmodifiable(_) => (StatusCode::CONFLICT, "Sender"),
         Error::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "Sender"),
         Error::RequestTimeout(_) => (StatusCode::REQUEST_TIMEOUT, "Sender"),
         Error::ServiceUnavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "Receiver"),

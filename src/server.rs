@@ -234,7 +234,7 @@ async fn run(
         entropy,
         metrics,
         region: config.regions.first().cloned().unwrap_or_default(),
-        rules: Rules { regions: config.regions.clone(), service: "sts", skew: config.skew },
+        rules: Rules { regions: config.regions.clone(), skew: config.skew },
     });
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let me = node.clone();

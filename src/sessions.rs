@@ -11,7 +11,8 @@ use prost::Message;
 
 use crate::clock::Timestamp;
 use crate::metrics::Metrics;
-use crate::token::{Ancestor, TagClaim};
+use crate::packing::TagClaim;
+use crate::token::{Ancestor, Kind as SessionKind};
 
 pub use self::redis::{Mode, RedisOptions};
 use memory::MemorySessions;
@@ -29,15 +30,15 @@ pub struct SessionRecord {
     /// `ASIA…`
     #[prost(string, tag = "2")]
     pub access_key_id: String,
-    /// The assumed role.
+    /// The assumed role, or the user whose session it is.
     #[prost(string, tag = "3")]
-    pub role_arn: String,
-    /// `AROA…`
+    pub principal_arn: String,
+    /// `AROA…` or `AIDA…`
     #[prost(string, tag = "4")]
-    pub role_id: String,
+    pub principal_id: String,
     /// What the caller called it.
     #[prost(string, tag = "5")]
-    pub role_session_name: String,
+    pub session_name: String,
     /// Empty: none.
     #[prost(string, tag = "6")]
     pub source_identity: String,
@@ -50,12 +51,15 @@ pub struct SessionRecord {
     /// When it ends.
     #[prost(int64, tag = "9")]
     pub expires_at: i64,
-    /// Whom it comes from, the one that assumed the role last.
+    /// Whom it comes from, the one that made it last.
     #[prost(message, repeated, tag = "10")]
     pub ancestors: Vec<Ancestor>,
     /// The last change of the feed that was in force where it was issued.
     #[prost(int64, tag = "11")]
     pub issued_under: i64,
+    /// How it came about.
+    #[prost(enumeration = "SessionKind", tag = "12")]
+    pub kind: i32,
 }
 
 /// Why a record could not be read.

@@ -77,8 +77,6 @@ pub struct Presented {
 pub struct Rules {
     /// The regions that a scope may name.
     pub regions: Vec<String>,
-    /// The service that a scope must name.
-    pub service: &'static str,
     /// How far the request's date may be off; at most [`MAX_SKEW`].
     pub skew: Duration,
 }
@@ -230,15 +228,17 @@ impl Presented {
         self.session_token.as_deref()
     }
 
-    /// Checks what needs no key: scope and time.
+    /// Checks what needs no key: scope and time. `service` is whom the request must be for; IAM's
+    /// region is `us-east-1` wherever it is.
     ///
     /// # Errors
     /// [`SigError::Mismatch`] on a foreign scope, [`SigError::Expired`] outside the window.
-    pub fn check_scope(&self, now: Timestamp, rules: &Rules) -> Result<(), SigError> {
-        if self.service != rules.service {
-            return Err(mismatch(format!("Credential should be scoped to correct service: '{}'.", rules.service)));
+    pub fn check_scope(&self, now: Timestamp, rules: &Rules, service: &str) -> Result<(), SigError> {
+        if self.service != service {
+            return Err(mismatch(format!("Credential should be scoped to correct service: '{service}'.")));
         }
-        if !rules.regions.contains(&self.region) {
+        let global = service == "iam" && self.region == "us-east-1";
+        if !global && !rules.regions.contains(&self.region) {
             return Err(mismatch(format!(
                 "Credential should be scoped to a valid region, which is one of: {}.",
                 rules.regions.join(", ")

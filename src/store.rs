@@ -29,7 +29,7 @@ use crate::files::FileError;
 use crate::revocations::{Key, Mark, Revocations, Selector};
 use crate::secret::Secret;
 
-pub use once::KeyUse;
+pub use once::{Attempt, KeyUse, Matched, STEP_SECONDS};
 pub use sqlite::{SqliteLock, backup, restore};
 pub use watermark::{Watermark, WatermarkError, accept};
 pub use writer::{Entry, Writer};
@@ -48,7 +48,10 @@ const KEEP_CHANGES: i64 = 30 * 24 * 3_600 * 1_000;
 const NODE_GONE: Duration = Duration::from_secs(10);
 
 /// The schema, in the order in which it grew. A file here never changes once it was released.
-const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "store", include_str!("store/migrations/0001_store.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "store", include_str!("store/migrations/0001_store.sql")),
+    (2, "mfa", include_str!("store/migrations/0002_mfa.sql")),
+];
 
 /// Why the store did not do it. Nothing was changed unless it says otherwise.
 #[derive(Debug, thiserror::Error)]
@@ -485,6 +488,8 @@ impl Store {
                     "DELETE FROM revocations WHERE (selector, account, value) IN \
                      (SELECT selector, account, value FROM revocations WHERE expires_at <= $1 LIMIT 5000)",
                     "DELETE FROM seen WHERE (issuer, id) IN (SELECT issuer, id FROM seen WHERE expires_at <= $1 LIMIT 5000)",
+                    "DELETE FROM mfa_failures WHERE user_id IN \
+                     (SELECT user_id FROM mfa_failures WHERE forgiven_at <= $1 LIMIT 5000)",
                 ] {
                     sqlx::query(sql).bind(seconds).execute(&mut *c).await?;
                 }

@@ -1,25 +1,26 @@
-//! Session tokens: claims, signed, then sealed, opaque to their holder.
-//!
-//! `base64url( version ‖ key id ‖ salt ‖ AES-256-GCM( Ed25519 signature ‖ claims ) )`. Only a
-//! holder of the signing key can make one, only a broker of the cluster can read one. The header
-//! and the cluster id are authenticated; the secret access key is not in it and cannot be derived
-//! from it. Knows keys and bytes, no store and no clock.
+//! Session tokens: what a session is, in an [`envelope`]. The secret access key is not in it and
+//! cannot be derived from it.
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use prost::Message;
 
+use crate::envelope::{self, OpenError, Purpose};
 use crate::keyring::{Key, Keyring};
 
-/// The form of everything behind this byte.
-const VERSION: u8 = 2;
-/// Version, key id, salt.
-const HEADER: usize = 1 + 4 + 16;
-const SIGNATURE: usize = 64;
-/// Told apart from whatever else may ever be signed or sealed with these keys.
-const PURPOSE: &[u8] = b"brevet session token v1";
-/// The longest token, in characters.
-pub const MAX_CHARACTERS: usize = 20_480;
+/// The longest token, in characters: what a request's signature may name.
+pub const MAX_CHARACTERS: usize = crate::sigv4::MAX_TOKEN_BYTES;
+const PURPOSE: Purpose = Purpose { name: "brevet session token v1", form: 3, max_characters: MAX_CHARACTERS };
+
+/// How a session came about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, prost::Enumeration)]
+#[repr(i32)]
+pub enum Kind {
+    /// AssumeRole: the principal is a role.
+    Role = 0,
+    /// GetSessionToken: the principal is the user itself.
+    User = 1,
+    /// GetFederationToken: somebody whom a user vouches for.
+    FederatedUser = 2,
+}
 
 /// What a session is. Times are in seconds since 1970.
 #[derive(Clone, PartialEq, Message)]
@@ -30,15 +31,15 @@ pub struct Claims {
     /// `ASIA…`
     #[prost(string, tag = "2")]
     pub access_key_id: String,
-    /// The assumed role.
+    /// The assumed role, or the user whose session it is.
     #[prost(string, tag = "3")]
-    pub role_arn: String,
-    /// `AROA…`: a role made anew under the same name is another role.
+    pub principal_arn: String,
+    /// `AROA…` or `AIDA…`: a principal made anew under the same name is another one.
     #[prost(string, tag = "4")]
-    pub role_id: String,
-    /// What the caller called the session.
+    pub principal_id: String,
+    /// What the caller called the session; empty for a user's own.
     #[prost(string, tag = "5")]
-    pub role_session_name: String,
+    pub session_name: String,
     /// When it was issued.
     #[prost(int64, tag = "6")]
     pub issued_at: i64,
@@ -48,15 +49,15 @@ pub struct Claims {
     /// Who stands behind the chain; empty: nobody was named.
     #[prost(string, tag = "8")]
     pub source_identity: String,
-    /// Session tags, inherited ones included.
-    #[prost(message, repeated, tag = "9")]
-    pub tags: Vec<TagClaim>,
-    /// The inline session policy; empty: none was passed.
-    #[prost(string, tag = "10")]
-    pub policy: String,
-    /// Managed session policies.
-    #[prost(string, repeated, tag = "11")]
-    pub policy_arns: Vec<String>,
+    /// What cuts it: [`crate::packing`].
+    #[prost(bytes = "vec", tag = "9")]
+    pub packed: Vec<u8>,
+    /// How it came about.
+    #[prost(enumeration = "Kind", tag = "10")]
+    pub kind: i32,
+    /// When its holder gave an MFA code; 0: not at all.
+    #[prost(int64, tag = "11")]
+    pub mfa_at: i64,
     /// Whom the session comes from, the first first: a long-term key's user, then the sessions in
     /// between. What ends one of them ends this session.
     #[prost(message, repeated, tag = "12")]
@@ -82,50 +83,23 @@ pub struct Ancestor {
     /// The key that it signed with.
     #[prost(string, tag = "3")]
     pub access_key_id: String,
-    /// Of a session; empty: a user.
+    /// Of a role's session or a federated user.
     #[prost(string, tag = "4")]
-    pub role_session_name: String,
-    /// Of a session.
+    pub session_name: String,
+    /// Of a session; empty: a user by a long-term key.
     #[prost(bytes = "vec", tag = "5")]
     pub session_id: Vec<u8>,
+    /// Whether session policies cut it: such a session does not come back to its role without them.
+    #[prost(bool, tag = "6")]
+    pub restricted: bool,
 }
-
-/// A session tag.
-#[derive(Clone, PartialEq, Eq, Message)]
-pub struct TagClaim {
-    /// Compared without case.
-    #[prost(string, tag = "1")]
-    pub key: String,
-    /// Its value.
-    #[prost(string, tag = "2")]
-    pub value: String,
-    /// Whether sessions made with this one inherit it.
-    #[prost(bool, tag = "3")]
-    pub transitive: bool,
-}
-
-/// A token that does not open. One word for every reason: its holder has no business knowing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the session token does not open")]
-pub struct OpenError;
 
 /// Signs and seals claims under the keyring's current key. `salt` must never repeat.
 ///
 /// # Errors
 /// When the keyring has no current key.
 pub fn seal(keyring: &Keyring, claims: &Claims, salt: &[u8; 16]) -> Result<String, ring::error::Unspecified> {
-    let key = keyring.current().ok_or(ring::error::Unspecified)?;
-    let header = header(key, salt);
-    let aad = associated(keyring, &header);
-    let body = claims.encode_to_vec();
-    let mut buffer = Vec::with_capacity(SIGNATURE + body.len() + 16);
-    buffer.extend_from_slice(&key.sign(&signed_message(&aad, &body)));
-    buffer.extend_from_slice(&body);
-    key.seal(salt, &aad, &mut buffer)?;
-    let mut token = Vec::with_capacity(HEADER + buffer.len());
-    token.extend_from_slice(&header);
-    token.extend_from_slice(&buffer);
-    Ok(URL_SAFE_NO_PAD.encode(token))
+    envelope::seal(keyring, &PURPOSE, &claims.encode_to_vec(), salt)
 }
 
 /// Opens a token and checks who made it. Whether it has expired is the caller's question.
@@ -133,42 +107,15 @@ pub fn seal(keyring: &Keyring, claims: &Claims, salt: &[u8; 16]) -> Result<Strin
 /// # Errors
 /// [`OpenError`], whatever the reason.
 pub fn open<'k>(keyring: &'k Keyring, token: &str) -> Result<(Claims, &'k Key), OpenError> {
-    if token.len() > MAX_CHARACTERS {
-        return Err(OpenError);
-    }
-    let mut bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| OpenError)?;
-    let (head, sealed) = bytes.split_at_mut_checked(HEADER).ok_or(OpenError)?;
-    let [VERSION, a, b, c, d, salt @ ..] = &*head else { return Err(OpenError) };
-    let key = keyring.find(u32::from_be_bytes([*a, *b, *c, *d])).ok_or(OpenError)?;
-    let salt: &[u8; 16] = salt.try_into().map_err(|_| OpenError)?;
-    let aad = associated(keyring, head);
-    let plain = key.open(salt, &aad, sealed).map_err(|_| OpenError)?;
-    let (signature, body) = plain.split_at_checked(SIGNATURE).ok_or(OpenError)?;
-    if !key.verify(&signed_message(&aad, body), signature) {
-        return Err(OpenError);
-    }
-    Ok((Claims::decode(body).map_err(|_| OpenError)?, key))
-}
-
-fn header(key: &Key, salt: &[u8; 16]) -> [u8; HEADER] {
-    let mut header = [0; HEADER];
-    let bytes = std::iter::once(VERSION).chain(key.id().to_be_bytes()).chain(*salt);
-    for (slot, byte) in header.iter_mut().zip(bytes) {
-        *slot = byte;
-    }
-    header
-}
-
-fn associated(keyring: &Keyring, header: &[u8]) -> Vec<u8> {
-    [PURPOSE, keyring.cluster_id().as_bytes(), header].concat()
-}
-
-fn signed_message(aad: &[u8], body: &[u8]) -> Vec<u8> {
-    [aad, body].concat()
+    let (body, key) = envelope::open(keyring, &PURPOSE, token)?;
+    Ok((Claims::decode(&*body).map_err(|_| OpenError)?, key))
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
     use super::*;
     use crate::clock::Timestamp;
     use crate::entropy::SystemEntropy;
@@ -178,7 +125,7 @@ mod tests {
     }
 
     fn claims() -> Claims {
-        Claims { session_id: vec![7; 16], role_session_name: "s".into(), expires_at: 5, ..Claims::default() }
+        Claims { session_id: vec![7; 16], session_name: "s".into(), expires_at: 5, ..Claims::default() }
     }
 
     #[test]

@@ -10,23 +10,41 @@ use serde_json::value::RawValue;
 use crate::arn::AccountId;
 use crate::authn::{Caller, Identity};
 use crate::clock::Timestamp;
-use crate::directory::{Directory, Role};
-use crate::evaluator::{self, Context, Decision, Policies, Policy, Request, Source};
+use crate::directory::{Directory, Role, User};
+use crate::evaluator::{self, Context, Decision, Outcome, Policies, Policy, Request, Source};
 use crate::names::Tag;
 use crate::ops::Origin;
-use crate::token::Ancestor;
+use crate::token::{Ancestor, Kind as SessionKind};
 
-/// Leave to act as a role. Made by [`admit`] alone; `mint` consumes it, so that no credentials
-/// exist without a trust decision.
+/// Leave to hold a session. Made in this file alone; `mint` consumes it, so that no credentials
+/// exist without a decision.
 pub struct Grant {
-    role: Arc<Role>,
+    to: Bearer,
     lineage: Vec<Ancestor>,
 }
 
+enum Bearer {
+    Role(Arc<Role>),
+    User(Arc<User>),
+    FederatedUser(Arc<User>),
+}
+
 impl Grant {
-    /// The role.
-    pub fn role(&self) -> &Role {
-        &self.role
+    /// How the session comes about, and the ARN and unique id of its principal.
+    pub fn principal(&self) -> (SessionKind, &str, &str) {
+        match &self.to {
+            Bearer::Role(role) => (SessionKind::Role, &role.arn, &role.id),
+            Bearer::User(user) => (SessionKind::User, &user.arn, &user.id),
+            Bearer::FederatedUser(user) => (SessionKind::FederatedUser, &user.arn, &user.id),
+        }
+    }
+
+    /// The principal's account.
+    pub fn account(&self) -> AccountId {
+        match &self.to {
+            Bearer::Role(role) => role.account,
+            Bearer::User(user) | Bearer::FederatedUser(user) => user.account,
+        }
     }
 
     /// Whom the session comes from, the one that was let in last.
@@ -64,31 +82,51 @@ impl<'a> Facts<'a> {
             keys.set(format!("aws:principaltag/{}", tag.key), tag.value);
         }
         match &caller.identity {
-            Identity::User(user) => {
+            Identity::User(user) | Identity::UserSession { user, .. } => {
                 keys.set("aws:principaltype", "User");
                 keys.set("aws:principalarn", &*user.arn);
                 keys.set("aws:username", &*user.name);
             }
-            Identity::RoleSession { role, session } => {
+            Identity::RoleSession { role, .. } => {
                 keys.set("aws:principaltype", "AssumedRole");
                 // Of a session this is its role's ARN.
                 keys.set("aws:principalarn", &*role.arn);
-                keys.set("aws:tokenissuetime", Timestamp::from_seconds(session.claims.issued_at).to_string());
-                // Absent, not false, on long-term keys.
-                keys.set("aws:multifactorauthpresent", "false");
-                if !session.claims.source_identity.is_empty() {
-                    keys.set("aws:sourceidentity", session.claims.source_identity.as_str());
-                }
+            }
+            Identity::FederatedUser { session, .. } => {
+                keys.set("aws:principaltype", "FederatedUser");
+                keys.set("aws:principalarn", session.arn.as_str());
             }
         }
-        Self(keys)
+        if let Some(session) = caller.session() {
+            keys.set("aws:tokenissuetime", Timestamp::from_seconds(session.claims.issued_at).to_string());
+            // Absent, not false, on long-term keys.
+            keys.set("aws:multifactorauthpresent", "false");
+            if !session.claims.source_identity.is_empty() {
+                keys.set("aws:sourceidentity", session.claims.source_identity.as_str());
+            }
+        }
+        let facts = Self(keys);
+        match caller.mfa_age(now) {
+            Some(age) => facts.mfa(age),
+            None => facts,
+        }
     }
 
-    /// Adds what a request for a role session says.
+    /// Says that an MFA code was given so many seconds ago.
     #[must_use]
-    pub fn role_session(mut self, request: &SessionRequest<'a>) -> Self {
+    pub fn mfa(mut self, age_seconds: i64) -> Self {
+        self.0.set("aws:multifactorauthpresent", "true");
+        self.0.set("aws:multifactorauthage", age_seconds.to_string());
+        self
+    }
+
+    /// Adds what a request for a session says.
+    #[must_use]
+    pub fn session(mut self, request: &SessionRequest<'a>) -> Self {
         let keys = &mut self.0;
-        keys.set("sts:rolesessionname", request.role_session_name);
+        if let Some(name) = request.role_session_name {
+            keys.set("sts:rolesessionname", name);
+        }
         if let Some(id) = request.external_id {
             keys.set("sts:externalid", id);
         }
@@ -116,10 +154,11 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// What a request for a role session says to the policies.
+/// What a request for a session says to the policies.
+#[derive(Default)]
 pub struct SessionRequest<'a> {
     /// `sts:RoleSessionName`
-    pub role_session_name: &'a str,
+    pub role_session_name: Option<&'a str>,
     /// `sts:ExternalId`
     pub external_id: Option<&'a str>,
     /// `sts:SourceIdentity`
@@ -149,7 +188,54 @@ pub fn admit(
             return Err(Denied { action, decision });
         }
     }
-    Ok(Grant { role: role.clone(), lineage: caller.lineage() })
+    // A session that policies cut does not come back to its role, by itself or by another, without
+    // them; nor does it go anywhere that they do not name.
+    let lineage = caller.lineage();
+    let returns = lineage.iter().any(|a| a.restricted && *a.arn == *role.arn);
+    if returns || !within_session_policies(caller, directory, &facts, "sts:AssumeRole", &role.arn) {
+        let decision = Decision { outcome: Outcome::ImplicitlyDenied, by: None };
+        return Err(Denied { action: "sts:AssumeRole", decision });
+    }
+    Ok(Grant { to: Bearer::Role(role.clone()), lineage })
+}
+
+/// Leave for a user's own session. It needs no permission (IAM User Guide, "Permissions for
+/// GetSessionToken"); an explicit deny refuses it all the same.
+///
+/// # Errors
+/// When a policy denies it, or the caller is no user with a long-term key.
+pub fn own_session(caller: &Caller, directory: &Directory, facts: &Facts<'_>) -> Result<Grant, Denied> {
+    const ACTION: &str = "sts:GetSessionToken";
+    let decision = decide(caller, directory, facts, ACTION, "*", caller.account(), None);
+    match &caller.identity {
+        Identity::User(user) if decision.outcome != Outcome::ExplicitlyDenied => {
+            Ok(Grant { to: Bearer::User(user.clone()), lineage: caller.lineage() })
+        }
+        _ => Err(Denied { action: ACTION, decision }),
+    }
+}
+
+/// Leave for somebody whom a user vouches for: every action must be allowed on the federated user.
+///
+/// # Errors
+/// The first action that is not allowed.
+pub fn vouch(
+    caller: &Caller,
+    directory: &Directory,
+    facts: &Facts<'_>,
+    federated_user: &str,
+    actions: &[&'static str],
+) -> Result<Grant, Denied> {
+    for action in actions {
+        permit(caller, directory, facts, action, federated_user)?;
+    }
+    match &caller.identity {
+        Identity::User(user) => Ok(Grant { to: Bearer::FederatedUser(user.clone()), lineage: caller.lineage() }),
+        _ => {
+            let decision = Decision { outcome: Outcome::ImplicitlyDenied, by: None };
+            Err(Denied { action: "sts:GetFederationToken", decision })
+        }
+    }
 }
 
 /// Decides whether the caller's own policies allow an action of this service.
@@ -177,11 +263,7 @@ fn decide(
     trust: Option<&Policy>,
 ) -> Decision {
     let identity: Vec<&Policy> = caller.policies().iter().map(Arc::as_ref).collect();
-    let session: Option<Vec<&Policy>> = caller.session().filter(|s| s.is_restricted()).map(|session| {
-        // A managed policy that is gone allows nothing.
-        let managed = session.claims.policy_arns.iter().filter_map(|arn| directory.managed_policy(arn));
-        session.policy.iter().chain(managed.map(Arc::as_ref)).collect()
-    });
+    let session = session_policies(caller, directory);
     let request = Request {
         principal: caller.principal(),
         action,
@@ -198,6 +280,38 @@ fn decide(
         ..Policies::default()
     };
     evaluator::evaluate(&request, &policies)
+}
+
+/// The policies that cut the caller's session; none: nothing was passed.
+fn session_policies<'a>(caller: &'a Caller, directory: &'a Directory) -> Option<Vec<&'a Policy>> {
+    caller.session().filter(|s| s.is_restricted()).map(|session| {
+        // A managed policy that is gone allows nothing.
+        let managed = session.limits.policy_arns.iter().filter_map(|arn| directory.managed_policy(arn));
+        session.policy.iter().chain(managed.map(Arc::as_ref)).collect()
+    })
+}
+
+/// Whether the session's policies allow an action by themselves: a trust policy that names the
+/// session directly does not lift them.
+fn within_session_policies(
+    caller: &Caller,
+    directory: &Directory,
+    facts: &Facts<'_>,
+    action: &str,
+    resource: &str,
+) -> bool {
+    let Some(session) = session_policies(caller, directory) else { return true };
+    let account = caller.account();
+    let request = Request {
+        principal: caller.principal(),
+        action,
+        resource,
+        resource_account: account.as_str(),
+        context: &facts.0,
+    };
+    // A federated user's identity policies count for something beside a session policy alone.
+    let policies = Policies { identity: &session, session: Some(&session), ..Policies::default() };
+    evaluator::evaluate(&request, &policies).is_allowed()
 }
 
 /// What the audit says of a refusal.
@@ -248,13 +362,13 @@ mod tests {
         let origin = Origin { source_ip: [127, 0, 0, 1].into(), secure_transport: true, user_agent: Some("x".into()) };
         let tags = [Tag { key: "Team".into(), value: "blue".into() }];
         let request = SessionRequest {
-            role_session_name: "s",
+            role_session_name: Some("s"),
             external_id: Some("x"),
             source_identity: Some("y"),
             tags: &tags,
             transitive_tag_keys: &["Team".to_owned()],
         };
-        let mut facts = Facts::new(&caller, &origin, "us-east-1", Timestamp::from_seconds(0)).role_session(&request);
+        let mut facts = Facts::new(&caller, &origin, "us-east-1", Timestamp::from_seconds(0)).session(&request).mfa(1);
         facts.resource_tags(&tags);
         let unknown: Vec<&str> = facts.0.names().filter(|n| keys::find(n).is_none()).collect();
         assert!(unknown.is_empty(), "{unknown:?}");

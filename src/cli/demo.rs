@@ -82,7 +82,7 @@ pub(super) fn declaration(entropy: &dyn Entropy) -> Result<Declaration, Failure>
     let value = json!({
         "UserDetailList": [
             {"Path": "/", "UserName": "alice", "UserId": unique("AIDA", 1), "Arn": user("alice"),
-             "UserPolicyList": [{"PolicyName": "assume", "PolicyDocument": allow(json!(["sts:*", "brevet:*"]))}]},
+             "UserPolicyList": [{"PolicyName": "assume", "PolicyDocument": allow(json!(["sts:*", "iam:*", "brevet:*"]))}]},
             {"Path": "/", "UserName": "bob", "UserId": unique("AIDA", 2), "Arn": user("bob")}
         ],
         "RoleDetailList": [
@@ -116,7 +116,7 @@ pub(super) fn compile(declaration: Declaration) -> Result<(Directory, Demo), Fai
         let mut keys: Vec<_> = directory.access_keys().filter(|k| k.user_arn == user.arn && k.active).collect();
         keys.sort_by(|a, b| a.id.cmp(&b.id));
         let key = keys.first();
-        let device = directory.mfa_devices().find(|d| *d.user_arn == *user.arn);
+        let device = directory.mfa_devices().find(|d| d.user_arn.as_deref() == Some(&*user.arn));
         let entry = WorldUser {
             arn: user.arn.to_string(),
             user_id: user.id.to_string(),

@@ -74,13 +74,16 @@ async fn develop(arguments: &ServeArguments) -> Result<Running, Failure> {
     let (compiled, demo) = demo::compile(declaration.clone())?;
     let master_key = MasterKey::ephemeral(&*entropy)?;
     let store = Store::open(&Place::Memory, Access::Create, clock.now(), &*entropy).await?;
-    let directory = match &arguments.directory {
-        // A file is a read-only source, here as everywhere.
-        Some(_) => Some(compiled),
-        None => {
-            let desk = Desk { store: &store, master_key: &master_key, entropy: &*entropy, now: clock.now() };
-            commands::plan(desk, declaration, false).await?.apply(desk, &super::operator()).await?;
-            None
+    let desk = Desk { store: &store, master_key: &master_key, entropy: &*entropy, now: clock.now() };
+    let imported = match commands::plan(desk, declaration, false).await {
+        Ok(plan) => plan.apply(desk, &super::operator()).await.map(|_| ()),
+        Err(error) => Err(error),
+    };
+    let directory = match imported {
+        Ok(()) => None,
+        Err(error) => {
+            eprintln!("the directory is read-only: as an import it would be refused ({error})");
+            Some(compiled)
         }
     };
     let keyring = Keyring::generate(&*entropy, clock.now())?;

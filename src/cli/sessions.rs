@@ -72,7 +72,7 @@ fn shown(session: &pb::Session) -> serde_json::Value {
     let tags: Vec<_> = session.tags.iter().map(|t| serde_json::json!({"Key": t.key, "Value": t.value})).collect();
     serde_json::json!({
         "SessionId": session.session_id, "AccessKeyId": session.access_key_id, "Arn": session.arn,
-        "RoleArn": session.role_arn, "SourceIdentity": session.source_identity, "Tags": tags,
+        "MadeBy": session.made_by, "RoleArn": session.role_arn, "SourceIdentity": session.source_identity, "Tags": tags,
         "IssuedAt": at(&session.issued_at), "ExpiresAt": at(&session.expires_at), "CameFrom": session.came_from,
         "AssumedByAccessKeyId": session.assumed_by_access_key_id, "Revoked": session.revoked,
     })

@@ -3,7 +3,7 @@ use serde_json::json;
 use super::*;
 use crate::directory;
 use crate::entropy::SystemEntropy;
-use crate::store::{Access, Place, Step};
+use crate::store::{Access, Attempt, Matched, Place, Step};
 
 const ACCOUNT: &str = "111122223333";
 const NOW: Timestamp = Timestamp::from_seconds(1_000_000_000);
@@ -491,13 +491,17 @@ async fn mf_02_mf_04_a_step_and_an_id_are_good_once_and_steps_only_grow() {
     let world = World::new().await;
     let store = &world.store;
     let step = NOW.seconds() / 30 + 2;
-    assert!(store.spend_step("arn:x", step, 30).await.unwrap());
-    assert!(!store.spend_step("arn:x", step, 30).await.unwrap());
-    assert!(!store.spend_step("arn:x", step - 1, 30).await.unwrap());
-    assert!(store.spend_step("arn:y", step, 30).await.unwrap(), "another device");
-    assert!(store.spend_step("arn:x", step + 1, 30).await.unwrap());
+    let spend = async |device: &str, step: i64| {
+        let matched = Matched { serial_number: device.into(), step, offset: 0 };
+        store.attempt("AIDA", Some(matched), NOW).await.unwrap() == Attempt::Accepted
+    };
+    assert!(spend("arn:x", step).await);
+    assert!(!spend("arn:x", step).await);
+    assert!(!spend("arn:x", step - 1).await);
+    assert!(spend("arn:y", step).await, "another device");
+    assert!(spend("arn:x", step + 1).await);
     // Of the time before this store: nobody knows.
-    assert!(!store.spend_step("arn:z", NOW.seconds() / 30 - 1, 30).await.unwrap());
+    assert!(!spend("arn:z", NOW.seconds() / 30 - 1).await);
     let later = Timestamp::from_seconds(NOW.seconds() + 60);
     assert!(store.see("https://idp", "a", NOW, later).await.unwrap());
     assert!(!store.see("https://idp", "a", NOW, later).await.unwrap());
@@ -508,4 +512,54 @@ async fn mf_02_mf_04_a_step_and_an_id_are_good_once_and_steps_only_grow() {
     assert!(!store.see("https://idp", "a", NOW, later).await.unwrap());
     store.note_key_use(vec![("AKIA1".into(), NOW)], "us-east-1").await.unwrap();
     assert_eq!(store.key_used_at("AKIA1").await.unwrap(), Some(NOW));
+}
+
+#[tokio::test]
+async fn mf_01_a_user_has_five_wrong_codes_and_a_hundred_a_day() {
+    let world = World::new().await;
+    let store = &world.store;
+    let right = |step: i64| Some(Matched { serial_number: "arn:x".into(), step, offset: 0 });
+    let at = |seconds: i64| Timestamp::from_seconds(NOW.seconds() + seconds);
+    let wrong = async |user: &str, now| store.attempt(user, None, now).await.unwrap();
+    for _ in 0..5 {
+        assert_eq!(wrong("AIDA1", at(0)).await, Attempt::Counted);
+    }
+    assert_eq!(wrong("AIDA1", at(0)).await, Attempt::Locked);
+    // A right code is not looked at, and not spent.
+    let step = at(0).seconds() / 30 + 100;
+    assert_eq!(store.attempt("AIDA1", right(step), at(899)).await.unwrap(), Attempt::Locked);
+    assert_eq!(wrong("AIDA2", at(0)).await, Attempt::Counted, "another user");
+    // After a quarter of an hour it is; and it forgives nothing.
+    assert_eq!(store.attempt("AIDA1", right(step), at(900)).await.unwrap(), Attempt::Accepted);
+    assert_eq!(wrong("AIDA1", at(900)).await, Attempt::Counted);
+    assert_eq!(wrong("AIDA1", at(900)).await, Attempt::Locked);
+    // Whoever tries every minute gets a hundred in a day.
+    let mut counted = 0;
+    for minute in 0..24 * 60 {
+        counted += usize::from(wrong("AIDA3", at(minute * 60)).await == Attempt::Counted);
+    }
+    assert_eq!(counted, 100);
+    // What is forgiven is forgotten.
+    store.sweep(at(90_000)).await.unwrap();
+    assert_eq!(wrong("AIDA1", at(90_000)).await, Attempt::Counted);
+}
+
+#[tokio::test]
+async fn a_device_whose_clock_drifts_is_followed() {
+    let world = World::new().await;
+    let store = &world.store;
+    let day = 2_880;
+    let first = NOW.seconds() / 30 + 10;
+    let accept = async |step: i64, offset: i64| {
+        let matched = Matched { serial_number: "arn:x".into(), step, offset };
+        assert_eq!(store.attempt("AIDA", Some(matched), NOW).await.unwrap(), Attempt::Accepted);
+        store.mfa_drift("arn:x").await.unwrap()
+    };
+    assert_eq!(store.mfa_drift("arn:x").await.unwrap(), 0);
+    assert_eq!(accept(first, 1).await, 0);
+    assert_eq!(accept(first + 1, 1).await, 0, "a minute later proves nothing");
+    assert_eq!(accept(first + 1 + day, 1).await, 1, "a day later it does");
+    assert_eq!(accept(first + 2 + 2 * day, 1).await, 1, "what was learnt counts anew");
+    store.set_mfa_drift("arn:x", -7).await.unwrap();
+    assert_eq!(accept(first + 3 + 3 * day, 1).await, -7);
 }

@@ -255,7 +255,7 @@ shape! {
 }
 
 shape! {
-    /// A TOTP device. Its seed in clear (for import) or sealed under the master key.
+    /// A TOTP device; without `UserArn` it is nobody's yet. Its seed in clear (for import) or sealed under the master key.
     MfaDevice {
         serial_number: String,
         user_arn: String,
@@ -263,7 +263,13 @@ shape! {
         base32_string_seed: Option<Zeroizing<String>>,
         #[serde(rename = "SealedBase32StringSeed")]
         sealed_base32_string_seed: Option<String>,
+        /// `SHA1` (the default), `SHA256` or `SHA512`.
+        algorithm: Option<String>,
+        /// 6 (the default), 7 or 8.
+        digits: Option<i64>,
+        create_date: Option<String>,
         enable_date: Option<String>,
+        tags: Vec<Tag>,
     }
 }
 

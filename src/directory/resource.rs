@@ -231,6 +231,7 @@ impl Resource {
         match self {
             Self::Account(a) => &a.account_id,
             Self::AccessKey(k) => owner(&k.user_arn),
+            Self::MfaDevice(d) if d.user_arn.is_empty() => owner(&d.serial_number),
             Self::MfaDevice(d) => owner(&d.user_arn),
             Self::Policy(p) => owner(&p.arn),
             Self::Group(g) => owner(&g.arn),

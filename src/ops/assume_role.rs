@@ -5,24 +5,23 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::session_input::{
+    self, AnsweredCredentials, AuditTag, audited_credentials, audited_tags, check_policy_arns, required,
+};
 use super::{Context, Operation};
-use crate::arn::{IamArn, RoleArn};
+use crate::arn::RoleArn;
 use crate::authn::OpenedSession;
 use crate::durations;
 use crate::error::Error;
-use crate::evaluator::{Kind, Policy};
+use crate::mfa::{self, Code};
 use crate::mint::{self, Credentials, Shape};
-use crate::names::{self, ExternalId, FieldError, MAX_TAGS, RoleSessionName, SerialNumber, SourceIdentity, Tag};
-use crate::token::TagClaim;
+use crate::names::{ExternalId, FieldError, MAX_TAGS, RoleSessionName, SourceIdentity, Tag};
+use crate::packing::{self, Limits, TagClaim};
 use crate::trust::{self, SessionRequest};
 
-/// The most managed session policies.
-const MAX_POLICY_ARNS: usize = 10;
 /// The most roles in a chain of sessions: each is named in the token, so that what ends one ends all
 /// that came from it.
 const MAX_CHAIN: usize = 10;
-/// What session policies and tags may take up together, in bytes. It bounds the session token.
-const ALLOTMENT: usize = 4_096;
 
 /// The parameters as a wire carries them, unchecked.
 #[derive(Default)]
@@ -49,6 +48,8 @@ pub struct AssumeRoleInput {
     pub token_code: Option<String>,
     /// Who stands behind the chain.
     pub source_identity: Option<String>,
+    /// Whether contexts of a trusted provider are passed.
+    pub provided_contexts: bool,
 }
 
 /// The checked request.
@@ -61,7 +62,7 @@ pub struct AssumeRole {
     tags: Vec<Tag>,
     transitive_tag_keys: Vec<String>,
     external_id: Option<ExternalId>,
-    mfa: bool,
+    mfa: Option<Code>,
     source_identity: Option<SourceIdentity>,
 }
 
@@ -85,32 +86,25 @@ impl AssumeRole {
     /// # Errors
     /// Names the first field that breaks a rule, and the rule.
     pub fn parse(input: AssumeRoleInput) -> Result<Self, Error> {
-        let required = |field: &'static str, value: Option<String>| {
-            value.ok_or_else(|| FieldError::new(field, "must not be null"))
-        };
         let role_arn = RoleArn::parse("RoleArn", &required("RoleArn", input.role_arn)?)?;
         let name = required("RoleSessionName", input.role_session_name)?;
         let external_id = input.external_id.map(|id| ExternalId::parse("ExternalId", &id)).transpose()?;
         let source_identity =
             input.source_identity.map(|id| SourceIdentity::parse("SourceIdentity", &id)).transpose()?;
-        if let Some(serial) = &input.serial_number {
-            SerialNumber::parse("SerialNumber", serial)?;
-        }
-        if let Some(code) = &input.token_code
-            && (code.len() != 6 || !code.bytes().all(|b| b.is_ascii_digit()))
-        {
-            return Err(FieldError::new("TokenCode", "must satisfy regular expression pattern: [\\d]{6}").into());
+        if input.provided_contexts {
+            let rule = "must be null: there is no provider here whose context assertions could be verified";
+            return Err(FieldError::new("ProvidedContexts", rule).into());
         }
         Ok(Self {
             role_arn,
             role_session_name: RoleSessionName::parse("RoleSessionName", &name)?,
-            policy_arns: policy_arns(input.policy_arns)?,
-            policy: input.policy.map(session_policy).transpose()?,
+            policy_arns: session_input::policy_arns(input.policy_arns)?,
+            policy: input.policy.map(session_input::session_policy).transpose()?,
             duration: input.duration_seconds.map(durations::bounded).transpose()?,
             transitive_tag_keys: transitive_keys(input.transitive_tag_keys, &input.tags)?,
-            tags: tags(input.tags)?,
+            tags: session_input::tags(input.tags)?,
             external_id,
-            mfa: input.serial_number.is_some() || input.token_code.is_some(),
+            mfa: session_input::mfa(input.serial_number, input.token_code)?,
             source_identity,
         })
     }
@@ -130,67 +124,72 @@ impl Operation for AssumeRole {
             source_identity: self.source_identity.as_ref().map(SourceIdentity::as_str),
             policy: self.policy.as_deref(),
             policy_arns: &self.policy_arns,
-            tags: self.tags.iter().map(|t| AuditTag { key: &t.key, value: &t.value }).collect(),
+            serial_number: self.mfa.as_ref().and_then(Code::serial_number),
+            tags: audited_tags(&self.tags),
             transitive_tag_keys: &self.transitive_tag_keys,
         })
         .ok()
     }
 
     async fn run(self, cx: &mut Context<'_>) -> Result<AssumeRoleOutput, Error> {
-        if self.mfa {
-            return Err(Error::MfaFailed); // a code that cannot be checked proves nothing
-        }
         let directory = cx.directory.clone();
         let issued_under = cx.issued_under;
         if cx.caller().depth() > MAX_CHAIN {
             return Err(Error::Malformed(format!("a chain of sessions has at most {MAX_CHAIN} roles")));
         }
         let found = directory.role(self.role_arn.as_str());
-        let role = found.unwrap_or_else(|| directory.decoy());
+        let role = found.unwrap_or_else(|| directory.decoy()).clone();
         let source_identity = in_force(self.source_identity.as_ref(), cx.caller().session());
         let inherited = inherited_tags(cx.caller().session());
 
-        let facts = cx.facts().role_session(&SessionRequest {
-            role_session_name: self.role_session_name.as_str(),
+        // Before the decision, which may ask for it. The code is spent whatever comes of that.
+        let proven = match &self.mfa {
+            Some(code) => Some(mfa::prove(cx, code).await?),
+            None => None,
+        };
+        let mut facts = cx.facts().session(&SessionRequest {
+            role_session_name: Some(self.role_session_name.as_str()),
             external_id: self.external_id.as_ref().map(ExternalId::as_str),
             source_identity: source_identity.as_deref().ok().filter(|s| !s.is_empty()),
             tags: &self.tags,
             transitive_tag_keys: &self.transitive_tag_keys,
         });
+        if proven.is_some() {
+            facts = facts.mfa(0);
+        }
         let actions = actions(!self.tags.is_empty() || !inherited.is_empty(), source_identity.as_deref() != Ok(""));
-        let admitted = trust::admit(role, cx.caller(), &directory, facts, actions);
+        let admitted = trust::admit(&role, cx.caller(), &directory, facts, actions);
         let grant = admitted.map_err(|denied| cx.refuse(&denied, self.role_arn.as_str()))?;
         let Ok(source_identity) = source_identity else {
             return Err(changed_source_identity(cx, self.role_arn.as_str()));
         };
 
         let chained = cx.caller().session().is_some();
-        let term = durations::role_session(self.duration, grant.role().max_session, chained)?;
-        for arn in &self.policy_arns {
-            let own = IamArn::parse(arn).is_none_or(|a| a.account == grant.role().account);
-            if !own || directory.managed_policy(arn).is_none() {
-                return Err(FieldError::new("PolicyArns", "must name managed policies of the role's account").into());
-            }
-        }
+        let term = durations::role_session(self.duration, role.max_session, chained)?;
+        check_policy_arns(cx, &self.policy_arns, role.account)?;
         let tags = session_tags(self.tags, &self.transitive_tag_keys, inherited)?;
-        let packed_policy_size = packed(self.policy.as_deref(), &self.policy_arns, &tags)?;
+        let limits = Limits { tags, policy: self.policy.unwrap_or_default(), policy_arns: self.policy_arns };
+        let packed = packing::pack(&limits)?;
+        let packed_policy_size = packed.percent;
         let shape = Shape {
-            role_session_name: self.role_session_name.as_str().to_owned(),
+            session_name: self.role_session_name.as_str().to_owned(),
             source_identity,
-            tags,
-            policy: self.policy.unwrap_or_default(),
-            policy_arns: self.policy_arns,
+            tags: limits.tags,
+            packed,
+            // It is the caller's proof and not the role's: IAM User Guide, "Configuring MFA-protected
+            // API access".
+            mfa_at: None,
             issued_under,
             store_id: cx.sts.store.id().to_owned(),
         };
-        let account = grant.role().account;
+        let account = role.account;
         let keyring = cx.sts.tokens.keyring();
         let session = mint::session(grant, term, shape, &keyring, &*cx.sts.entropy, cx.now)?;
         cx.sts.sessions.record(&keyring, &session.record, cx.now).await;
         cx.answered(&answered(&session, packed_policy_size), account.as_str());
         Ok(AssumeRoleOutput {
             credentials: session.credentials,
-            assumed_role_id: session.assumed_role_id,
+            assumed_role_id: session.user_id,
             arn: session.arn,
             packed_policy_size,
             source_identity: session.record.source_identity,
@@ -221,13 +220,14 @@ fn in_force(asked: Option<&SourceIdentity>, session: Option<&OpenedSession>) -> 
 fn changed_source_identity(cx: &mut Context<'_>, role_arn: &str) -> Error {
     Error::AccessDenied {
         principal: cx.caller().arn().to_owned(),
-        action: "sts:SetSourceIdentity",
+        action: "sts:SetSourceIdentity".to_owned(),
         resource: role_arn.to_owned(),
+        encoded_message: String::new(),
     }
 }
 
 fn inherited_tags(session: Option<&OpenedSession>) -> Vec<TagClaim> {
-    session.map(|s| s.claims.tags.iter().filter(|t| t.transitive).cloned().collect()).unwrap_or_default()
+    session.map(|s| s.limits.tags.iter().filter(|t| t.transitive).cloned().collect()).unwrap_or_default()
 }
 
 fn session_tags(asked: Vec<Tag>, transitive: &[String], inherited: Vec<TagClaim>) -> Result<Vec<TagClaim>, Error> {
@@ -245,52 +245,6 @@ fn session_tags(asked: Vec<Tag>, transitive: &[String], inherited: Vec<TagClaim>
         );
     }
     Ok(all)
-}
-
-/// How much of the allotment is used, in percent, rounded up.
-fn packed(policy: Option<&str>, arns: &[String], tags: &[TagClaim]) -> Result<u64, Error> {
-    let bytes = policy.map_or(0, str::len)
-        + arns.iter().map(String::len).sum::<usize>()
-        + tags.iter().map(|t| t.key.len() + t.value.len()).sum::<usize>();
-    let percent = u64::try_from((bytes * 100).div_ceil(ALLOTMENT)).unwrap_or(u64::MAX);
-    if percent > 100 {
-        return Err(Error::PackedPolicyTooLarge(percent));
-    }
-    Ok(percent)
-}
-
-fn policy_arns(arns: Vec<String>) -> Result<Vec<String>, Error> {
-    if arns.len() > MAX_POLICY_ARNS {
-        return Err(FieldError::new("PolicyArns", format!("must have at most {MAX_POLICY_ARNS} items")).into());
-    }
-    for arn in &arns {
-        names::length("PolicyArns", arn, 20, 2048)?;
-    }
-    Ok(arns)
-}
-
-fn session_policy(text: String) -> Result<String, Error> {
-    if text.is_empty() {
-        return Err(FieldError::new("Policy", "must have length greater than or equal to 1").into());
-    }
-    match Policy::parse(Kind::Session, &text) {
-        Ok(_) => Ok(text),
-        Err(error) => Err(Error::MalformedPolicyDocument(error.to_string())),
-    }
-}
-
-fn tags(tags: Vec<Tag>) -> Result<Vec<Tag>, Error> {
-    if tags.len() > MAX_TAGS {
-        return Err(FieldError::new("Tags", format!("must have at most {MAX_TAGS} items")).into());
-    }
-    for (i, tag) in tags.iter().enumerate() {
-        names::tag_key("Tags", &tag.key)?;
-        names::tag_value("Tags", &tag.value)?;
-        if tags.iter().take(i).any(|t| t.key.eq_ignore_ascii_case(&tag.key)) {
-            return Err(FieldError::new("Tags", "must not repeat a key; keys are compared without case").into());
-        }
-    }
-    Ok(tags)
 }
 
 fn transitive_keys(keys: Vec<String>, tags: &[Tag]) -> Result<Vec<String>, Error> {
@@ -313,6 +267,8 @@ struct Parameters<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     external_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    serial_number: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     source_identity: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     policy: Option<&'a str>,
@@ -322,12 +278,6 @@ struct Parameters<'a> {
     tags: Vec<AuditTag<'a>>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     transitive_tag_keys: &'a [String],
-}
-
-#[derive(Serialize)]
-struct AuditTag<'a> {
-    key: &'a str,
-    value: &'a str,
 }
 
 #[derive(Serialize)]
@@ -342,13 +292,6 @@ struct Answered<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct AnsweredCredentials<'a> {
-    access_key_id: &'a str,
-    expiration: String,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
 struct AnsweredUser<'a> {
     assumed_role_id: &'a str,
     arn: &'a str,
@@ -356,11 +299,8 @@ struct AnsweredUser<'a> {
 
 fn answered(session: &mint::Session, packed_policy_size: u64) -> Answered<'_> {
     Answered {
-        credentials: AnsweredCredentials {
-            access_key_id: session.credentials.access_key_id.as_str(),
-            expiration: session.credentials.expires_at.to_string(),
-        },
-        assumed_role_user: AnsweredUser { assumed_role_id: &session.assumed_role_id, arn: &session.arn },
+        credentials: audited_credentials(&session.credentials),
+        assumed_role_user: AnsweredUser { assumed_role_id: &session.user_id, arn: &session.arn },
         packed_policy_size,
         source_identity: &session.record.source_identity,
     }

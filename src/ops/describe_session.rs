@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{Context, Operation, SessionView};
+use super::{Context, Operation, Service, SessionView};
 use crate::arn::IamArn;
 use crate::error::Error;
 use crate::names::FieldError;
@@ -37,6 +37,7 @@ impl DescribeSession {
 
 impl Operation for DescribeSession {
     const NAME: &'static str = "DescribeSession";
+    const SERVICE: Service = Service::Brevet;
     const HANDS_OUT: bool = false;
     type Output = SessionView;
 
@@ -51,7 +52,7 @@ impl Operation for DescribeSession {
         let found = cx.sts.sessions.find(&keyring, &self.session_id, cx.now).await?;
         // Another account's session is none.
         let account = cx.caller().account();
-        let own = found.filter(|r| IamArn::parse(&r.role_arn).is_some_and(|arn| arn.account == account));
+        let own = found.filter(|r| IamArn::parse(&r.principal_arn).is_some_and(|arn| arn.account == account));
         let view = own.and_then(|record| SessionView::new(record, &cx.sts.revocations));
         view.ok_or_else(|| Error::NotFound("there is no record of this session".to_owned()))
     }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{Context, Operation, SessionView};
+use super::{Context, Operation, Service, SessionView};
 use crate::arn::{IamArn, RoleArn};
 use crate::error::Error;
 use crate::names::{self, FieldError};
@@ -57,6 +57,7 @@ impl ListSessions {
 
 impl Operation for ListSessions {
     const NAME: &'static str = "ListSessions";
+    const SERVICE: Service = Service::Brevet;
     const HANDS_OUT: bool = false;
     type Output = ListSessionsOutput;
 
@@ -73,8 +74,8 @@ impl Operation for ListSessions {
         permitted.map_err(|denied| cx.refuse(&denied, resource))?;
         let account = cx.caller().account();
         let wanted = |record: &SessionRecord| {
-            let own = IamArn::parse(&record.role_arn).is_some_and(|arn| arn.account == account);
-            own && role.is_none_or(|role| role == record.role_arn)
+            let own = IamArn::parse(&record.principal_arn).is_some_and(|arn| arn.account == account);
+            own && role.is_none_or(|role| role == record.principal_arn)
         };
         let sts = cx.sts;
         let keyring = sts.tokens.keyring();

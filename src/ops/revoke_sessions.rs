@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{Context, Operation, Sts};
+use super::{Context, Operation, Service, Sts};
 use crate::arn::IamArn;
 use crate::clock::Timestamp;
 use crate::commands::{Actor, Detail, Revoked};
@@ -115,6 +115,7 @@ fn principal_account(arn: &str) -> Result<String, Error> {
 
 impl Operation for RevokeSessions {
     const NAME: &'static str = "RevokeSessions";
+    const SERVICE: Service = Service::Brevet;
     const HANDS_OUT: bool = false;
     /// It is in the feed, which is durable; an audit log that cannot be written must not keep
     /// anybody from ending a session.

@@ -8,6 +8,8 @@ use crate::mint::Credentials;
 use crate::ops::assume_role::AssumeRoleOutput;
 use crate::ops::get_access_key_info::GetAccessKeyInfoOutput;
 use crate::ops::get_caller_identity::GetCallerIdentityOutput;
+use crate::ops::get_federation_token::GetFederationTokenOutput;
+use crate::ops::get_session_token::GetSessionTokenOutput;
 
 const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 
@@ -113,6 +115,23 @@ impl From<AssumeRoleOutput> for Vec<Element> {
             elements.push(text("SourceIdentity", output.source_identity));
         }
         elements
+    }
+}
+
+impl From<GetSessionTokenOutput> for Vec<Element> {
+    fn from(output: GetSessionTokenOutput) -> Self {
+        vec![credentials(&output.credentials)]
+    }
+}
+
+impl From<GetFederationTokenOutput> for Vec<Element> {
+    fn from(output: GetFederationTokenOutput) -> Self {
+        let user = vec![text("FederatedUserId", output.federated_user_id), text("Arn", output.arn)];
+        vec![
+            credentials(&output.credentials),
+            group("FederatedUser", user),
+            text("PackedPolicySize", output.packed_policy_size.to_string()),
+        ]
     }
 }
 

@@ -162,7 +162,7 @@ fn sv_04_the_payload_is_what_was_signed() {
 fn sv_07_the_scope_is_exact() {
     let (headers, payload) = signed(b"");
     let auth = headers[AUTHORIZATION].to_str().unwrap().to_owned();
-    let rules = Rules { regions: vec!["us-east-1".into()], service: "sts", skew: MAX_SKEW };
+    let rules = Rules { regions: vec!["us-east-1".into()], skew: MAX_SKEW };
     let with = |auth: &str| {
         let mut headers = headers.clone();
         headers.insert(AUTHORIZATION, HeaderValue::from_str(auth).unwrap());
@@ -175,7 +175,7 @@ fn sv_07_the_scope_is_exact() {
             payload_sha256: payload,
         };
         let presented = Presented::read(&incoming)?.unwrap();
-        presented.check_scope(at(), &rules)?;
+        presented.check_scope(at(), &rules, "sts")?;
         presented.verify(SECRET)
     };
     with(&auth).unwrap();
@@ -205,8 +205,8 @@ fn sv_08_window_dates_and_signature_forms() {
         payload_sha256: payload,
     };
     let presented = Presented::read(&incoming).unwrap().unwrap();
-    let rules = Rules { regions: vec!["us-east-1".into()], service: "sts", skew: MAX_SKEW };
-    let near = |seconds: i64| presented.check_scope(Timestamp::from_seconds(at().seconds() + seconds), &rules);
+    let rules = Rules { regions: vec!["us-east-1".into()], skew: MAX_SKEW };
+    let near = |seconds: i64| presented.check_scope(Timestamp::from_seconds(at().seconds() + seconds), &rules, "sts");
     assert!(near(-900).is_ok() && near(899).is_ok() && near(900).is_ok());
     assert!(matches!(near(901), Err(SigError::Expired(_))) && matches!(near(-901), Err(SigError::Expired(_))));
 

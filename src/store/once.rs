@@ -29,30 +29,100 @@ impl KeyUse {
     }
 }
 
+/// The length of a TOTP time step: RFC 6238 section 4.1.
+pub const STEP_SECONDS: i64 = 30;
+/// Failed MFA codes that a user may have at once.
+const FAILURES: i64 = 5;
+/// One of them is forgiven after so many seconds.
+const FORGIVEN_AFTER: i64 = 900;
+/// Two codes off to the same side at least so many steps apart, a day, move what is known of the
+/// device's clock.
+const LEARN_AFTER_STEPS: i64 = 2_880;
+
+/// The time step that a code is of.
+#[derive(Debug, Clone)]
+pub struct Matched {
+    /// The device.
+    pub serial_number: String,
+    /// Steps since 1970.
+    pub step: i64,
+    /// Steps from where the device's clock was thought to be.
+    pub offset: i64,
+}
+
+/// What came of an MFA code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempt {
+    /// It is right, and spent from now on.
+    Accepted,
+    /// It was right once, or is older than one that was.
+    Spent,
+    /// It matched nothing, and was counted.
+    Counted,
+    /// Too many matched nothing.
+    Locked,
+}
+
 impl Store {
-    /// Spends a TOTP time step of `seconds` length of a device: true at most once for each, and
-    /// never for one before it (RFC 6238 section 5.2). A step that began before this store knew the
-    /// device's past counts as spent.
+    /// How far a device's clock is known to be off, in steps.
+    ///
+    /// # Errors
+    /// Without an answer.
+    pub async fn mfa_drift(&self, serial_number: &str) -> Result<i64, StoreError> {
+        let serial_number = serial_number.to_owned();
+        let row = self.read(move |c| {
+            Box::pin(async move {
+                sqlx::query("SELECT drift FROM spent_steps WHERE serial_number = $1")
+                    .bind(serial_number)
+                    .fetch_optional(c)
+                    .await
+            })
+        });
+        Ok(row.await?.map(|row| row.try_get(0)).transpose().map_err(told)?.unwrap_or_default())
+    }
+
+    /// Sets how far a device's clock is off, in steps.
+    ///
+    /// # Errors
+    /// Without an answer.
+    pub async fn set_mfa_drift(&self, serial_number: &str, drift: i64) -> Result<(), StoreError> {
+        let serial_number = serial_number.to_owned();
+        self.write_one(move |c| {
+            Box::pin(async move {
+                sqlx::query("UPDATE spent_steps SET drift = $2, leaning = 0 WHERE serial_number = $1")
+                    .bind(serial_number)
+                    .bind(drift)
+                    .execute(c)
+                    .await
+            })
+        })
+        .await
+        .map(|_| ())
+    }
+
+    /// An MFA code of a user, that matched a time step of a device of theirs or did not. A step is
+    /// good once, and never one before it (RFC 6238 section 5.2); one that began before this store
+    /// knew the device's past counts as spent. Of codes that match nothing a user has five, and one
+    /// more every 15 minutes: at most a hundred a day. Once they are used up not even a right code
+    /// is looked at, so that guesses made at the same time gain nothing.
     ///
     /// # Errors
     /// Without an answer: the code must then be refused.
-    pub async fn spend_step(&self, serial_number: &str, step: i64, seconds: i64) -> Result<bool, StoreError> {
-        let serial_number = serial_number.to_owned();
-        let began = step.saturating_mul(seconds);
+    pub async fn attempt(
+        &self,
+        user_id: &str,
+        matched: Option<Matched>,
+        now: Timestamp,
+    ) -> Result<Attempt, StoreError> {
+        let (user_id, now) = (user_id.to_owned(), now.seconds());
         self.write_one(move |c| {
             Box::pin(async move {
-                // One statement: of two nodes at the same moment one changes the row.
-                let done = sqlx::query(
-                    "INSERT INTO spent_steps (serial_number, step) \
-                     SELECT $1, $2 FROM store WHERE id = 1 AND not_before <= $3 \
-                     ON CONFLICT (serial_number) DO UPDATE SET step = excluded.step WHERE excluded.step > spent_steps.step",
-                )
-                .bind(serial_number)
-                .bind(step)
-                .bind(began)
-                .execute(c)
-                .await?;
-                Ok(done.rows_affected() == 1)
+                sqlx::raw_sql("BEGIN").execute(&mut *c).await?;
+                let done = attempt(&mut *c, user_id, matched, now).await;
+                // The connection must not be left in the middle of a transaction.
+                let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
+                sqlx::raw_sql(end).execute(c).await?;
+                done
             })
         })
         .await
@@ -146,4 +216,50 @@ async fn note(
         .await?;
     }
     Ok(())
+}
+
+async fn attempt(
+    connection: &mut sqlx::AnyConnection,
+    user_id: String,
+    matched: Option<Matched>,
+    now: i64,
+) -> Result<Attempt, sqlx::Error> {
+    // Writing the row locks it, in both engines: attempts of a user come one after the other.
+    let row = sqlx::query(
+        "INSERT INTO mfa_failures (user_id, forgiven_at) VALUES ($1, 0) \
+         ON CONFLICT (user_id) DO UPDATE SET forgiven_at = mfa_failures.forgiven_at RETURNING forgiven_at",
+    )
+    .bind(user_id.clone())
+    .fetch_one(&mut *connection)
+    .await?;
+    let forgiven_at: i64 = row.try_get(0)?;
+    if forgiven_at - now > (FAILURES - 1) * FORGIVEN_AFTER {
+        return Ok(Attempt::Locked);
+    }
+    let Some(matched) = matched else {
+        sqlx::query("UPDATE mfa_failures SET forgiven_at = $2 WHERE user_id = $1")
+            .bind(user_id)
+            .bind(forgiven_at.max(now) + FORGIVEN_AFTER)
+            .execute(connection)
+            .await?;
+        return Ok(Attempt::Counted);
+    };
+    let done = sqlx::query(
+        "INSERT INTO spent_steps (serial_number, step, drift, leaning) \
+         SELECT $1, $2, 0, $4 FROM store WHERE id = 1 AND not_before <= $3 \
+         ON CONFLICT (serial_number) DO UPDATE SET step = excluded.step, \
+         drift = spent_steps.drift + CASE WHEN excluded.leaning = spent_steps.leaning \
+             AND excluded.step >= spent_steps.step + $5 THEN excluded.leaning ELSE 0 END, \
+         leaning = CASE WHEN excluded.leaning = spent_steps.leaning \
+             AND excluded.step >= spent_steps.step + $5 THEN 0 ELSE excluded.leaning END \
+         WHERE excluded.step > spent_steps.step",
+    )
+    .bind(matched.serial_number)
+    .bind(matched.step)
+    .bind(matched.step.saturating_mul(STEP_SECONDS))
+    .bind(matched.offset)
+    .bind(LEARN_AFTER_STEPS)
+    .execute(connection)
+    .await?;
+    Ok(if done.rows_affected() == 1 { Attempt::Accepted } else { Attempt::Spent })
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use brevet::commands::{Command, Edit};
 use brevet::directory::resource::{Kind, Name};
 use brevet::grpc::pb;
-use brevet::store::Place;
+use brevet::store::{Attempt, Matched, Place};
 
 use crate::harness::*;
 
@@ -296,7 +296,8 @@ async fn a_restored_backup_revives_nothing() {
     brevet::store::backup(&hand.store, &backup).await.unwrap();
     broker.revoke(&user(ADMIN), Selector::AccessKeyId(session.id.clone())).await.unwrap();
     let step = now().seconds() / 30;
-    assert!(hand.store.spend_step("arn:device", step + 1, 30).await.unwrap());
+    let code = |step| Some(Matched { serial_number: "arn:device".into(), step, offset: 0 });
+    assert_eq!(hand.store.attempt("AIDA", code(step + 1), now()).await.unwrap(), Attempt::Accepted);
     eventually("the broker has seen it", async || {
         std::fs::read_to_string(home.path().join("store.watermark"))
             .unwrap()
@@ -332,7 +333,7 @@ async fn a_restored_backup_revives_nothing() {
     let broker = Broker::start_in(home.clone(), in_the_store).await;
     assert_eq!(broker.who(&session).await, "InvalidClientTokenId");
     let hand = Hand::on(home.path(), &Place::Sqlite(store)).await;
-    assert!(!hand.store.spend_step("arn:device", step - 1, 30).await.unwrap());
+    assert_eq!(hand.store.attempt("AIDA", code(step - 1), now()).await.unwrap(), Attempt::Spent);
     let fresh = broker.assume(&user("alice"), OPEN).await.unwrap();
     assert_eq!(broker.who(&fresh).await, "ok");
     assert!(!home.path().join("store.db.restoring").exists());

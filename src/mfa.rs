@@ -1,0 +1,155 @@
+//! MFA by TOTP: a device and its code to a proof. RFC 6238 with RFC 4226; IAM User Guide,
+//! "Configuring MFA-protected API access".
+//!
+//! A code is good once: the step that it was made for is spent in the store, where steps only grow.
+//! Wrong codes are counted in the same transaction, by user and not by session, so that guessing is
+//! bounded whatever else happens. Without the store nothing is proven.
+
+use serde::Serialize;
+
+use crate::clock::Timestamp;
+use crate::directory::{MfaDevice, User};
+use crate::error::{Error, MfaError};
+use crate::names::{FieldError, SerialNumber};
+use crate::ops::Context;
+use crate::secret::Secret;
+use crate::store::{Attempt, Matched, STEP_SECONDS};
+
+/// How many steps beside the device's own a code may be of: RFC 6238 section 5.2.
+const WINDOW: i64 = 1;
+/// How far a device's clock may be off when it is enabled or synchronised, in steps: ten minutes.
+const SYNCHRONISATION: i64 = 20;
+
+/// An MFA device and its code, as a caller gave them.
+pub struct Code {
+    serial_number: Option<SerialNumber>,
+    token_code: Option<Secret<String>>,
+}
+
+impl Code {
+    /// As given; what is missing or malformed is refused, and counted, by [`prove`].
+    pub fn new(serial_number: Option<SerialNumber>, token_code: Option<String>) -> Self {
+        Self { serial_number, token_code: token_code.map(Secret::new) }
+    }
+
+    /// The device, for the audit.
+    pub fn serial_number(&self) -> Option<&str> {
+        self.serial_number.as_ref().map(SerialNumber::as_str)
+    }
+}
+
+/// The caller gave a code of a device of its own, now, for the first time.
+pub struct Proven(());
+
+/// Checks and spends a code of the calling user.
+///
+/// # Errors
+/// [`MfaError`] says why, as much as the caller may know. A store that does not answer is a refusal.
+pub async fn prove(cx: &mut Context<'_>, code: &Code) -> Result<Proven, Error> {
+    let (Some(serial), Some(given)) = (&code.serial_number, &code.token_code) else {
+        return Err(MfaError::Incomplete.into());
+    };
+    let Some(user) = cx.caller().user().cloned() else {
+        return Err(MfaError::NotAssociated.into()); // a role has no device
+    };
+    let device =
+        cx.directory.mfa_device(serial.as_str()).filter(|d| d.user_arn.as_deref() == Some(&*user.arn)).cloned();
+    let Some(device) = device else {
+        return Err(failed(cx, &user, MfaError::NotAssociated.into()).await);
+    };
+    if given.expose().len() != usize::from(device.digits) || !given.expose().bytes().all(|b| b.is_ascii_digit()) {
+        let rule = format!("must be the device's {} digits", device.digits);
+        return Err(failed(cx, &user, FieldError::new("TokenCode", rule).into()).await);
+    }
+    let drift = cx.sts.store.mfa_drift(serial.as_str()).await?;
+    let here = step_of(cx.now) + drift;
+    let Some(step) = (here - WINDOW..=here + WINDOW).filter(|s| shows(&device, given.expose(), *s)).max() else {
+        return Err(failed(cx, &user, MfaError::Invalid.into()).await);
+    };
+    let matched = Matched { serial_number: serial.as_str().to_owned(), step, offset: step - here };
+    match cx.sts.store.attempt(&user.id, Some(matched), cx.now).await? {
+        Attempt::Accepted => Ok(Proven(())),
+        Attempt::Spent => {
+            note(cx, "spent");
+            Err(MfaError::Invalid.into())
+        }
+        Attempt::Locked | Attempt::Counted => Err(locked(cx)),
+    }
+}
+
+/// Checks two consecutive codes of a device, and sets what is known of its clock: IAM API
+/// Reference, "EnableMFADevice" and "ResyncMFADevice".
+///
+/// # Errors
+/// `InvalidAuthenticationCode`, counted for the user; `EntityTemporarilyUnmodifiable` once there were
+/// too many.
+pub async fn synchronise(
+    cx: &mut Context<'_>,
+    user: &User,
+    device: &MfaDevice,
+    codes: (&str, &str),
+) -> Result<(), Error> {
+    let here = step_of(cx.now);
+    let found = (here - SYNCHRONISATION..=here + SYNCHRONISATION)
+        .find(|step| shows(device, codes.0, *step) && shows(device, codes.1, step + 1));
+    let serial = device.serial_number.as_str();
+    let matched = found.map(|step| Matched { serial_number: serial.to_owned(), step: step + 1, offset: 0 });
+    let missed = matched.is_none();
+    match cx.sts.store.attempt(&user.id, matched, cx.now).await? {
+        Attempt::Accepted => {
+            // One step off is what reading and typing takes.
+            let off = found.map_or(0, |step| step + 1 - here);
+            cx.sts.store.set_mfa_drift(serial, if off.abs() > WINDOW { off } else { 0 }).await?;
+            Ok(())
+        }
+        Attempt::Counted | Attempt::Spent => {
+            note(cx, if missed { "wrong" } else { "spent" });
+            Err(Error::InvalidAuthenticationCode)
+        }
+        Attempt::Locked => {
+            note(cx, "locked");
+            Err(Error::EntityTemporarilyUnmodifiable(MfaError::Locked.to_string()))
+        }
+    }
+}
+
+/// Whether a code is the one that the device shows in a step; compared in constant time.
+fn shows(device: &MfaDevice, code: &str, step: i64) -> bool {
+    let Ok(seconds) = u64::try_from(step.saturating_mul(STEP_SECONDS)) else { return false };
+    device.totp().is_some_and(|totp| totp.check(code, seconds).is_some())
+}
+
+fn step_of(now: Timestamp) -> i64 {
+    now.seconds().div_euclid(STEP_SECONDS)
+}
+
+/// Counts a failure of the user; the refusal itself, or that there were too many.
+async fn failed(cx: &mut Context<'_>, user: &User, refusal: Error) -> Error {
+    match cx.sts.store.attempt(&user.id, None, cx.now).await {
+        Ok(Attempt::Locked) => locked(cx),
+        Ok(_) => {
+            note(cx, "wrong");
+            refusal
+        }
+        Err(error) => error.into(),
+    }
+}
+
+fn locked(cx: &mut Context<'_>) -> Error {
+    note(cx, "locked");
+    MfaError::Locked.into()
+}
+
+#[derive(Serialize)]
+struct Noted {
+    mfa: &'static str,
+}
+
+/// Somebody guesses, or mistypes: monitoring and the auditor see it.
+fn note(cx: &mut Context<'_>, outcome: &'static str) {
+    cx.sts.metrics.mfa_refused.get_or_create(&crate::metrics::MfaRefused { outcome }).inc();
+    if outcome == "locked" {
+        tracing::warn!(principal = cx.caller().arn(), "too many MFA codes of a user failed");
+    }
+    cx.remark(&Noted { mfa: outcome });
+}

@@ -1,0 +1,165 @@
+//! GetFederationToken: a session for somebody whom a user vouches for. It can do what both the
+//! user's policies and the session policies allow; with none passed, nothing. STS API Reference,
+//! "GetFederationToken".
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::session_input::{
+    self, AnsweredCredentials, AuditTag, audited_credentials, audited_tags, check_policy_arns, required,
+};
+use super::{Context, Operation};
+use crate::authn::federated_user_arn;
+use crate::durations;
+use crate::error::Error;
+use crate::mint::{self, Credentials, Shape};
+use crate::names::{FederatedUserName, Tag};
+use crate::packing::{self, Limits, TagClaim};
+use crate::trust::{self, SessionRequest};
+
+/// The parameters as a wire carries them, unchecked.
+#[derive(Default)]
+pub struct GetFederationTokenInput {
+    /// Required.
+    pub name: Option<String>,
+    /// The inline session policy.
+    pub policy: Option<String>,
+    /// Managed session policies.
+    pub policy_arns: Vec<String>,
+    /// In seconds.
+    pub duration_seconds: Option<i64>,
+    /// Session tags.
+    pub tags: Vec<Tag>,
+}
+
+/// The checked request.
+pub struct GetFederationToken {
+    name: FederatedUserName,
+    policy: Option<String>,
+    policy_arns: Vec<String>,
+    duration: Option<Duration>,
+    tags: Vec<Tag>,
+}
+
+/// The answer.
+pub struct GetFederationTokenOutput {
+    /// What the caller came for.
+    pub credentials: Credentials,
+    /// `ACCOUNT:NAME`
+    pub federated_user_id: String,
+    /// `arn:aws:sts::ACCOUNT:federated-user/NAME`
+    pub arn: String,
+    /// In percent.
+    pub packed_policy_size: u64,
+}
+
+impl GetFederationToken {
+    /// Checks each parameter by itself.
+    ///
+    /// # Errors
+    /// Names the first field that breaks a rule, and the rule.
+    pub fn parse(input: GetFederationTokenInput) -> Result<Self, Error> {
+        Ok(Self {
+            name: FederatedUserName::parse("Name", &required("Name", input.name)?)?,
+            policy: input.policy.map(session_input::session_policy).transpose()?,
+            policy_arns: session_input::policy_arns(input.policy_arns)?,
+            duration: input.duration_seconds.map(durations::bounded).transpose()?,
+            tags: session_input::tags(input.tags)?,
+        })
+    }
+}
+
+impl Operation for GetFederationToken {
+    const NAME: &'static str = "GetFederationToken";
+    const HANDS_OUT: bool = true;
+    type Output = GetFederationTokenOutput;
+
+    fn parameters(&self) -> Option<Box<RawValue>> {
+        serde_json::value::to_raw_value(&Parameters {
+            name: self.name.as_str(),
+            duration_seconds: self.duration.map(|d| d.as_secs()),
+            policy: self.policy.as_deref(),
+            policy_arns: &self.policy_arns,
+            tags: audited_tags(&self.tags),
+        })
+        .ok()
+    }
+
+    async fn run(self, cx: &mut Context<'_>) -> Result<GetFederationTokenOutput, Error> {
+        if cx.caller().session().is_some() {
+            return Err(Error::LongTermCredentialsOnly(Self::NAME));
+        }
+        let issued_under = cx.issued_under;
+        let account = cx.caller().account();
+        let resource = federated_user_arn(account, self.name.as_str());
+        let facts = cx.facts().session(&SessionRequest { tags: &self.tags, ..SessionRequest::default() });
+        let actions: &[&str] = match self.tags.is_empty() {
+            true => &["sts:GetFederationToken"],
+            false => &["sts:GetFederationToken", "sts:TagSession"],
+        };
+        let granted = trust::vouch(cx.caller(), &cx.directory, &facts, &resource, actions);
+        let grant = granted.map_err(|denied| cx.refuse(&denied, &resource))?;
+        check_policy_arns(cx, &self.policy_arns, account)?;
+        let tags = self.tags.into_iter().map(|t| TagClaim { key: t.key, value: t.value, transitive: false });
+        let limits =
+            Limits { tags: tags.collect(), policy: self.policy.unwrap_or_default(), policy_arns: self.policy_arns };
+        let packed = packing::pack(&limits)?;
+        let packed_policy_size = packed.percent;
+        let shape = Shape {
+            session_name: self.name.as_str().to_owned(),
+            source_identity: String::new(),
+            tags: limits.tags,
+            packed,
+            mfa_at: None,
+            issued_under,
+            store_id: cx.sts.store.id().to_owned(),
+        };
+        let term = self.duration.unwrap_or(durations::USER_DEFAULT);
+        let keyring = cx.sts.tokens.keyring();
+        let session = mint::session(grant, term, shape, &keyring, &*cx.sts.entropy, cx.now)?;
+        cx.sts.sessions.record(&keyring, &session.record, cx.now).await;
+        let answered = Answered {
+            credentials: audited_credentials(&session.credentials),
+            federated_user: AnsweredUser { federated_user_id: &session.user_id, arn: &session.arn },
+            packed_policy_size,
+        };
+        cx.answered(&answered, account.as_str());
+        Ok(GetFederationTokenOutput {
+            credentials: session.credentials,
+            federated_user_id: session.user_id,
+            arn: session.arn,
+            packed_policy_size,
+        })
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Parameters<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duration_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    policy_arns: &'a [String],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<AuditTag<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answered<'a> {
+    credentials: AnsweredCredentials<'a>,
+    federated_user: AnsweredUser<'a>,
+    packed_policy_size: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AnsweredUser<'a> {
+    federated_user_id: &'a str,
+    arn: &'a str,
+}

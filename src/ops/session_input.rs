@@ -1,0 +1,98 @@
+//! The parameters that several operations share, each checked once: session policies, tags, and an
+//! MFA code.
+
+use serde::Serialize;
+
+use super::Context;
+use crate::arn::{AccountId, IamArn};
+use crate::error::Error;
+use crate::evaluator::{Kind, Policy};
+use crate::mfa::Code;
+use crate::mint;
+use crate::names::{self, FieldError, MAX_TAGS, SerialNumber, Tag};
+
+/// The most managed session policies.
+const MAX_POLICY_ARNS: usize = 10;
+
+/// A parameter that must be there.
+pub(super) fn required(field: &'static str, value: Option<String>) -> Result<String, FieldError> {
+    value.ok_or_else(|| FieldError::new(field, "must not be null"))
+}
+
+pub(super) fn policy_arns(arns: Vec<String>) -> Result<Vec<String>, Error> {
+    if arns.len() > MAX_POLICY_ARNS {
+        return Err(FieldError::new("PolicyArns", format!("must have at most {MAX_POLICY_ARNS} items")).into());
+    }
+    for arn in &arns {
+        names::length("PolicyArns", arn, 20, 2048)?;
+    }
+    Ok(arns)
+}
+
+/// Managed session policies must be there, and of the account whose session they cut.
+pub(super) fn check_policy_arns(cx: &Context<'_>, arns: &[String], account: AccountId) -> Result<(), Error> {
+    for arn in arns {
+        let own = IamArn::parse(arn).is_none_or(|a| a.account == account);
+        if !own || cx.directory.managed_policy(arn).is_none() {
+            return Err(FieldError::new("PolicyArns", "must name managed policies of the session's account").into());
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn session_policy(text: String) -> Result<String, Error> {
+    if text.is_empty() {
+        return Err(FieldError::new("Policy", "must have length greater than or equal to 1").into());
+    }
+    match Policy::parse(Kind::Session, &text) {
+        Ok(_) => Ok(text),
+        Err(error) => Err(Error::MalformedPolicyDocument(error.to_string())),
+    }
+}
+
+pub(super) fn tags(tags: Vec<Tag>) -> Result<Vec<Tag>, Error> {
+    if tags.len() > MAX_TAGS {
+        return Err(FieldError::new("Tags", format!("must have at most {MAX_TAGS} items")).into());
+    }
+    for (i, tag) in tags.iter().enumerate() {
+        names::tag_key("Tags", &tag.key)?;
+        names::tag_value("Tags", &tag.value)?;
+        if tags.iter().take(i).any(|t| t.key.eq_ignore_ascii_case(&tag.key)) {
+            return Err(FieldError::new("Tags", "must not repeat a key; keys are compared without case").into());
+        }
+    }
+    Ok(tags)
+}
+
+/// An MFA device and its code, as given. The code's own form is checked where it is counted.
+pub(super) fn mfa(serial_number: Option<String>, token_code: Option<String>) -> Result<Option<Code>, Error> {
+    let serial_number = serial_number.map(|s| SerialNumber::parse("SerialNumber", &s)).transpose()?;
+    match (serial_number, token_code) {
+        (None, None) => Ok(None),
+        (serial_number, token_code) => Ok(Some(Code::new(serial_number, token_code))),
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct AuditTag<'a> {
+    key: &'a str,
+    value: &'a str,
+}
+
+pub(super) fn audited_tags(tags: &[Tag]) -> Vec<AuditTag<'_>> {
+    tags.iter().map(|t| AuditTag { key: &t.key, value: &t.value }).collect()
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct AnsweredCredentials<'a> {
+    access_key_id: &'a str,
+    expiration: String,
+}
+
+pub(super) fn audited_credentials(credentials: &mint::Credentials) -> AnsweredCredentials<'_> {
+    AnsweredCredentials {
+        access_key_id: credentials.access_key_id.as_str(),
+        expiration: credentials.expires_at.to_string(),
+    }
+}

@@ -1,0 +1,192 @@
+//! What cuts a session, packed: session policies and tags, compressed, under one ceiling.
+//! STS API Reference: `PackedPolicySize`, and the error `PackedPolicyTooLarge`.
+
+use prost::Message;
+
+/// What session policies and tags may take up together when packed, in bytes. With the rest of the
+/// claims and the encoding it keeps a session token under [`crate::token::MAX_CHARACTERS`].
+pub const ALLOTMENT: usize = 4_096;
+/// The most that packed bytes may unfold to: ten ARNs, a policy, and fifty tags of the longest kind
+/// in four-byte characters.
+const MAX_UNPACKED: usize = 131_072;
+/// What policies and tags are made of, so that even a short one packs well. A change of it is a new
+/// form of the session token.
+const DICTIONARY: &[u8] = br#"CostCenter Department Environment Project Team Owner production staging development team project department email userName {"Version":"2012-10-17","Statement":[{"Sid":"","Effect":"Deny","NotAction":["iam:*","sts:*"],"Resource":"*","Condition":{"StringNotEquals":{"aws:PrincipalTag/":"","aws:RequestedRegion":["us-east-1","eu-west-1","eu-central-1"]},"Bool":{"aws:SecureTransport":"false"}}},{"Effect":"Allow","Action":["ec2:Describe*","dynamodb:GetItem","dynamodb:PutItem","dynamodb:Query","sqs:SendMessage","kms:Decrypt","logs:PutLogEvents","sts:AssumeRole","s3:ListBucket","s3:GetObject","s3:PutObject"],"Resource":["arn:aws:dynamodb:us-east-1::table/","arn:aws:iam::aws:policy/","arn:aws:iam:::role/","arn:aws:s3:::","arn:aws:s3:::/*"]}]}"#;
+
+/// What cuts a session.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Limits {
+    /// Session tags, inherited ones included.
+    #[prost(message, repeated, tag = "1")]
+    pub tags: Vec<TagClaim>,
+    /// The inline session policy; empty: none was passed.
+    #[prost(string, tag = "2")]
+    pub policy: String,
+    /// Managed session policies.
+    #[prost(string, repeated, tag = "3")]
+    pub policy_arns: Vec<String>,
+}
+
+/// A session tag.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct TagClaim {
+    /// Compared without case.
+    #[prost(string, tag = "1")]
+    pub key: String,
+    /// Its value.
+    #[prost(string, tag = "2")]
+    pub value: String,
+    /// Whether sessions made with this one inherit it.
+    #[prost(bool, tag = "3")]
+    pub transitive: bool,
+}
+
+/// Limits as a token carries them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Packed {
+    /// Compressed; empty: nothing cuts the session.
+    pub bytes: Vec<u8>,
+    /// Of the allotment, in percent, rounded up: 0 to 100.
+    pub percent: u64,
+}
+
+/// More than the allotment, and who takes how much of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("Packed size of session {what} consumes {percent}% of allotted space: {bill}.")]
+pub struct TooLarge {
+    what: &'static str,
+    percent: u64,
+    bill: String,
+}
+
+/// Packs.
+///
+/// # Errors
+/// [`TooLarge`] names the bill.
+pub fn pack(limits: &Limits) -> Result<Packed, Box<TooLarge>> {
+    if *limits == Limits::default() {
+        return Ok(Packed::default());
+    }
+    let bytes = compressed(limits);
+    let percent = percent(bytes.len());
+    if percent > 100 {
+        return Err(Box::new(too_large(limits, percent)));
+    }
+    Ok(Packed { bytes, percent })
+}
+
+/// Reverses [`pack`]. None for what it did not make.
+pub fn unpack(bytes: &[u8]) -> Option<Limits> {
+    if bytes.is_empty() {
+        return Some(Limits::default());
+    }
+    let (size, rest) = lz4_flex::block::uncompressed_size(bytes).ok()?;
+    if size > MAX_UNPACKED {
+        return None;
+    }
+    Limits::decode(&*lz4_flex::block::decompress_with_dict(rest, size, DICTIONARY).ok()?).ok()
+}
+
+fn compressed(limits: &Limits) -> Vec<u8> {
+    lz4_flex::block::compress_prepend_size_with_dict(&limits.encode_to_vec(), DICTIONARY)
+}
+
+fn percent(bytes: usize) -> u64 {
+    u64::try_from((bytes * 100).div_ceil(ALLOTMENT)).unwrap_or(u64::MAX)
+}
+
+/// Each part's share, as its own packing weighs it; of tags the heaviest ten by name.
+fn too_large(limits: &Limits, total: u64) -> TooLarge {
+    let alone = |limits: &Limits| percent(compressed(limits).len());
+    let mut bill = Vec::new();
+    if !limits.policy.is_empty() {
+        let share = alone(&Limits { policy: limits.policy.clone(), ..Limits::default() });
+        bill.push(format!("{share}% from Policy"));
+    }
+    if !limits.policy_arns.is_empty() {
+        let share = alone(&Limits { policy_arns: limits.policy_arns.clone(), ..Limits::default() });
+        bill.push(format!("{share}% from PolicyArns"));
+    }
+    let mut tags: Vec<(u64, &str)> = limits
+        .tags
+        .iter()
+        .map(|tag| (alone(&Limits { tags: vec![tag.clone()], ..Limits::default() }), tag.key.as_str()))
+        .collect();
+    tags.sort_by(|one, two| two.cmp(one));
+    bill.extend(tags.iter().take(10).map(|(share, key)| format!("{share}% from tag {key}")));
+    if tags.len() > 10 {
+        bill.push(format!("the rest from {} more tags", tags.len() - 10));
+    }
+    let policies = !limits.policy.is_empty() || !limits.policy_arns.is_empty();
+    let what = match (policies, tags.is_empty()) {
+        (true, true) => "policies",
+        (true, false) => "policies and tags",
+        (false, _) => "tags",
+    };
+    TooLarge { what, percent: total, bill: bill.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tag(key: &str, value: &str) -> TagClaim {
+        TagClaim { key: key.into(), value: value.into(), transitive: false }
+    }
+
+    #[test]
+    fn the_size_is_true_and_the_bill_names_everybody() {
+        assert_eq!(pack(&Limits::default()).unwrap(), Packed::default());
+        let small = Limits { tags: vec![tag("Team", "blue")], ..Limits::default() };
+        let packed = pack(&small).unwrap();
+        assert_eq!((packed.percent, unpack(&packed.bytes).unwrap()), (1, small));
+
+        let noise = |n: u32| {
+            (0..n).map(|i| char::from(b'!' + (i.wrapping_mul(2_654_435_761) >> 25) as u8 % 90)).collect::<String>()
+        };
+        let mut large = Limits { policy: noise(2_048), ..Limits::default() };
+        large.tags = (0..30).map(|i| tag(&format!("key{i:02}"), &noise(200 + i))).collect();
+        let refused = pack(&large).map(|p| p.percent);
+        // Text that repeats itself packs; text that does not is billed.
+        assert!(refused.is_ok_and(|p| p < 100));
+        for (i, tag) in large.tags.iter_mut().enumerate() {
+            tag.value = crate::sigv4::hex(&crate::sigv4::sha256(&[i as u8])).repeat(4);
+        }
+        let words: String = (0..60u8).map(|i| crate::sigv4::hex(&crate::sigv4::sha256(&[i, 1]))).collect();
+        large.policy = words.chars().take(2_048).collect();
+        large.tags.iter_mut().for_each(|t| t.value = words.chars().rev().skip(t.value.len()).take(250).collect());
+        large.tags.iter_mut().enumerate().for_each(|(i, t)| {
+            t.value = (0..4u8).map(|j| crate::sigv4::hex(&crate::sigv4::sha256(&[i as u8, j, 2]))).collect()
+        });
+        let text = pack(&large).unwrap_err().to_string();
+        assert!(text.starts_with("Packed size of session policies and tags consumes "), "{text}");
+        assert!(
+            text.contains("% from Policy, ") && text.contains("% from tag key") && text.contains("20 more tags"),
+            "{text}"
+        );
+        let tags = pack(&Limits { policy: String::new(), ..large }).unwrap_err().to_string();
+        assert!(tags.starts_with("Packed size of session tags consumes "), "{tags}");
+    }
+
+    #[test]
+    fn a_token_unfolds_to_a_bounded_size() {
+        let bomb = [&200_000u32.to_le_bytes()[..], &[0xff; 64]].concat();
+        assert!(unpack(&bomb).is_none() && unpack(&[1]).is_none());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_packed_unpacks(policy in ".{0,400}", keys in proptest::collection::vec(".{1,40}", 0..10)) {
+            let tags = keys.iter().map(|k| tag(k, &policy)).collect();
+            let limits = Limits { tags, policy: policy.clone(), policy_arns: keys.clone() };
+            if let Ok(packed) = pack(&limits) {
+                proptest::prop_assert_eq!(unpack(&packed.bytes), Some(limits));
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
+            let _ = unpack(&bytes);
+        }
+    }
+}
