@@ -246,9 +246,16 @@ async fn run(desk: Desk<'_>, writer: &mut Writer<'_>, actor: &Actor, command: Co
         Command::Edit { name, edit, expected } => {
             let old = current(writer, &name, expected).await?;
             let mut new = old.clone();
+            let owner_changes = matches!(edit, Edit::AssignMfaDevice(_) | Edit::ReleaseMfaDevice);
+            if owner_changes {
+                unseal(&mut new, desk)?;
+            }
             edit.apply(&mut new, desk.now)?;
             rules::check(&new)?;
             rules::check_references(writer, &new).await?;
+            if owner_changes {
+                rules::check_counts(writer, &new).await?;
+            }
             if new.name() != name {
                 return rename(desk, writer, actor, edit.action(name.kind), old, new).await;
             }
@@ -448,7 +455,8 @@ fn fill(resource: &mut Resource, desk: Desk<'_>) -> Result<(), CommandError> {
         }
         Resource::OidcProvider(p) => date(&mut p.create_date),
         Resource::SamlProvider(p) => date(&mut p.create_date),
-        Resource::MfaDevice(_) | Resource::Account(_) => {}
+        Resource::MfaDevice(d) => date(&mut d.create_date),
+        Resource::Account(_) => {}
     }
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! [`Error`]: the refusal policy on one page. One variant for each answer that a caller can act
 //! on, named as STS names it. Knows no HTTP status and no gRPC code: each face maps it once.
 
+use std::borrow::Cow;
+
 use crate::directory::Dangling;
 use crate::durations::DurationError;
 use crate::entropy::NoEntropy;
@@ -63,7 +65,7 @@ pub enum Error {
     },
     /// Part of the contract, and not of this version.
     #[error("{0} is not available yet")]
-    NotAvailable(&'static str),
+    NotAvailable(Cow<'static, str>),
     /// No credentials where some are needed.
     #[error("Request is missing Authentication Token")]
     MissingAuthenticationToken,
@@ -122,6 +124,9 @@ pub enum Error {
     /// It cannot be changed just now.
     #[error("{0}")]
     EntityTemporarilyUnmodifiable(String),
+    /// It cannot be changed at all.
+    #[error("It cannot be changed here: {0}.")]
+    UnmodifiableEntity(&'static str),
     /// Two codes that are not a device's.
     #[error("Authentication code for device is not valid.")]
     InvalidAuthenticationCode,
@@ -190,6 +195,7 @@ impl Error {
             Self::LimitExceeded(_) => "LimitExceeded",
             Self::ConcurrentModification(_) => "ConcurrentModification",
             Self::EntityTemporarilyUnmodifiable(_) => "EntityTemporarilyUnmodifiable",
+            Self::UnmodifiableEntity(_) => "UnmodifiableEntity",
             Self::InvalidAuthenticationCode => "InvalidAuthenticationCode",
             Self::InternalFailure => "InternalFailure",
         }

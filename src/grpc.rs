@@ -279,6 +279,7 @@ fn status(error: &Error) -> Code {
         Error::TooLarge(_) | Error::Throttling | Error::LimitExceeded(_) => Code::ResourceExhausted,
         Error::OutboundWebIdentityFederationDisabled(_)
         | Error::DeleteConflict(_)
+        | Error::UnmodifiableEntity(_)
         | Error::EntityTemporarilyUnmodifiable(_) => Code::FailedPrecondition,
         Error::EntityAlreadyExists(_) => Code::AlreadyExists,
         Error::ConcurrentModification(_) => Code::Aborted,

@@ -7,6 +7,7 @@ pub mod get_access_key_info;
 pub mod get_caller_identity;
 pub mod get_federation_token;
 pub mod get_session_token;
+pub mod iam;
 pub mod list_sessions;
 pub mod revoke_sessions;
 mod session_input;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -30,6 +31,7 @@ use crate::directory::Directory;
 use crate::entropy::{self, Entropy};
 use crate::error::Error;
 use crate::feed::{Feed, Standing};
+use crate::master_key::MasterKey;
 use crate::metrics::{Call as CallLabel, Metrics};
 use crate::revocations::Revocations;
 use crate::sessions::{SessionRecord, Sessions};
@@ -66,6 +68,10 @@ pub struct Sts {
     pub tokens: Tokens,
     /// What is on record about live sessions.
     pub sessions: Sessions,
+    /// What secrets of the directory are sealed with.
+    pub master_key: ArcSwapOption<MasterKey>,
+    /// Whether the directory can be changed here; else it is a file.
+    pub directory_is_in_the_store: bool,
     /// What must not be lost.
     pub store: Store,
     /// When long-term keys were last used.
@@ -318,7 +324,7 @@ pub async fn refuse_unread(sts: &Arc<Sts>, name: impl Into<String>, error: Error
 /// Why an action is not answered.
 pub fn unanswered(action: &str, version: &str) -> Error {
     match ACTIONS.iter().find(|(name, answered)| *name == action && !answered) {
-        Some((name, _)) => Error::NotAvailable(name),
+        Some((name, _)) => Error::NotAvailable((*name).into()),
         None => Error::InvalidAction { action: audit::clip(action), version: audit::clip(version) },
     }
 }

@@ -4,6 +4,8 @@
 //! the signature and the dispatch, so that no two readers see two requests.
 
 mod answer;
+mod iam;
+mod model;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -76,6 +78,9 @@ where
     let mut parameters = pairs.parameters;
     let action = parameters.take("Action").unwrap_or_default();
     let version = parameters.take("Version").unwrap_or_default();
+    if version == iam::VERSION {
+        return iam::serve(sts, &respond, &action, parameters, evidence, origin).await;
+    }
     match action.as_str() {
         _ if version != VERSION => respond.unanswered(sts, &action, &version, evidence, origin).await,
         AssumeRole::NAME => {
@@ -242,19 +247,32 @@ impl Parameters {
         self.0.remove(name)
     }
 
-    fn number(&mut self, name: &'static str) -> Result<Option<i64>, Error> {
+    /// Whether there is anything under a prefix.
+    fn has_under(&self, prefix: &str) -> bool {
+        let dotted = format!("{prefix}.");
+        self.0.range(dotted.clone()..).next().is_some_and(|(name, _)| name.starts_with(&dotted))
+    }
+
+    /// A lone `Name=` is the empty list or map.
+    fn take_empty(&mut self, name: &str) -> bool {
+        let empty = self.0.get(name).is_some_and(String::is_empty);
+        if empty {
+            self.take(name);
+        }
+        empty
+    }
+
+    fn number(&mut self, name: &str) -> Result<Option<i64>, Error> {
         let Some(text) = self.take(name) else { return Ok(None) };
         let digits = text.strip_prefix('-').unwrap_or(&text);
         let number = text.parse().ok().filter(|_| digits.bytes().all(|b| b.is_ascii_digit()));
-        number.map(Some).ok_or_else(|| FieldError::new(name, "must be an integer").into())
+        number.map(Some).ok_or_else(|| FieldError::new(name.to_owned(), "must be an integer").into())
     }
 
     /// `Name.member.1` and so on without gaps, each item read by `item` from its prefix. A lone
     /// `Name=` is the empty list.
     fn list<T>(&mut self, name: &str, mut item: impl FnMut(&mut Self, &str) -> Option<T>) -> Vec<T> {
-        if self.0.get(name).is_some_and(String::is_empty) {
-            self.take(name);
-        }
+        self.take_empty(name);
         let mut items = Vec::new();
         while let Some(next) = item(self, &format!("{name}.member.{}", items.len() + 1)) {
             items.push(next);
@@ -324,13 +342,19 @@ struct Respond {
 impl Respond {
     fn finish<T: Into<Vec<Element>>>(&self, action: &str, reply: Reply<T>) -> Response<Full<Bytes>> {
         match reply.result {
-            Ok(output) => self.whole(
-                StatusCode::OK,
-                &reply.request_id,
-                answer::success(action, output.into(), &reply.request_id, self.json),
-            ),
+            Ok(output) => self.success(action, answer::NAMESPACE, Some(output.into()), &reply.request_id),
             Err(error) => self.failure(&reply.request_id, &error),
         }
+    }
+
+    fn success(
+        &self,
+        action: &str,
+        namespace: &str,
+        result: Option<Vec<Element>>,
+        request_id: &str,
+    ) -> Response<Full<Bytes>> {
+        self.whole(StatusCode::OK, request_id, answer::success(action, namespace, result, request_id, self.json))
     }
 
     async fn unanswered(
@@ -399,6 +423,7 @@ fn fault(error: &Error) -> (StatusCode, &'static str) {
         | Error::RequestExpired(_)
         | Error::InvalidAuthorizationMessage
         | Error::Throttling
+        | Error::UnmodifiableEntity(_)
         | Error::JwtPayloadSizeExceeded(..) => (StatusCode::BAD_REQUEST, "Sender"),
         Error::EntityAlreadyExists(_)
         | Error::DeleteConflict(_)

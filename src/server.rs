@@ -117,8 +117,6 @@ struct Shared {
     limits: Limits,
     reflection: bool,
     tls: ArcSwapOption<ServerConfig>,
-    master_key: ArcSwapOption<MasterKey>,
-    directory_is_in_the_store: bool,
     watermark: Option<PathBuf>,
     node: Node,
     stop: watch::Receiver<bool>,
@@ -223,6 +221,8 @@ async fn run(
     let audit = Audit::open(&config.audit, metrics.clone()).map_err(StartError::Audit)?;
     let sts = Arc::new(Sts {
         directory: ArcSwap::from_pointee(directory),
+        master_key: ArcSwapOption::from(parts.master_key),
+        directory_is_in_the_store,
         store: parts.store,
         key_use: KeyUse::default(),
         revocations,
@@ -243,8 +243,6 @@ async fn run(
         limits: config.limits,
         reflection: config.reflection,
         tls: ArcSwapOption::from(certificate),
-        master_key: ArcSwapOption::from(parts.master_key),
-        directory_is_in_the_store,
         watermark: config.watermark.clone(),
         node,
         stop: stopped,

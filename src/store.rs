@@ -23,7 +23,7 @@ use tokio::sync::Mutex;
 use tokio_stream::StreamExt as _;
 
 use crate::clock::Timestamp;
-use crate::directory::resource::Kind;
+use crate::directory::resource::{Kind, Name};
 use crate::entropy::{self, Entropy, NoEntropy};
 use crate::files::FileError;
 use crate::revocations::{Key, Mark, Revocations, Selector};
@@ -32,7 +32,7 @@ use crate::secret::Secret;
 pub use once::{Attempt, KeyUse, Matched, STEP_SECONDS};
 pub use sqlite::{SqliteLock, backup, restore};
 pub use watermark::{Watermark, WatermarkError, accept};
-pub use writer::{Entry, Writer};
+pub use writer::{Entry, Stored, Writer};
 
 /// The longest wait for an answer to one statement.
 pub const DEADLINE: Duration = Duration::from_secs(2);
@@ -372,6 +372,42 @@ impl Store {
         rows.await?.iter().map(change).collect::<Result<_, sqlx::Error>>().map_err(told)
     }
 
+    /// The id of the thing of that folded name.
+    ///
+    /// # Errors
+    /// Without an answer.
+    pub async fn find(&self, kind: Kind, folded: &str) -> Result<Option<String>, StoreError> {
+        let folded = folded.to_owned();
+        let row = self.read(move |c| {
+            Box::pin(async move {
+                sqlx::query("SELECT id FROM resources WHERE kind = $1 AND folded = $2")
+                    .bind(kind.as_str())
+                    .bind(folded)
+                    .fetch_optional(c)
+                    .await
+            })
+        });
+        row.await?.map(|row| row.try_get(0)).transpose().map_err(told)
+    }
+
+    /// A thing's row.
+    ///
+    /// # Errors
+    /// Without an answer.
+    pub async fn get(&self, name: &Name) -> Result<Option<Stored>, StoreError> {
+        let (kind, id) = (name.kind.as_str(), name.id.clone());
+        let row = self.read(move |c| {
+            Box::pin(async move {
+                sqlx::query("SELECT version, body FROM resources WHERE kind = $1 AND id = $2")
+                    .bind(kind)
+                    .bind(id)
+                    .fetch_optional(c)
+                    .await
+            })
+        });
+        row.await?.map(|row| Ok(Stored { version: row.try_get(0)?, body: row.try_get(1)? })).transpose().map_err(told)
+    }
+
     /// Puts every revocation in force that has not run out.
     ///
     /// # Errors
@@ -562,7 +598,9 @@ impl Store {
     /// before it are not taken.
     async fn found_anew(&self, now: Timestamp, entropy: &dyn Entropy) -> Result<String, StoreError> {
         let id = crate::sigv4::hex(&entropy::bytes::<8>(entropy)?);
-        let (store_id, seconds) = (id.clone(), now.seconds());
+        // One in memory ends with its process, and never had a past.
+        let seconds = if self.engine == Engine::Memory { 0 } else { now.seconds() };
+        let store_id = id.clone();
         self.write_one(move |c| {
             Box::pin(async move {
                 sqlx::query("INSERT INTO store VALUES (1, $1, 0, $2) ON CONFLICT DO NOTHING")

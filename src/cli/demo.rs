@@ -93,7 +93,11 @@ pub(super) fn declaration(entropy: &dyn Entropy) -> Result<Declaration, Failure>
              "AssumeRolePolicyDocument": trust(json!([user("alice"), role("Demo")]), json!({})),
              "RolePolicyList": [{"PolicyName": "use", "PolicyDocument": allow(json!("*"))}]},
             {"Path": "/", "RoleName": "Partner", "RoleId": unique("AROA", 3), "Arn": role("Partner"),
-             "AssumeRolePolicyDocument": trust(json!(user("alice")), json!({"StringEquals": {"sts:ExternalId": "demo-1234"}}))}
+             "AssumeRolePolicyDocument": trust(json!(user("alice")), json!({"StringEquals": {"sts:ExternalId": "demo-1234"}}))},
+            {"Path": "/", "RoleName": "Guarded", "RoleId": unique("AROA", 4), "Arn": role("Guarded"),
+             "AssumeRolePolicyDocument": trust(json!(user("alice")), json!({"Bool": {"aws:MultiFactorAuthPresent": "true"},
+                "NumericLessThan": {"aws:MultiFactorAuthAge": "3600"}})),
+             "RolePolicyList": [{"PolicyName": "use", "PolicyDocument": allow(json!("*"))}]}
         ],
         "Brevet": {
             "AccessKeys": [

@@ -56,6 +56,10 @@ pub enum Edit {
     RemoveRole(String),
     /// An account's alias.
     SetAlias(Option<String>),
+    /// Give an MFA device to a user, by ARN.
+    AssignMfaDevice(String),
+    /// Take it back.
+    ReleaseMfaDevice,
 }
 
 impl Edit {
@@ -101,6 +105,8 @@ impl Edit {
             (Self::RemoveRole(_), _) => "RemoveRoleFromInstanceProfile",
             (Self::SetAlias(Some(_)), _) => "CreateAccountAlias",
             (Self::SetAlias(None), _) => "DeleteAccountAlias",
+            (Self::AssignMfaDevice(_), _) => "EnableMFADevice",
+            (Self::ReleaseMfaDevice, _) => "DeactivateMFADevice",
         }
     }
 
@@ -216,6 +222,22 @@ impl Edit {
             Self::SetAlias(alias) => {
                 let Resource::Account(account) = thing else { return Err(unfit("an alias")) };
                 account.account_alias.clone_from(alias);
+            }
+            Self::AssignMfaDevice(user_arn) => {
+                let Resource::MfaDevice(device) = thing else { return Err(unfit("a user")) };
+                if !device.user_arn.is_empty() {
+                    return Err(CommandError::EntityAlreadyExists("an assignment of the MFA device".to_owned()));
+                }
+                device.user_arn.clone_from(user_arn);
+                device.enable_date = Some(now.to_string());
+            }
+            Self::ReleaseMfaDevice => {
+                let Resource::MfaDevice(device) = thing else { return Err(unfit("a user")) };
+                if device.user_arn.is_empty() {
+                    return Err(CommandError::NoSuchEntity("user of the MFA device".to_owned()));
+                }
+                device.user_arn.clear();
+                device.enable_date = None;
             }
         }
         Ok(())

@@ -2,7 +2,7 @@
 //! identifiers"; IAM API Reference, each action's parameters. Where a quota can be raised, the
 //! bound is what it can be raised to. Accounts have no quotas of users, roles or policies.
 
-use crate::arn::AccountId;
+use crate::arn::{AccountId, IamArn};
 use crate::directory::declaration::{Attached, InlinePolicy, Tag};
 use crate::directory::resource::{Kind, Name, Resource};
 use crate::names::MAX_TAGS;
@@ -93,7 +93,12 @@ pub(super) fn check(resource: &Resource) -> Result<(), CommandError> {
                 return invalid("SAMLMetadataDocument must have 1000 to 10000000 characters");
             }
         }
-        Resource::AccessKey(_) | Resource::MfaDevice(_) => {}
+        Resource::MfaDevice(d) => {
+            if d.user_arn.is_empty() && IamArn::parse(&d.serial_number).is_none_or(|a| a.kind != "mfa") {
+                return invalid("SerialNumber must be `arn:aws:iam::ACCOUNT:mfa/NAME` while it is nobody's");
+            }
+        }
+        Resource::AccessKey(_) => {}
     }
     if tags(resource).len() > MAX_TAGS {
         return Err(limit(&place, "Tags", MAX_TAGS));
@@ -180,7 +185,8 @@ pub(super) fn tags_mut(resource: &mut Resource) -> Option<&mut Vec<Tag>> {
         Resource::InstanceProfile(p) => Some(&mut p.tags),
         Resource::OidcProvider(p) => Some(&mut p.tags),
         Resource::SamlProvider(p) => Some(&mut p.tags),
-        Resource::Account(_) | Resource::Group(_) | Resource::AccessKey(_) | Resource::MfaDevice(_) => None,
+        Resource::MfaDevice(d) => Some(&mut d.tags),
+        Resource::Account(_) | Resource::Group(_) | Resource::AccessKey(_) => None,
     }
 }
 
@@ -192,7 +198,8 @@ fn tags(resource: &Resource) -> &[Tag] {
         Resource::InstanceProfile(p) => &p.tags,
         Resource::OidcProvider(p) => &p.tags,
         Resource::SamlProvider(p) => &p.tags,
-        Resource::Account(_) | Resource::Group(_) | Resource::AccessKey(_) | Resource::MfaDevice(_) => &[],
+        Resource::MfaDevice(d) => &d.tags,
+        Resource::Account(_) | Resource::Group(_) | Resource::AccessKey(_) => &[],
     }
 }
 

@@ -99,17 +99,19 @@ impl RevokeSessions {
     }
 }
 
-/// A user's ARN, or an assumed role's session's.
+/// A user's ARN, an assumed role's session's, or a federated user's.
 fn principal_account(arn: &str) -> Result<String, Error> {
     names::length("PrincipalArn", arn, 20, 2048)?;
     let user = IamArn::parse(arn).filter(|a| a.kind == "user").map(|a| a.account.to_string());
     let session = arn.strip_prefix("arn:aws:sts::").and_then(|rest| {
         let (account, session) = rest.split_once(':')?;
-        let (role, name) = session.strip_prefix("assumed-role/")?.split_once('/')?;
-        let whole = !role.is_empty() && !name.is_empty() && crate::arn::AccountId::parse(account).is_some();
+        let role_session = session.strip_prefix("assumed-role/").and_then(|s| s.split_once('/'));
+        let named = role_session.is_some_and(|(role, name)| !role.is_empty() && !name.is_empty())
+            || session.strip_prefix("federated-user/").is_some_and(|name| !name.is_empty());
+        let whole = named && crate::arn::AccountId::parse(account).is_some();
         whole.then(|| account.to_owned())
     });
-    let rule = "must be the ARN of a user, or of a role session (`arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`)";
+    let rule = "must be the ARN of a user, of a role session (`arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`) or of a federated user (`arn:aws:sts::ACCOUNT:federated-user/NAME`)";
     user.or(session).ok_or_else(|| FieldError::new("PrincipalArn", rule).into())
 }
 

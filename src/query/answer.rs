@@ -11,32 +11,35 @@ use crate::ops::get_caller_identity::GetCallerIdentityOutput;
 use crate::ops::get_federation_token::GetFederationTokenOutput;
 use crate::ops::get_session_token::GetSessionTokenOutput;
 
-const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
+pub(super) const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 
 /// A named value, or a named group of them.
-pub(super) struct Element {
-    name: String,
-    content: Content,
+pub(super) enum Element {
+    Text(String, String),
+    Group(String, Vec<Element>),
 }
 
-enum Content {
-    Text(String),
-    Group(Vec<Element>),
+pub(super) fn text(name: &str, value: impl Into<String>) -> Element {
+    Element::Text(name.to_owned(), value.into())
 }
 
-fn text(name: &str, value: impl Into<String>) -> Element {
-    Element { name: name.to_owned(), content: Content::Text(value.into()) }
+pub(super) fn group(name: impl Into<String>, elements: Vec<Element>) -> Element {
+    Element::Group(name.into(), elements)
 }
 
-fn group(name: impl Into<String>, elements: Vec<Element>) -> Element {
-    Element { name: name.into(), content: Content::Group(elements) }
-}
-
-/// `<{Action}Response><{Action}Result>…</…><ResponseMetadata>…`
-pub(super) fn success(action: &str, result: Vec<Element>, request_id: &str, json: bool) -> Vec<u8> {
+/// `<{Action}Response><{Action}Result>…</…><ResponseMetadata>…`; an action without output has no
+/// result.
+pub(super) fn success(
+    action: &str,
+    namespace: &str,
+    result: Option<Vec<Element>>,
+    request_id: &str,
+    json: bool,
+) -> Vec<u8> {
     let metadata = group("ResponseMetadata", vec![text("RequestId", request_id)]);
-    let tree = group(format!("{action}Response"), vec![group(format!("{action}Result"), result), metadata]);
-    render(&tree, json)
+    let result = result.map(|elements| group(format!("{action}Result"), elements));
+    let tree = group(format!("{action}Response"), result.into_iter().chain([metadata]).collect());
+    render(&tree, namespace, json)
 }
 
 /// `<ErrorResponse><Error>…</Error><RequestId>…`
@@ -49,10 +52,10 @@ pub(super) fn failure(side: &str, code: &str, message: &str, request_id: &str, j
         insert(&mut map, &text("RequestId", request_id));
         return Value::Object(map).to_string().into_bytes();
     }
-    render(&group("ErrorResponse", vec![error, text("RequestId", request_id)]), false)
+    render(&group("ErrorResponse", vec![error, text("RequestId", request_id)]), NAMESPACE, false)
 }
 
-fn render(tree: &Element, json: bool) -> Vec<u8> {
+fn render(tree: &Element, namespace: &str, json: bool) -> Vec<u8> {
     if json {
         let mut map = Map::new();
         insert(&mut map, tree);
@@ -60,28 +63,29 @@ fn render(tree: &Element, json: bool) -> Vec<u8> {
     }
     let mut writer = Writer::new(Vec::with_capacity(2_048));
     // Writing to memory does not fail.
-    let _ = write(&mut writer, tree, Some(NAMESPACE));
+    let _ = write(&mut writer, tree, Some(namespace));
     writer.into_inner()
 }
 
 fn write(writer: &mut Writer<Vec<u8>>, element: &Element, namespace: Option<&str>) -> std::io::Result<()> {
-    let mut start = BytesStart::new(element.name.as_str());
+    let (Element::Text(name, _) | Element::Group(name, _)) = element;
+    let mut start = BytesStart::new(name.as_str());
     if let Some(namespace) = namespace {
         start.push_attribute(("xmlns", namespace));
     }
     writer.write_event(Event::Start(start))?;
-    match &element.content {
-        Content::Text(value) => {
+    match element {
+        Element::Text(_, value) => {
             let legal: String = value.chars().map(|c| if xml_character(c) { c } else { '\u{fffd}' }).collect();
             writer.write_event(Event::Text(BytesText::new(&legal)))?;
         }
-        Content::Group(elements) => {
+        Element::Group(_, elements) => {
             for element in elements {
                 write(writer, element, None)?;
             }
         }
     }
-    writer.write_event(Event::End(BytesEnd::new(element.name.as_str())))
+    writer.write_event(Event::End(BytesEnd::new(name.as_str())))
 }
 
 /// XML 1.0 section 2.2.
@@ -90,17 +94,28 @@ fn xml_character(c: char) -> bool {
 }
 
 fn insert(map: &mut Map<String, Value>, element: &Element) {
-    let value = match &element.content {
-        Content::Text(value) => Value::String(value.clone()),
-        Content::Group(elements) => {
-            let mut inner = Map::new();
-            for element in elements {
-                insert(&mut inner, element);
-            }
-            Value::Object(inner)
-        }
+    let (name, value) = match element {
+        Element::Text(name, value) => (name, Value::String(value.clone())),
+        Element::Group(name, elements) => (name, json(elements)),
     };
-    map.insert(element.name.clone(), value);
+    map.insert(name.clone(), value);
+}
+
+/// A group whose members are all called `member` is a list.
+fn json(elements: &[Element]) -> Value {
+    let is_member = |e: &Element| matches!(e, Element::Text(name, _) | Element::Group(name, _) if name == "member");
+    if !elements.is_empty() && elements.iter().all(is_member) {
+        let item = |element: &Element| match element {
+            Element::Text(_, value) => Value::String(value.clone()),
+            Element::Group(_, elements) => json(elements),
+        };
+        return Value::Array(elements.iter().map(item).collect());
+    }
+    let mut inner = Map::new();
+    for element in elements {
+        insert(&mut inner, element);
+    }
+    Value::Object(inner)
 }
 
 impl From<AssumeRoleOutput> for Vec<Element> {
@@ -165,8 +180,10 @@ mod tests {
 
     #[test]
     fn both_forms() {
-        let answer =
-            |json| String::from_utf8(success("GetCallerIdentity", vec![text("Arn", "a<&\u{1}b")], "id", json)).unwrap();
+        let answer = |json| {
+            String::from_utf8(success("GetCallerIdentity", NAMESPACE, Some(vec![text("Arn", "a<&\u{1}b")]), "id", json))
+                .unwrap()
+        };
         assert_eq!(
             answer(false),
             "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><GetCallerIdentityResult><Arn>a&lt;&amp;\u{fffd}b</Arn>\

@@ -191,7 +191,7 @@ fn take(shared: &Shared, changes: &[Change]) -> Result<i64, FollowError> {
         }
         details.push(detail);
     }
-    if shared.directory_is_in_the_store {
+    if shared.sts.directory_is_in_the_store {
         let mut directory = Directory::clone(&sts.directory.load());
         let mut touched = Vec::new();
         for change in changes {
@@ -200,7 +200,7 @@ fn take(shared: &Shared, changes: &[Change]) -> Result<i64, FollowError> {
             match &change.body {
                 Some(body) => {
                     let resource = Resource::parse(kind, body).map_err(|e| fault(e.to_string()))?;
-                    let master_key = shared.master_key.load();
+                    let master_key = shared.sts.master_key.load();
                     directory.take(&resource, master_key.as_deref()).map_err(|e| fault(e.to_string()))?;
                     touched.push((change.sequence, resource));
                 }
@@ -234,11 +234,11 @@ async fn reload(shared: &Arc<Shared>) -> Result<i64, FollowError> {
     // First the head, so that what changes meanwhile is taken again.
     let head = sts.store.head().await?;
     sts.store.load_revocations(&sts.revocations, sts.clock.now()).await?;
-    if shared.directory_is_in_the_store {
+    if shared.sts.directory_is_in_the_store {
         let shared = shared.clone();
         // Compiling a large directory must not hold up calls.
         let loading = tokio::task::spawn_blocking(move || {
-            let master_key = shared.master_key.load_full();
+            let master_key = shared.sts.master_key.load_full();
             let master_key = master_key.ok_or_else(|| FollowError::Change(0, "there is no master key".to_owned()))?;
             tokio::runtime::Handle::current().block_on(load(&shared.sts.store, &master_key))
         });

@@ -87,7 +87,7 @@ pub(super) async fn watch(config: Config, shared: Arc<Shared>, mut seen: Stamps)
             // Reading and compiling a large directory must not hold up calls.
             let reload = move || {
                 if master_key && let Some(path) = &config.master_key {
-                    let loaded = MasterKey::load(path).map(|key| shared.master_key.store(Some(Arc::new(key))));
+                    let loaded = MasterKey::load(path).map(|key| shared.sts.master_key.store(Some(Arc::new(key))));
                     told(&shared, "master key", loaded.map_err(|e| e.to_string()));
                 }
                 if directory {

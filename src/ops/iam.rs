@@ -1,0 +1,159 @@
+//! What the actions of the IAM API share: how they are authorised and how they change the
+//! directory. Each of them reads its model's input and answers in its model's shape.
+
+pub mod mfa_devices;
+
+use std::future::Future;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::{Context, Operation, Service};
+use crate::arn::AccountId;
+use crate::commands::{self, Actor, Command, Desk};
+use crate::directory::User;
+use crate::directory::resource::{Kind, Name, Resource, folded};
+use crate::error::Error;
+use crate::trust;
+
+/// How long an answer waits for its own change to be in force here.
+const OWN_CHANGE: Duration = Duration::from_secs(2);
+
+/// One action of the IAM API.
+pub trait Action: DeserializeOwned + Send + 'static {
+    /// As AWS names it.
+    const NAME: &'static str;
+    /// Whether it leaves everything as it is.
+    const READ_ONLY: bool;
+    /// Whether the answer holds a secret.
+    const HANDS_OUT: bool = false;
+    /// In the model's shape.
+    type Output: Serialize;
+
+    /// From input to output.
+    fn run(self, cx: &mut Context<'_>) -> impl Future<Output = Result<Self::Output, Error>> + Send;
+}
+
+/// An action as an operation.
+pub struct Iam<A> {
+    action: A,
+    parameters: Option<Box<RawValue>>,
+}
+
+impl<A: Action> Iam<A> {
+    /// From an input that has its model's shape, and what of it the audit may know.
+    ///
+    /// # Errors
+    /// When it has not.
+    pub fn parse(input: Map<String, Value>, audited: Map<String, Value>) -> Result<Self, Error> {
+        let action = serde_json::from_value(Value::Object(input)).map_err(|error| {
+            tracing::error!(%error, action = A::NAME, "an input of the model's shape is not understood");
+            Error::InternalFailure
+        })?;
+        Ok(Self { action, parameters: serde_json::value::to_raw_value(&audited).ok() })
+    }
+}
+
+impl<A: Action> Operation for Iam<A> {
+    const NAME: &'static str = A::NAME;
+    const SERVICE: Service = Service::Iam;
+    const READ_ONLY: bool = A::READ_ONLY;
+    const HANDS_OUT: bool = A::HANDS_OUT;
+    type Output = Value;
+
+    fn parameters(&self) -> Option<Box<RawValue>> {
+        self.parameters.clone()
+    }
+
+    async fn run(self, cx: &mut Context<'_>) -> Result<Value, Error> {
+        let output = self.action.run(cx).await?;
+        serde_json::to_value(output).map_err(|_| Error::InternalFailure)
+    }
+}
+
+/// The caller's own policies must allow the action on the resource.
+fn permit(cx: &mut Context<'_>, action: &'static str, resource: &str) -> Result<(), Error> {
+    let permitted = trust::permit(cx.caller(), &cx.directory, &cx.facts(), action, resource);
+    permitted.map_err(|denied| cx.refuse(&denied, resource))
+}
+
+/// A user that an action is about.
+struct Target {
+    name: String,
+    /// As the directory has it; of a user that there is not, as it would be.
+    arn: String,
+    user: Option<std::sync::Arc<User>>,
+}
+
+impl Target {
+    /// The user of that name in the caller's account; nothing named: the calling user.
+    async fn find(cx: &Context<'_>, user_name: Option<String>) -> Result<Self, Error> {
+        let own = cx.caller().user();
+        let name = match (user_name, own) {
+            (Some(name), _) => name,
+            (None, Some(user)) => user.name.to_string(),
+            (None, None) => {
+                let rule = "must not be null: the caller is no user";
+                return Err(crate::names::FieldError::new("UserName", rule).into());
+            }
+        };
+        let account = cx.caller().account();
+        if let Some(user) = own.filter(|u| *u.name == *name) {
+            return Ok(Self { name, arn: user.arn.to_string(), user: Some(user.clone()) });
+        }
+        let arn = match cx.sts.directory_is_in_the_store {
+            true => cx.sts.store.find(Kind::User, &folded(account.as_str(), &name)).await?,
+            false => cx.directory.users().find(|u| named(u, account, &name)).map(|u| u.arn.to_string()),
+        };
+        let user = arn.as_ref().and_then(|arn| cx.directory.user(arn)).cloned();
+        let arn = arn.unwrap_or_else(|| format!("arn:aws:iam::{account}:user/{name}"));
+        Ok(Self { name, arn, user })
+    }
+
+    /// It, if it is there.
+    fn there(&self) -> Result<&std::sync::Arc<User>, Error> {
+        let missing = || Error::NotFound(format!("The user with name {} cannot be found.", self.name));
+        self.user.as_ref().ok_or_else(missing)
+    }
+}
+
+fn named(user: &User, account: AccountId, name: &str) -> bool {
+    user.account == account && user.name.eq_ignore_ascii_case(name)
+}
+
+/// Changes the directory, and waits until the change is in force here: what the caller asks next
+/// sees it.
+async fn change(cx: &mut Context<'_>, commands: Vec<Command>) -> Result<(), Error> {
+    let master_key = cx.sts.master_key.load_full().filter(|_| cx.sts.directory_is_in_the_store);
+    let Some(master_key) = master_key else {
+        return Err(Error::UnmodifiableEntity("the directory is a file, and is changed there"));
+    };
+    let caller = cx.caller();
+    let actor = Actor {
+        r#type: caller.audited().r#type.into_owned(),
+        arn: Some(caller.arn().to_owned()),
+        access_key_id: Some(caller.access_key_id.clone()),
+        user_name: None,
+        request_id: Some(cx.request_id().to_owned()),
+    };
+    let desk = Desk { store: &cx.sts.store, master_key: &master_key, entropy: &*cx.sts.entropy, now: cx.now };
+    let sequence = commands::execute(desk, &actor, commands).await?;
+    cx.sts.feed.nudge();
+    let seen = async {
+        while cx.sts.feed.sequence() < sequence {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    // It is durable; a node that is late sees it later.
+    let _ = tokio::time::timeout(OWN_CHANGE, seen).await;
+    Ok(())
+}
+
+/// A row of the directory.
+async fn row(cx: &Context<'_>, kind: Kind, id: &str) -> Result<Option<Resource>, Error> {
+    let Some(stored) = cx.sts.store.get(&Name::new(kind, id)).await? else { return Ok(None) };
+    Resource::parse(kind, &stored.body).map(Some).map_err(|_| Error::InternalFailure)
+}

@@ -1,0 +1,370 @@
+//! Requests and answers by a published model: shapes are data. What a shape says of a value (type,
+//! length, pattern, members) is checked here, once, for every action there is.
+//!
+//! `iam_model.json` is botocore's model of IAM (Apache-2.0) without its documentation;
+//! `tests/clients/iam_model.py` writes it.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use regex::Regex;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::Parameters;
+use super::answer::{Element, group, text};
+use crate::error::Error;
+use crate::names::FieldError;
+
+/// IAM, version 2010-05-08.
+pub(super) static IAM: LazyLock<Option<Model>> =
+    LazyLock::new(|| serde_json::from_str(include_str!("iam_model.json")).ok());
+
+/// The deepest nesting of a request.
+const MAX_DEPTH: usize = 8;
+
+/// A service's actions and their shapes.
+#[derive(Debug, Deserialize)]
+pub(super) struct Model {
+    operations: BTreeMap<String, Action>,
+    shapes: BTreeMap<String, Shape>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Action {
+    input: Option<String>,
+    output: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Type {
+    Structure,
+    List,
+    Map,
+    String,
+    Integer,
+    Boolean,
+    Timestamp,
+    Blob,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+struct Shape {
+    r#type: Type,
+    required: Vec<String>,
+    members: BTreeMap<String, String>,
+    member: String,
+    key: String,
+    value: String,
+    min: Option<i64>,
+    max: Option<i64>,
+    pattern: Option<Pattern>,
+    r#enum: Vec<String>,
+    sensitive: bool,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self {
+            r#type: Type::String,
+            required: Vec::new(),
+            members: BTreeMap::new(),
+            member: String::new(),
+            key: String::new(),
+            value: String::new(),
+            min: None,
+            max: None,
+            pattern: None,
+            r#enum: Vec::new(),
+            sensitive: false,
+        }
+    }
+}
+
+/// A pattern, compiled; one that needs look-around is left to the command's own rule.
+#[derive(Debug, Deserialize)]
+#[serde(from = "String")]
+struct Pattern {
+    text: String,
+    regex: Option<Regex>,
+}
+
+impl From<String> for Pattern {
+    fn from(text: String) -> Self {
+        // A slash needs no escape here, and is none in the model's own language either.
+        let regex = Regex::new(&format!("^(?:{})$", text.replace("\\/", "/"))).ok();
+        Self { text, regex }
+    }
+}
+
+impl Model {
+    /// Whether the service has such an action.
+    pub(super) fn has(&self, action: &str) -> bool {
+        self.operations.contains_key(action)
+    }
+
+    /// A request's parameters as the action's input, checked; all of them must be its own.
+    ///
+    /// # Errors
+    /// Names the first parameter that breaks a rule, and the rule.
+    pub(super) fn read(&self, action: &str, parameters: &mut Parameters) -> Result<Map<String, Value>, Error> {
+        let shape = self.operations.get(action).and_then(|a| a.input.as_ref()).and_then(|s| self.shapes.get(s));
+        let input = match shape {
+            Some(shape) => self.structure(shape, "", parameters, 0)?,
+            None => Map::new(),
+        };
+        parameters.none_left()?;
+        Ok(input)
+    }
+
+    /// An input without what the model calls sensitive, for the audit.
+    pub(super) fn audited(&self, action: &str, input: &Map<String, Value>) -> Map<String, Value> {
+        let shape = self.operations.get(action).and_then(|a| a.input.as_ref()).and_then(|s| self.shapes.get(s));
+        let members = shape.map(|s| &s.members);
+        let public = |name: &str| {
+            let shape = members.and_then(|m| m.get(name)).and_then(|s| self.shapes.get(s));
+            // Codes are good once, and still nobody else's business.
+            shape.is_some_and(|s| !s.sensitive) && !name.starts_with("AuthenticationCode")
+        };
+        let lower =
+            |name: &str| name.chars().take(1).flat_map(char::to_lowercase).chain(name.chars().skip(1)).collect();
+        input.iter().filter(|(name, _)| public(name)).map(|(name, value)| (lower(name), value.clone())).collect()
+    }
+
+    /// An action's output as the answer's elements; none where the action has no output.
+    pub(super) fn write(&self, action: &str, output: &Value) -> Option<Vec<Element>> {
+        let shape = self.operations.get(action)?.output.as_ref()?;
+        match self.element("", shape, output, 0)? {
+            Element::Group(_, elements) => Some(elements),
+            Element::Text(..) => None,
+        }
+    }
+
+    fn element(&self, name: &str, shape: &str, value: &Value, depth: usize) -> Option<Element> {
+        let shape = self.shapes.get(shape).filter(|_| depth <= MAX_DEPTH)?;
+        Some(match (shape.r#type, value) {
+            (_, Value::Null) => return None,
+            (Type::Structure, Value::Object(map)) => {
+                let member = |(name, shape): (&String, &String)| self.element(name, shape, map.get(name)?, depth + 1);
+                group(name, shape.members.iter().filter_map(member).collect())
+            }
+            (Type::List, Value::Array(items)) => {
+                let item = |value| self.element("member", &shape.member, value, depth + 1);
+                group(name, items.iter().filter_map(item).collect())
+            }
+            (Type::Map, Value::Object(map)) => {
+                let entry = |(key, value): (&String, &Value)| {
+                    Some(group("entry", vec![text("key", key), self.element("value", &shape.value, value, depth + 1)?]))
+                };
+                group(name, map.iter().filter_map(entry).collect())
+            }
+            (_, Value::String(value)) => text(name, value),
+            (_, value) => text(name, value.to_string()),
+        })
+    }
+
+    fn structure(
+        &self,
+        shape: &Shape,
+        at: &str,
+        parameters: &mut Parameters,
+        depth: usize,
+    ) -> Result<Map<String, Value>, Error> {
+        let mut map = Map::new();
+        for (member, shape_of) in &shape.members {
+            let at = if at.is_empty() { member.clone() } else { format!("{at}.{member}") };
+            match self.value(shape_of, &at, parameters, depth + 1)? {
+                Some(value) => _ = map.insert(member.clone(), value),
+                None if shape.required.contains(member) => return Err(FieldError::new(at, "must not be null").into()),
+                None => {}
+            }
+        }
+        Ok(map)
+    }
+
+    fn value(&self, shape: &str, at: &str, parameters: &mut Parameters, depth: usize) -> Result<Option<Value>, Error> {
+        let Some(shape) = self.shapes.get(shape).filter(|_| depth <= MAX_DEPTH) else { return Ok(None) };
+        match shape.r#type {
+            Type::Structure => {
+                if !parameters.has_under(at) {
+                    return Ok(None);
+                }
+                Ok(Some(Value::Object(self.structure(shape, at, parameters, depth)?)))
+            }
+            Type::List => {
+                let empty = parameters.take_empty(at);
+                let mut items = Vec::new();
+                while let Some(item) =
+                    self.value(&shape.member, &format!("{at}.member.{}", items.len() + 1), parameters, depth + 1)?
+                {
+                    items.push(item);
+                }
+                if items.is_empty() && !empty {
+                    return Ok(None);
+                }
+                bounds(shape, at, items.len(), "items")?;
+                Ok(Some(Value::Array(items)))
+            }
+            Type::Map => {
+                let empty = parameters.take_empty(at);
+                let mut map = Map::new();
+                loop {
+                    let at = format!("{at}.entry.{}", map.len() + 1);
+                    let key = self.value(&shape.key, &format!("{at}.key"), parameters, depth + 1)?;
+                    let Some(Value::String(key)) = key else { break };
+                    let value = self.value(&shape.value, &format!("{at}.value"), parameters, depth + 1)?;
+                    if map.insert(key, value.unwrap_or_default()).is_some() {
+                        return Err(FieldError::new(at, "must not repeat a key").into());
+                    }
+                }
+                if map.is_empty() && !empty {
+                    return Ok(None);
+                }
+                bounds(shape, at, map.len(), "entries")?;
+                Ok(Some(Value::Object(map)))
+            }
+            Type::String => parameters.take(at).map(|text| string(shape, at, text)).transpose(),
+            Type::Integer => match parameters.number(at)? {
+                None => Ok(None),
+                Some(number) if shape.min.is_some_and(|min| number < min) => {
+                    let rule = format!("must have value greater than or equal to {}", shape.min.unwrap_or_default());
+                    Err(FieldError::new(at.to_owned(), rule).into())
+                }
+                Some(number) if shape.max.is_some_and(|max| number > max) => {
+                    let rule = format!("must have value less than or equal to {}", shape.max.unwrap_or_default());
+                    Err(FieldError::new(at.to_owned(), rule).into())
+                }
+                Some(number) => Ok(Some(number.into())),
+            },
+            Type::Boolean => match parameters.take(at).as_deref() {
+                None => Ok(None),
+                Some("true") => Ok(Some(true.into())),
+                Some("false") => Ok(Some(false.into())),
+                Some(_) => Err(FieldError::new(at.to_owned(), "must be `true` or `false`").into()),
+            },
+            Type::Timestamp => match parameters.take(at) {
+                None => Ok(None),
+                Some(text) if text.parse::<jiff::Timestamp>().is_ok() => Ok(Some(text.into())),
+                Some(_) => Err(FieldError::new(at.to_owned(), "must be an ISO 8601 time").into()),
+            },
+            Type::Blob => match parameters.take(at) {
+                None => Ok(None),
+                Some(text) if STANDARD.decode(&text).is_ok() => Ok(Some(text.into())),
+                Some(_) => Err(FieldError::new(at.to_owned(), "must be base64").into()),
+            },
+        }
+    }
+}
+
+fn string(shape: &Shape, at: &str, text: String) -> Result<Value, Error> {
+    bounds(shape, at, text.chars().count(), "characters")?;
+    if !shape.r#enum.is_empty() && !shape.r#enum.contains(&text) {
+        let rule = format!("must satisfy enum value set: [{}]", shape.r#enum.join(", "));
+        return Err(FieldError::new(at.to_owned(), rule).into());
+    }
+    match &shape.pattern {
+        Some(Pattern { text: pattern, regex: Some(regex) }) if !regex.is_match(&text) => {
+            let rule = format!("must satisfy regular expression pattern: {pattern}");
+            Err(FieldError::new(at.to_owned(), rule).into())
+        }
+        _ => Ok(text.into()),
+    }
+}
+
+fn bounds(shape: &Shape, at: &str, length: usize, what: &str) -> Result<(), FieldError> {
+    let length = i64::try_from(length).unwrap_or(i64::MAX);
+    let noun = if what == "characters" { "length" } else { "size" };
+    match (shape.min, shape.max) {
+        (Some(min), _) if length < min => {
+            Err(FieldError::new(at.to_owned(), format!("must have {noun} greater than or equal to {min}")))
+        }
+        (_, Some(max)) if length > max => {
+            Err(FieldError::new(at.to_owned(), format!("must have {noun} less than or equal to {max}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::read_form;
+
+    fn read(action: &str, body: &str) -> Result<Value, Error> {
+        let mut parameters = read_form(b"", body.as_bytes())?.parameters;
+        IAM.as_ref().unwrap().read(action, &mut parameters).map(Value::Object)
+    }
+
+    #[test]
+    fn the_model_is_whole() {
+        let model = IAM.as_ref().unwrap();
+        assert!(model.operations.len() > 150, "{}", model.operations.len());
+        let names = model.operations.values().flat_map(|o| o.input.iter().chain(&o.output));
+        let inner = model.shapes.values().flat_map(|s| s.members.values().chain([&s.member, &s.key, &s.value]));
+        for name in names.chain(inner).filter(|n| !n.is_empty()) {
+            assert!(model.shapes.contains_key(name), "{name}");
+        }
+        let patterns = model.shapes.values().filter_map(|s| s.pattern.as_ref());
+        let loose: Vec<&str> = patterns.filter(|p| p.regex.is_none()).map(|p| p.text.as_str()).collect();
+        assert_eq!(
+            loose,
+            ["^[a-z0-9]([a-z0-9]|-(?!-)){1,61}[a-z0-9]$"],
+            "the account alias, which has a rule of its own"
+        );
+    }
+
+    #[test]
+    fn requests_are_read_by_their_shapes() {
+        let user = read("CreateUser", "UserName=a&Tags.member.1.Key=k&Tags.member.1.Value=&Path=/x/").unwrap();
+        assert_eq!(user, serde_json::json!({"UserName": "a", "Path": "/x/", "Tags": [{"Key": "k", "Value": ""}]}));
+        let policy = read(
+            "SimulatePrincipalPolicy",
+            "PolicySourceArn=arn:aws:iam::111122223333:user/a&ActionNames.member.1=s3:GetObject\
+             &ContextEntries.member.1.ContextKeyName=aws:x-y&ContextEntries.member.1.ContextKeyValues.member.1=v&MaxItems=5",
+        );
+        assert_eq!(policy.unwrap()["ContextEntries"][0]["ContextKeyValues"][0], "v");
+        assert_eq!(read("ListUsers", "").unwrap(), serde_json::json!({}));
+        for (action, bad) in [
+            ("CreateUser", ""),
+            ("CreateUser", "UserName=a%20b"),
+            ("CreateUser", "UserName="),
+            ("CreateUser", "UserName=a&Path=x"),
+            ("CreateUser", "UserName=a&Tags.member.1.Key=k"),
+            ("CreateUser", "UserName=a&Tags.member.2.Key=k&Tags.member.2.Value=v"),
+            ("CreateUser", "UserName=a&Surprise=1"),
+            ("ListUsers", "MaxItems=0"),
+            ("ListUsers", "MaxItems=1001"),
+            ("ListUsers", "MaxItems=1e3"),
+            ("ListVirtualMFADevices", "AssignmentStatus=Some"),
+            (
+                "EnableMFADevice",
+                "UserName=a&SerialNumber=123456789&AuthenticationCode1=12345&AuthenticationCode2=123456",
+            ),
+            ("CreateRole", "RoleName=r&AssumeRolePolicyDocument=%7B%7D&MaxSessionDuration=1"),
+        ] {
+            assert!(matches!(read(action, bad), Err(Error::Validation(_))), "{action} {bad}");
+        }
+    }
+
+    #[test]
+    fn secrets_stay_out_of_the_audit() {
+        let model = IAM.as_ref().unwrap();
+        let body = "UserName=a&SerialNumber=123456789&AuthenticationCode1=123456&AuthenticationCode2=654321";
+        let Value::Object(input) = read("EnableMFADevice", body).unwrap() else { panic!() };
+        let audited = Value::Object(model.audited("EnableMFADevice", &input));
+        assert_eq!(audited, serde_json::json!({"userName": "a", "serialNumber": "123456789"}));
+        let Value::Object(input) = read("CreateLoginProfile", "UserName=a&Password=hunter2").unwrap() else { panic!() };
+        assert_eq!(Value::Object(model.audited("CreateLoginProfile", &input)), serde_json::json!({"userName": "a"}));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_form_makes_it_panic(body in "(Tags|member|entry|UserName|[.=&0-9a-z]){0,30}") {
+            let _ = read("CreateUser", &body);
+        }
+    }
+}
