@@ -3,8 +3,10 @@
 
 mod assume_role;
 mod demo;
+mod explain;
 mod init;
 mod keys;
+mod mfa;
 mod policy;
 mod serve;
 mod sessions;
@@ -72,6 +74,19 @@ enum Command {
     /// List, show and end sessions
     #[command(subcommand)]
     Sessions(SessionsCommand),
+    /// MFA devices: `aws iam` has the rest
+    #[command(subcommand)]
+    Mfa(MfaCommand),
+    /// Tell why a call was refused: opens the encoded message of an AccessDenied
+    Explain {
+        #[command(flatten)]
+        call: CallArguments,
+        /// The encoded message, or the whole error; `-` or nothing: from standard input
+        message: Option<String>,
+        /// Print JSON as DecodeAuthorizationMessage answers it
+        #[arg(long)]
+        json: bool,
+    },
     /// Bring the directory in the store to what a file declares; shows what would change
     Import {
         #[command(flatten)]
@@ -167,6 +182,21 @@ struct CallArguments {
     /// PEM of the CA that signed the broker's certificate
     #[arg(long, env = "AWS_CA_BUNDLE", value_name = "FILE")]
     ca: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum MfaCommand {
+    /// A new device: shows a QR code for a phone, and asks for two codes of it
+    Enroll {
+        #[command(flatten)]
+        call: CallArguments,
+        /// For this user [default: whoever signs]
+        #[arg(long, value_name = "NAME")]
+        user_name: Option<String>,
+        /// What to call the device [default: the user's name]
+        #[arg(long, value_name = "NAME")]
+        device_name: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -284,6 +314,12 @@ struct AssumeRoleArguments {
     /// Who stands behind the chain of sessions
     #[arg(long, value_name = "NAME")]
     source_identity: Option<String>,
+    /// Your MFA device
+    #[arg(long, value_name = "ARN", requires = "token_code")]
+    serial_number: Option<String>,
+    /// Its code
+    #[arg(long, value_name = "DIGITS", requires = "serial_number")]
+    token_code: Option<String>,
     /// How to print the credentials
     #[arg(long, value_enum, default_value_t = Format::Json)]
     format: Format,
@@ -389,6 +425,8 @@ pub fn main() -> ExitCode {
         Command::Check { config } => serve::check(&config),
         Command::AssumeRole(arguments) => assume_role::run(*arguments),
         Command::Sessions(command) => sessions::run(command),
+        Command::Mfa(command) => mfa::run(command),
+        Command::Explain { call, message, json } => explain::run(&call, message, json),
         Command::Import { config, file, apply, prune } => store::import(&config.config, &file, apply, prune),
         Command::Export { config } => store::export(&config.config),
         Command::Changes { config, after } => store::changes(&config.config, after),

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tonic::body::Body;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig};
 use tonic_types::StatusExt;
@@ -37,6 +38,8 @@ use crate::sigv4::{Signer, sha256};
 
 /// How long a call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest answer of the IAM API.
+const MAX_ANSWER_BYTES: usize = 4 << 20;
 /// The least that is left of credentials that are handed out while they cannot be refreshed.
 const MARGIN: Duration = Duration::from_secs(60);
 /// How long after a failed refresh the next one is tried, while the old credentials are good.
@@ -133,6 +136,8 @@ pub struct AssumeRole {
     pub external_id: Option<String>,
     /// Who stands behind the chain.
     pub source_identity: Option<String>,
+    /// The calling user's MFA device and its code.
+    pub mfa: Option<(String, String)>,
 }
 
 impl AssumeRole {
@@ -173,6 +178,7 @@ pub struct CallerIdentity {
 pub struct Client {
     grpc: SecurityTokenServiceClient<Signed>,
     administration: SessionAdministrationClient<Signed>,
+    signed: Signed,
     url: String,
     clock: Arc<dyn Clock>,
 }
@@ -217,7 +223,8 @@ impl Client {
         let channel = builder.connect_timeout(CALL_TIMEOUT).timeout(CALL_TIMEOUT).connect_lazy();
         let signed = Signed { channel, host, region: endpoint.region.clone(), credentials, clock: clock.clone() };
         let administration = SessionAdministrationClient::new(signed.clone());
-        Ok(Self { grpc: SecurityTokenServiceClient::new(signed), administration, url: endpoint.url.clone(), clock })
+        let grpc = SecurityTokenServiceClient::new(signed.clone());
+        Ok(Self { grpc, administration, signed, url: endpoint.url.clone(), clock })
     }
 
     /// AssumeRole.
@@ -234,8 +241,8 @@ impl Client {
             tags: request.tags.iter().map(|(key, value)| pb::Tag { key: key.clone(), value: value.clone() }).collect(),
             transitive_tag_keys: request.transitive_tag_keys.clone(),
             external_id: request.external_id.clone(),
-            serial_number: None,
-            token_code: None,
+            serial_number: request.mfa.as_ref().map(|(serial_number, _)| serial_number.clone()),
+            token_code: request.mfa.as_ref().map(|(_, code)| code.clone()),
             source_identity: request.source_identity.clone(),
         };
         let answer = self.grpc.clone().assume_role(message).await.map_err(|s| self.failed(&s))?.into_inner();
@@ -308,9 +315,51 @@ impl Client {
         Ok(self.administration.clone().revoke_sessions(request).await.map_err(|s| self.failed(&s))?.into_inner())
     }
 
+    /// DecodeAuthorizationMessage: JSON.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn decode_authorization_message(&self, encoded_message: &str) -> Result<String, ClientError> {
+        let request = pb::DecodeAuthorizationMessageRequest { encoded_message: encoded_message.to_owned() };
+        let answer = self.grpc.clone().decode_authorization_message(request).await.map_err(|s| self.failed(&s))?;
+        Ok(answer.into_inner().decoded_message)
+    }
+
+    /// An action of the IAM API: its result as JSON.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn iam(&self, action: &str, parameters: &[(&str, &str)]) -> Result<serde_json::Value, ClientError> {
+        let all = [("Action", action), ("Version", "2010-05-08")].into_iter().chain(parameters.iter().copied());
+        let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let form: Vec<String> = all.map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+        let (status, text) = self
+            .signed
+            .form(form.join("&"))
+            .await
+            .map_err(|error| ClientError::Unreachable { url: self.url.clone(), reason: chain(&*error) })?;
+        let mut answer: serde_json::Value =
+            serde_json::from_slice(&text).map_err(|_| ClientError::Incomplete("JSON"))?;
+        let field = |name: &str| {
+            answer.pointer(&format!("/Error/{name}")).and_then(|v| v.as_str()).unwrap_or_default().to_owned()
+        };
+        if !status.is_success() {
+            return Err(ClientError::Refused { code: field("Code"), message: field("Message") });
+        }
+        let result = answer.pointer_mut(&format!("/{action}Response/{action}Result"));
+        Ok(result.map(serde_json::Value::take).unwrap_or_default())
+    }
+
     fn failed(&self, status: &tonic::Status) -> ClientError {
         match status.get_details_error_info() {
-            Some(info) => ClientError::Refused { code: info.reason, message: status.message().to_owned() },
+            Some(info) => {
+                let mut message = status.message().to_owned();
+                if let Some(encoded) = info.metadata.get("encoded_authorization_message") {
+                    message.push_str(". Encoded authorization failure message: ");
+                    message.push_str(encoded);
+                }
+                ClientError::Refused { code: info.reason, message }
+            }
             // Not the broker's word: something in between, or nothing at all.
             None => {
                 let reason = std::error::Error::source(status).map_or_else(|| status.message().to_owned(), chain);
@@ -446,6 +495,36 @@ struct Signed {
     clock: Arc<dyn Clock>,
 }
 
+impl Signed {
+    /// A signed form in AWS's Query protocol, and its answer as JSON.
+    async fn form(&self, form: String) -> Result<(http::StatusCode, Bytes), BoxError> {
+        let body = Bytes::from(form);
+        let mut request = http::Request::post("/");
+        let headers = request.headers_mut().ok_or("a request without headers")?;
+        let kind = http::HeaderValue::from_static("application/x-www-form-urlencoded");
+        headers.insert(http::header::CONTENT_TYPE, kind);
+        headers.insert(http::header::ACCEPT, http::HeaderValue::from_static("application/json"));
+        let signer = self.signer("iam");
+        signer.sign("POST", "/", &self.host, headers, &sha256(&body), self.clock.now())?;
+        let mut channel = self.channel.clone();
+        std::future::poll_fn(|cx| channel.poll_ready(cx)).await?;
+        let response = channel.call(request.body(Body::new(Full::new(body)))?).await?;
+        let (head, body) = response.into_parts();
+        let body = http_body_util::Limited::new(body, MAX_ANSWER_BYTES).collect().await?;
+        Ok((head.status, body.to_bytes()))
+    }
+
+    fn signer<'a>(&'a self, service: &'a str) -> Signer<'a> {
+        Signer {
+            access_key_id: &self.credentials.access_key_id,
+            secret_access_key: self.credentials.secret_access_key.expose().as_bytes(),
+            session_token: self.credentials.session_token.as_ref().map(|t| t.expose().as_str()),
+            region: &self.region,
+            service,
+        }
+    }
+}
+
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Service<http::Request<Body>> for Signed {
@@ -467,13 +546,7 @@ impl Service<http::Request<Body>> for Signed {
             let body = body.collect().await?.to_bytes();
             // Five bytes of gRPC framing come before the message: a flag and a length.
             let message: Bytes = if body.len() >= 5 { body.slice(5..) } else { Bytes::new() };
-            let signer = Signer {
-                access_key_id: &this.credentials.access_key_id,
-                secret_access_key: this.credentials.secret_access_key.expose().as_bytes(),
-                session_token: this.credentials.session_token.as_ref().map(|t| t.expose().as_str()),
-                region: &this.region,
-                service: "sts",
-            };
+            let signer = this.signer("sts");
             let path = head.uri.path().to_owned();
             signer.sign("POST", &path, &this.host, &mut head.headers, &sha256(&message), this.clock.now())?;
             Ok(channel.call(http::Request::from_parts(head, Body::new(Full::new(body)))).await?)

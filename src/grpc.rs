@@ -24,6 +24,7 @@ use crate::error::Error;
 use crate::mint::Credentials;
 use crate::names::Tag;
 use crate::ops::assume_role::{AssumeRole, AssumeRoleInput, AssumeRoleOutput};
+use crate::ops::decode_authorization_message::{DecodeAuthorizationMessage, DecodeAuthorizationMessageOutput};
 use crate::ops::describe_session::DescribeSession;
 use crate::ops::get_access_key_info::GetAccessKeyInfo;
 use crate::ops::get_caller_identity::GetCallerIdentity;
@@ -160,6 +161,12 @@ async fn dispatch(
         AssumeRole::NAME => {
             let input = read::<pb::AssumeRoleRequest>(message).and_then(|m| AssumeRole::parse(m.into()));
             finish::<AssumeRole, pb::AssumeRoleResponse>(sts, evidence, input, origin).await
+        }
+        DecodeAuthorizationMessage::NAME => {
+            let input = read::<pb::DecodeAuthorizationMessageRequest>(message)
+                .and_then(|m| DecodeAuthorizationMessage::parse(Some(m.encoded_message)));
+            finish::<DecodeAuthorizationMessage, pb::DecodeAuthorizationMessageResponse>(sts, evidence, input, origin)
+                .await
         }
         GetSessionToken::NAME => {
             let input = read::<pb::GetSessionTokenRequest>(message)
@@ -342,6 +349,12 @@ impl From<pb::GetFederationTokenRequest> for GetFederationTokenInput {
             duration_seconds: m.duration_seconds.map(i64::from),
             tags: tags(m.tags),
         }
+    }
+}
+
+impl From<DecodeAuthorizationMessageOutput> for pb::DecodeAuthorizationMessageResponse {
+    fn from(output: DecodeAuthorizationMessageOutput) -> Self {
+        Self { decoded_message: output.decoded_message }
     }
 }
 

@@ -49,6 +49,7 @@ pub mod store;
 
 // Flow: may await; knows rules and state, never a wire format.
 pub mod authn;
+pub mod authorization_message;
 pub mod commands;
 pub mod mfa;
 pub mod mint;

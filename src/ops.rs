@@ -2,6 +2,7 @@
 //! run, written down and only then answered, in this order and in this file.
 
 pub mod assume_role;
+pub mod decode_authorization_message;
 pub mod describe_session;
 pub mod get_access_key_info;
 pub mod get_caller_identity;
@@ -26,6 +27,7 @@ use serde_json::value::RawValue;
 
 use crate::audit::{self, Audit, Record};
 use crate::authn::{self, Caller, Evidence, Identity, Judges, Tokens};
+use crate::authorization_message::Message;
 use crate::clock::{Clock, Timestamp};
 use crate::directory::Directory;
 use crate::entropy::{self, Entropy};
@@ -49,7 +51,7 @@ pub const ACTIONS: &[(&str, bool)] = &[
     (get_federation_token::GetFederationToken::NAME, true),
     (get_caller_identity::GetCallerIdentity::NAME, true),
     (get_access_key_info::GetAccessKeyInfo::NAME, true),
-    ("DecodeAuthorizationMessage", false),
+    (decode_authorization_message::DecodeAuthorizationMessage::NAME, true),
     ("GetWebIdentityToken", false),
 ];
 
@@ -138,13 +140,25 @@ impl Context<'_> {
 
     /// Writes down why, and tells the caller AWS's opaque sentence.
     pub fn refuse(&mut self, denied: &Denied, resource: &str) -> Error {
-        self.record.additional_event_data = denied.explanation();
+        self.record.additional_event_data = denied.audited();
+        let sealed = self.sts.tokens.with_keyring(|keyring| {
+            let message =
+                Message::new(&self.record.request_id, &self.caller, denied, resource, self.issued_under, self.now);
+            message.seal(keyring, &*self.sts.entropy)
+        });
         Error::AccessDenied {
             principal: self.caller.arn().to_owned(),
-            action: denied.action.to_owned(),
+            action: denied.action.clone(),
             resource: resource.to_owned(),
-            encoded_message: String::new(),
+            // Without one it is refused all the same.
+            encoded_message: sealed.unwrap_or_default(),
         }
+    }
+
+    /// A refusal that no policy makes; why is for those who may know.
+    pub fn refuse_because(&mut self, action: &str, resource: &str, note: &'static str) -> Error {
+        let denied = Denied::because(action.to_owned(), &self.facts(), note);
+        self.refuse(&denied, resource)
     }
 
     /// Writes down what the caller is not told.
@@ -441,15 +455,12 @@ async fn run<O: Operation>(
     record.user_identity = caller.audited();
     record.recipient_account_id = Some(caller.account().to_string());
     let input = input?;
-    if !is_open_to(&caller, O::SERVICE, O::NAME) {
-        return Err(Error::AccessDenied {
-            principal: caller.arn().to_owned(),
-            action: format!("{}:{}", O::SERVICE.prefix(), O::NAME),
-            resource: "*".to_owned(),
-            encoded_message: String::new(),
-        });
-    }
+    let is_open = is_open_to(&caller, O::SERVICE, O::NAME);
     let mut cx = Context { sts, directory, now, issued_under, caller, origin, record };
+    if !is_open {
+        let action = format!("{}:{}", O::SERVICE.prefix(), O::NAME);
+        return Err(cx.refuse_because(&action, "*", "Credentials of this kind do not reach this action."));
+    }
     input.run(&mut cx).await
 }
 

@@ -21,6 +21,7 @@ use crate::authn::Evidence;
 use crate::error::Error;
 use crate::names::{FieldError, Tag};
 use crate::ops::assume_role::{AssumeRole, AssumeRoleInput};
+use crate::ops::decode_authorization_message::DecodeAuthorizationMessage;
 use crate::ops::get_access_key_info::GetAccessKeyInfo;
 use crate::ops::get_caller_identity::GetCallerIdentity;
 use crate::ops::get_federation_token::{GetFederationToken, GetFederationTokenInput};
@@ -87,6 +88,11 @@ where
             let input =
                 assume_role(&mut parameters).and_then(|input| parameters.none_left().and(AssumeRole::parse(input)));
             respond.finish(AssumeRole::NAME, ops::serve(sts, evidence, input, origin).await)
+        }
+        DecodeAuthorizationMessage::NAME => {
+            let message = parameters.take("EncodedMessage");
+            let input = parameters.none_left().and_then(|()| DecodeAuthorizationMessage::parse(message));
+            respond.finish(DecodeAuthorizationMessage::NAME, ops::serve(sts, evidence, input, origin).await)
         }
         GetSessionToken::NAME => {
             let input = parameters.number("DurationSeconds").and_then(|seconds| {

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::arn::AccountId;
+use crate::arn::{AccountId, RoleArn};
 use crate::authn::{Caller, Identity};
 use crate::clock::Timestamp;
-use crate::directory::{Directory, Role, User};
-use crate::evaluator::{self, Context, Decision, Outcome, Policies, Policy, Request, Source};
+use crate::directory::{Dangling, Directory, Role, User};
+use crate::evaluator::{self, Context, Decision, Explanation, Outcome, Policies, Policy, Principal, Request, Source};
 use crate::names::Tag;
 use crate::ops::Origin;
 use crate::token::{Ancestor, Kind as SessionKind};
@@ -53,12 +53,24 @@ impl Grant {
     }
 }
 
-/// A refusal: which action was not allowed, and why (for the audit, not for the caller).
+/// A refusal: which action was not allowed, and why (for those who may know, not for the caller).
 pub struct Denied {
     /// `sts:AssumeRole`, `sts:TagSession`, …
-    pub action: &'static str,
+    pub action: String,
     /// What the evaluator said.
     pub decision: Decision,
+    /// What the request said: condition keys in lower case.
+    pub keys: Vec<(String, Vec<String>)>,
+    /// What no statement says.
+    pub note: Option<&'static str>,
+}
+
+impl Denied {
+    /// A refusal that no policy made.
+    pub fn because(action: String, facts: &Facts<'_>, note: &'static str) -> Self {
+        let decision = Decision { outcome: Outcome::ImplicitlyDenied, by: None };
+        Self { action, decision, keys: facts.0.listed(), note: Some(note) }
+    }
 }
 
 /// What the request itself says to the policies.
@@ -169,34 +181,203 @@ pub struct SessionRequest<'a> {
     pub transitive_tag_keys: &'a [String],
 }
 
+/// One question to the evaluator.
+struct Question<'a> {
+    principal: Principal<'a>,
+    account: AccountId,
+    identity: Vec<&'a Policy>,
+    boundary: Option<&'a Policy>,
+    /// The policies that cut the caller's session; none: nothing was passed.
+    session: Option<Vec<&'a Policy>>,
+    context: &'a Context<'a>,
+    action: &'a str,
+    resource: &'a str,
+    resource_account: AccountId,
+    trust: Option<&'a Policy>,
+}
+
+impl<'a> Question<'a> {
+    /// About a thing of the caller's own account.
+    fn own(
+        caller: &'a Caller,
+        directory: &'a Directory,
+        facts: &'a Facts<'a>,
+        action: &'a str,
+        resource: &'a str,
+    ) -> Self {
+        let cut = caller.session().filter(|s| s.is_restricted());
+        Self {
+            principal: caller.principal(),
+            account: caller.account(),
+            identity: caller.policies().iter().map(Arc::as_ref).collect(),
+            boundary: caller.boundary(),
+            session: cut.map(|s| session_policies(s.policy.as_ref(), &s.limits.policy_arns, directory)),
+            context: &facts.0,
+            action,
+            resource,
+            resource_account: caller.account(),
+            trust: None,
+        }
+    }
+
+    fn ask<T>(&self, answer: impl FnOnce(&Request<'_>, &Policies<'_>) -> T) -> T {
+        let request = Request {
+            principal: self.principal,
+            action: self.action,
+            resource: self.resource,
+            resource_account: self.resource_account.as_str(),
+            context: self.context,
+        };
+        let policies = Policies {
+            identity: &self.identity,
+            resource: self.trust,
+            resource_is_trust: self.trust.is_some(),
+            session: self.session.as_deref(),
+            boundary: self.boundary,
+            ..Policies::default()
+        };
+        answer(&request, &policies)
+    }
+
+    fn decide(&self) -> Decision {
+        self.ask(evaluator::evaluate)
+    }
+
+    /// Whether the session's policies allow it by themselves: a trust policy that names the session
+    /// directly does not lift them.
+    fn is_within_session_policies(&self) -> bool {
+        let Some(session) = &self.session else { return true };
+        let request = Request {
+            principal: self.principal,
+            action: self.action,
+            resource: self.resource,
+            resource_account: self.account.as_str(),
+            context: self.context,
+        };
+        let policies = Policies { identity: session, session: Some(session), ..Policies::default() };
+        evaluator::evaluate(&request, &policies).is_allowed()
+    }
+
+    fn denied(&self, decision: Decision) -> Box<Denied> {
+        Box::new(Denied { action: self.action.to_owned(), decision, keys: self.context.listed(), note: None })
+    }
+}
+
+/// A managed policy that is gone allows nothing.
+fn session_policies<'a>(inline: Option<&'a Policy>, arns: &[String], directory: &'a Directory) -> Vec<&'a Policy> {
+    let managed = arns.iter().filter_map(|arn| directory.managed_policy(arn));
+    inline.into_iter().chain(managed.map(Arc::as_ref)).collect()
+}
+
+/// A request that was decided before, to be explained.
+pub struct Asked<'a> {
+    /// How the principal's session came about; none: a long-term key.
+    pub session: Option<SessionKind>,
+    /// Of a role's session the role, else the user.
+    pub principal_arn: &'a str,
+    /// Its own ARN.
+    pub arn: &'a str,
+    /// Session policies: the inline one, and managed ones.
+    pub policy: Option<&'a Policy>,
+    /// See `policy`.
+    pub policy_arns: &'a [String],
+    /// What the request said.
+    pub keys: &'a [(String, Vec<String>)],
+    /// `sts:AssumeRole`
+    pub action: &'a str,
+    /// What it was about.
+    pub resource: &'a str,
+}
+
+/// What every statement does with a request, by the policies of now. None when the principal is no
+/// more.
+///
+/// # Errors
+/// When a policy that is named is missing.
+pub fn explain(asked: &Asked<'_>, directory: &Directory) -> Result<Option<Explanation>, Dangling> {
+    let (account, name, effective) = match asked.session {
+        Some(SessionKind::Role) => {
+            let Some(role) = directory.role(asked.principal_arn) else { return Ok(None) };
+            (role.account, &*role.name, directory.effective_of_role(role)?)
+        }
+        _ => {
+            let Some(user) = directory.user(asked.principal_arn) else { return Ok(None) };
+            (user.account, &*user.name, directory.effective_of_user(user)?)
+        }
+    };
+    let principal = match asked.session {
+        Some(SessionKind::Role) => Principal::RoleSession { account: account.as_str(), role: name, arn: asked.arn },
+        Some(SessionKind::FederatedUser) => Principal::FederatedUser { account: account.as_str(), arn: asked.arn },
+        Some(SessionKind::User) | None => Principal::User { account: account.as_str(), arn: asked.arn },
+    };
+    let mut facts = Facts(Context::new());
+    for (name, values) in asked.keys {
+        match (evaluator::keys::find(name).is_some_and(|k| k.multivalued), values.as_slice()) {
+            (false, [value]) => facts.0.set(name.as_str(), value.as_str()),
+            _ => facts.0.set_many(name.as_str(), values.iter().map(|v| Cow::from(v.as_str())).collect()),
+        }
+    }
+    let role = directory.role(asked.resource);
+    if let Some(role) = role {
+        facts.resource_tags(&role.tags);
+    }
+    let cut = asked.policy.is_some() || !asked.policy_arns.is_empty();
+    let question = Question {
+        principal,
+        account,
+        identity: effective.identity.iter().map(Arc::as_ref).collect(),
+        boundary: effective.boundary.as_deref(),
+        session: cut.then(|| session_policies(asked.policy, asked.policy_arns, directory)),
+        context: &facts.0,
+        action: asked.action,
+        resource: asked.resource,
+        resource_account: role.map_or(account, |r| r.account),
+        trust: role.map(|r| &r.trust),
+    };
+    Ok(Some(question.ask(evaluator::explain)))
+}
+
 /// Decides whether the caller may act as the role: every action must be allowed, by the trust
-/// policy and by what the caller's account, boundary and session policies leave.
+/// policy and by what the caller's account, boundary and session policies leave. `asked` is the ARN
+/// that the caller named; where there is no such role, `role` is the directory's decoy.
 ///
 /// # Errors
 /// The first action that is not allowed.
 pub fn admit(
     role: &Arc<Role>,
+    asked: &RoleArn,
     caller: &Caller,
     directory: &Directory,
     mut facts: Facts<'_>,
     actions: &[&'static str],
-) -> Result<Grant, Denied> {
+) -> Result<Grant, Box<Denied>> {
     facts.resource_tags(&role.tags);
+    let found = *role.arn == *asked.as_str();
+    let question = |action| Question {
+        resource_account: asked.account(),
+        trust: Some(&role.trust),
+        ..Question::own(caller, directory, &facts, action, asked.as_str())
+    };
     for action in actions {
-        let decision = decide(caller, directory, &facts, action, &role.arn, role.account, Some(&role.trust));
-        if !decision.is_allowed() {
-            return Err(Denied { action, decision });
+        let question = question(action);
+        // What is not there is judged all the same, and takes as long.
+        let decision = question.decide();
+        if !decision.is_allowed() || !found {
+            return Err(question.denied(decision));
         }
     }
     // A session that policies cut does not come back to its role, by itself or by another, without
     // them; nor does it go anywhere that they do not name.
     let lineage = caller.lineage();
-    let returns = lineage.iter().any(|a| a.restricted && *a.arn == *role.arn);
-    if returns || !within_session_policies(caller, directory, &facts, "sts:AssumeRole", &role.arn) {
-        let decision = Decision { outcome: Outcome::ImplicitlyDenied, by: None };
-        return Err(Denied { action: "sts:AssumeRole", decision });
-    }
-    Ok(Grant { to: Bearer::Role(role.clone()), lineage })
+    let question = question("sts:AssumeRole");
+    let note = if lineage.iter().any(|a| a.restricted && *a.arn == *role.arn) {
+        "A session that session policies cut does not come back to its role without them."
+    } else if !question.is_within_session_policies() {
+        "The calling session's own session policies do not allow it."
+    } else {
+        return Ok(Grant { to: Bearer::Role(role.clone()), lineage });
+    };
+    Err(Box::new(Denied::because(question.action.to_owned(), &facts, note)))
 }
 
 /// Leave for a user's own session. It needs no permission (IAM User Guide, "Permissions for
@@ -204,14 +385,14 @@ pub fn admit(
 ///
 /// # Errors
 /// When a policy denies it, or the caller is no user with a long-term key.
-pub fn own_session(caller: &Caller, directory: &Directory, facts: &Facts<'_>) -> Result<Grant, Denied> {
-    const ACTION: &str = "sts:GetSessionToken";
-    let decision = decide(caller, directory, facts, ACTION, "*", caller.account(), None);
+pub fn own_session(caller: &Caller, directory: &Directory, facts: &Facts<'_>) -> Result<Grant, Box<Denied>> {
+    let question = Question::own(caller, directory, facts, "sts:GetSessionToken", "*");
+    let decision = question.decide();
     match &caller.identity {
         Identity::User(user) if decision.outcome != Outcome::ExplicitlyDenied => {
             Ok(Grant { to: Bearer::User(user.clone()), lineage: caller.lineage() })
         }
-        _ => Err(Denied { action: ACTION, decision }),
+        _ => Err(question.denied(decision)),
     }
 }
 
@@ -225,15 +406,15 @@ pub fn vouch(
     facts: &Facts<'_>,
     federated_user: &str,
     actions: &[&'static str],
-) -> Result<Grant, Denied> {
+) -> Result<Grant, Box<Denied>> {
     for action in actions {
         permit(caller, directory, facts, action, federated_user)?;
     }
     match &caller.identity {
         Identity::User(user) => Ok(Grant { to: Bearer::FederatedUser(user.clone()), lineage: caller.lineage() }),
         _ => {
-            let decision = Decision { outcome: Outcome::ImplicitlyDenied, by: None };
-            Err(Denied { action: "sts:GetFederationToken", decision })
+            let note = "Temporary credentials do not vouch for anybody.";
+            Err(Box::new(Denied::because("sts:GetFederationToken".to_owned(), facts, note)))
         }
     }
 }
@@ -248,76 +429,16 @@ pub fn permit(
     facts: &Facts<'_>,
     action: &'static str,
     resource: &str,
-) -> Result<(), Denied> {
-    let decision = decide(caller, directory, facts, action, resource, caller.account(), None);
-    if decision.is_allowed() { Ok(()) } else { Err(Denied { action, decision }) }
-}
-
-fn decide(
-    caller: &Caller,
-    directory: &Directory,
-    facts: &Facts<'_>,
-    action: &str,
-    resource: &str,
-    resource_account: AccountId,
-    trust: Option<&Policy>,
-) -> Decision {
-    let identity: Vec<&Policy> = caller.policies().iter().map(Arc::as_ref).collect();
-    let session = session_policies(caller, directory);
-    let request = Request {
-        principal: caller.principal(),
-        action,
-        resource,
-        resource_account: resource_account.as_str(),
-        context: &facts.0,
-    };
-    let policies = Policies {
-        identity: &identity,
-        resource: trust,
-        resource_is_trust: trust.is_some(),
-        session: session.as_deref(),
-        boundary: caller.boundary(),
-        ..Policies::default()
-    };
-    evaluator::evaluate(&request, &policies)
-}
-
-/// The policies that cut the caller's session; none: nothing was passed.
-fn session_policies<'a>(caller: &'a Caller, directory: &'a Directory) -> Option<Vec<&'a Policy>> {
-    caller.session().filter(|s| s.is_restricted()).map(|session| {
-        // A managed policy that is gone allows nothing.
-        let managed = session.limits.policy_arns.iter().filter_map(|arn| directory.managed_policy(arn));
-        session.policy.iter().chain(managed.map(Arc::as_ref)).collect()
-    })
-}
-
-/// Whether the session's policies allow an action by themselves: a trust policy that names the
-/// session directly does not lift them.
-fn within_session_policies(
-    caller: &Caller,
-    directory: &Directory,
-    facts: &Facts<'_>,
-    action: &str,
-    resource: &str,
-) -> bool {
-    let Some(session) = session_policies(caller, directory) else { return true };
-    let account = caller.account();
-    let request = Request {
-        principal: caller.principal(),
-        action,
-        resource,
-        resource_account: account.as_str(),
-        context: &facts.0,
-    };
-    // A federated user's identity policies count for something beside a session policy alone.
-    let policies = Policies { identity: &session, session: Some(&session), ..Policies::default() };
-    evaluator::evaluate(&request, &policies).is_allowed()
+) -> Result<(), Box<Denied>> {
+    let question = Question::own(caller, directory, facts, action, resource);
+    let decision = question.decide();
+    if decision.is_allowed() { Ok(()) } else { Err(question.denied(decision)) }
 }
 
 /// What the audit says of a refusal.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Explanation {
+struct Audited {
     decision: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     denied_by: Option<&'static str>,
@@ -327,9 +448,9 @@ struct Explanation {
 
 impl Denied {
     /// Which kind of policy and which statement decided, for the audit.
-    pub fn explanation(&self) -> Option<Box<RawValue>> {
+    pub fn audited(&self) -> Option<Box<RawValue>> {
         let by = self.decision.by;
-        let explanation = Explanation {
+        let audited = Audited {
             decision: format!("{:?}", self.decision.outcome),
             denied_by: by.map(|s| match s.source {
                 Source::Identity(_) => "identity policy",
@@ -341,7 +462,7 @@ impl Denied {
             }),
             statement: by.map(|s| s.index),
         };
-        serde_json::value::to_raw_value(&explanation).ok()
+        serde_json::value::to_raw_value(&audited).ok()
     }
 }
 

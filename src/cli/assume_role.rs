@@ -20,6 +20,7 @@ pub(super) fn run(arguments: AssumeRoleArguments) -> Result<(), Failure> {
         transitive_tag_keys: arguments.transitive_tag_keys.clone(),
         external_id: arguments.external_id.clone(),
         source_identity: arguments.source_identity.clone(),
+        mfa: arguments.serial_number.clone().zip(arguments.token_code.clone()),
     };
     let assumed = super::runtime()?
         .block_on(async { arguments.call.client()?.assume_role(&request).await.map_err(Failure::from) })?;

@@ -501,12 +501,16 @@ async fn mf_02_mf_04_a_step_and_an_id_are_good_once_and_steps_only_grow() {
     assert!(spend("arn:y", step).await, "another device");
     assert!(spend("arn:x", step + 1).await);
     // Of the time before this store: nobody knows.
-    assert!(!spend("arn:z", NOW.seconds() / 30 - 1).await);
+    let home = tempfile::tempdir().unwrap();
+    let place = Place::Sqlite(home.path().join("store.db"));
+    let lasting = Store::open(&place, Access::Create, NOW, &SystemEntropy::new()).await.unwrap();
+    let before = Matched { serial_number: "arn:z".into(), step: NOW.seconds() / 30 - 1, offset: 0 };
+    assert_eq!(lasting.attempt("AIDA", Some(before), NOW).await.unwrap(), Attempt::Spent);
     let later = Timestamp::from_seconds(NOW.seconds() + 60);
     assert!(store.see("https://idp", "a", NOW, later).await.unwrap());
     assert!(!store.see("https://idp", "a", NOW, later).await.unwrap());
     assert!(store.see("https://other", "a", NOW, later).await.unwrap());
-    assert!(!store.see("https://idp", "b", Timestamp::from_seconds(NOW.seconds() - 1), later).await.unwrap());
+    assert!(!lasting.see("https://idp", "b", Timestamp::from_seconds(NOW.seconds() - 1), later).await.unwrap());
     // What ran out is swept, and nothing else.
     store.sweep(Timestamp::from_seconds(NOW.seconds() + 59)).await.unwrap();
     assert!(!store.see("https://idp", "a", NOW, later).await.unwrap());

@@ -44,6 +44,15 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// All keys with their values.
+    pub fn listed(&self) -> Vec<(String, Vec<String>)> {
+        let texts = |value: &Value<'_>| match value {
+            Value::One(text) => vec![text.to_string()],
+            Value::Many(texts) => texts.iter().map(|t| t.to_string()).collect(),
+        };
+        self.entries.iter().map(|(name, value)| (name.to_string(), texts(value))).collect()
+    }
+
     /// The names of all keys, in lower case.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.iter().map(|(name, _)| &**name)

@@ -158,10 +158,11 @@ impl Operation for AssumeRole {
             facts = facts.mfa(0);
         }
         let actions = actions(!self.tags.is_empty() || !inherited.is_empty(), source_identity.as_deref() != Ok(""));
-        let admitted = trust::admit(&role, cx.caller(), &directory, facts, actions);
+        let admitted = trust::admit(&role, &self.role_arn, cx.caller(), &directory, facts, actions);
         let grant = admitted.map_err(|denied| cx.refuse(&denied, self.role_arn.as_str()))?;
         let Ok(source_identity) = source_identity else {
-            return Err(changed_source_identity(cx, self.role_arn.as_str()));
+            let note = "A source identity, once set, does not change along a chain of sessions.";
+            return Err(cx.refuse_because("sts:SetSourceIdentity", self.role_arn.as_str(), note));
         };
 
         let chained = cx.caller().session().is_some();
@@ -214,15 +215,6 @@ fn in_force(asked: Option<&SourceIdentity>, session: Option<&OpenedSession>) -> 
         None => Ok(inherited.to_owned()),
         Some(asked) if inherited.is_empty() || asked == inherited => Ok(asked.to_owned()),
         Some(asked) => Err(asked.to_owned()),
-    }
-}
-
-fn changed_source_identity(cx: &mut Context<'_>, role_arn: &str) -> Error {
-    Error::AccessDenied {
-        principal: cx.caller().arn().to_owned(),
-        action: "sts:SetSourceIdentity".to_owned(),
-        resource: role_arn.to_owned(),
-        encoded_message: String::new(),
     }
 }
 

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::mint::Credentials;
 use crate::ops::assume_role::AssumeRoleOutput;
+use crate::ops::decode_authorization_message::DecodeAuthorizationMessageOutput;
 use crate::ops::get_access_key_info::GetAccessKeyInfoOutput;
 use crate::ops::get_caller_identity::GetCallerIdentityOutput;
 use crate::ops::get_federation_token::GetFederationTokenOutput;
@@ -130,6 +131,12 @@ impl From<AssumeRoleOutput> for Vec<Element> {
             elements.push(text("SourceIdentity", output.source_identity));
         }
         elements
+    }
+}
+
+impl From<DecodeAuthorizationMessageOutput> for Vec<Element> {
+    fn from(output: DecodeAuthorizationMessageOutput) -> Self {
+        vec![text("DecodedMessage", output.decoded_message)]
     }
 }
 

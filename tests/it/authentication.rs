@@ -18,17 +18,21 @@ async fn an_01_missing_and_forbidden_roles_look_and_cost_alike() {
         let answer = broker.query(Some(&alice), &form).await;
         let spent = started.elapsed().as_secs_f64();
         assert_eq!((answer.status, answer.code()), (403, "AccessDenied"));
-        (answer.element("Message").unwrap().replace(role, "ROLE"), spent)
+        let (said, encoded) = sentence(answer.element("Message").unwrap());
+        (said.replace(role, "ROLE"), encoded.len(), spent)
     };
     let missing = "arn:aws:iam::111122223333:role/Missed";
-    assert_eq!(ask(CLOSED).await.0, ask(missing).await.0);
+    let (forbidden, unknown) = (ask(CLOSED).await, ask(missing).await);
+    assert_eq!((forbidden.0, forbidden.1), (unknown.0, unknown.1));
+    assert!(forbidden.1 > 1_000);
     // 2,000 of each here, in turns; Welch's t on times without the slowest tenth (the machine's noise).
     let (mut a, mut b) = (Vec::new(), Vec::new());
     for _ in 0..2_000 {
-        a.push(ask(CLOSED).await.1);
-        b.push(ask(missing).await.1);
+        a.push(ask(CLOSED).await.2);
+        b.push(ask(missing).await.2);
     }
     let t = welch(&mut a, &mut b);
+    eprintln!("t = {t}");
     assert!(t.abs() < 4.5, "t = {t}");
 }
 

@@ -277,6 +277,11 @@ impl Broker {
     }
 }
 
+/// What a refusal says, and the encoded authorization message that goes with it (or nothing).
+pub fn sentence(message: &str) -> (&str, &str) {
+    message.split_once(". Encoded authorization failure message: ").unwrap_or((message, ""))
+}
+
 /// The code of a refusal; `Unreachable` when it was none.
 pub fn code(error: &brevet::client::ClientError) -> String {
     match error {

@@ -101,9 +101,14 @@ async fn actions_that_are_not_there_yet_say_so_on_both_wires() {
         let answer = grpc(broker.address, &path, HeaderMap::new(), frame(b"")).await;
         assert_eq!((answer.status, answer.message.contains("not%20available%20yet")), (12, true), "{answer:?}");
     }
+    for version in ["2011-06-16", ""] {
+        let answer = broker.query(Some(&user("alice")), &[("Action", "GetCallerIdentity"), ("Version", version)]).await;
+        assert_eq!(answer.code(), "InvalidAction");
+    }
+    // Another service's action, and no signature for it.
     let answer =
         broker.query(Some(&user("alice")), &[("Action", "GetCallerIdentity"), ("Version", "2010-05-08")]).await;
-    assert_eq!(answer.code(), "InvalidAction");
+    assert_eq!(answer.code(), "SignatureDoesNotMatch");
 }
 
 #[tokio::test]

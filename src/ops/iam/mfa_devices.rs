@@ -385,16 +385,7 @@ fn fresh(cx: &mut Context<'_>, user: &User, action: &str) -> Result<(), Error> {
     if !own || is_fresh || !protected() {
         return Ok(());
     }
-    cx.remark(&Stale { mfa: "a user that has an MFA device changes its own devices with a fresh code alone" });
-    Err(Error::AccessDenied {
-        principal: cx.caller().arn().to_owned(),
-        action: action.to_owned(),
-        resource: user.arn.to_string(),
-        encoded_message: String::new(),
-    })
-}
-
-#[derive(Serialize)]
-struct Stale {
-    mfa: &'static str,
+    let note =
+        "A user that has an MFA device changes its own devices with a code of the last quarter of an hour alone.";
+    Err(cx.refuse_because(action, &user.arn, note))
 }

@@ -1,0 +1,99 @@
+//! DecodeAuthorizationMessage: why a call was refused. STS API Reference,
+//! "DecodeAuthorizationMessage".
+
+use serde_json::value::RawValue;
+
+use super::{Context, Operation};
+use crate::arn::IamArn;
+use crate::authorization_message::{Message, Told};
+use crate::directory::resource::{Kind, folded};
+use crate::error::Error;
+use crate::evaluator::{Kind as PolicyKind, Policy};
+use crate::names::{self, FieldError};
+use crate::packing;
+use crate::trust::{self, Asked};
+
+/// The checked request.
+pub struct DecodeAuthorizationMessage {
+    encoded_message: String,
+}
+
+/// The answer.
+pub struct DecodeAuthorizationMessageOutput {
+    /// JSON.
+    pub decoded_message: String,
+}
+
+impl DecodeAuthorizationMessage {
+    /// Checks the parameter.
+    ///
+    /// # Errors
+    /// Names the field and the rule.
+    pub fn parse(encoded_message: Option<String>) -> Result<Self, Error> {
+        let text = encoded_message.ok_or_else(|| FieldError::new("EncodedMessage", "must not be null"))?;
+        names::length("EncodedMessage", &text, 1, 10_240)?;
+        Ok(Self { encoded_message: text })
+    }
+}
+
+impl Operation for DecodeAuthorizationMessage {
+    const NAME: &'static str = "DecodeAuthorizationMessage";
+    const HANDS_OUT: bool = false;
+    type Output = DecodeAuthorizationMessageOutput;
+
+    fn parameters(&self) -> Option<Box<RawValue>> {
+        None
+    }
+
+    async fn run(self, cx: &mut Context<'_>) -> Result<DecodeAuthorizationMessageOutput, Error> {
+        let action = "sts:DecodeAuthorizationMessage";
+        let permitted = trust::permit(cx.caller(), &cx.directory, &cx.facts(), action, "*");
+        permitted.map_err(|denied| cx.refuse(&denied, "*"))?;
+        let keyring = cx.sts.tokens.keyring();
+        let message = Message::open(&self.encoded_message, &keyring)?;
+        let reader = cx.caller().account();
+        let (of_principal, of_resource) = message.accounts();
+        let of_principal = of_principal == reader.as_str();
+        let of_resource = of_resource.map_or(of_principal, |account| account == reader.as_str());
+        if !of_principal && !of_resource {
+            return Err(Error::InvalidAuthorizationMessage);
+        }
+        let limits = packing::unpack(&message.limits).ok_or(Error::InvalidAuthorizationMessage)?;
+        let policy = match limits.policy.as_str() {
+            "" => None,
+            text => Some(Policy::parse(PolicyKind::Session, text).map_err(|_| Error::InvalidAuthorizationMessage)?),
+        };
+        let asked = Asked {
+            session: message.session(),
+            principal_arn: message.principal_arn(),
+            arn: message.arn(),
+            policy: policy.as_ref(),
+            policy_arns: &limits.policy_arns,
+            keys: message.keys(),
+            action: message.action(),
+            resource: message.resource(),
+        };
+        let told = Told {
+            explanation: trust::explain(&asked, &cx.directory)?,
+            of_principal,
+            of_resource,
+            missing: if of_resource { missing(cx, &message).await? } else { None },
+            changed: cx.issued_under != message.sequence(),
+        };
+        Ok(DecodeAuthorizationMessageOutput { decoded_message: message.decoded(&told).to_string() })
+    }
+}
+
+/// That there is no such role; and one that was meant, perhaps: names of roles are unique without
+/// regard to case and path.
+async fn missing(cx: &Context<'_>, message: &Message) -> Result<Option<String>, Error> {
+    let role = IamArn::parse(message.resource()).filter(|arn| arn.kind == "role");
+    let Some(arn) = role.filter(|_| cx.directory.role(message.resource()).is_none()) else { return Ok(None) };
+    let mut text = format!("There is no role {}.", message.resource());
+    if cx.sts.directory_is_in_the_store
+        && let Some(found) = cx.sts.store.find(Kind::Role, &folded(arn.account.as_str(), arn.name)).await?
+    {
+        text.push_str(&format!(" There is {found}, which differs in case or path."));
+    }
+    Ok(Some(text))
+}
