@@ -394,6 +394,16 @@ impl Caller {
         }
     }
 
+    /// Whose budget a call is counted in: the user's or the role's unique id.
+    pub fn budget_key(&self) -> &str {
+        match &self.identity {
+            Identity::User(user) | Identity::UserSession { user, .. } | Identity::FederatedUser { user, .. } => {
+                &user.id
+            }
+            Identity::RoleSession { role, .. } => &role.id,
+        }
+    }
+
     /// How long ago the session's holder gave an MFA code, in seconds; none: no code was given.
     /// It counts for a user's own session alone: a role's session does not inherit it.
     pub fn mfa_age(&self, now: Timestamp) -> Option<i64> {

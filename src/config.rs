@@ -2,12 +2,14 @@
 //! errors name the key and the range; secrets are paths to files.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use crate::audit::Target;
+use crate::budgets::Budget;
 use crate::files::{self, Audience, FileError};
 use crate::secret::Secret;
 use crate::sessions::{Mode, RedisOptions};
@@ -57,6 +59,31 @@ struct Document {
     audit: Option<AuditSection>,
     sessions: Option<SessionsSection>,
     limits: Option<LimitsSection>,
+    web_identity: Option<WebIdentitySection>,
+    #[serde(default)]
+    budgets: BudgetsSection,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WebIdentitySection {
+    issuer: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BudgetsSection {
+    #[serde(default)]
+    principal: BudgetSection,
+    #[serde(default)]
+    account: BudgetSection,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BudgetSection {
+    calls_per_second: Option<NonZeroU32>,
+    live_sessions: Option<NonZeroU32>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -193,6 +220,10 @@ pub struct Config {
     pub redis: Option<RedisOptions>,
     /// See [`Limits`].
     pub limits: Limits,
+    /// Who vouches in web identity tokens; `{address}` in it is where the broker listens.
+    pub issuer: Option<String>,
+    /// What one principal, and one account, may ask for.
+    pub budgets: (Budget, Budget),
 }
 
 /// What one process takes on at the most.
@@ -293,8 +324,27 @@ impl Config {
             opened_tokens: ranged("[sessions] opened_tokens", sessions.opened_tokens, 100_000, 0..=10_000_000)?,
             redis: sessions.redis.map(|r| redis(r, base)).transpose()?,
             limits: limits(document.limits)?,
+            issuer: document.web_identity.map(|w| issuer(w.issuer)).transpose()?,
+            budgets: (budget(&document.budgets.principal), budget(&document.budgets.account)),
         })
     }
+}
+
+/// OpenID Connect Discovery 1.0 section 3: an https URL without query and fragment; the discovery
+/// document is right below it.
+fn issuer(url: String) -> Result<String, ConfigError> {
+    let rest = url.strip_prefix("https://").unwrap_or_default();
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b"-._~:/[]".contains(&b);
+    if rest.is_empty() || rest.starts_with('/') || url.ends_with('/') || url.len() > 255 || !rest.bytes().all(legal) {
+        let rule =
+            "must be `https://HOST` with port and path if need be, without a slash at the end: at most 255 characters";
+        return Err(value("[web_identity] issuer", rule));
+    }
+    Ok(url)
+}
+
+fn budget(section: &BudgetSection) -> Budget {
+    Budget { calls_per_second: section.calls_per_second, live_sessions: section.live_sessions }
 }
 
 fn audit(section: Option<AuditSection>, base: &Path) -> Result<Target, ConfigError> {

@@ -26,15 +26,20 @@ pub fn bytes<const N: usize>(entropy: &dyn Entropy) -> Result<[u8; N], NoEntropy
     Ok(buffer)
 }
 
+/// The system's generator for signatures and keys of ring's, which take no other.
+#[allow(clippy::disallowed_methods)]
+pub fn system() -> SystemRandom {
+    SystemRandom::new()
+}
+
 /// The operating system's generator.
 #[derive(Debug, Clone)]
 pub struct SystemEntropy(SystemRandom);
 
 impl SystemEntropy {
-    /// The one place that opens it.
-    #[allow(clippy::disallowed_methods)]
+    /// Opens it.
     pub fn new() -> Self {
-        Self(SystemRandom::new())
+        Self(system())
     }
 }
 

@@ -30,6 +30,7 @@ use crate::ops::get_access_key_info::GetAccessKeyInfo;
 use crate::ops::get_caller_identity::GetCallerIdentity;
 use crate::ops::get_federation_token::{GetFederationToken, GetFederationTokenInput, GetFederationTokenOutput};
 use crate::ops::get_session_token::{GetSessionToken, GetSessionTokenOutput};
+use crate::ops::get_web_identity_token::{GetWebIdentityToken, GetWebIdentityTokenInput, GetWebIdentityTokenOutput};
 use crate::ops::list_sessions::{ListSessions, ListSessionsOutput};
 use crate::ops::revoke_sessions::{Asked, RevokeSessions, RevokeSessionsOutput};
 use crate::ops::{self, Operation, Origin, Service, SessionView, Sts};
@@ -161,6 +162,11 @@ async fn dispatch(
         AssumeRole::NAME => {
             let input = read::<pb::AssumeRoleRequest>(message).and_then(|m| AssumeRole::parse(m.into()));
             finish::<AssumeRole, pb::AssumeRoleResponse>(sts, evidence, input, origin).await
+        }
+        GetWebIdentityToken::NAME => {
+            let input =
+                read::<pb::GetWebIdentityTokenRequest>(message).and_then(|m| GetWebIdentityToken::parse(m.into()));
+            finish::<GetWebIdentityToken, pb::GetWebIdentityTokenResponse>(sts, evidence, input, origin).await
         }
         DecodeAuthorizationMessage::NAME => {
             let input = read::<pb::DecodeAuthorizationMessageRequest>(message)
@@ -355,6 +361,26 @@ impl From<pb::GetFederationTokenRequest> for GetFederationTokenInput {
 impl From<DecodeAuthorizationMessageOutput> for pb::DecodeAuthorizationMessageResponse {
     fn from(output: DecodeAuthorizationMessageOutput) -> Self {
         Self { decoded_message: output.decoded_message }
+    }
+}
+
+impl From<pb::GetWebIdentityTokenRequest> for GetWebIdentityTokenInput {
+    fn from(m: pb::GetWebIdentityTokenRequest) -> Self {
+        Self {
+            audience: m.audience,
+            signing_algorithm: Some(m.signing_algorithm),
+            duration_seconds: m.duration_seconds.map(i64::from),
+            tags: tags(m.tags),
+        }
+    }
+}
+
+impl From<GetWebIdentityTokenOutput> for pb::GetWebIdentityTokenResponse {
+    fn from(output: GetWebIdentityTokenOutput) -> Self {
+        Self {
+            web_identity_token: output.web_identity_token.expose().clone(),
+            expiration: Some(prost_types::Timestamp { seconds: output.expiration.seconds(), nanos: 0 }),
+        }
     }
 }
 

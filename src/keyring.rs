@@ -1,7 +1,10 @@
 //! The keys that make and open session tokens: current, next and previous.
 //!
 //! A key is published as `next` before it is used, so that every node can open what another one
-//! seals; it stays as `previous` until the last session it made has ended. Knows no token format.
+//! seals; it stays as `previous` until the last session it made has ended. The keys that sign tokens
+//! for others turn with them. Knows no token format.
+
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -15,7 +18,11 @@ use crate::clock::Timestamp;
 use crate::durations;
 use crate::entropy::{self, Entropy, NoEntropy};
 use crate::secret::Secret;
+use crate::web_identity::{self, Algorithm, SigningKey};
 
+/// How long a key that signed tokens for others is published after its last: their longest life,
+/// and a day for whoever fetches keys seldom.
+const PUBLISHED: Duration = Duration::from_secs(90_000);
 /// The most keys in one keyring.
 const MAX_KEYS: usize = 16;
 
@@ -48,6 +55,8 @@ pub enum State {
 struct Document {
     cluster_id: String,
     keys: Vec<KeyDocument>,
+    #[serde(default)]
+    web_identity_keys: Vec<web_identity::KeyDocument>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -79,6 +88,8 @@ pub struct Keyring {
     cluster_id: String,
     keys: Vec<Key>,
     current: usize,
+    /// What signs tokens for others.
+    web_identity: Vec<SigningKey>,
 }
 
 impl Keyring {
@@ -88,12 +99,40 @@ impl Keyring {
     /// When there is no randomness.
     pub fn generate(entropy: &dyn Entropy, now: Timestamp) -> Result<Self, KeyringError> {
         let cluster_id = crate::sigv4::hex(&entropy::bytes::<8>(entropy)?);
-        let mut keyring = Self { cluster_id, keys: Vec::new(), current: 0 };
+        let mut keyring = Self { cluster_id, keys: Vec::new(), current: 0, web_identity: Vec::new() };
         for state in [State::Current, State::Next] {
             let key = keyring.fresh(state, entropy, now)?;
             keyring.keys.push(key);
         }
-        Ok(keyring)
+        keyring.with_signing_keys(&[Algorithm::ES384, Algorithm::EdDSA], entropy, now)
+    }
+
+    /// With a current and a next key of each of these algorithms that has none.
+    ///
+    /// # Errors
+    /// Without randomness.
+    pub fn with_signing_keys(
+        mut self,
+        algorithms: &[Algorithm],
+        entropy: &dyn Entropy,
+        now: Timestamp,
+    ) -> Result<Self, KeyringError> {
+        for algorithm in algorithms.iter().filter(|a| self.signing_key(**a).is_none()).copied().collect::<Vec<_>>() {
+            for state in [State::Current, State::Next] {
+                self.web_identity.push(signing_key(algorithm, state, entropy, now)?);
+            }
+        }
+        Ok(self)
+    }
+
+    /// The key that signs tokens for others by that algorithm.
+    pub fn signing_key(&self, algorithm: Algorithm) -> Option<&SigningKey> {
+        self.web_identity.iter().find(|k| k.algorithm() == algorithm && k.state == State::Current)
+    }
+
+    /// All keys that tokens for others are or may be signed with.
+    pub fn signing_keys(&self) -> impl Iterator<Item = &SigningKey> {
+        self.web_identity.iter()
     }
 
     /// Reads a keyring from its file form.
@@ -123,9 +162,14 @@ impl Keyring {
             ];
             keys.push(Key::new(id, key.state, Timestamp::from_seconds(key.since), Secret::new(raw))?);
         }
+        if document.web_identity_keys.len() > 3 * MAX_KEYS {
+            return Err(content(format!("WebIdentityKeys: at most {}", 3 * MAX_KEYS)));
+        }
+        let web_identity = document.web_identity_keys.iter().map(SigningKey::parse).collect::<Result<_, _>>();
+        let web_identity = web_identity.map_err(|e| content(format!("WebIdentityKeys: {e}")))?;
         let mut current = keys.iter().enumerate().filter(|(_, k)| k.state == State::Current).map(|(i, _)| i);
         match (current.next(), current.next()) {
-            (Some(current), None) => Ok(Self { cluster_id: document.cluster_id, keys, current }),
+            (Some(current), None) => Ok(Self { cluster_id: document.cluster_id, keys, current, web_identity }),
             _ => Err(content("Keys: exactly one must have the State `current`")),
         }
     }
@@ -147,7 +191,11 @@ impl Keyring {
                 secret_key: encode(secret),
             }
         });
-        let document = Document { cluster_id: self.cluster_id.clone(), keys: keys.collect() };
+        let document = Document {
+            cluster_id: self.cluster_id.clone(),
+            keys: keys.collect(),
+            web_identity_keys: self.web_identity.iter().map(SigningKey::document).collect(),
+        };
         serde_json::to_vec_pretty(&document).map(Zeroizing::new).map_err(|e| content(e.to_string()))
     }
 
@@ -170,7 +218,23 @@ impl Keyring {
         self.keys.push(fresh);
         self.keys.retain(|k| k.state != State::Previous || now.since(k.since) <= durations::MAX);
         self.current = self.keys.iter().position(|k| k.state == State::Current).unwrap_or_default();
-        Ok(self)
+        for algorithm in [Algorithm::RS256, Algorithm::ES384, Algorithm::EdDSA] {
+            for key in self.web_identity.iter_mut().filter(|k| k.algorithm() == algorithm) {
+                let state = match key.state {
+                    State::Next => State::Current,
+                    State::Current | State::Previous => State::Previous,
+                };
+                if state != key.state {
+                    (key.state, key.since) = (state, now);
+                }
+            }
+            if self.signing_key(algorithm).is_some() {
+                self.web_identity.push(signing_key(algorithm, State::Next, entropy, now)?);
+            }
+        }
+        self.web_identity.retain(|k| k.state != State::Previous || now.since(k.since) <= PUBLISHED);
+        // One from before there were such keys, or of an algorithm that came later.
+        self.with_signing_keys(&[Algorithm::RS256, Algorithm::ES384, Algorithm::EdDSA], entropy, now)
     }
 
     fn fresh(&self, state: State, entropy: &dyn Entropy, now: Timestamp) -> Result<Key, KeyringError> {
@@ -302,6 +366,15 @@ impl hkdf::KeyType for Bytes32 {
 fn decode(field: &str, text: &str) -> Result<[u8; 32], KeyringError> {
     let bytes = Zeroizing::new(STANDARD.decode(text).map_err(|_| content(format!("{field}: must be base64")))?);
     bytes.as_slice().try_into().map_err(|_| content(format!("{field}: must be 32 bytes")))
+}
+
+fn signing_key(
+    algorithm: Algorithm,
+    state: State,
+    entropy: &dyn Entropy,
+    now: Timestamp,
+) -> Result<SigningKey, KeyringError> {
+    SigningKey::generate(algorithm, state, entropy, now).map_err(|_| KeyringError::Entropy(NoEntropy))
 }
 
 fn content(text: impl Into<String>) -> KeyringError {

@@ -33,9 +33,11 @@ pub mod keyring;
 pub mod packing;
 pub mod sigv4;
 pub mod token;
+pub mod web_identity;
 
 // State: speaks words and rules outward; decides nothing.
 pub mod audit;
+pub mod budgets;
 pub mod directory;
 pub mod error;
 pub mod feed;

@@ -8,6 +8,7 @@ pub mod get_access_key_info;
 pub mod get_caller_identity;
 pub mod get_federation_token;
 pub mod get_session_token;
+pub mod get_web_identity_token;
 pub mod iam;
 pub mod list_sessions;
 pub mod revoke_sessions;
@@ -19,7 +20,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use serde::Serialize;
@@ -28,6 +29,7 @@ use serde_json::value::RawValue;
 use crate::audit::{self, Audit, Record};
 use crate::authn::{self, Caller, Evidence, Identity, Judges, Tokens};
 use crate::authorization_message::Message;
+use crate::budgets::Budgets;
 use crate::clock::{Clock, Timestamp};
 use crate::directory::Directory;
 use crate::entropy::{self, Entropy};
@@ -35,12 +37,13 @@ use crate::error::Error;
 use crate::feed::{Feed, Standing};
 use crate::master_key::MasterKey;
 use crate::metrics::{Call as CallLabel, Metrics};
+use crate::mint::{self, Shape};
 use crate::revocations::Revocations;
 use crate::sessions::{SessionRecord, Sessions};
 use crate::sigv4::{Presented, Rules};
 use crate::store::{KeyUse, Store};
 use crate::token::Ancestor;
-use crate::trust::{Denied, Facts};
+use crate::trust::{Denied, Facts, Grant};
 
 /// Every action of the API and whether this version answers it: what both wires dispatch on.
 pub const ACTIONS: &[(&str, bool)] = &[
@@ -52,7 +55,7 @@ pub const ACTIONS: &[(&str, bool)] = &[
     (get_caller_identity::GetCallerIdentity::NAME, true),
     (get_access_key_info::GetAccessKeyInfo::NAME, true),
     (decode_authorization_message::DecodeAuthorizationMessage::NAME, true),
-    ("GetWebIdentityToken", false),
+    (get_web_identity_token::GetWebIdentityToken::NAME, true),
 ];
 
 /// What an account's administrators do about sessions. On gRPC alone: AWS has no such actions.
@@ -68,6 +71,10 @@ pub struct Sts {
     pub directory: ArcSwap<Directory>,
     /// The keys of session tokens.
     pub tokens: Tokens,
+    /// How much each may ask for.
+    pub budgets: Budgets,
+    /// Who vouches in web identity tokens: a URL; none: nobody.
+    pub issuer: Option<String>,
     /// What is on record about live sessions.
     pub sessions: Sessions,
     /// What secrets of the directory are sealed with.
@@ -164,6 +171,19 @@ impl Context<'_> {
     /// Writes down what the caller is not told.
     pub fn remark(&mut self, remark: &impl Serialize) {
         self.record.additional_event_data = serde_json::value::to_raw_value(remark).ok();
+    }
+
+    /// Makes a session and puts it on record.
+    pub async fn issue(&self, grant: Grant, term: Duration, shape: Shape) -> Result<mint::Session, Error> {
+        let account = grant.account();
+        let budgets = &self.sts.budgets;
+        if budgets.session(self.caller.budget_key(), account.as_str(), self.now, self.now.plus(term)).is_err() {
+            return Err(Error::Throttling);
+        }
+        let keyring = self.sts.tokens.keyring();
+        let session = mint::session(grant, term, shape, &keyring, &*self.sts.entropy, self.now)?;
+        self.sts.sessions.record(&keyring, &session.record, self.now).await;
+        Ok(session)
     }
 
     /// Writes down what was answered.
@@ -454,6 +474,9 @@ async fn run<O: Operation>(
     }
     record.user_identity = caller.audited();
     record.recipient_account_id = Some(caller.account().to_string());
+    if sts.budgets.call(caller.budget_key(), caller.account().as_str()).is_err() {
+        return Err(Error::Throttling);
+    }
     let input = input?;
     let is_open = is_open_to(&caller, O::SERVICE, O::NAME);
     let mut cx = Context { sts, directory, now, issued_under, caller, origin, record };

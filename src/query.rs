@@ -26,6 +26,7 @@ use crate::ops::get_access_key_info::GetAccessKeyInfo;
 use crate::ops::get_caller_identity::GetCallerIdentity;
 use crate::ops::get_federation_token::{GetFederationToken, GetFederationTokenInput};
 use crate::ops::get_session_token::GetSessionToken;
+use crate::ops::get_web_identity_token::{GetWebIdentityToken, GetWebIdentityTokenInput};
 use crate::ops::{self, Operation, Origin, Reply, Service, Sts};
 use crate::sigv4::{Incoming, Presented, sha256};
 use answer::Element;
@@ -88,6 +89,11 @@ where
             let input =
                 assume_role(&mut parameters).and_then(|input| parameters.none_left().and(AssumeRole::parse(input)));
             respond.finish(AssumeRole::NAME, ops::serve(sts, evidence, input, origin).await)
+        }
+        GetWebIdentityToken::NAME => {
+            let input = get_web_identity_token(&mut parameters)
+                .and_then(|input| parameters.none_left().and(GetWebIdentityToken::parse(input)));
+            respond.finish(GetWebIdentityToken::NAME, ops::serve(sts, evidence, input, origin).await)
         }
         DecodeAuthorizationMessage::NAME => {
             let message = parameters.take("EncodedMessage");
@@ -329,6 +335,15 @@ fn get_federation_token(p: &mut Parameters) -> Result<GetFederationTokenInput, E
         name: p.take("Name"),
         policy: p.take("Policy"),
         policy_arns: p.list("PolicyArns", |p, at| p.take(&format!("{at}.arn"))),
+        duration_seconds: p.number("DurationSeconds")?,
+        tags: tags(p),
+    })
+}
+
+fn get_web_identity_token(p: &mut Parameters) -> Result<GetWebIdentityTokenInput, Error> {
+    Ok(GetWebIdentityTokenInput {
+        audience: p.list("Audience", |p, at| p.take(at)),
+        signing_algorithm: p.take("SigningAlgorithm"),
         duration_seconds: p.number("DurationSeconds")?,
         tags: tags(p),
     })

@@ -4,6 +4,7 @@ mod connection;
 mod follow;
 mod operator;
 mod reload;
+mod well_known;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::audit::Audit;
 use crate::authn::Tokens;
+use crate::budgets::{self, Budgets};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Limits};
 use crate::directory::Directory;
@@ -218,6 +220,10 @@ async fn run(
     let feed = Feed::new(head.sequence, clock.monotonic(), config.refuse_after);
     let service = bind("[listen] address", config.listen).await?;
     let operators = bind("[operator] address", config.operator).await?;
+    let issuer = match (config.issuer.clone(), service.local_addr()) {
+        (Some(issuer), Ok(address)) => Some(issuer.replace("{address}", &address.to_string())),
+        (issuer, _) => issuer,
+    };
     let audit = Audit::open(&config.audit, metrics.clone()).map_err(StartError::Audit)?;
     let sts = Arc::new(Sts {
         directory: ArcSwap::from_pointee(directory),
@@ -227,6 +233,8 @@ async fn run(
         key_use: KeyUse::default(),
         revocations,
         feed,
+        budgets: Budgets::new(config.budgets.0, config.budgets.1, &clock),
+        issuer,
         tokens: Tokens::new(parts.keyring, config.opened_tokens),
         sessions,
         audit,
@@ -258,6 +266,7 @@ async fn run(
         tokio::spawn(operator::accept(operators, shared.clone())),
         tokio::spawn(probe(shared.clone())),
         tokio::spawn(follow::follow(shared.clone())),
+        tokio::spawn(sweep_budgets(sts.clone())),
     ];
     if let Some(seen) = watch {
         tasks.push(tokio::spawn(reload::watch(config, shared, seen)));
@@ -298,6 +307,14 @@ async fn probe(shared: Arc<Shared>) {
         tick.tick().await;
         let keyring = shared.sts.tokens.keyring();
         shared.sts.sessions.probe(&keyring, shared.sts.clock.now()).await;
+    }
+}
+
+async fn sweep_budgets(sts: Arc<Sts>) {
+    let mut tick = tokio::time::interval(budgets::SWEEP_EVERY);
+    loop {
+        tick.tick().await;
+        sts.budgets.sweep(sts.clock.now());
     }
 }
 

@@ -158,6 +158,15 @@ impl<'a> Facts<'a> {
         self
     }
 
+    /// Adds what a request for a web identity token says.
+    #[must_use]
+    pub fn web_identity(mut self, audience: &'a [String], algorithm: &'static str, seconds: &'a str) -> Self {
+        self.0.set_many("sts:identitytokenaudience", audience.iter().map(|a| Cow::from(a.as_str())).collect());
+        self.0.set("sts:signingalgorithm", algorithm);
+        self.0.set("sts:durationseconds", seconds);
+        self
+    }
+
     fn resource_tags(&mut self, tags: &[Tag]) {
         for tag in tags {
             self.0.set(format!("aws:resourcetag/{}", tag.key), tag.value.clone());

@@ -20,6 +20,7 @@ use crate::keyring_file;
 use crate::master_key::MasterKey;
 use crate::names::{AccessKeyId, AccessKeyKind};
 use crate::store::{Access, Store};
+use crate::web_identity::Algorithm;
 
 const CONFIGURATION: &str = r#"# Brevet. Every other key and its default: config/brevet.toml in the source.
 
@@ -47,6 +48,15 @@ file = "keyring.json"
 
 [audit]
 file = "audit.jsonl"
+
+# One principal takes no more than its share of a broker.
+[budgets.principal]
+calls_per_second = 5000
+live_sessions = 1000000
+
+# For GetWebIdentityToken: where relying parties find this broker's keys.
+# [web_identity]
+# issuer = "https://broker.example.com"
 "#;
 
 pub(super) fn run(dir: &Path, account: Option<&str>, store: StoreArguments) -> Result<(), Failure> {
@@ -103,7 +113,8 @@ fn make(
     let now = SystemClock.now();
     let config = Config::load(config)?;
     let master_key = MasterKey::create(&dir.join("master.key"), entropy)?;
-    keyring_file::save(&Keyring::generate(entropy, now)?, &dir.join("keyring.json"))?;
+    let keyring = Keyring::generate(entropy, now)?.with_signing_keys(&[Algorithm::RS256], entropy, now)?;
+    keyring_file::save(&keyring, &dir.join("keyring.json"))?;
     let id = AccessKeyId::mint(AccessKeyKind::LongTerm, account, entropy::bytes(entropy)?);
     let secret = Zeroizing::new(STANDARD.encode(Zeroizing::new(entropy::bytes::<30>(entropy)?).as_ref()));
     let user_arn = format!("arn:aws:iam::{account}:user/administrator");

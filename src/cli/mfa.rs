@@ -15,7 +15,7 @@ const TRIES: usize = 3;
 
 pub(super) fn run(command: MfaCommand) -> Result<(), Failure> {
     let MfaCommand::Enroll { call, user_name, device_name } = command;
-    super::runtime()?.block_on(enroll(&call.client()?, user_name, device_name))
+    super::runtime()?.block_on(async { enroll(&call.client()?, user_name, device_name).await })
 }
 
 async fn enroll(client: &Client, user_name: Option<String>, device_name: Option<String>) -> Result<(), Failure> {

@@ -22,6 +22,7 @@ use crate::sessions::{Mode, RedisOptions};
 use crate::sigv4::MAX_SKEW;
 use crate::store::{Access, Place, Store};
 use crate::tls;
+use crate::web_identity::Algorithm;
 
 pub(super) fn run(arguments: ServeArguments) -> Result<(), Failure> {
     super::runtime()?.block_on(async {
@@ -112,9 +113,23 @@ async fn develop(arguments: &ServeArguments) -> Result<Running, Failure> {
         opened_tokens: 100_000,
         redis,
         limits: Limits { shutdown_grace: Duration::from_secs(5), ..Limits::default() },
+        issuer: Some("http://{address}".to_owned()),
+        budgets: Default::default(),
     };
+    let more_keys = keyring.to_bytes()?;
+    let (later, chance) = (clock.now(), entropy.clone());
     let parts = Parts { store, master_key: Some(Arc::new(master_key)), directory, keyring, lock: None };
     let running = server::start_with(config, parts, clock, entropy).await?;
+    // An RSA key takes a while to make: nobody waits for it.
+    let sts = running.sts.clone();
+    tokio::task::spawn_blocking(move || {
+        let keyring =
+            Keyring::parse(&more_keys).and_then(|k| k.with_signing_keys(&[Algorithm::RS256], &*chance, later));
+        match keyring {
+            Ok(keyring) => sts.tokens.replace(keyring),
+            Err(error) => tracing::warn!(%error, "there is no RS256 key"),
+        }
+    });
     let world = demo.world(running.address, running.operator);
     if let Some(path) = &arguments.world {
         files::write_private(path, serde_json::to_string_pretty(&world)?.as_bytes())?;

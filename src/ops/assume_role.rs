@@ -184,9 +184,7 @@ impl Operation for AssumeRole {
             store_id: cx.sts.store.id().to_owned(),
         };
         let account = role.account;
-        let keyring = cx.sts.tokens.keyring();
-        let session = mint::session(grant, term, shape, &keyring, &*cx.sts.entropy, cx.now)?;
-        cx.sts.sessions.record(&keyring, &session.record, cx.now).await;
+        let session = cx.issue(grant, term, shape).await?;
         cx.answered(&answered(&session, packed_policy_size), account.as_str());
         Ok(AssumeRoleOutput {
             credentials: session.credentials,

@@ -14,7 +14,7 @@ use super::{Context, Operation};
 use crate::authn::federated_user_arn;
 use crate::durations;
 use crate::error::Error;
-use crate::mint::{self, Credentials, Shape};
+use crate::mint::{Credentials, Shape};
 use crate::names::{FederatedUserName, Tag};
 use crate::packing::{self, Limits, TagClaim};
 use crate::trust::{self, SessionRequest};
@@ -117,9 +117,7 @@ impl Operation for GetFederationToken {
             store_id: cx.sts.store.id().to_owned(),
         };
         let term = self.duration.unwrap_or(durations::USER_DEFAULT);
-        let keyring = cx.sts.tokens.keyring();
-        let session = mint::session(grant, term, shape, &keyring, &*cx.sts.entropy, cx.now)?;
-        cx.sts.sessions.record(&keyring, &session.record, cx.now).await;
+        let session = cx.issue(grant, term, shape).await?;
         let answered = Answered {
             credentials: audited_credentials(&session.credentials),
             federated_user: AnsweredUser { federated_user_id: &session.user_id, arn: &session.arn },

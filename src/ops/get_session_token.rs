@@ -10,7 +10,7 @@ use super::{Context, Operation};
 use crate::durations;
 use crate::error::Error;
 use crate::mfa::{self, Code};
-use crate::mint::{self, Credentials, Shape};
+use crate::mint::{Credentials, Shape};
 use crate::packing::Packed;
 use crate::trust;
 
@@ -82,9 +82,7 @@ impl Operation for GetSessionToken {
         };
         let account = grant.account();
         let term = self.duration.unwrap_or(durations::USER_DEFAULT);
-        let keyring = cx.sts.tokens.keyring();
-        let session = mint::session(grant, term, shape, &keyring, &*cx.sts.entropy, cx.now)?;
-        cx.sts.sessions.record(&keyring, &session.record, cx.now).await;
+        let session = cx.issue(grant, term, shape).await?;
         cx.answered(&Answered { credentials: audited_credentials(&session.credentials) }, account.as_str());
         Ok(GetSessionTokenOutput { credentials: session.credentials })
     }

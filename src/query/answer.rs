@@ -11,6 +11,7 @@ use crate::ops::get_access_key_info::GetAccessKeyInfoOutput;
 use crate::ops::get_caller_identity::GetCallerIdentityOutput;
 use crate::ops::get_federation_token::GetFederationTokenOutput;
 use crate::ops::get_session_token::GetSessionTokenOutput;
+use crate::ops::get_web_identity_token::GetWebIdentityTokenOutput;
 
 pub(super) const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 
@@ -137,6 +138,15 @@ impl From<AssumeRoleOutput> for Vec<Element> {
 impl From<DecodeAuthorizationMessageOutput> for Vec<Element> {
     fn from(output: DecodeAuthorizationMessageOutput) -> Self {
         vec![text("DecodedMessage", output.decoded_message)]
+    }
+}
+
+impl From<GetWebIdentityTokenOutput> for Vec<Element> {
+    fn from(output: GetWebIdentityTokenOutput) -> Self {
+        vec![
+            text("WebIdentityToken", output.web_identity_token.expose().as_str()),
+            text("Expiration", output.expiration.to_string()),
+        ]
     }
 }
 

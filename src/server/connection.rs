@@ -22,7 +22,7 @@ use tonic::body::Body;
 use tonic::server::NamedService;
 use tower_service::Service;
 
-use super::Shared;
+use super::{Shared, well_known};
 use crate::config::Limits;
 use crate::ops::Origin;
 use crate::{audit, grpc, query};
@@ -222,6 +222,9 @@ async fn answer(
     let agent = request.headers().get(USER_AGENT).map(|v| audit::clip(&String::from_utf8_lossy(v.as_bytes())));
     let origin = Origin { source_ip: peer.ip(), secure_transport, user_agent: agent };
     let is_grpc = request.headers().get(CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"application/grpc"));
+    if !is_grpc && let Some(known) = well_known::answer(&shared.sts, request.method(), request.uri().path()) {
+        return known.map(Body::new);
+    }
     if !is_grpc {
         return query::serve(&shared.sts, origin, request).await.map(Body::new);
     }

@@ -201,17 +201,207 @@ async fn chaining_is_an_hour_and_keeps_source_identity_and_transitive_tags() {
     );
 }
 
+async fn federate(broker: &Broker, keys: &Keys, more: &[(&str, &str)]) -> Result<Keys, String> {
+    let form = [&[("Action", "GetFederationToken"), VERSION, ("Name", "guest")][..], more].concat();
+    let answer = broker.query(Some(keys), &form).await;
+    if answer.status != 200 {
+        return Err(answer.code().to_owned());
+    }
+    let text = |name: &str| answer.element(name).unwrap().to_owned();
+    assert_eq!(text("FederatedUserId"), "111122223333:guest");
+    Ok(Keys { id: text("AccessKeyId"), secret: text("SecretAccessKey"), token: Some(text("SessionToken")) })
+}
+
 #[tokio::test]
-async fn a_code_that_cannot_be_checked_is_refused() {
+async fn a_federated_user_has_what_both_sides_leave_and_nothing_by_default() {
     let broker = Broker::start().await;
-    let form = [
-        ("Action", "AssumeRole"),
-        VERSION,
-        ("RoleArn", OPEN),
-        ("RoleSessionName", "session"),
-        ("SerialNumber", "arn:aws:iam::111122223333:mfa/alice"),
-        ("TokenCode", "123456"),
-    ];
-    assert_eq!(broker.query(Some(&user("alice")), &form).await.code(), "AccessDenied");
-    assert_eq!(broker.query(Some(&user("alice")), &form[..4]).await.code(), "ok");
+    let alice = user("alice");
+    let wide = r#"{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}"#;
+    for more in [&[][..], &[("Policy", wide)], &[("PolicyArns.member.1.arn", "arn:aws:iam::111122223333:policy/Sts")]] {
+        let guest = federate(&broker, &alice, more).await.unwrap();
+        let identity = broker.client(&guest).get_caller_identity().await.unwrap();
+        assert_eq!(identity.arn, "arn:aws:sts::111122223333:federated-user/guest");
+        assert_eq!(identity.user_id, "111122223333:guest");
+        // Whatever its policies say, in STS it reaches GetCallerIdentity alone.
+        assert_eq!(broker.assume(&guest, OPEN).await.unwrap_err(), "AccessDenied");
+        assert!(broker.client(&guest).get_access_key_info(&alice.id).await.is_err());
+        assert_eq!(federate(&broker, &guest, &[]).await.unwrap_err(), "AccessDenied");
+    }
+    for (keys, more, expected) in [
+        (user("bob"), &[][..], "AccessDenied"),
+        (broker.assume(&alice, OPEN).await.unwrap(), &[], "AccessDenied"),
+        (alice.clone(), &[("DurationSeconds", "899")], "ValidationError"),
+        (alice.clone(), &[("DurationSeconds", "129601")], "ValidationError"),
+        (alice.clone(), &[("Policy", "{}")], "MalformedPolicyDocument"),
+        (alice.clone(), &[("PolicyArns.member.1.arn", "arn:aws:iam::444455556666:policy/Sts")], "ValidationError"),
+        (alice.clone(), &[("Tags.member.1.Key", "aws:x"), ("Tags.member.1.Value", "y")], "ValidationError"),
+    ] {
+        assert_eq!(federate(&broker, &keys, more).await.err().as_deref(), Some(expected), "{more:?}");
+    }
+    assert!(federate(&broker, &alice, &[("DurationSeconds", "129600")]).await.is_ok());
+}
+
+#[tokio::test]
+async fn az_04_a_restricted_session_does_not_shed_its_policy() {
+    let home = stored_home().await;
+    let broker = Broker::start_in(home, in_the_store).await;
+    let hand = broker.hand().await;
+    // The trust policy names the session itself, which session policies do not limit by themselves.
+    let trust = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":["111122223333","arn:aws:sts::111122223333:assumed-role/Open/cut"]},"Action":"sts:AssumeRole"}]}"#;
+    for role in [OPEN, DIRECT] {
+        let edit = brevet::commands::Edit::UpdateAssumeRolePolicy(trust.into());
+        let number = hand.edit(brevet::directory::resource::Kind::Role, role, edit).await.unwrap();
+        broker.reaches(number).await;
+    }
+    let cut = async |policy: &str| {
+        let request = AssumeRole { policy: Some(policy.to_owned()), ..AssumeRole::new(OPEN, "cut") };
+        Keys::from(&broker.client(&user("alice")).assume_role(&request).await.unwrap().credentials)
+    };
+    let reads = cut(r#"{"Statement":{"Effect":"Allow","Action":"s3:Get*","Resource":"*"}}"#).await;
+    let chains = cut(r#"{"Statement":{"Effect":"Allow","Action":"sts:*","Resource":"*"}}"#).await;
+    // What its policy does not name it does not reach; what it names it reaches, but never itself again.
+    for (keys, role, allowed) in
+        [(&reads, OPEN, false), (&reads, DIRECT, false), (&chains, OPEN, false), (&chains, DIRECT, true)]
+    {
+        assert_eq!(broker.assume(keys, role).await.is_ok(), allowed, "{role}");
+    }
+    // Nor by way of another role.
+    let through = broker.assume(&chains, DIRECT).await.unwrap();
+    assert_eq!(broker.assume(&through, OPEN).await.unwrap_err(), "AccessDenied");
+    // Keys, children and policies: neither what is answered nor what is not.
+    for action in ["CreateAccessKey", "PutRolePolicy", "CreateUser", "CreateVirtualMFADevice"] {
+        let parameters = [("UserName", "alice"), ("VirtualMFADeviceName", "x"), ("RoleName", "Open")];
+        let wanted = if action == "CreateVirtualMFADevice" { &parameters[1..2] } else { &parameters[..0] };
+        let refused = code(&broker.client(&reads).iam(action, wanted).await.unwrap_err());
+        assert!(["AccessDenied", "InvalidAction"].contains(&refused.as_str()), "{action}: {refused}");
+    }
+    for own in ["GetSessionToken", "GetFederationToken"] {
+        let form = [("Action", own), VERSION, ("Name", "guest")];
+        let form = if own == "GetSessionToken" { &form[..2] } else { &form[..] };
+        assert_eq!(broker.query(Some(&chains), form).await.code(), "AccessDenied");
+    }
+}
+
+#[tokio::test]
+async fn az_05_a_chain_is_an_hour_keeps_its_source_and_proves_nothing_anew() {
+    let broker = Broker::start().await;
+    let alice = user("alice");
+    let own = [("Action", "GetSessionToken"), VERSION, ("DurationSeconds", "129600")];
+    let answer = broker.query(Some(&alice), &own).await;
+    let text = |name: &str| answer.element(name).unwrap().to_owned();
+    let own = Keys { id: text("AccessKeyId"), secret: text("SecretAccessKey"), token: Some(text("SessionToken")) };
+    let ask = async |keys: &Keys, seconds: i32| {
+        let request = AssumeRole { duration_seconds: Some(seconds), ..AssumeRole::new(OPEN, "session") };
+        broker.client(keys).assume_role(&request).await.map(|r| Keys::from(&r.credentials)).map_err(|e| code(&e))
+    };
+    // Any temporary credential is an hour's, a user's own session too.
+    let first = ask(&own, 3_600).await.unwrap();
+    for keys in [&own, &first] {
+        assert_eq!(ask(keys, 3_601).await.err().as_deref(), Some("ValidationError"));
+        for action in ["GetSessionToken", "GetFederationToken"] {
+            let form = [("Action", action), VERSION, ("Name", "guest")];
+            let form = if action == "GetSessionToken" { &form[..2] } else { &form[..] };
+            let answer = broker.query(Some(keys), form).await;
+            let sentence = format!("Cannot call {action} with session credentials");
+            assert_eq!((answer.code(), answer.element("Message")), ("AccessDenied", Some(&*sentence)));
+        }
+    }
+    assert!(ask(&alice, 129_600).await.is_ok());
+}
+
+#[tokio::test]
+async fn az_08_nothing_that_a_caller_says_passes_for_what_the_broker_knows() {
+    let broker = Broker::start().await;
+    let alice = user("alice");
+    for key in ["aws:userid", "AWS:MultiFactorAuthPresent", "aws:PrincipalArn"] {
+        let request = AssumeRole { tags: vec![(key.into(), "true".into())], ..AssumeRole::new(OPEN, "session") };
+        assert_eq!(code(&broker.client(&alice).assume_role(&request).await.unwrap_err()), "ValidationError");
+    }
+    // Tags that are called like keys of other families are tags, and no more.
+    let tags = vec![("sts:ExternalId".into(), "Customer-42".into()), ("MultiFactorAuthPresent".into(), "true".into())];
+    let request = AssumeRole { tags, ..AssumeRole::new(PARTNER, "session") };
+    assert_eq!(code(&broker.client(&user("carol")).assume_role(&request).await.unwrap_err()), "AccessDenied");
+    // The peer's address counts, whatever a header says; and a role is its account's.
+    let body = encode(&[("Action", "AssumeRole"), VERSION, ("RoleArn", CLOSED), ("RoleSessionName", "session")]);
+    let mut headers = form_headers();
+    for name in ["x-forwarded-for", "x-real-ip", "forwarded", "aws-userid", "sts-externalid"] {
+        headers.insert(http::HeaderName::from_static(name), http::HeaderValue::from_static("10.9.8.7"));
+    }
+    broker.sign("/", &alice, &mut headers, body.as_bytes());
+    let refused = broker.send("POST", "/", headers, body.into_bytes()).await;
+    let (_, encoded) = sentence(refused.element("Message").unwrap());
+    let why = broker.client(&user(ADMIN)).decode_authorization_message(encoded).await.unwrap();
+    assert!(why.contains("127.0.0.1") && !why.contains("10.9.8.7"), "{why}");
+    assert_eq!(broker.assume(&alice, &OPEN.replace("111122223333", "444455556666")).await.unwrap_err(), "AccessDenied");
+}
+
+#[tokio::test]
+async fn a_refusal_is_explained_to_those_who_may_know() {
+    let broker = Broker::start().await;
+    let refusal = async |who: &str, role: &str, id: Option<&str>| {
+        let request = AssumeRole { external_id: id.map(str::to_owned), ..AssumeRole::new(role, "session") };
+        match broker.client(&user(who)).assume_role(&request).await.unwrap_err() {
+            brevet::client::ClientError::Refused { message, .. } => sentence(&message).1.to_owned(),
+            other => panic!("{other}"),
+        }
+    };
+    let decode = async |who: &str, text: &str| {
+        let decoded = broker.client(&user(who)).decode_authorization_message(text).await.map_err(|e| code(&e));
+        decoded.map(|json| serde_json::from_str::<serde_json::Value>(&json).unwrap())
+    };
+    let near = refusal("carol", PARTNER, Some("customer-42")).await;
+    // The role's account sees its trust policy, the caller's sees the caller's; neither sees both.
+    let of_role = decode(ADMIN, &near).await.unwrap();
+    let condition = &of_role["explanation"]["statements"][0]["conditions"][0];
+    assert_eq!(condition["key"], "sts:externalid");
+    assert_eq!((&condition["wanted"][0], &condition["got"][0]), (&"Customer-42".into(), &"customer-42".into()));
+    assert_eq!(condition["nearMiss"], "differs only in case");
+    assert!(of_role["explanation"]["summary"].as_str().unwrap().contains("differs only in case"));
+    let of_caller = decode("other-admin", &near).await.unwrap();
+    let kinds = |value: &serde_json::Value| -> Vec<String> {
+        let list = value["explanation"]["statements"].as_array().unwrap();
+        list.iter().map(|s| s["policy"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!((kinds(&of_role), kinds(&of_caller)), (vec!["trust policy".into()], vec!["identity policy".into()]));
+    assert_eq!((&of_role["allowed"], &of_role["context"]["action"]), (&false.into(), &"sts:AssumeRole".into()));
+    assert_eq!(of_role["context"]["principal"]["arn"], "arn:aws:iam::444455556666:user/carol");
+    // An explicit deny, and a role that is not there, for the role's account alone.
+    let denied = decode(ADMIN, &refusal("alice", CLOSED, None).await).await.unwrap();
+    assert_eq!(
+        (&denied["explicitDeny"], &denied["matchedStatements"]["items"][0]["effect"]),
+        (&true.into(), &"DENY".into())
+    );
+    let missing = decode(ADMIN, &refusal("alice", &OPEN.replace("Open", "open"), None).await).await.unwrap();
+    assert!(missing["explanation"]["summary"].as_str().unwrap().starts_with("There is no role "));
+    // Nobody else: no permission, no part in it, no message.
+    let own = refusal("alice", CLOSED, None).await;
+    assert_eq!(decode("bob", &own).await.unwrap_err(), "AccessDenied");
+    assert_eq!(decode("other-admin", &own).await.unwrap_err(), "InvalidAuthorizationMessageException");
+    for bad in ["x", &own[..own.len() - 1], &user("alice").secret] {
+        assert_eq!(decode(ADMIN, bad).await.unwrap_err(), "InvalidAuthorizationMessageException");
+    }
+}
+
+#[tokio::test]
+async fn whoever_asks_too_much_is_slowed_down_and_nobody_else() {
+    let budget = |calls, sessions| brevet::budgets::Budget {
+        calls_per_second: std::num::NonZeroU32::new(calls),
+        live_sessions: std::num::NonZeroU32::new(sessions),
+    };
+    let broker = Broker::start_with(|c| c.budgets = (budget(5, 2), budget(0, 0))).await;
+    let who = [("Action", "GetCallerIdentity"), VERSION];
+    for _ in 0..10 {
+        assert_eq!(broker.query(Some(&user("alice")), &who).await.code(), "ok");
+    }
+    let answer = broker.query(Some(&user("alice")), &who).await;
+    assert_eq!((answer.status, answer.code(), answer.element("Message")), (400, "Throttling", Some("Rate exceeded")));
+    assert_eq!(answer.headers["retry-after"], "1");
+    assert_eq!(broker.query(Some(&user("bob")), &who).await.code(), "ok");
+    broker.clock.pass(std::time::Duration::from_secs(2));
+    // Two sessions live; a third waits until one has ended.
+    assert!(broker.assume(&user("alice"), OPEN).await.is_ok() && broker.assume(&user("alice"), OPEN).await.is_ok());
+    assert_eq!(broker.assume(&user("alice"), OPEN).await.unwrap_err(), "Throttling");
+    broker.clock.advance(std::time::Duration::from_secs(3_700));
+    broker.clock.pass(std::time::Duration::from_secs(2));
+    assert!(broker.assume(&user("alice"), OPEN).await.is_ok());
 }

@@ -148,6 +148,8 @@ pub fn config(dir: &Path) -> Config {
         opened_tokens: 1_000,
         redis: None,
         limits: Limits { shutdown_grace: Duration::from_secs(5), ..Limits::default() },
+        issuer: Some("http://{address}".to_owned()),
+        budgets: Default::default(),
     }
 }
 
@@ -168,6 +170,12 @@ impl Broker {
     /// A second hand on this broker's store.
     pub async fn hand(&self) -> Hand {
         Hand::on(self.dir.path(), &Place::Sqlite(self.dir.path().join("store.db"))).await
+    }
+
+    /// Waits until a change of the feed is in force here.
+    pub async fn reaches(&self, sequence: i64) {
+        let sts = &self.running.as_ref().unwrap().sts;
+        eventually("the change is in force", async || sts.feed.sequence() >= sequence).await;
     }
 
     /// `ok`, or the code of the refusal.
@@ -276,6 +284,9 @@ impl Broker {
         }
     }
 }
+
+/// Who may do anything in the account of most tests.
+pub const ADMIN: &str = "admin";
 
 /// What a refusal says, and the encoded authorization message that goes with it (or nothing).
 pub fn sentence(message: &str) -> (&str, &str) {

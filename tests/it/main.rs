@@ -6,6 +6,7 @@ mod authorization;
 mod binary;
 mod cases;
 mod harness;
+mod mfa;
 mod parity;
 mod policy;
 mod postgres;

@@ -281,6 +281,46 @@ async fn a_change_on_one_binds_on_the_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mf_01_mf_02_two_nodes_take_a_code_once_and_count_as_one() {
+    use crate::mfa::{SERIAL, code, session_token};
+    let mut postgres = Postgres::start();
+    let ([one, two], _hand) = brokers(&postgres, [postgres.port; 2]).await;
+    let alice = user("alice");
+    for broker in [&one, &two] {
+        broker.clock.advance(Duration::from_secs(120));
+    }
+    for _ in 0..5 {
+        // The same code in the same moment, ten times on each node.
+        let right = code(&one, 0);
+        let proof = Some((SERIAL, right.as_str()));
+        let tries = (0..20).map(|n| session_token(if n % 2 == 0 { &one } else { &two }, &alice, proof));
+        let got = futures_util::future::join_all(tries).await;
+        assert_eq!(got.iter().filter(|r| r.is_ok()).count(), 1);
+        for broker in [&one, &two] {
+            broker.clock.advance(Duration::from_secs(30));
+        }
+    }
+    // A thousand guesses on both nodes at the same time: five are looked at.
+    let guesses: Vec<String> = (0..1_000).map(|n| format!("{n:06}")).filter(|g| *g != code(&one, 0)).collect();
+    let tries = guesses.iter().enumerate().map(|(n, guess)| {
+        let broker = if n % 2 == 0 { &one } else { &two };
+        let alice = &alice;
+        async move { session_token(broker, alice, Some((SERIAL, guess))).await.unwrap_err() }
+    });
+    let refused = futures_util::StreamExt::collect::<Vec<_>>(futures_util::StreamExt::buffer_unordered(
+        futures_util::stream::iter(tries),
+        32,
+    ))
+    .await;
+    assert_eq!(refused.iter().filter(|e| e.contains("invalid MFA one time pass code")).count(), 5);
+    assert_eq!(refused.iter().filter(|e| e.contains("too many invalid")).count(), guesses.len() - 5);
+    // Without the database no code is good.
+    postgres.kill();
+    let right = code(&one, 1);
+    assert!(session_token(&one, &alice, Some((SERIAL, &right))).await.unwrap_err().contains("store is not available"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn revoked_on_one_is_refused_on_the_other() {
     let postgres = Postgres::start();
     let ([one, two], _hand) = brokers(&postgres, [postgres.port; 2]).await;

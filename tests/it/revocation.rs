@@ -9,8 +9,6 @@ use brevet::store::{Attempt, Matched, Place};
 
 use crate::harness::*;
 
-const ADMIN: &str = "admin";
-
 /// A session's id, by its access key id.
 async fn session_id(broker: &Broker, keys: &Keys) -> String {
     let listed = broker.client(&user(ADMIN)).list_sessions(pb::ListSessionsRequest::default()).await.unwrap();

@@ -1,0 +1,205 @@
+//! GetWebIdentityToken: a short-lived JSON Web Token that tells others who the caller is. STS API
+//! Reference, "GetWebIdentityToken"; IAM User Guide, "Federating to external services".
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+
+use super::session_input::{self, AuditTag, audited_tags, required};
+use super::{Context, Operation};
+use crate::authn::Identity;
+use crate::clock::Timestamp;
+use crate::entropy;
+use crate::error::Error;
+use crate::names::{self, FieldError, Tag};
+use crate::secret::Secret;
+use crate::trust::{self, SessionRequest};
+use crate::web_identity::Algorithm;
+
+/// The longest claims, in bytes.
+const MAX_CLAIMS: usize = 8_192;
+const MAX_AUDIENCES: usize = 10;
+const MIN_SECONDS: i64 = 60;
+const MAX_SECONDS: i64 = 3_600;
+const DEFAULT: Duration = Duration::from_secs(300);
+/// Whose claims they are.
+const NAMESPACE: &str = "https://sts.amazonaws.com/";
+
+/// The parameters as a wire carries them, unchecked.
+#[derive(Default)]
+pub struct GetWebIdentityTokenInput {
+    /// Required: 1 to 10.
+    pub audience: Vec<String>,
+    /// Required.
+    pub signing_algorithm: Option<String>,
+    /// In seconds.
+    pub duration_seconds: Option<i64>,
+    /// Claims that the caller adds.
+    pub tags: Vec<Tag>,
+}
+
+/// The checked request.
+pub struct GetWebIdentityToken {
+    audience: Vec<String>,
+    algorithm: Algorithm,
+    duration: Duration,
+    tags: Vec<Tag>,
+}
+
+/// The answer.
+pub struct GetWebIdentityTokenOutput {
+    /// A JWT.
+    pub web_identity_token: Secret<String>,
+    /// From then on nobody should take it.
+    pub expiration: Timestamp,
+}
+
+impl GetWebIdentityToken {
+    /// Checks each parameter by itself.
+    ///
+    /// # Errors
+    /// Names the first field that breaks a rule, and the rule.
+    pub fn parse(input: GetWebIdentityTokenInput) -> Result<Self, Error> {
+        if input.audience.is_empty() || input.audience.len() > MAX_AUDIENCES {
+            return Err(FieldError::new("Audience", format!("must have 1 to {MAX_AUDIENCES} items")).into());
+        }
+        for audience in &input.audience {
+            names::length("Audience", audience, 1, 1_000)?;
+        }
+        let algorithm = required("SigningAlgorithm", input.signing_algorithm)?;
+        let algorithm = Algorithm::parse(&algorithm)
+            .ok_or_else(|| FieldError::new("SigningAlgorithm", "must satisfy enum value set: [RS256, ES384, EdDSA]"))?;
+        let duration = match input.duration_seconds {
+            None => DEFAULT,
+            Some(seconds) if (MIN_SECONDS..=MAX_SECONDS).contains(&seconds) => {
+                Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
+            }
+            Some(_) => {
+                let rule = format!("must have value from {MIN_SECONDS} to {MAX_SECONDS}");
+                return Err(FieldError::new("DurationSeconds", rule).into());
+            }
+        };
+        Ok(Self { audience: input.audience, algorithm, duration, tags: session_input::tags(input.tags)? })
+    }
+}
+
+impl Operation for GetWebIdentityToken {
+    const NAME: &'static str = "GetWebIdentityToken";
+    const HANDS_OUT: bool = true;
+    type Output = GetWebIdentityTokenOutput;
+
+    fn parameters(&self) -> Option<Box<RawValue>> {
+        serde_json::value::to_raw_value(&Parameters {
+            audience: &self.audience,
+            signing_algorithm: self.algorithm.name(),
+            duration_seconds: self.duration.as_secs(),
+            tags: audited_tags(&self.tags),
+        })
+        .ok()
+    }
+
+    async fn run(self, cx: &mut Context<'_>) -> Result<GetWebIdentityTokenOutput, Error> {
+        let actions: &[&str] = match self.tags.is_empty() {
+            true => &["sts:GetWebIdentityToken"],
+            false => &["sts:GetWebIdentityToken", "sts:TagGetWebIdentityToken"],
+        };
+        let duration = self.duration.as_secs().to_string();
+        let request = SessionRequest { tags: &self.tags, ..SessionRequest::default() };
+        let facts = cx.facts().session(&request).web_identity(&self.audience, self.algorithm.name(), &duration);
+        let permit = |action: &&'static str| trust::permit(cx.caller(), &cx.directory, &facts, action, "*").err();
+        if let Some(denied) = actions.iter().find_map(permit) {
+            return Err(cx.refuse(&denied, "*"));
+        }
+        let Some(issuer) = &cx.sts.issuer else {
+            let text = "Outbound web identity federation is not enabled: this broker has no [web_identity] issuer";
+            return Err(Error::OutboundWebIdentityFederationDisabled(text.to_owned()));
+        };
+        let issued_at = cx.now.whole_second();
+        let expiration = issued_at.plus(self.duration);
+        if cx.caller().session().is_some_and(|s| expiration.seconds() > s.claims.expires_at) {
+            return Err(Error::SessionDurationEscalation);
+        }
+        let id = crate::sigv4::hex(&entropy::bytes::<16>(&*cx.sts.entropy)?);
+        let claims = claims(cx, issuer, &self, &id, issued_at, expiration).to_string();
+        if claims.len() > MAX_CLAIMS {
+            return Err(Error::JwtPayloadSizeExceeded(claims.len(), MAX_CLAIMS));
+        }
+        let keyring = cx.sts.tokens.keyring();
+        let key = keyring.signing_key(self.algorithm).ok_or_else(|| {
+            let text = format!("this broker has no {} key: `brevet keyring rotate` makes one", self.algorithm.name());
+            Error::OutboundWebIdentityFederationDisabled(text)
+        })?;
+        let token = key.sign(claims.as_bytes())?;
+        let account = cx.caller().account();
+        cx.answered(&Answered { jwt_id: &id, key_id: key.id(), expiration: expiration.to_string() }, account.as_str());
+        Ok(GetWebIdentityTokenOutput { web_identity_token: Secret::new(token), expiration })
+    }
+}
+
+fn claims(
+    cx: &Context<'_>,
+    issuer: &str,
+    asked: &GetWebIdentityToken,
+    id: &str,
+    issued_at: Timestamp,
+    expiration: Timestamp,
+) -> Value {
+    let caller = cx.caller();
+    // The principal, not the session: a relying party's rules outlive sessions.
+    let subject = match &caller.identity {
+        Identity::RoleSession { role, .. } => &*role.arn,
+        _ => caller.arn(),
+    };
+    let mut own = Map::new();
+    own.insert("aws_account".to_owned(), caller.account().as_str().into());
+    own.insert("source_region".to_owned(), cx.sts.region.as_str().into());
+    own.insert("principal_id".to_owned(), subject.into());
+    let tags = caller.tags();
+    if !tags.is_empty() {
+        let tags: Map<String, Value> = tags.into_iter().map(|t| (t.key, t.value.into())).collect();
+        own.insert("principal_tags".to_owned(), tags.into());
+    }
+    if !asked.tags.is_empty() {
+        let tags: Map<String, Value> =
+            asked.tags.iter().map(|t| (t.key.clone(), Value::from(t.value.as_str()))).collect();
+        own.insert("request_tags".to_owned(), tags.into());
+    }
+    if let Some(session) = caller.session() {
+        own.insert(
+            "original_session_exp".to_owned(),
+            Timestamp::from_seconds(session.claims.expires_at).to_string().into(),
+        );
+        own.insert("role_session_name".to_owned(), session.claims.session_name.as_str().into());
+        if !session.claims.source_identity.is_empty() {
+            own.insert("source_identity".to_owned(), session.claims.source_identity.as_str().into());
+        }
+    }
+    let audience = match asked.audience.as_slice() {
+        [one] => Value::from(one.as_str()),
+        several => several.into(),
+    };
+    json!({
+        "iss": issuer, "sub": subject, "aud": audience, "jti": id,
+        "iat": issued_at.seconds(), "exp": expiration.seconds(), NAMESPACE: own,
+    })
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Parameters<'a> {
+    audience: &'a [String],
+    signing_algorithm: &'static str,
+    duration_seconds: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<AuditTag<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answered<'a> {
+    jwt_id: &'a str,
+    key_id: &'a str,
+    expiration: String,
+}

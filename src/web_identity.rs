@@ -1,0 +1,263 @@
+//! The keys that vouch for sessions to others: JSON Web Signatures (RFC 7515), and the key set by
+//! which anybody checks them (RFC 7517). RS256 and ES384 as AWS allows, EdDSA (RFC 8037) besides.
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use ring::rsa::PublicKeyComponents;
+use ring::signature::{
+    ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
+};
+use rsa::pkcs8::EncodePrivateKey;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use crate::clock::Timestamp;
+use crate::entropy::{self, Entropy, NoEntropy};
+use crate::keyring::State;
+use crate::secret::Secret;
+
+/// The length of a new RSA key, in bits: RFC 7518 section 3.3.
+const RSA_BITS: usize = 2_048;
+
+/// How a token is signed: RFC 7518 section 3.1, RFC 8037 section 3.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Algorithm {
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    RS256,
+    /// ECDSA on P-384 with SHA-384.
+    ES384,
+    /// Ed25519.
+    EdDSA,
+}
+
+impl Algorithm {
+    /// None for any other name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::RS256, Self::ES384, Self::EdDSA].into_iter().find(|a| a.name() == name)
+    }
+
+    /// Its name in a token's header.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RS256 => "RS256",
+            Self::ES384 => "ES384",
+            Self::EdDSA => "EdDSA",
+        }
+    }
+}
+
+/// A signing key as the keyring file holds it.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(crate) struct KeyDocument {
+    key_id: String,
+    algorithm: Algorithm,
+    state: State,
+    since: i64,
+    pkcs8: Zeroizing<String>,
+}
+
+enum Pair {
+    Rsa(Box<RsaKeyPair>),
+    Ecdsa(Box<EcdsaKeyPair>),
+    Ed25519(Box<Ed25519KeyPair>),
+}
+
+/// A key that signs tokens for others, and how they check them.
+pub struct SigningKey {
+    id: String,
+    algorithm: Algorithm,
+    pub(crate) state: State,
+    pub(crate) since: Timestamp,
+    pair: Pair,
+    /// RFC 7517: public.
+    jwk: Value,
+    pkcs8: Secret<Vec<u8>>,
+}
+
+/// A key could not be made or read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a key of its algorithm")]
+pub struct BadKey;
+
+impl From<NoEntropy> for BadKey {
+    fn from(_: NoEntropy) -> Self {
+        Self
+    }
+}
+
+impl SigningKey {
+    /// A fresh key. One of RSA takes up to a second; chance for the others is the system's own.
+    ///
+    /// # Errors
+    /// Without randomness.
+    pub fn generate(algorithm: Algorithm, state: State, entropy: &dyn Entropy, now: Timestamp) -> Result<Self, BadKey> {
+        let random = entropy::system();
+        let pkcs8 = match algorithm {
+            // ring makes no RSA keys; it signs with them.
+            Algorithm::RS256 => {
+                let key = rsa::PrivateKey::new(&mut Rng(entropy), RSA_BITS).map_err(|_| BadKey)?;
+                key.to_pkcs8_der().map_err(|_| BadKey)?.as_bytes().to_vec()
+            }
+            Algorithm::ES384 => {
+                let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, &random);
+                made.map_err(|_| BadKey)?.as_ref().to_vec()
+            }
+            Algorithm::EdDSA => Ed25519KeyPair::generate_pkcs8(&random).map_err(|_| BadKey)?.as_ref().to_vec(),
+        };
+        let id = crate::sigv4::hex(&entropy::bytes::<8>(entropy)?);
+        Self::new(id, algorithm, state, now, Secret::new(pkcs8))
+    }
+
+    pub(crate) fn parse(document: &KeyDocument) -> Result<Self, BadKey> {
+        let legal = document.key_id.len() == 16 && document.key_id.bytes().all(|b| b.is_ascii_hexdigit());
+        let pkcs8 = Secret::new(STANDARD.decode(document.pkcs8.as_bytes()).map_err(|_| BadKey)?);
+        let since = Timestamp::from_seconds(document.since);
+        let key = Self::new(document.key_id.clone(), document.algorithm, document.state, since, pkcs8);
+        if legal { key } else { Err(BadKey) }
+    }
+
+    pub(crate) fn document(&self) -> KeyDocument {
+        KeyDocument {
+            key_id: self.id.clone(),
+            algorithm: self.algorithm,
+            state: self.state,
+            since: self.since.seconds(),
+            pkcs8: Zeroizing::new(STANDARD.encode(self.pkcs8.expose())),
+        }
+    }
+
+    fn new(
+        id: String,
+        algorithm: Algorithm,
+        state: State,
+        since: Timestamp,
+        pkcs8: Secret<Vec<u8>>,
+    ) -> Result<Self, BadKey> {
+        let bytes = pkcs8.expose();
+        let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let (pair, public) = match algorithm {
+            Algorithm::RS256 => {
+                let pair = RsaKeyPair::from_pkcs8(bytes).map_err(|_| BadKey)?;
+                let parts: PublicKeyComponents<Vec<u8>> = pair.public().into();
+                let public = json!({"kty": "RSA", "n": text(&parts.n), "e": text(&parts.e)});
+                (Pair::Rsa(Box::new(pair)), public)
+            }
+            Algorithm::ES384 => {
+                let random = entropy::system();
+                let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, bytes, &random);
+                let pair = pair.map_err(|_| BadKey)?;
+                // Uncompressed: 4, x, y.
+                let point = pair.public_key().as_ref().get(1..97).ok_or(BadKey)?;
+                let (x, y) = point.split_at(48);
+                let public = json!({"kty": "EC", "crv": "P-384", "x": text(x), "y": text(y)});
+                (Pair::Ecdsa(Box::new(pair)), public)
+            }
+            Algorithm::EdDSA => {
+                let pair = Ed25519KeyPair::from_pkcs8(bytes).map_err(|_| BadKey)?;
+                let public = json!({"kty": "OKP", "crv": "Ed25519", "x": text(pair.public_key().as_ref())});
+                (Pair::Ed25519(Box::new(pair)), public)
+            }
+        };
+        let mut jwk = json!({"kid": id, "use": "sig", "alg": algorithm.name()});
+        if let (Value::Object(jwk), Value::Object(public)) = (&mut jwk, public) {
+            jwk.extend(public);
+        }
+        Ok(Self { id, algorithm, state, since, pair, jwk, pkcs8 })
+    }
+
+    /// How it signs.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// Its name in tokens and in the key set.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The key by which anybody checks its tokens: RFC 7517.
+    pub fn jwk(&self) -> &Value {
+        &self.jwk
+    }
+
+    /// A signed token in compact form: RFC 7515 section 7.1, RFC 7519.
+    ///
+    /// # Errors
+    /// Never with a sound key.
+    pub fn sign(&self, claims: &[u8]) -> Result<String, ring::error::Unspecified> {
+        let header = json!({"alg": self.algorithm.name(), "kid": self.id, "typ": "JWT"}).to_string();
+        let mut token = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+        let message = token.as_bytes();
+        let signature = match &self.pair {
+            Pair::Rsa(pair) => {
+                let mut signature = vec![0; pair.public().modulus_len()];
+                pair.sign(&RSA_PKCS1_SHA256, &entropy::system(), message, &mut signature)?;
+                signature
+            }
+            Pair::Ecdsa(pair) => pair.sign(&entropy::system(), message)?.as_ref().to_vec(),
+            Pair::Ed25519(pair) => pair.sign(message).as_ref().to_vec(),
+        };
+        token.push('.');
+        URL_SAFE_NO_PAD.encode_string(signature, &mut token);
+        Ok(token)
+    }
+}
+
+/// Our chance as the RSA library takes it.
+struct Rng<'a>(&'a dyn Entropy);
+
+impl rsa::rand_core::TryRng for Rng<'_> {
+    type Error = NoEntropy;
+
+    fn try_next_u32(&mut self) -> Result<u32, NoEntropy> {
+        entropy::bytes(self.0).map(u32::from_le_bytes)
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, NoEntropy> {
+        entropy::bytes(self.0).map(u64::from_le_bytes)
+    }
+
+    fn try_fill_bytes(&mut self, buffer: &mut [u8]) -> Result<(), NoEntropy> {
+        self.0.fill(buffer)
+    }
+}
+
+impl rsa::rand_core::TryCryptoRng for Rng<'_> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entropy::SystemEntropy;
+
+    #[test]
+    fn each_algorithm_signs_what_its_published_key_checks() {
+        let (entropy, now) = (SystemEntropy::new(), Timestamp::from_seconds(1));
+        for algorithm in [Algorithm::RS256, Algorithm::ES384, Algorithm::EdDSA] {
+            let made = SigningKey::generate(algorithm, State::Current, &entropy, now).unwrap();
+            let key = SigningKey::parse(&made.document()).unwrap();
+            assert_eq!(key.jwk(), made.jwk());
+            let token = key.sign(br#"{"sub":"x"}"#).unwrap();
+            let (message, signature) = token.rsplit_once('.').unwrap();
+            let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+            let part = |name: &str| URL_SAFE_NO_PAD.decode(key.jwk()[name].as_str().unwrap()).unwrap();
+            let verified = match algorithm {
+                Algorithm::RS256 => ring::signature::RsaPublicKeyComponents { n: part("n"), e: part("e") }.verify(
+                    &ring::signature::RSA_PKCS1_2048_8192_SHA256,
+                    message.as_bytes(),
+                    &signature,
+                ),
+                Algorithm::ES384 => ring::signature::UnparsedPublicKey::new(
+                    &ring::signature::ECDSA_P384_SHA384_FIXED,
+                    [&[4][..], &part("x"), &part("y")].concat(),
+                )
+                .verify(message.as_bytes(), &signature),
+                Algorithm::EdDSA => ring::signature::UnparsedPublicKey::new(&ring::signature::ED25519, part("x"))
+                    .verify(message.as_bytes(), &signature),
+            };
+            assert!(verified.is_ok(), "{algorithm:?}");
+            assert!(!key.jwk().to_string().contains("\"d\""), "a private part in {}", key.jwk());
+        }
+    }
+}
