@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 BREVET = os.environ.get("BREVET", str(ROOT / "target/debug/brevet"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def world(tmp_path_factory):
     home = tmp_path_factory.mktemp("broker")
     path = home / "world.json"

@@ -1,6 +1,7 @@
 """boto3, unmodified."""
 
 import base64
+import os
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
@@ -129,10 +130,16 @@ def test_refusals(world):
         ("a bad policy", assume(Policy='{"Statement":[]}'), ("MalformedPolicyDocument", 400)),
         (
             "too many tags to pack",
-            assume(Tags=[{"Key": f"k{n}", "Value": "v" * 256} for n in range(50)]),
+            assume(Tags=[{"Key": f"k{n}", "Value": os.urandom(96).hex()} for n in range(50)]),
             ("PackedPolicyTooLarge", 400),
         ),
-        ("not yet", lambda: sts(world).get_session_token(), ("InvalidAction", 400)),
+        (
+            "not yet",
+            lambda: sts(world).assume_role_with_web_identity(
+                RoleArn=good, RoleSessionName="web", WebIdentityToken="a.b.c"
+            ),
+            ("InvalidAction", 400),
+        ),
     ]
     got = [(case, refused(call)) for case, call, _ in table]
     assert got == [(case, expected) for case, _, expected in table]

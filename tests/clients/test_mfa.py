@@ -3,9 +3,12 @@
 import io
 import json
 import subprocess
+import sys
 import time
+from pathlib import Path
 
 import boto3
+import iam_model
 import pytest
 from PIL import Image
 from pyzbar import pyzbar
@@ -136,6 +139,34 @@ def test_a_device_from_its_making_to_its_end(world):
     assert seed not in world["audit"].read_text()
 
 
+def test_a_phone_is_enrolled_from_the_terminal(world, environment):
+    enroll = [world["brevet"], "mfa", "enroll", "--endpoint", world["grpc_endpoint"], "--user-name", "bob"]
+    enrolling = subprocess.Popen(
+        [*enroll, "--device-name", "bobs-phone"],
+        env=environment,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    shown = ""
+    while "type its key: " not in shown:
+        line = enrolling.stderr.readline()
+        assert line, shown
+        shown += line
+    assert "\u2588" in shown
+    seed = shown.rsplit(": ", 1)[1].strip()
+    early_in_a_step()
+    out, told = enrolling.communicate(f"000000\n000000\n{code(seed, -1)}\n{code(seed)}\n", timeout=20)
+    serial = f"arn:aws:iam::{world['account_id']}:mfa/bobs-phone"
+    assert (enrolling.returncode, out.strip()) == (0, serial) and "InvalidAuthenticationCode" in told
+    assert serial in [d["SerialNumber"] for d in iam(world).list_mfa_devices(UserName="bob")["MFADevices"]]
+    # Whoever gives up leaves nothing behind.
+    given_up = subprocess.run([*enroll, "--device-name", "no"], env=environment, text=True, input="", capture_output=True)
+    assert given_up.returncode == 1
+    assert not any(d["SerialNumber"].endswith("/no") for d in iam(world).list_virtual_mfa_devices()["VirtualMFADevices"])
+
+
 def test_mf_01_mf_05_guesses_are_counted_by_user(world, alice):
     serial, seed = alice
     bob = sts(world, user="bob")
@@ -162,11 +193,15 @@ def test_other_iam_actions_are_known_and_not_there_yet(world):
         iam(world).list_users()
 
 
+def test_the_model_is_botocores():
+    assert (Path(__file__).parents[2] / "src/query/iam_model.json").read_text() == iam_model.text()
+
+
 def test_the_cli_carries_codes(world, alice, environment):
     serial, seed = alice
     time.sleep(STEP - time.time() % STEP + 0.1)
     arguments = ["sts", "get-session-token", "--serial-number", serial, "--token-code", code(seed, 1)]
     done = subprocess.run(
-        ["python", "-m", "awscli", *arguments], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-m", "awscli", *arguments], env=environment, capture_output=True, text=True, check=True
     )
     assert json.loads(done.stdout)["Credentials"]["SessionToken"]

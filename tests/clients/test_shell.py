@@ -28,6 +28,20 @@ def test_the_cli(world, environment):
     assert "An error occurred (AccessDenied) when calling the AssumeRole operation: User: " in error
 
 
+def test_a_refusal_is_explained(world, environment):
+    partner = world["roles"]["Partner"]["arn"]
+    arguments = ["--role-arn", partner, "--role-session-name", "cli", "--external-id", "Demo-1234"]
+    error = run(aws("assume-role", *arguments), environment, expect=255)
+    explain = [world["brevet"], "explain", "--endpoint", world["grpc_endpoint"]]
+    told = run([*explain, error], environment)
+    assert "statement 0 of the role's trust policy wants StringEquals sts:externalid `demo-1234`" in told
+    assert "got `Demo-1234` (differs only in case)" in told
+    encoded = error.rsplit(": ", 1)[1].strip()
+    decoded = json.loads(run([*explain, "--json", encoded], environment))
+    answered = json.loads(run(aws("decode-authorization-message", "--encoded-message", encoded), environment))
+    assert decoded["context"]["resource"] == json.loads(answered["DecodedMessage"])["context"]["resource"] == partner
+
+
 def test_our_command_feeds_the_cli(world, environment):
     role = world["roles"]["Demo"]["arn"]
     command = [world["brevet"], "assume-role", "--endpoint", world["grpc_endpoint"], "--role-session-name", "ours"]
