@@ -50,7 +50,18 @@ fn main() {
         let broker = Broker::start(audit, None);
         broker.assume_role(span).print(name, Some(&a), Some(&b));
         if matches!(audit, Audit::Unsynced) {
-            broker.get_caller_identity(span).print("    GetCallerIdentity, session credentials", Some(&a), Some(&b));
+            for (name, kind) in
+                [("    AssumeRole with three tags and a policy", Asked::CutRole), ("    GetSessionToken", Asked::Own)]
+            {
+                broker.issue(kind, span).print(name, Some(&a), Some(&b));
+            }
+            for (name, kind) in [
+                ("    GetCallerIdentity, a role's session", Asked::Role),
+                ("    GetCallerIdentity, with tags and a policy", Asked::CutRole),
+                ("    GetCallerIdentity, a user's, with MFA", Asked::Mfa),
+            ] {
+                broker.get_caller_identity(kind, span).print(name, Some(&a), Some(&b));
+            }
         }
     }
     if let Some(redis) = Redis::start() {
@@ -81,6 +92,28 @@ impl Echo {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
         outcome
+    }
+}
+
+/// Whose session.
+#[derive(Clone, Copy)]
+enum Asked {
+    Role,
+    CutRole,
+    Own,
+    Mfa,
+}
+
+const POLICY: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:GetObject","s3:ListBucket","sts:*"],"Resource":["arn:aws:s3:::reports","arn:aws:s3:::reports/${aws:PrincipalTag/team}/*"]},{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"Bool":{"aws:SecureTransport":"false"}}}]}"#;
+
+fn cut() -> pb::AssumeRoleRequest {
+    let tag = |key: &str, value: &str| pb::Tag { key: key.into(), value: value.into() };
+    pb::AssumeRoleRequest {
+        role_arn: ROLE.replace("Demo", "Administrator"),
+        policy: Some(POLICY.to_owned()),
+        tags: vec![tag("team", "blue"), tag("cost-center", "4711"), tag("email", "alice@example.com")],
+        transitive_tag_keys: vec!["team".to_owned()],
+        ..assume_role()
     }
 }
 
@@ -149,19 +182,18 @@ impl Broker {
         )
     }
 
-    fn get_caller_identity(&self, span: Duration) -> Outcome {
+    fn issue(&self, asked: Asked, span: Duration) -> Outcome {
+        let keys = Some((self.keys.0.as_str(), self.keys.1.as_str(), None));
+        let load = match asked {
+            Asked::CutRole => load("AssumeRole", &cut(), keys, self.address),
+            _ => load("GetSessionToken", &pb::GetSessionTokenRequest::default(), keys, self.address),
+        };
+        drive(self.address, self.child.id(), &load, span)
+    }
+
+    fn get_caller_identity(&self, asked: Asked, span: Duration) -> Outcome {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let session = runtime.block_on(async {
-            use brevet::client::{AssumeRole, Client, Credentials, Endpoint};
-            let endpoint =
-                Endpoint { url: format!("http://{}", self.address), region: "us-east-1".into(), ca_pem: None };
-            let client = Client::new(&endpoint, Credentials::long_term(&self.keys.0, &self.keys.1)).unwrap();
-            client
-                .assume_role(&AssumeRole::new(&ROLE.replace("Demo", "Administrator"), "bench"))
-                .await
-                .unwrap()
-                .credentials
-        });
+        let session = runtime.block_on(self.session(asked));
         let keys = (
             session.access_key_id.as_str(),
             session.secret_access_key.expose().as_str(),
@@ -173,6 +205,41 @@ impl Broker {
             &load("GetCallerIdentity", &pb::GetCallerIdentityRequest {}, Some(keys), self.address),
             span,
         )
+    }
+
+    async fn session(&self, asked: Asked) -> brevet::client::Credentials {
+        use brevet::client::{AssumeRole, Client, Credentials, Endpoint};
+        let endpoint = Endpoint { url: format!("http://{}", self.address), region: "us-east-1".into(), ca_pem: None };
+        let client = Client::new(&endpoint, Credentials::long_term(&self.keys.0, &self.keys.1)).unwrap();
+        let plain = AssumeRole::new(&ROLE.replace("Demo", "Administrator"), "bench");
+        let cut = cut();
+        match asked {
+            Asked::Role => client.assume_role(&plain).await.unwrap().credentials,
+            Asked::CutRole => {
+                let tags = cut.tags.into_iter().map(|t| (t.key, t.value)).collect();
+                client.assume_role(&AssumeRole { policy: cut.policy, tags, ..plain }).await.unwrap().credentials
+            }
+            Asked::Own => client.get_session_token(None).await.unwrap(),
+            Asked::Mfa => {
+                let made = client.iam("CreateVirtualMFADevice", &[("VirtualMFADeviceName", "bench")]).await.unwrap();
+                let seed = made["VirtualMFADevice"]["Base32StringSeed"].as_str().unwrap();
+                let seed = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, seed).unwrap();
+                let seed = totp_rs::Secret::try_from_base32(std::str::from_utf8(&seed).unwrap()).unwrap();
+                let totp = totp_rs::Builder::new().with_secret(seed).build().unwrap();
+                let now = brevet::clock::Clock::now(&brevet::clock::SystemClock).seconds().unsigned_abs();
+                let code = |seconds: u64| totp.generate(seconds).to_string();
+                let serial = "arn:aws:iam::111122223333:mfa/bench";
+                let (first, second) = (code(now - 30), code(now));
+                let enable = [
+                    ("UserName", "administrator"),
+                    ("SerialNumber", serial),
+                    ("AuthenticationCode1", first.as_str()),
+                    ("AuthenticationCode2", second.as_str()),
+                ];
+                client.iam("EnableMFADevice", &enable).await.unwrap();
+                client.get_session_token(Some((serial, &code(now + 30)))).await.unwrap()
+            }
+        }
     }
 }
 

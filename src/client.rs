@@ -246,8 +246,33 @@ impl Client {
             source_identity: request.source_identity.clone(),
         };
         let answer = self.grpc.clone().assume_role(message).await.map_err(|s| self.failed(&s))?.into_inner();
-        let credentials = answer.credentials.ok_or(ClientError::Incomplete("credentials"))?;
+        let credentials = self.received(answer.credentials)?;
         let user = answer.assumed_role_user.ok_or(ClientError::Incomplete("assumed_role_user"))?;
+        Ok(AssumedRole {
+            credentials,
+            assumed_role_id: user.assumed_role_id,
+            arn: user.arn,
+            packed_policy_size: answer.packed_policy_size,
+            source_identity: answer.source_identity,
+        })
+    }
+
+    /// GetSessionToken: a session of the calling user, with an MFA device and its code, or without.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn get_session_token(&self, mfa: Option<(&str, &str)>) -> Result<Credentials, ClientError> {
+        let message = pb::GetSessionTokenRequest {
+            duration_seconds: None,
+            serial_number: mfa.map(|(serial_number, _)| serial_number.to_owned()),
+            token_code: mfa.map(|(_, code)| code.to_owned()),
+        };
+        let answer = self.grpc.clone().get_session_token(message).await.map_err(|s| self.failed(&s))?.into_inner();
+        self.received(answer.credentials)
+    }
+
+    fn received(&self, credentials: Option<pb::Credentials>) -> Result<Credentials, ClientError> {
+        let credentials = credentials.ok_or(ClientError::Incomplete("credentials"))?;
         let expires_at = credentials.expiration.ok_or(ClientError::Incomplete("expiration"))?;
         let life = Some((self.clock.now(), Timestamp::from_seconds(expires_at.seconds)));
         let keys = Credentials::new(
@@ -255,13 +280,7 @@ impl Client {
             &credentials.secret_access_key,
             Some(&credentials.session_token),
         );
-        Ok(AssumedRole {
-            credentials: Credentials { life, ..keys },
-            assumed_role_id: user.assumed_role_id,
-            arn: user.arn,
-            packed_policy_size: answer.packed_policy_size,
-            source_identity: answer.source_identity,
-        })
+        Ok(Credentials { life, ..keys })
     }
 
     /// GetCallerIdentity.

@@ -123,6 +123,8 @@ pub struct MfaDevice {
     pub digits: u8,
     /// Of the HMAC.
     algorithm: totp_rs::Algorithm,
+    /// When it was made, in seconds since 1970; 0: unknown.
+    pub made_at: i64,
     /// When it was given to its user.
     pub enable_date: Option<Box<str>>,
     /// Its tags.
@@ -503,6 +505,7 @@ impl Directory {
             seed,
             digits,
             algorithm,
+            made_at: device.create_date.as_deref().and_then(|d| d.parse().ok()).map_or(0, jiff::Timestamp::as_second),
             enable_date: device.enable_date.as_deref().map(Into::into),
             tags: tags(place, &device.tags)?,
         };

@@ -66,7 +66,8 @@ pub async fn prove(cx: &mut Context<'_>, code: &Code) -> Result<Proven, Error> {
     let Some(step) = (here - WINDOW..=here + WINDOW).filter(|s| shows(&device, given.expose(), *s)).max() else {
         return Err(failed(cx, &user, MfaError::Invalid.into()).await);
     };
-    let matched = Matched { serial_number: serial.as_str().to_owned(), step, offset: step - here };
+    let matched =
+        Matched { serial_number: serial.as_str().to_owned(), step, offset: step - here, made_at: device.made_at };
     match cx.sts.store.attempt(&user.id, Some(matched), cx.now).await? {
         Attempt::Accepted => Ok(Proven(())),
         Attempt::Spent => {
@@ -93,7 +94,8 @@ pub async fn synchronise(
     let found = (here - SYNCHRONISATION..=here + SYNCHRONISATION)
         .find(|step| shows(device, codes.0, *step) && shows(device, codes.1, step + 1));
     let serial = device.serial_number.as_str();
-    let matched = found.map(|step| Matched { serial_number: serial.to_owned(), step: step + 1, offset: 0 });
+    let made_at = device.made_at;
+    let matched = found.map(|step| Matched { serial_number: serial.to_owned(), step: step + 1, offset: 0, made_at });
     let missed = matched.is_none();
     match cx.sts.store.attempt(&user.id, matched, cx.now).await? {
         Attempt::Accepted => {

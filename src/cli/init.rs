@@ -49,10 +49,10 @@ file = "keyring.json"
 [audit]
 file = "audit.jsonl"
 
-# One principal takes no more than its share of a broker.
-[budgets.principal]
-calls_per_second = 5000
-live_sessions = 1000000
+# So that one principal takes no more than its share of a broker:
+# [budgets.principal]
+# calls_per_second = 5000
+# live_sessions = 1000000
 
 # For GetWebIdentityToken: where relying parties find this broker's keys.
 # [web_identity]
@@ -129,7 +129,8 @@ fn make(
             "Path": "/", "RoleName": "Administrator", "Arn": format!("arn:aws:iam::{account}:role/Administrator"),
             "MaxSessionDuration": 3600,
             "AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": [{
-                "Effect": "Allow", "Principal": {"AWS": user_arn}, "Action": "sts:AssumeRole"
+                "Effect": "Allow", "Principal": {"AWS": user_arn},
+                "Action": ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"]
             }]},
             "RolePolicyList": [{"PolicyName": "everything", "PolicyDocument": everything}]
         }],

@@ -492,7 +492,7 @@ async fn mf_02_mf_04_a_step_and_an_id_are_good_once_and_steps_only_grow() {
     let store = &world.store;
     let step = NOW.seconds() / 30 + 2;
     let spend = async |device: &str, step: i64| {
-        let matched = Matched { serial_number: device.into(), step, offset: 0 };
+        let matched = Matched { serial_number: device.into(), step, offset: 0, made_at: 0 };
         store.attempt("AIDA", Some(matched), NOW).await.unwrap() == Attempt::Accepted
     };
     assert!(spend("arn:x", step).await);
@@ -504,7 +504,7 @@ async fn mf_02_mf_04_a_step_and_an_id_are_good_once_and_steps_only_grow() {
     let home = tempfile::tempdir().unwrap();
     let place = Place::Sqlite(home.path().join("store.db"));
     let lasting = Store::open(&place, Access::Create, NOW, &SystemEntropy::new()).await.unwrap();
-    let before = Matched { serial_number: "arn:z".into(), step: NOW.seconds() / 30 - 1, offset: 0 };
+    let before = Matched { serial_number: "arn:z".into(), step: NOW.seconds() / 30 - 1, offset: 0, made_at: 0 };
     assert_eq!(lasting.attempt("AIDA", Some(before), NOW).await.unwrap(), Attempt::Spent);
     let later = Timestamp::from_seconds(NOW.seconds() + 60);
     assert!(store.see("https://idp", "a", NOW, later).await.unwrap());
@@ -522,7 +522,7 @@ async fn mf_02_mf_04_a_step_and_an_id_are_good_once_and_steps_only_grow() {
 async fn mf_01_a_user_has_five_wrong_codes_and_a_hundred_a_day() {
     let world = World::new().await;
     let store = &world.store;
-    let right = |step: i64| Some(Matched { serial_number: "arn:x".into(), step, offset: 0 });
+    let right = |step: i64| Some(Matched { serial_number: "arn:x".into(), step, offset: 0, made_at: 0 });
     let at = |seconds: i64| Timestamp::from_seconds(NOW.seconds() + seconds);
     let wrong = async |user: &str, now| store.attempt(user, None, now).await.unwrap();
     for _ in 0..5 {
@@ -555,7 +555,7 @@ async fn a_device_whose_clock_drifts_is_followed() {
     let day = 2_880;
     let first = NOW.seconds() / 30 + 10;
     let accept = async |step: i64, offset: i64| {
-        let matched = Matched { serial_number: "arn:x".into(), step, offset };
+        let matched = Matched { serial_number: "arn:x".into(), step, offset, made_at: 0 };
         assert_eq!(store.attempt("AIDA", Some(matched), NOW).await.unwrap(), Attempt::Accepted);
         store.mfa_drift("arn:x").await.unwrap()
     };

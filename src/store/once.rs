@@ -48,6 +48,9 @@ pub struct Matched {
     pub step: i64,
     /// Steps from where the device's clock was thought to be.
     pub offset: i64,
+    /// When the device was made, in seconds since 1970; 0: unknown. One that is younger than the
+    /// store has no past that the store would not know.
+    pub made_at: i64,
 }
 
 /// What came of an MFA code.
@@ -246,7 +249,7 @@ async fn attempt(
     };
     let done = sqlx::query(
         "INSERT INTO spent_steps (serial_number, step, drift, leaning) \
-         SELECT $1, $2, 0, $4 FROM store WHERE id = 1 AND not_before <= $3 \
+         SELECT $1, $2, 0, $4 FROM store WHERE id = 1 AND (not_before <= $3 OR not_before <= $6) \
          ON CONFLICT (serial_number) DO UPDATE SET step = excluded.step, \
          drift = spent_steps.drift + CASE WHEN excluded.leaning = spent_steps.leaning \
              AND excluded.step >= spent_steps.step + $5 THEN excluded.leaning ELSE 0 END, \
@@ -259,6 +262,7 @@ async fn attempt(
     .bind(matched.step.saturating_mul(STEP_SECONDS))
     .bind(matched.offset)
     .bind(LEARN_AFTER_STEPS)
+    .bind(matched.made_at)
     .execute(connection)
     .await?;
     Ok(if done.rows_affected() == 1 { Attempt::Accepted } else { Attempt::Spent })

@@ -294,7 +294,7 @@ async fn a_restored_backup_revives_nothing() {
     brevet::store::backup(&hand.store, &backup).await.unwrap();
     broker.revoke(&user(ADMIN), Selector::AccessKeyId(session.id.clone())).await.unwrap();
     let step = now().seconds() / 30;
-    let code = |step| Some(Matched { serial_number: "arn:device".into(), step, offset: 0 });
+    let code = |step| Some(Matched { serial_number: "arn:device".into(), step, offset: 0, made_at: 0 });
     assert_eq!(hand.store.attempt("AIDA", code(step + 1), now()).await.unwrap(), Attempt::Accepted);
     eventually("the broker has seen it", async || {
         std::fs::read_to_string(home.path().join("store.watermark"))
