@@ -23,6 +23,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use moka::sync::Cache;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -71,6 +72,8 @@ pub struct Sts {
     pub directory: ArcSwap<Directory>,
     /// The keys of session tokens.
     pub tokens: Tokens,
+    /// Session policies that were found to be sound, by SHA-256.
+    pub sound_policies: Cache<[u8; 32], ()>,
     /// How much each may ask for.
     pub budgets: Budgets,
     /// Who vouches in web identity tokens: a URL; none: nobody.

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use moka::sync::Cache;
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -37,6 +38,9 @@ use crate::tls::{self, TlsError};
 
 use reload::Stamps;
 pub use reload::{DirectoryLoadError, load_directory};
+
+/// How many session policies are remembered as sound.
+const SOUND_POLICIES: u64 = 10_000;
 
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
@@ -233,6 +237,7 @@ async fn run(
         key_use: KeyUse::default(),
         revocations,
         feed,
+        sound_policies: Cache::new(SOUND_POLICIES),
         budgets: Budgets::new(config.budgets.0, config.budgets.1, &clock),
         issuer,
         tokens: Tokens::new(parts.keyring, config.opened_tokens),

@@ -6,7 +6,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::session_input::{
-    self, AnsweredCredentials, AuditTag, audited_credentials, audited_tags, check_policy_arns, required,
+    self, AnsweredCredentials, AuditTag, audited_credentials, audited_tags, check_policy_arns, check_session_policy,
+    required,
 };
 use super::{Context, Operation};
 use crate::arn::RoleArn;
@@ -170,6 +171,7 @@ impl Operation for AssumeRole {
         check_policy_arns(cx, &self.policy_arns, role.account)?;
         let tags = session_tags(self.tags, &self.transitive_tag_keys, inherited)?;
         let limits = Limits { tags, policy: self.policy.unwrap_or_default(), policy_arns: self.policy_arns };
+        check_session_policy(cx, &limits.policy)?;
         let packed = packing::pack(&limits)?;
         let packed_policy_size = packed.percent;
         let shape = Shape {

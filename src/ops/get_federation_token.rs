@@ -8,7 +8,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::session_input::{
-    self, AnsweredCredentials, AuditTag, audited_credentials, audited_tags, check_policy_arns, required,
+    self, AnsweredCredentials, AuditTag, audited_credentials, audited_tags, check_policy_arns, check_session_policy,
+    required,
 };
 use super::{Context, Operation};
 use crate::authn::federated_user_arn;
@@ -105,6 +106,7 @@ impl Operation for GetFederationToken {
         let tags = self.tags.into_iter().map(|t| TagClaim { key: t.key, value: t.value, transitive: false });
         let limits =
             Limits { tags: tags.collect(), policy: self.policy.unwrap_or_default(), policy_arns: self.policy_arns };
+        check_session_policy(cx, &limits.policy)?;
         let packed = packing::pack(&limits)?;
         let packed_policy_size = packed.percent;
         let shape = Shape {
