@@ -167,7 +167,8 @@ impl<'a> Facts<'a> {
         self
     }
 
-    fn resource_tags(&mut self, tags: &[Tag]) {
+    /// Adds the tags of what is asked for.
+    pub fn resource_tags(&mut self, tags: &[Tag]) {
         for tag in tags {
             self.0.set(format!("aws:resourcetag/{}", tag.key), tag.value.clone());
             self.0.set(format!("iam:resourcetag/{}", tag.key), tag.value.clone());

@@ -1,15 +1,22 @@
 #![no_main]
-//! No text opens as a session token.
+//! No text opens as a session token or an authorization message, and no bytes unpack to more than they may.
 
 use std::sync::LazyLock;
 
+use brevet::authorization_message::Message;
 use brevet::clock::Timestamp;
 use brevet::entropy::SystemEntropy;
 use brevet::keyring::Keyring;
-use brevet::token;
+use brevet::{packing, token};
 use libfuzzer_sys::fuzz_target;
 
 static KEYRING: LazyLock<Keyring> =
     LazyLock::new(|| Keyring::generate(&SystemEntropy::new(), Timestamp::from_seconds(1)).expect("randomness"));
 
-fuzz_target!(|text: &str| assert!(token::open(&KEYRING, text).is_err()));
+fuzz_target!(|text: &str| {
+    assert!(token::open(&KEYRING, text).is_err());
+    assert!(Message::open(text, &KEYRING).is_err());
+    if let Some(limits) = packing::unpack(text.as_bytes()) {
+        assert!(prost::Message::encoded_len(&limits) <= 131_072);
+    }
+});

@@ -17,7 +17,8 @@ use crate::commands::{self, Actor, Command, Desk};
 use crate::directory::User;
 use crate::directory::resource::{Kind, Name, Resource, folded};
 use crate::error::Error;
-use crate::trust;
+use crate::names::Tag;
+use crate::trust::{self, SessionRequest};
 
 /// How long an answer waits for its own change to be in force here.
 const OWN_CHANGE: Duration = Duration::from_secs(2);
@@ -74,10 +75,20 @@ impl<A: Action> Operation for Iam<A> {
     }
 }
 
-/// The caller's own policies must allow the action on the resource.
-fn permit(cx: &mut Context<'_>, action: &'static str, resource: &str) -> Result<(), Error> {
-    let permitted = trust::permit(cx.caller(), &cx.directory, &cx.facts(), action, resource);
-    permitted.map_err(|denied| cx.refuse(&denied, resource))
+/// The caller's own policies must allow the action on the resource, which has these tags; `asked`
+/// are those that the request brings.
+fn permit(
+    cx: &mut Context<'_>,
+    action: &'static str,
+    resource: &str,
+    tags: &[Tag],
+    asked: &[Tag],
+) -> Result<(), Error> {
+    let mut facts = cx.facts().session(&SessionRequest { tags: asked, ..SessionRequest::default() });
+    facts.resource_tags(tags);
+    let denied = trust::permit(cx.caller(), &cx.directory, &facts, action, resource).err();
+    drop(facts);
+    denied.map_or(Ok(()), |denied| Err(cx.refuse(&denied, resource)))
 }
 
 /// A user that an action is about.
@@ -111,6 +122,10 @@ impl Target {
         let user = arn.as_ref().and_then(|arn| cx.directory.user(arn)).cloned();
         let arn = arn.unwrap_or_else(|| format!("arn:aws:iam::{account}:user/{name}"));
         Ok(Self { name, arn, user })
+    }
+
+    fn tags(&self) -> &[Tag] {
+        self.user.as_ref().map(|u| &*u.tags).unwrap_or_default()
     }
 
     /// It, if it is there.

@@ -19,7 +19,7 @@ use crate::directory::{MfaDevice, User};
 use crate::entropy;
 use crate::error::Error;
 use crate::mfa;
-use crate::names::FieldError;
+use crate::names::{self, FieldError};
 use crate::ops::Context;
 
 /// How old a code may be when a user changes its own devices, in seconds.
@@ -67,7 +67,9 @@ impl Action for CreateVirtualMfaDevice {
     async fn run(self, cx: &mut Context<'_>) -> Result<Created, Error> {
         let account = cx.caller().account();
         let serial = format!("arn:aws:iam::{account}:mfa{}{}", self.path.as_deref().unwrap_or("/"), self.name);
-        permit(cx, "iam:CreateVirtualMFADevice", &serial)?;
+        let asked: Vec<names::Tag> =
+            self.tags.iter().map(|t| names::Tag { key: t.key.clone(), value: t.value.clone() }).collect();
+        permit(cx, "iam:CreateVirtualMFADevice", &serial, &[], &asked)?;
         if serial.len() > 256 {
             let rule = "must leave the serial number, path included, at most 256 characters";
             return Err(FieldError::new("VirtualMFADeviceName", rule).into());
@@ -118,7 +120,7 @@ impl Action for EnableMfaDevice {
 
     async fn run(self, cx: &mut Context<'_>) -> Result<(), Error> {
         let target = Target::find(cx, Some(self.user_name)).await?;
-        permit(cx, "iam:EnableMFADevice", &target.arn)?;
+        permit(cx, "iam:EnableMFADevice", &target.arn, target.tags(), &[])?;
         let user = target.there()?;
         let device = device(cx, &self.serial_number)?;
         fresh(cx, user, "iam:EnableMFADevice")?;
@@ -149,7 +151,7 @@ impl Action for ResyncMfaDevice {
 
     async fn run(self, cx: &mut Context<'_>) -> Result<(), Error> {
         let target = Target::find(cx, Some(self.user_name)).await?;
-        permit(cx, "iam:ResyncMFADevice", &target.arn)?;
+        permit(cx, "iam:ResyncMFADevice", &target.arn, target.tags(), &[])?;
         let user = target.there()?;
         let device = device_of(cx, user, &self.serial_number)?;
         mfa::synchronise(cx, user, &device, (&self.authentication_code1, &self.authentication_code2)).await
@@ -171,7 +173,7 @@ impl Action for DeactivateMfaDevice {
 
     async fn run(self, cx: &mut Context<'_>) -> Result<(), Error> {
         let target = Target::find(cx, self.user_name).await?;
-        permit(cx, "iam:DeactivateMFADevice", &target.arn)?;
+        permit(cx, "iam:DeactivateMFADevice", &target.arn, target.tags(), &[])?;
         let user = target.there()?;
         device_of(cx, user, &self.serial_number)?;
         fresh(cx, user, "iam:DeactivateMFADevice")?;
@@ -192,8 +194,10 @@ impl Action for DeleteVirtualMfaDevice {
     type Output = ();
 
     async fn run(self, cx: &mut Context<'_>) -> Result<(), Error> {
-        permit(cx, "iam:DeleteVirtualMFADevice", &self.serial_number)?;
-        if device(cx, &self.serial_number)?.user_arn.is_some() {
+        let found = device(cx, &self.serial_number);
+        let tags = found.as_ref().map(|d| d.tags.to_vec()).unwrap_or_default();
+        permit(cx, "iam:DeleteVirtualMFADevice", &self.serial_number, &tags, &[])?;
+        if found?.user_arn.is_some() {
             return Err(Error::DeleteConflict(
                 "Cannot delete an entity that is in use: deactivate it first.".to_owned(),
             ));
@@ -237,7 +241,7 @@ impl Action for ListMfaDevices {
 
     async fn run(self, cx: &mut Context<'_>) -> Result<Devices, Error> {
         let target = Target::find(cx, self.user_name).await?;
-        permit(cx, "iam:ListMFADevices", &target.arn)?;
+        permit(cx, "iam:ListMFADevices", &target.arn, target.tags(), &[])?;
         let user = target.there()?;
         let own = |d: &MfaDevice| d.user_arn.as_deref() == Some(&*user.arn);
         let (page, marker) = page(cx, own, self.marker, self.max_items);
@@ -293,7 +297,7 @@ impl Action for ListVirtualMfaDevices {
     type Output = VirtualDevices;
 
     async fn run(self, cx: &mut Context<'_>) -> Result<VirtualDevices, Error> {
-        permit(cx, "iam:ListVirtualMFADevices", "*")?;
+        permit(cx, "iam:ListVirtualMFADevices", "*", &[], &[])?;
         let prefix = format!("arn:aws:iam::{}:mfa/", cx.caller().account());
         let assigned = match self.assignment_status.as_deref() {
             Some("Assigned") => Some(true),
