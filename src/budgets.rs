@@ -1,6 +1,6 @@
 //! How much one principal and one account may ask for: calls a second, and sessions that live at a
-//! time. What is beyond it waits; everybody else does not notice. Of one broker: several count each
-//! for itself.
+//! time. What is beyond it waits; everybody else does not notice. Each broker counts for itself, and
+//! brokers that share a Redis count calls together besides.
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
@@ -37,6 +37,7 @@ pub struct Budgets {
 }
 
 struct Used {
+    calls_per_second: Option<NonZeroU32>,
     calls: Option<Limiter>,
     live_sessions: Option<Sessions>,
 }
@@ -80,6 +81,13 @@ impl Budgets {
         self.account.call(account)
     }
 
+    /// Whose calls brokers count together, and how many of them there may be in [`WINDOW`].
+    pub fn shared<'a>(&self, principal: &'a str, account: &'a str) -> Vec<(&'a str, u64)> {
+        let limit = |used: &Used| used.calls_per_second.map(|calls| u64::from(calls.get()) * WINDOW.as_secs());
+        let principal = limit(&self.principal).map(|limit| (principal, limit));
+        principal.into_iter().chain(limit(&self.account).map(|limit| (account, limit))).collect()
+    }
+
     /// Counts a session that ends then.
     ///
     /// # Errors
@@ -112,6 +120,7 @@ impl Used {
             RateLimiter::new(quota, DashMapStateStore::default(), Injected(clock.clone()))
         };
         Self {
+            calls_per_second: budget.calls_per_second,
             calls: budget.calls_per_second.map(limiter),
             live_sessions: budget
                 .live_sessions
@@ -163,6 +172,9 @@ impl Live {
         self.count += 1;
     }
 }
+
+/// In what brokers count calls together: so that twice a second's may come at once, as on one.
+pub const WINDOW: Duration = Duration::from_secs(2);
 
 /// How long between two sweeps.
 pub const SWEEP_EVERY: Duration = Duration::from_secs(60);

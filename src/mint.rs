@@ -51,13 +51,10 @@ pub struct Shape {
     pub packed: Packed,
     /// When an MFA code was given for it.
     pub mfa_at: Option<Timestamp>,
-    /// The last change of the feed that is in force here: a revocation that comes later ends it.
-    pub issued_under: i64,
-    /// The store that the change is of.
-    pub store_id: String,
 }
 
-/// Makes a session of a grant that ends after `term`.
+/// Makes a session of a grant that ends after `term`. `issued_under` is the last change of the feed
+/// that is in force here, and the store that it is of: a revocation that comes later ends it.
 ///
 /// # Errors
 /// Without randomness or without a current key.
@@ -65,6 +62,7 @@ pub fn session(
     grant: Grant,
     term: Duration,
     shape: Shape,
+    issued_under: (i64, &str),
     keyring: &Keyring,
     entropy: &dyn Entropy,
     now: Timestamp,
@@ -89,8 +87,8 @@ pub fn session(
         kind: kind.into(),
         mfa_at: shape.mfa_at.map_or(0, Timestamp::seconds),
         ancestors: grant.lineage().to_vec(),
-        issued_under: shape.issued_under,
-        store_id: shape.store_id,
+        issued_under: issued_under.0,
+        store_id: issued_under.1.to_owned(),
     };
     let key = keyring.current().ok_or(Error::InternalFailure)?;
     let secret_access_key = authn::session_secret(key, &session_id, access_key_id.as_str())?;

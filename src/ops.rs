@@ -32,6 +32,7 @@ use crate::authn::{self, Caller, Evidence, Identity, Judges, Tokens};
 use crate::authorization_message::Message;
 use crate::budgets::Budgets;
 use crate::clock::{Clock, Timestamp};
+use crate::commands::Actor;
 use crate::directory::Directory;
 use crate::entropy::{self, Entropy};
 use crate::error::Error;
@@ -138,6 +139,17 @@ impl Context<'_> {
         &self.caller
     }
 
+    /// The caller as the one who makes a change.
+    pub fn actor(&self) -> Actor {
+        Actor {
+            r#type: self.caller.audited().r#type.into_owned(),
+            arn: Some(self.caller.arn().to_owned()),
+            access_key_id: Some(self.caller.access_key_id.clone()),
+            user_name: None,
+            request_id: Some(self.record.request_id.clone()),
+        }
+    }
+
     /// The condition keys that every request has.
     pub fn facts(&self) -> Facts<'_> {
         Facts::new(&self.caller, self.origin, &self.sts.region, self.now)
@@ -184,7 +196,8 @@ impl Context<'_> {
             return Err(Error::Throttling);
         }
         let keyring = self.sts.tokens.keyring();
-        let session = mint::session(grant, term, shape, &keyring, &*self.sts.entropy, self.now)?;
+        let issued_under = (self.issued_under, self.sts.store.id());
+        let session = mint::session(grant, term, shape, issued_under, &keyring, &*self.sts.entropy, self.now)?;
         self.sts.sessions.record(&keyring, &session.record, self.now).await;
         Ok(session)
     }
@@ -477,7 +490,11 @@ async fn run<O: Operation>(
     }
     record.user_identity = caller.audited();
     record.recipient_account_id = Some(caller.account().to_string());
-    if sts.budgets.call(caller.budget_key(), caller.account().as_str()).is_err() {
+    let account = caller.account();
+    let shared = sts.budgets.shared(caller.budget_key(), account.as_str());
+    if sts.budgets.call(caller.budget_key(), account.as_str()).is_err()
+        || (!shared.is_empty() && !sts.sessions.count_call(&sts.tokens.keyring(), &shared, now).await)
+    {
         return Err(Error::Throttling);
     }
     let input = input?;

@@ -127,6 +127,15 @@ impl Sessions {
         }
     }
 
+    /// Counts a call together with the other brokers on the same Redis: whether all of them are within
+    /// their limits. Without Redis, or without its answer, each counts for itself.
+    pub async fn count_call(&self, keyring: &crate::keyring::Keyring, who: &[(&str, u64)], now: Timestamp) -> bool {
+        match &self.kind {
+            Kind::Redis(redis) if !who.is_empty() => redis.count_call(keyring, who, now).await.unwrap_or(true),
+            _ => true,
+        }
+    }
+
     /// The record of a session that has not ended. `None`: there is none.
     ///
     /// # Errors

@@ -378,16 +378,7 @@ impl Store {
     /// Without an answer.
     pub async fn find(&self, kind: Kind, folded: &str) -> Result<Option<String>, StoreError> {
         let folded = folded.to_owned();
-        let row = self.read(move |c| {
-            Box::pin(async move {
-                sqlx::query("SELECT id FROM resources WHERE kind = $1 AND folded = $2")
-                    .bind(kind.as_str())
-                    .bind(folded)
-                    .fetch_optional(c)
-                    .await
-            })
-        });
-        row.await?.map(|row| row.try_get(0)).transpose().map_err(told)
+        self.read(move |c| Box::pin(writer::found(c, kind, folded))).await
     }
 
     /// A thing's row.
@@ -395,17 +386,8 @@ impl Store {
     /// # Errors
     /// Without an answer.
     pub async fn get(&self, name: &Name) -> Result<Option<Stored>, StoreError> {
-        let (kind, id) = (name.kind.as_str(), name.id.clone());
-        let row = self.read(move |c| {
-            Box::pin(async move {
-                sqlx::query("SELECT version, body FROM resources WHERE kind = $1 AND id = $2")
-                    .bind(kind)
-                    .bind(id)
-                    .fetch_optional(c)
-                    .await
-            })
-        });
-        row.await?.map(|row| Ok(Stored { version: row.try_get(0)?, body: row.try_get(1)? })).transpose().map_err(told)
+        let name = name.clone();
+        self.read(move |c| Box::pin(writer::stored(c, name))).await
     }
 
     /// Puts every revocation in force that has not run out.

@@ -134,7 +134,6 @@ impl Operation for AssumeRole {
 
     async fn run(self, cx: &mut Context<'_>) -> Result<AssumeRoleOutput, Error> {
         let directory = cx.directory.clone();
-        let issued_under = cx.issued_under;
         if cx.caller().depth() > MAX_CHAIN {
             return Err(Error::Malformed(format!("a chain of sessions has at most {MAX_CHAIN} roles")));
         }
@@ -182,8 +181,6 @@ impl Operation for AssumeRole {
             // It is the caller's proof and not the role's: IAM User Guide, "Configuring MFA-protected
             // API access".
             mfa_at: None,
-            issued_under,
-            store_id: cx.sts.store.id().to_owned(),
         };
         let account = role.account;
         let session = cx.issue(grant, term, shape).await?;

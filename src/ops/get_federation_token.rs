@@ -92,7 +92,6 @@ impl Operation for GetFederationToken {
         if cx.caller().session().is_some() {
             return Err(Error::LongTermCredentialsOnly(Self::NAME));
         }
-        let issued_under = cx.issued_under;
         let account = cx.caller().account();
         let resource = federated_user_arn(account, self.name.as_str());
         let facts = cx.facts().session(&SessionRequest { tags: &self.tags, ..SessionRequest::default() });
@@ -115,8 +114,6 @@ impl Operation for GetFederationToken {
             tags: limits.tags,
             packed,
             mfa_at: None,
-            issued_under,
-            store_id: cx.sts.store.id().to_owned(),
         };
         let term = self.duration.unwrap_or(durations::USER_DEFAULT);
         let session = cx.issue(grant, term, shape).await?;

@@ -60,7 +60,6 @@ impl Operation for GetSessionToken {
         if cx.caller().session().is_some() {
             return Err(Error::LongTermCredentialsOnly(Self::NAME));
         }
-        let issued_under = cx.issued_under;
         let proven = match &self.mfa {
             Some(code) => Some(mfa::prove(cx, code).await?),
             None => None,
@@ -77,8 +76,6 @@ impl Operation for GetSessionToken {
             tags: Vec::new(),
             packed: Packed::default(),
             mfa_at: proven.map(|_| cx.now),
-            issued_under,
-            store_id: cx.sts.store.id().to_owned(),
         };
         let account = grant.account();
         let term = self.duration.unwrap_or(durations::USER_DEFAULT);

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::{Context, Operation, Service};
 use crate::arn::AccountId;
-use crate::commands::{self, Actor, Command, Desk};
+use crate::commands::{self, Command, Desk};
 use crate::directory::User;
 use crate::directory::resource::{Kind, Name, Resource, folded};
 use crate::error::Error;
@@ -146,14 +146,7 @@ async fn change(cx: &mut Context<'_>, commands: Vec<Command>) -> Result<(), Erro
     let Some(master_key) = master_key else {
         return Err(Error::UnmodifiableEntity("the directory is a file, and is changed there"));
     };
-    let caller = cx.caller();
-    let actor = Actor {
-        r#type: caller.audited().r#type.into_owned(),
-        arn: Some(caller.arn().to_owned()),
-        access_key_id: Some(caller.access_key_id.clone()),
-        user_name: None,
-        request_id: Some(cx.request_id().to_owned()),
-    };
+    let actor = cx.actor();
     let desk = Desk { store: &cx.sts.store, master_key: &master_key, entropy: &*cx.sts.entropy, now: cx.now };
     let sequence = commands::execute(desk, &actor, commands).await?;
     cx.sts.feed.nudge();

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::{Context, Operation, Service, Sts};
 use crate::arn::IamArn;
 use crate::clock::Timestamp;
-use crate::commands::{Actor, Detail, Revoked};
+use crate::commands::{Detail, Revoked};
 use crate::error::Error;
 use crate::names::{self, AccessKeyId, FieldError, SourceIdentity};
 use crate::revocations::{Key, Mark, Selector};
@@ -147,14 +147,7 @@ impl Operation for RevokeSessions {
             return Err(FieldError::new("IssuedBefore", "must not be in the future").into());
         }
 
-        let caller = cx.caller();
-        let actor = Actor {
-            r#type: caller.audited().r#type.into_owned(),
-            arn: Some(caller.arn().to_owned()),
-            access_key_id: Some(caller.access_key_id.clone()),
-            user_name: None,
-            request_id: Some(cx.request_id().to_owned()),
-        };
+        let actor = cx.actor();
         let mut writer = cx.sts.store.write().await?;
         let mark = Mark {
             // Whatever was issued before this change was in force, by whichever clock.

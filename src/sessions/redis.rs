@@ -21,6 +21,7 @@ use ring::hmac;
 use tokio::sync::Mutex;
 
 use super::{SessionId, SessionRecord, SessionsError, Standing};
+use crate::budgets::WINDOW;
 use crate::clock::Timestamp;
 use crate::keyring::Keyring;
 use crate::metrics::Metrics;
@@ -124,6 +125,32 @@ impl RedisSessions {
         let mut index = redis::cmd("ZADD");
         index.arg(index_name(keyring)).arg(0).arg(member(record.expires_at, &record.session_id));
         self.ask(&[set, index]).await.map(|_| ())
+    }
+
+    /// Counts a call of each in this window of time; whether all are within their limits.
+    pub async fn count_call(
+        &self,
+        keyring: &Keyring,
+        who: &[(&str, u64)],
+        now: Timestamp,
+    ) -> Result<bool, SessionsError> {
+        let seconds = i64::try_from(WINDOW.as_secs()).unwrap_or(1);
+        let window = now.seconds().div_euclid(seconds);
+        let mut commands = Vec::with_capacity(2 * who.len());
+        for (name, _) in who {
+            let name = format!("brevet:{}:calls:{name}:{window}", keyring.cluster_id());
+            let mut count = redis::cmd("INCR");
+            count.arg(&name);
+            let mut expire = redis::cmd("EXPIRE");
+            expire.arg(name).arg(2 * seconds);
+            commands.extend([count, expire]);
+        }
+        let counts = self.ask(&commands).await?;
+        let within = |(answer, (_, limit)): (&Value, &(&str, u64))| match answer {
+            Value::Int(count) => u64::try_from(*count).is_ok_and(|count| count <= *limit),
+            _ => true,
+        };
+        Ok(counts.iter().step_by(2).zip(who).all(within))
     }
 
     /// A missing Redis means: unknown, which is an error and never "absent".

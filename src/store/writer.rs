@@ -78,17 +78,8 @@ impl<'s> Writer<'s> {
     /// # Errors
     /// Without an answer.
     pub async fn get(&mut self, name: &Name) -> Result<Option<Stored>, StoreError> {
-        let (kind, id) = (name.kind.as_str(), name.id.clone());
-        let row = self.ask(move |c| {
-            Box::pin(async move {
-                sqlx::query("SELECT version, body FROM resources WHERE kind = $1 AND id = $2")
-                    .bind(kind)
-                    .bind(id)
-                    .fetch_optional(c)
-                    .await
-            })
-        });
-        row.await?.map(|row| Ok(Stored { version: row.try_get(0)?, body: row.try_get(1)? })).transpose().map_err(told)
+        let name = name.clone();
+        self.ask(move |c| Box::pin(stored(c, name))).await
     }
 
     /// The id of the thing of that folded name.
@@ -97,16 +88,7 @@ impl<'s> Writer<'s> {
     /// Without an answer.
     pub async fn find(&mut self, kind: Kind, folded: &str) -> Result<Option<String>, StoreError> {
         let folded = folded.to_owned();
-        let row = self.ask(move |c| {
-            Box::pin(async move {
-                sqlx::query("SELECT id FROM resources WHERE kind = $1 AND folded = $2")
-                    .bind(kind.as_str())
-                    .bind(folded)
-                    .fetch_optional(c)
-                    .await
-            })
-        });
-        row.await?.map(|row| row.try_get(0)).transpose().map_err(told)
+        self.ask(move |c| Box::pin(found(c, kind, folded))).await
     }
 
     /// Who refers to a thing, by its id or its folded name: at most `limit`.
@@ -395,6 +377,28 @@ impl Drop for Writer<'_> {
             *self.slot = Some(connection);
         }
     }
+}
+
+/// A thing's row.
+pub(super) async fn stored(connection: &mut AnyConnection, name: Name) -> Result<Option<Stored>, sqlx::Error> {
+    let row = sqlx::query("SELECT version, body FROM resources WHERE kind = $1 AND id = $2")
+        .bind(name.kind.as_str())
+        .bind(name.id)
+        .fetch_optional(connection);
+    row.await?.map(|row| Ok(Stored { version: row.try_get(0)?, body: row.try_get(1)? })).transpose()
+}
+
+/// The id of the thing of a folded name.
+pub(super) async fn found(
+    connection: &mut AnyConnection,
+    kind: Kind,
+    folded: String,
+) -> Result<Option<String>, sqlx::Error> {
+    let row = sqlx::query("SELECT id FROM resources WHERE kind = $1 AND folded = $2")
+        .bind(kind.as_str())
+        .bind(folded)
+        .fetch_optional(connection);
+    row.await?.map(|row| row.try_get(0)).transpose()
 }
 
 async fn unlink(connection: &mut AnyConnection, kind: &str, id: &str) -> Result<(), sqlx::Error> {

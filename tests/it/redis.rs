@@ -183,6 +183,49 @@ async fn st_02_a_redis_that_hangs_costs_nobody_more_than_its_deadline() {
 }
 
 #[tokio::test]
+async fn brokers_count_calls_together_and_each_for_itself_without_redis() {
+    let redis = Redis::start();
+    let dir = stored_home().await;
+    let budget = |calls| brevet::budgets::Budget {
+        calls_per_second: std::num::NonZeroU32::new(calls),
+        ..brevet::budgets::Budget::default()
+    };
+    let options = redis.options();
+    let one = Broker::start_in(dir.clone(), |c| {
+        in_the_store(c);
+        c.redis = Some(redis.options());
+        c.budgets = (budget(5), budget(1_000));
+    })
+    .await;
+    let path = dir.path().to_owned();
+    let two = Broker::start_with(move |c| {
+        c.keyring = path.join("keyring.json");
+        c.redis = Some(options);
+        c.budgets = (budget(5), budget(1_000));
+    })
+    .await;
+    let calls = async |broker: &Broker, who: &str| {
+        let mut good = 0;
+        for _ in 0..10 {
+            good += usize::from(
+                broker.query(Some(&user(who)), &[("Action", "GetCallerIdentity"), VERSION]).await.code() == "ok",
+            );
+        }
+        good
+    };
+    // Each alone would let ten pass at once; together they do.
+    assert_eq!(calls(&one, "alice").await + calls(&two, "alice").await, 10);
+    assert_eq!(calls(&two, "bob").await, 10, "nobody else notices");
+    for broker in [&one, &two] {
+        broker.clock.pass(Duration::from_secs(10));
+        broker.clock.advance(Duration::from_secs(10));
+    }
+    redis.signal("-STOP");
+    assert_eq!((calls(&one, "alice").await, calls(&two, "alice").await), (10, 10));
+    redis.signal("-CONT");
+}
+
+#[tokio::test]
 async fn a_caller_who_hangs_up_erases_nothing() {
     use tokio::io::AsyncWriteExt;
     let redis = Redis::start();
@@ -307,6 +350,8 @@ async fn sentinel_cluster_acl_and_tls_hold_records_too() {
         "+zrange",
         "+zremrangebylex",
         "+info",
+        "+incr",
+        "+expire",
     ];
     redis_command(guarded.port, &rules).unwrap();
     let password = |text: &str| Some(brevet::secret::Secret::new(text.to_owned()));
