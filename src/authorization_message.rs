@@ -182,7 +182,9 @@ impl Message {
     pub fn decoded(&self, told: &Told) -> Value {
         let reports = told.explanation.as_ref().map(|e| e.statements.as_slice()).unwrap_or_default();
         let visible: Vec<&StatementReport> = reports.iter().filter(|s| told.shows(s)).collect();
-        let matched = visible.iter().filter(|s| s.applies && s.denies == self.explicit_deny).map(|s| {
+        // Of another account's policies nothing is told, not even that one of them denies.
+        let explicit_deny = self.explicit_deny && (told.of_resource || visible.iter().any(|s| s.applies && s.denies));
+        let matched = visible.iter().filter(|s| s.applies && s.denies == explicit_deny).map(|s| {
             let conditions: Vec<Value> = s.conditions.iter().map(|c| values(&c.key, &c.wanted)).collect();
             json!({
                 "statementId": s.sid.as_deref().unwrap_or_default(),
@@ -207,7 +209,7 @@ impl Message {
         let said = self.keys.iter().filter(|(name, _)| own(name)).map(|(name, got)| values(name, got));
         json!({
             "allowed": false,
-            "explicitDeny": self.explicit_deny,
+            "explicitDeny": explicit_deny,
             "matchedStatements": {"items": matched.collect::<Vec<_>>()},
             "failures": {"items": []},
             "context": {
@@ -219,7 +221,7 @@ impl Message {
             "explanation": {
                 "requestId": self.request_id,
                 "eventTime": Timestamp::from_seconds(self.at).to_string(),
-                "summary": self.summary(told, &visible),
+                "summary": self.summary(told, &visible, explicit_deny),
                 "policiesChangedSince": told.changed,
                 "statements": statements.collect::<Vec<_>>(),
             },
@@ -227,16 +229,16 @@ impl Message {
     }
 
     /// In a sentence or two.
-    fn summary(&self, told: &Told, visible: &[&StatementReport]) -> String {
+    fn summary(&self, told: &Told, visible: &[&StatementReport], explicit_deny: bool) -> String {
         if let Some(note) = &self.note {
             return note.clone();
         }
         let mut text = match (&told.missing, &told.explanation) {
             (Some(missing), _) => missing.clone(),
             (None, None) => "The principal is no more, so its policies cannot be told.".to_owned(),
-            (None, Some(_)) if self.explicit_deny => match visible.iter().find(|s| s.denies && s.applies) {
+            (None, Some(_)) if explicit_deny => match visible.iter().find(|s| s.denies && s.applies) {
                 Some(s) => format!("Statement {} denies it.", place(s)),
-                None => "A statement that is not shown to this account denies it.".to_owned(),
+                None => "A statement of the other account's policies denies it.".to_owned(),
             },
             (None, Some(_)) => match nearest(visible) {
                 Some((s, c)) => {

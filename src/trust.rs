@@ -297,6 +297,9 @@ pub struct Asked<'a> {
     pub action: &'a str,
     /// What it was about.
     pub resource: &'a str,
+    /// Whether the resource's own policy and tags are looked at: not for a reader of another account,
+    /// who must not learn even that it exists.
+    pub look_at_resource: bool,
 }
 
 /// What every statement does with a request, by the policies of now. None when the principal is no
@@ -327,7 +330,7 @@ pub fn explain(asked: &Asked<'_>, directory: &Directory) -> Result<Option<Explan
             _ => facts.0.set_many(name.as_str(), values.iter().map(|v| Cow::from(v.as_str())).collect()),
         }
     }
-    let role = directory.role(asked.resource);
+    let role = directory.role(asked.resource).filter(|_| asked.look_at_resource);
     if let Some(role) = role {
         facts.resource_tags(&role.tags);
     }

@@ -72,6 +72,7 @@ impl Operation for DecodeAuthorizationMessage {
             keys: message.keys(),
             action: message.action(),
             resource: message.resource(),
+            look_at_resource: of_resource,
         };
         let told = Told {
             explanation: trust::explain(&asked, &cx.directory)?,

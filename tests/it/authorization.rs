@@ -373,6 +373,13 @@ async fn a_refusal_is_explained_to_those_who_may_know() {
     );
     let missing = decode(ADMIN, &refusal("alice", &OPEN.replace("Open", "open"), None).await).await.unwrap();
     assert!(missing["explanation"]["summary"].as_str().unwrap().starts_with("There is no role "));
+    // To the caller's own account a role of another one that denies reads like one that is not there.
+    let told = async |role: &str| {
+        let mut told = decode("other-admin", &refusal("carol", role, None).await).await.unwrap();
+        told["explanation"]["requestId"] = role.into();
+        told.to_string().replace(role, "ROLE")
+    };
+    assert_eq!(told(CLOSED).await, told("arn:aws:iam::111122223333:role/Missed").await);
     // Nobody else: no permission, no part in it, no message.
     let own = refusal("alice", CLOSED, None).await;
     assert_eq!(decode("bob", &own).await.unwrap_err(), "AccessDenied");
