@@ -1,0 +1,590 @@
+//! JSON Web Tokens of others, strictly: RFC 7519, RFC 7515, RFC 7517, RFC 8725, OpenID Connect Core
+//! 1.0 section 3.1.3.7. Knows bytes and keys; no clock, no network, no provider.
+//!
+//! Nothing is decided by what a token says of itself: the key is the provider's own, and the
+//! algorithm is the key's. A signature is checked over the bytes that are then read, once.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::LazyLock;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
+use jsonwebtoken::errors::{Error as JwtError, ErrorKind};
+use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind, EncodingKey};
+use ring::signature::{self as sig, UnparsedPublicKey, VerificationAlgorithm};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+/// The longest token, in characters: STS API Reference, "AssumeRoleWithWebIdentity".
+pub const MAX_CHARACTERS: usize = 20_000;
+/// The longest key set, in bytes, and the most keys in it.
+pub const MAX_KEY_SET_BYTES: usize = 1 << 20;
+const MAX_KEYS: usize = 200;
+/// The longest key id.
+const MAX_KEY_ID: usize = 512;
+/// RSA moduli, in bytes: 2,048 to 8,192 bits.
+const RSA_BYTES: std::ops::RangeInclusive<usize> = 256..=1_024;
+
+/// Why a token is no token. One word for every reason but those that a caller can act on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// Not three parts of strict base64url with strict JSON in the first two.
+    #[error("the token is malformed")]
+    Malformed,
+    /// A header that asks for something that is not done here, or an algorithm that is not taken.
+    #[error("the token's header is not accepted")]
+    Header,
+    /// The key did not make the signature.
+    #[error("the token's signature is not good")]
+    Signature,
+}
+
+/// A token taken apart; nothing of it is true yet.
+#[derive(Debug)]
+pub struct Unverified<'a> {
+    message: &'a str,
+    signature: &'a str,
+    algorithm: Algorithm,
+    key_id: String,
+    claims: Map<String, Value>,
+}
+
+/// The claims of a token whose signature is good.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verified(Map<String, Value>);
+
+impl<'a> Unverified<'a> {
+    /// Takes a token apart.
+    ///
+    /// # Errors
+    /// When it is malformed, or its header asks for what is not done here.
+    pub fn read(token: &'a str) -> Result<Self, TokenError> {
+        if token.len() > MAX_CHARACTERS {
+            return Err(TokenError::Malformed);
+        }
+        let (message, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
+        let (header, claims) = message.split_once('.').ok_or(TokenError::Malformed)?;
+        // The engine is strict: no padding, no white space, no stray bits at the end.
+        URL_SAFE_NO_PAD.decode(signature).map_err(|_| TokenError::Malformed)?;
+        let header = object(header)?;
+        let claims = object(claims)?;
+        let known = ["alg", "kid", "typ", "x5t", "x5t#S256", "cty"];
+        // What could name another key, or change what is signed, refuses the token.
+        let foreign = ["jku", "jwk", "x5u", "x5c", "crit", "b64", "zip", "enc"];
+        if header.keys().any(|name| foreign.contains(&name.as_str()) && !known.contains(&name.as_str())) {
+            return Err(TokenError::Header);
+        }
+        let text = |name: &str| match header.get(name) {
+            Some(Value::String(text)) => Ok(Some(text.as_str())),
+            None => Ok(None),
+            Some(_) => Err(TokenError::Header),
+        };
+        // An ID token has the type `JWT` or none: access and logout tokens say so (RFC 9068, OpenID
+        // Connect Back-Channel Logout 1.0).
+        if text("typ")?.is_some_and(|typ| !typ.eq_ignore_ascii_case("jwt")) {
+            return Err(TokenError::Header);
+        }
+        let algorithm = text("alg")?.and_then(algorithm).ok_or(TokenError::Header)?;
+        let key_id = text("kid")?.filter(|kid| !kid.is_empty() && kid.len() <= MAX_KEY_ID).ok_or(TokenError::Header)?;
+        Ok(Self { message, signature, algorithm, key_id: key_id.to_owned(), claims })
+    }
+
+    /// Which key it says it was signed with.
+    pub fn key_id(&self) -> &str {
+        &self.key_id
+    }
+
+    /// A claim that nobody has vouched for: to find out whose key to ask.
+    pub fn unverified_text(&self, claim: &str) -> Option<&str> {
+        self.claims.get(claim).and_then(Value::as_str)
+    }
+
+    /// Checks the signature.
+    ///
+    /// # Errors
+    /// When the key did not make it, or does not do so by this algorithm.
+    pub fn verify(self, key: &Key) -> Result<Verified, TokenError> {
+        if !key.algorithms.contains(&self.algorithm) {
+            return Err(TokenError::Signature);
+        }
+        LazyLock::force(&PROVIDER_INSTALLED);
+        let checked = jsonwebtoken::crypto::verify(self.signature, self.message.as_bytes(), &key.key, self.algorithm);
+        if checked.is_ok_and(|good| good) { Ok(Verified(self.claims)) } else { Err(TokenError::Signature) }
+    }
+}
+
+impl Verified {
+    /// All claims.
+    pub fn claims(&self) -> &Map<String, Value> {
+        &self.0
+    }
+
+    /// A claim that is a text.
+    pub fn text(&self, claim: &str) -> Option<&str> {
+        self.0.get(claim).and_then(Value::as_str)
+    }
+
+    /// A claim that is a time: whole seconds since 1970 (AWS: "timestamps must be integers"). `Err`: it
+    /// is there and is none.
+    ///
+    /// # Errors
+    /// [`TokenError::Malformed`]
+    pub fn seconds(&self, claim: &str) -> Result<Option<i64>, TokenError> {
+        match self.0.get(claim) {
+            None => Ok(None),
+            Some(Value::Number(number)) => match number.as_i64() {
+                Some(seconds) if (0..=253_402_300_799).contains(&seconds) => Ok(Some(seconds)),
+                _ => Err(TokenError::Malformed),
+            },
+            Some(_) => Err(TokenError::Malformed),
+        }
+    }
+
+    /// A claim that is a text or a list of texts; none of them empty. None: absent, or something else.
+    pub fn texts(&self, claim: &str) -> Option<Vec<&str>> {
+        let texts: Vec<&str> = match self.0.get(claim)? {
+            Value::String(text) => vec![text.as_str()],
+            Value::Array(items) => items.iter().map(Value::as_str).collect::<Option<_>>()?,
+            _ => return None,
+        };
+        (!texts.is_empty() && texts.iter().all(|t| !t.is_empty())).then_some(texts)
+    }
+}
+
+/// A provider's key: what it is fixes how it signs.
+#[derive(Clone)]
+pub struct Key {
+    key: DecodingKey,
+    algorithms: &'static [Algorithm],
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({:?})", self.algorithms)
+    }
+}
+
+/// A provider's keys, by id.
+#[derive(Debug, Clone, Default)]
+pub struct KeySet(HashMap<String, Key>);
+
+impl KeySet {
+    /// Reads a JSON Web Key Set. A key that cannot be used (symmetric, for encryption, too short, of
+    /// another curve, without an id, or with one that stands twice) is passed over.
+    ///
+    /// # Errors
+    /// When it is no key set, or too long.
+    pub fn parse(text: &[u8]) -> Result<Self, TokenError> {
+        if text.len() > MAX_KEY_SET_BYTES {
+            return Err(TokenError::Malformed);
+        }
+        let document: Value = serde_json::from_slice(text).map_err(|_| TokenError::Malformed)?;
+        let Some(Value::Array(list)) = document.get("keys") else { return Err(TokenError::Malformed) };
+        if list.len() > MAX_KEYS {
+            return Err(TokenError::Malformed);
+        }
+        let (mut keys, mut seen) = (HashMap::new(), HashSet::new());
+        for jwk in list {
+            let id = jwk.get("kid").and_then(Value::as_str).filter(|id| !id.is_empty() && id.len() <= MAX_KEY_ID);
+            let Some(id) = id else { continue };
+            if !seen.insert(id) {
+                // Which of two is meant cannot be told.
+                keys.remove(id);
+            } else if let Some(key) = key(jwk) {
+                keys.insert(id.to_owned(), key);
+            }
+        }
+        Ok(Self(keys))
+    }
+
+    /// The key of that id.
+    pub fn get(&self, id: &str) -> Option<&Key> {
+        self.0.get(id)
+    }
+
+    /// Whether there is none that could be used.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+const RSA: &[Algorithm] =
+    &[Algorithm::RS256, Algorithm::RS384, Algorithm::RS512, Algorithm::PS256, Algorithm::PS384, Algorithm::PS512];
+
+fn algorithm(name: &str) -> Option<Algorithm> {
+    let all = RSA.iter().chain(&[Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA]);
+    all.copied().find(|a| format!("{a:?}") == name)
+}
+
+fn key(jwk: &Value) -> Option<Key> {
+    let text = |name: &str| jwk.get(name).and_then(Value::as_str);
+    let bytes = |name: &str| URL_SAFE_NO_PAD.decode(text(name)?).ok();
+    let list = |name: &str| jwk.get(name).and_then(Value::as_array);
+    let signs = text("use").is_none_or(|u| u == "sig")
+        && jwk.get("use").is_none_or(Value::is_string)
+        && (jwk.get("key_ops").is_none() || list("key_ops")?.iter().any(|op| op == "verify"));
+    if !signs || jwk.get("d").is_some() || jwk.get("k").is_some() {
+        return None;
+    }
+    let (key, algorithms): (DecodingKey, &'static [Algorithm]) = match (text("kty")?, text("crv")) {
+        ("RSA", None) => {
+            let (n, e) = (bytes("n")?, bytes("e")?);
+            // ring refuses exponents below 3 and odd moduli.
+            if !RSA_BYTES.contains(&n.len()) || n.first() == Some(&0) || e.is_empty() || e.len() > 8 {
+                return None;
+            }
+            (DecodingKey::from_rsa_raw_components(&n, &e), RSA)
+        }
+        ("EC", Some("P-256")) => (point(&bytes("x")?, &bytes("y")?, 32)?, &[Algorithm::ES256]),
+        ("EC", Some("P-384")) => (point(&bytes("x")?, &bytes("y")?, 48)?, &[Algorithm::ES384]),
+        ("OKP", Some("Ed25519")) => {
+            let x = bytes("x").filter(|x| x.len() == 32)?;
+            (DecodingKey::from_ed_der(&x), &[Algorithm::EdDSA])
+        }
+        _ => return None,
+    };
+    // One that says how it signs signs in no other way.
+    let algorithms = match jwk.get("alg") {
+        None => algorithms,
+        Some(alg) => {
+            let wanted = algorithm(alg.as_str()?)?;
+            let at = algorithms.iter().position(|a| *a == wanted)?;
+            algorithms.get(at..=at)?
+        }
+    };
+    Some(Key { key, algorithms })
+}
+
+/// SEC 1 section 2.3.3, uncompressed.
+fn point(x: &[u8], y: &[u8], size: usize) -> Option<DecodingKey> {
+    (x.len() == size && y.len() == size).then(|| DecodingKey::from_ec_der(&[&[4], x, y].concat()))
+}
+
+/// A part of a token: strict base64url of a JSON object in which no name stands twice.
+fn object(part: &str) -> Result<Map<String, Value>, TokenError> {
+    let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| TokenError::Malformed)?;
+    match serde_json::from_str::<Strict>(text) {
+        Ok(Strict(Value::Object(map))) => Ok(map),
+        _ => Err(TokenError::Malformed),
+    }
+}
+
+/// JSON in which no name stands twice: RFC 8725 section 2.4 tells why. The parser stops at a depth of
+/// 128 by itself.
+struct Strict(Value);
+
+impl<'de> Deserialize<'de> for Strict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Strict;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("JSON without repeated names")
+            }
+
+            fn visit_unit<E>(self) -> Result<Strict, E> {
+                Ok(Strict(Value::Null))
+            }
+
+            fn visit_bool<E>(self, value: bool) -> Result<Strict, E> {
+                Ok(Strict(value.into()))
+            }
+
+            fn visit_i64<E>(self, value: i64) -> Result<Strict, E> {
+                Ok(Strict(value.into()))
+            }
+
+            fn visit_u64<E>(self, value: u64) -> Result<Strict, E> {
+                Ok(Strict(value.into()))
+            }
+
+            fn visit_f64<E>(self, value: f64) -> Result<Strict, E> {
+                Ok(Strict(Number::from_f64(value).map_or(Value::Null, Value::Number)))
+            }
+
+            fn visit_str<E>(self, value: &str) -> Result<Strict, E> {
+                Ok(Strict(value.into()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Strict, A::Error> {
+                let mut list = Vec::new();
+                while let Some(Strict(item)) = items.next_element()? {
+                    list.push(item);
+                }
+                Ok(Strict(Value::Array(list)))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Strict, A::Error> {
+                let mut map = Map::new();
+                while let Some((name, Strict(value))) = members.next_entry::<String, Strict>()? {
+                    if map.insert(name, value).is_some() {
+                        return Err(serde::de::Error::custom("a name stands twice"));
+                    }
+                }
+                Ok(Strict(Value::Object(map)))
+            }
+        }
+
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+/// The token library's cryptography is ring's, as everywhere here.
+static RING: CryptoProvider = CryptoProvider {
+    signer_factory: |_: &Algorithm, _: &EncodingKey| Err(JwtError::from(ErrorKind::InvalidAlgorithm)),
+    verifier_factory: |algorithm: &Algorithm, key: &DecodingKey| {
+        Ok(Box::new(RingVerifier { algorithm: *algorithm, key: key.clone() }) as Box<dyn JwtVerifier>)
+    },
+    key_utils: KeyUtils::new_unimplemented(),
+};
+
+static PROVIDER_INSTALLED: LazyLock<()> = LazyLock::new(|| {
+    // An error says that it is there already.
+    let _ = RING.install_default();
+});
+
+struct RingVerifier {
+    algorithm: Algorithm,
+    key: DecodingKey,
+}
+
+impl signature::Verifier<Vec<u8>> for RingVerifier {
+    fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), signature::Error> {
+        let (rsa, other): (Option<&'static sig::RsaParameters>, Option<&'static dyn VerificationAlgorithm>) =
+            match self.algorithm {
+                Algorithm::RS256 => (Some(&sig::RSA_PKCS1_2048_8192_SHA256), None),
+                Algorithm::RS384 => (Some(&sig::RSA_PKCS1_2048_8192_SHA384), None),
+                Algorithm::RS512 => (Some(&sig::RSA_PKCS1_2048_8192_SHA512), None),
+                Algorithm::PS256 => (Some(&sig::RSA_PSS_2048_8192_SHA256), None),
+                Algorithm::PS384 => (Some(&sig::RSA_PSS_2048_8192_SHA384), None),
+                Algorithm::PS512 => (Some(&sig::RSA_PSS_2048_8192_SHA512), None),
+                Algorithm::ES256 => (None, Some(&sig::ECDSA_P256_SHA256_FIXED)),
+                Algorithm::ES384 => (None, Some(&sig::ECDSA_P384_SHA384_FIXED)),
+                Algorithm::EdDSA => (None, Some(&sig::ED25519)),
+                _ => (None, None),
+            };
+        let good = match (self.key.kind(), rsa, other) {
+            (DecodingKeyKind::RsaModulusExponent { n, e }, Some(rsa), _) => {
+                sig::RsaPublicKeyComponents { n, e }.verify(rsa, message, signature).is_ok()
+            }
+            (DecodingKeyKind::SecretOrDer(bytes), _, Some(other)) => {
+                UnparsedPublicKey::new(other, bytes).verify(message, signature).is_ok()
+            }
+            _ => false,
+        };
+        if good { Ok(()) } else { Err(signature::Error::new()) }
+    }
+}
+
+impl JwtVerifier for RingVerifier {
+    fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::entropy::SystemEntropy;
+    use crate::keyring::State;
+    use crate::web_identity::{Algorithm as Signs, SigningKey};
+
+    fn signing(algorithm: Signs) -> SigningKey {
+        SigningKey::generate(algorithm, State::Current, &SystemEntropy::new(), Timestamp::from_seconds(1)).unwrap()
+    }
+
+    fn set(jwks: Value) -> KeySet {
+        KeySet::parse(json!({"keys": jwks}).to_string().as_bytes()).unwrap()
+    }
+
+    fn token(header: &Value, claims: &str, signature: &str) -> String {
+        format!("{}.{}.{signature}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(claims))
+    }
+
+    fn check(token: &str, keys: &KeySet) -> Result<Verified, TokenError> {
+        let unverified = Unverified::read(token)?;
+        let key = keys.get(unverified.key_id()).ok_or(TokenError::Signature)?;
+        unverified.verify(key)
+    }
+
+    #[test]
+    fn good_tokens_of_each_kind_of_key() {
+        for algorithm in [Signs::RS256, Signs::ES384, Signs::EdDSA] {
+            let key = signing(algorithm);
+            let keys = set(json!([key.jwk()]));
+            let verified = check(&key.sign(br#"{"sub":"x","n":[1]}"#).unwrap(), &keys).unwrap();
+            assert_eq!(verified.text("sub"), Some("x"));
+            // Another key of the same kind under the same name.
+            let mut other = signing(algorithm).jwk().clone();
+            other["kid"] = key.id().into();
+            assert_eq!(check(&key.sign(b"{}").unwrap(), &set(json!([other]))), Err(TokenError::Signature));
+        }
+    }
+
+    #[test]
+    fn tk_01_a_token_does_not_choose_its_algorithm() {
+        let rsa = signing(Signs::RS256);
+        let ec = signing(Signs::ES384);
+        let keys = set(json!([rsa.jwk(), ec.jwk()]));
+        for alg in ["none", "None", "NONE", "nOnE", "", "HS256", "HS384", "HS512", "ES512", "ES256K", "RS1", "rs256"] {
+            for signature in ["", "AAAA"] {
+                let header = json!({"alg": alg, "kid": rsa.id()});
+                assert!(check(&token(&header, "{}", signature), &keys).is_err(), "{alg}");
+            }
+        }
+        for alg in [json!(["RS256"]), json!(null), json!(1), json!({})] {
+            assert!(check(&token(&json!({"alg": alg, "kid": rsa.id()}), "{}", "AAAA"), &keys).is_err());
+        }
+        // A good signature of one way under the name of another.
+        let good = rsa.sign(b"{}").unwrap();
+        let signature = good.rsplit_once('.').unwrap().1;
+        for alg in ["PS256", "RS384", "ES256", "ES384", "EdDSA"] {
+            assert!(
+                check(&token(&json!({"alg": alg, "kid": rsa.id(), "typ": "JWT"}), "{}", signature), &keys).is_err()
+            );
+        }
+        // Psychic signatures: r = s = 0.
+        for (alg, size, key) in [("ES384", 96, &ec)] {
+            let zero = URL_SAFE_NO_PAD.encode(vec![0; size]);
+            assert!(check(&token(&json!({"alg": alg, "kid": key.id()}), "{}", &zero), &keys).is_err());
+        }
+    }
+
+    #[test]
+    fn tk_02_no_header_names_another_key() {
+        let key = signing(Signs::EdDSA);
+        let keys = set(json!([key.jwk()]));
+        let good = key.sign(b"{}").unwrap();
+        let signature = good.rsplit_once('.').unwrap().1;
+        for (name, value) in [
+            ("jku", json!("https://evil.example/jwks")),
+            ("x5u", json!("https://evil.example/x5u")),
+            ("jwk", key.jwk().clone()),
+            ("x5c", json!(["AAAA"])),
+            ("crit", json!(["b64"])),
+            ("b64", json!(false)),
+            ("zip", json!("DEF")),
+        ] {
+            let header = json!({"alg": "EdDSA", "kid": key.id(), name: value});
+            assert_eq!(Unverified::read(&token(&header, "{}", signature)).unwrap_err(), TokenError::Header, "{name}");
+        }
+        for kid in [json!(""), json!(null), json!(7), json!("x".repeat(513))] {
+            assert!(Unverified::read(&token(&json!({"alg": "EdDSA", "kid": kid}), "{}", signature)).is_err());
+        }
+        assert!(Unverified::read(&token(&json!({"alg": "EdDSA"}), "{}", signature)).is_err());
+        for kid in ["../../etc/passwd", "' OR 1=1 --", "unknown"] {
+            assert!(check(&token(&json!({"alg": "EdDSA", "kid": kid}), "{}", signature), &keys).is_err());
+        }
+        for typ in ["at+jwt", "application/at+jwt", "logout+jwt", "secevent+jwt", "dpop+jwt"] {
+            assert!(Unverified::read(&token(&json!({"alg": "EdDSA", "kid": key.id(), "typ": typ}), "{}", "")).is_err());
+        }
+    }
+
+    #[test]
+    fn tk_03_tk_05_only_one_spelling() {
+        let key = signing(Signs::EdDSA);
+        let keys = set(json!([key.jwk()]));
+        let good = key.sign(br#"{"exp":5}"#).unwrap();
+        assert!(check(&good, &keys).is_ok());
+        for bad in [
+            format!("{good}="),
+            format!("{good} "),
+            format!(" {good}"),
+            format!("{good}\n"),
+            format!("{good}."),
+            format!(".{good}"),
+            good.replace('.', ".."),
+            good.replacen('.', "", 1),
+            "a.b".into(),
+            "...".into(),
+            String::new(),
+            ".".repeat(20_000),
+            "a".repeat(20_001),
+        ] {
+            assert!(check(&bad, &keys).is_err(), "{bad:.40}");
+        }
+        // Stray bits at the end of the signature's last character.
+        let last = good.chars().last().unwrap();
+        let twins = ('A'..='Z').chain('a'..='z').chain('0'..='9').filter(|c| *c != last);
+        for c in twins {
+            assert!(check(&format!("{}{c}", &good[..good.len() - 1]), &keys).is_err());
+        }
+        for claims in [
+            r#"{"exp":1,"exp":2}"#.to_owned(),
+            r#"{"a":{"b":1,"b":2}}"#.into(),
+            r#"{"exp":1} "x""#.into(),
+            "[]".into(),
+            "1".into(),
+            format!("{}1{}", r#"{"a":"#.repeat(2_000), "}".repeat(2_000)),
+        ] {
+            assert!(check(&key.sign(claims.as_bytes()).unwrap(), &keys).is_err(), "{claims:.40}");
+        }
+        for time in ["\"5\"", "5.0", "1e30", "-1", "null", "[5]", "9223372036854775808", "true", "253402300800"] {
+            let verified = check(&key.sign(format!(r#"{{"exp":{time}}}"#).as_bytes()).unwrap(), &keys).unwrap();
+            assert!(verified.seconds("exp").is_err(), "{time}");
+        }
+        assert_eq!(check(&good, &keys).unwrap().seconds("exp"), Ok(Some(5)));
+    }
+
+    #[test]
+    fn oi_07_keys_that_cannot_be_used_are_passed_over() {
+        let rsa = signing(Signs::RS256).jwk().clone();
+        let with = |name: &str, value: Value| {
+            let mut jwk = rsa.clone();
+            jwk[name] = value;
+            jwk
+        };
+        let short = URL_SAFE_NO_PAD.encode([0xff; 128]);
+        for bad in [
+            json!({"kty": "oct", "kid": "a", "k": "AAAA"}),
+            with("use", json!("enc")),
+            with("use", json!(1)),
+            with("key_ops", json!(["encrypt"])),
+            with("n", json!(short)),
+            with("alg", json!("ES256")),
+            with("alg", json!("RSA-OAEP")),
+            with("alg", json!(["RS256"])),
+            with("kid", json!(null)),
+            with("kty", json!("EC")),
+            with("d", json!("AAAA")),
+            json!("RSA"),
+            json!(null),
+        ] {
+            assert!(set(json!([bad])).is_empty(), "{bad}");
+        }
+        assert!(set(json!([rsa, rsa])).is_empty(), "which of two?");
+        assert!(
+            !set(json!([with("alg", json!(null))
+                .as_object()
+                .map(|o| {
+                    let mut o = o.clone();
+                    o.remove("alg");
+                    o
+                })
+                .unwrap()]))
+            .is_empty()
+        );
+        assert!(KeySet::parse(b"{}").is_err() && KeySet::parse(b"[]").is_err());
+        assert!(KeySet::parse(&vec![b' '; MAX_KEY_SET_BYTES + 1]).is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "[A-Za-z0-9_.-]{0,200}") {
+            let _ = Unverified::read(&text);
+        }
+
+        #[test]
+        fn no_key_set_makes_it_panic(text in ".{0,200}") {
+            let _ = KeySet::parse(text.as_bytes());
+        }
+    }
+}
