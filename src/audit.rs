@@ -117,7 +117,7 @@ pub struct Record {
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UserIdentity {
-    /// `IAMUser`, `AssumedRole`, `FederatedUser`, `Operator`, or `Unknown` for a call that proved nothing.
+    /// `IAMUser`, `AssumedRole`, `FederatedUser`, `WebIdentityUser`, `Operator`, or `Unknown` for a call that proved nothing.
     pub r#type: Cow<'static, str>,
     /// `AIDA…` or `AROA…:SESSION`
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -134,6 +134,9 @@ pub struct UserIdentity {
     /// Of a user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_name: Option<String>,
+    /// Of a web identity: the provider's ARN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity_provider: Option<String>,
     /// Of temporary credentials.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_context: Option<SessionContext>,

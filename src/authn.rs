@@ -10,12 +10,14 @@ use moka::sync::Cache;
 use crate::arn::{AccountId, IamArn};
 use crate::audit::{SessionAttributes, SessionContext, SessionIssuer, UserIdentity};
 use crate::clock::Timestamp;
-use crate::directory::{Directory, Effective, Role, User};
+use crate::directory::{Directory, Effective, OidcProvider, Role, User};
 use crate::error::Error;
 use crate::evaluator::{Kind, Policy, Principal};
+use crate::jwt::{TokenError, Unverified, Verified};
 use crate::keyring::{self, Keyring};
 use crate::names::Tag;
 use crate::packing::{self, Limits};
+use crate::providers::{KeyError, Providers};
 use crate::revocations::{Key, Revocations, Selector};
 use crate::secret::Secret;
 use crate::sigv4::{Presented, Rules, hex, sha256};
@@ -30,6 +32,13 @@ pub enum Evidence {
     Anonymous,
     /// A signature, with the session token that came along.
     Signed(Box<Presented>),
+    /// A token of an OpenID Connect provider of that account.
+    WebIdentity {
+        /// As it came.
+        token: Secret<String>,
+        /// Of the role that is asked for.
+        account: AccountId,
+    },
 }
 
 /// Who calls: proven, and still in the directory.
@@ -67,6 +76,26 @@ pub enum Identity {
         /// The session.
         session: Arc<OpenedSession>,
     },
+    /// Whoever an OpenID Connect provider vouches for.
+    WebIdentity(Arc<WebIdentity>),
+}
+
+/// A token of an OpenID Connect provider that was verified.
+pub struct WebIdentity {
+    /// Who vouches.
+    pub provider: Arc<OidcProvider>,
+    /// Its claims.
+    pub token: Verified,
+    /// `sub`
+    pub subject: String,
+    /// `azp` if there is one, else `aud`.
+    pub audience: String,
+    /// `iat`, in seconds since 1970.
+    pub issued_at: i64,
+    /// `exp`, in seconds since 1970.
+    pub expires_at: i64,
+    /// `ISSUER:AUDIENCE:SUBJECT`, as CloudTrail names it.
+    principal_id: String,
 }
 
 /// A session token that was opened, and what follows from it alone.
@@ -317,6 +346,89 @@ pub fn authenticate(presented: &Presented, judges: &Judges<'_>, now: Timestamp) 
     }
 }
 
+/// How far a provider's clock may be ahead of ours, in seconds.
+const PROVIDER_AHEAD_SECONDS: i64 = 60;
+/// What whoever shows an unknown provider's token reads, and whoever shows a forged one.
+const NOT_VOUCHED: &str =
+    "The web identity token that was passed is not one that an identity provider of the role's account vouches for";
+
+/// Whom a token is of. What is wrong with it the caller learns as far as it can act on it; the reason
+/// is for the audit.
+///
+/// # Errors
+/// InvalidIdentityToken, ExpiredTokenException or IDPCommunicationError, each with a reason.
+pub async fn authenticate_web_identity(
+    token: &str,
+    account: AccountId,
+    providers: &Providers,
+    directory: &Directory,
+    now: Timestamp,
+) -> Result<Caller, (Error, &'static str)> {
+    let not_vouched = |reason| (Error::InvalidIdentityToken(NOT_VOUCHED.to_owned()), reason);
+    let unverified = Unverified::read(token).map_err(|error| match error {
+        TokenError::Header => not_vouched("the header is not accepted"),
+        _ => not_vouched("malformed"),
+    })?;
+    let issuer = unverified.unverified_text("iss").unwrap_or_default();
+    let rest = issuer.strip_prefix("https://").or_else(|| issuer.strip_prefix("http://")).unwrap_or_default();
+    // The provider is found by its whole name, which is then compared byte for byte.
+    let provider = directory.oidc_provider(&format!("arn:aws:iam::{account}:oidc-provider/{rest}"));
+    let provider = provider.filter(|p| *p.url == *issuer).cloned().ok_or_else(|| not_vouched("unknown issuer"))?;
+    let key = providers.key(&provider, unverified.key_id()).await.map_err(|error| match error {
+        KeyError::Unknown => not_vouched("unknown key"),
+        KeyError::Unreachable => (Error::IdpCommunicationError, "the provider's keys cannot be had"),
+    })?;
+    let token = unverified.verify(&key).map_err(|_| not_vouched("the signature is not good"))?;
+
+    let invalid = |text: &str, reason| (Error::InvalidIdentityToken(text.to_owned()), reason);
+    let time = |claim| token.seconds(claim).map_err(|_| invalid("A time in the token is not an integer", "times"));
+    let expires_at = time("exp")?.ok_or_else(|| invalid("The token has no `exp`", "no exp"))?;
+    let issued_at = time("iat")?.ok_or_else(|| invalid("The token has no `iat`", "no iat"))?;
+    let not_before = time("nbf")?.unwrap_or(issued_at);
+    if now.seconds() >= expires_at {
+        let text = format!(
+            "Token expired: current date/time {now} must be before the expiration date/time {}",
+            Timestamp::from_seconds(expires_at)
+        );
+        return Err((Error::ExpiredWebIdentityToken(text), "expired"));
+    }
+    if issued_at.max(not_before) > now.seconds() + PROVIDER_AHEAD_SECONDS {
+        return Err(invalid("The token is not valid yet", "not valid yet"));
+    }
+    let subject = token.text("sub").filter(|sub| (1..=255).contains(&sub.chars().count()));
+    let subject = subject.ok_or_else(|| invalid("The token has no `sub`", "no sub"))?.to_owned();
+    // OpenID Connect Core 1.0 section 3.1.3.7: whom it is for; of several it must be for us alone, or
+    // say whom it was given to.
+    let audiences = token.texts("aud").unwrap_or_default();
+    let ours = |audience: &str| provider.client_ids.iter().any(|id| id == audience);
+    let party = match token.claims().get("azp") {
+        None => None,
+        Some(azp) => {
+            Some(azp.as_str().filter(|azp| ours(azp)).ok_or_else(|| invalid("Incorrect token audience", "azp"))?)
+        }
+    };
+    let for_us = match party {
+        Some(_) => audiences.iter().any(|a| ours(a)),
+        None => !audiences.is_empty() && audiences.iter().all(|a| ours(a)),
+    };
+    if !for_us {
+        return Err(invalid("Incorrect token audience", "aud"));
+    }
+    // A logout token has events; Keycloak's access and refresh tokens say what they are in the claims.
+    let kind = token.text("typ").unwrap_or("ID");
+    if token.claims().contains_key("events") || !["ID", "JWT"].contains(&kind) {
+        return Err(invalid("The token is not an ID token", "not an ID token"));
+    }
+    let audience = party.or_else(|| audiences.first().copied()).unwrap_or_default().to_owned();
+    let principal_id = format!("{}:{audience}:{subject}", provider.url);
+    let identity = WebIdentity { provider, subject, audience, issued_at, expires_at, principal_id, token };
+    Ok(Caller {
+        identity: Identity::WebIdentity(Arc::new(identity)),
+        access_key_id: String::new(),
+        effective: Effective::default(),
+    })
+}
+
 /// The principal of a session as the directory has it now. A role or user that was deleted, or made
 /// anew under its name, has no sessions; and none has what came from a principal or a key that is no
 /// more.
@@ -339,6 +451,9 @@ fn stands_behind(session: Arc<OpenedSession>, directory: &Directory) -> Result<(
 
 /// Whether a principal of the chain is still what it was.
 fn lives(ancestor: &Ancestor, directory: &Directory) -> bool {
+    if IamArn::parse(&ancestor.arn).is_some_and(|arn| arn.kind == "oidc-provider") {
+        return directory.oidc_provider(&ancestor.arn).is_some();
+    }
     let user = directory.user(&ancestor.arn);
     if ancestor.session_id.is_empty() {
         let key = directory.access_key(&ancestor.access_key_id);
@@ -352,17 +467,19 @@ fn lives(ancestor: &Ancestor, directory: &Directory) -> bool {
 impl Caller {
     /// The principal's own ARN: the user's, or the session's.
     pub fn arn(&self) -> &str {
-        match self.session() {
-            Some(session) => &session.arn,
-            None => self.user().map_or("", |user| &user.arn),
+        match (&self.identity, self.session()) {
+            (Identity::WebIdentity(identity), _) => &identity.provider.arn,
+            (_, Some(session)) => &session.arn,
+            (_, None) => self.user().map_or("", |user| &user.arn),
         }
     }
 
     /// `AIDA…`, `AROA…:SESSION` or `ACCOUNT:NAME`.
     pub fn user_id(&self) -> &str {
-        match self.session() {
-            Some(session) => &session.user_id,
-            None => self.user().map_or("", |user| &user.id),
+        match (&self.identity, self.session()) {
+            (Identity::WebIdentity(identity), _) => &identity.principal_id,
+            (_, Some(session)) => &session.user_id,
+            (_, None) => self.user().map_or("", |user| &user.id),
         }
     }
 
@@ -373,13 +490,14 @@ impl Caller {
             Identity::UserSession { session, .. }
             | Identity::RoleSession { session, .. }
             | Identity::FederatedUser { session, .. } => session.account,
+            Identity::WebIdentity(identity) => identity.provider.account,
         }
     }
 
     /// The session, if the caller holds temporary credentials.
     pub fn session(&self) -> Option<&OpenedSession> {
         match &self.identity {
-            Identity::User(_) => None,
+            Identity::User(_) | Identity::WebIdentity(_) => None,
             Identity::UserSession { session, .. }
             | Identity::RoleSession { session, .. }
             | Identity::FederatedUser { session, .. } => Some(session),
@@ -390,7 +508,15 @@ impl Caller {
     pub fn user(&self) -> Option<&Arc<User>> {
         match &self.identity {
             Identity::User(user) | Identity::UserSession { user, .. } => Some(user),
-            Identity::RoleSession { .. } | Identity::FederatedUser { .. } => None,
+            Identity::RoleSession { .. } | Identity::FederatedUser { .. } | Identity::WebIdentity(_) => None,
+        }
+    }
+
+    /// Whom an OpenID Connect provider vouches for.
+    pub fn web_identity(&self) -> Option<&Arc<WebIdentity>> {
+        match &self.identity {
+            Identity::WebIdentity(identity) => Some(identity),
+            _ => None,
         }
     }
 
@@ -401,6 +527,7 @@ impl Caller {
                 &user.id
             }
             Identity::RoleSession { role, .. } => &role.id,
+            Identity::WebIdentity(identity) => &identity.principal_id,
         }
     }
 
@@ -427,6 +554,7 @@ impl Caller {
             Identity::FederatedUser { user, session } => {
                 Principal::FederatedUser { account: user.account.as_str(), arn: &session.arn }
             }
+            Identity::WebIdentity(identity) => Principal::Federated(&identity.provider.arn),
         }
     }
 
@@ -458,6 +586,10 @@ impl Caller {
                 access_key_id: self.access_key_id.clone(),
                 ..Ancestor::default()
             }],
+            // The provider: without it the sessions that it vouched for have nothing behind them.
+            (Identity::WebIdentity(identity), _) => {
+                vec![Ancestor { arn: identity.provider.arn.to_string(), ..Ancestor::default() }]
+            }
             _ => Vec::new(),
         }
     }
@@ -469,6 +601,7 @@ impl Caller {
                 &user.tags
             }
             Identity::RoleSession { role, .. } => &role.tags,
+            Identity::WebIdentity(_) => return Vec::new(),
         };
         let Some(session) = self.session() else { return own.to_vec() };
         let tags = &session.limits.tags;
@@ -487,13 +620,15 @@ impl Caller {
             Identity::FederatedUser { user, .. } => {
                 ("FederatedUser", None, Some(("IAMUser", &user.id, &*user.arn, user.account, &user.name)))
             }
+            Identity::WebIdentity(identity) => ("WebIdentityUser", Some(identity.subject.clone()), None),
         };
         UserIdentity {
             r#type: r#type.into(),
             principal_id: Some(self.user_id().to_owned()),
             arn: Some(self.arn().to_owned()),
             account_id: Some(self.account().to_string()),
-            access_key_id: Some(self.access_key_id.clone()),
+            access_key_id: Some(self.access_key_id.clone()).filter(|id| !id.is_empty()),
+            identity_provider: self.web_identity().map(|identity| identity.provider.arn.to_string()),
             user_name,
             session_context: self.session().map(|session| SessionContext {
                 session_issuer: issuer.map(|(r#type, id, arn, account, name)| SessionIssuer {

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use crate::audit::Target;
 use crate::budgets::Budget;
 use crate::files::{self, Audience, FileError};
+use crate::providers::Reach;
 use crate::secret::Secret;
 use crate::sessions::{Mode, RedisOptions};
 use crate::sigv4::MAX_SKEW;
@@ -60,6 +61,7 @@ struct Document {
     sessions: Option<SessionsSection>,
     limits: Option<LimitsSection>,
     web_identity: Option<WebIdentitySection>,
+    federation: Option<FederationSection>,
     #[serde(default)]
     budgets: BudgetsSection,
 }
@@ -68,6 +70,12 @@ struct Document {
 #[serde(deny_unknown_fields)]
 struct WebIdentitySection {
     issuer: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FederationSection {
+    private_addresses: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -222,6 +230,8 @@ pub struct Config {
     pub limits: Limits,
     /// Who vouches in web identity tokens; `{address}` in it is where the broker listens.
     pub issuer: Option<String>,
+    /// Where identity providers may be.
+    pub reach: Reach,
     /// What one principal, and one account, may ask for.
     pub budgets: (Budget, Budget),
 }
@@ -325,6 +335,10 @@ impl Config {
             redis: sessions.redis.map(|r| redis(r, base)).transpose()?,
             limits: limits(document.limits)?,
             issuer: document.web_identity.map(|w| issuer(w.issuer)).transpose()?,
+            reach: Reach {
+                private: document.federation.and_then(|f| f.private_addresses).unwrap_or(false),
+                http_on_loopback: false,
+            },
             budgets: (budget(&document.budgets.principal), budget(&document.budgets.account)),
         })
     }

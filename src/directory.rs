@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::arn::{AccountId, IamArn};
 use crate::durations;
 use crate::evaluator::{Kind as PolicyKind, Policy};
+use crate::jwt::KeySet;
 use crate::master_key::MasterKey;
 use crate::names::{self, AccessKeyId, SerialNumber, Tag};
 use crate::secret::Secret;
@@ -140,6 +141,32 @@ impl MfaDevice {
     }
 }
 
+/// An OpenID Connect provider.
+#[derive(Debug)]
+pub struct OidcProvider {
+    /// `arn:aws:iam::ACCOUNT:oidc-provider/HOST/PATH`
+    pub arn: Box<str>,
+    /// The issuer, as its tokens name it: with its scheme.
+    pub url: Box<str>,
+    /// Its owner.
+    pub account: AccountId,
+    /// Whom its tokens must be for.
+    pub client_ids: Box<[String]>,
+    /// Its keys, where they are declared and not asked for.
+    pub keys: Option<KeySet>,
+    /// PEM of the CA of its endpoints.
+    pub ca: Option<Box<[u8]>>,
+    /// Whether each of its tokens is good once.
+    pub one_time: bool,
+}
+
+impl OidcProvider {
+    /// Whether another declaration of it would be asked for its keys in the same way.
+    pub fn asks_like(&self, other: &Self) -> bool {
+        self.url == other.url && self.ca == other.ca
+    }
+}
+
 /// A managed policy, in its default version.
 #[derive(Debug)]
 struct Managed {
@@ -176,6 +203,7 @@ keyed! {
     Managed: m => &m.arn;
     AccessKey: k => k.id.as_str();
     MfaDevice: d => d.serial_number.as_str();
+    OidcProvider: p => &p.arn;
     Named: n => &n.0;
 }
 
@@ -188,7 +216,8 @@ pub struct Directory {
     keys: Table<AccessKey>,
     managed: Table<Managed>,
     mfa_devices: Table<MfaDevice>,
-    providers: Table<Named>,
+    oidc_providers: Table<OidcProvider>,
+    saml_providers: Table<Named>,
     decoy: Arc<Role>,
     clear_secrets: usize,
 }
@@ -206,7 +235,8 @@ impl Directory {
             keys: Table::default(),
             managed: Table::default(),
             mfa_devices: Table::default(),
-            providers: Table::default(),
+            oidc_providers: Table::default(),
+            saml_providers: Table::default(),
             decoy: Arc::new(decoy()?),
             clear_secrets: 0,
         })
@@ -266,7 +296,8 @@ impl Directory {
             Kind::Role => _ = self.roles.remove(id),
             Kind::AccessKey => _ = self.keys.remove(id),
             Kind::MfaDevice => _ = self.mfa_devices.remove(id),
-            Kind::OidcProvider | Kind::SamlProvider => _ = self.providers.remove(id),
+            Kind::OidcProvider => _ = self.oidc_providers.remove(id),
+            Kind::SamlProvider => _ = self.saml_providers.remove(id),
             Kind::Account | Kind::InstanceProfile => {}
         }
     }
@@ -295,6 +326,11 @@ impl Directory {
     /// The managed policy of that ARN, in its default version.
     pub fn managed_policy(&self, arn: &str) -> Option<&Arc<Policy>> {
         self.managed.get(arn).map(|m| &m.policy)
+    }
+
+    /// The OpenID Connect provider of that ARN.
+    pub fn oidc_provider(&self, arn: &str) -> Option<&Arc<OidcProvider>> {
+        self.oidc_providers.get(arn)
     }
 
     /// What a user may do, its groups' policies included.
@@ -375,8 +411,12 @@ impl Directory {
             Resource::InstanceProfile(profile) => check_profile(place, profile),
             Resource::AccessKey(key) => self.put_key(place, key, master_key),
             Resource::MfaDevice(device) => self.put_mfa_device(place, device, master_key),
-            Resource::OidcProvider(provider) => self.put_provider(place, &provider.arn, "oidc-provider"),
-            Resource::SamlProvider(provider) => self.put_provider(place, &provider.arn, "saml-provider"),
+            Resource::OidcProvider(provider) => self.put_oidc_provider(place, provider),
+            Resource::SamlProvider(provider) => {
+                provider_account(place, &provider.arn, "saml-provider")?;
+                self.saml_providers.put(Named(provider.arn.as_str().into()));
+                Ok(())
+            }
         }
     }
 
@@ -517,14 +557,39 @@ impl Directory {
         Ok(())
     }
 
-    fn put_provider(&mut self, place: &str, arn: &str, kind: &str) -> Result<(), DirectoryError> {
-        let account = arn.strip_prefix("arn:aws:iam::").and_then(|r| r.split_once(':')).filter(|(_, r)| {
-            r.strip_prefix(kind).and_then(|r| r.strip_prefix('/')).is_some_and(|name| !name.is_empty())
-        });
-        if account.and_then(|(a, _)| AccountId::parse(a)).is_none() {
-            return Err(fault(place, format!("Arn must be `arn:aws:iam::ACCOUNT:{kind}/NAME`")));
+    fn put_oidc_provider(&mut self, place: &str, provider: &declaration::OidcProvider) -> Result<(), DirectoryError> {
+        let account = provider_account(place, &provider.arn, "oidc-provider")?;
+        // AWS's own listing leaves the scheme out.
+        let url = match provider.url.split_once("://") {
+            Some(_) => provider.url.clone(),
+            None => format!("https://{}", provider.url),
+        };
+        let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://").filter(|r| is_loopback(r)));
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b"-._~:/[]%".contains(&b);
+        let Some(rest) = rest.filter(|r| !r.is_empty() && !r.starts_with('/') && r.bytes().all(legal)) else {
+            let rule = "must be `https://HOST/PATH` without user, query and fragment (or http:// on this machine)";
+            return Err(fault(format!("{place}: Url"), rule));
+        };
+        if provider.arn != format!("arn:aws:iam::{account}:oidc-provider/{rest}") {
+            return Err(fault(
+                format!("{place}: Arn"),
+                format!("must be `arn:aws:iam::{account}:oidc-provider/{rest}`"),
+            ));
         }
-        self.providers.put(Named(arn.into()));
+        let keys = provider.json_web_key_set.as_ref().map(|text| KeySet::parse(text.get().as_bytes())).transpose();
+        let keys = keys.map_err(|_| fault(format!("{place}: JsonWebKeySet"), "must be a JSON Web Key Set"))?;
+        if keys.as_ref().is_some_and(KeySet::is_empty) {
+            return Err(fault(format!("{place}: JsonWebKeySet"), "must have a key that can be used"));
+        }
+        self.oidc_providers.put(OidcProvider {
+            arn: provider.arn.as_str().into(),
+            url: url.into(),
+            account,
+            client_ids: provider.client_id_list.clone().into(),
+            keys,
+            ca: provider.certificate_authority.as_ref().map(|pem| pem.as_bytes().into()),
+            one_time: provider.one_time.unwrap_or(false),
+        });
         Ok(())
     }
 
@@ -618,6 +683,23 @@ pub fn declared(declaration: Declaration) -> Result<Vec<Resource>, DirectoryErro
         return Err(fault("IsTruncated", rule));
     }
     declaration.into_resources().map_err(|rule| fault("policy document", rule))
+}
+
+/// The account of a provider's ARN.
+fn provider_account(place: &str, arn: &str, kind: &str) -> Result<AccountId, DirectoryError> {
+    let account = arn
+        .strip_prefix("arn:aws:iam::")
+        .and_then(|r| r.split_once(':'))
+        .filter(|(_, r)| r.strip_prefix(kind).and_then(|r| r.strip_prefix('/')).is_some_and(|name| !name.is_empty()));
+    let account = account.and_then(|(a, _)| AccountId::parse(a));
+    account.ok_or_else(|| fault(place, format!("Arn must be `arn:aws:iam::ACCOUNT:{kind}/NAME`")))
+}
+
+/// Whether a URL's authority and path are of this machine.
+fn is_loopback(rest: &str) -> bool {
+    let authority = rest.split('/').next().unwrap_or_default();
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>().is_ok_and(|a| a.is_loopback())
 }
 
 fn check_profile(place: &str, profile: &declaration::InstanceProfile) -> Result<(), DirectoryError> {

@@ -94,6 +94,26 @@ pub enum Error {
     /// What was asked for is not there, or not the caller's.
     #[error("{0}")]
     NotFound(String),
+    /// A trust policy does not allow it; whoever shows a token is told no more. STS says it in these words.
+    #[error("Not authorized to perform {action}")]
+    NotAuthorized {
+        /// `sts:AssumeRoleWithWebIdentity`
+        action: String,
+        /// Why, for those who may know.
+        encoded_message: String,
+    },
+    /// A token that no provider of the role's account vouches for, or that is not for us.
+    #[error("{0}")]
+    InvalidIdentityToken(String),
+    /// A token that is over.
+    #[error("{0}")]
+    ExpiredWebIdentityToken(String),
+    /// A token that is good and not taken.
+    #[error("{0}")]
+    IdpRejectedClaim(String),
+    /// The provider's keys cannot be had now.
+    #[error("The identity provider could not be reached, or somebody else is asking it now; try again")]
+    IdpCommunicationError,
     /// A message that is no encoded authorization message, is too old, or is not the caller's to read.
     #[error("The message is not an encoded authorization message that can be decoded here")]
     InvalidAuthorizationMessage,
@@ -159,18 +179,33 @@ pub enum MfaError {
 impl Error {
     /// What the audit and the caller read, with the encoded authorization message if there is one.
     pub fn message(&self) -> String {
+        match self.encoded_message() {
+            Some(encoded) => format!("{self}. Encoded authorization failure message: {encoded}"),
+            None => self.to_string(),
+        }
+    }
+
+    /// What DecodeAuthorizationMessage opens, if it goes with the refusal.
+    pub fn encoded_message(&self) -> Option<&str> {
         match self {
-            Self::AccessDenied { encoded_message, .. } if !encoded_message.is_empty() => {
-                format!("{self}. Encoded authorization failure message: {encoded_message}")
+            Self::AccessDenied { encoded_message, .. } | Self::NotAuthorized { encoded_message, .. } => {
+                Some(encoded_message.as_str()).filter(|m| !m.is_empty())
             }
-            other => other.to_string(),
+            _ => None,
         }
     }
 
     /// The code that AWS clients know this answer by.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::AccessDenied { .. } | Self::LongTermCredentialsOnly(_) | Self::Mfa(_) => "AccessDenied",
+            Self::AccessDenied { .. }
+            | Self::NotAuthorized { .. }
+            | Self::LongTermCredentialsOnly(_)
+            | Self::Mfa(_) => "AccessDenied",
+            Self::InvalidIdentityToken(_) => "InvalidIdentityToken",
+            Self::ExpiredWebIdentityToken(_) => "ExpiredTokenException",
+            Self::IdpRejectedClaim(_) => "IDPRejectedClaim",
+            Self::IdpCommunicationError => "IDPCommunicationError",
             Self::Validation(_) | Self::Duration(_) | Self::Malformed(_) => "ValidationError",
             Self::TooLarge(_) => "RequestEntityTooLarge",
             Self::RequestTimeout(_) => "RequestTimeout",

@@ -24,6 +24,9 @@ use crate::error::Error;
 use crate::mint::Credentials;
 use crate::names::Tag;
 use crate::ops::assume_role::{AssumeRole, AssumeRoleInput, AssumeRoleOutput};
+use crate::ops::assume_role_with_web_identity::{
+    AssumeRoleWithWebIdentity, AssumeRoleWithWebIdentityInput, AssumeRoleWithWebIdentityOutput,
+};
 use crate::ops::decode_authorization_message::{DecodeAuthorizationMessage, DecodeAuthorizationMessageOutput};
 use crate::ops::describe_session::DescribeSession;
 use crate::ops::get_access_key_info::GetAccessKeyInfo;
@@ -163,6 +166,16 @@ async fn dispatch(
             let input = read::<pb::AssumeRoleRequest>(message).and_then(|m| AssumeRole::parse(m.into()));
             finish::<AssumeRole, pb::AssumeRoleResponse>(sts, evidence, input, origin).await
         }
+        AssumeRoleWithWebIdentity::NAME => {
+            let parsed = read::<pb::AssumeRoleWithWebIdentityRequest>(message)
+                .and_then(|m| AssumeRoleWithWebIdentity::parse(m.into()));
+            let (evidence, input) = match parsed {
+                Ok((evidence, input)) => (Ok(evidence), Ok(input)),
+                Err(error) => (Ok(Evidence::Anonymous), Err(error)),
+            };
+            finish::<AssumeRoleWithWebIdentity, pb::AssumeRoleWithWebIdentityResponse>(sts, evidence, input, origin)
+                .await
+        }
         GetWebIdentityToken::NAME => {
             let input =
                 read::<pb::GetWebIdentityTokenRequest>(message).and_then(|m| GetWebIdentityToken::parse(m.into()));
@@ -262,13 +275,11 @@ pub fn failure(request_id: &str, error: &Error) -> Status {
     if let Some(field) = error.field() {
         details.add_bad_request_violation(snake_case(&field.field), field.rule.clone());
     }
-    if let Error::AccessDenied { encoded_message, .. } = error
-        && !encoded_message.is_empty()
-    {
-        let metadata = [("encoded_authorization_message".to_owned(), encoded_message.clone())];
+    if let Some(encoded_message) = error.encoded_message() {
+        let metadata = [("encoded_authorization_message".to_owned(), encoded_message.to_owned())];
         details.set_error_info(error.code(), "brevet", metadata);
     }
-    if matches!(error, Error::ServiceUnavailable(_) | Error::Throttling) {
+    if matches!(error, Error::ServiceUnavailable(_) | Error::Throttling | Error::IdpCommunicationError) {
         details.set_retry_info(Some(Duration::from_secs(1)));
     }
     Status::with_error_details(status(error), error.to_string(), details)
@@ -278,6 +289,8 @@ pub fn failure(request_id: &str, error: &Error) -> Status {
 fn status(error: &Error) -> Code {
     match error {
         Error::AccessDenied { .. }
+        | Error::NotAuthorized { .. }
+        | Error::IdpRejectedClaim(_)
         | Error::LongTermCredentialsOnly(_)
         | Error::Mfa(_)
         | Error::SessionDurationEscalation
@@ -288,6 +301,8 @@ fn status(error: &Error) -> Code {
         | Error::MalformedPolicyDocument(_)
         | Error::PackedPolicyTooLarge(_)
         | Error::InvalidAuthorizationMessage
+        | Error::InvalidIdentityToken(_)
+        | Error::ExpiredWebIdentityToken(_)
         | Error::JwtPayloadSizeExceeded(..) => Code::InvalidArgument,
         Error::TooLarge(_) | Error::Throttling | Error::LimitExceeded(_) => Code::ResourceExhausted,
         Error::OutboundWebIdentityFederationDisabled(_)
@@ -305,7 +320,7 @@ fn status(error: &Error) -> Code {
         | Error::InvalidClientTokenId
         | Error::Ended
         | Error::ExpiredToken => Code::Unauthenticated,
-        Error::ServiceUnavailable(_) => Code::Unavailable,
+        Error::ServiceUnavailable(_) | Error::IdpCommunicationError => Code::Unavailable,
         Error::NotFound(_) => Code::NotFound,
         Error::InternalFailure => Code::Internal,
     }
@@ -380,6 +395,34 @@ impl From<GetWebIdentityTokenOutput> for pb::GetWebIdentityTokenResponse {
         Self {
             web_identity_token: output.web_identity_token.expose().clone(),
             expiration: Some(prost_types::Timestamp { seconds: output.expiration.seconds(), nanos: 0 }),
+        }
+    }
+}
+
+impl From<pb::AssumeRoleWithWebIdentityRequest> for AssumeRoleWithWebIdentityInput {
+    fn from(m: pb::AssumeRoleWithWebIdentityRequest) -> Self {
+        Self {
+            role_arn: Some(m.role_arn),
+            role_session_name: Some(m.role_session_name),
+            web_identity_token: Some(m.web_identity_token),
+            provider_id: m.provider_id,
+            policy_arns: m.policy_arns,
+            policy: m.policy,
+            duration_seconds: m.duration_seconds.map(i64::from),
+        }
+    }
+}
+
+impl From<AssumeRoleWithWebIdentityOutput> for pb::AssumeRoleWithWebIdentityResponse {
+    fn from(output: AssumeRoleWithWebIdentityOutput) -> Self {
+        Self {
+            credentials: Some(output.credentials.into()),
+            subject_from_web_identity_token: output.subject,
+            assumed_role_user: Some(pb::AssumedRoleUser { assumed_role_id: output.assumed_role_id, arn: output.arn }),
+            packed_policy_size: i32::try_from(output.packed_policy_size).unwrap_or(100),
+            provider: output.provider,
+            audience: output.audience,
+            source_identity: output.source_identity,
         }
     }
 }

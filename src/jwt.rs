@@ -452,10 +452,8 @@ mod tests {
             );
         }
         // Psychic signatures: r = s = 0.
-        for (alg, size, key) in [("ES384", 96, &ec)] {
-            let zero = URL_SAFE_NO_PAD.encode(vec![0; size]);
-            assert!(check(&token(&json!({"alg": alg, "kid": key.id()}), "{}", &zero), &keys).is_err());
-        }
+        let zero = URL_SAFE_NO_PAD.encode([0; 96]);
+        assert!(check(&token(&json!({"alg": "ES384", "kid": ec.id()}), "{}", &zero), &keys).is_err());
     }
 
     #[test]

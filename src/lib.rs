@@ -46,6 +46,7 @@ pub mod files;
 pub mod keyring_file;
 pub mod master_key;
 pub mod metrics;
+pub mod providers;
 pub mod revocations;
 pub mod sessions;
 pub mod store;

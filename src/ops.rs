@@ -2,6 +2,7 @@
 //! run, written down and only then answered, in this order and in this file.
 
 pub mod assume_role;
+pub mod assume_role_with_web_identity;
 pub mod decode_authorization_message;
 pub mod describe_session;
 pub mod get_access_key_info;
@@ -40,9 +41,10 @@ use crate::feed::{Feed, Standing};
 use crate::master_key::MasterKey;
 use crate::metrics::{Call as CallLabel, Metrics};
 use crate::mint::{self, Shape};
+use crate::providers::Providers;
 use crate::revocations::Revocations;
 use crate::sessions::{SessionRecord, Sessions};
-use crate::sigv4::{Presented, Rules};
+use crate::sigv4::Rules;
 use crate::store::{KeyUse, Store};
 use crate::token::Ancestor;
 use crate::trust::{Denied, Facts, Grant};
@@ -50,7 +52,7 @@ use crate::trust::{Denied, Facts, Grant};
 /// Every action of the API and whether this version answers it: what both wires dispatch on.
 pub const ACTIONS: &[(&str, bool)] = &[
     (assume_role::AssumeRole::NAME, true),
-    ("AssumeRoleWithWebIdentity", false),
+    (assume_role_with_web_identity::AssumeRoleWithWebIdentity::NAME, true),
     ("AssumeRoleWithSAML", false),
     (get_session_token::GetSessionToken::NAME, true),
     (get_federation_token::GetFederationToken::NAME, true),
@@ -79,6 +81,8 @@ pub struct Sts {
     pub budgets: Budgets,
     /// Who vouches in web identity tokens: a URL; none: nobody.
     pub issuer: Option<String>,
+    /// The keys of OpenID Connect providers.
+    pub providers: Arc<Providers>,
     /// What is on record about live sessions.
     pub sessions: Sessions,
     /// What secrets of the directory are sealed with.
@@ -245,6 +249,8 @@ pub trait Operation: Sized + Send + 'static {
     const NAME: &'static str;
     /// Whose action it is.
     const SERVICE: Service = Service::Sts;
+    /// Whether a signature proves the caller; else something in the request does.
+    const SIGNED: bool = true;
     /// Whether it leaves everything as it is; a session is no change.
     const READ_ONLY: bool = true;
     /// Whether the answer holds credentials: its record must then be on stable storage first.
@@ -453,39 +459,35 @@ async fn run<O: Operation>(
     // Before the snapshot: what is judged by an older one must not pass for newer.
     let issued_under = sts.feed.sequence();
     let directory = sts.directory.load_full();
-    let presented: Box<Presented> = match evidence? {
-        Evidence::Signed(presented) => presented,
+    let evidence = match evidence? {
         Evidence::Anonymous => {
             return Err(match input {
                 // There is nothing to prove who may hear this.
                 Err(error @ (Error::NotAvailable(_) | Error::InvalidAction { .. })) => error,
+                Err(error) if !O::SIGNED => error,
                 _ => Error::MissingAuthenticationToken,
             });
         }
+        // Neither stands in for the other.
+        Evidence::Signed(_) if !O::SIGNED => return Err(Error::MissingAuthenticationToken),
+        Evidence::WebIdentity { .. } if O::SIGNED => return Err(Error::MissingAuthenticationToken),
+        evidence => evidence,
     };
     if let Standing::Cut(_) = sts.feed.standing(sts.clock.monotonic()) {
         return Err(Error::ServiceUnavailable("what was revoked is not known here; the store"));
     }
-    let judges = Judges {
-        tokens: &sts.tokens,
-        directory: &directory,
-        revocations: &sts.revocations,
-        store_id: sts.store.id(),
-        rules: &sts.rules,
-        service: service.scope(),
-    };
-    let caller = match authn::authenticate(&presented, &judges, now) {
-        Ok(caller) => caller,
-        Err(error) => {
+    let (caller, directory) = match authenticate(sts, service, evidence, directory, now).await {
+        Ok(authenticated) => authenticated,
+        Err((error, access_key_id, reason)) => {
             // Not proven: `type` says Unknown, and the key is what was claimed.
-            record.user_identity.access_key_id = Some(presented.unverified_access_key_id().to_owned());
-            if error == Error::Ended {
-                record.additional_event_data = serde_json::value::to_raw_value(&Ended { reason: "ended" }).ok();
+            record.user_identity.access_key_id = access_key_id;
+            if let Some(reason) = reason {
+                record.additional_event_data = serde_json::value::to_raw_value(&Unproven { reason }).ok();
             }
             return Err(error);
         }
     };
-    if caller.session().is_none() {
+    if matches!(caller.identity, Identity::User(_)) {
         sts.key_use.note(&caller.access_key_id, now);
     }
     record.user_identity = caller.audited();
@@ -517,7 +519,7 @@ fn is_open_to(caller: &Caller, service: Service, action: &str) -> bool {
         return true;
     }
     match (&caller.identity, service) {
-        (Identity::User(_) | Identity::RoleSession { .. }, _) => true,
+        (Identity::User(_) | Identity::RoleSession { .. } | Identity::WebIdentity(_), _) => true,
         (Identity::UserSession { .. }, Service::Sts) => action == assume_role::AssumeRole::NAME,
         (Identity::UserSession { session, .. }, Service::Iam) => session.claims.mfa_at > 0,
         (Identity::UserSession { .. }, Service::Brevet) => true,
@@ -525,9 +527,46 @@ fn is_open_to(caller: &Caller, service: Service, action: &str) -> bool {
     }
 }
 
-/// What the audit says of a session that was ended before its time.
+/// Why somebody is not who they say: the error, the key that was claimed, and a reason for the audit.
+type Refused = (Error, Option<String>, Option<&'static str>);
+
+/// Who calls, and the snapshot that the rest of the call sees.
+async fn authenticate(
+    sts: &Sts,
+    service: Service,
+    evidence: Evidence,
+    directory: Arc<Directory>,
+    now: Timestamp,
+) -> Result<(Caller, Arc<Directory>), Refused> {
+    match evidence {
+        Evidence::Anonymous => Err((Error::MissingAuthenticationToken, None, None)),
+        Evidence::Signed(presented) => {
+            let judges = Judges {
+                tokens: &sts.tokens,
+                directory: &directory,
+                revocations: &sts.revocations,
+                store_id: sts.store.id(),
+                rules: &sts.rules,
+                service: service.scope(),
+            };
+            authn::authenticate(&presented, &judges, now).map(|caller| (caller, directory.clone())).map_err(|error| {
+                let reason = (error == Error::Ended).then_some("ended");
+                (error, Some(presented.unverified_access_key_id().to_owned()), reason)
+            })
+        }
+        Evidence::WebIdentity { token, account } => {
+            let told = authn::authenticate_web_identity(token.expose(), account, &sts.providers, &directory, now);
+            match told.await {
+                Ok(caller) => Ok((caller, directory)),
+                Err((error, reason)) => Err((error, None, Some(reason))),
+            }
+        }
+    }
+}
+
+/// What the audit says of somebody who was not proven.
 #[derive(Serialize)]
-struct Ended {
+struct Unproven {
     reason: &'static str,
 }
 

@@ -21,6 +21,7 @@ use crate::authn::Evidence;
 use crate::error::Error;
 use crate::names::{FieldError, Tag};
 use crate::ops::assume_role::{AssumeRole, AssumeRoleInput};
+use crate::ops::assume_role_with_web_identity::{AssumeRoleWithWebIdentity, AssumeRoleWithWebIdentityInput};
 use crate::ops::decode_authorization_message::DecodeAuthorizationMessage;
 use crate::ops::get_access_key_info::GetAccessKeyInfo;
 use crate::ops::get_caller_identity::GetCallerIdentity;
@@ -89,6 +90,16 @@ where
             let input =
                 assume_role(&mut parameters).and_then(|input| parameters.none_left().and(AssumeRole::parse(input)));
             respond.finish(AssumeRole::NAME, ops::serve(sts, evidence, input, origin).await)
+        }
+        AssumeRoleWithWebIdentity::NAME => {
+            let parsed = assume_role_with_web_identity(&mut parameters)
+                .and_then(|input| parameters.none_left().and(AssumeRoleWithWebIdentity::parse(input)));
+            // The token is the proof: signatures that come along are not looked at.
+            let (evidence, input) = match parsed {
+                Ok((evidence, input)) => (Ok(evidence), Ok(input)),
+                Err(error) => (Ok(Evidence::Anonymous), Err(error)),
+            };
+            respond.finish(AssumeRoleWithWebIdentity::NAME, ops::serve(sts, evidence, input, origin).await)
         }
         GetWebIdentityToken::NAME => {
             let input = get_web_identity_token(&mut parameters)
@@ -340,6 +351,18 @@ fn get_federation_token(p: &mut Parameters) -> Result<GetFederationTokenInput, E
     })
 }
 
+fn assume_role_with_web_identity(p: &mut Parameters) -> Result<AssumeRoleWithWebIdentityInput, Error> {
+    Ok(AssumeRoleWithWebIdentityInput {
+        role_arn: p.take("RoleArn"),
+        role_session_name: p.take("RoleSessionName"),
+        web_identity_token: p.take("WebIdentityToken"),
+        provider_id: p.take("ProviderId"),
+        policy_arns: p.list("PolicyArns", |p, at| p.take(&format!("{at}.arn"))),
+        policy: p.take("Policy"),
+        duration_seconds: p.number("DurationSeconds")?,
+    })
+}
+
 fn get_web_identity_token(p: &mut Parameters) -> Result<GetWebIdentityTokenInput, Error> {
     Ok(GetWebIdentityTokenInput {
         audience: p.list("Audience", |p, at| p.take(at)),
@@ -399,7 +422,7 @@ impl Respond {
         let (status, side) = fault(error);
         let body = answer::failure(side, error.code(), &error.message(), request_id, self.json);
         let mut response = self.whole(status, request_id, body);
-        if matches!(error, Error::ServiceUnavailable(_) | Error::Throttling) {
+        if matches!(error, Error::ServiceUnavailable(_) | Error::Throttling | Error::IdpCommunicationError) {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
@@ -423,6 +446,8 @@ impl Respond {
 fn fault(error: &Error) -> (StatusCode, &'static str) {
     match error {
         Error::AccessDenied { .. }
+        | Error::NotAuthorized { .. }
+        | Error::IdpRejectedClaim(_)
         | Error::LongTermCredentialsOnly(_)
         | Error::Mfa(_)
         | Error::OutboundWebIdentityFederationDisabled(_)
@@ -443,6 +468,9 @@ fn fault(error: &Error) -> (StatusCode, &'static str) {
         | Error::IncompleteSignature(_)
         | Error::RequestExpired(_)
         | Error::InvalidAuthorizationMessage
+        | Error::InvalidIdentityToken(_)
+        | Error::ExpiredWebIdentityToken(_)
+        | Error::IdpCommunicationError
         | Error::Throttling
         | Error::UnmodifiableEntity(_)
         | Error::JwtPayloadSizeExceeded(..) => (StatusCode::BAD_REQUEST, "Sender"),

@@ -30,6 +30,7 @@ use crate::keyring_file::{self, KeyringFileError};
 use crate::master_key::{MasterKey, MasterKeyError};
 use crate::metrics::Metrics;
 use crate::ops::Sts;
+use crate::providers::Providers;
 use crate::revocations::Revocations;
 use crate::sessions::{self, Sessions};
 use crate::sigv4::{Rules, hex};
@@ -69,6 +70,9 @@ pub enum StartError {
     /// Certificate or private key.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// No TLS to ask identity providers by.
+    #[error("tls: {0}")]
+    Outbound(#[from] rustls::Error),
     /// The audit log.
     #[error("[audit]: {0}")]
     Audit(std::io::Error),
@@ -237,6 +241,7 @@ async fn run(
         key_use: KeyUse::default(),
         revocations,
         feed,
+        providers: Arc::new(Providers::new(config.reach, clock.clone())?),
         sound_policies: Cache::new(SOUND_POLICIES),
         budgets: Budgets::new(config.budgets.0, config.budgets.1, &clock),
         issuer,
@@ -272,6 +277,7 @@ async fn run(
         tokio::spawn(probe(shared.clone())),
         tokio::spawn(follow::follow(shared.clone())),
         tokio::spawn(sweep_budgets(sts.clone())),
+        tokio::spawn(refresh_providers(sts.clone())),
     ];
     if let Some(seen) = watch {
         tasks.push(tokio::spawn(reload::watch(config, shared, seen)));
@@ -312,6 +318,15 @@ async fn probe(shared: Arc<Shared>) {
         tick.tick().await;
         let keyring = shared.sts.tokens.keyring();
         shared.sts.sessions.probe(&keyring, shared.sts.clock.now()).await;
+    }
+}
+
+/// Keys of providers in use are new before they are old.
+async fn refresh_providers(sts: Arc<Sts>) {
+    let mut tick = tokio::time::interval(std::time::Duration::from_secs(1));
+    loop {
+        tick.tick().await;
+        sts.providers.refresh();
     }
 }
 

@@ -7,14 +7,17 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::arn::{AccountId, RoleArn};
-use crate::authn::{Caller, Identity};
+use crate::arn::{AccountId, IamArn, RoleArn};
+use crate::authn::{Caller, Identity, WebIdentity};
 use crate::clock::Timestamp;
-use crate::directory::{Dangling, Directory, Role, User};
+use crate::directory::{Dangling, Directory, Effective, Role, User};
 use crate::evaluator::{self, Context, Decision, Explanation, Outcome, Policies, Policy, Principal, Request, Source};
 use crate::names::Tag;
 use crate::ops::Origin;
 use crate::token::{Ancestor, Kind as SessionKind};
+
+/// How deep claims are looked into.
+const MAX_CLAIM_DEPTH: usize = 4;
 
 /// Leave to hold a session. Made in this file alone; `mint` consumes it, so that no credentials
 /// exist without a decision.
@@ -88,8 +91,10 @@ impl<'a> Facts<'a> {
         if let Some(agent) = &origin.user_agent {
             keys.set("aws:useragent", agent.as_str());
         }
-        keys.set("aws:principalaccount", caller.account().to_string());
-        keys.set("aws:userid", caller.user_id());
+        if caller.web_identity().is_none() {
+            keys.set("aws:principalaccount", caller.account().to_string());
+            keys.set("aws:userid", caller.user_id());
+        }
         for tag in caller.tags() {
             keys.set(format!("aws:principaltag/{}", tag.key), tag.value);
         }
@@ -108,6 +113,7 @@ impl<'a> Facts<'a> {
                 keys.set("aws:principaltype", "FederatedUser");
                 keys.set("aws:principalarn", session.arn.as_str());
             }
+            Identity::WebIdentity(identity) => keys.set("aws:federatedprovider", &*identity.provider.arn),
         }
         if let Some(session) = caller.session() {
             keys.set("aws:tokenissuetime", Timestamp::from_seconds(session.claims.issued_at).to_string());
@@ -156,6 +162,53 @@ impl<'a> Facts<'a> {
             keys.set_many("sts:transitivetagkeys", names.collect());
         }
         self
+    }
+
+    /// Adds what a provider's token says: each claim under the provider's name. Of a nested claim the
+    /// names are joined by slashes; a list is multivalued; what is neither text, number nor boolean is
+    /// not there.
+    #[must_use]
+    pub fn web_identity_token(mut self, identity: &WebIdentity) -> Self {
+        let url = &*identity.provider.url;
+        let issuer = url.split_once("://").map_or(url, |(_, rest)| rest);
+        for (name, value) in identity.token.claims() {
+            self.claim(format!("{issuer}:{name}"), value, 0);
+        }
+        // As AWS has it: whom the token was given to stands for its audience, which is the other key.
+        if let Some(audiences) = identity.token.texts("aud") {
+            let audiences = audiences.into_iter().map(|a| Cow::from(a.to_owned())).collect();
+            self.0.set_many(format!("{issuer}:oaud"), audiences);
+        }
+        self.0.set(format!("{issuer}:aud"), identity.audience.clone());
+        self
+    }
+
+    fn claim(&mut self, key: String, value: &serde_json::Value, depth: usize) {
+        use serde_json::Value;
+        let text = |value: &Value| match value {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            Value::Bool(truth) => Some(truth.to_string()),
+            _ => None,
+        };
+        match value {
+            Value::Object(map) if depth < MAX_CLAIM_DEPTH => {
+                for (name, value) in map {
+                    self.claim(format!("{key}/{name}"), value, depth + 1);
+                }
+            }
+            Value::Array(items) => {
+                let texts: Option<Vec<_>> = items.iter().map(|i| text(i).map(Cow::from)).collect();
+                if let Some(texts) = texts {
+                    self.0.set_many(key, texts);
+                }
+            }
+            other => {
+                if let Some(text) = text(other) {
+                    self.0.set(key, text);
+                }
+            }
+        }
     }
 
     /// Adds what a request for a web identity token says.
@@ -308,7 +361,14 @@ pub struct Asked<'a> {
 /// # Errors
 /// When a policy that is named is missing.
 pub fn explain(asked: &Asked<'_>, directory: &Directory) -> Result<Option<Explanation>, Dangling> {
+    let provider = IamArn::parse(asked.principal_arn).filter(|arn| arn.kind == "oidc-provider");
     let (account, name, effective) = match asked.session {
+        None if let Some(provider) = provider => {
+            if directory.oidc_provider(asked.principal_arn).is_none() {
+                return Ok(None);
+            }
+            (provider.account, "", Effective::default())
+        }
         Some(SessionKind::Role) => {
             let Some(role) = directory.role(asked.principal_arn) else { return Ok(None) };
             (role.account, &*role.name, directory.effective_of_role(role)?)
@@ -319,6 +379,7 @@ pub fn explain(asked: &Asked<'_>, directory: &Directory) -> Result<Option<Explan
         }
     };
     let principal = match asked.session {
+        None if provider.is_some() => Principal::Federated(asked.principal_arn),
         Some(SessionKind::Role) => Principal::RoleSession { account: account.as_str(), role: name, arn: asked.arn },
         Some(SessionKind::FederatedUser) => Principal::FederatedUser { account: account.as_str(), arn: asked.arn },
         Some(SessionKind::User) | None => Principal::User { account: account.as_str(), arn: asked.arn },

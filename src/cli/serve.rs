@@ -17,6 +17,7 @@ use crate::files;
 use crate::keyring::Keyring;
 use crate::keyring_file;
 use crate::master_key::MasterKey;
+use crate::providers::Reach;
 use crate::server::{self, Parts, Running};
 use crate::sessions::{Mode, RedisOptions};
 use crate::sigv4::MAX_SKEW;
@@ -114,6 +115,7 @@ async fn develop(arguments: &ServeArguments) -> Result<Running, Failure> {
         redis,
         limits: Limits { shutdown_grace: Duration::from_secs(5), ..Limits::default() },
         issuer: Some("http://{address}".to_owned()),
+        reach: Reach { private: false, http_on_loopback: true },
         budgets: Default::default(),
     };
     let more_keys = keyring.to_bytes()?;

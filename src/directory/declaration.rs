@@ -274,13 +274,20 @@ shape! {
 }
 
 shape! {
-    /// As `aws iam get-open-id-connect-provider` prints it, with `Arn`.
+    /// As `aws iam get-open-id-connect-provider` prints it, with `Arn`; and what Brevet adds.
     OidcProvider {
         arn: String,
         url: String,
         #[serde(rename = "ClientIDList")]
         client_id_list: Vec<String>,
+        /// Kept, not used: the connection's certificate must be good for the public roots, or for the CA.
         thumbprint_list: Vec<String>,
+        /// PEM of the CA that signed the certificate of the provider's endpoints.
+        certificate_authority: Option<String>,
+        /// The keys themselves (RFC 7517), for a broker that cannot go and ask.
+        json_web_key_set: Option<Box<RawValue>>,
+        /// Whether each token is good once, by its `jti`.
+        one_time: Option<bool>,
         create_date: Option<String>,
         tags: Vec<Tag>,
     }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::mint::Credentials;
 use crate::ops::assume_role::AssumeRoleOutput;
+use crate::ops::assume_role_with_web_identity::AssumeRoleWithWebIdentityOutput;
 use crate::ops::decode_authorization_message::DecodeAuthorizationMessageOutput;
 use crate::ops::get_access_key_info::GetAccessKeyInfoOutput;
 use crate::ops::get_caller_identity::GetCallerIdentityOutput;
@@ -164,6 +165,24 @@ impl From<GetFederationTokenOutput> for Vec<Element> {
             group("FederatedUser", user),
             text("PackedPolicySize", output.packed_policy_size.to_string()),
         ]
+    }
+}
+
+impl From<AssumeRoleWithWebIdentityOutput> for Vec<Element> {
+    fn from(output: AssumeRoleWithWebIdentityOutput) -> Self {
+        let user = vec![text("AssumedRoleId", output.assumed_role_id), text("Arn", output.arn)];
+        let mut elements = vec![
+            credentials(&output.credentials),
+            text("SubjectFromWebIdentityToken", output.subject),
+            group("AssumedRoleUser", user),
+            text("PackedPolicySize", output.packed_policy_size.to_string()),
+            text("Provider", output.provider),
+            text("Audience", output.audience),
+        ];
+        if !output.source_identity.is_empty() {
+            elements.push(text("SourceIdentity", output.source_identity));
+        }
+        elements
     }
 }
 

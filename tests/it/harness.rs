@@ -149,6 +149,7 @@ pub fn config(dir: &Path) -> Config {
         redis: None,
         limits: Limits { shutdown_grace: Duration::from_secs(5), ..Limits::default() },
         issuer: Some("http://{address}".to_owned()),
+        reach: brevet::providers::Reach { private: false, http_on_loopback: true },
         budgets: Default::default(),
     }
 }

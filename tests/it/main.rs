@@ -5,6 +5,7 @@ mod authentication;
 mod authorization;
 mod binary;
 mod cases;
+mod federation;
 mod harness;
 mod mfa;
 mod parity;

@@ -1,0 +1,181 @@
+//! The keys of OpenID Connect providers: fetched once, kept, refreshed before they are old, and
+//! served while the provider is away, up to a stated age. OpenID Connect Discovery 1.0.
+//!
+//! Nobody's login waits because somebody else shows unknown key ids: a provider is asked by one
+//! request at a time, and for unknown ids at most once in [`ASK_EVERY`].
+
+mod fetch;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::directory::OidcProvider;
+use crate::jwt::{Key, KeySet};
+
+use fetch::Fetcher;
+pub use fetch::Reach;
+
+/// How old keys may be before they are fetched again, while the provider is in use.
+pub const REFRESH_AFTER: Duration = Duration::from_secs(300);
+/// How old keys may be at all: a provider that has been away for so long vouches for nobody.
+pub const MAX_AGE: Duration = Duration::from_secs(86_400);
+/// The least between two attempts for the sake of unknown key ids, or after a failure.
+pub const ASK_EVERY: Duration = Duration::from_secs(30);
+/// A provider that nobody showed a token of for so long is not refreshed.
+const IN_USE: Duration = Duration::from_secs(3_600);
+/// The most providers whose keys are kept.
+const MAX_PROVIDERS: usize = 10_000;
+
+/// Why there is no key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// The provider has no such key.
+    #[error("the provider has no such key")]
+    Unknown,
+    /// The provider cannot be asked now.
+    #[error("the provider cannot be asked now")]
+    Unreachable,
+}
+
+/// What is known of the keys of all providers that were asked for.
+pub struct Providers {
+    entries: Mutex<HashMap<Box<str>, Arc<Entry>>>,
+    fetcher: Fetcher,
+    clock: Arc<dyn Clock>,
+}
+
+struct Entry {
+    provider: Arc<OidcProvider>,
+    known: Mutex<Known>,
+    /// Held while the provider is asked.
+    asking: tokio::sync::Mutex<()>,
+}
+
+/// Times are on the monotonic clock.
+#[derive(Default)]
+struct Known {
+    keys: Option<(Arc<KeySet>, Duration)>,
+    asked_at: Option<Duration>,
+    used_at: Duration,
+}
+
+impl Providers {
+    /// With nothing known.
+    ///
+    /// # Errors
+    /// When there is no TLS to ask by.
+    pub fn new(reach: Reach, clock: Arc<dyn Clock>) -> Result<Self, rustls::Error> {
+        Ok(Self { entries: Mutex::default(), fetcher: Fetcher::new(reach)?, clock })
+    }
+
+    /// A provider's key of that id.
+    ///
+    /// # Errors
+    /// [`KeyError`]
+    pub async fn key(&self, provider: &Arc<OidcProvider>, id: &str) -> Result<Key, KeyError> {
+        if let Some(keys) = &provider.keys {
+            return keys.get(id).cloned().ok_or(KeyError::Unknown);
+        }
+        let entry = self.entry(provider).ok_or(KeyError::Unreachable)?;
+        let now = self.clock.monotonic();
+        let (cold, asked_lately) = {
+            let mut known = entry.known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.used_at = now;
+            let fresh = known.keys.as_ref().filter(|(_, at)| now.saturating_sub(*at) <= MAX_AGE);
+            if let Some(key) = fresh.and_then(|(keys, _)| keys.get(id)) {
+                return Ok(key.clone());
+            }
+            (fresh.is_none(), known.asked_at.is_some_and(|at| now.saturating_sub(at) < ASK_EVERY))
+        };
+        match (cold, asked_lately) {
+            // It was asked, and this key was not among its keys.
+            (false, true) => return Err(KeyError::Unknown),
+            (true, true) if entry.asking.try_lock().is_ok() => return Err(KeyError::Unreachable),
+            _ => {}
+        }
+        if cold {
+            // Nothing is known: whoever comes waits for the one who asks.
+            let _asking = entry.asking.lock().await;
+            if entry.is_cold(now) {
+                self.ask(&entry).await;
+            }
+        } else {
+            let Ok(_asking) = entry.asking.try_lock() else { return Err(KeyError::Unreachable) };
+            self.ask(&entry).await;
+        }
+        let known = entry.known.lock().unwrap_or_else(PoisonError::into_inner);
+        match &known.keys {
+            Some((keys, at)) if now.saturating_sub(*at) <= MAX_AGE => keys.get(id).cloned().ok_or(KeyError::Unknown),
+            _ => Err(KeyError::Unreachable),
+        }
+    }
+
+    /// Fetches what is in use and not new any more, each provider by itself. To be called now and
+    /// then.
+    pub fn refresh(self: &Arc<Self>) {
+        let now = self.clock.monotonic();
+        let due: Vec<Arc<Entry>> = {
+            let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+            entries.retain(|_, entry| now.saturating_sub(entry.used_at()) <= IN_USE);
+            entries.values().filter(|entry| entry.is_due(now)).cloned().collect()
+        };
+        for entry in due {
+            let this = self.clone();
+            tokio::spawn(async move {
+                if let Ok(_asking) = entry.asking.try_lock() {
+                    this.ask(&entry).await;
+                }
+            });
+        }
+    }
+
+    fn entry(&self, provider: &Arc<OidcProvider>) -> Option<Arc<Entry>> {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        match entries.get(&provider.arn) {
+            // One that was declared anew is asked anew.
+            Some(entry) if entry.provider.asks_like(provider) => return Some(entry.clone()),
+            None if entries.len() >= MAX_PROVIDERS => return None,
+            _ => {}
+        }
+        let entry = Arc::new(Entry {
+            provider: provider.clone(),
+            known: Mutex::default(),
+            asking: tokio::sync::Mutex::default(),
+        });
+        entries.insert(provider.arn.clone(), entry.clone());
+        Some(entry)
+    }
+
+    async fn ask(&self, entry: &Entry) {
+        let fetched = self.fetcher.keys(&entry.provider).await;
+        let now = self.clock.monotonic();
+        let mut known = entry.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.asked_at = Some(now);
+        match fetched {
+            Ok(keys) => known.keys = Some((Arc::new(keys), now)),
+            Err(error) => {
+                tracing::warn!(provider = %entry.provider.url, %error, "an identity provider's keys cannot be had");
+            }
+        }
+    }
+}
+
+impl Entry {
+    fn used_at(&self) -> Duration {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).used_at
+    }
+
+    fn is_cold(&self, now: Duration) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.keys.as_ref().is_none_or(|(_, at)| now.saturating_sub(*at) > MAX_AGE)
+            && known.asked_at.is_none_or(|at| now.saturating_sub(at) >= ASK_EVERY)
+    }
+
+    fn is_due(&self, now: Duration) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.keys.as_ref().is_some_and(|(_, at)| now.saturating_sub(*at) > REFRESH_AFTER)
+            && known.asked_at.is_none_or(|at| now.saturating_sub(at) >= ASK_EVERY)
+    }
+}

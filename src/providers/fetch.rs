@@ -1,0 +1,296 @@
+//! Discovery documents and key sets, over a client that goes nowhere else: https alone, no redirect,
+//! no compression, bounded in size and time, and no connection to an address that is not out on the
+//! internet (checked on the address that is connected to, so that no name changes its mind).
+
+use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_ENCODING};
+use http::{Request, StatusCode, Uri};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::Name;
+use hyper_util::rt::TokioExecutor;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+
+use crate::directory::OidcProvider;
+use crate::jwt::{KeySet, MAX_KEY_SET_BYTES};
+
+/// From the first packet to the last byte, discovery and keys together.
+const DEADLINE: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const MAX_DISCOVERY_BYTES: usize = 65_536;
+
+/// Where the client may go.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Reach {
+    /// Addresses of private networks and of this machine too.
+    pub private: bool,
+    /// Plain http to this machine: for development.
+    pub http_on_loopback: bool,
+}
+
+/// Why a document could not be had.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FetchError {
+    #[error("no answer within 5 seconds")]
+    Late,
+    #[error("`{0}` is no URL to go to")]
+    Url(String),
+    #[error("{0} is not out on the internet; [federation] private_addresses lets the broker go there")]
+    Address(IpAddr),
+    #[error("{0}")]
+    Connection(String),
+    #[error("it answered {0}")]
+    Status(StatusCode),
+    #[error("its answer is compressed, too long, or not what it should be: {0}")]
+    Content(&'static str),
+}
+
+type Http = Client<HttpsConnector<HttpConnector<Guarded>>, Empty<Bytes>>;
+
+pub(super) struct Fetcher {
+    reach: Reach,
+    http: Http,
+}
+
+impl Fetcher {
+    pub fn new(reach: Reach) -> Result<Self, rustls::Error> {
+        let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        Ok(Self { reach, http: client(reach, roots)? })
+    }
+
+    /// A provider's keys, by its discovery document.
+    pub async fn keys(&self, provider: &OidcProvider) -> Result<KeySet, FetchError> {
+        let pinned = match &provider.ca {
+            Some(pem) => Some(self.pinned(pem)?),
+            None => None,
+        };
+        let http = pinned.as_ref().unwrap_or(&self.http);
+        let work = async {
+            let url = format!("{}/.well-known/openid-configuration", provider.url.trim_end_matches('/'));
+            let discovery = self.get(http, &url, MAX_DISCOVERY_BYTES).await?;
+            let discovery: serde_json::Value =
+                serde_json::from_slice(&discovery).map_err(|_| FetchError::Content("the discovery document"))?;
+            let text = |name: &str| discovery.get(name).and_then(|v| v.as_str());
+            // Discovery 1.0 section 4.3: it must be exactly the issuer that was asked for.
+            if text("issuer") != Some(&*provider.url) {
+                return Err(FetchError::Content("`issuer` in the discovery document"));
+            }
+            let keys = text("jwks_uri").ok_or(FetchError::Content("`jwks_uri` in the discovery document"))?;
+            let keys = self.get(http, keys, MAX_KEY_SET_BYTES).await?;
+            KeySet::parse(&keys).map_err(|_| FetchError::Content("the key set"))
+        };
+        tokio::time::timeout(DEADLINE, work).await.unwrap_or(Err(FetchError::Late))
+    }
+
+    fn pinned(&self, pem: &[u8]) -> Result<Http, FetchError> {
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(pem) {
+            let certificate = certificate.map_err(|_| FetchError::Content("the pinned CA"))?;
+            roots.add(certificate).map_err(|_| FetchError::Content("the pinned CA"))?;
+        }
+        client(self.reach, roots).map_err(|e| FetchError::Connection(e.to_string()))
+    }
+
+    async fn get(&self, http: &Http, url: &str, limit: usize) -> Result<Bytes, FetchError> {
+        let bad = || FetchError::Url(url.chars().take(255).collect());
+        let uri: Uri = url.parse().map_err(|_| bad())?;
+        let authority = uri.authority().filter(|a| !a.as_str().contains('@')).ok_or_else(bad)?;
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        // A literal address is not resolved, so it is looked at here.
+        let address = host.parse::<IpAddr>().ok();
+        let loopback = address.is_some_and(|a| a.is_loopback());
+        match uri.scheme_str() {
+            Some("https") => {}
+            Some("http") if loopback && self.reach.http_on_loopback => {}
+            _ => return Err(bad()),
+        }
+        if let Some(address) = address.filter(|a| !self.reach.may_go_to(*a)) {
+            return Err(FetchError::Address(address));
+        }
+        let request = Request::get(uri).header(ACCEPT, "application/json").body(Empty::new()).map_err(|_| bad())?;
+        let response = http.request(request).await.map_err(|e| FetchError::Connection(causes(&e)))?;
+        if response.status() != StatusCode::OK {
+            return Err(FetchError::Status(response.status()));
+        }
+        if response.headers().get(CONTENT_ENCODING).is_some_and(|v| v != "identity") {
+            return Err(FetchError::Content("Content-Encoding"));
+        }
+        let body = Limited::new(response.into_body(), limit).collect().await;
+        Ok(body.map_err(|_| FetchError::Content("its body"))?.to_bytes())
+    }
+}
+
+fn client(reach: Reach, roots: RootCertStore) -> Result<Http, rustls::Error> {
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let mut connector = HttpConnector::new_with_resolver(Guarded(reach));
+    connector.enforce_http(false);
+    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    let builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls);
+    // What may be plain is decided for each URL.
+    let connector = builder.https_or_http().enable_http1().wrap_connector(connector);
+    Ok(Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector))
+}
+
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+impl Reach {
+    fn may_go_to(self, address: IpAddr) -> bool {
+        self.private || (self.http_on_loopback && address.is_loopback()) || is_global(address)
+    }
+}
+
+/// Out on the internet: IANA's special-purpose address registries leave the rest.
+fn is_global(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => is_global_v4(v4),
+        IpAddr::V6(v6) => is_global_v6(v6),
+    }
+}
+
+fn is_global_v4(address: Ipv4Addr) -> bool {
+    let [a, b, c, _] = address.octets();
+    let special = address.is_unspecified()
+        || address.is_loopback()
+        || address.is_private()
+        || address.is_link_local()
+        || address.is_broadcast()
+        || address.is_multicast()
+        || address.is_documentation()
+        || a == 0
+        || a >= 240
+        || (a == 100 && (64..128).contains(&b))
+        || (a == 198 && (b == 18 || b == 19))
+        || (a, b, c) == (192, 0, 0)
+        || (a, b, c) == (192, 88, 99);
+    !special
+}
+
+fn is_global_v6(address: Ipv6Addr) -> bool {
+    let [a, b, c, d, e, f, g, h] = address.segments();
+    let inner = |high: u16, low: u16| {
+        let ([p, q], [r, s]) = (high.to_be_bytes(), low.to_be_bytes());
+        is_global_v4(Ipv4Addr::new(p, q, r, s))
+    };
+    match (a, b) {
+        // IPv4 in other clothes: mapped and compatible, NAT64, 6to4.
+        (0, 0) if (c, d, e) == (0, 0, 0) && (f == 0xffff || f == 0) => f == 0xffff && inner(g, h),
+        (0x64, 0xff9b) => (c, d, e, f) == (0, 0, 0, 0) && inner(g, h),
+        (0x2002, _) => inner(b, c),
+        // Of 2001::/23 the assignments that are reachable are not providers.
+        (0x2001, 0..=0x1ff) | (0x2001, 0xdb8) => false,
+        // Global unicast is 2000::/3.
+        _ => a & 0xe000 == 0x2000,
+    }
+}
+
+/// A resolver that leaves the addresses that may be gone to.
+#[derive(Clone)]
+struct Guarded(Reach);
+
+impl tower_service::Service<Name> for Guarded {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = std::io::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, std::io::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), std::io::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let reach = self.0;
+        Box::pin(async move {
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let allowed: Vec<SocketAddr> = found.into_iter().filter(|a| reach.may_go_to(a.ip())).collect();
+            if allowed.is_empty() {
+                return Err(std::io::Error::other("the name has no address that is out on the internet"));
+            }
+            Ok(allowed.into_iter())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn oi_04_what_is_not_out_on_the_internet_is_not_gone_to() {
+        for inside in [
+            "127.0.0.1",
+            "127.9.9.9",
+            "0.0.0.0",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "240.0.0.1",
+            "192.0.2.1",
+            "198.18.0.1",
+            "::1",
+            "::",
+            "fe80::1",
+            "fc00::1",
+            "fd00:ec2::23",
+            "ff02::1",
+            "::ffff:127.0.0.1",
+            "::ffff:169.254.169.254",
+            "::127.0.0.1",
+            "64:ff9b::a9fe:a9fe",
+            "2002:7f00:1::",
+            "2001:db8::1",
+            "100::1",
+        ] {
+            assert!(!Reach::default().may_go_to(inside.parse().unwrap()), "{inside}");
+        }
+        for outside in ["1.1.1.1", "140.82.112.3", "2606:4700::1111", "::ffff:1.1.1.1"] {
+            assert!(Reach::default().may_go_to(outside.parse().unwrap()), "{outside}");
+        }
+        let dev = Reach { http_on_loopback: true, private: false };
+        assert!(dev.may_go_to("127.0.0.1".parse().unwrap()) && !dev.may_go_to("10.0.0.1".parse().unwrap()));
+    }
+
+    #[tokio::test]
+    async fn oi_04_urls_that_are_not_gone_to() {
+        let fetcher = Fetcher::new(Reach::default()).unwrap();
+        for url in [
+            "http://example.com/",
+            "file:///etc/passwd",
+            "https://user@example.com/",
+            "https://127.0.0.1/",
+            "https://[::1]/",
+            "https://169.254.169.254/latest/meta-data",
+            "https://localhost/",
+            "ftp://example.com/",
+            "//example.com/",
+            "",
+        ] {
+            assert!(fetcher.get(&fetcher.http, url, 10).await.is_err(), "{url}");
+        }
+    }
+}

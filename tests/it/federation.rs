@@ -1,0 +1,480 @@
+//! Logins by OpenID Connect: a provider of our own that does what it is told, good or bad.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use brevet::clock::Clock;
+use brevet::entropy::SystemEntropy;
+use brevet::keyring::State;
+use brevet::web_identity::{Algorithm, SigningKey};
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body_util::Full;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+
+use crate::harness::*;
+
+const ROLE: &str = "arn:aws:iam::111122223333:role/Web";
+
+/// What the provider does when it is asked.
+#[derive(Clone, PartialEq)]
+enum Mood {
+    Good,
+    Status(u16),
+    Hang,
+    Huge,
+    Gzip,
+    Redirect,
+    OtherIssuer,
+    Nonsense,
+}
+
+struct Idp {
+    address: SocketAddr,
+    keys: Arc<Mutex<Vec<Value>>>,
+    mood: Arc<Mutex<Mood>>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Idp {
+    async fn start(keys: &[&SigningKey]) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let idp = Self {
+            address,
+            keys: Arc::new(Mutex::new(keys.iter().map(|k| k.jwk().clone()).collect())),
+            mood: Arc::new(Mutex::new(Mood::Good)),
+            asked: Arc::default(),
+        };
+        let (keys, mood, asked) = (idp.keys.clone(), idp.mood.clone(), idp.asked.clone());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (keys, mood, asked) = (keys.clone(), mood.clone(), asked.clone());
+                tokio::spawn(async move {
+                    let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
+                        let (keys, mood, asked) = (keys.clone(), mood.clone(), asked.clone());
+                        async move { Ok::<_, Infallible>(answer(request.uri().path(), address, &keys, &mood, &asked).await) }
+                    });
+                    let _ = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
+                });
+            }
+        });
+        idp
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    fn set(&self, mood: Mood) {
+        *self.mood.lock().unwrap() = mood;
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+async fn answer(
+    path: &str,
+    address: SocketAddr,
+    keys: &Mutex<Vec<Value>>,
+    mood: &Mutex<Mood>,
+    asked: &AtomicUsize,
+) -> Response<Full<Bytes>> {
+    let mood = mood.lock().unwrap().clone();
+    let discovery = path == "/.well-known/openid-configuration";
+    if discovery {
+        asked.fetch_add(1, Ordering::SeqCst);
+    }
+    let issuer = if mood == Mood::OtherIssuer { "http://127.0.0.1:1".to_owned() } else { format!("http://{address}") };
+    let body = match (&mood, discovery) {
+        (Mood::Hang, _) => {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            String::new()
+        }
+        (Mood::Nonsense, _) => "{".to_owned(),
+        (Mood::Huge, false) => " ".repeat(10 << 20),
+        (_, true) => json!({"issuer": issuer, "jwks_uri": format!("http://{address}/keys")}).to_string(),
+        (_, false) => json!({"keys": *keys.lock().unwrap()}).to_string(),
+    };
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    match mood {
+        Mood::Status(status) => *response.status_mut() = http::StatusCode::from_u16(status).unwrap(),
+        Mood::Redirect => {
+            *response.status_mut() = http::StatusCode::FOUND;
+            response.headers_mut().insert("location", "http://169.254.169.254/latest/meta-data".parse().unwrap());
+        }
+        Mood::Gzip => _ = response.headers_mut().insert("content-encoding", "gzip".parse().unwrap()),
+        _ => {}
+    }
+    response
+}
+
+fn signing(algorithm: Algorithm) -> SigningKey {
+    SigningKey::generate(algorithm, State::Current, &SystemEntropy::new(), now()).unwrap()
+}
+
+/// A broker whose directory knows the providers, and a role that trusts the first of them.
+async fn broker_of(providers: &[Value], condition: &Value) -> Broker {
+    let home = home();
+    let mut directory: Value = serde_json::from_str(DIRECTORY).unwrap();
+    directory["RoleDetailList"].as_array_mut().unwrap().push(json!({
+        "Path": "/", "RoleName": "Web", "RoleId": "AROAWEBWEBWEBWEBWEB1", "Arn": ROLE, "MaxSessionDuration": 43_200,
+        "AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": [{"Effect": "Allow",
+            "Principal": {"Federated": providers[0]["Arn"]},
+            "Action": ["sts:AssumeRoleWithWebIdentity", "sts:TagSession", "sts:SetSourceIdentity"], "Condition": condition}]},
+        "RolePolicyList": [{"PolicyName": "sts", "PolicyDocument": {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:*", "Resource": "*"}]}}]
+    }));
+    directory["Brevet"]["OpenIDConnectProviders"] = providers.into();
+    brevet::files::write_private(&home.path().join("directory.json"), directory.to_string().as_bytes()).unwrap();
+    // These tests let a day pass in no time.
+    Broker::start_in(home, |c| c.refuse_after = Duration::from_secs(1_000_000)).await
+}
+
+fn provider(url: &str) -> Value {
+    let rest = url.split_once("://").unwrap().1;
+    json!({"Arn": format!("arn:aws:iam::111122223333:oidc-provider/{rest}"), "Url": url, "ClientIDList": ["brevet", "other"]})
+}
+
+fn subject_is(idp: &Idp, subject: &str) -> Value {
+    json!({"StringEquals": {format!("{}:sub", idp.address): subject}})
+}
+
+/// The claims of a good token.
+fn claims(idp: &Idp) -> Value {
+    json!({"iss": idp.url(), "sub": "alice@corp", "aud": "brevet", "iat": now().seconds() - 10, "exp": now().seconds() + 300, "jti": "1"})
+}
+
+fn with(mut claims: Value, more: Value) -> Value {
+    for (name, value) in more.as_object().unwrap() {
+        match value {
+            Value::Null => _ = claims.as_object_mut().unwrap().remove(name),
+            value => claims[name] = value.clone(),
+        }
+    }
+    claims
+}
+
+async fn login(broker: &Broker, token: &str) -> Answer {
+    let form = [
+        ("Action", "AssumeRoleWithWebIdentity"),
+        VERSION,
+        ("RoleArn", ROLE),
+        ("RoleSessionName", "web"),
+        ("WebIdentityToken", token),
+    ];
+    broker.query(None, &form).await
+}
+
+fn keys_of(answer: &Answer) -> Keys {
+    let text = |name: &str| answer.element(name).unwrap_or_else(|| panic!("{}", answer.body)).to_owned();
+    Keys { id: text("AccessKeyId"), secret: text("SecretAccessKey"), token: Some(text("SessionToken")) }
+}
+
+#[tokio::test]
+async fn a_login_and_all_that_the_answer_has() {
+    let key = signing(Algorithm::ES384);
+    let idp = Idp::start(&[&key]).await;
+    let broker = broker_of(&[provider(&idp.url())], &subject_is(&idp, "alice@corp")).await;
+    let tags = json!({"https://aws.amazon.com/tags": {"principal_tags": {"Team": ["blue"]}, "transitive_tag_keys": ["Team"]},
+        "https://aws.amazon.com/source_identity": "alice"});
+    let token = key.sign(with(claims(&idp), tags).to_string().as_bytes()).unwrap();
+    let answer = login(&broker, &token).await;
+    let session = keys_of(&answer);
+    for (name, expected) in [
+        ("SubjectFromWebIdentityToken", "alice@corp"),
+        ("Audience", "brevet"),
+        ("Provider", idp.url().as_str()),
+        ("SourceIdentity", "alice"),
+        ("AssumedRoleId", "AROAWEBWEBWEBWEBWEB1:web"),
+        ("PackedPolicySize", "1"),
+    ] {
+        assert_eq!(answer.element(name), Some(expected), "{name}");
+    }
+    let identity = broker.client(&session).get_caller_identity().await.unwrap();
+    assert_eq!(identity.arn, "arn:aws:sts::111122223333:assumed-role/Web/web");
+    // Not a chain: the role's own maximum, and a chain from here on.
+    let long = [
+        ("Action", "AssumeRoleWithWebIdentity"),
+        VERSION,
+        ("RoleArn", ROLE),
+        ("RoleSessionName", "web"),
+        ("WebIdentityToken", &token),
+        ("DurationSeconds", "43200"),
+    ];
+    assert_eq!(broker.query(None, &long).await.code(), "ok");
+    // Stray signatures are not looked at, on either wire.
+    let mut headers = form_headers();
+    headers.insert("x-amz-security-token", "stray".parse().unwrap());
+    headers.insert("authorization", "AWS4-HMAC-SHA256 nonsense".parse().unwrap());
+    assert_eq!(broker.send("POST", "/", headers, encode(&long).into_bytes()).await.code(), "ok");
+    let message = brevet::grpc::pb::AssumeRoleWithWebIdentityRequest {
+        role_arn: ROLE.into(),
+        role_session_name: "web".into(),
+        web_identity_token: token.clone(),
+        ..Default::default()
+    };
+    let path = format!("/{}/AssumeRoleWithWebIdentity", brevet::grpc::SERVICE);
+    let frame = frame(&prost::Message::encode_to_vec(&message));
+    assert_eq!(grpc(broker.address, &path, HeaderMap::new(), frame).await.status, 0);
+    assert_eq!(idp.asked(), 1, "asked once for all of them");
+    let audit = broker.into_audit().await;
+    let line = audit.iter().find(|l| l["eventName"] == "AssumeRoleWithWebIdentity").unwrap();
+    assert_eq!(line["userIdentity"]["type"], "WebIdentityUser");
+    assert_eq!(line["userIdentity"]["userName"], "alice@corp");
+    assert!(!audit.iter().any(|l| l.to_string().contains(&token)), "the token is in the audit");
+}
+
+#[tokio::test]
+async fn oi_01_oi_02_tk_03_tokens_that_are_not_for_us() {
+    let key = signing(Algorithm::EdDSA);
+    let idp = Idp::start(&[&key]).await;
+    let broker = broker_of(&[provider(&idp.url())], &subject_is(&idp, "alice@corp")).await;
+    let url = idp.url();
+    let good = login(&broker, &key.sign(claims(&idp).to_string().as_bytes()).unwrap()).await;
+    assert_eq!(good.code(), "ok", "{}", good.body);
+    let invalid = "InvalidIdentityToken";
+    for (more, expected) in [
+        // OI-01: another issuer, however close.
+        (json!({"iss": format!("{url}/")}), invalid),
+        (json!({"iss": url.to_uppercase()}), invalid),
+        (json!({"iss": url.replace("http://", "https://")}), invalid),
+        (json!({"iss": url.replace("http://", "http://user@")}), invalid),
+        (json!({"iss": format!("{url}|https://x")}), invalid),
+        (json!({"iss": [url]}), invalid),
+        (json!({"iss": null}), invalid),
+        // OI-02: another audience, or more than ours.
+        (json!({"aud": null}), invalid),
+        (json!({"aud": ""}), invalid),
+        (json!({"aud": []}), invalid),
+        (json!({"aud": "breve"}), invalid),
+        (json!({"aud": "brevet2"}), invalid),
+        (json!({"aud": ["brevet", "stranger"]}), invalid),
+        (json!({"aud": {"a": "brevet"}}), invalid),
+        (json!({"azp": "stranger"}), invalid),
+        (json!({"azp": 1}), invalid),
+        (json!({"aud": ["brevet", "other"]}), "ok"),
+        (json!({"aud": ["brevet", "stranger"], "azp": "brevet"}), "ok"),
+        // TK-03: times that are none, and times that are over.
+        (json!({"exp": null}), invalid),
+        (json!({"exp": (now().seconds() + 300).to_string()}), invalid),
+        (json!({"exp": 1e30}), invalid),
+        (json!({"exp": -1}), invalid),
+        (json!({"exp": now().seconds()}), "ExpiredTokenException"),
+        (json!({"exp": now().seconds() + 1}), "ok"),
+        (json!({"iat": null}), invalid),
+        (json!({"iat": now().seconds() + 61}), invalid),
+        (json!({"iat": now().seconds() + 60}), "ok"),
+        (json!({"nbf": now().seconds() + 61}), invalid),
+        (json!({"nbf": "soon"}), invalid),
+        // Somebody else, nobody, and what is no ID token.
+        (json!({"sub": "mallory@corp"}), "AccessDenied"),
+        (json!({"sub": "ALICE@corp"}), "AccessDenied"),
+        (json!({"sub": null}), invalid),
+        (json!({"sub": ["alice@corp"]}), invalid),
+        (json!({"events": {"http://schemas.openid.net/event/backchannel-logout": {}}}), invalid),
+        (json!({"typ": "Bearer"}), invalid),
+        (json!({"typ": "ID"}), "ok"),
+        (json!({"https://aws.amazon.com/tags": {"principal_tags": {"aws:x": ["y"]}}}), "ValidationError"),
+        (json!({"https://aws.amazon.com/tags": 1}), invalid),
+        (json!({"https://aws.amazon.com/source_identity": "a b"}), "ValidationError"),
+    ] {
+        let token = key.sign(with(claims(&idp), more.clone()).to_string().as_bytes()).unwrap();
+        assert_eq!(login(&broker, &token).await.code(), expected, "{more}");
+    }
+    assert_eq!(idp.asked(), 1, "no foreign issuer was asked anything");
+    let denied =
+        login(&broker, &key.sign(with(claims(&idp), json!({"sub": "m"})).to_string().as_bytes()).unwrap()).await;
+    let (said, encoded) = sentence(denied.element("Message").unwrap());
+    assert_eq!((denied.status, said), (403, "Not authorized to perform sts:AssumeRoleWithWebIdentity"));
+    let why = broker.client(&user(ADMIN)).decode_authorization_message(encoded).await.unwrap();
+    assert!(why.contains("alice@corp") && why.contains(":sub"), "{why}");
+    // AN-01: a provider that is not known and a token that is forged read alike.
+    let stranger = signing(Algorithm::EdDSA);
+    let forged = login(&broker, &stranger.sign(claims(&idp).to_string().as_bytes()).unwrap()).await;
+    let unknown =
+        key.sign(with(claims(&idp), json!({"iss": "https://nobody.example"})).to_string().as_bytes()).unwrap();
+    let unknown = login(&broker, &unknown).await;
+    assert_eq!((forged.status, forged.element("Message")), (unknown.status, unknown.element("Message")));
+}
+
+#[tokio::test]
+async fn oi_04_a_provider_that_fails_costs_its_deadline_and_old_keys_go_on() {
+    let key = signing(Algorithm::EdDSA);
+    let idp = Idp::start(&[&key]).await;
+    let token = key.sign(claims(&idp).to_string().as_bytes()).unwrap();
+    for mood in [
+        Mood::Status(404),
+        Mood::Status(500),
+        Mood::Huge,
+        Mood::Gzip,
+        Mood::Redirect,
+        Mood::OtherIssuer,
+        Mood::Nonsense,
+        Mood::Hang,
+    ] {
+        let broker = broker_of(&[provider(&idp.url())], &subject_is(&idp, "alice@corp")).await;
+        idp.set(mood.clone());
+        let started = Instant::now();
+        let answer = login(&broker, &token).await;
+        assert_eq!((answer.status, answer.code()), (400, "IDPCommunicationError"));
+        assert!(started.elapsed() < Duration::from_secs(6));
+        // For half a minute nobody else waits for it.
+        let started = Instant::now();
+        assert_eq!(login(&broker, &token).await.code(), "IDPCommunicationError");
+        assert!(started.elapsed() < Duration::from_secs(1));
+        idp.set(Mood::Good);
+        broker.clock.pass(Duration::from_secs(30));
+        assert_eq!(login(&broker, &token).await.code(), "ok");
+        // Away again: what is known serves for a day, and not a second longer.
+        idp.set(mood);
+        broker.clock.pass(Duration::from_secs(86_000));
+        assert_eq!(login(&broker, &token).await.code(), "ok");
+        broker.clock.pass(Duration::from_secs(401));
+        if *idp.mood.lock().unwrap() != Mood::Hang {
+            assert_eq!(login(&broker, &token).await.code(), "IDPCommunicationError");
+        }
+        idp.set(Mood::Good);
+    }
+}
+
+#[tokio::test]
+async fn a_new_key_is_taken_at_once_and_a_retired_one_is_gone_within_its_age() {
+    let (old, new) = (signing(Algorithm::EdDSA), signing(Algorithm::ES384));
+    let idp = Idp::start(&[&old]).await;
+    let broker = broker_of(&[provider(&idp.url())], &subject_is(&idp, "alice@corp")).await;
+    let by = |key: &SigningKey| key.sign(claims(&idp).to_string().as_bytes()).unwrap();
+    assert_eq!(login(&broker, &by(&old)).await.code(), "ok");
+    broker.clock.pass(Duration::from_secs(31));
+    idp.keys.lock().unwrap().push(new.jwk().clone());
+    assert_eq!(login(&broker, &by(&new)).await.code(), "ok", "an unknown key id asks once");
+    assert_eq!(idp.asked(), 2);
+    idp.keys.lock().unwrap().remove(0);
+    assert_eq!(login(&broker, &by(&old)).await.code(), "ok", "not known to be retired yet");
+    broker.clock.pass(Duration::from_secs(301));
+    eventually("the keys are fetched anew", async || idp.asked() == 3).await;
+    eventually("the retired key is gone", async || login(&broker, &by(&old)).await.code() == "InvalidIdentityToken")
+        .await;
+    assert_eq!(login(&broker, &by(&new)).await.code(), "ok");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn oi_05_unknown_key_ids_ask_once_and_disturb_nobody_else() {
+    let (key, stranger) = (signing(Algorithm::EdDSA), signing(Algorithm::EdDSA));
+    let (attacked, quiet) = (Idp::start(&[&key]).await, Idp::start(&[&key]).await);
+    let condition = json!({"StringEquals": {format!("{}:sub", quiet.address): "alice@corp"}});
+    let broker = Arc::new(broker_of(&[provider(&quiet.url()), provider(&attacked.url())], &condition).await);
+    let good = key.sign(claims(&quiet).to_string().as_bytes()).unwrap();
+    let bad = stranger.sign(claims(&attacked).to_string().as_bytes()).unwrap();
+    assert_eq!(login(&broker, &good).await.code(), "ok");
+    let times = async |broker: &Broker| {
+        let mut times = Vec::new();
+        for _ in 0..100 {
+            let started = Instant::now();
+            assert_eq!(login(broker, &good).await.code(), "ok");
+            times.push(started.elapsed());
+        }
+        times.sort();
+        times[times.len() / 2]
+    };
+    let calm = times(&broker).await;
+    // The attacked provider hangs besides.
+    assert_ne!(login(&broker, &bad).await.code(), "ok");
+    broker.clock.pass(Duration::from_secs(31));
+    attacked.set(Mood::Hang);
+    let asked = attacked.asked();
+    let storm = {
+        let broker = broker.clone();
+        tokio::spawn(async move {
+            for _ in 0..1_000 {
+                let answer = tokio::time::timeout(Duration::from_secs(6), login(&broker, &bad)).await;
+                assert_ne!(answer.unwrap().code(), "ok");
+            }
+        })
+    };
+    let stormy = times(&broker).await;
+    assert!(attacked.asked() <= asked + 1, "{} more", attacked.asked() - asked);
+    println!("p50 of the quiet provider's logins: {calm:?} calm, {stormy:?} in the storm");
+    storm.abort();
+}
+
+#[tokio::test]
+async fn oi_06_a_provider_or_role_that_is_gone_vouches_for_nobody_and_its_sessions_end() {
+    let key = signing(Algorithm::EdDSA);
+    let idp = Idp::start(&[&key]).await;
+    let broker = broker_of(&[provider(&idp.url())], &subject_is(&idp, "alice@corp")).await;
+    let token = key.sign(claims(&idp).to_string().as_bytes()).unwrap();
+    let session = keys_of(&login(&broker, &token).await);
+    assert_eq!(broker.who(&session).await, "ok");
+    let path = broker.dir.path().join("directory.json");
+    let mut directory: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    directory["Brevet"]["OpenIDConnectProviders"] = json!([]);
+    brevet::files::write_private(&path, directory.to_string().as_bytes()).unwrap();
+    eventually("it vouches for nobody", async || login(&broker, &token).await.code() == "InvalidIdentityToken").await;
+    assert_eq!(broker.who(&session).await, "InvalidClientTokenId");
+}
+
+#[tokio::test]
+async fn oi_08_a_token_of_a_one_time_provider_is_good_once() {
+    let key = signing(Algorithm::EdDSA);
+    let idp = Idp::start(&[&key]).await;
+    let mut once = provider(&idp.url());
+    once["OneTime"] = true.into();
+    let mut broker = broker_of(&[once], &subject_is(&idp, "alice@corp")).await;
+    let token = |more: Value| {
+        let fresh = with(claims(&idp), json!({"iat": now().seconds()}));
+        key.sign(with(fresh, more).to_string().as_bytes()).unwrap()
+    };
+    assert_eq!(login(&broker, &token(json!({"jti": "a"}))).await.code(), "ok");
+    let again = login(&broker, &token(json!({"jti": "a"}))).await;
+    assert_eq!((again.status, again.code()), (403, "IDPRejectedClaim"));
+    assert_eq!(login(&broker, &token(json!({"jti": null}))).await.code(), "InvalidIdentityToken");
+    let time = broker.clock.now();
+    let dir = broker.dir.clone();
+    broker.stop().await;
+    let broker = Broker::start_in(dir, |_| {}).await;
+    broker.clock.set(time);
+    assert_eq!(login(&broker, &token(json!({"jti": "a"}))).await.code(), "IDPRejectedClaim", "after a restart");
+    assert_eq!(login(&broker, &token(json!({"jti": "b"}))).await.code(), "ok");
+}
+
+#[tokio::test]
+async fn every_claim_is_a_condition_key_and_declared_keys_need_nobody_to_ask() {
+    let key = signing(Algorithm::ES384);
+    let idp = Idp::start(&[&key]).await;
+    idp.set(Mood::Status(500));
+    let mut declared = provider(&idp.url());
+    declared["JsonWebKeySet"] = json!({"keys": [key.jwk()]});
+    let at = |name: &str| format!("{}:{name}", idp.address);
+    let condition = json!({
+        "StringEquals": {at("sub"): "alice@corp", at("kubernetes.io/namespace"): "prod", at("verified"): "true"},
+        "NumericGreaterThan": {at("level"): "2"},
+        "ForAnyValue:StringEquals": {at("groups"): "admins", at("amr"): "otp"},
+    });
+    let broker = broker_of(&[declared], &condition).await;
+    let all = json!({"kubernetes.io": {"namespace": "prod"}, "verified": true, "level": 3, "groups": ["users", "admins"], "amr": ["pwd", "otp"]});
+    let ask = async |more: Value| {
+        let token = key.sign(with(with(claims(&idp), all.clone()), more).to_string().as_bytes()).unwrap();
+        login(&broker, &token).await.code().to_owned()
+    };
+    assert_eq!(ask(json!({})).await, "ok");
+    for wrong in [
+        json!({"kubernetes.io": {"namespace": "dev"}}),
+        json!({"kubernetes.io": null}),
+        json!({"verified": false}),
+        json!({"level": 2}),
+        json!({"groups": ["users"]}),
+        json!({"groups": "users"}),
+        json!({"amr": null}),
+    ] {
+        assert_eq!(ask(wrong.clone()).await, "AccessDenied", "{wrong}");
+    }
+    assert_eq!(idp.asked(), 0);
+}
