@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crate::arn::{AccountId, IamArn};
 use crate::durations;
+use crate::evaluator::lint::unbound_issuer;
 use crate::evaluator::{Kind as PolicyKind, Policy};
 use crate::jwt::KeySet;
 use crate::master_key::MasterKey;
@@ -22,6 +23,8 @@ use declaration::{Attached, Boundary, Declaration, Document, InlinePolicy};
 use resource::{Kind, Name, Resource, folded, folded_arn};
 use table::{Keyed, Table};
 
+/// The tag of a role that trusts a shared issuer whoever the subject is; its value is the issuer's host.
+pub const UNBOUND_SUBJECT: &str = "brevet:unbound-subject";
 /// The longest directory file, in bytes.
 pub const MAX_BYTES: u64 = 256 << 20;
 
@@ -477,14 +480,25 @@ impl Directory {
         }
         let boundary = role.permissions_boundary.as_ref();
         let document = role.assume_role_policy_document.as_ref();
+        let trust_place = format!("{place}: AssumeRolePolicyDocument");
+        let trust = compile(&trust_place, PolicyKind::Trust, document)?;
+        let tags = tags(place, &role.tags)?;
+        if let Some(issuer) = unbound_issuer(&trust)
+            && !tags.iter().any(|t| t.key == UNBOUND_SUBJECT && t.value == issuer)
+        {
+            let rule = format!(
+                "anybody can get tokens of `{issuer}`: bind `sub`, or a claim that names an owner as well, without a wildcard before the owner; or tag the role `{UNBOUND_SUBJECT}` = `{issuer}`"
+            );
+            return Err(fault(trust_place, rule));
+        }
         let compiled = Role {
             arn: role.arn.as_str().into(),
             name: role.role_name.as_str().into(),
             id: role.role_id.as_str().into(),
             account,
-            trust: compile(&format!("{place}: AssumeRolePolicyDocument"), PolicyKind::Trust, document)?,
+            trust,
             own: self.own(place, account, &role.role_policy_list, &role.attached_managed_policies, boundary)?,
-            tags: tags(place, &role.tags)?,
+            tags,
             max_session: Duration::from_secs(u64::try_from(seconds).unwrap_or(3_600)),
         };
         self.roles.put(compiled);

@@ -139,6 +139,83 @@ fn federated(provider: &str, statement: &Statement, warn: &mut impl FnMut(&'stat
     }
 }
 
+/// An issuer whose tokens anybody can get, and what in them says whose they are.
+struct SharedIssuer {
+    /// As an ARN names it; a `*` stands for one part of a host name.
+    host: &'static str,
+    /// What comes before the owner in `sub`, and what must follow the owner before any wildcard.
+    subject: (&'static str, char),
+    /// Claims that are as specific as `sub`.
+    claims: &'static [&'static str],
+}
+
+const SHARED_ISSUERS: &[SharedIssuer] = &[
+    SharedIssuer {
+        host: "token.actions.githubusercontent.com",
+        subject: ("repo:", '/'),
+        claims: &["repository", "repository_id", "repository_owner", "repository_owner_id", "job_workflow_ref"],
+    },
+    SharedIssuer {
+        host: "gitlab.com",
+        subject: ("project_path:", '/'),
+        claims: &["project_path", "project_id", "namespace_path", "namespace_id"],
+    },
+    SharedIssuer {
+        host: "app.terraform.io",
+        subject: ("organization:", ':'),
+        claims: &["terraform_organization_id", "terraform_organization_name", "terraform_workspace_id"],
+    },
+    SharedIssuer { host: "accounts.google.com", subject: ("", '\0'), claims: &["email"] },
+    SharedIssuer { host: "oidc.eks.*.amazonaws.com", subject: ("system:serviceaccount:", ':'), claims: &[] },
+    SharedIssuer { host: "container.googleapis.com", subject: ("system:serviceaccount:", ':'), claims: &[] },
+];
+
+/// A shared issuer that a trust policy lets in without saying whose tokens are meant: neither `sub` nor
+/// a claim that is as specific is bound to somebody. None: there is none.
+pub fn unbound_issuer(trust: &Policy) -> Option<&'static str> {
+    let allows = trust.statements.iter().filter(|s| s.effect == Effect::Allow);
+    allows.into_iter().find_map(|statement| {
+        let Principals::Are(patterns) = &statement.principals else { return None };
+        patterns.iter().find_map(|pattern| {
+            let PrincipalPattern::Federated(provider) = pattern else { return None };
+            let (_, rest) = provider.split_once(":oidc-provider/")?;
+            let host = rest.split('/').next().unwrap_or_default();
+            let shared = SHARED_ISSUERS.iter().find(|issuer| issuer.is(host))?;
+            let bound = statement.conditions.iter().any(|c| {
+                let claim = c.key().strip_prefix(&format!("{}:", rest.to_ascii_lowercase()));
+                c.needs_its_key() && claim.is_some_and(|claim| c.wanted().iter().all(|w| shared.binds(claim, w)))
+            });
+            (!bound).then_some(shared.host)
+        })
+    })
+}
+
+impl SharedIssuer {
+    fn is(&self, host: &str) -> bool {
+        match self.host.split_once('*') {
+            None => self.host.eq_ignore_ascii_case(host),
+            Some((before, after)) => host
+                .strip_prefix(before)
+                .and_then(|rest| rest.strip_suffix(after))
+                .is_some_and(|part| !part.is_empty() && !part.contains('.')),
+        }
+    }
+
+    /// Whether a claim with this value names an owner: no wildcard before the owner is named whole.
+    fn binds(&self, claim: &str, wanted: &str) -> bool {
+        let literal = wanted.split(['*', '?']).next().unwrap_or_default();
+        let whole = literal.len() == wanted.len();
+        match claim {
+            "sub" => {
+                let (before, after) = self.subject;
+                let owner = literal.strip_prefix(before).and_then(|rest| rest.split_once(after));
+                (whole && !wanted.is_empty()) || owner.is_some_and(|(owner, _)| !owner.is_empty())
+            }
+            claim => self.claims.contains(&claim) && (whole || literal.contains('/')) && !literal.is_empty(),
+        }
+    }
+}
+
 /// Somebody from outside an account whom a trust policy lets in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Outsider {

@@ -405,6 +405,69 @@ async fn oi_05_unknown_key_ids_ask_once_and_disturb_nobody_else() {
     storm.abort();
 }
 
+#[test]
+fn oi_03_a_role_says_whose_tokens_of_a_shared_issuer_it_means() {
+    let load = |host: &str, condition: Value, tag: Option<&str>| {
+        let mut directory: Value = serde_json::from_str(DIRECTORY).unwrap();
+        let arn = format!("arn:aws:iam::111122223333:oidc-provider/{host}");
+        let tags: Vec<Value> = tag.iter().map(|t| json!({"Key": "brevet:unbound-subject", "Value": t})).collect();
+        directory["RoleDetailList"].as_array_mut().unwrap().push(json!({
+            "Path": "/", "RoleName": "Ci", "RoleId": "AROACICICICICICICIC1", "Arn": "arn:aws:iam::111122223333:role/Ci", "Tags": tags,
+            "AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Federated": arn},
+                "Action": "sts:AssumeRoleWithWebIdentity", "Condition": condition}]}
+        }));
+        directory["Brevet"]["OpenIDConnectProviders"] = json!([provider(&format!("https://{host}"))]);
+        brevet::directory::Directory::compile(directory.to_string().as_bytes(), None).map(|_| ())
+    };
+    let github = "token.actions.githubusercontent.com";
+    let on = |operator: &str, claim: &str, value: Value| json!({operator: {format!("{github}:{claim}"): value}});
+    for bad in [
+        json!({}),
+        on("StringEquals", "aud", json!("sts.amazonaws.com")),
+        on("StringLike", "sub", json!("*")),
+        on("StringLike", "sub", json!("repo:*")),
+        on("StringLike", "sub", json!("repo:octo*/x:*")),
+        on("StringLike", "sub", json!(["repo:octo/x:*", "repo:*/y:*"])),
+        on("StringNotEquals", "sub", json!("repo:octo/x:ref:refs/heads/main")),
+        on("StringEqualsIfExists", "sub", json!("repo:octo/x:ref:refs/heads/main")),
+        on("StringLike", "repository", json!("*/x")),
+        on("StringEquals", "actor", json!("octocat")),
+        json!({"StringEquals": {"gitlab.com:sub": "project_path:a/b:ref_type:branch:ref:main"}}),
+    ] {
+        let error = load(github, bad.clone(), None).unwrap_err().to_string();
+        assert!(error.contains("role/Ci") || error.contains("Ci"), "{bad}: {error}");
+        assert!(error.contains("anybody can get tokens"), "{error}");
+        assert!(load(github, bad.clone(), Some(github)).is_ok(), "overridden by name: {bad}");
+        assert!(load(github, bad, Some("gitlab.com")).is_err(), "another name");
+    }
+    for good in [
+        on("StringEquals", "sub", json!("repo:octo/x:ref:refs/heads/main")),
+        on("StringEquals", "sub", json!("repo:octo/x:pull_request")),
+        on("StringLike", "sub", json!("repo:octo/*")),
+        on("StringEquals", "repository_id", json!("1296269")),
+        on("StringEquals", "repository_owner_id", json!("583231")),
+        on("StringLike", "job_workflow_ref", json!("octo/workflows/*")),
+    ] {
+        assert!(load(github, good.clone(), None).is_ok(), "{good}");
+    }
+    let sub = |host: &str, operator: &str, value: &str| json!({operator: {format!("{host}:sub"): value}});
+    let eks = "oidc.eks.eu-west-1.amazonaws.com/id/ABC";
+    for (host, operator, value, good) in [
+        (eks, "StringEquals", "system:serviceaccount:prod:app", true),
+        (eks, "StringLike", "system:serviceaccount:prod:*", true),
+        (eks, "StringLike", "system:serviceaccount:*", false),
+        ("gitlab.com", "StringLike", "project_path:group/project:*", true),
+        ("gitlab.com", "StringLike", "project_path:*", false),
+        ("app.terraform.io", "StringLike", "organization:acme:project:*", true),
+        ("app.terraform.io", "StringLike", "organization:ac*", false),
+        ("accounts.google.com", "StringEquals", "1045", true),
+        ("accounts.google.com", "StringLike", "1*", false),
+        ("login.corp.example", "StringLike", "*", true),
+    ] {
+        assert_eq!(load(host, sub(host, operator, value), None).is_ok(), good, "{host} {value}");
+    }
+}
+
 #[tokio::test]
 async fn oi_06_a_provider_or_role_that_is_gone_vouches_for_nobody_and_its_sessions_end() {
     let key = signing(Algorithm::EdDSA);
