@@ -430,6 +430,21 @@ mod tests {
     }
 
     #[test]
+    fn no_other_character_anywhere_passes() {
+        for algorithm in [Signs::ES384, Signs::EdDSA] {
+            let key = signing(algorithm);
+            let keys = set(json!([key.jwk()]));
+            let good = key.sign(br#"{"sub":"x"}"#).unwrap();
+            for at in 0..good.len() {
+                for other in ['A', 'Q', 'g', 'w', '.', '='] {
+                    let bad: String = good.chars().enumerate().map(|(i, c)| if i == at { other } else { c }).collect();
+                    assert!(bad == good || check(&bad, &keys).is_err(), "{at} {other}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn tk_01_a_token_does_not_choose_its_algorithm() {
         let rsa = signing(Signs::RS256);
         let ec = signing(Signs::ES384);

@@ -23,6 +23,8 @@ pub struct Credentials {
     pub secret_access_key: Secret<String>,
     /// Goes with every request.
     pub session_token: Secret<String>,
+    /// When they were made.
+    pub issued_at: Timestamp,
     /// From then on they are refused.
     pub expires_at: Timestamp,
 }
@@ -120,7 +122,7 @@ pub fn session(
             issued_under: claims.issued_under,
             kind: claims.kind,
         },
-        credentials: Credentials { access_key_id, secret_access_key, session_token, expires_at },
+        credentials: Credentials { access_key_id, secret_access_key, session_token, issued_at, expires_at },
     })
 }
 

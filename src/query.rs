@@ -6,6 +6,7 @@
 mod answer;
 mod iam;
 mod model;
+mod token_exchange;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -60,7 +61,11 @@ where
     let (head, body) = request.into_parts();
     let json = head.headers.get(ACCEPT).is_some_and(|v| v.as_bytes().starts_with(b"application/json"));
     let respond = Respond { json };
-    let body = match read_body(&head.headers, body).await {
+    let body = read_body(&head.headers, body).await;
+    if head.uri.path() == token_exchange::PATH {
+        return token_exchange::serve(sts, origin, &head, body).await;
+    }
+    let body = match body {
         Ok(body) => body,
         Err(error) => {
             // What was not read cannot be skipped either: the connection ends.

@@ -135,8 +135,8 @@ def test_refusals(world):
         ),
         (
             "not yet",
-            lambda: sts(world).assume_role_with_web_identity(
-                RoleArn=good, RoleSessionName="web", WebIdentityToken="a.b.c"
+            lambda: sts(world).assume_role_with_saml(
+                RoleArn=good, PrincipalArn=good.replace("role", "saml-provider"), SAMLAssertion="abcd"
             ),
             ("InvalidAction", 400),
         ),
