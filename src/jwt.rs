@@ -81,9 +81,11 @@ impl<'a> Unverified<'a> {
             None => Ok(None),
             Some(_) => Err(TokenError::Header),
         };
-        // An ID token has the type `JWT` or none: access and logout tokens say so (RFC 9068, OpenID
+        // An ID token has the type `JWT` or none (a JWT-SVID also `JOSE`): access and logout tokens say
+        // what they are (RFC 9068, OpenID
         // Connect Back-Channel Logout 1.0).
-        if text("typ")?.is_some_and(|typ| !typ.eq_ignore_ascii_case("jwt")) {
+        let id_token = |typ: &str| typ.eq_ignore_ascii_case("jwt") || typ.eq_ignore_ascii_case("jose");
+        if text("typ")?.is_some_and(|typ| !id_token(typ)) {
             return Err(TokenError::Header);
         }
         let algorithm = text("alg")?.and_then(algorithm).ok_or(TokenError::Header)?;

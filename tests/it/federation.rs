@@ -541,3 +541,37 @@ async fn every_claim_is_a_condition_key_and_declared_keys_need_nobody_to_ask() {
     }
     assert_eq!(idp.asked(), 0);
 }
+
+#[tokio::test]
+async fn the_examples_of_real_issuers_hold() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/federation");
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|f| f.unwrap().path()).collect();
+    files.sort();
+    assert_eq!(files.len(), 7);
+    let key = signing(Algorithm::ES384);
+    for file in files {
+        let example: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        assert!(example["Pitfalls"].as_array().unwrap().len() >= 3, "{file:?}");
+        let mut provider = example["OpenIDConnectProviders"][0].clone();
+        provider["JsonWebKeySet"] = json!({"keys": [key.jwk()]});
+        let mut directory: Value = serde_json::from_str(DIRECTORY).unwrap();
+        directory["RoleDetailList"].as_array_mut().unwrap().push(json!({
+            "RoleName": "Web", "RoleId": "AROAWEBWEBWEBWEBWEB1", "Arn": ROLE,
+            "AssumeRolePolicyDocument": example["AssumeRolePolicyDocument"]
+        }));
+        directory["Brevet"]["OpenIDConnectProviders"] = json!([provider]);
+        let home = home();
+        brevet::files::write_private(&home.path().join("directory.json"), directory.to_string().as_bytes()).unwrap();
+        let broker = Broker::start_in(home, |_| {}).await;
+        let times = json!({"iat": now().seconds() - 5, "exp": now().seconds() + 300});
+        let ask = async |more: &Value| {
+            let claims = with(with(example["Claims"].clone(), times.clone()), more.clone());
+            login(&broker, &key.sign(claims.to_string().as_bytes()).unwrap()).await.code().to_owned()
+        };
+        assert_eq!(ask(&json!({})).await, "ok", "{file:?}");
+        for refused in example["Refused"].as_array().unwrap() {
+            let code = ask(refused).await;
+            assert!(["AccessDenied", "InvalidIdentityToken"].contains(&code.as_str()), "{file:?} {refused}: {code}");
+        }
+    }
+}
