@@ -5,13 +5,19 @@ use std::hint::black_box;
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::HeaderMap;
 
+use brevet::arn::AccountId;
+use brevet::authn;
 use brevet::clock::{Clock, SystemClock};
+use brevet::directory::Directory;
 use brevet::entropy::SystemEntropy;
 use brevet::evaluator::{Context, Kind, Policies, Policy, Principal, Request, evaluate};
 use brevet::keyring::Keyring;
+use brevet::keyring::State;
 use brevet::packing::{Limits, TagClaim, pack, unpack};
+use brevet::providers::{Providers, Reach};
 use brevet::sigv4::{Incoming, Presented, Signer, sha256};
 use brevet::token::{self, Claims};
+use brevet::web_identity::{self, SigningKey};
 
 const SECRET: &[u8] = b"0123456789abcdefghijklmnopqrstuvwxyzABCD";
 
@@ -111,5 +117,66 @@ fn packing(c: &mut Criterion) {
     c.bench_function("unpack the same", |b| b.iter(|| unpack(black_box(&packed.bytes)).unwrap()));
 }
 
-criterion_group!(benches, sigv4, evaluator, packing, tokens);
+/// A login with keys at hand, beside the bare check of the same signature.
+fn federation(c: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let now = SystemClock.now();
+    let (entropy, random) = (SystemEntropy::new(), brevet::entropy::system());
+    let claims = serde_json::json!({
+        "iss": "https://token.actions.githubusercontent.com", "sub": "repo:octo-org/octo-repo:environment:production",
+        "aud": "sts.amazonaws.com", "iat": now.seconds(), "exp": now.seconds() + 3_600, "nbf": now.seconds(),
+        "jti": "0b0d6f0e-0000-4000-8000-000000000000", "repository": "octo-org/octo-repo", "repository_id": "1296269",
+        "repository_owner": "octo-org", "repository_owner_id": "583231", "ref": "refs/heads/main", "event_name": "push",
+        "job_workflow_ref": "octo-org/octo-repo/.github/workflows/deploy.yml@refs/heads/main", "run_id": "1",
+        "sha": "0123456789012345678901234567890123456789", "runner_environment": "github-hosted", "actor": "octocat",
+    });
+    let rsa = SigningKey::generate(web_identity::Algorithm::RS256, State::Current, &entropy, now).unwrap();
+    let rsa_token = rsa.sign(claims.to_string().as_bytes()).unwrap();
+    let es256 = {
+        use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING as ALG, EcdsaKeyPair};
+        let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ALG, &random).unwrap();
+        EcdsaKeyPair::from_pkcs8(&ALG, pkcs8.as_ref(), &random).unwrap()
+    };
+    let text = |bytes: &[u8]| base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, bytes);
+    let point = ring::signature::KeyPair::public_key(&es256).as_ref().to_vec();
+    let header = text(br#"{"alg":"ES256","kid":"es","typ":"JWT"}"#);
+    let message = format!("{header}.{}", text(claims.to_string().as_bytes()));
+    let signature = es256.sign(&random, message.as_bytes()).unwrap();
+    let ec_token = format!("{message}.{}", text(signature.as_ref()));
+    let ec_jwk = serde_json::json!({"kty": "EC", "crv": "P-256", "kid": "es", "alg": "ES256", "x": text(&point[1..33]), "y": text(&point[33..])});
+    let declaration = serde_json::json!({"Brevet": {"OpenIDConnectProviders": [{
+        "Arn": "arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com",
+        "Url": "https://token.actions.githubusercontent.com", "ClientIDList": ["sts.amazonaws.com"],
+        "JsonWebKeySet": {"keys": [rsa.jwk(), ec_jwk]}
+    }]}});
+    let directory = Directory::compile(declaration.to_string().as_bytes(), None).unwrap();
+    let providers = Providers::new(Reach::default(), std::sync::Arc::new(SystemClock)).unwrap();
+    let account = AccountId::parse("111122223333").unwrap();
+    for (name, token) in [("RS256", &rsa_token), ("ES256", &ec_token)] {
+        c.bench_function(&format!("login: {name}, from the token's text to its claims judged"), |b| {
+            b.iter(|| {
+                let login = authn::authenticate_web_identity(black_box(token), account, &providers, &directory, now);
+                assert!(runtime.block_on(login).is_ok());
+            })
+        });
+    }
+    let (signed, signature_of) = rsa_token.rsplit_once('.').unwrap();
+    let bytes = |text: &str| base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, text).unwrap();
+    let signature_of = bytes(signature_of);
+    let (n, e) = (bytes(rsa.jwk()["n"].as_str().unwrap()), bytes(rsa.jwk()["e"].as_str().unwrap()));
+    let public = ring::signature::RsaPublicKeyComponents { n: &n, e: &e };
+    c.bench_function("baseline: the bare RS256 check", |b| {
+        b.iter(|| {
+            public
+                .verify(&ring::signature::RSA_PKCS1_2048_8192_SHA256, black_box(signed.as_bytes()), &signature_of)
+                .unwrap()
+        })
+    });
+    let public = ring::signature::UnparsedPublicKey::new(&ring::signature::ECDSA_P256_SHA256_FIXED, &point);
+    c.bench_function("baseline: the bare ES256 check", |b| {
+        b.iter(|| public.verify(black_box(message.as_bytes()), signature.as_ref()).unwrap())
+    });
+}
+
+criterion_group!(benches, sigv4, evaluator, packing, federation, tokens);
 criterion_main!(benches);

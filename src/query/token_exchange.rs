@@ -3,13 +3,14 @@
 //! audit.
 //!
 //! `resource` is the role's ARN, `scope` (if there is one) the session's name. The answer's
-//! `access_token` is the session token; the access key that goes with it stands beside it.
+//! `access_token` is the session token; the access key that goes with it stands beside it. Who asks
+//! for a JWT with an `audience` gets what GetWebIdentityToken makes of that session instead.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
@@ -19,17 +20,28 @@ use crate::error::Error;
 use crate::ops::assume_role_with_web_identity::{
     AssumeRoleWithWebIdentity, AssumeRoleWithWebIdentityInput, AssumeRoleWithWebIdentityOutput,
 };
-use crate::ops::{self, Origin, Reply, Sts};
+use crate::ops::get_web_identity_token::{GetWebIdentityToken, GetWebIdentityTokenInput};
+use crate::ops::{self, Origin, Sts};
+use crate::sigv4::{Incoming, Presented, Signer, sha256};
+use crate::web_identity::Algorithm;
 
 /// Where it is.
 pub(super) const PATH: &str = "/oauth2/token";
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
+const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 /// What is handed out: no type of the registry's.
 const SESSION: &str = "urn:brevet:params:oauth:token-type:aws-session";
 /// The session's name where none is asked for.
 const SESSION_NAME: &str = "token-exchange";
+
+/// What is asked for.
+struct Asked {
+    login: AssumeRoleWithWebIdentityInput,
+    /// A JWT of this type for that audience; none: the session itself.
+    token: Option<(&'static str, String)>,
+}
 
 /// Why a request is none that can be served: an error code of RFC 6749 section 5.2 or RFC 8693
 /// section 2.2.2.
@@ -58,11 +70,15 @@ pub(super) async fn serve(
         Ok(_) => Err(Refused("invalid_request", "the request must be a form in the body of a POST".to_owned())),
         Err(error) => Err(Refused("invalid_request", error.to_string())),
     };
+    let wanted: Option<(&'static str, String)>;
     let (evidence, input) = match parsed {
-        Ok(input) => match AssumeRoleWithWebIdentity::parse(input) {
-            Ok((evidence, input)) => (Ok(evidence), Ok(input)),
-            Err(error) => (Ok(Evidence::Anonymous), Err(error)),
-        },
+        Ok(Asked { login, token }) => {
+            wanted = token;
+            match AssumeRoleWithWebIdentity::parse(login) {
+                Ok((evidence, input)) => (Ok(evidence), Ok(input)),
+                Err(error) => (Ok(Evidence::Anonymous), Err(error)),
+            }
+        }
         Err(Refused(code, text)) => {
             let error = Error::Malformed(text.clone());
             let reply = ops::refuse_unread(sts, "AssumeRoleWithWebIdentity", error, origin).await;
@@ -70,10 +86,64 @@ pub(super) async fn serve(
             return answer(StatusCode::BAD_REQUEST, &reply.request_id, &body);
         }
     };
-    told(ops::serve(sts, evidence, input, origin).await)
+    let reply = ops::serve(sts, evidence, input, origin.clone()).await;
+    match (reply.result, wanted) {
+        (Ok(output), Some((kind, audience))) => vouched(sts, origin, output, kind, audience).await,
+        (Ok(output), None) => session(&output, &reply.request_id),
+        (Err(error), _) => refused(&error, &reply.request_id),
+    }
 }
 
-fn read(parameters: &mut Parameters) -> Result<AssumeRoleWithWebIdentityInput, Refused> {
+/// The session that was just made asks for a token for somebody, in a call of its own: signed,
+/// authorised and written down like any other.
+async fn vouched(
+    sts: &Arc<Sts>,
+    origin: Origin,
+    output: AssumeRoleWithWebIdentityOutput,
+    kind: &'static str,
+    audience: String,
+) -> Response<Full<Bytes>> {
+    let input = GetWebIdentityToken::parse(GetWebIdentityTokenInput {
+        audience: vec![audience],
+        signing_algorithm: Some(Algorithm::ES384.name().to_owned()),
+        ..GetWebIdentityTokenInput::default()
+    });
+    let reply = ops::serve(sts, signed(sts, &output), input, origin).await;
+    match reply.result {
+        Ok(made) => {
+            let lasts = made.expiration.since(output.credentials.issued_at).as_secs();
+            let body = json!({
+                "access_token": made.web_identity_token.expose(),
+                "issued_token_type": kind,
+                "token_type": if kind == ACCESS_TOKEN { "Bearer" } else { "N_A" },
+                "expires_in": lasts,
+            });
+            answer(StatusCode::OK, &reply.request_id, &body)
+        }
+        Err(error) => refused(&error, &reply.request_id),
+    }
+}
+
+/// A signature by the session's own key.
+fn signed(sts: &Sts, output: &AssumeRoleWithWebIdentityOutput) -> Result<Evidence, Error> {
+    const HOST: &str = "token-exchange";
+    let credentials = &output.credentials;
+    let signer = Signer {
+        access_key_id: credentials.access_key_id.as_str(),
+        secret_access_key: credentials.secret_access_key.expose().as_bytes(),
+        session_token: Some(credentials.session_token.expose()),
+        region: &sts.region,
+        service: "sts",
+    };
+    let mut headers = HeaderMap::new();
+    let payload_sha256 = sha256(b"");
+    signer.sign("POST", PATH, HOST, &mut headers, &payload_sha256, sts.clock.now())?;
+    let incoming = Incoming { method: "POST", path: PATH, query: &[], headers: &headers, host: HOST, payload_sha256 };
+    let presented = Presented::read(&incoming)?.ok_or(Error::InternalFailure)?;
+    Ok(Evidence::Signed(Box::new(presented)))
+}
+
+fn read(parameters: &mut Parameters) -> Result<Asked, Refused> {
     let invalid = |text: &str| Refused("invalid_request", text.to_owned());
     match parameters.take("grant_type").as_deref() {
         Some(GRANT) => {}
@@ -84,47 +154,47 @@ fn read(parameters: &mut Parameters) -> Result<AssumeRoleWithWebIdentityInput, R
         Some(ID_TOKEN | JWT) => {}
         _ => return Err(invalid("subject_token_type must be of an id_token or a jwt")),
     }
-    match parameters.take("requested_token_type").as_deref() {
-        None | Some(SESSION) => {}
-        Some(_) => return Err(invalid("requested_token_type must be absent, or the session's")),
-    }
-    let input = AssumeRoleWithWebIdentityInput {
+    let audience = parameters.take("audience");
+    let token = match (parameters.take("requested_token_type").as_deref(), audience) {
+        (None | Some(SESSION), None) => None,
+        (None | Some(ACCESS_TOKEN), Some(audience)) => Some((ACCESS_TOKEN, audience)),
+        (Some(JWT), Some(audience)) => Some((JWT, audience)),
+        (Some(ACCESS_TOKEN | JWT), None) => return Err(invalid("audience is missing: whom the token is for")),
+        _ => return Err(invalid("requested_token_type must be the session's, an access_token or a jwt")),
+    };
+    let login = AssumeRoleWithWebIdentityInput {
         role_arn: Some(parameters.take("resource").ok_or_else(|| invalid("resource is missing: the role's ARN"))?),
         role_session_name: Some(parameters.take("scope").unwrap_or_else(|| SESSION_NAME.to_owned())),
         web_identity_token: Some(parameters.take("subject_token").ok_or_else(|| invalid("subject_token is missing"))?),
         ..AssumeRoleWithWebIdentityInput::default()
     };
     parameters.none_left().map_err(|e| Refused("invalid_request", e.to_string()))?;
-    Ok(input)
+    Ok(Asked { login, token })
 }
 
-fn told(reply: Reply<AssumeRoleWithWebIdentityOutput>) -> Response<Full<Bytes>> {
-    match reply.result {
-        Ok(output) => {
-            let credentials = &output.credentials;
-            let lasts = credentials.expires_at.since(credentials.issued_at).as_secs();
-            let body = json!({
-                "access_token": credentials.session_token.expose(),
-                "issued_token_type": SESSION,
-                "token_type": "N_A",
-                "expires_in": lasts,
-                "access_key_id": credentials.access_key_id.as_str(),
-                "secret_access_key": credentials.secret_access_key.expose(),
-                "expiration": credentials.expires_at.to_string(),
-                "assumed_role_arn": output.arn,
-            });
-            answer(StatusCode::OK, &reply.request_id, &body)
-        }
-        Err(error) => {
-            let (status, code) = fault(&error);
-            let body = json!({"error": code, "error_description": error.message()});
-            let mut response = answer(status, &reply.request_id, &body);
-            if status == StatusCode::SERVICE_UNAVAILABLE {
-                response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-            }
-            response
-        }
+fn session(output: &AssumeRoleWithWebIdentityOutput, request_id: &str) -> Response<Full<Bytes>> {
+    let credentials = &output.credentials;
+    let lasts = credentials.expires_at.since(credentials.issued_at).as_secs();
+    let body = json!({
+        "access_token": credentials.session_token.expose(),
+        "issued_token_type": SESSION,
+        "token_type": "N_A",
+        "expires_in": lasts,
+        "access_key_id": credentials.access_key_id.as_str(),
+        "secret_access_key": credentials.secret_access_key.expose(),
+        "expiration": credentials.expires_at.to_string(),
+        "assumed_role_arn": output.arn,
+    });
+    answer(StatusCode::OK, request_id, &body)
+}
+
+fn refused(error: &Error, request_id: &str) -> Response<Full<Bytes>> {
+    let (status, code) = fault(error);
+    let mut response = answer(status, request_id, &json!({"error": code, "error_description": error.message()}));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
+    response
 }
 
 /// The one place where refusals become errors of OAuth.

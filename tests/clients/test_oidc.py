@@ -15,6 +15,7 @@ from pathlib import Path
 
 import boto3
 import botocore.session
+import jwt
 import pytest
 from conftest import BREVET
 from test_boto3 import NO_RETRY, refused
@@ -77,7 +78,7 @@ def broker(idps, tmp_path_factory):
 
     directory = {
         "RoleDetailList": [
-            role("People", 1, idps["oidc-provider"], "alice"),
+            {**role("People", 1, idps["oidc-provider"], "alice"), "RolePolicyList": [{"PolicyName": "vouch", "PolicyDocument": {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:GetWebIdentityToken", "Resource": "*"}]}}]},
             role("Ci", 2, idps["mock"], "repo:octo/app:ref:refs/heads/main"),
         ],
         "Brevet": {
@@ -250,7 +251,16 @@ def test_token_exchange(broker, idps):
         aws_session_token=got["access_token"],
     )
     assert client.get_caller_identity()["Arn"].endswith(":assumed-role/People/exchanged")
+    # A token for somebody else, by way of the same session; the role may ask for it.
+    bound = dict(requested_token_type="urn:ietf:params:oauth:token-type:access_token", audience="https://relying.example")
+    status, got = exchange(broker, **asked, **bound)
+    assert status == 200 and got["token_type"] == "Bearer" and got["expires_in"] == 300, got
+    keys = jwt.PyJWKClient(broker["sts_endpoint"] + "/.well-known/jwks.json")
+    key = keys.get_signing_key_from_jwt(got["access_token"]).key
+    claims = jwt.decode(got["access_token"], key, algorithms=["ES384"], audience="https://relying.example")
+    assert claims["sub"] == f"arn:aws:iam::{ACCOUNT}:role/People"
     for change, error in [
+        ({"requested_token_type": "urn:ietf:params:oauth:token-type:jwt"}, "invalid_request"),
         ({"subject_token": altered(token)}, "invalid_grant"),
         ({"subject_token": ""}, "invalid_request"),
         ({"subject_token_type": "urn:ietf:params:oauth:token-type:access_token"}, "invalid_request"),

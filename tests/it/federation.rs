@@ -35,6 +35,7 @@ enum Mood {
 
 struct Idp {
     address: SocketAddr,
+    scheme: &'static str,
     keys: Arc<Mutex<Vec<Value>>>,
     mood: Arc<Mutex<Mood>>,
     asked: Arc<AtomicUsize>,
@@ -42,10 +43,16 @@ struct Idp {
 
 impl Idp {
     async fn start(keys: &[&SigningKey]) -> Self {
+        Self::start_behind(None, keys).await
+    }
+
+    async fn start_behind(tls: Option<tokio_rustls::TlsAcceptor>, keys: &[&SigningKey]) -> Self {
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let idp = Self {
             address,
+            scheme,
             keys: Arc::new(Mutex::new(keys.iter().map(|k| k.jwk().clone()).collect())),
             mood: Arc::new(Mutex::new(Mood::Good)),
             asked: Arc::default(),
@@ -53,15 +60,25 @@ impl Idp {
         let (keys, mood, asked) = (idp.keys.clone(), idp.mood.clone(), idp.asked.clone());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (keys, mood, asked) = (keys.clone(), mood.clone(), asked.clone());
+                let (keys, mood, asked, tls) = (keys.clone(), mood.clone(), asked.clone(), tls.clone());
                 tokio::spawn(async move {
                     let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
                         let (keys, mood, asked) = (keys.clone(), mood.clone(), asked.clone());
-                        async move { Ok::<_, Infallible>(answer(request.uri().path(), address, &keys, &mood, &asked).await) }
+                        async move {
+                            Ok::<_, Infallible>(
+                                answer(request.uri().path(), (scheme, address), &keys, &mood, &asked).await,
+                            )
+                        }
                     });
-                    let _ = hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
+                    let builder = hyper::server::conn::http1::Builder::new();
+                    match tls {
+                        None => _ = builder.serve_connection(TokioIo::new(stream), service).await,
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+                            }
+                        }
+                    }
                 });
             }
         });
@@ -69,7 +86,7 @@ impl Idp {
     }
 
     fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
     }
 
     fn set(&self, mood: Mood) {
@@ -83,7 +100,7 @@ impl Idp {
 
 async fn answer(
     path: &str,
-    address: SocketAddr,
+    (scheme, address): (&str, SocketAddr),
     keys: &Mutex<Vec<Value>>,
     mood: &Mutex<Mood>,
     asked: &AtomicUsize,
@@ -93,7 +110,8 @@ async fn answer(
     if discovery {
         asked.fetch_add(1, Ordering::SeqCst);
     }
-    let issuer = if mood == Mood::OtherIssuer { "http://127.0.0.1:1".to_owned() } else { format!("http://{address}") };
+    let issuer =
+        if mood == Mood::OtherIssuer { "http://127.0.0.1:1".to_owned() } else { format!("{scheme}://{address}") };
     let body = match (&mood, discovery) {
         (Mood::Hang, _) => {
             tokio::time::sleep(Duration::from_secs(60)).await;
@@ -101,7 +119,7 @@ async fn answer(
         }
         (Mood::Nonsense, _) => "{".to_owned(),
         (Mood::Huge, false) => " ".repeat(10 << 20),
-        (_, true) => json!({"issuer": issuer, "jwks_uri": format!("http://{address}/keys")}).to_string(),
+        (_, true) => json!({"issuer": issuer, "jwks_uri": format!("{scheme}://{address}/keys")}).to_string(),
         (_, false) => json!({"keys": *keys.lock().unwrap()}).to_string(),
     };
     let mut response = Response::new(Full::new(Bytes::from(body)));
@@ -346,6 +364,45 @@ async fn oi_04_a_provider_that_fails_costs_its_deadline_and_old_keys_go_on() {
 }
 
 #[tokio::test]
+async fn a_provider_behind_a_private_ca_is_asked_where_both_are_declared() {
+    let ca_key = rcgen::KeyPair::generate().unwrap();
+    let mut ca = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
+    let leaf_key = rcgen::KeyPair::generate().unwrap();
+    let leaf = rcgen::CertificateParams::new(vec!["127.0.0.1".into()]).unwrap();
+    let leaf = leaf.signed_by(&leaf_key, &rcgen::Issuer::from_params(&ca, &ca_key)).unwrap();
+    let private = rustls::pki_types::PrivateKeyDer::Pkcs8(leaf_key.serialize_der().into());
+    let tls = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![leaf.der().clone()], private)
+        .unwrap();
+    let key = signing(Algorithm::EdDSA);
+    let idp = Idp::start_behind(Some(Arc::new(tls).into()), &[&key]).await;
+    let token = key.sign(claims(&idp).to_string().as_bytes()).unwrap();
+    for (pinned, private_addresses, expected) in
+        [(true, true, "ok"), (false, true, "IDPCommunicationError"), (true, false, "IDPCommunicationError")]
+    {
+        let mut declared = provider(&idp.url());
+        if pinned {
+            declared["CertificateAuthority"] = ca_pem.clone().into();
+        }
+        let broker = broker_of(&[declared], &subject_is(&idp, "alice@corp")).await;
+        let dir = broker.dir.clone();
+        drop(broker);
+        let broker = Broker::start_in(dir, |c| {
+            c.reach = brevet::providers::Reach { private: private_addresses, http_on_loopback: false };
+            c.store = brevet::store::Place::Memory;
+            c.watermark = None;
+        })
+        .await;
+        assert_eq!(login(&broker, &token).await.code(), expected, "{pinned} {private_addresses}");
+    }
+}
+
+#[tokio::test]
 async fn a_new_key_is_taken_at_once_and_a_retired_one_is_gone_within_its_age() {
     let (old, new) = (signing(Algorithm::EdDSA), signing(Algorithm::ES384));
     let idp = Idp::start(&[&old]).await;
@@ -376,13 +433,14 @@ async fn oi_05_unknown_key_ids_ask_once_and_disturb_nobody_else() {
     assert_eq!(login(&broker, &good).await.code(), "ok");
     let times = async |broker: &Broker| {
         let mut times = Vec::new();
-        for _ in 0..100 {
+        for _ in 0..300 {
             let started = Instant::now();
             assert_eq!(login(broker, &good).await.code(), "ok");
             times.push(started.elapsed());
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         times.sort();
-        times[times.len() / 2]
+        (times[times.len() / 2], times[times.len() * 99 / 100])
     };
     let calm = times(&broker).await;
     // The attacked provider hangs besides.
@@ -390,19 +448,29 @@ async fn oi_05_unknown_key_ids_ask_once_and_disturb_nobody_else() {
     broker.clock.pass(Duration::from_secs(31));
     attacked.set(Mood::Hang);
     let asked = attacked.asked();
+    let shown = Arc::new(AtomicUsize::new(0));
+    let began = Instant::now();
     let storm = {
-        let broker = broker.clone();
+        let (broker, shown) = (broker.clone(), shown.clone());
         tokio::spawn(async move {
-            for _ in 0..1_000 {
-                let answer = tokio::time::timeout(Duration::from_secs(6), login(&broker, &bad)).await;
-                assert_ne!(answer.unwrap().code(), "ok");
+            let mut tick = tokio::time::interval(Duration::from_millis(1));
+            loop {
+                tick.tick().await;
+                let (broker, bad, shown) = (broker.clone(), bad.clone(), shown.clone());
+                tokio::spawn(async move {
+                    assert_ne!(login(&broker, &bad).await.code(), "ok");
+                    shown.fetch_add(1, Ordering::Relaxed);
+                });
             }
         })
     };
     let stormy = times(&broker).await;
-    assert!(attacked.asked() <= asked + 1, "{} more", attacked.asked() - asked);
-    println!("p50 of the quiet provider's logins: {calm:?} calm, {stormy:?} in the storm");
     storm.abort();
+    let rate = shown.load(Ordering::Relaxed) as f64 / began.elapsed().as_secs_f64();
+    assert!(attacked.asked() <= asked + 1, "{} more", attacked.asked() - asked);
+    println!(
+        "the quiet provider's logins, p50 and p99: {calm:?} calm, {stormy:?} beside {rate:.0} unknown key ids a second"
+    );
 }
 
 #[test]
