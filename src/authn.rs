@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 use crate::directory::{Directory, Effective, OidcProvider, Role, User};
 use crate::error::Error;
 use crate::evaluator::{Kind, Policy, Principal};
-use crate::jwt::{TokenError, Unverified, Verified};
+use crate::jwt::{Flat, TokenError, Unverified, Verified};
 use crate::keyring::{self, Keyring};
 use crate::names::Tag;
 use crate::packing::{self, Limits};
@@ -86,6 +86,8 @@ pub struct WebIdentity {
     pub provider: Arc<OidcProvider>,
     /// Its claims.
     pub token: Verified,
+    /// Its claims as conditions see them.
+    pub claims: Vec<(String, Flat)>,
     /// `sub`
     pub subject: String,
     /// `azp` if there is one, else `aud`.
@@ -419,9 +421,11 @@ pub async fn authenticate_web_identity(
     if token.claims().contains_key("events") || !["ID", "JWT"].contains(&kind) {
         return Err(invalid("The token is not an ID token", "not an ID token"));
     }
+    let claims = token.flattened();
+    let claims = claims.ok_or_else(|| invalid("Two claims of the token differ in case only", "ambiguous claims"))?;
     let audience = party.or_else(|| audiences.first().copied()).unwrap_or_default().to_owned();
     let principal_id = format!("{}:{audience}:{subject}", provider.url);
-    let identity = WebIdentity { provider, subject, audience, issued_at, expires_at, principal_id, token };
+    let identity = WebIdentity { provider, claims, subject, audience, issued_at, expires_at, principal_id, token };
     Ok(Caller {
         identity: Identity::WebIdentity(Arc::new(identity)),
         access_key_id: String::new(),

@@ -389,6 +389,7 @@ fn ends(resource: &Resource) -> Option<(Selector, String, String)> {
         Resource::User(_) => Selector::Principal,
         Resource::Role(_) => Selector::Role,
         Resource::AccessKey(_) => Selector::AccessKey,
+        Resource::OidcProvider(_) => Selector::Principal,
         _ => return None,
     };
     Some((selector, resource.account().to_owned(), resource.name().id))

@@ -580,8 +580,10 @@ impl Directory {
         };
         let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://").filter(|r| is_loopback(r)));
         let legal = |b: u8| b.is_ascii_alphanumeric() || b"-._~:/[]%".contains(&b);
-        let Some(rest) = rest.filter(|r| !r.is_empty() && !r.starts_with('/') && r.bytes().all(legal)) else {
-            let rule = "must be `https://HOST/PATH` without user, query and fragment (or http:// on this machine)";
+        // Claims are condition keys under this name, which must not be that of a service.
+        let named = |r: &&str| !r.starts_with('/') && r.contains(['.', '/', ':']) && r.bytes().all(legal);
+        let Some(rest) = rest.filter(named) else {
+            let rule = "must be `https://HOST/PATH` without user, query and fragment (or http:// on this machine), HOST more than one word";
             return Err(fault(format!("{place}: Url"), rule));
         };
         if provider.arn != format!("arn:aws:iam::{account}:oidc-provider/{rest}") {

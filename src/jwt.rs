@@ -22,6 +22,9 @@ pub const MAX_CHARACTERS: usize = 20_000;
 /// The longest key set, in bytes, and the most keys in it.
 pub const MAX_KEY_SET_BYTES: usize = 1 << 20;
 const MAX_KEYS: usize = 200;
+/// The most claims, nested ones included, and how deep they are looked into.
+const MAX_CLAIMS: usize = 500;
+const MAX_CLAIM_DEPTH: usize = 4;
 /// The longest key id.
 const MAX_KEY_ID: usize = 512;
 /// RSA moduli, in bytes: 2,048 to 8,192 bits.
@@ -144,6 +147,32 @@ impl Verified {
         }
     }
 
+    /// Every claim that a condition can look at, by its path: the names of nested claims are joined by
+    /// slashes; texts, numbers and booleans are texts; a list is one of them. None when two claims would
+    /// have the same path without regard to case (which of them is meant cannot be told), or when there
+    /// are too many.
+    pub fn flattened(&self) -> Option<Vec<(String, Flat)>> {
+        let (mut flat, mut seen) = (Vec::new(), HashSet::new());
+        let mut open: Vec<(String, &Value, usize)> = self.0.iter().map(|(n, v)| (n.clone(), v, 0)).collect();
+        while let Some((path, value, depth)) = open.pop() {
+            if !seen.insert(path.to_ascii_lowercase()) || seen.len() > MAX_CLAIMS {
+                return None;
+            }
+            match value {
+                Value::Object(map) if depth < MAX_CLAIM_DEPTH => {
+                    open.extend(map.iter().map(|(name, value)| (format!("{path}/{name}"), value, depth + 1)));
+                }
+                Value::Array(items) => {
+                    if let Some(texts) = items.iter().map(scalar).collect() {
+                        flat.push((path, Flat::Many(texts)));
+                    }
+                }
+                other => flat.extend(scalar(other).map(|text| (path, Flat::One(text)))),
+            }
+        }
+        Some(flat)
+    }
+
     /// A claim that is a text or a list of texts; none of them empty. None: absent, or something else.
     pub fn texts(&self, claim: &str) -> Option<Vec<&str>> {
         let texts: Vec<&str> = match self.0.get(claim)? {
@@ -152,6 +181,24 @@ impl Verified {
             _ => return None,
         };
         (!texts.is_empty() && texts.iter().all(|t| !t.is_empty())).then_some(texts)
+    }
+}
+
+/// The value of a claim as a condition sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Flat {
+    /// A text, number or boolean.
+    One(String),
+    /// A list of them.
+    Many(Vec<String>),
+}
+
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(truth) => Some(truth.to_string()),
+        _ => None,
     }
 }
 

@@ -23,7 +23,7 @@ pub const REFRESH_AFTER: Duration = Duration::from_secs(300);
 pub const MAX_AGE: Duration = Duration::from_secs(86_400);
 /// The least between two attempts for the sake of unknown key ids, or after a failure.
 pub const ASK_EVERY: Duration = Duration::from_secs(30);
-/// A provider that nobody showed a token of for so long is not refreshed.
+/// A provider that nobody showed a token of for so long is refreshed when somebody does.
 const IN_USE: Duration = Duration::from_secs(3_600);
 /// The most providers whose keys are kept.
 const MAX_PROVIDERS: usize = 10_000;
@@ -80,15 +80,25 @@ impl Providers {
         }
         let entry = self.entry(provider).ok_or(KeyError::Unreachable)?;
         let now = self.clock.monotonic();
-        let (cold, asked_lately) = {
+        let (old, cold, asked_lately) = {
             let mut known = entry.known.lock().unwrap_or_else(PoisonError::into_inner);
             known.used_at = now;
-            let fresh = known.keys.as_ref().filter(|(_, at)| now.saturating_sub(*at) <= MAX_AGE);
-            if let Some(key) = fresh.and_then(|(keys, _)| keys.get(id)) {
-                return Ok(key.clone());
+            let usable = known.keys.as_ref().filter(|(_, at)| now.saturating_sub(*at) <= MAX_AGE);
+            let key = usable.and_then(|(keys, _)| keys.get(id)).cloned();
+            let new = usable.is_some_and(|(_, at)| now.saturating_sub(*at) <= 2 * REFRESH_AFTER);
+            let asked_lately = known.asked_at.is_some_and(|at| now.saturating_sub(at) < ASK_EVERY);
+            match key {
+                // The provider is away, as far as is known.
+                Some(key) if new || asked_lately => return Ok(key),
+                key => (key, usable.is_none(), asked_lately),
             }
-            (fresh.is_none(), known.asked_at.is_some_and(|at| now.saturating_sub(at) < ASK_EVERY))
         };
+        if let Some(key) = old {
+            // Nobody asked for a while: what was retired meanwhile must not pass. One request finds out.
+            let Ok(_asking) = entry.asking.try_lock() else { return Ok(key) };
+            self.ask(&entry).await;
+            return entry.usable(now, id);
+        }
         match (cold, asked_lately) {
             // It was asked, and this key was not among its keys.
             (false, true) => return Err(KeyError::Unknown),
@@ -105,11 +115,7 @@ impl Providers {
             let Ok(_asking) = entry.asking.try_lock() else { return Err(KeyError::Unreachable) };
             self.ask(&entry).await;
         }
-        let known = entry.known.lock().unwrap_or_else(PoisonError::into_inner);
-        match &known.keys {
-            Some((keys, at)) if now.saturating_sub(*at) <= MAX_AGE => keys.get(id).cloned().ok_or(KeyError::Unknown),
-            _ => Err(KeyError::Unreachable),
-        }
+        entry.usable(now, id)
     }
 
     /// Fetches what is in use and not new any more, each provider by itself. To be called now and
@@ -118,7 +124,7 @@ impl Providers {
         let now = self.clock.monotonic();
         let due: Vec<Arc<Entry>> = {
             let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-            entries.retain(|_, entry| now.saturating_sub(entry.used_at()) <= IN_USE);
+            entries.retain(|_, entry| now.saturating_sub(entry.used_at()) <= MAX_AGE);
             entries.values().filter(|entry| entry.is_due(now)).cloned().collect()
         };
         for entry in due {
@@ -167,6 +173,14 @@ impl Entry {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).used_at
     }
 
+    fn usable(&self, now: Duration, id: &str) -> Result<Key, KeyError> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        match &known.keys {
+            Some((keys, at)) if now.saturating_sub(*at) <= MAX_AGE => keys.get(id).cloned().ok_or(KeyError::Unknown),
+            _ => Err(KeyError::Unreachable),
+        }
+    }
+
     fn is_cold(&self, now: Duration) -> bool {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.keys.as_ref().is_none_or(|(_, at)| now.saturating_sub(*at) > MAX_AGE)
@@ -175,7 +189,8 @@ impl Entry {
 
     fn is_due(&self, now: Duration) -> bool {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.keys.as_ref().is_some_and(|(_, at)| now.saturating_sub(*at) > REFRESH_AFTER)
+        now.saturating_sub(known.used_at) <= IN_USE
+            && known.keys.as_ref().is_some_and(|(_, at)| now.saturating_sub(*at) > REFRESH_AFTER)
             && known.asked_at.is_none_or(|at| now.saturating_sub(at) >= ASK_EVERY)
     }
 }

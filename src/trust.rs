@@ -12,12 +12,10 @@ use crate::authn::{Caller, Identity, WebIdentity};
 use crate::clock::Timestamp;
 use crate::directory::{Dangling, Directory, Effective, Role, User};
 use crate::evaluator::{self, Context, Decision, Explanation, Outcome, Policies, Policy, Principal, Request, Source};
+use crate::jwt::Flat;
 use crate::names::Tag;
 use crate::ops::Origin;
 use crate::token::{Ancestor, Kind as SessionKind};
-
-/// How deep claims are looked into.
-const MAX_CLAIM_DEPTH: usize = 4;
 
 /// Leave to hold a session. Made in this file alone; `mint` consumes it, so that no credentials
 /// exist without a decision.
@@ -164,15 +162,17 @@ impl<'a> Facts<'a> {
         self
     }
 
-    /// Adds what a provider's token says: each claim under the provider's name. Of a nested claim the
-    /// names are joined by slashes; a list is multivalued; what is neither text, number nor boolean is
-    /// not there.
+    /// Adds what a provider's token says: each claim under the provider's name.
     #[must_use]
     pub fn web_identity_token(mut self, identity: &WebIdentity) -> Self {
         let url = &*identity.provider.url;
         let issuer = url.split_once("://").map_or(url, |(_, rest)| rest);
-        for (name, value) in identity.token.claims() {
-            self.claim(format!("{issuer}:{name}"), value, 0);
+        for (path, value) in &identity.claims {
+            let key = format!("{issuer}:{path}");
+            match value {
+                Flat::One(text) => self.0.set(key, text.clone()),
+                Flat::Many(texts) => self.0.set_many(key, texts.iter().map(|t| Cow::from(t.clone())).collect()),
+            }
         }
         // As AWS has it: whom the token was given to stands for its audience, which is the other key.
         if let Some(audiences) = identity.token.texts("aud") {
@@ -181,34 +181,6 @@ impl<'a> Facts<'a> {
         }
         self.0.set(format!("{issuer}:aud"), identity.audience.clone());
         self
-    }
-
-    fn claim(&mut self, key: String, value: &serde_json::Value, depth: usize) {
-        use serde_json::Value;
-        let text = |value: &Value| match value {
-            Value::String(text) => Some(text.clone()),
-            Value::Number(number) => Some(number.to_string()),
-            Value::Bool(truth) => Some(truth.to_string()),
-            _ => None,
-        };
-        match value {
-            Value::Object(map) if depth < MAX_CLAIM_DEPTH => {
-                for (name, value) in map {
-                    self.claim(format!("{key}/{name}"), value, depth + 1);
-                }
-            }
-            Value::Array(items) => {
-                let texts: Option<Vec<_>> = items.iter().map(|i| text(i).map(Cow::from)).collect();
-                if let Some(texts) = texts {
-                    self.0.set_many(key, texts);
-                }
-            }
-            other => {
-                if let Some(text) = text(other) {
-                    self.0.set(key, text);
-                }
-            }
-        }
     }
 
     /// Adds what a request for a web identity token says.

@@ -251,7 +251,7 @@ async fn a_login_and_all_that_the_answer_has() {
 }
 
 #[tokio::test]
-async fn oi_01_oi_02_tk_03_tokens_that_are_not_for_us() {
+async fn oi_01_oi_02_tk_03_an_01_tokens_that_are_not_for_us() {
     let key = signing(Algorithm::EdDSA);
     let idp = Idp::start(&[&key]).await;
     let broker = broker_of(&[provider(&idp.url())], &subject_is(&idp, "alice@corp")).await;
@@ -300,6 +300,11 @@ async fn oi_01_oi_02_tk_03_tokens_that_are_not_for_us() {
         (json!({"events": {"http://schemas.openid.net/event/backchannel-logout": {}}}), invalid),
         (json!({"typ": "Bearer"}), invalid),
         (json!({"typ": "ID"}), "ok"),
+        // AZ-08: claims that pass for others.
+        (json!({"SUB": "alice@corp", "sub": "mallory@corp"}), invalid),
+        (json!({"Sub": "x"}), invalid),
+        (json!({"a": {"b": 1}, "a/b": 2}), invalid),
+        (json!({"aws:userid": "x", "sts:ExternalId": "y"}), "ok"),
         (json!({"https://aws.amazon.com/tags": {"principal_tags": {"aws:x": ["y"]}}}), "ValidationError"),
         (json!({"https://aws.amazon.com/tags": 1}), invalid),
         (json!({"https://aws.amazon.com/source_identity": "a b"}), "ValidationError"),
@@ -420,6 +425,14 @@ async fn a_new_key_is_taken_at_once_and_a_retired_one_is_gone_within_its_age() {
     eventually("the retired key is gone", async || login(&broker, &by(&old)).await.code() == "InvalidIdentityToken")
         .await;
     assert_eq!(login(&broker, &by(&new)).await.code(), "ok");
+    // Nobody comes for hours, and nothing is refreshed: the first who comes finds out.
+    broker.clock.pass(Duration::from_secs(4_000));
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    broker.clock.pass(Duration::from_secs(4_000));
+    idp.keys.lock().unwrap().clear();
+    idp.keys.lock().unwrap().push(old.jwk().clone());
+    assert_eq!(login(&broker, &by(&new)).await.code(), "InvalidIdentityToken");
+    assert_eq!(login(&broker, &by(&old)).await.code(), "ok");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
