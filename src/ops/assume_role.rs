@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::session_input::{
-    self, AnsweredCredentials, AuditTag, audited_credentials, audited_tags, check_policy_arns, check_session_policy,
-    required,
+    self, AnsweredCredentials, AnsweredRoleUser, AuditTag, audited_credentials, audited_role_user, audited_tags,
+    check_policy_arns, check_session_policy, required,
 };
 use super::{Context, Operation};
 use crate::arn::RoleArn;
@@ -273,23 +273,16 @@ struct Parameters<'a> {
 #[serde(rename_all = "camelCase")]
 struct Answered<'a> {
     credentials: AnsweredCredentials<'a>,
-    assumed_role_user: AnsweredUser<'a>,
+    assumed_role_user: AnsweredRoleUser<'a>,
     packed_policy_size: u64,
     #[serde(skip_serializing_if = "str::is_empty")]
     source_identity: &'a str,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct AnsweredUser<'a> {
-    assumed_role_id: &'a str,
-    arn: &'a str,
-}
-
 fn answered(session: &mint::Session, packed_policy_size: u64) -> Answered<'_> {
     Answered {
         credentials: audited_credentials(&session.credentials),
-        assumed_role_user: AnsweredUser { assumed_role_id: &session.user_id, arn: &session.arn },
+        assumed_role_user: audited_role_user(session),
         packed_policy_size,
         source_identity: &session.record.source_identity,
     }

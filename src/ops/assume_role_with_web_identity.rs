@@ -7,7 +7,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::session_input::{
-    self, AnsweredCredentials, audited_credentials, check_policy_arns, check_session_policy, required,
+    self, AnsweredCredentials, AnsweredRoleUser, audited_credentials, audited_role_user, check_policy_arns,
+    check_session_policy, required,
 };
 use super::{Context, Operation};
 use crate::arn::RoleArn;
@@ -164,7 +165,7 @@ impl Operation for AssumeRoleWithWebIdentity {
         let session = cx.issue(grant, term, shape).await?;
         let answered = Answered {
             credentials: audited_credentials(&session.credentials),
-            assumed_role_user: AnsweredUser { assumed_role_id: &session.user_id, arn: &session.arn },
+            assumed_role_user: audited_role_user(&session),
             packed_policy_size,
             provider: &identity.provider.url,
             audience: &identity.audience,
@@ -253,16 +254,9 @@ struct Parameters<'a> {
 #[serde(rename_all = "camelCase")]
 struct Answered<'a> {
     credentials: AnsweredCredentials<'a>,
-    assumed_role_user: AnsweredUser<'a>,
+    assumed_role_user: AnsweredRoleUser<'a>,
     packed_policy_size: u64,
     provider: &'a str,
     audience: &'a str,
     subject_from_web_identity_token: &'a str,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct AnsweredUser<'a> {
-    assumed_role_id: &'a str,
-    arn: &'a str,
 }

@@ -102,6 +102,17 @@ pub(super) struct AnsweredCredentials<'a> {
     expiration: String,
 }
 
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct AnsweredRoleUser<'a> {
+    assumed_role_id: &'a str,
+    arn: &'a str,
+}
+
+pub(super) fn audited_role_user(session: &mint::Session) -> AnsweredRoleUser<'_> {
+    AnsweredRoleUser { assumed_role_id: &session.user_id, arn: &session.arn }
+}
+
 pub(super) fn audited_credentials(credentials: &mint::Credentials) -> AnsweredCredentials<'_> {
     AnsweredCredentials {
         access_key_id: credentials.access_key_id.as_str(),

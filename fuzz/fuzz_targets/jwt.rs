@@ -1,0 +1,10 @@
+#![no_main]
+//! No text makes the reader of foreign tokens and key sets panic.
+
+use brevet::jwt::{KeySet, Unverified};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    let _ = KeySet::parse(text.as_bytes());
+    let _ = Unverified::read(text);
+});
