@@ -58,6 +58,8 @@ struct Entry {
 struct Known {
     keys: Option<(Arc<KeySet>, Duration)>,
     asked_at: Option<Duration>,
+    /// Whether it answered then.
+    away: bool,
     used_at: Duration,
 }
 
@@ -100,8 +102,8 @@ impl Providers {
             return entry.usable(now, id);
         }
         match (cold, asked_lately) {
-            // It was asked, and this key was not among its keys.
-            (false, true) => return Err(KeyError::Unknown),
+            // It was asked: this key was not among its keys, or it did not answer.
+            (false, true) => return entry.usable(now, id),
             (true, true) if entry.asking.try_lock().is_ok() => return Err(KeyError::Unreachable),
             _ => {}
         }
@@ -159,6 +161,7 @@ impl Providers {
         let now = self.clock.monotonic();
         let mut known = entry.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.asked_at = Some(now);
+        known.away = fetched.is_err();
         match fetched {
             Ok(keys) => known.keys = Some((Arc::new(keys), now)),
             Err(error) => {
@@ -176,7 +179,12 @@ impl Entry {
     fn usable(&self, now: Duration, id: &str) -> Result<Key, KeyError> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         match &known.keys {
-            Some((keys, at)) if now.saturating_sub(*at) <= MAX_AGE => keys.get(id).cloned().ok_or(KeyError::Unknown),
+            Some((keys, at)) if now.saturating_sub(*at) <= MAX_AGE => match keys.get(id) {
+                Some(key) => Ok(key.clone()),
+                // It may be a new one: whoever shows it may try again.
+                None if known.away => Err(KeyError::Unreachable),
+                None => Err(KeyError::Unknown),
+            },
             _ => Err(KeyError::Unreachable),
         }
     }

@@ -433,6 +433,15 @@ async fn a_new_key_is_taken_at_once_and_a_retired_one_is_gone_within_its_age() {
     idp.keys.lock().unwrap().push(old.jwk().clone());
     assert_eq!(login(&broker, &by(&new)).await.code(), "InvalidIdentityToken");
     assert_eq!(login(&broker, &by(&old)).await.code(), "ok");
+    // A key that is not known of a provider that does not answer: not known to be wrong.
+    broker.clock.pass(Duration::from_secs(31));
+    idp.keys.lock().unwrap().push(new.jwk().clone());
+    idp.set(Mood::Status(500));
+    assert_eq!(login(&broker, &by(&new)).await.code(), "IDPCommunicationError");
+    idp.set(Mood::Good);
+    assert_eq!(login(&broker, &by(&new)).await.code(), "IDPCommunicationError", "not asked again yet");
+    broker.clock.pass(Duration::from_secs(31));
+    assert_eq!(login(&broker, &by(&new)).await.code(), "ok");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
