@@ -715,7 +715,8 @@ fn provider_account(place: &str, arn: &str, kind: &str) -> Result<AccountId, Dir
 fn is_loopback(rest: &str) -> bool {
     let authority = rest.split('/').next().unwrap_or_default();
     let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
-    host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>().is_ok_and(|a| a.is_loopback())
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|a| a.is_loopback())
 }
 
 fn check_profile(place: &str, profile: &declaration::InstanceProfile) -> Result<(), DirectoryError> {

@@ -28,6 +28,8 @@ use crate::jwt::{KeySet, MAX_KEY_SET_BYTES};
 const DEADLINE: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_DISCOVERY_BYTES: usize = 65_536;
+/// A name that means this machine, whatever a resolver says: RFC 6761 section 6.3.
+const LOCALHOST: &str = "localhost";
 
 /// Where the client may go.
 #[derive(Debug, Clone, Copy, Default)]
@@ -108,7 +110,7 @@ impl Fetcher {
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         // A literal address is not resolved, so it is looked at here.
         let address = host.parse::<IpAddr>().ok();
-        let loopback = address.is_some_and(|a| a.is_loopback());
+        let loopback = host == LOCALHOST || address.is_some_and(|a| a.is_loopback());
         match uri.scheme_str() {
             Some("https") => {}
             Some("http") if loopback && self.reach.http_on_loopback => {}
@@ -223,7 +225,9 @@ impl tower_service::Service<Name> for Guarded {
         let reach = self.0;
         Box::pin(async move {
             let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let allowed: Vec<SocketAddr> = found.into_iter().filter(|a| reach.may_go_to(a.ip())).collect();
+            let here = |a: IpAddr| name.as_str() != LOCALHOST || a.is_loopback();
+            let allowed: Vec<SocketAddr> =
+                found.into_iter().filter(|a| reach.may_go_to(a.ip()) && here(a.ip())).collect();
             if allowed.is_empty() {
                 return Err(std::io::Error::other("the name has no address that is out on the internet"));
             }
@@ -291,6 +295,15 @@ mod tests {
             "",
         ] {
             assert!(fetcher.get(&fetcher.http, url, 10).await.is_err(), "{url}");
+        }
+        // For development, plain http to this machine by its name or address, and to nowhere else.
+        let dev = Fetcher::new(Reach { http_on_loopback: true, private: false }).unwrap();
+        for url in ["http://localhost:1/", "http://127.0.0.1:1/", "http://[::1]:1/"] {
+            assert!(matches!(dev.get(&dev.http, url, 10).await, Err(FetchError::Connection(_))), "{url}");
+        }
+        for url in ["http://localhost.example.com/", "http://LOCALHOST.example/", "http://10.0.0.1/", "http://1.1.1.1/"]
+        {
+            assert!(matches!(dev.get(&dev.http, url, 10).await, Err(FetchError::Url(_))), "{url}");
         }
     }
 }

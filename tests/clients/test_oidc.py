@@ -34,10 +34,10 @@ def start(kind):
     port = free_port()
     process = subprocess.Popen(["node", "idp.mjs", kind, str(port)], cwd=JS, stdout=subprocess.PIPE, text=True)
     line = ""
-    while "ready" not in line:
+    while not line.startswith("http://"):
         line = process.stdout.readline()
         assert line, f"{kind} did not start"
-    return process, f"http://127.0.0.1:{port}"
+    return process, line.strip()
 
 
 @pytest.fixture(scope="module")

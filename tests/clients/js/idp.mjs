@@ -1,6 +1,7 @@
 // Two identity providers that we did not write: `node idp.mjs oidc-provider PORT`, `node idp.mjs mock PORT`.
 const [kind, port] = [process.argv[2], Number(process.argv[3])];
-const issuer = `http://127.0.0.1:${port}`;
+// One by its address, one by a name.
+const issuer = `http://${kind === "mock" ? "localhost" : "127.0.0.1"}:${port}`;
 
 if (kind === "oidc-provider") {
   const { default: Provider } = await import("oidc-provider");
@@ -45,7 +46,7 @@ if (kind === "oidc-provider") {
   const { createServer } = await import("node:http");
   let handler = start();
   server = createServer((request, response) => handler(request, response));
-  server.listen(port, "127.0.0.1", () => console.log("ready"));
+  server.listen(port, "127.0.0.1", () => console.log(issuer));
 } else {
   const { OAuth2Server } = await import("oauth2-mock-server");
   const server = new OAuth2Server();
@@ -57,5 +58,5 @@ if (kind === "oidc-provider") {
     token.payload.repository = "octo/app";
   });
   await server.start(port, "127.0.0.1");
-  console.log("ready");
+  console.log(issuer);
 }
