@@ -375,12 +375,20 @@ pub async fn authenticate_web_identity(
     let rest = issuer.strip_prefix("https://").or_else(|| issuer.strip_prefix("http://")).unwrap_or_default();
     // The provider is found by its whole name, which is then compared byte for byte.
     let provider = directory.oidc_provider(&format!("arn:aws:iam::{account}:oidc-provider/{rest}"));
-    let provider = provider.filter(|p| *p.url == *issuer).cloned().ok_or_else(|| not_vouched("unknown issuer"))?;
-    let key = providers.key(&provider, unverified.key_id()).await.map_err(|error| match error {
-        KeyError::Unknown => not_vouched("unknown key"),
-        KeyError::Unreachable => (Error::IdpCommunicationError, "the provider's keys cannot be had"),
-    })?;
-    let token = unverified.verify(&key).map_err(|_| not_vouched("the signature is not good"))?;
+    let provider = provider.filter(|p| *p.url == *issuer).cloned();
+    let key = match &provider {
+        None => Err("unknown issuer"),
+        Some(provider) => match providers.key(provider, unverified.key_id()).await {
+            Ok(key) => Ok(key),
+            Err(KeyError::Unknown) => Err("unknown key"),
+            Err(KeyError::Unreachable) => {
+                return Err((Error::IdpCommunicationError, "the provider's keys cannot be had"));
+            }
+        },
+    };
+    let token = unverified.verify(key.as_ref().ok());
+    let token = token.map_err(|_| not_vouched(key.err().unwrap_or("the signature is not good")))?;
+    let provider = provider.ok_or_else(|| not_vouched("unknown issuer"))?;
 
     let invalid = |text: &str, reason| (Error::InvalidIdentityToken(text.to_owned()), reason);
     let time = |claim| token.seconds(claim).map_err(|_| invalid("A time in the token is not an integer", "times"));

@@ -15,7 +15,7 @@ use jsonwebtoken::errors::{Error as JwtError, ErrorKind};
 use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind, EncodingKey};
 use ring::signature::{self as sig, UnparsedPublicKey, VerificationAlgorithm};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Number, Value, json};
 
 /// The longest token, in characters: STS API Reference, "AssumeRoleWithWebIdentity".
 pub const MAX_CHARACTERS: usize = 20_000;
@@ -49,6 +49,7 @@ pub enum TokenError {
 pub struct Unverified<'a> {
     message: &'a str,
     signature: &'a str,
+    signature_bytes: Vec<u8>,
     algorithm: Algorithm,
     key_id: String,
     claims: Map<String, Value>,
@@ -70,7 +71,7 @@ impl<'a> Unverified<'a> {
         let (message, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
         let (header, claims) = message.split_once('.').ok_or(TokenError::Malformed)?;
         // The engine is strict: no padding, no white space, no stray bits at the end.
-        URL_SAFE_NO_PAD.decode(signature).map_err(|_| TokenError::Malformed)?;
+        let signature_bytes = URL_SAFE_NO_PAD.decode(signature).map_err(|_| TokenError::Malformed)?;
         let header = object(header)?;
         let claims = object(claims)?;
         // What could name another key, or change what is signed, refuses the token.
@@ -91,7 +92,7 @@ impl<'a> Unverified<'a> {
         }
         let algorithm = text("alg")?.and_then(algorithm).ok_or(TokenError::Header)?;
         let key_id = text("kid")?.filter(|kid| !kid.is_empty() && kid.len() <= MAX_KEY_ID).ok_or(TokenError::Header)?;
-        Ok(Self { message, signature, algorithm, key_id: key_id.to_owned(), claims })
+        Ok(Self { message, signature, signature_bytes, algorithm, key_id: key_id.to_owned(), claims })
     }
 
     /// Which key it says it was signed with.
@@ -104,17 +105,33 @@ impl<'a> Unverified<'a> {
         self.claims.get(claim).and_then(Value::as_str)
     }
 
-    /// Checks the signature.
+    /// Checks the signature. Without a key that may have made it, it is checked all the same, in vain:
+    /// nobody learns from the time whether there is such a provider or key.
     ///
     /// # Errors
-    /// When the key did not make it, or does not do so by this algorithm.
-    pub fn verify(self, key: &Key) -> Result<Verified, TokenError> {
-        if !key.algorithms.contains(&self.algorithm) {
-            return Err(TokenError::Signature);
-        }
+    /// When the key did not make it, or does not do so by this algorithm, or there is none.
+    pub fn verify(self, key: Option<&Key>) -> Result<Verified, TokenError> {
         LazyLock::force(&PROVIDER_INSTALLED);
-        let checked = jsonwebtoken::crypto::verify(self.signature, self.message.as_bytes(), &key.key, self.algorithm);
-        if checked.is_ok_and(|good| good) { Ok(Verified(self.claims)) } else { Err(TokenError::Signature) }
+        let check = |key: &DecodingKey| {
+            jsonwebtoken::crypto::verify(self.signature, self.message.as_bytes(), key, self.algorithm)
+        };
+        let Some(key) = key.filter(|key| self.may_be_by(key)) else {
+            let _ = nobodys(self.algorithm, self.signature_bytes.len()).map(|key| check(&key));
+            return Err(TokenError::Signature);
+        };
+        if check(&key.key).is_ok_and(|good| good) { Ok(Verified(self.claims)) } else { Err(TokenError::Signature) }
+    }
+
+    /// Whether the key signs by this algorithm, and is not refused by ring before any work: an RSA
+    /// signature is a number below the modulus, and as long.
+    fn may_be_by(&self, key: &Key) -> bool {
+        key.algorithms.contains(&self.algorithm)
+            && match key.key.kind() {
+                DecodingKeyKind::RsaModulusExponent { n, .. } => {
+                    self.signature_bytes.len() == n.len() && self.signature_bytes < *n
+                }
+                _ => true,
+            }
     }
 }
 
@@ -304,6 +321,31 @@ fn key(jwk: &Value) -> Option<Key> {
     Some(Key { key, algorithms })
 }
 
+/// Keys that vouch for nothing, for signatures that are checked in vain: the curves' own base points
+/// (SP 800-186).
+static NOBODYS: LazyLock<KeySet> = LazyLock::new(|| {
+    let keys = json!({"keys": [
+        {"kid": "ES256", "kty": "EC", "crv": "P-256", "x": "axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY", "y": "T-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU"},
+        {
+            "kid": "ES384", "kty": "EC", "crv": "P-384",
+            "x": "qofKIr6LBTeOscce8yCtdG4dO2KLp5uYWfdB4IJUKjhVAvJdv1UpbDpUXjhydgq3",
+            "y": "NhfeSpYmLG9dnpi_kpLcKfj0Hb0omhR86doxE7XwuMAKYLHOHX6BnXpDHXyQ6g5f",
+        },
+        {"kid": "EdDSA", "kty": "OKP", "crv": "Ed25519", "x": "WGZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmY"},
+    ]});
+    KeySet::parse(keys.to_string().as_bytes()).unwrap_or_default()
+});
+
+/// Of RSA a modulus of ones, as long as the signature.
+fn nobodys(algorithm: Algorithm, signature: usize) -> Option<DecodingKey> {
+    if RSA.contains(&algorithm) {
+        let length = signature.clamp(*RSA_BYTES.start(), *RSA_BYTES.end());
+        Some(DecodingKey::from_rsa_raw_components(&vec![0xff; length], &[1, 0, 1]))
+    } else {
+        NOBODYS.get(&format!("{algorithm:?}")).map(|key| key.key.clone())
+    }
+}
+
 /// SEC 1 section 2.3.3, uncompressed.
 fn point(x: &[u8], y: &[u8], size: usize) -> Option<DecodingKey> {
     (x.len() == size && y.len() == size).then(|| DecodingKey::from_ec_der(&[&[4], x, y].concat()))
@@ -436,8 +478,6 @@ impl JwtVerifier for RingVerifier {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::clock::Timestamp;
     use crate::entropy::SystemEntropy;
@@ -458,7 +498,7 @@ mod tests {
 
     fn check(token: &str, keys: &KeySet) -> Result<Verified, TokenError> {
         let unverified = Unverified::read(token)?;
-        let key = keys.get(unverified.key_id()).ok_or(TokenError::Signature)?;
+        let key = keys.get(unverified.key_id());
         unverified.verify(key)
     }
 
@@ -516,6 +556,36 @@ mod tests {
         // Psychic signatures: r = s = 0.
         let zero = URL_SAFE_NO_PAD.encode([0; 96]);
         assert!(check(&token(&json!({"alg": "ES384", "kid": ec.id()}), "{}", &zero), &keys).is_err());
+    }
+
+    #[test]
+    fn an_01_a_signature_that_nobodys_key_made_counts_for_nothing() {
+        for algorithm in [Algorithm::RS256, Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA] {
+            assert!(nobodys(algorithm, 256).is_some(), "{algorithm:?}");
+        }
+        // Everybody knows the private key of a base point: it is one.
+        let random = crate::entropy::system();
+        let one = [vec![0; 31], vec![1]].concat();
+        let by = |x: &str| URL_SAFE_NO_PAD.decode(x).unwrap();
+        let point = [
+            vec![4],
+            by("axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY"),
+            by("T-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU"),
+        ]
+        .concat();
+        let pair = sig::EcdsaKeyPair::from_private_key_and_public_key(
+            &sig::ECDSA_P256_SHA256_FIXED_SIGNING,
+            &one,
+            &point,
+            &random,
+        )
+        .unwrap();
+        let message = token(&json!({"alg": "ES256", "kid": "ES256"}), "{}", "");
+        let message = message.trim_end_matches('.');
+        let signature = URL_SAFE_NO_PAD.encode(pair.sign(&random, message.as_bytes()).unwrap());
+        let token = format!("{message}.{signature}");
+        assert!(check(&token, &NOBODYS).is_ok(), "a key like any other");
+        assert_eq!(check(&token, &KeySet::default()), Err(TokenError::Signature));
     }
 
     #[test]
