@@ -55,7 +55,7 @@ fn evaluator(c: &mut Criterion) {
     context.set("sts:ExternalId", "x");
     context.set("aws:SourceIp", "10.1.2.3");
     let request = Request {
-        principal: Principal::User { account: "111122223333", arn: "arn:aws:iam::111122223333:user/alice" },
+        principal: Principal::User { account: "111122223333", arn: "arn:aws:iam::111122223333:user/alice", id: None },
         action: "sts:AssumeRole",
         resource: "arn:aws:iam::111122223333:role/Deploy",
         resource_account: "111122223333",

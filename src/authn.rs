@@ -558,11 +558,15 @@ impl Caller {
     pub fn principal(&self) -> Principal<'_> {
         match &self.identity {
             Identity::User(user) | Identity::UserSession { user, .. } => {
-                Principal::User { account: user.account.as_str(), arn: &user.arn }
+                Principal::User { account: user.account.as_str(), arn: &user.arn, id: Some(&user.id) }
             }
-            Identity::RoleSession { role, session } => {
-                Principal::RoleSession { account: role.account.as_str(), role: &role.name, arn: &session.arn }
-            }
+            Identity::RoleSession { role, session } => Principal::RoleSession {
+                account: role.account.as_str(),
+                role: &role.name,
+                role_arn: Some(&role.arn),
+                arn: &session.arn,
+                id: Some(&role.id),
+            },
             Identity::FederatedUser { user, session } => {
                 Principal::FederatedUser { account: user.account.as_str(), arn: &session.arn }
             }

@@ -18,6 +18,7 @@ pub mod keys;
 pub mod lint;
 mod pattern;
 pub mod simulate;
+pub mod strangers;
 
 pub use context::{Context, Value};
 pub use document::{Kind, ParseError, Place, Policy};

@@ -334,27 +334,33 @@ pub struct Asked<'a> {
 /// When a policy that is named is missing.
 pub fn explain(asked: &Asked<'_>, directory: &Directory) -> Result<Option<Explanation>, Dangling> {
     let provider = IamArn::parse(asked.principal_arn).filter(|arn| arn.kind == "oidc-provider");
-    let (account, name, effective) = match asked.session {
+    let (account, name, id, effective) = match asked.session {
         None if let Some(provider) = provider => {
             if directory.oidc_provider(asked.principal_arn).is_none() {
                 return Ok(None);
             }
-            (provider.account, "", Effective::default())
+            (provider.account, "", "", Effective::default())
         }
         Some(SessionKind::Role) => {
             let Some(role) = directory.role(asked.principal_arn) else { return Ok(None) };
-            (role.account, &*role.name, directory.effective_of_role(role)?)
+            (role.account, &*role.name, &*role.id, directory.effective_of_role(role)?)
         }
         _ => {
             let Some(user) = directory.user(asked.principal_arn) else { return Ok(None) };
-            (user.account, &*user.name, directory.effective_of_user(user)?)
+            (user.account, &*user.name, &*user.id, directory.effective_of_user(user)?)
         }
     };
     let principal = match asked.session {
         None if provider.is_some() => Principal::Federated(asked.principal_arn),
-        Some(SessionKind::Role) => Principal::RoleSession { account: account.as_str(), role: name, arn: asked.arn },
+        Some(SessionKind::Role) => Principal::RoleSession {
+            account: account.as_str(),
+            role: name,
+            role_arn: Some(asked.principal_arn),
+            arn: asked.arn,
+            id: Some(id),
+        },
         Some(SessionKind::FederatedUser) => Principal::FederatedUser { account: account.as_str(), arn: asked.arn },
-        Some(SessionKind::User) | None => Principal::User { account: account.as_str(), arn: asked.arn },
+        Some(SessionKind::User) | None => Principal::User { account: account.as_str(), arn: asked.arn, id: Some(id) },
     };
     let mut facts = Facts(Context::new());
     for (name, values) in asked.keys {

@@ -40,7 +40,7 @@ fn a_decision_allocates_nothing() {
     }
     context.set_many("aws:TagKeys", vec!["a".into()]);
     let request = Request {
-        principal: Principal::User { account: "111122223333", arn: "arn:aws:iam::111122223333:user/alice" },
+        principal: Principal::User { account: "111122223333", arn: "arn:aws:iam::111122223333:user/alice", id: None },
         action: "s3:GetObject",
         resource: "arn:aws:s3:::bucket/alice/x",
         resource_account: "111122223333",

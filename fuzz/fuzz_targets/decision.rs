@@ -15,7 +15,7 @@ fuzz_target!(|input: (&str, &str, &str, Vec<(&str, &str)>, bool)| {
             context.set(*key, *value);
         }
     }
-    let principal = Principal::User { account: "111122223333", arn: "arn:aws:iam::111122223333:user/alice" };
+    let principal = Principal::User { account: "111122223333", arn: "arn:aws:iam::111122223333:user/alice", id: None };
     let request = Request { principal, action, resource, resource_account: "111122223333", context: &context };
     let policies = Policies { identity: &[&policy], ..Policies::default() };
     assert_eq!(evaluate(&request, &policies), explain(&request, &policies).decision);

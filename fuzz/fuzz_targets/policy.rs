@@ -11,7 +11,7 @@ fuzz_target!(|text: &str| {
         context.set("aws:username", text.get(..16).unwrap_or("alice"));
         let arn = "arn:aws:iam::111122223333:user/alice";
         let request = Request {
-            principal: Principal::User { account: "111122223333", arn },
+            principal: Principal::User { account: "111122223333", arn, id: None },
             action: "sts:AssumeRole",
             resource: "arn:aws:iam::111122223333:role/Deploy",
             resource_account: "111122223333",

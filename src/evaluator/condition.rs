@@ -164,6 +164,20 @@ impl Condition {
         !self.negated && !self.if_exists && self.set != Set::ForAll && !matches!(self.test, Test::Null(_))
     }
 
+    /// What a key must be for the condition to hold, for each wanted value: what stands before its
+    /// first wildcard, and whether that is all of it. None when the condition is no equality of texts or
+    /// ARNs, holds without its key or by negation, or wants what the request itself says (a variable).
+    pub fn pinned(&self) -> Option<Vec<(String, bool)>> {
+        if !self.needs_its_key() {
+            return None;
+        }
+        match &self.test {
+            Test::Text(wanted) | Test::TextIgnoreCase(wanted) => wanted.iter().map(Pattern::pinned).collect(),
+            Test::Arn(wanted) => wanted.iter().map(ArnPattern::pinned).collect(),
+            _ => None,
+        }
+    }
+
     /// Whether the condition holds. `effect` decides what documentation leaves open: in doubt a
     /// Deny applies and an Allow does not.
     pub fn holds(&self, context: &Context<'_>, effect: Effect) -> bool {

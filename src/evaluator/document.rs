@@ -117,14 +117,21 @@ pub(super) enum Principals {
 /// One entry of a Principal element. No wildcard stands inside one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PrincipalPattern {
-    /// `"*"` or `{"AWS": "*"}`.
+    /// `"*"`: everybody.
     Any,
-    /// An account: twelve digits, or `arn:aws:iam::ACCOUNT:root`.
-    Account(Box<str>),
-    /// `arn:aws:iam::ACCOUNT:role/PATH/NAME`, which every session of the role carries.
-    Role { account: Box<str>, name: Box<str> },
+    /// `{"AWS": "*"}`: everybody in an account. An Allow does not name identity providers by it.
+    AnyAws,
+    /// An account: twelve digits (of the caller's own partition), or `arn:PARTITION:iam::ACCOUNT:root`.
+    Account { partition: Option<Box<str>>, id: Box<str> },
+    /// `arn:aws:iam::ACCOUNT:role/PATH/NAME`, which every session of the role carries. Compared whole
+    /// with a caller whose path is known.
+    Role { arn: Box<str>, account: Box<str>, name: Box<str> },
     /// Any other principal ARN, compared whole: a user, an assumed-role or federated-user session.
     Exact(Box<str>),
+    /// A user or a role by its unique id (`AIDA…`, `AROA…`), whatever its name is now.
+    Id(Box<str>),
+    /// One session of a role: the role's unique id, and the session's name.
+    Session { role: Box<str>, name: Box<str> },
     /// `{"Federated": …}`: an identity provider, by ARN or domain.
     Federated(Box<str>),
     /// `{"Service": …}`.
@@ -327,7 +334,8 @@ fn parse_principals(reader: &Reader<'_>, node: &Node<'_>, kind: Kind) -> Result<
                     return Err(reader.error(&value, rule));
                 }
             };
-            if kind == Kind::ResourceControl && pattern != PrincipalPattern::Any {
+            let everybody = matches!(pattern, PrincipalPattern::Any | PrincipalPattern::AnyAws);
+            if kind == Kind::ResourceControl && !everybody {
                 return Err(reader.error(&at, "a resource control policy takes `*` alone as Principal"));
             }
             patterns.push(pattern);
@@ -339,29 +347,38 @@ fn parse_principals(reader: &Reader<'_>, node: &Node<'_>, kind: Kind) -> Result<
 fn aws_principal(text: &str) -> Result<PrincipalPattern, &'static str> {
     let digits = |t: &str| t.len() == 12 && t.bytes().all(|b| b.is_ascii_digit());
     if text == "*" {
-        return Ok(PrincipalPattern::Any);
+        return Ok(PrincipalPattern::AnyAws);
     }
     if digits(text) {
-        return Ok(PrincipalPattern::Account(text.into()));
+        return Ok(PrincipalPattern::Account { partition: None, id: text.into() });
     }
     if text.contains(['*', '?']) {
         return Err("no wildcard stands inside a principal ARN");
     }
-    // A deleted user or role leaves its unique id behind, which matches nobody.
-    if text.len() >= 16 && text.starts_with(['A']) && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
-    {
-        return Ok(PrincipalPattern::Exact(text.into()));
+    // Policies are stored with unique ids, and one that nobody has any more is shown as it is.
+    if is_unique_id(text) {
+        return Ok(PrincipalPattern::Id(text.into()));
+    }
+    if let Some((role, name)) = text.split_once(':').filter(|(role, _)| is_unique_id(role)) {
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b);
+        if (2..=64).contains(&name.len()) && name.bytes().all(legal) {
+            return Ok(PrincipalPattern::Session { role: role.into(), name: name.into() });
+        }
     }
     let mut parts = text.splitn(6, ':');
     let mut next = || parts.next().unwrap_or_default();
     let (arn, partition, service, region, account, resource) = (next(), next(), next(), next(), next(), next());
     if arn != "arn" || partition.is_empty() || !region.is_empty() || !digits(account) {
-        return Err("an AWS principal is `*`, a 12-digit account or a principal's ARN");
+        return Err("an AWS principal is `*`, a 12-digit account, a principal's ARN or its unique id");
     }
     match (service, resource.split_once('/')) {
-        ("iam", None) if resource == "root" => Ok(PrincipalPattern::Account(account.into())),
+        ("iam", None) if resource == "root" => {
+            Ok(PrincipalPattern::Account { partition: Some(partition.into()), id: account.into() })
+        }
         ("iam", Some(("role", path))) => match path.rsplit('/').next() {
-            Some(name) if !name.is_empty() => Ok(PrincipalPattern::Role { account: account.into(), name: name.into() }),
+            Some(name) if !name.is_empty() => {
+                Ok(PrincipalPattern::Role { arn: text.into(), account: account.into(), name: name.into() })
+            }
             _ => Err("the role's name is missing"),
         },
         ("iam", Some(("user", name))) if !name.is_empty() => Ok(PrincipalPattern::Exact(text.into())),
@@ -371,6 +388,12 @@ fn aws_principal(text: &str) -> Result<PrincipalPattern, &'static str> {
         ("sts", Some(("federated-user", name))) if !name.is_empty() => Ok(PrincipalPattern::Exact(text.into())),
         _ => Err("an AWS principal is an account, a user, a role, an assumed-role or a federated-user session"),
     }
+}
+
+/// The form of a unique id of a user or role: 16 to 128 letters and digits. IAM API Reference, "User":
+/// `UserId`.
+fn is_unique_id(text: &str) -> bool {
+    (16..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric())
 }
 
 fn parse_actions(reader: &Reader<'_>, node: &Node<'_>) -> Result<Box<[ActionPattern]>, ParseError> {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::condition::Condition;
 use super::document::{Effect, Kind, ParseError, Policy, PrincipalPattern, Principals, Statement};
 use super::keys;
+use super::strangers;
 
 /// Something to look at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -86,15 +87,14 @@ fn principals(kind: Kind, statement: &Statement, account: Option<&str>, warn: &m
         Principals::Are(patterns) => {
             for pattern in patterns {
                 match pattern {
-                    PrincipalPattern::Any if statement.conditions.is_empty() => {
+                    PrincipalPattern::Any | PrincipalPattern::AnyAws if statement.conditions.is_empty() => {
                         warn("public", "Principal `*` without a condition lets in everybody".to_owned());
                     }
-                    PrincipalPattern::Account(other) | PrincipalPattern::Role { account: other, .. }
-                        if kind == Kind::Trust
-                            && account.is_some_and(|own| own != &**other)
-                            && !bound("sts:externalid") =>
+                    _ if kind == Kind::Trust
+                        && let Some(other) = account.and_then(|own| strangers::foreign(pattern, own))
+                        && !strangers::demands_external_id(&statement.conditions) =>
                     {
-                        let message = format!("account {other} may act for a third party: demand an sts:ExternalId");
+                        let message = format!("{other} may act for a third party: demand an sts:ExternalId");
                         warn("confused-deputy", message);
                     }
                     PrincipalPattern::Federated(provider) if kind == Kind::Trust => {
@@ -123,6 +123,10 @@ fn federated(provider: &str, statement: &Statement, warn: &mut impl FnMut(&'stat
     if provider.contains(":saml-provider/") {
         return;
     }
+    if let Some(instead) = strangers::instead_of_built_in(provider) {
+        warn("built-in-provider", format!("`{provider}` is built in to AWS and not here: {instead}, and name its ARN"));
+        return;
+    }
     let on = |claim: &str| -> Vec<&Condition> {
         statement.conditions.iter().filter(|c| c.needs_its_key() && c.key().ends_with(claim)).collect()
     };
@@ -137,82 +141,11 @@ fn federated(provider: &str, statement: &Statement, warn: &mut impl FnMut(&'stat
     } else if subjects.iter().any(wide) {
         warn("wildcard-subject", format!("subjects of `{provider}` are bound by a pattern that begins with `*`"));
     }
-}
-
-/// An issuer whose tokens anybody can get, and what in them says whose they are.
-struct SharedIssuer {
-    /// As an ARN names it; a `*` stands for one part of a host name.
-    host: &'static str,
-    /// What comes before the owner in `sub`, and what must follow the owner before any wildcard.
-    subject: (&'static str, char),
-    /// Claims that are as specific as `sub`.
-    claims: &'static [&'static str],
-}
-
-const SHARED_ISSUERS: &[SharedIssuer] = &[
-    SharedIssuer {
-        host: "token.actions.githubusercontent.com",
-        subject: ("repo:", '/'),
-        claims: &["repository", "repository_id", "repository_owner", "repository_owner_id", "job_workflow_ref"],
-    },
-    SharedIssuer {
-        host: "gitlab.com",
-        subject: ("project_path:", '/'),
-        claims: &["project_path", "project_id", "namespace_path", "namespace_id"],
-    },
-    SharedIssuer {
-        host: "app.terraform.io",
-        subject: ("organization:", ':'),
-        claims: &["terraform_organization_id", "terraform_organization_name", "terraform_workspace_id"],
-    },
-    SharedIssuer { host: "accounts.google.com", subject: ("", '\0'), claims: &["email"] },
-    SharedIssuer { host: "oidc.eks.*.amazonaws.com", subject: ("system:serviceaccount:", ':'), claims: &[] },
-    SharedIssuer { host: "container.googleapis.com", subject: ("system:serviceaccount:", ':'), claims: &[] },
-];
-
-/// A shared issuer that a trust policy lets in without saying whose tokens are meant: neither `sub` nor
-/// a claim that is as specific is bound to somebody. None: there is none.
-pub fn unbound_issuer(trust: &Policy) -> Option<&'static str> {
-    let allows = trust.statements.iter().filter(|s| s.effect == Effect::Allow);
-    allows.into_iter().find_map(|statement| {
-        let Principals::Are(patterns) = &statement.principals else { return None };
-        patterns.iter().find_map(|pattern| {
-            let PrincipalPattern::Federated(provider) = pattern else { return None };
-            let (_, rest) = provider.split_once(":oidc-provider/")?;
-            let host = rest.split('/').next().unwrap_or_default();
-            let shared = SHARED_ISSUERS.iter().find(|issuer| issuer.is(host))?;
-            let bound = statement.conditions.iter().any(|c| {
-                let claim = c.key().strip_prefix(&format!("{}:", rest.to_ascii_lowercase()));
-                c.needs_its_key() && claim.is_some_and(|claim| c.wanted().iter().all(|w| shared.binds(claim, w)))
-            });
-            (!bound).then_some(shared.host)
-        })
-    })
-}
-
-impl SharedIssuer {
-    fn is(&self, host: &str) -> bool {
-        match self.host.split_once('*') {
-            None => self.host.eq_ignore_ascii_case(host),
-            Some((before, after)) => host
-                .strip_prefix(before)
-                .and_then(|rest| rest.strip_suffix(after))
-                .is_some_and(|part| !part.is_empty() && !part.contains('.')),
-        }
-    }
-
-    /// Whether a claim with this value names an owner: no wildcard before the owner is named whole.
-    fn binds(&self, claim: &str, wanted: &str) -> bool {
-        let literal = wanted.split(['*', '?']).next().unwrap_or_default();
-        let whole = literal.len() == wanted.len();
-        match claim {
-            "sub" => {
-                let (before, after) = self.subject;
-                let owner = literal.strip_prefix(before).and_then(|rest| rest.split_once(after));
-                (whole && !wanted.is_empty()) || owner.is_some_and(|(owner, _)| !owner.is_empty())
-            }
-            claim => self.claims.contains(&claim) && (whole || literal.contains('/')) && !literal.is_empty(),
-        }
+    if strangers::is_unbound(provider, &statement.conditions) {
+        let message = format!(
+            "anybody can get tokens of `{provider}`, and no condition says whose are meant: a role with this policy is refused"
+        );
+        warn("unbound-subject", message);
     }
 }
 
@@ -233,15 +166,10 @@ pub fn outsiders(trust: &Policy, account: &str) -> Vec<Outsider> {
     for (index, statement) in trust.statements.iter().enumerate().filter(|(_, s)| s.effect == Effect::Allow) {
         let Principals::Are(patterns) = &statement.principals else { continue };
         let foreign = |pattern: &PrincipalPattern| match pattern {
-            PrincipalPattern::Any => Some("*".to_owned()),
-            PrincipalPattern::Account(other) => (**other != *account).then(|| format!("arn:aws:iam::{other}:root")),
-            PrincipalPattern::Role { account: other, name } => {
-                (**other != *account).then(|| format!("arn:aws:iam::{other}:role/{name}"))
-            }
-            PrincipalPattern::Exact(arn) => (arn.split(':').nth(4) != Some(account)).then(|| arn.to_string()),
+            PrincipalPattern::Any | PrincipalPattern::AnyAws => Some("*".to_owned()),
             PrincipalPattern::Federated(provider) => Some(provider.to_string()),
             PrincipalPattern::Service(service) => Some(service.to_string()),
-            PrincipalPattern::CanonicalUser => None,
+            _ => strangers::foreign(pattern, account),
         };
         let conditions =
             statement.conditions.iter().map(|c| format!("{} {} [{}]", c.operator(), c.key(), c.wanted().join(", ")));
@@ -276,17 +204,20 @@ mod tests {
         };
         assert_eq!(trust(r#""*""#, ""), ["public"]);
         assert_eq!(trust(r#"{"AWS":"111122223333"}"#, ""), [""; 0]);
-        assert_eq!(trust(r#"{"AWS":"444455556666"}"#, ""), ["confused-deputy"]);
+        for other in ["444455556666", "arn:aws:iam::444455556666:user/x", "arn:aws-cn:iam::111122223333:root"] {
+            assert_eq!(trust(&format!(r#"{{"AWS":"{other}"}}"#), ""), ["confused-deputy"], "{other}");
+        }
         assert_eq!(trust(r#"{"AWS":"444455556666"}"#, r#""StringEquals":{"sts:ExternalId":"x"}"#), [""; 0]);
         let github = r#"{"Federated":"arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com"}"#;
-        assert_eq!(trust(github, ""), ["no-audience", "wildcard-subject"]);
+        assert_eq!(trust(github, ""), ["no-audience", "wildcard-subject", "unbound-subject"]);
+        assert_eq!(trust(r#"{"Federated":"graph.facebook.com"}"#, ""), ["built-in-provider"]);
         let bound = |sub: &str| {
             format!(
                 r#""StringEquals":{{"token.actions.githubusercontent.com:aud":"sts"}},"StringLike":{{"token.actions.githubusercontent.com:sub":"{sub}"}}"#
             )
         };
         assert_eq!(trust(github, &bound("repo:org/app:ref:refs/heads/main")), [""; 0]);
-        assert_eq!(trust(github, &bound("repo:*")), ["wildcard-subject"]);
+        assert_eq!(trust(github, &bound("repo:*")), ["wildcard-subject", "unbound-subject"]);
         let not = r#"{"Effect":"Allow","Action":"s3:*","Resource":"*","NotPrincipal":{"AWS":"444455556666"}}"#;
         assert_eq!(checks(Kind::Resource, not), ["not-principal-allow"]);
     }

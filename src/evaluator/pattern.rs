@@ -101,6 +101,25 @@ impl Pattern {
         self.run(text, context, |a, b| a.eq_ignore_ascii_case(b))
     }
 
+    /// Whether a text without variables matches, without regard to case.
+    pub fn is_like(&self, text: &str) -> bool {
+        self.matches_ignore_case(text, &Context::default()) == Match::Yes
+    }
+
+    /// What stands before the first wildcard, and whether that is all; none with a variable in it.
+    pub fn pinned(&self) -> Option<(String, bool)> {
+        let (mut literal, mut whole) = (String::new(), true);
+        for atom in &self.atoms {
+            match atom {
+                Atom::Literal(text) if whole => literal.push_str(text),
+                Atom::Literal(_) => {}
+                Atom::One | Atom::Star => whole = false,
+                Atom::Variable { .. } => return None,
+            }
+        }
+        Some((literal, whole))
+    }
+
     fn run(&self, text: &str, context: &Context<'_>, same: fn(&[u8], &[u8]) -> bool) -> Match {
         // Most patterns have one of these shapes.
         let simple = match &*self.atoms {
@@ -236,6 +255,21 @@ impl ArnPattern {
             part(fifth, false)?,
             part(sixth, variables)?,
         ])))
+    }
+
+    /// As [`Pattern::pinned`], of the whole ARN.
+    pub fn pinned(&self) -> Option<(String, bool)> {
+        let Self::Parts(patterns) = self else { return Some((String::new(), false)) };
+        let (mut all, mut whole) = (String::new(), true);
+        for (at, pattern) in patterns.iter().enumerate() {
+            let (literal, all_of_it) = pattern.pinned()?;
+            if whole {
+                all.push_str(if at == 0 { "" } else { ":" });
+                all.push_str(&literal);
+                whole = all_of_it;
+            }
+        }
+        Some((all, whole))
     }
 
     pub fn matches(&self, text: &str, context: &Context<'_>) -> Match {

@@ -261,9 +261,11 @@ fn principal<'a>(text: &'a str, action: &str) -> Principal<'a> {
     };
     let mut names = resource.split('/');
     match (names.next(), names.next(), names.next()) {
-        (Some("assumed-role"), Some(role), Some(_)) => Principal::RoleSession { account, role, arn: text },
+        (Some("assumed-role"), Some(role), Some(_)) => {
+            Principal::RoleSession { account, role, role_arn: None, arn: text, id: None }
+        }
         (Some("federated-user"), Some(_), _) => Principal::FederatedUser { account, arn: text },
-        _ => Principal::User { account, arn: text },
+        _ => Principal::User { account, arn: text, id: None },
     }
 }
 

@@ -557,6 +557,9 @@ fn oi_03_a_role_says_whose_tokens_of_a_shared_issuer_it_means() {
         on("StringEqualsIfExists", "sub", json!("repo:octo/x:ref:refs/heads/main")),
         on("StringLike", "repository", json!("*/x")),
         on("StringEquals", "actor", json!("octocat")),
+        on("NumericGreaterThan", "repository_owner_id", json!("0")),
+        on("StringLike", "sub", json!("repo:${sts:RoleSessionName}/*")),
+        on("StringLike", "job_workflow_ref", json!("octo/workflows/*")),
         json!({"StringEquals": {"gitlab.com:sub": "project_path:a/b:ref_type:branch:ref:main"}}),
     ] {
         let error = load(github, bad.clone(), None).unwrap_err().to_string();
@@ -571,20 +574,24 @@ fn oi_03_a_role_says_whose_tokens_of_a_shared_issuer_it_means() {
         on("StringLike", "sub", json!("repo:octo/*")),
         on("StringEquals", "repository_id", json!("1296269")),
         on("StringEquals", "repository_owner_id", json!("583231")),
-        on("StringLike", "job_workflow_ref", json!("octo/workflows/*")),
     ] {
         assert!(load(github, good.clone(), None).is_ok(), "{good}");
     }
     let sub = |host: &str, operator: &str, value: &str| json!({operator: {format!("{host}:sub"): value}});
     let eks = "oidc.eks.eu-west-1.amazonaws.com/id/ABC";
     for (host, operator, value, good) in [
+        // A cluster's issuer is its own.
         (eks, "StringEquals", "system:serviceaccount:prod:app", true),
-        (eks, "StringLike", "system:serviceaccount:prod:*", true),
-        (eks, "StringLike", "system:serviceaccount:*", false),
+        (eks, "StringLike", "system:serviceaccount:*:app", true),
+        ("container.googleapis.com/v1/projects/p/locations/l/clusters/c", "StringLike", "*", true),
         ("gitlab.com", "StringLike", "project_path:group/project:*", true),
         ("gitlab.com", "StringLike", "project_path:*", false),
         ("app.terraform.io", "StringLike", "organization:acme:project:*", true),
         ("app.terraform.io", "StringLike", "organization:ac*", false),
+        ("agent.buildkite.com", "StringLike", "organization:acme:pipeline:*", true),
+        ("agent.buildkite.com", "StringLike", "organization:*", false),
+        ("oidc.codefresh.io", "StringLike", "account:5f30:*", true),
+        ("oidc.codefresh.io", "StringLike", "account:*", false),
         ("accounts.google.com", "StringEquals", "1045", true),
         ("accounts.google.com", "StringLike", "1*", false),
         ("login.corp.example", "StringLike", "*", true),

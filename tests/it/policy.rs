@@ -191,8 +191,10 @@ fn decide(ask: &Ask, world: &World) -> Decision {
         }
     }
     let principal = match &ask.principal {
-        Who::User(arn) => Principal::User { account: &ask.account, arn },
-        Who::Session { role, arn } => Principal::RoleSession { account: &ask.account, role, arn },
+        Who::User(arn) => Principal::User { account: &ask.account, arn, id: None },
+        Who::Session { role, arn } => {
+            Principal::RoleSession { account: &ask.account, role, role_arn: None, arn, id: None }
+        }
     };
     let request = Request {
         principal,
@@ -322,7 +324,7 @@ fn az_09_a_thousand_statements_and_forty_stars_stay_cheap() {
     let context = Context::new();
     let resource = format!("arn:aws:s3:::{}", "a".repeat(65_536));
     let request = Request {
-        principal: Principal::User { account: ACCOUNT, arn: "arn:aws:iam::111122223333:user/alice" },
+        principal: Principal::User { account: ACCOUNT, arn: "arn:aws:iam::111122223333:user/alice", id: None },
         action: "s3:GetObject",
         resource: &resource,
         resource_account: ACCOUNT,

@@ -26,7 +26,7 @@ fn context() -> Context<'static> {
 }
 
 fn request<'a>(action: &'a str, resource: &'a str, context: &'a Context<'a>) -> Request<'a> {
-    let principal = Principal::User { account: "111122223333", arn: ALICE };
+    let principal = Principal::User { account: "111122223333", arn: ALICE, id: None };
     Request { principal, action, resource, resource_account: "111122223333", context }
 }
 

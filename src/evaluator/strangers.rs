@@ -1,0 +1,466 @@
+//! Whom a trust policy lets in although its author can hardly mean it: everybody, or whoever has an
+//! account with an identity provider that many organisations share.
+//!
+//! `shared_issuers.json` is the list of such providers that AWS publishes (and its source), with what
+//! in their tokens names the organisation.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+
+use super::condition::Condition;
+use super::document::{ActionPattern, Actions, Effect, Policy, PrincipalPattern, Principals, Statement};
+
+/// A provider whose tokens every one of its customers can get, all under one issuer.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SharedProvider {
+    /// For people.
+    pub name: String,
+    /// As a provider's ARN names them.
+    pub issuers: Vec<String>,
+    /// The claim that AWS demands a trust policy to evaluate; none where AWS demands nothing.
+    pub control: Option<String>,
+    /// By claim, or by whole condition key: the forms of values that name an owner.
+    names_an_owner: BTreeMap<String, Vec<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct List {
+    #[serde(rename = "source")]
+    _source: String,
+    #[serde(rename = "how_to_read")]
+    _how_to_read: Vec<String>,
+    /// Values that every tenant's tokens have alike.
+    no_owner: Vec<String>,
+    providers: Vec<SharedProvider>,
+}
+
+/// A part of this program, which a test reads; none if it could not be read: every provider then counts
+/// as shared.
+static LIST: LazyLock<Option<List>> = LazyLock::new(|| serde_json::from_str(include_str!("shared_issuers.json")).ok());
+
+/// All of them.
+pub fn shared_providers() -> &'static [SharedProvider] {
+    LIST.as_ref().map(|list| list.providers.as_slice()).unwrap_or_default()
+}
+
+/// A shared issuer whose tokens a trust policy lets in without saying whose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unbound {
+    /// As the list names it: `gitlab.com`.
+    pub issuer: &'static str,
+    /// For people: `GitLab`.
+    pub name: &'static str,
+    /// The claim to bind.
+    pub control: &'static str,
+}
+
+/// The shared issuers that Allow statements of a trust policy name without saying whose tokens are
+/// meant, each once.
+pub fn unbound_issuers(trust: &Policy) -> Vec<Unbound> {
+    let mut all = Vec::new();
+    for (_, statement) in allows(trust) {
+        let Principals::Are(patterns) = &statement.principals else { continue };
+        for pattern in patterns {
+            if let PrincipalPattern::Federated(provider) = pattern
+                && is_unbound(provider, &statement.conditions)
+            {
+                let unbound = match issuer(provider).and_then(find) {
+                    Some((provider, issuer)) => {
+                        Unbound { issuer, name: &provider.name, control: provider.control.as_deref().unwrap_or("sub") }
+                    }
+                    None => {
+                        Unbound { issuer: "any", name: "the list of shared issuers cannot be read", control: "sub" }
+                    }
+                };
+                if !all.contains(&unbound) {
+                    all.push(unbound);
+                }
+            }
+        }
+    }
+    all
+}
+
+/// Who from another account is let in without an external id that keeps a third party apart from
+/// others that the same account acts for: IAM User Guide, "The confused deputy problem".
+pub fn without_external_id(trust: &Policy, account: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    for (_, statement) in allows(trust) {
+        let Principals::Are(patterns) = &statement.principals else { continue };
+        if demands_external_id(&statement.conditions) {
+            continue;
+        }
+        all.extend(patterns.iter().filter_map(|p| foreign(p, account)));
+    }
+    all
+}
+
+/// Whether a condition wants an external id, and not just any.
+pub(super) fn demands_external_id(conditions: &[Condition]) -> bool {
+    let says_which = |pinned: Vec<(String, bool)>| pinned.iter().all(|(literal, whole)| *whole || !literal.is_empty());
+    conditions.iter().any(|c| c.key() == "sts:externalid" && c.pinned().is_some_and(says_which))
+}
+
+/// A principal of another account, by ARN.
+pub(super) fn foreign(pattern: &PrincipalPattern, account: &str) -> Option<String> {
+    match pattern {
+        PrincipalPattern::Account { partition, id } => {
+            let partition = partition.as_deref().unwrap_or("aws");
+            (**id != *account || partition != "aws").then(|| format!("arn:{partition}:iam::{id}:root"))
+        }
+        PrincipalPattern::Role { arn, .. } | PrincipalPattern::Exact(arn) => {
+            let mut parts = arn.split(':');
+            let own = parts.nth(1) == Some("aws") && parts.nth(2) == Some(account);
+            (!own).then(|| arn.to_string())
+        }
+        _ => None,
+    }
+}
+
+/// The first of these providers (ARNs) that is shared, and whose tokens an Allow statement for
+/// `"Principal": "*"` speaks of without saying whose are meant. Such a statement does not let them in.
+pub fn unbound_by_everybody<'a>(trust: &Policy, providers: &[&'a str]) -> Option<&'a str> {
+    allows(trust).find_map(|(_, statement)| {
+        let Principals::Are(patterns) = &statement.principals else { return None };
+        let everybody = patterns.contains(&PrincipalPattern::Any) && speaks_of_web_identities(statement);
+        let shared = |provider: &&&str| is_unbound(provider, &statement.conditions);
+        providers.iter().find(shared).filter(|_| everybody).copied()
+    })
+}
+
+/// The position of an Allow statement that lets in everybody without any condition.
+pub fn public_statement(trust: &Policy) -> Option<usize> {
+    let public = |statement: &Statement| match &statement.principals {
+        Principals::Are(patterns) => {
+            statement.conditions.is_empty()
+                && patterns.iter().any(|p| matches!(p, PrincipalPattern::Any | PrincipalPattern::AnyAws))
+        }
+        _ => false,
+    };
+    allows(trust).find(|(_, s)| public(s)).map(|(at, _)| at)
+}
+
+/// What AWS builds in, and what takes its place here: IAM User Guide, "AWS JSON policy elements:
+/// Principal", "OIDC federated principals".
+const BUILT_IN: &[(&str, &str)] = &[
+    ("accounts.google.com", "declare an OpenID Connect provider with the Url `https://accounts.google.com`"),
+    (
+        "cognito-identity.amazonaws.com",
+        "declare an OpenID Connect provider with the Url `https://cognito-identity.amazonaws.com` and the identity pool's id in ClientIDList",
+    ),
+    ("graph.facebook.com", "declare an OpenID Connect provider with the Url `https://www.facebook.com`"),
+    (
+        "www.amazon.com",
+        "Login with Amazon has no OpenID Connect tokens: declare an OpenID Connect provider that it signs in to (a Cognito user pool, Keycloak)",
+    ),
+];
+
+/// A provider that is built in to AWS and not here, named in an Allow statement by its domain; and
+/// what to declare instead.
+pub fn built_in_provider(trust: &Policy) -> Option<(&str, &'static str)> {
+    allows(trust).find_map(|(_, statement)| {
+        let Principals::Are(patterns) = &statement.principals else { return None };
+        patterns.iter().find_map(|pattern| match pattern {
+            PrincipalPattern::Federated(name) => instead_of_built_in(name).map(|instead| (&**name, instead)),
+            _ => None,
+        })
+    })
+}
+
+/// What to declare instead of a provider that is built in to AWS; none: it is not.
+pub(super) fn instead_of_built_in(provider: &str) -> Option<&'static str> {
+    BUILT_IN.iter().find(|(domain, _)| domain.eq_ignore_ascii_case(provider)).map(|(_, instead)| *instead)
+}
+
+/// Whether a provider's tokens are anybody's, and no condition says whose are meant: equality alone
+/// does, of a claim that names an owner, with no wildcard before the owner ends and no variable.
+pub(super) fn is_unbound(provider_arn: &str, conditions: &[Condition]) -> bool {
+    let Some(issuer) = issuer(provider_arn) else { return false };
+    let Some(list) = LIST.as_ref() else { return true };
+    let Some((shared, _)) = find(issuer) else { return false };
+    let binds = |condition: &Condition| {
+        let forms = shared.names_an_owner.iter().find(|(claim, _)| {
+            let key = if claim.contains(':') { claim.to_ascii_lowercase() } else { claim_key(issuer, claim) };
+            *key == *condition.key()
+        });
+        let (Some((_, forms)), Some(pinned)) = (forms, condition.pinned()) else { return false };
+        pinned.iter().all(|(literal, whole)| !list.no_owner.contains(literal) && names_an_owner(forms, literal, *whole))
+    };
+    !conditions.iter().any(binds)
+}
+
+/// The condition key of a claim, in lower case.
+fn claim_key(issuer: &str, claim: &str) -> String {
+    format!("{issuer}:{claim}").to_ascii_lowercase()
+}
+
+/// Whether a value is of a form that names an owner. `literal` is what stands before its first
+/// wildcard; `whole`: it has none.
+fn names_an_owner(forms: &[String], literal: &str, whole: bool) -> bool {
+    forms.iter().any(|form| {
+        let (before, end) = form.split_once("OWNER").unwrap_or((form, ""));
+        literal.strip_prefix(before).is_some_and(|rest| match rest.find(end) {
+            Some(at) if !end.is_empty() => at > 0,
+            _ => whole && !rest.is_empty(),
+        })
+    })
+}
+
+/// An issuer's entry, and its name in the list. Trailing slashes and the port of https are no
+/// difference that a tenant could make.
+fn find(issuer: &str) -> Option<(&'static SharedProvider, &'static str)> {
+    let (host, path) = issuer.split_once('/').unwrap_or((issuer, ""));
+    let host = host.strip_suffix(":443").unwrap_or(host);
+    let is = |listed: &str| {
+        let (wanted, wanted_path) = listed.split_once('/').unwrap_or((listed, ""));
+        wanted.eq_ignore_ascii_case(host) && wanted_path == path.trim_end_matches('/')
+    };
+    shared_providers().iter().find_map(|p| p.issuers.iter().find(|i| is(i)).map(|i| (p, i.as_str())))
+}
+
+/// `HOST/PATH` of a provider's ARN.
+fn issuer(provider_arn: &str) -> Option<&str> {
+    provider_arn.split_once(":oidc-provider/").map(|(_, issuer)| issuer)
+}
+
+fn allows(trust: &Policy) -> impl Iterator<Item = (usize, &Statement)> {
+    trust.statements.iter().enumerate().filter(|(_, s)| s.effect == Effect::Allow)
+}
+
+/// Whether a statement may apply to a caller who shows a provider's token. A caller without an
+/// account has none of the keys that name one, and of claims only those of its own provider.
+fn speaks_of_web_identities(statement: &Statement) -> bool {
+    const ACTION: &str = "AssumeRoleWithWebIdentity";
+    let acts = match &statement.actions {
+        Actions::Are(patterns) => patterns.iter().any(|p| match p {
+            ActionPattern::Any => true,
+            ActionPattern::Named { service, name, .. } => service.is_like("sts") && name.is_like(ACTION),
+        }),
+        Actions::AreNot(patterns) => !patterns.iter().any(|p| match p {
+            ActionPattern::Any => true,
+            ActionPattern::Named { service, name, .. } => service.is_like("sts") && name.is_like(ACTION),
+        }),
+    };
+    let of_an_account =
+        ["aws:principalaccount", "aws:principalarn", "aws:principalorgid", "aws:principalorgpaths", "aws:username"];
+    acts && !statement.conditions.iter().any(|c| c.needs_its_key() && of_an_account.contains(&c.key()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluator::Kind;
+
+    const GITHUB: &str = "token.actions.githubusercontent.com";
+
+    fn parse(statement: &str) -> Policy {
+        let text = format!(r#"{{"Version":"2012-10-17","Statement":[{statement}]}}"#);
+        Policy::parse(Kind::Trust, &text).unwrap_or_else(|e| panic!("{text}: {e}"))
+    }
+
+    fn trust(issuer: &str, condition: &str) -> Policy {
+        parse(&format!(
+            r#"{{"Effect":"Allow","Action":"sts:AssumeRoleWithWebIdentity","Condition":{{{condition}}},
+                "Principal":{{"Federated":"arn:aws:iam::111122223333:oidc-provider/{issuer}"}}}}"#
+        ))
+    }
+
+    fn first(trust: &Policy) -> Option<&'static str> {
+        unbound_issuers(trust).first().map(|u| u.issuer)
+    }
+
+    #[test]
+    fn the_list_is_aws_s_and_readable() {
+        let listed = shared_providers().iter().filter(|p| p.control.is_some()).flat_map(|p| &p.issuers);
+        assert_eq!(listed.count(), 22, "the table has 17 providers, one of them with six issuers");
+        for provider in shared_providers() {
+            for issuer in &provider.issuers {
+                assert_eq!(first(&trust(issuer, "")), Some(issuer.as_str()), "nothing is bound");
+                let audience = format!(r#""StringEquals":{{"{issuer}:aud":"sts.amazonaws.com"}}"#);
+                assert!(first(&trust(issuer, &audience)).is_some(), "{issuer}: an audience of all tenants");
+                // What AWS demands to be evaluated, evaluated whole, is enough.
+                let Some(control) = &provider.control else { continue };
+                let key = if control.contains(':') { control.clone() } else { format!("{issuer}:{control}") };
+                let value = provider.names_an_owner[control][0].replace("OWNER", "acme");
+                let bound = format!(r#""StringEquals":{{"{key}":"{value}x"}}"#);
+                assert_eq!(first(&trust(issuer, &bound)), None, "{bound}");
+                assert!(first(&trust(issuer, &bound.replace("StringEquals", "StringNotEquals"))).is_some());
+            }
+        }
+    }
+
+    #[test]
+    fn oi_03_only_an_equality_that_names_an_owner_binds() {
+        let sub = |operator: &str, value: &str| format!(r#""{operator}":{{"{GITHUB}:sub":"{value}"}}"#);
+        let claim =
+            |operator: &str, claim: &str, value: &str| format!(r#""{operator}":{{"{GITHUB}:{claim}":"{value}"}}"#);
+        let main = "repo:good/app:ref:refs/heads/main";
+        for bound in [
+            sub("StringEquals", main),
+            sub("StringEqualsIgnoreCase", main),
+            sub("StringLike", "repo:good/*"),
+            sub("StringLike", "repo:good/app:*"),
+            sub("StringLike", "repo:good@*"),
+            sub("StringLike", "repo:good@1234/app@*:ref:refs/heads/main"),
+            sub("ForAnyValue:StringEquals", main),
+            sub("StringEquals", "repository_owner:good:environment:prod"),
+            sub("StringEquals", "repository_owner_id:1234"),
+            claim("StringEquals", "repository_owner_id", "1234"),
+            claim("StringEquals", "repository_owner_id", "[1234]").replace("\"[1234]\"", "[1234]"),
+            claim("StringEquals", "repository", "good/app"),
+            claim("StringLike", "repository", "good/*"),
+            claim("StringEquals", "enterprise_id", "77"),
+            // `${*}` is a star that is meant as one.
+            sub("StringLike", "repo:good/${*}"),
+        ] {
+            assert_eq!(first(&trust(GITHUB, &bound)), None, "{bound}");
+        }
+        for unbound in [
+            String::new(),
+            sub("StringLike", "*"),
+            sub("StringLike", "repo:*"),
+            sub("StringLike", "repo:*/app"),
+            sub("StringLike", "repo:good*"),
+            sub("StringLike", "repo:good?*"),
+            sub("StringLike", "?epo:good/app"),
+            sub("StringEquals", ""),
+            sub("StringEquals", "repo:"),
+            sub("StringNotEquals", main),
+            sub("StringNotLike", "repo:evil/*"),
+            sub("StringEqualsIfExists", main),
+            sub("StringLikeIfExists", "repo:good/*"),
+            sub("ForAllValues:StringEquals", main),
+            sub("Null", "false"),
+            // The caller chooses the value of the variable; or the token's own claim is compared with itself.
+            sub("StringLike", "repo:${sts:RoleSessionName}/*"),
+            sub("StringLike", "repo:good/${sts:RoleSessionName}"),
+            sub("StringEquals", "${token.actions.githubusercontent.com:sub}"),
+            sub("StringEquals", "${aws:PrincipalTag/x, 'repo:good/app'}"),
+            claim("NumericGreaterThan", "repository_owner_id", "0"),
+            claim("NumericEquals", "repository_owner_id", "1234"),
+            claim("StringLike", "repository", "?*/*"),
+            claim("StringLike", "repository", "/*"),
+            claim("StringLike", "repository_owner", "g*"),
+            claim("StringLike", "repository_owner_id", "1*"),
+            // Whose workflow is called says nothing of who calls it; a tenant chooses the form of its subjects.
+            claim("StringEquals", "job_workflow_ref", "good/wf/.github/workflows/x.yml@refs/heads/main"),
+            claim("StringLike", "job_workflow_ref", "good/wf/*"),
+            sub("StringEquals", "job_workflow_ref:good/wf/.github/workflows/x.yml@refs/heads/main"),
+            sub("StringEquals", "environment:production"),
+            claim("StringEquals", "actor", "octocat"),
+            // Another issuer's claim, and one of several values.
+            r#""StringEquals":{"gitlab.com:sub":"project_path:good/app:ref_type:branch:ref:main"}"#.to_owned(),
+            format!(r#""StringLike":{{"{GITHUB}:sub":["repo:good/app:*","repo:*/y:*"]}}"#),
+        ] {
+            assert_eq!(first(&trust(GITHUB, &unbound)), Some(GITHUB), "{unbound}");
+        }
+    }
+
+    #[test]
+    fn a_cluster_s_issuer_is_its_own_and_so_is_an_enterprise_s() {
+        for own in [
+            "oidc.eks.us-east-2.amazonaws.com/id/5E5D7BAA84911ACC36EE4D978F209DD7",
+            "container.googleapis.com/v1/projects/p/locations/l/clusters/c",
+            "token.actions.githubusercontent.com/octo-enterprise",
+            "oidc.vercel.com/acme",
+            "gitlab.example.com",
+            "sts.windows.net/00000000-0000-0000-0000-000000000000",
+        ] {
+            assert_eq!(first(&trust(own, "")), None, "{own}");
+        }
+        for shared in ["GITLAB.com", "gitlab.com/", "gitlab.com:443", "api.pulumi.com/oidc/"] {
+            assert!(first(&trust(shared, "")).is_some(), "{shared}");
+        }
+    }
+
+    #[test]
+    fn whoever_is_named_by_star_is_no_tenant() {
+        let everybody = |principal: &str, action: &str, condition: &str| {
+            let policy = parse(&format!(
+                r#"{{"Effect":"Allow","Action":"{action}","Principal":{principal},"Condition":{{{condition}}}}}"#
+            ));
+            let providers = [
+                "arn:aws:iam::111122223333:oidc-provider/idp.example",
+                "arn:aws:iam::111122223333:oidc-provider/gitlab.com",
+            ];
+            unbound_by_everybody(&policy, &providers).is_some()
+        };
+        let ip = r#""IpAddress":{"aws:SourceIp":"192.0.2.0/24"}"#;
+        assert!(everybody(r#""*""#, "sts:*", ip));
+        assert!(everybody(r#""*""#, "sts:AssumeRoleWith*", ip));
+        assert!(!everybody(r#""*""#, "sts:AssumeRole", ip));
+        assert!(!everybody(r#"{"AWS":"*"}"#, "sts:*", ip));
+        assert!(!everybody(r#""*""#, "sts:*", r#""StringEquals":{"aws:PrincipalOrgID":"o-1"}"#));
+        assert!(everybody(r#""*""#, "sts:*", r#""StringNotEquals":{"aws:PrincipalOrgID":"o-1"}"#));
+        assert!(!everybody(r#""*""#, "sts:*", r#""StringLike":{"gitlab.com:sub":"project_path:acme/*"}"#));
+    }
+
+    #[test]
+    fn every_unbound_issuer_is_found() {
+        let federated = |issuer: &str| format!(r#""arn:aws:iam::111122223333:oidc-provider/{issuer}""#);
+        let policy = parse(&format!(
+            r#"{{"Effect":"Allow","Action":"sts:AssumeRoleWithWebIdentity","Principal":{{"Federated":[{},{},{}]}}}},
+               {{"Effect":"Deny","Action":"sts:AssumeRoleWithWebIdentity","Principal":{{"Federated":{}}}}}"#,
+            federated("gitlab.com"),
+            federated(GITHUB),
+            federated("idp.example"),
+            federated("scalr.io")
+        ));
+        assert_eq!(unbound_issuers(&policy).iter().map(|u| u.issuer).collect::<Vec<_>>(), ["gitlab.com", GITHUB]);
+    }
+
+    #[test]
+    fn trust_in_another_account_wants_an_external_id() {
+        let with = |principal: &str, condition: &str| {
+            let policy = parse(&format!(
+                r#"{{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{{"AWS":"{principal}"}},"Condition":{{{condition}}}}}"#
+            ));
+            without_external_id(&policy, "111122223333")
+        };
+        for own in ["111122223333", "arn:aws:iam::111122223333:root", "arn:aws:iam::111122223333:user/x", "*"] {
+            assert!(with(own, "").is_empty(), "{own}");
+        }
+        for other in [
+            "arn:aws:iam::444455556666:root",
+            "arn:aws:iam::444455556666:role/a/b",
+            "arn:aws:iam::444455556666:user/x",
+            "arn:aws:sts::444455556666:assumed-role/a/s",
+            "arn:aws-us-gov:iam::111122223333:root",
+        ] {
+            assert_eq!(with(other, ""), [other]);
+            assert_eq!(with(other, r#""StringLike":{"sts:ExternalId":"*"}"#), [other]);
+            assert_eq!(with(other, r#""StringEqualsIfExists":{"sts:ExternalId":"x"}"#), [other]);
+            assert!(with(other, r#""StringEquals":{"sts:ExternalId":"x"}"#).is_empty());
+        }
+        assert_eq!(with("444455556666", ""), ["arn:aws:iam::444455556666:root"]);
+    }
+
+    #[test]
+    fn cf_04_everybody_without_a_condition_is_public() {
+        let with = |principal: &str, rest: &str| {
+            public_statement(&parse(&format!(r#"{{"Action":"sts:AssumeRole","Principal":{principal},{rest}}}"#)))
+        };
+        assert_eq!(with(r#""*""#, r#""Effect":"Allow""#), Some(0));
+        assert_eq!(with(r#"{"AWS":"*"}"#, r#""Effect":"Allow","Condition":{}"#), Some(0));
+        assert_eq!(with(r#"{"AWS":["111122223333","*"]}"#, r#""Effect":"Allow""#), Some(0));
+        assert_eq!(with(r#""*""#, r#""Effect":"Deny""#), None);
+        assert_eq!(with(r#""*""#, r#""Effect":"Allow","Condition":{"Bool":{"aws:SecureTransport":"true"}}"#), None);
+        assert_eq!(with(r#"{"AWS":"111122223333"}"#, r#""Effect":"Allow""#), None);
+    }
+
+    #[test]
+    fn built_in_providers_are_named_with_what_takes_their_place() {
+        for (domain, says) in BUILT_IN {
+            let policy = parse(&format!(
+                r#"{{"Effect":"Allow","Action":"sts:AssumeRoleWithWebIdentity","Principal":{{"Federated":["{domain}"]}}}}"#
+            ));
+            assert_eq!(built_in_provider(&policy), Some((*domain, *says)));
+            assert!(says.contains("OpenID Connect"));
+        }
+        assert_eq!(built_in_provider(&trust("accounts.google.com", "")), None);
+    }
+}
