@@ -479,6 +479,19 @@ fn operator() -> Actor {
     Actor::operator(format!("uid {} {name}", rustix::process::getuid().as_raw()).trim_end())
 }
 
+/// How many warnings are printed one by one.
+const WARNED: usize = 200;
+
+/// What is most likely not meant, on standard error.
+fn warn(warnings: &[String]) {
+    for warning in warnings.iter().take(WARNED) {
+        eprintln!("warning: {warning}");
+    }
+    if warnings.len() > WARNED {
+        eprintln!("warning: … and {} more", warnings.len() - WARNED);
+    }
+}
+
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }

@@ -203,6 +203,9 @@ pub struct Detail {
     /// What ended with it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub revoked: Vec<Revoked>,
+    /// The tags of a role that override a rule on whom it may let in.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub overridden: Vec<String>,
 }
 
 /// Executes commands in order, all of them or none. The number of the last change.
@@ -295,18 +298,20 @@ async fn put(
     let name = new.name();
     seal(&mut new, old.as_ref(), desk)?;
     // The compiler of snapshots has the last word: what it does not take, no node could load.
-    let mut scratch = Directory::empty().map_err(|e| CommandError::Validation(e.to_string()))?;
+    let mut scratch = Directory::empty().map_err(refused)?;
     scratch.take(&new, Some(desk.master_key)).map_err(refused)?;
+    let overridden = scratch.role(&name.id).map(|role| role.overridden.to_vec()).unwrap_or_default();
     let revoked = if old.as_ref().is_some_and(is_active) && !is_active(&new) { ends(&new) } else { None };
     let (before, after) = difference(old.as_ref(), Some(&new));
-    record(desk, writer, actor, action, &name, Detail { before, after, revoked: Vec::new() }, revoked).await?;
+    let detail = Detail { before, after, revoked: Vec::new(), overridden };
+    record(desk, writer, actor, action, &name, detail, revoked).await?;
     Ok(writer.put(&new).await?)
 }
 
 async fn delete(desk: Desk<'_>, writer: &mut Writer<'_>, actor: &Actor, old: Resource) -> Result<(), CommandError> {
     let name = old.name();
     let (before, after) = difference(Some(&old), None);
-    let detail = Detail { before, after, revoked: Vec::new() };
+    let detail = Detail { before, after, ..Detail::default() };
     record(desk, writer, actor, action("Delete", name.kind), &name, detail, ends(&old)).await?;
     Ok(writer.delete(&name).await?)
 }

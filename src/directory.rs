@@ -13,8 +13,7 @@ use std::time::Duration;
 
 use crate::arn::{AccountId, IamArn};
 use crate::durations;
-use crate::evaluator::lint::unbound_issuer;
-use crate::evaluator::{Kind as PolicyKind, Policy};
+use crate::evaluator::{Kind as PolicyKind, Policy, strangers};
 use crate::jwt::KeySet;
 use crate::master_key::MasterKey;
 use crate::names::{self, AccessKeyId, SerialNumber, Tag};
@@ -23,8 +22,11 @@ use declaration::{Attached, Boundary, Declaration, Document, InlinePolicy};
 use resource::{Kind, Name, Resource, folded, folded_arn};
 use table::{Keyed, Table};
 
-/// The tag of a role that trusts a shared issuer whoever the subject is; its value is the issuer's host.
+/// The tag of a role that trusts a shared issuer whoever the subject is; its value is the issuer
+/// without `https://` (several of them with spaces between).
 pub const UNBOUND_SUBJECT: &str = "brevet:unbound-subject";
+/// The tag of a role that lets in everybody without a condition; its value is `true`.
+pub const PUBLIC: &str = "brevet:public";
 /// The longest directory file, in bytes.
 pub const MAX_BYTES: u64 = 256 << 20;
 
@@ -76,6 +78,10 @@ pub struct Role {
     pub tags: Box<[Tag]>,
     /// 3,600 to 129,600 s.
     pub max_session: Duration,
+    /// Rules that tags of the role override: `brevet:public` = `true`.
+    pub overridden: Box<[String]>,
+    /// Why its trust policy is not in force and lets in nobody: it was stored before a rule that it breaks.
+    pub closed: Option<Box<str>>,
 }
 
 /// The policies of one user, group or role. Managed ones are named and not held, so that a policy
@@ -266,8 +272,17 @@ impl Directory {
             let place = place(list(resource.kind()), *index, label(&resource));
             *index += 1;
             unique.resource(&place, &resource)?;
-            directory.put(&place, &resource, master_key)?;
+            directory.put(&place, &resource, Source::Declared, master_key)?;
             directory.check_links(&place, &resource)?;
+        }
+        let providers: Vec<&str> = directory.oidc_providers.values().map(|p| &*p.arn).collect();
+        for role in directory.roles() {
+            check_everybody(
+                &format!("RoleDetailList {}: AssumeRolePolicyDocument", role.arn),
+                &role.arn,
+                &role.trust,
+                &providers,
+            )?;
         }
         Ok(directory)
     }
@@ -278,7 +293,17 @@ impl Directory {
     /// The first rule that it breaks; the snapshot is then of no use.
     pub fn take(&mut self, resource: &Resource, master_key: Option<&MasterKey>) -> Result<(), DirectoryError> {
         let place = resource.name().to_string();
-        self.put(&place, resource, master_key)
+        self.put(&place, resource, Source::Declared, master_key)
+    }
+
+    /// Takes in a thing of the store, which was checked by the rules of the time when it was written.
+    /// A role that lets in strangers by today's rules lets in nobody, and [`Directory::warnings`] names it.
+    ///
+    /// # Errors
+    /// The first rule that it breaks; the snapshot is then of no use.
+    pub fn take_stored(&mut self, resource: &Resource, master_key: Option<&MasterKey>) -> Result<(), DirectoryError> {
+        let place = resource.name().to_string();
+        self.put(&place, resource, Source::Stored, master_key)
     }
 
     /// Checks that everything a thing refers to is there.
@@ -391,6 +416,22 @@ impl Directory {
         self.mfa_devices.values()
     }
 
+    /// What an operator should look at: roles whose trust policy is not in force, and cross-account
+    /// trust without an external id. A sentence each, in the order of the roles' ARNs.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut roles: Vec<_> = self.roles().collect();
+        roles.sort_by(|a, b| a.arn.cmp(&b.arn));
+        let mut all = Vec::new();
+        for role in roles {
+            if let Some(rule) = &role.closed {
+                all.push(format!("role {} lets in nobody: {rule}", role.arn));
+            }
+            let foreign = strangers::without_external_id(&role.trust, role.account.as_str());
+            all.extend(foreign.into_iter().map(|who| external_id_warning(&role.arn, &who)));
+        }
+        all
+    }
+
     /// How many users, roles and access keys there are.
     pub fn counts(&self) -> (usize, usize, usize) {
         (self.users.len(), self.roles.len(), self.keys.len())
@@ -401,7 +442,13 @@ impl Directory {
         self.clear_secrets
     }
 
-    fn put(&mut self, place: &str, resource: &Resource, master_key: Option<&MasterKey>) -> Result<(), DirectoryError> {
+    fn put(
+        &mut self,
+        place: &str,
+        resource: &Resource,
+        source: Source,
+        master_key: Option<&MasterKey>,
+    ) -> Result<(), DirectoryError> {
         match resource {
             Resource::Account(account) => {
                 let legal = AccountId::parse(&account.account_id).is_some();
@@ -410,7 +457,7 @@ impl Directory {
             Resource::Policy(policy) => self.put_policy(place, policy),
             Resource::Group(group) => self.put_group(place, group),
             Resource::User(user) => self.put_user(place, user),
-            Resource::Role(role) => self.put_role(place, role),
+            Resource::Role(role) => self.put_role(place, role, source),
             Resource::InstanceProfile(profile) => check_profile(place, profile),
             Resource::AccessKey(key) => self.put_key(place, key, master_key),
             Resource::MfaDevice(device) => self.put_mfa_device(place, device, master_key),
@@ -470,7 +517,7 @@ impl Directory {
         Ok(())
     }
 
-    fn put_role(&mut self, place: &str, role: &declaration::Role) -> Result<(), DirectoryError> {
+    fn put_role(&mut self, place: &str, role: &declaration::Role, source: Source) -> Result<(), DirectoryError> {
         let account = identity_arn(place, &role.arn, "role", &role.role_name)?;
         unique_id(place, &role.role_id)?;
         let seconds = role.max_session_duration.unwrap_or(3_600);
@@ -481,14 +528,22 @@ impl Directory {
         let boundary = role.permissions_boundary.as_ref();
         let document = role.assume_role_policy_document.as_ref();
         let trust_place = format!("{place}: AssumeRolePolicyDocument");
-        let trust = compile(&trust_place, PolicyKind::Trust, document)?;
+        let mut trust = compile(&trust_place, PolicyKind::Trust, document)?;
         let tags = tags(place, &role.tags)?;
-        if let Some(issuer) = unbound_issuer(&trust)
-            && !tags.iter().any(|t| t.key == UNBOUND_SUBJECT && t.value == issuer)
+        let mut closed = None;
+        let overridden = match (check_strangers(&trust, &tags), source) {
+            (Ok(overridden), _) => overridden,
+            (Err(rule), Source::Declared) => return Err(fault(trust_place, rule)),
+            (Err(rule), Source::Stored) => {
+                trust = deny_all(PolicyKind::Trust)?;
+                closed = Some(rule.into());
+                Vec::new()
+            }
+        };
+        if source == Source::Declared
+            && let Some((domain, instead)) = strangers::built_in_provider(&trust)
         {
-            let rule = format!(
-                "anybody can get tokens of `{issuer}`: bind `sub`, or a claim that names an owner as well, without a wildcard before the owner; or tag the role `{UNBOUND_SUBJECT}` = `{issuer}`"
-            );
+            let rule = format!("`{domain}` is built in to AWS and not here: {instead}, and name its ARN");
             return Err(fault(trust_place, rule));
         }
         let compiled = Role {
@@ -500,6 +555,8 @@ impl Directory {
             own: self.own(place, account, &role.role_policy_list, &role.attached_managed_policies, boundary)?,
             tags,
             max_session: Duration::from_secs(u64::try_from(seconds).unwrap_or(3_600)),
+            overridden: overridden.into(),
+            closed,
         };
         self.roles.put(compiled);
         Ok(())
@@ -681,6 +738,77 @@ impl Directory {
     }
 }
 
+/// What is said of a role that another account's principal may assume without an external id.
+pub fn external_id_warning(role: &str, principal: &str) -> String {
+    format!(
+        "role {role} trusts {principal} of another account without an sts:ExternalId: if that account acts for others, any of them may ask it to assume this role"
+    )
+}
+
+/// Where a thing comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// A file, an import or a command: whatever breaks a rule is refused.
+    Declared,
+    /// The store. A rule may be younger than the row.
+    Stored,
+}
+
+/// Nobody whom the author cannot mean is let in, unless a tag of the role says so. The tags that do.
+///
+/// # Errors
+/// The rule, and the tag that overrides it.
+fn check_strangers(trust: &Policy, tags: &[Tag]) -> Result<Vec<String>, String> {
+    let value = |key: &str| tags.iter().find(|t| t.key == key).map(|t| t.value.as_str());
+    let mut overridden = Vec::new();
+    if let Some(at) = strangers::public_statement(trust) {
+        if value(PUBLIC) != Some("true") {
+            return Err(format!(
+                "statement {at} lets in everybody: its Principal is `*` without a condition; name who is meant, or tag the role `{PUBLIC}` = `true`"
+            ));
+        }
+        overridden.push(format!("{PUBLIC} = true"));
+    }
+    for issuer in strangers::unbound_issuers(trust) {
+        let named = value(UNBOUND_SUBJECT).is_some_and(|issuers| issuers.split(' ').any(|i| i == issuer.issuer));
+        if !named {
+            let (issuer, name, control) = (issuer.issuer, issuer.name, issuer.control);
+            return Err(format!(
+                "anybody can get tokens of `{issuer}` ({name}): bind `{control}`, or a claim that names an owner as well, to a value without a wildcard before the owner; or tag the role `{UNBOUND_SUBJECT}` = `{issuer}`"
+            ));
+        }
+        overridden.push(format!("{UNBOUND_SUBJECT} = {}", issuer.issuer));
+    }
+    Ok(overridden)
+}
+
+/// A role that trusts everybody does not thereby trust the tenants of a shared issuer that its account
+/// has a provider for: whoever means them names the provider.
+///
+/// # Errors
+/// Names the provider.
+pub fn check_everybody(place: &str, role: &str, trust: &Policy, providers: &[&str]) -> Result<(), DirectoryError> {
+    let account = |arn: &'_ str| arn.split(':').nth(4).map(str::to_owned);
+    let own: Vec<&str> = providers.iter().copied().filter(|p| account(p) == account(role)).collect();
+    match strangers::unbound_by_everybody(trust, &own) {
+        None => Ok(()),
+        Some(provider) => {
+            let rule = format!(
+                "Principal `*` would let in whoever has a token of `{provider}`, which anybody can get: name the principals, or the provider with a condition on whose tokens are meant"
+            );
+            Err(fault(place, rule))
+        }
+    }
+}
+
+/// Nothing at all, whatever else allows it.
+fn deny_all(kind: PolicyKind) -> Result<Policy, DirectoryError> {
+    let whom = if kind == PolicyKind::Trust { r#""Principal":"*""# } else { r#""Resource":"*""# };
+    let text =
+        format!(r#"{{"Version":"2012-10-17","Statement":[{{"Sid":"Closed","Effect":"Deny","Action":"*",{whom}}}]}}"#);
+    Policy::parse(kind, &text).map_err(|e| fault("closed", e.to_string()))
+}
+
 /// Reads a directory file's text; shapes only.
 ///
 /// # Errors
@@ -858,6 +986,8 @@ fn decoy() -> Result<Role, DirectoryError> {
         own: Own::default(),
         tags: Box::default(),
         max_session: durations::ROLE_DEFAULT,
+        overridden: Box::default(),
+        closed: None,
     })
 }
 

@@ -254,6 +254,7 @@ async fn run(
         region: config.regions.first().cloned().unwrap_or_default(),
         rules: Rules { regions: config.regions.clone(), skew: config.skew },
     });
+    follow::announce(&sts, &sts.directory.load());
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let me = node.clone();
     let shared = Arc::new(Shared {

@@ -158,12 +158,14 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
                 path.display()
             );
         }
+        super::warn(&directory.warnings());
     } else {
         let (store, directory) =
             super::runtime()?.block_on(server::look_at_store(&config, SystemClock.now(), &SystemEntropy::new()))?;
         let (users, roles, keys) = directory.counts();
         println!("store          {store}");
         println!("directory      in the store: {users} users, {roles} roles, {keys} access keys");
+        super::warn(&directory.warnings());
     }
     println!(
         "keyring        {}: cluster {}, {} keys",

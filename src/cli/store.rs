@@ -44,6 +44,7 @@ pub(super) fn import(config: &Path, file: &Path, apply: bool, prune: bool) -> Re
     let entropy = SystemEntropy::new();
     let desk = Desk { store: &store, master_key: &master_key, entropy: &entropy, now: SystemClock.now() };
     let import = runtime.block_on(commands::plan(desk, declaration, prune))?;
+    super::warn(&import.warnings);
     let mut counts = BTreeMap::<&str, usize>::new();
     let mut out = std::io::stdout().lock();
     for (n, planned) in import.planned.iter().enumerate() {

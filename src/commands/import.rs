@@ -7,11 +7,12 @@ use similar::TextDiff;
 
 use super::{
     Actor, CommandError, Desk, Detail, action, delete, difference, ends, fill, is_active, public, put, read, record,
-    rules, seal,
+    refused, rules, seal,
 };
 use crate::directory::declaration::Declaration;
-use crate::directory::declared;
-use crate::directory::resource::{Name, Resource};
+use crate::directory::resource::{Kind, Name, Resource};
+use crate::directory::{Directory, check_everybody, declared, external_id_warning};
+use crate::evaluator::strangers;
 use crate::store::StoreError;
 
 /// One thing that differs.
@@ -46,6 +47,8 @@ pub struct Import {
     pub unchanged: usize,
     /// How many are there and not declared, and stay.
     pub kept: usize,
+    /// What is taken, and most likely not meant: a sentence each.
+    pub warnings: Vec<String>,
 }
 
 /// Compares a declaration with the store. With `prune`, what is in the declaration's accounts and
@@ -66,8 +69,10 @@ pub async fn plan(desk: Desk<'_>, declaration: Declaration, prune: bool) -> Resu
     accounts.sort_unstable();
     accounts.dedup();
     let accounts: Vec<String> = accounts.into_iter().map(str::to_owned).collect();
-    let mut import = Import { planned: Vec::new(), unchanged: 0, kept: 0 };
+    let mut import = Import { planned: Vec::new(), unchanged: 0, kept: 0, warnings: Vec::new() };
     let (mut updates, mut names) = (Vec::new(), std::collections::HashSet::new());
+    let mut scratch = Directory::empty().map_err(refused)?;
+    let (mut roles, mut providers) = (Vec::new(), Vec::new());
     for mut new in wanted {
         let name = new.name();
         if !names.insert(name.clone()) {
@@ -81,6 +86,14 @@ pub async fn plan(desk: Desk<'_>, declaration: Declaration, prune: bool) -> Resu
         fill(&mut new, desk)?;
         seal(&mut new, old.as_ref().map(|(_, old)| old), desk)?;
         rules::check(&new)?;
+        // The compiler of snapshots has the last word: what it does not take, no node could load.
+        scratch.take(&new, Some(desk.master_key)).map_err(refused)?;
+        match &new {
+            Resource::Role(_) => roles.extend(scratch.role(&name.id).cloned()),
+            Resource::OidcProvider(_) => providers.push(name.id.clone()),
+            _ => {}
+        }
+        scratch.leave(&name);
         match old {
             Some((_, old)) if public(&old) == public(&new) => import.unchanged += 1,
             Some((version, old)) => updates.push(Planned::Update { old: old.into(), new: new.into(), version }),
@@ -94,7 +107,19 @@ pub async fn plan(desk: Desk<'_>, declaration: Declaration, prune: bool) -> Resu
             gone.push((name, version, body));
         } else {
             import.kept += 1;
+            if name.kind == Kind::OidcProvider {
+                providers.push(name.id);
+            }
         }
+    }
+    let providers: Vec<&str> = providers.iter().map(String::as_str).collect();
+    for role in roles {
+        check_everybody(&format!("role {}: AssumeRolePolicyDocument", role.arn), &role.arn, &role.trust, &providers)
+            .map_err(refused)?;
+        let tags = role.overridden.iter().map(|tag| format!("role {} lets in strangers by its tag {tag}", role.arn));
+        import.warnings.extend(tags);
+        let foreign = strangers::without_external_id(&role.trust, role.account.as_str());
+        import.warnings.extend(foreign.iter().map(|who| external_id_warning(&role.arn, who)));
     }
     // What others depend on goes last.
     gone.sort_by(|a, b| b.0.cmp(&a.0));
@@ -155,7 +180,7 @@ impl Planned {
                 let ended = (remade || (is_active(&old) && !is_active(&new))).then(|| ends(&old)).flatten();
                 if remade && ended.is_some() {
                     let (before, after) = difference(Some(&old), None);
-                    let detail = Detail { before, after, revoked: Vec::new() };
+                    let detail = Detail { before, after, ..Detail::default() };
                     record(desk, writer, actor, action("Delete", name.kind), &name, detail, ended).await?;
                 }
                 put(desk, writer, actor, action("Update", name.kind), Some(*old), *new).await

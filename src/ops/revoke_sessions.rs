@@ -156,7 +156,7 @@ impl Operation for RevokeSessions {
             expires_at: Mark::outlives(cx.now),
         };
         let revoked = Revoked::new(self.selector, account.as_str(), &self.value, mark);
-        let detail = Detail { before: None, after: None, revoked: vec![revoked] };
+        let detail = Detail { revoked: vec![revoked], ..Detail::default() };
         writer
             .record(&Entry {
                 changed_at: cx.now,

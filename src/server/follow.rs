@@ -82,7 +82,7 @@ fn compile(rows: &std::sync::mpsc::Receiver<Vec<Row>>, master_key: &MasterKey) -
     for row in rows.iter().flatten() {
         let fault = |why: String| FollowError::Change(row.version, format!("{} {}: {why}", row.kind, row.id));
         let resource = Resource::parse(row.kind, &row.body).map_err(|e| fault(e.to_string()))?;
-        directory.take(&resource, Some(master_key)).map_err(|e| fault(e.to_string()))?;
+        directory.take_stored(&resource, Some(master_key)).map_err(|e| fault(e.to_string()))?;
     }
     Ok(directory)
 }
@@ -201,7 +201,7 @@ fn take(shared: &Shared, changes: &[Change]) -> Result<i64, FollowError> {
                 Some(body) => {
                     let resource = Resource::parse(kind, body).map_err(|e| fault(e.to_string()))?;
                     let master_key = shared.sts.master_key.load();
-                    directory.take(&resource, master_key.as_deref()).map_err(|e| fault(e.to_string()))?;
+                    directory.take_stored(&resource, master_key.as_deref()).map_err(|e| fault(e.to_string()))?;
                     touched.push((change.sequence, resource));
                 }
                 None => directory.leave(&Name::new(kind, change.id.as_str())),
@@ -243,21 +243,60 @@ async fn reload(shared: &Arc<Shared>) -> Result<i64, FollowError> {
             tokio::runtime::Handle::current().block_on(load(&shared.sts.store, &master_key))
         });
         let (directory, _) = loading.await.map_err(|_| FollowError::Change(0, "loading failed".to_owned()))??;
+        announce(sts, &directory);
         sts.directory.store(Arc::new(directory));
     }
     tracing::info!(sequence = head.sequence, "the store was loaded anew");
     Ok(head.sequence)
 }
 
+/// So many warnings are logged one by one when a directory is loaded.
+const MAX_WARNED: usize = 50;
+
+/// What an operator should know of a directory that was just loaded: the warnings go to the log. Where
+/// the directory is a file, its roles whose tags override a rule go to the audit log (a change of the
+/// store is in it by itself).
+pub(super) fn announce(sts: &Sts, directory: &Directory) {
+    let warnings = directory.warnings();
+    for warning in warnings.iter().take(MAX_WARNED) {
+        tracing::warn!("{warning}");
+    }
+    if let Some(rest) = warnings.len().checked_sub(MAX_WARNED).filter(|rest| *rest > 0) {
+        tracing::warn!("{rest} more warnings of this kind; `brevet check` prints all of them");
+    }
+    if sts.directory_is_in_the_store {
+        return;
+    }
+    for role in directory.roles().filter(|role| !role.overridden.is_empty()) {
+        let Some((request_id, event_id)) = ids(sts) else { return };
+        let mut record = audit::record("LoadDirectory", sts.clock.now(), request_id, event_id);
+        record.event_type = "BrevetChange";
+        record.event_source = "iam.amazonaws.com";
+        record.read_only = false;
+        record.aws_region.clone_from(&sts.region);
+        record.request_parameters = raw(&serde_json::json!({"kind": "role", "id": role.arn}));
+        record.additional_event_data = raw(&serde_json::json!({"overridden": role.overridden}));
+        if sts.audit.defer(&record).is_err() {
+            tracing::error!(role = %role.arn, "a tag overrides a rule, and the audit log does not say so");
+        }
+    }
+}
+
+/// Two random UUIDs, for a record of the audit log.
+fn ids(sts: &Sts) -> Option<(String, String)> {
+    let uuid = || {
+        let bytes = entropy::bytes::<16>(&*sts.entropy).ok()?;
+        Some(uuid::Builder::from_random_bytes(bytes).into_uuid().to_string())
+    };
+    Some((uuid()?, uuid()?))
+}
+
 /// A change of the feed as this node's audit has it: who, what, before and after, and its number.
 fn write_down(sts: &Sts, change: &Change, detail: Detail) {
-    let (Ok(request), Ok(event)) = (entropy::bytes::<16>(&*sts.entropy), entropy::bytes::<16>(&*sts.entropy)) else {
-        return;
-    };
+    let Some((request_id, event_id)) = ids(sts) else { return };
     let actor: Actor = serde_json::from_str(&change.actor).unwrap_or_else(|_| Actor::operator("unknown"));
-    let uuid = |bytes| uuid::Builder::from_random_bytes(bytes).into_uuid().to_string();
-    let request_id = actor.request_id.clone().unwrap_or_else(|| uuid(request));
-    let mut record = audit::record(&change.action, sts.clock.now(), request_id, uuid(event));
+    let request_id = actor.request_id.clone().unwrap_or(request_id);
+    let mut record = audit::record(&change.action, sts.clock.now(), request_id, event_id);
     record.event_type = "BrevetChange";
     record.event_source = "iam.amazonaws.com";
     record.read_only = false;
@@ -272,6 +311,7 @@ fn write_down(sts: &Sts, change: &Change, detail: Detail) {
     record.request_parameters = raw(&serde_json::json!({"kind": change.kind, "id": change.id}));
     record.additional_event_data = raw(&serde_json::json!({
         "sequenceNumber": change.sequence, "before": detail.before, "after": detail.after, "revoked": detail.revoked,
+        "overridden": detail.overridden,
     }));
     if sts.audit.defer(&record).is_err() {
         tracing::error!(sequence = change.sequence, "a change is in the feed and not in the audit log");

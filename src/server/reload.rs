@@ -116,6 +116,7 @@ pub(super) async fn watch(config: Config, shared: Arc<Shared>, mut seen: Stamps)
 fn reload_directory(config: &Config, shared: &Shared) -> Result<(), String> {
     let Some(path) = &config.directory else { return Ok(()) };
     let directory = load_directory(path, config.master_key.as_deref()).map_err(|e| e.to_string())?;
+    super::follow::announce(&shared.sts, &directory);
     shared.sts.directory.store(Arc::new(directory));
     Ok(())
 }

@@ -20,3 +20,4 @@ mod shutdown;
 mod store;
 mod tokens;
 mod transport;
+mod trust;

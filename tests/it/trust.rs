@@ -1,0 +1,189 @@
+//! Whom trust policies let in: strangers only by a tag that says so, and nobody by a row from before.
+
+use brevet::commands::{self, Command, CommandError, Desk, Edit};
+use brevet::directory::Directory;
+use brevet::directory::resource::{Kind, Name, Resource};
+use brevet::entropy::SystemEntropy;
+use serde_json::{Value, json};
+
+use crate::harness::*;
+
+const ROLE: &str = "arn:aws:iam::111122223333:role/Everybody";
+
+fn trust(principal: Value, condition: Value) -> Value {
+    json!({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::111122223333:user/alice"}, "Action": "sts:AssumeRole"},
+        {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole", "Condition": condition}]})
+}
+
+fn role(trust: &Value, tags: &[(&str, &str)]) -> Value {
+    let tags: Vec<Value> = tags.iter().map(|(k, v)| json!({"Key": k, "Value": v})).collect();
+    json!({"Path": "/", "RoleName": "Everybody", "RoleId": "AROAEVERYBODYEVERYB1", "Arn": ROLE,
+        "AssumeRolePolicyDocument": trust, "Tags": tags})
+}
+
+fn directory(role: &Value) -> Value {
+    let mut directory: Value = serde_json::from_str(DIRECTORY).unwrap();
+    directory["RoleDetailList"].as_array_mut().unwrap().push(role.clone());
+    directory
+}
+
+async fn planned(hand: &Hand, file: &Value) -> Result<commands::Import, CommandError> {
+    let entropy = SystemEntropy::new();
+    let desk = Desk { store: &hand.store, master_key: &hand.master_key, entropy: &entropy, now: now() };
+    commands::plan(desk, brevet::directory::parse(file.to_string().as_bytes()).unwrap(), false).await
+}
+
+#[tokio::test]
+async fn cf_04_everybody_without_a_condition_is_refused_by_role_rule_and_tag() {
+    let broker = Broker::start_stored().await;
+    let hand = broker.hand().await;
+    for principal in [json!("*"), json!({"AWS": "*"}), json!({"AWS": ["111122223333", "*"]})] {
+        let public = trust(principal.clone(), json!({}));
+        let says = |error: String| {
+            assert!(error.contains("Everybody") && error.contains("statement 1"), "{error}");
+            assert!(error.contains("Principal is `*` without a condition"), "{error}");
+            assert!(error.contains("`brevet:public` = `true`"), "{error}");
+        };
+        for tags in [&[][..], &[("brevet:public", "yes")], &[("brevet:unbound-subject", "true")]] {
+            let file = directory(&role(&public, tags));
+            says(Directory::compile(file.to_string().as_bytes(), None).unwrap_err().to_string());
+            says(planned(&hand, &file).await.unwrap_err().to_string());
+        }
+        let file = directory(&role(&public, &[("brevet:public", "true")]));
+        assert!(Directory::compile(file.to_string().as_bytes(), None).is_ok(), "{principal}");
+        let import = planned(&hand, &file).await.unwrap();
+        assert!(import.warnings.iter().any(|w| w.contains(ROLE) && w.contains("brevet:public = true")), "{principal}");
+        let condition = json!({"StringEquals": {"aws:PrincipalOrgID": "o-1"}});
+        let file = directory(&role(&trust(principal, condition), &[]));
+        assert!(Directory::compile(file.to_string().as_bytes(), None).is_ok());
+        assert!(planned(&hand, &file).await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn cf_04_a_tag_that_overrides_the_rule_lets_in_and_is_audited() {
+    let overrides = |audit: &[Value]| -> Vec<(String, Value)> {
+        let of =
+            |l: &&Value| l["requestParameters"]["id"] == ROLE && l["additionalEventData"]["overridden"][0].is_string();
+        let records = audit.iter().filter(of);
+        records
+            .map(|l| (l["eventName"].as_str().unwrap().to_owned(), l["additionalEventData"]["overridden"].clone()))
+            .collect()
+    };
+    let public = trust(json!({"AWS": "*"}), json!({}));
+    // In a file.
+    let home = home();
+    let path = home.path().join("directory.json");
+    let tagged = directory(&role(&public, &[("brevet:public", "true")]));
+    brevet::files::write_private(&path, tagged.to_string().as_bytes()).unwrap();
+    let broker = Broker::start_in(home, |_| {}).await;
+    assert!(broker.assume(&user("bob"), ROLE).await.is_ok());
+    let audit = broker.into_audit().await;
+    assert_eq!(overrides(&audit), [("LoadDirectory".to_owned(), json!(["brevet:public = true"]))]);
+    // In the store: one change is refused, and with the tag it is taken.
+    let broker = Broker::start_stored().await;
+    let hand = broker.hand().await;
+    let own = trust(json!({"AWS": "arn:aws:iam::111122223333:user/alice"}), json!({}));
+    let created = Resource::parse(Kind::Role, &role(&own, &[]).to_string()).unwrap();
+    hand.run(Command::Create(created)).await.unwrap();
+    let open = || Edit::UpdateAssumeRolePolicy(public.to_string());
+    let refused = hand.edit(Kind::Role, ROLE, open()).await.unwrap_err();
+    assert!(
+        matches!(&refused, CommandError::MalformedPolicyDocument(why) if why.contains("brevet:public")),
+        "{refused}"
+    );
+    hand.edit(Kind::Role, ROLE, Edit::Tag(vec![("brevet:public".into(), "true".into())])).await.unwrap();
+    let sequence = hand.edit(Kind::Role, ROLE, open()).await.unwrap();
+    broker.reaches(sequence).await;
+    assert!(broker.assume(&user("bob"), ROLE).await.is_ok());
+    // Nor does the tag go while the rule needs it.
+    assert!(hand.edit(Kind::Role, ROLE, Edit::Untag(vec!["brevet:public".into()])).await.is_err());
+    let audit = broker.into_audit().await;
+    assert_eq!(overrides(&audit), [("UpdateAssumeRolePolicy".to_owned(), json!(["brevet:public = true"]))]);
+}
+
+#[tokio::test]
+async fn cf_04_trust_in_another_account_without_an_external_id_is_a_warning() {
+    let broker = Broker::start_stored().await;
+    let hand = broker.hand().await;
+    let warned = |warnings: &[String]| warnings.iter().any(|w| w.contains(ROLE) && w.contains("sts:ExternalId"));
+    for (principal, condition, expected) in [
+        ("arn:aws:iam::444455556666:root", json!({}), true),
+        ("arn:aws:iam::444455556666:user/carol", json!({}), true),
+        ("arn:aws:iam::999999999999:role/Elsewhere", json!({}), true),
+        ("arn:aws:iam::444455556666:root", json!({"StringEquals": {"sts:ExternalId": "x-1"}}), false),
+        ("arn:aws:iam::111122223333:root", json!({}), false),
+    ] {
+        let file = directory(&role(&trust(json!({"AWS": principal}), condition), &[]));
+        assert_eq!(warned(&planned(&hand, &file).await.unwrap().warnings), expected, "import: {principal}");
+        let loaded = Directory::compile(file.to_string().as_bytes(), None).unwrap();
+        assert_eq!(warned(&loaded.warnings()), expected, "check: {principal}");
+    }
+}
+
+#[tokio::test]
+async fn oi_03_a_role_for_everybody_is_none_for_the_tenants_of_a_shared_issuer() {
+    let broker = Broker::start_stored().await;
+    let hand = broker.hand().await;
+    let with = |principal: Value, action: &str, condition: Value, host: &str| {
+        let mut file = directory(&role(
+            &json!({"Version": "2012-10-17", "Statement": [
+                {"Effect": "Allow", "Principal": principal, "Action": action, "Condition": condition}]}),
+            &[],
+        ));
+        file["Brevet"]["OpenIDConnectProviders"] = json!([{"Url": format!("https://{host}"), "ClientIDList": ["sts"],
+            "Arn": format!("arn:aws:iam::111122223333:oidc-provider/{host}")}]);
+        file
+    };
+    let ip = json!({"IpAddress": {"aws:SourceIp": "127.0.0.0/8"}});
+    let audience = json!({"StringEquals": {"gitlab.com:aud": "sts"}});
+    let owner = json!({"StringLike": {"gitlab.com:sub": "project_path:acme/*"}});
+    for (principal, action, condition, host, taken) in [
+        (json!("*"), "sts:*", &ip, "gitlab.com", false),
+        (json!("*"), "sts:AssumeRoleWithWebIdentity", &audience, "gitlab.com", false),
+        (json!("*"), "sts:AssumeRoleWithWebIdentity", &owner, "gitlab.com", true),
+        (json!("*"), "sts:AssumeRole", &ip, "gitlab.com", true),
+        (json!("*"), "sts:*", &ip, "idp.example.com", true),
+        (json!({"AWS": "*"}), "sts:*", &ip, "gitlab.com", true),
+    ] {
+        let file = with(principal.clone(), action, condition.clone(), host);
+        let compiled = Directory::compile(file.to_string().as_bytes(), None);
+        assert_eq!(compiled.is_ok(), taken, "{principal} {action} {condition} {host}");
+        let plan = planned(&hand, &file).await;
+        assert_eq!(plan.is_ok(), taken, "{principal} {action} {condition} {host}");
+        if let Err(error) = plan {
+            let error = error.to_string();
+            assert!(error.contains(ROLE) && error.contains("oidc-provider/gitlab.com"), "{error}");
+        }
+    }
+    // A provider that AWS builds in is said to be none here, with what to declare.
+    let file = with(json!({"Federated": "accounts.google.com"}), "sts:*", json!({}), "idp.example.com");
+    let error = planned(&hand, &file).await.unwrap_err().to_string();
+    assert!(error.contains("built in to AWS") && error.contains("https://accounts.google.com"), "{error}");
+}
+
+#[tokio::test]
+async fn a_role_of_the_store_that_breaks_a_younger_rule_lets_in_nobody_and_the_rest_works() {
+    let home = stored_home().await;
+    let place = brevet::store::Place::Sqlite(home.path().join("store.db"));
+    let hand = Hand::on(home.path(), &place).await;
+    // As an earlier version wrote it: the rule did not exist.
+    let mut writer = hand.store.write().await.unwrap();
+    let row = Resource::parse(Kind::Role, &role(&trust(json!("*"), json!({})), &[]).to_string()).unwrap();
+    writer.put(&row).await.unwrap();
+    writer.commit().await.unwrap();
+    let broker = Broker::start_in(home, in_the_store).await;
+    for who in ["alice", "bob"] {
+        assert_eq!(broker.assume(&user(who), ROLE).await.err().as_deref(), Some("AccessDenied"), "{who}");
+    }
+    assert!(broker.assume(&user("alice"), "arn:aws:iam::111122223333:role/Open").await.is_ok());
+    let directory = broker.running.as_ref().unwrap().sts.directory.load_full();
+    let warnings = directory.warnings();
+    assert!(warnings.iter().any(|w| w.contains(ROLE) && w.contains("lets in nobody") && w.contains("brevet:public")));
+    // The tag is all that it takes.
+    let sequence = hand.edit(Kind::Role, ROLE, Edit::Tag(vec![("brevet:public".into(), "true".into())])).await.unwrap();
+    broker.reaches(sequence).await;
+    assert!(broker.assume(&user("bob"), ROLE).await.is_ok());
+    assert!(hand.store.get(&Name::new(Kind::Role, ROLE)).await.unwrap().is_some());
+}
