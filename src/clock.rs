@@ -5,6 +5,9 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+
 /// An instant, in milliseconds since 1970, UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
@@ -36,6 +39,12 @@ impl Timestamp {
         Self(self.0.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
     }
 
+    /// This instant and a span earlier.
+    #[must_use]
+    pub fn minus(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+    }
+
     /// The span from `earlier` to this instant; zero if `earlier` is not earlier.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
@@ -62,6 +71,25 @@ impl Timestamp {
         );
         let at = at.ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
         Some(Self::from_seconds(at.timestamp().as_second()))
+    }
+
+    /// A date of HTTP, `Fri, 02 Jan 2026 03:04:05 GMT` (RFC 9110 section 5.6.7). None for anything else.
+    pub fn from_http_date(text: &str) -> Option<Self> {
+        let rest = text.strip_suffix(" GMT")?;
+        let [day, month] = [rest.get(5..7)?, rest.get(8..11)?];
+        let number = MONTHS.iter().position(|m| *m == month)? + 1;
+        let amz = format!("{}{number:02}{day}T{}Z", rest.get(12..16)?, rest.get(17..)?.replace(':', ""));
+        let at = Self::from_amz(&amz)?;
+        // Compared as a whole, so that separators and the day of the week are right too.
+        (at.to_http_date()? == text).then_some(at)
+    }
+
+    fn to_http_date(self) -> Option<String> {
+        let at = jiff::Timestamp::from_second(self.seconds()).ok()?.to_zoned(jiff::tz::TimeZone::UTC);
+        let month = MONTHS.get(usize::try_from(at.month() - 1).ok()?)?;
+        let weekday = WEEKDAYS.get(usize::try_from(at.weekday().to_monday_zero_offset()).ok()?)?;
+        let (day, year, hour, minute, second) = (at.day(), at.year(), at.hour(), at.minute(), at.second());
+        Some(format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT"))
     }
 
     /// The SigV4 form, `20260102T030405Z`.
@@ -161,6 +189,27 @@ mod tests {
             "+0260101T000000Z",
         ] {
             assert_eq!(Timestamp::from_amz(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_http_form_is_exact() {
+        let at = Timestamp::from_http_date("Fri, 02 Jan 2026 03:04:05 GMT").unwrap();
+        assert_eq!(at.to_amz(), "20260102T030405Z");
+        for bad in [
+            "",
+            "Fri, 02 Jan 2026 03:04:05 UTC",
+            "Thu, 02 Jan 2026 03:04:05 GMT",
+            "Fri, 2 Jan 2026 03:04:05 GMT",
+            "Fri, 02 jan 2026 03:04:05 GMT",
+            "Fri, 30 Feb 2026 03:04:05 GMT",
+            "Fri, 02 Jan 2026 24:04:05 GMT",
+            "Fri, 02 Jan 2026 03:0405: GMT",
+            "Fri; 02 Jan 2026 03:04:05 GMT",
+            "Fri, 02 Jan 99999 03:04:05 GMT",
+            "Fri, é2 Jan 2026 03:04:05 GMT",
+        ] {
+            assert_eq!(Timestamp::from_http_date(bad), None, "{bad}");
         }
     }
 }
