@@ -29,6 +29,7 @@ pub mod secret;
 pub mod durations;
 pub mod envelope;
 pub mod evaluator;
+pub mod host_names;
 pub mod jwt;
 pub mod keyring;
 pub mod packing;

@@ -1,0 +1,217 @@
+//! What clients call this broker, and whether a `Host` is one of these names.
+//!
+//! A signature covers the host that its maker meant to call. A request that was signed for another
+//! host was meant for somebody else, who may be passing it on. Knows no certificate and no listener.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+
+/// The longest name of DNS, in characters: RFC 1035 section 2.3.4.
+const MAX_NAME_LENGTH: usize = 253;
+
+/// The names of a broker. They compare without regard to case, a final dot and the port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostNames(Option<Vec<HostName>>);
+
+/// One name of a broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostName {
+    /// An IP address; an IPv4-mapped one is IPv4.
+    Address(IpAddr),
+    /// A name of DNS in lower case, without a final dot.
+    Domain(Box<str>),
+    /// `*.example.com`: any one label before the rest, as in certificates (RFC 9525 section 6.3).
+    AnyLabel(Box<str>),
+}
+
+impl HostNames {
+    /// Takes every host.
+    pub fn any() -> Self {
+        Self(None)
+    }
+
+    /// Takes these hosts. Names that are there twice are kept once.
+    pub fn new(names: impl IntoIterator<Item = HostName>) -> Self {
+        let mut kept: Vec<HostName> = Vec::new();
+        for name in names {
+            if !kept.contains(&name) {
+                kept.push(name);
+            }
+        }
+        Self(Some(kept))
+    }
+
+    /// Whether no host at all is taken.
+    pub fn is_empty(&self) -> bool {
+        self.0.as_ref().is_some_and(Vec::is_empty)
+    }
+
+    /// Whether a `Host` or `:authority`, with or without a port, is one of the names.
+    pub fn contains(&self, host: &str) -> bool {
+        let Some(names) = &self.0 else { return true };
+        let Some(host) = without_port(host) else { return false };
+        let address = host.parse::<IpAddr>().ok().map(|ip| ip.to_canonical());
+        names.iter().any(|name| match name {
+            HostName::Address(own) => Some(*own) == address,
+            HostName::Domain(own) => own.eq_ignore_ascii_case(host),
+            HostName::AnyLabel(rest) => {
+                host.split_once('.').is_some_and(|(label, after)| !label.is_empty() && rest.eq_ignore_ascii_case(after))
+            }
+        })
+    }
+
+    /// A host that is taken, for a request that the broker makes to itself.
+    pub fn example(&self) -> String {
+        match self.0.as_ref().and_then(|names| names.first()) {
+            None => "localhost".to_owned(),
+            Some(HostName::AnyLabel(rest)) => format!("any.{rest}"),
+            Some(name) => name.to_string(),
+        }
+    }
+}
+
+/// The names, separated by commas.
+impl fmt::Display for HostNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(names) = &self.0 else { return f.write_str("any host") };
+        for (i, name) in names.iter().enumerate() {
+            if i > 0 {
+                f.write_str(", ")?;
+            }
+            name.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl HostName {
+    /// Reads a name as an operator or a certificate writes it: an address, a name of DNS, or one
+    /// with `*` as its first label. A port is dropped. None if it is none of these.
+    pub fn parse(text: &str) -> Option<Self> {
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Some(Self::Address(address.to_canonical()));
+        }
+        let host = without_port(text)?;
+        if let Ok(address) = host.parse::<IpAddr>() {
+            return Some(Self::Address(address.to_canonical()));
+        }
+        let lower = host.to_ascii_lowercase();
+        let is_label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        };
+        let rest = lower.strip_prefix("*.").unwrap_or(&lower);
+        if lower.len() > MAX_NAME_LENGTH || !rest.split('.').all(is_label) {
+            return None;
+        }
+        Some(if rest.len() < lower.len() { Self::AnyLabel(rest.into()) } else { Self::Domain(rest.into()) })
+    }
+}
+
+impl fmt::Display for HostName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(IpAddr::V4(address)) => address.fmt(f),
+            Self::Address(IpAddr::V6(address)) => write!(f, "[{address}]"),
+            Self::Domain(name) => f.write_str(name),
+            Self::AnyLabel(rest) => write!(f, "*.{rest}"),
+        }
+    }
+}
+
+/// A `Host` without its port, its brackets and one final dot. None if it is malformed.
+fn without_port(host: &str) -> Option<&str> {
+    let is_port = |port: &str| port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit());
+    if let Some(rest) = host.strip_prefix('[') {
+        let (address, after) = rest.split_once(']')?;
+        let port = if after.is_empty() { "" } else { after.strip_prefix(':')? };
+        return (is_port(port) && address.parse::<Ipv6Addr>().is_ok()).then_some(address);
+    }
+    let (name, port) = host.split_once(':').unwrap_or((host, ""));
+    let name = name.strip_suffix('.').unwrap_or(name);
+    (is_port(port) && !name.is_empty()).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(list: &[&str]) -> HostNames {
+        HostNames::new(list.iter().map(|n| HostName::parse(n).unwrap()))
+    }
+
+    #[test]
+    fn case_final_dot_and_port_do_not_matter() {
+        let names = names(&["STS.Example.com:443", "192.0.2.7", "::1", "*.tenant.example.", "localhost"]);
+        for host in [
+            "sts.example.com",
+            "STS.EXAMPLE.COM.",
+            "sts.example.com:7480",
+            "sts.example.com.:1",
+            "sts.example.com:",
+            "192.0.2.7",
+            "192.0.2.7:80",
+            "[::1]",
+            "[::1]:7480",
+            "[0:0::1]:7480",
+            "[::ffff:192.0.2.7]:1",
+            "a.tenant.example:9",
+            "LocalHost",
+        ] {
+            assert!(names.contains(host), "{host}");
+        }
+        for host in [
+            "",
+            ":",
+            ".",
+            ":80",
+            "sts.amazonaws.com",
+            "sts.example.com.evil.example",
+            "evil.sts.example.com",
+            "sts.example.com..",
+            "sts.example.com:80:80",
+            "sts.example.com:http",
+            "sts.example.com:123456",
+            "user@sts.example.com",
+            "sts.example.com/",
+            " sts.example.com",
+            "192.0.2.8",
+            "192.0.2.07",
+            "3221225991",
+            "::1",
+            "[::1",
+            "[::1]x",
+            "[::1]:x",
+            "[192.0.2.7]",
+            "tenant.example",
+            ".tenant.example",
+            "a.b.tenant.example",
+            "*",
+        ] {
+            assert!(!names.contains(host), "{host}");
+        }
+        assert!(HostNames::any().contains("anything at all"));
+        assert_eq!(names.to_string(), "sts.example.com, 192.0.2.7, [::1], *.tenant.example, localhost");
+    }
+
+    #[test]
+    fn what_is_no_name_is_refused() {
+        let long = format!("{}.example", "a.".repeat(125));
+        for bad in ["", ".", "*", "a..b", "a b", "https://a", "a/b", "*.*.a", "a.*", "a:b", "é.example", "[a]", &long]
+        {
+            assert_eq!(HostName::parse(bad), None, "{bad}");
+        }
+        assert!(HostNames::new([]).is_empty() && !HostNames::any().is_empty());
+        assert!(!HostNames::new([]).contains("a"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn an_example_of_a_name_is_taken(text in "[a-z*.:0-9\\[\\]-]{0,20}") {
+            if let Some(name) = HostName::parse(&text) {
+                let names = HostNames::new([name]);
+                proptest::prop_assert!(names.contains(&names.example()));
+            }
+        }
+    }
+}
