@@ -8,11 +8,12 @@ use base64::engine::general_purpose::STANDARD;
 use moka::sync::Cache;
 
 use crate::arn::{AccountId, IamArn};
-use crate::audit::{SessionAttributes, SessionContext, SessionIssuer, UserIdentity};
+use crate::audit::{self, SessionAttributes, SessionContext, SessionIssuer, UserIdentity};
 use crate::clock::Timestamp;
 use crate::directory::{Directory, Effective, OidcProvider, Role, User};
 use crate::error::Error;
 use crate::evaluator::{Kind, Policy, Principal};
+use crate::host_names::HostNames;
 use crate::jwt::{Flat, TokenError, Unverified, Verified};
 use crate::keyring::{self, Keyring};
 use crate::names::Tag;
@@ -300,16 +301,19 @@ pub struct Judges<'a> {
     pub store_id: &'a str,
     /// What a signature must keep to.
     pub rules: &'a Rules,
+    /// What clients call this broker.
+    pub names: &'a HostNames,
     /// Whom the request must be for: `sts`, `iam`.
     pub service: &'a str,
 }
 
-/// Who signed. Scope and time come first, since they need no key.
+/// Who signed. Host, scope and time come first, since they need no key.
 ///
 /// # Errors
 /// AWS's code for each: unknown key, wrong signature, expired or revoked session, foreign token.
 pub fn authenticate(presented: &Presented, judges: &Judges<'_>, now: Timestamp) -> Result<Caller, Error> {
     let directory = judges.directory;
+    for_this_broker(presented.unverified_host(), judges.names)?;
     presented.check_scope(now, judges.rules, judges.service)?;
     let id = presented.unverified_access_key_id();
     match presented.unverified_session_token() {
@@ -346,6 +350,18 @@ pub fn authenticate(presented: &Presented, judges: &Judges<'_>, now: Timestamp) 
             Ok(Caller { identity: Identity::User(user.clone()), access_key_id: id.to_owned(), effective })
         }
     }
+}
+
+/// Refuses what was signed for another host: whoever that is may be passing it on.
+fn for_this_broker(host: &str, names: &HostNames) -> Result<(), Error> {
+    if names.contains(host) {
+        return Ok(());
+    }
+    Err(Error::SignatureDoesNotMatch(format!(
+        "The request was signed for the host `{}`, which is no name of this broker. It takes requests for: {names} \
+         ([listen] names).",
+        audit::clip(host)
+    )))
 }
 
 /// How far a provider's clock may be ahead of ours, in seconds.

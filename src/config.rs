@@ -6,15 +6,19 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use http::HeaderValue;
 use serde::Deserialize;
 
 use crate::audit::Target;
 use crate::budgets::Budget;
+use crate::evaluator::Network;
 use crate::files::{self, Audience, FileError};
+use crate::host_names::{HostName, HostNames};
+use crate::ops;
 use crate::providers::Reach;
 use crate::secret::Secret;
 use crate::sessions::{Mode, RedisOptions};
-use crate::sigv4::MAX_SKEW;
+use crate::sigv4::{self, MAX_SKEW};
 use crate::store::Place;
 
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -99,6 +103,15 @@ struct BudgetSection {
 struct Listen {
     address: SocketAddr,
     plaintext_off_loopback: Option<String>,
+    names: Option<Vec<String>>,
+    #[serde(default)]
+    trusted_proxies: Vec<String>,
+    #[serde(default)]
+    forwarded_header: ForwardedHeader,
+    #[serde(default)]
+    proxy_protocol: bool,
+    #[serde(default)]
+    cors_origins: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -114,12 +127,13 @@ struct Operator {
     address: SocketAddr,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StsSection {
     regions: Option<Vec<String>>,
     skew_seconds: Option<u64>,
     reflection: Option<bool>,
+    presigned_actions: Option<Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -196,6 +210,8 @@ struct LimitsSection {
 pub struct Config {
     /// The service's listener; port 0 takes any free one.
     pub listen: SocketAddr,
+    /// Who may be meant and believed on that listener.
+    pub listener: Listener,
     /// Certificate chain and private key; none: plaintext.
     pub tls: Option<(PathBuf, PathBuf)>,
     /// The operators' listener.
@@ -204,6 +220,8 @@ pub struct Config {
     pub regions: Vec<String>,
     /// How far a signature's date may be off.
     pub skew: Duration,
+    /// The actions of STS that a presigned request may ask for, besides GetCallerIdentity.
+    pub presigned_actions: Vec<String>,
     /// Whether gRPC reflection answers.
     pub reflection: bool,
     /// The directory file; none: the directory is in the store.
@@ -234,6 +252,53 @@ pub struct Config {
     pub reach: Reach,
     /// What one principal, and one account, may ask for.
     pub budgets: (Budget, Budget),
+}
+
+/// Who may be meant and believed on the service's listener.
+#[derive(Debug, Clone, Default)]
+pub struct Listener {
+    /// What clients call this broker.
+    pub names: Names,
+    /// Whose forwarded headers, and whose PROXY headers, are believed.
+    pub trusted_proxies: Vec<Network>,
+    /// The header in which they name their clients.
+    pub forwarded_header: ForwardedHeader,
+    /// Whether their connections begin with a header of the PROXY protocol, version 2.
+    pub proxy_protocol: bool,
+    /// Pages of these origins may call the broker from a browser.
+    pub cors_origins: Vec<HeaderValue>,
+}
+
+impl Listener {
+    /// Whether an address is a proxy's that is believed.
+    pub fn is_trusted(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        self.trusted_proxies.iter().any(|network| network.contains(ip))
+    }
+}
+
+/// Where the names come from that clients call this broker.
+#[derive(Debug, Clone, Default)]
+pub enum Names {
+    /// The address that it listens on, and its certificate.
+    #[default]
+    Derived,
+    /// The configuration.
+    Listed(HostNames),
+    /// Every name is taken: for development.
+    Any,
+}
+
+/// Which header names a proxy's client.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub enum ForwardedHeader {
+    /// `X-Forwarded-For`, with `X-Forwarded-Proto`.
+    #[default]
+    #[serde(rename = "x-forwarded-for")]
+    XForwardedFor,
+    /// `Forwarded`: RFC 7239.
+    #[serde(rename = "forwarded")]
+    Forwarded,
 }
 
 /// What one process takes on at the most.
@@ -293,15 +358,13 @@ impl Config {
             );
             return Err(value("[listen] address", rule));
         }
-        let sts = document.sts.unwrap_or(StsSection { regions: None, skew_seconds: None, reflection: None });
+        let address = listen.address;
+        let listener = listener(listen, document.tls.is_some())?;
+        let sts = document.sts.unwrap_or_default();
         let regions = sts.regions.unwrap_or_else(|| vec!["us-east-1".to_owned()]);
-        let legal = |r: &String| {
-            !r.is_empty()
-                && r.len() <= 64
-                && r.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-        };
-        if regions.is_empty() || !regions.iter().all(legal) {
-            return Err(value("[sts] regions", "must be at least one name of lower-case letters, digits and `-`"));
+        if regions.is_empty() || !regions.iter().all(|r| sigv4::is_region(r) || r == sigv4::ANY_REGION) {
+            let rule = "must be at least one name of lower-case letters, digits and `-`, or `*` for any region";
+            return Err(value("[sts] regions", rule));
         }
         let skew = ranged("[sts] skew_seconds", sts.skew_seconds, MAX_SKEW.as_secs(), 1..=MAX_SKEW.as_secs())?;
         let sessions =
@@ -312,11 +375,13 @@ impl Config {
             return Err(value("[directory] master_key", "is needed: the secrets in the store are sealed under it"));
         }
         Ok(Self {
-            listen: listen.address,
+            listen: address,
+            listener,
             tls: document.tls.map(|t| (at(t.certificate), at(t.private_key))),
             operator: document.operator.map_or(SocketAddr::new(IpAddr::from([127, 0, 0, 1]), 7481), |o| o.address),
             regions,
             skew: Duration::from_secs(skew),
+            presigned_actions: presigned_actions(sts.presigned_actions.unwrap_or_default())?,
             reflection: sts.reflection.unwrap_or(false),
             directory: document.directory.file.map(at),
             master_key: master_key.map(at),
@@ -342,6 +407,72 @@ impl Config {
             budgets: (budget(&document.budgets.principal), budget(&document.budgets.account)),
         })
     }
+}
+
+fn listener(section: Listen, has_certificate: bool) -> Result<Listener, ConfigError> {
+    const NAMES: &str = "[listen] names";
+    let names = match section.names {
+        Some(list) if list.is_empty() => return Err(value(NAMES, "must be at least one name")),
+        Some(list) => {
+            let one = |text: &String| {
+                let rule = format!("`{text}` must be a host name or an IP address, such as `sts.example.com`");
+                HostName::parse(text).ok_or_else(|| value(NAMES, rule))
+            };
+            Names::Listed(HostNames::new(list.iter().map(one).collect::<Result<Vec<_>, _>>()?))
+        }
+        None if section.address.ip().is_unspecified() && !has_certificate => {
+            return Err(value(NAMES, names_are_needed(section.address)));
+        }
+        None => Names::Derived,
+    };
+    let network = |text: &String| {
+        let rule = format!("`{text}` must be an IP address or a range such as `10.0.0.0/8`");
+        Network::parse(text).ok_or_else(|| value("[listen] trusted_proxies", rule))
+    };
+    let trusted_proxies = section.trusted_proxies.iter().map(network).collect::<Result<Vec<_>, _>>()?;
+    if section.proxy_protocol && trusted_proxies.is_empty() {
+        return Err(value("[listen] proxy_protocol", "needs trusted_proxies: whose PROXY header is believed"));
+    }
+    Ok(Listener {
+        names,
+        trusted_proxies,
+        forwarded_header: section.forwarded_header,
+        proxy_protocol: section.proxy_protocol,
+        cors_origins: section.cors_origins.iter().map(|o| cors_origin(o)).collect::<Result<_, _>>()?,
+    })
+}
+
+/// What is wrong with a listener whose names nobody knows.
+pub fn names_are_needed(address: SocketAddr) -> String {
+    format!(
+        "is needed: {} is every address of this machine, and no certificate names a host. Name what clients call \
+         this broker, for example names = [\"sts.example.com\"]",
+        address.ip()
+    )
+}
+
+/// RFC 6454 section 6.1, as browsers send it.
+fn cors_origin(text: &str) -> Result<HeaderValue, ConfigError> {
+    let rest = text.split_once("://").filter(|(scheme, _)| !scheme.is_empty()).map_or("", |(_, rest)| rest);
+    let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._:[]+".contains(&b);
+    let is_origin = !rest.is_empty() && rest.bytes().all(legal) && text.bytes().all(|b| legal(b) || b == b'/');
+    HeaderValue::from_str(text).ok().filter(|_| is_origin).ok_or_else(|| {
+        let rule =
+            format!("`{text}` must be an origin such as `https://app.example.com`, in lower case and without a path");
+        value("[listen] cors_origins", rule)
+    })
+}
+
+/// Actions as AWS names them, with or without `sts:`.
+fn presigned_actions(named: Vec<String>) -> Result<Vec<String>, ConfigError> {
+    let one = |text: String| {
+        let name = text.strip_prefix("sts:").unwrap_or(&text);
+        match ops::ACTIONS.iter().any(|(action, _)| *action == name) {
+            true => Ok(name.to_owned()),
+            false => Err(value("[sts] presigned_actions", format!("`{text}` must be an action of STS"))),
+        }
+    };
+    named.into_iter().map(one).collect()
 }
 
 /// OpenID Connect Discovery 1.0 section 3: an https URL without query and fragment; the discovery
@@ -512,6 +643,19 @@ mod tests {
             ("sts.skew_seconds = 901", "[sts] skew_seconds: 901 is not from 1 to 900"),
             ("sts.skew_seconds = \"9\"", "skew_seconds"),
             ("sts.regions = []", "[sts] regions"),
+            ("sts.regions = [\"us-east-1\", \"**\"]", "[sts] regions"),
+            ("sts.presigned_actions = [\"AssumeRol\"]", "[sts] presigned_actions: `AssumeRol`"),
+            ("sts.presigned_actions = [\"iam:AssumeRole\"]", "[sts] presigned_actions"),
+            ("listen.names = []", "[listen] names"),
+            ("listen.names = [\"a\", \"https://b\"]", "[listen] names: `https://b`"),
+            ("listen.names = [\"*\"]", "[listen] names: `*`"),
+            ("listen.trusted_proxies = [\"10.0.0.0/33\"]", "[listen] trusted_proxies: `10.0.0.0/33`"),
+            ("listen.trusted_proxies = [\"proxy\"]", "[listen] trusted_proxies"),
+            ("listen.proxy_protocol = true", "[listen] proxy_protocol: needs trusted_proxies"),
+            ("listen.forwarded_header = \"x-real-ip\"", "x-forwarded-for"),
+            ("listen.cors_origins = [\"*\"]", "[listen] cors_origins: `*`"),
+            ("listen.cors_origins = [\"https://a/\"]", "[listen] cors_origins"),
+            ("listen.cors_origins = [\"null\"]", "[listen] cors_origins"),
             ("limits.connections = 0", "[limits] connections"),
             ("store.refuse_after_seconds = 9", "[store] refuse_after_seconds: 9 is not from 10 to 129600"),
             ("store = { file = \"a\", url = \"postgres://h/d\" }", "[store]"),
@@ -533,6 +677,10 @@ mod tests {
         let off = MINIMAL.replace("127.0.0.1", "0.0.0.0");
         assert!(parse(&off).unwrap_err().contains("plaintext_off_loopback"));
         assert!(parse(&format!("{off}listen.plaintext_off_loopback = \"yes\"\n")).is_err());
-        assert!(parse(&format!("{off}listen.plaintext_off_loopback = \"{PLAINTEXT_SENTENCE}\"\n")).is_ok());
+        let said = format!("{off}listen.plaintext_off_loopback = \"{PLAINTEXT_SENTENCE}\"\n");
+        assert!(parse(&format!("{said}listen.names = [\"sts.example.com\"]\n")).is_ok());
+        // Nobody knows then what clients call this broker.
+        assert!(parse(&said).unwrap_err().starts_with("[listen] names: is needed"), "{:?}", parse(&said));
+        assert!(parse(&said.replace("0.0.0.0", "192.0.2.1")).is_ok());
     }
 }

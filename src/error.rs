@@ -75,6 +75,14 @@ pub enum Error {
     /// The proof does not hold.
     #[error("{0}")]
     SignatureDoesNotMatch(String),
+    /// The action is not one that a presigned request may ask for.
+    #[error(
+        "A presigned request may not ask for {0}: sign it in the Authorization header, or name the action in [sts] presigned_actions"
+    )]
+    PresignedAction(&'static str),
+    /// An action of a service that is not here.
+    #[error("{0}")]
+    UnknownOperation(String),
     /// The proof is too old or from the future.
     #[error("{0}")]
     RequestExpired(String),
@@ -201,6 +209,7 @@ impl Error {
             Self::AccessDenied { .. }
             | Self::NotAuthorized { .. }
             | Self::LongTermCredentialsOnly(_)
+            | Self::PresignedAction(_)
             | Self::Mfa(_) => "AccessDenied",
             Self::InvalidIdentityToken(_) => "InvalidIdentityToken",
             Self::ExpiredWebIdentityToken(_) => "ExpiredTokenException",
@@ -212,6 +221,7 @@ impl Error {
             Self::MalformedPolicyDocument(_) => "MalformedPolicyDocument",
             Self::PackedPolicyTooLarge(_) => "PackedPolicyTooLarge",
             Self::InvalidAction { .. } | Self::NotAvailable(_) => "InvalidAction",
+            Self::UnknownOperation(_) => "UnknownOperationException",
             Self::MissingAuthenticationToken => "MissingAuthenticationToken",
             Self::IncompleteSignature(_) => "IncompleteSignature",
             Self::SignatureDoesNotMatch(_) => "SignatureDoesNotMatch",

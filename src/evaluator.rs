@@ -20,6 +20,7 @@ mod pattern;
 pub mod simulate;
 pub mod strangers;
 
+pub use condition::Network;
 pub use context::{Context, Value};
 pub use document::{Kind, ParseError, Place, Policy};
 pub use evaluate::{Decision, Outcome, Policies, Principal, Request, Source, StatementRef, evaluate};

@@ -102,6 +102,13 @@ where
     failure(&reply.request_id, &reply.error).into_http()
 }
 
+/// Refuses a call of any service before it is read.
+pub async fn refuse(sts: &Arc<Sts>, origin: Origin, path: &str, error: Error) -> http::Response<Body> {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let reply = ops::refuse_unread(sts, crate::audit::clip(name), error, origin).await;
+    failure(&reply.request_id, &reply.error).into_http()
+}
+
 /// One call on its way through tonic.
 struct Call {
     sts: Arc<Sts>,
@@ -292,6 +299,7 @@ fn status(error: &Error) -> Code {
         | Error::NotAuthorized { .. }
         | Error::IdpRejectedClaim(_)
         | Error::LongTermCredentialsOnly(_)
+        | Error::PresignedAction(_)
         | Error::Mfa(_)
         | Error::SessionDurationEscalation
         | Error::InvalidAuthenticationCode => Code::PermissionDenied,
@@ -312,7 +320,7 @@ fn status(error: &Error) -> Code {
         Error::EntityAlreadyExists(_) => Code::AlreadyExists,
         Error::ConcurrentModification(_) => Code::Aborted,
         Error::RequestTimeout(_) => Code::DeadlineExceeded,
-        Error::InvalidAction { .. } | Error::NotAvailable(_) => Code::Unimplemented,
+        Error::InvalidAction { .. } | Error::NotAvailable(_) | Error::UnknownOperation(_) => Code::Unimplemented,
         Error::MissingAuthenticationToken
         | Error::IncompleteSignature(_)
         | Error::SignatureDoesNotMatch(_)

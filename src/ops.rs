@@ -38,6 +38,7 @@ use crate::directory::Directory;
 use crate::entropy::{self, Entropy};
 use crate::error::Error;
 use crate::feed::{Feed, Standing};
+use crate::host_names::HostNames;
 use crate::master_key::MasterKey;
 use crate::metrics::{Call as CallLabel, Metrics};
 use crate::mint::{self, Shape};
@@ -107,6 +108,8 @@ pub struct Sts {
     pub metrics: Arc<Metrics>,
     /// What a signature must keep to.
     pub rules: Rules,
+    /// What clients call this broker: a signed request for another host is refused.
+    pub names: ArcSwap<HostNames>,
     /// The first of the regions.
     pub region: String,
 }
@@ -476,6 +479,7 @@ async fn run<O: Operation>(
     if let Standing::Cut(_) = sts.feed.standing(sts.clock.monotonic()) {
         return Err(Error::ServiceUnavailable("what was revoked is not known here; the store"));
     }
+    let presigned = matches!(&evidence, Evidence::Signed(presented) if presented.is_presigned());
     let (caller, directory) = match authenticate(sts, service, evidence, directory, now).await {
         Ok(authenticated) => authenticated,
         Err((error, access_key_id, reason)) => {
@@ -500,6 +504,9 @@ async fn run<O: Operation>(
         return Err(Error::Throttling);
     }
     let input = input?;
+    if presigned && !takes_presigned(&sts.rules, O::SERVICE, O::NAME) {
+        return Err(Error::PresignedAction(O::NAME));
+    }
     let is_open = is_open_to(&caller, O::SERVICE, O::NAME);
     let mut cx = Context { sts, directory, now, issued_under, caller, origin, record };
     if !is_open {
@@ -507,6 +514,12 @@ async fn run<O: Operation>(
         return Err(cx.refuse_because(&action, "*", "Credentials of this kind do not reach this action."));
     }
     input.run(&mut cx).await
+}
+
+/// Whether an action may be asked for by a URL that was signed beforehand and can be passed on.
+fn takes_presigned(rules: &Rules, service: Service, action: &str) -> bool {
+    const ALWAYS: &str = get_caller_identity::GetCallerIdentity::NAME;
+    service == Service::Sts && (action == ALWAYS || rules.presigned_actions.iter().any(|a| a == action))
 }
 
 /// What kinds of credentials an action is open to at all: IAM User Guide, "Compare AWS STS
@@ -547,6 +560,7 @@ async fn authenticate(
                 revocations: &sts.revocations,
                 store_id: sts.store.id(),
                 rules: &sts.rules,
+                names: &sts.names.load(),
                 service: service.scope(),
             };
             authn::authenticate(&presented, &judges, now).map(|caller| (caller, directory.clone())).map_err(|error| {

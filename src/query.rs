@@ -4,6 +4,7 @@
 //! the signature and the dispatch, so that no two readers see two requests.
 
 mod answer;
+mod foreign;
 mod iam;
 mod model;
 mod token_exchange;
@@ -30,8 +31,9 @@ use crate::ops::get_federation_token::{GetFederationToken, GetFederationTokenInp
 use crate::ops::get_session_token::GetSessionToken;
 use crate::ops::get_web_identity_token::{GetWebIdentityToken, GetWebIdentityTokenInput};
 use crate::ops::{self, Operation, Origin, Reply, Service, Sts};
-use crate::sigv4::{Incoming, Presented, sha256};
+use crate::sigv4::{self, Incoming, Presented, sha256};
 use answer::Element;
+use foreign::Foreign;
 
 /// The API version that every request names.
 pub const VERSION: &str = "2011-06-15";
@@ -41,16 +43,8 @@ pub const MAX_BODY_BYTES: usize = 262_144;
 const MAX_PARAMETERS: usize = 512;
 /// The longest time for a body to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// What a presigned URL adds to the parameters.
-const SIGNATURE_PARAMETERS: &[&str] = &[
-    "X-Amz-Algorithm",
-    "X-Amz-Credential",
-    "X-Amz-Date",
-    "X-Amz-Expires",
-    "X-Amz-Security-Token",
-    "X-Amz-Signature",
-    "X-Amz-SignedHeaders",
-];
+/// The media type of every body.
+const FORM: &[u8] = b"application/x-www-form-urlencoded";
 
 /// Serves one request, whatever came of it.
 pub async fn serve<B>(sts: &Arc<Sts>, origin: Origin, request: Request<B>) -> Response<Full<Bytes>>
@@ -59,8 +53,11 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let (head, body) = request.into_parts();
-    let json = head.headers.get(ACCEPT).is_some_and(|v| v.as_bytes().starts_with(b"application/json"));
-    let respond = Respond { json };
+    let respond = Respond { json: asks_for_json(&head.headers), namespace: answer::NAMESPACE };
+    if let Some(foreign) = Foreign::read(&head) {
+        let response = foreign.refuse(sts, origin).await;
+        return if body.is_end_stream() { response } else { closing(response) };
+    }
     let body = read_body(&head.headers, body).await;
     if head.uri.path() == token_exchange::PATH {
         return token_exchange::serve(sts, origin, &head, body).await;
@@ -68,11 +65,8 @@ where
     let body = match body {
         Ok(body) => body,
         Err(error) => {
-            // What was not read cannot be skipped either: the connection ends.
             let reply = ops::refuse_unread(sts, "none", error, origin).await;
-            let mut response = respond.failure(&reply.request_id, &reply.error);
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            return response;
+            return closing(respond.failure(&reply.request_id, &reply.error));
         }
     };
     let pairs = match read_pairs(&head, &body) {
@@ -129,8 +123,9 @@ where
             respond.finish(GetFederationToken::NAME, ops::serve(sts, evidence, input, origin).await)
         }
         GetCallerIdentity::NAME => {
-            let input = parameters.none_left().map(|()| GetCallerIdentity);
-            respond.finish(GetCallerIdentity::NAME, ops::serve(sts, evidence, input, origin).await)
+            // Whatever else is asked for, the answer is who asks: proofs that others replay have
+            // parameters of their own.
+            respond.finish(GetCallerIdentity::NAME, ops::serve(sts, evidence, Ok(GetCallerIdentity), origin).await)
         }
         GetAccessKeyInfo::NAME => {
             let id = parameters.take("AccessKeyId");
@@ -139,6 +134,18 @@ where
         }
         _ => respond.unanswered(sts, &action, &version, evidence, origin).await,
     }
+}
+
+/// Refuses a request before it is read. Its connection ends, since nobody knows where the next one
+/// begins.
+pub async fn refuse(sts: &Arc<Sts>, origin: Origin, headers: &HeaderMap, error: Error) -> Response<Full<Bytes>> {
+    let respond = Respond { json: asks_for_json(headers), namespace: answer::NAMESPACE };
+    let reply = ops::refuse_unread(sts, "none", error, origin).await;
+    closing(respond.failure(&reply.request_id, &reply.error))
+}
+
+fn asks_for_json(headers: &HeaderMap) -> bool {
+    headers.get(ACCEPT).is_some_and(|v| v.as_bytes().starts_with(b"application/json"))
 }
 
 /// What the client called this server; `Host` and `:authority` must not differ.
@@ -150,7 +157,7 @@ pub fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a str, Error> 
     let header =
         hosts.next().transpose().map_err(|_| Error::Malformed("the header 'host' is not ASCII text".into()))?;
     if hosts.next().is_some() {
-        return Err(Error::Malformed("the header 'host' is there twice".into()));
+        return Err(Error::Malformed("duplicate 'host' header".into()));
     }
     match (uri.authority().map(http::uri::Authority::as_str), header) {
         (Some(authority), Some(header)) if authority != header => {
@@ -185,23 +192,35 @@ pub struct Pairs {
 }
 
 fn read_pairs(head: &http::request::Parts, body: &Bytes) -> Result<Pairs, Error> {
-    if head.uri.path() != "/" || !matches!(head.method, Method::GET | Method::POST) {
+    if !is_root(head.uri.path()) || !matches!(head.method, Method::GET | Method::POST) {
         return Err(Error::Malformed("only POST and GET of `/` are answered".into()));
     }
-    let mut types = head.headers.get_all(CONTENT_TYPE).iter();
-    let form = types
-        .next()
-        .is_some_and(|v| v.as_bytes().to_ascii_lowercase().starts_with(b"application/x-www-form-urlencoded"));
     if head.method == Method::GET && !body.is_empty() {
         return Err(Error::Malformed("a GET has no body".into()));
     }
-    if !body.is_empty() && (!form || types.next().is_some()) {
-        return Err(Error::Malformed("the content type must be `application/x-www-form-urlencoded`".into()));
+    // Not every client says what its body is; every body is read as a form.
+    let mut types = head.headers.get_all(CONTENT_TYPE).iter();
+    let is_form = |v: &HeaderValue| media_type(v).is_empty() || media_type(v).eq_ignore_ascii_case(FORM);
+    if !types.next().is_none_or(is_form) || types.next().is_some() {
+        return Err(Error::Malformed("the content type must be `application/x-www-form-urlencoded`, or absent".into()));
     }
     read_form(head.uri.query().unwrap_or_default().as_bytes(), body)
 }
 
+/// Whether a path is the one that the Query protocol has. Who puts a signed path behind a base URL
+/// that ends with a slash asks for `//`, as the servers do that replay proofs of identity; what was
+/// signed is `/`.
+fn is_root(path: &str) -> bool {
+    matches!(path, "/" | "//")
+}
+
+/// A content type without its parameters.
+fn media_type(value: &HeaderValue) -> &[u8] {
+    value.as_bytes().split(|b| *b == b';').next().unwrap_or_default().trim_ascii()
+}
+
 /// The parameters of a URL's query and of a body, each name once, whichever of the two it is in.
+/// What the query's signer added is no parameter.
 ///
 /// # Errors
 /// When something is no URL-encoded UTF-8, there twice, or too much.
@@ -209,7 +228,7 @@ pub fn read_form(query: &[u8], body: &[u8]) -> Result<Pairs, Error> {
     let url = decode_pairs(query)?;
     let mut parameters = Parameters::default();
     for (name, value) in &url {
-        if !SIGNATURE_PARAMETERS.contains(&name.as_str()) {
+        if !sigv4::is_signers_parameter(name) {
             parameters.put(name.clone(), value.clone())?;
         }
     }
@@ -222,7 +241,8 @@ pub fn read_form(query: &[u8], body: &[u8]) -> Result<Pairs, Error> {
 fn read_evidence(head: &http::request::Parts, url: &[(String, String)], body: &Bytes) -> Result<Evidence, Error> {
     let presented = Presented::read(&Incoming {
         method: head.method.as_str(),
-        path: head.uri.path(),
+        // Nothing else gets here: see `is_root`.
+        path: "/",
         query: url,
         headers: &head.headers,
         host: host(&head.uri, &head.headers)?,
@@ -265,7 +285,7 @@ impl Parameters {
     fn put(&mut self, name: String, value: String) -> Result<(), Error> {
         let twice = self.0.keys().any(|n| n.eq_ignore_ascii_case(&name));
         if twice {
-            return Err(Error::Malformed("a parameter is there twice".into()));
+            return Err(Error::Malformed("duplicate parameter".into()));
         }
         self.0.insert(name, value);
         Ok(())
@@ -384,26 +404,30 @@ fn tags(p: &mut Parameters) -> Vec<Tag> {
 }
 
 /// How to say it: XML, or JSON for those who ask.
+#[derive(Clone, Copy)]
 struct Respond {
     json: bool,
+    /// The XML namespace of the API that was asked for.
+    namespace: &'static str,
+}
+
+/// An answer to a request whose body was not read: what was not read cannot be skipped, so the
+/// connection ends.
+fn closing(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 impl Respond {
     fn finish<T: Into<Vec<Element>>>(&self, action: &str, reply: Reply<T>) -> Response<Full<Bytes>> {
         match reply.result {
-            Ok(output) => self.success(action, answer::NAMESPACE, Some(output.into()), &reply.request_id),
+            Ok(output) => self.success(action, Some(output.into()), &reply.request_id),
             Err(error) => self.failure(&reply.request_id, &error),
         }
     }
 
-    fn success(
-        &self,
-        action: &str,
-        namespace: &str,
-        result: Option<Vec<Element>>,
-        request_id: &str,
-    ) -> Response<Full<Bytes>> {
-        self.whole(StatusCode::OK, request_id, answer::success(action, namespace, result, request_id, self.json))
+    fn success(&self, action: &str, result: Option<Vec<Element>>, request_id: &str) -> Response<Full<Bytes>> {
+        self.whole(StatusCode::OK, request_id, answer::success(action, self.namespace, result, request_id, self.json))
     }
 
     async fn unanswered(
@@ -425,7 +449,8 @@ impl Respond {
 
     fn failure(&self, request_id: &str, error: &Error) -> Response<Full<Bytes>> {
         let (status, side) = fault(error);
-        let body = answer::failure(side, error.code(), &error.message(), request_id, self.json);
+        let error_element = answer::error(side, error.code(), &error.message());
+        let body = answer::failure(error_element, self.namespace, request_id, self.json);
         let mut response = self.whole(status, request_id, body);
         if matches!(error, Error::ServiceUnavailable(_) | Error::Throttling | Error::IdpCommunicationError) {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
@@ -454,6 +479,7 @@ fn fault(error: &Error) -> (StatusCode, &'static str) {
         | Error::NotAuthorized { .. }
         | Error::IdpRejectedClaim(_)
         | Error::LongTermCredentialsOnly(_)
+        | Error::PresignedAction(_)
         | Error::Mfa(_)
         | Error::OutboundWebIdentityFederationDisabled(_)
         | Error::SessionDurationEscalation
@@ -470,6 +496,7 @@ fn fault(error: &Error) -> (StatusCode, &'static str) {
         | Error::PackedPolicyTooLarge(_)
         | Error::InvalidAction { .. }
         | Error::NotAvailable(_)
+        | Error::UnknownOperation(_)
         | Error::IncompleteSignature(_)
         | Error::RequestExpired(_)
         | Error::InvalidAuthorizationMessage
@@ -540,10 +567,49 @@ mod tests {
         }
         let across = read_pairs(&head("POST", "/?Action=GetCallerIdentity"), &Bytes::from_static(b"action=AssumeRole"));
         assert!(across.is_err());
-        for target in ["//", "/x", "/.", "/%2e", "/?a=1&a=2"] {
+        for target in ["///", "/x", "/.", "/%2e", "//x", "/?a=1&a=2", "/?X-Amz-A=1&a=1&A=2"] {
             assert!(read_pairs(&head("POST", target), &Bytes::new()).is_err(), "{target}");
         }
         assert!(read_pairs(&head("PUT", "/"), &Bytes::new()).is_err());
+    }
+
+    #[test]
+    fn sv_05_a_body_is_a_form_or_says_nothing() {
+        let with = |types: &[&str]| {
+            let mut head = head("POST", "//");
+            head.headers.remove(CONTENT_TYPE);
+            for kind in types {
+                head.headers.append(CONTENT_TYPE, HeaderValue::from_str(kind).unwrap());
+            }
+            read_pairs(&head, &Bytes::from_static(b"Action=x"))
+        };
+        for good in [
+            vec![],
+            vec![""],
+            vec!["Application/X-WWW-Form-URLEncoded"],
+            vec!["application/x-www-form-urlencoded ; charset=UTF-8;x=y"],
+        ] {
+            assert!(with(&good).is_ok(), "{good:?}");
+        }
+        for bad in [
+            vec!["application/x-www-form-urlencodedx"],
+            vec!["application/json"],
+            vec!["text/plain; application/x-www-form-urlencoded"],
+            vec!["application/x-www-form-urlencoded, text/plain"],
+            vec!["application/x-www-form-urlencoded", "application/x-www-form-urlencoded"],
+        ] {
+            assert!(with(&bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_signer_adds_to_a_url_is_no_parameter() {
+        let target = "/?RoleArn=a&x-amz-user-agent=aws-sdk-js&X-Amz-Signature=1&X-AMZ-Other=1";
+        let mut parameters = read_pairs(&head("GET", target), &Bytes::new()).unwrap().parameters;
+        assert_eq!(assume_role(&mut parameters).unwrap().role_arn.as_deref(), Some("a"));
+        parameters.none_left().unwrap();
+        // In the body it is one like any other, and unknown.
+        assert!(parse("X-Amz-User-Agent=x").is_err());
     }
 
     proptest::proptest! {

@@ -1,10 +1,14 @@
 //! [`Config`], clock and entropy to a running daemon: two listeners, reloads, and an orderly end.
 
 mod connection;
+mod cors;
 mod follow;
+mod front;
 mod operator;
+mod proxies;
 mod reload;
 mod well_known;
+mod wire;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,10 +25,11 @@ use crate::audit::Audit;
 use crate::authn::Tokens;
 use crate::budgets::{self, Budgets};
 use crate::clock::{Clock, Timestamp};
-use crate::config::{Config, Limits};
+use crate::config::{self, Config, Limits, Listener, Names};
 use crate::directory::Directory;
 use crate::entropy::{self, Entropy, NoEntropy};
 use crate::feed::{Feed, Standing};
+use crate::host_names::{HostName, HostNames};
 use crate::keyring::Keyring;
 use crate::keyring_file::{self, KeyringFileError};
 use crate::master_key::{MasterKey, MasterKeyError};
@@ -33,13 +38,15 @@ use crate::ops::Sts;
 use crate::providers::Providers;
 use crate::revocations::Revocations;
 use crate::sessions::{self, Sessions};
-use crate::sigv4::{Rules, hex};
+use crate::sigv4::{ANY_REGION, Rules, hex};
 use crate::store::{Access, KeyUse, Node, Place, SqliteLock, Store, StoreError, Watermark, WatermarkError};
 use crate::tls::{self, TlsError};
 
 use reload::Stamps;
 pub use reload::{DirectoryLoadError, load_directory};
 
+/// The broker's own region where the configuration takes any and names none.
+const DEFAULT_REGION: &str = "us-east-1";
 /// How many session policies are remembered as sound.
 const SOUND_POLICIES: u64 = 10_000;
 
@@ -70,6 +77,9 @@ pub enum StartError {
     /// Certificate or private key.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Nobody knows what clients call this broker.
+    #[error("[listen] names: {0}")]
+    Names(String),
     /// No TLS to ask identity providers by.
     #[error("tls: {0}")]
     Outbound(#[from] rustls::Error),
@@ -125,6 +135,7 @@ pub struct Running {
 struct Shared {
     sts: Arc<Sts>,
     limits: Limits,
+    listener: Listener,
     reflection: bool,
     tls: ArcSwapOption<ServerConfig>,
     watermark: Option<PathBuf>,
@@ -156,6 +167,28 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entro
         known.check(&store.head().await?)?;
     }
     run(config, Parts { store, master_key, directory, keyring, lock }, clock, entropy, Some(seen)).await
+}
+
+/// What clients may call a broker of this configuration, whose certificate names these hosts.
+///
+/// # Errors
+/// When nobody knows.
+pub fn host_names(config: &Config, certificate: &[HostName]) -> Result<HostNames, StartError> {
+    let names = match &config.listener.names {
+        Names::Any => HostNames::any(),
+        Names::Listed(names) => names.clone(),
+        Names::Derived => {
+            let ip = config.listen.ip().to_canonical();
+            let local: &[&str] = if ip.is_loopback() { &["localhost", "127.0.0.1", "::1"] } else { &[] };
+            let own = (!ip.is_unspecified()).then_some(HostName::Address(ip));
+            let local = local.iter().filter_map(|name| HostName::parse(name));
+            HostNames::new(own.into_iter().chain(local).chain(certificate.iter().cloned()))
+        }
+    };
+    if names.is_empty() {
+        return Err(StartError::Names(config::names_are_needed(config.listen)));
+    }
+    Ok(names)
 }
 
 /// Opens the store that a configuration names, as a tool beside its broker does, and compiles the
@@ -201,7 +234,8 @@ async fn run(
 ) -> Result<Running, StartError> {
     let limits = config.limits;
     let metrics = Arc::new(Metrics::new());
-    let certificate = config.tls.as_ref().map(|(c, k)| tls::server_config(c, k)).transpose()?;
+    let identity = config.tls.as_ref().map(|(c, k)| tls::load(c, k)).transpose()?;
+    let names = host_names(&config, identity.as_ref().map_or(&[], |i| &i.names))?;
     let sessions = match &config.redis {
         Some(options) => Sessions::in_redis(options, metrics.clone())?,
         None => Sessions::in_memory(config.max_records, metrics.clone()),
@@ -251,8 +285,13 @@ async fn run(
         clock,
         entropy,
         metrics,
-        region: config.regions.first().cloned().unwrap_or_default(),
-        rules: Rules { regions: config.regions.clone(), skew: config.skew },
+        region: config.regions.iter().find(|r| *r != ANY_REGION).map_or(DEFAULT_REGION, String::as_str).to_owned(),
+        names: ArcSwap::from_pointee(names),
+        rules: Rules {
+            regions: config.regions.clone(),
+            skew: config.skew,
+            presigned_actions: config.presigned_actions.clone(),
+        },
     });
     follow::announce(&sts, &sts.directory.load());
     let (stop, stopped) = tokio::sync::watch::channel(false);
@@ -260,8 +299,9 @@ async fn run(
     let shared = Arc::new(Shared {
         sts: sts.clone(),
         limits: config.limits,
+        listener: config.listener.clone(),
         reflection: config.reflection,
-        tls: ArcSwapOption::from(certificate),
+        tls: ArcSwapOption::from(identity.map(|i| i.config)),
         watermark: config.watermark.clone(),
         node,
         stop: stopped,

@@ -1,30 +1,42 @@
 //! AWS Signature Version 4: what a request presents, and whether the signature is right.
 //!
 //! Knows methods, paths, headers and bytes; knows no HTTP server, no key store and no clock.
-//! Source: "AWS Signature Version 4 for API requests" (IAM User Guide). Stricter than AWS where
-//! tolerance would let a reader and a signer see two different requests: whatever the server reads
-//! must be signed, and nothing that it reads may stand twice.
+//! Source: "AWS Signature Version 4 for API requests" (IAM User Guide). What the broker acts on is
+//! signed (the host, the security token, its own headers), derived (the date is part of the string
+//! to sign) or compared (the payload by its hash), and none of it may be there twice. Headers that it
+//! does not act on may be unsigned, as AWS's own SDKs leave some of them.
 
 use std::time::Duration;
 
 use http::HeaderMap;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HOST, HeaderName};
 use ring::{digest, hmac};
 
 use crate::clock::Timestamp;
 
 /// The only algorithm.
 pub const ALGORITHM: &str = "AWS4-HMAC-SHA256";
-/// How far a request's date may be from the server's clock: AWS's own window.
+/// How far a request's date may be from the server's clock: AWS's own window. A presigned request is
+/// good for as long from its date, whatever its `X-Amz-Expires` says.
 pub const MAX_SKEW: Duration = Duration::from_secs(900);
-/// The longest life of a presigned URL: seven days.
-const MAX_EXPIRES_SECONDS: u64 = 604_800;
 /// The longest session token looked at, in bytes.
 pub const MAX_TOKEN_BYTES: usize = 16_384;
 
 const X_AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
 const X_AMZ_SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 const X_AMZ_CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
+/// Headers that only this broker reads.
+const OWN_HEADERS: &str = "x-brevet-";
+/// The parameters of a presigned request that are its proof.
+const PROOF_PARAMETERS: &[&str] = &[
+    "X-Amz-Algorithm",
+    "X-Amz-Credential",
+    "X-Amz-Date",
+    "X-Amz-Expires",
+    "X-Amz-Security-Token",
+    "X-Amz-Signature",
+    "X-Amz-SignedHeaders",
+];
 
 /// Why a signature was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,8 +78,10 @@ pub struct Presented {
     service: String,
     signed_at: Timestamp,
     amz_date: String,
-    /// Of a presigned URL: how long after `signed_at` it is good.
-    expires: Option<Duration>,
+    /// Whom the client meant to call: the `host` that was signed, as it was sent.
+    host: String,
+    /// Whether the proof is in the query.
+    presigned: bool,
     canonical_request_sha256: [u8; 32],
     signature: [u8; 32],
 }
@@ -75,10 +89,32 @@ pub struct Presented {
 /// What a verifier insists on.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// The regions that a scope may name.
+    /// The regions that a scope may name; [`ANY_REGION`] among them takes each.
     pub regions: Vec<String>,
     /// How far the request's date may be off; at most [`MAX_SKEW`].
     pub skew: Duration,
+    /// The actions of STS that a presigned request may ask for, besides GetCallerIdentity.
+    pub presigned_actions: Vec<String>,
+}
+
+/// In [`Rules::regions`]: a scope may name any region.
+pub const ANY_REGION: &str = "*";
+
+impl Rules {
+    fn takes_region(&self, region: &str) -> bool {
+        is_region(region) && self.regions.iter().any(|r| r == region || r == ANY_REGION)
+    }
+}
+
+/// Whether a text can be a region's name: up to 64 lower-case letters, digits and `-`.
+pub fn is_region(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+/// Whether a parameter of a URL's query belongs to the signer and not to the action: its name begins
+/// with `X-Amz-`, in any case.
+pub fn is_signers_parameter(name: &str) -> bool {
+    name.get(..6).is_some_and(|prefix| prefix.eq_ignore_ascii_case("x-amz-"))
 }
 
 impl Presented {
@@ -88,8 +124,8 @@ impl Presented {
     /// # Errors
     /// When what it shows is incomplete, ambiguous, or leaves something unsigned.
     pub fn read(incoming: &Incoming<'_>) -> Result<Option<Self>, SigError> {
-        let presigned =
-            incoming.query.iter().any(|(name, _)| name.get(..6).is_some_and(|p| p.eq_ignore_ascii_case("x-amz-")));
+        let proof = |name: &str| PROOF_PARAMETERS.iter().any(|p| p.eq_ignore_ascii_case(name));
+        let presigned = incoming.query.iter().any(|(name, _)| is_signers_parameter(name) && proof(name));
         match (single(incoming.headers, &AUTHORIZATION)?, presigned) {
             (None, false) => Ok(None),
             (Some(_), true) => Err(incomplete("credentials in both the Authorization header and the query")),
@@ -119,27 +155,30 @@ impl Presented {
         let need = |field: Option<_>, name: &str| {
             field.ok_or_else(|| incomplete(format!("Authorization header requires '{name}' parameter")))
         };
-        let date = single(incoming.headers, &X_AMZ_DATE)?
-            .ok_or_else(|| incomplete("Authorization header requires existence of an 'X-Amz-Date' header"))?;
+        let (signed_at, amz_date) = header_date(incoming.headers)?;
         Self::assemble(
             incoming,
             Parts {
                 credential: need(credential, "Credential")?,
                 signed_headers: need(signed_headers, "SignedHeaders")?,
                 signature: need(signature, "Signature")?,
-                amz_date: date,
+                signed_at,
+                amz_date,
                 session_token: single(incoming.headers, &X_AMZ_SECURITY_TOKEN)?,
-                expires: None,
+                presigned: false,
             },
         )
     }
 
     fn from_query(incoming: &Incoming<'_>) -> Result<Self, SigError> {
+        // In another case it would be a second form of the same parameter.
         let get = |wanted: &str| -> Result<Option<&str>, SigError> {
-            let mut found = incoming.query.iter().filter(|(name, _)| name == wanted);
+            let mut found = incoming.query.iter().filter(|(name, _)| name.eq_ignore_ascii_case(wanted));
             match (found.next(), found.next()) {
-                (_, Some(_)) => Err(incomplete(format!("the query has `{wanted}` twice"))),
-                (first, None) => Ok(first.map(|(_, value)| value.as_str())),
+                (None, _) => Ok(None),
+                (Some((name, value)), None) if name == wanted => Ok(Some(value)),
+                (Some(_), None) => Err(incomplete(format!("the query must spell `{wanted}` exactly so"))),
+                (Some(_), Some(_)) => Err(incomplete(format!("duplicate query parameter `{wanted}`"))),
             }
         };
         let need = |name: &str| {
@@ -148,22 +187,24 @@ impl Presented {
         if need("X-Amz-Algorithm")? != ALGORITHM {
             return Err(incomplete("X-Amz-Algorithm must be AWS4-HMAC-SHA256"));
         }
-        let expires = need("X-Amz-Expires")?;
-        let seconds = expires
-            .parse()
-            .ok()
-            .filter(|s| (1..=MAX_EXPIRES_SECONDS).contains(s) && expires.bytes().all(|b| b.is_ascii_digit()));
-        let seconds =
-            seconds.ok_or_else(|| incomplete("X-Amz-Expires must be a number of seconds from 1 to 604800"))?;
+        // What it says does not matter: see `MAX_SKEW`.
+        get("X-Amz-Expires")?;
+        if single(incoming.headers, &X_AMZ_SECURITY_TOKEN)?.is_some() {
+            return Err(incomplete("a presigned request carries its security token in the query"));
+        }
+        let amz_date = need("X-Amz-Date")?;
+        let signed_at =
+            Timestamp::from_amz(amz_date).ok_or_else(|| incomplete("X-Amz-Date must be `YYYYMMDDTHHMMSSZ`"))?;
         Self::assemble(
             incoming,
             Parts {
                 credential: need("X-Amz-Credential")?,
                 signed_headers: need("X-Amz-SignedHeaders")?,
                 signature: need("X-Amz-Signature")?,
-                amz_date: need("X-Amz-Date")?,
+                signed_at,
+                amz_date: amz_date.to_owned(),
                 session_token: get("X-Amz-Security-Token")?,
-                expires: Some(Duration::from_secs(seconds)),
+                presigned: true,
             },
         )
     }
@@ -181,15 +222,13 @@ impl Presented {
         if parts.session_token.is_some_and(|t| t.len() > MAX_TOKEN_BYTES || t.is_empty()) {
             return Err(incomplete("the security token is empty or too long"));
         }
-        let signed_at =
-            Timestamp::from_amz(parts.amz_date).ok_or_else(|| incomplete("X-Amz-Date must be `YYYYMMDDTHHMMSSZ`"))?;
         if parts.amz_date.get(..8) != Some(day) {
             return Err(mismatch("the date in Credential is not the day of X-Amz-Date"));
         }
         let signature = lower_hex(parts.signature)
             .ok_or_else(|| incomplete("Signature must be 64 lower-case hexadecimal digits"))?;
         let signed: Vec<&str> = parts.signed_headers.split(';').collect();
-        insist_on_signed(incoming, &signed, parts.expires.is_some())?;
+        insist_on_signed(incoming, &signed)?;
         let payload = hex(&incoming.payload_sha256);
         if let Some(declared) = single(incoming.headers, &X_AMZ_CONTENT_SHA256)?
             && declared != payload
@@ -210,9 +249,10 @@ impl Presented {
             session_token: parts.session_token.map(str::to_owned),
             region: region.to_owned(),
             service: service.to_owned(),
-            signed_at,
-            amz_date: parts.amz_date.to_owned(),
-            expires: parts.expires,
+            signed_at: parts.signed_at,
+            amz_date: parts.amz_date,
+            host: incoming.host.to_owned(),
+            presigned: parts.presigned,
             canonical_request_sha256,
             signature,
         })
@@ -228,6 +268,16 @@ impl Presented {
         self.session_token.as_deref()
     }
 
+    /// Whom the client meant to call: the `host` that it says it signed, with its port if it has one.
+    pub fn unverified_host(&self) -> &str {
+        &self.host
+    }
+
+    /// Whether the proof is in the query, so that whoever has the URL has the proof.
+    pub fn is_presigned(&self) -> bool {
+        self.presigned
+    }
+
     /// Checks what needs no key: scope and time. `service` is whom the request must be for; IAM's
     /// region is `us-east-1` wherever it is.
     ///
@@ -238,19 +288,15 @@ impl Presented {
             return Err(mismatch(format!("Credential should be scoped to correct service: '{service}'.")));
         }
         let global = service == "iam" && self.region == "us-east-1";
-        if !global && !rules.regions.contains(&self.region) {
+        if !global && !rules.takes_region(&self.region) {
             return Err(mismatch(format!(
                 "Credential should be scoped to a valid region, which is one of: {}.",
                 rules.regions.join(", ")
             )));
         }
-        let (first, last) = match self.expires {
-            // Until the second it names is over.
-            Some(expires) => (self.signed_at, self.signed_at.plus(expires)),
-            None => (self.signed_at, self.signed_at.plus(rules.skew)),
-        };
+        let good_for = if self.presigned { MAX_SKEW } else { rules.skew };
         let now = now.whole_second();
-        if first > now.plus(rules.skew) {
+        if self.signed_at > now.plus(rules.skew) {
             return Err(SigError::Expired(format!(
                 "Signature not yet current: {} is still later than {} ({} + {} s.)",
                 self.amz_date,
@@ -259,13 +305,14 @@ impl Presented {
                 rules.skew.as_secs()
             )));
         }
+        let last = self.signed_at.plus(good_for);
         if now > last {
             return Err(SigError::Expired(format!(
                 "Signature expired: {} is now earlier than {} ({} - {} s.)",
                 self.amz_date,
+                now.minus(good_for).to_amz(),
                 now.to_amz(),
-                now.to_amz(),
-                self.expires.unwrap_or(rules.skew).as_secs()
+                good_for.as_secs()
             )));
         }
         Ok(())
@@ -293,14 +340,32 @@ struct Parts<'a> {
     credential: &'a str,
     signed_headers: &'a str,
     signature: &'a str,
-    amz_date: &'a str,
+    signed_at: Timestamp,
+    amz_date: String,
     session_token: Option<&'a str>,
-    expires: Option<Duration>,
+    presigned: bool,
 }
 
-/// The server reads the host, the date, the token, the content type and everything in `x-amz-` and
-/// `x-brevet-`: whatever of these is there must be signed, and stand once.
-fn insist_on_signed(incoming: &Incoming<'_>, signed: &[&str], presigned: bool) -> Result<(), SigError> {
+/// When a request says it was signed, and the same in the form of the string to sign: from
+/// `X-Amz-Date`, else from `Date`, which may also be a date of HTTP ("Elements of an AWS API request
+/// signature"). Neither has to be a signed header, since the string to sign holds the date.
+fn header_date(headers: &HeaderMap) -> Result<(Timestamp, String), SigError> {
+    if let Some(text) = single(headers, &X_AMZ_DATE)? {
+        let at = Timestamp::from_amz(text).ok_or_else(|| incomplete("X-Amz-Date must be `YYYYMMDDTHHMMSSZ`"))?;
+        return Ok((at, text.to_owned()));
+    }
+    let text = single(headers, &DATE)?.ok_or_else(|| {
+        incomplete("Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header")
+    })?;
+    let at = Timestamp::from_amz(text).or_else(|| Timestamp::from_http_date(text));
+    let at =
+        at.ok_or_else(|| incomplete("Date must be `YYYYMMDDTHHMMSSZ` or a date of HTTP (RFC 9110 section 5.6.7)"))?;
+    Ok((at, at.to_amz()))
+}
+
+/// Refuses a request that leaves unsigned what the broker acts on and can neither derive nor compare:
+/// the host, the security token, and every header of its own.
+fn insist_on_signed(incoming: &Incoming<'_>, signed: &[&str]) -> Result<(), SigError> {
     let ordered = signed.windows(2).all(|pair| matches!(pair, [a, b] if a < b));
     let plain = |n: &&str| !n.is_empty() && n.bytes().all(|b| !b.is_ascii_uppercase() && b.is_ascii_graphic());
     if !ordered || !signed.iter().all(plain) {
@@ -310,17 +375,11 @@ fn insist_on_signed(incoming: &Incoming<'_>, signed: &[&str], presigned: bool) -
         return Err(mismatch("'host' must be a SignedHeader"));
     }
     for name in incoming.headers.keys() {
-        let text = name.as_str();
-        let amz = text.starts_with("x-amz-") || text.starts_with("x-brevet-");
-        let read = amz || (*name == CONTENT_TYPE && incoming.method != "GET");
-        if !read {
+        if *name != X_AMZ_SECURITY_TOKEN && !name.as_str().starts_with(OWN_HEADERS) {
             continue;
         }
-        if presigned && *name == X_AMZ_SECURITY_TOKEN {
-            return Err(incomplete("a presigned request carries its security token in the query"));
-        }
-        if !signed.contains(&text) {
-            return Err(mismatch(format!("the header '{text}' is present and not a SignedHeader")));
+        if !signed.contains(&name.as_str()) {
+            return Err(mismatch(format!("the header '{name}' is present and not a SignedHeader")));
         }
         single(incoming.headers, name)?;
     }
@@ -460,7 +519,7 @@ impl Signer<'_> {
         }
         let mut names: Vec<String> = vec![HOST.as_str().to_owned()];
         let wanted = |n: &&HeaderName| {
-            **n == CONTENT_TYPE || n.as_str().starts_with("x-amz-") || n.as_str().starts_with("x-brevet-")
+            **n == CONTENT_TYPE || n.as_str().starts_with("x-amz-") || n.as_str().starts_with(OWN_HEADERS)
         };
         names.extend(headers.keys().filter(wanted).map(|n| n.as_str().to_owned()));
         names.sort();
@@ -498,7 +557,7 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a st
             Ok(text) => Ok(Some(text)),
             Err(_) => Err(incomplete(format!("the header '{name}' is not ASCII text"))),
         },
-        _ => Err(incomplete(format!("the header '{name}' is there twice"))),
+        _ => Err(incomplete(format!("duplicate '{name}' header"))),
     }
 }
 

@@ -1,13 +1,18 @@
-//! rustls set-up: certificate and key files to a server configuration. TLS 1.2 and 1.3, ring.
+//! rustls set-up: certificate and key files to a server configuration, and the names that the
+//! certificate is for. TLS 1.2 and 1.3, ring.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::files::{self, Audience, FileError};
+use crate::host_names::HostName;
 
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
@@ -30,19 +35,25 @@ pub enum TlsError {
     Unusable(#[from] rustls::Error),
 }
 
+/// A certificate in use.
+pub struct Identity {
+    /// Certificate and private key, ready to serve.
+    pub config: Arc<ServerConfig>,
+    /// The hosts that the certificate is for: its subject alternative names of DNS and IP.
+    pub names: Vec<HostName>,
+}
+
 /// Reads a certificate chain and its private key (mode 0600).
 ///
 /// # Errors
 /// Names the file and the rule; a certificate and key that do not belong together are refused.
-pub fn server_config(certificate: &Path, private_key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+pub fn load(certificate: &Path, private_key: &Path) -> Result<Identity, TlsError> {
     let pem = |path: &Path, what| TlsError::Pem { path: path.to_owned(), what };
     let chain = files::read(certificate, Audience::Everyone, MAX_FILE_BYTES)?;
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain.expose())
         .collect::<Result<_, _>>()
         .map_err(|_| pem(certificate, "a certificate chain"))?;
-    if chain.is_empty() {
-        return Err(pem(certificate, "a certificate chain"));
-    }
+    let names = names(chain.first().ok_or_else(|| pem(certificate, "a certificate chain"))?);
     let key = files::read(private_key, Audience::Owner, MAX_FILE_BYTES)?;
     let key = PrivateKeyDer::from_pem_slice(key.expose()).map_err(|_| pem(private_key, "a private key"))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -51,5 +62,46 @@ pub fn server_config(certificate: &Path, private_key: &Path) -> Result<Arc<Serve
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Ok(Identity { config: Arc::new(config), names })
+}
+
+/// Subject alternative names. A certificate without them, or one that cannot be read, names nobody;
+/// the common name counts for nothing (RFC 9525 section 2).
+fn names(certificate: &[u8]) -> Vec<HostName> {
+    let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return Vec::new() };
+    let Ok(Some(extension)) = parsed.subject_alternative_name() else { return Vec::new() };
+    let name = |general: &GeneralName<'_>| match general {
+        GeneralName::DNSName(name) => HostName::parse(name),
+        GeneralName::IPAddress(octets) => {
+            let v4 = <[u8; 4]>::try_from(*octets).map(IpAddr::from);
+            let v6 = <[u8; 16]>::try_from(*octets).map(IpAddr::from);
+            v4.or(v6).ok().map(|ip| HostName::Address(ip.to_canonical()))
+        }
+        _ => None,
+    };
+    extension.value.general_names.iter().filter_map(name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_certificate_names_hosts_and_addresses() {
+        let of = |names: &[&str]| {
+            let mut parameters = rcgen::CertificateParams::default();
+            for text in names {
+                parameters.subject_alt_names.push(match text.parse() {
+                    Ok(ip) => rcgen::SanType::IpAddress(ip),
+                    Err(_) if text.contains('@') => rcgen::SanType::Rfc822Name((*text).try_into().unwrap()),
+                    Err(_) => rcgen::SanType::DnsName((*text).try_into().unwrap()),
+                });
+            }
+            parameters.distinguished_name.push(rcgen::DnType::CommonName, "common.example");
+            let made = parameters.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+            super::names(made.der()).iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let all = ["STS.example.com", "*.example.org", "192.0.2.1", "2001:db8::1", "a@example.com"];
+        assert_eq!(of(&all), ["sts.example.com", "*.example.org", "192.0.2.1", "[2001:db8::1]"]);
+        assert!(of(&[]).is_empty());
+        assert!(super::names(b"no certificate").is_empty());
+    }
 }

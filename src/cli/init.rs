@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::directory;
 use crate::entropy::{self, SystemEntropy};
 use crate::files;
+use crate::host_names::HostName;
 use crate::keyring::Keyring;
 use crate::keyring_file;
 use crate::master_key::MasterKey;
@@ -26,6 +27,9 @@ const CONFIGURATION: &str = r#"# Brevet. Every other key and its default: config
 
 [listen]
 address = "127.0.0.1:7480"
+# What clients call this broker; a request that was signed for another host is refused. Add the name
+# that you give to clients.
+names = NAMES
 
 # To listen beyond this machine:
 # [tls]
@@ -82,7 +86,8 @@ pub(super) fn run(dir: &Path, account: Option<&str>, store: StoreArguments) -> R
     }
     files::create_private_dir(dir)?;
     let path = dir.join("brevet.toml");
-    files::write_private(&path, CONFIGURATION.replace("STORE", &section).as_bytes())?;
+    let configuration = CONFIGURATION.replace("STORE", &section).replace("NAMES", &names().to_string());
+    files::write_private(&path, configuration.as_bytes())?;
     let made = make(dir, &path, account, &entropy);
     if made.is_err() {
         // Nothing is left of a beginning that came to nothing; the folder was new or empty.
@@ -101,6 +106,15 @@ pub(super) fn run(dir: &Path, account: Option<&str>, store: StoreArguments) -> R
     eprintln!("        --role-arn arn:aws:iam::{account}:role/Administrator --role-session-name first");
     eprintln!("Your own users and roles: brevet import --config {} FILE", path.display());
     Ok(())
+}
+
+/// What clients on this machine call the broker, and the machine's own name if it can be a host's.
+fn names() -> toml::Value {
+    let nodename = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let nodename = HostName::parse(&nodename).map(|name| name.to_string());
+    let mut names: Vec<String> = ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned).to_vec();
+    names.extend(nodename.filter(|name| !names.contains(name)));
+    names.into()
 }
 
 /// Keys, store and a first administrator; the administrator's access key.

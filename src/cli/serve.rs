@@ -11,7 +11,7 @@ use super::{Failure, ServeArguments, demo};
 use crate::audit::Target;
 use crate::clock::{Clock, SystemClock};
 use crate::commands::{self, Desk};
-use crate::config::{Config, Limits};
+use crate::config::{Config, Limits, Listener, Names};
 use crate::entropy::SystemEntropy;
 use crate::files;
 use crate::keyring::Keyring;
@@ -20,7 +20,7 @@ use crate::master_key::MasterKey;
 use crate::providers::Reach;
 use crate::server::{self, Parts, Running};
 use crate::sessions::{Mode, RedisOptions};
-use crate::sigv4::MAX_SKEW;
+use crate::sigv4::{ANY_REGION, MAX_SKEW};
 use crate::store::{Access, Place, Store};
 use crate::tls;
 use crate::web_identity::Algorithm;
@@ -100,8 +100,10 @@ async fn develop(arguments: &ServeArguments) -> Result<Running, Failure> {
         listen,
         tls: None,
         operator,
-        regions: vec!["us-east-1".to_owned()],
+        listener: Listener { names: Names::Any, ..Listener::default() },
+        regions: vec!["us-east-1".to_owned(), ANY_REGION.to_owned()],
         skew: MAX_SKEW,
+        presigned_actions: Vec::new(),
         reflection: true,
         directory: None,
         master_key: None,
@@ -143,10 +145,10 @@ async fn develop(arguments: &ServeArguments) -> Result<Running, Failure> {
 pub(super) fn check(path: &Path) -> Result<(), Failure> {
     let config = Config::load(path)?;
     let keyring = keyring_file::load(&config.keyring)?;
-    if let Some((certificate, key)) = &config.tls {
-        tls::server_config(certificate, key)?;
-    }
+    let identity = config.tls.as_ref().map(|(certificate, key)| tls::load(certificate, key)).transpose()?;
+    let names = server::host_names(&config, identity.as_ref().map_or(&[], |i| &i.names))?;
     println!("configuration  {}", path.display());
+    println!("names          {names}");
     if let Some(file) = &config.directory {
         let directory = server::load_directory(file, config.master_key.as_deref())?;
         let (users, roles, keys) = directory.counts();

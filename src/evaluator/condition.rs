@@ -283,15 +283,15 @@ fn binary_equals(got: &str, wanted: &[u8]) -> bool {
 }
 
 /// An IP address range.
-#[derive(Debug, Clone, Copy)]
-struct Network {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
     address: IpAddr,
     prefix: u8,
 }
 
 impl Network {
     /// `10.0.0.0/8`, `2001:db8::/32`; without a prefix length the address alone.
-    fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let (address, prefix) = match text.split_once('/') {
             None => (text.parse().ok()?, None),
             Some((address, prefix)) => (address.parse().ok()?, Some(prefix)),
@@ -305,8 +305,9 @@ impl Network {
         (prefix <= whole).then_some(Self { address, prefix })
     }
 
-    /// The families never match each other. A shift by the whole width is `None` on both sides: `/0`.
-    fn contains(self, got: IpAddr) -> bool {
+    /// Whether an address is in the range. The families never match each other.
+    // A shift by the whole width is `None` on both sides: `/0`.
+    pub fn contains(self, got: IpAddr) -> bool {
         match (self.address, got) {
             (IpAddr::V4(a), IpAddr::V4(b)) => {
                 u32::from(a).checked_shr(32 - u32::from(self.prefix))

@@ -4,6 +4,7 @@ use quick_xml::Writer;
 use quick_xml::events::{BytesEnd, BytesStart, BytesText, Event};
 use serde_json::{Map, Value};
 
+use crate::clock::Timestamp;
 use crate::mint::Credentials;
 use crate::ops::assume_role::AssumeRoleOutput;
 use crate::ops::assume_role_with_web_identity::AssumeRoleWithWebIdentityOutput;
@@ -19,11 +20,25 @@ pub(super) const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 /// A named value, or a named group of them.
 pub(super) enum Element {
     Text(String, String),
+    Number(String, u64),
+    Boolean(String, bool),
+    /// ISO 8601 in XML, seconds since 1970 in JSON.
+    Time(String, Timestamp),
     Group(String, Vec<Element>),
+    /// A group whose members all have one name, which JSON leaves out.
+    List(String, Vec<Element>),
 }
 
 pub(super) fn text(name: &str, value: impl Into<String>) -> Element {
     Element::Text(name.to_owned(), value.into())
+}
+
+fn number(name: &str, value: u64) -> Element {
+    Element::Number(name.to_owned(), value)
+}
+
+fn time(name: &str, at: Timestamp) -> Element {
+    Element::Time(name.to_owned(), at)
 }
 
 pub(super) fn group(name: impl Into<String>, elements: Vec<Element>) -> Element {
@@ -45,9 +60,13 @@ pub(super) fn success(
     render(&tree, namespace, json)
 }
 
+/// What was refused and whose fault it is: `Sender` or `Receiver`.
+pub(super) fn error(side: &str, code: &str, message: &str) -> Element {
+    group("Error", vec![text("Type", side), text("Code", code), text("Message", message)])
+}
+
 /// `<ErrorResponse><Error>…</Error><RequestId>…`
-pub(super) fn failure(side: &str, code: &str, message: &str, request_id: &str, json: bool) -> Vec<u8> {
-    let error = group("Error", vec![text("Type", side), text("Code", code), text("Message", message)]);
+pub(super) fn failure(error: Element, namespace: &str, request_id: &str, json: bool) -> Vec<u8> {
     if json {
         // AWS's JSON form has no outer name here.
         let mut map = Map::new();
@@ -55,7 +74,15 @@ pub(super) fn failure(side: &str, code: &str, message: &str, request_id: &str, j
         insert(&mut map, &text("RequestId", request_id));
         return Value::Object(map).to_string().into_bytes();
     }
-    render(&group("ErrorResponse", vec![error, text("RequestId", request_id)]), NAMESPACE, false)
+    render(&group("ErrorResponse", vec![error, text("RequestId", request_id)]), namespace, false)
+}
+
+/// `<Error>…`, without a namespace.
+pub(super) fn s3_error(elements: Vec<Element>) -> Vec<u8> {
+    let mut writer = Writer::new(Vec::with_capacity(512));
+    // Writing to memory does not fail.
+    let _ = write(&mut writer, &group("Error", elements), None);
+    writer.into_inner()
 }
 
 fn render(tree: &Element, namespace: &str, json: bool) -> Vec<u8> {
@@ -71,8 +98,7 @@ fn render(tree: &Element, namespace: &str, json: bool) -> Vec<u8> {
 }
 
 fn write(writer: &mut Writer<Vec<u8>>, element: &Element, namespace: Option<&str>) -> std::io::Result<()> {
-    let (Element::Text(name, _) | Element::Group(name, _)) = element;
-    let mut start = BytesStart::new(name.as_str());
+    let mut start = BytesStart::new(element.name());
     if let Some(namespace) = namespace {
         start.push_attribute(("xmlns", namespace));
     }
@@ -82,13 +108,16 @@ fn write(writer: &mut Writer<Vec<u8>>, element: &Element, namespace: Option<&str
             let legal: String = value.chars().map(|c| if xml_character(c) { c } else { '\u{fffd}' }).collect();
             writer.write_event(Event::Text(BytesText::new(&legal)))?;
         }
-        Element::Group(_, elements) => {
+        Element::Number(_, value) => writer.write_event(Event::Text(BytesText::new(&value.to_string())))?,
+        Element::Boolean(_, value) => writer.write_event(Event::Text(BytesText::new(&value.to_string())))?,
+        Element::Time(_, at) => writer.write_event(Event::Text(BytesText::new(&at.to_string())))?,
+        Element::Group(_, elements) | Element::List(_, elements) => {
             for element in elements {
                 write(writer, element, None)?;
             }
         }
     }
-    writer.write_event(Event::End(BytesEnd::new(name.as_str())))
+    writer.write_event(Event::End(BytesEnd::new(element.name())))
 }
 
 /// XML 1.0 section 2.2.
@@ -96,29 +125,38 @@ fn xml_character(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
 }
 
-fn insert(map: &mut Map<String, Value>, element: &Element) {
-    let (name, value) = match element {
-        Element::Text(name, value) => (name, Value::String(value.clone())),
-        Element::Group(name, elements) => (name, json(elements)),
-    };
-    map.insert(name.clone(), value);
+impl Element {
+    fn name(&self) -> &str {
+        match self {
+            Self::Text(name, _)
+            | Self::Number(name, _)
+            | Self::Boolean(name, _)
+            | Self::Time(name, _)
+            | Self::Group(name, _)
+            | Self::List(name, _) => name,
+        }
+    }
+
+    fn json(&self) -> Value {
+        match self {
+            Self::Text(_, value) => Value::String(value.clone()),
+            Self::Number(_, value) => (*value).into(),
+            Self::Boolean(_, value) => (*value).into(),
+            Self::Time(_, at) => at.seconds().into(),
+            Self::List(_, elements) => elements.iter().map(Self::json).collect(),
+            Self::Group(_, elements) => {
+                let mut inner = Map::new();
+                for element in elements {
+                    insert(&mut inner, element);
+                }
+                Value::Object(inner)
+            }
+        }
+    }
 }
 
-/// A group whose members are all called `member` is a list.
-fn json(elements: &[Element]) -> Value {
-    let is_member = |e: &Element| matches!(e, Element::Text(name, _) | Element::Group(name, _) if name == "member");
-    if !elements.is_empty() && elements.iter().all(is_member) {
-        let item = |element: &Element| match element {
-            Element::Text(_, value) => Value::String(value.clone()),
-            Element::Group(_, elements) => json(elements),
-        };
-        return Value::Array(elements.iter().map(item).collect());
-    }
-    let mut inner = Map::new();
-    for element in elements {
-        insert(&mut inner, element);
-    }
-    Value::Object(inner)
+fn insert(map: &mut Map<String, Value>, element: &Element) {
+    map.insert(element.name().to_owned(), element.json());
 }
 
 impl From<AssumeRoleOutput> for Vec<Element> {
@@ -127,7 +165,7 @@ impl From<AssumeRoleOutput> for Vec<Element> {
         let mut elements = vec![
             credentials(&output.credentials),
             group("AssumedRoleUser", user),
-            text("PackedPolicySize", output.packed_policy_size.to_string()),
+            number("PackedPolicySize", output.packed_policy_size),
         ];
         if !output.source_identity.is_empty() {
             elements.push(text("SourceIdentity", output.source_identity));
@@ -146,7 +184,7 @@ impl From<GetWebIdentityTokenOutput> for Vec<Element> {
     fn from(output: GetWebIdentityTokenOutput) -> Self {
         vec![
             text("WebIdentityToken", output.web_identity_token.expose().as_str()),
-            text("Expiration", output.expiration.to_string()),
+            time("Expiration", output.expiration),
         ]
     }
 }
@@ -163,7 +201,7 @@ impl From<GetFederationTokenOutput> for Vec<Element> {
         vec![
             credentials(&output.credentials),
             group("FederatedUser", user),
-            text("PackedPolicySize", output.packed_policy_size.to_string()),
+            number("PackedPolicySize", output.packed_policy_size),
         ]
     }
 }
@@ -175,7 +213,7 @@ impl From<AssumeRoleWithWebIdentityOutput> for Vec<Element> {
             credentials(&output.credentials),
             text("SubjectFromWebIdentityToken", output.subject),
             group("AssumedRoleUser", user),
-            text("PackedPolicySize", output.packed_policy_size.to_string()),
+            number("PackedPolicySize", output.packed_policy_size),
             text("Provider", output.provider),
             text("Audience", output.audience),
         ];
@@ -193,7 +231,7 @@ fn credentials(credentials: &Credentials) -> Element {
             text("AccessKeyId", credentials.access_key_id.as_str()),
             text("SecretAccessKey", credentials.secret_access_key.expose().as_str()),
             text("SessionToken", credentials.session_token.expose().as_str()),
-            text("Expiration", credentials.expires_at.to_string()),
+            time("Expiration", credentials.expires_at),
         ],
     )
 }
@@ -227,5 +265,30 @@ mod tests {
         );
         let json: Value = serde_json::from_str(&answer(true)).unwrap();
         assert_eq!(json["GetCallerIdentityResponse"]["ResponseMetadata"]["RequestId"], "id");
+    }
+
+    #[test]
+    fn json_has_types_and_xml_has_texts() {
+        let elements = || {
+            vec![
+                time("Expiration", Timestamp::from_seconds(1_767_323_045)),
+                number("PackedPolicySize", 6),
+                Element::Boolean("IsTruncated".to_owned(), false),
+                Element::List("Devices".to_owned(), vec![text("member", "a")]),
+                Element::List("Users".to_owned(), Vec::new()),
+            ]
+        };
+        let answer = |json| String::from_utf8(success("Get", NAMESPACE, Some(elements()), "id", json)).unwrap();
+        let json: Value = serde_json::from_str(&answer(true)).unwrap();
+        assert_eq!(
+            json["GetResponse"]["GetResult"],
+            serde_json::json!({
+                "Expiration": 1_767_323_045, "PackedPolicySize": 6, "IsTruncated": false, "Devices": ["a"], "Users": []
+            })
+        );
+        assert!(answer(false).contains(
+            "<Expiration>2026-01-02T03:04:05Z</Expiration><PackedPolicySize>6</PackedPolicySize>\
+             <IsTruncated>false</IsTruncated><Devices><member>a</member></Devices><Users></Users>"
+        ));
     }
 }

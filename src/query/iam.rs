@@ -41,6 +41,7 @@ pub(super) async fn serve(
     evidence: Result<Evidence, Error>,
     origin: Origin,
 ) -> Response<Full<Bytes>> {
+    let respond = &Respond { namespace: NAMESPACE, ..*respond };
     let call = Call { sts, respond, parameters, evidence, origin };
     match action {
         CreateVirtualMfaDevice::NAME => call.run::<CreateVirtualMfaDevice>().await,
@@ -65,7 +66,7 @@ impl Call<'_> {
         match reply.result {
             Ok(output) => {
                 let elements = model.write(A::NAME, &output);
-                self.respond.success(A::NAME, NAMESPACE, elements, &reply.request_id)
+                self.respond.success(A::NAME, elements, &reply.request_id)
             }
             Err(error) => self.respond.failure(&reply.request_id, &error),
         }

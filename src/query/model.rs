@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 
 use super::Parameters;
 use super::answer::{Element, group, text};
+use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::names::FieldError;
 
@@ -140,7 +141,7 @@ impl Model {
         let shape = self.operations.get(action)?.output.as_ref()?;
         match self.element("", shape, output, 0)? {
             Element::Group(_, elements) => Some(elements),
-            Element::Text(..) => None,
+            _ => None,
         }
     }
 
@@ -154,7 +155,7 @@ impl Model {
             }
             (Type::List, Value::Array(items)) => {
                 let item = |value| self.element("member", &shape.member, value, depth + 1);
-                group(name, items.iter().filter_map(item).collect())
+                Element::List(name.to_owned(), items.iter().filter_map(item).collect())
             }
             (Type::Map, Value::Object(map)) => {
                 let entry = |(key, value): (&String, &Value)| {
@@ -162,6 +163,12 @@ impl Model {
                 };
                 group(name, map.iter().filter_map(entry).collect())
             }
+            (Type::Timestamp, Value::String(value)) => match value.parse::<jiff::Timestamp>() {
+                Ok(at) => Element::Time(name.to_owned(), Timestamp::from_seconds(at.as_second())),
+                Err(_) => text(name, value),
+            },
+            (_, Value::Bool(value)) => Element::Boolean(name.to_owned(), *value),
+            (_, Value::Number(value)) if value.is_u64() => Element::Number(name.to_owned(), value.as_u64()?),
             (_, Value::String(value)) => text(name, value),
             (_, value) => text(name, value.to_string()),
         })

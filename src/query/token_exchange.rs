@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
-use super::{Parameters, read_form};
+use super::{FORM, Parameters, media_type, read_form};
 use crate::authn::Evidence;
 use crate::error::Error;
 use crate::ops::assume_role_with_web_identity::{
@@ -59,10 +59,7 @@ pub(super) async fn serve(
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
         return response;
     }
-    let form = head
-        .headers
-        .get(CONTENT_TYPE)
-        .is_some_and(|v| v.as_bytes().to_ascii_lowercase().starts_with(b"application/x-www-form-urlencoded"));
+    let form = head.headers.get(CONTENT_TYPE).is_some_and(|v| media_type(v).eq_ignore_ascii_case(FORM));
     let parsed = match body {
         Ok(body) if form && head.uri.query().is_none() => read_form(b"", &body)
             .map_err(|e| Refused("invalid_request", e.to_string()))
@@ -126,7 +123,7 @@ async fn vouched(
 
 /// A signature by the session's own key.
 fn signed(sts: &Sts, output: &AssumeRoleWithWebIdentityOutput) -> Result<Evidence, Error> {
-    const HOST: &str = "token-exchange";
+    let host = &sts.names.load().example();
     let credentials = &output.credentials;
     let signer = Signer {
         access_key_id: credentials.access_key_id.as_str(),
@@ -137,8 +134,8 @@ fn signed(sts: &Sts, output: &AssumeRoleWithWebIdentityOutput) -> Result<Evidenc
     };
     let mut headers = HeaderMap::new();
     let payload_sha256 = sha256(b"");
-    signer.sign("POST", PATH, HOST, &mut headers, &payload_sha256, sts.clock.now())?;
-    let incoming = Incoming { method: "POST", path: PATH, query: &[], headers: &headers, host: HOST, payload_sha256 };
+    signer.sign("POST", PATH, host, &mut headers, &payload_sha256, sts.clock.now())?;
+    let incoming = Incoming { method: "POST", path: PATH, query: &[], headers: &headers, host, payload_sha256 };
     let presented = Presented::read(&incoming)?.ok_or(Error::InternalFailure)?;
     Ok(Evidence::Signed(Box::new(presented)))
 }

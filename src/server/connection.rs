@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -22,13 +21,15 @@ use tonic::body::Body;
 use tonic::server::NamedService;
 use tower_service::Service;
 
-use super::{Shared, well_known};
+use super::proxies::{self, Client};
+use super::wire::{Notes, Wire};
+use super::{Shared, front, well_known};
 use crate::config::Limits;
 use crate::ops::Origin;
-use crate::{audit, grpc, query};
+use crate::{grpc, query};
 
 /// The longest header list of one request, in bytes: a session token and room to spare.
-const MAX_HEADER_BYTES: usize = 65_536;
+pub(super) const MAX_HEADER_BYTES: usize = 65_536;
 const MAX_HEADERS: usize = 64;
 /// How long the accept loop rests when the system has no file descriptors left.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
@@ -67,23 +68,40 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, slots: Ar
     }
 }
 
-async fn serve(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, _slot: OwnedSemaphorePermit) {
+async fn serve(mut stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, _slot: OwnedSemaphorePermit) {
     // Small answers leave at once; a socket that refuses the option still works.
     let _ = stream.set_nodelay(true);
     let connections = &shared.sts.metrics.connections;
     connections.inc();
-    match shared.tls.load_full() {
-        None => run(stream, peer, false, &shared).await,
-        Some(config) => {
-            let handshake = tokio::time::timeout(shared.limits.handshake, TlsAcceptor::from(config).accept(stream));
-            match handshake.await {
-                Ok(Ok(stream)) => run(stream, peer, true, &shared).await,
-                Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
-                Err(_) => _ = shared.sts.metrics.connections_refused.inc(),
+    if let Some(client) = client(&mut stream, peer, &shared).await {
+        match shared.tls.load_full() {
+            None => run(stream, client, &shared).await,
+            Some(config) => {
+                let handshake = tokio::time::timeout(shared.limits.handshake, TlsAcceptor::from(config).accept(stream));
+                match handshake.await {
+                    Ok(Ok(stream)) => run(stream, Client { secure_transport: true, ..client }, &shared).await,
+                    Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
+                    Err(_) => _ = shared.sts.metrics.connections_refused.inc(),
+                }
             }
         }
     }
     connections.dec();
+}
+
+/// Who is at the other end; none if a trusted proxy was to say so and did not.
+async fn client(stream: &mut TcpStream, peer: SocketAddr, shared: &Shared) -> Option<Client> {
+    let client = Client::new(peer.ip(), false);
+    if !shared.listener.proxy_protocol || !shared.listener.is_trusted(client.ip) {
+        return Some(client);
+    }
+    match tokio::time::timeout(shared.limits.handshake, proxies::read_proxy_header(stream, client)).await {
+        Ok(Ok(client)) => return Some(client),
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "a connection without a good PROXY header was closed"),
+        Err(_) => {}
+    }
+    shared.sts.metrics.connections_refused.inc();
+    None
 }
 
 /// Until the daemon is told to stop, or is gone.
@@ -117,7 +135,7 @@ impl Activity {
     }
 }
 
-async fn run<S>(stream: S, peer: SocketAddr, secure_transport: bool, shared: &Arc<Shared>)
+async fn run<S>(stream: S, client: Client, shared: &Arc<Shared>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -127,14 +145,16 @@ where
         last: AtomicU64::new(0),
         served: AtomicU64::new(0),
     });
+    let notes = Arc::new(Notes::default());
+    let stream = Wire::new(stream, notes.clone());
     let service = {
         let (activity, shared) = (activity.clone(), shared.clone());
         service_fn(move |request: Request<Incoming>| {
-            let (activity, shared) = (activity.clone(), shared.clone());
+            let (activity, shared, notes) = (activity.clone(), shared.clone(), notes.clone());
             async move {
                 activity.calls.fetch_add(1, Ordering::Relaxed);
                 activity.served.fetch_add(1, Ordering::Relaxed);
-                let response = answer(&shared, peer, secure_transport, request).await;
+                let response = front::answer(&shared, client, &notes, request).await;
                 activity.calls.fetch_sub(1, Ordering::Relaxed);
                 activity.touch();
                 Ok::<_, Infallible>(response)
@@ -150,7 +170,7 @@ where
         tokio::select! {
             ended = (Turn { inner: connection.as_mut(), waited: false }) => {
                 if let Err(error) = ended {
-                    tracing::debug!(%peer, %error, "connection ended");
+                    tracing::debug!(peer = %client.ip, %error, "connection ended");
                 }
                 return;
             }
@@ -213,15 +233,13 @@ fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
     builder
 }
 
-async fn answer(
+/// Hands a request to the protocol that it is of.
+pub(super) async fn answer(
     shared: &Arc<Shared>,
-    peer: SocketAddr,
-    secure_transport: bool,
+    origin: Origin,
+    is_grpc: bool,
     request: Request<Incoming>,
 ) -> Response<Body> {
-    let agent = request.headers().get(USER_AGENT).map(|v| audit::clip(&String::from_utf8_lossy(v.as_bytes())));
-    let origin = Origin { source_ip: peer.ip(), secure_transport, user_agent: agent };
-    let is_grpc = request.headers().get(CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"application/grpc"));
     if !is_grpc && let Some(known) = well_known::answer(&shared.sts, request.method(), request.uri().path()) {
         return known.map(Body::new);
     }

@@ -96,14 +96,8 @@ pub(super) async fn watch(config: Config, shared: Arc<Shared>, mut seen: Stamps)
                 if keyring {
                     told(&shared, "keyring", reload_keyring(&config, &shared));
                 }
-                if certificate && let Some((certificate, key)) = &config.tls {
-                    told(
-                        &shared,
-                        "certificate",
-                        tls::server_config(certificate, key)
-                            .map(|c| shared.tls.store(Some(c)))
-                            .map_err(|e| e.to_string()),
-                    );
+                if certificate && config.tls.is_some() {
+                    told(&shared, "certificate", reload_certificate(&config, &shared));
                 }
             };
             if tokio::task::spawn_blocking(reload).await.is_err() {
@@ -118,6 +112,15 @@ fn reload_directory(config: &Config, shared: &Shared) -> Result<(), String> {
     let directory = load_directory(path, config.master_key.as_deref()).map_err(|e| e.to_string())?;
     super::follow::announce(&shared.sts, &directory);
     shared.sts.directory.store(Arc::new(directory));
+    Ok(())
+}
+
+fn reload_certificate(config: &Config, shared: &Shared) -> Result<(), String> {
+    let Some((certificate, key)) = &config.tls else { return Ok(()) };
+    let identity = tls::load(certificate, key).map_err(|e| e.to_string())?;
+    let names = super::host_names(config, &identity.names).map_err(|e| e.to_string())?;
+    shared.sts.names.store(Arc::new(names));
+    shared.tls.store(Some(identity.config));
     Ok(())
 }
 

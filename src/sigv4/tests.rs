@@ -119,6 +119,23 @@ fn signed(body: &[u8]) -> (HeaderMap, [u8; 32]) {
     (headers, payload)
 }
 
+fn rules(regions: &[&str]) -> Rules {
+    Rules { regions: regions.iter().map(|r| (*r).to_owned()).collect(), skew: MAX_SKEW, presigned_actions: Vec::new() }
+}
+
+/// Signs by hand: exactly these headers of a request that has all of them.
+fn signed_by_hand(headers: &mut HeaderMap, names: &[&str], payload: &[u8; 32], date: &str) {
+    let canonical = canonical_request("POST", "/", &[], headers, "sts.example:8080", names, &hex(payload)).unwrap();
+    let (day, region) = (&date[..8], "us-east-1");
+    let text = string_to_sign(date, day, region, "sts", &canonical);
+    let signature = hex(hmac::sign(&signing_key(SECRET, day, region, "sts"), text.as_bytes()).as_ref());
+    let header = format!(
+        "{ALGORITHM} Credential=AKIDEXAMPLEEXAMPLE00/{day}/{region}/sts/aws4_request,SignedHeaders={},Signature={signature}",
+        names.join(";")
+    );
+    headers.insert(AUTHORIZATION, HeaderValue::from_str(&header).unwrap());
+}
+
 fn at() -> Timestamp {
     Timestamp::from_amz("20261124T010203Z").unwrap()
 }
@@ -129,10 +146,11 @@ fn check(headers: &HeaderMap, payload: [u8; 32], host: &str) -> Result<(), SigEr
 }
 
 #[test]
-fn sv_01_everything_that_is_read_is_signed() {
-    let (headers, payload) = signed(b"Action=GetCallerIdentity");
+fn sv_01_what_is_acted_on_is_signed_derived_or_compared() {
+    let (mut headers, payload) = signed(b"Action=GetCallerIdentity");
     check(&headers, payload, "sts.example:8080").unwrap();
     assert!(check(&headers, payload, "sts.example:8081").is_err(), "host");
+    // Dropped or altered after it was signed, whichever it is.
     for name in ["x-amz-date", "x-amz-security-token", "content-type"] {
         let mut altered = headers.clone();
         altered.insert(HeaderName::from_static(name), HeaderValue::from_static("20261124T010204Z"));
@@ -140,29 +158,84 @@ fn sv_01_everything_that_is_read_is_signed() {
         altered.remove(name);
         assert!(check(&altered, payload, "sts.example:8080").is_err(), "{name} dropped");
     }
-    for name in ["x-amz-extra", "x-brevet-extra"] {
-        let mut added = headers.clone();
-        added.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
-        assert!(check(&added, payload, "sts.example:8080").is_err(), "{name} added");
-    }
     let mut twice = headers.clone();
     twice.append("x-amz-date", HeaderValue::from_static("20261124T010203Z"));
     assert!(matches!(check(&twice, payload, "sts.example:8080"), Err(SigError::Incomplete(_))));
+    // Added afterwards: what the broker acts on is refused, what it does not is nothing to it.
+    for (name, refused) in [("x-brevet-extra", true), ("x-amz-extra", false), ("x-amz-cf-id", false), ("date", false)] {
+        let mut added = headers.clone();
+        added.append(HeaderName::from_static(name), HeaderValue::from_static("1"));
+        added.append(HeaderName::from_static(name), HeaderValue::from_static("2"));
+        assert_eq!(check(&added, payload, "sts.example:8080").is_err(), refused, "{name} added");
+    }
+    headers.remove("x-amz-security-token");
+    for names in [&["host"][..], &["host", "x-amz-date"], &["content-type", "host"]] {
+        signed_by_hand(&mut headers, names, &payload, "20261124T010203Z");
+        check(&headers, payload, "sts.example:8080").unwrap_or_else(|e| panic!("{names:?}: {e}"));
+    }
+    signed_by_hand(&mut headers, &["x-amz-date"], &payload, "20261124T010203Z");
+    assert!(check(&headers, payload, "sts.example:8080").is_err(), "host unsigned");
+    for name in ["x-amz-security-token", "x-brevet-extra"] {
+        let mut headers = headers.clone();
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static("a-token"));
+        signed_by_hand(&mut headers, &["host", "x-amz-date"], &payload, "20261124T010203Z");
+        assert!(check(&headers, payload, "sts.example:8080").is_err(), "{name} unsigned");
+        signed_by_hand(&mut headers, &["host", name], &payload, "20261124T010203Z");
+        check(&headers, payload, "sts.example:8080").unwrap();
+    }
+}
+
+#[test]
+fn sv_01_a_date_that_is_no_signed_header_is_in_the_signature_all_the_same() {
+    let payload = sha256(b"");
+    for (name, sent) in
+        [("x-amz-date", "20261124T010203Z"), ("date", "Tue, 24 Nov 2026 01:02:03 GMT"), ("date", "20261124T010203Z")]
+    {
+        let mut headers = HeaderMap::new();
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(sent));
+        signed_by_hand(&mut headers, &["host"], &payload, "20261124T010203Z");
+        check(&headers, payload, "sts.example:8080").unwrap();
+        for other in ["20261124T010204Z", "Tue, 24 Nov 2026 01:02:04 GMT", "24 Nov 2026", ""] {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(other));
+            assert!(check(&headers, payload, "sts.example:8080").is_err(), "{name}: {other}");
+        }
+        headers.remove(name);
+        assert!(check(&headers, payload, "sts.example:8080").is_err(), "no date");
+    }
+    // Of two, AWS's own counts.
+    let mut headers = HeaderMap::new();
+    headers.insert("x-amz-date", HeaderValue::from_static("20261124T010203Z"));
+    headers.insert("date", HeaderValue::from_static("Tue, 24 Nov 2026 09:09:09 GMT"));
+    signed_by_hand(&mut headers, &["date", "host"], &payload, "20261124T010203Z");
+    check(&headers, payload, "sts.example:8080").unwrap();
 }
 
 #[test]
 fn sv_04_the_payload_is_what_was_signed() {
     let (mut headers, payload) = signed(b"Action=GetCallerIdentity");
     assert!(check(&headers, sha256(b"Action=AssumeRole"), "sts.example:8080").is_err());
-    headers.insert("x-amz-content-sha256", HeaderValue::from_static("UNSIGNED-PAYLOAD"));
-    assert!(check(&headers, payload, "sts.example:8080").is_err());
+    let right = hex(&payload);
+    headers.insert("x-amz-content-sha256", HeaderValue::from_str(&right).unwrap());
+    check(&headers, payload, "sts.example:8080").unwrap();
+    headers.append("x-amz-content-sha256", HeaderValue::from_str(&right).unwrap());
+    assert!(check(&headers, payload, "sts.example:8080").is_err(), "twice");
+    for wrong in
+        ["", "UNSIGNED-PAYLOAD", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD", &right.to_uppercase(), &hex(&sha256(b"x"))]
+    {
+        headers.insert("x-amz-content-sha256", HeaderValue::from_str(wrong).unwrap());
+        assert!(check(&headers, payload, "sts.example:8080").is_err(), "{wrong}, unsigned");
+        let names = ["host", "x-amz-content-sha256", "x-amz-date", "x-amz-security-token"];
+        let mut signed = headers.clone();
+        signed_by_hand(&mut signed, &names, &payload, "20261124T010203Z");
+        assert!(check(&signed, payload, "sts.example:8080").is_err(), "{wrong}, signed");
+    }
 }
 
 #[test]
 fn sv_07_the_scope_is_exact() {
     let (headers, payload) = signed(b"");
     let auth = headers[AUTHORIZATION].to_str().unwrap().to_owned();
-    let rules = Rules { regions: vec!["us-east-1".into()], skew: MAX_SKEW };
+    let rules = rules(&["us-east-1"]);
     let with = |auth: &str| {
         let mut headers = headers.clone();
         headers.insert(AUTHORIZATION, HeaderValue::from_str(auth).unwrap());
@@ -205,7 +278,7 @@ fn sv_08_window_dates_and_signature_forms() {
         payload_sha256: payload,
     };
     let presented = Presented::read(&incoming).unwrap().unwrap();
-    let rules = Rules { regions: vec!["us-east-1".into()], skew: MAX_SKEW };
+    let rules = rules(&["us-east-1"]);
     let near = |seconds: i64| presented.check_scope(Timestamp::from_seconds(at().seconds() + seconds), &rules, "sts");
     assert!(near(-900).is_ok() && near(899).is_ok() && near(900).is_ok());
     assert!(matches!(near(901), Err(SigError::Expired(_))) && matches!(near(-901), Err(SigError::Expired(_))));
@@ -220,31 +293,105 @@ fn sv_08_window_dates_and_signature_forms() {
 }
 
 #[test]
-fn sv_08_presigned_expiry_is_bounded() {
-    let sent = Sent::read(Path::new(concat!(
+fn sv_07_any_region_is_still_a_region() {
+    let incoming = |headers: &HeaderMap| {
+        let (method, path, host) = ("POST", "/", "sts.example:8080");
+        let incoming = Incoming { method, path, query: &[], headers, host, payload_sha256: sha256(b"") };
+        Presented::read(&incoming).unwrap().unwrap()
+    };
+    let scoped = |region: &str, service: &str, regions: &[&str]| {
+        let mut headers = HeaderMap::new();
+        let secret_access_key = SECRET;
+        let access_key_id = "AKIDEXAMPLEEXAMPLE00";
+        let signer = Signer { access_key_id, secret_access_key, session_token: None, region, service };
+        signer.sign("POST", "/", "sts.example:8080", &mut headers, &sha256(b""), at()).unwrap();
+        let presented = incoming(&headers);
+        presented.check_scope(at(), &rules(regions), "sts").is_ok() && presented.verify(SECRET).is_ok()
+    };
+    assert!(scoped("eu-north-1", "sts", &["*"]) && scoped("eu-north-1", "sts", &["us-east-1", "*"]));
+    assert!(!scoped("eu-north-1", "sts", &["us-east-1"]) && !scoped("eu-north-1", "iam", &["*"]));
+    for odd in ["", "EU-NORTH-1", "*", "eu_north", &"a".repeat(65)] {
+        assert!(!scoped(odd, "sts", &["*"]), "{odd}");
+    }
+}
+
+/// A presigned request of the suite, with other parameters.
+fn presigned(change: impl Fn(&mut Vec<(String, String)>)) -> Sent {
+    let mut sent = Sent::read(Path::new(concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/tests/data/sigv4/get-vanilla-query/query-signed-request.txt"
     )));
-    sent.presented().unwrap().verify(SECRET).unwrap();
-    for bad in ["0", "-1", "604801", "text", "", "1e3", "+5"] {
-        let query =
-            sent.query.iter().map(|(n, v)| (n.clone(), if n == "X-Amz-Expires" { bad.to_owned() } else { v.clone() }));
-        let sent = Sent {
-            query: query.collect(),
-            headers: sent.headers.clone(),
-            ..Sent::read(Path::new(concat!(
-                env!("CARGO_MANIFEST_DIR"),
-                "/tests/data/sigv4/get-vanilla-query/query-signed-request.txt"
-            )))
-        };
-        assert!(sent.presented().is_err(), "{bad}");
+    change(&mut sent.query);
+    // Signed anew: what is asked for is whether the parameters are taken, not whether they were altered.
+    let get = |name: &str| sent.query.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone()).unwrap_or_default();
+    let (date, credential) = (get("X-Amz-Date"), get("X-Amz-Credential"));
+    let scope: Vec<&str> = credential.split('/').collect();
+    if let [_, day, region, service, _] = scope[..] {
+        let canonical =
+            canonical_request("GET", &sent.path, &sent.query, &sent.headers, &sent.host, &["host"], &hex(&sha256(b"")));
+        let text = string_to_sign(&date, day, region, service, &canonical.unwrap());
+        let signature = hex(hmac::sign(&signing_key(SECRET, day, region, service), text.as_bytes()).as_ref());
+        for (_, value) in sent.query.iter_mut().filter(|(name, _)| name == "X-Amz-Signature") {
+            value.clone_from(&signature);
+        }
+    }
+    sent
+}
+
+#[test]
+fn sv_08_a_presigned_request_is_good_for_fifteen_minutes_whatever_it_says() {
+    let expires = |value: Option<&str>| {
+        presigned(|query| {
+            query.retain(|(name, _)| name != "X-Amz-Expires");
+            query.extend(value.map(|v| ("X-Amz-Expires".to_owned(), v.to_owned())));
+        })
+    };
+    for value in [None, Some("0"), Some("-1"), Some("60"), Some("604800"), Some("604801"), Some("text"), Some("")] {
+        let presented = expires(value).presented().unwrap();
+        presented.verify(SECRET).unwrap();
+        assert!(presented.is_presigned());
+        for skew in [900, 60] {
+            let rules = Rules { skew: Duration::from_secs(skew), ..rules(&["us-east-1"]) };
+            let signed_at = presented.signed_at.seconds();
+            let at = |seconds: i64| {
+                presented.check_scope(Timestamp::from_seconds(signed_at + seconds), &rules, "service").is_ok()
+            };
+            let early = i64::try_from(skew).unwrap();
+            assert!(at(0) && at(61) && at(900) && !at(901) && at(-early) && !at(-early - 1), "{value:?}");
+        }
+    }
+}
+
+#[test]
+fn sv_03_a_presigned_request_has_each_part_once_and_as_it_is_spelled() {
+    presigned(|_| {}).presented().unwrap().verify(SECRET).unwrap();
+    // Additions of SDKs, and parameters of the action.
+    presigned(|query| query.extend([("x-amz-user-agent".into(), "js".into()), ("X-Amz-Other".into(), "1".into())]))
+        .presented()
+        .unwrap()
+        .verify(SECRET)
+        .unwrap();
+    for name in PROOF_PARAMETERS {
+        let add = |name: String| presigned(|query| query.push((name.clone(), "1".to_owned()))).presented();
+        for twin in [(*name).to_owned(), name.to_lowercase(), name.to_uppercase()] {
+            // Of a token there was none: alone it is complete, but for its spelling.
+            let alone = *name == "X-Amz-Security-Token" && twin == *name;
+            assert_eq!(add(twin.clone()).is_ok(), alone, "{twin}");
+        }
+        let renamed = presigned(|query| {
+            for (n, _) in query.iter_mut().filter(|(n, _)| n == name) {
+                *n = n.to_lowercase();
+            }
+        });
+        let optional = ["X-Amz-Security-Token"].contains(name);
+        assert_eq!(renamed.presented().is_ok(), optional, "{name} in lower case");
     }
 }
 
 #[test]
 fn sv_03_two_proofs_are_none() {
     let (headers, payload) = signed(b"");
-    for name in ["X-Amz-Credential", "X-Amz-Signature", "x-amz-security-token"] {
+    for name in PROOF_PARAMETERS.iter().copied().chain(["x-amz-security-token", "X-AMZ-SIGNATURE"]) {
         let query = [(name.to_owned(), "x".to_owned())];
         let mut incoming = Incoming {
             method: "POST",
@@ -259,6 +406,11 @@ fn sv_03_two_proofs_are_none() {
         incoming.headers = &none;
         assert!(matches!(Presented::read(&incoming), Err(SigError::Incomplete(_))), "{name} alone");
     }
+    // What is no proof stands beside a header like any parameter, and under its signature.
+    let query = [("x-amz-user-agent".to_owned(), "x".to_owned())];
+    let (method, path, host) = ("POST", "/", "sts.example:8080");
+    let incoming = Incoming { method, path, query: &query, headers: &headers, host, payload_sha256: payload };
+    assert!(Presented::read(&incoming).unwrap().unwrap().verify(SECRET).is_err());
 }
 
 proptest::proptest! {

@@ -1,6 +1,6 @@
 //! Who signed: every way to be wrong, each beside the way that is right.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::{HeaderMap, HeaderValue};
 
@@ -122,9 +122,14 @@ async fn sv_01_sv_04_altered_requests_are_refused_on_the_wire() {
             "{name}"
         );
     }
-    let mut extra = headers.clone();
-    extra.insert("x-amz-extra", HeaderValue::from_static("1"));
-    assert_eq!(broker.send("POST", "/", extra, body.clone().into_bytes()).await.status, 403);
+    // Added on the way: what the broker acts on is refused, what it does not is ignored.
+    for (name, status) in
+        [("x-brevet-extra", 403), ("x-amz-security-token", 403), ("x-amz-extra", 200), ("x-amz-cf-id", 200)]
+    {
+        let mut extra = headers.clone();
+        extra.insert(name, HeaderValue::from_static("1"));
+        assert_eq!(broker.send("POST", "/", extra, body.clone().into_bytes()).await.status, status, "{name}");
+    }
     let mut unsigned = headers;
     unsigned.insert("x-amz-content-sha256", HeaderValue::from_static("UNSIGNED-PAYLOAD"));
     assert_eq!(broker.send("POST", "/", unsigned, body.into_bytes()).await.status, 403);
@@ -151,8 +156,44 @@ async fn sv_08_the_window_is_exact_and_a_presigned_url_says_one_thing() {
     assert_eq!(broker.send("GET", &url, HeaderMap::new(), Vec::new()).await.code(), "ok");
     let reused = url.replace("GetCallerIdentity", "AssumeRole");
     assert_eq!(broker.send("GET", &reused, HeaderMap::new(), Vec::new()).await.code(), "SignatureDoesNotMatch");
-    broker.clock.advance(Duration::from_secs(61));
-    assert_eq!(broker.send("GET", &url, HeaderMap::new(), Vec::new()).await.code(), "RequestExpired");
+    // Whatever it says of itself.
+    let long = presign(&broker, &alice, "Action=GetCallerIdentity&Version=2011-06-15", 604_800);
+    for (offset, expected) in [(61, "ok"), (900, "ok"), (901, "RequestExpired"), (518_400, "RequestExpired")] {
+        broker.clock.set(brevet::clock::Timestamp::from_seconds(now().seconds() + offset));
+        for url in [&url, &long] {
+            assert_eq!(broker.send("GET", url, HeaderMap::new(), Vec::new()).await.code(), expected, "{offset}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn sv_08_a_presigned_url_asks_who_it_is_of_and_for_nothing_else() {
+    let parameters = format!("Action=AssumeRole&RoleArn={OPEN}&RoleSessionName=session&Version=2011-06-15");
+    let parameters = parameters.replace(':', "%3A").replace('/', "%2F");
+    let get = async |broker: &Broker, parameters: &str| {
+        let url = presign(broker, &user("alice"), parameters, 60);
+        let answer = broker.send("GET", &url, HeaderMap::new(), Vec::new()).await;
+        (answer.status, answer.code().to_owned(), answer.element("Message").unwrap_or_default().to_owned())
+    };
+    let broker = Broker::start().await;
+    let (status, code, message) = get(&broker, &parameters).await;
+    assert_eq!((status, code.as_str()), (403, "AccessDenied"));
+    assert!(message.contains("AssumeRole") && message.contains("[sts] presigned_actions"), "{message}");
+    let (status, ..) = get(&broker, "Action=GetSessionToken&Version=2011-06-15").await;
+    assert_eq!(status, 403);
+    // What SDKs add to the URL is ignored, and so is what GetCallerIdentity does not know.
+    let who = "Action=GetCallerIdentity&Version=2011-06-15";
+    for added in ["x-amz-user-agent=aws-sdk-js", "X-Amz-Other=1&X-Consul=a", "Unknown=1"] {
+        assert_eq!(get(&broker, &format!("{who}&{added}")).await.1, "ok", "{added}");
+    }
+    let records = broker.into_audit().await;
+    assert_eq!(records[0]["userIdentity"]["arn"], "arn:aws:iam::111122223333:user/alice");
+
+    let broker = Broker::start_with(|c| c.presigned_actions = vec!["AssumeRole".into()]).await;
+    assert_eq!(get(&broker, &parameters).await.1, "ok");
+    assert_eq!(get(&broker, &format!("{parameters}&x-amz-user-agent=aws-sdk-js")).await.1, "ok");
+    assert_eq!(get(&broker, &format!("{parameters}&Unknown=1")).await.1, "ValidationError");
+    assert_eq!(get(&broker, "Action=GetSessionToken&Version=2011-06-15").await.0, 403);
 }
 
 /// A presigned URL: the scope is signed in the query, the payload is empty.

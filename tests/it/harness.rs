@@ -132,10 +132,12 @@ pub fn config(dir: &Path) -> Config {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     Config {
         listen: any,
+        listener: Default::default(),
         tls: None,
         operator: any,
         regions: vec!["us-east-1".into(), "eu-central-1".into()],
         skew: brevet::sigv4::MAX_SKEW,
+        presigned_actions: Vec::new(),
         reflection: true,
         directory: Some(dir.join("directory.json")),
         master_key: None,
@@ -354,13 +356,24 @@ pub async fn http1(address: SocketAddr, method: &str, target: &str, headers: Hea
 
 /// One gRPC call over HTTP/2 with any headers and any body: its status, message and body.
 pub async fn grpc(address: SocketAddr, path: &str, headers: HeaderMap, body: Vec<u8>) -> GrpcAnswer {
+    grpc_for(address, &address.to_string(), path, headers, body).await
+}
+
+/// The same with another `:authority`.
+pub async fn grpc_for(
+    address: SocketAddr,
+    authority: &str,
+    path: &str,
+    headers: HeaderMap,
+    body: Vec<u8>,
+) -> GrpcAnswer {
     let stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake(hyper_util::rt::TokioExecutor::new(), TokioIo::new(stream))
             .await
             .unwrap();
     let connection = tokio::spawn(connection);
-    let mut request = Request::post(format!("http://{address}{path}")).body(Full::new(Bytes::from(body))).unwrap();
+    let mut request = Request::post(format!("http://{authority}{path}")).body(Full::new(Bytes::from(body))).unwrap();
     *request.headers_mut() = headers;
     request.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
     request.headers_mut().insert("te", HeaderValue::from_static("trailers"));

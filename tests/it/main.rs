@@ -6,6 +6,7 @@ mod authorization;
 mod binary;
 mod cases;
 mod federation;
+mod front;
 mod harness;
 mod mfa;
 mod parity;

@@ -84,6 +84,100 @@ async fn sv_05_ambiguous_requests_are_refused() {
     }
 }
 
+#[tokio::test]
+async fn sv_05_a_length_that_is_given_twice_is_refused_and_ends_the_connection() {
+    let broker = Broker::start().await;
+    let body = encode(&[("Action", "GetCallerIdentity"), VERSION]);
+    let mut signed = form_headers();
+    broker.sign("/", &user("alice"), &mut signed, body.as_bytes());
+    let (length, host) = (body.len(), broker.address);
+    let head: String = signed.iter().map(|(n, v)| format!("{n}: {}\r\n", v.to_str().unwrap())).collect();
+    let chunks = format!("{length:x}\r\n{body}\r\n0\r\n\r\n");
+    let ask = async |framing: &str, body: &str, next: &str| {
+        let mut stream = TcpStream::connect(broker.address).await.unwrap();
+        let request = format!("POST / HTTP/1.1\r\nhost: {host}\r\n{head}{framing}\r\n{body}{next}");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        // The connection ends by itself: nothing more is sent, and its end is not closed here.
+        read_all(&mut stream).await
+    };
+    let next = format!("GET /healthz HTTP/1.1\r\nhost: {host}\r\n\r\n");
+    for framing in [
+        format!("content-length: {length}\r\ntransfer-encoding: chunked\r\n"),
+        format!("transfer-encoding: chunked\r\ncontent-length: {length}\r\n"),
+        format!("Content-Length: {}\r\nTransfer-Encoding: Chunked\r\n", chunks.len()),
+        "transfer-encoding: chunked, chunked\r\n".to_owned(),
+        "transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n".to_owned(),
+        "transfer-encoding: gzip, chunked\r\n".to_owned(),
+        "transfer-encoding: ,chunked\r\n".to_owned(),
+        format!("content-length: {length}\r\ncontent-length: {length}\r\n"),
+    ] {
+        let answer = ask(&framing, &chunks, &next).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{framing}: {answer}");
+        assert!(answer.contains("connection: close"), "{framing}: {answer}");
+        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{framing}: {answer}");
+    }
+    // Given once it is served, in either way; behind chunks the connection ends as well.
+    assert!(
+        ask(&format!("content-length: {length}\r\nconnection: close\r\n"), &body, "").await.starts_with("HTTP/1.1 200")
+    );
+    let answer = ask("transfer-encoding: chunked\r\n", &chunks, &next).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.matches("HTTP/1.1").count() == 1, "{answer}");
+    assert_eq!(broker.into_audit().await.iter().filter(|r| r["errorCode"] == "ValidationError").count(), 8);
+}
+
+#[tokio::test]
+async fn tr_04_a_refusal_arrives_while_the_client_still_sends() {
+    let broker = Broker::start().await;
+    for framing in ["content-length: 8388608\r\n", "transfer-encoding: chunked\r\n"] {
+        for _ in 0..20 {
+            let mut stream = TcpStream::connect(broker.address).await.unwrap();
+            let head = format!("POST / HTTP/1.1\r\nhost: {}\r\n{framing}\r\n", broker.address);
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let piece = match framing.starts_with('t') {
+                true => [b"10000\r\n".as_slice(), &[b'a'; 65_536], b"\r\n"].concat(),
+                false => vec![b'a'; 65_536],
+            };
+            // A client that reads only when all is sent, as most do.
+            for _ in 0..128 {
+                stream.write_all(&piece).await.expect("the broker reads on");
+            }
+            let answer = read_all(&mut stream).await;
+            assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+        }
+    }
+    // It does not read on for ever: whoever drips is cut off.
+    let mut stream = TcpStream::connect(broker.address).await.unwrap();
+    stream.write_all(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 8388608\r\n\r\n").await.unwrap();
+    let started = Instant::now();
+    while stream.write_all(b"a").await.is_ok() {
+        assert!(started.elapsed() < Duration::from_secs(15), "it lingers without end");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_grpc_call_is_a_post() {
+    let broker = Broker::start().await;
+    for (method, path) in
+        [("GET", path()), ("PUT", path()), ("GET", "/grpc.health.v1.Health/Check".to_owned()), ("GET", "/".to_owned())]
+    {
+        for kind in ["application/grpc", "application/grpc+proto"] {
+            let mut headers = HeaderMap::new();
+            headers.insert("content-type", HeaderValue::from_static(kind));
+            let answer = broker.send(method, &path, headers, Vec::new()).await;
+            assert_eq!(
+                (answer.status, &answer.headers["grpc-status"]),
+                (405, &HeaderValue::from_static("3")),
+                "{path}"
+            );
+        }
+    }
+    // Another media type is none of gRPC, and none of a form either.
+    let mut headers = HeaderMap::new();
+    headers.insert("content-type", HeaderValue::from_static("application/grpcx"));
+    assert_eq!(broker.send("POST", &path(), headers, Vec::new()).await.code(), "ValidationError");
+}
+
 async fn read_all(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     // A reset after the answer is as good as an end.

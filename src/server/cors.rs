@@ -1,0 +1,55 @@
+//! Cross-origin requests: what a browser asks before it lets a page of another origin call the
+//! broker, and read what it answers. Fetch Standard, "HTTP extensions for CORS".
+//!
+//! Calls are signed in a header that no browser adds by itself, so nothing here grants anything: a
+//! page needs keys like everybody else.
+
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
+    ACCESS_CONTROL_REQUEST_METHOD, CACHE_CONTROL, ORIGIN, VARY,
+};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use tonic::body::Body;
+
+/// What pages may read of an answer: SDKs take their clock from the date.
+const EXPOSED: HeaderValue = HeaderValue::from_static("date, retry-after, x-amzn-requestid, x-amzn-errortype");
+const METHODS: HeaderValue = HeaderValue::from_static("GET, POST");
+/// For how long a browser need not ask again, in seconds.
+const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
+
+/// The origin of a request, if it is one of those that the configuration names.
+pub(super) fn origin(origins: &[HeaderValue], headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut sent = headers.get_all(ORIGIN).iter();
+    match (sent.next(), sent.next()) {
+        (Some(origin), None) => origins.iter().find(|o| *o == origin).cloned(),
+        _ => None,
+    }
+}
+
+/// The answer to a browser that asks whether it may call.
+pub(super) fn preflight<B>(request: &Request<B>, origin: &HeaderValue) -> Option<Response<Body>> {
+    let headers = request.headers();
+    if *request.method() != Method::OPTIONS || !headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
+        return None;
+    }
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let answer = response.headers_mut();
+    answer.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+    answer.insert(ACCESS_CONTROL_MAX_AGE, MAX_AGE);
+    answer.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // SDKs add headers of their own; the signature says which of them count.
+    if let Some(wanted) = headers.get(ACCESS_CONTROL_REQUEST_HEADERS) {
+        answer.insert(ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
+    }
+    allow(answer, origin);
+    Some(response)
+}
+
+/// Lets pages of an origin read an answer.
+pub(super) fn allow(headers: &mut HeaderMap, origin: &HeaderValue) {
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+    headers.append(VARY, HeaderValue::from_static("origin"));
+}

@@ -1,0 +1,417 @@
+//! Who is at the other end when proxies stand in between: forwarded headers, and the PROXY protocol.
+//!
+//! Both are believed from the addresses in `[listen] trusted_proxies`, and from nobody else. What a
+//! trusted proxy says and cannot be read refuses the request: no decision is made on a guess.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use http::header::FORWARDED;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::config::{ForwardedHeader, Listener};
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// The client of a request, as far as it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Client {
+    /// Its address; an IPv4-mapped one is IPv4.
+    pub ip: IpAddr,
+    /// Whether it speaks TLS, to this broker or to a trusted proxy.
+    pub secure_transport: bool,
+}
+
+impl Client {
+    /// The other end of a connection.
+    pub(super) fn new(ip: IpAddr, secure_transport: bool) -> Self {
+        Self { ip: ip.to_canonical(), secure_transport }
+    }
+}
+
+/// A forwarded header that cannot be read, by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unreadable(pub &'static str);
+
+/// Whose request came over a connection of `peer`.
+///
+/// # Errors
+/// When a trusted proxy sent a header that cannot be read.
+pub(super) fn client(listener: &Listener, peer: Client, headers: &HeaderMap) -> Result<Client, Unreadable> {
+    if !listener.is_trusted(peer.ip) {
+        return Ok(peer);
+    }
+    match listener.forwarded_header {
+        ForwardedHeader::XForwardedFor => x_forwarded(listener, peer, headers),
+        ForwardedHeader::Forwarded => forwarded(listener, peer, headers),
+    }
+}
+
+/// `X-Forwarded-For: CLIENT, PROXY, …`: each proxy adds the address that it was called from, so the
+/// last one that is no trusted proxy is the client. What stands before it the client wrote itself.
+fn x_forwarded(listener: &Listener, peer: Client, headers: &HeaderMap) -> Result<Client, Unreadable> {
+    let unreadable = Unreadable("x-forwarded-for");
+    let mut ip = peer.ip;
+    'nearest: for value in headers.get_all(X_FORWARDED_FOR).iter().collect::<Vec<_>>().into_iter().rev() {
+        let list = value.to_str().map_err(|_| unreadable)?;
+        for node in list.rsplit(',').map(str::trim).filter(|n| !n.is_empty()) {
+            ip = address(node).ok_or(unreadable)?;
+            if !listener.is_trusted(ip) {
+                break 'nearest;
+            }
+        }
+    }
+    // Where several proxies say how they were called, each of them must have been called by TLS.
+    let all = |value: &HeaderValue| value.as_bytes().split(|b| *b == b',').all(is_https);
+    let mut said = headers.get_all(X_FORWARDED_PROTO).iter().peekable();
+    let secure_transport = if said.peek().is_none() { peer.secure_transport } else { said.all(all) };
+    Ok(Client { ip, secure_transport })
+}
+
+fn is_https(scheme: &[u8]) -> bool {
+    scheme.trim_ascii().eq_ignore_ascii_case(b"https")
+}
+
+/// RFC 7239: `Forwarded: for=CLIENT;proto=https, for=PROXY`.
+fn forwarded(listener: &Listener, peer: Client, headers: &HeaderMap) -> Result<Client, Unreadable> {
+    let unreadable = Unreadable("forwarded");
+    let mut elements = Vec::new();
+    for value in headers.get_all(FORWARDED) {
+        elements.extend(read_forwarded(value.to_str().map_err(|_| unreadable)?).ok_or(unreadable)?);
+    }
+    let mut client = peer;
+    for element in elements.into_iter().rev() {
+        // `unknown` and names of the proxy's own are no addresses.
+        client.ip = element.node.as_deref().and_then(address).ok_or(unreadable)?;
+        client.secure_transport =
+            element.proto.map_or(peer.secure_transport, |proto| proto.eq_ignore_ascii_case("https"));
+        if !listener.is_trusted(client.ip) {
+            break;
+        }
+    }
+    Ok(client)
+}
+
+/// One proxy's element of a `Forwarded` header.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Element {
+    node: Option<String>,
+    proto: Option<String>,
+}
+
+/// The elements of one header line, the one of the nearest proxy last. None if it breaks the grammar
+/// of RFC 7239 section 4.
+fn read_forwarded(text: &str) -> Option<Vec<Element>> {
+    let mut elements = Vec::new();
+    let mut element = Element::default();
+    let mut rest = text.trim();
+    while !rest.is_empty() {
+        let (name, after) = rest.split_once('=')?;
+        let (value, after) = read_value(after)?;
+        let slot = match name.trim() {
+            n if n.eq_ignore_ascii_case("for") => Some(&mut element.node),
+            n if n.eq_ignore_ascii_case("proto") => Some(&mut element.proto),
+            n if !n.is_empty() && n.bytes().all(is_token) => None,
+            _ => return None,
+        };
+        if slot.is_some_and(|slot| slot.replace(value).is_some()) {
+            return None;
+        }
+        let after = after.trim_start();
+        rest = match after.chars().next() {
+            None => "",
+            Some(';') => after.get(1..)?.trim_start(),
+            Some(',') => {
+                elements.push(std::mem::take(&mut element));
+                after.get(1..)?.trim_start()
+            }
+            Some(_) => return None,
+        };
+        // Something must follow a separator.
+        if rest.is_empty() && !after.is_empty() {
+            return None;
+        }
+    }
+    if !text.trim().is_empty() {
+        elements.push(element);
+    }
+    Some(elements)
+}
+
+/// A token or a quoted string, and what comes after it.
+fn read_value(text: &str) -> Option<(String, &str)> {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let end = text.bytes().position(|b| !is_token(b)).unwrap_or(text.len());
+        return (end > 0).then(|| Some((text.get(..end)?.to_owned(), text.get(end..)?)))?;
+    };
+    let mut value = String::new();
+    let mut characters = quoted.char_indices();
+    loop {
+        match characters.next()? {
+            (at, '"') => return Some((value, quoted.get(at + 1..)?)),
+            (_, '\\') => value.push(characters.next()?.1),
+            (_, c) => value.push(c),
+        }
+    }
+}
+
+/// RFC 9110 section 5.6.2.
+fn is_token(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
+}
+
+/// An address with or without a port: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]:80`.
+fn address(node: &str) -> Option<IpAddr> {
+    if let Ok(ip) = node.parse::<IpAddr>() {
+        return Some(ip.to_canonical());
+    }
+    let (host, port) = match node.strip_prefix('[') {
+        Some(rest) => {
+            let (host, after) = rest.split_once(']')?;
+            (IpAddr::V6(host.parse().ok()?), if after.is_empty() { "0" } else { after.strip_prefix(':')? })
+        }
+        None => {
+            let (host, port) = node.split_once(':')?;
+            (IpAddr::V4(host.parse().ok()?), port)
+        }
+    };
+    port.parse::<u16>().ok()?;
+    Some(host.to_canonical())
+}
+
+/// "The PROXY protocol", section 2.2: what a header of version 2 begins with.
+const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
+/// The longest header that is read, in bytes behind the first sixteen.
+const MAX_PROXY_HEADER_BYTES: usize = 4_096;
+/// `PP2_TYPE_SSL`, and in its first byte `PP2_CLIENT_SSL`.
+const TYPE_SSL: u8 = 0x20;
+const CLIENT_SSL: u8 = 0x01;
+
+/// Reads the header of the PROXY protocol, version 2, that a trusted proxy begins its connection
+/// with: whom it calls for. `peer` is the proxy; it calls for itself when it says LOCAL or names no
+/// address.
+///
+/// # Errors
+/// When there is no such header, or it is malformed.
+pub(super) async fn read_proxy_header<S: AsyncRead + Unpin>(stream: &mut S, peer: Client) -> io::Result<Client> {
+    let mut start = [0; 16];
+    stream.read_exact(&mut start).await?;
+    let malformed = |what| io::Error::new(io::ErrorKind::InvalidData, what);
+    let [signature @ .., command, family, high, low] = start;
+    if signature != *SIGNATURE {
+        return Err(malformed("a trusted proxy must begin with a header of the PROXY protocol, version 2"));
+    }
+    let length = usize::from(u16::from_be_bytes([high, low]));
+    if length > MAX_PROXY_HEADER_BYTES {
+        return Err(malformed("the PROXY header is too long"));
+    }
+    let mut rest = vec![0; length];
+    stream.read_exact(&mut rest).await?;
+    match command {
+        // LOCAL: the proxy's own, such as a health check.
+        0x20 => Ok(peer),
+        0x21 => proxied(family, &rest, peer).ok_or_else(|| malformed("the PROXY header is malformed")),
+        _ => Err(malformed("the PROXY header has an unknown version or command")),
+    }
+}
+
+/// The source address, and whether the additional fields say that the client spoke TLS.
+fn proxied(family: u8, rest: &[u8], peer: Client) -> Option<Client> {
+    let (ip, mut fields) = match family {
+        // UNSPEC: the proxy does not know.
+        0x00 => return Some(peer),
+        0x11 => {
+            let (address, fields) = rest.split_at_checked(12)?;
+            (IpAddr::V4(Ipv4Addr::from(<[u8; 4]>::try_from(address.get(..4)?).ok()?)), fields)
+        }
+        0x21 => {
+            let (address, fields) = rest.split_at_checked(36)?;
+            (IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(address.get(..16)?).ok()?)), fields)
+        }
+        // Datagrams and sockets of this machine do not come here.
+        _ => return None,
+    };
+    let mut secure_transport = false;
+    while let Some((head, after)) = fields.split_at_checked(3) {
+        let [kind, high, low] = <[u8; 3]>::try_from(head).ok()?;
+        let (value, after) = after.split_at_checked(usize::from(u16::from_be_bytes([high, low])))?;
+        if kind == TYPE_SSL {
+            secure_transport |= value.first()? & CLIENT_SSL != 0;
+        }
+        fields = after;
+    }
+    fields.is_empty().then(|| Client::new(ip, secure_transport))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluator::Network;
+
+    fn listener(forwarded_header: ForwardedHeader) -> Listener {
+        let networks = ["10.0.0.0/8", "2001:db8:1::/48"];
+        Listener {
+            trusted_proxies: networks.iter().map(|n| Network::parse(n).unwrap()).collect(),
+            forwarded_header,
+            ..Listener::default()
+        }
+    }
+
+    fn ask(
+        header: ForwardedHeader,
+        peer: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<(String, bool), &'static str> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        let peer = Client::new(peer.parse().unwrap(), false);
+        client(&listener(header), peer, &map).map(|c| (c.ip.to_string(), c.secure_transport)).map_err(|e| e.0)
+    }
+
+    #[test]
+    fn az_08_the_last_address_that_is_no_trusted_proxy_is_the_client() {
+        const FOR: &str = "x-forwarded-for";
+        const PROTO: &str = "x-forwarded-proto";
+        let ask = |peer: &str, headers: &[(&'static str, &str)]| ask(ForwardedHeader::XForwardedFor, peer, headers);
+        let is = |ip: &str, secure| Ok((ip.to_owned(), secure));
+        assert_eq!(ask("192.0.2.1", &[(FOR, "198.51.100.1"), (PROTO, "https")]), is("192.0.2.1", false));
+        assert_eq!(ask("10.0.0.1", &[(FOR, "198.51.100.1"), (PROTO, "https")]), is("198.51.100.1", true));
+        assert_eq!(ask("::ffff:10.0.0.1", &[(FOR, "198.51.100.1")]), is("198.51.100.1", false));
+        assert_eq!(ask("10.0.0.1", &[]), is("10.0.0.1", false));
+        assert_eq!(ask("10.0.0.1", &[("forwarded", "for=198.51.100.1;proto=https")]), is("10.0.0.1", false));
+        // What the client itself wrote stands before its address.
+        assert_eq!(ask("10.0.0.1", &[(FOR, "203.0.113.9, 198.51.100.1")]), is("198.51.100.1", false));
+        assert_eq!(ask("10.0.0.1", &[(FOR, "<script>, 198.51.100.1")]), is("198.51.100.1", false));
+        assert_eq!(ask("10.0.0.1", &[(FOR, "203.0.113.9"), (FOR, "198.51.100.1")]), is("198.51.100.1", false));
+        // Trusted proxies in a row.
+        assert_eq!(ask("10.0.0.1", &[(FOR, "198.51.100.1,10.2.2.2 , [2001:db8:1::5]:80")]), is("198.51.100.1", false));
+        assert_eq!(ask("10.0.0.1", &[(FOR, "10.3.3.3, 10.2.2.2,")]), is("10.3.3.3", false));
+        assert_eq!(ask("2001:db8:1::1", &[(FOR, "2001:db8:2::7")]), is("2001:db8:2::7", false));
+        for node in ["198.51.100.1:4711", "::ffff:198.51.100.1", "[::ffff:198.51.100.1]", "[::ffff:198.51.100.1]:1"] {
+            assert_eq!(ask("10.0.0.1", &[(FOR, node)]), is("198.51.100.1", false), "{node}");
+        }
+        for bad in [
+            "unknown",
+            "198.51.100",
+            "198.51.100.1:x",
+            "198.51.100.1:70000",
+            "[2001:db8::1",
+            "[1.2.3.4]",
+            "a, 10.2.2.2",
+            "\u{e9}",
+        ] {
+            assert_eq!(ask("10.0.0.1", &[(FOR, bad)]), Err("x-forwarded-for"), "{bad}");
+        }
+        for (proto, secure) in [
+            ("HTTPS", true),
+            ("https, https", true),
+            ("https, http", false),
+            ("http", false),
+            ("", false),
+            ("wss", false),
+        ] {
+            assert_eq!(
+                ask("10.0.0.1", &[(FOR, "198.51.100.1"), (PROTO, proto)]),
+                is("198.51.100.1", secure),
+                "{proto}"
+            );
+        }
+        assert_eq!(ask("10.0.0.1", &[(PROTO, "https"), (PROTO, "http")]), is("10.0.0.1", false));
+    }
+
+    #[test]
+    fn az_08_the_standard_header_is_read_where_it_is_configured() {
+        let ask = |headers: &[(&'static str, &str)]| ask(ForwardedHeader::Forwarded, "10.0.0.1", headers);
+        let is = |ip: &str, secure| Ok((ip.to_owned(), secure));
+        assert_eq!(ask(&[("x-forwarded-for", "203.0.113.9"), ("x-forwarded-proto", "https")]), is("10.0.0.1", false));
+        for (header, ip, secure) in [
+            ("for=198.51.100.1;proto=https;by=10.0.0.1", "198.51.100.1", true),
+            ("For=\"198.51.100.1:80\" ; Proto=HTTP", "198.51.100.1", false),
+            (
+                "for=203.0.113.9, for=\"[2001:db8:2::7]:80\";proto=https , for=10.2.2.2;proto=http",
+                "2001:db8:2::7",
+                true,
+            ),
+            ("for=\"198.51.100.\\1\"", "198.51.100.1", false),
+            ("for=unknown, for=198.51.100.1;host=\"a,b;c\"", "198.51.100.1", false),
+            ("", "10.0.0.1", false),
+        ] {
+            assert_eq!(ask(&[("forwarded", header)]), is(ip, secure), "{header}");
+        }
+        for bad in [
+            "for=unknown",
+            "for=_hidden",
+            "proto=https",
+            "for=198.51.100.1;for=203.0.113.9",
+            "for=\"198.51.100.1",
+            "for=[2001:db8:2::7]",
+            "for=198.51.100.1,",
+            "for=198.51.100.1;",
+            "for",
+            "for=",
+            "=x",
+            "for=198.51.100.1 proto=https",
+            ",",
+        ] {
+            assert_eq!(ask(&[("forwarded", bad)]), Err("forwarded"), "{bad}");
+        }
+    }
+
+    fn header(command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(rest.len()).unwrap().to_be_bytes();
+        [SIGNATURE.as_slice(), &[command, family], &length, rest].concat()
+    }
+
+    async fn read(bytes: &[u8]) -> Option<(String, bool)> {
+        let mut stream = bytes;
+        let read = read_proxy_header(&mut stream, Client::new([10, 0, 0, 1].into(), false)).await;
+        read.ok().map(|c| (c.ip.to_string(), c.secure_transport))
+    }
+
+    #[tokio::test]
+    async fn az_08_a_proxy_header_is_read_or_ends_the_connection() {
+        let v4 = [198, 51, 100, 1, 10, 0, 0, 1, 0, 80, 1, 187];
+        let mut v6 = [0; 36];
+        v6[..4].copy_from_slice(&[0x20, 0x01, 0x0d, 0xb8]);
+        let ssl = |flags| [TYPE_SSL, 0, 5, flags, 0, 0, 0, 0];
+        let is = |ip: &str, secure| Some((ip.to_owned(), secure));
+        assert_eq!(read(&header(0x21, 0x11, &v4)).await, is("198.51.100.1", false));
+        assert_eq!(read(&header(0x21, 0x21, &v6)).await, is("2001:db8::", false));
+        assert_eq!(read(&header(0x20, 0x00, &[])).await, is("10.0.0.1", false));
+        assert_eq!(read(&header(0x21, 0x00, b"any")).await, is("10.0.0.1", false));
+        assert_eq!(read(&header(0x21, 0x11, &[&v4[..], &ssl(7)].concat())).await, is("198.51.100.1", true));
+        assert_eq!(
+            read(&header(0x21, 0x11, &[&v4[..], &[4, 0, 1, 0], &ssl(0)].concat())).await,
+            is("198.51.100.1", false)
+        );
+        for bad in [
+            header(0x21, 0x11, &v4[..11]),
+            header(0x21, 0x21, &v6[..35]),
+            header(0x21, 0x12, &v4),
+            header(0x21, 0x31, &[0; 216]),
+            header(0x11, 0x11, &v4),
+            header(0x22, 0x11, &v4),
+            header(0x21, 0x11, &[&v4[..], &[4, 0]].concat()),
+            header(0x21, 0x11, &[&v4[..], &[4, 0, 9, 0]].concat()),
+            header(0x21, 0x11, &[&v4[..], &[TYPE_SSL, 0, 0]].concat()),
+            header(0x21, 0x11, &vec![0; MAX_PROXY_HEADER_BYTES + 1]),
+            b"PROXY TCP4 198.51.100.1 10.0.0.1 80 443\r\n".to_vec(),
+            b"POST / HTTP/1.1\r\nhost: a\r\n\r\n".to_vec(),
+            SIGNATURE.to_vec(),
+        ] {
+            assert_eq!(read(&bad).await, None, "{bad:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_header_makes_it_panic(text in "(for=|proto=|[\"\\\\,;=\\[\\]:. a-f0-9]){0,40}", xff in "[0-9a-f.:,\\[\\] ]{0,40}") {
+            let _ = ask(ForwardedHeader::Forwarded, "10.0.0.1", &[("forwarded", &text)]);
+            let _ = ask(ForwardedHeader::XForwardedFor, "10.0.0.1", &[("x-forwarded-for", &xff)]);
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! The bytes of a connection on their way to and from hyper: what hyper does not tell its service
+//! about HTTP/1.1, and a close that lets the last answer arrive.
+//!
+//! - A request whose length is given in two ways (RFC 9112 section 6.3) is noticed here. hyper reads
+//!   it in one of them and drops the other header. A proxy in front may read it in the other.
+//! - After an answer to a request that was not read to its end, what the client still sends is read
+//!   and thrown away for a while. Otherwise the system would reset the connection, and the answer
+//!   could be lost on its way (RFC 9112 section 9.6).
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use memchr::memchr;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+use super::connection::MAX_HEADER_BYTES;
+
+/// The longest time for which a client may go on sending after its answer.
+const LINGER: Duration = Duration::from_secs(5);
+/// The most that is read and thrown away, in bytes.
+const LINGER_BYTES: usize = 128 << 20;
+/// How much of it at a time.
+const LINGER_BUFFER: usize = 16_384;
+/// How many buffers of it before other connections have their turn.
+const LINGER_TURN: usize = 32;
+
+/// What the two sides of a connection tell each other.
+#[derive(Debug, Default)]
+pub(super) struct Notes {
+    ambiguous: AtomicBool,
+    linger: AtomicBool,
+}
+
+impl Notes {
+    /// Whether a request came in whose length was given in two ways.
+    pub(super) fn is_ambiguous(&self) -> bool {
+        self.ambiguous.load(Ordering::Relaxed)
+    }
+
+    /// Asks for the slow close, because a request was not read to its end.
+    pub(super) fn linger(&self) {
+        self.linger.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A stream that is watched.
+pub(super) struct Wire<S> {
+    stream: S,
+    framing: Framing,
+    notes: Arc<Notes>,
+    closing: Option<Closing>,
+}
+
+/// A close that is under way.
+struct Closing {
+    deadline: Pin<Box<Sleep>>,
+    buffer: Box<[u8]>,
+    left: usize,
+}
+
+impl<S> Wire<S> {
+    pub(super) fn new(stream: S, notes: Arc<Notes>) -> Self {
+        Self { stream, framing: Framing::Head(Vec::new()), notes, closing: None }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        let this = &mut *self;
+        if !matches!(this.framing, Framing::Untracked)
+            && this.framing.feed(buffer.filled().get(before..).unwrap_or_default())
+        {
+            this.notes.ambiguous.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let closing = match &mut this.closing {
+            Some(closing) => closing,
+            None => {
+                ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+                if !this.notes.linger.load(Ordering::Relaxed) {
+                    return Poll::Ready(Ok(()));
+                }
+                this.closing.insert(Closing {
+                    deadline: Box::pin(tokio::time::sleep(LINGER)),
+                    buffer: vec![0; LINGER_BUFFER].into(),
+                    left: LINGER_BYTES,
+                })
+            }
+        };
+        for _ in 0..LINGER_TURN {
+            if closing.deadline.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            let mut thrown_away = ReadBuf::new(&mut closing.buffer);
+            // An error ends the connection as well as the client's own close does.
+            let read = ready!(Pin::new(&mut this.stream).poll_read(cx, &mut thrown_away));
+            let count = thrown_away.filled().len();
+            closing.left = closing.left.saturating_sub(count);
+            if read.is_err() || count == 0 || closing.left == 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+/// Where in the requests of HTTP/1.1 a connection is.
+enum Framing {
+    /// In a request's head, of which these bytes have come.
+    Head(Vec<u8>),
+    /// So many bytes of a body are to come.
+    Body(u64),
+    /// HTTP/2, or behind a request after which hyper ends the connection.
+    Untracked,
+}
+
+/// What a request's head says about the length of its body.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Lengths {
+    content_length: Option<u64>,
+    transfer_encoding: bool,
+    ambiguous: bool,
+}
+
+impl Framing {
+    /// Looks at the bytes that came. True when a request among them gives its length in two ways.
+    fn feed(&mut self, mut bytes: &[u8]) -> bool {
+        let mut ambiguous = false;
+        while !bytes.is_empty() {
+            match self {
+                Self::Untracked => return ambiguous,
+                Self::Body(left) => {
+                    let skipped = usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
+                    *left -= skipped as u64;
+                    bytes = bytes.get(skipped..).unwrap_or_default();
+                    if *left == 0 {
+                        *self = Self::Head(Vec::new());
+                    }
+                }
+                Self::Head(head) => {
+                    let known = head.len();
+                    // A head mostly comes in one piece, and is then looked at where it is.
+                    let whole = if known == 0 {
+                        bytes
+                    } else {
+                        head.extend_from_slice(bytes);
+                        head.as_slice()
+                    };
+                    let Some((end, lengths)) = read_head(whole) else {
+                        if whole.len() > MAX_HEADER_BYTES {
+                            *self = Self::Untracked;
+                        } else if known == 0 {
+                            head.extend_from_slice(bytes);
+                        }
+                        return ambiguous;
+                    };
+                    bytes = bytes.get(end.saturating_sub(known)..).unwrap_or_default();
+                    ambiguous |= lengths.ambiguous;
+                    *self = match lengths.content_length {
+                        _ if lengths.transfer_encoding => Self::Untracked,
+                        Some(length) if length > 0 => Self::Body(length),
+                        _ => Self::Head(Vec::new()),
+                    };
+                }
+            }
+        }
+        ambiguous
+    }
+}
+
+/// The end of a request's head and what it says about the body. None while it is not whole. The
+/// preface of HTTP/2 counts as a request with a transfer encoding: nothing behind it is looked at.
+fn read_head(bytes: &[u8]) -> Option<(usize, Lengths)> {
+    let mut lengths = Lengths::default();
+    let (mut at, mut lines) = (0, 0);
+    loop {
+        let rest = bytes.get(at..)?;
+        let length = memchr(b'\n', rest)?;
+        let line = rest.get(..length)?;
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        at += length + 1;
+        match lines {
+            // Empty lines before a request are skipped: RFC 9112 section 2.2.
+            0 if line.is_empty() => continue,
+            0 if line.starts_with(b"PRI ") => return Some((at, Lengths { transfer_encoding: true, ..lengths })),
+            0 => {}
+            _ if line.is_empty() => return Some((at, lengths)),
+            _ => lengths.add(line),
+        }
+        lines += 1;
+    }
+}
+
+impl Lengths {
+    fn add(&mut self, line: &[u8]) {
+        // Most names differ in their first letter.
+        if !matches!(line.first(), Some(b'c' | b'C' | b't' | b'T')) {
+            return;
+        }
+        let colon = memchr(b':', line).unwrap_or(line.len());
+        let (name, value) = line.split_at_checked(colon).unwrap_or((line, b""));
+        if name.trim_ascii().eq_ignore_ascii_case(b"transfer-encoding") {
+            self.ambiguous |= self.transfer_encoding || self.content_length.is_some();
+            self.transfer_encoding = true;
+        } else if name.trim_ascii().eq_ignore_ascii_case(b"content-length") {
+            self.ambiguous |= self.transfer_encoding || self.content_length.is_some();
+            let value = value.get(1..).unwrap_or_default().trim_ascii();
+            // hyper refuses what is no number.
+            self.content_length = Some(std::str::from_utf8(value).ok().and_then(|v| v.parse().ok()).unwrap_or(0));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ambiguous(requests: &[u8], step: usize) -> bool {
+        let mut framing = Framing::Head(Vec::new());
+        requests.chunks(step).fold(false, |found, piece| framing.feed(piece) | found)
+    }
+
+    #[test]
+    fn sv_05_a_length_that_is_given_twice_is_found_wherever_it_is() {
+        let good = "POST / HTTP/1.1\r\nhost: a\r\nContent-Length: 37\r\n\r\ntransfer-encoding: x\r\ncontent-length: ";
+        for (bad, found) in [
+            ("POST / HTTP/1.1\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n", true),
+            ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nCONTENT-LENGTH: 5\r\n\r\n", true),
+            ("POST / HTTP/1.1\ncontent-length: 5\ntransfer-encoding: chunked\n\n", true),
+            ("POST / HTTP/1.1\r\ncontent-length : 5\r\ntransfer-encoding: chunked\r\n\r\n", true),
+            ("POST / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 1\r\n\r\na", true),
+            ("POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n", true),
+            ("POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\ncontent-length: 1\r\n\r\n", false),
+            ("\r\n\r\nGET / HTTP/1.1\r\ncookie: a\r\nte: b\r\n\r\n", false),
+            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n", false),
+            ("", false),
+        ] {
+            for before in [String::new(), good.to_owned(), good.repeat(3)] {
+                let all = format!("{before}{bad}");
+                for step in [1, 2, 7, 64, 100_000] {
+                    assert_eq!(ambiguous(all.as_bytes(), step), found, "{all:?} by {step}");
+                }
+            }
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn how_the_bytes_come_makes_no_difference(
+            text in "(POST / HTTP/1.1|content-length: [0-9]{1,3}|transfer-encoding: chunked|\r\n|\n|[ -~]){0,30}",
+            step in 1_usize..20,
+        ) {
+            proptest::prop_assert_eq!(ambiguous(text.as_bytes(), step), ambiguous(text.as_bytes(), usize::MAX));
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(pieces: Vec<Vec<u8>>) {
+            let mut framing = Framing::Head(Vec::new());
+            for piece in pieces {
+                let _ = framing.feed(&piece);
+            }
+        }
+    }
+}
