@@ -6,9 +6,12 @@ use prost::Message;
 /// What session policies and tags may take up together when packed, in bytes. With the rest of the
 /// claims and the encoding it keeps a session token under [`crate::token::MAX_CHARACTERS`].
 pub const ALLOTMENT: usize = 4_096;
-/// The most that packed bytes may unfold to: ten ARNs, a policy, and fifty tags of the longest kind
-/// in four-byte characters.
-const MAX_UNPACKED: usize = 131_072;
+/// What they may take up together before they are packed, in bytes: opened tokens and session records
+/// hold them in this form, and text that repeats itself packs to a fraction of it.
+pub const MAX_UNPACKED: usize = 16_384;
+/// The most that a token may unfold to. Tokens of earlier versions, which live for up to 36 hours,
+/// were bounded by this alone.
+const MAX_UNFOLDED: usize = 131_072;
 /// What policies and tags are made of, so that even a short one packs well. A change of it is a new
 /// form of the session token.
 const DICTIONARY: &[u8] = br#"CostCenter Department Environment Project Team Owner production staging development team project department email userName {"Version":"2012-10-17","Statement":[{"Sid":"","Effect":"Deny","NotAction":["iam:*","sts:*"],"Resource":"*","Condition":{"StringNotEquals":{"aws:PrincipalTag/":"","aws:RequestedRegion":["us-east-1","eu-west-1","eu-central-1"]},"Bool":{"aws:SecureTransport":"false"}}},{"Effect":"Allow","Action":["ec2:Describe*","dynamodb:GetItem","dynamodb:PutItem","dynamodb:Query","sqs:SendMessage","kms:Decrypt","logs:PutLogEvents","sts:AssumeRole","s3:ListBucket","s3:GetObject","s3:PutObject"],"Resource":["arn:aws:dynamodb:us-east-1::table/","arn:aws:iam::aws:policy/","arn:aws:iam:::role/","arn:aws:s3:::","arn:aws:s3:::/*"]}]}"#;
@@ -19,7 +22,7 @@ pub struct Limits {
     /// Session tags, inherited ones included.
     #[prost(message, repeated, tag = "1")]
     pub tags: Vec<TagClaim>,
-    /// The inline session policy; empty: none was passed.
+    /// The inline session policy, without insignificant white space; empty: none was passed.
     #[prost(string, tag = "2")]
     pub policy: String,
     /// Managed session policies.
@@ -59,16 +62,17 @@ pub struct TooLarge {
     bill: String,
 }
 
-/// Packs.
+/// Packs, after removing the policy's insignificant white space: it means nothing, and a caller
+/// could otherwise make a session as large as it likes with it.
 ///
 /// # Errors
 /// [`TooLarge`] names the bill.
-pub fn pack(limits: &Limits) -> Result<Packed, Box<TooLarge>> {
+pub fn pack(limits: &mut Limits) -> Result<Packed, Box<TooLarge>> {
     if *limits == Limits::default() {
         return Ok(Packed::default());
     }
-    let bytes = compressed(limits);
-    let percent = percent(bytes.len());
+    remove_white_space(&mut limits.policy);
+    let (bytes, percent) = weighed(limits);
     if percent > 100 {
         return Err(Box::new(too_large(limits, percent)));
     }
@@ -81,23 +85,39 @@ pub fn unpack(bytes: &[u8]) -> Option<Limits> {
         return Some(Limits::default());
     }
     let (size, rest) = lz4_flex::block::uncompressed_size(bytes).ok()?;
-    if size > MAX_UNPACKED {
+    if size > MAX_UNFOLDED {
         return None;
     }
     Limits::decode(&*lz4_flex::block::decompress_with_dict(rest, size, DICTIONARY).ok()?).ok()
 }
 
-fn compressed(limits: &Limits) -> Vec<u8> {
-    lz4_flex::block::compress_prepend_size_with_dict(&limits.encode_to_vec(), DICTIONARY)
+/// The packed bytes, and how much of the space they consume, in percent: of [`ALLOTMENT`] when packed
+/// or of [`MAX_UNPACKED`] before, whichever is more.
+fn weighed(limits: &Limits) -> (Vec<u8>, u64) {
+    let plain = limits.encode_to_vec();
+    let packed = lz4_flex::block::compress_prepend_size_with_dict(&plain, DICTIONARY);
+    let percent = |bytes: usize, of: usize| u64::try_from((bytes * 100).div_ceil(of)).unwrap_or(u64::MAX);
+    let consumed = percent(packed.len(), ALLOTMENT).max(percent(plain.len(), MAX_UNPACKED));
+    (packed, consumed)
 }
 
-fn percent(bytes: usize) -> u64 {
-    u64::try_from((bytes * 100).div_ceil(ALLOTMENT)).unwrap_or(u64::MAX)
+/// Removes the white space of a JSON text that stands outside its strings (RFC 8259 section 2).
+fn remove_white_space(text: &mut String) {
+    let (mut in_string, mut escaped) = (false, false);
+    text.retain(|c| {
+        if in_string {
+            in_string = escaped || c != '"';
+            escaped = !escaped && c == '\\';
+            return true;
+        }
+        in_string = c == '"';
+        !matches!(c, ' ' | '\t' | '\n' | '\r')
+    });
 }
 
-/// Each part's share, as its own packing weighs it; of tags the heaviest ten by name.
+/// Each part's share, weighed alone; of tags the heaviest ten by name.
 fn too_large(limits: &Limits, total: u64) -> TooLarge {
-    let alone = |limits: &Limits| percent(compressed(limits).len());
+    let alone = |limits: &Limits| weighed(limits).1;
     let mut bill = Vec::new();
     if !limits.policy.is_empty() {
         let share = alone(&Limits { policy: limits.policy.clone(), ..Limits::default() });
@@ -136,9 +156,9 @@ mod tests {
 
     #[test]
     fn the_size_is_true_and_the_bill_names_everybody() {
-        assert_eq!(pack(&Limits::default()).unwrap(), Packed::default());
-        let small = Limits { tags: vec![tag("Team", "blue")], ..Limits::default() };
-        let packed = pack(&small).unwrap();
+        assert_eq!(pack(&mut Limits::default()).unwrap(), Packed::default());
+        let mut small = Limits { tags: vec![tag("Team", "blue")], ..Limits::default() };
+        let packed = pack(&mut small).unwrap();
         assert_eq!((packed.percent, unpack(&packed.bytes).unwrap()), (1, small));
 
         let noise = |n: u32| {
@@ -146,7 +166,7 @@ mod tests {
         };
         let mut large = Limits { policy: noise(2_048), ..Limits::default() };
         large.tags = (0..30).map(|i| tag(&format!("key{i:02}"), &noise(200 + i))).collect();
-        let refused = pack(&large).map(|p| p.percent);
+        let refused = pack(&mut large).map(|p| p.percent);
         // Text that repeats itself packs; text that does not is billed.
         assert!(refused.is_ok_and(|p| p < 100));
         for (i, tag) in large.tags.iter_mut().enumerate() {
@@ -158,13 +178,13 @@ mod tests {
         large.tags.iter_mut().enumerate().for_each(|(i, t)| {
             t.value = (0..4u8).map(|j| crate::sigv4::hex(&crate::sigv4::sha256(&[i as u8, j, 2]))).collect()
         });
-        let text = pack(&large).unwrap_err().to_string();
+        let text = pack(&mut large).unwrap_err().to_string();
         assert!(text.starts_with("Packed size of session policies and tags consumes "), "{text}");
         assert!(
             text.contains("% from Policy, ") && text.contains("% from tag key") && text.contains("20 more tags"),
             "{text}"
         );
-        let tags = pack(&Limits { policy: String::new(), ..large }).unwrap_err().to_string();
+        let tags = pack(&mut Limits { policy: String::new(), ..large }).unwrap_err().to_string();
         assert!(tags.starts_with("Packed size of session tags consumes "), "{tags}");
     }
 
@@ -174,12 +194,52 @@ mod tests {
         assert!(unpack(&bomb).is_none() && unpack(&[1]).is_none());
     }
 
+    #[test]
+    fn what_packs_well_is_bounded_all_the_same() {
+        // Fifty of the longest tags in four-byte characters pack to a seventh of the allotment.
+        let tags = |n: usize| (0..n).map(|i| tag(&format!("{i:03}{}", "𝔸".repeat(125)), &"𝔸".repeat(256))).collect();
+        let mut ten = Limits { tags: tags(10), ..Limits::default() };
+        assert!(pack(&mut ten).is_ok_and(|p| p.percent > 90 && p.bytes.len() < 1_024));
+        let refused = pack(&mut Limits { tags: tags(50), ..Limits::default() }).unwrap_err().to_string();
+        assert!(refused.starts_with("Packed size of session tags consumes 46"), "{refused}");
+    }
+
+    #[test]
+    fn white_space_means_nothing_outside_strings_and_something_inside() {
+        for (given, kept) in [
+            (" { \"a b\" :\t[ 1 ,\r\n 2 ] } ", "{\"a b\":[1,2]}"),
+            (r#"{ "a \" b" : " c\\" , "d" : "\\\"  " }"#, r#"{"a \" b":" c\\","d":"\\\"  "}"#),
+            ("{\"\u{a0}\" : \"\u{2003} x\"}", "{\"\u{a0}\":\"\u{2003} x\"}"),
+            ("", ""),
+        ] {
+            let mut text = given.to_owned();
+            remove_white_space(&mut text);
+            assert_eq!(text, kept);
+        }
+        let policy =
+            r#"{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}}"#;
+        let mut padded = Limits { policy: format!("{policy}{}", " ".repeat(130_900)), ..Limits::default() };
+        let packed = pack(&mut padded).unwrap();
+        assert_eq!(unpack(&packed.bytes).unwrap(), padded);
+        assert_eq!(padded.policy, policy.replace(": ", ":").replace(", ", ","));
+    }
+
     proptest::proptest! {
+        #[test]
+        fn json_without_its_white_space_is_the_same_json(
+            keys in proptest::collection::vec("[ a\"\\\\\t]{0,6}", 0..6),
+        ) {
+            let value = serde_json::json!({"keys": keys, "nested": {"list": [keys.clone(), 1, null]}});
+            let mut text = serde_json::to_string_pretty(&value).unwrap();
+            remove_white_space(&mut text);
+            proptest::prop_assert_eq!(&text, &value.to_string());
+        }
+
         #[test]
         fn whatever_is_packed_unpacks(policy in ".{0,400}", keys in proptest::collection::vec(".{1,40}", 0..10)) {
             let tags = keys.iter().map(|k| tag(k, &policy)).collect();
-            let limits = Limits { tags, policy: policy.clone(), policy_arns: keys.clone() };
-            if let Ok(packed) = pack(&limits) {
+            let mut limits = Limits { tags, policy: policy.clone(), policy_arns: keys.clone() };
+            if let Ok(packed) = pack(&mut limits) {
                 proptest::prop_assert_eq!(unpack(&packed.bytes), Some(limits));
             }
         }

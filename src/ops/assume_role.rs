@@ -169,9 +169,9 @@ impl Operation for AssumeRole {
         let term = durations::role_session(self.duration, role.max_session, chained)?;
         check_policy_arns(cx, &self.policy_arns, role.account)?;
         let tags = session_tags(self.tags, &self.transitive_tag_keys, inherited)?;
-        let limits = Limits { tags, policy: self.policy.unwrap_or_default(), policy_arns: self.policy_arns };
+        let mut limits = Limits { tags, policy: self.policy.unwrap_or_default(), policy_arns: self.policy_arns };
         check_session_policy(cx, &limits.policy)?;
-        let packed = packing::pack(&limits)?;
+        let packed = packing::pack(&mut limits)?;
         let packed_policy_size = packed.percent;
         let shape = Shape {
             session_name: self.role_session_name.as_str().to_owned(),

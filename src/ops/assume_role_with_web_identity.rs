@@ -149,10 +149,10 @@ impl Operation for AssumeRoleWithWebIdentity {
             let transitive = transitive.iter().any(|k| k.eq_ignore_ascii_case(&t.key));
             TagClaim { key: t.key, value: t.value, transitive }
         });
-        let limits =
+        let mut limits =
             Limits { tags: claims.collect(), policy: self.policy.unwrap_or_default(), policy_arns: self.policy_arns };
         check_session_policy(cx, &limits.policy)?;
-        let packed = packing::pack(&limits)?;
+        let packed = packing::pack(&mut limits)?;
         let packed_policy_size = packed.percent;
         spend(cx, &identity).await?;
         let shape = Shape {

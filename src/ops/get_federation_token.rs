@@ -103,10 +103,10 @@ impl Operation for GetFederationToken {
         let grant = granted.map_err(|denied| cx.refuse(&denied, &resource))?;
         check_policy_arns(cx, &self.policy_arns, account)?;
         let tags = self.tags.into_iter().map(|t| TagClaim { key: t.key, value: t.value, transitive: false });
-        let limits =
+        let mut limits =
             Limits { tags: tags.collect(), policy: self.policy.unwrap_or_default(), policy_arns: self.policy_arns };
         check_session_policy(cx, &limits.policy)?;
-        let packed = packing::pack(&limits)?;
+        let packed = packing::pack(&mut limits)?;
         let packed_policy_size = packed.percent;
         let shape = Shape {
             session_name: self.name.as_str().to_owned(),
