@@ -9,7 +9,7 @@ mod iam;
 mod model;
 mod token_exchange;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -279,31 +279,34 @@ fn decode(text: &[u8]) -> Result<String, Error> {
 
 /// Parameters by name, each taken once; what nobody takes is unknown.
 #[derive(Default)]
-struct Parameters(BTreeMap<String, String>);
+struct Parameters {
+    by_name: BTreeMap<String, String>,
+    /// The names in lower case: two that differ only in case are a duplicate.
+    folded: HashSet<String>,
+}
 
 impl Parameters {
     fn put(&mut self, name: String, value: String) -> Result<(), Error> {
-        let twice = self.0.keys().any(|n| n.eq_ignore_ascii_case(&name));
-        if twice {
+        if !self.folded.insert(name.to_ascii_lowercase()) {
             return Err(Error::Malformed("duplicate parameter".into()));
         }
-        self.0.insert(name, value);
+        self.by_name.insert(name, value);
         Ok(())
     }
 
     fn take(&mut self, name: &str) -> Option<String> {
-        self.0.remove(name)
+        self.by_name.remove(name)
     }
 
     /// Whether there is anything under a prefix.
     fn has_under(&self, prefix: &str) -> bool {
         let dotted = format!("{prefix}.");
-        self.0.range(dotted.clone()..).next().is_some_and(|(name, _)| name.starts_with(&dotted))
+        self.by_name.range(dotted.clone()..).next().is_some_and(|(name, _)| name.starts_with(&dotted))
     }
 
     /// A lone `Name=` is the empty list or map.
     fn take_empty(&mut self, name: &str) -> bool {
-        let empty = self.0.get(name).is_some_and(String::is_empty);
+        let empty = self.by_name.get(name).is_some_and(String::is_empty);
         if empty {
             self.take(name);
         }
@@ -330,7 +333,7 @@ impl Parameters {
 
     /// Refuses what was not understood: an unknown name, a gap in a list.
     fn none_left(&self) -> Result<(), Error> {
-        match self.0.keys().next() {
+        match self.by_name.keys().next() {
             None => Ok(()),
             Some(name) => {
                 let name: String = name.chars().take(128).filter(|c| !c.is_control()).collect();
@@ -610,6 +613,17 @@ mod tests {
         parameters.none_left().unwrap();
         // In the body it is one like any other, and unknown.
         assert!(parse("X-Amz-User-Agent=x").is_err());
+    }
+
+    #[test]
+    fn as_many_parameters_as_are_allowed_and_none_twice() {
+        let form = |names: std::ops::Range<usize>| {
+            names.map(|n| format!("{}{n:03}=v", "x".repeat(400))).collect::<Vec<_>>().join("&")
+        };
+        assert_eq!(read_form(b"", form(0..512).as_bytes()).unwrap().parameters.by_name.len(), 512);
+        assert!(read_form(b"", form(0..513).as_bytes()).is_err());
+        let twice = format!("{}&{}", form(0..511), form(7..8).to_ascii_uppercase());
+        assert!(read_form(b"", twice.as_bytes()).is_err());
     }
 
     proptest::proptest! {
