@@ -3,7 +3,7 @@
 use brevet::clock::Timestamp;
 use brevet::entropy::{self, SystemEntropy};
 use brevet::keyring::Keyring;
-use brevet::sessions::{SessionRecord, Sessions};
+use brevet::sessions::{Bounds, SessionRecord, Sessions};
 
 const SESSIONS: usize = 1_000_000;
 
@@ -15,7 +15,7 @@ fn main() {
     let entropy = SystemEntropy::new();
     let now = Timestamp::from_seconds(1_800_000_000);
     let keyring = Keyring::generate(&entropy, now).unwrap();
-    let sessions = Sessions::in_memory(SESSIONS, Default::default());
+    let sessions = Sessions::in_memory(Bounds { max_records: SESSIONS, max_bytes: usize::MAX }, Default::default());
     let before = resident();
     let started = std::time::Instant::now();
     runtime.block_on(async {

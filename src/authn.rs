@@ -125,6 +125,65 @@ impl OpenedSession {
     pub fn is_restricted(&self) -> bool {
         self.policy.is_some() || !self.limits.policy_arns.is_empty()
     }
+
+    /// What it takes in memory, in bytes: at least what it holds, by the texts that it is made of.
+    pub fn weight(&self) -> usize {
+        /// The structure itself, its place in the cache, and what the allocator rounds up.
+        const FIXED: usize = 1_536;
+        /// An ancestor, a tag or an ARN with its allocations.
+        const ITEM: usize = 160;
+        let claims = &self.claims;
+        let ancestors = claims.ancestors.iter().map(|a| {
+            ITEM + a.arn.len() + a.unique_id.len() + a.access_key_id.len() + a.session_name.len() + a.session_id.len()
+        });
+        let tags = self.limits.tags.iter().map(|t| ITEM + t.key.len() + t.value.len());
+        let arns = self.limits.policy_arns.iter().map(|a| ITEM + a.len());
+        let texts = [
+            &claims.access_key_id,
+            &claims.principal_arn,
+            &claims.principal_id,
+            &claims.session_name,
+            &claims.source_identity,
+            &claims.store_id,
+            &self.arn,
+            &self.user_id,
+        ];
+        FIXED
+            + texts.map(String::len).iter().sum::<usize>()
+            + claims.packed.len()
+            + ancestors.chain(tags).chain(arns).sum::<usize>()
+            + size_of_val(&*self.came_from)
+            + self.policy.as_ref().map_or(0, |_| compiled_weight(&self.limits.policy))
+    }
+}
+
+/// What a policy takes in memory, text and compiled form, in bytes, by its text. Each string becomes patterns
+/// that are made of atoms; an ARN has six, and `:`, `*`, `?` and `$` divide them.
+pub fn compiled_weight(text: &str) -> usize {
+    let (mut strings, mut atoms) = (0, 0);
+    for byte in text.bytes() {
+        match byte {
+            b'"' => strings += 1,
+            b':' | b'*' | b'?' | b'$' => atoms += 1,
+            _ => {}
+        }
+    }
+    1_024 + 4 * text.len() + 128 * strings + 80 * atoms
+}
+
+/// How many opened tokens are remembered.
+#[derive(Debug, Clone, Copy)]
+pub struct TokenBounds {
+    /// In number; 0: none is.
+    pub max_tokens: u64,
+    /// In bytes, as [`OpenedSession::weight`] counts.
+    pub max_bytes: u64,
+}
+
+impl Default for TokenBounds {
+    fn default() -> Self {
+        Self { max_tokens: 100_000, max_bytes: 64 << 20 }
+    }
 }
 
 /// The keyring, and the tokens that it opened lately.
@@ -147,9 +206,18 @@ struct Opened {
 }
 
 impl Tokens {
-    /// Remembers at most `max_opened` tokens.
-    pub fn new(keyring: Keyring, max_opened: u64) -> Self {
-        Self { keyring: ArcSwap::from_pointee(Generation { number: 0, keyring }), opened: Cache::new(max_opened) }
+    /// Remembers tokens within bounds; the least used are forgotten.
+    pub fn new(keyring: Keyring, bounds: TokenBounds) -> Self {
+        // One bound does for both: no token counts for less than its share of the number.
+        let least = bounds.max_bytes.checked_div(bounds.max_tokens).unwrap_or(0);
+        let opened = Cache::builder()
+            .max_capacity(if bounds.max_tokens == 0 { 0 } else { bounds.max_bytes })
+            .weigher(move |_: &[u8; 32], opened: &Opened| {
+                let weight = u64::try_from(opened.session.weight()).unwrap_or(u64::MAX);
+                u32::try_from(weight.max(least)).unwrap_or(u32::MAX)
+            })
+            .build();
+        Self { keyring: ArcSwap::from_pointee(Generation { number: 0, keyring }), opened }
     }
 
     /// Uses another keyring from now on.
@@ -681,5 +749,45 @@ impl Caller {
                 source_identity: Some(session.claims.source_identity.clone()).filter(|s| !s.is_empty()),
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entropy::SystemEntropy;
+    use crate::packing::TagClaim;
+
+    /// A token of a session with so many bytes of tags.
+    fn token(keyring: &Keyring, n: u8, bytes: usize) -> String {
+        let tags = vec![TagClaim { key: "k".into(), value: "v".repeat(bytes), transitive: false }];
+        let mut limits = Limits { tags, ..Limits::default() };
+        let claims = Claims {
+            session_id: vec![n; 16],
+            access_key_id: "ASIAAAAAAAAAAAAAAAAA".into(),
+            principal_arn: "arn:aws:iam::111122223333:role/R".into(),
+            packed: packing::pack(&mut limits).unwrap().bytes,
+            ..Claims::default()
+        };
+        token::seal(keyring, &claims, &[n; 16]).unwrap()
+    }
+
+    #[test]
+    fn remembered_tokens_are_bounded_in_number_and_in_bytes() {
+        let opened = |max_tokens, max_bytes, tag_bytes| {
+            let keyring = Keyring::generate(&SystemEntropy::new(), Timestamp::from_seconds(1)).unwrap();
+            let tokens = Tokens::new(keyring, TokenBounds { max_tokens, max_bytes });
+            for n in 0..100 {
+                assert!(tokens.open(&token(&tokens.keyring(), n, tag_bytes)).is_ok());
+            }
+            tokens.opened.run_pending_tasks();
+            assert!(tokens.opened.weighted_size() <= max_bytes);
+            tokens.opened.entry_count()
+        };
+        assert_eq!(opened(10, 1 << 20, 10), 10);
+        assert_eq!(opened(1_000, 1 << 20, 10), 100);
+        assert!((50..80).contains(&opened(1_000, 1 << 20, 15_000)));
+        assert_eq!(opened(0, 1 << 20, 10), 0);
+        assert_eq!(opened(1_000, 0, 10), 0);
     }
 }

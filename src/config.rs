@@ -10,6 +10,7 @@ use http::HeaderValue;
 use serde::Deserialize;
 
 use crate::audit::Target;
+use crate::authn::TokenBounds;
 use crate::budgets::Budget;
 use crate::evaluator::Network;
 use crate::files::{self, Audience, FileError};
@@ -17,7 +18,7 @@ use crate::host_names::{HostName, HostNames};
 use crate::ops;
 use crate::providers::Reach;
 use crate::secret::Secret;
-use crate::sessions::{Mode, RedisOptions};
+use crate::sessions::{self, Mode, RedisOptions};
 use crate::sigv4::{self, MAX_SKEW};
 use crate::store::Place;
 
@@ -167,11 +168,13 @@ struct AuditSection {
     sync: Option<bool>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SessionsSection {
     max_records: Option<usize>,
+    records_mib: Option<usize>,
     opened_tokens: Option<u64>,
+    opened_tokens_mib: Option<u64>,
     redis: Option<Redis>,
 }
 
@@ -239,9 +242,9 @@ pub struct Config {
     /// Where audit records go.
     pub audit: Target,
     /// The most session records in memory.
-    pub max_records: usize,
+    pub session_records: sessions::Bounds,
     /// How many opened tokens are remembered.
-    pub opened_tokens: u64,
+    pub opened_tokens: TokenBounds,
     /// Where session records are shared.
     pub redis: Option<RedisOptions>,
     /// See [`Limits`].
@@ -367,8 +370,7 @@ impl Config {
             return Err(value("[sts] regions", rule));
         }
         let skew = ranged("[sts] skew_seconds", sts.skew_seconds, MAX_SKEW.as_secs(), 1..=MAX_SKEW.as_secs())?;
-        let sessions =
-            document.sessions.unwrap_or(SessionsSection { max_records: None, opened_tokens: None, redis: None });
+        let sessions = document.sessions.unwrap_or_default();
         let store = document.store.unwrap_or_default();
         let master_key = document.directory.master_key;
         if document.directory.file.is_none() && master_key.is_none() {
@@ -395,8 +397,8 @@ impl Config {
             )?),
             keyring: at(document.keyring.file),
             audit: audit(document.audit, base)?,
-            max_records: ranged("[sessions] max_records", sessions.max_records, 1_000_000, 1..=100_000_000)?,
-            opened_tokens: ranged("[sessions] opened_tokens", sessions.opened_tokens, 100_000, 0..=10_000_000)?,
+            session_records: session_records(&sessions)?,
+            opened_tokens: opened_tokens(&sessions)?,
             redis: sessions.redis.map(|r| redis(r, base)).transpose()?,
             limits: limits(document.limits)?,
             issuer: document.web_identity.map(|w| issuer(w.issuer)).transpose()?,
@@ -566,6 +568,24 @@ fn redis(section: Redis, base: &Path) -> Result<RedisOptions, ConfigError> {
         username: section.username,
         password,
         ca: ca.map(|c| c.expose().clone()),
+    })
+}
+
+fn session_records(section: &SessionsSection) -> Result<sessions::Bounds, ConfigError> {
+    let default = sessions::Bounds::default();
+    let mib = ranged("[sessions] records_mib", section.records_mib, default.max_bytes >> 20, 1..=65_536)?;
+    Ok(sessions::Bounds {
+        max_records: ranged("[sessions] max_records", section.max_records, default.max_records, 1..=100_000_000)?,
+        max_bytes: mib << 20,
+    })
+}
+
+fn opened_tokens(section: &SessionsSection) -> Result<TokenBounds, ConfigError> {
+    let default = TokenBounds::default();
+    let mib = ranged("[sessions] opened_tokens_mib", section.opened_tokens_mib, default.max_bytes >> 20, 0..=65_536)?;
+    Ok(TokenBounds {
+        max_tokens: ranged("[sessions] opened_tokens", section.opened_tokens, default.max_tokens, 0..=10_000_000)?,
+        max_bytes: mib << 20,
     })
 }
 

@@ -238,7 +238,7 @@ async fn run(
     let names = host_names(&config, identity.as_ref().map_or(&[], |i| &i.names))?;
     let sessions = match &config.redis {
         Some(options) => Sessions::in_redis(options, metrics.clone())?,
-        None => Sessions::in_memory(config.max_records, metrics.clone()),
+        None => Sessions::in_memory(config.session_records, metrics.clone()),
     };
     // First the head: what changes while the rest is read is taken again.
     let head = parts.store.head().await?;

@@ -14,6 +14,7 @@ use crate::metrics::Metrics;
 use crate::packing::TagClaim;
 use crate::token::{Ancestor, Kind as SessionKind};
 
+pub use self::memory::Bounds;
 pub use self::redis::{Mode, RedisOptions};
 use memory::MemorySessions;
 use redis::RedisSessions;
@@ -97,9 +98,9 @@ enum Kind {
 }
 
 impl Sessions {
-    /// In this process: at most `max_records`, gone when it ends.
-    pub fn in_memory(max_records: usize, metrics: Arc<Metrics>) -> Self {
-        Self { kind: Kind::Memory(MemorySessions::new(max_records)), metrics }
+    /// In this process: within bounds, gone when it ends.
+    pub fn in_memory(bounds: Bounds, metrics: Arc<Metrics>) -> Self {
+        Self { kind: Kind::Memory(MemorySessions::new(bounds)), metrics }
     }
 
     /// In Redis, under the cluster's name. Does not wait for it to be there.
@@ -155,8 +156,9 @@ impl Sessions {
     }
 
     /// Records of sessions that have not ended, those that end first first: at most `limit` of those
-    /// behind the marker (empty: from the beginning) that `wanted` takes, and the marker to go on
-    /// with (empty: that was all). A record that fails authentication is passed over, and counted.
+    /// behind the marker (empty: from the beginning) that `wanted` takes, as many as fit in an answer
+    /// of [`MAX_PAGE_BYTES`], and the marker to go on with (empty: that was all). A record that fails
+    /// authentication is passed over, and counted.
     ///
     /// # Errors
     /// When the store does not answer.
@@ -168,7 +170,7 @@ impl Sessions {
         now: Timestamp,
         wanted: impl Fn(&SessionRecord) -> bool + Send,
     ) -> Result<(Vec<SessionRecord>, String), SessionsError> {
-        let (mut found, mut marker) = (Vec::new(), marker.to_owned());
+        let (mut found, mut marker, mut bytes) = (Vec::new(), marker.to_owned(), 0);
         // So many are looked at, whatever is wanted of them.
         for _ in 0..MAX_LOOKS {
             let names = match &self.kind {
@@ -181,13 +183,22 @@ impl Sessions {
                     return Ok((found, marker));
                 }
                 let id = name.split_once(':').and_then(|(_, id)| session_id(id));
-                marker = name;
-                let Some(id) = id else { continue };
-                match self.find(keyring, &id, now).await {
-                    Ok(Some(record)) if wanted(&record) => found.push(record),
-                    Ok(_) | Err(SessionsError::Forged) => {}
-                    Err(error) => return Err(error),
+                let record = match id {
+                    None => None,
+                    Some(id) => match self.find(keyring, &id, now).await {
+                        Ok(record) => record.filter(&wanted),
+                        Err(SessionsError::Forged) => None,
+                        Err(error) => return Err(error),
+                    },
+                };
+                if let Some(record) = record {
+                    bytes += answer_bytes(&record);
+                    if bytes > MAX_PAGE_BYTES && !found.is_empty() {
+                        return Ok((found, marker));
+                    }
+                    found.push(record);
                 }
+                marker = name;
             }
             if last_page {
                 return Ok((found, String::new()));
@@ -220,6 +231,17 @@ impl Sessions {
 /// How many records are looked at in one step, and how many steps an answer takes at the most.
 const PAGE: usize = 250;
 const MAX_LOOKS: usize = 20;
+/// The longest page of a listing, in bytes of its answer; a single session may be longer.
+pub const MAX_PAGE_BYTES: usize = 1 << 20;
+
+/// An upper bound of what a session takes in an answer: its record, and beside it the ARNs of the
+/// session and of those that it came from, which are made of the record's ARNs and session names.
+fn answer_bytes(record: &SessionRecord) -> usize {
+    /// `arn:aws:sts::…:assumed-role/` instead of `arn:aws:iam::…:role/`, and what frames a field.
+    const BESIDE: usize = 64;
+    let ancestors = record.ancestors.iter().map(|a| a.arn.len() + a.session_name.len() + BESIDE);
+    record.encoded_len() + record.principal_arn.len() + record.session_name.len() + BESIDE + ancestors.sum::<usize>()
+}
 
 /// From 32 hexadecimal digits.
 pub fn session_id(text: &str) -> Option<SessionId> {

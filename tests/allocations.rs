@@ -1,6 +1,7 @@
-//! A decision that nobody asks to explain allocates nothing. A binary of its own: the counter takes
-//! the allocator's place.
+//! A decision that nobody asks to explain allocates nothing, and a compiled policy takes at most what
+//! it is weighed at. A binary of its own: the counter takes the allocator's place.
 
+use brevet::authn::compiled_weight;
 use brevet::evaluator::{Context, Kind, Policies, Policy, Principal, Request, evaluate};
 
 #[test]
@@ -51,4 +52,39 @@ fn a_decision_allocates_nothing() {
     let counted = allocation_counter::measure(|| allowed = evaluate(&request, &policies).is_allowed());
     assert!(allowed);
     assert_eq!(counted.count_total, 0);
+}
+
+#[test]
+fn a_policy_weighs_at_least_what_it_takes() {
+    let whole = |actions: &str, resources: &str| {
+        format!(
+            r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Action":[{actions}],"Resource":[{resources}]}}]}}"#
+        )
+    };
+    let many = |item: &str| {
+        vec![item; 1_850 / (item.len() + 3)].iter().map(|i| format!("\"{i}\"")).collect::<Vec<_>>().join(",")
+    };
+    let mut texts = vec![
+        whole(&many("a:b"), "\"*\""),
+        whole(&many("a:*b*c?d"), "\"*\""),
+        whole("\"*\"", &many("arn:a:a:a:a:a")),
+        whole("\"*\"", &many("arn:*:?:*:?:*?*?")),
+        whole("\"*\"", &many("arn:aws:s3:::${aws:username}/*")),
+        whole("\"s3:GetObject\",\"s3:ListBucket\"", "\"arn:aws:s3:::reports\",\"arn:aws:s3:::reports/*\""),
+    ];
+    let statement = r#"{"Effect":"Deny","Action":"a:b","Resource":"*"}"#;
+    texts.push(format!(r#"{{"Version":"2012-10-17","Statement":[{}]}}"#, vec![statement; 40].join(",")));
+    let condition = |n: usize| format!(r#""a:{n}":["1","2","3"]"#);
+    let conditions = (0..90).map(condition).collect::<Vec<_>>().join(",");
+    texts.push(format!(
+        r#"{{"Version":"2012-10-17","Statement":{{"Effect":"Allow","Action":"*","Resource":"*","Condition":{{"StringLike":{{{conditions}}}}}}}}}"#
+    ));
+    for text in texts {
+        let mut policy = None;
+        let counted = allocation_counter::measure(|| policy = Policy::parse(Kind::Session, &text).ok());
+        assert!(policy.is_some(), "{text}");
+        let takes = usize::try_from(counted.bytes_current).unwrap();
+        let weight = compiled_weight(&text);
+        assert!(takes <= weight && weight <= takes * 8 + 2_048, "weighed at {weight}, takes {takes}: {text}");
+    }
 }

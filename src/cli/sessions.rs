@@ -1,6 +1,7 @@
 //! `brevet sessions`: over gRPC, as an administrator of the account.
 
 use super::{Failure, RevokeSelector, SessionsCommand};
+use crate::client::Client;
 use crate::clock::Timestamp;
 use crate::grpc::pb::{self, revoke_sessions_request::Selector};
 
@@ -8,8 +9,7 @@ pub(super) fn run(command: SessionsCommand) -> Result<(), Failure> {
     let runtime = super::runtime()?;
     match command {
         SessionsCommand::List { call, role_arn, max_items, marker } => {
-            let request = pb::ListSessionsRequest { role_arn, max_items: Some(max_items), marker };
-            let answer = runtime.block_on(async { Ok::<_, Failure>(call.client()?.list_sessions(request).await?) })?;
+            let answer = runtime.block_on(async { list(&call.client()?, role_arn, max_items, marker).await })?;
             let sessions: Vec<_> = answer.sessions.iter().map(shown).collect();
             let mut shown = serde_json::json!({"Sessions": sessions});
             if let (false, Some(fields)) = (answer.marker.is_empty(), shown.as_object_mut()) {
@@ -47,6 +47,29 @@ pub(super) fn run(command: SessionsCommand) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// As many sessions as were asked for, however many pages they come in.
+async fn list(
+    client: &Client,
+    role_arn: Option<String>,
+    max_items: i32,
+    marker: Option<String>,
+) -> Result<pb::ListSessionsResponse, Failure> {
+    let request = |max_items, marker| pb::ListSessionsRequest { role_arn: role_arn.clone(), max_items, marker };
+    let mut all = client.list_sessions(request(Some(max_items), marker)).await?;
+    loop {
+        let found = i32::try_from(all.sessions.len()).unwrap_or(i32::MAX);
+        if all.marker.is_empty() || found >= max_items {
+            return Ok(all);
+        }
+        let page = client.list_sessions(request(Some(max_items - found), Some(all.marker.clone()))).await?;
+        if page.marker == all.marker {
+            return Err(format!("the broker's pages do not go on behind {}", page.marker).into());
+        }
+        all.sessions.extend(page.sessions);
+        all.marker = page.marker;
+    }
 }
 
 fn request(selector: RevokeSelector) -> Result<pb::RevokeSessionsRequest, Failure> {

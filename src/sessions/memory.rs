@@ -1,4 +1,4 @@
-//! Session records in this process: bounded, and gone when they end.
+//! Session records in this process: bounded in number and in bytes, and gone when they end.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
@@ -12,9 +12,26 @@ use crate::clock::Timestamp;
 
 /// How many ended records one insertion sweeps away at the most: its cost stays flat.
 const SWEEP: usize = 4;
+/// What a record takes beside its encoded bytes: its places in both tables and the allocator's share.
+const OVERHEAD_BYTES: usize = 128;
+
+/// How much is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// In number.
+    pub max_records: usize,
+    /// In bytes, the tables included.
+    pub max_bytes: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { max_records: 1_000_000, max_bytes: 256 << 20 }
+    }
+}
 
 pub(super) struct MemorySessions {
-    max_records: usize,
+    bounds: Bounds,
     state: Mutex<State>,
 }
 
@@ -23,30 +40,49 @@ struct State {
     /// Encoded: a third of the size of the decoded form.
     records: HashMap<SessionId, Box<[u8]>>,
     by_expiry: BTreeSet<(i64, SessionId)>,
+    bytes: usize,
+}
+
+impl State {
+    fn remove_first(&mut self) -> Option<i64> {
+        let (expires_at, id) = self.by_expiry.pop_first()?;
+        if let Some(record) = self.records.remove(&id) {
+            self.bytes = self.bytes.saturating_sub(record.len() + OVERHEAD_BYTES);
+        }
+        Some(expires_at)
+    }
 }
 
 impl MemorySessions {
-    pub fn new(max_records: usize) -> Self {
-        Self { max_records, state: Mutex::default() }
+    pub fn new(bounds: Bounds) -> Self {
+        Self { bounds, state: Mutex::default() }
     }
 
     /// How many live records had to go to make room: those that end first.
     pub fn record(&self, record: &SessionRecord, now: Timestamp) -> u64 {
         let Ok(id) = SessionId::try_from(record.session_id.as_slice()) else { return 1 };
         let bytes = record.encode_to_vec().into_boxed_slice();
+        let weight = bytes.len() + OVERHEAD_BYTES;
+        if weight > self.bounds.max_bytes {
+            return 1;
+        }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.records.insert(id, bytes);
+        state.bytes += weight;
+        if let Some(replaced) = state.records.insert(id, bytes) {
+            state.bytes = state.bytes.saturating_sub(replaced.len() + OVERHEAD_BYTES);
+        }
         state.by_expiry.insert((record.expires_at, id));
-        let mut lost = 0;
+        let ended = |state: &State| state.by_expiry.first().is_some_and(|(at, _)| *at <= now.seconds());
         for _ in 0..SWEEP {
-            let Some((expires_at, id)) = state.by_expiry.first().copied() else { break };
-            let live = expires_at > now.seconds();
-            if live && state.records.len() <= self.max_records {
+            if !ended(&state) {
                 break;
             }
-            lost += u64::from(live);
-            state.by_expiry.remove(&(expires_at, id));
-            state.records.remove(&id);
+            state.remove_first();
+        }
+        let mut lost = 0;
+        while state.records.len() > self.bounds.max_records || state.bytes > self.bounds.max_bytes {
+            let Some(expires_at) = state.remove_first() else { break };
+            lost += u64::from(expires_at > now.seconds());
         }
         lost
     }
@@ -75,9 +111,13 @@ mod tests {
         SessionRecord { session_id: vec![n; 16], expires_at, ..SessionRecord::default() }
     }
 
+    fn sessions(max_records: usize, max_bytes: usize) -> MemorySessions {
+        MemorySessions::new(Bounds { max_records, max_bytes })
+    }
+
     #[test]
     fn bounded_and_swept() {
-        let sessions = MemorySessions::new(2);
+        let sessions = sessions(2, usize::MAX);
         let now = Timestamp::from_seconds(100);
         assert_eq!(sessions.record(&record(1, 110), now), 0);
         assert_eq!(sessions.record(&record(2, 200), now), 0);
@@ -87,5 +127,24 @@ mod tests {
         // An ended one makes room without loss.
         assert_eq!(sessions.record(&record(4, 300), Timestamp::from_seconds(160)), 0);
         assert!(sessions.find(&[3; 16]).is_none());
+    }
+
+    #[test]
+    fn large_records_push_out_those_that_end_first() {
+        let sessions = sessions(1_000, 4_096);
+        let now = Timestamp::from_seconds(100);
+        let weighing =
+            |n: u8, bytes: usize| SessionRecord { session_name: "x".repeat(bytes), ..record(n, 200 + i64::from(n)) };
+        let lost: u64 = (0..20).map(|n| sessions.record(&weighing(n, 50), now)).sum();
+        assert_eq!((lost, sessions.find(&[0; 16]).is_some()), (0, true));
+        let lost = sessions.record(&weighing(20, 2_000), now);
+        assert!((5..20).contains(&lost), "{lost}");
+        assert!(sessions.find(&[0; 16]).is_none() && sessions.find(&[19; 16]).is_some());
+        // One that can never fit is not kept, is counted, and pushes nobody out.
+        assert_eq!(sessions.record(&weighing(21, 5_000), now), 1);
+        assert!(sessions.find(&[21; 16]).is_none() && sessions.find(&[20; 16]).is_some());
+        let state = sessions.state.lock().unwrap();
+        let held: usize = state.records.values().map(|r| r.len() + OVERHEAD_BYTES).sum();
+        assert_eq!((state.bytes, state.by_expiry.len()), (held, state.records.len()));
     }
 }

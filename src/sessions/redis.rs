@@ -35,8 +35,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 const CHECK_EVERY: u64 = 5;
 /// Answers that say: this Redis is not set up for a broker. They do not pass by themselves.
 const UNFIT: &[&str] = &["NOAUTH", "WRONGPASS", "NOPERM", "WRONGTYPE", "READONLY", "DENIED"];
-/// The longest record looked at, in bytes.
-const MAX_RECORD_BYTES: usize = 65_536;
+/// The longest record looked at, in bytes: tags of [`crate::packing::MAX_UNPACKED`] and a whole chain
+/// of sessions, with room for records of earlier versions, which had up to 77 KB of tags. Whatever is
+/// longer was not written by a broker.
+const MAX_RECORD_BYTES: usize = 262_144;
 const KEY_ID: usize = 4;
 const MAC: usize = 32;
 

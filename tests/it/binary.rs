@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use brevet::client::{AssumeRole, Client, Credentials, Endpoint};
+use brevet::grpc::pb;
 
 use crate::harness::code;
 
@@ -420,4 +421,63 @@ fn op_02_a_second_signal_does_not_wait() {
     daemon.signal("-TERM");
     assert_eq!(daemon.ended().0, Some(0));
     assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+/// Tags of a little under 16 KiB, as much as a session may carry.
+fn heavy_tags() -> Vec<(String, String)> {
+    (0..40).map(|n| (format!("{n:03}{}", "k".repeat(125)), "v".repeat(256))).collect()
+}
+
+#[tokio::test]
+async fn sessions_with_long_tags_are_all_listed_page_by_page() {
+    let home = Home::init();
+    let daemon = home.serve();
+    let client = home.client(&daemon);
+    for _ in 0..90 {
+        client.assume_role(&AssumeRole { tags: heavy_tags(), ..role() }).await.unwrap();
+    }
+    // 90 times 15.6 KB are more than a page.
+    let request = |max_items, marker| pb::ListSessionsRequest { role_arn: None, max_items, marker };
+    let page = client.list_sessions(request(Some(1_000), None)).await.unwrap();
+    let bytes = prost::Message::encoded_len(&page);
+    assert!((900_000..1 << 20).contains(&bytes) && !page.marker.is_empty(), "{bytes}");
+    let rest = client.list_sessions(request(None, Some(page.marker))).await.unwrap();
+    assert_eq!((page.sessions.len() + rest.sessions.len(), rest.marker.as_str()), (90, ""));
+
+    // The command goes on by itself until it has as many as were asked for.
+    let list = |max_items: &str| {
+        let output = brevet()
+            .args(["sessions", "list", "--max-items", max_items])
+            .env("BREVET_ENDPOINT", format!("http://{}", daemon.address))
+            .env("AWS_ACCESS_KEY_ID", &home.keys.access_key_id)
+            .env("AWS_SECRET_ACCESS_KEY", home.keys.secret_access_key.expose())
+            .env("AWS_REGION", "us-east-1")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let listed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        (listed["Sessions"].as_array().unwrap().len(), listed.get("Marker").is_some())
+    };
+    assert_eq!(list("1000"), (90, false));
+    assert_eq!(list("80"), (80, true));
+}
+
+#[tokio::test]
+async fn what_cuts_a_session_is_bounded_before_it_is_packed() {
+    let home = Home::init();
+    let daemon = home.serve();
+    let client = home.client(&daemon);
+    let mut tags = heavy_tags();
+    tags.extend((0..4).map(|n| (format!("more{n}"), "v".repeat(256))));
+    let refused = client.assume_role(&AssumeRole { tags, ..role() }).await.unwrap_err().to_string();
+    assert!(refused.starts_with("PackedPolicyTooLarge: Packed size of session tags consumes 10"), "{refused}");
+    // Blanks mean nothing: they neither count nor end up in the token.
+    let policy = r#"{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "sts:*", "Resource": "*"}}"#;
+    let padded = format!("{policy}{}", " ".repeat(130_900));
+    let session = client.assume_role(&AssumeRole { policy: Some(padded), ..role() }).await.unwrap();
+    assert!(
+        session.packed_policy_size <= 2 && session.credentials.session_token.as_ref().unwrap().expose().len() < 1_000
+    );
+    let caller = daemon.client(&session.credentials).get_caller_identity().await.unwrap();
+    assert!(caller.arn.contains("assumed-role"), "{}", caller.arn);
 }

@@ -587,6 +587,31 @@ async fn odd_redis(behaviour: &'static str, real: u16) -> u16 {
 }
 
 #[tokio::test]
+async fn a_long_record_is_a_record() {
+    let redis = Redis::start();
+    let keyring = brevet::keyring::Keyring::generate(&brevet::entropy::SystemEntropy::new(), now()).unwrap();
+    let metrics = std::sync::Arc::<brevet::metrics::Metrics>::default();
+    let sessions = Sessions::in_redis(&redis.options(), metrics.clone()).unwrap();
+    // As earlier versions wrote it: fifty of the longest tags in four-byte characters.
+    let tag = |n: usize| brevet::packing::TagClaim {
+        key: format!("{n:03}{}", "𝔸".repeat(125)),
+        value: "𝔸".repeat(256),
+        transitive: false,
+    };
+    let record = brevet::sessions::SessionRecord {
+        session_id: vec![7; 16],
+        expires_at: now().seconds() + 3_600,
+        tags: (0..50).map(tag).collect(),
+        ..Default::default()
+    };
+    assert!(prost::Message::encoded_len(&record) > 76_000);
+    sessions.record(&keyring, &record, now()).await;
+    assert_eq!(sessions.find(&keyring, &[7; 16], now()).await, Ok(Some(record.clone())));
+    let (listed, marker) = sessions.list(&keyring, "", 10, now(), |_| true).await.unwrap();
+    assert_eq!((listed, marker.as_str(), metrics.sessions_forged.get()), (vec![record], "", 0));
+}
+
+#[tokio::test]
 async fn st_07_no_late_or_foreign_answer_is_taken_for_an_answer() {
     let redis = Redis::start();
     let keyring = brevet::keyring::Keyring::generate(&brevet::entropy::SystemEntropy::new(), now()).unwrap();
