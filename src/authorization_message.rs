@@ -24,6 +24,8 @@ const CAPACITY: usize = 1_200;
 /// The longest session policies that are sealed along, in bytes; of longer ones the message says
 /// that they are not in it.
 const MAX_LIMITS: usize = 2_048;
+/// The longest text of keys that is packed, in bytes; further ones are left out.
+const MAX_KEYS: usize = 32_768;
 /// The most that it may unfold to.
 const MAX_UNPACKED: usize = 65_536;
 const PURPOSE: Purpose = Purpose { name: "brevet authorization message v1", form: 1, max_characters: 10_240 };
@@ -97,14 +99,7 @@ impl Message {
     /// # Errors
     /// Without randomness or a current key.
     pub fn seal(mut self, keyring: &Keyring, entropy: &dyn Entropy) -> Result<String, Error> {
-        let packed = loop {
-            let text = serde_json::to_vec(&self).map_err(|_| Error::InternalFailure)?;
-            let packed = lz4_flex::block::compress_prepend_size_with_dict(&text, DICTIONARY);
-            // Tags are the last keys, and are known elsewhere.
-            if packed.len() <= CAPACITY || self.keys.pop().is_none() {
-                break packed;
-            }
-        };
+        let packed = self.pack()?;
         let length = u16::try_from(packed.len()).map_err(|_| Error::InternalFailure)?;
         let mut body = Vec::with_capacity(2 + CAPACITY + self.limits.len());
         body.extend_from_slice(&length.to_be_bytes());
@@ -112,6 +107,48 @@ impl Message {
         body.resize(2 + CAPACITY.max(packed.len()), 0);
         body.extend_from_slice(&self.limits);
         Ok(envelope::seal(keyring, &PURPOSE, &body, &entropy::bytes(entropy)?)?)
+    }
+
+    /// The message with as many keys as there is room for. Tags and claims are the last keys, and are
+    /// known elsewhere. A caller chooses how many there are, so each is written once, and the number
+    /// that fits is found by halving.
+    fn pack(&mut self) -> Result<Vec<u8>, Error> {
+        let keys = std::mem::take(&mut self.keys);
+        let text = serde_json::to_vec(self).map_err(|_| Error::InternalFailure)?;
+        // What follows the keys has no bracket in it: the last one is the end of the empty list.
+        let end = text.iter().rposition(|b| *b == b']').ok_or(Error::InternalFailure)?;
+        let (head, tail) = text.split_at(end);
+        let mut written = Vec::new();
+        let mut ends = vec![0];
+        for key in &keys {
+            if !written.is_empty() {
+                written.push(b',');
+            }
+            serde_json::to_writer(&mut written, key).map_err(|_| Error::InternalFailure)?;
+            if written.len() > MAX_KEYS {
+                break;
+            }
+            ends.push(written.len());
+        }
+        let packed = |ends_at: &usize| {
+            let text = [head, written.get(..*ends_at).unwrap_or_default(), tail].concat();
+            lz4_flex::block::compress_prepend_size_with_dict(&text, DICTIONARY)
+        };
+        let (none, most) = (packed(&0), packed(ends.last().unwrap_or(&0)));
+        if most.len() <= CAPACITY {
+            return Ok(most);
+        }
+        let (mut best, mut ends) = (none, ends.get(1..ends.len() - 1).unwrap_or_default());
+        while let Some(middle) = ends.get(ends.len() / 2) {
+            let with = packed(middle);
+            let (fewer, more) = ends.split_at(ends.len() / 2);
+            if with.len() <= CAPACITY {
+                (best, ends) = (with, more.get(1..).unwrap_or_default());
+            } else {
+                ends = fewer;
+            }
+        }
+        Ok(best)
     }
 
     /// Opens one.
@@ -359,5 +396,31 @@ mod tests {
         for (text, keyring) in [(short.as_str(), &other), (&short[1..], &keyring), ("", &keyring), ("AAAA", &keyring)] {
             assert!(Message::open(text, keyring).is_err());
         }
+    }
+
+    #[test]
+    fn a_message_has_as_many_keys_as_there_is_room_for_however_many_there_are() {
+        let (entropy, now) = (SystemEntropy::new(), Timestamp::from_seconds(1));
+        let keyring = Keyring::generate(&entropy, now).unwrap();
+        let seal = |message: Message| message.seal(&keyring, &entropy).unwrap();
+        let random = |n: usize| crate::sigv4::hex(&crate::sigv4::sha256(&n.to_be_bytes()));
+        let key = |n: usize| (format!("idp.example.com:claim{n}"), vec![random(n)]);
+        let fits = |keys: usize| {
+            let with = Message { keys: (0..keys).map(key).collect(), ..message(0) };
+            let text = serde_json::to_vec(&with).unwrap();
+            lz4_flex::block::compress_prepend_size_with_dict(&text, DICTIONARY).len() <= CAPACITY
+        };
+        for keys in [0, 1, 2, 3, 10, 20, 21, 22, 23, 24, 25, 100, 450, 5_000] {
+            let sealed = seal(Message { keys: (0..keys).map(key).collect(), ..message(0) });
+            assert_eq!(sealed.len(), seal(message(0)).len(), "{keys}");
+            let kept = Message::open(&sealed, &keyring).unwrap().keys;
+            assert_eq!(kept, (0..kept.len()).map(key).collect::<Vec<_>>(), "{keys}: the first ones are kept");
+            assert!(kept.len() == keys || !fits(kept.len() + 1), "{keys}: there is room for more than {}", kept.len());
+        }
+        // What packs well is kept to a stated length, and can be opened.
+        let same = |n: usize| (format!("aws:requesttag/{n}"), vec!["x".repeat(256)]);
+        let sealed = seal(Message { keys: (0..5_000).map(same).collect(), ..message(0) });
+        let kept = Message::open(&sealed, &keyring).unwrap().keys.len();
+        assert!((50..MAX_KEYS / 256).contains(&kept), "{kept}");
     }
 }
