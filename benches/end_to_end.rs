@@ -19,7 +19,7 @@ use tonic::{Status, codegen::http};
 
 use brevet::grpc::pb;
 
-use load::{Outcome, drive, load, pin};
+use load::{Outcome, WIDE_BUDGETS, drive, load, pin};
 
 const ROLE: &str = "arn:aws:iam::111122223333:role/Demo";
 
@@ -153,6 +153,7 @@ impl Broker {
         if matches!(audit, Audit::Unsynced) {
             toml.push_str("sync = false\n");
         }
+        toml.push_str(WIDE_BUDGETS);
         if let Some(redis) = redis {
             toml.push_str(&format!("\n[sessions.redis]\nurls = [\"redis://127.0.0.1:{}\"]\n", redis.1));
         }

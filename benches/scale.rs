@@ -95,7 +95,7 @@ impl Home {
             .unwrap()
             .replace("127.0.0.1:7480", "127.0.0.1:0")
             .replace("127.0.0.1:7481", "127.0.0.1:0");
-        std::fs::write(&config, toml + "sync = false\n").unwrap();
+        std::fs::write(&config, toml + "sync = false\n" + load::WIDE_BUDGETS).unwrap();
         runtime().block_on(fill(&path, roles, users));
         Self { _dir: dir, path, keys }
     }

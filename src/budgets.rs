@@ -1,212 +1,275 @@
-//! How much one principal and one account may ask for: calls a second, and sessions that live at a
-//! time. What is beyond it waits; everybody else does not notice. Each broker counts for itself, and
-//! brokers that share a Redis count calls together besides.
+//! How much a principal, an account and a source address may ask for: calls a second, and sessions
+//! that live at a time. Whoever exceeds a budget is refused; nobody else notices.
+//!
+//! Each broker decides by what it has counted itself. Of a limit that several brokers share it takes
+//! an equal share, or what the others leave over if it has heard what they use: see
+//! [`Budgets::unsent`] and [`Budgets::heard`].
 
-use std::collections::{HashMap, VecDeque};
+mod calls;
+mod sessions;
+
+use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use governor::clock::Clock as GovernorClock;
-use governor::middleware::NoOpMiddleware;
-use governor::nanos::Nanos;
-use governor::state::keyed::DashMapStateStore;
-use governor::{Quota, RateLimiter};
+use crate::clock::Timestamp;
+use crate::sigv4::{hex, sha256};
+use calls::Calls;
+use sessions::Sessions;
 
-use crate::clock::{Clock, Timestamp};
-
-/// The budgets of a principal or of an account; none: no limit.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Budget {
-    /// Calls a second; twice as many may come at once.
-    pub calls_per_second: Option<NonZeroU32>,
-    /// Sessions that have not ended.
-    pub live_sessions: Option<NonZeroU32>,
-}
-
-/// Beyond a budget.
+/// The section `[budgets]` of the configuration; `None`: no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Exceeded;
-
-type Limiter = RateLimiter<Box<str>, DashMapStateStore<Box<str>>, Injected, NoOpMiddleware<Nanos>>;
-
-/// What each has used of its budget.
-pub struct Budgets {
-    principal: Used,
-    account: Used,
+pub struct BudgetLimits {
+    /// Calls of one principal that issue, change or look something up, a second.
+    pub principal_calls: Option<NonZeroU32>,
+    /// Calls of one principal that only ask who it is, a second.
+    pub principal_reads: Option<NonZeroU32>,
+    /// Sessions of one principal that have not ended.
+    pub principal_sessions: Option<NonZeroU32>,
+    /// Calls of all principals of one account that issue, change or look something up, a second.
+    pub account_calls: Option<NonZeroU32>,
+    /// Sessions of one account that have not ended.
+    pub account_sessions: Option<NonZeroU32>,
+    /// Calls from one source address that prove nobody, a second.
+    pub unproven_calls: Option<NonZeroU32>,
 }
 
-struct Used {
-    calls_per_second: Option<NonZeroU32>,
-    calls: Option<Limiter>,
-    live_sessions: Option<Sessions>,
+impl BudgetLimits {
+    /// No limits.
+    pub const OFF: Self = Self {
+        principal_calls: None,
+        principal_reads: None,
+        principal_sessions: None,
+        account_calls: None,
+        account_sessions: None,
+        unproven_calls: None,
+    };
 }
 
-struct Sessions {
-    most: u64,
-    live: Mutex<HashMap<Box<str>, Live>>,
-}
-
-/// Sessions by the minute in which they end.
-#[derive(Default)]
-struct Live {
-    ends: VecDeque<(i64, u64)>,
-    count: u64,
-}
-
-/// The broker's clock as the limiter reads it.
-#[derive(Clone)]
-struct Injected(Arc<dyn Clock>);
-
-impl GovernorClock for Injected {
-    type Instant = Nanos;
-
-    fn now(&self) -> Nanos {
-        Nanos::from(self.0.monotonic())
+impl Default for BudgetLimits {
+    fn default() -> Self {
+        Self {
+            principal_calls: NonZeroU32::new(100),
+            principal_reads: NonZeroU32::new(5_000),
+            account_calls: NonZeroU32::new(2_000),
+            unproven_calls: NonZeroU32::new(100),
+            ..Self::OFF
+        }
     }
+}
+
+/// What a call of an operation is counted as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CountedAs {
+    /// It issues, changes or looks something up: counted for the principal and for its account.
+    Call,
+    /// It says what its own proof says: counted for the principal, apart from calls.
+    Read,
+}
+
+/// The budget that is exceeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exceeded {
+    /// `[budgets.principal] calls_per_second`
+    Principal,
+    /// `[budgets.principal] reads_per_second`
+    Reads,
+    /// `[budgets.account] calls_per_second`
+    Account,
+    /// `[budgets.source] unproven_calls_per_second`
+    Source,
+    /// `live_sessions` of the principal or of the account.
+    Sessions,
+}
+
+impl Exceeded {
+    /// As metrics name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Principal => "principal",
+            Self::Reads => "reads",
+            Self::Account => "account",
+            Self::Source => "source",
+            Self::Sessions => "sessions",
+        }
+    }
+}
+
+/// Where a call comes from, as budgets count it: an IPv4 address, or the /64 of an IPv6 address,
+/// which is the least that one customer of a network gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Source([u8; 16]);
+
+/// The source that an address belongs to.
+pub fn source(ip: IpAddr) -> Source {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => Source(ip.to_ipv6_mapped().octets()),
+        IpAddr::V6(ip) => Source((u128::from(ip) >> 64 << 64).to_be_bytes()),
+    }
+}
+
+/// Calls of a key that the other brokers have not heard of yet.
+#[derive(Debug, Clone)]
+pub struct Unsent {
+    budget: Exceeded,
+    key: Box<[u8]>,
+    /// How many.
+    pub calls: u64,
+}
+
+impl Unsent {
+    /// The key's name among brokers: of a fixed length, whatever a principal is called.
+    pub fn name(&self) -> String {
+        let digest = sha256(&[self.budget.name().as_bytes(), b"\n", &self.key].concat());
+        hex(digest.get(..16).unwrap_or(&digest))
+    }
+}
+
+/// What each has used of its budgets. Times are those of the monotonic clock.
+pub struct Budgets {
+    principal_calls: Option<Calls>,
+    principal_reads: Option<Calls>,
+    account_calls: Option<Calls>,
+    unproven: Option<Calls>,
+    principal_sessions: Option<Sessions>,
+    account_sessions: Option<Sessions>,
+    /// Brokers that share the limits, this one included.
+    brokers: AtomicU64,
 }
 
 impl Budgets {
-    /// With nothing used.
-    pub fn new(principal: Budget, account: Budget, clock: &Arc<dyn Clock>) -> Self {
-        Self { principal: Used::new(principal, clock), account: Used::new(account, clock) }
+    /// With nothing used, and no other broker heard of.
+    pub fn new(limits: BudgetLimits) -> Self {
+        Self {
+            principal_calls: limits.principal_calls.map(Calls::new),
+            principal_reads: limits.principal_reads.map(Calls::new),
+            account_calls: limits.account_calls.map(Calls::new),
+            unproven: limits.unproven_calls.map(Calls::new),
+            principal_sessions: limits.principal_sessions.map(Sessions::new),
+            account_sessions: limits.account_sessions.map(Sessions::new),
+            brokers: AtomicU64::new(1),
+        }
     }
 
-    /// Counts a call.
+    /// Counts a call of a principal that was proven.
     ///
     /// # Errors
-    /// When the principal or its account has had too many.
-    pub fn call(&self, principal: &str, account: &str) -> Result<(), Exceeded> {
-        self.principal.call(principal)?;
-        self.account.call(account)
+    /// When the principal's or the account's budget is used up. The call is then not counted for the
+    /// one that has none left.
+    pub fn call(&self, counted_as: CountedAs, principal: &str, account: &str, now: Duration) -> Result<(), Exceeded> {
+        match counted_as {
+            CountedAs::Read => self.take(Exceeded::Reads, principal.as_bytes(), now),
+            CountedAs::Call => {
+                self.take(Exceeded::Principal, principal.as_bytes(), now)?;
+                self.take(Exceeded::Account, account.as_bytes(), now)
+            }
+        }
     }
 
-    /// Whose calls brokers count together, and how many of them there may be in [`WINDOW`].
-    pub fn shared<'a>(&self, principal: &'a str, account: &'a str) -> Vec<(&'a str, u64)> {
-        let limit = |used: &Used| used.calls_per_second.map(|calls| u64::from(calls.get()) * WINDOW.as_secs());
-        let principal = limit(&self.principal).map(|limit| (principal, limit));
-        principal.into_iter().chain(limit(&self.account).map(|limit| (account, limit))).collect()
+    /// Counts a call that a token proves and that nobody has admitted, for whoever vouches for it.
+    ///
+    /// # Errors
+    /// When there were too many.
+    pub fn unadmitted(&self, provider: &str, now: Duration) -> Result<(), Exceeded> {
+        self.take(Exceeded::Principal, provider.as_bytes(), now)
     }
 
-    /// Counts a session that ends then.
+    /// Counts a call that has proven nobody.
+    ///
+    /// # Errors
+    /// When there were too many from its source.
+    pub fn unproven(&self, source: Source, now: Duration) -> Result<(), Exceeded> {
+        self.take(Exceeded::Source, &source.0, now)
+    }
+
+    /// Gives back what [`Budgets::unproven`] has taken for a call that has proven somebody since.
+    pub fn proven(&self, source: Source) {
+        if let Some(calls) = &self.unproven {
+            calls.give_back(&source.0);
+        }
+    }
+
+    /// Counts a session that ends at `end`.
     ///
     /// # Errors
     /// When the principal or its account has too many that live.
     pub fn session(&self, principal: &str, account: &str, now: Timestamp, end: Timestamp) -> Result<(), Exceeded> {
-        self.principal.session(principal, now, end)?;
-        self.account.session(account, now, end)
-    }
-
-    /// Forgets who asks for nothing.
-    pub fn sweep(&self, now: Timestamp) {
-        for used in [&self.principal, &self.account] {
-            if let Some(calls) = &used.calls {
-                calls.retain_recent();
-            }
-            if let Some(sessions) = &used.live_sessions {
-                sessions.live.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, live| {
-                    live.forget(now);
-                    live.count > 0
-                });
+        for (sessions, who) in [(&self.principal_sessions, principal), (&self.account_sessions, account)] {
+            if sessions.as_ref().is_some_and(|s| !s.add(who, now, end)) {
+                return Err(Exceeded::Sessions);
             }
         }
-    }
-}
-
-impl Used {
-    fn new(budget: Budget, clock: &Arc<dyn Clock>) -> Self {
-        let limiter = |calls: NonZeroU32| {
-            let quota = Quota::per_second(calls).allow_burst(calls.saturating_mul(NonZeroU32::MIN.saturating_add(1)));
-            RateLimiter::new(quota, DashMapStateStore::default(), Injected(clock.clone()))
-        };
-        Self {
-            calls_per_second: budget.calls_per_second,
-            calls: budget.calls_per_second.map(limiter),
-            live_sessions: budget
-                .live_sessions
-                .map(|most| Sessions { most: most.get().into(), live: Mutex::default() }),
-        }
-    }
-
-    fn call(&self, who: &str) -> Result<(), Exceeded> {
-        match &self.calls {
-            Some(calls) => calls.check_key(&who.into()).map_err(|_| Exceeded),
-            None => Ok(()),
-        }
-    }
-
-    fn session(&self, who: &str, now: Timestamp, end: Timestamp) -> Result<(), Exceeded> {
-        let Some(sessions) = &self.live_sessions else { return Ok(()) };
-        let mut all = sessions.live.lock().unwrap_or_else(PoisonError::into_inner);
-        let live = match all.get_mut(who) {
-            Some(live) => live,
-            None => all.entry(who.into()).or_default(),
-        };
-        live.forget(now);
-        if live.count >= sessions.most {
-            return Err(Exceeded);
-        }
-        live.add(end);
         Ok(())
     }
-}
 
-impl Live {
-    fn forget(&mut self, now: Timestamp) {
-        while let Some((minute, count)) = self.ends.front().copied() {
-            if (minute + 1) * 60 > now.seconds() {
-                return;
+    /// How many brokers share the limits, this one included.
+    pub fn share_among(&self, brokers: usize) {
+        self.brokers.store(u64::try_from(brokers).unwrap_or(u64::MAX).max(1), Ordering::Relaxed);
+    }
+
+    /// Whether there is anybody to share the limits with.
+    pub fn are_shared(&self) -> bool {
+        self.brokers.load(Ordering::Relaxed) > 1
+    }
+
+    /// Calls to tell the other brokers of: at most `most` keys, those with the most calls first.
+    /// Unproven calls are not among them: each broker counts those for itself.
+    pub fn unsent(&self, most: usize) -> Vec<Unsent> {
+        let mut unsent = Vec::new();
+        for budget in [Exceeded::Account, Exceeded::Principal, Exceeded::Reads] {
+            if let Some(calls) = self.counted_in(budget) {
+                let taken = calls.take_unsent(most.saturating_sub(unsent.len()));
+                unsent.extend(taken.into_iter().map(|(key, calls)| Unsent { budget, key, calls }));
             }
-            self.ends.pop_front();
-            self.count = self.count.saturating_sub(count);
+        }
+        unsent
+    }
+
+    /// Takes in how many calls all brokers have told of for a key, those of `sent` included. `None`,
+    /// and a number that cannot be: it is not known what the others use.
+    pub fn heard(&self, sent: &Unsent, total: Option<i64>, now: Duration) {
+        if let Some(calls) = self.counted_in(sent.budget) {
+            calls.heard(&sent.key, sent.calls, total, now);
         }
     }
 
-    fn add(&mut self, end: Timestamp) {
-        let minute = end.seconds().div_euclid(60);
-        let at = self.ends.partition_point(|(m, _)| *m < minute);
-        match self.ends.get_mut(at) {
-            Some((m, count)) if *m == minute => *count += 1,
-            _ => self.ends.insert(at, (minute, 1)),
+    /// Forgets whose calls were so long ago that they do not matter any more.
+    pub fn sweep_calls(&self, now: Duration) {
+        for budget in [Exceeded::Principal, Exceeded::Reads, Exceeded::Account, Exceeded::Source] {
+            if let Some(calls) = self.counted_in(budget) {
+                calls.sweep(self.brokers_in(budget), now);
+            }
         }
-        self.count += 1;
+    }
+
+    /// Forgets whose sessions have all ended.
+    pub fn sweep_sessions(&self, now: Timestamp) {
+        for sessions in [&self.principal_sessions, &self.account_sessions].into_iter().flatten() {
+            sessions.sweep(now);
+        }
+    }
+
+    fn take(&self, budget: Exceeded, key: &[u8], now: Duration) -> Result<(), Exceeded> {
+        let Some(calls) = self.counted_in(budget) else { return Ok(()) };
+        if calls.take(key, self.brokers_in(budget), now) { Ok(()) } else { Err(budget) }
+    }
+
+    /// How many brokers share a limit.
+    fn brokers_in(&self, budget: Exceeded) -> u64 {
+        if budget == Exceeded::Source { 1 } else { self.brokers.load(Ordering::Relaxed) }
+    }
+
+    fn counted_in(&self, budget: Exceeded) -> Option<&Calls> {
+        match budget {
+            Exceeded::Principal => self.principal_calls.as_ref(),
+            Exceeded::Reads => self.principal_reads.as_ref(),
+            Exceeded::Account => self.account_calls.as_ref(),
+            Exceeded::Source => self.unproven.as_ref(),
+            Exceeded::Sessions => None,
+        }
     }
 }
-
-/// In what brokers count calls together: so that twice a second's may come at once, as on one.
-pub const WINDOW: Duration = Duration::from_secs(2);
-
-/// How long between two sweeps.
-pub const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::ManualClock;
-
-    #[test]
-    fn each_has_its_own_budget_and_time_gives_it_back() {
-        let manual = Arc::new(ManualClock::new(Timestamp::from_seconds(1_000)));
-        let clock: Arc<dyn Clock> = manual.clone();
-        let budget = |calls, sessions| Budget {
-            calls_per_second: NonZeroU32::new(calls),
-            live_sessions: NonZeroU32::new(sessions),
-        };
-        let budgets = Budgets::new(budget(2, 2), budget(0, 3), &clock);
-        let call = |who| budgets.call(who, "111122223333").is_ok();
-        assert_eq!(
-            [call("a"), call("a"), call("a"), call("a"), call("a"), call("b")],
-            [true, true, true, true, false, true]
-        );
-        manual.pass(Duration::from_millis(500));
-        assert_eq!([call("a"), call("a")], [true, false]);
-
-        let at = Timestamp::from_seconds;
-        let session = |who, now, end| budgets.session(who, "111122223333", at(now), at(end)).is_ok();
-        assert!(session("a", 0, 900) && session("a", 0, 3_600) && !session("a", 0, 900));
-        assert!(session("b", 0, 900) && !session("b", 0, 900), "the account has three");
-        assert!(session("a", 961, 3_600) && !session("a", 961, 3_600), "one of a's has ended");
-        budgets.sweep(at(10_000));
-        assert!(session("a", 10_000, 20_000));
-    }
-}
+mod tests;

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::audit::Target;
 use crate::authn::TokenBounds;
-use crate::budgets::Budget;
+use crate::budgets::BudgetLimits;
 use crate::evaluator::Network;
 use crate::files::{self, Audience, FileError};
 use crate::host_names::{HostName, HostNames};
@@ -84,19 +84,32 @@ struct FederationSection {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 struct BudgetsSection {
-    #[serde(default)]
-    principal: BudgetSection,
-    #[serde(default)]
-    account: BudgetSection,
+    principal: PrincipalBudget,
+    account: AccountBudget,
+    source: SourceBudget,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct BudgetSection {
-    calls_per_second: Option<NonZeroU32>,
-    live_sessions: Option<NonZeroU32>,
+struct PrincipalBudget {
+    calls_per_second: Option<u32>,
+    reads_per_second: Option<u32>,
+    live_sessions: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AccountBudget {
+    calls_per_second: Option<u32>,
+    live_sessions: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SourceBudget {
+    unproven_calls_per_second: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -253,8 +266,8 @@ pub struct Config {
     pub issuer: Option<String>,
     /// Where identity providers may be.
     pub reach: Reach,
-    /// What one principal, and one account, may ask for.
-    pub budgets: (Budget, Budget),
+    /// What a principal, an account and a source address may ask for.
+    pub budgets: BudgetLimits,
 }
 
 /// Who may be meant and believed on the service's listener.
@@ -406,7 +419,7 @@ impl Config {
                 private: document.federation.and_then(|f| f.private_addresses).unwrap_or(false),
                 http_on_loopback: false,
             },
-            budgets: (budget(&document.budgets.principal), budget(&document.budgets.account)),
+            budgets: budgets(&document.budgets),
         })
     }
 }
@@ -490,8 +503,19 @@ fn issuer(url: String) -> Result<String, ConfigError> {
     Ok(url)
 }
 
-fn budget(section: &BudgetSection) -> Budget {
-    Budget { calls_per_second: section.calls_per_second, live_sessions: section.live_sessions }
+/// Zero switches a budget off.
+fn budgets(section: &BudgetsSection) -> BudgetLimits {
+    let BudgetsSection { principal, account, source } = section;
+    let default = BudgetLimits::default();
+    let limit = |asked: Option<u32>, default| asked.map_or(default, NonZeroU32::new);
+    BudgetLimits {
+        principal_calls: limit(principal.calls_per_second, default.principal_calls),
+        principal_reads: limit(principal.reads_per_second, default.principal_reads),
+        principal_sessions: limit(principal.live_sessions, default.principal_sessions),
+        account_calls: limit(account.calls_per_second, default.account_calls),
+        account_sessions: limit(account.live_sessions, default.account_sessions),
+        unproven_calls: limit(source.unproven_calls_per_second, default.unproven_calls),
+    }
 }
 
 fn audit(section: Option<AuditSection>, base: &Path) -> Result<Target, ConfigError> {
@@ -653,6 +677,21 @@ mod tests {
         assert_eq!(config.directory, None);
         assert!(matches!(config.store, Place::Sqlite(path) if path == Path::new("/etc/brevet/store.db")));
         assert!(parse(MINIMAL).is_ok());
+    }
+
+    #[test]
+    fn budgets_are_on_and_zero_switches_one_off() {
+        assert_eq!(parse(MINIMAL).unwrap().budgets, BudgetLimits::default());
+        assert_eq!(parse(include_str!("../config/brevet.toml")).unwrap().budgets, BudgetLimits::default());
+        let text = "budgets.principal = { calls_per_second = 0, live_sessions = 7 }\nbudgets.source.unproven_calls_per_second = 0\n";
+        let expected = BudgetLimits {
+            principal_calls: None,
+            principal_sessions: NonZeroU32::new(7),
+            unproven_calls: None,
+            ..BudgetLimits::default()
+        };
+        assert_eq!(parse(&(text.to_owned() + MINIMAL)).unwrap().budgets, expected);
+        assert!(parse(&("budgets.account.reads_per_second = 1\n".to_owned() + MINIMAL)).is_err());
     }
 
     #[test]

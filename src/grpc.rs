@@ -90,9 +90,12 @@ where
             Some(Code::OutOfRange) => Error::TooLarge(MAX_MESSAGE_BYTES),
             // A compression that was not offered: the status says what is accepted.
             Some(Code::Unimplemented) => {
-                ops::refuse_unread(sts, name, Error::Malformed("compressed messages are not accepted".into()), origin)
-                    .await;
-                return response;
+                let error = Error::Malformed("compressed messages are not accepted".into());
+                let reply = ops::refuse_unread(sts, name, error, origin).await;
+                return match reply.error {
+                    Error::Malformed(_) => response,
+                    error => failure(&reply.request_id, &error).into_http(),
+                };
             }
             _ => Error::Malformed("the request is not one gRPC message".into()),
         },

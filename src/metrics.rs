@@ -33,6 +33,13 @@ pub struct MfaRefused {
     pub outcome: &'static str,
 }
 
+/// A call beyond a budget.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Throttled {
+    /// `principal`, `reads`, `account`, `source`, `sessions`.
+    pub budget: &'static str,
+}
+
 /// All counters and gauges of one broker.
 pub struct Metrics {
     registry: Registry,
@@ -60,6 +67,10 @@ pub struct Metrics {
     pub audit_up: Gauge,
     /// MFA codes that were refused.
     pub mfa_refused: Family<MfaRefused, Counter>,
+    /// Brokers that share the budgets, this one included.
+    pub brokers: Gauge,
+    /// Calls beyond a budget.
+    pub throttled: Family<Throttled, Counter>,
     /// Reloads from disk.
     pub reloads: Family<Reload, Counter>,
 }
@@ -83,6 +94,8 @@ impl Metrics {
             feed_sequence: Gauge::default(),
             audit_up: Gauge::default(),
             mfa_refused: Family::default(),
+            brokers: Gauge::default(),
+            throttled: Family::default(),
             reloads: Family::default(),
             registry: Registry::default(),
         };
@@ -110,11 +123,14 @@ impl Metrics {
         registry.register("feed_sequence", "The last change in force here", metrics.feed_sequence.clone());
         registry.register("audit_up", "1 while audit records reach the disk", metrics.audit_up.clone());
         registry.register("mfa_codes_refused", "MFA codes refused", metrics.mfa_refused.clone());
+        registry.register("brokers", "Brokers that share the budgets, this one included", metrics.brokers.clone());
+        registry.register("throttled", "Calls beyond a budget", metrics.throttled.clone());
         registry.register("reloads", "Reloads from disk", metrics.reloads.clone());
         metrics.sessions_up.set(1);
         metrics.sessions_fit.set(1);
         metrics.audit_up.set(1);
         metrics.feed_up.set(1);
+        metrics.brokers.set(1);
         Self { registry, ..metrics }
     }
 

@@ -28,10 +28,11 @@ use moka::sync::Cache;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::arn::AccountId;
 use crate::audit::{self, Audit, Record};
 use crate::authn::{self, Caller, Evidence, Identity, Judges, Tokens};
 use crate::authorization_message::Message;
-use crate::budgets::Budgets;
+use crate::budgets::{self, Budgets, CountedAs, Exceeded};
 use crate::clock::{Clock, Timestamp};
 use crate::commands::Actor;
 use crate::directory::Directory;
@@ -40,7 +41,7 @@ use crate::error::Error;
 use crate::feed::{Feed, Standing};
 use crate::host_names::HostNames;
 use crate::master_key::MasterKey;
-use crate::metrics::{Call as CallLabel, Metrics};
+use crate::metrics::{Call as CallLabel, Metrics, Throttled};
 use crate::mint::{self, Shape};
 use crate::providers::Providers;
 use crate::revocations::Revocations;
@@ -195,13 +196,33 @@ impl Context<'_> {
         self.record.additional_event_data = serde_json::value::to_raw_value(remark).ok();
     }
 
+    /// Counts a call of a web identity that the role's trust policy has admitted, for the identity and
+    /// for the role's account. Until then it has proven nothing to that account.
+    ///
+    /// # Errors
+    /// When one of the two budgets is used up.
+    pub fn count_admitted(&self, account: AccountId) -> Result<(), Error> {
+        let (sts, now) = (self.sts, self.sts.clock.monotonic());
+        sts.budgets.proven(budgets::source(self.origin.source_ip));
+        let counted = sts.budgets.call(CountedAs::Call, self.caller.budget_key(), account.as_str(), now);
+        counted.map_err(|exceeded| throttled(sts, exceeded))
+    }
+
+    /// Counts a call of a web identity that was not admitted, for its provider: its source has paid
+    /// for it already, and nobody else does.
+    ///
+    /// # Errors
+    /// When there were too many.
+    pub fn count_unadmitted(&self) -> Result<(), Error> {
+        let counted = self.sts.budgets.unadmitted(self.caller.arn(), self.sts.clock.monotonic());
+        counted.map_err(|exceeded| throttled(self.sts, exceeded))
+    }
+
     /// Makes a session and puts it on record.
     pub async fn issue(&self, grant: Grant, term: Duration, shape: Shape) -> Result<mint::Session, Error> {
-        let account = grant.account();
-        let budgets = &self.sts.budgets;
-        if budgets.session(self.caller.budget_key(), account.as_str(), self.now, self.now.plus(term)).is_err() {
-            return Err(Error::Throttling);
-        }
+        let (account, end) = (grant.account(), self.now.plus(term));
+        let counted = self.sts.budgets.session(self.caller.budget_key(), account.as_str(), self.now, end);
+        counted.map_err(|exceeded| throttled(self.sts, exceeded))?;
         let keyring = self.sts.tokens.keyring();
         let issued_under = (self.issued_under, self.sts.store.id());
         let session = mint::session(grant, term, shape, issued_under, &keyring, &*self.sts.entropy, self.now)?;
@@ -254,6 +275,8 @@ pub trait Operation: Sized + Send + 'static {
     const SERVICE: Service = Service::Sts;
     /// Whether a signature proves the caller; else something in the request does.
     const SIGNED: bool = true;
+    /// Which budget its calls are counted in.
+    const COUNTED_AS: CountedAs;
     /// Whether it leaves everything as it is; a session is no change.
     const READ_ONLY: bool = true;
     /// Whether the answer holds credentials: its record must then be on stable storage first.
@@ -393,6 +416,7 @@ enum Nothing {}
 
 impl Operation for Nothing {
     const NAME: &'static str = "none";
+    const COUNTED_AS: CountedAs = CountedAs::Call;
     const HANDS_OUT: bool = false;
     type Output = ();
 
@@ -462,24 +486,38 @@ async fn run<O: Operation>(
     // Before the snapshot: what is judged by an older one must not pass for newer.
     let issued_under = sts.feed.sequence();
     let directory = sts.directory.load_full();
-    let evidence = match evidence? {
-        Evidence::Anonymous => {
-            return Err(match input {
+    let monotonic = sts.clock.monotonic();
+    let source = budgets::source(origin.source_ip);
+    // What proves nobody counts for where it comes from.
+    let unproven = |error| match sts.budgets.unproven(source, monotonic) {
+        Ok(()) => error,
+        Err(exceeded) => throttled(sts, exceeded),
+    };
+    let evidence = match evidence {
+        Err(error) => return Err(unproven(error)),
+        Ok(Evidence::Anonymous) => {
+            return Err(unproven(match input {
                 // There is nothing to prove who may hear this.
                 Err(error @ (Error::NotAvailable(_) | Error::InvalidAction { .. })) => error,
                 Err(error) if !O::SIGNED => error,
                 _ => Error::MissingAuthenticationToken,
-            });
+            }));
         }
         // Neither stands in for the other.
-        Evidence::Signed(_) if !O::SIGNED => return Err(Error::MissingAuthenticationToken),
-        Evidence::WebIdentity { .. } if O::SIGNED => return Err(Error::MissingAuthenticationToken),
-        evidence => evidence,
+        Ok(Evidence::Signed(_)) if !O::SIGNED => return Err(unproven(Error::MissingAuthenticationToken)),
+        Ok(Evidence::WebIdentity { .. }) if O::SIGNED => return Err(unproven(Error::MissingAuthenticationToken)),
+        Ok(evidence) => evidence,
     };
-    if let Standing::Cut(_) = sts.feed.standing(sts.clock.monotonic()) {
+    if let Standing::Cut(_) = sts.feed.standing(monotonic) {
         return Err(Error::ServiceUnavailable("what was revoked is not known here; the store"));
     }
     let presigned = matches!(&evidence, Evidence::Signed(presented) if presented.is_presigned());
+    // A signature is checked whatever else came from there: a good caller beside a bad one is served.
+    // A token is not, since checking it costs more; it is given back when a role has admitted it.
+    let is_signed = matches!(evidence, Evidence::Signed(_));
+    if !is_signed {
+        sts.budgets.unproven(source, monotonic).map_err(|exceeded| throttled(sts, exceeded))?;
+    }
     let (caller, directory) = match authenticate(sts, service, evidence, directory, now).await {
         Ok(authenticated) => authenticated,
         Err((error, access_key_id, reason)) => {
@@ -488,7 +526,8 @@ async fn run<O: Operation>(
             if let Some(reason) = reason {
                 record.additional_event_data = serde_json::value::to_raw_value(&Unproven { reason }).ok();
             }
-            return Err(error);
+            // A broken directory is not the caller's doing.
+            return Err(if is_signed && error != Error::InternalFailure { unproven(error) } else { error });
         }
     };
     if matches!(caller.identity, Identity::User(_)) {
@@ -496,12 +535,10 @@ async fn run<O: Operation>(
     }
     record.user_identity = caller.audited();
     record.recipient_account_id = Some(caller.account().to_string());
-    let account = caller.account();
-    let shared = sts.budgets.shared(caller.budget_key(), account.as_str());
-    if sts.budgets.call(caller.budget_key(), account.as_str()).is_err()
-        || (!shared.is_empty() && !sts.sessions.count_call(&sts.tokens.keyring(), &shared, now).await)
-    {
-        return Err(Error::Throttling);
+    if is_signed {
+        let account = caller.account();
+        let counted = sts.budgets.call(O::COUNTED_AS, caller.budget_key(), account.as_str(), monotonic);
+        counted.map_err(|exceeded| throttled(sts, exceeded))?;
     }
     let input = input?;
     if presigned && !takes_presigned(&sts.rules, O::SERVICE, O::NAME) {
@@ -520,6 +557,12 @@ async fn run<O: Operation>(
 fn takes_presigned(rules: &Rules, service: Service, action: &str) -> bool {
     const ALWAYS: &str = get_caller_identity::GetCallerIdentity::NAME;
     service == Service::Sts && (action == ALWAYS || rules.presigned_actions.iter().any(|a| a == action))
+}
+
+/// The refusal of a call beyond a budget, counted.
+fn throttled(sts: &Sts, exceeded: Exceeded) -> Error {
+    sts.metrics.throttled.get_or_create(&Throttled { budget: exceeded.name() }).inc();
+    Error::Throttling
 }
 
 /// What kinds of credentials an action is open to at all: IAM User Guide, "Compare AWS STS

@@ -1,5 +1,6 @@
 //! [`Config`], clock and entropy to a running daemon: two listeners, reloads, and an orderly end.
 
+mod budgets;
 mod connection;
 mod cors;
 mod follow;
@@ -23,7 +24,7 @@ use tokio::task::JoinHandle;
 
 use crate::audit::Audit;
 use crate::authn::Tokens;
-use crate::budgets::{self, Budgets};
+use crate::budgets::Budgets;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Config, Limits, Listener, Names};
 use crate::directory::Directory;
@@ -277,7 +278,7 @@ async fn run(
         feed,
         providers: Arc::new(Providers::new(config.reach, clock.clone())?),
         sound_policies: Cache::new(SOUND_POLICIES),
-        budgets: Budgets::new(config.budgets.0, config.budgets.1, &clock),
+        budgets: Budgets::new(config.budgets),
         issuer,
         tokens: Tokens::new(parts.keyring, config.opened_tokens),
         sessions,
@@ -317,7 +318,8 @@ async fn run(
         tokio::spawn(operator::accept(operators, shared.clone())),
         tokio::spawn(probe(shared.clone())),
         tokio::spawn(follow::follow(shared.clone())),
-        tokio::spawn(sweep_budgets(sts.clone())),
+        tokio::spawn(budgets::look_after(shared.clone())),
+        tokio::spawn(budgets::exchange(shared.clone())),
         tokio::spawn(refresh_providers(sts.clone())),
     ];
     if let Some(seen) = watch {
@@ -368,14 +370,6 @@ async fn refresh_providers(sts: Arc<Sts>) {
     loop {
         tick.tick().await;
         sts.providers.refresh();
-    }
-}
-
-async fn sweep_budgets(sts: Arc<Sts>) {
-    let mut tick = tokio::time::interval(budgets::SWEEP_EVERY);
-    loop {
-        tick.tick().await;
-        sts.budgets.sweep(sts.clock.now());
     }
 }
 

@@ -81,6 +81,9 @@ pub enum Standing {
     Up,
     /// It does not answer: sessions go on without records.
     Down,
+    /// It answers, and something under a name of ours is not of the kind that a broker puts there:
+    /// that record, counter or listing is not to be had.
+    Odd,
     /// It answers, and is not set up as a broker needs it: it would lose records unnoticed, or does
     /// not take them.
     Unfit(String),
@@ -128,12 +131,30 @@ impl Sessions {
         }
     }
 
-    /// Counts a call together with the other brokers on the same Redis: whether all of them are within
-    /// their limits. Without Redis, or without its answer, each counts for itself.
-    pub async fn count_call(&self, keyring: &crate::keyring::Keyring, who: &[(&str, u64)], now: Timestamp) -> bool {
+    /// Adds to counters that brokers on the same Redis share; their values then. `None` for one that
+    /// is no counter, for all of them without Redis or without its answer.
+    pub async fn add_up(&self, keyring: &crate::keyring::Keyring, counters: &[(String, u64)]) -> Vec<Option<i64>> {
+        let totals = match &self.kind {
+            Kind::Redis(redis) => redis.add_up(keyring, counters).await.unwrap_or_default(),
+            Kind::Memory(_) => Vec::new(),
+        };
+        if totals.len() == counters.len() { totals } else { vec![None; counters.len()] }
+    }
+
+    /// Says that this broker is here; how many brokers on the same Redis have said so lately, this one
+    /// included.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn announce(
+        &self,
+        keyring: &crate::keyring::Keyring,
+        own: &str,
+        now: Timestamp,
+    ) -> Result<usize, SessionsError> {
         match &self.kind {
-            Kind::Redis(redis) if !who.is_empty() => redis.count_call(keyring, who, now).await.unwrap_or(true),
-            _ => true,
+            Kind::Redis(redis) => redis.announce(keyring, own, now).await,
+            Kind::Memory(_) => Ok(1),
         }
     }
 
@@ -171,13 +192,17 @@ impl Sessions {
         wanted: impl Fn(&SessionRecord) -> bool + Send,
     ) -> Result<(Vec<SessionRecord>, String), SessionsError> {
         let (mut found, mut marker, mut bytes) = (Vec::new(), marker.to_owned(), 0);
+        let mut after = marker.clone().into_bytes();
         // So many are looked at, whatever is wanted of them.
         for _ in 0..MAX_LOOKS {
-            let names = match &self.kind {
-                Kind::Memory(memory) => memory.list(&marker, PAGE, now),
-                Kind::Redis(redis) => redis.list(keyring, &marker, PAGE, now).await?,
+            let (names, end) = match &self.kind {
+                Kind::Memory(memory) => {
+                    let names = memory.list(&marker, PAGE, now);
+                    let end = names.last().filter(|_| names.len() == PAGE).map(|name| name.clone().into_bytes());
+                    (names, end)
+                }
+                Kind::Redis(redis) => redis.list(keyring, &after, PAGE, now).await?,
             };
-            let last_page = names.len() < PAGE;
             for name in names {
                 if found.len() == limit {
                     return Ok((found, marker));
@@ -200,8 +225,9 @@ impl Sessions {
                 }
                 marker = name;
             }
-            if last_page {
-                return Ok((found, String::new()));
+            match end {
+                Some(end) => after = end,
+                None => return Ok((found, String::new())),
             }
         }
         Ok((found, marker))

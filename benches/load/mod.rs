@@ -18,6 +18,13 @@ use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 
+/// For the end of a configuration: calls are counted, and no budget is used up.
+pub const WIDE_BUDGETS: &str = r#"
+[budgets]
+principal = { calls_per_second = 4000000000, reads_per_second = 4000000000 }
+account = { calls_per_second = 4000000000 }
+"#;
+
 const CONNECTIONS: usize = 4;
 const IN_FLIGHT: usize = 128;
 

@@ -53,11 +53,6 @@ file = "keyring.json"
 [audit]
 file = "audit.jsonl"
 
-# So that one principal takes no more than its share of a broker:
-# [budgets.principal]
-# calls_per_second = 5000
-# live_sessions = 1000000
-
 # For GetWebIdentityToken: where relying parties find this broker's keys.
 # [web_identity]
 # issuer = "https://broker.example.com"

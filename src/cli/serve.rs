@@ -9,6 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Failure, ServeArguments, demo};
 use crate::audit::Target;
+use crate::budgets::BudgetLimits;
 use crate::clock::{Clock, SystemClock};
 use crate::commands::{self, Desk};
 use crate::config::{Config, Limits, Listener, Names};
@@ -118,7 +119,7 @@ async fn develop(arguments: &ServeArguments) -> Result<Running, Failure> {
         limits: Limits { shutdown_grace: Duration::from_secs(5), ..Limits::default() },
         issuer: Some("http://{address}".to_owned()),
         reach: Reach { private: false, http_on_loopback: true },
-        budgets: Default::default(),
+        budgets: BudgetLimits::OFF,
     };
     let more_keys = keyring.to_bytes()?;
     let (later, chance) = (clock.now(), entropy.clone());

@@ -12,6 +12,7 @@ use super::session_input::{
 use super::{Context, Operation};
 use crate::arn::RoleArn;
 use crate::authn::OpenedSession;
+use crate::budgets::CountedAs;
 use crate::durations;
 use crate::error::Error;
 use crate::mfa::{self, Code};
@@ -113,6 +114,7 @@ impl AssumeRole {
 
 impl Operation for AssumeRole {
     const NAME: &'static str = "AssumeRole";
+    const COUNTED_AS: CountedAs = CountedAs::Call;
     const HANDS_OUT: bool = true;
     type Output = AssumeRoleOutput;
 

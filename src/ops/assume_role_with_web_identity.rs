@@ -13,6 +13,7 @@ use super::session_input::{
 use super::{Context, Operation};
 use crate::arn::RoleArn;
 use crate::authn::{Evidence, WebIdentity};
+use crate::budgets::CountedAs;
 use crate::clock::Timestamp;
 use crate::durations;
 use crate::error::Error;
@@ -104,6 +105,7 @@ impl AssumeRoleWithWebIdentity {
 
 impl Operation for AssumeRoleWithWebIdentity {
     const NAME: &'static str = "AssumeRoleWithWebIdentity";
+    const COUNTED_AS: CountedAs = CountedAs::Call;
     const HANDS_OUT: bool = true;
     const SIGNED: bool = false;
     type Output = AssumeRoleWithWebIdentityOutput;
@@ -124,8 +126,11 @@ impl Operation for AssumeRoleWithWebIdentity {
         // Signed calls do not come here.
         let identity = cx.caller().web_identity().cloned().ok_or(Error::MissingAuthenticationToken)?;
         let role = directory.role(self.role_arn.as_str()).unwrap_or_else(|| directory.decoy()).clone();
-        let (tags, transitive) = session_tags(&identity)?;
-        let source_identity = source_identity(&identity)?;
+        let asked = session_tags(&identity).and_then(|tags| Ok((tags, source_identity(&identity)?)));
+        let ((tags, transitive), source_identity) = match asked {
+            Ok(asked) => asked,
+            Err(error) => return cx.count_unadmitted().and(Err(error)),
+        };
 
         let facts = cx.facts().web_identity_token(&identity).session(&SessionRequest {
             role_session_name: Some(self.role_session_name.as_str()),
@@ -137,11 +142,19 @@ impl Operation for AssumeRoleWithWebIdentity {
         let mut actions = vec!["sts:AssumeRoleWithWebIdentity"];
         actions.extend((!tags.is_empty()).then_some("sts:TagSession"));
         actions.extend(source_identity.is_some().then_some("sts:SetSourceIdentity"));
-        let admitted = trust::admit(&role, &self.role_arn, cx.caller(), &directory, facts, &actions);
-        let grant = admitted.map_err(|denied| match cx.refuse(&denied, self.role_arn.as_str()) {
-            Error::AccessDenied { action, encoded_message, .. } => Error::NotAuthorized { action, encoded_message },
-            other => other,
-        })?;
+        let grant = match trust::admit(&role, &self.role_arn, cx.caller(), &directory, facts, &actions) {
+            Ok(grant) => grant,
+            Err(denied) => {
+                cx.count_unadmitted()?;
+                return Err(match cx.refuse(&denied, self.role_arn.as_str()) {
+                    Error::AccessDenied { action, encoded_message, .. } => {
+                        Error::NotAuthorized { action, encoded_message }
+                    }
+                    other => other,
+                });
+            }
+        };
+        cx.count_admitted(role.account)?;
 
         let term = durations::role_session(self.duration, role.max_session, false)?;
         check_policy_arns(cx, &self.policy_arns, role.account)?;

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use super::{Context, Operation};
 use crate::arn::IamArn;
 use crate::authorization_message::{Message, Told};
+use crate::budgets::CountedAs;
 use crate::directory::resource::{Kind, folded};
 use crate::error::Error;
 use crate::evaluator::{Kind as PolicyKind, Policy};
@@ -38,6 +39,7 @@ impl DecodeAuthorizationMessage {
 
 impl Operation for DecodeAuthorizationMessage {
     const NAME: &'static str = "DecodeAuthorizationMessage";
+    const COUNTED_AS: CountedAs = CountedAs::Call;
     const HANDS_OUT: bool = false;
     type Output = DecodeAuthorizationMessageOutput;
 

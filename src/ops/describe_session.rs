@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 
 use super::{Context, Operation, Service, SessionView};
 use crate::arn::IamArn;
+use crate::budgets::CountedAs;
 use crate::error::Error;
 use crate::names::FieldError;
 use crate::sessions::{self, SessionId};
@@ -37,6 +38,7 @@ impl DescribeSession {
 
 impl Operation for DescribeSession {
     const NAME: &'static str = "DescribeSession";
+    const COUNTED_AS: CountedAs = CountedAs::Call;
     const SERVICE: Service = Service::Brevet;
     const HANDS_OUT: bool = false;
     type Output = SessionView;

@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 
 use super::{Context, Operation};
 use crate::arn::IamArn;
+use crate::budgets::CountedAs;
 use crate::error::Error;
 use crate::names::{AccessKeyId, FieldError};
 use crate::trust;
@@ -39,6 +40,7 @@ impl GetAccessKeyInfo {
 
 impl Operation for GetAccessKeyInfo {
     const NAME: &'static str = "GetAccessKeyInfo";
+    const COUNTED_AS: CountedAs = CountedAs::Call;
     const HANDS_OUT: bool = false;
     type Output = GetAccessKeyInfoOutput;
 

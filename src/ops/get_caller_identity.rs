@@ -4,6 +4,7 @@
 use serde_json::value::RawValue;
 
 use super::{Context, Operation};
+use crate::budgets::CountedAs;
 use crate::error::Error;
 
 /// The request: nothing but its signature.
@@ -21,6 +22,7 @@ pub struct GetCallerIdentityOutput {
 
 impl Operation for GetCallerIdentity {
     const NAME: &'static str = "GetCallerIdentity";
+    const COUNTED_AS: CountedAs = CountedAs::Read;
     const HANDS_OUT: bool = false;
     type Output = GetCallerIdentityOutput;
 

@@ -13,6 +13,7 @@ use super::session_input::{
 };
 use super::{Context, Operation};
 use crate::authn::federated_user_arn;
+use crate::budgets::CountedAs;
 use crate::durations;
 use crate::error::Error;
 use crate::mint::{Credentials, Shape};
@@ -74,6 +75,7 @@ impl GetFederationToken {
 
 impl Operation for GetFederationToken {
     const NAME: &'static str = "GetFederationToken";
+    const COUNTED_AS: CountedAs = CountedAs::Call;
     const HANDS_OUT: bool = true;
     type Output = GetFederationTokenOutput;
 

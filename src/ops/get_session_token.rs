@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use super::session_input::{self, AnsweredCredentials, audited_credentials};
 use super::{Context, Operation};
+use crate::budgets::CountedAs;
 use crate::durations;
 use crate::error::Error;
 use crate::mfa::{self, Code};
@@ -45,6 +46,7 @@ impl GetSessionToken {
 
 impl Operation for GetSessionToken {
     const NAME: &'static str = "GetSessionToken";
+    const COUNTED_AS: CountedAs = CountedAs::Call;
     const HANDS_OUT: bool = true;
     type Output = GetSessionTokenOutput;
 

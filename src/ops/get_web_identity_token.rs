@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::session_input::{self, AuditTag, audited_tags, required};
 use super::{Context, Operation};
 use crate::authn::Identity;
+use crate::budgets::CountedAs;
 use crate::clock::Timestamp;
 use crate::entropy;
 use crate::error::Error;
@@ -87,6 +88,7 @@ impl GetWebIdentityToken {
 
 impl Operation for GetWebIdentityToken {
     const NAME: &'static str = "GetWebIdentityToken";
+    const COUNTED_AS: CountedAs = CountedAs::Call;
     const HANDS_OUT: bool = true;
     type Output = GetWebIdentityTokenOutput;
 

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use super::{Context, Operation, Service};
 use crate::arn::AccountId;
+use crate::budgets::CountedAs;
 use crate::commands::{self, Command, Desk};
 use crate::directory::User;
 use crate::directory::resource::{Kind, Name, Resource, folded};
@@ -60,6 +61,7 @@ impl<A: Action> Iam<A> {
 
 impl<A: Action> Operation for Iam<A> {
     const NAME: &'static str = A::NAME;
+    const COUNTED_AS: CountedAs = CountedAs::Call;
     const SERVICE: Service = Service::Iam;
     const READ_ONLY: bool = A::READ_ONLY;
     const HANDS_OUT: bool = A::HANDS_OUT;

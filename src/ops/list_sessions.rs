@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 
 use super::{Context, Operation, Service, SessionView};
 use crate::arn::{IamArn, RoleArn};
+use crate::budgets::CountedAs;
 use crate::error::Error;
 use crate::names::{self, FieldError};
 use crate::sessions::SessionRecord;
@@ -57,6 +58,7 @@ impl ListSessions {
 
 impl Operation for ListSessions {
     const NAME: &'static str = "ListSessions";
+    const COUNTED_AS: CountedAs = CountedAs::Call;
     const SERVICE: Service = Service::Brevet;
     const HANDS_OUT: bool = false;
     type Output = ListSessionsOutput;

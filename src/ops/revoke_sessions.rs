@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::{Context, Operation, Service, Sts};
 use crate::arn::IamArn;
+use crate::budgets::CountedAs;
 use crate::clock::Timestamp;
 use crate::commands::{Detail, Revoked};
 use crate::error::Error;
@@ -117,6 +118,7 @@ fn principal_account(arn: &str) -> Result<String, Error> {
 
 impl Operation for RevokeSessions {
     const NAME: &'static str = "RevokeSessions";
+    const COUNTED_AS: CountedAs = CountedAs::Call;
     const SERVICE: Service = Service::Brevet;
     const HANDS_OUT: bool = false;
     /// It is in the feed, which is durable; an audit log that cannot be written must not keep

@@ -79,6 +79,9 @@ pub(super) async fn serve(
         Err(Refused(code, text)) => {
             let error = Error::Malformed(text.clone());
             let reply = ops::refuse_unread(sts, "AssumeRoleWithWebIdentity", error, origin).await;
+            if !matches!(reply.error, Error::Malformed(_)) {
+                return refused(&reply.error, &reply.request_id);
+            }
             let body = json!({"error": code, "error_description": text});
             return answer(StatusCode::BAD_REQUEST, &reply.request_id, &body);
         }

@@ -69,12 +69,16 @@ fn answer(
 
 /// Ready: it can issue safely. A missing Redis does not change that, and is told all the same.
 fn ready(shared: &Shared) -> (StatusCode, String) {
+    let degraded = match shared.sts.sessions.standing() {
+        Standing::Down => "the session store does not answer, sessions go on without records",
+        Standing::Odd => {
+            "a key of this cluster in Redis holds a value of another type; delete the key that the log names"
+        }
+        Standing::Up | Standing::Unfit(_) => "",
+    };
     match shared.is_ready() {
-        Ok(()) if shared.sts.sessions.standing() == Standing::Up => (StatusCode::OK, "ready\n".to_owned()),
-        Ok(()) => (
-            StatusCode::OK,
-            "ready; degraded: the session store does not answer, sessions go on without records\n".to_owned(),
-        ),
+        Ok(()) if degraded.is_empty() => (StatusCode::OK, "ready\n".to_owned()),
+        Ok(()) => (StatusCode::OK, format!("ready; degraded: {degraded}\n")),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
     }
 }

@@ -4,10 +4,13 @@
 //! record that was altered, or moved to another name, is told. Every call has a deadline, and after
 //! a failure the next second's calls are not made at all, so that a dead Redis costs nobody time.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use prost::Message;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
@@ -21,7 +24,6 @@ use ring::hmac;
 use tokio::sync::Mutex;
 
 use super::{SessionId, SessionRecord, SessionsError, Standing};
-use crate::budgets::WINDOW;
 use crate::clock::Timestamp;
 use crate::keyring::Keyring;
 use crate::metrics::Metrics;
@@ -34,7 +36,20 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How many probes come between two looks at whether Redis is fit.
 const CHECK_EVERY: u64 = 5;
 /// Answers that say: this Redis is not set up for a broker. They do not pass by themselves.
-const UNFIT: &[&str] = &["NOAUTH", "WRONGPASS", "NOPERM", "WRONGTYPE", "READONLY", "DENIED"];
+const UNFIT: &[&str] = &["NOAUTH", "WRONGPASS", "NOPERM", "READONLY", "DENIED"];
+/// The answer that says: what is under this name is not of the kind that a broker puts there. It says
+/// nothing of other names.
+const WRONG_TYPE: &str = "WRONGTYPE";
+/// What a counter that is no number, or too large a one, is answered with.
+const NO_COUNTER: &str = "ERR";
+/// How long a wrong type shows in the standing.
+const ODD_FOR: Duration = Duration::from_secs(10);
+/// How long a counter is kept without a call.
+const KEEP_COUNTER: Duration = Duration::from_secs(60);
+/// A broker is counted until it has been silent for so long, and if its clock is ahead by no more.
+const BROKER_GONE: Duration = Duration::from_secs(10);
+/// The most announcements of brokers that are looked at.
+const MAX_ANNOUNCEMENTS: usize = 1_024;
 /// The longest record looked at, in bytes: tags of [`crate::packing::MAX_UNPACKED`] and a whole chain
 /// of sessions, with room for records of earlier versions, which had up to 77 KB of tags. Whatever is
 /// longer was not written by a broker.
@@ -80,6 +95,8 @@ pub(super) struct RedisSessions {
     paused_until: AtomicU64,
     /// Why it must not be used as it is; found by the probe, or by an answer.
     unfit: std::sync::Mutex<Option<String>>,
+    /// Milliseconds after `born` until which something of a wrong type is remembered.
+    odd_until: AtomicU64,
     probes: AtomicU64,
 }
 
@@ -104,6 +121,7 @@ impl RedisSessions {
             born: Instant::now(),
             paused_until: AtomicU64::new(0),
             unfit: std::sync::Mutex::default(),
+            odd_until: AtomicU64::new(0),
             probes: AtomicU64::new(0),
         })
     }
@@ -113,6 +131,7 @@ impl RedisSessions {
         match &*unfit {
             Some(why) => Standing::Unfit(why.clone()),
             None if self.paused_until.load(Ordering::Relaxed) != 0 => Standing::Down,
+            None if self.odd_until.load(Ordering::Relaxed) > self.age() => Standing::Odd,
             None => Standing::Up,
         }
     }
@@ -129,30 +148,65 @@ impl RedisSessions {
         self.ask(&[set, index]).await.map(|_| ())
     }
 
-    /// Counts a call of each in this window of time; whether all are within their limits.
-    pub async fn count_call(
+    /// Adds to counters; their values then. `None`: it is no counter, or none that can be added to.
+    ///
+    /// # Errors
+    /// Without an answer.
+    pub async fn add_up(
         &self,
         keyring: &Keyring,
-        who: &[(&str, u64)],
-        now: Timestamp,
-    ) -> Result<bool, SessionsError> {
-        let seconds = i64::try_from(WINDOW.as_secs()).unwrap_or(1);
-        let window = now.seconds().div_euclid(seconds);
-        let mut commands = Vec::with_capacity(2 * who.len());
-        for (name, _) in who {
-            let name = format!("brevet:{}:calls:{name}:{window}", keyring.cluster_id());
-            let mut count = redis::cmd("INCR");
-            count.arg(&name);
+        counters: &[(String, u64)],
+    ) -> Result<Vec<Option<i64>>, SessionsError> {
+        let mut commands = Vec::with_capacity(2 * counters.len());
+        for (name, number) in counters {
+            let name = format!("brevet:{}:calls:{name}", keyring.cluster_id());
+            let mut add = redis::cmd("INCRBY");
+            add.arg(&name).arg(*number);
             let mut expire = redis::cmd("EXPIRE");
-            expire.arg(name).arg(2 * seconds);
-            commands.extend([count, expire]);
+            expire.arg(name).arg(KEEP_COUNTER.as_secs());
+            commands.extend([add, expire]);
         }
-        let counts = self.ask(&commands).await?;
-        let within = |(answer, (_, limit)): (&Value, &(&str, u64))| match answer {
-            Value::Int(count) => u64::try_from(*count).is_ok_and(|count| count <= *limit),
-            _ => true,
+        let answers = self.ask_each(&commands, &[WRONG_TYPE, NO_COUNTER]).await?;
+        let counted = |answer: &RedisResult<Value>| match answer {
+            Ok(Value::Int(total)) => Some(*total),
+            _ => None,
         };
-        Ok(counts.iter().step_by(2).zip(who).all(within))
+        Ok(answers.iter().step_by(2).map(counted).collect())
+    }
+
+    /// Says that the broker `own` is here; how many brokers have said so lately, this one included.
+    /// An announcement carries a MAC, so that only brokers of this cluster are counted.
+    ///
+    /// # Errors
+    /// Without an answer.
+    pub async fn announce(&self, keyring: &Keyring, own: &str, now: Timestamp) -> Result<usize, SessionsError> {
+        let name = format!("brevet:{}:brokers", keyring.cluster_id());
+        let at = |seconds: i64| format!("{:012x}", seconds.max(0));
+        let spoken = format!("{}:{own}", at(now.seconds()));
+        let authentic = authenticated(keyring, &name, spoken.as_bytes()).ok_or(SessionsError::Forged)?;
+        let gone = i64::try_from(BROKER_GONE.as_secs()).unwrap_or(10);
+        let (oldest, newest) = (at(now.seconds() - gone), at(now.seconds() + gone));
+        let mut add = redis::cmd("ZADD");
+        add.arg(&name).arg(0).arg(format!("{}:{}", at(now.seconds()), URL_SAFE_NO_PAD.encode(authentic)));
+        let mut trim = redis::cmd("ZREMRANGEBYLEX");
+        trim.arg(&name).arg("-").arg(format!("({oldest}"));
+        let mut range = redis::cmd("ZRANGE");
+        range.arg(&name).arg(format!("[{oldest}")).arg(format!("({newest}"));
+        range.arg("BYLEX").arg("LIMIT").arg(0).arg(MAX_ANNOUNCEMENTS);
+        let found = members(self.ask(&[add, trim, range]).await?.pop().unwrap_or(Value::Nil))?;
+        let mut brokers = HashSet::from([own.to_owned()]);
+        for member in found {
+            let text = std::str::from_utf8(&member).ok().and_then(|text| text.split_once(':'));
+            let Some((at, authentic)) = text else { continue };
+            let Ok(authentic) = URL_SAFE_NO_PAD.decode(authentic) else { continue };
+            let spoken = open(keyring, &name, &authentic).and_then(|spoken| std::str::from_utf8(spoken).ok());
+            if let Some((said_at, broker)) = spoken.and_then(|spoken| spoken.split_once(':'))
+                && said_at == at
+            {
+                brokers.insert(broker.to_owned());
+            }
+        }
+        Ok(brokers.len())
     }
 
     /// A missing Redis means: unknown, which is an error and never "absent".
@@ -160,10 +214,17 @@ impl RedisSessions {
         let name = name(keyring, id);
         let mut command = redis::cmd("GET");
         command.arg(&name);
-        let bytes = match self.ask_one(command).await? {
-            Value::Nil => return Ok(None),
-            Value::BulkString(bytes) => bytes,
-            other => return Err(SessionsError::Unreachable(format!("GET answered a {}", kind(&other)))),
+        let answer = self.ask_each(&[command], &[WRONG_TYPE]).await?.pop();
+        let bytes = match answer {
+            Some(Ok(Value::BulkString(bytes))) => bytes,
+            Some(Ok(Value::Nil)) => return Ok(None),
+            None => return Err(SessionsError::Unreachable("GET was not answered".into())),
+            Some(Ok(other)) => return Err(SessionsError::Unreachable(format!("GET answered a {}", kind(&other)))),
+            Some(Err(_)) => {
+                self.metrics.sessions_forged.inc();
+                tracing::warn!(session = %crate::sigv4::hex(id), "something else is in the place of a session record");
+                return Err(SessionsError::Forged);
+            }
         };
         let opened = open(keyring, &name, &bytes).and_then(|body| SessionRecord::decode(body).ok());
         let record = opened.filter(|r| r.session_id == id);
@@ -176,20 +237,42 @@ impl RedisSessions {
         record.map(Some).ok_or(SessionsError::Forged)
     }
 
-    /// The members of the index behind `after`, those that end first first.
+    /// The members of the index behind `after`, those that end first first: what is found of the
+    /// next `limit`, and where they end. No end: there are no more. What no broker has put there is
+    /// passed over, and taken out, so that it is in nobody's way the next time.
     pub async fn list(
         &self,
         keyring: &Keyring,
-        after: &str,
+        after: &[u8],
         limit: usize,
         now: Timestamp,
-    ) -> Result<Vec<String>, SessionsError> {
-        let floor = member(now.seconds() + 1, &[]);
-        let start = if after < floor.as_str() { format!("[{floor}") } else { format!("({after}") };
+    ) -> Result<(Vec<String>, Option<Vec<u8>>), SessionsError> {
+        let index = index_name(keyring);
+        let floor = member(now.seconds() + 1, &[]).into_bytes();
+        let start = if after < floor.as_slice() { [b"[", floor.as_slice()] } else { [b"(", after] }.concat();
         let mut command = redis::cmd("ZRANGE");
-        command.arg(index_name(keyring)).arg(start).arg("+").arg("BYLEX").arg("LIMIT").arg(0).arg(limit);
-        let value = self.ask_one(command).await?;
-        redis::from_redis_value(value).map_err(|e| SessionsError::Unreachable(e.to_string()))
+        command.arg(&index).arg(start).arg("+").arg("BYLEX").arg("LIMIT").arg(0).arg(limit);
+        let found = members(self.ask_one(command).await?)?;
+        let end = if found.len() < limit { None } else { found.last().cloned() };
+        let (mut names, mut foreign) = (Vec::with_capacity(found.len()), Vec::new());
+        for member in found {
+            match String::from_utf8(member) {
+                Ok(name) if is_member(&name) => names.push(name),
+                Ok(name) => foreign.push(name.into_bytes()),
+                Err(error) => foreign.push(error.into_bytes()),
+            }
+        }
+        if !foreign.is_empty() {
+            tracing::warn!(members = foreign.len(), "the index of sessions had members that name no session");
+            let remove = foreign.iter().map(|member| {
+                let exactly = [b"[", member.as_slice()].concat();
+                let mut remove = redis::cmd("ZREMRANGEBYLEX");
+                remove.arg(&index).arg(&exactly).arg(&exactly);
+                remove
+            });
+            self.ask(&remove.collect::<Vec<_>>()).await?;
+        }
+        Ok((names, end))
     }
 
     /// Once a second: whether a Redis that went away is back, and now and then whether it is fit.
@@ -225,7 +308,8 @@ impl RedisSessions {
         set.arg(&name).arg(&value).arg("EX").arg(60);
         let mut trim = redis::cmd("ZREMRANGEBYLEX");
         trim.arg(index_name(keyring)).arg("-").arg(format!("({}", member(now.seconds() + 1, &[])));
-        self.ask(&[set, trim]).await?;
+        // An index of a wrong type is told apart, and is no reason to do without Redis.
+        self.ask_each(&[set, trim], &[WRONG_TYPE]).await?;
         Ok(None)
     }
 
@@ -247,25 +331,40 @@ impl RedisSessions {
 
     /// Commands side by side, and their answers in order; all of them, or an error.
     async fn ask(&self, commands: &[Cmd]) -> Result<Vec<Value>, SessionsError> {
-        let now = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let answers = self.ask_each(commands, &[WRONG_TYPE]).await?;
+        answers.into_iter().collect::<RedisResult<_>>().map_err(|e| SessionsError::Unreachable(e.to_string()))
+    }
+
+    /// Commands side by side, and their answers in order. Errors with the codes of `odd` are answers
+    /// too: they are the named key's, and Redis itself does what it should.
+    async fn ask_each(&self, commands: &[Cmd], odd: &[&str]) -> Result<Vec<RedisResult<Value>>, SessionsError> {
+        let now = self.age();
         let paused = self.paused_until.load(Ordering::Relaxed);
         if paused > now {
             return Err(SessionsError::Unreachable("paused after a failure".into()));
         }
         if paused != 0 {
             // One call tries; the others wait for its outcome in the next pause.
-            let next = now.saturating_add(u64::try_from(PAUSE.as_millis()).unwrap_or(1_000));
+            let next = now.saturating_add(millis(PAUSE));
             if self.paused_until.compare_exchange(paused, next, Ordering::Relaxed, Ordering::Relaxed).is_err() {
                 return Err(SessionsError::Unreachable("paused after a failure".into()));
             }
         }
-        let failure = match tokio::time::timeout(DEADLINE, self.answers(commands)).await {
-            Ok(Ok(values)) => {
+        let failure = match tokio::time::timeout(DEADLINE, self.answers(commands, odd)).await {
+            Ok(Ok(answers)) => {
                 if self.paused_until.swap(0, Ordering::Relaxed) != 0 {
                     self.metrics.sessions_up.set(1);
                     tracing::info!("redis answers again");
                 }
-                return Ok(values);
+                let of_wrong_type = |a: &RedisResult<Value>| a.as_ref().is_err_and(|e| e.code() == Some(WRONG_TYPE));
+                if let Some((command, _)) = commands.iter().zip(&answers).find(|(_, answer)| of_wrong_type(answer)) {
+                    let until = now.saturating_add(millis(ODD_FOR));
+                    if self.odd_until.swap(until, Ordering::Relaxed) <= now {
+                        let key = command.args_iter().nth(1).map(|key| format!("{key:?}")).unwrap_or_default();
+                        tracing::warn!(key, "a key in redis holds a value of another type; delete it");
+                    }
+                }
+                return Ok(answers);
             }
             Ok(Err(error)) => {
                 if error.code().is_some_and(|c| UNFIT.contains(&c)) || error.kind() == ErrorKind::AuthenticationFailed {
@@ -277,7 +376,7 @@ impl RedisSessions {
         };
         // What comes late on it is nobody's answer; the next call asks anew who the primary is.
         self.connection.lock().await.take();
-        let pause = now.saturating_add(u64::try_from((PAUSE + DEADLINE).as_millis()).unwrap_or(1_250)).max(1);
+        let pause = now.saturating_add(millis(PAUSE + DEADLINE)).max(1);
         if self.paused_until.swap(pause, Ordering::Relaxed) == 0 {
             self.metrics.sessions_up.set(0);
             tracing::warn!(error = %failure, "redis does not do it; sessions go on without records");
@@ -285,7 +384,7 @@ impl RedisSessions {
         Err(SessionsError::Unreachable(failure))
     }
 
-    async fn answers(&self, commands: &[Cmd]) -> RedisResult<Vec<Value>> {
+    async fn answers(&self, commands: &[Cmd], odd: &[&str]) -> RedisResult<Vec<RedisResult<Value>>> {
         let connection = {
             let mut slot = self.connection.lock().await;
             match slot.as_ref() {
@@ -300,14 +399,21 @@ impl RedisSessions {
                     Connection::One(one) => one.req_packed_command(command).await,
                     Connection::Cluster(cluster) => cluster.req_packed_command(command).await,
                 };
-                match value {
-                    Ok(Value::ServerError(error)) => Err(RedisError::from(error)),
-                    other => other,
-                }
+                let error = match value {
+                    Ok(Value::ServerError(error)) => RedisError::from(error),
+                    Ok(value) => return Ok(Ok(value)),
+                    Err(error) => error,
+                };
+                if error.code().is_some_and(|code| odd.contains(&code)) { Ok(Err(error)) } else { Err(error) }
             }
         });
         // Sent one behind the other, so that one round trip serves all.
         futures_util::future::try_join_all(asked).await
+    }
+
+    /// Milliseconds since it was made.
+    fn age(&self) -> u64 {
+        millis(self.born.elapsed())
     }
 }
 
@@ -400,6 +506,27 @@ fn index_name(keyring: &Keyring) -> String {
 /// `EXPIRY:ID`, both in hexadecimal digits of a fixed number, so that text order is time order.
 pub(super) fn member(expires_at: i64, id: &[u8]) -> String {
     format!("{:012x}:{}", expires_at.max(0), crate::sigv4::hex(id))
+}
+
+/// Whether [`member`] has made it.
+fn is_member(text: &str) -> bool {
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    text.split_once(':').is_some_and(|(at, id)| at.len() == 12 && digits(at) && super::session_id(id).is_some())
+}
+
+/// The members in an answer, whatever they are made of.
+fn members(value: Value) -> Result<Vec<Vec<u8>>, SessionsError> {
+    let unlike = |value: &Value| SessionsError::Unreachable(format!("ZRANGE answered a {}", kind(value)));
+    let Value::Array(items) = value else { return Err(unlike(&value)) };
+    let bytes = |item| match item {
+        Value::BulkString(bytes) => Ok(bytes),
+        other => Err(unlike(&other)),
+    };
+    items.into_iter().map(bytes).collect()
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Every text in an answer: a cluster's nodes each give one.

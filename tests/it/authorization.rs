@@ -1,5 +1,9 @@
 //! Who may act as what.
 
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use brevet::budgets::BudgetLimits;
 use brevet::client::AssumeRole;
 
 use crate::harness::*;
@@ -389,26 +393,138 @@ async fn a_refusal_is_explained_to_those_who_may_know() {
     }
 }
 
+fn budgets(calls: u32, reads: u32, unproven: u32, sessions: u32) -> BudgetLimits {
+    BudgetLimits {
+        principal_calls: NonZeroU32::new(calls),
+        principal_reads: NonZeroU32::new(reads),
+        unproven_calls: NonZeroU32::new(unproven),
+        principal_sessions: NonZeroU32::new(sessions),
+        ..BudgetLimits::OFF
+    }
+}
+
 #[tokio::test]
 async fn whoever_asks_too_much_is_slowed_down_and_nobody_else() {
-    let budget = |calls, sessions| brevet::budgets::Budget {
-        calls_per_second: std::num::NonZeroU32::new(calls),
-        live_sessions: std::num::NonZeroU32::new(sessions),
-    };
-    let broker = Broker::start_with(|c| c.budgets = (budget(5, 2), budget(0, 0))).await;
+    let broker = Broker::start_with(|c| c.budgets = budgets(5, 7, 0, 0)).await;
     let who = [("Action", "GetCallerIdentity"), VERSION];
-    for _ in 0..10 {
-        assert_eq!(broker.query(Some(&user("alice")), &who).await.code(), "ok");
+    let whose = [("Action", "GetAccessKeyInfo"), VERSION, ("AccessKeyId", "AKIATESTALICE0000001")];
+    for (form, limit) in [(&who[..], 14), (&whose, 10)] {
+        for _ in 0..limit {
+            let answer = broker.query(Some(&user("alice")), form).await;
+            assert_ne!(answer.code(), "Throttling");
+        }
+        let answer = broker.query(Some(&user("alice")), form).await;
+        assert_eq!(
+            (answer.status, answer.code(), answer.element("Message")),
+            (400, "Throttling", Some("Rate exceeded"))
+        );
+        assert_eq!(answer.headers["retry-after"], "1");
+        assert_ne!(broker.query(Some(&user("bob")), form).await.code(), "Throttling");
     }
-    let answer = broker.query(Some(&user("alice")), &who).await;
-    assert_eq!((answer.status, answer.code(), answer.element("Message")), (400, "Throttling", Some("Rate exceeded")));
-    assert_eq!(answer.headers["retry-after"], "1");
-    assert_eq!(broker.query(Some(&user("bob")), &who).await.code(), "ok");
-    broker.clock.pass(std::time::Duration::from_secs(2));
+    // By gRPC: the same count, and the same hint.
+    let error = broker.client(&user("alice")).get_caller_identity().await.unwrap_err();
+    assert_eq!(code(&error), "Throttling");
+    let mut headers = http::HeaderMap::new();
+    let path = "/brevet.sts.v1.SecurityTokenService/GetCallerIdentity";
+    headers.insert("content-type", "application/grpc".parse().unwrap());
+    broker.sign(path, &user("alice"), &mut headers, b"");
+    let answer = grpc(broker.address, path, headers, frame(b"")).await;
+    assert_eq!((answer.status, answer.message.as_str()), (8, "Rate%20exceeded"));
+    let metrics = broker.operator("/metrics").await.body;
+    for (budget, count) in [("principal", 1), ("reads", 3)] {
+        assert!(metrics.contains(&format!("brevet_throttled_total{{budget=\"{budget}\"}} {count}\n")), "{metrics}");
+    }
+    broker.clock.pass(Duration::from_secs(2));
+    assert_eq!(broker.who(&user("alice")).await, "ok");
+}
+
+#[tokio::test]
+async fn sessions_that_live_have_a_budget() {
+    let broker = Broker::start_with(|c| c.budgets = budgets(0, 0, 0, 2)).await;
     // Two sessions live; a third waits until one has ended.
     assert!(broker.assume(&user("alice"), OPEN).await.is_ok() && broker.assume(&user("alice"), OPEN).await.is_ok());
     assert_eq!(broker.assume(&user("alice"), OPEN).await.unwrap_err(), "Throttling");
-    broker.clock.advance(std::time::Duration::from_secs(3_700));
-    broker.clock.pass(std::time::Duration::from_secs(2));
+    assert!(broker.operator("/metrics").await.body.contains("brevet_throttled_total{budget=\"sessions\"} 1\n"));
+    broker.clock.advance(Duration::from_secs(3_700));
     assert!(broker.assume(&user("alice"), OPEN).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_account_has_a_budget_of_its_own() {
+    let limits = BudgetLimits { account_calls: NonZeroU32::new(2), ..budgets(3, 0, 0, 0) };
+    let broker = Broker::start_with(|c| c.budgets = limits).await;
+    let mut codes = Vec::new();
+    for name in ["alice", "alice", "alice", "bob", "bob"] {
+        let form = [("Action", "GetAccessKeyInfo"), VERSION, ("AccessKeyId", &*user("alice").id)];
+        codes.push(broker.query(Some(&user(name)), &form).await.code() == "Throttling");
+    }
+    assert_eq!(codes, [false, false, false, false, true]);
+    // Another account's budget is untouched.
+    let form = [("Action", "GetAccessKeyInfo"), VERSION, ("AccessKeyId", &*user("carol").id)];
+    assert_ne!(broker.query(Some(&user("carol")), &form).await.code(), "Throttling");
+    assert!(broker.operator("/metrics").await.body.contains("brevet_throttled_total{budget=\"account\"} 1\n"));
+}
+
+#[tokio::test]
+async fn whoever_proves_nothing_uses_up_the_budget_of_its_address_and_good_callers_there_are_served() {
+    let broker = Broker::start_with(|c| c.budgets = budgets(0, 0, 3, 0)).await;
+    let who = [("Action", "GetCallerIdentity"), VERSION];
+    let forged = Keys { secret: "x".repeat(40), ..user("alice") };
+    let unknown = Keys { id: "AKIAUNKNOWNUNKNOWN12".into(), ..user("alice") };
+    let web = |token: &'static str| {
+        [
+            ("Action", "AssumeRoleWithWebIdentity"),
+            VERSION,
+            ("RoleArn", OPEN),
+            ("RoleSessionName", "web"),
+            ("WebIdentityToken", token),
+        ]
+    };
+    // Each in its own way proves nobody: six at once, and no seventh.
+    let mut codes = vec![
+        broker.query(None, &who).await.code().to_owned(),
+        broker.query(Some(&forged), &who).await.code().to_owned(),
+        broker.query(Some(&unknown), &who).await.code().to_owned(),
+        broker.query(None, &web("junk.junk.junk")).await.code().to_owned(),
+        broker.send("POST", "/", form_headers(), b"Action=%zz".to_vec()).await.code().to_owned(),
+    ];
+    let path = "/brevet.sts.v1.SecurityTokenService/GetCallerIdentity";
+    codes.push(grpc(broker.address, path, Default::default(), frame(b"")).await.status.to_string());
+    assert_eq!(
+        codes,
+        [
+            "MissingAuthenticationToken",
+            "SignatureDoesNotMatch",
+            "InvalidClientTokenId",
+            "InvalidIdentityToken",
+            "ValidationError",
+            "16"
+        ]
+    );
+    for answer in [
+        broker.query(None, &who).await,
+        broker.query(Some(&forged), &who).await,
+        broker.query(Some(&unknown), &who).await,
+        broker.query(None, &web("junk.junk.junk")).await,
+        broker.send("POST", "/", form_headers(), b"Action=%zz".to_vec()).await,
+        broker.send("PUT", "/", form_headers(), Vec::new()).await,
+    ] {
+        assert_eq!(
+            (answer.status, answer.code(), &answer.headers["retry-after"]),
+            (400, "Throttling", &"1".parse().unwrap())
+        );
+    }
+    assert_eq!(grpc(broker.address, path, Default::default(), frame(b"")).await.status, 8);
+    for body in ["", "grant_type=x"] {
+        let answer = broker.send("POST", "/oauth2/token", form_headers(), body.into()).await;
+        assert_eq!((answer.status, &answer.headers["retry-after"]), (503, &"1".parse().unwrap()), "{}", answer.body);
+    }
+    // The same address, and a signature that is good.
+    for _ in 0..20 {
+        assert_eq!(broker.query(Some(&user("alice")), &who).await.code(), "ok");
+        assert_eq!(broker.who(&user("bob")).await, "ok");
+    }
+    assert!(broker.operator("/metrics").await.body.contains("brevet_throttled_total{budget=\"source\"} 9\n"));
+    broker.clock.pass(Duration::from_secs(1));
+    assert_eq!(broker.query(None, &who).await.code(), "MissingAuthenticationToken");
 }

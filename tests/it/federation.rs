@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use brevet::budgets::BudgetLimits;
 use brevet::clock::Clock;
+use brevet::config::Config;
 use brevet::entropy::SystemEntropy;
 use brevet::keyring::State;
 use brevet::web_identity::{Algorithm, SigningKey};
@@ -141,6 +143,10 @@ fn signing(algorithm: Algorithm) -> SigningKey {
 
 /// A broker whose directory knows the providers, and a role that trusts the first of them.
 async fn broker_of(providers: &[Value], condition: &Value) -> Broker {
+    broker_with(providers, condition, |_| {}).await
+}
+
+async fn broker_with(providers: &[Value], condition: &Value, change: impl FnOnce(&mut Config)) -> Broker {
     let home = home();
     let mut directory: Value = serde_json::from_str(DIRECTORY).unwrap();
     directory["RoleDetailList"].as_array_mut().unwrap().push(json!({
@@ -153,7 +159,11 @@ async fn broker_of(providers: &[Value], condition: &Value) -> Broker {
     directory["Brevet"]["OpenIDConnectProviders"] = providers.into();
     brevet::files::write_private(&home.path().join("directory.json"), directory.to_string().as_bytes()).unwrap();
     // These tests let a day pass in no time.
-    Broker::start_in(home, |c| c.refuse_after = Duration::from_secs(1_000_000)).await
+    Broker::start_in(home, |c| {
+        c.refuse_after = Duration::from_secs(1_000_000);
+        change(c);
+    })
+    .await
 }
 
 fn provider(url: &str) -> Value {
@@ -706,4 +716,74 @@ async fn the_examples_of_real_issuers_hold() {
             assert!(["AccessDenied", "InvalidIdentityToken"].contains(&code.as_str()), "{file:?} {refused}: {code}");
         }
     }
+}
+
+#[tokio::test]
+async fn strangers_whom_a_provider_vouches_for_use_up_no_accounts_budget() {
+    let key = signing(Algorithm::EdDSA);
+    let idp = Idp::start(&[&key]).await;
+    let limits = BudgetLimits {
+        principal_calls: std::num::NonZeroU32::new(5),
+        account_calls: std::num::NonZeroU32::new(10),
+        ..BudgetLimits::OFF
+    };
+    let broker = broker_with(&[provider(&idp.url())], &subject_is(&idp, "alice@corp"), |c| c.budgets = limits).await;
+    let token = |more: Value| key.sign(with(claims(&idp), more).to_string().as_bytes()).unwrap();
+    // Ten strangers, each of them somebody else, and some with claims that no session can have.
+    let mut codes = std::collections::BTreeMap::new();
+    for n in 0..60 {
+        let odd = json!({"sub": format!("stranger{n}"), "https://aws.amazon.com/tags": 1});
+        let more = if n % 3 == 0 { odd } else { json!({"sub": format!("stranger{n}")}) };
+        *codes.entry(login(&broker, &token(more)).await.code().to_owned()).or_insert(0) += 1;
+    }
+    let expected = [("AccessDenied", 6), ("InvalidIdentityToken", 4), ("Throttling", 50)];
+    assert_eq!(
+        codes,
+        expected.map(|(code, number)| (code.to_owned(), number)).into(),
+        "the provider's budget is used up"
+    );
+    // The account's is not, and neither is that of whom the role admits.
+    for _ in 0..10 {
+        let answer = login(&broker, &token(json!({}))).await;
+        assert_eq!(answer.code(), "ok", "{}", answer.body);
+    }
+    assert_eq!(login(&broker, &token(json!({}))).await.code(), "Throttling", "ten at once of one principal");
+    for n in 0..10 {
+        let form = [("Action", "GetAccessKeyInfo"), VERSION, ("AccessKeyId", &*user("alice").id)];
+        let code = broker.query(Some(&user("alice")), &form).await.code().to_owned();
+        assert_ne!(code, "Throttling", "call {n}");
+    }
+    let form = [("Action", "GetAccessKeyInfo"), VERSION, ("AccessKeyId", &*user("alice").id)];
+    assert_eq!(broker.query(Some(&user("bob")), &form).await.code(), "Throttling", "those who were admitted count");
+}
+
+#[tokio::test]
+async fn a_source_without_budget_has_no_token_verified_and_no_provider_asked() {
+    let key = signing(Algorithm::EdDSA);
+    let idp = Idp::start(&[&key]).await;
+    let limits = BudgetLimits { unproven_calls: std::num::NonZeroU32::new(5), ..BudgetLimits::OFF };
+    let broker = broker_with(&[provider(&idp.url())], &subject_is(&idp, "alice@corp"), |c| c.budgets = limits).await;
+    let good = key.sign(claims(&idp).to_string().as_bytes()).unwrap();
+    let stranger = key.sign(with(claims(&idp), json!({"sub": "mallory"})).to_string().as_bytes()).unwrap();
+    for n in 0..10 {
+        let token = if n % 2 == 0 { "junk.junk.junk" } else { "a.b.c" };
+        assert_eq!(login(&broker, token).await.code(), "InvalidIdentityToken");
+    }
+    for token in ["junk.junk.junk", &good, &stranger] {
+        let answer = login(&broker, token).await;
+        assert_eq!((answer.code(), &answer.headers["retry-after"]), ("Throttling", &"1".parse().unwrap()));
+    }
+    assert_eq!(idp.asked(), 0, "nobody was asked for keys");
+    // A signature from the same address is looked at.
+    assert_eq!(broker.who(&user("alice")).await, "ok");
+    broker.clock.pass(Duration::from_secs(2));
+    // Tokens that a role admits use nothing up.
+    for _ in 0..30 {
+        assert_eq!(login(&broker, &good).await.code(), "ok");
+    }
+    // Those that none admits do, however good they are.
+    for _ in 0..10 {
+        assert_eq!(login(&broker, &stranger).await.code(), "AccessDenied");
+    }
+    assert_eq!(login(&broker, &good).await.code(), "Throttling");
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use brevet::audit::Target;
+use brevet::budgets::BudgetLimits;
 use brevet::client::{Client, Credentials, Endpoint};
 use brevet::clock::{Clock, ManualClock, Timestamp};
 use brevet::commands::{self, Actor, Command, CommandError, Desk, Edit};
@@ -152,7 +153,8 @@ pub fn config(dir: &Path) -> Config {
         limits: Limits { shutdown_grace: Duration::from_secs(5), ..Limits::default() },
         issuer: Some("http://{address}".to_owned()),
         reach: brevet::providers::Reach { private: false, http_on_loopback: true },
-        budgets: Default::default(),
+        // Tests of budgets switch on what they are about.
+        budgets: BudgetLimits::OFF,
     }
 }
 

@@ -3,6 +3,8 @@
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use brevet::budgets::BudgetLimits;
+use brevet::clock::Clock;
 use brevet::sessions::{Mode, RedisOptions, Sessions, SessionsError};
 
 use crate::harness::*;
@@ -182,47 +184,199 @@ async fn st_02_a_redis_that_hangs_costs_nobody_more_than_its_deadline() {
     assert!(broker.client(&session).get_caller_identity().await.is_ok());
 }
 
-#[tokio::test]
-async fn brokers_count_calls_together_and_each_for_itself_without_redis() {
-    let redis = Redis::start();
+/// Two brokers on one Redis, each with a store of its own, and 5 calls a second for a principal.
+async fn two_brokers(redis: &Redis) -> [Broker; 2] {
     let dir = stored_home().await;
-    let budget = |calls| brevet::budgets::Budget {
-        calls_per_second: std::num::NonZeroU32::new(calls),
-        ..brevet::budgets::Budget::default()
-    };
-    let options = redis.options();
-    let one = Broker::start_in(dir.clone(), |c| {
-        in_the_store(c);
-        c.redis = Some(redis.options());
-        c.budgets = (budget(5), budget(1_000));
-    })
-    .await;
     let path = dir.path().to_owned();
-    let two = Broker::start_with(move |c| {
-        c.keyring = path.join("keyring.json");
-        c.redis = Some(options);
-        c.budgets = (budget(5), budget(1_000));
+    let limits = BudgetLimits { principal_calls: std::num::NonZeroU32::new(5), ..BudgetLimits::OFF };
+    let one = Broker::start_in(dir, |c| {
+        in_the_store(c);
+        (c.redis, c.budgets) = (Some(redis.options()), limits);
     })
     .await;
-    let calls = async |broker: &Broker, who: &str| {
-        let mut good = 0;
-        for _ in 0..10 {
-            good += usize::from(
-                broker.query(Some(&user(who)), &[("Action", "GetCallerIdentity"), VERSION]).await.code() == "ok",
-            );
-        }
-        good
-    };
-    // Each alone would let ten pass at once; together they do.
-    assert_eq!(calls(&one, "alice").await + calls(&two, "alice").await, 10);
-    assert_eq!(calls(&two, "bob").await, 10, "nobody else notices");
-    for broker in [&one, &two] {
-        broker.clock.pass(Duration::from_secs(10));
-        broker.clock.advance(Duration::from_secs(10));
+    let two = Broker::start_with(|c| {
+        c.keyring = path.join("keyring.json");
+        (c.redis, c.budgets) = (Some(redis.options()), limits);
+    })
+    .await;
+    [one, two]
+}
+
+/// How many of twenty calls at once pass.
+async fn passed(broker: &Broker, who: &str) -> usize {
+    let mut passed = 0;
+    for _ in 0..20 {
+        let form = [("Action", "GetAccessKeyInfo"), VERSION, ("AccessKeyId", &*user("alice").id)];
+        passed += usize::from(broker.query(Some(&user(who)), &form).await.code() != "Throttling");
     }
+    passed
+}
+
+fn pass(brokers: &[Broker], seconds: u64) {
+    for broker in brokers {
+        broker.clock.pass(Duration::from_secs(seconds));
+        broker.clock.advance(Duration::from_secs(seconds));
+    }
+}
+
+/// Until each broker has counted that many, itself included.
+async fn counted(brokers: &[Broker], number: usize) {
+    for broker in brokers {
+        eventually("the brokers are counted", async || {
+            pass(std::slice::from_ref(broker), u64::from(number == 1));
+            broker.operator("/metrics").await.body.contains(&format!("\nbrevet_brokers {number}\n"))
+        })
+        .await;
+    }
+}
+
+fn brokers_key(redis: &Redis) -> Option<String> {
+    keys(redis.port).into_iter().find(|key| key.ends_with(":brokers"))
+}
+
+#[tokio::test]
+async fn brokers_share_a_limit_and_each_has_the_whole_of_it_without_redis() {
+    let mut redis = Redis::start();
+    let brokers = two_brokers(&redis).await;
+    counted(&brokers, 2).await;
+    // Twice a second's calls may come at once: to both together.
+    assert_eq!((passed(&brokers[0], "alice").await, passed(&brokers[1], "alice").await), (5, 5));
+    let metrics = brokers[0].operator("/metrics").await.body;
+    assert!(metrics.contains("brevet_throttled_total{budget=\"principal\"}"), "{metrics}");
+    // One of them rests: what it leaves over is the other one's.
+    eventually("the whole limit is this broker's", async || {
+        pass(&brokers, 3);
+        let passed = passed(&brokers[0], "alice").await;
+        // Until the counts have been exchanged.
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        passed == 10
+    })
+    .await;
+    // It comes back, and has its equal share at once.
+    assert!(passed(&brokers[1], "alice").await >= 5);
+    redis.kill();
+    counted(&brokers, 1).await;
+    pass(&brokers, 5);
+    assert_eq!((passed(&brokers[0], "alice").await, passed(&brokers[1], "alice").await), (10, 10));
+}
+
+#[tokio::test]
+async fn nobody_waits_for_counts_and_a_redis_that_hangs_costs_no_call_its_time() {
+    let redis = Redis::start();
+    let brokers = two_brokers(&redis).await;
+    counted(&brokers, 2).await;
     redis.signal("-STOP");
-    assert_eq!((calls(&one, "alice").await, calls(&two, "alice").await), (10, 10));
+    for _ in 0..5 {
+        pass(&brokers, 5);
+        let started = Instant::now();
+        assert!(passed(&brokers[0], "alice").await >= 5);
+        let each = started.elapsed() / 20;
+        assert!(each < Duration::from_millis(50), "{each:?} for a call");
+    }
     redis.signal("-CONT");
+}
+
+#[tokio::test]
+async fn what_a_writer_of_redis_puts_there_refuses_nobody_and_leaves_every_broker_ready() {
+    let redis = Redis::start();
+    let brokers = two_brokers(&redis).await;
+    counted(&brokers, 2).await;
+    let session = brokers[0].assume(&user("alice"), OPEN).await.unwrap();
+    let command = |arguments: &[&str]| redis_command(redis.port, arguments).unwrap();
+    let counters = || keys(redis.port).into_iter().filter(|key| key.contains(":calls:")).collect::<Vec<_>>();
+    eventually("there are counters", async || !counters().is_empty()).await;
+    let huge = i64::MAX.to_string();
+    for hostile in ["1000000000", huge.as_str(), "-9223372036854775808", "not a number", "", "list", "gone"] {
+        pass(&brokers, 5);
+        for broker in &brokers {
+            passed(broker, "alice").await;
+        }
+        for key in counters() {
+            command(&["DEL", &key]);
+            match hostile {
+                "list" => _ = command(&["RPUSH", &key, "1"]),
+                "gone" => {}
+                value => _ = command(&["SET", &key, value]),
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        for round in 0..2 {
+            pass(&brokers, 5);
+            for broker in &brokers {
+                let passed = passed(broker, "alice").await;
+                assert!((5..=10).contains(&passed), "{hostile:?}, round {round}: {passed} of 5 to 10 pass");
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+        for broker in &brokers {
+            let ready = broker.operator("/readyz").await;
+            assert_eq!(ready.status, 200, "{hostile:?}: {}", ready.body);
+        }
+    }
+    // Brokers that are none make no share smaller: not by their number, nor by what they say.
+    let key = brokers_key(&redis).unwrap();
+    for n in 0..500 {
+        command(&["ZADD", &key, "0", &format!("{:012x}:{n}", brokers[0].clock.now().seconds())]);
+    }
+    pass(&brokers, 5);
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    assert!(passed(&brokers[0], "alice").await >= 5);
+    counted(&brokers[..1], 2).await;
+    command(&["DEL", &key]);
+    command(&["SET", &key, "x"]);
+    pass(&brokers, 5);
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    assert!(passed(&brokers[0], "alice").await >= 5);
+    let ready = brokers[0].operator("/readyz").await;
+    assert!(ready.status == 200 && ready.body.contains("degraded: a key of this cluster"), "{}", ready.body);
+    assert_eq!(brokers[0].who(&session).await, "ok");
+}
+
+#[tokio::test]
+async fn listings_pass_over_what_names_no_session_and_what_is_in_a_records_place() {
+    let redis = Redis::start();
+    let broker = broker(&redis).await;
+    let mut sessions = Vec::new();
+    for _ in 0..3 {
+        sessions.push(broker.assume(&user("alice"), OPEN).await.unwrap());
+    }
+    let index = keys(redis.port).into_iter().find(|key| key.ends_with(":sessions")).unwrap();
+    // 600 of them, so that whole pages hold nothing else.
+    let client = redis::Client::open(format!("redis://127.0.0.1:{}", redis.port)).unwrap();
+    let mut connection = client.get_connection_with_timeout(Duration::from_secs(1)).unwrap();
+    let end = format!("{:012x}", now().seconds() + 600);
+    for n in 0..600_u16 {
+        let member = match n % 3 {
+            0 => [end.as_bytes(), b":\xff\xfe", &n.to_be_bytes()].concat(),
+            1 => format!("{end}:{n}").into_bytes(),
+            _ => [b"\xff", n.to_be_bytes().as_slice()].concat(),
+        };
+        redis::cmd("ZADD").arg(&index).arg(0).arg(member).exec(&mut connection).unwrap();
+    }
+    let list = async || {
+        let request = brevet::grpc::pb::ListSessionsRequest::default();
+        broker.client(&user(ADMIN)).list_sessions(request).await.map(|answer| answer.sessions.len())
+    };
+    assert_eq!(list().await.unwrap(), 3);
+    let left = redis_command(redis.port, &["ZCARD", &index]).unwrap();
+    assert_eq!(left, redis::Value::Int(3), "what no broker has put there is gone");
+    // A record's key is taken for something else: the others are listed, and the broker stays ready.
+    let record = keys(redis.port).into_iter().find(|key| key.contains(":session:")).unwrap();
+    redis_command(redis.port, &["DEL", &record]).unwrap();
+    redis_command(redis.port, &["RPUSH", &record, "x"]).unwrap();
+    assert_eq!(list().await.unwrap(), 2);
+    let ready = broker.operator("/readyz").await;
+    assert!(ready.status == 200 && ready.body.contains("degraded: a key of this cluster"), "{}", ready.body);
+    assert!(broker.operator("/metrics").await.body.contains("brevet_session_records_forged_total 1"));
+    // So is the index: sessions are issued, and the broker stays ready.
+    redis_command(redis.port, &["DEL", &index]).unwrap();
+    redis_command(redis.port, &["SET", &index, "x"]).unwrap();
+    assert!(broker.assume(&user("alice"), OPEN).await.is_ok());
+    assert_eq!(broker.operator("/readyz").await.status, 200);
+    assert!(list().await.is_err(), "not an empty list");
+    for session in &sessions {
+        assert_eq!(broker.who(session).await, "ok");
+    }
 }
 
 #[tokio::test]
@@ -317,7 +471,7 @@ async fn st_12_records_that_were_tampered_with_are_errors() {
     assert_eq!(sessions.find(&keyring, &id(&names[0]), now()).await, Ok(None));
     redis_command(redis.port, &["DEL", &names[1]]).unwrap();
     redis_command(redis.port, &["LPUSH", &names[1], "x"]).unwrap();
-    assert!(matches!(sessions.find(&keyring, &id(&names[1]), now()).await, Err(SessionsError::Unreachable(_))));
+    assert_eq!(sessions.find(&keyring, &id(&names[1]), now()).await, Err(SessionsError::Forged));
     assert!(broker.client(&one).get_caller_identity().await.is_ok(), "the token alone verifies a session");
     drop(two);
 }
@@ -350,7 +504,7 @@ async fn sentinel_cluster_acl_and_tls_hold_records_too() {
         "+zrange",
         "+zremrangebylex",
         "+info",
-        "+incr",
+        "+incrby",
         "+expire",
     ];
     redis_command(guarded.port, &rules).unwrap();
@@ -647,7 +801,6 @@ async fn st_08_an_error_is_never_absent() {
     let keyring = brevet::keyring::Keyring::generate(&brevet::entropy::SystemEntropy::new(), now()).unwrap();
     for (answer, unfit) in [
         ("-READONLY You can't write against a read only replica.", true),
-        ("-WRONGTYPE Operation against a key holding the wrong kind of value", true),
         ("-NOPERM this user has no permissions", true),
         ("-LOADING Redis is loading the dataset in memory", false),
         ("-MISCONF Redis is configured to save RDB snapshots", false),
@@ -666,6 +819,12 @@ async fn st_08_an_error_is_never_absent() {
         assert_eq!(matches!(standing, brevet::sessions::Standing::Unfit(_)), unfit, "{answer}: {standing:?}");
         assert_ne!(standing, brevet::sessions::Standing::Up, "{answer}");
     }
+    // One that is the key's own is not absent either.
+    let port = odd_redis("-WRONGTYPE Operation against a key holding the wrong kind of value", redis.port).await;
+    let options = RedisOptions { urls: vec![format!("redis://127.0.0.1:{port}")], ..redis.options() };
+    let odd = Sessions::in_redis(&options, Default::default()).unwrap();
+    assert_eq!(odd.find(&keyring, &[1; 16], now()).await, Err(SessionsError::Forged));
+    assert_eq!(odd.standing(), brevet::sessions::Standing::Odd);
 }
 
 #[tokio::test]

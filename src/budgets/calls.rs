@@ -1,0 +1,234 @@
+//! Calls a second, by key: a leaky bucket for each, in a table of bounded size.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::num::NonZeroU32;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::sigv4::sha256;
+
+/// One call, in the unit in which buckets are filled. Thousandths of a call a second, times
+/// microseconds, are in this unit.
+const CALL: u64 = 1_000_000_000;
+/// How many seconds' calls may come at once.
+const BURST_SECONDS: u64 = 2;
+const SHARDS: usize = 16;
+/// The most keys in a shard that are counted apart: 65,536 in a table. The others are counted together.
+const MAX_KEYS: usize = 4_096;
+/// Longer keys are counted under their digest, so that the table is bounded in bytes too.
+const MAX_KEY_BYTES: usize = 64;
+/// A full shard is searched for what has run out at most so often.
+const SEARCH_EVERY: Duration = Duration::from_millis(100);
+/// After so long without a call it is forgotten what the other brokers use.
+const IDLE: Duration = Duration::from_secs(10);
+/// Over how long the use of the others is averaged.
+const AVERAGED: Duration = Duration::from_secs(1);
+
+/// What each key has used of one limit.
+pub(super) struct Calls {
+    /// Thousandths of a call a second.
+    limit: u64,
+    shards: [Mutex<Shard>; SHARDS],
+    hasher: RandomState,
+}
+
+#[derive(Default)]
+struct Shard {
+    buckets: HashMap<Box<[u8]>, Bucket>,
+    /// Of all that there is no room for.
+    others: Bucket,
+    searched_at: Option<Duration>,
+}
+
+/// Instants are in microseconds of the monotonic clock.
+#[derive(Default)]
+struct Bucket {
+    /// How full it was then; a bucket that is full takes no call.
+    level: u64,
+    at: u64,
+    /// Calls that the other brokers have not been told of.
+    unsent: u64,
+    exchange: Option<Exchange>,
+}
+
+/// What has been heard of the other brokers.
+struct Exchange {
+    /// What all had told when `at`.
+    total: i64,
+    at: u64,
+    /// Calls that this broker has told of since.
+    sent: u64,
+    /// What the others use, in thousandths of a call a second.
+    others: Option<u64>,
+}
+
+impl Calls {
+    pub fn new(calls_per_second: NonZeroU32) -> Self {
+        Self {
+            limit: u64::from(calls_per_second.get()) * 1_000,
+            shards: Default::default(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// Counts a call, unless this broker's share of the limit is used up.
+    pub fn take(&self, key: &[u8], brokers: u64, now: Duration) -> bool {
+        let key = bounded(key);
+        let shard = &mut *self.shard(&key);
+        if let Some(bucket) = shard.buckets.get_mut(&*key) {
+            return bucket.take(self.limit, brokers, micros(now));
+        }
+        let bucket = match shard.has_room(self.limit, brokers, now) {
+            true => shard.buckets.entry((*key).into()).or_default(),
+            false => &mut shard.others,
+        };
+        bucket.take(self.limit, brokers, micros(now))
+    }
+
+    /// Takes one call back.
+    pub fn give_back(&self, key: &[u8]) {
+        let key = bounded(key);
+        let shard = &mut *self.shard(&key);
+        let bucket = shard.buckets.get_mut(&*key).unwrap_or(&mut shard.others);
+        bucket.level = bucket.level.saturating_sub(CALL);
+        bucket.unsent = bucket.unsent.saturating_sub(1);
+    }
+
+    /// Calls that the other brokers have not been told of, by key: of at most `most` keys, those
+    /// with the most calls, so that every key's turn comes.
+    pub fn take_unsent(&self, most: usize) -> Vec<(Box<[u8]>, u64)> {
+        let mut counts = Vec::new();
+        for shard in &self.shards {
+            counts.extend(locked(shard).buckets.values().map(|b| b.unsent).filter(|n| *n > 0));
+        }
+        let least = match most.checked_sub(1) {
+            None => return Vec::new(),
+            Some(last) if last < counts.len() => *counts.select_nth_unstable_by(last, |a, b| b.cmp(a)).1,
+            Some(_) => 1,
+        };
+        let mut taken = Vec::with_capacity(most.min(counts.len()));
+        for shard in &self.shards {
+            for (key, bucket) in &mut locked(shard).buckets {
+                if bucket.unsent >= least && taken.len() < most {
+                    taken.push((key.clone(), std::mem::take(&mut bucket.unsent)));
+                }
+            }
+        }
+        taken
+    }
+
+    /// Takes in what all brokers together have told of, `sent` of this one included.
+    pub fn heard(&self, key: &[u8], sent: u64, total: Option<i64>, now: Duration) {
+        if let Some(bucket) = self.shard(key).buckets.get_mut(key) {
+            bucket.heard(self.limit, sent, total, micros(now));
+        }
+    }
+
+    /// Forgets keys that were not used for a while.
+    pub fn sweep(&self, brokers: u64, now: Duration) {
+        let now = micros(now);
+        for shard in &self.shards {
+            let idle = |bucket: &Bucket| now.saturating_sub(bucket.at) >= micros(IDLE);
+            locked(shard).buckets.retain(|_, bucket| !(idle(bucket) && bucket.is_empty(self.limit, brokers, now)));
+        }
+    }
+
+    fn shard(&self, key: &[u8]) -> MutexGuard<'_, Shard> {
+        let hash = self.hasher.hash_one(key);
+        let [first, ..] = &self.shards;
+        // The index is below the number of shards.
+        locked(self.shards.get(hash as usize % SHARDS).unwrap_or(first))
+    }
+}
+
+impl Shard {
+    /// Whether one more key can be counted apart.
+    fn has_room(&mut self, limit: u64, brokers: u64, now: Duration) -> bool {
+        if self.buckets.len() < MAX_KEYS {
+            return true;
+        }
+        if self.searched_at.is_none_or(|at| now.saturating_sub(at) >= SEARCH_EVERY) {
+            self.searched_at = Some(now);
+            self.buckets.retain(|_, bucket| !bucket.is_empty(limit, brokers, micros(now)));
+        }
+        self.buckets.len() < MAX_KEYS
+    }
+}
+
+impl Bucket {
+    fn take(&mut self, limit: u64, brokers: u64, now: u64) -> bool {
+        let share = self.share(limit, brokers);
+        self.level = self.level_at(share, now);
+        self.at = self.at.max(now);
+        // One call can always come, however small the share.
+        let burst = share.saturating_mul(BURST_SECONDS * 1_000_000).max(CALL);
+        let Some(level) = self.level.checked_add(CALL).filter(|level| *level <= burst) else { return false };
+        self.level = level;
+        self.unsent = self.unsent.saturating_add(1);
+        true
+    }
+
+    /// How much of the limit is this broker's: an equal share, or what the others leave over if that
+    /// is more.
+    fn share(&self, limit: u64, brokers: u64) -> u64 {
+        let others = self.exchange.as_ref().and_then(|e| e.others);
+        let left_over = others.map_or(0, |others| limit.saturating_sub(others));
+        (limit / brokers.max(1)).max(left_over).max(1)
+    }
+
+    fn level_at(&self, share: u64, now: u64) -> u64 {
+        self.level.saturating_sub(now.saturating_sub(self.at).saturating_mul(share))
+    }
+
+    /// Whether it takes as many calls as a new one.
+    fn is_empty(&self, limit: u64, brokers: u64, now: u64) -> bool {
+        self.level_at(self.share(limit, brokers), now) == 0
+    }
+
+    fn heard(&mut self, limit: u64, sent: u64, total: Option<i64>, now: u64) {
+        let Some(total) = total else {
+            self.exchange = None;
+            return;
+        };
+        let Some(exchange) = &mut self.exchange else {
+            self.exchange = Some(Exchange { total, at: now, sent: 0, others: None });
+            return;
+        };
+        exchange.sent = exchange.sent.saturating_add(sent);
+        let elapsed = now.saturating_sub(exchange.at);
+        if elapsed == 0 {
+            return;
+        }
+        // What was added meanwhile and not by this broker. Less than nothing: somebody else writes there.
+        let added = total.checked_sub(exchange.total).and_then(|added| u64::try_from(added).ok());
+        let Some(theirs) = added.and_then(|added| added.checked_sub(exchange.sent)) else {
+            self.exchange = None;
+            return;
+        };
+        let rate = (theirs.saturating_mul(CALL) / elapsed).min(limit);
+        let others = match exchange.others {
+            None => rate,
+            Some(known) => {
+                // The longer ago, the less it counts.
+                let (new, old) = (u128::from(elapsed), u128::from(micros(AVERAGED)));
+                let sum = u128::from(rate) * new + u128::from(known) * old;
+                u64::try_from(sum / (new + old)).unwrap_or(u64::MAX)
+            }
+        };
+        *exchange = Exchange { total, at: now, sent: 0, others: Some(others) };
+    }
+}
+
+fn bounded(key: &[u8]) -> Cow<'_, [u8]> {
+    if key.len() <= MAX_KEY_BYTES { Cow::Borrowed(key) } else { Cow::Owned(sha256(key).to_vec()) }
+}
+
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn locked(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,188 @@
+use super::*;
+
+const ACCOUNT: &str = "111122223333";
+
+fn limits(calls: u32, reads: u32, account: u32, unproven: u32) -> BudgetLimits {
+    BudgetLimits {
+        principal_calls: NonZeroU32::new(calls),
+        principal_reads: NonZeroU32::new(reads),
+        account_calls: NonZeroU32::new(account),
+        unproven_calls: NonZeroU32::new(unproven),
+        ..BudgetLimits::OFF
+    }
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// How many of `asked` calls pass at an instant.
+fn passed(budgets: &Budgets, principal: &str, asked: usize, now: Duration) -> usize {
+    (0..asked).filter(|_| budgets.call(CountedAs::Call, principal, ACCOUNT, now).is_ok()).count()
+}
+
+fn exchange(brokers: &[&Budgets], total: &mut i64, now: Duration) {
+    for budgets in brokers {
+        for sent in budgets.unsent(100) {
+            *total += i64::try_from(sent.calls).unwrap();
+            budgets.heard(&sent, Some(*total), now);
+        }
+    }
+}
+
+#[test]
+fn twice_a_seconds_calls_may_come_at_once_and_time_gives_them_back() {
+    let budgets = Budgets::new(limits(2, 0, 0, 0));
+    assert_eq!(passed(&budgets, "a", 10, seconds(0)), 4);
+    assert_eq!(passed(&budgets, "b", 10, seconds(0)), 4, "each has its own");
+    assert_eq!(passed(&budgets, "a", 10, Duration::from_millis(500)), 1);
+    // What is refused costs nothing, however often it is asked.
+    for millis in 500..1_000 {
+        assert_eq!(passed(&budgets, "a", 1, Duration::from_millis(millis)), 0);
+    }
+    assert_eq!(passed(&budgets, "a", 10, seconds(1)), 1);
+    assert_eq!(passed(&budgets, "a", 10, seconds(100)), 4);
+    assert_eq!(passed(&Budgets::new(BudgetLimits::OFF), "a", 1_000, seconds(0)), 1_000);
+}
+
+#[test]
+fn calls_reads_accounts_and_sources_are_counted_apart() {
+    let budgets = Budgets::new(limits(2, 3, 3, 1));
+    let call = |who, kind| budgets.call(kind, who, ACCOUNT, seconds(0));
+    let count = |who, kind| (0..20).filter(|_| call(who, kind).is_ok()).count();
+    assert_eq!(count("a", CountedAs::Read), 6);
+    assert_eq!(call("a", CountedAs::Read), Err(Exceeded::Reads));
+    assert_eq!(count("a", CountedAs::Call), 4, "reads count for neither the principal's calls nor the account");
+    assert_eq!(call("a", CountedAs::Call), Err(Exceeded::Principal));
+    assert_eq!(count("b", CountedAs::Call), 2);
+    assert_eq!(call("c", CountedAs::Call), Err(Exceeded::Account));
+    let source = source([192, 0, 2, 1].into());
+    let unproven = || budgets.unproven(source, seconds(0));
+    assert_eq!([unproven(), unproven(), unproven()], [Ok(()), Ok(()), Err(Exceeded::Source)]);
+    budgets.proven(source);
+    assert_eq!([unproven(), unproven()], [Ok(()), Err(Exceeded::Source)]);
+}
+
+#[test]
+fn a_source_is_an_ipv4_address_or_a_customers_ipv6_network() {
+    let of = |text: &str| source(text.parse().unwrap());
+    assert_eq!(of("2001:db8:0:1::1"), of("2001:db8:0:1:ffff:ffff:ffff:ffff"));
+    assert_ne!(of("2001:db8:0:1::1"), of("2001:db8:0:2::1"));
+    assert_eq!(of("192.0.2.1"), of("::ffff:192.0.2.1"));
+    assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+    assert_ne!(of("::1"), of("127.0.0.1"));
+}
+
+#[test]
+fn no_number_of_sources_makes_the_table_grow_and_none_is_free() {
+    let budgets = Budgets::new(limits(0, 0, 0, 1));
+    let from = |n: u32| source(std::net::Ipv6Addr::from(u128::from(n) << 64).into());
+    let unproven = |n, now| budgets.unproven(from(n), now).is_ok();
+    let all = 200_000;
+    let passed = (0..all).filter(|n| unproven(*n, seconds(0))).count();
+    // 16 shards of 4,096, and two calls in each shard for all the others together.
+    assert!((60_000..=65_536 + 32).contains(&passed), "{passed}");
+    assert!(!unproven(all, seconds(0)));
+    // Whoever came when there was room has kept what is left of its budget.
+    assert!(unproven(0, seconds(0)) && !unproven(0, seconds(0)));
+    // What has run out makes room.
+    assert!((0..all).filter(|n| unproven(all + n, seconds(1))).count() > 60_000);
+    budgets.sweep_calls(seconds(60));
+    assert!(unproven(all, seconds(60)));
+}
+
+#[test]
+fn long_names_are_counted_like_short_ones() {
+    let budgets = Budgets::new(limits(1, 0, 0, 0));
+    let long = "x".repeat(100_000);
+    assert_eq!(passed(&budgets, &long, 10, seconds(0)), 2);
+    assert_eq!(passed(&budgets, &format!("{long}y"), 10, seconds(0)), 2);
+    assert!(budgets.unsent(10).iter().all(|unsent| unsent.name().len() == 32));
+}
+
+#[test]
+fn brokers_share_a_limit_and_take_what_the_others_leave_over() {
+    let (one, two) = (Budgets::new(limits(10, 0, 0, 0)), Budgets::new(limits(10, 0, 0, 0)));
+    for budgets in [&one, &two] {
+        budgets.share_among(2);
+    }
+    assert_eq!((passed(&one, "a", 100, seconds(0)), passed(&two, "a", 100, seconds(0))), (10, 10));
+    let mut total = 0;
+    let mut run = |busy: &[(&Budgets, usize)], from: u64| {
+        let mut sums = vec![0; busy.len()];
+        for tenth in 0..100 {
+            let now = seconds(from) + Duration::from_millis(100 * tenth);
+            for ((budgets, asked), sum) in busy.iter().zip(&mut sums) {
+                *sum += passed(budgets, "a", *asked, now);
+            }
+            exchange(&[&one, &two], &mut total, now);
+        }
+        sums
+    };
+    let both = run(&[(&one, 10), (&two, 10)], 10);
+    assert!(both.iter().all(|sum| (45..=70).contains(sum)), "{both:?}");
+    // The other one rests: within a second or two its share is taken too, and no more than the limit.
+    let alone = run(&[(&one, 10)], 20);
+    assert!((85..=110).contains(&alone[0]), "{alone:?}");
+    // It comes back, and has at least its equal share at once.
+    let both = run(&[(&one, 10), (&two, 10)], 30);
+    assert!(both[1] >= 45 && both[0] + both[1] <= 135, "{both:?}");
+}
+
+#[test]
+fn what_others_write_moves_the_share_and_never_refuses() {
+    let budgets = Budgets::new(limits(10, 0, 0, 0));
+    budgets.share_among(2);
+    let mut now = seconds(0);
+    let mut hear = |total: Option<i64>| {
+        now += seconds(4);
+        assert_eq!(passed(&budgets, "a", 1, now), 1);
+        for sent in budgets.unsent(10) {
+            budgets.heard(&sent, total, now);
+        }
+        now += seconds(4);
+        passed(&budgets, "a", 100, now)
+    };
+    for odd in
+        [Some(0), Some(i64::MAX), Some(i64::MIN), None, Some(-1), Some(1), Some(i64::MAX), Some(i64::MAX), Some(0)]
+    {
+        let passed = hear(odd);
+        assert!((10..=20).contains(&passed), "{odd:?}: {passed}");
+    }
+    // A broker that is alone has the whole limit, whatever was written.
+    budgets.share_among(0);
+    assert_eq!(hear(Some(i64::MAX)), 20);
+    // A share of less than one call is still one call at a time.
+    budgets.share_among(usize::MAX);
+    assert_eq!(passed(&budgets, "b", 10, seconds(0)), 1);
+    assert_eq!(passed(&budgets, "b", 10, seconds(3_600 * 24 * 365)), 1);
+}
+
+#[test]
+fn the_busiest_keys_are_told_first_and_the_others_get_their_turn() {
+    let budgets = Budgets::new(limits(100, 0, 0, 0));
+    for n in 0..100 {
+        assert_eq!(passed(&budgets, &format!("{n}"), n, seconds(0)), n);
+    }
+    let calls = |most| budgets.unsent(most).iter().map(|unsent| unsent.calls).sum::<u64>();
+    assert_eq!(calls(10), (90..100).sum::<u64>());
+    assert_eq!(calls(0), 0);
+    assert_eq!(calls(1_000), (0..90).sum::<u64>());
+    assert_eq!(calls(1_000), 0);
+}
+
+#[test]
+fn sessions_that_live_are_counted_for_the_principal_and_for_the_account() {
+    let budgets = Budgets::new(BudgetLimits {
+        principal_sessions: NonZeroU32::new(2),
+        account_sessions: NonZeroU32::new(3),
+        ..BudgetLimits::OFF
+    });
+    let at = Timestamp::from_seconds;
+    let session = |who, now, end| budgets.session(who, ACCOUNT, at(now), at(end)) == Ok(());
+    assert!(session("a", 0, 900) && session("a", 0, 3_600) && !session("a", 0, 900));
+    assert!(session("b", 0, 900) && !session("b", 0, 900), "the account has three");
+    assert!(session("a", 961, 3_600) && !session("a", 961, 3_600), "one of a's has ended");
+    budgets.sweep_sessions(at(10_000));
+    assert!(session("a", 10_000, 20_000));
+}

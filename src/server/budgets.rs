@@ -1,0 +1,76 @@
+//! Budgets among brokers: how many share them, and what each has used. Nobody waits for this.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Shared;
+
+/// How often brokers tell each other of the calls that they have counted.
+const EXCHANGE_EVERY: Duration = Duration::from_millis(200);
+/// The most principals and accounts that are told of at once: those with the most calls.
+const MAX_TOLD: usize = 512;
+/// How often brokers are counted, and what is not needed any more is forgotten.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Brokers that were heard of are counted for so long after the last answer.
+const KEEP_COUNT: Duration = Duration::from_secs(10);
+/// Once in so many looks, who has no live sessions is forgotten too.
+const SWEEP_SESSIONS: u64 = 30;
+
+/// Tells the other brokers on the same Redis of calls, and hears of theirs, until the daemon is gone.
+pub(super) async fn exchange(shared: Arc<Shared>) {
+    let sts = &shared.sts;
+    if !sts.sessions.are_shared() {
+        return;
+    }
+    let mut tick = tokio::time::interval(EXCHANGE_EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let unsent = sts.budgets.unsent(MAX_TOLD);
+        if unsent.is_empty() || !sts.budgets.are_shared() {
+            continue;
+        }
+        let counters: Vec<(String, u64)> = unsent.iter().map(|unsent| (unsent.name(), unsent.calls)).collect();
+        let keyring = sts.tokens.keyring();
+        let totals = sts.sessions.add_up(&keyring, &counters).await;
+        let now = sts.clock.monotonic();
+        for (sent, total) in unsent.iter().zip(totals) {
+            sts.budgets.heard(sent, total, now);
+        }
+    }
+}
+
+/// Counts the brokers that share the limits, and forgets what is not needed, until the daemon is gone.
+pub(super) async fn look_after(shared: Arc<Shared>) {
+    let sts = &shared.sts;
+    let mut tick = tokio::time::interval(LOOK_EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut counted_at = sts.clock.monotonic();
+    for round in 0_u64.. {
+        tick.tick().await;
+        let heard = brokers(&shared).await;
+        if heard.is_some() {
+            counted_at = sts.clock.monotonic();
+        }
+        let forgotten = sts.clock.monotonic().saturating_sub(counted_at) >= KEEP_COUNT;
+        if let Some(brokers) = heard.or(forgotten.then_some(1)) {
+            sts.budgets.share_among(brokers);
+            sts.metrics.brokers.set(i64::try_from(brokers).unwrap_or(i64::MAX));
+        }
+        sts.budgets.sweep_calls(sts.clock.monotonic());
+        if round.is_multiple_of(SWEEP_SESSIONS) {
+            sts.budgets.sweep_sessions(sts.clock.now());
+        }
+    }
+}
+
+/// The brokers that were heard of lately, this one included: those on a shared store, or else those
+/// on the same Redis. None without an answer.
+async fn brokers(shared: &Shared) -> Option<usize> {
+    let sts = &shared.sts;
+    if sts.store.is_shared() {
+        return sts.store.nodes().await.ok().map(|nodes| nodes.len().max(1));
+    }
+    let keyring = sts.tokens.keyring();
+    sts.sessions.announce(&keyring, &shared.node.node, sts.clock.now()).await.ok()
+}
