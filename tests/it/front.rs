@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use brevet::budgets::BudgetLimits;
 use brevet::config::{ForwardedHeader, Listener, Names};
 use brevet::evaluator::Network;
 use brevet::grpc::{SERVICE, pb};
@@ -261,6 +262,32 @@ async fn az_08_a_forwarded_address_is_believed_from_a_trusted_proxy_alone() {
     let mut sources = sources(broker).await;
     sources.sort();
     assert_eq!(sources, ["127.0.0.1", "127.0.0.1", "198.51.100.7", "198.51.100.8"]);
+}
+
+/// Each client behind a proxy has the budget of its own address, or of its IPv6 network.
+#[tokio::test]
+async fn a_client_behind_a_trusted_proxy_uses_up_its_own_budget() {
+    let limits = BudgetLimits { unproven_calls: std::num::NonZeroU32::new(1), ..BudgetLimits::OFF };
+    let broker = Broker::start_with(|c| (c.listener, c.budgets) = (behind(&["127.0.0.1"]), limits)).await;
+    let anonymous = async |address: &'static str| {
+        let mut headers = form_headers();
+        headers.insert("x-forwarded-for", HeaderValue::from_static(address));
+        let body = encode(&[("Action", "GetCallerIdentity"), VERSION]);
+        broker.send("POST", "/", headers, body.into_bytes()).await.code().to_owned()
+    };
+    let (missing, throttled) = ("MissingAuthenticationToken", "Throttling");
+    for (address, expected) in [
+        ("203.0.113.9", missing),
+        ("198.51.100.1, 203.0.113.9", missing),
+        ("203.0.113.9:4711", throttled),
+        ("203.0.113.10", missing),
+        ("2001:db8:0:1::1", missing),
+        ("2001:db8:0:1::2", missing),
+        ("2001:db8:0:1:ffff::3", throttled),
+        ("2001:db8:0:2::1", missing),
+    ] {
+        assert_eq!(anonymous(address).await, expected, "{address}");
+    }
 }
 
 /// What a policy sees: a role that only encrypted callers of one network may assume.
