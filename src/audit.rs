@@ -1,44 +1,65 @@
 //! The audit log: one JSON line per call in CloudTrail's event shape, on stable storage before a
 //! credential leaves. Knows outcomes, not requests.
 //!
-//! One thread writes. Calls that hand something out wait for the sync that covers their line, and
-//! one sync covers all that wait; the lines of other calls go out within [`FLUSH_EVERY`]. When the
-//! log cannot be written nobody gets an answer that needs it: the queue is bounded and every wait
-//! has a deadline.
+//! One thread writes. There are three queues, each with a bound of its own, so that what anybody can
+//! cause never stands in the way of what somebody was granted:
+//!
+//! - lines of calls that hand out credentials or change something: their answer waits for the write
+//!   (and the sync) that covers the line, and one write covers all that wait;
+//! - lines of other successful calls, which follow within a second;
+//! - lines of refusals, of which only so many are written in a second; the others are counted
+//!   ([`refusals`]) and written as one line for each kind.
+//!
+//! When the disk gets full, refusals are only counted first, then reads are refused; the rest belongs
+//! to the first queue. `docs/audit.md` has all of it for operators.
+
+mod line;
+mod refusals;
+mod writer;
 
 use std::borrow::Cow;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
-use crate::clock::Timestamp;
-use crate::metrics::Metrics;
+pub use line::{MAX_LINE, MAX_REFUSAL};
+pub use refusals::MAX_KINDS;
+
+use crate::clock::{Clock, Timestamp};
+use crate::entropy::{self, Entropy};
+use crate::metrics::{Metrics, Shed};
+use crate::sigv4;
+use refusals::{Counted, Kind, Rate};
+use writer::Sink;
 
 /// The longest wait for a line to be on stable storage.
 pub const DEADLINE: Duration = Duration::from_secs(2);
-/// How long a line that nobody waits for may stay in memory.
-const FLUSH_EVERY: Duration = Duration::from_millis(500);
-/// How long the writer gathers lines before it writes, while calls come side by side: one write and
-/// one sync then serve many. A call that comes alone does not wait for it.
-const GATHER: Duration = Duration::from_millis(1);
-/// After so many calls in a row that came alone, one is held up to see whether others come with it.
-const LOOK_EVERY: u32 = 16;
-/// How many bytes of such lines go out at once without that wait.
+/// The most bytes of lines that answers wait for, and of changes that nobody waits for.
+const MAX_AWAITED: usize = 16 << 20;
+/// How much of that changes may take: a large import must not keep credentials from being issued.
+const MAX_CHANGES: usize = MAX_AWAITED / 2;
+/// The most bytes of reads in memory.
+const MAX_READS: usize = 8 << 20;
+/// The most bytes of single refusals in memory.
+const MAX_REFUSALS: usize = 2 << 20;
+/// How many bytes of refusals are written in a second, of calls that proved nothing and of others.
+const UNPROVEN_PER_SECOND: i64 = 64 << 10;
+const PROVEN_PER_SECOND: i64 = 256 << 10;
+/// For how many seconds' worth of refusals a quiet log has room at once.
+const BURST_SECONDS: i64 = 4;
+/// How many bytes of lines that nobody waits for wake the writer.
 const FLUSH_AT: usize = 256 << 10;
-/// The most bytes in memory; beyond that calls are refused.
-const MAX_QUEUED: usize = 16 << 20;
-/// How often a log that could not be written is tried again.
-const RETRY_EVERY: Duration = Duration::from_millis(250);
-/// The longest foreign text in a record, in characters.
-const MAX_TEXT: usize = 512;
+/// Single refusals are written while more than a fifth of the file system is free, or more than this.
+const FREE_FOR_REFUSALS: u64 = 1 << 30;
+/// Reads are answered while more than a tenth is free, or more than this.
+const FREE_FOR_READS: u64 = 512 << 20;
 
 /// Where the records go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +81,6 @@ pub enum Target {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the audit log cannot be written")]
 pub struct AuditError;
-
 /// One call, as CloudTrail's record contents describe it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -74,10 +94,10 @@ pub struct Record {
     /// `sts.amazonaws.com`
     pub event_source: &'static str,
     /// The action; as asked when it is none of ours.
-    pub event_name: String,
+    pub event_name: Cow<'static, str>,
     /// The region of the call's scope, or the broker's own.
     pub aws_region: String,
-    /// From which address.
+    /// From which address; of counted refusals it may be a /64.
     #[serde(rename = "sourceIPAddress")]
     pub source_ip_address: String,
     /// What the client calls itself.
@@ -95,15 +115,16 @@ pub struct Record {
     /// What the caller was not told: which statement decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub additional_event_data: Option<Box<RawValue>>,
-    /// Also in the answer.
-    #[serde(rename = "requestID")]
+    /// Also in the answer; empty in a record of several calls.
+    #[serde(rename = "requestID", skip_serializing_if = "String::is_empty")]
     pub request_id: String,
     /// Of this record alone.
     #[serde(rename = "eventID")]
     pub event_id: String,
     /// As in CloudTrail: an STS call changes no resource; a change of the feed does.
     pub read_only: bool,
-    /// `AwsApiCall`; `BrevetChange` for a change of the feed.
+    /// `AwsApiCall`; `BrevetChange` for a change of the feed; `BrevetAggregate` for refusals that were
+    /// counted.
     pub event_type: &'static str,
     /// Always.
     pub management_event: bool,
@@ -182,12 +203,45 @@ pub struct SessionAttributes {
     pub mfa_authenticated: &'static str,
 }
 
-/// Foreign text for a record: at most 512 characters.
+/// A caller's text for places that are not a refusal's record, where it is not cut again: at most 512
+/// characters.
 pub fn clip(text: &str) -> String {
-    text.chars().take(MAX_TEXT).collect()
+    match text.char_indices().nth(line::MAX_TEXT) {
+        Some((end, _)) => text.get(..end).unwrap_or_default().to_owned(),
+        None => text.to_owned(),
+    }
 }
 
-/// The log's handle; clones share one writer.
+/// What a record says of a document that a caller chose, such as a session policy: which one it was,
+/// and not its text, which may be long.
+#[derive(Debug, Serialize)]
+pub struct Digest {
+    /// In hexadecimal, of its bytes.
+    sha256: String,
+    /// In bytes.
+    length: usize,
+}
+
+impl Digest {
+    /// Of a document.
+    pub fn of(document: &str) -> Self {
+        Self { sha256: sigv4::hex(&sigv4::sha256(document.as_bytes())), length: document.len() }
+    }
+}
+
+/// What the log needs of the broker around it.
+pub struct Surroundings {
+    /// For the rate of refusals, and for when they were counted.
+    pub clock: Arc<dyn Clock>,
+    /// For the identifiers of records that the log makes itself.
+    pub entropy: Arc<dyn Entropy>,
+    /// Where it is told what became of the records.
+    pub metrics: Arc<Metrics>,
+    /// The broker's own.
+    pub region: String,
+}
+
+/// The log's handle; all calls share one writer.
 pub struct Audit {
     shared: Arc<Shared>,
     discard: bool,
@@ -197,16 +251,94 @@ pub struct Audit {
 struct Shared {
     state: Mutex<State>,
     work: Condvar,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
     metrics: Arc<Metrics>,
+    region: String,
 }
 
+/// How many parts a round of writing has: [`Lines::parts`].
+const PARTS: usize = 4;
+
+/// Lines in memory.
 #[derive(Default)]
-struct State {
-    /// Lines whose calls wait.
+struct Lines {
+    /// Answers wait for these.
     awaited: Vec<u8>,
+    /// Changes that took effect, whatever becomes of their records.
+    changes: Vec<u8>,
+    /// Successful calls that handed out nothing, and were answered.
+    reads: Vec<u8>,
+    /// Refusals one by one, and records of counted ones.
+    refusals: Vec<u8>,
+}
+
+impl Lines {
+    /// In the order in which they are written.
+    fn parts(&self) -> [&[u8]; PARTS] {
+        [&self.awaited, &self.changes, &self.reads, &self.refusals]
+    }
+
+    fn buffers(&mut self) -> [&mut Vec<u8>; PARTS] {
+        [&mut self.awaited, &mut self.changes, &mut self.reads, &mut self.refusals]
+    }
+
+    fn lengths(&self) -> [usize; PARTS] {
+        self.parts().map(<[u8]>::len)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.parts().iter().all(|part| part.is_empty())
+    }
+
+    /// Empties the buffers, and gives back those that hold more than `keep` bytes.
+    fn clear(&mut self, keep: usize) {
+        for buffer in self.buffers() {
+            match buffer.capacity() > keep {
+                true => *buffer = Vec::new(),
+                false => buffer.clear(),
+            }
+        }
+    }
+}
+
+/// The file system of the log: how large it is, and how much of it is free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Space {
+    free: u64,
+    total: u64,
+}
+
+impl Space {
+    /// None for a file system that does not say how large it is.
+    fn new(free: u64, total: u64) -> Option<Self> {
+        (total > 0).then_some(Self { free, total })
+    }
+
+    /// Something was written since the last look.
+    fn take(&mut self, bytes: usize) {
+        self.free = self.free.saturating_sub(u64::try_from(bytes).unwrap_or(u64::MAX));
+    }
+
+    /// Whether more than a share of the whole, or more than `most`, is free beside `queued` bytes.
+    fn leaves(&self, queued: usize, share: u64, most: u64) -> bool {
+        let mut rest = *self;
+        rest.take(queued);
+        rest.free > (self.total / share).min(most)
+    }
+}
+
+struct State {
+    queued: Lines,
+    /// The lengths of what is being written just now: it counts towards the bounds.
+    writing: [usize; PARTS],
     waiters: Vec<oneshot::Sender<Result<(), AuditError>>>,
-    /// Lines whose calls were answered.
-    deferred: Vec<u8>,
+    /// Refusals that get no line of their own.
+    counted: Counted,
+    unproven: Rate,
+    proven: Rate,
+    /// As it was last seen, less what was written since; none: nothing is known of it.
+    space: Option<Space>,
     /// The last attempt failed.
     failing: bool,
     /// The writer is waiting for work.
@@ -215,21 +347,80 @@ struct State {
     closing: bool,
 }
 
+impl State {
+    /// Bytes in memory, by part.
+    fn lengths(&self) -> [usize; PARTS] {
+        let mut lengths = self.queued.lengths();
+        for (length, writing) in lengths.iter_mut().zip(self.writing) {
+            *length += writing;
+        }
+        lengths
+    }
+
+    fn leaves(&self, share: u64, most: u64) -> bool {
+        self.space.is_none_or(|space| space.leaves(self.lengths().iter().sum(), share, most))
+    }
+
+    fn has_room_for_refusals(&self) -> bool {
+        self.leaves(5, FREE_FOR_REFUSALS)
+    }
+
+    fn has_room_for_reads(&self) -> bool {
+        self.leaves(10, FREE_FOR_READS)
+    }
+
+    /// The rate that a refusal's line counts for.
+    fn rate(&mut self, record: &Record) -> &mut Rate {
+        match record.user_identity.r#type.as_ref() {
+            "Unknown" => &mut self.unproven,
+            _ => &mut self.proven,
+        }
+    }
+
+    /// Keeps the parts of a batch from the first one that was not written, but for those whose callers
+    /// were told that nothing was granted.
+    fn put_back(&mut self, batch: &mut Lines, done: usize) {
+        let later = self.queued.buffers().into_iter().zip(batch.buffers()).enumerate();
+        for (_, (queued, failed)) in later.filter(|(part, _)| *part >= done.max(1)) {
+            failed.append(queued);
+            std::mem::swap(queued, failed);
+        }
+    }
+}
+
 impl Audit {
     /// Opens the log and starts its writer.
     ///
     /// # Errors
     /// When the file cannot be opened for appending within the deadline.
-    pub fn open(target: &Target, metrics: Arc<Metrics>) -> io::Result<Self> {
-        let shared = Arc::new(Shared { state: Mutex::default(), work: Condvar::new(), metrics });
+    pub fn open(target: &Target, surroundings: Surroundings) -> io::Result<Self> {
+        let Surroundings { clock, entropy, metrics, region } = surroundings;
+        let now = clock.monotonic();
+        let rate = |per_second| Rate::new(per_second, per_second * BURST_SECONDS, now);
+        let state = Mutex::new(State {
+            queued: Lines::default(),
+            writing: [0; PARTS],
+            waiters: Vec::new(),
+            counted: Counted::default(),
+            unproven: rate(UNPROVEN_PER_SECOND),
+            proven: rate(PROVEN_PER_SECOND),
+            space: None,
+            failing: false,
+            idle: false,
+            reopen: false,
+            closing: false,
+        });
+        let shared = Arc::new(Shared { state, work: Condvar::new(), clock, entropy, metrics, region });
         let (opened, wait) = std::sync::mpsc::sync_channel(1);
         let writer = {
             let (shared, target) = (shared.clone(), target.clone());
-            // Opened on its own thread: a FIFO without a reader blocks, and must not block the start.
+            // Opening a FIFO waits for a reader; the thread waits, the start does not.
             std::thread::Builder::new().name("audit".into()).spawn(move || match Sink::open(&target) {
                 Ok(sink) => {
-                    let _ = opened.send(Ok(())); // the opener may have given up
-                    write_until_closed(&shared, sink);
+                    // The first call must not meet a disk that nobody looked at.
+                    shared.lock().space = sink.space().ok().flatten();
+                    let _ = opened.send(Ok(())); // a start that gave up is over
+                    writer::run(&shared, sink);
                 }
                 Err(error) => {
                     let _ = opened.send(Err(error));
@@ -253,27 +444,7 @@ impl Audit {
         !self.shared.lock().failing
     }
 
-    /// Puts a record in the queue of those that nobody waits for.
-    ///
-    /// # Errors
-    /// When the queue is full: no record, no answer.
-    pub fn defer(&self, record: &Record) -> Result<(), AuditError> {
-        if self.discard {
-            return Ok(());
-        }
-        let mut state = self.shared.lock();
-        if state.deferred.len() + state.awaited.len() > MAX_QUEUED {
-            return Err(AuditError);
-        }
-        line(&mut state.deferred, record)?;
-        if state.deferred.len() > FLUSH_AT && state.idle {
-            state.idle = false;
-            self.shared.work.notify_one();
-        }
-        Ok(())
-    }
-
-    /// Puts a record on stable storage.
+    /// Records a call that hands something out or changes something, on stable storage.
     ///
     /// # Errors
     /// When that cannot be done within the deadline. The caller must then release nothing.
@@ -281,18 +452,25 @@ impl Audit {
         if self.discard {
             return Ok(());
         }
+        let written = self.write(record).await;
+        if written.is_err() {
+            self.shared.shed();
+        }
+        written
+    }
+
+    async fn write(&self, record: &Record) -> Result<(), AuditError> {
+        let line = line::whole(record)?;
         let done = {
             let mut state = self.shared.lock();
-            if state.deferred.len() + state.awaited.len() > MAX_QUEUED {
+            let [awaited, changes, ..] = state.lengths();
+            if awaited + changes + line.len() > MAX_AWAITED {
                 return Err(AuditError);
             }
-            line(&mut state.awaited, record)?;
+            state.queued.awaited.extend_from_slice(&line);
             let (sender, done) = oneshot::channel();
             state.waiters.push(sender);
-            if state.idle {
-                state.idle = false;
-                self.shared.work.notify_one();
-            }
+            self.shared.wake(&mut state);
             done
         };
         match tokio::time::timeout(DEADLINE, done).await {
@@ -300,26 +478,112 @@ impl Audit {
             Ok(Err(_)) => Err(AuditError),
             Err(_) => {
                 // The writer hangs in the system: readiness must say so before it comes back.
-                self.shared.fail("it hangs");
+                self.shared.tell(false, "it hangs");
                 Err(AuditError)
             }
         }
     }
 
-    /// Opens the file anew before the next line: for log rotation.
-    pub fn reopen(&self) {
-        self.shared.lock().reopen = true;
+    /// Records a change that has taken effect and that nobody waits for. It is kept until it can be
+    /// written.
+    ///
+    /// # Errors
+    /// When too many of them wait already.
+    pub fn note(&self, record: &Record) -> Result<(), AuditError> {
+        if self.discard {
+            return Ok(());
+        }
+        let line = line::whole(record)?;
+        let mut state = self.shared.lock();
+        let [_, changes, ..] = state.lengths();
+        if changes + line.len() > MAX_CHANGES {
+            return Err(AuditError);
+        }
+        state.queued.changes.extend_from_slice(&line);
+        self.shared.flush(&mut state);
+        Ok(())
     }
 
-    /// Writes what is queued and ends the writer.
+    /// Records a successful call that hands out nothing.
+    ///
+    /// # Errors
+    /// When too many of them wait already, or the disk is nearly full: no record, no answer.
+    pub fn read(&self, record: &Record) -> Result<(), AuditError> {
+        if self.discard {
+            return Ok(());
+        }
+        let line = line::whole(record)?;
+        let mut state = self.shared.lock();
+        let [_, _, reads, _] = state.lengths();
+        if reads + line.len() > MAX_READS || !state.has_room_for_reads() {
+            drop(state);
+            self.shared.shed();
+            return Err(AuditError);
+        }
+        state.queued.reads.extend_from_slice(&line);
+        self.shared.flush(&mut state);
+        Ok(())
+    }
+
+    /// Records a refusal: by a line of its own, or, beyond the rate, on a disk that is nearly full, or
+    /// when too many lines wait, by counting it. `action` is one of a fixed set of names.
+    pub fn refuse(&self, record: &Record, action: &'static str, source: IpAddr, now: Timestamp) {
+        if self.discard {
+            return;
+        }
+        let passed = self.shared.clock.monotonic();
+        let has_room = {
+            let mut state = self.shared.lock();
+            state.rate(record).has_room(passed) && state.has_room_for_refusals()
+        };
+        // Most of a flood ends here, before anything is made of its text.
+        let Some(line) = has_room.then(|| line::refusal(record).ok()).flatten() else {
+            return self.count(record, action, source, now);
+        };
+        let mut state = self.shared.lock();
+        let [.., refusals] = state.lengths();
+        if refusals + line.len() > MAX_REFUSALS {
+            drop(state);
+            return self.count(record, action, source, now);
+        }
+        state.rate(record).spend(line.len());
+        state.queued.refusals.extend_from_slice(&line);
+        self.shared.flush(&mut state);
+    }
+
+    /// Counts a refusal that gets no line.
+    pub fn count(&self, record: &Record, action: &'static str, source: IpAddr, now: Timestamp) {
+        if self.discard {
+            return;
+        }
+        let error_code = record.error_code.unwrap_or_default();
+        let kind = Kind { event_source: record.event_source, action, error_code, source: source.into() };
+        self.shared.lock().counted.count(kind, now);
+        self.shared.metrics.audit_aggregated.inc();
+    }
+
+    /// Opens the file anew before the next line, for log rotation.
+    pub fn reopen(&self) {
+        let mut state = self.shared.lock();
+        state.reopen = true;
+        self.shared.wake(&mut state);
+    }
+
+    /// Writes what is queued and counted, and ends the writer.
     pub fn close(&self) {
-        self.shared.lock().closing = true;
-        self.shared.work.notify_one();
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // A writer that hangs in the system is left behind: everything it holds was refused.
-        if let Some(writer) = writer
-            && self.is_up()
         {
+            let mut state = self.shared.lock();
+            state.closing = true;
+            self.shared.wake(&mut state);
+        }
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(writer) = writer else { return };
+        // A writer that hangs in the system is left behind: everything it holds was refused.
+        let started = Instant::now();
+        while !writer.is_finished() && started.elapsed() < DEADLINE {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        if writer.is_finished() {
             let _ = writer.join(); // a panic there has been reported by the runtime
         }
     }
@@ -330,240 +594,60 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn fail(&self, reason: &str) {
-        let mut state = self.lock();
-        if !state.failing {
-            state.failing = true;
-            self.metrics.audit_up.set(0);
-            tracing::error!(reason, "the audit log cannot be written; nothing is issued until it can");
+    fn wake(&self, state: &mut State) {
+        if std::mem::take(&mut state.idle) {
+            self.work.notify_one();
         }
     }
-}
 
-fn write_until_closed(shared: &Shared, mut sink: Sink) {
-    let (mut awaited, mut deferred) = (Vec::new(), Vec::new());
-    let (mut gather, mut alone) = (false, 0u32);
-    loop {
-        {
-            let mut state = shared.lock();
-            if state.waiters.is_empty() && !state.closing {
-                let wait = if state.failing { RETRY_EVERY } else { FLUSH_EVERY };
-                state.idle = true;
-                state = shared.work.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
-                state.idle = false;
-            }
+    /// Lines that nobody waits for go out soon by themselves; many of them at once.
+    fn flush(&self, state: &mut State) {
+        let [_, unawaited @ ..] = state.queued.lengths();
+        if unawaited.iter().sum::<usize>() > FLUSH_AT && !state.failing {
+            self.wake(state);
         }
-        if gather {
-            std::thread::sleep(GATHER);
-        }
-        let (waiters, reopen, closing) = {
-            let mut state = shared.lock();
-            // The emptied buffers of the last round become the queue of this one.
-            std::mem::swap(&mut state.awaited, &mut awaited);
-            std::mem::swap(&mut state.deferred, &mut deferred);
-            (std::mem::take(&mut state.waiters), std::mem::take(&mut state.reopen), state.closing)
+    }
+
+    /// Notes whether the log is written, and logs it when that is news: not with the lock in hand, since
+    /// whoever reads the broker's own log may be slow.
+    fn tell(&self, is_up: bool, reason: &str) {
+        let was_up = {
+            let mut state = self.lock();
+            self.metrics.audit_up.set(i64::from(is_up));
+            !std::mem::replace(&mut state.failing, !is_up)
         };
-        // A fast disk never lets calls pile up by itself: now and then one round looks whether they would.
-        alone = if waiters.len() > 1 { 0 } else { alone.wrapping_add(1) };
-        gather = alone % LOOK_EVERY == 0;
-        if reopen && let Err(error) = sink.reopen() {
-            tracing::error!(%error, "the audit log cannot be opened anew; the old file goes on");
-        }
-        let failing = shared.lock().failing;
-        let result = if deferred.is_empty() && awaited.is_empty() && !failing {
-            Ok(())
-        } else {
-            sink.append(&deferred, &awaited, failing)
-        };
-        let outcome = match &result {
-            Ok(()) => Ok(()),
-            Err(_) => Err(AuditError),
-        };
-        let mut state = shared.lock();
-        match result {
-            // A waiter may have called a write that took too long a failure: it is over now.
-            Ok(()) if state.failing => {
-                state.failing = false;
-                shared.metrics.audit_up.set(1);
-                tracing::info!("the audit log is written again");
+        match (was_up, is_up) {
+            (false, true) => tracing::info!("the audit log is written again"),
+            (true, false) => {
+                tracing::error!(reason, "the audit log cannot be written; nothing is issued until it can");
             }
-            Ok(()) => {}
-            Err(error) => {
-                // Lines of refused calls go with them; lines of answered calls are kept for later.
-                deferred.extend_from_slice(&state.deferred);
-                std::mem::swap(&mut state.deferred, &mut deferred);
-                drop(state);
-                shared.fail(&error.to_string());
-                state = shared.lock();
-            }
+            _ => {}
         }
-        drop(state);
-        awaited.clear();
-        deferred.clear();
-        for waiter in waiters {
-            let _ = waiter.send(outcome); // its call may have hit the deadline
-        }
-        if closing {
-            return;
-        }
-        if outcome.is_err() {
-            std::thread::sleep(RETRY_EVERY);
-        }
+    }
+
+    fn shed(&self) {
+        self.metrics.shed.get_or_create(&Shed { reason: "audit" }).inc();
     }
 }
 
-/// Appends one line of ASCII JSON.
-fn line(buffer: &mut Vec<u8>, record: &Record) -> Result<(), AuditError> {
-    let start = buffer.len();
-    let mut serializer = serde_json::Serializer::with_formatter(&mut *buffer, Ascii);
-    if record.serialize(&mut serializer).is_err() {
-        buffer.truncate(start);
-        return Err(AuditError);
-    }
-    buffer.push(b'\n');
-    Ok(())
-}
-
-/// Escapes everything beyond ASCII, so that no reader takes U+2028 for the end of a line.
-struct Ascii;
-
-impl serde_json::ser::Formatter for Ascii {
-    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        write_ascii(writer, fragment)
-    }
-
-    fn write_raw_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        // Raw JSON of our own making: outside of strings it has nothing beyond ASCII.
-        write_ascii(writer, fragment)
-    }
-}
-
-fn write_ascii<W: ?Sized + Write>(writer: &mut W, fragment: &str) -> io::Result<()> {
-    let plain = |c: char| c.is_ascii() && c != '\u{7f}';
-    if fragment.chars().all(plain) {
-        return writer.write_all(fragment.as_bytes());
-    }
-    for c in fragment.chars() {
-        if plain(c) {
-            write!(writer, "{c}")?;
-        } else {
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                write!(writer, "\\u{unit:04x}")?;
-            }
-        }
-    }
-    Ok(())
-}
-
-enum Sink {
-    File { file: File, path: PathBuf, sync: bool, length: u64 },
-    Stdout,
-    Discard,
-}
-
-impl Sink {
-    fn open(target: &Target) -> io::Result<Self> {
-        match target {
-            Target::Stdout => Ok(Self::Stdout),
-            Target::Discard => Ok(Self::Discard),
-            Target::File { path, sync } => {
-                let file = open_append(path)?;
-                let length = repair(&file, path)?;
-                Ok(Self::File { file, path: path.clone(), sync: *sync, length })
-            }
-        }
-    }
-
-    fn reopen(&mut self) -> io::Result<()> {
-        if let Self::File { file, path, length, .. } = self {
-            let fresh = open_append(path)?;
-            *length = repair(&fresh, path)?;
-            *file = fresh;
-        }
-        Ok(())
-    }
-
-    /// Writes whole lines or none: after a failure the file ends where it ended before.
-    fn append(&mut self, first: &[u8], second: &[u8], after_failure: bool) -> io::Result<()> {
-        match self {
-            Self::Discard => Ok(()),
-            Self::Stdout => {
-                let mut out = io::stdout().lock();
-                out.write_all(first)?;
-                out.write_all(second)?;
-                out.flush()
-            }
-            Self::File { file, sync, length, .. } => {
-                let regular = file.metadata()?.is_file();
-                if regular && after_failure {
-                    // Whatever the failed attempt left behind goes before anything follows it.
-                    file.set_len(*length)?;
-                    // "Written again" is said when there is room again, not when there is nothing to write.
-                    let room = file.write_all(&[b' '; 4096]).and_then(|()| file.sync_data());
-                    file.set_len(*length)?;
-                    room?;
-                } else if after_failure && first.is_empty() && second.is_empty() {
-                    return Err(io::Error::other("only a write will tell"));
-                }
-                let written = file.write_all(first).and_then(|()| file.write_all(second));
-                let synced = written.and_then(|()| if regular && *sync { file.sync_data() } else { Ok(()) });
-                match synced {
-                    Ok(()) => *length += u64::try_from(first.len() + second.len()).unwrap_or_default(),
-                    Err(_) if regular => file.set_len(*length)?,
-                    Err(_) => {}
-                }
-                synced
-            }
-        }
-    }
-}
-
-fn open_append(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().append(true).read(path.is_file()).create(true).mode(0o600).open(path)?;
-    if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty())
-        && file.metadata()?.is_file()
-    {
-        File::open(parent)?.sync_all()?;
-    }
-    Ok(file)
-}
-
-/// A crash may leave a torn last line: it is cut off, since its call was never answered.
-fn repair(file: &File, path: &Path) -> io::Result<u64> {
-    use std::os::unix::fs::FileExt;
-    let meta = file.metadata()?;
-    if !meta.is_file() || meta.size() == 0 {
-        return Ok(0);
-    }
-    let mut end = meta.size();
-    let mut block = [0; 4096];
-    while end > 0 {
-        let from = end.saturating_sub(4096);
-        let length = usize::try_from(end - from).unwrap_or_default();
-        let Some(part) = block.get_mut(..length) else { break };
-        file.read_exact_at(part, from)?;
-        if let Some(at) = part.iter().rposition(|b| *b == b'\n') {
-            end = from + u64::try_from(at).unwrap_or_default() + 1;
-            break;
-        }
-        end = from;
-    }
-    if end < meta.size() {
-        tracing::warn!(path = %path.display(), bytes = meta.size() - end, "the audit log ended in a torn line, which was cut off");
-        file.set_len(end)?;
-        file.sync_all()?;
-    }
-    Ok(end)
+fn uuid(entropy: &dyn Entropy) -> String {
+    let bytes = entropy::bytes::<16>(entropy).unwrap_or_default();
+    uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
 }
 
 /// An empty record to fill in.
-pub fn record(event_name: &str, now: Timestamp, request_id: String, event_id: String) -> Record {
+pub fn record(
+    event_name: impl Into<Cow<'static, str>>,
+    now: Timestamp,
+    request_id: String,
+    event_id: String,
+) -> Record {
     Record {
         event_version: "1.11",
         user_identity: UserIdentity { r#type: "Unknown".into(), ..UserIdentity::default() },
         event_time: now.to_string(),
         event_source: "sts.amazonaws.com",
-        event_name: clip(event_name),
+        event_name: event_name.into(),
         aws_region: String::new(),
         source_ip_address: String::new(),
         user_agent: None,
@@ -581,60 +665,5 @@ pub fn record(event_name: &str, now: Timestamp, request_id: String, event_id: St
         event_category: "Management",
     }
 }
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sample(name: &str) -> Record {
-        record(name, Timestamp::from_seconds(0), "r".into(), "e".into())
-    }
-
-    fn audit(path: &Path) -> Audit {
-        Audit::open(&Target::File { path: path.to_owned(), sync: true }, Arc::new(Metrics::new())).unwrap()
-    }
-
-    #[tokio::test]
-    async fn au_05_hostile_text_stays_on_one_line() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("audit.jsonl");
-        let audit = audit(&path);
-        let hostile = "a\r\nb\u{1b}[31m\u{2028}\u{2029}\u{85}\"}\u{1f600}\u{7f}";
-        let mut record = sample(hostile);
-        record.user_agent = Some(clip(&"x".repeat(65_536)));
-        audit.commit(&record).await.unwrap();
-        audit.close();
-        let text = std::fs::read_to_string(&path).unwrap();
-        assert!(text.is_ascii() && text.ends_with('\n'));
-        assert_eq!(text.matches('\n').count(), 1);
-        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(json["eventName"], hostile);
-        assert_eq!(json["userAgent"].as_str().unwrap().len(), MAX_TEXT);
-        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-    }
-
-    #[tokio::test]
-    async fn au_01_a_full_disk_releases_nothing() {
-        let full =
-            Audit::open(&Target::File { path: "/dev/full".into(), sync: true }, Arc::new(Metrics::new())).unwrap();
-        assert_eq!(full.commit(&sample("a")).await, Err(AuditError));
-        assert!(!full.is_up());
-    }
-
-    #[tokio::test]
-    async fn a_torn_tail_is_cut_off_and_rotation_loses_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("audit.jsonl");
-        std::fs::write(&path, "{\"whole\":1}\n{\"torn\":").unwrap();
-        let audit = audit(&path);
-        audit.commit(&sample("first")).await.unwrap();
-        std::fs::rename(&path, dir.path().join("old")).unwrap();
-        audit.reopen();
-        audit.commit(&sample("second")).await.unwrap();
-        audit.defer(&sample("third")).unwrap();
-        audit.close();
-        let old = std::fs::read_to_string(dir.path().join("old")).unwrap();
-        assert!(old.starts_with("{\"whole\":1}\n{\"eventVersion\"") && old.lines().count() == 2, "{old}");
-        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 2);
-    }
-}
+mod tests;

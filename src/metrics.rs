@@ -40,6 +40,16 @@ pub struct Throttled {
     pub budget: &'static str,
 }
 
+/// A call that was answered 503 because something ran out.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Shed {
+    /// What ran out.
+    pub reason: &'static str,
+}
+
+/// No labels: a family of one, which is not shown before it has a value.
+pub type Unlabelled = [(&'static str, &'static str); 0];
+
 /// All counters and gauges of one broker.
 pub struct Metrics {
     registry: Registry,
@@ -65,6 +75,12 @@ pub struct Metrics {
     pub feed_sequence: Gauge,
     /// 1 while audit records reach the disk.
     pub audit_up: Gauge,
+    /// Refusals that were counted in the audit log and have no line of their own.
+    pub audit_aggregated: Counter,
+    /// Free bytes of the audit log's file system; none where there is no such thing.
+    pub audit_free_bytes: Family<Unlabelled, Gauge>,
+    /// Calls that were answered 503 because something ran out.
+    pub shed: Family<Shed, Counter>,
     /// MFA codes that were refused.
     pub mfa_refused: Family<MfaRefused, Counter>,
     /// Brokers that share the budgets, this one included.
@@ -93,6 +109,9 @@ impl Metrics {
             feed_up: Gauge::default(),
             feed_sequence: Gauge::default(),
             audit_up: Gauge::default(),
+            audit_aggregated: Counter::default(),
+            audit_free_bytes: Family::default(),
+            shed: Family::default(),
             mfa_refused: Family::default(),
             brokers: Gauge::default(),
             throttled: Family::default(),
@@ -122,6 +141,17 @@ impl Metrics {
         registry.register("feed_up", "1 while the store confirms the change feed", metrics.feed_up.clone());
         registry.register("feed_sequence", "The last change in force here", metrics.feed_sequence.clone());
         registry.register("audit_up", "1 while audit records reach the disk", metrics.audit_up.clone());
+        registry.register(
+            "audit_aggregated",
+            "Refusals counted in the audit log without a line of their own",
+            metrics.audit_aggregated.clone(),
+        );
+        registry.register(
+            "audit_free_bytes",
+            "Free bytes of the audit log's file system",
+            metrics.audit_free_bytes.clone(),
+        );
+        registry.register("shed", "Calls answered 503 because something ran out", metrics.shed.clone());
         registry.register("mfa_codes_refused", "MFA codes refused", metrics.mfa_refused.clone());
         registry.register("brokers", "Brokers that share the budgets, this one included", metrics.brokers.clone());
         registry.register("throttled", "Calls beyond a budget", metrics.throttled.clone());

@@ -443,7 +443,7 @@ async fn conclude<O: Operation>(
         Ok(chance) => ids(chance),
         Err(error) => return Reply { request_id: String::new(), result: Err(error.into()) },
     };
-    let mut record = audit::record(&name, now, request_id.clone(), event_id);
+    let mut record = audit::record(name.clone(), now, request_id.clone(), event_id);
     if service == Service::Iam {
         record.event_source = "iam.amazonaws.com";
     }
@@ -459,13 +459,23 @@ async fn conclude<O: Operation>(
 
     if let Err(error) = &result {
         record.error_code = Some(error.code());
-        record.error_message = Some(audit::clip(&error.to_string()));
+        record.error_message = Some(error.to_string());
     }
     // No record, no answer.
-    let written =
-        if O::HANDS_OUT && result.is_ok() { sts.audit.commit(&record).await } else { sts.audit.defer(&record) };
+    let written = match &result {
+        Err(_) => {
+            sts.audit.refuse(&record, O::NAME, origin.source_ip, now);
+            Ok(())
+        }
+        Ok(_) if !O::MUST_BE_RECORDED => sts.audit.note(&record),
+        Ok(_) if O::HANDS_OUT || !O::READ_ONLY => sts.audit.commit(&record).await,
+        Ok(_) => sts.audit.read(&record),
+    };
     if written.is_err() && O::MUST_BE_RECORDED {
-        result = Err(Error::ServiceUnavailable("the audit log"));
+        let error = Error::ServiceUnavailable("the audit log");
+        record.error_code = Some(error.code());
+        sts.audit.count(&record, O::NAME, origin.source_ip, now);
+        result = Err(error);
     }
     let outcome = result.as_ref().err().map_or("ok", Error::code);
     sts.metrics.calls.get_or_create(&CallLabel { action: O::NAME, outcome }).inc();

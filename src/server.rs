@@ -22,7 +22,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
-use crate::audit::Audit;
+use crate::audit::{Audit, Surroundings};
 use crate::authn::Tokens;
 use crate::budgets::Budgets;
 use crate::clock::{Clock, Timestamp};
@@ -267,7 +267,14 @@ async fn run(
         (Some(issuer), Ok(address)) => Some(issuer.replace("{address}", &address.to_string())),
         (issuer, _) => issuer,
     };
-    let audit = Audit::open(&config.audit, metrics.clone()).map_err(StartError::Audit)?;
+    let region = config.regions.iter().find(|r| *r != ANY_REGION).map_or(DEFAULT_REGION, String::as_str).to_owned();
+    let surroundings = Surroundings {
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+        metrics: metrics.clone(),
+        region: region.clone(),
+    };
+    let audit = Audit::open(&config.audit, surroundings).map_err(StartError::Audit)?;
     let sts = Arc::new(Sts {
         directory: ArcSwap::from_pointee(directory),
         master_key: ArcSwapOption::from(parts.master_key),
@@ -286,7 +293,7 @@ async fn run(
         clock,
         entropy,
         metrics,
-        region: config.regions.iter().find(|r| *r != ANY_REGION).map_or(DEFAULT_REGION, String::as_str).to_owned(),
+        region,
         names: ArcSwap::from_pointee(names),
         rules: Rules {
             regions: config.regions.clone(),

@@ -11,6 +11,7 @@ use super::session_input::{
 };
 use super::{Context, Operation};
 use crate::arn::RoleArn;
+use crate::audit::Digest;
 use crate::authn::OpenedSession;
 use crate::budgets::CountedAs;
 use crate::durations;
@@ -125,7 +126,7 @@ impl Operation for AssumeRole {
             duration_seconds: self.duration.map(|d| d.as_secs()),
             external_id: self.external_id.as_ref().map(ExternalId::as_str),
             source_identity: self.source_identity.as_ref().map(SourceIdentity::as_str),
-            policy: self.policy.as_deref(),
+            policy: self.policy.as_deref().map(Digest::of),
             policy_arns: &self.policy_arns,
             serial_number: self.mfa.as_ref().and_then(Code::serial_number),
             tags: audited_tags(&self.tags),
@@ -262,7 +263,7 @@ struct Parameters<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     source_identity: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    policy: Option<&'a str>,
+    policy: Option<Digest>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     policy_arns: &'a [String],
     #[serde(skip_serializing_if = "Vec::is_empty")]

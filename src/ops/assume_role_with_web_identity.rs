@@ -12,6 +12,7 @@ use super::session_input::{
 };
 use super::{Context, Operation};
 use crate::arn::RoleArn;
+use crate::audit::Digest;
 use crate::authn::{Evidence, WebIdentity};
 use crate::budgets::CountedAs;
 use crate::clock::Timestamp;
@@ -115,7 +116,7 @@ impl Operation for AssumeRoleWithWebIdentity {
             role_arn: self.role_arn.as_str(),
             role_session_name: self.role_session_name.as_str(),
             duration_seconds: self.duration.map(|d| d.as_secs()),
-            policy: self.policy.as_deref(),
+            policy: self.policy.as_deref().map(Digest::of),
             policy_arns: &self.policy_arns,
         })
         .ok()
@@ -258,7 +259,7 @@ struct Parameters<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     duration_seconds: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    policy: Option<&'a str>,
+    policy: Option<Digest>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     policy_arns: &'a [String],
 }

@@ -12,6 +12,7 @@ use super::session_input::{
     required,
 };
 use super::{Context, Operation};
+use crate::audit::Digest;
 use crate::authn::federated_user_arn;
 use crate::budgets::CountedAs;
 use crate::durations;
@@ -83,7 +84,7 @@ impl Operation for GetFederationToken {
         serde_json::value::to_raw_value(&Parameters {
             name: self.name.as_str(),
             duration_seconds: self.duration.map(|d| d.as_secs()),
-            policy: self.policy.as_deref(),
+            policy: self.policy.as_deref().map(Digest::of),
             policy_arns: &self.policy_arns,
             tags: audited_tags(&self.tags),
         })
@@ -141,7 +142,7 @@ struct Parameters<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     duration_seconds: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    policy: Option<&'a str>,
+    policy: Option<Digest>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     policy_arns: &'a [String],
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 
 use super::Parameters;
 use super::answer::{Element, group, text};
+use crate::audit::Digest;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::names::FieldError;
@@ -23,6 +24,8 @@ use crate::names::FieldError;
 pub(super) static IAM: LazyLock<Option<Model>> =
     LazyLock::new(|| serde_json::from_str(include_str!("iam_model.json")).ok());
 
+/// The shape of every policy document, alone or in a list.
+const POLICY_DOCUMENT: &str = "policyDocumentType";
 /// The deepest nesting of a request.
 const MAX_DEPTH: usize = 8;
 
@@ -122,18 +125,31 @@ impl Model {
         Ok(input)
     }
 
-    /// An input without what the model calls sensitive, for the audit.
+    /// An input for the audit log: without what the model calls sensitive, and with the digests of policy
+    /// documents in the place of their texts.
     pub(super) fn audited(&self, action: &str, input: &Map<String, Value>) -> Map<String, Value> {
         let shape = self.operations.get(action).and_then(|a| a.input.as_ref()).and_then(|s| self.shapes.get(s));
         let members = shape.map(|s| &s.members);
-        let public = |name: &str| {
-            let shape = members.and_then(|m| m.get(name)).and_then(|s| self.shapes.get(s));
-            // Codes are good once, and still nobody else's business.
-            shape.is_some_and(|s| !s.sensitive) && !name.starts_with("AuthenticationCode")
-        };
         let lower =
             |name: &str| name.chars().take(1).flat_map(char::to_lowercase).chain(name.chars().skip(1)).collect();
-        input.iter().filter(|(name, _)| public(name)).map(|(name, value)| (lower(name), value.clone())).collect()
+        let public = |(name, value): (&String, &Value)| {
+            let shape = members.and_then(|m| m.get(name))?;
+            // Codes are good once, and still nobody else's business.
+            let hidden = name.starts_with("AuthenticationCode") || self.shapes.get(shape)?.sensitive;
+            (!hidden).then(|| (lower(name), self.digested(shape, value)))
+        };
+        input.iter().filter_map(public).collect()
+    }
+
+    fn digested(&self, shape: &str, value: &Value) -> Value {
+        match (shape, value) {
+            (POLICY_DOCUMENT, Value::String(text)) => serde_json::json!(Digest::of(text)),
+            (_, Value::Array(items)) => {
+                let member = self.shapes.get(shape).map(|s| s.member.as_str()).unwrap_or_default();
+                items.iter().map(|item| self.digested(member, item)).collect()
+            }
+            (_, other) => other.clone(),
+        }
     }
 
     /// An action's output as the answer's elements; none where the action has no output.
@@ -366,6 +382,28 @@ mod tests {
         assert_eq!(audited, serde_json::json!({"userName": "a", "serialNumber": "123456789"}));
         let Value::Object(input) = read("CreateLoginProfile", "UserName=a&Password=hunter2").unwrap() else { panic!() };
         assert_eq!(Value::Object(model.audited("CreateLoginProfile", &input)), serde_json::json!({"userName": "a"}));
+    }
+
+    #[test]
+    fn policy_documents_are_audited_by_digest() {
+        let model = IAM.as_ref().unwrap();
+        let audited = |action: &str, body: &str| {
+            let Value::Object(input) = read(action, body).unwrap() else { panic!() };
+            Value::Object(model.audited(action, &input))
+        };
+        let digest = serde_json::json!(Digest::of("{}"));
+        assert_eq!(digest["sha256"], "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a");
+        assert_eq!(digest["length"], 2);
+        let role = audited("CreateRole", "RoleName=r&AssumeRolePolicyDocument=%7B%7D");
+        assert_eq!(role, serde_json::json!({"roleName": "r", "assumeRolePolicyDocument": digest}));
+        let many = "ActionNames.member.1=s3:GetObject&PolicyInputList.member.1=%7B%7D&PolicyInputList.member.2=%7B%7D";
+        assert_eq!(audited("SimulateCustomPolicy", many)["policyInputList"], serde_json::json!([digest, digest]));
+        // In the model, whatever holds a policy has the one shape by which it is known.
+        for (name, shape) in model.shapes.values().flat_map(|s| &s.members) {
+            if name.ends_with("PolicyDocument") {
+                assert_eq!(shape, POLICY_DOCUMENT, "{name}");
+            }
+        }
     }
 
     proptest::proptest! {

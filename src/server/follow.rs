@@ -276,7 +276,7 @@ pub(super) fn announce(sts: &Sts, directory: &Directory) {
         record.aws_region.clone_from(&sts.region);
         record.request_parameters = raw(&serde_json::json!({"kind": "role", "id": role.arn}));
         record.additional_event_data = raw(&serde_json::json!({"overridden": role.overridden}));
-        if sts.audit.defer(&record).is_err() {
+        if sts.audit.note(&record).is_err() {
             tracing::error!(role = %role.arn, "a tag overrides a rule, and the audit log does not say so");
         }
     }
@@ -296,7 +296,7 @@ fn write_down(sts: &Sts, change: &Change, detail: Detail) {
     let Some((request_id, event_id)) = ids(sts) else { return };
     let actor: Actor = serde_json::from_str(&change.actor).unwrap_or_else(|_| Actor::operator("unknown"));
     let request_id = actor.request_id.clone().unwrap_or(request_id);
-    let mut record = audit::record(&change.action, sts.clock.now(), request_id, event_id);
+    let mut record = audit::record(change.action.clone(), sts.clock.now(), request_id, event_id);
     record.event_type = "BrevetChange";
     record.event_source = "iam.amazonaws.com";
     record.read_only = false;
@@ -313,7 +313,7 @@ fn write_down(sts: &Sts, change: &Change, detail: Detail) {
         "sequenceNumber": change.sequence, "before": detail.before, "after": detail.after, "revoked": detail.revoked,
         "overridden": detail.overridden,
     }));
-    if sts.audit.defer(&record).is_err() {
+    if sts.audit.note(&record).is_err() {
         tracing::error!(sequence = change.sequence, "a change is in the feed and not in the audit log");
     }
 }
