@@ -1,6 +1,7 @@
 //! Black-box tests: the real daemon over real sockets, a clock that is moved and never waited for,
 //! a real redis-server, and the built executable. Tests of the security cases carry their ID.
 
+mod audit;
 mod authentication;
 mod authorization;
 mod binary;
