@@ -53,8 +53,9 @@ class Client:
                 found = shutil.which(need) or Path(need).exists()
             if not found:
                 return need.removeprefix("here:")
-        if self.insists and os.geteuid() != 0:
-            return "root, for a mount name space"
+        mount = ["unshare", "--mount", "mount", "--bind", "/etc/hosts", "/etc/hosts"]
+        if self.insists and subprocess.run(mount, capture_output=True).returncode != 0:
+            return "root, for a hosts file of its own"
 
     def wanted(self, action):
         if action in self.expected:
