@@ -123,8 +123,7 @@ where
             respond.finish(GetFederationToken::NAME, ops::serve(sts, evidence, input, origin).await)
         }
         GetCallerIdentity::NAME => {
-            // Whatever else is asked for, the answer is who asks: proofs that others replay have
-            // parameters of their own.
+            // Unknown parameters are ignored: proofs of identity that other servers replay carry some.
             respond.finish(GetCallerIdentity::NAME, ops::serve(sts, evidence, Ok(GetCallerIdentity), origin).await)
         }
         GetAccessKeyInfo::NAME => {
@@ -136,8 +135,7 @@ where
     }
 }
 
-/// Refuses a request before it is read. Its connection ends, since nobody knows where the next one
-/// begins.
+/// Refuses a request before its body is read, and ends its connection.
 pub async fn refuse(sts: &Arc<Sts>, origin: Origin, headers: &HeaderMap, error: Error) -> Response<Full<Bytes>> {
     let respond = Respond { json: asks_for_json(headers), namespace: answer::NAMESPACE };
     let reply = ops::refuse_unread(sts, "none", error, origin).await;
@@ -198,7 +196,7 @@ fn read_pairs(head: &http::request::Parts, body: &Bytes) -> Result<Pairs, Error>
     if head.method == Method::GET && !body.is_empty() {
         return Err(Error::Malformed("a GET has no body".into()));
     }
-    // Not every client says what its body is; every body is read as a form.
+    // Some clients send no content type. Every body is read as a form.
     let mut types = head.headers.get_all(CONTENT_TYPE).iter();
     let is_form = |v: &HeaderValue| media_type(v).is_empty() || media_type(v).eq_ignore_ascii_case(FORM);
     if !types.next().is_none_or(is_form) || types.next().is_some() {
@@ -207,9 +205,8 @@ fn read_pairs(head: &http::request::Parts, body: &Bytes) -> Result<Pairs, Error>
     read_form(head.uri.query().unwrap_or_default().as_bytes(), body)
 }
 
-/// Whether a path is the one that the Query protocol has. Who puts a signed path behind a base URL
-/// that ends with a slash asks for `//`, as the servers do that replay proofs of identity; what was
-/// signed is `/`.
+/// Whether a path is that of the Query protocol. `//` counts as `/`: servers that replay a proof of
+/// identity append the signed path `/` to a base URL that already ends with a slash.
 fn is_root(path: &str) -> bool {
     matches!(path, "/" | "//")
 }
@@ -414,8 +411,8 @@ struct Respond {
     namespace: &'static str,
 }
 
-/// An answer to a request whose body was not read: what was not read cannot be skipped, so the
-/// connection ends.
+/// Ends the connection after an answer to a request whose body was not read, because the start of the
+/// next request is then unknown.
 fn closing(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response

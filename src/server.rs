@@ -6,7 +6,7 @@ mod cors;
 mod follow;
 mod front;
 mod operator;
-mod proxies;
+pub mod proxies;
 mod reload;
 mod well_known;
 mod wire;

@@ -1,8 +1,8 @@
-//! Requests for services that are not here, refused in the protocol that their client reads.
+//! Requests for services that Brevet does not have, refused in the protocol that their client reads.
 //!
-//! A client that was pointed here for everything (`AWS_ENDPOINT_URL`, `--endpoint-url`) sends the
-//! requests of other services, too. A refusal in XML would reach its user as "cannot parse the
-//! answer". What a request is for is read from what it says itself; nothing else depends on it.
+//! A client whose endpoint for all services is this broker (`AWS_ENDPOINT_URL`) also sends the requests
+//! of other services here. Its user would see a refusal in XML as "cannot parse the answer". Which
+//! service a request is for is taken from unverified headers; it decides only the form of the refusal.
 
 use std::sync::Arc;
 
@@ -23,10 +23,10 @@ const X_AMZ_TARGET: &str = "x-amz-target";
 const S3: &[&str] = &["s3", "s3express", "s3-outposts", "s3-object-lambda"];
 /// Services of other REST protocols in XML, whose refusals look like those of the Query protocol.
 const REST_XML: &[&str] = &["cloudfront", "route53"];
-/// The services that are here.
+/// The services that Brevet has.
 const OURS: &[&str] = &["sts", "iam"];
 
-/// A protocol of AWS that is not spoken here.
+/// A protocol of AWS that Brevet does not speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Protocol {
     /// JSON 1.0 or 1.1, by its media type.
@@ -37,7 +37,7 @@ enum Protocol {
     S3,
 }
 
-/// What a request asks for, if it is clearly not for this broker.
+/// A request that is clearly for another service.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Foreign {
     protocol: Protocol,
@@ -45,7 +45,7 @@ pub(super) struct Foreign {
 }
 
 impl Foreign {
-    /// None for whatever may be a request of the Query protocol.
+    /// None if the request may be one of the Query protocol.
     pub(super) fn read(head: &http::request::Parts) -> Option<Self> {
         let kind = head.headers.get(CONTENT_TYPE).map(media_type).unwrap_or_default().to_ascii_lowercase();
         let target = head.headers.get(X_AMZ_TARGET).map(|v| String::from_utf8_lossy(v.as_bytes()));
@@ -78,12 +78,11 @@ impl Foreign {
         Self { protocol, asked }
     }
 
-    /// Records the refusal, and says it.
+    /// Records the refusal and answers the request.
     pub(super) async fn refuse(self, sts: &Arc<Sts>, origin: Origin) -> Response<Full<Bytes>> {
         let error = Error::UnknownOperation(format!(
-            "`{}` is not answered here: this endpoint has STS and IAM (AWS Query) and gRPC. A client that shall find \
-             only these here is configured with AWS_ENDPOINT_URL_STS and AWS_ENDPOINT_URL_IAM, not with \
-             AWS_ENDPOINT_URL",
+            "`{}` is not an operation of this endpoint, which answers STS and IAM (AWS Query) and gRPC. To send only \
+             those here, set AWS_ENDPOINT_URL_STS and AWS_ENDPOINT_URL_IAM instead of AWS_ENDPOINT_URL",
             self.asked
         ));
         let reply = ops::refuse_unread(sts, "none", error, origin).await;
@@ -116,7 +115,7 @@ impl Protocol {
     }
 }
 
-/// The service in the scope of a signature that was not looked at.
+/// The service in the scope of a signature that has not been verified.
 fn scope_service(head: &http::request::Parts) -> Option<String> {
     let third = |scope: &str| scope.split('/').nth(3).map(str::to_ascii_lowercase);
     if let Some(header) = head.headers.get(AUTHORIZATION) {

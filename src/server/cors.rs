@@ -20,6 +20,9 @@ const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 
 /// The origin of a request, if it is one of those that the configuration names.
 pub(super) fn origin(origins: &[HeaderValue], headers: &HeaderMap) -> Option<HeaderValue> {
+    if origins.is_empty() {
+        return None;
+    }
     let mut sent = headers.get_all(ORIGIN).iter();
     match (sent.next(), sent.next()) {
         (Some(origin), None) => origins.iter().find(|o| *o == origin).cloned(),

@@ -17,7 +17,7 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 
 /// The client of a request, as far as it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Client {
+pub struct Client {
     /// Its address; an IPv4-mapped one is IPv4.
     pub ip: IpAddr,
     /// Whether it speaks TLS, to this broker or to a trusted proxy.
@@ -25,21 +25,21 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// The other end of a connection.
-    pub(super) fn new(ip: IpAddr, secure_transport: bool) -> Self {
+    /// The other end of a connection, and whether that connection is TLS.
+    pub fn new(ip: IpAddr, secure_transport: bool) -> Self {
         Self { ip: ip.to_canonical(), secure_transport }
     }
 }
 
-/// A forwarded header that cannot be read, by its name.
+/// The name of a forwarded header that cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Unreadable(pub &'static str);
+pub struct Unreadable(pub &'static str);
 
-/// Whose request came over a connection of `peer`.
+/// The client of a request that came over a connection of `peer`.
 ///
 /// # Errors
 /// When a trusted proxy sent a header that cannot be read.
-pub(super) fn client(listener: &Listener, peer: Client, headers: &HeaderMap) -> Result<Client, Unreadable> {
+pub fn client(listener: &Listener, peer: Client, headers: &HeaderMap) -> Result<Client, Unreadable> {
     if !listener.is_trusted(peer.ip) {
         return Ok(peer);
     }
@@ -195,7 +195,7 @@ const CLIENT_SSL: u8 = 0x01;
 ///
 /// # Errors
 /// When there is no such header, or it is malformed.
-pub(super) async fn read_proxy_header<S: AsyncRead + Unpin>(stream: &mut S, peer: Client) -> io::Result<Client> {
+pub async fn read_proxy_header<S: AsyncRead + Unpin>(stream: &mut S, peer: Client) -> io::Result<Client> {
     let mut start = [0; 16];
     stream.read_exact(&mut start).await?;
     let malformed = |what| io::Error::new(io::ErrorKind::InvalidData, what);
