@@ -183,14 +183,17 @@ impl Condition {
     pub fn holds(&self, context: &Context<'_>, effect: Effect) -> bool {
         let got = context.lookup(&self.key);
         if let Test::Null(wanted) = &self.test {
-            return wanted.contains(&got.is_none());
+            // IAM User Guide: `false` means that "the key exists and its value is not null".
+            return wanted.contains(&got.is_none_or(Value::is_null));
         }
         let in_doubt = effect == Effect::Deny;
         match (got, self.set) {
-            (None, Set::ForAll) => true,
+            // IAM User Guide, "Set operators for multivalued context keys": true without a key, and
+            // true for a null data set, "such as an empty string".
+            (got, Set::ForAll) if got.is_none_or(Value::is_null) => true,
             // "IfExists" says true, "ForAnyValue" says false: documentation gives no order.
-            (None, Set::ForAny) => self.if_exists && in_doubt,
-            (None, Set::Plain) => self.if_exists || self.negated,
+            (got, Set::ForAny) if got.is_none_or(Value::is_null) => self.if_exists && in_doubt,
+            (None, _) => self.if_exists || self.negated,
             (Some(Value::One(text)), _) => self.satisfies(text, context, in_doubt),
             (Some(Value::Many(texts)), Set::ForAll) => texts.iter().all(|t| self.satisfies(t, context, in_doubt)),
             (Some(Value::Many(texts)), Set::ForAny) => texts.iter().any(|t| self.satisfies(t, context, in_doubt)),
@@ -461,6 +464,23 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_text_is_null_to_null_and_to_set_operators() {
+        let many = |texts: &[&'static str]| Some(Value::Many(texts.iter().map(|t| Cow::Borrowed(*t)).collect()));
+        for effect in [Effect::Allow, Effect::Deny] {
+            for empty in [one(""), many(&[]), many(&[""]), many(&["", ""])] {
+                assert!(holds("Null", &["true"], empty.clone(), effect), "{empty:?}");
+                assert!(!holds("Null", &["false"], empty.clone(), effect), "{empty:?}");
+                assert!(holds("ForAllValues:StringEquals", &["x"], empty.clone(), effect), "{empty:?}");
+                assert!(!holds("ForAnyValue:StringNotEquals", &["x"], empty.clone(), effect), "{empty:?}");
+            }
+            // One member that says something makes the set something.
+            assert!(holds("Null", &["false"], many(&["", "x"]), effect));
+            assert!(!holds("ForAllValues:StringEquals", &["x"], many(&["", "x"]), effect));
+            assert!(holds("ForAnyValue:StringEquals", &["x"], many(&["", "x"]), effect));
+        }
+    }
+
+    #[test]
     fn what_documentation_leaves_open_refuses() {
         assert!(!holds("ForAnyValue:StringEqualsIfExists", &["x"], None, Effect::Allow));
         assert!(holds("ForAnyValue:StringEqualsIfExists", &["x"], None, Effect::Deny));
@@ -480,9 +500,9 @@ mod tests {
             assert!(!holds(operator, &[wanted], one(got), Effect::Allow), "{operator}");
             assert!(holds(operator, &[wanted], one(got), Effect::Deny), "{operator}");
         }
-        // An empty text is a value: present, and a member of a set.
-        assert!(holds("Null", &["false"], one(""), Effect::Allow));
-        assert!(!holds("ForAllValues:StringEquals", &["x"], one(""), Effect::Allow));
+        // An empty text is compared like any other.
+        assert!(holds("StringEquals", &[""], one(""), Effect::Allow));
+        assert!(!holds("StringEqualsIfExists", &["x"], one(""), Effect::Allow));
         // A bare IPv6 address is /128; an IPv4-mapped one is IPv6 and nothing else.
         assert!(holds("IpAddress", &["2001:db8::1"], one("2001:db8::1"), Effect::Allow));
         assert!(!holds("IpAddress", &["2001:db8::1"], one("2001:db8::2"), Effect::Allow));

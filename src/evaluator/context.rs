@@ -11,6 +11,16 @@ pub enum Value<'a> {
     Many(Vec<Cow<'a, str>>),
 }
 
+impl Value<'_> {
+    /// Whether it is a null data set: nothing, or nothing but empty texts.
+    pub(super) fn is_null(&self) -> bool {
+        match self {
+            Self::One(text) => text.is_empty(),
+            Self::Many(texts) => texts.iter().all(|text| text.is_empty()),
+        }
+    }
+}
+
 /// The condition keys of one request. Names are compared without case; what is not in here is
 /// absent, and the evaluator adds nothing.
 #[derive(Debug, Clone, Default)]

@@ -25,7 +25,7 @@ pub enum Kind {
     AwsManaged,
     /// A permissions boundary. At most 10,240 characters.
     Boundary,
-    /// Passed with a request for a session. At most 2,048 characters.
+    /// Passed with a request for a session. At most 2,048 characters, white space included.
     Session,
     /// A role's trust policy. At most 8,192 characters.
     Trust,
@@ -38,7 +38,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The longest document of this kind, in characters; white space is not counted.
+    /// The longest document of this kind, in characters. White space is counted in a session policy
+    /// alone, whose limit is that of the parameter that it is passed in.
     pub fn max_characters(self) -> usize {
         match self {
             Self::AwsManaged => MAX_BYTES,
@@ -52,6 +53,12 @@ impl Kind {
 
     fn names_principals(self) -> bool {
         matches!(self, Self::Trust | Self::Resource | Self::ResourceControl)
+    }
+
+    /// Whether an ARN in Resource may leave out the parts after the service. IAM takes such ARNs in the
+    /// policies of principals; STS refuses them in a session policy.
+    fn may_abbreviate_arns(self) -> bool {
+        matches!(self, Self::Identity | Self::AwsManaged | Self::Boundary | Self::ServiceControl)
     }
 }
 
@@ -194,6 +201,10 @@ impl Policy {
                 _ => return Err(reader.error(&value, format!("`{}` is not an element of a policy", clip(&name)))),
             }
         }
+        // AWS Organizations User Guide, "RCP syntax".
+        if kind == Kind::ResourceControl && !version_2012 {
+            return Err(reader.error(&root, "a resource control policy needs the Version `2012-10-17`"));
+        }
         let Some(statement) = statement else {
             return Err(reader.error(&root, "Statement is required"));
         };
@@ -262,6 +273,9 @@ fn parse_statement(reader: &Reader<'_>, node: &Node<'_>, kind: Kind, variables: 
                 });
             }
             "Action" | "NotAction" => {
+                if name == "NotAction" && kind == Kind::ResourceControl {
+                    return Err(reader.error(&value, "a resource control policy takes Action, not NotAction"));
+                }
                 if actions.is_some() {
                     return Err(reader.error(&value, "Action and NotAction exclude each other"));
                 }
@@ -275,7 +289,7 @@ fn parse_statement(reader: &Reader<'_>, node: &Node<'_>, kind: Kind, variables: 
                 if resources.is_some() {
                     return Err(reader.error(&value, "Resource and NotResource exclude each other"));
                 }
-                let patterns = parse_resources(reader, &value, variables)?;
+                let patterns = parse_resources(reader, &value, kind, variables)?;
                 resources =
                     Some(if name == "Resource" { Resources::Are(patterns) } else { Resources::AreNot(patterns) });
             }
@@ -418,10 +432,18 @@ fn parse_actions(reader: &Reader<'_>, node: &Node<'_>) -> Result<Box<[ActionPatt
     Ok(patterns.into())
 }
 
-fn parse_resources(reader: &Reader<'_>, node: &Node<'_>, variables: bool) -> Result<Box<[ArnPattern]>, ParseError> {
+fn parse_resources(
+    reader: &Reader<'_>,
+    node: &Node<'_>,
+    kind: Kind,
+    variables: bool,
+) -> Result<Box<[ArnPattern]>, ParseError> {
     let mut patterns = Vec::new();
     for (text, at) in reader.strings(node)? {
-        let pattern = ArnPattern::parse(&text, variables);
+        let pattern = match kind.may_abbreviate_arns() {
+            true => ArnPattern::parse_abbreviated(&text, variables),
+            false => ArnPattern::parse(&text, variables),
+        };
         patterns.push(pattern.map_err(|rule| reader.error(&at, format!("resource `{}` {rule}", clip(&text))))?);
     }
     Ok(patterns.into())
@@ -448,6 +470,14 @@ fn parse_conditions(reader: &Reader<'_>, node: &Node<'_>, variables: bool) -> Re
     Ok(conditions)
 }
 
+/// A character that no string of a policy holds, however it is written: what `\u0000` stands for is
+/// refused like the bare character, which [`Reader::limits`] refuses.
+fn is_control(c: char) -> bool {
+    c.is_control() && !matches!(c, '\t' | '\n' | '\r')
+}
+
+const NO_CONTROL_CHARACTERS: &str = "must not have a control character (tab, line feed and carriage return may stand)";
+
 /// Foreign text for an error message: short, and on one line.
 fn clip(text: &str) -> String {
     text.chars().take(64).flat_map(char::escape_debug).collect()
@@ -467,10 +497,12 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn limits(&self, kind: Kind) -> Result<(), ParseError> {
         let whole = Node { raw: self.text, pointer: String::new() };
-        let counted = |text: &str| text.chars().filter(|c| !matches!(c, ' ' | '\t' | '\n' | '\r')).count();
-        if self.text.len() > MAX_BYTES || counted(self.text) > kind.max_characters() {
+        let whole_text = kind == Kind::Session;
+        let counts = |c: &char| whole_text || !matches!(c, ' ' | '\t' | '\n' | '\r');
+        if self.text.len() > MAX_BYTES || self.text.chars().filter(counts).count() > kind.max_characters() {
+            let white_space = if whole_text { "included" } else { "not counted" };
             let rule = format!(
-                "a document of this kind has at most {} characters, white space not counted",
+                "a document of this kind has at most {} characters, white space {white_space}",
                 kind.max_characters()
             );
             return Err(self.error(&whole, rule));
@@ -530,6 +562,9 @@ impl<'a> Reader<'a> {
         for (name, raw) in members {
             let pointer = format!("{}/{}", node.pointer, name.replace('~', "~0").replace('/', "~1"));
             let child = Node { raw: raw.get(), pointer };
+            if name.contains(is_control) {
+                return Err(self.error(&child, format!("the name `{}` {NO_CONTROL_CHARACTERS}", clip(&name))));
+            }
             if !names.insert(name.clone()) {
                 return Err(self.error(&child, format!("`{}` stands twice in one object", clip(&name))));
             }
@@ -548,7 +583,11 @@ impl<'a> Reader<'a> {
         if !node.raw.starts_with('"') {
             return Err(self.error(node, "must be a string"));
         }
-        self.json(node)
+        let text: String = self.json(node)?;
+        if text.contains(is_control) {
+            return Err(self.error(node, format!("`{}` {NO_CONTROL_CHARACTERS}", clip(&text))));
+        }
+        Ok(text)
     }
 
     /// A string, or a list of at least one string.
@@ -682,6 +721,57 @@ mod tests {
     }
 
     #[test]
+    fn control_characters_are_refused_however_they_are_written() {
+        let with = |text: &str| {
+            format!(r#"{{"Statement":[{{"Effect":"Allow","Action":"a:b","Resource":"*","Condition":{text}}}]}}"#)
+        };
+        for legal in [r#"{"StringEquals":{"a:b":"\u0041\u00e9"}}"#, r#"{"StringEquals":{"a:b":"x\ty\n"}}"#] {
+            assert!(Policy::parse(Kind::Identity, &with(legal)).is_ok(), "{legal}");
+        }
+        for bad in ["\\u0000", "\\u001f", "\\b", "\\f", "\\u007f", "\\u0085", "\u{7f}", "\u{85}", "\u{1}"] {
+            for text in [
+                format!(r#"{{"StringEquals":{{"a:b":"x{bad}"}}}}"#),
+                format!(r#"{{"StringEquals":{{"a:b{bad}":"x"}}}}"#),
+            ] {
+                for kind in [Kind::Identity, Kind::Session, Kind::Boundary] {
+                    assert!(Policy::parse(kind, &with(&text)).is_err(), "{text:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_resource_control_policy_has_a_version_and_no_not_action() {
+        let with = |version: &str, action: &str| {
+            format!(
+                r#"{{{version}"Statement":[{{"Effect":"Deny","Principal":"*","{action}":"s3:*","Resource":"*"}}]}}"#
+            )
+        };
+        let new = r#""Version":"2012-10-17","#;
+        assert!(Policy::parse(Kind::ResourceControl, &with(new, "Action")).is_ok());
+        for bad in [with("", "Action"), with(r#""Version":"2008-10-17","#, "Action"), with(new, "NotAction")] {
+            assert!(Policy::parse(Kind::ResourceControl, &bad).is_err(), "{bad}");
+            assert!(Policy::parse(Kind::Resource, &bad).is_ok(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_session_policy_names_resources_by_whole_arns() {
+        for arn in ["arn:aws:sqs", "arn:aws:iam::*", "arn:aws:logs:*", "arn:aws:lambda:us-east-1:*"] {
+            let text = format!(r#"{{"Statement":[{{"Effect":"Allow","Action":"*","Resource":"{arn}"}}]}}"#);
+            for (kind, taken) in [
+                (Kind::Identity, true),
+                (Kind::AwsManaged, true),
+                (Kind::Boundary, true),
+                (Kind::ServiceControl, true),
+                (Kind::Session, false),
+            ] {
+                assert_eq!(Policy::parse(kind, &text).is_ok(), taken, "{kind:?} {arn}");
+            }
+        }
+    }
+
+    #[test]
     fn az_03_the_size_limit_is_exact() {
         let sized = |n: usize| {
             let bare = r#"{"Statement":[{"Sid":"","Effect":"Allow","Action":"s3:Get","Resource":"*"}]}"#;
@@ -689,6 +779,10 @@ mod tests {
         };
         assert!(Policy::parse(Kind::Session, &sized(2_048)).is_ok());
         assert!(Policy::parse(Kind::Session, &sized(2_049)).is_err());
+        let spaced = |n: usize| format!("{}{}", sized(n - 1_000), " \n".repeat(500));
+        assert!(Policy::parse(Kind::Session, &spaced(2_048)).is_ok());
+        assert!(Policy::parse(Kind::Session, &spaced(2_049)).is_err());
+        assert!(Policy::parse(Kind::Identity, &spaced(11_240)).is_ok());
     }
 
     proptest::proptest! {

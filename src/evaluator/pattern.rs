@@ -235,16 +235,32 @@ pub(super) enum ArnPattern {
 impl ArnPattern {
     /// Fails, with the rule, when the text is neither `*` nor six parts that begin with `arn`.
     pub fn parse(text: &str, variables: bool) -> Result<Self, &'static str> {
-        const RULE: &str = "must be `*` or an ARN: six parts with colons between them, the first one `arn`";
+        Self::compile(text, variables, "must be `*` or an ARN: six parts with colons between them, the first one `arn`")
+    }
+
+    /// As [`ArnPattern::parse`], but the parts after the service may be left out: a part that is left
+    /// out is `*`, so that `arn:aws:sqs` names every resource of Amazon SQS.
+    pub fn parse_abbreviated(text: &str, variables: bool) -> Result<Self, &'static str> {
+        const RULE: &str = "must be `*` or an ARN that names at least its partition and service: `arn:aws:sqs`";
+        let given = text.splitn(6, ':').count();
+        match text.split(':').nth(2) {
+            Some(service) if given < 6 && !service.is_empty() => {
+                Self::compile(&[text, &":*".repeat(6 - given)].concat(), variables, RULE)
+            }
+            _ => Self::compile(text, variables, RULE),
+        }
+    }
+
+    fn compile(text: &str, variables: bool, rule: &'static str) -> Result<Self, &'static str> {
         if text == "*" {
             return Ok(Self::Any);
         }
         let part = |text: &str, variables| Pattern::parse(text, Syntax { wildcards: true, variables });
         let mut parts = text.splitn(6, ':');
-        let mut next = || parts.next().ok_or(RULE);
+        let mut next = || parts.next().ok_or(rule);
         let (first, second, third, fourth, fifth, sixth) = (next()?, next()?, next()?, next()?, next()?, next()?);
         if first != "arn" && first != "*" {
-            return Err(RULE);
+            return Err(rule);
         }
         // Variables work in the sixth part alone: IAM User Guide, "Where you can use policy variables".
         Ok(Self::Parts(Box::new([
@@ -322,6 +338,28 @@ mod tests {
         assert_eq!(pattern.matches("none", &context), Match::Yes);
         let pattern = Pattern::parse("${aws:PrincipalTag/team}", ALL).unwrap();
         assert_eq!(pattern.matches("none", &context), Match::NoValue);
+    }
+
+    #[test]
+    fn parts_that_an_abbreviated_arn_leaves_out_are_wildcards() {
+        let context = Context::new();
+        let hit = |pattern: &str, text: &str| {
+            ArnPattern::parse_abbreviated(pattern, true).unwrap().matches(text, &context) == Match::Yes
+        };
+        let role = "arn:aws:iam::111122223333:role/a:b";
+        for pattern in ["arn:aws:iam", "arn:aws:iam:", "arn:aws:iam::*", "arn:aws:iam::111122223333", "arn:*:iam", role]
+        {
+            assert!(hit(pattern, role), "{pattern}");
+        }
+        for pattern in
+            ["arn:aws:s3", "arn:aws-cn:iam", "arn:aws:iam:us-east-1", "arn:aws:iam::444455556666", "arn:aws:iam::"]
+        {
+            assert!(!hit(pattern, role), "{pattern}");
+        }
+        for pattern in ["", "arn", "arn:aws", "arn:aws:", "arn:aws::", "aws:iam:x", "role/a"] {
+            assert!(ArnPattern::parse_abbreviated(pattern, true).is_err(), "{pattern}");
+        }
+        assert!(ArnPattern::parse("arn:aws:iam::*", true).is_err());
     }
 
     #[test]

@@ -281,11 +281,13 @@ mod tests {
     #[test]
     fn az_07_the_conformance_corpus_decides_as_expected() {
         conforms(include_str!("../../tests/data/policy/public.jsonl"));
+        conforms(include_str!("../../tests/data/policy/language.jsonl"));
     }
 
     #[test]
     fn az_01_malformed_documents_are_refused() {
         conforms(include_str!("../../tests/data/policy/malformed-public.jsonl"));
+        conforms(include_str!("../../tests/data/policy/malformed-language.jsonl"));
     }
 
     #[test]
@@ -297,7 +299,8 @@ mod tests {
 
     #[test]
     fn every_decision_of_the_corpus_is_explained_alike() {
-        for line in include_str!("../../tests/data/policy/public.jsonl").lines() {
+        let language = include_str!("../../tests/data/policy/language.jsonl");
+        for line in include_str!("../../tests/data/policy/public.jsonl").lines().chain(language.lines()) {
             let (name, explanation) = explain_case(line).unwrap();
             assert_eq!(outcome(&explanation.decision), simulate(line).decision, "{name}");
         }

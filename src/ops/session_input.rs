@@ -41,10 +41,10 @@ pub(super) fn check_policy_arns(cx: &Context<'_>, arns: &[String], account: Acco
     Ok(())
 }
 
+/// The parameter by its own length, white space included; what it says is checked later, and what it
+/// comes to when packed is another limit.
 pub(super) fn session_policy(text: String) -> Result<String, FieldError> {
-    if text.is_empty() {
-        return Err(FieldError::new("Policy", "must have length greater than or equal to 1"));
-    }
+    names::length("Policy", &text, 1, Kind::Session.max_characters())?;
     Ok(text)
 }
 

@@ -50,6 +50,9 @@ const RESOURCES: &[&str] = &[
     "arn:aws:s3:::bucket/${*}",
     "arn:aws:iam::111122223333:role/*",
 ];
+/// What the policies of principals take beside these.
+const ABBREVIATED: &[&str] =
+    &["arn:aws:s3", "arn:aws:s3:::", "arn:*:s3::*", "arn:aws:iam::111122223333", "arn:aws:sqs:*"];
 const NAMED: &[&str] = &[
     "*",
     "111122223333",
@@ -102,7 +105,11 @@ fn statement(dice: &mut Dice, kind: Kind) -> Value {
     let mut s = json!({"Effect": dice.pick(&["Allow", "Allow", "Allow", "Deny"])});
     s[dice.pick(&["Action", "Action", "Action", "NotAction"])] = json!(dice.some(ACTIONS));
     if kind != Kind::Trust {
-        s[dice.pick(&["Resource", "Resource", "Resource", "NotResource"])] = json!(dice.some(RESOURCES));
+        let mut resources = dice.some(RESOURCES);
+        if !matches!(kind, Kind::Session | Kind::Resource) && dice.roll(4) == 0 {
+            resources.push(dice.pick(ABBREVIATED));
+        }
+        s[dice.pick(&["Resource", "Resource", "Resource", "NotResource"])] = json!(resources);
     }
     if matches!(kind, Kind::Trust | Kind::Resource) {
         let element = if kind == Kind::Resource {

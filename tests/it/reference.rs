@@ -178,8 +178,10 @@ fn speaks(s: &Value, ask: &Ask) -> bool {
 
 fn condition(operator: &str, key: &str, wanted: &[String], ask: &Ask, new: bool, deny: bool) -> bool {
     let got = ask.context.iter().find(|(k, v, _)| k.eq_ignore_ascii_case(key) && !v.is_empty());
+    // "The key exists and its value is not null"; an empty string is a null data set.
+    let something = got.filter(|(_, values, _)| values.concat() != "");
     if operator == "Null" {
-        return wanted.contains(&got.is_none().to_string());
+        return wanted.contains(&something.is_none().to_string());
     }
     let (set, name) = operator.split_once(':').map_or(("", operator), |(s, n)| (s, n));
     let (name, if_exists) = name.strip_suffix("IfExists").map_or((name, false), |n| (n, true));
@@ -195,8 +197,8 @@ fn condition(operator: &str, key: &str, wanted: &[String], ask: &Ask, new: bool,
         wanted.iter().any(|w| compare(&name.replace("Not", ""), value, w, ask, new)) != negated
     };
     match (got, set) {
-        (None, "ForAllValues") => true,
-        (None, "ForAnyValue") => if_exists && deny,
+        (_, "ForAllValues") if something.is_none() => true,
+        (_, "ForAnyValue") if something.is_none() => if_exists && deny,
         (None, _) => if_exists || negated,
         (Some((_, values, many)), "") => {
             if *many {
@@ -283,10 +285,12 @@ fn arn_like(wanted: &str, got: &str, ask: &Ask, new: bool) -> Option<bool> {
     if wanted == "*" {
         return Some(true);
     }
-    let (w, g): (Vec<&str>, Vec<&str>) = (wanted.splitn(6, ':').collect(), got.splitn(6, ':').collect());
+    let (mut w, g): (Vec<&str>, Vec<&str>) = (wanted.splitn(6, ':').collect(), got.splitn(6, ':').collect());
     if g.len() < 6 {
         return Some(false);
     }
+    // What an abbreviated ARN leaves out may be anything.
+    w.resize(6, "*");
     let mut all = true;
     for i in 0..6 {
         all &= glob(&pattern(w[i], ask, new && i == 5, true)?, &text_of(g[i]));
