@@ -101,6 +101,63 @@ pub struct WebIdentity {
     principal_id: String,
 }
 
+impl WebIdentity {
+    /// The provider's URL without its scheme: what the condition keys of its claims begin with.
+    pub fn issuer(&self) -> &str {
+        self.provider.url.split_once("://").map_or(&*self.provider.url, |(_, rest)| rest)
+    }
+
+    /// What a session of this token carries of it.
+    pub fn remembered(&self) -> token::WebIdentity {
+        let methods = self.claims.iter().find(|(path, _)| path.eq_ignore_ascii_case(METHODS)).map(|(_, value)| value);
+        let (authentication_methods, methods_are_a_list) = match methods {
+            None => (Vec::new(), false),
+            Some(Flat::One(method)) => (vec![method.clone()], false),
+            Some(Flat::Many(methods)) => (methods.clone(), true),
+        };
+        token::WebIdentity {
+            subject: self.subject.clone(),
+            audience: self.audience.clone(),
+            authentication_methods,
+            methods_are_a_list,
+        }
+    }
+}
+
+/// The claim that says how somebody was authenticated: OpenID Connect Core 1.0 section 2.
+const METHODS: &str = "amr";
+/// The longest list of these that is taken, in bytes with one for each member: a session token carries it.
+const MAX_METHODS: usize = 1_024;
+
+/// Whom a session of a web identity comes from, as its requests show it to policies.
+pub struct Vouched {
+    /// `arn:aws:iam::ACCOUNT:oidc-provider/HOST/PATH`
+    pub provider_arn: String,
+    /// Condition keys in lower case.
+    pub keys: Vec<(String, Flat)>,
+}
+
+impl Vouched {
+    /// None for a session that was not made of a provider's token.
+    fn new(claims: &Claims) -> Option<Self> {
+        // What was issued before tokens carried claims still says who vouched for it.
+        let [provider] = claims.ancestors.as_slice() else { return None };
+        let (_, issuer) = provider.arn.split_once(":oidc-provider/")?;
+        let issuer = issuer.to_ascii_lowercase();
+        let mut keys = Vec::new();
+        if let Some(identity) = &claims.web_identity {
+            keys.push((format!("{issuer}:sub"), Flat::One(identity.subject.clone())));
+            keys.push((format!("{issuer}:aud"), Flat::One(identity.audience.clone())));
+            match (identity.methods_are_a_list, identity.authentication_methods.as_slice()) {
+                (true, methods) => keys.push((format!("{issuer}:{METHODS}"), Flat::Many(methods.to_vec()))),
+                (false, [method]) => keys.push((format!("{issuer}:{METHODS}"), Flat::One(method.clone()))),
+                (false, _) => {}
+            }
+        }
+        Some(Self { provider_arn: provider.arn.clone(), keys })
+    }
+}
+
 /// A session token that was opened, and what follows from it alone.
 pub struct OpenedSession {
     /// What it says.
@@ -115,6 +172,8 @@ pub struct OpenedSession {
     pub user_id: String,
     /// The inline session policy.
     pub policy: Option<Policy>,
+    /// Who vouched for it, if it is the session of a provider's token.
+    pub web_identity: Option<Vouched>,
     secret: Secret<String>,
     /// All that it came from, as revocations name it.
     came_from: Box<[Key]>,
@@ -277,6 +336,7 @@ fn opened(claims: Claims, key: &keyring::Key) -> Result<OpenedSession, Error> {
         user_id: user_id(account, claims.kind(), &claims.principal_id, &claims.session_name),
         policy,
         limits,
+        web_identity: Vouched::new(&claims),
         secret: session_secret(key, id, &claims.access_key_id)?,
         came_from: came_from(&own, &claims.source_identity, &claims.ancestors)?,
         claims,
@@ -515,6 +575,13 @@ pub async fn authenticate_web_identity(
     }
     let claims = token.flattened();
     let claims = claims.ok_or_else(|| invalid("Two claims of the token differ in case only", "ambiguous claims"))?;
+    let methods = claims.iter().find(|(path, _)| path.eq_ignore_ascii_case(METHODS)).map(|(_, value)| match value {
+        Flat::One(method) => method.len(),
+        Flat::Many(methods) => methods.iter().map(|method| method.len() + 1).sum(),
+    });
+    if methods.is_some_and(|length| length > MAX_METHODS) {
+        return Err(invalid("The claim `amr` of the token is too long: 1,024 bytes are taken", "amr too long"));
+    }
     let audience = party.or_else(|| audiences.first().copied()).unwrap_or_default().to_owned();
     let principal_id = format!("{}:{audience}:{subject}", provider.url);
     let identity = WebIdentity { provider, claims, subject, audience, issued_at, expires_at, principal_id, token };

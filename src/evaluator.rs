@@ -8,6 +8,7 @@
 //! elements reference". Where AWS's documentation is silent, the answer that refuses is taken: an
 //! Allow in doubt does not match, a Deny in doubt does.
 
+mod actions;
 mod condition;
 mod context;
 mod document;

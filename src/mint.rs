@@ -91,6 +91,7 @@ pub fn session(
         ancestors: grant.lineage().to_vec(),
         issued_under: issued_under.0,
         store_id: issued_under.1.to_owned(),
+        web_identity: grant.web_identity().cloned(),
     };
     let key = keyring.current().ok_or(Error::InternalFailure)?;
     let secret_access_key = authn::session_secret(key, &session_id, access_key_id.as_str())?;

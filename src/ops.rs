@@ -124,6 +124,8 @@ pub struct Origin {
     pub secure_transport: bool,
     /// At most 512 characters.
     pub user_agent: Option<String>,
+    /// The `Referer` header, at most 512 characters.
+    pub referer: Option<String>,
 }
 
 /// One request while it is being served: who, when, and its audit record.
@@ -138,6 +140,8 @@ pub struct Context<'a> {
     pub issued_under: i64,
     caller: Caller,
     origin: &'a Origin,
+    /// The region that the signature names; the broker's own where nothing is signed.
+    region: String,
     record: &'a mut Record,
 }
 
@@ -160,7 +164,7 @@ impl Context<'_> {
 
     /// The condition keys that every request has.
     pub fn facts(&self) -> Facts<'_> {
-        Facts::new(&self.caller, self.origin, &self.sts.region, self.now)
+        Facts::new(&self.caller, self.origin, &self.region, self.now)
     }
 
     /// What names the call in answer, audit and log.
@@ -518,6 +522,10 @@ async fn run<O: Operation>(
         Ok(Evidence::WebIdentity { .. }) if O::SIGNED => return Err(unproven(Error::MissingAuthenticationToken)),
         Ok(evidence) => evidence,
     };
+    let region = match &evidence {
+        Evidence::Signed(presented) => presented.unverified_region().to_owned(),
+        _ => sts.region.clone(),
+    };
     if let Standing::Cut(_) = sts.feed.standing(monotonic) {
         return Err(Error::ServiceUnavailable("what was revoked is not known here; the store"));
     }
@@ -555,7 +563,7 @@ async fn run<O: Operation>(
         return Err(Error::PresignedAction(O::NAME));
     }
     let is_open = is_open_to(&caller, O::SERVICE, O::NAME);
-    let mut cx = Context { sts, directory, now, issued_under, caller, origin, record };
+    let mut cx = Context { sts, directory, now, issued_under, caller, origin, region, record };
     if !is_open {
         let action = format!("{}:{}", O::SERVICE.prefix(), O::NAME);
         return Err(cx.refuse_because(&action, "*", "Credentials of this kind do not reach this action."));

@@ -263,6 +263,11 @@ impl Presented {
         &self.access_key_id
     }
 
+    /// The region that the signature's scope names: true once [`Self::verify`] says so.
+    pub fn unverified_region(&self) -> &str {
+        &self.region
+    }
+
     /// The session token that came along, if any.
     pub fn unverified_session_token(&self) -> Option<&str> {
         self.session_token.as_deref()

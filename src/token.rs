@@ -69,6 +69,28 @@ pub struct Claims {
     /// The store that the change is of. Another store knows nothing of what was revoked here.
     #[prost(string, tag = "14")]
     pub store_id: String,
+    /// What a provider's token said, where one was shown for this very session; the provider is its only
+    /// ancestor.
+    #[prost(message, optional, tag = "15")]
+    pub web_identity: Option<WebIdentity>,
+}
+
+/// The claims of a provider's token that the session's own requests show to policies. IAM User Guide,
+/// "Available keys for AWS OIDC federation": these are "available in session", and no others are.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct WebIdentity {
+    /// `sub`
+    #[prost(string, tag = "1")]
+    pub subject: String,
+    /// `azp`; without one, `aud`.
+    #[prost(string, tag = "2")]
+    pub audience: String,
+    /// `amr`; empty: the token has none.
+    #[prost(string, repeated, tag = "3")]
+    pub authentication_methods: Vec<String>,
+    /// Whether `amr` is a list.
+    #[prost(bool, tag = "4")]
+    pub methods_are_a_list: bool,
 }
 
 /// A principal in the chain that led to a session.

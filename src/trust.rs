@@ -15,13 +15,15 @@ use crate::evaluator::{self, Context, Decision, Explanation, Outcome, Policies, 
 use crate::jwt::Flat;
 use crate::names::Tag;
 use crate::ops::Origin;
-use crate::token::{Ancestor, Kind as SessionKind};
+use crate::packing::TagClaim;
+use crate::token::{self, Ancestor, Kind as SessionKind};
 
 /// Leave to hold a session. Made in this file alone; `mint` consumes it, so that no credentials
 /// exist without a decision.
 pub struct Grant {
     to: Bearer,
     lineage: Vec<Ancestor>,
+    web_identity: Option<token::WebIdentity>,
 }
 
 enum Bearer {
@@ -52,6 +54,11 @@ impl Grant {
     pub fn lineage(&self) -> &[Ancestor] {
         &self.lineage
     }
+
+    /// What a provider's token said of the holder, where one was shown for this session.
+    pub fn web_identity(&self) -> Option<&token::WebIdentity> {
+        self.web_identity.as_ref()
+    }
 }
 
 /// A refusal: which action was not allowed, and why (for those who may know, not for the caller).
@@ -70,12 +77,17 @@ impl Denied {
     /// A refusal that no policy made.
     pub fn because(action: String, facts: &Facts<'_>, note: &'static str) -> Self {
         let decision = Decision { outcome: Outcome::ImplicitlyDenied, by: None };
-        Self { action, decision, keys: facts.0.listed(), note: Some(note) }
+        Self { action, decision, keys: facts.keys.listed(), note: Some(note) }
     }
 }
 
-/// What the request itself says to the policies.
-pub struct Facts<'a>(Context<'a>);
+/// What the request itself says to the policies: each key is in [`evaluator::keys`], which says when it
+/// is present.
+pub struct Facts<'a> {
+    keys: Context<'a>,
+    /// The tags of the calling session.
+    session_tags: &'a [TagClaim],
+}
 
 impl<'a> Facts<'a> {
     /// The global condition keys: IAM User Guide, "AWS global condition context keys".
@@ -86,12 +98,18 @@ impl<'a> Facts<'a> {
         keys.set("aws:sourceip", origin.source_ip.to_canonical().to_string());
         keys.set("aws:securetransport", if origin.secure_transport { "true" } else { "false" });
         keys.set("aws:requestedregion", region);
-        if let Some(agent) = &origin.user_agent {
-            keys.set("aws:useragent", agent.as_str());
+        keys.set("aws:useragent", origin.user_agent.as_deref().unwrap_or_default());
+        if let Some(referer) = &origin.referer {
+            keys.set("aws:referer", referer.as_str());
         }
+        // Of the caller's account, unless what is asked for is another's: see `admit`.
+        keys.set("aws:resourceaccount", caller.account().to_string());
+        keys.set("aws:viaawsservice", "false");
+        keys.set("aws:viaawsmcpservice", "false");
         if caller.web_identity().is_none() {
             keys.set("aws:principalaccount", caller.account().to_string());
             keys.set("aws:userid", caller.user_id());
+            keys.set("aws:principalisawsservice", "false");
         }
         for tag in caller.tags() {
             keys.set(format!("aws:principaltag/{}", tag.key), tag.value);
@@ -102,10 +120,16 @@ impl<'a> Facts<'a> {
                 keys.set("aws:principalarn", &*user.arn);
                 keys.set("aws:username", &*user.name);
             }
-            Identity::RoleSession { role, .. } => {
+            Identity::RoleSession { role, session } => {
                 keys.set("aws:principaltype", "AssumedRole");
                 // Of a session this is its role's ARN.
                 keys.set("aws:principalarn", &*role.arn);
+                if let Some(identity) = &session.web_identity {
+                    keys.set("aws:federatedprovider", identity.provider_arn.as_str());
+                    for (key, value) in &identity.keys {
+                        set_claim(&mut keys, key.as_str(), value);
+                    }
+                }
             }
             Identity::FederatedUser { session, .. } => {
                 keys.set("aws:principaltype", "FederatedUser");
@@ -121,25 +145,36 @@ impl<'a> Facts<'a> {
                 keys.set("aws:sourceidentity", session.claims.source_identity.as_str());
             }
         }
-        let facts = Self(keys);
+        let session_tags = caller.session().map(|s| s.limits.tags.as_slice()).unwrap_or_default();
+        let facts = Self { keys, session_tags }.transitive_tag_keys(&[]);
         match caller.mfa_age(now) {
             Some(age) => facts.mfa(age),
             None => facts,
         }
     }
 
+    /// The transitive tag keys that are asked for, and those that the calling session passes on anyway.
+    fn transitive_tag_keys(mut self, asked: &'a [String]) -> Self {
+        let inherited = self.session_tags.iter().filter(|t| t.transitive).map(|t| Cow::from(t.key.as_str()));
+        let keys: Vec<_> = asked.iter().map(|k| Cow::from(k.as_str())).chain(inherited).collect();
+        if !keys.is_empty() {
+            self.keys.set_many("sts:transitivetagkeys", keys);
+        }
+        self
+    }
+
     /// Says that an MFA code was given so many seconds ago.
     #[must_use]
     pub fn mfa(mut self, age_seconds: i64) -> Self {
-        self.0.set("aws:multifactorauthpresent", "true");
-        self.0.set("aws:multifactorauthage", age_seconds.to_string());
+        self.keys.set("aws:multifactorauthpresent", "true");
+        self.keys.set("aws:multifactorauthage", age_seconds.to_string());
         self
     }
 
     /// Adds what a request for a session says.
     #[must_use]
     pub fn session(mut self, request: &SessionRequest<'a>) -> Self {
-        let keys = &mut self.0;
+        let keys = &mut self.keys;
         if let Some(name) = request.role_session_name {
             keys.set("sts:rolesessionname", name);
         }
@@ -155,49 +190,59 @@ impl<'a> Facts<'a> {
         if !request.tags.is_empty() {
             keys.set_many("aws:tagkeys", request.tags.iter().map(|t| Cow::from(t.key.as_str())).collect());
         }
-        if !request.transitive_tag_keys.is_empty() {
-            let names = request.transitive_tag_keys.iter().map(|k| Cow::from(k.as_str()));
-            keys.set_many("sts:transitivetagkeys", names.collect());
+        if let Some(authorized) = request.role_authorized_by_idp {
+            keys.set("sts:roleauthorizedbyidp", if authorized { "true" } else { "false" });
         }
-        self
+        if request.transitive_tag_keys.is_empty() {
+            self
+        } else {
+            self.transitive_tag_keys(request.transitive_tag_keys)
+        }
     }
 
     /// Adds what a provider's token says: each claim under the provider's name.
     #[must_use]
-    pub fn web_identity_token(mut self, identity: &WebIdentity) -> Self {
-        let url = &*identity.provider.url;
-        let issuer = url.split_once("://").map_or(url, |(_, rest)| rest);
+    pub fn web_identity_token(mut self, identity: &'a WebIdentity) -> Self {
+        let issuer = identity.issuer();
         for (path, value) in &identity.claims {
-            let key = format!("{issuer}:{path}");
-            match value {
-                Flat::One(text) => self.0.set(key, text.clone()),
-                Flat::Many(texts) => self.0.set_many(key, texts.iter().map(|t| Cow::from(t.clone())).collect()),
-            }
+            set_claim(&mut self.keys, format!("{issuer}:{path}"), value);
         }
         // As AWS has it: whom the token was given to stands for its audience, which is the other key.
-        if let Some(audiences) = identity.token.texts("aud") {
-            let audiences = audiences.into_iter().map(|a| Cow::from(a.to_owned())).collect();
-            self.0.set_many(format!("{issuer}:oaud"), audiences);
+        let audiences = identity.token.texts("aud").unwrap_or_default();
+        match audiences.as_slice() {
+            [] => {}
+            [audience] => self.keys.set(format!("{issuer}:oaud"), *audience),
+            several => self.keys.set_many(format!("{issuer}:oaud"), several.iter().map(|a| Cow::from(*a)).collect()),
         }
-        self.0.set(format!("{issuer}:aud"), identity.audience.clone());
+        self.keys.set(format!("{issuer}:aud"), identity.audience.as_str());
         self
     }
 
     /// Adds what a request for a web identity token says.
     #[must_use]
     pub fn web_identity(mut self, audience: &'a [String], algorithm: &'static str, seconds: &'a str) -> Self {
-        self.0.set_many("sts:identitytokenaudience", audience.iter().map(|a| Cow::from(a.as_str())).collect());
-        self.0.set("sts:signingalgorithm", algorithm);
-        self.0.set("sts:durationseconds", seconds);
+        self.keys.set_many("sts:identitytokenaudience", audience.iter().map(|a| Cow::from(a.as_str())).collect());
+        self.keys.set("sts:signingalgorithm", algorithm);
+        self.keys.set("sts:durationseconds", seconds);
         self
     }
 
-    /// Adds the tags of what is asked for.
-    pub fn resource_tags(&mut self, tags: &[Tag]) {
+    /// Adds the tags of what is asked for. `iam:ResourceTag` speaks of users and roles alone.
+    pub fn resource_tags(&mut self, tags: &[Tag], of_user_or_role: bool) {
         for tag in tags {
-            self.0.set(format!("aws:resourcetag/{}", tag.key), tag.value.clone());
-            self.0.set(format!("iam:resourcetag/{}", tag.key), tag.value.clone());
+            self.keys.set(format!("aws:resourcetag/{}", tag.key), tag.value.clone());
+            if of_user_or_role {
+                self.keys.set(format!("iam:resourcetag/{}", tag.key), tag.value.clone());
+            }
         }
+    }
+}
+
+/// A claim as conditions see it: a list is multivalued, even if it has one member.
+fn set_claim<'a>(keys: &mut Context<'a>, name: impl Into<Cow<'a, str>>, value: &'a Flat) {
+    match value {
+        Flat::One(text) => keys.set(name, text.as_str()),
+        Flat::Many(texts) => keys.set_many(name, texts.iter().map(|t| Cow::from(t.as_str())).collect()),
     }
 }
 
@@ -214,6 +259,8 @@ pub struct SessionRequest<'a> {
     pub tags: &'a [Tag],
     /// `sts:TransitiveTagKeys`
     pub transitive_tag_keys: &'a [String],
+    /// `sts:RoleAuthorizedByIdp`
+    pub role_authorized_by_idp: Option<bool>,
 }
 
 /// One question to the evaluator.
@@ -247,7 +294,7 @@ impl<'a> Question<'a> {
             identity: caller.policies().iter().map(Arc::as_ref).collect(),
             boundary: caller.boundary(),
             session: cut.map(|s| session_policies(s.policy.as_ref(), &s.limits.policy_arns, directory)),
-            context: &facts.0,
+            context: &facts.keys,
             action,
             resource,
             resource_account: caller.account(),
@@ -362,16 +409,16 @@ pub fn explain(asked: &Asked<'_>, directory: &Directory) -> Result<Option<Explan
         Some(SessionKind::FederatedUser) => Principal::FederatedUser { account: account.as_str(), arn: asked.arn },
         Some(SessionKind::User) | None => Principal::User { account: account.as_str(), arn: asked.arn, id: Some(id) },
     };
-    let mut facts = Facts(Context::new());
+    let mut facts = Facts { keys: Context::new(), session_tags: &[] };
     for (name, values) in asked.keys {
         match (evaluator::keys::find(name).is_some_and(|k| k.multivalued), values.as_slice()) {
-            (false, [value]) => facts.0.set(name.as_str(), value.as_str()),
-            _ => facts.0.set_many(name.as_str(), values.iter().map(|v| Cow::from(v.as_str())).collect()),
+            (false, [value]) => facts.keys.set(name.as_str(), value.as_str()),
+            _ => facts.keys.set_many(name.as_str(), values.iter().map(|v| Cow::from(v.as_str())).collect()),
         }
     }
     let role = directory.role(asked.resource).filter(|_| asked.look_at_resource);
     if let Some(role) = role {
-        facts.resource_tags(&role.tags);
+        facts.resource_tags(&role.tags, true);
     }
     let cut = asked.policy.is_some() || !asked.policy_arns.is_empty();
     let question = Question {
@@ -380,7 +427,7 @@ pub fn explain(asked: &Asked<'_>, directory: &Directory) -> Result<Option<Explan
         identity: effective.identity.iter().map(Arc::as_ref).collect(),
         boundary: effective.boundary.as_deref(),
         session: cut.then(|| session_policies(asked.policy, asked.policy_arns, directory)),
-        context: &facts.0,
+        context: &facts.keys,
         action: asked.action,
         resource: asked.resource,
         resource_account: role.map_or(account, |r| r.account),
@@ -403,7 +450,8 @@ pub fn admit(
     mut facts: Facts<'_>,
     actions: &[&'static str],
 ) -> Result<Grant, Box<Denied>> {
-    facts.resource_tags(&role.tags);
+    facts.keys.set("aws:resourceaccount", asked.account().to_string());
+    facts.resource_tags(&role.tags, true);
     let found = *role.arn == *asked.as_str();
     let question = |action| Question {
         resource_account: asked.account(),
@@ -427,7 +475,8 @@ pub fn admit(
     } else if !question.is_within_session_policies() {
         "The calling session's own session policies do not allow it."
     } else {
-        return Ok(Grant { to: Bearer::Role(role.clone()), lineage });
+        let web_identity = caller.web_identity().map(|identity| identity.remembered());
+        return Ok(Grant { to: Bearer::Role(role.clone()), lineage, web_identity });
     };
     Err(Box::new(Denied::because(question.action.to_owned(), &facts, note)))
 }
@@ -442,7 +491,7 @@ pub fn own_session(caller: &Caller, directory: &Directory, facts: &Facts<'_>) ->
     let decision = question.decide();
     match &caller.identity {
         Identity::User(user) if decision.outcome != Outcome::ExplicitlyDenied => {
-            Ok(Grant { to: Bearer::User(user.clone()), lineage: caller.lineage() })
+            Ok(Grant { to: Bearer::User(user.clone()), lineage: caller.lineage(), web_identity: None })
         }
         _ => Err(question.denied(decision)),
     }
@@ -463,7 +512,9 @@ pub fn vouch(
         permit(caller, directory, facts, action, federated_user)?;
     }
     match &caller.identity {
-        Identity::User(user) => Ok(Grant { to: Bearer::FederatedUser(user.clone()), lineage: caller.lineage() }),
+        Identity::User(user) => {
+            Ok(Grant { to: Bearer::FederatedUser(user.clone()), lineage: caller.lineage(), web_identity: None })
+        }
         _ => {
             let note = "Temporary credentials do not vouch for anybody.";
             Err(Box::new(Denied::because("sts:GetFederationToken".to_owned(), facts, note)))
@@ -532,7 +583,12 @@ mod tests {
         let user = directory.users().next().unwrap().clone();
         let effective = directory.effective_of_user(&user).unwrap();
         let caller = Caller { identity: Identity::User(user), access_key_id: "AKIA".into(), effective };
-        let origin = Origin { source_ip: [127, 0, 0, 1].into(), secure_transport: true, user_agent: Some("x".into()) };
+        let origin = Origin {
+            source_ip: [127, 0, 0, 1].into(),
+            secure_transport: true,
+            user_agent: Some("x".into()),
+            referer: Some("https://example.com/".into()),
+        };
         let tags = [Tag { key: "Team".into(), value: "blue".into() }];
         let request = SessionRequest {
             role_session_name: Some("s"),
@@ -540,11 +596,16 @@ mod tests {
             source_identity: Some("y"),
             tags: &tags,
             transitive_tag_keys: &["Team".to_owned()],
+            role_authorized_by_idp: Some(true),
         };
         let mut facts = Facts::new(&caller, &origin, "us-east-1", Timestamp::from_seconds(0)).session(&request).mfa(1);
-        facts.resource_tags(&tags);
-        let unknown: Vec<&str> = facts.0.names().filter(|n| keys::find(n).is_none()).collect();
+        facts.resource_tags(&tags, true);
+        let unknown: Vec<&str> = facts
+            .keys
+            .names()
+            .filter(|n| keys::find(n).is_none_or(|k| matches!(k.presence, keys::Presence::Never(_))))
+            .collect();
         assert!(unknown.is_empty(), "{unknown:?}");
-        assert!(facts.0.names().count() >= 18);
+        assert!(facts.keys.names().count() >= 27, "{:?}", facts.keys.names().collect::<Vec<_>>());
     }
 }

@@ -178,6 +178,16 @@ impl Condition {
         }
     }
 
+    /// Whether the condition holds when its key is absent, as an Allow sees it.
+    pub fn holds_without_its_key(&self) -> bool {
+        self.holds(&Context::new(), Effect::Allow)
+    }
+
+    /// Whether it says what the key must not be, and does not spare an absent key by `…IfExists`.
+    pub fn is_negated(&self) -> bool {
+        self.negated && !self.if_exists && self.set == Set::Plain
+    }
+
     /// Whether the condition holds. `effect` decides what documentation leaves open: in doubt a
     /// Deny applies and an Allow does not.
     pub fn holds(&self, context: &Context<'_>, effect: Effect) -> bool {

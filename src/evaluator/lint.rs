@@ -3,10 +3,13 @@
 //! The checks are those that AWS's Access Analyzer warns of, and one of our own: a condition on a
 //! key that no request to this broker has, where that decides the outcome.
 
+mod who;
+
 use serde::Serialize;
 
+use super::actions;
 use super::condition::Condition;
-use super::document::{Effect, Kind, ParseError, Policy, PrincipalPattern, Principals, Statement};
+use super::document::{Actions, Effect, Kind, ParseError, Policy, PrincipalPattern, Principals, Statement};
 use super::keys;
 use super::strangers;
 
@@ -63,15 +66,42 @@ pub fn lint(kind: Kind, text: &str, account: Option<&str>) -> Vec<Finding> {
             principals(kind, statement, account, &mut warn);
         }
         for condition in &*statement.conditions {
-            if keys::find(condition.key()).is_none() && condition.needs_its_key() {
-                let outcome = if statement.effect == Effect::Allow { "never allows" } else { "never denies" };
-                let message =
-                    format!("no request to this broker has the key `{}`: the statement {outcome}", condition.key());
+            if let Some(message) = absent_key(kind, statement.effect, condition) {
                 warn("absent-key", message);
             }
         }
+        let (Actions::Are(named) | Actions::AreNot(named)) = &statement.actions;
+        for (action, meant) in named.iter().filter_map(actions::unknown) {
+            let service = action.split(':').next().unwrap_or_default();
+            let meant = meant.map(|meant| format!(": `{meant}` may be meant")).unwrap_or_default();
+            warn("unknown-action", format!("`{action}` is no action of {service}{meant}"));
+        }
     }
     findings
+}
+
+/// What a condition comes to whose key no request has, where that decides the statement.
+fn absent_key(kind: Kind, effect: Effect, condition: &Condition) -> Option<String> {
+    let key = condition.key();
+    let why = keys::why_absent(key, kind)?;
+    let outcome = match (condition.holds_without_its_key(), effect) {
+        (false, Effect::Allow) => "the statement never allows",
+        (false, Effect::Deny) => "the statement never denies",
+        (true, _) if condition.is_negated() => "the condition holds for every request",
+        // What was written for an absent key does what it says.
+        (true, _) => return None,
+    };
+    let meant = match keys::find(key) {
+        Some(_) => None,
+        None => {
+            // Of another service's keys nothing is known.
+            let service = key.split(':').next().unwrap_or_default();
+            let same = |name: &&str| name.split(':').next().is_some_and(|prefix| prefix.eq_ignore_ascii_case(service));
+            actions::nearest(key, keys::KEYS.iter().map(|k| k.name).filter(same))
+        }
+    };
+    let meant = meant.map(|meant| format!("; `{meant}` may be meant")).unwrap_or_default();
+    Some(format!("no request to this broker has the key `{key}` ({why}): {outcome}{meant}"))
 }
 
 fn principals(kind: Kind, statement: &Statement, account: Option<&str>, warn: &mut impl FnMut(&'static str, String)) {
@@ -89,6 +119,11 @@ fn principals(kind: Kind, statement: &Statement, account: Option<&str>, warn: &m
                 match pattern {
                     PrincipalPattern::Any | PrincipalPattern::AnyAws if statement.conditions.is_empty() => {
                         warn("public", "Principal `*` without a condition lets in everybody".to_owned());
+                    }
+                    PrincipalPattern::Any | PrincipalPattern::AnyAws if !who::is_named(statement) => {
+                        let message = "Principal `*` lets in everybody who meets the conditions, and none of them \
+                                       says who is meant: demand an aws:PrincipalAccount or aws:PrincipalArn";
+                        warn("public", message.to_owned());
                     }
                     _ if kind == Kind::Trust
                         && let Some(other) = account.and_then(|own| strangers::foreign(pattern, own))
@@ -233,9 +268,85 @@ mod tests {
             )
         };
         assert_eq!(with("StringEquals", "aws:SourceVpc"), ["absent-key"]);
+        assert_eq!(with("StringNotEquals", "aws:SourceVpc"), ["absent-key"]);
+        assert_eq!(with("ForAnyValue:StringEquals", "aws:PrincipalOrgPaths"), ["absent-key"]);
+        assert_eq!(with("ForAllValues:StringEquals", "aws:PrincipalOrgPaths"), [""; 0]);
+        assert_eq!(with("StringNotEqualsIfExists", "aws:SourceVpc"), [""; 0]);
         assert_eq!(with("StringEqualsIfExists", "aws:SourceVpc"), [""; 0]);
         assert_eq!(with("StringEquals", "aws:username"), [""; 0]);
         assert_eq!(with("StringEquals", "aws:PrincipalTag/team"), [""; 0]);
         assert_eq!(checks(Kind::Identity, r#"{"Effect":"Allow"}"#), ["malformed"]);
+    }
+    #[test]
+    fn claims_of_a_provider_are_keys_where_a_login_is_decided() {
+        let statement = |claim: &str| {
+            format!(
+                r#"{{"Effect":"Allow","Action":"sts:AssumeRoleWithWebIdentity","Principal":{{"Federated":"arn:aws:iam::111122223333:oidc-provider/idp.example.com"}},
+                "Condition":{{"StringEquals":{{"idp.example.com:aud":"c","idp.example.com:sub":"u","idp.example.com:{claim}":"x"}}}}}}"#
+            )
+        };
+        for claim in ["groups", "email", "actor", "oaud", "azp", "amr", "kubernetes.io/namespace"] {
+            assert_eq!(checks(Kind::Trust, &statement(claim)), [""; 0], "{claim}");
+        }
+        let own = |claim: &str| {
+            let statement = r#"{"Effect":"Deny","Action":"sts:*","Resource":"*","Condition":{"StringEquals":{"idp.example.com:CLAIM":"x"}}}"#;
+            checks(Kind::Identity, &statement.replace("CLAIM", claim))
+        };
+        assert_eq!((own("sub"), own("groups")), (vec![], vec!["absent-key"]));
+    }
+
+    #[test]
+    fn everybody_under_a_condition_that_names_nobody_is_the_public() {
+        let trust = |condition: &str| {
+            checks(
+                Kind::Trust,
+                &format!(
+                    r#"{{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{{"AWS":"*"}},"Condition":{condition}}}"#
+                ),
+            )
+        };
+        for open in [
+            r#"{"StringLike":{"aws:PrincipalArn":"*"}}"#,
+            r#"{"ArnLike":{"aws:PrincipalArn":"arn:aws:iam::*:role/admin"}}"#,
+            r#"{"ArnLike":{"aws:PrincipalArn":["arn:aws:iam::111122223333:role/admin","arn:aws:iam::*:role/admin"]}}"#,
+            r#"{"StringNotEquals":{"aws:PrincipalAccount":"999999999999"}}"#,
+            r#"{"StringEqualsIfExists":{"aws:PrincipalAccount":"111122223333"}}"#,
+            r#"{"StringLike":{"aws:PrincipalAccount":"1111*"}}"#,
+            r#"{"StringEquals":{"aws:PrincipalAccount":"${aws:PrincipalAccount}"}}"#,
+            r#"{"DateLessThan":{"aws:CurrentTime":"2099-01-01T00:00:00Z"}}"#,
+            r#"{"Bool":{"aws:MultiFactorAuthPresent":"true"}}"#,
+            r#"{"StringEquals":{"aws:PrincipalTag/team":"blue"}}"#,
+            r#"{"StringEquals":{"sts:RoleSessionName":"admin"}}"#,
+            r#"{"StringEquals":{"sts:ExternalId":"x"}}"#,
+            r#"{"StringLike":{"aws:userid":"*:admin"}}"#,
+            r#"{"Null":{"aws:PrincipalAccount":"false"}}"#,
+            r#"{"IpAddress":{"aws:SourceIp":["10.0.0.0/8","0.0.0.0/1"]}}"#,
+            r#"{"IpAddress":{"aws:SourceIp":"::/0"}}"#,
+        ] {
+            assert_eq!(trust(open), ["public"], "{open}");
+        }
+        for bound in [
+            r#"{"StringEquals":{"aws:PrincipalAccount":"111122223333"}}"#,
+            r#"{"StringEquals":{"aws:PrincipalAccount":"${aws:ResourceAccount}"}}"#,
+            r#"{"ArnLike":{"aws:PrincipalArn":"arn:aws:iam::111122223333:role/*"}}"#,
+            r#"{"StringLike":{"aws:userid":"AROAEXAMPLEROLEID0001:*"}}"#,
+            r#"{"IpAddress":{"aws:SourceIp":["10.0.0.0/8","192.0.2.1","2001:db8::/32"]}}"#,
+            r#"{"StringEquals":{"aws:PrincipalAccount":"111122223333"},"StringLike":{"aws:PrincipalArn":"*"}}"#,
+        ] {
+            assert_eq!(trust(bound), [""; 0], "{bound}");
+        }
+        // Nobody has the key, which is another finding.
+        assert_eq!(trust(r#"{"StringEquals":{"aws:PrincipalOrgID":"o-1"}}"#), ["absent-key"]);
+    }
+
+    #[test]
+    fn what_is_misspelt_is_told_with_what_may_be_meant() {
+        let text = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Deny","NotAction":["sts:AsumeRole","sts:Get*"],"Resource":"*",
+            "Condition":{"StringEquals":{"aws:PrincipalAcount":"1"}}}]}"#;
+        let findings = lint(Kind::Identity, text, None);
+        let messages: Vec<&str> = findings.iter().map(|f| f.message.as_str()).collect();
+        let [key, action] = messages.as_slice() else { panic!("{messages:?}") };
+        assert!(key.contains("never denies") && key.contains("`aws:PrincipalAccount` may be meant"), "{key}");
+        assert!(action.contains("`sts:AsumeRole`") && action.contains("`sts:AssumeRole` may be meant"), "{action}");
     }
 }

@@ -156,6 +156,7 @@ impl Operation for AssumeRole {
             source_identity: source_identity.as_deref().ok().filter(|s| !s.is_empty()),
             tags: &self.tags,
             transitive_tag_keys: &self.transitive_tag_keys,
+            role_authorized_by_idp: None,
         });
         if proven.is_some() {
             facts = facts.mfa(0);

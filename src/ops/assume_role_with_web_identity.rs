@@ -28,6 +28,8 @@ use crate::trust::{self, SessionRequest};
 /// session tags in AWS STS" and "Monitor and control actions taken with assumed roles".
 const TAGS: &str = "https://aws.amazon.com/tags";
 const SOURCE_IDENTITY: &str = "https://aws.amazon.com/source_identity";
+/// Where a token says which roles alone it is good for, by their ARNs.
+const ROLES: &str = "https://aws.amazon.com/roles";
 
 /// The parameters as a wire carries them, unchecked.
 #[derive(Default)]
@@ -126,6 +128,8 @@ impl Operation for AssumeRoleWithWebIdentity {
         let directory = cx.directory.clone();
         // Signed calls do not come here.
         let identity = cx.caller().web_identity().cloned().ok_or(Error::MissingAuthenticationToken)?;
+        // The provider's own word comes before the role's.
+        let authorized = authorized_by_idp(&identity, &self.role_arn)?;
         let role = directory.role(self.role_arn.as_str()).unwrap_or_else(|| directory.decoy()).clone();
         let asked = session_tags(&identity).and_then(|tags| Ok((tags, source_identity(&identity)?)));
         let ((tags, transitive), source_identity) = match asked {
@@ -139,6 +143,7 @@ impl Operation for AssumeRoleWithWebIdentity {
             tags: &tags,
             transitive_tag_keys: &transitive,
             external_id: None,
+            role_authorized_by_idp: Some(authorized),
         });
         let mut actions = vec!["sts:AssumeRoleWithWebIdentity"];
         actions.extend((!tags.is_empty()).then_some("sts:TagSession"));
@@ -239,6 +244,25 @@ fn session_tags(identity: &WebIdentity) -> Result<(Vec<Tag>, Vec<String>), Error
         return Err(bad());
     }
     Ok((session_input::tags(tags)?, transitive))
+}
+
+/// Whether the token names the role among those that it is good for; false: it names none at all. A
+/// claim that names other roles, or is malformed, refuses the token, whatever the role's trust policy
+/// says. Service Authorization Reference for AWS STS, `sts:RoleAuthorizedByIdp`.
+fn authorized_by_idp(identity: &WebIdentity, role: &RoleArn) -> Result<bool, Error> {
+    let named = match identity.token.claims().get(ROLES) {
+        None => return Ok(false),
+        Some(serde_json::Value::String(arn)) => arn == role.as_str(),
+        Some(serde_json::Value::Array(arns)) if arns.iter().all(serde_json::Value::is_string) => {
+            arns.iter().any(|arn| arn.as_str() == Some(role.as_str()))
+        }
+        Some(_) => return Err(Error::InvalidIdentityToken(format!("The claim `{ROLES}` is not as it should be"))),
+    };
+    if named {
+        return Ok(true);
+    }
+    let text = "The target role ARN is not present in the roles claim of the identity token";
+    Err(Error::InvalidIdentityToken(text.to_owned()))
 }
 
 fn source_identity(identity: &WebIdentity) -> Result<Option<SourceIdentity>, Error> {

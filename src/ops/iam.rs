@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::{Context, Operation, Service};
-use crate::arn::AccountId;
+use crate::arn::{AccountId, IamArn};
 use crate::budgets::CountedAs;
 use crate::commands::{self, Command, Desk};
 use crate::directory::User;
@@ -87,7 +87,8 @@ fn permit(
     asked: &[Tag],
 ) -> Result<(), Error> {
     let mut facts = cx.facts().session(&SessionRequest { tags: asked, ..SessionRequest::default() });
-    facts.resource_tags(tags);
+    let of_user_or_role = IamArn::parse(resource).is_some_and(|arn| ["user", "role"].contains(&arn.kind));
+    facts.resource_tags(tags, of_user_or_role);
     let denied = trust::permit(cx.caller(), &cx.directory, &facts, action, resource).err();
     drop(facts);
     denied.map_or(Ok(()), |denied| Err(cx.refuse(&denied, resource)))

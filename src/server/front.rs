@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, TRANSFER_ENCODING, USER_AGENT};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, REFERER, TRANSFER_ENCODING, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tonic::body::Body;
@@ -47,8 +47,13 @@ pub(super) async fn answer(
 async fn admit(shared: &Arc<Shared>, peer: Client, notes: &Notes, request: Request<Incoming>) -> Response<Body> {
     let headers = request.headers();
     let is_grpc = is_grpc(headers);
-    let agent = headers.get(USER_AGENT).map(|v| audit::clip(&String::from_utf8_lossy(v.as_bytes())));
-    let mut origin = Origin { source_ip: peer.ip, secure_transport: peer.secure_transport, user_agent: agent };
+    let seen = |name| headers.get(name).map(|v| audit::clip(&String::from_utf8_lossy(v.as_bytes())));
+    let mut origin = Origin {
+        source_ip: peer.ip,
+        secure_transport: peer.secure_transport,
+        user_agent: seen(USER_AGENT),
+        referer: seen(REFERER),
+    };
     let mut refused = None;
     match proxies::client(&shared.listener, peer, headers) {
         Ok(client) => (origin.source_ip, origin.secure_transport) = (client.ip, client.secure_transport),

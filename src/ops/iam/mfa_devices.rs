@@ -69,7 +69,8 @@ impl Action for CreateVirtualMfaDevice {
         let serial = format!("arn:aws:iam::{account}:mfa{}{}", self.path.as_deref().unwrap_or("/"), self.name);
         let asked: Vec<names::Tag> =
             self.tags.iter().map(|t| names::Tag { key: t.key.clone(), value: t.value.clone() }).collect();
-        permit(cx, "iam:CreateVirtualMFADevice", &serial, &[], &asked)?;
+        // The tags of what is made are the resource's already.
+        permit(cx, "iam:CreateVirtualMFADevice", &serial, &asked, &asked)?;
         if serial.len() > 256 {
             let rule = "must leave the serial number, path included, at most 256 characters";
             return Err(FieldError::new("VirtualMFADeviceName", rule).into());

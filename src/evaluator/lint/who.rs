@@ -1,0 +1,52 @@
+//! Whether the conditions of a statement say who is meant, where its Principal does not.
+
+use std::net::IpAddr;
+
+use super::super::condition::Condition;
+use super::super::document::Statement;
+use super::super::keys::{self, Presence, Source};
+
+/// Whether a condition must hold that only certain callers meet: those of an account, a principal, a
+/// network. What every caller can have, or can choose (a time, a session name, an external id, a tag,
+/// a source identity), names nobody; nor does a condition that only leaves somebody out.
+pub(super) fn is_named(statement: &Statement) -> bool {
+    statement.conditions.iter().any(|c| c.needs_its_key() && names(c))
+}
+
+fn names(condition: &Condition) -> bool {
+    let all = |test: fn(&str) -> bool| !condition.wanted().is_empty() && condition.wanted().iter().all(|w| test(w));
+    match condition.key() {
+        "aws:principalaccount" => all(is_account),
+        "aws:principalarn" | "aws:federatedprovider" => all(|arn| arn.split(':').nth(4).is_some_and(is_account)),
+        "aws:userid" => all(|id| literal(id).len() >= 12),
+        "aws:sourceip" => all(is_network),
+        key => match keys::find(key) {
+            // Nobody meets it, which is another finding.
+            Some(key) if matches!(key.presence, Presence::Never(_)) => true,
+            Some(key) if key.source == Source::Oidc => all(|claim| !literal(claim).is_empty()),
+            _ => false,
+        },
+    }
+}
+
+/// An account, or the one whose role it is.
+fn is_account(text: &str) -> bool {
+    (text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit()))
+        || text.eq_ignore_ascii_case("${aws:ResourceAccount}")
+}
+
+/// What a value has before its first wildcard or variable.
+fn literal(text: &str) -> &str {
+    text.split(['*', '?', '$']).next().unwrap_or_default()
+}
+
+/// Amazon S3 User Guide, "The meaning of \"public\"": a range broader than /8 (IPv6: /32) is the public.
+fn is_network(text: &str) -> bool {
+    let (address, prefix) = text.split_once('/').unwrap_or((text, "128"));
+    let least = match address.parse() {
+        Ok(IpAddr::V4(_)) => 8,
+        Ok(IpAddr::V6(_)) => 32,
+        Err(_) => return false,
+    };
+    prefix.parse::<u8>().is_ok_and(|prefix| prefix >= least)
+}
