@@ -5,7 +5,15 @@ use brevet::evaluator::{Context, Kind, Policies, Policy, Principal, Request, eva
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
-    for kind in [Kind::Identity, Kind::Session, Kind::Trust, Kind::Resource, Kind::ResourceControl] {
+    for kind in [
+        Kind::Identity,
+        Kind::Boundary,
+        Kind::Session,
+        Kind::Trust,
+        Kind::Resource,
+        Kind::ServiceControl,
+        Kind::ResourceControl,
+    ] {
         let Ok(policy) = Policy::parse(kind, text) else { continue };
         let mut context = Context::new();
         context.set("aws:username", text.get(..16).unwrap_or("alice"));

@@ -6,6 +6,8 @@ mod authentication;
 mod authorization;
 mod binary;
 mod cases;
+mod condition_keys;
+mod data_perimeter;
 mod federation;
 mod front;
 mod harness;

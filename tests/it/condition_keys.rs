@@ -1,0 +1,705 @@
+//! Every documented condition key, asked of the running broker: in an identity policy, a trust policy,
+//! a session policy and a permissions boundary, as Allow and as Deny.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use brevet::clock::Clock;
+use brevet::entropy::SystemEntropy;
+use brevet::evaluator::keys::{KEYS, Presence, Type};
+use brevet::keyring::State;
+use brevet::sigv4::{Signer, sha256};
+use brevet::web_identity::{Algorithm, SigningKey};
+use http::HeaderMap;
+use serde_json::{Value, json};
+
+use crate::harness::*;
+
+const ACCOUNT: &str = "111122223333";
+const HOST: &str = "idp.example.com/tenant";
+const PROVIDER: &str = "arn:aws:iam::111122223333:oidc-provider/idp.example.com/tenant";
+const SEED: &str = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP";
+/// Whoever is not under test itself, and what is asked for where its trust policy is not.
+const CALLER: &str = "caller";
+const BASE: &str = "Base";
+const TARGET: &str = "Target";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Identity,
+    Trust,
+    Session,
+    Boundary,
+}
+
+/// By which credentials the question is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// A user's long-term key.
+    User,
+    /// A user's own session, for which a code was given.
+    Mfa,
+    /// A session of AssumeRole, with a source identity and a transitive tag.
+    Role,
+    /// A session of AssumeRoleWithWebIdentity.
+    Web,
+    /// Nothing but a provider's token: the question is AssumeRoleWithWebIdentity itself.
+    Token,
+}
+
+/// What is asked, unless it is AssumeRoleWithWebIdentity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    AssumeRole,
+    GetWebIdentityToken,
+}
+
+/// One question: the policy in this place has this condition.
+#[derive(Debug, Clone)]
+struct Ask {
+    place: Place,
+    by: By,
+    what: What,
+    key: String,
+    operator: String,
+    wanted: Value,
+    /// Whether the condition holds.
+    holds: bool,
+    denies: bool,
+    number: usize,
+}
+
+impl Ask {
+    /// The principal under test, or whoever asks where a principal's policies are not.
+    fn user(&self) -> String {
+        if self.is_own() { format!("ask-{}", self.number) } else { CALLER.to_owned() }
+    }
+
+    fn role(&self) -> String {
+        if self.is_own() { format!("Ask-{}", self.number) } else { BASE.to_owned() }
+    }
+
+    fn target(&self) -> String {
+        if self.place == Place::Trust { format!("Target-{}", self.number) } else { TARGET.to_owned() }
+    }
+
+    fn is_own(&self) -> bool {
+        matches!(self.place, Place::Identity | Place::Boundary)
+    }
+
+    /// The statements of the policy under test; a principal element for a trust policy.
+    fn statements(&self) -> Value {
+        let actions = json!([
+            "sts:AssumeRole",
+            "sts:TagSession",
+            "sts:SetSourceIdentity",
+            "sts:AssumeRoleWithWebIdentity",
+            "sts:GetWebIdentityToken",
+            "sts:TagGetWebIdentityToken"
+        ]);
+        let statement = |effect: &str, condition: Value| {
+            let mut s = json!({"Effect": effect, "Action": actions});
+            match self.place {
+                Place::Trust => s["Principal"] = json!({"AWS": ACCOUNT, "Federated": PROVIDER}),
+                _ => s["Resource"] = json!("*"),
+            }
+            if !condition.is_null() {
+                s["Condition"] = condition;
+            }
+            s
+        };
+        let condition = json!({self.operator.clone(): {self.key.clone(): self.wanted.clone()}});
+        match self.denies {
+            false => json!([statement("Allow", condition)]),
+            true => json!([statement("Allow", Value::Null), statement("Deny", condition)]),
+        }
+    }
+
+    fn document(&self) -> Value {
+        json!({"Version": "2012-10-17", "Statement": self.statements()})
+    }
+
+    fn expected(&self) -> &'static str {
+        if self.holds != self.denies { "ok" } else { "AccessDenied" }
+    }
+}
+
+fn policy(document: Value) -> Value {
+    json!({"Version": "2012-10-17", "Statement": document})
+}
+
+fn everything() -> Value {
+    policy(json!([{"Effect": "Allow", "Action": "sts:*", "Resource": "*"}]))
+}
+
+fn user_id(name: &str) -> String {
+    format!("AIDA{:0>16}", name.to_ascii_uppercase().replace('-', ""))
+}
+
+fn role_id(name: &str) -> String {
+    format!("AROA{:0>16}", name.to_ascii_uppercase().replace('-', ""))
+}
+
+fn arn(kind: &str, name: &str) -> String {
+    format!("arn:aws:iam::{ACCOUNT}:{kind}/{name}")
+}
+
+/// What a present key is asked by: the credentials, the call, the operator, the value that it has and
+/// one that it has not. None: in this place no request has it.
+fn question(key: &str, place: Place, ask: &Ask) -> Option<(By, What, &'static str, Value, Value)> {
+    let in_session = place == Place::Session;
+    // Session policies cut sessions; elsewhere a user asks.
+    let plain = if in_session { By::Role } else { By::User };
+    let (user, role) = (ask.user(), ask.role());
+    let now = asked_at();
+    let by = |by, operator, right, wrong| Some((by, What::AssumeRole, operator, right, wrong));
+    let plainly = |operator, right: &str, wrong: &str| by(plain, operator, json!(right), json!(wrong));
+    let token = |operator, right: Value, wrong: Value| {
+        (place == Place::Trust).then_some((By::Token, What::AssumeRole, operator, right, wrong))
+    };
+    let minted = |operator, right: Value, wrong: Value| {
+        (place != Place::Trust).then_some((plain, What::GetWebIdentityToken, operator, right, wrong))
+    };
+    match key {
+        "aws:PrincipalArn" => {
+            let own = if in_session { arn("role", &role) } else { arn("user", &user) };
+            by(plain, "ArnEquals", json!(own), json!(arn("user", "nobody")))
+        }
+        "aws:PrincipalAccount" | "aws:ResourceAccount" => plainly("StringEquals", ACCOUNT, "999999999999"),
+        "aws:PrincipalTag/" => plainly("StringEquals", "blue", "red"),
+        "aws:PrincipalIsAWSService" | "aws:ViaAWSService" | "aws:ViaAWSMCPService" => plainly("Bool", "false", "true"),
+        "aws:PrincipalType" => plainly("StringEquals", if in_session { "AssumedRole" } else { "User" }, "Account"),
+        "aws:userid" => {
+            let own = if in_session { format!("{}:asking", role_id(&role)) } else { user_id(&user) };
+            plainly("StringEquals", &own, "AIDANOBODY")
+        }
+        "aws:username" if in_session => None,
+        "aws:username" => plainly("StringEquals", &user, "nobody"),
+        "aws:FederatedProvider" => by(By::Web, "StringEquals", json!(PROVIDER), json!(arn("oidc-provider", "other"))),
+        "aws:TokenIssueTime" => by(By::Role, "DateEquals", json!(now.to_string()), json!("2020-01-01")),
+        "aws:MultiFactorAuthAge" if in_session => None,
+        "aws:MultiFactorAuthAge" => by(By::Mfa, "NumericEquals", json!("0"), json!("99")),
+        "aws:MultiFactorAuthPresent" if in_session => by(By::Role, "Bool", json!("false"), json!("true")),
+        "aws:MultiFactorAuthPresent" => by(By::Mfa, "Bool", json!("true"), json!("false")),
+        "aws:SourceIdentity" => by(By::Role, "StringEquals", json!("alice"), json!("bob")),
+        "aws:SourceIp" => plainly("IpAddress", "127.0.0.0/8", "192.0.2.0/24"),
+        "aws:ResourceTag/" | "iam:ResourceTag/" => plainly("StringEquals", "gold", "lead"),
+        "aws:CurrentTime" => plainly("DateEquals", &now.to_string(), "2020-01-01"),
+        "aws:EpochTime" => plainly("NumericEquals", &now.seconds().to_string(), "1"),
+        "aws:referer" => plainly("StringEquals", "https://console.example.com/", "https://example.org/"),
+        "aws:RequestedRegion" => plainly("StringEquals", "eu-central-1", "us-east-1"),
+        "aws:RequestTag/" => plainly("StringEquals", "x", "y"),
+        "aws:TagKeys" | "sts:TransitiveTagKeys" => plainly("ForAnyValue:StringEquals", "project", "other"),
+        "aws:SecureTransport" => plainly("Bool", "false", "true"),
+        "aws:UserAgent" => plainly("StringEquals", "tests/1", "tests/2"),
+        ":amr" => by(By::Web, "ForAnyValue:StringEquals", json!("otp"), json!("sms")),
+        ":aud" => by(By::Web, "StringEquals", json!("brevet"), json!("other")),
+        ":sub" => by(By::Web, "StringEquals", json!("alice@corp"), json!("bob@corp")),
+        ":email" => token("StringEquals", json!("alice@example.com"), json!("bob@example.com")),
+        ":oaud" => token("StringEquals", json!("brevet"), json!("other")),
+        ":" => token("NumericEquals", json!("3"), json!("4")),
+        "sts:RoleAuthorizedByIdp" => token("Bool", json!("true"), json!("false")),
+        "sts:DurationSeconds" => minted("NumericEquals", json!("300"), json!("900")),
+        "sts:IdentityTokenAudience" => minted("ForAnyValue:StringEquals", json!("relying"), json!("other")),
+        "sts:SigningAlgorithm" => minted("StringEquals", json!("ES384"), json!("RS256")),
+        "sts:ExternalId" => plainly("StringEquals", "Customer-42", "Customer-43"),
+        "sts:RoleSessionName" => plainly("StringEquals", "asked", "other"),
+        "sts:SourceIdentity" => plainly("StringEquals", "alice", "bob"),
+        other => panic!("the table has {other} as present, and this test does not know how to ask for it"),
+    }
+}
+
+/// The key as a policy names it.
+fn concrete(name: &str) -> String {
+    match name {
+        "aws:PrincipalTag/" => "aws:PrincipalTag/team".into(),
+        "aws:ResourceTag/" | "iam:ResourceTag/" => format!("{name}tier"),
+        "aws:RequestTag/" => "aws:RequestTag/project".into(),
+        ":" => format!("{HOST}:level"),
+        name if name.starts_with(':') => format!("{HOST}{name}"),
+        name if name.ends_with('/') => format!("{name}any"),
+        name => name.to_owned(),
+    }
+}
+
+/// A condition that holds for every value of the type, and not for an absent key.
+fn any_value(r#type: Type, multivalued: bool) -> (String, Vec<&'static str>) {
+    let (operator, wanted) = match r#type {
+        Type::String | Type::Arn => ("StringLike", vec!["*"]),
+        Type::Bool => ("Bool", vec!["true", "false"]),
+        Type::Date => ("DateGreaterThan", vec!["1970-01-01"]),
+        Type::Numeric => ("NumericGreaterThanEquals", vec!["-1000000"]),
+        Type::IpAddress => ("IpAddress", vec!["0.0.0.0/0", "::/0"]),
+    };
+    (if multivalued { format!("ForAnyValue:{operator}") } else { operator.to_owned() }, wanted)
+}
+
+/// Every question: for a key that is present its value and another one, for one that is absent whether it
+/// has any value; each as Allow and as Deny.
+fn questions() -> Vec<Ask> {
+    let mut asks: Vec<Ask> = Vec::new();
+    for key in KEYS {
+        for place in [Place::Identity, Place::Trust, Place::Session, Place::Boundary] {
+            for denies in [false, true] {
+                let mut ask = Ask {
+                    place,
+                    // Whoever comes from a provider has the most to show.
+                    by: if key.name.starts_with(':') || place == Place::Session { By::Web } else { By::User },
+                    what: What::AssumeRole,
+                    key: concrete(key.name),
+                    operator: String::new(),
+                    wanted: Value::Null,
+                    holds: false,
+                    denies,
+                    number: asks.len(),
+                };
+                let present = !matches!(key.presence, Presence::Never(_));
+                match present.then(|| question(key.name, place, &ask)).flatten() {
+                    Some((by, what, operator, right, wrong)) => {
+                        (ask.by, ask.what, ask.operator) = (by, what, operator.to_owned());
+                        asks.push(Ask { wanted: right, holds: true, ..ask.clone() });
+                        asks.push(Ask { wanted: wrong, number: asks.len(), ..ask });
+                    }
+                    None => {
+                        let (operator, wanted) = any_value(key.r#type, key.multivalued);
+                        (ask.operator, ask.wanted) = (operator, json!(wanted));
+                        asks.push(ask);
+                    }
+                }
+            }
+        }
+    }
+    asks
+}
+
+/// A directory in which each question has its principal and policy.
+fn directory(asks: &[Ask], signing: &SigningKey) -> Value {
+    let team = json!([{"Key": "team", "Value": "blue"}]);
+    let user = |name: &str, document: Value| {
+        json!({"UserName": name, "UserId": user_id(name), "Arn": arn("user", name), "Tags": team,
+            "UserPolicyList": [{"PolicyName": "own", "PolicyDocument": document}]})
+    };
+    let role = |name: &str, trust: Value, document: Value, tags: Value| {
+        json!({"RoleName": name, "RoleId": role_id(name), "Arn": arn("role", name), "Tags": tags,
+            "AssumeRolePolicyDocument": trust, "RolePolicyList": [{"PolicyName": "own", "PolicyDocument": document}]})
+    };
+    let anybody = policy(json!([{"Effect": "Allow", "Principal": {"AWS": ACCOUNT, "Federated": PROVIDER},
+        "Action": ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity", "sts:AssumeRoleWithWebIdentity"]}]));
+    let tier = json!([{"Key": "tier", "Value": "gold"}]);
+    let mut users = vec![user(CALLER, everything())];
+    let mut roles = vec![
+        role(BASE, anybody.clone(), everything(), team.clone()),
+        role(TARGET, anybody.clone(), everything(), tier.clone()),
+    ];
+    let (mut policies, mut devices) = (Vec::new(), vec![(CALLER.to_owned(), mfa_of(CALLER))]);
+    for ask in asks {
+        if ask.place == Place::Trust {
+            roles.push(role(&ask.target(), ask.document(), everything(), tier.clone()));
+        }
+        if !ask.is_own() {
+            continue;
+        }
+        let bounded = ask.place == Place::Boundary;
+        let own = if bounded { everything() } else { ask.document() };
+        let mut principal = match ask.by {
+            By::User | By::Mfa => user(&ask.user(), own),
+            _ => role(&ask.role(), anybody.clone(), own, team.clone()),
+        };
+        if bounded {
+            let name = format!("Bound-{}", ask.number);
+            principal["PermissionsBoundary"] =
+                json!({"PermissionsBoundaryType": "Policy", "PermissionsBoundaryArn": arn("policy", &name)});
+            policies.push(
+                json!({"PolicyName": name, "PolicyId": format!("ANPA{:0>16}", ask.number), "Arn": arn("policy", &name),
+                "Path": "/", "DefaultVersionId": "v1",
+                "PolicyVersionList": [{"VersionId": "v1", "IsDefaultVersion": true, "Document": ask.document()}]}),
+            );
+        }
+        match ask.by {
+            By::User | By::Mfa => users.push(principal),
+            _ => roles.push(principal),
+        }
+        if ask.by == By::Mfa {
+            devices.push((ask.user(), mfa_of(&ask.user())));
+        }
+    }
+    let keys: Vec<Value> = users
+        .iter()
+        .map(|u| {
+            let name = u["UserName"].as_str().unwrap();
+            json!({"UserArn": u["Arn"], "AccessKeyId": keys_of(name).id, "SecretAccessKey": keys_of(name).secret})
+        })
+        .collect();
+    let devices: Vec<Value> = devices
+        .iter()
+        .map(|(user, serial)| json!({"SerialNumber": serial, "UserArn": arn("user", user), "Base32StringSeed": SEED}))
+        .collect();
+    json!({"UserDetailList": users, "GroupDetailList": [], "RoleDetailList": roles, "Policies": policies, "Brevet": {
+        "AccessKeys": keys, "MFADevices": devices,
+        "OpenIDConnectProviders": [{"Arn": PROVIDER, "Url": format!("https://{HOST}"), "ClientIDList": ["brevet", "api"],
+            "JsonWebKeySet": {"keys": [signing.jwk()]}}]
+    }})
+}
+
+fn mfa_of(user: &str) -> String {
+    arn("mfa", user)
+}
+
+fn keys_of(user: &str) -> Keys {
+    let id = format!("AKIA{:0>16}", user.to_ascii_uppercase().replace('-', ""));
+    Keys { id, secret: format!("canary+secret/of/{user:0>23}"), token: None }
+}
+
+/// A broker, and the time of all questions: codes of the time before this store are not taken.
+async fn broker_of(directory: &Value) -> Broker {
+    let home = home();
+    brevet::files::write_private(&home.path().join("directory.json"), directory.to_string().as_bytes()).unwrap();
+    let broker = Broker::start_in(home, |_| {}).await;
+    broker.clock.set(asked_at());
+    broker
+}
+
+fn asked_at() -> brevet::clock::Timestamp {
+    now().plus(Duration::from_secs(120))
+}
+
+fn token(signing: &SigningKey, more: &Value) -> String {
+    let at = asked_at().seconds();
+    let mut claims = json!({"iss": format!("https://{HOST}"), "sub": "alice@corp", "aud": "brevet", "iat": at - 10, "exp": at + 300,
+        "amr": ["pwd", "otp"], "email": "alice@example.com", "level": 3});
+    for (name, value) in more.as_object().unwrap() {
+        claims[name] = value.clone();
+    }
+    signing.sign(claims.to_string().as_bytes()).unwrap()
+}
+
+/// A signed form, for another region than the broker's first, with the headers that policies can see.
+async fn signed(broker: &Broker, keys: &Keys, form: &[(&str, &str)]) -> Answer {
+    let body = encode(form);
+    let mut headers = form_headers();
+    let signer = Signer {
+        access_key_id: &keys.id,
+        secret_access_key: keys.secret.as_bytes(),
+        session_token: keys.token.as_deref(),
+        region: "eu-central-1",
+        service: "sts",
+    };
+    let host = broker.address.to_string();
+    signer.sign("POST", "/", &host, &mut headers, &sha256(body.as_bytes()), broker.clock.now()).unwrap();
+    seen(&mut headers);
+    broker.send("POST", "/", headers, body.into_bytes()).await
+}
+
+fn seen(headers: &mut HeaderMap) {
+    headers.insert("user-agent", "tests/1".parse().unwrap());
+    headers.insert("referer", "https://console.example.com/".parse().unwrap());
+}
+
+fn session_of(answer: &Answer) -> Keys {
+    let text = |name: &str| answer.element(name).unwrap_or_else(|| panic!("{}", answer.body)).to_owned();
+    Keys { id: text("AccessKeyId"), secret: text("SecretAccessKey"), token: Some(text("SessionToken")) }
+}
+
+/// A session of a role that the caller assumes: with a source identity, a transitive tag, and a session
+/// policy if one is given.
+async fn assumed(broker: &Broker, role: &str, policy: Option<&str>) -> Keys {
+    let role = arn("role", role);
+    let mut form = vec![
+        ("Action", "AssumeRole"),
+        VERSION,
+        ("RoleArn", &*role),
+        ("RoleSessionName", "asking"),
+        ("SourceIdentity", "alice"),
+        ("Tags.member.1.Key", "dept"),
+        ("Tags.member.1.Value", "9"),
+        ("TransitiveTagKeys.member.1", "dept"),
+    ];
+    form.extend(policy.map(|policy| ("Policy", policy)));
+    session_of(&signed(broker, &keys_of(CALLER), &form).await)
+}
+
+async fn login(broker: &Broker, role: &str, token: &str, policy: Option<&str>) -> Answer {
+    let role = arn("role", role);
+    let mut form = vec![
+        ("Action", "AssumeRoleWithWebIdentity"),
+        VERSION,
+        ("RoleArn", &*role),
+        ("RoleSessionName", "asking"),
+        ("WebIdentityToken", token),
+    ];
+    form.extend(policy.map(|policy| ("Policy", policy)));
+    broker.query(None, &form).await
+}
+
+async fn with_code(broker: &Broker, user: &str) -> Keys {
+    let code = crate::mfa::code(broker, 0);
+    let serial = mfa_of(user);
+    let form = [("Action", "GetSessionToken"), VERSION, ("SerialNumber", &*serial), ("TokenCode", &*code)];
+    session_of(&signed(broker, &keys_of(user), &form).await)
+}
+
+/// Asks, and says what came of it.
+async fn answer(broker: &Broker, ask: &Ask, signing: &SigningKey, shared: &mut BTreeMap<String, Keys>) -> String {
+    let target = arn("role", &ask.target());
+    let policy = (ask.place == Place::Session).then(|| ask.document().to_string());
+    if ask.by == By::Token {
+        let roles = json!({"https://aws.amazon.com/roles": [target]});
+        return login(broker, &ask.target(), &token(signing, &roles), None).await.code().to_owned();
+    }
+    // Credentials that no policy under test is in are made once.
+    let name = format!("{:?}", ask.by);
+    let keys = match shared.get(&name).filter(|_| ask.place == Place::Trust) {
+        Some(keys) => keys.clone(),
+        None => match ask.by {
+            By::User => keys_of(&ask.user()),
+            By::Mfa => with_code(broker, &ask.user()).await,
+            By::Role => assumed(broker, &ask.role(), policy.as_deref()).await,
+            _ => session_of(&login(broker, &ask.role(), &token(signing, &json!({})), policy.as_deref()).await),
+        },
+    };
+    if ask.place == Place::Trust {
+        shared.insert(name, keys.clone());
+    }
+    let form: &[(&str, &str)] = match ask.what {
+        What::AssumeRole => &[
+            ("Action", "AssumeRole"),
+            VERSION,
+            ("RoleArn", &target),
+            ("RoleSessionName", "asked"),
+            ("ExternalId", "Customer-42"),
+            ("SourceIdentity", "alice"),
+            ("Tags.member.1.Key", "project"),
+            ("Tags.member.1.Value", "x"),
+            ("TransitiveTagKeys.member.1", "project"),
+        ],
+        What::GetWebIdentityToken => &[
+            ("Action", "GetWebIdentityToken"),
+            VERSION,
+            ("Audience.member.1", "relying"),
+            ("SigningAlgorithm", "ES384"),
+        ],
+    };
+    signed(broker, &keys, form).await.code().to_owned()
+}
+
+fn signing_key() -> SigningKey {
+    SigningKey::generate(Algorithm::ES384, State::Current, &SystemEntropy::new(), now()).unwrap()
+}
+
+#[tokio::test]
+async fn az_07_every_documented_condition_key_is_asked_in_every_kind_of_policy() {
+    let signing = signing_key();
+    let asks = questions();
+    let broker = broker_of(&directory(&asks, &signing)).await;
+    let (mut shared, mut wrong) = (BTreeMap::new(), Vec::new());
+    for ask in &asks {
+        let got = answer(&broker, ask, &signing, &mut shared).await;
+        if got != ask.expected() {
+            wrong.push(format!("{ask:?}: got {got}, expected {}", ask.expected()));
+        }
+    }
+    let asked: BTreeSet<_> = asks.iter().map(|a| &a.key).collect();
+    let present: BTreeSet<_> = asks.iter().filter(|a| a.holds).map(|a| &a.key).collect();
+    println!("{} keys asked, {} of them present, in {} questions", asked.len(), present.len(), asks.len());
+    assert!(wrong.is_empty(), "{} answers are wrong:\n{}", wrong.len(), wrong.join("\n"));
+    assert_eq!(asked.len(), KEYS.len());
+    assert_eq!(present.len(), KEYS.iter().filter(|k| !matches!(k.presence, Presence::Never(_))).count());
+}
+
+/// A broker with the caller, `Base` and `Target` as [`directory`] has them, and roles with these trust
+/// policies.
+async fn broker_with(signing: &SigningKey, roles: &[(&str, Value)]) -> Broker {
+    let mut directory = directory(&[], signing);
+    for (name, statements) in roles {
+        directory["RoleDetailList"].as_array_mut().unwrap().push(json!({"RoleName": name, "RoleId": role_id(name),
+            "Arn": arn("role", name), "AssumeRolePolicyDocument": policy(statements.clone()),
+            "RolePolicyList": [{"PolicyName": "own", "PolicyDocument": everything()}]}));
+    }
+    broker_of(&directory).await
+}
+
+/// A trust policy for sessions of the account, or for holders of the provider's tokens, under a condition.
+fn trust(condition: &Value) -> Value {
+    json!([{"Effect": "Allow", "Principal": {"AWS": ACCOUNT, "Federated": PROVIDER}, "Condition": condition,
+        "Action": ["sts:AssumeRole", "sts:AssumeRoleWithWebIdentity", "sts:TagSession", "sts:SetSourceIdentity"]}])
+}
+
+async fn assume(broker: &Broker, keys: &Keys, role: &str) -> Answer {
+    let role = arn("role", role);
+    signed(broker, keys, &[("Action", "AssumeRole"), VERSION, ("RoleArn", &role), ("RoleSessionName", "again")]).await
+}
+
+#[tokio::test]
+async fn a_provider_is_known_of_its_own_session_and_of_none_assumed_with_it() {
+    let signing = signing_key();
+    let sub = format!("{HOST}:sub");
+    let roles = [
+        ("Vouched", trust(&json!({"StringEquals": {"aws:FederatedProvider": PROVIDER, sub.clone(): "alice@corp"}}))),
+        ("Unknown", trust(&json!({"Null": {"aws:FederatedProvider": "true", sub: "true"}}))),
+    ];
+    let broker = broker_with(&signing, &roles).await;
+    let first = session_of(&login(&broker, BASE, &token(&signing, &json!({})), None).await);
+    assert_eq!(assume(&broker, &first, "Vouched").await.code(), "ok");
+    assert_eq!(assume(&broker, &first, "Unknown").await.code(), "AccessDenied");
+    let second = session_of(&assume(&broker, &first, TARGET).await);
+    assert_eq!(assume(&broker, &second, "Vouched").await.code(), "AccessDenied");
+    assert_eq!(assume(&broker, &second, "Unknown").await.code(), "ok");
+    // A session that nobody but the account vouches for.
+    let own = assumed(&broker, BASE, None).await;
+    assert_eq!(assume(&broker, &own, "Vouched").await.code(), "AccessDenied");
+}
+
+#[tokio::test]
+async fn a_token_that_names_roles_is_good_for_these_alone() {
+    let signing = signing_key();
+    let roles = [
+        ("Demanding", trust(&json!({"Bool": {"sts:RoleAuthorizedByIdp": "true"}}))),
+        ("Without", trust(&json!({"Bool": {"sts:RoleAuthorizedByIdp": "false"}}))),
+    ];
+    let broker = broker_with(&signing, &roles).await;
+    let claim = |value: Value| json!({"https://aws.amazon.com/roles": value});
+    let own = |role: &str| json!(arn("role", role));
+    for (role, claims, expected) in [
+        ("Demanding", claim(own("Demanding")), "ok"),
+        ("Demanding", claim(json!([own("Without"), own("Demanding")])), "ok"),
+        ("Demanding", json!({}), "AccessDenied"),
+        ("Without", json!({}), "ok"),
+        ("Without", claim(own("Without")), "AccessDenied"),
+        // Trust policies that say nothing of it are bound by it as well.
+        (BASE, claim(own(BASE)), "ok"),
+        (BASE, claim(own(TARGET)), "InvalidIdentityToken"),
+        (BASE, claim(json!([])), "InvalidIdentityToken"),
+        (BASE, claim(json!("arn:aws:iam::111122223333:role/*")), "InvalidIdentityToken"),
+        (BASE, claim(json!(BASE)), "InvalidIdentityToken"),
+        (BASE, claim(json!({"role": own(BASE)})), "InvalidIdentityToken"),
+        (BASE, claim(json!([own(BASE), 1])), "InvalidIdentityToken"),
+        (BASE, claim(Value::Null), "InvalidIdentityToken"),
+        // A role that is not there answers alike.
+        ("Nowhere", claim(own(BASE)), "InvalidIdentityToken"),
+        ("Nowhere", claim(own("Nowhere")), "AccessDenied"),
+    ] {
+        let answer = login(&broker, role, &token(&signing, &claims), None).await;
+        assert_eq!(answer.code(), expected, "{role} {claims}");
+    }
+}
+
+#[tokio::test]
+async fn a_single_audience_is_one_value_and_several_are_several() {
+    let signing = signing_key();
+    let oaud = format!("{HOST}:oaud");
+    let roles = [
+        ("One", trust(&json!({"StringEquals": {oaud.clone(): "brevet"}}))),
+        ("Any", trust(&json!({"ForAnyValue:StringEquals": {oaud.clone(): "api"}}))),
+        ("Api", trust(&json!({"StringEquals": {oaud: "api", format!("{HOST}:aud"): "brevet"}}))),
+    ];
+    let broker = broker_with(&signing, &roles).await;
+    let (one, list) = (json!({}), json!({"aud": ["brevet"]}));
+    let several = json!({"aud": ["brevet", "api"], "azp": "brevet"});
+    let other = json!({"aud": "api", "azp": "brevet"});
+    for (role, claims, expected) in [
+        ("One", &one, "ok"),
+        ("One", &list, "ok"),
+        ("One", &several, "AccessDenied"),
+        ("Any", &several, "ok"),
+        ("Any", &one, "AccessDenied"),
+        ("Api", &other, "ok"),
+        ("Api", &several, "AccessDenied"),
+        ("One", &other, "AccessDenied"),
+    ] {
+        let answer = login(&broker, role, &token(&signing, claims), None).await;
+        assert_eq!(answer.code(), expected, "{role} {claims}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_session_remembers_of_a_token_is_bounded() {
+    let signing = signing_key();
+    let broker = broker_with(&signing, &[]).await;
+    let ask =
+        async |amr: Value| login(&broker, BASE, &token(&signing, &json!({"amr": amr})), None).await.code().to_owned();
+    assert_eq!(ask(json!("x".repeat(1_024))).await, "ok");
+    assert_eq!(ask(json!(vec!["x"; 512])).await, "ok");
+    assert_eq!(ask(json!("x".repeat(1_025))).await, "InvalidIdentityToken");
+    assert_eq!(ask(json!(vec!["x"; 513])).await, "InvalidIdentityToken");
+    assert_eq!(ask(json!(vec![""; 1_025])).await, "InvalidIdentityToken");
+    // With everything else as long as it may be the token is still one that can be used.
+    let long = json!({"amr": vec![""; 1_024], "sub": "\u{10ffff}".repeat(255),
+        "https://aws.amazon.com/source_identity": "s".repeat(64)});
+    let session = session_of(&login(&broker, BASE, &token(&signing, &long), None).await);
+    assert_eq!(broker.who(&session).await, "ok");
+}
+
+#[tokio::test]
+async fn an_empty_tag_is_no_tag_to_a_policy_that_demands_one() {
+    let signing = signing_key();
+    let mut directory = directory(&[], &signing);
+    let demand = |key: &str| {
+        policy(json!([{"Effect": "Allow", "Action": "sts:*", "Resource": "*"},
+            {"Effect": "Deny", "Action": "sts:AssumeRole", "Resource": "*", "Condition": {"Null": {key: "true"}}}]))
+    };
+    for (name, tags, key) in [
+        ("asks", json!([]), "aws:RequestTag/Team"),
+        ("full", json!([{"Key": "Cost", "Value": "7"}]), "aws:PrincipalTag/Cost"),
+        ("empty", json!([{"Key": "Cost", "Value": ""}]), "aws:PrincipalTag/Cost"),
+        ("none", json!([]), "aws:PrincipalTag/Cost"),
+    ] {
+        directory["UserDetailList"].as_array_mut().unwrap().push(json!({"UserName": name, "UserId": user_id(name),
+            "Arn": arn("user", name), "Tags": tags, "UserPolicyList": [{"PolicyName": "own", "PolicyDocument": demand(key)}]}));
+        directory["Brevet"]["AccessKeys"].as_array_mut().unwrap().push(
+            json!({"UserArn": arn("user", name), "AccessKeyId": keys_of(name).id, "SecretAccessKey": keys_of(name).secret}),
+        );
+    }
+    let broker = broker_of(&directory).await;
+    let target = arn("role", TARGET);
+    let ask = async |user: &str, tag: Option<&str>| {
+        let mut form = vec![("Action", "AssumeRole"), VERSION, ("RoleArn", &*target), ("RoleSessionName", "asked")];
+        form.extend(tag.map(|_| ("Tags.member.1.Key", "Team")));
+        form.extend(tag.map(|value| ("Tags.member.1.Value", value)));
+        signed(&broker, &keys_of(user), &form).await.code().to_owned()
+    };
+    assert_eq!(ask("asks", None).await, "AccessDenied");
+    assert_eq!(ask("asks", Some("red")).await, "ok");
+    assert_eq!(ask("asks", Some("")).await, "AccessDenied");
+    assert_eq!(ask("full", None).await, "ok");
+    assert_eq!(ask("empty", None).await, "AccessDenied");
+    assert_eq!(ask("none", None).await, "AccessDenied");
+}
+
+#[tokio::test]
+async fn az_03_a_policy_parameter_has_2048_characters_white_space_included() {
+    let signing = signing_key();
+    let broker = broker_with(&signing, &[]).await;
+    let document = everything().to_string();
+    let sized = |n: usize| format!("{document}{}", " ".repeat(n - document.len()));
+    let base = arn("role", BASE);
+    let token = token(&signing, &json!({}));
+    let assume = [("Action", "AssumeRole"), ("RoleArn", &*base), ("RoleSessionName", "long")];
+    let login = [
+        ("Action", "AssumeRoleWithWebIdentity"),
+        ("RoleArn", &*base),
+        ("RoleSessionName", "long"),
+        ("WebIdentityToken", &*token),
+    ];
+    let vouch = [("Action", "GetFederationToken"), ("Name", "long")];
+    for form in [&assume[..], &login[..], &vouch[..]] {
+        for (length, expected) in [(2_048, "ok"), (2_049, "ValidationError"), (20_000, "ValidationError")] {
+            let policy = sized(length);
+            let form = [form, &[VERSION, ("Policy", &policy)]].concat();
+            let caller = keys_of(CALLER);
+            let keys = (form[0].1 != "AssumeRoleWithWebIdentity").then_some(&caller);
+            let answer = broker.query(keys, &form).await;
+            assert_eq!(answer.code(), expected, "{} {length}", form[0].1);
+            if expected != "ok" {
+                let rule = "Member must have length less than or equal to 2048";
+                assert!(answer.element("Message").unwrap().contains(rule), "{}", answer.body);
+            }
+        }
+    }
+    // Over gRPC by the same rule, and a short one that is no policy by its own.
+    let mut request = brevet::client::AssumeRole::new(&base, "long");
+    for (policy, expected) in [(sized(2_049), "ValidationError"), ("{}".to_owned(), "MalformedPolicyDocument")] {
+        request.policy = Some(policy);
+        let error = broker.client(&keys_of(CALLER)).assume_role(&request).await.map(|_| ()).unwrap_err();
+        assert_eq!(code(&error), expected);
+    }
+}
