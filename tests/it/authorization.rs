@@ -163,7 +163,7 @@ async fn az_03_a_session_policy_only_narrows() {
         bare.replace(r#""Sid":"""#, &format!(r#""Sid":"{}""#, "a".repeat(n - bare.len())))
     };
     assert!(as_role(OPEN, Some(&sized(2_048)), &[]).await.is_ok());
-    assert_eq!(as_role(OPEN, Some(&sized(2_049)), &[]).await.err().unwrap(), "MalformedPolicyDocument");
+    assert_eq!(as_role(OPEN, Some(&sized(2_049)), &[]).await.err().unwrap(), "ValidationError");
     assert_eq!(as_role(OPEN, Some(""), &[]).await.err().unwrap(), "ValidationError");
     assert_eq!(as_role(OPEN, Some("{}"), &[]).await.err().unwrap(), "MalformedPolicyDocument");
     assert_eq!(
