@@ -380,11 +380,14 @@ enum PolicyCommand {
         /// The case
         name: String,
     },
-    /// List who from outside an account may assume which of its roles
+    /// List who from outside an account may assume which of its roles; 1 if there is anybody
     Analyze {
-        /// A directory file
+        /// What `brevet import` takes
+        #[arg(value_name = "FILE", required_unless_present = "directory", conflicts_with = "directory")]
+        file: Option<PathBuf>,
+        /// The same
         #[arg(long, value_name = "FILE")]
-        directory: PathBuf,
+        directory: Option<PathBuf>,
         /// Print JSON
         #[arg(long)]
         json: bool,

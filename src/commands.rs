@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use crate::clock::Timestamp;
 use crate::directory::declaration::Declaration;
 use crate::directory::resource::{Kind, Name, Resource};
-use crate::directory::{Directory, DirectoryError, sealing_name};
+use crate::directory::{Directory, DirectoryError, normal_seed, sealing_name};
 use crate::entropy::{self, Entropy, NoEntropy};
 use crate::error::Error;
 use crate::master_key::{MasterKey, MasterKeyError};
@@ -235,14 +235,14 @@ async fn run(desk: Desk<'_>, writer: &mut Writer<'_>, actor: &Actor, command: Co
                 )));
             }
             rules::check(&resource)?;
-            rules::check_references(writer, &resource).await?;
+            rules::check_references(writer, &resource, None).await?;
             rules::check_counts(writer, &resource).await?;
             put(desk, writer, actor, action("Create", name.kind), None, resource).await
         }
         Command::Replace { resource, expected } => {
             let old = current(writer, &resource.name(), expected).await?;
             rules::check(&resource)?;
-            rules::check_references(writer, &resource).await?;
+            rules::check_references(writer, &resource, Some(&old)).await?;
             let action = action("Update", resource.kind());
             put(desk, writer, actor, action, Some(old), resource).await
         }
@@ -255,7 +255,7 @@ async fn run(desk: Desk<'_>, writer: &mut Writer<'_>, actor: &Actor, command: Co
             }
             edit.apply(&mut new, desk.now)?;
             rules::check(&new)?;
-            rules::check_references(writer, &new).await?;
+            rules::check_references(writer, &new, Some(&old)).await?;
             if owner_changes {
                 rules::check_counts(writer, &new).await?;
             }
@@ -300,6 +300,11 @@ async fn put(
     // The compiler of snapshots has the last word: what it does not take, no node could load.
     let mut scratch = Directory::empty().map_err(refused)?;
     scratch.take(&new, Some(desk.master_key)).map_err(refused)?;
+    if let Some(id) = new.unique_id().filter(|id| !id.is_empty())
+        && let Some(other) = writer.find_unique(id).await?.filter(|other| *other != name)
+    {
+        return Err(CommandError::EntityAlreadyExists(format!("{other}, which has the unique id `{id}` of {name}")));
+    }
     let overridden = scratch.role(&name.id).map(|role| role.overridden.to_vec()).unwrap_or_default();
     let revoked = if old.as_ref().is_some_and(is_active) && !is_active(&new) { ends(&new) } else { None };
     let (before, after) = difference(old.as_ref(), Some(&new));
@@ -446,11 +451,13 @@ fn fill(resource: &mut Resource, desk: Desk<'_>) -> Result<(), CommandError> {
             path(&mut g.path, &g.arn);
         }
         Resource::Policy(p) => {
+            p.tags.take_if(|tags| tags.is_empty());
             unique("ANPA", p.policy_id.get_or_insert_default())?;
             date(&mut p.create_date);
             path(&mut p.path, &p.arn);
         }
         Resource::InstanceProfile(p) => {
+            p.tags.take_if(|tags| tags.is_empty());
             unique("AIPA", &mut p.instance_profile_id)?;
             date(&mut p.create_date);
             path(&mut p.path, &p.arn);
@@ -469,6 +476,13 @@ fn fill(resource: &mut Resource, desk: Desk<'_>) -> Result<(), CommandError> {
 
 /// Secrets in clear become sealed ones. One that is what was there stays as it was sealed.
 fn seal(resource: &mut Resource, old: Option<&Resource>, desk: Desk<'_>) -> Result<(), CommandError> {
+    if let Resource::MfaDevice(device) = resource
+        && let Some(seed) = &device.base32_string_seed
+    {
+        let place = format!("mfa-device {}: Base32StringSeed", device.serial_number);
+        let seed = normal_seed(seed).map_err(|rule| CommandError::Validation(format!("{place}: {rule}")))?;
+        device.base32_string_seed = Some(seed);
+    }
     let (belongs, clear, sealed, before) = match resource {
         Resource::AccessKey(k) => (
             sealing_name("access key", &k.access_key_id, &k.user_arn),

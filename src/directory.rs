@@ -21,14 +21,21 @@ use crate::secret::Secret;
 use declaration::{Attached, Boundary, Declaration, Document, InlinePolicy};
 use resource::{Kind, Name, Resource, folded, folded_arn};
 use table::{Keyed, Table};
+use zeroize::Zeroizing;
 
 /// The tag of a role that trusts a shared issuer whoever the subject is; its value is the issuer
 /// without `https://` (several of them with spaces between).
 pub const UNBOUND_SUBJECT: &str = "brevet:unbound-subject";
 /// The tag of a role that lets in everybody without a condition; its value is `true`.
 pub const PUBLIC: &str = "brevet:public";
-/// The longest directory file, in bytes.
-pub const MAX_BYTES: u64 = 256 << 20;
+/// The longest file to import or to serve from, in bytes.
+pub const MAX_BYTES: u64 = 64 << 20;
+
+/// Whether a policy is one of AWS's own. Exports hold the documents of those that are attached, and
+/// leave deprecated ones out.
+pub fn is_aws_managed(policy_arn: &str) -> bool {
+    policy_arn.strip_prefix("arn:aws:iam::aws:policy/").is_some_and(|name| !name.is_empty())
+}
 
 /// Why a directory was refused: where, and the rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -228,6 +235,8 @@ pub struct Directory {
     oidc_providers: Table<OidcProvider>,
     saml_providers: Table<Named>,
     decoy: Arc<Role>,
+    /// What stands for a policy of AWS's whose document is not here.
+    closed: Arc<Policy>,
     clear_secrets: usize,
 }
 
@@ -247,6 +256,7 @@ impl Directory {
             oidc_providers: Table::default(),
             saml_providers: Table::default(),
             decoy: Arc::new(decoy()?),
+            closed: Arc::new(deny_all(PolicyKind::Identity)?),
             clear_secrets: 0,
         })
     }
@@ -276,13 +286,9 @@ impl Directory {
             directory.check_links(&place, &resource)?;
         }
         let providers: Vec<&str> = directory.oidc_providers.values().map(|p| &*p.arn).collect();
-        for role in directory.roles() {
-            check_everybody(
-                &format!("RoleDetailList {}: AssumeRolePolicyDocument", role.arn),
-                &role.arn,
-                &role.trust,
-                &providers,
-            )?;
+        for role in directory.roles().filter(|role| strangers::names_everybody(&role.trust)) {
+            let place = format!("RoleDetailList {}: AssumeRolePolicyDocument", role.arn);
+            check_everybody(&place, &role.arn, &role.trust, &providers)?;
         }
         Ok(directory)
     }
@@ -383,7 +389,11 @@ impl Directory {
     }
 
     fn effective(&self, own: &Own) -> Result<Effective, Dangling> {
-        let find = |arn: &Arc<str>| self.managed_policy(arn).cloned().ok_or_else(|| Dangling(arn.to_string()));
+        // A policy that is not known may deny anything: whoever has it may do nothing.
+        let missing = |arn: &Arc<str>| {
+            if is_aws_managed(arn) { Ok(self.closed.clone()) } else { Err(Dangling(arn.to_string())) }
+        };
+        let find = |arn: &Arc<str>| self.managed_policy(arn).cloned().map_or_else(|| missing(arn), Ok);
         let mut identity = own.inline.to_vec();
         for arn in &own.managed {
             identity.push(find(arn)?);
@@ -416,12 +426,23 @@ impl Directory {
         self.mfa_devices.values()
     }
 
-    /// What an operator should look at: roles whose trust policy is not in force, and cross-account
-    /// trust without an external id. A sentence each, in the order of the roles' ARNs.
+    /// What an operator should look at: whoever may do nothing because a policy is not here, roles
+    /// whose trust policy is not in force, and cross-account trust without an external id. A sentence
+    /// each, in the order of ARNs.
     pub fn warnings(&self) -> Vec<String> {
         let mut roles: Vec<_> = self.roles().collect();
         roles.sort_by(|a, b| a.arn.cmp(&b.arn));
-        let mut all = Vec::new();
+        let owners = self.users.values().map(|u| (format!("user {}", u.arn), &u.own));
+        let owners = owners.chain(self.groups.values().map(|g| (format!("group {}", g.folded), &g.own)));
+        let owners = owners.chain(roles.iter().map(|r| (format!("role {}", r.arn), &r.own)));
+        let mut all: Vec<String> = owners
+            .flat_map(|(owner, own)| {
+                let named = own.managed.iter().chain(&own.boundary);
+                let missing = named.filter(|arn| is_aws_managed(arn) && self.managed.get(arn).is_none());
+                missing.map(move |arn| closed_warning(&owner, arn)).collect::<Vec<_>>()
+            })
+            .collect();
+        all.sort();
         for role in roles {
             if let Some(rule) = &role.closed {
                 all.push(format!("role {} lets in nobody: {rule}", role.arn));
@@ -471,7 +492,7 @@ impl Directory {
     }
 
     fn put_policy(&mut self, place: &str, policy: &declaration::ManagedPolicy) -> Result<(), DirectoryError> {
-        let aws_managed = policy.arn.strip_prefix("arn:aws:iam::aws:policy/").is_some_and(|name| !name.is_empty());
+        let aws_managed = is_aws_managed(&policy.arn);
         if !aws_managed {
             identity_arn(place, &policy.arn, "policy", &policy.policy_name)?;
         }
@@ -601,6 +622,8 @@ impl Directory {
         let field = "Base32StringSeed";
         let seed =
             self.secret(place, field, &belongs, clear, device.sealed_base32_string_seed.as_deref(), master_key)?;
+        let seed = normal_seed(seed.expose()).map_err(|rule| fault(format!("{place}: {field}"), rule))?;
+        let seed = Secret::new(seed.to_string());
         let digits = device.digits.unwrap_or(6);
         let digits = u8::try_from(digits).ok().filter(|d| [6, 7, 8].contains(d));
         let digits = digits.ok_or_else(|| fault(format!("{place}: Digits"), "must be 6, 7 or 8"))?;
@@ -620,9 +643,8 @@ impl Directory {
             enable_date: device.enable_date.as_deref().map(Into::into),
             tags: tags(place, &device.tags)?,
         };
-        // RFC 4226 section 4, R6: at least 128 bits.
         if compiled.totp().is_none() {
-            return Err(fault(format!("{place}: {field}"), "must be base32 of at least 16 bytes"));
+            return Err(fault(format!("{place}: {field}"), "is no seed that codes can be made of"));
         }
         self.mfa_devices.put(compiled);
         Ok(())
@@ -723,7 +745,7 @@ impl Directory {
         for link in resource.links() {
             let id = link.id.as_str();
             let there = match link.kind {
-                Kind::Policy => self.managed.get(id).is_some(),
+                Kind::Policy => self.managed.get(id).is_some() || is_aws_managed(id),
                 Kind::Group => self.groups.get(id).is_some(),
                 Kind::User => self.users.get(id).is_some(),
                 // By folded name, which is not how roles are kept; the door looks it up in the rows.
@@ -736,6 +758,13 @@ impl Directory {
         }
         Ok(())
     }
+}
+
+/// What is said of somebody who is attached to a policy of AWS's whose document is not here.
+pub fn closed_warning(owner: &str, policy_arn: &str) -> String {
+    format!(
+        "{owner} may do nothing: the document of `{policy_arn}` is not here, and it may deny anything; import the policy (a deprecated one with a document of your own) or detach it"
+    )
 }
 
 /// What is said of a role that another account's principal may assume without an external id.
@@ -822,9 +851,13 @@ pub fn parse(text: &[u8]) -> Result<Declaration, DirectoryError> {
 /// # Errors
 /// When it is a part of an export, or a document in it cannot be decoded.
 pub fn declared(declaration: Declaration) -> Result<Vec<Resource>, DirectoryError> {
-    if declaration.is_truncated == Some(true) {
-        let rule = "the export is one page of several; export it whole (`--max-items` unset)";
-        return Err(fault("IsTruncated", rule));
+    let part = match &declaration {
+        Declaration { is_truncated: Some(true), .. } => Some("IsTruncated"),
+        Declaration { next_token: Some(_), .. } => Some("NextToken"),
+        _ => None,
+    };
+    if let Some(field) = part {
+        return Err(fault(field, "the export is one page of several; export it whole (`--max-items` unset)"));
     }
     declaration.into_resources().map_err(|rule| fault("policy document", rule))
 }
@@ -953,7 +986,9 @@ fn tags(place: &str, tags: &[declaration::Tag]) -> Result<Box<[Tag]>, DirectoryE
     for tag in tags {
         // Roles of AWS's own services carry reserved `aws:` tags; an export may hold them.
         let key = tag.key.strip_prefix("aws:").unwrap_or(&tag.key);
-        let legal = names::tag_key("Key", key).and_then(|()| names::tag_value("Value", &tag.value));
+        // An earlier version asked for `oidc.eks.*.amazonaws.com` here, which no tag of AWS's can be.
+        let value = if tag.key == UNBOUND_SUBJECT { tag.value.replace('*', "") } else { tag.value.clone() };
+        let legal = names::tag_key("Key", key).and_then(|()| names::tag_value("Value", &value));
         legal.map_err(|e| fault(format!("{place}: Tags"), format!("{} {}", e.field, e.rule)))?;
         if checked.iter().any(|t| t.key.eq_ignore_ascii_case(&tag.key)) {
             return Err(fault(format!("{place}: Tags"), format!("key `{}` is there twice", tag.key)));
@@ -961,6 +996,29 @@ fn tags(place: &str, tags: &[declaration::Tag]) -> Result<Box<[Tag]>, DirectoryE
         checked.push(Tag { key: tag.key.clone(), value: tag.value.clone() });
     }
     Ok(checked.into())
+}
+
+/// A TOTP seed as devices and sites print it, which is Base32 (RFC 4648 section 6) in either case, in
+/// groups, with hyphens, padded or not; as it is kept: bare, in upper case.
+///
+/// # Errors
+/// What is wrong with it, without a character of it.
+pub fn normal_seed(text: &str) -> Result<Zeroizing<String>, &'static str> {
+    let text = text.trim_ascii_end().trim_end_matches('=');
+    let mut seed = Zeroizing::new(String::with_capacity(text.len()));
+    for c in text.chars().filter(|c| !c.is_ascii_whitespace() && *c != '-') {
+        match c.to_ascii_uppercase() {
+            c @ ('A'..='Z' | '2'..='7') => seed.push(c),
+            _ => return Err("must be Base32: the letters A to Z and the digits 2 to 7 (no 0, 1, 8 or 9)"),
+        }
+    }
+    match seed.len() {
+        // RFC 4226 section 4, R6: at least 128 bits.
+        0..26 => Err("must have at least 16 bytes, which are 26 characters of Base32"),
+        513.. => Err("must have at most 512 characters"),
+        length if [1, 3, 6].contains(&(length % 8)) => Err("is cut off: no Base32 text has so many characters"),
+        _ => Ok(seed),
+    }
 }
 
 /// Long enough to be random, and no example of a manual.
@@ -1059,6 +1117,118 @@ mod tests {
     }
 
     #[test]
+    fn policies_of_aws_itself_have_a_mebibyte_and_customers_have_their_quota() {
+        let actions =
+            |n: usize| -> Vec<String> { (0..n).map(|n| format!("service{n}:DescribeSomethingOrOther")).collect() };
+        let compiled = |arn: &str, text: String| {
+            let document: serde_json::Value = text.into();
+            let mut export = minimal();
+            export["Policies"].as_array_mut().unwrap().push(json!({"PolicyName": "Long", "Arn": arn,
+                "PolicyVersionList": [{"VersionId": "v1", "IsDefaultVersion": true, "Document": document}]}));
+            compile(&export).map(|_| ()).map_err(|e| e.to_string())
+        };
+        let (aws, own) = ("arn:aws:iam::aws:policy/Long", "arn:aws:iam::111122223333:policy/Long");
+        let policy = |n| json!({"Statement": {"Effect": "Allow", "Action": actions(n), "Resource": "*"}});
+        // As the CLI indents it, and with white space up to the limit: that is not counted.
+        assert_eq!(compiled(aws, serde_json::to_string_pretty(&policy(4_000)).unwrap()), Ok(()));
+        let spaced =
+            |text: String, length: usize| text.replacen('{', &format!("{{{}", " ".repeat(length - text.len())), 1);
+        assert_eq!(compiled(aws, spaced(policy(20_000).to_string(), 1 << 20)), Ok(()));
+        assert_eq!(compiled(own, spaced(policy(200).to_string(), 1 << 20)), Ok(()));
+        let error = compiled(aws, spaced(policy(4_000).to_string(), (1 << 20) + 1)).unwrap_err();
+        assert!(error.contains("1048576 bytes, white space included"), "{error}");
+        let error = compiled(own, policy(1_000).to_string()).unwrap_err();
+        assert!(error.contains("10240 characters, white space not counted"), "{error}");
+        // Many statements on one line: the place of each is told without counting from the beginning.
+        let statement = json!({"Effect": "Deny", "Action": "a:b", "Resource": "*"});
+        let many = json!({"Statement": vec![statement; 20_000]}).to_string();
+        let started = std::time::Instant::now();
+        assert_eq!(compiled(aws, many), Ok(()));
+        assert!(started.elapsed() < std::time::Duration::from_secs(20), "{:?}", started.elapsed());
+    }
+
+    #[test]
+    fn whoever_has_a_policy_that_is_not_here_may_do_nothing() {
+        let missing =
+            json!([{"PolicyName": "AWSConfigRole", "PolicyArn": "arn:aws:iam::aws:policy/service-role/AWSConfigRole"}]);
+        let boundary =
+            json!({"PermissionsBoundaryType": "Policy", "PermissionsBoundaryArn": "arn:aws:iam::aws:policy/Gone"});
+        let allow = json!([{"PolicyName": "all", "PolicyDocument": {"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}}]);
+        let may = |effective: &Effective| {
+            use crate::evaluator::{Context, Outcome, Policies, Principal, Request, evaluate};
+            let context = Context::new();
+            let request = Request {
+                principal: Principal::User {
+                    account: "111122223333",
+                    arn: "arn:aws:iam::111122223333:user/alice",
+                    id: None,
+                },
+                action: "s3:GetObject",
+                resource: "arn:aws:s3:::b/k",
+                resource_account: "111122223333",
+                context: &context,
+            };
+            let identity: Vec<&Policy> = effective.identity.iter().map(Arc::as_ref).collect();
+            let policies =
+                Policies { identity: &identity, boundary: effective.boundary.as_deref(), ..Policies::default() };
+            evaluate(&request, &policies).outcome != Outcome::ExplicitlyDenied
+        };
+        for (pointer, value, user_may, role_may) in [
+            ("/Marker", json!("nothing is changed"), true, true),
+            ("/UserDetailList/0/AttachedManagedPolicies", missing.clone(), false, true),
+            ("/UserDetailList/0/PermissionsBoundary", boundary.clone(), false, true),
+            ("/GroupDetailList/0/AttachedManagedPolicies", missing.clone(), false, true),
+            ("/RoleDetailList/0/AttachedManagedPolicies", missing, true, false),
+            ("/RoleDetailList/0/PermissionsBoundary", boundary, true, false),
+        ] {
+            let mut export = minimal();
+            export["UserDetailList"][0]["UserPolicyList"] = allow.clone();
+            export["RoleDetailList"][0]["RolePolicyList"] = allow.clone();
+            let (parent, field) = pointer.rsplit_once('/').unwrap();
+            export.pointer_mut(parent).unwrap()[field] = value;
+            let directory = compile(&export).unwrap();
+            let user = directory.users().next().unwrap();
+            let role = directory.roles().next().unwrap();
+            assert_eq!(may(&directory.effective_of_user(user).unwrap()), user_may, "user: {pointer}");
+            assert_eq!(may(&directory.effective_of_role(role).unwrap()), role_may, "role: {pointer}");
+            let warnings = directory.warnings();
+            assert_eq!(warnings.len(), usize::from(!(user_may && role_may)), "{pointer}: {warnings:?}");
+            assert!(warnings.iter().all(|w| w.contains("arn:aws:iam::aws:policy/") && w.contains("may do nothing")));
+        }
+    }
+
+    #[test]
+    fn a_seed_is_taken_in_each_way_in_which_it_is_printed() {
+        let bare = "AEBAGBAFAYDQQCIKBMGA2DQPCAIREEYUCULBOGA2";
+        let groups = |by: char| {
+            let groups: Vec<&str> = (0..bare.len()).step_by(4).map(|at| &bare[at..at + 4]).collect();
+            groups.join(&by.to_string())
+        };
+        for text in [
+            bare.to_owned(),
+            bare.to_ascii_lowercase(),
+            groups(' '),
+            groups('-').to_ascii_lowercase(),
+            format!("{bare}====\n"),
+            format!(" {bare}"),
+        ] {
+            assert_eq!(normal_seed(&text).as_deref().map(String::as_str), Ok(bare), "{text}");
+        }
+        for (text, why) in [
+            ("0189".repeat(8), "Base32"),
+            (format!("{}=A", bare), "Base32"),
+            ("é".repeat(26), "Base32"),
+            ("A".repeat(25), "16 bytes"),
+            (String::new(), "16 bytes"),
+            ("A".repeat(27), "cut off"),
+            ("A".repeat(513), "512"),
+        ] {
+            let rule = normal_seed(&text).unwrap_err();
+            assert!(rule.contains(why), "{text}: {rule}");
+        }
+    }
+
+    #[test]
     fn cf_01_what_is_wrong_is_named() {
         let cases = [
             ("/RoleDetailList/0/MaxSessionDuration", json!(3_599), "MaxSessionDuration"),
@@ -1067,7 +1237,7 @@ mod tests {
             ("/UserDetailList/0/GroupList/0", json!("nobody"), "nobody"),
             (
                 "/GroupDetailList/0/AttachedManagedPolicies/0/PolicyArn",
-                json!("arn:aws:iam::aws:policy/Missing"),
+                json!("arn:aws:iam::111122223333:policy/Missing"),
                 "Missing",
             ),
             ("/Brevet/AccessKeys/0/UserArn", json!("arn:aws:iam::111122223333:user/bob"), "bob"),
@@ -1076,6 +1246,7 @@ mod tests {
             ("/Brevet/AccessKeys/0/Status", json!("On"), "Status"),
             ("/UserDetailList/0/Surprise", json!(1), "Surprise"),
             ("/IsTruncated", json!(true), "IsTruncated"),
+            ("/NextToken", json!("eyJNYXJrZXIiOiBudWxs"), "one page of several"),
         ];
         for (pointer, value, named) in cases {
             let mut altered = minimal();

@@ -6,9 +6,12 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::{Failure, PolicyCommand, PolicyKind};
-use crate::directory::Directory;
+use crate::directory::declaration::Role;
+use crate::directory::resource::Resource;
+use crate::directory::{self, Directory};
 use crate::evaluator::lint::{Outsider, lint, outsiders};
-use crate::evaluator::{Kind, simulate};
+use crate::evaluator::{Kind, Policy, simulate};
+use crate::files::{self, Audience};
 
 pub(super) fn run(command: PolicyCommand) -> Result<(), Failure> {
     match command {
@@ -21,7 +24,10 @@ pub(super) fn run(command: PolicyCommand) -> Result<(), Failure> {
         }
         PolicyCommand::Simulate { cases } => decide(&cases),
         PolicyCommand::Explain { cases, name } => explain(&cases, &name),
-        PolicyCommand::Analyze { directory, json } => analyze(&directory, json),
+        PolicyCommand::Analyze { file, directory, json } => {
+            let file = file.or(directory).ok_or("name a directory file")?;
+            analyze(&file, json)
+        }
     }
 }
 
@@ -112,35 +118,69 @@ fn explain(path: &Path, wanted: &str) -> Result<(), Failure> {
     Err(format!("{}: has no decision case `{wanted}`", path.display()).into())
 }
 
+/// A way into a role from outside its account.
 #[derive(Serialize)]
 struct Found<'a> {
     role: &'a str,
     #[serde(flatten)]
-    outsider: Outsider,
+    finding: Finding,
 }
 
-fn analyze(path: &Path, json: bool) -> Result<(), Failure> {
-    let mut declaration = super::demo::read(path)?;
-    // Roles and their trust alone: neither keys nor their secrets matter here.
-    declaration.brevet = Default::default();
-    let directory = Directory::from_declaration(declaration, None)?;
-    let mut roles: Vec<_> = directory.roles().collect();
-    roles.sort_by(|a, b| a.arn.cmp(&b.arn));
-    let mut found = 0;
-    for role in roles {
-        for outsider in outsiders(&role.trust, role.account.as_str()) {
-            found += 1;
-            let entry = Found { role: &role.arn, outsider };
-            if json {
-                println!("{}", serde_json::to_string(&entry)?);
-            } else {
-                let conditions = entry.outsider.conditions.join(" and ");
-                let under =
-                    if conditions.is_empty() { "without condition".to_owned() } else { format!("where {conditions}") };
-                println!("{:<60} {:<60} {under}", entry.role, entry.outsider.principal);
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Finding {
+    Outsider(Outsider),
+    /// An import would refuse the role.
+    Refused {
+        refused: String,
+    },
+}
+
+impl Found<'_> {
+    fn line(&self) -> String {
+        match &self.finding {
+            Finding::Refused { refused } => format!("{:<60} refused: {refused}", self.role),
+            Finding::Outsider(outsider) => {
+                let under = match outsider.conditions.join(" and ") {
+                    none if none.is_empty() => "without condition".to_owned(),
+                    conditions => format!("where {conditions}"),
+                };
+                format!("{:<60} {:<60} {under}", self.role, outsider.principal)
             }
         }
     }
-    eprintln!("{found} findings");
-    Ok(())
+}
+
+fn analyze(path: &Path, json: bool) -> Result<(), Failure> {
+    let bytes = files::read(path, Audience::Everyone, directory::MAX_BYTES)?;
+    let mut roles: Vec<Box<Role>> = directory::declared(directory::parse(bytes.expose())?)?
+        .into_iter()
+        .filter_map(|thing| if let Resource::Role(role) = thing { Some(role) } else { None })
+        .collect();
+    roles.sort_by(|a, b| a.arn.cmp(&b.arn));
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut findings = 0;
+    for mut role in roles {
+        let account = role.arn.split(':').nth(4).unwrap_or_default().to_owned();
+        let document = role.assume_role_policy_document.as_ref().and_then(|d| d.text().ok()).unwrap_or_default();
+        let trust = Policy::parse(Kind::Trust, &document);
+        let outsiders = trust.iter().flat_map(|trust| outsiders(trust, &account)).map(Finding::Outsider);
+        let mut found: Vec<Finding> = outsiders.collect();
+        // An import gives ids; without one the role is looked at all the same.
+        if role.role_id.is_empty() {
+            role.role_id = "AROA0000000000000000".to_owned();
+        }
+        let arn = role.arn.clone();
+        if let Err(error) = Directory::empty()?.take(&Resource::Role(role), None) {
+            found.push(Finding::Refused { refused: error.to_string() });
+        }
+        for finding in found {
+            findings += 1;
+            let found = Found { role: &arn, finding };
+            let line = if json { serde_json::to_string(&found)? } else { found.line() };
+            writeln!(out, "{line}")?;
+        }
+    }
+    out.flush()?;
+    if findings > 0 { Err(format!("{findings} findings").into()) } else { Ok(()) }
 }

@@ -1,6 +1,7 @@
 //! A declared directory against the store's: what would change, and its doing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use serde_json::Value;
 use similar::TextDiff;
@@ -11,9 +12,12 @@ use super::{
 };
 use crate::directory::declaration::Declaration;
 use crate::directory::resource::{Kind, Name, Resource};
-use crate::directory::{Directory, check_everybody, declared, external_id_warning};
+use crate::directory::{Directory, Role, check_everybody, closed_warning, declared, external_id_warning};
 use crate::evaluator::strangers;
 use crate::store::StoreError;
+
+/// How long a difference may take to become a short one; after that it is any difference.
+const DIFF_WITHIN: Duration = Duration::from_millis(500);
 
 /// One thing that differs.
 #[derive(Debug)]
@@ -65,69 +69,118 @@ pub async fn plan(desk: Desk<'_>, declaration: Declaration, prune: bool) -> Resu
             Ok(())
         })
         .await?;
-    let mut accounts: Vec<&str> = wanted.iter().map(Resource::account).collect();
-    accounts.sort_unstable();
-    accounts.dedup();
-    let accounts: Vec<String> = accounts.into_iter().map(str::to_owned).collect();
-    let mut import = Import { planned: Vec::new(), unchanged: 0, kept: 0, warnings: Vec::new() };
-    let (mut updates, mut names) = (Vec::new(), std::collections::HashSet::new());
-    let mut scratch = Directory::empty().map_err(refused)?;
-    let (mut roles, mut providers) = (Vec::new(), Vec::new());
+    let accounts: HashSet<String> = wanted.iter().map(|r| r.account().to_owned()).collect();
+    let mut after = After::default();
+    let mut changed = Vec::with_capacity(wanted.len());
     for mut new in wanted {
         let name = new.name();
-        if !names.insert(name.clone()) {
-            return Err(CommandError::Validation(format!("{name} is declared twice")));
-        }
         let old = there.remove(&name).map(|(version, body)| Ok((version, read(&name, &body)?)));
         let old = old.transpose().map_err(|e: CommandError| e)?;
         if let Some((_, old)) = &old {
             adopt(&mut new, old);
         }
         fill(&mut new, desk)?;
+        after.put(&new)?;
+        changed.push((new, old));
+    }
+    let mut import = Import { planned: Vec::new(), unchanged: 0, kept: 0, warnings: Vec::new() };
+    let mut gone: Vec<(Name, i64, Resource)> = Vec::new();
+    for (name, (version, body)) in there {
+        let thing = read(&name, &body)?;
+        if prune && accounts.contains(thing.account()) {
+            gone.push((name, version, thing));
+        } else {
+            import.kept += 1;
+            after.put(&thing)?;
+        }
+    }
+    // What others depend on goes last.
+    gone.sort_by(|a, b| b.0.cmp(&a.0));
+    import.planned.extend(gone.into_iter().map(|(_, version, old)| Planned::Delete { old, version }));
+    let mut scratch = Directory::empty().map_err(refused)?;
+    for (mut new, old) in changed {
+        let name = new.name();
         seal(&mut new, old.as_ref().map(|(_, old)| old), desk)?;
         rules::check(&new)?;
         // The compiler of snapshots has the last word: what it does not take, no node could load.
         scratch.take(&new, Some(desk.master_key)).map_err(refused)?;
-        match &new {
-            Resource::Role(_) => roles.extend(scratch.role(&name.id).cloned()),
-            Resource::OidcProvider(_) => providers.push(name.id.clone()),
-            _ => {}
+        if let Some(role) = scratch.role(&name.id) {
+            import.warnings.extend(after.look_at(role)?);
         }
         scratch.leave(&name);
         match old {
             Some((_, old)) if public(&old) == public(&new) => import.unchanged += 1,
-            Some((version, old)) => updates.push(Planned::Update { old: old.into(), new: new.into(), version }),
-            None => updates.push(Planned::Create(new)),
+            Some((version, old)) => import.planned.push(Planned::Update { old: old.into(), new: new.into(), version }),
+            None => import.planned.push(Planned::Create(new)),
         }
     }
-    let mut gone: Vec<(Name, i64, String)> = Vec::new();
-    for (name, (version, body)) in there {
-        let thing = read(&name, &body)?;
-        if prune && accounts.iter().any(|a| a == thing.account()) {
-            gone.push((name, version, body));
-        } else {
-            import.kept += 1;
-            if name.kind == Kind::OidcProvider {
-                providers.push(name.id);
-            }
-        }
-    }
-    let providers: Vec<&str> = providers.iter().map(String::as_str).collect();
-    for role in roles {
-        check_everybody(&format!("role {}: AssumeRolePolicyDocument", role.arn), &role.arn, &role.trust, &providers)
-            .map_err(refused)?;
-        let tags = role.overridden.iter().map(|tag| format!("role {} lets in strangers by its tag {tag}", role.arn));
-        import.warnings.extend(tags);
-        let foreign = strangers::without_external_id(&role.trust, role.account.as_str());
-        import.warnings.extend(foreign.iter().map(|who| external_id_warning(&role.arn, who)));
-    }
-    // What others depend on goes last.
-    gone.sort_by(|a, b| b.0.cmp(&a.0));
-    for (name, version, body) in gone {
-        import.planned.push(Planned::Delete { old: read(&name, &body)?, version });
-    }
-    import.planned.extend(updates);
+    import.warnings.extend(after.closed());
     Ok(import)
+}
+
+/// What the store will hold when an import is done, as far as things say something of each other.
+#[derive(Default)]
+struct After {
+    names: HashSet<Name>,
+    /// By kind and folded name.
+    folded: HashMap<(Kind, String), Name>,
+    unique_ids: HashMap<String, Name>,
+    /// ARNs of OpenID Connect providers.
+    providers: Vec<String>,
+    /// Who refers to which policy of AWS's.
+    of_aws: Vec<(Name, String)>,
+}
+
+impl After {
+    /// # Errors
+    /// When something else is declared or stays that has its name or its unique id: names both.
+    fn put(&mut self, thing: &Resource) -> Result<(), CommandError> {
+        let name = thing.name();
+        if !self.names.insert(name.clone()) {
+            return Err(CommandError::Validation(format!("{name} is declared twice")));
+        }
+        let same =
+            |what: &str, other: &Name| CommandError::EntityAlreadyExists(format!("{name} and {other} have {what}"));
+        if let Some(other) = self.folded.insert((name.kind, thing.folded()), name.clone()) {
+            return Err(same("the same name (without regard to case)", &other));
+        }
+        if let Some(id) = thing.unique_id().filter(|id| !id.is_empty())
+            && let Some(other) = self.unique_ids.insert(id.to_owned(), name.clone())
+        {
+            return Err(same(&format!("the same unique id `{id}`"), &other));
+        }
+        let of_aws = thing.links().into_iter().filter(rules::is_missing_policy);
+        self.of_aws.extend(of_aws.map(|policy| (name.clone(), policy.id)));
+        if name.kind == Kind::OidcProvider {
+            self.providers.push(name.id);
+        }
+        Ok(())
+    }
+
+    /// What is most likely not meant in a role.
+    ///
+    /// # Errors
+    /// When it lets in the tenants of a shared issuer without saying which.
+    fn look_at(&self, role: &Role) -> Result<Vec<String>, CommandError> {
+        if strangers::names_everybody(&role.trust) {
+            let providers: Vec<&str> = self.providers.iter().map(String::as_str).collect();
+            let place = format!("role {}: AssumeRolePolicyDocument", role.arn);
+            check_everybody(&place, &role.arn, &role.trust, &providers).map_err(refused)?;
+        }
+        let tags = role.overridden.iter().map(|tag| format!("role {} lets in strangers by its tag {tag}", role.arn));
+        let foreign = strangers::without_external_id(&role.trust, role.account.as_str());
+        let foreign = foreign.iter().map(|who| external_id_warning(&role.arn, who));
+        Ok(tags.chain(foreign).collect())
+    }
+
+    /// Who will have a policy of AWS's whose document is not here.
+    fn closed(&self) -> Vec<String> {
+        let missing =
+            self.of_aws.iter().filter(|(_, arn)| !self.names.contains(&Name::new(Kind::Policy, arn.as_str())));
+        let mut all: Vec<String> = missing.map(|(owner, arn)| closed_warning(&owner.to_string(), arn)).collect();
+        all.sort();
+        all
+    }
 }
 
 impl Import {
@@ -200,7 +253,8 @@ impl Planned {
             Self::Update { old, new, .. } => {
                 let pretty = |r: &Resource| serde_json::to_string_pretty(&shown(public(r))).unwrap_or_default();
                 let (before, after) = (pretty(old), pretty(new));
-                let diff = TextDiff::from_lines(&before, &after).unified_diff().context_radius(2).to_string();
+                let diff = TextDiff::configure().timeout(DIFF_WITHIN).diff_lines(&before, &after);
+                let diff = diff.unified_diff().context_radius(2).to_string();
                 let lines = diff.lines().filter(|l| !l.starts_with("\\ No newline"));
                 let lines: String = lines.map(|l| format!("    {l}\n")).collect();
                 format!("~ {}\n{lines}", new.name())
@@ -221,7 +275,9 @@ fn shown(value: Value) -> Value {
     }
 }
 
-/// What a declaration leaves out because IAM gives it stays as it is.
+/// What a declaration leaves out because IAM gives it, or because AWS's export does not have it
+/// (`ManagedPolicyDetail` has no tags, `RoleDetail` neither description nor session duration), stays as
+/// it is.
 fn adopt(new: &mut Resource, old: &Resource) {
     fn keep<T: Clone>(new: &mut Option<T>, old: &Option<T>) {
         if new.is_none() {
@@ -245,16 +301,28 @@ fn adopt(new: &mut Resource, old: &Resource) {
         (Resource::Role(new), Resource::Role(old)) => {
             keep_id(&mut new.role_id, &old.role_id);
             keep(&mut new.create_date, &old.create_date);
+            keep(&mut new.description, &old.description);
+            keep(&mut new.max_session_duration, &old.max_session_duration);
         }
         (Resource::Policy(new), Resource::Policy(old)) => {
             keep(&mut new.policy_id, &old.policy_id);
             keep(&mut new.create_date, &old.create_date);
+            keep(&mut new.tags, &old.tags);
         }
         (Resource::InstanceProfile(new), Resource::InstanceProfile(old)) => {
             keep_id(&mut new.instance_profile_id, &old.instance_profile_id);
             keep(&mut new.create_date, &old.create_date);
+            keep(&mut new.tags, &old.tags);
         }
-        (Resource::AccessKey(new), Resource::AccessKey(old)) => keep(&mut new.create_date, &old.create_date),
+        (Resource::AccessKey(new), Resource::AccessKey(old)) => {
+            keep(&mut new.create_date, &old.create_date);
+            // A key that was switched off is not switched on by a file that does not speak of it.
+            keep(&mut new.status, &old.status);
+        }
+        (Resource::MfaDevice(new), Resource::MfaDevice(old)) if new.user_arn == old.user_arn => {
+            keep(&mut new.create_date, &old.create_date);
+            keep(&mut new.enable_date, &old.enable_date);
+        }
         (Resource::OidcProvider(new), Resource::OidcProvider(old)) => keep(&mut new.create_date, &old.create_date),
         (Resource::SamlProvider(new), Resource::SamlProvider(old)) => keep(&mut new.create_date, &old.create_date),
         // An account that is only mentioned keeps its alias.

@@ -4,6 +4,7 @@
 
 use crate::arn::{AccountId, IamArn};
 use crate::directory::declaration::{Attached, InlinePolicy, Tag};
+use crate::directory::is_aws_managed;
 use crate::directory::resource::{Kind, Name, Resource};
 use crate::names::MAX_TAGS;
 use crate::store::Writer;
@@ -65,12 +66,13 @@ pub(super) fn check(resource: &Resource) -> Result<(), CommandError> {
             description(&place, r.description.as_deref())?;
         }
         Resource::Policy(p) => {
-            if !p.arn.starts_with("arn:aws:iam::aws:policy/") {
+            // AWS's own policies are named by AWS and keep to no quota of its customers.
+            if !is_aws_managed(&p.arn) {
                 named(&place, "policy", &p.arn, p.path.as_deref(), &p.policy_name, 128)?;
-            }
-            description(&place, p.description.as_deref())?;
-            if p.policy_version_list.len() > MAX_VERSIONS {
-                return Err(limit(&place, "PolicyVersionList", MAX_VERSIONS));
+                description(&place, p.description.as_deref())?;
+                if p.policy_version_list.len() > MAX_VERSIONS {
+                    return Err(limit(&place, "PolicyVersionList", MAX_VERSIONS));
+                }
             }
             twice(&place, "PolicyVersionList", p.policy_version_list.iter().map(|v| v.version_id.as_str()))?;
         }
@@ -106,8 +108,13 @@ pub(super) fn check(resource: &Resource) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Everything that a thing refers to is there.
-pub(super) async fn check_references(writer: &mut Writer<'_>, resource: &Resource) -> Result<(), CommandError> {
+/// Everything that a thing refers to is there. A policy of AWS's that is not here may stay where it was
+/// before (`old`); it closes what it is attached to.
+pub(super) async fn check_references(
+    writer: &mut Writer<'_>,
+    resource: &Resource,
+    old: Option<&Resource>,
+) -> Result<(), CommandError> {
     let account = resource.account();
     if AccountId::parse(account).is_some()
         && resource.kind() != Kind::Account
@@ -120,11 +127,17 @@ pub(super) async fn check_references(writer: &mut Writer<'_>, resource: &Resourc
             Kind::Group | Kind::Role => writer.find(link.kind, &link.id).await?.is_some(),
             _ => writer.get(&link).await?.is_some(),
         };
-        if !there {
+        let was = || is_missing_policy(&link) && old.is_some_and(|old| old.links().contains(&link));
+        if !there && !was() {
             return Err(CommandError::NoSuchEntity(format!("{link}, which {} refers to", resource.name())));
         }
     }
     Ok(())
+}
+
+/// Whether a link is to a policy of AWS's, which exports may leave out.
+pub(super) fn is_missing_policy(link: &Name) -> bool {
+    link.kind == Kind::Policy && is_aws_managed(&link.id)
 }
 
 /// Limits on how many things another thing has.
@@ -179,10 +192,10 @@ pub(super) async fn check_deletable(writer: &mut Writer<'_>, resource: &Resource
 /// Its tags, where it has any.
 pub(super) fn tags_mut(resource: &mut Resource) -> Option<&mut Vec<Tag>> {
     match resource {
-        Resource::Policy(p) => Some(&mut p.tags),
+        Resource::Policy(p) => Some(p.tags.get_or_insert_default()),
         Resource::User(u) => Some(&mut u.tags),
         Resource::Role(r) => Some(&mut r.tags),
-        Resource::InstanceProfile(p) => Some(&mut p.tags),
+        Resource::InstanceProfile(p) => Some(p.tags.get_or_insert_default()),
         Resource::OidcProvider(p) => Some(&mut p.tags),
         Resource::SamlProvider(p) => Some(&mut p.tags),
         Resource::MfaDevice(d) => Some(&mut d.tags),
@@ -192,10 +205,10 @@ pub(super) fn tags_mut(resource: &mut Resource) -> Option<&mut Vec<Tag>> {
 
 fn tags(resource: &Resource) -> &[Tag] {
     match resource {
-        Resource::Policy(p) => &p.tags,
+        Resource::Policy(p) => p.tags.as_deref().unwrap_or_default(),
         Resource::User(u) => &u.tags,
         Resource::Role(r) => &r.tags,
-        Resource::InstanceProfile(p) => &p.tags,
+        Resource::InstanceProfile(p) => p.tags.as_deref().unwrap_or_default(),
         Resource::OidcProvider(p) => &p.tags,
         Resource::SamlProvider(p) => &p.tags,
         Resource::MfaDevice(d) => &d.tags,

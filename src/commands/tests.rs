@@ -567,3 +567,161 @@ async fn a_device_whose_clock_drifts_is_followed() {
     store.set_mfa_drift("arn:x", -7).await.unwrap();
     assert_eq!(accept(first + 3 + 3 * day, 1).await, -7);
 }
+
+fn file(value: &Value) -> Declaration {
+    directory::parse(value.to_string().as_bytes()).unwrap()
+}
+
+fn role_of(name: &str, id: &str) -> Value {
+    let trust: Value = serde_json::from_str(TRUST).unwrap();
+    json!({"RoleName": name, "RoleId": id, "Arn": arn("role", name), "AssumeRolePolicyDocument": trust})
+}
+
+async fn apply(world: &World, value: &Value, prune: bool) -> Result<i64, CommandError> {
+    plan(world.desk(), file(value), prune).await?.apply(world.desk(), &Actor::operator("t")).await
+}
+
+#[tokio::test]
+async fn two_things_with_one_name_or_unique_id_are_both_named() {
+    let world = World::new().await;
+    let id = "AROA00000000000000001";
+    let says = |error: CommandError, names: &[&str]| {
+        let error = error.to_string();
+        assert!(names.iter().all(|n| error.contains(n)), "{error}");
+    };
+    // In one file.
+    let both = json!({"RoleDetailList": [role_of("a1", id), role_of("b1", id)]});
+    says(plan(world.desk(), file(&both), false).await.unwrap_err(), &["role/a1", "role/b1", id]);
+    let both = json!({"RoleDetailList": [role_of("a1", id), role_of("A1", "AROA00000000000000002")]});
+    says(plan(world.desk(), file(&both), false).await.unwrap_err(), &["role/a1", "role/A1", "regard to case"]);
+    // In the store and in a file.
+    apply(&world, &json!({"RoleDetailList": [role_of("a1", id)]}), false).await.unwrap();
+    let other = json!({"RoleDetailList": [role_of("b1", id)]});
+    says(plan(world.desk(), file(&other), false).await.unwrap_err(), &["role/a1", "role/b1", id]);
+    // By a command.
+    let command = Command::Create(Resource::parse(Kind::Role, &role_of("b1", id).to_string()).unwrap());
+    says(world.run(command).await.unwrap_err(), &["role/a1", "role/b1", id]);
+    // What goes with the same import is no hindrance.
+    apply(&world, &other, true).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_an_export_of_aws_does_not_say_stays_as_it_is() {
+    let world = World::new().await;
+    let mut role = role_of("r", "AROA00000000000000001");
+    role["MaxSessionDuration"] = json!(43_200);
+    role["Description"] = json!("mine");
+    let policy = |tags: Value| {
+        let mut policy = json!({"PolicyName": "P", "Arn": arn("policy", "P"), "DefaultVersionId": "v1",
+            "PolicyVersionList": [{"VersionId": "v1", "IsDefaultVersion": true, "Document": serde_json::from_str::<Value>(ALLOW).unwrap()}]});
+        if !tags.is_null() {
+            policy["Tags"] = tags;
+        }
+        policy
+    };
+    let profile = |tags: bool| {
+        let mut profile = json!({"InstanceProfileName": "web", "InstanceProfileId": "AIPA00000000000000001",
+            "Arn": arn("instance-profile", "web"), "Roles": [{"RoleName": "r"}]});
+        if tags {
+            profile["Tags"] = json!([{"Key": "a", "Value": "b"}]);
+        }
+        profile
+    };
+    let key = |status: &str| {
+        let mut key = json!({"UserArn": arn("user", "alice"), "AccessKeyId": "AKIATESTTESTTESTTES1",
+            "SecretAccessKey": "a-secret-that-is-long-enough-0123456789"});
+        if !status.is_empty() {
+            key["Status"] = json!(status);
+        }
+        key
+    };
+    let device = json!({"SerialNumber": arn("mfa", "alice"), "UserArn": arn("user", "alice"),
+        "Base32StringSeed": "aebagbafaydqqcikbmga2dqpcaireeyuculboga2"});
+    let users = json!([{"UserName": "alice", "UserId": "AIDA00000000000000001", "Arn": arn("user", "alice")}]);
+    let tags = json!([{"Key": "a", "Value": "b"}]);
+    let full = json!({"UserDetailList": users, "RoleDetailList": [role], "Policies": [policy(tags)],
+        "Brevet": {"InstanceProfiles": [profile(true)], "AccessKeys": [key("Inactive")], "MFADevices": [device]}});
+    apply(&world, &full, false).await.unwrap();
+    let before = world.store.head().await.unwrap();
+    // The same import, and one by AWS's own fields alone; a day later.
+    let plain = json!({"UserDetailList": users, "RoleDetailList": [role_of("r", "AROA00000000000000001")],
+        "Policies": [policy(Value::Null)],
+        "Brevet": {"InstanceProfiles": [profile(false)], "AccessKeys": [key("")],
+            "MFADevices": [{"SerialNumber": arn("mfa", "alice"), "UserArn": arn("user", "alice"),
+                "Base32StringSeed": "AEBA GBAF AYDQ QCIK BMGA 2DQP CAIR EEYU CULB OGA2"}]}});
+    let later = Desk { now: Timestamp::from_seconds(NOW.seconds() + 86_400), ..world.desk() };
+    for again in [&full, &plain] {
+        let planned = plan(later, file(again), true).await.unwrap();
+        let shown: String = planned.planned.iter().map(Planned::describe).collect();
+        assert!(shown.is_empty(), "{shown}");
+    }
+    assert_eq!(world.store.head().await.unwrap(), before);
+    // What is said is done: empty is said, for tags.
+    let mut emptied = plain.clone();
+    emptied["Policies"] = json!([policy(json!([]))]);
+    emptied["RoleDetailList"][0]["MaxSessionDuration"] = json!(3_600);
+    assert_eq!(plan(later, file(&emptied), false).await.unwrap().planned.len(), 2);
+    apply(&world, &emptied, false).await.unwrap();
+    assert!(plan(later, file(&emptied), false).await.unwrap().planned.is_empty());
+}
+
+#[tokio::test]
+async fn a_policy_of_aws_that_an_export_leaves_out_is_a_warning_and_comes_later() {
+    let world = World::new().await;
+    let gone = "arn:aws:iam::aws:policy/service-role/AWSConfigRole";
+    let mut role = role_of("r", "AROA00000000000000001");
+    role["AttachedManagedPolicies"] = json!([{"PolicyName": "AWSConfigRole", "PolicyArn": gone}]);
+    let export = json!({"RoleDetailList": [role]});
+    let planned = plan(world.desk(), file(&export), false).await.unwrap();
+    assert_eq!(planned.warnings.len(), 1, "{:?}", planned.warnings);
+    assert!(planned.warnings[0].contains(gone) && planned.warnings[0].contains(&arn("role", "r")));
+    planned.apply(world.desk(), &Actor::operator("t")).await.unwrap();
+    // What is not about that policy can be changed; attaching another that is not here cannot be done.
+    world.run(edit(Kind::Role, &arn("role", "r"), Edit::UpdateDescription("x".into()))).await.unwrap();
+    let attach =
+        |name: &str| edit(Kind::Role, &arn("role", "r"), Edit::AttachPolicy(format!("arn:aws:iam::aws:policy/{name}")));
+    assert_eq!(code(&world.run(attach("Unknown")).await), "NoSuchEntity");
+    assert!(plan(world.desk(), file(&export), true).await.unwrap().planned.is_empty());
+    // With its document it is a policy like any other.
+    let document: Value = serde_json::from_str(ALLOW).unwrap();
+    let mut whole = export.clone();
+    whole["Policies"] = json!([{"PolicyName": "AWSConfigRole", "Arn": gone, "DefaultVersionId": "v7",
+        "PolicyVersionList": (1..=7).map(|n| json!({"VersionId": format!("v{n}"), "IsDefaultVersion": n == 7, "Document": document})).collect::<Vec<_>>()}]);
+    let planned = plan(world.desk(), file(&whole), false).await.unwrap();
+    assert!(planned.warnings.is_empty(), "{:?}", planned.warnings);
+    planned.apply(world.desk(), &Actor::operator("t")).await.unwrap();
+    // A policy of the account's own that is not there is still an error.
+    let mut own = role_of("s", "AROA00000000000000002");
+    own["AttachedManagedPolicies"] = json!([{"PolicyName": "Q", "PolicyArn": arn("policy", "Q")}]);
+    let error = apply(&world, &json!({"RoleDetailList": [own]}), false).await.unwrap_err();
+    assert!(error.to_string().contains("policy/Q"), "{error}");
+}
+
+#[tokio::test]
+async fn an_import_of_many_large_policies_takes_time_in_proportion() {
+    let world = World::new().await;
+    let statement = json!({"Effect": "Deny", "Action": "a:b", "Resource": "*"});
+    let export = |policies: usize, statements: usize, action: &str| {
+        let mut statement = statement.clone();
+        statement["Action"] = json!(action);
+        let document = json!({"Statement": vec![statement; statements]});
+        let policies: Vec<Value> = (0..policies)
+            .map(|n| json!({"PolicyName": format!("P{n}"), "Arn": format!("arn:aws:iam::aws:policy/P{n}"), "DefaultVersionId": "v1",
+                "PolicyVersionList": [{"VersionId": "v1", "IsDefaultVersion": true, "Document": document}]}))
+            .collect();
+        json!({"Policies": policies})
+    };
+    let timed = async |value: &Value| {
+        let started = std::time::Instant::now();
+        let planned = plan(world.desk(), file(value), false).await.unwrap();
+        let shown: usize = planned.planned.iter().map(|p| p.describe().len()).sum();
+        planned.apply(world.desk(), &Actor::operator("t")).await.unwrap();
+        (started.elapsed(), shown)
+    };
+    let (small, _) = timed(&export(2, 1_000, "a:b")).await;
+    // Ten times the text in as many policies, every line of it another one.
+    let (large, shown) = timed(&export(2, 10_000, "c:d")).await;
+    assert!(shown > 500_000, "all of it differs");
+    let bound = small * 10 * 6 + std::time::Duration::from_secs(4);
+    assert!(large < bound, "{small:?}, then {large:?}");
+}

@@ -7,7 +7,8 @@
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
-use serde::{Deserialize, Serialize};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
@@ -58,6 +59,29 @@ impl Absent for bool {
     }
 }
 
+/// A field of AWS's answers that says nothing here: taken whatever is in it, and not kept. The names are
+/// those of botocore's model, so that a misspelt field is still an error.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ignored;
+
+impl Absent for Ignored {
+    fn is_absent(&self) -> bool {
+        true
+    }
+}
+
+impl Serialize for Ignored {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_unit()
+    }
+}
+
+impl<'de> Deserialize<'de> for Ignored {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_| Self)
+    }
+}
+
 shape! {
     /// The whole file.
     Declaration {
@@ -68,6 +92,9 @@ shape! {
         /// Of a paged answer: must not be true, since a part is not the whole.
         is_truncated: Option<bool>,
         marker: Option<String>,
+        /// The AWS CLI's mark of a part.
+        next_token: Option<String>,
+        response_metadata: Ignored,
         brevet: Brevet,
     }
 }
@@ -116,9 +143,11 @@ shape! {
         attached_managed_policies: Vec<Attached>,
         permissions_boundary: Option<Boundary>,
         tags: Vec<Tag>,
-        role_last_used: Option<Box<RawValue>>,
+        role_last_used: Ignored,
         /// In seconds, 3,600 to 129,600.
         max_session_duration: Option<i64>,
+        max_signin_session_duration: Ignored,
+        source_role_template: Ignored,
     }
 }
 
@@ -137,7 +166,8 @@ shape! {
         create_date: Option<String>,
         update_date: Option<String>,
         policy_version_list: Vec<PolicyVersion>,
-        tags: Vec<Tag>,
+        /// AWS's export does not say; none: as they are.
+        tags: Option<Vec<Tag>>,
     }
 }
 
@@ -225,7 +255,8 @@ shape! {
         arn: String,
         create_date: Option<String>,
         roles: Vec<ProfileRole>,
-        tags: Vec<Tag>,
+        /// AWS's export does not say; none: as they are.
+        tags: Option<Vec<Tag>>,
     }
 }
 
@@ -238,6 +269,13 @@ shape! {
         arn: Option<String>,
         create_date: Option<String>,
         assume_role_policy_document: Option<Document>,
+        description: Ignored,
+        max_session_duration: Ignored,
+        max_signin_session_duration: Ignored,
+        permissions_boundary: Ignored,
+        role_last_used: Ignored,
+        source_role_template: Ignored,
+        tags: Ignored,
     }
 }
 
@@ -290,6 +328,9 @@ shape! {
         one_time: Option<bool>,
         create_date: Option<String>,
         tags: Vec<Tag>,
+        context_provider: Ignored,
+        identity_center_instance_arn: Ignored,
+        identity_store_arn: Ignored,
     }
 }
 
@@ -306,6 +347,11 @@ shape! {
         assertion_encryption_mode: Option<String>,
         private_key_list: Option<Box<RawValue>>,
         tags: Vec<Tag>,
+        context_provider: Ignored,
+        identity_center_instance_arn: Ignored,
+        identity_store_arn: Ignored,
+        #[serde(rename = "SAMLKeyHashes")]
+        saml_key_hashes: Ignored,
     }
 }
 
@@ -339,5 +385,76 @@ impl Document {
         }
         let decoded = percent_decode_str(&text).decode_utf8().map_err(|_| "not URL-encoded UTF-8")?;
         Ok(Cow::Owned(decoded.into_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, Value, json};
+
+    use super::*;
+
+    /// A value of a shape of AWS's model, with every member that it can have.
+    fn whole(model: &Value, shape: &str) -> Value {
+        let shape = &model["shapes"][shape];
+        let of = |reference: &Value| whole(model, reference.as_str().unwrap());
+        match shape["type"].as_str().unwrap() {
+            "structure" => {
+                let members = shape["members"].as_object().unwrap();
+                Value::Object(members.iter().map(|(name, reference)| (name.clone(), of(reference))).collect())
+            }
+            "list" => json!([of(&shape["member"])]),
+            "map" => Value::Object(Map::from_iter([("key".to_owned(), of(&shape["value"]))])),
+            "integer" | "long" => json!(1),
+            "boolean" => json!(false),
+            _ => json!("text"),
+        }
+    }
+
+    fn model() -> Value {
+        serde_json::from_str(include_str!("../query/iam_model.json")).unwrap()
+    }
+
+    #[test]
+    fn every_field_that_aws_prints_is_taken_and_a_misspelt_one_is_not() {
+        let mut export = whole(&model(), "GetAccountAuthorizationDetailsResponse");
+        let parse = |export: &Value| serde_json::from_str::<Declaration>(&export.to_string());
+        parse(&export).unwrap_or_else(|e| panic!("{e}: {export}"));
+        // The model's roles in instance profiles have fields that the details of roles have not.
+        let role = &export["RoleDetailList"][0]["InstanceProfileList"][0]["Roles"][0];
+        for field in
+            ["Description", "MaxSessionDuration", "Tags", "RoleLastUsed", "PermissionsBoundary", "SourceRoleTemplate"]
+        {
+            assert!(role.get(field).is_some(), "the model's Role has {field}");
+        }
+        export["RoleDetailList"][0]["InstanceProfileList"][0]["Roles"][0]["Descriptoin"] = json!("x");
+        assert!(parse(&export).unwrap_err().to_string().contains("Descriptoin"));
+    }
+
+    #[test]
+    fn providers_are_taken_as_aws_prints_them_with_their_arn() {
+        let model = model();
+        for (shape, list, arn) in [
+            (
+                "GetOpenIDConnectProviderResponse",
+                "OpenIDConnectProviders",
+                "arn:aws:iam::111122223333:oidc-provider/x.y",
+            ),
+            ("GetSAMLProviderResponse", "SAMLProviders", "arn:aws:iam::111122223333:saml-provider/X"),
+        ] {
+            let mut provider = whole(&model, shape);
+            provider["Arn"] = json!(arn);
+            let file = json!({"Brevet": {list: [provider]}});
+            serde_json::from_str::<Declaration>(&file.to_string()).unwrap_or_else(|e| panic!("{e}: {file}"));
+        }
+    }
+
+    #[test]
+    fn what_is_ignored_is_not_written() {
+        let text =
+            r#"{"RoleName":"R","RoleLastUsed":{"Region":"x"},"SourceRoleTemplate":[1],"MaxSigninSessionDuration":1}"#;
+        let role: Role = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_value(&role).unwrap()["RoleName"], "R");
+        assert!(!serde_json::to_string(&role).unwrap().contains("RoleLastUsed"));
     }
 }

@@ -318,7 +318,6 @@ impl Declaration {
             all.push(Resource::User(user));
         }
         for mut role in self.role_detail_list {
-            role.role_last_used = None;
             profiles.append(&mut role.instance_profile_list);
             plain(&role.arn, &mut role.assume_role_policy_document)?;
             for policy in &mut role.role_policy_list {
@@ -402,6 +401,7 @@ impl Declaration {
                         arn: Some(role.arn.clone()),
                         create_date: role.create_date.clone(),
                         assume_role_policy_document: role.assume_role_policy_document.clone(),
+                        ..ProfileRole::default()
                     }];
                     role.instance_profile_list.push(profile);
                 }

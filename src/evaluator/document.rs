@@ -5,6 +5,7 @@
 //! IAM User Guide, "Grammar of the IAM JSON policy language"; sizes: "IAM and AWS STS quotas".
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::fmt;
 
@@ -20,8 +21,8 @@ use super::pattern::{ArnPattern, Pattern, Syntax};
 pub enum Kind {
     /// Attached to or embedded in a user, group or role. At most 10,240 characters.
     Identity,
-    /// One of AWS's own managed policies, as exports hold them: some are longer than a customer's
-    /// may be. At most 131,072 characters.
+    /// One of AWS's own managed policies, as exports hold them. No quota of a customer's holds for them:
+    /// `AWSSupportServiceRolePolicy`, which every account has, had 135,200 characters in version 56.
     AwsManaged,
     /// A permissions boundary. At most 10,240 characters.
     Boundary,
@@ -64,8 +65,8 @@ impl Kind {
 
 /// Nesting beyond this many levels is refused before anything is parsed.
 const MAX_DEPTH: usize = 32;
-/// The longest text looked at, white space included, in bytes.
-const MAX_BYTES: usize = 131_072;
+/// The longest document of any kind, white space included, in bytes.
+const MAX_BYTES: usize = 1 << 20;
 
 /// Where in a document something is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -180,7 +181,7 @@ impl Policy {
     /// The first rule that the document breaks, and its place. An unknown element or operator is
     /// an error, never passed by; an unknown condition key is legal.
     pub fn parse(kind: Kind, text: &str) -> Result<Self, ParseError> {
-        let reader = Reader { text };
+        let reader = Reader { text, known: Cell::new((0, 1, 1)) };
         reader.limits(kind)?;
         let root = reader.root()?;
         let mut version_2012 = false;
@@ -492,14 +493,21 @@ struct Node<'a> {
 
 struct Reader<'a> {
     text: &'a str,
+    /// An offset whose line and column are known: places are asked for in the order of the text, and
+    /// nobody counts from its beginning each time.
+    known: Cell<(usize, usize, usize)>,
 }
 
 impl<'a> Reader<'a> {
     fn limits(&self, kind: Kind) -> Result<(), ParseError> {
         let whole = Node { raw: self.text, pointer: String::new() };
+        if self.text.len() > MAX_BYTES {
+            let rule = format!("a document has at most {MAX_BYTES} bytes, white space included");
+            return Err(self.error(&whole, rule));
+        }
         let whole_text = kind == Kind::Session;
         let counts = |c: &char| whole_text || !matches!(c, ' ' | '\t' | '\n' | '\r');
-        if self.text.len() > MAX_BYTES || self.text.chars().filter(counts).count() > kind.max_characters() {
+        if self.text.chars().filter(counts).count() > kind.max_characters() {
             let white_space = if whole_text { "included" } else { "not counted" };
             let rule = format!(
                 "a document of this kind has at most {} characters, white space {white_space}",
@@ -629,9 +637,11 @@ impl<'a> Reader<'a> {
     }
 
     fn error_at(&self, offset: usize, pointer: String, rule: Cow<'static, str>) -> ParseError {
-        let before = self.text.get(..offset).unwrap_or(self.text);
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        let (from, mut line, mut column) = Some(self.known.get()).filter(|(at, ..)| *at <= offset).unwrap_or((0, 1, 1));
+        for c in self.text.get(from..offset).unwrap_or_default().chars() {
+            (line, column) = if c == '\n' { (line + 1, 1) } else { (line, column + 1) };
+        }
+        self.known.set((offset, line, column));
         ParseError { place: Place { pointer, line, column }, rule }
     }
 }

@@ -132,6 +132,12 @@ pub fn unbound_by_everybody<'a>(trust: &Policy, providers: &[&'a str]) -> Option
     })
 }
 
+/// Whether an Allow statement speaks of everybody, providers and all: `"Principal": "*"`.
+pub fn names_everybody(trust: &Policy) -> bool {
+    let everybody = |s: &Statement| matches!(&s.principals, Principals::Are(p) if p.contains(&PrincipalPattern::Any));
+    allows(trust).any(|(_, s)| everybody(s))
+}
+
 /// The position of an Allow statement that lets in everybody without any condition.
 pub fn public_statement(trust: &Policy) -> Option<usize> {
     let public = |statement: &Statement| match &statement.principals {

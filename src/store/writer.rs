@@ -91,6 +91,20 @@ impl<'s> Writer<'s> {
         self.ask(move |c| Box::pin(found(c, kind, folded))).await
     }
 
+    /// The thing that has a unique id.
+    ///
+    /// # Errors
+    /// Without an answer.
+    pub async fn find_unique(&mut self, unique_id: &str) -> Result<Option<Name>, StoreError> {
+        let unique_id = unique_id.to_owned();
+        let rows = self.ask(move |c| {
+            Box::pin(async move {
+                sqlx::query("SELECT kind, id FROM resources WHERE unique_id = $1").bind(unique_id).fetch_all(c).await
+            })
+        });
+        Ok(names(&rows.await?)?.pop())
+    }
+
     /// Who refers to a thing, by its id or its folded name: at most `limit`.
     ///
     /// # Errors
@@ -130,7 +144,7 @@ impl<'s> Writer<'s> {
         Ok(names(&rows.await?)?.pop())
     }
 
-    /// A thing, and what it refers to that is not there.
+    /// A thing, and what it refers to that is not there. AWS's own policies may be missing.
     ///
     /// # Errors
     /// Without an answer.
@@ -140,7 +154,8 @@ impl<'s> Writer<'s> {
                 sqlx::query(
                     "SELECT l.kind, l.id, l.target_kind, l.target FROM links l WHERE NOT EXISTS \
                      (SELECT 1 FROM resources r WHERE r.kind = l.target_kind AND r.id = l.target) AND NOT EXISTS \
-                     (SELECT 1 FROM resources r WHERE r.kind = l.target_kind AND r.folded = l.target) LIMIT 1",
+                     (SELECT 1 FROM resources r WHERE r.kind = l.target_kind AND r.folded = l.target) AND NOT \
+                     (l.target_kind = 'policy' AND l.target LIKE 'arn:aws:iam::aws:policy/%') LIMIT 1",
                 )
                 .fetch_optional(c)
                 .await

@@ -118,6 +118,13 @@ impl Hand {
         commands::execute(desk, &Actor::operator("hand"), vec![command]).await
     }
 
+    /// Imports a file; the number of the last change.
+    pub async fn import(&self, file: &serde_json::Value) -> Result<i64, CommandError> {
+        let desk = Desk { store: &self.store, master_key: &self.master_key, entropy: &self.entropy, now: now() };
+        let declaration = brevet::directory::parse(file.to_string().as_bytes()).unwrap();
+        commands::plan(desk, declaration, false).await?.apply(desk, &Actor::operator("hand")).await
+    }
+
     /// Changes one aspect of something.
     pub async fn edit(&self, kind: Kind, id: &str, edit: Edit) -> Result<i64, CommandError> {
         self.run(Command::Edit { name: Name::new(kind, id), edit, expected: None }).await

@@ -187,3 +187,34 @@ async fn a_role_of_the_store_that_breaks_a_younger_rule_lets_in_nobody_and_the_r
     assert!(broker.assume(&user("bob"), ROLE).await.is_ok());
     assert!(hand.store.get(&Name::new(Kind::Role, ROLE)).await.unwrap().is_some());
 }
+
+#[test]
+fn analyze_takes_what_import_takes_and_fails_with_findings() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("account.json");
+    let run = |roles: Value, more: &[&str]| {
+        // No ids, dates or paths; documents as the IAM API encodes them.
+        std::fs::write(&file, json!({"RoleDetailList": roles, "IsTruncated": false}).to_string()).unwrap();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_brevet"));
+        let out = command.args(["policy", "analyze"]).args(more).arg(&file).output().unwrap();
+        (out.status.code(), String::from_utf8(out.stdout).unwrap())
+    };
+    let role = |name: &str, principal: &str| {
+        let document = json!({"Version": "2012-10-17", "Statement": [
+            {"Effect": "Allow", "Principal": {"AWS": principal}, "Action": "sts:AssumeRole"}]});
+        let document = percent_encoding::utf8_percent_encode(&document.to_string(), percent_encoding::NON_ALPHANUMERIC)
+            .to_string();
+        json!({"RoleName": name, "Arn": format!("arn:aws:iam::111122223333:role/{name}"), "AssumeRolePolicyDocument": document})
+    };
+    let own = role("Own", "arn:aws:iam::111122223333:user/alice");
+    assert_eq!(run(json!([own]), &[]), (Some(0), String::new()));
+    let (code, lines) = run(json!([own, role("Partner", "444455556666")]), &["--directory"]);
+    assert_eq!(code, Some(1));
+    assert!(lines.contains("role/Partner") && lines.contains("arn:aws:iam::444455556666:root"), "{lines}");
+    assert_eq!(lines.lines().count(), 1);
+    let (code, lines) = run(json!([role("Open", "*")]), &["--json"]);
+    let lines: Vec<Value> = lines.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!((code, lines.len()), (Some(1), 2));
+    assert_eq!(lines[0]["principal"], "*");
+    assert!(lines[1]["refused"].as_str().unwrap().contains("brevet:public"), "{lines:?}");
+}
