@@ -14,7 +14,7 @@ use crate::directory::{Directory, Effective, OidcProvider, Role, User};
 use crate::error::Error;
 use crate::evaluator::{Kind, Policy, Principal};
 use crate::host_names::HostNames;
-use crate::jwt::{Flat, TokenError, Unverified, Verified};
+use crate::jwt::{Flat, Rounded, TokenError, Unverified, Verified};
 use crate::keyring::{self, Keyring};
 use crate::names::Tag;
 use crate::packing::{self, Limits};
@@ -535,10 +535,12 @@ pub async fn authenticate_web_identity(
     let provider = provider.ok_or_else(|| not_vouched("unknown issuer"))?;
 
     let invalid = |text: &str, reason| (Error::InvalidIdentityToken(text.to_owned()), reason);
-    let time = |claim| token.seconds(claim).map_err(|_| invalid("A time in the token is not an integer", "times"));
-    let expires_at = time("exp")?.ok_or_else(|| invalid("The token has no `exp`", "no exp"))?;
-    let issued_at = time("iat")?.ok_or_else(|| invalid("The token has no `iat`", "no iat"))?;
-    let not_before = time("nbf")?.unwrap_or(issued_at);
+    let time = |claim, rounded| {
+        token.seconds(claim, rounded).map_err(|_| invalid("A time in the token is not a number of seconds", "times"))
+    };
+    let expires_at = time("exp", Rounded::Down)?.ok_or_else(|| invalid("The token has no `exp`", "no exp"))?;
+    let issued_at = time("iat", Rounded::Up)?.ok_or_else(|| invalid("The token has no `iat`", "no iat"))?;
+    let not_before = time("nbf", Rounded::Up)?.unwrap_or(issued_at);
     if now.seconds() >= expires_at {
         let text = format!(
             "Token expired: current date/time {now} must be before the expiration date/time {}",

@@ -74,6 +74,10 @@ impl<'a> Unverified<'a> {
         let signature_bytes = URL_SAFE_NO_PAD.decode(signature).map_err(|_| TokenError::Malformed)?;
         let header = object(header)?;
         let claims = object(claims)?;
+        // Where people and logs read them they would pass for something else, or end a text early.
+        if !claims.iter().all(|(name, value)| is_plain(name, value)) {
+            return Err(TokenError::Malformed);
+        }
         // What could name another key, or change what is signed, refuses the token.
         let foreign = ["jku", "jwk", "x5u", "x5c", "crit", "b64", "zip", "enc"];
         if header.keys().any(|name| foreign.contains(&name.as_str())) {
@@ -147,20 +151,25 @@ impl Verified {
         self.0.get(claim).and_then(Value::as_str)
     }
 
-    /// A claim that is a time: whole seconds since 1970 (AWS: "timestamps must be integers"). `Err`: it
-    /// is there and is none.
+    /// A claim that is a time, in seconds since 1970. RFC 7519 section 2 lets it have a fraction, which
+    /// is rounded so that the token is good for no longer. `Err`: it is there and is no time.
     ///
     /// # Errors
     /// [`TokenError::Malformed`]
-    pub fn seconds(&self, claim: &str) -> Result<Option<i64>, TokenError> {
-        match self.0.get(claim) {
-            None => Ok(None),
-            Some(Value::Number(number)) => match number.as_i64() {
-                Some(seconds) if (0..=253_402_300_799).contains(&seconds) => Ok(Some(seconds)),
-                _ => Err(TokenError::Malformed),
+    pub fn seconds(&self, claim: &str, rounded: Rounded) -> Result<Option<i64>, TokenError> {
+        let Some(value) = self.0.get(claim) else { return Ok(None) };
+        // The last second of the year 9999.
+        const LATEST: i64 = 253_402_300_799;
+        let seconds = match (value.as_i64(), value.as_f64()) {
+            (Some(seconds), _) => seconds,
+            // The range is that of numbers whose integers are exact.
+            (None, Some(time)) if (0.0..=LATEST as f64).contains(&time) => match rounded {
+                Rounded::Down => time.floor() as i64,
+                Rounded::Up => time.ceil() as i64,
             },
-            Some(_) => Err(TokenError::Malformed),
-        }
+            _ => return Err(TokenError::Malformed),
+        };
+        if (0..=LATEST).contains(&seconds) { Ok(Some(seconds)) } else { Err(TokenError::Malformed) }
     }
 
     /// Every claim that a condition can look at, by its path: the names of nested claims are joined by
@@ -198,6 +207,15 @@ impl Verified {
         };
         (!texts.is_empty() && texts.iter().all(|t| !t.is_empty())).then_some(texts)
     }
+}
+
+/// What becomes of a fraction of a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rounded {
+    /// The second that has begun: for the end of a span.
+    Down,
+    /// The next one: for its beginning.
+    Up,
 }
 
 /// The value of a claim as a condition sees it.
@@ -360,6 +378,28 @@ fn object(part: &str) -> Result<Map<String, Value>, TokenError> {
         Ok(Strict(Value::Object(map))) => Ok(map),
         _ => Err(TokenError::Malformed),
     }
+}
+
+/// Whether no name and no text in a claim has a control character. A postal address may have line
+/// breaks: OpenID Connect Core 1.0 section 5.1.1.
+fn is_plain(name: &str, value: &Value) -> bool {
+    fn printable(text: &str) -> bool {
+        !text.chars().any(char::is_control)
+    }
+    let lines = |member: &str, value: &Value| {
+        name == "address"
+            && matches!(member, "formatted" | "street_address")
+            && value.as_str().is_some_and(|text| printable(&text.replace(['\r', '\n'], "")))
+    };
+    printable(name)
+        && match value {
+            Value::String(text) => printable(text),
+            Value::Array(items) => items.iter().all(|item| is_plain("", item)),
+            Value::Object(members) => {
+                members.iter().all(|(member, value)| is_plain(member, value) || lines(member, value))
+            }
+            _ => true,
+        }
 }
 
 /// JSON in which no name stands twice: RFC 8725 section 2.4 tells why. The parser stops at a depth of
@@ -658,11 +698,78 @@ mod tests {
         ] {
             assert!(check(&key.sign(claims.as_bytes()).unwrap(), &keys).is_err(), "{claims:.40}");
         }
-        for time in ["\"5\"", "5.0", "1e30", "-1", "null", "[5]", "9223372036854775808", "true", "253402300800"] {
-            let verified = check(&key.sign(format!(r#"{{"exp":{time}}}"#).as_bytes()).unwrap(), &keys).unwrap();
-            assert!(verified.seconds("exp").is_err(), "{time}");
+        let time = |time: &str, rounded| {
+            let token = key.sign(format!(r#"{{"exp":{time}}}"#).as_bytes()).unwrap();
+            check(&token, &keys).unwrap().seconds("exp", rounded)
+        };
+        for bad in [
+            "\"5\"",
+            "\"5.5\"",
+            "1e30",
+            "1e308",
+            "-1",
+            "-0.5",
+            "-1e-9",
+            "null",
+            "[5]",
+            "{}",
+            "true",
+            "9223372036854775808",
+            "253402300800",
+            "253402300799.5",
+        ] {
+            for rounded in [Rounded::Down, Rounded::Up] {
+                assert_eq!(time(bad, rounded), Err(TokenError::Malformed), "{bad} {rounded:?}");
+            }
         }
-        assert_eq!(check(&good, &keys).unwrap().seconds("exp"), Ok(Some(5)));
+        for (text, down, up) in [
+            ("5", 5, 5),
+            ("5.0", 5, 5),
+            ("5e0", 5, 5),
+            ("5.000001", 5, 6),
+            ("5.999999", 5, 6),
+            ("0", 0, 0),
+            ("0.5", 0, 1),
+            ("1800000000.25", 1_800_000_000, 1_800_000_001),
+            ("1.8e9", 1_800_000_000, 1_800_000_000),
+            ("253402300799", 253_402_300_799, 253_402_300_799),
+        ] {
+            let both = (time(text, Rounded::Down), time(text, Rounded::Up));
+            assert_eq!(both, (Ok(Some(down)), Ok(Some(up))), "{text}");
+        }
+        assert_eq!(check(&key.sign(b"{}").unwrap(), &keys).unwrap().seconds("exp", Rounded::Up), Ok(None));
+    }
+
+    #[test]
+    fn no_control_character_stands_in_a_claim() {
+        let key = signing(Signs::EdDSA);
+        let keys = set(json!([key.jwk()]));
+        let result = |claims: Value| check(&key.sign(claims.to_string().as_bytes()).unwrap(), &keys).map(|_| ());
+        for bad in ["\0", "a\0b", "\n", "a\r\n", "\t", "\u{1b}[2J", "\u{7f}", "\u{9b}", "\u{85}"] {
+            for claims in [
+                json!({"sub": bad}),
+                json!({"sub": format!("alice{bad}")}),
+                json!({"aud": ["brevet", bad]}),
+                json!({"a": {"b": [{"c": bad}]}}),
+                json!({bad: 1}),
+                json!({"a": {bad: 1}}),
+            ] {
+                assert_eq!(result(claims.clone()), Err(TokenError::Malformed), "{claims}");
+            }
+        }
+        for bad in [
+            json!({"address": {"formatted": "1 Main St\0"}}),
+            json!({"address": {"region": "a\nb"}}),
+            json!({"formatted": "a\nb"}),
+        ] {
+            assert_eq!(result(bad.clone()), Err(TokenError::Malformed), "{bad}");
+        }
+        for good in [
+            json!({"sub": "žluťoučký kůň 🐎 \u{a0}\u{2028}"}),
+            json!({"address": {"formatted": "1 Main St\r\nSpringfield", "street_address": "1 Main St\nFlat 2"}}),
+        ] {
+            assert_eq!(result(good.clone()), Ok(()), "{good}");
+        }
     }
 
     #[test]

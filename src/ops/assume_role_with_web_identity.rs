@@ -88,7 +88,7 @@ impl AssumeRoleWithWebIdentity {
         let role_arn = RoleArn::parse("RoleArn", &required("RoleArn", input.role_arn)?)?;
         let name = required("RoleSessionName", input.role_session_name)?;
         let role_session_name = RoleSessionName::parse("RoleSessionName", &name)?;
-        let token = Secret::new(required("WebIdentityToken", input.web_identity_token)?);
+        let token = Secret::new(trimmed(required("WebIdentityToken", input.web_identity_token)?));
         crate::names::length("WebIdentityToken", token.expose(), 4, crate::jwt::MAX_CHARACTERS)?;
         if input.provider_id.is_some() {
             let rule = "must be null: OAuth 2.0 access tokens are not accepted, ID tokens are";
@@ -202,6 +202,15 @@ impl Operation for AssumeRoleWithWebIdentity {
             source_identity: session.record.source_identity,
         })
     }
+}
+
+/// Without the white space around it: files that tokens come in often end with a line break. In place,
+/// so that no copy is left.
+fn trimmed(mut token: String) -> String {
+    const BLANK: [char; 4] = [' ', '\t', '\r', '\n'];
+    token.truncate(token.trim_end_matches(BLANK).len());
+    token.drain(..token.len() - token.trim_start_matches(BLANK).len());
+    token
 }
 
 /// A token of a provider whose tokens are good once.

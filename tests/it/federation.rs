@@ -300,6 +300,14 @@ async fn oi_01_oi_02_tk_03_an_01_tokens_that_are_not_for_us() {
         (json!({"iat": null}), invalid),
         (json!({"iat": now().seconds() + 61}), invalid),
         (json!({"iat": now().seconds() + 60}), "ok"),
+        // A fraction is rounded so that the token is good for no longer.
+        (json!({"exp": now().seconds() as f64 + 0.9}), "ExpiredTokenException"),
+        (json!({"exp": now().seconds() as f64 + 1.1}), "ok"),
+        (json!({"iat": now().seconds() as f64 + 59.5}), "ok"),
+        (json!({"iat": now().seconds() as f64 + 60.1}), invalid),
+        (json!({"nbf": now().seconds() as f64 + 60.1}), invalid),
+        (json!({"nbf": now().seconds() as f64 - 0.5}), "ok"),
+        (json!({"exp": -0.5}), invalid),
         (json!({"nbf": now().seconds() + 61}), invalid),
         (json!({"nbf": "soon"}), invalid),
         // Somebody else, nobody, and what is no ID token.
@@ -314,6 +322,10 @@ async fn oi_01_oi_02_tk_03_an_01_tokens_that_are_not_for_us() {
         (json!({"SUB": "alice@corp", "sub": "mallory@corp"}), invalid),
         (json!({"Sub": "x"}), invalid),
         (json!({"a": {"b": 1}, "a/b": 2}), invalid),
+        (json!({"sub": "alice@corp\u{0}"}), invalid),
+        (json!({"sub": "alice@corp\n"}), invalid),
+        (json!({"note": "\u{1b}[2J"}), invalid),
+        (json!({"groups": ["a", "b\u{85}c"]}), invalid),
         (json!({"aws:userid": "x", "sts:ExternalId": "y"}), "ok"),
         (json!({"https://aws.amazon.com/tags": {"principal_tags": {"aws:x": ["y"]}}}), "ValidationError"),
         (json!({"https://aws.amazon.com/tags": 1}), invalid),
@@ -729,6 +741,48 @@ async fn the_examples_of_real_issuers_can_be_imported_and_hold() {
             let code = ask(refused).await;
             assert!(["AccessDenied", "InvalidIdentityToken"].contains(&code.as_str()), "{file:?} {refused}: {code}");
         }
+    }
+}
+
+#[tokio::test]
+async fn white_space_around_a_token_is_none_of_it_and_inside_it_refuses_it() {
+    let key = signing(Algorithm::EdDSA);
+    let idp = Idp::start(&[&key]).await;
+    let broker = broker_of(&[provider(&idp.url())], &subject_is(&idp, "alice@corp")).await;
+    let token = key.sign(claims(&idp).to_string().as_bytes()).unwrap();
+    let (head, tail) = token.split_at(50);
+    for (text, expected) in [
+        (token.clone(), "ok"),
+        (format!("{token}\n"), "ok"),
+        (format!("{token}\r\n"), "ok"),
+        (format!(" \t{token} \n\n"), "ok"),
+        (format!("{head}\n{tail}"), "InvalidIdentityToken"),
+        (format!("{head} {tail}"), "InvalidIdentityToken"),
+        (format!("{token}\n{token}"), "InvalidIdentityToken"),
+        (token.replacen('.', ".\r\n", 1), "InvalidIdentityToken"),
+        (format!("{token}\u{a0}"), "InvalidIdentityToken"),
+        (format!("{token}\0"), "InvalidIdentityToken"),
+        (" \n".repeat(10), "ValidationError"),
+    ] {
+        assert_eq!(login(&broker, &text).await.code(), expected, "{text:?}");
+        let message = brevet::grpc::pb::AssumeRoleWithWebIdentityRequest {
+            role_arn: ROLE.into(),
+            role_session_name: "web".into(),
+            web_identity_token: text.clone(),
+            ..Default::default()
+        };
+        let path = format!("/{}/AssumeRoleWithWebIdentity", brevet::grpc::SERVICE);
+        let frame = frame(&prost::Message::encode_to_vec(&message));
+        let status = grpc(broker.address, &path, HeaderMap::new(), frame).await.status;
+        assert_eq!(status, if expected == "ok" { 0 } else { 3 }, "{text:?}");
+        let form = [
+            ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+            ("subject_token_type", "urn:ietf:params:oauth:token-type:id_token"),
+            ("subject_token", &text),
+            ("resource", ROLE),
+        ];
+        let answer = broker.send("POST", "/oauth2/token", form_headers(), encode(&form).into_bytes()).await;
+        assert_eq!(answer.status, if expected == "ok" { 200 } else { 400 }, "{text:?}: {}", answer.body);
     }
 }
 
