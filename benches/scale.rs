@@ -214,7 +214,13 @@ impl Daemon {
             let store = Store::open(&place, Access::Use, SystemClock.now(), &entropy).await.unwrap();
             let master_key = MasterKey::load(&home.path.join("master.key")).unwrap();
             for n in 0..CHANGES {
-                let desk = Desk { store: &store, master_key: &master_key, entropy: &entropy, now: SystemClock.now() };
+                let desk = Desk {
+                    store: &store,
+                    master_key: &master_key,
+                    entropy: &entropy,
+                    now: SystemClock.now(),
+                    issuer: None,
+                };
                 let change = Change::Edit {
                     name: Name::new(Kind::Role, format!("arn:aws:iam::111122223333:role/Role{}", n % 10)),
                     edit: Edit::UpdateMaxSessionDuration(3_600 + i64::from(n)),

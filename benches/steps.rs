@@ -155,7 +155,8 @@ fn federation(c: &mut Criterion) {
     for (name, token) in [("RS256", &rsa_token), ("ES256", &ec_token)] {
         c.bench_function(&format!("login: {name}, from the token's text to its claims judged"), |b| {
             b.iter(|| {
-                let login = authn::authenticate_web_identity(black_box(token), account, &providers, &directory, now);
+                let login =
+                    authn::authenticate_web_identity(black_box(token), account, &providers, &directory, None, now);
                 assert!(runtime.block_on(login).is_ok());
             })
         });

@@ -10,7 +10,7 @@ use moka::sync::Cache;
 use crate::arn::{AccountId, IamArn};
 use crate::audit::{self, SessionAttributes, SessionContext, SessionIssuer, UserIdentity};
 use crate::clock::Timestamp;
-use crate::directory::{Directory, Effective, OidcProvider, Role, User};
+use crate::directory::{Directory, Effective, OidcProvider, Role, User, is_issuer};
 use crate::error::Error;
 use crate::evaluator::{Kind, Policy, Principal};
 use crate::host_names::HostNames;
@@ -499,7 +499,8 @@ const NOT_VOUCHED: &str =
     "The web identity token that was passed is not one that an identity provider of the role's account vouches for";
 
 /// Whom a token is of. What is wrong with it the caller learns as far as it can act on it; the reason
-/// is for the audit.
+/// is for the audit. The broker itself, `own_issuer`, vouches for nobody here: what limits a session and
+/// what ends it would be lost.
 ///
 /// # Errors
 /// InvalidIdentityToken, ExpiredTokenException or IDPCommunicationError, each with a reason.
@@ -508,6 +509,7 @@ pub async fn authenticate_web_identity(
     account: AccountId,
     providers: &Providers,
     directory: &Directory,
+    own_issuer: Option<&str>,
     now: Timestamp,
 ) -> Result<Caller, (Error, &'static str)> {
     let not_vouched = |reason| (Error::InvalidIdentityToken(NOT_VOUCHED.to_owned()), reason);
@@ -519,9 +521,11 @@ pub async fn authenticate_web_identity(
     let rest = issuer.strip_prefix("https://").or_else(|| issuer.strip_prefix("http://")).unwrap_or_default();
     // The provider is found by its whole name, which is then compared byte for byte.
     let provider = directory.oidc_provider(&format!("arn:aws:iam::{account}:oidc-provider/{rest}"));
-    let provider = provider.filter(|p| *p.url == *issuer).cloned();
+    let own = own_issuer.is_some_and(|own| is_issuer(issuer, own));
+    let unknown = if own { "the broker's own issuer" } else { "unknown issuer" };
+    let provider = provider.filter(|p| *p.url == *issuer && !own).cloned();
     let key = match &provider {
-        None => Err("unknown issuer"),
+        None => Err(unknown),
         Some(provider) => match providers.key(provider, unverified.key_id()).await {
             Ok(key) => Ok(key),
             Err(KeyError::Unknown) => Err("unknown key"),
@@ -532,7 +536,7 @@ pub async fn authenticate_web_identity(
     };
     let token = unverified.verify(key.as_ref().ok());
     let token = token.map_err(|_| not_vouched(key.err().unwrap_or("the signature is not good")))?;
-    let provider = provider.ok_or_else(|| not_vouched("unknown issuer"))?;
+    let provider = provider.ok_or_else(|| not_vouched(unknown))?;
 
     let invalid = |text: &str, reason| (Error::InvalidIdentityToken(text.to_owned()), reason);
     let time = |claim, rounded| {

@@ -170,6 +170,8 @@ pub struct Desk<'a> {
     pub entropy: &'a dyn Entropy,
     /// When.
     pub now: Timestamp,
+    /// What the broker calls itself in tokens: no provider may have that URL.
+    pub issuer: Option<&'a str>,
 }
 
 /// A revocation as a change of the feed carries it.
@@ -234,14 +236,14 @@ async fn run(desk: Desk<'_>, writer: &mut Writer<'_>, actor: &Actor, command: Co
                     "{name}, or one whose name differs in case only"
                 )));
             }
-            rules::check(&resource)?;
+            rules::check(&resource, desk.issuer)?;
             rules::check_references(writer, &resource, None).await?;
             rules::check_counts(writer, &resource).await?;
             put(desk, writer, actor, action("Create", name.kind), None, resource).await
         }
         Command::Replace { resource, expected } => {
             let old = current(writer, &resource.name(), expected).await?;
-            rules::check(&resource)?;
+            rules::check(&resource, desk.issuer)?;
             rules::check_references(writer, &resource, Some(&old)).await?;
             let action = action("Update", resource.kind());
             put(desk, writer, actor, action, Some(old), resource).await
@@ -254,7 +256,7 @@ async fn run(desk: Desk<'_>, writer: &mut Writer<'_>, actor: &Actor, command: Co
                 unseal(&mut new, desk)?;
             }
             edit.apply(&mut new, desk.now)?;
-            rules::check(&new)?;
+            rules::check(&new, desk.issuer)?;
             rules::check_references(writer, &new, Some(&old)).await?;
             if owner_changes {
                 rules::check_counts(writer, &new).await?;

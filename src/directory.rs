@@ -157,6 +157,21 @@ impl MfaDevice {
     }
 }
 
+/// Why the broker is no provider of its own.
+pub const OWN_ISSUER: &str = "is this broker's own [web_identity] issuer: a session that exchanged its own token for \
+     another session would lose its session policies, its chain and whatever revokes it; remove the provider";
+
+/// Whether a provider's URL names an issuer, however it is spelled: the scheme, the case of the host, the
+/// port of https and slashes at the end make no difference.
+pub fn is_issuer(url: &str, issuer: &str) -> bool {
+    fn parts(url: &str) -> (String, &str) {
+        let rest = url.split_once("://").map_or(url, |(_, rest)| rest).trim_end_matches('/');
+        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+        (host.strip_suffix(":443").unwrap_or(host).to_ascii_lowercase(), path)
+    }
+    parts(url) == parts(issuer)
+}
+
 /// An OpenID Connect provider.
 #[derive(Debug)]
 pub struct OidcProvider {
@@ -365,6 +380,11 @@ impl Directory {
     /// The OpenID Connect provider of that ARN.
     pub fn oidc_provider(&self, arn: &str) -> Option<&Arc<OidcProvider>> {
         self.oidc_providers.get(arn)
+    }
+
+    /// A provider that an issuer of tokens is declared as, in whichever account.
+    pub fn provider_of(&self, issuer: &str) -> Option<&Arc<OidcProvider>> {
+        self.oidc_providers.values().find(|provider| is_issuer(&provider.url, issuer))
     }
 
     /// What a user may do, its groups' policies included.

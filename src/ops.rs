@@ -630,8 +630,8 @@ async fn authenticate(
             })
         }
         Evidence::WebIdentity { token, account } => {
-            let told = authn::authenticate_web_identity(token.expose(), account, &sts.providers, &directory, now);
-            match told.await {
+            let (providers, own) = (&sts.providers, sts.issuer.as_deref());
+            match authn::authenticate_web_identity(token.expose(), account, providers, &directory, own, now).await {
                 Ok(caller) => Ok((caller, directory)),
                 Err((error, reason)) => Err((error, None, Some(reason))),
             }

@@ -44,7 +44,7 @@ use crate::store::{Access, KeyUse, Node, Place, SqliteLock, Store, StoreError, W
 use crate::tls::{self, TlsError};
 
 use reload::Stamps;
-pub use reload::{DirectoryLoadError, load_directory};
+pub use reload::{DirectoryLoadError, load_directory, own_provider};
 
 /// The broker's own region where the configuration takes any and names none.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -152,8 +152,8 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entro
     // Before they are read: a file that changes in between is read again.
     let seen = Stamps::of(&config);
     let master_key = config.master_key.as_deref().map(MasterKey::load).transpose()?.map(Arc::new);
-    let directory =
-        config.directory.as_deref().map(|path| load_directory(path, config.master_key.as_deref())).transpose()?;
+    let load = |path| load_directory(path, config.master_key.as_deref(), config.issuer.as_deref());
+    let directory = config.directory.as_deref().map(load).transpose()?;
     let keyring = keyring_file::load(&config.keyring)?;
     let lock = match &config.store {
         Place::Sqlite(path) => Some(SqliteLock::take(path)?),

@@ -159,7 +159,7 @@ fn make(
                 .into(),
             );
         }
-        let desk = Desk { store: &store, master_key: &master_key, entropy, now };
+        let desk = Desk { store: &store, master_key: &master_key, entropy, now, issuer: None };
         commands::plan(desk, declaration, false).await?.apply(desk, &super::operator()).await?;
         store.close().await;
         Ok(())

@@ -77,7 +77,7 @@ async fn develop(arguments: &ServeArguments) -> Result<Running, Failure> {
     let (compiled, demo) = demo::compile(declaration.clone())?;
     let master_key = MasterKey::ephemeral(&*entropy)?;
     let store = Store::open(&Place::Memory, Access::Create, clock.now(), &*entropy).await?;
-    let desk = Desk { store: &store, master_key: &master_key, entropy: &*entropy, now: clock.now() };
+    let desk = Desk { store: &store, master_key: &master_key, entropy: &*entropy, now: clock.now(), issuer: None };
     let imported = match commands::plan(desk, declaration, false).await {
         Ok(plan) => plan.apply(desk, &super::operator()).await.map(|_| ()),
         Err(error) => Err(error),
@@ -151,7 +151,7 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
     println!("configuration  {}", path.display());
     println!("names          {names}");
     if let Some(file) = &config.directory {
-        let directory = server::load_directory(file, config.master_key.as_deref())?;
+        let directory = server::load_directory(file, config.master_key.as_deref(), config.issuer.as_deref())?;
         let (users, roles, keys) = directory.counts();
         println!("directory      {}: {users} users, {roles} roles, {keys} access keys", file.display());
         if directory.clear_secrets() > 0 {
@@ -169,6 +169,7 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
         println!("store          {store}");
         println!("directory      in the store: {users} users, {roles} roles, {keys} access keys");
         super::warn(&directory.warnings());
+        super::warn(&server::own_provider(&directory, config.issuer.as_deref()).into_iter().collect::<Vec<_>>());
     }
     println!(
         "keyring        {}: cluster {}, {} keys",

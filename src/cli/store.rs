@@ -42,7 +42,13 @@ pub(super) fn import(config: &Path, file: &Path, apply: bool, prune: bool) -> Re
     }
     let (runtime, store) = opened(&config, Access::Use)?;
     let entropy = SystemEntropy::new();
-    let desk = Desk { store: &store, master_key: &master_key, entropy: &entropy, now: SystemClock.now() };
+    let desk = Desk {
+        store: &store,
+        master_key: &master_key,
+        entropy: &entropy,
+        now: SystemClock.now(),
+        issuer: config.issuer.as_deref(),
+    };
     let import = runtime.block_on(commands::plan(desk, declaration, prune))?;
     super::warn(&import.warnings);
     let mut counts = BTreeMap::<&str, usize>::new();
@@ -183,7 +189,8 @@ pub(super) fn rekey(config: &Path, publish: bool) -> Result<(), Failure> {
     let (runtime, store) = opened(&config, Access::Use)?;
     key = key.promoted();
     key.save(path)?;
-    let desk = Desk { store: &store, master_key: &key, entropy: &entropy, now: SystemClock.now() };
+    let issuer = config.issuer.as_deref();
+    let desk = Desk { store: &store, master_key: &key, entropy: &entropy, now: SystemClock.now(), issuer };
     // A broker beside us reads the new file before it meets a secret sealed under it.
     std::thread::sleep(std::time::Duration::from_millis(1_500));
     let resealed = runtime.block_on(commands::reseal(desk, &super::operator()))?;

@@ -101,7 +101,7 @@ pub async fn plan(desk: Desk<'_>, declaration: Declaration, prune: bool) -> Resu
     for (mut new, old) in changed {
         let name = new.name();
         seal(&mut new, old.as_ref().map(|(_, old)| old), desk)?;
-        rules::check(&new)?;
+        rules::check(&new, desk.issuer)?;
         // The compiler of snapshots has the last word: what it does not take, no node could load.
         scratch.take(&new, Some(desk.master_key)).map_err(refused)?;
         if let Some(role) = scratch.role(&name.id) {

@@ -6,6 +6,7 @@ use crate::arn::{AccountId, IamArn};
 use crate::directory::declaration::{Attached, InlinePolicy, Tag};
 use crate::directory::is_aws_managed;
 use crate::directory::resource::{Kind, Name, Resource};
+use crate::directory::{OWN_ISSUER, is_issuer};
 use crate::names::MAX_TAGS;
 use crate::store::Writer;
 
@@ -26,8 +27,9 @@ const MAX_PATH: usize = 512;
 /// Characters of a description.
 const MAX_DESCRIPTION: usize = 1_000;
 
-/// Name and path grammar, and limits of one thing by itself.
-pub(super) fn check(resource: &Resource) -> Result<(), CommandError> {
+/// Name and path grammar, and limits of one thing by itself. `issuer` is the broker as an issuer of
+/// tokens.
+pub(super) fn check(resource: &Resource, issuer: Option<&str>) -> Result<(), CommandError> {
     let place = resource.name();
     let invalid = |rule: &str| Err(CommandError::Validation(format!("{place}: {rule}")));
     if place.id.is_empty() || place.id.len() > 2_048 || !place.id.bytes().all(|b| b.is_ascii_graphic()) {
@@ -88,6 +90,9 @@ pub(super) fn check(resource: &Resource) -> Result<(), CommandError> {
             }
             if p.url.is_empty() || p.url.len() > 255 {
                 return invalid("Url must have 1 to 255 characters");
+            }
+            if issuer.is_some_and(|issuer| is_issuer(&p.url, issuer)) {
+                return invalid(&format!("Url {OWN_ISSUER}"));
             }
         }
         Resource::SamlProvider(p) => {

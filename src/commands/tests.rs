@@ -24,7 +24,7 @@ impl World {
     }
 
     fn desk(&self) -> Desk<'_> {
-        Desk { store: &self.store, master_key: &self.master_key, entropy: &self.entropy, now: NOW }
+        Desk { store: &self.store, master_key: &self.master_key, entropy: &self.entropy, now: NOW, issuer: None }
     }
 
     async fn run(&self, command: Command) -> Result<i64, CommandError> {
@@ -724,4 +724,39 @@ async fn an_import_of_many_large_policies_takes_time_in_proportion() {
     assert!(shown > 500_000, "all of it differs");
     let bound = small * 10 * 6 + std::time::Duration::from_secs(4);
     assert!(large < bound, "{small:?}, then {large:?}");
+}
+
+#[tokio::test]
+async fn the_broker_itself_is_taken_as_a_provider_by_no_command() {
+    let world = World::new().await;
+    let provider = |url: &str| {
+        let host = url.split_once("://").unwrap().1;
+        create("oidc-provider", json!({"Arn": arn("oidc-provider", host), "Url": url, "ClientIDList": ["x"]}))
+    };
+    let desk = Desk { issuer: Some("https://broker.example.com/a"), ..world.desk() };
+    let run = async |command| execute(desk, &Actor::operator("test"), vec![command]).await;
+    for own in [
+        "https://broker.example.com/a",
+        "https://broker.example.com/a/",
+        "https://Broker.Example.com/a",
+        "https://broker.example.com:443/a",
+    ] {
+        let refused = run(provider(own)).await.unwrap_err().to_string();
+        assert!(refused.contains("Url is this broker's own [web_identity] issuer"), "{own}: {refused}");
+    }
+    for other in ["https://broker.example.com", "https://broker.example.com/b", "https://broker.example.com:8443/a"] {
+        run(provider(other)).await.unwrap();
+    }
+    // One that another configuration let in is not changed either, only taken out.
+    world.run(provider("https://broker.example.com/a")).await.unwrap();
+    let name = Name::new(Kind::OidcProvider, arn("oidc-provider", "broker.example.com/a"));
+    let Command::Create(resource) = provider("https://broker.example.com/a") else { unreachable!() };
+    assert!(run(Command::Replace { resource, expected: None }).await.is_err());
+    run(Command::Delete { name, expected: None }).await.unwrap();
+    // By import.
+    let declared = json!({"Brevet": {"OpenIDConnectProviders": [
+        {"Arn": arn("oidc-provider", "broker.example.com/a"), "Url": "https://broker.example.com/a", "ClientIDList": ["x"]}]}});
+    let declaration = crate::directory::parse(declared.to_string().as_bytes()).unwrap();
+    let refused = plan(desk, declaration, false).await.unwrap_err().to_string();
+    assert!(refused.contains("own [web_identity] issuer"), "{refused}");
 }

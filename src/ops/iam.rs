@@ -150,7 +150,13 @@ async fn change(cx: &mut Context<'_>, commands: Vec<Command>) -> Result<(), Erro
         return Err(Error::UnmodifiableEntity("the directory is a file, and is changed there"));
     };
     let actor = cx.actor();
-    let desk = Desk { store: &cx.sts.store, master_key: &master_key, entropy: &*cx.sts.entropy, now: cx.now };
+    let desk = Desk {
+        store: &cx.sts.store,
+        master_key: &master_key,
+        entropy: &*cx.sts.entropy,
+        now: cx.now,
+        issuer: cx.sts.issuer.as_deref(),
+    };
     let sequence = commands::execute(desk, &actor, commands).await?;
     cx.sts.feed.nudge();
     let seen = async {

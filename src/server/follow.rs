@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::Shared;
+use super::{Shared, own_provider};
 use crate::audit::{self, UserIdentity};
 use crate::commands::{Actor, Detail};
 use crate::directory::Directory;
@@ -257,7 +257,8 @@ const MAX_WARNED: usize = 50;
 /// the directory is a file, its roles whose tags override a rule go to the audit log (a change of the
 /// store is in it by itself).
 pub(super) fn announce(sts: &Sts, directory: &Directory) {
-    let warnings = directory.warnings();
+    let mut warnings: Vec<String> = own_provider(directory, sts.issuer.as_deref()).into_iter().collect();
+    warnings.extend(directory.warnings());
     for warning in warnings.iter().take(MAX_WARNED) {
         tracing::warn!("{warning}");
     }

@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::Shared;
 use crate::config::Config;
-use crate::directory::{self, Directory, DirectoryError};
+use crate::directory::{self, Directory, DirectoryError, OWN_ISSUER};
 use crate::files::{self, Audience, FileError};
 use crate::keyring_file;
 use crate::master_key::{MasterKey, MasterKeyError};
@@ -33,6 +33,9 @@ pub enum DirectoryLoadError {
     /// Its content.
     #[error(transparent)]
     Content(#[from] DirectoryError),
+    /// A provider in it is the broker itself.
+    #[error("directory: {0}")]
+    OwnIssuer(String),
     /// It has secrets in clear, and others can read it.
     #[error(
         "{path}: holds {count} secrets in clear, so it must be private; run `chmod 600 {path}`, or seal them with `brevet seal`"
@@ -45,11 +48,16 @@ pub enum DirectoryLoadError {
     },
 }
 
-/// Reads a directory file and the master key that it needs.
+/// Reads a directory file and the master key that it needs. `issuer` is the broker as an issuer of
+/// tokens.
 ///
 /// # Errors
 /// Names the file or the place in it, and the rule.
-pub fn load_directory(path: &Path, master_key: Option<&Path>) -> Result<Directory, DirectoryLoadError> {
+pub fn load_directory(
+    path: &Path,
+    master_key: Option<&Path>,
+    issuer: Option<&str>,
+) -> Result<Directory, DirectoryLoadError> {
     let master_key = master_key.map(MasterKey::load).transpose()?;
     let bytes = files::read(path, Audience::Everyone, directory::MAX_BYTES)?;
     let directory = Directory::compile(bytes.expose(), master_key.as_ref())?;
@@ -57,7 +65,16 @@ pub fn load_directory(path: &Path, master_key: Option<&Path>) -> Result<Director
     if count > 0 && files::read(path, Audience::Owner, directory::MAX_BYTES).is_err() {
         return Err(DirectoryLoadError::Readable { path: path.to_owned(), count });
     }
-    Ok(directory)
+    match own_provider(&directory, issuer) {
+        Some(why) => Err(DirectoryLoadError::OwnIssuer(why)),
+        None => Ok(directory),
+    }
+}
+
+/// That a provider of a directory is the broker itself, which vouches for nobody here.
+pub fn own_provider(directory: &Directory, issuer: Option<&str>) -> Option<String> {
+    let provider = issuer.and_then(|issuer| directory.provider_of(issuer))?;
+    Some(format!("OpenIDConnectProviders {}: Url {OWN_ISSUER}", provider.arn))
 }
 
 /// Looks at the files until the daemon is gone.
@@ -109,7 +126,8 @@ pub(super) async fn watch(config: Config, shared: Arc<Shared>, mut seen: Stamps)
 
 fn reload_directory(config: &Config, shared: &Shared) -> Result<(), String> {
     let Some(path) = &config.directory else { return Ok(()) };
-    let directory = load_directory(path, config.master_key.as_deref()).map_err(|e| e.to_string())?;
+    let directory =
+        load_directory(path, config.master_key.as_deref(), config.issuer.as_deref()).map_err(|e| e.to_string())?;
     super::follow::announce(&shared.sts, &directory);
     shared.sts.directory.store(Arc::new(directory));
     Ok(())

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use brevet::budgets::BudgetLimits;
 use brevet::clock::Clock;
+use brevet::commands::Command;
 use brevet::config::Config;
+use brevet::directory::resource::{Kind, Resource};
 use brevet::entropy::SystemEntropy;
 use brevet::keyring::State;
 use brevet::web_identity::{Algorithm, SigningKey};
@@ -854,4 +856,71 @@ async fn a_source_without_budget_has_no_token_verified_and_no_provider_asked() {
         assert_eq!(login(&broker, &stranger).await.code(), "AccessDenied");
     }
     assert_eq!(login(&broker, &good).await.code(), "Throttling");
+}
+
+#[tokio::test]
+async fn the_broker_itself_is_no_provider_of_its_own() {
+    // In a file: refused, by start and by reload, with the place and the reason.
+    let dir = home();
+    let file = dir.path().join("directory.json");
+    let mut directory: Value = serde_json::from_str(DIRECTORY).unwrap();
+    directory["Brevet"]["OpenIDConnectProviders"] = json!([provider("https://broker.example.com")]);
+    brevet::files::write_private(&file, directory.to_string().as_bytes()).unwrap();
+    let start = async || {
+        let config = Config { issuer: Some("https://broker.example.com".into()), ..config(dir.path()) };
+        let clock = Arc::new(brevet::clock::ManualClock::new(now()));
+        brevet::server::start(config, clock, Arc::new(SystemEntropy::new())).await
+    };
+    let refused = start().await.err().map(|e| e.to_string()).unwrap_or_default();
+    let place = "OpenIDConnectProviders arn:aws:iam::111122223333:oidc-provider/broker.example.com: ";
+    assert!(refused.contains(place) && refused.contains("own [web_identity] issuer"), "{refused}");
+    brevet::files::write_private(&file, DIRECTORY.as_bytes()).unwrap();
+    let running = start().await.unwrap();
+    brevet::files::write_private(&file, directory.to_string().as_bytes()).unwrap();
+    let reloads = async || http1(running.operator, "GET", "/metrics", HeaderMap::new(), Vec::new()).await.body;
+    eventually("the reload is refused", async || {
+        reloads().await.contains("brevet_reloads_total{what=\"directory\",outcome=\"failed\"} 1")
+    })
+    .await;
+    running.shutdown(std::future::pending()).await;
+
+    // In a store that somebody with another configuration wrote to: its tokens prove nobody.
+    let broker = Broker::start_stored().await;
+    let hand = broker.hand().await;
+    let host = broker.address;
+    let trust = json!({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Principal": {"AWS": "111122223333"}, "Action": "sts:AssumeRole"},
+        {"Effect": "Allow", "Action": "sts:AssumeRoleWithWebIdentity",
+            "Principal": {"Federated": format!("arn:aws:iam::111122223333:oidc-provider/{host}")},
+            "Condition": {"StringEquals": {format!("{host}:sub"): ROLE}}}]});
+    let all = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]});
+    let role = json!({"Path": "/", "RoleName": "Web", "Arn": ROLE, "AssumeRolePolicyDocument": trust,
+        "RolePolicyList": [{"PolicyName": "all", "PolicyDocument": all}]});
+    for (kind, body) in [("oidc-provider", provider(&broker.url())), ("role", role)] {
+        let resource = Resource::parse(Kind::parse(kind).unwrap(), &body.to_string()).unwrap();
+        broker.reaches(hand.run(Command::Create(resource)).await.unwrap()).await;
+    }
+    let policy = json!({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": "sts:GetWebIdentityToken", "Resource": "*"}]});
+    let form = [
+        ("Action", "AssumeRole"),
+        VERSION,
+        ("RoleArn", ROLE),
+        ("RoleSessionName", "cut"),
+        ("Policy", &policy.to_string()),
+    ];
+    let cut = keys_of(&broker.query(Some(&user(ADMIN)), &form).await);
+    let form = [
+        ("Action", "GetWebIdentityToken"),
+        VERSION,
+        ("Audience.member.1", "brevet"),
+        ("SigningAlgorithm", "ES384"),
+        ("DurationSeconds", "60"),
+    ];
+    let answer = broker.query(Some(&cut), &form).await;
+    let token = answer.element("WebIdentityToken").unwrap_or_else(|| panic!("{}", answer.body)).to_owned();
+    assert_eq!(login(&broker, &token).await.code(), "InvalidIdentityToken");
+    let audit = broker.into_audit().await;
+    let line = audit.iter().find(|l| l["eventName"] == "AssumeRoleWithWebIdentity").unwrap();
+    assert_eq!(line["additionalEventData"]["reason"], "the broker's own issuer");
 }

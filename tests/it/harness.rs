@@ -92,7 +92,7 @@ pub async fn fill_store(dir: &Path, place: &Place) {
     let entropy = SystemEntropy::new();
     let master_key = MasterKey::create(&dir.join("master.key"), &entropy).unwrap();
     let store = Store::open(place, Access::Create, now(), &entropy).await.unwrap();
-    let desk = Desk { store: &store, master_key: &master_key, entropy: &entropy, now: now() };
+    let desk = Desk { store: &store, master_key: &master_key, entropy: &entropy, now: now(), issuer: None };
     let declaration = brevet::directory::parse(DIRECTORY.as_bytes()).unwrap();
     let import = commands::plan(desk, declaration, false).await.unwrap();
     import.apply(desk, &Actor::operator("test")).await.unwrap();
@@ -114,13 +114,15 @@ impl Hand {
     }
 
     pub async fn run(&self, command: Command) -> Result<i64, CommandError> {
-        let desk = Desk { store: &self.store, master_key: &self.master_key, entropy: &self.entropy, now: now() };
+        let (store, master_key, entropy) = (&self.store, &self.master_key, &self.entropy);
+        let desk = Desk { store, master_key, entropy, now: now(), issuer: None };
         commands::execute(desk, &Actor::operator("hand"), vec![command]).await
     }
 
     /// Imports a file; the number of the last change.
     pub async fn import(&self, file: &serde_json::Value) -> Result<i64, CommandError> {
-        let desk = Desk { store: &self.store, master_key: &self.master_key, entropy: &self.entropy, now: now() };
+        let (store, master_key, entropy) = (&self.store, &self.master_key, &self.entropy);
+        let desk = Desk { store, master_key, entropy, now: now(), issuer: None };
         let declaration = brevet::directory::parse(file.to_string().as_bytes()).unwrap();
         commands::plan(desk, declaration, false).await?.apply(desk, &Actor::operator("hand")).await
     }

@@ -30,7 +30,7 @@ fn directory(role: &Value) -> Value {
 
 async fn planned(hand: &Hand, file: &Value) -> Result<commands::Import, CommandError> {
     let entropy = SystemEntropy::new();
-    let desk = Desk { store: &hand.store, master_key: &hand.master_key, entropy: &entropy, now: now() };
+    let desk = Desk { store: &hand.store, master_key: &hand.master_key, entropy: &entropy, now: now(), issuer: None };
     commands::plan(desk, brevet::directory::parse(file.to_string().as_bytes()).unwrap(), false).await
 }
 
