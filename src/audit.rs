@@ -32,6 +32,7 @@ use tokio::sync::oneshot;
 pub use line::{MAX_LINE, MAX_REFUSAL};
 pub use refusals::MAX_KINDS;
 
+use crate::budgets;
 use crate::clock::{Clock, Timestamp};
 use crate::entropy::{self, Entropy};
 use crate::metrics::{Metrics, Shed};
@@ -557,7 +558,7 @@ impl Audit {
             return;
         }
         let error_code = record.error_code.unwrap_or_default();
-        let kind = Kind { event_source: record.event_source, action, error_code, source: source.into() };
+        let kind = Kind { event_source: record.event_source, action, error_code, source: budgets::source(source) };
         self.shared.lock().counted.count(kind, now);
         self.shared.metrics.audit_aggregated.inc();
     }

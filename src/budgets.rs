@@ -8,6 +8,7 @@
 mod calls;
 mod sessions;
 
+use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -100,6 +101,15 @@ impl Exceeded {
 /// which is the least that one customer of a network gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Source([u8; 16]);
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match IpAddr::from(self.0).to_canonical() {
+            IpAddr::V4(ip) => write!(f, "{ip}"),
+            IpAddr::V6(ip) => write!(f, "{ip}/64"),
+        }
+    }
+}
 
 /// The source that an address belongs to.
 pub fn source(ip: IpAddr) -> Source {

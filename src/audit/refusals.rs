@@ -2,13 +2,12 @@
 //! like. How many lines they may take, and what is counted beyond that. Reads no clock.
 
 use std::collections::HashMap;
-use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::{Record, UserIdentity, record};
+use crate::budgets::Source;
 use crate::clock::Timestamp;
 
 /// The most kinds of refusals that are told apart at a time.
@@ -47,29 +46,6 @@ impl Rate {
     }
 }
 
-/// Where a refused call came from: an IPv4 address, or the /64 of an IPv6 address, since whoever has
-/// one address of those has all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Source(IpAddr);
-
-impl From<IpAddr> for Source {
-    fn from(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
-            IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
-            v4 => v4,
-        })
-    }
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            IpAddr::V4(address) => write!(f, "{address}"),
-            IpAddr::V6(address) => write!(f, "{address}/64"),
-        }
-    }
-}
-
 /// What is told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Kind {
@@ -79,7 +55,7 @@ pub(super) struct Kind {
     pub action: &'static str,
     /// Of the refusal.
     pub error_code: &'static str,
-    /// From where.
+    /// From where, as budgets count it.
     pub source: Source,
 }
 

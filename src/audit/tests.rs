@@ -216,7 +216,7 @@ fn kinds_are_told_apart_up_to_a_bound_and_the_rest_is_counted_together() {
         event_source: "sts.amazonaws.com",
         action: "AssumeRole",
         error_code: "AccessDenied",
-        source: IpAddr::from([10, 0, (n >> 8) as u8, n as u8]).into(),
+        source: budgets::source(IpAddr::from([10, 0, (n >> 8) as u8, n as u8])),
     };
     let mut counted = Counted::default();
     for n in 0..1_000 {
@@ -249,7 +249,7 @@ fn kinds_are_told_apart_up_to_a_bound_and_the_rest_is_counted_together() {
 
 #[test]
 fn an_ipv6_source_is_its_64() {
-    let source = |text: &str| refusals::Source::from(text.parse::<IpAddr>().unwrap()).to_string();
+    let source = |text: &str| budgets::source(text.parse::<IpAddr>().unwrap()).to_string();
     assert_eq!(source("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");
     assert_eq!(source("::ffff:203.0.113.7"), "203.0.113.7");
     assert_eq!(source("203.0.113.7"), "203.0.113.7");
