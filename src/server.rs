@@ -8,6 +8,7 @@ mod front;
 mod operator;
 pub mod proxies;
 mod reload;
+pub mod service_manager;
 mod well_known;
 mod wire;
 

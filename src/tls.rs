@@ -11,6 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::clock::Timestamp;
 use crate::files::{self, Audience, FileError};
 use crate::host_names::HostName;
 
@@ -82,8 +83,35 @@ fn names(certificate: &[u8]) -> Vec<HostName> {
     extension.value.general_names.iter().filter_map(name).collect()
 }
 
+/// When the first certificate of a file, the broker's own, ends.
+///
+/// # Errors
+/// Names the file, and what it must hold.
+pub fn not_after(certificate: &Path) -> Result<Timestamp, TlsError> {
+    let pem = || TlsError::Pem { path: certificate.to_owned(), what: "a certificate" };
+    let chain = files::read(certificate, Audience::Everyone, MAX_FILE_BYTES)?;
+    let first = CertificateDer::from_pem_slice(chain.expose()).map_err(|_| pem())?;
+    let (_, parsed) = X509Certificate::from_der(&first).map_err(|_| pem())?;
+    Ok(Timestamp::from_seconds(parsed.validity().not_after.timestamp()))
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn the_end_of_a_certificate_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tls.crt");
+        for (year, expected) in [(2049, "2049-07-08T00:00:00Z"), (2051, "2051-07-08T00:00:00Z")] {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+            params.not_after = rcgen::date_time_ymd(year, 7, 8);
+            crate::files::write_private(&path, params.self_signed(&key).unwrap().pem().as_bytes()).unwrap();
+            assert_eq!(super::not_after(&path).unwrap().to_string(), expected);
+        }
+        crate::files::write_private(&path, b"nothing").unwrap();
+        assert!(super::not_after(&path).unwrap_err().to_string().contains("must hold a certificate in PEM"));
+    }
+
     #[test]
     fn a_certificate_names_hosts_and_addresses() {
         let of = |names: &[&str]| {

@@ -100,9 +100,13 @@ pub(super) async fn follow(shared: Arc<Shared>) {
         }
         let asked_at = sts.clock.monotonic();
         let before = sts.feed.sequence();
+        let failed = sts.feed.fault().is_some();
         match step(&shared, asked_at).await {
             Ok(()) => {
                 sts.metrics.feed_up.set(1);
+                if failed {
+                    tracing::info!(sequence = sts.feed.sequence(), "the change feed is confirmed again");
+                }
             }
             Err(error) => {
                 sts.metrics.feed_up.set(0);

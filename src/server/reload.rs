@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Shared;
+use super::{Shared, service_manager};
 use crate::config::Config;
 use crate::directory::{self, Directory, DirectoryError, OWN_ISSUER};
 use crate::files::{self, Audience, FileError};
@@ -91,6 +91,7 @@ pub(super) async fn watch(config: Config, shared: Arc<Shared>, mut seen: Stamps)
             received = hangup.recv() => received.is_some(),
         };
         if asked {
+            service_manager::reloading();
             shared.sts.audit.reopen();
         }
         let now = Stamps::of(&config);
@@ -120,6 +121,9 @@ pub(super) async fn watch(config: Config, shared: Arc<Shared>, mut seen: Stamps)
             if tokio::task::spawn_blocking(reload).await.is_err() {
                 tracing::error!("a reload failed; everything stays as it was");
             }
+        }
+        if asked {
+            service_manager::notify("READY=1");
         }
     }
 }
