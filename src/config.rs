@@ -54,14 +54,14 @@ pub enum ConfigError {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
-    listen: Listen,
+    listen: Option<Listen>,
     tls: Option<Tls>,
     operator: Option<Operator>,
     sts: Option<StsSection>,
     #[serde(default)]
     directory: DirectorySection,
     store: Option<StoreSection>,
-    keyring: KeyringSection,
+    keyring: Option<KeyringSection>,
     audit: Option<AuditSection>,
     sessions: Option<SessionsSection>,
     limits: Option<LimitsSection>,
@@ -363,7 +363,10 @@ impl Config {
 
     fn from_document(document: Document, base: &Path) -> Result<Self, ConfigError> {
         let at = |path: PathBuf| base.join(path);
-        let listen = document.listen;
+        let missing =
+            |key, such_as: &str| value(key, format!("is missing: {such_as}; `brevet init` makes a configuration"));
+        let listen = document.listen.ok_or_else(|| missing("[listen] address", "such as \"127.0.0.1:7480\""))?;
+        let keyring = document.keyring.ok_or_else(|| missing("[keyring] file", "the keys of session tokens"))?;
         if document.tls.is_none()
             && !listen.address.ip().is_loopback()
             && listen.plaintext_off_loopback.as_deref() != Some(PLAINTEXT_SENTENCE)
@@ -387,7 +390,7 @@ impl Config {
         let store = document.store.unwrap_or_default();
         let master_key = document.directory.master_key;
         if document.directory.file.is_none() && master_key.is_none() {
-            return Err(value("[directory] master_key", "is needed: the secrets in the store are sealed under it"));
+            return Err(missing("[directory] master_key", "the secrets in the store are sealed under it"));
         }
         Ok(Self {
             listen: address,
@@ -408,7 +411,7 @@ impl Config {
                 900,
                 10..=129_600,
             )?),
-            keyring: at(document.keyring.file),
+            keyring: at(keyring.file),
             audit: audit(document.audit, base)?,
             session_records: session_records(&sessions)?,
             opened_tokens: opened_tokens(&sessions)?,

@@ -879,7 +879,24 @@ pub fn declared(declaration: Declaration) -> Result<Vec<Resource>, DirectoryErro
     if let Some(field) = part {
         return Err(fault(field, "the export is one page of several; export it whole (`--max-items` unset)"));
     }
-    declaration.into_resources().map_err(|rule| fault("policy document", rule))
+    let resources = declaration.into_resources().map_err(|rule| fault("policy document", rule))?;
+    let mut counts = HashMap::<&str, usize>::new();
+    for resource in &resources {
+        let name = resource.name();
+        let count = counts.entry(list(name.kind)).or_default();
+        if name.id.is_empty() {
+            let place = format!("{}[{count}] {}", list(name.kind), label(resource));
+            let rule = match name.kind {
+                Kind::Account => "AccountId is missing".to_owned(),
+                Kind::AccessKey => "AccessKeyId is missing".to_owned(),
+                Kind::MfaDevice => "SerialNumber is missing".to_owned(),
+                kind => format!("Arn is missing: must be like `arn:aws:iam::111122223333:{kind}/NAME`"),
+            };
+            return Err(fault(place.trim_end(), rule));
+        }
+        *count += 1;
+    }
+    Ok(resources)
 }
 
 /// The account of a provider's ARN.

@@ -1,6 +1,6 @@
 //! The keyring on disk: private to its account, written whole or not at all.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::files::{self, Audience, FileError};
 use crate::keyring::{Keyring, KeyringError};
@@ -14,8 +14,13 @@ pub enum KeyringFileError {
     #[error(transparent)]
     File(#[from] FileError),
     /// Its content.
-    #[error(transparent)]
-    Content(#[from] KeyringError),
+    #[error("{path}: {error}")]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// The field, and the rule.
+        error: KeyringError,
+    },
 }
 
 /// Reads a keyring file, which must be private to this account.
@@ -23,7 +28,7 @@ pub enum KeyringFileError {
 /// # Errors
 /// Names the file or the field, and the rule.
 pub fn load(path: &Path) -> Result<Keyring, KeyringFileError> {
-    Ok(Keyring::parse(files::read(path, Audience::Owner, MAX_BYTES)?.expose())?)
+    Keyring::parse(files::read(path, Audience::Owner, MAX_BYTES)?.expose()).map_err(content(path))
 }
 
 /// Writes a keyring, mode 0600, in one step.
@@ -31,5 +36,9 @@ pub fn load(path: &Path) -> Result<Keyring, KeyringFileError> {
 /// # Errors
 /// The system's answer; the old file then stands.
 pub fn save(keyring: &Keyring, path: &Path) -> Result<(), KeyringFileError> {
-    Ok(files::write_private(path, &keyring.to_bytes()?)?)
+    Ok(files::write_private(path, &keyring.to_bytes().map_err(content(path))?)?)
+}
+
+fn content(path: &Path) -> impl Fn(KeyringError) -> KeyringFileError + '_ {
+    |error| KeyringFileError::Content { path: path.to_owned(), error }
 }
