@@ -15,6 +15,7 @@
 //! ```
 
 use std::fmt;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
@@ -57,16 +58,43 @@ pub enum ClientError {
         reason: String,
     },
     /// The broker refused.
-    #[error("{code}: {message}")]
+    #[error("{code}: {message}{}", named(.request_id))]
     Refused {
         /// The AWS error code.
         code: String,
-        /// What the broker says.
+        /// What the broker says; may end with an encoded authorization message, see
+        /// [`split_encoded_message`].
         message: String,
+        /// Names the call in the broker's audit log. Empty if the answer had none.
+        request_id: String,
+    },
+    /// The URL would carry credentials in clear beyond this machine.
+    #[error(
+        "{url}: http:// beyond this machine would carry credentials in clear; use https://, or connect with `Client::in_clear`"
+    )]
+    InClear {
+        /// As configured.
+        url: String,
     },
     /// An answer without what every answer has.
     #[error("the answer has no {0}")]
     Incomplete(&'static str),
+}
+
+fn named(request_id: &str) -> String {
+    if request_id.is_empty() { String::new() } else { format!(" (request id {request_id})") }
+}
+
+/// What the broker puts before the encoded message of a refusal.
+const ENCODED_MESSAGE_MARK: &str = "Encoded authorization failure message: ";
+
+/// Splits what a refusal says into its sentence and the encoded message for
+/// DecodeAuthorizationMessage, if it has one.
+pub fn split_encoded_message(message: &str) -> (&str, Option<&str>) {
+    match message.rsplit_once(ENCODED_MESSAGE_MARK) {
+        Some((sentence, rest)) => (sentence.trim_end().trim_end_matches('.'), rest.split_whitespace().next()),
+        None => (message, None),
+    }
 }
 
 /// Where the broker is.
@@ -76,8 +104,20 @@ pub struct Endpoint {
     pub url: String,
     /// The region of the signature's scope.
     pub region: String,
-    /// PEM of the CA that signed the broker's certificate.
+    /// PEM of the CA that signed the broker's certificate; none: the system's roots.
     pub ca_pem: Option<String>,
+}
+
+impl Endpoint {
+    /// Whether credentials would leave this machine unencrypted: `http://` and a host that is
+    /// neither `localhost` nor a loopback address.
+    pub fn is_in_clear(&self) -> bool {
+        let Ok(uri) = self.url.parse::<http::Uri>() else { return false };
+        let host = uri.host().unwrap_or_default();
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        let loopback = host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|a| a.to_canonical().is_loopback());
+        !uri.scheme_str().is_some_and(|s| s.eq_ignore_ascii_case("https")) && !loopback
+    }
 }
 
 /// What a client signs with. Never printed.
@@ -147,6 +187,45 @@ impl AssumeRole {
     }
 }
 
+/// What to ask for with a token of an OpenID Connect provider. See the proto for each field's bounds.
+#[derive(Debug, Clone)]
+pub struct AssumeRoleWithWebIdentity {
+    /// The role's ARN.
+    pub role_arn: String,
+    /// What the session is called.
+    pub role_session_name: String,
+    /// The provider's token: the proof.
+    pub token: Arc<Secret<String>>,
+    /// 900 to 129600.
+    pub duration_seconds: Option<i32>,
+    /// The inline session policy.
+    pub policy: Option<String>,
+    /// Managed session policies.
+    pub policy_arns: Vec<String>,
+}
+
+/// Credentials of a role for whoever a provider vouched for.
+#[derive(Debug, Clone)]
+pub struct WebIdentityRole {
+    /// The session.
+    pub role: AssumedRole,
+    /// The token's `sub`.
+    pub subject: String,
+    /// The token's `iss`.
+    pub provider: String,
+    /// The token's `aud`.
+    pub audience: String,
+}
+
+/// A token that tells others who the caller is.
+#[derive(Debug, Clone)]
+pub struct WebIdentityToken {
+    /// The JSON Web Token. Whoever holds it passes for the caller until it expires.
+    pub token: Arc<Secret<String>>,
+    /// From this instant on it is refused.
+    pub expires_at: Timestamp,
+}
+
 /// What came of it.
 #[derive(Debug, Clone)]
 pub struct AssumedRole {
@@ -193,7 +272,7 @@ impl Client {
     /// Connects at the first call, and again whenever needed.
     ///
     /// # Errors
-    /// When the URL or the CA cannot be used.
+    /// When the URL or the CA cannot be used, or the URL is `http://` beyond this machine.
     pub fn new(endpoint: &Endpoint, credentials: Credentials) -> Result<Self, ClientError> {
         Self::with_clock(endpoint, credentials, Arc::new(SystemClock))
     }
@@ -201,10 +280,42 @@ impl Client {
     /// [`Self::new`] with another clock.
     ///
     /// # Errors
-    /// When the URL or the CA cannot be used.
+    /// When the URL or the CA cannot be used, or the URL is `http://` beyond this machine.
     pub fn with_clock(
         endpoint: &Endpoint,
         credentials: Credentials,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, ClientError> {
+        if endpoint.is_in_clear() {
+            return Err(ClientError::InClear { url: endpoint.url.clone() });
+        }
+        Self::connect(endpoint, Some(credentials), clock)
+    }
+
+    /// [`Self::new`], and `http://` goes anywhere: whoever is on the path reads the credentials that
+    /// are answered, and can answer with others. For a network that is private to the two ends.
+    ///
+    /// # Errors
+    /// When the URL or the CA cannot be used.
+    pub fn in_clear(endpoint: &Endpoint, credentials: Credentials) -> Result<Self, ClientError> {
+        Self::connect(endpoint, Some(credentials), Arc::new(SystemClock))
+    }
+
+    /// A client that signs nothing, for [`Self::assume_role_with_web_identity`]. `in_clear` lets
+    /// `http://` go beyond this machine.
+    ///
+    /// # Errors
+    /// When the URL or the CA cannot be used, or the URL is `http://` beyond this machine.
+    pub fn anonymous(endpoint: &Endpoint, in_clear: bool) -> Result<Self, ClientError> {
+        if endpoint.is_in_clear() && !in_clear {
+            return Err(ClientError::InClear { url: endpoint.url.clone() });
+        }
+        Self::connect(endpoint, None, Arc::new(SystemClock))
+    }
+
+    fn connect(
+        endpoint: &Endpoint,
+        credentials: Option<Credentials>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ClientError> {
         let unreachable =
@@ -216,8 +327,10 @@ impl Client {
             reason: "the URL has no host".to_owned(),
         })?;
         if endpoint.url.starts_with("https://") {
-            let ca = endpoint.ca_pem.as_ref().map(Certificate::from_pem);
-            let tls = ca.into_iter().fold(ClientTlsConfig::new(), ClientTlsConfig::ca_certificate);
+            let tls = match &endpoint.ca_pem {
+                Some(pem) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)),
+                None => ClientTlsConfig::new().with_native_roots(),
+            };
             builder = builder.tls_config(tls).map_err(|e| unreachable(&e))?;
         }
         let channel = builder.connect_timeout(CALL_TIMEOUT).timeout(CALL_TIMEOUT).connect_lazy();
@@ -246,14 +359,73 @@ impl Client {
             source_identity: request.source_identity.clone(),
         };
         let answer = self.grpc.clone().assume_role(message).await.map_err(|s| self.failed(&s))?.into_inner();
-        let credentials = self.received(answer.credentials)?;
-        let user = answer.assumed_role_user.ok_or(ClientError::Incomplete("assumed_role_user"))?;
-        Ok(AssumedRole {
-            credentials,
-            assumed_role_id: user.assumed_role_id,
-            arn: user.arn,
-            packed_policy_size: answer.packed_policy_size,
-            source_identity: answer.source_identity,
+        self.assumed(answer.credentials, answer.assumed_role_user, answer.packed_policy_size, answer.source_identity)
+    }
+
+    /// AssumeRoleWithWebIdentity: the token is the proof, and nothing is signed.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn assume_role_with_web_identity(
+        &self,
+        request: &AssumeRoleWithWebIdentity,
+    ) -> Result<WebIdentityRole, ClientError> {
+        let message = pb::AssumeRoleWithWebIdentityRequest {
+            role_arn: request.role_arn.clone(),
+            role_session_name: request.role_session_name.clone(),
+            web_identity_token: request.token.expose().clone(),
+            provider_id: None,
+            policy_arns: request.policy_arns.clone(),
+            policy: request.policy.clone(),
+            duration_seconds: request.duration_seconds,
+        };
+        let answer = self.grpc.clone().assume_role_with_web_identity(message).await;
+        let answer = answer.map_err(|s| self.failed(&s))?.into_inner();
+        let (size, source) = (answer.packed_policy_size, answer.source_identity);
+        Ok(WebIdentityRole {
+            role: self.assumed(answer.credentials, answer.assumed_role_user, size, source)?,
+            subject: answer.subject_from_web_identity_token,
+            provider: answer.provider,
+            audience: answer.audience,
+        })
+    }
+
+    fn assumed(
+        &self,
+        credentials: Option<pb::Credentials>,
+        user: Option<pb::AssumedRoleUser>,
+        packed_policy_size: i32,
+        source_identity: String,
+    ) -> Result<AssumedRole, ClientError> {
+        let credentials = self.received(credentials)?;
+        let user = user.ok_or(ClientError::Incomplete("assumed_role_user"))?;
+        let (assumed_role_id, arn) = (user.assumed_role_id, user.arn);
+        Ok(AssumedRole { credentials, assumed_role_id, arn, packed_policy_size, source_identity })
+    }
+
+    /// GetWebIdentityToken: a signed statement of who the caller is, for others. `algorithm` is
+    /// `ES384`, `RS256` or `EdDSA`; `duration_seconds` 60 to 3600, 300 without it.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn get_web_identity_token(
+        &self,
+        audience: &[String],
+        algorithm: &str,
+        duration_seconds: Option<i32>,
+        tags: &[(String, String)],
+    ) -> Result<WebIdentityToken, ClientError> {
+        let message = pb::GetWebIdentityTokenRequest {
+            audience: audience.to_vec(),
+            signing_algorithm: algorithm.to_owned(),
+            duration_seconds,
+            tags: tags.iter().map(|(key, value)| pb::Tag { key: key.clone(), value: value.clone() }).collect(),
+        };
+        let answer = self.grpc.clone().get_web_identity_token(message).await.map_err(|s| self.failed(&s))?.into_inner();
+        let expiration = answer.expiration.ok_or(ClientError::Incomplete("expiration"))?;
+        Ok(WebIdentityToken {
+            token: Arc::new(Secret::new(answer.web_identity_token)),
+            expires_at: Timestamp::from_seconds(expiration.seconds),
         })
     }
 
@@ -334,6 +506,18 @@ impl Client {
         Ok(self.administration.clone().revoke_sessions(request).await.map_err(|s| self.failed(&s))?.into_inner())
     }
 
+    /// PreviewRevocation: what RevokeSessions would hit; ends nothing.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn preview_revocation(
+        &self,
+        request: pb::RevokeSessionsRequest,
+    ) -> Result<pb::RevocationTarget, ClientError> {
+        let answer = self.administration.clone().preview_revocation(request).await.map_err(|s| self.failed(&s))?;
+        answer.into_inner().target.ok_or(ClientError::Incomplete("target"))
+    }
+
     /// DecodeAuthorizationMessage: JSON.
     ///
     /// # Errors
@@ -363,7 +547,8 @@ impl Client {
             answer.pointer(&format!("/Error/{name}")).and_then(|v| v.as_str()).unwrap_or_default().to_owned()
         };
         if !status.is_success() {
-            return Err(ClientError::Refused { code: field("Code"), message: field("Message") });
+            let request_id = answer.get("RequestId").and_then(|v| v.as_str()).unwrap_or_default().to_owned();
+            return Err(ClientError::Refused { code: field("Code"), message: field("Message"), request_id });
         }
         let result = answer.pointer_mut(&format!("/{action}Response/{action}Result"));
         Ok(result.map(serde_json::Value::take).unwrap_or_default())
@@ -374,10 +559,12 @@ impl Client {
             Some(info) => {
                 let mut message = status.message().to_owned();
                 if let Some(encoded) = info.metadata.get("encoded_authorization_message") {
-                    message.push_str(". Encoded authorization failure message: ");
+                    message.push_str(". ");
+                    message.push_str(ENCODED_MESSAGE_MARK);
                     message.push_str(encoded);
                 }
-                ClientError::Refused { code: info.reason, message }
+                let request_id = status.get_details_request_info().map(|r| r.request_id).unwrap_or_default();
+                ClientError::Refused { code: info.reason, message, request_id }
             }
             // Not the broker's word: something in between, or nothing at all.
             None => {
@@ -504,13 +691,13 @@ impl RoleCredentials {
     }
 }
 
-/// A channel that signs what goes through it.
+/// A channel that signs what goes through it, where there are credentials to sign with.
 #[derive(Clone)]
 struct Signed {
     channel: Channel,
     host: String,
     region: String,
-    credentials: Credentials,
+    credentials: Option<Credentials>,
     clock: Arc<dyn Clock>,
 }
 
@@ -523,8 +710,7 @@ impl Signed {
         let kind = http::HeaderValue::from_static("application/x-www-form-urlencoded");
         headers.insert(http::header::CONTENT_TYPE, kind);
         headers.insert(http::header::ACCEPT, http::HeaderValue::from_static("application/json"));
-        let signer = self.signer("iam");
-        signer.sign("POST", "/", &self.host, headers, &sha256(&body), self.clock.now())?;
+        self.sign("iam", "/", headers, &body)?;
         let mut channel = self.channel.clone();
         std::future::poll_fn(|cx| channel.poll_ready(cx)).await?;
         let response = channel.call(request.body(Body::new(Full::new(body)))?).await?;
@@ -533,14 +719,16 @@ impl Signed {
         Ok((head.status, body.to_bytes()))
     }
 
-    fn signer<'a>(&'a self, service: &'a str) -> Signer<'a> {
-        Signer {
-            access_key_id: &self.credentials.access_key_id,
-            secret_access_key: self.credentials.secret_access_key.expose().as_bytes(),
-            session_token: self.credentials.session_token.as_ref().map(|t| t.expose().as_str()),
+    fn sign(&self, service: &str, path: &str, headers: &mut http::HeaderMap, payload: &[u8]) -> Result<(), BoxError> {
+        let Some(credentials) = &self.credentials else { return Ok(()) };
+        let signer = Signer {
+            access_key_id: &credentials.access_key_id,
+            secret_access_key: credentials.secret_access_key.expose().as_bytes(),
+            session_token: credentials.session_token.as_ref().map(|t| t.expose().as_str()),
             region: &self.region,
             service,
-        }
+        };
+        Ok(signer.sign("POST", path, &self.host, headers, &sha256(payload), self.clock.now())?)
     }
 }
 
@@ -565,9 +753,8 @@ impl Service<http::Request<Body>> for Signed {
             let body = body.collect().await?.to_bytes();
             // Five bytes of gRPC framing come before the message: a flag and a length.
             let message: Bytes = if body.len() >= 5 { body.slice(5..) } else { Bytes::new() };
-            let signer = this.signer("sts");
             let path = head.uri.path().to_owned();
-            signer.sign("POST", &path, &this.host, &mut head.headers, &sha256(&message), this.clock.now())?;
+            this.sign("sts", &path, &mut head.headers, &message)?;
             Ok(channel.call(http::Request::from_parts(head, Body::new(Full::new(body)))).await?)
         })
     }
@@ -602,6 +789,40 @@ mod tests {
         assert_eq!(next(at(1_440), at(1_440), end), Next::Refresh);
         assert_eq!(next(at(3_539), at(1_440), end), Next::Refresh);
         assert_eq!(next(at(3_540), at(1_440), end), Next::Wait);
+    }
+
+    #[test]
+    fn an_05_credentials_do_not_leave_this_machine_in_clear() {
+        let at = |url: &str| Endpoint { url: url.into(), region: "us-east-1".into(), ca_pem: None };
+        for local in [
+            "http://127.0.0.1:7480",
+            "http://127.8.9.10",
+            "http://[::1]:7480",
+            "http://localhost:7480",
+            "https://broker.example.com",
+            "HTTPS://10.0.0.1",
+        ] {
+            assert!(!at(local).is_in_clear(), "{local}");
+        }
+        let keys = || Credentials::long_term("AKIA", "secret");
+        for foreign in [
+            "http://broker.example.com",
+            "http://10.0.0.1:7480",
+            "http://[2001:db8::1]",
+            "http://127.0.0.1.example.com",
+            "http://localhost.example.com",
+            "http://0.0.0.0:7480",
+        ] {
+            assert!(matches!(Client::new(&at(foreign), keys()), Err(ClientError::InClear { .. })), "{foreign}");
+            assert!(matches!(Client::anonymous(&at(foreign), false), Err(ClientError::InClear { .. })), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn an_encoded_message_is_told_from_its_sentence() {
+        let message = "User: x is not authorized. Encoded authorization failure message: AbC_1-2 ";
+        assert_eq!(split_encoded_message(message), ("User: x is not authorized", Some("AbC_1-2")));
+        assert_eq!(split_encoded_message("no such role."), ("no such role.", None));
     }
 
     #[test]

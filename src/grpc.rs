@@ -35,7 +35,7 @@ use crate::ops::get_federation_token::{GetFederationToken, GetFederationTokenInp
 use crate::ops::get_session_token::{GetSessionToken, GetSessionTokenOutput};
 use crate::ops::get_web_identity_token::{GetWebIdentityToken, GetWebIdentityTokenInput, GetWebIdentityTokenOutput};
 use crate::ops::list_sessions::{ListSessions, ListSessionsOutput};
-use crate::ops::revoke_sessions::{Asked, RevokeSessions, RevokeSessionsOutput};
+use crate::ops::revoke_sessions::{Asked, PreviewRevocation, RevokeSessions, RevokeSessionsOutput, Target};
 use crate::ops::{self, Operation, Origin, Service, SessionView, Sts};
 use crate::sigv4::{Incoming, Presented, hex, sha256};
 use crate::store::Node;
@@ -230,7 +230,7 @@ async fn administer(
     match name {
         ListSessions::NAME => {
             let input = read::<pb::ListSessionsRequest>(message)
-                .and_then(|m| ListSessions::parse(m.role_arn.as_deref(), m.max_items, m.marker));
+                .and_then(|m| ListSessions::parse(m.role_arn.as_deref(), m.max_items, m.marker, m.include_revoked));
             finish::<ListSessions, pb::ListSessionsResponse>(sts, evidence, input, origin).await
         }
         DescribeSession::NAME => {
@@ -238,12 +238,20 @@ async fn administer(
             finish::<DescribeSession, pb::DescribeSessionResponse>(sts, evidence, input, origin).await
         }
         RevokeSessions::NAME => {
-            let input = read::<pb::RevokeSessionsRequest>(message)
-                .and_then(|m| RevokeSessions::parse(m.selector.map(Asked::from), m.issued_before.map(|at| at.seconds)));
+            let input = read_revocation(message);
             finish::<RevokeSessions, pb::RevokeSessionsResponse>(sts, evidence, input, origin).await
+        }
+        PreviewRevocation::NAME => {
+            let input = read_revocation(message).map(PreviewRevocation);
+            finish::<PreviewRevocation, pb::PreviewRevocationResponse>(sts, evidence, input, origin).await
         }
         other => unknown(sts, other, evidence, origin).await,
     }
+}
+
+fn read_revocation(message: Bytes) -> Result<RevokeSessions, Error> {
+    let m = read::<pb::RevokeSessionsRequest>(message)?;
+    RevokeSessions::parse(m.selector.map(Asked::from), m.issued_before.map(|at| at.seconds))
 }
 
 async fn unknown(sts: &Arc<Sts>, name: &str, evidence: Result<Evidence, Error>, origin: Origin) -> Answer {
@@ -550,7 +558,25 @@ impl From<RevokeSessionsOutput> for pb::RevokeSessionsResponse {
             nodes_connected: count(output.nodes_connected),
             nodes_confirmed: count(output.nodes_connected.saturating_sub(output.pending.len())),
             pending: output.pending.into_iter().map(node).collect(),
+            target: Some(output.target.into()),
         }
+    }
+}
+
+impl From<Target> for pb::RevocationTarget {
+    fn from(target: Target) -> Self {
+        Self {
+            exists: target.exists,
+            sessions_on_record: target.sessions.map(|counted| i32::try_from(counted.hit).unwrap_or(i32::MAX)),
+            more: target.sessions.is_some_and(|counted| counted.more),
+            access_key_goes_on: target.access_key_goes_on,
+        }
+    }
+}
+
+impl From<Target> for pb::PreviewRevocationResponse {
+    fn from(target: Target) -> Self {
+        Self { target: Some(target.into()) }
     }
 }
 

@@ -44,7 +44,7 @@ use crate::master_key::MasterKey;
 use crate::metrics::{Call as CallLabel, Metrics, Throttled};
 use crate::mint::{self, Shape};
 use crate::providers::Providers;
-use crate::revocations::Revocations;
+use crate::revocations::{Key, Revocations};
 use crate::sessions::{SessionRecord, Sessions};
 use crate::sigv4::Rules;
 use crate::store::{KeyUse, Store};
@@ -69,6 +69,7 @@ pub const ADMINISTRATION: &[&str] = &[
     list_sessions::ListSessions::NAME,
     describe_session::DescribeSession::NAME,
     revoke_sessions::RevokeSessions::NAME,
+    revoke_sessions::PreviewRevocation::NAME,
 ];
 
 /// The toolbox that every operation shares.
@@ -313,19 +314,29 @@ pub struct SessionView {
 impl SessionView {
     /// None for a record that names no principal.
     fn new(record: SessionRecord, revocations: &Revocations) -> Option<Self> {
-        let own = Ancestor {
-            arn: record.principal_arn.clone(),
-            unique_id: record.principal_id.clone(),
-            access_key_id: record.access_key_id.clone(),
-            session_name: record.session_name.clone(),
-            session_id: record.session_id.clone(),
-            restricted: false,
-        };
-        let keys = authn::came_from(&own, &record.source_identity, &record.ancestors).ok()?;
+        let own = own_ancestor(&record);
+        let keys = came_from(&record)?;
         let revoked = revocations.is_revoked(&keys, record.issued_under, record.issued_at);
         let came_from = record.ancestors.iter().map(authn::ancestor_arn).collect();
         Some(Self { arn: authn::ancestor_arn(&own), came_from, revoked, record })
     }
+}
+
+/// The session on record, as the last one of the chain that it ends.
+fn own_ancestor(record: &SessionRecord) -> Ancestor {
+    Ancestor {
+        arn: record.principal_arn.clone(),
+        unique_id: record.principal_id.clone(),
+        access_key_id: record.access_key_id.clone(),
+        session_name: record.session_name.clone(),
+        session_id: record.session_id.clone(),
+        restricted: false,
+    }
+}
+
+/// What a session on record came from. None for a record that names no principal.
+fn came_from(record: &SessionRecord) -> Option<Box<[Key]>> {
+    authn::came_from(&own_ancestor(record), &record.source_identity, &record.ancestors).ok()
 }
 
 /// The answer to a call.

@@ -106,6 +106,11 @@ impl Mark {
         now.plus(durations::MAX + Duration::from_secs(60)).seconds()
     }
 
+    /// Whether it refuses a session that was issued under a change, at a second since 1970.
+    pub fn refuses(self, issued_under: i64, issued_at: i64) -> bool {
+        issued_under < self.before_sequence || issued_at < self.before_seconds
+    }
+
     /// Both marks at once.
     #[must_use]
     pub fn joined(self, other: Self) -> Self {
@@ -132,9 +137,7 @@ pub struct Revocations {
 impl Revocations {
     /// Whether one of the things that a session came from was revoked after it was issued.
     pub fn is_revoked(&self, came_from: &[Key], issued_under: i64, issued_at: i64) -> bool {
-        came_from
-            .iter()
-            .any(|key| self.find(key).is_some_and(|m| issued_under < m.before_sequence || issued_at < m.before_seconds))
+        came_from.iter().any(|key| self.find(key).is_some_and(|m| m.refuses(issued_under, issued_at)))
     }
 
     /// Puts a mark in force, beside what is marked already.
@@ -170,7 +173,8 @@ impl Revocations {
         self.len() == 0
     }
 
-    fn find(&self, key: &Key) -> Option<Mark> {
+    /// The mark in force on one thing that sessions come from.
+    pub fn find(&self, key: &Key) -> Option<Mark> {
         let (shard, count) = self.shard(key)?;
         if count.load(Ordering::Relaxed) == 0 {
             return None;

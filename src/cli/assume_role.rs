@@ -1,30 +1,145 @@
-//! `brevet assume-role`: credentials for a role, over gRPC.
+//! `brevet assume-role`: credentials for a role, over gRPC, and how a shell, a program or AWS's own
+//! tools take them in.
 
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::{AssumeRoleArguments, Failure, Format};
-use crate::client::{AssumeRole, AssumedRole};
+use super::aws::{self, Settings};
+use super::{CallArguments, Failure, input, print, terminal, values};
+use crate::client::{AssumeRole, AssumeRoleWithWebIdentity, AssumedRole, Credentials, WebIdentityRole};
 
-pub(super) fn run(arguments: AssumeRoleArguments) -> Result<(), Failure> {
-    let tags = arguments.tags.iter().map(|tag| {
-        let (key, value) = tag.split_once('=').ok_or_else(|| format!("--tag {tag}: must be KEY=VALUE"))?;
-        Ok((key.to_owned(), value.to_owned()))
-    });
+const MAX_POLICY_BYTES: u64 = 64 << 10;
+
+/// What AWS_PROFILE is set to when no credentials could be had. No tool finds such a profile, so
+/// none goes on with the credentials of a `default` profile, or of the machine, instead.
+pub(super) const FAILED_PROFILE: &str = "brevet-assume-role-failed";
+
+const EXAMPLES: &str = "\
+Examples:
+  eval \"$(brevet assume-role --role-arn Demo --format env)\"
+      The shell acts as the role. If that fails, the shell has no credentials at all.
+  brevet assume-role --role-arn arn:aws:iam::111122223333:role/Demo --role-session-name deploy-42
+      JSON, as `aws sts assume-role` prints it.
+  brevet assume-role --role-arn Admin --serial-number arn:aws:iam::111122223333:mfa/alice
+      Asks for the code of the MFA device on the terminal.
+  brevet assume-role --web-identity-token-file ci.jwt --role-arn arn:aws:iam::111122223333:role/C
+      For whoever the token's provider vouches for; nothing is signed.";
+
+/// Get credentials for a role, over gRPC
+///
+/// Asks the broker for a session of a role and prints its credentials. The call is signed with what
+/// AWS's own tools would sign with: keys in the environment, or a profile of ~/.aws/config. A role
+/// in your own account may be named without its ARN.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(super) struct AssumeRoleArguments {
+    #[command(flatten)]
+    call: CallArguments,
+    /// The role: arn:aws:iam::ACCOUNT:role/NAME, or the NAME of one in your own account
+    #[arg(long, value_name = "ARN")]
+    role_arn: String,
+    /// What to call the session: 2 to 64 letters, digits and `_+=,.@-` [default: USER@HOST]
+    #[arg(long, value_name = "NAME")]
+    role_session_name: Option<String>,
+    /// How long the session lasts: 900 to 129600 [default: 3600]
+    #[arg(long, value_name = "SECONDS", value_parser = values::seconds)]
+    duration_seconds: Option<i32>,
+    /// A policy that the session is cut to: JSON, or file://PATH
+    #[arg(long, value_name = "JSON", value_parser = values::policy)]
+    policy: Option<String>,
+    /// A managed policy that the session is cut to; may be given ten times
+    #[arg(long = "policy-arn", value_name = "ARN")]
+    policy_arns: Vec<String>,
+    /// A session tag; may be given fifty times
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = values::tag)]
+    tags: Vec<(String, String)>,
+    /// The key of a tag that sessions made with this one inherit
+    #[arg(long = "transitive-tag-key", value_name = "KEY")]
+    transitive_tag_keys: Vec<String>,
+    /// The external id that was agreed with the role's owner
+    #[arg(long, value_name = "ID")]
+    external_id: Option<String>,
+    /// The person behind the chain of sessions; it never changes along the chain
+    #[arg(long, value_name = "NAME")]
+    source_identity: Option<String>,
+    /// Your MFA device
+    #[arg(long, value_name = "ARN")]
+    serial_number: Option<String>,
+    /// The device's code [default: asked for on the terminal]
+    #[arg(long, value_name = "DIGITS", requires = "serial_number")]
+    token_code: Option<String>,
+    /// A file with a token of an OpenID Connect provider, `-` for standard input: the token is the
+    /// proof, and no access key is needed
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["tags", "transitive_tag_keys", "external_id", "source_identity", "serial_number"])]
+    web_identity_token_file: Option<PathBuf>,
+    /// How to print the credentials
+    #[arg(long, value_enum, default_value_t = Format::Json)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// As `aws sts assume-role` prints it
+    Json,
+    /// For `eval "$(…)"` in a POSIX shell; if it fails, eval ends in an error and the shell is left
+    /// without credentials
+    Env,
+    /// For `credential_process` in ~/.aws/config
+    CredentialProcess,
+}
+
+/// What came of it.
+enum Answer {
+    Role(AssumedRole),
+    WebIdentity(WebIdentityRole),
+}
+
+pub(super) fn run(arguments: &AssumeRoleArguments) -> Result<(), Failure> {
+    let settings = Settings::of(&arguments.call)?;
+    let answer = super::runtime()?.block_on(ask(&settings, arguments))?;
+    print(&settings, &answer, arguments.format)
+}
+
+async fn ask(settings: &Settings, arguments: &AssumeRoleArguments) -> Result<Answer, Failure> {
+    let session_name = arguments.role_session_name.clone().unwrap_or_else(|| settings.default_session_name());
+    if let Some(file) = &arguments.web_identity_token_file {
+        if !arguments.role_arn.starts_with("arn:") {
+            let rule = "with --web-identity-token-file there is no account of your own; write the whole ARN";
+            return Err(format!("--role-arn {}: {rule}, arn:aws:iam::ACCOUNT:role/{0}", arguments.role_arn).into());
+        }
+        let request = AssumeRoleWithWebIdentity {
+            role_arn: arguments.role_arn.clone(),
+            role_session_name: session_name,
+            token: aws::web_identity_token(file)?.into(),
+            duration_seconds: arguments.duration_seconds,
+            policy: arguments.policy.clone(),
+            policy_arns: arguments.policy_arns.clone(),
+        };
+        return Ok(Answer::WebIdentity(settings.anonymous()?.assume_role_with_web_identity(&request).await?));
+    }
+    let client = settings.client().await?;
+    let role_arn = super::role_arn(&client, &arguments.role_arn).await?;
+    let mfa = match (&arguments.serial_number, &arguments.token_code) {
+        (Some(serial), Some(code)) => Some((serial.clone(), code.clone())),
+        (Some(serial), None) => Some((serial.clone(), terminal::ask_code(serial, "give --token-code")?.to_string())),
+        (None, _) => None,
+    };
     let request = AssumeRole {
-        role_arn: arguments.role_arn.clone(),
-        role_session_name: arguments.role_session_name.clone(),
+        role_arn,
+        role_session_name: session_name,
         duration_seconds: arguments.duration_seconds,
         policy: arguments.policy.clone(),
         policy_arns: arguments.policy_arns.clone(),
-        tags: tags.collect::<Result<_, String>>()?,
+        tags: arguments.tags.clone(),
         transitive_tag_keys: arguments.transitive_tag_keys.clone(),
         external_id: arguments.external_id.clone(),
         source_identity: arguments.source_identity.clone(),
-        mfa: arguments.serial_number.clone().zip(arguments.token_code.clone()),
+        mfa,
     };
-    let assumed = super::runtime()?
-        .block_on(async { arguments.call.client()?.assume_role(&request).await.map_err(Failure::from) })?;
-    print(&assumed, arguments.format)
+    Ok(Answer::Role(client.assume_role(&request).await?))
 }
 
 /// As `aws sts assume-role` prints it, and as `credential_process` is read.
@@ -39,33 +154,140 @@ struct Printed<'a> {
     expiration: String,
 }
 
-fn print(assumed: &AssumedRole, format: Format) -> Result<(), Failure> {
-    let credentials = &assumed.credentials;
+fn print(settings: &Settings, answer: &Answer, format: Format) -> Result<(), Failure> {
+    let role = match answer {
+        Answer::Role(role) | Answer::WebIdentity(WebIdentityRole { role, .. }) => role,
+    };
+    let credentials = &role.credentials;
     let token = credentials.session_token.as_ref().ok_or("the answer has no session token")?;
-    let expiration = credentials.expires_at().ok_or("the answer has no expiration")?.to_string();
     let printed = Printed {
         version: (format == Format::CredentialProcess).then_some(1),
         access_key_id: &credentials.access_key_id,
         secret_access_key: credentials.secret_access_key.expose(),
         session_token: token.expose(),
-        expiration,
+        expiration: credentials.expires_at().ok_or("the answer has no expiration")?.to_string(),
     };
     match format {
-        Format::CredentialProcess => println!("{}", serde_json::to_string(&printed)?),
-        Format::Env => {
-            // None of the values has a character that a shell reads.
-            println!("export AWS_ACCESS_KEY_ID={}", printed.access_key_id);
-            println!("export AWS_SECRET_ACCESS_KEY={}", printed.secret_access_key);
-            println!("export AWS_SESSION_TOKEN={}", printed.session_token);
-        }
+        Format::CredentialProcess => print::line(serde_json::to_string(&printed)?),
+        Format::Env => print::block(exports(settings, credentials, &printed)?),
         Format::Json => {
-            let user = serde_json::json!({"AssumedRoleId": assumed.assumed_role_id, "Arn": assumed.arn});
-            let mut answer = serde_json::json!({"Credentials": printed, "AssumedRoleUser": user, "PackedPolicySize": assumed.packed_policy_size});
-            if let (false, Some(map)) = (assumed.source_identity.is_empty(), answer.as_object_mut()) {
-                map.insert("SourceIdentity".to_owned(), assumed.source_identity.as_str().into());
+            let user = serde_json::json!({"AssumedRoleId": role.assumed_role_id, "Arn": role.arn});
+            let mut shown = serde_json::json!({"Credentials": printed, "AssumedRoleUser": user, "PackedPolicySize": role.packed_policy_size});
+            if let Some(fields) = shown.as_object_mut() {
+                if !role.source_identity.is_empty() {
+                    fields.insert("SourceIdentity".to_owned(), role.source_identity.as_str().into());
+                }
+                if let Answer::WebIdentity(identity) = answer {
+                    fields.insert("SubjectFromWebIdentityToken".to_owned(), identity.subject.as_str().into());
+                    fields.insert("Provider".to_owned(), identity.provider.as_str().into());
+                    fields.insert("Audience".to_owned(), identity.audience.as_str().into());
+                }
             }
-            println!("{answer:#}");
+            print::json(&shown)
         }
     }
-    Ok(())
+}
+
+/// Variables that would outlive the credentials that they belonged to.
+const STALE: [&str; 4] = ["AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SECURITY_TOKEN", "AWS_ACCOUNT_ID"];
+/// Variables of the credentials.
+const OWN: [&str; 4] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CREDENTIAL_EXPIRATION"];
+
+/// Lines that a POSIX shell runs: the credentials, where they are good, and nothing of others.
+fn exports(settings: &Settings, credentials: &Credentials, printed: &Printed<'_>) -> Result<String, Failure> {
+    let mut lines = format!("unset {}\n", STALE.join(" "));
+    let mut export = |name: &str, value: &str, more: &str| -> Result<(), Failure> {
+        // A value ends up in a shell: one that is not of its alphabet is never printed.
+        if value.is_empty() || !value.bytes().all(|b| b.is_ascii_alphanumeric() || more.as_bytes().contains(&b)) {
+            return Err(format!(
+                "the broker's answer is not to be trusted: {name} has characters that no credential has"
+            )
+            .into());
+        }
+        Ok(writeln!(lines, "export {name}='{value}'")?)
+    };
+    export("AWS_ACCESS_KEY_ID", &credentials.access_key_id, "")?;
+    export("AWS_SECRET_ACCESS_KEY", printed.secret_access_key, "+/=")?;
+    export("AWS_SESSION_TOKEN", printed.session_token, "+/=_-")?;
+    export("AWS_CREDENTIAL_EXPIRATION", &printed.expiration, ":-")?;
+    export("AWS_REGION", &settings.region.value, "-")?;
+    export("AWS_DEFAULT_REGION", &settings.region.value, "-")?;
+    let mut endpoints = settings.endpoints_of_profile();
+    endpoints.insert("AWS_ENDPOINT_URL_STS".to_owned(), settings.endpoint.value.clone());
+    for (name, url) in &endpoints {
+        export(name, url, ":/.-_[]%~")?;
+    }
+    Ok(lines)
+}
+
+/// What `--format env` prints when there are no credentials: `eval` then ends in an error, and the
+/// shell is left with none at all, rather than with the stronger ones that it had.
+pub(super) fn failed_exports() -> String {
+    let mut unset: Vec<&str> = OWN.iter().chain(&STALE).copied().collect();
+    unset.retain(|name| *name != "AWS_PROFILE");
+    format!("unset {}\nexport AWS_PROFILE='{FAILED_PROFILE}'\nfalse\n", unset.join(" "))
+}
+
+impl AssumeRoleArguments {
+    /// Whether a shell runs what is printed.
+    pub(super) fn is_for_a_shell(&self) -> bool {
+        self.format == Format::Env
+    }
+}
+
+/// Whether a command line that was not understood meant to print for a shell.
+pub(super) fn was_for_a_shell(arguments: &[String]) -> bool {
+    let format = |pair: &[String]| matches!(pair, [flag, value] if flag == "--format" && value == "env");
+    arguments.iter().any(|a| a == "assume-role")
+        && (arguments.iter().any(|a| a == "--format=env") || arguments.windows(2).any(format))
+}
+
+/// A policy, of `file://PATH` as AWS's CLI takes it, or as it is written.
+pub(super) fn policy(text: &str) -> Result<String, Failure> {
+    match text.strip_prefix("file://") {
+        Some(path) => input::read_text(std::path::Path::new(path), MAX_POLICY_BYTES),
+        None => Ok(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::aws::Environment;
+
+    #[test]
+    fn what_a_shell_would_run_is_never_printed() {
+        let settings = Settings::for_tests(Environment::default());
+        let printed = |secret: &str, token: &str, expiration: &str| {
+            let credentials = Credentials::new("ASIA0123456789ABCDEF", secret, Some(token));
+            let printed = Printed {
+                version: None,
+                access_key_id: &credentials.access_key_id,
+                secret_access_key: secret,
+                session_token: token,
+                expiration: expiration.to_owned(),
+            };
+            exports(&settings, &credentials, &printed)
+        };
+        let good = printed("ab+/0=", "AB_c-d", "2026-01-02T03:04:05Z").unwrap();
+        assert!(
+            good.contains("export AWS_SESSION_TOKEN='AB_c-d'\n") && good.contains("export AWS_REGION='us-east-1'\n")
+        );
+        assert!(good.contains("export AWS_ENDPOINT_URL_STS='http://127.0.0.1:7480'\n"));
+        assert!(good.starts_with("unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SECURITY_TOKEN AWS_ACCOUNT_ID\n"));
+        for bad in ["$(touch x)", "a'b", "a`b`", "a;b", "a b", "a\nb", "", "é", "a\\b", "a\"b", "~"] {
+            assert!(printed(bad, "AB", "2026-01-02T03:04:05Z").is_err(), "{bad:?} as a secret");
+            assert!(printed("ab", bad, "2026-01-02T03:04:05Z").is_err(), "{bad:?} as a token");
+            assert!(printed("ab", "AB", bad).is_err(), "{bad:?} as an expiration");
+        }
+    }
+
+    #[test]
+    fn a_command_line_that_was_not_understood_still_fails_closed() {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        assert!(was_for_a_shell(&words("brevet assume-role --rolearn x --format env")));
+        assert!(was_for_a_shell(&words("brevet assume-role --format=env")));
+        assert!(!was_for_a_shell(&words("brevet assume-role --format json env")));
+        assert!(!was_for_a_shell(&words("brevet explain --format env")));
+    }
 }

@@ -9,10 +9,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::json;
 
-use super::Failure;
+use super::{Failure, input, print, version};
 use crate::arn::AccountId;
-use crate::directory::Directory;
 use crate::directory::declaration::Declaration;
+use crate::directory::{self, Directory, DirectoryError};
 use crate::entropy::{self, Entropy};
 use crate::names::{AccessKeyId, AccessKeyKind};
 
@@ -56,10 +56,16 @@ pub(super) struct Demo {
     roles: BTreeMap<String, WorldRole>,
 }
 
-/// A directory file, taken as it is: development mode listens on loopback alone.
+/// A directory file (`-`: standard input), taken as it is: development mode listens on loopback alone.
 pub(super) fn read(path: &Path) -> Result<Declaration, Failure> {
-    let bytes = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
-    serde_json::from_slice(&bytes).map_err(|e| format!("{}: {e}", path.display()).into())
+    let bytes = input::read(path, directory::MAX_BYTES)?;
+    directory::parse(&bytes).map_err(|error| unread(&path.display().to_string(), &error))
+}
+
+/// Why a directory file cannot be read, by the name that it was given.
+pub(super) fn unread(file: &str, error: &DirectoryError) -> Failure {
+    let shape = "must be JSON as `aws iam get-account-authorization-details` or `brevet export` prints it";
+    format!("{file}: {}: {}; it {shape}", error.place, error.rule).into()
 }
 
 /// A user who may assume roles, one who may not, and roles to try.
@@ -160,29 +166,44 @@ impl Demo {
     }
 }
 
-/// What to paste, on standard output.
+/// What to paste, on standard output. Each line does the same when it is pasted again, and in
+/// whatever folder.
 pub(super) fn greet(world: &World) {
-    let program = std::env::args().next().unwrap_or_else(|| "brevet".to_owned());
-    println!("Brevet {}, development mode: made-up keys, nothing is kept.", env!("CARGO_PKG_VERSION"));
-    println!("  AWS Query and gRPC  {}", world.sts_endpoint);
-    println!("  operators           {}/readyz  {0}/metrics", world.ops_endpoint);
+    // The demo serves whether or not anybody reads this.
+    let _ = print::block(greeting(world));
+}
+
+fn greeting(world: &World) -> String {
+    let mut out = format!(
+        "Brevet {}, development mode: made-up keys, nothing is kept.\n  AWS Query and gRPC  {}\n  \
+         operators           {}/readyz  {2}/metrics\n",
+        version::text(),
+        world.sts_endpoint,
+        world.ops_endpoint
+    );
     let user = world.users.values().find_map(|u| Some((u.access_key_id.as_ref()?, u.secret_access_key.as_ref()?)));
-    let (Some((id, secret)), Some(role)) = (user, world.roles.values().next()) else { return };
-    println!("\nIn another shell:\n");
-    println!(
-        "  export AWS_REGION={0} AWS_DEFAULT_REGION={0} AWS_ACCESS_KEY_ID={id} AWS_SECRET_ACCESS_KEY={secret}",
-        world.region
-    );
-    println!("  aws --endpoint-url {} sts get-caller-identity", world.sts_endpoint);
-    println!(
-        "  aws --endpoint-url {} sts assume-role --role-arn {} --role-session-name demo",
-        world.sts_endpoint, role.arn
-    );
-    println!("\nThe same over gRPC, into the shell's environment, and then as the role:\n");
-    println!(
-        "  eval \"$({program} assume-role --endpoint {} --role-arn {} --role-session-name demo --format env)\"",
-        world.grpc_endpoint, role.arn
-    );
-    println!("  aws --endpoint-url {} sts get-caller-identity", world.sts_endpoint);
-    println!("\nCtrl-C ends it.");
+    let (Some((id, secret)), Some(role)) = (user, world.roles.values().next()) else { return out };
+    let (endpoint, region, role) = (&world.sts_endpoint, world.region, &role.arn);
+    let program = program();
+    out.push_str(&format!(
+        "\nIn another shell:\n\n  \
+         unset AWS_SESSION_TOKEN AWS_SECURITY_TOKEN AWS_PROFILE AWS_DEFAULT_PROFILE AWS_ENDPOINT_URL_STS\n  \
+         export AWS_REGION={region} AWS_DEFAULT_REGION={region} AWS_ACCESS_KEY_ID={id} AWS_SECRET_ACCESS_KEY={secret}\n  \
+         aws --endpoint-url {endpoint} sts get-caller-identity\n  \
+         aws --endpoint-url {endpoint} sts assume-role --role-arn {role} --role-session-name demo\n\
+         \nThe same over gRPC, into the shell's environment, and then as the role:\n\n  \
+         eval \"$({program} assume-role --endpoint {} --role-arn {role} --role-session-name demo --format env)\"\n  \
+         aws --endpoint-url {endpoint} sts get-caller-identity\n\
+         \nCtrl-C ends it.\n",
+        world.grpc_endpoint
+    ));
+    out
+}
+
+/// This program by its whole path, quoted where a shell needs it.
+fn program() -> String {
+    let path = std::env::current_exe().ok().and_then(|path| path.to_str().map(str::to_owned));
+    let path = path.unwrap_or_else(|| "brevet".to_owned());
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
+    if path.chars().all(plain) { path } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }

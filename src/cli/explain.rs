@@ -1,38 +1,81 @@
 //! `brevet explain`: why a call was refused, for people.
 
-use std::io::Read;
-
+use clap::Args;
 use serde_json::Value;
 
-use super::{CallArguments, Failure};
+use super::aws::Settings;
+use super::print::{self, TextOutputArgument};
+use super::{CallArguments, Failure, input};
+use crate::client::split_encoded_message;
 
-/// What stands before the message in an error.
-const MARK: &str = "Encoded authorization failure message: ";
+const MAX_MESSAGE_BYTES: u64 = 64 << 10;
 
-pub(super) fn run(call: &CallArguments, message: Option<String>, json: bool) -> Result<(), Failure> {
-    let text = match message {
-        Some(text) if text != "-" => text,
-        _ => {
-            let mut text = String::new();
-            std::io::stdin().take(65_536).read_to_string(&mut text)?;
-            text
-        }
+const EXAMPLES: &str = "\
+Examples:
+  aws sts assume-role --role-arn ARN --role-session-name x 2>&1 | brevet explain
+      The whole error of AWS's own tools, from standard input.
+  brevet explain AbCdEf0123
+      The encoded message, as `brevet` prints it under an error.
+  brevet explain --output json -
+      As DecodeAuthorizationMessage answers it.";
+
+/// Tell why a call was refused: opens the encoded message of an AccessDenied
+///
+/// Shows who was refused what, which statements were looked at, which condition failed and what was
+/// closest. Needs permission for sts:DecodeAuthorizationMessage in the account of the caller or of
+/// the resource; each account is shown its own policies alone.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(super) struct ExplainArguments {
+    #[command(flatten)]
+    call: CallArguments,
+    /// The encoded message, or the whole error; `-` or nothing: from standard input
+    message: Option<String>,
+    /// The same as --output json
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    output: TextOutputArgument,
+}
+
+pub(super) fn run(arguments: &ExplainArguments) -> Result<(), Failure> {
+    let text = match &arguments.message {
+        Some(text) if text != "-" => text.clone(),
+        _ => input::read_text(std::path::Path::new("-"), MAX_MESSAGE_BYTES)?,
     };
-    let encoded = text.rsplit_once(MARK).map_or(&*text, |(_, rest)| rest);
-    let encoded = encoded.split_whitespace().next().ok_or("there is no encoded message")?;
-    let decoded = super::runtime()?
-        .block_on(async { call.client()?.decode_authorization_message(encoded).await.map_err(Failure::from) })?;
+    let encoded = encoded(&text)?;
+    let decoded = super::runtime()?.block_on(async {
+        let client = Settings::of(&arguments.call)?.client().await?;
+        Ok::<_, Failure>(client.decode_authorization_message(encoded).await?)
+    })?;
     let decoded: Value = serde_json::from_str(&decoded)?;
-    if json {
-        println!("{decoded:#}");
-    } else {
-        print!("{}", told(&decoded));
+    if arguments.json || arguments.output.is_json() { print::json(&decoded) } else { print::block(told(&decoded)) }
+}
+
+/// The encoded message in what was pasted: an error of AWS's tools, one of `brevet`, or the message
+/// by itself.
+fn encoded(text: &str) -> Result<&str, Failure> {
+    if let (_, Some(encoded)) = split_encoded_message(text) {
+        return Ok(encoded);
     }
-    Ok(())
+    if let Some((_, rest)) = text.rsplit_once("brevet explain ") {
+        return rest.split_whitespace().next().ok_or_else(|| "the encoded message is missing".into());
+    }
+    let mut words = text.split_whitespace();
+    match (words.next(), words.next()) {
+        (Some(word), None) => Ok(word),
+        (None, _) => {
+            Err("there is no encoded message: give the one that an AccessDenied carries, or the whole error".into())
+        }
+        (Some(_), Some(_)) => {
+            Err("this text has no encoded message: only an AccessDenied that policies decided carries one".into())
+        }
+    }
 }
 
 fn told(decoded: &Value) -> String {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    // Some of it was chosen by whoever called: a user agent, a name, a tag.
+    let text = |value: &Value| print::visible(value.as_str().unwrap_or_default());
     let list = |value: &Value| -> String {
         let items = value.as_array().map(Vec::as_slice).unwrap_or_default();
         items.iter().map(|v| format!("`{}`", text(v))).collect::<Vec<_>>().join(", ")
@@ -91,4 +134,32 @@ fn told(decoded: &Value) -> String {
         out.push_str(&format!("  {} = {}\n", text(&at(&item, "/key")), list(&Value::Array(values))));
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_encoded_message_is_found_in_whatever_is_pasted() {
+        for text in [
+            "AbC_1-2",
+            " AbC_1-2\n",
+            "An error occurred (AccessDenied) when …: x. Encoded authorization failure message: AbC_1-2\n",
+            "error: AccessDenied: x\n  request id: y\n  why: brevet explain AbC_1-2\n",
+        ] {
+            assert_eq!(encoded(text).unwrap(), "AbC_1-2", "{text}");
+        }
+        assert!(encoded(" ").unwrap_err().to_string().contains("there is no encoded message"));
+        assert!(encoded("error: NoSuchEntity: x").unwrap_err().to_string().contains("has no encoded message"));
+        assert!(encoded("why: brevet explain ").unwrap_err().to_string().contains("is missing"));
+    }
+
+    #[test]
+    fn what_a_caller_chose_is_shown_and_not_obeyed() {
+        let decoded =
+            serde_json::json!({"context": {"action": "sts:x\u{1b}]0;y\u{7}", "principal": {"arn": "a\u{202e}b"}}});
+        let shown = told(&decoded);
+        assert!(shown.contains("sts:x\\u{1b}]0;y\\u{7}") && shown.contains("a\\u{202e}b"), "{shown}");
+    }
 }

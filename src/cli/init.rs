@@ -1,13 +1,14 @@
 //! `brevet init`: a configuration, its keys, and a first administrator.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use clap::Args;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::{Failure, StoreArguments};
+use super::{Failure, print};
 use crate::arn::AccountId;
 use crate::clock::{Clock, SystemClock};
 use crate::commands::{self, Desk};
@@ -58,10 +59,46 @@ file = "audit.jsonl"
 # issuer = "https://broker.example.com"
 "#;
 
-pub(super) fn run(dir: &Path, account: Option<&str>, store: StoreArguments) -> Result<(), Failure> {
+const EXAMPLES: &str = "\
+Examples:
+  brevet init /var/lib/brevet --account 111122223333
+      With a SQLite store, for one broker.
+  brevet init /var/lib/brevet --store postgres://brevet@db/brevet --store-password-file db.pass
+      With PostgreSQL, for many: copy brevet.toml, master.key and keyring.json to the others.";
+
+/// Make a configuration, its keys, a store, and a first administrator
+///
+/// Makes a folder that only this account can read, with brevet.toml, master.key, keyring.json and
+/// store.db, and prints the administrator's access key: once, as lines for a shell. Nothing is left
+/// of it if anything fails.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(super) struct InitArguments {
+    /// The folder to make; it must not hold anything yet
+    dir: PathBuf,
+    /// The first account: twelve digits [default: made up]
+    #[arg(long, value_name = "ACCOUNT_ID")]
+    account: Option<String>,
+    #[command(flatten)]
+    store: StoreArguments,
+}
+
+#[derive(Debug, Args)]
+struct StoreArguments {
+    /// Keep the store in PostgreSQL: postgres://USER@HOST/DATABASE [default: a SQLite file]
+    #[arg(long = "store", value_name = "URL")]
+    url: Option<String>,
+    /// A private file with the PostgreSQL user's password
+    #[arg(long = "store-password-file", value_name = "FILE", requires = "url")]
+    password_file: Option<PathBuf>,
+}
+
+pub(super) fn run(arguments: &InitArguments) -> Result<(), Failure> {
+    let InitArguments { dir, account, store } = arguments;
     let entropy = SystemEntropy::new();
-    let account = match account {
-        Some(text) => AccountId::parse(text).ok_or("--account must be twelve digits")?,
+    let account = match account.as_deref() {
+        Some(text) => AccountId::parse(text)
+            .ok_or_else(|| format!("--account {text}: must be twelve digits, such as 111122223333"))?,
         None => {
             let number = u64::from_be_bytes(entropy::bytes(&entropy)?) % 900_000_000_000 + 100_000_000_000;
             AccountId::from_number(number).ok_or("account")?
@@ -91,15 +128,24 @@ pub(super) fn run(dir: &Path, account: Option<&str>, store: StoreArguments) -> R
         }
     }
     let (id, secret) = made?;
-    eprintln!("{} holds a configuration, a store, a keyring and a master key.", dir.display());
-    eprintln!("The administrator's access key is printed once and kept sealed:\n");
-    println!("export AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1");
-    println!("export AWS_ACCESS_KEY_ID={id}");
-    println!("export AWS_SECRET_ACCESS_KEY={}", secret.as_str());
-    eprintln!("\nNext: brevet serve --config {}", path.display());
-    eprintln!("Then: aws --endpoint-url http://127.0.0.1:7480 sts assume-role \\");
-    eprintln!("        --role-arn arn:aws:iam::{account}:role/Administrator --role-session-name first");
-    eprintln!("Your own users and roles: brevet import --config {} FILE", path.display());
+    let (folder, configuration) = (dir.display(), path.display());
+    print::note(format_args!("{folder} holds a configuration, a store, a keyring and a master key."));
+    print::note("The administrator's access key is printed once and kept sealed:\n");
+    print::block(format_args!(
+        "export AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1\n\
+         export AWS_ACCESS_KEY_ID={id}\n\
+         export AWS_SECRET_ACCESS_KEY={}\n",
+        secret.as_str()
+    ))
+    .map_err(|error| {
+        format!(
+            "the access key could not be printed, and is kept nowhere in clear: {error}; remove {folder} and start over"
+        )
+    })?;
+    print::note(format_args!("\nNext: brevet serve --config {configuration}"));
+    print::note("Then: aws --endpoint-url http://127.0.0.1:7480 sts assume-role \\");
+    print::note(format_args!("        --role-arn arn:aws:iam::{account}:role/Administrator --role-session-name first"));
+    print::note(format_args!("Your own users and roles: brevet import --config {configuration} FILE"));
     Ok(())
 }
 

@@ -1,21 +1,65 @@
 //! `brevet mfa enroll`: a phone becomes a user's second factor, on the IAM API's own actions.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{BufRead, Write};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use clap::{Args, Subcommand};
 use qrcodegen::{QrCode, QrCodeEcc};
 use zeroize::Zeroizing;
 
-use super::{Failure, MfaCommand};
+use super::aws::Settings;
+use super::{CallArguments, Failure, print};
 use crate::client::Client;
+
+const EXAMPLES: &str = "\
+Examples:
+  brevet mfa enroll";
+
+const ENROLL_EXAMPLES: &str = "\
+Examples:
+  brevet mfa enroll
+      For yourself.
+  brevet mfa enroll --user-name bob --device-name bobs-phone
+      For somebody else, as an administrator.";
+
+/// Enroll an MFA device
+///
+/// A phone or a hardware token becomes a user's second factor. `aws iam` has the other actions on
+/// devices: list-mfa-devices, deactivate-mfa-device, resync-mfa-device and so on.
+#[derive(Debug, Subcommand)]
+#[command(after_long_help = EXAMPLES)]
+pub(super) enum MfaCommand {
+    Enroll(EnrollArguments),
+}
+
+/// Enroll a new device: shows a QR code for a phone, and asks for two codes of it
+///
+/// Creates a virtual device, shows its key as a QR code and as text (once, here), and enables the
+/// device for the user with two codes that follow each other. If that fails three times, the device
+/// is deleted again.
+#[derive(Debug, Args)]
+#[command(after_long_help = ENROLL_EXAMPLES)]
+pub(super) struct EnrollArguments {
+    #[command(flatten)]
+    call: CallArguments,
+    /// For this user [default: whoever signs]
+    #[arg(long, value_name = "NAME")]
+    user_name: Option<String>,
+    /// What to call the device [default: the user's name]
+    #[arg(long, value_name = "NAME")]
+    device_name: Option<String>,
+}
 
 /// Tries until the device is given up.
 const TRIES: usize = 3;
 
 pub(super) fn run(command: MfaCommand) -> Result<(), Failure> {
-    let MfaCommand::Enroll { call, user_name, device_name } = command;
-    super::runtime()?.block_on(async { enroll(&call.client()?, user_name, device_name).await })
+    let MfaCommand::Enroll(arguments) = command;
+    super::runtime()?.block_on(async {
+        let client = Settings::of(&arguments.call)?.client().await?;
+        enroll(&client, arguments.user_name, arguments.device_name).await
+    })
 }
 
 async fn enroll(client: &Client, user_name: Option<String>, device_name: Option<String>) -> Result<(), Failure> {
@@ -34,8 +78,8 @@ async fn enroll(client: &Client, user_name: Option<String>, device_name: Option<
     let enabled = enable(client, &user, serial).await;
     match &enabled {
         Ok(()) => {
-            eprintln!("\n{user} has the device from now on:");
-            println!("{serial}");
+            print::note(format_args!("\n{user} has the device from now on:"));
+            print::line(serial)?;
         }
         // Nobody's device is of no use, and its name would be taken.
         Err(_) => _ = client.iam("DeleteVirtualMFADevice", &[("SerialNumber", serial)]).await?,
@@ -56,7 +100,9 @@ async fn enable(client: &Client, user: &str, serial: &str) -> Result<(), Failure
         ];
         match client.iam("EnableMFADevice", &parameters).await {
             Ok(_) => return Ok(()),
-            Err(error) if left > 0 => eprintln!("{error}\nAgain, with two codes that follow each other."),
+            Err(error) if left > 0 => {
+                print::note(format_args!("{error}\nAgain, with two codes that follow each other."))
+            }
             Err(error) => return Err(error.into()),
         }
     }
@@ -72,8 +118,8 @@ fn show(seed: &str, name: &str, account: &str) -> Result<(), Failure> {
         .build()?;
     let url = Zeroizing::new(totp.to_url()?);
     let code = QrCode::encode_text(&url, QrCodeEcc::Low).map_err(|e| e.to_string())?;
-    eprint!("{}", drawn(&code, std::io::stderr().is_terminal()));
-    eprintln!("Scan it with an authenticator, or type its key: {seed}\n");
+    print::note(drawn(&code, print::may_colour_stderr()));
+    print::note(format_args!("Scan it with an authenticator, or type its key: {seed}\n"));
     Ok(())
 }
 
@@ -95,11 +141,12 @@ fn drawn(code: &QrCode, colours: bool) -> String {
         out.push_str(end);
         out.push('\n');
     }
+    out.truncate(out.trim_end_matches('\n').len());
     out
 }
 
 fn ask(what: &str) -> Result<Zeroizing<String>, Failure> {
-    eprint!("{what}: ");
+    write!(std::io::stderr(), "{what}: ")?;
     std::io::stderr().flush()?;
     let mut line = Zeroizing::new(String::new());
     if std::io::stdin().lock().read_line(&mut line)? == 0 {

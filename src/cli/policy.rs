@@ -1,11 +1,13 @@
 //! `brevet policy`: thin faces on the evaluator.
 
-use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
 
+use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
-use super::{Failure, PolicyCommand, PolicyKind};
+use super::print::{self, TextOutputArgument};
+use super::{Failure, input};
 use crate::directory::declaration::Role;
 use crate::directory::resource::Resource;
 use crate::directory::{self, Directory};
@@ -13,20 +15,151 @@ use crate::evaluator::lint::{Outsider, lint, outsiders};
 use crate::evaluator::{Kind, Policy, simulate};
 use crate::files::{self, Audience};
 
+const MAX_POLICY_BYTES: u64 = 1 << 20;
+
+const EXAMPLES: &str = "\
+Examples:
+  brevet policy check --account 111122223333 trust.json
+  brevet policy simulate --cases cases.jsonl
+  brevet policy explain --cases cases.jsonl NAME
+  brevet policy analyze directory.json";
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  brevet policy check --account 111122223333 trust.json
+  brevet policy check --kind session --output json -
+      From standard input, for a program.";
+
+const SIMULATE_EXAMPLES: &str = "\
+Examples:
+  brevet policy simulate --cases cases.jsonl";
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  brevet policy explain --cases cases.jsonl NAME";
+
+const ANALYZE_EXAMPLES: &str = "\
+Examples:
+  brevet policy analyze directory.json
+  brevet export | brevet policy analyze -";
+
+/// Check, try and explain policies
+///
+/// Works on files alone, without a broker: what a policy means is decided by the same code as in
+/// the broker.
+#[derive(Debug, Subcommand)]
+#[command(after_long_help = EXAMPLES)]
+pub(super) enum PolicyCommand {
+    Check(CheckArguments),
+    Simulate(SimulateArguments),
+    Explain(ExplainArguments),
+    Analyze(AnalyzeArguments),
+}
+
+/// Look for what is malformed, and for what is most likely not meant
+///
+/// Prints each finding with its file, line and column. Exits with 1 if a document is malformed;
+/// warnings do not change the exit status.
+#[derive(Debug, Args)]
+#[command(after_long_help = CHECK_EXAMPLES)]
+pub(super) struct CheckArguments {
+    /// Policy documents; `-` for standard input
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// What they are [default: by their elements]
+    #[arg(long, value_enum)]
+    kind: Option<PolicyKind>,
+    /// Their owner: principals of other accounts are foreign
+    #[arg(long, value_name = "ACCOUNT_ID")]
+    account: Option<String>,
+    /// The same as --output json
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    output: TextOutputArgument,
+}
+
+/// Decide cases, one JSON object a line
+///
+/// Prints the decision of each case as a JSON line. Exits with 1 if a case differs from what it
+/// expects. The format of cases is described in tests/data/policy/FORMAT.md of the source.
+#[derive(Debug, Args)]
+#[command(after_long_help = SIMULATE_EXAMPLES)]
+pub(super) struct SimulateArguments {
+    /// The cases; `-` for standard input
+    #[arg(long, value_name = "FILE")]
+    cases: PathBuf,
+}
+
+/// Tell what every statement did in one case
+///
+/// Prints the decision, the statement that made it, what each of the other statements did and why
+/// not, and which condition keys the request did not have.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXPLAIN_EXAMPLES)]
+pub(super) struct ExplainArguments {
+    /// The cases, as for `simulate`; `-` for standard input
+    #[arg(long, value_name = "FILE")]
+    cases: PathBuf,
+    /// The name of the case
+    name: String,
+}
+
+/// List who from outside an account may assume which of its roles
+///
+/// Reads every role of a directory file and prints each principal of another account, each
+/// federated principal and each wildcard that its trust policy admits, with the conditions. Exits
+/// with 1 if there is anybody, or a role that an import would refuse.
+#[derive(Debug, Args)]
+#[command(after_long_help = ANALYZE_EXAMPLES)]
+pub(super) struct AnalyzeArguments {
+    /// What `brevet import` takes; `-` for standard input
+    #[arg(value_name = "FILE", required_unless_present = "directory", conflicts_with = "directory")]
+    file: Option<PathBuf>,
+    /// The same
+    #[arg(long, value_name = "FILE")]
+    directory: Option<PathBuf>,
+    /// The same as --output json
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    output: TextOutputArgument,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum PolicyKind {
+    /// Of a user, group or role
+    Identity,
+    /// A permissions boundary
+    Boundary,
+    /// Passed for a session
+    Session,
+    /// A role's trust policy
+    Trust,
+    /// Of a resource
+    Resource,
+    /// A service control policy
+    Scp,
+    /// A resource control policy
+    Rcp,
+}
+
 pub(super) fn run(command: PolicyCommand) -> Result<(), Failure> {
     match command {
-        PolicyCommand::Check { files, kind, account, json } => {
+        PolicyCommand::Check(arguments) => {
+            let as_json = arguments.json || arguments.output.is_json();
             let mut errors = 0;
-            for file in &files {
-                errors += check(file, kind.map(Kind::from), account.as_deref(), json)?;
+            for file in &arguments.files {
+                errors += check(file, arguments.kind.map(Kind::from), arguments.account.as_deref(), as_json)?;
             }
-            if errors > 0 { Err(format!("{errors} of {} documents are malformed", files.len()).into()) } else { Ok(()) }
+            let documents = arguments.files.len();
+            if errors > 0 { Err(format!("{errors} of {documents} documents are malformed").into()) } else { Ok(()) }
         }
-        PolicyCommand::Simulate { cases } => decide(&cases),
-        PolicyCommand::Explain { cases, name } => explain(&cases, &name),
-        PolicyCommand::Analyze { file, directory, json } => {
-            let file = file.or(directory).ok_or("name a directory file")?;
-            analyze(&file, json)
+        PolicyCommand::Simulate(arguments) => decide(&arguments.cases),
+        PolicyCommand::Explain(arguments) => explain(&arguments.cases, &arguments.name),
+        PolicyCommand::Analyze(arguments) => {
+            let file = arguments.file.as_ref().or(arguments.directory.as_ref()).ok_or("name a directory file")?;
+            analyze(file, arguments.json || arguments.output.is_json())
         }
     }
 }
@@ -47,18 +180,19 @@ impl From<PolicyKind> for Kind {
 
 /// Prints a file's findings; 1 if it is malformed.
 fn check(path: &Path, kind: Option<Kind>, account: Option<&str>, json: bool) -> Result<usize, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let text = input::read_text(path, MAX_POLICY_BYTES)?;
     let findings = lint(kind.unwrap_or_else(|| guess(&text)), &text, account);
     for finding in &findings {
         if json {
-            println!("{}", serde_json::to_string(finding)?);
+            print::line(serde_json::to_string(finding)?)?;
         } else {
             let place = format!("{}:{}:{}", path.display(), finding.line, finding.column);
-            println!("{place}: {}: {} [{}] at {}", finding.level, finding.message, finding.check, finding.pointer);
+            let (level, message) = (finding.level, print::visible(&finding.message));
+            print::line(format_args!("{place}: {level}: {message} [{}] at {}", finding.check, finding.pointer))?;
         }
     }
     if findings.is_empty() && !json {
-        println!("{}: ok", path.display());
+        print::line(format_args!("{}: ok", path.display()))?;
     }
     Ok(usize::from(findings.iter().any(|f| f.level == "error")))
 }
@@ -73,23 +207,28 @@ fn guess(text: &str) -> Kind {
 }
 
 fn lines(path: &Path) -> Result<impl Iterator<Item = std::io::Result<String>>, Failure> {
-    let file = std::fs::File::open(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let file: Box<dyn BufRead> = if input::is_stdin(path) {
+        Box::new(std::io::stdin().lock())
+    } else {
+        Box::new(BufReader::new(std::fs::File::open(path).map_err(|e| format!("{}: {e}", path.display()))?))
+    };
     // A line that is not UTF-8 is a bad line, and no reason to stop.
-    let lines = BufReader::new(file).split(b'\n').map(|l| l.map(|l| String::from_utf8_lossy(&l).into_owned()));
+    let lines = file.split(b'\n').map(|l| l.map(|l| String::from_utf8_lossy(&l).into_owned()));
     Ok(lines.filter(|l| !l.as_ref().is_ok_and(|l| l.trim().is_empty())))
 }
 
 fn decide(path: &Path) -> Result<(), Failure> {
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let (mut all, mut differ) = (0, 0);
-    for line in lines(path)? {
-        let verdict = simulate::simulate(&line?);
-        serde_json::to_writer(&mut out, &verdict)?;
-        out.write_all(b"\n")?;
-        all += 1;
-        differ += usize::from(verdict.differs);
-    }
-    out.flush()?;
+    print::data(|out| {
+        for line in lines(path)? {
+            let verdict = simulate::simulate(&line?);
+            serde_json::to_writer(&mut *out, &verdict)?;
+            out.write_all(b"\n")?;
+            all += 1;
+            differ += usize::from(verdict.differs);
+        }
+        Ok(())
+    })?;
     if differ > 0 { Err(format!("{differ} of {all} cases differ from what they expect").into()) } else { Ok(()) }
 }
 
@@ -100,18 +239,20 @@ fn explain(path: &Path, wanted: &str) -> Result<(), Failure> {
         if name != wanted {
             continue;
         }
-        println!("{}", simulate::outcome(&explanation.decision));
+        print::line(simulate::outcome(&explanation.decision))?;
         match explanation.decision.by {
-            Some(by) => println!("decided by {}", simulate::place(by)),
-            None => println!("nothing that is needed allows it"),
+            Some(by) => print::line(format_args!("decided by {}", simulate::place(by)))?,
+            None => print::line("implicitly denied: no statement allows it")?,
         }
         for statement in &explanation.statements {
             let sid = statement.sid.as_ref().map(|s| format!(" ({s})")).unwrap_or_default();
             let effect = if statement.denies { "Deny" } else { "Allow" };
-            println!("  {}{sid} {effect}: {}", simulate::place(statement.at), statement.why());
+            let (place, why) = (simulate::place(statement.at), print::visible(&statement.why()));
+            print::line(format_args!("  {place}{sid} {effect}: {why}"))?;
         }
         if !explanation.missing_keys.is_empty() {
-            println!("keys that the request does not have: {}", explanation.missing_keys.join(", "));
+            let missing = explanation.missing_keys.join(", ");
+            print::line(format_args!("keys that the request does not have: {missing}"))?;
         }
         return Ok(());
     }
@@ -151,36 +292,42 @@ impl Found<'_> {
     }
 }
 
-fn analyze(path: &Path, json: bool) -> Result<(), Failure> {
-    let bytes = files::read(path, Audience::Everyone, directory::MAX_BYTES)?;
-    let mut roles: Vec<Box<Role>> = directory::declared(directory::parse(bytes.expose())?)?
+fn analyze(path: &Path, as_json: bool) -> Result<(), Failure> {
+    let declaration = if input::is_stdin(path) {
+        directory::parse(&input::read(path, directory::MAX_BYTES)?)
+    } else {
+        directory::parse(files::read(path, Audience::Everyone, directory::MAX_BYTES)?.expose())
+    };
+    let declaration = declaration.map_err(|error| super::demo::unread(&path.display().to_string(), &error))?;
+    let mut roles: Vec<Box<Role>> = directory::declared(declaration)?
         .into_iter()
         .filter_map(|thing| if let Resource::Role(role) = thing { Some(role) } else { None })
         .collect();
     roles.sort_by(|a, b| a.arn.cmp(&b.arn));
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut findings = 0;
-    for mut role in roles {
-        let account = role.arn.split(':').nth(4).unwrap_or_default().to_owned();
-        let document = role.assume_role_policy_document.as_ref().and_then(|d| d.text().ok()).unwrap_or_default();
-        let trust = Policy::parse(Kind::Trust, &document);
-        let outsiders = trust.iter().flat_map(|trust| outsiders(trust, &account)).map(Finding::Outsider);
-        let mut found: Vec<Finding> = outsiders.collect();
-        // An import gives ids; without one the role is looked at all the same.
-        if role.role_id.is_empty() {
-            role.role_id = "AROA0000000000000000".to_owned();
+    print::data(|out| {
+        for mut role in roles {
+            let account = role.arn.split(':').nth(4).unwrap_or_default().to_owned();
+            let document = role.assume_role_policy_document.as_ref().and_then(|d| d.text().ok()).unwrap_or_default();
+            let trust = Policy::parse(Kind::Trust, &document);
+            let outsiders = trust.iter().flat_map(|trust| outsiders(trust, &account)).map(Finding::Outsider);
+            let mut found: Vec<Finding> = outsiders.collect();
+            // An import gives ids; without one the role is looked at all the same.
+            if role.role_id.is_empty() {
+                role.role_id = "AROA0000000000000000".to_owned();
+            }
+            let arn = role.arn.clone();
+            if let Err(error) = Directory::empty()?.take(&Resource::Role(role), None) {
+                found.push(Finding::Refused { refused: error.to_string() });
+            }
+            for finding in found {
+                findings += 1;
+                let found = Found { role: &arn, finding };
+                let line = if as_json { serde_json::to_string(&found)? } else { print::visible(&found.line()) };
+                writeln!(out, "{line}")?;
+            }
         }
-        let arn = role.arn.clone();
-        if let Err(error) = Directory::empty()?.take(&Resource::Role(role), None) {
-            found.push(Finding::Refused { refused: error.to_string() });
-        }
-        for finding in found {
-            findings += 1;
-            let found = Found { role: &arn, finding };
-            let line = if json { serde_json::to_string(&found)? } else { found.line() };
-            writeln!(out, "{line}")?;
-        }
-    }
-    out.flush()?;
+        Ok(())
+    })?;
     if findings > 0 { Err(format!("{findings} findings").into()) } else { Ok(()) }
 }

@@ -1,13 +1,14 @@
 //! `brevet serve` and `brevet check`.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Failure, ServeArguments, demo};
+use super::{ConfigArgument, Failure, LogArguments, demo, print, report, version};
 use crate::audit::Target;
 use crate::budgets::BudgetLimits;
 use crate::clock::{Clock, SystemClock};
@@ -19,29 +20,139 @@ use crate::keyring::Keyring;
 use crate::keyring_file;
 use crate::master_key::MasterKey;
 use crate::providers::Reach;
-use crate::server::{self, Parts, Running};
+use crate::server::{self, Parts, Running, service_manager};
 use crate::sessions::{Mode, RedisOptions};
 use crate::sigv4::{ANY_REGION, MAX_SKEW};
 use crate::store::{Access, Place, Store};
 use crate::tls;
 use crate::web_identity::Algorithm;
 
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  brevet serve --dev
+      A demo account on 127.0.0.1:7480, and what to paste to use it.
+  brevet serve --config /var/lib/brevet/brevet.toml
+      For real.
+  brevet serve --dev --listen 127.0.0.1:0 --world world.json
+      On any free port, for a test; the file says which.";
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  brevet check --config /var/lib/brevet/brevet.toml";
+
+/// Run the broker
+///
+/// Serves AWS STS (Query) and gRPC on one port and the operators' endpoints on another, until SIGTERM
+/// or Ctrl-C. SIGHUP reads the directory file, the keyring and the certificate again and opens the
+/// audit log anew. With --dev it needs no files: keys are made up, nothing is kept.
+#[derive(Debug, Args)]
+#[command(after_long_help = SERVE_EXAMPLES)]
+pub(super) struct ServeArguments {
+    /// The configuration
+    #[arg(long, env = "BREVET_CONFIG", value_name = "FILE", required_unless_present = "dev", conflicts_with = "dev")]
+    config: Option<PathBuf>,
+    /// Try it: made-up keys, a demo account, nothing kept, loopback alone
+    #[arg(long)]
+    dev: bool,
+    /// With --dev: write what the demo holds to this file, mode 0600, once everything listens
+    #[arg(long, value_name = "FILE", requires = "dev")]
+    world: Option<PathBuf>,
+    /// With --dev: a directory file instead of the demo account; `-` for standard input
+    #[arg(long, value_name = "FILE", requires = "dev")]
+    directory: Option<PathBuf>,
+    /// With --dev: the address to listen on, port 0 for any free one [default: 127.0.0.1:7480]
+    #[arg(long, value_name = "ADDR", requires = "dev")]
+    listen: Option<SocketAddr>,
+    /// With --dev: keep session records in this Redis
+    #[arg(long, value_name = "URL", requires = "dev")]
+    redis: Option<String>,
+    /// With --dev: write audit records to this file
+    #[arg(long, value_name = "FILE", requires = "dev")]
+    audit: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) log: LogArguments,
+}
+
+/// Check a configuration and everything that it names, without listening
+///
+/// Reads the configuration, the keyring, the certificate and the directory, as `brevet serve` would,
+/// and says what they hold. Exits with 1 if any of them would keep the broker from starting.
+#[derive(Debug, Args)]
+#[command(after_long_help = CHECK_EXAMPLES)]
+pub(super) struct CheckArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
+}
+
 pub(super) fn run(arguments: ServeArguments) -> Result<(), Failure> {
     super::runtime()?.block_on(async {
         // Before anything listens: a signal that comes early must not kill calls in progress.
         let mut end = Ends { term: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
-        let running = match &arguments.config {
+        let (running, about) = match &arguments.config {
             Some(path) => {
-                server::start(Config::load(path)?, Arc::new(SystemClock), Arc::new(SystemEntropy::new())).await?
+                let config = Config::load(path)?;
+                let about = About::of(&config);
+                let files = about.files.clone();
+                let running = server::start(config, Arc::new(SystemClock), Arc::new(SystemEntropy::new())).await;
+                let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+                (running.map_err(|error| report::with_free_space(error.into(), &files))?, about)
             }
             None => develop(&arguments).await?,
         };
-        tracing::info!(address = %running.address, operator = %running.operator, "brevet listens");
+        about.log(&running);
+        service_manager::notify(&format!("READY=1\nSTATUS=listens on {}", running.address));
         end.next().await;
         tracing::info!("shutting down");
+        service_manager::notify("STOPPING=1");
         running.shutdown(end.next()).await;
         Ok(())
     })
+}
+
+/// What an operator looks for in the log of a start.
+struct About {
+    /// Files that are written.
+    files: Vec<PathBuf>,
+    store: String,
+    audit: String,
+    certificate: String,
+}
+
+impl About {
+    fn of(config: &Config) -> Self {
+        let mut files: Vec<PathBuf> = config.watermark.clone().into_iter().collect();
+        if let Place::Sqlite(path) = &config.store {
+            files.push(path.clone());
+        }
+        if let Target::File { path, .. } = &config.audit {
+            files.push(path.clone());
+        }
+        let audit = match &config.audit {
+            Target::File { path, .. } => path.display().to_string(),
+            Target::Stdout => "standard output".to_owned(),
+            Target::Discard => "none".to_owned(),
+        };
+        let certificate = match &config.tls {
+            None => "none: plaintext".to_owned(),
+            // What keeps it from being read keeps the broker from starting, and is told there.
+            Some((path, _)) => tls::not_after(path)
+                .map_or_else(|_| path.display().to_string(), |end| format!("{}, until {end}", path.display())),
+        };
+        Self { files, store: config.store.to_string(), audit, certificate }
+    }
+
+    fn log(&self, running: &Running) {
+        tracing::info!(
+            address = %running.address,
+            operator = %running.operator,
+            version = version::text(),
+            store = self.store,
+            cluster = %running.sts.tokens.with_keyring(|keyring| keyring.cluster_id().to_owned()),
+            audit = self.audit,
+            certificate = self.certificate,
+            "brevet listens"
+        );
+    }
 }
 
 /// SIGTERM or SIGINT.
@@ -59,7 +170,7 @@ impl Ends {
     }
 }
 
-async fn develop(arguments: &ServeArguments) -> Result<Running, Failure> {
+async fn develop(arguments: &ServeArguments) -> Result<(Running, About), Failure> {
     let listen = arguments.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 7480)));
     if !listen.ip().is_loopback() {
         return Err(format!(
@@ -74,7 +185,11 @@ async fn develop(arguments: &ServeArguments) -> Result<Running, Failure> {
         Some(path) => demo::read(path)?,
         None => demo::declaration(&*entropy)?,
     };
-    let (compiled, demo) = demo::compile(declaration.clone())?;
+    let compiled = demo::compile(declaration.clone()).map_err(|error| match &arguments.directory {
+        Some(path) => format!("{}: {}", path.display(), error.to_string().trim_start_matches("directory: ")).into(),
+        None => error,
+    });
+    let (compiled, demo) = compiled?;
     let master_key = MasterKey::ephemeral(&*entropy)?;
     let store = Store::open(&Place::Memory, Access::Create, clock.now(), &*entropy).await?;
     let desk = Desk { store: &store, master_key: &master_key, entropy: &*entropy, now: clock.now(), issuer: None };
@@ -85,7 +200,7 @@ async fn develop(arguments: &ServeArguments) -> Result<Running, Failure> {
     let directory = match imported {
         Ok(()) => None,
         Err(error) => {
-            eprintln!("the directory is read-only: as an import it would be refused ({error})");
+            print::note(format_args!("the directory is read-only: as an import it would be refused ({error})"));
             Some(compiled)
         }
     };
@@ -121,6 +236,7 @@ async fn develop(arguments: &ServeArguments) -> Result<Running, Failure> {
         reach: Reach { private: false, http_on_loopback: true },
         budgets: BudgetLimits::OFF,
     };
+    let about = About::of(&config);
     let more_keys = keyring.to_bytes()?;
     let (later, chance) = (clock.now(), entropy.clone());
     let parts = Parts { store, master_key: Some(Arc::new(master_key)), directory, keyring, lock: None };
@@ -140,43 +256,46 @@ async fn develop(arguments: &ServeArguments) -> Result<Running, Failure> {
         files::write_private(path, serde_json::to_string_pretty(&world)?.as_bytes())?;
     }
     demo::greet(&world);
-    Ok(running)
+    Ok((running, about))
 }
 
-pub(super) fn check(path: &Path) -> Result<(), Failure> {
+pub(super) fn check(arguments: &CheckArguments) -> Result<(), Failure> {
+    let path = &arguments.config.config;
     let config = Config::load(path)?;
     let keyring = keyring_file::load(&config.keyring)?;
     let identity = config.tls.as_ref().map(|(certificate, key)| tls::load(certificate, key)).transpose()?;
     let names = server::host_names(&config, identity.as_ref().map_or(&[], |i| &i.names))?;
-    println!("configuration  {}", path.display());
-    println!("names          {names}");
+    print::line(format_args!("configuration  {}", path.display()))?;
+    print::line(format_args!("names          {names}"))?;
     if let Some(file) = &config.directory {
         let directory = server::load_directory(file, config.master_key.as_deref(), config.issuer.as_deref())?;
         let (users, roles, keys) = directory.counts();
-        println!("directory      {}: {users} users, {roles} roles, {keys} access keys", file.display());
+        print::line(format_args!(
+            "directory      {}: {users} users, {roles} roles, {keys} access keys",
+            file.display()
+        ))?;
         if directory.clear_secrets() > 0 {
-            println!(
+            print::line(format_args!(
                 "               {} secrets stand in it in clear: `brevet seal --config {}` seals them",
                 directory.clear_secrets(),
                 path.display()
-            );
+            ))?;
         }
         super::warn(&directory.warnings());
     } else {
         let (store, directory) =
             super::runtime()?.block_on(server::look_at_store(&config, SystemClock.now(), &SystemEntropy::new()))?;
         let (users, roles, keys) = directory.counts();
-        println!("store          {store}");
-        println!("directory      in the store: {users} users, {roles} roles, {keys} access keys");
+        print::line(format_args!("store          {store}"))?;
+        print::line(format_args!("directory      in the store: {users} users, {roles} roles, {keys} access keys"))?;
         super::warn(&directory.warnings());
         super::warn(&server::own_provider(&directory, config.issuer.as_deref()).into_iter().collect::<Vec<_>>());
     }
-    println!(
+    print::line(format_args!(
         "keyring        {}: cluster {}, {} keys",
         config.keyring.display(),
         keyring.cluster_id(),
         keyring.listing().count()
-    );
-    println!("ok");
-    Ok(())
+    ))?;
+    print::line("ok")
 }

@@ -1,69 +1,207 @@
 //! `brevet sessions`: over gRPC, as an administrator of the account.
 
-use super::{Failure, RevokeSelector, SessionsCommand};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::aws::Settings;
+use super::print::{self, Output, OutputArgument};
+use super::{CallArguments, Failure, values};
 use crate::client::Client;
 use crate::clock::Timestamp;
 use crate::grpc::pb::{self, revoke_sessions_request::Selector};
 
+const EXAMPLES: &str = "\
+Examples:
+  brevet sessions list
+  brevet sessions show 0123456789abcdef0123456789abcdef
+  brevet sessions revoke --role-arn Demo --dry-run";
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  brevet sessions list
+      Those of your account that have not ended, ordered by their end.
+  brevet sessions list --role-arn Demo --output json
+      Those of one role, for a program.
+  brevet sessions list --include-revoked --max-items 1000
+      With those that a revocation has ended.";
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  brevet sessions show 0123456789abcdef0123456789abcdef";
+
+const REVOKE_EXAMPLES: &str = "\
+Examples:
+  brevet sessions revoke --role-arn Demo --dry-run
+      Says what would end, and ends nothing.
+  brevet sessions revoke --access-key-id ASIA0123456789ABCDEF
+      The session with this key, and what came from it.
+  brevet sessions revoke --principal-arn arn:aws:iam::111122223333:user/alice
+      Everything that came from a user.
+  brevet sessions revoke --role-arn Demo --issued-before 2026-01-02T03:04:05Z
+      The sessions of a role that were issued before an instant.";
+
+/// List, show and end sessions
+///
+/// For administrators of an account: the calls are signed like any other, and the caller's policies
+/// must allow brevet:ListSessions, brevet:DescribeSession or brevet:RevokeSessions.
+#[derive(Debug, Subcommand)]
+#[command(after_long_help = EXAMPLES)]
+pub(super) enum SessionsCommand {
+    List(ListArguments),
+    Show(ShowArguments),
+    Revoke(Box<RevokeArguments>),
+}
+
+/// List the sessions on record that have not ended, ordered by their end
+///
+/// Shows the sessions of your account: who holds them, of which role, until when, and whom they come
+/// from. Records are kept in memory, or in Redis where brokers share them; a session that is not on
+/// record is valid all the same, and can be revoked all the same.
+#[derive(Debug, Args)]
+#[command(after_long_help = LIST_EXAMPLES)]
+pub(super) struct ListArguments {
+    #[command(flatten)]
+    call: CallArguments,
+    /// Of this role alone: its ARN, or the name of a role of your own account
+    #[arg(long, value_name = "ARN")]
+    role_arn: Option<String>,
+    /// With those that a revocation has ended
+    #[arg(long)]
+    include_revoked: bool,
+    /// At most this many: 1 to 1,000
+    #[arg(long, default_value_t = 100, value_name = "NUMBER")]
+    max_items: i32,
+    /// Where the last answer ended
+    #[arg(long, value_name = "MARKER")]
+    marker: Option<String>,
+    #[command(flatten)]
+    output: OutputArgument,
+}
+
+/// Show one session on record
+///
+/// Shows everything that is on record about a session: its principal, its tags, whom it comes from,
+/// which key the last of them signed with, and whether a revocation has ended it.
+#[derive(Debug, Args)]
+#[command(after_long_help = SHOW_EXAMPLES)]
+pub(super) struct ShowArguments {
+    #[command(flatten)]
+    call: CallArguments,
+    /// Its id: 32 hexadecimal digits
+    session_id: String,
+    #[command(flatten)]
+    output: OutputArgument,
+}
+
+/// End sessions, whether they are on record or not
+///
+/// Ends the sessions that come from what you name, and everything that came from those sessions in
+/// turn. The answer comes when the revocation is on stable storage, and says how many connected
+/// brokers have it in force and how many sessions on record it ended. It cannot be taken back. What
+/// is named stays: a role can be assumed again, and a long-term access key goes on signing.
+#[derive(Debug, Args)]
+#[command(after_long_help = REVOKE_EXAMPLES)]
+pub(super) struct RevokeArguments {
+    #[command(flatten)]
+    call: CallArguments,
+    #[command(flatten)]
+    selector: RevokeSelector,
+    /// Say what would end, and end nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    output: OutputArgument,
+}
+
+/// One of the first five, or a time, or both.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+struct RevokeSelector {
+    /// One session: 32 hexadecimal digits
+    #[arg(long, value_name = "ID", conflicts_with_all = ["access_key_id", "principal_arn", "role_arn", "source_identity"])]
+    session_id: Option<String>,
+    /// What was signed for with an access key, and what came from that: ASIA… or AKIA…
+    #[arg(long, value_name = "ID", conflicts_with_all = ["principal_arn", "role_arn", "source_identity"])]
+    access_key_id: Option<String>,
+    /// What came from a user or a role session
+    #[arg(long, value_name = "ARN", conflicts_with_all = ["role_arn", "source_identity"])]
+    principal_arn: Option<String>,
+    /// All sessions of a role: its ARN, or the name of a role of your own account
+    #[arg(long, value_name = "ARN", conflicts_with = "source_identity")]
+    role_arn: Option<String>,
+    /// The person behind a chain of sessions
+    #[arg(long, value_name = "NAME")]
+    source_identity: Option<String>,
+    /// Those issued before an instant, by the clock of the broker that issued them:
+    /// 2026-01-02T03:04:05Z; by itself: all of your account
+    #[arg(long, value_name = "TIME", value_parser = values::instant)]
+    issued_before: Option<jiff::Timestamp>,
+}
+
 pub(super) fn run(command: SessionsCommand) -> Result<(), Failure> {
     let runtime = super::runtime()?;
     match command {
-        SessionsCommand::List { call, role_arn, max_items, marker } => {
-            let answer = runtime.block_on(async { list(&call.client()?, role_arn, max_items, marker).await })?;
+        SessionsCommand::List(arguments) => runtime.block_on(list(arguments)),
+        SessionsCommand::Show(arguments) => runtime.block_on(show(arguments)),
+        SessionsCommand::Revoke(arguments) => runtime.block_on(revoke(*arguments)),
+    }
+}
+
+async fn list(arguments: ListArguments) -> Result<(), Failure> {
+    let client = Settings::of(&arguments.call)?.client().await?;
+    let role_arn = match &arguments.role_arn {
+        Some(role) => Some(super::role_arn(&client, role).await?),
+        None => None,
+    };
+    let request = pb::ListSessionsRequest {
+        role_arn,
+        max_items: None,
+        marker: arguments.marker,
+        include_revoked: arguments.include_revoked,
+    };
+    let answer = pages(&client, request, arguments.max_items).await?;
+    match arguments.output.chosen() {
+        Output::Json => {
             let sessions: Vec<_> = answer.sessions.iter().map(shown).collect();
-            let mut shown = serde_json::json!({"Sessions": sessions});
+            let mut shown = json!({"Sessions": sessions});
             if let (false, Some(fields)) = (answer.marker.is_empty(), shown.as_object_mut()) {
-                fields.insert("Marker".to_owned(), answer.marker.into());
+                fields.insert("Marker".to_owned(), answer.marker.as_str().into());
             }
-            println!("{shown:#}");
-            if !answer.shared {
-                eprintln!("These are the records of the one broker that answered; with Redis all brokers share them.");
-            }
+            print::json(&shown)?;
         }
-        SessionsCommand::Show { call, session_id } => {
-            let session =
-                runtime.block_on(async { Ok::<_, Failure>(call.client()?.describe_session(&session_id).await?) })?;
-            println!("{:#}", shown(&session));
-        }
-        SessionsCommand::Revoke(arguments) => {
-            let request = request(arguments.selector)?;
-            let answer = runtime
-                .block_on(async { Ok::<_, Failure>(arguments.call.client()?.revoke_sessions(request).await?) })?;
-            let pending: Vec<_> = answer
-                .pending
-                .iter()
-                .map(|n| serde_json::json!({"Node": n.node, "Host": n.host, "ConfirmedSequenceNumber": n.confirmed_sequence_number}))
-                .collect();
-            let shown = serde_json::json!({
-                "SequenceNumber": answer.sequence_number, "NodesConnected": answer.nodes_connected,
-                "NodesConfirmed": answer.nodes_confirmed, "Pending": pending,
-            });
-            println!("{shown:#}");
-            if !answer.pending.is_empty() {
-                eprintln!(
-                    "It is durable. The brokers named have not taken it yet; each is out of use within 10 s of silence."
-                );
+        Output::Table => {
+            let rows: Vec<_> = answer.sessions.iter().map(row).collect();
+            print::block(print::table(&["SESSION", "WHO", "CAME FROM", "KEY", "UNTIL", "STATE"], &rows))?;
+            if !answer.marker.is_empty() {
+                print::note(format_args!("There are more: --marker {}", answer.marker));
             }
         }
+    }
+    if !answer.shared {
+        print::note("These are the records of the one broker that answered; with Redis all brokers share them.");
     }
     Ok(())
 }
 
 /// As many sessions as were asked for, however many pages they come in.
-async fn list(
+async fn pages(
     client: &Client,
-    role_arn: Option<String>,
+    request: pb::ListSessionsRequest,
     max_items: i32,
-    marker: Option<String>,
 ) -> Result<pb::ListSessionsResponse, Failure> {
-    let request = |max_items, marker| pb::ListSessionsRequest { role_arn: role_arn.clone(), max_items, marker };
-    let mut all = client.list_sessions(request(Some(max_items), marker)).await?;
+    let first = pb::ListSessionsRequest { max_items: Some(max_items), ..request.clone() };
+    let mut all = client.list_sessions(first).await?;
     loop {
         let found = i32::try_from(all.sessions.len()).unwrap_or(i32::MAX);
         if all.marker.is_empty() || found >= max_items {
             return Ok(all);
         }
-        let page = client.list_sessions(request(Some(max_items - found), Some(all.marker.clone()))).await?;
+        let next = pb::ListSessionsRequest {
+            max_items: Some(max_items - found),
+            marker: Some(all.marker.clone()),
+            ..request.clone()
+        };
+        let page = client.list_sessions(next).await?;
         if page.marker == all.marker {
             return Err(format!("the broker's pages do not go on behind {}", page.marker).into());
         }
@@ -72,31 +210,193 @@ async fn list(
     }
 }
 
-fn request(selector: RevokeSelector) -> Result<pb::RevokeSessionsRequest, Failure> {
-    let issued_before = selector.issued_before.as_deref().map(|text| {
-        let at: jiff::Timestamp =
-            text.parse().map_err(|_| format!("--issued-before {text}: must be like 2026-01-02T03:04:05Z"))?;
-        Ok::<_, String>(prost_types::Timestamp { seconds: at.as_second(), nanos: 0 })
-    });
+async fn show(arguments: ShowArguments) -> Result<(), Failure> {
+    let client = Settings::of(&arguments.call)?.client().await?;
+    let session = client.describe_session(&arguments.session_id).await?;
+    let fields = shown(&session);
+    match arguments.output.chosen() {
+        Output::Json => print::json(&fields),
+        Output::Table => {
+            let text = |value: &Value| match value {
+                Value::String(text) => text.clone(),
+                Value::Array(items) => items.iter().map(item).collect::<Vec<_>>().join(", "),
+                other => other.to_string(),
+            };
+            let texts: Vec<(String, String)> =
+                fields.as_object().into_iter().flatten().map(|(name, value)| (name.clone(), text(value))).collect();
+            let lines: Vec<(&str, &str)> = texts.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+            print::block(print::fields(&lines))
+        }
+    }
+}
+
+/// An item of a list: a name, or a tag.
+fn item(value: &Value) -> String {
+    let field = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default();
+    value.as_str().map_or_else(|| format!("{}={}", field("Key"), field("Value")), str::to_owned)
+}
+
+async fn revoke(arguments: RevokeArguments) -> Result<(), Failure> {
+    let client = Settings::of(&arguments.call)?.client().await?;
+    let request = request(&client, arguments.selector).await?;
+    let output = arguments.output.chosen();
+    let (key, is_role) = match &request.selector {
+        Some(Selector::AccessKeyId(id)) => (id.clone(), false),
+        Some(Selector::RoleArn(_)) => (String::new(), true),
+        _ => (String::new(), false),
+    };
+    if arguments.dry_run {
+        let target = client.preview_revocation(request).await?;
+        if output == Output::Json {
+            print::json(&json!({"DryRun": true, "Target": hit(&target)}))?;
+        }
+        print::note(told(&target, true));
+        return Ok(());
+    }
+    let answer = client.revoke_sessions(request).await?;
+    let target = answer.target.unwrap_or_default();
+    match output {
+        Output::Json => print::json(&revoked(&answer, &target))?,
+        Output::Table => print::line(format_args!(
+            "Revoked by change {}; in force on {} of {} connected brokers.",
+            answer.sequence_number, answer.nodes_confirmed, answer.nodes_connected
+        ))?,
+    }
+    print::note(told(&target, false));
+    if target.access_key_goes_on {
+        print::note(format_args!(
+            "The access key {key} itself is active and goes on signing. To end it, set its \"Status\" to \"Inactive\" in \
+             what `brevet export` prints (or in the directory file), then: brevet import FILE --apply"
+        ));
+    } else if is_role && target.exists == Some(true) {
+        print::note("The role can be assumed again at once, by whoever its trust policy admits.");
+    }
+    if !answer.pending.is_empty() {
+        print::note(
+            "It is durable. The brokers under \"Pending\" have not taken it yet; each is out of use within 10 s of silence.",
+        );
+        if output == Output::Table {
+            for node in &answer.pending {
+                print::note(format_args!("  pending: {}", print::visible(&node.host)));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What was hit, in a sentence.
+fn told(target: &pb::RevocationTarget, dry_run: bool) -> String {
+    let sessions = match (target.sessions_on_record, target.more) {
+        (None, _) => "the session records cannot be read; what is not on record ends all the same".to_owned(),
+        (Some(count), more) => {
+            let at_least = if more { "at least " } else { "" };
+            let plural = if count == 1 && !more { "" } else { "s" };
+            let verb = match (dry_run, count == 1 && !more) {
+                (true, _) => "would end",
+                (false, true) => "ends",
+                (false, false) => "end",
+            };
+            format!("{at_least}{count} session{plural} on record {verb}")
+        }
+    };
+    match target.exists {
+        Some(false) => format!("There is nothing of this name in the directory (check its spelling); {sessions}."),
+        _ => {
+            let mut chars = sessions.chars();
+            chars.next().map(|c| c.to_uppercase().chain(chars).collect::<String>()).unwrap_or_default() + "."
+        }
+    }
+}
+
+fn revoked(answer: &pb::RevokeSessionsResponse, target: &pb::RevocationTarget) -> Value {
+    let pending = answer
+        .pending
+        .iter()
+        .map(|n| json!({"Node": n.node, "Host": n.host, "ConfirmedSequenceNumber": n.confirmed_sequence_number}));
+    json!({
+        "SequenceNumber": answer.sequence_number, "NodesConnected": answer.nodes_connected,
+        "NodesConfirmed": answer.nodes_confirmed, "Pending": pending.collect::<Vec<_>>(), "Target": hit(target),
+    })
+}
+
+fn hit(target: &pb::RevocationTarget) -> Value {
+    json!({
+        "Exists": target.exists, "SessionsOnRecord": target.sessions_on_record, "More": target.more,
+        "AccessKeyGoesOn": target.access_key_goes_on,
+    })
+}
+
+async fn request(client: &Client, selector: RevokeSelector) -> Result<pb::RevokeSessionsRequest, Failure> {
+    let issued_before = selector.issued_before.map(|at| prost_types::Timestamp { seconds: at.as_second(), nanos: 0 });
+    let role_arn = match &selector.role_arn {
+        Some(role) => Some(super::role_arn(client, role).await?),
+        None => None,
+    };
     let chosen = selector
         .session_id
         .map(Selector::SessionId)
         .or(selector.access_key_id.map(Selector::AccessKeyId))
         .or(selector.principal_arn.map(Selector::PrincipalArn))
-        .or(selector.role_arn.map(Selector::RoleArn))
+        .or(role_arn.map(Selector::RoleArn))
         .or(selector.source_identity.map(Selector::SourceIdentity));
-    Ok(pb::RevokeSessionsRequest { selector: chosen, issued_before: issued_before.transpose()? })
+    Ok(pb::RevokeSessionsRequest { selector: chosen, issued_before })
 }
 
-fn shown(session: &pb::Session) -> serde_json::Value {
-    let at = |t: &Option<prost_types::Timestamp>| {
-        t.as_ref().map(|t| Timestamp::from_seconds(t.seconds).to_string()).unwrap_or_default()
-    };
-    let tags: Vec<_> = session.tags.iter().map(|t| serde_json::json!({"Key": t.key, "Value": t.value})).collect();
-    serde_json::json!({
+fn at(instant: &Option<prost_types::Timestamp>) -> String {
+    instant.as_ref().map(|t| Timestamp::from_seconds(t.seconds).to_string()).unwrap_or_default()
+}
+
+fn row(session: &pb::Session) -> Vec<String> {
+    let last = session.came_from.last().cloned().unwrap_or_default();
+    let state = if session.revoked { "revoked" } else { "live" };
+    vec![
+        session.session_id.clone(),
+        session.arn.clone(),
+        last,
+        session.access_key_id.clone(),
+        at(&session.expires_at),
+        state.to_owned(),
+    ]
+}
+
+fn shown(session: &pb::Session) -> Value {
+    let tags: Vec<_> = session.tags.iter().map(|t| json!({"Key": t.key, "Value": t.value})).collect();
+    json!({
         "SessionId": session.session_id, "AccessKeyId": session.access_key_id, "Arn": session.arn,
         "MadeBy": session.made_by, "RoleArn": session.role_arn, "SourceIdentity": session.source_identity, "Tags": tags,
         "IssuedAt": at(&session.issued_at), "ExpiresAt": at(&session.expires_at), "CameFrom": session.came_from,
         "AssumedByAccessKeyId": session.assumed_by_access_key_id, "Revoked": session.revoked,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_hit_is_said_in_a_sentence() {
+        let target = |exists, sessions_on_record, more| pb::RevocationTarget {
+            exists,
+            sessions_on_record,
+            more,
+            access_key_goes_on: false,
+        };
+        for (hit, dry_run, expected) in [
+            (target(Some(true), Some(1), false), false, "1 session on record ends."),
+            (target(None, Some(3), false), true, "3 sessions on record would end."),
+            (target(None, Some(3), true), false, "At least 3 sessions on record end."),
+            (
+                target(Some(false), Some(0), false),
+                false,
+                "There is nothing of this name in the directory (check its spelling); 0 sessions on record end.",
+            ),
+            (
+                target(None, None, false),
+                false,
+                "The session records cannot be read; what is not on record ends all the same.",
+            ),
+        ] {
+            assert_eq!(told(&hit, dry_run), expected);
+        }
+    }
 }

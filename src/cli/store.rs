@@ -2,26 +2,155 @@
 //! restore, and a new master key.
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::Failure;
+use clap::Args;
+
+use super::{ConfigArgument, Failure, demo, input, print, report};
 use crate::clock::{Clock, SystemClock};
 use crate::commands::{self, Desk, Planned};
 use crate::config::Config;
-use crate::directory;
+use crate::directory::{self, DirectoryError};
 use crate::entropy::SystemEntropy;
 use crate::files::{self, Audience};
 use crate::master_key::MasterKey;
 use crate::store::{self, Access, Change, Place, Store, Watermark};
+
+const IMPORT_EXAMPLES: &str = "\
+Examples:
+  brevet import --config /var/lib/brevet/brevet.toml account.json
+      Shows what would change, with a diff of each.
+  brevet import --config /var/lib/brevet/brevet.toml account.json --apply
+      Does it, with the broker running.
+  aws iam get-account-authorization-details | brevet import --config brevet.toml -
+      From standard input.";
+
+const EXPORT_EXAMPLES: &str = "\
+Examples:
+  brevet export --config /var/lib/brevet/brevet.toml > directory.json";
+
+const CHANGES_EXAMPLES: &str = "\
+Examples:
+  brevet changes --config /var/lib/brevet/brevet.toml --after 0";
+
+const BACKUP_EXAMPLES: &str = "\
+Examples:
+  brevet backup --config /var/lib/brevet/brevet.toml /backup/store.db";
+
+const RESTORE_EXAMPLES: &str = "\
+Examples:
+  brevet restore --config /var/lib/brevet/brevet.toml /backup/store.db
+  brevet restore --config /var/lib/brevet/brevet.toml --accept
+      After `pg_restore` put a PostgreSQL store back.";
+
+const REKEY_EXAMPLES: &str = "\
+Examples:
+  brevet rekey --config /var/lib/brevet/brevet.toml
+      With one broker.
+  brevet rekey --config /var/lib/brevet/brevet.toml --publish
+      With several: then copy master.key to each of them, then `brevet rekey`.";
+
+/// Bring the directory in the store to what a file declares
+///
+/// Shows what would change (+ created, ~ changed, - deleted), with a diff of each, and changes
+/// nothing without --apply. With it, either all of it is done or nothing. The file has the shape that
+/// `aws iam get-account-authorization-details` and `brevet export` print.
+#[derive(Debug, Args)]
+#[command(after_long_help = IMPORT_EXAMPLES)]
+pub(super) struct ImportArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
+    /// What `aws iam get-account-authorization-details` or `brevet export` prints; `-` for standard
+    /// input
+    file: PathBuf,
+    /// Do it
+    #[arg(long)]
+    apply: bool,
+    /// Delete what is in the file's accounts and not in the file
+    #[arg(long)]
+    prune: bool,
+}
+
+/// Print the directory in the store
+///
+/// Prints it in the shape that `brevet import` reads: imported again, nothing changes. Secrets are
+/// sealed under the master key.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXPORT_EXAMPLES)]
+pub(super) struct ExportArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
+}
+
+/// Print the change feed, one JSON object a line
+///
+/// Each change of the directory and each revocation has a number, an actor, a time, and what was
+/// there before and after. Every broker follows this feed.
+#[derive(Debug, Args)]
+#[command(after_long_help = CHANGES_EXAMPLES)]
+pub(super) struct ChangesArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
+    /// Only those after this change
+    #[arg(long, default_value_t = 0, value_name = "NUMBER")]
+    after: i64,
+}
+
+/// Copy a SQLite store to a new file, with the broker running or not
+///
+/// The copy holds the store as of one change of the feed. Its secrets are sealed under the master
+/// key, which is not in it: keep both, and apart. PostgreSQL has pg_dump.
+#[derive(Debug, Args)]
+#[command(after_long_help = BACKUP_EXAMPLES)]
+pub(super) struct BackupArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
+    /// The copy; it must not be there yet
+    file: PathBuf,
+}
+
+/// Put a backup in the store's place; everything that was issued before ends
+///
+/// What was revoked or used after the backup was made is not known any more, so every session from
+/// before the restore ends, and no code from before it is taken.
+#[derive(Debug, Args)]
+#[command(after_long_help = RESTORE_EXAMPLES)]
+pub(super) struct RestoreArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
+    /// The backup
+    #[arg(required_unless_present = "accept", conflicts_with = "accept")]
+    file: Option<PathBuf>,
+    /// The store was put back by other means: go on with it as it is
+    #[arg(long)]
+    accept: bool,
+}
+
+/// Seal the secrets in the store under a new master key
+///
+/// Works with the broker running. With several brokers the new key must be on all of them first:
+/// `brevet rekey --publish`, copy master.key to each, then `brevet rekey`.
+#[derive(Debug, Args)]
+#[command(after_long_help = REKEY_EXAMPLES)]
+pub(super) struct RekeyArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
+    /// Only put the new key in the file, for copying it to the other brokers first
+    #[arg(long)]
+    publish: bool,
+}
 
 /// How many differences are shown one by one.
 const SHOWN: usize = 200;
 
 fn opened(config: &Config, access: Access) -> Result<(tokio::runtime::Runtime, Store), Failure> {
     let runtime = super::runtime()?;
-    let store = runtime.block_on(Store::open(&config.store, access, SystemClock.now(), &SystemEntropy::new()))?;
-    Ok((runtime, store))
+    let store = runtime.block_on(Store::open(&config.store, access, SystemClock.now(), &SystemEntropy::new()));
+    let files = match &config.store {
+        Place::Sqlite(path) => vec![path.as_path()],
+        Place::Postgres { .. } | Place::Memory => Vec::new(),
+    };
+    Ok((runtime, store.map_err(|error| report::with_free_space(error.into(), &files))?))
 }
 
 fn master_key(config: &Config) -> Result<(&Path, MasterKey), Failure> {
@@ -29,17 +158,26 @@ fn master_key(config: &Config) -> Result<(&Path, MasterKey), Failure> {
     Ok((path, MasterKey::load(path)?))
 }
 
-pub(super) fn import(config: &Path, file: &Path, apply: bool, prune: bool) -> Result<(), Failure> {
-    let config = Config::load(config)?;
+pub(super) fn import(arguments: &ImportArguments) -> Result<(), Failure> {
+    let (file, prune) = (&arguments.file, arguments.prune);
+    let name = if input::is_stdin(file) { "standard input".to_owned() } else { file.display().to_string() };
+    let unread = |error: DirectoryError| demo::unread(&name, &error);
+    let config = Config::load(&arguments.config.config)?;
     if let Some(path) = &config.directory {
         return Err(format!("[directory] file: roles are in {}, and read-only here", path.display()).into());
     }
     let (_, master_key) = master_key(&config)?;
-    let bytes = files::read(file, Audience::Everyone, directory::MAX_BYTES)?;
-    let declaration = directory::parse(bytes.expose())?;
-    if declaration.brevet.has_clear_secrets() {
-        files::check(file, Audience::Owner)?;
-    }
+    // Nobody else writes or reads what comes by standard input.
+    let declaration = if input::is_stdin(file) {
+        directory::parse(&input::read(file, directory::MAX_BYTES)?).map_err(unread)?
+    } else {
+        let bytes = files::read(file, Audience::Everyone, directory::MAX_BYTES)?;
+        let declaration = directory::parse(bytes.expose()).map_err(unread)?;
+        if declaration.brevet.has_clear_secrets() {
+            files::check(file, Audience::Owner)?;
+        }
+        declaration
+    };
     let (runtime, store) = opened(&config, Access::Use)?;
     let entropy = SystemEntropy::new();
     let desk = Desk {
@@ -49,69 +187,84 @@ pub(super) fn import(config: &Path, file: &Path, apply: bool, prune: bool) -> Re
         now: SystemClock.now(),
         issuer: config.issuer.as_deref(),
     };
-    let import = runtime.block_on(commands::plan(desk, declaration, prune))?;
+    let import = runtime.block_on(commands::plan(desk, declaration, prune));
+    let import = import.map_err(|error| {
+        let text = error.to_string();
+        format!("{name}: {}", text.trim_start_matches("ValidationError: ").trim_start_matches("directory: "))
+    })?;
     super::warn(&import.warnings);
     let mut counts = BTreeMap::<&str, usize>::new();
-    let mut out = std::io::stdout().lock();
-    for (n, planned) in import.planned.iter().enumerate() {
-        *counts
-            .entry(match planned {
-                Planned::Create(_) => "to create",
-                Planned::Update { .. } => "to change",
-                Planned::Delete { .. } => "to delete",
-            })
-            .or_default() += 1;
-        if n < SHOWN {
-            out.write_all(planned.describe().as_bytes())?;
+    for planned in &import.planned {
+        let what = match planned {
+            Planned::Create(_) => "to create",
+            Planned::Update { .. } => "to change",
+            Planned::Delete { .. } => "to delete",
+        };
+        *counts.entry(what).or_default() += 1;
+    }
+    let shown = print::data(|out| {
+        for planned in import.planned.iter().take(SHOWN) {
+            out.write_all(print::visible_lines(&planned.describe()).as_bytes())?;
         }
+        if import.planned.len() > SHOWN {
+            writeln!(out, "… and {} more", import.planned.len() - SHOWN)?;
+        }
+        Ok(())
+    });
+    match shown {
+        // Whoever stopped reading the plan asked for it to be done all the same.
+        Err(failure) if arguments.apply && failure.is::<print::ReaderIsGone>() => {}
+        shown => shown?,
     }
-    if import.planned.len() > SHOWN {
-        writeln!(out, "… and {} more", import.planned.len() - SHOWN)?;
-    }
-    out.flush()?;
     let counted: Vec<String> = counts.iter().map(|(what, n)| format!("{n} {what}")).collect();
     let counted = if counted.is_empty() { "nothing to change".to_owned() } else { counted.join(", ") };
-    eprintln!("{counted}; {} as declared; {} in the store and not in the file", import.unchanged, import.kept);
+    print::note(format_args!(
+        "{counted}; {} as declared; {} in the store and not in the file",
+        import.unchanged, import.kept
+    ));
     if import.kept > 0 && !prune {
-        eprintln!("What is not in the file stays; with --prune it goes, as far as it is in the file's accounts.");
+        print::note(format_args!(
+            "What is not in the file stays; with --prune it goes, as far as it is in the file's accounts."
+        ));
     }
     if import.planned.is_empty() {
         return Ok(());
     }
-    if !apply {
-        eprintln!("Nothing was changed: --apply does it.");
+    if !arguments.apply {
+        print::note("Nothing was changed: --apply does it.");
         return Ok(());
     }
     let sequence = runtime.block_on(import.apply(desk, &super::operator()))?;
     runtime.block_on(store.close());
-    eprintln!("Done, up to change {sequence}; every connected broker takes it within 2 s.");
+    print::note(format_args!("Done, up to change {sequence}; every connected broker takes it within 2 s."));
     Ok(())
 }
 
-pub(super) fn export(config: &Path) -> Result<(), Failure> {
-    let config = Config::load(config)?;
+pub(super) fn export(arguments: &ExportArguments) -> Result<(), Failure> {
+    let config = Config::load(&arguments.config.config)?;
     let (runtime, store) = opened(&config, Access::Use)?;
     let declaration = runtime.block_on(commands::export(&store))?;
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    serde_json::to_writer_pretty(&mut out, &declaration)?;
-    out.write_all(b"\n")?;
-    Ok(out.flush()?)
+    print::data(|out| {
+        serde_json::to_writer_pretty(&mut *out, &declaration)?;
+        Ok(out.write_all(b"\n")?)
+    })
 }
 
-pub(super) fn changes(config: &Path, mut after: i64) -> Result<(), Failure> {
-    let config = Config::load(config)?;
+pub(super) fn changes(arguments: &ChangesArguments) -> Result<(), Failure> {
+    let config = Config::load(&arguments.config.config)?;
     let (runtime, store) = opened(&config, Access::Use)?;
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    loop {
-        let changes = runtime.block_on(store.feed_after(after, 1_000))?;
-        let Some(last) = changes.last() else { break };
-        after = last.sequence;
-        for change in &changes {
-            serde_json::to_writer(&mut out, &line(change)?)?;
-            out.write_all(b"\n")?;
+    let mut after = arguments.after;
+    print::data(|out| {
+        loop {
+            let changes = runtime.block_on(store.feed_after(after, 1_000))?;
+            let Some(last) = changes.last() else { return Ok(()) };
+            after = last.sequence;
+            for change in &changes {
+                serde_json::to_writer(&mut *out, &line(change)?)?;
+                out.write_all(b"\n")?;
+            }
         }
-    }
-    Ok(out.flush()?)
+    })
 }
 
 fn line(change: &Change) -> Result<serde_json::Value, Failure> {
@@ -123,25 +276,26 @@ fn line(change: &Change) -> Result<serde_json::Value, Failure> {
     }))
 }
 
-pub(super) fn backup(config: &Path, file: &Path) -> Result<(), Failure> {
-    let config = Config::load(config)?;
+pub(super) fn backup(arguments: &BackupArguments) -> Result<(), Failure> {
+    let file = &arguments.file;
+    let config = Config::load(&arguments.config.config)?;
     let (runtime, store) = opened(&config, Access::Use)?;
     let head = runtime.block_on(async {
         store::backup(&store, file).await?;
         store.head().await
     })?;
-    eprintln!("{} holds the store as it was at change {} or later.", file.display(), head.sequence);
-    eprintln!("Its secrets are sealed under the master key: keep that too, and elsewhere.");
+    print::note(format_args!("{} holds the store as it was at change {} or later.", file.display(), head.sequence));
+    print::note(format_args!("Its secrets are sealed under the master key: keep that too, and elsewhere."));
     Ok(())
 }
 
-pub(super) fn restore(config: &Path, file: Option<&Path>) -> Result<(), Failure> {
-    let config = Config::load(config)?;
+pub(super) fn restore(arguments: &RestoreArguments) -> Result<(), Failure> {
+    let config = Config::load(&arguments.config.config)?;
     let now = SystemClock.now();
     let watermark = config.watermark.as_deref();
     // One that cannot be read says nothing; everything ends either way.
     let known = watermark.and_then(|path| Watermark::load(path).ok().flatten());
-    let head = match (file, &config.store) {
+    let head = match (&arguments.file, &config.store) {
         (Some(file), Place::Sqlite(path)) => super::runtime()?.block_on(store::restore(
             file,
             path,
@@ -164,13 +318,16 @@ pub(super) fn restore(config: &Path, file: Option<&Path>) -> Result<(), Failure>
     if let Some(path) = watermark {
         Watermark { store_id: head.store_id.clone(), sequence: head.sequence }.save(path)?;
     }
-    eprintln!("The store goes on at change {}. Every session that was issued before now has ended,", head.sequence);
-    eprintln!("and codes and assertions from before now are not taken.");
+    print::note(format_args!(
+        "The store goes on at change {}. Every session that was issued before now has ended,",
+        head.sequence
+    ));
+    print::note("and codes and assertions from before now are not taken.");
     Ok(())
 }
 
-pub(super) fn rekey(config: &Path, publish: bool) -> Result<(), Failure> {
-    let config = Config::load(config)?;
+pub(super) fn rekey(arguments: &RekeyArguments) -> Result<(), Failure> {
+    let config = Config::load(&arguments.config.config)?;
     if config.directory.is_some() {
         return Err("[directory] file: secrets in a file are sealed by `brevet seal`; rekey is for the store".into());
     }
@@ -180,10 +337,10 @@ pub(super) fn rekey(config: &Path, publish: bool) -> Result<(), Failure> {
     if key.count() == 1 {
         key = key.with_fresh(path, &entropy)?;
         key.save(path)?;
-        eprintln!("{} holds a new key, which seals nothing yet.", path.display());
+        print::note(format_args!("{} holds a new key, which seals nothing yet.", path.display()));
     }
-    if publish {
-        eprintln!("Copy it to every broker; each reads it by itself within a second. Then: brevet rekey");
+    if arguments.publish {
+        print::note("Copy it to every broker; each reads it by itself within a second. Then: brevet rekey");
         return Ok(());
     }
     let (runtime, store) = opened(&config, Access::Use)?;
@@ -196,7 +353,10 @@ pub(super) fn rekey(config: &Path, publish: bool) -> Result<(), Failure> {
     let resealed = runtime.block_on(commands::reseal(desk, &super::operator()))?;
     let id = key.id().to_owned();
     key.alone().save(path)?;
-    eprintln!("{resealed} secrets are sealed under the key {id}; the old key is gone from {}.", path.display());
-    eprintln!("Copy the file to the other brokers. Backups from before need the old key.");
+    print::note(format_args!(
+        "{resealed} secrets are sealed under the key {id}; the old key is gone from {}.",
+        path.display()
+    ));
+    print::note("Copy the file to the other brokers. Backups from before need the old key.");
     Ok(())
 }

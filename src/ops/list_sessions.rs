@@ -17,6 +17,7 @@ pub struct ListSessions {
     role_arn: Option<RoleArn>,
     max_items: usize,
     marker: String,
+    include_revoked: bool,
 }
 
 /// The answer.
@@ -35,6 +36,8 @@ struct Parameters<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     role_arn: Option<&'a str>,
     max_items: usize,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    include_revoked: bool,
 }
 
 impl ListSessions {
@@ -42,7 +45,12 @@ impl ListSessions {
     ///
     /// # Errors
     /// Names the field and the rule.
-    pub fn parse(role_arn: Option<&str>, max_items: Option<i32>, marker: Option<String>) -> Result<Self, Error> {
+    pub fn parse(
+        role_arn: Option<&str>,
+        max_items: Option<i32>,
+        marker: Option<String>,
+        include_revoked: bool,
+    ) -> Result<Self, Error> {
         let max_items = usize::try_from(max_items.unwrap_or(100)).unwrap_or_default();
         if !(1..=1_000).contains(&max_items) {
             return Err(FieldError::new("MaxItems", "must be from 1 to 1000").into());
@@ -52,7 +60,8 @@ impl ListSessions {
         if !marker.bytes().all(|b| b.is_ascii_hexdigit() || b == b':') {
             return Err(FieldError::new("Marker", "must be one that an answer had").into());
         }
-        Ok(Self { role_arn: role_arn.map(|arn| RoleArn::parse("RoleArn", arn)).transpose()?, max_items, marker })
+        let role_arn = role_arn.map(|arn| RoleArn::parse("RoleArn", arn)).transpose()?;
+        Ok(Self { role_arn, max_items, marker, include_revoked })
     }
 }
 
@@ -64,8 +73,11 @@ impl Operation for ListSessions {
     type Output = ListSessionsOutput;
 
     fn parameters(&self) -> Option<Box<RawValue>> {
-        let parameters =
-            Parameters { role_arn: self.role_arn.as_ref().map(RoleArn::as_str), max_items: self.max_items };
+        let parameters = Parameters {
+            role_arn: self.role_arn.as_ref().map(RoleArn::as_str),
+            max_items: self.max_items,
+            include_revoked: self.include_revoked,
+        };
         serde_json::value::to_raw_value(&parameters).ok()
     }
 
@@ -75,11 +87,16 @@ impl Operation for ListSessions {
         let permitted = trust::permit(cx.caller(), &cx.directory, &cx.facts(), "brevet:ListSessions", resource);
         permitted.map_err(|denied| cx.refuse(&denied, resource))?;
         let account = cx.caller().account();
+        let sts = cx.sts;
+        let has_not_ended = |record: &SessionRecord| {
+            super::came_from(record)
+                .is_some_and(|keys| !sts.revocations.is_revoked(&keys, record.issued_under, record.issued_at))
+        };
         let wanted = |record: &SessionRecord| {
             let own = IamArn::parse(&record.principal_arn).is_some_and(|arn| arn.account == account);
             own && role.is_none_or(|role| role == record.principal_arn)
+                && (self.include_revoked || has_not_ended(record))
         };
-        let sts = cx.sts;
         let keyring = sts.tokens.keyring();
         let (records, marker) = sts.sessions.list(&keyring, &self.marker, self.max_items, cx.now, wanted).await?;
         let sessions = records.into_iter().filter_map(|record| SessionView::new(record, &sts.revocations)).collect();

@@ -1,25 +1,29 @@
 //! RevokeSessions: sessions end before their time, and so does what came from them. Durable before
 //! it is answered, and in force on every connected broker within two seconds.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{Context, Operation, Service, Sts};
-use crate::arn::IamArn;
+use crate::arn::{AccountId, IamArn};
 use crate::budgets::CountedAs;
 use crate::clock::Timestamp;
 use crate::commands::{Detail, Revoked};
+use crate::directory::Directory;
 use crate::error::Error;
 use crate::names::{self, AccessKeyId, FieldError, SourceIdentity};
-use crate::revocations::{Key, Mark, Selector};
-use crate::sessions;
+use crate::revocations::{Key, Mark, Revocations, Selector};
+use crate::sessions::{self, SessionRecord};
 use crate::store::{Entry, Node};
 use crate::trust;
 
 /// How long an answer waits for the other brokers.
 const SPREAD: Duration = Duration::from_secs(2);
+/// How long records are counted: nobody who ends sessions waits for the whole of a large store.
+const COUNTING: Duration = Duration::from_millis(500);
 /// How often it looks.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -44,6 +48,10 @@ pub struct RevokeSessions {
     issued_before: Option<i64>,
 }
 
+/// The request to say what [`RevokeSessions`] would hit.
+#[derive(Debug)]
+pub struct PreviewRevocation(pub RevokeSessions);
+
 /// The answer.
 pub struct RevokeSessionsOutput {
     /// The change's number.
@@ -52,6 +60,29 @@ pub struct RevokeSessionsOutput {
     pub nodes_connected: usize,
     /// Those of them that do not have it in force yet.
     pub pending: Vec<Node>,
+    /// What was hit.
+    pub target: Target,
+}
+
+/// What a revocation hits, as far as this broker knows.
+pub struct Target {
+    /// Whether the directory has the role, the user or the long-term access key that was named.
+    /// None where none of these was.
+    pub exists: Option<bool>,
+    /// The sessions on record that had not ended, and end by this. None: the records could not be
+    /// read in time.
+    pub sessions: Option<Counted>,
+    /// Whether a long-term access key was named that is active.
+    pub access_key_goes_on: bool,
+}
+
+/// Records that were looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct Counted {
+    /// How many of them are hit.
+    pub hit: usize,
+    /// Whether there are more.
+    pub more: bool,
 }
 
 #[derive(Serialize)]
@@ -136,27 +167,12 @@ impl Operation for RevokeSessions {
     }
 
     async fn run(self, cx: &mut Context<'_>) -> Result<RevokeSessionsOutput, Error> {
-        let named = matches!(self.selector, Selector::Principal | Selector::Role);
-        let resource = if named { self.value.clone() } else { "*".to_owned() };
-        let permitted = trust::permit(cx.caller(), &cx.directory, &cx.facts(), "brevet:RevokeSessions", &resource);
-        permitted.map_err(|denied| cx.refuse(&denied, &resource))?;
-        let account = cx.caller().account();
-        if self.account.as_deref().is_some_and(|a| a != account.as_str()) {
-            let field = if self.selector == Selector::Role { "RoleArn" } else { "PrincipalArn" };
-            return Err(FieldError::new(field, "must be of the caller's account").into());
-        }
-        if self.issued_before.is_some_and(|at| at > cx.now.seconds()) {
-            return Err(FieldError::new("IssuedBefore", "must not be in the future").into());
-        }
-
+        let account = self.admit(cx)?;
+        let known = self.known(&cx.directory, account.as_str());
         let actor = cx.actor();
         let mut writer = cx.sts.store.write().await?;
-        let mark = Mark {
-            // Whatever was issued before this change was in force, by whichever clock.
-            before_sequence: if self.issued_before.is_some() { 0 } else { writer.sequence() + 1 },
-            before_seconds: self.issued_before.unwrap_or_default(),
-            expires_at: Mark::outlives(cx.now),
-        };
+        let hit = self.hit(cx, account.as_str(), writer.sequence());
+        let mark = hit.mark;
         let revoked = Revoked::new(self.selector, account.as_str(), &self.value, mark);
         let detail = Detail { revoked: vec![revoked], ..Detail::default() };
         writer
@@ -172,10 +188,124 @@ impl Operation for RevokeSessions {
         writer.revoke(self.selector.as_str(), account.as_str(), &self.value, mark).await?;
         let sequence_number = writer.commit().await?;
         // Here at once; elsewhere by the feed.
-        cx.sts.revocations.mark(&Key::new(self.selector, account.as_str(), &self.value), mark);
+        cx.sts.revocations.mark(&hit.key, mark);
         cx.sts.feed.nudge();
-        let (nodes_connected, pending) = spread(cx.sts, sequence_number).await;
-        Ok(RevokeSessionsOutput { sequence_number, nodes_connected, pending })
+        let ((nodes_connected, pending), sessions) =
+            tokio::join!(spread(cx.sts, sequence_number), hit.count(cx.sts, account.as_str(), cx.now));
+        let target = Target { sessions, ..known };
+        Ok(RevokeSessionsOutput { sequence_number, nodes_connected, pending, target })
+    }
+}
+
+impl Operation for PreviewRevocation {
+    const NAME: &'static str = "PreviewRevocation";
+    const COUNTED_AS: CountedAs = CountedAs::Call;
+    const SERVICE: Service = Service::Brevet;
+    const HANDS_OUT: bool = false;
+    type Output = Target;
+
+    fn parameters(&self) -> Option<Box<RawValue>> {
+        self.0.parameters()
+    }
+
+    async fn run(self, cx: &mut Context<'_>) -> Result<Target, Error> {
+        let account = self.0.admit(cx)?;
+        let hit = self.0.hit(cx, account.as_str(), cx.sts.feed.sequence());
+        let sessions = hit.count(cx.sts, account.as_str(), cx.now).await;
+        Ok(Target { sessions, ..self.0.known(&cx.directory, account.as_str()) })
+    }
+}
+
+impl RevokeSessions {
+    /// Whether the caller may, and the account that is its own.
+    fn admit(&self, cx: &mut Context<'_>) -> Result<AccountId, Error> {
+        let named = matches!(self.selector, Selector::Principal | Selector::Role);
+        let resource = if named { self.value.clone() } else { "*".to_owned() };
+        let permitted = trust::permit(cx.caller(), &cx.directory, &cx.facts(), "brevet:RevokeSessions", &resource);
+        permitted.map_err(|denied| cx.refuse(&denied, &resource))?;
+        let account = cx.caller().account();
+        if self.account.as_deref().is_some_and(|a| a != account.as_str()) {
+            let field = if self.selector == Selector::Role { "RoleArn" } else { "PrincipalArn" };
+            return Err(FieldError::new(field, "must be of the caller's account").into());
+        }
+        if self.issued_before.is_some_and(|at| at > cx.now.seconds()) {
+            return Err(FieldError::new("IssuedBefore", "must not be in the future").into());
+        }
+        Ok(account)
+    }
+
+    /// The mark that goes behind the last change of the feed.
+    fn hit(&self, cx: &Context<'_>, account: &str, last_change: i64) -> Hit {
+        let key = Key::new(self.selector, account, &self.value);
+        let mark = Mark {
+            // Whatever was issued before this change was in force, by whichever clock.
+            before_sequence: if self.issued_before.is_some() { 0 } else { last_change + 1 },
+            before_seconds: self.issued_before.unwrap_or_default(),
+            expires_at: Mark::outlives(cx.now),
+        };
+        Hit { key, mark, before: cx.sts.revocations.find(&key).unwrap_or_default() }
+    }
+
+    /// What the directory knows of whatever the selector names; of the caller's account alone.
+    fn known(&self, directory: &Directory, account: &str) -> Target {
+        let mut access_key_goes_on = false;
+        let exists = match self.selector {
+            Selector::Role => Some(directory.role(&self.value).is_some()),
+            Selector::Principal if self.value.starts_with("arn:aws:iam:") => {
+                Some(directory.user(&self.value).is_some())
+            }
+            Selector::AccessKey if !self.value.starts_with(TEMPORARY_KEY) => {
+                let own = |arn: &str| IamArn::parse(arn).is_some_and(|arn| arn.account.as_str() == account);
+                let key = directory.access_key(&self.value).filter(|key| own(&key.user_arn));
+                access_key_goes_on = key.is_some_and(|key| key.active);
+                Some(key.is_some())
+            }
+            _ => None,
+        };
+        Target { exists, sessions: None, access_key_goes_on }
+    }
+}
+
+/// How ids of temporary access keys begin.
+const TEMPORARY_KEY: &str = "ASIA";
+
+/// A mark, and the one that was in force on the same thing before it.
+struct Hit {
+    key: Key,
+    mark: Mark,
+    before: Mark,
+}
+
+impl Hit {
+    /// Counts the account's sessions on record that end by the mark and had not ended before it, for
+    /// as long as [`COUNTING`].
+    async fn count(&self, sts: &Sts, account: &str, now: Timestamp) -> Option<Counted> {
+        let hit = AtomicUsize::new(0);
+        let look = |record: &SessionRecord| {
+            let own = IamArn::parse(&record.principal_arn).is_some_and(|arn| arn.account.as_str() == account);
+            if own && self.hits(&sts.revocations, record) {
+                hit.fetch_add(1, Ordering::Relaxed);
+            }
+            // None is kept: there may be many, and each may be large.
+            false
+        };
+        let keyring = sts.tokens.keyring();
+        let more = match tokio::time::timeout(COUNTING, sts.sessions.list(&keyring, "", 1, now, look)).await {
+            Ok(Ok((_, marker))) => !marker.is_empty(),
+            Ok(Err(_)) => return None,
+            Err(_) => true,
+        };
+        Some(Counted { hit: hit.load(Ordering::Relaxed), more })
+    }
+
+    fn hits(&self, revocations: &Revocations, record: &SessionRecord) -> bool {
+        let (under, at) = (record.issued_under, record.issued_at);
+        let Some(keys) = super::came_from(record) else { return false };
+        let (this, others): (Vec<Key>, Vec<Key>) = keys.iter().partition(|key| **key == self.key);
+        !this.is_empty()
+            && self.mark.refuses(under, at)
+            && !self.before.refuses(under, at)
+            && !revocations.is_revoked(&others, under, at)
     }
 }
 

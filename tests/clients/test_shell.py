@@ -48,7 +48,8 @@ def test_our_command_feeds_the_cli(world, environment):
     printed = json.loads(run([*command, "--role-arn", role], environment))
     assert printed["AssumedRoleUser"]["Arn"].endswith("/ours")
     exports = run([*command, "--role-arn", role, "--format", "env"], environment)
-    keys = dict(line.removeprefix("export ").split("=", 1) for line in exports.splitlines())
+    lines = [line.removeprefix("export ") for line in exports.splitlines() if line.startswith("export ")]
+    keys = {name: value.strip("'") for name, value in (line.split("=", 1) for line in lines)}
     assert json.loads(run(aws("get-caller-identity"), {**environment, **keys}))["Arn"].endswith("/ours")
     refused = run([*command, "--role-arn", role + "x"], environment, expect=1)
     assert refused.startswith("error: AccessDenied: User: ")

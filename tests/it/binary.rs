@@ -90,7 +90,13 @@ impl Home {
 
 /// A daemon, once it listens.
 pub fn serve(config: &Path) -> Daemon {
+    serve_with(config, &[])
+}
+
+/// A daemon with more in its environment.
+fn serve_with(config: &Path, environment: &[(&str, &std::ffi::OsStr)]) -> Daemon {
     let mut child = brevet()
+        .envs(environment.iter().copied())
         .args(["serve", "--log-format", "json", "--log", "trace", "--config"])
         .arg(config)
         .stderr(Stdio::piped())
@@ -98,24 +104,27 @@ pub fn serve(config: &Path) -> Daemon {
         .unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let mut log = Vec::new();
-    let address = loop {
+    let (address, operator) = loop {
         let line = lines.next().expect("it listens").unwrap();
         let json: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
         log.push(line);
-        if let Some(address) = json["fields"]["address"].as_str() {
-            break address.to_owned();
+        if let (Some(address), Some(operator)) =
+            (json["fields"]["address"].as_str(), json["fields"]["operator"].as_str())
+        {
+            break (address.to_owned(), operator.to_owned());
         }
     };
     let log = std::thread::spawn(move || {
         log.extend(lines.map_while(Result::ok));
         log
     });
-    Daemon { child, address, log: Some(log) }
+    Daemon { child, address, operator, log: Some(log) }
 }
 
 pub struct Daemon {
     pub child: Child,
     pub address: String,
+    pub operator: String,
     log: Option<std::thread::JoinHandle<Vec<String>>>,
 }
 
@@ -437,7 +446,7 @@ async fn sessions_with_long_tags_are_all_listed_page_by_page() {
         client.assume_role(&AssumeRole { tags: heavy_tags(), ..role() }).await.unwrap();
     }
     // 90 times 15.6 KB are more than a page.
-    let request = |max_items, marker| pb::ListSessionsRequest { role_arn: None, max_items, marker };
+    let request = |max_items, marker| pb::ListSessionsRequest { max_items, marker, ..Default::default() };
     let page = client.list_sessions(request(Some(1_000), None)).await.unwrap();
     let bytes = prost::Message::encoded_len(&page);
     assert!((900_000..1 << 20).contains(&bytes) && !page.marker.is_empty(), "{bytes}");
@@ -480,4 +489,87 @@ async fn what_cuts_a_session_is_bounded_before_it_is_packed() {
     );
     let caller = daemon.client(&session.credentials).get_caller_identity().await.unwrap();
     assert!(caller.arn.contains("assumed-role"), "{}", caller.arn);
+}
+
+#[test]
+fn the_service_manager_is_told_and_the_start_says_what_an_operator_looks_for() {
+    let home = Home::init();
+    let socket = std::os::unix::net::UnixDatagram::bind(home.path.join("notify")).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let told = || {
+        let mut buffer = [0; 256];
+        let length = socket.recv(&mut buffer).expect("within five seconds");
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    };
+    let mut daemon = serve_with(&home.config(), &[("NOTIFY_SOCKET", home.path.join("notify").as_os_str())]);
+    assert_eq!(told(), format!("READY=1\nSTATUS=listens on {}", daemon.address));
+    let health = |operator: &str| brevet().args(["health", "--operator", operator]).output().unwrap();
+    let healthy = health(&daemon.operator);
+    assert_eq!((healthy.status.code(), healthy.stdout.as_slice()), (Some(0), b"ready\n".as_slice()));
+    daemon.signal("-HUP");
+    let reloading = told();
+    let instant = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").expect("a reload");
+    assert!(instant.parse::<u64>().is_ok(), "{instant}");
+    assert_eq!(told(), "READY=1");
+    daemon.signal("-TERM");
+    assert_eq!(told(), "STOPPING=1");
+    let (status, log) = daemon.ended();
+    assert_eq!(status, Some(0));
+    assert_eq!(health(&daemon.operator).status.code(), Some(1));
+    let line = log.iter().find(|line| line.contains("brevet listens")).unwrap();
+    let fields: serde_json::Value = serde_json::from_str::<serde_json::Value>(line).unwrap()["fields"].take();
+    let text = |name: &str| fields[name].as_str().unwrap_or_default().to_owned();
+    assert!(text("version").starts_with(env!("CARGO_PKG_VERSION")), "{line}");
+    assert!(text("store").ends_with("store.db") && text("audit").ends_with("audit.jsonl"), "{line}");
+    assert!(text("cluster").len() == 16 && text("certificate") == "none: plaintext", "{line}");
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_a_command_quietly() {
+    let home = Home::init();
+    let program = env!("CARGO_BIN_EXE_brevet");
+    let cases = home.path.join("cases.jsonl");
+    std::fs::write(&cases, "{\"kind\": \"decide\"}\n".repeat(20_000)).unwrap();
+    for line in [
+        format!("{program} policy simulate --cases {} | head -n 1 >/dev/null", cases.display()),
+        format!("{program} export --config {} | true", home.config().display()),
+        format!("{program} changes --config {} | true", home.config().display()),
+        format!("{program} --help | true"),
+        format!("{program} completions bash | true"),
+        format!("{program} man | true"),
+        format!("{program} version --output json | true"),
+        format!("{program} keyring list {} | true", home.path.join("keyring.json").display()),
+        format!("{program} sessions list 2>&1 >/dev/null | true"),
+    ] {
+        let line = line.replace(&format!("{program} "), &format!("{{ {program} "));
+        let line = line.replacen(" | ", "; echo $? >&3; } | ", 1);
+        let output = Command::new("sh").args(["-c", &format!("{{ {line}; }} 3>&1")]).output().unwrap();
+        let (status, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(!error.contains("panicked") && !error.contains("error"), "{line}: {error}");
+        // A verdict that nobody read to its end is none.
+        let expected = if line.contains("sessions list") || line.contains("policy simulate") { "1" } else { "0" };
+        assert_eq!(status.trim(), expected, "{line}");
+    }
+    // What was asked for is done all the same.
+    let file = home.path.join("directory.json");
+    brevet::files::write_private(&file, crate::harness::DIRECTORY.as_bytes()).unwrap();
+    let line = format!("{program} import --config {} {} --apply | true", home.config().display(), file.display());
+    assert!(Command::new("sh").args(["-c", &line]).stderr(Stdio::null()).status().unwrap().success());
+    assert!(home.run(&["import", file.to_str().unwrap()]).contains("nothing to change"));
+}
+
+#[test]
+fn a_log_without_colour_and_a_log_that_nobody_reads() {
+    // A terminal would get colours; a file and NO_COLOR do not. Without a reader the broker goes on.
+    let home = Home::init();
+    let mut child = brevet().args(["serve", "--config"]).arg(home.config()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let first = lines.next().unwrap().unwrap();
+    assert!(first.contains("brevet listens") && !first.contains('\u{1b}'), "{first}");
+    drop(lines);
+    assert!(Command::new("kill").args(["-HUP", &child.id().to_string()]).status().unwrap().success());
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(child.try_wait().unwrap().is_none(), "it still serves");
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }

@@ -12,6 +12,7 @@ mod federation;
 mod front;
 mod harness;
 mod mfa;
+mod mistakes;
 mod parity;
 mod policy;
 mod postgres;

@@ -541,6 +541,39 @@ async fn two_daemons_by_the_readme_and_a_database_that_was_put_back() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains("pg_dump"));
 }
 
+#[test]
+fn the_log_says_when_the_feed_is_back_and_has_no_notices_of_libraries() {
+    let mut postgres = Postgres::start();
+    let home = Home::init_with(&["--store", &postgres.url()]);
+    let path = home.path.join("log");
+    let mut child = crate::binary::brevet()
+        .args(["serve", "--config"])
+        .arg(home.config())
+        .stderr(std::fs::File::create(&path).unwrap())
+        .spawn()
+        .unwrap();
+    let says = |what: &str| {
+        let started = Instant::now();
+        while !std::fs::read_to_string(&path).unwrap().contains(what) {
+            let late = started.elapsed() > Duration::from_secs(30);
+            assert!(!late, "{what}: {}", std::fs::read_to_string(&path).unwrap());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    says("brevet listens");
+    postgres.kill();
+    says("the change feed is not confirmed");
+    postgres.restart();
+    says("the change feed is confirmed again");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let log = std::fs::read_to_string(&path).unwrap();
+    for line in log.lines() {
+        let own = line.contains(" brevet::") || line.contains(" WARN ") || line.contains(" ERROR ");
+        assert!(own && !line.contains("sqlx"), "{line}");
+    }
+}
+
 fn dump(postgres: &Postgres) -> Vec<u8> {
     let output = Postgres::program("pg_dump")
         .args(["-h", "127.0.0.1", "-p", &postgres.port.to_string(), "-U", "brevet", "brevet"])

@@ -121,6 +121,58 @@ async fn administrators_need_leave_and_reach_their_own_account_alone() {
 }
 
 #[tokio::test]
+async fn a_revocation_says_what_it_hits_and_a_preview_ends_nothing() {
+    let broker = Broker::start_stored().await;
+    let administrator = broker.client(&user(ADMIN));
+    let mut sessions = Vec::new();
+    for _ in 0..3 {
+        sessions.push(broker.assume(&user("alice"), OPEN).await.unwrap());
+    }
+    let bystander = broker.assume(&user("bob"), DIRECT).await.unwrap();
+    let request = |selector| pb::RevokeSessionsRequest { selector: Some(selector), issued_before: None };
+    let told = |t: pb::RevocationTarget| {
+        assert!(!t.more);
+        (t.exists, t.sessions_on_record.unwrap(), t.access_key_goes_on)
+    };
+    let preview = async |selector| told(administrator.preview_revocation(request(selector)).await.unwrap());
+    let revoke = async |selector| told(administrator.revoke_sessions(request(selector)).await.unwrap().target.unwrap());
+    let head = broker.running.as_ref().unwrap().sts.feed.sequence();
+    let role = || Selector::RoleArn(OPEN.into());
+    let key = |name: &str| Selector::AccessKeyId(user(name).id);
+    assert_eq!(preview(role()).await, (Some(true), 3, false));
+    assert_eq!(preview(key("alice")).await, (Some(true), 3, true));
+    assert_eq!(preview(key("other-admin")).await, (Some(false), 0, false), "nothing of another account is told");
+    assert_eq!(preview(Selector::RoleArn(format!("{OPEN}x"))).await, (Some(false), 0, false));
+    let user_arn = |name: &str| Selector::PrincipalArn(format!("arn:aws:iam::111122223333:user/{name}"));
+    assert_eq!(preview(user_arn("alice")).await, (Some(true), 3, false));
+    assert_eq!(preview(user_arn("nobody")).await, (Some(false), 0, false));
+    assert_eq!(preview(Selector::AccessKeyId(sessions[0].id.clone())).await, (None, 1, false));
+    let later = Some(prost_types::Timestamp { seconds: now().seconds(), nanos: 0 });
+    let by_time = pb::RevokeSessionsRequest { selector: Some(role()), issued_before: later };
+    assert_eq!(told(administrator.preview_revocation(by_time).await.unwrap()), (Some(true), 0, false));
+    for session in sessions.iter().chain([&bystander]) {
+        assert_eq!(broker.who(session).await, "ok", "a preview ends nothing");
+    }
+    assert_eq!(broker.running.as_ref().unwrap().sts.feed.sequence(), head, "and changes nothing");
+    let alice = broker.client(&user("alice"));
+    assert_eq!(code(&alice.preview_revocation(request(role())).await.err().unwrap()), "AccessDenied");
+    assert_eq!(revoke(Selector::AccessKeyId(sessions[0].id.clone())).await, (None, 1, false));
+    assert_eq!(revoke(role()).await, (Some(true), 2, false), "one had ended");
+    assert_eq!(revoke(role()).await, (Some(true), 0, false));
+    assert_eq!(broker.who(&bystander).await, "ok");
+    let listed = async |include_revoked| {
+        let request = pb::ListSessionsRequest { include_revoked, ..Default::default() };
+        let mut listed = administrator.list_sessions(request).await.unwrap().sessions;
+        listed.sort_by_key(|s| s.revoked);
+        listed.into_iter().map(|s| s.revoked).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(false).await, [false]);
+    assert_eq!(listed(true).await, [false, true, true, true]);
+    let audit = broker.into_audit().await;
+    assert_eq!(audit.iter().filter(|r| r["eventName"] == "PreviewRevocation").count(), 9);
+}
+
+#[tokio::test]
 async fn sessions_are_listed_page_by_page() {
     let broker = Broker::start_stored().await;
     for n in 0..25 {
@@ -131,7 +183,7 @@ async fn sessions_are_listed_page_by_page() {
     let administrator = broker.client(&user(ADMIN));
     let (mut seen, mut marker) = (std::collections::BTreeSet::new(), None);
     loop {
-        let request = pb::ListSessionsRequest { role_arn: None, max_items: Some(7), marker };
+        let request = pb::ListSessionsRequest { max_items: Some(7), marker, ..Default::default() };
         let page = administrator.list_sessions(request).await.unwrap();
         assert!(page.sessions.len() <= 7 && !page.shared);
         let before = seen.len();
@@ -143,10 +195,10 @@ async fn sessions_are_listed_page_by_page() {
         marker = Some(page.marker);
     }
     assert_eq!(seen.len(), 25);
-    let request = pb::ListSessionsRequest { role_arn: Some(DIRECT.into()), max_items: None, marker: None };
+    let request = pb::ListSessionsRequest { role_arn: Some(DIRECT.into()), ..Default::default() };
     assert_eq!(administrator.list_sessions(request).await.unwrap().sessions.len(), 5);
     for (max_items, marker) in [(Some(0), None), (Some(1_001), None), (None, Some("x y".to_owned()))] {
-        let request = pb::ListSessionsRequest { role_arn: None, max_items, marker };
+        let request = pb::ListSessionsRequest { max_items, marker, ..Default::default() };
         assert_eq!(code(&administrator.list_sessions(request).await.err().unwrap()), "ValidationError");
     }
     broker.clock.advance(Duration::from_secs(3_600));

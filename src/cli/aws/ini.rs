@@ -1,0 +1,188 @@
+//! The format of `~/.aws/config` and `~/.aws/credentials`, as botocore reads it: sections, options
+//! (`=` or `:`), full-line comments (`#` and `;`), values that go on in indented lines, and one
+//! level of nested options. Knows no profile.
+
+use std::collections::BTreeMap;
+
+/// A file: sections by name, as they are written between the brackets.
+pub(super) type Document = BTreeMap<String, Section>;
+
+/// Options by name, in lower case.
+pub(super) type Section = BTreeMap<String, Value>;
+
+/// What an option is set to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Value {
+    /// Lines of a value are joined with line feeds.
+    Text(String),
+    /// `name =` with indented `option = value` lines below it.
+    Nested(BTreeMap<String, String>),
+}
+
+impl Value {
+    /// The text; none of nested options.
+    pub(super) fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Nested(_) => None,
+        }
+    }
+}
+
+/// Where a file is not what botocore takes.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {rule}")]
+pub(super) struct IniError {
+    /// From 1.
+    line: usize,
+    rule: String,
+}
+
+/// Options of this section hold in every other one.
+const DEFAULTS: &str = "DEFAULT";
+
+/// An option while its lines are read.
+struct Open {
+    section: String,
+    option: String,
+}
+
+/// Reads a file.
+///
+/// # Errors
+/// The first line that is no section, option, comment or continuation; a section or an option that
+/// is there twice; nested lines without `=`.
+pub(super) fn parse(text: &str) -> Result<Document, IniError> {
+    let fault = |line: usize, rule: String| IniError { line: line + 1, rule };
+    let mut raw: BTreeMap<String, BTreeMap<String, (usize, Vec<String>)>> = BTreeMap::new();
+    let mut section: Option<String> = None;
+    let mut open: Option<Open> = None;
+    let mut indent = 0;
+    for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+        let value = line.trim();
+        let comment = value.starts_with(['#', ';']);
+        if value.is_empty() || comment {
+            // An empty line belongs to the value above it, and a comment does not.
+            if let (false, Some(open)) = (comment, &open) {
+                append(&mut raw, open, "");
+            }
+            continue;
+        }
+        let depth = line.chars().take_while(|c| c.is_whitespace()).count();
+        if let Some(open) = open.as_ref().filter(|_| depth > indent) {
+            append(&mut raw, open, value);
+            continue;
+        }
+        indent = depth;
+        if let Some(name) = value.strip_prefix('[').and_then(|rest| rest.rsplit_once(']')).map(|(name, _)| name)
+            && !name.is_empty()
+        {
+            if name != DEFAULTS && raw.contains_key(name) {
+                return Err(fault(number, format!("the section [{name}] is there twice")));
+            }
+            raw.entry(name.to_owned()).or_default();
+            (section, open) = (Some(name.to_owned()), None);
+            continue;
+        }
+        let Some(section) = &section else {
+            return Err(fault(number, "an option before the first [section]".to_owned()));
+        };
+        let Some((option, first)) = value.split_once(['=', ':']).filter(|(option, _)| !option.trim().is_empty()) else {
+            return Err(fault(number, "is neither a [section] nor `option = value`".to_owned()));
+        };
+        let option = option.trim_end().to_lowercase();
+        let options = raw.entry(section.clone()).or_default();
+        if options.insert(option.clone(), (number, vec![first.trim().to_owned()])).is_some() {
+            return Err(fault(number, format!("the option `{option}` of [{section}] is there twice")));
+        }
+        open = Some(Open { section: section.clone(), option });
+    }
+    let mut document = Document::new();
+    for (name, options) in raw {
+        let mut read = Section::new();
+        for (option, (line, lines)) in options {
+            read.insert(option, value(lines).map_err(|rule| fault(line, rule))?);
+        }
+        document.insert(name, read);
+    }
+    if let Some(defaults) = document.remove(DEFAULTS) {
+        for section in document.values_mut() {
+            for (option, value) in &defaults {
+                section.entry(option.clone()).or_insert_with(|| value.clone());
+            }
+        }
+    }
+    Ok(document)
+}
+
+fn append(raw: &mut BTreeMap<String, BTreeMap<String, (usize, Vec<String>)>>, open: &Open, line: &str) {
+    if let Some((_, lines)) = raw.get_mut(&open.section).and_then(|options| options.get_mut(&open.option)) {
+        lines.push(line.to_owned());
+    }
+}
+
+/// The lines of one option: its text, or nested options when the first line is empty.
+fn value(mut lines: Vec<String>) -> Result<Value, String> {
+    while lines.last().is_some_and(String::is_empty) && lines.len() > 1 {
+        lines.pop();
+    }
+    let nested = lines.len() > 1 && lines.first().is_some_and(String::is_empty);
+    if !nested {
+        return Ok(Value::Text(lines.join("\n")));
+    }
+    let mut options = BTreeMap::new();
+    for line in lines.iter().filter(|l| !l.is_empty()) {
+        let (option, value) =
+            line.split_once('=').ok_or_else(|| format!("`{line}` below it is not `option = value`"))?;
+        options.insert(option.trim().to_owned(), value.trim().to_owned());
+    }
+    Ok(Value::Nested(options))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(document: &Document, section: &str, option: &str) -> String {
+        document[section][option].text().unwrap().to_owned()
+    }
+
+    #[test]
+    fn sections_options_comments_and_continuations() {
+        let document = parse(
+            "# a comment\n[default]\nRegion = us-east-1 # not a comment\noutput: json\n; another\n\n[profile a b]\n\
+             credential_process = /bin/x --a\n    --b\n  # in between\n  --c\nempty =\n[services local]\nsts =\n  \
+             endpoint_url = http://127.0.0.1:1\n  # why\n\n  other=a=b\n",
+        )
+        .unwrap();
+        assert_eq!(text(&document, "default", "region"), "us-east-1 # not a comment");
+        assert_eq!(text(&document, "default", "output"), "json");
+        assert_eq!(text(&document, "profile a b", "credential_process"), "/bin/x --a\n--b\n--c");
+        assert_eq!(text(&document, "profile a b", "empty"), "");
+        let Value::Nested(sts) = &document["services local"]["sts"] else { panic!("nested") };
+        assert_eq!(sts["endpoint_url"], "http://127.0.0.1:1");
+        assert_eq!(sts["other"], "a=b");
+    }
+
+    #[test]
+    fn defaults_hold_in_every_section() {
+        let document = parse("[DEFAULT]\nregion = a\n[x]\n[y]\nregion = b\n").unwrap();
+        assert_eq!((text(&document, "x", "region"), text(&document, "y", "region")), ("a".into(), "b".into()));
+        assert!(!document.contains_key("DEFAULT"));
+    }
+
+    #[test]
+    fn what_botocore_refuses_is_refused_with_its_line() {
+        for (bad, expected) in [
+            ("a = b\n", "line 1: an option before the first [section]"),
+            ("[a]\nx = 1\n\n[a]\n", "line 4: the section [a] is there twice"),
+            ("[a]\nx = 1\nX = 2\n", "line 3: the option `x` of [a] is there twice"),
+            ("[a]\nnonsense\n", "line 2: is neither a [section] nor `option = value`"),
+            ("[a]\n= 1\n", "line 2: is neither a [section] nor `option = value`"),
+            ("[a]\nsts =\n  endpoint_url\n", "line 2: `endpoint_url` below it is not `option = value`"),
+        ] {
+            assert_eq!(parse(bad).unwrap_err().to_string(), expected);
+        }
+        assert!(parse("").unwrap().is_empty());
+    }
+}

@@ -1,0 +1,54 @@
+//! What a command reads: a file, or standard input where the name is `-`. Bounded.
+
+use std::io::Read;
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use super::Failure;
+
+/// Whether a name means standard input.
+pub(super) fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// A file, or standard input for `-`.
+///
+/// # Errors
+/// Names the file; one that has more than `max_bytes` is refused.
+pub(super) fn read(path: &Path, max_bytes: u64) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    if is_stdin(path) {
+        bounded(std::io::stdin().lock(), "standard input", max_bytes)
+    } else {
+        read_file(path, max_bytes)
+    }
+}
+
+/// [`read`], as text.
+///
+/// # Errors
+/// Those of [`read`]; and what is not UTF-8.
+pub(super) fn read_text(path: &Path, max_bytes: u64) -> Result<String, Failure> {
+    let bytes = read(path, max_bytes)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| format!("{}: must be UTF-8", path.display()))?;
+    Ok(text.to_owned())
+}
+
+/// A file alone: `-` is a name like any other.
+///
+/// # Errors
+/// Names the file; one that has more than `max_bytes` is refused.
+pub(super) fn read_file(path: &Path, max_bytes: u64) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let name = path.display().to_string();
+    let file = std::fs::File::open(path).map_err(|error| format!("{name}: {error}"))?;
+    bounded(file, &name, max_bytes)
+}
+
+fn bounded(input: impl Read, name: &str, max_bytes: u64) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    input.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| format!("{name}: {error}"))?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > max_bytes {
+        return Err(format!("{name}: has more than {max_bytes} bytes").into());
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,99 @@
+//! What a port speaks that no broker answered on: TLS, plain HTTP, or something else. Asked only
+//! after a call has failed.
+
+use std::io::{Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
+
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What a port answers with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Speaks {
+    /// A TLS handshake, or an alert.
+    Tls,
+    /// HTTP/1.1 in clear.
+    Http,
+    /// Something that is neither.
+    Else,
+    /// Nothing within two seconds.
+    Nothing,
+}
+
+/// Whether a URL is of https.
+pub(super) fn scheme_is_https(url: &str) -> bool {
+    url.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("https://"))
+}
+
+/// The URL with another scheme.
+pub(super) fn with_scheme(url: &str, scheme: &str) -> String {
+    format!("{scheme}://{}", url.split_once("://").map_or(url, |(_, rest)| rest))
+}
+
+/// Begins a TLS handshake, and looks at the first byte of the answer.
+pub(super) fn look(url: &str) -> Speaks {
+    match first_byte(url) {
+        // An alert, a handshake.
+        Some(0x15 | 0x16) => Speaks::Tls,
+        Some(b'H') => Speaks::Http,
+        Some(_) => Speaks::Else,
+        None => Speaks::Nothing,
+    }
+}
+
+fn first_byte(url: &str) -> Option<u8> {
+    let uri: http::Uri = url.parse().ok()?;
+    let host = uri.host()?.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let port = uri.port_u16().unwrap_or(if scheme_is_https(url) { 443 } else { 80 });
+    let address = (host.as_str(), port).to_socket_addrs().ok()?.next()?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().ok()?;
+    // Nobody is trusted: the handshake never gets that far.
+    let config = config.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+    let mut connection = ClientConnection::new(Arc::new(config), ServerName::try_from(host).ok()?).ok()?;
+    let mut hello = Vec::new();
+    connection.write_tls(&mut hello).ok()?;
+    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT).ok()?;
+    stream.set_read_timeout(Some(TIMEOUT)).ok()?;
+    stream.write_all(&hello).ok()?;
+    let mut byte = [0];
+    stream.read_exact(&mut byte).ok()?;
+    byte.first().copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answering(answer: &'static [u8]) -> String {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut hello = [0; 5];
+            stream.read_exact(&mut hello).unwrap();
+            assert_eq!(hello[0], 0x16);
+            stream.write_all(answer).unwrap();
+        });
+        format!("http://{address}")
+    }
+
+    #[test]
+    fn a_port_is_known_by_its_first_byte() {
+        for (answer, speaks) in [
+            (&[0x15, 3, 3, 0, 2, 2, 50][..], Speaks::Tls),
+            (&[0x16, 3, 3][..], Speaks::Tls),
+            (b"HTTP/1.1 400 Bad Request\r\n\r\n", Speaks::Http),
+            (b"SSH-2.0\r\n", Speaks::Else),
+            (b"", Speaks::Nothing),
+        ] {
+            assert_eq!(look(&answering(answer)), speaks, "{answer:?}");
+        }
+        assert_eq!(with_scheme("http://x:1", "https"), "https://x:1");
+        assert!(scheme_is_https("HTTPS://x") && !scheme_is_https("http://x") && !scheme_is_https("h"));
+    }
+}

@@ -1,0 +1,178 @@
+//! What a command says when it failed: what happened, to what, and what to do next.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use super::{Failure, assume_role, port, print};
+use crate::client::{ClientError, split_encoded_message};
+
+/// A file system with less is called full.
+const NEEDED_BYTES: u64 = 1 << 20;
+
+/// A command that failed.
+pub(super) fn failed(failure: &Failure) -> ExitCode {
+    print::note(format_args!("error: {}", told(failure)));
+    ExitCode::FAILURE
+}
+
+/// A command line that was not understood, or asked for help.
+pub(super) fn not_understood(mut error: clap::Error, words: &[String]) -> ExitCode {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        // A reader that goes away has seen enough.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    if assume_role::was_for_a_shell(words) {
+        nothing_for_the_shell();
+    }
+    let tips = tips(&error);
+    if !tips.is_empty() {
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips.into_iter().map(StyledStr::from).collect()));
+    }
+    let _ = error.print();
+    ExitCode::from(2)
+}
+
+/// What clap cannot know: where a missing value could come from.
+fn tips(error: &clap::Error) -> Vec<&'static str> {
+    let about = |flag: &str| match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::Strings(arguments)) => arguments.iter().any(|a| a.starts_with(flag)),
+        Some(ContextValue::String(argument)) => argument.starts_with(flag),
+        _ => false,
+    };
+    match error.kind() {
+        ErrorKind::MissingRequiredArgument if about("--config") => vec![
+            "name a configuration with --config FILE, or once and for all: export BREVET_CONFIG=FILE",
+            "`brevet init DIR` makes one, with keys, a store and a first administrator",
+            "`brevet serve --dev` needs none: a demo account on this machine alone",
+        ],
+        ErrorKind::ValueValidation if about("--listen") => {
+            vec!["an address is an IP address and a port, such as 127.0.0.1:7480; port 0 takes any free one"]
+        }
+        ErrorKind::ValueValidation if about("--operator") => {
+            vec!["an address is an IP address and a port, such as 127.0.0.1:7481"]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// `eval` of what a failed `--format env` prints ends in an error, and leaves no credentials.
+pub(super) fn nothing_for_the_shell() {
+    // Without a reader nothing is run.
+    let _ = print::block(assume_role::failed_exports());
+}
+
+fn told(failure: &Failure) -> String {
+    match failure.downcast_ref::<ClientError>() {
+        Some(ClientError::Refused { code, message, request_id }) => refused(code, message, request_id),
+        Some(ClientError::Unreachable { url, reason }) => unreachable(url, reason),
+        _ => {
+            let text = failure.to_string();
+            let text = print::visible_lines(text.trim_end());
+            match text.contains("No space left on device") {
+                true => format!("{text}\n  next: make room on that file system, and try again"),
+                false => text,
+            }
+        }
+    }
+}
+
+/// A failure of something that writes to these folders. SQLite speaks of an "I/O error" where a disk
+/// is full: say so.
+pub(super) fn with_free_space(failure: Failure, files: &[&Path]) -> Failure {
+    let full = files.iter().filter_map(|file| file.parent()).find_map(|folder| {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        let system = rustix::fs::statvfs(folder).ok()?;
+        let free = system.f_bavail.saturating_mul(system.f_frsize);
+        (free < NEEDED_BYTES)
+            .then(|| format!("the file system of {} is full ({free} bytes are free)", folder.display()))
+    });
+    match full {
+        Some(full) => format!("{failure}: {full}\n  next: make room there, and try again").into(),
+        None => failure,
+    }
+}
+
+/// The broker's refusal, in its own words, and what there is to do about it.
+fn refused(code: &str, message: &str, request_id: &str) -> String {
+    let (sentence, encoded) = split_encoded_message(message);
+    let mut text = format!("{}: {}", print::visible(code), print::visible(sentence));
+    if !request_id.is_empty() {
+        text.push_str(&format!("\n  request id: {}", print::visible(request_id)));
+    }
+    if let Some(encoded) = encoded {
+        text.push_str(&format!("\n  why: brevet explain {}", print::visible(encoded)));
+    }
+    if let Some(step) = step(code, sentence) {
+        text.push_str(&format!("\n  next: {step}"));
+    }
+    text
+}
+
+/// What to do about a refusal.
+fn step(code: &str, sentence: &str) -> Option<&'static str> {
+    Some(match code {
+        _ if sentence.contains("valid region") => "name one of these with --region or AWS_REGION",
+        _ if sentence.contains("MaxSessionDuration") => {
+            "ask for less with --duration-seconds, or raise MaxSessionDuration of the role"
+        }
+        _ if sentence.contains("no record of this session") => {
+            "`brevet sessions list --include-revoked` lists what is on record; what is not can still be revoked by its id"
+        }
+        "SignatureDoesNotMatch" => {
+            "check AWS_SECRET_ACCESS_KEY, and that AWS_SESSION_TOKEN is of the same credentials (`unset AWS_SESSION_TOKEN` \
+             for a long-term key); `brevet whoami` says where they are from"
+        }
+        "InvalidClientTokenId" => {
+            "check the access key id and the endpoint: this broker does not know the key, or its session has ended. \
+             `brevet serve --dev` makes new keys at each start: paste its lines again"
+        }
+        "ExpiredToken" => {
+            "get new credentials: assume the role again, or export the long-term key and unset AWS_SESSION_TOKEN"
+        }
+        "ExpiredTokenException" => "get a new token of the provider",
+        "InvalidAuthorizationMessageException" => "paste the whole message, to a broker of the cluster that it is from",
+        "RequestExpired" => "set this machine's clock",
+        "OutboundWebIdentityFederationDisabledException" => {
+            "set [web_identity] issuer in the broker's configuration to the https URL that relying parties reach"
+        }
+        "Throttling" => "wait a moment and try again; [budgets] in the broker's configuration has the limits",
+        "ServiceUnavailable" => "try again; on the broker's machine `brevet health` says what it lacks",
+        _ => return None,
+    })
+}
+
+/// No answer of a broker: what is most likely wrong with the address.
+fn unreachable(url: &str, reason: &str) -> String {
+    let text = format!("cannot reach {}: {}", print::visible(url), print::visible(reason));
+    let has = |words: &[&str]| words.iter().any(|word| reason.contains(word));
+    let next = if has(&["Connection refused"]) {
+        "nobody listens there. Start the broker (`brevet serve --dev` to try it), or name another with --endpoint"
+            .to_owned()
+    } else if has(&["failed to lookup", "dns error", "Name or service not known"]) {
+        "the host is not known. Check --endpoint, BREVET_ENDPOINT, AWS_ENDPOINT_URL_STS and the profile".to_owned()
+    } else if has(&["UnknownIssuer"]) {
+        "name the CA that signed the broker's certificate: --ca FILE, or AWS_CA_BUNDLE".to_owned()
+    } else if has(&["invalid peer certificate"]) {
+        "the certificate does not fit: check the host in --endpoint, the certificate's names and its dates".to_owned()
+    } else {
+        match (port::scheme_is_https(url), port::look(url)) {
+            (false, port::Speaks::Tls) => {
+                format!("this port speaks TLS; use {}", print::visible(&port::with_scheme(url, "https")))
+            }
+            (true, port::Speaks::Http | port::Speaks::Else) => {
+                format!("this port does not speak TLS; use {}", print::visible(&port::with_scheme(url, "http")))
+            }
+            (false, port::Speaks::Http) => {
+                "this port speaks HTTP and no gRPC: it may be the operators' port, or a proxy without HTTP/2. A broker \
+                 listens on 7480 unless [listen] address says otherwise"
+                    .to_owned()
+            }
+            _ => "check that a broker is there, and what is in between: --endpoint names it".to_owned(),
+        }
+    };
+    format!("{text}\n  next: {next}")
+}
