@@ -41,7 +41,7 @@ Examples:
 const ANALYZE_EXAMPLES: &str = "\
 Examples:
   brevet policy analyze directory.json
-  brevet export | brevet policy analyze -";
+  brevet export --config brevet.toml | brevet policy analyze -";
 
 /// Check, try and explain policies
 ///
