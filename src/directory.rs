@@ -250,7 +250,7 @@ pub struct Directory {
     oidc_providers: Table<OidcProvider>,
     saml_providers: Table<Named>,
     decoy: Arc<Role>,
-    /// What stands for a policy of AWS's whose document is not here.
+    /// Takes the place of a policy whose document is not here.
     closed: Arc<Policy>,
     clear_secrets: usize,
 }
@@ -375,6 +375,11 @@ impl Directory {
     /// The managed policy of that ARN, in its default version.
     pub fn managed_policy(&self, arn: &str) -> Option<&Arc<Policy>> {
         self.managed.get(arn).map(|m| &m.policy)
+    }
+
+    /// Denies everything: it takes the place of a policy that is not known here.
+    pub fn closed_policy(&self) -> &Arc<Policy> {
+        &self.closed
     }
 
     /// The OpenID Connect provider of that ARN.

@@ -55,7 +55,7 @@ impl HostNames {
             HostName::Address(own) => Some(*own) == address,
             HostName::Domain(own) => own.eq_ignore_ascii_case(host),
             HostName::AnyLabel(rest) => {
-                host.split_once('.').is_some_and(|(label, after)| !label.is_empty() && rest.eq_ignore_ascii_case(after))
+                host.split_once('.').is_some_and(|(label, after)| is_label(label) && rest.eq_ignore_ascii_case(after))
             }
         })
     }
@@ -96,10 +96,6 @@ impl HostName {
             return Some(Self::Address(address.to_canonical()));
         }
         let lower = host.to_ascii_lowercase();
-        let is_label = |label: &str| {
-            (1..=63).contains(&label.len())
-                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-        };
         let rest = lower.strip_prefix("*.").unwrap_or(&lower);
         if lower.len() > MAX_NAME_LENGTH || !rest.split('.').all(is_label) {
             return None;
@@ -117,6 +113,11 @@ impl fmt::Display for HostName {
             Self::AnyLabel(rest) => write!(f, "*.{rest}"),
         }
     }
+}
+
+/// Letters, digits, `-` and `_`: what stands between two dots of a name.
+fn is_label(text: &str) -> bool {
+    (1..=63).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
 /// A `Host` without its port, its brackets and one final dot. None if it is malformed.
@@ -166,6 +167,11 @@ mod tests {
             ".",
             ":80",
             "sts.amazonaws.com",
+            "user@a.tenant.example",
+            "evil/x.tenant.example",
+            "evil?x.tenant.example",
+            "a b.tenant.example",
+            "*.tenant.example",
             "sts.example.com.evil.example",
             "evil.sts.example.com",
             "sts.example.com..",

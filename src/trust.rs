@@ -345,9 +345,10 @@ impl<'a> Question<'a> {
     }
 }
 
-/// A managed policy that is gone allows nothing.
+/// The policies that cut a session. A managed policy that is gone may have denied anything, so a
+/// session that names it may do nothing.
 fn session_policies<'a>(inline: Option<&'a Policy>, arns: &[String], directory: &'a Directory) -> Vec<&'a Policy> {
-    let managed = arns.iter().filter_map(|arn| directory.managed_policy(arn));
+    let managed = arns.iter().map(|arn| directory.managed_policy(arn).unwrap_or_else(|| directory.closed_policy()));
     inline.into_iter().chain(managed.map(Arc::as_ref)).collect()
 }
 

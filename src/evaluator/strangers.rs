@@ -194,7 +194,9 @@ pub(super) fn is_unbound(provider_arn: &str, conditions: &[Condition]) -> bool {
             *key == *condition.key()
         });
         let (Some((_, forms)), Some(pinned)) = (forms, condition.pinned()) else { return false };
-        pinned.iter().all(|(literal, whole)| !list.no_owner.contains(literal) && names_an_owner(forms, literal, *whole))
+        // An operator may compare without case, so no spelling of such a value names an owner.
+        let is_everybodys = |literal: &str| list.no_owner.iter().any(|value| value.eq_ignore_ascii_case(literal));
+        pinned.iter().all(|(literal, whole)| !is_everybodys(literal) && names_an_owner(forms, literal, *whole))
     };
     !conditions.iter().any(binds)
 }
@@ -277,6 +279,18 @@ mod tests {
 
     fn first(trust: &Policy) -> Option<&'static str> {
         unbound_issuers(trust).first().map(|u| u.issuer)
+    }
+
+    #[test]
+    fn oi_03_an_audience_that_everybody_has_binds_nobody_in_any_case() {
+        for issuer in ["oidc.vercel.com", "api.pulumi.com/oidc"] {
+            for condition in [
+                format!(r#""StringEquals":{{"{issuer}:aud":"sts.amazonaws.com"}}"#),
+                format!(r#""StringEqualsIgnoreCase":{{"{issuer}:aud":"STS.amazonaws.com"}}"#),
+            ] {
+                assert_eq!(first(&trust(issuer, &condition)), Some(issuer), "{condition}");
+            }
+        }
     }
 
     #[test]

@@ -246,6 +246,29 @@ async fn a_federated_user_has_what_both_sides_leave_and_nothing_by_default() {
 }
 
 #[tokio::test]
+async fn az_03_a_session_whose_managed_policy_is_gone_may_do_nothing() {
+    const EXTRA: &str = "arn:aws:iam::111122223333:policy/Extra";
+    let broker = Broker::start_in(stored_home().await, in_the_store).await;
+    let hand = broker.hand().await;
+    let document = serde_json::json!({"Version": "2012-10-17", "Statement":
+        [{"Effect": "Deny", "Action": "s3:*", "Resource": "*"}]});
+    let declared = serde_json::json!({"Policies": [{"PolicyName": "Extra", "Arn": EXTRA, "DefaultVersionId": "v1",
+        "PolicyVersionList": [{"Document": document, "VersionId": "v1", "IsDefaultVersion": true}]}]});
+    let number = hand.import(&declared).await.unwrap();
+    broker.reaches(number).await;
+
+    let policy_arns = vec!["arn:aws:iam::111122223333:policy/Sts".to_owned(), EXTRA.to_owned()];
+    let request = AssumeRole { policy_arns, ..AssumeRole::new(OPEN, "cut") };
+    let cut = Keys::from(&broker.client(&user("alice")).assume_role(&request).await.unwrap().credentials);
+    assert!(broker.assume(&cut, DIRECT).await.is_ok());
+
+    let name = brevet::directory::resource::Name::new(brevet::directory::resource::Kind::Policy, EXTRA);
+    let number = hand.run(brevet::commands::Command::Delete { name, expected: None }).await.unwrap();
+    broker.reaches(number).await;
+    assert_eq!(broker.assume(&cut, DIRECT).await.unwrap_err(), "AccessDenied");
+}
+
+#[tokio::test]
 async fn az_04_a_restricted_session_does_not_shed_its_policy() {
     let home = stored_home().await;
     let broker = Broker::start_in(home, in_the_store).await;
