@@ -20,7 +20,7 @@ use crate::names::{self, AccessKeyId, SerialNumber, Tag};
 use crate::secret::Secret;
 use declaration::{Attached, Boundary, Declaration, Document, InlinePolicy};
 use resource::{Kind, Name, Resource, folded, folded_arn};
-use table::{Keyed, Table};
+use table::{Keyed, Named, Names, Table};
 use zeroize::Zeroizing;
 
 /// The tag of a role that trusts a shared issuer whoever the subject is; its value is the issuer
@@ -214,7 +214,7 @@ struct Group {
 
 /// Anything that is known by name and not read by a request yet.
 #[derive(Debug)]
-struct Named(Box<str>);
+struct Declared(Box<str>);
 
 macro_rules! keyed {
     ($($type:ty: $shape:ident => $key:expr;)*) => {
@@ -235,20 +235,38 @@ keyed! {
     AccessKey: k => k.id.as_str();
     MfaDevice: d => d.serial_number.as_str();
     OidcProvider: p => &p.arn;
-    Named: n => &n.0;
+    Declared: n => &n.0;
 }
+
+macro_rules! named {
+    ($($type:ty),*) => {
+        $(impl Named for $type {
+            fn account(&self) -> AccountId {
+                self.account
+            }
+
+            fn name(&self) -> &str {
+                &self.name
+            }
+        })*
+    };
+}
+
+named!(User, Role);
 
 /// The compiled snapshot. A clone shares everything.
 #[derive(Clone)]
 pub struct Directory {
     users: Table<User>,
+    user_names: Names<User>,
     groups: Table<Group>,
     roles: Table<Role>,
+    role_names: Names<Role>,
     keys: Table<AccessKey>,
     managed: Table<Managed>,
     mfa_devices: Table<MfaDevice>,
     oidc_providers: Table<OidcProvider>,
-    saml_providers: Table<Named>,
+    saml_providers: Table<Declared>,
     decoy: Arc<Role>,
     /// Takes the place of a policy whose document is not here.
     closed: Arc<Policy>,
@@ -263,8 +281,10 @@ impl Directory {
     pub fn empty() -> Result<Self, DirectoryError> {
         Ok(Self {
             users: Table::default(),
+            user_names: Names::default(),
             groups: Table::default(),
             roles: Table::default(),
+            role_names: Names::default(),
             keys: Table::default(),
             managed: Table::default(),
             mfa_devices: Table::default(),
@@ -341,8 +361,16 @@ impl Directory {
         match name.kind {
             Kind::Policy => _ = self.managed.remove(id),
             Kind::Group => _ = folded_arn(id).and_then(|folded| self.groups.remove(&folded)),
-            Kind::User => _ = self.users.remove(id),
-            Kind::Role => _ = self.roles.remove(id),
+            Kind::User => {
+                if let Some(user) = self.users.remove(id) {
+                    self.user_names.remove(&user);
+                }
+            }
+            Kind::Role => {
+                if let Some(role) = self.roles.remove(id) {
+                    self.role_names.remove(&role);
+                }
+            }
             Kind::AccessKey => _ = self.keys.remove(id),
             Kind::MfaDevice => _ = self.mfa_devices.remove(id),
             Kind::OidcProvider => _ = self.oidc_providers.remove(id),
@@ -356,9 +384,19 @@ impl Directory {
         self.users.get(arn)
     }
 
+    /// The user of an account by its name, whatever its path and the case of the letters.
+    pub fn user_named(&self, account: AccountId, name: &str) -> Option<&Arc<User>> {
+        self.user_names.get(account, name)
+    }
+
     /// The role of that ARN.
     pub fn role(&self, arn: &str) -> Option<&Arc<Role>> {
         self.roles.get(arn)
+    }
+
+    /// The role of an account by its name, whatever its path and the case of the letters.
+    pub fn role_named(&self, account: AccountId, name: &str) -> Option<&Arc<Role>> {
+        self.role_names.get(account, name)
     }
 
     /// A role that trusts nobody: judged in the place of one that does not exist, so that unknown
@@ -510,7 +548,7 @@ impl Directory {
             Resource::OidcProvider(provider) => self.put_oidc_provider(place, provider),
             Resource::SamlProvider(provider) => {
                 provider_account(place, &provider.arn, "saml-provider")?;
-                self.saml_providers.put(Named(provider.arn.as_str().into()));
+                self.saml_providers.put(Declared(provider.arn.as_str().into()));
                 Ok(())
             }
         }
@@ -559,7 +597,9 @@ impl Directory {
             groups: groups.collect(),
             tags: tags(place, &user.tags)?,
         };
-        self.users.put(compiled);
+        let compiled = Arc::new(compiled);
+        self.users.put(compiled.clone());
+        self.user_names.put(compiled);
         Ok(())
     }
 
@@ -604,7 +644,9 @@ impl Directory {
             overridden: overridden.into(),
             closed,
         };
-        self.roles.put(compiled);
+        let compiled = Arc::new(compiled);
+        self.roles.put(compiled.clone());
+        self.role_names.put(compiled);
         Ok(())
     }
 
