@@ -40,11 +40,19 @@ pub struct Throttled {
     pub budget: &'static str,
 }
 
-/// A call that was answered 503 because something ran out.
+/// A call that was refused because something ran out.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Shed {
-    /// What ran out.
+    /// What ran out: `store_queue` (too many callers wait for SQL, which is `Throttling`),
+    /// `store_deadline`, `audit`.
     pub reason: &'static str,
+}
+
+/// One of the store's sets of connections.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StorePool {
+    /// `feed`, `revocation`, `read`, `write`, `background`.
+    pub pool: &'static str,
 }
 
 /// No labels: a family of one, which is not shown before it has a value.
@@ -73,13 +81,19 @@ pub struct Metrics {
     pub feed_up: Gauge,
     /// The last change that is in force here.
     pub feed_sequence: Gauge,
+    /// Seconds since the change feed was last confirmed.
+    pub feed_age_seconds: Gauge,
+    /// Nodes that had not confirmed the last revocation when it was answered.
+    pub revocations_pending_nodes: Gauge,
+    /// Callers that wait for a connection to the database.
+    pub store_waiting: Family<StorePool, Gauge>,
     /// 1 while audit records reach the disk.
     pub audit_up: Gauge,
     /// Refusals that were counted in the audit log and have no line of their own.
     pub audit_aggregated: Counter,
     /// Free bytes of the audit log's file system; none where there is no such thing.
     pub audit_free_bytes: Family<Unlabelled, Gauge>,
-    /// Calls that were answered 503 because something ran out.
+    /// Calls that were refused because something ran out.
     pub shed: Family<Shed, Counter>,
     /// MFA codes that were refused.
     pub mfa_refused: Family<MfaRefused, Counter>,
@@ -108,6 +122,9 @@ impl Metrics {
             sessions_forged: Counter::default(),
             feed_up: Gauge::default(),
             feed_sequence: Gauge::default(),
+            feed_age_seconds: Gauge::default(),
+            revocations_pending_nodes: Gauge::default(),
+            store_waiting: Family::default(),
             audit_up: Gauge::default(),
             audit_aggregated: Counter::default(),
             audit_free_bytes: Family::default(),
@@ -140,6 +157,21 @@ impl Metrics {
         );
         registry.register("feed_up", "1 while the store confirms the change feed", metrics.feed_up.clone());
         registry.register("feed_sequence", "The last change in force here", metrics.feed_sequence.clone());
+        registry.register(
+            "feed_age_seconds",
+            "Seconds since the change feed was last confirmed",
+            metrics.feed_age_seconds.clone(),
+        );
+        registry.register(
+            "revocations_pending_nodes",
+            "Nodes that had not confirmed the last revocation when it was answered",
+            metrics.revocations_pending_nodes.clone(),
+        );
+        registry.register(
+            "store_waiting",
+            "Callers that wait for a connection to the database",
+            metrics.store_waiting.clone(),
+        );
         registry.register("audit_up", "1 while audit records reach the disk", metrics.audit_up.clone());
         registry.register(
             "audit_aggregated",
@@ -151,7 +183,7 @@ impl Metrics {
             "Free bytes of the audit log's file system",
             metrics.audit_free_bytes.clone(),
         );
-        registry.register("shed", "Calls answered 503 because something ran out", metrics.shed.clone());
+        registry.register("shed", "Calls refused because something ran out", metrics.shed.clone());
         registry.register("mfa_codes_refused", "MFA codes refused", metrics.mfa_refused.clone());
         registry.register("brokers", "Brokers that share the budgets, this one included", metrics.brokers.clone());
         registry.register("throttled", "Calls beyond a budget", metrics.throttled.clone());
