@@ -47,7 +47,7 @@ pub enum Error {
     #[error("the request is longer than {0} bytes")]
     TooLarge(usize),
     /// Its body or the work on it took too long.
-    #[error("the request did not arrive within {0} seconds")]
+    #[error("the request was not received and answered within {0} seconds")]
     RequestTimeout(u64),
     /// A session policy that is no policy.
     #[error("{0}")]

@@ -36,7 +36,7 @@ use crate::ops::get_session_token::{GetSessionToken, GetSessionTokenOutput};
 use crate::ops::get_web_identity_token::{GetWebIdentityToken, GetWebIdentityTokenInput, GetWebIdentityTokenOutput};
 use crate::ops::list_sessions::{ListSessions, ListSessionsOutput};
 use crate::ops::revoke_sessions::{Asked, PreviewRevocation, RevokeSessions, RevokeSessionsOutput, Target};
-use crate::ops::{self, Operation, Origin, Service, SessionView, Sts};
+use crate::ops::{self, CALL_TIMEOUT, Operation, Origin, Service, SessionView, Sts};
 use crate::sigv4::{Incoming, Presented, hex, sha256};
 use crate::store::Node;
 use crate::token;
@@ -55,8 +55,6 @@ pub const SERVICE: &str = "brevet.sts.v1.SecurityTokenService";
 pub const ADMINISTRATION: &str = "brevet.sts.v1.SessionAdministration";
 /// The longest message, in bytes: a SAML response of 100,000 characters and what goes with it.
 pub const MAX_MESSAGE_BYTES: usize = 262_144;
-/// The longest time from a call's headers to its answer.
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a handler answers with: encoded output, or why not.
 type Answer = Result<Response<Bytes>, Status>;

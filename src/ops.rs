@@ -51,6 +51,10 @@ use crate::store::{KeyUse, Store};
 use crate::token::Ancestor;
 use crate::trust::{Denied, Facts, Grant};
 
+/// The longest time from a call's headers to its answer, on either wire. What was begun is then done
+/// without its caller.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Every action of the API and whether this version answers it: what both wires dispatch on.
 pub const ACTIONS: &[(&str, bool)] = &[
     (assume_role::AssumeRole::NAME, true),

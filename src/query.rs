@@ -11,10 +11,9 @@ mod token_exchange;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER};
+use http::header::{ACCEPT, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use percent_encoding::percent_decode;
@@ -30,7 +29,7 @@ use crate::ops::get_caller_identity::GetCallerIdentity;
 use crate::ops::get_federation_token::{GetFederationToken, GetFederationTokenInput};
 use crate::ops::get_session_token::GetSessionToken;
 use crate::ops::get_web_identity_token::{GetWebIdentityToken, GetWebIdentityTokenInput};
-use crate::ops::{self, Operation, Origin, Reply, Service, Sts};
+use crate::ops::{self, CALL_TIMEOUT, Operation, Origin, Reply, Service, Sts};
 use crate::sigv4::{self, Incoming, Presented, sha256};
 use answer::Element;
 use foreign::Foreign;
@@ -41,8 +40,6 @@ pub const VERSION: &str = "2011-06-15";
 pub const MAX_BODY_BYTES: usize = 262_144;
 /// The most parameters.
 const MAX_PARAMETERS: usize = 512;
-/// The longest time for a body to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The media type of every body.
 const FORM: &[u8] = b"application/x-www-form-urlencoded";
 
@@ -53,14 +50,39 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let (head, body) = request.into_parts();
-    let respond = Respond { json: asks_for_json(&head.headers), namespace: answer::NAMESPACE };
-    if let Some(foreign) = Foreign::read(&head) {
+    // All but the texts, which are rarely needed again.
+    let late = Origin { user_agent: None, referer: None, ..origin };
+    match tokio::time::timeout(CALL_TIMEOUT, answer(sts, origin, &head, body)).await {
+        Ok(response) => response,
+        Err(_) => too_late(sts, late, &head).await,
+    }
+}
+
+/// A call that took too long. What was not read of its body cannot be skipped: the connection ends.
+async fn too_late(sts: &Arc<Sts>, origin: Origin, head: &http::request::Parts) -> Response<Full<Bytes>> {
+    let agent = head.headers.get(USER_AGENT).map(|v| crate::audit::clip(&String::from_utf8_lossy(v.as_bytes())));
+    let error = Error::RequestTimeout(CALL_TIMEOUT.as_secs());
+    let reply = ops::refuse_unread(sts, "none", error, Origin { user_agent: agent, ..origin }).await;
+    let response = match head.uri.path() {
+        token_exchange::PATH => token_exchange::refused(&reply.error, &reply.request_id),
+        _ => Respond::to(&head.headers).failure(&reply.request_id, &reply.error),
+    };
+    closing(response)
+}
+
+async fn answer<B>(sts: &Arc<Sts>, origin: Origin, head: &http::request::Parts, body: B) -> Response<Full<Bytes>>
+where
+    B: http_body::Body + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let respond = Respond::to(&head.headers);
+    if let Some(foreign) = Foreign::read(head) {
         let response = foreign.refuse(sts, origin).await;
         return if body.is_end_stream() { response } else { closing(response) };
     }
     let body = read_body(&head.headers, body).await;
     if head.uri.path() == token_exchange::PATH {
-        return token_exchange::serve(sts, origin, &head, body).await;
+        return token_exchange::serve(sts, origin, head, body).await;
     }
     let body = match body {
         Ok(body) => body,
@@ -69,14 +91,14 @@ where
             return closing(respond.failure(&reply.request_id, &reply.error));
         }
     };
-    let pairs = match read_pairs(&head, &body) {
+    let pairs = match read_pairs(head, &body) {
         Ok(pairs) => pairs,
         Err(error) => {
             let reply = ops::refuse_unread(sts, "none", error, origin).await;
             return respond.failure(&reply.request_id, &reply.error);
         }
     };
-    let evidence = read_evidence(&head, &pairs.url, &body);
+    let evidence = read_evidence(head, &pairs.url, &body);
     let mut parameters = pairs.parameters;
     let action = parameters.take("Action").unwrap_or_default();
     let version = parameters.take("Version").unwrap_or_default();
@@ -137,7 +159,7 @@ where
 
 /// Refuses a request before its body is read, and ends its connection.
 pub async fn refuse(sts: &Arc<Sts>, origin: Origin, headers: &HeaderMap, error: Error) -> Response<Full<Bytes>> {
-    let respond = Respond { json: asks_for_json(headers), namespace: answer::NAMESPACE };
+    let respond = Respond::to(headers);
     let reply = ops::refuse_unread(sts, "none", error, origin).await;
     closing(respond.failure(&reply.request_id, &reply.error))
 }
@@ -175,11 +197,10 @@ where
     if declared.is_some_and(|length| length > MAX_BODY_BYTES) {
         return Err(Error::TooLarge(MAX_BODY_BYTES));
     }
-    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(Error::TooLarge(MAX_BODY_BYTES)),
-        Ok(Err(_)) => Err(Error::Malformed("the body ended early".into())),
-        Err(_) => Err(Error::RequestTimeout(BODY_TIMEOUT.as_secs())),
+    match Limited::new(body, MAX_BODY_BYTES).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(Error::TooLarge(MAX_BODY_BYTES)),
+        Err(_) => Err(Error::Malformed("the body ended early".into())),
     }
 }
 
@@ -419,6 +440,10 @@ fn closing(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
 }
 
 impl Respond {
+    fn to(headers: &HeaderMap) -> Self {
+        Self { json: asks_for_json(headers), namespace: answer::NAMESPACE }
+    }
+
     fn finish<T: Into<Vec<Element>>>(&self, action: &str, reply: Reply<T>) -> Response<Full<Bytes>> {
         match reply.result {
             Ok(output) => self.success(action, Some(output.into()), &reply.request_id),

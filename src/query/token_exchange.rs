@@ -188,7 +188,7 @@ fn session(output: &AssumeRoleWithWebIdentityOutput, request_id: &str) -> Respon
     answer(StatusCode::OK, request_id, &body)
 }
 
-fn refused(error: &Error, request_id: &str) -> Response<Full<Bytes>> {
+pub(super) fn refused(error: &Error, request_id: &str) -> Response<Full<Bytes>> {
     let (status, code) = fault(error);
     let mut response = answer(status, request_id, &json!({"error": code, "error_description": error.message()}));
     if status == StatusCode::SERVICE_UNAVAILABLE {
@@ -204,7 +204,7 @@ fn fault(error: &Error) -> (StatusCode, &'static str) {
             (StatusCode::BAD_REQUEST, "invalid_grant")
         }
         Error::NotAuthorized { .. } | Error::AccessDenied { .. } => (StatusCode::BAD_REQUEST, "invalid_target"),
-        Error::IdpCommunicationError | Error::ServiceUnavailable(_) | Error::Throttling => {
+        Error::IdpCommunicationError | Error::ServiceUnavailable(_) | Error::Throttling | Error::RequestTimeout(_) => {
             (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
         }
         Error::InternalFailure => (StatusCode::INTERNAL_SERVER_ERROR, "server_error"),
