@@ -149,14 +149,15 @@ fn federation(c: &mut Criterion) {
         "Url": "https://token.actions.githubusercontent.com", "ClientIDList": ["sts.amazonaws.com"],
         "JsonWebKeySet": {"keys": [rsa.jwk(), ec_jwk]}
     }]}});
-    let directory = Directory::compile(declaration.to_string().as_bytes(), None).unwrap();
+    let directory = std::sync::Arc::new(Directory::compile(declaration.to_string().as_bytes(), None).unwrap());
     let providers = Providers::new(Reach::default(), std::sync::Arc::new(SystemClock)).unwrap();
     let account = AccountId::parse("111122223333").unwrap();
     for (name, token) in [("RS256", &rsa_token), ("ES256", &ec_token)] {
         c.bench_function(&format!("login: {name}, from the token's text to its claims judged"), |b| {
             b.iter(|| {
-                let login =
-                    authn::authenticate_web_identity(black_box(token), account, &providers, &directory, None, now);
+                let moment = || (directory.clone(), now);
+                let token = black_box(token);
+                let login = authn::authenticate_web_identity(token, account, &providers, &directory, None, moment);
                 assert!(runtime.block_on(login).is_ok());
             })
         });

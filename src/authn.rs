@@ -498,9 +498,21 @@ const PROVIDER_AHEAD_SECONDS: i64 = 60;
 const NOT_VOUCHED: &str =
     "The web identity token that was passed is not one that an identity provider of the role's account vouches for";
 
+/// Why a token proves nobody: what the caller is told, and a reason for the audit.
+type Unproven = (Error, &'static str);
+
+fn not_vouched(reason: &'static str) -> Unproven {
+    (Error::InvalidIdentityToken(NOT_VOUCHED.to_owned()), reason)
+}
+
+fn invalid(text: &str, reason: &'static str) -> Unproven {
+    (Error::InvalidIdentityToken(text.to_owned()), reason)
+}
+
 /// Whom a token is of. What is wrong with it the caller learns as far as it can act on it; the reason
 /// is for the audit. The broker itself, `own_issuer`, vouches for nobody here: what limits a session and
-/// what ends it would be lost.
+/// what ends it would be lost. The provider may have to be asked for its keys: the
+/// token is then judged by the directory and the clock of the `moment` at which they are there.
 ///
 /// # Errors
 /// InvalidIdentityToken, ExpiredTokenException or IDPCommunicationError, each with a reason.
@@ -510,9 +522,8 @@ pub async fn authenticate_web_identity(
     providers: &Providers,
     directory: &Directory,
     own_issuer: Option<&str>,
-    now: Timestamp,
+    moment: impl FnOnce() -> (Arc<Directory>, Timestamp),
 ) -> Result<Caller, (Error, &'static str)> {
-    let not_vouched = |reason| (Error::InvalidIdentityToken(NOT_VOUCHED.to_owned()), reason);
     let unverified = Unverified::read(token).map_err(|error| match error {
         TokenError::Header => not_vouched("the header is not accepted"),
         _ => not_vouched("malformed"),
@@ -536,9 +547,64 @@ pub async fn authenticate_web_identity(
     };
     let token = unverified.verify(key.as_ref().ok());
     let token = token.map_err(|_| not_vouched(key.err().unwrap_or("the signature is not good")))?;
-    let provider = provider.ok_or_else(|| not_vouched(unknown))?;
+    let asked = provider.ok_or_else(|| not_vouched(unknown))?;
 
-    let invalid = |text: &str, reason| (Error::InvalidIdentityToken(text.to_owned()), reason);
+    let (directory, now) = moment();
+    let provider = as_it_is_now(&asked, &directory)?.clone();
+    let (issued_at, expires_at) = times(&token, now)?;
+    let subject = token.text("sub").filter(|sub| (1..=255).contains(&sub.chars().count()));
+    let subject = subject.ok_or_else(|| invalid("The token has no `sub`", "no sub"))?.to_owned();
+    let audience = audience(&token, &provider)?;
+    // A logout token has events; Keycloak's access and refresh tokens say what they are in the claims.
+    let kind = token.text("typ").unwrap_or("ID");
+    if token.claims().contains_key("events") || !["ID", "JWT"].contains(&kind) {
+        return Err(invalid("The token is not an ID token", "not an ID token"));
+    }
+    let claims = token.flattened();
+    let claims = claims.ok_or_else(|| invalid("Two claims of the token differ in case only", "ambiguous claims"))?;
+    let methods = claims.iter().find(|(path, _)| path.eq_ignore_ascii_case(METHODS)).map(|(_, value)| match value {
+        Flat::One(method) => method.len(),
+        Flat::Many(methods) => methods.iter().map(|method| method.len() + 1).sum(),
+    });
+    if methods.is_some_and(|length| length > MAX_METHODS) {
+        return Err(invalid("The claim `amr` of the token is too long: 1,024 bytes are taken", "amr too long"));
+    }
+    let principal_id = format!("{}:{audience}:{subject}", provider.url);
+    let identity = WebIdentity { provider, claims, subject, audience, issued_at, expires_at, principal_id, token };
+    Ok(Caller {
+        identity: Identity::WebIdentity(Arc::new(identity)),
+        access_key_id: String::new(),
+        effective: Effective::default(),
+    })
+}
+
+/// Whether the provider that vouched for a caller still does: the token is not over, and the provider,
+/// as the directory has it now, would take it. A caller that no provider vouches for passes.
+///
+/// # Errors
+/// As [`authenticate_web_identity`].
+pub fn still_vouched(caller: &Caller, directory: &Directory, now: Timestamp) -> Result<(), Error> {
+    let Some(identity) = caller.web_identity() else { return Ok(()) };
+    let judged = as_it_is_now(&identity.provider, directory).and_then(|provider| {
+        times(&identity.token, now)?;
+        audience(&identity.token, provider)
+    });
+    judged.map(|_| ()).map_err(|(error, _)| error)
+}
+
+/// A provider as the directory has it now, if the key that was found for it before is still its own.
+fn as_it_is_now<'d>(asked: &OidcProvider, directory: &'d Directory) -> Result<&'d Arc<OidcProvider>, Unproven> {
+    let provider = directory.oidc_provider(&asked.arn).filter(|p| p.url == asked.url);
+    let provider = provider.ok_or_else(|| not_vouched("unknown issuer"))?;
+    let is_changed = !std::ptr::eq(&**provider, asked);
+    if is_changed && (asked.keys.is_some() || provider.keys.is_some() || !provider.asks_like(asked)) {
+        return Err((Error::IdpCommunicationError, "the provider was changed meanwhile"));
+    }
+    Ok(provider)
+}
+
+/// When a token was issued and when it expires; it is good now.
+fn times(token: &Verified, now: Timestamp) -> Result<(i64, i64), Unproven> {
     let time = |claim, rounded| {
         token.seconds(claim, rounded).map_err(|_| invalid("A time in the token is not a number of seconds", "times"))
     };
@@ -555,10 +621,12 @@ pub async fn authenticate_web_identity(
     if issued_at.max(not_before) > now.seconds() + PROVIDER_AHEAD_SECONDS {
         return Err(invalid("The token is not valid yet", "not valid yet"));
     }
-    let subject = token.text("sub").filter(|sub| (1..=255).contains(&sub.chars().count()));
-    let subject = subject.ok_or_else(|| invalid("The token has no `sub`", "no sub"))?.to_owned();
-    // OpenID Connect Core 1.0 section 3.1.3.7: whom it is for; of several it must be for us alone, or
-    // say whom it was given to.
+    Ok((issued_at, expires_at))
+}
+
+/// Whom a token is for: OpenID Connect Core 1.0 section 3.1.3.7. Of several audiences it must be for
+/// us alone, or say whom it was given to.
+fn audience(token: &Verified, provider: &OidcProvider) -> Result<String, Unproven> {
     let audiences = token.texts("aud").unwrap_or_default();
     let ours = |audience: &str| provider.client_ids.iter().any(|id| id == audience);
     let party = match token.claims().get("azp") {
@@ -574,28 +642,7 @@ pub async fn authenticate_web_identity(
     if !for_us {
         return Err(invalid("Incorrect token audience", "aud"));
     }
-    // A logout token has events; Keycloak's access and refresh tokens say what they are in the claims.
-    let kind = token.text("typ").unwrap_or("ID");
-    if token.claims().contains_key("events") || !["ID", "JWT"].contains(&kind) {
-        return Err(invalid("The token is not an ID token", "not an ID token"));
-    }
-    let claims = token.flattened();
-    let claims = claims.ok_or_else(|| invalid("Two claims of the token differ in case only", "ambiguous claims"))?;
-    let methods = claims.iter().find(|(path, _)| path.eq_ignore_ascii_case(METHODS)).map(|(_, value)| match value {
-        Flat::One(method) => method.len(),
-        Flat::Many(methods) => methods.iter().map(|method| method.len() + 1).sum(),
-    });
-    if methods.is_some_and(|length| length > MAX_METHODS) {
-        return Err(invalid("The claim `amr` of the token is too long: 1,024 bytes are taken", "amr too long"));
-    }
-    let audience = party.or_else(|| audiences.first().copied()).unwrap_or_default().to_owned();
-    let principal_id = format!("{}:{audience}:{subject}", provider.url);
-    let identity = WebIdentity { provider, claims, subject, audience, issued_at, expires_at, principal_id, token };
-    Ok(Caller {
-        identity: Identity::WebIdentity(Arc::new(identity)),
-        access_key_id: String::new(),
-        effective: Effective::default(),
-    })
+    Ok(party.or_else(|| audiences.first().copied()).unwrap_or_default().to_owned())
 }
 
 /// The principal of a session as the directory has it now. A role or user that was deleted, or made

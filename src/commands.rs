@@ -215,7 +215,19 @@ pub struct Detail {
 /// # Errors
 /// The first command that breaks a rule; nothing was changed.
 pub async fn execute(desk: Desk<'_>, actor: &Actor, commands: Vec<Command>) -> Result<i64, CommandError> {
-    let mut writer = desk.store.write().await?;
+    execute_in(desk.store.write().await?, desk, actor, commands).await
+}
+
+/// Executes commands as one change that was begun.
+///
+/// # Errors
+/// As [`execute`].
+pub async fn execute_in(
+    mut writer: Writer<'_>,
+    desk: Desk<'_>,
+    actor: &Actor,
+    commands: Vec<Command>,
+) -> Result<i64, CommandError> {
     for command in commands {
         if let Err(error) = run(desk, &mut writer, actor, command).await {
             writer.abandon().await;
@@ -568,7 +580,7 @@ pub async fn reseal(desk: Desk<'_>, actor: &Actor) -> Result<usize, CommandError
     let mut resealed = 0;
     // In portions: other changes are not held up for long, and a portion is all or nothing.
     for portion in names.chunks(256) {
-        let mut writer = desk.store.write().await?;
+        let mut writer = desk.store.write_much().await?;
         for name in portion {
             let Some(stored) = writer.get(name).await? else { continue };
             let mut thing = read(name, &stored.body)?;

@@ -301,6 +301,10 @@ impl From<Dangling> for Error {
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
+        if matches!(error, StoreError::Busy) {
+            // Counted where it was found: a line for each would be one more thing to flood.
+            return Self::Throttling;
+        }
         tracing::warn!(%error, "a call that needs the store is refused");
         Self::ServiceUnavailable("the store")
     }

@@ -77,6 +77,11 @@ impl Feed {
         self.nudge.notified().await;
     }
 
+    /// How long ago it was last made sure that there is no more than is in force here.
+    pub fn age(&self, monotonic: Duration) -> Duration {
+        monotonic.saturating_sub(Duration::from_millis(self.confirmed_at.load(Ordering::Acquire)))
+    }
+
     /// The last change that is in force here.
     pub fn sequence(&self) -> i64 {
         self.sequence.load(Ordering::Acquire)
@@ -84,7 +89,7 @@ impl Feed {
 
     /// How far this node may be trusted at an instant of the monotonic clock.
     pub fn standing(&self, monotonic: Duration) -> Standing {
-        let age = monotonic.saturating_sub(Duration::from_millis(self.confirmed_at.load(Ordering::Acquire)));
+        let age = self.age(monotonic);
         if age > self.refuse_after {
             Standing::Cut(age)
         } else if age > NOT_READY_AFTER {

@@ -3,7 +3,10 @@
 //!
 //! A code is good once: the step that it was made for is spent in the store, where steps only grow.
 //! Wrong codes are counted in the same transaction, by user and not by session, so that guessing is
-//! bounded whatever else happens. Without the store nothing is proven.
+//! bounded whatever else happens. Without the store nothing is proven; what the store has said of a
+//! user who is locked out, or of a code that is spent, need not be asked again.
+
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -41,7 +44,8 @@ impl Code {
 /// The caller gave a code of a device of its own, now, for the first time.
 pub struct Proven(());
 
-/// Checks and spends a code of the calling user.
+/// Checks and spends a code of the calling user. It waits for the store: what is decided with the
+/// proof is decided on what holds afterwards.
 ///
 /// # Errors
 /// [`MfaError`] says why, as much as the caller may know. A store that does not answer is a refusal.
@@ -49,33 +53,41 @@ pub async fn prove(cx: &mut Context<'_>, code: &Code) -> Result<Proven, Error> {
     let (Some(serial), Some(given)) = (&code.serial_number, &code.token_code) else {
         return Err(MfaError::Incomplete.into());
     };
+    let (serial, given) = (serial.as_str(), given.expose());
     let Some(user) = cx.caller().user().cloned() else {
         return Err(MfaError::NotAssociated.into()); // a role has no device
     };
-    let device =
-        cx.directory.mfa_device(serial.as_str()).filter(|d| d.user_arn.as_deref() == Some(&*user.arn)).cloned();
-    let Some(device) = device else {
+    if cx.sts.store.is_locked(&user.id, cx.now) {
+        return Err(locked(cx));
+    }
+    let Some(device) = device_of(cx, &user, serial) else {
         return Err(failed(cx, &user, MfaError::NotAssociated.into()).await);
     };
-    if given.expose().len() != usize::from(device.digits) || !given.expose().bytes().all(|b| b.is_ascii_digit()) {
+    if given.len() != usize::from(device.digits) || !given.bytes().all(|b| b.is_ascii_digit()) {
         let rule = format!("must be the device's {} digits", device.digits);
         return Err(failed(cx, &user, FieldError::new("TokenCode", rule).into()).await);
     }
-    let drift = cx.sts.store.mfa_drift(serial.as_str()).await?;
+    if cx.sts.store.last_spent_step(serial).is_some_and(|step| shows(&device, given, step)) {
+        return Err(spent(cx));
+    }
+    let drift = cx.wait(cx.sts.store.mfa_drift(serial)).await?;
     let here = step_of(cx.now) + drift;
-    let Some(step) = (here - WINDOW..=here + WINDOW).filter(|s| shows(&device, given.expose(), *s)).max() else {
+    let Some(step) = (here - WINDOW..=here + WINDOW).filter(|s| shows(&device, given, *s)).max() else {
         return Err(failed(cx, &user, MfaError::Invalid.into()).await);
     };
-    let matched =
-        Matched { serial_number: serial.as_str().to_owned(), step, offset: step - here, made_at: device.made_at };
-    match cx.sts.store.attempt(&user.id, Some(matched), cx.now).await? {
-        Attempt::Accepted => Ok(Proven(())),
-        Attempt::Spent => {
-            note(cx, "spent");
-            Err(MfaError::Invalid.into())
-        }
+    let matched = Matched { serial_number: serial.to_owned(), step, offset: step - here, made_at: device.made_at };
+    match cx.wait(cx.sts.store.attempt(&user.id, Some(matched), cx.now)).await? {
+        // It may have been taken away meanwhile, or made anew with another seed.
+        Attempt::Accepted if device_of(cx, &user, serial).is_some_and(|d| shows(&d, given, step)) => Ok(Proven(())),
+        Attempt::Accepted => Err(MfaError::NotAssociated.into()),
+        Attempt::Spent => Err(spent(cx)),
         Attempt::Locked | Attempt::Counted => Err(locked(cx)),
     }
+}
+
+/// A user's device, as the directory has it now.
+fn device_of(cx: &Context<'_>, user: &User, serial_number: &str) -> Option<Arc<MfaDevice>> {
+    cx.directory.mfa_device(serial_number).filter(|d| d.user_arn.as_deref() == Some(&*user.arn)).cloned()
 }
 
 /// Checks two consecutive codes of a device, and sets what is known of its clock: IAM API
@@ -90,28 +102,38 @@ pub async fn synchronise(
     device: &MfaDevice,
     codes: (&str, &str),
 ) -> Result<(), Error> {
+    let locked = |cx: &mut Context<'_>| {
+        note(cx, "locked");
+        Error::EntityTemporarilyUnmodifiable(MfaError::Locked.to_string())
+    };
+    if cx.sts.store.is_locked(&user.id, cx.now) {
+        return Err(locked(cx));
+    }
     let here = step_of(cx.now);
-    let found = (here - SYNCHRONISATION..=here + SYNCHRONISATION)
-        .find(|step| shows(device, codes.0, *step) && shows(device, codes.1, step + 1));
+    let shows_both = |device: &MfaDevice, step| shows(device, codes.0, step) && shows(device, codes.1, step + 1);
+    let found = (here - SYNCHRONISATION..=here + SYNCHRONISATION).find(|step| shows_both(device, *step));
     let serial = device.serial_number.as_str();
     let made_at = device.made_at;
     let matched = found.map(|step| Matched { serial_number: serial.to_owned(), step: step + 1, offset: 0, made_at });
-    let missed = matched.is_none();
-    match cx.sts.store.attempt(&user.id, matched, cx.now).await? {
-        Attempt::Accepted => {
+    match (cx.wait(cx.sts.store.attempt(&user.id, matched, cx.now)).await?, found) {
+        (Attempt::Accepted, Some(step)) => {
             // One step off is what reading and typing takes.
-            let off = found.map_or(0, |step| step + 1 - here);
-            cx.sts.store.set_mfa_drift(serial, if off.abs() > WINDOW { off } else { 0 }).await?;
-            Ok(())
+            let off = step + 1 - here;
+            let drift = if off.abs() > WINDOW { off } else { 0 };
+            cx.wait(cx.sts.store.set_mfa_drift(serial, drift)).await?;
+            // It may have been made anew meanwhile, with another seed.
+            let same = cx.directory.mfa_device(serial).is_some_and(|d| shows_both(d, step));
+            if same { Ok(()) } else { Err(Error::InvalidAuthenticationCode) }
         }
-        Attempt::Counted | Attempt::Spent => {
-            note(cx, if missed { "wrong" } else { "spent" });
+        (Attempt::Accepted | Attempt::Spent, _) => {
+            note(cx, "spent");
             Err(Error::InvalidAuthenticationCode)
         }
-        Attempt::Locked => {
-            note(cx, "locked");
-            Err(Error::EntityTemporarilyUnmodifiable(MfaError::Locked.to_string()))
+        (Attempt::Counted, _) => {
+            wrong(cx, user);
+            Err(Error::InvalidAuthenticationCode)
         }
+        (Attempt::Locked, _) => Err(locked(cx)),
     }
 }
 
@@ -127,14 +149,27 @@ fn step_of(now: Timestamp) -> i64 {
 
 /// Counts a failure of the user; the refusal itself, or that there were too many.
 async fn failed(cx: &mut Context<'_>, user: &User, refusal: Error) -> Error {
-    match cx.sts.store.attempt(&user.id, None, cx.now).await {
+    match cx.wait(cx.sts.store.attempt(&user.id, None, cx.now)).await {
         Ok(Attempt::Locked) => locked(cx),
         Ok(_) => {
-            note(cx, "wrong");
+            wrong(cx, user);
             refusal
         }
-        Err(error) => error.into(),
+        Err(error) => error,
     }
+}
+
+fn wrong(cx: &mut Context<'_>, user: &User) {
+    note(cx, "wrong");
+    if cx.sts.store.is_locked(&user.id, cx.now) {
+        // Said once: what is tried from here on is in the metrics and the audit.
+        tracing::warn!(user = &*user.arn, "too many MFA codes of a user failed");
+    }
+}
+
+fn spent(cx: &mut Context<'_>) -> Error {
+    note(cx, "spent");
+    MfaError::Invalid.into()
 }
 
 fn locked(cx: &mut Context<'_>) -> Error {
@@ -150,8 +185,5 @@ struct Noted {
 /// Somebody guesses, or mistypes: monitoring and the auditor see it.
 fn note(cx: &mut Context<'_>, outcome: &'static str) {
     cx.sts.metrics.mfa_refused.get_or_create(&crate::metrics::MfaRefused { outcome }).inc();
-    if outcome == "locked" {
-        tracing::warn!(principal = cx.caller().arn(), "too many MFA codes of a user failed");
-    }
     cx.remark(&Noted { mfa: outcome });
 }

@@ -61,7 +61,7 @@ pub struct Shape {
 /// # Errors
 /// Without randomness or without a current key.
 pub fn session(
-    grant: Grant,
+    grant: Grant<'_>,
     term: Duration,
     shape: Shape,
     issued_under: (i64, &str),

@@ -27,6 +27,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use moka::sync::Cache;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use tokio::runtime::Handle;
 
 use crate::arn::AccountId;
 use crate::audit::{self, Audit, Record};
@@ -46,8 +47,8 @@ use crate::mint::{self, Shape};
 use crate::providers::Providers;
 use crate::revocations::{Key, Revocations};
 use crate::sessions::{SessionRecord, Sessions};
-use crate::sigv4::Rules;
-use crate::store::{KeyUse, Store};
+use crate::sigv4::{Presented, Rules};
+use crate::store::{self, KeyUse, Store, StoreError};
 use crate::token::Ancestor;
 use crate::trust::{Denied, Facts, Grant};
 
@@ -104,6 +105,8 @@ pub struct Sts {
     pub revocations: Revocations,
     /// How much of the store's changes is in force here.
     pub feed: Feed,
+    /// Where urgent calls are served: on a thread that no other call takes time from.
+    pub urgent: Handle,
     /// What is written down.
     pub audit: Audit,
     /// The time.
@@ -133,9 +136,10 @@ pub struct Origin {
     pub referer: Option<String>,
 }
 
-/// One request while it is being served: who, when, and its audit record.
+/// One request while it is being served: who, when, and its audit record. What it is decided on is of
+/// one moment: when it began, or when it last had to wait ([`Context::wait`]).
 pub struct Context<'a> {
-    /// The toolbox.
+    /// The toolbox. An operation awaits its store by [`Context::wait`] alone.
     pub sts: &'a Sts,
     /// The snapshot that this request sees.
     pub directory: Arc<Directory>,
@@ -144,6 +148,9 @@ pub struct Context<'a> {
     /// The last change of the feed that was in force before anything was judged.
     pub issued_under: i64,
     caller: Caller,
+    /// What the caller signed; none of a caller that another proves.
+    signed: Option<Box<Presented>>,
+    service: Service,
     origin: &'a Origin,
     /// The region that the signature names; the broker's own where nothing is signed.
     region: String,
@@ -165,6 +172,39 @@ impl Context<'_> {
             user_name: None,
             request_id: Some(self.record.request_id.clone()),
         }
+    }
+
+    /// Waits for the store. What is decided afterwards is decided on what holds then: the directory,
+    /// the revocations and the clock of that moment, and a caller who is still who it was. So a grant
+    /// is made after the last wait: it borrows the caller, and does not live through another one.
+    ///
+    /// # Errors
+    /// The store's, or why the caller would be refused if it came now.
+    pub async fn wait<T>(&mut self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, Error> {
+        let done = work.await?;
+        self.renew()?;
+        Ok(done)
+    }
+
+    /// Sees what holds now, as if the call came now.
+    fn renew(&mut self) -> Result<(), Error> {
+        // Before the snapshot: what is judged by an older one must not pass for newer.
+        self.issued_under = self.sts.feed.sequence();
+        self.directory = self.sts.directory.load_full();
+        self.now = self.sts.clock.now();
+        must_know_what_is_revoked(self.sts)?;
+        let renewed = match &self.signed {
+            Some(presented) => {
+                let names = self.sts.names.load();
+                let judges = judges(self.sts, &self.directory, &names, self.service);
+                authn::authenticate(presented, &judges, self.now).map(|caller| self.caller = caller)
+            }
+            None => authn::still_vouched(&self.caller, &self.directory, self.now),
+        };
+        if renewed == Err(Error::Ended) {
+            self.record.additional_event_data = serde_json::value::to_raw_value(&Unproven { reason: "ended" }).ok();
+        }
+        renewed
     }
 
     /// The condition keys that every request has.
@@ -228,7 +268,7 @@ impl Context<'_> {
     }
 
     /// Makes a session and puts it on record.
-    pub async fn issue(&self, grant: Grant, term: Duration, shape: Shape) -> Result<mint::Session, Error> {
+    pub async fn issue(&self, grant: Grant<'_>, term: Duration, shape: Shape) -> Result<mint::Session, Error> {
         let (account, end) = (grant.account(), self.now.plus(term));
         let counted = self.sts.budgets.session(self.caller.budget_key(), account.as_str(), self.now, end);
         counted.map_err(|exceeded| throttled(self.sts, exceeded))?;
@@ -292,6 +332,8 @@ pub trait Operation: Sized + Send + 'static {
     const HANDS_OUT: bool;
     /// Whether an answer needs a record. An action that only takes away does not.
     const MUST_BE_RECORDED: bool = true;
+    /// Whether it must not wait for the calls of others.
+    const IS_URGENT: bool = false;
     /// What the caller gets.
     type Output: Send + 'static;
 
@@ -362,13 +404,20 @@ pub async fn serve<O: Operation>(
     origin: Origin,
 ) -> Reply<O::Output> {
     let sts = sts.clone();
+    if O::IS_URGENT {
+        let urgent = sts.urgent.clone();
+        let call = async move { conclude::<O>(&sts, O::SERVICE, O::NAME.into(), evidence, input, origin).await };
+        let lost = || Reply { request_id: String::new(), result: Err(Error::InternalFailure) };
+        return urgent.spawn(call).await.unwrap_or_else(|_| lost());
+    }
     ToTheEnd(Some(Box::pin(
         async move { conclude::<O>(&sts, O::SERVICE, O::NAME.into(), evidence, input, origin).await },
     )))
     .await
 }
 
-/// A future that runs to its end: if nobody waits for it any more, on a task of its own.
+/// A future that runs to its end: if nobody waits for it any more, on a task of its own. There it
+/// leaves the queue for the store, if it has not got further.
 struct ToTheEnd<T: Send + 'static>(Option<Pin<Box<dyn Future<Output = T> + Send>>>);
 
 impl<T: Send + 'static> Future for ToTheEnd<T> {
@@ -390,7 +439,7 @@ impl<T: Send + 'static> Drop for ToTheEnd<T> {
             && !std::thread::panicking()
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
-            runtime.spawn(running);
+            runtime.spawn(store::ABANDONED.scope((), running));
         }
     }
 }
@@ -541,9 +590,7 @@ async fn run<O: Operation>(
         Evidence::Signed(presented) => presented.unverified_region().to_owned(),
         _ => sts.region.clone(),
     };
-    if let Standing::Cut(_) = sts.feed.standing(monotonic) {
-        return Err(Error::ServiceUnavailable("what was revoked is not known here; the store"));
-    }
+    must_know_what_is_revoked(sts)?;
     let presigned = matches!(&evidence, Evidence::Signed(presented) if presented.is_presigned());
     // A signature is checked whatever else came from there: a good caller beside a bad one is served.
     // A token is not, since checking it costs more; it is given back when a role has admitted it.
@@ -551,7 +598,7 @@ async fn run<O: Operation>(
     if !is_signed {
         sts.budgets.unproven(source, monotonic).map_err(|exceeded| throttled(sts, exceeded))?;
     }
-    let (caller, directory) = match authenticate(sts, service, evidence, directory, now).await {
+    let (caller, signed) = match authenticate(sts, service, evidence, &directory, now).await {
         Ok(authenticated) => authenticated,
         Err((error, access_key_id, reason)) => {
             // Not proven: `type` says Unknown, and the key is what was claimed.
@@ -578,7 +625,11 @@ async fn run<O: Operation>(
         return Err(Error::PresignedAction(O::NAME));
     }
     let is_open = is_open_to(&caller, O::SERVICE, O::NAME);
-    let mut cx = Context { sts, directory, now, issued_under, caller, origin, region, record };
+    let mut cx = Context { sts, directory, now, issued_under, caller, signed, service, origin, region, record };
+    if !is_signed {
+        // It may have waited for the provider's keys.
+        cx.renew()?;
+    }
     if !is_open {
         let action = format!("{}:{}", O::SERVICE.prefix(), O::NAME);
         return Err(cx.refuse_because(&action, "*", "Credentials of this kind do not reach this action."));
@@ -619,35 +670,52 @@ fn is_open_to(caller: &Caller, service: Service, action: &str) -> bool {
 /// Why somebody is not who they say: the error, the key that was claimed, and a reason for the audit.
 type Refused = (Error, Option<String>, Option<&'static str>);
 
-/// Who calls, and the snapshot that the rest of the call sees.
+/// Nothing is accepted where it is not known what was revoked.
+fn must_know_what_is_revoked(sts: &Sts) -> Result<(), Error> {
+    match sts.feed.standing(sts.clock.monotonic()) {
+        Standing::Fresh | Standing::Stale(_) => Ok(()),
+        Standing::Cut(_) => Err(Error::ServiceUnavailable("what was revoked is not known here; the store")),
+    }
+}
+
+fn judges<'a>(sts: &'a Sts, directory: &'a Directory, names: &'a HostNames, service: Service) -> Judges<'a> {
+    Judges {
+        tokens: &sts.tokens,
+        directory,
+        revocations: &sts.revocations,
+        store_id: sts.store.id(),
+        rules: &sts.rules,
+        names,
+        service: service.scope(),
+    }
+}
+
+/// Who calls, and what it signed.
 async fn authenticate(
     sts: &Sts,
     service: Service,
     evidence: Evidence,
-    directory: Arc<Directory>,
+    directory: &Directory,
     now: Timestamp,
-) -> Result<(Caller, Arc<Directory>), Refused> {
+) -> Result<(Caller, Option<Box<Presented>>), Refused> {
     match evidence {
         Evidence::Anonymous => Err((Error::MissingAuthenticationToken, None, None)),
         Evidence::Signed(presented) => {
-            let judges = Judges {
-                tokens: &sts.tokens,
-                directory: &directory,
-                revocations: &sts.revocations,
-                store_id: sts.store.id(),
-                rules: &sts.rules,
-                names: &sts.names.load(),
-                service: service.scope(),
-            };
-            authn::authenticate(&presented, &judges, now).map(|caller| (caller, directory.clone())).map_err(|error| {
-                let reason = (error == Error::Ended).then_some("ended");
-                (error, Some(presented.unverified_access_key_id().to_owned()), reason)
-            })
+            let names = sts.names.load();
+            match authn::authenticate(&presented, &judges(sts, directory, &names, service), now) {
+                Ok(caller) => Ok((caller, Some(presented))),
+                Err(error) => {
+                    let reason = (error == Error::Ended).then_some("ended");
+                    Err((error, Some(presented.unverified_access_key_id().to_owned()), reason))
+                }
+            }
         }
         Evidence::WebIdentity { token, account } => {
+            // Its provider may have to be asked for keys; the token is judged by what holds then.
+            let moment = || (sts.directory.load_full(), sts.clock.now());
             let (providers, own) = (&sts.providers, sts.issuer.as_deref());
-            match authn::authenticate_web_identity(token.expose(), account, providers, &directory, own, now).await {
-                Ok(caller) => Ok((caller, directory)),
+            match authn::authenticate_web_identity(token.expose(), account, providers, directory, own, moment).await {
+                Ok(caller) => Ok((caller, None)),
                 Err((error, reason)) => Err((error, None, Some(reason))),
             }
         }
@@ -666,4 +734,42 @@ fn ids(chance: [u8; 32]) -> (String, String) {
         uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
     });
     (halves.next().unwrap_or_default(), halves.next().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    fn sources(dir: &Path, into: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => sources(&path, into),
+                false => into.push(path),
+            }
+        }
+    }
+
+    /// Whoever awaits the store in another way goes on with a snapshot and a caller of before.
+    #[test]
+    fn operations_wait_for_the_store_by_the_context_alone() {
+        // They answer at once; or what was decided is done, and only spreads.
+        const FREE: [&str; 5] = ["id", "is_shared", "is_locked", "last_spent_step", "nodes_after"];
+        let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut files = vec![src.join("mfa.rs")];
+        sources(&src.join("ops"), &mut files);
+        let mut waits = 0;
+        for file in files {
+            let text = std::fs::read_to_string(&file).unwrap();
+            let text: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+            for (at, _) in text.match_indices("sts.store.") {
+                let (before, after) = text.split_at(at);
+                let method = after.trim_start_matches("sts.store.").split('(').next().unwrap();
+                let waited = before.ends_with("cx.wait(cx.");
+                waits += usize::from(waited);
+                assert!(waited || FREE.contains(&method), "{}: {method} outside cx.wait", file.display());
+            }
+        }
+        assert!(waits >= 8, "{waits} waits");
+    }
 }

@@ -20,6 +20,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use moka::sync::Cache;
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
@@ -73,6 +74,9 @@ pub enum StartError {
     /// No chance.
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
+    /// No thread for what is urgent.
+    #[error("a thread cannot be started: {0}")]
+    Thread(std::io::Error),
     /// The keyring file.
     #[error(transparent)]
     Keyring(#[from] KeyringFileError),
@@ -129,8 +133,33 @@ pub struct Running {
     stop: watch::Sender<bool>,
     slots: Arc<Semaphore>,
     tasks: Vec<JoinHandle<()>>,
-    node: Node,
+    urgent: Urgent,
+    shared: Arc<Shared>,
     _lock: Option<SqliteLock>,
+}
+
+/// A thread for what must not wait for calls: following the change feed, and revoking.
+struct Urgent(Option<Runtime>);
+
+impl Urgent {
+    fn start() -> Result<Self, StartError> {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = builder.worker_threads(1).thread_name("brevet-urgent").enable_all().build();
+        runtime.map(|runtime| Self(Some(runtime))).map_err(StartError::Thread)
+    }
+
+    fn handle(&self) -> Handle {
+        self.0.as_ref().map_or_else(Handle::current, |runtime| runtime.handle().clone())
+    }
+}
+
+impl Drop for Urgent {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            // Waiting for it is not allowed where others are served.
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// What every connection shares.
@@ -142,6 +171,8 @@ struct Shared {
     tls: ArcSwapOption<ServerConfig>,
     watermark: Option<PathBuf>,
     node: Node,
+    /// Where calls are served, and work is done that is not urgent.
+    ordinary: Handle,
     stop: watch::Receiver<bool>,
 }
 
@@ -259,6 +290,7 @@ async fn run(
         node: hex(&entropy::bytes::<8>(&*entropy)?),
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         confirmed: head.sequence,
+        refuse_after_seconds: i64::try_from(config.refuse_after.as_secs()).unwrap_or(i64::MAX),
     };
     metrics.feed_sequence.set(head.sequence);
     let feed = Feed::new(head.sequence, clock.monotonic(), config.refuse_after);
@@ -276,11 +308,13 @@ async fn run(
         region: region.clone(),
     };
     let audit = Audit::open(&config.audit, surroundings).map_err(StartError::Audit)?;
+    let urgent = Urgent::start()?;
     let sts = Arc::new(Sts {
+        urgent: urgent.handle(),
         directory: ArcSwap::from_pointee(directory),
         master_key: ArcSwapOption::from(parts.master_key),
         directory_is_in_the_store,
-        store: parts.store,
+        store: parts.store.counting_in(metrics.clone()),
         key_use: KeyUse::default(),
         revocations,
         feed,
@@ -304,7 +338,6 @@ async fn run(
     });
     follow::announce(&sts, &sts.directory.load());
     let (stop, stopped) = tokio::sync::watch::channel(false);
-    let me = node.clone();
     let shared = Arc::new(Shared {
         sts: sts.clone(),
         limits: config.limits,
@@ -313,6 +346,7 @@ async fn run(
         tls: ArcSwapOption::from(identity.map(|i| i.config)),
         watermark: config.watermark.clone(),
         node,
+        ordinary: Handle::current(),
         stop: stopped,
     });
     let slots = Arc::new(Semaphore::new(config.limits.connections));
@@ -325,15 +359,16 @@ async fn run(
         tokio::spawn(connection::accept(service, shared.clone(), slots.clone())),
         tokio::spawn(operator::accept(operators, shared.clone())),
         tokio::spawn(probe(shared.clone())),
-        tokio::spawn(follow::follow(shared.clone())),
+        urgent.handle().spawn(follow::follow(shared.clone())),
+        tokio::spawn(follow::tend(sts.clone())),
         tokio::spawn(budgets::look_after(shared.clone())),
         tokio::spawn(budgets::exchange(shared.clone())),
         tokio::spawn(refresh_providers(sts.clone())),
     ];
     if let Some(seen) = watch {
-        tasks.push(tokio::spawn(reload::watch(config, shared, seen)));
+        tasks.push(tokio::spawn(reload::watch(config, shared.clone(), seen)));
     }
-    Ok(Running { address, operator, sts, limits, stop, slots, tasks, node: me, _lock: parts.lock })
+    Ok(Running { address, operator, sts, limits, stop, slots, tasks, urgent, shared, _lock: parts.lock })
 }
 
 impl Running {
@@ -353,12 +388,17 @@ impl Running {
         follow::note_key_use(&self.sts).await;
         if self.sts.store.is_shared() {
             // If it cannot be said, the others notice within seconds.
-            let _ = self.sts.store.leave(&self.node).await;
+            let _ = self.sts.store.leave(&self.shared.node).await;
         }
         self.sts.store.close().await;
-        let sts = self.sts.clone();
-        // It joins a thread that syncs a file.
-        let _ = tokio::task::spawn_blocking(move || sts.audit.close()).await; // the thread's panic was reported
+        drop(self.urgent);
+        let shared = self.shared.clone();
+        // They wait for files to be synced.
+        let closing = tokio::task::spawn_blocking(move || {
+            follow::save_watermark(&shared, shared.sts.feed.sequence());
+            shared.sts.audit.close();
+        });
+        let _ = closing.await; // the thread's panic was reported
     }
 }
 

@@ -2,9 +2,10 @@
 //! the feed of changes. SQLite embedded, or PostgreSQL for many nodes, by the same statements. Knows
 //! rows, not what they mean: no policy is judged here.
 //!
-//! Two connections, one that reads and one that writes, each behind a lock, each call with a
-//! deadline. A connection that failed or was left in the middle of something is thrown away.
+//! Each kind of work has connections of its own (`lanes.rs`), and each statement a deadline. A
+//! connection that failed or was left in the middle of something is thrown away.
 
+mod lanes;
 mod once;
 mod sqlite;
 mod watermark;
@@ -16,25 +17,31 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use sqlx::AnyConnection;
+use sqlx::ConnectOptions;
 use sqlx::any::AnyConnectOptions;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
-use sqlx::{ConnectOptions, Connection, Row as _, SqlSafeStr};
-use tokio::sync::Mutex;
+use sqlx::{Row as _, SqlSafeStr};
+use tokio::time::Instant;
 use tokio_stream::StreamExt as _;
 
 use crate::clock::Timestamp;
-use crate::directory::resource::{Kind, Name};
+use crate::directory::resource::Kind;
 use crate::entropy::{self, Entropy, NoEntropy};
 use crate::files::FileError;
+use crate::metrics::Metrics;
 use crate::revocations::{Key, Mark, Revocations, Selector};
 use crate::secret::Secret;
+use lanes::{Lanes, Purpose};
+use once::Remembered;
 
+pub use lanes::ABANDONED;
 pub use once::{Attempt, KeyUse, Matched, STEP_SECONDS};
 pub use sqlite::{SqliteLock, backup, restore};
 pub use watermark::{Watermark, WatermarkError, accept};
 pub use writer::{Entry, Stored, Writer};
 
-/// The longest wait for an answer to one statement.
+/// The longest wait for an answer to one statement; of a call, for a connection and all that is asked
+/// on it.
 pub const DEADLINE: Duration = Duration::from_secs(2);
 /// The longest wait for a scan of everything.
 const SCAN_DEADLINE: Duration = Duration::from_secs(300);
@@ -42,15 +49,21 @@ const SCAN_DEADLINE: Duration = Duration::from_secs(300);
 const BACKUP_DEADLINE: Duration = Duration::from_secs(3_600);
 /// So many changes are taken one by one; a node that is further behind loads everything anew.
 pub const MAX_STEP: usize = 10_000;
+/// How many portions of one table a sweep drops.
+const MAX_PORTIONS: usize = 16;
 /// How long a change stays in the feed, in milliseconds.
 const KEEP_CHANGES: i64 = 30 * 24 * 3_600 * 1_000;
-/// A node that was not heard of for so long is gone.
-const NODE_GONE: Duration = Duration::from_secs(10);
+/// A node that was not heard of for so long, in seconds, is not waited for.
+const SILENT_AFTER_SECONDS: i64 = 10;
+/// How much later than its last report, in seconds, a node may last have confirmed the feed; with some
+/// room, since the database counts whole seconds.
+const REPORT_LAG_SECONDS: i64 = 10;
 
 /// The schema, in the order in which it grew. A file here never changes once it was released.
 const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "store", include_str!("store/migrations/0001_store.sql")),
     (2, "mfa", include_str!("store/migrations/0002_mfa.sql")),
+    (3, "nodes", include_str!("store/migrations/0003_nodes.sql")),
 ];
 
 /// Why the store did not do it. Nothing was changed unless it says otherwise.
@@ -67,6 +80,12 @@ pub enum StoreError {
         /// What is known here.
         known: i64,
     },
+    /// The connection ended.
+    #[error("the connection to the store has ended: {0}")]
+    Disconnected(String),
+    /// Too many callers wait for it.
+    #[error("too many callers wait for the store")]
+    Busy,
     /// There is no database.
     #[error("{0}: there is no store; `brevet init` makes one, `brevet restore` brings a backup back")]
     Missing(PathBuf),
@@ -137,8 +156,11 @@ pub enum Access {
 pub struct Store {
     engine: Engine,
     options: AnyConnectOptions,
-    reads: Arc<Lane>,
-    writes: Arc<Lane>,
+    lanes: Lanes,
+    metrics: Arc<Metrics>,
+    /// The nodes as they were seen last, and when that was asked for.
+    seen: tokio::sync::Mutex<Option<(Instant, Vec<Seen>)>>,
+    mfa: Remembered,
     id: String,
 }
 
@@ -150,9 +172,6 @@ enum Engine {
 }
 
 type BoxFuture<'c, T> = Pin<Box<dyn Future<Output = T> + Send + 'c>>;
-
-/// One connection, when there is one.
-type Lane = Mutex<Option<AnyConnection>>;
 
 /// What a store is at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -195,6 +214,18 @@ pub struct Node {
     pub host: String,
     /// The last change that is in force there.
     pub confirmed: i64,
+    /// After how many seconds without the feed it accepts nobody.
+    pub refuse_after_seconds: i64,
+}
+
+/// A broker that may accept sessions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Which one, as it last reported.
+    pub node: Node,
+    /// Whether it has not been heard of lately. It may have ended, or be cut off and accept sessions
+    /// until it refuses everybody.
+    pub is_silent: bool,
 }
 
 /// What came of asking for changes.
@@ -224,15 +255,21 @@ impl Store {
             Place::Postgres { url, password } => (Engine::Postgres, postgres(url, password.as_ref())?),
             Place::Memory => (Engine::Memory, address("sqlite::memory:")?),
         };
-        let reads = Arc::new(Lane::default());
-        let writes = if engine == Engine::Memory { reads.clone() } else { Arc::default() };
-        let mut store = Self { engine, options, reads, writes, id: String::new() };
+        let mut store = Self {
+            engine,
+            options,
+            lanes: Lanes::new(engine),
+            metrics: Arc::default(),
+            seen: tokio::sync::Mutex::default(),
+            mfa: Remembered::default(),
+            id: String::new(),
+        };
         if access == Access::Use {
             store.check_schema().await?
         } else {
             store.migrate().await?
         }
-        store.id = match store.found().await? {
+        store.id = match store.found(Purpose::Background).await? {
             Some(head) => head.store_id,
             None if create => store.found_anew(now, entropy).await?,
             None => {
@@ -242,6 +279,13 @@ impl Store {
             }
         };
         Ok(store)
+    }
+
+    /// Counts what waits and what is turned away in these metrics from now on.
+    #[must_use]
+    pub fn counting_in(mut self, metrics: Arc<Metrics>) -> Self {
+        self.metrics = metrics;
+        self
     }
 
     /// Made up once; a store that was restored keeps it.
@@ -259,7 +303,15 @@ impl Store {
     /// # Errors
     /// Without an answer: nothing is known then.
     pub async fn head(&self) -> Result<Head, StoreError> {
-        self.found().await?.ok_or_else(|| StoreError::Row("the row that says what the store is, is gone".to_owned()))
+        self.found(Purpose::Background).await?.ok_or_else(no_store)
+    }
+
+    /// As [`Store::head`], for whoever follows the feed.
+    ///
+    /// # Errors
+    /// Without an answer: nothing is known then.
+    pub async fn feed_head(&self) -> Result<Head, StoreError> {
+        self.found(Purpose::Feed).await?.ok_or_else(no_store)
     }
 
     /// Everything of the directory at one moment, thing by thing: kind, id, version, body. The head
@@ -271,20 +323,20 @@ impl Store {
         &self,
         mut each: impl FnMut(Kind, &str, i64, &str) -> Result<(), E> + Send,
     ) -> Result<Head, E> {
-        let mut slot = self.reads.lock().await;
-        let mut connection = self.connected(&mut slot).await?;
+        let mut lease = self.lease(Purpose::Background).await?;
+        let connection = lease.raw()?;
         let begin = match self.engine {
             Engine::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
             Engine::Sqlite | Engine::Memory => "BEGIN",
         };
         let work = async {
-            sqlx::raw_sql(begin).execute(&mut connection).await.map_err(told)?;
-            let head = read_head(&mut connection).await.map_err(told)?;
-            let head = head.ok_or_else(|| StoreError::Row("the row that says what the store is, is gone".into()))?;
+            sqlx::raw_sql(begin).execute(&mut *connection).await.map_err(told)?;
+            let head = read_head(&mut *connection).await.map_err(told)?;
+            let head = head.ok_or_else(no_store)?;
             match self.engine {
                 Engine::Postgres => {
                     let sql = "SELECT kind, id, version, body FROM resources";
-                    let mut rows = sqlx::query(sql).fetch(&mut connection);
+                    let mut rows = sqlx::query(sql).fetch(&mut *connection);
                     while let Some(row) = rows.next().await {
                         let row = row.map_err(told)?;
                         let text = |at: usize| row.try_get::<&str, _>(at).map_err(told);
@@ -295,30 +347,24 @@ impl Store {
                     let mut from = 0;
                     let last = "SELECT COALESCE(MAX(rowid), 0) FROM resources";
                     let last: i64 =
-                        sqlx::query(last).fetch_one(&mut connection).await.and_then(|r| r.try_get(0)).map_err(told)?;
+                        sqlx::query(last).fetch_one(&mut *connection).await.and_then(|r| r.try_get(0)).map_err(told)?;
                     while from < last {
-                        for (kind, id, version, body) in sqlite::portion(&mut connection, from).await?.rows()? {
+                        for (kind, id, version, body) in sqlite::portion(&mut *connection, from).await?.rows()? {
                             each(kind, id, version, body)?;
                         }
                         from += sqlite::PORTION;
                     }
                 }
             }
-            sqlx::raw_sql("COMMIT").execute(&mut connection).await.map_err(told)?;
+            sqlx::raw_sql("COMMIT").execute(&mut *connection).await.map_err(told)?;
             Ok::<Head, E>(head)
         };
         let result = match tokio::time::timeout(SCAN_DEADLINE, work).await {
             Ok(result) => result,
             Err(_) => Err(late(SCAN_DEADLINE).into()),
         };
-        match &result {
-            Ok(_) => *slot = Some(connection),
-            Err(_) if self.engine == Engine::Memory => {
-                // It is the store; a transaction that only read may end either way.
-                let _ = sqlx::raw_sql("ROLLBACK").execute(&mut connection).await;
-                *slot = Some(connection);
-            }
-            Err(_) => {}
+        if result.is_ok() {
+            lease.finish();
         }
         result
     }
@@ -328,14 +374,18 @@ impl Store {
     /// # Errors
     /// Without an answer.
     pub async fn changes_after(&self, sequence: i64) -> Result<Step, StoreError> {
-        let changes = self.feed_after(sequence, MAX_STEP + 1).await?;
-        // Without a gap, and from where we are.
-        let whole = changes.iter().zip(sequence + 1..).all(|(change, due)| change.sequence == due);
-        Ok(if whole && !changes.is_empty() && changes.len() <= MAX_STEP {
-            Step::Changes(changes)
-        } else {
-            Step::Reload
-        })
+        let changes = self.read_feed(Purpose::Feed, DEADLINE, sequence, MAX_STEP + 1).await?;
+        Ok(step(sequence, changes))
+    }
+
+    /// As [`Store::changes_after`], where there may be many of them: it takes its time, and holds up
+    /// nothing that is urgent.
+    ///
+    /// # Errors
+    /// Without an answer.
+    pub async fn many_changes_after(&self, sequence: i64) -> Result<Step, StoreError> {
+        let changes = self.read_feed(Purpose::Background, SCAN_DEADLINE, sequence, MAX_STEP + 1).await?;
+        Ok(step(sequence, changes))
     }
 
     /// What the feed holds after `sequence`, at most `limit` of it.
@@ -343,8 +393,42 @@ impl Store {
     /// # Errors
     /// Without an answer.
     pub async fn feed_after(&self, sequence: i64, limit: usize) -> Result<Vec<Change>, StoreError> {
+        self.read_feed(Purpose::Background, SCAN_DEADLINE, sequence, limit).await
+    }
+
+    /// The details of the changes after `sequence` that end sessions, with their numbers: at most
+    /// `limit` of them, in order.
+    ///
+    /// # Errors
+    /// Without an answer.
+    pub async fn revoking_after(&self, sequence: i64, limit: usize) -> Result<Vec<(i64, String)>, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = self.read(move |c| {
+        let rows = self.read(Purpose::Feed, DEADLINE, move |c| {
+            Box::pin(async move {
+                // JSON escapes the quotation marks of every text, so that only a field has this form.
+                sqlx::query(
+                    "SELECT sequence, detail FROM changes WHERE sequence > $1 AND detail LIKE '%\"Revoked\":%' \
+                     ORDER BY sequence LIMIT $2",
+                )
+                .bind(sequence)
+                .bind(limit)
+                .fetch_all(c)
+                .await
+            })
+        });
+        let read = |row: &sqlx::any::AnyRow| Ok((row.try_get(0)?, row.try_get(1)?));
+        rows.await?.iter().map(read).collect::<Result<_, sqlx::Error>>().map_err(told)
+    }
+
+    async fn read_feed(
+        &self,
+        purpose: Purpose,
+        deadline: Duration,
+        sequence: i64,
+        limit: usize,
+    ) -> Result<Vec<Change>, StoreError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = self.read(purpose, deadline, move |c| {
             Box::pin(async move {
                 sqlx::query(
                     "SELECT c.sequence, c.changed_at, c.actor, c.action, c.kind, c.id, c.detail, r.body \
@@ -372,22 +456,28 @@ impl Store {
         rows.await?.iter().map(change).collect::<Result<_, sqlx::Error>>().map_err(told)
     }
 
-    /// The id of the thing of that folded name.
+    /// The rows of things of one kind that are there, in no order.
     ///
     /// # Errors
-    /// Without an answer.
-    pub async fn find(&self, kind: Kind, folded: &str) -> Result<Option<String>, StoreError> {
-        let folded = folded.to_owned();
-        self.read(move |c| Box::pin(writer::found(c, kind, folded))).await
-    }
-
-    /// A thing's row.
-    ///
-    /// # Errors
-    /// Without an answer.
-    pub async fn get(&self, name: &Name) -> Result<Option<Stored>, StoreError> {
-        let name = name.clone();
-        self.read(move |c| Box::pin(writer::stored(c, name))).await
+    /// Without an answer, or when there are too many to ask for at once.
+    pub async fn get_all(&self, kind: Kind, ids: Vec<String>) -> Result<Vec<(String, Stored)>, StoreError> {
+        let ids = serde_json::to_string(&ids).map_err(|e| StoreError::Row(e.to_string()))?;
+        let sql = match self.engine {
+            Engine::Postgres => {
+                "SELECT id, version, body FROM resources WHERE kind = $1 \
+                 AND id IN (SELECT value FROM json_array_elements_text(CAST($2 AS JSON)) AS ids(value))"
+            }
+            Engine::Sqlite | Engine::Memory => {
+                "SELECT id, version, body FROM resources WHERE kind = $1 AND id IN (SELECT value FROM json_each($2))"
+            }
+        };
+        let rows = self.read(Purpose::Read, DEADLINE, move |c| {
+            let ids = ids.clone();
+            Box::pin(async move { sqlx::query(sql).bind(kind.as_str()).bind(ids).fetch_all(c).await })
+        });
+        let row =
+            |row: &sqlx::any::AnyRow| Ok((row.try_get(0)?, Stored { version: row.try_get(1)?, body: row.try_get(2)? }));
+        rows.await?.iter().map(row).collect::<Result<_, sqlx::Error>>().map_err(told)
     }
 
     /// Puts every revocation in force that has not run out.
@@ -396,7 +486,7 @@ impl Store {
     /// Without an answer.
     pub async fn load_revocations(&self, into: &Revocations, now: Timestamp) -> Result<(), StoreError> {
         let now = now.seconds();
-        let rows = self.read_for(SCAN_DEADLINE, move |c| {
+        let rows = self.read(Purpose::Background, SCAN_DEADLINE, move |c| {
             Box::pin(async move {
                 sqlx::query(
                     "SELECT selector, account, value, before_sequence, before_seconds, expires_at \
@@ -421,12 +511,30 @@ impl Store {
         Ok(())
     }
 
-    /// Begins a change: nobody else writes until it is committed or dropped.
+    /// Begins a change of a call: nobody else writes until it is committed or dropped. All of it must
+    /// be done within [`DEADLINE`], the wait for those before it included; only the commit may take as
+    /// long again.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] when too many wait already, and without an answer.
+    pub async fn write(&self) -> Result<Writer<'_>, StoreError> {
+        self.begin(Purpose::Write).await
+    }
+
+    /// Begins a change that ends sessions: it waits behind no call.
     ///
     /// # Errors
     /// Without an answer.
-    pub async fn write(&self) -> Result<Writer<'_>, StoreError> {
-        Writer::begin(self).await
+    pub async fn write_revocation(&self) -> Result<Writer<'_>, StoreError> {
+        self.begin(Purpose::Revocation).await
+    }
+
+    /// Begins a change of many parts. Each statement has [`DEADLINE`].
+    ///
+    /// # Errors
+    /// Without an answer.
+    pub async fn write_much(&self) -> Result<Writer<'_>, StoreError> {
+        self.begin(Purpose::Background).await
     }
 
     /// Says that this node is here and how far it has followed the feed.
@@ -435,18 +543,18 @@ impl Store {
     /// Without an answer.
     pub async fn report(&self, node: &Node) -> Result<(), StoreError> {
         let node = node.clone();
-        self.read(move |c| {
+        self.write_one(Purpose::Feed, move |c| {
             Box::pin(async move {
-                // What is lost in a crash is said again at once.
-                sqlx::raw_sql("SET synchronous_commit = off").execute(&mut *c).await?;
                 sqlx::query(
-                    "INSERT INTO nodes (node, host, confirmed, seen_at) \
-                     VALUES ($1, $2, $3, CAST(EXTRACT(EPOCH FROM now()) AS BIGINT)) \
-                     ON CONFLICT (node) DO UPDATE SET confirmed = excluded.confirmed, seen_at = excluded.seen_at",
+                    "INSERT INTO nodes (node, host, confirmed, refuse_after, seen_at) \
+                     VALUES ($1, $2, $3, $4, CAST(EXTRACT(EPOCH FROM now()) AS BIGINT)) \
+                     ON CONFLICT (node) DO UPDATE SET confirmed = excluded.confirmed, \
+                     refuse_after = excluded.refuse_after, seen_at = excluded.seen_at",
                 )
                 .bind(node.node)
                 .bind(node.host)
                 .bind(node.confirmed)
+                .bind(node.refuse_after_seconds)
                 .execute(c)
                 .await
             })
@@ -461,72 +569,123 @@ impl Store {
     /// Without an answer.
     pub async fn leave(&self, node: &Node) -> Result<(), StoreError> {
         let node = node.node.clone();
-        self.read(move |c| {
+        self.write_one(Purpose::Feed, move |c| {
             Box::pin(async move { sqlx::query("DELETE FROM nodes WHERE node = $1").bind(node).execute(c).await })
         })
         .await
         .map(|_| ())
     }
 
-    /// The nodes that were heard of lately, on a shared store.
+    /// How many nodes of a shared store were heard of lately.
     ///
     /// # Errors
     /// Without an answer.
-    pub async fn nodes(&self) -> Result<Vec<Node>, StoreError> {
-        let gone = i64::try_from(NODE_GONE.as_secs()).unwrap_or(10);
-        let rows = self.read(move |c| {
+    pub async fn count_nodes(&self) -> Result<usize, StoreError> {
+        let row = self.read(Purpose::Feed, DEADLINE, |c| {
+            Box::pin(async move {
+                let sql = "SELECT count(*) FROM nodes WHERE CAST(EXTRACT(EPOCH FROM now()) AS BIGINT) - seen_at <= $1";
+                sqlx::query(sql).bind(SILENT_AFTER_SECONDS).fetch_one(c).await
+            })
+        });
+        let count: i64 = row.await?.try_get(0).map_err(told)?;
+        Ok(usize::try_from(count).unwrap_or_default())
+    }
+
+    /// The nodes of a shared store that may accept sessions, as they were at some moment after
+    /// `moment`: those that report, and those that do not and have not refused everybody for as long as
+    /// each of them says that it takes. Callers that ask at the same time share an answer.
+    ///
+    /// # Errors
+    /// Without an answer.
+    pub async fn nodes_after(&self, moment: Instant) -> Result<Vec<Seen>, StoreError> {
+        let mut seen = self.seen.lock().await;
+        if let Some((asked_at, nodes)) = &*seen
+            && *asked_at >= moment
+        {
+            return Ok(nodes.clone());
+        }
+        let asked_at = Instant::now();
+        let rows = self.read(Purpose::Revocation, DEADLINE, move |c| {
             Box::pin(async move {
                 sqlx::query(
-                    "SELECT node, host, confirmed FROM nodes \
-                     WHERE seen_at >= CAST(EXTRACT(EPOCH FROM now()) AS BIGINT) - $1 ORDER BY node",
+                    "SELECT node, host, confirmed, refuse_after, \
+                     CAST(EXTRACT(EPOCH FROM now()) AS BIGINT) - seen_at AS silent FROM nodes \
+                     WHERE CAST(EXTRACT(EPOCH FROM now()) AS BIGINT) - seen_at <= refuse_after + $1 ORDER BY node",
                 )
-                .bind(gone)
+                .bind(REPORT_LAG_SECONDS)
                 .fetch_all(c)
                 .await
             })
         });
         let node = |row: &sqlx::any::AnyRow| {
-            Ok(Node { node: row.try_get(0)?, host: row.try_get(1)?, confirmed: row.try_get(2)? })
+            Ok(Seen {
+                node: Node {
+                    node: row.try_get(0)?,
+                    host: row.try_get(1)?,
+                    confirmed: row.try_get(2)?,
+                    refuse_after_seconds: row.try_get(3)?,
+                },
+                is_silent: row.try_get::<i64, _>(4)? > SILENT_AFTER_SECONDS,
+            })
         };
-        rows.await?.iter().map(node).collect::<Result<_, sqlx::Error>>().map_err(told)
+        let nodes: Vec<Seen> = rows.await?.iter().map(node).collect::<Result<_, sqlx::Error>>().map_err(told)?;
+        *seen = Some((asked_at, nodes.clone()));
+        Ok(nodes)
     }
 
     /// Drops what has run out: revocations whose sessions have all ended, ids of expired tokens,
-    /// changes of a month ago, nodes that are gone.
+    /// changes of a month ago, nodes that accept nobody any more. In portions: nobody who writes waits
+    /// long, and what is left goes the next time.
     ///
     /// # Errors
     /// Without an answer.
     pub async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
-        let shared = self.is_shared();
+        self.mfa.sweep(now);
         let (seconds, millis) = (now.seconds(), now.millis());
-        self.write_one(move |c| {
-            Box::pin(async move {
-                // In portions: nobody who writes waits long, and what is left goes the next time.
-                for sql in [
-                    "DELETE FROM revocations WHERE (selector, account, value) IN \
-                     (SELECT selector, account, value FROM revocations WHERE expires_at <= $1 LIMIT 5000)",
-                    "DELETE FROM seen WHERE (issuer, id) IN (SELECT issuer, id FROM seen WHERE expires_at <= $1 LIMIT 5000)",
-                    "DELETE FROM mfa_failures WHERE user_id IN \
-                     (SELECT user_id FROM mfa_failures WHERE forgiven_at <= $1 LIMIT 5000)",
-                ] {
-                    sqlx::query(sql).bind(seconds).execute(&mut *c).await?;
+        for (sql, bound) in [
+            (
+                "DELETE FROM revocations WHERE (selector, account, value) IN \
+                 (SELECT selector, account, value FROM revocations WHERE expires_at <= $1 LIMIT 1000)",
+                seconds,
+            ),
+            (
+                "DELETE FROM seen WHERE (issuer, id) IN (SELECT issuer, id FROM seen WHERE expires_at <= $1 LIMIT 1000)",
+                seconds,
+            ),
+            (
+                "DELETE FROM mfa_failures WHERE user_id IN \
+                 (SELECT user_id FROM mfa_failures WHERE forgiven_at <= $1 LIMIT 1000)",
+                seconds,
+            ),
+            (
+                "DELETE FROM changes WHERE sequence IN (SELECT sequence FROM changes WHERE changed_at < $1 \
+                 AND sequence < (SELECT head FROM store WHERE id = 1) ORDER BY sequence LIMIT 1000)",
+                millis - KEEP_CHANGES,
+            ),
+        ] {
+            for _ in 0..MAX_PORTIONS {
+                let done = self.write_one(Purpose::Background, move |c| {
+                    Box::pin(async move { sqlx::query(sql).bind(bound).execute(c).await })
+                });
+                if done.await?.rows_affected() < 1_000 {
+                    break;
                 }
-                sqlx::query(
-                    "DELETE FROM changes WHERE sequence IN (SELECT sequence FROM changes WHERE changed_at < $1 \
-                     AND sequence < (SELECT head FROM store WHERE id = 1) ORDER BY sequence LIMIT 5000)",
-                )
-                .bind(millis - KEEP_CHANGES)
-                .execute(&mut *c)
-                .await?;
-                if shared {
-                    sqlx::query("DELETE FROM nodes WHERE seen_at < CAST(EXTRACT(EPOCH FROM now()) AS BIGINT) - 3600")
-                        .execute(&mut *c)
-                        .await?;
-                }
-                Ok(())
+            }
+        }
+        if self.is_shared() {
+            self.write_one(Purpose::Background, |c| {
+                Box::pin(async move {
+                    sqlx::query(
+                        "DELETE FROM nodes \
+                         WHERE CAST(EXTRACT(EPOCH FROM now()) AS BIGINT) - seen_at > refuse_after + 3600",
+                    )
+                    .execute(c)
+                    .await
+                })
             })
-        })
-        .await
+            .await?;
+        }
+        Ok(())
     }
 
     async fn migrate(&self) -> Result<(), StoreError> {
@@ -534,17 +693,16 @@ impl Store {
             Migration::new(*version, (*name).into(), MigrationType::Simple, sql.into_sql_str(), false)
         };
         let migrator = Migrator::with_migrations(MIGRATIONS.iter().map(migration).collect());
-        let mut slot = self.writes.lock().await;
-        let mut connection = self.connected(&mut slot).await?;
+        let mut lease = self.lease_to_write(Purpose::Background).await?;
         let known = MIGRATIONS.last().map_or(0, |(version, _, _)| *version);
-        let run = tokio::time::timeout(SCAN_DEADLINE, migrator.run_direct(None, &mut connection, false));
+        let run = tokio::time::timeout(SCAN_DEADLINE, migrator.run_direct(None, lease.raw()?, false));
         let result = match run.await {
             Ok(result) => result,
             Err(_) => return Err(late(SCAN_DEADLINE)),
         };
         match result {
             Ok(()) => {
-                *slot = Some(connection);
+                lease.finish();
                 Ok(())
             }
             Err(MigrateError::VersionMissing(found)) => Err(StoreError::Newer { found, known }),
@@ -554,7 +712,7 @@ impl Store {
     }
 
     async fn check_schema(&self) -> Result<(), StoreError> {
-        let row = self.read(|c| {
+        let row = self.read(Purpose::Background, DEADLINE, |c| {
             Box::pin(async move { sqlx::query("SELECT MAX(version) FROM _sqlx_migrations").fetch_one(c).await })
         });
         let found: i64 = match row.await {
@@ -572,8 +730,8 @@ impl Store {
         }
     }
 
-    async fn found(&self) -> Result<Option<Head>, StoreError> {
-        self.read(|c| Box::pin(read_head(c))).await
+    async fn found(&self, purpose: Purpose) -> Result<Option<Head>, StoreError> {
+        self.read(purpose, DEADLINE, |c| Box::pin(read_head(c))).await
     }
 
     /// A store that knows nothing of the past: sessions of another store end with it, and codes from
@@ -583,7 +741,7 @@ impl Store {
         // One in memory ends with its process, and never had a past.
         let seconds = if self.engine == Engine::Memory { 0 } else { now.seconds() };
         let store_id = id.clone();
-        self.write_one(move |c| {
+        self.write_one(Purpose::Background, move |c| {
             Box::pin(async move {
                 sqlx::query("INSERT INTO store VALUES (1, $1, 0, $2) ON CONFLICT DO NOTHING")
                     .bind(store_id)
@@ -599,79 +757,56 @@ impl Store {
 
     async fn read<T>(
         &self,
-        work: impl for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, sqlx::Error>>,
+        purpose: Purpose,
+        deadline: Duration,
+        work: impl for<'c> Fn(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, sqlx::Error>>,
     ) -> Result<T, StoreError> {
-        self.read_for(DEADLINE, work).await
+        let mut lease = self.lease(purpose).await?;
+        match lease.ask(deadline, &work).await {
+            Err(error) if lease.had_ended(&error) => {
+                drop(lease);
+                self.lease(purpose).await?.ask(deadline, work).await
+            }
+            other => other,
+        }
     }
 
-    async fn read_for<T>(
-        &self,
-        deadline: Duration,
-        work: impl for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, sqlx::Error>>,
-    ) -> Result<T, StoreError> {
-        self.run(&self.reads, deadline, work).await
+    async fn begin(&self, purpose: Purpose) -> Result<Writer<'_>, StoreError> {
+        let mut lease = self.lease_to_write(purpose).await?;
+        match Writer::lock(&mut lease).await {
+            Ok(head) => Ok(Writer::new(lease, head)),
+            Err(error) if lease.had_ended(&error) => {
+                drop(lease);
+                let mut lease = self.lease_to_write(purpose).await?;
+                let head = Writer::lock(&mut lease).await?;
+                Ok(Writer::new(lease, head))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn write_one<T>(
         &self,
+        purpose: Purpose,
         work: impl for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, sqlx::Error>>,
     ) -> Result<T, StoreError> {
-        self.run(&self.writes, DEADLINE, work).await
+        self.lease_to_write(purpose).await?.ask(DEADLINE, work).await
     }
 
-    async fn run<T>(
-        &self,
-        lane: &Lane,
-        deadline: Duration,
-        work: impl for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, sqlx::Error>>,
-    ) -> Result<T, StoreError> {
-        let mut slot = lane.lock().await;
-        let mut connection = self.connected(&mut slot).await?;
-        match tokio::time::timeout(deadline, work(&mut connection)).await {
-            Ok(Ok(value)) => {
-                *slot = Some(connection);
-                Ok(value)
-            }
-            Ok(Err(error)) => {
-                // What the database itself refused leaves the connection as it was.
-                if matches!(error, sqlx::Error::Database(_)) {
-                    *slot = Some(connection);
-                }
-                Err(told(error))
-            }
-            Err(_) => Err(late(deadline)),
-        }
-    }
-
-    /// The lane's connection, or a new one. It goes back when what it was taken for went well.
-    async fn connected(&self, slot: &mut Option<AnyConnection>) -> Result<AnyConnection, StoreError> {
-        if let Some(connection) = slot.take() {
-            return Ok(connection);
-        }
-        let connect = async {
-            let mut connection = self.options.connect().await?;
-            if self.engine == Engine::Sqlite {
-                sqlite::prepare(&mut connection).await?;
-            }
-            Ok(connection)
-        };
-        match tokio::time::timeout(DEADLINE, connect).await {
-            Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => Err(told(error)),
-            Err(_) => Err(late(DEADLINE)),
-        }
-    }
-
-    /// Ends both connections in an orderly way.
+    /// Ends the connections in an orderly way.
     pub async fn close(&self) {
-        for lane in [&self.writes, &self.reads] {
-            let connection = lane.lock().await.take();
-            if let Some(connection) = connection {
-                // Whatever it says, everything that was acknowledged is stored.
-                let _ = tokio::time::timeout(DEADLINE, connection.close()).await;
-            }
-        }
+        self.lanes.close().await;
     }
+}
+
+/// Without a gap, and from where we are; else everything must be loaded.
+fn step(sequence: i64, changes: Vec<Change>) -> Step {
+    let whole = changes.iter().zip(sequence + 1..).all(|(change, due)| change.sequence == due);
+    if whole && !changes.is_empty() && changes.len() <= MAX_STEP { Step::Changes(changes) } else { Step::Reload }
+}
+
+fn no_store() -> StoreError {
+    StoreError::Row("the row that says what the store is, is gone".to_owned())
 }
 
 async fn read_head(connection: &mut AnyConnection) -> Result<Option<Head>, sqlx::Error> {
@@ -708,9 +843,12 @@ fn told(error: sqlx::Error) -> StoreError {
                 }
                 "13" | "8" | "264" | "520" | "776" | "1032" | "1288" | "1544" | "778" | "10" | "53100" | "25006"
                 | "42501" | "14" => StoreError::NotWritable(inner.message().to_owned()),
+                // It was ended by whoever looks after the database, or for doing nothing.
+                "57P01" | "57P02" | "25P03" => StoreError::Disconnected(inner.message().to_owned()),
                 _ => StoreError::Unavailable(format!("{} ({code})", inner.message())),
             }
         }
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => StoreError::Disconnected(error.to_string()),
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) | sqlx::Error::Decode(_) => {
             StoreError::Row(error.to_string())
         }

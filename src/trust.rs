@@ -2,6 +2,7 @@
 //! Awaits nothing.
 
 use std::borrow::Cow;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -20,10 +21,14 @@ use crate::token::{self, Ancestor, Kind as SessionKind};
 
 /// Leave to hold a session. Made in this file alone; `mint` consumes it, so that no credentials
 /// exist without a decision.
-pub struct Grant {
+///
+/// It borrows the caller that it was decided for: a call that waits sees its caller anew, and then
+/// needs a new decision.
+pub struct Grant<'c> {
     to: Bearer,
     lineage: Vec<Ancestor>,
     web_identity: Option<token::WebIdentity>,
+    caller: PhantomData<&'c Caller>,
 }
 
 enum Bearer {
@@ -32,7 +37,7 @@ enum Bearer {
     FederatedUser(Arc<User>),
 }
 
-impl Grant {
+impl Grant<'_> {
     /// How the session comes about, and the ARN and unique id of its principal.
     pub fn principal(&self) -> (SessionKind, &str, &str) {
         match &self.to {
@@ -443,14 +448,14 @@ pub fn explain(asked: &Asked<'_>, directory: &Directory) -> Result<Option<Explan
 ///
 /// # Errors
 /// The first action that is not allowed.
-pub fn admit(
+pub fn admit<'c>(
     role: &Arc<Role>,
     asked: &RoleArn,
-    caller: &Caller,
+    caller: &'c Caller,
     directory: &Directory,
     mut facts: Facts<'_>,
     actions: &[&'static str],
-) -> Result<Grant, Box<Denied>> {
+) -> Result<Grant<'c>, Box<Denied>> {
     facts.keys.set("aws:resourceaccount", asked.account().to_string());
     facts.resource_tags(&role.tags, true);
     let found = *role.arn == *asked.as_str();
@@ -477,7 +482,7 @@ pub fn admit(
         "The calling session's own session policies do not allow it."
     } else {
         let web_identity = caller.web_identity().map(|identity| identity.remembered());
-        return Ok(Grant { to: Bearer::Role(role.clone()), lineage, web_identity });
+        return Ok(Grant { to: Bearer::Role(role.clone()), lineage, web_identity, caller: PhantomData });
     };
     Err(Box::new(Denied::because(question.action.to_owned(), &facts, note)))
 }
@@ -487,12 +492,13 @@ pub fn admit(
 ///
 /// # Errors
 /// When a policy denies it, or the caller is no user with a long-term key.
-pub fn own_session(caller: &Caller, directory: &Directory, facts: &Facts<'_>) -> Result<Grant, Box<Denied>> {
+pub fn own_session<'c>(caller: &'c Caller, directory: &Directory, facts: &Facts<'_>) -> Result<Grant<'c>, Box<Denied>> {
     let question = Question::own(caller, directory, facts, "sts:GetSessionToken", "*");
     let decision = question.decide();
     match &caller.identity {
         Identity::User(user) if decision.outcome != Outcome::ExplicitlyDenied => {
-            Ok(Grant { to: Bearer::User(user.clone()), lineage: caller.lineage(), web_identity: None })
+            let lineage = caller.lineage();
+            Ok(Grant { to: Bearer::User(user.clone()), lineage, web_identity: None, caller: PhantomData })
         }
         _ => Err(question.denied(decision)),
     }
@@ -502,19 +508,20 @@ pub fn own_session(caller: &Caller, directory: &Directory, facts: &Facts<'_>) ->
 ///
 /// # Errors
 /// The first action that is not allowed.
-pub fn vouch(
-    caller: &Caller,
+pub fn vouch<'c>(
+    caller: &'c Caller,
     directory: &Directory,
     facts: &Facts<'_>,
     federated_user: &str,
     actions: &[&'static str],
-) -> Result<Grant, Box<Denied>> {
+) -> Result<Grant<'c>, Box<Denied>> {
     for action in actions {
         permit(caller, directory, facts, action, federated_user)?;
     }
     match &caller.identity {
         Identity::User(user) => {
-            Ok(Grant { to: Bearer::FederatedUser(user.clone()), lineage: caller.lineage(), web_identity: None })
+            let lineage = caller.lineage();
+            Ok(Grant { to: Bearer::FederatedUser(user.clone()), lineage, web_identity: None, caller: PhantomData })
         }
         _ => {
             let note = "Temporary credentials do not vouch for anybody.";

@@ -190,7 +190,7 @@ impl Import {
     /// When something was changed since the plan was made, or something declared refers to what is
     /// not there.
     pub async fn apply(self, desk: Desk<'_>, actor: &Actor) -> Result<i64, CommandError> {
-        let mut writer = desk.store.write().await?;
+        let mut writer = desk.store.write_much().await?;
         for planned in self.planned {
             if let Err(error) = planned.run(desk, &mut writer, actor).await {
                 writer.abandon().await;

@@ -514,7 +514,7 @@ async fn mf_02_mf_04_a_step_and_an_id_are_good_once_and_steps_only_grow() {
     // What ran out is swept, and nothing else.
     store.sweep(Timestamp::from_seconds(NOW.seconds() + 59)).await.unwrap();
     assert!(!store.see("https://idp", "a", NOW, later).await.unwrap());
-    store.note_key_use(vec![("AKIA1".into(), NOW)], "us-east-1").await.unwrap();
+    store.note_key_use(&[("AKIA1".into(), NOW)], "us-east-1").await.unwrap();
     assert_eq!(store.key_used_at("AKIA1").await.unwrap(), Some(NOW));
 }
 

@@ -1,5 +1,6 @@
 //! AssumeRole: STS API Reference, "AssumeRole".
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -14,13 +15,14 @@ use crate::arn::RoleArn;
 use crate::audit::Digest;
 use crate::authn::OpenedSession;
 use crate::budgets::CountedAs;
+use crate::directory::Role;
 use crate::durations;
 use crate::error::Error;
 use crate::mfa::{self, Code};
 use crate::mint::{self, Credentials, Shape};
 use crate::names::{ExternalId, FieldError, MAX_TAGS, RoleSessionName, SourceIdentity, Tag};
 use crate::packing::{self, Limits, TagClaim};
-use crate::trust::{self, SessionRequest};
+use crate::trust::{self, Denied, Grant, SessionRequest};
 
 /// The most roles in a chain of sessions: each is named in the token, so that what ends one ends all
 /// that came from it.
@@ -136,34 +138,28 @@ impl Operation for AssumeRole {
     }
 
     async fn run(self, cx: &mut Context<'_>) -> Result<AssumeRoleOutput, Error> {
-        let directory = cx.directory.clone();
         if cx.caller().depth() > MAX_CHAIN {
             return Err(Error::Malformed(format!("a chain of sessions has at most {MAX_CHAIN} roles")));
         }
-        let found = directory.role(self.role_arn.as_str());
-        let role = found.unwrap_or_else(|| directory.decoy()).clone();
+        // Both follow from the caller's session token, and from nothing that could change meanwhile.
         let source_identity = in_force(self.source_identity.as_ref(), cx.caller().session());
         let inherited = inherited_tags(cx.caller().session());
+        let (named, tagged) = (source_identity.as_deref(), !self.tags.is_empty() || !inherited.is_empty());
 
-        // Before the decision, which may ask for it. The code is spent whatever comes of that.
-        let proven = match &self.mfa {
-            Some(code) => Some(mfa::prove(cx, code).await?),
-            None => None,
-        };
-        let mut facts = cx.facts().session(&SessionRequest {
-            role_session_name: Some(self.role_session_name.as_str()),
-            external_id: self.external_id.as_ref().map(ExternalId::as_str),
-            source_identity: source_identity.as_deref().ok().filter(|s| !s.is_empty()),
-            tags: &self.tags,
-            transitive_tag_keys: &self.transitive_tag_keys,
-            role_authorized_by_idp: None,
-        });
-        if proven.is_some() {
-            facts = facts.mfa(0);
+        if let Some(code) = &self.mfa {
+            // Whoever would be refused with a code as well is refused before the store is asked.
+            let role = self.role(cx);
+            if let Err(denied) = self.decide(cx, &role, named, tagged) {
+                return Err(cx.refuse(&denied, self.role_arn.as_str()));
+            }
+            // Before the decision, which may ask for it. The code is spent whatever comes of that.
+            mfa::prove(cx, code).await?;
         }
-        let actions = actions(!self.tags.is_empty() || !inherited.is_empty(), source_identity.as_deref() != Ok(""));
-        let admitted = trust::admit(&role, &self.role_arn, cx.caller(), &directory, facts, actions);
-        let grant = admitted.map_err(|denied| cx.refuse(&denied, self.role_arn.as_str()))?;
+        let role = self.role(cx);
+        let grant = match self.decide(cx, &role, named, tagged) {
+            Ok(grant) => grant,
+            Err(denied) => return Err(cx.refuse(&denied, self.role_arn.as_str())),
+        };
         let Ok(source_identity) = source_identity else {
             let note = "A source identity, once set, does not change along a chain of sessions.";
             return Err(cx.refuse_because("sts:SetSourceIdentity", self.role_arn.as_str(), note));
@@ -196,6 +192,36 @@ impl Operation for AssumeRole {
             packed_policy_size,
             source_identity: session.record.source_identity,
         })
+    }
+}
+
+impl AssumeRole {
+    /// The role as the directory has it now, or the one that trusts nobody.
+    fn role(&self, cx: &Context<'_>) -> Arc<Role> {
+        cx.directory.role(self.role_arn.as_str()).unwrap_or_else(|| cx.directory.decoy()).clone()
+    }
+
+    /// Whether the caller may act as the role, now; with a code of its device if it gave one.
+    fn decide<'c>(
+        &self,
+        cx: &'c Context<'_>,
+        role: &Arc<Role>,
+        source_identity: Result<&str, &String>,
+        is_tagged: bool,
+    ) -> Result<Grant<'c>, Box<Denied>> {
+        let mut facts = cx.facts().session(&SessionRequest {
+            role_session_name: Some(self.role_session_name.as_str()),
+            external_id: self.external_id.as_ref().map(ExternalId::as_str),
+            source_identity: source_identity.ok().filter(|s| !s.is_empty()),
+            tags: &self.tags,
+            transitive_tag_keys: &self.transitive_tag_keys,
+            role_authorized_by_idp: None,
+        });
+        if self.mfa.is_some() {
+            facts = facts.mfa(0);
+        }
+        let actions = actions(is_tagged, source_identity != Ok(""));
+        trust::admit(role, &self.role_arn, cx.caller(), &cx.directory, facts, actions)
     }
 }
 

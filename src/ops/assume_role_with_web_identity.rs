@@ -1,6 +1,7 @@
 //! AssumeRoleWithWebIdentity: a role for whoever an OpenID Connect provider vouches for. The token is
 //! all the proof there is: STS API Reference, "AssumeRoleWithWebIdentity".
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -16,13 +17,14 @@ use crate::audit::Digest;
 use crate::authn::{Evidence, WebIdentity};
 use crate::budgets::CountedAs;
 use crate::clock::Timestamp;
+use crate::directory::Role;
 use crate::durations;
 use crate::error::Error;
 use crate::mint::{Credentials, Shape};
 use crate::names::{FieldError, RoleSessionName, SourceIdentity, Tag};
-use crate::packing::{self, Limits, TagClaim};
+use crate::packing::{self, Limits, Packed, TagClaim};
 use crate::secret::Secret;
-use crate::trust::{self, SessionRequest};
+use crate::trust::{self, Denied, Grant, SessionRequest};
 
 /// Where a token carries session tags, and who stands behind the session: IAM User Guide, "Pass
 /// session tags in AWS STS" and "Monitor and control actions taken with assumed roles".
@@ -125,55 +127,50 @@ impl Operation for AssumeRoleWithWebIdentity {
     }
 
     async fn run(self, cx: &mut Context<'_>) -> Result<AssumeRoleWithWebIdentityOutput, Error> {
-        let directory = cx.directory.clone();
         // Signed calls do not come here.
         let identity = cx.caller().web_identity().cloned().ok_or(Error::MissingAuthenticationToken)?;
         // The provider's own word comes before the role's.
         let authorized = authorized_by_idp(&identity, &self.role_arn)?;
-        let role = directory.role(self.role_arn.as_str()).unwrap_or_else(|| directory.decoy()).clone();
         let asked = session_tags(&identity).and_then(|tags| Ok((tags, source_identity(&identity)?)));
         let ((tags, transitive), source_identity) = match asked {
             Ok(asked) => asked,
             Err(error) => return cx.count_unadmitted().and(Err(error)),
         };
-
-        let facts = cx.facts().web_identity_token(&identity).session(&SessionRequest {
+        let asked = SessionRequest {
             role_session_name: Some(self.role_session_name.as_str()),
             source_identity: source_identity.as_ref().map(SourceIdentity::as_str),
             tags: &tags,
             transitive_tag_keys: &transitive,
             external_id: None,
             role_authorized_by_idp: Some(authorized),
-        });
-        let mut actions = vec!["sts:AssumeRoleWithWebIdentity"];
-        actions.extend((!tags.is_empty()).then_some("sts:TagSession"));
-        actions.extend(source_identity.is_some().then_some("sts:SetSourceIdentity"));
-        let grant = match trust::admit(&role, &self.role_arn, cx.caller(), &directory, facts, &actions) {
+        };
+        let role = self.role(cx);
+        let grant = match self.admit(cx, &role, &identity, &asked) {
             Ok(grant) => grant,
             Err(denied) => {
                 cx.count_unadmitted()?;
-                return Err(match cx.refuse(&denied, self.role_arn.as_str()) {
-                    Error::AccessDenied { action, encoded_message, .. } => {
-                        Error::NotAuthorized { action, encoded_message }
-                    }
-                    other => other,
-                });
+                return Err(self.refused(cx, &denied));
             }
         };
         cx.count_admitted(role.account)?;
-
-        let term = durations::role_session(self.duration, role.max_session, false)?;
-        check_policy_arns(cx, &self.policy_arns, role.account)?;
-        let claims = tags.into_iter().map(|t| {
-            let transitive = transitive.iter().any(|k| k.eq_ignore_ascii_case(&t.key));
-            TagClaim { key: t.key, value: t.value, transitive }
-        });
-        let mut limits =
-            Limits { tags: claims.collect(), policy: self.policy.unwrap_or_default(), policy_arns: self.policy_arns };
-        check_session_policy(cx, &limits.policy)?;
-        let packed = packing::pack(&mut limits)?;
+        let granted = (grant, self.limits(cx, &role, &asked)?);
+        let (role, (grant, (term, limits, packed))) = if identity.provider.one_time {
+            // Whoever is refused keeps the token. It is spent before the decision that counts, since that
+            // takes its time.
+            drop(granted);
+            spend(cx, &identity).await?;
+            let role = self.role(cx);
+            match self.admit(cx, &role, &identity, &asked) {
+                Ok(grant) => {
+                    let limits = self.limits(cx, &role, &asked)?;
+                    (role, (grant, limits))
+                }
+                Err(denied) => return Err(self.refused(cx, &denied)),
+            }
+        } else {
+            (role, granted)
+        };
         let packed_policy_size = packed.percent;
-        spend(cx, &identity).await?;
         let shape = Shape {
             session_name: self.role_session_name.as_str().to_owned(),
             source_identity: source_identity.map(|s| s.as_str().to_owned()).unwrap_or_default(),
@@ -204,6 +201,58 @@ impl Operation for AssumeRoleWithWebIdentity {
     }
 }
 
+impl AssumeRoleWithWebIdentity {
+    /// The role as the directory has it now, or the one that trusts nobody.
+    fn role(&self, cx: &Context<'_>) -> Arc<Role> {
+        cx.directory.role(self.role_arn.as_str()).unwrap_or_else(|| cx.directory.decoy()).clone()
+    }
+
+    /// Whether whoever the token is of may act as the role, now.
+    fn admit<'c>(
+        &self,
+        cx: &'c Context<'_>,
+        role: &Arc<Role>,
+        identity: &WebIdentity,
+        asked: &SessionRequest<'_>,
+    ) -> Result<Grant<'c>, Box<Denied>> {
+        let facts = cx.facts().web_identity_token(identity).session(asked);
+        let mut actions = vec!["sts:AssumeRoleWithWebIdentity"];
+        actions.extend((!asked.tags.is_empty()).then_some("sts:TagSession"));
+        actions.extend(asked.source_identity.is_some().then_some("sts:SetSourceIdentity"));
+        trust::admit(role, &self.role_arn, cx.caller(), &cx.directory, facts, &actions)
+    }
+
+    fn refused(&self, cx: &mut Context<'_>, denied: &Denied) -> Error {
+        match cx.refuse(denied, self.role_arn.as_str()) {
+            Error::AccessDenied { action, encoded_message, .. } => Error::NotAuthorized { action, encoded_message },
+            other => other,
+        }
+    }
+
+    /// How long the session lives, and what cuts it.
+    fn limits(
+        &self,
+        cx: &Context<'_>,
+        role: &Role,
+        asked: &SessionRequest<'_>,
+    ) -> Result<(Duration, Limits, Packed), Error> {
+        let term = durations::role_session(self.duration, role.max_session, false)?;
+        check_policy_arns(cx, &self.policy_arns, role.account)?;
+        let tags = asked.tags.iter().map(|t| {
+            let transitive = asked.transitive_tag_keys.iter().any(|k| k.eq_ignore_ascii_case(&t.key));
+            TagClaim { key: t.key.clone(), value: t.value.clone(), transitive }
+        });
+        let mut limits = Limits {
+            tags: tags.collect(),
+            policy: self.policy.clone().unwrap_or_default(),
+            policy_arns: self.policy_arns.clone(),
+        };
+        check_session_policy(cx, &limits.policy)?;
+        let packed = packing::pack(&mut limits)?;
+        Ok((term, limits, packed))
+    }
+}
+
 /// Without the white space around it: files that tokens come in often end with a line break. In place,
 /// so that no copy is left.
 fn trimmed(mut token: String) -> String {
@@ -215,18 +264,12 @@ fn trimmed(mut token: String) -> String {
 
 /// A token of a provider whose tokens are good once.
 async fn spend(cx: &mut Context<'_>, identity: &WebIdentity) -> Result<(), Error> {
-    if !identity.provider.one_time {
-        return Ok(());
-    }
     let id = identity.token.text("jti").filter(|id| !id.is_empty() && id.len() <= 1_024);
     let id = id
         .ok_or_else(|| Error::InvalidIdentityToken("The token has no `jti`, which this provider's must have".into()))?;
     let (issued_at, expires_at) = (identity.issued_at, identity.expires_at);
-    let first = cx
-        .sts
-        .store
-        .see(&identity.provider.url, id, Timestamp::from_seconds(issued_at), Timestamp::from_seconds(expires_at))
-        .await?;
+    let (issued_at, expires_at) = (Timestamp::from_seconds(issued_at), Timestamp::from_seconds(expires_at));
+    let first = cx.wait(cx.sts.store.see(&identity.provider.url, id, issued_at, expires_at)).await?;
     if first { Ok(()) } else { Err(Error::IdpRejectedClaim("The token was used already".into())) }
 }
 

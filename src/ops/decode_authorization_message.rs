@@ -7,9 +7,8 @@ use super::{Context, Operation};
 use crate::arn::IamArn;
 use crate::authorization_message::{Message, Told};
 use crate::budgets::CountedAs;
-use crate::directory::resource::{Kind, folded};
 use crate::error::Error;
-use crate::evaluator::{Kind as PolicyKind, Policy};
+use crate::evaluator::{Kind, Policy};
 use crate::names::{self, FieldError};
 use crate::packing;
 use crate::trust::{self, Asked};
@@ -63,7 +62,7 @@ impl Operation for DecodeAuthorizationMessage {
         let limits = packing::unpack(&message.limits).ok_or(Error::InvalidAuthorizationMessage)?;
         let policy = match limits.policy.as_str() {
             "" => None,
-            text => Some(Policy::parse(PolicyKind::Session, text).map_err(|_| Error::InvalidAuthorizationMessage)?),
+            text => Some(Policy::parse(Kind::Session, text).map_err(|_| Error::InvalidAuthorizationMessage)?),
         };
         let asked = Asked {
             session: message.session(),
@@ -80,7 +79,7 @@ impl Operation for DecodeAuthorizationMessage {
             explanation: trust::explain(&asked, &cx.directory)?,
             of_principal,
             of_resource,
-            missing: if of_resource { missing(cx, &message).await? } else { None },
+            missing: if of_resource { missing(cx, &message) } else { None },
             changed: cx.issued_under != message.sequence(),
         };
         Ok(DecodeAuthorizationMessageOutput { decoded_message: message.decoded(&told).to_string() })
@@ -89,14 +88,12 @@ impl Operation for DecodeAuthorizationMessage {
 
 /// That there is no such role; and one that was meant, perhaps: names of roles are unique without
 /// regard to case and path.
-async fn missing(cx: &Context<'_>, message: &Message) -> Result<Option<String>, Error> {
+fn missing(cx: &Context<'_>, message: &Message) -> Option<String> {
     let role = IamArn::parse(message.resource()).filter(|arn| arn.kind == "role");
-    let Some(arn) = role.filter(|_| cx.directory.role(message.resource()).is_none()) else { return Ok(None) };
+    let arn = role.filter(|_| cx.directory.role(message.resource()).is_none())?;
     let mut text = format!("There is no role {}.", message.resource());
-    if cx.sts.directory_is_in_the_store
-        && let Some(found) = cx.sts.store.find(Kind::Role, &folded(arn.account.as_str(), arn.name)).await?
-    {
-        text.push_str(&format!(" There is {found}, which differs in case or path."));
+    if let Some(found) = cx.directory.role_named(arn.account, arn.name) {
+        text.push_str(&format!(" There is {}, which differs in case or path.", found.arn));
     }
-    Ok(Some(text))
+    Some(text)
 }

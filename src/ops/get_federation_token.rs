@@ -103,7 +103,10 @@ impl Operation for GetFederationToken {
             false => &["sts:GetFederationToken", "sts:TagSession"],
         };
         let granted = trust::vouch(cx.caller(), &cx.directory, &facts, &resource, actions);
-        let grant = granted.map_err(|denied| cx.refuse(&denied, &resource))?;
+        let grant = match granted {
+            Ok(grant) => grant,
+            Err(denied) => return Err(cx.refuse(&denied, &resource)),
+        };
         check_policy_arns(cx, &self.policy_arns, account)?;
         let tags = self.tags.into_iter().map(|t| TagClaim { key: t.key, value: t.value, transitive: false });
         let mut limits =

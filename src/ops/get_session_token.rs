@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::mfa::{self, Code};
 use crate::mint::{Credentials, Shape};
 use crate::packing::Packed;
-use crate::trust;
+use crate::trust::{self, Denied, Grant};
 
 /// The checked request.
 pub struct GetSessionToken {
@@ -62,28 +62,38 @@ impl Operation for GetSessionToken {
         if cx.caller().session().is_some() {
             return Err(Error::LongTermCredentialsOnly(Self::NAME));
         }
-        let proven = match &self.mfa {
-            Some(code) => Some(mfa::prove(cx, code).await?),
-            None => None,
-        };
-        let mut facts = cx.facts();
-        if proven.is_some() {
-            facts = facts.mfa(0);
+        if let Some(code) = &self.mfa {
+            // Whoever would be refused with a code as well is refused before the store is asked.
+            if let Err(denied) = self.decide(cx) {
+                return Err(cx.refuse(&denied, "*"));
+            }
+            mfa::prove(cx, code).await?;
         }
-        let granted = trust::own_session(cx.caller(), &cx.directory, &facts);
-        let grant = granted.map_err(|denied| cx.refuse(&denied, "*"))?;
+        let grant = match self.decide(cx) {
+            Ok(grant) => grant,
+            Err(denied) => return Err(cx.refuse(&denied, "*")),
+        };
         let shape = Shape {
             session_name: String::new(),
             source_identity: String::new(),
             tags: Vec::new(),
             packed: Packed::default(),
-            mfa_at: proven.map(|_| cx.now),
+            mfa_at: self.mfa.as_ref().map(|_| cx.now),
         };
         let account = grant.account();
         let term = self.duration.unwrap_or(durations::USER_DEFAULT);
         let session = cx.issue(grant, term, shape).await?;
         cx.answered(&Answered { credentials: audited_credentials(&session.credentials) }, account.as_str());
         Ok(GetSessionTokenOutput { credentials: session.credentials })
+    }
+}
+
+impl GetSessionToken {
+    /// Whether the caller gets one, now; with a code of its device if it gave one.
+    fn decide<'c>(&self, cx: &'c Context<'_>) -> Result<Grant<'c>, Box<Denied>> {
+        let facts = cx.facts();
+        let facts = if self.mfa.is_some() { facts.mfa(0) } else { facts };
+        trust::own_session(cx.caller(), &cx.directory, &facts)
     }
 }
 

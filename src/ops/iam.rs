@@ -12,11 +12,10 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::{Context, Operation, Service};
-use crate::arn::{AccountId, IamArn};
+use crate::arn::IamArn;
 use crate::budgets::CountedAs;
 use crate::commands::{self, Command, Desk};
 use crate::directory::User;
-use crate::directory::resource::{Kind, Name, Resource, folded};
 use crate::error::Error;
 use crate::names::Tag;
 use crate::trust::{self, SessionRequest};
@@ -103,28 +102,22 @@ struct Target {
 }
 
 impl Target {
-    /// The user of that name in the caller's account; nothing named: the calling user.
-    async fn find(cx: &Context<'_>, user_name: Option<String>) -> Result<Self, Error> {
+    /// The user of that name in the caller's account; nothing named: the calling user. No store is
+    /// asked: whether the caller may know is not decided yet.
+    fn find(cx: &Context<'_>, user_name: Option<&str>) -> Result<Self, Error> {
         let own = cx.caller().user();
         let name = match (user_name, own) {
             (Some(name), _) => name,
-            (None, Some(user)) => user.name.to_string(),
+            (None, Some(user)) => &user.name,
             (None, None) => {
                 let rule = "must not be null: the caller is no user";
                 return Err(crate::names::FieldError::new("UserName", rule).into());
             }
         };
         let account = cx.caller().account();
-        if let Some(user) = own.filter(|u| *u.name == *name) {
-            return Ok(Self { name, arn: user.arn.to_string(), user: Some(user.clone()) });
-        }
-        let arn = match cx.sts.directory_is_in_the_store {
-            true => cx.sts.store.find(Kind::User, &folded(account.as_str(), &name)).await?,
-            false => cx.directory.users().find(|u| named(u, account, &name)).map(|u| u.arn.to_string()),
-        };
-        let user = arn.as_ref().and_then(|arn| cx.directory.user(arn)).cloned();
-        let arn = arn.unwrap_or_else(|| format!("arn:aws:iam::{account}:user/{name}"));
-        Ok(Self { name, arn, user })
+        let user = cx.directory.user_named(account, name).cloned();
+        let arn = user.as_ref().map_or_else(|| format!("arn:aws:iam::{account}:user/{name}"), |u| u.arn.to_string());
+        Ok(Self { name: name.to_owned(), arn, user })
     }
 
     fn tags(&self) -> &[Tag] {
@@ -138,16 +131,25 @@ impl Target {
     }
 }
 
-fn named(user: &User, account: AccountId, name: &str) -> bool {
-    user.account == account && user.name.eq_ignore_ascii_case(name)
-}
-
 /// Changes the directory, and waits until the change is in force here: what the caller asks next
-/// sees it.
-async fn change(cx: &mut Context<'_>, commands: Vec<Command>) -> Result<(), Error> {
+/// sees it. `decide` says what is to be changed, or why not: before the store is asked for anything,
+/// and again when it is this call's turn to write.
+async fn change(
+    cx: &mut Context<'_>,
+    decide: impl Fn(&mut Context<'_>) -> Result<Vec<Command>, Error>,
+) -> Result<(), Error> {
+    decide(cx)?;
     let master_key = cx.sts.master_key.load_full().filter(|_| cx.sts.directory_is_in_the_store);
     let Some(master_key) = master_key else {
         return Err(Error::UnmodifiableEntity("the directory is a file, and is changed there"));
+    };
+    let writer = cx.wait(cx.sts.store.write()).await?;
+    let commands = match decide(cx) {
+        Ok(commands) => commands,
+        Err(error) => {
+            writer.abandon().await;
+            return Err(error);
+        }
     };
     let actor = cx.actor();
     let desk = Desk {
@@ -157,7 +159,7 @@ async fn change(cx: &mut Context<'_>, commands: Vec<Command>) -> Result<(), Erro
         now: cx.now,
         issuer: cx.sts.issuer.as_deref(),
     };
-    let sequence = commands::execute(desk, &actor, commands).await?;
+    let sequence = commands::execute_in(writer, desk, &actor, commands).await?;
     cx.sts.feed.nudge();
     let seen = async {
         while cx.sts.feed.sequence() < sequence {
@@ -167,10 +169,4 @@ async fn change(cx: &mut Context<'_>, commands: Vec<Command>) -> Result<(), Erro
     // It is durable; a node that is late sees it later.
     let _ = tokio::time::timeout(OWN_CHANGE, seen).await;
     Ok(())
-}
-
-/// A row of the directory.
-async fn row(cx: &Context<'_>, kind: Kind, id: &str) -> Result<Option<Resource>, Error> {
-    let Some(stored) = cx.sts.store.get(&Name::new(kind, id)).await? else { return Ok(None) };
-    Resource::parse(kind, &stored.body).map(Some).map_err(|_| Error::InternalFailure)
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use super::{Context, Operation, Service, Sts};
 use crate::arn::{AccountId, IamArn};
@@ -56,9 +57,9 @@ pub struct PreviewRevocation(pub RevokeSessions);
 pub struct RevokeSessionsOutput {
     /// The change's number.
     pub sequence_number: i64,
-    /// The brokers that are connected, this one among them.
+    /// The brokers that may accept sessions, this one among them.
     pub nodes_connected: usize,
-    /// Those of them that do not have it in force yet.
+    /// Those of them that are not known to have it in force.
     pub pending: Vec<Node>,
     /// What was hit.
     pub target: Target,
@@ -152,6 +153,8 @@ impl Operation for RevokeSessions {
     const COUNTED_AS: CountedAs = CountedAs::Call;
     const SERVICE: Service = Service::Brevet;
     const HANDS_OUT: bool = false;
+    /// The calls of others may be what it is to end.
+    const IS_URGENT: bool = true;
     /// It is in the feed, which is durable; an audit log that cannot be written must not keep
     /// anybody from ending a session.
     const MUST_BE_RECORDED: bool = false;
@@ -167,10 +170,17 @@ impl Operation for RevokeSessions {
     }
 
     async fn run(self, cx: &mut Context<'_>) -> Result<RevokeSessionsOutput, Error> {
-        let account = self.admit(cx)?;
+        self.admit(cx)?;
+        let mut writer = cx.wait(cx.sts.store.write_revocation()).await?;
+        let account = match self.admit(cx) {
+            Ok(account) => account,
+            Err(error) => {
+                writer.abandon().await;
+                return Err(error);
+            }
+        };
         let known = self.known(&cx.directory, account.as_str());
         let actor = cx.actor();
-        let mut writer = cx.sts.store.write().await?;
         let hit = self.hit(cx, account.as_str(), writer.sequence());
         let mark = hit.mark;
         let revoked = Revoked::new(self.selector, account.as_str(), &self.value, mark);
@@ -192,6 +202,7 @@ impl Operation for RevokeSessions {
         cx.sts.feed.nudge();
         let ((nodes_connected, pending), sessions) =
             tokio::join!(spread(cx.sts, sequence_number), hit.count(cx.sts, account.as_str(), cx.now));
+        cx.sts.metrics.revocations_pending_nodes.set(i64::try_from(pending.len()).unwrap_or(i64::MAX));
         let target = Target { sessions, ..known };
         Ok(RevokeSessionsOutput { sequence_number, nodes_connected, pending, target })
     }
@@ -309,8 +320,9 @@ impl Hit {
     }
 }
 
-/// Waits for the change to be in force on every connected broker. How many there are, and which of
-/// them it has not reached.
+/// Waits for the change to be in force on every broker that is heard of. How many brokers may accept
+/// sessions, and which of them the change has not reached: one that is not heard of is among these,
+/// and is not waited for.
 async fn spread(sts: &Sts, sequence: i64) -> (usize, Vec<Node>) {
     let mut seen = (1, Vec::new());
     let look = async {
@@ -322,11 +334,13 @@ async fn spread(sts: &Sts, sequence: i64) -> (usize, Vec<Node>) {
             }
             // Without an answer the last one stands: it is durable, and nobody is said to have it.
             if sts.store.is_shared()
-                && let Ok(nodes) = sts.store.nodes().await
+                && let Ok(nodes) = sts.store.nodes_after(Instant::now()).await
             {
                 let connected = nodes.len().max(1);
-                seen = (connected, nodes.into_iter().filter(|n| n.confirmed < sequence).collect());
-                if counted && seen.1.is_empty() {
+                let pending: Vec<_> = nodes.into_iter().filter(|n| n.node.confirmed < sequence).collect();
+                let awaited = pending.iter().any(|n| !n.is_silent);
+                seen = (connected, pending.into_iter().map(|n| n.node).collect());
+                if counted && !awaited {
                     return;
                 }
             }

@@ -69,7 +69,10 @@ pub(super) async fn look_after(shared: Arc<Shared>) {
 async fn brokers(shared: &Shared) -> Option<usize> {
     let sts = &shared.sts;
     if sts.store.is_shared() {
-        return sts.store.nodes().await.ok().map(|nodes| nodes.len().max(1));
+        // The connection is the feed's, which belongs to that thread.
+        let asked = sts.clone();
+        let counted = sts.urgent.spawn(async move { asked.store.count_nodes().await });
+        return counted.await.ok()?.ok().map(|nodes| nodes.max(1));
     }
     let keyring = sts.tokens.keyring();
     sts.sessions.announce(&keyring, &shared.node.node, sts.clock.now()).await.ok()

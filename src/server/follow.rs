@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::value::{RawValue, to_raw_value};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::{Shared, own_provider};
 use crate::audit::{self, UserIdentity};
@@ -23,6 +26,15 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const REPORT_EVERY: Duration = Duration::from_secs(2);
 /// How often what has run out is swept, and key use noted.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// How often it is looked whether that is due.
+const TEND_EVERY: Duration = Duration::from_secs(1);
+/// So many changes are taken where they are found; more are taken beside, so that what ends sessions
+/// after them does not wait.
+const FEW: i64 = 64;
+/// How long many changes that could not be taken, or that were followed by as many, wait.
+const PAUSE: Duration = Duration::from_secs(1);
+/// So many changes that end sessions are read at once.
+const MAX_MARKED: usize = 1_000;
 /// So many changes at once are one line of the audit; the feed has each of them.
 const MAX_AUDITED: usize = 256;
 
@@ -91,20 +103,23 @@ fn compile(rows: &std::sync::mpsc::Receiver<Vec<Row>>, master_key: &MasterKey) -
 pub(super) async fn follow(shared: Arc<Shared>) {
     let mut look = tokio::time::interval(LOOK_EVERY);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let (mut reported, mut swept) = (Duration::MAX, Duration::ZERO);
+    let sts = &shared.sts;
+    let (reached, latest) = watch::channel(sts.feed.sequence());
+    let _saving = AbortOnDrop(shared.ordinary.spawn(save_watermarks(shared.clone(), latest)));
+    let mut follower =
+        Follower { shared: shared.clone(), marked: sts.feed.sequence(), work: None, pause_until: Instant::now() };
+    let mut reported: Option<Duration> = None;
     loop {
-        let sts = &shared.sts;
         tokio::select! {
             _ = look.tick() => {}
             () = sts.feed.nudged() => {}
         }
-        let asked_at = sts.clock.monotonic();
         let before = sts.feed.sequence();
         let failed = sts.feed.fault().is_some();
-        match step(&shared, asked_at).await {
+        match follower.step().await {
             Ok(()) => {
                 sts.metrics.feed_up.set(1);
-                if failed {
+                if failed && sts.feed.fault().is_none() {
                     tracing::info!(sequence = sts.feed.sequence(), "the change feed is confirmed again");
                 }
             }
@@ -116,21 +131,68 @@ pub(super) async fn follow(shared: Arc<Shared>) {
             }
         }
         let now = sts.clock.monotonic();
-        let due = reported == Duration::MAX || now.saturating_sub(reported) >= REPORT_EVERY;
-        if sts.store.is_shared() && (due || sts.feed.sequence() != before) {
+        let is_due = reported.is_none_or(|at| now.saturating_sub(at) >= REPORT_EVERY);
+        let has_moved = sts.feed.sequence() != before;
+        if has_moved {
+            sts.metrics.feed_sequence.set(sts.feed.sequence());
+        }
+        if sts.store.is_shared() && (is_due || has_moved) {
             let node = Node { confirmed: sts.feed.sequence(), ..shared.node.clone() };
             if let Err(error) = sts.store.report(&node).await {
                 tracing::debug!(%error, "this node could not say that it is here");
             }
-            reported = now;
+            reported = Some(now);
         }
-        if now.saturating_sub(swept) >= SWEEP_EVERY {
-            swept = now;
-            sts.revocations.sweep(sts.clock.now());
-            note_key_use(sts).await;
-            if let Err(error) = sts.store.sweep(sts.clock.now()).await {
-                tracing::debug!(%error, "what has run out stays in the store for now");
-            }
+        if has_moved {
+            reached.send_replace(sts.feed.sequence());
+        }
+    }
+}
+
+/// Keeps the watermark on the disk. Nobody waits for it: a revocation does not bind later because the
+/// disk is slow.
+async fn save_watermarks(shared: Arc<Shared>, mut latest: watch::Receiver<i64>) {
+    while latest.changed().await.is_ok() {
+        let sequence = *latest.borrow_and_update();
+        let shared = shared.clone();
+        // It waits for the disk; what goes wrong is logged there.
+        let _ = tokio::task::spawn_blocking(move || save_watermark(&shared, sequence)).await;
+    }
+}
+
+/// Writes down how far the store had come.
+pub(super) fn save_watermark(shared: &Shared, sequence: i64) {
+    let Some(path) = &shared.watermark else { return };
+    let watermark = Watermark { store_id: shared.sts.store.id().to_owned(), sequence };
+    if let Err(error) = watermark.save(path) {
+        tracing::error!(%error, "the watermark is not written; a store that goes back may not be told");
+    }
+}
+
+struct AbortOnDrop<T>(JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Sweeps what has run out and notes when keys were used, until the daemon is gone.
+pub(super) async fn tend(sts: Arc<Sts>) {
+    let mut tick = tokio::time::interval(TEND_EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut swept = Duration::ZERO;
+    loop {
+        tick.tick().await;
+        let now = sts.clock.monotonic();
+        if now.saturating_sub(swept) < SWEEP_EVERY {
+            continue;
+        }
+        swept = now;
+        sts.revocations.sweep(sts.clock.now());
+        note_key_use(&sts).await;
+        if let Err(error) = sts.store.sweep(sts.clock.now()).await {
+            tracing::debug!(%error, "what has run out stays in the store for now");
         }
     }
 }
@@ -138,73 +200,132 @@ pub(super) async fn follow(shared: Arc<Shared>) {
 /// Writes down when long-term keys were last used.
 pub(super) async fn note_key_use(sts: &Sts) {
     let used = sts.key_use.take();
-    if !used.is_empty()
-        && let Err(error) = sts.store.note_key_use(used, &sts.region).await
-    {
+    if let Err(error) = sts.store.note_key_use(&used, &sts.region).await {
         tracing::debug!(%error, "the last use of access keys is lost");
     }
 }
 
-async fn step(shared: &Arc<Shared>, asked_at: Duration) -> Result<(), FollowError> {
-    let sts = &shared.sts;
-    let head = sts.store.head().await?;
-    let here = sts.feed.sequence();
-    if head.store_id != sts.store.id() || head.sequence < here {
-        // Nothing that is known here is given up for a store that knows less.
-        return Err(FollowError::WentBack(format!(
-            "the store went back from change {here} to {}, or is another one; restart to say what is to be done",
-            head.sequence
-        )));
-    }
-    if head.sequence == here {
-        sts.feed.confirm(here, asked_at);
-        return Ok(());
-    }
-    let reached = match sts.store.changes_after(here).await? {
-        Step::Changes(changes) => take(shared, &changes)?,
-        Step::Reload => reload(shared).await?,
-    };
-    if let Some(path) = &shared.watermark {
-        let (watermark, path) = (Watermark { store_id: head.store_id, sequence: reached }, path.clone());
-        // It waits for the disk.
-        let saved = tokio::task::spawn_blocking(move || watermark.save(&path)).await;
-        if let Ok(Err(error)) = saved {
-            tracing::error!(%error, "the watermark is not written; a store that goes back may not be told");
-        }
-    }
-    sts.metrics.feed_sequence.set(reached);
-    sts.feed.confirm(reached, asked_at);
-    Ok(())
+/// This node on its way along the feed.
+struct Follower {
+    shared: Arc<Shared>,
+    /// Whatever ended sessions up to this change is in force here.
+    marked: i64,
+    /// The taking of many changes, or of everything, which goes on beside; and when it was begun.
+    work: Option<(AbortOnDrop<Result<Taken, FollowError>>, Duration)>,
+    /// What failed is not begun again at once.
+    pause_until: Instant,
 }
 
-/// Takes changes one by one: what is revoked, then what the directory is, then the audit of both.
-fn take(shared: &Shared, changes: &[Change]) -> Result<i64, FollowError> {
-    let sts = &shared.sts;
-    let mut details = Vec::with_capacity(changes.len());
-    for change in changes {
-        let fault = |why: String| FollowError::Change(change.sequence, why);
-        let detail: Detail = serde_json::from_str(&change.detail).map_err(|e| fault(e.to_string()))?;
-        for revoked in &detail.revoked {
-            let selector = Selector::parse(&revoked.selector).ok_or_else(|| fault("an unknown selector".into()))?;
-            let mark = Mark {
-                before_sequence: revoked.before_sequence,
-                before_seconds: revoked.before_seconds,
-                expires_at: revoked.expires_at,
-            };
-            sts.revocations.mark(&Key::new(selector, &revoked.account, &revoked.value), mark);
+/// What was made of changes, to be put in force.
+struct Taken {
+    /// None: it stays as it is.
+    directory: Option<Directory>,
+    changes: Vec<(Change, Detail)>,
+    reached: i64,
+}
+
+impl Follower {
+    async fn step(&mut self) -> Result<(), FollowError> {
+        let sts = &self.shared.sts;
+        let asked_at = sts.clock.monotonic();
+        let head = sts.store.feed_head().await?;
+        let here = sts.feed.sequence();
+        if head.store_id != sts.store.id() || head.sequence < here {
+            // Nothing that is known here is given up for a store that knows less.
+            return Err(FollowError::WentBack(format!(
+                "the store went back from change {here} to {}, or is another one; restart to say what is to be done",
+                head.sequence
+            )));
         }
-        details.push(detail);
+        if head.sequence == here {
+            sts.feed.confirm(here, asked_at);
+            self.marked = here;
+            return Ok(());
+        }
+        let Some((work, begun_at)) = &mut self.work else {
+            if head.sequence - here <= FEW
+                && let Step::Changes(changes) = sts.store.changes_after(here).await?
+            {
+                let details = mark(sts, &changes)?;
+                let taken = take(&self.shared, changes, details)?;
+                put_in_force(sts, taken, asked_at);
+                return Ok(());
+            }
+            if Instant::now() >= self.pause_until {
+                let work = self.shared.ordinary.spawn(catch_up(self.shared.clone(), here));
+                self.work = Some((AbortOnDrop(work), asked_at));
+            }
+            return self.mark_ahead(head.sequence).await;
+        };
+        if work.0.is_finished() {
+            let (taken, begun_at) = ((&mut work.0).await, *begun_at);
+            self.work = None;
+            self.pause_until = Instant::now() + PAUSE;
+            let taken = taken.map_err(|_| FollowError::Change(here, "taking the changes failed".to_owned()))??;
+            put_in_force(sts, taken, begun_at);
+        }
+        self.mark_ahead(head.sequence).await
     }
-    if shared.sts.directory_is_in_the_store {
+
+    /// Puts in force what ended sessions up to a change, whatever else there is to do before it.
+    async fn mark_ahead(&mut self, head: i64) -> Result<(), FollowError> {
+        while self.marked < head {
+            let found = self.shared.sts.store.revoking_after(self.marked, MAX_MARKED).await?;
+            for (sequence, detail) in &found {
+                mark_one(&self.shared.sts, *sequence, detail)?;
+            }
+            self.marked = found.get(MAX_MARKED - 1).map_or(head, |(sequence, _)| *sequence);
+        }
+        Ok(())
+    }
+}
+
+/// What ends with changes, at once.
+fn mark(sts: &Sts, changes: &[Change]) -> Result<Vec<Detail>, FollowError> {
+    changes.iter().map(|change| mark_one(sts, change.sequence, &change.detail)).collect()
+}
+
+fn mark_one(sts: &Sts, sequence: i64, detail: &str) -> Result<Detail, FollowError> {
+    let fault = |why: String| FollowError::Change(sequence, why);
+    let detail: Detail = serde_json::from_str(detail).map_err(|e| fault(e.to_string()))?;
+    for revoked in &detail.revoked {
+        let selector = Selector::parse(&revoked.selector).ok_or_else(|| fault("an unknown selector".into()))?;
+        let mark = Mark {
+            before_sequence: revoked.before_sequence,
+            before_seconds: revoked.before_seconds,
+            expires_at: revoked.expires_at,
+        };
+        sts.revocations.mark(&Key::new(selector, &revoked.account, &revoked.value), mark);
+    }
+    Ok(detail)
+}
+
+/// Takes many changes, or everything: it takes its time, and holds up nothing.
+async fn catch_up(shared: Arc<Shared>, here: i64) -> Result<Taken, FollowError> {
+    let Step::Changes(changes) = shared.sts.store.many_changes_after(here).await? else {
+        return reload(&shared).await;
+    };
+    let taking = tokio::task::spawn_blocking(move || {
+        let details = mark(&shared.sts, &changes)?;
+        take(&shared, changes, details)
+    });
+    taking.await.map_err(|_| FollowError::Change(here, "taking the changes failed".to_owned()))?
+}
+
+/// Takes changes one by one into a copy of the directory.
+fn take(shared: &Shared, changes: Vec<Change>, details: Vec<Detail>) -> Result<Taken, FollowError> {
+    let sts = &shared.sts;
+    let mut taken = None;
+    if sts.directory_is_in_the_store {
         let mut directory = Directory::clone(&sts.directory.load());
         let mut touched = Vec::new();
-        for change in changes {
+        for change in &changes {
             let fault = |why: String| FollowError::Change(change.sequence, why);
             let Some(kind) = Kind::parse(&change.kind) else { continue };
             match &change.body {
                 Some(body) => {
                     let resource = Resource::parse(kind, body).map_err(|e| fault(e.to_string()))?;
-                    let master_key = shared.sts.master_key.load();
+                    let master_key = sts.master_key.load();
                     directory.take_stored(&resource, master_key.as_deref()).map_err(|e| fault(e.to_string()))?;
                     touched.push((change.sequence, resource));
                 }
@@ -215,43 +336,53 @@ fn take(shared: &Shared, changes: &[Change]) -> Result<i64, FollowError> {
             let whole = directory.refers_to_what_is_there(resource);
             whole.map_err(|e| FollowError::Change(*sequence, e.to_string()))?;
         }
+        taken = Some(directory);
+    }
+    let reached = changes.last().map_or_else(|| sts.feed.sequence(), |c| c.sequence);
+    Ok(Taken { directory: taken, changes: changes.into_iter().zip(details).collect(), reached })
+}
+
+/// What the directory is; then the audit. What was revoked is in force already. `asked_at` is when it
+/// was known that there is no more.
+fn put_in_force(sts: &Sts, taken: Taken, asked_at: Duration) {
+    if let Some(directory) = taken.directory {
         sts.directory.store(Arc::new(directory));
     }
-    for (change, detail) in changes.iter().zip(details).take(MAX_AUDITED) {
-        write_down(sts, change, detail);
+    sts.feed.confirm(taken.reached, asked_at);
+    let mut changes = taken.changes.into_iter();
+    for (change, detail) in changes.by_ref().take(MAX_AUDITED) {
+        write_down(sts, &change, detail);
     }
-    if let Some(rest) = changes.get(MAX_AUDITED..)
-        && let (Some(first), Some(last)) = (rest.first(), rest.last())
-    {
+    if let Some((first, _)) = changes.next() {
         tracing::info!(
             first = first.sequence,
-            last = last.sequence,
+            last = taken.reached,
             "changes are in the feed and not in the audit log"
         );
     }
-    Ok(changes.last().map_or(0, |c| c.sequence))
 }
 
 /// Loads everything anew.
-async fn reload(shared: &Arc<Shared>) -> Result<i64, FollowError> {
+async fn reload(shared: &Arc<Shared>) -> Result<Taken, FollowError> {
     let sts = &shared.sts;
     // First the head, so that what changes meanwhile is taken again.
     let head = sts.store.head().await?;
     sts.store.load_revocations(&sts.revocations, sts.clock.now()).await?;
-    if shared.sts.directory_is_in_the_store {
+    let mut directory = None;
+    if sts.directory_is_in_the_store {
+        let master_key = sts.master_key.load_full();
+        let master_key = master_key.ok_or_else(|| FollowError::Change(0, "there is no master key".to_owned()))?;
         let shared = shared.clone();
-        // Compiling a large directory must not hold up calls.
+        // Reading waits for compiling on its thread, which must not be one that calls are served on.
         let loading = tokio::task::spawn_blocking(move || {
-            let master_key = shared.sts.master_key.load_full();
-            let master_key = master_key.ok_or_else(|| FollowError::Change(0, "there is no master key".to_owned()))?;
             tokio::runtime::Handle::current().block_on(load(&shared.sts.store, &master_key))
         });
-        let (directory, _) = loading.await.map_err(|_| FollowError::Change(0, "loading failed".to_owned()))??;
-        announce(sts, &directory);
-        sts.directory.store(Arc::new(directory));
+        let loaded = loading.await.map_err(|_| FollowError::Change(0, "loading failed".to_owned()))??;
+        announce(sts, &loaded.0);
+        directory = Some(loaded.0);
     }
     tracing::info!(sequence = head.sequence, "the store was loaded anew");
-    Ok(head.sequence)
+    Ok(Taken { directory, changes: Vec::new(), reached: head.sequence })
 }
 
 /// So many warnings are logged one by one when a directory is loaded.

@@ -53,7 +53,11 @@ fn answer(
     let (status, text) = match (request.method(), request.uri().path()) {
         (&Method::GET, "/healthz") => (StatusCode::OK, "ok\n".to_owned()),
         (&Method::GET, "/readyz") => ready(shared),
-        (&Method::GET, "/metrics") => (StatusCode::OK, shared.sts.metrics.render()),
+        (&Method::GET, "/metrics") => {
+            let age = shared.sts.feed.age(shared.sts.clock.monotonic()).as_secs();
+            shared.sts.metrics.feed_age_seconds.set(i64::try_from(age).unwrap_or(i64::MAX));
+            (StatusCode::OK, shared.sts.metrics.render())
+        }
         (&Method::GET, _) => (StatusCode::NOT_FOUND, "there is /healthz, /readyz and /metrics\n".to_owned()),
         _ => (StatusCode::METHOD_NOT_ALLOWED, "GET alone\n".to_owned()),
     };

@@ -6,7 +6,8 @@ use std::sync::{Mutex, PoisonError};
 
 use sqlx::Row as _;
 
-use super::{Store, StoreError, told};
+use super::lanes::Purpose;
+use super::{DEADLINE, Store, StoreError, told};
 use crate::clock::Timestamp;
 
 /// When long-term keys were last used, until it is written down.
@@ -26,6 +27,55 @@ impl KeyUse {
     /// What is to be written down.
     pub fn take(&self) -> Vec<(String, Timestamp)> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_iter().collect()
+    }
+}
+
+/// What this process knows of MFA without asking the store. What is not here is asked there.
+#[derive(Default)]
+pub(super) struct Remembered {
+    /// Users that have failed too often, and until when, in seconds since 1970.
+    locked: Mutex<HashMap<Box<str>, i64>>,
+    /// Devices, and the last step that a code of theirs was accepted for.
+    spent: Mutex<HashMap<Box<str>, i64>>,
+}
+
+/// How many users and how many devices are remembered at the most.
+const MAX_REMEMBERED: usize = 16_384;
+/// For so many steps a code may still match, whatever the device's clock: an hour.
+const SPENT_FOR_STEPS: i64 = 120;
+
+impl Remembered {
+    fn lock(&self, user_id: &str, until: i64, now: i64) {
+        remember(&self.locked, user_id, until, |until| until > now);
+    }
+
+    fn spend(&self, serial_number: &str, step: i64, now: i64) {
+        remember(&self.spent, serial_number, step, |step| is_recent(step, now));
+    }
+
+    pub fn sweep(&self, now: Timestamp) {
+        let now = now.seconds();
+        self.locked.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, until| *until > now);
+        self.spent.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, step| is_recent(*step, now));
+    }
+}
+
+fn is_recent(step: i64, now: i64) -> bool {
+    step + SPENT_FOR_STEPS > now.div_euclid(STEP_SECONDS)
+}
+
+/// Keeps the greater of two values. When there is no room, what is of no use any more makes some.
+fn remember(all: &Mutex<HashMap<Box<str>, i64>>, name: &str, value: i64, is_of_use: impl Fn(i64) -> bool) {
+    let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = all.get_mut(name) {
+        *known = value.max(*known);
+        return;
+    }
+    if all.len() >= MAX_REMEMBERED {
+        all.retain(|_, value| is_of_use(*value));
+    }
+    if all.len() < MAX_REMEMBERED {
+        all.insert(name.into(), value);
     }
 }
 
@@ -73,7 +123,8 @@ impl Store {
     /// Without an answer.
     pub async fn mfa_drift(&self, serial_number: &str) -> Result<i64, StoreError> {
         let serial_number = serial_number.to_owned();
-        let row = self.read(move |c| {
+        let row = self.read(Purpose::Read, DEADLINE, move |c| {
+            let serial_number = serial_number.clone();
             Box::pin(async move {
                 sqlx::query("SELECT drift FROM spent_steps WHERE serial_number = $1")
                     .bind(serial_number)
@@ -90,7 +141,7 @@ impl Store {
     /// Without an answer.
     pub async fn set_mfa_drift(&self, serial_number: &str, drift: i64) -> Result<(), StoreError> {
         let serial_number = serial_number.to_owned();
-        self.write_one(move |c| {
+        self.write_one(Purpose::Write, move |c| {
             Box::pin(async move {
                 sqlx::query("UPDATE spent_steps SET drift = $2, leaning = 0 WHERE serial_number = $1")
                     .bind(serial_number)
@@ -103,11 +154,24 @@ impl Store {
         .map(|_| ())
     }
 
+    /// Whether a user is known here to have failed too often. The store knows more; what is known here
+    /// is true.
+    pub fn is_locked(&self, user_id: &str, now: Timestamp) -> bool {
+        let locked = self.mfa.locked.lock().unwrap_or_else(PoisonError::into_inner);
+        locked.get(user_id).is_some_and(|until| now.seconds() < *until)
+    }
+
+    /// The last step that is known here for which a code of a device was accepted.
+    pub fn last_spent_step(&self, serial_number: &str) -> Option<i64> {
+        self.mfa.spent.lock().unwrap_or_else(PoisonError::into_inner).get(serial_number).copied()
+    }
+
     /// An MFA code of a user, that matched a time step of a device of theirs or did not. A step is
     /// good once, and never one before it (RFC 6238 section 5.2); one that began before this store
     /// knew the device's past counts as spent. Of codes that match nothing a user has five, and one
     /// more every 15 minutes: at most a hundred a day. Once they are used up not even a right code
-    /// is looked at, so that guesses made at the same time gain nothing.
+    /// is looked at, so that guesses made at the same time gain nothing. Such a user is then refused
+    /// from memory, before the store is asked and once more when it could be.
     ///
     /// # Errors
     /// Without an answer: the code must then be refused.
@@ -117,18 +181,34 @@ impl Store {
         matched: Option<Matched>,
         now: Timestamp,
     ) -> Result<Attempt, StoreError> {
-        let (user_id, now) = (user_id.to_owned(), now.seconds());
-        self.write_one(move |c| {
+        if self.is_locked(user_id, now) {
+            return Ok(Attempt::Locked);
+        }
+        let mut lease = self.lease_to_write(Purpose::Write).await?;
+        if self.is_locked(user_id, now) {
+            return Ok(Attempt::Locked);
+        }
+        let step = matched.as_ref().map(|m| (m.serial_number.clone(), m.step));
+        let (user, seconds) = (user_id.to_owned(), now.seconds());
+        let done = lease.ask(DEADLINE, move |c| {
             Box::pin(async move {
                 sqlx::raw_sql("BEGIN").execute(&mut *c).await?;
-                let done = attempt(&mut *c, user_id, matched, now).await;
-                // The connection must not be left in the middle of a transaction.
-                let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
-                sqlx::raw_sql(end).execute(c).await?;
+                let done = attempt(&mut *c, user, matched, seconds).await;
+                // The connection must not be left in the middle of a transaction; and where nothing is
+                // to be kept, nobody waits for the disk.
+                let keep = matches!(done, Ok((Attempt::Accepted | Attempt::Counted, _)));
+                sqlx::raw_sql(if keep { "COMMIT" } else { "ROLLBACK" }).execute(c).await?;
                 done
             })
-        })
-        .await
+        });
+        let (attempt, locked_until) = done.await?;
+        if let Some(until) = locked_until {
+            self.mfa.lock(user_id, until, now.seconds());
+        }
+        if let (Some((serial_number, step)), Attempt::Accepted | Attempt::Spent) = (step, attempt) {
+            self.mfa.spend(&serial_number, step, now.seconds());
+        }
+        Ok(attempt)
     }
 
     /// Notes a token's or an assertion's id: true the first time. It is kept until `expires_at`,
@@ -146,7 +226,7 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let (issuer, id) = (issuer.to_owned(), id.to_owned());
         let (issued_at, expires_at) = (issued_at.seconds(), expires_at.seconds());
-        self.write_one(move |c| {
+        self.write_one(Purpose::Write, move |c| {
             Box::pin(async move {
                 let done = sqlx::query(
                     "INSERT INTO seen (issuer, id, expires_at) \
@@ -165,23 +245,27 @@ impl Store {
         .await
     }
 
-    /// Notes when long-term keys were last used: a convenience, written now and then.
+    /// Notes when long-term keys were last used: a convenience, written now and then, in portions, so
+    /// that nobody who writes waits long.
     ///
     /// # Errors
     /// Without an answer; the times are then lost.
-    pub async fn note_key_use(&self, used: Vec<(String, Timestamp)>, region: &str) -> Result<(), StoreError> {
-        let region = region.to_owned();
-        self.write_one(move |c| {
-            Box::pin(async move {
-                sqlx::raw_sql("BEGIN").execute(&mut *c).await?;
-                let noted = note(&mut *c, used, &region).await;
-                // The connection must not be left in the middle of a transaction.
-                let end = if noted.is_ok() { "COMMIT" } else { "ROLLBACK" };
-                sqlx::raw_sql(end).execute(c).await?;
-                noted
+    pub async fn note_key_use(&self, used: &[(String, Timestamp)], region: &str) -> Result<(), StoreError> {
+        for portion in used.chunks(256) {
+            let (portion, region) = (portion.to_vec(), region.to_owned());
+            self.write_one(Purpose::Background, move |c| {
+                Box::pin(async move {
+                    sqlx::raw_sql("BEGIN").execute(&mut *c).await?;
+                    let noted = note(&mut *c, portion, &region).await;
+                    // The connection must not be left in the middle of a transaction.
+                    let end = if noted.is_ok() { "COMMIT" } else { "ROLLBACK" };
+                    sqlx::raw_sql(end).execute(c).await?;
+                    noted
+                })
             })
-        })
-        .await
+            .await?;
+        }
+        Ok(())
     }
 
     /// When a long-term key was last used, as far as it was noted.
@@ -190,7 +274,8 @@ impl Store {
     /// Without an answer.
     pub async fn key_used_at(&self, access_key_id: &str) -> Result<Option<Timestamp>, StoreError> {
         let id = access_key_id.to_owned();
-        let row = self.read(move |c| {
+        let row = self.read(Purpose::Read, DEADLINE, move |c| {
+            let id = id.clone();
             Box::pin(async move {
                 sqlx::query("SELECT used_at FROM access_key_use WHERE access_key_id = $1")
                     .bind(id)
@@ -226,7 +311,7 @@ async fn attempt(
     user_id: String,
     matched: Option<Matched>,
     now: i64,
-) -> Result<Attempt, sqlx::Error> {
+) -> Result<(Attempt, Option<i64>), sqlx::Error> {
     // Writing the row locks it, in both engines: attempts of a user come one after the other.
     let row = sqlx::query(
         "INSERT INTO mfa_failures (user_id, forgiven_at) VALUES ($1, 0) \
@@ -236,16 +321,19 @@ async fn attempt(
     .fetch_one(&mut *connection)
     .await?;
     let forgiven_at: i64 = row.try_get(0)?;
-    if forgiven_at - now > (FAILURES - 1) * FORGIVEN_AFTER {
-        return Ok(Attempt::Locked);
+    // Until when that many failures lock a user.
+    let locked_until = |forgiven_at: i64| Some(forgiven_at - (FAILURES - 1) * FORGIVEN_AFTER).filter(|at| *at > now);
+    if let Some(until) = locked_until(forgiven_at) {
+        return Ok((Attempt::Locked, Some(until)));
     }
     let Some(matched) = matched else {
+        let forgiven_at = forgiven_at.max(now) + FORGIVEN_AFTER;
         sqlx::query("UPDATE mfa_failures SET forgiven_at = $2 WHERE user_id = $1")
             .bind(user_id)
-            .bind(forgiven_at.max(now) + FORGIVEN_AFTER)
+            .bind(forgiven_at)
             .execute(connection)
             .await?;
-        return Ok(Attempt::Counted);
+        return Ok((Attempt::Counted, locked_until(forgiven_at)));
     };
     let done = sqlx::query(
         "INSERT INTO spent_steps (serial_number, step, drift, leaning) \
@@ -265,5 +353,5 @@ async fn attempt(
     .bind(matched.made_at)
     .execute(connection)
     .await?;
-    Ok(if done.rows_affected() == 1 { Attempt::Accepted } else { Attempt::Spent })
+    Ok((if done.rows_affected() == 1 { Attempt::Accepted } else { Attempt::Spent }, None))
 }

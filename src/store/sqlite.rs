@@ -9,6 +9,7 @@ use sqlx::AnyConnection;
 use sqlx::Row as _;
 use sqlx::any::AnyConnectOptions;
 
+use super::lanes::Purpose;
 use super::{Access, BACKUP_DEADLINE, Engine, Head, Place, Store, StoreError, address, kind, told};
 use crate::clock::Timestamp;
 use crate::directory::resource::Kind;
@@ -117,7 +118,8 @@ pub async fn backup(store: &Store, to: &Path) -> Result<(), StoreError> {
     files::create_private(to)?;
     let text = to.to_str().ok_or_else(|| StoreError::Address("the backup's path must be UTF-8".to_owned()))?.to_owned();
     let copied = store
-        .read_for(BACKUP_DEADLINE, move |c| {
+        .read(Purpose::Background, BACKUP_DEADLINE, move |c| {
+            let text = text.clone();
             Box::pin(async move { sqlx::query("VACUUM INTO $1").bind(text).execute(c).await })
         })
         .await;
@@ -156,7 +158,7 @@ pub async fn restore(
     let mut source = File::open(from).map_err(io(from))?;
     std::io::copy(&mut source, &mut target).map_err(io(&fresh))?;
     let restored = Store::open(&Place::Sqlite(fresh.clone()), Access::Serve, now, entropy).await?;
-    let problems = restored.read_for(BACKUP_DEADLINE, |c| {
+    let problems = restored.read(Purpose::Background, BACKUP_DEADLINE, |c| {
         Box::pin(async move { sqlx::query("PRAGMA integrity_check(1)").fetch_all(c).await })
     });
     let sound = problems.await?.first().and_then(|r| r.try_get::<String, _>(0).ok()).is_some_and(|t| t == "ok");
@@ -165,7 +167,9 @@ pub async fn restore(
     }
     let head = end_the_past(&restored, seen, now).await?;
     restored
-        .write_one(|c| Box::pin(async move { sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(c).await }))
+        .write_one(Purpose::Background, |c| {
+            Box::pin(async move { sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(c).await })
+        })
         .await?;
     restored.close().await;
     File::open(&fresh).and_then(|f| f.sync_all()).map_err(io(&fresh))?;
@@ -183,7 +187,7 @@ pub async fn restore(
 /// For a store that was put back to an earlier state: its feed goes on behind everything that was
 /// ever seen, and what was issued before now is worth nothing.
 pub(super) async fn end_the_past(store: &Store, seen: i64, now: Timestamp) -> Result<Head, StoreError> {
-    let mut writer = store.write().await?;
+    let mut writer = store.write_much().await?;
     writer.skip_to(seen).await?;
     let mark =
         Mark { before_sequence: writer.sequence() + 1, before_seconds: now.seconds(), expires_at: Mark::outlives(now) };

@@ -5,9 +5,9 @@ use std::time::Duration;
 use sqlx::AnyConnection;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
-use tokio::sync::MutexGuard;
 
-use super::{BoxFuture, DEADLINE, SCAN_DEADLINE, Store, StoreError, late, told};
+use super::lanes::Lease;
+use super::{BoxFuture, DEADLINE, SCAN_DEADLINE, StoreError, told};
 use crate::clock::Timestamp;
 use crate::directory::resource::{Kind, Name, Resource};
 use crate::revocations::Mark;
@@ -15,10 +15,9 @@ use crate::revocations::Mark;
 /// A transaction that holds the store's head: nobody else writes meanwhile. Dropped without
 /// [`Writer::commit`], it changed nothing.
 pub struct Writer<'s> {
-    store: &'s Store,
-    slot: MutexGuard<'s, Option<AnyConnection>>,
-    /// None once something went wrong with it.
-    connection: Option<AnyConnection>,
+    lease: Lease<'s>,
+    /// Whether something went wrong: it then changes nothing any more.
+    has_failed: bool,
     head: i64,
 }
 
@@ -48,24 +47,21 @@ pub struct Stored {
 }
 
 impl<'s> Writer<'s> {
-    pub(super) async fn begin(store: &'s Store) -> Result<Self, StoreError> {
-        let mut slot = store.writes.lock().await;
-        let connection = Some(store.connected(&mut slot).await?);
-        let mut writer = Self { store, slot, connection, head: 0 };
+    /// Begins a transaction, and takes the store's head for it: the last change.
+    pub(super) async fn lock(lease: &mut Lease<'_>) -> Result<i64, StoreError> {
+        lease.begin();
         // Writing the row is what takes the lock, in both engines.
-        let memory = store.engine == super::Engine::Memory;
-        let row = writer.ask(move |c| {
+        let row = lease.ask(DEADLINE, |c| {
             Box::pin(async move {
-                if memory {
-                    // One that was dropped left its transaction open; without one this is no error to tell.
-                    let _ = sqlx::raw_sql("ROLLBACK").execute(&mut *c).await;
-                }
                 sqlx::raw_sql("BEGIN").execute(&mut *c).await?;
                 sqlx::query("UPDATE store SET head = head WHERE id = 1 RETURNING head").fetch_one(c).await
             })
         });
-        writer.head = row.await?.try_get(0).map_err(told)?;
-        Ok(writer)
+        row.await?.try_get(0).map_err(told)
+    }
+
+    pub(super) fn new(lease: Lease<'s>, head: i64) -> Self {
+        Self { lease, has_failed: false, head }
     }
 
     /// The last change, the ones recorded here included.
@@ -329,23 +325,27 @@ impl<'s> Writer<'s> {
     pub async fn commit(mut self) -> Result<i64, StoreError> {
         let head = self.head;
         self.ask(move |c| {
-            Box::pin(async move {
-                sqlx::query("UPDATE store SET head = $1 WHERE id = 1").bind(head).execute(&mut *c).await?;
-                sqlx::raw_sql("COMMIT").execute(c).await
-            })
+            Box::pin(async move { sqlx::query("UPDATE store SET head = $1 WHERE id = 1").bind(head).execute(c).await })
         })
         .await?;
-        *self.slot = self.connection.take();
+        // What was begun in time is not given up in the middle: it would not be known whether it lasts.
+        self.lease.take_time();
+        self.ask(|c| Box::pin(async move { sqlx::raw_sql("COMMIT").execute(c).await })).await?;
+        self.lease.finish();
         Ok(head)
     }
 
     /// Gives it up in an orderly way; dropping does as well, and costs a connection.
     pub async fn abandon(mut self) {
-        if let Some(mut connection) = self.connection.take() {
-            let rollback = tokio::time::timeout(DEADLINE, sqlx::raw_sql("ROLLBACK").execute(&mut connection));
-            if matches!(rollback.await, Ok(Ok(_))) {
-                *self.slot = Some(connection);
-            }
+        self.roll_back().await;
+    }
+
+    async fn roll_back(&mut self) {
+        self.lease.take_time();
+        let rolled_back =
+            self.lease.ask(DEADLINE, |c| Box::pin(async move { sqlx::raw_sql("ROLLBACK").execute(c).await }));
+        if rolled_back.await.is_ok() {
+            self.lease.finish();
         }
     }
 
@@ -361,36 +361,16 @@ impl<'s> Writer<'s> {
         deadline: Duration,
         work: impl for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, sqlx::Error>>,
     ) -> Result<T, StoreError> {
-        let connection = self.connection.as_mut();
-        let connection = connection.ok_or_else(|| StoreError::Unavailable("the change failed before".to_owned()))?;
-        match tokio::time::timeout(deadline, work(connection)).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => {
-                // In the middle of a transaction: give it back clean, or not at all.
-                if let Some(mut connection) = self.connection.take() {
-                    let rollback = tokio::time::timeout(DEADLINE, sqlx::raw_sql("ROLLBACK").execute(&mut connection));
-                    if matches!(rollback.await, Ok(Ok(_))) {
-                        *self.slot = Some(connection);
-                    }
-                }
-                Err(told(error))
-            }
-            Err(_) => {
-                self.connection = None;
-                Err(late(deadline))
-            }
+        if self.has_failed {
+            return Err(StoreError::Unavailable("the change failed before".to_owned()));
         }
-    }
-}
-
-impl Drop for Writer<'_> {
-    fn drop(&mut self) {
-        // In memory the connection is the store: it goes back, and the next change rolls this one back.
-        if self.store.engine == super::Engine::Memory
-            && let Some(connection) = self.connection.take()
-        {
-            *self.slot = Some(connection);
+        let asked = self.lease.ask(deadline, work).await;
+        if asked.is_err() {
+            // In the middle of a transaction: the connection goes back clean, or not at all.
+            self.has_failed = true;
+            self.roll_back().await;
         }
+        asked
     }
 }
 

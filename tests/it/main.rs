@@ -26,3 +26,4 @@ mod store;
 mod tokens;
 mod transport;
 mod trust;
+mod waiting;

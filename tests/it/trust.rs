@@ -2,7 +2,7 @@
 
 use brevet::commands::{self, Command, CommandError, Desk, Edit};
 use brevet::directory::Directory;
-use brevet::directory::resource::{Kind, Name, Resource};
+use brevet::directory::resource::{Kind, Resource};
 use brevet::entropy::SystemEntropy;
 use serde_json::{Value, json};
 
@@ -185,7 +185,7 @@ async fn a_role_of_the_store_that_breaks_a_younger_rule_lets_in_nobody_and_the_r
     let sequence = hand.edit(Kind::Role, ROLE, Edit::Tag(vec![("brevet:public".into(), "true".into())])).await.unwrap();
     broker.reaches(sequence).await;
     assert!(broker.assume(&user("bob"), ROLE).await.is_ok());
-    assert!(hand.store.get(&Name::new(Kind::Role, ROLE)).await.unwrap().is_some());
+    assert!(!hand.store.get_all(Kind::Role, vec![ROLE.to_owned()]).await.unwrap().is_empty());
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! A user that has a device changes its own devices with a code of the last quarter of an hour
 //! alone: whoever finds its access key must not be able to take the second factor off.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -11,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{Action, Target, change, permit, row};
+use super::{Action, Target, change, permit};
 use crate::commands::{Command, Edit};
 use crate::directory::declaration::{self, Tag};
 use crate::directory::resource::{Kind, Name, Resource};
@@ -21,6 +22,7 @@ use crate::error::Error;
 use crate::mfa;
 use crate::names::{self, FieldError};
 use crate::ops::Context;
+use crate::store::Stored;
 
 /// How old a code may be when a user changes its own devices, in seconds.
 const FRESH_SECONDS: i64 = 900;
@@ -70,7 +72,8 @@ impl Action for CreateVirtualMfaDevice {
         let asked: Vec<names::Tag> =
             self.tags.iter().map(|t| names::Tag { key: t.key.clone(), value: t.value.clone() }).collect();
         // The tags of what is made are the resource's already.
-        permit(cx, "iam:CreateVirtualMFADevice", &serial, &asked, &asked)?;
+        let permit = |cx: &mut Context<'_>| permit(cx, "iam:CreateVirtualMFADevice", &serial, &asked, &asked);
+        permit(cx)?;
         if serial.len() > 256 {
             let rule = "must leave the serial number, path included, at most 256 characters";
             return Err(FieldError::new("VirtualMFADeviceName", rule).into());
@@ -92,7 +95,11 @@ impl Action for CreateVirtualMfaDevice {
             tags: self.tags.clone(),
             ..declaration::MfaDevice::default()
         };
-        change(cx, vec![Command::Create(Resource::MfaDevice(device))]).await?;
+        change(cx, |cx| {
+            permit(cx)?;
+            Ok(vec![Command::Create(Resource::MfaDevice(device.clone()))])
+        })
+        .await?;
         Ok(Created {
             device: CreatedDevice {
                 serial_number: serial,
@@ -120,18 +127,24 @@ impl Action for EnableMfaDevice {
     type Output = ();
 
     async fn run(self, cx: &mut Context<'_>) -> Result<(), Error> {
-        let target = Target::find(cx, Some(self.user_name)).await?;
-        permit(cx, "iam:EnableMFADevice", &target.arn, target.tags(), &[])?;
-        let user = target.there()?;
-        let device = device(cx, &self.serial_number)?;
-        fresh(cx, user, "iam:EnableMFADevice")?;
-        match device.user_arn.as_deref() {
-            None => {}
-            Some(_) => return Err(Error::EntityAlreadyExists("The MFA device is already in use.".to_owned())),
-        }
-        mfa::synchronise(cx, user, &device, (&self.authentication_code1, &self.authentication_code2)).await?;
-        let edit = Edit::AssignMfaDevice(user.arn.to_string());
-        change(cx, vec![edited(self.serial_number, edit)]).await
+        let decide = |cx: &mut Context<'_>| {
+            let target = Target::find(cx, Some(&self.user_name))?;
+            permit(cx, "iam:EnableMFADevice", &target.arn, target.tags(), &[])?;
+            let user = target.there()?.clone();
+            let device = device(cx, &self.serial_number)?;
+            fresh(cx, &user, "iam:EnableMFADevice")?;
+            match device.user_arn.as_deref() {
+                None => Ok((user, device)),
+                Some(_) => Err(Error::EntityAlreadyExists("The MFA device is already in use.".to_owned())),
+            }
+        };
+        let (user, device) = decide(cx)?;
+        mfa::synchronise(cx, &user, &device, (&self.authentication_code1, &self.authentication_code2)).await?;
+        change(cx, |cx| {
+            let (user, _) = decide(cx)?;
+            Ok(vec![edited(&self.serial_number, Edit::AssignMfaDevice(user.arn.to_string()))])
+        })
+        .await
     }
 }
 
@@ -151,7 +164,7 @@ impl Action for ResyncMfaDevice {
     type Output = ();
 
     async fn run(self, cx: &mut Context<'_>) -> Result<(), Error> {
-        let target = Target::find(cx, Some(self.user_name)).await?;
+        let target = Target::find(cx, Some(&self.user_name))?;
         permit(cx, "iam:ResyncMFADevice", &target.arn, target.tags(), &[])?;
         let user = target.there()?;
         let device = device_of(cx, user, &self.serial_number)?;
@@ -173,12 +186,15 @@ impl Action for DeactivateMfaDevice {
     type Output = ();
 
     async fn run(self, cx: &mut Context<'_>) -> Result<(), Error> {
-        let target = Target::find(cx, self.user_name).await?;
-        permit(cx, "iam:DeactivateMFADevice", &target.arn, target.tags(), &[])?;
-        let user = target.there()?;
-        device_of(cx, user, &self.serial_number)?;
-        fresh(cx, user, "iam:DeactivateMFADevice")?;
-        change(cx, vec![edited(self.serial_number, Edit::ReleaseMfaDevice)]).await
+        change(cx, |cx| {
+            let target = Target::find(cx, self.user_name.as_deref())?;
+            permit(cx, "iam:DeactivateMFADevice", &target.arn, target.tags(), &[])?;
+            let user = target.there()?;
+            device_of(cx, user, &self.serial_number)?;
+            fresh(cx, user, "iam:DeactivateMFADevice")?;
+            Ok(vec![edited(&self.serial_number, Edit::ReleaseMfaDevice)])
+        })
+        .await
     }
 }
 
@@ -195,16 +211,18 @@ impl Action for DeleteVirtualMfaDevice {
     type Output = ();
 
     async fn run(self, cx: &mut Context<'_>) -> Result<(), Error> {
-        let found = device(cx, &self.serial_number);
-        let tags = found.as_ref().map(|d| d.tags.to_vec()).unwrap_or_default();
-        permit(cx, "iam:DeleteVirtualMFADevice", &self.serial_number, &tags, &[])?;
-        if found?.user_arn.is_some() {
-            return Err(Error::DeleteConflict(
-                "Cannot delete an entity that is in use: deactivate it first.".to_owned(),
-            ));
-        }
-        let name = Name::new(Kind::MfaDevice, self.serial_number);
-        change(cx, vec![Command::Delete { name, expected: None }]).await
+        change(cx, |cx| {
+            let found = device(cx, &self.serial_number);
+            let tags = found.as_ref().map(|d| d.tags.to_vec()).unwrap_or_default();
+            permit(cx, "iam:DeleteVirtualMFADevice", &self.serial_number, &tags, &[])?;
+            if found?.user_arn.is_some() {
+                let text = "Cannot delete an entity that is in use: deactivate it first.";
+                return Err(Error::DeleteConflict(text.to_owned()));
+            }
+            let name = Name::new(Kind::MfaDevice, self.serial_number.as_str());
+            Ok(vec![Command::Delete { name, expected: None }])
+        })
+        .await
     }
 }
 
@@ -241,7 +259,7 @@ impl Action for ListMfaDevices {
     type Output = Devices;
 
     async fn run(self, cx: &mut Context<'_>) -> Result<Devices, Error> {
-        let target = Target::find(cx, self.user_name).await?;
+        let target = Target::find(cx, self.user_name.as_deref())?;
         permit(cx, "iam:ListMFADevices", &target.arn, target.tags(), &[])?;
         let user = target.there()?;
         let own = |d: &MfaDevice| d.user_arn.as_deref() == Some(&*user.arn);
@@ -298,7 +316,8 @@ impl Action for ListVirtualMfaDevices {
     type Output = VirtualDevices;
 
     async fn run(self, cx: &mut Context<'_>) -> Result<VirtualDevices, Error> {
-        permit(cx, "iam:ListVirtualMFADevices", "*", &[], &[])?;
+        let permit = |cx: &mut Context<'_>| permit(cx, "iam:ListVirtualMFADevices", "*", &[], &[]);
+        permit(cx)?;
         let prefix = format!("arn:aws:iam::{}:mfa/", cx.caller().account());
         let assigned = match self.assignment_status.as_deref() {
             Some("Assigned") => Some(true),
@@ -309,12 +328,20 @@ impl Action for ListVirtualMfaDevices {
             d.serial_number.as_str().starts_with(&prefix) && assigned.is_none_or(|a| a == d.user_arn.is_some())
         };
         let (page, marker) = page(cx, wanted, self.marker, self.max_items);
+        let owners: Vec<String> = page.iter().filter_map(|d| d.user_arn.as_deref()).map(str::to_owned).collect();
+        let mut rows = HashMap::new();
+        if !owners.is_empty() && cx.sts.directory_is_in_the_store {
+            for (arn, stored) in cx.wait(cx.sts.store.get_all(Kind::User, owners)).await? {
+                rows.insert(arn, stored);
+            }
+            permit(cx)?;
+        }
         let mut virtual_mfa_devices = Vec::with_capacity(page.len());
         for device in page {
             virtual_mfa_devices.push(VirtualDevice {
                 serial_number: device.serial_number.as_str().to_owned(),
                 user: match &device.user_arn {
-                    Some(arn) => listed(cx, arn).await?,
+                    Some(arn) => listed(cx, arn, rows.get(&**arn))?,
                     None => None,
                 },
                 enable_date: device.enable_date.as_deref().map(str::to_owned),
@@ -327,9 +354,10 @@ impl Action for ListVirtualMfaDevices {
 /// A date that the model requires and nobody wrote down.
 const UNKNOWN_DATE: &str = "1970-01-01T00:00:00Z";
 
-async fn listed(cx: &Context<'_>, arn: &str) -> Result<Option<ListedUser>, Error> {
+fn listed(cx: &Context<'_>, arn: &str, row: Option<&Stored>) -> Result<Option<ListedUser>, Error> {
     let Some(user) = cx.directory.user(arn) else { return Ok(None) };
-    let (path, create_date) = match row(cx, Kind::User, arn).await? {
+    let row = row.map(|row| Resource::parse(Kind::User, &row.body)).transpose().map_err(|_| Error::InternalFailure)?;
+    let (path, create_date) = match row {
         Some(Resource::User(row)) => (row.path, row.create_date),
         _ => (None, None),
     };
@@ -359,7 +387,7 @@ fn page(
     (all, marker)
 }
 
-fn edited(serial_number: String, edit: Edit) -> Command {
+fn edited(serial_number: &str, edit: Edit) -> Command {
     Command::Edit { name: Name::new(Kind::MfaDevice, serial_number), edit, expected: None }
 }
 
