@@ -81,7 +81,7 @@ pub enum StoreError {
         known: i64,
     },
     /// The connection ended.
-    #[error("the connection to the store has ended: {0}")]
+    #[error("the store does not answer: {0}")]
     Disconnected(String),
     /// Too many callers wait for it.
     #[error("too many callers wait for the store")]
