@@ -67,11 +67,16 @@ pub async fn prove(cx: &mut Context<'_>, code: &Code) -> Result<Proven, Error> {
         let rule = format!("must be the device's {} digits", device.digits);
         return Err(failed(cx, &user, FieldError::new("TokenCode", rule).into()).await);
     }
-    if cx.sts.store.last_spent_step(serial).is_some_and(|step| shows(&device, given, step)) {
+    // A code that was used is no guess, however late it comes again.
+    let is_used = |step: Option<i64>| step.is_some_and(|step| shows(&device, given, step));
+    if is_used(cx.sts.store.last_spent_step(serial)) {
         return Err(spent(cx));
     }
-    let drift = cx.wait(cx.sts.store.mfa_drift(serial)).await?;
-    let here = step_of(cx.now) + drift;
+    let past = cx.wait(cx.sts.store.device_past(serial)).await?;
+    if is_used(past.last_spent_step) {
+        return Err(spent(cx));
+    }
+    let here = step_of(cx.now) + past.drift;
     let Some(step) = (here - WINDOW..=here + WINDOW).filter(|s| shows(&device, given, *s)).max() else {
         return Err(failed(cx, &user, MfaError::Invalid.into()).await);
     };

@@ -35,7 +35,7 @@ use lanes::{Lanes, Purpose};
 use once::Remembered;
 
 pub use lanes::ABANDONED;
-pub use once::{Attempt, KeyUse, Matched, STEP_SECONDS};
+pub use once::{Attempt, DevicePast, KeyUse, Matched, STEP_SECONDS};
 pub use sqlite::{SqliteLock, backup, restore};
 pub use watermark::{Watermark, WatermarkError, accept};
 pub use writer::{Entry, Stored, Writer};

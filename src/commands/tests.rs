@@ -557,9 +557,9 @@ async fn a_device_whose_clock_drifts_is_followed() {
     let accept = async |step: i64, offset: i64| {
         let matched = Matched { serial_number: "arn:x".into(), step, offset, made_at: 0 };
         assert_eq!(store.attempt("AIDA", Some(matched), NOW).await.unwrap(), Attempt::Accepted);
-        store.mfa_drift("arn:x").await.unwrap()
+        store.device_past("arn:x").await.unwrap().drift
     };
-    assert_eq!(store.mfa_drift("arn:x").await.unwrap(), 0);
+    assert_eq!(store.device_past("arn:x").await.unwrap().drift, 0);
     assert_eq!(accept(first, 1).await, 0);
     assert_eq!(accept(first + 1, 1).await, 0, "a minute later proves nothing");
     assert_eq!(accept(first + 1 + day, 1).await, 1, "a day later it does");

@@ -454,7 +454,7 @@ mod tests {
         }
         assert!(matches!(store.attempt("AIDA", None, NOW).await, Err(StoreError::Busy)));
         assert_eq!(store.metrics.shed.get_or_create(&Shed { reason: "store_queue" }).get(), 1);
-        assert_eq!(store.mfa_drift("arn:x").await.unwrap(), 0, "look-ups have another one");
+        assert_eq!(store.device_past("arn:x").await.unwrap().drift, 0, "look-ups have another one");
         // Whoever is abandoned leaves; whoever is not stays.
         let abandoned = ABANDONED.scope((), store.attempt("AIDA", None, NOW));
         assert!(matches!(abandoned.await, Err(StoreError::Busy)), "there is no place for it either");

@@ -103,6 +103,15 @@ pub struct Matched {
     pub made_at: i64,
 }
 
+/// What the store knows of a device's codes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DevicePast {
+    /// How far the device's clock is known to be off, in steps.
+    pub drift: i64,
+    /// The last step for which a code was accepted.
+    pub last_spent_step: Option<i64>,
+}
+
 /// What came of an MFA code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attempt {
@@ -117,22 +126,24 @@ pub enum Attempt {
 }
 
 impl Store {
-    /// How far a device's clock is known to be off, in steps.
+    /// What is known of a device's codes so far.
     ///
     /// # Errors
     /// Without an answer.
-    pub async fn mfa_drift(&self, serial_number: &str) -> Result<i64, StoreError> {
+    pub async fn device_past(&self, serial_number: &str) -> Result<DevicePast, StoreError> {
         let serial_number = serial_number.to_owned();
         let row = self.read(Purpose::Read, DEADLINE, move |c| {
             let serial_number = serial_number.clone();
             Box::pin(async move {
-                sqlx::query("SELECT drift FROM spent_steps WHERE serial_number = $1")
+                sqlx::query("SELECT drift, step FROM spent_steps WHERE serial_number = $1")
                     .bind(serial_number)
                     .fetch_optional(c)
                     .await
             })
         });
-        Ok(row.await?.map(|row| row.try_get(0)).transpose().map_err(told)?.unwrap_or_default())
+        let past =
+            |row: sqlx::any::AnyRow| Ok(DevicePast { drift: row.try_get(0)?, last_spent_step: Some(row.try_get(1)?) });
+        Ok(row.await?.map(past).transpose().map_err(told)?.unwrap_or_default())
     }
 
     /// Sets how far a device's clock is off, in steps.

@@ -97,6 +97,39 @@ async fn mf_02_a_code_is_good_once_also_after_a_restart_and_from_many_hands() {
 }
 
 #[tokio::test]
+async fn mf_02_a_code_that_was_used_is_refused_and_is_no_guess_however_late_it_comes_again() {
+    let mut broker = broker().await;
+    let alice = user("alice");
+    let used = code(&broker, 0);
+    assert!(with_code(&broker, &alice, SERIAL, &used).await.is_ok());
+    let again = async |broker: &Broker| {
+        for _ in 0..8 {
+            let refused = with_code(broker, &alice, SERIAL, &used).await.unwrap_err();
+            assert!(refused.contains("invalid MFA one time pass code"), "{refused}");
+        }
+    };
+    again(&broker).await;
+    // So late that it would not be right any more.
+    broker.clock.advance(Duration::from_secs(300));
+    again(&broker).await;
+    // By a broker that has not seen it itself.
+    let (home, clock) = (broker.dir.clone(), brevet::clock::Clock::now(&*broker.clock));
+    broker.stop().await;
+    let broker = Broker::start_in(home, in_the_store).await;
+    broker.clock.set(clock);
+    again(&broker).await;
+    let next = code(&broker, 0);
+    assert!(with_code(&broker, &alice, SERIAL, &next).await.is_ok(), "nothing was counted");
+    // Guesses are: five of them, and a right code is not looked at.
+    let wrong = async || with_code(&broker, &alice, SERIAL, "000000").await.unwrap_err();
+    for _ in 0..5 {
+        wrong().await;
+    }
+    let refused = with_code(&broker, &alice, SERIAL, &code(&broker, 1)).await.unwrap_err();
+    assert!(refused.contains("too many invalid one time pass codes"), "{refused}");
+}
+
+#[tokio::test]
 async fn mf_02_without_the_store_no_code_is_good() {
     let broker = broker().await;
     let hand = broker.hand().await;
