@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
+use brevet::budgets::BudgetLimits;
 use brevet::client::{AssumeRole, Credentials};
 use brevet::commands::Edit;
 use brevet::directory::resource::Kind;
@@ -214,6 +215,14 @@ async fn carry(
 
 /// Brokers with one keyring, one master key and one PostgreSQL.
 pub async fn brokers<const N: usize>(postgres: &Postgres, ports: [u16; N]) -> ([Broker; N], Hand) {
+    brokers_with(postgres, ports, BudgetLimits::OFF).await
+}
+
+async fn brokers_with<const N: usize>(
+    postgres: &Postgres,
+    ports: [u16; N],
+    budgets: BudgetLimits,
+) -> ([Broker; N], Hand) {
     let home = home();
     fill_store(home.path(), &postgres.place()).await;
     let mut all = Vec::new();
@@ -225,12 +234,32 @@ pub async fn brokers<const N: usize>(postgres: &Postgres, ports: [u16; N]) -> ([
             c.watermark = Some(dir.join(format!("watermark-{n}")));
             c.audit = brevet::audit::Target::File { path: dir.join(format!("audit-{n}.jsonl")), sync: true };
             c.refuse_after = Duration::from_secs(60);
+            c.budgets = budgets;
         })
         .await;
         all.push(broker);
     }
     let hand = Hand::on(home.path(), &postgres.place()).await;
     (all.try_into().ok().unwrap(), hand)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_of_one_store_share_a_limit_equally_without_a_redis() {
+    let postgres = Postgres::start();
+    let limits = BudgetLimits { principal_calls: std::num::NonZeroU32::new(6), ..BudgetLimits::OFF };
+    let (nodes, _hand) = brokers_with(&postgres, [postgres.port; 3], limits).await;
+    for node in &nodes {
+        eventually("the nodes are counted", async || {
+            node.operator("/metrics").await.body.contains("\nbrevet_brokers 3\n")
+        })
+        .await;
+        let mut passed = 0;
+        for _ in 0..12 {
+            let form = [("Action", "GetAccessKeyInfo"), VERSION, ("AccessKeyId", &*user("alice").id)];
+            passed += usize::from(node.query(Some(&user("alice")), &form).await.code() != "Throttling");
+        }
+        assert_eq!(passed, 4, "two seconds of a third of the limit");
+    }
 }
 
 fn sequence(broker: &Broker) -> i64 {
