@@ -7,6 +7,7 @@
 
 mod edit;
 mod import;
+mod principals;
 mod rules;
 
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,7 @@ use crate::store::{Entry, Store, StoreError, Writer};
 
 pub use edit::Edit;
 pub use import::{Import, Planned, plan};
+pub use principals::bind_stored;
 
 /// Why a command was refused, named as IAM names it. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -248,13 +250,15 @@ async fn run(desk: Desk<'_>, writer: &mut Writer<'_>, actor: &Actor, command: Co
                     "{name}, or one whose name differs in case only"
                 )));
             }
+            principals::bind_to_store(writer, &mut resource, None).await?;
             rules::check(&resource, desk.issuer)?;
             rules::check_references(writer, &resource, None).await?;
             rules::check_counts(writer, &resource).await?;
             put(desk, writer, actor, action("Create", name.kind), None, resource).await
         }
-        Command::Replace { resource, expected } => {
+        Command::Replace { mut resource, expected } => {
             let old = current(writer, &resource.name(), expected).await?;
+            principals::bind_to_store(writer, &mut resource, Some(&old)).await?;
             rules::check(&resource, desk.issuer)?;
             rules::check_references(writer, &resource, Some(&old)).await?;
             let action = action("Update", resource.kind());
@@ -268,6 +272,9 @@ async fn run(desk: Desk<'_>, writer: &mut Writer<'_>, actor: &Actor, command: Co
                 unseal(&mut new, desk)?;
             }
             edit.apply(&mut new, desk.now)?;
+            // Whoever writes a trust policy names those who are there.
+            let named_before = if matches!(edit, Edit::UpdateAssumeRolePolicy(_)) { None } else { Some(&old) };
+            principals::bind_to_store(writer, &mut new, named_before).await?;
             rules::check(&new, desk.issuer)?;
             rules::check_references(writer, &new, Some(&old)).await?;
             if owner_changes {
@@ -718,6 +725,7 @@ pub async fn export(store: &Store) -> Result<Declaration, StoreError> {
         })
         .await?;
     all.sort_by_cached_key(Resource::name);
+    crate::directory::principals::show(&mut all);
     Ok(Declaration::from_resources(all))
 }
 

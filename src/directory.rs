@@ -3,17 +3,18 @@
 //! SQL: whether it was read from a file or from the store's rows makes no difference.
 
 pub mod declaration;
+pub mod principals;
 pub mod resource;
 mod table;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::arn::{AccountId, IamArn};
 use crate::durations;
-use crate::evaluator::{Kind as PolicyKind, Policy, strangers};
+use crate::evaluator::{Kind as PolicyKind, NamedPrincipal, Policy, strangers};
 use crate::jwt::KeySet;
 use crate::master_key::MasterKey;
 use crate::names::{self, AccessKeyId, SerialNumber, Tag};
@@ -271,6 +272,8 @@ pub struct Directory {
     /// Takes the place of a policy whose document is not here.
     closed: Arc<Policy>,
     clear_secrets: usize,
+    /// Of a store: the accounts that it has. A file names principals by ARN.
+    accounts: Arc<HashSet<AccountId>>,
 }
 
 impl Directory {
@@ -293,6 +296,7 @@ impl Directory {
             decoy: Arc::new(decoy()?),
             closed: Arc::new(deny_all(PolicyKind::Identity)?),
             clear_secrets: 0,
+            accounts: Arc::default(),
         })
     }
 
@@ -344,7 +348,13 @@ impl Directory {
     /// The first rule that it breaks; the snapshot is then of no use.
     pub fn take_stored(&mut self, resource: &Resource, master_key: Option<&MasterKey>) -> Result<(), DirectoryError> {
         let place = resource.name().to_string();
-        self.put(&place, resource, Source::Stored, master_key)
+        self.put(&place, resource, Source::Stored, master_key)?;
+        if let Resource::Account(account) = resource
+            && let Some(account) = AccountId::parse(&account.account_id)
+        {
+            Arc::make_mut(&mut self.accounts).insert(account);
+        }
+        Ok(())
     }
 
     /// Checks that everything a thing refers to is there.
@@ -375,7 +385,12 @@ impl Directory {
             Kind::MfaDevice => _ = self.mfa_devices.remove(id),
             Kind::OidcProvider => _ = self.oidc_providers.remove(id),
             Kind::SamlProvider => _ = self.saml_providers.remove(id),
-            Kind::Account | Kind::InstanceProfile => {}
+            Kind::Account => {
+                if let Some(account) = AccountId::parse(id).filter(|account| self.accounts.contains(account)) {
+                    Arc::make_mut(&mut self.accounts).remove(&account);
+                }
+            }
+            Kind::InstanceProfile => {}
         }
     }
 
@@ -506,14 +521,68 @@ impl Directory {
             })
             .collect();
         all.sort();
+        all.extend(self.named_by_arn().into_iter().filter(|named| !named.is_here).map(|named| {
+            let (role, principal) = (&named.role.arn, named.principal);
+            format!("role {role} names {principal} by ARN in its trust policy, and nobody here has that ARN: whoever gets it is meant; leave the entry out")
+        }));
+        let arns = self.arns_of_principals(&roles);
         for role in roles {
             if let Some(rule) = &role.closed {
                 all.push(format!("role {} lets in nobody: {rule}", role.arn));
             }
-            let foreign = strangers::without_external_id(&role.trust, role.account.as_str());
+            let arn = |id: &str| arns.get(id).copied();
+            let foreign = strangers::without_external_id(&role.trust, role.account.as_str(), arn);
             all.extend(foreign.into_iter().map(|who| external_id_warning(&role.arn, &who)));
         }
         all
+    }
+
+    /// By unique id, the ARNs of the users and roles that the trust policies of these roles name so.
+    fn arns_of_principals(&self, roles: &[&Arc<Role>]) -> HashMap<&str, &str> {
+        let wanted: HashSet<&str> = roles
+            .iter()
+            .flat_map(|role| role.trust.named_principals())
+            .filter_map(|named| if let NamedPrincipal::ById(id) = named { Some(id) } else { None })
+            .collect();
+        if wanted.is_empty() {
+            return HashMap::new();
+        }
+        let users = self.users.values().map(|user| (&*user.id, &*user.arn));
+        let all = users.chain(self.roles.values().map(|role| (&*role.id, &*role.arn)));
+        all.filter(|(id, _)| wanted.contains(id)).collect()
+    }
+
+    /// The principals of accounts in the store that trust policies name by ARN, in the order of the roles'
+    /// ARNs: rows of an earlier version, and of a time when the account was not here.
+    fn named_by_arn(&self) -> Vec<NamedByArn<'_>> {
+        let mut all = Vec::new();
+        for role in self.roles.values() {
+            for named in role.trust.named_principals() {
+                let NamedPrincipal::ByArn(principal) = named else { continue };
+                let Some(named) = principals::Named::parse(principal) else { continue };
+                let account = AccountId::parse(named.account()).filter(|account| self.accounts.contains(account));
+                let Some(account) = account else { continue };
+                let is_here = match named {
+                    principals::Named::User { arn, .. } => self.user(arn).is_some(),
+                    principals::Named::Role { arn, .. } => self.role(arn).is_some(),
+                    principals::Named::Session { role, .. } => {
+                        self.role_named(account, role).is_some_and(|found| *found.name == *role)
+                    }
+                };
+                all.push(NamedByArn { role, principal, is_here });
+            }
+        }
+        all.sort_by(|a, b| (&a.role.arn, a.principal).cmp(&(&b.role.arn, b.principal)));
+        all
+    }
+
+    /// The ARNs of the roles whose trust policies name somebody by ARN who is in the store, and who
+    /// should be named by unique id there.
+    pub fn bindable(&self) -> Vec<String> {
+        let here = self.named_by_arn().into_iter().filter(|named| named.is_here);
+        let mut roles: Vec<String> = here.map(|named| named.role.arn.to_string()).collect();
+        roles.dedup();
+        roles
     }
 
     /// How many users, roles and access keys there are.
@@ -825,6 +894,14 @@ impl Directory {
         }
         Ok(())
     }
+}
+
+/// A principal that a trust policy names by ARN although its account is in the store.
+struct NamedByArn<'a> {
+    role: &'a Arc<Role>,
+    principal: &'a str,
+    /// Whether somebody has the ARN.
+    is_here: bool,
 }
 
 /// What is said of somebody who is attached to a policy of AWS's whose document is not here.

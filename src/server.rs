@@ -28,6 +28,7 @@ use crate::audit::{Audit, Surroundings};
 use crate::authn::Tokens;
 use crate::budgets::Budgets;
 use crate::clock::{Clock, Timestamp};
+use crate::commands::{self, Desk};
 use crate::config::{self, Config, Limits, Listener, Names};
 use crate::directory::Directory;
 use crate::entropy::{self, Entropy, NoEntropy};
@@ -280,7 +281,20 @@ async fn run(
     let directory_is_in_the_store = parts.directory.is_none();
     let directory = match (parts.directory, &parts.master_key) {
         (Some(directory), _) => directory,
-        (None, Some(key)) => follow::load(&parts.store, key).await.map_err(|e| StartError::Rows(e.to_string()))?.0,
+        (None, Some(key)) => {
+            let (directory, _) = follow::load(&parts.store, key).await.map_err(|e| StartError::Rows(e.to_string()))?;
+            let issuer = config.issuer.as_deref();
+            let desk = Desk { store: &parts.store, master_key: key, entropy: &*entropy, now: clock.now(), issuer };
+            // What this changes is taken with the other changes after `head`.
+            match commands::bind_stored(desk, &directory).await {
+                Ok(0) => {}
+                Ok(roles) => tracing::info!(roles, "trust policies that named principals by ARN name unique ids now"),
+                Err(error) => {
+                    tracing::warn!(%error, "trust policies of an earlier version still name principals by ARN")
+                }
+            }
+            directory
+        }
         (None, None) => return Err(StartError::Rows("there is no master key".to_owned())),
     };
     if let Some(path) = &config.watermark {

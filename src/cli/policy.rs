@@ -299,7 +299,9 @@ fn analyze(path: &Path, as_json: bool) -> Result<(), Failure> {
         directory::parse(files::read(path, Audience::Everyone, directory::MAX_BYTES)?.expose())
     };
     let declaration = declaration.map_err(|error| super::demo::unread(&path.display().to_string(), &error))?;
-    let mut roles: Vec<Box<Role>> = directory::declared(declaration)?
+    let mut things = directory::declared(declaration)?;
+    directory::principals::show(&mut things);
+    let mut roles: Vec<Box<Role>> = things
         .into_iter()
         .filter_map(|thing| if let Resource::Role(role) = thing { Some(role) } else { None })
         .collect();

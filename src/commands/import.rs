@@ -6,12 +6,14 @@ use std::time::Duration;
 use serde_json::Value;
 use similar::TextDiff;
 
+use super::principals::{Resolved, bind, missing};
 use super::{
     Actor, CommandError, Desk, Detail, action, delete, difference, ends, fill, is_active, public, put, read, record,
     refused, rules, seal,
 };
 use crate::directory::declaration::Declaration;
-use crate::directory::resource::{Kind, Name, Resource};
+use crate::directory::principals::{self, Named, exchange};
+use crate::directory::resource::{Kind, Name, Resource, folded};
 use crate::directory::{Directory, Role, check_everybody, closed_warning, declared, external_id_warning};
 use crate::evaluator::strangers;
 use crate::store::StoreError;
@@ -32,6 +34,8 @@ pub enum Planned {
         new: Box<Resource>,
         /// The change that wrote what is there.
         version: i64,
+        /// Both as people read them, where rows say it otherwise.
+        readable: Option<Box<(Resource, Resource)>>,
     },
     /// It is there and not declared.
     Delete {
@@ -53,6 +57,8 @@ pub struct Import {
     pub kept: usize,
     /// What is taken, and most likely not meant: a sentence each.
     pub warnings: Vec<String>,
+    /// Unique ids that trust policies were bound to, each with a role that names it and its ARN.
+    bound: HashMap<String, (String, String)>,
 }
 
 /// Compares a declaration with the store. With `prune`, what is in the declaration's accounts and
@@ -83,7 +89,7 @@ pub async fn plan(desk: Desk<'_>, declaration: Declaration, prune: bool) -> Resu
         after.put(&new)?;
         changed.push((new, old));
     }
-    let mut import = Import { planned: Vec::new(), unchanged: 0, kept: 0, warnings: Vec::new() };
+    let mut import = Import { planned: Vec::new(), unchanged: 0, kept: 0, warnings: Vec::new(), bound: HashMap::new() };
     let mut gone: Vec<(Name, i64, Resource)> = Vec::new();
     for (name, (version, body)) in there {
         let thing = read(&name, &body)?;
@@ -101,6 +107,14 @@ pub async fn plan(desk: Desk<'_>, declaration: Declaration, prune: bool) -> Resu
     for (mut new, old) in changed {
         let name = new.name();
         seal(&mut new, old.as_ref().map(|(_, old)| old), desk)?;
+        let mut bound = Vec::new();
+        if let Resource::Role(role) = &mut new {
+            let old = old.as_ref().and_then(|(_, old)| if let Resource::Role(old) = old { Some(&**old) } else { None });
+            let not_here = bind(role, old, |named| after.resolve(named, &mut bound))?;
+            import.warnings.extend(not_here.iter().map(|principal| {
+                format!("role {} names {principal} in its trust policy, as before, and nobody has that ARN: leave the entry out", role.arn)
+            }));
+        }
         rules::check(&new, desk.issuer)?;
         // The compiler of snapshots has the last word: what it does not take, no node could load.
         scratch.take(&new, Some(desk.master_key)).map_err(refused)?;
@@ -109,10 +123,17 @@ pub async fn plan(desk: Desk<'_>, declaration: Declaration, prune: bool) -> Resu
         }
         scratch.leave(&name);
         match old {
-            Some((_, old)) if public(&old) == public(&new) => import.unchanged += 1,
-            Some((version, old)) => import.planned.push(Planned::Update { old: old.into(), new: new.into(), version }),
+            Some((_, old)) if public(&old) == public(&new) => {
+                import.unchanged += 1;
+                continue;
+            }
+            Some((version, old)) => {
+                let readable = after.readable(&old, &new);
+                import.planned.push(Planned::Update { old: old.into(), new: new.into(), version, readable });
+            }
             None => import.planned.push(Planned::Create(new)),
         }
+        import.bound.extend(bound.into_iter().map(|(id, arn)| (id, (name.id.clone(), arn))));
     }
     import.warnings.extend(after.closed());
     Ok(import)
@@ -125,6 +146,8 @@ struct After {
     /// By kind and folded name.
     folded: HashMap<(Kind, String), Name>,
     unique_ids: HashMap<String, Name>,
+    /// By ARN, the unique ids of users and roles.
+    ids: HashMap<String, String>,
     /// ARNs of OpenID Connect providers.
     providers: Vec<String>,
     /// Who refers to which policy of AWS's.
@@ -149,12 +172,54 @@ impl After {
         {
             return Err(same(&format!("the same unique id `{id}`"), &other));
         }
+        if let (Kind::User | Kind::Role, Some(id)) = (name.kind, thing.unique_id()) {
+            self.ids.insert(name.id.clone(), id.to_owned());
+        }
         let of_aws = thing.links().into_iter().filter(rules::is_missing_policy);
         self.of_aws.extend(of_aws.map(|policy| (name.clone(), policy.id)));
         if name.kind == Kind::OidcProvider {
             self.providers.push(name.id);
         }
         Ok(())
+    }
+
+    /// How a row names a principal; `bound` gets the unique id and the ARN.
+    fn resolve(&self, named: &Named<'_>, bound: &mut Vec<(String, String)>) -> Resolved {
+        if !self.names.contains(&Name::new(Kind::Account, named.account())) {
+            return Resolved::Elsewhere;
+        }
+        let found = match named {
+            Named::User { arn, .. } | Named::Role { arn, .. } => self.ids.get_key_value(*arn),
+            Named::Session { account, role, .. } => {
+                let name = self.folded.get(&(Kind::Role, folded(account, role)));
+                let exact = name.filter(|name| name.id.rsplit('/').next() == Some(role));
+                exact.and_then(|name| self.ids.get_key_value(&name.id))
+            }
+        };
+        match found {
+            Some((arn, id)) => {
+                bound.push((id.clone(), arn.clone()));
+                Resolved::Bound(named.bound(id))
+            }
+            None => Resolved::Missing,
+        }
+    }
+
+    /// The ARN of whoever will have a unique id.
+    fn arn(&self, id: &str) -> Option<&str> {
+        let name = self.unique_ids.get(id).filter(|name| matches!(name.kind, Kind::User | Kind::Role));
+        name.map(|name| name.id.as_str())
+    }
+
+    /// A role before and after, with ARNs in its trust policy for the unique ids of those who will be here.
+    fn readable(&self, old: &Resource, new: &Resource) -> Option<Box<(Resource, Resource)>> {
+        let show = |thing: &Resource| {
+            let Resource::Role(role) = thing else { return None };
+            let mut role = role.clone();
+            exchange(&mut role, |principal| principals::shown(principal, |id| self.arn(id)));
+            Some(Resource::Role(role))
+        };
+        Some(Box::new((show(old)?, show(new)?)))
     }
 
     /// What is most likely not meant in a role.
@@ -168,7 +233,7 @@ impl After {
             check_everybody(&place, &role.arn, &role.trust, &providers).map_err(refused)?;
         }
         let tags = role.overridden.iter().map(|tag| format!("role {} lets in strangers by its tag {tag}", role.arn));
-        let foreign = strangers::without_external_id(&role.trust, role.account.as_str());
+        let foreign = strangers::without_external_id(&role.trust, role.account.as_str(), |id| self.arn(id));
         let foreign = foreign.iter().map(|who| external_id_warning(&role.arn, who));
         Ok(tags.chain(foreign).collect())
     }
@@ -201,6 +266,13 @@ impl Import {
             writer.abandon().await;
             return Err(CommandError::NoSuchEntity(format!("{target}, which {name} refers to")));
         }
+        for (id, (role, principal)) in self.bound {
+            // Somebody else may have deleted it since the plan was made.
+            if writer.find_unique(&id).await?.is_none() {
+                writer.abandon().await;
+                return Err(missing(&role, &principal));
+            }
+        }
         Ok(writer.commit().await?)
     }
 }
@@ -225,7 +297,7 @@ impl Planned {
                 }
                 put(desk, writer, actor, action("Create", name.kind), None, new).await
             }
-            Self::Update { old, new, version } => {
+            Self::Update { old, new, version, .. } => {
                 super::current(writer, &old.name(), Some(version)).await?;
                 let name = new.name();
                 // Made anew under its name: what came from the old one ends.
@@ -250,7 +322,8 @@ impl Planned {
         match self {
             Self::Create(new) => format!("+ {}\n", new.name()),
             Self::Delete { old, .. } => format!("- {}\n", old.name()),
-            Self::Update { old, new, .. } => {
+            Self::Update { old, new, readable, .. } => {
+                let (old, new) = readable.as_deref().map_or((&**old, &**new), |(old, new)| (old, new));
                 let pretty = |r: &Resource| serde_json::to_string_pretty(&shown(public(r))).unwrap_or_default();
                 let (before, after) = (pretty(old), pretty(new));
                 let diff = TextDiff::configure().timeout(DIFF_WITHIN).diff_lines(&before, &after);

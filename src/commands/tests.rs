@@ -760,3 +760,282 @@ async fn the_broker_itself_is_taken_as_a_provider_by_no_command() {
     let refused = plan(desk, declaration, false).await.unwrap_err().to_string();
     assert!(refused.contains("own [web_identity] issuer"), "{refused}");
 }
+
+/// A statement that names somebody.
+fn names(effect: &str, principals: Value) -> Value {
+    json!({"Effect": effect, "Principal": {"AWS": principals}, "Action": "sts:AssumeRole"})
+}
+
+fn trusting(name: &str, statements: Value) -> Value {
+    let document = json!({"Version": "2012-10-17", "Statement": statements});
+    json!({"RoleName": name, "Arn": arn("role", name), "AssumeRolePolicyDocument": document})
+}
+
+async fn row_of(world: &World, name: &Name) -> String {
+    let mut writer = world.store.write().await.unwrap();
+    let stored = writer.get(name).await.unwrap().unwrap();
+    writer.abandon().await;
+    stored.body
+}
+
+/// The trust policy of a role as its row has it.
+async fn trust_row(world: &World, name: &str) -> String {
+    let body = row_of(world, &Name::new(Kind::Role, arn("role", name))).await;
+    serde_json::from_str::<Value>(&body).unwrap()["AssumeRolePolicyDocument"].to_string()
+}
+
+/// The trust policy of a role as an export has it.
+async fn trust_shown(world: &World, name: &str) -> String {
+    let declaration = export(&world.store).await.unwrap();
+    let role = declaration.role_detail_list.iter().find(|r| r.role_name == name).unwrap();
+    role.assume_role_policy_document.as_ref().unwrap().text().unwrap().into_owned()
+}
+
+async fn export_changes_nothing(world: &World) {
+    let exported = serde_json::to_value(export(&world.store).await.unwrap()).unwrap();
+    let planned = plan(world.desk(), file(&exported), true).await.unwrap();
+    let shown: String = planned.planned.iter().map(Planned::describe).collect();
+    assert!(planned.planned.is_empty(), "{shown}");
+}
+
+async fn id_of(world: &World, name: &Name) -> String {
+    read(name, &row_of(world, name).await).unwrap().unique_id().unwrap().to_owned()
+}
+
+const ELSEWHERE: &str = "arn:aws:iam::444455556666:user/x";
+
+#[tokio::test]
+async fn rows_name_principals_by_unique_id_and_people_by_arn() {
+    let world = World::new().await;
+    world.run(user("alice")).await.unwrap();
+    let mut middle = trusting("Mid", json!([names("Allow", json!(ACCOUNT))]));
+    middle["Arn"] = json!(arn("role", "team/Mid"));
+    middle["Path"] = json!("/team/");
+    world.run(create("role", middle)).await.unwrap();
+    let (alice, mid, own) = (arn("user", "alice"), arn("role", "team/Mid"), arn("role", "R"));
+    let session = format!("arn:aws:sts::{ACCOUNT}:assumed-role/Mid/job");
+    let statements = json!([
+        names("Allow", json!([alice, mid, session, ACCOUNT, ELSEWHERE, own])),
+        names("Deny", json!([alice])),
+        names("Deny", json!(mid)),
+    ]);
+    world.run(create("role", trusting("R", statements.clone()))).await.unwrap();
+    let alice_id = id_of(&world, &Name::new(Kind::User, alice.as_str())).await;
+    let mid_id = id_of(&world, &Name::new(Kind::Role, mid.as_str())).await;
+    let own_id = id_of(&world, &Name::new(Kind::Role, own.as_str())).await;
+    let row = trust_row(&world, "R").await;
+    let expected = statements
+        .to_string()
+        .replace(&session, &format!("{mid_id}:job"))
+        .replace(&alice, &alice_id)
+        .replace(&mid, &mid_id)
+        .replace(&own, &own_id);
+    let whole = |statements: &str| format!(r#"{{"Statement":{statements},"Version":"2012-10-17"}}"#);
+    let canonical = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+    assert_eq!(canonical(&row), canonical(&whole(&expected)));
+    assert_eq!(canonical(&trust_shown(&world, "R").await), canonical(&whole(&statements.to_string())));
+    export_changes_nothing(&world).await;
+    // The one who is renamed is meant as before.
+    let rename = Edit::Rename { name: Some("alicia".into()), path: Some("/staff/".into()) };
+    world.run(edit(Kind::User, &alice, rename)).await.unwrap();
+    assert_eq!(trust_row(&world, "R").await, row);
+    assert!(trust_shown(&world, "R").await.contains(&arn("user", "staff/alicia")));
+    export_changes_nothing(&world).await;
+    // Of the one who is deleted the id is left, which is nobody's, also when the name comes back.
+    world.run(delete(Kind::User, &arn("user", "staff/alicia"))).await.unwrap();
+    for _ in 0..2 {
+        let shown = trust_shown(&world, "R").await;
+        assert!(shown.contains(&alice_id) && !shown.contains("alic"), "{shown}");
+        export_changes_nothing(&world).await;
+        assert_eq!(trust_row(&world, "R").await, row);
+        let _ = world
+            .run(create("user", json!({"UserName": "alicia", "Path": "/staff/", "Arn": arn("user", "staff/alicia")})))
+            .await;
+    }
+    // Another edit of the role does not bind it to the new one; naming it again does.
+    let tag = Edit::Tag(vec![("k".into(), "v".into())]);
+    world.run(edit(Kind::Role, &own, tag)).await.unwrap();
+    assert_eq!(trust_row(&world, "R").await, row);
+    let again = json!({"Version": "2012-10-17", "Statement": [names("Allow", json!(arn("user", "staff/alicia")))]});
+    world.run(edit(Kind::Role, &own, Edit::UpdateAssumeRolePolicy(again.to_string()))).await.unwrap();
+    let new_id = id_of(&world, &Name::new(Kind::User, arn("user", "staff/alicia"))).await;
+    assert!(new_id != alice_id && trust_row(&world, "R").await.contains(&new_id));
+}
+
+#[tokio::test]
+async fn who_will_not_be_there_refuses_by_role_and_principal() {
+    let world = World::new().await;
+    world.run(user("alice")).await.unwrap();
+    world.run(role("R")).await.unwrap();
+    let refused = |result: Result<i64, CommandError>, principal: &str| {
+        let error = result.unwrap_err();
+        assert!(matches!(error, CommandError::MalformedPolicyDocument(_)), "{error}");
+        let error = error.to_string();
+        assert!(error.contains(&arn("role", "R")) && error.contains(principal), "{error}");
+    };
+    let before = world.store.head().await.unwrap();
+    for missing in [
+        arn("user", "bob"),
+        arn("user", "Alice"),
+        arn("user", "path/alice"),
+        arn("role", "r"),
+        format!("arn:aws:sts::{ACCOUNT}:assumed-role/Other/job"),
+        format!("arn:aws:sts::{ACCOUNT}:assumed-role/r/job"),
+    ] {
+        for effect in ["Allow", "Deny"] {
+            let declared = trusting("R", json!([names(effect, json!([ACCOUNT, missing]))]));
+            let document = declared["AssumeRolePolicyDocument"].to_string();
+            let update = Edit::UpdateAssumeRolePolicy(document);
+            refused(world.run(edit(Kind::Role, &arn("role", "R"), update)).await, &missing);
+            refused(apply(&world, &json!({"RoleDetailList": [declared]}), false).await, &missing);
+        }
+    }
+    // Who goes with the same import will not be there.
+    let trusts_alice = trusting("R", json!([names("Allow", json!(arn("user", "alice")))]));
+    refused(apply(&world, &json!({"RoleDetailList": [trusts_alice]}), true).await, &arn("user", "alice"));
+    assert_eq!(world.store.head().await.unwrap(), before);
+    // Who comes with it will, in whatever order, and roles may name each other.
+    let both = json!({"UserDetailList": [{"UserName": "bob", "Arn": arn("user", "bob")}], "RoleDetailList": [
+        trusting("R", json!([names("Allow", json!([arn("user", "bob"), arn("role", "S")]))])),
+        trusting("S", json!([names("Allow", json!([arn("role", "R"), arn("role", "S")]))])),
+    ]});
+    apply(&world, &both, false).await.unwrap();
+    let rows = trust_row(&world, "R").await + &trust_row(&world, "S").await;
+    assert!(!rows.contains("arn:aws"), "{rows}");
+    export_changes_nothing(&world).await;
+    // Who goes after the plan was made will not be there either.
+    let planned = plan(world.desk(), file(&json!({"RoleDetailList": [trusts_alice]})), false).await.unwrap();
+    world.run(delete(Kind::User, &arn("user", "alice"))).await.unwrap();
+    refused(planned.apply(world.desk(), &Actor::operator("t")).await, &arn("user", "alice"));
+    // An id that is nobody's is taken: it lets in nobody.
+    let gone = trusting("R", json!([names("Allow", json!("AIDASOMEBODYWHOISGONE"))]));
+    apply(&world, &json!({"RoleDetailList": [gone]}), false).await.unwrap();
+    export_changes_nothing(&world).await;
+}
+
+#[tokio::test]
+async fn an_import_shows_to_whom_a_trust_policy_is_bound_anew() {
+    let world = World::new().await;
+    let alice = |id: &str| json!({"UserName": "alice", "UserId": id, "Arn": arn("user", "alice")});
+    let (one, two) = ("AIDA0000000000000001", "AIDA0000000000000002");
+    let trusts = trusting("R", json!([names("Allow", json!(arn("user", "alice")))]));
+    apply(&world, &json!({"UserDetailList": [alice(one)], "RoleDetailList": [trusts]}), false).await.unwrap();
+    assert!(trust_row(&world, "R").await.contains(one));
+    // Made anew by an import that does not speak of the role: it trusts nobody any more.
+    apply(&world, &json!({"UserDetailList": [alice(two)]}), false).await.unwrap();
+    assert!(trust_row(&world, "R").await.contains(one) && trust_shown(&world, "R").await.contains(one));
+    // One that does speak of it means whoever is declared.
+    let again = json!({"UserDetailList": [alice(two)], "RoleDetailList": [trusts]});
+    let planned = plan(world.desk(), file(&again), false).await.unwrap();
+    let shown: String = planned.planned.iter().map(Planned::describe).collect();
+    assert!(shown.contains(one) && shown.contains(&arn("user", "alice")) && !shown.contains(two), "{shown}");
+    planned.apply(world.desk(), &Actor::operator("t")).await.unwrap();
+    assert!(trust_row(&world, "R").await.contains(two));
+}
+
+#[tokio::test]
+async fn rows_of_an_earlier_version_are_bound_once() {
+    let world = World::new().await;
+    let (alice, gone) = (arn("user", "alice"), arn("user", "gone"));
+    world.run(user("alice")).await.unwrap();
+    let put = async |value: &Value| {
+        let mut value = value.clone();
+        value["RoleId"] = json!("AROA0000000000000001");
+        (value["Path"], value["MaxSessionDuration"]) = (json!("/"), json!(3_600));
+        value["CreateDate"] = json!("2001-09-09T01:46:40Z");
+        let mut writer = world.store.write().await.unwrap();
+        writer.put(&Resource::parse(Kind::Role, &value.to_string()).unwrap()).await.unwrap();
+        writer.commit().await.unwrap();
+    };
+    let load = async || {
+        let mut directory = Directory::empty().unwrap();
+        world
+            .store
+            .scan::<StoreError>(|kind, _, _, body| {
+                directory.take_stored(&Resource::parse(kind, body).unwrap(), None).unwrap();
+                Ok(())
+            })
+            .await
+            .unwrap();
+        directory
+    };
+    put(&trusting("R", json!([names("Allow", json!([alice, gone, ELSEWHERE]))]))).await;
+    let before = world.store.head().await.unwrap().sequence;
+    assert_eq!(bind_stored(world.desk(), &load().await).await.unwrap(), 1);
+    let id = id_of(&world, &Name::new(Kind::User, alice.as_str())).await;
+    let row = trust_row(&world, "R").await;
+    assert!(row.contains(&id) && row.contains(&gone) && row.contains(ELSEWHERE) && !row.contains(&alice), "{row}");
+    let change = world.store.feed_after(before, 10).await.unwrap();
+    assert_eq!(change.iter().map(|c| c.action.as_str()).collect::<Vec<_>>(), ["UpdateAssumeRolePolicy"]);
+    // There is nothing more to do, also when somebody else has the name.
+    world.run(delete(Kind::User, &alice)).await.unwrap();
+    world.run(user("alice")).await.unwrap();
+    assert_eq!(bind_stored(world.desk(), &load().await).await.unwrap(), 0);
+    assert_eq!(trust_row(&world, "R").await, row);
+    // Who was gone before is warned of, and does not stand in the way of other changes.
+    let warnings = load().await.warnings();
+    assert!(warnings.iter().any(|w| w.contains(&arn("role", "R")) && w.contains(&gone)), "{warnings:?}");
+    assert!(!warnings.iter().any(|w| w.contains(&alice)), "{warnings:?}");
+    world.run(edit(Kind::Role, &arn("role", "R"), Edit::Tag(vec![("k".into(), "v".into())]))).await.unwrap();
+    export_changes_nothing(&world).await;
+}
+
+#[tokio::test]
+async fn a_principal_of_another_account_is_warned_of_by_its_arn() {
+    let world = World::new().await;
+    let carol = json!({"UserName": "carol", "Arn": ELSEWHERE.replace("/x", "/carol")});
+    let other = json!({"RoleName": "Other", "Arn": "arn:aws:iam::444455556666:role/Other",
+        "AssumeRolePolicyDocument": serde_json::from_str::<Value>(TRUST).unwrap()});
+    let session = "arn:aws:sts::444455556666:assumed-role/Other/job";
+    let foreign = json!([carol["Arn"], other["Arn"], session]);
+    let mine = trusting("R", json!([names("Allow", foreign)]));
+    let all = json!({"UserDetailList": [carol], "RoleDetailList": [other, mine]});
+    let planned = plan(world.desk(), file(&all), false).await.unwrap();
+    let mut loaded = Directory::empty().unwrap();
+    for thing in planned.planned.iter() {
+        let Planned::Create(thing) = thing else { continue };
+        loaded.take_stored(thing, None).unwrap();
+    }
+    for (place, warnings) in [("import", &planned.warnings), ("check", &loaded.warnings())] {
+        for principal in [carol["Arn"].as_str().unwrap(), other["Arn"].as_str().unwrap(), session] {
+            let warned =
+                |w: &&String| w.contains(&format!("role/R trusts {principal} of")) && w.contains("sts:ExternalId");
+            assert_eq!(warnings.iter().filter(warned).count(), 1, "{place}: {principal}: {warnings:?}");
+        }
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(24))]
+    /// Whatever trust policies name, and whoever goes: what is exported and imported is as it was.
+    #[test]
+    fn an_export_that_is_imported_changes_nothing(
+        picks in proptest::collection::vec((0usize..7, 0usize..2), 1..8),
+        goes in proptest::collection::vec(0usize..3, 0..3),
+        comes_back in proptest::bool::ANY,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let world = World::new().await;
+            let known = [arn("user", "u0"), arn("user", "u1"), arn("user", "u2"), arn("role", "R"),
+                format!("arn:aws:sts::{ACCOUNT}:assumed-role/R/job"), ELSEWHERE.to_owned(), ACCOUNT.to_owned()];
+            for n in 0..3 {
+                world.run(user(&format!("u{n}"))).await.unwrap();
+            }
+            let effects = ["Allow", "Deny"];
+            let statements: Vec<Value> =
+                picks.iter().map(|(who, how)| names(effects[*how], json!(known[*who]))).collect();
+            world.run(create("role", trusting("R", json!(statements)))).await.unwrap();
+            let row = trust_row(&world, "R").await;
+            for n in goes {
+                let name = format!("u{n}");
+                let _ = world.run(delete(Kind::User, &arn("user", &name))).await;
+                if comes_back {
+                    let _ = world.run(user(&name)).await;
+                }
+            }
+            export_changes_nothing(&world).await;
+            assert_eq!(trust_row(&world, "R").await, row);
+        });
+    }
+}

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::fmt;
+use std::ops::Range;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -403,6 +404,63 @@ fn aws_principal(text: &str) -> Result<PrincipalPattern, &'static str> {
         ("sts", Some(("federated-user", name))) if !name.is_empty() => Ok(PrincipalPattern::Exact(text.into())),
         _ => Err("an AWS principal is an account, a user, a role, an assumed-role or a federated-user session"),
     }
+}
+
+/// The AWS principals of a document, in order: where the JSON string of each stands (quotes included),
+/// and its text. Of a malformed document, those before the fault.
+pub fn aws_principals(text: &str) -> Vec<(Range<usize>, String)> {
+    let mut found = Vec::new();
+    // What is wrong with a document is for `Policy::parse` to say.
+    let _ = find_aws_principals(&Reader { text, known: Cell::new((0, 1, 1)) }, &mut found);
+    found
+}
+
+fn find_aws_principals(reader: &Reader<'_>, found: &mut Vec<(Range<usize>, String)>) -> Result<(), ParseError> {
+    for (name, statements) in reader.object(&reader.root()?, "a policy is a JSON object")? {
+        if name != "Statement" {
+            continue;
+        }
+        let statements = if statements.raw.starts_with('[') { reader.array(&statements)? } else { vec![statements] };
+        for statement in statements {
+            for (name, element) in reader.object(&statement, "a statement is a JSON object")? {
+                if !matches!(&*name, "Principal" | "NotPrincipal") || !element.raw.starts_with('{') {
+                    continue;
+                }
+                for (_, value) in reader.object(&element, "")?.into_iter().filter(|(kind, _)| kind == "AWS") {
+                    for (principal, at) in reader.strings(&value)? {
+                        let begin = reader.offset(&at);
+                        found.push((begin..begin + at.raw.len(), principal));
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Policy {
+    /// The users, roles and sessions that the Principal elements name by ARN, and those that they name by
+    /// unique id (`AIDA…`, `AROA…:SESSION`).
+    pub fn named_principals(&self) -> impl Iterator<Item = NamedPrincipal<'_>> {
+        let patterns = self.statements.iter().flat_map(|statement| match &statement.principals {
+            Principals::Are(patterns) | Principals::AreNot(patterns) => &**patterns,
+            Principals::Implied => &[],
+        });
+        patterns.filter_map(|pattern| match pattern {
+            PrincipalPattern::Role { arn, .. } | PrincipalPattern::Exact(arn) => Some(NamedPrincipal::ByArn(arn)),
+            PrincipalPattern::Id(id) | PrincipalPattern::Session { role: id, .. } => Some(NamedPrincipal::ById(id)),
+            _ => None,
+        })
+    }
+}
+
+/// How a Principal element names a user, a role or a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NamedPrincipal<'a> {
+    /// By its ARN.
+    ByArn(&'a str),
+    /// By its unique id, or its role's.
+    ById(&'a str),
 }
 
 /// The form of a unique id of a user or role: 16 to 128 letters and digits. IAM API Reference, "User":

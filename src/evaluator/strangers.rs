@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::condition::Condition;
 use super::document::{ActionPattern, Actions, Effect, Policy, PrincipalPattern, Principals, Statement};
+use crate::directory::principals;
 
 /// A provider whose tokens every one of its customers can get, all under one issuer.
 #[derive(Debug, Deserialize)]
@@ -86,15 +87,24 @@ pub fn unbound_issuers(trust: &Policy) -> Vec<Unbound> {
 }
 
 /// Who from another account is let in without an external id that keeps a third party apart from
-/// others that the same account acts for: IAM User Guide, "The confused deputy problem".
-pub fn without_external_id(trust: &Policy, account: &str) -> Vec<String> {
+/// others that the same account acts for: IAM User Guide, "The confused deputy problem". `arn` has the
+/// ARN of whoever bears a unique id.
+pub fn without_external_id<'a>(trust: &Policy, account: &str, arn: impl Fn(&str) -> Option<&'a str>) -> Vec<String> {
+    let bound = |id: &str, principal: &str| {
+        let own = arn(id)?.split(':').nth(4) == Some(account);
+        if own { None } else { principals::shown(principal, &arn) }
+    };
     let mut all = Vec::new();
     for (_, statement) in allows(trust) {
         let Principals::Are(patterns) = &statement.principals else { continue };
         if demands_external_id(&statement.conditions) {
             continue;
         }
-        all.extend(patterns.iter().filter_map(|p| foreign(p, account)));
+        all.extend(patterns.iter().filter_map(|pattern| match pattern {
+            PrincipalPattern::Id(id) => bound(id, id),
+            PrincipalPattern::Session { role, name } => bound(role, &format!("{role}:{name}")),
+            _ => foreign(pattern, account),
+        }));
     }
     all
 }
@@ -439,7 +449,7 @@ mod tests {
             let policy = parse(&format!(
                 r#"{{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{{"AWS":"{principal}"}},"Condition":{{{condition}}}}}"#
             ));
-            without_external_id(&policy, "111122223333")
+            without_external_id(&policy, "111122223333", |_| None)
         };
         for own in ["111122223333", "arn:aws:iam::111122223333:root", "arn:aws:iam::111122223333:user/x", "*"] {
             assert!(with(own, "").is_empty(), "{own}");

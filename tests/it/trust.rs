@@ -2,7 +2,7 @@
 
 use brevet::commands::{self, Command, CommandError, Desk, Edit};
 use brevet::directory::Directory;
-use brevet::directory::resource::{Kind, Resource};
+use brevet::directory::resource::{Kind, Name, Resource};
 use brevet::entropy::SystemEntropy;
 use serde_json::{Value, json};
 
@@ -217,4 +217,111 @@ fn analyze_takes_what_import_takes_and_fails_with_findings() {
     assert_eq!((code, lines.len()), (Some(1), 2));
     assert_eq!(lines[0]["principal"], "*");
     assert!(lines[1]["refused"].as_str().unwrap().contains("brevet:public"), "{lines:?}");
+}
+
+/// A user with a key, who may call everything of STS as far as its own policies go.
+fn person(arn: &str, key: &Keys) -> Value {
+    let name = arn.rsplit('/').next().unwrap();
+    let allow =
+        json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:*", "Resource": "*"}]});
+    json!({"UserDetailList": [{"UserName": name, "Arn": arn,
+            "UserPolicyList": [{"PolicyName": "p", "PolicyDocument": allow}]}],
+        "Brevet": {"AccessKeys": [{"UserArn": arn, "AccessKeyId": key.id, "SecretAccessKey": key.secret}]}})
+}
+
+fn key(id: &str) -> Keys {
+    Keys { id: id.to_owned(), secret: format!("canary+secret/of/{id}/0123456789"), token: None }
+}
+
+fn trusts(principal: &str) -> Value {
+    json!({"RoleDetailList": [role(&json!({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Principal": {"AWS": principal}, "Action": "sts:AssumeRole"}]}), &[])]})
+}
+
+#[tokio::test]
+async fn somebody_else_under_a_deleted_users_name_is_not_let_in() {
+    let broker = Broker::start_stored().await;
+    let hand = broker.hand().await;
+    for (account, number) in [("111122223333", 1), ("444455556666", 2)] {
+        let arn = format!("arn:aws:iam::{account}:user/eve");
+        let (old, new) = (key(&format!("AKIAEVEEVEEVEEVEEV{number}A")), key(&format!("AKIAEVEEVEEVEEVEEV{number}B")));
+        hand.import(&person(&arn, &old)).await.unwrap();
+        let sequence = hand.import(&trusts(&arn)).await.unwrap();
+        broker.reaches(sequence).await;
+        let session = broker.assume(&old, ROLE).await.unwrap();
+        assert_eq!(broker.who(&session).await, "ok");
+        // The one who is renamed is the same one.
+        let rename = |name: &str| Edit::Rename { name: Some(name.to_owned()), path: None };
+        let sequence = hand.edit(Kind::User, &arn, rename("eva")).await.unwrap();
+        broker.reaches(sequence).await;
+        assert!(broker.assume(&old, ROLE).await.is_ok());
+        hand.edit(Kind::User, &arn.replace("eve", "eva"), rename("eve")).await.unwrap();
+        // Made anew under the name.
+        let delete = |kind, id: &str| Command::Delete { name: Name::new(kind, id), expected: None };
+        hand.run(delete(Kind::AccessKey, &old.id)).await.unwrap();
+        hand.edit(Kind::User, &arn, Edit::DeletePolicy("p".into())).await.unwrap();
+        hand.run(delete(Kind::User, &arn)).await.unwrap();
+        let sequence = hand.import(&person(&arn, &new)).await.unwrap();
+        broker.reaches(sequence).await;
+        assert_eq!(broker.who(&new).await, "ok");
+        assert_eq!(broker.assume(&new, ROLE).await.err().as_deref(), Some("AccessDenied"), "{account}");
+        // Whoever writes the policy again means the one who is there now.
+        let sequence = hand.import(&trusts(&arn)).await.unwrap();
+        broker.reaches(sequence).await;
+        assert!(broker.assume(&new, ROLE).await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn a_session_of_a_role_that_was_made_anew_is_not_let_in() {
+    let broker = Broker::start_stored().await;
+    let hand = broker.hand().await;
+    let session = "arn:aws:sts::111122223333:assumed-role/Open/job";
+    for principal in [OPEN, session] {
+        let sequence = hand.import(&trusts(principal)).await.unwrap();
+        broker.reaches(sequence).await;
+        let client = broker.client(&user("alice"));
+        let job = async || {
+            Keys::from(&client.assume_role(&brevet::client::AssumeRole::new(OPEN, "job")).await.unwrap().credentials)
+        };
+        assert!(broker.assume(&job().await, ROLE).await.is_ok(), "{principal}");
+        let mut file: Value = serde_json::from_str(DIRECTORY).unwrap();
+        let open = file["RoleDetailList"].as_array_mut().unwrap().iter_mut().find(|r| r["Arn"] == OPEN).unwrap().take();
+        let anew = |id: &str| {
+            let mut open = open.clone();
+            open["RoleId"] = json!(id);
+            json!({"RoleDetailList": [open]})
+        };
+        let sequence = hand.import(&anew("AROANEWNEWNEWNEWNEW1")).await.unwrap();
+        broker.reaches(sequence).await;
+        let refused = broker.assume(&job().await, ROLE).await.err();
+        assert_eq!(refused.as_deref(), Some("AccessDenied"), "{principal}");
+        hand.import(&anew("AROAOPENOPENOPENOPE1")).await.unwrap();
+    }
+    // A role that is not there is named by nobody.
+    let missing = hand.import(&trusts("arn:aws:iam::111122223333:role/prod/Open")).await.unwrap_err().to_string();
+    assert!(missing.contains(ROLE) && missing.contains("role/prod/Open"), "{missing}");
+}
+
+#[tokio::test]
+async fn a_row_of_an_earlier_version_is_bound_when_its_broker_starts() {
+    let home = stored_home().await;
+    let hand = Hand::on(home.path(), &brevet::store::Place::Sqlite(home.path().join("store.db"))).await;
+    let row = trusts("arn:aws:iam::111122223333:user/bob")["RoleDetailList"][0].to_string();
+    let mut writer = hand.store.write().await.unwrap();
+    writer.put(&Resource::parse(Kind::Role, &row).unwrap()).await.unwrap();
+    writer.commit().await.unwrap();
+    let before = hand.store.head().await.unwrap().sequence;
+    let mut broker = Broker::start_in(home.clone(), in_the_store).await;
+    broker.reaches(before + 1).await;
+    assert!(broker.assume(&user("bob"), ROLE).await.is_ok());
+    let mut writer = hand.store.write().await.unwrap();
+    let stored = writer.get(&Name::new(Kind::Role, ROLE)).await.unwrap().unwrap();
+    writer.abandon().await;
+    assert!(stored.body.contains("AIDABOBBOBBOBBOBBOB1") && !stored.body.contains("user/bob"), "{}", stored.body);
+    // Once: the next start finds nothing to do.
+    broker.stop().await;
+    let broker = Broker::start_in(home, in_the_store).await;
+    assert!(broker.assume(&user("bob"), ROLE).await.is_ok());
+    assert_eq!(hand.store.head().await.unwrap().sequence, before + 1);
 }

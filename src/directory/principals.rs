@@ -1,0 +1,252 @@
+//! Users and roles in trust policies. People read and write them as ARNs; a row of the store names them
+//! by unique id, so that nobody is trusted for bearing the name of somebody who was deleted. IAM User
+//! Guide, "AWS JSON policy elements: Principal": an ARN "transforms into the unique principal ID" of the
+//! user or role when a policy is saved, and the id is shown when they are gone.
+
+use std::collections::{HashMap, HashSet};
+
+use super::declaration::{Document, Role};
+use super::resource::Resource;
+use crate::evaluator::aws_principals;
+
+/// An ARN in a trust policy whose owner has a unique id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Named<'a> {
+    /// `arn:aws:iam::ACCOUNT:user/PATH/NAME`
+    User {
+        /// Twelve digits.
+        account: &'a str,
+        /// As it is written.
+        arn: &'a str,
+    },
+    /// `arn:aws:iam::ACCOUNT:role/PATH/NAME`
+    Role {
+        /// Twelve digits.
+        account: &'a str,
+        /// As it is written.
+        arn: &'a str,
+    },
+    /// `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`
+    Session {
+        /// Twelve digits.
+        account: &'a str,
+        /// The role's name, without its path.
+        role: &'a str,
+        /// The session's name.
+        session: &'a str,
+    },
+}
+
+impl<'a> Named<'a> {
+    /// None for whatever has no unique id: accounts, `*`, federated users, unique ids themselves,
+    /// principals of another partition, and sessions whose name no session can have.
+    pub fn parse(principal: &'a str) -> Option<Self> {
+        let mut parts = principal.splitn(6, ':');
+        let mut next = || parts.next();
+        let (Some("arn"), Some("aws"), Some(service), Some(""), Some(account), Some(resource)) =
+            (next(), next(), next(), next(), next(), next())
+        else {
+            return None;
+        };
+        match (service, resource.split_once('/')?) {
+            ("iam", ("user", _)) => Some(Self::User { account, arn: principal }),
+            ("iam", ("role", _)) => Some(Self::Role { account, arn: principal }),
+            ("sts", ("assumed-role", rest)) => {
+                let (role, session) = rest.split_once('/')?;
+                let legal = |b: u8| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b);
+                let session_name = (2..=64).contains(&session.len()) && session.bytes().all(legal);
+                session_name.then_some(Self::Session { account, role, session })
+            }
+            _ => None,
+        }
+    }
+
+    /// Twelve digits.
+    pub fn account(&self) -> &'a str {
+        match self {
+            Self::User { account, .. } | Self::Role { account, .. } | Self::Session { account, .. } => account,
+        }
+    }
+
+    /// How a row of the store names it, given the unique id of the user or role.
+    pub fn bound(&self, id: &str) -> String {
+        match self {
+            Self::User { .. } | Self::Role { .. } => id.to_owned(),
+            Self::Session { session, .. } => format!("{id}:{session}"),
+        }
+    }
+}
+
+/// The AWS principals of a role's trust policy, as they are written.
+pub fn written(role: &Role) -> Vec<String> {
+    let Some(Ok(text)) = role.assume_role_policy_document.as_ref().map(Document::text) else { return Vec::new() };
+    aws_principals(&text).into_iter().map(|(_, principal)| principal).collect()
+}
+
+/// Exchanges AWS principals in a role's trust policy, and leaves everything else of its text as it is
+/// written. A malformed document stays as it is: compiling it says what is wrong.
+pub fn exchange(role: &mut Role, mut with: impl FnMut(&str) -> Option<String>) {
+    let Some(Ok(text)) = role.assume_role_policy_document.as_ref().map(Document::text) else { return };
+    let (mut exchanged, mut from) = (String::with_capacity(text.len()), 0);
+    for (range, principal) in aws_principals(&text) {
+        let Some(other) = with(&principal) else { continue };
+        exchanged.push_str(text.get(from..range.start).unwrap_or_default());
+        exchanged.push_str(&serde_json::Value::String(other).to_string());
+        from = range.end;
+    }
+    if from == 0 {
+        return;
+    }
+    exchanged.push_str(text.get(from..).unwrap_or_default());
+    if let Ok(document) = Document::new(&exchanged) {
+        role.assume_role_policy_document = Some(document);
+    }
+}
+
+/// The unique id in a principal that is one, or a session of one.
+pub fn id(principal: &str) -> &str {
+    principal.split_once(':').map_or(principal, |(id, _)| id)
+}
+
+/// The ARN to show for a unique id or for a session of one. None: nobody has the id any more, or it is
+/// no id, and it is shown as it is.
+pub fn shown<'a>(principal: &str, arn: impl Fn(&str) -> Option<&'a str>) -> Option<String> {
+    match principal.split_once(':') {
+        None => arn(principal).map(str::to_owned),
+        Some((id, session)) => {
+            // `arn:aws:iam::ACCOUNT:role/PATH/NAME`
+            let role = arn(id)?;
+            let (account, name) = (role.split(':').nth(4)?, role.rsplit('/').next()?);
+            Some(format!("arn:aws:sts::{account}:assumed-role/{name}/{session}"))
+        }
+    }
+}
+
+/// Puts ARNs into all trust policies where they have unique ids of users and roles that are among
+/// these things.
+pub fn show(things: &mut [Resource]) {
+    let role = |thing: &Resource| if let Resource::Role(role) = thing { written(role) } else { Vec::new() };
+    let wanted: HashSet<String> = things.iter().flat_map(role).map(|p| id(&p).to_owned()).collect();
+    let arns: HashMap<String, String> = things
+        .iter()
+        .filter(|thing| matches!(thing, Resource::User(_) | Resource::Role(_)))
+        .filter_map(|thing| Some((thing.unique_id()?.to_owned(), thing.name().id)))
+        .filter(|(id, _)| wanted.contains(id))
+        .collect();
+    for thing in things {
+        if let Resource::Role(role) = thing {
+            exchange(role, |principal| shown(principal, |id| arns.get(id).map(String::as_str)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::directory::resource::Kind;
+
+    const ALICE: &str = "AIDAALICEALICEALICE1";
+    const MID: &str = "AROAMIDMIDMIDMIDMID1";
+
+    fn bind(role: &mut Role) {
+        exchange(role, |principal| {
+            let named = Named::parse(principal)?;
+            let id = match named {
+                Named::User { arn: "arn:aws:iam::111122223333:user/dev/alice", .. } => ALICE,
+                Named::Role { arn: "arn:aws:iam::111122223333:role/prod/Mid", .. } => MID,
+                Named::Session { account: "111122223333", role: "Mid", .. } => MID,
+                _ => return None,
+            };
+            Some(named.bound(id))
+        });
+    }
+
+    fn show_again(role: &Role) -> String {
+        let parse = |kind, value: serde_json::Value| Resource::parse(kind, &value.to_string()).unwrap();
+        let arn = |name: &str| format!("arn:aws:iam::111122223333:{name}");
+        let mut things = [
+            parse(Kind::User, json!({"UserName": "alice", "UserId": ALICE, "Arn": arn("user/dev/alice")})),
+            parse(Kind::Role, json!({"RoleName": "Mid", "RoleId": MID, "Arn": arn("role/prod/Mid")})),
+            Resource::Role(Box::new(role.clone())),
+        ];
+        show(&mut things);
+        let [_, _, Resource::Role(role)] = things else { panic!("the order changed") };
+        text(&role)
+    }
+
+    fn role(document: &str) -> Role {
+        Role { assume_role_policy_document: Some(Document::new(document).unwrap()), ..Role::default() }
+    }
+
+    fn text(role: &Role) -> String {
+        role.assume_role_policy_document.as_ref().unwrap().text().unwrap().into_owned()
+    }
+
+    #[test]
+    fn what_is_bound_and_shown_again_is_as_it_was_written() {
+        // White space, order, single texts and lists, and ARNs that are no principals.
+        let written = r#"{ "Statement": [
+            {"Sid": "arn:aws:iam::111122223333:user/dev/alice", "Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com","AWS" : [ "arn:aws:iam::111122223333:user/dev/alice",
+              "111122223333","*","arn:aws:iam::111122223333:root", "arn:aws:iam::444455556666:user/x", "arn:aws:iam::111122223333:role\/prod\/Mid"]},"Action":"sts:AssumeRole"},
+            {"Effect":"Deny","NotPrincipal":{"AWS":"arn:aws:sts::111122223333:assumed-role/Mid/job"},"Action":"sts:AssumeRole","Condition":{"ArnEquals":{"aws:PrincipalArn":"arn:aws:iam::111122223333:user/dev/alice"}}},
+            {"Effect":"Deny","Principal":"*","Action":"sts:TagSession"}], "Version":"2012-10-17" }"#;
+        let mut bound = role(written);
+        bind(&mut bound);
+        let row = text(&bound);
+        for id in [format!("\"{ALICE}\""), format!("\"{MID}\""), format!("\"{MID}:job\"")] {
+            assert_eq!(row.matches(&id).count(), 1, "{row}");
+        }
+        assert_eq!(row.matches("user/dev/alice").count(), 2, "the Sid and the condition stay: {row}");
+        let mut again = bound.clone();
+        bind(&mut again);
+        assert_eq!(text(&again), row, "binding twice changes nothing");
+        assert_eq!(show_again(&bound), written.replace("role\\/prod\\/Mid", "role/prod/Mid"));
+    }
+
+    #[test]
+    fn what_has_no_unique_id_stays_as_it_is() {
+        for stays in [
+            "arn:aws-us-gov:iam::111122223333:user/dev/alice",
+            "arn:aws:iam::111122223333:root",
+            "arn:aws:sts::111122223333:federated-user/alice",
+            "arn:aws:sts::111122223333:assumed-role/Mid/x",
+            "arn:aws:sts::111122223333:assumed-role/Mid/a/b",
+            "111122223333",
+            "*",
+            "AIDASOMEBODYWHOISGONE",
+            "AROASOMEBODYWHOISGONE:job",
+        ] {
+            assert_eq!(Named::parse(stays), None, "{stays}");
+            let document = json!({"Statement": {"Principal": {"AWS": stays}}}).to_string();
+            assert_eq!(show_again(&role(&document)), document);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn binding_and_showing_are_inverse(
+            picks in proptest::collection::vec(0usize..7, 1..7),
+            sid in "[A-Za-z0-9]{0,8}",
+            spaces in "[ \n]{0,3}",
+            element in proptest::sample::select(vec!["Principal", "NotPrincipal"]),
+        ) {
+            let known = [
+                "arn:aws:iam::111122223333:user/dev/alice",
+                "arn:aws:iam::111122223333:role/prod/Mid",
+                "arn:aws:sts::111122223333:assumed-role/Mid/a.b@c",
+                "arn:aws:iam::444455556666:role/x",
+                "AIDASOMEBODYWHOISGONE",
+                "111122223333",
+                "*",
+            ];
+            let list: Vec<String> = picks.iter().map(|n| format!("{spaces}\"{}\"", known[*n])).collect();
+            let written = format!(r#"{{"Statement":[{{"Sid":"{sid}","{element}":{{"AWS":[{}]}}}}]}}"#, list.join(","));
+            let mut bound = role(&written);
+            bind(&mut bound);
+            proptest::prop_assert!(!text(&bound).contains("user/dev") && !text(&bound).contains("assumed-role"));
+            proptest::prop_assert_eq!(show_again(&bound), written);
+        }
+    }
+}
