@@ -25,7 +25,7 @@ const ROLE: &str = "arn:aws:iam::111122223333:role/Demo";
 
 /// The baselines get the daemon's allocator, so that it is no part of the ratio.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();

@@ -8,7 +8,7 @@ use std::time::Instant;
 use brevet::revocations::{Key, Mark, Revocations, Selector};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const ACCOUNT: &str = "111122223333";
 const CHECKS: usize = 1_000_000;

@@ -8,7 +8,7 @@ use brevet::sessions::{Bounds, SessionRecord, Sessions};
 const SESSIONS: usize = 1_000_000;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
