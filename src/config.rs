@@ -214,6 +214,8 @@ enum RedisMode {
 #[serde(deny_unknown_fields)]
 struct LimitsSection {
     connections: Option<usize>,
+    calls: Option<usize>,
+    request_memory_mib: Option<usize>,
     streams_per_connection: Option<u32>,
     handshake_seconds: Option<u64>,
     idle_seconds: Option<u64>,
@@ -322,6 +324,10 @@ pub enum ForwardedHeader {
 pub struct Limits {
     /// Open connections.
     pub connections: usize,
+    /// Calls in flight.
+    pub calls: usize,
+    /// Bytes that requests and unsent answers hold.
+    pub request_memory_bytes: usize,
     /// Calls at once on one HTTP/2 connection.
     pub streams_per_connection: u32,
     /// From the connection to its first whole request.
@@ -338,6 +344,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 10_000,
+            calls: 4_096,
+            request_memory_bytes: 128 << 20,
             streams_per_connection: 256,
             handshake: Duration::from_secs(10),
             idle: Duration::from_secs(120),
@@ -623,6 +631,13 @@ fn limits(section: Option<LimitsSection>) -> Result<Limits, ConfigError> {
         |key, asked, default: Duration, range| ranged(key, asked, default.as_secs(), range).map(Duration::from_secs);
     Ok(Limits {
         connections: ranged("[limits] connections", section.connections, default.connections, 1..=1_000_000)?,
+        calls: ranged("[limits] calls", section.calls, default.calls, 16..=1_000_000)?,
+        request_memory_bytes: ranged(
+            "[limits] request_memory_mib",
+            section.request_memory_mib,
+            default.request_memory_bytes >> 20,
+            16..=65_536,
+        )? << 20,
         streams_per_connection: ranged(
             "[limits] streams_per_connection",
             section.streams_per_connection,
@@ -719,6 +734,10 @@ mod tests {
             ("listen.cors_origins = [\"https://a/\"]", "[listen] cors_origins"),
             ("listen.cors_origins = [\"null\"]", "[listen] cors_origins"),
             ("limits.connections = 0", "[limits] connections"),
+            ("limits.request_memory_mib = 15", "[limits] request_memory_mib: 15 is not from 16 to 65536"),
+            ("limits.calls = 15", "[limits] calls: 15 is not from 16 to 1000000"),
+            ("sessions.records_mib = 0", "[sessions] records_mib"),
+            ("sessions.opened_tokens_mib = 65537", "[sessions] opened_tokens_mib"),
             ("store.refuse_after_seconds = 9", "[store] refuse_after_seconds: 9 is not from 10 to 129600"),
             ("store = { file = \"a\", url = \"postgres://h/d\" }", "[store]"),
             ("store.url = \"postgres://u:secret@h/d\"", "password_file"),

@@ -46,6 +46,9 @@ pub enum Error {
     /// Its body is longer than any request can be.
     #[error("the request is longer than {0} bytes")]
     TooLarge(usize),
+    /// It has more headers, or longer ones, than any request needs.
+    #[error("a request has at most {0} headers, of at most {1} bytes together")]
+    HeadersTooLarge(usize, usize),
     /// Its body or the work on it took too long.
     #[error("the request was not received and answered within {0} seconds")]
     RequestTimeout(u64),
@@ -217,6 +220,7 @@ impl Error {
             Self::IdpCommunicationError => "IDPCommunicationError",
             Self::Validation(_) | Self::Duration(_) | Self::Malformed(_) => "ValidationError",
             Self::TooLarge(_) => "RequestEntityTooLarge",
+            Self::HeadersTooLarge(..) => "RequestHeaderFieldsTooLarge",
             Self::RequestTimeout(_) => "RequestTimeout",
             Self::MalformedPolicyDocument(_) => "MalformedPolicyDocument",
             Self::PackedPolicyTooLarge(_) => "PackedPolicyTooLarge",

@@ -95,7 +95,10 @@ where
                     error => failure(&reply.request_id, &error).into_http(),
                 };
             }
-            _ => Error::Malformed("the request is not one gRPC message".into()),
+            _ => match origin.shed() {
+                Some(shed) => ops::shed(sts, shed),
+                None => Error::Malformed("the request is not one gRPC message".into()),
+            },
         },
         Err(_) => Error::RequestTimeout(CALL_TIMEOUT.as_secs()),
     };
@@ -321,7 +324,9 @@ fn status(error: &Error) -> Code {
         | Error::InvalidIdentityToken(_)
         | Error::ExpiredWebIdentityToken(_)
         | Error::JwtPayloadSizeExceeded(..) => Code::InvalidArgument,
-        Error::TooLarge(_) | Error::Throttling | Error::LimitExceeded(_) => Code::ResourceExhausted,
+        Error::TooLarge(_) | Error::HeadersTooLarge(..) | Error::Throttling | Error::LimitExceeded(_) => {
+            Code::ResourceExhausted
+        }
         Error::OutboundWebIdentityFederationDisabled(_)
         | Error::DeleteConflict(_)
         | Error::UnmodifiableEntity(_)

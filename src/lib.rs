@@ -38,6 +38,7 @@ pub mod token;
 pub mod web_identity;
 
 // State: speaks words and rules outward; decides nothing.
+pub mod admission;
 pub mod audit;
 pub mod budgets;
 pub mod directory;

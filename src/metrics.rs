@@ -44,7 +44,7 @@ pub struct Throttled {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Shed {
     /// What ran out: `store_queue` (too many callers wait for SQL, which is `Throttling`),
-    /// `store_deadline`, `audit`.
+    /// `store_deadline`, `audit`, `calls`, `memory`, `source`.
     pub reason: &'static str,
 }
 
@@ -69,6 +69,10 @@ pub struct Metrics {
     pub connections: Gauge,
     /// Connections turned away or closed for a limit.
     pub connections_refused: Counter,
+    /// Calls that are being served.
+    pub calls_in_flight: Gauge,
+    /// Bytes that requests and unsent answers hold.
+    pub request_memory_bytes: Gauge,
     /// 1 while the session store answers.
     pub sessions_up: Gauge,
     /// 1 while the session store is set up as a broker needs it.
@@ -116,6 +120,8 @@ impl Metrics {
             call_seconds: Histogram::new(bounds),
             connections: Gauge::default(),
             connections_refused: Counter::default(),
+            calls_in_flight: Gauge::default(),
+            request_memory_bytes: Gauge::default(),
             sessions_up: Gauge::default(),
             sessions_fit: Gauge::default(),
             sessions_lost: Counter::default(),
@@ -142,6 +148,12 @@ impl Metrics {
             "connections_refused",
             "Connections turned away or closed for a limit",
             metrics.connections_refused.clone(),
+        );
+        registry.register("calls_in_flight", "Calls being served", metrics.calls_in_flight.clone());
+        registry.register(
+            "request_memory_bytes",
+            "Bytes that requests and unsent answers hold",
+            metrics.request_memory_bytes.clone(),
         );
         registry.register("session_store_up", "1 while the session store answers", metrics.sessions_up.clone());
         registry.register(

@@ -29,6 +29,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::runtime::Handle;
 
+use crate::admission::{Call, Shed};
 use crate::arn::AccountId;
 use crate::audit::{self, Audit, Record};
 use crate::authn::{self, Caller, Evidence, Identity, Judges, Tokens};
@@ -42,7 +43,7 @@ use crate::error::Error;
 use crate::feed::{Feed, Standing};
 use crate::host_names::HostNames;
 use crate::master_key::MasterKey;
-use crate::metrics::{Call as CallLabel, Metrics, Throttled};
+use crate::metrics::{self, Call as CallLabel, Metrics, Throttled};
 use crate::mint::{self, Shape};
 use crate::providers::Providers;
 use crate::revocations::{Key, Revocations};
@@ -134,6 +135,15 @@ pub struct Origin {
     pub user_agent: Option<String>,
     /// The `Referer` header, at most 512 characters.
     pub referer: Option<String>,
+    /// As what it is counted while it is served; none: it came over no connection.
+    pub call: Option<Arc<Call>>,
+}
+
+impl Origin {
+    /// Why its body was not taken, if it was not for want of room.
+    pub fn shed(&self) -> Option<Shed> {
+        self.call.as_ref().and_then(|call| call.shed())
+    }
 }
 
 /// One request while it is being served: who, when, and its audit record. What it is decided on is of
@@ -471,6 +481,12 @@ pub async fn refuse_unread(sts: &Arc<Sts>, name: impl Into<String>, error: Error
     refuse(sts, Service::Sts, name.into(), Err(error), Error::InternalFailure, origin).await
 }
 
+/// Counts somebody who is turned away for want of room: what they are told.
+pub fn shed(sts: &Sts, shed: Shed) -> Error {
+    sts.metrics.shed.get_or_create(&metrics::Shed { reason: shed.reason() }).inc();
+    Error::ServiceUnavailable("capacity for this request")
+}
+
 /// Why an action is not answered.
 pub fn unanswered(action: &str, version: &str) -> Error {
     match ACTIONS.iter().find(|(name, answered)| *name == action && !answered) {
@@ -610,6 +626,9 @@ async fn run<O: Operation>(
             return Err(if is_signed && error != Error::InternalFailure { unproven(error) } else { error });
         }
     };
+    if let Some(call) = &origin.call {
+        call.prove();
+    }
     if matches!(caller.identity, Identity::User(_)) {
         sts.key_use.note(&caller.access_key_id, now);
     }

@@ -12,7 +12,7 @@ mod token_exchange;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http::header::{ACCEPT, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
@@ -51,7 +51,7 @@ where
 {
     let (head, body) = request.into_parts();
     // All but the texts, which are rarely needed again.
-    let late = Origin { user_agent: None, referer: None, ..origin };
+    let late = Origin { user_agent: None, referer: None, call: origin.call.clone(), ..origin };
     match tokio::time::timeout(CALL_TIMEOUT, answer(sts, origin, &head, body)).await {
         Ok(response) => response,
         Err(_) => too_late(sts, late, &head).await,
@@ -80,7 +80,7 @@ where
         let response = foreign.refuse(sts, origin).await;
         return if body.is_end_stream() { response } else { closing(response) };
     }
-    let body = read_body(&head.headers, body).await;
+    let body = read_body(sts, &origin, &head.headers, body).await;
     if head.uri.path() == token_exchange::PATH {
         return token_exchange::serve(sts, origin, head, body).await;
     }
@@ -99,6 +99,8 @@ where
         }
     };
     let evidence = read_evidence(head, &pairs.url, &body);
+    // Its parameters are its contents: while the call waits for something, it is held once.
+    drop(body);
     let mut parameters = pairs.parameters;
     let action = parameters.take("Action").unwrap_or_default();
     let version = parameters.take("Version").unwrap_or_default();
@@ -188,7 +190,7 @@ pub fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a str, Error> 
     }
 }
 
-async fn read_body<B>(headers: &HeaderMap, body: B) -> Result<Bytes, Error>
+async fn read_body<B>(sts: &Sts, origin: &Origin, headers: &HeaderMap, body: B) -> Result<Bytes, Error>
 where
     B: http_body::Body + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -197,11 +199,38 @@ where
     if declared.is_some_and(|length| length > MAX_BODY_BYTES) {
         return Err(Error::TooLarge(MAX_BODY_BYTES));
     }
-    match Limited::new(body, MAX_BODY_BYTES).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
+    match in_one_piece(Limited::new(body, MAX_BODY_BYTES)).await {
+        Ok(body) => Ok(body),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(Error::TooLarge(MAX_BODY_BYTES)),
-        Err(_) => Err(Error::Malformed("the body ended early".into())),
+        Err(_) => Err(match origin.shed() {
+            Some(shed) => ops::shed(sts, shed),
+            None => Error::Malformed("the body ended early".into()),
+        }),
     }
+}
+
+/// A body that comes in one frame stays where it is. Otherwise its frames are copied together, since
+/// each of them keeps the whole buffer that it was read into.
+async fn in_one_piece<B: http_body::Body>(body: B) -> Result<Bytes, B::Error> {
+    let mut body = std::pin::pin!(body);
+    let (mut first, mut all) = (Bytes::new(), Vec::new());
+    while let Some(frame) = body.frame().await {
+        let Ok(mut data) = frame?.into_data() else { continue };
+        if first.is_empty() && all.is_empty() {
+            first = data.copy_to_bytes(data.remaining());
+            continue;
+        }
+        if !first.is_empty() {
+            all.extend_from_slice(&std::mem::take(&mut first));
+        }
+        while data.has_remaining() {
+            let chunk = data.chunk();
+            all.extend_from_slice(chunk);
+            let length = chunk.len();
+            data.advance(length);
+        }
+    }
+    Ok(if all.is_empty() { first } else { all.into() })
 }
 
 /// A request's parameters: those of the URL as sent, for the signature, and all of them by name.
@@ -537,6 +566,7 @@ fn fault(error: &Error) -> (StatusCode, &'static str) {
         | Error::ConcurrentModification(_)
         | Error::EntityTemporarilyUnmodifiable(_) => (StatusCode::CONFLICT, "Sender"),
         Error::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "Sender"),
+        Error::HeadersTooLarge(..) => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Sender"),
         Error::RequestTimeout(_) => (StatusCode::REQUEST_TIMEOUT, "Sender"),
         Error::ServiceUnavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "Receiver"),
         Error::NotFound(_) => (StatusCode::NOT_FOUND, "Sender"),

@@ -1,9 +1,12 @@
 //! [`Config`], clock and entropy to a running daemon: two listeners, reloads, and an orderly end.
 
+mod body;
 mod budgets;
 mod connection;
 mod cors;
+mod descriptors;
 mod follow;
+mod frames;
 mod front;
 mod operator;
 pub mod proxies;
@@ -24,6 +27,7 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
+use crate::admission::{Admission, Bounds};
 use crate::audit::{Audit, Surroundings};
 use crate::authn::Tokens;
 use crate::budgets::Budgets;
@@ -46,6 +50,7 @@ use crate::sigv4::{ANY_REGION, Rules, hex};
 use crate::store::{Access, KeyUse, Node, Place, SqliteLock, Store, StoreError, Watermark, WatermarkError};
 use crate::tls::{self, TlsError};
 
+pub use descriptors::raise as raise_descriptor_limit;
 use reload::Stamps;
 pub use reload::{DirectoryLoadError, load_directory, own_provider};
 
@@ -166,6 +171,7 @@ impl Drop for Urgent {
 /// What every connection shares.
 struct Shared {
     sts: Arc<Sts>,
+    admission: Arc<Admission>,
     limits: Limits,
     listener: Listener,
     reflection: bool,
@@ -266,7 +272,7 @@ async fn run(
     entropy: Arc<dyn Entropy>,
     watch: Option<Stamps>,
 ) -> Result<Running, StartError> {
-    let limits = config.limits;
+    let limits = Limits { connections: descriptors::fitting(config.limits.connections), ..config.limits };
     let metrics = Arc::new(Metrics::new());
     let identity = config.tls.as_ref().map(|(c, k)| tls::load(c, k)).transpose()?;
     let names = host_names(&config, identity.as_ref().map_or(&[], |i| &i.names))?;
@@ -354,7 +360,12 @@ async fn run(
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let shared = Arc::new(Shared {
         sts: sts.clone(),
-        limits: config.limits,
+        admission: Admission::new(Bounds {
+            connections: limits.connections,
+            calls: limits.calls,
+            bytes: limits.request_memory_bytes,
+        }),
+        limits,
         listener: config.listener.clone(),
         reflection: config.reflection,
         tls: ArcSwapOption::from(identity.map(|i| i.config)),
@@ -363,7 +374,7 @@ async fn run(
         ordinary: Handle::current(),
         stop: stopped,
     });
-    let slots = Arc::new(Semaphore::new(config.limits.connections));
+    let slots = Arc::new(Semaphore::new(limits.connections));
     let local = |listener: &TcpListener, key, address| {
         listener.local_addr().map_err(|source| StartError::Listen { key, address, source })
     };

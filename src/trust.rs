@@ -596,6 +596,7 @@ mod tests {
             secure_transport: true,
             user_agent: Some("x".into()),
             referer: Some("https://example.com/".into()),
+            call: None,
         };
         let tags = [Tag { key: "Team".into(), value: "blue".into() }];
         let request = SessionRequest {

@@ -85,6 +85,7 @@ pub(super) struct CheckArguments {
 }
 
 pub(super) fn run(arguments: ServeArguments) -> Result<(), Failure> {
+    server::raise_descriptor_limit();
     super::runtime()?.block_on(async {
         // Before anything listens: a signal that comes early must not kill calls in progress.
         let mut end = Ends { term: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };

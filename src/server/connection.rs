@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -21,16 +21,32 @@ use tonic::body::Body;
 use tonic::server::NamedService;
 use tower_service::Service;
 
+use super::body::{Answer, Metered, Unsent};
+use super::front::Turned;
 use super::proxies::{self, Client};
 use super::wire::{Notes, Wire};
 use super::{Shared, front, well_known};
+use crate::admission;
 use crate::config::Limits;
-use crate::ops::Origin;
+use crate::error::Error;
+use crate::ops::{self, CALL_TIMEOUT, Origin};
 use crate::{grpc, query};
 
 /// The longest header list of one request, in bytes: a session token and room to spare.
-pub(super) const MAX_HEADER_BYTES: usize = 65_536;
+pub(super) const MAX_HEADER_BYTES: usize = 32_768;
+/// The most headers of one request.
 const MAX_HEADERS: usize = 64;
+/// The longest header list that h2 unpacks, in bytes as HTTP/2 counts them. What is between the two
+/// bounds is refused with an answer that every client understands; h2's own is not one of gRPC.
+const MAX_UNPACKED_HEADER_BYTES: u32 = 65_536;
+/// What a header takes in memory beside its text.
+const HEADER_OVERHEAD: usize = 128;
+/// How much of bodies that nobody has read yet h2 takes from a connection, in bytes. It is charged as it
+/// comes. h2 ends a connection on which more than half of this divided by 256 short pieces of bodies
+/// wait, so it must be enough for a short one of each stream.
+const CONNECTION_WINDOW: u32 = 262_144;
+/// How long a new connection waits for the one that makes room for it.
+const ROOM: Duration = Duration::from_millis(100);
 /// How long the accept loop rests when the system has no file descriptors left.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
 /// From the polite request to go to the closing.
@@ -59,34 +75,69 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, slots: Ar
             },
             () = stopped(&mut stop) => return,
         };
-        let Ok(slot) = slots.clone().try_acquire_owned() else {
+        // A trusted proxy stands for many clients: their calls are counted, not its connections.
+        let source = (!shared.listener.is_trusted(peer.ip())).then(|| peer.ip());
+        let Ok(account) = shared.admission.connect(source) else {
+            shared.sts.metrics.connections_refused.inc();
+            warn("a source address has its share of the connections; more of it are closed at once");
+            continue;
+        };
+        let Some(slot) = slot(&slots, &shared).await else {
             shared.sts.metrics.connections_refused.inc();
             warn("the limit of connections is reached; more are closed at once");
             continue;
         };
-        tokio::spawn(serve(stream, peer, shared.clone(), slot));
+        tokio::spawn(serve(stream, peer, shared.clone(), account, slot));
     }
 }
 
-async fn serve(mut stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, _slot: OwnedSemaphorePermit) {
+/// A place for one more connection: if there is none, the oldest that has proven nobody makes room.
+async fn slot(slots: &Arc<Semaphore>, shared: &Shared) -> Option<OwnedSemaphorePermit> {
+    if let Ok(slot) = slots.clone().try_acquire_owned() {
+        return Some(slot);
+    }
+    if !shared.admission.make_room() {
+        return None;
+    }
+    tokio::time::timeout(ROOM, slots.clone().acquire_owned()).await.ok()?.ok()
+}
+
+async fn serve(
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    shared: Arc<Shared>,
+    account: Arc<admission::Connection>,
+    _slot: OwnedSemaphorePermit,
+) {
     // Small answers leave at once; a socket that refuses the option still works.
     let _ = stream.set_nodelay(true);
     let connections = &shared.sts.metrics.connections;
     connections.inc();
     if let Some(client) = client(&mut stream, peer, &shared).await {
-        match shared.tls.load_full() {
-            None => run(stream, client, &shared).await,
-            Some(config) => {
-                let handshake = tokio::time::timeout(shared.limits.handshake, TlsAcceptor::from(config).accept(stream));
-                match handshake.await {
-                    Ok(Ok(stream)) => run(stream, Client { secure_transport: true, ..client }, &shared).await,
-                    Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
-                    Err(_) => _ = shared.sts.metrics.connections_refused.inc(),
-                }
-            }
+        // The PROXY protocol: the connection is one client's.
+        let account = match client.ip == peer.ip().to_canonical() {
+            true => Ok(account),
+            false => shared.admission.connect(Some(client.ip)),
+        };
+        match account {
+            Err(_) => _ = shared.sts.metrics.connections_refused.inc(),
+            Ok(account) => tokio::select! {
+                () = talk(stream, client, &shared, &account) => {}
+                () = account.asked_to_leave() => { shared.sts.metrics.connections_refused.inc(); }
+            },
         }
     }
     connections.dec();
+}
+
+async fn talk(stream: TcpStream, client: Client, shared: &Arc<Shared>, account: &Arc<admission::Connection>) {
+    let Some(config) = shared.tls.load_full() else { return run(stream, client, shared, account).await };
+    let handshake = tokio::time::timeout(shared.limits.handshake, TlsAcceptor::from(config).accept(stream));
+    match handshake.await {
+        Ok(Ok(stream)) => run(stream, Client { secure_transport: true, ..client }, shared, account).await,
+        Ok(Err(error)) => tracing::debug!(peer = %client.ip, %error, "TLS handshake failed"),
+        Err(_) => _ = shared.sts.metrics.connections_refused.inc(),
+    }
 }
 
 /// Who is at the other end; none if a trusted proxy was to say so and did not.
@@ -120,10 +171,6 @@ struct Activity {
 }
 
 impl Activity {
-    fn touch(&self) {
-        self.last.store(u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-
     /// Why the connection should end now.
     fn verdict(&self, limits: &Limits) -> Option<&'static str> {
         if self.born.elapsed() > limits.connection_age {
@@ -135,77 +182,202 @@ impl Activity {
     }
 }
 
-async fn run<S>(stream: S, client: Client, shared: &Arc<Shared>)
+/// What the calls of a connection share.
+struct Served {
+    shared: Arc<Shared>,
+    peer: Client,
+    account: Arc<admission::Connection>,
+    activity: Activity,
+    notes: Arc<Notes>,
+    unsent: Arc<Unsent>,
+}
+
+/// Counts a call as one in progress until it is answered or given up.
+struct InProgress(Arc<Served>);
+
+impl InProgress {
+    fn new(served: Arc<Served>) -> Self {
+        served.activity.calls.fetch_add(1, Ordering::Relaxed);
+        served.activity.served.fetch_add(1, Ordering::Relaxed);
+        Self(served)
+    }
+}
+
+impl Drop for InProgress {
+    fn drop(&mut self) {
+        let activity = &self.0.activity;
+        activity.calls.fetch_sub(1, Ordering::Relaxed);
+        let age = u64::try_from(activity.born.elapsed().as_millis()).unwrap_or(u64::MAX);
+        activity.last.store(age, Ordering::Relaxed);
+    }
+}
+
+/// On the heap: hyper moves the future of each HTTP/2 call by value, into a task of its own, and keeps
+/// its room until the answer is read.
+type Serving = Pin<Box<dyn Future<Output = Result<Response<Answer>, Infallible>> + Send>>;
+
+impl Served {
+    /// Takes a request in, or turns it away before anything of it is kept.
+    fn serve(self: &Arc<Self>, request: Request<Incoming>) -> Serving {
+        let in_progress = InProgress::new(self.clone());
+        let is_http2 = request.version() == Version::HTTP_2;
+        let client = proxies::client(&self.shared.listener, self.peer, request.headers());
+        let address = client.unwrap_or(self.peer).ip;
+        let call = match header_bytes(&request) {
+            None => Err(Error::HeadersTooLarge(MAX_HEADERS, MAX_HEADER_BYTES)),
+            Some(bytes) => self.account.call(address, bytes).map_err(|shed| ops::shed(&self.shared.sts, shed)),
+        };
+        match call {
+            Ok(call) => Box::pin(async move {
+                let served = &in_progress.0;
+                let request = request.map(|body| Metered::new(body, call.clone()));
+                let response =
+                    front::answer(&served.shared, served.peer, client, &served.notes, call.clone(), request).await;
+                Ok(response.map(|body| Answer::new(body, call, &served.unsent, is_http2)))
+            }),
+            Err(error) => {
+                let Ok(call) = self.account.refusal(address) else {
+                    self.notes.cut("there is no room even for a refusal");
+                    return Box::pin(std::future::pending());
+                };
+                let turned = Turned::new(&request);
+                let client = client.unwrap_or(self.peer);
+                drop(request);
+                Box::pin(async move {
+                    let served = &in_progress.0;
+                    let response = front::turn_away(&served.shared, client, call.clone(), turned, error).await;
+                    Ok(response.map(|body| Answer::new(body, call, &served.unsent, is_http2)))
+                })
+            }
+        }
+    }
+}
+
+/// What the request line and the headers take in memory; none if they are more than the limits.
+fn header_bytes<B>(request: &Request<B>) -> Option<usize> {
+    let headers = request.headers();
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    // As on the wire of HTTP/1.1: a colon, a blank and a line end.
+    let text = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>() + target;
+    (headers.len() <= MAX_HEADERS && text <= MAX_HEADER_BYTES).then_some(text + HEADER_OVERHEAD * headers.len())
+}
+
+async fn run<S>(stream: S, peer: Client, shared: &Arc<Shared>, account: &Arc<admission::Connection>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let activity = Arc::new(Activity {
-        born: Instant::now(),
-        calls: AtomicUsize::new(0),
-        last: AtomicU64::new(0),
-        served: AtomicU64::new(0),
+    let served = Arc::new(Served {
+        shared: shared.clone(),
+        peer,
+        account: account.clone(),
+        activity: Activity {
+            born: Instant::now(),
+            calls: AtomicUsize::new(0),
+            last: AtomicU64::new(0),
+            served: AtomicU64::new(0),
+        },
+        notes: Arc::default(),
+        unsent: Arc::default(),
     });
-    let notes = Arc::new(Notes::default());
-    let stream = Wire::new(stream, notes.clone());
+    let stream = Wire::new(stream, served.notes.clone(), account.clone());
     let service = {
-        let (activity, shared) = (activity.clone(), shared.clone());
-        service_fn(move |request: Request<Incoming>| {
-            let (activity, shared, notes) = (activity.clone(), shared.clone(), notes.clone());
-            async move {
-                activity.calls.fetch_add(1, Ordering::Relaxed);
-                activity.served.fetch_add(1, Ordering::Relaxed);
-                let response = front::answer(&shared, client, &notes, request).await;
-                activity.calls.fetch_sub(1, Ordering::Relaxed);
-                activity.touch();
-                Ok::<_, Infallible>(response)
-            }
-        })
+        let served = served.clone();
+        service_fn(move |request: Request<Incoming>| served.serve(request))
     };
     let builder = builder(&shared.limits);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let mut stop = shared.stop.clone();
     let mut tick = tokio::time::interval(Duration::from_secs(1));
-    let reason = loop {
-        tokio::select! {
-            ended = (Turn { inner: connection.as_mut(), waited: false }) => {
-                if let Err(error) = ended {
-                    tracing::debug!(peer = %client.ip, %error, "connection ended");
+    // Once it was asked to go: when it is cut off.
+    let mut deadline = None;
+    loop {
+        let reason = tokio::select! {
+            ended = (Turn { inner: connection.as_mut(), served: &served, waited: false }) => {
+                match ended {
+                    End::Over(Ok(())) => {}
+                    End::Over(Err(error)) => tracing::debug!(peer = %peer.ip, %error, "connection ended"),
+                    End::Cut(why) => {
+                        shared.sts.metrics.connections_refused.inc();
+                        tracing::debug!(peer = %peer.ip, why, "connection cut");
+                    }
                 }
                 return;
             }
-            () = stopped(&mut stop) => break "shutdown",
-            _ = tick.tick() => if let Some(reason) = activity.verdict(&shared.limits) { break reason },
+            () = stopped(&mut stop), if deadline.is_none() => Some("shutdown"),
+            _ = tick.tick() => {
+                served.tick();
+                served.activity.verdict(&shared.limits)
+            }
+        };
+        match (reason, deadline) {
+            (Some("idle"), None) if served.activity.served.load(Ordering::Relaxed) == 0 => {
+                // It never sent a request: nothing is lost by closing at once.
+                shared.sts.metrics.connections_refused.inc();
+                return;
+            }
+            (Some(reason), None) => {
+                connection.as_mut().graceful_shutdown();
+                let goodbye = if reason == "idle" { GOODBYE } else { shared.limits.shutdown_grace.max(GOODBYE) };
+                deadline = Some(Instant::now() + goodbye);
+            }
+            // Whoever has not finished by then is cut off.
+            (_, Some(deadline)) if deadline <= Instant::now() => return,
+            _ => {}
         }
-    };
-    if reason == "idle" && activity.served.load(Ordering::Relaxed) == 0 {
-        // It never sent a request: nothing is lost by closing at once.
-        shared.sts.metrics.connections_refused.inc();
-        return;
     }
-    connection.as_mut().graceful_shutdown();
-    let goodbye = if reason == "idle" { GOODBYE } else { shared.limits.shutdown_grace.max(GOODBYE) };
-    // Whoever has not finished by then is cut off.
-    let _ = tokio::time::timeout(goodbye, connection).await;
+}
+
+impl Served {
+    /// A second has passed: what has been coming, or waiting to be read, for too long ends the
+    /// connection.
+    fn tick(&self) {
+        self.notes.tick();
+        if self.unsent.tick() {
+            self.notes.cut("an answer was not read");
+        }
+        if Duration::from_secs(self.notes.partial_seconds().into()) > self.shared.limits.handshake {
+            self.notes.cut("a request's head did not arrive in time");
+        }
+    }
+}
+
+/// How a connection ended by itself.
+enum End<T> {
+    Over(T),
+    /// It broke a limit: why.
+    Cut(&'static str),
 }
 
 /// Lets the calls that became ready together finish before the connection writes, so that their
 /// answers leave in one system call: whenever the connection is woken, the others go first.
 struct Turn<'a, C> {
     inner: Pin<&'a mut C>,
+    served: &'a Served,
     waited: bool,
 }
 
 impl<C: Future> Future for Turn<'_, C> {
-    type Output = C::Output;
+    type Output = End<C::Output>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End<C::Output>> {
         self.waited = !self.waited;
         if self.waited {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        self.inner.as_mut().poll(cx)
+        let Served { notes, unsent, .. } = self.served;
+        notes.turn();
+        let handed_over = unsent.count();
+        let over = self.inner.as_mut().poll(cx);
+        if let Some(why) = notes.is_cut() {
+            return Poll::Ready(End::Cut(why));
+        }
+        if !notes.is_blocked() {
+            // Whatever hyper had before its turn has been written. On HTTP/1.1 its calls run within it.
+            unsent.sent(if notes.is_http2() { handed_over } else { usize::MAX });
+        }
+        over.map(End::Over)
     }
 }
 
@@ -214,16 +386,17 @@ fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.handshake)
+        // hyper's own limit of the time also runs between two requests; `Wire` sees when one begins.
+        .header_read_timeout(None)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEADER_BYTES);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams_per_connection)
-        .max_header_list_size(u32::try_from(MAX_HEADER_BYTES).unwrap_or(u32::MAX))
+        .max_header_list_size(MAX_UNPACKED_HEADER_BYTES)
         .initial_stream_window_size(65_535)
-        .initial_connection_window_size(1_048_576)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .max_frame_size(16_384)
         .max_send_buf_size(65_536)
         .max_pending_accept_reset_streams(20)
@@ -238,7 +411,7 @@ pub(super) async fn answer(
     shared: &Arc<Shared>,
     origin: Origin,
     is_grpc: bool,
-    request: Request<Incoming>,
+    request: Request<Metered>,
 ) -> Response<Body> {
     if !is_grpc && let Some(known) = well_known::answer(&shared.sts, request.method(), request.uri().path()) {
         return known.map(Body::new);
@@ -250,15 +423,19 @@ pub(super) async fn answer(
     match service {
         grpc::SERVICE | grpc::ADMINISTRATION => grpc::serve(&shared.sts, origin, request).await,
         Health::NAME => {
-            infallible(tonic_health::pb::health_server::HealthServer::new(Health(shared.clone())).call(request).await)
+            let mut service = tonic_health::pb::health_server::HealthServer::new(Health(shared.clone()));
+            match tokio::time::timeout(CALL_TIMEOUT, service.call(request)).await {
+                Ok(result) => infallible(result),
+                Err(_) => tonic::Status::deadline_exceeded("the request did not arrive in time").into_http(),
+            }
         }
         "grpc.reflection.v1.ServerReflection" if shared.reflection => match reflection().build_v1() {
-            Ok(mut service) => infallible(service.call(request).await),
+            Ok(mut service) => infallible(service.call(request.map(|body| body.until(CALL_TIMEOUT))).await),
             Err(_) => infallible(grpc::unimplemented()),
         },
         // What most tools still ask for.
         "grpc.reflection.v1alpha.ServerReflection" if shared.reflection => match reflection().build_v1alpha() {
-            Ok(mut service) => infallible(service.call(request).await),
+            Ok(mut service) => infallible(service.call(request.map(|body| body.until(CALL_TIMEOUT))).await),
             Err(_) => infallible(grpc::unimplemented()),
         },
         _ => infallible(grpc::unimplemented()),

@@ -3,24 +3,27 @@
 
 use std::sync::Arc;
 
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, REFERER, TRANSFER_ENCODING, USER_AGENT};
+use http::header::{ACCEPT, ALLOW, CONNECTION, CONTENT_TYPE, REFERER, TRANSFER_ENCODING, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
 use tonic::body::Body;
 
-use super::proxies::{self, Client, Unreadable};
+use super::body::Metered;
+use super::proxies::{Client, Unreadable};
 use super::wire::Notes;
 use super::{Shared, connection, cors};
+use crate::admission::Call;
 use crate::error::Error;
 use crate::ops::Origin;
 use crate::{audit, grpc, query};
 
-/// Answers one request that came over a connection of `peer`.
+/// Answers one request that came over a connection of `peer`, from `client`.
 pub(super) async fn answer(
     shared: &Arc<Shared>,
     peer: Client,
+    client: Result<Client, Unreadable>,
     notes: &Notes,
-    request: Request<Incoming>,
+    call: Arc<Call>,
+    request: Request<Metered>,
 ) -> Response<Body> {
     let page = cors::origin(&shared.listener.cors_origins, request.headers());
     if let Some(page) = &page
@@ -29,7 +32,7 @@ pub(super) async fn answer(
         return response;
     }
     let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
-    let mut response = admit(shared, peer, notes, request).await;
+    let mut response = admit(shared, peer, client, notes, call, request).await;
     let headers = response.headers_mut();
     if let Some(page) = &page {
         cors::allow(headers, page);
@@ -44,20 +47,73 @@ pub(super) async fn answer(
     response
 }
 
-async fn admit(shared: &Arc<Shared>, peer: Client, notes: &Notes, request: Request<Incoming>) -> Response<Body> {
-    let headers = request.headers();
-    let is_grpc = is_grpc(headers);
+/// What a request that is turned away unread is answered and recorded by: nothing else of it is kept.
+pub(super) struct Turned {
+    path: String,
+    headers: HeaderMap,
+    is_grpc: bool,
+}
+
+impl Turned {
+    pub(super) fn new<B>(request: &Request<B>) -> Self {
+        let is_grpc = is_grpc(request.headers());
+        let path = if is_grpc { audit::clip(request.uri().path()) } else { String::new() };
+        let mut headers = HeaderMap::new();
+        for name in [ACCEPT, USER_AGENT] {
+            if let Some(value) = request.headers().get(&name)
+                && value.len() <= MAX_KEPT_HEADER
+                && let Ok(copied) = HeaderValue::from_bytes(value.as_bytes())
+            {
+                headers.insert(name, copied);
+            }
+        }
+        Self { path, headers, is_grpc }
+    }
+}
+
+/// The longest header that is kept of such a request, in bytes.
+const MAX_KEPT_HEADER: usize = 512;
+
+/// Refuses a request that is turned away unread.
+pub(super) async fn turn_away(
+    shared: &Arc<Shared>,
+    client: Client,
+    call: Arc<Call>,
+    turned: Turned,
+    error: Error,
+) -> Response<Body> {
+    let origin = origin(client, &turned.headers, call);
+    match turned.is_grpc {
+        true => grpc::refuse(&shared.sts, origin, &turned.path, error).await,
+        false => query::refuse(&shared.sts, origin, &turned.headers, error).await.map(Body::new),
+    }
+}
+
+fn origin(client: Client, headers: &HeaderMap, call: Arc<Call>) -> Origin {
     let seen = |name| headers.get(name).map(|v| audit::clip(&String::from_utf8_lossy(v.as_bytes())));
-    let mut origin = Origin {
-        source_ip: peer.ip,
-        secure_transport: peer.secure_transport,
+    Origin {
+        source_ip: client.ip,
+        secure_transport: client.secure_transport,
         user_agent: seen(USER_AGENT),
         referer: seen(REFERER),
-    };
+        call: Some(call),
+    }
+}
+
+async fn admit(
+    shared: &Arc<Shared>,
+    peer: Client,
+    client: Result<Client, Unreadable>,
+    notes: &Notes,
+    call: Arc<Call>,
+    request: Request<Metered>,
+) -> Response<Body> {
+    let headers = request.headers();
+    let is_grpc = is_grpc(headers);
+    let origin = origin(client.unwrap_or(peer), headers, call);
     let mut refused = None;
-    match proxies::client(&shared.listener, peer, headers) {
-        Ok(client) => (origin.source_ip, origin.secure_transport) = (client.ip, client.secure_transport),
-        Err(Unreadable(name)) => refused = Some(format!("the proxy's '{name}' header cannot be read")),
+    if let Err(Unreadable(name)) = client {
+        refused = Some(format!("the proxy's '{name}' header cannot be read"));
     }
     if notes.is_ambiguous() || !is_plainly_framed(headers) {
         refused = Some("the length of the body must be given in one way".to_owned());

@@ -53,11 +53,7 @@ fn answer(
     let (status, text) = match (request.method(), request.uri().path()) {
         (&Method::GET, "/healthz") => (StatusCode::OK, "ok\n".to_owned()),
         (&Method::GET, "/readyz") => ready(shared),
-        (&Method::GET, "/metrics") => {
-            let age = shared.sts.feed.age(shared.sts.clock.monotonic()).as_secs();
-            shared.sts.metrics.feed_age_seconds.set(i64::try_from(age).unwrap_or(i64::MAX));
-            (StatusCode::OK, shared.sts.metrics.render())
-        }
+        (&Method::GET, "/metrics") => (StatusCode::OK, metrics(shared)),
         (&Method::GET, _) => (StatusCode::NOT_FOUND, "there is /healthz, /readyz and /metrics\n".to_owned()),
         _ => (StatusCode::METHOD_NOT_ALLOWED, "GET alone\n".to_owned()),
     };
@@ -69,6 +65,16 @@ fn answer(
     };
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     std::future::ready(Ok(response))
+}
+
+fn metrics(shared: &Shared) -> String {
+    let (metrics, admission) = (&shared.sts.metrics, &shared.admission);
+    let gauge = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+    metrics.calls_in_flight.set(gauge(admission.calls_in_flight()));
+    metrics.request_memory_bytes.set(gauge(admission.request_memory_bytes()));
+    let age = shared.sts.feed.age(shared.sts.clock.monotonic()).as_secs();
+    metrics.feed_age_seconds.set(i64::try_from(age).unwrap_or(i64::MAX));
+    metrics.render()
 }
 
 /// Ready: it can issue safely. A missing Redis does not change that, and is told all the same.

@@ -1,16 +1,19 @@
-//! The bytes of a connection on their way to and from hyper: what hyper does not tell its service
-//! about HTTP/1.1, and a close that lets the last answer arrive.
+//! The bytes of a connection on their way to and from hyper: what hyper does not tell its service,
+//! and a close that lets the last answer arrive.
 //!
 //! - A request whose length is given in two ways (RFC 9112 section 6.3) is noticed here. hyper reads
 //!   it in one of them and drops the other header. A proxy in front may read it in the other.
 //! - After an answer to a request that was not read to its end, what the client still sends is read
 //!   and thrown away for a while. Otherwise the system would reset the connection, and the answer
 //!   could be lost on its way (RFC 9112 section 9.6).
+//! - What waits in hyper's buffers is counted: heads that are not whole, and bodies of HTTP/2 that
+//!   nobody has read. While there is no room for more, nothing more is read.
+//! - Frames of HTTP/2 that carry no call are counted, and end the connection when there are too many.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -19,7 +22,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use super::connection::MAX_HEADER_BYTES;
+use super::frames::Frames;
+use crate::admission::Connection;
 
+/// How many bytes of header blocks are read before their calls are looked at. A byte can stand for a
+/// whole header (RFC 7541 section 6.1), and hyper unpacks everything that it can read first.
+const HEADERS_IN_A_TURN: usize = 16_384;
+/// What an unpacked header block takes that is not whole yet, in bytes: at most as many headers as
+/// HTTP/2's limit of a list admits, each of which takes some 100 bytes beside its text.
+const OPEN_HEADER_BLOCK: usize = 262_144;
 /// The longest time for which a client may go on sending after its answer.
 const LINGER: Duration = Duration::from_secs(5);
 /// The most that is read and thrown away, in bytes.
@@ -34,12 +45,71 @@ const LINGER_TURN: usize = 32;
 pub(super) struct Notes {
     ambiguous: AtomicBool,
     linger: AtomicBool,
+    http2: AtomicBool,
+    /// Whether the system took less than was to be written, in this turn of the connection.
+    blocked: AtomicBool,
+    /// Why the connection must end at once.
+    cut: OnceLock<&'static str>,
+    /// Bytes of header blocks that were read in this turn.
+    headers: AtomicUsize,
+    /// Seconds that the connection has lived.
+    second: AtomicU32,
+    /// One more than the second in which something began to come that is not whole; 0: nothing.
+    partial_since: AtomicU32,
 }
 
 impl Notes {
     /// Whether a request came in whose length was given in two ways.
     pub(super) fn is_ambiguous(&self) -> bool {
         self.ambiguous.load(Ordering::Relaxed)
+    }
+
+    /// The connection has its turn.
+    pub(super) fn turn(&self) {
+        self.blocked.store(false, Ordering::Relaxed);
+        self.headers.store(0, Ordering::Relaxed);
+    }
+
+    /// A second has passed.
+    pub(super) fn tick(&self) {
+        self.second.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether the connection speaks HTTP/2.
+    pub(super) fn is_http2(&self) -> bool {
+        self.http2.load(Ordering::Relaxed)
+    }
+
+    /// Whether the client's side of the connection was full in this turn.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked.load(Ordering::Relaxed)
+    }
+
+    /// Ends the connection at its next turn, or in this one.
+    pub(super) fn cut(&self, why: &'static str) {
+        let _ = self.cut.set(why); // the first reason counts
+    }
+
+    /// Why the connection must end at once.
+    pub(super) fn is_cut(&self) -> Option<&'static str> {
+        self.cut.get().copied()
+    }
+
+    /// For how many seconds a head, a header block or a frame has been coming.
+    pub(super) fn partial_seconds(&self) -> u32 {
+        match self.partial_since.load(Ordering::Relaxed) {
+            0 => 0,
+            since => (self.second.load(Ordering::Relaxed) + 1).saturating_sub(since),
+        }
+    }
+
+    /// Something is coming, or is whole; `anew`: it began just now.
+    fn partial(&self, is_partial: bool, anew: bool) {
+        if !is_partial {
+            self.partial_since.store(0, Ordering::Relaxed);
+        } else if anew || self.partial_since.load(Ordering::Relaxed) == 0 {
+            self.partial_since.store(self.second.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        }
     }
 
     /// Asks for the slow close, because a request was not read to its end.
@@ -53,6 +123,7 @@ pub(super) struct Wire<S> {
     stream: S,
     framing: Framing,
     notes: Arc<Notes>,
+    account: Arc<Connection>,
     closing: Option<Closing>,
 }
 
@@ -64,32 +135,100 @@ struct Closing {
 }
 
 impl<S> Wire<S> {
-    pub(super) fn new(stream: S, notes: Arc<Notes>) -> Self {
-        Self { stream, framing: Framing::Head(Vec::new()), notes, closing: None }
+    pub(super) fn new(stream: S, notes: Arc<Notes>, account: Arc<Connection>) -> Self {
+        Self { stream, framing: Framing::Head(Vec::new()), notes, account, closing: None }
+    }
+
+    /// Whether more may be read now. If it may not for want of room, it is tried again within a
+    /// second, when the connection has its next turn.
+    fn may_read(&self, cx: &Context<'_>) -> bool {
+        match &self.framing {
+            // It is kept here and in hyper's buffer.
+            Framing::Head(head) => self.account.settle(2 * head.len()),
+            Framing::Frames(frames) => {
+                if self.notes.headers.load(Ordering::Relaxed) >= HEADERS_IN_A_TURN {
+                    cx.waker().wake_by_ref();
+                    return false;
+                }
+                self.account.settle(if frames.in_header_block() { OPEN_HEADER_BLOCK } else { 0 })
+            }
+            Framing::Body(_) | Framing::Untracked => true,
+        }
+    }
+
+    /// Looks at bytes that came.
+    fn look(&mut self, bytes: &[u8]) {
+        let notes = &self.notes;
+        match &mut self.framing {
+            Framing::Untracked => {}
+            Framing::Frames(frames) => {
+                let seen = frames.feed(bytes);
+                if seen.data > 0 {
+                    self.account.buffered(seen.data);
+                }
+                if seen.headers > 0 {
+                    notes.headers.fetch_add(seen.headers, Ordering::Relaxed);
+                }
+                notes.partial(frames.is_partial(), seen.began);
+                if seen.flood {
+                    notes.cut("it sent too many frames that carry no call");
+                }
+            }
+            framing => {
+                let was_whole = !framing.is_partial();
+                if framing.feed(bytes) {
+                    notes.ambiguous.store(true, Ordering::Relaxed);
+                }
+                notes.partial(framing.is_partial(), was_whole);
+                notes.http2.store(matches!(framing, Framing::Frames(_)), Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn uncut(&self) -> io::Result<()> {
+        self.notes.is_cut().map_or(Ok(()), |why| Err(io::Error::other(why)))
+    }
+
+    fn sent(&mut self, written: &Poll<io::Result<usize>>) {
+        if let (Framing::Frames(frames), Poll::Ready(Ok(bytes))) = (&mut self.framing, written) {
+            frames.sent(*bytes);
+        }
+    }
+
+    /// Notes that the system does not take more.
+    fn written<T>(&self, result: Poll<T>) -> Poll<T> {
+        if result.is_pending() {
+            self.notes.blocked.store(true, Ordering::Relaxed);
+        }
+        result
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
         let this = &mut *self;
-        if !matches!(this.framing, Framing::Untracked)
-            && this.framing.feed(buffer.filled().get(before..).unwrap_or_default())
-        {
-            this.notes.ambiguous.store(true, Ordering::Relaxed);
+        this.uncut()?;
+        if !this.may_read(cx) {
+            return Poll::Pending;
         }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
+        this.look(buffer.filled().get(before..).unwrap_or_default());
+        this.uncut()?;
         Poll::Ready(Ok(()))
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.sent(&written);
+        self.written(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.written(flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -130,7 +269,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.sent(&written);
+        self.written(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -138,14 +279,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     }
 }
 
-/// Where in the requests of HTTP/1.1 a connection is.
+/// Where in its requests a connection is.
 enum Framing {
     /// In a request's head, of which these bytes have come.
     Head(Vec<u8>),
     /// So many bytes of a body are to come.
     Body(u64),
-    /// HTTP/2, or behind a request after which hyper ends the connection.
+    /// Behind a request after which hyper ends the connection.
     Untracked,
+    /// HTTP/2.
+    Frames(Frames),
 }
 
 /// What a request's head says about the length of its body.
@@ -154,15 +297,29 @@ struct Lengths {
     content_length: Option<u64>,
     transfer_encoding: bool,
     ambiguous: bool,
+    http2: bool,
 }
 
 impl Framing {
+    /// Whether a head has begun and is not whole.
+    fn is_partial(&self) -> bool {
+        match self {
+            Self::Head(head) => !head.is_empty(),
+            Self::Frames(frames) => frames.is_partial(),
+            Self::Body(_) | Self::Untracked => false,
+        }
+    }
+
     /// Looks at the bytes that came. True when a request among them gives its length in two ways.
     fn feed(&mut self, mut bytes: &[u8]) -> bool {
         let mut ambiguous = false;
         while !bytes.is_empty() {
             match self {
                 Self::Untracked => return ambiguous,
+                Self::Frames(frames) => {
+                    frames.feed(bytes);
+                    return ambiguous;
+                }
                 Self::Body(left) => {
                     let skipped = usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
                     *left -= skipped as u64;
@@ -191,6 +348,7 @@ impl Framing {
                     bytes = bytes.get(end.saturating_sub(known)..).unwrap_or_default();
                     ambiguous |= lengths.ambiguous;
                     *self = match lengths.content_length {
+                        _ if lengths.http2 => Self::Frames(Frames::new()),
                         _ if lengths.transfer_encoding => Self::Untracked,
                         Some(length) if length > 0 => Self::Body(length),
                         _ => Self::Head(Vec::new()),
@@ -202,8 +360,8 @@ impl Framing {
     }
 }
 
-/// The end of a request's head and what it says about the body. None while it is not whole. The
-/// preface of HTTP/2 counts as a request with a transfer encoding: nothing behind it is looked at.
+/// The end of a request's head and what it says about the body. None while it is not whole. Of the
+/// preface of HTTP/2 the first line is one.
 fn read_head(bytes: &[u8]) -> Option<(usize, Lengths)> {
     let mut lengths = Lengths::default();
     let (mut at, mut lines) = (0, 0);
@@ -216,7 +374,7 @@ fn read_head(bytes: &[u8]) -> Option<(usize, Lengths)> {
         match lines {
             // Empty lines before a request are skipped: RFC 9112 section 2.2.
             0 if line.is_empty() => continue,
-            0 if line.starts_with(b"PRI ") => return Some((at, Lengths { transfer_encoding: true, ..lengths })),
+            0 if line.starts_with(b"PRI ") => return Some((at, Lengths { http2: true, ..lengths })),
             0 => {}
             _ if line.is_empty() => return Some((at, lengths)),
             _ => lengths.add(line),

@@ -1,0 +1,269 @@
+//! The frames of HTTP/2 as they come in, known by their nine-byte headers alone (RFC 9113 section
+//! 4.1). hyper shows its service requests and bodies; what else a client sends, and how much of it
+//! waits, is counted here. Allocates nothing and understands no payload.
+
+use std::time::Instant;
+
+/// The longest run of frames that carry no call, and how many a second are added to it.
+///
+/// A client at rest sends a PING every ten seconds at most (gRPC's keepalive), and at its start a
+/// SETTINGS, a WINDOW_UPDATE and, in browsers, some ten PRIORITY frames.
+const IDLE_FRAMES: u32 = 100;
+const IDLE_FRAMES_PER_SECOND: u64 = 20;
+/// How many such frames each call allows: a client acknowledges what it reads by up to two
+/// WINDOW_UPDATEs for each piece of an answer, gRPC's estimate of the bandwidth adds a PING and
+/// sometimes a SETTINGS, a call that is given up a RST_STREAM, and Chrome a PRIORITY_UPDATE.
+const IDLE_FRAMES_PER_CALL: u32 = 8;
+/// How many bytes of an answer allow one more: a piece of 16 KiB is acknowledged by two.
+const SENT_BYTES_PER_IDLE_FRAME: u64 = 4_096;
+
+/// What follows the first line of the preface: RFC 9113 section 3.4.
+const REST_OF_PREFACE: u32 = 8;
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const CONTINUATION: u8 = 9;
+const END_HEADERS: u8 = 0x4;
+
+/// Where in its frames a connection is.
+#[derive(Debug)]
+pub(super) struct Frames {
+    header: [u8; 9],
+    /// How many bytes of the header have come.
+    have: usize,
+    /// How many bytes of the payload are to come.
+    left: u32,
+    kind: u8,
+    /// In a header block that goes on in another frame.
+    in_header_block: bool,
+    idle: Allowance,
+}
+
+/// How many frames without a call are still taken.
+#[derive(Debug)]
+struct Allowance {
+    left: u32,
+    /// When it was last added to.
+    since: Instant,
+    sent: u64,
+}
+
+/// What came.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// Bytes of bodies, padding included: flow control counts it too.
+    pub data: usize,
+    /// Bytes of header blocks.
+    pub headers: usize,
+    /// Whether a frame began.
+    pub began: bool,
+    /// Whether there have been too many frames without a call.
+    pub flood: bool,
+}
+
+impl Frames {
+    /// Behind the first line of the preface.
+    pub(super) fn new() -> Self {
+        Self {
+            header: [0; 9],
+            have: 0,
+            left: REST_OF_PREFACE,
+            kind: u8::MAX,
+            in_header_block: false,
+            idle: Allowance { left: IDLE_FRAMES, since: Instant::now(), sent: 0 },
+        }
+    }
+
+    /// Looks at the bytes that came.
+    pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Seen {
+        let mut seen = Seen::default();
+        loop {
+            if self.left > 0 {
+                let skipped = usize::try_from(self.left).map_or(bytes.len(), |left| left.min(bytes.len()));
+                match self.kind {
+                    DATA => seen.data += skipped,
+                    HEADERS | CONTINUATION => seen.headers += skipped,
+                    _ => {}
+                }
+                self.left -= u32::try_from(skipped).unwrap_or(self.left);
+                bytes = bytes.get(skipped..).unwrap_or_default();
+            }
+            if bytes.is_empty() {
+                return seen;
+            }
+            while self.have < self.header.len() {
+                let Some((byte, rest)) = bytes.split_first() else { return seen };
+                if let Some(slot) = self.header.get_mut(self.have) {
+                    *slot = *byte;
+                }
+                self.have += 1;
+                bytes = rest;
+            }
+            self.have = 0;
+            seen.began = true;
+            seen.flood |= !self.begin();
+        }
+    }
+
+    /// A frame's header is whole. False: one frame too many.
+    fn begin(&mut self) -> bool {
+        let [high, middle, low, kind, flags, ..] = self.header;
+        self.left = u32::from_be_bytes([0, high, middle, low]);
+        self.kind = kind;
+        match kind {
+            // h2 counts small and empty ones itself.
+            DATA => true,
+            HEADERS => {
+                self.in_header_block = flags & END_HEADERS == 0;
+                self.idle.left = self.idle.left.saturating_add(IDLE_FRAMES_PER_CALL).min(IDLE_FRAMES);
+                true
+            }
+            CONTINUATION => {
+                self.in_header_block &= flags & END_HEADERS == 0;
+                self.idle.take()
+            }
+            _ => self.idle.take(),
+        }
+    }
+
+    /// So many bytes went out.
+    pub(super) fn sent(&mut self, bytes: usize) {
+        self.idle.sent += bytes as u64;
+    }
+
+    /// Whether a frame has begun and not ended.
+    pub(super) fn is_partial(&self) -> bool {
+        self.have > 0 || self.left > 0 || self.in_header_block
+    }
+
+    /// Whether a header block goes on in another frame.
+    pub(super) fn in_header_block(&self) -> bool {
+        self.in_header_block
+    }
+}
+
+impl Allowance {
+    fn take(&mut self) -> bool {
+        if self.left == 0 {
+            let now = Instant::now();
+            let time = u64::try_from(now.duration_since(self.since).as_millis()).unwrap_or(u64::MAX);
+            let more = time.saturating_mul(IDLE_FRAMES_PER_SECOND) / 1_000 + self.sent / SENT_BYTES_PER_IDLE_FRAME;
+            if more == 0 {
+                return false;
+            }
+            self.left = u32::try_from(more).unwrap_or(u32::MAX).min(IDLE_FRAMES);
+            (self.since, self.sent) = (now, 0);
+        }
+        self.left -= 1;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        [&length[1..], &[kind, flags], &1u32.to_be_bytes(), payload].concat()
+    }
+
+    fn feed(frames: &mut Frames, bytes: &[u8], step: usize) -> Seen {
+        bytes.chunks(step).map(|piece| frames.feed(piece)).fold(Seen::default(), |all, seen| Seen {
+            data: all.data + seen.data,
+            headers: all.headers + seen.headers,
+            began: all.began | seen.began,
+            flood: all.flood | seen.flood,
+        })
+    }
+
+    #[test]
+    fn frames_are_told_apart_however_they_come() {
+        let preface = b"\r\nSM\r\n\r\n";
+        let all = [
+            preface.as_slice(),
+            &frame(4, 0, &[0; 12]),
+            &frame(HEADERS, END_HEADERS, &[1; 40]),
+            &frame(DATA, 0, &[2; 300]),
+            &frame(DATA, 1, &[]),
+            &frame(HEADERS, 0, &[1; 7]),
+            &frame(CONTINUATION, 0, &[1; 5]),
+            &frame(CONTINUATION, END_HEADERS, &[1; 3]),
+            &frame(DATA, 1, &[2; 11]),
+        ]
+        .concat();
+        for step in [1, 2, 8, 9, 10, 64, 100_000] {
+            let mut frames = Frames::new();
+            assert_eq!(
+                feed(&mut frames, &all, step),
+                Seen { data: 311, headers: 55, began: true, flood: false },
+                "by {step}"
+            );
+            assert!(!frames.is_partial());
+        }
+        for (end, partial, in_block) in [
+            (preface.len(), false, false),
+            (preface.len() + 3, true, false),
+            (preface.len() + 9, true, false),
+            (preface.len() + 21, false, false),
+            (preface.len() + 21 + 49 + 309 + 9 + 16, true, true),
+            (preface.len() + 21 + 49 + 309 + 9 + 16 + 14, true, true),
+            (preface.len() + 21 + 49 + 309 + 9 + 16 + 14 + 12, false, false),
+        ] {
+            let mut frames = Frames::new();
+            frames.feed(&all[..end]);
+            assert_eq!((frames.is_partial(), frames.in_header_block()), (partial, in_block), "{end}");
+        }
+    }
+
+    #[test]
+    fn tr_02_frames_without_a_call_are_counted() {
+        let fresh = || {
+            let mut frames = Frames::new();
+            frames.feed(b"\r\nSM\r\n\r\n");
+            frames
+        };
+        for kind in [2, 3, 4, 6, 7, 8, CONTINUATION, 0xfe] {
+            let mut frames = fresh();
+            let one = frame(kind, 0, b"12345678");
+            assert!(!frames.feed(&one.repeat(100)).flood, "{kind}");
+            // Time passes while the test runs: a few more may be allowed.
+            assert!(frames.feed(&one.repeat(100)).flood, "{kind}");
+        }
+        // Eight for each call, however many there were before.
+        let mut frames = fresh();
+        let call = frame(HEADERS, END_HEADERS, &[0; 20]);
+        let with = |pings: usize| [call.clone(), frame(6, 0, b"12345678").repeat(pings)].concat();
+        assert!(!frames.feed(&with(8).repeat(1_000)).flood);
+        assert!(frames.feed(&with(20).repeat(1_000)).flood);
+        // What acknowledges an answer is allowed by its length.
+        let mut frames = fresh();
+        let update = frame(8, 0, &1u32.to_be_bytes());
+        frames.feed(&[call, update.repeat(100)].concat());
+        frames.sent(1 << 20);
+        assert!(!frames.feed(&update.repeat(100)).flood);
+        assert!(frames.feed(&update.repeat(300)).flood);
+    }
+
+    #[test]
+    fn time_allows_some_more() {
+        let mut idle = Allowance { left: 0, since: Instant::now(), sent: 0 };
+        assert!(!idle.take());
+        idle.since -= std::time::Duration::from_millis(150);
+        assert_eq!([idle.take(), idle.take(), idle.take(), idle.take()], [true, true, true, false]);
+        idle.since -= std::time::Duration::from_secs(3_600);
+        assert!((0..100).all(|_| idle.take()) && !idle.take());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic_and_pieces_are_as_good_as_the_whole(
+            bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..400),
+            step in 1usize..50,
+        ) {
+            let (mut whole, mut pieces) = (Frames::new(), Frames::new());
+            proptest::prop_assert_eq!(whole.feed(&bytes), feed(&mut pieces, &bytes, step));
+            proptest::prop_assert_eq!((whole.left, whole.have), (pieces.left, pieces.have));
+        }
+    }
+}
