@@ -95,9 +95,15 @@ pub fn serve(config: &Path) -> Daemon {
 
 /// A daemon with more in its environment.
 fn serve_with(config: &Path, environment: &[(&str, &std::ffi::OsStr)]) -> Daemon {
-    let mut child = brevet()
-        .envs(environment.iter().copied())
-        .args(["serve", "--log-format", "json", "--log", "trace", "--config"])
+    let mut command = brevet();
+    command.envs(environment.iter().copied());
+    serve_by(command, config, "trace")
+}
+
+/// A daemon that another program may start, once it listens.
+pub fn serve_by(mut command: Command, config: &Path, log: &str) -> Daemon {
+    let mut child = command
+        .args(["serve", "--log-format", "json", "--log", log, "--config"])
         .arg(config)
         .stderr(Stdio::piped())
         .spawn()
