@@ -273,7 +273,8 @@ async fn revoke(arguments: RevokeArguments) -> Result<(), Failure> {
     }
     if !answer.pending.is_empty() {
         print::note(
-            "It is durable. The brokers under \"Pending\" have not taken it yet; each is out of use within 10 s of silence.",
+            "It is durable. The brokers under \"Pending\" have not taken it yet, or are not heard of: each is not ready \
+             after 10 s without the change feed, and accepts nobody after its `refuse_after_seconds`.",
         );
         if output == Output::Table {
             for node in &answer.pending {

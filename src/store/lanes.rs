@@ -23,10 +23,11 @@ const MAX_WAITING: usize = 64;
 const MAX_WAITING_INSIDE: usize = 1_024;
 /// How long a revocation waits for those before it.
 const REVOCATION_WAIT: Duration = Duration::from_secs(5);
-/// What PostgreSQL itself gives up: waiting for a lock when its client has given up too, and a
-/// transaction whose client does nothing (a broker that was stopped must not keep the others from
-/// writing).
-const POSTGRES_LIMITS: &str = "SET lock_timeout = '2s'; SET idle_in_transaction_session_timeout = '10s'";
+/// What PostgreSQL itself gives up: a transaction whose client does nothing (a broker that was stopped
+/// must not keep the others from writing)…
+const POSTGRES_IDLE: &str = "SET idle_in_transaction_session_timeout = '10s'";
+/// … and waiting for a lock when its client has given up too.
+const POSTGRES_LOCK: &str = "SET lock_timeout = '2s'";
 
 tokio::task_local! {
     /// Set where nobody waits for the answer to a call any more. A call that still waits for a
@@ -290,7 +291,10 @@ impl Store {
         match self.engine {
             Engine::Sqlite => sqlite::prepare(&mut connection).await?,
             Engine::Postgres => {
-                sqlx::raw_sql(POSTGRES_LIMITS).execute(&mut connection).await?;
+                sqlx::raw_sql(POSTGRES_IDLE).execute(&mut connection).await?;
+                if purpose != Purpose::Background {
+                    sqlx::raw_sql(POSTGRES_LOCK).execute(&mut connection).await?;
+                }
                 if purpose == Purpose::Feed {
                     // What is lost in a crash, this node's report, is said again at once.
                     sqlx::raw_sql("SET synchronous_commit = off").execute(&mut connection).await?;
