@@ -205,6 +205,7 @@ const IAM: &[&str] = &[
     "UpdateDelegationRequest",
     "UpdateGroup",
     "UpdateLoginProfile",
+    "UpdateOpenIDConnectProvider",
     "UpdateOpenIDConnectProviderThumbprint",
     "UpdateRole",
     "UpdateRoleDescription",
