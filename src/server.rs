@@ -24,6 +24,7 @@ use moka::sync::Cache;
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::runtime::{Handle, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
@@ -101,6 +102,9 @@ pub enum StartError {
     /// Redis's address or certificate.
     #[error("[sessions.redis]: {0}")]
     Redis(#[from] ::redis::RedisError),
+    /// SIGHUP cannot be received.
+    #[error("SIGHUP cannot be received: {0}")]
+    Signal(std::io::Error),
     /// An address that cannot be listened on.
     #[error("{key} {address}: {source}; name another address, or port 0 for any free one")]
     Listen {
@@ -380,6 +384,9 @@ async fn run(
     };
     let address = local(&service, "[listen] address", config.listen)?;
     let operator = local(&operators, "[operator] address", config.operator)?;
+    // Before anybody is told that it listens: a SIGHUP that nobody receives ends the process.
+    let watch = watch.map(|seen| signal(SignalKind::hangup()).map(|hangup| (seen, hangup)));
+    let watch = watch.transpose().map_err(StartError::Signal)?;
     let mut tasks = vec![
         tokio::spawn(connection::accept(service, shared.clone(), slots.clone())),
         tokio::spawn(operator::accept(operators, shared.clone())),
@@ -390,8 +397,8 @@ async fn run(
         tokio::spawn(budgets::exchange(shared.clone())),
         tokio::spawn(refresh_providers(sts.clone())),
     ];
-    if let Some(seen) = watch {
-        tasks.push(tokio::spawn(reload::watch(config, shared.clone(), seen)));
+    if let Some((seen, hangup)) = watch {
+        tasks.push(tokio::spawn(reload::watch(config, shared.clone(), seen, hangup)));
     }
     Ok(Running { address, operator, sts, limits, stop, slots, tasks, urgent, shared, _lock: parts.lock })
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
 
 use super::{Shared, service_manager};
 use crate::config::Config;
@@ -78,11 +78,7 @@ pub fn own_provider(directory: &Directory, issuer: Option<&str>) -> Option<Strin
 }
 
 /// Looks at the files until the daemon is gone.
-pub(super) async fn watch(config: Config, shared: Arc<Shared>, mut seen: Stamps) {
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
-        tracing::error!("SIGHUP cannot be received; files are read again on change alone");
-        return;
-    };
+pub(super) async fn watch(config: Config, shared: Arc<Shared>, mut seen: Stamps, mut hangup: Signal) {
     let config = Arc::new(config);
     let mut look = tokio::time::interval(LOOK_EVERY);
     loop {
