@@ -61,3 +61,21 @@ fn the_log_is_shown_where_something_logs() {
         assert_eq!(serve.log.log.as_deref().or(parsed.log.as_deref()), Some("debug"), "{words:?}");
     }
 }
+
+#[test]
+fn the_reference_has_every_command_and_its_examples_are_understood() {
+    let page = include_str!("../../docs/cli.md");
+    for (path, _) in commands().into_iter().filter(|(_, command)| !command.has_subcommands()) {
+        let name = path.join(" ");
+        assert!(page.contains(&format!("| `{name}` |")), "docs/cli.md has no line for {name}");
+        assert!(page.lines().any(|line| line.starts_with(&name)), "docs/cli.md has no example of {name}");
+    }
+    for line in page.lines().filter(|line| line.starts_with("brevet ")) {
+        let call = line.split(" > ").next().unwrap();
+        let words = aws::words_of(call).unwrap();
+        let understood = Arguments::command().try_get_matches_from(&words);
+        // The policy of an example is no file here.
+        let read = understood.as_ref().err().is_some_and(|e| e.to_string().contains("read-only.json"));
+        assert!(understood.is_ok() || read, "{line}: {}", understood.unwrap_err());
+    }
+}
