@@ -281,3 +281,30 @@ mfa_serial = arn:aws:iam::111122223333:mfa/administrator
 [profile lost]
 services = nowhere
 ";
+
+#[test]
+fn a_full_disk_is_called_one() {
+    // A file system of its own that is small enough to fill, where the machine lets us mount one.
+    let dir = tempfile::tempdir().unwrap();
+    let program = env!("CARGO_BIN_EXE_brevet");
+    let script = format!(
+        "mount -t tmpfs -o size=4m tmpfs {0} || exit 77\n{program} init {0}/b >/dev/null 2>&1 || exit 78\n\
+         sed -i 's/:748[01]/:0/' {0}/b/brevet.toml\ncat /dev/zero >{0}/fill 2>/dev/null\n\
+         for command in 'serve --config {0}/b/brevet.toml' 'export --config {0}/b/brevet.toml' \
+         'keyring rotate {0}/b/keyring.json' 'init {0}/c'; do\n\
+         {program} $command >/dev/null; echo \"exit $?\" >&2\ndone",
+        dir.path().display()
+    );
+    let output = Command::new("unshare").args(["--user", "--map-root-user", "--mount", "sh", "-c", &script]).output();
+    let output = output.expect("unshare, of util-linux");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    if said.contains("unshare failed") || output.status.code() == Some(77) {
+        println!("this machine lets nobody mount: {said}");
+        return;
+    }
+    println!("{said}");
+    assert_eq!(said.matches("exit 1").count(), 4, "{said}");
+    assert_eq!(said.matches("is full (").count(), 2, "{said}");
+    assert_eq!(said.matches("No space left on device").count(), 2, "{said}");
+    assert_eq!(said.matches("next: make room").count(), 4, "{said}");
+}
