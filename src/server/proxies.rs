@@ -22,12 +22,15 @@ pub struct Client {
     pub ip: IpAddr,
     /// Whether it speaks TLS, to this broker or to a trusted proxy.
     pub secure_transport: bool,
+    /// Whether its forwarded headers may be read. A proxy that passes bytes on and does not say for
+    /// whom passes on headers that the client wrote.
+    pub may_forward: bool,
 }
 
 impl Client {
     /// The other end of a connection, and whether that connection is TLS.
     pub fn new(ip: IpAddr, secure_transport: bool) -> Self {
-        Self { ip: ip.to_canonical(), secure_transport }
+        Self { ip: ip.to_canonical(), secure_transport, may_forward: true }
     }
 }
 
@@ -40,7 +43,7 @@ pub struct Unreadable(pub &'static str);
 /// # Errors
 /// When a trusted proxy sent a header that cannot be read.
 pub fn client(listener: &Listener, peer: Client, headers: &HeaderMap) -> Result<Client, Unreadable> {
-    if !listener.is_trusted(peer.ip) {
+    if !peer.may_forward || !listener.is_trusted(peer.ip) {
         return Ok(peer);
     }
     match listener.forwarded_header {
@@ -67,7 +70,7 @@ fn x_forwarded(listener: &Listener, peer: Client, headers: &HeaderMap) -> Result
     let all = |value: &HeaderValue| value.as_bytes().split(|b| *b == b',').all(is_https);
     let mut said = headers.get_all(X_FORWARDED_PROTO).iter().peekable();
     let secure_transport = if said.peek().is_none() { peer.secure_transport } else { said.all(all) };
-    Ok(Client { ip, secure_transport })
+    Ok(Client { ip, secure_transport, ..peer })
 }
 
 fn is_https(scheme: &[u8]) -> bool {
@@ -211,7 +214,7 @@ pub async fn read_proxy_header<S: AsyncRead + Unpin>(stream: &mut S, peer: Clien
     stream.read_exact(&mut rest).await?;
     match command {
         // LOCAL: the proxy's own, such as a health check.
-        0x20 => Ok(peer),
+        0x20 => Ok(Client { may_forward: false, ..peer }),
         0x21 => proxied(family, &rest, peer).ok_or_else(|| malformed("the PROXY header is malformed")),
         _ => Err(malformed("the PROXY header has an unknown version or command")),
     }
@@ -221,7 +224,7 @@ pub async fn read_proxy_header<S: AsyncRead + Unpin>(stream: &mut S, peer: Clien
 fn proxied(family: u8, rest: &[u8], peer: Client) -> Option<Client> {
     let (ip, mut fields) = match family {
         // UNSPEC: the proxy does not know.
-        0x00 => return Some(peer),
+        0x00 => return Some(Client { may_forward: false, ..peer }),
         0x11 => {
             let (address, fields) = rest.split_at_checked(12)?;
             (IpAddr::V4(Ipv4Addr::from(<[u8; 4]>::try_from(address.get(..4)?).ok()?)), fields)
@@ -370,6 +373,25 @@ mod tests {
         let mut stream = bytes;
         let read = read_proxy_header(&mut stream, Client::new([10, 0, 0, 1].into(), false)).await;
         read.ok().map(|c| (c.ip.to_string(), c.secure_transport))
+    }
+
+    #[tokio::test]
+    async fn az_08_a_proxy_that_names_nobody_passes_on_headers_of_the_client() {
+        let listener = listener(ForwardedHeader::XForwardedFor);
+        let mut headers = HeaderMap::new();
+        headers.insert(X_FORWARDED_FOR, HeaderValue::from_static("203.0.113.5"));
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
+        for (bytes, ip) in [
+            (header(0x20, 0x00, &[]), "10.0.0.1"),
+            (header(0x21, 0x00, b"any"), "10.0.0.1"),
+            // It calls for another trusted proxy, which writes the header.
+            (header(0x21, 0x11, &[10, 0, 0, 2, 10, 0, 0, 1, 0, 80, 1, 187]), "203.0.113.5"),
+        ] {
+            let peer = Client::new([10, 0, 0, 1].into(), false);
+            let peer = read_proxy_header(&mut bytes.as_slice(), peer).await.unwrap();
+            let client = client(&listener, peer, &headers).unwrap();
+            assert_eq!((client.ip.to_string().as_str(), client.secure_transport), (ip, ip == "203.0.113.5"));
+        }
     }
 
     #[tokio::test]

@@ -374,7 +374,8 @@ fn read_head(bytes: &[u8]) -> Option<(usize, Lengths)> {
         match lines {
             // Empty lines before a request are skipped: RFC 9112 section 2.2.
             0 if line.is_empty() => continue,
-            0 if line.starts_with(b"PRI ") => return Some((at, Lengths { http2: true, ..lengths })),
+            // Anything else that begins so is a request of HTTP/1.1 to hyper.
+            0 if line == b"PRI * HTTP/2.0" => return Some((at, Lengths { http2: true, ..lengths })),
             0 => {}
             _ if line.is_empty() => return Some((at, lengths)),
             _ => lengths.add(line),
@@ -425,6 +426,10 @@ mod tests {
             ("POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\ncontent-length: 1\r\n\r\n", false),
             ("\r\n\r\nGET / HTTP/1.1\r\ncookie: a\r\nte: b\r\n\r\n", false),
             ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n", false),
+            (
+                "PRI / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\nPOST / HTTP/1.1\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n",
+                true,
+            ),
             ("", false),
         ] {
             for before in [String::new(), good.to_owned(), good.repeat(3)] {
