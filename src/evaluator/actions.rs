@@ -315,8 +315,10 @@ mod tests {
         for (operation, _) in crate::ops::ACTIONS {
             assert!(STS.contains(operation), "sts:{operation}");
         }
-        assert_eq!(crate::ops::ADMINISTRATION.len(), BREVET.len());
-        for operation in crate::ops::ADMINISTRATION {
+        // PreviewRevocation has no action of its own either: it needs that of RevokeSessions.
+        let own: Vec<_> = crate::ops::ADMINISTRATION.iter().filter(|name| **name != "PreviewRevocation").collect();
+        assert_eq!(own.len(), BREVET.len());
+        for operation in own {
             assert!(BREVET.contains(operation), "brevet:{operation}");
         }
     }

@@ -144,8 +144,13 @@ impl Frames {
 
 impl Allowance {
     fn take(&mut self) -> bool {
+        self.take_at(Instant::now)
+    }
+
+    /// The clock is read only when nothing is left.
+    fn take_at(&mut self, clock: impl FnOnce() -> Instant) -> bool {
         if self.left == 0 {
-            let now = Instant::now();
+            let now = clock();
             let time = u64::try_from(now.duration_since(self.since).as_millis()).unwrap_or(u64::MAX);
             let more = time.saturating_mul(IDLE_FRAMES_PER_SECOND) / 1_000 + self.sent / SENT_BYTES_PER_IDLE_FRAME;
             if more == 0 {
@@ -247,12 +252,12 @@ mod tests {
 
     #[test]
     fn time_allows_some_more() {
-        let mut idle = Allowance { left: 0, since: Instant::now(), sent: 0 };
-        assert!(!idle.take());
-        idle.since -= std::time::Duration::from_millis(150);
-        assert_eq!([idle.take(), idle.take(), idle.take(), idle.take()], [true, true, true, false]);
-        idle.since -= std::time::Duration::from_secs(3_600);
-        assert!((0..100).all(|_| idle.take()) && !idle.take());
+        let start = Instant::now();
+        let at = |milliseconds| move || start + std::time::Duration::from_millis(milliseconds);
+        let mut idle = Allowance { left: 0, since: start, sent: 0 };
+        assert!(!idle.take_at(at(0)));
+        assert_eq!([150; 4].map(|ms| idle.take_at(at(ms))), [true, true, true, false]);
+        assert!((0..100).all(|_| idle.take_at(at(3_600_000))) && !idle.take_at(at(3_600_000)));
     }
 
     proptest::proptest! {
