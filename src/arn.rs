@@ -96,6 +96,20 @@ impl RoleArn {
     }
 }
 
+/// The ARN to show for a unique id or for a session of one. None: nobody has the id any more, or it is
+/// no id, and it is shown as it is.
+pub fn arn_of_principal<'a>(principal: &str, arn: impl Fn(&str) -> Option<&'a str>) -> Option<String> {
+    match principal.split_once(':') {
+        None => arn(principal).map(str::to_owned),
+        Some((id, session)) => {
+            // `arn:aws:iam::ACCOUNT:role/PATH/NAME`
+            let role = arn(id)?;
+            let (account, name) = (role.split(':').nth(4)?, role.rsplit('/').next()?);
+            Some(format!("arn:aws:sts::{account}:assumed-role/{name}/{session}"))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

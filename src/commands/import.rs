@@ -11,8 +11,9 @@ use super::{
     Actor, CommandError, Desk, Detail, action, delete, difference, ends, fill, is_active, public, put, read, record,
     refused, rules, seal,
 };
+use crate::arn::arn_of_principal;
 use crate::directory::declaration::Declaration;
-use crate::directory::principals::{self, Named, exchange};
+use crate::directory::principals::{Named, exchange};
 use crate::directory::resource::{Kind, Name, Resource, folded};
 use crate::directory::{Directory, Role, check_everybody, closed_warning, declared, external_id_warning};
 use crate::evaluator::strangers;
@@ -216,7 +217,7 @@ impl After {
         let show = |thing: &Resource| {
             let Resource::Role(role) = thing else { return None };
             let mut role = role.clone();
-            exchange(&mut role, |principal| principals::shown(principal, |id| self.arn(id)));
+            exchange(&mut role, |principal| arn_of_principal(principal, |id| self.arn(id)));
             Some(Resource::Role(role))
         };
         Some(Box::new((show(old)?, show(new)?)))

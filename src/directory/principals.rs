@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::declaration::{Document, Role};
 use super::resource::Resource;
+use crate::arn::arn_of_principal;
 use crate::evaluator::aws_principals;
 
 /// An ARN in a trust policy whose owner has a unique id.
@@ -108,20 +109,6 @@ pub fn id(principal: &str) -> &str {
     principal.split_once(':').map_or(principal, |(id, _)| id)
 }
 
-/// The ARN to show for a unique id or for a session of one. None: nobody has the id any more, or it is
-/// no id, and it is shown as it is.
-pub fn shown<'a>(principal: &str, arn: impl Fn(&str) -> Option<&'a str>) -> Option<String> {
-    match principal.split_once(':') {
-        None => arn(principal).map(str::to_owned),
-        Some((id, session)) => {
-            // `arn:aws:iam::ACCOUNT:role/PATH/NAME`
-            let role = arn(id)?;
-            let (account, name) = (role.split(':').nth(4)?, role.rsplit('/').next()?);
-            Some(format!("arn:aws:sts::{account}:assumed-role/{name}/{session}"))
-        }
-    }
-}
-
 /// Puts ARNs into all trust policies where they have unique ids of users and roles that are among
 /// these things.
 pub fn show(things: &mut [Resource]) {
@@ -135,7 +122,7 @@ pub fn show(things: &mut [Resource]) {
         .collect();
     for thing in things {
         if let Resource::Role(role) = thing {
-            exchange(role, |principal| shown(principal, |id| arns.get(id).map(String::as_str)));
+            exchange(role, |principal| arn_of_principal(principal, |id| arns.get(id).map(String::as_str)));
         }
     }
 }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::condition::Condition;
 use super::document::{ActionPattern, Actions, Effect, Policy, PrincipalPattern, Principals, Statement};
-use crate::directory::principals;
+use crate::arn::arn_of_principal;
 
 /// A provider whose tokens every one of its customers can get, all under one issuer.
 #[derive(Debug, Deserialize)]
@@ -92,7 +92,7 @@ pub fn unbound_issuers(trust: &Policy) -> Vec<Unbound> {
 pub fn without_external_id<'a>(trust: &Policy, account: &str, arn: impl Fn(&str) -> Option<&'a str>) -> Vec<String> {
     let bound = |id: &str, principal: &str| {
         let own = arn(id)?.split(':').nth(4) == Some(account);
-        if own { None } else { principals::shown(principal, &arn) }
+        if own { None } else { arn_of_principal(principal, &arn) }
     };
     let mut all = Vec::new();
     for (_, statement) in allows(trust) {

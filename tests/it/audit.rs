@@ -203,7 +203,7 @@ fn largest_message(action: &str, policies: bool) -> Vec<u8> {
                 .encode_to_vec()
         }
         "DescribeSession" => pb::DescribeSessionRequest { session_id: "f".repeat(32) }.encode_to_vec(),
-        "RevokeSessions" => {
+        "RevokeSessions" | "PreviewRevocation" => {
             pb::RevokeSessionsRequest { selector: Some(Selector::RoleArn(role_arn())), issued_before: None }
                 .encode_to_vec()
         }

@@ -535,12 +535,16 @@ async fn oi_05_unknown_key_ids_ask_once_and_disturb_nobody_else() {
         let (broker, shown) = (broker.clone(), shown.clone());
         tokio::spawn(async move {
             let mut tick = tokio::time::interval(Duration::from_millis(1));
+            // However slow the machine is, the storm does not use up this process's file descriptors.
+            let at_once = Arc::new(tokio::sync::Semaphore::new(256));
             loop {
                 tick.tick().await;
+                let Ok(place) = at_once.clone().try_acquire_owned() else { continue };
                 let (broker, bad, shown) = (broker.clone(), bad.clone(), shown.clone());
                 tokio::spawn(async move {
                     assert_ne!(login(&broker, &bad).await.code(), "ok");
                     shown.fetch_add(1, Ordering::Relaxed);
+                    drop(place);
                 });
             }
         })
