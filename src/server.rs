@@ -387,6 +387,10 @@ async fn run(
     // Before anybody is told that it listens: a SIGHUP that nobody receives ends the process.
     let watch = watch.map(|seen| signal(SignalKind::hangup()).map(|hangup| (seen, hangup)));
     let watch = watch.transpose().map_err(StartError::Signal)?;
+    if sts.store.is_shared() {
+        // Before it accepts a session: a revocation elsewhere must know that this node may hold it.
+        sts.store.report(&shared.node).await?;
+    }
     let mut tasks = vec![
         tokio::spawn(connection::accept(service, shared.clone(), slots.clone())),
         tokio::spawn(operator::accept(operators, shared.clone())),
