@@ -372,7 +372,7 @@ impl Store {
     /// The changes after `sequence`, each with the thing as it is now, all at one moment.
     ///
     /// # Errors
-    /// Without an answer.
+    /// If the database does not answer in time.
     pub async fn changes_after(&self, sequence: i64) -> Result<Step, StoreError> {
         let changes = self.read_feed(Purpose::Feed, DEADLINE, sequence, MAX_STEP + 1).await?;
         Ok(step(sequence, changes))
@@ -382,7 +382,7 @@ impl Store {
     /// nothing that is urgent.
     ///
     /// # Errors
-    /// Without an answer.
+    /// If the database does not answer in time.
     pub async fn many_changes_after(&self, sequence: i64) -> Result<Step, StoreError> {
         let changes = self.read_feed(Purpose::Background, SCAN_DEADLINE, sequence, MAX_STEP + 1).await?;
         Ok(step(sequence, changes))
@@ -391,7 +391,7 @@ impl Store {
     /// What the feed holds after `sequence`, at most `limit` of it.
     ///
     /// # Errors
-    /// Without an answer.
+    /// If the database does not answer in time.
     pub async fn feed_after(&self, sequence: i64, limit: usize) -> Result<Vec<Change>, StoreError> {
         self.read_feed(Purpose::Background, SCAN_DEADLINE, sequence, limit).await
     }
@@ -400,7 +400,7 @@ impl Store {
     /// `limit` of them, in order.
     ///
     /// # Errors
-    /// Without an answer.
+    /// If the database does not answer in time.
     pub async fn revoking_after(&self, sequence: i64, limit: usize) -> Result<Vec<(i64, String)>, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = self.read(Purpose::Feed, DEADLINE, move |c| {
@@ -483,7 +483,7 @@ impl Store {
     /// Puts every revocation in force that has not run out.
     ///
     /// # Errors
-    /// Without an answer.
+    /// If the database does not answer in time.
     pub async fn load_revocations(&self, into: &Revocations, now: Timestamp) -> Result<(), StoreError> {
         let now = now.seconds();
         let rows = self.read(Purpose::Background, SCAN_DEADLINE, move |c| {
@@ -524,7 +524,7 @@ impl Store {
     /// Begins a change that ends sessions: it waits behind no call.
     ///
     /// # Errors
-    /// Without an answer.
+    /// If the database does not answer in time.
     pub async fn write_revocation(&self) -> Result<Writer<'_>, StoreError> {
         self.begin(Purpose::Revocation).await
     }
@@ -532,7 +532,7 @@ impl Store {
     /// Begins a change of many parts. Each statement has [`DEADLINE`].
     ///
     /// # Errors
-    /// Without an answer.
+    /// If the database does not answer in time.
     pub async fn write_much(&self) -> Result<Writer<'_>, StoreError> {
         self.begin(Purpose::Background).await
     }
@@ -540,7 +540,7 @@ impl Store {
     /// Says that this node is here and how far it has followed the feed.
     ///
     /// # Errors
-    /// Without an answer.
+    /// If the database does not answer in time.
     pub async fn report(&self, node: &Node) -> Result<(), StoreError> {
         let node = node.clone();
         self.write_one(Purpose::Feed, move |c| {
@@ -566,7 +566,7 @@ impl Store {
     /// Says that this node goes: nobody waits for it from now on.
     ///
     /// # Errors
-    /// Without an answer.
+    /// If the database does not answer in time.
     pub async fn leave(&self, node: &Node) -> Result<(), StoreError> {
         let node = node.node.clone();
         self.write_one(Purpose::Feed, move |c| {
@@ -579,7 +579,7 @@ impl Store {
     /// How many nodes of a shared store were heard of lately.
     ///
     /// # Errors
-    /// Without an answer.
+    /// If the database does not answer in time.
     pub async fn count_nodes(&self) -> Result<usize, StoreError> {
         let row = self.read(Purpose::Feed, DEADLINE, |c| {
             Box::pin(async move {
@@ -596,7 +596,7 @@ impl Store {
     /// each of them says that it takes. Callers that ask at the same time share an answer.
     ///
     /// # Errors
-    /// Without an answer.
+    /// If the database does not answer in time.
     pub async fn nodes_after(&self, moment: Instant) -> Result<Vec<Seen>, StoreError> {
         let mut seen = self.seen.lock().await;
         if let Some((asked_at, nodes)) = &*seen
@@ -638,7 +638,7 @@ impl Store {
     /// long, and what is left goes the next time.
     ///
     /// # Errors
-    /// Without an answer.
+    /// If the database does not answer in time.
     pub async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
         self.mfa.sweep(now);
         let (seconds, millis) = (now.seconds(), now.millis());

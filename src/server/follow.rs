@@ -192,7 +192,7 @@ pub(super) async fn tend(sts: Arc<Sts>) {
         sts.revocations.sweep(sts.clock.now());
         note_key_use(&sts).await;
         if let Err(error) = sts.store.sweep(sts.clock.now()).await {
-            tracing::debug!(%error, "what has run out stays in the store for now");
+            tracing::debug!(%error, "expired rows were not deleted from the store; the next sweep tries again");
         }
     }
 }

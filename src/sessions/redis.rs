@@ -151,7 +151,7 @@ impl RedisSessions {
     /// Adds to counters; their values then. `None`: it is no counter, or none that can be added to.
     ///
     /// # Errors
-    /// Without an answer.
+    /// If the database does not answer in time.
     pub async fn add_up(
         &self,
         keyring: &Keyring,
@@ -178,7 +178,7 @@ impl RedisSessions {
     /// An announcement carries a MAC, so that only brokers of this cluster are counted.
     ///
     /// # Errors
-    /// Without an answer.
+    /// If the database does not answer in time.
     pub async fn announce(&self, keyring: &Keyring, own: &str, now: Timestamp) -> Result<usize, SessionsError> {
         let name = format!("brevet:{}:brokers", keyring.cluster_id());
         let at = |seconds: i64| format!("{:012x}", seconds.max(0));

@@ -129,7 +129,7 @@ impl Store {
     /// What is known of a device's codes so far.
     ///
     /// # Errors
-    /// Without an answer.
+    /// If the database does not answer in time.
     pub async fn device_past(&self, serial_number: &str) -> Result<DevicePast, StoreError> {
         let serial_number = serial_number.to_owned();
         let row = self.read(Purpose::Read, DEADLINE, move |c| {
@@ -149,7 +149,7 @@ impl Store {
     /// Sets how far a device's clock is off, in steps.
     ///
     /// # Errors
-    /// Without an answer.
+    /// If the database does not answer in time.
     pub async fn set_mfa_drift(&self, serial_number: &str, drift: i64) -> Result<(), StoreError> {
         let serial_number = serial_number.to_owned();
         self.write_one(Purpose::Write, move |c| {
@@ -282,7 +282,7 @@ impl Store {
     /// When a long-term key was last used, as far as it was noted.
     ///
     /// # Errors
-    /// Without an answer.
+    /// If the database does not answer in time.
     pub async fn key_used_at(&self, access_key_id: &str) -> Result<Option<Timestamp>, StoreError> {
         let id = access_key_id.to_owned();
         let row = self.read(Purpose::Read, DEADLINE, move |c| {

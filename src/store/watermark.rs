@@ -92,7 +92,7 @@ impl Watermark {
 /// ended.
 ///
 /// # Errors
-/// Without an answer.
+/// If the database does not answer in time.
 pub async fn accept(
     store: &super::Store,
     seen: Option<&Watermark>,

@@ -72,7 +72,7 @@ impl<'s> Writer<'s> {
     /// A thing's row.
     ///
     /// # Errors
-    /// Without an answer.
+    /// If the database does not answer in time.
     pub async fn get(&mut self, name: &Name) -> Result<Option<Stored>, StoreError> {
         let name = name.clone();
         self.ask(move |c| Box::pin(stored(c, name))).await
@@ -81,7 +81,7 @@ impl<'s> Writer<'s> {
     /// The id of the thing of that folded name.
     ///
     /// # Errors
-    /// Without an answer.
+    /// If the database does not answer in time.
     pub async fn find(&mut self, kind: Kind, folded: &str) -> Result<Option<String>, StoreError> {
         let folded = folded.to_owned();
         self.ask(move |c| Box::pin(found(c, kind, folded))).await
@@ -90,7 +90,7 @@ impl<'s> Writer<'s> {
     /// The thing that has a unique id.
     ///
     /// # Errors
-    /// Without an answer.
+    /// If the database does not answer in time.
     pub async fn find_unique(&mut self, unique_id: &str) -> Result<Option<Name>, StoreError> {
         let unique_id = unique_id.to_owned();
         let rows = self.ask(move |c| {
@@ -104,7 +104,7 @@ impl<'s> Writer<'s> {
     /// Who refers to a thing, by its id or its folded name: at most `limit`.
     ///
     /// # Errors
-    /// Without an answer.
+    /// If the database does not answer in time.
     pub async fn referrers(&mut self, kind: Kind, id: &str, folded: &str, limit: i64) -> Result<Vec<Name>, StoreError> {
         let (id, folded) = (id.to_owned(), folded.to_owned());
         let rows = self.ask(move |c| {
@@ -126,7 +126,7 @@ impl<'s> Writer<'s> {
     /// Whether an account owns anything but itself.
     ///
     /// # Errors
-    /// Without an answer.
+    /// If the database does not answer in time.
     pub async fn owns(&mut self, account: &str) -> Result<Option<Name>, StoreError> {
         let account = account.to_owned();
         let rows = self.ask(move |c| {
@@ -143,7 +143,7 @@ impl<'s> Writer<'s> {
     /// A thing, and what it refers to that is not there. AWS's own policies may be missing.
     ///
     /// # Errors
-    /// Without an answer.
+    /// If the database does not answer in time.
     pub async fn dangling(&mut self) -> Result<Option<(Name, Name)>, StoreError> {
         let row = self.ask_for(SCAN_DEADLINE, |c| {
             Box::pin(async move {
@@ -214,7 +214,7 @@ impl<'s> Writer<'s> {
     /// Takes a thing's row out.
     ///
     /// # Errors
-    /// Without an answer.
+    /// If the database does not answer in time.
     pub async fn delete(&mut self, name: &Name) -> Result<(), StoreError> {
         let (kind, id) = (name.kind.as_str(), name.id.clone());
         self.ask(move |c| {
@@ -233,7 +233,7 @@ impl<'s> Writer<'s> {
     /// Numbers a change and puts it in the feed. What is written next is its doing.
     ///
     /// # Errors
-    /// Without an answer.
+    /// If the database does not answer in time.
     pub async fn record(&mut self, entry: &Entry) -> Result<i64, StoreError> {
         self.head += 1;
         let (sequence, at) = (self.head, entry.changed_at.millis());
@@ -263,7 +263,7 @@ impl<'s> Writer<'s> {
     /// Puts a mark beside what is marked already.
     ///
     /// # Errors
-    /// Without an answer.
+    /// If the database does not answer in time.
     pub async fn revoke(
         &mut self,
         selector: &'static str,
