@@ -85,7 +85,7 @@ impl Good {
             let mut times = Vec::new();
             while stopped.try_recv().is_err() {
                 let started = Instant::now();
-                let status = tokio::time::timeout(Duration::from_secs(10), who(to, &keys)).await;
+                let status = tokio::time::timeout(Duration::from_secs(30), who(to, &keys)).await;
                 assert_eq!(status, Ok(200), "a good client is served");
                 times.push(started.elapsed());
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -148,7 +148,9 @@ async fn tr_01_streams_that_are_reset_at_once_end_the_connection() {
                 let mut raw = Raw::connect(to, source(7), b"").await;
                 connections += 1;
                 let mut next = 1u32;
-                loop {
+                // Each connection goes on until it is ended: a short one at the end of the count would
+                // rightly be left alone.
+                for _ in 0..100 {
                     let mut bytes = Vec::new();
                     for _ in 0..100 {
                         bytes.extend(http2::frame(HEADERS, END_HEADERS, next, &block));
@@ -160,11 +162,11 @@ async fn tr_01_streams_that_are_reset_at_once_end_the_connection() {
                         next += 2;
                     }
                     streams += 100;
-                    if streams >= 10_000 || !raw.send(&bytes).await {
+                    if !raw.send(&bytes).await {
                         break;
                     }
                 }
-                let (ended, kinds) = raw.ends(Duration::from_secs(10)).await;
+                let (ended, kinds) = raw.ends(Duration::from_secs(30)).await;
                 assert!(ended || kinds.contains(&GOAWAY), "{kinds:?}");
             }
             connections
@@ -181,7 +183,11 @@ async fn tr_01_streams_that_are_reset_at_once_end_the_connection() {
     assert!(peak < baseline + 64 * MIB, "{} MiB, {} before", peak / MIB, baseline / MIB);
     let (median, p99) = good.stop().await;
     println!("a good client: {median:?} (median), {p99:?} (p99)");
-    assert_eq!(metric(&daemon, "brevet_calls_in_flight").await, 0);
+    let ended = Instant::now();
+    while metric(&daemon, "brevet_calls_in_flight").await > 0 {
+        assert!(ended.elapsed() < Duration::from_secs(15), "calls of connections that are gone go on");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
