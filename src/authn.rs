@@ -25,7 +25,7 @@ use crate::sigv4::{Presented, Rules, hex, sha256};
 use crate::token::{self, Ancestor, Claims};
 
 /// How far another node's clock may be ahead of ours when it issues.
-const ISSUED_AHEAD_SECONDS: i64 = 60;
+pub const ISSUED_AHEAD_SECONDS: i64 = 60;
 
 /// What a caller showed.
 pub enum Evidence {

@@ -260,6 +260,11 @@ impl Budgets {
         }
     }
 
+    /// Forgets all sessions: they have ended before their time.
+    pub fn forget_sessions(&self) {
+        self.sweep_sessions(Timestamp::from_millis(i64::MAX));
+    }
+
     fn take(&self, budget: Exceeded, key: &[u8], now: Duration) -> Result<(), Exceeded> {
         let Some(calls) = self.counted_in(budget) else { return Ok(()) };
         if calls.take(key, self.brokers_in(budget), now) { Ok(()) } else { Err(budget) }

@@ -3,6 +3,7 @@
 
 mod assume_role;
 mod aws;
+mod clock;
 mod demo;
 mod explain;
 mod health;
@@ -109,6 +110,8 @@ enum Command {
     Restore(store::RestoreArguments),
     Rekey(store::RekeyArguments),
     #[command(subcommand)]
+    Clock(clock::ClockCommand),
+    #[command(subcommand)]
     Keyring(keys::KeyringCommand),
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -201,6 +204,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Backup(arguments) => store::backup(&arguments),
         Command::Restore(arguments) => store::restore(&arguments),
         Command::Rekey(arguments) => store::rekey(&arguments),
+        Command::Clock(command) => clock::run(command),
         Command::Keyring(command) => keys::run(&command),
         Command::Policy(command) => policy::run(command),
         Command::Seal(arguments) => keys::seal(&arguments),

@@ -5,6 +5,7 @@
 //! Every command may say which version of the thing it was decided on (the change that wrote it);
 //! of two administrators at once the second is told, and overwrites nothing.
 
+mod accept_clock;
 mod edit;
 mod import;
 mod principals;
@@ -25,6 +26,7 @@ use crate::revocations::{Mark, Selector};
 use crate::sigv4::{hex, sha256};
 use crate::store::{Entry, Store, StoreError, Writer};
 
+pub use accept_clock::accept_clock;
 pub use edit::Edit;
 pub use import::{Import, Planned, plan};
 pub use principals::bind_stored;

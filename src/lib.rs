@@ -41,6 +41,7 @@ pub mod web_identity;
 pub mod admission;
 pub mod audit;
 pub mod budgets;
+pub mod clock_mark;
 pub mod directory;
 pub mod error;
 pub mod feed;

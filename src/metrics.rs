@@ -81,6 +81,8 @@ pub struct Metrics {
     pub sessions_lost: Counter,
     /// Session records that were not what this cluster wrote.
     pub sessions_forged: Counter,
+    /// Seconds by which the clock is behind the highest time that was seen.
+    pub clock_behind_seconds: Gauge,
     /// 1 while the store confirms the change feed.
     pub feed_up: Gauge,
     /// The last change that is in force here.
@@ -126,6 +128,7 @@ impl Metrics {
             sessions_fit: Gauge::default(),
             sessions_lost: Counter::default(),
             sessions_forged: Counter::default(),
+            clock_behind_seconds: Gauge::default(),
             feed_up: Gauge::default(),
             feed_sequence: Gauge::default(),
             feed_age_seconds: Gauge::default(),
@@ -166,6 +169,11 @@ impl Metrics {
             "session_records_forged",
             "Session records that fail authentication",
             metrics.sessions_forged.clone(),
+        );
+        registry.register(
+            "clock_behind_seconds",
+            "Seconds by which the clock is behind the highest time that was seen",
+            metrics.clock_behind_seconds.clone(),
         );
         registry.register("feed_up", "1 while the store confirms the change feed", metrics.feed_up.clone());
         registry.register("feed_sequence", "The last change in force here", metrics.feed_sequence.clone());

@@ -35,7 +35,7 @@ use crate::audit::{self, Audit, Record};
 use crate::authn::{self, Caller, Evidence, Identity, Judges, Tokens};
 use crate::authorization_message::Message;
 use crate::budgets::{self, Budgets, CountedAs, Exceeded};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{HighWaterClock, Timestamp};
 use crate::commands::Actor;
 use crate::directory::Directory;
 use crate::entropy::{self, Entropy};
@@ -110,8 +110,8 @@ pub struct Sts {
     pub urgent: Handle,
     /// What is written down.
     pub audit: Audit,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
+    /// The time, which never goes back.
+    pub clock: Arc<HighWaterClock>,
     /// Chance.
     pub entropy: Arc<dyn Entropy>,
     /// What monitoring reads.
@@ -607,6 +607,9 @@ async fn run<O: Operation>(
         _ => sts.region.clone(),
     };
     must_know_what_is_revoked(sts)?;
+    if (O::HANDS_OUT || !O::READ_ONLY) && O::MUST_BE_RECORDED {
+        must_know_the_time(sts)?;
+    }
     let presigned = matches!(&evidence, Evidence::Signed(presented) if presented.is_presigned());
     // A signature is checked whatever else came from there: a good caller beside a bad one is served.
     // A token is not, since checking it costs more; it is given back when a role has admitted it.
@@ -694,6 +697,15 @@ fn must_know_what_is_revoked(sts: &Sts) -> Result<(), Error> {
     match sts.feed.standing(sts.clock.monotonic()) {
         Standing::Fresh | Standing::Stale(_) => Ok(()),
         Standing::Cut(_) => Err(Error::ServiceUnavailable("what was revoked is not known here; the store")),
+    }
+}
+
+/// Nothing is issued or changed where the clock cannot be right: it would be dated wrongly. What only
+/// takes away goes on.
+fn must_know_the_time(sts: &Sts) -> Result<(), Error> {
+    match sts.clock.is_behind() {
+        None => Ok(()),
+        Some(_) => Err(Error::ServiceUnavailable("the right time")),
     }
 }
 

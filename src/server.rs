@@ -2,6 +2,7 @@
 
 mod body;
 mod budgets;
+mod clock;
 mod connection;
 mod cors;
 mod descriptors;
@@ -33,6 +34,7 @@ use crate::audit::{Audit, Surroundings};
 use crate::authn::Tokens;
 use crate::budgets::Budgets;
 use crate::clock::{Clock, Timestamp};
+use crate::clock_mark::ClockMarkError;
 use crate::commands::{self, Desk};
 use crate::config::{self, Config, Limits, Listener, Names};
 use crate::directory::Directory;
@@ -51,6 +53,7 @@ use crate::sigv4::{ANY_REGION, Rules, hex};
 use crate::store::{Access, KeyUse, Node, Place, SqliteLock, Store, StoreError, Watermark, WatermarkError};
 use crate::tls::{self, TlsError};
 
+use clock::Timekeeper;
 pub use descriptors::raise as raise_descriptor_limit;
 use reload::Stamps;
 pub use reload::{DirectoryLoadError, load_directory, own_provider};
@@ -72,6 +75,9 @@ pub enum StartError {
     /// The store is not what this node knew.
     #[error("[store] watermark: {0}")]
     Watermark(#[from] WatermarkError),
+    /// The highest time that this node has seen.
+    #[error("[store] watermark: {0}")]
+    ClockMark(#[from] ClockMarkError),
     /// What the store holds cannot be loaded.
     #[error("the directory in the store cannot be loaded: {0}")]
     Rows(String),
@@ -181,6 +187,7 @@ struct Shared {
     reflection: bool,
     tls: ArcSwapOption<ServerConfig>,
     watermark: Option<PathBuf>,
+    timekeeper: Timekeeper,
     node: Node,
     /// Where calls are served, and work is done that is not urgent.
     ordinary: Handle,
@@ -194,6 +201,7 @@ struct Shared {
 pub async fn start(config: Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<Running, StartError> {
     // Before they are read: a file that changes in between is read again.
     let seen = Stamps::of(&config);
+    let timekeeper = Timekeeper::start(&config, clock)?;
     let master_key = config.master_key.as_deref().map(MasterKey::load).transpose()?.map(Arc::new);
     let load = |path| load_directory(path, config.master_key.as_deref(), config.issuer.as_deref());
     let directory = config.directory.as_deref().map(load).transpose()?;
@@ -206,11 +214,11 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entro
     // Where roles are in a file, the store begins by itself, once; where they are in the store, an
     // empty one would be a loss.
     let access = if directory.is_some() && known.is_none() { Access::Create } else { Access::Serve };
-    let store = Store::open(&config.store, access, clock.now(), &*entropy).await?;
+    let store = Store::open(&config.store, access, timekeeper.clock().now(), &*entropy).await?;
     if let Some(known) = known {
         known.check(&store.head().await?)?;
     }
-    run(config, Parts { store, master_key, directory, keyring, lock }, clock, entropy, Some(seen)).await
+    run(config, Parts { store, master_key, directory, keyring, lock }, timekeeper, entropy, Some(seen)).await
 }
 
 /// What clients may call a broker of this configuration, whose certificate names these hosts.
@@ -266,16 +274,18 @@ pub async fn start_with(
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 ) -> Result<Running, StartError> {
-    run(config, parts, clock, entropy, None).await
+    let timekeeper = Timekeeper::start(&config, clock)?;
+    run(config, parts, timekeeper, entropy, None).await
 }
 
 async fn run(
     config: Config,
     parts: Parts,
-    clock: Arc<dyn Clock>,
+    timekeeper: Timekeeper,
     entropy: Arc<dyn Entropy>,
     watch: Option<Stamps>,
 ) -> Result<Running, StartError> {
+    let clock = timekeeper.clock();
     let limits = Limits { connections: descriptors::fitting(config.limits.connections), ..config.limits };
     let metrics = Arc::new(Metrics::new());
     let identity = config.tls.as_ref().map(|(c, k)| tls::load(c, k)).transpose()?;
@@ -310,6 +320,7 @@ async fn run(
     if let Some(path) = &config.watermark {
         Watermark { store_id: head.store_id, sequence: head.sequence }.save(path)?;
     }
+    timekeeper.save()?;
     let node = Node {
         node: hex(&entropy::bytes::<8>(&*entropy)?),
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
@@ -374,6 +385,7 @@ async fn run(
         reflection: config.reflection,
         tls: ArcSwapOption::from(identity.map(|i| i.config)),
         watermark: config.watermark.clone(),
+        timekeeper,
         node,
         ordinary: Handle::current(),
         stop: stopped,
@@ -395,6 +407,7 @@ async fn run(
         tokio::spawn(connection::accept(service, shared.clone(), slots.clone())),
         tokio::spawn(operator::accept(operators, shared.clone())),
         tokio::spawn(probe(shared.clone())),
+        tokio::spawn(clock::watch(shared.clone())),
         urgent.handle().spawn(follow::follow(shared.clone())),
         tokio::spawn(follow::tend(sts.clone())),
         tokio::spawn(budgets::look_after(shared.clone())),
@@ -432,6 +445,7 @@ impl Running {
         // They wait for files to be synced.
         let closing = tokio::task::spawn_blocking(move || {
             follow::save_watermark(&shared, shared.sts.feed.sequence());
+            shared.timekeeper.save_or_say();
             shared.sts.audit.close();
         });
         let _ = closing.await; // the thread's panic was reported
@@ -468,6 +482,9 @@ impl Shared {
         }
         if !self.sts.audit.is_up() {
             return Err("the audit log cannot be written".to_owned());
+        }
+        if let Some(lag) = self.sts.clock.is_behind() {
+            return Err(clock::why(&self.sts.clock, lag));
         }
         if let sessions::Standing::Unfit(why) = self.sts.sessions.standing() {
             return Err(format!("redis must not be used as it is: {why}"));

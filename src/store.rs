@@ -6,6 +6,7 @@
 //! connection that failed or was left in the middle of something is thrown away.
 
 mod lanes;
+mod later_codes;
 mod once;
 mod sqlite;
 mod watermark;

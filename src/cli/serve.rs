@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{ConfigArgument, Failure, LogArguments, demo, print, report, version};
+use super::{ConfigArgument, Failure, LogArguments, clock, demo, print, report, version};
 use crate::audit::Target;
 use crate::budgets::BudgetLimits;
 use crate::clock::{Clock, SystemClock};
@@ -285,7 +285,7 @@ pub(super) fn check(arguments: &CheckArguments) -> Result<(), Failure> {
         super::warn(&directory.warnings());
     } else {
         let (store, directory) =
-            super::runtime()?.block_on(server::look_at_store(&config, SystemClock.now(), &SystemEntropy::new()))?;
+            super::runtime()?.block_on(server::look_at_store(&config, clock::now(&config)?, &SystemEntropy::new()))?;
         let (users, roles, keys) = directory.counts();
         print::line(format_args!("store          {store}"))?;
         print::line(format_args!("directory      in the store: {users} users, {roles} roles, {keys} access keys"))?;

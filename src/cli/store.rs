@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{ConfigArgument, Failure, demo, input, print, report};
-use crate::clock::{Clock, SystemClock};
+use super::{ConfigArgument, Failure, clock, demo, input, print, report};
 use crate::commands::{self, Desk, Planned};
 use crate::config::Config;
 use crate::directory::{self, DirectoryError};
@@ -145,7 +144,7 @@ const SHOWN: usize = 200;
 
 fn opened(config: &Config, access: Access) -> Result<(tokio::runtime::Runtime, Store), Failure> {
     let runtime = super::runtime()?;
-    let store = runtime.block_on(Store::open(&config.store, access, SystemClock.now(), &SystemEntropy::new()));
+    let store = runtime.block_on(Store::open(&config.store, access, clock::now(config)?, &SystemEntropy::new()));
     let files = match &config.store {
         Place::Sqlite(path) => vec![path.as_path()],
         Place::Postgres { .. } | Place::Memory => Vec::new(),
@@ -184,7 +183,7 @@ pub(super) fn import(arguments: &ImportArguments) -> Result<(), Failure> {
         store: &store,
         master_key: &master_key,
         entropy: &entropy,
-        now: SystemClock.now(),
+        now: clock::now(&config)?,
         issuer: config.issuer.as_deref(),
     };
     let import = runtime.block_on(commands::plan(desk, declaration, prune));
@@ -291,7 +290,7 @@ pub(super) fn backup(arguments: &BackupArguments) -> Result<(), Failure> {
 
 pub(super) fn restore(arguments: &RestoreArguments) -> Result<(), Failure> {
     let config = Config::load(&arguments.config.config)?;
-    let now = SystemClock.now();
+    let now = clock::now(&config)?;
     let watermark = config.watermark.as_deref();
     // One that cannot be read says nothing; everything ends either way.
     let known = watermark.and_then(|path| Watermark::load(path).ok().flatten());
@@ -347,7 +346,7 @@ pub(super) fn rekey(arguments: &RekeyArguments) -> Result<(), Failure> {
     key = key.promoted();
     key.save(path)?;
     let issuer = config.issuer.as_deref();
-    let desk = Desk { store: &store, master_key: &key, entropy: &entropy, now: SystemClock.now(), issuer };
+    let desk = Desk { store: &store, master_key: &key, entropy: &entropy, now: clock::now(&config)?, issuer };
     // A broker beside us reads the new file before it meets a secret sealed under it.
     std::thread::sleep(std::time::Duration::from_millis(1_500));
     let resealed = runtime.block_on(commands::reseal(desk, &super::operator()))?;

@@ -72,6 +72,7 @@ fn metrics(shared: &Shared) -> String {
     let gauge = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
     metrics.calls_in_flight.set(gauge(admission.calls_in_flight()));
     metrics.request_memory_bytes.set(gauge(admission.request_memory_bytes()));
+    metrics.clock_behind_seconds.set(gauge(usize::try_from(shared.sts.clock.lag().as_secs()).unwrap_or(usize::MAX)));
     let age = shared.sts.feed.age(shared.sts.clock.monotonic()).as_secs();
     metrics.feed_age_seconds.set(i64::try_from(age).unwrap_or(i64::MAX));
     metrics.render()

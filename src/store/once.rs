@@ -82,9 +82,9 @@ fn remember(all: &Mutex<HashMap<Box<str>, i64>>, name: &str, value: i64, is_of_u
 /// The length of a TOTP time step: RFC 6238 section 4.1.
 pub const STEP_SECONDS: i64 = 30;
 /// Failed MFA codes that a user may have at once.
-const FAILURES: i64 = 5;
+pub(super) const FAILURES: i64 = 5;
 /// One of them is forgiven after so many seconds.
-const FORGIVEN_AFTER: i64 = 900;
+pub(super) const FORGIVEN_AFTER: i64 = 900;
 /// Two codes off to the same side at least so many steps apart, a day, move what is known of the
 /// device's clock.
 const LEARN_AFTER_STEPS: i64 = 2_880;
@@ -163,6 +163,12 @@ impl Store {
         })
         .await
         .map(|_| ())
+    }
+
+    /// Forgets what is known here of codes and failures: the store is asked.
+    pub fn forget_mfa(&self) {
+        self.mfa.locked.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.mfa.spent.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Whether a user is known here to have failed too often. The store knows more; what is known here

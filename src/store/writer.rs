@@ -300,7 +300,10 @@ impl<'s> Writer<'s> {
     }
 
     /// Codes and assertions from before now count as used.
-    pub(super) async fn not_before(&mut self, now: Timestamp) -> Result<(), StoreError> {
+    ///
+    /// # Errors
+    /// If the database does not answer in time.
+    pub async fn not_before(&mut self, now: Timestamp) -> Result<(), StoreError> {
         let seconds = now.seconds();
         self.ask(move |c| {
             Box::pin(async move {
@@ -349,7 +352,7 @@ impl<'s> Writer<'s> {
         }
     }
 
-    async fn ask<T>(
+    pub(super) async fn ask<T>(
         &mut self,
         work: impl for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, sqlx::Error>>,
     ) -> Result<T, StoreError> {

@@ -229,6 +229,12 @@ impl Broker {
         .await
     }
 
+    /// Lets so many seconds go by, on the wall clock too.
+    pub fn elapse(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
+        self.clock.pass(Duration::from_secs(seconds));
+    }
+
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -261,6 +267,11 @@ impl Broker {
     }
 
     pub fn sign(&self, path: &str, keys: &Keys, headers: &mut HeaderMap, payload: &[u8]) {
+        self.sign_at(self.clock.now(), path, keys, headers, payload);
+    }
+
+    /// By the clock of a client.
+    pub fn sign_at(&self, at: Timestamp, path: &str, keys: &Keys, headers: &mut HeaderMap, payload: &[u8]) {
         let signer = Signer {
             access_key_id: &keys.id,
             secret_access_key: keys.secret.as_bytes(),
@@ -268,7 +279,7 @@ impl Broker {
             region: "us-east-1",
             service: "sts",
         };
-        signer.sign("POST", path, &self.address.to_string(), headers, &sha256(payload), self.clock.now()).unwrap();
+        signer.sign("POST", path, &self.address.to_string(), headers, &sha256(payload), at).unwrap();
     }
 
     /// Anything over HTTP/1.1, headers as they are given.

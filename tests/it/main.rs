@@ -6,6 +6,7 @@ mod authentication;
 mod authorization;
 mod binary;
 mod cases;
+mod clock;
 mod condition_keys;
 mod data_perimeter;
 mod federation;

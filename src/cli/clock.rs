@@ -1,0 +1,90 @@
+//! `brevet clock accept`, and the time that commands beside a broker go by.
+
+use clap::{Args, Subcommand};
+
+use super::{ConfigArgument, Failure, print};
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::clock_mark::{ClockMark, ClockMarkFile};
+use crate::commands;
+use crate::config::Config;
+use crate::entropy::SystemEntropy;
+use crate::store::{Access, Store};
+
+const EXAMPLES: &str = "\
+Examples:
+  brevet clock accept --config /var/lib/brevet/brevet.toml";
+
+/// Say that the machine's clock is right
+///
+/// A broker keeps the highest time that it has seen and never goes back behind it. If the clock was
+/// ahead once and was set right since, the broker is not ready until that time has come, unless an
+/// operator says that the clock is right.
+#[derive(Debug, Subcommand)]
+#[command(after_long_help = EXAMPLES)]
+pub(super) enum ClockCommand {
+    Accept(AcceptArguments),
+}
+
+/// Go on with the clock as it is, and end every session that was issued before
+///
+/// Sets the highest time that this node has seen to now. Sessions that were issued before are dated by
+/// a clock that was wrong, so all of them end, on every broker of the store; codes and assertions of the
+/// time before are not taken. Works with the broker running, which takes it within seconds, or not.
+/// Changes nothing if the clock is not behind.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(super) struct AcceptArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
+}
+
+pub(super) fn run(command: ClockCommand) -> Result<(), Failure> {
+    let ClockCommand::Accept(arguments) = command;
+    let config = Config::load(&arguments.config.config)?;
+    let file = mark_file(&config).ok_or("[store] watermark: is not set, so no time is kept")?;
+    let now = SystemClock.now();
+    let highest = match file.load() {
+        Ok(mark) => match mark.map(ClockMark::time).filter(|highest| *highest > now) {
+            Some(highest) => highest,
+            None => {
+                print::note(format_args!(
+                    "The clock ({now}) is not behind the highest time that was seen; nothing was changed."
+                ));
+                return Ok(());
+            }
+        },
+        // It says nothing of the time before; everything ends either way.
+        Err(error) => {
+            print::note(format_args!("{error}"));
+            now
+        }
+    };
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let sequence = super::runtime()?.block_on(async {
+        let store = Store::open(&config.store, Access::Use, now, &SystemEntropy::new()).await?;
+        let sequence = commands::accept_clock(&store, &super::operator(), host, highest, now).await?;
+        store.close().await;
+        Ok::<i64, Failure>(sequence)
+    })?;
+    file.accept(now, sequence)?;
+    print::note(format_args!("The highest time that was seen is {now} now; it was {highest}."));
+    print::note(format_args!(
+        "Every session that was issued before has ended (change {sequence}). A broker that runs goes on within seconds."
+    ));
+    Ok(())
+}
+
+/// The time that a command beside a broker goes by: the later of the clock and the highest time that the
+/// broker has seen.
+///
+/// # Errors
+/// When that cannot be read.
+pub(super) fn now(config: &Config) -> Result<Timestamp, Failure> {
+    let mark = mark_file(config).map(|file| file.load()).transpose()?.flatten();
+    let now = SystemClock.now();
+    Ok(mark.map_or(now, |mark| mark.time().max(now)))
+}
+
+fn mark_file(config: &Config) -> Option<ClockMarkFile> {
+    config.watermark.as_deref().map(ClockMarkFile::beside)
+}

@@ -1,0 +1,175 @@
+//! A clock that never goes back. Expiry is judged by it everywhere, so that nothing that has expired
+//! is valid again because somebody, or a faulty time server, put the wall clock back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use super::{Clock, Timestamp};
+
+/// While the wall clock is behind, this clock runs by one part in so many more slowly, until the wall
+/// clock has caught up. It does not stand still, since sessions must end; and it does not run at full
+/// speed, since it would then stay ahead for good.
+const SLOWED_BY: i64 = 16;
+
+/// The later of the wall clock and of the highest time that was seen before.
+pub struct HighWaterClock {
+    wall: Arc<dyn Clock>,
+    /// How far behind the highest time the wall clock may be.
+    allowed: Duration,
+    /// The highest time that was seen, less what had passed by then: in milliseconds. It only grows.
+    offset: AtomicI64,
+}
+
+impl HighWaterClock {
+    /// Begins at the wall clock's time, or at `mark` if that is later.
+    pub fn new(wall: Arc<dyn Clock>, mark: Option<Timestamp>, allowed: Duration) -> Self {
+        let clock = Self { wall, allowed, offset: AtomicI64::new(i64::MIN) };
+        let start = mark.map_or(i64::MIN, |mark| mark.millis().saturating_sub(clock.passed()));
+        clock.offset.store(start, Ordering::Relaxed);
+        clock
+    }
+
+    /// The time that everything is judged by. It never goes back.
+    pub fn now(&self) -> Timestamp {
+        // In this order: a thread that is held up in between must not count that time twice.
+        let wall = self.wall.now().millis();
+        let passed = self.passed();
+        let offset = wall.saturating_sub(passed);
+        let highest = self.offset.fetch_max(offset, Ordering::Relaxed).max(offset);
+        Timestamp::from_millis(highest.saturating_add(passed))
+    }
+
+    /// Time that only passes, as [`Clock::monotonic`].
+    pub fn monotonic(&self) -> Duration {
+        self.wall.monotonic()
+    }
+
+    /// The wall clock's time, which may be behind.
+    pub fn wall(&self) -> Timestamp {
+        self.wall.now()
+    }
+
+    /// How far the wall clock is behind the highest time that was seen.
+    pub fn lag(&self) -> Duration {
+        let wall = self.wall.now();
+        self.now().since(wall)
+    }
+
+    /// How far the wall clock is behind, if that is more than is allowed: nothing may be issued then.
+    pub fn is_behind(&self) -> Option<Duration> {
+        Some(self.lag()).filter(|lag| *lag > self.allowed)
+    }
+
+    /// Goes back to `mark`, or to the wall clock's time if that is later. Whatever was issued before must
+    /// have been ended by then.
+    pub fn accept(&self, mark: Timestamp) {
+        let time = self.wall.now().max(mark);
+        self.offset.store(time.millis().saturating_sub(self.passed()), Ordering::Relaxed);
+    }
+
+    /// Milliseconds that have passed, slowed.
+    fn passed(&self) -> i64 {
+        let passed = i64::try_from(self.wall.monotonic().as_millis()).unwrap_or(i64::MAX);
+        passed - passed / SLOWED_BY
+    }
+}
+
+impl Clock for HighWaterClock {
+    fn now(&self) -> Timestamp {
+        HighWaterClock::now(self)
+    }
+
+    fn monotonic(&self) -> Duration {
+        HighWaterClock::monotonic(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ManualClock;
+    use super::*;
+
+    const START: Timestamp = Timestamp::from_seconds(1_000_000);
+
+    fn seconds(seconds: i64) -> Timestamp {
+        Timestamp::from_seconds(1_000_000 + seconds)
+    }
+
+    fn clocks(mark: Option<Timestamp>) -> (Arc<ManualClock>, HighWaterClock) {
+        let wall = Arc::new(ManualClock::new(START));
+        (wall.clone(), HighWaterClock::new(wall, mark, Duration::from_secs(900)))
+    }
+
+    /// Time passes, and the wall clock goes on by as much.
+    fn pass(wall: &ManualClock, seconds: u64) {
+        wall.pass(Duration::from_secs(seconds));
+        wall.advance(Duration::from_secs(seconds));
+    }
+
+    #[test]
+    fn op_05_it_is_the_wall_clock_as_long_as_that_goes_forward() {
+        let (wall, clock) = clocks(None);
+        assert_eq!((clock.now(), clock.lag()), (START, Duration::ZERO));
+        for _ in 0..1_000 {
+            pass(&wall, 7);
+            assert_eq!(clock.now(), wall.now());
+        }
+        wall.advance(Duration::from_secs(86_400));
+        assert_eq!((clock.now(), clock.is_behind()), (wall.now(), None));
+    }
+
+    #[test]
+    fn op_05_it_goes_on_when_the_wall_clock_is_put_back_and_until_that_has_caught_up() {
+        let (wall, clock) = clocks(None);
+        pass(&wall, 3_200);
+        assert_eq!(clock.now(), seconds(3_200));
+        wall.set(seconds(3_100));
+        assert_eq!((clock.now(), clock.lag()), (seconds(3_200), Duration::from_secs(100)));
+        // A session of 900 seconds ends after at most a sixteenth more.
+        pass(&wall, 960);
+        assert_eq!((clock.now(), clock.lag()), (seconds(4_100), Duration::from_secs(40)));
+        pass(&wall, 640);
+        assert_eq!((clock.now(), clock.lag()), (seconds(4_700), Duration::ZERO));
+        pass(&wall, 100);
+        assert_eq!(clock.now(), wall.now());
+    }
+
+    #[test]
+    fn op_05_it_goes_on_when_the_wall_clock_stands_still() {
+        let (wall, clock) = clocks(None);
+        assert_eq!(clock.now(), START);
+        wall.pass(Duration::from_secs(960));
+        assert_eq!((clock.now(), clock.is_behind()), (seconds(900), None));
+        wall.pass(Duration::from_secs(16));
+        assert_eq!((clock.now(), clock.is_behind()), (seconds(915), Some(Duration::from_secs(915))));
+    }
+
+    #[test]
+    fn op_05_a_mark_of_before_counts_until_it_is_given_up() {
+        let (wall, clock) = clocks(Some(seconds(7_200)));
+        assert_eq!((clock.now(), clock.is_behind()), (seconds(7_200), Some(Duration::from_secs(7_200))));
+        clock.accept(START);
+        assert_eq!((clock.now(), clock.lag()), (START, Duration::ZERO));
+        // One that is earlier than the wall clock says nothing.
+        let (_, clock) = clocks(Some(Timestamp::from_seconds(5)));
+        assert_eq!(clock.now(), START);
+        clock.accept(Timestamp::from_seconds(5));
+        assert_eq!(clock.now(), wall.now());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn op_05_it_never_goes_back(steps in proptest::collection::vec((-100_000i64..100_000, 0u64..5_000), 1..60)) {
+            let (wall, clock) = clocks(None);
+            let mut last = clock.now();
+            for (at, passed) in steps {
+                wall.set(seconds(at));
+                wall.pass(Duration::from_secs(passed));
+                let now = clock.now();
+                proptest::prop_assert!(now >= last && now >= wall.now());
+                last = now;
+            }
+        }
+    }
+}

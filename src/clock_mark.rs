@@ -1,0 +1,156 @@
+//! The highest time that this node has seen, in a file beside the watermark: what has expired before a
+//! restart is not valid after it, whatever the wall clock says then. Knows no clock.
+
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::files::{self, Audience, FileError};
+
+/// What the file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct ClockMark {
+    /// The highest time that was seen, in milliseconds since 1970.
+    pub milliseconds: i64,
+    /// How often an operator has said that the clock is right although the mark is ahead of it.
+    pub accepted: u64,
+    /// The change of the feed by which the last of these ended what was issued before.
+    pub sequence: i64,
+}
+
+impl ClockMark {
+    /// The highest time that was seen.
+    pub fn time(self) -> Timestamp {
+        Timestamp::from_millis(self.milliseconds)
+    }
+}
+
+/// Why the mark could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum ClockMarkError {
+    /// The file's content.
+    #[error("{0}: is not what a broker writes; `brevet clock accept` ends every session and writes it anew")]
+    Content(PathBuf),
+    /// The file.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// The file. A broker and commands beside it write it one after the other.
+#[derive(Debug, Clone)]
+pub struct ClockMarkFile {
+    path: PathBuf,
+}
+
+impl ClockMarkFile {
+    /// `store.watermark` has `store.watermark.clock` beside it.
+    pub fn beside(watermark: &Path) -> Self {
+        let mut name = watermark.as_os_str().to_owned();
+        name.push(".clock");
+        Self { path: name.into() }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads it; none where no broker has written one yet.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read.
+    pub fn load(&self) -> Result<Option<ClockMark>, ClockMarkError> {
+        if !self.path.exists() {
+            return Ok(None);
+        }
+        let bytes = files::read(&self.path, Audience::Everyone, 4_096)?;
+        let mark = serde_json::from_slice(bytes.expose()).map_err(|_| ClockMarkError::Content(self.path.clone()))?;
+        Ok(Some(mark))
+    }
+
+    /// Writes down a higher time, and gives back what the file holds then. `accepted` is what the caller
+    /// knows of: where an operator has accepted the clock since, nothing is written.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written.
+    pub fn raise(&self, time: Timestamp, accepted: u64) -> Result<ClockMark, ClockMarkError> {
+        self.exclusively(|| {
+            let known = self.load()?.unwrap_or(ClockMark { milliseconds: i64::MIN, accepted, sequence: 0 });
+            if known.accepted > accepted || known.milliseconds >= time.millis() {
+                return Ok(known);
+            }
+            self.save(ClockMark { milliseconds: time.millis(), ..known })
+        })
+    }
+
+    /// Sets the mark to `time`, an operator having said so: everything that was issued before ended with
+    /// the change `sequence`.
+    ///
+    /// # Errors
+    /// When the file cannot be written. What it held does not matter.
+    pub fn accept(&self, time: Timestamp, sequence: i64) -> Result<ClockMark, ClockMarkError> {
+        self.exclusively(|| {
+            // A file that cannot be read is replaced. A broker that runs knows how often it was accepted,
+            // and takes any other number that is higher.
+            let known = self.load().ok().flatten().map_or(time.millis().unsigned_abs(), |known| known.accepted);
+            self.save(ClockMark { milliseconds: time.millis(), accepted: known.saturating_add(1), sequence })
+        })
+    }
+
+    fn save(&self, mark: ClockMark) -> Result<ClockMark, ClockMarkError> {
+        let text = serde_json::to_vec(&mark).map_err(|_| ClockMarkError::Content(self.path.clone()))?;
+        files::write_private(&self.path, &text)?;
+        Ok(mark)
+    }
+
+    fn exclusively<T>(&self, work: impl FnOnce() -> Result<T, ClockMarkError>) -> Result<T, ClockMarkError> {
+        let mut path = self.path.clone().into_os_string();
+        path.push(".lock");
+        let path = PathBuf::from(path);
+        let lock = files::create_private(&path)?;
+        flock(&lock, FlockOperation::LockExclusive).map_err(|error| FileError::Io { path, source: error.into() })?;
+        work()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn op_05_the_mark_only_rises_unless_it_is_accepted() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = ClockMarkFile::beside(&dir.path().join("store.watermark"));
+        let at = Timestamp::from_seconds;
+        assert_eq!(file.load().unwrap(), None);
+        assert_eq!(file.raise(at(100), 0).unwrap().time(), at(100));
+        assert_eq!(file.raise(at(90), 0).unwrap().time(), at(100));
+        assert_eq!(file.load().unwrap().unwrap().time(), at(100));
+        let mode = std::fs::metadata(file.path()).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let accepted = file.accept(at(50), 7).unwrap();
+        assert_eq!((accepted.time(), accepted.accepted, accepted.sequence), (at(50), 1, 7));
+        // A broker that has not noticed yet does not undo it.
+        assert_eq!(file.raise(at(200), 0).unwrap(), accepted);
+        assert_eq!(file.load().unwrap(), Some(accepted));
+        assert_eq!(file.raise(at(200), 1).unwrap(), ClockMark { milliseconds: 200_000, ..accepted });
+    }
+
+    #[test]
+    fn a_mark_that_is_none_is_refused_and_can_be_written_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = ClockMarkFile::beside(&dir.path().join("store.watermark"));
+        files::write_private(file.path(), b"{").unwrap();
+        let error = file.load().unwrap_err().to_string();
+        assert!(error.contains("brevet clock accept") && error.contains("store.watermark.clock"), "{error}");
+        assert!(file.raise(Timestamp::from_seconds(1), 0).is_err());
+        let accepted = file.accept(Timestamp::from_seconds(5), 7).unwrap();
+        assert!(accepted.accepted > 1_000, "more than a running broker has counted");
+        assert_eq!(file.load().unwrap(), Some(accepted));
+    }
+}
