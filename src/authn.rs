@@ -728,6 +728,22 @@ impl Caller {
         }
     }
 
+    /// The unique id of the user whose key or session this caller goes back to: its own, or that of
+    /// whoever assumed the first role of the chain. A rule that protects a user from whoever has found a
+    /// key of it asks for this, since a role's session is made with the key as easily.
+    pub fn user_behind(&self) -> Option<&str> {
+        match &self.identity {
+            Identity::User(user) | Identity::UserSession { user, .. } | Identity::FederatedUser { user, .. } => {
+                Some(&user.id)
+            }
+            Identity::RoleSession { session, .. } => {
+                let is_user = |a: &&Ancestor| IamArn::parse(&a.arn).is_some_and(|arn| arn.kind == "user");
+                session.claims.ancestors.iter().find(is_user).map(|user| user.unique_id.as_str())
+            }
+            Identity::WebIdentity(_) => None,
+        }
+    }
+
     /// Whom an OpenID Connect provider vouches for.
     pub fn web_identity(&self) -> Option<&Arc<WebIdentity>> {
         match &self.identity {

@@ -15,6 +15,7 @@ mod policy;
 mod port;
 mod print;
 mod report;
+mod second_factor;
 mod serve;
 mod sessions;
 mod store;

@@ -59,6 +59,9 @@ file = "audit.jsonl"
 # issuer = "https://broker.example.com"
 "#;
 
+/// The role of the administrator as it is once its user has a second factor, for `brevet import`.
+const MFA_FILE: &str = "administrator-mfa.json";
+
 const EXAMPLES: &str = "\
 Examples:
   brevet init /var/lib/brevet --account 111122223333
@@ -123,7 +126,8 @@ pub(super) fn run(arguments: &InitArguments) -> Result<(), Failure> {
     let made = make(dir, &path, account, &entropy);
     if made.is_err() {
         // Nothing is left of a beginning that came to nothing; the folder was new or empty.
-        for file in ["brevet.toml", "master.key", "keyring.json", "store.db", "store.db-wal", "store.db-shm"] {
+        for file in ["brevet.toml", "master.key", "keyring.json", MFA_FILE, "store.db", "store.db-wal", "store.db-shm"]
+        {
             let _ = std::fs::remove_file(dir.join(file)); // it may not exist
         }
     }
@@ -145,7 +149,12 @@ pub(super) fn run(arguments: &InitArguments) -> Result<(), Failure> {
     print::note(format_args!("\nNext: brevet serve --config {configuration}"));
     print::note("Then: aws --endpoint-url http://127.0.0.1:7480 sts assume-role \\");
     print::note(format_args!("        --role-arn arn:aws:iam::{account}:role/Administrator --role-session-name first"));
-    print::note(format_args!("Your own users and roles: brevet import --config {configuration} FILE"));
+    print::note(
+        "\nWhoever finds that key is administrator, until these two commands make the role ask for a second factor:",
+    );
+    print::note("  brevet mfa enroll --endpoint http://127.0.0.1:7480");
+    print::note(format_args!("  brevet import --config {configuration} {} --apply", dir.join(MFA_FILE).display()));
+    print::note(format_args!("\nYour own users and roles: brevet import --config {configuration} FILE"));
     Ok(())
 }
 
@@ -156,6 +165,26 @@ fn names() -> toml::Value {
     let mut names: Vec<String> = ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned).to_vec();
     names.extend(nodename.filter(|name| !names.contains(name)));
     names.into()
+}
+
+/// The role of the administrator, which demands an MFA code of its user or does not.
+fn administrator(account: AccountId, user_arn: &str, with_code: bool) -> serde_json::Value {
+    let mut statement = json!({
+        "Effect": "Allow", "Principal": {"AWS": user_arn},
+        "Action": ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"]
+    });
+    if let (true, Some(fields)) = (with_code, statement.as_object_mut()) {
+        fields.insert("Condition".to_owned(), json!({"Bool": {"aws:MultiFactorAuthPresent": "true"}}));
+    }
+    json!({
+        "Path": "/", "RoleName": "Administrator", "Arn": format!("arn:aws:iam::{account}:role/Administrator"),
+        "MaxSessionDuration": 3600,
+        "AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": [statement]},
+        "RolePolicyList": [{
+            "PolicyName": "everything",
+            "PolicyDocument": {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+        }]
+    })
 }
 
 /// Keys, store and a first administrator; the administrator's access key.
@@ -175,20 +204,14 @@ fn make(
     let user_arn = format!("arn:aws:iam::{account}:user/administrator");
     let everything =
         json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]});
+    let with_code = json!({"RoleDetailList": [administrator(account, &user_arn, true)]});
+    files::write_private(&dir.join(MFA_FILE), format!("{with_code:#}\n").as_bytes())?;
     let declared = json!({
         "UserDetailList": [{
             "Path": "/", "UserName": "administrator", "Arn": user_arn,
-            "UserPolicyList": [{"PolicyName": "everything", "PolicyDocument": everything.clone()}]
+            "UserPolicyList": [{"PolicyName": "everything", "PolicyDocument": everything}]
         }],
-        "RoleDetailList": [{
-            "Path": "/", "RoleName": "Administrator", "Arn": format!("arn:aws:iam::{account}:role/Administrator"),
-            "MaxSessionDuration": 3600,
-            "AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": [{
-                "Effect": "Allow", "Principal": {"AWS": user_arn},
-                "Action": ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"]
-            }]},
-            "RolePolicyList": [{"PolicyName": "everything", "PolicyDocument": everything}]
-        }],
+        "RoleDetailList": [administrator(account, &user_arn, false)],
         "Brevet": {"AccessKeys": [{"UserArn": user_arn, "AccessKeyId": id.as_str(), "SecretAccessKey": secret.as_str()}]}
     });
     // By way of its text: documents are kept as they are written.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{ConfigArgument, Failure, LogArguments, clock, demo, print, report, version};
+use super::{ConfigArgument, Failure, LogArguments, clock, demo, print, report, second_factor, version};
 use crate::audit::Target;
 use crate::budgets::BudgetLimits;
 use crate::clock::{Clock, SystemClock};
@@ -283,6 +283,7 @@ pub(super) fn check(arguments: &CheckArguments) -> Result<(), Failure> {
             ))?;
         }
         super::warn(&directory.warnings());
+        super::warn(&second_factor::warnings(&directory));
     } else {
         let (store, directory) =
             super::runtime()?.block_on(server::look_at_store(&config, clock::now(&config)?, &SystemEntropy::new()))?;
@@ -290,6 +291,7 @@ pub(super) fn check(arguments: &CheckArguments) -> Result<(), Failure> {
         print::line(format_args!("store          {store}"))?;
         print::line(format_args!("directory      in the store: {users} users, {roles} roles, {keys} access keys"))?;
         super::warn(&directory.warnings());
+        super::warn(&second_factor::warnings(&directory));
         super::warn(&server::own_provider(&directory, config.issuer.as_deref()).into_iter().collect::<Vec<_>>());
     }
     print::line(format_args!(

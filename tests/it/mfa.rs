@@ -9,6 +9,7 @@ use brevet::directory::declaration;
 use brevet::directory::resource::{Kind, Resource};
 use brevet::grpc::pb;
 use ring::hmac;
+use serde_json::{Value, json};
 
 use crate::harness::*;
 
@@ -229,6 +230,57 @@ async fn mf_06_a_found_key_does_not_change_the_second_factor() {
     let fresh = session_token(&broker, &alice, Some((SERIAL, &code(&broker, 0)))).await.unwrap();
     broker.client(&fresh).iam("DeactivateMFADevice", &own).await.unwrap();
     assert!(session_token(&broker, &alice, Some((SERIAL, &code(&broker, 1)))).await.is_err(), "nobody's device");
+}
+
+#[tokio::test]
+async fn mf_06_a_found_key_does_not_change_the_second_factor_by_way_of_roles_either() {
+    let broker = broker().await;
+    let hand = broker.hand().await;
+    let (alice, admin) = (user("alice"), user(ADMIN));
+    let arn = |name: &str| format!("arn:aws:iam::111122223333:role/{name}");
+    let everything =
+        json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]});
+    let role = |name: &str, trusted: Value| {
+        json!({
+            "Path": "/", "RoleName": name, "Arn": arn(name),
+            "AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": [
+                {"Effect": "Allow", "Principal": {"AWS": trusted}, "Action": "sts:AssumeRole"}
+            ]},
+            "RolePolicyList": [{"PolicyName": "everything", "PolicyDocument": everything.clone()}]
+        })
+    };
+    let users = json!(["arn:aws:iam::111122223333:user/alice", "arn:aws:iam::111122223333:user/admin"]);
+    let roles = json!({"RoleDetailList": [role("Deputy", users)]});
+    hand.import(&roles).await.unwrap();
+    let roles = json!({"RoleDetailList": [role("Second", arn("Deputy").into())]});
+    let number = hand.import(&roles).await.unwrap();
+    broker.reaches(number).await;
+    let own = [("UserName", "alice"), ("SerialNumber", SERIAL)];
+    let refused = async |keys: &Keys| {
+        crate::harness::code(&broker.client(keys).iam("DeactivateMFADevice", &own).await.unwrap_err())
+    };
+    // By one role, by one after another, and by a session that gave a code for itself: the role's has none.
+    let deputy = broker.assume(&alice, &arn("Deputy")).await.unwrap();
+    assert_eq!(refused(&deputy).await, "AccessDenied");
+    let second = broker.assume(&deputy, &arn("Second")).await.unwrap();
+    assert_eq!(refused(&second).await, "AccessDenied");
+    let with_code = session_token(&broker, &alice, Some((SERIAL, &code(&broker, 0)))).await.unwrap();
+    let behind = broker.assume(&with_code, &arn("Deputy")).await.unwrap();
+    assert_eq!(refused(&behind).await, "AccessDenied");
+    // The finder's own device is not enabled beside it either.
+    let device = [("VirtualMFADeviceName", "finders")];
+    broker.client(&second).iam("CreateVirtualMFADevice", &device).await.unwrap();
+    let enable = [
+        ("UserName", "alice"),
+        ("SerialNumber", "arn:aws:iam::111122223333:mfa/finders"),
+        ("AuthenticationCode1", "000000"),
+        ("AuthenticationCode2", "000000"),
+    ];
+    let error = broker.client(&second).iam("EnableMFADevice", &enable).await.unwrap_err();
+    assert_eq!(crate::harness::code(&error), "AccessDenied");
+    // Somebody else may, by the same role.
+    let other = broker.assume(&admin, &arn("Deputy")).await.unwrap();
+    broker.client(&other).iam("DeactivateMFADevice", &own).await.unwrap();
 }
 
 #[tokio::test]

@@ -2,7 +2,8 @@
 //! "DeactivateMFADevice", "DeleteVirtualMFADevice", "ListMFADevices", "ListVirtualMFADevices".
 //!
 //! A user that has a device changes its own devices with a code of the last quarter of an hour
-//! alone: whoever finds its access key must not be able to take the second factor off.
+//! alone, and not by way of a role either: whoever finds its access key must not be able to take the
+//! second factor off.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -412,13 +413,13 @@ fn missing() -> Error {
 
 /// Whoever changes its own devices and has one must have used it lately.
 fn fresh(cx: &mut Context<'_>, user: &User, action: &str) -> Result<(), Error> {
-    let own = cx.caller().user().is_some_and(|caller| caller.id == user.id);
+    // A role's session has no code of its own, and the found key makes one as well.
+    let own = cx.caller().user_behind() == Some(&*user.id);
     let protected = || cx.directory.mfa_devices().any(|d| d.user_arn.as_deref() == Some(&*user.arn));
     let is_fresh = cx.caller().mfa_age(cx.now).is_some_and(|age| age <= FRESH_SECONDS);
     if !own || is_fresh || !protected() {
         return Ok(());
     }
-    let note =
-        "A user that has an MFA device changes its own devices with a code of the last quarter of an hour alone.";
+    let note = "A user that has an MFA device changes its own devices with a code of the last quarter of an hour alone, and not by way of a role.";
     Err(cx.refuse_because(action, &user.arn, note))
 }
