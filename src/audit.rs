@@ -13,8 +13,11 @@
 //! When the disk gets full, refusals are only counted first, then reads are refused; the rest belongs
 //! to the first queue. `docs/audit.md` has all of it for operators.
 
+mod chain;
+pub mod head;
 mod line;
 mod refusals;
+pub mod verify;
 mod writer;
 
 use std::borrow::Cow;
@@ -29,6 +32,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
+pub use chain::Link;
 pub use line::{MAX_LINE, MAX_REFUSAL};
 pub use refusals::MAX_KINDS;
 
@@ -38,7 +42,6 @@ use crate::entropy::{self, Entropy};
 use crate::metrics::{Metrics, Shed};
 use crate::sigv4;
 use refusals::{Counted, Kind, Rate};
-use writer::Sink;
 
 /// The longest wait for a line to be on stable storage.
 pub const DEADLINE: Duration = Duration::from_secs(2);
@@ -240,6 +243,8 @@ pub struct Surroundings {
     pub metrics: Arc<Metrics>,
     /// The broker's own.
     pub region: String,
+    /// Where the head of the hash chain is kept; none: nowhere.
+    pub head: Option<PathBuf>,
 }
 
 /// The log's handle; all calls share one writer.
@@ -395,7 +400,7 @@ impl Audit {
     /// # Errors
     /// When the file cannot be opened for appending within the deadline.
     pub fn open(target: &Target, surroundings: Surroundings) -> io::Result<Self> {
-        let Surroundings { clock, entropy, metrics, region } = surroundings;
+        let Surroundings { clock, entropy, metrics, region, head } = surroundings;
         let now = clock.monotonic();
         let rate = |per_second| Rate::new(per_second, per_second * BURST_SECONDS, now);
         let state = Mutex::new(State {
@@ -416,15 +421,17 @@ impl Audit {
         let writer = {
             let (shared, target) = (shared.clone(), target.clone());
             // Opening a FIFO waits for a reader; the thread waits, the start does not.
-            std::thread::Builder::new().name("audit".into()).spawn(move || match Sink::open(&target) {
-                Ok(sink) => {
-                    // The first call must not meet a disk that nobody looked at.
-                    shared.lock().space = sink.space().ok().flatten();
-                    let _ = opened.send(Ok(())); // a start that gave up is over
-                    writer::run(&shared, sink);
-                }
-                Err(error) => {
-                    let _ = opened.send(Err(error));
+            std::thread::Builder::new().name("audit".into()).spawn(move || {
+                match writer::open(&target, head.as_deref()) {
+                    Ok((sink, chain)) => {
+                        // The first call must not meet a disk that nobody looked at.
+                        shared.lock().space = sink.space().ok().flatten();
+                        let _ = opened.send(Ok(())); // a start that gave up is over
+                        writer::run(&shared, sink, chain);
+                    }
+                    Err(error) => {
+                        let _ = opened.send(Err(error));
+                    }
                 }
             })?
         };
@@ -547,7 +554,7 @@ impl Audit {
             drop(state);
             return self.count(record, action, source, now);
         }
-        state.rate(record).spend(line.len());
+        state.rate(record).spend(line.len() + chain::ROOM);
         state.queued.refusals.extend_from_slice(&line);
         self.shared.flush(&mut state);
     }

@@ -2,6 +2,7 @@
 //! error is talk.
 
 mod assume_role;
+mod audit;
 mod aws;
 mod clock;
 mod demo;
@@ -111,6 +112,8 @@ enum Command {
     Restore(store::RestoreArguments),
     Rekey(store::RekeyArguments),
     #[command(subcommand)]
+    Audit(audit::AuditCommand),
+    #[command(subcommand)]
     Clock(clock::ClockCommand),
     #[command(subcommand)]
     Keyring(keys::KeyringCommand),
@@ -205,6 +208,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Backup(arguments) => store::backup(&arguments),
         Command::Restore(arguments) => store::restore(&arguments),
         Command::Rekey(arguments) => store::rekey(&arguments),
+        Command::Audit(command) => audit::run(command),
         Command::Clock(command) => clock::run(command),
         Command::Keyring(command) => keys::run(&command),
         Command::Policy(command) => policy::run(command),

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::secret::Secret;
@@ -78,20 +78,28 @@ fn open(path: &Path) -> Result<File, FileError> {
 
 fn fit(file: &File, path: &Path, audience: Audience) -> Result<fs::Metadata, FileError> {
     let unfit = |rule: String| FileError::Unfit { path: path.to_owned(), rule };
-    let meta = file.metadata().map_err(io(path))?;
-    if !meta.is_file() {
+    if !file.metadata().map_err(io(path))?.is_file() {
         return Err(unfit("must be a regular file".to_owned()));
     }
+    owned(file, path, Some(audience))
+}
+
+/// Whether nobody else could have made it, nor reaches it in a way that `audience` does not have; none:
+/// anybody may.
+fn owned(file: &File, path: &Path, audience: Option<Audience>) -> Result<fs::Metadata, FileError> {
+    let unfit = |rule: String| FileError::Unfit { path: path.to_owned(), rule };
+    let meta = file.metadata().map_err(io(path))?;
     let me = rustix::process::geteuid().as_raw();
     if meta.uid() != me && meta.uid() != 0 {
         return Err(unfit(format!("is owned by uid {}; must be owned by uid {me} or root", meta.uid())));
     }
     let forbidden = match audience {
-        Audience::Owner => 0o077,
-        Audience::Everyone => 0o022,
+        Some(Audience::Owner) => 0o077,
+        Some(Audience::Everyone) => 0o022,
+        None => 0,
     };
     if meta.mode() & forbidden != 0 {
-        let fix = if audience == Audience::Owner { "chmod 600" } else { "chmod go-w" };
+        let fix = if audience == Some(Audience::Owner) { "chmod 600" } else { "chmod go-w" };
         return Err(unfit(format!(
             "has mode {:04o}, which lets others in; run `{fix} {}`",
             meta.mode() & 0o7777,
@@ -144,6 +152,38 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 /// The system's answer.
 pub fn create_private(path: &Path) -> Result<File, FileError> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map_err(io(path))
+}
+
+/// Opens a log for appending, and makes it (mode 0600) where there is none. It must be as private as
+/// what [`read`] takes for [`Audience::Owner`]. A pipe or a device may stand in its place; others may read
+/// from a pipe and not write to it.
+///
+/// # Errors
+/// Names the file and the rule.
+pub fn open_log(path: &Path) -> Result<File, FileError> {
+    let link = || FileError::Unfit {
+        path: path.to_owned(),
+        rule: "must not be a symbolic link; name the file itself".to_owned(),
+    };
+    let file = OpenOptions::new()
+        .append(true)
+        .read(fs::symlink_metadata(path).map_or(true, |meta| meta.is_file()))
+        .create(true)
+        .mode(0o600)
+        // Unlike `open` it waits for the reader of a pipe.
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
+        .open(path)
+        .map_err(|source| match source.raw_os_error() {
+            Some(code) if code == rustix::io::Errno::LOOP.raw_os_error() => link(),
+            _ => FileError::Io { path: path.to_owned(), source },
+        })?;
+    let kind = file.metadata().map_err(io(path))?.file_type();
+    if kind.is_file() {
+        fit(&file, path, Audience::Owner)?;
+    } else {
+        owned(&file, path, if kind.is_fifo() { Some(Audience::Everyone) } else { None })?;
+    }
+    Ok(file)
 }
 
 /// Makes a folder of mode 0700, with its parents.

@@ -95,6 +95,8 @@ pub struct Metrics {
     pub store_waiting: Family<StorePool, Gauge>,
     /// 1 while audit records reach the disk.
     pub audit_up: Gauge,
+    /// The number of the last line of the audit log's chain.
+    pub audit_sequence: Gauge,
     /// Refusals that were counted in the audit log and have no line of their own.
     pub audit_aggregated: Counter,
     /// Free bytes of the audit log's file system; none where there is no such thing.
@@ -135,6 +137,7 @@ impl Metrics {
             revocations_pending_nodes: Gauge::default(),
             store_waiting: Family::default(),
             audit_up: Gauge::default(),
+            audit_sequence: Gauge::default(),
             audit_aggregated: Counter::default(),
             audit_free_bytes: Family::default(),
             shed: Family::default(),
@@ -193,6 +196,11 @@ impl Metrics {
             metrics.store_waiting.clone(),
         );
         registry.register("audit_up", "1 while audit records reach the disk", metrics.audit_up.clone());
+        registry.register(
+            "audit_sequence",
+            "The number of the last line of the audit log's hash chain",
+            metrics.audit_sequence.clone(),
+        );
         registry.register(
             "audit_aggregated",
             "Refusals counted in the audit log without a line of their own",

@@ -30,7 +30,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use crate::admission::{Admission, Bounds};
-use crate::audit::{Audit, Surroundings};
+use crate::audit::{self, Audit, Surroundings, Target};
 use crate::authn::Tokens;
 use crate::budgets::Budgets;
 use crate::clock::{Clock, Timestamp};
@@ -341,6 +341,7 @@ async fn run(
         entropy: entropy.clone(),
         metrics: metrics.clone(),
         region: region.clone(),
+        head: config.watermark.as_deref().filter(|_| config.audit != Target::Discard).map(audit::head::beside),
     };
     let audit = Audit::open(&config.audit, surroundings).map_err(StartError::Audit)?;
     let urgent = Urgent::start()?;

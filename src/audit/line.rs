@@ -8,11 +8,11 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::{AuditError, Record};
+use super::{AuditError, Record, chain};
 
-/// The longest line of a refusal, in bytes, with the line feed.
+/// The longest line of a refusal, in bytes, with its place in the chain and the line feed.
 pub const MAX_REFUSAL: usize = 4 << 10;
-/// The longest line of any record, in bytes, with the line feed. The largest call that can be granted
+/// The longest line of any record, in bytes, with its place in the chain and the line feed. The largest call that can be granted
 /// stays below: 50 tags of 128 and 256 characters, all of them transitive, each character in two
 /// escapes of six bytes.
 pub const MAX_LINE: usize = 512 << 10;
@@ -29,12 +29,13 @@ const SECTIONS: [&[u8]; 3] = [b"requestParameters", b"responseElements", b"addit
 /// A line with everything that the record holds, unless that is more than [`MAX_LINE`].
 pub(super) fn whole(record: &Record) -> Result<Vec<u8>, AuditError> {
     let line = serialize(record)?;
-    Ok(finish(if line.len() < MAX_LINE { line } else { cut_to(line, MAX_LINE) }))
+    let most = MAX_LINE - chain::ROOM;
+    Ok(finish(if line.len() < most { line } else { cut_to(line, most) }))
 }
 
 /// A line of at most [`MAX_REFUSAL`] bytes.
 pub(super) fn refusal(record: &Record) -> Result<Vec<u8>, AuditError> {
-    Ok(finish(cut_to(serialize(record)?, MAX_REFUSAL)))
+    Ok(finish(cut_to(serialize(record)?, MAX_REFUSAL - chain::ROOM)))
 }
 
 fn finish(mut line: Vec<u8>) -> Vec<u8> {

@@ -31,6 +31,7 @@ fn open(path: &Path, sync: bool) -> (Audit, Arc<ManualClock>) {
         entropy: Arc::new(SystemEntropy::new()),
         metrics: Arc::new(Metrics::new()),
         region: "us-east-1".into(),
+        head: None,
     };
     (Audit::open(&Target::File { path: path.to_owned(), sync }, surroundings).unwrap(), clock)
 }
@@ -41,6 +42,16 @@ fn audit(path: &Path) -> Audit {
 
 fn lines(path: &Path) -> Vec<Value> {
     std::fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// That the chain goes through files without a fault.
+fn is_whole(files: &[&Path]) {
+    let mut verifier = verify::Verifier::new(None);
+    for file in files {
+        verifier.read(std::io::BufReader::new(std::fs::File::open(file).unwrap())).unwrap();
+    }
+    let report = verifier.finish();
+    assert!(report.is_whole(), "{:?}", report.faults);
 }
 
 /// How many refusals a log has: one by one, and counted.
@@ -83,7 +94,7 @@ async fn au_01_a_full_disk_releases_nothing() {
 async fn a_torn_tail_is_cut_off_and_rotation_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.jsonl");
-    std::fs::write(&path, "{\"whole\":1}\n{\"torn\":").unwrap();
+    crate::files::write_private(&path, b"{\"whole\":1}\n{\"torn\":").unwrap();
     let audit = audit(&path);
     audit.commit(&sample("first")).await.unwrap();
     audit.count(&refused(), "AssumeRole", SOURCE, start());
@@ -100,6 +111,7 @@ async fn a_torn_tail_is_cut_off_and_rotation_loses_nothing() {
     assert_eq!(refusals(&lines(&dir.path().join("old"))), (0, 1));
     assert_eq!(refusals(&lines(&path)), (1, 0));
     assert_eq!((old.lines().count(), lines(&path).len()), (3, 4));
+    is_whole(&[&dir.path().join("old"), &path]);
 }
 
 #[tokio::test]
@@ -401,6 +413,7 @@ async fn au_01_au_07_the_rest_of_the_disk_belongs_to_credentials() {
     assert_eq!(refusals(&lines), (2, 3));
     let named = |name: &str| lines.iter().filter(|l| l["eventName"] == name && l.get("errorCode").is_none()).count();
     assert_eq!((named("AssumeRole"), named("GetCallerIdentity"), named("CreateRole")), (granted, 3, 1));
+    is_whole(&[&path]);
 }
 
 #[tokio::test]
@@ -427,6 +440,7 @@ async fn au_01_what_comes_first_does_not_fail_with_what_comes_later() {
     eventually("it is up", || audit.is_up());
     audit.close();
     assert_eq!(lines(&path).len(), 5);
+    is_whole(&[&path]);
 }
 
 /// The widest characters in a record's line.

@@ -1,15 +1,18 @@
 //! The thread that writes, and the file that it writes to. What comes first in a round must not fail
 //! with what comes later: lines that credentials wait for, changes, reads, refusals.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, IoSlice, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
+use super::chain::{self, Chained, Link};
+use super::head::{self, HeadFile};
 use super::refusals::Counted;
-use super::{AuditError, Lines, PARTS, Shared, Space, Target, line, uuid};
+use super::{AuditError, Lines, MAX_LINE, PARTS, Shared, Space, Target, line, uuid};
+use crate::files;
 
 /// How long a line that nobody waits for may stay in memory.
 const FLUSH_EVERY: Duration = Duration::from_millis(500);
@@ -28,17 +31,121 @@ const GATHER: Duration = Duration::from_millis(1);
 /// A buffer that has grown beyond this goes back to the allocator when it is empty.
 const KEEP: usize = 1 << 20;
 
+/// Opens what is written to, and finds the place in the chain to go on from.
+pub(super) fn open(target: &Target, head: Option<&Path>) -> io::Result<(Sink, Chain)> {
+    let sink = Sink::open(target)?;
+    let chain = Chain::begin(&sink, head)?;
+    Ok((sink, chain))
+}
+
 /// Writes until the log is closed.
-pub(super) fn run(shared: &Shared, sink: Sink) {
+pub(super) fn run(shared: &Shared, sink: Sink, chain: Chain) {
     let counted_at = shared.clock.monotonic();
     let mut writer =
-        Writer { shared, sink, batch: Lines::default(), counted_at, looked_at: None, gather: Duration::ZERO };
+        Writer { shared, sink, chain, batch: Lines::default(), counted_at, looked_at: None, gather: Duration::ZERO };
+    writer.tell_head("the audit log goes on");
     while writer.round() {}
+    writer.tell_head("the audit log ends");
+}
+
+/// The hash chain while it is written. The order of lines is made here, so the chain is too.
+pub(super) struct Chain {
+    link: Link,
+    head: Option<HeadFile>,
+    /// The lines of a round, each with its place.
+    lines: Lines,
+}
+
+impl Chain {
+    /// Goes on from the last line of the file, or from the head where the file ends before it. Says when
+    /// the two disagree.
+    fn begin(sink: &Sink, head: Option<&Path>) -> io::Result<Self> {
+        let last = sink.last_line()?.as_deref().and_then(Chained::parse).map(|line| line.link);
+        let known = match head.map(head::load) {
+            None => None,
+            Some(Ok(known)) => known,
+            Some(Err(error)) => {
+                tracing::error!(%error, "the head of the audit log cannot be read; lines that were cut off are not told");
+                None
+            }
+        };
+        let is_first = head.is_some_and(|path| !path.exists());
+        let head = head.map(HeadFile::open).transpose().map_err(io::Error::other)?;
+        let link = match (known, last) {
+            (None, None) => Link::START,
+            (None, Some(last)) => {
+                if is_first {
+                    tracing::warn!(
+                        last = last.sequence,
+                        "the audit log has a chain and its head is gone; lines that were cut off are not told"
+                    );
+                }
+                last
+            }
+            (Some(head), None) => {
+                if head.sequence > 0 && sink.is_file() {
+                    tracing::warn!(
+                        sequence = head.sequence,
+                        "the audit log holds no line of its chain: it was rotated, or its lines were removed; \
+                         `brevet audit verify` over it and the files before tells which"
+                    );
+                }
+                head
+            }
+            (Some(head), Some(last)) if head == last => head,
+            (Some(head), Some(last)) if last.sequence > head.sequence => {
+                // Lines are written first, then the head.
+                tracing::warn!(
+                    head = head.sequence,
+                    last = last.sequence,
+                    "the audit log has lines after its head: the machine or the broker ended between the two, or somebody \
+                     added them"
+                );
+                last
+            }
+            (Some(head), Some(last)) => {
+                tracing::error!(
+                    head = head.sequence,
+                    head_hash = head.hash_text(),
+                    last = last.sequence,
+                    last_hash = last.hash_text(),
+                    "the audit log does not end as its head says: lines were cut off or replaced; \
+                     `brevet audit verify` names them"
+                );
+                head
+            }
+        };
+        Ok(Self { link, head, lines: Lines::default() })
+    }
+
+    /// Gives each line its place: the last place after each part.
+    fn extend(&mut self, lines: &Lines) -> [Link; PARTS] {
+        self.lines.clear(KEEP);
+        let mut link = self.link;
+        let mut places = [link; PARTS];
+        let parts = lines.parts().into_iter().zip(self.lines.buffers()).zip(&mut places);
+        for ((part, out), place) in parts {
+            link = chain::extend(link, part, out);
+            *place = link;
+        }
+        places
+    }
+
+    /// The last line is at this place now.
+    fn go_to(&mut self, link: Link) {
+        if link != self.link {
+            self.link = link;
+            if let Some(head) = &mut self.head {
+                head.write(link);
+            }
+        }
+    }
 }
 
 struct Writer<'a> {
     shared: &'a Shared,
     sink: Sink,
+    chain: Chain,
     /// What is written in this round; its emptied buffers are the next round's queue.
     batch: Lines,
     /// When counted refusals were last written, by the time that only passes.
@@ -73,7 +180,12 @@ impl Writer<'_> {
         self.put(&counted);
         let started = Instant::now();
         let (done, error) = match failing || !self.batch.is_empty() {
-            true => self.sink.append(self.batch.parts(), failing),
+            true => {
+                let batch = std::mem::take(&mut self.batch);
+                let written = self.write(&batch, failing, false);
+                self.batch = batch;
+                written
+            }
             false => (PARTS, None),
         };
         // Callers that were served together come again together, and a round that begins with the first
@@ -98,6 +210,42 @@ impl Writer<'_> {
         !closing
     }
 
+    /// Writes lines with their places in the chain. How many parts are safe, and why the next one is not.
+    fn write(&mut self, lines: &Lines, failing: bool, sync_head: bool) -> (usize, Option<io::Error>) {
+        // Before anything is hashed: there may be much of it, and no room.
+        if failing && let Err(error) = self.sink.recover() {
+            return (0, Some(error));
+        }
+        let start = self.chain.link;
+        let places = self.chain.extend(lines);
+        let (done, error) = self.sink.append(self.chain.lines.parts(), failing);
+        // Before the sync, which takes long: a broker that is killed meanwhile leaves lines and head alike.
+        self.chain.go_to(done.checked_sub(1).and_then(|part| places.get(part)).copied().unwrap_or(start));
+        if done > 0
+            && let Err(error) = self.sink.sync()
+        {
+            self.chain.go_to(start);
+            return (0, Some(error));
+        }
+        if let Some(head) = &mut self.chain.head {
+            head.sync(sync_head);
+        }
+        self.shared.metrics.audit_sequence.set(i64::try_from(self.chain.link.sequence).unwrap_or(i64::MAX));
+        (done, error)
+    }
+
+    /// The head, for whoever keeps the broker's own log elsewhere.
+    fn tell_head(&mut self, event: &str) {
+        let link = self.chain.link;
+        if let Some(head) = &mut self.chain.head {
+            head.write(link);
+            head.sync(true);
+        }
+        if link.sequence > 0 {
+            tracing::info!(sequence = link.sequence, hash = link.hash_text(), "{event}");
+        }
+    }
+
     fn wait(&self) {
         let mut state = self.shared.lock();
         if state.waiters.is_empty() && !state.closing && !state.reopen {
@@ -115,14 +263,15 @@ impl Writer<'_> {
 
     /// What was counted so far belongs in the file that is put aside.
     fn rotate(&mut self, counted: &mut Counted, failing: bool) {
-        let lines = self.lines_of(counted);
-        if !lines.is_empty() && self.sink.append([b"", b"", b"", &lines], failing).1.is_none() {
+        let lines = Lines { refusals: self.lines_of(counted), ..Lines::default() };
+        if !lines.is_empty() && self.write(&lines, failing, true).1.is_none() {
             *counted = Counted::default();
         }
         if let Err(error) = self.sink.reopen() {
             tracing::error!(%error, "the audit log cannot be opened again; the old file stays in use");
         }
         self.looked_at = None;
+        self.tell_head("the audit log was opened anew");
     }
 
     fn lines_of(&self, counted: &Counted) -> Vec<u8> {
@@ -191,6 +340,8 @@ pub(super) enum Sink {
         path: PathBuf,
         sync: bool,
         length: u64,
+        /// How long a regular file was before what was appended and not synced yet.
+        unsynced_from: Option<u64>,
     },
     Stdout,
     Discard,
@@ -204,9 +355,41 @@ impl Sink {
             Target::File { path, sync } => {
                 let file = open_append(path)?;
                 let length = repair(&file, path)?;
-                Ok(Self::File { file, path: path.clone(), sync: *sync, length })
+                Ok(Self::File { file, path: path.clone(), sync: *sync, length, unsynced_from: None })
             }
         }
+    }
+
+    /// The last line of a regular file, without its line feed.
+    fn last_line(&self) -> io::Result<Option<Vec<u8>>> {
+        let Self::File { file, length, .. } = self else { return Ok(None) };
+        if *length == 0 || !self.is_file() {
+            return Ok(None);
+        }
+        let most = u64::try_from(MAX_LINE + 1).unwrap_or(u64::MAX);
+        let from = length.saturating_sub(most);
+        let mut bytes = vec![0; usize::try_from(*length - from).unwrap_or_default()];
+        file.read_exact_at(&mut bytes, from)?;
+        let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+        Ok(text.rsplit(|byte| *byte == b'\n').next().map(<[u8]>::to_vec))
+    }
+
+    /// Whether it is a regular file.
+    fn is_file(&self) -> bool {
+        matches!(self, Self::File { file, .. } if file.metadata().is_ok_and(|meta| meta.is_file()))
+    }
+
+    /// After a failure: whatever it left behind goes, and there is room again.
+    fn recover(&mut self) -> io::Result<()> {
+        if let Self::File { file, length, .. } = self {
+            let meta = file.metadata()?;
+            if meta.is_file() {
+                // It may be longer than it should be, or somebody may have cut it meanwhile.
+                *length = meta.len().min(*length);
+                probe(file, *length)?;
+            }
+        }
+        Ok(())
     }
 
     fn reopen(&mut self) -> io::Result<()> {
@@ -238,18 +421,19 @@ impl Sink {
         }
     }
 
-    /// Appends parts in their order, with one write and one sync. How many of them are safe, and why
-    /// the next one is not. Of a regular file, a part is written as a whole or not at all.
+    /// Appends parts in their order, with one write. How many of them are there, and why the next one is
+    /// not. Of a regular file, a part is written as a whole or not at all. [`Sink::sync`] makes them safe.
     fn append(&mut self, parts: [&[u8]; PARTS], after_failure: bool) -> (usize, Option<io::Error>) {
         match self {
             Self::Discard => (PARTS, None),
             Self::Stdout => one_by_one(&mut io::stdout().lock(), parts),
-            Self::File { file, sync, length, .. } => match file.metadata() {
+            Self::File { file, length, unsynced_from, .. } => match file.metadata() {
                 Ok(meta) if meta.is_file() => {
                     // Somebody may have cut the file: a length that is only remembered would fill it
-                    // with zeros. After a failure the file may be longer than it should be.
-                    *length = if after_failure { meta.len().min(*length) } else { meta.len() };
-                    append_to_file(file, length, parts, *sync, after_failure)
+                    // with zeros.
+                    *length = meta.len();
+                    *unsynced_from = Some(*length);
+                    append_to_file(file, length, parts)
                 }
                 Ok(_) if after_failure && parts.iter().all(|part| part.is_empty()) => {
                     (0, Some(io::Error::other("nothing was written since it failed")))
@@ -258,6 +442,17 @@ impl Sink {
                 Err(error) => (0, Some(error)),
             },
         }
+    }
+
+    /// Puts what was appended on stable storage, where that is asked for. If it fails, what the disk has of it is
+    /// not known, and it goes.
+    fn sync(&mut self) -> io::Result<()> {
+        let Self::File { file, sync: true, length, unsynced_from, .. } = self else { return Ok(()) };
+        let Some(start) = unsynced_from.take() else { return Ok(()) };
+        file.sync_data().inspect_err(|_| {
+            *length = start;
+            let _ = file.set_len(start); // tried again before anything follows: `probe`
+        })
     }
 }
 
@@ -270,16 +465,7 @@ fn one_by_one(out: &mut impl Write, parts: [&[u8]; PARTS]) -> (usize, Option<io:
     (PARTS, None)
 }
 
-fn append_to_file(
-    file: &mut File,
-    length: &mut u64,
-    parts: [&[u8]; PARTS],
-    sync: bool,
-    after_failure: bool,
-) -> (usize, Option<io::Error>) {
-    if after_failure && let Err(error) = probe(file, *length) {
-        return (0, Some(error));
-    }
+fn append_to_file(file: &mut File, length: &mut u64, parts: [&[u8]; PARTS]) -> (usize, Option<io::Error>) {
     let size = |part: &[u8]| u64::try_from(part.len()).unwrap_or_default();
     let all: usize = parts.iter().map(|part| part.len()).sum();
     let (mut end, mut done, mut failure) = (*length, PARTS, None);
@@ -304,11 +490,6 @@ fn append_to_file(
     {
         return (0, Some(error));
     }
-    if sync && let Err(error) = file.sync_data() {
-        // What the disk has of it is not known.
-        let _ = file.set_len(*length); // tried again before anything follows: `probe`
-        return (0, Some(error));
-    }
     *length = end;
     (done, failure)
 }
@@ -323,7 +504,7 @@ fn probe(file: &mut File, length: u64) -> io::Result<()> {
 }
 
 fn open_append(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().append(true).read(path.is_file()).create(true).mode(0o600).open(path)?;
+    let file = files::open_log(path).map_err(io::Error::other)?;
     if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty())
         && file.metadata()?.is_file()
     {

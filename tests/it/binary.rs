@@ -162,7 +162,7 @@ fn role() -> AssumeRole {
 }
 
 #[tokio::test]
-async fn init_serve_use_stop_and_no_secret_in_any_log() {
+async fn au_06_init_serve_use_stop_and_no_secret_in_any_log() {
     let home = Home::init();
     let checked = brevet().args(["check", "--config"]).arg(home.config()).output().unwrap();
     assert!(checked.status.success() && String::from_utf8(checked.stdout).unwrap().ends_with("ok\n"));
@@ -175,18 +175,58 @@ async fn init_serve_use_stop_and_no_secret_in_any_log() {
         code(&Client::new(&endpoint, forged).unwrap().get_caller_identity().await.unwrap_err()),
         "SignatureDoesNotMatch"
     );
+    // Whatever else hands out or takes a secret: a user's own session, a device, an import, a wrong code.
+    let own = client.get_session_token(None).await.unwrap();
+    let made = client.iam("CreateVirtualMFADevice", &[("VirtualMFADeviceName", "canary")]).await.unwrap();
+    let seed = made.pointer("/VirtualMFADevice/Base32StringSeed").unwrap().as_str().unwrap().to_owned();
+    let serial = "arn:aws:iam::111122223333:mfa/canary";
+    let codes = [("AuthenticationCode1", "314159"), ("AuthenticationCode2", "271828")];
+    let enable = [&[("UserName", "administrator"), ("SerialNumber", serial)][..], &codes].concat();
+    client.iam("EnableMFADevice", &enable).await.unwrap_err();
+    client.get_session_token(Some((serial, "161803"))).await.unwrap_err();
+    client.decode_authorization_message("canary-encoded-message").await.unwrap_err();
+    let imported = serde_json::json!({
+        "UserDetailList": [{"Path": "/", "UserName": "canary", "Arn": "arn:aws:iam::111122223333:user/canary"}],
+        "Brevet": {"AccessKeys": [{"UserArn": "arn:aws:iam::111122223333:user/canary",
+            "AccessKeyId": "AKIACANARYCANARYCANA", "SecretAccessKey": "canary-imported-secret-0123456789-0123456"}]}
+    });
+    let file = home.path.join("import.json");
+    brevet::files::write_private(&file, imported.to_string().as_bytes()).unwrap();
+    let said = home.run(&["import", file.to_str().unwrap(), "--apply"]) + &home.run(&["changes", "--documents"]);
+    let canary = Credentials::long_term("AKIACANARYCANARYCANA", "canary-imported-secret-0123456789-0123456");
+    crate::harness::eventually("it is there", async || daemon.client(&canary).get_caller_identity().await.is_ok())
+        .await;
+    let operator = daemon.operator.parse().unwrap();
+    let metrics = crate::harness::http1(operator, "GET", "/metrics", http::HeaderMap::new(), Vec::new()).await.body;
     drop(client);
     daemon.signal("-TERM");
     let (status, log) = daemon.ended();
     assert_eq!(status, Some(0));
-    let everything = log.join("\n") + &std::fs::read_to_string(home.path.join("audit.jsonl")).unwrap();
+    std::fs::remove_file(file).unwrap();
+    let mut everything = log.join("\n") + &said + &metrics;
+    for entry in std::fs::read_dir(&home.path).unwrap() {
+        let path = entry.unwrap().path();
+        if !["master.key", "keyring.json"].contains(&path.file_name().unwrap().to_str().unwrap()) {
+            everything += &String::from_utf8_lossy(&std::fs::read(path).unwrap());
+        }
+    }
     assert!(everything.contains(&assumed.credentials.access_key_id));
     let secrets = [
         home.keys.secret_access_key.expose().clone(),
         assumed.credentials.secret_access_key.expose().clone(),
         assumed.credentials.session_token.as_ref().unwrap().expose().clone(),
         "canary-wrong-secret".to_owned(),
+        "canary-imported-secret".to_owned(),
+        own.secret_access_key.expose().clone(),
+        own.session_token.as_ref().unwrap().expose().clone(),
+        String::from_utf8(base64::Engine::decode(&base64::engine::general_purpose::STANDARD, &seed).unwrap()).unwrap(),
+        seed,
     ];
+    // Six digits are part of many numbers.
+    for code in ["314159", "271828", "161803"] {
+        let texts = ["\"", "=", ":", " "].map(|before| format!("{before}{code}"));
+        assert!(!texts.iter().any(|text| everything.contains(text)), "{code} in a log");
+    }
     for file in ["master.key", "keyring.json"] {
         let text = std::fs::read_to_string(home.path.join(file)).unwrap();
         for secret in text.split(['"', '\n']).filter(|w| w.len() == 44) {

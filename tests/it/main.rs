@@ -2,6 +2,7 @@
 //! a real redis-server, and the built executable. Tests of the security cases carry their ID.
 
 mod audit;
+mod audit_chain;
 mod authentication;
 mod authorization;
 mod binary;

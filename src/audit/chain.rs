@@ -1,0 +1,162 @@
+//! The hash chain of the log: each line carries its number and a hash over the line and the hash of the
+//! line before it. Whoever deletes, moves or edits a line, or cuts lines off, breaks the chain, or must
+//! compute all of it anew from there on, which the head that is kept elsewhere then tells.
+
+use crate::sigv4::hex;
+
+/// What the hash of a line begins with.
+const DOMAIN: &[u8] = b"brevet audit line v1";
+const BEFORE_SEQUENCE: &[u8] = b",\"chain\":{\"sequence\":";
+const BEFORE_HASH: &[u8] = b",\"hash\":\"";
+const AFTER_HASH: &[u8] = b"\"}}";
+/// The most bytes by which a line gets longer.
+pub(super) const ROOM: usize = 128;
+
+/// A line's place in the chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    /// The line's number, from 1.
+    pub sequence: u64,
+    /// Over the line and the hash of the line before it.
+    pub hash: [u8; 32],
+}
+
+impl Link {
+    /// What comes before the first line.
+    pub const START: Self = Self { sequence: 0, hash: [0; 32] };
+
+    /// The place of the line that follows. `record` is the record's JSON without its last brace.
+    fn next(self, record: &[u8]) -> Self {
+        let sequence = self.sequence.saturating_add(1);
+        Self { sequence, hash: hash(&self.hash, sequence, record) }
+    }
+
+    /// The hash in hexadecimal.
+    pub fn hash_text(&self) -> String {
+        hex(&self.hash)
+    }
+
+    /// From its number and its hash in hexadecimal.
+    pub fn parse(sequence: u64, hash: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        if hash.len() != 64 || !hash.is_ascii() {
+            return None;
+        }
+        for (slot, pair) in bytes.iter_mut().zip(hash.as_bytes().chunks(2)) {
+            let digit = |at: usize| match pair.get(at) {
+                Some(b @ b'0'..=b'9') => Some(b - b'0'),
+                Some(b @ b'a'..=b'f') => Some(b - b'a' + 10),
+                _ => None,
+            };
+            *slot = digit(0)? << 4 | digit(1)?;
+        }
+        Some(Self { sequence, hash: bytes })
+    }
+}
+
+fn hash(before: &[u8; 32], sequence: u64, record: &[u8]) -> [u8; 32] {
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    for part in [DOMAIN, before, &sequence.to_be_bytes(), record, b"}"] {
+        context.update(part);
+    }
+    let mut hash = [0; 32];
+    for (slot, byte) in hash.iter_mut().zip(context.finish().as_ref()) {
+        *slot = *byte;
+    }
+    hash
+}
+
+/// Copies lines and puts each in its place behind `link`: the place of the last one.
+pub(super) fn extend(mut link: Link, lines: &[u8], out: &mut Vec<u8>) -> Link {
+    for line in lines.split_inclusive(|byte| *byte == b'\n') {
+        // Every line is an object.
+        let Some(record) = line.strip_suffix(b"}\n") else { continue };
+        link = link.next(record);
+        out.extend_from_slice(record);
+        out.extend_from_slice(BEFORE_SEQUENCE);
+        out.extend_from_slice(link.sequence.to_string().as_bytes());
+        out.extend_from_slice(BEFORE_HASH);
+        out.extend_from_slice(link.hash_text().as_bytes());
+        out.extend_from_slice(AFTER_HASH);
+        out.push(b'\n');
+    }
+    link
+}
+
+/// A line as it is in a file.
+#[derive(Debug, Clone, Copy)]
+pub struct Chained<'a> {
+    /// What it says of its place.
+    pub link: Link,
+    record: &'a [u8],
+}
+
+impl<'a> Chained<'a> {
+    /// Reads a line, without its line feed. None unless it ends as the broker writes it.
+    pub fn parse(line: &'a [u8]) -> Option<Self> {
+        let rest = line.strip_suffix(AFTER_HASH)?;
+        let (rest, hash) = rest.split_at_checked(rest.len().checked_sub(64)?)?;
+        let rest = rest.strip_suffix(BEFORE_HASH)?;
+        let digits = rest.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+        let (rest, digits) = rest.split_at_checked(rest.len() - digits)?;
+        let record = rest.strip_suffix(BEFORE_SEQUENCE)?;
+        let digits = std::str::from_utf8(digits).ok()?;
+        let sequence = digits.parse().ok().filter(|_| !digits.starts_with('0'))?;
+        Some(Self { link: Link::parse(sequence, std::str::from_utf8(hash).ok()?)?, record })
+    }
+
+    /// Whether it is the line that was written after the one with this hash.
+    pub fn follows(&self, before: &[u8; 32]) -> bool {
+        hash(before, self.link.sequence, self.record) == self.link.hash
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn au_04_a_line_says_its_place_and_follows_the_one_before_it() {
+        let mut out = Vec::new();
+        let last = extend(Link::START, b"{\"a\":1}\n{\"b\":{}}\n", &mut out);
+        let lines: Vec<&[u8]> = out.split(|b| *b == b'\n').filter(|line| !line.is_empty()).collect();
+        assert_eq!((lines.len(), last.sequence), (2, 2));
+        let [first, second] = [lines[0], lines[1]].map(|line| Chained::parse(line).unwrap());
+        assert!(first.follows(&Link::START.hash) && second.follows(&first.link.hash));
+        assert!(!second.follows(&Link::START.hash) && !first.follows(&second.link.hash));
+        assert_eq!(second.link, last);
+        let json: serde_json::Value = serde_json::from_slice(lines[1]).unwrap();
+        assert_eq!((&json["chain"]["sequence"], &json["b"]), (&2.into(), &serde_json::json!({})));
+        assert_eq!(Link::parse(2, &last.hash_text()), Some(last));
+        let longest = extend(Link { sequence: u64::MAX - 1, ..Link::START }, b"{}\n", &mut Vec::new());
+        let mut out = Vec::new();
+        extend(Link { sequence: longest.sequence - 1, ..Link::START }, b"{}\n", &mut out);
+        assert!(out.len() <= 3 + ROOM, "{}", out.len());
+    }
+
+    #[test]
+    fn au_04_other_spellings_are_no_place_in_the_chain() {
+        let mut out = Vec::new();
+        extend(Link::START, b"{\"a\":1}\n", &mut out);
+        let line = String::from_utf8(out).unwrap();
+        let line = line.trim_end();
+        assert!(Chained::parse(line.as_bytes()).is_some());
+        for (from, to) in [
+            ("\"sequence\":1", "\"sequence\":01"),
+            ("\"sequence\":1", "\"sequence\":-1"),
+            ("\"sequence\":1", "\"sequence\": 1"),
+            ("\"sequence\":1", "\"sequence\":"),
+            ("\"sequence\":1", "\"sequence\":99999999999999999999"),
+            ("\"chain\"", "\"Chain\""),
+            ("\"hash\"", "\"hush\""),
+            ("\"}}", "\"}} "),
+        ] {
+            assert!(line.contains(from));
+            assert!(Chained::parse(line.replace(from, to).as_bytes()).is_none(), "{to}");
+        }
+        assert!(Chained::parse(line.to_ascii_uppercase().as_bytes()).is_none());
+        for end in 0..line.len() {
+            assert!(Chained::parse(&line.as_bytes()[..end]).is_none(), "{end}");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The head of the chain, in a file of its own: the place of the last line that was written. Lines that
+//! are cut off at the end of the log leave no gap; the head tells.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::chain::Link;
+use crate::files::{self, Audience, FileError};
+
+/// The file is always that long, so that it is overwritten in place.
+const LENGTH: usize = 128;
+/// How often it is put on stable storage. In between it outlives the broker and not the machine.
+const SYNC_EVERY: Duration = Duration::from_secs(60);
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct Content {
+    sequence: u64,
+    hash: String,
+}
+
+/// `store.watermark` has `store.watermark.audit` beside it.
+pub fn beside(watermark: &Path) -> PathBuf {
+    let mut name = watermark.as_os_str().to_owned();
+    name.push(".audit");
+    name.into()
+}
+
+/// Reads a head; none where no broker has written one yet.
+///
+/// # Errors
+/// When it is there and cannot be read.
+pub fn load(path: &Path) -> Result<Option<Link>, FileError> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let bytes = files::read(path, Audience::Owner, 4_096)?;
+    let content = serde_json::from_slice::<Content>(bytes.expose()).ok();
+    let link = content.and_then(|content| Link::parse(content.sequence, &content.hash));
+    let rule = "is not the head of an audit log as a broker writes it".to_owned();
+    link.map(Some).ok_or(FileError::Unfit { path: path.to_owned(), rule })
+}
+
+/// The file while a broker writes it.
+pub(super) struct HeadFile {
+    file: File,
+    path: PathBuf,
+    synced_at: Instant,
+    /// The last attempt failed, and that was logged.
+    failing: bool,
+}
+
+impl HeadFile {
+    pub(super) fn open(path: &Path) -> Result<Self, FileError> {
+        let file = files::create_private(path)?;
+        files::check(path, Audience::Owner)?;
+        Ok(Self { file, path: path.to_owned(), synced_at: Instant::now(), failing: false })
+    }
+
+    /// Writes down the place of the last line. A failure is logged: the log itself goes on.
+    pub(super) fn write(&mut self, link: Link) {
+        let written = self.try_write(link);
+        self.note(written);
+    }
+
+    /// Puts it on stable storage, now or once a minute.
+    pub(super) fn sync(&mut self, now: bool) {
+        if now || self.synced_at.elapsed() >= SYNC_EVERY {
+            self.synced_at = Instant::now();
+            let synced = self.file.sync_data();
+            self.note(synced);
+        }
+    }
+
+    fn try_write(&self, link: Link) -> io::Result<()> {
+        let mut bytes = serde_json::to_vec(&Content { sequence: link.sequence, hash: link.hash_text() })?;
+        bytes.resize(LENGTH - 1, b' ');
+        bytes.push(b'\n');
+        self.file.write_all_at(&bytes, 0)
+    }
+
+    fn note(&mut self, done: io::Result<()>) {
+        if let (false, Err(error)) = (self.failing, &done) {
+            let path = self.path.display();
+            tracing::error!(%path, %error, "the head of the audit log is not written; lines that are cut off may not be told");
+        }
+        self.failing = done.is_err();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn au_04_a_head_is_read_as_it_was_written_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = beside(&dir.path().join("store.watermark"));
+        assert_eq!(load(&path).unwrap(), None);
+        let mut head = HeadFile::open(&path).unwrap();
+        for link in [Link { sequence: 12_345, hash: [7; 32] }, Link { sequence: 3, hash: [255; 32] }] {
+            head.write(link);
+            head.sync(true);
+            assert_eq!(load(&path).unwrap(), Some(link));
+            assert_eq!(std::fs::metadata(&path).unwrap().len(), 128);
+        }
+        let good = std::fs::read(&path).unwrap();
+        for bad in [&b""[..], &[0; 128], &good[..60], &[&good[..], b"x"].concat()] {
+            files::write_private(&path, bad).unwrap();
+            assert!(load(&path).is_err());
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! `brevet audit verify`: whether the lines of the audit log are those that the broker wrote.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{Failure, input, print};
+use crate::audit::Link;
+use crate::audit::head;
+use crate::audit::verify::{Report, Verifier};
+use crate::config::Config;
+
+const EXAMPLES: &str = "\
+Examples:
+  brevet audit verify --config /var/lib/brevet/brevet.toml audit.jsonl-20261124 audit.jsonl
+      The files of two days, the older one first, up to the last line that the broker has written.
+  zcat audit.jsonl-20261123.gz | brevet audit verify - audit.jsonl-20261124
+      Lines that were cut off at the end cannot be told: no head is named.
+  brevet audit verify --head 81344:6d0b…2e audit.jsonl
+      With a head of the broker's own log.";
+
+/// Check the audit log
+///
+/// Each line of the log carries its number and a hash over itself and the line before it, so that lines
+/// that were changed afterwards can be found. The log needs no broker for that, and no key.
+#[derive(Debug, Subcommand)]
+#[command(after_long_help = EXAMPLES)]
+pub(super) enum AuditCommand {
+    Verify(VerifyArguments),
+}
+
+/// Find lines of the audit log that were deleted, moved, edited, added or cut off
+///
+/// Reads files of the log in the order in which they were written, the oldest first, and checks that
+/// each line follows from the line before it. Prints one line for each fault: FILE:LINE and what is wrong.
+/// Exits with 1 if there is any. Lines that are missing at the end leave no gap: they are found only
+/// with the head of the chain, which the broker keeps beside its watermark and writes to its own log.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(super) struct VerifyArguments {
+    /// The broker's configuration: the chain must go up to the head that is kept beside it
+    #[arg(long, value_name = "FILE", conflicts_with = "head")]
+    config: Option<PathBuf>,
+    /// The chain must go up to this line: its number and its hash, as the broker's own log has them
+    #[arg(long, value_name = "SEQUENCE:HASH")]
+    head: Option<String>,
+    /// The files, the oldest first; `-` for standard input
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+pub(super) fn run(command: AuditCommand) -> Result<(), Failure> {
+    let AuditCommand::Verify(arguments) = command;
+    // Before the files: a broker that runs goes on writing.
+    let head = head_of(&arguments)?;
+    let mut verifier = Verifier::new(head);
+    for file in &arguments.files {
+        let read = match input::is_stdin(file) {
+            true => verifier.read(std::io::stdin().lock()),
+            false => File::open(file).and_then(|opened| verifier.read(BufReader::new(opened))),
+        };
+        read.map_err(|error| format!("{}: {error}", file.display()))?;
+    }
+    let report = verifier.finish();
+    print::data(|out| {
+        for (place, fault) in &report.faults {
+            let file = arguments.files.get(place.file).map(|file| file.display().to_string()).unwrap_or_default();
+            writeln!(out, "{}:{}: {fault}", print::visible(&file), place.line)?;
+        }
+        Ok(())
+    })?;
+    conclude(&report, head)
+}
+
+fn conclude(report: &Report, head: Option<Link>) -> Result<(), Failure> {
+    match report.range {
+        Some((first, last)) => {
+            print::note(format_args!("{} lines, {first} to {last} of the chain.", report.lines));
+            if first != 1 {
+                print::note(format_args!(
+                    "The lines before {first} are not in these files; line {first} itself can be checked only together with \
+                     the line before it."
+                ));
+            }
+        }
+        None => print::note(format_args!("{} lines.", report.lines)),
+    }
+    if report.before_the_chain > 0 {
+        print::note(format_args!(
+            "The first {} lines were written before there was a chain; nothing is known of them.",
+            report.before_the_chain
+        ));
+    }
+    if head.is_none() {
+        print::note(
+            "No head was named (--config or --head): lines that were cut off at the end cannot be told, nor a log that \
+             somebody has computed anew.",
+        );
+    }
+    let faults = report.more + u64::try_from(report.faults.len()).unwrap_or(u64::MAX);
+    match faults {
+        0 => Ok(()),
+        1 => Err("the audit log was changed: 1 fault".into()),
+        _ => Err(format!("the audit log was changed: {faults} faults").into()),
+    }
+}
+
+fn head_of(arguments: &VerifyArguments) -> Result<Option<Link>, Failure> {
+    if let Some(text) = &arguments.head {
+        let link = text.split_once(':').and_then(|(sequence, hash)| Link::parse(sequence.parse().ok()?, hash));
+        let rule = "must be the number of a line, a colon, and its hash: 64 hexadecimal digits in lower case";
+        return link.map(Some).ok_or_else(|| format!("--head {text}: {rule}").into());
+    }
+    let Some(path) = &arguments.config else { return Ok(None) };
+    let config = Config::load(path)?;
+    let path = config.watermark.as_deref().map(head::beside).ok_or("[store] watermark: is not set")?;
+    let head = head::load(&path)?;
+    head.map(Some).ok_or_else(|| format!("{}: no broker has written a head yet", path.display()).into())
+}
