@@ -6,6 +6,7 @@
 //! of two administrators at once the second is told, and overwrites nothing.
 
 mod accept_clock;
+mod detail;
 mod edit;
 mod import;
 mod principals;
@@ -27,6 +28,7 @@ use crate::sigv4::{hex, sha256};
 use crate::store::{Entry, Store, StoreError, Writer};
 
 pub use accept_clock::accept_clock;
+pub use detail::Detail;
 pub use edit::Edit;
 pub use import::{Import, Planned, plan};
 pub use principals::bind_stored;
@@ -196,24 +198,6 @@ pub struct Revoked {
     pub expires_at: i64,
 }
 
-/// What a change of the feed says of itself.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct Detail {
-    /// What was, of the fields that changed: policies by digest, no secrets.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub before: Option<Value>,
-    /// What is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub after: Option<Value>,
-    /// What ended with it.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub revoked: Vec<Revoked>,
-    /// The tags of a role that override a rule on whom it may let in.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub overridden: Vec<String>,
-}
-
 /// Executes commands in order, all of them or none. The number of the last change.
 ///
 /// # Errors
@@ -330,16 +314,14 @@ async fn put(
     }
     let overridden = scratch.role(&name.id).map(|role| role.overridden.to_vec()).unwrap_or_default();
     let revoked = if old.as_ref().is_some_and(is_active) && !is_active(&new) { ends(&new) } else { None };
-    let (before, after) = difference(old.as_ref(), Some(&new));
-    let detail = Detail { before, after, revoked: Vec::new(), overridden };
+    let detail = Detail { overridden, ..Detail::of(old.as_ref(), Some(&new)) };
     record(desk, writer, actor, action, &name, detail, revoked).await?;
     Ok(writer.put(&new).await?)
 }
 
 async fn delete(desk: Desk<'_>, writer: &mut Writer<'_>, actor: &Actor, old: Resource) -> Result<(), CommandError> {
     let name = old.name();
-    let (before, after) = difference(Some(&old), None);
-    let detail = Detail { before, after, ..Detail::default() };
+    let detail = Detail::of(Some(&old), None);
     record(desk, writer, actor, action("Delete", name.kind), &name, detail, ends(&old)).await?;
     Ok(writer.delete(&name).await?)
 }
@@ -398,8 +380,8 @@ async fn record(
         id: name.id.clone(),
         detail: serde_json::to_string(&detail).map_err(|e| StoreError::Row(e.to_string()))?,
     };
-    writer.record(&entry).await?;
-    Ok(())
+    let sequence = writer.record(&entry).await?;
+    Ok(writer.keep_documents(sequence, &detail.documents).await?)
 }
 
 impl Revoked {
@@ -662,8 +644,7 @@ fn action(verb: &'static str, kind: Kind) -> &'static str {
 }
 
 /// The fields that differ, before and after: policies by digest, no secrets.
-fn difference(old: Option<&Resource>, new: Option<&Resource>) -> (Option<Value>, Option<Value>) {
-    let (old, new) = (old.map(public), new.map(public));
+fn differing(old: Option<Value>, new: Option<Value>) -> (Option<Value>, Option<Value>) {
     match (old, new) {
         (Some(Value::Object(old)), Some(Value::Object(new))) => {
             let pick = |of: &Map<String, Value>, other: &Map<String, Value>| {

@@ -23,6 +23,7 @@ use crate::sigv4::{self, MAX_SKEW};
 use crate::store::Place;
 
 const MAX_FILE_BYTES: u64 = 1 << 20;
+const DAY: Duration = Duration::from_secs(86_400);
 /// The sentence that lets credentials travel in clear beyond this machine.
 pub const PLAINTEXT_SENTENCE: &str = "a proxy in front terminates TLS";
 
@@ -158,6 +159,7 @@ struct StoreSection {
     password_file: Option<PathBuf>,
     watermark: Option<PathBuf>,
     refuse_after_seconds: Option<u64>,
+    keep_changes_days: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -252,6 +254,8 @@ pub struct Config {
     pub watermark: Option<PathBuf>,
     /// A node that has not confirmed the change feed for so long accepts nobody: 10 s to 36 h.
     pub refuse_after: Duration,
+    /// How long a change stays in the feed: 1 to 36,500 days.
+    pub keep_changes: Duration,
     /// The keyring file.
     pub keyring: PathBuf,
     /// Where audit records go.
@@ -419,6 +423,9 @@ impl Config {
                 900,
                 10..=129_600,
             )?),
+            keep_changes: DAY
+                * u32::try_from(ranged("[store] keep_changes_days", store.keep_changes_days, 30, 1..=36_500)?)
+                    .unwrap_or(u32::MAX),
             keyring: at(keyring.file),
             audit: audit(document.audit, base)?,
             session_records: session_records(&sessions)?,

@@ -350,7 +350,7 @@ async fn run(
         directory: ArcSwap::from_pointee(directory),
         master_key: ArcSwapOption::from(parts.master_key),
         directory_is_in_the_store,
-        store: parts.store.counting_in(metrics.clone()),
+        store: parts.store.counting_in(metrics.clone()).keeping_changes_for(config.keep_changes),
         key_use: KeyUse::default(),
         revocations,
         feed,

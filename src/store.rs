@@ -5,6 +5,7 @@
 //! Each kind of work has connections of its own (`lanes.rs`), and each statement a deadline. A
 //! connection that failed or was left in the middle of something is thrown away.
 
+mod documents;
 mod lanes;
 mod later_codes;
 mod once;
@@ -35,6 +36,7 @@ use crate::secret::Secret;
 use lanes::{Lanes, Purpose};
 use once::Remembered;
 
+pub use documents::Documents;
 pub use lanes::ABANDONED;
 pub use once::{Attempt, DevicePast, KeyUse, Matched, STEP_SECONDS};
 pub use sqlite::{SqliteLock, backup, restore};
@@ -52,8 +54,8 @@ const BACKUP_DEADLINE: Duration = Duration::from_secs(3_600);
 pub const MAX_STEP: usize = 10_000;
 /// How many portions of one table a sweep drops.
 const MAX_PORTIONS: usize = 16;
-/// How long a change stays in the feed, in milliseconds.
-const KEEP_CHANGES: i64 = 30 * 24 * 3_600 * 1_000;
+/// How long a change stays in the feed unless the configuration says otherwise.
+pub const KEEP_CHANGES: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// A node that was not heard of for so long, in seconds, is not waited for.
 const SILENT_AFTER_SECONDS: i64 = 10;
 /// How much later than its last report, in seconds, a node may last have confirmed the feed; with some
@@ -65,6 +67,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "store", include_str!("store/migrations/0001_store.sql")),
     (2, "mfa", include_str!("store/migrations/0002_mfa.sql")),
     (3, "nodes", include_str!("store/migrations/0003_nodes.sql")),
+    (4, "documents", include_str!("store/migrations/0004_documents.sql")),
 ];
 
 /// Why the store did not do it. Nothing was changed unless it says otherwise.
@@ -163,6 +166,8 @@ pub struct Store {
     seen: tokio::sync::Mutex<Option<(Instant, Vec<Seen>)>>,
     mfa: Remembered,
     id: String,
+    /// How long a change stays in the feed.
+    keep_changes: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -264,6 +269,7 @@ impl Store {
             seen: tokio::sync::Mutex::default(),
             mfa: Remembered::default(),
             id: String::new(),
+            keep_changes: KEEP_CHANGES,
         };
         if access == Access::Use {
             store.check_schema().await?
@@ -286,6 +292,13 @@ impl Store {
     #[must_use]
     pub fn counting_in(mut self, metrics: Arc<Metrics>) -> Self {
         self.metrics = metrics;
+        self
+    }
+
+    /// Keeps changes in the feed for so long from now on.
+    #[must_use]
+    pub fn keeping_changes_for(mut self, span: Duration) -> Self {
+        self.keep_changes = span;
         self
     }
 
@@ -635,14 +648,14 @@ impl Store {
     }
 
     /// Drops what has run out: revocations whose sessions have all ended, ids of expired tokens,
-    /// changes of a month ago, nodes that accept nobody any more. In portions: nobody who writes waits
+    /// changes that were kept for long enough, nodes that accept nobody any more. In portions: nobody who writes waits
     /// long, and what is left goes the next time.
     ///
     /// # Errors
     /// If the database does not answer in time.
     pub async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
         self.mfa.sweep(now);
-        let (seconds, millis) = (now.seconds(), now.millis());
+        let (seconds, kept_since) = (now.seconds(), now.minus(self.keep_changes).millis());
         for (sql, bound) in [
             (
                 "DELETE FROM revocations WHERE (selector, account, value) IN \
@@ -661,7 +674,12 @@ impl Store {
             (
                 "DELETE FROM changes WHERE sequence IN (SELECT sequence FROM changes WHERE changed_at < $1 \
                  AND sequence < (SELECT head FROM store WHERE id = 1) ORDER BY sequence LIMIT 1000)",
-                millis - KEEP_CHANGES,
+                kept_since,
+            ),
+            (
+                "DELETE FROM change_documents WHERE sequence IN (SELECT sequence FROM change_documents \
+                 WHERE sequence < (SELECT MIN(sequence) FROM changes) AND sequence > $1 ORDER BY sequence LIMIT 1000)",
+                0,
             ),
         ] {
             for _ in 0..MAX_PORTIONS {

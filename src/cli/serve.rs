@@ -23,7 +23,7 @@ use crate::providers::Reach;
 use crate::server::{self, Parts, Running, service_manager};
 use crate::sessions::{Mode, RedisOptions};
 use crate::sigv4::{ANY_REGION, MAX_SKEW};
-use crate::store::{Access, Place, Store};
+use crate::store::{Access, KEEP_CHANGES, Place, Store};
 use crate::tls;
 use crate::web_identity::Algorithm;
 
@@ -227,6 +227,7 @@ async fn develop(arguments: &ServeArguments) -> Result<(Running, About), Failure
         store: Place::Memory,
         watermark: None,
         refuse_after: Duration::from_secs(900),
+        keep_changes: KEEP_CHANGES,
         keyring: Default::default(),
         audit: arguments.audit.clone().map_or(Target::Discard, |path| Target::File { path, sync: true }),
         session_records: Default::default(),

@@ -30,7 +30,8 @@ Examples:
 
 const CHANGES_EXAMPLES: &str = "\
 Examples:
-  brevet changes --config /var/lib/brevet/brevet.toml --after 0";
+  brevet changes --config /var/lib/brevet/brevet.toml --after 0
+  brevet changes --config /var/lib/brevet/brevet.toml --documents";
 
 const BACKUP_EXAMPLES: &str = "\
 Examples:
@@ -93,6 +94,9 @@ pub(super) struct ChangesArguments {
     /// Only those after this change
     #[arg(long, default_value_t = 0, value_name = "NUMBER")]
     after: i64,
+    /// With the whole of each thing before and after the change, as far as it is kept
+    #[arg(long)]
+    documents: bool,
 }
 
 /// Copy a SQLite store to a new file, with the broker running or not
@@ -257,9 +261,20 @@ pub(super) fn changes(arguments: &ChangesArguments) -> Result<(), Failure> {
         loop {
             let changes = runtime.block_on(store.feed_after(after, 1_000))?;
             let Some(last) = changes.last() else { return Ok(()) };
+            let mut documents = BTreeMap::new();
+            if arguments.documents {
+                documents.extend(runtime.block_on(store.documents_between(after, last.sequence))?);
+            }
             after = last.sequence;
             for change in &changes {
-                serde_json::to_writer(&mut *out, &line(change)?)?;
+                let mut line = line(change)?;
+                let kept = documents.remove(&change.sequence).unwrap_or_default();
+                for (name, text) in [("BeforeDocument", kept.before), ("AfterDocument", kept.after)] {
+                    if let (Some(text), serde_json::Value::Object(fields)) = (text, &mut line) {
+                        fields.insert(name.to_owned(), serde_json::from_str(&text)?);
+                    }
+                }
+                serde_json::to_writer(&mut *out, &line)?;
                 out.write_all(b"\n")?;
             }
         }

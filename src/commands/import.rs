@@ -8,8 +8,8 @@ use similar::TextDiff;
 
 use super::principals::{Resolved, bind, missing};
 use super::{
-    Actor, CommandError, Desk, Detail, action, delete, difference, ends, fill, is_active, public, put, read, record,
-    refused, rules, seal,
+    Actor, CommandError, Desk, Detail, action, delete, ends, fill, is_active, public, put, read, record, refused,
+    rules, seal,
 };
 use crate::arn::arn_of_principal;
 use crate::directory::declaration::Declaration;
@@ -305,8 +305,7 @@ impl Planned {
                 let remade = old.unique_id() != new.unique_id();
                 let ended = (remade || (is_active(&old) && !is_active(&new))).then(|| ends(&old)).flatten();
                 if remade && ended.is_some() {
-                    let (before, after) = difference(Some(&old), None);
-                    let detail = Detail { before, after, ..Detail::default() };
+                    let detail = Detail::of(Some(&old), None);
                     record(desk, writer, actor, action("Delete", name.kind), &name, detail, ended).await?;
                 }
                 put(desk, writer, actor, action("Update", name.kind), Some(*old), *new).await

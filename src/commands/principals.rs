@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::{Actor, CommandError, Desk, Detail, difference, read, record};
+use super::{Actor, CommandError, Desk, Detail, read, record};
 use crate::directory::Directory;
 use crate::directory::declaration::Role;
 use crate::directory::principals::{Named, exchange, written};
@@ -144,11 +144,10 @@ async fn bind_rows(desk: Desk<'_>, writer: &mut Writer<'_>, roles: Vec<String>) 
         let old = read(&name, &stored.body)?;
         let mut new = old.clone();
         bind_to_store(writer, &mut new, Some(&old)).await?;
-        let (before, after) = difference(Some(&old), Some(&new));
-        if before == after {
+        let detail = Detail::of(Some(&old), Some(&new));
+        if detail.before == detail.after {
             continue;
         }
-        let detail = Detail { before, after, ..Detail::default() };
         record(desk, writer, &actor, "UpdateAssumeRolePolicy", &name, detail, None).await?;
         writer.put(&new).await?;
         bound += 1;

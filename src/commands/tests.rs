@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::*;
@@ -307,6 +309,25 @@ async fn the_feed_says_who_what_before_and_after_and_no_secret() {
     assert_eq!(detail(5)["Revoked"][0]["Selector"], "access-key");
     assert_eq!(detail(6)["Revoked"][0]["Selector"], "role");
     assert_eq!(detail(6)["Revoked"][0]["BeforeSequence"], 7);
+    // The whole of each thing is kept beside the feed, and each change has the digests.
+    let documents = world.store.documents_between(0, 100).await.unwrap();
+    assert_eq!(documents.iter().map(|(n, _)| *n).collect::<Vec<_>>(), (1..=7).collect::<Vec<_>>());
+    for (n, (_, documents)) in documents.iter().enumerate() {
+        for (text, name) in [(&documents.before, "BeforeSha256"), (&documents.after, "AfterSha256")] {
+            assert_eq!(detail(n)[name].as_str(), text.as_deref().map(digest).as_deref(), "{n} {name}");
+            assert!(text.as_ref().is_none_or(|t| !t.contains("a-secret-that-is-long")));
+        }
+    }
+    let policy = |text: &Option<String>| text.as_ref().is_some_and(|t| t.contains("sts:AssumeRole"));
+    assert!(policy(&documents[3].1.after) && policy(&documents[6].1.before) && documents[6].1.after.is_none());
+    // Both are kept for as long as the configuration says.
+    let day = Duration::from_secs(86_400);
+    let store = world.store.keeping_changes_for(60 * day);
+    for (days, kept) in [(59, 7), (61, 1)] {
+        store.sweep(NOW.plus(days * day)).await.unwrap();
+        assert_eq!(store.feed_after(0, 100).await.unwrap().len(), kept);
+        assert_eq!(store.documents_between(0, 100).await.unwrap().len(), kept);
+    }
 }
 
 #[tokio::test]

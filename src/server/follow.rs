@@ -446,7 +446,7 @@ fn write_down(sts: &Sts, change: &Change, detail: Detail) {
     };
     record.request_parameters = raw(&serde_json::json!({"kind": change.kind, "id": change.id}));
     record.additional_event_data = raw(&serde_json::json!({
-        "sequenceNumber": change.sequence, "before": detail.before, "after": detail.after, "revoked": detail.revoked,
+        "sequenceNumber": change.sequence, "before": detail.before, "after": detail.after, "beforeSha256": detail.before_sha256, "afterSha256": detail.after_sha256, "revoked": detail.revoked,
         "overridden": detail.overridden,
     }));
     if sts.audit.note(&record).is_err() {

@@ -154,6 +154,7 @@ pub fn config(dir: &Path) -> Config {
         store: Place::Sqlite(dir.join("store.db")),
         watermark: Some(dir.join("store.watermark")),
         refuse_after: Duration::from_secs(900),
+        keep_changes: brevet::store::KEEP_CHANGES,
         keyring: dir.join("keyring.json"),
         audit: Target::File { path: dir.join("audit.jsonl"), sync: true },
         session_records: Default::default(),

@@ -329,6 +329,18 @@ async fn changes_and_revocations_are_in_the_audit_with_their_numbers() {
     assert_eq!(change["additionalEventData"]["sequenceNumber"], sequence - 1);
     assert_eq!(change["additionalEventData"]["before"]["MaxSessionDuration"], 7_200);
     assert_eq!(change["additionalEventData"]["after"]["MaxSessionDuration"], 3_600);
+    // The whole thing before and after is beside the feed, and the record has its digests.
+    let number = change["additionalEventData"]["sequenceNumber"].as_i64().unwrap();
+    let documents = hand.store.documents_between(number - 1, number).await.unwrap();
+    let [(_, documents)] = &documents[..] else { panic!("{documents:?}") };
+    for (text, name, seconds) in [(&documents.before, "before", 7_200), (&documents.after, "after", 3_600)] {
+        let text = text.as_deref().unwrap();
+        let json: serde_json::Value = serde_json::from_str(text).unwrap();
+        assert_eq!((&json["MaxSessionDuration"], &json["Arn"]), (&seconds.into(), &DIRECT.into()));
+        assert!(json["AssumeRolePolicyDocument"].is_object());
+        let digest = brevet::sigv4::hex(&brevet::sigv4::sha256(text.as_bytes()));
+        assert_eq!(change["additionalEventData"][format!("{name}Sha256")], digest);
+    }
     assert_eq!((&change["eventType"], &change["readOnly"]), (&"BrevetChange".into(), &false.into()));
     assert_eq!(change["userIdentity"]["userName"], "hand");
     let revocations: Vec<_> = lines.iter().filter(|l| l["eventName"] == "RevokeSessions").collect();

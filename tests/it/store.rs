@@ -135,6 +135,10 @@ async fn init_serve_import_kill_start() {
         .map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap()["Action"].as_str().unwrap().to_owned())
         .collect();
     assert_eq!(actions, ["RevokeSessions", "CreateRole"]);
+    let feed = home.run(&["changes", "--after", "5", "--documents"]);
+    let change: serde_json::Value = serde_json::from_str(feed.lines().next().unwrap()).unwrap();
+    assert!(change["AfterDocument"]["AssumeRolePolicyDocument"].is_object(), "{feed}");
+    assert!(change.get("BeforeDocument").is_none() && change["Detail"]["AfterSha256"].is_string());
 }
 
 #[tokio::test]

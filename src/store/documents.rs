@@ -1,0 +1,65 @@
+//! What things were before and after a change of the feed: whole, and without their secrets.
+
+use sqlx::Row as _;
+
+use super::lanes::Purpose;
+use super::{SCAN_DEADLINE, Store, StoreError, Writer, told};
+
+/// A thing before and after a change, as JSON; none where there was nothing, or is nothing any more.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Documents {
+    /// As it was.
+    pub before: Option<String>,
+    /// As it is.
+    pub after: Option<String>,
+}
+
+impl Writer<'_> {
+    /// Keeps the documents of a change that was recorded.
+    ///
+    /// # Errors
+    /// If the database does not answer in time.
+    pub async fn keep_documents(&mut self, sequence: i64, documents: &Documents) -> Result<(), StoreError> {
+        let Documents { before, after } = documents.clone();
+        if before.is_none() && after.is_none() {
+            return Ok(());
+        }
+        self.ask(move |c| {
+            Box::pin(async move {
+                sqlx::query("INSERT INTO change_documents (sequence, old_document, new_document) VALUES ($1, $2, $3)")
+                    .bind(sequence)
+                    .bind(before)
+                    .bind(after)
+                    .execute(c)
+                    .await
+            })
+        })
+        .await
+        .map(|_| ())
+    }
+}
+
+impl Store {
+    /// The documents of the changes after `sequence` up to `last`, with their numbers, in order.
+    ///
+    /// # Errors
+    /// If the database does not answer in time.
+    pub async fn documents_between(&self, sequence: i64, last: i64) -> Result<Vec<(i64, Documents)>, StoreError> {
+        let rows = self.read(Purpose::Background, SCAN_DEADLINE, move |c| {
+            Box::pin(async move {
+                sqlx::query(
+                    "SELECT sequence, old_document, new_document FROM change_documents \
+                     WHERE sequence > $1 AND sequence <= $2 ORDER BY sequence",
+                )
+                .bind(sequence)
+                .bind(last)
+                .fetch_all(c)
+                .await
+            })
+        });
+        let documents = |row: &sqlx::any::AnyRow| {
+            Ok((row.try_get(0)?, Documents { before: row.try_get(1)?, after: row.try_get(2)? }))
+        };
+        rows.await?.iter().map(documents).collect::<Result<_, sqlx::Error>>().map_err(told)
+    }
+}
