@@ -61,6 +61,12 @@ impl HighWaterClock {
         Some(self.lag()).filter(|lag| *lag > self.allowed)
     }
 
+    /// How long it takes until the wall clock has caught up so far that it is not too far behind any more.
+    pub fn until_caught_up(&self) -> Duration {
+        let slowed_by = u32::try_from(SLOWED_BY).unwrap_or(u32::MAX);
+        self.lag().saturating_sub(self.allowed).saturating_mul(slowed_by)
+    }
+
     /// Goes back to `mark`, or to the wall clock's time if that is later. Whatever was issued before must
     /// have been ended by then.
     pub fn accept(&self, mark: Timestamp) {
@@ -143,6 +149,12 @@ mod tests {
         assert_eq!((clock.now(), clock.is_behind()), (seconds(900), None));
         wall.pass(Duration::from_secs(16));
         assert_eq!((clock.now(), clock.is_behind()), (seconds(915), Some(Duration::from_secs(915))));
+        // It goes on, and catches up at last.
+        assert_eq!(clock.until_caught_up(), Duration::from_secs(240));
+        pass(&wall, 239);
+        assert!(clock.is_behind().is_some());
+        pass(&wall, 2);
+        assert_eq!(clock.is_behind(), None);
     }
 
     #[test]

@@ -18,7 +18,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const SAVE_EVERY: Duration = Duration::from_secs(60);
 /// By so much the wall clock may run away from the time that passes between two looks.
 const JUMP: i64 = 60_000;
-/// A wall clock that is further behind is not waited for.
+/// A wall clock that is further behind is not waited for: it would take more than half a day.
 const LONG: Duration = Duration::from_secs(3_600);
 /// What an operator does when the clock is right and the mark is not.
 pub(super) const ACCEPT: &str = "brevet clock accept";
@@ -86,9 +86,13 @@ pub(super) fn why(clock: &HighWaterClock, lag: Duration) -> String {
         lag.as_secs(),
         wall.plus(lag)
     );
+    let minutes = clock.until_caught_up().as_secs().div_ceil(60);
     match lag > LONG {
         true => format!("{behind}: set the clock right; if it is right, run `{ACCEPT}`, which ends every session"),
-        false => format!("{behind}: nothing is issued until it has caught up"),
+        false => format!(
+            "{behind}: nothing is issued until it has caught up, in about {minutes} minutes if it is right; `{ACCEPT}` \
+             ends every session, and goes on at once"
+        ),
     }
 }
 
