@@ -27,7 +27,7 @@ use zeroize::Zeroizing;
 /// The tag of a role that trusts a shared issuer whoever the subject is; its value is the issuer
 /// without `https://` (several of them with spaces between).
 pub const UNBOUND_SUBJECT: &str = "brevet:unbound-subject";
-/// The tag of a role that lets in everybody without a condition; its value is `true`.
+/// The tag of a role that lets in everybody without a condition that keeps strangers out; its value is `true`.
 pub const PUBLIC: &str = "brevet:public";
 /// The longest file to import or to serve from, in bytes.
 pub const MAX_BYTES: u64 = 64 << 20;
@@ -937,7 +937,7 @@ fn check_strangers(trust: &Policy, tags: &[Tag]) -> Result<Vec<String>, String> 
     if let Some(at) = strangers::public_statement(trust) {
         if value(PUBLIC) != Some("true") {
             return Err(format!(
-                "statement {at} lets in everybody: its Principal is `*` without a condition; name who is meant, or tag the role `{PUBLIC}` = `true`"
+                "statement {at} lets in everybody: its Principal is `*`, and no condition demands what a stranger does not have; name who is meant, or tag the role `{PUBLIC}` = `true`"
             ));
         }
         overridden.push(format!("{PUBLIC} = true"));

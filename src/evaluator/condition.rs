@@ -164,6 +164,23 @@ impl Condition {
         !self.negated && !self.if_exists && self.set != Set::ForAll && !matches!(self.test, Test::Null(_))
     }
 
+    /// Whether the condition keeps anybody out who does not name himself in it: it wants something of the
+    /// request. One that holds without its key (`…IfExists`, `ForAllValues:`), that says only what the key
+    /// must not be, or that takes every value wants nothing.
+    pub fn restricts(&self) -> bool {
+        if let Test::Null(wanted) = &self.test {
+            return !(wanted.contains(&true) && wanted.contains(&false));
+        }
+        let takes_all = match &self.test {
+            Test::Text(wanted) | Test::TextIgnoreCase(wanted) => wanted.iter().any(Pattern::is_any),
+            Test::Arn(wanted) => wanted.iter().any(ArnPattern::is_any),
+            Test::Bool(wanted) => wanted.contains(&true) && wanted.contains(&false),
+            Test::Ip(wanted) => wanted.iter().any(Network::is_everything),
+            Test::Number(..) | Test::Date(..) | Test::Binary(_) | Test::Null(_) => false,
+        };
+        self.needs_its_key() && !takes_all
+    }
+
     /// What a key must be for the condition to hold, for each wanted value: what stands before its
     /// first wildcard, and whether that is all of it. None when the condition is no equality of texts or
     /// ARNs, holds without its key or by negation, or wants what the request itself says (a variable).
@@ -316,6 +333,11 @@ impl Network {
             Some(_) => return None,
         };
         (prefix <= whole).then_some(Self { address, prefix })
+    }
+
+    /// Whether every address of its family is in the range.
+    fn is_everything(&self) -> bool {
+        self.prefix == 0
     }
 
     /// Whether an address is in the range. The families never match each other.

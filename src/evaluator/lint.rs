@@ -117,8 +117,12 @@ fn principals(kind: Kind, statement: &Statement, account: Option<&str>, warn: &m
         Principals::Are(patterns) => {
             for pattern in patterns {
                 match pattern {
-                    PrincipalPattern::Any | PrincipalPattern::AnyAws if statement.conditions.is_empty() => {
-                        warn("public", "Principal `*` without a condition lets in everybody".to_owned());
+                    PrincipalPattern::Any | PrincipalPattern::AnyAws
+                        if !statement.conditions.iter().any(Condition::restricts) =>
+                    {
+                        let message = "Principal `*` lets in everybody: no condition demands anything that a stranger \
+                                       does not have";
+                        warn("public", message.to_owned());
                     }
                     PrincipalPattern::Any | PrincipalPattern::AnyAws if !who::is_named(statement) => {
                         let message = "Principal `*` lets in everybody who meets the conditions, and none of them \

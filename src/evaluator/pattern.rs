@@ -106,6 +106,11 @@ impl Pattern {
         self.matches_ignore_case(text, &Context::default()) == Match::Yes
     }
 
+    /// Whether every text matches: `*`.
+    pub fn is_any(&self) -> bool {
+        !self.atoms.is_empty() && self.atoms.iter().all(|atom| matches!(atom, Atom::Star))
+    }
+
     /// What stands before the first wildcard, and whether that is all; none with a variable in it.
     pub fn pinned(&self) -> Option<(String, bool)> {
         let (mut literal, mut whole) = (String::new(), true);
@@ -271,6 +276,14 @@ impl ArnPattern {
             part(fifth, false)?,
             part(sixth, variables)?,
         ])))
+    }
+
+    /// Whether it leaves both the account and the resource open: `*`, `arn:aws:iam::*:*`.
+    pub fn is_any(&self) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Parts(patterns) => patterns.iter().rev().take(2).all(Pattern::is_any),
+        }
     }
 
     /// As [`Pattern::pinned`], of the whole ARN.

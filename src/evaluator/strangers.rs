@@ -148,11 +148,12 @@ pub fn names_everybody(trust: &Policy) -> bool {
     allows(trust).any(|(_, s)| everybody(s))
 }
 
-/// The position of an Allow statement that lets in everybody without any condition.
+/// The position of an Allow statement that lets in everybody, and has no condition that keeps a stranger
+/// out: one that says only who is not meant, or that a request without the key fulfils, is none.
 pub fn public_statement(trust: &Policy) -> Option<usize> {
     let public = |statement: &Statement| match &statement.principals {
         Principals::Are(patterns) => {
-            statement.conditions.is_empty()
+            !statement.conditions.iter().any(Condition::restricts)
                 && patterns.iter().any(|p| matches!(p, PrincipalPattern::Any | PrincipalPattern::AnyAws))
         }
         _ => false,
@@ -480,6 +481,41 @@ mod tests {
         assert_eq!(with(r#""*""#, r#""Effect":"Deny""#), None);
         assert_eq!(with(r#""*""#, r#""Effect":"Allow","Condition":{"Bool":{"aws:SecureTransport":"true"}}"#), None);
         assert_eq!(with(r#"{"AWS":"111122223333"}"#, r#""Effect":"Allow""#), None);
+    }
+
+    #[test]
+    fn cf_04_a_condition_that_strangers_fulfil_is_none() {
+        let public = |condition: &str| {
+            let statement = r#"{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"AWS":"*"},"Condition":{"#;
+            public_statement(&parse(&format!("{statement}{condition}}}}}"))).is_some()
+        };
+        for condition in [
+            r#""StringNotEquals":{"aws:x":[]}"#,
+            r#""StringNotEquals":{"aws:username":"mallory"}"#,
+            r#""ArnNotLike":{"aws:PrincipalArn":"arn:aws:iam::444455556666:*"}"#,
+            r#""NotIpAddress":{"aws:SourceIp":"10.0.0.0/8"}"#,
+            r#""StringEqualsIfExists":{"aws:PrincipalOrgID":"o-abc"}"#,
+            r#""ForAllValues:StringEquals":{"aws:TagKeys":"team"}"#,
+            r#""StringLike":{"aws:PrincipalArn":["arn:aws:iam::111122223333:role/a","*"]}"#,
+            r#""StringLike":{"sts:ExternalId":"**"}"#,
+            r#""ArnLike":{"aws:PrincipalArn":"arn:aws:iam::*:*"}"#,
+            r#""IpAddress":{"aws:SourceIp":["10.0.0.0/8","0.0.0.0/0"]}"#,
+            r#""Bool":{"aws:SecureTransport":["true","false"]}"#,
+            r#""Null":{"aws:MultiFactorAuthAge":["true","false"]}"#,
+            r#""StringNotEquals":{"aws:username":"a"},"IpAddress":{"aws:SourceIp":"::/0"}"#,
+        ] {
+            assert!(public(condition), "{condition}");
+        }
+        for condition in [
+            r#""StringEquals":{"aws:PrincipalAccount":"444455556666"}"#,
+            r#""StringNotEquals":{"aws:username":"a"},"IpAddress":{"aws:SourceIp":"10.0.0.0/8"}"#,
+            r#""ArnLike":{"aws:PrincipalArn":"arn:aws:iam::*:role/deploy"}"#,
+            r#""ForAnyValue:StringEquals":{"aws:TagKeys":"team"}"#,
+            r#""Null":{"aws:MultiFactorAuthAge":"false"}"#,
+            r#""StringEquals":{"sts:ExternalId":[]}"#,
+        ] {
+            assert!(!public(condition), "{condition}");
+        }
     }
 
     #[test]

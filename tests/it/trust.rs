@@ -42,7 +42,7 @@ async fn cf_04_everybody_without_a_condition_is_refused_by_role_rule_and_tag() {
         let public = trust(principal.clone(), json!({}));
         let says = |error: String| {
             assert!(error.contains("Everybody") && error.contains("statement 1"), "{error}");
-            assert!(error.contains("Principal is `*` without a condition"), "{error}");
+            assert!(error.contains("lets in everybody: its Principal is `*`"), "{error}");
             assert!(error.contains("`brevet:public` = `true`"), "{error}");
         };
         for tags in [&[][..], &[("brevet:public", "yes")], &[("brevet:unbound-subject", "true")]] {
