@@ -127,9 +127,10 @@ pub struct Sts {
 /// Where a request came from.
 #[derive(Debug, Clone)]
 pub struct Origin {
-    /// The peer's address; no header changes it.
+    /// The client's address: the peer's, or what a trusted proxy says of its client (`[listen]
+    /// trusted_proxies`).
     pub source_ip: IpAddr,
-    /// Whether the connection is TLS.
+    /// Whether the client's connection is TLS: this one, or by a trusted proxy's word the one to it.
     pub secure_transport: bool,
     /// At most 512 characters.
     pub user_agent: Option<String>,

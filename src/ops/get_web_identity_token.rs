@@ -177,6 +177,9 @@ fn claims(
         if !session.claims.source_identity.is_empty() {
             own.insert("source_identity".to_owned(), session.claims.source_identity.as_str().into());
         }
+        if let Some(identity) = &session.web_identity {
+            own.insert("federated_provider".to_owned(), identity.provider_arn.as_str().into());
+        }
     }
     let audience = match asked.audience.as_slice() {
         [one] => Value::from(one.as_str()),

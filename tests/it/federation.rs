@@ -230,6 +230,18 @@ async fn a_login_and_all_that_the_answer_has() {
     }
     let identity = broker.client(&session).get_caller_identity().await.unwrap();
     assert_eq!(identity.arn, "arn:aws:sts::111122223333:assumed-role/Web/web");
+    // A relying party learns who vouched for the caller.
+    let form = [
+        ("Action", "GetWebIdentityToken"),
+        VERSION,
+        ("Audience.member.1", "relying"),
+        ("SigningAlgorithm", "ES384"),
+        ("DurationSeconds", "60"),
+    ];
+    let own = broker.query(Some(&session), &form).await;
+    let payload = own.element("WebIdentityToken").unwrap_or_else(|| panic!("{}", own.body)).split('.').nth(1).unwrap();
+    let payload: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
+    assert_eq!(payload["https://sts.amazonaws.com/"]["federated_provider"], provider(&idp.url())["Arn"]);
     // Not a chain: the role's own maximum, and a chain from here on.
     let long = [
         ("Action", "AssumeRoleWithWebIdentity"),
