@@ -7,9 +7,9 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use moka::sync::Cache;
 use tokio::sync::{Notify, Semaphore};
@@ -32,6 +32,12 @@ const CONNECTION_BUFFER: usize = 16_384;
 pub const UNPROVEN_BODIES: usize = 16;
 /// Clients of trusted proxies that have proven somebody are remembered for so long, and so many.
 const PROVEN_SOURCES: (u64, Duration) = (65_536, Duration::from_secs(600));
+
+/// How many bytes of header blocks of HTTP/2 are unpacked a second for all the connections of a source
+/// that have proven nobody. As many may come at once. A byte can stand for a whole header (RFC 7541
+/// section 6.1), so a second's worth takes some 25 ms of processor time.
+const HEADER_BYTES_PER_SECOND: u64 = 262_144;
+const NANOSECONDS: u64 = 1_000_000_000;
 
 /// How much there is.
 #[derive(Debug, Clone, Copy)]
@@ -120,6 +126,7 @@ pub struct Admission {
     newcomers: Mutex<VecDeque<Weak<Connection>>>,
     max_newcomers: usize,
     proven_sources: Cache<Source, ()>,
+    started: Instant,
 }
 
 type Sources = Mutex<HashMap<Source, Weak<Holdings>>>;
@@ -131,6 +138,9 @@ struct Holdings {
     connections: AtomicUsize,
     calls: AtomicUsize,
     bytes: AtomicUsize,
+    /// When all the header bytes that came would have come at the pace that is allowed, in nanoseconds
+    /// since the start.
+    headers_paid: AtomicU64,
 }
 
 impl Drop for Holdings {
@@ -159,6 +169,7 @@ impl Admission {
             newcomers: Mutex::default(),
             max_newcomers: bounds.connections.saturating_mul(2).saturating_add(64),
             proven_sources: Cache::builder().max_capacity(PROVEN_SOURCES.0).time_to_live(PROVEN_SOURCES.1).build(),
+            started: Instant::now(),
         })
     }
 
@@ -217,6 +228,10 @@ impl Admission {
         self.bytes.used.load(Ordering::Relaxed)
     }
 
+    fn nanoseconds(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.started).as_nanos()).unwrap_or(u64::MAX)
+    }
+
     fn source(&self, address: IpAddr) -> Arc<Holdings> {
         let address = budgets::source(address);
         let mut table = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
@@ -229,6 +244,7 @@ impl Admission {
             connections: AtomicUsize::new(0),
             calls: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
+            headers_paid: AtomicU64::new(0),
         });
         table.insert(address, Arc::downgrade(&source));
         source
@@ -357,6 +373,36 @@ impl Connection {
             charged: AtomicUsize::new(charged),
             shed: OnceLock::new(),
         })
+    }
+
+    /// Whether header blocks of HTTP/2 may be unpacked now: the source's connections have not had more
+    /// than their pace, or somebody was proven on this one.
+    pub fn may_unpack(&self) -> bool {
+        match &self.source {
+            Some(source) if !self.is_proven() => self.may_unpack_at(source, Instant::now()),
+            _ => true,
+        }
+    }
+
+    fn may_unpack_at(&self, source: &Holdings, now: Instant) -> bool {
+        source.headers_paid.load(Ordering::Relaxed) <= self.admission.nanoseconds(now).saturating_add(NANOSECONDS)
+    }
+
+    /// So many bytes of header blocks came.
+    pub fn unpacked(&self, bytes: usize) {
+        if let Some(source) = &self.source
+            && !self.is_proven()
+        {
+            self.unpacked_at(source, bytes, Instant::now());
+        }
+    }
+
+    fn unpacked_at(&self, source: &Holdings, bytes: usize, now: Instant) {
+        let now = self.admission.nanoseconds(now);
+        let takes = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(NANOSECONDS / HEADER_BYTES_PER_SECOND);
+        let paid = |before: u64| Some(before.max(now).saturating_add(takes));
+        // It always has a value to set.
+        let _ = source.headers_paid.fetch_update(Ordering::Relaxed, Ordering::Relaxed, paid);
     }
 
     /// The right to send a long body, if it takes one: nobody has been proven yet.
@@ -705,6 +751,32 @@ mod tests {
         assert!(connection.settle(0) && held() > 0);
         drop(connection);
         assert_eq!(held(), 0);
+    }
+
+    #[test]
+    fn header_blocks_of_a_source_are_unpacked_at_its_pace_until_somebody_is_proven() {
+        let admission = admission(16, 80, 64 * MIB);
+        let [one, two] = [(); 2].map(|()| admission.connect(Some(ip(1))).unwrap());
+        let other = admission.connect(Some(ip(2))).unwrap();
+        let proxy = admission.connect(None).unwrap();
+        let at = |seconds| admission.started + Duration::from_secs_f64(seconds);
+        let source = one.source.clone().unwrap();
+        one.unpacked_at(&source, 200_000, at(1.0));
+        assert!(two.may_unpack_at(&source, at(1.0)), "as much as comes in a second may come at once");
+        two.unpacked_at(&source, 162_144, at(1.0));
+        assert!(!one.may_unpack_at(&source, at(1.0)) && !two.may_unpack_at(&source, at(1.3)));
+        assert!(other.may_unpack_at(other.source.as_ref().unwrap(), at(1.0)), "nobody else waits");
+        assert!(one.may_unpack_at(&source, at(1.5)));
+        // What was not used in a quiet hour is not saved up beyond a second's worth.
+        one.unpacked_at(&source, 400_000, at(3_600.0));
+        assert!(!one.may_unpack_at(&source, at(3_600.0)));
+        // A trusted proxy is no source itself.
+        proxy.unpacked(usize::MAX);
+        assert!(proxy.may_unpack());
+        one.unpacked(10 * MIB);
+        assert!(!one.may_unpack() && !two.may_unpack());
+        one.call(ip(1), 0).unwrap().prove();
+        assert!(one.may_unpack() && !two.may_unpack());
     }
 
     #[tokio::test]

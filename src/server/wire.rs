@@ -8,6 +8,7 @@
 //!   could be lost on its way (RFC 9112 section 9.6).
 //! - What waits in hyper's buffers is counted: heads that are not whole, and bodies of HTTP/2 that
 //!   nobody has read. While there is no room for more, nothing more is read.
+//! - Header blocks of HTTP/2 are read at a pace for each source until somebody is proven on a connection.
 //! - Frames of HTTP/2 that carry no call are counted, and end the connection when there are too many.
 
 use std::io;
@@ -28,6 +29,8 @@ use crate::admission::Connection;
 /// How many bytes of header blocks are read before their calls are looked at. A byte can stand for a
 /// whole header (RFC 7541 section 6.1), and hyper unpacks everything that it can read first.
 const HEADERS_IN_A_TURN: usize = 16_384;
+/// How long a connection waits whose source has sent more header blocks than their pace allows.
+const HEADER_PAUSE: Duration = Duration::from_millis(50);
 /// What an unpacked header block takes that is not whole yet, in bytes: at most as many headers as
 /// HTTP/2's limit of a list admits, each of which takes some 100 bytes beside its text.
 const OPEN_HEADER_BLOCK: usize = 262_144;
@@ -124,6 +127,8 @@ pub(super) struct Wire<S> {
     framing: Framing,
     notes: Arc<Notes>,
     account: Arc<Connection>,
+    /// The wait for the pace of header blocks.
+    pause: Option<Pin<Box<Sleep>>>,
     closing: Option<Closing>,
 }
 
@@ -136,18 +141,32 @@ struct Closing {
 
 impl<S> Wire<S> {
     pub(super) fn new(stream: S, notes: Arc<Notes>, account: Arc<Connection>) -> Self {
-        Self { stream, framing: Framing::Head(Vec::new()), notes, account, closing: None }
+        Self { stream, framing: Framing::Head(Vec::new()), notes, account, pause: None, closing: None }
     }
 
     /// Whether more may be read now. If it may not for want of room, it is tried again within a
     /// second, when the connection has its next turn.
-    fn may_read(&self, cx: &Context<'_>) -> bool {
+    fn may_read(&mut self, cx: &mut Context<'_>) -> bool {
+        if let Some(pause) = &mut self.pause {
+            if pause.as_mut().poll(cx).is_pending() {
+                return false;
+            }
+            self.pause = None;
+        }
         match &self.framing {
             // It is kept here and in hyper's buffer.
             Framing::Head(head) => self.account.settle(2 * head.len()),
             Framing::Frames(frames) => {
                 if self.notes.headers.load(Ordering::Relaxed) >= HEADERS_IN_A_TURN {
                     cx.waker().wake_by_ref();
+                    return false;
+                }
+                if !self.account.may_unpack() {
+                    let pause = self.pause.insert(Box::pin(tokio::time::sleep(HEADER_PAUSE)));
+                    // Its first turn asks the timer to wake the connection.
+                    if pause.as_mut().poll(cx).is_ready() {
+                        cx.waker().wake_by_ref();
+                    }
                     return false;
                 }
                 self.account.settle(if frames.in_header_block() { OPEN_HEADER_BLOCK } else { 0 })
@@ -168,6 +187,7 @@ impl<S> Wire<S> {
                 }
                 if seen.headers > 0 {
                     notes.headers.fetch_add(seen.headers, Ordering::Relaxed);
+                    self.account.unpacked(seen.headers);
                 }
                 notes.partial(frames.is_partial(), seen.began);
                 if seen.flood {
