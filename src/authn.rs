@@ -21,7 +21,7 @@ use crate::packing::{self, Limits};
 use crate::providers::{KeyError, Providers};
 use crate::revocations::{Key, Revocations, Selector};
 use crate::secret::Secret;
-use crate::sigv4::{Presented, Rules, hex, sha256};
+use crate::sigv4::{Presented, Rules, SigningSecret, hex, sha256};
 use crate::token::{self, Ancestor, Claims};
 
 /// How far another node's clock may be ahead of ours when it issues.
@@ -174,7 +174,7 @@ pub struct OpenedSession {
     pub policy: Option<Policy>,
     /// Who vouched for it, if it is the session of a provider's token.
     pub web_identity: Option<Vouched>,
-    secret: Secret<String>,
+    secret: SigningSecret,
     /// All that it came from, as revocations name it.
     came_from: Box<[Key]>,
 }
@@ -187,8 +187,8 @@ impl OpenedSession {
 
     /// What it takes in memory, in bytes: at least what it holds, by the texts that it is made of.
     pub fn weight(&self) -> usize {
-        /// The structure itself, its place in the cache, and what the allocator rounds up.
-        const FIXED: usize = 1_536;
+        /// The structure itself, its signing key, its place in the cache, and what the allocator rounds up.
+        const FIXED: usize = 1_728;
         /// An ancestor, a tag or an ARN with its allocations.
         const ITEM: usize = 160;
         let claims = &self.claims;
@@ -337,7 +337,7 @@ fn opened(claims: Claims, key: &keyring::Key) -> Result<OpenedSession, Error> {
         policy,
         limits,
         web_identity: Vouched::new(&claims),
-        secret: session_secret(key, id, &claims.access_key_id)?,
+        secret: SigningSecret::new(session_secret(key, id, &claims.access_key_id)?),
         came_from: came_from(&own, &claims.source_identity, &claims.ancestors)?,
         claims,
     })
@@ -450,7 +450,7 @@ pub fn authenticate(presented: &Presented, judges: &Judges<'_>, now: Timestamp) 
             if session.claims.access_key_id != id {
                 return Err(Error::InvalidClientTokenId);
             }
-            presented.verify(session.secret.expose().as_bytes())?;
+            session.secret.verify(presented)?;
             if now.seconds() >= session.claims.expires_at {
                 return Err(Error::ExpiredToken);
             }
@@ -472,7 +472,7 @@ pub fn authenticate(presented: &Presented, judges: &Judges<'_>, now: Timestamp) 
         }
         None => {
             let key = directory.access_key(id).filter(|k| k.active).ok_or(Error::InvalidClientTokenId)?;
-            presented.verify(key.secret.expose().as_bytes())?;
+            key.secret.verify(presented)?;
             let user = directory.user(&key.user_arn).ok_or(Error::InvalidClientTokenId)?;
             let effective = directory.effective_of_user(user)?;
             Ok(Caller { identity: Identity::User(user.clone()), access_key_id: id.to_owned(), effective })

@@ -19,6 +19,7 @@ use crate::jwt::KeySet;
 use crate::master_key::MasterKey;
 use crate::names::{self, AccessKeyId, SerialNumber, Tag};
 use crate::secret::Secret;
+use crate::sigv4::SigningSecret;
 use declaration::{Attached, Boundary, Declaration, Document, InlinePolicy};
 use resource::{Kind, Name, Resource, folded, folded_arn};
 use table::{Keyed, Named, Names, Table};
@@ -121,7 +122,7 @@ pub struct AccessKey {
     /// `AKIA…`
     pub id: AccessKeyId,
     /// What its holder signs with.
-    pub secret: Secret<String>,
+    pub secret: SigningSecret,
     /// Whose it is.
     pub user_arn: Arc<str>,
     /// An inactive key proves nothing.
@@ -741,7 +742,7 @@ impl Directory {
             Some(_) => return Err(fault(format!("{place}: Status"), "must be `Active` or `Inactive`")),
         };
         let user_arn = self.users.get(&key.user_arn).map_or_else(|| key.user_arn.as_str().into(), |u| u.arn.clone());
-        self.keys.put(AccessKey { id, secret, user_arn, active });
+        self.keys.put(AccessKey { id, secret: SigningSecret::new(secret), user_arn, active });
         Ok(())
     }
 

@@ -11,8 +11,13 @@ use std::time::Duration;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HOST, HeaderName};
 use ring::{digest, hmac};
+use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
+
+mod signing_secret;
+
+pub use signing_secret::SigningSecret;
 
 /// The only algorithm.
 pub const ALGORITHM: &str = "AWS4-HMAC-SHA256";
@@ -328,10 +333,20 @@ impl Presented {
     /// # Errors
     /// [`SigError::Mismatch`] when the holder of this secret did not sign this request.
     pub fn verify(&self, secret_access_key: &[u8]) -> Result<(), SigError> {
-        let day = self.amz_date.get(..8).unwrap_or_default();
-        let key = signing_key(secret_access_key, day, &self.region, &self.service);
-        let text = string_to_sign(&self.amz_date, day, &self.region, &self.service, &self.canonical_request_sha256);
-        hmac::verify(&key, text.as_bytes(), &self.signature).map_err(|_| {
+        let (day, region, service) = self.scope();
+        self.verify_by(&hmac::Key::new(hmac::HMAC_SHA256, &*signing_key(secret_access_key, day, region, service)))
+    }
+
+    /// The day, the region and the service that a signature is good for.
+    fn scope(&self) -> (&str, &str, &str) {
+        (self.amz_date.get(..8).unwrap_or_default(), &self.region, &self.service)
+    }
+
+    /// By a key that was derived for [`Self::scope`].
+    fn verify_by(&self, key: &hmac::Key) -> Result<(), SigError> {
+        let (day, region, service) = self.scope();
+        let text = string_to_sign(&self.amz_date, day, region, service, &self.canonical_request_sha256);
+        hmac::verify(key, text.as_bytes(), &self.signature).map_err(|_| {
             mismatch(
                 "The request signature we calculated does not match the signature you provided. \
                  Check your AWS Secret Access Key and signing method. Consult the service documentation for details.",
@@ -472,15 +487,17 @@ fn string_to_sign(amz_date: &str, day: &str, region: &str, service: &str, canoni
 }
 
 /// "Derive a signing key".
-fn signing_key(secret: &[u8], day: &str, region: &str, service: &str) -> hmac::Key {
-    let mut first = zeroize::Zeroizing::new(Vec::with_capacity(4 + secret.len()));
+fn signing_key(secret: &[u8], day: &str, region: &str, service: &str) -> Zeroizing<[u8; 32]> {
+    let mut first = Zeroizing::new(Vec::with_capacity(4 + secret.len()));
     first.extend_from_slice(b"AWS4");
     first.extend_from_slice(secret);
     let mut key = hmac::Key::new(hmac::HMAC_SHA256, &first);
+    let mut derived = Zeroizing::new([0; 32]);
     for part in [day, region, service, "aws4_request"] {
-        key = hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&key, part.as_bytes()).as_ref());
+        derived.copy_from_slice(hmac::sign(&key, part.as_bytes()).as_ref());
+        key = hmac::Key::new(hmac::HMAC_SHA256, &*derived);
     }
-    key
+    derived
 }
 
 /// What a client signs with.
@@ -532,6 +549,7 @@ impl Signer<'_> {
         let day = amz_date.get(..8).unwrap_or_default();
         let canonical = canonical_request(method, path, &[], headers, host, &signed, &hex(payload_sha256))?;
         let key = signing_key(self.secret_access_key, day, self.region, self.service);
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &*key);
         let text = string_to_sign(&amz_date, day, self.region, self.service, &canonical);
         let signature = hex(hmac::sign(&key, text.as_bytes()).as_ref());
         let header = format!(

@@ -128,7 +128,9 @@ fn signed_by_hand(headers: &mut HeaderMap, names: &[&str], payload: &[u8; 32], d
     let canonical = canonical_request("POST", "/", &[], headers, "sts.example:8080", names, &hex(payload)).unwrap();
     let (day, region) = (&date[..8], "us-east-1");
     let text = string_to_sign(date, day, region, "sts", &canonical);
-    let signature = hex(hmac::sign(&signing_key(SECRET, day, region, "sts"), text.as_bytes()).as_ref());
+    let signature =
+        hex(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &*signing_key(SECRET, day, region, "sts")), text.as_bytes())
+            .as_ref());
     let header = format!(
         "{ALGORITHM} Credential=AKIDEXAMPLEEXAMPLE00/{day}/{region}/sts/aws4_request,SignedHeaders={},Signature={signature}",
         names.join(";")
@@ -330,7 +332,11 @@ fn presigned(change: impl Fn(&mut Vec<(String, String)>)) -> Sent {
         let canonical =
             canonical_request("GET", &sent.path, &sent.query, &sent.headers, &sent.host, &["host"], &hex(&sha256(b"")));
         let text = string_to_sign(&date, day, region, service, &canonical.unwrap());
-        let signature = hex(hmac::sign(&signing_key(SECRET, day, region, service), text.as_bytes()).as_ref());
+        let signature = hex(hmac::sign(
+            &hmac::Key::new(hmac::HMAC_SHA256, &*signing_key(SECRET, day, region, service)),
+            text.as_bytes(),
+        )
+        .as_ref());
         for (_, value) in sent.query.iter_mut().filter(|(name, _)| name == "X-Amz-Signature") {
             value.clone_from(&signature);
         }
