@@ -123,7 +123,7 @@ impl Sessions {
                 self.metrics.sessions_lost.inc_by(lost);
             }
             Kind::Redis(redis) => {
-                if let Err(error) = redis.record(keyring, record, now).await {
+                if let Err(error) = Box::pin(redis.record(keyring, record, now)).await {
                     self.metrics.sessions_lost.inc();
                     tracing::debug!(%error, "session record lost");
                 }
@@ -135,7 +135,7 @@ impl Sessions {
     /// is no counter, for all of them without Redis or without its answer.
     pub async fn add_up(&self, keyring: &crate::keyring::Keyring, counters: &[(String, u64)]) -> Vec<Option<i64>> {
         let totals = match &self.kind {
-            Kind::Redis(redis) => redis.add_up(keyring, counters).await.unwrap_or_default(),
+            Kind::Redis(redis) => Box::pin(redis.add_up(keyring, counters)).await.unwrap_or_default(),
             Kind::Memory(_) => Vec::new(),
         };
         if totals.len() == counters.len() { totals } else { vec![None; counters.len()] }
@@ -153,7 +153,7 @@ impl Sessions {
         now: Timestamp,
     ) -> Result<usize, SessionsError> {
         match &self.kind {
-            Kind::Redis(redis) => redis.announce(keyring, own, now).await,
+            Kind::Redis(redis) => Box::pin(redis.announce(keyring, own, now)).await,
             Kind::Memory(_) => Ok(1),
         }
     }
@@ -170,7 +170,7 @@ impl Sessions {
     ) -> Result<Option<SessionRecord>, SessionsError> {
         let found = match &self.kind {
             Kind::Memory(memory) => memory.find(id),
-            Kind::Redis(redis) => redis.find(keyring, id).await?,
+            Kind::Redis(redis) => Box::pin(redis.find(keyring, id)).await?,
         };
         // The store's own expiry is the broom, not the judge.
         Ok(found.filter(|r| now.seconds() < r.expires_at))
@@ -201,7 +201,7 @@ impl Sessions {
                     let end = names.last().filter(|_| names.len() == PAGE).map(|name| name.clone().into_bytes());
                     (names, end)
                 }
-                Kind::Redis(redis) => redis.list(keyring, &after, PAGE, now).await?,
+                Kind::Redis(redis) => Box::pin(redis.list(keyring, &after, PAGE, now)).await?,
             };
             for name in names {
                 if found.len() == limit {
@@ -249,7 +249,7 @@ impl Sessions {
     /// Looks after a store that did not answer, and whether one that answers is fit.
     pub async fn probe(&self, keyring: &crate::keyring::Keyring, now: Timestamp) {
         if let Kind::Redis(redis) = &self.kind {
-            redis.probe(keyring, now).await;
+            Box::pin(redis.probe(keyring, now)).await;
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Answers and faults as XML, or as JSON for those who ask: one tree, two writers.
 
+use std::borrow::Cow;
+
 use quick_xml::Writer;
 use quick_xml::events::{BytesEnd, BytesStart, BytesText, Event};
 use serde_json::{Map, Value};
@@ -105,7 +107,7 @@ fn write(writer: &mut Writer<Vec<u8>>, element: &Element, namespace: Option<&str
     writer.write_event(Event::Start(start))?;
     match element {
         Element::Text(_, value) => {
-            let legal: String = value.chars().map(|c| if xml_character(c) { c } else { '\u{fffd}' }).collect();
+            let legal = legal(value);
             writer.write_event(Event::Text(BytesText::new(&legal)))?;
         }
         Element::Number(_, value) => writer.write_event(Event::Text(BytesText::new(&value.to_string())))?,
@@ -118,6 +120,15 @@ fn write(writer: &mut Writer<Vec<u8>>, element: &Element, namespace: Option<&str
         }
     }
     writer.write_event(Event::End(BytesEnd::new(element.name())))
+}
+
+/// A text without characters that XML does not have.
+fn legal(text: &str) -> Cow<'_, str> {
+    // Nearly all texts are of printable ASCII, and this is quick to see.
+    if text.bytes().all(|b| matches!(b, b' '..=b'~')) || text.chars().all(xml_character) {
+        return text.into();
+    }
+    text.chars().map(|c| if xml_character(c) { c } else { '\u{fffd}' }).collect()
 }
 
 /// XML 1.0 section 2.2.

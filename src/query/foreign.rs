@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
+use memchr::memmem;
 use serde_json::json;
 
 use super::answer::{self, text};
@@ -23,6 +24,8 @@ const X_AMZ_TARGET: &str = "x-amz-target";
 const S3: &[&str] = &["s3", "s3express", "s3-outposts", "s3-object-lambda"];
 /// Services of other REST protocols in XML, whose refusals look like those of the Query protocol.
 const REST_XML: &[&str] = &["cloudfront", "route53"];
+/// The media type of the Query protocol.
+const FORM: &[u8] = b"application/x-www-form-urlencoded";
 /// The services that Brevet has.
 const OURS: &[&str] = &["sts", "iam"];
 
@@ -47,8 +50,13 @@ pub(super) struct Foreign {
 impl Foreign {
     /// None if the request may be one of the Query protocol.
     pub(super) fn read(head: &http::request::Parts) -> Option<Self> {
-        let kind = head.headers.get(CONTENT_TYPE).map(media_type).unwrap_or_default().to_ascii_lowercase();
+        let kind = head.headers.get(CONTENT_TYPE).map(media_type).unwrap_or_default();
         let target = head.headers.get(X_AMZ_TARGET).map(|v| String::from_utf8_lossy(v.as_bytes()));
+        // Most requests: nothing is copied to see that they are ours.
+        if target.is_none() && kind.eq_ignore_ascii_case(FORM) && is_root(head.uri.path()) && is_signed_for_us(head) {
+            return None;
+        }
+        let kind = kind.to_ascii_lowercase();
         let of_json = match kind.as_slice() {
             b"application/x-amz-json-1.0" => Some("application/x-amz-json-1.0"),
             b"application/x-amz-json-1.1" => Some("application/x-amz-json-1.1"),
@@ -88,6 +96,13 @@ impl Foreign {
         let reply = ops::refuse_unread(sts, "none", error, origin).await;
         self.protocol.answer(reply.error.code(), &reply.error.message(), &reply.request_id)
     }
+}
+
+/// Whether a header has a signature for a service that Brevet has.
+fn is_signed_for_us(head: &http::request::Parts) -> bool {
+    let scopes: [&[u8]; 2] = [b"/sts/aws4_request", b"/iam/aws4_request"];
+    let signed = head.headers.get(AUTHORIZATION).map_or(&b""[..], HeaderValue::as_bytes);
+    scopes.iter().any(|scope| memmem::find(signed, scope).is_some())
 }
 
 impl Protocol {
