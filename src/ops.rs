@@ -18,6 +18,7 @@ mod session_input;
 use std::borrow::Cow;
 use std::future::Future;
 use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -473,7 +474,8 @@ pub async fn refuse(
     error: Error,
     origin: Origin,
 ) -> Refusal {
-    let reply = conclude::<Nothing>(sts, service, name.into(), evidence, Err(error), origin).await;
+    // Boxed, as refusals are part of every call's future and larger than most of it.
+    let reply = Box::pin(conclude::<Nothing>(sts, service, name.into(), evidence, Err(error), origin)).await;
     Refusal { request_id: reply.request_id, error: reply.result.err().unwrap_or(Error::InternalFailure) }
 }
 
@@ -540,7 +542,17 @@ async fn conclude<O: Operation>(
         record.request_parameters = input.parameters();
     }
 
-    let mut result = run(sts, service, evidence, input, &origin, now, &mut record).await;
+    let mut result = {
+        let mut call = std::pin::pin!(run(sts, service, evidence, input, &origin, now, &mut record));
+        // A defect ends its own call alone, and is on record as any refusal is.
+        std::future::poll_fn(|cx| {
+            catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx))).unwrap_or_else(|_| {
+                tracing::error!(action = O::NAME, "this call panicked, which is a defect of Brevet; it was refused");
+                Poll::Ready(Err(Error::InternalFailure))
+            })
+        })
+        .await
+    };
 
     if let Err(error) = &result {
         record.error_code = Some(error.code());
@@ -653,11 +665,27 @@ async fn run<O: Operation>(
         // It may have waited for the provider's keys.
         cx.renew()?;
     }
+    #[cfg(feature = "failpoints")]
+    failpoint(O::NAME);
     if !is_open {
         let action = format!("{}:{}", O::SERVICE.prefix(), O::NAME);
         return Err(cx.refuse_because(&action, "*", "Credentials of this kind do not reach this action."));
     }
     input.run(&mut cx).await
+}
+
+/// Panics in the action that `BREVET_FAILPOINT_PANIC` names, so that a test sees what becomes of it.
+#[cfg(feature = "failpoints")]
+#[allow(clippy::panic)] // its purpose
+fn failpoint(action: &str) {
+    static IN: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    if IN
+        .get_or_init(|| std::env::var("BREVET_FAILPOINT_PANIC").ok())
+        .as_deref()
+        .is_some_and(|all| all.split(',').any(|a| a == action))
+    {
+        panic!("a failpoint in {action}");
+    }
 }
 
 /// Whether an action may be asked for by a URL that was signed beforehand and can be passed on.
@@ -746,7 +774,9 @@ async fn authenticate(
             // Its provider may have to be asked for keys; the token is judged by what holds then.
             let moment = || (sts.directory.load_full(), sts.clock.now());
             let (providers, own) = (&sts.providers, sts.issuer.as_deref());
-            match authn::authenticate_web_identity(token.expose(), account, providers, directory, own, moment).await {
+            let asked = authn::authenticate_web_identity(token.expose(), account, providers, directory, own, moment);
+            // Boxed, as it is larger than all that a signed call needs.
+            match Box::pin(asked).await {
                 Ok(caller) => Ok((caller, None)),
                 Err((error, reason)) => Err((error, None, Some(reason))),
             }

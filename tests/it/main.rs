@@ -18,6 +18,8 @@ mod http2;
 mod mfa;
 mod mistakes;
 mod overload;
+#[cfg(feature = "failpoints")]
+mod panics;
 mod parity;
 mod policy;
 mod postgres;
