@@ -15,7 +15,6 @@
 //! ```
 
 use std::fmt;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
@@ -34,6 +33,7 @@ use crate::entropy::{self, Entropy, SystemEntropy};
 use crate::grpc::pb;
 use crate::grpc::pb::security_token_service_client::SecurityTokenServiceClient;
 use crate::grpc::pb::session_administration_client::SessionAdministrationClient;
+use crate::host_names::is_loopback;
 use crate::secret::Secret;
 use crate::sigv4::{Signer, sha256};
 
@@ -113,10 +113,8 @@ impl Endpoint {
     /// neither `localhost` nor a loopback address.
     pub fn is_in_clear(&self) -> bool {
         let Ok(uri) = self.url.parse::<http::Uri>() else { return false };
-        let host = uri.host().unwrap_or_default();
-        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        let loopback = host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|a| a.to_canonical().is_loopback());
-        !uri.scheme_str().is_some_and(|s| s.eq_ignore_ascii_case("https")) && !loopback
+        let is_https = uri.scheme_str().is_some_and(|s| s.eq_ignore_ascii_case("https"));
+        !is_https && !is_loopback(uri.host().unwrap_or_default())
     }
 }
 

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::HeaderValue;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde::Deserialize;
 
 use crate::audit::Target;
@@ -20,7 +22,7 @@ use crate::providers::Reach;
 use crate::secret::Secret;
 use crate::sessions::{self, Mode, RedisOptions};
 use crate::sigv4::{self, MAX_SKEW};
-use crate::store::Place;
+use crate::store::{self, Place};
 
 const MAX_FILE_BYTES: u64 = 1 << 20;
 const DAY: Duration = Duration::from_secs(86_400);
@@ -157,6 +159,8 @@ struct StoreSection {
     file: Option<PathBuf>,
     url: Option<String>,
     password_file: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
+    unverified_off_loopback: Option<String>,
     watermark: Option<PathBuf>,
     refuse_after_seconds: Option<u64>,
     keep_changes_days: Option<u64>,
@@ -202,6 +206,7 @@ struct Redis {
     username: Option<String>,
     password_file: Option<PathBuf>,
     ca_file: Option<PathBuf>,
+    unverified_off_loopback: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -548,18 +553,44 @@ fn audit(section: Option<AuditSection>, base: &Path) -> Result<Target, ConfigErr
 }
 
 fn place(section: &StoreSection, base: &Path) -> Result<Place, ConfigError> {
+    const UNVERIFIED: &str = "[store] unverified_off_loopback";
+    let may_be_unverified = said(UNVERIFIED, section.unverified_off_loopback.as_deref(), store::UNVERIFIED_SENTENCE)?;
     match (&section.file, &section.url, &section.password_file) {
         (None, Some(url), password) => {
-            let rest = url.strip_prefix("postgres://").or_else(|| url.strip_prefix("postgresql://"));
-            let rest = rest.ok_or_else(|| value("[store] url", "must begin with `postgres://`"))?;
-            if rest.split('@').next().is_some_and(|login| rest.contains('@') && login.contains(':')) {
-                return Err(value("[store] url", "must not hold a password; use `password_file`"));
-            }
+            let ca = section.ca_file.as_ref().map(|ca| certificates("[store] ca_file", &base.join(ca))).transpose()?;
+            let ca = ca.map(|(path, _)| path);
+            let url = store::postgres_url(url, ca.as_deref(), may_be_unverified)
+                .map_err(|(key, rule)| ConfigError::Value { key, rule })?;
             let password = password.as_ref().map(|p| secret("[store] password_file", &base.join(p))).transpose()?;
-            Ok(Place::Postgres { url: url.clone(), password })
+            Ok(Place::Postgres { url, password })
         }
-        (file, None, None) => Ok(Place::Sqlite(base.join(file.clone().unwrap_or_else(|| "store.db".into())))),
-        _ => Err(value("[store]", "must have either `file`, or `url` (and `password_file`)")),
+        (file, None, None) if section.ca_file.is_none() && !may_be_unverified => {
+            Ok(Place::Sqlite(base.join(file.clone().unwrap_or_else(|| "store.db".into()))))
+        }
+        _ => Err(value(
+            "[store]",
+            "must have either `file`, or `url` (and `password_file`, `ca_file`, `unverified_off_loopback`)",
+        )),
+    }
+}
+
+/// Whether a key that gives protection up was set. It holds a sentence that says what is given up.
+fn said(key: &'static str, text: Option<&str>, sentence: &str) -> Result<bool, ConfigError> {
+    match text {
+        None => Ok(false),
+        Some(text) if text == sentence => Ok(true),
+        Some(_) => {
+            Err(value(key, format!("must be left out, or be the sentence that says what is given up: \"{sentence}\"")))
+        }
+    }
+}
+
+/// A file with the certificates of CAs: its path, and what it holds.
+fn certificates(key: &'static str, path: &Path) -> Result<(PathBuf, Vec<u8>), ConfigError> {
+    let bytes = files::read(path, Audience::Everyone, MAX_FILE_BYTES)?.expose().clone();
+    match CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>() {
+        Ok(found) if !found.is_empty() => Ok((path.to_owned(), bytes)),
+        _ => Err(value(key, format!("{}: must hold certificates in PEM", path.display()))),
     }
 }
 
@@ -575,19 +606,21 @@ fn redis(section: Redis, base: &Path) -> Result<RedisOptions, ConfigError> {
     if section.urls.is_empty() || section.urls.len() > 64 {
         return Err(value(URLS, "must be 1 to 64 URLs"));
     }
+    let may_be_unverified = said(
+        "[sessions.redis] unverified_off_loopback",
+        section.unverified_off_loopback.as_deref(),
+        sessions::UNVERIFIED_SENTENCE,
+    )?;
+    let names_others = section.mode.is_some_and(|mode| mode != RedisMode::Single);
     for url in &section.urls {
-        let rest = url.strip_prefix("redis://").or_else(|| url.strip_prefix("rediss://"));
-        match rest {
-            None => return Err(value(URLS, "must begin with `redis://` or `rediss://`")),
-            Some(rest) if rest.contains('@') => {
-                return Err(value(URLS, "must not hold a password; use `username` and `password_file`"));
-            }
-            Some(_) => {}
-        }
+        sessions::check_redis_url(url, names_others, may_be_unverified).map_err(|rule| value(URLS, rule))?;
     }
     let secure = section.urls.iter().filter(|u| u.starts_with("rediss://")).count();
     if secure != 0 && secure != section.urls.len() {
         return Err(value(URLS, "must be all `redis://` or all `rediss://`"));
+    }
+    if secure == 0 && section.ca_file.is_some() {
+        return Err(value("[sessions.redis] ca_file", "is of no use with `redis://`; TLS is `rediss://`"));
     }
     let mode = match (section.mode.unwrap_or(RedisMode::Single), section.primary) {
         (RedisMode::Single, None) if section.urls.len() == 1 => Mode::Single,
@@ -603,14 +636,8 @@ fn redis(section: Redis, base: &Path) -> Result<RedisOptions, ConfigError> {
     };
     let password =
         section.password_file.map(|p| secret("[sessions.redis] password_file", &base.join(p))).transpose()?;
-    let ca = section.ca_file.map(|p| files::read(&base.join(p), Audience::Everyone, MAX_FILE_BYTES)).transpose()?;
-    Ok(RedisOptions {
-        mode,
-        urls: section.urls,
-        username: section.username,
-        password,
-        ca: ca.map(|c| c.expose().clone()),
-    })
+    let ca = section.ca_file.map(|p| certificates("[sessions.redis] ca_file", &base.join(p))).transpose()?;
+    Ok(RedisOptions { mode, urls: section.urls, username: section.username, password, ca: ca.map(|(_, pem)| pem) })
 }
 
 fn session_records(section: &SessionsSection) -> Result<sessions::Bounds, ConfigError> {
@@ -752,12 +779,37 @@ mod tests {
             ("audit = { stdout = true, file = \"a\" }", "[audit]"),
             ("sessions.redis = { urls = [\"redis://:secret@h\"] }", "password_file"),
             ("sessions.redis = { urls = [\"http://h\"] }", "redis://"),
-            ("sessions.redis = { urls = [\"redis://h\"], mode = \"sentinel\" }", "primary"),
+            ("sessions.redis = { urls = [\"rediss://h\"], mode = \"sentinel\" }", "primary"),
             ("sessions.redis = { urls = [\"redis://h\"], password = \"x\" }", "password"),
+            (
+                "sessions.redis = { urls = [\"redis://localhost\"], ca_file = \"x\" }",
+                "[sessions.redis] ca_file: is of no use",
+            ),
+            ("store.unverified_off_loopback = \"yes\"", "[store] unverified_off_loopback: must be left out"),
+            ("store.ca_file = \"x\"", "[store]: must have either"),
         ] {
             let error = parse(&format!("{MINIMAL}{line}\n")).unwrap_err();
             assert!(error.contains(named), "{line}: {error}");
         }
+    }
+
+    #[test]
+    fn lines_beyond_this_machine_are_verified_unless_a_sentence_gives_it_up() {
+        let url = "store.url = \"postgres://b@db.example.com/b?sslmode=require\"\n";
+        let error = parse(&format!("{MINIMAL}{url}")).unwrap_err();
+        assert!(error.starts_with("[store] url: sslmode=require") && error.contains("db.example.com:5432"), "{error}");
+        let sentence = format!("store.unverified_off_loopback = \"{}\"\n", store::UNVERIFIED_SENTENCE);
+        assert!(parse(&format!("{MINIMAL}{url}{sentence}")).is_ok());
+        let default = parse(&format!("{MINIMAL}store.url = \"postgres://b@db.example.com/b\"\n")).unwrap();
+        assert!(matches!(default.store, Place::Postgres { url, .. } if url.ends_with("?sslmode=verify-full")));
+        let redis = "sessions.redis.urls = [\"redis://cache.example.com\"]\n";
+        let error = parse(&format!("{MINIMAL}{redis}")).unwrap_err();
+        for named in ["[sessions.redis] urls", "redis://cache.example.com", "rediss://", "unverified_off_loopback"] {
+            assert!(error.contains(named), "{named}: {error}");
+        }
+        let sentence = format!("sessions.redis.unverified_off_loopback = \"{}\"\n", sessions::UNVERIFIED_SENTENCE);
+        assert!(parse(&format!("{MINIMAL}{redis}{sentence}")).is_ok());
+        assert!(parse(&format!("{MINIMAL}{}", redis.replace("redis://", "rediss://"))).is_ok());
     }
 
     #[test]

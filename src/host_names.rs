@@ -9,6 +9,13 @@ use std::net::{IpAddr, Ipv6Addr};
 /// The longest name of DNS, in characters: RFC 1035 section 2.3.4.
 const MAX_NAME_LENGTH: usize = 253;
 
+/// Whether a host of an address, with or without the brackets of an IPv6 address, is this machine by
+/// its very name: `localhost`, or a loopback address. Nothing is looked up.
+pub fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|a| a.to_canonical().is_loopback())
+}
+
 /// The names of a broker. They compare without regard to case, a final dot and the port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostNames(Option<Vec<HostName>>);
@@ -218,6 +225,15 @@ mod tests {
                 let names = HostNames::new([name]);
                 proptest::prop_assert!(names.contains(&names.example()));
             }
+        }
+    }
+    #[test]
+    fn a_host_is_loopback_by_its_very_name() {
+        for host in ["localhost", "LOCALHOST", "127.0.0.1", "127.9.9.9", "::1", "[::1]", "[::ffff:127.0.0.1]"] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in ["", "localhost.example", "127.1", "127.0.0.1.example", "10.0.0.1", "0.0.0.0", "[::]", "db"] {
+            assert!(!is_loopback(host), "{host}");
         }
     }
 }

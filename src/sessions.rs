@@ -15,7 +15,7 @@ use crate::packing::TagClaim;
 use crate::token::{Ancestor, Kind as SessionKind};
 
 pub use self::memory::Bounds;
-pub use self::redis::{Mode, RedisOptions};
+pub use self::redis::{Mode, RedisOptions, UNVERIFIED_SENTENCE, check_redis_url};
 use memory::MemorySessions;
 use redis::RedisSessions;
 

@@ -6,6 +6,7 @@
 //! connection that failed or was left in the middle of something is thrown away.
 
 mod documents;
+mod address;
 mod lanes;
 mod later_codes;
 mod once;
@@ -36,6 +37,7 @@ use crate::secret::Secret;
 use lanes::{Lanes, Purpose};
 use once::Remembered;
 
+pub use address::{UNVERIFIED_SENTENCE, postgres_url};
 pub use documents::Documents;
 pub use lanes::ABANDONED;
 pub use once::{Attempt, DevicePast, KeyUse, Matched, STEP_SECONDS};
@@ -108,6 +110,18 @@ pub enum StoreError {
     /// Its address, or the options in it.
     #[error("[store]: {0}")]
     Address(String),
+    /// The server is not known to be the database.
+    #[error(
+        "the database at {server} is not verified: {reason}. Give the server a certificate for that name, and name its CA \
+         in [store] ca_file if it is your own; or do without with a lesser sslmode in [store] url, for which [store] needs \
+         unverified_off_loopback = \"{UNVERIFIED_SENTENCE}\""
+    )]
+    Unverified {
+        /// `HOST:PORT`
+        server: String,
+        /// What is wrong with its certificate, or that it has none.
+        reason: String,
+    },
     /// A file beside it.
     #[error(transparent)]
     File(#[from] FileError),

@@ -21,7 +21,7 @@ use crate::keyring::Keyring;
 use crate::keyring_file;
 use crate::master_key::MasterKey;
 use crate::names::{AccessKeyId, AccessKeyKind};
-use crate::store::{Access, Store};
+use crate::store::{Access, Store, UNVERIFIED_SENTENCE};
 use crate::web_identity::Algorithm;
 
 const CONFIGURATION: &str = r#"# Brevet. Every other key and its default: config/brevet.toml in the source.
@@ -94,6 +94,13 @@ struct StoreArguments {
     /// A private file with the PostgreSQL user's password
     #[arg(long = "store-password-file", value_name = "FILE", requires = "url")]
     password_file: Option<PathBuf>,
+    /// PEM of the CA that signed the certificate of the PostgreSQL server
+    #[arg(long = "store-ca-file", value_name = "FILE", requires = "url")]
+    ca_file: Option<PathBuf>,
+    /// Take a PostgreSQL server beyond this machine that is not verified, by an sslmode below
+    /// verify-full: whoever is on the network in between can then read and change the store
+    #[arg(long = "store-unverified-off-loopback", requires = "url")]
+    unverified: bool,
 }
 
 pub(super) fn run(arguments: &InitArguments) -> Result<(), Failure> {
@@ -114,10 +121,14 @@ pub(super) fn run(arguments: &InitArguments) -> Result<(), Failure> {
     if let Some(url) = &store.url {
         section = format!("url = {}", toml::Value::from(url.as_str()));
     }
-    if let Some(file) = &store.password_file {
+    let files = [("password_file", &store.password_file), ("ca_file", &store.ca_file)];
+    for (key, file) in files.into_iter().filter_map(|(key, file)| Some((key, file.as_ref()?))) {
         let file = std::path::absolute(file)?;
-        let file = file.to_str().ok_or("--store-password-file: must be UTF-8")?;
-        section.push_str(&format!("\npassword_file = {}", toml::Value::from(file)));
+        let file = file.to_str().ok_or_else(|| format!("--store-{}: must be UTF-8", key.replace('_', "-")))?;
+        section.push_str(&format!("\n{key} = {}", toml::Value::from(file)));
+    }
+    if store.unverified {
+        section.push_str(&format!("\nunverified_off_loopback = {}", toml::Value::from(UNVERIFIED_SENTENCE)));
     }
     files::create_private_dir(dir)?;
     let path = dir.join("brevet.toml");

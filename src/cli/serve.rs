@@ -21,7 +21,7 @@ use crate::keyring_file;
 use crate::master_key::MasterKey;
 use crate::providers::Reach;
 use crate::server::{self, Parts, Running, service_manager};
-use crate::sessions::{Mode, RedisOptions};
+use crate::sessions::{self, Mode, RedisOptions};
 use crate::sigv4::{ANY_REGION, MAX_SKEW};
 use crate::store::{Access, KEEP_CHANGES, Place, Store};
 use crate::tls;
@@ -206,6 +206,9 @@ async fn develop(arguments: &ServeArguments) -> Result<(Running, About), Failure
         }
     };
     let keyring = Keyring::generate(&*entropy, clock.now())?;
+    if let Some(url) = &arguments.redis {
+        sessions::check_redis_url(url, false, false).map_err(|rule| format!("--redis: {rule}"))?;
+    }
     let redis = arguments.redis.as_ref().map(|url| RedisOptions {
         mode: Mode::Single,
         urls: vec![url.clone()],

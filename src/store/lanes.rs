@@ -12,7 +12,7 @@ use sqlx::{AnyConnection, ConnectOptions, Connection};
 use tokio::sync::{MutexGuard, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{BoxFuture, DEADLINE, Engine, SCAN_DEADLINE, Store, StoreError, late, sqlite, told};
+use super::{BoxFuture, DEADLINE, Engine, SCAN_DEADLINE, Store, StoreError, address, late, sqlite, told};
 use crate::metrics::{Metrics, Shed, StorePool};
 
 /// How many connections answer look-ups of the request path.
@@ -267,7 +267,7 @@ impl Store {
         lease.was_idle = idle.is_some();
         lease.connection = Some(match idle {
             Some(connection) => connection,
-            None => lane.within(lease.until(DEADLINE), self.connect(purpose), &self.metrics).await?.map_err(told)?,
+            None => lane.within(lease.until(DEADLINE), self.connect(purpose), &self.metrics).await??,
         });
         if lane.connections.unclean.swap(false, Ordering::Relaxed) {
             // Without a transaction to end this is an error that says nothing.
@@ -286,8 +286,14 @@ impl Store {
         Ok(lease)
     }
 
-    async fn connect(&self, purpose: Purpose) -> Result<AnyConnection, sqlx::Error> {
-        let mut connection = self.options.connect().await?;
+    async fn connect(&self, purpose: Purpose) -> Result<AnyConnection, StoreError> {
+        let connected = self.options.connect().await;
+        let connection =
+            connected.map_err(|error| address::not_verified(&error, &self.options).unwrap_or_else(|| told(error)))?;
+        self.set_up(connection, purpose).await.map_err(told)
+    }
+
+    async fn set_up(&self, mut connection: AnyConnection, purpose: Purpose) -> Result<AnyConnection, sqlx::Error> {
         match self.engine {
             Engine::Sqlite => sqlite::prepare(&mut connection).await?,
             Engine::Postgres => {

@@ -15,6 +15,8 @@ mod floods;
 mod front;
 mod harness;
 mod http2;
+mod legible;
+mod lines_out;
 mod mfa;
 mod mistakes;
 mod overload;

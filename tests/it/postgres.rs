@@ -21,10 +21,21 @@ pub struct Postgres {
     child: Option<Child>,
     pub port: u16,
     dir: PathBuf,
+    /// `name=value`
+    settings: Vec<String>,
 }
 
 impl Postgres {
     pub fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// One that offers TLS with a certificate and its private key, both in PEM.
+    pub fn start_with_certificate(certificate: &str, private_key: &str) -> Self {
+        Self::start_with(Some((certificate, private_key)))
+    }
+
+    fn start_with(certificate: Option<(&str, &str)>) -> Self {
         // Not below a private folder: PostgreSQL does not run as root.
         let made = Command::new("mktemp").args(["-d", "/tmp/brevet-postgres-XXXXXXXX"]).output().unwrap();
         let dir = PathBuf::from(String::from_utf8(made.stdout).unwrap().trim());
@@ -38,7 +49,19 @@ impl Postgres {
             .output()
             .expect("PostgreSQL: apt-get install postgresql");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let mut postgres = Self { child: None, port: 0, dir };
+        let mut settings = Vec::new();
+        if let Some((certificate, private_key)) = certificate {
+            for (name, text) in [("ssl_cert_file", certificate), ("ssl_key_file", private_key)] {
+                let path = dir.join(name);
+                brevet::files::write_private(&path, text.as_bytes()).unwrap();
+                if is_root() {
+                    assert!(Command::new("chown").arg("postgres").arg(&path).status().unwrap().success());
+                }
+                settings.push(format!("{name}={}", path.display()));
+            }
+            settings.push("ssl=on".to_owned());
+        }
+        let mut postgres = Self { child: None, port: 0, dir, settings };
         for _ in 0..5 {
             postgres.port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             if postgres.launch() {
@@ -67,6 +90,7 @@ impl Postgres {
             .arg("-D")
             .arg(self.dir.join("data"))
             .args(["-p", &self.port.to_string(), "-h", "127.0.0.1", "-c", "unix_socket_directories="])
+            .args(self.settings.iter().flat_map(|setting| ["-c", setting]))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .current_dir("/")
