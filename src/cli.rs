@@ -11,6 +11,7 @@ mod health;
 mod init;
 mod input;
 mod keys;
+mod log;
 mod mfa;
 mod policy;
 mod port;
@@ -232,12 +233,11 @@ fn log_to_stderr(arguments: &Arguments) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(filter.as_deref().unwrap_or(DEFAULT_LOG))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
         // A log that nobody reads any more is no reason to stop.
         .log_internal_errors(false);
     match format {
-        LogFormat::Text => builder.with_ansi(print::may_colour_stderr()).try_init(),
-        LogFormat::Json => builder.json().try_init(),
+        LogFormat::Text => builder.with_writer(log::Log::text()).with_ansi(print::may_colour_stderr()).try_init(),
+        LogFormat::Json => builder.with_writer(log::Log::json()).json().try_init(),
     }
 }
 

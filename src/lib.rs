@@ -22,6 +22,7 @@
 pub mod arn;
 pub mod clock;
 pub mod entropy;
+pub mod legible;
 pub mod names;
 pub mod secret;
 

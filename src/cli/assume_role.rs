@@ -154,6 +154,27 @@ struct Printed<'a> {
     expiration: String,
 }
 
+impl Printed<'_> {
+    /// Whether each value has the characters of its kind alone. What is printed here goes into a shell,
+    /// into files and into other programs' requests.
+    fn check(&self) -> Result<(), Failure> {
+        let letters = |value: &str, more: &str| {
+            !value.is_empty() && value.bytes().all(|b| b.is_ascii_alphanumeric() || more.as_bytes().contains(&b))
+        };
+        for (what, value, more) in [
+            ("access key id", self.access_key_id, ""),
+            ("secret access key", self.secret_access_key, "+/="),
+            ("session token", self.session_token, "+/=_-"),
+        ] {
+            if !letters(value, more) {
+                let fault = "has characters that no credential has";
+                return Err(format!("the broker's answer is not to be trusted: its {what} {fault}").into());
+            }
+        }
+        Ok(())
+    }
+}
+
 fn print(settings: &Settings, answer: &Answer, format: Format) -> Result<(), Failure> {
     let role = match answer {
         Answer::Role(role) | Answer::WebIdentity(WebIdentityRole { role, .. }) => role,
@@ -167,8 +188,9 @@ fn print(settings: &Settings, answer: &Answer, format: Format) -> Result<(), Fai
         session_token: token.expose(),
         expiration: credentials.expires_at().ok_or("the answer has no expiration")?.to_string(),
     };
+    printed.check()?;
     match format {
-        Format::CredentialProcess => print::line(serde_json::to_string(&printed)?),
+        Format::CredentialProcess => print::json_line(&printed),
         Format::Env => print::block(exports(settings, credentials, &printed)?),
         Format::Json => {
             let user = serde_json::json!({"AssumedRoleId": role.assumed_role_id, "Arn": role.arn});
@@ -279,6 +301,15 @@ mod tests {
             assert!(printed(bad, "AB", "2026-01-02T03:04:05Z").is_err(), "{bad:?} as a secret");
             assert!(printed("ab", bad, "2026-01-02T03:04:05Z").is_err(), "{bad:?} as a token");
             assert!(printed("ab", "AB", bad).is_err(), "{bad:?} as an expiration");
+            // For programs too.
+            let checked = |id, secret, token| {
+                let (version, expiration) = (None, String::new());
+                Printed { version, access_key_id: id, secret_access_key: secret, session_token: token, expiration }
+                    .check()
+            };
+            assert!(checked("ASIA", "ab+/", "A_-").is_ok());
+            assert!(checked(bad, "ab", "AB").is_err() && checked("ASIA", bad, "AB").is_err(), "{bad:?}");
+            assert!(checked("ASIA", "ab", bad).is_err(), "{bad:?}");
         }
     }
 

@@ -183,7 +183,9 @@ fn greeting(world: &World) -> String {
     );
     let user = world.users.values().find_map(|u| Some((u.access_key_id.as_ref()?, u.secret_access_key.as_ref()?)));
     let (Some((id, secret)), Some(role)) = (user, world.roles.values().next()) else { return out };
-    let (endpoint, region, role) = (&world.sts_endpoint, world.region, &role.arn);
+    // A directory file may hold whatever it likes; these lines are there to be pasted.
+    let (endpoint, region, role) = (&world.sts_endpoint, world.region, print::word(&role.arn));
+    let (id, secret) = (print::word(id), print::word(secret));
     let program = program();
     out.push_str(&format!(
         "\nIn another shell:\n\n  \
@@ -204,6 +206,5 @@ fn greeting(world: &World) -> String {
 fn program() -> String {
     let path = std::env::current_exe().ok().and_then(|path| path.to_str().map(str::to_owned));
     let path = path.unwrap_or_else(|| "brevet".to_owned());
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
-    if path.chars().all(plain) { path } else { format!("'{}'", path.replace('\'', r"'\''")) }
+    print::word(&path)
 }

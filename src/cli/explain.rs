@@ -101,7 +101,7 @@ fn told(decoded: &Value) -> String {
     }
     for s in statements {
         let sid = at(&s, "/sid");
-        let sid = sid.as_str().map(|sid| format!(" ({sid})")).unwrap_or_default();
+        let sid = sid.as_str().map(|sid| format!(" ({})", print::visible(sid))).unwrap_or_default();
         let number = at(&s, "/policyNumber").as_u64().unwrap_or_default();
         let applies = if at(&s, "/applies") == Value::Bool(true) { "applies" } else { "does not apply" };
         let (policy, index) = (text(&at(&s, "/policy")), at(&s, "/statement").as_u64().unwrap_or_default());
@@ -120,7 +120,7 @@ fn told(decoded: &Value) -> String {
             let got = at(&c, "/got");
             let got = if got.is_null() { "nothing".to_owned() } else { list(&got) };
             let near = at(&c, "/nearMiss");
-            let near = near.as_str().map(|n| format!(" ({n})")).unwrap_or_default();
+            let near = near.as_str().map(|n| format!(" ({})", print::visible(n))).unwrap_or_default();
             let (operator, key) = (text(&at(&c, "/operator")), text(&at(&c, "/key")));
             out.push_str(&format!(
                 "    {mark}: {operator} {key} wanted {}, got {got}{near}\n",

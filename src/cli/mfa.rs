@@ -101,6 +101,7 @@ async fn enable(client: &Client, user: &str, serial: &str) -> Result<(), Failure
         match client.iam("EnableMFADevice", &parameters).await {
             Ok(_) => return Ok(()),
             Err(error) if left > 0 => {
+                let error = print::visible(&error.to_string());
                 print::note(format_args!("{error}\nAgain, with two codes that follow each other."))
             }
             Err(error) => return Err(error.into()),
@@ -118,7 +119,7 @@ fn show(seed: &str, name: &str, account: &str) -> Result<(), Failure> {
         .build()?;
     let url = Zeroizing::new(totp.to_url()?);
     let code = QrCode::encode_text(&url, QrCodeEcc::Low).map_err(|e| e.to_string())?;
-    print::note(drawn(&code, print::may_colour_stderr()));
+    print::drawing(&drawn(&code, print::may_colour_stderr()));
     print::note(format_args!("Scan it with an authenticator, or type its key: {seed}\n"));
     Ok(())
 }

@@ -14,6 +14,7 @@ use crate::directory::{self, Directory};
 use crate::evaluator::lint::{Outsider, lint, outsiders};
 use crate::evaluator::{Kind, Policy, simulate};
 use crate::files::{self, Audience};
+use crate::legible::Form;
 
 const MAX_POLICY_BYTES: u64 = 1 << 20;
 
@@ -184,7 +185,7 @@ fn check(path: &Path, kind: Option<Kind>, account: Option<&str>, json: bool) -> 
     let findings = lint(kind.unwrap_or_else(|| guess(&text)), &text, account);
     for finding in &findings {
         if json {
-            print::line(serde_json::to_string(finding)?)?;
+            print::json_line(finding)?;
         } else {
             let place = format!("{}:{}:{}", path.display(), finding.line, finding.column);
             let (level, message) = (finding.level, print::visible(&finding.message));
@@ -219,7 +220,7 @@ fn lines(path: &Path) -> Result<impl Iterator<Item = std::io::Result<String>>, F
 
 fn decide(path: &Path) -> Result<(), Failure> {
     let (mut all, mut differ) = (0, 0);
-    print::data(|out| {
+    print::legibly(Form::Json, |out| {
         for line in lines(path)? {
             let verdict = simulate::simulate(&line?);
             serde_json::to_writer(&mut *out, &verdict)?;
@@ -307,7 +308,7 @@ fn analyze(path: &Path, as_json: bool) -> Result<(), Failure> {
         .collect();
     roles.sort_by(|a, b| a.arn.cmp(&b.arn));
     let mut findings = 0;
-    print::data(|out| {
+    print::legibly(if as_json { Form::Json } else { Form::Lines }, |out| {
         for mut role in roles {
             let account = role.arn.split(':').nth(4).unwrap_or_default().to_owned();
             let document = role.assume_role_policy_document.as_ref().and_then(|d| d.text().ok()).unwrap_or_default();

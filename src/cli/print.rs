@@ -1,5 +1,6 @@
 //! What a command prints: data on standard output, everything else on standard error. A reader that
-//! goes away ends a command quietly.
+//! goes away ends a command quietly. Whatever is printed was perhaps written by a stranger (a broker's
+//! answer, a name from a file), so that nothing a terminal would obey gets out of here.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -7,6 +8,7 @@ use std::io::{self, IsTerminal, Write};
 use clap::{Args, ValueEnum};
 
 use super::Failure;
+use crate::legible::Form;
 
 /// How data is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -69,7 +71,7 @@ impl<W: Write> Write for Watched<W> {
     }
 }
 
-/// Writes data to standard output.
+/// Writes data of this program's own to standard output, as it is.
 ///
 /// # Errors
 /// [`ReaderIsGone`], or what `write` fails with.
@@ -84,24 +86,62 @@ pub(super) fn data(write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>) ->
     result
 }
 
+/// Writes data to standard output in a form that no terminal obeys.
+///
+/// # Errors
+/// [`ReaderIsGone`], or what `write` fails with.
+pub(super) fn legibly(form: Form, write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>) -> Result<(), Failure> {
+    data(|out| write(&mut Escaping { inner: out, form }))
+}
+
+/// Writes text in a form.
+struct Escaping<'w> {
+    inner: &'w mut dyn Write,
+    form: Form,
+}
+
+impl Write for Escaping<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // A character that was cut in two is offered again with what comes after it.
+        let whole = match std::str::from_utf8(bytes) {
+            Ok(_) => bytes.len(),
+            Err(error) if error.valid_up_to() > 0 => error.valid_up_to(),
+            Err(_) => return Err(io::Error::new(io::ErrorKind::InvalidData, "what is printed is no text")),
+        };
+        let text = bytes.get(..whole).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default();
+        self.inner.write_all(self.form.of(text).as_bytes())?;
+        Ok(whole)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
 /// A line of data.
 ///
 /// # Errors
 /// When standard output cannot be written.
 pub(super) fn line(text: impl Display) -> Result<(), Failure> {
-    data(|out| Ok(writeln!(out, "{text}")?))
+    data(|out| Ok(writeln!(out, "{}", Form::Line.of(&text.to_string()))?))
 }
 
-/// A block of data that ends with a line feed of its own.
+/// A block of data that ends with a line feed of its own. Foreign text in it is made [`visible`] first,
+/// or it could make lines of its own.
 ///
 /// # Errors
 /// When standard output cannot be written.
 pub(super) fn block(text: impl Display) -> Result<(), Failure> {
-    data(|out| Ok(write!(out, "{text}")?))
+    data(|out| Ok(write!(out, "{}", Form::Lines.of(&text.to_string()))?))
 }
 
-/// A line for people. If nobody can read it, the command goes on.
+/// Text for people, on a line or more. If nobody can read it, the command goes on.
 pub(super) fn note(text: impl Display) {
+    let _ = writeln!(io::stderr().lock(), "{}", Form::Lines.of(&text.to_string()));
+}
+
+/// A drawing of this program's own for people, in colours perhaps.
+pub(super) fn drawing(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
@@ -116,9 +156,42 @@ pub(super) fn may_colour_stderr() -> bool {
 /// # Errors
 /// When standard output cannot be written.
 pub(super) fn json(value: &serde_json::Value) -> Result<(), Failure> {
-    let text = format!("{value:#}");
-    let escaped = |c: char| if c != '\n' && obeyed(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
-    line(text.chars().map(escaped).collect::<String>())
+    data(|out| Ok(writeln!(out, "{}", Form::Json.of(&format!("{value:#}")))?))
+}
+
+/// A JSON document on a line of its own.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub(super) fn json_line(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string(value)?;
+    data(|out| Ok(writeln!(out, "{}", Form::Json.of(&text))?))
+}
+
+/// Text in a form, but for commands that set colours and weights and nothing else.
+pub(super) fn in_colours(text: &str, form: Form) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, from)) = rest.find('\u{1b}').and_then(|at| rest.split_at_checked(at)) {
+        out.push_str(&form.of(before));
+        let length = colour_length(from);
+        let (command, after) = from.split_at_checked(length.unwrap_or(1)).unwrap_or((from, ""));
+        match length {
+            Some(_) => out.push_str(command),
+            None => out.push_str(&form.of(command)),
+        }
+        rest = after;
+    }
+    out.push_str(&form.of(rest));
+    out
+}
+
+/// How long the command is that text begins with, if it sets colours and weights
+/// (ECMA-48 section 8.3.117, SGR).
+pub(super) fn colour_length(text: &str) -> Option<usize> {
+    let parameters = text.strip_prefix("\u{1b}[")?;
+    let end = parameters.find(|c: char| !c.is_ascii_digit() && c != ';')?;
+    parameters.get(end..)?.starts_with('m').then_some(2 + end + 1)
 }
 
 /// Columns for people: a head and rows, each column as wide as its longest text. Control characters
@@ -146,20 +219,22 @@ pub(super) fn fields(fields: &[(&str, &str)]) -> String {
     fields.iter().map(|(name, value)| format!("{name:<width$}  {}\n", visible(value))).collect()
 }
 
-/// Foreign text without what a terminal would obey: control characters, and those that turn the
-/// direction of a line.
+/// Foreign text on one line, without what a terminal would obey.
 pub(super) fn visible(text: &str) -> String {
-    text.chars().map(|c| if obeyed(c) { c.escape_unicode().to_string() } else { c.to_string() }).collect()
+    Form::Line.of(text)
+}
+
+/// Foreign text as one word of a command line that somebody may paste: quoted where a POSIX shell would
+/// read anything else into it.
+pub(super) fn word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:=@,".contains(c);
+    let text = visible(text);
+    if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// [`visible`] for text of several lines.
 pub(super) fn visible_lines(text: &str) -> String {
-    text.split('\n').map(visible).collect::<Vec<_>>().join("\n")
-}
-
-fn obeyed(c: char) -> bool {
-    let turns = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
-    turns || (c.is_control() && c != '\t')
+    Form::Lines.of(text)
 }
 
 #[cfg(test)]
@@ -172,6 +247,35 @@ mod tests {
         assert_eq!(table(&["Id", "What"], &rows), "Id          What\na           long text\nb\\u{1b}[1m\n");
         assert_eq!(fields(&[("Arn", "x"), ("Account", "y")]), "Arn      x\nAccount  y\n");
         assert_eq!(visible_lines("a\u{9b}1m\nb\u{202e}\tc"), "a\\u{9b}1m\nb\\u{202e}\tc");
+    }
+
+    #[test]
+    fn a_word_of_a_command_line_is_one_word() {
+        for plain in ["arn:aws:iam::111122223333:role/a/b+c=d,e@f", "AbC_1-2", "/usr/bin/brevet"] {
+            assert_eq!(word(plain), plain);
+        }
+        for hostile in
+            ["$(touch x)", "a;b", "a b", "`a`", "a\nb", "'; b #", "*", "~", "", "é", "a\u{1b}b", "!a", "a'b'c"]
+        {
+            let line = format!("printf '%s' {}", word(hostile));
+            let said = std::process::Command::new("sh").args(["-c", &line]).output().unwrap();
+            assert_eq!(String::from_utf8(said.stdout).unwrap(), visible(hostile), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_in_pieces_is_escaped_all_the_same() {
+        let mut printed = Vec::new();
+        let mut out = Escaping { inner: &mut printed, form: Form::Json };
+        let text = "{\"a\": \"é\u{9b}\u{202e}🙂\"}\n";
+        // As a serializer writes: in pieces, each of whole characters.
+        for c in text.chars() {
+            out.write_all(c.encode_utf8(&mut [0; 4]).as_bytes()).unwrap();
+        }
+        assert_eq!(String::from_utf8(printed).unwrap(), "{\"a\": \"é\\u009b\\u202e🙂\"}\n");
+        let mut out = Escaping { inner: &mut io::sink(), form: Form::Line };
+        assert!(out.write_all(b"\xff").is_err());
+        assert_eq!(out.write("é".as_bytes()).unwrap(), 2);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a command says when it failed: what happened, to what, and what to do next.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -8,9 +9,15 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::{Failure, assume_role, port, print};
 use crate::client::{ClientError, split_encoded_message};
+use crate::legible::Form;
 
 /// A file system with less is called full.
 const NEEDED_BYTES: u64 = 1 << 20;
+
+/// A failure of something that had no room to write in.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct NoRoom(String);
 
 /// A command that failed.
 pub(super) fn failed(failure: &Failure) -> ExitCode {
@@ -32,7 +39,14 @@ pub(super) fn not_understood(mut error: clap::Error, words: &[String]) -> ExitCo
     if !tips.is_empty() {
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips.into_iter().map(StyledStr::from).collect()));
     }
-    let _ = error.print();
+    // The command line may have been put together from what strangers wrote.
+    let text = error.render();
+    let text = match print::may_colour_stderr() {
+        true => print::in_colours(&text.ansi().to_string(), Form::Lines),
+        false => print::visible_lines(&text.to_string()),
+    };
+    // If nobody can read it, the exit status says so.
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
     ExitCode::from(2)
 }
 
@@ -70,12 +84,20 @@ fn told(failure: &Failure) -> String {
         Some(ClientError::Refused { code, message, request_id }) => refused(code, message, request_id),
         Some(ClientError::Unreachable { url, reason }) => unreachable(url, reason),
         _ => {
-            let text = failure.to_string();
-            let text = print::visible_lines(text.trim_end());
-            match text.contains("No space left on device") {
-                true => format!("{text}\n  next: make room on that file system, and try again"),
-                false => text,
+            let (text, next) = match failure.downcast_ref::<NoRoom>() {
+                Some(full) => (full.to_string(), Some("make room there, and try again")),
+                None => {
+                    let text = failure.to_string();
+                    let full = text.contains("No space left on device");
+                    (text, full.then_some("make room on that file system, and try again"))
+                }
+            };
+            // Names and values of strangers may be in it: none of their lines passes for one of ours.
+            let mut told = print::visible_lines(text.trim_end()).replace('\n', "\n  | ");
+            if let Some(next) = next {
+                told.push_str(&format!("\n  next: {next}"));
             }
+            told
         }
     }
 }
@@ -91,7 +113,7 @@ pub(super) fn with_free_space(failure: Failure, files: &[&Path]) -> Failure {
             .then(|| format!("the file system of {} is full ({free} bytes are free)", folder.display()))
     });
     match full {
-        Some(full) => format!("{failure}: {full}\n  next: make room there, and try again").into(),
+        Some(full) => NoRoom(format!("{failure}: {full}")).into(),
         None => failure,
     }
 }
@@ -104,7 +126,7 @@ fn refused(code: &str, message: &str, request_id: &str) -> String {
         text.push_str(&format!("\n  request id: {}", print::visible(request_id)));
     }
     if let Some(encoded) = encoded {
-        text.push_str(&format!("\n  why: brevet explain {}", print::visible(encoded)));
+        text.push_str(&format!("\n  why: brevet explain {}", print::word(encoded)));
     }
     if let Some(step) = step(code, sentence) {
         text.push_str(&format!("\n  next: {step}"));

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::directory::{self, DirectoryError};
 use crate::entropy::SystemEntropy;
 use crate::files::{self, Audience};
+use crate::legible::Form;
 use crate::master_key::MasterKey;
 use crate::store::{self, Access, Change, Place, Store, Watermark};
 
@@ -205,9 +206,9 @@ pub(super) fn import(arguments: &ImportArguments) -> Result<(), Failure> {
         };
         *counts.entry(what).or_default() += 1;
     }
-    let shown = print::data(|out| {
+    let shown = print::legibly(Form::Lines, |out| {
         for planned in import.planned.iter().take(SHOWN) {
-            out.write_all(print::visible_lines(&planned.describe()).as_bytes())?;
+            out.write_all(planned.describe().as_bytes())?;
         }
         if import.planned.len() > SHOWN {
             writeln!(out, "… and {} more", import.planned.len() - SHOWN)?;
@@ -247,7 +248,7 @@ pub(super) fn export(arguments: &ExportArguments) -> Result<(), Failure> {
     let config = Config::load(&arguments.config.config)?;
     let (runtime, store) = opened(&config, Access::Use)?;
     let declaration = runtime.block_on(commands::export(&store))?;
-    print::data(|out| {
+    print::legibly(Form::Json, |out| {
         serde_json::to_writer_pretty(&mut *out, &declaration)?;
         Ok(out.write_all(b"\n")?)
     })
@@ -257,7 +258,7 @@ pub(super) fn changes(arguments: &ChangesArguments) -> Result<(), Failure> {
     let config = Config::load(&arguments.config.config)?;
     let (runtime, store) = opened(&config, Access::Use)?;
     let mut after = arguments.after;
-    print::data(|out| {
+    print::legibly(Form::Json, |out| {
         loop {
             let changes = runtime.block_on(store.feed_after(after, 1_000))?;
             let Some(last) = changes.last() else { return Ok(()) };

@@ -18,7 +18,7 @@ pub(super) fn ask_code(serial_number: &str, otherwise: &str) -> Result<Zeroizing
         .write(true)
         .open("/dev/tty")
         .map_err(|_| format!("{serial_number} needs its code, and there is no terminal to ask on; {otherwise}"))?;
-    write!(terminal, "Code of {serial_number}: ")?;
+    write!(terminal, "Code of {}: ", Legible(serial_number))?;
     terminal.flush()?;
     let mut line = Zeroizing::new(String::new());
     BufReader::new(terminal).read_line(&mut line)?;

@@ -107,7 +107,13 @@ async fn fetch(arguments: &WebIdentityTokenArguments) -> Result<WebIdentityToken
     let client = Settings::of(&arguments.call)?.client().await?;
     let algorithm = arguments.signing_algorithm.as_str();
     let (audience, tags) = (&arguments.audience, &arguments.tags);
-    Ok(client.get_web_identity_token(audience, algorithm, arguments.duration_seconds, tags).await?)
+    let token = client.get_web_identity_token(audience, algorithm, arguments.duration_seconds, tags).await?;
+    // It goes into files and into other programs' requests: RFC 7515 section 3.1, the compact form.
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    if !token.token.expose().bytes().all(legal) {
+        return Err("the broker's answer is not to be trusted: its token has characters that no token has".into());
+    }
+    Ok(token)
 }
 
 fn write(path: &Path, token: &WebIdentityToken) -> Result<(), Failure> {

@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use super::Shared;
+use crate::legible::Legible;
 use crate::sessions::Standing;
 
 /// A scraper, a balancer and some people.
@@ -90,6 +91,6 @@ fn ready(shared: &Shared) -> (StatusCode, String) {
     match shared.is_ready() {
         Ok(()) if degraded.is_empty() => (StatusCode::OK, "ready\n".to_owned()),
         Ok(()) => (StatusCode::OK, format!("ready; degraded: {degraded}\n")),
-        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", Legible(&reason))),
     }
 }

@@ -1,0 +1,137 @@
+//! The log on standard error: one event a line, whatever strangers have put into it.
+
+use std::io::{self, Write};
+
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::print;
+use crate::legible::Form;
+
+/// Writes events to standard error, each of them as one line: what a terminal or another reader would
+/// obey is written out. An identity provider's answer, a database's error or a caller's header then
+/// makes no line of its own.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Log {
+    form: Form,
+}
+
+impl Log {
+    /// Of events as text.
+    pub(super) fn text() -> Self {
+        Self { form: Form::Line }
+    }
+
+    /// Of events as JSON.
+    pub(super) fn json() -> Self {
+        Self { form: Form::Json }
+    }
+
+    /// One event, as it is formatted: with a line feed at its end, and in colours perhaps.
+    fn line(self, event: &[u8]) -> Vec<u8> {
+        let text = String::from_utf8_lossy(event);
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        let mut out = match self.form {
+            // Between values there is no line feed; one in a value is escaped already.
+            Form::Json => Form::Json.of(text).replace('\n', " "),
+            // Colours are the formatter's own: it writes ESC out where it is in a value.
+            form => print::in_colours(text, form),
+        };
+        out.push('\n');
+        out.into_bytes()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        io::stderr().lock().write_all(&self.line(event))?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().lock().flush()
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        *self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// Events as they are formatted, and as they are written.
+    #[derive(Clone)]
+    struct Captured {
+        log: Log,
+        lines: Arc<Mutex<Vec<u8>>>,
+    }
+
+    impl Write for Captured {
+        fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+            self.lines.lock().unwrap().extend(self.log.line(event));
+            Ok(event.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl<'a> MakeWriter<'a> for Captured {
+        type Writer = Self;
+
+        fn make_writer(&'a self) -> Self {
+            self.clone()
+        }
+    }
+
+    fn logged(form: Form, colours: bool) -> String {
+        let captured = Captured { log: Log { form }, lines: Arc::default() };
+        let builder = tracing_subscriber::fmt().with_writer(captured.clone()).with_ansi(colours);
+        let hostile = "x\n2026-01-01T00:00:00Z ERROR forged\r\u{1b}]0;t\u{7}\u{1b}[2J\u{9b}1m\u{202e}\u{2028}\u{85}end";
+        let event = || {
+            let span = tracing::info_span!("span", name = %hostile);
+            let _entered = span.enter();
+            tracing::info!(shown = %hostile, debugged = ?hostile, plain = hostile, "said {hostile}");
+        };
+        match form {
+            Form::Json => tracing::subscriber::with_default(builder.json().finish(), event),
+            _ => tracing::subscriber::with_default(builder.finish(), event),
+        }
+        let bytes = captured.lines.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn an_event_is_one_line_whatever_is_in_it() {
+        for (form, colours) in [(Form::Line, false), (Form::Line, true), (Form::Json, false)] {
+            let log = logged(form, colours);
+            let line = log.strip_suffix('\n').unwrap();
+            assert!(line.contains("forged") && line.contains("end"), "{log:?}");
+            let obeyed = |c: char| c.is_control() || "\u{202e}\u{2028}".contains(c);
+            let mut rest = line;
+            while let Some(at) = rest.find(obeyed) {
+                // A colour of the formatter's own.
+                let length = print::colour_length(&rest[at..]).filter(|_| colours);
+                rest = &rest[at + length.unwrap_or_else(|| panic!("{:?} in {log:?}", &rest[at..]))..];
+            }
+        }
+        let json: serde_json::Value = serde_json::from_str(&logged(Form::Json, false)).unwrap();
+        assert!(json["fields"]["shown"].as_str().unwrap().contains("\u{1b}[2J\u{9b}1m\u{202e}\u{2028}"));
+    }
+
+    #[test]
+    fn only_colours_are_let_through() {
+        let log = Log::text();
+        let line = |text: &str| String::from_utf8(log.line(text.as_bytes())).unwrap();
+        assert_eq!(line("\u{1b}[1;32mINFO\u{1b}[0m a\n"), "\u{1b}[1;32mINFO\u{1b}[0m a\n");
+        assert_eq!(line("a\u{1b}[2J\u{1b}]0;x\u{1b}"), "a\\u{1b}[2J\\u{1b}]0;x\\u{1b}\n");
+    }
+}
