@@ -219,8 +219,10 @@ impl Message {
     pub fn decoded(&self, told: &Told) -> Value {
         let reports = told.explanation.as_ref().map(|e| e.statements.as_slice()).unwrap_or_default();
         let visible: Vec<&StatementReport> = reports.iter().filter(|s| told.shows(s)).collect();
-        // Of another account's policies nothing is told, not even that one of them denies.
-        let explicit_deny = self.explicit_deny && (told.of_resource || visible.iter().any(|s| s.applies && s.denies));
+        // Of another account's policies nothing is told, not even that one of them denies: it may be the
+        // principal's account's, or the resource's.
+        let sees_all = told.of_principal && told.of_resource;
+        let explicit_deny = self.explicit_deny && (sees_all || visible.iter().any(|s| s.applies && s.denies));
         let matched = visible.iter().filter(|s| s.applies && s.denies == explicit_deny).map(|s| {
             let conditions: Vec<Value> = s.conditions.iter().map(|c| values(&c.key, &c.wanted)).collect();
             json!({
@@ -237,13 +239,13 @@ impl Message {
                 "effect": if s.denies { "Deny" } else { "Allow" }, "applies": s.applies,
                 "matches": {"principal": s.principal, "action": s.action, "resource": s.resource},
                 "conditions": s.conditions.iter().map(|c| json!({
-                    "operator": c.operator, "key": c.key, "wanted": c.wanted, "got": c.got,
+                    "operator": c.operator, "key": c.key, "wanted": c.wanted,
+                    "got": c.got.as_ref().filter(|_| told.may_know(&c.key)),
                     "holds": c.holds, "nearMiss": c.near_miss,
                 })).collect::<Vec<_>>(),
             })
         });
-        let own = |name: &str| told.of_principal || !name.starts_with("aws:principaltag/");
-        let said = self.keys.iter().filter(|(name, _)| own(name)).map(|(name, got)| values(name, got));
+        let said = self.keys.iter().filter(|(name, _)| told.may_know(name)).map(|(name, got)| values(name, got));
         json!({
             "allowed": false,
             "explicitDeny": explicit_deny,
@@ -267,7 +269,8 @@ impl Message {
 
     /// In a sentence or two.
     fn summary(&self, told: &Told, visible: &[&StatementReport], explicit_deny: bool) -> String {
-        if let Some(note) = &self.note {
+        // It speaks of the caller's own credentials.
+        if let Some(note) = self.note.as_ref().filter(|_| told.of_principal) {
             return note.clone();
         }
         let mut text = match (&told.missing, &told.explanation) {
@@ -275,11 +278,15 @@ impl Message {
             (None, None) => "The principal is no more, so its policies cannot be told.".to_owned(),
             (None, Some(_)) if explicit_deny => match visible.iter().find(|s| s.denies && s.applies) {
                 Some(s) => format!("Statement {} denies it.", place(s)),
-                None => "A statement of the other account's policies denies it.".to_owned(),
+                None => "A statement that is no more denied it.".to_owned(),
             },
             (None, Some(_)) => match nearest(visible) {
                 Some((s, c)) => {
-                    let got = c.got.as_ref().map_or("nothing".to_owned(), |got| format!("`{}`", got.join("`, `")));
+                    let got = match &c.got {
+                        _ if !told.may_know(&c.key) => "what only the caller's account is told".to_owned(),
+                        Some(got) => format!("`{}`", got.join("`, `")),
+                        None => "nothing".to_owned(),
+                    };
                     let near = c.near_miss.map(|n| format!(" ({n})")).unwrap_or_default();
                     format!(
                         "Something that has to allow it does not. Nearest: statement {} wants {} {} `{}`, and got {got}{near}.",
@@ -316,7 +323,29 @@ pub struct Told {
     pub changed: bool,
 }
 
+/// Condition keys, in lower case, that say where and with what somebody works: nothing of it is meant
+/// for the account of the role that was asked for. The names of tags follow the slash.
+const PRIVATE_KEYS: [&str; 8] = [
+    "aws:sourceip",
+    "aws:useragent",
+    "aws:referer",
+    "aws:multifactorauthpresent",
+    "aws:multifactorauthage",
+    "aws:tokenissuetime",
+    "aws:username",
+    "aws:principaltag/",
+];
+
 impl Told {
+    /// Whether the reader may know what a request said of a condition key.
+    fn may_know(&self, key: &str) -> bool {
+        let is_private = |private: &&str| {
+            key.get(..private.len()).is_some_and(|start| start.eq_ignore_ascii_case(private))
+                && (private.ends_with('/') || key.len() == private.len())
+        };
+        self.of_principal || !PRIVATE_KEYS.iter().any(is_private)
+    }
+
     /// Each account's policies are its own business.
     fn shows(&self, report: &StatementReport) -> bool {
         if report.at.source == Source::Resource { self.of_resource } else { self.of_principal }

@@ -407,6 +407,19 @@ async fn a_refusal_is_explained_to_those_who_may_know() {
         told.to_string().replace(role, "ROLE")
     };
     assert_eq!(told(CLOSED).await, told("arn:aws:iam::111122223333:role/Missed").await);
+    // To the role's account, what denies in the caller's account reads like what does not allow, and
+    // where the caller works is not its business.
+    let unlike = decode(ADMIN, &near).await.unwrap();
+    assert_eq!(unlike["explicitDeny"], false);
+    let said = |value: &serde_json::Value| -> Vec<String> {
+        let list = value["context"]["conditions"]["items"].as_array().unwrap();
+        list.iter().map(|item| item["key"].as_str().unwrap().to_owned()).collect()
+    };
+    for private in ["aws:sourceip", "aws:useragent", "aws:username"] {
+        assert!(said(&of_caller).iter().any(|key| key == private), "{private}");
+        assert!(!said(&of_role).iter().any(|key| key == private), "{private}");
+    }
+    assert!(said(&of_role).iter().any(|key| key == "sts:externalid"));
     // Nobody else: no permission, no part in it, no message.
     let own = refusal("alice", CLOSED, None).await;
     assert_eq!(decode("bob", &own).await.unwrap_err(), "AccessDenied");
