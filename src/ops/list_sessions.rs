@@ -4,9 +4,12 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{Context, Operation, Service, SessionView};
-use crate::arn::{IamArn, RoleArn};
+use crate::arn::{AccountId, IamArn, RoleArn};
 use crate::budgets::CountedAs;
+use crate::entropy;
+use crate::envelope::{self, Purpose};
 use crate::error::Error;
+use crate::keyring::Keyring;
 use crate::names::{self, FieldError};
 use crate::sessions::SessionRecord;
 use crate::trust;
@@ -56,13 +59,23 @@ impl ListSessions {
             return Err(FieldError::new("MaxItems", "must be from 1 to 1000").into());
         }
         let marker = marker.unwrap_or_default();
-        names::length("Marker", &marker, 0, 64)?;
-        if !marker.bytes().all(|b| b.is_ascii_hexdigit() || b == b':') {
-            return Err(FieldError::new("Marker", "must be one that an answer had").into());
-        }
+        names::length("Marker", &marker, 0, MARKER.max_characters)?;
         let role_arn = role_arn.map(|arn| RoleArn::parse("RoleArn", arn)).transpose()?;
         Ok(Self { role_arn, max_items, marker, include_revoked })
     }
+}
+
+/// The place in the records behind which a listing goes on. The record there may be another account's:
+/// its session's id is nothing that the caller may know, so the marker is sealed, for that account alone.
+const MARKER: Purpose = Purpose { name: "brevet listing marker v1", form: 1, max_characters: 256 };
+
+fn opened(keyring: &Keyring, account: AccountId, marker: &str) -> Result<String, Error> {
+    if marker.is_empty() {
+        return Ok(String::new());
+    }
+    let opened = envelope::open(keyring, &MARKER, marker).ok().and_then(|(body, _)| String::from_utf8(body).ok());
+    let place = opened.and_then(|text| text.strip_prefix(account.as_str()).map(str::to_owned));
+    place.ok_or_else(|| FieldError::new("Marker", "must be one that an answer had").into())
 }
 
 impl Operation for ListSessions {
@@ -98,7 +111,17 @@ impl Operation for ListSessions {
                 && (self.include_revoked || has_not_ended(record))
         };
         let keyring = sts.tokens.keyring();
-        let (records, marker) = sts.sessions.list(&keyring, &self.marker, self.max_items, cx.now, wanted).await?;
+        let after = opened(&keyring, account, &self.marker)?;
+        let (records, last) = sts.sessions.list(&keyring, &after, self.max_items, cx.now, wanted).await?;
+        let marker = match last.as_str() {
+            "" => String::new(),
+            last => envelope::seal(
+                &keyring,
+                &MARKER,
+                format!("{account}{last}").as_bytes(),
+                &entropy::bytes(&*sts.entropy)?,
+            )?,
+        };
         let sessions = records.into_iter().filter_map(|record| SessionView::new(record, &sts.revocations)).collect();
         Ok(ListSessionsOutput { sessions, marker, shared: sts.sessions.are_shared() })
     }

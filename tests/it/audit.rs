@@ -199,7 +199,7 @@ fn largest_message(action: &str, policies: bool) -> Vec<u8> {
             pb::DecodeAuthorizationMessageRequest { encoded_message: wide(10_240) }.encode_to_vec()
         }
         "ListSessions" => {
-            pb::ListSessionsRequest { role_arn: Some(role_arn()), marker: Some("f".repeat(64)), ..Default::default() }
+            pb::ListSessionsRequest { role_arn: Some(role_arn()), marker: Some("f".repeat(256)), ..Default::default() }
                 .encode_to_vec()
         }
         "DescribeSession" => pb::DescribeSessionRequest { session_id: "f".repeat(32) }.encode_to_vec(),
