@@ -106,19 +106,39 @@ fn owned(file: &File, path: &Path, audience: Option<Audience>) -> Result<fs::Met
             path.display()
         )));
     }
-    check_parent(path, me)?;
+    check_folders(path, me)?;
     Ok(meta)
 }
 
-fn check_parent(path: &Path, me: u32) -> Result<(), FileError> {
+/// Whoever can write a folder on the way to a file, or owns a link on it, can put another file in its
+/// place.
+fn check_folders(path: &Path, me: u32) -> Result<(), FileError> {
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let meta = fs::metadata(parent).map_err(io(parent))?;
-    let sticky = meta.mode() & 0o1000 != 0;
-    if (meta.mode() & 0o022 != 0 && !sticky) || (meta.uid() != me && meta.uid() != 0) {
-        let rule = format!("stands in a folder that other accounts can write; run `chmod go-w {}`", parent.display());
+    // As it is written, with its links, and as it is.
+    let (written, real) =
+        (std::path::absolute(parent).map_err(io(parent))?, fs::canonicalize(parent).map_err(io(parent))?);
+    let folders = real.ancestors().chain(written.ancestors().filter(|folder| !real.starts_with(folder)));
+    for folder in folders {
+        let meta = fs::symlink_metadata(folder).map_err(io(folder))?;
+        let sticky = meta.mode() & 0o1000 != 0;
+        // Above its own folder a group that root lets write is root's to choose, as in /var/log.
+        let is_roots = meta.uid() == 0 && folder != real && folder != written;
+        let others = if is_roots { 0o002 } else { 0o022 };
+        let is_writable = !meta.is_symlink() && meta.mode() & others != 0 && !sticky;
+        let rule = if is_writable {
+            format!("stands in or below a folder that other accounts can write; run `chmod go-w {}`", folder.display())
+        } else if meta.uid() != me && meta.uid() != 0 {
+            let owner = meta.uid();
+            format!(
+                "stands in or below {}, which uid {owner} owns; must be owned by uid {me} or root",
+                folder.display()
+            )
+        } else {
+            continue;
+        };
         return Err(FileError::Unfit { path: path.to_owned(), rule });
     }
     Ok(())
@@ -235,5 +255,43 @@ mod tests {
         chmod(dir.path(), 0o777);
         assert!(read(&path, Audience::Owner, 100).unwrap_err().to_string().contains("folder"));
         chmod(dir.path(), 0o700);
+    }
+
+    #[test]
+    fn cf_03_every_folder_on_the_way_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("a/b/c");
+        create_private_dir(&folder).unwrap();
+        let path = folder.join("key");
+        write_private(&path, b"secret").unwrap();
+        assert!(read(&path, Audience::Owner, 100).is_ok());
+        let chmod = |p: &Path, mode| fs::set_permissions(p, fs::Permissions::from_mode(mode)).unwrap();
+        for (mode, names) in [(0o777, &["a", "a/b", "a/b/c"][..]), (0o702, &["a", "a/b", "a/b/c"]), (0o770, &["a/b/c"])]
+        {
+            for name in names {
+                chmod(&dir.path().join(name), mode);
+                let error = read(&path, Audience::Owner, 100).unwrap_err().to_string();
+                assert!(
+                    error.contains("chmod go-w") && error.contains(&dir.path().join(name).display().to_string()),
+                    "{error}"
+                );
+                chmod(&dir.path().join(name), 0o700);
+            }
+        }
+        // With the sticky bit nobody takes away what is another's, as in /tmp.
+        chmod(&dir.path().join("a"), 0o1777);
+        assert!(read(&path, Audience::Owner, 100).is_ok());
+        chmod(&dir.path().join("a"), 0o700);
+        // By a link: the folders on both ways count.
+        let open = dir.path().join("open");
+        create_private_dir(&open).unwrap();
+        std::os::unix::fs::symlink(&folder, open.join("link")).unwrap();
+        let linked = open.join("link/key");
+        assert!(read(&linked, Audience::Owner, 100).is_ok());
+        for folder in [&open, &dir.path().join("a/b")] {
+            chmod(folder, 0o777);
+            assert!(read(&linked, Audience::Owner, 100).is_err(), "{}", folder.display());
+            chmod(folder, 0o700);
+        }
     }
 }
