@@ -5,8 +5,8 @@
 //! Each kind of work has connections of its own (`lanes.rs`), and each statement a deadline. A
 //! connection that failed or was left in the middle of something is thrown away.
 
-mod documents;
 mod address;
+mod documents;
 mod lanes;
 mod later_codes;
 mod once;

@@ -1,10 +1,13 @@
 //! `brevet init`: a configuration, its keys, and a first administrator.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -114,9 +117,6 @@ pub(super) fn run(arguments: &InitArguments) -> Result<(), Failure> {
             AccountId::from_number(number).ok_or("account")?
         }
     };
-    if dir.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
-        return Err(format!("{}: is not empty; name a new folder", dir.display()).into());
-    }
     let mut section = String::from("file = \"store.db\"");
     if let Some(url) = &store.url {
         section = format!("url = {}", toml::Value::from(url.as_str()));
@@ -131,12 +131,17 @@ pub(super) fn run(arguments: &InitArguments) -> Result<(), Failure> {
         section.push_str(&format!("\nunverified_off_loopback = {}", toml::Value::from(UNVERIFIED_SENTENCE)));
     }
     files::create_private_dir(dir)?;
+    // Of two at once one goes on, and what it makes is nobody else's to clean up.
+    let _lock = Lock::take(dir)?;
+    if dir.read_dir()?.next().is_some() {
+        return Err(format!("{}: is not empty; name a new folder", dir.display()).into());
+    }
     let path = dir.join("brevet.toml");
     let configuration = CONFIGURATION.replace("STORE", &section).replace("NAMES", &names().to_string());
     files::write_private(&path, configuration.as_bytes())?;
     let made = make(dir, &path, account, &entropy);
     if made.is_err() {
-        // Nothing is left of a beginning that came to nothing; the folder was new or empty.
+        // Nothing is left of a beginning that came to nothing; the folder was empty, and is locked.
         for file in ["brevet.toml", "master.key", "keyring.json", MFA_FILE, "store.db", "store.db-wal", "store.db-shm"]
         {
             let _ = std::fs::remove_file(dir.join(file)); // it may not exist
@@ -167,6 +172,20 @@ pub(super) fn run(arguments: &InitArguments) -> Result<(), Failure> {
     print::note(format_args!("  brevet import --config {configuration} {} --apply", dir.join(MFA_FILE).display()));
     print::note(format_args!("\nYour own users and roles: brevet import --config {configuration} FILE"));
     Ok(())
+}
+
+/// Held by the one `brevet init` that works in a folder, until it ends.
+struct Lock(#[allow(dead_code, reason = "the lock lives as long as the folder is open")] File);
+
+impl Lock {
+    fn take(dir: &Path) -> Result<Self, Failure> {
+        let folder = File::open(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+        match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self(folder)),
+            Err(Errno::WOULDBLOCK) => Err(format!("{}: another `brevet init` is at work there", dir.display()).into()),
+            Err(error) => Err(format!("{}: cannot be locked: {error}", dir.display()).into()),
+        }
+    }
 }
 
 /// What clients on this machine call the broker, and the machine's own name if it can be a host's.
