@@ -151,6 +151,14 @@ struct StsSection {
     skew_seconds: Option<u64>,
     reflection: Option<bool>,
     presigned_actions: Option<Vec<String>>,
+    single_use_signatures: Option<SingleUseSignatures>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum SingleUseSignatures {
+    Off,
+    Issuing,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -247,6 +255,8 @@ pub struct Config {
     pub skew: Duration,
     /// The actions of STS that a presigned request may ask for, besides GetCallerIdentity.
     pub presigned_actions: Vec<String>,
+    /// Whether a signature brings credentials or a change once only.
+    pub single_use_signatures: bool,
     /// Whether gRPC reflection answers.
     pub reflection: bool,
     /// The directory file; none: the directory is in the store.
@@ -416,6 +426,7 @@ impl Config {
             operator: document.operator.map_or(SocketAddr::new(IpAddr::from([127, 0, 0, 1]), 7481), |o| o.address),
             regions,
             skew: Duration::from_secs(skew),
+            single_use_signatures: sts.single_use_signatures == Some(SingleUseSignatures::Issuing),
             presigned_actions: presigned_actions(sts.presigned_actions.unwrap_or_default())?,
             reflection: sts.reflection.unwrap_or(false),
             directory: document.directory.file.map(at),
@@ -757,6 +768,7 @@ mod tests {
             ("sts.regions = [\"us-east-1\", \"**\"]", "[sts] regions"),
             ("sts.presigned_actions = [\"AssumeRol\"]", "[sts] presigned_actions: `AssumeRol`"),
             ("sts.presigned_actions = [\"iam:AssumeRole\"]", "[sts] presigned_actions"),
+            ("sts.single_use_signatures = \"on\"", "single_use_signatures"),
             ("listen.names = []", "[listen] names"),
             ("listen.names = [\"a\", \"https://b\"]", "[listen] names: `https://b`"),
             ("listen.names = [\"*\"]", "[listen] names: `*`"),

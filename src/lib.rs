@@ -53,6 +53,7 @@ pub mod metrics;
 pub mod providers;
 pub mod revocations;
 pub mod sessions;
+pub mod single_use;
 pub mod store;
 
 // Flow: may await; knows rules and state, never a wire format.

@@ -36,7 +36,8 @@ pub struct MfaRefused {
 /// A call beyond a budget.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Throttled {
-    /// `principal`, `reads`, `account`, `source`, `sessions`.
+    /// `principal`, `reads`, `account`, `source`, `sessions`; `signature`: one that was used before, and
+    /// `signatures`: there are too many to remember.
     pub budget: &'static str,
 }
 
@@ -109,6 +110,8 @@ pub struct Metrics {
     pub brokers: Gauge,
     /// Calls beyond a budget.
     pub throttled: Family<Throttled, Counter>,
+    /// Signatures of which it was not known whether another broker had seen them.
+    pub signatures_unshared: Counter,
     /// Reloads from disk.
     pub reloads: Family<Reload, Counter>,
 }
@@ -144,6 +147,7 @@ impl Metrics {
             mfa_refused: Family::default(),
             brokers: Gauge::default(),
             throttled: Family::default(),
+            signatures_unshared: Counter::default(),
             reloads: Family::default(),
             registry: Registry::default(),
         };
@@ -215,6 +219,11 @@ impl Metrics {
         registry.register("mfa_codes_refused", "MFA codes refused", metrics.mfa_refused.clone());
         registry.register("brokers", "Brokers that share the budgets, this one included", metrics.brokers.clone());
         registry.register("throttled", "Calls beyond a budget", metrics.throttled.clone());
+        registry.register(
+            "signatures_unshared",
+            "Signatures of which it was not known whether another broker had seen them",
+            metrics.signatures_unshared.clone(),
+        );
         registry.register("reloads", "Reloads from disk", metrics.reloads.clone());
         metrics.sessions_up.set(1);
         metrics.sessions_fit.set(1);

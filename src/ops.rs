@@ -12,6 +12,7 @@ pub mod get_session_token;
 pub mod get_web_identity_token;
 pub mod iam;
 pub mod list_sessions;
+mod replay;
 pub mod revoke_sessions;
 mod session_input;
 
@@ -50,6 +51,7 @@ use crate::providers::Providers;
 use crate::revocations::{Key, Revocations};
 use crate::sessions::{SessionRecord, Sessions};
 use crate::sigv4::{Presented, Rules};
+use crate::single_use::SingleUse;
 use crate::store::{self, KeyUse, Store, StoreError};
 use crate::token::Ancestor;
 use crate::trust::{Denied, Facts, Grant};
@@ -103,6 +105,8 @@ pub struct Sts {
     pub store: Store,
     /// When long-term keys were last used.
     pub key_use: KeyUse,
+    /// Signatures that were used, where each may be used once.
+    pub single_use: Option<SingleUse>,
     /// What was revoked.
     pub revocations: Revocations,
     /// How much of the store's changes is in force here.
@@ -671,7 +675,15 @@ async fn run<O: Operation>(
         let action = format!("{}:{}", O::SERVICE.prefix(), O::NAME);
         return Err(cx.refuse_because(&action, "*", "Credentials of this kind do not reach this action."));
     }
-    input.run(&mut cx).await
+    let claim = match &cx.signed {
+        Some(presented) if O::HANDS_OUT || !O::READ_ONLY => replay::claim(sts, presented, cx.now).await?,
+        _ => None,
+    };
+    let result = input.run(&mut cx).await;
+    if let (Some(claim), Err(_)) = (claim, &result) {
+        claim.release().await;
+    }
+    result
 }
 
 /// Panics in the action that `BREVET_FAILPOINT_PANIC` names, so that a test sees what becomes of it.

@@ -50,6 +50,7 @@ use crate::providers::Providers;
 use crate::revocations::Revocations;
 use crate::sessions::{self, Sessions};
 use crate::sigv4::{ANY_REGION, Rules, hex};
+use crate::single_use::SingleUse;
 use crate::store::{Access, KeyUse, Node, Place, SqliteLock, Store, StoreError, Watermark, WatermarkError};
 use crate::tls::{self, TlsError};
 
@@ -352,6 +353,7 @@ async fn run(
         directory_is_in_the_store,
         store: parts.store.counting_in(metrics.clone()).keeping_changes_for(config.keep_changes),
         key_use: KeyUse::default(),
+        single_use: config.single_use_signatures.then(SingleUse::default),
         revocations,
         feed,
         providers: Arc::new(Providers::new(config.reach, clock.clone())?),

@@ -141,6 +141,32 @@ impl Sessions {
         if totals.len() == counters.len() { totals } else { vec![None; counters.len()] }
     }
 
+    /// Marks a signature as used for so long. False: another broker has done so before. Where records are
+    /// in memory there is no other broker to ask.
+    ///
+    /// # Errors
+    /// When Redis does not answer: nobody knows.
+    pub async fn claim_signature(
+        &self,
+        keyring: &crate::keyring::Keyring,
+        signature: &[u8; 16],
+        span: std::time::Duration,
+    ) -> Result<bool, SessionsError> {
+        match &self.kind {
+            Kind::Redis(redis) => redis.claim_signature(keyring, signature, span).await,
+            Kind::Memory(_) => Ok(true),
+        }
+    }
+
+    /// Takes back [`Sessions::claim_signature`], if Redis answers; else the signature stays used there.
+    pub async fn release_signature(&self, keyring: &crate::keyring::Keyring, signature: &[u8; 16]) {
+        if let Kind::Redis(redis) = &self.kind
+            && let Err(error) = redis.release_signature(keyring, signature).await
+        {
+            tracing::debug!(%error, "a signature that brought nothing stays used");
+        }
+    }
+
     /// Says that this broker is here; how many brokers on the same Redis have said so lately, this one
     /// included.
     ///

@@ -283,6 +283,17 @@ impl Presented {
         &self.host
     }
 
+    /// When it was signed, as it says: true once [`Self::verify`] says so.
+    pub fn unverified_date(&self) -> Timestamp {
+        self.signed_at
+    }
+
+    /// The same sixteen bytes for the same signature of the same key, and for no other.
+    pub fn digest(&self) -> [u8; 16] {
+        let digest = sha256(&[&self.signature, self.access_key_id.as_bytes()].concat());
+        digest.first_chunk().copied().unwrap_or_default()
+    }
+
     /// Whether the proof is in the query, so that whoever has the URL has the proof.
     pub fn is_presigned(&self) -> bool {
         self.presigned

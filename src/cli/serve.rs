@@ -224,6 +224,7 @@ async fn develop(arguments: &ServeArguments) -> Result<(Running, About), Failure
         regions: vec!["us-east-1".to_owned(), ANY_REGION.to_owned()],
         skew: MAX_SKEW,
         presigned_actions: Vec::new(),
+        single_use_signatures: false,
         reflection: true,
         directory: None,
         master_key: None,

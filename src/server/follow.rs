@@ -190,6 +190,9 @@ pub(super) async fn tend(sts: Arc<Sts>) {
         }
         swept = now;
         sts.revocations.sweep(sts.clock.now());
+        if let Some(single_use) = &sts.single_use {
+            single_use.sweep(now);
+        }
         note_key_use(&sts).await;
         if let Err(error) = sts.store.sweep(sts.clock.now()).await {
             tracing::debug!(%error, "expired rows were not deleted from the store; the next sweep tries again");

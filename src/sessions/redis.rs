@@ -253,6 +253,33 @@ impl RedisSessions {
         Ok(brokers.len())
     }
 
+    /// Marks a signature as used for so long; whether nobody had done so before.
+    ///
+    /// # Errors
+    /// If Redis does not answer in time.
+    pub async fn claim_signature(
+        &self,
+        keyring: &Keyring,
+        signature: &[u8; 16],
+        span: Duration,
+    ) -> Result<bool, SessionsError> {
+        let mut set = redis::cmd("SET");
+        set.arg(signature_name(keyring, signature)).arg(1).arg("NX").arg("EX").arg(span.as_secs().max(1));
+        // Something of another type under the name counts as used, too: SET NX does not look at types.
+        Ok(self.ask_one(set).await? != Value::Nil)
+    }
+
+    /// Forgets that a signature was used.
+    ///
+    /// # Errors
+    /// If Redis does not answer in time.
+    pub async fn release_signature(&self, keyring: &Keyring, signature: &[u8; 16]) -> Result<(), SessionsError> {
+        // By a life of a millisecond: brokers need no right to delete keys.
+        let mut set = redis::cmd("SET");
+        set.arg(signature_name(keyring, signature)).arg(0).arg("PX").arg(1);
+        self.ask_one(set).await.map(|_| ())
+    }
+
     /// A missing Redis means: unknown, which is an error and never "absent".
     pub async fn find(&self, keyring: &Keyring, id: &SessionId) -> Result<Option<SessionRecord>, SessionsError> {
         let name = name(keyring, id);
@@ -540,6 +567,10 @@ fn info(options: &RedisOptions, url: &str) -> RedisResult<ConnectionInfo> {
 
 fn name(keyring: &Keyring, id: &[u8]) -> String {
     format!("brevet:{}:session:{}", keyring.cluster_id(), crate::sigv4::hex(id))
+}
+
+fn signature_name(keyring: &Keyring, signature: &[u8; 16]) -> String {
+    format!("brevet:{}:signature:{}", keyring.cluster_id(), crate::sigv4::hex(signature))
 }
 
 /// All sessions in the order in which they end: members alone count, their scores are equal.

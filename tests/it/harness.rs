@@ -148,6 +148,7 @@ pub fn config(dir: &Path) -> Config {
         regions: vec!["us-east-1".into(), "eu-central-1".into()],
         skew: brevet::sigv4::MAX_SKEW,
         presigned_actions: Vec::new(),
+        single_use_signatures: false,
         reflection: true,
         directory: Some(dir.join("directory.json")),
         master_key: None,

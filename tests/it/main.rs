@@ -31,6 +31,7 @@ mod reload;
 mod revocation;
 mod routes;
 mod shutdown;
+mod single_use;
 mod store;
 mod tokens;
 mod transport;

@@ -865,3 +865,56 @@ fn certificate() -> (String, tempfile::TempDir) {
     }
     (pem, dir)
 }
+
+#[tokio::test]
+async fn a_signature_is_used_for_all_brokers_on_one_redis() {
+    let mut redis = Redis::start();
+    let dir = home();
+    let once = |c: &mut brevet::config::Config| {
+        c.single_use_signatures = true;
+        c.redis = Some(redis.options());
+    };
+    let one = Broker::start_in(dir.clone(), once).await;
+    let two = Broker::start_in(home_beside(&dir).await, once).await;
+    let form = [("Action", "AssumeRole"), VERSION, ("RoleArn", OPEN), ("RoleSessionName", "test-session")];
+    // The same request, signed for the first broker, reaches both.
+    let body = encode(&form);
+    let mut headers = form_headers();
+    one.sign("/", &user("alice"), &mut headers, body.as_bytes());
+    headers.insert("host", one.address.to_string().parse().unwrap());
+    let ask = async |broker: &Broker| {
+        broker.send("POST", "/", headers.clone(), body.clone().into_bytes()).await.code().to_owned()
+    };
+    assert_eq!(ask(&one).await, "ok");
+    assert_eq!(ask(&two).await, "Throttling");
+    assert_eq!(ask(&one).await, "Throttling");
+    let key = keys(redis.port).into_iter().find(|key| key.contains(":signature:")).unwrap();
+    let left = redis_command(redis.port, &["TTL", &key]).unwrap();
+    assert!(matches!(left, redis::Value::Int(890..=901)), "{left:?}");
+    // Without Redis each broker knows its own, and says so.
+    redis.kill();
+    one.clock.advance(Duration::from_secs(1));
+    two.clock.advance(Duration::from_secs(1));
+    let mut headers = form_headers();
+    one.sign("/", &user("alice"), &mut headers, body.as_bytes());
+    headers.insert("host", one.address.to_string().parse().unwrap());
+    let ask = async |broker: &Broker| {
+        broker.send("POST", "/", headers.clone(), body.clone().into_bytes()).await.code().to_owned()
+    };
+    assert_eq!(ask(&one).await, "ok");
+    assert_eq!(ask(&one).await, "Throttling");
+    assert_eq!(ask(&two).await, "ok", "it cannot know");
+    for broker in [&one, &two] {
+        assert!(broker.operator("/metrics").await.body.contains("brevet_signatures_unshared_total 1"));
+    }
+}
+
+/// A second broker's folder: the same directory, keyring and store, each a copy.
+async fn home_beside(dir: &std::sync::Arc<tempfile::TempDir>) -> std::sync::Arc<tempfile::TempDir> {
+    let second = tempfile::tempdir().unwrap();
+    for file in ["directory.json", "keyring.json"] {
+        let bytes = std::fs::read(dir.path().join(file)).unwrap();
+        brevet::files::write_private(&second.path().join(file), &bytes).unwrap();
+    }
+    std::sync::Arc::new(second)
+}

@@ -1,0 +1,120 @@
+//! Signatures that brought something already, for as long as they would be taken again. In this
+//! process's memory; which of them other brokers have seen, it does not know.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// The most signatures that are remembered: a table of them takes 27 MB. A signature is remembered for
+/// 15 minutes from its date, so this is enough for 1,000 of them a second.
+pub const MAX_SIGNATURES: usize = 900_000;
+/// How often a full table is looked through for what has run out.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// A signature, by sixteen bytes of a digest.
+pub type Digest = [u8; 16];
+
+/// Why a signature is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// It was used, or is being used.
+    Used,
+    /// There is no room to remember it.
+    Full,
+}
+
+/// Signatures that were used. Times are those of the monotonic clock.
+pub struct SingleUse {
+    max: usize,
+    used: Mutex<Used>,
+}
+
+#[derive(Default)]
+struct Used {
+    /// Until when each would be taken again.
+    until: HashMap<Digest, Duration>,
+    swept_at: Duration,
+}
+
+impl Default for SingleUse {
+    fn default() -> Self {
+        Self::new(MAX_SIGNATURES)
+    }
+}
+
+impl SingleUse {
+    fn new(max: usize) -> Self {
+        Self { max, used: Mutex::default() }
+    }
+
+    /// Marks a signature as used; it is remembered until an instant.
+    ///
+    /// # Errors
+    /// When it was used before, or when it cannot be remembered: nobody then knows whether it was.
+    pub fn claim(&self, signature: Digest, until: Duration, now: Duration) -> Result<(), Refused> {
+        let mut used = self.used();
+        if used.until.get(&signature).is_some_and(|until| *until >= now) {
+            return Err(Refused::Used);
+        }
+        if used.until.len() >= self.max && now.saturating_sub(used.swept_at) >= SWEEP_EVERY {
+            used.sweep(now);
+        }
+        if used.until.len() >= self.max && !used.until.contains_key(&signature) {
+            return Err(Refused::Full);
+        }
+        used.until.insert(signature, until);
+        Ok(())
+    }
+
+    /// Forgets a signature that brought nothing.
+    pub fn release(&self, signature: &Digest) {
+        self.used().until.remove(signature);
+    }
+
+    /// Forgets what would not be taken again anyway.
+    pub fn sweep(&self, now: Duration) {
+        self.used().sweep(now);
+    }
+
+    fn used(&self) -> MutexGuard<'_, Used> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Used {
+    fn sweep(&mut self, now: Duration) {
+        self.until.retain(|_, until| *until >= now);
+        self.swept_at = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_is_taken_once_in_its_window() {
+        let (used, at) = (SingleUse::default(), Duration::from_secs);
+        assert_eq!(used.claim([1; 16], at(900), at(0)), Ok(()));
+        assert_eq!(used.claim([1; 16], at(900), at(900)), Err(Refused::Used));
+        assert_eq!(used.claim([2; 16], at(900), at(0)), Ok(()));
+        // What brought nothing may come again.
+        used.release(&[1; 16]);
+        assert_eq!(used.claim([1; 16], at(900), at(0)), Ok(()));
+        used.sweep(at(901));
+        assert!(used.used().until.is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_remembered_is_not_taken() {
+        let (used, at) = (SingleUse::new(3), Duration::from_secs);
+        for n in 0..3 {
+            assert_eq!(used.claim([n; 16], at(900 + u64::from(n)), at(10)), Ok(()));
+        }
+        assert_eq!(used.claim([9; 16], at(2_000), at(20)), Err(Refused::Full));
+        assert_eq!(used.claim([1; 16], at(2_000), at(20)), Err(Refused::Used), "and what was used is known");
+        // Whatever has run out makes room.
+        assert_eq!(used.claim([9; 16], at(2_000), at(902)), Ok(()));
+        assert_eq!(used.used().until.len(), 2);
+    }
+}
