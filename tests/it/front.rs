@@ -195,6 +195,68 @@ async fn the_certificate_names_the_broker_and_a_new_one_names_it_anew() {
     assert_eq!(ask_by_tls(&broker, &alice, "new.example.com").await, "ok");
 }
 
+/// What comes back on a connection that these bytes are written to.
+async fn answer_to(address: std::net::SocketAddr, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    // It may be closed before everything is written.
+    let _ = stream.write_all(bytes).await;
+    let _ = stream.shutdown().await;
+    let mut answer = Vec::new();
+    let _ = tokio::time::timeout(Duration::from_secs(30), stream.read_to_end(&mut answer)).await.expect("it is closed");
+    answer
+}
+
+/// A ClientHello (RFC 5246 section 7.4.1.2) of a version, with suites that every version of TLS has.
+fn client_hello(version: [u8; 2]) -> Vec<u8> {
+    let mut hello = [&version[..], &[7; 32], &[0], &[0, 4, 0xc0, 0x13, 0, 0x2f], &[1, 0]].concat();
+    let length = u16::try_from(hello.len()).unwrap().to_be_bytes();
+    hello = [&[1, 0], &length[..], &hello].concat();
+    let length = u16::try_from(hello.len()).unwrap().to_be_bytes();
+    [&[0x16, 3, 1], &length[..], &hello].concat()
+}
+
+#[tokio::test]
+async fn tr_07_old_tls_false_keys_and_noise_change_nothing() {
+    let dir = home();
+    certify(dir.path(), &["sts.example.com"]);
+    let broker = Broker::start_in(dir.clone(), |c| {
+        c.tls = Some((dir.path().join("tls.crt"), dir.path().join("tls.key")));
+    })
+    .await;
+    let alice = user("alice");
+    let good = async || ask_by_tls(&broker, &alice, "sts.example.com").await == "ok";
+    assert!(good().await);
+    // TLS 1.1, 1.0 and SSL 3.0: an alert, `protocol_version` or `handshake_failure`.
+    for version in [[3, 2], [3, 1], [3, 0]] {
+        let answer = answer_to(broker.address, &client_hello(version)).await;
+        assert!(matches!(answer.as_slice(), [0x15, 3, _, 0, 2, 2, 70 | 40]), "{version:?}: {answer:?}");
+    }
+    // A private key that is another certificate's, or none: the old pair stays in use.
+    let metrics = async || broker.operator("/metrics").await.body;
+    let failed = async || {
+        let count = "reloads_total{what=\"certificate\",outcome=\"failed\"} ";
+        let body = metrics().await;
+        body.lines().find_map(|line| line.split_once(count)).map_or(0, |(_, n)| n.trim().parse::<u64>().unwrap())
+    };
+    let other = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    for key in [other.as_str(), "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", ""] {
+        let before = failed().await;
+        brevet::files::write_private(&dir.path().join("tls.key"), key.as_bytes()).unwrap();
+        eventually("it was looked at", async || failed().await > before).await;
+        assert!(good().await, "{key}");
+    }
+    // Noise, a thousand times: each connection is closed, and nothing is left of it.
+    let noise = brevet::entropy::bytes::<512>(&brevet::entropy::SystemEntropy::new()).unwrap();
+    for n in 0..1_000 {
+        let mut bytes = noise.to_vec();
+        bytes.rotate_left(n % 512);
+        bytes[0] = u8::try_from(n % 256).unwrap();
+        answer_to(broker.address, &bytes[..1 + n % 512]).await;
+    }
+    assert!(good().await);
+    eventually("no connection is left", async || metrics().await.contains("\nbrevet_connections 0\n")).await;
+}
+
 #[tokio::test]
 async fn every_address_without_a_name_is_no_start() {
     let dir = home();

@@ -29,6 +29,7 @@ mod redis;
 mod reference;
 mod reload;
 mod revocation;
+mod rotation;
 mod routes;
 mod shutdown;
 mod single_use;

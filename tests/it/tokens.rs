@@ -152,3 +152,30 @@ async fn what_one_broker_mints_another_accepts_at_once_and_after_a_restart() {
     assert!(two.client(&session).get_caller_identity().await.is_ok());
     assert!(two.assume(&session, DIRECT).await.is_ok());
 }
+
+#[tokio::test]
+async fn an_07_a_remembered_token_vouches_for_no_other_that_begins_like_it() {
+    let broker = Broker::start_with(|c| c.audit = brevet::audit::Target::Discard).await;
+    let session = broker.assume(&user("alice"), OPEN).await.unwrap();
+    let token = session.token.clone().unwrap();
+    let ask = async |token: String| {
+        let thief = Keys { token: Some(token), ..session.clone() };
+        let answer = broker.query(Some(&thief), &[("Action", "GetCallerIdentity"), VERSION]).await;
+        (answer.status, answer.code().to_owned())
+    };
+    // It is remembered from here on.
+    assert_eq!(ask(token.clone()).await, (200, "ok".to_owned()));
+    let refused = (403, "InvalidClientTokenId".to_owned());
+    for length in 20..=200 {
+        let (same, rest) = token.split_at(length);
+        // The same beginning with another end: one character differs, or all of them.
+        let next = if rest.starts_with('A') { "B" } else { "A" };
+        assert_eq!(ask(format!("{same}{next}{}", &rest[1..])).await, refused, "{length}");
+        assert_eq!(ask(format!("{same}{}", next.repeat(rest.len()))).await, refused, "{length}");
+        assert_eq!(ask(same.to_owned()).await, refused, "{length}: nothing but the beginning");
+    }
+    assert_eq!(ask(token.clone()).await, (200, "ok".to_owned()));
+    // The same end with another beginning.
+    let (first, rest) = token.split_at(1);
+    assert_eq!(ask(format!("{}{rest}", if first == "A" { "B" } else { "A" })).await, refused);
+}
