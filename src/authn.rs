@@ -1,6 +1,8 @@
 //! Evidence to [`Caller`]: who signed, with which key, and what stands behind that key.
 
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use base64::Engine;
@@ -19,7 +21,7 @@ use crate::keyring::{self, Keyring};
 use crate::names::Tag;
 use crate::packing::{self, Limits};
 use crate::providers::{KeyError, Providers};
-use crate::revocations::{Key, Revocations, Selector};
+use crate::revocations::{Key, Revocations, Selector, provider_subject};
 use crate::secret::Secret;
 use crate::sigv4::{Presented, Rules, SigningSecret, hex, sha256};
 use crate::token::{self, Ancestor, Claims};
@@ -193,7 +195,8 @@ impl OpenedSession {
         const ITEM: usize = 160;
         let claims = &self.claims;
         let ancestors = claims.ancestors.iter().map(|a| {
-            ITEM + a.arn.len() + a.unique_id.len() + a.access_key_id.len() + a.session_name.len() + a.session_id.len()
+            let texts = [&a.arn, &a.unique_id, &a.access_key_id, &a.session_name, &a.subject];
+            ITEM + texts.map(String::len).iter().sum::<usize>() + a.session_id.len()
         });
         let tags = self.limits.tags.iter().map(|t| ITEM + t.key.len() + t.value.len());
         let arns = self.limits.policy_arns.iter().map(|a| ITEM + a.len());
@@ -248,13 +251,16 @@ impl Default for TokenBounds {
 /// The keyring, and the tokens that it opened lately.
 pub struct Tokens {
     keyring: ArcSwap<Generation>,
+    /// The ids of keys that were revoked, in whichever keyring they are. Held while a keyring is put in
+    /// force.
+    revoked: Mutex<BTreeSet<String>>,
     /// By the SHA-256 of all of a token's bytes.
     opened: Cache<[u8; 32], Opened>,
 }
 
 struct Generation {
     number: u64,
-    keyring: Keyring,
+    keyring: Arc<Keyring>,
 }
 
 #[derive(Clone)]
@@ -276,11 +282,37 @@ impl Tokens {
                 u32::try_from(weight.max(least)).unwrap_or(u32::MAX)
             })
             .build();
-        Self { keyring: ArcSwap::from_pointee(Generation { number: 0, keyring }), opened }
+        let keyring = ArcSwap::from_pointee(Generation { number: 0, keyring: Arc::new(keyring) });
+        Self { keyring, revoked: Mutex::default(), opened }
     }
 
-    /// Uses another keyring from now on.
+    /// Uses another keyring from now on, without the keys that were revoked.
     pub fn replace(&self, keyring: Keyring) {
+        let revoked = self.revoked.lock().unwrap_or_else(PoisonError::into_inner);
+        keyring.revoke(&revoked);
+        self.next_generation(Arc::new(keyring));
+    }
+
+    /// Does without keys from now on, in this keyring and in every later one. False: that is no news.
+    pub fn revoke(&self, ids: &BTreeSet<String>) -> bool {
+        let mut revoked = self.revoked.lock().unwrap_or_else(PoisonError::into_inner);
+        if revoked.is_superset(ids) {
+            return false;
+        }
+        revoked.extend(ids.iter().cloned());
+        let keyring = self.keyring.load().keyring.clone();
+        keyring.revoke(&revoked);
+        self.next_generation(keyring);
+        true
+    }
+
+    /// Whether there is a key to make sessions with.
+    pub fn can_sign(&self) -> bool {
+        self.with_keyring(|keyring| keyring.current().is_some())
+    }
+
+    /// What was opened before is opened anew.
+    fn next_generation(&self, keyring: Arc<Keyring>) {
         let number = self.keyring.load().number.wrapping_add(1);
         self.keyring.store(Arc::new(Generation { number, keyring }));
         self.opened.invalidate_all();
@@ -323,6 +355,7 @@ impl std::ops::Deref for KeyringRef {
 
 fn opened(claims: Claims, key: &keyring::Key) -> Result<OpenedSession, Error> {
     let own = own(&claims, false);
+    let came_from = came_from(&own, &claims.source_identity, &ancestors(&claims))?;
     let account = IamArn::parse(&claims.principal_arn).ok_or(Error::InvalidClientTokenId)?.account;
     let limits = packing::unpack(&claims.packed).ok_or(Error::InvalidClientTokenId)?;
     let policy = match limits.policy.as_str() {
@@ -338,9 +371,20 @@ fn opened(claims: Claims, key: &keyring::Key) -> Result<OpenedSession, Error> {
         limits,
         web_identity: Vouched::new(&claims),
         secret: SigningSecret::new(session_secret(key, id, &claims.access_key_id)?),
-        came_from: came_from(&own, &claims.source_identity, &claims.ancestors)?,
+        came_from,
         claims,
     })
+}
+
+/// Whom a session comes from, as what comes from it in turn says so: the session of a provider's token
+/// has the token's subject in another place.
+pub fn ancestors(claims: &Claims) -> Cow<'_, [Ancestor]> {
+    match (claims.ancestors.as_slice(), &claims.web_identity) {
+        ([provider], Some(identity)) if provider.subject.is_empty() => {
+            Cow::Owned(vec![Ancestor { subject: identity.subject.clone(), ..provider.clone() }])
+        }
+        (ancestors, _) => Cow::Borrowed(ancestors),
+    }
 }
 
 fn own(claims: &Claims, restricted: bool) -> Ancestor {
@@ -351,6 +395,7 @@ fn own(claims: &Claims, restricted: bool) -> Ancestor {
         session_name: claims.session_name.clone(),
         session_id: claims.session_id.clone(),
         restricted,
+        subject: String::new(),
     }
 }
 
@@ -381,6 +426,10 @@ pub fn came_from(own: &Ancestor, source_identity: &str, ancestors: &[Ancestor]) 
         keys.push(Key::new(Selector::Principal, account.as_str(), &ancestor_arn(ancestor)));
         if arn.kind == "role" {
             keys.push(Key::new(Selector::Role, account.as_str(), &ancestor.arn));
+        }
+        if !ancestor.subject.is_empty() {
+            let subject = provider_subject(&ancestor.arn, &ancestor.subject);
+            keys.push(Key::new(Selector::ProviderSubject, account.as_str(), &subject));
         }
         if !ancestor.session_id.is_empty() {
             keys.push(Key::new(Selector::Session, account.as_str(), &hex(&ancestor.session_id)));
@@ -814,7 +863,7 @@ impl Caller {
         match (&self.identity, self.session()) {
             (_, Some(session)) => {
                 let own = own(&session.claims, session.is_restricted());
-                session.claims.ancestors.iter().cloned().chain([own]).collect()
+                ancestors(&session.claims).iter().cloned().chain([own]).collect()
             }
             (Identity::User(user), None) => vec![Ancestor {
                 arn: user.arn.to_string(),

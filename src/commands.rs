@@ -8,6 +8,7 @@
 mod accept_clock;
 mod detail;
 mod edit;
+mod emergency;
 mod import;
 mod principals;
 mod rules;
@@ -30,6 +31,7 @@ use crate::store::{Entry, Store, StoreError, Writer};
 pub use accept_clock::accept_clock;
 pub use detail::Detail;
 pub use edit::Edit;
+pub use emergency::{end_sessions, revoke_signing_keys};
 pub use import::{Import, Planned, plan};
 pub use principals::bind_stored;
 

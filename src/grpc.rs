@@ -252,7 +252,8 @@ async fn administer(
 
 fn read_revocation(message: Bytes) -> Result<RevokeSessions, Error> {
     let m = read::<pb::RevokeSessionsRequest>(message)?;
-    RevokeSessions::parse(m.selector.map(Asked::from), m.issued_before.map(|at| at.seconds))
+    let issued_before = m.issued_before.map(|at| at.seconds);
+    RevokeSessions::parse(m.selector.map(Asked::from), issued_before, m.deactivate_access_key)
 }
 
 async fn unknown(sts: &Arc<Sts>, name: &str, evidence: Result<Evidence, Error>, origin: Origin) -> Answer {
@@ -508,6 +509,10 @@ impl From<pb::revoke_sessions_request::Selector> for Asked {
             Selector::PrincipalArn(text) => Self::PrincipalArn(text),
             Selector::RoleArn(text) => Self::RoleArn(text),
             Selector::SourceIdentity(text) => Self::SourceIdentity(text),
+            Selector::VouchedFor(pb::VouchedFor { provider_arn, subject }) => {
+                Self::VouchedFor { provider_arn, subject }
+            }
+            Selector::All(all) => Self::All(all),
         }
     }
 }
@@ -562,6 +567,7 @@ impl From<RevokeSessionsOutput> for pb::RevokeSessionsResponse {
             nodes_confirmed: count(output.nodes_connected.saturating_sub(output.pending.len())),
             pending: output.pending.into_iter().map(node).collect(),
             target: Some(output.target.into()),
+            access_key_deactivated: output.access_key_deactivated,
         }
     }
 }

@@ -4,8 +4,11 @@
 //! seals; it stays as `previous` until the last session it made has ended. The keys that sign tokens
 //! for others turn with them. Knows no token format.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ring::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -90,6 +93,8 @@ pub struct Keyring {
     current: usize,
     /// What signs tokens for others.
     web_identity: Vec<SigningKey>,
+    /// Ids of keys that were revoked: a keyring that still has them does without them.
+    revoked: ArcSwap<BTreeSet<String>>,
 }
 
 impl Keyring {
@@ -99,7 +104,8 @@ impl Keyring {
     /// When there is no randomness.
     pub fn generate(entropy: &dyn Entropy, now: Timestamp) -> Result<Self, KeyringError> {
         let cluster_id = crate::sigv4::hex(&entropy::bytes::<8>(entropy)?);
-        let mut keyring = Self { cluster_id, keys: Vec::new(), current: 0, web_identity: Vec::new() };
+        let mut keyring =
+            Self { cluster_id, keys: Vec::new(), current: 0, web_identity: Vec::new(), revoked: ArcSwap::default() };
         for state in [State::Current, State::Next] {
             let key = keyring.fresh(state, entropy, now)?;
             keyring.keys.push(key);
@@ -127,12 +133,15 @@ impl Keyring {
 
     /// The key that signs tokens for others by that algorithm.
     pub fn signing_key(&self, algorithm: Algorithm) -> Option<&SigningKey> {
-        self.web_identity.iter().find(|k| k.algorithm() == algorithm && k.state == State::Current)
+        let revoked = self.revoked.load();
+        let is_it = |k: &&SigningKey| k.algorithm() == algorithm && k.state == State::Current;
+        self.web_identity.iter().find(is_it).filter(|k| !revoked.contains(&k.id().to_ascii_lowercase()))
     }
 
     /// All keys that tokens for others are or may be signed with.
     pub fn signing_keys(&self) -> impl Iterator<Item = &SigningKey> {
-        self.web_identity.iter()
+        let revoked = self.revoked.load_full();
+        self.web_identity.iter().filter(move |k| !revoked.contains(&k.id().to_ascii_lowercase()))
     }
 
     /// Reads a keyring from its file form.
@@ -169,7 +178,10 @@ impl Keyring {
         let web_identity = web_identity.map_err(|e| content(format!("WebIdentityKeys: {e}")))?;
         let mut current = keys.iter().enumerate().filter(|(_, k)| k.state == State::Current).map(|(i, _)| i);
         match (current.next(), current.next()) {
-            (Some(current), None) => Ok(Self { cluster_id: document.cluster_id, keys, current, web_identity }),
+            (Some(current), None) => {
+                let revoked = ArcSwap::default();
+                Ok(Self { cluster_id: document.cluster_id, keys, current, web_identity, revoked })
+            }
             _ => Err(content("Keys: exactly one must have the State `current`")),
         }
     }
@@ -253,17 +265,83 @@ impl Keyring {
 
     /// The key that makes tokens.
     pub fn current(&self) -> Option<&Key> {
-        self.keys.get(self.current)
+        self.keys.get(self.current).filter(|k| !self.is_revoked(k.id))
     }
 
-    /// The key of that id, in any state.
+    /// The key of that id, in any state, unless it was revoked.
     pub fn find(&self, id: u32) -> Option<&Key> {
-        self.keys.iter().find(|k| k.id == id)
+        self.keys.iter().find(|k| k.id == id).filter(|k| !self.is_revoked(k.id))
+    }
+
+    /// Does without keys from now on, by their ids (see [`normal_id`]).
+    pub fn revoke(&self, ids: &BTreeSet<String>) {
+        let all: BTreeSet<String> = self.revoked.load().union(ids).cloned().collect();
+        self.revoked.store(Arc::new(all));
+    }
+
+    /// Whether the key of that id was revoked.
+    pub fn is_revoked(&self, id: u32) -> bool {
+        let revoked = self.revoked.load();
+        !revoked.is_empty() && revoked.contains(&text_id(id))
+    }
+
+    /// The ids of all keys, those that sign tokens for others among them.
+    pub fn ids(&self) -> BTreeSet<String> {
+        let signing = self.web_identity.iter().map(|k| k.id().to_ascii_lowercase());
+        self.keys.iter().map(|k| text_id(k.id)).chain(signing).collect()
+    }
+
+    /// A keyring without some keys: the next key takes the place of the current one, and new keys are
+    /// made where one is missing.
+    ///
+    /// # Errors
+    /// Without randomness.
+    pub fn without(
+        mut self,
+        ids: &BTreeSet<String>,
+        entropy: &dyn Entropy,
+        now: Timestamp,
+    ) -> Result<Self, KeyringError> {
+        self.keys.retain(|k| !ids.contains(&text_id(k.id)));
+        for state in [State::Current, State::Next] {
+            if self.keys.iter().any(|k| k.state == state) {
+                continue;
+            }
+            match self.keys.iter_mut().find(|k| k.state == State::Next) {
+                Some(next) if state == State::Current => (next.state, next.since) = (state, now),
+                _ => {
+                    let key = self.fresh(state, entropy, now)?;
+                    self.keys.push(key);
+                }
+            }
+        }
+        self.current = self.keys.iter().position(|k| k.state == State::Current).unwrap_or_default();
+        let algorithms: BTreeSet<_> = self.web_identity.iter().map(|k| k.algorithm().name()).collect();
+        self.web_identity.retain(|k| !ids.contains(&k.id().to_ascii_lowercase()));
+        for algorithm in algorithms.into_iter().filter_map(Algorithm::parse) {
+            for state in [State::Current, State::Next] {
+                let mut own = self.web_identity.iter_mut().filter(|k| k.algorithm() == algorithm);
+                if own.any(|k| k.state == state) {
+                    continue;
+                }
+                let mut own = self.web_identity.iter_mut().filter(|k| k.algorithm() == algorithm);
+                match own.find(|k| k.state == State::Next) {
+                    Some(next) if state == State::Current => (next.state, next.since) = (state, now),
+                    _ => self.web_identity.push(signing_key(algorithm, state, entropy, now)?),
+                }
+            }
+        }
+        Ok(self)
     }
 
     /// Ids and states, for people.
     pub fn listing(&self) -> impl Iterator<Item = (u32, State, Timestamp)> {
         self.keys.iter().map(|k| (k.id, k.state, k.since))
+    }
+
+    /// Ids, algorithms and states of the keys that sign tokens for others, for people.
+    pub fn signing_listing(&self) -> impl Iterator<Item = (&str, Algorithm, State, Timestamp)> {
+        self.web_identity.iter().map(|k| (k.id(), k.algorithm(), k.state, k.since))
     }
 
     /// A key for authenticating the cluster's records in a shared cache, the same on every node
@@ -377,6 +455,18 @@ fn signing_key(
     SigningKey::generate(algorithm, state, entropy, now).map_err(|_| KeyringError::Entropy(NoEntropy))
 }
 
+/// A key's id as files and people write it.
+fn text_id(id: u32) -> String {
+    format!("{id:08x}")
+}
+
+/// The id of a key, as it is compared: 8 hexadecimal digits, or 16 of a key that signs tokens for
+/// others. None for any other text.
+pub fn normal_id(text: &str) -> Option<String> {
+    let is_id = [8, 16].contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit());
+    is_id.then(|| text.to_ascii_lowercase())
+}
+
 fn content(text: impl Into<String>) -> KeyringError {
     KeyringError::Content(text.into())
 }
@@ -400,6 +490,43 @@ mod tests {
         assert!(third.find(first_id).is_some());
         let fourth = third.rotate(&entropy, now.plus(durations::MAX * 2)).unwrap();
         assert!(fourth.find(first_id).is_none());
+    }
+
+    #[test]
+    fn a_revoked_key_is_as_good_as_not_there() {
+        let (entropy, now) = (SystemEntropy::new(), Timestamp::from_seconds(1_000));
+        let keyring = Keyring::generate(&entropy, now).unwrap();
+        let (current, next) = (keyring.keys[0].id(), keyring.keys[1].id());
+        keyring.revoke(&BTreeSet::from([text_id(current)]));
+        assert!(keyring.current().is_none() && keyring.find(current).is_none() && keyring.is_revoked(current));
+        assert!(keyring.find(next).is_some());
+        let kid = keyring.signing_key(Algorithm::ES384).unwrap().id().to_owned();
+        let published = keyring.signing_keys().count();
+        keyring.revoke(&BTreeSet::from([kid.clone()]));
+        assert!(keyring.signing_key(Algorithm::ES384).is_none() && keyring.current().is_none());
+        assert!(keyring.signing_keys().count() == published - 1 && keyring.signing_keys().all(|k| k.id() != kid));
+        // A new file goes on with the key that every broker has already.
+        let ids = BTreeSet::from([text_id(current), kid.clone()]);
+        let renewed = keyring.without(&ids, &entropy, now).unwrap();
+        assert_eq!(renewed.current().unwrap().id(), next);
+        let renewed = Keyring::parse(&renewed.to_bytes().unwrap()).unwrap();
+        assert_eq!(renewed.current().unwrap().id(), next);
+        assert!(renewed.keys.iter().any(|k| k.state == State::Next) && renewed.ids().is_disjoint(&ids));
+        assert!(renewed.signing_key(Algorithm::ES384).is_some());
+        // Nothing is left of one that leaked as a whole.
+        let old = renewed.ids();
+        let new = renewed.without(&old, &entropy, now).unwrap();
+        assert!(new.ids().is_disjoint(&old) && new.ids().len() == 6, "{:?}", new.ids());
+        assert!(new.current().is_some());
+    }
+
+    #[test]
+    fn an_id_is_eight_or_sixteen_digits() {
+        assert_eq!(normal_id("0123ABcd").as_deref(), Some("0123abcd"));
+        assert_eq!(normal_id("0123456789abcdef").as_deref(), Some("0123456789abcdef"));
+        for bad in ["", "0123abc", "0123abcg", "+123abcd", "0123456789abcde", "ééé45678"] {
+            assert_eq!(normal_id(bad), None, "{bad}");
+        }
     }
 
     #[test]

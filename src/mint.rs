@@ -106,6 +106,7 @@ pub fn session(
         session_name: claims.session_name.clone(),
         ..Ancestor::default()
     };
+    let ancestors = authn::ancestors(&claims).into_owned();
     Ok(Session {
         user_id: authn::user_id(account, kind, &claims.principal_id, &claims.session_name),
         arn: authn::ancestor_arn(&own),
@@ -119,7 +120,7 @@ pub fn session(
             tags: shape.tags,
             issued_at: claims.issued_at,
             expires_at: claims.expires_at,
-            ancestors: claims.ancestors,
+            ancestors,
             issued_under: claims.issued_under,
             kind: claims.kind,
         },

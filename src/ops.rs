@@ -289,6 +289,9 @@ impl Context<'_> {
         let counted = self.sts.budgets.session(self.caller.budget_key(), account.as_str(), self.now, end);
         counted.map_err(|exceeded| throttled(self.sts, exceeded))?;
         let keyring = self.sts.tokens.keyring();
+        if keyring.current().is_none() {
+            return Err(Error::ServiceUnavailable("a signing key that was not revoked"));
+        }
         let issued_under = (self.issued_under, self.sts.store.id());
         let session = mint::session(grant, term, shape, issued_under, &keyring, &*self.sts.entropy, self.now)?;
         self.sts.sessions.record(&keyring, &session.record, self.now).await;
@@ -393,6 +396,7 @@ fn own_ancestor(record: &SessionRecord) -> Ancestor {
         session_name: record.session_name.clone(),
         session_id: record.session_id.clone(),
         restricted: false,
+        subject: String::new(),
     }
 }
 

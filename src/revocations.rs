@@ -6,7 +6,7 @@
 //! of the feed, or before an instant. Each session says under which change it was issued, so that
 //! no clock decides whether it came before a revocation.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
@@ -32,10 +32,24 @@ pub enum Selector {
     Account,
     /// All sessions of the cluster.
     Everything,
+    /// Whom an OpenID Connect provider vouched for: the provider's ARN and the subject, see
+    /// [`provider_subject`].
+    ProviderSubject,
+    /// A signing key, by its id in the keyring. It is revoked for ever, and has no mark: see
+    /// [`Revocations::revoke_signing_key`].
+    SigningKey,
+}
+
+/// How many kinds there are.
+const KINDS: usize = 9;
+
+/// What [`Selector::ProviderSubject`] names: an ARN has no space in it.
+pub fn provider_subject(provider_arn: &str, subject: &str) -> String {
+    format!("{provider_arn} {subject}")
 }
 
 impl Selector {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; KINDS] = [
         Self::Session,
         Self::AccessKey,
         Self::Principal,
@@ -43,6 +57,8 @@ impl Selector {
         Self::SourceIdentity,
         Self::Account,
         Self::Everything,
+        Self::ProviderSubject,
+        Self::SigningKey,
     ];
 
     /// As rows and people name it.
@@ -55,6 +71,8 @@ impl Selector {
             Self::SourceIdentity => "source-identity",
             Self::Account => "account",
             Self::Everything => "everything",
+            Self::ProviderSubject => "provider-subject",
+            Self::SigningKey => "signing-key",
         }
     }
 
@@ -130,8 +148,9 @@ type Shard = RwLock<HashMap<[u8; 16], Mark>>;
 /// All marks in force.
 #[derive(Default)]
 pub struct Revocations {
-    kinds: [[Shard; SHARDS]; 7],
-    counts: [AtomicUsize; 7],
+    kinds: [[Shard; SHARDS]; KINDS],
+    counts: [AtomicUsize; KINDS],
+    signing_keys: RwLock<BTreeSet<String>>,
 }
 
 impl Revocations {
@@ -149,6 +168,16 @@ impl Revocations {
             count.fetch_add(1, Ordering::Relaxed);
         }
         shard.insert(key.digest, mark.joined(old.unwrap_or_default()));
+    }
+
+    /// Remembers that a signing key was revoked, by its id in the keyring. Nothing takes that back.
+    pub fn revoke_signing_key(&self, id: &str) {
+        self.signing_keys.write().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
+    }
+
+    /// The ids of all signing keys that were revoked.
+    pub fn signing_keys(&self) -> BTreeSet<String> {
+        self.signing_keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Drops the marks of which every session has ended.

@@ -222,6 +222,24 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entro
     run(config, Parts { store, master_key, directory, keyring, lock }, timekeeper, entropy, Some(seen)).await
 }
 
+/// What is wrong with a node whose signing key was revoked, and what to do.
+const WITHOUT_SIGNING_KEY: &str = "the keyring's current key was revoked, so that no session can be issued; take the keyring \
+                                   file that `brevet keyring revoke` or `brevet keyring rotate` has written since then";
+
+/// Puts in force what the store says of signing keys.
+fn bind_revoked_keys(sts: &Sts) {
+    if sts.tokens.revoke(&sts.revocations.signing_keys()) {
+        say_without_signing_key(sts);
+    }
+}
+
+/// Says so in the log, if no session can be issued.
+fn say_without_signing_key(sts: &Sts) {
+    if !sts.tokens.can_sign() {
+        tracing::error!("{WITHOUT_SIGNING_KEY}");
+    }
+}
+
 /// What clients may call a broker of this configuration, whose certificate names these hosts.
 ///
 /// # Errors
@@ -299,6 +317,8 @@ async fn run(
     let head = parts.store.head().await?;
     let revocations = Revocations::default();
     parts.store.load_revocations(&revocations, clock.now()).await?;
+    let tokens = Tokens::new(parts.keyring, config.opened_tokens);
+    tokens.revoke(&revocations.signing_keys());
     let directory_is_in_the_store = parts.directory.is_none();
     let directory = match (parts.directory, &parts.master_key) {
         (Some(directory), _) => directory,
@@ -360,7 +380,7 @@ async fn run(
         sound_policies: Cache::new(SOUND_POLICIES),
         budgets: Budgets::new(config.budgets),
         issuer,
-        tokens: Tokens::new(parts.keyring, config.opened_tokens),
+        tokens,
         sessions,
         audit,
         clock,
@@ -488,6 +508,9 @@ impl Shared {
         }
         if let Some(lag) = self.sts.clock.is_behind() {
             return Err(clock::why(&self.sts.clock, lag));
+        }
+        if !self.sts.tokens.can_sign() {
+            return Err(WITHOUT_SIGNING_KEY.to_owned());
         }
         if let sessions::Standing::Unfit(why) = self.sts.sessions.standing() {
             return Err(format!("redis must not be used as it is: {why}"));

@@ -529,6 +529,10 @@ impl Store {
             let text = |at: usize| row.try_get::<&str, _>(at).map_err(told);
             let selector = Selector::parse(text(0)?);
             let selector = selector.ok_or_else(|| StoreError::Row("a revocation's selector".to_owned()))?;
+            if selector == Selector::SigningKey {
+                into.revoke_signing_key(text(2)?);
+                continue;
+            }
             let mark = Mark {
                 before_sequence: row.try_get(3).map_err(told)?,
                 before_seconds: row.try_get(4).map_err(told)?,

@@ -114,6 +114,9 @@ pub struct Ancestor {
     /// Whether session policies cut it: such a session does not come back to its role without them.
     #[prost(bool, tag = "6")]
     pub restricted: bool,
+    /// Of a provider: whom it vouched for, as its tokens name them (`sub`).
+    #[prost(string, tag = "7")]
+    pub subject: String,
 }
 
 /// Signs and seals claims under the keyring's current key. `salt` must never repeat.

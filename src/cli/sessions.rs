@@ -1,14 +1,21 @@
 //! `brevet sessions`: over gRPC, as an administrator of the account.
 
+use std::path::{Path, PathBuf};
+
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::aws::Settings;
 use super::print::{self, Output, OutputArgument};
-use super::{CallArguments, Failure, values};
+use super::{CallArguments, Failure, terminal, values};
+use crate::arn::AccountId;
 use crate::client::Client;
-use crate::clock::Timestamp;
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::commands;
+use crate::config::Config;
+use crate::entropy::SystemEntropy;
 use crate::grpc::pb::{self, revoke_sessions_request::Selector};
+use crate::store::{Access, Store};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,8 +44,16 @@ Examples:
       The session with this key, and what came from it.
   brevet sessions revoke --principal-arn arn:aws:iam::111122223333:user/alice
       Everything that came from a user.
+  brevet sessions revoke --access-key-id AKIA0123456789ABCDEF --deactivate-access-key
+      What came from a long-term key, and the key itself.
+  brevet sessions revoke --provider arn:aws:iam::111122223333:oidc-provider/idp --subject alice
+      Whom an identity provider vouched for.
   brevet sessions revoke --role-arn Demo --issued-before 2026-01-02T03:04:05Z
-      The sessions of a role that were issued before an instant.";
+      The sessions of a role that were issued before an instant.
+  brevet sessions revoke --all
+      All sessions of your account.
+  brevet sessions revoke --all --config /var/lib/brevet/brevet.toml
+      All sessions of all accounts, on the broker's own machine and without credentials.";
 
 /// List, show and end sessions
 ///
@@ -98,7 +113,8 @@ pub(super) struct ShowArguments {
 /// Ends the sessions that come from what you name, and everything that came from those sessions in
 /// turn. The answer comes when the revocation is on stable storage, and says how many connected
 /// brokers have it in force and how many sessions on record it ended. It cannot be taken back. What
-/// is named stays: a role can be assumed again, and a long-term access key goes on signing.
+/// is named stays: a role can be assumed again, and a long-term access key goes on signing unless it
+/// is deactivated.
 #[derive(Debug, Args)]
 #[command(after_long_help = REVOKE_EXAMPLES)]
 pub(super) struct RevokeArguments {
@@ -106,32 +122,50 @@ pub(super) struct RevokeArguments {
     call: CallArguments,
     #[command(flatten)]
     selector: RevokeSelector,
+    /// With --access-key-id of a long-term key: make the key itself inactive too
+    #[arg(long, requires = "access_key_id", conflicts_with = "dry_run")]
+    deactivate_access_key: bool,
     /// Say what would end, and end nothing
     #[arg(long)]
     dry_run: bool,
+    /// With --all: end them beside the broker, on its store, without credentials: of all accounts
+    #[arg(long, value_name = "FILE", requires = "all")]
+    config: Option<PathBuf>,
+    /// With --all: of this account alone. Without --config it must be your own
+    #[arg(long, value_name = "ACCOUNT_ID", requires = "all")]
+    account: Option<String>,
     #[command(flatten)]
     output: OutputArgument,
 }
 
-/// One of the first five, or a time, or both.
+/// One of the first seven, or a time, or both.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true)]
 struct RevokeSelector {
     /// One session: 32 hexadecimal digits
-    #[arg(long, value_name = "ID", conflicts_with_all = ["access_key_id", "principal_arn", "role_arn", "source_identity"])]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["access_key_id", "principal_arn", "role_arn", "source_identity", "provider", "all"])]
     session_id: Option<String>,
     /// What was signed for with an access key, and what came from that: ASIA… or AKIA…
-    #[arg(long, value_name = "ID", conflicts_with_all = ["principal_arn", "role_arn", "source_identity"])]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["principal_arn", "role_arn", "source_identity", "provider", "all"])]
     access_key_id: Option<String>,
     /// What came from a user or a role session
-    #[arg(long, value_name = "ARN", conflicts_with_all = ["role_arn", "source_identity"])]
+    #[arg(long, value_name = "ARN", conflicts_with_all = ["role_arn", "source_identity", "provider", "all"])]
     principal_arn: Option<String>,
     /// All sessions of a role: its ARN, or the name of a role of your own account
-    #[arg(long, value_name = "ARN", conflicts_with = "source_identity")]
+    #[arg(long, value_name = "ARN", conflicts_with_all = ["source_identity", "provider", "all"])]
     role_arn: Option<String>,
     /// The person behind a chain of sessions
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["provider", "all"])]
     source_identity: Option<String>,
+    /// Whom an OpenID Connect provider vouched for
+    #[arg(long, value_name = "ARN", conflicts_with = "all")]
+    provider: Option<String>,
+    /// With --provider: this subject alone, as `sub` in the provider's tokens names it
+    #[arg(long, value_name = "SUB", requires = "provider")]
+    subject: Option<String>,
+    /// All sessions of your account
+    #[arg(long)]
+    all: bool,
     /// Those issued before an instant, by the clock of the broker that issued them:
     /// 2026-01-02T03:04:05Z; by itself: all of your account
     #[arg(long, value_name = "TIME", value_parser = values::instant)]
@@ -173,7 +207,7 @@ async fn list(arguments: ListArguments) -> Result<(), Failure> {
             let rows: Vec<_> = answer.sessions.iter().map(row).collect();
             print::block(print::table(&["SESSION", "WHO", "CAME FROM", "KEY", "UNTIL", "STATE"], &rows))?;
             if !answer.marker.is_empty() {
-                print::note(format_args!("There are more: --marker {}", answer.marker));
+                print::note(format_args!("There are more: --marker {}", print::word(&answer.marker)));
             }
         }
     }
@@ -203,7 +237,7 @@ async fn pages(
         };
         let page = client.list_sessions(next).await?;
         if page.marker == all.marker {
-            return Err(format!("the broker's pages do not go on behind {}", page.marker).into());
+            return Err(format!("the broker's pages do not go on behind {}", print::visible(&page.marker)).into());
         }
         all.sessions.extend(page.sessions);
         all.marker = page.marker;
@@ -237,8 +271,29 @@ fn item(value: &Value) -> String {
 }
 
 async fn revoke(arguments: RevokeArguments) -> Result<(), Failure> {
+    let account = match &arguments.account {
+        Some(text) => Some(
+            AccountId::parse(text)
+                .ok_or_else(|| format!("--account {text}: must be twelve digits, such as 111122223333"))?,
+        ),
+        None => None,
+    };
+    if let Some(config) = &arguments.config {
+        if arguments.selector.issued_before.is_some() {
+            return Err("--issued-before: with --config every session that was issued before now ends".into());
+        }
+        return end_beside(config, account, arguments.dry_run, arguments.output.chosen()).await;
+    }
     let client = Settings::of(&arguments.call)?.client().await?;
-    let request = request(&client, arguments.selector).await?;
+    if let Some(account) = account {
+        let own = client.get_caller_identity().await?.account;
+        if own != account.as_str() {
+            let rule = "is not your account; on the broker's machine --config FILE ends sessions of any";
+            return Err(format!("--account {account}: {rule}").into());
+        }
+    }
+    let mut request = request(&client, arguments.selector).await?;
+    request.deactivate_access_key = arguments.deactivate_access_key;
     let output = arguments.output.chosen();
     let (key, is_role) = match &request.selector {
         Some(Selector::AccessKeyId(id)) => (id.clone(), false),
@@ -253,7 +308,19 @@ async fn revoke(arguments: RevokeArguments) -> Result<(), Failure> {
         print::note(told(&target, true));
         return Ok(());
     }
-    let answer = client.revoke_sessions(request).await?;
+    let mut answer = client.revoke_sessions(request.clone()).await?;
+    if answer.target.as_ref().is_some_and(|target| target.access_key_goes_on)
+        && !arguments.deactivate_access_key
+        && terminal::confirms(&format!(
+            "The access key {key} itself is active and goes on signing. Deactivate it too?"
+        ))?
+    {
+        request.deactivate_access_key = true;
+        let counted = answer.target.as_ref().and_then(|target| target.sessions_on_record);
+        answer = client.revoke_sessions(request).await?;
+        // What the first call has ended.
+        answer.target = answer.target.map(|target| pb::RevocationTarget { sessions_on_record: counted, ..target });
+    }
     let target = answer.target.unwrap_or_default();
     match output {
         Output::Json => print::json(&revoked(&answer, &target))?,
@@ -265,11 +332,14 @@ async fn revoke(arguments: RevokeArguments) -> Result<(), Failure> {
     print::note(told(&target, false));
     if target.access_key_goes_on {
         print::note(format_args!(
-            "The access key {key} itself is active and goes on signing. To end it, set its \"Status\" to \"Inactive\" in \
-             what `brevet export` prints (or in the directory file), then: brevet import FILE --apply"
+            "The access key {key} itself is active and goes on signing. To end it: brevet sessions revoke --access-key-id \
+             {key} --deactivate-access-key. Where the directory is a file, set the key's \"Status\" to \"Inactive\" there."
         ));
     } else if is_role && target.exists == Some(true) {
         print::note("The role can be assumed again at once, by whoever its trust policy admits.");
+    }
+    if answer.access_key_deactivated {
+        print::note(format_args!("The access key {key} itself is inactive from now on."));
     }
     if !answer.pending.is_empty() {
         print::note(
@@ -282,6 +352,32 @@ async fn revoke(arguments: RevokeArguments) -> Result<(), Failure> {
             }
         }
     }
+    Ok(())
+}
+
+/// Ends sessions on the store of a broker, which takes it from there.
+async fn end_beside(config: &Path, account: Option<AccountId>, dry_run: bool, output: Output) -> Result<(), Failure> {
+    let config = Config::load(config)?;
+    let of = account.map_or_else(|| "all accounts".to_owned(), |account| format!("the account {account}"));
+    if dry_run {
+        if output == Output::Json {
+            print::json(&json!({"DryRun": true, "Account": account.map(|account| account.to_string())}))?;
+        }
+        print::note(format_args!("Every session of {of} that was issued before now would end."));
+        return Ok(());
+    }
+    let now = SystemClock.now();
+    let store = Store::open(&config.store, Access::Use, now, &SystemEntropy::new()).await?;
+    let sequence = commands::end_sessions(&store, &super::operator(), account, now).await?;
+    store.close().await;
+    match output {
+        Output::Json => print::json(&json!({"SequenceNumber": sequence}))?,
+        Output::Table => print::line(format_args!("Revoked by change {sequence}."))?,
+    }
+    print::note(format_args!(
+        "Every session of {of} that was issued before now ends; it binds on every connected broker within 2 s."
+    ));
+    print::note("Long-term access keys go on signing, and roles can be assumed again.");
     Ok(())
 }
 
@@ -317,6 +413,7 @@ fn revoked(answer: &pb::RevokeSessionsResponse, target: &pb::RevocationTarget) -
     json!({
         "SequenceNumber": answer.sequence_number, "NodesConnected": answer.nodes_connected,
         "NodesConfirmed": answer.nodes_confirmed, "Pending": pending.collect::<Vec<_>>(), "Target": hit(target),
+        "AccessKeyDeactivated": answer.access_key_deactivated,
     })
 }
 
@@ -339,8 +436,12 @@ async fn request(client: &Client, selector: RevokeSelector) -> Result<pb::Revoke
         .or(selector.access_key_id.map(Selector::AccessKeyId))
         .or(selector.principal_arn.map(Selector::PrincipalArn))
         .or(role_arn.map(Selector::RoleArn))
-        .or(selector.source_identity.map(Selector::SourceIdentity));
-    Ok(pb::RevokeSessionsRequest { selector: chosen, issued_before })
+        .or(selector.source_identity.map(Selector::SourceIdentity))
+        .or(selector.provider.map(|provider_arn| {
+            Selector::VouchedFor(pb::VouchedFor { provider_arn, subject: selector.subject.clone() })
+        }))
+        .or(selector.all.then_some(Selector::All(true)));
+    Ok(pb::RevokeSessionsRequest { selector: chosen, issued_before, ..Default::default() })
 }
 
 fn at(instant: &Option<prost_types::Timestamp>) -> String {

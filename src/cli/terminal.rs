@@ -2,11 +2,27 @@
 //! error by the program that runs a `credential_process`.
 
 use std::fs::OpenOptions;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 
 use zeroize::Zeroizing;
 
 use super::Failure;
+use crate::legible::Legible;
+
+/// Asks a question that `y` or `yes` agrees to. Where nobody sits at a terminal, nobody agrees.
+///
+/// # Errors
+/// When the terminal cannot be read.
+pub(super) fn confirms(question: &str) -> Result<bool, Failure> {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Ok(false);
+    }
+    write!(io::stderr(), "{} [y/N] ", Legible(question))?;
+    io::stderr().flush()?;
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line)?;
+    Ok(["y", "yes"].contains(&line.trim().to_ascii_lowercase().as_str()))
+}
 
 /// Asks for the code of an MFA device. `otherwise` is what to do without a terminal.
 ///

@@ -134,7 +134,7 @@ impl Target {
 /// Changes the directory, and waits until the change is in force here: what the caller asks next
 /// sees it. `decide` says what is to be changed, or why not: before the store is asked for anything,
 /// and again when it is this call's turn to write.
-async fn change(
+pub(super) async fn change(
     cx: &mut Context<'_>,
     decide: impl Fn(&mut Context<'_>) -> Result<Vec<Command>, Error>,
 ) -> Result<(), Error> {

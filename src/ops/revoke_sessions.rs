@@ -8,15 +8,16 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use super::{Context, Operation, Service, Sts};
+use super::{Context, Operation, Service, Sts, iam};
 use crate::arn::{AccountId, IamArn};
 use crate::budgets::CountedAs;
 use crate::clock::Timestamp;
-use crate::commands::{Detail, Revoked};
+use crate::commands::{Command, Detail, Edit, Revoked};
 use crate::directory::Directory;
+use crate::directory::resource::{Kind, Name};
 use crate::error::Error;
 use crate::names::{self, AccessKeyId, FieldError, SourceIdentity};
-use crate::revocations::{Key, Mark, Revocations, Selector};
+use crate::revocations::{Key, Mark, Revocations, Selector, provider_subject};
 use crate::sessions::{self, SessionRecord};
 use crate::store::{Entry, Node};
 use crate::trust;
@@ -37,6 +38,8 @@ pub enum Asked {
     PrincipalArn(String),
     RoleArn(String),
     SourceIdentity(String),
+    VouchedFor { provider_arn: String, subject: Option<String> },
+    All(bool),
 }
 
 /// The checked request.
@@ -47,6 +50,8 @@ pub struct RevokeSessions {
     /// The account in an ARN; it must be the caller's.
     account: Option<String>,
     issued_before: Option<i64>,
+    /// Of a long-term key: whether it is to prove nothing any more.
+    deactivate: bool,
 }
 
 /// The request to say what [`RevokeSessions`] would hit.
@@ -63,6 +68,8 @@ pub struct RevokeSessionsOutput {
     pub pending: Vec<Node>,
     /// What was hit.
     pub target: Target,
+    /// Whether the access key itself was made inactive.
+    pub access_key_deactivated: bool,
 }
 
 /// What a revocation hits, as far as this broker knows.
@@ -93,6 +100,8 @@ struct Parameters<'a> {
     value: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     issued_before: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    deactivate_access_key: bool,
 }
 
 impl RevokeSessions {
@@ -100,7 +109,7 @@ impl RevokeSessions {
     ///
     /// # Errors
     /// Names the field and the rule.
-    pub fn parse(asked: Option<Asked>, issued_before: Option<i64>) -> Result<Self, Error> {
+    pub fn parse(asked: Option<Asked>, issued_before: Option<i64>, deactivate: bool) -> Result<Self, Error> {
         let mut account = None;
         let (selector, value) = match asked {
             Some(Asked::SessionId(id)) => {
@@ -122,14 +131,43 @@ impl RevokeSessions {
             Some(Asked::SourceIdentity(name)) => {
                 (Selector::SourceIdentity, SourceIdentity::parse("SourceIdentity", &name)?.as_str().to_owned())
             }
+            Some(Asked::VouchedFor { provider_arn, subject }) => {
+                account = Some(provider_account(&provider_arn)?);
+                match subject {
+                    None => (Selector::Principal, provider_arn),
+                    Some(subject) => {
+                        names::length("Subject", &subject, 1, 255)?;
+                        if subject.chars().any(char::is_control) {
+                            return Err(FieldError::new("Subject", "must not have control characters").into());
+                        }
+                        (Selector::ProviderSubject, provider_subject(&provider_arn, &subject))
+                    }
+                }
+            }
+            Some(Asked::All(true)) => (Selector::Account, String::new()),
+            Some(Asked::All(false)) => {
+                return Err(FieldError::new("All", "must be true where it is the selector").into());
+            }
             None if issued_before.is_some() => (Selector::Account, String::new()),
             None => {
                 let rule = "must not be null where no selector is given: it would end every session of the account";
                 return Err(FieldError::new("IssuedBefore", rule).into());
             }
         };
-        Ok(Self { selector, value, account, issued_before })
+        if deactivate && (selector != Selector::AccessKey || value.starts_with(TEMPORARY_KEY)) {
+            let rule = "must be left out unless AccessKeyId names a long-term access key";
+            return Err(FieldError::new("DeactivateAccessKey", rule).into());
+        }
+        Ok(Self { selector, value, account, issued_before, deactivate })
     }
+}
+
+/// An OpenID Connect provider's account.
+fn provider_account(arn: &str) -> Result<String, Error> {
+    names::length("ProviderArn", arn, 20, 2048)?;
+    let provider = IamArn::parse(arn).filter(|a| a.kind == "oidc-provider" && !arn.contains(' '));
+    let rule = "must be the ARN of an OpenID Connect provider (`arn:aws:iam::ACCOUNT:oidc-provider/HOST`)";
+    provider.map(|a| a.account.to_string()).ok_or_else(|| FieldError::new("ProviderArn", rule).into())
 }
 
 /// A user's ARN, an assumed role's session's, or a federated user's.
@@ -165,12 +203,17 @@ impl Operation for RevokeSessions {
             selector: self.selector.as_str(),
             value: &self.value,
             issued_before: self.issued_before.map(|at| Timestamp::from_seconds(at).to_string()),
+            deactivate_access_key: self.deactivate,
         })
         .ok()
     }
 
     async fn run(self, cx: &mut Context<'_>) -> Result<RevokeSessionsOutput, Error> {
         self.admit(cx)?;
+        if self.deactivate {
+            // Whether it may is said before anything ends.
+            self.deactivation(cx)?;
+        }
         let mut writer = cx.wait(cx.sts.store.write_revocation()).await?;
         let account = match self.admit(cx) {
             Ok(account) => account,
@@ -203,8 +246,12 @@ impl Operation for RevokeSessions {
         let ((nodes_connected, pending), sessions) =
             tokio::join!(spread(cx.sts, sequence_number), hit.count(cx.sts, account.as_str(), cx.now));
         cx.sts.metrics.revocations_pending_nodes.set(i64::try_from(pending.len()).unwrap_or(i64::MAX));
-        let target = Target { sessions, ..known };
-        Ok(RevokeSessionsOutput { sequence_number, nodes_connected, pending, target })
+        let mut target = Target { sessions, ..known };
+        // What came from the key has ended already, whatever becomes of this.
+        let access_key_deactivated =
+            self.deactivate && iam::change(cx, |cx| Ok(vec![self.deactivation(cx)?])).await.is_ok();
+        target.access_key_goes_on &= !access_key_deactivated;
+        Ok(RevokeSessionsOutput { sequence_number, nodes_connected, pending, target, access_key_deactivated })
     }
 }
 
@@ -230,13 +277,20 @@ impl Operation for PreviewRevocation {
 impl RevokeSessions {
     /// Whether the caller may, and the account that is its own.
     fn admit(&self, cx: &mut Context<'_>) -> Result<AccountId, Error> {
-        let named = matches!(self.selector, Selector::Principal | Selector::Role);
-        let resource = if named { self.value.clone() } else { "*".to_owned() };
+        let resource = match self.selector {
+            Selector::Principal | Selector::Role => self.value.clone(),
+            Selector::ProviderSubject => self.value.split(' ').next().unwrap_or_default().to_owned(),
+            _ => "*".to_owned(),
+        };
         let permitted = trust::permit(cx.caller(), &cx.directory, &cx.facts(), "brevet:RevokeSessions", &resource);
         permitted.map_err(|denied| cx.refuse(&denied, &resource))?;
         let account = cx.caller().account();
         if self.account.as_deref().is_some_and(|a| a != account.as_str()) {
-            let field = if self.selector == Selector::Role { "RoleArn" } else { "PrincipalArn" };
+            let field = match self.selector {
+                Selector::Role => "RoleArn",
+                _ if self.value.contains(PROVIDER) => "ProviderArn",
+                _ => "PrincipalArn",
+            };
             return Err(FieldError::new(field, "must be of the caller's account").into());
         }
         if self.issued_before.is_some_and(|at| at > cx.now.seconds()) {
@@ -257,11 +311,33 @@ impl RevokeSessions {
         Hit { key, mark, before: cx.sts.revocations.find(&key).unwrap_or_default() }
     }
 
+    /// The change that makes the access key inactive, if the caller may.
+    fn deactivation(&self, cx: &mut Context<'_>) -> Result<Command, Error> {
+        if !cx.sts.directory_is_in_the_store {
+            let why =
+                "the directory is a file; set the key's `Status` to `Inactive` there, and revoke without deactivating";
+            return Err(Error::UnmodifiableEntity(why));
+        }
+        let account = cx.caller().account();
+        let own = |arn: &str| IamArn::parse(arn).is_some_and(|arn| arn.account == account);
+        let key = cx.directory.access_key(&self.value).filter(|key| own(&key.user_arn));
+        let user = key.map(|key| key.user_arn.to_string());
+        let user = user.ok_or_else(|| Error::NotFound("There is no such access key.".to_owned()))?;
+        let permitted = trust::permit(cx.caller(), &cx.directory, &cx.facts(), "iam:UpdateAccessKey", &user);
+        permitted.map_err(|denied| cx.refuse(&denied, &user))?;
+        let name = Name::new(Kind::AccessKey, self.value.as_str());
+        Ok(Command::Edit { name, edit: Edit::SetActive(false), expected: None })
+    }
+
     /// What the directory knows of whatever the selector names; of the caller's account alone.
     fn known(&self, directory: &Directory, account: &str) -> Target {
         let mut access_key_goes_on = false;
         let exists = match self.selector {
             Selector::Role => Some(directory.role(&self.value).is_some()),
+            Selector::Principal | Selector::ProviderSubject if self.value.contains(PROVIDER) => {
+                let arn = self.value.split(' ').next().unwrap_or_default();
+                Some(directory.oidc_provider(arn).is_some())
+            }
             Selector::Principal if self.value.starts_with("arn:aws:iam:") => {
                 Some(directory.user(&self.value).is_some())
             }
@@ -279,6 +355,8 @@ impl RevokeSessions {
 
 /// How ids of temporary access keys begin.
 const TEMPORARY_KEY: &str = "ASIA";
+/// What ARNs of OpenID Connect providers have in them, and no others.
+const PROVIDER: &str = ":oidc-provider/";
 
 /// A mark, and the one that was in force on the same thing before it.
 struct Hit {

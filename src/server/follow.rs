@@ -293,6 +293,11 @@ fn mark_one(sts: &Sts, sequence: i64, detail: &str) -> Result<Detail, FollowErro
     let detail: Detail = serde_json::from_str(detail).map_err(|e| fault(e.to_string()))?;
     for revoked in &detail.revoked {
         let selector = Selector::parse(&revoked.selector).ok_or_else(|| fault("an unknown selector".into()))?;
+        if selector == Selector::SigningKey {
+            sts.revocations.revoke_signing_key(&revoked.value);
+            super::bind_revoked_keys(sts);
+            continue;
+        }
         let mark = Mark {
             before_sequence: revoked.before_sequence,
             before_seconds: revoked.before_seconds,
@@ -371,6 +376,7 @@ async fn reload(shared: &Arc<Shared>) -> Result<Taken, FollowError> {
     // First the head, so that what changes meanwhile is taken again.
     let head = sts.store.head().await?;
     sts.store.load_revocations(&sts.revocations, sts.clock.now()).await?;
+    super::bind_revoked_keys(sts);
     let mut directory = None;
     if sts.directory_is_in_the_store {
         let master_key = sts.master_key.load_full();

@@ -148,6 +148,7 @@ fn reload_keyring(config: &Config, shared: &Shared) -> Result<(), String> {
         return Err("keyring: ClusterId: is another cluster's; every session would end. Restart to mean it".to_owned());
     }
     shared.sts.tokens.replace(keyring);
+    super::say_without_signing_key(&shared.sts);
     Ok(())
 }
 

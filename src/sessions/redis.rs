@@ -287,6 +287,8 @@ impl RedisSessions {
         command.arg(&name);
         let answer = self.ask_each(&[command], &[WRONG_TYPE]).await?.pop();
         let bytes = match answer {
+            // Made by a key that was revoked: nobody can say any more whether it is what was written.
+            Some(Ok(Value::BulkString(bytes))) if is_of_revoked(keyring, &bytes) => return Ok(None),
             Some(Ok(Value::BulkString(bytes))) => bytes,
             Some(Ok(Value::Nil)) => return Ok(None),
             None => return Err(SessionsError::Unreachable("GET was not answered".into())),
@@ -620,6 +622,11 @@ fn authenticated(keyring: &Keyring, name: &str, body: &[u8]) -> Option<Vec<u8>> 
     let key = keyring.current()?;
     let mac = tag(&keyring.record_mac(key).ok()?, name, body);
     Some([key.id().to_be_bytes().as_slice(), mac.as_ref(), body].concat())
+}
+
+/// Whether what was written names a key that was revoked.
+fn is_of_revoked(keyring: &Keyring, bytes: &[u8]) -> bool {
+    bytes.first_chunk::<KEY_ID>().is_some_and(|id| keyring.is_revoked(u32::from_be_bytes(*id)))
 }
 
 fn open<'a>(keyring: &Keyring, name: &str, bytes: &'a [u8]) -> Option<&'a [u8]> {

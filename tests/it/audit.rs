@@ -204,7 +204,7 @@ fn largest_message(action: &str, policies: bool) -> Vec<u8> {
         }
         "DescribeSession" => pb::DescribeSessionRequest { session_id: "f".repeat(32) }.encode_to_vec(),
         "RevokeSessions" | "PreviewRevocation" => {
-            pb::RevokeSessionsRequest { selector: Some(Selector::RoleArn(role_arn())), issued_before: None }
+            pb::RevokeSessionsRequest { selector: Some(Selector::RoleArn(role_arn())), ..Default::default() }
                 .encode_to_vec()
         }
         "GetCallerIdentity" | "AssumeRoleWithSAML" => Vec::new(),

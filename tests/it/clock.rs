@@ -102,7 +102,7 @@ async fn op_05_a_broker_whose_clock_is_behind_issues_nothing_and_goes_on_when_it
     // What needs no new date goes on: who somebody is, and ending sessions.
     assert_eq!(who_at(&broker, &session, at(0)).await, "ok");
     let selector = Selector::AccessKeyId(revoked.id.clone());
-    let request = brevet::grpc::pb::RevokeSessionsRequest { selector: Some(selector), issued_before: None };
+    let request = brevet::grpc::pb::RevokeSessionsRequest { selector: Some(selector), ..Default::default() };
     client_at(&broker, &user(ADMIN), at(0)).revoke_sessions(request).await.unwrap();
     assert_eq!(who_at(&broker, &revoked, at(0)).await, "InvalidClientTokenId");
     // Over a restart too.

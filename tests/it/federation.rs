@@ -944,3 +944,52 @@ async fn the_broker_itself_is_no_provider_of_its_own() {
     let line = audit.iter().find(|l| l["eventName"] == "AssumeRoleWithWebIdentity").unwrap();
     assert_eq!(line["additionalEventData"]["reason"], "the broker's own issuer");
 }
+
+#[tokio::test]
+async fn op_04_what_a_provider_vouched_for_ends_by_provider_and_by_subject() {
+    let key = signing(Algorithm::EdDSA);
+    let idp = Idp::start(&[&key]).await;
+    let anybody = json!({"StringLike": {format!("{}:sub", idp.address): "*@corp"}});
+    let broker = broker_of(&[provider(&idp.url())], &anybody).await;
+    let token = |subject: &str| key.sign(with(claims(&idp), json!({"sub": subject})).to_string().as_bytes()).unwrap();
+    let enter = async |subject: &str| keys_of(&login(&broker, &token(subject)).await);
+    let (alice, bob) = (enter("alice@corp").await, enter("bob@corp").await);
+    let chained = broker.assume(&alice, OPEN).await.unwrap();
+    let provider_arn = provider(&idp.url())["Arn"].as_str().unwrap().to_owned();
+    let vouched_for = |subject: Option<&str>| {
+        let (provider_arn, subject) = (provider_arn.clone(), subject.map(str::to_owned));
+        Selector::VouchedFor(brevet::grpc::pb::VouchedFor { provider_arn, subject })
+    };
+    let admin = broker.client(&user("admin"));
+    let preview = async |subject: Option<&str>| {
+        let selector = Some(vouched_for(subject));
+        let request = brevet::grpc::pb::RevokeSessionsRequest { selector, ..Default::default() };
+        let target = admin.preview_revocation(request).await.unwrap();
+        (target.exists, target.sessions_on_record)
+    };
+    assert_eq!(preview(Some("alice@corp")).await, (Some(true), Some(2)));
+    assert_eq!(preview(Some("Alice@corp")).await, (Some(true), Some(0)));
+    assert_eq!(preview(None).await, (Some(true), Some(3)));
+    broker.revoke(&user("admin"), vouched_for(Some("alice@corp"))).await.unwrap();
+    for (keys, expected) in [(&alice, "InvalidClientTokenId"), (&chained, "InvalidClientTokenId"), (&bob, "ok")] {
+        assert_eq!(broker.who(keys).await, expected);
+    }
+    let again = enter("alice@corp").await;
+    assert_eq!(broker.who(&again).await, "ok", "whoever comes anew is let in");
+    broker.revoke(&user("admin"), vouched_for(None)).await.unwrap();
+    for keys in [&again, &bob] {
+        assert_eq!(broker.who(keys).await, "InvalidClientTokenId");
+    }
+    for (arn, subject, named) in [
+        ("arn:aws:iam::111122223333:user/alice", None, "providerarn"),
+        ("arn:aws:iam::999900001111:oidc-provider/idp.example.com", None, "providerarn"),
+        (&*provider_arn, Some(""), "subject"),
+        (&*provider_arn, Some("a\nb"), "subject"),
+    ] {
+        let (provider_arn, subject) = (arn.to_owned(), subject.map(str::to_owned));
+        let selector = Some(Selector::VouchedFor(brevet::grpc::pb::VouchedFor { provider_arn, subject }));
+        let request = brevet::grpc::pb::RevokeSessionsRequest { selector, ..Default::default() };
+        let error = admin.revoke_sessions(request).await.err().unwrap().to_string();
+        assert!(error.to_lowercase().contains(named), "{error}");
+    }
+}

@@ -252,7 +252,8 @@ async fn tr_08_connections_without_end_leave_descriptors_for_the_broker() {
     let selector = crate::harness::Selector::RoleArn("arn:aws:iam::111122223333:role/Administrator".into());
     for _ in 0..5 {
         client.assume_role(&role()).await.unwrap();
-        let request = brevet::grpc::pb::RevokeSessionsRequest { selector: Some(selector.clone()), issued_before: None };
+        let request =
+            brevet::grpc::pb::RevokeSessionsRequest { selector: Some(selector.clone()), ..Default::default() };
         client.revoke_sessions(request).await.unwrap();
         assert_eq!(who(to, &home.keys).await, 200, "a newcomer is served");
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -395,7 +396,7 @@ async fn op_08_memory_does_not_grow_with_time() {
         if sessions.is_multiple_of(20) {
             let id = made.credentials.access_key_id.clone();
             let selector = Some(crate::harness::Selector::AccessKeyId(id));
-            let request = brevet::grpc::pb::RevokeSessionsRequest { selector, issued_before: None };
+            let request = brevet::grpc::pb::RevokeSessionsRequest { selector, ..Default::default() };
             client.revoke_sessions(request).await.unwrap();
             revoked += 1;
             assert!(session.get_caller_identity().await.is_err(), "a revoked session is refused");

@@ -204,7 +204,7 @@ impl Broker {
 
     /// Ends sessions as an administrator of the account; the change's number.
     pub async fn revoke(&self, keys: &Keys, selector: Selector) -> Result<i64, String> {
-        let request = pb::RevokeSessionsRequest { selector: Some(selector), issued_before: None };
+        let request = pb::RevokeSessionsRequest { selector: Some(selector), ..Default::default() };
         self.client(keys).revoke_sessions(request).await.map(|r| r.sequence_number).map_err(|e| code(&e))
     }
 

@@ -10,6 +10,7 @@ mod cases;
 mod clock;
 mod condition_keys;
 mod data_perimeter;
+mod emergency;
 mod federation;
 mod floods;
 mod front;

@@ -403,7 +403,8 @@ async fn revoked_on_one_is_refused_on_the_other() {
                     _ => Selector::SourceIdentity(name),
                 };
                 let started = Instant::now();
-                let request = brevet::grpc::pb::RevokeSessionsRequest { selector: Some(selector), issued_before: None };
+                let request =
+                    brevet::grpc::pb::RevokeSessionsRequest { selector: Some(selector), ..Default::default() };
                 let answer = one.client(&user("admin")).revoke_sessions(request).await.unwrap();
                 times.push(started.elapsed());
                 assert_eq!((answer.nodes_connected, answer.nodes_confirmed), (2, 2), "{}", answer.pending.len());
@@ -524,7 +525,7 @@ async fn st_09_a_node_that_is_cut_off_is_out_of_use_and_then_harmless() {
         // It was heard of a moment ago, so the answer waits for it, and then says who is missing.
         let request = brevet::grpc::pb::RevokeSessionsRequest {
             selector: Some(Selector::AccessKeyId(session.id.clone())),
-            issued_before: None,
+            ..Default::default()
         };
         let answer = near.client(&user("admin")).revoke_sessions(request).await.unwrap();
         assert_eq!((answer.nodes_connected, answer.nodes_confirmed, answer.pending.len()), (2, 1, 1), "{way}");
@@ -570,7 +571,7 @@ async fn two_daemons_by_the_readme_and_a_database_that_was_put_back() {
     let revoked = |daemon: &crate::binary::Daemon, keys: &Credentials| {
         let request = brevet::grpc::pb::RevokeSessionsRequest {
             selector: Some(Selector::AccessKeyId(keys.access_key_id.clone())),
-            issued_before: None,
+            ..Default::default()
         };
         let client = daemon.client(&first.keys);
         async move { client.revoke_sessions(request).await.unwrap() }

@@ -58,7 +58,7 @@ async fn issued_before_goes_by_the_clock_and_may_stand_alone() {
     let new = broker.assume(&user("alice"), OPEN).await.unwrap();
     let at = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
     let ask = async |selector, issued_before| {
-        let request = pb::RevokeSessionsRequest { selector, issued_before };
+        let request = pb::RevokeSessionsRequest { selector, issued_before, ..Default::default() };
         broker.client(&user(ADMIN)).revoke_sessions(request).await.map(|r| r.sequence_number).map_err(|e| code(&e))
     };
     assert_eq!(ask(None, None).await.unwrap_err(), "ValidationError", "everything is not ended by an empty request");
@@ -129,7 +129,7 @@ async fn a_revocation_says_what_it_hits_and_a_preview_ends_nothing() {
         sessions.push(broker.assume(&user("alice"), OPEN).await.unwrap());
     }
     let bystander = broker.assume(&user("bob"), DIRECT).await.unwrap();
-    let request = |selector| pb::RevokeSessionsRequest { selector: Some(selector), issued_before: None };
+    let request = |selector| pb::RevokeSessionsRequest { selector: Some(selector), ..Default::default() };
     let told = |t: pb::RevocationTarget| {
         assert!(!t.more);
         (t.exists, t.sessions_on_record.unwrap(), t.access_key_goes_on)
@@ -148,7 +148,7 @@ async fn a_revocation_says_what_it_hits_and_a_preview_ends_nothing() {
     assert_eq!(preview(user_arn("nobody")).await, (Some(false), 0, false));
     assert_eq!(preview(Selector::AccessKeyId(sessions[0].id.clone())).await, (None, 1, false));
     let later = Some(prost_types::Timestamp { seconds: now().seconds(), nanos: 0 });
-    let by_time = pb::RevokeSessionsRequest { selector: Some(role()), issued_before: later };
+    let by_time = pb::RevokeSessionsRequest { selector: Some(role()), issued_before: later, ..Default::default() };
     assert_eq!(told(administrator.preview_revocation(by_time).await.unwrap()), (Some(true), 0, false));
     for session in sessions.iter().chain([&bystander]) {
         assert_eq!(broker.who(session).await, "ok", "a preview ends nothing");

@@ -20,7 +20,7 @@ pub fn times(variable: &str, default: usize) -> usize {
 
 async fn revoke(client: &Client, keys: &Credentials) -> bool {
     let selector = Some(Selector::AccessKeyId(keys.access_key_id.clone()));
-    client.revoke_sessions(pb::RevokeSessionsRequest { selector, issued_before: None }).await.is_ok()
+    client.revoke_sessions(pb::RevokeSessionsRequest { selector, ..Default::default() }).await.is_ok()
 }
 
 /// What the clients of one round were told.

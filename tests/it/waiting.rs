@@ -56,7 +56,7 @@ async fn revoke_one(one: &Broker, other: &Broker) -> Duration {
     let session = one.assume(&user("alice"), OPEN).await.unwrap();
     assert_eq!(other.who(&session).await, "ok");
     let selector = Some(Selector::AccessKeyId(session.id.clone()));
-    let request = pb::RevokeSessionsRequest { selector, issued_before: None };
+    let request = pb::RevokeSessionsRequest { selector, ..Default::default() };
     let started = Instant::now();
     let answer = one.client(&user(ADMIN)).revoke_sessions(request).await.unwrap();
     let took = started.elapsed();
@@ -373,7 +373,7 @@ async fn a_node_that_is_not_heard_of_is_pending_until_it_refuses_everybody() {
     let mut sql = PgConnection::connect(&postgres.url()).await.unwrap();
     let revoke = async || {
         let selector = Some(Selector::RoleArn(CLOSED.into()));
-        let request = pb::RevokeSessionsRequest { selector, issued_before: None };
+        let request = pb::RevokeSessionsRequest { selector, ..Default::default() };
         let started = Instant::now();
         let answer = near.client(&user(ADMIN)).revoke_sessions(request).await.unwrap();
         let pending = i64::try_from(answer.pending.len()).unwrap();
@@ -422,7 +422,7 @@ async fn a_revocation_binds_where_many_changes_cannot_be_taken() {
     sqlx::raw_sql(poison).execute(&mut sql).await.unwrap();
     let head = hand.store.head().await.unwrap().sequence;
     let selector = Some(Selector::AccessKeyId(session.id.clone()));
-    let request = pb::RevokeSessionsRequest { selector, issued_before: None };
+    let request = pb::RevokeSessionsRequest { selector, ..Default::default() };
     let answer = near.client(&user(ADMIN)).revoke_sessions(request).await.unwrap();
     assert_eq!((answer.sequence_number, answer.nodes_confirmed), (head + 1, 0), "neither says that it has all");
     eventually("it binds all the same", async || far.who(&session).await == "InvalidClientTokenId").await;

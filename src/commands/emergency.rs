@@ -1,0 +1,70 @@
+//! What an operator ends from beside the broker when something leaked: signing keys, and sessions of
+//! every kind. It needs no session and no permission of the broker, and waits behind no call.
+
+use crate::arn::AccountId;
+use crate::clock::Timestamp;
+use crate::commands::{Actor, Detail, Revoked};
+use crate::revocations::{Mark, Selector};
+use crate::store::{Entry, Store, StoreError, Writer};
+
+/// Revokes signing keys for ever, by their ids in the keyring (see [`crate::keyring::normal_id`]). The
+/// number of the last change.
+///
+/// # Errors
+/// The store's; nothing was changed.
+pub async fn revoke_signing_keys(
+    store: &Store,
+    actor: &Actor,
+    ids: impl IntoIterator<Item = &str>,
+    now: Timestamp,
+) -> Result<i64, StoreError> {
+    let mut writer = store.write_revocation().await?;
+    // Whatever a session of the key says of itself.
+    let mark = Mark { before_sequence: i64::MAX, before_seconds: i64::MAX, expires_at: i64::MAX };
+    for id in ids {
+        end(&mut writer, actor, "RevokeSigningKey", (Selector::SigningKey, "", id), mark, now).await?;
+    }
+    writer.commit().await
+}
+
+/// Ends every session that was issued before now: of an account, or of all. The number of the change.
+///
+/// # Errors
+/// The store's; nothing was changed.
+pub async fn end_sessions(
+    store: &Store,
+    actor: &Actor,
+    account: Option<AccountId>,
+    now: Timestamp,
+) -> Result<i64, StoreError> {
+    let mut writer = store.write_revocation().await?;
+    let account = account.map(|account| account.to_string());
+    let selector = if account.is_some() { Selector::Account } else { Selector::Everything };
+    let mark = Mark { before_sequence: writer.sequence() + 1, before_seconds: 0, expires_at: Mark::outlives(now) };
+    let thing = (selector, account.as_deref().unwrap_or_default(), "");
+    end(&mut writer, actor, "RevokeSessions", thing, mark, now).await?;
+    writer.commit().await
+}
+
+async fn end(
+    writer: &mut Writer<'_>,
+    actor: &Actor,
+    action: &'static str,
+    (selector, account, value): (Selector, &str, &str),
+    mark: Mark,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let revoked = vec![Revoked::new(selector, account, value, mark)];
+    let detail = Detail { revoked, ..Detail::default() };
+    let named = if value.is_empty() { account } else { value };
+    let entry = Entry {
+        changed_at: now,
+        actor: actor.text(),
+        action,
+        kind: "revocation",
+        id: format!("{} {named}", selector.as_str()).trim_end().to_owned(),
+        detail: serde_json::to_string(&detail).map_err(|e| StoreError::Row(e.to_string()))?,
+    };
+    writer.record(&entry).await?;
+    writer.revoke(selector.as_str(), account, value, mark).await
+}
