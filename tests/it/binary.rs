@@ -269,7 +269,10 @@ async fn no_answered_credential_without_its_line_after_kill_9() {
                 got
             }));
         }
-        tokio::time::sleep(Duration::from_millis(100 + 37 * round)).await;
+        let granted = || std::fs::read_to_string(home.path.join("audit.jsonl")).unwrap().matches("AssumeRole").count();
+        let before = granted();
+        crate::harness::eventually("something is granted", async || granted() > before + 16).await;
+        tokio::time::sleep(Duration::from_millis(37 * round)).await;
         daemon.child.kill().unwrap();
         daemon.child.wait().unwrap();
         let mut received = Vec::new();

@@ -32,6 +32,7 @@ mod reload;
 mod revocation;
 mod rotation;
 mod routes;
+mod second_factor;
 mod shutdown;
 mod single_use;
 mod store;

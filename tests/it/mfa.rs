@@ -19,7 +19,7 @@ const GUARD: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","P
     "Action":["sts:AssumeRole"],"Condition":{"Bool":{"aws:MultiFactorAuthPresent":"true"},"NumericLessThan":{"aws:MultiFactorAuthAge":"3600"}}}]}"#;
 
 /// RFC 6238 by itself: what the broker computes with a library is computed here without it.
-fn code_of(seed: &str, algorithm: hmac::Algorithm, digits: u32, seconds: i64) -> String {
+pub fn code_of(seed: &str, algorithm: hmac::Algorithm, digits: u32, seconds: i64) -> String {
     let mut bits = 0u64;
     let mut have = 0;
     let mut key = Vec::new();

@@ -5,7 +5,7 @@ use brevet::client::AssumeRole;
 use crate::harness::*;
 
 fn without_ids(mut record: serde_json::Value) -> serde_json::Value {
-    for field in ["requestID", "eventID", "userAgent"] {
+    for field in ["requestID", "eventID", "userAgent", "chain"] {
         record.as_object_mut().unwrap().remove(field);
     }
     if let Some(credentials) = record.pointer_mut("/responseElements/credentials") {
