@@ -67,6 +67,24 @@ pub enum CountedAs {
     Call,
     /// It says what its own proof says: counted for the principal, apart from calls.
     Read,
+    /// It ends sessions: counted for the principal, apart from everything else, so that no other call
+    /// of anybody stands in its way.
+    Revocation,
+}
+
+/// Calls with one signature that may come a second, however small a quarter of the principal's budget is:
+/// a client may well make the same call several times in one second, for which its signature is the same.
+const MIN_REPEATS: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
+
+/// Whose call it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Counted<'a> {
+    /// The user or the role.
+    pub principal: &'a str,
+    /// Its account.
+    pub account: &'a str,
+    /// The signature that proves it; none: a token does.
+    pub signature: Option<&'a [u8]>,
 }
 
 /// The budget that is exceeded.
@@ -76,6 +94,10 @@ pub enum Exceeded {
     Principal,
     /// `[budgets.principal] reads_per_second`
     Reads,
+    /// A tenth of `[budgets.principal] calls_per_second`, of calls that end sessions.
+    Revocations,
+    /// What one signature may use of its principal's budget, however often it comes again: a quarter.
+    Repeats,
     /// `[budgets.account] calls_per_second`
     Account,
     /// `[budgets.source] unproven_calls_per_second`
@@ -90,6 +112,8 @@ impl Exceeded {
         match self {
             Self::Principal => "principal",
             Self::Reads => "reads",
+            Self::Revocations => "revocations",
+            Self::Repeats => "repeats",
             Self::Account => "account",
             Self::Source => "source",
             Self::Sessions => "sessions",
@@ -140,7 +164,15 @@ impl Unsent {
 pub struct Budgets {
     principal_calls: Option<Calls>,
     principal_reads: Option<Calls>,
+    revocations: Option<Calls>,
+    /// By signature: of calls, and of reads.
+    repeated_calls: Option<Calls>,
+    repeated_reads: Option<Calls>,
     account_calls: Option<Calls>,
+    /// What is left for everybody when some have used up the account's budget: by account, and of it by
+    /// principal.
+    account_reserve: Option<Calls>,
+    principal_reserve: Option<Calls>,
     unproven: Option<Calls>,
     principal_sessions: Option<Sessions>,
     account_sessions: Option<Sessions>,
@@ -151,10 +183,18 @@ pub struct Budgets {
 impl Budgets {
     /// With nothing used, and no other broker heard of.
     pub fn new(limits: BudgetLimits) -> Self {
+        let divided = |limit: NonZeroU32, by: u32| NonZeroU32::new(limit.get() / by).unwrap_or(NonZeroU32::MIN);
+        let part = |limit: Option<NonZeroU32>, of: u32| limit.map(|limit| Calls::new(divided(limit, of)));
+        let repeats = |limit: Option<NonZeroU32>| limit.map(|limit| Calls::new(divided(limit, 4).max(MIN_REPEATS)));
         Self {
             principal_calls: limits.principal_calls.map(Calls::new),
             principal_reads: limits.principal_reads.map(Calls::new),
+            revocations: part(limits.principal_calls, 10),
+            repeated_calls: repeats(limits.principal_calls),
+            repeated_reads: repeats(limits.principal_reads),
             account_calls: limits.account_calls.map(Calls::new),
+            account_reserve: part(limits.account_calls, 4),
+            principal_reserve: part(limits.principal_calls, 8),
             unproven: limits.unproven_calls.map(Calls::new),
             principal_sessions: limits.principal_sessions.map(Sessions::new),
             account_sessions: limits.account_sessions.map(Sessions::new),
@@ -162,17 +202,35 @@ impl Budgets {
         }
     }
 
-    /// Counts a call of a principal that was proven.
+    /// Counts a call of a principal that its signature has proven. Whoever captured a signed request can
+    /// send it again for a quarter of an hour, so a signature may use a quarter of a budget and no more.
     ///
     /// # Errors
-    /// When the principal's or the account's budget is used up. The call is then not counted for the
-    /// one that has none left.
-    pub fn call(&self, counted_as: CountedAs, principal: &str, account: &str, now: Duration) -> Result<(), Exceeded> {
+    /// When the principal's or the account's budget is used up, or the signature's part of it. The call
+    /// is then not counted for the one that has none left.
+    pub fn call(&self, counted_as: CountedAs, caller: Counted<'_>, now: Duration) -> Result<(), Exceeded> {
+        let repeats = if counted_as == CountedAs::Read { &self.repeated_reads } else { &self.repeated_calls };
+        if let (Some(repeats), Some(signature)) = (repeats, caller.signature)
+            && !repeats.take(signature, 1, now)
+        {
+            return Err(Exceeded::Repeats);
+        }
+        let principal = caller.principal.as_bytes();
         match counted_as {
-            CountedAs::Read => self.take(Exceeded::Reads, principal.as_bytes(), now),
+            CountedAs::Read => self.take(Exceeded::Reads, principal, now),
+            CountedAs::Revocation => self.take(Exceeded::Revocations, principal, now),
             CountedAs::Call => {
-                self.take(Exceeded::Principal, principal.as_bytes(), now)?;
-                self.take(Exceeded::Account, account.as_bytes(), now)
+                self.take(Exceeded::Principal, principal, now)?;
+                self.take(Exceeded::Account, caller.account.as_bytes(), now).or_else(|exceeded| {
+                    // The many calls of some are not in the way of the few of others.
+                    let brokers = self.brokers_in(Exceeded::Account);
+                    let left = |reserve: &Option<Calls>, key: &[u8]| {
+                        reserve.as_ref().is_some_and(|calls| calls.take(key, brokers, now))
+                    };
+                    let admitted = left(&self.principal_reserve, principal)
+                        && left(&self.account_reserve, caller.account.as_bytes());
+                    if admitted { Ok(()) } else { Err(exceeded) }
+                })
             }
         }
     }
@@ -246,10 +304,17 @@ impl Budgets {
 
     /// Forgets whose calls were so long ago that they do not matter any more.
     pub fn sweep_calls(&self, now: Duration) {
-        for budget in [Exceeded::Principal, Exceeded::Reads, Exceeded::Account, Exceeded::Source] {
+        for budget in [Exceeded::Principal, Exceeded::Reads, Exceeded::Revocations, Exceeded::Account, Exceeded::Source]
+        {
             if let Some(calls) = self.counted_in(budget) {
                 calls.sweep(self.brokers_in(budget), now);
             }
+        }
+        for calls in [&self.repeated_calls, &self.repeated_reads, &self.account_reserve, &self.principal_reserve]
+            .into_iter()
+            .flatten()
+        {
+            calls.sweep(1, now);
         }
     }
 
@@ -281,7 +346,8 @@ impl Budgets {
             Exceeded::Reads => self.principal_reads.as_ref(),
             Exceeded::Account => self.account_calls.as_ref(),
             Exceeded::Source => self.unproven.as_ref(),
-            Exceeded::Sessions => None,
+            Exceeded::Revocations => self.revocations.as_ref(),
+            Exceeded::Sessions | Exceeded::Repeats => None,
         }
     }
 }

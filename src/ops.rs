@@ -36,7 +36,7 @@ use crate::arn::AccountId;
 use crate::audit::{self, Audit, Record};
 use crate::authn::{self, Caller, Evidence, Identity, Judges, Tokens};
 use crate::authorization_message::Message;
-use crate::budgets::{self, Budgets, CountedAs, Exceeded};
+use crate::budgets::{self, Budgets, Counted, CountedAs, Exceeded};
 use crate::clock::{HighWaterClock, Timestamp};
 use crate::commands::Actor;
 use crate::directory::Directory;
@@ -269,7 +269,8 @@ impl Context<'_> {
     pub fn count_admitted(&self, account: AccountId) -> Result<(), Error> {
         let (sts, now) = (self.sts, self.sts.clock.monotonic());
         sts.budgets.proven(budgets::source(self.origin.source_ip));
-        let counted = sts.budgets.call(CountedAs::Call, self.caller.budget_key(), account.as_str(), now);
+        let counted = Counted { principal: self.caller.budget_key(), account: account.as_str(), signature: None };
+        let counted = sts.budgets.call(CountedAs::Call, counted, now);
         counted.map_err(|exceeded| throttled(sts, exceeded))
     }
 
@@ -660,7 +661,9 @@ async fn run<O: Operation>(
     record.recipient_account_id = Some(caller.account().to_string());
     if is_signed {
         let account = caller.account();
-        let counted = sts.budgets.call(O::COUNTED_AS, caller.budget_key(), account.as_str(), monotonic);
+        let signature = signed.as_ref().map(|presented| presented.signature());
+        let counted = Counted { principal: caller.budget_key(), account: account.as_str(), signature };
+        let counted = sts.budgets.call(O::COUNTED_AS, counted, monotonic);
         counted.map_err(|exceeded| throttled(sts, exceeded))?;
     }
     let input = input?;

@@ -294,6 +294,11 @@ impl Presented {
         digest.first_chunk().copied().unwrap_or_default()
     }
 
+    /// The signature itself: the same one, if the same request comes again.
+    pub fn signature(&self) -> &[u8] {
+        &self.signature
+    }
+
     /// Whether the proof is in the query, so that whoever has the URL has the proof.
     pub fn is_presigned(&self) -> bool {
         self.presigned

@@ -18,7 +18,12 @@ fn seconds(seconds: u64) -> Duration {
 
 /// How many of `asked` calls pass at an instant.
 fn passed(budgets: &Budgets, principal: &str, asked: usize, now: Duration) -> usize {
-    (0..asked).filter(|_| budgets.call(CountedAs::Call, principal, ACCOUNT, now).is_ok()).count()
+    (0..asked).filter(|_| budgets.call(CountedAs::Call, by(principal), now).is_ok()).count()
+}
+
+/// A call of a principal by a token.
+fn by(principal: &str) -> Counted<'_> {
+    Counted { principal, account: ACCOUNT, signature: None }
 }
 
 fn exchange(brokers: &[&Budgets], total: &mut i64, now: Duration) {
@@ -48,19 +53,52 @@ fn twice_a_seconds_calls_may_come_at_once_and_time_gives_them_back() {
 #[test]
 fn calls_reads_accounts_and_sources_are_counted_apart() {
     let budgets = Budgets::new(limits(2, 3, 3, 1));
-    let call = |who, kind| budgets.call(kind, who, ACCOUNT, seconds(0));
+    let call = |who, kind| budgets.call(kind, by(who), seconds(0));
     let count = |who, kind| (0..20).filter(|_| call(who, kind).is_ok()).count();
     assert_eq!(count("a", CountedAs::Read), 6);
     assert_eq!(call("a", CountedAs::Read), Err(Exceeded::Reads));
     assert_eq!(count("a", CountedAs::Call), 4, "reads count for neither the principal's calls nor the account");
     assert_eq!(call("a", CountedAs::Call), Err(Exceeded::Principal));
-    assert_eq!(count("b", CountedAs::Call), 2);
+    // The account's six, and of what is left for everybody the least that there can be.
+    assert_eq!(count("b", CountedAs::Call), 4);
     assert_eq!(call("c", CountedAs::Call), Err(Exceeded::Account));
     let source = source([192, 0, 2, 1].into());
     let unproven = || budgets.unproven(source, seconds(0));
     assert_eq!([unproven(), unproven(), unproven()], [Ok(()), Ok(()), Err(Exceeded::Source)]);
     budgets.proven(source);
     assert_eq!([unproven(), unproven()], [Ok(()), Err(Exceeded::Source)]);
+}
+
+#[test]
+fn whoever_calls_little_is_served_while_others_use_up_the_account() {
+    let budgets = Budgets::new(limits(100, 0, 2_000, 0));
+    let (mut busy, mut little) = (0, 0);
+    for tenth in 0..100 {
+        let now = Duration::from_millis(tenth * 100);
+        for n in 0..40 {
+            busy += passed(&budgets, &format!("busy{n}"), 10, now);
+        }
+        little += passed(&budgets, "little", 1, now);
+    }
+    assert_eq!(little, 100, "ten a second of a hundred");
+    // 2,000 a second and as many again at once, and of the reserve an eighth of each one's own budget.
+    assert!(busy <= 10 * 2_000 + 4_000 + 40 * (10 * 12 + 24), "{busy}");
+}
+
+#[test]
+fn a_signature_that_comes_again_uses_a_quarter_and_revocations_have_their_own() {
+    let budgets = Budgets::new(limits(100, 40, 0, 0));
+    let call = |counted_as, signature: &[u8]| {
+        budgets.call(counted_as, Counted { signature: Some(signature), ..by("a") }, seconds(0))
+    };
+    let count = |counted_as, signature: &[u8]| (0..500).filter(|_| call(counted_as, signature).is_ok()).count();
+    assert_eq!(count(CountedAs::Call, b"captured"), 50);
+    assert_eq!(call(CountedAs::Call, b"captured"), Err(Exceeded::Repeats));
+    assert_eq!(count(CountedAs::Read, b"captured"), 20);
+    assert_eq!((0..500_u32).filter(|n| call(CountedAs::Call, &n.to_be_bytes()).is_ok()).count(), 150);
+    assert_eq!(call(CountedAs::Call, b"another"), Err(Exceeded::Principal));
+    assert_eq!((0..500_u32).filter(|n| call(CountedAs::Revocation, &n.to_le_bytes()).is_ok()).count(), 20);
+    assert_eq!(call(CountedAs::Revocation, b"another"), Err(Exceeded::Revocations));
 }
 
 #[test]

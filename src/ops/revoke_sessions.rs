@@ -188,7 +188,7 @@ fn principal_account(arn: &str) -> Result<String, Error> {
 
 impl Operation for RevokeSessions {
     const NAME: &'static str = "RevokeSessions";
-    const COUNTED_AS: CountedAs = CountedAs::Call;
+    const COUNTED_AS: CountedAs = CountedAs::Revocation;
     const SERVICE: Service = Service::Brevet;
     const HANDS_OUT: bool = false;
     /// The calls of others may be what it is to end.
@@ -257,7 +257,7 @@ impl Operation for RevokeSessions {
 
 impl Operation for PreviewRevocation {
     const NAME: &'static str = "PreviewRevocation";
-    const COUNTED_AS: CountedAs = CountedAs::Call;
+    const COUNTED_AS: CountedAs = CountedAs::Revocation;
     const SERVICE: Service = Service::Brevet;
     const HANDS_OUT: bool = false;
     type Output = Target;
