@@ -56,14 +56,28 @@ const MAX_REFUSALS: usize = 2 << 20;
 /// How many bytes of refusals are written in a second, of calls that proved nothing and of others.
 const UNPROVEN_PER_SECOND: i64 = 64 << 10;
 const PROVEN_PER_SECOND: i64 = 256 << 10;
-/// For how many seconds' worth of refusals a quiet log has room at once.
+/// How many bytes of the lines of calls that only ask who they are, GetCallerIdentity, are written in a
+/// second.
+const IDENTITIES_PER_SECOND: i64 = 1 << 20;
+/// For how many seconds' worth of such lines a quiet log has room at once.
 const BURST_SECONDS: i64 = 4;
 /// How many bytes of lines that nobody waits for wake the writer.
 const FLUSH_AT: usize = 256 << 10;
 /// Single refusals are written while more than a fifth of the file system is free, or more than this.
 const FREE_FOR_REFUSALS: u64 = 1 << 30;
-/// Reads are answered while more than a tenth is free, or more than this.
+/// Reads have lines of their own while more than a tenth is free, or more than this.
 const FREE_FOR_READS: u64 = 512 << 20;
+
+/// What a call is counted by, if it gets no line of its own.
+#[derive(Debug, Clone, Copy)]
+pub struct Counting {
+    /// One of a fixed set of names.
+    pub action: &'static str,
+    /// Where it came from.
+    pub source: IpAddr,
+    /// When.
+    pub now: Timestamp,
+}
 
 /// Where the records go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -216,6 +230,16 @@ pub fn clip(text: &str) -> String {
     }
 }
 
+/// At most so many bytes of a text as a line has it, where a character beyond ASCII takes up to twelve.
+pub fn clip_written(text: &str, bytes: usize) -> &str {
+    let mut written = 0;
+    let end = text.char_indices().find(|(_, c)| {
+        written += if c.is_ascii() { 1 } else { 6 * c.len_utf16() };
+        written > bytes
+    });
+    end.and_then(|(end, _)| text.get(..end)).unwrap_or(text)
+}
+
 /// What a record says of a document that a caller chose, such as a session policy: which one it was,
 /// and not its text, which may be long.
 #[derive(Debug, Serialize)]
@@ -343,6 +367,7 @@ struct State {
     counted: Counted,
     unproven: Rate,
     proven: Rate,
+    identities: Rate,
     /// As it was last seen, less what was written since; none: nothing is known of it.
     space: Option<Space>,
     /// The last attempt failed.
@@ -410,6 +435,7 @@ impl Audit {
             counted: Counted::default(),
             unproven: rate(UNPROVEN_PER_SECOND),
             proven: rate(PROVEN_PER_SECOND),
+            identities: rate(IDENTITIES_PER_SECOND),
             space: None,
             failing: false,
             idle: false,
@@ -512,21 +538,36 @@ impl Audit {
         Ok(())
     }
 
-    /// Records a successful call that hands out nothing.
+    /// Records a successful call that hands out nothing: by a line of its own, or, on a disk that is nearly
+    /// full, by counting it, so that nobody who fills the log stops others. One that only asks who it is
+    /// (`is_identity`) is counted beyond the rate too: whoever has a signed request can send it again and
+    /// again.
     ///
     /// # Errors
-    /// When too many of them wait already, or the disk is nearly full: no record, no answer.
-    pub fn read(&self, record: &Record) -> Result<(), AuditError> {
+    /// When too many of them wait already: no record, no answer.
+    pub fn read(&self, record: &Record, is_identity: bool, call: Counting) -> Result<(), AuditError> {
         if self.discard {
+            return Ok(());
+        }
+        let passed = self.shared.clock.monotonic();
+        let has_room = {
+            let mut state = self.shared.lock();
+            (!is_identity || state.identities.has_room(passed)) && state.has_room_for_reads()
+        };
+        if !has_room {
+            self.count(record, call);
             return Ok(());
         }
         let line = line::whole(record)?;
         let mut state = self.shared.lock();
         let [_, _, reads, _] = state.lengths();
-        if reads + line.len() > MAX_READS || !state.has_room_for_reads() {
+        if reads + line.len() > MAX_READS {
             drop(state);
             self.shared.shed();
             return Err(AuditError);
+        }
+        if is_identity {
+            state.identities.spend(line.len() + chain::ROOM);
         }
         state.queued.reads.extend_from_slice(&line);
         self.shared.flush(&mut state);
@@ -534,8 +575,8 @@ impl Audit {
     }
 
     /// Records a refusal: by a line of its own, or, beyond the rate, on a disk that is nearly full, or
-    /// when too many lines wait, by counting it. `action` is one of a fixed set of names.
-    pub fn refuse(&self, record: &Record, action: &'static str, source: IpAddr, now: Timestamp) {
+    /// when too many lines wait, by counting it.
+    pub fn refuse(&self, record: &Record, call: Counting) {
         if self.discard {
             return;
         }
@@ -546,21 +587,21 @@ impl Audit {
         };
         // Most of a flood ends here, before anything is made of its text.
         let Some(line) = has_room.then(|| line::refusal(record).ok()).flatten() else {
-            return self.count(record, action, source, now);
+            return self.count(record, call);
         };
         let mut state = self.shared.lock();
         let [.., refusals] = state.lengths();
         if refusals + line.len() > MAX_REFUSALS {
             drop(state);
-            return self.count(record, action, source, now);
+            return self.count(record, call);
         }
         state.rate(record).spend(line.len() + chain::ROOM);
         state.queued.refusals.extend_from_slice(&line);
         self.shared.flush(&mut state);
     }
 
-    /// Counts a refusal that gets no line.
-    pub fn count(&self, record: &Record, action: &'static str, source: IpAddr, now: Timestamp) {
+    /// Counts a call that gets no line.
+    pub fn count(&self, record: &Record, Counting { action, source, now }: Counting) {
         if self.discard {
             return;
         }

@@ -33,7 +33,7 @@ use tokio::runtime::Handle;
 
 use crate::admission::{Call, Shed};
 use crate::arn::AccountId;
-use crate::audit::{self, Audit, Record};
+use crate::audit::{self, Audit, Counting, Record};
 use crate::authn::{self, Caller, Evidence, Identity, Judges, Tokens};
 use crate::authorization_message::Message;
 use crate::budgets::{self, Budgets, Counted, CountedAs, Exceeded};
@@ -336,6 +336,10 @@ impl Service {
     }
 }
 
+/// The longest user agent in a record, in bytes as they are written: it is not signed, so whoever has a
+/// signed request can choose it.
+const MAX_USER_AGENT: usize = 512;
+
 /// One action of the API. Its `run` is the story.
 pub trait Operation: Sized + Send + 'static {
     /// As AWS names it.
@@ -546,7 +550,7 @@ async fn conclude<O: Operation>(
     record.read_only = O::READ_ONLY;
     record.aws_region.clone_from(&sts.region);
     record.source_ip_address = origin.source_ip.to_canonical().to_string();
-    record.user_agent.clone_from(&origin.user_agent);
+    record.user_agent = origin.user_agent.as_deref().map(|text| audit::clip_written(text, MAX_USER_AGENT).to_owned());
     if let Ok(input) = &input {
         record.request_parameters = input.parameters();
     }
@@ -568,19 +572,20 @@ async fn conclude<O: Operation>(
         record.error_message = Some(error.to_string());
     }
     // No record, no answer.
+    let counting = Counting { action: O::NAME, source: origin.source_ip, now };
     let written = match &result {
         Err(_) => {
-            sts.audit.refuse(&record, O::NAME, origin.source_ip, now);
+            sts.audit.refuse(&record, counting);
             Ok(())
         }
         Ok(_) if !O::MUST_BE_RECORDED => sts.audit.note(&record),
         Ok(_) if O::HANDS_OUT || !O::READ_ONLY => sts.audit.commit(&record).await,
-        Ok(_) => sts.audit.read(&record),
+        Ok(_) => sts.audit.read(&record, O::COUNTED_AS == CountedAs::Read, counting),
     };
     if written.is_err() && O::MUST_BE_RECORDED {
         let error = Error::ServiceUnavailable("the audit log");
         record.error_code = Some(error.code());
-        sts.audit.count(&record, O::NAME, origin.source_ip, now);
+        sts.audit.count(&record, counting);
         result = Err(error);
     }
     let outcome = result.as_ref().err().map_or("ok", Error::code);

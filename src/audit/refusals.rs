@@ -1,5 +1,5 @@
-//! Refusals that are counted instead of written one by one: anybody can cause them, as many as they
-//! like. How many lines they may take, and what is counted beyond that. Reads no clock.
+//! Calls that are counted instead of written one by one: refusals, which anybody can cause, as many as
+//! they like, and calls that only ask who they are. How many lines they may take, and what is counted beyond that. Reads no clock.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -53,7 +53,7 @@ pub(super) struct Kind {
     pub event_source: &'static str,
     /// A name from a fixed set; `none` for an action that there is not.
     pub action: &'static str,
-    /// Of the refusal.
+    /// Of a refusal; empty: of calls that were answered.
     pub error_code: &'static str,
     /// From where, as budgets count it.
     pub source: Source,
@@ -136,7 +136,7 @@ impl Counted {
             record.aws_region = region.to_owned();
             if let Some(kind) = kind {
                 record.event_source = kind.event_source;
-                record.error_code = Some(kind.error_code);
+                record.error_code = Some(kind.error_code).filter(|code| !code.is_empty());
                 record.source_ip_address = kind.source.to_string();
             }
             let aggregate = Aggregate {

@@ -20,6 +20,10 @@ fn sample(name: &'static str) -> Record {
     record(name, start(), "r".into(), "e".into())
 }
 
+fn counting(action: &'static str) -> Counting {
+    Counting { action, source: SOURCE, now: start() }
+}
+
 fn refused() -> Record {
     Record { error_code: Some("MissingAuthenticationToken"), ..sample("AssumeRole") }
 }
@@ -97,13 +101,13 @@ async fn a_torn_tail_is_cut_off_and_rotation_loses_nothing() {
     crate::files::write_private(&path, b"{\"whole\":1}\n{\"torn\":").unwrap();
     let audit = audit(&path);
     audit.commit(&sample("first")).await.unwrap();
-    audit.count(&refused(), "AssumeRole", SOURCE, start());
+    audit.count(&refused(), counting("AssumeRole"));
     std::fs::rename(&path, dir.path().join("old")).unwrap();
     audit.reopen();
     audit.commit(&sample("second")).await.unwrap();
-    audit.read(&sample("third")).unwrap();
+    audit.read(&sample("third"), true, counting("GetCallerIdentity")).unwrap();
     audit.note(&sample("fourth")).unwrap();
-    audit.refuse(&refused(), "AssumeRole", SOURCE, start());
+    audit.refuse(&refused(), counting("AssumeRole"));
     audit.close();
     let old = std::fs::read_to_string(dir.path().join("old")).unwrap();
     assert!(old.starts_with("{\"whole\":1}\n{\"eventVersion\""), "{old}");
@@ -142,9 +146,9 @@ async fn au_07_a_flood_of_refusals_is_bounded_and_counted() {
     for second in 0..seconds {
         let now = Clock::now(&*clock);
         for _ in 0..A_SECOND {
-            audit.refuse(&hostile, "AssumeRole", SOURCE, now);
+            audit.refuse(&hostile, Counting { now, ..counting("AssumeRole") });
         }
-        audit.read(&sample("GetCallerIdentity")).unwrap();
+        audit.read(&sample("GetCallerIdentity"), true, counting("GetCallerIdentity")).unwrap();
         let mut granted = sample("AssumeRole");
         granted.event_id = format!("granted {second}");
         audit.commit(&granted).await.unwrap();
@@ -186,11 +190,11 @@ async fn au_07_who_proved_something_has_a_rate_of_its_own() {
     let path = dir.path().join("audit.jsonl");
     let (audit, _clock) = open(&path, false);
     for _ in 0..10_000 {
-        audit.refuse(&refused(), "AssumeRole", SOURCE, start());
+        audit.refuse(&refused(), counting("AssumeRole"));
     }
     let mut denied = Record { error_code: Some("AccessDenied"), ..sample("AssumeRole") };
     denied.user_identity.r#type = "IAMUser".into();
-    audit.refuse(&denied, "AssumeRole", SOURCE, start());
+    audit.refuse(&denied, counting("AssumeRole"));
     audit.close();
     assert_eq!(lines(&path).iter().filter(|line| line["errorCode"] == "AccessDenied").count(), 1);
     assert_eq!(refusals(&lines(&path)).0 + refusals(&lines(&path)).1, 10_001);
@@ -285,6 +289,40 @@ fn the_disk_is_shared_by_what_is_free() {
 }
 
 #[test]
+fn au_07_identities_beyond_the_rate_are_counted_and_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.jsonl");
+    let (audit, clock) = open(&path, false);
+    let large = || Record { user_agent: Some("x".repeat(10_000)), ..sample("GetCallerIdentity") };
+    for _ in 0..1_000 {
+        audit.read(&large(), true, counting("GetCallerIdentity")).unwrap();
+    }
+    audit.read(&sample("ListSessions"), false, counting("ListSessions")).unwrap();
+    clock.pass(Duration::from_secs(2));
+    audit.read(&sample("GetCallerIdentity"), true, counting("GetCallerIdentity")).unwrap();
+    audit.close();
+    let lines = lines(&path);
+    let single =
+        lines.iter().filter(|l| l["eventName"] == "GetCallerIdentity" && l["eventType"] == "AwsApiCall").count();
+    let counted: Vec<&Value> = lines.iter().filter(|l| l["eventType"] == "BrevetAggregate").collect();
+    let [counted] = counted.as_slice() else { panic!("{counted:?}") };
+    assert!((390..=450).contains(&single), "{single}: 4 MiB, and one later");
+    assert_eq!(counted["additionalEventData"]["count"].as_u64().unwrap() + single as u64, 1_001);
+    assert!(counted.get("errorCode").is_none() && counted["eventName"] == "GetCallerIdentity");
+    assert_eq!(lines.iter().filter(|l| l["eventName"] == "ListSessions").count(), 1);
+    is_whole(&[&path]);
+}
+
+#[test]
+fn what_is_not_signed_is_clipped_as_it_is_written() {
+    assert_eq!(clip_written("aws-cli/2.31", 512), "aws-cli/2.31");
+    assert_eq!(clip_written("abcdef", 3), "abc");
+    assert_eq!(clip_written(&"\u{1f600}".repeat(512), 512).chars().count(), 42);
+    assert_eq!(clip_written(&"é".repeat(512), 512).chars().count(), 85);
+    assert_eq!(clip_written("é", 5), "");
+}
+
+#[test]
 fn a_queue_that_is_full_fails_only_itself() {
     let dir = tempfile::tempdir().unwrap();
     let fifo = dir.path().join("fifo");
@@ -294,7 +332,7 @@ fn a_queue_that_is_full_fails_only_itself() {
     let (audit, clock) = open(&fifo, true);
     let large = |name| Record { user_agent: Some("x".repeat(60_000)), ..sample(name) };
     let mut reads = 0;
-    while audit.read(&large("GetCallerIdentity")).is_ok() {
+    while audit.read(&large("ListSessions"), false, counting("ListSessions")).is_ok() {
         reads += 1;
     }
     assert!((120..=140).contains(&reads), "{reads}: 8 MiB");
@@ -305,7 +343,7 @@ fn a_queue_that_is_full_fails_only_itself() {
     assert!((120..=140).contains(&changes), "{changes}: 8 MiB");
     for _ in 0..60 {
         for _ in 0..1_000 {
-            audit.refuse(&refused(), "AssumeRole", SOURCE, start());
+            audit.refuse(&refused(), counting("AssumeRole"));
         }
         clock.pass(Duration::from_secs(1));
     }
@@ -366,22 +404,24 @@ async fn au_01_au_07_the_rest_of_the_disk_belongs_to_credentials() {
     let path = tmpfs.path("audit.jsonl");
     let (audit, _clock) = open(&path, true);
     let counted = || audit.shared.metrics.audit_aggregated.get();
-    let refuse = || audit.refuse(&refused(), "AssumeRole", SOURCE, start());
+    let refuse = || audit.refuse(&refused(), counting("AssumeRole"));
+    let read = || audit.read(&sample("GetCallerIdentity"), true, counting("GetCallerIdentity"));
     let seen = |free: std::ops::Range<u64>| {
         eventually("the writer has seen it", || audit.shared.lock().space.is_some_and(|s| free.contains(&s.free)));
     };
     refuse();
-    assert_eq!((counted(), audit.read(&sample("GetCallerIdentity"))), (0, Ok(())));
+    assert_eq!((counted(), read()), (0, Ok(())));
     // Less than a fifth: refusals are counted.
     tmpfs.leave(600 << 10);
     seen(1..700 << 10);
     refuse();
-    assert_eq!((counted(), audit.read(&sample("GetCallerIdentity"))), (1, Ok(())));
-    // Less than a tenth: reads are refused, credentials go on.
+    assert_eq!((counted(), read()), (1, Ok(())));
+    // Less than a tenth: reads are counted too, credentials go on.
     tmpfs.leave(200 << 10);
     seen(1..300 << 10);
     refuse();
-    assert_eq!((counted(), audit.read(&sample("GetCallerIdentity"))), (2, Err(AuditError)));
+    assert_eq!((counted(), read()), (2, Ok(())));
+    assert_eq!(counted(), 3);
     assert_eq!(audit.commit(&sample("AssumeRole")).await, Ok(()));
     assert!(audit.is_up());
     let free = audit.shared.metrics.render();
@@ -389,7 +429,7 @@ async fn au_01_au_07_the_rest_of_the_disk_belongs_to_credentials() {
         free.lines().any(|l| l.starts_with("brevet_audit_free_bytes ") || l.starts_with("brevet_audit_free_bytes{} ")),
         "{free}"
     );
-    assert!(free.contains("brevet_shed_total{reason=\"audit\"} 1") && free.contains("brevet_audit_aggregated_total 2"));
+    assert!(!free.contains("brevet_shed_total{reason=\"audit\"}") && free.contains("brevet_audit_aggregated_total 3"));
     // Until there is nothing left: what somebody waits for fails, and the counts are kept.
     tmpfs.leave(0);
     let mut granted = 2;
@@ -400,18 +440,19 @@ async fn au_01_au_07_the_rest_of_the_disk_belongs_to_credentials() {
     refuse();
     audit.note(&sample("CreateRole")).unwrap();
     assert!(!audit.is_up());
-    assert_eq!(counted(), 3);
+    assert_eq!(counted(), 4);
     // By itself again.
     tmpfs.leave(2 << 20);
     eventually("it is up", || audit.is_up());
     seen(1 << 20..4 << 20);
     refuse();
-    assert_eq!((counted(), audit.read(&sample("GetCallerIdentity"))), (3, Ok(())));
+    assert_eq!((counted(), read()), (4, Ok(())));
     assert_eq!(audit.commit(&sample("AssumeRole")).await, Ok(()));
     audit.close();
     let lines = lines(&path);
-    assert_eq!(refusals(&lines), (2, 3));
-    let named = |name: &str| lines.iter().filter(|l| l["eventName"] == name && l.get("errorCode").is_none()).count();
+    assert_eq!(refusals(&lines), (2, 4), "one of them was answered");
+    let single = |l: &&Value| l["eventType"] != "BrevetAggregate" && l.get("errorCode").is_none();
+    let named = |name: &str| lines.iter().filter(single).filter(|l| l["eventName"] == name).count();
     assert_eq!((named("AssumeRole"), named("GetCallerIdentity"), named("CreateRole")), (granted, 3, 1));
     is_whole(&[&path]);
 }
@@ -430,7 +471,7 @@ async fn au_01_what_comes_first_does_not_fail_with_what_comes_later() {
     let large = || Record { user_agent: Some("x".repeat(100_000)), ..sample("GetCallerIdentity") };
     audit.shared.lock().space = None;
     for _ in 0..2 {
-        audit.read(&large()).unwrap();
+        audit.read(&large(), true, counting("GetCallerIdentity")).unwrap();
     }
     audit.note(&sample("CreateRole")).unwrap();
     assert_eq!(audit.commit(&sample("AssumeRole")).await, Ok(()));
