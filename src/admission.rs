@@ -228,6 +228,11 @@ impl Admission {
         self.bytes.used.load(Ordering::Relaxed)
     }
 
+    /// How many source addresses hold a connection, or anything else.
+    pub fn sources(&self) -> usize {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     fn nanoseconds(&self, now: Instant) -> u64 {
         u64::try_from(now.saturating_duration_since(self.started).as_nanos()).unwrap_or(u64::MAX)
     }

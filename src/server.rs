@@ -146,6 +146,8 @@ pub struct Running {
     pub operator: SocketAddr,
     /// The toolbox, for the process that embeds a broker.
     pub sts: Arc<Sts>,
+    /// What its clients hold.
+    pub admission: Arc<Admission>,
     limits: Limits,
     stop: watch::Sender<bool>,
     slots: Arc<Semaphore>,
@@ -440,7 +442,8 @@ async fn run(
     if let Some((seen, hangup)) = watch {
         tasks.push(tokio::spawn(reload::watch(config, shared.clone(), seen, hangup)));
     }
-    Ok(Running { address, operator, sts, limits, stop, slots, tasks, urgent, shared, _lock: parts.lock })
+    let admission = shared.admission.clone();
+    Ok(Running { address, operator, sts, admission, limits, stop, slots, tasks, urgent, shared, _lock: parts.lock })
 }
 
 impl Running {

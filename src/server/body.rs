@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -135,15 +135,29 @@ impl Body for Metered {
     }
 }
 
-/// How many answers of a connection are not sent yet, and since when.
+/// The answers of a connection that are not sent yet.
 #[derive(Debug, Default)]
 pub(super) struct Unsent {
+    ages: Arc<Ages>,
+    /// Answers that hyper has and that nothing tells the end of: they are sent when it could write
+    /// all that it had.
+    handed_over: Mutex<HandedOver>,
+}
+
+#[derive(Debug, Default)]
+struct HandedOver {
+    answers: Vec<Kept>,
+    /// The connection has ended: nothing is kept any more.
+    is_over: bool,
+}
+
+/// How many answers wait, by their age. An answer knows this and not [`Unsent`], which keeps answers:
+/// they would otherwise keep each other.
+#[derive(Debug, Default)]
+struct Ages {
     /// By the second in which they came, modulo their number.
     seconds: [AtomicU32; SECONDS],
     second: AtomicU32,
-    /// Answers that hyper has and that nothing tells the end of: they are sent when it could write
-    /// all that it had.
-    handed_over: Mutex<Vec<Kept>>,
 }
 
 const SECONDS: usize = 16;
@@ -153,28 +167,42 @@ pub(super) const MAX_UNREAD_SECONDS: u32 = 10;
 impl Unsent {
     /// A second has passed. True: an answer has waited for longer than [`MAX_UNREAD_SECONDS`].
     pub(super) fn tick(&self) -> bool {
-        let now = self.second.fetch_add(1, Ordering::Relaxed) + 1;
+        let now = self.ages.second.fetch_add(1, Ordering::Relaxed) + 1;
         let fresh = |slot: usize| (0..=MAX_UNREAD_SECONDS).any(|ago| slot_of(now.wrapping_sub(ago)) == slot);
         let waits = |(slot, count): (usize, &AtomicU32)| !fresh(slot) && count.load(Ordering::Relaxed) > 0;
-        self.seconds.iter().enumerate().any(waits)
+        self.ages.seconds.iter().enumerate().any(waits)
     }
 
-    /// Keeps an answer that hyper has until [`Self::sent`].
-    pub(super) fn hand_over(self: &Arc<Self>, call: Arc<Call>) {
-        let kept = Kept::new(self, call);
-        self.handed_over.lock().unwrap_or_else(PoisonError::into_inner).push(kept);
+    /// Keeps an answer that hyper has until [`Self::sent`], or until the connection is over.
+    pub(super) fn hand_over(&self, call: Arc<Call>) {
+        let kept = Kept::new(&self.ages, call);
+        let mut handed_over = self.handed_over();
+        if !handed_over.is_over {
+            handed_over.answers.push(kept);
+        }
     }
 
     /// How many answers hyper has.
     pub(super) fn count(&self) -> usize {
-        self.handed_over.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.handed_over().answers.len()
     }
 
     /// The first so many were sent.
     pub(super) fn sent(&self, count: usize) {
-        let mut answers = self.handed_over.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = count.min(answers.len());
-        answers.drain(..count);
+        let mut handed_over = self.handed_over();
+        let count = count.min(handed_over.answers.len());
+        handed_over.answers.drain(..count);
+    }
+
+    /// The connection has ended: nothing more is sent.
+    pub(super) fn over(&self) {
+        let mut handed_over = self.handed_over();
+        handed_over.is_over = true;
+        handed_over.answers = Vec::new();
+    }
+
+    fn handed_over(&self) -> MutexGuard<'_, HandedOver> {
+        self.handed_over.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -185,24 +213,24 @@ fn slot_of(second: u32) -> usize {
 /// An answer, or a piece of one, that is not sent yet.
 #[derive(Debug)]
 pub(super) struct Kept {
-    unsent: Arc<Unsent>,
+    ages: Arc<Ages>,
     slot: usize,
     _call: Arc<Call>,
 }
 
 impl Kept {
-    fn new(unsent: &Arc<Unsent>, call: Arc<Call>) -> Self {
-        let slot = slot_of(unsent.second.load(Ordering::Relaxed));
-        if let Some(count) = unsent.seconds.get(slot) {
+    fn new(ages: &Arc<Ages>, call: Arc<Call>) -> Self {
+        let slot = slot_of(ages.second.load(Ordering::Relaxed));
+        if let Some(count) = ages.seconds.get(slot) {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        Self { unsent: unsent.clone(), slot, _call: call }
+        Self { ages: ages.clone(), slot, _call: call }
     }
 }
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        if let Some(count) = self.unsent.seconds.get(self.slot) {
+        if let Some(count) = self.ages.seconds.get(self.slot) {
             count.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -212,19 +240,19 @@ impl Drop for Kept {
 pub(super) struct Answer {
     body: tonic::body::Body,
     call: Arc<Call>,
-    unsent: Arc<Unsent>,
+    ages: Arc<Ages>,
     is_http2: bool,
 }
 
 impl Answer {
     /// Over HTTP/2 each stream keeps its own pieces. Over HTTP/1.1, and where an answer is headers
     /// alone, hyper has everything at once.
-    pub(super) fn new(body: tonic::body::Body, call: Arc<Call>, unsent: &Arc<Unsent>, is_http2: bool) -> Self {
+    pub(super) fn new(body: tonic::body::Body, call: Arc<Call>, unsent: &Unsent, is_http2: bool) -> Self {
         call.answered();
         if !is_http2 || body.is_end_stream() {
             unsent.hand_over(call.clone());
         }
-        Self { body, call, unsent: unsent.clone(), is_http2 }
+        Self { body, call, ages: unsent.ages.clone(), is_http2 }
     }
 }
 
@@ -239,7 +267,7 @@ impl Body for Answer {
             frame.map(|frame| {
                 frame.map_data(|bytes| {
                     this.call.charge_answer(bytes.len());
-                    let kept = this.is_http2.then(|| Kept::new(&this.unsent, this.call.clone()));
+                    let kept = this.is_http2.then(|| Kept::new(&this.ages, this.call.clone()));
                     Piece { bytes, _kept: kept }
                 })
             })
@@ -272,5 +300,39 @@ impl Buf for Piece {
 
     fn advance(&mut self, count: usize) {
         self.bytes.advance(count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admission::{Admission, Bounds};
+
+    #[test]
+    fn what_hyper_has_is_given_back_when_the_connection_is_over() {
+        let admission = Admission::new(Bounds { connections: 8, calls: 80, bytes: 1 << 26 });
+        let ip = [127, 0, 0, 1].into();
+        let hand_over = |unsent: &Unsent| {
+            let connection = admission.connect(Some(ip)).unwrap();
+            for is_http2 in [false, true] {
+                let call = connection.call(ip, 100).unwrap();
+                // A body without an end of its own, and one that is headers alone.
+                let body =
+                    if is_http2 { tonic::body::Body::empty() } else { tonic::body::Body::new(String::from("x")) };
+                drop(Answer::new(body, call, unsent, is_http2));
+            }
+        };
+        // Nothing but what keeps the answers is left of the connection.
+        let unsent = Unsent::default();
+        hand_over(&unsent);
+        assert_eq!((unsent.count(), admission.sources()), (2, 1));
+        drop(unsent);
+        assert_eq!((admission.request_memory_bytes(), admission.sources()), (0, 0));
+        // Calls that last longer than the connection keep it, and nothing comes after its end.
+        let unsent = Unsent::default();
+        hand_over(&unsent);
+        unsent.over();
+        hand_over(&unsent);
+        assert_eq!((unsent.count(), admission.request_memory_bytes(), admission.sources()), (0, 0, 0));
     }
 }

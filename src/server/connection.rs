@@ -189,7 +189,7 @@ struct Served {
     account: Arc<admission::Connection>,
     activity: Activity,
     notes: Arc<Notes>,
-    unsent: Arc<Unsent>,
+    unsent: Unsent,
 }
 
 /// Counts a call as one in progress until it is answered or given up.
@@ -277,8 +277,10 @@ where
             served: AtomicU64::new(0),
         },
         notes: Arc::default(),
-        unsent: Arc::default(),
+        unsent: Unsent::default(),
     });
+    // However it ends.
+    let _over = Over(served.clone());
     let stream = Wire::new(stream, served.notes.clone(), account.clone());
     let service = {
         let served = served.clone();
@@ -325,6 +327,16 @@ where
             (_, Some(deadline)) if deadline <= Instant::now() => return,
             _ => {}
         }
+    }
+}
+
+/// Gives back what was handed over to the connection when it ends, also if its task is dropped. Calls
+/// that it has begun may last longer.
+struct Over(Arc<Served>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.unsent.over();
     }
 }
 

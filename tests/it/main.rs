@@ -11,6 +11,7 @@ mod clock;
 mod condition_keys;
 mod data_perimeter;
 mod emergency;
+mod endings;
 mod federation;
 mod floods;
 mod front;
