@@ -8,6 +8,7 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::hkdf;
 use zeroize::Zeroizing;
 
 use crate::entropy::{self, Entropy, NoEntropy};
@@ -163,6 +164,21 @@ impl MasterKey {
     /// The id of the key that sealed a text; none in texts of the first version.
     pub fn sealed_by(sealed: &str) -> Option<&str> {
         sealed.split_once(':').map(|(id, _)| id)
+    }
+
+    /// Of each key, its id and what further keys are derived from by HKDF-SHA256 (RFC 5869) under a
+    /// salt. The key that seals comes first.
+    ///
+    /// # Errors
+    /// Never with keys that were loaded or made here.
+    pub fn extracts(&self, salt: &[u8]) -> Result<Vec<(&str, hkdf::Prk)>, MasterKeyError> {
+        let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, salt);
+        let extract = |entry| {
+            let Entry { id, text, .. }: &Entry = entry;
+            let bytes = Zeroizing::new(STANDARD.decode(text.as_str()).map_err(|_| MasterKeyError::Sealed)?);
+            Ok((id.as_str(), salt.extract(&bytes)))
+        };
+        self.keys.iter().map(extract).collect()
     }
 
     /// Seals a secret for one owner (`belongs_to` is authenticated, not stored): `KEYID:base64`.
