@@ -107,9 +107,9 @@ fn runtime() -> tokio::runtime::Runtime {
 
 async fn fill(path: &Path, roles: usize, users: usize) {
     let entropy = SystemEntropy::new();
-    let store =
-        Store::open(&Place::Sqlite(path.join("store.db")), Access::Use, SystemClock.now(), &entropy).await.unwrap();
+    let place = Place::Sqlite(path.join("store.db"));
     let master_key = MasterKey::load(&path.join("master.key")).unwrap();
+    let store = Store::open(&place, Access::Use, Some(&master_key), SystemClock.now(), &entropy).await.unwrap();
     let parse = |kind, value: serde_json::Value| Resource::parse(kind, &value.to_string()).unwrap();
     let policies = (0..100).map(|n| {
         parse(Kind::Policy, serde_json::json!({"PolicyName": format!("P{n}"), "PolicyId": format!("ANPA{n:017}"), "Path": "/",
@@ -149,7 +149,7 @@ async fn fill(path: &Path, roles: usize, users: usize) {
     });
     let mut all = policies.chain(roles).chain(groups).chain(people).chain(keys).peekable();
     while all.peek().is_some() {
-        let mut writer = store.write().await.unwrap();
+        let mut writer = store.write_much().await.unwrap();
         let entry = Entry {
             changed_at: SystemClock.now(),
             actor: Actor::operator("bench").text(),
@@ -211,8 +211,8 @@ impl Daemon {
         runtime().block_on(async {
             let entropy = SystemEntropy::new();
             let place = Place::Sqlite(home.path.join("store.db"));
-            let store = Store::open(&place, Access::Use, SystemClock.now(), &entropy).await.unwrap();
             let master_key = MasterKey::load(&home.path.join("master.key")).unwrap();
+            let store = Store::open(&place, Access::Use, Some(&master_key), SystemClock.now(), &entropy).await.unwrap();
             for n in 0..CHANGES {
                 let desk = Desk {
                     store: &store,

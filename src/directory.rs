@@ -441,6 +441,11 @@ impl Directory {
         self.oidc_providers.get(arn)
     }
 
+    /// All OpenID Connect providers, in no order.
+    pub fn oidc_providers(&self) -> impl Iterator<Item = &Arc<OidcProvider>> {
+        self.oidc_providers.values()
+    }
+
     /// A provider that an issuer of tokens is declared as, in whichever account.
     pub fn provider_of(&self, issuer: &str) -> Option<&Arc<OidcProvider>> {
         self.oidc_providers.values().find(|provider| is_issuer(&provider.url, issuer))

@@ -88,6 +88,8 @@ pub struct Metrics {
     pub feed_up: Gauge,
     /// The last change that is in force here.
     pub feed_sequence: Gauge,
+    /// The first 48 bits of the digest of that change and of all before it.
+    pub feed_digest: Gauge,
     /// Seconds since the change feed was last confirmed.
     pub feed_age_seconds: Gauge,
     /// Nodes that had not confirmed the last revocation when it was answered.
@@ -136,6 +138,7 @@ impl Metrics {
             clock_behind_seconds: Gauge::default(),
             feed_up: Gauge::default(),
             feed_sequence: Gauge::default(),
+            feed_digest: Gauge::default(),
             feed_age_seconds: Gauge::default(),
             revocations_pending_nodes: Gauge::default(),
             store_waiting: Family::default(),
@@ -184,6 +187,11 @@ impl Metrics {
         );
         registry.register("feed_up", "1 while the store confirms the change feed", metrics.feed_up.clone());
         registry.register("feed_sequence", "The last change in force here", metrics.feed_sequence.clone());
+        registry.register(
+            "feed_digest",
+            "The first 48 bits of the digest of that change and all before it: equal on brokers at the same change",
+            metrics.feed_digest.clone(),
+        );
         registry.register(
             "feed_age_seconds",
             "Seconds since the change feed was last confirmed",

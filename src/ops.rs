@@ -750,6 +750,7 @@ fn must_know_what_is_revoked(sts: &Sts) -> Result<(), Error> {
     match sts.feed.standing(sts.clock.monotonic()) {
         Standing::Fresh | Standing::Stale(_) => Ok(()),
         Standing::Cut(_) => Err(Error::ServiceUnavailable("what was revoked is not known here; the store")),
+        Standing::Distrusted => Err(Error::ServiceUnavailable("the store is not as brokers left it; it")),
     }
 }
 

@@ -5,6 +5,7 @@ mod budgets;
 mod clock;
 mod connection;
 mod cors;
+mod departures;
 mod descriptors;
 mod follow;
 mod frames;
@@ -51,7 +52,7 @@ use crate::revocations::Revocations;
 use crate::sessions::{self, Sessions};
 use crate::sigv4::{ANY_REGION, Rules, hex};
 use crate::single_use::SingleUse;
-use crate::store::{Access, KeyUse, Node, Place, SqliteLock, Store, StoreError, Watermark, WatermarkError};
+use crate::store::{Access, Entrance, KeyUse, Node, Place, SqliteLock, Store, StoreError, Watermark, WatermarkError};
 use crate::tls::{self, TlsError};
 
 use clock::Timekeeper;
@@ -75,7 +76,7 @@ pub enum StartError {
     Store(#[from] StoreError),
     /// The store is not what this node knew.
     #[error("[store] watermark: {0}")]
-    Watermark(#[from] WatermarkError),
+    Watermark(WatermarkError),
     /// The highest time that this node has seen.
     #[error("[store] watermark: {0}")]
     ClockMark(#[from] ClockMarkError),
@@ -122,6 +123,15 @@ pub enum StartError {
         /// What the system said.
         source: std::io::Error,
     },
+}
+
+impl From<WatermarkError> for StartError {
+    fn from(error: WatermarkError) -> Self {
+        match error {
+            WatermarkError::Store(error) => Self::Store(error),
+            other => Self::Watermark(other),
+        }
+    }
 }
 
 /// What the daemon is made of before it listens.
@@ -213,13 +223,15 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entro
         Place::Sqlite(path) => Some(SqliteLock::take(path)?),
         Place::Postgres { .. } | Place::Memory => None,
     };
-    let known = config.watermark.as_deref().map(Watermark::load).transpose()?.flatten();
     // Where roles are in a file, the store begins by itself, once; where they are in the store, an
     // empty one would be a loss.
-    let access = if directory.is_some() && known.is_none() { Access::Create } else { Access::Serve };
-    let store = Store::open(&config.store, access, timekeeper.clock().now(), &*entropy).await?;
-    if let Some(known) = known {
-        known.check(&store.head().await?)?;
+    let access = if directory.is_some() { Access::Create } else { Access::Serve };
+    let now = timekeeper.clock().now();
+    let store = entrance(&config, master_key.as_deref()).open(access, now, &*entropy).await?;
+    if master_key.is_none() {
+        tracing::warn!(
+            "[directory] master_key is not set: whoever can write to the database can take revocations back without notice"
+        );
     }
     run(config, Parts { store, master_key, directory, keyring, lock }, timekeeper, entropy, Some(seen)).await
 }
@@ -240,6 +252,11 @@ fn say_without_signing_key(sts: &Sts) {
     if !sts.tokens.can_sign() {
         tracing::error!("{WITHOUT_SIGNING_KEY}");
     }
+}
+
+/// The way into the store of a configuration.
+pub fn entrance<'a>(config: &'a Config, master_key: Option<&'a MasterKey>) -> Entrance<'a> {
+    Entrance { place: &config.store, master_key, watermark: config.watermark.as_deref() }
 }
 
 /// What clients may call a broker of this configuration, whose certificate names these hosts.
@@ -274,13 +291,10 @@ pub async fn look_at_store(
     now: Timestamp,
     entropy: &dyn Entropy,
 ) -> Result<(String, Directory), StartError> {
-    let store = Store::open(&config.store, Access::Use, now, entropy).await?;
-    let head = store.head().await?;
-    if let Some(known) = config.watermark.as_deref().map(Watermark::load).transpose()?.flatten() {
-        known.check(&head)?;
-    }
     let key = config.master_key.as_deref().ok_or_else(|| StartError::Rows("there is no master key".to_owned()))?;
     let key = Arc::new(MasterKey::load(key)?);
+    let store = entrance(config, Some(&key)).open(Access::Use, now, entropy).await?;
+    store.verify(now).await?;
     let (directory, head) = follow::load(&store, &key).await.map_err(|e| StartError::Rows(e.to_string()))?;
     Ok((format!("{}: {}, change {}", config.store, head.store_id, head.sequence), directory))
 }
@@ -316,6 +330,7 @@ async fn run(
         None => Sessions::in_memory(config.session_records, metrics.clone()),
     };
     // First the head: what changes while the rest is read is taken again.
+    let loading = tokio::time::Instant::now();
     let head = parts.store.head().await?;
     let revocations = Revocations::default();
     parts.store.load_revocations(&revocations, clock.now()).await?;
@@ -340,18 +355,19 @@ async fn run(
         }
         (None, None) => return Err(StartError::Rows("there is no master key".to_owned())),
     };
+    let loaded_in = loading.elapsed();
     if let Some(path) = &config.watermark {
-        Watermark { store_id: head.store_id, sequence: head.sequence }.save(path)?;
+        Watermark::of(&head).save(path)?;
     }
     timekeeper.save()?;
+    parts.store.reached(head.sequence);
     let node = Node {
         node: hex(&entropy::bytes::<8>(&*entropy)?),
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         confirmed: head.sequence,
         refuse_after_seconds: i64::try_from(config.refuse_after.as_secs()).unwrap_or(i64::MAX),
     };
-    metrics.feed_sequence.set(head.sequence);
-    let feed = Feed::new(head.sequence, clock.monotonic(), config.refuse_after);
+    let feed = Feed::new(head.sequence, &head.chain, clock.monotonic(), config.refuse_after);
     let service = bind("[listen] address", config.listen).await?;
     let operators = bind("[operator] address", config.operator).await?;
     let issuer = match (config.issuer.clone(), service.local_addr()) {
@@ -396,6 +412,7 @@ async fn run(
             presigned_actions: config.presigned_actions.clone(),
         },
     });
+    follow::show_place(&sts);
     follow::announce(&sts, &sts.directory.load());
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let shared = Arc::new(Shared {
@@ -434,7 +451,7 @@ async fn run(
         tokio::spawn(probe(shared.clone())),
         tokio::spawn(clock::watch(shared.clone())),
         urgent.handle().spawn(follow::follow(shared.clone())),
-        tokio::spawn(follow::tend(sts.clone())),
+        tokio::spawn(follow::tend(sts.clone(), loaded_in)),
         tokio::spawn(budgets::look_after(shared.clone())),
         tokio::spawn(budgets::exchange(shared.clone())),
         tokio::spawn(refresh_providers(sts.clone())),
@@ -470,7 +487,7 @@ impl Running {
         let shared = self.shared.clone();
         // They wait for files to be synced.
         let closing = tokio::task::spawn_blocking(move || {
-            follow::save_watermark(&shared, shared.sts.feed.sequence());
+            follow::save_watermark(&shared, shared.sts.feed.place());
             shared.timekeeper.save_or_say();
             shared.sts.audit.close();
         });
@@ -521,6 +538,9 @@ impl Shared {
         let age = match self.sts.feed.standing(self.sts.clock.monotonic()) {
             Standing::Fresh => return Ok(()),
             Standing::Stale(age) | Standing::Cut(age) => age.as_secs(),
+            Standing::Distrusted => {
+                return Err(self.sts.feed.fault().unwrap_or_else(|| "the store is not as brokers left it".to_owned()));
+            }
         };
         let why = self.sts.feed.fault().unwrap_or_else(|| "no answer yet".to_owned());
         Err(format!("the change feed has not been confirmed for {age} s: {why}"))

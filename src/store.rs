@@ -6,43 +6,57 @@
 //! connection that failed or was left in the middle of something is thrown away.
 
 mod address;
+mod changes;
 mod documents;
+mod enter;
+mod head;
+mod integrity;
+mod known;
 mod lanes;
 mod later_codes;
 mod once;
+mod reseal;
+mod rows;
 mod sqlite;
+mod verify;
 mod watermark;
 mod writer;
 
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Arc, Once};
+use std::sync::atomic::{AtomicBool, AtomicI64};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use sqlx::AnyConnection;
 use sqlx::ConnectOptions;
 use sqlx::any::AnyConnectOptions;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{Row as _, SqlSafeStr};
 use tokio::time::Instant;
-use tokio_stream::StreamExt as _;
 
 use crate::clock::Timestamp;
 use crate::directory::resource::Kind;
 use crate::entropy::{self, Entropy, NoEntropy};
 use crate::files::FileError;
+use crate::master_key::MasterKey;
 use crate::metrics::Metrics;
-use crate::revocations::{Key, Mark, Revocations, Selector};
 use crate::secret::Secret;
-use lanes::{Lanes, Purpose};
+use head::RawHead;
+use integrity::{Contents, Keys};
+use lanes::{Lanes, Lease, Purpose};
 use once::Remembered;
+use rows::ResourceRow;
 
 pub use address::{UNVERIFIED_SENTENCE, postgres_url};
+pub use changes::{Change, Step};
 pub use documents::Documents;
+pub use enter::Entrance;
 pub use lanes::ABANDONED;
 pub use once::{Attempt, DevicePast, KeyUse, Matched, STEP_SECONDS};
 pub use sqlite::{SqliteLock, backup, restore};
-pub use watermark::{Watermark, WatermarkError, accept};
+pub use watermark::{Watermark, WatermarkError};
 pub use writer::{Entry, Stored, Writer};
 
 /// The longest wait for an answer to one statement; of a call, for a connection and all that is asked
@@ -70,6 +84,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (2, "mfa", include_str!("store/migrations/0002_mfa.sql")),
     (3, "nodes", include_str!("store/migrations/0003_nodes.sql")),
     (4, "documents", include_str!("store/migrations/0004_documents.sql")),
+    (5, "integrity", include_str!("store/migrations/0005_integrity.sql")),
 ];
 
 /// Why the store did not do it. Nothing was changed unless it says otherwise.
@@ -131,6 +146,44 @@ pub enum StoreError {
     /// A row that this program did not write.
     #[error("the store holds a row that is not understood: {0}")]
     Row(String),
+    /// The database holds what no broker wrote, or does not hold what one wrote.
+    #[error(
+        "{0}: the database was changed by something other than a broker. Put it right, or, if it is meant as it is, \
+         `brevet restore --accept` takes it, ends everything that was issued before, and goes on"
+    )]
+    Tampered(String),
+    /// Its rows are written under a master key that is not here.
+    #[error(
+        "the store is sealed under the master key {0}, which the master key file does not hold; copy the file from a broker \
+         that has it"
+    )]
+    Key(String),
+    /// It is at an earlier change than it was.
+    #[error(
+        "the store is at change {found}, and this broker has seen change {seen}: it was put back to an earlier state"
+    )]
+    WentBack {
+        /// As it is.
+        found: i64,
+        /// As it was.
+        seen: i64,
+    },
+    /// A backup of an earlier version.
+    #[error(
+        "{0}: was written by an earlier version, whose rows carry no MACs, so that nobody can tell whether they were \
+         changed; `brevet restore FILE --accept` takes them as they are"
+    )]
+    Unsealed(String),
+    /// No key can be derived from the master key.
+    #[error("[directory] master_key: {0}")]
+    MasterKey(#[from] crate::master_key::MasterKeyError),
+}
+
+impl StoreError {
+    /// Whether the database holds what no broker wrote.
+    pub fn is_tampering(&self) -> bool {
+        matches!(self, Self::Tampered(_) | Self::Row(_) | Self::Key(_))
+    }
 }
 
 /// Where the store is.
@@ -182,6 +235,16 @@ pub struct Store {
     id: String,
     /// How long a change stays in the feed.
     keep_changes: Duration,
+    /// What rows are written under, and checked with.
+    keys: ArcSwap<Keys>,
+    /// What was found in it that no broker wrote.
+    suspicion: Mutex<Option<String>>,
+    /// The last change that this process knows of.
+    reached: AtomicI64,
+    /// The versions of all things as of a change, once everything was looked at.
+    known: Mutex<Option<(known::Versions, i64)>>,
+    is_unsealed: AtomicBool,
+    is_new: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -202,27 +265,8 @@ pub struct Head {
     pub sequence: i64,
     /// Codes and assertions from before this second count as used.
     pub not_before: i64,
-}
-
-/// One change of the feed.
-#[derive(Debug)]
-pub struct Change {
-    /// Its number.
-    pub sequence: i64,
-    /// When, in milliseconds since 1970.
-    pub changed_at: i64,
-    /// Who: JSON.
-    pub actor: String,
-    /// `CreateRole`, `RevokeSessions`, …
-    pub action: String,
-    /// What kind of thing: one of the directory's, or `revocation`, `store`.
-    pub kind: String,
-    /// Which one.
-    pub id: String,
-    /// Before and after: JSON.
-    pub detail: String,
-    /// The thing as it is now; none if it is gone.
-    pub body: Option<String>,
+    /// The digest of the last change and of all before it, in hexadecimal digits.
+    pub chain: String,
 }
 
 /// A broker on the store.
@@ -248,22 +292,16 @@ pub struct Seen {
     pub is_silent: bool,
 }
 
-/// What came of asking for changes.
-pub enum Step {
-    /// All of them, in order.
-    Changes(Vec<Change>),
-    /// There are too many, or some are not kept any more: load everything.
-    Reload,
-}
-
 impl Store {
-    /// Connects, and sees to the schema.
+    /// Connects, and sees to the schema. Whether the store is the one that this node has seen is the
+    /// business of [`Entrance`].
     ///
     /// # Errors
     /// Each with the way out.
     pub async fn open(
         place: &Place,
         access: Access,
+        master_key: Option<&MasterKey>,
         now: Timestamp,
         entropy: &dyn Entropy,
     ) -> Result<Self, StoreError> {
@@ -284,21 +322,40 @@ impl Store {
             mfa: Remembered::default(),
             id: String::new(),
             keep_changes: KEEP_CHANGES,
+            keys: ArcSwap::from_pointee(Keys::derive(master_key, "")?),
+            suspicion: Mutex::default(),
+            reached: AtomicI64::new(0),
+            known: Mutex::default(),
+            is_unsealed: AtomicBool::new(false),
+            is_new: false,
         };
         if access == Access::Use {
             store.check_schema().await?
         } else {
             store.migrate().await?
         }
-        store.id = match store.found(Purpose::Background).await? {
-            Some(head) => head.store_id,
-            None if create => store.found_anew(now, entropy).await?,
+        let found = store.read(Purpose::Background, DEADLINE, |c| Box::pin(head::read(c))).await?;
+        let raw = match found {
+            Some(raw) => raw,
+            None if create => {
+                let (raw, is_new) = store.found_anew(master_key, now, entropy).await?;
+                store.is_new = is_new;
+                raw
+            }
             None => {
                 return Err(StoreError::Damaged(
                     "the database has no store in it; `brevet init` makes one, if it is a new one".to_owned(),
                 ));
             }
         };
+        store.keys.store(Keys::derive(master_key, &raw.store_id)?.into());
+        if raw.is_unsealed() && access == Access::Use {
+            return Err(StoreError::Address(
+                "the rows of the store carry no MACs yet; `brevet serve` makes them".to_owned(),
+            ));
+        }
+        store.is_unsealed.store(raw.is_unsealed(), std::sync::atomic::Ordering::Release);
+        store.id = raw.store_id;
         Ok(store)
     }
 
@@ -321,6 +378,11 @@ impl Store {
         &self.id
     }
 
+    /// Whether it was made when it was opened.
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+
     /// Whether other brokers may be on it.
     pub fn is_shared(&self) -> bool {
         self.engine == Engine::Postgres
@@ -329,159 +391,23 @@ impl Store {
     /// What the store is now.
     ///
     /// # Errors
-    /// Without an answer: nothing is known then.
+    /// Without an answer, and when its own row is not as a broker wrote it: nothing is known then.
     pub async fn head(&self) -> Result<Head, StoreError> {
-        self.found(Purpose::Background).await?.ok_or_else(no_store)
+        self.head_by(Purpose::Background).await
     }
 
     /// As [`Store::head`], for whoever follows the feed.
     ///
     /// # Errors
-    /// Without an answer: nothing is known then.
+    /// As [`Store::head`].
     pub async fn feed_head(&self) -> Result<Head, StoreError> {
-        self.found(Purpose::Feed).await?.ok_or_else(no_store)
+        self.head_by(Purpose::Feed).await
     }
 
-    /// Everything of the directory at one moment, thing by thing: kind, id, version, body. The head
-    /// that it belongs to.
-    ///
-    /// # Errors
-    /// Without an answer, or the first error that `each` returns.
-    pub async fn scan<E: From<StoreError> + Send + 'static>(
-        &self,
-        mut each: impl FnMut(Kind, &str, i64, &str) -> Result<(), E> + Send,
-    ) -> Result<Head, E> {
-        let mut lease = self.lease(Purpose::Background).await?;
-        let connection = lease.raw()?;
-        let begin = match self.engine {
-            Engine::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-            Engine::Sqlite | Engine::Memory => "BEGIN",
-        };
-        let work = async {
-            sqlx::raw_sql(begin).execute(&mut *connection).await.map_err(told)?;
-            let head = read_head(&mut *connection).await.map_err(told)?;
-            let head = head.ok_or_else(no_store)?;
-            match self.engine {
-                Engine::Postgres => {
-                    let sql = "SELECT kind, id, version, body FROM resources";
-                    let mut rows = sqlx::query(sql).fetch(&mut *connection);
-                    while let Some(row) = rows.next().await {
-                        let row = row.map_err(told)?;
-                        let text = |at: usize| row.try_get::<&str, _>(at).map_err(told);
-                        each(kind(text(0)?)?, text(1)?, row.try_get(2).map_err(told)?, text(3)?)?;
-                    }
-                }
-                Engine::Sqlite | Engine::Memory => {
-                    let mut from = 0;
-                    let last = "SELECT COALESCE(MAX(rowid), 0) FROM resources";
-                    let last: i64 =
-                        sqlx::query(last).fetch_one(&mut *connection).await.and_then(|r| r.try_get(0)).map_err(told)?;
-                    while from < last {
-                        for (kind, id, version, body) in sqlite::portion(&mut *connection, from).await?.rows()? {
-                            each(kind, id, version, body)?;
-                        }
-                        from += sqlite::PORTION;
-                    }
-                }
-            }
-            sqlx::raw_sql("COMMIT").execute(&mut *connection).await.map_err(told)?;
-            Ok::<Head, E>(head)
-        };
-        let result = match tokio::time::timeout(SCAN_DEADLINE, work).await {
-            Ok(result) => result,
-            Err(_) => Err(late(SCAN_DEADLINE).into()),
-        };
-        if result.is_ok() {
-            lease.finish();
-        }
-        result
-    }
-
-    /// The changes after `sequence`, each with the thing as it is now, all at one moment.
-    ///
-    /// # Errors
-    /// If the database does not answer in time.
-    pub async fn changes_after(&self, sequence: i64) -> Result<Step, StoreError> {
-        let changes = self.read_feed(Purpose::Feed, DEADLINE, sequence, MAX_STEP + 1).await?;
-        Ok(step(sequence, changes))
-    }
-
-    /// As [`Store::changes_after`], where there may be many of them: it takes its time, and holds up
-    /// nothing that is urgent.
-    ///
-    /// # Errors
-    /// If the database does not answer in time.
-    pub async fn many_changes_after(&self, sequence: i64) -> Result<Step, StoreError> {
-        let changes = self.read_feed(Purpose::Background, SCAN_DEADLINE, sequence, MAX_STEP + 1).await?;
-        Ok(step(sequence, changes))
-    }
-
-    /// What the feed holds after `sequence`, at most `limit` of it.
-    ///
-    /// # Errors
-    /// If the database does not answer in time.
-    pub async fn feed_after(&self, sequence: i64, limit: usize) -> Result<Vec<Change>, StoreError> {
-        self.read_feed(Purpose::Background, SCAN_DEADLINE, sequence, limit).await
-    }
-
-    /// The details of the changes after `sequence` that end sessions, with their numbers: at most
-    /// `limit` of them, in order.
-    ///
-    /// # Errors
-    /// If the database does not answer in time.
-    pub async fn revoking_after(&self, sequence: i64, limit: usize) -> Result<Vec<(i64, String)>, StoreError> {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = self.read(Purpose::Feed, DEADLINE, move |c| {
-            Box::pin(async move {
-                // JSON escapes the quotation marks of every text, so that only a field has this form.
-                sqlx::query(
-                    "SELECT sequence, detail FROM changes WHERE sequence > $1 AND detail LIKE '%\"Revoked\":%' \
-                     ORDER BY sequence LIMIT $2",
-                )
-                .bind(sequence)
-                .bind(limit)
-                .fetch_all(c)
-                .await
-            })
-        });
-        let read = |row: &sqlx::any::AnyRow| Ok((row.try_get(0)?, row.try_get(1)?));
-        rows.await?.iter().map(read).collect::<Result<_, sqlx::Error>>().map_err(told)
-    }
-
-    async fn read_feed(
-        &self,
-        purpose: Purpose,
-        deadline: Duration,
-        sequence: i64,
-        limit: usize,
-    ) -> Result<Vec<Change>, StoreError> {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = self.read(purpose, deadline, move |c| {
-            Box::pin(async move {
-                sqlx::query(
-                    "SELECT c.sequence, c.changed_at, c.actor, c.action, c.kind, c.id, c.detail, r.body \
-                     FROM changes c LEFT JOIN resources r ON r.kind = c.kind AND r.id = c.id \
-                     WHERE c.sequence > $1 ORDER BY c.sequence LIMIT $2",
-                )
-                .bind(sequence)
-                .bind(limit)
-                .fetch_all(c)
-                .await
-            })
-        });
-        let change = |row: &sqlx::any::AnyRow| {
-            Ok(Change {
-                sequence: row.try_get(0)?,
-                changed_at: row.try_get(1)?,
-                actor: row.try_get(2)?,
-                action: row.try_get(3)?,
-                kind: row.try_get(4)?,
-                id: row.try_get(5)?,
-                detail: row.try_get(6)?,
-                body: row.try_get(7)?,
-            })
-        };
-        rows.await?.iter().map(change).collect::<Result<_, sqlx::Error>>().map_err(told)
+    async fn head_by(&self, purpose: Purpose) -> Result<Head, StoreError> {
+        let raw = self.raw_head(purpose).await?;
+        self.contents(&raw)?;
+        Ok(raw.head())
     }
 
     /// The rows of things of one kind that are there, in no order.
@@ -492,55 +418,24 @@ impl Store {
         let ids = serde_json::to_string(&ids).map_err(|e| StoreError::Row(e.to_string()))?;
         let sql = match self.engine {
             Engine::Postgres => {
-                "SELECT id, version, body FROM resources WHERE kind = $1 \
+                "SELECT kind, id, account, folded, unique_id, version, body, mac FROM resources WHERE kind = $1 \
                  AND id IN (SELECT value FROM json_array_elements_text(CAST($2 AS JSON)) AS ids(value))"
             }
             Engine::Sqlite | Engine::Memory => {
-                "SELECT id, version, body FROM resources WHERE kind = $1 AND id IN (SELECT value FROM json_each($2))"
+                "SELECT kind, id, account, folded, unique_id, version, body, mac FROM resources WHERE kind = $1 \
+                 AND id IN (SELECT value FROM json_each($2))"
             }
         };
         let rows = self.read(Purpose::Read, DEADLINE, move |c| {
             let ids = ids.clone();
             Box::pin(async move { sqlx::query(sql).bind(kind.as_str()).bind(ids).fetch_all(c).await })
         });
-        let row =
-            |row: &sqlx::any::AnyRow| Ok((row.try_get(0)?, Stored { version: row.try_get(1)?, body: row.try_get(2)? }));
-        rows.await?.iter().map(row).collect::<Result<_, sqlx::Error>>().map_err(told)
-    }
-
-    /// Puts every revocation in force that has not run out.
-    ///
-    /// # Errors
-    /// If the database does not answer in time.
-    pub async fn load_revocations(&self, into: &Revocations, now: Timestamp) -> Result<(), StoreError> {
-        let now = now.seconds();
-        let rows = self.read(Purpose::Background, SCAN_DEADLINE, move |c| {
-            Box::pin(async move {
-                sqlx::query(
-                    "SELECT selector, account, value, before_sequence, before_seconds, expires_at \
-                     FROM revocations WHERE expires_at > $1",
-                )
-                .bind(now)
-                .fetch_all(c)
-                .await
-            })
-        });
-        for row in rows.await? {
-            let text = |at: usize| row.try_get::<&str, _>(at).map_err(told);
-            let selector = Selector::parse(text(0)?);
-            let selector = selector.ok_or_else(|| StoreError::Row("a revocation's selector".to_owned()))?;
-            if selector == Selector::SigningKey {
-                into.revoke_signing_key(text(2)?);
-                continue;
-            }
-            let mark = Mark {
-                before_sequence: row.try_get(3).map_err(told)?,
-                before_seconds: row.try_get(4).map_err(told)?,
-                expires_at: row.try_get(5).map_err(told)?,
-            };
-            into.mark(&Key::new(selector, text(1)?, text(2)?), mark);
-        }
-        Ok(())
+        let stored = |row: &sqlx::any::AnyRow| {
+            let row = ResourceRow::of(row).map_err(told)?;
+            self.check_resource(row.columns(), &row.mac)?;
+            Ok((row.id, Stored { version: row.version, body: row.body }))
+        };
+        rows.await?.iter().map(stored).collect()
     }
 
     /// Begins a change of a call: nobody else writes until it is committed or dropped. All of it must
@@ -674,12 +569,8 @@ impl Store {
     pub async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
         self.mfa.sweep(now);
         let (seconds, kept_since) = (now.seconds(), now.minus(self.keep_changes).millis());
+        self.sweep_sealed(seconds, kept_since).await?;
         for (sql, bound) in [
-            (
-                "DELETE FROM revocations WHERE (selector, account, value) IN \
-                 (SELECT selector, account, value FROM revocations WHERE expires_at <= $1 LIMIT 1000)",
-                seconds,
-            ),
             (
                 "DELETE FROM seen WHERE (issuer, id) IN (SELECT issuer, id FROM seen WHERE expires_at <= $1 LIMIT 1000)",
                 seconds,
@@ -688,11 +579,6 @@ impl Store {
                 "DELETE FROM mfa_failures WHERE user_id IN \
                  (SELECT user_id FROM mfa_failures WHERE forgiven_at <= $1 LIMIT 1000)",
                 seconds,
-            ),
-            (
-                "DELETE FROM changes WHERE sequence IN (SELECT sequence FROM changes WHERE changed_at < $1 \
-                 AND sequence < (SELECT head FROM store WHERE id = 1) ORDER BY sequence LIMIT 1000)",
-                kept_since,
             ),
             (
                 "DELETE FROM change_documents WHERE sequence IN (SELECT sequence FROM change_documents \
@@ -721,6 +607,41 @@ impl Store {
                 })
             })
             .await?;
+        }
+        Ok(())
+    }
+
+    /// Drops what the store's own row counts, as a change does: revocations that had run out by a second,
+    /// and changes from before an instant in milliseconds since 1970.
+    async fn sweep_sealed(&self, seconds: i64, millis: i64) -> Result<(), StoreError> {
+        for _ in 0..MAX_PORTIONS {
+            let due = self.read(Purpose::Background, DEADLINE, move |c| {
+                Box::pin(async move {
+                    sqlx::query(
+                        "SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM revocations WHERE expires_at <= $1 LIMIT 1) r), \
+                         (SELECT COUNT(*) FROM (SELECT sequence FROM changes ORDER BY sequence LIMIT 1) c \
+                         WHERE sequence < (SELECT sequence FROM store WHERE id = 1) \
+                         AND (SELECT changed_at FROM changes ORDER BY sequence LIMIT 1) < $2)",
+                    )
+                    .bind(seconds)
+                    .bind(millis)
+                    .fetch_one(c)
+                    .await
+                })
+            });
+            let due = due.await?;
+            let (revocations, changes): (i64, i64) = (due.try_get(0).map_err(told)?, due.try_get(1).map_err(told)?);
+            if revocations == 0 && changes == 0 {
+                return Ok(());
+            }
+            let mut writer = self.write_much().await?;
+            if revocations > 0 {
+                writer.sweep_revocations(seconds, 1_000).await?;
+            }
+            if changes > 0 {
+                writer.sweep_changes(millis, 1_000).await?;
+            }
+            writer.commit().await?;
         }
         Ok(())
     }
@@ -767,29 +688,47 @@ impl Store {
         }
     }
 
-    async fn found(&self, purpose: Purpose) -> Result<Option<Head>, StoreError> {
-        self.read(purpose, DEADLINE, |c| Box::pin(read_head(c))).await
+    /// The store's own row, as it stands in the database.
+    async fn raw_head(&self, purpose: Purpose) -> Result<RawHead, StoreError> {
+        self.read(purpose, DEADLINE, |c| Box::pin(head::read(c))).await?.ok_or_else(no_store)
     }
 
     /// A store that knows nothing of the past: sessions of another store end with it, and codes from
-    /// before it are not taken.
-    async fn found_anew(&self, now: Timestamp, entropy: &dyn Entropy) -> Result<String, StoreError> {
-        let id = crate::sigv4::hex(&entropy::bytes::<8>(entropy)?);
+    /// before it are not taken. Whether this call made it: another node may have been first.
+    async fn found_anew(
+        &self,
+        master_key: Option<&MasterKey>,
+        now: Timestamp,
+        entropy: &dyn Entropy,
+    ) -> Result<(RawHead, bool), StoreError> {
+        let store_id = crate::sigv4::hex(&entropy::bytes::<8>(entropy)?);
         // One in memory ends with its process, and never had a past.
-        let seconds = if self.engine == Engine::Memory { 0 } else { now.seconds() };
-        let store_id = id.clone();
-        self.write_one(Purpose::Background, move |c| {
+        let not_before = if self.engine == Engine::Memory { 0 } else { now.seconds() };
+        let chain = integrity::beginning(&store_id);
+        let mut raw = RawHead { store_id, sequence: 0, not_before, chain, seal: String::new() };
+        let keys = Keys::derive(master_key, &raw.store_id)?;
+        let sealed = keys.first()?.seal(&raw.place(), &Contents::empty(1));
+        raw.seal = sealed.map_err(|_| StoreError::Row("the store's own row cannot be sealed".to_owned()))?;
+        let row = raw.clone();
+        let done = self.write_one(Purpose::Background, move |c| {
             Box::pin(async move {
-                sqlx::query("INSERT INTO store VALUES (1, $1, 0, $2) ON CONFLICT DO NOTHING")
-                    .bind(store_id)
-                    .bind(seconds)
-                    .execute(c)
-                    .await
+                sqlx::query(
+                    "INSERT INTO store (id, store_id, sequence, not_before, chain, seal) \
+                     VALUES (1, $1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+                )
+                .bind(row.store_id)
+                .bind(row.sequence)
+                .bind(row.not_before)
+                .bind(row.chain)
+                .bind(row.seal)
+                .execute(c)
+                .await
             })
-        })
-        .await?;
-        // Another node may have been first.
-        Ok(self.head().await?.store_id)
+        });
+        done.await?;
+        let there = self.raw_head(Purpose::Background).await?;
+        let is_new = there.store_id == raw.store_id;
+        Ok((there, is_new))
     }
 
     async fn read<T>(
@@ -809,14 +748,20 @@ impl Store {
     }
 
     async fn begin(&self, purpose: Purpose) -> Result<Writer<'_>, StoreError> {
+        let (lease, raw) = self.lock(purpose).await?;
+        Writer::new(self, lease, raw)
+    }
+
+    /// Begins a transaction that holds the store's own row.
+    async fn lock(&self, purpose: Purpose) -> Result<(Lease<'_>, RawHead), StoreError> {
         let mut lease = self.lease_to_write(purpose).await?;
         match Writer::lock(&mut lease).await {
-            Ok(head) => Ok(Writer::new(lease, head)),
+            Ok(raw) => Ok((lease, raw)),
             Err(error) if lease.had_ended(&error) => {
                 drop(lease);
                 let mut lease = self.lease_to_write(purpose).await?;
-                let head = Writer::lock(&mut lease).await?;
-                Ok(Writer::new(lease, head))
+                let raw = Writer::lock(&mut lease).await?;
+                Ok((lease, raw))
             }
             Err(error) => Err(error),
         }
@@ -836,21 +781,8 @@ impl Store {
     }
 }
 
-/// Without a gap, and from where we are; else everything must be loaded.
-fn step(sequence: i64, changes: Vec<Change>) -> Step {
-    let whole = changes.iter().zip(sequence + 1..).all(|(change, due)| change.sequence == due);
-    if whole && !changes.is_empty() && changes.len() <= MAX_STEP { Step::Changes(changes) } else { Step::Reload }
-}
-
 fn no_store() -> StoreError {
     StoreError::Row("the row that says what the store is, is gone".to_owned())
-}
-
-async fn read_head(connection: &mut AnyConnection) -> Result<Option<Head>, sqlx::Error> {
-    let row =
-        sqlx::query("SELECT store_id, head, not_before FROM store WHERE id = 1").fetch_optional(connection).await?;
-    row.map(|row| Ok(Head { store_id: row.try_get(0)?, sequence: row.try_get(1)?, not_before: row.try_get(2)? }))
-        .transpose()
 }
 
 fn address(url: &str) -> Result<AnyConnectOptions, StoreError> {

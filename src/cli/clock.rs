@@ -7,8 +7,7 @@ use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::clock_mark::{ClockMark, ClockMarkFile};
 use crate::commands;
 use crate::config::Config;
-use crate::entropy::SystemEntropy;
-use crate::store::{Access, Store};
+use crate::store::Store;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -60,12 +59,8 @@ pub(super) fn run(command: ClockCommand) -> Result<(), Failure> {
         }
     };
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let sequence = super::runtime()?.block_on(async {
-        let store = Store::open(&config.store, Access::Use, now, &SystemEntropy::new()).await?;
-        let sequence = commands::accept_clock(&store, &super::operator(), host, highest, now).await?;
-        store.close().await;
-        Ok::<i64, Failure>(sequence)
-    })?;
+    let work = async |store: &Store| commands::accept_clock(store, &super::operator(), host, highest, now).await;
+    let sequence = super::runtime()?.block_on(super::store::beside(&config, now, work))?;
     file.accept(now, sequence)?;
     print::note(format_args!("The highest time that was seen is {now} now; it was {highest}."));
     print::note(format_args!(

@@ -70,7 +70,7 @@ Examples:
   brevet init /var/lib/brevet --account 111122223333
       With a SQLite store, for one broker.
   brevet init /var/lib/brevet --store postgres://brevet@db/brevet --store-password-file db.pass
-      With PostgreSQL, for many: copy brevet.toml, master.key and keyring.json to the others.";
+      With PostgreSQL, for many: copy brevet.toml, master.key, keyring.json and store.watermark to the others.";
 
 /// Make a configuration, its keys, a store, and a first administrator
 ///
@@ -142,8 +142,8 @@ pub(super) fn run(arguments: &InitArguments) -> Result<(), Failure> {
     let made = make(dir, &path, account, &entropy);
     if made.is_err() {
         // Nothing is left of a beginning that came to nothing; the folder was empty, and is locked.
-        for file in ["brevet.toml", "master.key", "keyring.json", MFA_FILE, "store.db", "store.db-wal", "store.db-shm"]
-        {
+        let made = ["brevet.toml", "master.key", "keyring.json", MFA_FILE];
+        for file in made.into_iter().chain(["store.db", "store.db-wal", "store.db-shm", "store.watermark"]) {
             let _ = std::fs::remove_file(dir.join(file)); // it may not exist
         }
     }
@@ -248,11 +248,11 @@ fn make(
     let text = Zeroizing::new(declared.to_string());
     let declaration = directory::parse(text.as_bytes())?;
     super::runtime()?.block_on(async {
-        let store = Store::open(&config.store, Access::Create, now, entropy).await?;
-        if store.head().await?.sequence != 0 {
+        let store = Store::open(&config.store, Access::Create, Some(&master_key), now, entropy).await?;
+        if !store.is_new() {
             return Err::<(), Failure>(
                 format!(
-                    "{}: holds a directory already; copy the other broker's configuration and keys to join it",
+                    "{}: holds a directory already; copy the other broker's configuration, keys and watermark to join it",
                     config.store
                 )
                 .into(),
@@ -260,6 +260,8 @@ fn make(
         }
         let desk = Desk { store: &store, master_key: &master_key, entropy, now, issuer: None };
         commands::plan(desk, declaration, false).await?.apply(desk, &super::operator()).await?;
+        // From here on a store that went back is noticed.
+        crate::server::entrance(&config, Some(&master_key)).leave(&store).await?;
         store.close().await;
         Ok(())
     })?;

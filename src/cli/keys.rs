@@ -18,7 +18,7 @@ use crate::files::{self, Audience};
 use crate::keyring::{self, Keyring, State};
 use crate::keyring_file;
 use crate::master_key::MasterKey;
-use crate::store::{Access, Store, StoreError};
+use crate::store::Store;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -174,13 +174,11 @@ fn revoke(arguments: &RevokeArguments) -> Result<(), Failure> {
         (_, false) => arguments.key_ids.iter().cloned().collect(),
     };
     let (entropy, now) = (SystemEntropy::new(), SystemClock.now());
-    let sequence = super::runtime()?.block_on(async {
-        let store = Store::open(&config.store, Access::Use, now, &entropy).await?;
+    let work = async |store: &Store| {
         let ids = ids.iter().map(String::as_str);
-        let sequence = commands::revoke_signing_keys(&store, &super::operator(), ids, now).await?;
-        store.close().await;
-        Ok::<i64, StoreError>(sequence)
-    })?;
+        commands::revoke_signing_keys(store, &super::operator(), ids, now).await
+    };
+    let sequence = super::runtime()?.block_on(super::store::beside(&config, now, work))?;
     let list: Vec<&str> = ids.iter().map(String::as_str).collect();
     print::line(format_args!("Revoked by change {sequence}: {}", list.join(", ")))?;
     print::note("Every connected broker does without them within 2 s. It cannot be taken back.");

@@ -192,7 +192,7 @@ async fn develop(arguments: &ServeArguments) -> Result<(Running, About), Failure
     });
     let (compiled, demo) = compiled?;
     let master_key = MasterKey::ephemeral(&*entropy)?;
-    let store = Store::open(&Place::Memory, Access::Create, clock.now(), &*entropy).await?;
+    let store = Store::open(&Place::Memory, Access::Create, Some(&master_key), clock.now(), &*entropy).await?;
     let desk = Desk { store: &store, master_key: &master_key, entropy: &*entropy, now: clock.now(), issuer: None };
     let imported = match commands::plan(desk, declaration, false).await {
         Ok(plan) => plan.apply(desk, &super::operator()).await.map(|_| ()),

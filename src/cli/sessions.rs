@@ -13,9 +13,8 @@ use crate::client::Client;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::commands;
 use crate::config::Config;
-use crate::entropy::SystemEntropy;
 use crate::grpc::pb::{self, revoke_sessions_request::Selector};
-use crate::store::{Access, Store};
+use crate::store::Store;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -367,9 +366,8 @@ async fn end_beside(config: &Path, account: Option<AccountId>, dry_run: bool, ou
         return Ok(());
     }
     let now = SystemClock.now();
-    let store = Store::open(&config.store, Access::Use, now, &SystemEntropy::new()).await?;
-    let sequence = commands::end_sessions(&store, &super::operator(), account, now).await?;
-    store.close().await;
+    let work = async |store: &Store| commands::end_sessions(store, &super::operator(), account, now).await;
+    let sequence = super::store::beside(&config, now, work).await?;
     match output {
         Output::Json => print::json(&json!({"SequenceNumber": sequence}))?,
         Output::Table => print::line(format_args!("Revoked by change {sequence}."))?,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::{ConfigArgument, Failure, clock, demo, input, print, report};
+use crate::clock::Timestamp;
 use crate::commands::{self, Desk, Planned};
 use crate::config::Config;
 use crate::directory::{self, DirectoryError};
@@ -14,7 +15,8 @@ use crate::entropy::SystemEntropy;
 use crate::files::{self, Audience};
 use crate::legible::Form;
 use crate::master_key::MasterKey;
-use crate::store::{self, Access, Change, Place, Store, Watermark};
+use crate::server;
+use crate::store::{self, Access, Change, Head, Place, Store, StoreError, Watermark};
 
 const IMPORT_EXAMPLES: &str = "\
 Examples:
@@ -116,16 +118,18 @@ pub(super) struct BackupArguments {
 /// Put a backup in the store's place; everything that was issued before ends
 ///
 /// What was revoked or used after the backup was made is not known any more, so every session from
-/// before the restore ends, and no code from before it is taken.
+/// before the restore ends, and no code from before it is taken. A store or a backup with rows that no
+/// broker wrote is refused, and each of these rows named; --accept takes it as it is.
 #[derive(Debug, Args)]
 #[command(after_long_help = RESTORE_EXAMPLES)]
 pub(super) struct RestoreArguments {
     #[command(flatten)]
     config: ConfigArgument,
     /// The backup
-    #[arg(required_unless_present = "accept", conflicts_with = "accept")]
+    #[arg(required_unless_present = "accept")]
     file: Option<PathBuf>,
-    /// The store was put back by other means: go on with it as it is
+    /// Go on with the store, or with the backup, as it is: it was put back or changed by other means, and
+    /// that is meant
     #[arg(long)]
     accept: bool,
 }
@@ -147,14 +151,38 @@ pub(super) struct RekeyArguments {
 /// How many differences are shown one by one.
 const SHOWN: usize = 200;
 
-fn opened(config: &Config, access: Access) -> Result<(tokio::runtime::Runtime, Store), Failure> {
+/// Opens the store for a command beside the broker, if it is what this node has seen.
+fn opened(config: &Config, master_key: Option<&MasterKey>) -> Result<(tokio::runtime::Runtime, Store), Failure> {
     let runtime = super::runtime()?;
-    let store = runtime.block_on(Store::open(&config.store, access, clock::now(config)?, &SystemEntropy::new()));
+    let (now, entropy) = (clock::now(config)?, SystemEntropy::new());
+    let store = runtime.block_on(server::entrance(config, master_key).open(Access::Use, now, &entropy));
     let files = match &config.store {
         Place::Sqlite(path) => vec![path.as_path()],
         Place::Postgres { .. } | Place::Memory => Vec::new(),
     };
     Ok((runtime, store.map_err(|error| report::with_free_space(error.into(), &files))?))
+}
+
+/// As [`opened`], for a command that needs no master key for itself.
+fn opened_to_read(config: &Config) -> Result<(tokio::runtime::Runtime, Store), Failure> {
+    let master_key = config.master_key.as_deref().map(MasterKey::load).transpose()?;
+    opened(config, master_key.as_ref())
+}
+
+/// Does something with the store beside the broker, if the store is what this node has seen; and writes down
+/// what this node has seen then.
+pub(super) async fn beside<T, E: Into<Failure>>(
+    config: &Config,
+    now: Timestamp,
+    work: impl AsyncFnOnce(&Store) -> Result<T, E>,
+) -> Result<T, Failure> {
+    let master_key = config.master_key.as_deref().map(MasterKey::load).transpose()?;
+    let entrance = server::entrance(config, master_key.as_ref());
+    let store = entrance.open(Access::Use, now, &SystemEntropy::new()).await?;
+    let done = work(&store).await.map_err(Into::into)?;
+    entrance.leave(&store).await?;
+    store.close().await;
+    Ok(done)
 }
 
 fn master_key(config: &Config) -> Result<(&Path, MasterKey), Failure> {
@@ -182,7 +210,7 @@ pub(super) fn import(arguments: &ImportArguments) -> Result<(), Failure> {
         }
         declaration
     };
-    let (runtime, store) = opened(&config, Access::Use)?;
+    let (runtime, store) = opened(&config, Some(&master_key))?;
     let entropy = SystemEntropy::new();
     let desk = Desk {
         store: &store,
@@ -239,6 +267,7 @@ pub(super) fn import(arguments: &ImportArguments) -> Result<(), Failure> {
         return Ok(());
     }
     let sequence = runtime.block_on(import.apply(desk, &super::operator()))?;
+    runtime.block_on(server::entrance(&config, Some(&master_key)).leave(&store))?;
     runtime.block_on(store.close());
     print::note(format_args!("Done, up to change {sequence}; every connected broker takes it within 2 s."));
     Ok(())
@@ -246,7 +275,7 @@ pub(super) fn import(arguments: &ImportArguments) -> Result<(), Failure> {
 
 pub(super) fn export(arguments: &ExportArguments) -> Result<(), Failure> {
     let config = Config::load(&arguments.config.config)?;
-    let (runtime, store) = opened(&config, Access::Use)?;
+    let (runtime, store) = opened_to_read(&config)?;
     let declaration = runtime.block_on(commands::export(&store))?;
     print::legibly(Form::Json, |out| {
         serde_json::to_writer_pretty(&mut *out, &declaration)?;
@@ -256,7 +285,7 @@ pub(super) fn export(arguments: &ExportArguments) -> Result<(), Failure> {
 
 pub(super) fn changes(arguments: &ChangesArguments) -> Result<(), Failure> {
     let config = Config::load(&arguments.config.config)?;
-    let (runtime, store) = opened(&config, Access::Use)?;
+    let (runtime, store) = opened_to_read(&config)?;
     let mut after = arguments.after;
     print::legibly(Form::Json, |out| {
         loop {
@@ -294,7 +323,7 @@ fn line(change: &Change) -> Result<serde_json::Value, Failure> {
 pub(super) fn backup(arguments: &BackupArguments) -> Result<(), Failure> {
     let file = &arguments.file;
     let config = Config::load(&arguments.config.config)?;
-    let (runtime, store) = opened(&config, Access::Use)?;
+    let (runtime, store) = opened_to_read(&config)?;
     let head = runtime.block_on(async {
         store::backup(&store, file).await?;
         store.head().await
@@ -306,18 +335,18 @@ pub(super) fn backup(arguments: &BackupArguments) -> Result<(), Failure> {
 
 pub(super) fn restore(arguments: &RestoreArguments) -> Result<(), Failure> {
     let config = Config::load(&arguments.config.config)?;
-    let now = clock::now(&config)?;
+    let (now, entropy) = (clock::now(&config)?, SystemEntropy::new());
+    let master_key = config.master_key.as_deref().map(MasterKey::load).transpose()?;
     let watermark = config.watermark.as_deref();
     // One that cannot be read says nothing; everything ends either way.
     let known = watermark.and_then(|path| Watermark::load(path).ok().flatten());
+    let seen = known.as_ref().map_or(0, |w| w.sequence);
+    let runtime = super::runtime()?;
     let head = match (&arguments.file, &config.store) {
-        (Some(file), Place::Sqlite(path)) => super::runtime()?.block_on(store::restore(
-            file,
-            path,
-            known.as_ref().map_or(0, |w| w.sequence),
-            now,
-            &SystemEntropy::new(),
-        ))?,
+        (Some(file), Place::Sqlite(path)) => {
+            let restoring = store::restore(file, path, master_key.as_ref(), arguments.accept, seen, now, &entropy);
+            runtime.block_on(restoring)?
+        }
         (Some(_), _) => {
             return Err("a PostgreSQL store is put back by `pg_restore`; then: brevet restore --accept".into());
         }
@@ -326,12 +355,11 @@ pub(super) fn restore(arguments: &RestoreArguments) -> Result<(), Failure> {
                 Place::Sqlite(path) => Some(store::SqliteLock::take(path)?),
                 Place::Postgres { .. } | Place::Memory => None,
             };
-            let (runtime, store) = opened(&config, Access::Serve)?;
-            runtime.block_on(store::accept(&store, known.as_ref(), now))?
+            runtime.block_on(accept(&config, master_key.as_ref(), seen, now, &entropy))?
         }
     };
     if let Some(path) = watermark {
-        Watermark { store_id: head.store_id.clone(), sequence: head.sequence }.save(path)?;
+        Watermark::of(&head).save(path)?;
     }
     print::note(format_args!(
         "The store goes on at change {}. Every session that was issued before now has ended,",
@@ -339,6 +367,36 @@ pub(super) fn restore(arguments: &RestoreArguments) -> Result<(), Failure> {
     ));
     print::note("and codes and assertions from before now are not taken.");
     Ok(())
+}
+
+/// Takes the store as it is, and says in what it is not as brokers left it.
+async fn accept(
+    config: &Config,
+    master_key: Option<&MasterKey>,
+    seen: i64,
+    now: Timestamp,
+    entropy: &SystemEntropy,
+) -> Result<Head, Failure> {
+    let store = Store::open(&config.store, Access::Serve, master_key, now, entropy).await?;
+    if store.is_unsealed() {
+        print::note("The rows carry no MACs yet; they are taken as they are.");
+    } else {
+        match store.findings(now).await {
+            Ok(findings) if findings.is_empty() => print::note("Every row is as a broker wrote it."),
+            Ok(findings) => {
+                print::note("Taken as it is, though no broker wrote it like this:");
+                findings.iter().for_each(|what| print::note(format_args!("  {}", print::visible(what))));
+            }
+            // Then nobody can tell, and all of it is taken.
+            Err(StoreError::Key(id)) => print::note(format_args!(
+                "The rows were written under the master key {id}, which the master key file does not hold; they are taken as they are."
+            )),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let head = store.accept(seen, now).await?;
+    store.close().await;
+    Ok(head)
 }
 
 pub(super) fn rekey(arguments: &RekeyArguments) -> Result<(), Failure> {
@@ -358,14 +416,18 @@ pub(super) fn rekey(arguments: &RekeyArguments) -> Result<(), Failure> {
         print::note("Copy it to every broker; each reads it by itself within a second. Then: brevet rekey");
         return Ok(());
     }
-    let (runtime, store) = opened(&config, Access::Use)?;
+    let (runtime, store) = opened(&config, Some(&key))?;
     key = key.promoted();
     key.save(path)?;
+    store.use_master_key(&key)?;
     let issuer = config.issuer.as_deref();
     let desk = Desk { store: &store, master_key: &key, entropy: &entropy, now: clock::now(&config)?, issuer };
     // A broker beside us reads the new file before it meets a secret sealed under it.
     std::thread::sleep(std::time::Duration::from_millis(1_500));
     let resealed = runtime.block_on(commands::reseal(desk, &super::operator()))?;
+    // The rows are written anew under it as well.
+    runtime.block_on(store.renew())?;
+    runtime.block_on(server::entrance(&config, Some(&key)).leave(&store))?;
     let id = key.id().to_owned();
     key.alone().save(path)?;
     print::note(format_args!(

@@ -26,6 +26,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const REPORT_EVERY: Duration = Duration::from_secs(2);
 /// How often what has run out is swept, and key use noted.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// How often all rows of the store are checked at the most.
+const VERIFY_EVERY: Duration = Duration::from_secs(10);
+/// And for how many times as long as a check takes there is none: it may cost half a percent of a core.
+const VERIFY_SHARE: u32 = 200;
 /// How often it is looked whether that is due.
 const TEND_EVERY: Duration = Duration::from_secs(1);
 /// So many changes are taken where they are found; more are taken beside, so that what ends sessions
@@ -50,6 +54,13 @@ pub(super) enum FollowError {
     /// The store is not what it was.
     #[error("{0}")]
     WentBack(String),
+}
+
+impl FollowError {
+    /// Whether the database holds what no broker wrote.
+    fn is_tampering(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_tampering())
+    }
 }
 
 /// The directory as the store has it, compiled; and the head that it belongs to.
@@ -104,7 +115,7 @@ pub(super) async fn follow(shared: Arc<Shared>) {
     let mut look = tokio::time::interval(LOOK_EVERY);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let sts = &shared.sts;
-    let (reached, latest) = watch::channel(sts.feed.sequence());
+    let (reached, latest) = watch::channel(sts.feed.place());
     let _saving = AbortOnDrop(shared.ordinary.spawn(save_watermarks(shared.clone(), latest)));
     let mut follower =
         Follower { shared: shared.clone(), marked: sts.feed.sequence(), work: None, pause_until: Instant::now() };
@@ -125,7 +136,11 @@ pub(super) async fn follow(shared: Arc<Shared>) {
             }
             Err(error) => {
                 sts.metrics.feed_up.set(0);
-                if sts.feed.fail(error.to_string()) {
+                if error.is_tampering() {
+                    if sts.feed.distrust(error.to_string()) {
+                        tracing::error!(%error, "the store is not as brokers left it; nobody is accepted");
+                    }
+                } else if sts.feed.fail(error.to_string()) {
                     tracing::warn!(%error, "the change feed is not confirmed");
                 }
             }
@@ -134,7 +149,7 @@ pub(super) async fn follow(shared: Arc<Shared>) {
         let is_due = reported.is_none_or(|at| now.saturating_sub(at) >= REPORT_EVERY);
         let has_moved = sts.feed.sequence() != before;
         if has_moved {
-            sts.metrics.feed_sequence.set(sts.feed.sequence());
+            show_place(sts);
         }
         if sts.store.is_shared() && (is_due || has_moved) {
             let node = Node { confirmed: sts.feed.sequence(), ..shared.node.clone() };
@@ -144,27 +159,35 @@ pub(super) async fn follow(shared: Arc<Shared>) {
             reported = Some(now);
         }
         if has_moved {
-            reached.send_replace(sts.feed.sequence());
+            reached.send_replace(sts.feed.place());
         }
     }
 }
 
+/// How far the feed was followed, for the metrics.
+pub(super) fn show_place(sts: &Sts) {
+    let (sequence, chain) = sts.feed.place();
+    sts.metrics.feed_sequence.set(sequence);
+    let digest = chain.get(..12).and_then(|digits| i64::from_str_radix(digits, 16).ok());
+    sts.metrics.feed_digest.set(digest.unwrap_or_default());
+}
+
 /// Keeps the watermark on the disk. Nobody waits for it: a revocation does not bind later because the
 /// disk is slow.
-async fn save_watermarks(shared: Arc<Shared>, mut latest: watch::Receiver<i64>) {
+async fn save_watermarks(shared: Arc<Shared>, mut latest: watch::Receiver<(i64, String)>) {
     while latest.changed().await.is_ok() {
-        let sequence = *latest.borrow_and_update();
+        let place = latest.borrow_and_update().clone();
         let shared = shared.clone();
         // It waits for the disk; what goes wrong is logged there.
-        let _ = tokio::task::spawn_blocking(move || save_watermark(&shared, sequence)).await;
+        let _ = tokio::task::spawn_blocking(move || save_watermark(&shared, place)).await;
     }
 }
 
 /// Writes down how far the store had come.
-pub(super) fn save_watermark(shared: &Shared, sequence: i64) {
+pub(super) fn save_watermark(shared: &Shared, (sequence, chain): (i64, String)) {
     let Some(path) = &shared.watermark else { return };
-    let watermark = Watermark { store_id: shared.sts.store.id().to_owned(), sequence };
-    if let Err(error) = watermark.save(path) {
+    let watermark = Watermark { store_id: shared.sts.store.id().to_owned(), sequence, chain: Some(chain) };
+    if let Err(error) = watermark.advance(path) {
         tracing::error!(%error, "the watermark is not written; a store that goes back may not be told");
     }
 }
@@ -177,14 +200,30 @@ impl<T> Drop for AbortOnDrop<T> {
     }
 }
 
-/// Sweeps what has run out and notes when keys were used, until the daemon is gone.
-pub(super) async fn tend(sts: Arc<Sts>) {
+/// Sweeps what has run out, notes when keys were used and checks the whole store, until the daemon is
+/// gone. `loaded_in` is how long the first check took.
+pub(super) async fn tend(sts: Arc<Sts>, loaded_in: Duration) {
     let mut tick = tokio::time::interval(TEND_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut swept = Duration::ZERO;
+    let mut verified = sts.clock.monotonic();
+    let mut pause = VERIFY_EVERY.max(loaded_in * VERIFY_SHARE);
     loop {
         tick.tick().await;
         let now = sts.clock.monotonic();
+        if now.saturating_sub(verified) >= pause {
+            let started = Instant::now();
+            match sts.store.verify(sts.clock.now()).await {
+                Ok(()) => {}
+                // Whoever follows the feed says so, and accepts nobody.
+                Err(error) if error.is_tampering() => sts.feed.nudge(),
+                Err(error) => tracing::debug!(%error, "the store was not checked; the next check tries again"),
+            }
+            // While something is wrong it is looked often whether it was put right.
+            let share = if sts.store.suspicion().is_some() { 10 } else { VERIFY_SHARE };
+            pause = VERIFY_EVERY.max(started.elapsed() * share);
+            verified = sts.clock.monotonic();
+        }
         if now.saturating_sub(swept) < SWEEP_EVERY {
             continue;
         }
@@ -224,7 +263,8 @@ struct Taken {
     /// None: it stays as it is.
     directory: Option<Directory>,
     changes: Vec<(Change, Detail)>,
-    reached: i64,
+    /// The last change, and the digest of the feed up to it.
+    reached: (i64, String),
 }
 
 impl Follower {
@@ -232,7 +272,10 @@ impl Follower {
         let sts = &self.shared.sts;
         let asked_at = sts.clock.monotonic();
         let head = sts.store.feed_head().await?;
-        let here = sts.feed.sequence();
+        if let Some(found) = sts.store.suspicion() {
+            return Err(found.into());
+        }
+        let (here, chain) = sts.feed.place();
         if head.store_id != sts.store.id() || head.sequence < here {
             // Nothing that is known here is given up for a store that knows less.
             return Err(FollowError::WentBack(format!(
@@ -241,13 +284,19 @@ impl Follower {
             )));
         }
         if head.sequence == here {
-            sts.feed.confirm(here, asked_at);
+            if head.chain != chain {
+                return Err(StoreError::Tampered(format!(
+                    "change {here} is another one in the store than the one that is in force here"
+                ))
+                .into());
+            }
+            sts.feed.confirm(here, &chain, asked_at);
             self.marked = here;
             return Ok(());
         }
         let Some((work, begun_at)) = &mut self.work else {
             if head.sequence - here <= FEW
-                && let Step::Changes(changes) = sts.store.changes_after(here).await?
+                && let Step::Changes(changes) = sts.store.changes_after(here, &chain).await?
             {
                 let details = mark(sts, &changes)?;
                 let taken = take(&self.shared, changes, details)?;
@@ -255,7 +304,7 @@ impl Follower {
                 return Ok(());
             }
             if Instant::now() >= self.pause_until {
-                let work = self.shared.ordinary.spawn(catch_up(self.shared.clone(), here));
+                let work = self.shared.ordinary.spawn(catch_up(self.shared.clone(), here, chain));
                 self.work = Some((AbortOnDrop(work), asked_at));
             }
             return self.mark_ahead(head.sequence).await;
@@ -309,9 +358,9 @@ fn mark_one(sts: &Sts, sequence: i64, detail: &str) -> Result<Detail, FollowErro
 }
 
 /// Takes many changes, or everything: it takes its time, and holds up nothing.
-async fn catch_up(shared: Arc<Shared>, here: i64) -> Result<Taken, FollowError> {
-    let Step::Changes(changes) = shared.sts.store.many_changes_after(here).await? else {
-        return reload(&shared).await;
+async fn catch_up(shared: Arc<Shared>, here: i64, chain: String) -> Result<Taken, FollowError> {
+    let Step::Changes(changes) = shared.sts.store.many_changes_after(here, &chain).await? else {
+        return reload(&shared, here, &chain).await;
     };
     let taking = tokio::task::spawn_blocking(move || {
         let details = mark(&shared.sts, &changes)?;
@@ -346,7 +395,7 @@ fn take(shared: &Shared, changes: Vec<Change>, details: Vec<Detail>) -> Result<T
         }
         taken = Some(directory);
     }
-    let reached = changes.last().map_or_else(|| sts.feed.sequence(), |c| c.sequence);
+    let reached = changes.last().map_or_else(|| sts.feed.place(), |c| (c.sequence, c.chain.clone()));
     Ok(Taken { directory: taken, changes: changes.into_iter().zip(details).collect(), reached })
 }
 
@@ -356,25 +405,23 @@ fn put_in_force(sts: &Sts, taken: Taken, asked_at: Duration) {
     if let Some(directory) = taken.directory {
         sts.directory.store(Arc::new(directory));
     }
-    sts.feed.confirm(taken.reached, asked_at);
+    let (reached, chain) = &taken.reached;
+    sts.store.reached(*reached);
+    sts.feed.confirm(*reached, chain, asked_at);
     let mut changes = taken.changes.into_iter();
     for (change, detail) in changes.by_ref().take(MAX_AUDITED) {
         write_down(sts, &change, detail);
     }
     if let Some((first, _)) = changes.next() {
-        tracing::info!(
-            first = first.sequence,
-            last = taken.reached,
-            "changes are in the feed and not in the audit log"
-        );
+        tracing::info!(first = first.sequence, last = reached, "changes are in the feed and not in the audit log");
     }
 }
 
-/// Loads everything anew.
-async fn reload(shared: &Arc<Shared>) -> Result<Taken, FollowError> {
+/// Loads everything anew, of a store that went on from the last change that is in force here.
+async fn reload(shared: &Arc<Shared>, here: i64, chain: &str) -> Result<Taken, FollowError> {
     let sts = &shared.sts;
     // First the head, so that what changes meanwhile is taken again.
-    let head = sts.store.head().await?;
+    let head = sts.store.goes_on_from(here, chain).await?;
     sts.store.load_revocations(&sts.revocations, sts.clock.now()).await?;
     super::bind_revoked_keys(sts);
     let mut directory = None;
@@ -391,7 +438,7 @@ async fn reload(shared: &Arc<Shared>) -> Result<Taken, FollowError> {
         directory = Some(loaded.0);
     }
     tracing::info!(sequence = head.sequence, "the store was loaded anew");
-    Ok(Taken { directory, changes: Vec::new(), reached: head.sequence })
+    Ok(Taken { directory, changes: Vec::new(), reached: (head.sequence, head.chain) })
 }
 
 /// So many warnings are logged one by one when a directory is loaded.

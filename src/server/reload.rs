@@ -7,15 +7,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::signal::unix::Signal;
 
-use super::{Shared, service_manager};
+use super::{Shared, departures, service_manager};
 use crate::config::Config;
 use crate::directory::{self, Directory, DirectoryError, OWN_ISSUER};
 use crate::files::{self, Audience, FileError};
 use crate::keyring_file;
 use crate::master_key::{MasterKey, MasterKeyError};
 use crate::metrics::Reload;
+use crate::store::StoreError;
 use crate::tls;
 
 /// How often the files are looked at.
@@ -100,12 +102,19 @@ pub(super) async fn watch(config: Config, shared: Arc<Shared>, mut seen: Stamps,
             let (config, shared) = (config.clone(), shared.clone());
             // Reading and compiling a large directory must not hold up calls.
             let reload = move || {
+                let mut is_due_again = false;
                 if master_key && let Some(path) = &config.master_key {
-                    let loaded = MasterKey::load(path).map(|key| shared.sts.master_key.store(Some(Arc::new(key))));
+                    let loaded = MasterKey::load(path).and_then(|key| {
+                        shared.sts.store.use_master_key(&key)?;
+                        shared.sts.master_key.store(Some(Arc::new(key)));
+                        Ok(())
+                    });
                     told(&shared, "master key", loaded.map_err(|e| e.to_string()));
                 }
                 if directory {
-                    told(&shared, "directory", reload_directory(&config, &shared));
+                    let loaded = reload_directory(&config, &shared);
+                    is_due_again = matches!(loaded, Err(Untaken::Store(_)));
+                    told(&shared, "directory", loaded.map_err(|error| error.to_string()));
                 }
                 if keyring {
                     told(&shared, "keyring", reload_keyring(&config, &shared));
@@ -113,9 +122,12 @@ pub(super) async fn watch(config: Config, shared: Arc<Shared>, mut seen: Stamps,
                 if certificate && config.tls.is_some() {
                     told(&shared, "certificate", reload_certificate(&config, &shared));
                 }
+                is_due_again
             };
-            if tokio::task::spawn_blocking(reload).await.is_err() {
-                tracing::error!("a reload failed; everything stays as it was");
+            match tokio::task::spawn_blocking(reload).await {
+                Ok(true) => seen.directory = None,
+                Ok(false) => {}
+                Err(_) => tracing::error!("a reload failed; everything stays as it was"),
             }
         }
         if asked {
@@ -124,10 +136,30 @@ pub(super) async fn watch(config: Config, shared: Arc<Shared>, mut seen: Stamps,
     }
 }
 
-fn reload_directory(config: &Config, shared: &Shared) -> Result<(), String> {
+/// Why a directory file was not taken.
+#[derive(Debug, thiserror::Error)]
+enum Untaken {
+    /// The file; it is looked at again when it changes.
+    #[error(transparent)]
+    File(#[from] DirectoryLoadError),
+    /// What ends with it cannot be written down; it is tried again.
+    #[error("the store does not take what ends with it: {0}")]
+    Store(#[from] StoreError),
+}
+
+fn reload_directory(config: &Config, shared: &Shared) -> Result<(), Untaken> {
     let Some(path) = &config.directory else { return Ok(()) };
-    let directory =
-        load_directory(path, config.master_key.as_deref(), config.issuer.as_deref()).map_err(|e| e.to_string())?;
+    let directory = load_directory(path, config.master_key.as_deref(), config.issuer.as_deref())?;
+    let sts = &shared.sts;
+    // What went has ended for good, also if it comes back.
+    let old = sts.directory.load_full();
+    let ended = Handle::current().block_on(departures::write_down(sts, &old, &directory, sts.clock.now()))?;
+    if ended > 0 {
+        tracing::info!(
+            ended,
+            "keys, users, roles and providers went from the directory, and their sessions have ended"
+        );
+    }
     super::follow::announce(&shared.sts, &directory);
     shared.sts.directory.store(Arc::new(directory));
     Ok(())

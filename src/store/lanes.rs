@@ -411,7 +411,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_seconds(1_000_000);
 
     async fn open(place: &Place) -> Store {
-        Store::open(place, Access::Create, NOW, &SystemEntropy::new()).await.unwrap()
+        Store::open(place, Access::Create, None, NOW, &SystemEntropy::new()).await.unwrap()
     }
 
     #[tokio::test]

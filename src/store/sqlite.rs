@@ -9,13 +9,13 @@ use sqlx::AnyConnection;
 use sqlx::Row as _;
 use sqlx::any::AnyConnectOptions;
 
+use super::integrity::Resource;
 use super::lanes::Purpose;
-use super::{Access, BACKUP_DEADLINE, Engine, Head, Place, Store, StoreError, address, kind, told};
+use super::{Access, BACKUP_DEADLINE, Engine, Head, Place, Store, StoreError, address, clip, told};
 use crate::clock::Timestamp;
-use crate::directory::resource::Kind;
 use crate::entropy::Entropy;
 use crate::files::{self, Audience, FileError};
-use crate::revocations::Mark;
+use crate::master_key::MasterKey;
 
 /// What stays as it is in a path within a URL.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_');
@@ -45,42 +45,49 @@ pub(super) async fn prepare(connection: &mut AnyConnection) -> Result<(), sqlx::
 }
 
 /// So many rows are read as one: a row by itself costs more on its way than all that is in it.
-pub(super) const PORTION: i64 = 256;
+const PORTION: i64 = 256;
 /// What stands between rows and between columns in a portion. Neither is in a name, and JSON has
-/// them as escapes alone.
+/// them as escapes alone; a row that has one of them fails its check.
 const ROW: char = '\u{1e}';
 const COLUMN: char = '\u{1f}';
 
 /// Rows of the directory as one text.
 pub(super) struct Portion(String);
 
-/// The rows behind `from` in the order in which they lie in the file; those of deleted things are
-/// missing.
-pub(super) async fn portion(connection: &mut AnyConnection, from: i64) -> Result<Portion, StoreError> {
+/// The next rows behind a row number, in the order in which they lie in the file, and the last one's
+/// number. None: there are no more.
+pub(super) async fn portion(connection: &mut AnyConnection, after: i64) -> Result<Option<(i64, Portion)>, StoreError> {
     let row = sqlx::query(
-        "SELECT group_concat(kind || char(31) || id || char(31) || version || char(31) || body, char(30)) \
-         FROM resources WHERE rowid > $1 AND rowid <= $2",
+        "SELECT MAX(place), group_concat(kind || char(31) || id || char(31) || account || char(31) || folded \
+         || char(31) || CASE WHEN unique_id IS NULL THEN '' ELSE '=' || unique_id END || char(31) || version \
+         || char(31) || mac || char(31) || body, char(30)) \
+         FROM (SELECT rowid AS place, * FROM resources WHERE rowid > $1 ORDER BY rowid LIMIT $2)",
     )
-    .bind(from)
-    .bind(from + PORTION)
+    .bind(after)
+    .bind(PORTION)
     .fetch_one(connection)
-    .await;
-    let text: Option<String> = row.and_then(|row| row.try_get(0)).map_err(told)?;
-    Ok(Portion(text.unwrap_or_default()))
+    .await
+    .map_err(told)?;
+    let last: Option<i64> = row.try_get(0).map_err(told)?;
+    let text: Option<String> = row.try_get(1).map_err(told)?;
+    Ok(last.map(|last| (last, Portion(text.unwrap_or_default()))))
 }
 
 impl Portion {
-    /// Kind, id, version and body of each.
-    pub(super) fn rows(&self) -> Result<Vec<(Kind, &str, i64, &str)>, StoreError> {
+    /// The columns and the MAC of each row.
+    pub(super) fn rows(&self) -> impl Iterator<Item = Result<(Resource<'_>, &str), StoreError>> {
         let rows = self.0.split(ROW).filter(|row| !row.is_empty());
         rows.map(|row| {
-            let mut columns = row.splitn(4, COLUMN);
-            let mut next = || columns.next().ok_or_else(|| StoreError::Row("a portion of rows".to_owned()));
-            let (kind_, id, version, body) = (next()?, next()?, next()?, next()?);
-            let version = version.parse().map_err(|_| StoreError::Row("a version".to_owned()))?;
-            Ok((kind(kind_)?, id, version, body))
+            let mut columns = row.splitn(8, COLUMN);
+            let mut next = || columns.next().ok_or_else(|| StoreError::Tampered(format!("a row is `{}`", clip(row))));
+            let (kind, id, account, folded) = (next()?, next()?, next()?, next()?);
+            let (unique_id, version, mac, body) = (next()?.strip_prefix('='), next()?, next()?, next()?);
+            let version = version.parse().map_err(|_| {
+                let name = format!("{} {}", clip(kind), clip(id));
+                StoreError::Tampered(format!("{name} is not as a broker wrote it (its version is `{}`)", clip(version)))
+            })?;
+            Ok((Resource { kind, id, account, folded, unique_id, version, body }, mac))
         })
-        .collect()
     }
 }
 
@@ -132,13 +139,16 @@ pub async fn backup(store: &Store, to: &Path) -> Result<(), StoreError> {
 
 /// Puts a backup in a store's place. What happened after the backup is not known any more, so
 /// everything from before now counts as revoked and used: no session goes on, no code and no
-/// assertion of the past is taken. `seen` is the last change that this node knows of.
+/// assertion of the past is taken. `seen` is the last change that this node knows of. A backup with
+/// rows that no broker wrote is taken only where `accept` says that they are meant.
 ///
 /// # Errors
 /// When the backup is no whole store, or a broker serves the store. The old store then stands.
 pub async fn restore(
     from: &Path,
     store: &Path,
+    master_key: Option<&MasterKey>,
+    accept: bool,
     seen: i64,
     now: Timestamp,
     entropy: &dyn Entropy,
@@ -157,7 +167,7 @@ pub async fn restore(
     let mut target = files::create_private(&fresh)?;
     let mut source = File::open(from).map_err(io(from))?;
     std::io::copy(&mut source, &mut target).map_err(io(&fresh))?;
-    let restored = Store::open(&Place::Sqlite(fresh.clone()), Access::Serve, now, entropy).await?;
+    let restored = Store::open(&Place::Sqlite(fresh.clone()), Access::Serve, master_key, now, entropy).await?;
     let problems = restored.read(Purpose::Background, BACKUP_DEADLINE, |c| {
         Box::pin(async move { sqlx::query("PRAGMA integrity_check(1)").fetch_all(c).await })
     });
@@ -165,7 +175,14 @@ pub async fn restore(
     if !sound {
         return Err(StoreError::Damaged(format!("{}: is damaged", from.display())));
     }
-    let head = end_the_past(&restored, seen, now).await?;
+    let head = if accept {
+        restored.accept(seen, now).await?
+    } else if restored.is_unsealed() {
+        return Err(StoreError::Unsealed(from.display().to_string()));
+    } else {
+        restored.verify(now).await?;
+        restored.end_the_past(seen, now).await?
+    };
     restored
         .write_one(Purpose::Background, |c| {
             Box::pin(async move { sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(c).await })
@@ -182,34 +199,6 @@ pub async fn restore(
     let parent = store.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(parent).and_then(|f| f.sync_all()).map_err(io(parent))?;
     Ok(head)
-}
-
-/// For a store that was put back to an earlier state: its feed goes on behind everything that was
-/// ever seen, and what was issued before now is worth nothing.
-pub(super) async fn end_the_past(store: &Store, seen: i64, now: Timestamp) -> Result<Head, StoreError> {
-    let mut writer = store.write_much().await?;
-    writer.skip_to(seen).await?;
-    let mark =
-        Mark { before_sequence: writer.sequence() + 1, before_seconds: now.seconds(), expires_at: Mark::outlives(now) };
-    // In the feed as well: brokers that run take it from there.
-    let revoked = serde_json::json!({"Revoked": [{
-        "Selector": "everything", "Account": "", "Value": "", "BeforeSequence": mark.before_sequence,
-        "BeforeSeconds": mark.before_seconds, "ExpiresAt": mark.expires_at,
-    }]});
-    writer
-        .record(&super::Entry {
-            changed_at: now,
-            actor: "{\"type\":\"Operator\"}".to_owned(),
-            action: "RestoreStore",
-            kind: "store",
-            id: store.id().to_owned(),
-            detail: revoked.to_string(),
-        })
-        .await?;
-    writer.revoke("everything", "", "", mark).await?;
-    writer.not_before(now).await?;
-    writer.commit().await?;
-    store.head().await
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {

@@ -9,13 +9,25 @@ use super::{Head, StoreError};
 use crate::files::{self, Audience, FileError};
 
 /// The last change that this node had in force.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Watermark {
     /// Of which store.
     pub store_id: String,
     /// The change's number.
     pub sequence: i64,
+    /// The digest of the change and of all before it. None in a file of an earlier version, whose store
+    /// carried no MACs.
+    pub chain: Option<String>,
+}
+
+/// The file's content. The digest stands behind the store's id, so that an earlier version can read the
+/// file, gets as far as the store, and says that it is too old for it.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct Content {
+    /// `ID`, or `ID/DIGEST`.
+    store_id: String,
+    sequence: i64,
 }
 
 /// Why the store is not the one that was here.
@@ -43,15 +55,37 @@ pub enum WatermarkError {
         /// The id that this node knows.
         seen: String,
     },
+    /// The store is there and the file is not.
+    #[error(
+        "{0}: is missing, and the store is there: without this file nobody can tell whether the store was put back to an \
+         earlier state, in which revoked sessions live. If this node joins other brokers, copy the file from one of them. \
+         Otherwise `brevet restore --accept` ends everything that was issued before, and goes on"
+    )]
+    Missing(PathBuf),
+    /// The seal is gone.
+    #[error(
+        "the rows of the store carried MACs when this node last saw it, and carry none now: the database was changed by \
+         something other than a broker. `brevet restore --accept` takes it as it is, ends everything that was issued before, \
+         and goes on"
+    )]
+    Unsealed,
     /// The file's content.
     #[error("{0}: is not what a broker writes; `brevet restore --accept` writes it anew")]
     Content(PathBuf),
     /// The file.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 impl Watermark {
+    /// Of a store as it is now.
+    pub fn of(head: &Head) -> Self {
+        Self { store_id: head.store_id.clone(), sequence: head.sequence, chain: Some(head.chain.clone()) }
+    }
+
     /// Reads it; none where no broker has been yet.
     ///
     /// # Errors
@@ -61,7 +95,13 @@ impl Watermark {
             return Ok(None);
         }
         let bytes = files::read(path, Audience::Everyone, 4_096)?;
-        serde_json::from_slice(bytes.expose()).map(Some).map_err(|_| WatermarkError::Content(path.to_owned()))
+        let content: Content =
+            serde_json::from_slice(bytes.expose()).map_err(|_| WatermarkError::Content(path.to_owned()))?;
+        let (store_id, chain) = match content.store_id.split_once('/') {
+            Some((id, chain)) => (id.to_owned(), Some(chain.to_owned())),
+            None => (content.store_id, None),
+        };
+        Ok(Some(Self { store_id, sequence: content.sequence, chain }))
     }
 
     /// Writes it.
@@ -69,34 +109,37 @@ impl Watermark {
     /// # Errors
     /// The system's answer.
     pub fn save(&self, path: &Path) -> Result<(), WatermarkError> {
-        let text = serde_json::to_vec(self).map_err(|_| WatermarkError::Content(path.to_owned()))?;
+        let store_id = match &self.chain {
+            Some(chain) => format!("{}/{chain}", self.store_id),
+            None => self.store_id.clone(),
+        };
+        let content = Content { store_id, sequence: self.sequence };
+        let text = serde_json::to_vec(&content).map_err(|_| WatermarkError::Content(path.to_owned()))?;
         Ok(files::write_private(path, &text)?)
+    }
+
+    /// Writes it, unless the file is further on already: a broker and a command beside it both write.
+    ///
+    /// # Errors
+    /// The system's answer.
+    pub fn advance(&self, path: &Path) -> Result<(), WatermarkError> {
+        match Self::load(path) {
+            Ok(Some(there)) if there.store_id == self.store_id && there.sequence > self.sequence => Ok(()),
+            _ => self.save(path),
+        }
     }
 
     /// Whether a store is what this node knows, or further on.
     ///
     /// # Errors
     /// When it is not.
-    pub fn check(&self, head: &Head) -> Result<(), WatermarkError> {
-        if head.store_id != self.store_id {
-            return Err(WatermarkError::Another { found: head.store_id.clone(), seen: self.store_id.clone() });
+    pub fn check(&self, store_id: &str, sequence: i64) -> Result<(), WatermarkError> {
+        if store_id != self.store_id {
+            return Err(WatermarkError::Another { found: store_id.to_owned(), seen: self.store_id.clone() });
         }
-        if head.sequence < self.sequence {
-            return Err(WatermarkError::WentBack { found: head.sequence, seen: self.sequence });
+        if sequence < self.sequence {
+            return Err(WatermarkError::WentBack { found: sequence, seen: self.sequence });
         }
         Ok(())
     }
-}
-
-/// Goes on with a store that is not what this node knew: everything that was issued before has
-/// ended.
-///
-/// # Errors
-/// If the database does not answer in time.
-pub async fn accept(
-    store: &super::Store,
-    seen: Option<&Watermark>,
-    now: crate::clock::Timestamp,
-) -> Result<Head, StoreError> {
-    super::sqlite::end_the_past(store, seen.map_or(0, |w| w.sequence), now).await
 }

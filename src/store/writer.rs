@@ -1,13 +1,20 @@
-//! One change of the store, all of it or nothing: rows and feed in one transaction.
+//! One change of the store, all of it or nothing: rows, their MACs and sums, and the feed in one
+//! transaction.
 
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::AnyConnection;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
+use super::changes::Change;
+use super::head::RawHead;
+use super::integrity::{self, Contents, Fields, Keys, Row, Set, Term, beginning};
 use super::lanes::Lease;
-use super::{BoxFuture, DEADLINE, SCAN_DEADLINE, StoreError, told};
+use super::rows::{ResourceRow, RevocationRow, is_deletion, revocation};
+use super::{BoxFuture, DEADLINE, SCAN_DEADLINE, Store, StoreError, told};
 use crate::clock::Timestamp;
 use crate::directory::resource::{Kind, Name, Resource};
 use crate::revocations::Mark;
@@ -15,10 +22,21 @@ use crate::revocations::Mark;
 /// A transaction that holds the store's head: nobody else writes meanwhile. Dropped without
 /// [`Writer::commit`], it changed nothing.
 pub struct Writer<'s> {
+    pub(super) store: &'s Store,
     lease: Lease<'s>,
     /// Whether something went wrong: it then changes nothing any more.
     has_failed: bool,
-    head: i64,
+    /// The last change before this one.
+    begun_at: i64,
+    /// What this change deleted.
+    deleted: HashSet<Name>,
+    /// The store's own row as it will be.
+    pub(super) head: RawHead,
+    /// What it will say of all others.
+    pub(super) contents: Contents,
+    pub(super) keys: Arc<Keys>,
+    /// The master key under which this change is written: that of the store's own row.
+    pub(super) key_id: String,
 }
 
 /// One entry of the change feed.
@@ -47,26 +65,57 @@ pub struct Stored {
 }
 
 impl<'s> Writer<'s> {
-    /// Begins a transaction, and takes the store's head for it: the last change.
-    pub(super) async fn lock(lease: &mut Lease<'_>) -> Result<i64, StoreError> {
+    /// Begins a transaction, and takes the store's own row for it.
+    pub(super) async fn lock(lease: &mut Lease<'_>) -> Result<RawHead, StoreError> {
         lease.begin();
         // Writing the row is what takes the lock, in both engines.
         let row = lease.ask(DEADLINE, |c| {
             Box::pin(async move {
                 sqlx::raw_sql("BEGIN").execute(&mut *c).await?;
-                sqlx::query("UPDATE store SET head = head WHERE id = 1 RETURNING head").fetch_one(c).await
+                let sql = "UPDATE store SET sequence = sequence WHERE id = 1 \
+                           RETURNING store_id, sequence, not_before, chain, seal";
+                sqlx::query(sql).fetch_one(c).await
             })
         });
-        row.await?.try_get(0).map_err(told)
+        RawHead::of(&row.await?).map_err(told)
     }
 
-    pub(super) fn new(lease: Lease<'s>, head: i64) -> Self {
-        Self { lease, has_failed: false, head }
+    /// A change of a store that is as brokers left it.
+    pub(super) fn new(store: &'s Store, lease: Lease<'s>, head: RawHead) -> Result<Self, StoreError> {
+        let (contents, key_id) = store.contents(&head)?;
+        store.must_not_go_back(head.sequence)?;
+        Ok(Self::of(store, lease, head, contents, key_id))
+    }
+
+    /// A change that is to say anew what the store holds: nothing yet.
+    pub(super) fn anew(store: &'s Store, lease: Lease<'s>, mut head: RawHead) -> Result<Self, StoreError> {
+        let key_id = store.keys.load().first()?.id().to_owned();
+        head.chain = beginning(&head.store_id);
+        let contents = Contents::empty(head.sequence + 1);
+        Ok(Self::of(store, lease, head, contents, key_id))
+    }
+
+    fn of(store: &'s Store, lease: Lease<'s>, head: RawHead, contents: Contents, key_id: String) -> Self {
+        Self {
+            store,
+            lease,
+            has_failed: false,
+            begun_at: head.sequence,
+            deleted: HashSet::new(),
+            head,
+            contents,
+            keys: store.keys.load_full(),
+            key_id,
+        }
     }
 
     /// The last change, the ones recorded here included.
     pub fn sequence(&self) -> i64 {
-        self.head
+        self.head.sequence
+    }
+
+    pub(super) fn key(&self) -> Result<&integrity::Key, StoreError> {
+        self.keys.find(&self.key_id).ok_or_else(|| StoreError::Key(self.key_id.clone()))
     }
 
     /// A thing's row.
@@ -74,8 +123,50 @@ impl<'s> Writer<'s> {
     /// # Errors
     /// If the database does not answer in time.
     pub async fn get(&mut self, name: &Name) -> Result<Option<Stored>, StoreError> {
-        let name = name.clone();
-        self.ask(move |c| Box::pin(stored(c, name))).await
+        let found = self.current(name).await?;
+        Ok(found.map(|(row, _)| Stored { version: row.version, body: row.body }))
+    }
+
+    /// A thing's row, and what it adds to the sum of its kind: of the last version that this process knows,
+    /// or of one that it has not seen yet.
+    async fn current(&mut self, name: &Name) -> Result<Option<(ResourceRow, Term)>, StoreError> {
+        let asked = name.clone();
+        let row = self.ask(move |c| Box::pin(stored(c, asked))).await?;
+        let found = match row {
+            Some(row) => {
+                let (_, term) = self.store.check_resource(row.columns(), &row.mac)?;
+                Some((row, term))
+            }
+            None => None,
+        };
+        let version = found.as_ref().map(|(row, _)| row.version);
+        let Some(known) = self.store.known(name.kind.as_str(), &name.id) else { return Ok(found) };
+        let is_new = version.is_some_and(|version| version > known.place);
+        if version == known.version || is_new || self.deleted.contains(name) {
+            return Ok(found);
+        }
+        let what = match (version, known.version) {
+            (None, Some(_)) if self.was_deleted_after(name, known.place).await? => return Ok(None),
+            (None, _) => format!("{name} is missing"),
+            (Some(version), Some(last)) => {
+                format!("{name} is as change {version} wrote it, and change {last} wrote it last")
+            }
+            (Some(version), None) => format!("{name} is there as change {version} wrote it, and was deleted"),
+        };
+        Err(self.store.tampered(what))
+    }
+
+    async fn was_deleted_after(&mut self, name: &Name, sequence: i64) -> Result<bool, StoreError> {
+        let (kind, id, until) = (name.kind.as_str(), name.id.clone(), self.begun_at);
+        let action = self.ask(move |c| {
+            Box::pin(async move {
+                let sql = "SELECT action FROM changes WHERE sequence > $1 AND sequence <= $2 AND kind = $3 AND id = $4 \
+                           ORDER BY sequence DESC LIMIT 1";
+                sqlx::query(sql).bind(sequence).bind(until).bind(kind).bind(id).fetch_optional(c).await
+            })
+        });
+        let action = action.await?.map(|row| row.try_get::<String, _>(0)).transpose().map_err(told)?;
+        Ok(action.is_some_and(|action| is_deletion(&action)))
     }
 
     /// The id of the thing of that folded name.
@@ -176,15 +267,30 @@ impl<'s> Writer<'s> {
         let (account, folded) = (resource.account().to_owned(), resource.folded());
         let unique_id = resource.unique_id().filter(|id| !id.is_empty()).map(str::to_owned);
         let links = resource.links();
-        let version = self.head;
+        let version = self.head.sequence;
+        let kind = name.kind;
+        let row = Row::Resource(integrity::Resource {
+            kind: kind.as_str(),
+            id: &name.id,
+            account: &account,
+            folded: &folded,
+            unique_id: unique_id.as_deref(),
+            version,
+            body: &body,
+        });
+        let (mac, term) = self.key()?.mac(&row);
+        if let Some((_, old)) = self.current(&name).await? {
+            self.contents.take(Set::Of(kind), old);
+        }
         self.ask(move |c| {
             Box::pin(async move {
                 let kind = name.kind.as_str();
                 sqlx::query(
-                    "INSERT INTO resources (kind, id, account, folded, unique_id, version, body) \
-                     VALUES ($1, $2, $3, $4, $5, $6, $7) \
-                     ON CONFLICT (kind, id) DO UPDATE SET folded = excluded.folded, unique_id = excluded.unique_id, \
-                     version = excluded.version, body = excluded.body",
+                    "INSERT INTO resources (kind, id, account, folded, unique_id, version, body, mac) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
+                     ON CONFLICT (kind, id) DO UPDATE SET account = excluded.account, folded = excluded.folded, \
+                     unique_id = excluded.unique_id, version = excluded.version, body = excluded.body, \
+                     mac = excluded.mac",
                 )
                 .bind(kind)
                 .bind(&name.id)
@@ -193,6 +299,7 @@ impl<'s> Writer<'s> {
                 .bind(unique_id)
                 .bind(version)
                 .bind(body)
+                .bind(mac)
                 .execute(&mut *c)
                 .await?;
                 unlink(c, kind, &name.id).await?;
@@ -208,7 +315,9 @@ impl<'s> Writer<'s> {
                 Ok(())
             })
         })
-        .await
+        .await?;
+        self.contents.add(Set::Of(kind), term);
+        Ok(())
     }
 
     /// Takes a thing's row out.
@@ -217,17 +326,27 @@ impl<'s> Writer<'s> {
     /// If the database does not answer in time.
     pub async fn delete(&mut self, name: &Name) -> Result<(), StoreError> {
         let (kind, id) = (name.kind.as_str(), name.id.clone());
-        self.ask(move |c| {
+        let rows = self.ask(move |c| {
             Box::pin(async move {
-                sqlx::query("DELETE FROM resources WHERE kind = $1 AND id = $2")
-                    .bind(kind)
-                    .bind(&id)
-                    .execute(&mut *c)
-                    .await?;
-                unlink(c, kind, &id).await
+                let rows = sqlx::query(
+                    "DELETE FROM resources WHERE kind = $1 AND id = $2 \
+                     RETURNING kind, id, account, folded, unique_id, version, body, mac",
+                )
+                .bind(kind)
+                .bind(&id)
+                .fetch_all(&mut *c)
+                .await?;
+                unlink(c, kind, &id).await?;
+                Ok(rows)
             })
-        })
-        .await
+        });
+        for row in rows.await? {
+            let row = ResourceRow::of(&row).map_err(told)?;
+            let (kind, term) = self.store.check_resource(row.columns(), &row.mac)?;
+            self.contents.take(Set::Of(kind), term);
+        }
+        self.deleted.insert(name.clone());
+        Ok(())
     }
 
     /// Numbers a change and puts it in the feed. What is written next is its doing.
@@ -235,15 +354,27 @@ impl<'s> Writer<'s> {
     /// # Errors
     /// If the database does not answer in time.
     pub async fn record(&mut self, entry: &Entry) -> Result<i64, StoreError> {
-        self.head += 1;
-        let (sequence, at) = (self.head, entry.changed_at.millis());
+        let sequence = self.head.sequence + 1;
+        let fields = Fields {
+            sequence,
+            changed_at: entry.changed_at.millis(),
+            actor: &entry.actor,
+            action: entry.action,
+            kind: entry.kind,
+            id: &entry.id,
+            detail: &entry.detail,
+        };
+        let chain = fields.chained(&self.head.chain);
+        let (mac, _) = self.key()?.mac(&Row::Change(&fields, &chain));
+        let (at, action, kind) = (fields.changed_at, entry.action, entry.kind);
         let (actor, id, detail) = (entry.actor.clone(), entry.id.clone(), entry.detail.clone());
-        let (action, kind) = (entry.action, entry.kind);
+        self.head.sequence = sequence;
+        self.head.chain.clone_from(&chain);
         self.ask(move |c| {
             Box::pin(async move {
                 sqlx::query(
-                    "INSERT INTO changes (sequence, changed_at, actor, action, kind, id, detail) \
-                     VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                    "INSERT INTO changes (sequence, changed_at, actor, action, kind, id, detail, chain, mac) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
                 )
                 .bind(sequence)
                 .bind(at)
@@ -252,6 +383,8 @@ impl<'s> Writer<'s> {
                 .bind(kind)
                 .bind(id)
                 .bind(detail)
+                .bind(chain)
+                .bind(mac)
                 .execute(c)
                 .await
             })
@@ -271,19 +404,37 @@ impl<'s> Writer<'s> {
         value: &str,
         mark: Mark,
     ) -> Result<(), StoreError> {
+        let (of_account, of_value) = (account.to_owned(), value.to_owned());
+        let row = self.ask(move |c| {
+            Box::pin(async move {
+                sqlx::query(
+                    "SELECT selector, account, value, before_sequence, before_seconds, expires_at, mac \
+                     FROM revocations WHERE selector = $1 AND account = $2 AND value = $3",
+                )
+                .bind(selector)
+                .bind(of_account)
+                .bind(of_value)
+                .fetch_optional(c)
+                .await
+            })
+        });
+        let mut mark = mark;
+        if let Some(row) = row.await? {
+            let old = RevocationRow::of(&row).map_err(told)?;
+            let term = self.store.check(&Row::Revocation(old.columns()), &old.mac)?;
+            self.contents.take(Set::Revocations, term);
+            mark = mark.joined(old.mark);
+        }
+        let (mac, term) = self.key()?.mac(&Row::Revocation(revocation(selector, account, value, mark)));
         let (account, value) = (account.to_owned(), value.to_owned());
         self.ask(move |c| {
             Box::pin(async move {
-                // Written out: the two engines name the greater of two values differently.
                 sqlx::query(
-                    "INSERT INTO revocations (selector, account, value, before_sequence, before_seconds, expires_at) \
-                     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (selector, account, value) DO UPDATE SET \
-                     before_sequence = CASE WHEN excluded.before_sequence > revocations.before_sequence \
-                         THEN excluded.before_sequence ELSE revocations.before_sequence END, \
-                     before_seconds = CASE WHEN excluded.before_seconds > revocations.before_seconds \
-                         THEN excluded.before_seconds ELSE revocations.before_seconds END, \
-                     expires_at = CASE WHEN excluded.expires_at > revocations.expires_at \
-                         THEN excluded.expires_at ELSE revocations.expires_at END",
+                    "INSERT INTO revocations \
+                     (selector, account, value, before_sequence, before_seconds, expires_at, mac) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (selector, account, value) DO UPDATE SET \
+                     before_sequence = excluded.before_sequence, before_seconds = excluded.before_seconds, \
+                     expires_at = excluded.expires_at, mac = excluded.mac",
                 )
                 .bind(selector)
                 .bind(account)
@@ -291,34 +442,86 @@ impl<'s> Writer<'s> {
                 .bind(mark.before_sequence)
                 .bind(mark.before_seconds)
                 .bind(mark.expires_at)
+                .bind(mac)
                 .execute(c)
                 .await
             })
         })
-        .await
-        .map(|_| ())
+        .await?;
+        self.contents.add(Set::Revocations, term);
+        Ok(())
+    }
+
+    /// Drops revocations whose sessions have all ended by now, in seconds since 1970: at most `limit` of
+    /// them, and how many.
+    pub(super) async fn sweep_revocations(&mut self, now: i64, limit: i64) -> Result<usize, StoreError> {
+        let rows = self.ask(move |c| {
+            Box::pin(async move {
+                sqlx::query(
+                    "DELETE FROM revocations WHERE (selector, account, value) IN \
+                     (SELECT selector, account, value FROM revocations WHERE expires_at <= $1 LIMIT $2) \
+                     RETURNING selector, account, value, before_sequence, before_seconds, expires_at, mac",
+                )
+                .bind(now)
+                .bind(limit)
+                .fetch_all(c)
+                .await
+            })
+        });
+        let rows = rows.await?;
+        for row in &rows {
+            let row = RevocationRow::of(row).map_err(told)?;
+            let term = self.store.check(&Row::Revocation(row.columns()), &row.mac)?;
+            self.contents.take(Set::Revocations, term);
+        }
+        Ok(rows.len())
+    }
+
+    /// Drops the oldest changes as long as they are from before an instant, in milliseconds since 1970: at
+    /// most `limit` of them, never the last one; and how many.
+    pub(super) async fn sweep_changes(&mut self, before: i64, limit: i64) -> Result<usize, StoreError> {
+        let head = self.head.sequence;
+        let asked = self.ask(move |c| {
+            Box::pin(async move {
+                let rows = sqlx::query(
+                    "DELETE FROM changes WHERE sequence IN (SELECT sequence FROM changes WHERE sequence < \
+                     COALESCE((SELECT MIN(sequence) FROM changes WHERE changed_at >= $1 OR sequence >= $2), $2) \
+                     ORDER BY sequence LIMIT $3) \
+                     RETURNING sequence, changed_at, actor, action, kind, id, detail, chain, mac",
+                )
+                .bind(before)
+                .bind(head)
+                .bind(limit)
+                .fetch_all(&mut *c)
+                .await?;
+                let first = sqlx::query("SELECT MIN(sequence) FROM changes").fetch_one(c).await?;
+                Ok((rows, first.try_get::<Option<i64>, _>(0)?))
+            })
+        });
+        let (rows, first) = asked.await?;
+        for row in &rows {
+            let (change, mac) = Change::of(row).map_err(told)?;
+            self.store.check(&Row::Change(&change.fields(), &change.chain), &mac)?;
+        }
+        if !rows.is_empty() {
+            self.contents.kept_from = first.unwrap_or(head + 1);
+        }
+        Ok(rows.len())
     }
 
     /// Codes and assertions from before now count as used.
-    ///
-    /// # Errors
-    /// If the database does not answer in time.
-    pub async fn not_before(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        let seconds = now.seconds();
-        self.ask(move |c| {
-            Box::pin(async move {
-                sqlx::query("UPDATE store SET not_before = $1 WHERE id = 1").bind(seconds).execute(c).await
-            })
-        })
-        .await
-        .map(|_| ())
+    pub fn not_before(&mut self, now: Timestamp) {
+        self.head.not_before = now.seconds();
     }
 
     /// The next change comes after `sequence`. Whoever follows the feed sees the gap, and loads
     /// everything.
-    pub(super) async fn skip_to(&mut self, sequence: i64) -> Result<(), StoreError> {
-        self.head = self.head.max(sequence);
-        Ok(())
+    pub(super) fn skip_to(&mut self, sequence: i64) {
+        if self.contents.kept_from > self.head.sequence {
+            // The feed is empty, and begins behind it.
+            self.contents.kept_from = self.contents.kept_from.max(sequence + 1);
+        }
+        self.head.sequence = self.head.sequence.max(sequence);
     }
 
     /// Makes it last. From here on it is on stable storage.
@@ -326,16 +529,27 @@ impl<'s> Writer<'s> {
     /// # Errors
     /// Without an answer it is not known whether it lasts.
     pub async fn commit(mut self) -> Result<i64, StoreError> {
-        let head = self.head;
+        let seal = self.key()?.seal(&self.head.place(), &self.contents);
+        self.head.seal = seal.map_err(|_| StoreError::Row("the store's own row cannot be sealed".to_owned()))?;
+        let (head, sequence) = (self.head.clone(), self.head.sequence);
         self.ask(move |c| {
-            Box::pin(async move { sqlx::query("UPDATE store SET head = $1 WHERE id = 1").bind(head).execute(c).await })
+            Box::pin(async move {
+                sqlx::query("UPDATE store SET sequence = $1, not_before = $2, chain = $3, seal = $4 WHERE id = 1")
+                    .bind(head.sequence)
+                    .bind(head.not_before)
+                    .bind(head.chain)
+                    .bind(head.seal)
+                    .execute(c)
+                    .await
+            })
         })
         .await?;
         // What was begun in time is not given up in the middle: it would not be known whether it lasts.
         self.lease.take_time();
         self.ask(|c| Box::pin(async move { sqlx::raw_sql("COMMIT").execute(c).await })).await?;
         self.lease.finish();
-        Ok(head)
+        self.store.reached(sequence);
+        Ok(sequence)
     }
 
     /// Gives it up in an orderly way; dropping does as well, and costs a connection.
@@ -378,12 +592,14 @@ impl<'s> Writer<'s> {
 }
 
 /// A thing's row.
-pub(super) async fn stored(connection: &mut AnyConnection, name: Name) -> Result<Option<Stored>, sqlx::Error> {
-    let row = sqlx::query("SELECT version, body FROM resources WHERE kind = $1 AND id = $2")
-        .bind(name.kind.as_str())
-        .bind(name.id)
-        .fetch_optional(connection);
-    row.await?.map(|row| Ok(Stored { version: row.try_get(0)?, body: row.try_get(1)? })).transpose()
+async fn stored(connection: &mut AnyConnection, name: Name) -> Result<Option<ResourceRow>, sqlx::Error> {
+    let row = sqlx::query(
+        "SELECT kind, id, account, folded, unique_id, version, body, mac FROM resources WHERE kind = $1 AND id = $2",
+    )
+    .bind(name.kind.as_str())
+    .bind(name.id)
+    .fetch_optional(connection);
+    row.await?.as_ref().map(ResourceRow::of).transpose()
 }
 
 /// The id of the thing of a folded name.

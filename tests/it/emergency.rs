@@ -141,7 +141,7 @@ async fn op_04_a_revoked_signing_key_binds_on_every_broker() {
     let postgres = Postgres::start();
     let first = Home::init_with(&["--store", &postgres.url()]);
     let second = tempfile::tempdir().unwrap();
-    for file in ["brevet.toml", "master.key", "keyring.json"] {
+    for file in ["brevet.toml", "master.key", "keyring.json", "store.watermark"] {
         std::fs::copy(first.path.join(file), second.path().join(file)).unwrap();
     }
     let (one, two) = (first.serve(), serve(&second.path().join("brevet.toml")));

@@ -19,7 +19,7 @@ use brevet::keyring::Keyring;
 use brevet::master_key::MasterKey;
 use brevet::server::{self, Running};
 use brevet::sigv4::{Signer, sha256};
-use brevet::store::{Access, Place, Store};
+use brevet::store::{Access, Place, Store, Watermark};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request};
 use http_body_util::{BodyExt, Full};
@@ -91,11 +91,12 @@ pub async fn stored_home() -> Arc<tempfile::TempDir> {
 pub async fn fill_store(dir: &Path, place: &Place) {
     let entropy = SystemEntropy::new();
     let master_key = MasterKey::create(&dir.join("master.key"), &entropy).unwrap();
-    let store = Store::open(place, Access::Create, now(), &entropy).await.unwrap();
+    let store = Store::open(place, Access::Create, Some(&master_key), now(), &entropy).await.unwrap();
     let desk = Desk { store: &store, master_key: &master_key, entropy: &entropy, now: now(), issuer: None };
     let declaration = brevet::directory::parse(DIRECTORY.as_bytes()).unwrap();
     let import = commands::plan(desk, declaration, false).await.unwrap();
     import.apply(desk, &Actor::operator("test")).await.unwrap();
+    Watermark::of(&store.head().await.unwrap()).save(&dir.join("store.watermark")).unwrap();
     store.close().await;
 }
 
@@ -109,8 +110,9 @@ pub struct Hand {
 impl Hand {
     pub async fn on(dir: &Path, place: &Place) -> Self {
         let entropy = SystemEntropy::new();
-        let store = Store::open(place, Access::Use, now(), &entropy).await.unwrap();
-        Self { store, master_key: MasterKey::load(&dir.join("master.key")).unwrap(), entropy }
+        let master_key = MasterKey::load(&dir.join("master.key")).unwrap();
+        let store = Store::open(place, Access::Use, Some(&master_key), now(), &entropy).await.unwrap();
+        Self { store, master_key, entropy }
     }
 
     pub async fn run(&self, command: Command) -> Result<i64, CommandError> {
@@ -221,8 +223,9 @@ impl Broker {
         let path = dir.path().join("audit2.jsonl");
         let (store, watermark) = (dir.path().join("store2.db"), dir.path().join("store2.watermark"));
         let first = Place::Sqlite(dir.path().join("store.db"));
-        let first = Store::open(&first, Access::Use, now(), &SystemEntropy::new()).await.unwrap();
+        let first = Store::open(&first, Access::Use, None, now(), &SystemEntropy::new()).await.unwrap();
         brevet::store::backup(&first, &store).await.unwrap();
+        Watermark::of(&first.head().await.unwrap()).save(&watermark).unwrap();
         Self::start_in(dir, |c| {
             c.audit = Target::File { path, sync: true };
             c.store = Place::Sqlite(store);

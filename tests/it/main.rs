@@ -17,6 +17,7 @@ mod floods;
 mod front;
 mod harness;
 mod http2;
+mod integrity;
 mod legible;
 mod lines_out;
 mod mfa;

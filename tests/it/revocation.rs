@@ -369,8 +369,9 @@ async fn a_restored_backup_revives_nothing() {
     drop(hand);
     let store = home.path().join("store.db");
     let entropy = brevet::entropy::SystemEntropy::new();
+    let master_key = brevet::master_key::MasterKey::load(&home.path().join("master.key")).unwrap();
     // While a broker runs, nothing is put back.
-    assert!(brevet::store::restore(&backup, &store, 0, now(), &entropy).await.is_err());
+    assert!(brevet::store::restore(&backup, &store, Some(&master_key), false, 0, now(), &entropy).await.is_err());
     broker.stop().await;
     drop(broker);
 
@@ -389,9 +390,9 @@ async fn a_restored_backup_revives_nothing() {
     std::fs::write(&store, good).unwrap();
 
     // As it is done: everything from before has ended, whatever the backup knows.
-    let head = brevet::store::restore(&backup, &store, 1_000, now(), &entropy).await.unwrap();
+    let head = brevet::store::restore(&backup, &store, Some(&master_key), false, 1_000, now(), &entropy).await.unwrap();
     assert!(head.sequence > 1_000, "behind everything that was ever seen");
-    std::fs::remove_file(home.path().join("store.watermark")).unwrap();
+    brevet::store::Watermark::of(&head).save(&home.path().join("store.watermark")).unwrap();
     let broker = Broker::start_in(home.clone(), in_the_store).await;
     assert_eq!(broker.who(&session).await, "InvalidClientTokenId");
     let hand = Hand::on(home.path(), &Place::Sqlite(store)).await;

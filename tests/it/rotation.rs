@@ -44,8 +44,10 @@ async fn op_03_a_rotation_from_broker_to_broker_refuses_no_session() {
         brevet::files::write_private(&homes[1].path().join(file), &bytes).unwrap();
     }
     let store = Place::Sqlite(homes[0].path().join("store.db"));
-    let store = Store::open(&store, Access::Use, now(), &SystemEntropy::new()).await.unwrap();
+    let store = Store::open(&store, Access::Use, None, now(), &SystemEntropy::new()).await.unwrap();
     brevet::store::backup(&store, &homes[1].path().join("store.db")).await.unwrap();
+    let seen = brevet::store::Watermark::of(&store.head().await.unwrap());
+    seen.save(&homes[1].path().join("store.watermark")).unwrap();
     store.close().await;
     let mut behind = second(homes[1].clone()).await;
     // Their clocks are a minute apart.
@@ -129,7 +131,7 @@ async fn op_06_two_versions_beside_each_other_and_back_again() {
     let first = Home::init_with(&["--store", &postgres.url()]);
     let folder = dir.path().join("second");
     brevet::files::create_private_dir(&folder).unwrap();
-    for file in ["brevet.toml", "master.key", "keyring.json"] {
+    for file in ["brevet.toml", "master.key", "keyring.json", "store.watermark"] {
         std::fs::copy(first.path.join(file), folder.join(file)).unwrap();
     }
     let second = |program: &Path| serve_by(Command::new(program), &folder.join("brevet.toml"), "info");

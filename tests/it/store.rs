@@ -221,7 +221,7 @@ async fn what_is_wrong_with_a_store_is_told_with_the_way_out() {
     // A row that nobody wrote like this: no node loads a half of it.
     put(&good);
     sqlite(&store, "UPDATE resources SET body = '{\"Surprise\":1}' WHERE kind = 'role'");
-    home.refused("Surprise");
+    home.refused("role arn:aws:iam::111122223333:role/Administrator is not as a broker wrote it");
     // A watermark that is none.
     put(&good);
     let watermark = home.path.join("store.watermark");
@@ -309,7 +309,9 @@ async fn a_full_or_read_only_disk_is_told_and_passes() {
 async fn a_directory_in_a_file_has_a_store_for_everything_else() {
     let home = Home::init().declared_in_a_file();
     // The file is its own source; the store begins by itself, once.
-    std::fs::remove_file(home.path.join("store.db")).unwrap();
+    for file in ["store.db", "store.watermark"] {
+        std::fs::remove_file(home.path.join(file)).unwrap();
+    }
     let mut daemon = home.serve();
     let client = home.client(&daemon);
     let session = client.assume_role(&AssumeRole::new(ROLE, "session")).await.unwrap().credentials;

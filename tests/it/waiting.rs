@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use brevet::client::AssumeRole;
 use brevet::commands::Edit;
-use brevet::directory::resource::Kind;
+use brevet::directory::resource::{Kind, Resource};
 use brevet::grpc::pb;
+use brevet::store::Entry;
 use sqlx::{Connection, PgConnection};
 
 use crate::harness::*;
@@ -388,7 +389,7 @@ async fn a_node_that_is_not_heard_of_is_pending_until_it_refuses_everybody() {
     assert_eq!(revoke().await.0, (2, 1, 1), "heard of a moment ago, and waited for");
     let mut silent_for = async |seconds: i64| {
         let update = "UPDATE nodes SET seen_at = CAST(EXTRACT(EPOCH FROM now()) AS BIGINT) - $1 \
-                      WHERE confirmed < (SELECT head FROM store)";
+                      WHERE confirmed < (SELECT sequence FROM store)";
         let done = sqlx::query(update).bind(seconds).execute(&mut sql).await.unwrap();
         assert_eq!(done.rows_affected(), 1);
     };
@@ -413,13 +414,24 @@ async fn a_revocation_binds_where_many_changes_cannot_be_taken() {
     let ([near, far], hand) = brokers(&postgres, [postgres.port; 2]).await;
     let session = near.assume(&user("alice"), OPEN).await.unwrap();
     assert_eq!(far.who(&session).await, "ok");
-    // A row that no broker understands, and so many changes after it that they are not taken one by one.
-    let mut sql = PgConnection::connect(&postgres.url()).await.unwrap();
-    let poison = "UPDATE resources SET body = '{' WHERE id = 'arn:aws:iam::111122223333:role/Closed'; \
-        INSERT INTO changes (sequence, changed_at, actor, action, kind, id, detail) \
-        SELECT head + n, 0, '{}', 'UpdateRole', 'role', 'arn:aws:iam::111122223333:role/Closed', '{}' \
-        FROM store, generate_series(1, 300) AS n; UPDATE store SET head = head + 300";
-    sqlx::raw_sql(poison).execute(&mut sql).await.unwrap();
+    // A thing that no broker can load, and so many changes of it that they are not taken one by one.
+    let broken = serde_json::json!({"Path": "/", "RoleName": "Closed", "RoleId": "AROACLOSEDCLOSEDCLO1",
+        "Arn": CLOSED, "AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": [{"Effect": "Maybe"}]}});
+    let broken = Resource::parse(Kind::Role, &broken.to_string()).unwrap();
+    let mut writer = hand.store.write_much().await.unwrap();
+    for _ in 0..300 {
+        let entry = Entry {
+            changed_at: now(),
+            actor: "{}".to_owned(),
+            action: "UpdateRole",
+            kind: "role",
+            id: CLOSED.to_owned(),
+            detail: "{}".to_owned(),
+        };
+        writer.record(&entry).await.unwrap();
+    }
+    writer.put(&broken).await.unwrap();
+    writer.commit().await.unwrap();
     let head = hand.store.head().await.unwrap().sequence;
     let selector = Some(Selector::AccessKeyId(session.id.clone()));
     let request = pb::RevokeSessionsRequest { selector, ..Default::default() };

@@ -1,0 +1,146 @@
+//! What went from a directory that is a file: written to the store as revocations before the new file is
+//! in force, so that nothing lives again when the old file comes back.
+
+use crate::clock::Timestamp;
+use crate::commands::{Actor, Detail, Revoked};
+use crate::directory::Directory;
+use crate::ops::Sts;
+use crate::revocations::{Key, Mark, Selector};
+use crate::store::{Entry, StoreError};
+
+/// So many are written at once: nobody who revokes sessions waits longer.
+const PORTION: usize = 256;
+
+/// One thing that sessions come from and that is gone, disabled, or another one under its name.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Departure {
+    selector: &'static str,
+    account: String,
+    value: String,
+}
+
+/// What ends when one directory takes the place of another.
+fn departures(old: &Directory, new: &Directory) -> Vec<Departure> {
+    let departure = |selector: Selector, account: &str, value: &str| Departure {
+        selector: selector.as_str(),
+        account: account.to_owned(),
+        value: value.to_owned(),
+    };
+    let keys = old.access_keys().filter(|key| {
+        let id = key.id.as_str();
+        key.active && new.access_key(id).is_none_or(|now| !now.active || now.user_arn != key.user_arn)
+    });
+    let keys = keys.map(|key| departure(Selector::AccessKey, owner(&key.user_arn), key.id.as_str()));
+    let users = old.users().filter(|user| new.user(&user.arn).is_none_or(|now| now.id != user.id));
+    let users = users.map(|user| departure(Selector::Principal, user.account.as_str(), &user.arn));
+    let roles = old.roles().filter(|role| new.role(&role.arn).is_none_or(|now| now.id != role.id));
+    let roles = roles.map(|role| departure(Selector::Role, role.account.as_str(), &role.arn));
+    let providers = old.oidc_providers().filter(|provider| new.oidc_provider(&provider.arn).is_none());
+    let providers = providers.map(|provider| departure(Selector::Principal, owner(&provider.arn), &provider.arn));
+    let mut all: Vec<Departure> = keys.chain(users).chain(roles).chain(providers).collect();
+    all.sort();
+    all
+}
+
+/// The account in an ARN.
+fn owner(arn: &str) -> &str {
+    arn.split(':').nth(4).unwrap_or_default()
+}
+
+/// Writes down what ends when a new directory file takes the place of the old one, and puts it in force
+/// here. How many things there were.
+///
+/// # Errors
+/// When the store does not take it: the new file must then not be in force.
+pub(super) async fn write_down(
+    sts: &Sts,
+    old: &Directory,
+    new: &Directory,
+    now: Timestamp,
+) -> Result<usize, StoreError> {
+    let all = departures(old, new);
+    for portion in all.chunks(PORTION) {
+        let mut writer = sts.store.write_much().await?;
+        let mut marks = Vec::with_capacity(portion.len());
+        for departure in portion {
+            let Departure { selector, account, value } = departure;
+            let Some(kind) = Selector::parse(selector) else { continue };
+            let mark =
+                Mark { before_sequence: writer.sequence() + 1, before_seconds: 0, expires_at: Mark::outlives(now) };
+            let detail = Detail { revoked: vec![Revoked::new(kind, account, value, mark)], ..Detail::default() };
+            let entry = Entry {
+                changed_at: now,
+                actor: Actor::operator("brevet").text(),
+                action: "LoadDirectory",
+                kind: "revocation",
+                id: format!("{selector} {value}"),
+                detail: serde_json::to_string(&detail).map_err(|error| StoreError::Row(error.to_string()))?,
+            };
+            writer.record(&entry).await?;
+            writer.revoke(selector, account, value, mark).await?;
+            marks.push((Key::new(kind, account, value), mark));
+        }
+        writer.commit().await?;
+        for (key, mark) in marks {
+            sts.revocations.mark(&key, mark);
+        }
+    }
+    if !all.is_empty() {
+        sts.feed.nudge();
+    }
+    Ok(all.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn directory(active: bool, left: &[&str], role_id: &str) -> Directory {
+        let arn = |kind: &str, name: &str| format!("arn:aws:iam::111122223333:{kind}/{name}");
+        let is_here = |what: &str| !left.contains(&what);
+        let status = if active { "Active" } else { "Inactive" };
+        let key = json!({"AccessKeyId": "AKIATESTTESTTESTTES1", "UserArn": arn("user", "bob"), "Status": status,
+            "SecretAccessKey": "a-secret-that-is-long-enough-0123456789"});
+        let trust = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow",
+            "Principal": {"AWS": "arn:aws:iam::111122223333:root"}, "Action": "sts:AssumeRole"}]});
+        let text = json!({
+            "UserDetailList": if is_here("user") { json!([{"UserName": "bob", "UserId": "AIDABOBBOBBOBBOBBOB1",
+                "Arn": arn("user", "bob"), "Path": "/"}]) } else { json!([]) },
+            "RoleDetailList": if is_here("role") { json!([{"RoleName": "R", "RoleId": role_id, "Arn": arn("role", "R"),
+                "Path": "/", "AssumeRolePolicyDocument": trust}]) } else { json!([]) },
+            "Brevet": {
+                "AccessKeys": if is_here("user") && is_here("key") { json!([key]) } else { json!([]) },
+                "OpenIDConnectProviders": if is_here("provider") {
+                    json!([{"Arn": arn("oidc-provider", "idp.example.com"), "Url": "https://idp.example.com",
+                        "ClientIDList": ["sts.amazonaws.com"]}])
+                } else {
+                    json!([])
+                },
+            },
+        });
+        Directory::compile(text.to_string().as_bytes(), None).unwrap()
+    }
+
+    #[test]
+    fn what_went_is_named_and_nothing_else() {
+        const ROLE: &str = "AROARRRRRRRRRRRRRRRR1";
+        let whole = directory(true, &[], ROLE);
+        let gone = |new: &Directory| -> Vec<String> {
+            departures(&whole, new).into_iter().map(|d| format!("{} {}", d.selector, d.value)).collect()
+        };
+        let (key, user) = ("access-key AKIATESTTESTTESTTES1", "principal arn:aws:iam::111122223333:user/bob");
+        let role = "role arn:aws:iam::111122223333:role/R";
+        let provider = "principal arn:aws:iam::111122223333:oidc-provider/idp.example.com";
+        assert!(gone(&directory(true, &[], ROLE)).is_empty());
+        assert_eq!(gone(&directory(false, &[], ROLE)), [key]);
+        assert_eq!(gone(&directory(true, &["key"], ROLE)), [key]);
+        assert_eq!(gone(&directory(true, &["user"], ROLE)), [key, user]);
+        assert_eq!(gone(&directory(true, &["role"], ROLE)), [role]);
+        assert_eq!(gone(&directory(true, &[], "AROASSSSSSSSSSSSSSSS1")), [role], "another one of that name");
+        assert_eq!(gone(&directory(true, &["provider"], ROLE)), [provider]);
+        // What comes ends nothing; nor does what was disabled before.
+        assert!(departures(&directory(false, &["role", "provider"], ROLE), &whole).is_empty());
+    }
+}

@@ -1,0 +1,121 @@
+//! The store's own row: which store it is, its last change, and what it says of all other rows.
+
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row as _};
+
+use super::integrity::{Contents, Keys, Place, Wrong};
+use super::{Head, Store, StoreError, told};
+use crate::master_key::{MasterKey, MasterKeyError};
+
+/// The row as the database has it.
+#[derive(Debug, Clone)]
+pub(super) struct RawHead {
+    pub store_id: String,
+    pub sequence: i64,
+    pub not_before: i64,
+    pub chain: String,
+    pub seal: String,
+}
+
+impl RawHead {
+    /// Of `store_id, sequence, not_before, chain, seal`.
+    pub fn of(row: &AnyRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            store_id: row.try_get(0)?,
+            sequence: row.try_get(1)?,
+            not_before: row.try_get(2)?,
+            chain: row.try_get(3)?,
+            seal: row.try_get(4)?,
+        })
+    }
+
+    pub fn place(&self) -> Place<'_> {
+        Place { store_id: &self.store_id, sequence: self.sequence, not_before: self.not_before, chain: &self.chain }
+    }
+
+    pub fn head(&self) -> Head {
+        Head {
+            store_id: self.store_id.clone(),
+            sequence: self.sequence,
+            not_before: self.not_before,
+            chain: self.chain.clone(),
+        }
+    }
+
+    /// Whether an earlier version wrote it, which sealed nothing.
+    pub fn is_unsealed(&self) -> bool {
+        self.seal.is_empty()
+    }
+}
+
+/// The row; none in a database that holds no store.
+pub(super) async fn read(connection: &mut AnyConnection) -> Result<Option<RawHead>, sqlx::Error> {
+    let sql = "SELECT store_id, sequence, not_before, chain, seal FROM store WHERE id = 1";
+    sqlx::query(sql).fetch_optional(connection).await?.as_ref().map(RawHead::of).transpose()
+}
+
+impl Store {
+    /// What the row says of all others, and the id of the key that sealed it.
+    ///
+    /// # Errors
+    /// When it is not what a broker wrote, or is sealed under a key that is not here.
+    pub(super) fn contents(&self, raw: &RawHead) -> Result<(Contents, String), StoreError> {
+        let keys = self.keys.load();
+        match keys.open(&raw.place(), &raw.seal) {
+            Ok((contents, key)) => Ok((contents, key.id().to_owned())),
+            Err(Wrong::Key(id)) => Err(StoreError::Key(id)),
+            Err(Wrong::Mac) if raw.is_unsealed() => {
+                Err(self.tampered("the store's own row carries no seal".to_owned()))
+            }
+            Err(Wrong::Mac) => Err(self.tampered("the store's own row is not as a broker wrote it".to_owned())),
+        }
+    }
+
+    /// Notes that the database is not as brokers left it: until all of it was found right again, nothing
+    /// is accepted here.
+    pub(super) fn tampered(&self, what: String) -> StoreError {
+        let mut suspicion = self.suspicion.lock().unwrap_or_else(PoisonError::into_inner);
+        suspicion.get_or_insert_with(|| what.clone());
+        StoreError::Tampered(what)
+    }
+
+    /// What was found in the database that no broker wrote. It is forgotten when a check of everything
+    /// ([`Store::verify`]) finds nothing.
+    pub fn suspicion(&self) -> Option<StoreError> {
+        let suspicion = self.suspicion.lock().unwrap_or_else(PoisonError::into_inner);
+        suspicion.clone().map(StoreError::Tampered)
+    }
+
+    pub(super) fn is_right_again(&self) {
+        *self.suspicion.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Notes that the store was at this change: it never is at an earlier one again.
+    pub fn reached(&self, sequence: i64) {
+        self.reached.fetch_max(sequence, Ordering::AcqRel);
+    }
+
+    pub(super) fn must_not_go_back(&self, sequence: i64) -> Result<(), StoreError> {
+        let seen = self.reached.load(Ordering::Acquire);
+        if sequence < seen { Err(StoreError::WentBack { found: sequence, seen }) } else { Ok(()) }
+    }
+
+    /// Takes up another master key file: rows under each of its keys are accepted from now on.
+    ///
+    /// # Errors
+    /// When no key can be derived from it; everything then stays as it was.
+    pub fn use_master_key(&self, master_key: &MasterKey) -> Result<(), MasterKeyError> {
+        self.keys.store(Keys::derive(Some(master_key), &self.id)?.into());
+        Ok(())
+    }
+
+    /// The store's row, checked, as a moment's part of a longer transaction.
+    pub(super) async fn checked_head(&self, connection: &mut AnyConnection) -> Result<(Head, Contents), StoreError> {
+        let raw = read(connection).await.map_err(told)?.ok_or_else(super::no_store)?;
+        let (contents, _) = self.contents(&raw)?;
+        Ok((raw.head(), contents))
+    }
+}

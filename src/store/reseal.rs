@@ -1,0 +1,328 @@
+//! MACs and sums made anew: for a store of an earlier version, under a new master key, and where an
+//! operator says that the database is meant as it is.
+
+use sqlx::AnyConnection;
+
+use super::changes::{Change, PAGE, RESTORED, page};
+use super::integrity::{Row, Set};
+use super::lanes::Purpose;
+use super::rows::{ResourceRow, RevocationRow};
+use super::writer::{Entry, Writer};
+use super::{BoxFuture, Engine, Head, Store, StoreError, kind};
+use crate::clock::Timestamp;
+use crate::revocations::Mark;
+
+impl Store {
+    /// Whether an earlier version wrote the store, which knew no MACs.
+    pub fn is_unsealed(&self) -> bool {
+        self.is_unsealed.load(std::sync::atomic::Ordering::Acquire)
+    }
+
+    /// Makes the MACs of a store of an earlier version, whose rows are taken as they are.
+    ///
+    /// # Errors
+    /// Without an answer, or for a row of an unknown kind; nothing was changed.
+    pub(super) async fn seal_for_the_first_time(&self) -> Result<(), StoreError> {
+        let (lease, raw) = self.lock(Purpose::Background).await?;
+        if raw.is_unsealed() {
+            let mut writer = Writer::anew(self, lease, raw)?;
+            writer.reseal().await?;
+            writer.commit().await?;
+            tracing::info!("every row of the store carries a MAC from now on");
+        }
+        // Else another broker was first; the transaction ends with its connection.
+        self.is_unsealed.store(false, std::sync::atomic::Ordering::Release);
+        Ok(())
+    }
+
+    /// Goes on with a store that is not what brokers left: its rows are taken as they are, and everything
+    /// that was issued before has ended. `seen` is the last change that is known of it.
+    ///
+    /// # Errors
+    /// Without an answer, or for a row of an unknown kind; nothing was changed.
+    pub async fn accept(&self, seen: i64, now: Timestamp) -> Result<Head, StoreError> {
+        let (lease, raw) = self.lock(Purpose::Background).await?;
+        let mut writer = Writer::anew(self, lease, raw)?;
+        writer.reseal().await?;
+        let head = writer.end_the_past(seen, now).await?;
+        self.is_unsealed.store(false, std::sync::atomic::Ordering::Release);
+        self.is_right_again();
+        Ok(head)
+    }
+
+    /// Goes on with a store that was put back to an earlier state: its feed goes on behind everything that
+    /// was ever seen, and what was issued before now is worth nothing.
+    ///
+    /// # Errors
+    /// Without an answer, and when the store is not as brokers left it.
+    pub async fn end_the_past(&self, seen: i64, now: Timestamp) -> Result<Head, StoreError> {
+        self.write_much().await?.end_the_past(seen, now).await
+    }
+
+    /// Makes every MAC anew under the first key of the master key file: rows and feed in portions, so that
+    /// other changes are not held up for long. Whoever writes meanwhile does so under the new key, if it is
+    /// in its file. How many there were.
+    ///
+    /// # Errors
+    /// Without an answer, and when a row is not as a broker wrote it. The portions before it are done;
+    /// beginning again goes on.
+    pub async fn renew(&self) -> Result<usize, StoreError> {
+        let mut renewed = 0;
+        let mut after = (String::new(), String::new());
+        loop {
+            let mut writer = self.write_renewing().await?;
+            let (done, next) = writer.renew_resources(after).await?;
+            writer.commit().await?;
+            renewed += done;
+            match next {
+                Some(next) => after = next,
+                None => break,
+            }
+        }
+        let mut after = (String::new(), String::new(), String::new());
+        loop {
+            let mut writer = self.write_renewing().await?;
+            let (done, next) = writer.renew_revocations(after).await?;
+            writer.commit().await?;
+            renewed += done;
+            match next {
+                Some(next) => after = next,
+                None => break,
+            }
+        }
+        let mut after = i64::MIN;
+        loop {
+            let mut writer = self.write_renewing().await?;
+            let (done, next) = writer.renew_changes(after).await?;
+            writer.commit().await?;
+            renewed += done;
+            match next {
+                Some(next) => after = next,
+                None => return Ok(renewed),
+            }
+        }
+    }
+
+    async fn write_renewing(&self) -> Result<Writer<'_>, StoreError> {
+        let mut writer = self.write_much().await?;
+        writer.key_id = writer.keys.first()?.id().to_owned();
+        Ok(writer)
+    }
+}
+
+/// Where the next portion begins; none: that was the last.
+type Next<T> = Option<T>;
+
+impl Writer<'_> {
+    /// Takes all rows as they are, and makes their MACs, their sums and the chain of the feed.
+    pub(super) async fn reseal(&mut self) -> Result<(), StoreError> {
+        let mut after = Some((String::new(), String::new()));
+        while let Some(from) = after {
+            let rows = self.ask(move |c| resources(c, from)).await?;
+            after = next(rows.len(), rows.last().map(|row| (row.kind.clone(), row.id.clone())));
+            let mut macs = Vec::with_capacity(rows.len());
+            for row in &rows {
+                let set = Set::Of(kind(&row.kind)?);
+                let (mac, term) = self.key()?.mac(&Row::Resource(row.columns()));
+                self.contents.add(set, term);
+                if mac != row.mac {
+                    macs.push(serde_json::json!([row.kind, row.id, mac]));
+                }
+            }
+            self.update(RESOURCES, macs).await?;
+        }
+        let mut after = Some((String::new(), String::new(), String::new()));
+        while let Some(from) = after {
+            let rows = self.ask(move |c| revocations(c, from)).await?;
+            let last = rows.last().map(|row| (row.selector.clone(), row.account.clone(), row.value.clone()));
+            after = next(rows.len(), last);
+            let mut macs = Vec::with_capacity(rows.len());
+            for row in &rows {
+                let (mac, term) = self.key()?.mac(&Row::Revocation(row.columns()));
+                self.contents.add(Set::Revocations, term);
+                macs.push(serde_json::json!([row.selector, row.account, row.value, mac]));
+            }
+            self.update(REVOCATIONS, macs).await?;
+        }
+        let mut after = Some(i64::MIN);
+        let mut first = None;
+        while let Some(from) = after {
+            let rows = self.ask(move |c| Box::pin(page(c, from))).await?;
+            after = next(rows.len(), rows.last().map(|(change, _)| change.sequence));
+            let mut macs = Vec::with_capacity(rows.len());
+            for (change, _) in &rows {
+                first.get_or_insert(change.sequence);
+                let chain = change.fields().chained(&self.head.chain);
+                let (mac, _) = self.key()?.mac(&Row::Change(&change.fields(), &chain));
+                macs.push(serde_json::json!([change.sequence, chain, mac]));
+                self.head.chain = chain;
+                self.head.sequence = self.head.sequence.max(change.sequence);
+            }
+            self.update(CHANGES, macs).await?;
+        }
+        self.contents.kept_from = first.unwrap_or(self.head.sequence + 1);
+        Ok(())
+    }
+
+    /// The feed goes on behind everything that was ever seen, and what was issued before now is worth
+    /// nothing.
+    pub(super) async fn end_the_past(mut self, seen: i64, now: Timestamp) -> Result<Head, StoreError> {
+        self.skip_to(seen);
+        let mark = Mark {
+            before_sequence: self.sequence() + 1,
+            before_seconds: now.seconds(),
+            expires_at: Mark::outlives(now),
+        };
+        // In the feed as well: brokers that run take it from there.
+        let revoked = serde_json::json!({"Revoked": [{
+            "Selector": "everything", "Account": "", "Value": "", "BeforeSequence": mark.before_sequence,
+            "BeforeSeconds": mark.before_seconds, "ExpiresAt": mark.expires_at,
+        }]});
+        let entry = Entry {
+            changed_at: now,
+            actor: "{\"type\":\"Operator\"}".to_owned(),
+            action: RESTORED,
+            kind: "store",
+            id: self.store.id().to_owned(),
+            detail: revoked.to_string(),
+        };
+        self.record(&entry).await?;
+        self.revoke("everything", "", "", mark).await?;
+        self.not_before(now);
+        let store = self.store;
+        self.commit().await?;
+        store.head().await
+    }
+
+    async fn renew_resources(
+        &mut self,
+        after: (String, String),
+    ) -> Result<(usize, Next<(String, String)>), StoreError> {
+        let rows = self.ask(move |c| resources(c, after)).await?;
+        let last = rows.last().map(|row| (row.kind.clone(), row.id.clone()));
+        let mut macs = Vec::new();
+        for row in rows.iter().filter(|row| !self.is_under_own_key(&row.mac)).collect::<Vec<_>>() {
+            let (kind, old) = self.store.check_resource(row.columns(), &row.mac)?;
+            let (mac, term) = self.key()?.mac(&Row::Resource(row.columns()));
+            self.contents.take(Set::Of(kind), old);
+            self.contents.add(Set::Of(kind), term);
+            macs.push(serde_json::json!([row.kind, row.id, mac]));
+        }
+        let done = macs.len();
+        self.update(RESOURCES, macs).await?;
+        Ok((done, next(rows.len(), last)))
+    }
+
+    async fn renew_revocations(
+        &mut self,
+        after: (String, String, String),
+    ) -> Result<(usize, Next<(String, String, String)>), StoreError> {
+        let rows = self.ask(move |c| revocations(c, after)).await?;
+        let last = rows.last().map(|row| (row.selector.clone(), row.account.clone(), row.value.clone()));
+        let mut macs = Vec::new();
+        for row in rows.iter().filter(|row| !self.is_under_own_key(&row.mac)).collect::<Vec<_>>() {
+            let old = self.store.check(&Row::Revocation(row.columns()), &row.mac)?;
+            let (mac, term) = self.key()?.mac(&Row::Revocation(row.columns()));
+            self.contents.take(Set::Revocations, old);
+            self.contents.add(Set::Revocations, term);
+            macs.push(serde_json::json!([row.selector, row.account, row.value, mac]));
+        }
+        let done = macs.len();
+        self.update(REVOCATIONS, macs).await?;
+        Ok((done, next(rows.len(), last)))
+    }
+
+    async fn renew_changes(&mut self, after: i64) -> Result<(usize, Next<i64>), StoreError> {
+        let rows: Vec<(Change, String)> = self.ask(move |c| Box::pin(page(c, after))).await?;
+        let mut macs = Vec::new();
+        for (change, mac) in rows.iter().filter(|(_, mac)| !self.is_under_own_key(mac)) {
+            let row = (change.fields(), change.chain.as_str());
+            self.store.check(&Row::Change(&row.0, row.1), mac)?;
+            let (mac, _) = self.key()?.mac(&Row::Change(&row.0, row.1));
+            macs.push(serde_json::json!([change.sequence, change.chain, mac]));
+        }
+        let done = macs.len();
+        self.update(CHANGES, macs).await?;
+        Ok((done, next(rows.len(), rows.last().map(|(change, _)| change.sequence))))
+    }
+
+    fn is_under_own_key(&self, mac: &str) -> bool {
+        mac.split_once(':').is_some_and(|(id, _)| id == self.key_id)
+    }
+
+    /// Writes MACs, each behind what names its row, in one statement.
+    async fn update(&mut self, statements: [&'static str; 2], macs: Vec<serde_json::Value>) -> Result<(), StoreError> {
+        if macs.is_empty() {
+            return Ok(());
+        }
+        let [sqlite, postgres] = statements;
+        let sql = if self.store.engine == Engine::Postgres { postgres } else { sqlite };
+        let macs = serde_json::Value::Array(macs).to_string();
+        self.ask(move |c| Box::pin(async move { sqlx::query(sql).bind(macs).execute(c).await })).await.map(|_| ())
+    }
+}
+
+/// As SQLite and as PostgreSQL say it.
+const RESOURCES: [&str; 2] = [
+    "UPDATE resources SET mac = json_extract(j.value, '$[2]') FROM json_each($1) AS j \
+     WHERE resources.kind = json_extract(j.value, '$[0]') AND resources.id = json_extract(j.value, '$[1]')",
+    "UPDATE resources SET mac = j.value->>2 FROM json_array_elements(CAST($1 AS JSON)) AS j(value) \
+     WHERE resources.kind = j.value->>0 AND resources.id = j.value->>1",
+];
+const REVOCATIONS: [&str; 2] = [
+    "UPDATE revocations SET mac = json_extract(j.value, '$[3]') FROM json_each($1) AS j \
+     WHERE revocations.selector = json_extract(j.value, '$[0]') \
+     AND revocations.account = json_extract(j.value, '$[1]') AND revocations.value = json_extract(j.value, '$[2]')",
+    "UPDATE revocations SET mac = j.value->>3 FROM json_array_elements(CAST($1 AS JSON)) AS j(value) \
+     WHERE revocations.selector = j.value->>0 AND revocations.account = j.value->>1 \
+     AND revocations.value = j.value->>2",
+];
+const CHANGES: [&str; 2] = [
+    "UPDATE changes SET chain = json_extract(j.value, '$[1]'), mac = json_extract(j.value, '$[2]') \
+     FROM json_each($1) AS j WHERE changes.sequence = json_extract(j.value, '$[0]')",
+    "UPDATE changes SET chain = j.value->>1, mac = j.value->>2 \
+     FROM json_array_elements(CAST($1 AS JSON)) AS j(value) WHERE changes.sequence = CAST(j.value->>0 AS BIGINT)",
+];
+
+/// Whether there may be more behind a portion of so many rows.
+fn next<T>(rows: usize, last: Option<T>) -> Next<T> {
+    let whole = i64::try_from(rows).is_ok_and(|rows| rows >= PAGE);
+    last.filter(|_| whole)
+}
+
+/// The next things behind one, by kind and id.
+fn resources(
+    connection: &mut AnyConnection,
+    (kind, id): (String, String),
+) -> BoxFuture<'_, Result<Vec<ResourceRow>, sqlx::Error>> {
+    Box::pin(async move {
+        let rows = sqlx::query(
+            "SELECT kind, id, account, folded, unique_id, version, body, mac FROM resources \
+             WHERE (kind, id) > ($1, $2) ORDER BY kind, id LIMIT $3",
+        )
+        .bind(kind)
+        .bind(id)
+        .bind(PAGE)
+        .fetch_all(connection);
+        rows.await?.iter().map(ResourceRow::of).collect()
+    })
+}
+
+/// The next revocations behind one.
+fn revocations(
+    connection: &mut AnyConnection,
+    (selector, account, value): (String, String, String),
+) -> BoxFuture<'_, Result<Vec<RevocationRow>, sqlx::Error>> {
+    Box::pin(async move {
+        let rows = sqlx::query(
+            "SELECT selector, account, value, before_sequence, before_seconds, expires_at, mac FROM revocations \
+             WHERE (selector, account, value) > ($1, $2, $3) ORDER BY selector, account, value LIMIT $4",
+        )
+        .bind(selector)
+        .bind(account)
+        .bind(value)
+        .bind(PAGE)
+        .fetch_all(connection);
+        rows.await?.iter().map(RevocationRow::of).collect()
+    })
+}
