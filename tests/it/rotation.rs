@@ -99,8 +99,6 @@ async fn op_03_a_rotation_from_broker_to_broker_refuses_no_session() {
             refused += usize::from(broker.who(session).await == "InvalidClientTokenId");
         }
         assert!(refused >= last - 4, "{refused} of {last}");
-        tell(broker, -3_000);
-        assert_eq!(broker.who(&sessions[0]).await, "InvalidClientTokenId", "whatever its clock says");
     }
 }
 
