@@ -587,4 +587,16 @@ def test_sessions_for_people_and_for_programs(person):
     )
     assert done.returncode == 0 and done.stdout.startswith("Revoked by change ")
     assert f"The access key {key} itself is active and goes on signing." in done.stderr
-    assert '"Status" to "Inactive"' in done.stderr and "brevet import FILE --apply" in done.stderr
+    assert f"brevet sessions revoke --access-key-id {key} --deactivate-access-key" in done.stderr
+    assert '"Status" to "Inactive"' in done.stderr
+
+
+def test_a_key_that_leaked_is_deactivated_by_whoever_says_so_on_a_terminal(person):
+    key = person.world["users"]["bob"]["access_key_id"]
+    arguments = [BREVET, "sessions", "revoke", "--access-key-id", key]
+    environment = {**person.environment, "AWS_PROFILE": "alice", "TERM": "dumb"}
+    for answer, expected in (("n", "goes on signing. To end it"), ("", "goes on signing. To end it"), ("yes", "is inactive from now on")):
+        seen, status = on_a_terminal(arguments, environment, lambda: answer, "Deactivate it too? [y/N]")
+        assert status == 0 and f"The access key {key} itself" in seen and expected in seen, seen
+    shown = json.loads(person.run("sessions", "revoke", "--access-key-id", key, AWS_PROFILE="alice"))
+    assert shown["Target"]["AccessKeyGoesOn"] is False and shown["AccessKeyDeactivated"] is False
