@@ -6,6 +6,7 @@ mod audit;
 mod aws;
 mod clock;
 mod demo;
+mod documents;
 mod explain;
 mod health;
 mod init;

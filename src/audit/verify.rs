@@ -368,6 +368,17 @@ mod tests {
 
     proptest::proptest! {
         #[test]
+        fn au_04_whatever_a_file_holds_is_read(bytes: Vec<u8>, at in 0usize..10, head: bool) {
+            let (lines, last) = log(10);
+            let text = lines.join("\n").into_bytes();
+            let at = text.iter().enumerate().filter(|(_, b)| **b == b'\n').nth(at).map_or(text.len(), |(at, _)| at);
+            let text = [&text[..at], b"\n", &bytes[..], b"\n", &text[at..]].concat();
+            let mut verifier = Verifier::new(head.then_some(last));
+            verifier.read(&text[..]).unwrap();
+            proptest::prop_assert!(!verifier.finish().is_whole());
+        }
+
+        #[test]
         fn au_04_no_change_of_a_log_goes_unnoticed(at in 0usize..30, other in 0usize..30, way in 0usize..5, byte: u8) {
             let (lines, head) = log(30);
             let mut changed = lines.clone();

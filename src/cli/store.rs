@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{ConfigArgument, Failure, clock, demo, input, print, report};
+use super::{ConfigArgument, Failure, clock, demo, documents, input, print, report};
 use crate::clock::Timestamp;
 use crate::commands::{self, Desk, Planned};
 use crate::config::Config;
@@ -291,19 +291,14 @@ pub(super) fn changes(arguments: &ChangesArguments) -> Result<(), Failure> {
         loop {
             let changes = runtime.block_on(store.feed_after(after, 1_000))?;
             let Some(last) = changes.last() else { return Ok(()) };
-            let mut documents = BTreeMap::new();
+            let mut kept = BTreeMap::new();
             if arguments.documents {
-                documents.extend(runtime.block_on(store.documents_between(after, last.sequence))?);
+                kept.extend(runtime.block_on(store.documents_between(after, last.sequence))?);
             }
             after = last.sequence;
             for change in &changes {
                 let mut line = line(change)?;
-                let kept = documents.remove(&change.sequence).unwrap_or_default();
-                for (name, text) in [("BeforeDocument", kept.before), ("AfterDocument", kept.after)] {
-                    if let (Some(text), serde_json::Value::Object(fields)) = (text, &mut line) {
-                        fields.insert(name.to_owned(), serde_json::from_str(&text)?);
-                    }
-                }
+                documents::add(&mut line, change.sequence, kept.remove(&change.sequence).unwrap_or_default())?;
                 serde_json::to_writer(&mut *out, &line)?;
                 out.write_all(b"\n")?;
             }

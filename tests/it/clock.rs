@@ -205,3 +205,19 @@ async fn op_05_the_command_says_what_it_does_and_the_log_names_it() {
     let daemon = home.serve();
     assert!(home.client(&daemon).assume_role(&role).await.is_ok());
 }
+
+#[tokio::test]
+async fn op_05_the_command_works_where_roles_are_in_a_file_and_without_a_broker() {
+    let home = Home::init().declared_in_a_file();
+    let daemon = home.serve();
+    let role = AssumeRole::new("arn:aws:iam::111122223333:role/Administrator", "test");
+    let before = home.client(&daemon).assume_role(&role).await.unwrap().credentials;
+    drop(daemon);
+    let file = ClockMarkFile::beside(&home.path.join("store.watermark"));
+    let wall = brevet::clock::SystemClock.now();
+    file.raise(wall.plus(Duration::from_secs(90_000)), 0).unwrap();
+    accept(&home);
+    let daemon = home.serve();
+    assert_eq!(code(&daemon.client(&before).get_caller_identity().await.unwrap_err()), "InvalidClientTokenId");
+    assert!(home.client(&daemon).assume_role(&role).await.is_ok());
+}

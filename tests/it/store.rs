@@ -139,6 +139,14 @@ async fn init_serve_import_kill_start() {
     let change: serde_json::Value = serde_json::from_str(feed.lines().next().unwrap()).unwrap();
     assert!(change["AfterDocument"]["AssumeRolePolicyDocument"].is_object(), "{feed}");
     assert!(change.get("BeforeDocument").is_none() && change["Detail"]["AfterSha256"].is_string());
+    // One that somebody altered in the database is told from what the change has the digest of.
+    sqlite(
+        &home.path.join("store.db"),
+        "UPDATE change_documents SET new_document = replace(new_document, 'sts:AssumeRole', 'sts:*') WHERE sequence = 6",
+    );
+    let output = home.try_run(&["changes", "--after", "5", "--documents"]);
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && error.contains("change 6: its AfterDocument"), "{error}");
 }
 
 #[tokio::test]
