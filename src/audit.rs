@@ -16,7 +16,9 @@
 mod chain;
 pub mod head;
 mod line;
+mod local;
 mod refusals;
+mod room;
 pub mod verify;
 mod writer;
 
@@ -34,7 +36,9 @@ use tokio::sync::oneshot;
 
 pub use chain::Link;
 pub use line::{MAX_LINE, MAX_REFUSAL};
+pub use local::{Deed, LocalLog, Phase};
 pub use refusals::MAX_KINDS;
+pub use room::{Room, room};
 
 use crate::budgets;
 use crate::clock::{Clock, Timestamp};
@@ -142,7 +146,7 @@ pub struct Record {
     /// As in CloudTrail: an STS call changes no resource; a change of the feed does.
     pub read_only: bool,
     /// `AwsApiCall`; `BrevetChange` for a change of the feed; `BrevetAggregate` for refusals that were
-    /// counted.
+    /// counted; `BrevetCommand` for a command on the broker's machine.
     pub event_type: &'static str,
     /// Always.
     pub management_event: bool,

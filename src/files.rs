@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::clock::Timestamp;
 use crate::secret::Secret;
 
 /// Why a file was refused.
@@ -166,6 +167,54 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     })
 }
 
+/// A name for what a file holds before it is replaced at `now`: `FILE.replaced-20260102T030405Z`, with a
+/// number behind it if that is taken.
+pub fn name_for_replaced(path: &Path, now: Timestamp) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".replaced-{}", now.to_amz()));
+    let first = PathBuf::from(&name);
+    let numbered = (2u32..).map(|n| {
+        let mut name = name.clone();
+        name.push(format!("-{n}"));
+        PathBuf::from(name)
+    });
+    std::iter::once(first).chain(numbered).find(|name| fs::symlink_metadata(name).is_err()).unwrap_or_default()
+}
+
+/// Keeps what a file holds under another name, on stable storage, so that the file can be replaced by a
+/// rename. The file itself stays where it is.
+///
+/// # Errors
+/// The system's answer.
+pub fn keep(path: &Path, kept: &Path) -> Result<(), FileError> {
+    if fs::hard_link(path, kept).is_err() {
+        // Not every file system has hard links.
+        let mut target = OpenOptions::new().write(true).create_new(true).mode(0o600).open(kept).map_err(io(kept))?;
+        let copied = open(path).and_then(|mut source| std::io::copy(&mut source, &mut target).map_err(io(kept)));
+        let synced = copied.and_then(|_| target.sync_all().map_err(io(kept)));
+        if let Err(error) = synced {
+            let _ = fs::remove_file(kept); // the error to report is the first one
+            return Err(error);
+        }
+    }
+    sync_folder(kept)
+}
+
+/// Puts the entries of the folder that holds a file on stable storage: what was created, renamed or
+/// removed there.
+///
+/// # Errors
+/// The system's answer.
+pub fn sync_folder(of: &Path) -> Result<(), FileError> {
+    let folder = folder(of);
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(io(folder))
+}
+
+/// The folder that a file is in.
+pub fn folder(of: &Path) -> &Path {
+    of.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Makes an empty file of mode 0600 that something else will fill. One that is there stays.
 ///
 /// # Errors
@@ -228,6 +277,27 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    #[test]
+    fn what_is_replaced_is_kept_under_a_name_that_nothing_else_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keyring.json");
+        let now = Timestamp::from_amz("20260102T030405Z").unwrap();
+        for (content, name) in [
+            ("one", "keyring.json.replaced-20260102T030405Z"),
+            ("two", "keyring.json.replaced-20260102T030405Z-2"),
+            ("three", "keyring.json.replaced-20260102T030405Z-3"),
+        ] {
+            write_private(&path, content.as_bytes()).unwrap();
+            let kept = name_for_replaced(&path, now);
+            assert_eq!(kept, dir.path().join(name));
+            keep(&path, &kept).unwrap();
+            write_private(&path, b"new").unwrap();
+            assert_eq!(fs::read(&kept).unwrap(), content.as_bytes());
+        }
+        assert!(keep(&dir.path().join("missing"), &dir.path().join("kept")).is_err());
+        assert!(!dir.path().join("kept").exists());
+    }
 
     #[test]
     fn cf_03_a_file_that_others_can_reach_is_refused() {

@@ -1,0 +1,226 @@
+//! The audit log of commands on the broker's own machine: a file beside the broker's log, in the same
+//! shape. The broker alone writes its own log, line after line in one order, so that a command never
+//! appends to that one.
+//!
+//! A command writes a record before it does anything, and another one when it has ended. The file is
+//! opened for each record, so that log rotation may rename it at any time.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, OFlags, flock};
+use serde_json::value::to_raw_value;
+
+use super::{AuditError, Record, Target, line, record, uuid};
+use crate::clock::Timestamp;
+use crate::entropy::Entropy;
+use crate::files::{self, Audience, FileError};
+
+/// How long a command waits for another one that writes its record.
+const WAIT: Duration = Duration::from_secs(2);
+/// How often it looks whether the other one is done.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Where the commands of one broker write what they did.
+#[derive(Debug, Clone)]
+pub struct LocalLog {
+    path: PathBuf,
+}
+
+/// A command that changes or copies secrets.
+pub struct Deed {
+    /// `RestoreStore`, `ExportDirectory`, …
+    pub name: &'static str,
+    /// Whoever runs it, as the kernel reports.
+    pub user_name: Option<String>,
+    /// What it was asked to do; never a secret.
+    pub parameters: serde_json::Value,
+    /// The same in all records of one run.
+    pub request_id: String,
+}
+
+/// How far a command has come.
+pub enum Phase<'a> {
+    /// It is about to begin: nothing was done yet.
+    Begun,
+    /// It did what it was asked to; what came of it.
+    Done(&'a serde_json::Value),
+    /// It failed.
+    Failed(&'a str),
+}
+
+impl LocalLog {
+    /// Beside a broker's audit log: `audit.jsonl` has `audit.commands.jsonl`. A broker whose log is not
+    /// a file has it in `folder`.
+    pub fn of(target: &Target, folder: &Path) -> Self {
+        match target {
+            Target::File { path, .. } if path.is_file() || !path.exists() => {
+                let stem = path.file_stem().unwrap_or_default();
+                let mut name = stem.to_owned();
+                name.push(".commands");
+                if let Some(extension) = path.extension() {
+                    name.push(".");
+                    name.push(extension);
+                }
+                Self { path: path.with_file_name(name) }
+            }
+            _ => Self { path: folder.join("audit.commands.jsonl") },
+        }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether a record could be written, as far as that can be known without writing one.
+    ///
+    /// # Errors
+    /// Names the file, and why it cannot be written.
+    pub fn is_writable(&self) -> Result<(), FileError> {
+        let io = |source: io::Error| FileError::Io { path: self.path.clone(), source };
+        let place = if self.path.exists() { &*self.path } else { files::folder(&self.path) };
+        if self.path.exists() {
+            files::check(&self.path, Audience::Owner)?;
+        }
+        rustix::fs::access(place, rustix::fs::Access::WRITE_OK).map_err(|error| io(error.into()))
+    }
+
+    /// Writes a record to stable storage.
+    ///
+    /// # Errors
+    /// Names the file, and why it cannot be written: the command must then not go on.
+    pub fn write(&self, deed: &Deed, phase: Phase<'_>, now: Timestamp, entropy: &dyn Entropy) -> Result<(), FileError> {
+        let mut record = record(deed.name, now, deed.request_id.clone(), uuid(entropy));
+        record.event_type = "BrevetCommand";
+        record.event_source = "brevet";
+        record.read_only = false;
+        record.source_ip_address = "localhost".to_owned();
+        record.user_agent = Some(concat!("brevet/", env!("CARGO_PKG_VERSION")).to_owned());
+        record.user_identity.r#type = "Operator".into();
+        record.user_identity.user_name.clone_from(&deed.user_name);
+        record.request_parameters = to_raw_value(&deed.parameters).ok();
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let state = match phase {
+            Phase::Begun => "begun",
+            Phase::Done(result) => {
+                record.response_elements = to_raw_value(result).ok();
+                "done"
+            }
+            Phase::Failed(why) => {
+                record.error_code = Some("CommandFailed");
+                record.error_message = Some(super::clip(why));
+                "failed"
+            }
+        };
+        record.additional_event_data = to_raw_value(&serde_json::json!({"state": state, "host": host})).ok();
+        self.append(&record)
+    }
+
+    fn append(&self, record: &Record) -> Result<(), FileError> {
+        let io = |source| FileError::Io { path: self.path.clone(), source };
+        let line = line::whole(record).map_err(|AuditError| io(io::Error::other("the record has no JSON form")))?;
+        let is_new = !self.path.exists();
+        if !is_new {
+            files::check(&self.path, Audience::Owner)?;
+        }
+        let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or_default();
+        let mut options = OpenOptions::new();
+        let file = options.read(true).append(true).create(true).mode(0o600).custom_flags(flags).open(&self.path);
+        let mut file = file.map_err(io)?;
+        lock(&file).map_err(io)?;
+        let length = whole_lines(&file).map_err(io)?;
+        let written = file.write_all(&line).and_then(|()| file.sync_data());
+        if written.is_err() {
+            // A part of a line is no record; the error to report is the first one.
+            let _ = file.set_len(length);
+        }
+        written.map_err(io)?;
+        if is_new {
+            files::sync_folder(&self.path)?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes the file for this process until it is closed.
+fn lock(file: &File) -> io::Result<()> {
+    let started = Instant::now();
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(()),
+            Err(rustix::io::Errno::WOULDBLOCK) if started.elapsed() < WAIT => std::thread::sleep(LOOK_EVERY),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "another command holds it for more than 2 s"));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Cuts off a last line that a crash tore: its command had not begun. The length that is left.
+fn whole_lines(file: &File) -> io::Result<u64> {
+    let length = file.metadata()?.len();
+    let tail = length.min(u64::try_from(line::MAX_LINE).unwrap_or(u64::MAX));
+    let mut bytes = vec![0; usize::try_from(tail).unwrap_or_default()];
+    file.read_exact_at(&mut bytes, length - tail)?;
+    let end = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+    let whole = length - tail + u64::try_from(end).unwrap_or_default();
+    if whole < length {
+        file.set_len(whole)?;
+    }
+    Ok(whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entropy::SystemEntropy;
+
+    fn deed() -> Deed {
+        Deed {
+            name: "BackupStore",
+            user_name: Some("uid 0 (root)".to_owned()),
+            parameters: serde_json::json!({"file": "/backup/store.db"}),
+            request_id: "r".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_command_is_on_record_before_and_after_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = Target::File { path: dir.path().join("audit.jsonl"), sync: true };
+        let log = LocalLog::of(&target, Path::new("/elsewhere"));
+        assert_eq!(log.path(), dir.path().join("audit.commands.jsonl"));
+        let (now, entropy) = (Timestamp::from_seconds(1_000), SystemEntropy::new());
+        log.write(&deed(), Phase::Begun, now, &entropy).unwrap();
+        // What a crash left of another record goes.
+        OpenOptions::new().append(true).open(log.path()).unwrap().write_all(b"{\"torn").unwrap();
+        log.write(&deed(), Phase::Failed("no space"), now, &entropy).unwrap();
+        log.write(&deed(), Phase::Done(&serde_json::json!({"change": 5})), now, &entropy).unwrap();
+        let text = std::fs::read_to_string(log.path()).unwrap();
+        let lines: Vec<serde_json::Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        let states: Vec<&str> = lines.iter().map(|l| l["additionalEventData"]["state"].as_str().unwrap()).collect();
+        assert_eq!(states, ["begun", "failed", "done"]);
+        assert!(lines.iter().all(|l| l["userIdentity"]["userName"] == "uid 0 (root)" && l["requestID"] == "r"));
+        assert_eq!(lines[1]["errorMessage"], "no space");
+        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(log.path()).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_log_that_others_could_have_written_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = LocalLog::of(&Target::Stdout, dir.path());
+        std::fs::write(log.path(), b"").unwrap();
+        std::fs::set_permissions(log.path(), std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+        let write = || log.write(&deed(), Phase::Begun, Timestamp::from_seconds(1), &SystemEntropy::new());
+        assert!(write().unwrap_err().to_string().contains("chmod 600"));
+        std::fs::remove_file(log.path()).unwrap();
+        std::os::unix::fs::symlink("/dev/null", log.path()).unwrap();
+        assert!(write().is_err());
+    }
+}
