@@ -8,7 +8,7 @@ use similar::TextDiff;
 
 use super::principals::{Resolved, bind, missing};
 use super::{
-    Actor, CommandError, Desk, Detail, action, delete, ends, fill, is_active, public, put, read, record, refused,
+    Actor, CommandError, Desk, Detail, action, delete, ends, fill, is_active, lint, public, put, read, record, refused,
     rules, seal,
 };
 use crate::arn::arn_of_principal;
@@ -17,10 +17,13 @@ use crate::directory::principals::{Named, exchange};
 use crate::directory::resource::{Kind, Name, Resource, folded};
 use crate::directory::{Directory, Role, check_everybody, closed_warning, declared, external_id_warning};
 use crate::evaluator::strangers;
-use crate::store::StoreError;
+use crate::store::{StoreError, Writer};
 
 /// How long a difference may take to become a short one; after that it is any difference.
 const DIFF_WITHIN: Duration = Duration::from_millis(500);
+
+/// So many things that break a rule are told of.
+const MAX_ERRORS: usize = 1_000;
 
 /// One thing that differs.
 #[derive(Debug)]
@@ -58,6 +61,8 @@ pub struct Import {
     pub kept: usize,
     /// What is taken, and most likely not meant: a sentence each.
     pub warnings: Vec<String>,
+    /// Why it cannot be done. The plan then leaves out what these are about.
+    pub errors: Vec<CommandError>,
     /// Unique ids that trust policies were bound to, each with a role that names it and its ARN.
     bound: HashMap<String, (String, String)>,
 }
@@ -68,6 +73,16 @@ pub struct Import {
 /// # Errors
 /// The first declared thing that breaks a rule, and whatever the store says.
 pub async fn plan(desk: Desk<'_>, declaration: Declaration, prune: bool) -> Result<Import, CommandError> {
+    let mut import = survey(desk, declaration, prune).await?;
+    if import.errors.is_empty() { Ok(import) } else { Err(import.errors.swap_remove(0)) }
+}
+
+/// As [`plan`], with every declared thing that breaks a rule in [`Import::errors`].
+///
+/// # Errors
+/// When the declaration cannot be read as a whole, and whatever the store says.
+pub async fn survey(desk: Desk<'_>, declaration: Declaration, prune: bool) -> Result<Import, CommandError> {
+    let unsupported = declaration.unsupported();
     let wanted = declared(declaration).map_err(|e| CommandError::Validation(e.to_string()))?;
     let mut there: HashMap<Name, (i64, String)> = HashMap::new();
     desk.store
@@ -78,6 +93,7 @@ pub async fn plan(desk: Desk<'_>, declaration: Declaration, prune: bool) -> Resu
         .await?;
     let accounts: HashSet<String> = wanted.iter().map(|r| r.account().to_owned()).collect();
     let mut after = After::default();
+    let mut errors = Vec::new();
     let mut changed = Vec::with_capacity(wanted.len());
     for mut new in wanted {
         let name = new.name();
@@ -87,10 +103,14 @@ pub async fn plan(desk: Desk<'_>, declaration: Declaration, prune: bool) -> Resu
             adopt(&mut new, old);
         }
         fill(&mut new, desk)?;
-        after.put(&new)?;
-        changed.push((new, old));
+        match after.put(&new) {
+            Ok(()) => changed.push((new, old)),
+            Err(error) if errors.len() < MAX_ERRORS => errors.push(error),
+            Err(_) => {}
+        }
     }
-    let mut import = Import { planned: Vec::new(), unchanged: 0, kept: 0, warnings: Vec::new(), bound: HashMap::new() };
+    let mut import =
+        Import { planned: Vec::new(), unchanged: 0, kept: 0, warnings: unsupported, errors, bound: HashMap::new() };
     let mut gone: Vec<(Name, i64, Resource)> = Vec::new();
     for (name, (version, body)) in there {
         let thing = read(&name, &body)?;
@@ -105,36 +125,12 @@ pub async fn plan(desk: Desk<'_>, declaration: Declaration, prune: bool) -> Resu
     gone.sort_by(|a, b| b.0.cmp(&a.0));
     import.planned.extend(gone.into_iter().map(|(_, version, old)| Planned::Delete { old, version }));
     let mut scratch = Directory::empty().map_err(refused)?;
-    for (mut new, old) in changed {
-        let name = new.name();
-        seal(&mut new, old.as_ref().map(|(_, old)| old), desk)?;
-        let mut bound = Vec::new();
-        if let Resource::Role(role) = &mut new {
-            let old = old.as_ref().and_then(|(_, old)| if let Resource::Role(old) = old { Some(&**old) } else { None });
-            let not_here = bind(role, old, |named| after.resolve(named, &mut bound))?;
-            import.warnings.extend(not_here.iter().map(|principal| {
-                format!("role {} names {principal} in its trust policy, as before, and nobody has that ARN: leave the entry out", role.arn)
-            }));
+    for (new, old) in changed {
+        match import.take(desk, &after, &mut scratch, new, old) {
+            Ok(()) => {}
+            Err(error) if import.errors.len() < MAX_ERRORS => import.errors.push(error),
+            Err(_) => {}
         }
-        rules::check(&new, desk.issuer)?;
-        // The compiler of snapshots has the last word: what it does not take, no node could load.
-        scratch.take(&new, Some(desk.master_key)).map_err(refused)?;
-        if let Some(role) = scratch.role(&name.id) {
-            import.warnings.extend(after.look_at(role)?);
-        }
-        scratch.leave(&name);
-        match old {
-            Some((_, old)) if public(&old) == public(&new) => {
-                import.unchanged += 1;
-                continue;
-            }
-            Some((version, old)) => {
-                let readable = after.readable(&old, &new);
-                import.planned.push(Planned::Update { old: old.into(), new: new.into(), version, readable });
-            }
-            None => import.planned.push(Planned::Create(new)),
-        }
-        import.bound.extend(bound.into_iter().map(|(id, arn)| (id, (name.id.clone(), arn))));
     }
     import.warnings.extend(after.closed());
     Ok(import)
@@ -250,41 +246,111 @@ impl After {
 }
 
 impl Import {
+    /// One declared thing, and as it is.
+    ///
+    /// # Errors
+    /// The rule that it breaks.
+    fn take(
+        &mut self,
+        desk: Desk<'_>,
+        after: &After,
+        scratch: &mut Directory,
+        mut new: Resource,
+        old: Option<(i64, Resource)>,
+    ) -> Result<(), CommandError> {
+        let name = new.name();
+        self.warnings.extend(lint::warnings(&new));
+        seal(&mut new, old.as_ref().map(|(_, old)| old), desk)?;
+        let mut bound = Vec::new();
+        if let Resource::Role(role) = &mut new {
+            let old = old.as_ref().and_then(|(_, old)| if let Resource::Role(old) = old { Some(&**old) } else { None });
+            let not_here = bind(role, old, |named| after.resolve(named, &mut bound))?;
+            self.warnings.extend(not_here.iter().map(|principal| {
+                format!("role {} names {principal} in its trust policy, as before, and nobody has that ARN: leave the entry out", role.arn)
+            }));
+        }
+        rules::check(&new, desk.issuer)?;
+        // The compiler of snapshots has the last word: what it does not take, no node could load.
+        scratch.take(&new, Some(desk.master_key)).map_err(refused)?;
+        let looked = scratch.role(&name.id).map(|role| after.look_at(role));
+        scratch.leave(&name);
+        self.warnings.extend(looked.transpose()?.unwrap_or_default());
+        match old {
+            Some((_, old)) if public(&old) == public(&new) => {
+                self.unchanged += 1;
+                return Ok(());
+            }
+            Some((version, old)) => {
+                let readable = after.readable(&old, &new);
+                self.planned.push(Planned::Update { old: old.into(), new: new.into(), version, readable });
+            }
+            None => self.planned.push(Planned::Create(new)),
+        }
+        self.bound.extend(bound.into_iter().map(|(id, arn)| (id, (name.id.clone(), arn))));
+        Ok(())
+    }
+
+    /// The names of what is changed or deleted.
+    pub fn replaced(&self) -> HashSet<Name> {
+        let old = |planned: &Planned| match planned {
+            Planned::Create(_) => None,
+            Planned::Update { old, .. } => Some(old.name()),
+            Planned::Delete { old, .. } => Some(old.name()),
+        };
+        self.planned.iter().filter_map(old).collect()
+    }
+
     /// Does it, all of it or nothing. The number of the last change.
     ///
     /// # Errors
     /// When something was changed since the plan was made, or something declared refers to what is
     /// not there.
-    pub async fn apply(self, desk: Desk<'_>, actor: &Actor) -> Result<i64, CommandError> {
+    pub async fn apply(&self, desk: Desk<'_>, actor: &Actor) -> Result<i64, CommandError> {
+        Ok(self.write(desk, actor).await?.commit().await?)
+    }
+
+    /// Does everything that [`Import::apply`] does, and undoes it.
+    ///
+    /// # Errors
+    /// Those of [`Import::apply`].
+    pub async fn rehearse(&self, desk: Desk<'_>, actor: &Actor) -> Result<(), CommandError> {
+        self.write(desk, actor).await?.abandon().await;
+        Ok(())
+    }
+
+    async fn write<'s>(&self, desk: Desk<'s>, actor: &Actor) -> Result<Writer<'s>, CommandError> {
         let mut writer = desk.store.write_much().await?;
-        for planned in self.planned {
-            if let Err(error) = planned.run(desk, &mut writer, actor).await {
+        match self.write_to(&mut writer, desk, actor).await {
+            Ok(()) => Ok(writer),
+            Err(error) => {
                 writer.abandon().await;
-                return Err(error);
+                Err(error)
             }
+        }
+    }
+
+    async fn write_to(&self, writer: &mut Writer<'_>, desk: Desk<'_>, actor: &Actor) -> Result<(), CommandError> {
+        if let Some(error) = self.errors.first() {
+            return Err(CommandError::Validation(error.to_string()));
+        }
+        for planned in &self.planned {
+            planned.run(desk, writer, actor).await?;
         }
         if let Some((name, target)) = writer.dangling().await? {
-            writer.abandon().await;
             return Err(CommandError::NoSuchEntity(format!("{target}, which {name} refers to")));
         }
-        for (id, (role, principal)) in self.bound {
+        for (id, (role, principal)) in &self.bound {
             // Somebody else may have deleted it since the plan was made.
-            if writer.find_unique(&id).await?.is_none() {
-                writer.abandon().await;
-                return Err(missing(&role, &principal));
+            if writer.find_unique(id).await?.is_none() {
+                return Err(missing(role, principal));
             }
         }
-        Ok(writer.commit().await?)
+        Ok(())
     }
 }
 
 impl Planned {
-    async fn run(
-        self,
-        desk: Desk<'_>,
-        writer: &mut crate::store::Writer<'_>,
-        actor: &Actor,
-    ) -> Result<(), CommandError> {
+    async fn run(&self, desk: Desk<'_>, writer: &mut Writer<'_>, actor: &Actor) -> Result<(), CommandError> {
         match self {
             Self::Create(new) => {
                 let name = new.name();
@@ -296,23 +362,24 @@ impl Planned {
                         "{name}: {other} has the same name (without regard to case)"
                     )));
                 }
-                put(desk, writer, actor, action("Create", name.kind), None, new).await
+                put(desk, writer, actor, action("Create", name.kind), None, new.clone()).await
             }
             Self::Update { old, new, version, .. } => {
-                super::current(writer, &old.name(), Some(version)).await?;
+                super::current(writer, &old.name(), Some(*version)).await?;
                 let name = new.name();
                 // Made anew under its name: what came from the old one ends.
                 let remade = old.unique_id() != new.unique_id();
-                let ended = (remade || (is_active(&old) && !is_active(&new))).then(|| ends(&old)).flatten();
+                let ended = (remade || (is_active(old) && !is_active(new))).then(|| ends(old)).flatten();
                 if remade && ended.is_some() {
-                    let detail = Detail::of(Some(&old), None);
+                    let detail = Detail::of(Some(old), None);
                     record(desk, writer, actor, action("Delete", name.kind), &name, detail, ended).await?;
                 }
-                put(desk, writer, actor, action("Update", name.kind), Some(*old), *new).await
+                let (old, new) = (Resource::clone(old), Resource::clone(new));
+                put(desk, writer, actor, action("Update", name.kind), Some(old), new).await
             }
             Self::Delete { old, version } => {
-                super::current(writer, &old.name(), Some(version)).await?;
-                delete(desk, writer, actor, old).await
+                super::current(writer, &old.name(), Some(*version)).await?;
+                delete(desk, writer, actor, old.clone()).await
             }
         }
     }

@@ -59,10 +59,11 @@ impl Absent for bool {
     }
 }
 
-/// A field of AWS's answers that says nothing here: taken whatever is in it, and not kept. The names are
-/// those of botocore's model, so that a misspelt field is still an error.
+/// A field of AWS's answers that says nothing here: taken whatever is in it, and not kept; whether it was
+/// there is known ([`Declaration::unsupported`]). The names are those of botocore's model, so that a
+/// misspelt field is still an error.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Ignored;
+pub struct Ignored(pub bool);
 
 impl Absent for Ignored {
     fn is_absent(&self) -> bool {
@@ -78,7 +79,7 @@ impl Serialize for Ignored {
 
 impl<'de> Deserialize<'de> for Ignored {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        IgnoredAny::deserialize(deserializer).map(|_| Self)
+        IgnoredAny::deserialize(deserializer).map(|_| Self(true))
     }
 }
 

@@ -161,6 +161,23 @@ pub fn public_statement(trust: &Policy) -> Option<usize> {
     allows(trust).find(|(_, s)| public(s)).map(|(at, _)| at)
 }
 
+/// Those whom a trust policy lets in and who never call this broker: AWS's services, and whoever comes
+/// with a SAML assertion.
+pub fn who_never_calls(trust: &Policy) -> Vec<String> {
+    let mut found = Vec::new();
+    for (_, statement) in allows(trust) {
+        let Principals::Are(patterns) = &statement.principals else { continue };
+        found.extend(patterns.iter().filter_map(|pattern| match pattern {
+            PrincipalPattern::Service(service) => Some(service.to_string()),
+            PrincipalPattern::Federated(provider) if provider.contains(":saml-provider/") => Some(provider.to_string()),
+            _ => None,
+        }));
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
 /// What AWS builds in, and what takes its place here: IAM User Guide, "AWS JSON policy elements:
 /// Principal", "OIDC federated principals".
 const BUILT_IN: &[(&str, &str)] = &[

@@ -1,0 +1,214 @@
+//! `brevet import`: the directory in the store as a file declares it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+
+use super::store::{master_key, opened};
+use super::{ConfigArgument, Failure, clock, demo, input, journal, operator, print, report};
+use crate::clock::{Clock, SystemClock};
+use crate::commands::{self, CommandError, Desk, Import, Planned};
+use crate::config::Config;
+use crate::directory::declaration::Declaration;
+use crate::directory::{self, DirectoryError};
+use crate::entropy::SystemEntropy;
+use crate::files::{self, Audience};
+use crate::legible::Form;
+use crate::server;
+use crate::store::Store;
+
+const EXAMPLES: &str = "\
+Examples:
+  brevet import --config /var/lib/brevet/brevet.toml account.json
+      Shows what would change, with a diff of each.
+  brevet import --config /var/lib/brevet/brevet.toml account.json --apply
+      Does it, with the broker running.
+  aws iam get-account-authorization-details | brevet import --config brevet.toml -
+      From standard input.";
+
+/// How many differences, and how many errors, are shown one by one.
+const SHOWN: usize = 200;
+
+/// Bring the directory in the store to what a file declares
+///
+/// Shows what would change (+ created, ~ changed, - deleted), with a diff of each, and changes
+/// nothing without --apply. With it, either all of it is done or nothing. Without it, everything is
+/// tried and undone again: it exits with 1 whenever --apply would. What is wrong comes first, what is
+/// most likely not meant after it, and then the plan. The file has the shape that
+/// `aws iam get-account-authorization-details` and `brevet export` print.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(super) struct ImportArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
+    /// What `aws iam get-account-authorization-details` or `brevet export` prints; `-` for standard
+    /// input
+    file: PathBuf,
+    /// Do it
+    #[arg(long)]
+    apply: bool,
+    /// Delete what is in the file's accounts and not in the file
+    #[arg(long)]
+    prune: bool,
+}
+
+pub(super) fn run(arguments: &ImportArguments) -> Result<(), Failure> {
+    let (file, prune) = (&arguments.file, arguments.prune);
+    let name = if input::is_stdin(file) { "standard input".to_owned() } else { file.display().to_string() };
+    let config = Config::load(&arguments.config.config)?;
+    if let Some(path) = &config.directory {
+        return Err(format!("[directory] file: roles are in {}, and read-only here", path.display()).into());
+    }
+    let (_, master_key) = master_key(&config)?;
+    let declaration = read(file, &name)?;
+    let (runtime, store) = opened(&config, Some(&master_key))?;
+    let entropy = SystemEntropy::new();
+    let desk = Desk {
+        store: &store,
+        master_key: &master_key,
+        entropy: &entropy,
+        now: clock::now(&config)?,
+        issuer: config.issuer.as_deref(),
+    };
+    let import = runtime.block_on(commands::survey(desk, declaration, prune));
+    let import = import.map_err(|error| format!("{name}: {}", told(&error)))?;
+    let tried = match (import.errors.is_empty() && !import.planned.is_empty(), arguments.apply) {
+        (false, _) => Ok(None),
+        (true, false) => rehearse(&config, &runtime, &import, desk).map(|()| None),
+        (true, true) => apply(&config, &runtime, &import, desk, &name).map(Some),
+    };
+    let mut errors: Vec<String> = import.errors.iter().map(told).collect();
+    errors.extend(tried.as_ref().err().map(ToString::to_string));
+    for error in errors.iter().take(SHOWN) {
+        print::note(format_args!("error: {}", print::visible_lines(error)));
+    }
+    super::warn(&import.warnings);
+    let shown = show(&import);
+    if import.kept > 0 && !prune {
+        print::note(format_args!(
+            "What is not in the file stays; with --prune it goes, as far as it is in the file's accounts."
+        ));
+    }
+    if !errors.is_empty() {
+        let more = errors.len().saturating_sub(SHOWN);
+        let more = if more > 0 { format!(", {more} of them not shown") } else { String::new() };
+        return Err(format!("{name}: nothing was changed: {} errors, see above{more}", errors.len()).into());
+    }
+    match shown {
+        // Whoever stopped reading the plan asked for it to be done all the same.
+        Err(failure) if matches!(tried, Ok(Some(_))) && failure.is::<print::ReaderIsGone>() => {}
+        shown => shown?,
+    }
+    match tried {
+        Ok(Some(sequence)) => {
+            print::note(format_args!("Done, up to change {sequence}; every connected broker takes it within 2 s."))
+        }
+        _ if !import.planned.is_empty() => print::note("Nothing was changed: --apply does it."),
+        _ => {}
+    }
+    runtime.block_on(store.close());
+    Ok(())
+}
+
+/// Nobody else writes or reads what comes by standard input; a file with secrets in clear must be private.
+fn read(file: &Path, name: &str) -> Result<Declaration, Failure> {
+    let unread = |error: DirectoryError| demo::unread(name, &error);
+    if input::is_stdin(file) {
+        return directory::parse(&input::read(file, directory::MAX_BYTES)?).map_err(unread);
+    }
+    let bytes = files::read(file, Audience::Everyone, directory::MAX_BYTES)?;
+    let declaration = directory::parse(bytes.expose()).map_err(unread)?;
+    if declaration.brevet.has_clear_secrets() {
+        files::check(file, Audience::Owner)?;
+    }
+    Ok(declaration)
+}
+
+fn told(error: &CommandError) -> String {
+    error.to_string().trim_start_matches("ValidationError: ").trim_start_matches("directory: ").to_owned()
+}
+
+/// Everything that [`apply`] does, undone again.
+fn rehearse(
+    config: &Config,
+    runtime: &tokio::runtime::Runtime,
+    import: &Import,
+    desk: Desk<'_>,
+) -> Result<(), Failure> {
+    journal::of(config).is_writable()?;
+    runtime.block_on(import.rehearse(desk, &operator())).map_err(|error| told(&error).into())
+}
+
+fn apply(
+    config: &Config,
+    runtime: &tokio::runtime::Runtime,
+    import: &Import,
+    desk: Desk<'_>,
+    name: &str,
+) -> Result<i64, Failure> {
+    let parameters = json!({"file": name, "changes": import.planned.len()});
+    journal::recorded(&journal::of(config), "ImportDirectory", parameters, || {
+        let kept = keep(config, runtime, import, desk.store)?;
+        let applied = runtime.block_on(import.apply(desk, &operator()));
+        if let (Err(_), Some(kept)) = (&applied, &kept) {
+            // Nothing was changed, so that nothing was replaced.
+            let _ = std::fs::remove_file(kept);
+        }
+        let sequence = applied.map_err(|error| told(&error))?;
+        runtime.block_on(server::entrance(config, Some(desk.master_key)).leave(desk.store))?;
+        if let Some(kept) = &kept {
+            print::note(format_args!("What was changed or deleted is kept as it was in {}.", kept.display()));
+            print::note(format_args!("To bring it back: brevet import {} --apply", kept.display()));
+        }
+        Ok((sequence, json!({"sequenceNumber": sequence, "kept": kept})))
+    })
+}
+
+/// Writes what an import replaces to a file that brings it back. None: it replaces nothing.
+fn keep(
+    config: &Config,
+    runtime: &tokio::runtime::Runtime,
+    import: &Import,
+    store: &Store,
+) -> Result<Option<PathBuf>, Failure> {
+    let replaced = import.replaced();
+    if replaced.is_empty() {
+        return Ok(None);
+    }
+    let declaration = runtime.block_on(commands::export_of(store, |name| replaced.contains(name)))?;
+    let beside = config.watermark.as_deref().unwrap_or(&config.keyring);
+    let kept = files::name_for_replaced(&beside.with_file_name("directory.json"), SystemClock.now());
+    let written = files::write_private(&kept, &serde_json::to_vec_pretty(&declaration)?);
+    written.map_err(|error| report::with_free_space(error.into(), &[&kept]))?;
+    Ok(Some(kept))
+}
+
+fn show(import: &Import) -> Result<(), Failure> {
+    let mut counts = BTreeMap::<&str, usize>::new();
+    for planned in &import.planned {
+        let what = match planned {
+            Planned::Create(_) => "to create",
+            Planned::Update { .. } => "to change",
+            Planned::Delete { .. } => "to delete",
+        };
+        *counts.entry(what).or_default() += 1;
+    }
+    let shown = print::legibly(Form::Lines, |out| {
+        for planned in import.planned.iter().take(SHOWN) {
+            out.write_all(planned.describe().as_bytes())?;
+        }
+        if import.planned.len() > SHOWN {
+            writeln!(out, "… and {} more", import.planned.len() - SHOWN)?;
+        }
+        Ok(())
+    });
+    let counted: Vec<String> = counts.iter().map(|(what, n)| format!("{n} {what}")).collect();
+    let counted = if counted.is_empty() { "nothing to change".to_owned() } else { counted.join(", ") };
+    print::note(format_args!(
+        "{counted}; {} as declared; {} in the store and not in the file",
+        import.unchanged, import.kept
+    ));
+    shown
+}
