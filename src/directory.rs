@@ -6,6 +6,7 @@ pub mod declaration;
 pub mod principals;
 pub mod resource;
 mod table;
+mod unsupported;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;

@@ -48,6 +48,11 @@ impl HostNames {
         Self(Some(kept))
     }
 
+    /// The names; none where every host is taken.
+    pub fn iter(&self) -> impl Iterator<Item = &HostName> {
+        self.0.iter().flatten()
+    }
+
     /// Whether no host at all is taken.
     pub fn is_empty(&self) -> bool {
         self.0.as_ref().is_some_and(Vec::is_empty)

@@ -254,6 +254,11 @@ impl fmt::Debug for Key {
 pub struct KeySet(HashMap<String, Key>);
 
 impl KeySet {
+    /// How many keys there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// Reads a JSON Web Key Set. A key that cannot be used (symmetric, for encryption, too short, of
     /// another curve, without an id, or with one that stands twice) is passed over.
     ///

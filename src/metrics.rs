@@ -104,6 +104,8 @@ pub struct Metrics {
     pub audit_aggregated: Counter,
     /// Free bytes of the audit log's file system; none where there is no such thing.
     pub audit_free_bytes: Family<Unlabelled, Gauge>,
+    /// When the broker's certificate ends, in seconds since 1970; none without one.
+    pub certificate_expiration: Family<Unlabelled, Gauge>,
     /// Calls that were refused because something ran out.
     pub shed: Family<Shed, Counter>,
     /// MFA codes that were refused.
@@ -146,6 +148,7 @@ impl Metrics {
             audit_sequence: Gauge::default(),
             audit_aggregated: Counter::default(),
             audit_free_bytes: Family::default(),
+            certificate_expiration: Family::default(),
             shed: Family::default(),
             mfa_refused: Family::default(),
             brokers: Gauge::default(),
@@ -222,6 +225,11 @@ impl Metrics {
             "audit_free_bytes",
             "Free bytes of the audit log's file system",
             metrics.audit_free_bytes.clone(),
+        );
+        registry.register(
+            "tls_certificate_expiration_timestamp_seconds",
+            "When the broker's certificate ends, in seconds since 1970",
+            metrics.certificate_expiration.clone(),
         );
         registry.register("shed", "Calls refused because something ran out", metrics.shed.clone());
         registry.register("mfa_codes_refused", "MFA codes refused", metrics.mfa_refused.clone());

@@ -72,6 +72,17 @@ impl Providers {
         Ok(Self { entries: Mutex::default(), fetcher: Fetcher::new(reach)?, clock })
     }
 
+    /// Asks a provider for its discovery document and its keys, whatever is known of them: how many it has.
+    ///
+    /// # Errors
+    /// Why they cannot be had.
+    pub async fn examine(&self, provider: &OidcProvider) -> Result<usize, String> {
+        match &provider.keys {
+            Some(keys) => Ok(keys.count()),
+            None => self.fetcher.keys(provider).await.map(|keys| keys.count()).map_err(|error| error.to_string()),
+        }
+    }
+
     /// A provider's key of that id.
     ///
     /// # Errors

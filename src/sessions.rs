@@ -259,6 +259,17 @@ impl Sessions {
         Ok((found, marker))
     }
 
+    /// Asks a shared store once whether a broker can use it as it is set up.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub async fn examine(&self, keyring: &crate::keyring::Keyring, now: Timestamp) -> Result<(), String> {
+        match &self.kind {
+            Kind::Redis(redis) => redis.examine(keyring, now).await,
+            Kind::Memory(_) => Ok(()),
+        }
+    }
+
     /// Whether other brokers see these records.
     pub fn are_shared(&self) -> bool {
         matches!(self.kind, Kind::Redis(_))

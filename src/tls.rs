@@ -42,6 +42,8 @@ pub struct Identity {
     pub config: Arc<ServerConfig>,
     /// The hosts that the certificate is for: its subject alternative names of DNS and IP.
     pub names: Vec<HostName>,
+    /// From when until when it is good; none if it cannot be read.
+    pub validity: Option<(Timestamp, Timestamp)>,
 }
 
 /// Reads a certificate chain and its private key (mode 0600).
@@ -54,7 +56,8 @@ pub fn load(certificate: &Path, private_key: &Path) -> Result<Identity, TlsError
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain.expose())
         .collect::<Result<_, _>>()
         .map_err(|_| pem(certificate, "a certificate chain"))?;
-    let names = names(chain.first().ok_or_else(|| pem(certificate, "a certificate chain"))?);
+    let first = chain.first().ok_or_else(|| pem(certificate, "a certificate chain"))?;
+    let (names, validity) = (names(first), validity(first));
     let key = files::read(private_key, Audience::Owner, MAX_FILE_BYTES)?;
     let key = PrivateKeyDer::from_pem_slice(key.expose()).map_err(|_| pem(private_key, "a private key"))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -63,7 +66,7 @@ pub fn load(certificate: &Path, private_key: &Path) -> Result<Identity, TlsError
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Identity { config: Arc::new(config), names })
+    Ok(Identity { config: Arc::new(config), names, validity })
 }
 
 /// Subject alternative names. A certificate without them, or one that cannot be read, names nobody;
@@ -91,8 +94,15 @@ pub fn not_after(certificate: &Path) -> Result<Timestamp, TlsError> {
     let pem = || TlsError::Pem { path: certificate.to_owned(), what: "a certificate" };
     let chain = files::read(certificate, Audience::Everyone, MAX_FILE_BYTES)?;
     let first = CertificateDer::from_pem_slice(chain.expose()).map_err(|_| pem())?;
-    let (_, parsed) = X509Certificate::from_der(&first).map_err(|_| pem())?;
-    Ok(Timestamp::from_seconds(parsed.validity().not_after.timestamp()))
+    validity(&first).map(|(_, until)| until).ok_or_else(pem)
+}
+
+/// From when until when a certificate is good: RFC 5280 section 4.1.2.5.
+fn validity(certificate: &[u8]) -> Option<(Timestamp, Timestamp)> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let validity = parsed.validity();
+    let at = |time: x509_parser::time::ASN1Time| Timestamp::from_seconds(time.timestamp());
+    Some((at(validity.not_before), at(validity.not_after)))
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ pub(super) fn run(arguments: &HealthArguments) -> Result<(), Failure> {
 }
 
 /// An address that is listened on, as one that can be connected to.
-fn reachable(address: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
@@ -70,7 +70,11 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-fn ask(address: SocketAddr, timeout: Duration) -> Result<(u16, String), String> {
+/// What an operators' endpoint says of being ready: status and text.
+///
+/// # Errors
+/// Why there is no answer.
+pub(super) fn ask(address: SocketAddr, timeout: Duration) -> Result<(u16, String), String> {
     let text = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut => {
             format!("nothing within {} s", timeout.as_secs())

@@ -1,4 +1,4 @@
-//! `brevet serve` and `brevet check`.
+//! `brevet serve`.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{ConfigArgument, Failure, LogArguments, clock, demo, print, report, second_factor, version};
+use super::{Failure, LogArguments, demo, print, report, version};
 use crate::audit::Target;
 use crate::budgets::BudgetLimits;
 use crate::clock::{Clock, SystemClock};
@@ -17,7 +17,6 @@ use crate::config::{Config, Limits, Listener, Names};
 use crate::entropy::SystemEntropy;
 use crate::files;
 use crate::keyring::Keyring;
-use crate::keyring_file;
 use crate::master_key::MasterKey;
 use crate::providers::Reach;
 use crate::server::{self, Parts, Running, service_manager};
@@ -35,10 +34,6 @@ Examples:
       For real.
   brevet serve --dev --listen 127.0.0.1:0 --world world.json
       On any free port, for a test; the file says which.";
-
-const CHECK_EXAMPLES: &str = "\
-Examples:
-  brevet check --config /var/lib/brevet/brevet.toml";
 
 /// Run the broker
 ///
@@ -71,17 +66,6 @@ pub(super) struct ServeArguments {
     audit: Option<PathBuf>,
     #[command(flatten)]
     pub(super) log: LogArguments,
-}
-
-/// Check a configuration and everything that it names, without listening
-///
-/// Reads the configuration, the keyring, the certificate and the directory, as `brevet serve` would,
-/// and says what they hold. Exits with 1 if any of them would keep the broker from starting.
-#[derive(Debug, Args)]
-#[command(after_long_help = CHECK_EXAMPLES)]
-pub(super) struct CheckArguments {
-    #[command(flatten)]
-    config: ConfigArgument,
 }
 
 pub(super) fn run(arguments: ServeArguments) -> Result<(), Failure> {
@@ -263,47 +247,4 @@ async fn develop(arguments: &ServeArguments) -> Result<(Running, About), Failure
     }
     demo::greet(&world);
     Ok((running, about))
-}
-
-pub(super) fn check(arguments: &CheckArguments) -> Result<(), Failure> {
-    let path = &arguments.config.config;
-    let config = Config::load(path)?;
-    let keyring = keyring_file::load(&config.keyring)?;
-    let identity = config.tls.as_ref().map(|(certificate, key)| tls::load(certificate, key)).transpose()?;
-    let names = server::host_names(&config, identity.as_ref().map_or(&[], |i| &i.names))?;
-    print::line(format_args!("configuration  {}", path.display()))?;
-    print::line(format_args!("names          {names}"))?;
-    if let Some(file) = &config.directory {
-        let directory = server::load_directory(file, config.master_key.as_deref(), config.issuer.as_deref())?;
-        let (users, roles, keys) = directory.counts();
-        print::line(format_args!(
-            "directory      {}: {users} users, {roles} roles, {keys} access keys",
-            file.display()
-        ))?;
-        if directory.clear_secrets() > 0 {
-            print::line(format_args!(
-                "               {} secrets stand in it in clear: `brevet seal --config {}` seals them",
-                directory.clear_secrets(),
-                path.display()
-            ))?;
-        }
-        super::warn(&directory.warnings());
-        super::warn(&second_factor::warnings(&directory));
-    } else {
-        let (store, directory) =
-            super::runtime()?.block_on(server::look_at_store(&config, clock::now(&config)?, &SystemEntropy::new()))?;
-        let (users, roles, keys) = directory.counts();
-        print::line(format_args!("store          {store}"))?;
-        print::line(format_args!("directory      in the store: {users} users, {roles} roles, {keys} access keys"))?;
-        super::warn(&directory.warnings());
-        super::warn(&second_factor::warnings(&directory));
-        super::warn(&server::own_provider(&directory, config.issuer.as_deref()).into_iter().collect::<Vec<_>>());
-    }
-    print::line(format_args!(
-        "keyring        {}: cluster {}, {} keys",
-        config.keyring.display(),
-        keyring.cluster_id(),
-        keyring.listing().count()
-    ))?;
-    print::line("ok")
 }

@@ -170,6 +170,7 @@ fn reload_certificate(config: &Config, shared: &Shared) -> Result<(), String> {
     let identity = tls::load(certificate, key).map_err(|e| e.to_string())?;
     let names = super::host_names(config, &identity.names).map_err(|e| e.to_string())?;
     shared.sts.names.store(Arc::new(names));
+    shared.certificate.set(identity.validity, &shared.sts.metrics);
     shared.tls.store(Some(identity.config));
     Ok(())
 }

@@ -34,6 +34,8 @@ use crate::secret::Secret;
 pub const DEADLINE: Duration = Duration::from_millis(250);
 /// How long after a failure no call is made but the probe.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How often a Redis that does not answer is asked by [`RedisSessions::examine`].
+const EXAMINED: u32 = 3;
 /// How many probes come between two looks at whether Redis is fit.
 const CHECK_EVERY: u64 = 5;
 /// Answers that say: this Redis is not set up for a broker. They do not pass by themselves.
@@ -384,6 +386,26 @@ impl RedisSessions {
         // An index of a wrong type is told apart, and is no reason to do without Redis.
         self.ask_each(&[set, trim], &[WRONG_TYPE]).await?;
         Ok(None)
+    }
+
+    /// Whether it answers, lets this broker in and is set up as one needs it. It may be slow at first, and is
+    /// asked [`EXAMINED`] times.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn examine(&self, keyring: &Keyring, now: Timestamp) -> Result<(), String> {
+        let mut why = String::new();
+        for attempt in 0..EXAMINED {
+            if attempt > 0 {
+                tokio::time::sleep(PAUSE + DEADLINE).await;
+            }
+            match (self.check(keyring, now).await, self.standing()) {
+                (Ok(None), _) => return Ok(()),
+                (Ok(Some(unfit)), _) | (Err(_), Standing::Unfit(unfit)) => return Err(unfit),
+                (Err(error), _) => why = error.to_string(),
+            }
+        }
+        Err(why)
     }
 
     fn fit(&self, why: Option<String>) {

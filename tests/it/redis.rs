@@ -10,9 +10,9 @@ use brevet::sessions::{Mode, RedisOptions, Sessions, SessionsError};
 use crate::harness::*;
 
 /// A redis-server of this test's own.
-struct Redis {
+pub struct Redis {
     child: Child,
-    port: u16,
+    pub port: u16,
     dir: tempfile::TempDir,
 }
 
@@ -21,7 +21,7 @@ impl Redis {
         Self::start_with(&[])
     }
 
-    fn start_with(more: &[&str]) -> Self {
+    pub fn start_with(more: &[&str]) -> Self {
         // Somebody else may take the port in between.
         for _ in 0..5 {
             let port = free_port();
@@ -58,7 +58,7 @@ impl Redis {
         false
     }
 
-    fn kill(&mut self) {
+    pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
