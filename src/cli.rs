@@ -4,19 +4,26 @@
 mod assume_role;
 mod audit;
 mod aws;
+mod backup;
+mod check;
 mod clock;
 mod demo;
 mod documents;
 mod explain;
 mod health;
+mod import;
 mod init;
 mod input;
+mod journal;
 mod keys;
 mod log;
 mod mfa;
+mod operator;
 mod policy;
 mod port;
 mod print;
+mod rekey;
+mod relocate;
 mod report;
 mod second_factor;
 mod serve;
@@ -36,7 +43,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 use crate::client::Client;
-use crate::commands::Actor;
+use operator::operator;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -97,7 +104,7 @@ struct LogArguments {
 enum Command {
     Serve(serve::ServeArguments),
     Init(init::InitArguments),
-    Check(serve::CheckArguments),
+    Check(check::CheckArguments),
     Health(health::HealthArguments),
     Whoami(whoami::WhoamiArguments),
     AssumeRole(Box<assume_role::AssumeRoleArguments>),
@@ -107,12 +114,13 @@ enum Command {
     #[command(subcommand)]
     Mfa(mfa::MfaCommand),
     Explain(explain::ExplainArguments),
-    Import(store::ImportArguments),
+    Import(import::ImportArguments),
     Export(store::ExportArguments),
     Changes(store::ChangesArguments),
-    Backup(store::BackupArguments),
-    Restore(store::RestoreArguments),
-    Rekey(store::RekeyArguments),
+    Backup(backup::BackupArguments),
+    Restore(backup::RestoreArguments),
+    Rekey(rekey::RekeyArguments),
+    Move(relocate::MoveArguments),
     #[command(subcommand)]
     Audit(audit::AuditCommand),
     #[command(subcommand)]
@@ -196,7 +204,7 @@ fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Init(arguments) => init::run(&arguments),
-        Command::Check(arguments) => serve::check(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
         Command::Health(arguments) => health::run(&arguments),
         Command::Whoami(arguments) => whoami::run(&arguments),
         Command::AssumeRole(arguments) => assume_role::run(&arguments),
@@ -204,12 +212,13 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Sessions(command) => sessions::run(command),
         Command::Mfa(command) => mfa::run(command),
         Command::Explain(arguments) => explain::run(&arguments),
-        Command::Import(arguments) => store::import(&arguments),
+        Command::Import(arguments) => import::run(&arguments),
         Command::Export(arguments) => store::export(&arguments),
         Command::Changes(arguments) => store::changes(&arguments),
-        Command::Backup(arguments) => store::backup(&arguments),
-        Command::Restore(arguments) => store::restore(&arguments),
-        Command::Rekey(arguments) => store::rekey(&arguments),
+        Command::Backup(arguments) => backup::backup(&arguments),
+        Command::Restore(arguments) => backup::restore(&arguments),
+        Command::Rekey(arguments) => rekey::run(&arguments),
+        Command::Move(arguments) => relocate::run(&arguments),
         Command::Audit(command) => audit::run(command),
         Command::Clock(command) => clock::run(command),
         Command::Keyring(command) => keys::run(&command),
@@ -255,13 +264,6 @@ async fn role_arn(client: &Client, text: &str) -> Result<String, Failure> {
     }
     let account = client.get_caller_identity().await?.account;
     Ok(format!("arn:aws:iam::{account}:role/{name}"))
-}
-
-/// Whoever runs this command, by system account.
-fn operator() -> Actor {
-    // The account counts; the name is for people.
-    let name = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_default();
-    Actor::operator(format!("uid {} {name}", rustix::process::getuid().as_raw()).trim_end())
 }
 
 /// How many warnings are printed one by one.

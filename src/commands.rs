@@ -10,8 +10,10 @@ mod detail;
 mod edit;
 mod emergency;
 mod import;
+mod lint;
 mod principals;
 mod rules;
+mod secrets;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -32,8 +34,9 @@ pub use accept_clock::accept_clock;
 pub use detail::Detail;
 pub use edit::Edit;
 pub use emergency::{end_sessions, revoke_signing_keys};
-pub use import::{Import, Planned, plan};
+pub use import::{Import, Planned, plan, survey};
 pub use principals::bind_stored;
+pub use secrets::{Secrets, open_all};
 
 /// Why a command was refused, named as IAM names it. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -701,6 +704,14 @@ fn digest(text: &str) -> String {
 /// # Errors
 /// Without an answer, or a row that is not understood.
 pub async fn export(store: &Store) -> Result<Declaration, StoreError> {
+    export_of(store, |_| true).await
+}
+
+/// Those things of the directory that are wanted, as a file declares them.
+///
+/// # Errors
+/// Without an answer, or a row that is not understood.
+pub async fn export_of(store: &Store, is_wanted: impl Fn(&Name) -> bool) -> Result<Declaration, StoreError> {
     let mut all = Vec::new();
     store
         .scan::<StoreError>(|kind, id, _, body| {
@@ -711,6 +722,7 @@ pub async fn export(store: &Store) -> Result<Declaration, StoreError> {
         .await?;
     all.sort_by_cached_key(Resource::name);
     crate::directory::principals::show(&mut all);
+    all.retain(|thing| is_wanted(&thing.name()));
     Ok(Declaration::from_resources(all))
 }
 

@@ -563,6 +563,23 @@ fn audit(section: Option<AuditSection>, base: &Path) -> Result<Target, ConfigErr
     }
 }
 
+/// Where a store is that a command names: `postgres://…` with its password in a file, or a SQLite file. By
+/// the rules of [store].
+///
+/// # Errors
+/// Names the key, and the rule.
+pub fn store_at(to: &str, password_file: Option<&Path>, ca_file: Option<&Path>) -> Result<Place, ConfigError> {
+    let is_url = to.contains("://");
+    let section = StoreSection {
+        file: (!is_url).then(|| to.into()),
+        url: is_url.then(|| to.to_owned()),
+        password_file: password_file.map(Path::to_owned),
+        ca_file: ca_file.map(Path::to_owned),
+        ..StoreSection::default()
+    };
+    place(&section, Path::new(""))
+}
+
 fn place(section: &StoreSection, base: &Path) -> Result<Place, ConfigError> {
     const UNVERIFIED: &str = "[store] unverified_off_loopback";
     let may_be_unverified = said(UNVERIFIED, section.unverified_off_loopback.as_deref(), store::UNVERIFIED_SENTENCE)?;

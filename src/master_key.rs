@@ -1,7 +1,7 @@
 //! The key under which long-term secrets rest: AES-256-GCM, bound to what each secret belongs to.
 //!
 //! The file holds one key a line. The first seals, all of them open: `brevet rekey` puts a new one
-//! in front, reseals, and takes the old ones out.
+//! in front and reseals the store. The old ones stay for backups until `brevet rekey --forget`.
 
 use std::path::Path;
 
@@ -37,6 +37,11 @@ pub enum MasterKeyError {
     /// It belongs to something else, or it was altered.
     #[error("does not open under this master key")]
     Sealed,
+    /// There is no room for one more key.
+    #[error(
+        "the master key file holds {MAX_KEYS} keys, which is the most; `brevet rekey --forget` takes out the retired ones"
+    )]
+    Full,
     /// No chance, no sealing.
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
@@ -122,16 +127,14 @@ impl MasterKey {
     /// # Errors
     /// Without randomness, or when the file is full.
     pub fn with_fresh(mut self, path: &Path, entropy: &dyn Entropy) -> Result<Self, MasterKeyError> {
+        if self.keys.len() >= MAX_KEYS {
+            return Err(MasterKeyError::Full);
+        }
         let bytes = Zeroizing::new(entropy::bytes::<32>(entropy)?);
-        let entry = Entry::new(bytes.as_ref()).filter(|_| self.keys.len() < MAX_KEYS);
+        let entry = Entry::new(bytes.as_ref());
         let next = !self.keys.is_empty();
         self.keys.push(Entry { next, ..entry.ok_or_else(|| MasterKeyError::Content(path.to_owned()))? });
         Ok(self)
-    }
-
-    /// Whether a new key was published that seals nothing yet.
-    pub fn has_next(&self) -> bool {
-        self.keys.iter().any(|k| k.next)
     }
 
     /// The same keys, the published one in front: it seals from now on.
@@ -144,11 +147,45 @@ impl MasterKey {
         self
     }
 
-    /// The sealing key alone.
+    /// Without the keys that only open: the one that seals, and the published one.
     #[must_use]
-    pub fn alone(mut self) -> Self {
-        self.keys.truncate(1);
+    pub fn without_retired(mut self) -> Self {
+        let sealing = self.id().to_owned();
+        self.keys.retain(|k| k.next || k.id == sealing);
         self
+    }
+
+    /// With those keys of another file that are not here, to open with.
+    ///
+    /// # Errors
+    /// When there are too many.
+    pub fn with_keys_of(mut self, other: Self) -> Result<Self, MasterKeyError> {
+        for key in other.keys {
+            if !self.holds(&key.id) {
+                self.keys.push(Entry { next: false, ..key });
+            }
+        }
+        if self.keys.len() > MAX_KEYS { Err(MasterKeyError::Full) } else { Ok(self) }
+    }
+
+    /// The ids of all keys; the first one is that of the key that seals.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().map(|k| &*k.id)
+    }
+
+    /// Whether a key is here.
+    pub fn holds(&self, id: &str) -> bool {
+        self.keys.iter().any(|k| k.id == id)
+    }
+
+    /// The id of the key that was published and seals nothing yet.
+    pub fn next_id(&self) -> Option<&str> {
+        self.keys.iter().find(|k| k.next).map(|k| &*k.id)
+    }
+
+    /// The ids of the keys that sealed once, and only open now.
+    pub fn retired_ids(&self) -> Vec<String> {
+        self.keys.iter().skip(1).filter(|k| !k.next).map(|k| k.id.clone()).collect()
     }
 
     /// How many keys there are.
@@ -268,17 +305,34 @@ mod tests {
         let old_id = old.id().to_owned();
         // Published: it does not seal yet.
         let published = old.with_fresh(&path, &entropy).unwrap();
-        assert!(published.id() == old_id && published.has_next());
+        assert!(published.id() == old_id && published.next_id().is_some() && published.retired_ids().is_empty());
         published.save(&path).unwrap();
         let promoted = MasterKey::load(&path).unwrap().promoted();
-        assert!(promoted.id() != old_id && !promoted.has_next());
+        assert!(promoted.id() != old_id && promoted.next_id().is_none());
+        assert!(promoted.retired_ids().iter().eq([&old_id]));
         assert_eq!(promoted.open("a", &before).unwrap().expose(), "secret");
         let after = promoted.seal("a", b"secret", &entropy).unwrap();
-        let alone = promoted.alone();
+        let alone = promoted.without_retired();
         assert!(alone.open("a", &after).is_ok());
         assert!(alone.open("a", &before).unwrap_err().to_string().contains(&old_id));
         // As the first version sealed: without an id.
         assert!(alone.open("a", after.split_once(':').unwrap().1).is_ok());
+        // An old file opens what it sealed, beside the keys of today.
+        let old = alone.with_keys_of(MasterKey::load(&path).unwrap()).unwrap();
+        assert!(old.id() != old_id && old.holds(&old_id) && old.open("a", &before).is_ok());
+        assert_eq!((old.ids().count(), old.next_id()), (2, None));
+    }
+
+    #[test]
+    fn a_file_holds_eight_keys() {
+        let entropy = SystemEntropy::new();
+        let fresh = |key: MasterKey| key.with_fresh(Path::new("x"), &entropy).map(MasterKey::promoted);
+        let mut key = MasterKey::ephemeral(&entropy).unwrap();
+        for _ in 1..MAX_KEYS {
+            key = fresh(key).unwrap();
+        }
+        assert_eq!(key.count(), MAX_KEYS);
+        assert!(fresh(key).err().unwrap().to_string().contains("rekey --forget"));
     }
 
     #[test]

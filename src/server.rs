@@ -2,6 +2,7 @@
 
 mod body;
 mod budgets;
+pub mod certificate;
 mod clock;
 mod connection;
 mod cors;
@@ -34,7 +35,7 @@ use crate::admission::{Admission, Bounds};
 use crate::audit::{self, Audit, Surroundings, Target};
 use crate::authn::Tokens;
 use crate::budgets::Budgets;
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::clock_mark::ClockMarkError;
 use crate::commands::{self, Desk};
 use crate::config::{self, Config, Limits, Listener, Names};
@@ -199,6 +200,7 @@ struct Shared {
     listener: Listener,
     reflection: bool,
     tls: ArcSwapOption<ServerConfig>,
+    certificate: certificate::Ends,
     watermark: Option<PathBuf>,
     timekeeper: Timekeeper,
     node: Node,
@@ -281,22 +283,12 @@ pub fn host_names(config: &Config, certificate: &[HostName]) -> Result<HostNames
     Ok(names)
 }
 
-/// Opens the store that a configuration names, as a tool beside its broker does, and compiles the
-/// directory in it. A line for people about the store, and the directory.
+/// Loads the directory of a store as a broker does: every row, and every secret in them.
 ///
 /// # Errors
-/// Whatever is wrong, by name.
-pub async fn look_at_store(
-    config: &Config,
-    now: Timestamp,
-    entropy: &dyn Entropy,
-) -> Result<(String, Directory), StartError> {
-    let key = config.master_key.as_deref().ok_or_else(|| StartError::Rows("there is no master key".to_owned()))?;
-    let key = Arc::new(MasterKey::load(key)?);
-    let store = entrance(config, Some(&key)).open(Access::Use, now, entropy).await?;
-    store.verify(now).await?;
-    let (directory, head) = follow::load(&store, &key).await.map_err(|e| StartError::Rows(e.to_string()))?;
-    Ok((format!("{}: {}, change {}", config.store, head.store_id, head.sequence), directory))
+/// The first row that cannot be loaded.
+pub async fn load_store(store: &Store, master_key: &Arc<MasterKey>) -> Result<Directory, StartError> {
+    follow::load(store, master_key).await.map(|(directory, _)| directory).map_err(|e| StartError::Rows(e.to_string()))
 }
 
 /// Starts a daemon from parts; no file is read again.
@@ -366,6 +358,8 @@ async fn run(
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         confirmed: head.sequence,
         refuse_after_seconds: i64::try_from(config.refuse_after.as_secs()).unwrap_or(i64::MAX),
+        master_keys: parts.master_key.as_deref().map(reported_keys).unwrap_or_default(),
+        cluster_id: tokens.with_keyring(|keyring| keyring.cluster_id().to_owned()),
     };
     let feed = Feed::new(head.sequence, &head.chain, clock.monotonic(), config.refuse_after);
     let service = bind("[listen] address", config.listen).await?;
@@ -425,6 +419,7 @@ async fn run(
         limits,
         listener: config.listener.clone(),
         reflection: config.reflection,
+        certificate: certificate::Ends::new(identity.as_ref().and_then(|i| i.validity), &sts.metrics),
         tls: ArcSwapOption::from(identity.map(|i| i.config)),
         watermark: config.watermark.clone(),
         timekeeper,
@@ -450,6 +445,7 @@ async fn run(
         tokio::spawn(operator::accept(operators, shared.clone())),
         tokio::spawn(probe(shared.clone())),
         tokio::spawn(clock::watch(shared.clone())),
+        tokio::spawn(certificate::watch(shared.clone())),
         urgent.handle().spawn(follow::follow(shared.clone())),
         tokio::spawn(follow::tend(sts.clone(), loaded_in)),
         tokio::spawn(budgets::look_after(shared.clone())),
@@ -493,6 +489,11 @@ impl Running {
         });
         let _ = closing.await; // the thread's panic was reported
     }
+}
+
+/// The ids of a broker's master keys, as it reports them.
+fn reported_keys(key: &MasterKey) -> String {
+    key.ids().collect::<Vec<_>>().join(",")
 }
 
 /// Looks after Redis once a second, so that readiness tells the truth without traffic.

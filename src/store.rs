@@ -14,8 +14,11 @@ mod integrity;
 mod known;
 mod lanes;
 mod later_codes;
+mod nodes;
 mod once;
+mod relocate;
 mod reseal;
+mod restore;
 mod rows;
 mod sqlite;
 mod verify;
@@ -54,8 +57,11 @@ pub use changes::{Change, Step};
 pub use documents::Documents;
 pub use enter::Entrance;
 pub use lanes::ABANDONED;
+pub use nodes::Broker;
 pub use once::{Attempt, DevicePast, KeyUse, Matched, STEP_SECONDS};
-pub use sqlite::{SqliteLock, backup, restore};
+pub use relocate::{Relocation, relocate};
+pub use restore::{Placed, Prepared, look_at, prepare, revoked_keys};
+pub use sqlite::{SqliteLock, backup};
 pub use watermark::{Watermark, WatermarkError};
 pub use writer::{Entry, Stored, Writer};
 
@@ -85,6 +91,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (3, "nodes", include_str!("store/migrations/0003_nodes.sql")),
     (4, "documents", include_str!("store/migrations/0004_documents.sql")),
     (5, "integrity", include_str!("store/migrations/0005_integrity.sql")),
+    (6, "commands", include_str!("store/migrations/0006_commands.sql")),
 ];
 
 /// Why the store did not do it. Nothing was changed unless it says otherwise.
@@ -96,6 +103,14 @@ pub enum StoreError {
     /// Made by a later version.
     #[error("the store has schema {found}, which is newer than this program's ({known}); run the newer program")]
     Newer {
+        /// What it has.
+        found: i64,
+        /// What is known here.
+        known: i64,
+    },
+    /// Made by an earlier version, and not brought up to date yet.
+    #[error("the store has schema {found}, older than this program's ({known}); `brevet serve` brings it up to date")]
+    Older {
         /// What it has.
         found: i64,
         /// What is known here.
@@ -113,6 +128,26 @@ pub enum StoreError {
     /// It is no store, or was damaged.
     #[error("{0}; restore a backup: `brevet restore FILE`")]
     Damaged(String),
+    /// A file to restore from is none.
+    #[error("{path}: is not a whole backup of a store: {why}; name another file. Nothing was replaced")]
+    Backup {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// It was moved.
+    #[error(
+        "this store was moved to {0}, and what is here is what was left behind: name the other one in [store]. To come back, \
+         restore this one: `brevet restore FILE`"
+    )]
+    Moved(String),
+    /// It is a copy that is not complete.
+    #[error("this is a copy of a store that `brevet move` was making when it was cut off; run it again")]
+    Arriving,
+    /// It cannot be moved there.
+    #[error("the store cannot be moved: {0}")]
+    Unmovable(String),
     /// Another process serves it.
     #[error("{0}: another broker serves this store; SQLite is for one broker, PostgreSQL for many")]
     InUse(PathBuf),
@@ -221,6 +256,11 @@ pub enum Access {
     Serve,
     /// To read or change it beside its broker: the schema must be this program's.
     Use,
+    /// A copy, to be put in a store's place: it may be one that was moved elsewhere.
+    Recover,
+    /// To move it, or to move another one there: as [`Access::Create`], in whatever state a move that was
+    /// cut off has left it.
+    Move,
 }
 
 /// The store's handle.
@@ -280,6 +320,10 @@ pub struct Node {
     pub confirmed: i64,
     /// After how many seconds without the feed it accepts nobody.
     pub refuse_after_seconds: i64,
+    /// The ids of its master keys, separated by commas, the one that seals first.
+    pub master_keys: String,
+    /// The cluster of its keyring.
+    pub cluster_id: String,
 }
 
 /// A broker that may accept sessions.
@@ -305,7 +349,7 @@ impl Store {
         now: Timestamp,
         entropy: &dyn Entropy,
     ) -> Result<Self, StoreError> {
-        let create = access == Access::Create;
+        let create = matches!(access, Access::Create | Access::Move);
         static DRIVERS: Once = Once::new();
         DRIVERS.call_once(sqlx::any::install_default_drivers);
         let (engine, options) = match place {
@@ -334,19 +378,28 @@ impl Store {
         } else {
             store.migrate().await?
         }
+        if access == Access::Recover {
+            store.stay().await?;
+        }
         let found = store.read(Purpose::Background, DEADLINE, |c| Box::pin(head::read(c))).await?;
         let raw = match found {
             Some(raw) => raw,
-            None if create => {
-                let (raw, is_new) = store.found_anew(master_key, now, entropy).await?;
-                store.is_new = is_new;
-                raw
-            }
-            None => {
-                return Err(StoreError::Damaged(
-                    "the database has no store in it; `brevet init` makes one, if it is a new one".to_owned(),
-                ));
-            }
+            None => match store.moved_to().await? {
+                // Only its rows are read, as they are.
+                Some(_) if access == Access::Move => return Ok(store),
+                Some(to) if to == relocate::ARRIVING => return Err(StoreError::Arriving),
+                Some(to) => return Err(StoreError::Moved(to)),
+                None if create => {
+                    let (raw, is_new) = store.found_anew(master_key, now, entropy).await?;
+                    store.is_new = is_new;
+                    raw
+                }
+                None => {
+                    return Err(StoreError::Damaged(
+                        "the database has no store in it; `brevet init` makes one, if it is a new one".to_owned(),
+                    ));
+                }
+            },
         };
         store.keys.store(Keys::derive(master_key, &raw.store_id)?.into());
         if raw.is_unsealed() && access == Access::Use {
@@ -473,15 +526,18 @@ impl Store {
         self.write_one(Purpose::Feed, move |c| {
             Box::pin(async move {
                 sqlx::query(
-                    "INSERT INTO nodes (node, host, confirmed, refuse_after, seen_at) \
-                     VALUES ($1, $2, $3, $4, CAST(EXTRACT(EPOCH FROM now()) AS BIGINT)) \
+                    "INSERT INTO nodes (node, host, confirmed, refuse_after, master_keys, cluster_id, seen_at) \
+                     VALUES ($1, $2, $3, $4, $5, $6, CAST(EXTRACT(EPOCH FROM now()) AS BIGINT)) \
                      ON CONFLICT (node) DO UPDATE SET confirmed = excluded.confirmed, \
-                     refuse_after = excluded.refuse_after, seen_at = excluded.seen_at",
+                     refuse_after = excluded.refuse_after, master_keys = excluded.master_keys, \
+                     cluster_id = excluded.cluster_id, seen_at = excluded.seen_at",
                 )
                 .bind(node.node)
                 .bind(node.host)
                 .bind(node.confirmed)
                 .bind(node.refuse_after_seconds)
+                .bind(node.master_keys)
+                .bind(node.cluster_id)
                 .execute(c)
                 .await
             })
@@ -535,7 +591,7 @@ impl Store {
         let rows = self.read(Purpose::Revocation, DEADLINE, move |c| {
             Box::pin(async move {
                 sqlx::query(
-                    "SELECT node, host, confirmed, refuse_after, \
+                    "SELECT node, host, confirmed, refuse_after, master_keys, cluster_id, \
                      CAST(EXTRACT(EPOCH FROM now()) AS BIGINT) - seen_at AS silent FROM nodes \
                      WHERE CAST(EXTRACT(EPOCH FROM now()) AS BIGINT) - seen_at <= refuse_after + $1 ORDER BY node",
                 )
@@ -551,8 +607,10 @@ impl Store {
                     host: row.try_get(1)?,
                     confirmed: row.try_get(2)?,
                     refuse_after_seconds: row.try_get(3)?,
+                    master_keys: row.try_get(4)?,
+                    cluster_id: row.try_get(5)?,
                 },
-                is_silent: row.try_get::<i64, _>(4)? > SILENT_AFTER_SECONDS,
+                is_silent: row.try_get::<i64, _>(6)? > SILENT_AFTER_SECONDS,
             })
         };
         let nodes: Vec<Seen> = rows.await?.iter().map(node).collect::<Result<_, sqlx::Error>>().map_err(told)?;
@@ -682,9 +740,7 @@ impl Store {
         match found.cmp(&known) {
             std::cmp::Ordering::Equal => Ok(()),
             std::cmp::Ordering::Greater => Err(StoreError::Newer { found, known }),
-            std::cmp::Ordering::Less => Err(StoreError::Address(format!(
-                "the store has schema {found}, older than this program's ({known}); `brevet serve` brings it up to date"
-            ))),
+            std::cmp::Ordering::Less => Err(StoreError::Older { found, known }),
         }
     }
 

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::{Failure, print};
+use super::{Failure, journal, print};
 use crate::arn::AccountId;
 use crate::clock::{Clock, SystemClock};
 use crate::commands::{self, Desk};
@@ -139,10 +139,15 @@ pub(super) fn run(arguments: &InitArguments) -> Result<(), Failure> {
     let path = dir.join("brevet.toml");
     let configuration = CONFIGURATION.replace("STORE", &section).replace("NAMES", &names().to_string());
     files::write_private(&path, configuration.as_bytes())?;
-    let made = make(dir, &path, account, &entropy);
+    let made = Config::load(&path).map_err(Failure::from).and_then(|config| {
+        let parameters = json!({"folder": dir, "account": account.to_string()});
+        journal::recorded(&journal::of(&config), "InitializeBroker", parameters, || {
+            make(dir, &config, account, &entropy).map(|made| (made, serde_json::Value::Null))
+        })
+    });
     if made.is_err() {
         // Nothing is left of a beginning that came to nothing; the folder was empty, and is locked.
-        let made = ["brevet.toml", "master.key", "keyring.json", MFA_FILE];
+        let made = ["brevet.toml", "master.key", "keyring.json", MFA_FILE, "audit.commands.jsonl"];
         for file in made.into_iter().chain(["store.db", "store.db-wal", "store.db-shm", "store.watermark"]) {
             let _ = std::fs::remove_file(dir.join(file)); // it may not exist
         }
@@ -220,12 +225,11 @@ fn administrator(account: AccountId, user_arn: &str, with_code: bool) -> serde_j
 /// Keys, store and a first administrator; the administrator's access key.
 fn make(
     dir: &Path,
-    config: &Path,
+    config: &Config,
     account: AccountId,
     entropy: &SystemEntropy,
 ) -> Result<(String, Zeroizing<String>), Failure> {
     let now = SystemClock.now();
-    let config = Config::load(config)?;
     let master_key = MasterKey::create(&dir.join("master.key"), entropy)?;
     let keyring = Keyring::generate(entropy, now)?.with_signing_keys(&[Algorithm::RS256], entropy, now)?;
     keyring_file::save(&keyring, &dir.join("keyring.json"))?;
@@ -261,7 +265,7 @@ fn make(
         let desk = Desk { store: &store, master_key: &master_key, entropy, now, issuer: None };
         commands::plan(desk, declaration, false).await?.apply(desk, &super::operator()).await?;
         // From here on a store that went back is noticed.
-        crate::server::entrance(&config, Some(&master_key)).leave(&store).await?;
+        crate::server::entrance(config, Some(&master_key)).leave(&store).await?;
         store.close().await;
         Ok(())
     })?;

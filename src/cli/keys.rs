@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::print::{self, TextOutputArgument};
-use super::{ConfigArgument, Failure};
+use super::{ConfigArgument, Failure, journal};
 use crate::clock::{Clock, SystemClock};
 use crate::commands;
 use crate::config::Config;
@@ -203,8 +203,18 @@ fn revoke(arguments: &RevokeArguments) -> Result<(), Failure> {
 }
 
 fn rotate(file: &Path, as_json: bool) -> Result<(), Failure> {
-    let rotated = keyring_file::load(file)?.rotate(&SystemEntropy::new(), SystemClock.now())?;
-    keyring_file::save(&rotated, file)?;
+    let now = SystemClock.now();
+    let rotated = keyring_file::load(file)?.rotate(&SystemEntropy::new(), now)?;
+    let kept = files::name_for_replaced(file, now);
+    journal::note(&journal::beside(file), "RotateKeyring", json!({"file": file, "kept": kept}), || {
+        files::keep(file, &kept)?;
+        Ok(keyring_file::save(&rotated, file)?)
+    })?;
+    print::note(format_args!(
+        "The keyring as it was is kept as {0}. To go back: mv {0} {1}",
+        kept.display(),
+        file.display()
+    ));
     print::note(format_args!(
         "Copy {} to every broker of the cluster before the next rotation; each reads it by itself.",
         file.display()
@@ -243,7 +253,10 @@ pub(super) fn seal(arguments: &SealArguments) -> Result<(), Failure> {
         let mut text = serde_json::to_vec_pretty(&declaration)?;
         text.push(b'\n');
         Directory::compile(&text, Some(&key))?;
-        files::write_private(path, &text)?;
+        // What was there had secrets in clear, and is not kept: nothing else in it changes.
+        journal::note(&journal::of(&config), "SealDirectory", json!({"file": path, "secrets": sealed}), || {
+            Ok(files::write_private(path, &text)?)
+        })?;
     }
     print::note(format_args!("{}: {sealed} secrets sealed", path.display()));
     Ok(())

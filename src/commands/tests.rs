@@ -494,7 +494,7 @@ async fn secrets_are_sealed_anew() {
     let desk = Desk { master_key: &promoted, ..world.desk() };
     assert_eq!(reseal(desk, &Actor::operator("t")).await.unwrap(), 1);
     assert_eq!(reseal(desk, &Actor::operator("t")).await.unwrap(), 0);
-    let new = promoted.alone();
+    let new = promoted.without_retired();
     let mut snapshot = Directory::empty().unwrap();
     for thing in directory::declared(export(&world.store).await.unwrap()).unwrap() {
         snapshot.take(&thing, Some(&new)).unwrap();

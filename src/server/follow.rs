@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::{Shared, own_provider};
+use super::{Shared, own_provider, reported_keys};
 use crate::audit::{self, UserIdentity};
 use crate::commands::{Actor, Detail};
 use crate::directory::Directory;
@@ -152,7 +152,8 @@ pub(super) async fn follow(shared: Arc<Shared>) {
             show_place(sts);
         }
         if sts.store.is_shared() && (is_due || has_moved) {
-            let node = Node { confirmed: sts.feed.sequence(), ..shared.node.clone() };
+            let master_keys = sts.master_key.load().as_deref().map(reported_keys).unwrap_or_default();
+            let node = Node { confirmed: sts.feed.sequence(), master_keys, ..shared.node.clone() };
             if let Err(error) = sts.store.report(&node).await {
                 tracing::debug!(%error, "this node could not say that it is here");
             }

@@ -53,7 +53,7 @@ impl RawHead {
 
 /// The row; none in a database that holds no store.
 pub(super) async fn read(connection: &mut AnyConnection) -> Result<Option<RawHead>, sqlx::Error> {
-    let sql = "SELECT store_id, sequence, not_before, chain, seal FROM store WHERE id = 1";
+    let sql = "SELECT store_id, sequence, not_before, chain, seal FROM store WHERE id = 1 AND moved_to IS NULL";
     sqlx::query(sql).fetch_optional(connection).await?.as_ref().map(RawHead::of).transpose()
 }
 

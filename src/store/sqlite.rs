@@ -11,11 +11,8 @@ use sqlx::any::AnyConnectOptions;
 
 use super::integrity::Resource;
 use super::lanes::Purpose;
-use super::{Access, BACKUP_DEADLINE, Engine, Head, Place, Store, StoreError, address, clip, told};
-use crate::clock::Timestamp;
-use crate::entropy::Entropy;
+use super::{BACKUP_DEADLINE, Engine, Store, StoreError, address, clip, told};
 use crate::files::{self, Audience, FileError};
-use crate::master_key::MasterKey;
 
 /// What stays as it is in a path within a URL.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_');
@@ -122,86 +119,34 @@ pub async fn backup(store: &Store, to: &Path) -> Result<(), StoreError> {
     if to.exists() {
         return Err(StoreError::NotWritable(format!("{}: is there already; name a new file", to.display())));
     }
-    files::create_private(to)?;
-    let text = to.to_str().ok_or_else(|| StoreError::Address("the backup's path must be UTF-8".to_owned()))?.to_owned();
+    // A copy that is cut off does not look like a backup.
+    let partial = beside(to, ".partial");
+    let io = |source| StoreError::from(FileError::Io { path: to.to_owned(), source });
+    if partial.exists() {
+        std::fs::remove_file(&partial).map_err(io)?;
+    }
+    files::create_private(&partial)?;
+    let text = partial.to_str().ok_or_else(|| StoreError::Address("the backup's path must be UTF-8".to_owned()))?;
+    let text = text.to_owned();
     let copied = store
         .read(Purpose::Background, BACKUP_DEADLINE, move |c| {
             let text = text.clone();
             Box::pin(async move { sqlx::query("VACUUM INTO $1").bind(text).execute(c).await })
         })
         .await;
-    if copied.is_err() {
-        let _ = std::fs::remove_file(to); // the error to tell is the first one
+    let synced = File::open(&partial).and_then(|f| f.sync_all()).map_err(io);
+    let placed = match (copied, synced) {
+        (Ok(_), Ok(())) => std::fs::rename(&partial, to).map_err(io),
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    };
+    if placed.is_err() {
+        let _ = std::fs::remove_file(&partial); // the error to report is the first one
     }
-    copied?;
-    File::open(to).and_then(|f| f.sync_all()).map_err(|source| FileError::Io { path: to.to_owned(), source }.into())
+    placed?;
+    Ok(files::sync_folder(to)?)
 }
 
-/// Puts a backup in a store's place. What happened after the backup is not known any more, so
-/// everything from before now counts as revoked and used: no session goes on, no code and no
-/// assertion of the past is taken. `seen` is the last change that this node knows of. A backup with
-/// rows that no broker wrote is taken only where `accept` says that they are meant.
-///
-/// # Errors
-/// When the backup is no whole store, or a broker serves the store. The old store then stands.
-pub async fn restore(
-    from: &Path,
-    store: &Path,
-    master_key: Option<&MasterKey>,
-    accept: bool,
-    seen: i64,
-    now: Timestamp,
-    entropy: &dyn Entropy,
-) -> Result<Head, StoreError> {
-    let _lock = SqliteLock::take(store)?;
-    let io = |path: &Path| {
-        let path = path.to_owned();
-        move |source| StoreError::from(FileError::Io { path, source })
-    };
-    let fresh = beside(store, ".restoring");
-    for leftover in [fresh.clone(), beside(&fresh, "-wal"), beside(&fresh, "-shm")] {
-        if leftover.exists() {
-            std::fs::remove_file(&leftover).map_err(io(&leftover))?;
-        }
-    }
-    let mut target = files::create_private(&fresh)?;
-    let mut source = File::open(from).map_err(io(from))?;
-    std::io::copy(&mut source, &mut target).map_err(io(&fresh))?;
-    let restored = Store::open(&Place::Sqlite(fresh.clone()), Access::Serve, master_key, now, entropy).await?;
-    let problems = restored.read(Purpose::Background, BACKUP_DEADLINE, |c| {
-        Box::pin(async move { sqlx::query("PRAGMA integrity_check(1)").fetch_all(c).await })
-    });
-    let sound = problems.await?.first().and_then(|r| r.try_get::<String, _>(0).ok()).is_some_and(|t| t == "ok");
-    if !sound {
-        return Err(StoreError::Damaged(format!("{}: is damaged", from.display())));
-    }
-    let head = if accept {
-        restored.accept(seen, now).await?
-    } else if restored.is_unsealed() {
-        return Err(StoreError::Unsealed(from.display().to_string()));
-    } else {
-        restored.verify(now).await?;
-        restored.end_the_past(seen, now).await?
-    };
-    restored
-        .write_one(Purpose::Background, |c| {
-            Box::pin(async move { sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(c).await })
-        })
-        .await?;
-    restored.close().await;
-    File::open(&fresh).and_then(|f| f.sync_all()).map_err(io(&fresh))?;
-    for old in [beside(store, "-wal"), beside(store, "-shm")] {
-        if old.exists() {
-            std::fs::remove_file(&old).map_err(io(&old))?;
-        }
-    }
-    std::fs::rename(&fresh, store).map_err(io(store))?;
-    let parent = store.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(parent).and_then(|f| f.sync_all()).map_err(io(parent))?;
-    Ok(head)
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)

@@ -72,7 +72,7 @@ impl<'s> Writer<'s> {
         let row = lease.ask(DEADLINE, |c| {
             Box::pin(async move {
                 sqlx::raw_sql("BEGIN").execute(&mut *c).await?;
-                let sql = "UPDATE store SET sequence = sequence WHERE id = 1 \
+                let sql = "UPDATE store SET sequence = sequence WHERE id = 1 AND moved_to IS NULL \
                            RETURNING store_id, sequence, not_before, chain, seal";
                 sqlx::query(sql).fetch_one(c).await
             })

@@ -572,7 +572,7 @@ async fn every_mac_is_made_anew_under_a_new_master_key() {
     // Whoever has the new key in its file, and not in front, writes under it as well.
     revoke(&old, Selector::Session, ACCOUNT, "ffeeddccbbaa99887766554433221100", 0).await;
     assert_eq!(new.renew().await.unwrap(), 0, "nothing is left under the old one");
-    let alone = promoted.alone();
+    let alone = promoted.without_retired();
     new.use_master_key(&alone).unwrap();
     new.verify(now()).await.unwrap();
     let gone = Store::open(&place, Access::Use, Some(&world.master_key), now(), &entropy).await.unwrap();

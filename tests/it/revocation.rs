@@ -371,7 +371,7 @@ async fn a_restored_backup_revives_nothing() {
     let entropy = brevet::entropy::SystemEntropy::new();
     let master_key = brevet::master_key::MasterKey::load(&home.path().join("master.key")).unwrap();
     // While a broker runs, nothing is put back.
-    assert!(brevet::store::restore(&backup, &store, Some(&master_key), false, 0, now(), &entropy).await.is_err());
+    assert!(brevet::store::prepare(&backup, &store, Some(&master_key), now(), &entropy).await.is_err());
     broker.stop().await;
     drop(broker);
 
@@ -390,7 +390,11 @@ async fn a_restored_backup_revives_nothing() {
     std::fs::write(&store, good).unwrap();
 
     // As it is done: everything from before has ended, whatever the backup knows.
-    let head = brevet::store::restore(&backup, &store, Some(&master_key), false, 1_000, now(), &entropy).await.unwrap();
+    let kept = home.path().join("kept.db");
+    let prepared = brevet::store::prepare(&backup, &store, Some(&master_key), now(), &entropy).await.unwrap();
+    let placed = prepared.put_in_place(false, 1_000, kept.clone(), now()).await.unwrap();
+    assert_eq!((placed.kept.as_ref(), kept.is_file()), (Some(&kept), true));
+    let head = placed.head;
     assert!(head.sequence > 1_000, "behind everything that was ever seen");
     brevet::store::Watermark::of(&head).save(&home.path().join("store.watermark")).unwrap();
     let broker = Broker::start_in(home.clone(), in_the_store).await;

@@ -1,0 +1,156 @@
+//! `brevet move`: the store in another database, with everything that is in it.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::store::master_key;
+use super::{ConfigArgument, Failure, clock, journal, print, runtime};
+use crate::commands;
+use crate::config::{self, Config};
+use crate::entropy::SystemEntropy;
+use crate::master_key::MasterKey;
+use crate::server;
+use crate::store::{self, Access, Broker, Place, SqliteLock, Store, StoreError, WatermarkError};
+
+const EXAMPLES: &str = "\
+Examples:
+  brevet move --config brevet.toml --to postgres://brevet@db/brevet --password-file db.pass
+      From SQLite to PostgreSQL, with the broker stopped.
+  brevet move --config brevet.toml --to /var/lib/brevet/store.db
+      And back.";
+
+/// Move the store to another database, with every revocation and every spent code
+///
+/// With every broker of the store stopped, copies all rows to an empty database in one transaction and
+/// compares both. What is left behind stays as it is, marked as moved: no broker and no command uses it
+/// by mistake. Sessions go on. A run that was cut off is gone on with by the same command; until it is
+/// complete, at most one of the two is used.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(super) struct MoveArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
+    /// The other database, empty: postgres://USER@HOST/DATABASE, or a SQLite file to make
+    #[arg(long, value_name = "URL|FILE")]
+    to: String,
+    /// A private file with the PostgreSQL user's password
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// PEM of the CA that signed the PostgreSQL server's certificate, if it is your own
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+}
+
+pub(super) fn run(arguments: &MoveArguments) -> Result<(), Failure> {
+    let config = Config::load(&arguments.config.config)?;
+    let to = config::store_at(&arguments.to, arguments.password_file.as_deref(), arguments.ca_file.as_deref());
+    let to = to.map_err(|error| format!("--to: {error}"))?;
+    let is_same = match (&config.store, &to) {
+        (Place::Sqlite(from), Place::Sqlite(to)) => std::path::absolute(from)? == std::path::absolute(to)?,
+        (Place::Postgres { url: from, .. }, Place::Postgres { url: to, .. }) => from == to,
+        _ => false,
+    };
+    if is_same {
+        return Err(format!("--to {}: the store is there already", arguments.to).into());
+    }
+    let parameters = json!({"from": config.store.to_string(), "to": to.to_string()});
+    journal::recorded(&journal::of(&config), "MoveStore", parameters, || {
+        let tables = runtime()?.block_on(relocate(&config, &to))?;
+        let rows: i64 = tables.iter().map(|(_, rows)| rows).sum();
+        Ok(((), json!({"rows": rows})))
+    })?;
+    print::note(format_args!("{} is marked as moved: it stays, and nobody uses it by mistake.", config.store));
+    print::note("Next: in the configuration of every broker");
+    print::note("  [store]");
+    match &to {
+        Place::Postgres { url, .. } => {
+            let url = if arguments.to.contains("://") { &arguments.to } else { url };
+            print::note(format_args!("  url = {}", toml::Value::from(url.as_str())));
+            for (key, file) in [("password_file", &arguments.password_file), ("ca_file", &arguments.ca_file)] {
+                if let Some(file) = file {
+                    let file = std::path::absolute(file)?;
+                    print::note(format_args!("  {key} = {}", toml::Value::from(file.to_string_lossy().as_ref())));
+                }
+            }
+        }
+        Place::Sqlite(path) => {
+            let path = std::path::absolute(path)?;
+            print::note(format_args!("  file = {}", toml::Value::from(path.to_string_lossy().as_ref())));
+        }
+        Place::Memory => {}
+    }
+    print::note("Then: brevet check, and brevet serve. The watermark stays as it is.");
+    if let Place::Sqlite(path) = &config.store {
+        print::note("To go back before it was served elsewhere, with this configuration:");
+        print::note(format_args!("  brevet restore --config {} {}", arguments.config.config.display(), path.display()));
+    }
+    Ok(())
+}
+
+async fn relocate(config: &Config, to: &Place) -> Result<Vec<(String, i64)>, Failure> {
+    let (now, entropy) = (clock::now(config)?, SystemEntropy::new());
+    let mut locks = Vec::new();
+    for place in [&config.store, to] {
+        if let Place::Sqlite(path) = place {
+            locks.push(SqliteLock::take(path)?);
+        }
+    }
+    if let Place::Sqlite(path) = &config.store
+        && !path.exists()
+    {
+        return Err(store::StoreError::Missing(path.clone()).into());
+    }
+    let key = config.master_key.as_deref().map(MasterKey::load).transpose()?;
+    let opened = server::entrance(config, key.as_ref()).open(Access::Use, now, &entropy).await;
+    let from = match opened {
+        Ok(store) => {
+            // What no broker wrote goes nowhere.
+            store.verify(now).await?;
+            store
+        }
+        // An earlier run was cut off at its last step.
+        Err(WatermarkError::Store(StoreError::Moved(_))) => {
+            Store::open(&config.store, Access::Move, key.as_ref(), now, &entropy).await?
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let target = Store::open(to, Access::Move, key.as_ref(), now, &entropy).await?;
+    for store in [&from, &target] {
+        let brokers = store.brokers().await?;
+        // One that has not been heard of for a while may come back.
+        let names: Vec<String> = brokers.iter().map(Broker::name).collect();
+        if !names.is_empty() {
+            return Err(format!(
+                "{} is on the store; nothing was changed.\n  next: stop every broker; one that was killed is given up after \
+                 [store] refuse_after_seconds",
+                names.join(", ")
+            )
+            .into());
+        }
+    }
+    // What does not open here opens nowhere; a store that was marked already was looked at then.
+    if config.directory.is_none() && from.head().await.is_ok() {
+        let (path, key) = master_key(config)?;
+        let found = commands::open_all(&from, &key).await?;
+        if !found.all_open() {
+            return Err(format!(
+                "{} secrets in the store do not open under {}; nothing was changed",
+                found.missing.values().sum::<usize>() + found.broken_count,
+                path.display()
+            )
+            .into());
+        }
+    }
+    let relocation = store::relocate(&from, &target).await?;
+    for (table, rows) in &relocation.tables {
+        print::note(format_args!("{table:<16} {rows:>10} rows, the same in both"));
+    }
+    print::note(format_args!("The store {} is at change {}.", relocation.head.store_id, relocation.head.sequence));
+    let tables = relocation.tables.clone();
+    relocation.complete(&target, &to.to_string()).await?;
+    from.close().await;
+    target.close().await;
+    Ok(tables)
+}

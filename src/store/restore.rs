@@ -1,0 +1,255 @@
+//! A backup in a store's place. The backup is copied beside the store, brought up to date and looked at
+//! there; only then does it take the store's name. What had the name before stays under another one.
+//!
+//! Every step leaves the old store or the new one in place, whole, whenever it is cut off: the new file is
+//! complete and synced before the rename, the old one has its second name before it, and nothing is
+//! deleted but what an earlier attempt left behind.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::ConnectOptions;
+use sqlx::Connection as _;
+use sqlx::Row as _;
+
+use super::lanes::Purpose;
+use super::sqlite::{self, SqliteLock, beside};
+use super::{Access, BACKUP_DEADLINE, DEADLINE, Head, Place, Store, StoreError, head, told};
+use crate::clock::Timestamp;
+use crate::entropy::Entropy;
+use crate::files::{self, FileError};
+use crate::master_key::MasterKey;
+use crate::revocations::Selector;
+
+/// The longest wait for a store to become one file.
+const FOLD_DEADLINE: Duration = Duration::from_secs(60);
+
+/// A backup that was copied beside the store, and is not in its place yet. Dropped, it is deleted.
+pub struct Prepared {
+    store: Store,
+    head: Head,
+    fresh: PathBuf,
+    place: PathBuf,
+    /// Once the copy has the store's name there are none.
+    _leftovers: Leftovers,
+    _lock: SqliteLock,
+}
+
+/// What came of a restore.
+#[derive(Debug)]
+pub struct Placed {
+    /// Where the store goes on.
+    pub head: Head,
+    /// What was in its place; none: there was nothing.
+    pub kept: Option<PathBuf>,
+}
+
+/// Copies a backup beside a store and checks that it is a whole one.
+///
+/// # Errors
+/// When it is none, or a broker serves the store. Nothing was replaced.
+pub async fn prepare(
+    from: &Path,
+    place: &Path,
+    master_key: Option<&MasterKey>,
+    now: Timestamp,
+    entropy: &dyn Entropy,
+) -> Result<Prepared, StoreError> {
+    if !from.is_file() {
+        let why = if from.exists() { "it is not a file" } else { "there is no such file" };
+        return Err(StoreError::Backup { path: from.to_owned(), why: why.to_owned() });
+    }
+    let lock = SqliteLock::take(place)?;
+    let fresh = beside(place, ".restoring");
+    let leftovers = Leftovers(fresh.clone());
+    leftovers.remove()?;
+    copy(from, &fresh)?;
+    // A store that was not closed has its last changes in a file of their own.
+    let wal = beside(from, "-wal");
+    if wal.is_file() {
+        copy(&wal, &beside(&fresh, "-wal"))?;
+    }
+    let unfit = |error| match error {
+        StoreError::Damaged(why) | StoreError::Unavailable(why) | StoreError::Row(why) => {
+            StoreError::Backup { path: from.to_owned(), why }
+        }
+        other => other,
+    };
+    let copied = Place::Sqlite(fresh.clone());
+    let store = Store::open(&copied, Access::Recover, master_key, now, entropy).await.map_err(unfit)?;
+    let problems = store.read(Purpose::Background, BACKUP_DEADLINE, |c| {
+        Box::pin(async move { sqlx::query("PRAGMA integrity_check(1)").fetch_all(c).await })
+    });
+    let problems = problems.await.map_err(unfit)?;
+    let problem = problems.first().and_then(|r| r.try_get::<String, _>(0).ok()).filter(|text| text != "ok");
+    if let Some(problem) = problem.or_else(|| problems.is_empty().then(|| "no answer".to_owned())) {
+        return Err(StoreError::Backup { path: from.to_owned(), why: problem });
+    }
+    let raw = store.read(Purpose::Background, DEADLINE, |c| Box::pin(head::read(c))).await.map_err(unfit)?;
+    let head = raw.ok_or_else(super::no_store).map_err(unfit)?.head();
+    Ok(Prepared { store, head, fresh, place: place.to_owned(), _leftovers: leftovers, _lock: lock })
+}
+
+/// What a SQLite file says it is; none: it cannot be read, or is no store.
+///
+/// # Errors
+/// When another process is in the middle of something with it.
+pub async fn look_at(place: &Path) -> Result<Option<Head>, StoreError> {
+    if !place.exists() {
+        return Ok(None);
+    }
+    let Ok(options) = sqlite::options(place, false) else { return Ok(None) };
+    let looked = tokio::time::timeout(DEADLINE, async {
+        let mut connection = options.connect().await?;
+        let head = head::read(&mut connection).await?.map(|raw| raw.head());
+        connection.close().await?;
+        Ok::<_, sqlx::Error>(head)
+    });
+    Ok(looked.await.ok().and_then(Result::ok).flatten())
+}
+
+/// The signing keys that a SQLite store knows as revoked for ever, by their ids; none if it cannot be read.
+/// Nobody vouches for them but the file: revoking one too many lets nobody in.
+pub async fn revoked_keys(place: &Path) -> Option<Vec<String>> {
+    let options = place.exists().then(|| sqlite::options(place, false).ok()).flatten()?;
+    let looked = tokio::time::timeout(DEADLINE, async {
+        let mut connection = options.connect().await?;
+        let sql = "SELECT value FROM revocations WHERE selector = $1 ORDER BY value";
+        let rows = sqlx::query(sql).bind(Selector::SigningKey.as_str()).fetch_all(&mut connection).await?;
+        connection.close().await?;
+        rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<String>, sqlx::Error>>()
+    });
+    looked.await.ok()?.ok()
+}
+
+impl Prepared {
+    /// The backup, as a store that can be looked at.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// What it was when the backup was made.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Gives it the store's name. What happened after the backup is not known any more, so everything
+    /// from before now counts as revoked and used: no session goes on, no code and no assertion of the
+    /// past is taken. `seen` is the last change that this node knows of. A backup with rows that no broker
+    /// wrote is taken only where `accept` says that they are meant. What was in its place is kept as
+    /// `kept`.
+    ///
+    /// # Errors
+    /// The system's answer. The old store is then in place, or, once it was renamed, the new one.
+    pub async fn put_in_place(
+        self,
+        accept: bool,
+        seen: i64,
+        kept: PathBuf,
+        now: Timestamp,
+    ) -> Result<Placed, StoreError> {
+        let head = if accept {
+            self.store.accept(seen, now).await?
+        } else if self.store.is_unsealed() {
+            return Err(StoreError::Unsealed(self.place.display().to_string()));
+        } else {
+            self.store.verify(now).await?;
+            self.store.end_the_past(seen, now).await?
+        };
+        self.store
+            .write_one(Purpose::Background, |c| {
+                Box::pin(async move { sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(c).await })
+            })
+            .await?;
+        self.store.close().await;
+        let wal = beside(&self.fresh, "-wal");
+        if std::fs::metadata(&wal).is_ok_and(|meta| meta.len() > 0) {
+            return Err(StoreError::NotWritable(format!("{}: it has not become one file", self.fresh.display())));
+        }
+        File::open(&self.fresh).and_then(|f| f.sync_all()).map_err(io(&self.fresh))?;
+        let is_there = self.place.exists();
+        if is_there {
+            keep(&self.place, &kept).await?;
+        }
+        std::fs::rename(&self.fresh, &self.place).map_err(io(&self.place))?;
+        files::sync_folder(&self.place)?;
+        Ok(Placed { head, kept: is_there.then_some(kept) })
+    }
+}
+
+/// Gives what is in a store's place its second name. The file stays where it is; what belongs to it and
+/// must not stay beside another file goes with the second name.
+async fn keep(place: &Path, kept: &Path) -> Result<(), StoreError> {
+    let is_whole = fold(place).await?;
+    files::keep(place, kept)?;
+    for suffix in ["-wal", "-shm"] {
+        let (old, with) = (beside(place, suffix), beside(kept, suffix));
+        if !old.exists() {
+            continue;
+        }
+        if suffix == "-wal" && !is_whole {
+            files::keep(&old, &with)?;
+        }
+        std::fs::remove_file(&old).map_err(io(&old))?;
+    }
+    Ok(files::sync_folder(place)?)
+}
+
+/// Brings all of a SQLite store into its main file. False for one that is too damaged for that.
+async fn fold(place: &Path) -> Result<bool, StoreError> {
+    let Ok(options) = sqlite::options(place, false) else { return Ok(false) };
+    let folding = tokio::time::timeout(FOLD_DEADLINE, async {
+        let mut connection = options.connect().await?;
+        sqlite::prepare(&mut connection).await?;
+        let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut connection).await?;
+        let busy: i64 = row.try_get(0)?;
+        connection.close().await?;
+        Ok::<_, sqlx::Error>(busy)
+    });
+    match folding.await {
+        Ok(Ok(0)) => Ok(std::fs::metadata(beside(place, "-wal")).map_or(true, |meta| meta.len() == 0)),
+        Ok(Ok(_)) | Err(_) => Err(StoreError::NotWritable(format!(
+            "{}: another command is using the store; try again when it is done",
+            place.display()
+        ))),
+        Ok(Err(error)) => match told(error) {
+            StoreError::NotWritable(why) => Err(StoreError::NotWritable(why)),
+            _ => Ok(false),
+        },
+    }
+}
+
+/// What an attempt leaves behind when it is cut off. Removed when dropped.
+struct Leftovers(PathBuf);
+
+impl Leftovers {
+    fn remove(&self) -> Result<(), StoreError> {
+        for leftover in [self.0.clone(), beside(&self.0, "-wal"), beside(&self.0, "-shm")] {
+            if leftover.exists() {
+                std::fs::remove_file(&leftover).map_err(io(&leftover))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Leftovers {
+    fn drop(&mut self) {
+        // What cannot be removed is removed by the next attempt.
+        let _ = self.remove();
+    }
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
+    let mut source = File::open(from).map_err(io(from))?;
+    let mut target = files::create_private(to)?;
+    target.set_len(0).map_err(io(to))?;
+    std::io::copy(&mut source, &mut target).map_err(io(to))?;
+    target.sync_all().map_err(io(to))
+}
+
+fn io(path: &Path) -> impl Fn(std::io::Error) -> StoreError + use<> {
+    let path = path.to_owned();
+    move |source| FileError::Io { path: path.clone(), source }.into()
+}
