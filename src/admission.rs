@@ -1,20 +1,27 @@
 //! Who is served when there is not enough for everybody: the connections, the calls in flight and the
 //! bytes that requests hold, counted for the whole process and for each source address.
 //!
-//! Three rules: a quarter of the calls and of the bytes is kept for connections on which a signature
-//! or a token was verified; no source address holds more than a quarter of anything; and whoever
-//! exceeds either is refused at once and never waits. Knows no protocol and no socket.
+//! Five rules. A quarter of the calls and of the bytes is kept for connections on which a signature or
+//! a token was verified that was seen nowhere else. Neither a source address nor a principal holds more
+//! than a quarter of anything. Whoever exceeds either is refused at once and never waits. When there is
+//! no room at all, whoever holds most gives way. Revocations have room of their own. Knows no protocol
+//! and no socket.
+
+mod awaited;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use moka::sync::Cache;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::budgets::{self, Source};
+use crate::sigv4::sha256;
+use awaited::Awaited;
 
 /// What a call takes beside its headers and its body, in bytes: its task, its stream, and its share
 /// of the buffer that it was read into.
@@ -32,6 +39,17 @@ const CONNECTION_BUFFER: usize = 16_384;
 pub const UNPROVEN_BODIES: usize = 16;
 /// Clients of trusted proxies that have proven somebody are remembered for so long, and so many.
 const PROVEN_SOURCES: (u64, Duration) = (65_536, Duration::from_secs(600));
+
+/// Proofs are remembered for as long as a signature can be valid, and so many: 15 minutes before its
+/// date and 15 minutes after it. Only those are kept that made a connection a proven one.
+const PROOFS: (u64, Duration) = (65_536, Duration::from_secs(1_800));
+/// How many revocations are served beside all other calls.
+const REVOCATIONS: usize = 64;
+/// How many calls may have to give way to one.
+const MAX_GIVE_WAY: usize = 16;
+/// Of so many connections one may be in its TLS handshake, and how many at the most: each takes up to
+/// 60 KB.
+const HANDSHAKES: (usize, usize) = (8, 1_024);
 
 /// How many bytes of header blocks of HTTP/2 are unpacked a second for all the connections of a source
 /// that have proven nobody. As many may come at once. A byte can stand for a whole header (RFC 7541
@@ -62,6 +80,9 @@ pub enum Shed {
     /// The source address has its share.
     #[error("the source address has its share")]
     Source,
+    /// The principal has its share.
+    #[error("the principal has its share")]
+    Principal,
 }
 
 impl Shed {
@@ -71,16 +92,30 @@ impl Shed {
             Self::Calls => "calls",
             Self::Memory => "memory",
             Self::Source => "source",
+            Self::Principal => "principal",
         }
     }
 }
 
-/// What bytes are for. An eighth of a source's share, and a sixteenth of all, is kept for refusals, so
-/// that those who are turned away for want of room are told so.
+/// What a call is for. An eighth of a source's share, and a sixteenth of all bytes, is kept for refusals
+/// and revocations, so that those who are turned away for want of room are told so. Half of that
+/// sixteenth is kept for revocations alone, which also have slots of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Purpose {
+pub enum Purpose {
+    /// Anything else.
     Call,
+    /// To be told that there is no room.
     Refusal,
+    /// To end sessions.
+    Revocation,
+}
+
+/// Who goes before whom when there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rank {
+    Unproven,
+    Proven,
+    Revocation,
 }
 
 /// Something of which there is so much and no more.
@@ -114,28 +149,93 @@ fn take(used: &AtomicUsize, amount: usize, most: usize) -> bool {
     fits
 }
 
+/// Whose accounts a call is charged to beside the process's.
+#[derive(Clone, Copy)]
+struct Holders<'a> {
+    source: Option<&'a Holdings>,
+    principal: Option<&'a Holdings>,
+}
+
+impl Holders<'_> {
+    /// # Errors
+    /// When one of them has its share.
+    fn take(self, what: fn(&Holdings) -> &AtomicUsize, amount: usize, share: usize) -> Result<(), Shed> {
+        if self.source.is_some_and(|source| !take(what(source), amount, share)) {
+            return Err(Shed::Source);
+        }
+        if self.principal.is_some_and(|principal| !take(what(principal), amount, share)) {
+            Self { principal: None, ..self }.give_back(what, amount);
+            return Err(Shed::Principal);
+        }
+        Ok(())
+    }
+
+    /// Beyond every bound.
+    fn add(self, what: fn(&Holdings) -> &AtomicUsize, amount: usize) {
+        for holder in [self.source, self.principal].into_iter().flatten() {
+            what(holder).fetch_add(amount, Ordering::Relaxed);
+        }
+    }
+
+    fn give_back(self, what: fn(&Holdings) -> &AtomicUsize, amount: usize) {
+        for holder in [self.source, self.principal].into_iter().flatten() {
+            what(holder).fetch_sub(amount, Ordering::Relaxed);
+        }
+    }
+}
+
 /// The accounts of one process.
 pub struct Admission {
     calls: Account,
+    revocations: Account,
     bytes: Account,
+    handshakes: Account,
     /// What one source may hold.
     share: Bounds,
     sources: Arc<Sources>,
     /// Connections that have proven nobody, the oldest first; those that have gone or proven somebody
     /// since are passed over.
     newcomers: Mutex<VecDeque<Weak<Connection>>>,
+    /// Connections that have proven somebody.
+    proven: Mutex<VecDeque<Weak<Connection>>>,
+    /// Connections in their TLS handshake, the oldest first.
+    shaking: Mutex<VecDeque<Weak<Connection>>>,
     max_newcomers: usize,
-    proven_sources: Cache<Source, ()>,
+    /// Clients of trusted proxies that have proven somebody, and whom.
+    proven_sources: Cache<Source, Arc<Holdings>>,
+    /// What has proven somebody, and where.
+    proofs: Cache<[u8; 16], Place>,
+    /// By [`Rank`].
+    awaited: [Mutex<Awaited>; 3],
+    connected: AtomicU64,
     started: Instant,
 }
 
-type Sources = Mutex<HashMap<Source, Weak<Holdings>>>;
+type Sources = Mutex<HashMap<Holder, Weak<Holdings>>>;
 
-/// What one source holds. It is forgotten when it holds nothing.
+/// Who may hold no more than a share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Holder {
+    Source(Source),
+    /// By a digest of what budgets know it by.
+    Principal([u8; 16]),
+}
+
+/// Where a proof was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// By its number.
+    Connection(u64),
+    /// A client of trusted proxies.
+    Source(Source),
+}
+
+/// What one source or principal holds. It is forgotten when it holds nothing.
 struct Holdings {
-    address: Source,
+    holder: Holder,
     table: Arc<Sources>,
     connections: AtomicUsize,
+    handshakes: AtomicUsize,
     calls: AtomicUsize,
     bytes: AtomicUsize,
     /// When all the header bytes that came would have come at the pace that is allowed, in nanoseconds
@@ -147,8 +247,8 @@ impl Drop for Holdings {
     fn drop(&mut self) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         // Another one may stand in its place by now.
-        if table.get(&self.address).is_some_and(|source| source.strong_count() == 0) {
-            table.remove(&self.address);
+        if table.get(&self.holder).is_some_and(|holdings| holdings.strong_count() == 0) {
+            table.remove(&self.holder);
         }
     }
 }
@@ -159,7 +259,9 @@ impl Admission {
         let quarter = |most: usize| (most / 4).max(1);
         Arc::new(Self {
             calls: Account::new(bounds.calls),
+            revocations: Account::new(REVOCATIONS),
             bytes: Account::new(bounds.bytes),
+            handshakes: Account::new((bounds.connections / HANDSHAKES.0).clamp(16, HANDSHAKES.1)),
             share: Bounds {
                 connections: quarter(bounds.connections),
                 calls: quarter(bounds.calls),
@@ -167,8 +269,13 @@ impl Admission {
             },
             sources: Arc::default(),
             newcomers: Mutex::default(),
+            proven: Mutex::default(),
+            shaking: Mutex::default(),
             max_newcomers: bounds.connections.saturating_mul(2).saturating_add(64),
             proven_sources: Cache::builder().max_capacity(PROVEN_SOURCES.0).time_to_live(PROVEN_SOURCES.1).build(),
+            proofs: Cache::builder().max_capacity(PROOFS.0).time_to_live(PROOFS.1).build(),
+            awaited: Default::default(),
+            connected: AtomicU64::new(0),
             started: Instant::now(),
         })
     }
@@ -179,7 +286,7 @@ impl Admission {
     /// # Errors
     /// When the source has as many as it may.
     pub fn connect(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Arc<Connection>, Shed> {
-        let source = address.map(|address| self.source(address));
+        let source = address.map(|address| self.holdings(Holder::Source(budgets::source(address))));
         if let Some(source) = &source
             && !take(&source.connections, 1, self.share.connections)
         {
@@ -187,8 +294,13 @@ impl Admission {
         }
         let connection = Arc::new(Connection {
             admission: self.clone(),
+            number: self.connected.fetch_add(1, Ordering::Relaxed),
             source,
+            principal: OnceLock::new(),
             proven: AtomicBool::new(false),
+            is_shaking: AtomicBool::new(false),
+            asked: AtomicBool::new(false),
+            last_call: AtomicU64::new(0),
             bodies: Arc::new(Semaphore::new(UNPROVEN_BODIES)),
             leave: Notify::new(),
             open_bodies: AtomicUsize::new(0),
@@ -197,25 +309,68 @@ impl Admission {
             charged: Mutex::new(0),
         });
         if connection.source.is_some() {
-            let mut newcomers = self.newcomers.lock().unwrap_or_else(PoisonError::into_inner);
-            if newcomers.len() >= self.max_newcomers {
-                newcomers.retain(|c| c.upgrade().is_some_and(|c| !c.is_proven()));
-            }
-            newcomers.push_back(Arc::downgrade(&connection));
+            remember(&self.newcomers, &connection, self.max_newcomers, |c| !c.is_proven());
         }
         Ok(connection)
     }
 
-    /// Asks the oldest connection that has proven nobody to leave. False: there is none.
+    /// Asks a connection to leave: the oldest that has proven nobody; if there is none, of whoever holds
+    /// most connections the one that has made no call for the longest time. False: there is none.
     pub fn make_room(&self) -> bool {
-        let mut newcomers = self.newcomers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut newcomers = lock(&self.newcomers);
         while let Some(oldest) = newcomers.pop_front() {
             if let Some(connection) = oldest.upgrade().filter(|c| !c.is_proven()) {
-                connection.leave.notify_one();
+                connection.ask_to_leave();
                 return true;
             }
         }
-        false
+        drop(newcomers);
+        let proven: Vec<_> = lock(&self.proven).iter().filter_map(Weak::upgrade).collect();
+        let staying = proven.iter().filter(|connection| !connection.asked.load(Ordering::Relaxed));
+        let held = |connection: &&Arc<Connection>| {
+            let idle_since = std::cmp::Reverse(connection.last_call.load(Ordering::Relaxed));
+            (connection.holders().map(|h| h.connections.load(Ordering::Relaxed)).max().unwrap_or(0), idle_since)
+        };
+        let first = staying.max_by_key(held);
+        first.is_some_and(|connection| connection.ask_to_leave())
+    }
+
+    /// Counts a connection's TLS handshake until what this returns is dropped. When there are as many as
+    /// there may be, the oldest one of whoever holds most ends.
+    ///
+    /// # Errors
+    /// When the connection's source has its share.
+    pub fn handshake(&self, connection: &Arc<Connection>) -> Result<Handshake, Shed> {
+        let share = (self.handshakes.most / 4).max(1);
+        if let Some(source) = &connection.source
+            && !take(&source.handshakes, 1, share)
+        {
+            return Err(Shed::Source);
+        }
+        let handshake = Handshake(connection.clone());
+        let count = self.handshakes.used.fetch_add(1, Ordering::Relaxed) + 1;
+        remember(&self.shaking, connection, 2 * self.handshakes.most, |c| c.is_shaking.load(Ordering::Relaxed));
+        connection.is_shaking.store(true, Ordering::Relaxed);
+        if count > self.handshakes.most {
+            self.end_a_handshake(connection);
+        }
+        Ok(handshake)
+    }
+
+    fn end_a_handshake(&self, newcomer: &Arc<Connection>) {
+        let all: Vec<_> = lock(&self.shaking).iter().filter_map(Weak::upgrade).collect();
+        let others = all.iter().filter(|connection| {
+            connection.is_shaking.load(Ordering::Relaxed)
+                && !connection.asked.load(Ordering::Relaxed)
+                && !Arc::ptr_eq(connection, newcomer)
+        });
+        let held = |connection: &&Arc<Connection>| {
+            let source = connection.source.as_ref().map_or(0, |source| source.handshakes.load(Ordering::Relaxed));
+            (source, std::cmp::Reverse(connection.number))
+        };
+        if let Some(first) = others.max_by_key(held) {
+            first.ask_to_leave();
+        }
     }
 
     /// How many calls are in flight.
@@ -230,65 +385,168 @@ impl Admission {
 
     /// How many source addresses hold a connection, or anything else.
     pub fn sources(&self) -> usize {
-        self.sources.lock().unwrap_or_else(PoisonError::into_inner).len()
+        lock(&self.sources).keys().filter(|holder| matches!(holder, Holder::Source(_))).count()
     }
 
     fn nanoseconds(&self, now: Instant) -> u64 {
         u64::try_from(now.saturating_duration_since(self.started).as_nanos()).unwrap_or(u64::MAX)
     }
 
-    fn source(&self, address: IpAddr) -> Arc<Holdings> {
-        let address = budgets::source(address);
-        let mut table = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = table.get(&address).and_then(Weak::upgrade) {
+    fn holdings(&self, holder: Holder) -> Arc<Holdings> {
+        let mut table = lock(&self.sources);
+        if let Some(known) = table.get(&holder).and_then(Weak::upgrade) {
             return known;
         }
-        let source = Arc::new(Holdings {
-            address,
+        let holdings = Arc::new(Holdings {
+            holder,
             table: self.sources.clone(),
             connections: AtomicUsize::new(0),
+            handshakes: AtomicUsize::new(0),
             calls: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             headers_paid: AtomicU64::new(0),
         });
-        table.insert(address, Arc::downgrade(&source));
-        source
+        table.insert(holder, Arc::downgrade(&holdings));
+        holdings
     }
 
-    fn take_bytes(&self, source: Option<&Holdings>, bytes: usize, proven: bool, purpose: Purpose) -> Result<(), Shed> {
-        let (mut share, mut most) = (self.share.bytes, self.bytes.open_to(proven));
-        if purpose == Purpose::Call {
-            share -= share / 8;
-            most -= self.bytes.most / 16;
-        }
-        if let Some(source) = source
-            && !take(&source.bytes, bytes, share)
-        {
-            return Err(Shed::Source);
-        }
-        if !take(&self.bytes.used, bytes, most) {
-            if let Some(source) = source {
-                source.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    /// Whether a proof is seen for the first time, or again at the same place.
+    fn is_first_seen(&self, proof: [u8; 32], place: Place) -> bool {
+        let [first @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = proof;
+        self.proofs.get_with(first, || place) == place
+    }
+
+    /// Tries until there is room, while others give way.
+    fn with_room(
+        &self,
+        rank: Rank,
+        source: Source,
+        bytes: usize,
+        mut attempt: impl FnMut() -> Result<(), Shed>,
+    ) -> Result<(), Shed> {
+        let mut left = MAX_GIVE_WAY;
+        loop {
+            let shed = match attempt() {
+                Err(shed @ (Shed::Calls | Shed::Memory)) if left > 0 => shed,
+                done => return done,
+            };
+            left -= 1;
+            let before = match (rank, shed) {
+                (Rank::Revocation, Shed::Calls) => [Some(Rank::Revocation), None, None],
+                (Rank::Revocation, _) => [Some(Rank::Unproven), Some(Rank::Proven), Some(Rank::Revocation)],
+                (Rank::Proven, _) => [Some(Rank::Unproven), Some(Rank::Proven), None],
+                (Rank::Unproven, _) => [Some(Rank::Unproven), None, None],
+            };
+            // The lock is not held when the call gives way.
+            let first =
+                before.into_iter().flatten().find_map(|rank| self.awaited(rank).first_to_go(shed, source, bytes));
+            match first {
+                Some(call) => call.give_way(shed),
+                None => return Err(shed),
             }
+        }
+    }
+
+    fn awaited(&self, rank: Rank) -> MutexGuard<'_, Awaited> {
+        let [unproven, proven, revocations] = &self.awaited;
+        lock(match rank {
+            Rank::Unproven => unproven,
+            Rank::Proven => proven,
+            Rank::Revocation => revocations,
+        })
+    }
+
+    fn take_call(&self, holders: Holders<'_>, bytes: usize, rank: Rank) -> Result<(), Shed> {
+        let (account, most, purpose) = match rank {
+            Rank::Revocation => (&self.revocations, self.revocations.most, Purpose::Revocation),
+            rank => (&self.calls, self.calls.open_to(rank == Rank::Proven), Purpose::Call),
+        };
+        holders.take(|h| &h.calls, 1, self.share.calls)?;
+        if !take(&account.used, 1, most) {
+            holders.give_back(|h| &h.calls, 1);
+            return Err(Shed::Calls);
+        }
+        let taken = self.take_bytes(holders, bytes, rank != Rank::Unproven, purpose);
+        if taken.is_err() {
+            holders.give_back(|h| &h.calls, 1);
+            account.give_back(1);
+        }
+        taken
+    }
+
+    fn take_bytes(&self, holders: Holders<'_>, bytes: usize, proven: bool, purpose: Purpose) -> Result<(), Shed> {
+        let (mut share, mut most) = (self.share.bytes, self.bytes.open_to(proven));
+        match purpose {
+            Purpose::Call => {
+                share -= share / 8;
+                most -= self.bytes.most / 16;
+            }
+            Purpose::Refusal => most = most.min(self.bytes.most - self.bytes.most / 32),
+            Purpose::Revocation => {}
+        }
+        holders.take(|h| &h.bytes, bytes, share)?;
+        if !take(&self.bytes.used, bytes, most) {
+            holders.give_back(|h| &h.bytes, bytes);
             return Err(Shed::Memory);
         }
         Ok(())
     }
 
-    fn give_back_bytes(&self, source: Option<&Holdings>, bytes: usize) {
-        if let Some(source) = source {
-            source.bytes.fetch_sub(bytes, Ordering::Relaxed);
-        }
+    fn give_back_bytes(&self, holders: Holders<'_>, bytes: usize) {
+        holders.give_back(|h| &h.bytes, bytes);
         self.bytes.give_back(bytes);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Puts a connection behind the others of a list, which forgets those that are gone or no longer belong
+/// in it when it is long.
+fn remember(
+    list: &Mutex<VecDeque<Weak<Connection>>>,
+    connection: &Arc<Connection>,
+    most: usize,
+    belongs: impl Fn(&Connection) -> bool,
+) {
+    let mut list = lock(list);
+    if list.len() >= most {
+        // Not dropped under the lock: the last holder of a connection gives back what it holds.
+        list.retain(|c| c.strong_count() > 0);
+        let all: Vec<_> = list.iter().filter_map(Weak::upgrade).collect();
+        *list = all.iter().filter(|c| belongs(c)).map(Arc::downgrade).collect();
+    }
+    list.push_back(Arc::downgrade(connection));
+}
+
+/// A TLS handshake that is counted.
+pub struct Handshake(Arc<Connection>);
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        self.0.is_shaking.store(false, Ordering::Relaxed);
+        self.0.admission.handshakes.give_back(1);
+        if let Some(source) = &self.0.source {
+            source.handshakes.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
 /// A connection, and what is counted on it.
 pub struct Connection {
     admission: Arc<Admission>,
+    number: u64,
     /// None: a trusted proxy's.
     source: Option<Arc<Holdings>>,
+    /// Whom it has proven.
+    principal: OnceLock<Arc<Holdings>>,
     proven: AtomicBool,
+    is_shaking: AtomicBool,
+    /// Whether it was asked to leave.
+    asked: AtomicBool,
+    /// Nanoseconds since the start.
+    last_call: AtomicU64,
     /// Closed once a call has proven somebody.
     bodies: Arc<Semaphore>,
     leave: Notify,
@@ -312,32 +570,35 @@ impl Connection {
         self.leave.notified().await;
     }
 
+    /// False: it was asked before.
+    fn ask_to_leave(&self) -> bool {
+        self.leave.notify_one();
+        !self.asked.swap(true, Ordering::Relaxed)
+    }
+
+    fn holders(&self) -> impl Iterator<Item = &Arc<Holdings>> {
+        self.source.iter().chain(self.principal.get())
+    }
+
     /// Counts a call whose headers take so many bytes. `address` is the client's, of which a trusted
-    /// proxy speaks.
+    /// proxy speaks. Revocations are counted for themselves, so that neither others of their source nor
+    /// a full account keep them out.
     ///
     /// # Errors
     /// When there is no room for it.
-    pub fn call(self: &Arc<Self>, address: IpAddr, header_bytes: usize) -> Result<Arc<Call>, Shed> {
-        let (source, proven) = self.standing(address);
+    pub fn call(self: &Arc<Self>, address: IpAddr, header_bytes: usize, purpose: Purpose) -> Result<Arc<Call>, Shed> {
         let admission = &self.admission;
-        let account = source.as_ref().or(self.source.as_ref());
-        if let Some(source) = account
-            && !take(&source.calls, 1, admission.share.calls)
-        {
-            return Err(Shed::Source);
-        }
-        let give_back = || _ = account.map(|source| source.calls.fetch_sub(1, Ordering::Relaxed));
-        if !take(&admission.calls.used, 1, admission.calls.open_to(proven)) {
-            give_back();
-            return Err(Shed::Calls);
-        }
-        let bytes = in_steps(CALL_BYTES + header_bytes);
-        if let Err(shed) = admission.take_bytes(account.map(|s| &**s), bytes, proven, Purpose::Call) {
-            give_back();
-            admission.calls.give_back(1);
-            return Err(shed);
-        }
-        Ok(self.counted(source, true, CALL_BYTES + header_bytes, bytes))
+        self.last_call.store(admission.nanoseconds(Instant::now()), Ordering::Relaxed);
+        let used = CALL_BYTES + header_bytes;
+        let call = self.counted(address, purpose, used, in_steps(used));
+        let bytes = call.charged.load(Ordering::Relaxed);
+        admission.with_room(call.rank, call.address, bytes, || {
+            let taken = admission.take_call(call.holders(), bytes, call.rank);
+            call.in_flight.store(taken.is_ok(), Ordering::Relaxed);
+            taken
+        })?;
+        call.is_counted.store(true, Ordering::Relaxed);
+        Ok(Arc::new(call))
     }
 
     /// Counts an answer to a call that is turned away.
@@ -345,39 +606,46 @@ impl Connection {
     /// # Errors
     /// When there is no room even for that. The connection should then end.
     pub fn refusal(self: &Arc<Self>, address: IpAddr) -> Result<Arc<Call>, Shed> {
-        let (source, proven) = self.standing(address);
-        let account = source.as_ref().or(self.source.as_ref());
-        self.admission.take_bytes(account.map(|s| &**s), ANSWER_BYTES, proven, Purpose::Refusal)?;
-        Ok(self.counted(source, false, ANSWER_BYTES, ANSWER_BYTES))
+        let call = self.counted(address, Purpose::Refusal, ANSWER_BYTES, ANSWER_BYTES);
+        self.admission.take_bytes(call.holders(), ANSWER_BYTES, call.rank != Rank::Unproven, Purpose::Refusal)?;
+        call.is_counted.store(true, Ordering::Relaxed);
+        Ok(Arc::new(call))
     }
 
-    /// The source of a call, if it is not the connection's, and whether it has proven somebody.
-    fn standing(&self, address: IpAddr) -> (Option<Arc<Holdings>>, bool) {
-        match &self.source {
-            Some(_) => (None, self.is_proven()),
+    /// A call that is not counted yet.
+    fn counted(self: &Arc<Self>, address: IpAddr, purpose: Purpose, used: usize, charged: usize) -> Call {
+        let (source, principal, proven) = match &self.source {
+            Some(_) => (None, self.principal.get().cloned(), self.is_proven()),
             None => {
-                let source = self.admission.source(address);
-                let proven = self.admission.proven_sources.contains_key(&source.address);
-                (Some(source), proven)
+                let address = budgets::source(address);
+                let source = self.admission.holdings(Holder::Source(address));
+                let principal = self.admission.proven_sources.get(&address);
+                let proven = principal.is_some();
+                (Some(source), principal, proven)
             }
-        }
-    }
-
-    fn counted(
-        self: &Arc<Self>,
-        source: Option<Arc<Holdings>>,
-        in_flight: bool,
-        used: usize,
-        charged: usize,
-    ) -> Arc<Call> {
-        Arc::new(Call {
+        };
+        let address = match source.as_ref().or(self.source.as_ref()).map(|s| s.holder) {
+            Some(Holder::Source(address)) => address,
+            _ => budgets::source(address),
+        };
+        let rank = match purpose {
+            Purpose::Revocation => Rank::Revocation,
+            _ if proven => Rank::Proven,
+            _ => Rank::Unproven,
+        };
+        Call {
             connection: self.clone(),
             source,
-            in_flight: AtomicBool::new(in_flight),
+            principal,
+            address,
+            rank,
+            is_counted: AtomicBool::new(false),
+            in_flight: AtomicBool::new(false),
             used: AtomicUsize::new(used),
             charged: AtomicUsize::new(charged),
+            awaited: Mutex::default(),
             shed: OnceLock::new(),
-        })
+        }
     }
 
     /// Whether header blocks of HTTP/2 may be unpacked now: the source's connections have not had more
@@ -450,14 +718,15 @@ impl Connection {
             return true;
         }
         let source = self.source.as_deref();
+        let holders = Holders { source, principal: None };
         let mut charged = self.charged.lock().unwrap_or_else(PoisonError::into_inner);
         if wanted > *charged {
             let proven = self.is_proven() || source.is_none();
-            if self.admission.take_bytes(source, wanted - *charged, proven, Purpose::Call).is_err() {
+            if self.admission.take_bytes(holders, wanted - *charged, proven, Purpose::Call).is_err() {
                 return false;
             }
         } else {
-            self.admission.give_back_bytes(source, *charged - wanted);
+            self.admission.give_back_bytes(holders, *charged - wanted);
         }
         *charged = wanted;
         self.is_charged.store(wanted > 0, Ordering::Relaxed);
@@ -468,8 +737,8 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.charge_buffers(0);
-        if let Some(source) = &self.source {
-            source.connections.fetch_sub(1, Ordering::Relaxed);
+        for holder in self.holders() {
+            holder.connections.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -480,10 +749,24 @@ pub struct Call {
     connection: Arc<Connection>,
     /// None: the connection's.
     source: Option<Arc<Holdings>>,
+    /// Whom the connection, or the proxy's client, had proven when the call came.
+    principal: Option<Arc<Holdings>>,
+    /// The source's.
+    address: Source,
+    rank: Rank,
+    is_counted: AtomicBool,
     in_flight: AtomicBool,
     used: AtomicUsize,
     charged: AtomicUsize,
+    awaited: Mutex<Option<Waits>>,
     shed: OnceLock<Shed>,
+}
+
+/// A call's place among those whose bodies are awaited.
+struct Waits {
+    number: u64,
+    bytes: usize,
+    waker: Waker,
 }
 
 impl std::fmt::Debug for Call {
@@ -498,17 +781,41 @@ impl Call {
         &self.connection
     }
 
-    /// A signature or a token was verified: from now on the connection is preferred to those that
-    /// have proven nobody.
-    pub fn prove(&self) {
+    /// A signature or a token of a principal was verified, of which `proof` is a digest: from now on the
+    /// connection is preferred to those that have proven nobody. It is not if the same proof was seen on
+    /// another connection, since somebody may only have come by it, nor if the principal's connections
+    /// have its share.
+    pub fn prove(&self, principal: &str, proof: [u8; 32]) {
+        let admission = &self.connection.admission;
+        let holdings = || {
+            let [first @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = sha256(principal.as_bytes());
+            admission.holdings(Holder::Principal(first))
+        };
         match &self.source {
             None => {
                 let connection = &self.connection;
-                if !connection.is_proven() && !connection.proven.swap(true, Ordering::Relaxed) {
-                    connection.bodies.close();
+                if connection.is_proven() || !admission.is_first_seen(proof, Place::Connection(connection.number)) {
+                    return;
+                }
+                let principal = holdings();
+                if !take(&principal.connections, 1, admission.share.connections) {
+                    return;
+                }
+                if let Err(principal) = connection.principal.set(principal) {
+                    // Another call has proven somebody meanwhile.
+                    principal.connections.fetch_sub(1, Ordering::Relaxed);
+                    return;
+                }
+                connection.proven.store(true, Ordering::Relaxed);
+                connection.bodies.close();
+                remember(&admission.proven, connection, admission.max_newcomers, |_| true);
+            }
+            Some(_) if admission.proven_sources.contains_key(&self.address) => {}
+            Some(_) => {
+                if admission.is_first_seen(proof, Place::Source(self.address)) {
+                    admission.proven_sources.insert(self.address, holdings());
                 }
             }
-            Some(source) => self.connection.admission.proven_sources.insert(source.address, ()),
         }
     }
 
@@ -523,16 +830,67 @@ impl Call {
             return Ok(());
         }
         let more = in_steps(used - charged);
-        let proven = match &self.source {
-            None => self.connection.is_proven(),
-            Some(source) => self.connection.admission.proven_sources.contains_key(&source.address),
+        let admission = &self.connection.admission;
+        let (proven, purpose) = match self.rank {
+            Rank::Revocation => (true, Purpose::Revocation),
+            Rank::Proven => (true, Purpose::Call),
+            Rank::Unproven => (self.source.is_none() && self.connection.is_proven(), Purpose::Call),
         };
-        if let Err(shed) = self.connection.admission.take_bytes(self.account(), more, proven, Purpose::Call) {
+        let taken = admission
+            .with_room(self.rank, self.address, more, || admission.take_bytes(self.holders(), more, proven, purpose));
+        if let Err(shed) = taken {
             let _ = self.shed.set(shed); // the first reason counts
             return Err(shed);
         }
         self.charged.fetch_add(more, Ordering::Relaxed);
+        if let Some(waits) = &mut *lock(&self.awaited) {
+            waits.bytes += more;
+            admission.awaited(self.rank).grow(self.address, more);
+        }
         Ok(())
+    }
+
+    /// More of its body has to come before anything can be done: until then it gives way to others.
+    /// `waker` is told.
+    ///
+    /// # Errors
+    /// When it has given way.
+    pub fn awaits_body(self: &Arc<Self>, waker: &Waker) -> Result<(), Shed> {
+        let mut awaited = lock(&self.awaited);
+        if let Some(shed) = self.shed() {
+            return Err(shed);
+        }
+        match &mut *awaited {
+            Some(waits) => waits.waker.clone_from(waker),
+            None => {
+                let bytes = self.charged.load(Ordering::Relaxed);
+                let number = self.connection.admission.awaited(self.rank).begin(self.address, self, bytes);
+                *awaited = Some(Waits { number, bytes, waker: waker.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Its body is there, or was given up.
+    pub fn has_body(&self) {
+        self.waits_no_longer();
+    }
+
+    fn waits_no_longer(&self) -> Option<Waker> {
+        let waits = lock(&self.awaited).take()?;
+        self.connection.admission.awaited(self.rank).end(self.address, waits.number, waits.bytes);
+        Some(waits.waker)
+    }
+
+    /// Gives back what it holds, but for what its answer takes, unless its body has come meanwhile.
+    fn give_way(&self, shed: Shed) {
+        let mut awaited = lock(&self.awaited);
+        let Some(waits) = awaited.take() else { return };
+        let _ = self.shed.set(shed); // the first reason counts
+        drop(awaited);
+        self.connection.admission.awaited(self.rank).end(self.address, waits.number, waits.bytes);
+        self.answered();
+        waits.waker.wake();
     }
 
     /// Why its body was turned away, if it was for want of room.
@@ -542,15 +900,21 @@ impl Call {
 
     /// It is no longer in flight: what is left of it is an answer.
     pub fn answered(&self) {
-        if self.in_flight.swap(false, Ordering::Relaxed) {
-            if let Some(source) = self.account() {
-                source.calls.fetch_sub(1, Ordering::Relaxed);
-            }
-            self.connection.admission.calls.give_back(1);
-        }
+        self.lands();
         self.used.store(ANSWER_BYTES - SHORT_ANSWER, Ordering::Relaxed);
         let charged = self.charged.swap(ANSWER_BYTES, Ordering::Relaxed);
-        self.connection.admission.give_back_bytes(self.account(), charged.saturating_sub(ANSWER_BYTES));
+        self.connection.admission.give_back_bytes(self.holders(), charged.saturating_sub(ANSWER_BYTES));
+    }
+
+    fn lands(&self) {
+        if self.in_flight.swap(false, Ordering::Relaxed) {
+            let admission = &self.connection.admission;
+            self.holders().give_back(|h| &h.calls, 1);
+            match self.rank {
+                Rank::Revocation => admission.revocations.give_back(1),
+                Rank::Unproven | Rank::Proven => admission.calls.give_back(1),
+            }
+        }
     }
 
     /// Counts bytes of the answer. They are there already, so this goes beyond every bound; whoever
@@ -560,29 +924,33 @@ impl Call {
         let charged = self.charged.load(Ordering::Relaxed);
         if used > charged {
             let more = in_steps(used - charged);
-            if let Some(source) = self.account() {
-                source.bytes.fetch_add(more, Ordering::Relaxed);
-            }
+            self.holders().add(|h| &h.bytes, more);
             self.connection.admission.bytes.used.fetch_add(more, Ordering::Relaxed);
             self.charged.fetch_add(more, Ordering::Relaxed);
         }
     }
 
-    fn account(&self) -> Option<&Holdings> {
-        self.source.as_deref().or(self.connection.source.as_deref())
+    /// A revocation is nobody's.
+    fn holders(&self) -> Holders<'_> {
+        match self.rank {
+            Rank::Revocation => Holders { source: None, principal: None },
+            Rank::Unproven | Rank::Proven => Holders {
+                source: self.source.as_deref().or(self.connection.source.as_deref()),
+                principal: self.principal.as_deref(),
+            },
+        }
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        if *self.in_flight.get_mut() {
-            if let Some(source) = self.account() {
-                source.calls.fetch_sub(1, Ordering::Relaxed);
-            }
-            self.connection.admission.calls.give_back(1);
+        if !*self.is_counted.get_mut() {
+            return;
         }
+        self.waits_no_longer();
+        self.lands();
         let charged = *self.charged.get_mut();
-        self.connection.admission.give_back_bytes(self.account(), charged);
+        self.connection.admission.give_back_bytes(self.holders(), charged);
     }
 }
 
@@ -612,7 +980,7 @@ mod tests {
     fn fill(connection: &Arc<Connection>, header_bytes: usize) -> (Vec<Arc<Call>>, Shed) {
         let mut calls = Vec::new();
         loop {
-            match connection.call(ip(1), header_bytes) {
+            match connection.call(ip(1), header_bytes, Purpose::Call) {
                 Ok(call) => calls.push(call),
                 Err(shed) => return (calls, shed),
             }
@@ -621,7 +989,9 @@ mod tests {
 
     fn is_empty(admission: &Admission) -> bool {
         (admission.calls_in_flight(), admission.request_memory_bytes()) == (0, 0)
-            && admission.sources.lock().unwrap().is_empty()
+            && admission.sources() == 0
+            && admission.awaited.iter().all(|awaited| lock(awaited).is_empty())
+            && [&admission.revocations, &admission.handshakes].iter().all(|a| a.used.load(Ordering::Relaxed) == 0)
     }
 
     #[test]
@@ -633,16 +1003,16 @@ mod tests {
         let (calls, shed) = fill(&connections[0], 0);
         assert_eq!((calls.len(), shed), (20, Shed::Source));
         // All connections of the address, and also after it has proven somebody.
-        calls[0].prove();
-        assert_eq!(connections[1].call(ip(1), 0).err(), Some(Shed::Source));
-        assert!(other.call(ip(2), 0).is_ok());
+        calls[0].prove("alice", [1; 32]);
+        assert_eq!(connections[1].call(ip(1), 0, Purpose::Call).err(), Some(Shed::Source));
+        assert!(other.call(ip(2), 0, Purpose::Call).is_ok());
         drop(calls);
         let (calls, shed) = fill(&connections[0], 2 * MIB);
         assert_eq!((calls.len(), shed), (6, Shed::Source), "14 MiB of 64");
         let refusals: Vec<_> = (0..2_000).map_while(|_| connections[0].refusal(ip(1)).ok()).collect();
         assert!((512..2_000).contains(&refusals.len()), "{}: 2 MiB are kept for them", refusals.len());
         assert!(calls[0].charge(MIB).is_err() && calls[0].shed() == Some(Shed::Source));
-        assert!(other.call(ip(2), 2 * MIB).is_ok());
+        assert!(other.call(ip(2), 2 * MIB, Purpose::Call).is_ok());
         drop((calls, refusals, connections, other));
         assert!(is_empty(&admission));
         // An IPv6 network of 64 bits is one source.
@@ -661,7 +1031,7 @@ mod tests {
         let unproven: Vec<_> = connections[..3].iter().map(|c| fill(c, 0)).collect();
         assert!(unproven.iter().all(|(calls, _)| calls.len() == 20));
         assert_eq!(fill(&connections[3], 0).1, Shed::Calls);
-        assert_eq!(good.call(ip(9), 0).err(), Some(Shed::Calls), "nobody knows yet that it is good");
+        assert_eq!(good.call(ip(9), 0, Purpose::Call).err(), Some(Shed::Calls), "nobody knows yet that it is good");
         let calls = {
             good.proven.store(true, Ordering::Relaxed);
             fill(&good, 0)
@@ -672,7 +1042,7 @@ mod tests {
         let unproven: Vec<_> = connections.iter().map(|c| fill(c, MIB)).collect();
         assert_eq!(unproven[3].1, Shed::Memory);
         assert_eq!(connections[3].refusal(ip(4)).err(), None, "what is left of three quarters");
-        assert!(good.call(ip(9), 8 * MIB).is_ok());
+        assert!(good.call(ip(9), 8 * MIB, Purpose::Call).is_ok());
         drop((unproven, connections, good));
         assert!(is_empty(&admission));
     }
@@ -684,7 +1054,7 @@ mod tests {
         let proxy: Vec<_> = (0..40).map(|_| admission.connect(None).unwrap()).collect();
         let of = |n: u8| {
             let mut calls = Vec::new();
-            while let Ok(call) = proxy[usize::from(n)].call(ip(n), 0) {
+            while let Ok(call) = proxy[usize::from(n)].call(ip(n), 0, Purpose::Call) {
                 calls.push(call);
             }
             calls
@@ -692,12 +1062,12 @@ mod tests {
         let (one, two, three) = (of(1), of(2), of(3));
         assert_eq!([one.len(), two.len(), three.len()], [20, 20, 20]);
         // A client that has proven somebody is known on every connection of the proxy, and it alone.
-        assert!(proxy[0].call(ip(7), 0).is_err());
+        assert!(proxy[0].call(ip(7), 0, Purpose::Call).is_err());
         drop(three);
-        proxy[0].call(ip(7), 0).unwrap().prove();
+        proxy[0].call(ip(7), 0, Purpose::Call).unwrap().prove("alice", [2; 32]);
         let three = of(3);
         assert_eq!(three.len(), 20);
-        assert!(proxy[5].call(ip(7), 0).is_ok() && proxy[5].call(ip(8), 0).is_err());
+        assert!(proxy[5].call(ip(7), 0, Purpose::Call).is_ok() && proxy[5].call(ip(8), 0, Purpose::Call).is_err());
         assert!(proxy[0].bodies().is_none(), "a proxy is trusted to be no slow reader");
         drop((one, two, three, proxy));
         assert!(is_empty(&admission));
@@ -708,7 +1078,7 @@ mod tests {
         let admission = admission(4, 80, 64 * MIB);
         let connection = admission.connect(Some(ip(1))).unwrap();
         let held = || (admission.calls_in_flight(), admission.request_memory_bytes());
-        let call = connection.call(ip(1), 1_000).unwrap();
+        let call = connection.call(ip(1), 1_000, Purpose::Call).unwrap();
         assert_eq!(held(), (1, 20_480));
         call.charge(3_000).unwrap();
         assert_eq!(held(), (1, 20_480), "counted in steps");
@@ -722,7 +1092,7 @@ mod tests {
         assert_eq!(held(), (0, 16_384));
         drop(call);
         assert_eq!(held(), (0, 0));
-        let given_up = connection.call(ip(1), 0).unwrap();
+        let given_up = connection.call(ip(1), 0, Purpose::Call).unwrap();
         assert_eq!(held(), (1, CALL_BYTES));
         drop(given_up);
         assert_eq!(held(), (0, 0));
@@ -780,7 +1150,7 @@ mod tests {
         assert!(proxy.may_unpack());
         one.unpacked(10 * MIB);
         assert!(!one.may_unpack() && !two.may_unpack());
-        one.call(ip(1), 0).unwrap().prove();
+        one.call(ip(1), 0, Purpose::Call).unwrap().prove("alice", [3; 32]);
         assert!(one.may_unpack() && !two.may_unpack());
     }
 
@@ -788,7 +1158,7 @@ mod tests {
     async fn the_oldest_connection_that_has_proven_nobody_makes_room() {
         let admission = admission(8, 80, 64 * MIB);
         let connections: Vec<_> = (1..=4).map(|n| admission.connect(Some(ip(n))).unwrap()).collect();
-        connections[0].call(ip(1), 0).unwrap().prove();
+        connections[0].call(ip(1), 0, Purpose::Call).unwrap().prove("alice", [4; 32]);
         assert!(admission.make_room());
         tokio::time::timeout(Duration::from_secs(5), connections[1].asked_to_leave()).await.unwrap();
         drop(connections);
@@ -810,8 +1180,179 @@ mod tests {
         let bodies = connection.bodies().unwrap().clone();
         let permits: Vec<_> = (0..UNPROVEN_BODIES).map(|_| bodies.clone().try_acquire_owned().unwrap()).collect();
         let waiting = tokio::spawn(bodies.clone().acquire_owned());
-        connection.call(ip(1), 0).unwrap().prove();
+        connection.call(ip(1), 0, Purpose::Call).unwrap().prove("alice", [5; 32]);
         assert!(waiting.await.unwrap().is_err() && connection.bodies().is_none());
         drop(permits);
+    }
+
+    fn waker() -> &'static Waker {
+        Waker::noop()
+    }
+
+    /// Calls of a connection whose bodies do not come, until one is turned away or gives way.
+    fn wait(connection: &Arc<Connection>, most: usize) -> Vec<Arc<Call>> {
+        let calls = (0..most).map_while(|_| connection.call(ip(1), 0, Purpose::Call).ok());
+        calls.inspect(|call| call.awaits_body(waker()).unwrap()).collect()
+    }
+
+    fn waiting(calls: &[Arc<Call>]) -> usize {
+        calls.iter().filter(|call| call.shed().is_none()).count()
+    }
+
+    #[test]
+    fn calls_whose_bodies_are_awaited_give_way() {
+        let admission = admission(1_000, 80, 64 * MIB);
+        let of = |n| admission.connect(Some(ip(n))).unwrap();
+        let attackers = [of(1), of(2), of(3)];
+        let held: Vec<_> = attackers.iter().map(|c| wait(c, 100)).collect();
+        assert_eq!(held.iter().map(Vec::len).collect::<Vec<_>>(), [20, 20, 20]);
+        assert_eq!(admission.calls_in_flight(), 60);
+        // Whoever comes has room, at the expense of those who hold most: in the end each has as much.
+        let good = of(9);
+        let late = wait(&good, 100);
+        assert_eq!(late.len(), 15);
+        assert_eq!(held.iter().map(|calls| waiting(calls)).collect::<Vec<_>>(), [15, 15, 15]);
+        assert_eq!(admission.calls_in_flight(), 60);
+        assert_eq!(held[0][0].shed(), Some(Shed::Calls), "the oldest first");
+        assert!(held[0][0].awaits_body(waker()).is_err());
+        // A call whose body is there keeps its place.
+        late[0].has_body();
+        let more = [of(10), of(11), of(12)].map(|c| wait(&c, 100));
+        assert!(more.iter().all(|calls| !calls.is_empty()) && late[0].shed().is_none());
+        drop((held, late, more, attackers, good));
+        assert!(is_empty(&admission));
+    }
+
+    #[test]
+    fn bytes_of_bodies_that_are_awaited_give_way() {
+        let admission = admission(1_000, 4_000, 64 * MIB);
+        let of = |n| admission.connect(Some(ip(n))).unwrap();
+        let attackers = [of(1), of(2), of(3)];
+        let held: Vec<_> = attackers.iter().map(|c| wait(c, 4)).collect();
+        held.iter().flatten().for_each(|call| call.charge(3 * MIB).unwrap());
+        // The oldest call of whoever holds most, and no more than is needed.
+        let good = of(9);
+        let call = good.call(ip(9), 0, Purpose::Call).unwrap();
+        call.charge(8 * MIB).unwrap();
+        let gone: Vec<_> = held.iter().map(|calls| calls.iter().filter(|c| c.shed().is_some()).count()).collect();
+        assert_eq!(gone.iter().sum::<usize>(), 1);
+        assert!(held.iter().any(|calls| calls[0].shed() == Some(Shed::Memory)));
+        // It cannot be made to hold more than the others by asking for more.
+        assert_eq!(call.charge(8 * MIB), Err(Shed::Source));
+        drop((held, call, attackers, good));
+        assert!(is_empty(&admission));
+    }
+
+    #[test]
+    fn revocations_have_room_of_their_own() {
+        let admission = admission(1_000, 16, 16 * MIB);
+        let of = |n| admission.connect(Some(ip(n))).unwrap();
+        let connections: Vec<_> = (1..=4).map(of).collect();
+        for (n, connection) in connections.iter().enumerate() {
+            connection.call(ip(1), 0, Purpose::Call).unwrap().prove(&n.to_string(), [n as u8; 32]);
+        }
+        // Everything is taken by calls in progress, also of the one who revokes.
+        let calls: Vec<_> = connections.iter().map(|c| fill(c, 3 * MIB).0).collect();
+        let small: Vec<_> = connections.iter().map(|c| fill(c, 0).0).collect();
+        let refusals: Vec<_> =
+            connections.iter().flat_map(|c| (0..9_000).map_while(|_| c.refusal(ip(1)).ok())).collect();
+        assert_eq!(connections[0].call(ip(1), 0, Purpose::Call).err(), Some(Shed::Source));
+        let revocation = connections[0].call(ip(1), 1_000, Purpose::Revocation).unwrap();
+        revocation.charge(1_000).unwrap();
+        // Those who only wait do not keep others out.
+        let idle: Vec<_> = (0..REVOCATIONS * 2)
+            .map_while(|_| connections[1].call(ip(1), 0, Purpose::Revocation).ok())
+            .inspect(|call| call.awaits_body(waker()).unwrap())
+            .collect();
+        assert!(idle.len() >= 8, "{}", idle.len());
+        let late = connections[2].call(ip(1), 1_000, Purpose::Revocation).unwrap();
+        assert!(revocation.shed().is_none());
+        drop((calls, small, refusals, revocation, idle, late, connections));
+        assert!(is_empty(&admission));
+    }
+
+    #[test]
+    fn a_proof_that_was_seen_elsewhere_proves_no_connection() {
+        let admission = admission(100, 80, 64 * MIB);
+        let prove = |n, principal: &str, proof| {
+            let connection = admission.connect(Some(ip(n))).unwrap();
+            connection.call(ip(n), 0, Purpose::Call).unwrap().prove(principal, [proof; 32]);
+            connection
+        };
+        let one = prove(1, "alice", 1);
+        let copy = prove(2, "alice", 1);
+        assert!(one.is_proven() && !copy.is_proven());
+        // A proof of its own proves it after all.
+        copy.call(ip(2), 0, Purpose::Call).unwrap().prove("alice", [2; 32]);
+        assert!(copy.is_proven());
+        // Behind a proxy the same holds of its clients.
+        let proxy = admission.connect(None).unwrap();
+        for (client, proof, proven) in [(7, 3, true), (8, 3, false), (8, 1, false), (8, 4, true)] {
+            proxy.call(ip(client), 0, Purpose::Call).unwrap().prove("bob", [proof; 32]);
+            assert_eq!(admission.proven_sources.contains_key(&budgets::source(ip(client))), proven, "{client} {proof}");
+        }
+    }
+
+    #[test]
+    fn a_principal_holds_a_quarter_as_a_source_does() {
+        let admission = admission(40, 80, 64 * MIB);
+        let all: Vec<_> = (0..12)
+            .map(|n| {
+                let connection = admission.connect(Some(ip(n))).unwrap();
+                connection.call(ip(n), 0, Purpose::Call).unwrap().prove("alice", [n; 32]);
+                connection
+            })
+            .collect();
+        assert_eq!(all.iter().filter(|c| c.is_proven()).count(), 10);
+        let (first, shed) = fill(&all[0], 0);
+        assert_eq!((first.len(), shed), (20, Shed::Source));
+        assert_eq!(all[1].call(ip(1), 0, Purpose::Call).err(), Some(Shed::Principal));
+        assert!(all[11].call(ip(11), 0, Purpose::Call).is_ok(), "nobody knows whose it is");
+        drop((first, all));
+        assert!(is_empty(&admission) && admission.sources.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn there_is_always_somebody_who_makes_room() {
+        let admission = admission(8, 80, 64 * MIB);
+        let connect = |source, principal: &str, proof| {
+            let connection = admission.connect(Some(ip(source))).unwrap();
+            connection.call(ip(source), 0, Purpose::Call).unwrap().prove(principal, [proof; 32]);
+            connection
+        };
+        let bob = connect(1, "bob", 1);
+        let alice = [connect(2, "alice", 2), connect(3, "alice", 3)];
+        // The longest idle one of whoever holds most, and then the other.
+        alice[0].call(ip(2), 0, Purpose::Call).unwrap();
+        let left = async |c: &Connection| tokio::time::timeout(Duration::ZERO, c.asked_to_leave()).await.is_ok();
+        assert!(admission.make_room());
+        assert!(left(&alice[1]).await && !left(&alice[0]).await && !left(&bob).await);
+        assert!(admission.make_room() && admission.make_room());
+        assert!(left(&alice[0]).await && left(&bob).await);
+        assert!(!admission.make_room(), "all were asked");
+    }
+
+    #[tokio::test]
+    async fn handshakes_are_bounded_for_each_source_and_in_all() {
+        let admission = admission(1_024, 80, 64 * MIB);
+        let most = admission.handshakes.most;
+        let of = |n: u8| admission.connect(Some(ip(n))).unwrap();
+        let begin = |n: u8| {
+            let connection = of(n);
+            let handshake = admission.handshake(&connection);
+            handshake.map(|handshake| (connection, handshake))
+        };
+        let mut held: Vec<_> = (0..4).map(|n| (0..most).map_while(|_| begin(n).ok()).collect::<Vec<_>>()).collect();
+        assert!(held.iter().all(|of| of.len() == most / 4));
+        assert_eq!(begin(1).err(), Some(Shed::Source));
+        held[3].truncate(2);
+        // One more has room, and then somebody goes: the oldest of whoever has most.
+        let rest: Vec<_> = (0..most / 4 - 2).map(|n| begin(10 + n as u8).unwrap()).collect();
+        let late = begin(200).unwrap();
+        let left = async |c: &Connection| tokio::time::timeout(Duration::ZERO, c.asked_to_leave()).await.is_ok();
+        assert!(left(&held[0][0].0).await);
+        assert!(!left(&held[3][0].0).await && !left(&late.0).await);
+        drop((held, rest, late));
+        assert!(is_empty(&admission));
     }
 }

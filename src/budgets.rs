@@ -123,7 +123,7 @@ impl Exceeded {
 
 /// Where a call comes from, as budgets count it: an IPv4 address, or the /64 of an IPv6 address,
 /// which is the least that one customer of a network gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Source([u8; 16]);
 
 impl fmt::Display for Source {

@@ -53,6 +53,8 @@ pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descrip
 pub const SERVICE: &str = "brevet.sts.v1.SecurityTokenService";
 /// The full name of the service for administrators.
 pub const ADMINISTRATION: &str = "brevet.sts.v1.SessionAdministration";
+/// The path of RevokeSessions, for which there is room when there is none for others.
+pub const REVOCATION: &str = "/brevet.sts.v1.SessionAdministration/RevokeSessions";
 /// The longest message, in bytes: a SAML response of 100,000 characters and what goes with it.
 pub const MAX_MESSAGE_BYTES: usize = 262_144;
 

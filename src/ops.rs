@@ -644,6 +644,13 @@ async fn run<O: Operation>(
     if !is_signed {
         sts.budgets.unproven(source, monotonic).map_err(|exceeded| throttled(sts, exceeded))?;
     }
+    // A URL that was signed beforehand is made to be passed on, so it does not say who is connected.
+    let proof = match &evidence {
+        Evidence::Signed(presented) if presented.is_presigned() => None,
+        Evidence::Signed(presented) => presented.signature().try_into().ok(),
+        Evidence::WebIdentity { token, .. } => Some(crate::sigv4::sha256(token.expose().as_bytes())),
+        Evidence::Anonymous => None,
+    };
     let (caller, signed) = match authenticate(sts, service, evidence, &directory, now).await {
         Ok(authenticated) => authenticated,
         Err((error, access_key_id, reason)) => {
@@ -656,8 +663,8 @@ async fn run<O: Operation>(
             return Err(if is_signed && error != Error::InternalFailure { unproven(error) } else { error });
         }
     };
-    if let Some(call) = &origin.call {
-        call.prove();
+    if let (Some(call), Some(proof)) = (&origin.call, proof) {
+        call.prove(caller.budget_key(), proof);
     }
     if matches!(caller.identity, Identity::User(_)) {
         sts.key_use.note(&caller.access_key_id, now);

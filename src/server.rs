@@ -11,6 +11,8 @@ mod descriptors;
 mod follow;
 mod frames;
 mod front;
+mod handshake;
+mod memory;
 mod operator;
 pub mod proxies;
 mod reload;
@@ -25,7 +27,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use moka::sync::Cache;
 use rustls::ServerConfig;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
@@ -63,6 +65,9 @@ pub use reload::{DirectoryLoadError, load_directory, own_provider};
 
 /// The broker's own region where the configuration takes any and names none.
 const DEFAULT_REGION: &str = "us-east-1";
+/// How many connections wait to be accepted at the most; the system may allow fewer. With fewer a flood
+/// makes others wait for a second and more, until they ask again.
+const BACKLOG: u32 = 4_096;
 /// How many session policies are remembered as sound.
 const SOUND_POLICIES: u64 = 10_000;
 
@@ -201,6 +206,8 @@ struct Shared {
     reflection: bool,
     tls: ArcSwapOption<ServerConfig>,
     certificate: certificate::Ends,
+    /// Places for TLS handshakes that are worked on.
+    handshakes: Arc<Semaphore>,
     watermark: Option<PathBuf>,
     timekeeper: Timekeeper,
     node: Node,
@@ -313,7 +320,8 @@ async fn run(
     watch: Option<Stamps>,
 ) -> Result<Running, StartError> {
     let clock = timekeeper.clock();
-    let limits = Limits { connections: descriptors::fitting(config.limits.connections), ..config.limits };
+    let limits =
+        Limits { connections: memory::fitting(descriptors::fitting(config.limits.connections)), ..config.limits };
     let metrics = Arc::new(Metrics::new());
     let identity = config.tls.as_ref().map(|(c, k)| tls::load(c, k)).transpose()?;
     let names = host_names(&config, identity.as_ref().map_or(&[], |i| &i.names))?;
@@ -362,8 +370,8 @@ async fn run(
         cluster_id: tokens.with_keyring(|keyring| keyring.cluster_id().to_owned()),
     };
     let feed = Feed::new(head.sequence, &head.chain, clock.monotonic(), config.refuse_after);
-    let service = bind("[listen] address", config.listen).await?;
-    let operators = bind("[operator] address", config.operator).await?;
+    let service = bind("[listen] address", config.listen)?;
+    let operators = bind("[operator] address", config.operator)?;
     let issuer = match (config.issuer.clone(), service.local_addr()) {
         (Some(issuer), Ok(address)) => Some(issuer.replace("{address}", &address.to_string())),
         (issuer, _) => issuer,
@@ -421,6 +429,7 @@ async fn run(
         reflection: config.reflection,
         certificate: certificate::Ends::new(identity.as_ref().and_then(|i| i.validity), &sts.metrics),
         tls: ArcSwapOption::from(identity.map(|i| i.config)),
+        handshakes: handshake::places(),
         watermark: config.watermark.clone(),
         timekeeper,
         node,
@@ -515,8 +524,14 @@ async fn refresh_providers(sts: Arc<Sts>) {
     }
 }
 
-async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Listen { key, address, source })
+fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    let listener = socket.and_then(|socket| {
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    });
+    listener.map_err(|source| StartError::Listen { key, address, source })
 }
 
 impl Shared {

@@ -72,8 +72,47 @@ impl Metered {
         if self.is_open {
             self.is_open = false;
             self.turn = Turn::Taken { _permit: None };
+            self.call.has_body();
             self.call.connection().body_ends();
         }
+    }
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(deadline) = &mut self.deadline
+            && deadline.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Some(Err(BodyError::Late)));
+        }
+        if let Turn::Waiting(permit) = &mut self.turn {
+            // Closed: somebody has been proven, so that nobody waits any more.
+            let permit = ready!(permit.as_mut().poll(cx)).ok();
+            self.turn = Turn::Taken { _permit: permit };
+        }
+        let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+            None => {
+                self.end();
+                return Poll::Ready(None);
+            }
+        };
+        if let Some(data) = frame.data_ref() {
+            self.call.connection().taken(data.len());
+            self.call.charge(data.len())?;
+            self.read += data.len();
+        }
+        if self.body.is_end_stream() {
+            self.end();
+        } else if matches!(self.turn, Turn::Short)
+            && self.read > SHORT_BODY
+            && let Some(bodies) = self.call.connection().bodies()
+        {
+            self.turn = match bodies.clone().try_acquire_owned() {
+                Ok(permit) => Turn::Taken { _permit: Some(permit) },
+                Err(_) => Turn::Waiting(Box::pin(bodies.clone().acquire_owned())),
+            };
+        }
+        Poll::Ready(Some(Ok(frame)))
     }
 }
 
@@ -89,41 +128,15 @@ impl Body for Metered {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        if let Some(deadline) = &mut this.deadline
-            && deadline.as_mut().poll(cx).is_ready()
-        {
-            return Poll::Ready(Some(Err(BodyError::Late)));
+        // It may have given way to others.
+        if let Some(shed) = this.call.shed() {
+            return Poll::Ready(Some(Err(shed.into())));
         }
-        if let Turn::Waiting(permit) = &mut this.turn {
-            // Closed: somebody has been proven, so that nobody waits any more.
-            let permit = ready!(permit.as_mut().poll(cx)).ok();
-            this.turn = Turn::Taken { _permit: permit };
+        let piece = this.poll_piece(cx);
+        if piece.is_pending() && this.is_open {
+            this.call.awaits_body(cx.waker())?;
         }
-        let frame = match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
-            Some(Ok(frame)) => frame,
-            Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
-            None => {
-                this.end();
-                return Poll::Ready(None);
-            }
-        };
-        if let Some(data) = frame.data_ref() {
-            this.call.connection().taken(data.len());
-            this.call.charge(data.len())?;
-            this.read += data.len();
-        }
-        if this.body.is_end_stream() {
-            this.end();
-        } else if matches!(this.turn, Turn::Short)
-            && this.read > SHORT_BODY
-            && let Some(bodies) = this.call.connection().bodies()
-        {
-            this.turn = match bodies.clone().try_acquire_owned() {
-                Ok(permit) => Turn::Taken { _permit: Some(permit) },
-                Err(_) => Turn::Waiting(Box::pin(bodies.clone().acquire_owned())),
-            };
-        }
-        Poll::Ready(Some(Ok(frame)))
+        piece
     }
 
     fn is_end_stream(&self) -> bool {
@@ -306,7 +319,7 @@ impl Buf for Piece {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admission::{Admission, Bounds};
+    use crate::admission::{Admission, Bounds, Purpose};
 
     #[test]
     fn what_hyper_has_is_given_back_when_the_connection_is_over() {
@@ -315,7 +328,7 @@ mod tests {
         let hand_over = |unsent: &Unsent| {
             let connection = admission.connect(Some(ip)).unwrap();
             for is_http2 in [false, true] {
-                let call = connection.call(ip, 100).unwrap();
+                let call = connection.call(ip, 100, Purpose::Call).unwrap();
                 // A body without an end of its own, and one that is headers alone.
                 let body =
                     if is_http2 { tonic::body::Body::empty() } else { tonic::body::Body::new(String::from("x")) };

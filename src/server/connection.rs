@@ -23,10 +23,11 @@ use tower_service::Service;
 
 use super::body::{Answer, Metered, Unsent};
 use super::front::Turned;
+use super::handshake::{Greeting, InTurn};
 use super::proxies::{self, Client};
 use super::wire::{Notes, Wire};
 use super::{Shared, front, well_known};
-use crate::admission;
+use crate::admission::{self, Purpose};
 use crate::config::Limits;
 use crate::error::Error;
 use crate::ops::{self, CALL_TIMEOUT, Origin};
@@ -91,7 +92,7 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, slots: Ar
     }
 }
 
-/// A place for one more connection: if there is none, the oldest that has proven nobody makes room.
+/// A place for one more connection: if there is none, another makes room.
 async fn slot(slots: &Arc<Semaphore>, shared: &Shared) -> Option<OwnedSemaphorePermit> {
     if let Ok(slot) = slots.clone().try_acquire_owned() {
         return Some(slot);
@@ -132,9 +133,18 @@ async fn serve(
 
 async fn talk(stream: TcpStream, client: Client, shared: &Arc<Shared>, account: &Arc<admission::Connection>) {
     let Some(config) = shared.tls.load_full() else { return run(stream, client, shared, account).await };
-    let handshake = tokio::time::timeout(shared.limits.handshake, TlsAcceptor::from(config).accept(stream));
-    match handshake.await {
-        Ok(Ok(stream)) => run(stream, Client { secure_transport: true, ..client }, shared, account).await,
+    let Ok(counted) = shared.admission.handshake(account) else {
+        shared.sts.metrics.connections_refused.inc();
+        return;
+    };
+    let handshake = InTurn::new(TlsAcceptor::from(config).accept(Greeting::new(stream)), &shared.handshakes);
+    let shaken = tokio::time::timeout(shared.limits.handshake, handshake).await;
+    drop(counted);
+    match shaken {
+        Ok(Ok(mut stream)) => {
+            stream.get_mut().0.is_shaken();
+            run(stream, Client { secure_transport: true, ..client }, shared, account).await;
+        }
         Ok(Err(error)) => tracing::debug!(peer = %client.ip, %error, "TLS handshake failed"),
         Err(_) => _ = shared.sts.metrics.connections_refused.inc(),
     }
@@ -223,9 +233,13 @@ impl Served {
         let is_http2 = request.version() == Version::HTTP_2;
         let client = proxies::client(&self.shared.listener, self.peer, request.headers());
         let address = client.unwrap_or(self.peer).ip;
+        let purpose = match request.uri().path() {
+            grpc::REVOCATION => Purpose::Revocation,
+            _ => Purpose::Call,
+        };
         let call = match header_bytes(&request) {
             None => Err(Error::HeadersTooLarge(MAX_HEADERS, MAX_HEADER_BYTES)),
-            Some(bytes) => self.account.call(address, bytes).map_err(|shed| ops::shed(&self.shared.sts, shed)),
+            Some(bytes) => self.account.call(address, bytes, purpose).map_err(|shed| ops::shed(&self.shared.sts, shed)),
         };
         match call {
             Ok(call) => Box::pin(async move {

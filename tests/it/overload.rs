@@ -165,9 +165,19 @@ async fn calls_in_flight_are_bounded_and_whoever_proved_somebody_goes_first() {
     let three = Connection::open(&broker, 3).await;
     waiting.extend((0..4).flat_map(|_| [two.unfinished(&[10]), three.unfinished(&[10])]));
     calls_in_flight(&broker, 12).await;
+    // A newcomer has room all the same: the oldest call that only waits for its body gives way.
     let late = Connection::open(&broker, 4).await;
-    assert_eq!(late.who(&broker, Some(&user("alice"))).await.unwrap().0, 503);
+    let (status, code, _) = late.who(&broker, None).await.unwrap();
+    assert_eq!((status, code.as_str()), (403, "MissingAuthenticationToken"));
     assert_eq!(metric(&broker, "brevet_shed_total{reason=\"calls\"}").await, 1);
+    // So has a revocation of a source that has its share already.
+    assert_eq!(brevet::grpc::REVOCATION, format!("/{}/RevokeSessions", brevet::grpc::ADMINISTRATION));
+    let mut headers = form_headers();
+    headers.insert("content-type", HeaderValue::from_static("application/grpc"));
+    headers.insert("te", HeaderValue::from_static("trailers"));
+    let revocation = Pieces::whole(frame(b""));
+    let answer = one[0].send(brevet::grpc::REVOCATION, headers, revocation).await.unwrap();
+    assert_eq!(answer.headers()["grpc-status"], "16", "it is heard, and has proven nobody");
     assert_eq!(proven.who(&broker, Some(&user("alice"))).await.unwrap().1, "ok");
     // Those who hang up are counted no longer.
     for call in waiting {

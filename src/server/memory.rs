@@ -1,0 +1,98 @@
+//! Memory: each connection takes some whatever it does, and all of them together must leave room for
+//! the rest of the broker.
+
+use std::path::{Path, PathBuf};
+
+/// What a connection can take beside the account of requests, in bytes: its task, the buffers of TLS
+/// and of its protocol, and a full table of HTTP/2 headers.
+const CONNECTION_BYTES: u64 = 65_536;
+/// Connections may take so much of the memory: a quarter.
+const PART: u64 = 4;
+
+/// How many of so many connections fit.
+pub(super) fn fitting(connections: usize) -> usize {
+    let Some(limit) = limit() else { return connections };
+    let fitting = within(limit);
+    if fitting < connections {
+        tracing::info!(
+            connections,
+            memory_mib = limit >> 20,
+            fitting,
+            "[limits] connections is as much as a quarter of the memory is for: 64 KiB for each"
+        );
+    }
+    fitting.min(connections)
+}
+
+fn within(limit: u64) -> usize {
+    usize::try_from((limit / PART / CONNECTION_BYTES).max(16)).unwrap_or(usize::MAX)
+}
+
+/// How many bytes this process may use: what the machine has, or less where its control group, or one
+/// around it, has a limit. None: the system does not say.
+fn limit() -> Option<u64> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let group = of_groups(&groups, Path::new("/sys/fs/cgroup"));
+    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| total(&text));
+    group.into_iter().chain(machine).min()
+}
+
+/// `MemTotal` of proc(5), `meminfo`.
+fn total(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1_024)
+}
+
+/// The least limit of the groups that `/proc/self/cgroup` names and of those around them: cgroups(7).
+/// Within a container a group may have another path than without, so that only the root is found.
+fn of_groups(groups: &str, root: &Path) -> Option<u64> {
+    let limits = groups.lines().flat_map(|line| {
+        let mut fields = line.splitn(3, ':');
+        let (id, controllers, path) = (fields.next(), fields.next().unwrap_or_default(), fields.next());
+        let (mount, file) = match (id, controllers) {
+            (Some("0"), "") => (root.to_owned(), "memory.max"),
+            (_, named) if named.split(',').any(|name| name == "memory") => {
+                (root.join("memory"), "memory.limit_in_bytes")
+            }
+            _ => return Vec::new(),
+        };
+        let path = PathBuf::from(path.unwrap_or_default().trim_start_matches('/'));
+        // Without a limit a group says `max`, or a number beyond every machine.
+        let read = |group: &Path| std::fs::read_to_string(mount.join(group).join(file)).ok()?.trim().parse().ok();
+        path.ancestors().filter_map(read).collect::<Vec<u64>>()
+    });
+    limits.min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn op_07_connections_leave_memory_for_the_broker() {
+        assert_eq!([64 << 20, 512 << 20, 1 << 30, 8 << 30].map(within), [256, 2_048, 4_096, 32_768]);
+        assert_eq!(fitting(1), 1);
+        assert_eq!(total("MemFree: 1 kB\nMemTotal:       2048 kB\n"), Some(2 << 20));
+    }
+
+    #[test]
+    fn op_07_the_least_limit_of_all_groups_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        write("a/memory.max", "536870912\n");
+        write("a/b/memory.max", "max\n");
+        assert_eq!(of_groups("0::/a/b\n", dir.path()), Some(512 << 20));
+        assert_eq!(of_groups("0::/\n", dir.path()), None);
+        // A container whose group has another path outside.
+        write("memory.max", "268435456\n");
+        assert_eq!(of_groups("0::/../x\n", dir.path()), Some(256 << 20));
+        write("memory/memory.limit_in_bytes", "9223372036854771712\n");
+        write("memory/a/memory.limit_in_bytes", "104857600\n");
+        assert_eq!(of_groups("5:cpu,cpuacct:/a\n4:memory:/a/c\n", dir.path()), Some(100 << 20));
+        assert_eq!(of_groups("", dir.path()), None);
+    }
+}
