@@ -1,16 +1,19 @@
 //! MACs and sums made anew: for a store of an earlier version, under a new master key, and where an
 //! operator says that the database is meant as it is.
 
+use std::collections::BTreeSet;
+
 use sqlx::AnyConnection;
 
 use super::changes::{Change, PAGE, RESTORED, page};
 use super::integrity::{Row, Set};
 use super::lanes::Purpose;
 use super::rows::{ResourceRow, RevocationRow};
+use super::verify::revoked_signing_keys;
 use super::writer::{Entry, Writer};
 use super::{BoxFuture, Engine, Head, Store, StoreError, kind};
 use crate::clock::Timestamp;
-use crate::revocations::Mark;
+use crate::revocations::{Mark, Selector};
 
 impl Store {
     /// Whether an earlier version wrote the store, which knew no MACs.
@@ -36,14 +39,20 @@ impl Store {
     }
 
     /// Goes on with a store that is not what brokers left: its rows are taken as they are, and everything
-    /// that was issued before has ended. `seen` is the last change that is known of it.
+    /// that was issued before has ended. `seen` is the last change that is known of it. Signing keys that were
+    /// revoked stay revoked, as far as changes of the feed that a broker wrote say so.
     ///
     /// # Errors
     /// Without an answer, or for a row of an unknown kind; nothing was changed.
     pub async fn accept(&self, seen: i64, now: Timestamp) -> Result<Head, StoreError> {
         let (lease, raw) = self.lock(Purpose::Background).await?;
         let mut writer = Writer::anew(self, lease, raw)?;
-        writer.reseal().await?;
+        let revoked_keys = writer.reseal().await?;
+        for id in revoked_keys {
+            // Whoever holds such a key could make sessions of his own.
+            let mark = Mark { before_sequence: i64::MAX, before_seconds: i64::MAX, expires_at: i64::MAX };
+            writer.revoke(Selector::SigningKey.as_str(), "", &id, mark).await?;
+        }
         let head = writer.end_the_past(seen, now).await?;
         self.is_unsealed.store(false, std::sync::atomic::Ordering::Release);
         self.is_right_again();
@@ -114,8 +123,9 @@ impl Store {
 type Next<T> = Option<T>;
 
 impl Writer<'_> {
-    /// Takes all rows as they are, and makes their MACs, their sums and the chain of the feed.
-    pub(super) async fn reseal(&mut self) -> Result<(), StoreError> {
+    /// Takes all rows as they are, and makes their MACs, their sums and the chain of the feed. The ids of the
+    /// signing keys that were revoked, by changes whose MAC was right.
+    pub(super) async fn reseal(&mut self) -> Result<BTreeSet<String>, StoreError> {
         let mut after = Some((String::new(), String::new()));
         while let Some(from) = after {
             let rows = self.ask(move |c| resources(c, from)).await?;
@@ -145,13 +155,16 @@ impl Writer<'_> {
             self.update(REVOCATIONS, macs).await?;
         }
         let mut after = Some(i64::MIN);
-        let mut first = None;
+        let (mut first, mut revoked_keys) = (None, BTreeSet::new());
         while let Some(from) = after {
             let rows = self.ask(move |c| Box::pin(page(c, from))).await?;
             after = next(rows.len(), rows.last().map(|(change, _)| change.sequence));
             let mut macs = Vec::with_capacity(rows.len());
-            for (change, _) in &rows {
+            for (change, mac) in &rows {
                 first.get_or_insert(change.sequence);
+                if self.keys.check(&Row::Change(&change.fields(), &change.chain), mac).is_ok() {
+                    revoked_keys.extend(revoked_signing_keys(&change.detail));
+                }
                 let chain = change.fields().chained(&self.head.chain);
                 let (mac, _) = self.key()?.mac(&Row::Change(&change.fields(), &chain));
                 macs.push(serde_json::json!([change.sequence, chain, mac]));
@@ -161,7 +174,7 @@ impl Writer<'_> {
             self.update(CHANGES, macs).await?;
         }
         self.contents.kept_from = first.unwrap_or(self.head.sequence + 1);
-        Ok(())
+        Ok(revoked_keys)
     }
 
     /// The feed goes on behind everything that was ever seen, and what was issued before now is worth

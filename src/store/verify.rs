@@ -15,7 +15,7 @@ use super::rows::{
 use super::{Head, SCAN_DEADLINE, Store, StoreError, clip, head, late, told};
 use crate::clock::Timestamp;
 use crate::directory::resource::Kind;
-use crate::revocations::Mark;
+use crate::revocations::{Mark, Selector};
 
 /// How many findings are told one by one.
 const MAX_TOLD: usize = 100;
@@ -230,6 +230,13 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// The ids of the signing keys that a change revoked.
+pub(super) fn revoked_signing_keys(detail: &str) -> Vec<String> {
+    let ended = serde_json::from_str::<Ended>(detail).map(|ended| ended.revoked).unwrap_or_default();
+    let keys = ended.into_iter().filter(|revoked| revoked.selector == Selector::SigningKey.as_str());
+    keys.map(|revoked| revoked.value).collect()
 }
 
 /// What a change ended that is not among the revocations, or weaker there.

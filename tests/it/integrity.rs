@@ -529,6 +529,10 @@ async fn every_way_to_change_the_database_by_hand_is_noticed_and_named() {
 #[tokio::test]
 async fn what_an_operator_accepts_is_taken_as_it_is_and_ends_what_came_before() {
     let world = World::new().await;
+    let (base, entropy) = (Place::Sqlite(world.path("base.db")), SystemEntropy::new());
+    let before = Store::open(&base, Access::Use, Some(&world.master_key), now(), &entropy).await.unwrap();
+    revoke(&before, Selector::SigningKey, "", "0a0b0c0d", i64::MAX).await;
+    before.close().await;
     let place = world
         .changed(
             1,
@@ -554,6 +558,7 @@ async fn what_an_operator_accepts_is_taken_as_it_is_and_ends_what_came_before() 
     store.load_revocations(&revocations, now()).await.unwrap();
     let everything = brevet::revocations::Key::new(Selector::Everything, "", "");
     assert!(revocations.is_revoked(&[everything], head.sequence - 1, now().seconds()));
+    assert!(revocations.signing_keys().iter().any(|id| id == "0a0b0c0d"), "a key that leaked stays revoked");
 }
 
 #[tokio::test]
