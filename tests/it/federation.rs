@@ -844,6 +844,10 @@ async fn strangers_whom_a_provider_vouches_for_use_up_no_accounts_budget() {
         assert_ne!(code, "Throttling", "call {n}");
     }
     let form = [("Action", "GetAccessKeyInfo"), VERSION, ("AccessKeyId", &*user("alice").id)];
+    for _ in 0..2 {
+        let code = broker.query(Some(&user("bob")), &form).await.code().to_owned();
+        assert_ne!(code, "Throttling", "what is left for everybody");
+    }
     assert_eq!(broker.query(Some(&user("bob")), &form).await.code(), "Throttling", "those who were admitted count");
 }
 
