@@ -214,7 +214,9 @@ fn backup_rekey_restore_and_what_comes_between() {
     std::fs::rename(case.path.join("master.key"), case.path.join("new.key")).unwrap();
     std::fs::rename(case.path.join("old.key"), case.path.join("master.key")).unwrap();
     let named = [new.as_str(), "new.key", "--master-key"];
-    refused("3 newer backup, older key file in place", &case, &["restore", &case.file("later.db")], &named);
+    // The store that is there does not open with that file either.
+    let later = case.file("later.db");
+    refused_blindly("3 newer backup, older key file in place", &case, &["restore", &later], &named, |_| {});
 
     let case = desk.copy();
     let foreign = Desk::new();
