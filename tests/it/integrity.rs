@@ -704,8 +704,9 @@ async fn no_command_works_on_a_store_that_was_changed_or_put_back() {
     let refused = |named: &str| {
         for command in all {
             let output = home.try_run(command);
-            let error = String::from_utf8_lossy(&output.stderr);
-            assert!(!output.status.success() && error.contains(named), "{command:?}: {named}: {error}");
+            // `check` prints its findings as data.
+            let said = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
+            assert!(!output.status.success() && said.contains(named), "{command:?}: {named}: {said}");
         }
         assert!(!copy.exists());
     };
@@ -724,8 +725,8 @@ async fn no_command_works_on_a_store_that_was_changed_or_put_back() {
     let named = "role arn:aws:iam::111122223333:role/Administrator is not as a broker wrote it";
     for command in [&["serve"] as &[&str], &["check"], &["export"], &["import", declared]] {
         let output = home.try_run(command);
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success() && error.contains(named), "{command:?}: {error}");
+        let said = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
+        assert!(!output.status.success() && said.contains(named), "{command:?}: {said}");
     }
     // The operator's word.
     let said = home.run(&["restore", "--accept"]);
