@@ -72,7 +72,7 @@ pub enum CountedAs {
     Revocation,
 }
 
-/// Calls with one signature that may come a second, however small a quarter of the principal's budget is:
+/// Calls with one signature that may come a second, however small half of the principal's budget is:
 /// a client may well make the same call several times in one second, for which its signature is the same.
 const MIN_REPEATS: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
 
@@ -96,7 +96,7 @@ pub enum Exceeded {
     Reads,
     /// A tenth of `[budgets.principal] calls_per_second`, of calls that end sessions.
     Revocations,
-    /// What one signature may use of its principal's budget, however often it comes again: a quarter.
+    /// What one signature may use of its principal's budget, however often it comes again: a half.
     Repeats,
     /// `[budgets.account] calls_per_second`
     Account,
@@ -185,7 +185,7 @@ impl Budgets {
     pub fn new(limits: BudgetLimits) -> Self {
         let divided = |limit: NonZeroU32, by: u32| NonZeroU32::new(limit.get() / by).unwrap_or(NonZeroU32::MIN);
         let part = |limit: Option<NonZeroU32>, of: u32| limit.map(|limit| Calls::new(divided(limit, of)));
-        let repeats = |limit: Option<NonZeroU32>| limit.map(|limit| Calls::new(divided(limit, 4).max(MIN_REPEATS)));
+        let repeats = |limit: Option<NonZeroU32>| limit.map(|limit| Calls::new(divided(limit, 2).max(MIN_REPEATS)));
         Self {
             principal_calls: limits.principal_calls.map(Calls::new),
             principal_reads: limits.principal_reads.map(Calls::new),
@@ -203,7 +203,7 @@ impl Budgets {
     }
 
     /// Counts a call of a principal that its signature has proven. Whoever captured a signed request can
-    /// send it again for a quarter of an hour, so a signature may use a quarter of a budget and no more.
+    /// send it again for a quarter of an hour, so a signature may use half of a budget and no more.
     ///
     /// # Errors
     /// When the principal's or the account's budget is used up, or the signature's part of it. The call

@@ -86,16 +86,16 @@ fn whoever_calls_little_is_served_while_others_use_up_the_account() {
 }
 
 #[test]
-fn a_signature_that_comes_again_uses_a_quarter_and_revocations_have_their_own() {
+fn a_signature_that_comes_again_uses_a_half_and_revocations_have_their_own() {
     let budgets = Budgets::new(limits(100, 40, 0, 0));
     let call = |counted_as, signature: &[u8]| {
         budgets.call(counted_as, Counted { signature: Some(signature), ..by("a") }, seconds(0))
     };
     let count = |counted_as, signature: &[u8]| (0..500).filter(|_| call(counted_as, signature).is_ok()).count();
-    assert_eq!(count(CountedAs::Call, b"captured"), 50);
+    assert_eq!(count(CountedAs::Call, b"captured"), 100);
     assert_eq!(call(CountedAs::Call, b"captured"), Err(Exceeded::Repeats));
-    assert_eq!(count(CountedAs::Read, b"captured"), 20);
-    assert_eq!((0..500_u32).filter(|n| call(CountedAs::Call, &n.to_be_bytes()).is_ok()).count(), 150);
+    assert_eq!(count(CountedAs::Read, b"captured"), 40);
+    assert_eq!((0..500_u32).filter(|n| call(CountedAs::Call, &n.to_be_bytes()).is_ok()).count(), 100);
     assert_eq!(call(CountedAs::Call, b"another"), Err(Exceeded::Principal));
     assert_eq!((0..500_u32).filter(|n| call(CountedAs::Revocation, &n.to_le_bytes()).is_ok()).count(), 20);
     assert_eq!(call(CountedAs::Revocation, b"another"), Err(Exceeded::Revocations));

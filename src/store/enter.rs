@@ -31,6 +31,8 @@ impl Entrance<'_> {
         let access = if known.is_some() && access == Access::Create { Access::Serve } else { access };
         let store = Store::open(self.place, access, self.master_key, now, entropy).await?;
         if store.is_new() {
+            // At once: a start that fails later must not leave a store behind of which nothing is known.
+            self.leave(&store).await?;
             return Ok(store);
         }
         let (store_id, sequence) = store.stands_at().await?;
