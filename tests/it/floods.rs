@@ -215,9 +215,15 @@ async fn tr_06_idle_connections_leave_room_for_calls_and_go_by_age() {
     for some in 0..count / 100 {
         idle.extend(futures_util::future::join_all((some * 100..some * 100 + 100).map(rest)).await);
     }
-    let open = metric(&daemon, "brevet_connections").await;
-    // On a slow machine the first ones have rested long enough before the last ones are there.
-    assert!(open >= count * 3 / 4, "{open}");
+    // The system takes connections before the broker does. On a slow machine the first ones have rested
+    // long enough before the last ones are there.
+    let started = Instant::now();
+    let mut open = metric(&daemon, "brevet_connections").await;
+    while open < count * 3 / 4 {
+        assert!(started.elapsed() < Duration::from_secs(10), "{open}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        open = metric(&daemon, "brevet_connections").await;
+    }
     let each = resident(&daemon).saturating_sub(baseline) / open;
     println!("{open} connections: {} KiB each", each / 1_024);
     assert!(each < 48 << 10, "{each} bytes each");
