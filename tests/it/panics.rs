@@ -9,8 +9,11 @@ use brevet::sigv4::{Signer, sha256};
 use crate::binary::{Home, brevet, serve_by};
 use crate::harness::{encode, form_headers, http1};
 
-/// Each signed action by its Query form: a service, and parameters that pass the first checks.
-const CALLS: &[(&str, &str, &[(&str, &str)])] = &[
+/// A service, an action, and parameters that pass the first checks.
+type Call = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+
+/// Signed actions in their Query form.
+const CALLS: &[Call] = &[
     (
         "sts",
         "AssumeRole",
