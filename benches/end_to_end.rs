@@ -34,10 +34,17 @@ fn main() {
         Some("echo-sign") => return echo(true),
         _ => {}
     }
-    let seconds = arguments.iter().filter_map(|a| a.parse().ok()).next().unwrap_or(5);
+    let seconds = arguments
+        .iter()
+        .filter_map(|a| a.parse().ok())
+        .next()
+        .unwrap_or(5);
     let span = Duration::from_secs(seconds);
     pin(std::process::id(), 1);
-    println!("{:<46} {:>9} {:>12} {:>6} {:>6} {:>7}", "", "req/s", "CPU us/req", "of (a)", "of (b)", "busy");
+    println!(
+        "{:<46} {:>9} {:>12} {:>6} {:>6} {:>7}",
+        "", "req/s", "CPU us/req", "of (a)", "of (b)", "busy"
+    );
 
     let a = Echo::start("echo").measure(span);
     a.print("(a) bare tonic echo", None, None);
@@ -50,26 +57,33 @@ fn main() {
         let broker = Broker::start(audit, None);
         broker.assume_role(span).print(name, Some(&a), Some(&b));
         if matches!(audit, Audit::Unsynced) {
-            for (name, kind) in
-                [("    AssumeRole with three tags and a policy", Asked::CutRole), ("    GetSessionToken", Asked::Own)]
-            {
+            for (name, kind) in [
+                (
+                    "    AssumeRole with three tags and a policy",
+                    Asked::CutRole,
+                ),
+                ("    GetSessionToken", Asked::Own),
+            ] {
                 broker.issue(kind, span).print(name, Some(&a), Some(&b));
             }
             for (name, kind) in [
                 ("    GetCallerIdentity, a role's session", Asked::Role),
-                ("    GetCallerIdentity, with tags and a policy", Asked::CutRole),
+                (
+                    "    GetCallerIdentity, with tags and a policy",
+                    Asked::CutRole,
+                ),
                 ("    GetCallerIdentity, a user's, with MFA", Asked::Mfa),
             ] {
-                broker.get_caller_identity(kind, span).print(name, Some(&a), Some(&b));
+                broker
+                    .get_caller_identity(kind, span)
+                    .print(name, Some(&a), Some(&b));
             }
         }
     }
     if let Some(redis) = Redis::start() {
-        Broker::start(Audit::Unsynced, Some(&redis)).assume_role(span).print(
-            "(c) AssumeRole, records in Redis",
-            Some(&a),
-            Some(&b),
-        );
+        Broker::start(Audit::Unsynced, Some(&redis))
+            .assume_role(span)
+            .print("(c) AssumeRole, records in Redis", Some(&a), Some(&b));
     } else {
         println!("redis-server is not installed: the Redis row is left out");
     }
@@ -79,16 +93,26 @@ struct Echo(Child, SocketAddr);
 
 impl Echo {
     fn start(mode: &str) -> Self {
-        let mut child =
-            Command::new(std::env::current_exe().unwrap()).arg(mode).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .arg(mode)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         pin(child.id(), 0);
         let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
         Self(child, line.trim().parse().unwrap())
     }
 
     fn measure(mut self, span: Duration) -> Outcome {
-        let outcome = drive(self.1, self.0.id(), &load("AssumeRole", &assume_role(), None, self.1), span);
+        let outcome = drive(
+            self.1,
+            self.0.id(),
+            &load("AssumeRole", &assume_role(), None, self.1),
+            span,
+        );
         self.0.kill().unwrap();
         self.0.wait().unwrap();
         outcome
@@ -107,11 +131,18 @@ enum Asked {
 const POLICY: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:GetObject","s3:ListBucket","sts:*"],"Resource":["arn:aws:s3:::reports","arn:aws:s3:::reports/${aws:PrincipalTag/team}/*"]},{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"Bool":{"aws:SecureTransport":"false"}}}]}"#;
 
 fn cut() -> pb::AssumeRoleRequest {
-    let tag = |key: &str, value: &str| pb::Tag { key: key.into(), value: value.into() };
+    let tag = |key: &str, value: &str| pb::Tag {
+        key: key.into(),
+        value: value.into(),
+    };
     pb::AssumeRoleRequest {
         role_arn: ROLE.replace("Demo", "Administrator"),
         policy: Some(POLICY.to_owned()),
-        tags: vec![tag("team", "blue"), tag("cost-center", "4711"), tag("email", "alice@example.com")],
+        tags: vec![
+            tag("team", "blue"),
+            tag("cost-center", "4711"),
+            tag("email", "alice@example.com"),
+        ],
         transitive_tag_keys: vec!["team".to_owned()],
         ..assume_role()
     }
@@ -132,7 +163,10 @@ struct Broker {
 
 impl Broker {
     fn start(audit: Audit, redis: Option<&Redis>) -> Self {
-        let dir = tempfile::Builder::new().prefix("brevet-bench").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let dir = tempfile::Builder::new()
+            .prefix("brevet-bench")
+            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+            .unwrap();
         let brevet = env!("CARGO_BIN_EXE_brevet");
         let home = dir.path().join("broker");
         let made = Command::new(brevet)
@@ -143,7 +177,12 @@ impl Broker {
             .output()
             .unwrap();
         let text = String::from_utf8(made.stdout).unwrap();
-        let value = |name: &str| text.split_whitespace().find_map(|w| w.strip_prefix(name)).unwrap().to_owned();
+        let value = |name: &str| {
+            text.split_whitespace()
+                .find_map(|w| w.strip_prefix(name))
+                .unwrap()
+                .to_owned()
+        };
         let keys = (value("AWS_ACCESS_KEY_ID="), value("AWS_SECRET_ACCESS_KEY="));
         let config = home.join("brevet.toml");
         let mut toml = std::fs::read_to_string(&config)
@@ -155,7 +194,10 @@ impl Broker {
         }
         toml.push_str(WIDE_BUDGETS);
         if let Some(redis) = redis {
-            toml.push_str(&format!("\n[sessions.redis]\nurls = [\"redis://127.0.0.1:{}\"]\n", redis.1));
+            toml.push_str(&format!(
+                "\n[sessions.redis]\nurls = [\"redis://127.0.0.1:{}\"]\n",
+                redis.1
+            ));
         }
         std::fs::write(&config, toml).unwrap();
         let mut child = Command::new(brevet)
@@ -167,18 +209,33 @@ impl Broker {
             .unwrap();
         pin(child.id(), 0);
         let mut line = String::new();
-        BufReader::new(child.stderr.as_mut().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(child.stderr.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
         let line: serde_json::Value = serde_json::from_str(&line).unwrap();
         let address = line["fields"]["address"].as_str().unwrap().parse().unwrap();
-        Self { child, _dir: dir, address, keys }
+        Self {
+            child,
+            _dir: dir,
+            address,
+            keys,
+        }
     }
 
     fn assume_role(&self, span: Duration) -> Outcome {
-        let message = pb::AssumeRoleRequest { role_arn: ROLE.replace("Demo", "Administrator"), ..assume_role() };
+        let message = pb::AssumeRoleRequest {
+            role_arn: ROLE.replace("Demo", "Administrator"),
+            ..assume_role()
+        };
         drive(
             self.address,
             self.child.id(),
-            &load("AssumeRole", &message, Some((&self.keys.0, &self.keys.1, None)), self.address),
+            &load(
+                "AssumeRole",
+                &message,
+                Some((&self.keys.0, &self.keys.1, None)),
+                self.address,
+            ),
             span,
         )
     }
@@ -187,13 +244,21 @@ impl Broker {
         let keys = Some((self.keys.0.as_str(), self.keys.1.as_str(), None));
         let load = match asked {
             Asked::CutRole => load("AssumeRole", &cut(), keys, self.address),
-            _ => load("GetSessionToken", &pb::GetSessionTokenRequest::default(), keys, self.address),
+            _ => load(
+                "GetSessionToken",
+                &pb::GetSessionTokenRequest::default(),
+                keys,
+                self.address,
+            ),
         };
         drive(self.address, self.child.id(), &load, span)
     }
 
     fn get_caller_identity(&self, asked: Asked, span: Duration) -> Outcome {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         let session = runtime.block_on(self.session(asked));
         let keys = (
             session.access_key_id.as_str(),
@@ -203,31 +268,64 @@ impl Broker {
         drive(
             self.address,
             self.child.id(),
-            &load("GetCallerIdentity", &pb::GetCallerIdentityRequest {}, Some(keys), self.address),
+            &load(
+                "GetCallerIdentity",
+                &pb::GetCallerIdentityRequest {},
+                Some(keys),
+                self.address,
+            ),
             span,
         )
     }
 
     async fn session(&self, asked: Asked) -> brevet::client::Credentials {
         use brevet::client::{AssumeRole, Client, Credentials, Endpoint};
-        let endpoint = Endpoint { url: format!("http://{}", self.address), region: "us-east-1".into(), ca_pem: None };
-        let client = Client::new(&endpoint, Credentials::long_term(&self.keys.0, &self.keys.1)).unwrap();
+        let endpoint = Endpoint {
+            url: format!("http://{}", self.address),
+            region: "us-east-1".into(),
+            ca_pem: None,
+        };
+        let client = Client::new(
+            &endpoint,
+            Credentials::long_term(&self.keys.0, &self.keys.1),
+        )
+        .unwrap();
         let plain = AssumeRole::new(&ROLE.replace("Demo", "Administrator"), "bench");
         let cut = cut();
         match asked {
             Asked::Role => client.assume_role(&plain).await.unwrap().credentials,
             Asked::CutRole => {
                 let tags = cut.tags.into_iter().map(|t| (t.key, t.value)).collect();
-                client.assume_role(&AssumeRole { policy: cut.policy, tags, ..plain }).await.unwrap().credentials
+                client
+                    .assume_role(&AssumeRole {
+                        policy: cut.policy,
+                        tags,
+                        ..plain
+                    })
+                    .await
+                    .unwrap()
+                    .credentials
             }
             Asked::Own => client.get_session_token(None).await.unwrap(),
             Asked::Mfa => {
-                let made = client.iam("CreateVirtualMFADevice", &[("VirtualMFADeviceName", "bench")]).await.unwrap();
-                let seed = made["VirtualMFADevice"]["Base32StringSeed"].as_str().unwrap();
-                let seed = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, seed).unwrap();
-                let seed = totp_rs::Secret::try_from_base32(std::str::from_utf8(&seed).unwrap()).unwrap();
+                let made = client
+                    .iam(
+                        "CreateVirtualMFADevice",
+                        &[("VirtualMFADeviceName", "bench")],
+                    )
+                    .await
+                    .unwrap();
+                let seed = made["VirtualMFADevice"]["Base32StringSeed"]
+                    .as_str()
+                    .unwrap();
+                let seed = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, seed)
+                    .unwrap();
+                let seed =
+                    totp_rs::Secret::try_from_base32(std::str::from_utf8(&seed).unwrap()).unwrap();
                 let totp = totp_rs::Builder::new().with_secret(seed).build().unwrap();
-                let now = brevet::clock::Clock::now(&brevet::clock::SystemClock).seconds().unsigned_abs();
+                let now = brevet::clock::Clock::now(&brevet::clock::SystemClock)
+                    .seconds()
+                    .unsigned_abs();
                 let code = |seconds: u64| totp.generate(seconds).to_string();
                 let serial = "arn:aws:iam::111122223333:mfa/bench";
                 let (first, second) = (code(now - 30), code(now));
@@ -238,7 +336,10 @@ impl Broker {
                     ("AuthenticationCode2", second.as_str()),
                 ];
                 client.iam("EnableMFADevice", &enable).await.unwrap();
-                client.get_session_token(Some((serial, &code(now + 30)))).await.unwrap()
+                client
+                    .get_session_token(Some((serial, &code(now + 30))))
+                    .await
+                    .unwrap()
             }
         }
     }
@@ -255,9 +356,20 @@ struct Redis(Child, u16);
 
 impl Redis {
     fn start() -> Option<Self> {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let child = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--save", "", "--appendonly", "no"])
+            .args([
+                "--port",
+                &port.to_string(),
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+            ])
             .stdout(Stdio::null())
             .spawn()
             .ok()?;
@@ -284,15 +396,24 @@ fn assume_role() -> pb::AssumeRoleRequest {
 
 /// The baseline: tonic's own server and codec, nothing else.
 fn echo(sign: bool) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         println!("{}", listener.local_addr().unwrap());
         std::io::stdout().flush().unwrap();
         let key = ring::signature::Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
         let service = EchoService(sign.then(|| Arc::new(key)));
-        let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
-        tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming).await.unwrap();
+        let incoming =
+            tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
+        tonic::transport::Server::builder()
+            .add_service(service)
+            .serve_with_incoming(incoming)
+            .await
+            .unwrap();
     });
 }
 
@@ -306,17 +427,24 @@ impl tonic::server::NamedService for EchoService {
 impl tower_service::Service<Request<Body>> for EchoService {
     type Response = Response<Body>;
     type Error = std::convert::Infallible;
-    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Response<Body>, Self::Error>> + Send>>;
+    type Future =
+        std::pin::Pin<Box<dyn Future<Output = Result<Response<Body>, Self::Error>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Self::Error>> {
+    fn poll_ready(
+        &mut self,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), Self::Error>> {
         std::task::Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let handler = self.clone();
         Box::pin(async move {
-            let codec = tonic_prost::ProstCodec::<pb::AssumeRoleResponse, pb::AssumeRoleRequest>::default();
-            Ok(tonic::server::Grpc::new(codec).unary(Handler(handler), request).await)
+            let codec =
+                tonic_prost::ProstCodec::<pb::AssumeRoleResponse, pb::AssumeRoleRequest>::default();
+            Ok(tonic::server::Grpc::new(codec)
+                .unary(Handler(handler), request)
+                .await)
         })
     }
 }
@@ -328,7 +456,10 @@ impl tower_service::Service<tonic::Request<pb::AssumeRoleRequest>> for Handler {
     type Error = Status;
     type Future = std::future::Ready<Result<Self::Response, Status>>;
 
-    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Status>> {
+    fn poll_ready(
+        &mut self,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), Status>> {
         std::task::Poll::Ready(Ok(()))
     }
 
@@ -342,9 +473,15 @@ impl tower_service::Service<tonic::Request<pb::AssumeRoleRequest>> for Handler {
             access_key_id: "ASIARTX3GSDSUVGMOSXK".to_owned(),
             secret_access_key: "s".repeat(40),
             session_token: token,
-            expiration: Some(prost_types::Timestamp { seconds: 1_800_000_000, nanos: 0 }),
+            expiration: Some(prost_types::Timestamp {
+                seconds: 1_800_000_000,
+                nanos: 0,
+            }),
         };
-        let user = pb::AssumedRoleUser { assumed_role_id: message.role_session_name, arn: message.role_arn };
+        let user = pb::AssumedRoleUser {
+            assumed_role_id: message.role_session_name,
+            arn: message.role_arn,
+        };
         std::future::ready(Ok(tonic::Response::new(pb::AssumeRoleResponse {
             credentials: Some(credentials),
             assumed_role_user: Some(user),

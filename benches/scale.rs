@@ -26,13 +26,25 @@ const CHANGES: u32 = 200;
 
 fn main() {
     let numbers: Vec<usize> = std::env::args().filter_map(|a| a.parse().ok()).collect();
-    let (roles, users) = (numbers.first().copied().unwrap_or(100_000), numbers.get(1).copied().unwrap_or(1_000_000));
+    let (roles, users) = (
+        numbers.first().copied().unwrap_or(100_000),
+        numbers.get(1).copied().unwrap_or(1_000_000),
+    );
     pin(std::process::id(), 1);
     let small = Home::new(10, 10);
     let started = Instant::now();
     let large = Home::new(roles, users);
-    println!("{roles} roles and {users} users written in {:.0} s", started.elapsed().as_secs_f64());
-    println!("the store is {} MiB", std::fs::metadata(large.path.join("store.db")).unwrap().len() >> 20);
+    println!(
+        "{roles} roles and {users} users written in {:.0} s",
+        started.elapsed().as_secs_f64()
+    );
+    println!(
+        "the store is {} MiB",
+        std::fs::metadata(large.path.join("store.db"))
+            .unwrap()
+            .len()
+            >> 20
+    );
 
     let little = Daemon::start(&small.path);
     let daemon = Daemon::start(&large.path);
@@ -42,7 +54,11 @@ fn main() {
         little.started.as_secs_f64()
     );
     let (weight, base) = (memory(daemon.child.id()), memory(little.child.id()));
-    println!("memory: {} MiB, of 10 roles {} MiB (goal: under 1,536 MiB)", weight >> 20, base >> 20);
+    println!(
+        "memory: {} MiB, of 10 roles {} MiB (goal: under 1,536 MiB)",
+        weight >> 20,
+        base >> 20
+    );
 
     let one = daemon.assume_role(&large);
     let ten = little.assume_role(&small);
@@ -53,7 +69,10 @@ fn main() {
         (many / ten - 1.0) * 100.0
     );
 
-    for (home, daemon, what) in [(&small, &little, "10 roles"), (&large, &daemon, "all of them")] {
+    for (home, daemon, what) in [
+        (&small, &little, "10 roles"),
+        (&large, &daemon, "all of them"),
+    ] {
         let (change, idle) = daemon.change(home);
         println!(
             "one change with {what}: {change:.2} ms of CPU in the broker (idle: {idle:.2} ms a second; goal: under 5 ms)"
@@ -65,7 +84,10 @@ fn main() {
         let home = Home::new(roles, users);
         let daemon = Daemon::start(&home.path);
         let count = roles.max(users);
-        println!("a {what} weighs {} bytes", memory(daemon.child.id()).saturating_sub(base) / count as u64);
+        println!(
+            "a {what} weighs {} bytes",
+            memory(daemon.child.id()).saturating_sub(base) / count as u64
+        );
     }
 }
 
@@ -78,7 +100,10 @@ struct Home {
 
 impl Home {
     fn new(roles: usize, users: usize) -> Self {
-        let dir = tempfile::Builder::new().prefix("brevet-scale").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let dir = tempfile::Builder::new()
+            .prefix("brevet-scale")
+            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+            .unwrap();
         let path = dir.path().join("broker");
         let made = Command::new(env!("CARGO_BIN_EXE_brevet"))
             .arg("init")
@@ -88,7 +113,12 @@ impl Home {
             .output()
             .unwrap();
         let text = String::from_utf8(made.stdout).unwrap();
-        let value = |name: &str| text.split_whitespace().find_map(|w| w.strip_prefix(name)).unwrap().to_owned();
+        let value = |name: &str| {
+            text.split_whitespace()
+                .find_map(|w| w.strip_prefix(name))
+                .unwrap()
+                .to_owned()
+        };
         let keys = (value("AWS_ACCESS_KEY_ID="), value("AWS_SECRET_ACCESS_KEY="));
         let config = path.join("brevet.toml");
         let toml = std::fs::read_to_string(&config)
@@ -97,19 +127,34 @@ impl Home {
             .replace("127.0.0.1:7481", "127.0.0.1:0");
         std::fs::write(&config, toml + "sync = false\n" + load::WIDE_BUDGETS).unwrap();
         runtime().block_on(fill(&path, roles, users));
-        Self { _dir: dir, path, keys }
+        Self {
+            _dir: dir,
+            path,
+            keys,
+        }
     }
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
 }
 
 async fn fill(path: &Path, roles: usize, users: usize) {
     let entropy = SystemEntropy::new();
     let place = Place::Sqlite(path.join("store.db"));
     let master_key = MasterKey::load(&path.join("master.key")).unwrap();
-    let store = Store::open(&place, Access::Use, Some(&master_key), SystemClock.now(), &entropy).await.unwrap();
+    let store = Store::open(
+        &place,
+        Access::Use,
+        Some(&master_key),
+        SystemClock.now(),
+        &entropy,
+    )
+    .await
+    .unwrap();
     let parse = |kind, value: serde_json::Value| Resource::parse(kind, &value.to_string()).unwrap();
     let policies = (0..100).map(|n| {
         parse(Kind::Policy, serde_json::json!({"PolicyName": format!("P{n}"), "PolicyId": format!("ANPA{n:017}"), "Path": "/",
@@ -147,7 +192,12 @@ async fn fill(path: &Path, roles: usize, users: usize) {
         let sealed = master_key.seal(&name, format!("secret-of-{n:030}").as_bytes(), &entropy).unwrap();
         parse(Kind::AccessKey, serde_json::json!({"AccessKeyId": id, "UserArn": owner, "SealedSecretAccessKey": sealed, "Status": "Active"}))
     });
-    let mut all = policies.chain(roles).chain(groups).chain(people).chain(keys).peekable();
+    let mut all = policies
+        .chain(roles)
+        .chain(groups)
+        .chain(people)
+        .chain(keys)
+        .peekable();
     while all.peek().is_some() {
         let mut writer = store.write_much().await.unwrap();
         let entry = Entry {
@@ -184,12 +234,18 @@ impl Daemon {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        BufReader::new(child.stderr.as_mut().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(child.stderr.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
         let started = started.elapsed();
         pin(child.id(), 0);
         let line: serde_json::Value = serde_json::from_str(&line).unwrap();
         let address = line["fields"]["address"].as_str().unwrap().parse().unwrap();
-        Self { child, address, started }
+        Self {
+            child,
+            address,
+            started,
+        }
     }
 
     fn assume_role(&self, home: &Home) -> f64 {
@@ -198,7 +254,12 @@ impl Daemon {
             role_session_name: "bench".to_owned(),
             ..pb::AssumeRoleRequest::default()
         };
-        let request = load("AssumeRole", &message, Some((&home.keys.0, &home.keys.1, None)), self.address);
+        let request = load(
+            "AssumeRole",
+            &message,
+            Some((&home.keys.0, &home.keys.1, None)),
+            self.address,
+        );
         drive(self.address, self.child.id(), &request, SPAN).cpu_micros
     }
 
@@ -212,7 +273,15 @@ impl Daemon {
             let entropy = SystemEntropy::new();
             let place = Place::Sqlite(home.path.join("store.db"));
             let master_key = MasterKey::load(&home.path.join("master.key")).unwrap();
-            let store = Store::open(&place, Access::Use, Some(&master_key), SystemClock.now(), &entropy).await.unwrap();
+            let store = Store::open(
+                &place,
+                Access::Use,
+                Some(&master_key),
+                SystemClock.now(),
+                &entropy,
+            )
+            .await
+            .unwrap();
             for n in 0..CHANGES {
                 let desk = Desk {
                     store: &store,
@@ -222,11 +291,16 @@ impl Daemon {
                     issuer: None,
                 };
                 let change = Change::Edit {
-                    name: Name::new(Kind::Role, format!("arn:aws:iam::111122223333:role/Role{}", n % 10)),
+                    name: Name::new(
+                        Kind::Role,
+                        format!("arn:aws:iam::111122223333:role/Role{}", n % 10),
+                    ),
                     edit: Edit::UpdateMaxSessionDuration(3_600 + i64::from(n)),
                     expected: None,
                 };
-                commands::execute(desk, &Actor::operator("bench"), vec![change]).await.unwrap();
+                commands::execute(desk, &Actor::operator("bench"), vec![change])
+                    .await
+                    .unwrap();
                 // One by one, as administrators make them.
                 tokio::time::sleep(Duration::from_millis(110)).await;
             }
@@ -246,5 +320,11 @@ impl Drop for Daemon {
 /// Resident bytes.
 fn memory(pid: u32) -> u64 {
     let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
-    statm.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 4_096
+    statm
+        .split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse::<u64>()
+        .unwrap()
+        * 4_096
 }

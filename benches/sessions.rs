@@ -11,11 +11,19 @@ const SESSIONS: usize = 1_000_000;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
     let entropy = SystemEntropy::new();
     let now = Timestamp::from_seconds(1_800_000_000);
     let keyring = Keyring::generate(&entropy, now).unwrap();
-    let sessions = Sessions::in_memory(Bounds { max_records: SESSIONS, max_bytes: usize::MAX }, Default::default());
+    let sessions = Sessions::in_memory(
+        Bounds {
+            max_records: SESSIONS,
+            max_bytes: usize::MAX,
+        },
+        Default::default(),
+    );
     let before = resident();
     let started = std::time::Instant::now();
     runtime.block_on(async {

@@ -31,7 +31,16 @@ fn sigv4(c: &mut Criterion) {
         region: "us-east-1",
         service: "sts",
     };
-    signer.sign("POST", "/", "127.0.0.1:7480", &mut headers, &sha256(body), SystemClock.now()).unwrap();
+    signer
+        .sign(
+            "POST",
+            "/",
+            "127.0.0.1:7480",
+            &mut headers,
+            &sha256(body),
+            SystemClock.now(),
+        )
+        .unwrap();
     c.bench_function("sigv4: read and verify", |b| {
         b.iter(|| {
             let incoming = Incoming {
@@ -42,7 +51,11 @@ fn sigv4(c: &mut Criterion) {
                 host: "127.0.0.1:7480",
                 payload_sha256: sha256(black_box(body)),
             };
-            Presented::read(&incoming).unwrap().unwrap().verify(SECRET).unwrap();
+            Presented::read(&incoming)
+                .unwrap()
+                .unwrap()
+                .verify(SECRET)
+                .unwrap();
         });
     });
 }
@@ -55,14 +68,22 @@ fn evaluator(c: &mut Criterion) {
     context.set("sts:ExternalId", "x");
     context.set("aws:SourceIp", "10.1.2.3");
     let request = Request {
-        principal: Principal::User { account: "111122223333", arn: "arn:aws:iam::111122223333:user/alice", id: None },
+        principal: Principal::User {
+            account: "111122223333",
+            arn: "arn:aws:iam::111122223333:user/alice",
+            id: None,
+        },
         action: "sts:AssumeRole",
         resource: "arn:aws:iam::111122223333:role/Deploy",
         resource_account: "111122223333",
         context: &context,
     };
-    let policies =
-        Policies { identity: &[&identity], resource: Some(&trust), resource_is_trust: true, ..Policies::default() };
+    let policies = Policies {
+        identity: &[&identity],
+        resource: Some(&trust),
+        resource_is_trust: true,
+        ..Policies::default()
+    };
     assert!(evaluate(&request, &policies).is_allowed());
     c.bench_function("evaluate: trust policy with two conditions", |b| {
         b.iter(|| evaluate(black_box(&request), black_box(&policies)))
@@ -88,7 +109,9 @@ fn tokens(c: &mut Criterion) {
         ..Claims::default()
     };
     let pair = ring::signature::Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
-    c.bench_function("baseline: one Ed25519 signature", |b| b.iter(|| pair.sign(black_box(&[7; 300]))));
+    c.bench_function("baseline: one Ed25519 signature", |b| {
+        b.iter(|| pair.sign(black_box(&[7; 300])))
+    });
     c.bench_function("mint: sign and seal a token", |b| {
         b.iter(|| token::seal(&keyring, black_box(&claims), &[1; 16]).unwrap())
     });
@@ -97,29 +120,53 @@ fn tokens(c: &mut Criterion) {
         b.iter(|| token::open(&keyring, black_box(&sealed)).unwrap().0)
     });
     c.bench_function("secret: derive from key and session id", |b| {
-        b.iter(|| keyring.current().unwrap().session_secret(black_box(&[7; 16]), "ASIABENCHBENCHBENCH1").unwrap());
+        b.iter(|| {
+            keyring
+                .current()
+                .unwrap()
+                .session_secret(black_box(&[7; 16]), "ASIABENCHBENCHBENCH1")
+                .unwrap()
+        });
     });
 }
 
 fn packing(c: &mut Criterion) {
     let policy = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:GetObject","s3:ListBucket"],"Resource":["arn:aws:s3:::reports","arn:aws:s3:::reports/${aws:PrincipalTag/team}/*"]},{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"Bool":{"aws:SecureTransport":"false"}}}]}"#;
-    let tag = |key: &str, value: &str| TagClaim { key: key.into(), value: value.into(), transitive: false };
+    let tag = |key: &str, value: &str| TagClaim {
+        key: key.into(),
+        value: value.into(),
+        transitive: false,
+    };
     let mut limits = Limits {
-        tags: vec![tag("team", "blue"), tag("cost-center", "4711"), tag("email", "alice@example.com")],
+        tags: vec![
+            tag("team", "blue"),
+            tag("cost-center", "4711"),
+            tag("email", "alice@example.com"),
+        ],
         policy: policy.into(),
         policy_arns: vec!["arn:aws:iam::111122223333:policy/ReadOnly".into()],
     };
-    c.bench_function("pack: a policy of 300 characters, an ARN, three tags", |b| {
-        b.iter(|| pack(black_box(&mut limits)).unwrap())
-    });
+    c.bench_function(
+        "pack: a policy of 300 characters, an ARN, three tags",
+        |b| b.iter(|| pack(black_box(&mut limits)).unwrap()),
+    );
     let packed = pack(&mut limits).unwrap();
-    println!("packed to {} bytes, {}%", packed.bytes.len(), packed.percent);
-    c.bench_function("unpack the same", |b| b.iter(|| unpack(black_box(&packed.bytes)).unwrap()));
+    println!(
+        "packed to {} bytes, {}%",
+        packed.bytes.len(),
+        packed.percent
+    );
+    c.bench_function("unpack the same", |b| {
+        b.iter(|| unpack(black_box(&packed.bytes)).unwrap())
+    });
 }
 
 /// A login with keys at hand, beside the bare check of the same signature.
 fn federation(c: &mut Criterion) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let now = SystemClock.now();
     let (entropy, random) = (SystemEntropy::new(), brevet::entropy::system());
     let claims = serde_json::json!({
@@ -130,15 +177,25 @@ fn federation(c: &mut Criterion) {
         "job_workflow_ref": "octo-org/octo-repo/.github/workflows/deploy.yml@refs/heads/main", "run_id": "1",
         "sha": "0123456789012345678901234567890123456789", "runner_environment": "github-hosted", "actor": "octocat",
     });
-    let rsa = SigningKey::generate(web_identity::Algorithm::RS256, State::Current, &entropy, now).unwrap();
+    let rsa = SigningKey::generate(
+        web_identity::Algorithm::RS256,
+        State::Current,
+        &entropy,
+        now,
+    )
+    .unwrap();
     let rsa_token = rsa.sign(claims.to_string().as_bytes()).unwrap();
     let es256 = {
         use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING as ALG, EcdsaKeyPair};
         let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ALG, &random).unwrap();
         EcdsaKeyPair::from_pkcs8(&ALG, pkcs8.as_ref(), &random).unwrap()
     };
-    let text = |bytes: &[u8]| base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, bytes);
-    let point = ring::signature::KeyPair::public_key(&es256).as_ref().to_vec();
+    let text = |bytes: &[u8]| {
+        base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, bytes)
+    };
+    let point = ring::signature::KeyPair::public_key(&es256)
+        .as_ref()
+        .to_vec();
     let header = text(br#"{"alg":"ES256","kid":"es","typ":"JWT"}"#);
     let message = format!("{header}.{}", text(claims.to_string().as_bytes()));
     let signature = es256.sign(&random, message.as_bytes()).unwrap();
@@ -149,34 +206,54 @@ fn federation(c: &mut Criterion) {
         "Url": "https://token.actions.githubusercontent.com", "ClientIDList": ["sts.amazonaws.com"],
         "JsonWebKeySet": {"keys": [rsa.jwk(), ec_jwk]}
     }]}});
-    let directory = std::sync::Arc::new(Directory::compile(declaration.to_string().as_bytes(), None).unwrap());
+    let directory =
+        std::sync::Arc::new(Directory::compile(declaration.to_string().as_bytes(), None).unwrap());
     let providers = Providers::new(Reach::default(), std::sync::Arc::new(SystemClock)).unwrap();
     let account = AccountId::parse("111122223333").unwrap();
     for (name, token) in [("RS256", &rsa_token), ("ES256", &ec_token)] {
-        c.bench_function(&format!("login: {name}, from the token's text to its claims judged"), |b| {
-            b.iter(|| {
-                let moment = || (directory.clone(), now);
-                let token = black_box(token);
-                let login = authn::authenticate_web_identity(token, account, &providers, &directory, None, moment);
-                assert!(runtime.block_on(login).is_ok());
-            })
-        });
+        c.bench_function(
+            &format!("login: {name}, from the token's text to its claims judged"),
+            |b| {
+                b.iter(|| {
+                    let moment = || (directory.clone(), now);
+                    let token = black_box(token);
+                    let login = authn::authenticate_web_identity(
+                        token, account, &providers, &directory, None, moment,
+                    );
+                    assert!(runtime.block_on(login).is_ok());
+                })
+            },
+        );
     }
     let (signed, signature_of) = rsa_token.rsplit_once('.').unwrap();
-    let bytes = |text: &str| base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, text).unwrap();
+    let bytes = |text: &str| {
+        base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, text).unwrap()
+    };
     let signature_of = bytes(signature_of);
-    let (n, e) = (bytes(rsa.jwk()["n"].as_str().unwrap()), bytes(rsa.jwk()["e"].as_str().unwrap()));
+    let (n, e) = (
+        bytes(rsa.jwk()["n"].as_str().unwrap()),
+        bytes(rsa.jwk()["e"].as_str().unwrap()),
+    );
     let public = ring::signature::RsaPublicKeyComponents { n: &n, e: &e };
     c.bench_function("baseline: the bare RS256 check", |b| {
         b.iter(|| {
             public
-                .verify(&ring::signature::RSA_PKCS1_2048_8192_SHA256, black_box(signed.as_bytes()), &signature_of)
+                .verify(
+                    &ring::signature::RSA_PKCS1_2048_8192_SHA256,
+                    black_box(signed.as_bytes()),
+                    &signature_of,
+                )
                 .unwrap()
         })
     });
-    let public = ring::signature::UnparsedPublicKey::new(&ring::signature::ECDSA_P256_SHA256_FIXED, &point);
+    let public =
+        ring::signature::UnparsedPublicKey::new(&ring::signature::ECDSA_P256_SHA256_FIXED, &point);
     c.bench_function("baseline: the bare ES256 check", |b| {
-        b.iter(|| public.verify(black_box(message.as_bytes()), signature.as_ref()).unwrap())
+        b.iter(|| {
+            public
+                .verify(black_box(message.as_bytes()), signature.as_ref())
+                .unwrap()
+        })
     });
 }
 

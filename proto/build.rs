@@ -8,8 +8,13 @@ use prost::Message;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let descriptors =
-        protox::compile(["brevet/sts/v1/sts.proto", "brevet/sts/v1/session_administration.proto"], ["proto"])?;
+    let descriptors = protox::compile(
+        [
+            "brevet/sts/v1/sts.proto",
+            "brevet/sts/v1/session_administration.proto",
+        ],
+        ["proto"],
+    )?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure()
@@ -27,20 +32,36 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// that the same source gives the same program.
 fn note_commit() {
     let git = |arguments: &[&str]| {
-        let output =
-            Command::new("git").args(arguments).env("TZ", "UTC").output().ok().filter(|o| o.status.success())?;
-        String::from_utf8(output.stdout).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+        let output = Command::new("git")
+            .args(arguments)
+            .env("TZ", "UTC")
+            .output()
+            .ok()
+            .filter(|o| o.status.success())?;
+        String::from_utf8(output.stdout)
+            .ok()
+            .map(|text| text.trim().to_owned())
+            .filter(|text| !text.is_empty())
     };
     for (name, arguments) in [
-        ("BREVET_COMMIT", ["rev-parse", "--short=12", "HEAD"].as_slice()),
-        ("BREVET_COMMIT_DATE", &["log", "-1", "--format=%cd", "--date=format-local:%Y-%m-%d"]),
+        (
+            "BREVET_COMMIT",
+            ["rev-parse", "--short=12", "HEAD"].as_slice(),
+        ),
+        (
+            "BREVET_COMMIT_DATE",
+            &["log", "-1", "--format=%cd", "--date=format-local:%Y-%m-%d"],
+        ),
     ] {
         println!("cargo:rerun-if-env-changed={name}");
         let given = std::env::var(name).ok().filter(|v| !v.is_empty());
         // Another repository that this folder happens to lie in says nothing of it.
         let own = PathBuf::from(".git").exists();
         let value = given.or_else(|| if own { git(arguments) } else { None });
-        println!("cargo:rustc-env={name}={}", value.unwrap_or_else(|| "unknown".to_owned()));
+        println!(
+            "cargo:rustc-env={name}={}",
+            value.unwrap_or_else(|| "unknown".to_owned())
+        );
     }
     // A release says exactly what it is. A debug build, made after each edit, is not made anew for
     // each commit as well, and calls itself a debug build.

@@ -127,12 +127,19 @@ struct Account {
 
 impl Account {
     fn new(most: usize) -> Self {
-        Self { most, used: AtomicUsize::new(0) }
+        Self {
+            most,
+            used: AtomicUsize::new(0),
+        }
     }
 
     /// How much there is for somebody. A quarter is kept for the proven.
     fn open_to(&self, proven: bool) -> usize {
-        if proven { self.most } else { self.most - self.most / 4 }
+        if proven {
+            self.most
+        } else {
+            self.most - self.most / 4
+        }
     }
 
     fn give_back(&self, amount: usize) {
@@ -159,12 +166,27 @@ struct Holders<'a> {
 impl Holders<'_> {
     /// # Errors
     /// When one of them has its share.
-    fn take(self, what: fn(&Holdings) -> &AtomicUsize, amount: usize, share: usize) -> Result<(), Shed> {
-        if self.source.is_some_and(|source| !take(what(source), amount, share)) {
+    fn take(
+        self,
+        what: fn(&Holdings) -> &AtomicUsize,
+        amount: usize,
+        share: usize,
+    ) -> Result<(), Shed> {
+        if self
+            .source
+            .is_some_and(|source| !take(what(source), amount, share))
+        {
             return Err(Shed::Source);
         }
-        if self.principal.is_some_and(|principal| !take(what(principal), amount, share)) {
-            Self { principal: None, ..self }.give_back(what, amount);
+        if self
+            .principal
+            .is_some_and(|principal| !take(what(principal), amount, share))
+        {
+            Self {
+                principal: None,
+                ..self
+            }
+            .give_back(what, amount);
             return Err(Shed::Principal);
         }
         Ok(())
@@ -247,7 +269,10 @@ impl Drop for Holdings {
     fn drop(&mut self) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         // Another one may stand in its place by now.
-        if table.get(&self.holder).is_some_and(|holdings| holdings.strong_count() == 0) {
+        if table
+            .get(&self.holder)
+            .is_some_and(|holdings| holdings.strong_count() == 0)
+        {
             table.remove(&self.holder);
         }
     }
@@ -272,8 +297,14 @@ impl Admission {
             proven: Mutex::default(),
             shaking: Mutex::default(),
             max_newcomers: bounds.connections.saturating_mul(2).saturating_add(64),
-            proven_sources: Cache::builder().max_capacity(PROVEN_SOURCES.0).time_to_live(PROVEN_SOURCES.1).build(),
-            proofs: Cache::builder().max_capacity(PROOFS.0).time_to_live(PROOFS.1).build(),
+            proven_sources: Cache::builder()
+                .max_capacity(PROVEN_SOURCES.0)
+                .time_to_live(PROVEN_SOURCES.1)
+                .build(),
+            proofs: Cache::builder()
+                .max_capacity(PROOFS.0)
+                .time_to_live(PROOFS.1)
+                .build(),
             awaited: Default::default(),
             connected: AtomicU64::new(0),
             started: Instant::now(),
@@ -309,7 +340,9 @@ impl Admission {
             charged: Mutex::new(0),
         });
         if connection.source.is_some() {
-            remember(&self.newcomers, &connection, self.max_newcomers, |c| !c.is_proven());
+            remember(&self.newcomers, &connection, self.max_newcomers, |c| {
+                !c.is_proven()
+            });
         }
         Ok(connection)
     }
@@ -325,11 +358,23 @@ impl Admission {
             }
         }
         drop(newcomers);
-        let proven: Vec<_> = lock(&self.proven).iter().filter_map(Weak::upgrade).collect();
-        let staying = proven.iter().filter(|connection| !connection.asked.load(Ordering::Relaxed));
+        let proven: Vec<_> = lock(&self.proven)
+            .iter()
+            .filter_map(Weak::upgrade)
+            .collect();
+        let staying = proven
+            .iter()
+            .filter(|connection| !connection.asked.load(Ordering::Relaxed));
         let held = |connection: &&Arc<Connection>| {
             let idle_since = std::cmp::Reverse(connection.last_call.load(Ordering::Relaxed));
-            (connection.holders().map(|h| h.connections.load(Ordering::Relaxed)).max().unwrap_or(0), idle_since)
+            (
+                connection
+                    .holders()
+                    .map(|h| h.connections.load(Ordering::Relaxed))
+                    .max()
+                    .unwrap_or(0),
+                idle_since,
+            )
         };
         let first = staying.max_by_key(held);
         first.is_some_and(|connection| connection.ask_to_leave())
@@ -349,7 +394,9 @@ impl Admission {
         }
         let handshake = Handshake(connection.clone());
         let count = self.handshakes.used.fetch_add(1, Ordering::Relaxed) + 1;
-        remember(&self.shaking, connection, 2 * self.handshakes.most, |c| c.is_shaking.load(Ordering::Relaxed));
+        remember(&self.shaking, connection, 2 * self.handshakes.most, |c| {
+            c.is_shaking.load(Ordering::Relaxed)
+        });
         connection.is_shaking.store(true, Ordering::Relaxed);
         if count > self.handshakes.most {
             self.end_a_handshake(connection);
@@ -358,14 +405,20 @@ impl Admission {
     }
 
     fn end_a_handshake(&self, newcomer: &Arc<Connection>) {
-        let all: Vec<_> = lock(&self.shaking).iter().filter_map(Weak::upgrade).collect();
+        let all: Vec<_> = lock(&self.shaking)
+            .iter()
+            .filter_map(Weak::upgrade)
+            .collect();
         let others = all.iter().filter(|connection| {
             connection.is_shaking.load(Ordering::Relaxed)
                 && !connection.asked.load(Ordering::Relaxed)
                 && !Arc::ptr_eq(connection, newcomer)
         });
         let held = |connection: &&Arc<Connection>| {
-            let source = connection.source.as_ref().map_or(0, |source| source.handshakes.load(Ordering::Relaxed));
+            let source = connection
+                .source
+                .as_ref()
+                .map_or(0, |source| source.handshakes.load(Ordering::Relaxed));
             (source, std::cmp::Reverse(connection.number))
         };
         if let Some(first) = others.max_by_key(held) {
@@ -385,7 +438,10 @@ impl Admission {
 
     /// How many source addresses hold a connection, or anything else.
     pub fn sources(&self) -> usize {
-        lock(&self.sources).keys().filter(|holder| matches!(holder, Holder::Source(_))).count()
+        lock(&self.sources)
+            .keys()
+            .filter(|holder| matches!(holder, Holder::Source(_)))
+            .count()
     }
 
     fn nanoseconds(&self, now: Instant) -> u64 {
@@ -433,13 +489,19 @@ impl Admission {
             left -= 1;
             let before = match (rank, shed) {
                 (Rank::Revocation, Shed::Calls) => [Some(Rank::Revocation), None, None],
-                (Rank::Revocation, _) => [Some(Rank::Unproven), Some(Rank::Proven), Some(Rank::Revocation)],
+                (Rank::Revocation, _) => [
+                    Some(Rank::Unproven),
+                    Some(Rank::Proven),
+                    Some(Rank::Revocation),
+                ],
                 (Rank::Proven, _) => [Some(Rank::Unproven), Some(Rank::Proven), None],
                 (Rank::Unproven, _) => [Some(Rank::Unproven), None, None],
             };
             // The lock is not held when the call gives way.
-            let first =
-                before.into_iter().flatten().find_map(|rank| self.awaited(rank).first_to_go(shed, source, bytes));
+            let first = before
+                .into_iter()
+                .flatten()
+                .find_map(|rank| self.awaited(rank).first_to_go(shed, source, bytes));
             match first {
                 Some(call) => call.give_way(shed),
                 None => return Err(shed),
@@ -458,8 +520,16 @@ impl Admission {
 
     fn take_call(&self, holders: Holders<'_>, bytes: usize, rank: Rank) -> Result<(), Shed> {
         let (account, most, purpose) = match rank {
-            Rank::Revocation => (&self.revocations, self.revocations.most, Purpose::Revocation),
-            rank => (&self.calls, self.calls.open_to(rank == Rank::Proven), Purpose::Call),
+            Rank::Revocation => (
+                &self.revocations,
+                self.revocations.most,
+                Purpose::Revocation,
+            ),
+            rank => (
+                &self.calls,
+                self.calls.open_to(rank == Rank::Proven),
+                Purpose::Call,
+            ),
         };
         holders.take(|h| &h.calls, 1, self.share.calls)?;
         if !take(&account.used, 1, most) {
@@ -474,7 +544,13 @@ impl Admission {
         taken
     }
 
-    fn take_bytes(&self, holders: Holders<'_>, bytes: usize, proven: bool, purpose: Purpose) -> Result<(), Shed> {
+    fn take_bytes(
+        &self,
+        holders: Holders<'_>,
+        bytes: usize,
+        proven: bool,
+        purpose: Purpose,
+    ) -> Result<(), Shed> {
         let (mut share, mut most) = (self.share.bytes, self.bytes.open_to(proven));
         match purpose {
             Purpose::Call => {
@@ -515,7 +591,11 @@ fn remember(
         // Not dropped under the lock: the last holder of a connection gives back what it holds.
         list.retain(|c| c.strong_count() > 0);
         let all: Vec<_> = list.iter().filter_map(Weak::upgrade).collect();
-        *list = all.iter().filter(|c| belongs(c)).map(Arc::downgrade).collect();
+        *list = all
+            .iter()
+            .filter(|c| belongs(c))
+            .map(Arc::downgrade)
+            .collect();
     }
     list.push_back(Arc::downgrade(connection));
 }
@@ -586,9 +666,15 @@ impl Connection {
     ///
     /// # Errors
     /// When there is no room for it.
-    pub fn call(self: &Arc<Self>, address: IpAddr, header_bytes: usize, purpose: Purpose) -> Result<Arc<Call>, Shed> {
+    pub fn call(
+        self: &Arc<Self>,
+        address: IpAddr,
+        header_bytes: usize,
+        purpose: Purpose,
+    ) -> Result<Arc<Call>, Shed> {
         let admission = &self.admission;
-        self.last_call.store(admission.nanoseconds(Instant::now()), Ordering::Relaxed);
+        self.last_call
+            .store(admission.nanoseconds(Instant::now()), Ordering::Relaxed);
         let used = CALL_BYTES + header_bytes;
         let call = self.counted(address, purpose, used, in_steps(used));
         let bytes = call.charged.load(Ordering::Relaxed);
@@ -607,13 +693,24 @@ impl Connection {
     /// When there is no room even for that. The connection should then end.
     pub fn refusal(self: &Arc<Self>, address: IpAddr) -> Result<Arc<Call>, Shed> {
         let call = self.counted(address, Purpose::Refusal, ANSWER_BYTES, ANSWER_BYTES);
-        self.admission.take_bytes(call.holders(), ANSWER_BYTES, call.rank != Rank::Unproven, Purpose::Refusal)?;
+        self.admission.take_bytes(
+            call.holders(),
+            ANSWER_BYTES,
+            call.rank != Rank::Unproven,
+            Purpose::Refusal,
+        )?;
         call.is_counted.store(true, Ordering::Relaxed);
         Ok(Arc::new(call))
     }
 
     /// A call that is not counted yet.
-    fn counted(self: &Arc<Self>, address: IpAddr, purpose: Purpose, used: usize, charged: usize) -> Call {
+    fn counted(
+        self: &Arc<Self>,
+        address: IpAddr,
+        purpose: Purpose,
+        used: usize,
+        charged: usize,
+    ) -> Call {
         let (source, principal, proven) = match &self.source {
             Some(_) => (None, self.principal.get().cloned(), self.is_proven()),
             None => {
@@ -658,7 +755,8 @@ impl Connection {
     }
 
     fn may_unpack_at(&self, source: &Holdings, now: Instant) -> bool {
-        source.headers_paid.load(Ordering::Relaxed) <= self.admission.nanoseconds(now).saturating_add(NANOSECONDS)
+        source.headers_paid.load(Ordering::Relaxed)
+            <= self.admission.nanoseconds(now).saturating_add(NANOSECONDS)
     }
 
     /// So many bytes of header blocks came.
@@ -672,10 +770,14 @@ impl Connection {
 
     fn unpacked_at(&self, source: &Holdings, bytes: usize, now: Instant) {
         let now = self.admission.nanoseconds(now);
-        let takes = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(NANOSECONDS / HEADER_BYTES_PER_SECOND);
+        let takes = u64::try_from(bytes)
+            .unwrap_or(u64::MAX)
+            .saturating_mul(NANOSECONDS / HEADER_BYTES_PER_SECOND);
         let paid = |before: u64| Some(before.max(now).saturating_add(takes));
         // It always has a value to set.
-        let _ = source.headers_paid.fetch_update(Ordering::Relaxed, Ordering::Relaxed, paid);
+        let _ = source
+            .headers_paid
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, paid);
     }
 
     /// The right to send a long body, if it takes one: nobody has been proven yet.
@@ -709,7 +811,9 @@ impl Connection {
     /// Brings the charge to what waits in the buffers and `more`. False: there is no room, so nothing
     /// more should be read now.
     pub fn settle(&self, more: usize) -> bool {
-        let waiting = usize::try_from(self.buffered.load(Ordering::Relaxed)).unwrap_or(0).saturating_add(more);
+        let waiting = usize::try_from(self.buffered.load(Ordering::Relaxed))
+            .unwrap_or(0)
+            .saturating_add(more);
         self.charge_buffers(in_steps(waiting.saturating_sub(CONNECTION_BUFFER)))
     }
 
@@ -718,11 +822,18 @@ impl Connection {
             return true;
         }
         let source = self.source.as_deref();
-        let holders = Holders { source, principal: None };
+        let holders = Holders {
+            source,
+            principal: None,
+        };
         let mut charged = self.charged.lock().unwrap_or_else(PoisonError::into_inner);
         if wanted > *charged {
             let proven = self.is_proven() || source.is_none();
-            if self.admission.take_bytes(holders, wanted - *charged, proven, Purpose::Call).is_err() {
+            if self
+                .admission
+                .take_bytes(holders, wanted - *charged, proven, Purpose::Call)
+                .is_err()
+            {
                 return false;
             }
         } else {
@@ -788,13 +899,16 @@ impl Call {
     pub fn prove(&self, principal: &str, proof: [u8; 32]) {
         let admission = &self.connection.admission;
         let holdings = || {
-            let [first @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = sha256(principal.as_bytes());
+            let [first @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] =
+                sha256(principal.as_bytes());
             admission.holdings(Holder::Principal(first))
         };
         match &self.source {
             None => {
                 let connection = &self.connection;
-                if connection.is_proven() || !admission.is_first_seen(proof, Place::Connection(connection.number)) {
+                if connection.is_proven()
+                    || !admission.is_first_seen(proof, Place::Connection(connection.number))
+                {
                     return;
                 }
                 let principal = holdings();
@@ -808,7 +922,12 @@ impl Call {
                 }
                 connection.proven.store(true, Ordering::Relaxed);
                 connection.bodies.close();
-                remember(&admission.proven, connection, admission.max_newcomers, |_| true);
+                remember(
+                    &admission.proven,
+                    connection,
+                    admission.max_newcomers,
+                    |_| true,
+                );
             }
             Some(_) if admission.proven_sources.contains_key(&self.address) => {}
             Some(_) => {
@@ -834,10 +953,14 @@ impl Call {
         let (proven, purpose) = match self.rank {
             Rank::Revocation => (true, Purpose::Revocation),
             Rank::Proven => (true, Purpose::Call),
-            Rank::Unproven => (self.source.is_none() && self.connection.is_proven(), Purpose::Call),
+            Rank::Unproven => (
+                self.source.is_none() && self.connection.is_proven(),
+                Purpose::Call,
+            ),
         };
-        let taken = admission
-            .with_room(self.rank, self.address, more, || admission.take_bytes(self.holders(), more, proven, purpose));
+        let taken = admission.with_room(self.rank, self.address, more, || {
+            admission.take_bytes(self.holders(), more, proven, purpose)
+        });
         if let Err(shed) = taken {
             let _ = self.shed.set(shed); // the first reason counts
             return Err(shed);
@@ -864,8 +987,16 @@ impl Call {
             Some(waits) => waits.waker.clone_from(waker),
             None => {
                 let bytes = self.charged.load(Ordering::Relaxed);
-                let number = self.connection.admission.awaited(self.rank).begin(self.address, self, bytes);
-                *awaited = Some(Waits { number, bytes, waker: waker.clone() });
+                let number =
+                    self.connection
+                        .admission
+                        .awaited(self.rank)
+                        .begin(self.address, self, bytes);
+                *awaited = Some(Waits {
+                    number,
+                    bytes,
+                    waker: waker.clone(),
+                });
             }
         }
         Ok(())
@@ -878,7 +1009,10 @@ impl Call {
 
     fn waits_no_longer(&self) -> Option<Waker> {
         let waits = lock(&self.awaited).take()?;
-        self.connection.admission.awaited(self.rank).end(self.address, waits.number, waits.bytes);
+        self.connection
+            .admission
+            .awaited(self.rank)
+            .end(self.address, waits.number, waits.bytes);
         Some(waits.waker)
     }
 
@@ -888,7 +1022,10 @@ impl Call {
         let Some(waits) = awaited.take() else { return };
         let _ = self.shed.set(shed); // the first reason counts
         drop(awaited);
-        self.connection.admission.awaited(self.rank).end(self.address, waits.number, waits.bytes);
+        self.connection
+            .admission
+            .awaited(self.rank)
+            .end(self.address, waits.number, waits.bytes);
         self.answered();
         waits.waker.wake();
     }
@@ -901,9 +1038,12 @@ impl Call {
     /// It is no longer in flight: what is left of it is an answer.
     pub fn answered(&self) {
         self.lands();
-        self.used.store(ANSWER_BYTES - SHORT_ANSWER, Ordering::Relaxed);
+        self.used
+            .store(ANSWER_BYTES - SHORT_ANSWER, Ordering::Relaxed);
         let charged = self.charged.swap(ANSWER_BYTES, Ordering::Relaxed);
-        self.connection.admission.give_back_bytes(self.holders(), charged.saturating_sub(ANSWER_BYTES));
+        self.connection
+            .admission
+            .give_back_bytes(self.holders(), charged.saturating_sub(ANSWER_BYTES));
     }
 
     fn lands(&self) {
@@ -925,7 +1065,11 @@ impl Call {
         if used > charged {
             let more = in_steps(used - charged);
             self.holders().add(|h| &h.bytes, more);
-            self.connection.admission.bytes.used.fetch_add(more, Ordering::Relaxed);
+            self.connection
+                .admission
+                .bytes
+                .used
+                .fetch_add(more, Ordering::Relaxed);
             self.charged.fetch_add(more, Ordering::Relaxed);
         }
     }
@@ -933,7 +1077,10 @@ impl Call {
     /// A revocation is nobody's.
     fn holders(&self) -> Holders<'_> {
         match self.rank {
-            Rank::Revocation => Holders { source: None, principal: None },
+            Rank::Revocation => Holders {
+                source: None,
+                principal: None,
+            },
             Rank::Unproven | Rank::Proven => Holders {
                 source: self.source.as_deref().or(self.connection.source.as_deref()),
                 principal: self.principal.as_deref(),
@@ -950,7 +1097,9 @@ impl Drop for Call {
         self.waits_no_longer();
         self.lands();
         let charged = *self.charged.get_mut();
-        self.connection.admission.give_back_bytes(self.holders(), charged);
+        self.connection
+            .admission
+            .give_back_bytes(self.holders(), charged);
     }
 }
 
@@ -969,7 +1118,11 @@ mod tests {
     const MIB: usize = 1 << 20;
 
     fn admission(connections: usize, calls: usize, bytes: usize) -> Arc<Admission> {
-        Admission::new(Bounds { connections, calls, bytes })
+        Admission::new(Bounds {
+            connections,
+            calls,
+            bytes,
+        })
     }
 
     fn ip(n: u8) -> IpAddr {
@@ -988,36 +1141,57 @@ mod tests {
     }
 
     fn is_empty(admission: &Admission) -> bool {
-        (admission.calls_in_flight(), admission.request_memory_bytes()) == (0, 0)
+        (
+            admission.calls_in_flight(),
+            admission.request_memory_bytes(),
+        ) == (0, 0)
             && admission.sources() == 0
-            && admission.awaited.iter().all(|awaited| lock(awaited).is_empty())
-            && [&admission.revocations, &admission.handshakes].iter().all(|a| a.used.load(Ordering::Relaxed) == 0)
+            && admission
+                .awaited
+                .iter()
+                .all(|awaited| lock(awaited).is_empty())
+            && [&admission.revocations, &admission.handshakes]
+                .iter()
+                .all(|a| a.used.load(Ordering::Relaxed) == 0)
     }
 
     #[test]
     fn no_source_holds_more_than_a_quarter() {
         let admission = admission(40, 80, 64 * MIB);
-        let connections: Vec<_> = (0..10).map(|_| admission.connect(Some(ip(1))).unwrap()).collect();
+        let connections: Vec<_> = (0..10)
+            .map(|_| admission.connect(Some(ip(1))).unwrap())
+            .collect();
         assert_eq!(admission.connect(Some(ip(1))).err(), Some(Shed::Source));
         let other = admission.connect(Some(ip(2))).unwrap();
         let (calls, shed) = fill(&connections[0], 0);
         assert_eq!((calls.len(), shed), (20, Shed::Source));
         // All connections of the address, and also after it has proven somebody.
         calls[0].prove("alice", [1; 32]);
-        assert_eq!(connections[1].call(ip(1), 0, Purpose::Call).err(), Some(Shed::Source));
+        assert_eq!(
+            connections[1].call(ip(1), 0, Purpose::Call).err(),
+            Some(Shed::Source)
+        );
         assert!(other.call(ip(2), 0, Purpose::Call).is_ok());
         drop(calls);
         let (calls, shed) = fill(&connections[0], 2 * MIB);
         assert_eq!((calls.len(), shed), (6, Shed::Source), "14 MiB of 64");
-        let refusals: Vec<_> = (0..2_000).map_while(|_| connections[0].refusal(ip(1)).ok()).collect();
-        assert!((512..2_000).contains(&refusals.len()), "{}: 2 MiB are kept for them", refusals.len());
+        let refusals: Vec<_> = (0..2_000)
+            .map_while(|_| connections[0].refusal(ip(1)).ok())
+            .collect();
+        assert!(
+            (512..2_000).contains(&refusals.len()),
+            "{}: 2 MiB are kept for them",
+            refusals.len()
+        );
         assert!(calls[0].charge(MIB).is_err() && calls[0].shed() == Some(Shed::Source));
         assert!(other.call(ip(2), 2 * MIB, Purpose::Call).is_ok());
         drop((calls, refusals, connections, other));
         assert!(is_empty(&admission));
         // An IPv6 network of 64 bits is one source.
         let of = |text: &str| admission.connect(Some(text.parse().unwrap()));
-        let connections: Vec<_> = (0..10).map(|n| of(&format!("2001:db8:1:2::{n}")).unwrap()).collect();
+        let connections: Vec<_> = (0..10)
+            .map(|n| of(&format!("2001:db8:1:2::{n}")).unwrap())
+            .collect();
         assert!(of("2001:db8:1:2:ffff::").is_err() && of("2001:db8:1:3::").is_ok());
         drop(connections);
         assert!(is_empty(&admission));
@@ -1026,12 +1200,18 @@ mod tests {
     #[test]
     fn a_quarter_is_kept_for_those_who_have_proven_somebody() {
         let admission = admission(1_000, 80, 64 * MIB);
-        let connections: Vec<_> = (1..=4).map(|n| admission.connect(Some(ip(n))).unwrap()).collect();
+        let connections: Vec<_> = (1..=4)
+            .map(|n| admission.connect(Some(ip(n))).unwrap())
+            .collect();
         let good = admission.connect(Some(ip(9))).unwrap();
         let unproven: Vec<_> = connections[..3].iter().map(|c| fill(c, 0)).collect();
         assert!(unproven.iter().all(|(calls, _)| calls.len() == 20));
         assert_eq!(fill(&connections[3], 0).1, Shed::Calls);
-        assert_eq!(good.call(ip(9), 0, Purpose::Call).err(), Some(Shed::Calls), "nobody knows yet that it is good");
+        assert_eq!(
+            good.call(ip(9), 0, Purpose::Call).err(),
+            Some(Shed::Calls),
+            "nobody knows yet that it is good"
+        );
         let calls = {
             good.proven.store(true, Ordering::Relaxed);
             fill(&good, 0)
@@ -1041,7 +1221,11 @@ mod tests {
 
         let unproven: Vec<_> = connections.iter().map(|c| fill(c, MIB)).collect();
         assert_eq!(unproven[3].1, Shed::Memory);
-        assert_eq!(connections[3].refusal(ip(4)).err(), None, "what is left of three quarters");
+        assert_eq!(
+            connections[3].refusal(ip(4)).err(),
+            None,
+            "what is left of three quarters"
+        );
         assert!(good.call(ip(9), 8 * MIB, Purpose::Call).is_ok());
         drop((unproven, connections, good));
         assert!(is_empty(&admission));
@@ -1064,11 +1248,20 @@ mod tests {
         // A client that has proven somebody is known on every connection of the proxy, and it alone.
         assert!(proxy[0].call(ip(7), 0, Purpose::Call).is_err());
         drop(three);
-        proxy[0].call(ip(7), 0, Purpose::Call).unwrap().prove("alice", [2; 32]);
+        proxy[0]
+            .call(ip(7), 0, Purpose::Call)
+            .unwrap()
+            .prove("alice", [2; 32]);
         let three = of(3);
         assert_eq!(three.len(), 20);
-        assert!(proxy[5].call(ip(7), 0, Purpose::Call).is_ok() && proxy[5].call(ip(8), 0, Purpose::Call).is_err());
-        assert!(proxy[0].bodies().is_none(), "a proxy is trusted to be no slow reader");
+        assert!(
+            proxy[5].call(ip(7), 0, Purpose::Call).is_ok()
+                && proxy[5].call(ip(8), 0, Purpose::Call).is_err()
+        );
+        assert!(
+            proxy[0].bodies().is_none(),
+            "a proxy is trusted to be no slow reader"
+        );
         drop((one, two, three, proxy));
         assert!(is_empty(&admission));
     }
@@ -1077,7 +1270,12 @@ mod tests {
     fn what_a_call_holds_follows_its_life() {
         let admission = admission(4, 80, 64 * MIB);
         let connection = admission.connect(Some(ip(1))).unwrap();
-        let held = || (admission.calls_in_flight(), admission.request_memory_bytes());
+        let held = || {
+            (
+                admission.calls_in_flight(),
+                admission.request_memory_bytes(),
+            )
+        };
         let call = connection.call(ip(1), 1_000, Purpose::Call).unwrap();
         assert_eq!(held(), (1, 20_480));
         call.charge(3_000).unwrap();
@@ -1137,10 +1335,16 @@ mod tests {
         let at = |seconds| admission.started + Duration::from_secs_f64(seconds);
         let source = one.source.clone().unwrap();
         one.unpacked_at(&source, 200_000, at(1.0));
-        assert!(two.may_unpack_at(&source, at(1.0)), "as much as comes in a second may come at once");
+        assert!(
+            two.may_unpack_at(&source, at(1.0)),
+            "as much as comes in a second may come at once"
+        );
         two.unpacked_at(&source, 162_144, at(1.0));
         assert!(!one.may_unpack_at(&source, at(1.0)) && !two.may_unpack_at(&source, at(1.3)));
-        assert!(other.may_unpack_at(other.source.as_ref().unwrap(), at(1.0)), "nobody else waits");
+        assert!(
+            other.may_unpack_at(other.source.as_ref().unwrap(), at(1.0)),
+            "nobody else waits"
+        );
         assert!(one.may_unpack_at(&source, at(1.5)));
         // What was not used in a quiet hour is not saved up beyond a second's worth.
         one.unpacked_at(&source, 400_000, at(3_600.0));
@@ -1150,20 +1354,32 @@ mod tests {
         assert!(proxy.may_unpack());
         one.unpacked(10 * MIB);
         assert!(!one.may_unpack() && !two.may_unpack());
-        one.call(ip(1), 0, Purpose::Call).unwrap().prove("alice", [3; 32]);
+        one.call(ip(1), 0, Purpose::Call)
+            .unwrap()
+            .prove("alice", [3; 32]);
         assert!(one.may_unpack() && !two.may_unpack());
     }
 
     #[tokio::test]
     async fn the_oldest_connection_that_has_proven_nobody_makes_room() {
         let admission = admission(8, 80, 64 * MIB);
-        let connections: Vec<_> = (1..=4).map(|n| admission.connect(Some(ip(n))).unwrap()).collect();
-        connections[0].call(ip(1), 0, Purpose::Call).unwrap().prove("alice", [4; 32]);
+        let connections: Vec<_> = (1..=4)
+            .map(|n| admission.connect(Some(ip(n))).unwrap())
+            .collect();
+        connections[0]
+            .call(ip(1), 0, Purpose::Call)
+            .unwrap()
+            .prove("alice", [4; 32]);
         assert!(admission.make_room());
-        tokio::time::timeout(Duration::from_secs(5), connections[1].asked_to_leave()).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(5), connections[1].asked_to_leave())
+            .await
+            .unwrap();
         drop(connections);
         let late = admission.connect(Some(ip(1))).unwrap();
-        assert!(admission.make_room(), "those that have gone are passed over");
+        assert!(
+            admission.make_room(),
+            "those that have gone are passed over"
+        );
         late.asked_to_leave().await;
         assert!(!admission.make_room());
         // Those that came and went are not remembered for ever.
@@ -1178,9 +1394,14 @@ mod tests {
         let admission = admission(8, 80, 64 * MIB);
         let connection = admission.connect(Some(ip(1))).unwrap();
         let bodies = connection.bodies().unwrap().clone();
-        let permits: Vec<_> = (0..UNPROVEN_BODIES).map(|_| bodies.clone().try_acquire_owned().unwrap()).collect();
+        let permits: Vec<_> = (0..UNPROVEN_BODIES)
+            .map(|_| bodies.clone().try_acquire_owned().unwrap())
+            .collect();
         let waiting = tokio::spawn(bodies.clone().acquire_owned());
-        connection.call(ip(1), 0, Purpose::Call).unwrap().prove("alice", [5; 32]);
+        connection
+            .call(ip(1), 0, Purpose::Call)
+            .unwrap()
+            .prove("alice", [5; 32]);
         assert!(waiting.await.unwrap().is_err() && connection.bodies().is_none());
         drop(permits);
     }
@@ -1192,7 +1413,9 @@ mod tests {
     /// Calls of a connection whose bodies do not come, until one is turned away or gives way.
     fn wait(connection: &Arc<Connection>, most: usize) -> Vec<Arc<Call>> {
         let calls = (0..most).map_while(|_| connection.call(ip(1), 0, Purpose::Call).ok());
-        calls.inspect(|call| call.awaits_body(waker()).unwrap()).collect()
+        calls
+            .inspect(|call| call.awaits_body(waker()).unwrap())
+            .collect()
     }
 
     fn waiting(calls: &[Arc<Call>]) -> usize {
@@ -1211,7 +1434,10 @@ mod tests {
         let good = of(9);
         let late = wait(&good, 100);
         assert_eq!(late.len(), 15);
-        assert_eq!(held.iter().map(|calls| waiting(calls)).collect::<Vec<_>>(), [15, 15, 15]);
+        assert_eq!(
+            held.iter().map(|calls| waiting(calls)).collect::<Vec<_>>(),
+            [15, 15, 15]
+        );
         assert_eq!(admission.calls_in_flight(), 60);
         assert_eq!(held[0][0].shed(), Some(Shed::Calls), "the oldest first");
         assert!(held[0][0].awaits_body(waker()).is_err());
@@ -1229,14 +1455,22 @@ mod tests {
         let of = |n| admission.connect(Some(ip(n))).unwrap();
         let attackers = [of(1), of(2), of(3)];
         let held: Vec<_> = attackers.iter().map(|c| wait(c, 4)).collect();
-        held.iter().flatten().for_each(|call| call.charge(3 * MIB).unwrap());
+        held.iter()
+            .flatten()
+            .for_each(|call| call.charge(3 * MIB).unwrap());
         // The oldest call of whoever holds most, and no more than is needed.
         let good = of(9);
         let call = good.call(ip(9), 0, Purpose::Call).unwrap();
         call.charge(8 * MIB).unwrap();
-        let gone: Vec<_> = held.iter().map(|calls| calls.iter().filter(|c| c.shed().is_some()).count()).collect();
+        let gone: Vec<_> = held
+            .iter()
+            .map(|calls| calls.iter().filter(|c| c.shed().is_some()).count())
+            .collect();
         assert_eq!(gone.iter().sum::<usize>(), 1);
-        assert!(held.iter().any(|calls| calls[0].shed() == Some(Shed::Memory)));
+        assert!(
+            held.iter()
+                .any(|calls| calls[0].shed() == Some(Shed::Memory))
+        );
         // It cannot be made to hold more than the others by asking for more.
         assert_eq!(call.charge(8 * MIB), Err(Shed::Source));
         drop((held, call, attackers, good));
@@ -1249,15 +1483,25 @@ mod tests {
         let of = |n| admission.connect(Some(ip(n))).unwrap();
         let connections: Vec<_> = (1..=4).map(of).collect();
         for (n, connection) in connections.iter().enumerate() {
-            connection.call(ip(1), 0, Purpose::Call).unwrap().prove(&n.to_string(), [n as u8; 32]);
+            connection
+                .call(ip(1), 0, Purpose::Call)
+                .unwrap()
+                .prove(&n.to_string(), [n as u8; 32]);
         }
         // Everything is taken by calls in progress, also of the one who revokes.
         let calls: Vec<_> = connections.iter().map(|c| fill(c, 3 * MIB).0).collect();
         let small: Vec<_> = connections.iter().map(|c| fill(c, 0).0).collect();
-        let refusals: Vec<_> =
-            connections.iter().flat_map(|c| (0..9_000).map_while(|_| c.refusal(ip(1)).ok())).collect();
-        assert_eq!(connections[0].call(ip(1), 0, Purpose::Call).err(), Some(Shed::Source));
-        let revocation = connections[0].call(ip(1), 1_000, Purpose::Revocation).unwrap();
+        let refusals: Vec<_> = connections
+            .iter()
+            .flat_map(|c| (0..9_000).map_while(|_| c.refusal(ip(1)).ok()))
+            .collect();
+        assert_eq!(
+            connections[0].call(ip(1), 0, Purpose::Call).err(),
+            Some(Shed::Source)
+        );
+        let revocation = connections[0]
+            .call(ip(1), 1_000, Purpose::Revocation)
+            .unwrap();
         revocation.charge(1_000).unwrap();
         // Those who only wait do not keep others out.
         let idle: Vec<_> = (0..REVOCATIONS * 2)
@@ -1265,7 +1509,9 @@ mod tests {
             .inspect(|call| call.awaits_body(waker()).unwrap())
             .collect();
         assert!(idle.len() >= 8, "{}", idle.len());
-        let late = connections[2].call(ip(1), 1_000, Purpose::Revocation).unwrap();
+        let late = connections[2]
+            .call(ip(1), 1_000, Purpose::Revocation)
+            .unwrap();
         assert!(revocation.shed().is_none());
         drop((calls, small, refusals, revocation, idle, late, connections));
         assert!(is_empty(&admission));
@@ -1276,20 +1522,34 @@ mod tests {
         let admission = admission(100, 80, 64 * MIB);
         let prove = |n, principal: &str, proof| {
             let connection = admission.connect(Some(ip(n))).unwrap();
-            connection.call(ip(n), 0, Purpose::Call).unwrap().prove(principal, [proof; 32]);
+            connection
+                .call(ip(n), 0, Purpose::Call)
+                .unwrap()
+                .prove(principal, [proof; 32]);
             connection
         };
         let one = prove(1, "alice", 1);
         let copy = prove(2, "alice", 1);
         assert!(one.is_proven() && !copy.is_proven());
         // A proof of its own proves it after all.
-        copy.call(ip(2), 0, Purpose::Call).unwrap().prove("alice", [2; 32]);
+        copy.call(ip(2), 0, Purpose::Call)
+            .unwrap()
+            .prove("alice", [2; 32]);
         assert!(copy.is_proven());
         // Behind a proxy the same holds of its clients.
         let proxy = admission.connect(None).unwrap();
         for (client, proof, proven) in [(7, 3, true), (8, 3, false), (8, 1, false), (8, 4, true)] {
-            proxy.call(ip(client), 0, Purpose::Call).unwrap().prove("bob", [proof; 32]);
-            assert_eq!(admission.proven_sources.contains_key(&budgets::source(ip(client))), proven, "{client} {proof}");
+            proxy
+                .call(ip(client), 0, Purpose::Call)
+                .unwrap()
+                .prove("bob", [proof; 32]);
+            assert_eq!(
+                admission
+                    .proven_sources
+                    .contains_key(&budgets::source(ip(client))),
+                proven,
+                "{client} {proof}"
+            );
         }
     }
 
@@ -1299,15 +1559,24 @@ mod tests {
         let all: Vec<_> = (0..12)
             .map(|n| {
                 let connection = admission.connect(Some(ip(n))).unwrap();
-                connection.call(ip(n), 0, Purpose::Call).unwrap().prove("alice", [n; 32]);
+                connection
+                    .call(ip(n), 0, Purpose::Call)
+                    .unwrap()
+                    .prove("alice", [n; 32]);
                 connection
             })
             .collect();
         assert_eq!(all.iter().filter(|c| c.is_proven()).count(), 10);
         let (first, shed) = fill(&all[0], 0);
         assert_eq!((first.len(), shed), (20, Shed::Source));
-        assert_eq!(all[1].call(ip(1), 0, Purpose::Call).err(), Some(Shed::Principal));
-        assert!(all[11].call(ip(11), 0, Purpose::Call).is_ok(), "nobody knows whose it is");
+        assert_eq!(
+            all[1].call(ip(1), 0, Purpose::Call).err(),
+            Some(Shed::Principal)
+        );
+        assert!(
+            all[11].call(ip(11), 0, Purpose::Call).is_ok(),
+            "nobody knows whose it is"
+        );
         drop((first, all));
         assert!(is_empty(&admission) && admission.sources.lock().unwrap().is_empty());
     }
@@ -1317,14 +1586,21 @@ mod tests {
         let admission = admission(8, 80, 64 * MIB);
         let connect = |source, principal: &str, proof| {
             let connection = admission.connect(Some(ip(source))).unwrap();
-            connection.call(ip(source), 0, Purpose::Call).unwrap().prove(principal, [proof; 32]);
+            connection
+                .call(ip(source), 0, Purpose::Call)
+                .unwrap()
+                .prove(principal, [proof; 32]);
             connection
         };
         let bob = connect(1, "bob", 1);
         let alice = [connect(2, "alice", 2), connect(3, "alice", 3)];
         // The longest idle one of whoever holds most, and then the other.
         alice[0].call(ip(2), 0, Purpose::Call).unwrap();
-        let left = async |c: &Connection| tokio::time::timeout(Duration::ZERO, c.asked_to_leave()).await.is_ok();
+        let left = async |c: &Connection| {
+            tokio::time::timeout(Duration::ZERO, c.asked_to_leave())
+                .await
+                .is_ok()
+        };
         assert!(admission.make_room());
         assert!(left(&alice[1]).await && !left(&alice[0]).await && !left(&bob).await);
         assert!(admission.make_room() && admission.make_room());
@@ -1342,14 +1618,22 @@ mod tests {
             let handshake = admission.handshake(&connection);
             handshake.map(|handshake| (connection, handshake))
         };
-        let mut held: Vec<_> = (0..4).map(|n| (0..most).map_while(|_| begin(n).ok()).collect::<Vec<_>>()).collect();
+        let mut held: Vec<_> = (0..4)
+            .map(|n| (0..most).map_while(|_| begin(n).ok()).collect::<Vec<_>>())
+            .collect();
         assert!(held.iter().all(|of| of.len() == most / 4));
         assert_eq!(begin(1).err(), Some(Shed::Source));
         held[3].truncate(2);
         // One more has room, and then somebody goes: the oldest of whoever has most.
-        let rest: Vec<_> = (0..most / 4 - 2).map(|n| begin(10 + n as u8).unwrap()).collect();
+        let rest: Vec<_> = (0..most / 4 - 2)
+            .map(|n| begin(10 + n as u8).unwrap())
+            .collect();
         let late = begin(200).unwrap();
-        let left = async |c: &Connection| tokio::time::timeout(Duration::ZERO, c.asked_to_leave()).await.is_ok();
+        let left = async |c: &Connection| {
+            tokio::time::timeout(Duration::ZERO, c.asked_to_leave())
+                .await
+                .is_ok()
+        };
         assert!(left(&held[0][0].0).await);
         assert!(!left(&held[3][0].0).await && !left(&late.0).await);
         drop((held, rest, late));

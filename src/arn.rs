@@ -60,7 +60,11 @@ impl<'a> IamArn<'a> {
         let (account, resource) = text.strip_prefix("arn:aws:iam::")?.split_once(':')?;
         let (kind, path) = resource.split_once('/')?;
         let name = path.rsplit('/').next().filter(|n| !n.is_empty())?;
-        Some(Self { account: AccountId::parse(account)?, kind, name })
+        Some(Self {
+            account: AccountId::parse(account)?,
+            kind,
+            name,
+        })
     }
 }
 
@@ -80,8 +84,14 @@ impl RoleArn {
         crate::names::length(field, text, 20, 2048)?;
         let legal = text.bytes().all(|b| b.is_ascii_graphic());
         match IamArn::parse(text).filter(|arn| legal && arn.kind == "role") {
-            Some(arn) => Ok(Self { text: text.to_owned(), account: arn.account }),
-            None => Err(FieldError::new(field, "must be the ARN of a role: `arn:aws:iam::ACCOUNT:role/NAME`")),
+            Some(arn) => Ok(Self {
+                text: text.to_owned(),
+                account: arn.account,
+            }),
+            None => Err(FieldError::new(
+                field,
+                "must be the ARN of a role: `arn:aws:iam::ACCOUNT:role/NAME`",
+            )),
         }
     }
 
@@ -98,14 +108,19 @@ impl RoleArn {
 
 /// The ARN to show for a unique id or for a session of one. None: nobody has the id any more, or it is
 /// no id, and it is shown as it is.
-pub fn arn_of_principal<'a>(principal: &str, arn: impl Fn(&str) -> Option<&'a str>) -> Option<String> {
+pub fn arn_of_principal<'a>(
+    principal: &str,
+    arn: impl Fn(&str) -> Option<&'a str>,
+) -> Option<String> {
     match principal.split_once(':') {
         None => arn(principal).map(str::to_owned),
         Some((id, session)) => {
             // `arn:aws:iam::ACCOUNT:role/PATH/NAME`
             let role = arn(id)?;
             let (account, name) = (role.split(':').nth(4)?, role.rsplit('/').next()?);
-            Some(format!("arn:aws:sts::{account}:assumed-role/{name}/{session}"))
+            Some(format!(
+                "arn:aws:sts::{account}:assumed-role/{name}/{session}"
+            ))
         }
     }
 }

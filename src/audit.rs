@@ -257,7 +257,10 @@ pub struct Digest {
 impl Digest {
     /// Of a document.
     pub fn of(document: &str) -> Self {
-        Self { sha256: sigv4::hex(&sigv4::sha256(document.as_bytes())), length: document.len() }
+        Self {
+            sha256: sigv4::hex(&sigv4::sha256(document.as_bytes())),
+            length: document.len(),
+        }
     }
 }
 
@@ -314,7 +317,12 @@ impl Lines {
     }
 
     fn buffers(&mut self) -> [&mut Vec<u8>; PARTS] {
-        [&mut self.awaited, &mut self.changes, &mut self.reads, &mut self.refusals]
+        [
+            &mut self.awaited,
+            &mut self.changes,
+            &mut self.reads,
+            &mut self.refusals,
+        ]
     }
 
     fn lengths(&self) -> [usize; PARTS] {
@@ -351,7 +359,9 @@ impl Space {
 
     /// Something was written since the last look.
     fn take(&mut self, bytes: usize) {
-        self.free = self.free.saturating_sub(u64::try_from(bytes).unwrap_or(u64::MAX));
+        self.free = self
+            .free
+            .saturating_sub(u64::try_from(bytes).unwrap_or(u64::MAX));
     }
 
     /// Whether more than a share of the whole, or more than `most`, is free beside `queued` bytes.
@@ -393,7 +403,8 @@ impl State {
     }
 
     fn leaves(&self, share: u64, most: u64) -> bool {
-        self.space.is_none_or(|space| space.leaves(self.lengths().iter().sum(), share, most))
+        self.space
+            .is_none_or(|space| space.leaves(self.lengths().iter().sum(), share, most))
     }
 
     fn has_room_for_refusals(&self) -> bool {
@@ -415,7 +426,12 @@ impl State {
     /// Keeps the parts of a batch from the first one that was not written, but for those whose callers
     /// were told that nothing was granted.
     fn put_back(&mut self, batch: &mut Lines, done: usize) {
-        let later = self.queued.buffers().into_iter().zip(batch.buffers()).enumerate();
+        let later = self
+            .queued
+            .buffers()
+            .into_iter()
+            .zip(batch.buffers())
+            .enumerate();
         for (_, (queued, failed)) in later.filter(|(part, _)| *part >= done.max(1)) {
             failed.append(queued);
             std::mem::swap(queued, failed);
@@ -429,7 +445,13 @@ impl Audit {
     /// # Errors
     /// When the file cannot be opened for appending within the deadline.
     pub fn open(target: &Target, surroundings: Surroundings) -> io::Result<Self> {
-        let Surroundings { clock, entropy, metrics, region, head } = surroundings;
+        let Surroundings {
+            clock,
+            entropy,
+            metrics,
+            region,
+            head,
+        } = surroundings;
         let now = clock.monotonic();
         let rate = |per_second| Rate::new(per_second, per_second * BURST_SECONDS, now);
         let state = Mutex::new(State {
@@ -446,24 +468,33 @@ impl Audit {
             reopen: false,
             closing: false,
         });
-        let shared = Arc::new(Shared { state, work: Condvar::new(), clock, entropy, metrics, region });
+        let shared = Arc::new(Shared {
+            state,
+            work: Condvar::new(),
+            clock,
+            entropy,
+            metrics,
+            region,
+        });
         let (opened, wait) = std::sync::mpsc::sync_channel(1);
         let writer = {
             let (shared, target) = (shared.clone(), target.clone());
             // Opening a FIFO waits for a reader; the thread waits, the start does not.
-            std::thread::Builder::new().name("audit".into()).spawn(move || {
-                match writer::open(&target, head.as_deref()) {
-                    Ok((sink, chain)) => {
-                        // The first call must not meet a disk that nobody looked at.
-                        shared.lock().space = sink.space().ok().flatten();
-                        let _ = opened.send(Ok(())); // a start that gave up is over
-                        writer::run(&shared, sink, chain);
+            std::thread::Builder::new()
+                .name("audit".into())
+                .spawn(move || {
+                    match writer::open(&target, head.as_deref()) {
+                        Ok((sink, chain)) => {
+                            // The first call must not meet a disk that nobody looked at.
+                            shared.lock().space = sink.space().ok().flatten();
+                            let _ = opened.send(Ok(())); // a start that gave up is over
+                            writer::run(&shared, sink, chain);
+                        }
+                        Err(error) => {
+                            let _ = opened.send(Err(error));
+                        }
                     }
-                    Err(error) => {
-                        let _ = opened.send(Err(error));
-                    }
-                }
-            })?
+                })?
         };
         match wait.recv_timeout(DEADLINE) {
             Ok(result) => result?,
@@ -474,7 +505,11 @@ impl Audit {
                 ));
             }
         }
-        Ok(Self { shared, discard: *target == Target::Discard, writer: Mutex::new(Some(writer)) })
+        Ok(Self {
+            shared,
+            discard: *target == Target::Discard,
+            writer: Mutex::new(Some(writer)),
+        })
     }
 
     /// Whether the last attempt to write went well.
@@ -549,7 +584,12 @@ impl Audit {
     ///
     /// # Errors
     /// When too many of them wait already: no record, no answer.
-    pub fn read(&self, record: &Record, is_identity: bool, call: Counting) -> Result<(), AuditError> {
+    pub fn read(
+        &self,
+        record: &Record,
+        is_identity: bool,
+        call: Counting,
+    ) -> Result<(), AuditError> {
         if self.discard {
             return Ok(());
         }
@@ -605,12 +645,25 @@ impl Audit {
     }
 
     /// Counts a call that gets no line.
-    pub fn count(&self, record: &Record, Counting { action, source, now }: Counting) {
+    pub fn count(
+        &self,
+        record: &Record,
+        Counting {
+            action,
+            source,
+            now,
+        }: Counting,
+    ) {
         if self.discard {
             return;
         }
         let error_code = record.error_code.unwrap_or_default();
-        let kind = Kind { event_source: record.event_source, action, error_code, source: budgets::source(source) };
+        let kind = Kind {
+            event_source: record.event_source,
+            action,
+            error_code,
+            source: budgets::source(source),
+        };
         self.shared.lock().counted.count(kind, now);
         self.shared.metrics.audit_aggregated.inc();
     }
@@ -629,7 +682,11 @@ impl Audit {
             state.closing = true;
             self.shared.wake(&mut state);
         }
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let writer = self
+            .writer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         let Some(writer) = writer else { return };
         // A writer that hangs in the system is left behind: everything it holds was refused.
         let started = Instant::now();
@@ -672,20 +729,28 @@ impl Shared {
         match (was_up, is_up) {
             (false, true) => tracing::info!("the audit log is written again"),
             (true, false) => {
-                tracing::error!(reason, "the audit log cannot be written; nothing is issued until it can");
+                tracing::error!(
+                    reason,
+                    "the audit log cannot be written; nothing is issued until it can"
+                );
             }
             _ => {}
         }
     }
 
     fn shed(&self) {
-        self.metrics.shed.get_or_create(&Shed { reason: "audit" }).inc();
+        self.metrics
+            .shed
+            .get_or_create(&Shed { reason: "audit" })
+            .inc();
     }
 }
 
 fn uuid(entropy: &dyn Entropy) -> String {
     let bytes = entropy::bytes::<16>(entropy).unwrap_or_default();
-    uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
+    uuid::Builder::from_random_bytes(bytes)
+        .into_uuid()
+        .to_string()
 }
 
 /// An empty record to fill in.
@@ -697,7 +762,10 @@ pub fn record(
 ) -> Record {
     Record {
         event_version: "1.11",
-        user_identity: UserIdentity { r#type: "Unknown".into(), ..UserIdentity::default() },
+        user_identity: UserIdentity {
+            r#type: "Unknown".into(),
+            ..UserIdentity::default()
+        },
         event_time: now.to_string(),
         event_source: "sts.amazonaws.com",
         event_name: event_name.into(),

@@ -106,12 +106,19 @@ pub struct WebIdentity {
 impl WebIdentity {
     /// The provider's URL without its scheme: what the condition keys of its claims begin with.
     pub fn issuer(&self) -> &str {
-        self.provider.url.split_once("://").map_or(&*self.provider.url, |(_, rest)| rest)
+        self.provider
+            .url
+            .split_once("://")
+            .map_or(&*self.provider.url, |(_, rest)| rest)
     }
 
     /// What a session of this token carries of it.
     pub fn remembered(&self) -> token::WebIdentity {
-        let methods = self.claims.iter().find(|(path, _)| path.eq_ignore_ascii_case(METHODS)).map(|(_, value)| value);
+        let methods = self
+            .claims
+            .iter()
+            .find(|(path, _)| path.eq_ignore_ascii_case(METHODS))
+            .map(|(_, value)| value);
         let (authentication_methods, methods_are_a_list) = match methods {
             None => (Vec::new(), false),
             Some(Flat::One(method)) => (vec![method.clone()], false),
@@ -143,20 +150,35 @@ impl Vouched {
     /// None for a session that was not made of a provider's token.
     fn new(claims: &Claims) -> Option<Self> {
         // What was issued before tokens carried claims still says who vouched for it.
-        let [provider] = claims.ancestors.as_slice() else { return None };
+        let [provider] = claims.ancestors.as_slice() else {
+            return None;
+        };
         let (_, issuer) = provider.arn.split_once(":oidc-provider/")?;
         let issuer = issuer.to_ascii_lowercase();
         let mut keys = Vec::new();
         if let Some(identity) = &claims.web_identity {
             keys.push((format!("{issuer}:sub"), Flat::One(identity.subject.clone())));
-            keys.push((format!("{issuer}:aud"), Flat::One(identity.audience.clone())));
-            match (identity.methods_are_a_list, identity.authentication_methods.as_slice()) {
-                (true, methods) => keys.push((format!("{issuer}:{METHODS}"), Flat::Many(methods.to_vec()))),
-                (false, [method]) => keys.push((format!("{issuer}:{METHODS}"), Flat::One(method.clone()))),
+            keys.push((
+                format!("{issuer}:aud"),
+                Flat::One(identity.audience.clone()),
+            ));
+            match (
+                identity.methods_are_a_list,
+                identity.authentication_methods.as_slice(),
+            ) {
+                (true, methods) => {
+                    keys.push((format!("{issuer}:{METHODS}"), Flat::Many(methods.to_vec())))
+                }
+                (false, [method]) => {
+                    keys.push((format!("{issuer}:{METHODS}"), Flat::One(method.clone())))
+                }
                 (false, _) => {}
             }
         }
-        Some(Self { provider_arn: provider.arn.clone(), keys })
+        Some(Self {
+            provider_arn: provider.arn.clone(),
+            keys,
+        })
     }
 }
 
@@ -195,10 +217,20 @@ impl OpenedSession {
         const ITEM: usize = 160;
         let claims = &self.claims;
         let ancestors = claims.ancestors.iter().map(|a| {
-            let texts = [&a.arn, &a.unique_id, &a.access_key_id, &a.session_name, &a.subject];
+            let texts = [
+                &a.arn,
+                &a.unique_id,
+                &a.access_key_id,
+                &a.session_name,
+                &a.subject,
+            ];
             ITEM + texts.map(String::len).iter().sum::<usize>() + a.session_id.len()
         });
-        let tags = self.limits.tags.iter().map(|t| ITEM + t.key.len() + t.value.len());
+        let tags = self
+            .limits
+            .tags
+            .iter()
+            .map(|t| ITEM + t.key.len() + t.value.len());
         let arns = self.limits.policy_arns.iter().map(|a| ITEM + a.len());
         let texts = [
             &claims.access_key_id,
@@ -215,7 +247,10 @@ impl OpenedSession {
             + claims.packed.len()
             + ancestors.chain(tags).chain(arns).sum::<usize>()
             + size_of_val(&*self.came_from)
-            + self.policy.as_ref().map_or(0, |_| compiled_weight(&self.limits.policy))
+            + self
+                .policy
+                .as_ref()
+                .map_or(0, |_| compiled_weight(&self.limits.policy))
     }
 }
 
@@ -244,7 +279,10 @@ pub struct TokenBounds {
 
 impl Default for TokenBounds {
     fn default() -> Self {
-        Self { max_tokens: 100_000, max_bytes: 64 << 20 }
+        Self {
+            max_tokens: 100_000,
+            max_bytes: 64 << 20,
+        }
     }
 }
 
@@ -276,14 +314,25 @@ impl Tokens {
         // One bound does for both: no token counts for less than its share of the number.
         let least = bounds.max_bytes.checked_div(bounds.max_tokens).unwrap_or(0);
         let opened = Cache::builder()
-            .max_capacity(if bounds.max_tokens == 0 { 0 } else { bounds.max_bytes })
+            .max_capacity(if bounds.max_tokens == 0 {
+                0
+            } else {
+                bounds.max_bytes
+            })
             .weigher(move |_: &[u8; 32], opened: &Opened| {
                 let weight = u64::try_from(opened.session.weight()).unwrap_or(u64::MAX);
                 u32::try_from(weight.max(least)).unwrap_or(u32::MAX)
             })
             .build();
-        let keyring = ArcSwap::from_pointee(Generation { number: 0, keyring: Arc::new(keyring) });
-        Self { keyring, revoked: Mutex::default(), opened }
+        let keyring = ArcSwap::from_pointee(Generation {
+            number: 0,
+            keyring: Arc::new(keyring),
+        });
+        Self {
+            keyring,
+            revoked: Mutex::default(),
+            opened,
+        }
     }
 
     /// Uses another keyring from now on, without the keys that were revoked.
@@ -339,7 +388,13 @@ impl Tokens {
         }
         let (claims, key) = token::open(&generation.keyring, token)?;
         let session = Arc::new(opened(claims, key)?);
-        self.opened.insert(digest, Opened { generation: generation.number, session: session.clone() });
+        self.opened.insert(
+            digest,
+            Opened {
+                generation: generation.number,
+                session: session.clone(),
+            },
+        );
         Ok(session)
     }
 }
@@ -356,17 +411,28 @@ impl std::ops::Deref for KeyringRef {
 fn opened(claims: Claims, key: &keyring::Key) -> Result<OpenedSession, Error> {
     let own = own(&claims, false);
     let came_from = came_from(&own, &claims.source_identity, &ancestors(&claims))?;
-    let account = IamArn::parse(&claims.principal_arn).ok_or(Error::InvalidClientTokenId)?.account;
+    let account = IamArn::parse(&claims.principal_arn)
+        .ok_or(Error::InvalidClientTokenId)?
+        .account;
     let limits = packing::unpack(&claims.packed).ok_or(Error::InvalidClientTokenId)?;
     let policy = match limits.policy.as_str() {
         "" => None,
         text => Some(Policy::parse(Kind::Session, text).map_err(|_| Error::InvalidClientTokenId)?),
     };
-    let id = claims.session_id.as_slice().try_into().map_err(|_| Error::InvalidClientTokenId)?;
+    let id = claims
+        .session_id
+        .as_slice()
+        .try_into()
+        .map_err(|_| Error::InvalidClientTokenId)?;
     Ok(OpenedSession {
         account,
         arn: ancestor_arn(&own),
-        user_id: user_id(account, claims.kind(), &claims.principal_id, &claims.session_name),
+        user_id: user_id(
+            account,
+            claims.kind(),
+            &claims.principal_id,
+            &claims.session_name,
+        ),
         policy,
         limits,
         web_identity: Vouched::new(&claims),
@@ -380,9 +446,10 @@ fn opened(claims: Claims, key: &keyring::Key) -> Result<OpenedSession, Error> {
 /// has the token's subject in another place.
 pub fn ancestors(claims: &Claims) -> Cow<'_, [Ancestor]> {
     match (claims.ancestors.as_slice(), &claims.web_identity) {
-        ([provider], Some(identity)) if provider.subject.is_empty() => {
-            Cow::Owned(vec![Ancestor { subject: identity.subject.clone(), ..provider.clone() }])
-        }
+        ([provider], Some(identity)) if provider.subject.is_empty() => Cow::Owned(vec![Ancestor {
+            subject: identity.subject.clone(),
+            ..provider.clone()
+        }]),
         (ancestors, _) => Cow::Borrowed(ancestors),
     }
 }
@@ -400,7 +467,12 @@ fn own(claims: &Claims, restricted: bool) -> Ancestor {
 }
 
 /// What `aws:userid` and GetCallerIdentity call a session's principal.
-pub fn user_id(account: AccountId, kind: token::Kind, principal_id: &str, session_name: &str) -> String {
+pub fn user_id(
+    account: AccountId,
+    kind: token::Kind,
+    principal_id: &str,
+    session_name: &str,
+) -> String {
     match kind {
         token::Kind::Role => format!("{principal_id}:{session_name}"),
         token::Kind::User => principal_id.to_owned(),
@@ -413,26 +485,55 @@ pub fn user_id(account: AccountId, kind: token::Kind, principal_id: &str, sessio
 ///
 /// # Errors
 /// When one of them is no principal.
-pub fn came_from(own: &Ancestor, source_identity: &str, ancestors: &[Ancestor]) -> Result<Box<[Key]>, Error> {
-    let account = IamArn::parse(&own.arn).ok_or(Error::InvalidClientTokenId)?.account;
-    let mut keys = vec![Key::new(Selector::Everything, "", ""), Key::new(Selector::Account, account.as_str(), "")];
+pub fn came_from(
+    own: &Ancestor,
+    source_identity: &str,
+    ancestors: &[Ancestor],
+) -> Result<Box<[Key]>, Error> {
+    let account = IamArn::parse(&own.arn)
+        .ok_or(Error::InvalidClientTokenId)?
+        .account;
+    let mut keys = vec![
+        Key::new(Selector::Everything, "", ""),
+        Key::new(Selector::Account, account.as_str(), ""),
+    ];
     if !source_identity.is_empty() {
-        keys.push(Key::new(Selector::SourceIdentity, account.as_str(), source_identity));
+        keys.push(Key::new(
+            Selector::SourceIdentity,
+            account.as_str(),
+            source_identity,
+        ));
     }
     for ancestor in ancestors.iter().chain([own]) {
         let arn = IamArn::parse(&ancestor.arn).ok_or(Error::InvalidClientTokenId)?;
         let account = arn.account;
-        keys.push(Key::new(Selector::AccessKey, account.as_str(), &ancestor.access_key_id));
-        keys.push(Key::new(Selector::Principal, account.as_str(), &ancestor_arn(ancestor)));
+        keys.push(Key::new(
+            Selector::AccessKey,
+            account.as_str(),
+            &ancestor.access_key_id,
+        ));
+        keys.push(Key::new(
+            Selector::Principal,
+            account.as_str(),
+            &ancestor_arn(ancestor),
+        ));
         if arn.kind == "role" {
             keys.push(Key::new(Selector::Role, account.as_str(), &ancestor.arn));
         }
         if !ancestor.subject.is_empty() {
             let subject = provider_subject(&ancestor.arn, &ancestor.subject);
-            keys.push(Key::new(Selector::ProviderSubject, account.as_str(), &subject));
+            keys.push(Key::new(
+                Selector::ProviderSubject,
+                account.as_str(),
+                &subject,
+            ));
         }
         if !ancestor.session_id.is_empty() {
-            keys.push(Key::new(Selector::Session, account.as_str(), &hex(&ancestor.session_id)));
+            keys.push(Key::new(
+                Selector::Session,
+                account.as_str(),
+                &hex(&ancestor.session_id),
+            ));
         }
     }
     Ok(keys.into())
@@ -447,8 +548,14 @@ pub fn session_arn(account: AccountId, role_name: &str, role_session_name: &str)
 ///
 /// # Errors
 /// Never with a sound key.
-pub fn session_secret(key: &keyring::Key, session_id: &[u8; 16], access_key_id: &str) -> Result<Secret<String>, Error> {
-    Ok(Secret::new(STANDARD.encode(key.session_secret(session_id, access_key_id)?.as_ref())))
+pub fn session_secret(
+    key: &keyring::Key,
+    session_id: &[u8; 16],
+    access_key_id: &str,
+) -> Result<Secret<String>, Error> {
+    Ok(Secret::new(STANDARD.encode(
+        key.session_secret(session_id, access_key_id)?.as_ref(),
+    )))
 }
 
 /// `arn:aws:sts::ACCOUNT:federated-user/NAME`
@@ -459,8 +566,12 @@ pub fn federated_user_arn(account: AccountId, name: &str) -> String {
 /// The principal's own ARN: the user's, or the session's.
 pub fn ancestor_arn(ancestor: &Ancestor) -> String {
     match IamArn::parse(&ancestor.arn) {
-        Some(arn) if ancestor.session_name.is_empty() || arn.name.is_empty() => ancestor.arn.clone(),
-        Some(role) if role.kind == "role" => session_arn(role.account, role.name, &ancestor.session_name),
+        Some(arn) if ancestor.session_name.is_empty() || arn.name.is_empty() => {
+            ancestor.arn.clone()
+        }
+        Some(role) if role.kind == "role" => {
+            session_arn(role.account, role.name, &ancestor.session_name)
+        }
         Some(user) => federated_user_arn(user.account, &ancestor.session_name),
         None => ancestor.arn.clone(),
     }
@@ -488,7 +599,11 @@ pub struct Judges<'a> {
 ///
 /// # Errors
 /// AWS's code for each: unknown key, wrong signature, expired or revoked session, foreign token.
-pub fn authenticate(presented: &Presented, judges: &Judges<'_>, now: Timestamp) -> Result<Caller, Error> {
+pub fn authenticate(
+    presented: &Presented,
+    judges: &Judges<'_>,
+    now: Timestamp,
+) -> Result<Caller, Error> {
     let directory = judges.directory;
     for_this_broker(presented.unverified_host(), judges.names)?;
     presented.check_scope(now, judges.rules, judges.service)?;
@@ -517,14 +632,27 @@ pub fn authenticate(presented: &Presented, judges: &Judges<'_>, now: Timestamp) 
                 return Err(Error::Ended);
             }
             let (identity, effective) = stands_behind(session, directory)?;
-            Ok(Caller { identity, access_key_id: id.to_owned(), effective })
+            Ok(Caller {
+                identity,
+                access_key_id: id.to_owned(),
+                effective,
+            })
         }
         None => {
-            let key = directory.access_key(id).filter(|k| k.active).ok_or(Error::InvalidClientTokenId)?;
+            let key = directory
+                .access_key(id)
+                .filter(|k| k.active)
+                .ok_or(Error::InvalidClientTokenId)?;
             key.secret.verify(presented)?;
-            let user = directory.user(&key.user_arn).ok_or(Error::InvalidClientTokenId)?;
+            let user = directory
+                .user(&key.user_arn)
+                .ok_or(Error::InvalidClientTokenId)?;
             let effective = directory.effective_of_user(user)?;
-            Ok(Caller { identity: Identity::User(user.clone()), access_key_id: id.to_owned(), effective })
+            Ok(Caller {
+                identity: Identity::User(user.clone()),
+                access_key_id: id.to_owned(),
+                effective,
+            })
         }
     }
 }
@@ -544,8 +672,7 @@ fn for_this_broker(host: &str, names: &HostNames) -> Result<(), Error> {
 /// How far a provider's clock may be ahead of ours, in seconds.
 const PROVIDER_AHEAD_SECONDS: i64 = 60;
 /// What whoever shows an unknown provider's token reads, and whoever shows a forged one.
-const NOT_VOUCHED: &str =
-    "The web identity token that was passed is not one that an identity provider of the role's account vouches for";
+const NOT_VOUCHED: &str = "The web identity token that was passed is not one that an identity provider of the role's account vouches for";
 
 /// Why a token proves nobody: what the caller is told, and a reason for the audit.
 type Unproven = (Error, &'static str);
@@ -578,11 +705,18 @@ pub async fn authenticate_web_identity(
         _ => not_vouched("malformed"),
     })?;
     let issuer = unverified.unverified_text("iss").unwrap_or_default();
-    let rest = issuer.strip_prefix("https://").or_else(|| issuer.strip_prefix("http://")).unwrap_or_default();
+    let rest = issuer
+        .strip_prefix("https://")
+        .or_else(|| issuer.strip_prefix("http://"))
+        .unwrap_or_default();
     // The provider is found by its whole name, which is then compared byte for byte.
     let provider = directory.oidc_provider(&format!("arn:aws:iam::{account}:oidc-provider/{rest}"));
     let own = own_issuer.is_some_and(|own| is_issuer(issuer, own));
-    let unknown = if own { "the broker's own issuer" } else { "unknown issuer" };
+    let unknown = if own {
+        "the broker's own issuer"
+    } else {
+        "unknown issuer"
+    };
     let provider = provider.filter(|p| *p.url == *issuer && !own).cloned();
     let key = match &provider {
         None => Err(unknown),
@@ -590,7 +724,10 @@ pub async fn authenticate_web_identity(
             Ok(key) => Ok(key),
             Err(KeyError::Unknown) => Err("unknown key"),
             Err(KeyError::Unreachable) => {
-                return Err((Error::IdpCommunicationError, "the provider's keys cannot be had"));
+                return Err((
+                    Error::IdpCommunicationError,
+                    "the provider's keys cannot be had",
+                ));
             }
         },
     };
@@ -601,8 +738,12 @@ pub async fn authenticate_web_identity(
     let (directory, now) = moment();
     let provider = as_it_is_now(&asked, &directory)?.clone();
     let (issued_at, expires_at) = times(&token, now)?;
-    let subject = token.text("sub").filter(|sub| (1..=255).contains(&sub.chars().count()));
-    let subject = subject.ok_or_else(|| invalid("The token has no `sub`", "no sub"))?.to_owned();
+    let subject = token
+        .text("sub")
+        .filter(|sub| (1..=255).contains(&sub.chars().count()));
+    let subject = subject
+        .ok_or_else(|| invalid("The token has no `sub`", "no sub"))?
+        .to_owned();
     let audience = audience(&token, &provider)?;
     // A logout token has events; Keycloak's access and refresh tokens say what they are in the claims.
     let kind = token.text("typ").unwrap_or("ID");
@@ -610,16 +751,36 @@ pub async fn authenticate_web_identity(
         return Err(invalid("The token is not an ID token", "not an ID token"));
     }
     let claims = token.flattened();
-    let claims = claims.ok_or_else(|| invalid("Two claims of the token differ in case only", "ambiguous claims"))?;
-    let methods = claims.iter().find(|(path, _)| path.eq_ignore_ascii_case(METHODS)).map(|(_, value)| match value {
-        Flat::One(method) => method.len(),
-        Flat::Many(methods) => methods.iter().map(|method| method.len() + 1).sum(),
-    });
+    let claims = claims.ok_or_else(|| {
+        invalid(
+            "Two claims of the token differ in case only",
+            "ambiguous claims",
+        )
+    })?;
+    let methods = claims
+        .iter()
+        .find(|(path, _)| path.eq_ignore_ascii_case(METHODS))
+        .map(|(_, value)| match value {
+            Flat::One(method) => method.len(),
+            Flat::Many(methods) => methods.iter().map(|method| method.len() + 1).sum(),
+        });
     if methods.is_some_and(|length| length > MAX_METHODS) {
-        return Err(invalid("The claim `amr` of the token is too long: 1,024 bytes are taken", "amr too long"));
+        return Err(invalid(
+            "The claim `amr` of the token is too long: 1,024 bytes are taken",
+            "amr too long",
+        ));
     }
     let principal_id = format!("{}:{audience}:{subject}", provider.url);
-    let identity = WebIdentity { provider, claims, subject, audience, issued_at, expires_at, principal_id, token };
+    let identity = WebIdentity {
+        provider,
+        claims,
+        subject,
+        audience,
+        issued_at,
+        expires_at,
+        principal_id,
+        token,
+    };
     Ok(Caller {
         identity: Identity::WebIdentity(Arc::new(identity)),
         access_key_id: String::new(),
@@ -633,7 +794,9 @@ pub async fn authenticate_web_identity(
 /// # Errors
 /// As [`authenticate_web_identity`].
 pub fn still_vouched(caller: &Caller, directory: &Directory, now: Timestamp) -> Result<(), Error> {
-    let Some(identity) = caller.web_identity() else { return Ok(()) };
+    let Some(identity) = caller.web_identity() else {
+        return Ok(());
+    };
     let judged = as_it_is_now(&identity.provider, directory).and_then(|provider| {
         times(&identity.token, now)?;
         audience(&identity.token, provider)
@@ -642,12 +805,21 @@ pub fn still_vouched(caller: &Caller, directory: &Directory, now: Timestamp) -> 
 }
 
 /// A provider as the directory has it now, if the key that was found for it before is still its own.
-fn as_it_is_now<'d>(asked: &OidcProvider, directory: &'d Directory) -> Result<&'d Arc<OidcProvider>, Unproven> {
-    let provider = directory.oidc_provider(&asked.arn).filter(|p| p.url == asked.url);
+fn as_it_is_now<'d>(
+    asked: &OidcProvider,
+    directory: &'d Directory,
+) -> Result<&'d Arc<OidcProvider>, Unproven> {
+    let provider = directory
+        .oidc_provider(&asked.arn)
+        .filter(|p| p.url == asked.url);
     let provider = provider.ok_or_else(|| not_vouched("unknown issuer"))?;
     let is_changed = !std::ptr::eq(&**provider, asked);
-    if is_changed && (asked.keys.is_some() || provider.keys.is_some() || !provider.asks_like(asked)) {
-        return Err((Error::IdpCommunicationError, "the provider was changed meanwhile"));
+    if is_changed && (asked.keys.is_some() || provider.keys.is_some() || !provider.asks_like(asked))
+    {
+        return Err((
+            Error::IdpCommunicationError,
+            "the provider was changed meanwhile",
+        ));
     }
     Ok(provider)
 }
@@ -655,10 +827,14 @@ fn as_it_is_now<'d>(asked: &OidcProvider, directory: &'d Directory) -> Result<&'
 /// When a token was issued and when it expires; it is good now.
 fn times(token: &Verified, now: Timestamp) -> Result<(i64, i64), Unproven> {
     let time = |claim, rounded| {
-        token.seconds(claim, rounded).map_err(|_| invalid("A time in the token is not a number of seconds", "times"))
+        token
+            .seconds(claim, rounded)
+            .map_err(|_| invalid("A time in the token is not a number of seconds", "times"))
     };
-    let expires_at = time("exp", Rounded::Down)?.ok_or_else(|| invalid("The token has no `exp`", "no exp"))?;
-    let issued_at = time("iat", Rounded::Up)?.ok_or_else(|| invalid("The token has no `iat`", "no iat"))?;
+    let expires_at =
+        time("exp", Rounded::Down)?.ok_or_else(|| invalid("The token has no `exp`", "no exp"))?;
+    let issued_at =
+        time("iat", Rounded::Up)?.ok_or_else(|| invalid("The token has no `iat`", "no iat"))?;
     let not_before = time("nbf", Rounded::Up)?.unwrap_or(issued_at);
     if now.seconds() >= expires_at {
         let text = format!(
@@ -680,9 +856,11 @@ fn audience(token: &Verified, provider: &OidcProvider) -> Result<String, Unprove
     let ours = |audience: &str| provider.client_ids.iter().any(|id| id == audience);
     let party = match token.claims().get("azp") {
         None => None,
-        Some(azp) => {
-            Some(azp.as_str().filter(|azp| ours(azp)).ok_or_else(|| invalid("Incorrect token audience", "azp"))?)
-        }
+        Some(azp) => Some(
+            azp.as_str()
+                .filter(|azp| ours(azp))
+                .ok_or_else(|| invalid("Incorrect token audience", "azp"))?,
+        ),
     };
     let for_us = match party {
         Some(_) => audiences.iter().any(|a| ours(a)),
@@ -691,21 +869,35 @@ fn audience(token: &Verified, provider: &OidcProvider) -> Result<String, Unprove
     if !for_us {
         return Err(invalid("Incorrect token audience", "aud"));
     }
-    Ok(party.or_else(|| audiences.first().copied()).unwrap_or_default().to_owned())
+    Ok(party
+        .or_else(|| audiences.first().copied())
+        .unwrap_or_default()
+        .to_owned())
 }
 
 /// The principal of a session as the directory has it now. A role or user that was deleted, or made
 /// anew under its name, has no sessions; and none has what came from a principal or a key that is no
 /// more.
-fn stands_behind(session: Arc<OpenedSession>, directory: &Directory) -> Result<(Identity, Effective), Error> {
+fn stands_behind(
+    session: Arc<OpenedSession>,
+    directory: &Directory,
+) -> Result<(Identity, Effective), Error> {
     let (arn, id) = (&session.claims.principal_arn, &session.claims.principal_id);
     let kind = session.claims.kind();
     if kind == token::Kind::Role {
-        let role = directory.role(arn).filter(|r| *r.id == **id).cloned().ok_or(Error::Ended)?;
+        let role = directory
+            .role(arn)
+            .filter(|r| *r.id == **id)
+            .cloned()
+            .ok_or(Error::Ended)?;
         let effective = directory.effective_of_role(&role)?;
         return Ok((Identity::RoleSession { role, session }, effective));
     }
-    let user = directory.user(arn).filter(|u| *u.id == **id).cloned().ok_or(Error::Ended)?;
+    let user = directory
+        .user(arn)
+        .filter(|u| *u.id == **id)
+        .cloned()
+        .ok_or(Error::Ended)?;
     let effective = directory.effective_of_user(&user)?;
     let identity = match kind {
         token::Kind::FederatedUser => Identity::FederatedUser { user, session },
@@ -726,7 +918,9 @@ fn lives(ancestor: &Ancestor, directory: &Directory) -> bool {
             && key.is_some_and(|k| k.active && *k.user_arn == ancestor.arn);
     }
     user.is_some_and(|u| *u.id == ancestor.unique_id)
-        || directory.role(&ancestor.arn).is_some_and(|r| *r.id == ancestor.unique_id)
+        || directory
+            .role(&ancestor.arn)
+            .is_some_and(|r| *r.id == ancestor.unique_id)
 }
 
 impl Caller {
@@ -773,7 +967,9 @@ impl Caller {
     pub fn user(&self) -> Option<&Arc<User>> {
         match &self.identity {
             Identity::User(user) | Identity::UserSession { user, .. } => Some(user),
-            Identity::RoleSession { .. } | Identity::FederatedUser { .. } | Identity::WebIdentity(_) => None,
+            Identity::RoleSession { .. }
+            | Identity::FederatedUser { .. }
+            | Identity::WebIdentity(_) => None,
         }
     }
 
@@ -782,12 +978,18 @@ impl Caller {
     /// key of it asks for this, since a role's session is made with the key as easily.
     pub fn user_behind(&self) -> Option<&str> {
         match &self.identity {
-            Identity::User(user) | Identity::UserSession { user, .. } | Identity::FederatedUser { user, .. } => {
-                Some(&user.id)
-            }
+            Identity::User(user)
+            | Identity::UserSession { user, .. }
+            | Identity::FederatedUser { user, .. } => Some(&user.id),
             Identity::RoleSession { session, .. } => {
-                let is_user = |a: &&Ancestor| IamArn::parse(&a.arn).is_some_and(|arn| arn.kind == "user");
-                session.claims.ancestors.iter().find(is_user).map(|user| user.unique_id.as_str())
+                let is_user =
+                    |a: &&Ancestor| IamArn::parse(&a.arn).is_some_and(|arn| arn.kind == "user");
+                session
+                    .claims
+                    .ancestors
+                    .iter()
+                    .find(is_user)
+                    .map(|user| user.unique_id.as_str())
             }
             Identity::WebIdentity(_) => None,
         }
@@ -804,9 +1006,9 @@ impl Caller {
     /// Whose budget a call is counted in: the user's or the role's unique id.
     pub fn budget_key(&self) -> &str {
         match &self.identity {
-            Identity::User(user) | Identity::UserSession { user, .. } | Identity::FederatedUser { user, .. } => {
-                &user.id
-            }
+            Identity::User(user)
+            | Identity::UserSession { user, .. }
+            | Identity::FederatedUser { user, .. } => &user.id,
             Identity::RoleSession { role, .. } => &role.id,
             Identity::WebIdentity(identity) => &identity.principal_id,
         }
@@ -826,9 +1028,11 @@ impl Caller {
     /// As policies name it.
     pub fn principal(&self) -> Principal<'_> {
         match &self.identity {
-            Identity::User(user) | Identity::UserSession { user, .. } => {
-                Principal::User { account: user.account.as_str(), arn: &user.arn, id: Some(&user.id) }
-            }
+            Identity::User(user) | Identity::UserSession { user, .. } => Principal::User {
+                account: user.account.as_str(),
+                arn: &user.arn,
+                id: Some(&user.id),
+            },
             Identity::RoleSession { role, session } => Principal::RoleSession {
                 account: role.account.as_str(),
                 role: &role.name,
@@ -836,9 +1040,10 @@ impl Caller {
                 arn: &session.arn,
                 id: Some(&role.id),
             },
-            Identity::FederatedUser { user, session } => {
-                Principal::FederatedUser { account: user.account.as_str(), arn: &session.arn }
-            }
+            Identity::FederatedUser { user, session } => Principal::FederatedUser {
+                account: user.account.as_str(),
+                arn: &session.arn,
+            },
             Identity::WebIdentity(identity) => Principal::Federated(&identity.provider.arn),
         }
     }
@@ -863,7 +1068,11 @@ impl Caller {
         match (&self.identity, self.session()) {
             (_, Some(session)) => {
                 let own = own(&session.claims, session.is_restricted());
-                ancestors(&session.claims).iter().cloned().chain([own]).collect()
+                ancestors(&session.claims)
+                    .iter()
+                    .cloned()
+                    .chain([own])
+                    .collect()
             }
             (Identity::User(user), None) => vec![Ancestor {
                 arn: user.arn.to_string(),
@@ -873,7 +1082,10 @@ impl Caller {
             }],
             // The provider: without it the sessions that it vouched for have nothing behind them.
             (Identity::WebIdentity(identity), _) => {
-                vec![Ancestor { arn: identity.provider.arn.to_string(), ..Ancestor::default() }]
+                vec![Ancestor {
+                    arn: identity.provider.arn.to_string(),
+                    ..Ancestor::default()
+                }]
             }
             _ => Vec::new(),
         }
@@ -882,30 +1094,47 @@ impl Caller {
     /// Its tags: the user's or the role's under the session's, which override them.
     pub fn tags(&self) -> Vec<Tag> {
         let own = match &self.identity {
-            Identity::User(user) | Identity::UserSession { user, .. } | Identity::FederatedUser { user, .. } => {
-                &user.tags
-            }
+            Identity::User(user)
+            | Identity::UserSession { user, .. }
+            | Identity::FederatedUser { user, .. } => &user.tags,
             Identity::RoleSession { role, .. } => &role.tags,
             Identity::WebIdentity(_) => return Vec::new(),
         };
-        let Some(session) = self.session() else { return own.to_vec() };
+        let Some(session) = self.session() else {
+            return own.to_vec();
+        };
         let tags = &session.limits.tags;
         let overridden = |t: &&Tag| !tags.iter().any(|s| s.key.eq_ignore_ascii_case(&t.key));
-        let of_session = tags.iter().map(|s| Tag { key: s.key.clone(), value: s.value.clone() });
-        own.iter().filter(overridden).cloned().chain(of_session).collect()
+        let of_session = tags.iter().map(|s| Tag {
+            key: s.key.clone(),
+            value: s.value.clone(),
+        });
+        own.iter()
+            .filter(overridden)
+            .cloned()
+            .chain(of_session)
+            .collect()
     }
 
     /// As the audit names it.
     pub fn audited(&self) -> UserIdentity {
         let (r#type, user_name, issuer) = match &self.identity {
-            Identity::User(user) | Identity::UserSession { user, .. } => ("IAMUser", Some(user.name.to_string()), None),
-            Identity::RoleSession { role, .. } => {
-                ("AssumedRole", None, Some(("Role", &role.id, &*role.arn, role.account, &role.name)))
+            Identity::User(user) | Identity::UserSession { user, .. } => {
+                ("IAMUser", Some(user.name.to_string()), None)
             }
-            Identity::FederatedUser { user, .. } => {
-                ("FederatedUser", None, Some(("IAMUser", &user.id, &*user.arn, user.account, &user.name)))
+            Identity::RoleSession { role, .. } => (
+                "AssumedRole",
+                None,
+                Some(("Role", &role.id, &*role.arn, role.account, &role.name)),
+            ),
+            Identity::FederatedUser { user, .. } => (
+                "FederatedUser",
+                None,
+                Some(("IAMUser", &user.id, &*user.arn, user.account, &user.name)),
+            ),
+            Identity::WebIdentity(identity) => {
+                ("WebIdentityUser", Some(identity.subject.clone()), None)
             }
-            Identity::WebIdentity(identity) => ("WebIdentityUser", Some(identity.subject.clone()), None),
         };
         UserIdentity {
             r#type: r#type.into(),
@@ -913,7 +1142,9 @@ impl Caller {
             arn: Some(self.arn().to_owned()),
             account_id: Some(self.account().to_string()),
             access_key_id: Some(self.access_key_id.clone()).filter(|id| !id.is_empty()),
-            identity_provider: self.web_identity().map(|identity| identity.provider.arn.to_string()),
+            identity_provider: self
+                .web_identity()
+                .map(|identity| identity.provider.arn.to_string()),
             user_name,
             session_context: self.session().map(|session| SessionContext {
                 session_issuer: issuer.map(|(r#type, id, arn, account, name)| SessionIssuer {
@@ -931,7 +1162,8 @@ impl Caller {
                         "false"
                     },
                 },
-                source_identity: Some(session.claims.source_identity.clone()).filter(|s| !s.is_empty()),
+                source_identity: Some(session.claims.source_identity.clone())
+                    .filter(|s| !s.is_empty()),
             }),
         }
     }
@@ -945,8 +1177,15 @@ mod tests {
 
     /// A token of a session with so many bytes of tags.
     fn token(keyring: &Keyring, n: u8, bytes: usize) -> String {
-        let tags = vec![TagClaim { key: "k".into(), value: "v".repeat(bytes), transitive: false }];
-        let mut limits = Limits { tags, ..Limits::default() };
+        let tags = vec![TagClaim {
+            key: "k".into(),
+            value: "v".repeat(bytes),
+            transitive: false,
+        }];
+        let mut limits = Limits {
+            tags,
+            ..Limits::default()
+        };
         let claims = Claims {
             session_id: vec![n; 16],
             access_key_id: "ASIAAAAAAAAAAAAAAAAA".into(),
@@ -960,8 +1199,15 @@ mod tests {
     #[test]
     fn remembered_tokens_are_bounded_in_number_and_in_bytes() {
         let opened = |max_tokens, max_bytes, tag_bytes| {
-            let keyring = Keyring::generate(&SystemEntropy::new(), Timestamp::from_seconds(1)).unwrap();
-            let tokens = Tokens::new(keyring, TokenBounds { max_tokens, max_bytes });
+            let keyring =
+                Keyring::generate(&SystemEntropy::new(), Timestamp::from_seconds(1)).unwrap();
+            let tokens = Tokens::new(
+                keyring,
+                TokenBounds {
+                    max_tokens,
+                    max_bytes,
+                },
+            );
             for n in 0..100 {
                 assert!(tokens.open(&token(&tokens.keyring(), n, tag_bytes)).is_ok());
             }

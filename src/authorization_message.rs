@@ -28,7 +28,11 @@ const MAX_LIMITS: usize = 2_048;
 const MAX_KEYS: usize = 32_768;
 /// The most that it may unfold to.
 const MAX_UNPACKED: usize = 65_536;
-const PURPOSE: Purpose = Purpose { name: "brevet authorization message v1", form: 1, max_characters: 10_240 };
+const PURPOSE: Purpose = Purpose {
+    name: "brevet authorization message v1",
+    form: 1,
+    max_characters: 10_240,
+};
 /// What a message is made of, so that it packs well. A change of it is a new form.
 const DICTIONARY: &[u8] = br#"{"request_id":"","at":,"sequence":,"session":null,"principal_arn":"arn:aws:iam::","principal_id":"AROA","arn":"arn:aws:sts::","action":"sts:AssumeRole","resource":"arn:aws:iam::","explicit_deny":false,"note":null,"keys":[["aws:currenttime",["2026-"]],["aws:epochtime",[""]],["aws:sourceip",["127.0.0.1"]],["aws:securetransport",["false"]],["aws:requestedregion",["us-east-1"]],["aws:useragent",["aws-cli/2 Boto3/1 md/Botocore#1 ua/2.1 os/linux lang/python md/pyimpl#CPython cfg/retry-mode#legacy"]],["aws:principalaccount",[""]],["aws:userid",["AIDA"]],["aws:principaltype",["AssumedRole"]],["aws:principalarn",["arn:aws:iam::"]],["aws:multifactorauthpresent",["true"]],["aws:tokenissuetime",[""]],["aws:username",[""]],["sts:rolesessionname",[""]],["sts:externalid",[""]]],"cut":false}"#;
 
@@ -70,7 +74,9 @@ impl Message {
         sequence: i64,
         now: Timestamp,
     ) -> Self {
-        let of_resource = |name: &str| name.starts_with("aws:resourcetag/") || name.starts_with("iam:resourcetag/");
+        let of_resource = |name: &str| {
+            name.starts_with("aws:resourcetag/") || name.starts_with("iam:resourcetag/")
+        };
         let session = caller.session();
         let principal_arn = match session {
             Some(session) => session.claims.principal_arn.clone(),
@@ -88,9 +94,17 @@ impl Message {
             resource: resource.to_owned(),
             explicit_deny: denied.decision.outcome == Outcome::ExplicitlyDenied,
             note: denied.note.map(str::to_owned),
-            keys: denied.keys.iter().filter(|(name, _)| !of_resource(name)).cloned().collect(),
+            keys: denied
+                .keys
+                .iter()
+                .filter(|(name, _)| !of_resource(name))
+                .cloned()
+                .collect(),
             cut: session.is_some_and(|s| s.is_restricted()),
-            limits: session.map(|s| s.claims.packed.clone()).filter(|p| p.len() <= MAX_LIMITS).unwrap_or_default(),
+            limits: session
+                .map(|s| s.claims.packed.clone())
+                .filter(|p| p.len() <= MAX_LIMITS)
+                .unwrap_or_default(),
         }
     }
 
@@ -106,7 +120,12 @@ impl Message {
         body.extend_from_slice(&packed);
         body.resize(2 + CAPACITY.max(packed.len()), 0);
         body.extend_from_slice(&self.limits);
-        Ok(envelope::seal(keyring, &PURPOSE, &body, &entropy::bytes(entropy)?)?)
+        Ok(envelope::seal(
+            keyring,
+            &PURPOSE,
+            &body,
+            &entropy::bytes(entropy)?,
+        )?)
     }
 
     /// The message with as many keys as there is room for. Tags and claims are the last keys, and are
@@ -116,7 +135,10 @@ impl Message {
         let keys = std::mem::take(&mut self.keys);
         let text = serde_json::to_vec(self).map_err(|_| Error::InternalFailure)?;
         // What follows the keys has no bracket in it: the last one is the end of the empty list.
-        let end = text.iter().rposition(|b| *b == b']').ok_or(Error::InternalFailure)?;
+        let end = text
+            .iter()
+            .rposition(|b| *b == b']')
+            .ok_or(Error::InternalFailure)?;
         let (head, tail) = text.split_at(end);
         let mut written = Vec::new();
         let mut ends = vec![0];
@@ -212,26 +234,41 @@ impl Message {
         fn owner(arn: &str) -> Option<&str> {
             arn.split(':').nth(4).filter(|account| !account.is_empty())
         }
-        (owner(&self.principal_arn).unwrap_or_default(), owner(&self.resource))
+        (
+            owner(&self.principal_arn).unwrap_or_default(),
+            owner(&self.resource),
+        )
     }
 
     /// AWS's JSON shape, and beside it what every statement does.
     pub fn decoded(&self, told: &Told) -> Value {
-        let reports = told.explanation.as_ref().map(|e| e.statements.as_slice()).unwrap_or_default();
+        let reports = told
+            .explanation
+            .as_ref()
+            .map(|e| e.statements.as_slice())
+            .unwrap_or_default();
         let visible: Vec<&StatementReport> = reports.iter().filter(|s| told.shows(s)).collect();
         // Of another account's policies nothing is told, not even that one of them denies: it may be the
         // principal's account's, or the resource's.
         let sees_all = told.of_principal && told.of_resource;
-        let explicit_deny = self.explicit_deny && (sees_all || visible.iter().any(|s| s.applies && s.denies));
-        let matched = visible.iter().filter(|s| s.applies && s.denies == explicit_deny).map(|s| {
-            let conditions: Vec<Value> = s.conditions.iter().map(|c| values(&c.key, &c.wanted)).collect();
-            json!({
-                "statementId": s.sid.as_deref().unwrap_or_default(),
-                "effect": if s.denies { "DENY" } else { "ALLOW" },
-                "sourcePolicyType": policy(s).0,
-                "conditions": {"items": conditions},
-            })
-        });
+        let explicit_deny =
+            self.explicit_deny && (sees_all || visible.iter().any(|s| s.applies && s.denies));
+        let matched = visible
+            .iter()
+            .filter(|s| s.applies && s.denies == explicit_deny)
+            .map(|s| {
+                let conditions: Vec<Value> = s
+                    .conditions
+                    .iter()
+                    .map(|c| values(&c.key, &c.wanted))
+                    .collect();
+                json!({
+                    "statementId": s.sid.as_deref().unwrap_or_default(),
+                    "effect": if s.denies { "DENY" } else { "ALLOW" },
+                    "sourcePolicyType": policy(s).0,
+                    "conditions": {"items": conditions},
+                })
+            });
         let statements = visible.iter().map(|s| {
             let (policy, number) = policy(s);
             json!({
@@ -245,7 +282,11 @@ impl Message {
                 })).collect::<Vec<_>>(),
             })
         });
-        let said = self.keys.iter().filter(|(name, _)| told.may_know(name)).map(|(name, got)| values(name, got));
+        let said = self
+            .keys
+            .iter()
+            .filter(|(name, _)| told.may_know(name))
+            .map(|(name, got)| values(name, got));
         json!({
             "allowed": false,
             "explicitDeny": explicit_deny,
@@ -276,14 +317,18 @@ impl Message {
         let mut text = match (&told.missing, &told.explanation) {
             (Some(missing), _) => missing.clone(),
             (None, None) => "The principal is no more, so its policies cannot be told.".to_owned(),
-            (None, Some(_)) if explicit_deny => match visible.iter().find(|s| s.denies && s.applies) {
-                Some(s) => format!("Statement {} denies it.", place(s)),
-                None => "A statement that is no more denied it.".to_owned(),
-            },
+            (None, Some(_)) if explicit_deny => {
+                match visible.iter().find(|s| s.denies && s.applies) {
+                    Some(s) => format!("Statement {} denies it.", place(s)),
+                    None => "A statement that is no more denied it.".to_owned(),
+                }
+            }
             (None, Some(_)) => match nearest(visible) {
                 Some((s, c)) => {
                     let got = match &c.got {
-                        _ if !told.may_know(&c.key) => "what only the caller's account is told".to_owned(),
+                        _ if !told.may_know(&c.key) => {
+                            "what only the caller's account is told".to_owned()
+                        }
                         Some(got) => format!("`{}`", got.join("`, `")),
                         None => "nothing".to_owned(),
                     };
@@ -340,7 +385,8 @@ impl Told {
     /// Whether the reader may know what a request said of a condition key.
     fn may_know(&self, key: &str) -> bool {
         let is_private = |private: &&str| {
-            key.get(..private.len()).is_some_and(|start| start.eq_ignore_ascii_case(private))
+            key.get(..private.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(private))
                 && (private.ends_with('/') || key.len() == private.len())
         };
         self.of_principal || !PRIVATE_KEYS.iter().any(is_private)
@@ -348,7 +394,11 @@ impl Told {
 
     /// Each account's policies are its own business.
     fn shows(&self, report: &StatementReport) -> bool {
-        if report.at.source == Source::Resource { self.of_resource } else { self.of_principal }
+        if report.at.source == Source::Resource {
+            self.of_resource
+        } else {
+            self.of_principal
+        }
     }
 }
 
@@ -369,16 +419,36 @@ fn policy(report: &StatementReport) -> (&'static str, usize) {
 }
 
 fn place(report: &StatementReport) -> String {
-    let sid = report.sid.as_ref().map(|sid| format!(" ({sid})")).unwrap_or_default();
-    let whose = if report.at.source == Source::Resource { "the role's" } else { "the caller's" };
+    let sid = report
+        .sid
+        .as_ref()
+        .map(|sid| format!(" ({sid})"))
+        .unwrap_or_default();
+    let whose = if report.at.source == Source::Resource {
+        "the role's"
+    } else {
+        "the caller's"
+    };
     format!("{}{sid} of {whose} {}", report.at.index, policy(report).0)
 }
 
 /// The condition that kept an allowing statement from applying, near misses first.
-fn nearest<'a>(visible: &[&'a StatementReport]) -> Option<(&'a StatementReport, &'a ConditionReport)> {
-    let close = visible.iter().filter(|s| !s.denies && s.action && s.resource && s.principal != Some(false));
-    let failed = close.flat_map(|s| s.conditions.iter().filter(|c| !c.holds).map(move |c| (*s, c)));
-    failed.clone().find(|(_, c)| c.near_miss.is_some()).or_else(|| failed.clone().next())
+fn nearest<'a>(
+    visible: &[&'a StatementReport],
+) -> Option<(&'a StatementReport, &'a ConditionReport)> {
+    let close = visible
+        .iter()
+        .filter(|s| !s.denies && s.action && s.resource && s.principal != Some(false));
+    let failed = close.flat_map(|s| {
+        s.conditions
+            .iter()
+            .filter(|c| !c.holds)
+            .map(move |c| (*s, c))
+    });
+    failed
+        .clone()
+        .find(|(_, c)| c.near_miss.is_some())
+        .or_else(|| failed.clone().next())
 }
 
 #[cfg(test)]
@@ -400,7 +470,12 @@ mod tests {
             explicit_deny: false,
             note: None,
             keys: (0..keys)
-                .map(|n| (format!("aws:principaltag/{n}"), vec![crate::sigv4::hex(&[n as u8; 64])]))
+                .map(|n| {
+                    (
+                        format!("aws:principaltag/{n}"),
+                        vec![crate::sigv4::hex(&[n as u8; 64])],
+                    )
+                })
                 .collect(),
             cut: false,
             limits: Vec::new(),
@@ -416,13 +491,27 @@ mod tests {
         assert_eq!(short.len(), long.len());
         assert!(short.len() < 2_000, "{}", short.len());
         let opened = Message::open(&short, &keyring).unwrap();
-        assert_eq!((opened.accounts(), opened.keys.len()), (("111122223333", Some("444455556666")), 0));
+        assert_eq!(
+            (opened.accounts(), opened.keys.len()),
+            (("111122223333", Some("444455556666")), 0)
+        );
         assert!(Message::open(&long, &keyring).unwrap().keys.len() > 5);
         // Session policies ride along, and come back.
-        let cut = Message { limits: vec![9; 700], ..message(1) };
-        assert_eq!(Message::open(&seal(cut), &keyring).unwrap().limits, [9; 700]);
+        let cut = Message {
+            limits: vec![9; 700],
+            ..message(1)
+        };
+        assert_eq!(
+            Message::open(&seal(cut), &keyring).unwrap().limits,
+            [9; 700]
+        );
         let other = Keyring::generate(&entropy, now).unwrap();
-        for (text, keyring) in [(short.as_str(), &other), (&short[1..], &keyring), ("", &keyring), ("AAAA", &keyring)] {
+        for (text, keyring) in [
+            (short.as_str(), &other),
+            (&short[1..], &keyring),
+            ("", &keyring),
+            ("AAAA", &keyring),
+        ] {
             assert!(Message::open(text, keyring).is_err());
         }
     }
@@ -435,20 +524,37 @@ mod tests {
         let random = |n: usize| crate::sigv4::hex(&crate::sigv4::sha256(&n.to_be_bytes()));
         let key = |n: usize| (format!("idp.example.com:claim{n}"), vec![random(n)]);
         let fits = |keys: usize| {
-            let with = Message { keys: (0..keys).map(key).collect(), ..message(0) };
+            let with = Message {
+                keys: (0..keys).map(key).collect(),
+                ..message(0)
+            };
             let text = serde_json::to_vec(&with).unwrap();
             lz4_flex::block::compress_prepend_size_with_dict(&text, DICTIONARY).len() <= CAPACITY
         };
         for keys in [0, 1, 2, 3, 10, 20, 21, 22, 23, 24, 25, 100, 450, 5_000] {
-            let sealed = seal(Message { keys: (0..keys).map(key).collect(), ..message(0) });
+            let sealed = seal(Message {
+                keys: (0..keys).map(key).collect(),
+                ..message(0)
+            });
             assert_eq!(sealed.len(), seal(message(0)).len(), "{keys}");
             let kept = Message::open(&sealed, &keyring).unwrap().keys;
-            assert_eq!(kept, (0..kept.len()).map(key).collect::<Vec<_>>(), "{keys}: the first ones are kept");
-            assert!(kept.len() == keys || !fits(kept.len() + 1), "{keys}: there is room for more than {}", kept.len());
+            assert_eq!(
+                kept,
+                (0..kept.len()).map(key).collect::<Vec<_>>(),
+                "{keys}: the first ones are kept"
+            );
+            assert!(
+                kept.len() == keys || !fits(kept.len() + 1),
+                "{keys}: there is room for more than {}",
+                kept.len()
+            );
         }
         // What packs well is kept to a stated length, and can be opened.
         let same = |n: usize| (format!("aws:requesttag/{n}"), vec!["x".repeat(256)]);
-        let sealed = seal(Message { keys: (0..5_000).map(same).collect(), ..message(0) });
+        let sealed = seal(Message {
+            keys: (0..5_000).map(same).collect(),
+            ..message(0)
+        });
         let kept = Message::open(&sealed, &keyring).unwrap().keys.len();
         assert!((50..MAX_KEYS / 256).contains(&kept), "{kept}");
     }

@@ -183,9 +183,14 @@ pub struct Budgets {
 impl Budgets {
     /// With nothing used, and no other broker heard of.
     pub fn new(limits: BudgetLimits) -> Self {
-        let divided = |limit: NonZeroU32, by: u32| NonZeroU32::new(limit.get() / by).unwrap_or(NonZeroU32::MIN);
-        let part = |limit: Option<NonZeroU32>, of: u32| limit.map(|limit| Calls::new(divided(limit, of)));
-        let repeats = |limit: Option<NonZeroU32>| limit.map(|limit| Calls::new(divided(limit, 2).max(MIN_REPEATS)));
+        let divided = |limit: NonZeroU32, by: u32| {
+            NonZeroU32::new(limit.get() / by).unwrap_or(NonZeroU32::MIN)
+        };
+        let part =
+            |limit: Option<NonZeroU32>, of: u32| limit.map(|limit| Calls::new(divided(limit, of)));
+        let repeats = |limit: Option<NonZeroU32>| {
+            limit.map(|limit| Calls::new(divided(limit, 2).max(MIN_REPEATS)))
+        };
         Self {
             principal_calls: limits.principal_calls.map(Calls::new),
             principal_reads: limits.principal_reads.map(Calls::new),
@@ -208,8 +213,17 @@ impl Budgets {
     /// # Errors
     /// When the principal's or the account's budget is used up, or the signature's part of it. The call
     /// is then not counted for the one that has none left.
-    pub fn call(&self, counted_as: CountedAs, caller: Counted<'_>, now: Duration) -> Result<(), Exceeded> {
-        let repeats = if counted_as == CountedAs::Read { &self.repeated_reads } else { &self.repeated_calls };
+    pub fn call(
+        &self,
+        counted_as: CountedAs,
+        caller: Counted<'_>,
+        now: Duration,
+    ) -> Result<(), Exceeded> {
+        let repeats = if counted_as == CountedAs::Read {
+            &self.repeated_reads
+        } else {
+            &self.repeated_calls
+        };
         if let (Some(repeats), Some(signature)) = (repeats, caller.signature)
             && !repeats.take(signature, 1, now)
         {
@@ -221,16 +235,19 @@ impl Budgets {
             CountedAs::Revocation => self.take(Exceeded::Revocations, principal, now),
             CountedAs::Call => {
                 self.take(Exceeded::Principal, principal, now)?;
-                self.take(Exceeded::Account, caller.account.as_bytes(), now).or_else(|exceeded| {
-                    // The many calls of some are not in the way of the few of others.
-                    let brokers = self.brokers_in(Exceeded::Account);
-                    let left = |reserve: &Option<Calls>, key: &[u8]| {
-                        reserve.as_ref().is_some_and(|calls| calls.take(key, brokers, now))
-                    };
-                    let admitted = left(&self.principal_reserve, principal)
-                        && left(&self.account_reserve, caller.account.as_bytes());
-                    if admitted { Ok(()) } else { Err(exceeded) }
-                })
+                self.take(Exceeded::Account, caller.account.as_bytes(), now)
+                    .or_else(|exceeded| {
+                        // The many calls of some are not in the way of the few of others.
+                        let brokers = self.brokers_in(Exceeded::Account);
+                        let left = |reserve: &Option<Calls>, key: &[u8]| {
+                            reserve
+                                .as_ref()
+                                .is_some_and(|calls| calls.take(key, brokers, now))
+                        };
+                        let admitted = left(&self.principal_reserve, principal)
+                            && left(&self.account_reserve, caller.account.as_bytes());
+                        if admitted { Ok(()) } else { Err(exceeded) }
+                    })
             }
         }
     }
@@ -262,8 +279,17 @@ impl Budgets {
     ///
     /// # Errors
     /// When the principal or its account has too many that live.
-    pub fn session(&self, principal: &str, account: &str, now: Timestamp, end: Timestamp) -> Result<(), Exceeded> {
-        for (sessions, who) in [(&self.principal_sessions, principal), (&self.account_sessions, account)] {
+    pub fn session(
+        &self,
+        principal: &str,
+        account: &str,
+        now: Timestamp,
+        end: Timestamp,
+    ) -> Result<(), Exceeded> {
+        for (sessions, who) in [
+            (&self.principal_sessions, principal),
+            (&self.account_sessions, account),
+        ] {
             if sessions.as_ref().is_some_and(|s| !s.add(who, now, end)) {
                 return Err(Exceeded::Sessions);
             }
@@ -273,7 +299,10 @@ impl Budgets {
 
     /// How many brokers share the limits, this one included.
     pub fn share_among(&self, brokers: usize) {
-        self.brokers.store(u64::try_from(brokers).unwrap_or(u64::MAX).max(1), Ordering::Relaxed);
+        self.brokers.store(
+            u64::try_from(brokers).unwrap_or(u64::MAX).max(1),
+            Ordering::Relaxed,
+        );
     }
 
     /// Whether there is anybody to share the limits with.
@@ -288,7 +317,11 @@ impl Budgets {
         for budget in [Exceeded::Account, Exceeded::Principal, Exceeded::Reads] {
             if let Some(calls) = self.counted_in(budget) {
                 let taken = calls.take_unsent(most.saturating_sub(unsent.len()));
-                unsent.extend(taken.into_iter().map(|(key, calls)| Unsent { budget, key, calls }));
+                unsent.extend(
+                    taken
+                        .into_iter()
+                        .map(|(key, calls)| Unsent { budget, key, calls }),
+                );
             }
         }
         unsent
@@ -304,15 +337,25 @@ impl Budgets {
 
     /// Forgets whose calls were so long ago that they do not matter any more.
     pub fn sweep_calls(&self, now: Duration) {
-        for budget in [Exceeded::Principal, Exceeded::Reads, Exceeded::Revocations, Exceeded::Account, Exceeded::Source]
-        {
+        for budget in [
+            Exceeded::Principal,
+            Exceeded::Reads,
+            Exceeded::Revocations,
+            Exceeded::Account,
+            Exceeded::Source,
+        ] {
             if let Some(calls) = self.counted_in(budget) {
                 calls.sweep(self.brokers_in(budget), now);
             }
         }
-        for calls in [&self.repeated_calls, &self.repeated_reads, &self.account_reserve, &self.principal_reserve]
-            .into_iter()
-            .flatten()
+        for calls in [
+            &self.repeated_calls,
+            &self.repeated_reads,
+            &self.account_reserve,
+            &self.principal_reserve,
+        ]
+        .into_iter()
+        .flatten()
         {
             calls.sweep(1, now);
         }
@@ -320,7 +363,10 @@ impl Budgets {
 
     /// Forgets whose sessions have all ended.
     pub fn sweep_sessions(&self, now: Timestamp) {
-        for sessions in [&self.principal_sessions, &self.account_sessions].into_iter().flatten() {
+        for sessions in [&self.principal_sessions, &self.account_sessions]
+            .into_iter()
+            .flatten()
+        {
             sessions.sweep(now);
         }
     }
@@ -331,13 +377,23 @@ impl Budgets {
     }
 
     fn take(&self, budget: Exceeded, key: &[u8], now: Duration) -> Result<(), Exceeded> {
-        let Some(calls) = self.counted_in(budget) else { return Ok(()) };
-        if calls.take(key, self.brokers_in(budget), now) { Ok(()) } else { Err(budget) }
+        let Some(calls) = self.counted_in(budget) else {
+            return Ok(());
+        };
+        if calls.take(key, self.brokers_in(budget), now) {
+            Ok(())
+        } else {
+            Err(budget)
+        }
     }
 
     /// How many brokers share a limit.
     fn brokers_in(&self, budget: Exceeded) -> u64 {
-        if budget == Exceeded::Source { 1 } else { self.brokers.load(Ordering::Relaxed) }
+        if budget == Exceeded::Source {
+            1
+        } else {
+            self.brokers.load(Ordering::Relaxed)
+        }
     }
 
     fn counted_in(&self, budget: Exceeded) -> Option<&Calls> {

@@ -75,7 +75,13 @@ struct Arguments {
     #[command(subcommand)]
     command: Command,
     // Taken by every command, and shown by those that log.
-    #[arg(long, global = true, hide = true, env = "BREVET_LOG", value_name = "FILTER")]
+    #[arg(
+        long,
+        global = true,
+        hide = true,
+        env = "BREVET_LOG",
+        value_name = "FILTER"
+    )]
     log: Option<String>,
     #[arg(long, global = true, hide = true, value_enum, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
@@ -173,8 +179,12 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Runs the command line. 0: done, 1: it failed, 2: it was not understood.
 pub fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
-    let parsed = Arguments::command().try_get_matches().and_then(|m| Arguments::from_arg_matches(&m));
+    let words: Vec<String> = std::env::args_os()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    let parsed = Arguments::command()
+        .try_get_matches()
+        .and_then(|m| Arguments::from_arg_matches(&m));
     let arguments = match parsed {
         Ok(arguments) => arguments,
         Err(error) => return report::not_understood(error, &words),
@@ -238,15 +248,24 @@ fn log_to_stderr(arguments: &Arguments) -> Result<(), Failure> {
         _ => None,
     };
     let of_environment = std::env::var("BREVET_LOG").ok().filter(|v| !v.is_empty());
-    let filter = shown.and_then(|s| s.log.clone()).or_else(|| arguments.log.clone()).or(of_environment);
-    let format = shown.and_then(|s| s.log_format).or(arguments.log_format).unwrap_or(LogFormat::Text);
+    let filter = shown
+        .and_then(|s| s.log.clone())
+        .or_else(|| arguments.log.clone())
+        .or(of_environment);
+    let format = shown
+        .and_then(|s| s.log_format)
+        .or(arguments.log_format)
+        .unwrap_or(LogFormat::Text);
     let filter = EnvFilter::try_new(filter.as_deref().unwrap_or(DEFAULT_LOG))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         // A log that nobody reads any more is no reason to stop.
         .log_internal_errors(false);
     match format {
-        LogFormat::Text => builder.with_writer(log::Log::text()).with_ansi(print::may_colour_stderr()).try_init(),
+        LogFormat::Text => builder
+            .with_writer(log::Log::text())
+            .with_ansi(print::may_colour_stderr())
+            .try_init(),
         LogFormat::Json => builder.with_writer(log::Log::json()).json().try_init(),
     }
 }
@@ -259,7 +278,8 @@ async fn role_arn(client: &Client, text: &str) -> Result<String, Failure> {
     let name = text.strip_prefix("role/").unwrap_or(text);
     let legal = |c: char| c.is_ascii_alphanumeric() || "_+=,.@/-".contains(c);
     if name.is_empty() || !name.chars().all(legal) {
-        let rule = "must be arn:aws:iam::ACCOUNT:role/NAME, or the name of a role of your own account";
+        let rule =
+            "must be arn:aws:iam::ACCOUNT:role/NAME, or the name of a role of your own account";
         return Err(format!("--role-arn {text}: {rule}").into());
     }
     let account = client.get_caller_identity().await?.account;
@@ -275,12 +295,17 @@ fn warn(warnings: &[String]) {
         print::note(format_args!("warning: {}", print::visible(warning)));
     }
     if warnings.len() > WARNED {
-        print::note(format_args!("warning: … and {} more", warnings.len() - WARNED));
+        print::note(format_args!(
+            "warning: … and {} more",
+            warnings.len() - WARNED
+        ));
     }
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
 }
 
 #[cfg(test)]

@@ -82,7 +82,11 @@ pub enum ClientError {
 }
 
 fn named(request_id: &str) -> String {
-    if request_id.is_empty() { String::new() } else { format!(" (request id {request_id})") }
+    if request_id.is_empty() {
+        String::new()
+    } else {
+        format!(" (request id {request_id})")
+    }
 }
 
 /// What the broker puts before the encoded message of a refusal.
@@ -92,7 +96,10 @@ const ENCODED_MESSAGE_MARK: &str = "Encoded authorization failure message: ";
 /// DecodeAuthorizationMessage, if it has one.
 pub fn split_encoded_message(message: &str) -> (&str, Option<&str>) {
     match message.rsplit_once(ENCODED_MESSAGE_MARK) {
-        Some((sentence, rest)) => (sentence.trim_end().trim_end_matches('.'), rest.split_whitespace().next()),
+        Some((sentence, rest)) => (
+            sentence.trim_end().trim_end_matches('.'),
+            rest.split_whitespace().next(),
+        ),
         None => (message, None),
     }
 }
@@ -112,8 +119,12 @@ impl Endpoint {
     /// Whether credentials would leave this machine unencrypted: `http://` and a host that is
     /// neither `localhost` nor a loopback address.
     pub fn is_in_clear(&self) -> bool {
-        let Ok(uri) = self.url.parse::<http::Uri>() else { return false };
-        let is_https = uri.scheme_str().is_some_and(|s| s.eq_ignore_ascii_case("https"));
+        let Ok(uri) = self.url.parse::<http::Uri>() else {
+            return false;
+        };
+        let is_https = uri
+            .scheme_str()
+            .is_some_and(|s| s.eq_ignore_ascii_case("https"));
         !is_https && !is_loopback(uri.host().unwrap_or_default())
     }
 }
@@ -181,7 +192,11 @@ pub struct AssumeRole {
 impl AssumeRole {
     /// With nothing but what is required.
     pub fn new(role_arn: &str, role_session_name: &str) -> Self {
-        Self { role_arn: role_arn.to_owned(), role_session_name: role_session_name.to_owned(), ..Self::default() }
+        Self {
+            role_arn: role_arn.to_owned(),
+            role_session_name: role_session_name.to_owned(),
+            ..Self::default()
+        }
     }
 }
 
@@ -285,7 +300,9 @@ impl Client {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ClientError> {
         if endpoint.is_in_clear() {
-            return Err(ClientError::InClear { url: endpoint.url.clone() });
+            return Err(ClientError::InClear {
+                url: endpoint.url.clone(),
+            });
         }
         Self::connect(endpoint, Some(credentials), clock)
     }
@@ -306,7 +323,9 @@ impl Client {
     /// When the URL or the CA cannot be used, or the URL is `http://` beyond this machine.
     pub fn anonymous(endpoint: &Endpoint, in_clear: bool) -> Result<Self, ClientError> {
         if endpoint.is_in_clear() && !in_clear {
-            return Err(ClientError::InClear { url: endpoint.url.clone() });
+            return Err(ClientError::InClear {
+                url: endpoint.url.clone(),
+            });
         }
         Self::connect(endpoint, None, Arc::new(SystemClock))
     }
@@ -316,9 +335,12 @@ impl Client {
         credentials: Option<Credentials>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ClientError> {
-        let unreachable =
-            |e: &dyn std::error::Error| ClientError::Unreachable { url: endpoint.url.clone(), reason: chain(e) };
-        let mut builder = Channel::from_shared(endpoint.url.clone()).map_err(|e| unreachable(&e))?;
+        let unreachable = |e: &dyn std::error::Error| ClientError::Unreachable {
+            url: endpoint.url.clone(),
+            reason: chain(e),
+        };
+        let mut builder =
+            Channel::from_shared(endpoint.url.clone()).map_err(|e| unreachable(&e))?;
         let host = builder.uri().authority().map(|a| a.as_str().to_owned());
         let host = host.ok_or_else(|| ClientError::Unreachable {
             url: endpoint.url.clone(),
@@ -331,11 +353,26 @@ impl Client {
             };
             builder = builder.tls_config(tls).map_err(|e| unreachable(&e))?;
         }
-        let channel = builder.connect_timeout(CALL_TIMEOUT).timeout(CALL_TIMEOUT).connect_lazy();
-        let signed = Signed { channel, host, region: endpoint.region.clone(), credentials, clock: clock.clone() };
+        let channel = builder
+            .connect_timeout(CALL_TIMEOUT)
+            .timeout(CALL_TIMEOUT)
+            .connect_lazy();
+        let signed = Signed {
+            channel,
+            host,
+            region: endpoint.region.clone(),
+            credentials,
+            clock: clock.clone(),
+        };
         let administration = SessionAdministrationClient::new(signed.clone());
         let grpc = SecurityTokenServiceClient::new(signed.clone());
-        Ok(Self { grpc, administration, signed, url: endpoint.url.clone(), clock })
+        Ok(Self {
+            grpc,
+            administration,
+            signed,
+            url: endpoint.url.clone(),
+            clock,
+        })
     }
 
     /// AssumeRole.
@@ -349,15 +386,36 @@ impl Client {
             policy_arns: request.policy_arns.clone(),
             policy: request.policy.clone(),
             duration_seconds: request.duration_seconds,
-            tags: request.tags.iter().map(|(key, value)| pb::Tag { key: key.clone(), value: value.clone() }).collect(),
+            tags: request
+                .tags
+                .iter()
+                .map(|(key, value)| pb::Tag {
+                    key: key.clone(),
+                    value: value.clone(),
+                })
+                .collect(),
             transitive_tag_keys: request.transitive_tag_keys.clone(),
             external_id: request.external_id.clone(),
-            serial_number: request.mfa.as_ref().map(|(serial_number, _)| serial_number.clone()),
+            serial_number: request
+                .mfa
+                .as_ref()
+                .map(|(serial_number, _)| serial_number.clone()),
             token_code: request.mfa.as_ref().map(|(_, code)| code.clone()),
             source_identity: request.source_identity.clone(),
         };
-        let answer = self.grpc.clone().assume_role(message).await.map_err(|s| self.failed(&s))?.into_inner();
-        self.assumed(answer.credentials, answer.assumed_role_user, answer.packed_policy_size, answer.source_identity)
+        let answer = self
+            .grpc
+            .clone()
+            .assume_role(message)
+            .await
+            .map_err(|s| self.failed(&s))?
+            .into_inner();
+        self.assumed(
+            answer.credentials,
+            answer.assumed_role_user,
+            answer.packed_policy_size,
+            answer.source_identity,
+        )
     }
 
     /// AssumeRoleWithWebIdentity: the token is the proof, and nothing is signed.
@@ -377,7 +435,11 @@ impl Client {
             policy: request.policy.clone(),
             duration_seconds: request.duration_seconds,
         };
-        let answer = self.grpc.clone().assume_role_with_web_identity(message).await;
+        let answer = self
+            .grpc
+            .clone()
+            .assume_role_with_web_identity(message)
+            .await;
         let answer = answer.map_err(|s| self.failed(&s))?.into_inner();
         let (size, source) = (answer.packed_policy_size, answer.source_identity);
         Ok(WebIdentityRole {
@@ -398,7 +460,13 @@ impl Client {
         let credentials = self.received(credentials)?;
         let user = user.ok_or(ClientError::Incomplete("assumed_role_user"))?;
         let (assumed_role_id, arn) = (user.assumed_role_id, user.arn);
-        Ok(AssumedRole { credentials, assumed_role_id, arn, packed_policy_size, source_identity })
+        Ok(AssumedRole {
+            credentials,
+            assumed_role_id,
+            arn,
+            packed_policy_size,
+            source_identity,
+        })
     }
 
     /// GetWebIdentityToken: a signed statement of who the caller is, for others. `algorithm` is
@@ -417,10 +485,24 @@ impl Client {
             audience: audience.to_vec(),
             signing_algorithm: algorithm.to_owned(),
             duration_seconds,
-            tags: tags.iter().map(|(key, value)| pb::Tag { key: key.clone(), value: value.clone() }).collect(),
+            tags: tags
+                .iter()
+                .map(|(key, value)| pb::Tag {
+                    key: key.clone(),
+                    value: value.clone(),
+                })
+                .collect(),
         };
-        let answer = self.grpc.clone().get_web_identity_token(message).await.map_err(|s| self.failed(&s))?.into_inner();
-        let expiration = answer.expiration.ok_or(ClientError::Incomplete("expiration"))?;
+        let answer = self
+            .grpc
+            .clone()
+            .get_web_identity_token(message)
+            .await
+            .map_err(|s| self.failed(&s))?
+            .into_inner();
+        let expiration = answer
+            .expiration
+            .ok_or(ClientError::Incomplete("expiration"))?;
         Ok(WebIdentityToken {
             token: Arc::new(Secret::new(answer.web_identity_token)),
             expires_at: Timestamp::from_seconds(expiration.seconds),
@@ -431,20 +513,34 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn get_session_token(&self, mfa: Option<(&str, &str)>) -> Result<Credentials, ClientError> {
+    pub async fn get_session_token(
+        &self,
+        mfa: Option<(&str, &str)>,
+    ) -> Result<Credentials, ClientError> {
         let message = pb::GetSessionTokenRequest {
             duration_seconds: None,
             serial_number: mfa.map(|(serial_number, _)| serial_number.to_owned()),
             token_code: mfa.map(|(_, code)| code.to_owned()),
         };
-        let answer = self.grpc.clone().get_session_token(message).await.map_err(|s| self.failed(&s))?.into_inner();
+        let answer = self
+            .grpc
+            .clone()
+            .get_session_token(message)
+            .await
+            .map_err(|s| self.failed(&s))?
+            .into_inner();
         self.received(answer.credentials)
     }
 
     fn received(&self, credentials: Option<pb::Credentials>) -> Result<Credentials, ClientError> {
         let credentials = credentials.ok_or(ClientError::Incomplete("credentials"))?;
-        let expires_at = credentials.expiration.ok_or(ClientError::Incomplete("expiration"))?;
-        let life = Some((self.clock.now(), Timestamp::from_seconds(expires_at.seconds)));
+        let expires_at = credentials
+            .expiration
+            .ok_or(ClientError::Incomplete("expiration"))?;
+        let life = Some((
+            self.clock.now(),
+            Timestamp::from_seconds(expires_at.seconds),
+        ));
         let keys = Credentials::new(
             &credentials.access_key_id,
             &credentials.secret_access_key,
@@ -458,9 +554,17 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn get_caller_identity(&self) -> Result<CallerIdentity, ClientError> {
-        let answer = self.grpc.clone().get_caller_identity(pb::GetCallerIdentityRequest {}).await;
+        let answer = self
+            .grpc
+            .clone()
+            .get_caller_identity(pb::GetCallerIdentityRequest {})
+            .await;
         let answer = answer.map_err(|s| self.failed(&s))?.into_inner();
-        Ok(CallerIdentity { user_id: answer.user_id, account: answer.account, arn: answer.arn })
+        Ok(CallerIdentity {
+            user_id: answer.user_id,
+            account: answer.account,
+            arn: answer.arn,
+        })
     }
 
     /// GetAccessKeyInfo: the account.
@@ -468,8 +572,17 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn get_access_key_info(&self, access_key_id: &str) -> Result<String, ClientError> {
-        let message = pb::GetAccessKeyInfoRequest { access_key_id: access_key_id.to_owned() };
-        Ok(self.grpc.clone().get_access_key_info(message).await.map_err(|s| self.failed(&s))?.into_inner().account)
+        let message = pb::GetAccessKeyInfoRequest {
+            access_key_id: access_key_id.to_owned(),
+        };
+        Ok(self
+            .grpc
+            .clone()
+            .get_access_key_info(message)
+            .await
+            .map_err(|s| self.failed(&s))?
+            .into_inner()
+            .account)
     }
 
     /// ListSessions: what is on record about the account's sessions.
@@ -480,7 +593,13 @@ impl Client {
         &self,
         request: pb::ListSessionsRequest,
     ) -> Result<pb::ListSessionsResponse, ClientError> {
-        Ok(self.administration.clone().list_sessions(request).await.map_err(|s| self.failed(&s))?.into_inner())
+        Ok(self
+            .administration
+            .clone()
+            .list_sessions(request)
+            .await
+            .map_err(|s| self.failed(&s))?
+            .into_inner())
     }
 
     /// DescribeSession: what is on record about one.
@@ -488,9 +607,19 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn describe_session(&self, session_id: &str) -> Result<pb::Session, ClientError> {
-        let message = pb::DescribeSessionRequest { session_id: session_id.to_owned() };
-        let answer = self.administration.clone().describe_session(message).await.map_err(|s| self.failed(&s))?;
-        answer.into_inner().session.ok_or(ClientError::Incomplete("session"))
+        let message = pb::DescribeSessionRequest {
+            session_id: session_id.to_owned(),
+        };
+        let answer = self
+            .administration
+            .clone()
+            .describe_session(message)
+            .await
+            .map_err(|s| self.failed(&s))?;
+        answer
+            .into_inner()
+            .session
+            .ok_or(ClientError::Incomplete("session"))
     }
 
     /// RevokeSessions: they end, and so does what came from them.
@@ -501,7 +630,13 @@ impl Client {
         &self,
         request: pb::RevokeSessionsRequest,
     ) -> Result<pb::RevokeSessionsResponse, ClientError> {
-        Ok(self.administration.clone().revoke_sessions(request).await.map_err(|s| self.failed(&s))?.into_inner())
+        Ok(self
+            .administration
+            .clone()
+            .revoke_sessions(request)
+            .await
+            .map_err(|s| self.failed(&s))?
+            .into_inner())
     }
 
     /// PreviewRevocation: what RevokeSessions would hit; ends nothing.
@@ -512,17 +647,35 @@ impl Client {
         &self,
         request: pb::RevokeSessionsRequest,
     ) -> Result<pb::RevocationTarget, ClientError> {
-        let answer = self.administration.clone().preview_revocation(request).await.map_err(|s| self.failed(&s))?;
-        answer.into_inner().target.ok_or(ClientError::Incomplete("target"))
+        let answer = self
+            .administration
+            .clone()
+            .preview_revocation(request)
+            .await
+            .map_err(|s| self.failed(&s))?;
+        answer
+            .into_inner()
+            .target
+            .ok_or(ClientError::Incomplete("target"))
     }
 
     /// DecodeAuthorizationMessage: JSON.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn decode_authorization_message(&self, encoded_message: &str) -> Result<String, ClientError> {
-        let request = pb::DecodeAuthorizationMessageRequest { encoded_message: encoded_message.to_owned() };
-        let answer = self.grpc.clone().decode_authorization_message(request).await.map_err(|s| self.failed(&s))?;
+    pub async fn decode_authorization_message(
+        &self,
+        encoded_message: &str,
+    ) -> Result<String, ClientError> {
+        let request = pb::DecodeAuthorizationMessageRequest {
+            encoded_message: encoded_message.to_owned(),
+        };
+        let answer = self
+            .grpc
+            .clone()
+            .decode_authorization_message(request)
+            .await
+            .map_err(|s| self.failed(&s))?;
         Ok(answer.into_inner().decoded_message)
     }
 
@@ -530,23 +683,46 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn iam(&self, action: &str, parameters: &[(&str, &str)]) -> Result<serde_json::Value, ClientError> {
-        let all = [("Action", action), ("Version", "2010-05-08")].into_iter().chain(parameters.iter().copied());
+    pub async fn iam(
+        &self,
+        action: &str,
+        parameters: &[(&str, &str)],
+    ) -> Result<serde_json::Value, ClientError> {
+        let all = [("Action", action), ("Version", "2010-05-08")]
+            .into_iter()
+            .chain(parameters.iter().copied());
         let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-        let form: Vec<String> = all.map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
-        let (status, text) = self
-            .signed
-            .form(form.join("&"))
-            .await
-            .map_err(|error| ClientError::Unreachable { url: self.url.clone(), reason: chain(&*error) })?;
+        let form: Vec<String> = all
+            .map(|(name, value)| format!("{}={}", encode(name), encode(value)))
+            .collect();
+        let (status, text) =
+            self.signed
+                .form(form.join("&"))
+                .await
+                .map_err(|error| ClientError::Unreachable {
+                    url: self.url.clone(),
+                    reason: chain(&*error),
+                })?;
         let mut answer: serde_json::Value =
             serde_json::from_slice(&text).map_err(|_| ClientError::Incomplete("JSON"))?;
         let field = |name: &str| {
-            answer.pointer(&format!("/Error/{name}")).and_then(|v| v.as_str()).unwrap_or_default().to_owned()
+            answer
+                .pointer(&format!("/Error/{name}"))
+                .and_then(|v| v.as_str())
+                .unwrap_or_default()
+                .to_owned()
         };
         if !status.is_success() {
-            let request_id = answer.get("RequestId").and_then(|v| v.as_str()).unwrap_or_default().to_owned();
-            return Err(ClientError::Refused { code: field("Code"), message: field("Message"), request_id });
+            let request_id = answer
+                .get("RequestId")
+                .and_then(|v| v.as_str())
+                .unwrap_or_default()
+                .to_owned();
+            return Err(ClientError::Refused {
+                code: field("Code"),
+                message: field("Message"),
+                request_id,
+            });
         }
         let result = answer.pointer_mut(&format!("/{action}Response/{action}Result"));
         Ok(result.map(serde_json::Value::take).unwrap_or_default())
@@ -561,13 +737,24 @@ impl Client {
                     message.push_str(ENCODED_MESSAGE_MARK);
                     message.push_str(encoded);
                 }
-                let request_id = status.get_details_request_info().map(|r| r.request_id).unwrap_or_default();
-                ClientError::Refused { code: info.reason, message, request_id }
+                let request_id = status
+                    .get_details_request_info()
+                    .map(|r| r.request_id)
+                    .unwrap_or_default();
+                ClientError::Refused {
+                    code: info.reason,
+                    message,
+                    request_id,
+                }
             }
             // Not the broker's word: something in between, or nothing at all.
             None => {
-                let reason = std::error::Error::source(status).map_or_else(|| status.message().to_owned(), chain);
-                ClientError::Unreachable { url: self.url.clone(), reason }
+                let reason = std::error::Error::source(status)
+                    .map_or_else(|| status.message().to_owned(), chain);
+                ClientError::Unreachable {
+                    url: self.url.clone(),
+                    reason,
+                }
             }
         }
     }
@@ -618,7 +805,9 @@ fn next(now: Timestamp, refresh_at: Timestamp, expires_at: Timestamp) -> Next {
 /// Half of the life, give or take a tenth of it; `chance` is any number.
 fn refresh_at(received_at: Timestamp, expires_at: Timestamp, chance: u16) -> Timestamp {
     let life = expires_at.since(received_at);
-    received_at.plus(life * 2 / 5).plus(life / 5 * u32::from(chance) / u32::from(u16::MAX))
+    received_at
+        .plus(life * 2 / 5)
+        .plus(life / 5 * u32::from(chance) / u32::from(u16::MAX))
 }
 
 impl RoleCredentials {
@@ -656,17 +845,26 @@ impl RoleCredentials {
         }
         match inner.client.assume_role(&inner.request).await {
             Ok(role) => {
-                let (received_at, expires_at) = role.credentials.life.ok_or(ClientError::Incomplete("expiration"))?;
+                let (received_at, expires_at) = role
+                    .credentials
+                    .life
+                    .ok_or(ClientError::Incomplete("expiration"))?;
                 let chance = entropy::bytes::<2>(&*inner.entropy).map_or(0, u16::from_be_bytes);
                 let refresh_at = refresh_at(received_at, expires_at, chance);
-                self.hold(Held { credentials: role.credentials.clone(), refresh_at });
+                self.hold(Held {
+                    credentials: role.credentials.clone(),
+                    refresh_at,
+                });
                 Ok(role.credentials)
             }
             Err(error) => match (self.judge(held.as_ref()), held.as_ref()) {
                 ((Next::Refresh, _), Some(held)) => {
                     tracing::warn!(%error, "credentials could not be refreshed; the old ones go on");
                     let refresh_at = inner.client.clock.now().plus(RETRY_AFTER);
-                    self.hold(Held { refresh_at, ..held.clone() });
+                    self.hold(Held {
+                        refresh_at,
+                        ..held.clone()
+                    });
                     Ok(held.credentials.clone())
                 }
                 _ => Err(error),
@@ -675,16 +873,27 @@ impl RoleCredentials {
     }
 
     fn held(&self) -> Option<Held> {
-        self.0.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .current
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn hold(&self, held: Held) {
-        *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = Some(held);
+        *self
+            .0
+            .current
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Some(held);
     }
 
     fn judge<'a>(&self, held: Option<&'a Held>) -> (Next, Option<&'a Held>) {
-        let verdict =
-            held.and_then(|h| h.credentials.expires_at().map(|end| next(self.0.client.clock.now(), h.refresh_at, end)));
+        let verdict = held.and_then(|h| {
+            h.credentials
+                .expires_at()
+                .map(|end| next(self.0.client.clock.now(), h.refresh_at, end))
+        });
         (verdict.unwrap_or(Next::Wait), held)
     }
 }
@@ -707,26 +916,51 @@ impl Signed {
         let headers = request.headers_mut().ok_or("a request without headers")?;
         let kind = http::HeaderValue::from_static("application/x-www-form-urlencoded");
         headers.insert(http::header::CONTENT_TYPE, kind);
-        headers.insert(http::header::ACCEPT, http::HeaderValue::from_static("application/json"));
+        headers.insert(
+            http::header::ACCEPT,
+            http::HeaderValue::from_static("application/json"),
+        );
         self.sign("iam", "/", headers, &body)?;
         let mut channel = self.channel.clone();
         std::future::poll_fn(|cx| channel.poll_ready(cx)).await?;
-        let response = channel.call(request.body(Body::new(Full::new(body)))?).await?;
+        let response = channel
+            .call(request.body(Body::new(Full::new(body)))?)
+            .await?;
         let (head, body) = response.into_parts();
-        let body = http_body_util::Limited::new(body, MAX_ANSWER_BYTES).collect().await?;
+        let body = http_body_util::Limited::new(body, MAX_ANSWER_BYTES)
+            .collect()
+            .await?;
         Ok((head.status, body.to_bytes()))
     }
 
-    fn sign(&self, service: &str, path: &str, headers: &mut http::HeaderMap, payload: &[u8]) -> Result<(), BoxError> {
-        let Some(credentials) = &self.credentials else { return Ok(()) };
+    fn sign(
+        &self,
+        service: &str,
+        path: &str,
+        headers: &mut http::HeaderMap,
+        payload: &[u8],
+    ) -> Result<(), BoxError> {
+        let Some(credentials) = &self.credentials else {
+            return Ok(());
+        };
         let signer = Signer {
             access_key_id: &credentials.access_key_id,
             secret_access_key: credentials.secret_access_key.expose().as_bytes(),
-            session_token: credentials.session_token.as_ref().map(|t| t.expose().as_str()),
+            session_token: credentials
+                .session_token
+                .as_ref()
+                .map(|t| t.expose().as_str()),
             region: &self.region,
             service,
         };
-        Ok(signer.sign("POST", path, &self.host, headers, &sha256(payload), self.clock.now())?)
+        Ok(signer.sign(
+            "POST",
+            path,
+            &self.host,
+            headers,
+            &sha256(payload),
+            self.clock.now(),
+        )?)
     }
 }
 
@@ -750,10 +984,16 @@ impl Service<http::Request<Body>> for Signed {
             let (mut head, body) = request.into_parts();
             let body = body.collect().await?.to_bytes();
             // Five bytes of gRPC framing come before the message: a flag and a length.
-            let message: Bytes = if body.len() >= 5 { body.slice(5..) } else { Bytes::new() };
+            let message: Bytes = if body.len() >= 5 {
+                body.slice(5..)
+            } else {
+                Bytes::new()
+            };
             let path = head.uri.path().to_owned();
             this.sign("sts", &path, &mut head.headers, &message)?;
-            Ok(channel.call(http::Request::from_parts(head, Body::new(Full::new(body)))).await?)
+            Ok(channel
+                .call(http::Request::from_parts(head, Body::new(Full::new(body))))
+                .await?)
         })
     }
 }
@@ -791,7 +1031,11 @@ mod tests {
 
     #[test]
     fn an_05_credentials_do_not_leave_this_machine_in_clear() {
-        let at = |url: &str| Endpoint { url: url.into(), region: "us-east-1".into(), ca_pem: None };
+        let at = |url: &str| Endpoint {
+            url: url.into(),
+            region: "us-east-1".into(),
+            ca_pem: None,
+        };
         for local in [
             "http://127.0.0.1:7480",
             "http://127.8.9.10",
@@ -811,16 +1055,34 @@ mod tests {
             "http://localhost.example.com",
             "http://0.0.0.0:7480",
         ] {
-            assert!(matches!(Client::new(&at(foreign), keys()), Err(ClientError::InClear { .. })), "{foreign}");
-            assert!(matches!(Client::anonymous(&at(foreign), false), Err(ClientError::InClear { .. })), "{foreign}");
+            assert!(
+                matches!(
+                    Client::new(&at(foreign), keys()),
+                    Err(ClientError::InClear { .. })
+                ),
+                "{foreign}"
+            );
+            assert!(
+                matches!(
+                    Client::anonymous(&at(foreign), false),
+                    Err(ClientError::InClear { .. })
+                ),
+                "{foreign}"
+            );
         }
     }
 
     #[test]
     fn an_encoded_message_is_told_from_its_sentence() {
         let message = "User: x is not authorized. Encoded authorization failure message: AbC_1-2 ";
-        assert_eq!(split_encoded_message(message), ("User: x is not authorized", Some("AbC_1-2")));
-        assert_eq!(split_encoded_message("no such role."), ("no such role.", None));
+        assert_eq!(
+            split_encoded_message(message),
+            ("User: x is not authorized", Some("AbC_1-2"))
+        );
+        assert_eq!(
+            split_encoded_message("no such role."),
+            ("no such role.", None)
+        );
     }
 
     #[test]

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub use high_water::HighWaterClock;
 
-const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const MONTHS: [&str; 12] = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+];
 const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 
 /// An instant, in milliseconds since 1970, UTC.
@@ -45,13 +47,19 @@ impl Timestamp {
     /// This instant and a span later.
     #[must_use]
     pub fn plus(self, span: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// This instant and a span earlier.
     #[must_use]
     pub fn minus(self, span: Duration) -> Self {
-        Self(self.0.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// The span from `earlier` to this instant; zero if `earlier` is not earlier.
@@ -63,7 +71,9 @@ impl Timestamp {
     pub fn from_amz(text: &str) -> Option<Self> {
         let digits = |from: usize, to: usize| -> Option<i16> {
             let part = text.get(from..to)?;
-            part.bytes().all(|b| b.is_ascii_digit()).then(|| part.parse().ok())?
+            part.bytes()
+                .all(|b| b.is_ascii_digit())
+                .then(|| part.parse().ok())?
         };
         if text.len() != 16 || text.get(8..9)? != "T" || text.get(15..16)? != "Z" {
             return None;
@@ -87,18 +97,27 @@ impl Timestamp {
         let rest = text.strip_suffix(" GMT")?;
         let [day, month] = [rest.get(5..7)?, rest.get(8..11)?];
         let number = MONTHS.iter().position(|m| *m == month)? + 1;
-        let amz = format!("{}{number:02}{day}T{}Z", rest.get(12..16)?, rest.get(17..)?.replace(':', ""));
+        let amz = format!(
+            "{}{number:02}{day}T{}Z",
+            rest.get(12..16)?,
+            rest.get(17..)?.replace(':', "")
+        );
         let at = Self::from_amz(&amz)?;
         // Compared as a whole, so that separators and the day of the week are right too.
         (at.to_http_date()? == text).then_some(at)
     }
 
     fn to_http_date(self) -> Option<String> {
-        let at = jiff::Timestamp::from_second(self.seconds()).ok()?.to_zoned(jiff::tz::TimeZone::UTC);
+        let at = jiff::Timestamp::from_second(self.seconds())
+            .ok()?
+            .to_zoned(jiff::tz::TimeZone::UTC);
         let month = MONTHS.get(usize::try_from(at.month() - 1).ok()?)?;
         let weekday = WEEKDAYS.get(usize::try_from(at.weekday().to_monday_zero_offset()).ok()?)?;
-        let (day, year, hour, minute, second) = (at.day(), at.year(), at.hour(), at.minute(), at.second());
-        Some(format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT"))
+        let (day, year, hour, minute, second) =
+            (at.day(), at.year(), at.hour(), at.minute(), at.second());
+        Some(format!(
+            "{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT"
+        ))
     }
 
     /// The SigV4 form, `20260102T030405Z`.
@@ -133,7 +152,9 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     #[allow(clippy::disallowed_methods)]
     fn now(&self) -> Timestamp {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
 
@@ -155,12 +176,18 @@ impl ManualClock {
 
     /// Moves the wall's time on by `span`.
     pub fn advance(&self, span: Duration) {
-        self.0.fetch_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
+        self.0.fetch_add(
+            i64::try_from(span.as_millis()).unwrap_or(i64::MAX),
+            Ordering::SeqCst,
+        );
     }
 
     /// Lets time pass without moving the wall's.
     pub fn pass(&self, span: Duration) {
-        self.1.fetch_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
+        self.1.fetch_add(
+            u64::try_from(span.as_millis()).unwrap_or(u64::MAX),
+            Ordering::SeqCst,
+        );
     }
 
     /// Sets the wall's time, forth or back; nothing passes.

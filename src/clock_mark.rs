@@ -32,7 +32,9 @@ impl ClockMark {
 #[derive(Debug, thiserror::Error)]
 pub enum ClockMarkError {
     /// The file's content.
-    #[error("{0}: is not what a broker writes; `brevet clock accept` ends every session and writes it anew")]
+    #[error(
+        "{0}: is not what a broker writes; `brevet clock accept` ends every session and writes it anew"
+    )]
     Content(PathBuf),
     /// The file.
     #[error(transparent)]
@@ -67,7 +69,8 @@ impl ClockMarkFile {
             return Ok(None);
         }
         let bytes = files::read(&self.path, Audience::Everyone, 4_096)?;
-        let mark = serde_json::from_slice(bytes.expose()).map_err(|_| ClockMarkError::Content(self.path.clone()))?;
+        let mark = serde_json::from_slice(bytes.expose())
+            .map_err(|_| ClockMarkError::Content(self.path.clone()))?;
         Ok(Some(mark))
     }
 
@@ -78,11 +81,18 @@ impl ClockMarkFile {
     /// When the file cannot be read or written.
     pub fn raise(&self, time: Timestamp, accepted: u64) -> Result<ClockMark, ClockMarkError> {
         self.exclusively(|| {
-            let known = self.load()?.unwrap_or(ClockMark { milliseconds: i64::MIN, accepted, sequence: 0 });
+            let known = self.load()?.unwrap_or(ClockMark {
+                milliseconds: i64::MIN,
+                accepted,
+                sequence: 0,
+            });
             if known.accepted > accepted || known.milliseconds >= time.millis() {
                 return Ok(known);
             }
-            self.save(ClockMark { milliseconds: time.millis(), ..known })
+            self.save(ClockMark {
+                milliseconds: time.millis(),
+                ..known
+            })
         })
     }
 
@@ -95,23 +105,38 @@ impl ClockMarkFile {
         self.exclusively(|| {
             // A file that cannot be read is replaced. A broker that runs knows how often it was accepted,
             // and takes any other number that is higher.
-            let known = self.load().ok().flatten().map_or(time.millis().unsigned_abs(), |known| known.accepted);
-            self.save(ClockMark { milliseconds: time.millis(), accepted: known.saturating_add(1), sequence })
+            let known = self
+                .load()
+                .ok()
+                .flatten()
+                .map_or(time.millis().unsigned_abs(), |known| known.accepted);
+            self.save(ClockMark {
+                milliseconds: time.millis(),
+                accepted: known.saturating_add(1),
+                sequence,
+            })
         })
     }
 
     fn save(&self, mark: ClockMark) -> Result<ClockMark, ClockMarkError> {
-        let text = serde_json::to_vec(&mark).map_err(|_| ClockMarkError::Content(self.path.clone()))?;
+        let text =
+            serde_json::to_vec(&mark).map_err(|_| ClockMarkError::Content(self.path.clone()))?;
         files::write_private(&self.path, &text)?;
         Ok(mark)
     }
 
-    fn exclusively<T>(&self, work: impl FnOnce() -> Result<T, ClockMarkError>) -> Result<T, ClockMarkError> {
+    fn exclusively<T>(
+        &self,
+        work: impl FnOnce() -> Result<T, ClockMarkError>,
+    ) -> Result<T, ClockMarkError> {
         let mut path = self.path.clone().into_os_string();
         path.push(".lock");
         let path = PathBuf::from(path);
         let lock = files::create_private(&path)?;
-        flock(&lock, FlockOperation::LockExclusive).map_err(|error| FileError::Io { path, source: error.into() })?;
+        flock(&lock, FlockOperation::LockExclusive).map_err(|error| FileError::Io {
+            path,
+            source: error.into(),
+        })?;
         work()
     }
 }
@@ -134,11 +159,20 @@ mod tests {
         let mode = std::fs::metadata(file.path()).unwrap().mode();
         assert_eq!(mode & 0o777, 0o600);
         let accepted = file.accept(at(50), 7).unwrap();
-        assert_eq!((accepted.time(), accepted.accepted, accepted.sequence), (at(50), 1, 7));
+        assert_eq!(
+            (accepted.time(), accepted.accepted, accepted.sequence),
+            (at(50), 1, 7)
+        );
         // A broker that has not noticed yet does not undo it.
         assert_eq!(file.raise(at(200), 0).unwrap(), accepted);
         assert_eq!(file.load().unwrap(), Some(accepted));
-        assert_eq!(file.raise(at(200), 1).unwrap(), ClockMark { milliseconds: 200_000, ..accepted });
+        assert_eq!(
+            file.raise(at(200), 1).unwrap(),
+            ClockMark {
+                milliseconds: 200_000,
+                ..accepted
+            }
+        );
     }
 
     #[test]
@@ -147,10 +181,16 @@ mod tests {
         let file = ClockMarkFile::beside(&dir.path().join("store.watermark"));
         files::write_private(file.path(), b"{").unwrap();
         let error = file.load().unwrap_err().to_string();
-        assert!(error.contains("brevet clock accept") && error.contains("store.watermark.clock"), "{error}");
+        assert!(
+            error.contains("brevet clock accept") && error.contains("store.watermark.clock"),
+            "{error}"
+        );
         assert!(file.raise(Timestamp::from_seconds(1), 0).is_err());
         let accepted = file.accept(Timestamp::from_seconds(5), 7).unwrap();
-        assert!(accepted.accepted > 1_000, "more than a running broker has counted");
+        assert!(
+            accepted.accepted > 1_000,
+            "more than a running broker has counted"
+        );
         assert_eq!(file.load().unwrap(), Some(accepted));
     }
 }

@@ -86,12 +86,16 @@ impl From<CommandError> for Error {
     fn from(error: CommandError) -> Self {
         match error {
             CommandError::NoSuchEntity(what) => Self::NotFound(format!("There is no {what}.")),
-            CommandError::EntityAlreadyExists(what) => Self::EntityAlreadyExists(format!("There is already {what}.")),
+            CommandError::EntityAlreadyExists(what) => {
+                Self::EntityAlreadyExists(format!("There is already {what}."))
+            }
             CommandError::DeleteConflict(what) => Self::DeleteConflict(what),
             CommandError::LimitExceeded(what) => Self::LimitExceeded(what),
             CommandError::MalformedPolicyDocument(what) => Self::MalformedPolicyDocument(what),
             CommandError::Validation(what) => Self::Malformed(what),
-            CommandError::ConcurrentModification { .. } => Self::ConcurrentModification(error.to_string()),
+            CommandError::ConcurrentModification { .. } => {
+                Self::ConcurrentModification(error.to_string())
+            }
             CommandError::Store(error) => error.into(),
             CommandError::Entropy(error) => error.into(),
             CommandError::MasterKey(error) => {
@@ -207,7 +211,11 @@ pub struct Revoked {
 ///
 /// # Errors
 /// The first command that breaks a rule; nothing was changed.
-pub async fn execute(desk: Desk<'_>, actor: &Actor, commands: Vec<Command>) -> Result<i64, CommandError> {
+pub async fn execute(
+    desk: Desk<'_>,
+    actor: &Actor,
+    commands: Vec<Command>,
+) -> Result<i64, CommandError> {
     execute_in(desk.store.write().await?, desk, actor, commands).await
 }
 
@@ -230,7 +238,12 @@ pub async fn execute_in(
     Ok(writer.commit().await?)
 }
 
-async fn run(desk: Desk<'_>, writer: &mut Writer<'_>, actor: &Actor, command: Command) -> Result<(), CommandError> {
+async fn run(
+    desk: Desk<'_>,
+    writer: &mut Writer<'_>,
+    actor: &Actor,
+    command: Command,
+) -> Result<(), CommandError> {
     match command {
         Command::Create(mut resource) => {
             fill(&mut resource, desk)?;
@@ -245,9 +258,20 @@ async fn run(desk: Desk<'_>, writer: &mut Writer<'_>, actor: &Actor, command: Co
             rules::check(&resource, desk.issuer)?;
             rules::check_references(writer, &resource, None).await?;
             rules::check_counts(writer, &resource).await?;
-            put(desk, writer, actor, action("Create", name.kind), None, resource).await
+            put(
+                desk,
+                writer,
+                actor,
+                action("Create", name.kind),
+                None,
+                resource,
+            )
+            .await
         }
-        Command::Replace { mut resource, expected } => {
+        Command::Replace {
+            mut resource,
+            expected,
+        } => {
             let old = current(writer, &resource.name(), expected).await?;
             principals::bind_to_store(writer, &mut resource, Some(&old)).await?;
             rules::check(&resource, desk.issuer)?;
@@ -255,7 +279,11 @@ async fn run(desk: Desk<'_>, writer: &mut Writer<'_>, actor: &Actor, command: Co
             let action = action("Update", resource.kind());
             put(desk, writer, actor, action, Some(old), resource).await
         }
-        Command::Edit { name, edit, expected } => {
+        Command::Edit {
+            name,
+            edit,
+            expected,
+        } => {
             let old = current(writer, &name, expected).await?;
             let mut new = old.clone();
             let owner_changes = matches!(edit, Edit::AssignMfaDevice(_) | Edit::ReleaseMfaDevice);
@@ -264,7 +292,11 @@ async fn run(desk: Desk<'_>, writer: &mut Writer<'_>, actor: &Actor, command: Co
             }
             edit.apply(&mut new, desk.now)?;
             // Whoever writes a trust policy names those who are there.
-            let named_before = if matches!(edit, Edit::UpdateAssumeRolePolicy(_)) { None } else { Some(&old) };
+            let named_before = if matches!(edit, Edit::UpdateAssumeRolePolicy(_)) {
+                None
+            } else {
+                Some(&old)
+            };
             principals::bind_to_store(writer, &mut new, named_before).await?;
             rules::check(&new, desk.issuer)?;
             rules::check_references(writer, &new, Some(&old)).await?;
@@ -285,12 +317,21 @@ async fn run(desk: Desk<'_>, writer: &mut Writer<'_>, actor: &Actor, command: Co
 }
 
 /// The thing as the store has it, if it is what the command was decided on.
-async fn current(writer: &mut Writer<'_>, name: &Name, expected: Option<i64>) -> Result<Resource, CommandError> {
-    let stored = writer.get(name).await?.ok_or_else(|| CommandError::NoSuchEntity(name.to_string()))?;
+async fn current(
+    writer: &mut Writer<'_>,
+    name: &Name,
+    expected: Option<i64>,
+) -> Result<Resource, CommandError> {
+    let stored = writer
+        .get(name)
+        .await?
+        .ok_or_else(|| CommandError::NoSuchEntity(name.to_string()))?;
     match expected {
-        Some(expected) if expected != stored.version => {
-            Err(CommandError::ConcurrentModification { name: name.clone(), found: stored.version, expected })
-        }
+        Some(expected) if expected != stored.version => Err(CommandError::ConcurrentModification {
+            name: name.clone(),
+            found: stored.version,
+            expected,
+        }),
         _ => read(name, &stored.body),
     }
 }
@@ -315,19 +356,45 @@ async fn put(
     if let Some(id) = new.unique_id().filter(|id| !id.is_empty())
         && let Some(other) = writer.find_unique(id).await?.filter(|other| *other != name)
     {
-        return Err(CommandError::EntityAlreadyExists(format!("{other}, which has the unique id `{id}` of {name}")));
+        return Err(CommandError::EntityAlreadyExists(format!(
+            "{other}, which has the unique id `{id}` of {name}"
+        )));
     }
-    let overridden = scratch.role(&name.id).map(|role| role.overridden.to_vec()).unwrap_or_default();
-    let revoked = if old.as_ref().is_some_and(is_active) && !is_active(&new) { ends(&new) } else { None };
-    let detail = Detail { overridden, ..Detail::of(old.as_ref(), Some(&new)) };
+    let overridden = scratch
+        .role(&name.id)
+        .map(|role| role.overridden.to_vec())
+        .unwrap_or_default();
+    let revoked = if old.as_ref().is_some_and(is_active) && !is_active(&new) {
+        ends(&new)
+    } else {
+        None
+    };
+    let detail = Detail {
+        overridden,
+        ..Detail::of(old.as_ref(), Some(&new))
+    };
     record(desk, writer, actor, action, &name, detail, revoked).await?;
     Ok(writer.put(&new).await?)
 }
 
-async fn delete(desk: Desk<'_>, writer: &mut Writer<'_>, actor: &Actor, old: Resource) -> Result<(), CommandError> {
+async fn delete(
+    desk: Desk<'_>,
+    writer: &mut Writer<'_>,
+    actor: &Actor,
+    old: Resource,
+) -> Result<(), CommandError> {
     let name = old.name();
     let detail = Detail::of(Some(&old), None);
-    record(desk, writer, actor, action("Delete", name.kind), &name, detail, ends(&old)).await?;
+    record(
+        desk,
+        writer,
+        actor,
+        action("Delete", name.kind),
+        &name,
+        detail,
+        ends(&old),
+    )
+    .await?;
     Ok(writer.delete(&name).await?)
 }
 
@@ -345,7 +412,9 @@ async fn rename(
     if writer.get(&to).await?.is_some() {
         return Err(CommandError::EntityAlreadyExists(to.to_string()));
     }
-    let referrers = writer.referrers(from.kind, &from.id, &old.folded(), i64::MAX).await?;
+    let referrers = writer
+        .referrers(from.kind, &from.id, &old.folded(), i64::MAX)
+        .await?;
     let mut after = Vec::new();
     for referrer in referrers {
         let mut thing = current(writer, &referrer, None).await?;
@@ -372,10 +441,17 @@ async fn record(
 ) -> Result<(), CommandError> {
     if let Some((selector, account, value)) = revoked {
         // What was issued under the change before this one has ended.
-        let mark =
-            Mark { before_sequence: writer.sequence() + 1, before_seconds: 0, expires_at: Mark::outlives(desk.now) };
-        writer.revoke(selector.as_str(), &account, &value, mark).await?;
-        detail.revoked.push(Revoked::new(selector, &account, &value, mark));
+        let mark = Mark {
+            before_sequence: writer.sequence() + 1,
+            before_seconds: 0,
+            expires_at: Mark::outlives(desk.now),
+        };
+        writer
+            .revoke(selector.as_str(), &account, &value, mark)
+            .await?;
+        detail
+            .revoked
+            .push(Revoked::new(selector, &account, &value, mark));
     }
     let entry = Entry {
         changed_at: desk.now,
@@ -427,7 +503,11 @@ fn fill(resource: &mut Resource, desk: Desk<'_>) -> Result<(), CommandError> {
     let account = crate::arn::AccountId::parse(resource.account());
     let unique = |prefix: &str, id: &mut String| -> Result<(), CommandError> {
         if let (true, Some(account)) = (id.is_empty(), account) {
-            let minted = AccessKeyId::mint(AccessKeyKind::LongTerm, account, entropy::bytes(desk.entropy)?);
+            let minted = AccessKeyId::mint(
+                AccessKeyKind::LongTerm,
+                account,
+                entropy::bytes(desk.entropy)?,
+            );
             *id = format!("{prefix}{}", minted.as_str().trim_start_matches("AKIA"));
         }
         Ok(())
@@ -438,10 +518,12 @@ fn fill(resource: &mut Resource, desk: Desk<'_>) -> Result<(), CommandError> {
     let path = |path: &mut Option<String>, arn: &str| {
         // `arn:aws:iam::ACCOUNT:KIND/PATH/NAME`
         let resource = arn.splitn(6, ':').nth(5).and_then(|r| r.split_once('/'));
-        path.get_or_insert_with(|| match resource.and_then(|(_, rest)| rest.rsplit_once('/')) {
-            Some((middle, _)) => format!("/{middle}/"),
-            None => "/".to_owned(),
-        });
+        path.get_or_insert_with(
+            || match resource.and_then(|(_, rest)| rest.rsplit_once('/')) {
+                Some((middle, _)) => format!("/{middle}/"),
+                None => "/".to_owned(),
+            },
+        );
     };
     match resource {
         Resource::User(u) => {
@@ -485,12 +567,17 @@ fn fill(resource: &mut Resource, desk: Desk<'_>) -> Result<(), CommandError> {
 }
 
 /// Secrets in clear become sealed ones. One that is what was there stays as it was sealed.
-fn seal(resource: &mut Resource, old: Option<&Resource>, desk: Desk<'_>) -> Result<(), CommandError> {
+fn seal(
+    resource: &mut Resource,
+    old: Option<&Resource>,
+    desk: Desk<'_>,
+) -> Result<(), CommandError> {
     if let Resource::MfaDevice(device) = resource
         && let Some(seed) = &device.base32_string_seed
     {
         let place = format!("mfa-device {}: Base32StringSeed", device.serial_number);
-        let seed = normal_seed(seed).map_err(|rule| CommandError::Validation(format!("{place}: {rule}")))?;
+        let seed = normal_seed(seed)
+            .map_err(|rule| CommandError::Validation(format!("{place}: {rule}")))?;
         device.base32_string_seed = Some(seed);
     }
     let (belongs, clear, sealed, before) = match resource {
@@ -514,7 +601,9 @@ fn seal(resource: &mut Resource, old: Option<&Resource>, desk: Desk<'_>) -> Resu
         ),
         _ => return Ok(()),
     };
-    let Some(secret) = clear.take() else { return Ok(()) };
+    let Some(secret) = clear.take() else {
+        return Ok(());
+    };
     if sealed.is_some() {
         return Err(CommandError::Validation(format!(
             "{}: a secret stands there in clear and sealed",
@@ -522,11 +611,15 @@ fn seal(resource: &mut Resource, old: Option<&Resource>, desk: Desk<'_>) -> Resu
         )));
     }
     let same = before.filter(|old| {
-        desk.master_key.open(&belongs, old).is_ok_and(|old| is_same_secret(old.expose().as_bytes(), secret.as_bytes()))
+        desk.master_key
+            .open(&belongs, old)
+            .is_ok_and(|old| is_same_secret(old.expose().as_bytes(), secret.as_bytes()))
     });
     *sealed = Some(match same {
         Some(old) => old,
-        None => desk.master_key.seal(&belongs, secret.as_bytes(), desk.entropy)?,
+        None => desk
+            .master_key
+            .seal(&belongs, secret.as_bytes(), desk.entropy)?,
     });
     Ok(())
 }
@@ -547,7 +640,9 @@ fn unseal(resource: &mut Resource, desk: Desk<'_>) -> Result<(), CommandError> {
         _ => return Ok(()),
     };
     if let Some(text) = sealed.take() {
-        *clear = Some(zeroize::Zeroizing::new(desk.master_key.open(&belongs, &text)?.expose().clone()));
+        *clear = Some(zeroize::Zeroizing::new(
+            desk.master_key.open(&belongs, &text)?.expose().clone(),
+        ));
     }
     Ok(())
 }
@@ -578,24 +673,43 @@ pub async fn reseal(desk: Desk<'_>, actor: &Actor) -> Result<usize, CommandError
     for portion in names.chunks(256) {
         let mut writer = desk.store.write_much().await?;
         for name in portion {
-            let Some(stored) = writer.get(name).await? else { continue };
+            let Some(stored) = writer.get(name).await? else {
+                continue;
+            };
             let mut thing = read(name, &stored.body)?;
             let (belongs, sealed) = match &mut thing {
-                Resource::AccessKey(k) => {
-                    (sealing_name("access key", &k.access_key_id, &k.user_arn), &mut k.sealed_secret_access_key)
-                }
-                Resource::MfaDevice(d) => {
-                    (sealing_name("mfa device", &d.serial_number, &d.user_arn), &mut d.sealed_base32_string_seed)
-                }
+                Resource::AccessKey(k) => (
+                    sealing_name("access key", &k.access_key_id, &k.user_arn),
+                    &mut k.sealed_secret_access_key,
+                ),
+                Resource::MfaDevice(d) => (
+                    sealing_name("mfa device", &d.serial_number, &d.user_arn),
+                    &mut d.sealed_base32_string_seed,
+                ),
                 _ => continue,
             };
-            let Some(old) = sealed.as_deref() else { continue };
+            let Some(old) = sealed.as_deref() else {
+                continue;
+            };
             if MasterKey::sealed_by(old) == Some(desk.master_key.id()) {
                 continue;
             }
             let secret = desk.master_key.open(&belongs, old)?;
-            *sealed = Some(desk.master_key.seal(&belongs, secret.expose().as_bytes(), desk.entropy)?);
-            record(desk, &mut writer, actor, "ResealSecret", name, Detail::default(), None).await?;
+            *sealed = Some(desk.master_key.seal(
+                &belongs,
+                secret.expose().as_bytes(),
+                desk.entropy,
+            )?);
+            record(
+                desk,
+                &mut writer,
+                actor,
+                "ResealSecret",
+                name,
+                Detail::default(),
+                None,
+            )
+            .await?;
             writer.put(&thing).await?;
             resealed += 1;
         }
@@ -654,7 +768,11 @@ fn differing(old: Option<Value>, new: Option<Value>) -> (Option<Value>, Option<V
         (Some(Value::Object(old)), Some(Value::Object(new))) => {
             let pick = |of: &Map<String, Value>, other: &Map<String, Value>| {
                 let differing = of.iter().filter(|(k, v)| other.get(*k) != Some(v));
-                Value::Object(differing.map(|(k, v)| (k.clone(), digested(v.clone()))).collect())
+                Value::Object(
+                    differing
+                        .map(|(k, v)| (k.clone(), digested(v.clone())))
+                        .collect(),
+                )
             };
             (Some(pick(&old, &new)), Some(pick(&new, &old)))
         }
@@ -685,8 +803,11 @@ fn digested(value: Value) -> Value {
             .into_iter()
             .map(|(name, field)| {
                 let whole = name.ends_with("Document");
-                let field =
-                    if whole { json!(format!("sha256:{}", digest(&field.to_string()))) } else { digested(field) };
+                let field = if whole {
+                    json!(format!("sha256:{}", digest(&field.to_string())))
+                } else {
+                    digested(field)
+                };
                 (name, field)
             })
             .collect(),
@@ -711,7 +832,10 @@ pub async fn export(store: &Store) -> Result<Declaration, StoreError> {
 ///
 /// # Errors
 /// Without an answer, or a row that is not understood.
-pub async fn export_of(store: &Store, is_wanted: impl Fn(&Name) -> bool) -> Result<Declaration, StoreError> {
+pub async fn export_of(
+    store: &Store,
+    is_wanted: impl Fn(&Name) -> bool,
+) -> Result<Declaration, StoreError> {
     let mut all = Vec::new();
     store
         .scan::<StoreError>(|kind, id, _, body| {

@@ -310,7 +310,9 @@ impl Listener {
     /// Whether an address is a proxy's that is believed.
     pub fn is_trusted(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
-        self.trusted_proxies.iter().any(|network| network.contains(ip))
+        self.trusted_proxies
+            .iter()
+            .any(|network| network.contains(ip))
     }
 }
 
@@ -381,19 +383,30 @@ impl Config {
     /// Names the file, or the key and its range.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let bytes = files::read(path, Audience::Everyone, MAX_FILE_BYTES)?;
-        let text = std::str::from_utf8(bytes.expose()).map_err(|_| value("configuration", "must be UTF-8"))?;
-        let document: Document = toml::from_str(text)
-            .map_err(|error| ConfigError::Syntax { path: path.to_owned(), error: Box::new(error) })?;
+        let text = std::str::from_utf8(bytes.expose())
+            .map_err(|_| value("configuration", "must be UTF-8"))?;
+        let document: Document = toml::from_str(text).map_err(|error| ConfigError::Syntax {
+            path: path.to_owned(),
+            error: Box::new(error),
+        })?;
         let base = path.parent().unwrap_or(Path::new("")).to_owned();
         Self::from_document(document, &base)
     }
 
     fn from_document(document: Document, base: &Path) -> Result<Self, ConfigError> {
         let at = |path: PathBuf| base.join(path);
-        let missing =
-            |key, such_as: &str| value(key, format!("is missing: {such_as}; `brevet init` makes a configuration"));
-        let listen = document.listen.ok_or_else(|| missing("[listen] address", "such as \"127.0.0.1:7480\""))?;
-        let keyring = document.keyring.ok_or_else(|| missing("[keyring] file", "the keys of session tokens"))?;
+        let missing = |key, such_as: &str| {
+            value(
+                key,
+                format!("is missing: {such_as}; `brevet init` makes a configuration"),
+            )
+        };
+        let listen = document
+            .listen
+            .ok_or_else(|| missing("[listen] address", "such as \"127.0.0.1:7480\""))?;
+        let keyring = document
+            .keyring
+            .ok_or_else(|| missing("[keyring] file", "the keys of session tokens"))?;
         if document.tls.is_none()
             && !listen.address.ip().is_loopback()
             && listen.plaintext_off_loopback.as_deref() != Some(PLAINTEXT_SENTENCE)
@@ -408,22 +421,38 @@ impl Config {
         let listener = listener(listen, document.tls.is_some())?;
         let sts = document.sts.unwrap_or_default();
         let regions = sts.regions.unwrap_or_else(|| vec!["us-east-1".to_owned()]);
-        if regions.is_empty() || !regions.iter().all(|r| sigv4::is_region(r) || r == sigv4::ANY_REGION) {
+        if regions.is_empty()
+            || !regions
+                .iter()
+                .all(|r| sigv4::is_region(r) || r == sigv4::ANY_REGION)
+        {
             let rule = "must be at least one name of lower-case letters, digits and `-`, or `*` for any region";
             return Err(value("[sts] regions", rule));
         }
-        let skew = ranged("[sts] skew_seconds", sts.skew_seconds, MAX_SKEW.as_secs(), 1..=MAX_SKEW.as_secs())?;
+        let skew = ranged(
+            "[sts] skew_seconds",
+            sts.skew_seconds,
+            MAX_SKEW.as_secs(),
+            1..=MAX_SKEW.as_secs(),
+        )?;
         let sessions = document.sessions.unwrap_or_default();
         let store = document.store.unwrap_or_default();
         let master_key = document.directory.master_key;
         if document.directory.file.is_none() && master_key.is_none() {
-            return Err(missing("[directory] master_key", "the secrets in the store are sealed under it"));
+            return Err(missing(
+                "[directory] master_key",
+                "the secrets in the store are sealed under it",
+            ));
         }
         Ok(Self {
             listen: address,
             listener,
             tls: document.tls.map(|t| (at(t.certificate), at(t.private_key))),
-            operator: document.operator.map_or(SocketAddr::new(IpAddr::from([127, 0, 0, 1]), 7481), |o| o.address),
+            operator: document
+                .operator
+                .map_or(SocketAddr::new(IpAddr::from([127, 0, 0, 1]), 7481), |o| {
+                    o.address
+                }),
             regions,
             skew: Duration::from_secs(skew),
             single_use_signatures: sts.single_use_signatures == Some(SingleUseSignatures::Issuing),
@@ -432,7 +461,9 @@ impl Config {
             directory: document.directory.file.map(at),
             master_key: master_key.map(at),
             store: place(&store, base)?,
-            watermark: Some(at(store.watermark.unwrap_or_else(|| "store.watermark".into()))),
+            watermark: Some(at(store
+                .watermark
+                .unwrap_or_else(|| "store.watermark".into()))),
             refuse_after: Duration::from_secs(ranged(
                 "[store] refuse_after_seconds",
                 store.refuse_after_seconds,
@@ -440,17 +471,28 @@ impl Config {
                 10..=129_600,
             )?),
             keep_changes: DAY
-                * u32::try_from(ranged("[store] keep_changes_days", store.keep_changes_days, 30, 1..=36_500)?)
-                    .unwrap_or(u32::MAX),
+                * u32::try_from(ranged(
+                    "[store] keep_changes_days",
+                    store.keep_changes_days,
+                    30,
+                    1..=36_500,
+                )?)
+                .unwrap_or(u32::MAX),
             keyring: at(keyring.file),
             audit: audit(document.audit, base)?,
             session_records: session_records(&sessions)?,
             opened_tokens: opened_tokens(&sessions)?,
             redis: sessions.redis.map(|r| redis(r, base)).transpose()?,
             limits: limits(document.limits)?,
-            issuer: document.web_identity.map(|w| issuer(w.issuer)).transpose()?,
+            issuer: document
+                .web_identity
+                .map(|w| issuer(w.issuer))
+                .transpose()?,
             reach: Reach {
-                private: document.federation.and_then(|f| f.private_addresses).unwrap_or(false),
+                private: document
+                    .federation
+                    .and_then(|f| f.private_addresses)
+                    .unwrap_or(false),
                 http_on_loopback: false,
             },
             budgets: budgets(&document.budgets),
@@ -464,10 +506,14 @@ fn listener(section: Listen, has_certificate: bool) -> Result<Listener, ConfigEr
         Some(list) if list.is_empty() => return Err(value(NAMES, "must be at least one name")),
         Some(list) => {
             let one = |text: &String| {
-                let rule = format!("`{text}` must be a host name or an IP address, such as `sts.example.com`");
+                let rule = format!(
+                    "`{text}` must be a host name or an IP address, such as `sts.example.com`"
+                );
                 HostName::parse(text).ok_or_else(|| value(NAMES, rule))
             };
-            Names::Listed(HostNames::new(list.iter().map(one).collect::<Result<Vec<_>, _>>()?))
+            Names::Listed(HostNames::new(
+                list.iter().map(one).collect::<Result<Vec<_>, _>>()?,
+            ))
         }
         None if section.address.ip().is_unspecified() && !has_certificate => {
             return Err(value(NAMES, names_are_needed(section.address)));
@@ -478,16 +524,27 @@ fn listener(section: Listen, has_certificate: bool) -> Result<Listener, ConfigEr
         let rule = format!("`{text}` must be an IP address or a range such as `10.0.0.0/8`");
         Network::parse(text).ok_or_else(|| value("[listen] trusted_proxies", rule))
     };
-    let trusted_proxies = section.trusted_proxies.iter().map(network).collect::<Result<Vec<_>, _>>()?;
+    let trusted_proxies = section
+        .trusted_proxies
+        .iter()
+        .map(network)
+        .collect::<Result<Vec<_>, _>>()?;
     if section.proxy_protocol && trusted_proxies.is_empty() {
-        return Err(value("[listen] proxy_protocol", "needs trusted_proxies: whose PROXY header is believed"));
+        return Err(value(
+            "[listen] proxy_protocol",
+            "needs trusted_proxies: whose PROXY header is believed",
+        ));
     }
     Ok(Listener {
         names,
         trusted_proxies,
         forwarded_header: section.forwarded_header,
         proxy_protocol: section.proxy_protocol,
-        cors_origins: section.cors_origins.iter().map(|o| cors_origin(o)).collect::<Result<_, _>>()?,
+        cors_origins: section
+            .cors_origins
+            .iter()
+            .map(|o| cors_origin(o))
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -502,9 +559,13 @@ pub fn names_are_needed(address: SocketAddr) -> String {
 
 /// RFC 6454 section 6.1, as browsers send it.
 fn cors_origin(text: &str) -> Result<HeaderValue, ConfigError> {
-    let rest = text.split_once("://").filter(|(scheme, _)| !scheme.is_empty()).map_or("", |(_, rest)| rest);
+    let rest = text
+        .split_once("://")
+        .filter(|(scheme, _)| !scheme.is_empty())
+        .map_or("", |(_, rest)| rest);
     let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._:[]+".contains(&b);
-    let is_origin = !rest.is_empty() && rest.bytes().all(legal) && text.bytes().all(|b| legal(b) || b == b'/');
+    let is_origin =
+        !rest.is_empty() && rest.bytes().all(legal) && text.bytes().all(|b| legal(b) || b == b'/');
     HeaderValue::from_str(text).ok().filter(|_| is_origin).ok_or_else(|| {
         let rule =
             format!("`{text}` must be an origin such as `https://app.example.com`, in lower case and without a path");
@@ -518,7 +579,10 @@ fn presigned_actions(named: Vec<String>) -> Result<Vec<String>, ConfigError> {
         let name = text.strip_prefix("sts:").unwrap_or(&text);
         match ops::ACTIONS.iter().any(|(action, _)| *action == name) {
             true => Ok(name.to_owned()),
-            false => Err(value("[sts] presigned_actions", format!("`{text}` must be an action of STS"))),
+            false => Err(value(
+                "[sts] presigned_actions",
+                format!("`{text}` must be an action of STS"),
+            )),
         }
     };
     named.into_iter().map(one).collect()
@@ -529,9 +593,13 @@ fn presigned_actions(named: Vec<String>) -> Result<Vec<String>, ConfigError> {
 fn issuer(url: String) -> Result<String, ConfigError> {
     let rest = url.strip_prefix("https://").unwrap_or_default();
     let legal = |b: u8| b.is_ascii_alphanumeric() || b"-._~:/[]".contains(&b);
-    if rest.is_empty() || rest.starts_with('/') || url.ends_with('/') || url.len() > 255 || !rest.bytes().all(legal) {
-        let rule =
-            "must be `https://HOST` with port and path if need be, without a slash at the end: at most 255 characters";
+    if rest.is_empty()
+        || rest.starts_with('/')
+        || url.ends_with('/')
+        || url.len() > 255
+        || !rest.bytes().all(legal)
+    {
+        let rule = "must be `https://HOST` with port and path if need be, without a slash at the end: at most 255 characters";
         return Err(value("[web_identity] issuer", rule));
     }
     Ok(url)
@@ -539,7 +607,11 @@ fn issuer(url: String) -> Result<String, ConfigError> {
 
 /// Zero switches a budget off.
 fn budgets(section: &BudgetsSection) -> BudgetLimits {
-    let BudgetsSection { principal, account, source } = section;
+    let BudgetsSection {
+        principal,
+        account,
+        source,
+    } = section;
     let default = BudgetLimits::default();
     let limit = |asked: Option<u32>, default| asked.map_or(default, NonZeroU32::new);
     BudgetLimits {
@@ -554,12 +626,27 @@ fn budgets(section: &BudgetsSection) -> BudgetLimits {
 
 fn audit(section: Option<AuditSection>, base: &Path) -> Result<Target, ConfigError> {
     match section {
-        None => Ok(Target::File { path: base.join("audit.jsonl"), sync: true }),
-        Some(AuditSection { file: Some(path), stdout: None | Some(false), sync }) => {
-            Ok(Target::File { path: base.join(path), sync: sync.unwrap_or(true) })
-        }
-        Some(AuditSection { file: None, stdout: Some(true), sync: None }) => Ok(Target::Stdout),
-        Some(_) => Err(value("[audit]", "must have either `file` (and `sync`) or `stdout = true`")),
+        None => Ok(Target::File {
+            path: base.join("audit.jsonl"),
+            sync: true,
+        }),
+        Some(AuditSection {
+            file: Some(path),
+            stdout: None | Some(false),
+            sync,
+        }) => Ok(Target::File {
+            path: base.join(path),
+            sync: sync.unwrap_or(true),
+        }),
+        Some(AuditSection {
+            file: None,
+            stdout: Some(true),
+            sync: None,
+        }) => Ok(Target::Stdout),
+        Some(_) => Err(value(
+            "[audit]",
+            "must have either `file` (and `sync`) or `stdout = true`",
+        )),
     }
 }
 
@@ -568,7 +655,11 @@ fn audit(section: Option<AuditSection>, base: &Path) -> Result<Target, ConfigErr
 ///
 /// # Errors
 /// Names the key, and the rule.
-pub fn store_at(to: &str, password_file: Option<&Path>, ca_file: Option<&Path>) -> Result<Place, ConfigError> {
+pub fn store_at(
+    to: &str,
+    password_file: Option<&Path>,
+    ca_file: Option<&Path>,
+) -> Result<Place, ConfigError> {
     let is_url = to.contains("://");
     let section = StoreSection {
         file: (!is_url).then(|| to.into()),
@@ -582,19 +673,30 @@ pub fn store_at(to: &str, password_file: Option<&Path>, ca_file: Option<&Path>) 
 
 fn place(section: &StoreSection, base: &Path) -> Result<Place, ConfigError> {
     const UNVERIFIED: &str = "[store] unverified_off_loopback";
-    let may_be_unverified = said(UNVERIFIED, section.unverified_off_loopback.as_deref(), store::UNVERIFIED_SENTENCE)?;
+    let may_be_unverified = said(
+        UNVERIFIED,
+        section.unverified_off_loopback.as_deref(),
+        store::UNVERIFIED_SENTENCE,
+    )?;
     match (&section.file, &section.url, &section.password_file) {
         (None, Some(url), password) => {
-            let ca = section.ca_file.as_ref().map(|ca| certificates("[store] ca_file", &base.join(ca))).transpose()?;
+            let ca = section
+                .ca_file
+                .as_ref()
+                .map(|ca| certificates("[store] ca_file", &base.join(ca)))
+                .transpose()?;
             let ca = ca.map(|(path, _)| path);
             let url = store::postgres_url(url, ca.as_deref(), may_be_unverified)
                 .map_err(|(key, rule)| ConfigError::Value { key, rule })?;
-            let password = password.as_ref().map(|p| secret("[store] password_file", &base.join(p))).transpose()?;
+            let password = password
+                .as_ref()
+                .map(|p| secret("[store] password_file", &base.join(p)))
+                .transpose()?;
             Ok(Place::Postgres { url, password })
         }
-        (file, None, None) if section.ca_file.is_none() && !may_be_unverified => {
-            Ok(Place::Sqlite(base.join(file.clone().unwrap_or_else(|| "store.db".into()))))
-        }
+        (file, None, None) if section.ca_file.is_none() && !may_be_unverified => Ok(Place::Sqlite(
+            base.join(file.clone().unwrap_or_else(|| "store.db".into())),
+        )),
         _ => Err(value(
             "[store]",
             "must have either `file`, or `url` (and `password_file`, `ca_file`, `unverified_off_loopback`)",
@@ -607,18 +709,26 @@ fn said(key: &'static str, text: Option<&str>, sentence: &str) -> Result<bool, C
     match text {
         None => Ok(false),
         Some(text) if text == sentence => Ok(true),
-        Some(_) => {
-            Err(value(key, format!("must be left out, or be the sentence that says what is given up: \"{sentence}\"")))
-        }
+        Some(_) => Err(value(
+            key,
+            format!(
+                "must be left out, or be the sentence that says what is given up: \"{sentence}\""
+            ),
+        )),
     }
 }
 
 /// A file with the certificates of CAs: its path, and what it holds.
 fn certificates(key: &'static str, path: &Path) -> Result<(PathBuf, Vec<u8>), ConfigError> {
-    let bytes = files::read(path, Audience::Everyone, MAX_FILE_BYTES)?.expose().clone();
+    let bytes = files::read(path, Audience::Everyone, MAX_FILE_BYTES)?
+        .expose()
+        .clone();
     match CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>() {
         Ok(found) if !found.is_empty() => Ok((path.to_owned(), bytes)),
-        _ => Err(value(key, format!("{}: must hold certificates in PEM", path.display()))),
+        _ => Err(value(
+            key,
+            format!("{}: must hold certificates in PEM", path.display()),
+        )),
     }
 }
 
@@ -641,18 +751,28 @@ fn redis(section: Redis, base: &Path) -> Result<RedisOptions, ConfigError> {
     )?;
     let names_others = section.mode.is_some_and(|mode| mode != RedisMode::Single);
     for url in &section.urls {
-        sessions::check_redis_url(url, names_others, may_be_unverified).map_err(|rule| value(URLS, rule))?;
+        sessions::check_redis_url(url, names_others, may_be_unverified)
+            .map_err(|rule| value(URLS, rule))?;
     }
-    let secure = section.urls.iter().filter(|u| u.starts_with("rediss://")).count();
+    let secure = section
+        .urls
+        .iter()
+        .filter(|u| u.starts_with("rediss://"))
+        .count();
     if secure != 0 && secure != section.urls.len() {
         return Err(value(URLS, "must be all `redis://` or all `rediss://`"));
     }
     if secure == 0 && section.ca_file.is_some() {
-        return Err(value("[sessions.redis] ca_file", "is of no use with `redis://`; TLS is `rediss://`"));
+        return Err(value(
+            "[sessions.redis] ca_file",
+            "is of no use with `redis://`; TLS is `rediss://`",
+        ));
     }
     let mode = match (section.mode.unwrap_or(RedisMode::Single), section.primary) {
         (RedisMode::Single, None) if section.urls.len() == 1 => Mode::Single,
-        (RedisMode::Single, None) => return Err(value(URLS, "must be one URL when `mode` is `single`")),
+        (RedisMode::Single, None) => {
+            return Err(value(URLS, "must be one URL when `mode` is `single`"));
+        }
         (RedisMode::Sentinel, Some(primary)) if !primary.is_empty() => Mode::Sentinel { primary },
         (RedisMode::Cluster, None) => Mode::Cluster,
         _ => {
@@ -662,38 +782,82 @@ fn redis(section: Redis, base: &Path) -> Result<RedisOptions, ConfigError> {
             ));
         }
     };
-    let password =
-        section.password_file.map(|p| secret("[sessions.redis] password_file", &base.join(p))).transpose()?;
-    let ca = section.ca_file.map(|p| certificates("[sessions.redis] ca_file", &base.join(p))).transpose()?;
-    Ok(RedisOptions { mode, urls: section.urls, username: section.username, password, ca: ca.map(|(_, pem)| pem) })
+    let password = section
+        .password_file
+        .map(|p| secret("[sessions.redis] password_file", &base.join(p)))
+        .transpose()?;
+    let ca = section
+        .ca_file
+        .map(|p| certificates("[sessions.redis] ca_file", &base.join(p)))
+        .transpose()?;
+    Ok(RedisOptions {
+        mode,
+        urls: section.urls,
+        username: section.username,
+        password,
+        ca: ca.map(|(_, pem)| pem),
+    })
 }
 
 fn session_records(section: &SessionsSection) -> Result<sessions::Bounds, ConfigError> {
     let default = sessions::Bounds::default();
-    let mib = ranged("[sessions] records_mib", section.records_mib, default.max_bytes >> 20, 1..=65_536)?;
+    let mib = ranged(
+        "[sessions] records_mib",
+        section.records_mib,
+        default.max_bytes >> 20,
+        1..=65_536,
+    )?;
     Ok(sessions::Bounds {
-        max_records: ranged("[sessions] max_records", section.max_records, default.max_records, 1..=100_000_000)?,
+        max_records: ranged(
+            "[sessions] max_records",
+            section.max_records,
+            default.max_records,
+            1..=100_000_000,
+        )?,
         max_bytes: mib << 20,
     })
 }
 
 fn opened_tokens(section: &SessionsSection) -> Result<TokenBounds, ConfigError> {
     let default = TokenBounds::default();
-    let mib = ranged("[sessions] opened_tokens_mib", section.opened_tokens_mib, default.max_bytes >> 20, 0..=65_536)?;
+    let mib = ranged(
+        "[sessions] opened_tokens_mib",
+        section.opened_tokens_mib,
+        default.max_bytes >> 20,
+        0..=65_536,
+    )?;
     Ok(TokenBounds {
-        max_tokens: ranged("[sessions] opened_tokens", section.opened_tokens, default.max_tokens, 0..=10_000_000)?,
+        max_tokens: ranged(
+            "[sessions] opened_tokens",
+            section.opened_tokens,
+            default.max_tokens,
+            0..=10_000_000,
+        )?,
         max_bytes: mib << 20,
     })
 }
 
 fn limits(section: Option<LimitsSection>) -> Result<Limits, ConfigError> {
-    let Some(section) = section else { return Ok(Limits::default()) };
+    let Some(section) = section else {
+        return Ok(Limits::default());
+    };
     let default = Limits::default();
-    let seconds =
-        |key, asked, default: Duration, range| ranged(key, asked, default.as_secs(), range).map(Duration::from_secs);
+    let seconds = |key, asked, default: Duration, range| {
+        ranged(key, asked, default.as_secs(), range).map(Duration::from_secs)
+    };
     Ok(Limits {
-        connections: ranged("[limits] connections", section.connections, default.connections, 1..=1_000_000)?,
-        calls: ranged("[limits] calls", section.calls, default.calls, 16..=1_000_000)?,
+        connections: ranged(
+            "[limits] connections",
+            section.connections,
+            default.connections,
+            1..=1_000_000,
+        )?,
+        calls: ranged(
+            "[limits] calls",
+            section.calls,
+            default.calls,
+            16..=1_000_000,
+        )?,
         request_memory_bytes: ranged(
             "[limits] request_memory_mib",
             section.request_memory_mib,
@@ -706,8 +870,18 @@ fn limits(section: Option<LimitsSection>) -> Result<Limits, ConfigError> {
             default.streams_per_connection,
             1..=10_000,
         )?,
-        handshake: seconds("[limits] handshake_seconds", section.handshake_seconds, default.handshake, 1..=60)?,
-        idle: seconds("[limits] idle_seconds", section.idle_seconds, default.idle, 1..=3_600)?,
+        handshake: seconds(
+            "[limits] handshake_seconds",
+            section.handshake_seconds,
+            default.handshake,
+            1..=60,
+        )?,
+        idle: seconds(
+            "[limits] idle_seconds",
+            section.idle_seconds,
+            default.idle,
+            1..=3_600,
+        )?,
         connection_age: seconds(
             "[limits] connection_age_seconds",
             section.connection_age_seconds,
@@ -732,12 +906,18 @@ fn ranged<T: PartialOrd + std::fmt::Display + Copy>(
     match asked {
         None => Ok(default),
         Some(asked) if range.contains(&asked) => Ok(asked),
-        Some(asked) => Err(value(key, format!("{asked} is not from {} to {}", range.start(), range.end()))),
+        Some(asked) => Err(value(
+            key,
+            format!("{asked} is not from {} to {}", range.start(), range.end()),
+        )),
     }
 }
 
 fn value(key: &'static str, rule: impl Into<String>) -> ConfigError {
-    ConfigError::Value { key, rule: rule.into() }
+    ConfigError::Value {
+        key,
+        rule: rule.into(),
+    }
 }
 
 #[cfg(test)]
@@ -755,14 +935,21 @@ mod tests {
     fn the_complete_example_loads() {
         let config = parse(include_str!("../config/brevet.toml")).unwrap();
         assert_eq!(config.directory, None);
-        assert!(matches!(config.store, Place::Sqlite(path) if path == Path::new("/etc/brevet/store.db")));
+        assert!(
+            matches!(config.store, Place::Sqlite(path) if path == Path::new("/etc/brevet/store.db"))
+        );
         assert!(parse(MINIMAL).is_ok());
     }
 
     #[test]
     fn budgets_are_on_and_zero_switches_one_off() {
         assert_eq!(parse(MINIMAL).unwrap().budgets, BudgetLimits::default());
-        assert_eq!(parse(include_str!("../config/brevet.toml")).unwrap().budgets, BudgetLimits::default());
+        assert_eq!(
+            parse(include_str!("../config/brevet.toml"))
+                .unwrap()
+                .budgets,
+            BudgetLimits::default()
+        );
         let text = "budgets.principal = { calls_per_second = 0, live_sessions = 7 }\nbudgets.source.unproven_calls_per_second = 0\n";
         let expected = BudgetLimits {
             principal_calls: None,
@@ -770,7 +957,10 @@ mod tests {
             unproven_calls: None,
             ..BudgetLimits::default()
         };
-        assert_eq!(parse(&(text.to_owned() + MINIMAL)).unwrap().budgets, expected);
+        assert_eq!(
+            parse(&(text.to_owned() + MINIMAL)).unwrap().budgets,
+            expected
+        );
         assert!(parse(&("budgets.account.reads_per_second = 1\n".to_owned() + MINIMAL)).is_err());
     }
 
@@ -779,42 +969,99 @@ mod tests {
         for (line, named) in [
             ("surprise = 1", "surprise"),
             ("listen.address = \"127.0.0.1:1\"", "duplicate"),
-            ("sts.skew_seconds = 901", "[sts] skew_seconds: 901 is not from 1 to 900"),
+            (
+                "sts.skew_seconds = 901",
+                "[sts] skew_seconds: 901 is not from 1 to 900",
+            ),
             ("sts.skew_seconds = \"9\"", "skew_seconds"),
             ("sts.regions = []", "[sts] regions"),
             ("sts.regions = [\"us-east-1\", \"**\"]", "[sts] regions"),
-            ("sts.presigned_actions = [\"AssumeRol\"]", "[sts] presigned_actions: `AssumeRol`"),
-            ("sts.presigned_actions = [\"iam:AssumeRole\"]", "[sts] presigned_actions"),
-            ("sts.single_use_signatures = \"on\"", "single_use_signatures"),
+            (
+                "sts.presigned_actions = [\"AssumeRol\"]",
+                "[sts] presigned_actions: `AssumeRol`",
+            ),
+            (
+                "sts.presigned_actions = [\"iam:AssumeRole\"]",
+                "[sts] presigned_actions",
+            ),
+            (
+                "sts.single_use_signatures = \"on\"",
+                "single_use_signatures",
+            ),
             ("listen.names = []", "[listen] names"),
-            ("listen.names = [\"a\", \"https://b\"]", "[listen] names: `https://b`"),
+            (
+                "listen.names = [\"a\", \"https://b\"]",
+                "[listen] names: `https://b`",
+            ),
             ("listen.names = [\"*\"]", "[listen] names: `*`"),
-            ("listen.trusted_proxies = [\"10.0.0.0/33\"]", "[listen] trusted_proxies: `10.0.0.0/33`"),
-            ("listen.trusted_proxies = [\"proxy\"]", "[listen] trusted_proxies"),
-            ("listen.proxy_protocol = true", "[listen] proxy_protocol: needs trusted_proxies"),
+            (
+                "listen.trusted_proxies = [\"10.0.0.0/33\"]",
+                "[listen] trusted_proxies: `10.0.0.0/33`",
+            ),
+            (
+                "listen.trusted_proxies = [\"proxy\"]",
+                "[listen] trusted_proxies",
+            ),
+            (
+                "listen.proxy_protocol = true",
+                "[listen] proxy_protocol: needs trusted_proxies",
+            ),
             ("listen.forwarded_header = \"x-real-ip\"", "x-forwarded-for"),
-            ("listen.cors_origins = [\"*\"]", "[listen] cors_origins: `*`"),
-            ("listen.cors_origins = [\"https://a/\"]", "[listen] cors_origins"),
+            (
+                "listen.cors_origins = [\"*\"]",
+                "[listen] cors_origins: `*`",
+            ),
+            (
+                "listen.cors_origins = [\"https://a/\"]",
+                "[listen] cors_origins",
+            ),
             ("listen.cors_origins = [\"null\"]", "[listen] cors_origins"),
             ("limits.connections = 0", "[limits] connections"),
-            ("limits.request_memory_mib = 15", "[limits] request_memory_mib: 15 is not from 16 to 65536"),
-            ("limits.calls = 15", "[limits] calls: 15 is not from 16 to 1000000"),
+            (
+                "limits.request_memory_mib = 15",
+                "[limits] request_memory_mib: 15 is not from 16 to 65536",
+            ),
+            (
+                "limits.calls = 15",
+                "[limits] calls: 15 is not from 16 to 1000000",
+            ),
             ("sessions.records_mib = 0", "[sessions] records_mib"),
-            ("sessions.opened_tokens_mib = 65537", "[sessions] opened_tokens_mib"),
-            ("store.refuse_after_seconds = 9", "[store] refuse_after_seconds: 9 is not from 10 to 129600"),
-            ("store = { file = \"a\", url = \"postgres://h/d\" }", "[store]"),
+            (
+                "sessions.opened_tokens_mib = 65537",
+                "[sessions] opened_tokens_mib",
+            ),
+            (
+                "store.refuse_after_seconds = 9",
+                "[store] refuse_after_seconds: 9 is not from 10 to 129600",
+            ),
+            (
+                "store = { file = \"a\", url = \"postgres://h/d\" }",
+                "[store]",
+            ),
             ("store.url = \"postgres://u:secret@h/d\"", "password_file"),
             ("store.url = \"mysql://h/d\"", "postgres://"),
             ("audit = { stdout = true, file = \"a\" }", "[audit]"),
-            ("sessions.redis = { urls = [\"redis://:secret@h\"] }", "password_file"),
+            (
+                "sessions.redis = { urls = [\"redis://:secret@h\"] }",
+                "password_file",
+            ),
             ("sessions.redis = { urls = [\"http://h\"] }", "redis://"),
-            ("sessions.redis = { urls = [\"rediss://h\"], mode = \"sentinel\" }", "primary"),
-            ("sessions.redis = { urls = [\"redis://h\"], password = \"x\" }", "password"),
+            (
+                "sessions.redis = { urls = [\"rediss://h\"], mode = \"sentinel\" }",
+                "primary",
+            ),
+            (
+                "sessions.redis = { urls = [\"redis://h\"], password = \"x\" }",
+                "password",
+            ),
             (
                 "sessions.redis = { urls = [\"redis://localhost\"], ca_file = \"x\" }",
                 "[sessions.redis] ca_file: is of no use",
             ),
-            ("store.unverified_off_loopback = \"yes\"", "[store] unverified_off_loopback: must be left out"),
+            (
+                "store.unverified_off_loopback = \"yes\"",
+                "[store] unverified_off_loopback: must be left out",
+            ),
             ("store.ca_file = \"x\"", "[store]: must have either"),
         ] {
             let error = parse(&format!("{MINIMAL}{line}\n")).unwrap_err();
@@ -826,19 +1073,45 @@ mod tests {
     fn lines_beyond_this_machine_are_verified_unless_a_sentence_gives_it_up() {
         let url = "store.url = \"postgres://b@db.example.com/b?sslmode=require\"\n";
         let error = parse(&format!("{MINIMAL}{url}")).unwrap_err();
-        assert!(error.starts_with("[store] url: sslmode=require") && error.contains("db.example.com:5432"), "{error}");
-        let sentence = format!("store.unverified_off_loopback = \"{}\"\n", store::UNVERIFIED_SENTENCE);
+        assert!(
+            error.starts_with("[store] url: sslmode=require")
+                && error.contains("db.example.com:5432"),
+            "{error}"
+        );
+        let sentence = format!(
+            "store.unverified_off_loopback = \"{}\"\n",
+            store::UNVERIFIED_SENTENCE
+        );
         assert!(parse(&format!("{MINIMAL}{url}{sentence}")).is_ok());
-        let default = parse(&format!("{MINIMAL}store.url = \"postgres://b@db.example.com/b\"\n")).unwrap();
-        assert!(matches!(default.store, Place::Postgres { url, .. } if url.ends_with("?sslmode=verify-full")));
+        let default = parse(&format!(
+            "{MINIMAL}store.url = \"postgres://b@db.example.com/b\"\n"
+        ))
+        .unwrap();
+        assert!(
+            matches!(default.store, Place::Postgres { url, .. } if url.ends_with("?sslmode=verify-full"))
+        );
         let redis = "sessions.redis.urls = [\"redis://cache.example.com\"]\n";
         let error = parse(&format!("{MINIMAL}{redis}")).unwrap_err();
-        for named in ["[sessions.redis] urls", "redis://cache.example.com", "rediss://", "unverified_off_loopback"] {
+        for named in [
+            "[sessions.redis] urls",
+            "redis://cache.example.com",
+            "rediss://",
+            "unverified_off_loopback",
+        ] {
             assert!(error.contains(named), "{named}: {error}");
         }
-        let sentence = format!("sessions.redis.unverified_off_loopback = \"{}\"\n", sessions::UNVERIFIED_SENTENCE);
+        let sentence = format!(
+            "sessions.redis.unverified_off_loopback = \"{}\"\n",
+            sessions::UNVERIFIED_SENTENCE
+        );
         assert!(parse(&format!("{MINIMAL}{redis}{sentence}")).is_ok());
-        assert!(parse(&format!("{MINIMAL}{}", redis.replace("redis://", "rediss://"))).is_ok());
+        assert!(
+            parse(&format!(
+                "{MINIMAL}{}",
+                redis.replace("redis://", "rediss://")
+            ))
+            .is_ok()
+        );
     }
 
     #[test]
@@ -849,7 +1122,13 @@ mod tests {
         let said = format!("{off}listen.plaintext_off_loopback = \"{PLAINTEXT_SENTENCE}\"\n");
         assert!(parse(&format!("{said}listen.names = [\"sts.example.com\"]\n")).is_ok());
         // Nobody knows then what clients call this broker.
-        assert!(parse(&said).unwrap_err().starts_with("[listen] names: is needed"), "{:?}", parse(&said));
+        assert!(
+            parse(&said)
+                .unwrap_err()
+                .starts_with("[listen] names: is needed"),
+            "{:?}",
+            parse(&said)
+        );
         assert!(parse(&said.replace("0.0.0.0", "192.0.2.1")).is_ok());
     }
 }

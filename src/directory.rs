@@ -37,7 +37,9 @@ pub const MAX_BYTES: u64 = 64 << 20;
 /// Whether a policy is one of AWS's own. Exports hold the documents of those that are attached, and
 /// leave deprecated ones out.
 pub fn is_aws_managed(policy_arn: &str) -> bool {
-    policy_arn.strip_prefix("arn:aws:iam::aws:policy/").is_some_and(|name| !name.is_empty())
+    policy_arn
+        .strip_prefix("arn:aws:iam::aws:policy/")
+        .is_some_and(|name| !name.is_empty())
 }
 
 /// Why a directory was refused: where, and the rule.
@@ -155,7 +157,10 @@ impl MfaDevice {
     /// What shows its codes, one for each 30 seconds. None: never, once it was taken in.
     pub fn totp(&self) -> Option<totp_rs::Totp> {
         let secret = totp_rs::Secret::try_from_base32(self.seed.expose()).ok()?;
-        let builder = totp_rs::Builder::new().with_algorithm(self.algorithm).with_digits(self.digits).with_skew(0);
+        let builder = totp_rs::Builder::new()
+            .with_algorithm(self.algorithm)
+            .with_digits(self.digits)
+            .with_skew(0);
         builder.with_secret(secret).build().ok()
     }
 }
@@ -168,9 +173,17 @@ pub const OWN_ISSUER: &str = "is this broker's own [web_identity] issuer: a sess
 /// port of https and slashes at the end make no difference.
 pub fn is_issuer(url: &str, issuer: &str) -> bool {
     fn parts(url: &str) -> (String, &str) {
-        let rest = url.split_once("://").map_or(url, |(_, rest)| rest).trim_end_matches('/');
+        let rest = url
+            .split_once("://")
+            .map_or(url, |(_, rest)| rest)
+            .trim_end_matches('/');
         let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-        (host.strip_suffix(":443").unwrap_or(host).to_ascii_lowercase(), path)
+        (
+            host.strip_suffix(":443")
+                .unwrap_or(host)
+                .to_ascii_lowercase(),
+            path,
+        )
     }
     parts(url) == parts(issuer)
 }
@@ -314,7 +327,10 @@ impl Directory {
     ///
     /// # Errors
     /// The first place that breaks a rule.
-    pub fn from_declaration(declaration: Declaration, master_key: Option<&MasterKey>) -> Result<Self, DirectoryError> {
+    pub fn from_declaration(
+        declaration: Declaration,
+        master_key: Option<&MasterKey>,
+    ) -> Result<Self, DirectoryError> {
         let mut directory = Self::empty()?;
         let mut unique = Unique::default();
         let mut places = HashMap::<Kind, usize>::new();
@@ -327,7 +343,10 @@ impl Directory {
             directory.check_links(&place, &resource)?;
         }
         let providers: Vec<&str> = directory.oidc_providers.values().map(|p| &*p.arn).collect();
-        for role in directory.roles().filter(|role| strangers::names_everybody(&role.trust)) {
+        for role in directory
+            .roles()
+            .filter(|role| strangers::names_everybody(&role.trust))
+        {
             let place = format!("RoleDetailList {}: AssumeRolePolicyDocument", role.arn);
             check_everybody(&place, &role.arn, &role.trust, &providers)?;
         }
@@ -338,7 +357,11 @@ impl Directory {
     ///
     /// # Errors
     /// The first rule that it breaks; the snapshot is then of no use.
-    pub fn take(&mut self, resource: &Resource, master_key: Option<&MasterKey>) -> Result<(), DirectoryError> {
+    pub fn take(
+        &mut self,
+        resource: &Resource,
+        master_key: Option<&MasterKey>,
+    ) -> Result<(), DirectoryError> {
         let place = resource.name().to_string();
         self.put(&place, resource, Source::Declared, master_key)
     }
@@ -348,7 +371,11 @@ impl Directory {
     ///
     /// # Errors
     /// The first rule that it breaks; the snapshot is then of no use.
-    pub fn take_stored(&mut self, resource: &Resource, master_key: Option<&MasterKey>) -> Result<(), DirectoryError> {
+    pub fn take_stored(
+        &mut self,
+        resource: &Resource,
+        master_key: Option<&MasterKey>,
+    ) -> Result<(), DirectoryError> {
         let place = resource.name().to_string();
         self.put(&place, resource, Source::Stored, master_key)?;
         if let Resource::Account(account) = resource
@@ -388,7 +415,9 @@ impl Directory {
             Kind::OidcProvider => _ = self.oidc_providers.remove(id),
             Kind::SamlProvider => _ = self.saml_providers.remove(id),
             Kind::Account => {
-                if let Some(account) = AccountId::parse(id).filter(|account| self.accounts.contains(account)) {
+                if let Some(account) =
+                    AccountId::parse(id).filter(|account| self.accounts.contains(account))
+                {
                     Arc::make_mut(&mut self.accounts).remove(&account);
                 }
             }
@@ -449,7 +478,9 @@ impl Directory {
 
     /// A provider that an issuer of tokens is declared as, in whichever account.
     pub fn provider_of(&self, issuer: &str) -> Option<&Arc<OidcProvider>> {
-        self.oidc_providers.values().find(|provider| is_issuer(&provider.url, issuer))
+        self.oidc_providers
+            .values()
+            .find(|provider| is_issuer(&provider.url, issuer))
     }
 
     /// What a user may do, its groups' policies included.
@@ -459,8 +490,13 @@ impl Directory {
     pub fn effective_of_user(&self, user: &User) -> Result<Effective, Dangling> {
         let mut effective = self.effective(&user.own)?;
         for name in &user.groups {
-            let group = self.groups.get(name).ok_or_else(|| Dangling(format!("group {name}")))?;
-            effective.identity.append(&mut self.effective(&group.own)?.identity);
+            let group = self
+                .groups
+                .get(name)
+                .ok_or_else(|| Dangling(format!("group {name}")))?;
+            effective
+                .identity
+                .append(&mut self.effective(&group.own)?.identity);
         }
         Ok(effective)
     }
@@ -476,14 +512,25 @@ impl Directory {
     fn effective(&self, own: &Own) -> Result<Effective, Dangling> {
         // A policy that is not known may deny anything: whoever has it may do nothing.
         let missing = |arn: &Arc<str>| {
-            if is_aws_managed(arn) { Ok(self.closed.clone()) } else { Err(Dangling(arn.to_string())) }
+            if is_aws_managed(arn) {
+                Ok(self.closed.clone())
+            } else {
+                Err(Dangling(arn.to_string()))
+            }
         };
-        let find = |arn: &Arc<str>| self.managed_policy(arn).cloned().map_or_else(|| missing(arn), Ok);
+        let find = |arn: &Arc<str>| {
+            self.managed_policy(arn)
+                .cloned()
+                .map_or_else(|| missing(arn), Ok)
+        };
         let mut identity = own.inline.to_vec();
         for arn in &own.managed {
             identity.push(find(arn)?);
         }
-        Ok(Effective { identity, boundary: own.boundary.as_ref().map(find).transpose()? })
+        Ok(Effective {
+            identity,
+            boundary: own.boundary.as_ref().map(find).transpose()?,
+        })
     }
 
     /// All users, in no order.
@@ -517,14 +564,24 @@ impl Directory {
     pub fn warnings(&self) -> Vec<String> {
         let mut roles: Vec<_> = self.roles().collect();
         roles.sort_by(|a, b| a.arn.cmp(&b.arn));
-        let owners = self.users.values().map(|u| (format!("user {}", u.arn), &u.own));
-        let owners = owners.chain(self.groups.values().map(|g| (format!("group {}", g.folded), &g.own)));
+        let owners = self
+            .users
+            .values()
+            .map(|u| (format!("user {}", u.arn), &u.own));
+        let owners = owners.chain(
+            self.groups
+                .values()
+                .map(|g| (format!("group {}", g.folded), &g.own)),
+        );
         let owners = owners.chain(roles.iter().map(|r| (format!("role {}", r.arn), &r.own)));
         let mut all: Vec<String> = owners
             .flat_map(|(owner, own)| {
                 let named = own.managed.iter().chain(&own.boundary);
-                let missing = named.filter(|arn| is_aws_managed(arn) && self.managed.get(arn).is_none());
-                missing.map(move |arn| closed_warning(&owner, arn)).collect::<Vec<_>>()
+                let missing =
+                    named.filter(|arn| is_aws_managed(arn) && self.managed.get(arn).is_none());
+                missing
+                    .map(move |arn| closed_warning(&owner, arn))
+                    .collect::<Vec<_>>()
             })
             .collect();
         all.sort();
@@ -539,7 +596,11 @@ impl Directory {
             }
             let arn = |id: &str| arns.get(id).copied();
             let foreign = strangers::without_external_id(&role.trust, role.account.as_str(), arn);
-            all.extend(foreign.into_iter().map(|who| external_id_warning(&role.arn, &who)));
+            all.extend(
+                foreign
+                    .into_iter()
+                    .map(|who| external_id_warning(&role.arn, &who)),
+            );
         }
         all
     }
@@ -549,7 +610,13 @@ impl Directory {
         let wanted: HashSet<&str> = roles
             .iter()
             .flat_map(|role| role.trust.named_principals())
-            .filter_map(|named| if let NamedPrincipal::ById(id) = named { Some(id) } else { None })
+            .filter_map(|named| {
+                if let NamedPrincipal::ById(id) = named {
+                    Some(id)
+                } else {
+                    None
+                }
+            })
             .collect();
         if wanted.is_empty() {
             return HashMap::new();
@@ -565,18 +632,27 @@ impl Directory {
         let mut all = Vec::new();
         for role in self.roles.values() {
             for named in role.trust.named_principals() {
-                let NamedPrincipal::ByArn(principal) = named else { continue };
-                let Some(named) = principals::Named::parse(principal) else { continue };
-                let account = AccountId::parse(named.account()).filter(|account| self.accounts.contains(account));
+                let NamedPrincipal::ByArn(principal) = named else {
+                    continue;
+                };
+                let Some(named) = principals::Named::parse(principal) else {
+                    continue;
+                };
+                let account = AccountId::parse(named.account())
+                    .filter(|account| self.accounts.contains(account));
                 let Some(account) = account else { continue };
                 let is_here = match named {
                     principals::Named::User { arn, .. } => self.user(arn).is_some(),
                     principals::Named::Role { arn, .. } => self.role(arn).is_some(),
-                    principals::Named::Session { role, .. } => {
-                        self.role_named(account, role).is_some_and(|found| *found.name == *role)
-                    }
+                    principals::Named::Session { role, .. } => self
+                        .role_named(account, role)
+                        .is_some_and(|found| *found.name == *role),
                 };
-                all.push(NamedByArn { role, principal, is_here });
+                all.push(NamedByArn {
+                    role,
+                    principal,
+                    is_here,
+                });
             }
         }
         all.sort_by(|a, b| (&a.role.arn, a.principal).cmp(&(&b.role.arn, b.principal)));
@@ -586,7 +662,10 @@ impl Directory {
     /// The ARNs of the roles whose trust policies name somebody by ARN who is in the store, and who
     /// should be named by unique id there.
     pub fn bindable(&self) -> Vec<String> {
-        let here = self.named_by_arn().into_iter().filter(|named| named.is_here);
+        let here = self
+            .named_by_arn()
+            .into_iter()
+            .filter(|named| named.is_here);
         let mut roles: Vec<String> = here.map(|named| named.role.arn.to_string()).collect();
         roles.dedup();
         roles
@@ -612,7 +691,9 @@ impl Directory {
         match resource {
             Resource::Account(account) => {
                 let legal = AccountId::parse(&account.account_id).is_some();
-                legal.then_some(()).ok_or_else(|| fault(place, "AccountId must be twelve digits"))
+                legal
+                    .then_some(())
+                    .ok_or_else(|| fault(place, "AccountId must be twelve digits"))
             }
             Resource::Policy(policy) => self.put_policy(place, policy),
             Resource::Group(group) => self.put_group(place, group),
@@ -624,34 +705,66 @@ impl Directory {
             Resource::OidcProvider(provider) => self.put_oidc_provider(place, provider),
             Resource::SamlProvider(provider) => {
                 provider_account(place, &provider.arn, "saml-provider")?;
-                self.saml_providers.put(Declared(provider.arn.as_str().into()));
+                self.saml_providers
+                    .put(Declared(provider.arn.as_str().into()));
                 Ok(())
             }
         }
     }
 
-    fn put_policy(&mut self, place: &str, policy: &declaration::ManagedPolicy) -> Result<(), DirectoryError> {
+    fn put_policy(
+        &mut self,
+        place: &str,
+        policy: &declaration::ManagedPolicy,
+    ) -> Result<(), DirectoryError> {
         let aws_managed = is_aws_managed(&policy.arn);
         if !aws_managed {
             identity_arn(place, &policy.arn, "policy", &policy.policy_name)?;
         }
-        let mut versions = policy.policy_version_list.iter().filter(|v| match &policy.default_version_id {
-            Some(id) => v.version_id == *id,
-            None => v.is_default_version,
-        });
+        let mut versions =
+            policy
+                .policy_version_list
+                .iter()
+                .filter(|v| match &policy.default_version_id {
+                    Some(id) => v.version_id == *id,
+                    None => v.is_default_version,
+                });
         let (Some(version), None) = (versions.next(), versions.next()) else {
-            return Err(fault(format!("{place}: PolicyVersionList"), "exactly one version must be the default one"));
+            return Err(fault(
+                format!("{place}: PolicyVersionList"),
+                "exactly one version must be the default one",
+            ));
         };
-        let kind = if aws_managed { PolicyKind::AwsManaged } else { PolicyKind::Identity };
-        let compiled = compile(&format!("{place}: {}: Document", version.version_id), kind, version.document.as_ref())?;
-        self.managed.put(Managed { arn: policy.arn.as_str().into(), policy: Arc::new(compiled) });
+        let kind = if aws_managed {
+            PolicyKind::AwsManaged
+        } else {
+            PolicyKind::Identity
+        };
+        let compiled = compile(
+            &format!("{place}: {}: Document", version.version_id),
+            kind,
+            version.document.as_ref(),
+        )?;
+        self.managed.put(Managed {
+            arn: policy.arn.as_str().into(),
+            policy: Arc::new(compiled),
+        });
         Ok(())
     }
 
     fn put_group(&mut self, place: &str, group: &declaration::Group) -> Result<(), DirectoryError> {
         let account = identity_arn(place, &group.arn, "group", &group.group_name)?;
-        let own = self.own(place, account, &group.group_policy_list, &group.attached_managed_policies, None)?;
-        self.groups.put(Group { folded: folded(account.as_str(), &group.group_name).into(), own });
+        let own = self.own(
+            place,
+            account,
+            &group.group_policy_list,
+            &group.attached_managed_policies,
+            None,
+        )?;
+        self.groups.put(Group {
+            folded: folded(account.as_str(), &group.group_name).into(),
+            own,
+        });
         Ok(())
     }
 
@@ -659,10 +772,18 @@ impl Directory {
         let account = identity_arn(place, &user.arn, "user", &user.user_name)?;
         unique_id(place, &user.user_id)?;
         let boundary = user.permissions_boundary.as_ref();
-        let own = self.own(place, account, &user.user_policy_list, &user.attached_managed_policies, boundary)?;
+        let own = self.own(
+            place,
+            account,
+            &user.user_policy_list,
+            &user.attached_managed_policies,
+            boundary,
+        )?;
         let groups = user.group_list.iter().map(|name| {
             let folded = folded(account.as_str(), name);
-            self.groups.get(&folded).map_or_else(|| folded.as_str().into(), |g| g.folded.clone())
+            self.groups
+                .get(&folded)
+                .map_or_else(|| folded.as_str().into(), |g| g.folded.clone())
         });
         let compiled = User {
             arn: user.arn.as_str().into(),
@@ -679,7 +800,12 @@ impl Directory {
         Ok(())
     }
 
-    fn put_role(&mut self, place: &str, role: &declaration::Role, source: Source) -> Result<(), DirectoryError> {
+    fn put_role(
+        &mut self,
+        place: &str,
+        role: &declaration::Role,
+        source: Source,
+    ) -> Result<(), DirectoryError> {
         let account = identity_arn(place, &role.arn, "role", &role.role_name)?;
         unique_id(place, &role.role_id)?;
         let seconds = role.max_session_duration.unwrap_or(3_600);
@@ -705,7 +831,8 @@ impl Directory {
         if source == Source::Declared
             && let Some((domain, instead)) = strangers::built_in_provider(&trust)
         {
-            let rule = format!("`{domain}` is built in to AWS and not here: {instead}, and name its ARN");
+            let rule =
+                format!("`{domain}` is built in to AWS and not here: {instead}, and name its ARN");
             return Err(fault(trust_place, rule));
         }
         let compiled = Role {
@@ -714,7 +841,13 @@ impl Directory {
             id: role.role_id.as_str().into(),
             account,
             trust,
-            own: self.own(place, account, &role.role_policy_list, &role.attached_managed_policies, boundary)?,
+            own: self.own(
+                place,
+                account,
+                &role.role_policy_list,
+                &role.attached_managed_policies,
+                boundary,
+            )?,
             tags,
             max_session: Duration::from_secs(u64::try_from(seconds).unwrap_or(3_600)),
             overridden: overridden.into(),
@@ -735,20 +868,43 @@ impl Directory {
         let id = AccessKeyId::parse("AccessKeyId", &key.access_key_id)
             .map_err(|e| fault(place, format!("AccessKeyId {}", e.rule)))?;
         if id.is_temporary() {
-            return Err(fault(place, "AccessKeyId must not begin with `ASIA`, which marks temporary credentials"));
+            return Err(fault(
+                place,
+                "AccessKeyId must not begin with `ASIA`, which marks temporary credentials",
+            ));
         }
         let belongs = sealing_name("access key", &key.access_key_id, &key.user_arn);
         let clear = key.secret_access_key.as_ref().map(|s| s.as_str());
         let field = "SecretAccessKey";
-        let secret = self.secret(place, field, &belongs, clear, key.sealed_secret_access_key.as_deref(), master_key)?;
+        let secret = self.secret(
+            place,
+            field,
+            &belongs,
+            clear,
+            key.sealed_secret_access_key.as_deref(),
+            master_key,
+        )?;
         check_secret(secret.expose()).map_err(|rule| fault(format!("{place}: {field}"), rule))?;
         let active = match key.status.as_deref() {
             None | Some("Active") => true,
             Some("Inactive") => false,
-            Some(_) => return Err(fault(format!("{place}: Status"), "must be `Active` or `Inactive`")),
+            Some(_) => {
+                return Err(fault(
+                    format!("{place}: Status"),
+                    "must be `Active` or `Inactive`",
+                ));
+            }
         };
-        let user_arn = self.users.get(&key.user_arn).map_or_else(|| key.user_arn.as_str().into(), |u| u.arn.clone());
-        self.keys.put(AccessKey { id, secret: SigningSecret::new(secret), user_arn, active });
+        let user_arn = self
+            .users
+            .get(&key.user_arn)
+            .map_or_else(|| key.user_arn.as_str().into(), |u| u.arn.clone());
+        self.keys.put(AccessKey {
+            id,
+            secret: SigningSecret::new(secret),
+            user_arn,
+            active,
+        });
         Ok(())
     }
 
@@ -763,47 +919,76 @@ impl Directory {
         let belongs = sealing_name("mfa device", &device.serial_number, &device.user_arn);
         let clear = device.base32_string_seed.as_ref().map(|s| s.as_str());
         let field = "Base32StringSeed";
+        let seed = self.secret(
+            place,
+            field,
+            &belongs,
+            clear,
+            device.sealed_base32_string_seed.as_deref(),
+            master_key,
+        )?;
         let seed =
-            self.secret(place, field, &belongs, clear, device.sealed_base32_string_seed.as_deref(), master_key)?;
-        let seed = normal_seed(seed.expose()).map_err(|rule| fault(format!("{place}: {field}"), rule))?;
+            normal_seed(seed.expose()).map_err(|rule| fault(format!("{place}: {field}"), rule))?;
         let seed = Secret::new(seed.to_string());
         let digits = device.digits.unwrap_or(6);
         let digits = u8::try_from(digits).ok().filter(|d| [6, 7, 8].contains(d));
-        let digits = digits.ok_or_else(|| fault(format!("{place}: Digits"), "must be 6, 7 or 8"))?;
+        let digits =
+            digits.ok_or_else(|| fault(format!("{place}: Digits"), "must be 6, 7 or 8"))?;
         let algorithm = match device.algorithm.as_deref() {
             None | Some("SHA1") => totp_rs::Algorithm::SHA1,
             Some("SHA256") => totp_rs::Algorithm::SHA256,
             Some("SHA512") => totp_rs::Algorithm::SHA512,
-            Some(_) => return Err(fault(format!("{place}: Algorithm"), "must be `SHA1`, `SHA256` or `SHA512`")),
+            Some(_) => {
+                return Err(fault(
+                    format!("{place}: Algorithm"),
+                    "must be `SHA1`, `SHA256` or `SHA512`",
+                ));
+            }
         };
         let compiled = MfaDevice {
             serial_number,
-            user_arn: Some(device.user_arn.as_str()).filter(|arn| !arn.is_empty()).map(Into::into),
+            user_arn: Some(device.user_arn.as_str())
+                .filter(|arn| !arn.is_empty())
+                .map(Into::into),
             seed,
             digits,
             algorithm,
-            made_at: device.create_date.as_deref().and_then(|d| d.parse().ok()).map_or(0, jiff::Timestamp::as_second),
+            made_at: device
+                .create_date
+                .as_deref()
+                .and_then(|d| d.parse().ok())
+                .map_or(0, jiff::Timestamp::as_second),
             enable_date: device.enable_date.as_deref().map(Into::into),
             tags: tags(place, &device.tags)?,
         };
         if compiled.totp().is_none() {
-            return Err(fault(format!("{place}: {field}"), "is no seed that codes can be made of"));
+            return Err(fault(
+                format!("{place}: {field}"),
+                "is no seed that codes can be made of",
+            ));
         }
         self.mfa_devices.put(compiled);
         Ok(())
     }
 
-    fn put_oidc_provider(&mut self, place: &str, provider: &declaration::OidcProvider) -> Result<(), DirectoryError> {
+    fn put_oidc_provider(
+        &mut self,
+        place: &str,
+        provider: &declaration::OidcProvider,
+    ) -> Result<(), DirectoryError> {
         let account = provider_account(place, &provider.arn, "oidc-provider")?;
         // AWS's own listing leaves the scheme out.
         let url = match provider.url.split_once("://") {
             Some(_) => provider.url.clone(),
             None => format!("https://{}", provider.url),
         };
-        let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://").filter(|r| is_loopback(r)));
+        let rest = url
+            .strip_prefix("https://")
+            .or_else(|| url.strip_prefix("http://").filter(|r| is_loopback(r)));
         let legal = |b: u8| b.is_ascii_alphanumeric() || b"-._~:/[]%".contains(&b);
         // Claims are condition keys under this name, which must not be that of a service.
-        let named = |r: &&str| !r.starts_with('/') && r.contains(['.', '/', ':']) && r.bytes().all(legal);
+        let named =
+            |r: &&str| !r.starts_with('/') && r.contains(['.', '/', ':']) && r.bytes().all(legal);
         let Some(rest) = rest.filter(named) else {
             let rule = "must be `https://HOST/PATH` without user, query and fragment (or http:// on this machine), HOST more than one word";
             return Err(fault(format!("{place}: Url"), rule));
@@ -814,10 +999,22 @@ impl Directory {
                 format!("must be `arn:aws:iam::{account}:oidc-provider/{rest}`"),
             ));
         }
-        let keys = provider.json_web_key_set.as_ref().map(|text| KeySet::parse(text.get().as_bytes())).transpose();
-        let keys = keys.map_err(|_| fault(format!("{place}: JsonWebKeySet"), "must be a JSON Web Key Set"))?;
+        let keys = provider
+            .json_web_key_set
+            .as_ref()
+            .map(|text| KeySet::parse(text.get().as_bytes()))
+            .transpose();
+        let keys = keys.map_err(|_| {
+            fault(
+                format!("{place}: JsonWebKeySet"),
+                "must be a JSON Web Key Set",
+            )
+        })?;
         if keys.as_ref().is_some_and(KeySet::is_empty) {
-            return Err(fault(format!("{place}: JsonWebKeySet"), "must have a key that can be used"));
+            return Err(fault(
+                format!("{place}: JsonWebKeySet"),
+                "must have a key that can be used",
+            ));
         }
         self.oidc_providers.put(OidcProvider {
             arn: provider.arn.as_str().into(),
@@ -825,7 +1022,10 @@ impl Directory {
             account,
             client_ids: provider.client_id_list.clone().into(),
             keys,
-            ca: provider.certificate_authority.as_ref().map(|pem| pem.as_bytes().into()),
+            ca: provider
+                .certificate_authority
+                .as_ref()
+                .map(|pem| pem.as_bytes().into()),
             one_time: provider.one_time.unwrap_or(false),
         });
         Ok(())
@@ -845,13 +1045,17 @@ impl Directory {
                 self.clear_secrets += 1;
                 Ok(Secret::new(clear.to_owned()))
             }
-            (None, Some(sealed), Some(key)) => {
-                key.open(belongs, sealed).map_err(|e| fault(format!("{place}: Sealed{field}"), e.to_string()))
-            }
-            (None, Some(_), None) => {
-                Err(fault(format!("{place}: Sealed{field}"), "needs the master key it was sealed with"))
-            }
-            _ => Err(fault(place, format!("either {field} or Sealed{field} is required"))),
+            (None, Some(sealed), Some(key)) => key
+                .open(belongs, sealed)
+                .map_err(|e| fault(format!("{place}: Sealed{field}"), e.to_string())),
+            (None, Some(_), None) => Err(fault(
+                format!("{place}: Sealed{field}"),
+                "needs the master key it was sealed with",
+            )),
+            _ => Err(fault(
+                place,
+                format!("either {field} or Sealed{field} is required"),
+            )),
         }
     }
 
@@ -866,15 +1070,27 @@ impl Directory {
         let mut compiled = Vec::with_capacity(inline.len());
         for policy in inline {
             let place = format!("{place}: inline policy {}", policy.policy_name);
-            compiled.push(Arc::new(compile(&place, PolicyKind::Identity, policy.policy_document.as_ref())?));
+            compiled.push(Arc::new(compile(
+                &place,
+                PolicyKind::Identity,
+                policy.policy_document.as_ref(),
+            )?));
         }
         let shared = |field: &str, arn: &str| -> Result<Arc<str>, DirectoryError> {
             if IamArn::parse(arn).is_some_and(|a| a.account != account) {
-                return Err(fault(format!("{place}: {field}"), format!("`{arn}` is a policy of another account")));
+                return Err(fault(
+                    format!("{place}: {field}"),
+                    format!("`{arn}` is a policy of another account"),
+                ));
             }
-            Ok(self.managed.get(arn).map_or_else(|| arn.into(), |m| m.arn.clone()))
+            Ok(self
+                .managed
+                .get(arn)
+                .map_or_else(|| arn.into(), |m| m.arn.clone()))
         };
-        let managed = attached.iter().map(|a| shared("AttachedManagedPolicies", &a.policy_arn));
+        let managed = attached
+            .iter()
+            .map(|a| shared("AttachedManagedPolicies", &a.policy_arn));
         let boundary = boundary.map(|b| shared("PermissionsBoundary", &b.permissions_boundary_arn));
         Ok(Own {
             inline: compiled.into(),
@@ -895,8 +1111,15 @@ impl Directory {
                 _ => true,
             };
             if !there {
-                let hint = if link.kind == Kind::Policy { " in Policies; add its document there" } else { "" };
-                return Err(fault(place, format!("there is no {} `{id}`{hint}", link.kind)));
+                let hint = if link.kind == Kind::Policy {
+                    " in Policies; add its document there"
+                } else {
+                    ""
+                };
+                return Err(fault(
+                    place,
+                    format!("there is no {} `{id}`{hint}", link.kind),
+                ));
             }
         }
         Ok(())
@@ -950,7 +1173,8 @@ fn check_strangers(trust: &Policy, tags: &[Tag]) -> Result<Vec<String>, String> 
         overridden.push(format!("{PUBLIC} = true"));
     }
     for issuer in strangers::unbound_issuers(trust) {
-        let named = value(UNBOUND_SUBJECT).is_some_and(|issuers| issuers.split(' ').any(|i| i == issuer.issuer));
+        let named = value(UNBOUND_SUBJECT)
+            .is_some_and(|issuers| issuers.split(' ').any(|i| i == issuer.issuer));
         if !named {
             let (issuer, name, control) = (issuer.issuer, issuer.name, issuer.control);
             return Err(format!(
@@ -967,9 +1191,18 @@ fn check_strangers(trust: &Policy, tags: &[Tag]) -> Result<Vec<String>, String> 
 ///
 /// # Errors
 /// Names the provider.
-pub fn check_everybody(place: &str, role: &str, trust: &Policy, providers: &[&str]) -> Result<(), DirectoryError> {
+pub fn check_everybody(
+    place: &str,
+    role: &str,
+    trust: &Policy,
+    providers: &[&str],
+) -> Result<(), DirectoryError> {
     let account = |arn: &'_ str| arn.split(':').nth(4).map(str::to_owned);
-    let own: Vec<&str> = providers.iter().copied().filter(|p| account(p) == account(role)).collect();
+    let own: Vec<&str> = providers
+        .iter()
+        .copied()
+        .filter(|p| account(p) == account(role))
+        .collect();
     match strangers::unbound_by_everybody(trust, &own) {
         None => Ok(()),
         Some(provider) => {
@@ -983,9 +1216,14 @@ pub fn check_everybody(place: &str, role: &str, trust: &Policy, providers: &[&st
 
 /// Nothing at all, whatever else allows it.
 fn deny_all(kind: PolicyKind) -> Result<Policy, DirectoryError> {
-    let whom = if kind == PolicyKind::Trust { r#""Principal":"*""# } else { r#""Resource":"*""# };
-    let text =
-        format!(r#"{{"Version":"2012-10-17","Statement":[{{"Sid":"Closed","Effect":"Deny","Action":"*",{whom}}}]}}"#);
+    let whom = if kind == PolicyKind::Trust {
+        r#""Principal":"*""#
+    } else {
+        r#""Resource":"*""#
+    };
+    let text = format!(
+        r#"{{"Version":"2012-10-17","Statement":[{{"Sid":"Closed","Effect":"Deny","Action":"*",{whom}}}]}}"#
+    );
     Policy::parse(kind, &text).map_err(|e| fault("closed", e.to_string()))
 }
 
@@ -994,7 +1232,12 @@ fn deny_all(kind: PolicyKind) -> Result<Policy, DirectoryError> {
 /// # Errors
 /// Line, column and rule.
 pub fn parse(text: &[u8]) -> Result<Declaration, DirectoryError> {
-    serde_json::from_slice(text).map_err(|e| fault(format!("line {}, column {}", e.line(), e.column()), json_rule(&e)))
+    serde_json::from_slice(text).map_err(|e| {
+        fault(
+            format!("line {}, column {}", e.line(), e.column()),
+            json_rule(&e),
+        )
+    })
 }
 
 /// What a declaration declares, each thing after those that it refers to.
@@ -1003,14 +1246,25 @@ pub fn parse(text: &[u8]) -> Result<Declaration, DirectoryError> {
 /// When it is a part of an export, or a document in it cannot be decoded.
 pub fn declared(declaration: Declaration) -> Result<Vec<Resource>, DirectoryError> {
     let part = match &declaration {
-        Declaration { is_truncated: Some(true), .. } => Some("IsTruncated"),
-        Declaration { next_token: Some(_), .. } => Some("NextToken"),
+        Declaration {
+            is_truncated: Some(true),
+            ..
+        } => Some("IsTruncated"),
+        Declaration {
+            next_token: Some(_),
+            ..
+        } => Some("NextToken"),
         _ => None,
     };
     if let Some(field) = part {
-        return Err(fault(field, "the export is one page of several; export it whole (`--max-items` unset)"));
+        return Err(fault(
+            field,
+            "the export is one page of several; export it whole (`--max-items` unset)",
+        ));
     }
-    let resources = declaration.into_resources().map_err(|rule| fault("policy document", rule))?;
+    let resources = declaration
+        .into_resources()
+        .map_err(|rule| fault("policy document", rule))?;
     let mut counts = HashMap::<&str, usize>::new();
     for resource in &resources {
         let name = resource.name();
@@ -1021,7 +1275,9 @@ pub fn declared(declaration: Declaration) -> Result<Vec<Resource>, DirectoryErro
                 Kind::Account => "AccountId is missing".to_owned(),
                 Kind::AccessKey => "AccessKeyId is missing".to_owned(),
                 Kind::MfaDevice => "SerialNumber is missing".to_owned(),
-                kind => format!("Arn is missing: must be like `arn:aws:iam::111122223333:{kind}/NAME`"),
+                kind => {
+                    format!("Arn is missing: must be like `arn:aws:iam::111122223333:{kind}/NAME`")
+                }
             };
             return Err(fault(place.trim_end(), rule));
         }
@@ -1035,21 +1291,43 @@ fn provider_account(place: &str, arn: &str, kind: &str) -> Result<AccountId, Dir
     let account = arn
         .strip_prefix("arn:aws:iam::")
         .and_then(|r| r.split_once(':'))
-        .filter(|(_, r)| r.strip_prefix(kind).and_then(|r| r.strip_prefix('/')).is_some_and(|name| !name.is_empty()));
+        .filter(|(_, r)| {
+            r.strip_prefix(kind)
+                .and_then(|r| r.strip_prefix('/'))
+                .is_some_and(|name| !name.is_empty())
+        });
     let account = account.and_then(|(a, _)| AccountId::parse(a));
-    account.ok_or_else(|| fault(place, format!("Arn must be `arn:aws:iam::ACCOUNT:{kind}/NAME`")))
+    account.ok_or_else(|| {
+        fault(
+            place,
+            format!("Arn must be `arn:aws:iam::ACCOUNT:{kind}/NAME`"),
+        )
+    })
 }
 
 /// Whether a URL's authority and path are of this machine.
 fn is_loopback(rest: &str) -> bool {
     let authority = rest.split('/').next().unwrap_or_default();
-    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    let host = authority
+        .rsplit_once(':')
+        .map_or(authority, |(host, _)| host);
+    let address = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<std::net::IpAddr>();
     host == "localhost" || address.is_ok_and(|a| a.is_loopback())
 }
 
-fn check_profile(place: &str, profile: &declaration::InstanceProfile) -> Result<(), DirectoryError> {
-    identity_arn(place, &profile.arn, "instance-profile", &profile.instance_profile_name)?;
+fn check_profile(
+    place: &str,
+    profile: &declaration::InstanceProfile,
+) -> Result<(), DirectoryError> {
+    identity_arn(
+        place,
+        &profile.arn,
+        "instance-profile",
+        &profile.instance_profile_name,
+    )?;
     unique_id(place, &profile.instance_profile_id)?;
     if profile.roles.len() > 1 {
         return Err(fault(place, "Roles must have one member at the most"));
@@ -1102,7 +1380,11 @@ impl Unique {
     fn resource(&mut self, place: &str, resource: &Resource) -> Result<(), DirectoryError> {
         let kind = resource.kind();
         self.put(place, resource.name().to_string(), "the same name")?;
-        self.put(place, format!("{kind}/{}", resource.folded()), "the same name (without regard to case)")?;
+        self.put(
+            place,
+            format!("{kind}/{}", resource.folded()),
+            "the same name (without regard to case)",
+        )?;
         match resource.unique_id() {
             Some(id) => self.put(place, format!("id {id}"), "the same unique id"),
             None => Ok(()),
@@ -1119,19 +1401,31 @@ impl Unique {
 
 fn unique_id(place: &str, id: &str) -> Result<(), DirectoryError> {
     if !(16..=128).contains(&id.len()) || !id.bytes().all(|b| b.is_ascii_alphanumeric()) {
-        return Err(fault(place, "the unique id must be 16 to 128 letters and digits"));
+        return Err(fault(
+            place,
+            "the unique id must be 16 to 128 letters and digits",
+        ));
     }
     Ok(())
 }
 
-fn compile(place: &str, kind: PolicyKind, document: Option<&Document>) -> Result<Policy, DirectoryError> {
+fn compile(
+    place: &str,
+    kind: PolicyKind,
+    document: Option<&Document>,
+) -> Result<Policy, DirectoryError> {
     let document = document.ok_or_else(|| fault(place, "is required"))?;
     let text = document.text().map_err(|rule| fault(place, rule))?;
     Policy::parse(kind, &text).map_err(|e| fault(place, e.to_string()))
 }
 
 /// The ARN must be of this kind and end in this name; the account is its own.
-fn identity_arn(place: &str, arn: &str, kind: &str, name: &str) -> Result<AccountId, DirectoryError> {
+fn identity_arn(
+    place: &str,
+    arn: &str,
+    kind: &str,
+    name: &str,
+) -> Result<AccountId, DirectoryError> {
     let legal = |b: u8| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b);
     if name.is_empty() || name.len() > 128 || !name.bytes().all(legal) {
         return Err(fault(place, "a name is 1 to 128 characters of [\\w+=,.@-]"));
@@ -1145,7 +1439,10 @@ fn identity_arn(place: &str, arn: &str, kind: &str, name: &str) -> Result<Accoun
         {
             Ok(parsed.account)
         }
-        _ => Err(fault(format!("{place}: Arn"), format!("must be `arn:aws:iam::ACCOUNT:{kind}/PATH/{name}`"))),
+        _ => Err(fault(
+            format!("{place}: Arn"),
+            format!("must be `arn:aws:iam::ACCOUNT:{kind}/PATH/{name}`"),
+        )),
     }
 }
 
@@ -1155,13 +1452,23 @@ fn tags(place: &str, tags: &[declaration::Tag]) -> Result<Box<[Tag]>, DirectoryE
         // Roles of AWS's own services carry reserved `aws:` tags; an export may hold them.
         let key = tag.key.strip_prefix("aws:").unwrap_or(&tag.key);
         // An earlier version asked for `oidc.eks.*.amazonaws.com` here, which no tag of AWS's can be.
-        let value = if tag.key == UNBOUND_SUBJECT { tag.value.replace('*', "") } else { tag.value.clone() };
+        let value = if tag.key == UNBOUND_SUBJECT {
+            tag.value.replace('*', "")
+        } else {
+            tag.value.clone()
+        };
         let legal = names::tag_key("Key", key).and_then(|()| names::tag_value("Value", &value));
         legal.map_err(|e| fault(format!("{place}: Tags"), format!("{} {}", e.field, e.rule)))?;
         if checked.iter().any(|t| t.key.eq_ignore_ascii_case(&tag.key)) {
-            return Err(fault(format!("{place}: Tags"), format!("key `{}` is there twice", tag.key)));
+            return Err(fault(
+                format!("{place}: Tags"),
+                format!("key `{}` is there twice", tag.key),
+            ));
         }
-        checked.push(Tag { key: tag.key.clone(), value: tag.value.clone() });
+        checked.push(Tag {
+            key: tag.key.clone(),
+            value: tag.value.clone(),
+        });
     }
     Ok(checked.into())
 }
@@ -1174,17 +1481,26 @@ fn tags(place: &str, tags: &[declaration::Tag]) -> Result<Box<[Tag]>, DirectoryE
 pub fn normal_seed(text: &str) -> Result<Zeroizing<String>, &'static str> {
     let text = text.trim_ascii_end().trim_end_matches('=');
     let mut seed = Zeroizing::new(String::with_capacity(text.len()));
-    for c in text.chars().filter(|c| !c.is_ascii_whitespace() && *c != '-') {
+    for c in text
+        .chars()
+        .filter(|c| !c.is_ascii_whitespace() && *c != '-')
+    {
         match c.to_ascii_uppercase() {
             c @ ('A'..='Z' | '2'..='7') => seed.push(c),
-            _ => return Err("must be Base32: the letters A to Z and the digits 2 to 7 (no 0, 1, 8 or 9)"),
+            _ => {
+                return Err(
+                    "must be Base32: the letters A to Z and the digits 2 to 7 (no 0, 1, 8 or 9)",
+                );
+            }
         }
     }
     match seed.len() {
         // RFC 4226 section 4, R6: at least 128 bits.
         0..26 => Err("must have at least 16 bytes, which are 26 characters of Base32"),
         513.. => Err("must have at most 512 characters"),
-        length if [1, 3, 6].contains(&(length % 8)) => Err("is cut off: no Base32 text has so many characters"),
+        length if [1, 3, 6].contains(&(length % 8)) => {
+            Err("is cut off: no Base32 text has so many characters")
+        }
         _ => Ok(seed),
     }
 }
@@ -1208,7 +1524,8 @@ fn decoy() -> Result<Role, DirectoryError> {
         name: "none".into(),
         id: "AROA0000000000000000".into(),
         account: AccountId::parse("000000000000").ok_or_else(|| fault("decoy", "account"))?,
-        trust: Policy::parse(PolicyKind::Trust, trust).map_err(|e| fault("decoy", e.to_string()))?,
+        trust: Policy::parse(PolicyKind::Trust, trust)
+            .map_err(|e| fault("decoy", e.to_string()))?,
         own: Own::default(),
         tags: Box::default(),
         max_session: durations::ROLE_DEFAULT,
@@ -1218,22 +1535,36 @@ fn decoy() -> Result<Role, DirectoryError> {
 }
 
 fn place(list: &str, index: usize, name: &str) -> String {
-    let name: String = name.chars().take(128).flat_map(char::escape_debug).collect();
+    let name: String = name
+        .chars()
+        .take(128)
+        .flat_map(char::escape_debug)
+        .collect();
     format!("{list}[{index}] {name}")
 }
 
 fn json_rule(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    text.rfind(" at line ").map_or(text.clone(), |cut| text.chars().take(cut).collect())
+    text.rfind(" at line ")
+        .map_or(text.clone(), |cut| text.chars().take(cut).collect())
 }
 
 fn fault(place: impl Into<String>, rule: impl Into<String>) -> DirectoryError {
-    DirectoryError { place: place.into(), rule: rule.into() }
+    DirectoryError {
+        place: place.into(),
+        rule: rule.into(),
+    }
 }
 
 impl fmt::Debug for Directory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Directory({} users, {} roles, {} keys)", self.users.len(), self.roles.len(), self.keys.len())
+        write!(
+            f,
+            "Directory({} users, {} roles, {} keys)",
+            self.users.len(),
+            self.roles.len(),
+            self.keys.len()
+        )
     }
 }
 
@@ -1265,13 +1596,27 @@ mod tests {
         let directory = compile(&minimal()).unwrap();
         let key = directory.access_key("AKIATESTTESTTESTTEST").unwrap();
         let user = directory.user(&key.user_arn).unwrap();
-        assert_eq!((directory.effective_of_user(user).unwrap().identity.len(), key.active), (1, true));
-        assert_eq!(directory.role("arn:aws:iam::111122223333:role/R").unwrap().max_session, Duration::from_secs(3_600));
+        assert_eq!(
+            (
+                directory.effective_of_user(user).unwrap().identity.len(),
+                key.active
+            ),
+            (1, true)
+        );
+        assert_eq!(
+            directory
+                .role("arn:aws:iam::111122223333:role/R")
+                .unwrap()
+                .max_session,
+            Duration::from_secs(3_600)
+        );
     }
 
     #[test]
     fn policies_of_aws_itself_may_be_longer() {
-        let long: Vec<String> = (0..2_000).map(|n| format!("service{n}:Describe*")).collect();
+        let long: Vec<String> = (0..2_000)
+            .map(|n| format!("service{n}:Describe*"))
+            .collect();
         let document = json!({"Statement": {"Effect": "Allow", "Action": long, "Resource": "*"}});
         for (arn, taken) in [
             ("arn:aws:iam::aws:policy/ReadOnlyAccess", true),
@@ -1286,8 +1631,11 @@ mod tests {
 
     #[test]
     fn policies_of_aws_itself_have_a_mebibyte_and_customers_have_their_quota() {
-        let actions =
-            |n: usize| -> Vec<String> { (0..n).map(|n| format!("service{n}:DescribeSomethingOrOther")).collect() };
+        let actions = |n: usize| -> Vec<String> {
+            (0..n)
+                .map(|n| format!("service{n}:DescribeSomethingOrOther"))
+                .collect()
+        };
         let compiled = |arn: &str, text: String| {
             let document: serde_json::Value = text.into();
             let mut export = minimal();
@@ -1295,32 +1643,54 @@ mod tests {
                 "PolicyVersionList": [{"VersionId": "v1", "IsDefaultVersion": true, "Document": document}]}));
             compile(&export).map(|_| ()).map_err(|e| e.to_string())
         };
-        let (aws, own) = ("arn:aws:iam::aws:policy/Long", "arn:aws:iam::111122223333:policy/Long");
-        let policy = |n| json!({"Statement": {"Effect": "Allow", "Action": actions(n), "Resource": "*"}});
+        let (aws, own) = (
+            "arn:aws:iam::aws:policy/Long",
+            "arn:aws:iam::111122223333:policy/Long",
+        );
+        let policy =
+            |n| json!({"Statement": {"Effect": "Allow", "Action": actions(n), "Resource": "*"}});
         // As the CLI indents it, and with white space up to the limit: that is not counted.
-        assert_eq!(compiled(aws, serde_json::to_string_pretty(&policy(4_000)).unwrap()), Ok(()));
-        let spaced =
-            |text: String, length: usize| text.replacen('{', &format!("{{{}", " ".repeat(length - text.len())), 1);
-        assert_eq!(compiled(aws, spaced(policy(20_000).to_string(), 1 << 20)), Ok(()));
-        assert_eq!(compiled(own, spaced(policy(200).to_string(), 1 << 20)), Ok(()));
+        assert_eq!(
+            compiled(aws, serde_json::to_string_pretty(&policy(4_000)).unwrap()),
+            Ok(())
+        );
+        let spaced = |text: String, length: usize| {
+            text.replacen('{', &format!("{{{}", " ".repeat(length - text.len())), 1)
+        };
+        assert_eq!(
+            compiled(aws, spaced(policy(20_000).to_string(), 1 << 20)),
+            Ok(())
+        );
+        assert_eq!(
+            compiled(own, spaced(policy(200).to_string(), 1 << 20)),
+            Ok(())
+        );
         let error = compiled(aws, spaced(policy(4_000).to_string(), (1 << 20) + 1)).unwrap_err();
-        assert!(error.contains("1048576 bytes, white space included"), "{error}");
+        assert!(
+            error.contains("1048576 bytes, white space included"),
+            "{error}"
+        );
         let error = compiled(own, policy(1_000).to_string()).unwrap_err();
-        assert!(error.contains("10240 characters, white space not counted"), "{error}");
+        assert!(
+            error.contains("10240 characters, white space not counted"),
+            "{error}"
+        );
         // Many statements on one line: the place of each is told without counting from the beginning.
         let statement = json!({"Effect": "Deny", "Action": "a:b", "Resource": "*"});
         let many = json!({"Statement": vec![statement; 20_000]}).to_string();
         let started = std::time::Instant::now();
         assert_eq!(compiled(aws, many), Ok(()));
-        assert!(started.elapsed() < std::time::Duration::from_secs(20), "{:?}", started.elapsed());
+        assert!(
+            started.elapsed() < std::time::Duration::from_secs(20),
+            "{:?}",
+            started.elapsed()
+        );
     }
 
     #[test]
     fn whoever_has_a_policy_that_is_not_here_may_do_nothing() {
-        let missing =
-            json!([{"PolicyName": "AWSConfigRole", "PolicyArn": "arn:aws:iam::aws:policy/service-role/AWSConfigRole"}]);
-        let boundary =
-            json!({"PermissionsBoundaryType": "Policy", "PermissionsBoundaryArn": "arn:aws:iam::aws:policy/Gone"});
+        let missing = json!([{"PolicyName": "AWSConfigRole", "PolicyArn": "arn:aws:iam::aws:policy/service-role/AWSConfigRole"}]);
+        let boundary = json!({"PermissionsBoundaryType": "Policy", "PermissionsBoundaryArn": "arn:aws:iam::aws:policy/Gone"});
         let allow = json!([{"PolicyName": "all", "PolicyDocument": {"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}}]);
         let may = |effective: &Effective| {
             use crate::evaluator::{Context, Outcome, Policies, Principal, Request, evaluate};
@@ -1337,17 +1707,45 @@ mod tests {
                 context: &context,
             };
             let identity: Vec<&Policy> = effective.identity.iter().map(Arc::as_ref).collect();
-            let policies =
-                Policies { identity: &identity, boundary: effective.boundary.as_deref(), ..Policies::default() };
+            let policies = Policies {
+                identity: &identity,
+                boundary: effective.boundary.as_deref(),
+                ..Policies::default()
+            };
             evaluate(&request, &policies).outcome != Outcome::ExplicitlyDenied
         };
         for (pointer, value, user_may, role_may) in [
             ("/Marker", json!("nothing is changed"), true, true),
-            ("/UserDetailList/0/AttachedManagedPolicies", missing.clone(), false, true),
-            ("/UserDetailList/0/PermissionsBoundary", boundary.clone(), false, true),
-            ("/GroupDetailList/0/AttachedManagedPolicies", missing.clone(), false, true),
-            ("/RoleDetailList/0/AttachedManagedPolicies", missing, true, false),
-            ("/RoleDetailList/0/PermissionsBoundary", boundary, true, false),
+            (
+                "/UserDetailList/0/AttachedManagedPolicies",
+                missing.clone(),
+                false,
+                true,
+            ),
+            (
+                "/UserDetailList/0/PermissionsBoundary",
+                boundary.clone(),
+                false,
+                true,
+            ),
+            (
+                "/GroupDetailList/0/AttachedManagedPolicies",
+                missing.clone(),
+                false,
+                true,
+            ),
+            (
+                "/RoleDetailList/0/AttachedManagedPolicies",
+                missing,
+                true,
+                false,
+            ),
+            (
+                "/RoleDetailList/0/PermissionsBoundary",
+                boundary,
+                true,
+                false,
+            ),
         ] {
             let mut export = minimal();
             export["UserDetailList"][0]["UserPolicyList"] = allow.clone();
@@ -1357,10 +1755,22 @@ mod tests {
             let directory = compile(&export).unwrap();
             let user = directory.users().next().unwrap();
             let role = directory.roles().next().unwrap();
-            assert_eq!(may(&directory.effective_of_user(user).unwrap()), user_may, "user: {pointer}");
-            assert_eq!(may(&directory.effective_of_role(role).unwrap()), role_may, "role: {pointer}");
+            assert_eq!(
+                may(&directory.effective_of_user(user).unwrap()),
+                user_may,
+                "user: {pointer}"
+            );
+            assert_eq!(
+                may(&directory.effective_of_role(role).unwrap()),
+                role_may,
+                "role: {pointer}"
+            );
             let warnings = directory.warnings();
-            assert_eq!(warnings.len(), usize::from(!(user_may && role_may)), "{pointer}: {warnings:?}");
+            assert_eq!(
+                warnings.len(),
+                usize::from(!(user_may && role_may)),
+                "{pointer}: {warnings:?}"
+            );
             assert!(warnings.iter().all(|w| w.contains("arn:aws:iam::aws:policy/") && w.contains("may do nothing")));
         }
     }
@@ -1369,7 +1779,10 @@ mod tests {
     fn a_seed_is_taken_in_each_way_in_which_it_is_printed() {
         let bare = "AEBAGBAFAYDQQCIKBMGA2DQPCAIREEYUCULBOGA2";
         let groups = |by: char| {
-            let groups: Vec<&str> = (0..bare.len()).step_by(4).map(|at| &bare[at..at + 4]).collect();
+            let groups: Vec<&str> = (0..bare.len())
+                .step_by(4)
+                .map(|at| &bare[at..at + 4])
+                .collect();
             groups.join(&by.to_string())
         };
         for text in [
@@ -1380,7 +1793,11 @@ mod tests {
             format!("{bare}====\n"),
             format!(" {bare}"),
         ] {
-            assert_eq!(normal_seed(&text).as_deref().map(String::as_str), Ok(bare), "{text}");
+            assert_eq!(
+                normal_seed(&text).as_deref().map(String::as_str),
+                Ok(bare),
+                "{text}"
+            );
         }
         for (text, why) in [
             ("0189".repeat(8), "Base32"),
@@ -1399,22 +1816,50 @@ mod tests {
     #[test]
     fn cf_01_what_is_wrong_is_named() {
         let cases = [
-            ("/RoleDetailList/0/MaxSessionDuration", json!(3_599), "MaxSessionDuration"),
-            ("/RoleDetailList/0/Arn", json!("arn:aws:iam::111122223333:role/Other"), "Arn"),
-            ("/RoleDetailList/0/AssumeRolePolicyDocument", json!({"Statement": []}), "AssumeRolePolicyDocument"),
+            (
+                "/RoleDetailList/0/MaxSessionDuration",
+                json!(3_599),
+                "MaxSessionDuration",
+            ),
+            (
+                "/RoleDetailList/0/Arn",
+                json!("arn:aws:iam::111122223333:role/Other"),
+                "Arn",
+            ),
+            (
+                "/RoleDetailList/0/AssumeRolePolicyDocument",
+                json!({"Statement": []}),
+                "AssumeRolePolicyDocument",
+            ),
             ("/UserDetailList/0/GroupList/0", json!("nobody"), "nobody"),
             (
                 "/GroupDetailList/0/AttachedManagedPolicies/0/PolicyArn",
                 json!("arn:aws:iam::111122223333:policy/Missing"),
                 "Missing",
             ),
-            ("/Brevet/AccessKeys/0/UserArn", json!("arn:aws:iam::111122223333:user/bob"), "bob"),
-            ("/Brevet/AccessKeys/0/SecretAccessKey", json!("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"), "example"),
-            ("/Brevet/AccessKeys/0/SecretAccessKey", json!(""), "16 to 128"),
+            (
+                "/Brevet/AccessKeys/0/UserArn",
+                json!("arn:aws:iam::111122223333:user/bob"),
+                "bob",
+            ),
+            (
+                "/Brevet/AccessKeys/0/SecretAccessKey",
+                json!("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
+                "example",
+            ),
+            (
+                "/Brevet/AccessKeys/0/SecretAccessKey",
+                json!(""),
+                "16 to 128",
+            ),
             ("/Brevet/AccessKeys/0/Status", json!("On"), "Status"),
             ("/UserDetailList/0/Surprise", json!(1), "Surprise"),
             ("/IsTruncated", json!(true), "IsTruncated"),
-            ("/NextToken", json!("eyJNYXJrZXIiOiBudWxs"), "one page of several"),
+            (
+                "/NextToken",
+                json!("eyJNYXJrZXIiOiBudWxs"),
+                "one page of several",
+            ),
         ];
         for (pointer, value, named) in cases {
             let mut altered = minimal();
@@ -1427,7 +1872,15 @@ mod tests {
             let error = compile(&altered).unwrap_err().to_string();
             assert!(error.contains(named), "{pointer}: {error}");
         }
-        let twice = minimal().to_string().replacen("\"UserName\"", "\"UserName\":\"x\",\"UserName\"", 1);
-        assert!(Directory::compile(twice.as_bytes(), None).unwrap_err().to_string().contains("duplicate"));
+        let twice =
+            minimal()
+                .to_string()
+                .replacen("\"UserName\"", "\"UserName\":\"x\",\"UserName\"", 1);
+        assert!(
+            Directory::compile(twice.as_bytes(), None)
+                .unwrap_err()
+                .to_string()
+                .contains("duplicate")
+        );
     }
 }

@@ -25,7 +25,9 @@ pub enum DurationError {
     #[error("The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")]
     OverRoleMaximum,
     /// A temporary credential asks for more than an hour.
-    #[error("The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.")]
+    #[error(
+        "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining."
+    )]
     OverChainingLimit,
 }
 
@@ -34,8 +36,14 @@ pub enum DurationError {
 ///
 /// # Errors
 /// See [`DurationError`].
-pub fn role_session(asked: Option<Duration>, role_max: Duration, chained: bool) -> Result<Duration, DurationError> {
-    let Some(term) = asked else { return Ok(ROLE_DEFAULT.min(role_max)) };
+pub fn role_session(
+    asked: Option<Duration>,
+    role_max: Duration,
+    chained: bool,
+) -> Result<Duration, DurationError> {
+    let Some(term) = asked else {
+        return Ok(ROLE_DEFAULT.min(role_max));
+    };
     if term > role_max {
         return Err(DurationError::OverRoleMaximum);
     }
@@ -53,10 +61,16 @@ pub fn bounded(seconds: i64) -> Result<Duration, DurationError> {
     let error = |rule: String| DurationError::Bounds(FieldError::new("DurationSeconds", rule));
     let span = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
     if span < MIN {
-        return Err(error(format!("must have value greater than or equal to {}", MIN.as_secs())));
+        return Err(error(format!(
+            "must have value greater than or equal to {}",
+            MIN.as_secs()
+        )));
     }
     if span > MAX {
-        return Err(error(format!("must have value less than or equal to {}", MAX.as_secs())));
+        return Err(error(format!(
+            "must have value less than or equal to {}",
+            MAX.as_secs()
+        )));
     }
     Ok(span)
 }
@@ -73,8 +87,14 @@ mod tests {
             assert!(!ask(bad), "{bad}");
         }
         let hour = Duration::from_secs(3_600);
-        assert_eq!(role_session(Some(hour + MIN), hour, false), Err(DurationError::OverRoleMaximum));
-        assert_eq!(role_session(Some(hour + MIN), MAX, true), Err(DurationError::OverChainingLimit));
+        assert_eq!(
+            role_session(Some(hour + MIN), hour, false),
+            Err(DurationError::OverRoleMaximum)
+        );
+        assert_eq!(
+            role_session(Some(hour + MIN), MAX, true),
+            Err(DurationError::OverChainingLimit)
+        );
         assert_eq!(role_session(Some(hour), MAX, true), Ok(hour));
         assert_eq!(role_session(None, MAX, true), Ok(hour));
     }

@@ -57,17 +57,25 @@ pub fn seal(
 ///
 /// # Errors
 /// [`OpenError`], whatever the reason.
-pub fn open<'k>(keyring: &'k Keyring, purpose: &Purpose, text: &str) -> Result<(Vec<u8>, &'k Key), OpenError> {
+pub fn open<'k>(
+    keyring: &'k Keyring,
+    purpose: &Purpose,
+    text: &str,
+) -> Result<(Vec<u8>, &'k Key), OpenError> {
     if text.len() > purpose.max_characters {
         return Err(OpenError);
     }
     let mut bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| OpenError)?;
     let (head, sealed) = bytes.split_at_mut_checked(HEADER).ok_or(OpenError)?;
-    let [form, a, b, c, d, salt @ ..] = &*head else { return Err(OpenError) };
+    let [form, a, b, c, d, salt @ ..] = &*head else {
+        return Err(OpenError);
+    };
     if *form != purpose.form {
         return Err(OpenError);
     }
-    let key = keyring.find(u32::from_be_bytes([*a, *b, *c, *d])).ok_or(OpenError)?;
+    let key = keyring
+        .find(u32::from_be_bytes([*a, *b, *c, *d]))
+        .ok_or(OpenError)?;
     let salt: &[u8; 16] = salt.try_into().map_err(|_| OpenError)?;
     let aad = associated(purpose, keyring, head);
     let plain = key.open(salt, &aad, sealed).map_err(|_| OpenError)?;
@@ -80,7 +88,9 @@ pub fn open<'k>(keyring: &'k Keyring, purpose: &Purpose, text: &str) -> Result<(
 
 fn header(purpose: &Purpose, key: &Key, salt: &[u8; 16]) -> [u8; HEADER] {
     let mut header = [0; HEADER];
-    let bytes = std::iter::once(purpose.form).chain(key.id().to_be_bytes()).chain(*salt);
+    let bytes = std::iter::once(purpose.form)
+        .chain(key.id().to_be_bytes())
+        .chain(*salt);
     for (slot, byte) in header.iter_mut().zip(bytes) {
         *slot = byte;
     }
@@ -88,7 +98,12 @@ fn header(purpose: &Purpose, key: &Key, salt: &[u8; 16]) -> [u8; HEADER] {
 }
 
 fn associated(purpose: &Purpose, keyring: &Keyring, header: &[u8]) -> Vec<u8> {
-    [purpose.name.as_bytes(), keyring.cluster_id().as_bytes(), header].concat()
+    [
+        purpose.name.as_bytes(),
+        keyring.cluster_id().as_bytes(),
+        header,
+    ]
+    .concat()
 }
 
 fn signed_message(aad: &[u8], body: &[u8]) -> Vec<u8> {
@@ -104,9 +119,16 @@ mod tests {
     #[test]
     fn tk_06_what_is_for_one_purpose_opens_for_no_other() {
         let keyring = Keyring::generate(&SystemEntropy::new(), Timestamp::from_seconds(1)).unwrap();
-        let purpose = |name, form| Purpose { name, form, max_characters: 1_000 };
+        let purpose = |name, form| Purpose {
+            name,
+            form,
+            max_characters: 1_000,
+        };
         let text = seal(&keyring, &purpose("one", 1), b"body", &[1; 16]).unwrap();
-        assert_eq!(open(&keyring, &purpose("one", 1), &text).unwrap().0, b"body");
+        assert_eq!(
+            open(&keyring, &purpose("one", 1), &text).unwrap().0,
+            b"body"
+        );
         assert!(open(&keyring, &purpose("two", 1), &text).is_err());
         assert!(open(&keyring, &purpose("one", 2), &text).is_err());
     }

@@ -123,7 +123,9 @@ pub enum Error {
     #[error("{0}")]
     IdpRejectedClaim(String),
     /// The provider's keys cannot be had now.
-    #[error("The identity provider could not be reached, or somebody else is asking it now; try again")]
+    #[error(
+        "The identity provider could not be reached, or somebody else is asking it now; try again"
+    )]
     IdpCommunicationError,
     /// A message that is no encoded authorization message, is too old, or is not the caller's to read.
     #[error("The message is not an encoded authorization message that can be decoded here")]
@@ -135,7 +137,9 @@ pub enum Error {
     #[error("{0}")]
     OutboundWebIdentityFederationDisabled(String),
     /// A token would outlive the session that asks for it.
-    #[error("The requested token duration would extend the session beyond its original expiration time")]
+    #[error(
+        "The requested token duration would extend the session beyond its original expiration time"
+    )]
     SessionDurationEscalation,
     /// A token's claims are too long.
     #[error("The requested token payload size exceeds the maximum allowed size: {0} of {1} bytes")]
@@ -170,7 +174,9 @@ pub enum Error {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MfaError {
     /// Half of a proof.
-    #[error("MultiFactorAuthentication failed, must provide both MFA serial number and one time pass code.")]
+    #[error(
+        "MultiFactorAuthentication failed, must provide both MFA serial number and one time pass code."
+    )]
     Incomplete,
     /// No such device, or not the caller's.
     #[error(
@@ -199,9 +205,12 @@ impl Error {
     /// What DecodeAuthorizationMessage opens, if it goes with the refusal.
     pub fn encoded_message(&self) -> Option<&str> {
         match self {
-            Self::AccessDenied { encoded_message, .. } | Self::NotAuthorized { encoded_message, .. } => {
-                Some(encoded_message.as_str()).filter(|m| !m.is_empty())
+            Self::AccessDenied {
+                encoded_message, ..
             }
+            | Self::NotAuthorized {
+                encoded_message, ..
+            } => Some(encoded_message.as_str()).filter(|m| !m.is_empty()),
             _ => None,
         }
     }
@@ -236,7 +245,9 @@ impl Error {
             Self::NotFound(_) => "NoSuchEntity",
             Self::InvalidAuthorizationMessage => "InvalidAuthorizationMessageException",
             Self::Throttling => "Throttling",
-            Self::OutboundWebIdentityFederationDisabled(_) => "OutboundWebIdentityFederationDisabledException",
+            Self::OutboundWebIdentityFederationDisabled(_) => {
+                "OutboundWebIdentityFederationDisabledException"
+            }
             Self::SessionDurationEscalation => "SessionDurationEscalationException",
             Self::JwtPayloadSizeExceeded(..) => "JWTPayloadSizeExceededException",
             Self::EntityAlreadyExists(_) => "EntityAlreadyExists",
@@ -262,7 +273,12 @@ impl Error {
 /// AWS names fields in messages with a small first letter: `roleSessionName`.
 fn lower_first(field: &str) -> String {
     let mut chars = field.chars();
-    chars.next().map(|c| c.to_ascii_lowercase()).into_iter().chain(chars).collect()
+    chars
+        .next()
+        .map(|c| c.to_ascii_lowercase())
+        .into_iter()
+        .chain(chars)
+        .collect()
 }
 
 impl From<FieldError> for Error {

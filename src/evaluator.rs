@@ -24,5 +24,7 @@ pub mod strangers;
 pub use condition::Network;
 pub use context::{Context, Value};
 pub use document::{Kind, NamedPrincipal, ParseError, Place, Policy, aws_principals};
-pub use evaluate::{Decision, Outcome, Policies, Principal, Request, Source, StatementRef, evaluate};
+pub use evaluate::{
+    Decision, Outcome, Policies, Principal, Request, Source, StatementRef, evaluate,
+};
 pub use explain::{ConditionReport, Explanation, StatementReport, explain};

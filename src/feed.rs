@@ -80,7 +80,10 @@ impl Feed {
 
     /// The last change that is in force here, and the digest of it and of all before it.
     pub fn place(&self) -> (i64, String) {
-        self.place.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.place
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Why the head could not be confirmed. True when that is news.
@@ -93,7 +96,10 @@ impl Feed {
 
     /// Why the head could not be confirmed last time.
     pub fn fault(&self) -> Option<String> {
-        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.fault
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Says that there is a change to take, so that it is not waited for.
@@ -108,7 +114,9 @@ impl Feed {
 
     /// How long ago it was last made sure that there is no more than is in force here.
     pub fn age(&self, monotonic: Duration) -> Duration {
-        monotonic.saturating_sub(Duration::from_millis(self.confirmed_at.load(Ordering::Acquire)))
+        monotonic.saturating_sub(Duration::from_millis(
+            self.confirmed_at.load(Ordering::Acquire),
+        ))
     }
 
     /// The last change that is in force here.
@@ -145,11 +153,20 @@ mod tests {
         assert_eq!(feed.standing(seconds(161)), Standing::Cut(seconds(61)));
         assert!(feed.fail("gone".into()) && !feed.fail("gone".into()));
         feed.confirm(6, "bb", seconds(161));
-        assert_eq!((feed.standing(seconds(161)), feed.sequence(), feed.fault()), (Standing::Fresh, 6, None));
+        assert_eq!(
+            (feed.standing(seconds(161)), feed.sequence(), feed.fault()),
+            (Standing::Fresh, 6, None)
+        );
         assert_eq!(feed.place(), (6, "bb".to_owned()));
         assert!(feed.distrust("changed".into()) && !feed.distrust("changed".into()));
-        assert_eq!((feed.standing(seconds(161)), feed.fault()), (Standing::Distrusted, Some("changed".into())));
+        assert_eq!(
+            (feed.standing(seconds(161)), feed.fault()),
+            (Standing::Distrusted, Some("changed".into()))
+        );
         feed.confirm(6, "bb", seconds(161));
-        assert_eq!((feed.standing(seconds(161)), feed.fault()), (Standing::Fresh, None));
+        assert_eq!(
+            (feed.standing(seconds(161)), feed.fault()),
+            (Standing::Fresh, None)
+        );
     }
 }

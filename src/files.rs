@@ -46,14 +46,22 @@ pub enum Audience {
 /// # Errors
 /// Names the file and the rule.
 pub fn read(path: &Path, audience: Audience, max_bytes: u64) -> Result<Secret<Vec<u8>>, FileError> {
-    let unfit = |rule: String| FileError::Unfit { path: path.to_owned(), rule };
+    let unfit = |rule: String| FileError::Unfit {
+        path: path.to_owned(),
+        rule,
+    };
     let file = open(path)?;
     let meta = fit(&file, path, audience)?;
     if meta.len() > max_bytes {
-        return Err(unfit(format!("has {} bytes; at most {max_bytes} are read", meta.len())));
+        return Err(unfit(format!(
+            "has {} bytes; at most {max_bytes} are read",
+            meta.len()
+        )));
     }
     let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or_default());
-    file.take(max_bytes).read_to_end(&mut bytes).map_err(io(path))?;
+    file.take(max_bytes)
+        .read_to_end(&mut bytes)
+        .map_err(io(path))?;
     Ok(Secret::new(bytes))
 }
 
@@ -68,17 +76,27 @@ pub fn check(path: &Path, audience: Audience) -> Result<(), FileError> {
 
 fn open(path: &Path) -> Result<File, FileError> {
     // Opened first and judged by its handle, so that it cannot be exchanged in between.
-    OpenOptions::new().read(true).custom_flags(nofollow()).open(path).map_err(|source| match source.raw_os_error() {
-        Some(code) if code == rustix::io::Errno::LOOP.raw_os_error() => FileError::Unfit {
-            path: path.to_owned(),
-            rule: "must not be a symbolic link; name the file itself".to_owned(),
-        },
-        _ => FileError::Io { path: path.to_owned(), source },
-    })
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(nofollow())
+        .open(path)
+        .map_err(|source| match source.raw_os_error() {
+            Some(code) if code == rustix::io::Errno::LOOP.raw_os_error() => FileError::Unfit {
+                path: path.to_owned(),
+                rule: "must not be a symbolic link; name the file itself".to_owned(),
+            },
+            _ => FileError::Io {
+                path: path.to_owned(),
+                source,
+            },
+        })
 }
 
 fn fit(file: &File, path: &Path, audience: Audience) -> Result<fs::Metadata, FileError> {
-    let unfit = |rule: String| FileError::Unfit { path: path.to_owned(), rule };
+    let unfit = |rule: String| FileError::Unfit {
+        path: path.to_owned(),
+        rule,
+    };
     if !file.metadata().map_err(io(path))?.is_file() {
         return Err(unfit("must be a regular file".to_owned()));
     }
@@ -88,11 +106,17 @@ fn fit(file: &File, path: &Path, audience: Audience) -> Result<fs::Metadata, Fil
 /// Whether nobody else could have made it, nor reaches it in a way that `audience` does not have; none:
 /// anybody may.
 fn owned(file: &File, path: &Path, audience: Option<Audience>) -> Result<fs::Metadata, FileError> {
-    let unfit = |rule: String| FileError::Unfit { path: path.to_owned(), rule };
+    let unfit = |rule: String| FileError::Unfit {
+        path: path.to_owned(),
+        rule,
+    };
     let meta = file.metadata().map_err(io(path))?;
     let me = rustix::process::geteuid().as_raw();
     if meta.uid() != me && meta.uid() != 0 {
-        return Err(unfit(format!("is owned by uid {}; must be owned by uid {me} or root", meta.uid())));
+        return Err(unfit(format!(
+            "is owned by uid {}; must be owned by uid {me} or root",
+            meta.uid()
+        )));
     }
     let forbidden = match audience {
         Some(Audience::Owner) => 0o077,
@@ -100,7 +124,11 @@ fn owned(file: &File, path: &Path, audience: Option<Audience>) -> Result<fs::Met
         None => 0,
     };
     if meta.mode() & forbidden != 0 {
-        let fix = if audience == Some(Audience::Owner) { "chmod 600" } else { "chmod go-w" };
+        let fix = if audience == Some(Audience::Owner) {
+            "chmod 600"
+        } else {
+            "chmod go-w"
+        };
         return Err(unfit(format!(
             "has mode {:04o}, which lets others in; run `{fix} {}`",
             meta.mode() & 0o7777,
@@ -119,9 +147,15 @@ fn check_folders(path: &Path, me: u32) -> Result<(), FileError> {
         _ => Path::new("."),
     };
     // As it is written, with its links, and as it is.
-    let (written, real) =
-        (std::path::absolute(parent).map_err(io(parent))?, fs::canonicalize(parent).map_err(io(parent))?);
-    let folders = real.ancestors().chain(written.ancestors().filter(|folder| !real.starts_with(folder)));
+    let (written, real) = (
+        std::path::absolute(parent).map_err(io(parent))?,
+        fs::canonicalize(parent).map_err(io(parent))?,
+    );
+    let folders = real.ancestors().chain(
+        written
+            .ancestors()
+            .filter(|folder| !real.starts_with(folder)),
+    );
     for folder in folders {
         let meta = fs::symlink_metadata(folder).map_err(io(folder))?;
         let sticky = meta.mode() & 0o1000 != 0;
@@ -130,7 +164,10 @@ fn check_folders(path: &Path, me: u32) -> Result<(), FileError> {
         let others = if is_roots { 0o002 } else { 0o022 };
         let is_writable = !meta.is_symlink() && meta.mode() & others != 0 && !sticky;
         let rule = if is_writable {
-            format!("stands in or below a folder that other accounts can write; run `chmod go-w {}`", folder.display())
+            format!(
+                "stands in or below a folder that other accounts can write; run `chmod go-w {}`",
+                folder.display()
+            )
         } else if meta.uid() != me && meta.uid() != 0 {
             let owner = meta.uid();
             format!(
@@ -140,7 +177,10 @@ fn check_folders(path: &Path, me: u32) -> Result<(), FileError> {
         } else {
             continue;
         };
-        return Err(FileError::Unfit { path: path.to_owned(), rule });
+        return Err(FileError::Unfit {
+            path: path.to_owned(),
+            rule,
+        });
     }
     Ok(())
 }
@@ -154,16 +194,26 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     name.push(format!(".new-{}", std::process::id()));
     let temporary = path.with_file_name(name);
     let write = || -> std::io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;
-        let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let parent = path
+            .parent()
+            .filter(|p| !p.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         File::open(parent)?.sync_all()
     };
     write().map_err(|source| {
         let _ = fs::remove_file(&temporary); // it may not exist; the error to tell is the first one
-        FileError::Io { path: path.to_owned(), source }
+        FileError::Io {
+            path: path.to_owned(),
+            source,
+        }
     })
 }
 
@@ -178,7 +228,10 @@ pub fn name_for_replaced(path: &Path, now: Timestamp) -> PathBuf {
         name.push(format!("-{n}"));
         PathBuf::from(name)
     });
-    std::iter::once(first).chain(numbered).find(|name| fs::symlink_metadata(name).is_err()).unwrap_or_default()
+    std::iter::once(first)
+        .chain(numbered)
+        .find(|name| fs::symlink_metadata(name).is_err())
+        .unwrap_or_default()
 }
 
 /// Keeps what a file holds under another name, on stable storage, so that the file can be replaced by a
@@ -189,8 +242,14 @@ pub fn name_for_replaced(path: &Path, now: Timestamp) -> PathBuf {
 pub fn keep(path: &Path, kept: &Path) -> Result<(), FileError> {
     if fs::hard_link(path, kept).is_err() {
         // Not every file system has hard links.
-        let mut target = OpenOptions::new().write(true).create_new(true).mode(0o600).open(kept).map_err(io(kept))?;
-        let copied = open(path).and_then(|mut source| std::io::copy(&mut source, &mut target).map_err(io(kept)));
+        let mut target = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(kept)
+            .map_err(io(kept))?;
+        let copied = open(path)
+            .and_then(|mut source| std::io::copy(&mut source, &mut target).map_err(io(kept)));
         let synced = copied.and_then(|_| target.sync_all().map_err(io(kept)));
         if let Err(error) = synced {
             let _ = fs::remove_file(kept); // the error to report is the first one
@@ -207,12 +266,16 @@ pub fn keep(path: &Path, kept: &Path) -> Result<(), FileError> {
 /// The system's answer.
 pub fn sync_folder(of: &Path) -> Result<(), FileError> {
     let folder = folder(of);
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(io(folder))
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(io(folder))
 }
 
 /// The folder that a file is in.
 pub fn folder(of: &Path) -> &Path {
-    of.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    of.parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 /// Makes an empty file of mode 0600 that something else will fill. One that is there stays.
@@ -220,7 +283,14 @@ pub fn folder(of: &Path) -> &Path {
 /// # Errors
 /// The system's answer.
 pub fn create_private(path: &Path) -> Result<File, FileError> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map_err(io(path))
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(io(path))
 }
 
 /// Opens a log for appending, and makes it (mode 0600) where there is none. It must be as private as
@@ -244,13 +314,24 @@ pub fn open_log(path: &Path) -> Result<File, FileError> {
         .open(path)
         .map_err(|source| match source.raw_os_error() {
             Some(code) if code == rustix::io::Errno::LOOP.raw_os_error() => link(),
-            _ => FileError::Io { path: path.to_owned(), source },
+            _ => FileError::Io {
+                path: path.to_owned(),
+                source,
+            },
         })?;
     let kind = file.metadata().map_err(io(path))?.file_type();
     if kind.is_file() {
         fit(&file, path, Audience::Owner)?;
     } else {
-        owned(&file, path, if kind.is_fifo() { Some(Audience::Everyone) } else { None })?;
+        owned(
+            &file,
+            path,
+            if kind.is_fifo() {
+                Some(Audience::Everyone)
+            } else {
+                None
+            },
+        )?;
     }
     Ok(file)
 }
@@ -260,7 +341,11 @@ pub fn open_log(path: &Path) -> Result<File, FileError> {
 /// # Errors
 /// The system's answer.
 pub fn create_private_dir(path: &Path) -> Result<(), FileError> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io(path))
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(io(path))
 }
 
 fn nofollow() -> i32 {
@@ -269,7 +354,10 @@ fn nofollow() -> i32 {
 }
 
 fn io(path: &Path) -> impl Fn(std::io::Error) -> FileError + '_ {
-    |source| FileError::Io { path: path.to_owned(), source }
+    |source| FileError::Io {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 #[cfg(test)]
@@ -305,8 +393,12 @@ mod tests {
         let path = dir.path().join("key");
         write_private(&path, b"secret").unwrap();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-        assert_eq!(read(&path, Audience::Owner, 100).unwrap().expose(), b"secret");
-        let chmod = |p: &Path, mode| fs::set_permissions(p, fs::Permissions::from_mode(mode)).unwrap();
+        assert_eq!(
+            read(&path, Audience::Owner, 100).unwrap().expose(),
+            b"secret"
+        );
+        let chmod =
+            |p: &Path, mode| fs::set_permissions(p, fs::Permissions::from_mode(mode)).unwrap();
         for (mode, audience) in [
             (0o644, Audience::Owner),
             (0o620, Audience::Owner),
@@ -319,11 +411,21 @@ mod tests {
         chmod(&path, 0o600);
         let link = dir.path().join("link");
         std::os::unix::fs::symlink(&path, &link).unwrap();
-        assert!(read(&link, Audience::Owner, 100).unwrap_err().to_string().contains("symbolic link"));
+        assert!(
+            read(&link, Audience::Owner, 100)
+                .unwrap_err()
+                .to_string()
+                .contains("symbolic link")
+        );
         assert!(read(dir.path(), Audience::Everyone, 100).is_err());
         assert!(read(&path, Audience::Owner, 3).is_err());
         chmod(dir.path(), 0o777);
-        assert!(read(&path, Audience::Owner, 100).unwrap_err().to_string().contains("folder"));
+        assert!(
+            read(&path, Audience::Owner, 100)
+                .unwrap_err()
+                .to_string()
+                .contains("folder")
+        );
         chmod(dir.path(), 0o700);
     }
 
@@ -335,14 +437,19 @@ mod tests {
         let path = folder.join("key");
         write_private(&path, b"secret").unwrap();
         assert!(read(&path, Audience::Owner, 100).is_ok());
-        let chmod = |p: &Path, mode| fs::set_permissions(p, fs::Permissions::from_mode(mode)).unwrap();
-        for (mode, names) in [(0o777, &["a", "a/b", "a/b/c"][..]), (0o702, &["a", "a/b", "a/b/c"]), (0o770, &["a/b/c"])]
-        {
+        let chmod =
+            |p: &Path, mode| fs::set_permissions(p, fs::Permissions::from_mode(mode)).unwrap();
+        for (mode, names) in [
+            (0o777, &["a", "a/b", "a/b/c"][..]),
+            (0o702, &["a", "a/b", "a/b/c"]),
+            (0o770, &["a/b/c"]),
+        ] {
             for name in names {
                 chmod(&dir.path().join(name), mode);
                 let error = read(&path, Audience::Owner, 100).unwrap_err().to_string();
                 assert!(
-                    error.contains("chmod go-w") && error.contains(&dir.path().join(name).display().to_string()),
+                    error.contains("chmod go-w")
+                        && error.contains(&dir.path().join(name).display().to_string()),
                     "{error}"
                 );
                 chmod(&dir.path().join(name), 0o700);
@@ -360,7 +467,11 @@ mod tests {
         assert!(read(&linked, Audience::Owner, 100).is_ok());
         for folder in [&open, &dir.path().join("a/b")] {
             chmod(folder, 0o777);
-            assert!(read(&linked, Audience::Owner, 100).is_err(), "{}", folder.display());
+            assert!(
+                read(&linked, Audience::Owner, 100).is_err(),
+                "{}",
+                folder.display()
+            );
             chmod(folder, 0o700);
         }
     }

@@ -27,15 +27,23 @@ use crate::ops::assume_role::{AssumeRole, AssumeRoleInput, AssumeRoleOutput};
 use crate::ops::assume_role_with_web_identity::{
     AssumeRoleWithWebIdentity, AssumeRoleWithWebIdentityInput, AssumeRoleWithWebIdentityOutput,
 };
-use crate::ops::decode_authorization_message::{DecodeAuthorizationMessage, DecodeAuthorizationMessageOutput};
+use crate::ops::decode_authorization_message::{
+    DecodeAuthorizationMessage, DecodeAuthorizationMessageOutput,
+};
 use crate::ops::describe_session::DescribeSession;
 use crate::ops::get_access_key_info::GetAccessKeyInfo;
 use crate::ops::get_caller_identity::GetCallerIdentity;
-use crate::ops::get_federation_token::{GetFederationToken, GetFederationTokenInput, GetFederationTokenOutput};
+use crate::ops::get_federation_token::{
+    GetFederationToken, GetFederationTokenInput, GetFederationTokenOutput,
+};
 use crate::ops::get_session_token::{GetSessionToken, GetSessionTokenOutput};
-use crate::ops::get_web_identity_token::{GetWebIdentityToken, GetWebIdentityTokenInput, GetWebIdentityTokenOutput};
+use crate::ops::get_web_identity_token::{
+    GetWebIdentityToken, GetWebIdentityTokenInput, GetWebIdentityTokenOutput,
+};
 use crate::ops::list_sessions::{ListSessions, ListSessionsOutput};
-use crate::ops::revoke_sessions::{Asked, PreviewRevocation, RevokeSessions, RevokeSessionsOutput, Target};
+use crate::ops::revoke_sessions::{
+    Asked, PreviewRevocation, RevokeSessions, RevokeSessionsOutput, Target,
+};
 use crate::ops::{self, CALL_TIMEOUT, Operation, Origin, Service, SessionView, Sts};
 use crate::sigv4::{Incoming, Presented, hex, sha256};
 use crate::store::Node;
@@ -62,14 +70,25 @@ pub const MAX_MESSAGE_BYTES: usize = 262_144;
 type Answer = Result<Response<Bytes>, Status>;
 
 /// Serves one call of the service, whatever came of it.
-pub async fn serve<B>(sts: &Arc<Sts>, origin: Origin, request: http::Request<B>) -> http::Response<Body>
+pub async fn serve<B>(
+    sts: &Arc<Sts>,
+    origin: Origin,
+    request: http::Request<B>,
+) -> http::Response<Body>
 where
     B: http_body::Body + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
 {
     let path = request.uri().path();
-    let (service, name) = path.strip_prefix('/').and_then(|p| p.split_once('/')).unwrap_or_default();
-    let service = if service == ADMINISTRATION { ADMINISTRATION } else { SERVICE };
+    let (service, name) = path
+        .strip_prefix('/')
+        .and_then(|p| p.split_once('/'))
+        .unwrap_or_default();
+    let service = if service == ADMINISTRATION {
+        ADMINISTRATION
+    } else {
+        SERVICE
+    };
     let host = super::query::host(request.uri(), request.headers()).map(str::to_owned);
     let call = Call {
         sts: sts.clone(),
@@ -81,7 +100,8 @@ where
         reached: Arc::default(),
     };
     let (reached, name) = (call.reached.clone(), call.name.clone());
-    let mut grpc = tonic::server::Grpc::new(BytesCodec).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let mut grpc =
+        tonic::server::Grpc::new(BytesCodec).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let response = tokio::time::timeout(CALL_TIMEOUT, grpc.unary(call, request)).await;
     // Whatever failed before a handler was reached is a refusal like any other: recorded, then answered.
     let error = match response {
@@ -109,7 +129,12 @@ where
 }
 
 /// Refuses a call of any service before it is read.
-pub async fn refuse(sts: &Arc<Sts>, origin: Origin, path: &str, error: Error) -> http::Response<Body> {
+pub async fn refuse(
+    sts: &Arc<Sts>,
+    origin: Origin,
+    path: &str,
+    error: Error,
+) -> http::Response<Body> {
     let name = path.rsplit('/').next().unwrap_or_default();
     let reply = ops::refuse_unread(sts, crate::audit::clip(name), error, origin).await;
     failure(&reply.request_id, &reply.error).into_http()
@@ -138,7 +163,11 @@ impl tower_service::Service<Request<Bytes>> for Call {
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
         let _ = self.reached.set(()); // once a call
         let evidence = self.evidence(&request);
-        let (sts, origin, name) = (self.sts.clone(), self.origin.clone(), std::mem::take(&mut self.name));
+        let (sts, origin, name) = (
+            self.sts.clone(),
+            self.origin.clone(),
+            std::mem::take(&mut self.name),
+        );
         let service = self.service;
         Box::pin(async move {
             let message = request.into_inner();
@@ -176,7 +205,8 @@ async fn dispatch(
 ) -> Answer {
     match name {
         AssumeRole::NAME => {
-            let input = read::<pb::AssumeRoleRequest>(message).and_then(|m| AssumeRole::parse(m.into()));
+            let input =
+                read::<pb::AssumeRoleRequest>(message).and_then(|m| AssumeRole::parse(m.into()));
             finish::<AssumeRole, pb::AssumeRoleResponse>(sts, evidence, input, origin).await
         }
         AssumeRoleWithWebIdentity::NAME => {
@@ -186,38 +216,56 @@ async fn dispatch(
                 Ok((evidence, input)) => (Ok(evidence), Ok(input)),
                 Err(error) => (Ok(Evidence::Anonymous), Err(error)),
             };
-            finish::<AssumeRoleWithWebIdentity, pb::AssumeRoleWithWebIdentityResponse>(sts, evidence, input, origin)
-                .await
+            finish::<AssumeRoleWithWebIdentity, pb::AssumeRoleWithWebIdentityResponse>(
+                sts, evidence, input, origin,
+            )
+            .await
         }
         GetWebIdentityToken::NAME => {
-            let input =
-                read::<pb::GetWebIdentityTokenRequest>(message).and_then(|m| GetWebIdentityToken::parse(m.into()));
-            finish::<GetWebIdentityToken, pb::GetWebIdentityTokenResponse>(sts, evidence, input, origin).await
+            let input = read::<pb::GetWebIdentityTokenRequest>(message)
+                .and_then(|m| GetWebIdentityToken::parse(m.into()));
+            finish::<GetWebIdentityToken, pb::GetWebIdentityTokenResponse>(
+                sts, evidence, input, origin,
+            )
+            .await
         }
         DecodeAuthorizationMessage::NAME => {
             let input = read::<pb::DecodeAuthorizationMessageRequest>(message)
                 .and_then(|m| DecodeAuthorizationMessage::parse(Some(m.encoded_message)));
-            finish::<DecodeAuthorizationMessage, pb::DecodeAuthorizationMessageResponse>(sts, evidence, input, origin)
-                .await
+            finish::<DecodeAuthorizationMessage, pb::DecodeAuthorizationMessageResponse>(
+                sts, evidence, input, origin,
+            )
+            .await
         }
         GetSessionToken::NAME => {
-            let input = read::<pb::GetSessionTokenRequest>(message)
-                .and_then(|m| GetSessionToken::parse(m.duration_seconds.map(i64::from), m.serial_number, m.token_code));
-            finish::<GetSessionToken, pb::GetSessionTokenResponse>(sts, evidence, input, origin).await
+            let input = read::<pb::GetSessionTokenRequest>(message).and_then(|m| {
+                GetSessionToken::parse(
+                    m.duration_seconds.map(i64::from),
+                    m.serial_number,
+                    m.token_code,
+                )
+            });
+            finish::<GetSessionToken, pb::GetSessionTokenResponse>(sts, evidence, input, origin)
+                .await
         }
         GetFederationToken::NAME => {
-            let input =
-                read::<pb::GetFederationTokenRequest>(message).and_then(|m| GetFederationToken::parse(m.into()));
-            finish::<GetFederationToken, pb::GetFederationTokenResponse>(sts, evidence, input, origin).await
+            let input = read::<pb::GetFederationTokenRequest>(message)
+                .and_then(|m| GetFederationToken::parse(m.into()));
+            finish::<GetFederationToken, pb::GetFederationTokenResponse>(
+                sts, evidence, input, origin,
+            )
+            .await
         }
         GetCallerIdentity::NAME => {
             let input = read::<pb::GetCallerIdentityRequest>(message).map(|_| GetCallerIdentity);
-            finish::<GetCallerIdentity, pb::GetCallerIdentityResponse>(sts, evidence, input, origin).await
+            finish::<GetCallerIdentity, pb::GetCallerIdentityResponse>(sts, evidence, input, origin)
+                .await
         }
         GetAccessKeyInfo::NAME => {
             let input = read::<pb::GetAccessKeyInfoRequest>(message)
                 .and_then(|m| GetAccessKeyInfo::parse(Some(&m.access_key_id)));
-            finish::<GetAccessKeyInfo, pb::GetAccessKeyInfoResponse>(sts, evidence, input, origin).await
+            finish::<GetAccessKeyInfo, pb::GetAccessKeyInfoResponse>(sts, evidence, input, origin)
+                .await
         }
         other => unknown(sts, other, evidence, origin).await,
     }
@@ -232,13 +280,21 @@ async fn administer(
 ) -> Answer {
     match name {
         ListSessions::NAME => {
-            let input = read::<pb::ListSessionsRequest>(message)
-                .and_then(|m| ListSessions::parse(m.role_arn.as_deref(), m.max_items, m.marker, m.include_revoked));
+            let input = read::<pb::ListSessionsRequest>(message).and_then(|m| {
+                ListSessions::parse(
+                    m.role_arn.as_deref(),
+                    m.max_items,
+                    m.marker,
+                    m.include_revoked,
+                )
+            });
             finish::<ListSessions, pb::ListSessionsResponse>(sts, evidence, input, origin).await
         }
         DescribeSession::NAME => {
-            let input = read::<pb::DescribeSessionRequest>(message).and_then(|m| DescribeSession::parse(&m.session_id));
-            finish::<DescribeSession, pb::DescribeSessionResponse>(sts, evidence, input, origin).await
+            let input = read::<pb::DescribeSessionRequest>(message)
+                .and_then(|m| DescribeSession::parse(&m.session_id));
+            finish::<DescribeSession, pb::DescribeSessionResponse>(sts, evidence, input, origin)
+                .await
         }
         RevokeSessions::NAME => {
             let input = read_revocation(message);
@@ -246,7 +302,8 @@ async fn administer(
         }
         PreviewRevocation::NAME => {
             let input = read_revocation(message).map(PreviewRevocation);
-            finish::<PreviewRevocation, pb::PreviewRevocationResponse>(sts, evidence, input, origin).await
+            finish::<PreviewRevocation, pb::PreviewRevocationResponse>(sts, evidence, input, origin)
+                .await
         }
         other => unknown(sts, other, evidence, origin).await,
     }
@@ -255,11 +312,28 @@ async fn administer(
 fn read_revocation(message: Bytes) -> Result<RevokeSessions, Error> {
     let m = read::<pb::RevokeSessionsRequest>(message)?;
     let issued_before = m.issued_before.map(|at| at.seconds);
-    RevokeSessions::parse(m.selector.map(Asked::from), issued_before, m.deactivate_access_key)
+    RevokeSessions::parse(
+        m.selector.map(Asked::from),
+        issued_before,
+        m.deactivate_access_key,
+    )
 }
 
-async fn unknown(sts: &Arc<Sts>, name: &str, evidence: Result<Evidence, Error>, origin: Origin) -> Answer {
-    let reply = ops::refuse(sts, Service::Sts, name.to_owned(), evidence, ops::unanswered(name, "v1"), origin).await;
+async fn unknown(
+    sts: &Arc<Sts>,
+    name: &str,
+    evidence: Result<Evidence, Error>,
+    origin: Origin,
+) -> Answer {
+    let reply = ops::refuse(
+        sts,
+        Service::Sts,
+        name.to_owned(),
+        evidence,
+        ops::unanswered(name, "v1"),
+        origin,
+    )
+    .await;
     Err(failure(&reply.request_id, &reply.error))
 }
 
@@ -293,15 +367,23 @@ fn read<M: Message + Default>(message: Bytes) -> Result<M, Error> {
 /// A refusal as gRPC says it: a code, a sentence, and details for programs.
 pub fn failure(request_id: &str, error: &Error) -> Status {
     let mut details = ErrorDetails::new();
-    details.set_error_info(error.code(), "brevet", []).set_request_info(request_id, "");
+    details
+        .set_error_info(error.code(), "brevet", [])
+        .set_request_info(request_id, "");
     if let Some(field) = error.field() {
         details.add_bad_request_violation(snake_case(&field.field), field.rule.clone());
     }
     if let Some(encoded_message) = error.encoded_message() {
-        let metadata = [("encoded_authorization_message".to_owned(), encoded_message.to_owned())];
+        let metadata = [(
+            "encoded_authorization_message".to_owned(),
+            encoded_message.to_owned(),
+        )];
         details.set_error_info(error.code(), "brevet", metadata);
     }
-    if matches!(error, Error::ServiceUnavailable(_) | Error::Throttling | Error::IdpCommunicationError) {
+    if matches!(
+        error,
+        Error::ServiceUnavailable(_) | Error::Throttling | Error::IdpCommunicationError
+    ) {
         details.set_retry_info(Some(Duration::from_secs(1)));
     }
     Status::with_error_details(status(error), error.to_string(), details)
@@ -327,9 +409,10 @@ fn status(error: &Error) -> Code {
         | Error::InvalidIdentityToken(_)
         | Error::ExpiredWebIdentityToken(_)
         | Error::JwtPayloadSizeExceeded(..) => Code::InvalidArgument,
-        Error::TooLarge(_) | Error::HeadersTooLarge(..) | Error::Throttling | Error::LimitExceeded(_) => {
-            Code::ResourceExhausted
-        }
+        Error::TooLarge(_)
+        | Error::HeadersTooLarge(..)
+        | Error::Throttling
+        | Error::LimitExceeded(_) => Code::ResourceExhausted,
         Error::OutboundWebIdentityFederationDisabled(_)
         | Error::DeleteConflict(_)
         | Error::UnmodifiableEntity(_)
@@ -337,7 +420,9 @@ fn status(error: &Error) -> Code {
         Error::EntityAlreadyExists(_) => Code::AlreadyExists,
         Error::ConcurrentModification(_) => Code::Aborted,
         Error::RequestTimeout(_) => Code::DeadlineExceeded,
-        Error::InvalidAction { .. } | Error::NotAvailable(_) | Error::UnknownOperation(_) => Code::Unimplemented,
+        Error::InvalidAction { .. } | Error::NotAvailable(_) | Error::UnknownOperation(_) => {
+            Code::Unimplemented
+        }
         Error::MissingAuthenticationToken
         | Error::IncompleteSignature(_)
         | Error::SignatureDoesNotMatch(_)
@@ -383,7 +468,12 @@ impl From<pb::AssumeRoleRequest> for AssumeRoleInput {
 }
 
 fn tags(tags: Vec<pb::Tag>) -> Vec<Tag> {
-    tags.into_iter().map(|t| Tag { key: t.key, value: t.value }).collect()
+    tags.into_iter()
+        .map(|t| Tag {
+            key: t.key,
+            value: t.value,
+        })
+        .collect()
 }
 
 impl From<pb::GetFederationTokenRequest> for GetFederationTokenInput {
@@ -400,7 +490,9 @@ impl From<pb::GetFederationTokenRequest> for GetFederationTokenInput {
 
 impl From<DecodeAuthorizationMessageOutput> for pb::DecodeAuthorizationMessageResponse {
     fn from(output: DecodeAuthorizationMessageOutput) -> Self {
-        Self { decoded_message: output.decoded_message }
+        Self {
+            decoded_message: output.decoded_message,
+        }
     }
 }
 
@@ -419,7 +511,10 @@ impl From<GetWebIdentityTokenOutput> for pb::GetWebIdentityTokenResponse {
     fn from(output: GetWebIdentityTokenOutput) -> Self {
         Self {
             web_identity_token: output.web_identity_token.expose().clone(),
-            expiration: Some(prost_types::Timestamp { seconds: output.expiration.seconds(), nanos: 0 }),
+            expiration: Some(prost_types::Timestamp {
+                seconds: output.expiration.seconds(),
+                nanos: 0,
+            }),
         }
     }
 }
@@ -443,7 +538,10 @@ impl From<AssumeRoleWithWebIdentityOutput> for pb::AssumeRoleWithWebIdentityResp
         Self {
             credentials: Some(output.credentials.into()),
             subject_from_web_identity_token: output.subject,
-            assumed_role_user: Some(pb::AssumedRoleUser { assumed_role_id: output.assumed_role_id, arn: output.arn }),
+            assumed_role_user: Some(pb::AssumedRoleUser {
+                assumed_role_id: output.assumed_role_id,
+                arn: output.arn,
+            }),
             packed_policy_size: i32::try_from(output.packed_policy_size).unwrap_or(100),
             provider: output.provider,
             audience: output.audience,
@@ -454,7 +552,9 @@ impl From<AssumeRoleWithWebIdentityOutput> for pb::AssumeRoleWithWebIdentityResp
 
 impl From<GetSessionTokenOutput> for pb::GetSessionTokenResponse {
     fn from(output: GetSessionTokenOutput) -> Self {
-        Self { credentials: Some(output.credentials.into()) }
+        Self {
+            credentials: Some(output.credentials.into()),
+        }
     }
 }
 
@@ -462,7 +562,10 @@ impl From<GetFederationTokenOutput> for pb::GetFederationTokenResponse {
     fn from(output: GetFederationTokenOutput) -> Self {
         Self {
             credentials: Some(output.credentials.into()),
-            federated_user: Some(pb::FederatedUser { federated_user_id: output.federated_user_id, arn: output.arn }),
+            federated_user: Some(pb::FederatedUser {
+                federated_user_id: output.federated_user_id,
+                arn: output.arn,
+            }),
             packed_policy_size: i32::try_from(output.packed_policy_size).unwrap_or(100),
         }
     }
@@ -472,7 +575,10 @@ impl From<AssumeRoleOutput> for pb::AssumeRoleResponse {
     fn from(output: AssumeRoleOutput) -> Self {
         Self {
             credentials: Some(output.credentials.into()),
-            assumed_role_user: Some(pb::AssumedRoleUser { assumed_role_id: output.assumed_role_id, arn: output.arn }),
+            assumed_role_user: Some(pb::AssumedRoleUser {
+                assumed_role_id: output.assumed_role_id,
+                arn: output.arn,
+            }),
             packed_policy_size: i32::try_from(output.packed_policy_size).unwrap_or(100),
             source_identity: output.source_identity,
         }
@@ -485,20 +591,29 @@ impl From<Credentials> for pb::Credentials {
             access_key_id: credentials.access_key_id.as_str().to_owned(),
             secret_access_key: credentials.secret_access_key.expose().clone(),
             session_token: credentials.session_token.expose().clone(),
-            expiration: Some(prost_types::Timestamp { seconds: credentials.expires_at.seconds(), nanos: 0 }),
+            expiration: Some(prost_types::Timestamp {
+                seconds: credentials.expires_at.seconds(),
+                nanos: 0,
+            }),
         }
     }
 }
 
 impl From<ops::get_caller_identity::GetCallerIdentityOutput> for pb::GetCallerIdentityResponse {
     fn from(output: ops::get_caller_identity::GetCallerIdentityOutput) -> Self {
-        Self { user_id: output.user_id, account: output.account, arn: output.arn }
+        Self {
+            user_id: output.user_id,
+            account: output.account,
+            arn: output.arn,
+        }
     }
 }
 
 impl From<ops::get_access_key_info::GetAccessKeyInfoOutput> for pb::GetAccessKeyInfoResponse {
     fn from(output: ops::get_access_key_info::GetAccessKeyInfoOutput) -> Self {
-        Self { account: output.account }
+        Self {
+            account: output.account,
+        }
     }
 }
 
@@ -511,9 +626,13 @@ impl From<pb::revoke_sessions_request::Selector> for Asked {
             Selector::PrincipalArn(text) => Self::PrincipalArn(text),
             Selector::RoleArn(text) => Self::RoleArn(text),
             Selector::SourceIdentity(text) => Self::SourceIdentity(text),
-            Selector::VouchedFor(pb::VouchedFor { provider_arn, subject }) => {
-                Self::VouchedFor { provider_arn, subject }
-            }
+            Selector::VouchedFor(pb::VouchedFor {
+                provider_arn,
+                subject,
+            }) => Self::VouchedFor {
+                provider_arn,
+                subject,
+            },
             Selector::All(all) => Self::All(all),
         }
     }
@@ -534,13 +653,28 @@ impl From<SessionView> for pb::Session {
             access_key_id: record.access_key_id,
             arn: view.arn,
             made_by: made_by.to_owned(),
-            role_arn: if kind == token::Kind::Role { record.principal_arn } else { String::new() },
+            role_arn: if kind == token::Kind::Role {
+                record.principal_arn
+            } else {
+                String::new()
+            },
             source_identity: record.source_identity,
-            tags: record.tags.into_iter().map(|t| pb::Tag { key: t.key, value: t.value }).collect(),
+            tags: record
+                .tags
+                .into_iter()
+                .map(|t| pb::Tag {
+                    key: t.key,
+                    value: t.value,
+                })
+                .collect(),
             issued_at: at(record.issued_at),
             expires_at: at(record.expires_at),
             came_from: view.came_from,
-            assumed_by_access_key_id: record.ancestors.last().map(|a| a.access_key_id.clone()).unwrap_or_default(),
+            assumed_by_access_key_id: record
+                .ancestors
+                .last()
+                .map(|a| a.access_key_id.clone())
+                .unwrap_or_default(),
             revoked: view.revoked,
         }
     }
@@ -548,21 +682,31 @@ impl From<SessionView> for pb::Session {
 
 impl From<SessionView> for pb::DescribeSessionResponse {
     fn from(view: SessionView) -> Self {
-        Self { session: Some(view.into()) }
+        Self {
+            session: Some(view.into()),
+        }
     }
 }
 
 impl From<ListSessionsOutput> for pb::ListSessionsResponse {
     fn from(output: ListSessionsOutput) -> Self {
         let sessions = output.sessions.into_iter().map(pb::Session::from).collect();
-        Self { sessions, marker: output.marker, shared: output.shared }
+        Self {
+            sessions,
+            marker: output.marker,
+            shared: output.shared,
+        }
     }
 }
 
 impl From<RevokeSessionsOutput> for pb::RevokeSessionsResponse {
     fn from(output: RevokeSessionsOutput) -> Self {
         let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
-        let node = |n: Node| pb::Node { node: n.node, host: n.host, confirmed_sequence_number: n.confirmed };
+        let node = |n: Node| pb::Node {
+            node: n.node,
+            host: n.host,
+            confirmed_sequence_number: n.confirmed,
+        };
         Self {
             sequence_number: output.sequence_number,
             nodes_connected: count(output.nodes_connected),
@@ -578,7 +722,9 @@ impl From<Target> for pb::RevocationTarget {
     fn from(target: Target) -> Self {
         Self {
             exists: target.exists,
-            sessions_on_record: target.sessions.map(|counted| i32::try_from(counted.hit).unwrap_or(i32::MAX)),
+            sessions_on_record: target
+                .sessions
+                .map(|counted| i32::try_from(counted.hit).unwrap_or(i32::MAX)),
             more: target.sessions.is_some_and(|counted| counted.more),
             access_key_goes_on: target.access_key_goes_on,
         }
@@ -587,7 +733,9 @@ impl From<Target> for pb::RevocationTarget {
 
 impl From<Target> for pb::PreviewRevocationResponse {
     fn from(target: Target) -> Self {
-        Self { target: Some(target.into()) }
+        Self {
+            target: Some(target.into()),
+        }
     }
 }
 

@@ -12,7 +12,10 @@ const MAX_NAME_LENGTH: usize = 253;
 /// Whether a host of an address, with or without the brackets of an IPv6 address, is this machine by
 /// its very name: `localhost`, or a loopback address. Nothing is looked up.
 pub fn is_loopback(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    let address = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<IpAddr>();
     host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|a| a.to_canonical().is_loopback())
 }
 
@@ -61,14 +64,16 @@ impl HostNames {
     /// Whether a `Host` or `:authority`, with or without a port, is one of the names.
     pub fn contains(&self, host: &str) -> bool {
         let Some(names) = &self.0 else { return true };
-        let Some(host) = without_port(host) else { return false };
+        let Some(host) = without_port(host) else {
+            return false;
+        };
         let address = host.parse::<IpAddr>().ok().map(|ip| ip.to_canonical());
         names.iter().any(|name| match name {
             HostName::Address(own) => Some(*own) == address,
             HostName::Domain(own) => own.eq_ignore_ascii_case(host),
-            HostName::AnyLabel(rest) => {
-                host.split_once('.').is_some_and(|(label, after)| is_label(label) && rest.eq_ignore_ascii_case(after))
-            }
+            HostName::AnyLabel(rest) => host
+                .split_once('.')
+                .is_some_and(|(label, after)| is_label(label) && rest.eq_ignore_ascii_case(after)),
         })
     }
 
@@ -85,7 +90,9 @@ impl HostNames {
 /// The names, separated by commas.
 impl fmt::Display for HostNames {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(names) = &self.0 else { return f.write_str("any host") };
+        let Some(names) = &self.0 else {
+            return f.write_str("any host");
+        };
         for (i, name) in names.iter().enumerate() {
             if i > 0 {
                 f.write_str(", ")?;
@@ -112,7 +119,11 @@ impl HostName {
         if lower.len() > MAX_NAME_LENGTH || !rest.split('.').all(is_label) {
             return None;
         }
-        Some(if rest.len() < lower.len() { Self::AnyLabel(rest.into()) } else { Self::Domain(rest.into()) })
+        Some(if rest.len() < lower.len() {
+            Self::AnyLabel(rest.into())
+        } else {
+            Self::Domain(rest.into())
+        })
     }
 }
 
@@ -129,7 +140,10 @@ impl fmt::Display for HostName {
 
 /// Letters, digits, `-` and `_`: what stands between two dots of a name.
 fn is_label(text: &str) -> bool {
-    (1..=63).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    (1..=63).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
 /// A `Host` without its port, its brackets and one final dot. None if it is malformed.
@@ -137,7 +151,11 @@ fn without_port(host: &str) -> Option<&str> {
     let is_port = |port: &str| port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit());
     if let Some(rest) = host.strip_prefix('[') {
         let (address, after) = rest.split_once(']')?;
-        let port = if after.is_empty() { "" } else { after.strip_prefix(':')? };
+        let port = if after.is_empty() {
+            ""
+        } else {
+            after.strip_prefix(':')?
+        };
         return (is_port(port) && address.parse::<Ipv6Addr>().is_ok()).then_some(address);
     }
     let (name, port) = host.split_once(':').unwrap_or((host, ""));
@@ -155,7 +173,13 @@ mod tests {
 
     #[test]
     fn case_final_dot_and_port_do_not_matter() {
-        let names = names(&["STS.Example.com:443", "192.0.2.7", "::1", "*.tenant.example.", "localhost"]);
+        let names = names(&[
+            "STS.Example.com:443",
+            "192.0.2.7",
+            "::1",
+            "*.tenant.example.",
+            "localhost",
+        ]);
         for host in [
             "sts.example.com",
             "STS.EXAMPLE.COM.",
@@ -209,14 +233,30 @@ mod tests {
             assert!(!names.contains(host), "{host}");
         }
         assert!(HostNames::any().contains("anything at all"));
-        assert_eq!(names.to_string(), "sts.example.com, 192.0.2.7, [::1], *.tenant.example, localhost");
+        assert_eq!(
+            names.to_string(),
+            "sts.example.com, 192.0.2.7, [::1], *.tenant.example, localhost"
+        );
     }
 
     #[test]
     fn what_is_no_name_is_refused() {
         let long = format!("{}.example", "a.".repeat(125));
-        for bad in ["", ".", "*", "a..b", "a b", "https://a", "a/b", "*.*.a", "a.*", "a:b", "é.example", "[a]", &long]
-        {
+        for bad in [
+            "",
+            ".",
+            "*",
+            "a..b",
+            "a b",
+            "https://a",
+            "a/b",
+            "*.*.a",
+            "a.*",
+            "a:b",
+            "é.example",
+            "[a]",
+            &long,
+        ] {
             assert_eq!(HostName::parse(bad), None, "{bad}");
         }
         assert!(HostNames::new([]).is_empty() && !HostNames::any().is_empty());
@@ -234,10 +274,27 @@ mod tests {
     }
     #[test]
     fn a_host_is_loopback_by_its_very_name() {
-        for host in ["localhost", "LOCALHOST", "127.0.0.1", "127.9.9.9", "::1", "[::1]", "[::ffff:127.0.0.1]"] {
+        for host in [
+            "localhost",
+            "LOCALHOST",
+            "127.0.0.1",
+            "127.9.9.9",
+            "::1",
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+        ] {
             assert!(is_loopback(host), "{host}");
         }
-        for host in ["", "localhost.example", "127.1", "127.0.0.1.example", "10.0.0.1", "0.0.0.0", "[::]", "db"] {
+        for host in [
+            "",
+            "localhost.example",
+            "127.1",
+            "127.0.0.1.example",
+            "10.0.0.1",
+            "0.0.0.0",
+            "[::]",
+            "db",
+        ] {
             assert!(!is_loopback(host), "{host}");
         }
     }

@@ -71,7 +71,9 @@ impl<'a> Unverified<'a> {
         let (message, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
         let (header, claims) = message.split_once('.').ok_or(TokenError::Malformed)?;
         // The engine is strict: no padding, no white space, no stray bits at the end.
-        let signature_bytes = URL_SAFE_NO_PAD.decode(signature).map_err(|_| TokenError::Malformed)?;
+        let signature_bytes = URL_SAFE_NO_PAD
+            .decode(signature)
+            .map_err(|_| TokenError::Malformed)?;
         let header = object(header)?;
         let claims = object(claims)?;
         // Where people and logs read them they would pass for something else, or end a text early.
@@ -90,13 +92,23 @@ impl<'a> Unverified<'a> {
         };
         // An ID token has the type `JWT` or none (a JWT-SVID also `JOSE`): access and logout tokens say
         // what they are (RFC 9068, OpenID Connect Back-Channel Logout 1.0).
-        let id_token = |typ: &str| typ.eq_ignore_ascii_case("jwt") || typ.eq_ignore_ascii_case("jose");
+        let id_token =
+            |typ: &str| typ.eq_ignore_ascii_case("jwt") || typ.eq_ignore_ascii_case("jose");
         if text("typ")?.is_some_and(|typ| !id_token(typ)) {
             return Err(TokenError::Header);
         }
         let algorithm = text("alg")?.and_then(algorithm).ok_or(TokenError::Header)?;
-        let key_id = text("kid")?.filter(|kid| !kid.is_empty() && kid.len() <= MAX_KEY_ID).ok_or(TokenError::Header)?;
-        Ok(Self { message, signature, signature_bytes, algorithm, key_id: key_id.to_owned(), claims })
+        let key_id = text("kid")?
+            .filter(|kid| !kid.is_empty() && kid.len() <= MAX_KEY_ID)
+            .ok_or(TokenError::Header)?;
+        Ok(Self {
+            message,
+            signature,
+            signature_bytes,
+            algorithm,
+            key_id: key_id.to_owned(),
+            claims,
+        })
     }
 
     /// Which key it says it was signed with.
@@ -118,13 +130,22 @@ impl<'a> Unverified<'a> {
     pub fn verify(self, key: Option<&Key>) -> Result<Verified, TokenError> {
         LazyLock::force(&PROVIDER_INSTALLED);
         let check = |key: &DecodingKey| {
-            jsonwebtoken::crypto::verify(self.signature, self.message.as_bytes(), key, self.algorithm)
+            jsonwebtoken::crypto::verify(
+                self.signature,
+                self.message.as_bytes(),
+                key,
+                self.algorithm,
+            )
         };
         let Some(key) = key.filter(|key| self.may_be_by(key)) else {
             let _ = nobodys(self.algorithm, self.signature_bytes.len()).map(|key| check(&key));
             return Err(TokenError::Signature);
         };
-        if check(&key.key).is_ok_and(|good| good) { Ok(Verified(self.claims)) } else { Err(TokenError::Signature) }
+        if check(&key.key).is_ok_and(|good| good) {
+            Ok(Verified(self.claims))
+        } else {
+            Err(TokenError::Signature)
+        }
     }
 
     /// Whether the key signs by this algorithm, and is not refused by ring before any work: an RSA
@@ -157,7 +178,9 @@ impl Verified {
     /// # Errors
     /// [`TokenError::Malformed`]
     pub fn seconds(&self, claim: &str, rounded: Rounded) -> Result<Option<i64>, TokenError> {
-        let Some(value) = self.0.get(claim) else { return Ok(None) };
+        let Some(value) = self.0.get(claim) else {
+            return Ok(None);
+        };
         // The last second of the year 9999.
         const LATEST: i64 = 253_402_300_799;
         let seconds = match (value.as_i64(), value.as_f64()) {
@@ -169,7 +192,11 @@ impl Verified {
             },
             _ => return Err(TokenError::Malformed),
         };
-        if (0..=LATEST).contains(&seconds) { Ok(Some(seconds)) } else { Err(TokenError::Malformed) }
+        if (0..=LATEST).contains(&seconds) {
+            Ok(Some(seconds))
+        } else {
+            Err(TokenError::Malformed)
+        }
     }
 
     /// Every claim that a condition can look at, by its path: the names of nested claims are joined by
@@ -178,14 +205,18 @@ impl Verified {
     /// are too many.
     pub fn flattened(&self) -> Option<Vec<(String, Flat)>> {
         let (mut flat, mut seen) = (Vec::new(), HashSet::new());
-        let mut open: Vec<(String, &Value, usize)> = self.0.iter().map(|(n, v)| (n.clone(), v, 0)).collect();
+        let mut open: Vec<(String, &Value, usize)> =
+            self.0.iter().map(|(n, v)| (n.clone(), v, 0)).collect();
         while let Some((path, value, depth)) = open.pop() {
             if !seen.insert(path.to_ascii_lowercase()) || seen.len() > MAX_CLAIMS {
                 return None;
             }
             match value {
                 Value::Object(map) if depth < MAX_CLAIM_DEPTH => {
-                    open.extend(map.iter().map(|(name, value)| (format!("{path}/{name}"), value, depth + 1)));
+                    open.extend(
+                        map.iter()
+                            .map(|(name, value)| (format!("{path}/{name}"), value, depth + 1)),
+                    );
                 }
                 Value::Array(items) => {
                     if let Some(texts) = items.iter().map(scalar).collect() {
@@ -269,13 +300,18 @@ impl KeySet {
             return Err(TokenError::Malformed);
         }
         let document: Value = serde_json::from_slice(text).map_err(|_| TokenError::Malformed)?;
-        let Some(Value::Array(list)) = document.get("keys") else { return Err(TokenError::Malformed) };
+        let Some(Value::Array(list)) = document.get("keys") else {
+            return Err(TokenError::Malformed);
+        };
         if list.len() > MAX_KEYS {
             return Err(TokenError::Malformed);
         }
         let (mut keys, mut seen) = (HashMap::new(), HashSet::new());
         for jwk in list {
-            let id = jwk.get("kid").and_then(Value::as_str).filter(|id| !id.is_empty() && id.len() <= MAX_KEY_ID);
+            let id = jwk
+                .get("kid")
+                .and_then(Value::as_str)
+                .filter(|id| !id.is_empty() && id.len() <= MAX_KEY_ID);
             let Some(id) = id else { continue };
             if !seen.insert(id) {
                 // Which of two is meant cannot be told.
@@ -298,11 +334,19 @@ impl KeySet {
     }
 }
 
-const RSA: &[Algorithm] =
-    &[Algorithm::RS256, Algorithm::RS384, Algorithm::RS512, Algorithm::PS256, Algorithm::PS384, Algorithm::PS512];
+const RSA: &[Algorithm] = &[
+    Algorithm::RS256,
+    Algorithm::RS384,
+    Algorithm::RS512,
+    Algorithm::PS256,
+    Algorithm::PS384,
+    Algorithm::PS512,
+];
 
 fn algorithm(name: &str) -> Option<Algorithm> {
-    let all = RSA.iter().chain(&[Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA]);
+    let all = RSA
+        .iter()
+        .chain(&[Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA]);
     all.copied().find(|a| format!("{a:?}") == name)
 }
 
@@ -320,7 +364,8 @@ fn key(jwk: &Value) -> Option<Key> {
         ("RSA", None) => {
             let (n, e) = (bytes("n")?, bytes("e")?);
             // ring refuses exponents below 3 and even moduli.
-            if !RSA_BYTES.contains(&n.len()) || n.first() == Some(&0) || e.is_empty() || e.len() > 8 {
+            if !RSA_BYTES.contains(&n.len()) || n.first() == Some(&0) || e.is_empty() || e.len() > 8
+            {
                 return None;
             }
             (DecodingKey::from_rsa_raw_components(&n, &e), RSA)
@@ -364,9 +409,14 @@ static NOBODYS: LazyLock<KeySet> = LazyLock::new(|| {
 fn nobodys(algorithm: Algorithm, signature: usize) -> Option<DecodingKey> {
     if RSA.contains(&algorithm) {
         let length = signature.clamp(*RSA_BYTES.start(), *RSA_BYTES.end());
-        Some(DecodingKey::from_rsa_raw_components(&vec![0xff; length], &[1, 0, 1]))
+        Some(DecodingKey::from_rsa_raw_components(
+            &vec![0xff; length],
+            &[1, 0, 1],
+        ))
     } else {
-        NOBODYS.get(&format!("{algorithm:?}")).map(|key| key.key.clone())
+        NOBODYS
+            .get(&format!("{algorithm:?}"))
+            .map(|key| key.key.clone())
     }
 }
 
@@ -377,7 +427,9 @@ fn point(x: &[u8], y: &[u8], size: usize) -> Option<DecodingKey> {
 
 /// A part of a token: strict base64url of a JSON object in which no name stands twice.
 fn object(part: &str) -> Result<Map<String, Value>, TokenError> {
-    let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed)?;
+    let bytes = URL_SAFE_NO_PAD
+        .decode(part)
+        .map_err(|_| TokenError::Malformed)?;
     let text = std::str::from_utf8(&bytes).map_err(|_| TokenError::Malformed)?;
     match serde_json::from_str::<Strict>(text) {
         Ok(Strict(Value::Object(map))) => Ok(map),
@@ -394,15 +446,17 @@ fn is_plain(name: &str, value: &Value) -> bool {
     let lines = |member: &str, value: &Value| {
         name == "address"
             && matches!(member, "formatted" | "street_address")
-            && value.as_str().is_some_and(|text| printable(&text.replace(['\r', '\n'], "")))
+            && value
+                .as_str()
+                .is_some_and(|text| printable(&text.replace(['\r', '\n'], "")))
     };
     printable(name)
         && match value {
             Value::String(text) => printable(text),
             Value::Array(items) => items.iter().all(|item| is_plain("", item)),
-            Value::Object(members) => {
-                members.iter().all(|(member, value)| is_plain(member, value) || lines(member, value))
-            }
+            Value::Object(members) => members
+                .iter()
+                .all(|(member, value)| is_plain(member, value) || lines(member, value)),
             _ => true,
         }
 }
@@ -439,7 +493,9 @@ impl<'de> Deserialize<'de> for Strict {
             }
 
             fn visit_f64<E>(self, value: f64) -> Result<Strict, E> {
-                Ok(Strict(Number::from_f64(value).map_or(Value::Null, Value::Number)))
+                Ok(Strict(
+                    Number::from_f64(value).map_or(Value::Null, Value::Number),
+                ))
             }
 
             fn visit_str<E>(self, value: &str) -> Result<Strict, E> {
@@ -471,9 +527,14 @@ impl<'de> Deserialize<'de> for Strict {
 
 /// The token library's cryptography is ring's, as everywhere here.
 static RING: CryptoProvider = CryptoProvider {
-    signer_factory: |_: &Algorithm, _: &EncodingKey| Err(JwtError::from(ErrorKind::InvalidAlgorithm)),
+    signer_factory: |_: &Algorithm, _: &EncodingKey| {
+        Err(JwtError::from(ErrorKind::InvalidAlgorithm))
+    },
     verifier_factory: |algorithm: &Algorithm, key: &DecodingKey| {
-        Ok(Box::new(RingVerifier { algorithm: *algorithm, key: key.clone() }) as Box<dyn JwtVerifier>)
+        Ok(Box::new(RingVerifier {
+            algorithm: *algorithm,
+            key: key.clone(),
+        }) as Box<dyn JwtVerifier>)
     },
     key_utils: KeyUtils::new_unimplemented(),
 };
@@ -490,29 +551,39 @@ struct RingVerifier {
 
 impl signature::Verifier<Vec<u8>> for RingVerifier {
     fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), signature::Error> {
-        let (rsa, other): (Option<&'static sig::RsaParameters>, Option<&'static dyn VerificationAlgorithm>) =
-            match self.algorithm {
-                Algorithm::RS256 => (Some(&sig::RSA_PKCS1_2048_8192_SHA256), None),
-                Algorithm::RS384 => (Some(&sig::RSA_PKCS1_2048_8192_SHA384), None),
-                Algorithm::RS512 => (Some(&sig::RSA_PKCS1_2048_8192_SHA512), None),
-                Algorithm::PS256 => (Some(&sig::RSA_PSS_2048_8192_SHA256), None),
-                Algorithm::PS384 => (Some(&sig::RSA_PSS_2048_8192_SHA384), None),
-                Algorithm::PS512 => (Some(&sig::RSA_PSS_2048_8192_SHA512), None),
-                Algorithm::ES256 => (None, Some(&sig::ECDSA_P256_SHA256_FIXED)),
-                Algorithm::ES384 => (None, Some(&sig::ECDSA_P384_SHA384_FIXED)),
-                Algorithm::EdDSA => (None, Some(&sig::ED25519)),
-                _ => (None, None),
-            };
+        let (rsa, other): (
+            Option<&'static sig::RsaParameters>,
+            Option<&'static dyn VerificationAlgorithm>,
+        ) = match self.algorithm {
+            Algorithm::RS256 => (Some(&sig::RSA_PKCS1_2048_8192_SHA256), None),
+            Algorithm::RS384 => (Some(&sig::RSA_PKCS1_2048_8192_SHA384), None),
+            Algorithm::RS512 => (Some(&sig::RSA_PKCS1_2048_8192_SHA512), None),
+            Algorithm::PS256 => (Some(&sig::RSA_PSS_2048_8192_SHA256), None),
+            Algorithm::PS384 => (Some(&sig::RSA_PSS_2048_8192_SHA384), None),
+            Algorithm::PS512 => (Some(&sig::RSA_PSS_2048_8192_SHA512), None),
+            Algorithm::ES256 => (None, Some(&sig::ECDSA_P256_SHA256_FIXED)),
+            Algorithm::ES384 => (None, Some(&sig::ECDSA_P384_SHA384_FIXED)),
+            Algorithm::EdDSA => (None, Some(&sig::ED25519)),
+            _ => (None, None),
+        };
         let good = match (self.key.kind(), rsa, other) {
             (DecodingKeyKind::RsaModulusExponent { n, e }, Some(rsa), _) => {
-                sig::RsaPublicKeyComponents { n, e }.verify(rsa, message, signature).is_ok()
+                sig::RsaPublicKeyComponents { n, e }
+                    .verify(rsa, message, signature)
+                    .is_ok()
             }
             (DecodingKeyKind::SecretOrDer(bytes), _, Some(other)) => {
-                UnparsedPublicKey::new(other, bytes).verify(message, signature).is_ok()
+                UnparsedPublicKey::new(other, bytes)
+                    .verify(message, signature)
+                    .is_ok()
             }
             _ => false,
         };
-        if good { Ok(()) } else { Err(signature::Error::new()) }
+        if good {
+            Ok(())
+        } else {
+            Err(signature::Error::new())
+        }
     }
 }
 
@@ -531,7 +602,13 @@ mod tests {
     use crate::web_identity::{Algorithm as Signs, SigningKey};
 
     fn signing(algorithm: Signs) -> SigningKey {
-        SigningKey::generate(algorithm, State::Current, &SystemEntropy::new(), Timestamp::from_seconds(1)).unwrap()
+        SigningKey::generate(
+            algorithm,
+            State::Current,
+            &SystemEntropy::new(),
+            Timestamp::from_seconds(1),
+        )
+        .unwrap()
     }
 
     fn set(jwks: Value) -> KeySet {
@@ -539,7 +616,11 @@ mod tests {
     }
 
     fn token(header: &Value, claims: &str, signature: &str) -> String {
-        format!("{}.{}.{signature}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(claims))
+        format!(
+            "{}.{}.{signature}",
+            URL_SAFE_NO_PAD.encode(header.to_string()),
+            URL_SAFE_NO_PAD.encode(claims)
+        )
     }
 
     fn check(token: &str, keys: &KeySet) -> Result<Verified, TokenError> {
@@ -558,7 +639,10 @@ mod tests {
             // Another key of the same kind under the same name.
             let mut other = signing(algorithm).jwk().clone();
             other["kid"] = key.id().into();
-            assert_eq!(check(&key.sign(b"{}").unwrap(), &set(json!([other]))), Err(TokenError::Signature));
+            assert_eq!(
+                check(&key.sign(b"{}").unwrap(), &set(json!([other]))),
+                Err(TokenError::Signature)
+            );
         }
     }
 
@@ -570,7 +654,11 @@ mod tests {
             let good = key.sign(br#"{"sub":"x"}"#).unwrap();
             for at in 0..good.len() {
                 for other in ['A', 'Q', 'g', 'w', '.', '='] {
-                    let bad: String = good.chars().enumerate().map(|(i, c)| if i == at { other } else { c }).collect();
+                    let bad: String = good
+                        .chars()
+                        .enumerate()
+                        .map(|(i, c)| if i == at { other } else { c })
+                        .collect();
                     assert!(bad == good || check(&bad, &keys).is_err(), "{at} {other}");
                 }
             }
@@ -582,31 +670,62 @@ mod tests {
         let rsa = signing(Signs::RS256);
         let ec = signing(Signs::ES384);
         let keys = set(json!([rsa.jwk(), ec.jwk()]));
-        for alg in ["none", "None", "NONE", "nOnE", "", "HS256", "HS384", "HS512", "ES512", "ES256K", "RS1", "rs256"] {
+        for alg in [
+            "none", "None", "NONE", "nOnE", "", "HS256", "HS384", "HS512", "ES512", "ES256K",
+            "RS1", "rs256",
+        ] {
             for signature in ["", "AAAA"] {
                 let header = json!({"alg": alg, "kid": rsa.id()});
-                assert!(check(&token(&header, "{}", signature), &keys).is_err(), "{alg}");
+                assert!(
+                    check(&token(&header, "{}", signature), &keys).is_err(),
+                    "{alg}"
+                );
             }
         }
         for alg in [json!(["RS256"]), json!(null), json!(1), json!({})] {
-            assert!(check(&token(&json!({"alg": alg, "kid": rsa.id()}), "{}", "AAAA"), &keys).is_err());
+            assert!(
+                check(
+                    &token(&json!({"alg": alg, "kid": rsa.id()}), "{}", "AAAA"),
+                    &keys
+                )
+                .is_err()
+            );
         }
         // A good signature of one way under the name of another.
         let good = rsa.sign(b"{}").unwrap();
         let signature = good.rsplit_once('.').unwrap().1;
         for alg in ["PS256", "RS384", "ES256", "ES384", "EdDSA"] {
             assert!(
-                check(&token(&json!({"alg": alg, "kid": rsa.id(), "typ": "JWT"}), "{}", signature), &keys).is_err()
+                check(
+                    &token(
+                        &json!({"alg": alg, "kid": rsa.id(), "typ": "JWT"}),
+                        "{}",
+                        signature
+                    ),
+                    &keys
+                )
+                .is_err()
             );
         }
         // Psychic signatures: r = s = 0.
         let zero = URL_SAFE_NO_PAD.encode([0; 96]);
-        assert!(check(&token(&json!({"alg": "ES384", "kid": ec.id()}), "{}", &zero), &keys).is_err());
+        assert!(
+            check(
+                &token(&json!({"alg": "ES384", "kid": ec.id()}), "{}", &zero),
+                &keys
+            )
+            .is_err()
+        );
     }
 
     #[test]
     fn an_01_a_signature_that_nobodys_key_made_counts_for_nothing() {
-        for algorithm in [Algorithm::RS256, Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA] {
+        for algorithm in [
+            Algorithm::RS256,
+            Algorithm::ES256,
+            Algorithm::ES384,
+            Algorithm::EdDSA,
+        ] {
             assert!(nobodys(algorithm, 256).is_some(), "{algorithm:?}");
         }
         // Everybody knows the private key of a base point: it is one.
@@ -631,7 +750,10 @@ mod tests {
         let signature = URL_SAFE_NO_PAD.encode(pair.sign(&random, message.as_bytes()).unwrap());
         let token = format!("{message}.{signature}");
         assert!(check(&token, &NOBODYS).is_ok(), "a key like any other");
-        assert_eq!(check(&token, &KeySet::default()), Err(TokenError::Signature));
+        assert_eq!(
+            check(&token, &KeySet::default()),
+            Err(TokenError::Signature)
+        );
     }
 
     #[test]
@@ -650,17 +772,47 @@ mod tests {
             ("zip", json!("DEF")),
         ] {
             let header = json!({"alg": "EdDSA", "kid": key.id(), name: value});
-            assert_eq!(Unverified::read(&token(&header, "{}", signature)).unwrap_err(), TokenError::Header, "{name}");
+            assert_eq!(
+                Unverified::read(&token(&header, "{}", signature)).unwrap_err(),
+                TokenError::Header,
+                "{name}"
+            );
         }
         for kid in [json!(""), json!(null), json!(7), json!("x".repeat(513))] {
-            assert!(Unverified::read(&token(&json!({"alg": "EdDSA", "kid": kid}), "{}", signature)).is_err());
+            assert!(
+                Unverified::read(&token(
+                    &json!({"alg": "EdDSA", "kid": kid}),
+                    "{}",
+                    signature
+                ))
+                .is_err()
+            );
         }
         assert!(Unverified::read(&token(&json!({"alg": "EdDSA"}), "{}", signature)).is_err());
         for kid in ["../../etc/passwd", "' OR 1=1 --", "unknown"] {
-            assert!(check(&token(&json!({"alg": "EdDSA", "kid": kid}), "{}", signature), &keys).is_err());
+            assert!(
+                check(
+                    &token(&json!({"alg": "EdDSA", "kid": kid}), "{}", signature),
+                    &keys
+                )
+                .is_err()
+            );
         }
-        for typ in ["at+jwt", "application/at+jwt", "logout+jwt", "secevent+jwt", "dpop+jwt"] {
-            assert!(Unverified::read(&token(&json!({"alg": "EdDSA", "kid": key.id(), "typ": typ}), "{}", "")).is_err());
+        for typ in [
+            "at+jwt",
+            "application/at+jwt",
+            "logout+jwt",
+            "secevent+jwt",
+            "dpop+jwt",
+        ] {
+            assert!(
+                Unverified::read(&token(
+                    &json!({"alg": "EdDSA", "kid": key.id(), "typ": typ}),
+                    "{}",
+                    ""
+                ))
+                .is_err()
+            );
         }
     }
 
@@ -689,7 +841,10 @@ mod tests {
         }
         // Stray bits at the end of the signature's last character.
         let last = good.chars().last().unwrap();
-        let twins = ('A'..='Z').chain('a'..='z').chain('0'..='9').filter(|c| *c != last);
+        let twins = ('A'..='Z')
+            .chain('a'..='z')
+            .chain('0'..='9')
+            .filter(|c| *c != last);
         for c in twins {
             assert!(check(&format!("{}{c}", &good[..good.len() - 1]), &keys).is_err());
         }
@@ -701,7 +856,10 @@ mod tests {
             "1".into(),
             format!("{}1{}", r#"{"a":"#.repeat(2_000), "}".repeat(2_000)),
         ] {
-            assert!(check(&key.sign(claims.as_bytes()).unwrap(), &keys).is_err(), "{claims:.40}");
+            assert!(
+                check(&key.sign(claims.as_bytes()).unwrap(), &keys).is_err(),
+                "{claims:.40}"
+            );
         }
         let time = |time: &str, rounded| {
             let token = key.sign(format!(r#"{{"exp":{time}}}"#).as_bytes()).unwrap();
@@ -724,7 +882,11 @@ mod tests {
             "253402300799.5",
         ] {
             for rounded in [Rounded::Down, Rounded::Up] {
-                assert_eq!(time(bad, rounded), Err(TokenError::Malformed), "{bad} {rounded:?}");
+                assert_eq!(
+                    time(bad, rounded),
+                    Err(TokenError::Malformed),
+                    "{bad} {rounded:?}"
+                );
             }
         }
         for (text, down, up) in [
@@ -742,15 +904,32 @@ mod tests {
             let both = (time(text, Rounded::Down), time(text, Rounded::Up));
             assert_eq!(both, (Ok(Some(down)), Ok(Some(up))), "{text}");
         }
-        assert_eq!(check(&key.sign(b"{}").unwrap(), &keys).unwrap().seconds("exp", Rounded::Up), Ok(None));
+        assert_eq!(
+            check(&key.sign(b"{}").unwrap(), &keys)
+                .unwrap()
+                .seconds("exp", Rounded::Up),
+            Ok(None)
+        );
     }
 
     #[test]
     fn no_control_character_stands_in_a_claim() {
         let key = signing(Signs::EdDSA);
         let keys = set(json!([key.jwk()]));
-        let result = |claims: Value| check(&key.sign(claims.to_string().as_bytes()).unwrap(), &keys).map(|_| ());
-        for bad in ["\0", "a\0b", "\n", "a\r\n", "\t", "\u{1b}[2J", "\u{7f}", "\u{9b}", "\u{85}"] {
+        let result = |claims: Value| {
+            check(&key.sign(claims.to_string().as_bytes()).unwrap(), &keys).map(|_| ())
+        };
+        for bad in [
+            "\0",
+            "a\0b",
+            "\n",
+            "a\r\n",
+            "\t",
+            "\u{1b}[2J",
+            "\u{7f}",
+            "\u{9b}",
+            "\u{85}",
+        ] {
             for claims in [
                 json!({"sub": bad}),
                 json!({"sub": format!("alice{bad}")}),
@@ -759,7 +938,11 @@ mod tests {
                 json!({bad: 1}),
                 json!({"a": {bad: 1}}),
             ] {
-                assert_eq!(result(claims.clone()), Err(TokenError::Malformed), "{claims}");
+                assert_eq!(
+                    result(claims.clone()),
+                    Err(TokenError::Malformed),
+                    "{claims}"
+                );
             }
         }
         for bad in [

@@ -104,8 +104,13 @@ impl Keyring {
     /// When there is no randomness.
     pub fn generate(entropy: &dyn Entropy, now: Timestamp) -> Result<Self, KeyringError> {
         let cluster_id = crate::sigv4::hex(&entropy::bytes::<8>(entropy)?);
-        let mut keyring =
-            Self { cluster_id, keys: Vec::new(), current: 0, web_identity: Vec::new(), revoked: ArcSwap::default() };
+        let mut keyring = Self {
+            cluster_id,
+            keys: Vec::new(),
+            current: 0,
+            web_identity: Vec::new(),
+            revoked: ArcSwap::default(),
+        };
         for state in [State::Current, State::Next] {
             let key = keyring.fresh(state, entropy, now)?;
             keyring.keys.push(key);
@@ -123,9 +128,15 @@ impl Keyring {
         entropy: &dyn Entropy,
         now: Timestamp,
     ) -> Result<Self, KeyringError> {
-        for algorithm in algorithms.iter().filter(|a| self.signing_key(**a).is_none()).copied().collect::<Vec<_>>() {
+        for algorithm in algorithms
+            .iter()
+            .filter(|a| self.signing_key(**a).is_none())
+            .copied()
+            .collect::<Vec<_>>()
+        {
             for state in [State::Current, State::Next] {
-                self.web_identity.push(signing_key(algorithm, state, entropy, now)?);
+                self.web_identity
+                    .push(signing_key(algorithm, state, entropy, now)?);
             }
         }
         Ok(self)
@@ -135,13 +146,18 @@ impl Keyring {
     pub fn signing_key(&self, algorithm: Algorithm) -> Option<&SigningKey> {
         let revoked = self.revoked.load();
         let is_it = |k: &&SigningKey| k.algorithm() == algorithm && k.state == State::Current;
-        self.web_identity.iter().find(is_it).filter(|k| !revoked.contains(&k.id().to_ascii_lowercase()))
+        self.web_identity
+            .iter()
+            .find(is_it)
+            .filter(|k| !revoked.contains(&k.id().to_ascii_lowercase()))
     }
 
     /// All keys that tokens for others are or may be signed with.
     pub fn signing_keys(&self) -> impl Iterator<Item = &SigningKey> {
         let revoked = self.revoked.load_full();
-        self.web_identity.iter().filter(move |k| !revoked.contains(&k.id().to_ascii_lowercase()))
+        self.web_identity
+            .iter()
+            .filter(move |k| !revoked.contains(&k.id().to_ascii_lowercase()))
     }
 
     /// Reads a keyring from its file form.
@@ -149,7 +165,8 @@ impl Keyring {
     /// # Errors
     /// Names the field and the rule.
     pub fn parse(bytes: &[u8]) -> Result<Self, KeyringError> {
-        let document: Document = serde_json::from_slice(bytes).map_err(|e| content(e.to_string()))?;
+        let document: Document =
+            serde_json::from_slice(bytes).map_err(|e| content(e.to_string()))?;
         let cluster = &document.cluster_id;
         if cluster.len() != 16 || !cluster.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(content("ClusterId: must be 16 hexadecimal digits"));
@@ -159,7 +176,9 @@ impl Keyring {
         }
         let mut keys: Vec<Key> = Vec::new();
         for key in &document.keys {
-            let id = u32::from_str_radix(&key.key_id, 16).ok().filter(|_| key.key_id.len() == 8);
+            let id = u32::from_str_radix(&key.key_id, 16)
+                .ok()
+                .filter(|_| key.key_id.len() == 8);
             let id = id.ok_or_else(|| content("KeyId: must be 8 hexadecimal digits"))?;
             if keys.iter().any(|k| k.id == id) {
                 return Err(content(format!("KeyId: {:08x} is there twice", id)));
@@ -169,18 +188,40 @@ impl Keyring {
                 decode("SigningSeed", &key.signing_seed)?,
                 decode("SecretKey", &key.secret_key)?,
             ];
-            keys.push(Key::new(id, key.state, Timestamp::from_seconds(key.since), Secret::new(raw))?);
+            keys.push(Key::new(
+                id,
+                key.state,
+                Timestamp::from_seconds(key.since),
+                Secret::new(raw),
+            )?);
         }
         if document.web_identity_keys.len() > 3 * MAX_KEYS {
-            return Err(content(format!("WebIdentityKeys: at most {}", 3 * MAX_KEYS)));
+            return Err(content(format!(
+                "WebIdentityKeys: at most {}",
+                3 * MAX_KEYS
+            )));
         }
-        let web_identity = document.web_identity_keys.iter().map(SigningKey::parse).collect::<Result<_, _>>();
+        let web_identity = document
+            .web_identity_keys
+            .iter()
+            .map(SigningKey::parse)
+            .collect::<Result<_, _>>();
         let web_identity = web_identity.map_err(|e| content(format!("WebIdentityKeys: {e}")))?;
-        let mut current = keys.iter().enumerate().filter(|(_, k)| k.state == State::Current).map(|(i, _)| i);
+        let mut current = keys
+            .iter()
+            .enumerate()
+            .filter(|(_, k)| k.state == State::Current)
+            .map(|(i, _)| i);
         match (current.next(), current.next()) {
             (Some(current), None) => {
                 let revoked = ArcSwap::default();
-                Ok(Self { cluster_id: document.cluster_id, keys, current, web_identity, revoked })
+                Ok(Self {
+                    cluster_id: document.cluster_id,
+                    keys,
+                    current,
+                    web_identity,
+                    revoked,
+                })
             }
             _ => Err(content("Keys: exactly one must have the State `current`")),
         }
@@ -208,7 +249,9 @@ impl Keyring {
             keys: keys.collect(),
             web_identity_keys: self.web_identity.iter().map(SigningKey::document).collect(),
         };
-        serde_json::to_vec_pretty(&document).map(Zeroizing::new).map_err(|e| content(e.to_string()))
+        serde_json::to_vec_pretty(&document)
+            .map(Zeroizing::new)
+            .map_err(|e| content(e.to_string()))
     }
 
     /// Next becomes current, current becomes previous, and a new next key is published. Previous
@@ -218,20 +261,34 @@ impl Keyring {
     /// Without a next key (nobody else could open what it makes), and without randomness.
     pub fn rotate(mut self, entropy: &dyn Entropy, now: Timestamp) -> Result<Self, KeyringError> {
         let next = self.keys.iter().position(|k| k.state == State::Next);
-        let next =
-            next.ok_or_else(|| content("Keys: none has the State `next`; a key is published before it is used"))?;
+        let next = next.ok_or_else(|| {
+            content("Keys: none has the State `next`; a key is published before it is used")
+        })?;
         for (i, key) in self.keys.iter_mut().enumerate() {
             if i == next || key.state == State::Current {
-                key.state = if i == next { State::Current } else { State::Previous };
+                key.state = if i == next {
+                    State::Current
+                } else {
+                    State::Previous
+                };
                 key.since = now;
             }
         }
         let fresh = self.fresh(State::Next, entropy, now)?;
         self.keys.push(fresh);
-        self.keys.retain(|k| k.state != State::Previous || now.since(k.since) <= durations::MAX);
-        self.current = self.keys.iter().position(|k| k.state == State::Current).unwrap_or_default();
+        self.keys
+            .retain(|k| k.state != State::Previous || now.since(k.since) <= durations::MAX);
+        self.current = self
+            .keys
+            .iter()
+            .position(|k| k.state == State::Current)
+            .unwrap_or_default();
         for algorithm in [Algorithm::RS256, Algorithm::ES384, Algorithm::EdDSA] {
-            for key in self.web_identity.iter_mut().filter(|k| k.algorithm() == algorithm) {
+            for key in self
+                .web_identity
+                .iter_mut()
+                .filter(|k| k.algorithm() == algorithm)
+            {
                 let state = match key.state {
                     State::Next => State::Current,
                     State::Current | State::Previous => State::Previous,
@@ -241,20 +298,35 @@ impl Keyring {
                 }
             }
             if self.signing_key(algorithm).is_some() {
-                self.web_identity.push(signing_key(algorithm, State::Next, entropy, now)?);
+                self.web_identity
+                    .push(signing_key(algorithm, State::Next, entropy, now)?);
             }
         }
-        self.web_identity.retain(|k| k.state != State::Previous || now.since(k.since) <= PUBLISHED);
+        self.web_identity
+            .retain(|k| k.state != State::Previous || now.since(k.since) <= PUBLISHED);
         // One from before there were such keys, or of an algorithm that came later.
-        self.with_signing_keys(&[Algorithm::RS256, Algorithm::ES384, Algorithm::EdDSA], entropy, now)
+        self.with_signing_keys(
+            &[Algorithm::RS256, Algorithm::ES384, Algorithm::EdDSA],
+            entropy,
+            now,
+        )
     }
 
-    fn fresh(&self, state: State, entropy: &dyn Entropy, now: Timestamp) -> Result<Key, KeyringError> {
+    fn fresh(
+        &self,
+        state: State,
+        entropy: &dyn Entropy,
+        now: Timestamp,
+    ) -> Result<Key, KeyringError> {
         let id = u32::from_be_bytes(entropy::bytes(entropy)?);
         if self.keys.iter().any(|k| k.id == id) {
             return Err(content("a new key's id is taken; run the command again"));
         }
-        let raw = [entropy::bytes(entropy)?, entropy::bytes(entropy)?, entropy::bytes(entropy)?];
+        let raw = [
+            entropy::bytes(entropy)?,
+            entropy::bytes(entropy)?,
+            entropy::bytes(entropy)?,
+        ];
         Key::new(id, state, now, Secret::new(raw))
     }
 
@@ -265,12 +337,17 @@ impl Keyring {
 
     /// The key that makes tokens.
     pub fn current(&self) -> Option<&Key> {
-        self.keys.get(self.current).filter(|k| !self.is_revoked(k.id))
+        self.keys
+            .get(self.current)
+            .filter(|k| !self.is_revoked(k.id))
     }
 
     /// The key of that id, in any state, unless it was revoked.
     pub fn find(&self, id: u32) -> Option<&Key> {
-        self.keys.iter().find(|k| k.id == id).filter(|k| !self.is_revoked(k.id))
+        self.keys
+            .iter()
+            .find(|k| k.id == id)
+            .filter(|k| !self.is_revoked(k.id))
     }
 
     /// Does without keys from now on, by their ids (see [`normal_id`]).
@@ -287,8 +364,15 @@ impl Keyring {
 
     /// The ids of all keys, those that sign tokens for others among them.
     pub fn ids(&self) -> BTreeSet<String> {
-        let signing = self.web_identity.iter().map(|k| k.id().to_ascii_lowercase());
-        self.keys.iter().map(|k| text_id(k.id)).chain(signing).collect()
+        let signing = self
+            .web_identity
+            .iter()
+            .map(|k| k.id().to_ascii_lowercase());
+        self.keys
+            .iter()
+            .map(|k| text_id(k.id))
+            .chain(signing)
+            .collect()
     }
 
     /// A keyring without some keys: the next key takes the place of the current one, and new keys are
@@ -315,19 +399,38 @@ impl Keyring {
                 }
             }
         }
-        self.current = self.keys.iter().position(|k| k.state == State::Current).unwrap_or_default();
-        let algorithms: BTreeSet<_> = self.web_identity.iter().map(|k| k.algorithm().name()).collect();
-        self.web_identity.retain(|k| !ids.contains(&k.id().to_ascii_lowercase()));
+        self.current = self
+            .keys
+            .iter()
+            .position(|k| k.state == State::Current)
+            .unwrap_or_default();
+        let algorithms: BTreeSet<_> = self
+            .web_identity
+            .iter()
+            .map(|k| k.algorithm().name())
+            .collect();
+        self.web_identity
+            .retain(|k| !ids.contains(&k.id().to_ascii_lowercase()));
         for algorithm in algorithms.into_iter().filter_map(Algorithm::parse) {
             for state in [State::Current, State::Next] {
-                let mut own = self.web_identity.iter_mut().filter(|k| k.algorithm() == algorithm);
+                let mut own = self
+                    .web_identity
+                    .iter_mut()
+                    .filter(|k| k.algorithm() == algorithm);
                 if own.any(|k| k.state == state) {
                     continue;
                 }
-                let mut own = self.web_identity.iter_mut().filter(|k| k.algorithm() == algorithm);
+                let mut own = self
+                    .web_identity
+                    .iter_mut()
+                    .filter(|k| k.algorithm() == algorithm);
                 match own.find(|k| k.state == State::Next) {
-                    Some(next) if state == State::Current => (next.state, next.since) = (state, now),
-                    _ => self.web_identity.push(signing_key(algorithm, state, entropy, now)?),
+                    Some(next) if state == State::Current => {
+                        (next.state, next.since) = (state, now)
+                    }
+                    _ => self
+                        .web_identity
+                        .push(signing_key(algorithm, state, entropy, now)?),
                 }
             }
         }
@@ -341,29 +444,54 @@ impl Keyring {
 
     /// Ids, algorithms and states of the keys that sign tokens for others, for people.
     pub fn signing_listing(&self) -> impl Iterator<Item = (&str, Algorithm, State, Timestamp)> {
-        self.web_identity.iter().map(|k| (k.id(), k.algorithm(), k.state, k.since))
+        self.web_identity
+            .iter()
+            .map(|k| (k.id(), k.algorithm(), k.state, k.since))
     }
 
     /// A key for authenticating the cluster's records in a shared cache, the same on every node
     /// and through every rotation for which a key is kept.
     pub fn record_mac(&self, key: &Key) -> Result<ring::hmac::Key, ring::error::Unspecified> {
         let mut bytes = Zeroizing::new([0; 32]);
-        let info = [b"brevet session record v1".as_slice(), self.cluster_id.as_bytes()];
+        let info = [
+            b"brevet session record v1".as_slice(),
+            self.cluster_id.as_bytes(),
+        ];
         key.seal.expand(&info, Bytes32)?.fill(bytes.as_mut())?;
-        Ok(ring::hmac::Key::new(ring::hmac::HMAC_SHA256, bytes.as_ref()))
+        Ok(ring::hmac::Key::new(
+            ring::hmac::HMAC_SHA256,
+            bytes.as_ref(),
+        ))
     }
 }
 
 impl Key {
-    fn new(id: u32, state: State, since: Timestamp, raw: Secret<[[u8; 32]; 3]>) -> Result<Self, KeyringError> {
+    fn new(
+        id: u32,
+        state: State,
+        since: Timestamp,
+        raw: Secret<[[u8; 32]; 3]>,
+    ) -> Result<Self, KeyringError> {
         let [seal, sign, secret] = raw.expose();
-        if raw.expose().iter().any(|k| k.iter().all(|b| b == k.first().unwrap_or(&0))) {
+        if raw
+            .expose()
+            .iter()
+            .any(|k| k.iter().all(|b| b == k.first().unwrap_or(&0)))
+        {
             return Err(content(format!("key {id:08x} is not random")));
         }
         let prk = |bytes: &[u8; 32]| hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, bytes);
-        let pair =
-            Ed25519KeyPair::from_seed_unchecked(sign).map_err(|_| content("SigningSeed: not an Ed25519 seed"))?;
-        Ok(Self { id, state, since, seal: prk(seal), sign: pair, secret: prk(secret), raw })
+        let pair = Ed25519KeyPair::from_seed_unchecked(sign)
+            .map_err(|_| content("SigningSeed: not an Ed25519 seed"))?;
+        Ok(Self {
+            id,
+            state,
+            since,
+            seal: prk(seal),
+            sign: pair,
+            secret: prk(secret),
+            raw,
+        })
     }
 
     /// Its name in tokens.
@@ -382,13 +510,21 @@ impl Key {
 
     /// Whether this key made the signature.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
-        UnparsedPublicKey::new(&ED25519, self.sign.public_key().as_ref()).verify(message, signature).is_ok()
+        UnparsedPublicKey::new(&ED25519, self.sign.public_key().as_ref())
+            .verify(message, signature)
+            .is_ok()
     }
 
     /// Encrypts in place under a key of its own for each `salt` (which must never repeat), so that
     /// no number of tokens wears the sealing key out. Appends the tag.
-    pub fn seal(&self, salt: &[u8; 16], aad: &[u8], buffer: &mut Vec<u8>) -> Result<(), ring::error::Unspecified> {
-        self.message_key(salt)?.seal_in_place_append_tag(zero_nonce(), Aad::from(aad), buffer)
+    pub fn seal(
+        &self,
+        salt: &[u8; 16],
+        aad: &[u8],
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), ring::error::Unspecified> {
+        self.message_key(salt)?
+            .seal_in_place_append_tag(zero_nonce(), Aad::from(aad), buffer)
     }
 
     /// Reverses [`Self::seal`]; the plain bytes, or an error if a single bit differs.
@@ -398,7 +534,9 @@ impl Key {
         aad: &[u8],
         buffer: &'a mut [u8],
     ) -> Result<&'a [u8], ring::error::Unspecified> {
-        Ok(self.message_key(salt)?.open_in_place(zero_nonce(), Aad::from(aad), buffer)?)
+        Ok(self
+            .message_key(salt)?
+            .open_in_place(zero_nonce(), Aad::from(aad), buffer)?)
     }
 
     fn message_key(&self, salt: &[u8; 16]) -> Result<LessSafeKey, ring::error::Unspecified> {
@@ -414,7 +552,11 @@ impl Key {
         access_key_id: &str,
     ) -> Result<Zeroizing<[u8; 30]>, ring::error::Unspecified> {
         let mut bytes = Zeroizing::new([0; 30]);
-        let info = [b"brevet session secret v1".as_slice(), session_id, access_key_id.as_bytes()];
+        let info = [
+            b"brevet session secret v1".as_slice(),
+            session_id,
+            access_key_id.as_bytes(),
+        ];
         self.secret.expand(&info, Bytes30)?.fill(bytes.as_mut())?;
         Ok(bytes)
     }
@@ -442,8 +584,15 @@ impl hkdf::KeyType for Bytes32 {
 }
 
 fn decode(field: &str, text: &str) -> Result<[u8; 32], KeyringError> {
-    let bytes = Zeroizing::new(STANDARD.decode(text).map_err(|_| content(format!("{field}: must be base64")))?);
-    bytes.as_slice().try_into().map_err(|_| content(format!("{field}: must be 32 bytes")))
+    let bytes = Zeroizing::new(
+        STANDARD
+            .decode(text)
+            .map_err(|_| content(format!("{field}: must be base64")))?,
+    );
+    bytes
+        .as_slice()
+        .try_into()
+        .map_err(|_| content(format!("{field}: must be 32 bytes")))
 }
 
 fn signing_key(
@@ -452,7 +601,8 @@ fn signing_key(
     entropy: &dyn Entropy,
     now: Timestamp,
 ) -> Result<SigningKey, KeyringError> {
-    SigningKey::generate(algorithm, state, entropy, now).map_err(|_| KeyringError::Entropy(NoEntropy))
+    SigningKey::generate(algorithm, state, entropy, now)
+        .map_err(|_| KeyringError::Entropy(NoEntropy))
 }
 
 /// A key's id as files and people write it.
@@ -481,14 +631,19 @@ mod tests {
         let (entropy, now) = (SystemEntropy::new(), Timestamp::from_seconds(1_000));
         let first = Keyring::generate(&entropy, now).unwrap();
         let first_id = first.current().unwrap().id();
-        let second = Keyring::parse(&first.to_bytes().unwrap()).unwrap().rotate(&entropy, now).unwrap();
+        let second = Keyring::parse(&first.to_bytes().unwrap())
+            .unwrap()
+            .rotate(&entropy, now)
+            .unwrap();
         assert_ne!(second.current().unwrap().id(), first_id);
         assert_eq!(second.find(first_id).unwrap().state, State::Previous);
         assert_eq!(second.current().unwrap().id(), first.keys[1].id());
         // Once the longest session is over, the key that made it goes.
         let third = second.rotate(&entropy, now.plus(durations::MAX)).unwrap();
         assert!(third.find(first_id).is_some());
-        let fourth = third.rotate(&entropy, now.plus(durations::MAX * 2)).unwrap();
+        let fourth = third
+            .rotate(&entropy, now.plus(durations::MAX * 2))
+            .unwrap();
         assert!(fourth.find(first_id).is_none());
     }
 
@@ -498,39 +653,74 @@ mod tests {
         let keyring = Keyring::generate(&entropy, now).unwrap();
         let (current, next) = (keyring.keys[0].id(), keyring.keys[1].id());
         keyring.revoke(&BTreeSet::from([text_id(current)]));
-        assert!(keyring.current().is_none() && keyring.find(current).is_none() && keyring.is_revoked(current));
+        assert!(
+            keyring.current().is_none()
+                && keyring.find(current).is_none()
+                && keyring.is_revoked(current)
+        );
         assert!(keyring.find(next).is_some());
-        let kid = keyring.signing_key(Algorithm::ES384).unwrap().id().to_owned();
+        let kid = keyring
+            .signing_key(Algorithm::ES384)
+            .unwrap()
+            .id()
+            .to_owned();
         let published = keyring.signing_keys().count();
         keyring.revoke(&BTreeSet::from([kid.clone()]));
         assert!(keyring.signing_key(Algorithm::ES384).is_none() && keyring.current().is_none());
-        assert!(keyring.signing_keys().count() == published - 1 && keyring.signing_keys().all(|k| k.id() != kid));
+        assert!(
+            keyring.signing_keys().count() == published - 1
+                && keyring.signing_keys().all(|k| k.id() != kid)
+        );
         // A new file goes on with the key that every broker has already.
         let ids = BTreeSet::from([text_id(current), kid.clone()]);
         let renewed = keyring.without(&ids, &entropy, now).unwrap();
         assert_eq!(renewed.current().unwrap().id(), next);
         let renewed = Keyring::parse(&renewed.to_bytes().unwrap()).unwrap();
         assert_eq!(renewed.current().unwrap().id(), next);
-        assert!(renewed.keys.iter().any(|k| k.state == State::Next) && renewed.ids().is_disjoint(&ids));
+        assert!(
+            renewed.keys.iter().any(|k| k.state == State::Next) && renewed.ids().is_disjoint(&ids)
+        );
         assert!(renewed.signing_key(Algorithm::ES384).is_some());
         // Nothing is left of one that leaked as a whole.
         let old = renewed.ids();
         let new = renewed.without(&old, &entropy, now).unwrap();
-        assert!(new.ids().is_disjoint(&old) && new.ids().len() == 6, "{:?}", new.ids());
+        assert!(
+            new.ids().is_disjoint(&old) && new.ids().len() == 6,
+            "{:?}",
+            new.ids()
+        );
         assert!(new.current().is_some());
     }
 
     #[test]
     fn an_id_is_eight_or_sixteen_digits() {
         assert_eq!(normal_id("0123ABcd").as_deref(), Some("0123abcd"));
-        assert_eq!(normal_id("0123456789abcdef").as_deref(), Some("0123456789abcdef"));
-        for bad in ["", "0123abc", "0123abcg", "+123abcd", "0123456789abcde", "ééé45678"] {
+        assert_eq!(
+            normal_id("0123456789abcdef").as_deref(),
+            Some("0123456789abcdef")
+        );
+        for bad in [
+            "",
+            "0123abc",
+            "0123abcg",
+            "+123abcd",
+            "0123456789abcde",
+            "ééé45678",
+        ] {
             assert_eq!(normal_id(bad), None, "{bad}");
         }
     }
 
     #[test]
     fn an_05_constant_keys_are_refused() {
-        assert!(Key::new(1, State::Current, Timestamp::from_seconds(0), Secret::new([[0; 32]; 3])).is_err());
+        assert!(
+            Key::new(
+                1,
+                State::Current,
+                Timestamp::from_seconds(0),
+                Secret::new([[0; 32]; 3])
+            )
+            .is_err()
+        );
     }
 }

@@ -36,9 +36,15 @@ pub fn load(path: &Path) -> Result<Keyring, KeyringFileError> {
 /// # Errors
 /// The system's answer; the old file then stands.
 pub fn save(keyring: &Keyring, path: &Path) -> Result<(), KeyringFileError> {
-    Ok(files::write_private(path, &keyring.to_bytes().map_err(content(path))?)?)
+    Ok(files::write_private(
+        path,
+        &keyring.to_bytes().map_err(content(path))?,
+    )?)
 }
 
 fn content(path: &Path) -> impl Fn(KeyringError) -> KeyringFileError + '_ {
-    |error| KeyringFileError::Content { path: path.to_owned(), error }
+    |error| KeyringFileError::Content {
+        path: path.to_owned(),
+        error,
+    }
 }

@@ -109,10 +109,16 @@ mod tests {
             for form in [Form::Line, Form::Lines, Form::Json] {
                 let shown = form.of(&text);
                 assert!(!shown.chars().any(is_obeyed), "{form:?} {c:?}: {shown:?}");
-                assert!(shown.starts_with("a\\") && shown.ends_with('b'), "{form:?} {c:?}: {shown}");
+                assert!(
+                    shown.starts_with("a\\") && shown.ends_with('b'),
+                    "{form:?} {c:?}: {shown}"
+                );
             }
         }
-        assert_eq!(Legible("a\nb\u{1b}[1m\tc").to_string(), "a\\nb\\u{1b}[1m\tc");
+        assert_eq!(
+            Legible("a\nb\u{1b}[1m\tc").to_string(),
+            "a\\nb\\u{1b}[1m\tc"
+        );
         assert_eq!(Form::Lines.of("a\nb\u{9b}\r"), "a\nb\\u{9b}\\r");
         let plain = "arn:aws:iam::111122223333:user/é 漢字 🙂 ~";
         assert_eq!(Form::Line.of(plain), plain);
@@ -124,8 +130,14 @@ mod tests {
         let value = serde_json::json!({ "k": hostile, "l": ["\n", "🙂"] });
         for text in [value.to_string(), format!("{value:#}")] {
             let shown = Form::Json.of(&text);
-            assert!(!shown.chars().any(|c| c != '\n' && is_obeyed(c)), "{shown:?}");
-            assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+            assert!(
+                !shown.chars().any(|c| c != '\n' && is_obeyed(c)),
+                "{shown:?}"
+            );
+            assert_eq!(
+                serde_json::from_str::<serde_json::Value>(&shown).unwrap(),
+                value
+            );
         }
     }
 

@@ -16,7 +16,15 @@
 //! The modules stand in five bands, and each uses its own band and those above it alone (a test
 //! sees to that).
 
-#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
 
 // Words: std and serde; no IO.
 pub mod arn;

@@ -89,9 +89,15 @@ impl MasterKey {
         let text = std::str::from_utf8(file.expose()).map_err(|_| content())?;
         let mut keys: Vec<Entry> = Vec::new();
         for line in text.lines().filter(|l| !l.trim().is_empty()) {
-            let (text, next) = line.trim().strip_prefix(NEXT).map_or((line.trim(), false), |text| (text, true));
+            let (text, next) = line
+                .trim()
+                .strip_prefix(NEXT)
+                .map_or((line.trim(), false), |text| (text, true));
             let bytes = Zeroizing::new(STANDARD.decode(text).map_err(|_| content())?);
-            let entry = Entry { next, ..Entry::new(&bytes).ok_or_else(content)? };
+            let entry = Entry {
+                next,
+                ..Entry::new(&bytes).ok_or_else(content)?
+            };
             if next && keys.is_empty() {
                 return Err(content()); // nothing would seal
             }
@@ -126,14 +132,21 @@ impl MasterKey {
     ///
     /// # Errors
     /// Without randomness, or when the file is full.
-    pub fn with_fresh(mut self, path: &Path, entropy: &dyn Entropy) -> Result<Self, MasterKeyError> {
+    pub fn with_fresh(
+        mut self,
+        path: &Path,
+        entropy: &dyn Entropy,
+    ) -> Result<Self, MasterKeyError> {
         if self.keys.len() >= MAX_KEYS {
             return Err(MasterKeyError::Full);
         }
         let bytes = Zeroizing::new(entropy::bytes::<32>(entropy)?);
         let entry = Entry::new(bytes.as_ref());
         let next = !self.keys.is_empty();
-        self.keys.push(Entry { next, ..entry.ok_or_else(|| MasterKeyError::Content(path.to_owned()))? });
+        self.keys.push(Entry {
+            next,
+            ..entry.ok_or_else(|| MasterKeyError::Content(path.to_owned()))?
+        });
         Ok(self)
     }
 
@@ -165,7 +178,11 @@ impl MasterKey {
                 self.keys.push(Entry { next: false, ..key });
             }
         }
-        if self.keys.len() > MAX_KEYS { Err(MasterKeyError::Full) } else { Ok(self) }
+        if self.keys.len() > MAX_KEYS {
+            Err(MasterKeyError::Full)
+        } else {
+            Ok(self)
+        }
     }
 
     /// The ids of all keys; the first one is that of the key that seals.
@@ -185,7 +202,12 @@ impl MasterKey {
 
     /// The ids of the keys that sealed once, and only open now.
     pub fn retired_ids(&self) -> Vec<String> {
-        self.keys.iter().skip(1).filter(|k| !k.next).map(|k| k.id.clone()).collect()
+        self.keys
+            .iter()
+            .skip(1)
+            .filter(|k| !k.next)
+            .map(|k| k.id.clone())
+            .collect()
     }
 
     /// How many keys there are.
@@ -212,7 +234,11 @@ impl MasterKey {
         let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, salt);
         let extract = |entry| {
             let Entry { id, text, .. }: &Entry = entry;
-            let bytes = Zeroizing::new(STANDARD.decode(text.as_str()).map_err(|_| MasterKeyError::Sealed)?);
+            let bytes = Zeroizing::new(
+                STANDARD
+                    .decode(text.as_str())
+                    .map_err(|_| MasterKeyError::Sealed)?,
+            );
             Ok((id.as_str(), salt.extract(&bytes)))
         };
         self.keys.iter().map(extract).collect()
@@ -222,14 +248,26 @@ impl MasterKey {
     ///
     /// # Errors
     /// Without randomness.
-    pub fn seal(&self, belongs_to: &str, secret: &[u8], entropy: &dyn Entropy) -> Result<String, MasterKeyError> {
+    pub fn seal(
+        &self,
+        belongs_to: &str,
+        secret: &[u8],
+        entropy: &dyn Entropy,
+    ) -> Result<String, MasterKeyError> {
         let entry = self.keys.first().ok_or(MasterKeyError::Sealed)?;
         let nonce: [u8; NONCE_LEN] = entropy::bytes(entropy)?;
         let mut buffer = secret.to_vec();
-        let sealed =
-            entry.key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(belongs_to), &mut buffer);
+        let sealed = entry.key.seal_in_place_append_tag(
+            Nonce::assume_unique_for_key(nonce),
+            Aad::from(belongs_to),
+            &mut buffer,
+        );
         sealed.map_err(|_| MasterKeyError::Sealed)?;
-        Ok(format!("{}:{}", entry.id, STANDARD.encode([nonce.as_slice(), &buffer].concat())))
+        Ok(format!(
+            "{}:{}",
+            entry.id,
+            STANDARD.encode([nonce.as_slice(), &buffer].concat())
+        ))
     }
 
     /// Reverses [`Self::seal`].
@@ -241,10 +279,16 @@ impl MasterKey {
         match sealed.split_once(':') {
             Some((id, body)) => {
                 let entry = self.keys.iter().find(|k| k.id == id);
-                entry.ok_or_else(|| MasterKeyError::Unknown(clip(id)))?.open(belongs_to, body)
+                entry
+                    .ok_or_else(|| MasterKeyError::Unknown(clip(id)))?
+                    .open(belongs_to, body)
             }
             // The first version did not name its key.
-            None => self.keys.iter().find_map(|k| k.open(belongs_to, sealed).ok()).ok_or(MasterKeyError::Sealed),
+            None => self
+                .keys
+                .iter()
+                .find_map(|k| k.open(belongs_to, sealed).ok())
+                .ok_or(MasterKeyError::Sealed),
         }
     }
 }
@@ -259,15 +303,31 @@ impl Entry {
         let mut named = ring::digest::Context::new(&ring::digest::SHA256);
         named.update(b"brevet master key id v1");
         named.update(bytes);
-        let id: String = named.finish().as_ref().iter().take(4).map(|b| format!("{b:02x}")).collect();
-        Some(Self { id, key, text: Zeroizing::new(STANDARD.encode(bytes)), next: false })
+        let id: String = named
+            .finish()
+            .as_ref()
+            .iter()
+            .take(4)
+            .map(|b| format!("{b:02x}"))
+            .collect();
+        Some(Self {
+            id,
+            key,
+            text: Zeroizing::new(STANDARD.encode(bytes)),
+            next: false,
+        })
     }
 
     fn open(&self, belongs_to: &str, body: &str) -> Result<Secret<String>, MasterKeyError> {
         let mut bytes = Zeroizing::new(STANDARD.decode(body).map_err(|_| MasterKeyError::Sealed)?);
-        let (nonce, rest) = bytes.split_at_mut_checked(NONCE_LEN).ok_or(MasterKeyError::Sealed)?;
+        let (nonce, rest) = bytes
+            .split_at_mut_checked(NONCE_LEN)
+            .ok_or(MasterKeyError::Sealed)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| MasterKeyError::Sealed)?;
-        let plain = self.key.open_in_place(nonce, Aad::from(belongs_to), rest).map_err(|_| MasterKeyError::Sealed)?;
+        let plain = self
+            .key
+            .open_in_place(nonce, Aad::from(belongs_to), rest)
+            .map_err(|_| MasterKeyError::Sealed)?;
         let text = std::str::from_utf8(plain).map_err(|_| MasterKeyError::Sealed)?;
         Ok(Secret::new(text.to_owned()))
     }
@@ -305,7 +365,11 @@ mod tests {
         let old_id = old.id().to_owned();
         // Published: it does not seal yet.
         let published = old.with_fresh(&path, &entropy).unwrap();
-        assert!(published.id() == old_id && published.next_id().is_some() && published.retired_ids().is_empty());
+        assert!(
+            published.id() == old_id
+                && published.next_id().is_some()
+                && published.retired_ids().is_empty()
+        );
         published.save(&path).unwrap();
         let promoted = MasterKey::load(&path).unwrap().promoted();
         assert!(promoted.id() != old_id && promoted.next_id().is_none());
@@ -314,7 +378,13 @@ mod tests {
         let after = promoted.seal("a", b"secret", &entropy).unwrap();
         let alone = promoted.without_retired();
         assert!(alone.open("a", &after).is_ok());
-        assert!(alone.open("a", &before).unwrap_err().to_string().contains(&old_id));
+        assert!(
+            alone
+                .open("a", &before)
+                .unwrap_err()
+                .to_string()
+                .contains(&old_id)
+        );
         // As the first version sealed: without an id.
         assert!(alone.open("a", after.split_once(':').unwrap().1).is_ok());
         // An old file opens what it sealed, beside the keys of today.
@@ -326,20 +396,35 @@ mod tests {
     #[test]
     fn a_file_holds_eight_keys() {
         let entropy = SystemEntropy::new();
-        let fresh = |key: MasterKey| key.with_fresh(Path::new("x"), &entropy).map(MasterKey::promoted);
+        let fresh = |key: MasterKey| {
+            key.with_fresh(Path::new("x"), &entropy)
+                .map(MasterKey::promoted)
+        };
         let mut key = MasterKey::ephemeral(&entropy).unwrap();
         for _ in 1..MAX_KEYS {
             key = fresh(key).unwrap();
         }
         assert_eq!(key.count(), MAX_KEYS);
-        assert!(fresh(key).err().unwrap().to_string().contains("rekey --forget"));
+        assert!(
+            fresh(key)
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("rekey --forget")
+        );
     }
 
     #[test]
     fn an_05_an_empty_or_constant_master_key_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("master.key");
-        for text in ["", "AAAA", &STANDARD.encode([0; 32]), &STANDARD.encode([7; 32]), "changeme"] {
+        for text in [
+            "",
+            "AAAA",
+            &STANDARD.encode([0; 32]),
+            &STANDARD.encode([7; 32]),
+            "changeme",
+        ] {
             files::write_private(&path, text.as_bytes()).unwrap();
             assert!(MasterKey::load(&path).is_err(), "{text}");
         }

@@ -125,7 +125,10 @@ impl Metrics {
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("brevet");
         // 50 µs to 2.5 s.
-        let bounds = [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5];
+        let bounds = [
+            0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25,
+            1.0, 2.5,
+        ];
         let metrics = Self {
             calls: Family::default(),
             call_seconds: Histogram::new(bounds),
@@ -158,26 +161,46 @@ impl Metrics {
             registry: Registry::default(),
         };
         registry.register("calls", "Calls answered", metrics.calls.clone());
-        registry.register("call_seconds", "Time from request to answer", metrics.call_seconds.clone());
-        registry.register("connections", "Open connections", metrics.connections.clone());
+        registry.register(
+            "call_seconds",
+            "Time from request to answer",
+            metrics.call_seconds.clone(),
+        );
+        registry.register(
+            "connections",
+            "Open connections",
+            metrics.connections.clone(),
+        );
         registry.register(
             "connections_refused",
             "Connections turned away or closed for a limit",
             metrics.connections_refused.clone(),
         );
-        registry.register("calls_in_flight", "Calls being served", metrics.calls_in_flight.clone());
+        registry.register(
+            "calls_in_flight",
+            "Calls being served",
+            metrics.calls_in_flight.clone(),
+        );
         registry.register(
             "request_memory_bytes",
             "Bytes that requests and unsent answers hold",
             metrics.request_memory_bytes.clone(),
         );
-        registry.register("session_store_up", "1 while the session store answers", metrics.sessions_up.clone());
+        registry.register(
+            "session_store_up",
+            "1 while the session store answers",
+            metrics.sessions_up.clone(),
+        );
         registry.register(
             "session_store_fit",
             "1 while the session store is set up as a broker needs it",
             metrics.sessions_fit.clone(),
         );
-        registry.register("session_records_lost", "Session records not written", metrics.sessions_lost.clone());
+        registry.register(
+            "session_records_lost",
+            "Session records not written",
+            metrics.sessions_lost.clone(),
+        );
         registry.register(
             "session_records_forged",
             "Session records that fail authentication",
@@ -188,8 +211,16 @@ impl Metrics {
             "Seconds by which the clock is behind the highest time that was seen",
             metrics.clock_behind_seconds.clone(),
         );
-        registry.register("feed_up", "1 while the store confirms the change feed", metrics.feed_up.clone());
-        registry.register("feed_sequence", "The last change in force here", metrics.feed_sequence.clone());
+        registry.register(
+            "feed_up",
+            "1 while the store confirms the change feed",
+            metrics.feed_up.clone(),
+        );
+        registry.register(
+            "feed_sequence",
+            "The last change in force here",
+            metrics.feed_sequence.clone(),
+        );
         registry.register(
             "feed_digest",
             "The first 48 bits of the digest of that change and all before it: equal on brokers at the same change",
@@ -210,7 +241,11 @@ impl Metrics {
             "Callers that wait for a connection to the database",
             metrics.store_waiting.clone(),
         );
-        registry.register("audit_up", "1 while audit records reach the disk", metrics.audit_up.clone());
+        registry.register(
+            "audit_up",
+            "1 while audit records reach the disk",
+            metrics.audit_up.clone(),
+        );
         registry.register(
             "audit_sequence",
             "The number of the last line of the audit log's hash chain",
@@ -231,10 +266,26 @@ impl Metrics {
             "When the broker's certificate ends, in seconds since 1970",
             metrics.certificate_expiration.clone(),
         );
-        registry.register("shed", "Calls refused because something ran out", metrics.shed.clone());
-        registry.register("mfa_codes_refused", "MFA codes refused", metrics.mfa_refused.clone());
-        registry.register("brokers", "Brokers that share the budgets, this one included", metrics.brokers.clone());
-        registry.register("throttled", "Calls beyond a budget", metrics.throttled.clone());
+        registry.register(
+            "shed",
+            "Calls refused because something ran out",
+            metrics.shed.clone(),
+        );
+        registry.register(
+            "mfa_codes_refused",
+            "MFA codes refused",
+            metrics.mfa_refused.clone(),
+        );
+        registry.register(
+            "brokers",
+            "Brokers that share the budgets, this one included",
+            metrics.brokers.clone(),
+        );
+        registry.register(
+            "throttled",
+            "Calls beyond a budget",
+            metrics.throttled.clone(),
+        );
         registry.register(
             "signatures_unshared",
             "Signatures of which it was not known whether another broker had seen them",
@@ -246,7 +297,10 @@ impl Metrics {
         metrics.audit_up.set(1);
         metrics.feed_up.set(1);
         metrics.brokers.set(1);
-        Self { registry, ..metrics }
+        Self {
+            registry,
+            ..metrics
+        }
     }
 
     /// The text that Prometheus scrapes.

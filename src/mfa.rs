@@ -32,7 +32,10 @@ pub struct Code {
 impl Code {
     /// As given; what is missing or malformed is refused, and counted, by [`prove`].
     pub fn new(serial_number: Option<SerialNumber>, token_code: Option<String>) -> Self {
-        Self { serial_number, token_code: token_code.map(Secret::new) }
+        Self {
+            serial_number,
+            token_code: token_code.map(Secret::new),
+        }
     }
 
     /// The device, for the audit.
@@ -77,13 +80,28 @@ pub async fn prove(cx: &mut Context<'_>, code: &Code) -> Result<Proven, Error> {
         return Err(spent(cx));
     }
     let here = step_of(cx.now) + past.drift;
-    let Some(step) = (here - WINDOW..=here + WINDOW).filter(|s| shows(&device, given, *s)).max() else {
+    let Some(step) = (here - WINDOW..=here + WINDOW)
+        .filter(|s| shows(&device, given, *s))
+        .max()
+    else {
         return Err(failed(cx, &user, MfaError::Invalid.into()).await);
     };
-    let matched = Matched { serial_number: serial.to_owned(), step, offset: step - here, made_at: device.made_at };
-    match cx.wait(cx.sts.store.attempt(&user.id, Some(matched), cx.now)).await? {
+    let matched = Matched {
+        serial_number: serial.to_owned(),
+        step,
+        offset: step - here,
+        made_at: device.made_at,
+    };
+    match cx
+        .wait(cx.sts.store.attempt(&user.id, Some(matched), cx.now))
+        .await?
+    {
         // It may have been taken away meanwhile, or made anew with another seed.
-        Attempt::Accepted if device_of(cx, &user, serial).is_some_and(|d| shows(&d, given, step)) => Ok(Proven(())),
+        Attempt::Accepted
+            if device_of(cx, &user, serial).is_some_and(|d| shows(&d, given, step)) =>
+        {
+            Ok(Proven(()))
+        }
         Attempt::Accepted => Err(MfaError::NotAssociated.into()),
         Attempt::Spent => Err(spent(cx)),
         Attempt::Locked | Attempt::Counted => Err(locked(cx)),
@@ -92,7 +110,10 @@ pub async fn prove(cx: &mut Context<'_>, code: &Code) -> Result<Proven, Error> {
 
 /// A user's device, as the directory has it now.
 fn device_of(cx: &Context<'_>, user: &User, serial_number: &str) -> Option<Arc<MfaDevice>> {
-    cx.directory.mfa_device(serial_number).filter(|d| d.user_arn.as_deref() == Some(&*user.arn)).cloned()
+    cx.directory
+        .mfa_device(serial_number)
+        .filter(|d| d.user_arn.as_deref() == Some(&*user.arn))
+        .cloned()
 }
 
 /// Checks two consecutive codes of a device, and sets what is known of its clock: IAM API
@@ -115,20 +136,38 @@ pub async fn synchronise(
         return Err(locked(cx));
     }
     let here = step_of(cx.now);
-    let shows_both = |device: &MfaDevice, step| shows(device, codes.0, step) && shows(device, codes.1, step + 1);
-    let found = (here - SYNCHRONISATION..=here + SYNCHRONISATION).find(|step| shows_both(device, *step));
+    let shows_both =
+        |device: &MfaDevice, step| shows(device, codes.0, step) && shows(device, codes.1, step + 1);
+    let found =
+        (here - SYNCHRONISATION..=here + SYNCHRONISATION).find(|step| shows_both(device, *step));
     let serial = device.serial_number.as_str();
     let made_at = device.made_at;
-    let matched = found.map(|step| Matched { serial_number: serial.to_owned(), step: step + 1, offset: 0, made_at });
-    match (cx.wait(cx.sts.store.attempt(&user.id, matched, cx.now)).await?, found) {
+    let matched = found.map(|step| Matched {
+        serial_number: serial.to_owned(),
+        step: step + 1,
+        offset: 0,
+        made_at,
+    });
+    match (
+        cx.wait(cx.sts.store.attempt(&user.id, matched, cx.now))
+            .await?,
+        found,
+    ) {
         (Attempt::Accepted, Some(step)) => {
             // One step off is what reading and typing takes.
             let off = step + 1 - here;
             let drift = if off.abs() > WINDOW { off } else { 0 };
             cx.wait(cx.sts.store.set_mfa_drift(serial, drift)).await?;
             // It may have been made anew meanwhile, with another seed.
-            let same = cx.directory.mfa_device(serial).is_some_and(|d| shows_both(d, step));
-            if same { Ok(()) } else { Err(Error::InvalidAuthenticationCode) }
+            let same = cx
+                .directory
+                .mfa_device(serial)
+                .is_some_and(|d| shows_both(d, step));
+            if same {
+                Ok(())
+            } else {
+                Err(Error::InvalidAuthenticationCode)
+            }
         }
         (Attempt::Accepted | Attempt::Spent, _) => {
             note(cx, "spent");
@@ -144,8 +183,12 @@ pub async fn synchronise(
 
 /// Whether a code is the one that the device shows in a step; compared in constant time.
 fn shows(device: &MfaDevice, code: &str, step: i64) -> bool {
-    let Ok(seconds) = u64::try_from(step.saturating_mul(STEP_SECONDS)) else { return false };
-    device.totp().is_some_and(|totp| totp.check(code, seconds).is_some())
+    let Ok(seconds) = u64::try_from(step.saturating_mul(STEP_SECONDS)) else {
+        return false;
+    };
+    device
+        .totp()
+        .is_some_and(|totp| totp.check(code, seconds).is_some())
 }
 
 fn step_of(now: Timestamp) -> i64 {
@@ -189,6 +232,10 @@ struct Noted {
 
 /// Somebody guesses, or mistypes: monitoring and the auditor see it.
 fn note(cx: &mut Context<'_>, outcome: &'static str) {
-    cx.sts.metrics.mfa_refused.get_or_create(&crate::metrics::MfaRefused { outcome }).inc();
+    cx.sts
+        .metrics
+        .mfa_refused
+        .get_or_create(&crate::metrics::MfaRefused { outcome })
+        .inc();
     cx.remark(&Noted { mfa: outcome });
 }

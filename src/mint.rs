@@ -98,7 +98,10 @@ pub fn session(
     let session_token = Secret::new(token::seal(keyring, &claims, &salt)?);
     if session_token.expose().len() > token::MAX_CHARACTERS {
         // The allotment and the limit of chains are set so that this cannot be.
-        tracing::error!(length = session_token.expose().len(), "a session token is too long to be used");
+        tracing::error!(
+            length = session_token.expose().len(),
+            "a session token is too long to be used"
+        );
         return Err(Error::InternalFailure);
     }
     let own = Ancestor {
@@ -124,7 +127,13 @@ pub fn session(
             issued_under: claims.issued_under,
             kind: claims.kind,
         },
-        credentials: Credentials { access_key_id, secret_access_key, session_token, issued_at, expires_at },
+        credentials: Credentials {
+            access_key_id,
+            secret_access_key,
+            session_token,
+            issued_at,
+            expires_at,
+        },
     })
 }
 

@@ -19,18 +19,32 @@ pub struct FieldError {
 impl FieldError {
     /// A broken rule on a field.
     pub fn new(field: impl Into<Cow<'static, str>>, rule: impl Into<Cow<'static, str>>) -> Self {
-        Self { field: field.into(), rule: rule.into() }
+        Self {
+            field: field.into(),
+            rule: rule.into(),
+        }
     }
 }
 
 /// Refuses a text whose number of characters is out of bounds.
-pub(crate) fn length(field: &'static str, text: &str, min: usize, max: usize) -> Result<(), FieldError> {
+pub(crate) fn length(
+    field: &'static str,
+    text: &str,
+    min: usize,
+    max: usize,
+) -> Result<(), FieldError> {
     let count = text.chars().count();
     if count < min {
-        return Err(FieldError::new(field, format!("must have length greater than or equal to {min}")));
+        return Err(FieldError::new(
+            field,
+            format!("must have length greater than or equal to {min}"),
+        ));
     }
     if count > max {
-        return Err(FieldError::new(field, format!("must have length less than or equal to {max}")));
+        return Err(FieldError::new(
+            field,
+            format!("must have length less than or equal to {max}"),
+        ));
     }
     Ok(())
 }
@@ -169,8 +183,14 @@ pub const MAX_TAGS: usize = 50;
 /// Names the field and the rule.
 pub fn tag_key(field: &'static str, text: &str) -> Result<(), FieldError> {
     length(field, text, 1, 128)?;
-    if text.get(..4).is_some_and(|p| p.eq_ignore_ascii_case("aws:")) {
-        return Err(FieldError::new(field, "must not begin with the reserved prefix `aws:`"));
+    if text
+        .get(..4)
+        .is_some_and(|p| p.eq_ignore_ascii_case("aws:"))
+    {
+        return Err(FieldError::new(
+            field,
+            "must not begin with the reserved prefix `aws:`",
+        ));
     }
     tag_characters(field, text)
 }
@@ -186,11 +206,16 @@ pub fn tag_value(field: &'static str, text: &str) -> Result<(), FieldError> {
 
 fn tag_characters(field: &'static str, text: &str) -> Result<(), FieldError> {
     // `char::is_numeric` is \p{N}; \p{Z} is white space less the controls.
-    let legal = |c: char| c.is_alphanumeric() || (c.is_whitespace() && !c.is_control()) || "_.:/=+-@".contains(c);
+    let legal = |c: char| {
+        c.is_alphanumeric() || (c.is_whitespace() && !c.is_control()) || "_.:/=+-@".contains(c)
+    };
     if text.chars().all(legal) {
         return Ok(());
     }
-    Err(FieldError::new(field, "must satisfy regular expression pattern: [\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*"))
+    Err(FieldError::new(
+        field,
+        "must satisfy regular expression pattern: [\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*",
+    ))
 }
 
 #[cfg(test)]
@@ -205,14 +230,22 @@ mod tests {
         assert!(id.is_temporary());
         assert_eq!(id.account(), Some(account));
         // The example id of AWS's documentation is older than the scheme.
-        assert_eq!(AccessKeyId::parse("AccessKeyId", "AKIAIOSFODNN7EXAMPLE").unwrap().account(), None);
+        assert_eq!(
+            AccessKeyId::parse("AccessKeyId", "AKIAIOSFODNN7EXAMPLE")
+                .unwrap()
+                .account(),
+            None
+        );
     }
 
     #[test]
     fn names_have_bounds() {
         assert!(RoleSessionName::parse("RoleSessionName", "ci@build-1").is_ok());
         for bad in ["a", "a b", "a/b", "naïve", &"x".repeat(65)] {
-            assert!(RoleSessionName::parse("RoleSessionName", bad).is_err(), "{bad}");
+            assert!(
+                RoleSessionName::parse("RoleSessionName", bad).is_err(),
+                "{bad}"
+            );
         }
         assert!(
             tag_key("Tags", "aws:x").is_err()

@@ -63,13 +63,19 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Every action of the API and whether this version answers it: what both wires dispatch on.
 pub const ACTIONS: &[(&str, bool)] = &[
     (assume_role::AssumeRole::NAME, true),
-    (assume_role_with_web_identity::AssumeRoleWithWebIdentity::NAME, true),
+    (
+        assume_role_with_web_identity::AssumeRoleWithWebIdentity::NAME,
+        true,
+    ),
     ("AssumeRoleWithSAML", false),
     (get_session_token::GetSessionToken::NAME, true),
     (get_federation_token::GetFederationToken::NAME, true),
     (get_caller_identity::GetCallerIdentity::NAME, true),
     (get_access_key_info::GetAccessKeyInfo::NAME, true),
-    (decode_authorization_message::DecodeAuthorizationMessage::NAME, true),
+    (
+        decode_authorization_message::DecodeAuthorizationMessage::NAME,
+        true,
+    ),
     (get_web_identity_token::GetWebIdentityToken::NAME, true),
 ];
 
@@ -196,7 +202,10 @@ impl Context<'_> {
     ///
     /// # Errors
     /// The store's, or why the caller would be refused if it came now.
-    pub async fn wait<T>(&mut self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, Error> {
+    pub async fn wait<T>(
+        &mut self,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, Error> {
         let done = work.await?;
         self.renew()?;
         Ok(done)
@@ -218,7 +227,8 @@ impl Context<'_> {
             None => authn::still_vouched(&self.caller, &self.directory, self.now),
         };
         if renewed == Err(Error::Ended) {
-            self.record.additional_event_data = serde_json::value::to_raw_value(&Unproven { reason: "ended" }).ok();
+            self.record.additional_event_data =
+                serde_json::value::to_raw_value(&Unproven { reason: "ended" }).ok();
         }
         renewed
     }
@@ -237,8 +247,14 @@ impl Context<'_> {
     pub fn refuse(&mut self, denied: &Denied, resource: &str) -> Error {
         self.record.additional_event_data = denied.audited();
         let sealed = self.sts.tokens.with_keyring(|keyring| {
-            let message =
-                Message::new(&self.record.request_id, &self.caller, denied, resource, self.issued_under, self.now);
+            let message = Message::new(
+                &self.record.request_id,
+                &self.caller,
+                denied,
+                resource,
+                self.issued_under,
+                self.now,
+            );
             message.seal(keyring, &*self.sts.entropy)
         });
         Error::AccessDenied {
@@ -269,7 +285,11 @@ impl Context<'_> {
     pub fn count_admitted(&self, account: AccountId) -> Result<(), Error> {
         let (sts, now) = (self.sts, self.sts.clock.monotonic());
         sts.budgets.proven(budgets::source(self.origin.source_ip));
-        let counted = Counted { principal: self.caller.budget_key(), account: account.as_str(), signature: None };
+        let counted = Counted {
+            principal: self.caller.budget_key(),
+            account: account.as_str(),
+            signature: None,
+        };
         let counted = sts.budgets.call(CountedAs::Call, counted, now);
         counted.map_err(|exceeded| throttled(sts, exceeded))
     }
@@ -280,22 +300,46 @@ impl Context<'_> {
     /// # Errors
     /// When there were too many.
     pub fn count_unadmitted(&self) -> Result<(), Error> {
-        let counted = self.sts.budgets.unadmitted(self.caller.arn(), self.sts.clock.monotonic());
+        let counted = self
+            .sts
+            .budgets
+            .unadmitted(self.caller.arn(), self.sts.clock.monotonic());
         counted.map_err(|exceeded| throttled(self.sts, exceeded))
     }
 
     /// Makes a session and puts it on record.
-    pub async fn issue(&self, grant: Grant<'_>, term: Duration, shape: Shape) -> Result<mint::Session, Error> {
+    pub async fn issue(
+        &self,
+        grant: Grant<'_>,
+        term: Duration,
+        shape: Shape,
+    ) -> Result<mint::Session, Error> {
         let (account, end) = (grant.account(), self.now.plus(term));
-        let counted = self.sts.budgets.session(self.caller.budget_key(), account.as_str(), self.now, end);
+        let counted =
+            self.sts
+                .budgets
+                .session(self.caller.budget_key(), account.as_str(), self.now, end);
         counted.map_err(|exceeded| throttled(self.sts, exceeded))?;
         let keyring = self.sts.tokens.keyring();
         if keyring.current().is_none() {
-            return Err(Error::ServiceUnavailable("a signing key that was not revoked"));
+            return Err(Error::ServiceUnavailable(
+                "a signing key that was not revoked",
+            ));
         }
         let issued_under = (self.issued_under, self.sts.store.id());
-        let session = mint::session(grant, term, shape, issued_under, &keyring, &*self.sts.entropy, self.now)?;
-        self.sts.sessions.record(&keyring, &session.record, self.now).await;
+        let session = mint::session(
+            grant,
+            term,
+            shape,
+            issued_under,
+            &keyring,
+            &*self.sts.entropy,
+            self.now,
+        )?;
+        self.sts
+            .sessions
+            .record(&keyring, &session.record, self.now)
+            .await;
         Ok(session)
     }
 
@@ -388,7 +432,12 @@ impl SessionView {
         let keys = came_from(&record)?;
         let revoked = revocations.is_revoked(&keys, record.issued_under, record.issued_at);
         let came_from = record.ancestors.iter().map(authn::ancestor_arn).collect();
-        Some(Self { arn: authn::ancestor_arn(&own), came_from, revoked, record })
+        Some(Self {
+            arn: authn::ancestor_arn(&own),
+            came_from,
+            revoked,
+            record,
+        })
     }
 }
 
@@ -407,7 +456,12 @@ fn own_ancestor(record: &SessionRecord) -> Ancestor {
 
 /// What a session on record came from. None for a record that names no principal.
 fn came_from(record: &SessionRecord) -> Option<Box<[Key]>> {
-    authn::came_from(&own_ancestor(record), &record.source_identity, &record.ancestors).ok()
+    authn::came_from(
+        &own_ancestor(record),
+        &record.source_identity,
+        &record.ancestors,
+    )
+    .ok()
 }
 
 /// The answer to a call.
@@ -431,13 +485,18 @@ pub async fn serve<O: Operation>(
     let sts = sts.clone();
     if O::IS_URGENT {
         let urgent = sts.urgent.clone();
-        let call = async move { conclude::<O>(&sts, O::SERVICE, O::NAME.into(), evidence, input, origin).await };
-        let lost = || Reply { request_id: String::new(), result: Err(Error::InternalFailure) };
+        let call = async move {
+            conclude::<O>(&sts, O::SERVICE, O::NAME.into(), evidence, input, origin).await
+        };
+        let lost = || Reply {
+            request_id: String::new(),
+            result: Err(Error::InternalFailure),
+        };
         return urgent.spawn(call).await.unwrap_or_else(|_| lost());
     }
-    ToTheEnd(Some(Box::pin(
-        async move { conclude::<O>(&sts, O::SERVICE, O::NAME.into(), evidence, input, origin).await },
-    )))
+    ToTheEnd(Some(Box::pin(async move {
+        conclude::<O>(&sts, O::SERVICE, O::NAME.into(), evidence, input, origin).await
+    })))
     .await
 }
 
@@ -449,7 +508,9 @@ impl<T: Send + 'static> Future for ToTheEnd<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<T> {
-        let Some(running) = &mut self.0 else { return Poll::Pending };
+        let Some(running) = &mut self.0 else {
+            return Poll::Pending;
+        };
         let ready = running.as_mut().poll(cx);
         if ready.is_ready() {
             self.0 = None;
@@ -488,26 +549,61 @@ pub async fn refuse(
     origin: Origin,
 ) -> Refusal {
     // Boxed, as refusals are part of every call's future and larger than most of it.
-    let reply = Box::pin(conclude::<Nothing>(sts, service, name.into(), evidence, Err(error), origin)).await;
-    Refusal { request_id: reply.request_id, error: reply.result.err().unwrap_or(Error::InternalFailure) }
+    let reply = Box::pin(conclude::<Nothing>(
+        sts,
+        service,
+        name.into(),
+        evidence,
+        Err(error),
+        origin,
+    ))
+    .await;
+    Refusal {
+        request_id: reply.request_id,
+        error: reply.result.err().unwrap_or(Error::InternalFailure),
+    }
 }
 
 /// Records the refusal of a request that cannot be read, so that nothing in it was proven.
-pub async fn refuse_unread(sts: &Arc<Sts>, name: impl Into<String>, error: Error, origin: Origin) -> Refusal {
-    refuse(sts, Service::Sts, name.into(), Err(error), Error::InternalFailure, origin).await
+pub async fn refuse_unread(
+    sts: &Arc<Sts>,
+    name: impl Into<String>,
+    error: Error,
+    origin: Origin,
+) -> Refusal {
+    refuse(
+        sts,
+        Service::Sts,
+        name.into(),
+        Err(error),
+        Error::InternalFailure,
+        origin,
+    )
+    .await
 }
 
 /// Counts somebody who is turned away for want of room: what they are told.
 pub fn shed(sts: &Sts, shed: Shed) -> Error {
-    sts.metrics.shed.get_or_create(&metrics::Shed { reason: shed.reason() }).inc();
+    sts.metrics
+        .shed
+        .get_or_create(&metrics::Shed {
+            reason: shed.reason(),
+        })
+        .inc();
     Error::ServiceUnavailable("capacity for this request")
 }
 
 /// Why an action is not answered.
 pub fn unanswered(action: &str, version: &str) -> Error {
-    match ACTIONS.iter().find(|(name, answered)| *name == action && !answered) {
+    match ACTIONS
+        .iter()
+        .find(|(name, answered)| *name == action && !answered)
+    {
         Some((name, _)) => Error::NotAvailable((*name).into()),
-        None => Error::InvalidAction { action: audit::clip(action), version: audit::clip(version) },
+        None => Error::InvalidAction {
+            action: audit::clip(action),
+            version: audit::clip(version),
+        },
     }
 }
 
@@ -541,7 +637,12 @@ async fn conclude<O: Operation>(
     let now = sts.clock.now();
     let (request_id, event_id) = match entropy::bytes::<32>(&*sts.entropy) {
         Ok(chance) => ids(chance),
-        Err(error) => return Reply { request_id: String::new(), result: Err(error.into()) },
+        Err(error) => {
+            return Reply {
+                request_id: String::new(),
+                result: Err(error.into()),
+            };
+        }
     };
     let mut record = audit::record(name.clone(), now, request_id.clone(), event_id);
     if service == Service::Iam {
@@ -550,17 +651,31 @@ async fn conclude<O: Operation>(
     record.read_only = O::READ_ONLY;
     record.aws_region.clone_from(&sts.region);
     record.source_ip_address = origin.source_ip.to_canonical().to_string();
-    record.user_agent = origin.user_agent.as_deref().map(|text| audit::clip_written(text, MAX_USER_AGENT).to_owned());
+    record.user_agent = origin
+        .user_agent
+        .as_deref()
+        .map(|text| audit::clip_written(text, MAX_USER_AGENT).to_owned());
     if let Ok(input) = &input {
         record.request_parameters = input.parameters();
     }
 
     let mut result = {
-        let mut call = std::pin::pin!(run(sts, service, evidence, input, &origin, now, &mut record));
+        let mut call = std::pin::pin!(run(
+            sts,
+            service,
+            evidence,
+            input,
+            &origin,
+            now,
+            &mut record
+        ));
         // A defect ends its own call alone, and is on record as any refusal is.
         std::future::poll_fn(|cx| {
             catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx))).unwrap_or_else(|_| {
-                tracing::error!(action = O::NAME, "this call panicked, which is a defect of Brevet; it was refused");
+                tracing::error!(
+                    action = O::NAME,
+                    "this call panicked, which is a defect of Brevet; it was refused"
+                );
                 Poll::Ready(Err(Error::InternalFailure))
             })
         })
@@ -572,7 +687,11 @@ async fn conclude<O: Operation>(
         record.error_message = Some(error.to_string());
     }
     // No record, no answer.
-    let counting = Counting { action: O::NAME, source: origin.source_ip, now };
+    let counting = Counting {
+        action: O::NAME,
+        source: origin.source_ip,
+        now,
+    };
     let written = match &result {
         Err(_) => {
             sts.audit.refuse(&record, counting);
@@ -580,7 +699,9 @@ async fn conclude<O: Operation>(
         }
         Ok(_) if !O::MUST_BE_RECORDED => sts.audit.note(&record),
         Ok(_) if O::HANDS_OUT || !O::READ_ONLY => sts.audit.commit(&record).await,
-        Ok(_) => sts.audit.read(&record, O::COUNTED_AS == CountedAs::Read, counting),
+        Ok(_) => sts
+            .audit
+            .read(&record, O::COUNTED_AS == CountedAs::Read, counting),
     };
     if written.is_err() && O::MUST_BE_RECORDED {
         let error = Error::ServiceUnavailable("the audit log");
@@ -589,8 +710,16 @@ async fn conclude<O: Operation>(
         result = Err(error);
     }
     let outcome = result.as_ref().err().map_or("ok", Error::code);
-    sts.metrics.calls.get_or_create(&CallLabel { action: O::NAME, outcome }).inc();
-    sts.metrics.call_seconds.observe(started.elapsed().as_secs_f64());
+    sts.metrics
+        .calls
+        .get_or_create(&CallLabel {
+            action: O::NAME,
+            outcome,
+        })
+        .inc();
+    sts.metrics
+        .call_seconds
+        .observe(started.elapsed().as_secs_f64());
     tracing::debug!(request_id, action = %name, outcome, "call");
     Reply { request_id, result }
 }
@@ -625,8 +754,12 @@ async fn run<O: Operation>(
             }));
         }
         // Neither stands in for the other.
-        Ok(Evidence::Signed(_)) if !O::SIGNED => return Err(unproven(Error::MissingAuthenticationToken)),
-        Ok(Evidence::WebIdentity { .. }) if O::SIGNED => return Err(unproven(Error::MissingAuthenticationToken)),
+        Ok(Evidence::Signed(_)) if !O::SIGNED => {
+            return Err(unproven(Error::MissingAuthenticationToken));
+        }
+        Ok(Evidence::WebIdentity { .. }) if O::SIGNED => {
+            return Err(unproven(Error::MissingAuthenticationToken));
+        }
         Ok(evidence) => evidence,
     };
     let region = match &evidence {
@@ -642,13 +775,17 @@ async fn run<O: Operation>(
     // A token is not, since checking it costs more; it is given back when a role has admitted it.
     let is_signed = matches!(evidence, Evidence::Signed(_));
     if !is_signed {
-        sts.budgets.unproven(source, monotonic).map_err(|exceeded| throttled(sts, exceeded))?;
+        sts.budgets
+            .unproven(source, monotonic)
+            .map_err(|exceeded| throttled(sts, exceeded))?;
     }
     // A URL that was signed beforehand is made to be passed on, so it does not say who is connected.
     let proof = match &evidence {
         Evidence::Signed(presented) if presented.is_presigned() => None,
         Evidence::Signed(presented) => presented.signature().try_into().ok(),
-        Evidence::WebIdentity { token, .. } => Some(crate::sigv4::sha256(token.expose().as_bytes())),
+        Evidence::WebIdentity { token, .. } => {
+            Some(crate::sigv4::sha256(token.expose().as_bytes()))
+        }
         Evidence::Anonymous => None,
     };
     let (caller, signed) = match authenticate(sts, service, evidence, &directory, now).await {
@@ -657,10 +794,15 @@ async fn run<O: Operation>(
             // Not proven: `type` says Unknown, and the key is what was claimed.
             record.user_identity.access_key_id = access_key_id;
             if let Some(reason) = reason {
-                record.additional_event_data = serde_json::value::to_raw_value(&Unproven { reason }).ok();
+                record.additional_event_data =
+                    serde_json::value::to_raw_value(&Unproven { reason }).ok();
             }
             // A broken directory is not the caller's doing.
-            return Err(if is_signed && error != Error::InternalFailure { unproven(error) } else { error });
+            return Err(if is_signed && error != Error::InternalFailure {
+                unproven(error)
+            } else {
+                error
+            });
         }
     };
     if let (Some(call), Some(proof)) = (&origin.call, proof) {
@@ -674,7 +816,11 @@ async fn run<O: Operation>(
     if is_signed {
         let account = caller.account();
         let signature = signed.as_ref().map(|presented| presented.signature());
-        let counted = Counted { principal: caller.budget_key(), account: account.as_str(), signature };
+        let counted = Counted {
+            principal: caller.budget_key(),
+            account: account.as_str(),
+            signature,
+        };
         let counted = sts.budgets.call(O::COUNTED_AS, counted, monotonic);
         counted.map_err(|exceeded| throttled(sts, exceeded))?;
     }
@@ -683,7 +829,18 @@ async fn run<O: Operation>(
         return Err(Error::PresignedAction(O::NAME));
     }
     let is_open = is_open_to(&caller, O::SERVICE, O::NAME);
-    let mut cx = Context { sts, directory, now, issued_under, caller, signed, service, origin, region, record };
+    let mut cx = Context {
+        sts,
+        directory,
+        now,
+        issued_under,
+        caller,
+        signed,
+        service,
+        origin,
+        region,
+        record,
+    };
     if !is_signed {
         // It may have waited for the provider's keys.
         cx.renew()?;
@@ -692,10 +849,16 @@ async fn run<O: Operation>(
     failpoint(O::NAME);
     if !is_open {
         let action = format!("{}:{}", O::SERVICE.prefix(), O::NAME);
-        return Err(cx.refuse_because(&action, "*", "Credentials of this kind do not reach this action."));
+        return Err(cx.refuse_because(
+            &action,
+            "*",
+            "Credentials of this kind do not reach this action.",
+        ));
     }
     let claim = match &cx.signed {
-        Some(presented) if O::HANDS_OUT || !O::READ_ONLY => replay::claim(sts, presented, cx.now).await?,
+        Some(presented) if O::HANDS_OUT || !O::READ_ONLY => {
+            replay::claim(sts, presented, cx.now).await?
+        }
         _ => None,
     };
     let result = input.run(&mut cx).await;
@@ -722,12 +885,18 @@ fn failpoint(action: &str) {
 /// Whether an action may be asked for by a URL that was signed beforehand and can be passed on.
 fn takes_presigned(rules: &Rules, service: Service, action: &str) -> bool {
     const ALWAYS: &str = get_caller_identity::GetCallerIdentity::NAME;
-    service == Service::Sts && (action == ALWAYS || rules.presigned_actions.iter().any(|a| a == action))
+    service == Service::Sts
+        && (action == ALWAYS || rules.presigned_actions.iter().any(|a| a == action))
 }
 
 /// The refusal of a call beyond a budget, counted.
 fn throttled(sts: &Sts, exceeded: Exceeded) -> Error {
-    sts.metrics.throttled.get_or_create(&Throttled { budget: exceeded.name() }).inc();
+    sts.metrics
+        .throttled
+        .get_or_create(&Throttled {
+            budget: exceeded.name(),
+        })
+        .inc();
     Error::Throttling
 }
 
@@ -735,8 +904,10 @@ fn throttled(sts: &Sts, exceeded: Exceeded) -> Error {
 /// credentials". GetSessionToken and GetFederationToken say so themselves, in AWS's words.
 fn is_open_to(caller: &Caller, service: Service, action: &str) -> bool {
     const ALWAYS: &str = get_caller_identity::GetCallerIdentity::NAME;
-    const REFUSES_BY_ITSELF: [&str; 2] =
-        [get_session_token::GetSessionToken::NAME, get_federation_token::GetFederationToken::NAME];
+    const REFUSES_BY_ITSELF: [&str; 2] = [
+        get_session_token::GetSessionToken::NAME,
+        get_federation_token::GetFederationToken::NAME,
+    ];
     if action == ALWAYS || REFUSES_BY_ITSELF.contains(&action) {
         return true;
     }
@@ -756,8 +927,12 @@ type Refused = (Error, Option<String>, Option<&'static str>);
 fn must_know_what_is_revoked(sts: &Sts) -> Result<(), Error> {
     match sts.feed.standing(sts.clock.monotonic()) {
         Standing::Fresh | Standing::Stale(_) => Ok(()),
-        Standing::Cut(_) => Err(Error::ServiceUnavailable("what was revoked is not known here; the store")),
-        Standing::Distrusted => Err(Error::ServiceUnavailable("the store is not as brokers left it; it")),
+        Standing::Cut(_) => Err(Error::ServiceUnavailable(
+            "what was revoked is not known here; the store",
+        )),
+        Standing::Distrusted => Err(Error::ServiceUnavailable(
+            "the store is not as brokers left it; it",
+        )),
     }
 }
 
@@ -770,7 +945,12 @@ fn must_know_the_time(sts: &Sts) -> Result<(), Error> {
     }
 }
 
-fn judges<'a>(sts: &'a Sts, directory: &'a Directory, names: &'a HostNames, service: Service) -> Judges<'a> {
+fn judges<'a>(
+    sts: &'a Sts,
+    directory: &'a Directory,
+    names: &'a HostNames,
+    service: Service,
+) -> Judges<'a> {
     Judges {
         tokens: &sts.tokens,
         directory,
@@ -798,7 +978,11 @@ async fn authenticate(
                 Ok(caller) => Ok((caller, Some(presented))),
                 Err(error) => {
                     let reason = (error == Error::Ended).then_some("ended");
-                    Err((error, Some(presented.unverified_access_key_id().to_owned()), reason))
+                    Err((
+                        error,
+                        Some(presented.unverified_access_key_id().to_owned()),
+                        reason,
+                    ))
                 }
             }
         }
@@ -806,7 +990,14 @@ async fn authenticate(
             // Its provider may have to be asked for keys; the token is judged by what holds then.
             let moment = || (sts.directory.load_full(), sts.clock.now());
             let (providers, own) = (&sts.providers, sts.issuer.as_deref());
-            let asked = authn::authenticate_web_identity(token.expose(), account, providers, directory, own, moment);
+            let asked = authn::authenticate_web_identity(
+                token.expose(),
+                account,
+                providers,
+                directory,
+                own,
+                moment,
+            );
             // Boxed, as it is larger than all that a signed call needs.
             match Box::pin(asked).await {
                 Ok(caller) => Ok((caller, None)),
@@ -825,9 +1016,14 @@ struct Unproven {
 fn ids(chance: [u8; 32]) -> (String, String) {
     let mut halves = chance.chunks_exact(16).map(|half| {
         let bytes = half.try_into().unwrap_or_default();
-        uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
+        uuid::Builder::from_random_bytes(bytes)
+            .into_uuid()
+            .to_string()
     });
-    (halves.next().unwrap_or_default(), halves.next().unwrap_or_default())
+    (
+        halves.next().unwrap_or_default(),
+        halves.next().unwrap_or_default(),
+    )
 }
 
 #[cfg(test)]
@@ -848,7 +1044,13 @@ mod tests {
     #[test]
     fn operations_wait_for_the_store_by_the_context_alone() {
         // They answer at once; or what was decided is done, and only spreads.
-        const FREE: [&str; 5] = ["id", "is_shared", "is_locked", "last_spent_step", "nodes_after"];
+        const FREE: [&str; 5] = [
+            "id",
+            "is_shared",
+            "is_locked",
+            "last_spent_step",
+            "nodes_after",
+        ];
         let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
         let mut files = vec![src.join("mfa.rs")];
         sources(&src.join("ops"), &mut files);
@@ -858,10 +1060,18 @@ mod tests {
             let text: String = text.chars().filter(|c| !c.is_whitespace()).collect();
             for (at, _) in text.match_indices("sts.store.") {
                 let (before, after) = text.split_at(at);
-                let method = after.trim_start_matches("sts.store.").split('(').next().unwrap();
+                let method = after
+                    .trim_start_matches("sts.store.")
+                    .split('(')
+                    .next()
+                    .unwrap();
                 let waited = before.ends_with("cx.wait(cx.");
                 waits += usize::from(waited);
-                assert!(waited || FREE.contains(&method), "{}: {method} outside cx.wait", file.display());
+                assert!(
+                    waited || FREE.contains(&method),
+                    "{}: {method} outside cx.wait",
+                    file.display()
+                );
             }
         }
         assert!(waits >= 8, "{waits} waits");

@@ -96,7 +96,8 @@ pub fn unpack(bytes: &[u8]) -> Option<Limits> {
 fn weighed(limits: &Limits) -> (Vec<u8>, u64) {
     let plain = limits.encode_to_vec();
     let packed = lz4_flex::block::compress_prepend_size_with_dict(&plain, DICTIONARY);
-    let percent = |bytes: usize, of: usize| u64::try_from((bytes * 100).div_ceil(of)).unwrap_or(u64::MAX);
+    let percent =
+        |bytes: usize, of: usize| u64::try_from((bytes * 100).div_ceil(of)).unwrap_or(u64::MAX);
     let consumed = percent(packed.len(), ALLOTMENT).max(percent(plain.len(), MAX_UNPACKED));
     (packed, consumed)
 }
@@ -120,20 +121,38 @@ fn too_large(limits: &Limits, total: u64) -> TooLarge {
     let alone = |limits: &Limits| weighed(limits).1;
     let mut bill = Vec::new();
     if !limits.policy.is_empty() {
-        let share = alone(&Limits { policy: limits.policy.clone(), ..Limits::default() });
+        let share = alone(&Limits {
+            policy: limits.policy.clone(),
+            ..Limits::default()
+        });
         bill.push(format!("{share}% from Policy"));
     }
     if !limits.policy_arns.is_empty() {
-        let share = alone(&Limits { policy_arns: limits.policy_arns.clone(), ..Limits::default() });
+        let share = alone(&Limits {
+            policy_arns: limits.policy_arns.clone(),
+            ..Limits::default()
+        });
         bill.push(format!("{share}% from PolicyArns"));
     }
     let mut tags: Vec<(u64, &str)> = limits
         .tags
         .iter()
-        .map(|tag| (alone(&Limits { tags: vec![tag.clone()], ..Limits::default() }), tag.key.as_str()))
+        .map(|tag| {
+            (
+                alone(&Limits {
+                    tags: vec![tag.clone()],
+                    ..Limits::default()
+                }),
+                tag.key.as_str(),
+            )
+        })
         .collect();
     tags.sort_by(|one, two| two.cmp(one));
-    bill.extend(tags.iter().take(10).map(|(share, key)| format!("{share}% from tag {key}")));
+    bill.extend(
+        tags.iter()
+            .take(10)
+            .map(|(share, key)| format!("{share}% from tag {key}")),
+    );
     if tags.len() > 10 {
         bill.push(format!("the rest from {} more tags", tags.len() - 10));
     }
@@ -143,7 +162,11 @@ fn too_large(limits: &Limits, total: u64) -> TooLarge {
         (true, false) => "policies and tags",
         (false, _) => "tags",
     };
-    TooLarge { what, percent: total, bill: bill.join(", ") }
+    TooLarge {
+        what,
+        percent: total,
+        bill: bill.join(", "),
+    }
 }
 
 #[cfg(test)]
@@ -151,41 +174,75 @@ mod tests {
     use super::*;
 
     fn tag(key: &str, value: &str) -> TagClaim {
-        TagClaim { key: key.into(), value: value.into(), transitive: false }
+        TagClaim {
+            key: key.into(),
+            value: value.into(),
+            transitive: false,
+        }
     }
 
     #[test]
     fn the_size_is_true_and_the_bill_names_everybody() {
         assert_eq!(pack(&mut Limits::default()).unwrap(), Packed::default());
-        let mut small = Limits { tags: vec![tag("Team", "blue")], ..Limits::default() };
+        let mut small = Limits {
+            tags: vec![tag("Team", "blue")],
+            ..Limits::default()
+        };
         let packed = pack(&mut small).unwrap();
         assert_eq!((packed.percent, unpack(&packed.bytes).unwrap()), (1, small));
 
         let noise = |n: u32| {
-            (0..n).map(|i| char::from(b'!' + (i.wrapping_mul(2_654_435_761) >> 25) as u8 % 90)).collect::<String>()
+            (0..n)
+                .map(|i| char::from(b'!' + (i.wrapping_mul(2_654_435_761) >> 25) as u8 % 90))
+                .collect::<String>()
         };
-        let mut large = Limits { policy: noise(2_048), ..Limits::default() };
-        large.tags = (0..30).map(|i| tag(&format!("key{i:02}"), &noise(200 + i))).collect();
+        let mut large = Limits {
+            policy: noise(2_048),
+            ..Limits::default()
+        };
+        large.tags = (0..30)
+            .map(|i| tag(&format!("key{i:02}"), &noise(200 + i)))
+            .collect();
         let refused = pack(&mut large).map(|p| p.percent);
         // Text that repeats itself packs; text that does not is billed.
         assert!(refused.is_ok_and(|p| p < 100));
         for (i, tag) in large.tags.iter_mut().enumerate() {
             tag.value = crate::sigv4::hex(&crate::sigv4::sha256(&[i as u8])).repeat(4);
         }
-        let words: String = (0..60u8).map(|i| crate::sigv4::hex(&crate::sigv4::sha256(&[i, 1]))).collect();
+        let words: String = (0..60u8)
+            .map(|i| crate::sigv4::hex(&crate::sigv4::sha256(&[i, 1])))
+            .collect();
         large.policy = words.chars().take(2_048).collect();
-        large.tags.iter_mut().for_each(|t| t.value = words.chars().rev().skip(t.value.len()).take(250).collect());
+        large
+            .tags
+            .iter_mut()
+            .for_each(|t| t.value = words.chars().rev().skip(t.value.len()).take(250).collect());
         large.tags.iter_mut().enumerate().for_each(|(i, t)| {
-            t.value = (0..4u8).map(|j| crate::sigv4::hex(&crate::sigv4::sha256(&[i as u8, j, 2]))).collect()
+            t.value = (0..4u8)
+                .map(|j| crate::sigv4::hex(&crate::sigv4::sha256(&[i as u8, j, 2])))
+                .collect()
         });
         let text = pack(&mut large).unwrap_err().to_string();
-        assert!(text.starts_with("Packed size of session policies and tags consumes "), "{text}");
         assert!(
-            text.contains("% from Policy, ") && text.contains("% from tag key") && text.contains("20 more tags"),
+            text.starts_with("Packed size of session policies and tags consumes "),
             "{text}"
         );
-        let tags = pack(&mut Limits { policy: String::new(), ..large }).unwrap_err().to_string();
-        assert!(tags.starts_with("Packed size of session tags consumes "), "{tags}");
+        assert!(
+            text.contains("% from Policy, ")
+                && text.contains("% from tag key")
+                && text.contains("20 more tags"),
+            "{text}"
+        );
+        let tags = pack(&mut Limits {
+            policy: String::new(),
+            ..large
+        })
+        .unwrap_err()
+        .to_string();
+        assert!(
+            tags.starts_with("Packed size of session tags consumes "),
+            "{tags}"
+        );
     }
 
     #[test]
@@ -197,28 +254,51 @@ mod tests {
     #[test]
     fn what_packs_well_is_bounded_all_the_same() {
         // Fifty of the longest tags in four-byte characters pack to a seventh of the allotment.
-        let tags = |n: usize| (0..n).map(|i| tag(&format!("{i:03}{}", "𝔸".repeat(125)), &"𝔸".repeat(256))).collect();
-        let mut ten = Limits { tags: tags(10), ..Limits::default() };
+        let tags = |n: usize| {
+            (0..n)
+                .map(|i| tag(&format!("{i:03}{}", "𝔸".repeat(125)), &"𝔸".repeat(256)))
+                .collect()
+        };
+        let mut ten = Limits {
+            tags: tags(10),
+            ..Limits::default()
+        };
         assert!(pack(&mut ten).is_ok_and(|p| p.percent > 90 && p.bytes.len() < 1_024));
-        let refused = pack(&mut Limits { tags: tags(50), ..Limits::default() }).unwrap_err().to_string();
-        assert!(refused.starts_with("Packed size of session tags consumes 46"), "{refused}");
+        let refused = pack(&mut Limits {
+            tags: tags(50),
+            ..Limits::default()
+        })
+        .unwrap_err()
+        .to_string();
+        assert!(
+            refused.starts_with("Packed size of session tags consumes 46"),
+            "{refused}"
+        );
     }
 
     #[test]
     fn white_space_means_nothing_outside_strings_and_something_inside() {
         for (given, kept) in [
             (" { \"a b\" :\t[ 1 ,\r\n 2 ] } ", "{\"a b\":[1,2]}"),
-            (r#"{ "a \" b" : " c\\" , "d" : "\\\"  " }"#, r#"{"a \" b":" c\\","d":"\\\"  "}"#),
-            ("{\"\u{a0}\" : \"\u{2003} x\"}", "{\"\u{a0}\":\"\u{2003} x\"}"),
+            (
+                r#"{ "a \" b" : " c\\" , "d" : "\\\"  " }"#,
+                r#"{"a \" b":" c\\","d":"\\\"  "}"#,
+            ),
+            (
+                "{\"\u{a0}\" : \"\u{2003} x\"}",
+                "{\"\u{a0}\":\"\u{2003} x\"}",
+            ),
             ("", ""),
         ] {
             let mut text = given.to_owned();
             remove_white_space(&mut text);
             assert_eq!(text, kept);
         }
-        let policy =
-            r#"{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}}"#;
-        let mut padded = Limits { policy: format!("{policy}{}", " ".repeat(130_900)), ..Limits::default() };
+        let policy = r#"{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}}"#;
+        let mut padded = Limits {
+            policy: format!("{policy}{}", " ".repeat(130_900)),
+            ..Limits::default()
+        };
         let packed = pack(&mut padded).unwrap();
         assert_eq!(unpack(&packed.bytes).unwrap(), padded);
         assert_eq!(padded.policy, policy.replace(": ", ":").replace(", ", ","));

@@ -69,7 +69,11 @@ impl Providers {
     /// # Errors
     /// When there is no TLS to ask by.
     pub fn new(reach: Reach, clock: Arc<dyn Clock>) -> Result<Self, rustls::Error> {
-        Ok(Self { entries: Mutex::default(), fetcher: Fetcher::new(reach)?, clock })
+        Ok(Self {
+            entries: Mutex::default(),
+            fetcher: Fetcher::new(reach)?,
+            clock,
+        })
     }
 
     /// Asks a provider for its discovery document and its keys, whatever is known of them: how many it has.
@@ -79,7 +83,12 @@ impl Providers {
     pub async fn examine(&self, provider: &OidcProvider) -> Result<usize, String> {
         match &provider.keys {
             Some(keys) => Ok(keys.count()),
-            None => self.fetcher.keys(provider).await.map(|keys| keys.count()).map_err(|error| error.to_string()),
+            None => self
+                .fetcher
+                .keys(provider)
+                .await
+                .map(|keys| keys.count())
+                .map_err(|error| error.to_string()),
         }
     }
 
@@ -96,10 +105,15 @@ impl Providers {
         let (old, cold, asked_lately) = {
             let mut known = entry.known.lock().unwrap_or_else(PoisonError::into_inner);
             known.used_at = now;
-            let usable = known.keys.as_ref().filter(|(_, at)| now.saturating_sub(*at) <= MAX_AGE);
+            let usable = known
+                .keys
+                .as_ref()
+                .filter(|(_, at)| now.saturating_sub(*at) <= MAX_AGE);
             let key = usable.and_then(|(keys, _)| keys.get(id)).cloned();
             let new = usable.is_some_and(|(_, at)| now.saturating_sub(*at) <= 2 * REFRESH_AFTER);
-            let asked_lately = known.asked_at.is_some_and(|at| now.saturating_sub(at) < ASK_EVERY);
+            let asked_lately = known
+                .asked_at
+                .is_some_and(|at| now.saturating_sub(at) < ASK_EVERY);
             match key {
                 // The provider is away, as far as is known.
                 Some(key) if new || asked_lately => return Ok(key),
@@ -108,7 +122,9 @@ impl Providers {
         };
         if let Some(key) = old {
             // Nobody asked for a while: what was retired meanwhile must not pass. One request finds out.
-            let Ok(_asking) = entry.asking.try_lock() else { return Ok(key) };
+            let Ok(_asking) = entry.asking.try_lock() else {
+                return Ok(key);
+            };
             self.ask(&entry).await;
             return entry.usable(now, id);
         }
@@ -125,7 +141,9 @@ impl Providers {
                 self.ask(&entry).await;
             }
         } else {
-            let Ok(_asking) = entry.asking.try_lock() else { return Err(KeyError::Unreachable) };
+            let Ok(_asking) = entry.asking.try_lock() else {
+                return Err(KeyError::Unreachable);
+            };
             self.ask(&entry).await;
         }
         entry.usable(now, id)
@@ -138,7 +156,11 @@ impl Providers {
         let due: Vec<Arc<Entry>> = {
             let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
             entries.retain(|_, entry| now.saturating_sub(entry.used_at()) <= MAX_AGE);
-            entries.values().filter(|entry| entry.is_due(now)).cloned().collect()
+            entries
+                .values()
+                .filter(|entry| entry.is_due(now))
+                .cloned()
+                .collect()
         };
         for entry in due {
             let this = self.clone();
@@ -184,7 +206,10 @@ impl Providers {
 
 impl Entry {
     fn used_at(&self) -> Duration {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).used_at
+        self.known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .used_at
     }
 
     fn usable(&self, now: Duration, id: &str) -> Result<Key, KeyError> {
@@ -202,14 +227,24 @@ impl Entry {
 
     fn is_cold(&self, now: Duration) -> bool {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.keys.as_ref().is_none_or(|(_, at)| now.saturating_sub(*at) > MAX_AGE)
-            && known.asked_at.is_none_or(|at| now.saturating_sub(at) >= ASK_EVERY)
+        known
+            .keys
+            .as_ref()
+            .is_none_or(|(_, at)| now.saturating_sub(*at) > MAX_AGE)
+            && known
+                .asked_at
+                .is_none_or(|at| now.saturating_sub(at) >= ASK_EVERY)
     }
 
     fn is_due(&self, now: Duration) -> bool {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         now.saturating_sub(known.used_at) <= IN_USE
-            && known.keys.as_ref().is_some_and(|(_, at)| now.saturating_sub(*at) > REFRESH_AFTER)
-            && known.asked_at.is_none_or(|at| now.saturating_sub(at) >= ASK_EVERY)
+            && known
+                .keys
+                .as_ref()
+                .is_some_and(|(_, at)| now.saturating_sub(*at) > REFRESH_AFTER)
+            && known
+                .asked_at
+                .is_none_or(|at| now.saturating_sub(at) >= ASK_EVERY)
     }
 }

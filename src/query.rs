@@ -13,7 +13,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
-use http::header::{ACCEPT, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
+use http::header::{
+    ACCEPT, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT,
+};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use percent_encoding::percent_decode;
@@ -22,7 +24,9 @@ use crate::authn::Evidence;
 use crate::error::Error;
 use crate::names::{FieldError, Tag};
 use crate::ops::assume_role::{AssumeRole, AssumeRoleInput};
-use crate::ops::assume_role_with_web_identity::{AssumeRoleWithWebIdentity, AssumeRoleWithWebIdentityInput};
+use crate::ops::assume_role_with_web_identity::{
+    AssumeRoleWithWebIdentity, AssumeRoleWithWebIdentityInput,
+};
 use crate::ops::decode_authorization_message::DecodeAuthorizationMessage;
 use crate::ops::get_access_key_info::GetAccessKeyInfo;
 use crate::ops::get_caller_identity::GetCallerIdentity;
@@ -51,7 +55,12 @@ where
 {
     let (head, body) = request.into_parts();
     // All but the texts, which are rarely needed again.
-    let late = Origin { user_agent: None, referer: None, call: origin.call.clone(), ..origin };
+    let late = Origin {
+        user_agent: None,
+        referer: None,
+        call: origin.call.clone(),
+        ..origin
+    };
     match tokio::time::timeout(CALL_TIMEOUT, answer(sts, origin, &head, body)).await {
         Ok(response) => response,
         Err(_) => too_late(sts, late, &head).await,
@@ -59,10 +68,26 @@ where
 }
 
 /// A call that took too long. What was not read of its body cannot be skipped: the connection ends.
-async fn too_late(sts: &Arc<Sts>, origin: Origin, head: &http::request::Parts) -> Response<Full<Bytes>> {
-    let agent = head.headers.get(USER_AGENT).map(|v| crate::audit::clip(&String::from_utf8_lossy(v.as_bytes())));
+async fn too_late(
+    sts: &Arc<Sts>,
+    origin: Origin,
+    head: &http::request::Parts,
+) -> Response<Full<Bytes>> {
+    let agent = head
+        .headers
+        .get(USER_AGENT)
+        .map(|v| crate::audit::clip(&String::from_utf8_lossy(v.as_bytes())));
     let error = Error::RequestTimeout(CALL_TIMEOUT.as_secs());
-    let reply = ops::refuse_unread(sts, "none", error, Origin { user_agent: agent, ..origin }).await;
+    let reply = ops::refuse_unread(
+        sts,
+        "none",
+        error,
+        Origin {
+            user_agent: agent,
+            ..origin
+        },
+    )
+    .await;
     let response = match head.uri.path() {
         token_exchange::PATH => token_exchange::refused(&reply.error, &reply.request_id),
         _ => Respond::to(&head.headers).failure(&reply.request_id, &reply.error),
@@ -70,7 +95,12 @@ async fn too_late(sts: &Arc<Sts>, origin: Origin, head: &http::request::Parts) -
     closing(response)
 }
 
-async fn answer<B>(sts: &Arc<Sts>, origin: Origin, head: &http::request::Parts, body: B) -> Response<Full<Bytes>>
+async fn answer<B>(
+    sts: &Arc<Sts>,
+    origin: Origin,
+    head: &http::request::Parts,
+    body: B,
+) -> Response<Full<Bytes>>
 where
     B: http_body::Body + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -78,7 +108,11 @@ where
     let respond = Respond::to(&head.headers);
     if let Some(foreign) = Foreign::read(head) {
         let response = foreign.refuse(sts, origin).await;
-        return if body.is_end_stream() { response } else { closing(response) };
+        return if body.is_end_stream() {
+            response
+        } else {
+            closing(response)
+        };
     }
     let body = read_body(sts, &origin, &head.headers, body).await;
     if head.uri.path() == token_exchange::PATH {
@@ -108,66 +142,120 @@ where
         return iam::serve(sts, &respond, &action, parameters, evidence, origin).await;
     }
     match action.as_str() {
-        _ if version != VERSION => respond.unanswered(sts, &action, &version, evidence, origin).await,
+        _ if version != VERSION => {
+            respond
+                .unanswered(sts, &action, &version, evidence, origin)
+                .await
+        }
         AssumeRole::NAME => {
-            let input =
-                assume_role(&mut parameters).and_then(|input| parameters.none_left().and(AssumeRole::parse(input)));
-            respond.finish(AssumeRole::NAME, ops::serve(sts, evidence, input, origin).await)
+            let input = assume_role(&mut parameters)
+                .and_then(|input| parameters.none_left().and(AssumeRole::parse(input)));
+            respond.finish(
+                AssumeRole::NAME,
+                ops::serve(sts, evidence, input, origin).await,
+            )
         }
         AssumeRoleWithWebIdentity::NAME => {
-            let parsed = assume_role_with_web_identity(&mut parameters)
-                .and_then(|input| parameters.none_left().and(AssumeRoleWithWebIdentity::parse(input)));
+            let parsed = assume_role_with_web_identity(&mut parameters).and_then(|input| {
+                parameters
+                    .none_left()
+                    .and(AssumeRoleWithWebIdentity::parse(input))
+            });
             // The token is the proof: signatures that come along are not looked at.
             let (evidence, input) = match parsed {
                 Ok((evidence, input)) => (Ok(evidence), Ok(input)),
                 Err(error) => (Ok(Evidence::Anonymous), Err(error)),
             };
-            respond.finish(AssumeRoleWithWebIdentity::NAME, ops::serve(sts, evidence, input, origin).await)
+            respond.finish(
+                AssumeRoleWithWebIdentity::NAME,
+                ops::serve(sts, evidence, input, origin).await,
+            )
         }
         GetWebIdentityToken::NAME => {
-            let input = get_web_identity_token(&mut parameters)
-                .and_then(|input| parameters.none_left().and(GetWebIdentityToken::parse(input)));
-            respond.finish(GetWebIdentityToken::NAME, ops::serve(sts, evidence, input, origin).await)
+            let input = get_web_identity_token(&mut parameters).and_then(|input| {
+                parameters
+                    .none_left()
+                    .and(GetWebIdentityToken::parse(input))
+            });
+            respond.finish(
+                GetWebIdentityToken::NAME,
+                ops::serve(sts, evidence, input, origin).await,
+            )
         }
         DecodeAuthorizationMessage::NAME => {
             let message = parameters.take("EncodedMessage");
-            let input = parameters.none_left().and_then(|()| DecodeAuthorizationMessage::parse(message));
-            respond.finish(DecodeAuthorizationMessage::NAME, ops::serve(sts, evidence, input, origin).await)
+            let input = parameters
+                .none_left()
+                .and_then(|()| DecodeAuthorizationMessage::parse(message));
+            respond.finish(
+                DecodeAuthorizationMessage::NAME,
+                ops::serve(sts, evidence, input, origin).await,
+            )
         }
         GetSessionToken::NAME => {
             let input = parameters.number("DurationSeconds").and_then(|seconds| {
-                let (serial, code) = (parameters.take("SerialNumber"), parameters.take("TokenCode"));
-                parameters.none_left().and_then(|()| GetSessionToken::parse(seconds, serial, code))
+                let (serial, code) = (
+                    parameters.take("SerialNumber"),
+                    parameters.take("TokenCode"),
+                );
+                parameters
+                    .none_left()
+                    .and_then(|()| GetSessionToken::parse(seconds, serial, code))
             });
-            respond.finish(GetSessionToken::NAME, ops::serve(sts, evidence, input, origin).await)
+            respond.finish(
+                GetSessionToken::NAME,
+                ops::serve(sts, evidence, input, origin).await,
+            )
         }
         GetFederationToken::NAME => {
             let input = get_federation_token(&mut parameters)
                 .and_then(|input| parameters.none_left().and(GetFederationToken::parse(input)));
-            respond.finish(GetFederationToken::NAME, ops::serve(sts, evidence, input, origin).await)
+            respond.finish(
+                GetFederationToken::NAME,
+                ops::serve(sts, evidence, input, origin).await,
+            )
         }
         GetCallerIdentity::NAME => {
             // Unknown parameters are ignored: proofs of identity that other servers replay carry some.
-            respond.finish(GetCallerIdentity::NAME, ops::serve(sts, evidence, Ok(GetCallerIdentity), origin).await)
+            respond.finish(
+                GetCallerIdentity::NAME,
+                ops::serve(sts, evidence, Ok(GetCallerIdentity), origin).await,
+            )
         }
         GetAccessKeyInfo::NAME => {
             let id = parameters.take("AccessKeyId");
-            let input = parameters.none_left().and_then(|()| GetAccessKeyInfo::parse(id.as_deref()));
-            respond.finish(GetAccessKeyInfo::NAME, ops::serve(sts, evidence, input, origin).await)
+            let input = parameters
+                .none_left()
+                .and_then(|()| GetAccessKeyInfo::parse(id.as_deref()));
+            respond.finish(
+                GetAccessKeyInfo::NAME,
+                ops::serve(sts, evidence, input, origin).await,
+            )
         }
-        _ => respond.unanswered(sts, &action, &version, evidence, origin).await,
+        _ => {
+            respond
+                .unanswered(sts, &action, &version, evidence, origin)
+                .await
+        }
     }
 }
 
 /// Refuses a request before its body is read, and ends its connection.
-pub async fn refuse(sts: &Arc<Sts>, origin: Origin, headers: &HeaderMap, error: Error) -> Response<Full<Bytes>> {
+pub async fn refuse(
+    sts: &Arc<Sts>,
+    origin: Origin,
+    headers: &HeaderMap,
+    error: Error,
+) -> Response<Full<Bytes>> {
     let respond = Respond::to(headers);
     let reply = ops::refuse_unread(sts, "none", error, origin).await;
     closing(respond.failure(&reply.request_id, &reply.error))
 }
 
 fn asks_for_json(headers: &HeaderMap) -> bool {
-    headers.get(ACCEPT).is_some_and(|v| v.as_bytes().starts_with(b"application/json"))
+    headers
+        .get(ACCEPT)
+        .is_some_and(|v| v.as_bytes().starts_with(b"application/json"))
 }
 
 /// What the client called this server; `Host` and `:authority` must not differ.
@@ -176,8 +264,10 @@ fn asks_for_json(headers: &HeaderMap) -> bool {
 /// When there is none, two, or no text.
 pub fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a str, Error> {
     let mut hosts = headers.get_all(HOST).iter().map(|v| v.to_str());
-    let header =
-        hosts.next().transpose().map_err(|_| Error::Malformed("the header 'host' is not ASCII text".into()))?;
+    let header = hosts
+        .next()
+        .transpose()
+        .map_err(|_| Error::Malformed("the header 'host' is not ASCII text".into()))?;
     if hosts.next().is_some() {
         return Err(Error::Malformed("duplicate 'host' header".into()));
     }
@@ -190,18 +280,28 @@ pub fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a str, Error> 
     }
 }
 
-async fn read_body<B>(sts: &Sts, origin: &Origin, headers: &HeaderMap, body: B) -> Result<Bytes, Error>
+async fn read_body<B>(
+    sts: &Sts,
+    origin: &Origin,
+    headers: &HeaderMap,
+    body: B,
+) -> Result<Bytes, Error>
 where
     B: http_body::Body + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let declared = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
+    let declared = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|v| v.to_str().ok())
+        .and_then(|v| v.parse::<usize>().ok());
     if declared.is_some_and(|length| length > MAX_BODY_BYTES) {
         return Err(Error::TooLarge(MAX_BODY_BYTES));
     }
     match in_one_piece(Limited::new(body, MAX_BODY_BYTES)).await {
         Ok(body) => Ok(body),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(Error::TooLarge(MAX_BODY_BYTES)),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            Err(Error::TooLarge(MAX_BODY_BYTES))
+        }
         Err(_) => Err(match origin.shed() {
             Some(shed) => ops::shed(sts, shed),
             None => Error::Malformed("the body ended early".into()),
@@ -215,7 +315,9 @@ async fn in_one_piece<B: http_body::Body>(body: B) -> Result<Bytes, B::Error> {
     let mut body = std::pin::pin!(body);
     let (mut first, mut all) = (Bytes::new(), Vec::new());
     while let Some(frame) = body.frame().await {
-        let Ok(mut data) = frame?.into_data() else { continue };
+        let Ok(mut data) = frame?.into_data() else {
+            continue;
+        };
         if first.is_empty() && all.is_empty() {
             first = data.copy_to_bytes(data.remaining());
             continue;
@@ -241,16 +343,21 @@ pub struct Pairs {
 
 fn read_pairs(head: &http::request::Parts, body: &Bytes) -> Result<Pairs, Error> {
     if !is_root(head.uri.path()) || !matches!(head.method, Method::GET | Method::POST) {
-        return Err(Error::Malformed("only POST and GET of `/` are answered".into()));
+        return Err(Error::Malformed(
+            "only POST and GET of `/` are answered".into(),
+        ));
     }
     if head.method == Method::GET && !body.is_empty() {
         return Err(Error::Malformed("a GET has no body".into()));
     }
     // Some clients send no content type. Every body is read as a form.
     let mut types = head.headers.get_all(CONTENT_TYPE).iter();
-    let is_form = |v: &HeaderValue| media_type(v).is_empty() || media_type(v).eq_ignore_ascii_case(FORM);
+    let is_form =
+        |v: &HeaderValue| media_type(v).is_empty() || media_type(v).eq_ignore_ascii_case(FORM);
     if !types.next().is_none_or(is_form) || types.next().is_some() {
-        return Err(Error::Malformed("the content type must be `application/x-www-form-urlencoded`, or absent".into()));
+        return Err(Error::Malformed(
+            "the content type must be `application/x-www-form-urlencoded`, or absent".into(),
+        ));
     }
     read_form(head.uri.query().unwrap_or_default().as_bytes(), body)
 }
@@ -263,7 +370,12 @@ fn is_root(path: &str) -> bool {
 
 /// A content type without its parameters.
 fn media_type(value: &HeaderValue) -> &[u8] {
-    value.as_bytes().split(|b| *b == b';').next().unwrap_or_default().trim_ascii()
+    value
+        .as_bytes()
+        .split(|b| *b == b';')
+        .next()
+        .unwrap_or_default()
+        .trim_ascii()
 }
 
 /// The parameters of a URL's query and of a body, each name once, whichever of the two it is in.
@@ -285,7 +397,11 @@ pub fn read_form(query: &[u8], body: &[u8]) -> Result<Pairs, Error> {
     Ok(Pairs { url, parameters })
 }
 
-fn read_evidence(head: &http::request::Parts, url: &[(String, String)], body: &Bytes) -> Result<Evidence, Error> {
+fn read_evidence(
+    head: &http::request::Parts,
+    url: &[(String, String)],
+    body: &Bytes,
+) -> Result<Evidence, Error> {
     let presented = Presented::read(&Incoming {
         method: head.method.as_str(),
         // Nothing else gets here: see `is_root`.
@@ -302,11 +418,17 @@ fn decode_pairs(text: &[u8]) -> Result<Vec<(String, String)>, Error> {
     let mut pairs = Vec::new();
     for pair in text.split(|b| *b == b'&').filter(|p| !p.is_empty()) {
         if pairs.len() == MAX_PARAMETERS {
-            return Err(Error::Malformed(format!("more than {MAX_PARAMETERS} parameters")));
+            return Err(Error::Malformed(format!(
+                "more than {MAX_PARAMETERS} parameters"
+            )));
         }
         let at = pair.iter().position(|b| *b == b'=');
-        let (name, value) = at
-            .map_or((pair, &[][..]), |at| (pair.get(..at).unwrap_or_default(), pair.get(at + 1..).unwrap_or_default()));
+        let (name, value) = at.map_or((pair, &[][..]), |at| {
+            (
+                pair.get(..at).unwrap_or_default(),
+                pair.get(at + 1..).unwrap_or_default(),
+            )
+        });
         pairs.push((decode(name)?, decode(value)?));
     }
     Ok(pairs)
@@ -315,13 +437,21 @@ fn decode_pairs(text: &[u8]) -> Result<Vec<(String, String)>, Error> {
 fn decode(text: &[u8]) -> Result<String, Error> {
     let malformed = || Error::Malformed("a parameter is not URL-encoded UTF-8".into());
     for (i, byte) in text.iter().enumerate() {
-        let digits = text.get(i + 1..i + 3).is_some_and(|d| d.iter().all(u8::is_ascii_hexdigit));
+        let digits = text
+            .get(i + 1..i + 3)
+            .is_some_and(|d| d.iter().all(u8::is_ascii_hexdigit));
         if (*byte == b'%' && !digits) || !byte.is_ascii() || byte.is_ascii_control() {
             return Err(malformed());
         }
     }
-    let spaced: Vec<u8> = text.iter().map(|b| if *b == b'+' { b' ' } else { *b }).collect();
-    percent_decode(&spaced).decode_utf8().map(|t| t.into_owned()).map_err(|_| malformed())
+    let spaced: Vec<u8> = text
+        .iter()
+        .map(|b| if *b == b'+' { b' ' } else { *b })
+        .collect();
+    percent_decode(&spaced)
+        .decode_utf8()
+        .map(|t| t.into_owned())
+        .map_err(|_| malformed())
 }
 
 /// Parameters by name, each taken once; what nobody takes is unknown.
@@ -348,7 +478,10 @@ impl Parameters {
     /// Whether there is anything under a prefix.
     fn has_under(&self, prefix: &str) -> bool {
         let dotted = format!("{prefix}.");
-        self.by_name.range(dotted.clone()..).next().is_some_and(|(name, _)| name.starts_with(&dotted))
+        self.by_name
+            .range(dotted.clone()..)
+            .next()
+            .is_some_and(|(name, _)| name.starts_with(&dotted))
     }
 
     /// A lone `Name=` is the empty list or map.
@@ -361,15 +494,26 @@ impl Parameters {
     }
 
     fn number(&mut self, name: &str) -> Result<Option<i64>, Error> {
-        let Some(text) = self.take(name) else { return Ok(None) };
+        let Some(text) = self.take(name) else {
+            return Ok(None);
+        };
         let digits = text.strip_prefix('-').unwrap_or(&text);
-        let number = text.parse().ok().filter(|_| digits.bytes().all(|b| b.is_ascii_digit()));
-        number.map(Some).ok_or_else(|| FieldError::new(name.to_owned(), "must be an integer").into())
+        let number = text
+            .parse()
+            .ok()
+            .filter(|_| digits.bytes().all(|b| b.is_ascii_digit()));
+        number
+            .map(Some)
+            .ok_or_else(|| FieldError::new(name.to_owned(), "must be an integer").into())
     }
 
     /// `Name.member.1` and so on without gaps, each item read by `item` from its prefix. A lone
     /// `Name=` is the empty list.
-    fn list<T>(&mut self, name: &str, mut item: impl FnMut(&mut Self, &str) -> Option<T>) -> Vec<T> {
+    fn list<T>(
+        &mut self,
+        name: &str,
+        mut item: impl FnMut(&mut Self, &str) -> Option<T>,
+    ) -> Vec<T> {
         self.take_empty(name);
         let mut items = Vec::new();
         while let Some(next) = item(self, &format!("{name}.member.{}", items.len() + 1)) {
@@ -426,7 +570,9 @@ fn get_federation_token(p: &mut Parameters) -> Result<GetFederationTokenInput, E
     })
 }
 
-fn assume_role_with_web_identity(p: &mut Parameters) -> Result<AssumeRoleWithWebIdentityInput, Error> {
+fn assume_role_with_web_identity(
+    p: &mut Parameters,
+) -> Result<AssumeRoleWithWebIdentityInput, Error> {
     Ok(AssumeRoleWithWebIdentityInput {
         role_arn: p.take("RoleArn"),
         role_session_name: p.take("RoleSessionName"),
@@ -449,7 +595,10 @@ fn get_web_identity_token(p: &mut Parameters) -> Result<GetWebIdentityTokenInput
 
 fn tags(p: &mut Parameters) -> Vec<Tag> {
     p.list("Tags", |p, at| {
-        Some(Tag { key: p.take(&format!("{at}.Key"))?, value: p.take(&format!("{at}.Value")).unwrap_or_default() })
+        Some(Tag {
+            key: p.take(&format!("{at}.Key"))?,
+            value: p.take(&format!("{at}.Value")).unwrap_or_default(),
+        })
     })
 }
 
@@ -464,24 +613,42 @@ struct Respond {
 /// Ends the connection after an answer to a request whose body was not read, because the start of the
 /// next request is then unknown.
 fn closing(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
-    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
 impl Respond {
     fn to(headers: &HeaderMap) -> Self {
-        Self { json: asks_for_json(headers), namespace: answer::NAMESPACE }
+        Self {
+            json: asks_for_json(headers),
+            namespace: answer::NAMESPACE,
+        }
     }
 
-    fn finish<T: Into<Vec<Element>>>(&self, action: &str, reply: Reply<T>) -> Response<Full<Bytes>> {
+    fn finish<T: Into<Vec<Element>>>(
+        &self,
+        action: &str,
+        reply: Reply<T>,
+    ) -> Response<Full<Bytes>> {
         match reply.result {
             Ok(output) => self.success(action, Some(output.into()), &reply.request_id),
             Err(error) => self.failure(&reply.request_id, &error),
         }
     }
 
-    fn success(&self, action: &str, result: Option<Vec<Element>>, request_id: &str) -> Response<Full<Bytes>> {
-        self.whole(StatusCode::OK, request_id, answer::success(action, self.namespace, result, request_id, self.json))
+    fn success(
+        &self,
+        action: &str,
+        result: Option<Vec<Element>>,
+        request_id: &str,
+    ) -> Response<Full<Bytes>> {
+        self.whole(
+            StatusCode::OK,
+            request_id,
+            answer::success(action, self.namespace, result, request_id, self.json),
+        )
     }
 
     async fn unanswered(
@@ -495,9 +662,20 @@ impl Respond {
         let error = if version == VERSION {
             ops::unanswered(action, version)
         } else {
-            Error::InvalidAction { action: crate::audit::clip(action), version: crate::audit::clip(version) }
+            Error::InvalidAction {
+                action: crate::audit::clip(action),
+                version: crate::audit::clip(version),
+            }
         };
-        let reply = ops::refuse(sts, Service::Sts, action.to_owned(), evidence, error, origin).await;
+        let reply = ops::refuse(
+            sts,
+            Service::Sts,
+            action.to_owned(),
+            evidence,
+            error,
+            origin,
+        )
+        .await;
         self.failure(&reply.request_id, &reply.error)
     }
 
@@ -506,8 +684,13 @@ impl Respond {
         let error_element = answer::error(side, error.code(), &error.message());
         let body = answer::failure(error_element, self.namespace, request_id, self.json);
         let mut response = self.whole(status, request_id, body);
-        if matches!(error, Error::ServiceUnavailable(_) | Error::Throttling | Error::IdpCommunicationError) {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        if matches!(
+            error,
+            Error::ServiceUnavailable(_) | Error::Throttling | Error::IdpCommunicationError
+        ) {
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
     }
@@ -516,7 +699,11 @@ impl Respond {
         let mut response = Response::new(Full::new(Bytes::from(body)));
         *response.status_mut() = status;
         let headers = response.headers_mut();
-        let kind = if self.json { "application/json" } else { "text/xml" };
+        let kind = if self.json {
+            "application/json"
+        } else {
+            "text/xml"
+        };
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Ok(id) = HeaderValue::from_str(request_id) {
@@ -579,13 +766,16 @@ mod tests {
     use super::*;
 
     fn head(method: &str, target: &str) -> http::request::Parts {
-        let builder =
-            Request::builder().method(method).uri(target).header("content-type", "application/x-www-form-urlencoded");
+        let builder = Request::builder()
+            .method(method)
+            .uri(target)
+            .header("content-type", "application/x-www-form-urlencoded");
         builder.body(()).unwrap().into_parts().0
     }
 
     fn parse(body: &str) -> Result<AssumeRoleInput, Error> {
-        let mut parameters = read_pairs(&head("POST", "/"), &Bytes::copy_from_slice(body.as_bytes()))?.parameters;
+        let mut parameters =
+            read_pairs(&head("POST", "/"), &Bytes::copy_from_slice(body.as_bytes()))?.parameters;
         let input = assume_role(&mut parameters)?;
         parameters.none_left().map(|()| input)
     }
@@ -594,7 +784,10 @@ mod tests {
     fn lists_and_structures() {
         let input = parse("PolicyArns.member.1.arn=a&PolicyArns.member.2.arn=b&Tags.member.1.Key=k+1&Tags.member.1.Value=%2B&TransitiveTagKeys=").unwrap();
         assert_eq!(input.policy_arns, ["a", "b"]);
-        assert_eq!((input.tags[0].key.as_str(), input.tags[0].value.as_str()), ("k 1", "+"));
+        assert_eq!(
+            (input.tags[0].key.as_str(), input.tags[0].value.as_str()),
+            ("k 1", "+")
+        );
         assert!(input.transitive_tag_keys.is_empty());
     }
 
@@ -620,10 +813,24 @@ mod tests {
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
-        let across = read_pairs(&head("POST", "/?Action=GetCallerIdentity"), &Bytes::from_static(b"action=AssumeRole"));
+        let across = read_pairs(
+            &head("POST", "/?Action=GetCallerIdentity"),
+            &Bytes::from_static(b"action=AssumeRole"),
+        );
         assert!(across.is_err());
-        for target in ["///", "/x", "/.", "/%2e", "//x", "/?a=1&a=2", "/?X-Amz-A=1&a=1&A=2"] {
-            assert!(read_pairs(&head("POST", target), &Bytes::new()).is_err(), "{target}");
+        for target in [
+            "///",
+            "/x",
+            "/.",
+            "/%2e",
+            "//x",
+            "/?a=1&a=2",
+            "/?X-Amz-A=1&a=1&A=2",
+        ] {
+            assert!(
+                read_pairs(&head("POST", target), &Bytes::new()).is_err(),
+                "{target}"
+            );
         }
         assert!(read_pairs(&head("PUT", "/"), &Bytes::new()).is_err());
     }
@@ -634,7 +841,8 @@ mod tests {
             let mut head = head("POST", "//");
             head.headers.remove(CONTENT_TYPE);
             for kind in types {
-                head.headers.append(CONTENT_TYPE, HeaderValue::from_str(kind).unwrap());
+                head.headers
+                    .append(CONTENT_TYPE, HeaderValue::from_str(kind).unwrap());
             }
             read_pairs(&head, &Bytes::from_static(b"Action=x"))
         };
@@ -651,7 +859,10 @@ mod tests {
             vec!["application/json"],
             vec!["text/plain; application/x-www-form-urlencoded"],
             vec!["application/x-www-form-urlencoded, text/plain"],
-            vec!["application/x-www-form-urlencoded", "application/x-www-form-urlencoded"],
+            vec![
+                "application/x-www-form-urlencoded",
+                "application/x-www-form-urlencoded",
+            ],
         ] {
             assert!(with(&bad).is_err(), "{bad:?}");
         }
@@ -660,8 +871,13 @@ mod tests {
     #[test]
     fn what_a_signer_adds_to_a_url_is_no_parameter() {
         let target = "/?RoleArn=a&x-amz-user-agent=aws-sdk-js&X-Amz-Signature=1&X-AMZ-Other=1";
-        let mut parameters = read_pairs(&head("GET", target), &Bytes::new()).unwrap().parameters;
-        assert_eq!(assume_role(&mut parameters).unwrap().role_arn.as_deref(), Some("a"));
+        let mut parameters = read_pairs(&head("GET", target), &Bytes::new())
+            .unwrap()
+            .parameters;
+        assert_eq!(
+            assume_role(&mut parameters).unwrap().role_arn.as_deref(),
+            Some("a")
+        );
         parameters.none_left().unwrap();
         // In the body it is one like any other, and unknown.
         assert!(parse("X-Amz-User-Agent=x").is_err());
@@ -670,9 +886,19 @@ mod tests {
     #[test]
     fn as_many_parameters_as_are_allowed_and_none_twice() {
         let form = |names: std::ops::Range<usize>| {
-            names.map(|n| format!("{}{n:03}=v", "x".repeat(400))).collect::<Vec<_>>().join("&")
+            names
+                .map(|n| format!("{}{n:03}=v", "x".repeat(400)))
+                .collect::<Vec<_>>()
+                .join("&")
         };
-        assert_eq!(read_form(b"", form(0..512).as_bytes()).unwrap().parameters.by_name.len(), 512);
+        assert_eq!(
+            read_form(b"", form(0..512).as_bytes())
+                .unwrap()
+                .parameters
+                .by_name
+                .len(),
+            512
+        );
         assert!(read_form(b"", form(0..513).as_bytes()).is_err());
         let twice = format!("{}&{}", form(0..511), form(7..8).to_ascii_uppercase());
         assert!(read_form(b"", twice.as_bytes()).is_err());

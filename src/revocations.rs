@@ -82,7 +82,10 @@ impl Selector {
     }
 
     fn index(self) -> usize {
-        Self::ALL.iter().position(|s| *s == self).unwrap_or_default()
+        Self::ALL
+            .iter()
+            .position(|s| *s == self)
+            .unwrap_or_default()
     }
 }
 
@@ -156,12 +159,17 @@ pub struct Revocations {
 impl Revocations {
     /// Whether one of the things that a session came from was revoked after it was issued.
     pub fn is_revoked(&self, came_from: &[Key], issued_under: i64, issued_at: i64) -> bool {
-        came_from.iter().any(|key| self.find(key).is_some_and(|m| m.refuses(issued_under, issued_at)))
+        came_from.iter().any(|key| {
+            self.find(key)
+                .is_some_and(|m| m.refuses(issued_under, issued_at))
+        })
     }
 
     /// Puts a mark in force, beside what is marked already.
     pub fn mark(&self, key: &Key, mark: Mark) {
-        let Some((shard, count)) = self.shard(key) else { return };
+        let Some((shard, count)) = self.shard(key) else {
+            return;
+        };
         let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
         let old = shard.get(&key.digest).copied();
         if old.is_none() {
@@ -172,12 +180,18 @@ impl Revocations {
 
     /// Remembers that a signing key was revoked, by its id in the keyring. Nothing takes that back.
     pub fn revoke_signing_key(&self, id: &str) {
-        self.signing_keys.write().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
+        self.signing_keys
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id.to_owned());
     }
 
     /// The ids of all signing keys that were revoked.
     pub fn signing_keys(&self) -> BTreeSet<String> {
-        self.signing_keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.signing_keys
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Drops the marks of which every session has ended.
@@ -208,7 +222,11 @@ impl Revocations {
         if count.load(Ordering::Relaxed) == 0 {
             return None;
         }
-        shard.read().unwrap_or_else(PoisonError::into_inner).get(&key.digest).copied()
+        shard
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key.digest)
+            .copied()
     }
 
     fn shard(&self, key: &Key) -> Option<(&Shard, &AtomicUsize)> {
@@ -225,7 +243,11 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_seconds(1_000_000);
 
     fn mark(before_sequence: i64, before_seconds: i64) -> Mark {
-        Mark { before_sequence, before_seconds, expires_at: Mark::outlives(NOW) }
+        Mark {
+            before_sequence,
+            before_seconds,
+            expires_at: Mark::outlives(NOW),
+        }
     }
 
     #[test]
@@ -241,17 +263,34 @@ mod tests {
         // A later, weaker mark takes nothing back.
         revocations.mark(&role, mark(3, 500));
         assert!(revocations.is_revoked(&[role], 6, 1_000));
-        assert!(revocations.is_revoked(&[role], 9, 499) && !revocations.is_revoked(&[role], 9, 500));
+        assert!(
+            revocations.is_revoked(&[role], 9, 499) && !revocations.is_revoked(&[role], 9, 500)
+        );
         assert_eq!(revocations.len(), 1);
     }
 
     #[test]
     fn kinds_and_accounts_do_not_mix() {
         let revocations = Revocations::default();
-        revocations.mark(&Key::new(Selector::SourceIdentity, "111122223333", "alice"), mark(9, 0));
-        assert!(!revocations.is_revoked(&[Key::new(Selector::SourceIdentity, "444455556666", "alice")], 0, 0));
-        assert!(!revocations.is_revoked(&[Key::new(Selector::Principal, "111122223333", "alice")], 0, 0));
-        assert!(revocations.is_revoked(&[Key::new(Selector::SourceIdentity, "111122223333", "alice")], 0, 0));
+        revocations.mark(
+            &Key::new(Selector::SourceIdentity, "111122223333", "alice"),
+            mark(9, 0),
+        );
+        assert!(!revocations.is_revoked(
+            &[Key::new(Selector::SourceIdentity, "444455556666", "alice")],
+            0,
+            0
+        ));
+        assert!(!revocations.is_revoked(
+            &[Key::new(Selector::Principal, "111122223333", "alice")],
+            0,
+            0
+        ));
+        assert!(revocations.is_revoked(
+            &[Key::new(Selector::SourceIdentity, "111122223333", "alice")],
+            0,
+            0
+        ));
     }
 
     #[test]

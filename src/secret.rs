@@ -40,6 +40,9 @@ mod tests {
 
     #[test]
     fn prints_nothing() {
-        assert_eq!(format!("{:?}", Secret::new(String::from("hunter2"))), "[redacted]");
+        assert_eq!(
+            format!("{:?}", Secret::new(String::from("hunter2"))),
+            "[redacted]"
+        );
     }
 }

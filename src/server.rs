@@ -55,7 +55,9 @@ use crate::revocations::Revocations;
 use crate::sessions::{self, Sessions};
 use crate::sigv4::{ANY_REGION, Rules, hex};
 use crate::single_use::SingleUse;
-use crate::store::{Access, Entrance, KeyUse, Node, Place, SqliteLock, Store, StoreError, Watermark, WatermarkError};
+use crate::store::{
+    Access, Entrance, KeyUse, Node, Place, SqliteLock, Store, StoreError, Watermark, WatermarkError,
+};
 use crate::tls::{self, TlsError};
 
 use clock::Timekeeper;
@@ -179,12 +181,20 @@ struct Urgent(Option<Runtime>);
 impl Urgent {
     fn start() -> Result<Self, StartError> {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
-        let runtime = builder.worker_threads(1).thread_name("brevet-urgent").enable_all().build();
-        runtime.map(|runtime| Self(Some(runtime))).map_err(StartError::Thread)
+        let runtime = builder
+            .worker_threads(1)
+            .thread_name("brevet-urgent")
+            .enable_all()
+            .build();
+        runtime
+            .map(|runtime| Self(Some(runtime)))
+            .map_err(StartError::Thread)
     }
 
     fn handle(&self) -> Handle {
-        self.0.as_ref().map_or_else(Handle::current, |runtime| runtime.handle().clone())
+        self.0
+            .as_ref()
+            .map_or_else(Handle::current, |runtime| runtime.handle().clone())
     }
 }
 
@@ -220,11 +230,20 @@ struct Shared {
 ///
 /// # Errors
 /// Whatever is wrong, by name; nothing then listens.
-pub async fn start(config: Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<Running, StartError> {
+pub async fn start(
+    config: Config,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<Running, StartError> {
     // Before they are read: a file that changes in between is read again.
     let seen = Stamps::of(&config);
     let timekeeper = Timekeeper::start(&config, clock)?;
-    let master_key = config.master_key.as_deref().map(MasterKey::load).transpose()?.map(Arc::new);
+    let master_key = config
+        .master_key
+        .as_deref()
+        .map(MasterKey::load)
+        .transpose()?
+        .map(Arc::new);
     let load = |path| load_directory(path, config.master_key.as_deref(), config.issuer.as_deref());
     let directory = config.directory.as_deref().map(load).transpose()?;
     let keyring = keyring_file::load(&config.keyring)?;
@@ -234,15 +253,34 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entro
     };
     // Where roles are in a file, the store begins by itself, once; where they are in the store, an
     // empty one would be a loss.
-    let access = if directory.is_some() { Access::Create } else { Access::Serve };
+    let access = if directory.is_some() {
+        Access::Create
+    } else {
+        Access::Serve
+    };
     let now = timekeeper.clock().now();
-    let store = entrance(&config, master_key.as_deref()).open(access, now, &*entropy).await?;
+    let store = entrance(&config, master_key.as_deref())
+        .open(access, now, &*entropy)
+        .await?;
     if master_key.is_none() {
         tracing::warn!(
             "[directory] master_key is not set: whoever can write to the database can take revocations back without notice"
         );
     }
-    run(config, Parts { store, master_key, directory, keyring, lock }, timekeeper, entropy, Some(seen)).await
+    run(
+        config,
+        Parts {
+            store,
+            master_key,
+            directory,
+            keyring,
+            lock,
+        },
+        timekeeper,
+        entropy,
+        Some(seen),
+    )
+    .await
 }
 
 /// What is wrong with a node whose signing key was revoked, and what to do.
@@ -265,7 +303,11 @@ fn say_without_signing_key(sts: &Sts) {
 
 /// The way into the store of a configuration.
 pub fn entrance<'a>(config: &'a Config, master_key: Option<&'a MasterKey>) -> Entrance<'a> {
-    Entrance { place: &config.store, master_key, watermark: config.watermark.as_deref() }
+    Entrance {
+        place: &config.store,
+        master_key,
+        watermark: config.watermark.as_deref(),
+    }
 }
 
 /// What clients may call a broker of this configuration, whose certificate names these hosts.
@@ -278,10 +320,18 @@ pub fn host_names(config: &Config, certificate: &[HostName]) -> Result<HostNames
         Names::Listed(names) => names.clone(),
         Names::Derived => {
             let ip = config.listen.ip().to_canonical();
-            let local: &[&str] = if ip.is_loopback() { &["localhost", "127.0.0.1", "::1"] } else { &[] };
+            let local: &[&str] = if ip.is_loopback() {
+                &["localhost", "127.0.0.1", "::1"]
+            } else {
+                &[]
+            };
             let own = (!ip.is_unspecified()).then_some(HostName::Address(ip));
             let local = local.iter().filter_map(|name| HostName::parse(name));
-            HostNames::new(own.into_iter().chain(local).chain(certificate.iter().cloned()))
+            HostNames::new(
+                own.into_iter()
+                    .chain(local)
+                    .chain(certificate.iter().cloned()),
+            )
         }
     };
     if names.is_empty() {
@@ -294,8 +344,14 @@ pub fn host_names(config: &Config, certificate: &[HostName]) -> Result<HostNames
 ///
 /// # Errors
 /// The first row that cannot be loaded.
-pub async fn load_store(store: &Store, master_key: &Arc<MasterKey>) -> Result<Directory, StartError> {
-    follow::load(store, master_key).await.map(|(directory, _)| directory).map_err(|e| StartError::Rows(e.to_string()))
+pub async fn load_store(
+    store: &Store,
+    master_key: &Arc<MasterKey>,
+) -> Result<Directory, StartError> {
+    follow::load(store, master_key)
+        .await
+        .map(|(directory, _)| directory)
+        .map_err(|e| StartError::Rows(e.to_string()))
 }
 
 /// Starts a daemon from parts; no file is read again.
@@ -320,10 +376,16 @@ async fn run(
     watch: Option<Stamps>,
 ) -> Result<Running, StartError> {
     let clock = timekeeper.clock();
-    let limits =
-        Limits { connections: memory::fitting(descriptors::fitting(config.limits.connections)), ..config.limits };
+    let limits = Limits {
+        connections: memory::fitting(descriptors::fitting(config.limits.connections)),
+        ..config.limits
+    };
     let metrics = Arc::new(Metrics::new());
-    let identity = config.tls.as_ref().map(|(c, k)| tls::load(c, k)).transpose()?;
+    let identity = config
+        .tls
+        .as_ref()
+        .map(|(c, k)| tls::load(c, k))
+        .transpose()?;
     let names = host_names(&config, identity.as_ref().map_or(&[], |i| &i.names))?;
     let sessions = match &config.redis {
         Some(options) => Sessions::in_redis(options, metrics.clone())?,
@@ -333,20 +395,34 @@ async fn run(
     let loading = tokio::time::Instant::now();
     let head = parts.store.head().await?;
     let revocations = Revocations::default();
-    parts.store.load_revocations(&revocations, clock.now()).await?;
+    parts
+        .store
+        .load_revocations(&revocations, clock.now())
+        .await?;
     let tokens = Tokens::new(parts.keyring, config.opened_tokens);
     tokens.revoke(&revocations.signing_keys());
     let directory_is_in_the_store = parts.directory.is_none();
     let directory = match (parts.directory, &parts.master_key) {
         (Some(directory), _) => directory,
         (None, Some(key)) => {
-            let (directory, _) = follow::load(&parts.store, key).await.map_err(|e| StartError::Rows(e.to_string()))?;
+            let (directory, _) = follow::load(&parts.store, key)
+                .await
+                .map_err(|e| StartError::Rows(e.to_string()))?;
             let issuer = config.issuer.as_deref();
-            let desk = Desk { store: &parts.store, master_key: key, entropy: &*entropy, now: clock.now(), issuer };
+            let desk = Desk {
+                store: &parts.store,
+                master_key: key,
+                entropy: &*entropy,
+                now: clock.now(),
+                issuer,
+            };
             // What this changes is taken with the other changes after `head`.
             match commands::bind_stored(desk, &directory).await {
                 Ok(0) => {}
-                Ok(roles) => tracing::info!(roles, "trust policies that named principals by ARN name unique ids now"),
+                Ok(roles) => tracing::info!(
+                    roles,
+                    "trust policies that named principals by ARN name unique ids now"
+                ),
                 Err(error) => {
                     tracing::warn!(%error, "trust policies of an earlier version still name principals by ARN")
                 }
@@ -363,26 +439,47 @@ async fn run(
     parts.store.reached(head.sequence);
     let node = Node {
         node: hex(&entropy::bytes::<8>(&*entropy)?),
-        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        host: rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned(),
         confirmed: head.sequence,
         refuse_after_seconds: i64::try_from(config.refuse_after.as_secs()).unwrap_or(i64::MAX),
-        master_keys: parts.master_key.as_deref().map(reported_keys).unwrap_or_default(),
+        master_keys: parts
+            .master_key
+            .as_deref()
+            .map(reported_keys)
+            .unwrap_or_default(),
         cluster_id: tokens.with_keyring(|keyring| keyring.cluster_id().to_owned()),
     };
-    let feed = Feed::new(head.sequence, &head.chain, clock.monotonic(), config.refuse_after);
+    let feed = Feed::new(
+        head.sequence,
+        &head.chain,
+        clock.monotonic(),
+        config.refuse_after,
+    );
     let service = bind("[listen] address", config.listen)?;
     let operators = bind("[operator] address", config.operator)?;
     let issuer = match (config.issuer.clone(), service.local_addr()) {
         (Some(issuer), Ok(address)) => Some(issuer.replace("{address}", &address.to_string())),
         (issuer, _) => issuer,
     };
-    let region = config.regions.iter().find(|r| *r != ANY_REGION).map_or(DEFAULT_REGION, String::as_str).to_owned();
+    let region = config
+        .regions
+        .iter()
+        .find(|r| *r != ANY_REGION)
+        .map_or(DEFAULT_REGION, String::as_str)
+        .to_owned();
     let surroundings = Surroundings {
         clock: clock.clone(),
         entropy: entropy.clone(),
         metrics: metrics.clone(),
         region: region.clone(),
-        head: config.watermark.as_deref().filter(|_| config.audit != Target::Discard).map(audit::head::beside),
+        head: config
+            .watermark
+            .as_deref()
+            .filter(|_| config.audit != Target::Discard)
+            .map(audit::head::beside),
     };
     let audit = Audit::open(&config.audit, surroundings).map_err(StartError::Audit)?;
     let urgent = Urgent::start()?;
@@ -391,7 +488,10 @@ async fn run(
         directory: ArcSwap::from_pointee(directory),
         master_key: ArcSwapOption::from(parts.master_key),
         directory_is_in_the_store,
-        store: parts.store.counting_in(metrics.clone()).keeping_changes_for(config.keep_changes),
+        store: parts
+            .store
+            .counting_in(metrics.clone())
+            .keeping_changes_for(config.keep_changes),
         key_use: KeyUse::default(),
         single_use: config.single_use_signatures.then(SingleUse::default),
         revocations,
@@ -427,7 +527,10 @@ async fn run(
         limits,
         listener: config.listener.clone(),
         reflection: config.reflection,
-        certificate: certificate::Ends::new(identity.as_ref().and_then(|i| i.validity), &sts.metrics),
+        certificate: certificate::Ends::new(
+            identity.as_ref().and_then(|i| i.validity),
+            &sts.metrics,
+        ),
         tls: ArcSwapOption::from(identity.map(|i| i.config)),
         handshakes: handshake::places(),
         watermark: config.watermark.clone(),
@@ -438,7 +541,11 @@ async fn run(
     });
     let slots = Arc::new(Semaphore::new(limits.connections));
     let local = |listener: &TcpListener, key, address| {
-        listener.local_addr().map_err(|source| StartError::Listen { key, address, source })
+        listener.local_addr().map_err(|source| StartError::Listen {
+            key,
+            address,
+            source,
+        })
     };
     let address = local(&service, "[listen] address", config.listen)?;
     let operator = local(&operators, "[operator] address", config.operator)?;
@@ -462,10 +569,27 @@ async fn run(
         tokio::spawn(refresh_providers(sts.clone())),
     ];
     if let Some((seen, hangup)) = watch {
-        tasks.push(tokio::spawn(reload::watch(config, shared.clone(), seen, hangup)));
+        tasks.push(tokio::spawn(reload::watch(
+            config,
+            shared.clone(),
+            seen,
+            hangup,
+        )));
     }
     let admission = shared.admission.clone();
-    Ok(Running { address, operator, sts, admission, limits, stop, slots, tasks, urgent, shared, _lock: parts.lock })
+    Ok(Running {
+        address,
+        operator,
+        sts,
+        admission,
+        limits,
+        stop,
+        slots,
+        tasks,
+        urgent,
+        shared,
+        _lock: parts.lock,
+    })
 }
 
 impl Running {
@@ -511,7 +635,11 @@ async fn probe(shared: Arc<Shared>) {
     loop {
         tick.tick().await;
         let keyring = shared.sts.tokens.keyring();
-        shared.sts.sessions.probe(&keyring, shared.sts.clock.now()).await;
+        shared
+            .sts
+            .sessions
+            .probe(&keyring, shared.sts.clock.now())
+            .await;
     }
 }
 
@@ -525,13 +653,21 @@ async fn refresh_providers(sts: Arc<Sts>) {
 }
 
 fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    };
     let listener = socket.and_then(|socket| {
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
         socket.listen(BACKLOG)
     });
-    listener.map_err(|source| StartError::Listen { key, address, source })
+    listener.map_err(|source| StartError::Listen {
+        key,
+        address,
+        source,
+    })
 }
 
 impl Shared {
@@ -555,10 +691,20 @@ impl Shared {
             Standing::Fresh => return Ok(()),
             Standing::Stale(age) | Standing::Cut(age) => age.as_secs(),
             Standing::Distrusted => {
-                return Err(self.sts.feed.fault().unwrap_or_else(|| "the store is not as brokers left it".to_owned()));
+                return Err(self
+                    .sts
+                    .feed
+                    .fault()
+                    .unwrap_or_else(|| "the store is not as brokers left it".to_owned()));
             }
         };
-        let why = self.sts.feed.fault().unwrap_or_else(|| "no answer yet".to_owned());
-        Err(format!("the change feed has not been confirmed for {age} s: {why}"))
+        let why = self
+            .sts
+            .feed
+            .fault()
+            .unwrap_or_else(|| "no answer yet".to_owned());
+        Err(format!(
+            "the change feed has not been confirmed for {age} s: {why}"
+        ))
     }
 }

@@ -103,20 +103,34 @@ enum Kind {
 impl Sessions {
     /// In this process: within bounds, gone when it ends.
     pub fn in_memory(bounds: Bounds, metrics: Arc<Metrics>) -> Self {
-        Self { kind: Kind::Memory(MemorySessions::new(bounds)), metrics }
+        Self {
+            kind: Kind::Memory(MemorySessions::new(bounds)),
+            metrics,
+        }
     }
 
     /// In Redis, under the cluster's name. Does not wait for it to be there.
     ///
     /// # Errors
     /// When the options cannot be used.
-    pub fn in_redis(options: &RedisOptions, metrics: Arc<Metrics>) -> Result<Self, ::redis::RedisError> {
-        Ok(Self { kind: Kind::Redis(Box::new(RedisSessions::new(options, metrics.clone())?)), metrics })
+    pub fn in_redis(
+        options: &RedisOptions,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, ::redis::RedisError> {
+        Ok(Self {
+            kind: Kind::Redis(Box::new(RedisSessions::new(options, metrics.clone())?)),
+            metrics,
+        })
     }
 
     /// Puts a session on record until it ends. Without Redis the session is valid all the same:
     /// the loss is counted and shown in readiness, and the answer goes out.
-    pub async fn record(&self, keyring: &crate::keyring::Keyring, record: &SessionRecord, now: Timestamp) {
+    pub async fn record(
+        &self,
+        keyring: &crate::keyring::Keyring,
+        record: &SessionRecord,
+        now: Timestamp,
+    ) {
         match &self.kind {
             Kind::Memory(memory) => {
                 let lost = memory.record(record, now);
@@ -133,12 +147,22 @@ impl Sessions {
 
     /// Adds to counters that brokers on the same Redis share; their values then. `None` for one that
     /// is no counter, for all of them without Redis or without its answer.
-    pub async fn add_up(&self, keyring: &crate::keyring::Keyring, counters: &[(String, u64)]) -> Vec<Option<i64>> {
+    pub async fn add_up(
+        &self,
+        keyring: &crate::keyring::Keyring,
+        counters: &[(String, u64)],
+    ) -> Vec<Option<i64>> {
         let totals = match &self.kind {
-            Kind::Redis(redis) => Box::pin(redis.add_up(keyring, counters)).await.unwrap_or_default(),
+            Kind::Redis(redis) => Box::pin(redis.add_up(keyring, counters))
+                .await
+                .unwrap_or_default(),
             Kind::Memory(_) => Vec::new(),
         };
-        if totals.len() == counters.len() { totals } else { vec![None; counters.len()] }
+        if totals.len() == counters.len() {
+            totals
+        } else {
+            vec![None; counters.len()]
+        }
     }
 
     /// Marks a signature as used for so long. False: another broker has done so before. Where records are
@@ -224,7 +248,10 @@ impl Sessions {
             let (names, end) = match &self.kind {
                 Kind::Memory(memory) => {
                     let names = memory.list(&marker, PAGE, now);
-                    let end = names.last().filter(|_| names.len() == PAGE).map(|name| name.clone().into_bytes());
+                    let end = names
+                        .last()
+                        .filter(|_| names.len() == PAGE)
+                        .map(|name| name.clone().into_bytes());
                     (names, end)
                 }
                 Kind::Redis(redis) => Box::pin(redis.list(keyring, &after, PAGE, now)).await?,
@@ -263,7 +290,11 @@ impl Sessions {
     ///
     /// # Errors
     /// Why it cannot.
-    pub async fn examine(&self, keyring: &crate::keyring::Keyring, now: Timestamp) -> Result<(), String> {
+    pub async fn examine(
+        &self,
+        keyring: &crate::keyring::Keyring,
+        now: Timestamp,
+    ) -> Result<(), String> {
         match &self.kind {
             Kind::Redis(redis) => redis.examine(keyring, now).await,
             Kind::Memory(_) => Ok(()),
@@ -302,14 +333,25 @@ pub const MAX_PAGE_BYTES: usize = 1 << 20;
 fn answer_bytes(record: &SessionRecord) -> usize {
     /// `arn:aws:sts::…:assumed-role/` instead of `arn:aws:iam::…:role/`, and what frames a field.
     const BESIDE: usize = 64;
-    let ancestors = record.ancestors.iter().map(|a| a.arn.len() + a.session_name.len() + BESIDE);
-    record.encoded_len() + record.principal_arn.len() + record.session_name.len() + BESIDE + ancestors.sum::<usize>()
+    let ancestors = record
+        .ancestors
+        .iter()
+        .map(|a| a.arn.len() + a.session_name.len() + BESIDE);
+    record.encoded_len()
+        + record.principal_arn.len()
+        + record.session_name.len()
+        + BESIDE
+        + ancestors.sum::<usize>()
 }
 
 /// From 32 hexadecimal digits.
 pub fn session_id(text: &str) -> Option<SessionId> {
     let mut id = [0; 16];
-    if text.len() != 32 || !text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+    if text.len() != 32
+        || !text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    {
         return None;
     }
     for (slot, pair) in id.iter_mut().zip(text.as_bytes().chunks(2)) {

@@ -113,13 +113,17 @@ impl Rules {
 
 /// Whether a text can be a region's name: up to 64 lower-case letters, digits and `-`.
 pub fn is_region(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 /// Whether a parameter of a URL's query belongs to the signer and not to the action: its name begins
 /// with `X-Amz-`, in any case.
 pub fn is_signers_parameter(name: &str) -> bool {
-    name.get(..6).is_some_and(|prefix| prefix.eq_ignore_ascii_case("x-amz-"))
+    name.get(..6)
+        .is_some_and(|prefix| prefix.eq_ignore_ascii_case("x-amz-"))
 }
 
 impl Presented {
@@ -129,24 +133,40 @@ impl Presented {
     /// # Errors
     /// When what it shows is incomplete, ambiguous, or leaves something unsigned.
     pub fn read(incoming: &Incoming<'_>) -> Result<Option<Self>, SigError> {
-        let proof = |name: &str| PROOF_PARAMETERS.iter().any(|p| p.eq_ignore_ascii_case(name));
-        let presigned = incoming.query.iter().any(|(name, _)| is_signers_parameter(name) && proof(name));
+        let proof = |name: &str| {
+            PROOF_PARAMETERS
+                .iter()
+                .any(|p| p.eq_ignore_ascii_case(name))
+        };
+        let presigned = incoming
+            .query
+            .iter()
+            .any(|(name, _)| is_signers_parameter(name) && proof(name));
         match (single(incoming.headers, &AUTHORIZATION)?, presigned) {
             (None, false) => Ok(None),
-            (Some(_), true) => Err(incomplete("credentials in both the Authorization header and the query")),
+            (Some(_), true) => Err(incomplete(
+                "credentials in both the Authorization header and the query",
+            )),
             (Some(header), false) => Self::from_header(incoming, header).map(Some),
             (None, true) => Self::from_query(incoming).map(Some),
         }
     }
 
     fn from_header(incoming: &Incoming<'_>, header: &str) -> Result<Self, SigError> {
-        let Some(fields) = header.strip_prefix(ALGORITHM).and_then(|r| r.strip_prefix(' ')) else {
-            return Err(incomplete("Authorization must begin with `AWS4-HMAC-SHA256 `"));
+        let Some(fields) = header
+            .strip_prefix(ALGORITHM)
+            .and_then(|r| r.strip_prefix(' '))
+        else {
+            return Err(incomplete(
+                "Authorization must begin with `AWS4-HMAC-SHA256 `",
+            ));
         };
         let (mut credential, mut signed_headers, mut signature) = (None, None, None);
         for field in fields.split(',') {
-            let (name, value) =
-                field.trim().split_once('=').ok_or_else(|| incomplete("Authorization header is malformed"))?;
+            let (name, value) = field
+                .trim()
+                .split_once('=')
+                .ok_or_else(|| incomplete("Authorization header is malformed"))?;
             let slot = match name {
                 "Credential" => &mut credential,
                 "SignedHeaders" => &mut signed_headers,
@@ -154,11 +174,15 @@ impl Presented {
                 _ => return Err(incomplete("Authorization header has an unknown field")),
             };
             if slot.replace(value).is_some() {
-                return Err(incomplete(format!("Authorization header has `{name}` twice")));
+                return Err(incomplete(format!(
+                    "Authorization header has `{name}` twice"
+                )));
             }
         }
         let need = |field: Option<_>, name: &str| {
-            field.ok_or_else(|| incomplete(format!("Authorization header requires '{name}' parameter")))
+            field.ok_or_else(|| {
+                incomplete(format!("Authorization header requires '{name}' parameter"))
+            })
         };
         let (signed_at, amz_date) = header_date(incoming.headers)?;
         Self::assemble(
@@ -178,16 +202,25 @@ impl Presented {
     fn from_query(incoming: &Incoming<'_>) -> Result<Self, SigError> {
         // In another case it would be a second form of the same parameter.
         let get = |wanted: &str| -> Result<Option<&str>, SigError> {
-            let mut found = incoming.query.iter().filter(|(name, _)| name.eq_ignore_ascii_case(wanted));
+            let mut found = incoming
+                .query
+                .iter()
+                .filter(|(name, _)| name.eq_ignore_ascii_case(wanted));
             match (found.next(), found.next()) {
                 (None, _) => Ok(None),
                 (Some((name, value)), None) if name == wanted => Ok(Some(value)),
-                (Some(_), None) => Err(incomplete(format!("the query must spell `{wanted}` exactly so"))),
-                (Some(_), Some(_)) => Err(incomplete(format!("duplicate query parameter `{wanted}`"))),
+                (Some(_), None) => Err(incomplete(format!(
+                    "the query must spell `{wanted}` exactly so"
+                ))),
+                (Some(_), Some(_)) => {
+                    Err(incomplete(format!("duplicate query parameter `{wanted}`")))
+                }
             }
         };
         let need = |name: &str| {
-            get(name)?.ok_or_else(|| incomplete(format!("AWS query-string parameters must include '{name}'")))
+            get(name)?.ok_or_else(|| {
+                incomplete(format!("AWS query-string parameters must include '{name}'"))
+            })
         };
         if need("X-Amz-Algorithm")? != ALGORITHM {
             return Err(incomplete("X-Amz-Algorithm must be AWS4-HMAC-SHA256"));
@@ -195,11 +228,13 @@ impl Presented {
         // What it says does not matter: see `MAX_SKEW`.
         get("X-Amz-Expires")?;
         if single(incoming.headers, &X_AMZ_SECURITY_TOKEN)?.is_some() {
-            return Err(incomplete("a presigned request carries its security token in the query"));
+            return Err(incomplete(
+                "a presigned request carries its security token in the query",
+            ));
         }
         let amz_date = need("X-Amz-Date")?;
-        let signed_at =
-            Timestamp::from_amz(amz_date).ok_or_else(|| incomplete("X-Amz-Date must be `YYYYMMDDTHHMMSSZ`"))?;
+        let signed_at = Timestamp::from_amz(amz_date)
+            .ok_or_else(|| incomplete("X-Amz-Date must be `YYYYMMDDTHHMMSSZ`"))?;
         Self::assemble(
             incoming,
             Parts {
@@ -216,19 +251,33 @@ impl Presented {
 
     fn assemble(incoming: &Incoming<'_>, parts: Parts<'_>) -> Result<Self, SigError> {
         let mut scope = parts.credential.split('/');
-        let (Some(id), Some(day), Some(region), Some(service), Some("aws4_request"), None) =
-            (scope.next(), scope.next(), scope.next(), scope.next(), scope.next(), scope.next())
-        else {
-            return Err(incomplete("Credential must be `ID/YYYYMMDD/REGION/SERVICE/aws4_request`"));
+        let (Some(id), Some(day), Some(region), Some(service), Some("aws4_request"), None) = (
+            scope.next(),
+            scope.next(),
+            scope.next(),
+            scope.next(),
+            scope.next(),
+            scope.next(),
+        ) else {
+            return Err(incomplete(
+                "Credential must be `ID/YYYYMMDD/REGION/SERVICE/aws4_request`",
+            ));
         };
-        if !(1..=128).contains(&id.len()) || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+        if !(1..=128).contains(&id.len())
+            || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        {
             return Err(incomplete("Credential has no well-formed access key id"));
         }
-        if parts.session_token.is_some_and(|t| t.len() > MAX_TOKEN_BYTES || t.is_empty()) {
+        if parts
+            .session_token
+            .is_some_and(|t| t.len() > MAX_TOKEN_BYTES || t.is_empty())
+        {
             return Err(incomplete("the security token is empty or too long"));
         }
         if parts.amz_date.get(..8) != Some(day) {
-            return Err(mismatch("the date in Credential is not the day of X-Amz-Date"));
+            return Err(mismatch(
+                "the date in Credential is not the day of X-Amz-Date",
+            ));
         }
         let signature = lower_hex(parts.signature)
             .ok_or_else(|| incomplete("Signature must be 64 lower-case hexadecimal digits"))?;
@@ -238,7 +287,9 @@ impl Presented {
         if let Some(declared) = single(incoming.headers, &X_AMZ_CONTENT_SHA256)?
             && declared != payload
         {
-            return Err(mismatch("X-Amz-Content-Sha256 is not the SHA-256 of the payload"));
+            return Err(mismatch(
+                "X-Amz-Content-Sha256 is not the SHA-256 of the payload",
+            ));
         }
         let canonical_request_sha256 = canonical_request(
             incoming.method,
@@ -309,9 +360,16 @@ impl Presented {
     ///
     /// # Errors
     /// [`SigError::Mismatch`] on a foreign scope, [`SigError::Expired`] outside the window.
-    pub fn check_scope(&self, now: Timestamp, rules: &Rules, service: &str) -> Result<(), SigError> {
+    pub fn check_scope(
+        &self,
+        now: Timestamp,
+        rules: &Rules,
+        service: &str,
+    ) -> Result<(), SigError> {
         if self.service != service {
-            return Err(mismatch(format!("Credential should be scoped to correct service: '{service}'.")));
+            return Err(mismatch(format!(
+                "Credential should be scoped to correct service: '{service}'."
+            )));
         }
         let global = service == "iam" && self.region == "us-east-1";
         if !global && !rules.takes_region(&self.region) {
@@ -350,18 +408,31 @@ impl Presented {
     /// [`SigError::Mismatch`] when the holder of this secret did not sign this request.
     pub fn verify(&self, secret_access_key: &[u8]) -> Result<(), SigError> {
         let (day, region, service) = self.scope();
-        self.verify_by(&hmac::Key::new(hmac::HMAC_SHA256, &*signing_key(secret_access_key, day, region, service)))
+        self.verify_by(&hmac::Key::new(
+            hmac::HMAC_SHA256,
+            &*signing_key(secret_access_key, day, region, service),
+        ))
     }
 
     /// The day, the region and the service that a signature is good for.
     fn scope(&self) -> (&str, &str, &str) {
-        (self.amz_date.get(..8).unwrap_or_default(), &self.region, &self.service)
+        (
+            self.amz_date.get(..8).unwrap_or_default(),
+            &self.region,
+            &self.service,
+        )
     }
 
     /// By a key that was derived for [`Self::scope`].
     fn verify_by(&self, key: &hmac::Key) -> Result<(), SigError> {
         let (day, region, service) = self.scope();
-        let text = string_to_sign(&self.amz_date, day, region, service, &self.canonical_request_sha256);
+        let text = string_to_sign(
+            &self.amz_date,
+            day,
+            region,
+            service,
+            &self.canonical_request_sha256,
+        );
         hmac::verify(key, text.as_bytes(), &self.signature).map_err(|_| {
             mismatch(
                 "The request signature we calculated does not match the signature you provided. \
@@ -387,25 +458,37 @@ struct Parts<'a> {
 /// signature"). Neither has to be a signed header, since the string to sign holds the date.
 fn header_date(headers: &HeaderMap) -> Result<(Timestamp, String), SigError> {
     if let Some(text) = single(headers, &X_AMZ_DATE)? {
-        let at = Timestamp::from_amz(text).ok_or_else(|| incomplete("X-Amz-Date must be `YYYYMMDDTHHMMSSZ`"))?;
+        let at = Timestamp::from_amz(text)
+            .ok_or_else(|| incomplete("X-Amz-Date must be `YYYYMMDDTHHMMSSZ`"))?;
         return Ok((at, text.to_owned()));
     }
     let text = single(headers, &DATE)?.ok_or_else(|| {
-        incomplete("Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header")
+        incomplete(
+            "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header",
+        )
     })?;
     let at = Timestamp::from_amz(text).or_else(|| Timestamp::from_http_date(text));
-    let at =
-        at.ok_or_else(|| incomplete("Date must be `YYYYMMDDTHHMMSSZ` or a date of HTTP (RFC 9110 section 5.6.7)"))?;
+    let at = at.ok_or_else(|| {
+        incomplete("Date must be `YYYYMMDDTHHMMSSZ` or a date of HTTP (RFC 9110 section 5.6.7)")
+    })?;
     Ok((at, at.to_amz()))
 }
 
 /// Refuses a request that leaves unsigned what the broker acts on and can neither derive nor compare:
 /// the host, the security token, and every header of its own.
 fn insist_on_signed(incoming: &Incoming<'_>, signed: &[&str]) -> Result<(), SigError> {
-    let ordered = signed.windows(2).all(|pair| matches!(pair, [a, b] if a < b));
-    let plain = |n: &&str| !n.is_empty() && n.bytes().all(|b| !b.is_ascii_uppercase() && b.is_ascii_graphic());
+    let ordered = signed
+        .windows(2)
+        .all(|pair| matches!(pair, [a, b] if a < b));
+    let plain = |n: &&str| {
+        !n.is_empty()
+            && n.bytes()
+                .all(|b| !b.is_ascii_uppercase() && b.is_ascii_graphic())
+    };
     if !ordered || !signed.iter().all(plain) {
-        return Err(incomplete("SignedHeaders must be lower-case header names in ascending order, each once"));
+        return Err(incomplete(
+            "SignedHeaders must be lower-case header names in ascending order, each once",
+        ));
     }
     if !signed.contains(&"host") {
         return Err(mismatch("'host' must be a SignedHeader"));
@@ -415,7 +498,9 @@ fn insist_on_signed(incoming: &Incoming<'_>, signed: &[&str]) -> Result<(), SigE
             continue;
         }
         if !signed.contains(&name.as_str()) {
-            return Err(mismatch(format!("the header '{name}' is present and not a SignedHeader")));
+            return Err(mismatch(format!(
+                "the header '{name}' is present and not a SignedHeader"
+            )));
         }
         single(incoming.headers, name)?;
     }
@@ -433,7 +518,10 @@ fn canonical_request(
     payload_sha256_hex: &str,
 ) -> Result<[u8; 32], SigError> {
     // Every path that this server answers is in canonical form; another could be read in two ways.
-    let segments_plain = path.split('/').skip(1).all(|s| !matches!(s, "." | "..") && s.bytes().all(unreserved));
+    let segments_plain = path
+        .split('/')
+        .skip(1)
+        .all(|s| !matches!(s, "." | "..") && s.bytes().all(unreserved));
     if !path.starts_with('/') || !segments_plain || path.contains("//") {
         return Err(incomplete("the path is not in canonical form"));
     }
@@ -460,13 +548,17 @@ fn canonical_request(
         } else {
             let mut values = headers.get_all(*name).iter().peekable();
             if values.peek().is_none() {
-                return Err(mismatch(format!("the SignedHeader '{name}' is not in the request")));
+                return Err(mismatch(format!(
+                    "the SignedHeader '{name}' is not in the request"
+                )));
             }
             for (i, value) in values.enumerate() {
                 if i > 0 {
                     text.push(',');
                 }
-                let value = value.to_str().map_err(|_| incomplete(format!("the header '{name}' is not ASCII text")))?;
+                let value = value
+                    .to_str()
+                    .map_err(|_| incomplete(format!("the header '{name}' is not ASCII text")))?;
                 push_trimmed(&mut text, value);
             }
         }
@@ -494,9 +586,27 @@ fn push_trimmed(text: &mut String, value: &str) {
 }
 
 /// "Create a string to sign".
-fn string_to_sign(amz_date: &str, day: &str, region: &str, service: &str, canonical: &[u8; 32]) -> String {
+fn string_to_sign(
+    amz_date: &str,
+    day: &str,
+    region: &str,
+    service: &str,
+    canonical: &[u8; 32],
+) -> String {
     let mut text = String::with_capacity(160);
-    for part in [ALGORITHM, "\n", amz_date, "\n", day, "/", region, "/", service, "/aws4_request\n", &hex(canonical)] {
+    for part in [
+        ALGORITHM,
+        "\n",
+        amz_date,
+        "\n",
+        day,
+        "/",
+        region,
+        "/",
+        service,
+        "/aws4_request\n",
+        &hex(canonical),
+    ] {
         text.push_str(part);
     }
     text
@@ -546,8 +656,10 @@ impl Signer<'_> {
         payload_sha256: &[u8; 32],
         now: Timestamp,
     ) -> Result<(), SigError> {
-        let value =
-            |text: &str| http::HeaderValue::from_str(text).map_err(|_| incomplete("a value is not fit for a header"));
+        let value = |text: &str| {
+            http::HeaderValue::from_str(text)
+                .map_err(|_| incomplete("a value is not fit for a header"))
+        };
         let amz_date = now.to_amz();
         headers.insert(X_AMZ_DATE, value(&amz_date)?);
         if let Some(token) = self.session_token {
@@ -557,13 +669,23 @@ impl Signer<'_> {
         }
         let mut names: Vec<String> = vec![HOST.as_str().to_owned()];
         let wanted = |n: &&HeaderName| {
-            **n == CONTENT_TYPE || n.as_str().starts_with("x-amz-") || n.as_str().starts_with(OWN_HEADERS)
+            **n == CONTENT_TYPE
+                || n.as_str().starts_with("x-amz-")
+                || n.as_str().starts_with(OWN_HEADERS)
         };
         names.extend(headers.keys().filter(wanted).map(|n| n.as_str().to_owned()));
         names.sort();
         let signed: Vec<&str> = names.iter().map(String::as_str).collect();
         let day = amz_date.get(..8).unwrap_or_default();
-        let canonical = canonical_request(method, path, &[], headers, host, &signed, &hex(payload_sha256))?;
+        let canonical = canonical_request(
+            method,
+            path,
+            &[],
+            headers,
+            host,
+            &signed,
+            &hex(payload_sha256),
+        )?;
         let key = signing_key(self.secret_access_key, day, self.region, self.service);
         let key = hmac::Key::new(hmac::HMAC_SHA256, &*key);
         let text = string_to_sign(&amz_date, day, self.region, self.service, &canonical);
@@ -605,8 +727,11 @@ fn unreserved(b: u8) -> bool {
 }
 
 fn encode(text: &str) -> String {
-    const SET: percent_encoding::AsciiSet =
-        percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    const SET: percent_encoding::AsciiSet = percent_encoding::NON_ALPHANUMERIC
+        .remove(b'-')
+        .remove(b'.')
+        .remove(b'_')
+        .remove(b'~');
     percent_encoding::utf8_percent_encode(text, &SET).to_string()
 }
 

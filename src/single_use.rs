@@ -44,7 +44,10 @@ impl Default for SingleUse {
 
 impl SingleUse {
     fn new(max: usize) -> Self {
-        Self { max, used: Mutex::default() }
+        Self {
+            max,
+            used: Mutex::default(),
+        }
     }
 
     /// Marks a signature as used; it is remembered until an instant.
@@ -53,7 +56,11 @@ impl SingleUse {
     /// When it was used before, or when it cannot be remembered: nobody then knows whether it was.
     pub fn claim(&self, signature: Digest, until: Duration, now: Duration) -> Result<(), Refused> {
         let mut used = self.used();
-        if used.until.get(&signature).is_some_and(|until| *until >= now) {
+        if used
+            .until
+            .get(&signature)
+            .is_some_and(|until| *until >= now)
+        {
             return Err(Refused::Used);
         }
         if used.until.len() >= self.max && now.saturating_sub(used.swept_at) >= SWEEP_EVERY {
@@ -112,7 +119,11 @@ mod tests {
             assert_eq!(used.claim([n; 16], at(900 + u64::from(n)), at(10)), Ok(()));
         }
         assert_eq!(used.claim([9; 16], at(2_000), at(20)), Err(Refused::Full));
-        assert_eq!(used.claim([1; 16], at(2_000), at(20)), Err(Refused::Used), "and what was used is known");
+        assert_eq!(
+            used.claim([1; 16], at(2_000), at(20)),
+            Err(Refused::Used),
+            "and what was used is known"
+        );
         // Whatever has run out makes room.
         assert_eq!(used.claim([9; 16], at(2_000), at(902)), Ok(()));
         assert_eq!(used.used().until.len(), 2);

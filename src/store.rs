@@ -89,9 +89,21 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "store", include_str!("store/migrations/0001_store.sql")),
     (2, "mfa", include_str!("store/migrations/0002_mfa.sql")),
     (3, "nodes", include_str!("store/migrations/0003_nodes.sql")),
-    (4, "documents", include_str!("store/migrations/0004_documents.sql")),
-    (5, "integrity", include_str!("store/migrations/0005_integrity.sql")),
-    (6, "commands", include_str!("store/migrations/0006_commands.sql")),
+    (
+        4,
+        "documents",
+        include_str!("store/migrations/0004_documents.sql"),
+    ),
+    (
+        5,
+        "integrity",
+        include_str!("store/migrations/0005_integrity.sql"),
+    ),
+    (
+        6,
+        "commands",
+        include_str!("store/migrations/0006_commands.sql"),
+    ),
 ];
 
 /// Why the store did not do it. Nothing was changed unless it says otherwise.
@@ -101,7 +113,9 @@ pub enum StoreError {
     #[error("the store does not answer: {0}")]
     Unavailable(String),
     /// Made by a later version.
-    #[error("the store has schema {found}, which is newer than this program's ({known}); run the newer program")]
+    #[error(
+        "the store has schema {found}, which is newer than this program's ({known}); run the newer program"
+    )]
     Newer {
         /// What it has.
         found: i64,
@@ -109,7 +123,9 @@ pub enum StoreError {
         known: i64,
     },
     /// Made by an earlier version, and not brought up to date yet.
-    #[error("the store has schema {found}, older than this program's ({known}); `brevet serve` brings it up to date")]
+    #[error(
+        "the store has schema {found}, older than this program's ({known}); `brevet serve` brings it up to date"
+    )]
     Older {
         /// What it has.
         found: i64,
@@ -123,13 +139,17 @@ pub enum StoreError {
     #[error("too many callers wait for the store")]
     Busy,
     /// There is no database.
-    #[error("{0}: there is no store; `brevet init` makes one, `brevet restore` brings a backup back")]
+    #[error(
+        "{0}: there is no store; `brevet init` makes one, `brevet restore` brings a backup back"
+    )]
     Missing(PathBuf),
     /// It is no store, or was damaged.
     #[error("{0}; restore a backup: `brevet restore FILE`")]
     Damaged(String),
     /// A file to restore from is none.
-    #[error("{path}: is not a whole backup of a store: {why}; name another file. Nothing was replaced")]
+    #[error(
+        "{path}: is not a whole backup of a store: {why}; name another file. Nothing was replaced"
+    )]
     Backup {
         /// The file.
         path: PathBuf,
@@ -143,7 +163,9 @@ pub enum StoreError {
     )]
     Moved(String),
     /// It is a copy that is not complete.
-    #[error("this is a copy of a store that `brevet move` was making when it was cut off; run it again")]
+    #[error(
+        "this is a copy of a store that `brevet move` was making when it was cut off; run it again"
+    )]
     Arriving,
     /// It cannot be moved there.
     #[error("the store cannot be moved: {0}")]
@@ -354,7 +376,9 @@ impl Store {
         DRIVERS.call_once(sqlx::any::install_default_drivers);
         let (engine, options) = match place {
             Place::Sqlite(path) => (Engine::Sqlite, sqlite::options(path, create)?),
-            Place::Postgres { url, password } => (Engine::Postgres, postgres(url, password.as_ref())?),
+            Place::Postgres { url, password } => {
+                (Engine::Postgres, postgres(url, password.as_ref())?)
+            }
             Place::Memory => (Engine::Memory, address("sqlite::memory:")?),
         };
         let mut store = Self {
@@ -381,7 +405,9 @@ impl Store {
         if access == Access::Recover {
             store.stay().await?;
         }
-        let found = store.read(Purpose::Background, DEADLINE, |c| Box::pin(head::read(c))).await?;
+        let found = store
+            .read(Purpose::Background, DEADLINE, |c| Box::pin(head::read(c)))
+            .await?;
         let raw = match found {
             Some(raw) => raw,
             None => match store.moved_to().await? {
@@ -401,13 +427,17 @@ impl Store {
                 }
             },
         };
-        store.keys.store(Keys::derive(master_key, &raw.store_id)?.into());
+        store
+            .keys
+            .store(Keys::derive(master_key, &raw.store_id)?.into());
         if raw.is_unsealed() && access == Access::Use {
             return Err(StoreError::Address(
                 "the rows of the store carry no MACs yet; `brevet serve` makes them".to_owned(),
             ));
         }
-        store.is_unsealed.store(raw.is_unsealed(), std::sync::atomic::Ordering::Release);
+        store
+            .is_unsealed
+            .store(raw.is_unsealed(), std::sync::atomic::Ordering::Release);
         store.id = raw.store_id;
         Ok(store)
     }
@@ -467,7 +497,11 @@ impl Store {
     ///
     /// # Errors
     /// Without an answer, or when there are too many to ask for at once.
-    pub async fn get_all(&self, kind: Kind, ids: Vec<String>) -> Result<Vec<(String, Stored)>, StoreError> {
+    pub async fn get_all(
+        &self,
+        kind: Kind,
+        ids: Vec<String>,
+    ) -> Result<Vec<(String, Stored)>, StoreError> {
         let ids = serde_json::to_string(&ids).map_err(|e| StoreError::Row(e.to_string()))?;
         let sql = match self.engine {
             Engine::Postgres => {
@@ -481,12 +515,24 @@ impl Store {
         };
         let rows = self.read(Purpose::Read, DEADLINE, move |c| {
             let ids = ids.clone();
-            Box::pin(async move { sqlx::query(sql).bind(kind.as_str()).bind(ids).fetch_all(c).await })
+            Box::pin(async move {
+                sqlx::query(sql)
+                    .bind(kind.as_str())
+                    .bind(ids)
+                    .fetch_all(c)
+                    .await
+            })
         });
         let stored = |row: &sqlx::any::AnyRow| {
             let row = ResourceRow::of(row).map_err(told)?;
             self.check_resource(row.columns(), &row.mac)?;
-            Ok((row.id, Stored { version: row.version, body: row.body }))
+            Ok((
+                row.id,
+                Stored {
+                    version: row.version,
+                    body: row.body,
+                },
+            ))
         };
         rows.await?.iter().map(stored).collect()
     }
@@ -553,7 +599,12 @@ impl Store {
     pub async fn leave(&self, node: &Node) -> Result<(), StoreError> {
         let node = node.node.clone();
         self.write_one(Purpose::Feed, move |c| {
-            Box::pin(async move { sqlx::query("DELETE FROM nodes WHERE node = $1").bind(node).execute(c).await })
+            Box::pin(async move {
+                sqlx::query("DELETE FROM nodes WHERE node = $1")
+                    .bind(node)
+                    .execute(c)
+                    .await
+            })
         })
         .await
         .map(|_| ())
@@ -613,7 +664,12 @@ impl Store {
                 is_silent: row.try_get::<i64, _>(6)? > SILENT_AFTER_SECONDS,
             })
         };
-        let nodes: Vec<Seen> = rows.await?.iter().map(node).collect::<Result<_, sqlx::Error>>().map_err(told)?;
+        let nodes: Vec<Seen> = rows
+            .await?
+            .iter()
+            .map(node)
+            .collect::<Result<_, sqlx::Error>>()
+            .map_err(told)?;
         *seen = Some((asked_at, nodes.clone()));
         Ok(nodes)
     }
@@ -688,7 +744,8 @@ impl Store {
                 })
             });
             let due = due.await?;
-            let (revocations, changes): (i64, i64) = (due.try_get(0).map_err(told)?, due.try_get(1).map_err(told)?);
+            let (revocations, changes): (i64, i64) =
+                (due.try_get(0).map_err(told)?, due.try_get(1).map_err(told)?);
             if revocations == 0 && changes == 0 {
                 return Ok(());
             }
@@ -706,12 +763,21 @@ impl Store {
 
     async fn migrate(&self) -> Result<(), StoreError> {
         let migration = |(version, name, sql): &(i64, &'static str, &'static str)| {
-            Migration::new(*version, (*name).into(), MigrationType::Simple, sql.into_sql_str(), false)
+            Migration::new(
+                *version,
+                (*name).into(),
+                MigrationType::Simple,
+                sql.into_sql_str(),
+                false,
+            )
         };
         let migrator = Migrator::with_migrations(MIGRATIONS.iter().map(migration).collect());
         let mut lease = self.lease_to_write(Purpose::Background).await?;
         let known = MIGRATIONS.last().map_or(0, |(version, _, _)| *version);
-        let run = tokio::time::timeout(SCAN_DEADLINE, migrator.run_direct(None, lease.raw()?, false));
+        let run = tokio::time::timeout(
+            SCAN_DEADLINE,
+            migrator.run_direct(None, lease.raw()?, false),
+        );
         let result = match run.await {
             Ok(result) => result,
             Err(_) => return Err(late(SCAN_DEADLINE)),
@@ -722,17 +788,26 @@ impl Store {
                 Ok(())
             }
             Err(MigrateError::VersionMissing(found)) => Err(StoreError::Newer { found, known }),
-            Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => Err(told(error)),
+            Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => {
+                Err(told(error))
+            }
             Err(other) => Err(StoreError::Damaged(format!("the store's schema: {other}"))),
         }
     }
 
     async fn check_schema(&self) -> Result<(), StoreError> {
         let row = self.read(Purpose::Background, DEADLINE, |c| {
-            Box::pin(async move { sqlx::query("SELECT MAX(version) FROM _sqlx_migrations").fetch_one(c).await })
+            Box::pin(async move {
+                sqlx::query("SELECT MAX(version) FROM _sqlx_migrations")
+                    .fetch_one(c)
+                    .await
+            })
         });
         let found: i64 = match row.await {
-            Ok(row) => row.try_get::<Option<i64>, _>(0).map_err(told)?.unwrap_or_default(),
+            Ok(row) => row
+                .try_get::<Option<i64>, _>(0)
+                .map_err(told)?
+                .unwrap_or_default(),
             Err(StoreError::Unavailable(why)) if why.contains("_sqlx_migrations") => 0,
             Err(error) => return Err(error),
         };
@@ -746,7 +821,9 @@ impl Store {
 
     /// The store's own row, as it stands in the database.
     async fn raw_head(&self, purpose: Purpose) -> Result<RawHead, StoreError> {
-        self.read(purpose, DEADLINE, |c| Box::pin(head::read(c))).await?.ok_or_else(no_store)
+        self.read(purpose, DEADLINE, |c| Box::pin(head::read(c)))
+            .await?
+            .ok_or_else(no_store)
     }
 
     /// A store that knows nothing of the past: sessions of another store end with it, and codes from
@@ -759,12 +836,23 @@ impl Store {
     ) -> Result<(RawHead, bool), StoreError> {
         let store_id = crate::sigv4::hex(&entropy::bytes::<8>(entropy)?);
         // One in memory ends with its process, and never had a past.
-        let not_before = if self.engine == Engine::Memory { 0 } else { now.seconds() };
+        let not_before = if self.engine == Engine::Memory {
+            0
+        } else {
+            now.seconds()
+        };
         let chain = integrity::beginning(&store_id);
-        let mut raw = RawHead { store_id, sequence: 0, not_before, chain, seal: String::new() };
+        let mut raw = RawHead {
+            store_id,
+            sequence: 0,
+            not_before,
+            chain,
+            seal: String::new(),
+        };
         let keys = Keys::derive(master_key, &raw.store_id)?;
         let sealed = keys.first()?.seal(&raw.place(), &Contents::empty(1));
-        raw.seal = sealed.map_err(|_| StoreError::Row("the store's own row cannot be sealed".to_owned()))?;
+        raw.seal = sealed
+            .map_err(|_| StoreError::Row("the store's own row cannot be sealed".to_owned()))?;
         let row = raw.clone();
         let done = self.write_one(Purpose::Background, move |c| {
             Box::pin(async move {
@@ -828,7 +916,10 @@ impl Store {
         purpose: Purpose,
         work: impl for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, sqlx::Error>>,
     ) -> Result<T, StoreError> {
-        self.lease_to_write(purpose).await?.ask(DEADLINE, work).await
+        self.lease_to_write(purpose)
+            .await?
+            .ask(DEADLINE, work)
+            .await
     }
 
     /// Ends the connections in an orderly way.
@@ -842,7 +933,9 @@ fn no_store() -> StoreError {
 }
 
 fn address(url: &str) -> Result<AnyConnectOptions, StoreError> {
-    let options: AnyConnectOptions = url.parse().map_err(|e: sqlx::Error| StoreError::Address(e.to_string()))?;
+    let options: AnyConnectOptions = url
+        .parse()
+        .map_err(|e: sqlx::Error| StoreError::Address(e.to_string()))?;
     Ok(options.disable_statement_logging())
 }
 
@@ -863,20 +956,25 @@ fn told(error: sqlx::Error) -> StoreError {
             // SQLite's extended result codes, and PostgreSQL's SQLSTATEs.
             match code.as_str() {
                 "2067" | "1555" | "23505" => StoreError::Taken,
-                "11" | "26" | "267" | "523" | "779" => {
-                    StoreError::Damaged(format!("the database is damaged or none: {}", inner.message()))
+                "11" | "26" | "267" | "523" | "779" => StoreError::Damaged(format!(
+                    "the database is damaged or none: {}",
+                    inner.message()
+                )),
+                "13" | "8" | "264" | "520" | "776" | "1032" | "1288" | "1544" | "778" | "10"
+                | "53100" | "25006" | "42501" | "14" => {
+                    StoreError::NotWritable(inner.message().to_owned())
                 }
-                "13" | "8" | "264" | "520" | "776" | "1032" | "1288" | "1544" | "778" | "10" | "53100" | "25006"
-                | "42501" | "14" => StoreError::NotWritable(inner.message().to_owned()),
                 // It was ended by whoever looks after the database, or for doing nothing.
                 "57P01" | "57P02" | "25P03" => StoreError::Disconnected(inner.message().to_owned()),
                 _ => StoreError::Unavailable(format!("{} ({code})", inner.message())),
             }
         }
-        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => StoreError::Disconnected(error.to_string()),
-        sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) | sqlx::Error::Decode(_) => {
-            StoreError::Row(error.to_string())
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => {
+            StoreError::Disconnected(error.to_string())
         }
+        sqlx::Error::ColumnDecode { .. }
+        | sqlx::Error::ColumnNotFound(_)
+        | sqlx::Error::Decode(_) => StoreError::Row(error.to_string()),
         _ => StoreError::Unavailable(error.to_string()),
     }
 }

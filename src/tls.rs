@@ -51,39 +51,60 @@ pub struct Identity {
 /// # Errors
 /// Names the file and the rule; a certificate and key that do not belong together are refused.
 pub fn load(certificate: &Path, private_key: &Path) -> Result<Identity, TlsError> {
-    let pem = |path: &Path, what| TlsError::Pem { path: path.to_owned(), what };
+    let pem = |path: &Path, what| TlsError::Pem {
+        path: path.to_owned(),
+        what,
+    };
     let chain = files::read(certificate, Audience::Everyone, MAX_FILE_BYTES)?;
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain.expose())
         .collect::<Result<_, _>>()
         .map_err(|_| pem(certificate, "a certificate chain"))?;
-    let first = chain.first().ok_or_else(|| pem(certificate, "a certificate chain"))?;
+    let first = chain
+        .first()
+        .ok_or_else(|| pem(certificate, "a certificate chain"))?;
     let (names, validity) = (names(first), validity(first));
     let key = files::read(private_key, Audience::Owner, MAX_FILE_BYTES)?;
-    let key = PrivateKeyDer::from_pem_slice(key.expose()).map_err(|_| pem(private_key, "a private key"))?;
+    let key = PrivateKeyDer::from_pem_slice(key.expose())
+        .map_err(|_| pem(private_key, "a private key"))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Identity { config: Arc::new(config), names, validity })
+    Ok(Identity {
+        config: Arc::new(config),
+        names,
+        validity,
+    })
 }
 
 /// Subject alternative names. A certificate without them, or one that cannot be read, names nobody;
 /// the common name counts for nothing (RFC 9525 section 2).
 fn names(certificate: &[u8]) -> Vec<HostName> {
-    let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return Vec::new() };
-    let Ok(Some(extension)) = parsed.subject_alternative_name() else { return Vec::new() };
+    let Ok((_, parsed)) = X509Certificate::from_der(certificate) else {
+        return Vec::new();
+    };
+    let Ok(Some(extension)) = parsed.subject_alternative_name() else {
+        return Vec::new();
+    };
     let name = |general: &GeneralName<'_>| match general {
         GeneralName::DNSName(name) => HostName::parse(name),
         GeneralName::IPAddress(octets) => {
             let v4 = <[u8; 4]>::try_from(*octets).map(IpAddr::from);
             let v6 = <[u8; 16]>::try_from(*octets).map(IpAddr::from);
-            v4.or(v6).ok().map(|ip| HostName::Address(ip.to_canonical()))
+            v4.or(v6)
+                .ok()
+                .map(|ip| HostName::Address(ip.to_canonical()))
         }
         _ => None,
     };
-    extension.value.general_names.iter().filter_map(name).collect()
+    extension
+        .value
+        .general_names
+        .iter()
+        .filter_map(name)
+        .collect()
 }
 
 /// When the first certificate of a file, the broker's own, ends.
@@ -91,7 +112,10 @@ fn names(certificate: &[u8]) -> Vec<HostName> {
 /// # Errors
 /// Names the file, and what it must hold.
 pub fn not_after(certificate: &Path) -> Result<Timestamp, TlsError> {
-    let pem = || TlsError::Pem { path: certificate.to_owned(), what: "a certificate" };
+    let pem = || TlsError::Pem {
+        path: certificate.to_owned(),
+        what: "a certificate",
+    };
     let chain = files::read(certificate, Audience::Everyone, MAX_FILE_BYTES)?;
     let first = CertificateDer::from_pem_slice(chain.expose()).map_err(|_| pem())?;
     validity(&first).map(|(_, until)| until).ok_or_else(pem)
@@ -111,15 +135,24 @@ mod tests {
     fn the_end_of_a_certificate_is_read() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tls.crt");
-        for (year, expected) in [(2049, "2049-07-08T00:00:00Z"), (2051, "2051-07-08T00:00:00Z")] {
+        for (year, expected) in [
+            (2049, "2049-07-08T00:00:00Z"),
+            (2051, "2051-07-08T00:00:00Z"),
+        ] {
             let key = rcgen::KeyPair::generate().unwrap();
             let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
             params.not_after = rcgen::date_time_ymd(year, 7, 8);
-            crate::files::write_private(&path, params.self_signed(&key).unwrap().pem().as_bytes()).unwrap();
+            crate::files::write_private(&path, params.self_signed(&key).unwrap().pem().as_bytes())
+                .unwrap();
             assert_eq!(super::not_after(&path).unwrap().to_string(), expected);
         }
         crate::files::write_private(&path, b"nothing").unwrap();
-        assert!(super::not_after(&path).unwrap_err().to_string().contains("must hold a certificate in PEM"));
+        assert!(
+            super::not_after(&path)
+                .unwrap_err()
+                .to_string()
+                .contains("must hold a certificate in PEM")
+        );
     }
 
     #[test]
@@ -129,16 +162,39 @@ mod tests {
             for text in names {
                 parameters.subject_alt_names.push(match text.parse() {
                     Ok(ip) => rcgen::SanType::IpAddress(ip),
-                    Err(_) if text.contains('@') => rcgen::SanType::Rfc822Name((*text).try_into().unwrap()),
+                    Err(_) if text.contains('@') => {
+                        rcgen::SanType::Rfc822Name((*text).try_into().unwrap())
+                    }
                     Err(_) => rcgen::SanType::DnsName((*text).try_into().unwrap()),
                 });
             }
-            parameters.distinguished_name.push(rcgen::DnType::CommonName, "common.example");
-            let made = parameters.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
-            super::names(made.der()).iter().map(ToString::to_string).collect::<Vec<_>>()
+            parameters
+                .distinguished_name
+                .push(rcgen::DnType::CommonName, "common.example");
+            let made = parameters
+                .self_signed(&rcgen::KeyPair::generate().unwrap())
+                .unwrap();
+            super::names(made.der())
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
         };
-        let all = ["STS.example.com", "*.example.org", "192.0.2.1", "2001:db8::1", "a@example.com"];
-        assert_eq!(of(&all), ["sts.example.com", "*.example.org", "192.0.2.1", "[2001:db8::1]"]);
+        let all = [
+            "STS.example.com",
+            "*.example.org",
+            "192.0.2.1",
+            "2001:db8::1",
+            "a@example.com",
+        ];
+        assert_eq!(
+            of(&all),
+            [
+                "sts.example.com",
+                "*.example.org",
+                "192.0.2.1",
+                "[2001:db8::1]"
+            ]
+        );
         assert!(of(&[]).is_empty());
         assert!(super::names(b"no certificate").is_empty());
     }

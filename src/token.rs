@@ -8,7 +8,11 @@ use crate::keyring::{Key, Keyring};
 
 /// The longest token, in characters: what a request's signature may name.
 pub const MAX_CHARACTERS: usize = crate::sigv4::MAX_TOKEN_BYTES;
-const PURPOSE: Purpose = Purpose { name: "brevet session token v1", form: 3, max_characters: MAX_CHARACTERS };
+const PURPOSE: Purpose = Purpose {
+    name: "brevet session token v1",
+    form: 3,
+    max_characters: MAX_CHARACTERS,
+};
 
 /// How a session came about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, prost::Enumeration)]
@@ -123,7 +127,11 @@ pub struct Ancestor {
 ///
 /// # Errors
 /// When the keyring has no current key.
-pub fn seal(keyring: &Keyring, claims: &Claims, salt: &[u8; 16]) -> Result<String, ring::error::Unspecified> {
+pub fn seal(
+    keyring: &Keyring,
+    claims: &Claims,
+    salt: &[u8; 16],
+) -> Result<String, ring::error::Unspecified> {
     envelope::seal(keyring, &PURPOSE, &claims.encode_to_vec(), salt)
 }
 
@@ -150,7 +158,12 @@ mod tests {
     }
 
     fn claims() -> Claims {
-        Claims { session_id: vec![7; 16], session_name: "s".into(), expires_at: 5, ..Claims::default() }
+        Claims {
+            session_id: vec![7; 16],
+            session_name: "s".into(),
+            expires_at: 5,
+            ..Claims::default()
+        }
     }
 
     #[test]
@@ -163,11 +176,17 @@ mod tests {
             for bit in 0..8 {
                 let mut altered = bytes.clone();
                 altered[i] ^= 1 << bit;
-                assert!(open(&keyring, &URL_SAFE_NO_PAD.encode(&altered)).is_err(), "byte {i} bit {bit}");
+                assert!(
+                    open(&keyring, &URL_SAFE_NO_PAD.encode(&altered)).is_err(),
+                    "byte {i} bit {bit}"
+                );
             }
             let mut shorter = bytes.clone();
             shorter.remove(i);
-            assert!(open(&keyring, &URL_SAFE_NO_PAD.encode(&shorter)).is_err(), "byte {i} deleted");
+            assert!(
+                open(&keyring, &URL_SAFE_NO_PAD.encode(&shorter)).is_err(),
+                "byte {i} deleted"
+            );
         }
     }
 

@@ -12,7 +12,9 @@ use crate::arn::{AccountId, IamArn, RoleArn};
 use crate::authn::{Caller, Identity, WebIdentity};
 use crate::clock::Timestamp;
 use crate::directory::{Dangling, Directory, Effective, Role, User};
-use crate::evaluator::{self, Context, Decision, Explanation, Outcome, Policies, Policy, Principal, Request, Source};
+use crate::evaluator::{
+    self, Context, Decision, Explanation, Outcome, Policies, Policy, Principal, Request, Source,
+};
 use crate::jwt::Flat;
 use crate::names::Tag;
 use crate::ops::Origin;
@@ -81,8 +83,16 @@ pub struct Denied {
 impl Denied {
     /// A refusal that no policy made.
     pub fn because(action: String, facts: &Facts<'_>, note: &'static str) -> Self {
-        let decision = Decision { outcome: Outcome::ImplicitlyDenied, by: None };
-        Self { action, decision, keys: facts.keys.listed(), note: Some(note) }
+        let decision = Decision {
+            outcome: Outcome::ImplicitlyDenied,
+            by: None,
+        };
+        Self {
+            action,
+            decision,
+            keys: facts.keys.listed(),
+            note: Some(note),
+        }
     }
 }
 
@@ -101,9 +111,19 @@ impl<'a> Facts<'a> {
         keys.set("aws:currenttime", now.to_string());
         keys.set("aws:epochtime", now.seconds().to_string());
         keys.set("aws:sourceip", origin.source_ip.to_canonical().to_string());
-        keys.set("aws:securetransport", if origin.secure_transport { "true" } else { "false" });
+        keys.set(
+            "aws:securetransport",
+            if origin.secure_transport {
+                "true"
+            } else {
+                "false"
+            },
+        );
         keys.set("aws:requestedregion", region);
-        keys.set("aws:useragent", origin.user_agent.as_deref().unwrap_or_default());
+        keys.set(
+            "aws:useragent",
+            origin.user_agent.as_deref().unwrap_or_default(),
+        );
         if let Some(referer) = &origin.referer {
             keys.set("aws:referer", referer.as_str());
         }
@@ -140,17 +160,28 @@ impl<'a> Facts<'a> {
                 keys.set("aws:principaltype", "FederatedUser");
                 keys.set("aws:principalarn", session.arn.as_str());
             }
-            Identity::WebIdentity(identity) => keys.set("aws:federatedprovider", &*identity.provider.arn),
+            Identity::WebIdentity(identity) => {
+                keys.set("aws:federatedprovider", &*identity.provider.arn)
+            }
         }
         if let Some(session) = caller.session() {
-            keys.set("aws:tokenissuetime", Timestamp::from_seconds(session.claims.issued_at).to_string());
+            keys.set(
+                "aws:tokenissuetime",
+                Timestamp::from_seconds(session.claims.issued_at).to_string(),
+            );
             // Absent, not false, on long-term keys.
             keys.set("aws:multifactorauthpresent", "false");
             if !session.claims.source_identity.is_empty() {
-                keys.set("aws:sourceidentity", session.claims.source_identity.as_str());
+                keys.set(
+                    "aws:sourceidentity",
+                    session.claims.source_identity.as_str(),
+                );
             }
         }
-        let session_tags = caller.session().map(|s| s.limits.tags.as_slice()).unwrap_or_default();
+        let session_tags = caller
+            .session()
+            .map(|s| s.limits.tags.as_slice())
+            .unwrap_or_default();
         let facts = Self { keys, session_tags }.transitive_tag_keys(&[]);
         match caller.mfa_age(now) {
             Some(age) => facts.mfa(age),
@@ -160,8 +191,16 @@ impl<'a> Facts<'a> {
 
     /// The transitive tag keys that are asked for, and those that the calling session passes on anyway.
     fn transitive_tag_keys(mut self, asked: &'a [String]) -> Self {
-        let inherited = self.session_tags.iter().filter(|t| t.transitive).map(|t| Cow::from(t.key.as_str()));
-        let keys: Vec<_> = asked.iter().map(|k| Cow::from(k.as_str())).chain(inherited).collect();
+        let inherited = self
+            .session_tags
+            .iter()
+            .filter(|t| t.transitive)
+            .map(|t| Cow::from(t.key.as_str()));
+        let keys: Vec<_> = asked
+            .iter()
+            .map(|k| Cow::from(k.as_str()))
+            .chain(inherited)
+            .collect();
         if !keys.is_empty() {
             self.keys.set_many("sts:transitivetagkeys", keys);
         }
@@ -172,7 +211,8 @@ impl<'a> Facts<'a> {
     #[must_use]
     pub fn mfa(mut self, age_seconds: i64) -> Self {
         self.keys.set("aws:multifactorauthpresent", "true");
-        self.keys.set("aws:multifactorauthage", age_seconds.to_string());
+        self.keys
+            .set("aws:multifactorauthage", age_seconds.to_string());
         self
     }
 
@@ -193,10 +233,20 @@ impl<'a> Facts<'a> {
             keys.set(format!("aws:requesttag/{}", tag.key), tag.value.as_str());
         }
         if !request.tags.is_empty() {
-            keys.set_many("aws:tagkeys", request.tags.iter().map(|t| Cow::from(t.key.as_str())).collect());
+            keys.set_many(
+                "aws:tagkeys",
+                request
+                    .tags
+                    .iter()
+                    .map(|t| Cow::from(t.key.as_str()))
+                    .collect(),
+            );
         }
         if let Some(authorized) = request.role_authorized_by_idp {
-            keys.set("sts:roleauthorizedbyidp", if authorized { "true" } else { "false" });
+            keys.set(
+                "sts:roleauthorizedbyidp",
+                if authorized { "true" } else { "false" },
+            );
         }
         if request.transitive_tag_keys.is_empty() {
             self
@@ -217,16 +267,28 @@ impl<'a> Facts<'a> {
         match audiences.as_slice() {
             [] => {}
             [audience] => self.keys.set(format!("{issuer}:oaud"), *audience),
-            several => self.keys.set_many(format!("{issuer}:oaud"), several.iter().map(|a| Cow::from(*a)).collect()),
+            several => self.keys.set_many(
+                format!("{issuer}:oaud"),
+                several.iter().map(|a| Cow::from(*a)).collect(),
+            ),
         }
-        self.keys.set(format!("{issuer}:aud"), identity.audience.as_str());
+        self.keys
+            .set(format!("{issuer}:aud"), identity.audience.as_str());
         self
     }
 
     /// Adds what a request for a web identity token says.
     #[must_use]
-    pub fn web_identity(mut self, audience: &'a [String], algorithm: &'static str, seconds: &'a str) -> Self {
-        self.keys.set_many("sts:identitytokenaudience", audience.iter().map(|a| Cow::from(a.as_str())).collect());
+    pub fn web_identity(
+        mut self,
+        audience: &'a [String],
+        algorithm: &'static str,
+        seconds: &'a str,
+    ) -> Self {
+        self.keys.set_many(
+            "sts:identitytokenaudience",
+            audience.iter().map(|a| Cow::from(a.as_str())).collect(),
+        );
         self.keys.set("sts:signingalgorithm", algorithm);
         self.keys.set("sts:durationseconds", seconds);
         self
@@ -234,7 +296,9 @@ impl<'a> Facts<'a> {
 
     /// Adds the tags of what is asked for. `iam:ResourceTag` speaks of users and roles alone.
     pub fn resource_tags(&mut self, tags: &'a [Tag], of_user_or_role: bool) {
-        let tags = tags.iter().map(|tag| (tag.key.as_str(), tag.value.as_str()));
+        let tags = tags
+            .iter()
+            .map(|tag| (tag.key.as_str(), tag.value.as_str()));
         self.keys.set_resource_tags(tags, of_user_or_role);
     }
 }
@@ -243,7 +307,9 @@ impl<'a> Facts<'a> {
 fn set_claim<'a>(keys: &mut Context<'a>, name: impl Into<Cow<'a, str>>, value: &'a Flat) {
     match value {
         Flat::One(text) => keys.set(name, text.as_str()),
-        Flat::Many(texts) => keys.set_many(name, texts.iter().map(|t| Cow::from(t.as_str())).collect()),
+        Flat::Many(texts) => {
+            keys.set_many(name, texts.iter().map(|t| Cow::from(t.as_str())).collect())
+        }
     }
 }
 
@@ -294,7 +360,8 @@ impl<'a> Question<'a> {
             account: caller.account(),
             identity: caller.policies().iter().map(Arc::as_ref).collect(),
             boundary: caller.boundary(),
-            session: cut.map(|s| session_policies(s.policy.as_ref(), &s.limits.policy_arns, directory)),
+            session: cut
+                .map(|s| session_policies(s.policy.as_ref(), &s.limits.policy_arns, directory)),
             context: &facts.keys,
             action,
             resource,
@@ -329,7 +396,9 @@ impl<'a> Question<'a> {
     /// Whether the session's policies allow it by themselves: a trust policy that names the session
     /// directly does not lift them.
     fn is_within_session_policies(&self) -> bool {
-        let Some(session) = &self.session else { return true };
+        let Some(session) = &self.session else {
+            return true;
+        };
         let request = Request {
             principal: self.principal,
             action: self.action,
@@ -337,19 +406,36 @@ impl<'a> Question<'a> {
             resource_account: self.account.as_str(),
             context: self.context,
         };
-        let policies = Policies { identity: session, session: Some(session), ..Policies::default() };
+        let policies = Policies {
+            identity: session,
+            session: Some(session),
+            ..Policies::default()
+        };
         evaluator::evaluate(&request, &policies).is_allowed()
     }
 
     fn denied(&self, decision: Decision) -> Box<Denied> {
-        Box::new(Denied { action: self.action.to_owned(), decision, keys: self.context.listed(), note: None })
+        Box::new(Denied {
+            action: self.action.to_owned(),
+            decision,
+            keys: self.context.listed(),
+            note: None,
+        })
     }
 }
 
 /// The policies that cut a session. A managed policy that is gone may have denied anything, so a
 /// session that names it may do nothing.
-fn session_policies<'a>(inline: Option<&'a Policy>, arns: &[String], directory: &'a Directory) -> Vec<&'a Policy> {
-    let managed = arns.iter().map(|arn| directory.managed_policy(arn).unwrap_or_else(|| directory.closed_policy()));
+fn session_policies<'a>(
+    inline: Option<&'a Policy>,
+    arns: &[String],
+    directory: &'a Directory,
+) -> Vec<&'a Policy> {
+    let managed = arns.iter().map(|arn| {
+        directory
+            .managed_policy(arn)
+            .unwrap_or_else(|| directory.closed_policy())
+    });
     inline.into_iter().chain(managed.map(Arc::as_ref)).collect()
 }
 
@@ -391,12 +477,26 @@ pub fn explain(asked: &Asked<'_>, directory: &Directory) -> Result<Option<Explan
             (provider.account, "", "", Effective::default())
         }
         Some(SessionKind::Role) => {
-            let Some(role) = directory.role(asked.principal_arn) else { return Ok(None) };
-            (role.account, &*role.name, &*role.id, directory.effective_of_role(role)?)
+            let Some(role) = directory.role(asked.principal_arn) else {
+                return Ok(None);
+            };
+            (
+                role.account,
+                &*role.name,
+                &*role.id,
+                directory.effective_of_role(role)?,
+            )
         }
         _ => {
-            let Some(user) = directory.user(asked.principal_arn) else { return Ok(None) };
-            (user.account, &*user.name, &*user.id, directory.effective_of_user(user)?)
+            let Some(user) = directory.user(asked.principal_arn) else {
+                return Ok(None);
+            };
+            (
+                user.account,
+                &*user.name,
+                &*user.id,
+                directory.effective_of_user(user)?,
+            )
         }
     };
     let principal = match asked.session {
@@ -408,17 +508,35 @@ pub fn explain(asked: &Asked<'_>, directory: &Directory) -> Result<Option<Explan
             arn: asked.arn,
             id: Some(id),
         },
-        Some(SessionKind::FederatedUser) => Principal::FederatedUser { account: account.as_str(), arn: asked.arn },
-        Some(SessionKind::User) | None => Principal::User { account: account.as_str(), arn: asked.arn, id: Some(id) },
+        Some(SessionKind::FederatedUser) => Principal::FederatedUser {
+            account: account.as_str(),
+            arn: asked.arn,
+        },
+        Some(SessionKind::User) | None => Principal::User {
+            account: account.as_str(),
+            arn: asked.arn,
+            id: Some(id),
+        },
     };
-    let mut facts = Facts { keys: Context::new(), session_tags: &[] };
+    let mut facts = Facts {
+        keys: Context::new(),
+        session_tags: &[],
+    };
     for (name, values) in asked.keys {
-        match (evaluator::keys::find(name).is_some_and(|k| k.multivalued), values.as_slice()) {
+        match (
+            evaluator::keys::find(name).is_some_and(|k| k.multivalued),
+            values.as_slice(),
+        ) {
             (false, [value]) => facts.keys.set(name.as_str(), value.as_str()),
-            _ => facts.keys.set_many(name.as_str(), values.iter().map(|v| Cow::from(v.as_str())).collect()),
+            _ => facts.keys.set_many(
+                name.as_str(),
+                values.iter().map(|v| Cow::from(v.as_str())).collect(),
+            ),
         }
     }
-    let role = directory.role(asked.resource).filter(|_| asked.look_at_resource);
+    let role = directory
+        .role(asked.resource)
+        .filter(|_| asked.look_at_resource);
     if let Some(role) = role {
         facts.resource_tags(&role.tags, true);
     }
@@ -454,7 +572,9 @@ pub fn admit<'c>(
 ) -> Result<Grant<'c>, Box<Denied>> {
     // From here on it lives no longer than the role.
     let mut facts: Facts<'_> = facts;
-    facts.keys.set("aws:resourceaccount", asked.account().to_string());
+    facts
+        .keys
+        .set("aws:resourceaccount", asked.account().to_string());
     facts.resource_tags(&role.tags, true);
     let found = *role.arn == *asked.as_str();
     let question = |action| Question {
@@ -480,9 +600,18 @@ pub fn admit<'c>(
         "The calling session's own session policies do not allow it."
     } else {
         let web_identity = caller.web_identity().map(|identity| identity.remembered());
-        return Ok(Grant { to: Bearer::Role(role.clone()), lineage, web_identity, caller: PhantomData });
+        return Ok(Grant {
+            to: Bearer::Role(role.clone()),
+            lineage,
+            web_identity,
+            caller: PhantomData,
+        });
     };
-    Err(Box::new(Denied::because(question.action.to_owned(), &facts, note)))
+    Err(Box::new(Denied::because(
+        question.action.to_owned(),
+        &facts,
+        note,
+    )))
 }
 
 /// Leave for a user's own session. It needs no permission (IAM User Guide, "Permissions for
@@ -490,13 +619,22 @@ pub fn admit<'c>(
 ///
 /// # Errors
 /// When a policy denies it, or the caller is no user with a long-term key.
-pub fn own_session<'c>(caller: &'c Caller, directory: &Directory, facts: &Facts<'_>) -> Result<Grant<'c>, Box<Denied>> {
+pub fn own_session<'c>(
+    caller: &'c Caller,
+    directory: &Directory,
+    facts: &Facts<'_>,
+) -> Result<Grant<'c>, Box<Denied>> {
     let question = Question::own(caller, directory, facts, "sts:GetSessionToken", "*");
     let decision = question.decide();
     match &caller.identity {
         Identity::User(user) if decision.outcome != Outcome::ExplicitlyDenied => {
             let lineage = caller.lineage();
-            Ok(Grant { to: Bearer::User(user.clone()), lineage, web_identity: None, caller: PhantomData })
+            Ok(Grant {
+                to: Bearer::User(user.clone()),
+                lineage,
+                web_identity: None,
+                caller: PhantomData,
+            })
         }
         _ => Err(question.denied(decision)),
     }
@@ -519,11 +657,20 @@ pub fn vouch<'c>(
     match &caller.identity {
         Identity::User(user) => {
             let lineage = caller.lineage();
-            Ok(Grant { to: Bearer::FederatedUser(user.clone()), lineage, web_identity: None, caller: PhantomData })
+            Ok(Grant {
+                to: Bearer::FederatedUser(user.clone()),
+                lineage,
+                web_identity: None,
+                caller: PhantomData,
+            })
         }
         _ => {
             let note = "Temporary credentials do not vouch for anybody.";
-            Err(Box::new(Denied::because("sts:GetFederationToken".to_owned(), facts, note)))
+            Err(Box::new(Denied::because(
+                "sts:GetFederationToken".to_owned(),
+                facts,
+                note,
+            )))
         }
     }
 }
@@ -541,7 +688,11 @@ pub fn permit(
 ) -> Result<(), Box<Denied>> {
     let question = Question::own(caller, directory, facts, action, resource);
     let decision = question.decide();
-    if decision.is_allowed() { Ok(()) } else { Err(question.denied(decision)) }
+    if decision.is_allowed() {
+        Ok(())
+    } else {
+        Err(question.denied(decision))
+    }
 }
 
 /// What the audit says of a refusal.
@@ -588,7 +739,11 @@ mod tests {
         let directory = Directory::compile(declaration.to_string().as_bytes(), None).unwrap();
         let user = directory.users().next().unwrap().clone();
         let effective = directory.effective_of_user(&user).unwrap();
-        let caller = Caller { identity: Identity::User(user), access_key_id: "AKIA".into(), effective };
+        let caller = Caller {
+            identity: Identity::User(user),
+            access_key_id: "AKIA".into(),
+            effective,
+        };
         let origin = Origin {
             source_ip: [127, 0, 0, 1].into(),
             secure_transport: true,
@@ -596,7 +751,10 @@ mod tests {
             referer: Some("https://example.com/".into()),
             call: None,
         };
-        let tags = [Tag { key: "Team".into(), value: "blue".into() }];
+        let tags = [Tag {
+            key: "Team".into(),
+            value: "blue".into(),
+        }];
         let request = SessionRequest {
             role_session_name: Some("s"),
             external_id: Some("x"),
@@ -605,14 +763,22 @@ mod tests {
             transitive_tag_keys: &["Team".to_owned()],
             role_authorized_by_idp: Some(true),
         };
-        let mut facts = Facts::new(&caller, &origin, "us-east-1", Timestamp::from_seconds(0)).session(&request).mfa(1);
+        let mut facts = Facts::new(&caller, &origin, "us-east-1", Timestamp::from_seconds(0))
+            .session(&request)
+            .mfa(1);
         facts.resource_tags(&tags, true);
         let unknown: Vec<&str> = facts
             .keys
             .names()
-            .filter(|n| keys::find(n).is_none_or(|k| matches!(k.presence, keys::Presence::Never(_))))
+            .filter(|n| {
+                keys::find(n).is_none_or(|k| matches!(k.presence, keys::Presence::Never(_)))
+            })
             .collect();
         assert!(unknown.is_empty(), "{unknown:?}");
-        assert!(facts.keys.names().count() >= 25, "{:?}", facts.keys.names().collect::<Vec<_>>());
+        assert!(
+            facts.keys.names().count() >= 25,
+            "{:?}",
+            facts.keys.names().collect::<Vec<_>>()
+        );
     }
 }

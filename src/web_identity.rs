@@ -5,7 +5,8 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ring::rsa::PublicKeyComponents;
 use ring::signature::{
-    ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
+    ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256,
+    RsaKeyPair,
 };
 use rsa::pkcs8::EncodePrivateKey;
 use serde::{Deserialize, Serialize};
@@ -34,7 +35,9 @@ pub enum Algorithm {
 impl Algorithm {
     /// None for any other name.
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::RS256, Self::ES384, Self::EdDSA].into_iter().find(|a| a.name() == name)
+        [Self::RS256, Self::ES384, Self::EdDSA]
+            .into_iter()
+            .find(|a| a.name() == name)
     }
 
     /// Its name in a token's header.
@@ -92,7 +95,12 @@ impl SigningKey {
     ///
     /// # Errors
     /// Without randomness.
-    pub fn generate(algorithm: Algorithm, state: State, entropy: &dyn Entropy, now: Timestamp) -> Result<Self, BadKey> {
+    pub fn generate(
+        algorithm: Algorithm,
+        state: State,
+        entropy: &dyn Entropy,
+        now: Timestamp,
+    ) -> Result<Self, BadKey> {
         let random = entropy::system();
         let pkcs8 = match algorithm {
             // ring makes no RSA keys; it signs with them.
@@ -104,17 +112,31 @@ impl SigningKey {
                 let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, &random);
                 made.map_err(|_| BadKey)?.as_ref().to_vec()
             }
-            Algorithm::EdDSA => Ed25519KeyPair::generate_pkcs8(&random).map_err(|_| BadKey)?.as_ref().to_vec(),
+            Algorithm::EdDSA => Ed25519KeyPair::generate_pkcs8(&random)
+                .map_err(|_| BadKey)?
+                .as_ref()
+                .to_vec(),
         };
         let id = crate::sigv4::hex(&entropy::bytes::<8>(entropy)?);
         Self::new(id, algorithm, state, now, Secret::new(pkcs8))
     }
 
     pub(crate) fn parse(document: &KeyDocument) -> Result<Self, BadKey> {
-        let legal = document.key_id.len() == 16 && document.key_id.bytes().all(|b| b.is_ascii_hexdigit());
-        let pkcs8 = Secret::new(STANDARD.decode(document.pkcs8.as_bytes()).map_err(|_| BadKey)?);
+        let legal =
+            document.key_id.len() == 16 && document.key_id.bytes().all(|b| b.is_ascii_hexdigit());
+        let pkcs8 = Secret::new(
+            STANDARD
+                .decode(document.pkcs8.as_bytes())
+                .map_err(|_| BadKey)?,
+        );
         let since = Timestamp::from_seconds(document.since);
-        let key = Self::new(document.key_id.clone(), document.algorithm, document.state, since, pkcs8);
+        let key = Self::new(
+            document.key_id.clone(),
+            document.algorithm,
+            document.state,
+            since,
+            pkcs8,
+        );
         if legal { key } else { Err(BadKey) }
     }
 
@@ -146,7 +168,8 @@ impl SigningKey {
             }
             Algorithm::ES384 => {
                 let random = entropy::system();
-                let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, bytes, &random);
+                let pair =
+                    EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, bytes, &random);
                 let pair = pair.map_err(|_| BadKey)?;
                 // Uncompressed: 4, x, y.
                 let point = pair.public_key().as_ref().get(1..97).ok_or(BadKey)?;
@@ -156,7 +179,8 @@ impl SigningKey {
             }
             Algorithm::EdDSA => {
                 let pair = Ed25519KeyPair::from_pkcs8(bytes).map_err(|_| BadKey)?;
-                let public = json!({"kty": "OKP", "crv": "Ed25519", "x": text(pair.public_key().as_ref())});
+                let public =
+                    json!({"kty": "OKP", "crv": "Ed25519", "x": text(pair.public_key().as_ref())});
                 (Pair::Ed25519(Box::new(pair)), public)
             }
         };
@@ -164,7 +188,15 @@ impl SigningKey {
         if let (Value::Object(jwk), Value::Object(public)) = (&mut jwk, public) {
             jwk.extend(public);
         }
-        Ok(Self { id, algorithm, state, since, pair, jwk, pkcs8 })
+        Ok(Self {
+            id,
+            algorithm,
+            state,
+            since,
+            pair,
+            jwk,
+            pkcs8,
+        })
     }
 
     /// How it signs.
@@ -187,13 +219,23 @@ impl SigningKey {
     /// # Errors
     /// Never with a sound key.
     pub fn sign(&self, claims: &[u8]) -> Result<String, ring::error::Unspecified> {
-        let header = json!({"alg": self.algorithm.name(), "kid": self.id, "typ": "JWT"}).to_string();
-        let mut token = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+        let header =
+            json!({"alg": self.algorithm.name(), "kid": self.id, "typ": "JWT"}).to_string();
+        let mut token = format!(
+            "{}.{}",
+            URL_SAFE_NO_PAD.encode(header),
+            URL_SAFE_NO_PAD.encode(claims)
+        );
         let message = token.as_bytes();
         let signature = match &self.pair {
             Pair::Rsa(pair) => {
                 let mut signature = vec![0; pair.public().modulus_len()];
-                pair.sign(&RSA_PKCS1_SHA256, &entropy::system(), message, &mut signature)?;
+                pair.sign(
+                    &RSA_PKCS1_SHA256,
+                    &entropy::system(),
+                    message,
+                    &mut signature,
+                )?;
                 signature
             }
             Pair::Ecdsa(pair) => pair.sign(&entropy::system(), message)?.as_ref().to_vec(),
@@ -241,9 +283,17 @@ mod tests {
             let token = key.sign(br#"{"sub":"x"}"#).unwrap();
             let (message, signature) = token.rsplit_once('.').unwrap();
             let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
-            let part = |name: &str| URL_SAFE_NO_PAD.decode(key.jwk()[name].as_str().unwrap()).unwrap();
+            let part = |name: &str| {
+                URL_SAFE_NO_PAD
+                    .decode(key.jwk()[name].as_str().unwrap())
+                    .unwrap()
+            };
             let verified = match algorithm {
-                Algorithm::RS256 => ring::signature::RsaPublicKeyComponents { n: part("n"), e: part("e") }.verify(
+                Algorithm::RS256 => ring::signature::RsaPublicKeyComponents {
+                    n: part("n"),
+                    e: part("e"),
+                }
+                .verify(
                     &ring::signature::RSA_PKCS1_2048_8192_SHA256,
                     message.as_bytes(),
                     &signature,
@@ -253,11 +303,17 @@ mod tests {
                     [&[4][..], &part("x"), &part("y")].concat(),
                 )
                 .verify(message.as_bytes(), &signature),
-                Algorithm::EdDSA => ring::signature::UnparsedPublicKey::new(&ring::signature::ED25519, part("x"))
-                    .verify(message.as_bytes(), &signature),
+                Algorithm::EdDSA => {
+                    ring::signature::UnparsedPublicKey::new(&ring::signature::ED25519, part("x"))
+                        .verify(message.as_bytes(), &signature)
+                }
             };
             assert!(verified.is_ok(), "{algorithm:?}");
-            assert!(!key.jwk().to_string().contains("\"d\""), "a private part in {}", key.jwk());
+            assert!(
+                !key.jwk().to_string().contains("\"d\""),
+                "a private part in {}",
+                key.jwk()
+            );
         }
     }
 }

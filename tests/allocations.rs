@@ -15,11 +15,18 @@ fn a_decision_allocates_nothing() {
         ("Bool", "aws:SecureTransport", "true"),
         ("BinaryEquals", "app:binary", "\"aGVsbG8=\""),
         ("IpAddress", "aws:SourceIp", "\"2001:db8::/32\""),
-        ("ArnLike", "aws:PrincipalArn", "\"arn:aws:iam::*:user/${aws:username}\""),
+        (
+            "ArnLike",
+            "aws:PrincipalArn",
+            "\"arn:aws:iam::*:user/${aws:username}\"",
+        ),
         ("ForAllValues:StringEquals", "aws:TagKeys", "[\"a\", \"b\"]"),
         ("Null", "app:none", "true"),
     ];
-    let conditions: Vec<String> = operators.iter().map(|(o, k, v)| format!("\"{o}\":{{\"{k}\":{v}}}")).collect();
+    let conditions: Vec<String> = operators
+        .iter()
+        .map(|(o, k, v)| format!("\"{o}\":{{\"{k}\":{v}}}"))
+        .collect();
     let text = format!(
         r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Deny","NotAction":"s3:*","Resource":"*"}},
         {{"Effect":"Allow","Action":["s3:Get*","ec2:Run"],"Resource":"arn:aws:s3:::bucket/${{aws:username}}/*","Condition":{{{}}}}}]}}"#,
@@ -41,15 +48,24 @@ fn a_decision_allocates_nothing() {
     }
     context.set_many("aws:TagKeys", vec!["a".into()]);
     let request = Request {
-        principal: Principal::User { account: "111122223333", arn: "arn:aws:iam::111122223333:user/alice", id: None },
+        principal: Principal::User {
+            account: "111122223333",
+            arn: "arn:aws:iam::111122223333:user/alice",
+            id: None,
+        },
         action: "s3:GetObject",
         resource: "arn:aws:s3:::bucket/alice/x",
         resource_account: "111122223333",
         context: &context,
     };
-    let policies = Policies { identity: &[&policy], session: Some(&[&policy]), ..Policies::default() };
+    let policies = Policies {
+        identity: &[&policy],
+        session: Some(&[&policy]),
+        ..Policies::default()
+    };
     let mut allowed = false;
-    let counted = allocation_counter::measure(|| allowed = evaluate(&request, &policies).is_allowed());
+    let counted =
+        allocation_counter::measure(|| allowed = evaluate(&request, &policies).is_allowed());
     assert!(allowed);
     assert_eq!(counted.count_total, 0);
 }
@@ -62,7 +78,11 @@ fn a_policy_weighs_at_least_what_it_takes() {
         )
     };
     let many = |item: &str| {
-        vec![item; 1_850 / (item.len() + 3)].iter().map(|i| format!("\"{i}\"")).collect::<Vec<_>>().join(",")
+        vec![item; 1_850 / (item.len() + 3)]
+            .iter()
+            .map(|i| format!("\"{i}\""))
+            .collect::<Vec<_>>()
+            .join(",")
     };
     let mut texts = vec![
         whole(&many("a:b"), "\"*\""),
@@ -70,10 +90,16 @@ fn a_policy_weighs_at_least_what_it_takes() {
         whole("\"*\"", &many("arn:a:a:a:a:a")),
         whole("\"*\"", &many("arn:*:?:*:?:*?*?")),
         whole("\"*\"", &many("arn:aws:s3:::${aws:username}/*")),
-        whole("\"s3:GetObject\",\"s3:ListBucket\"", "\"arn:aws:s3:::reports\",\"arn:aws:s3:::reports/*\""),
+        whole(
+            "\"s3:GetObject\",\"s3:ListBucket\"",
+            "\"arn:aws:s3:::reports\",\"arn:aws:s3:::reports/*\"",
+        ),
     ];
     let statement = r#"{"Effect":"Deny","Action":"a:b","Resource":"*"}"#;
-    texts.push(format!(r#"{{"Version":"2012-10-17","Statement":[{}]}}"#, vec![statement; 40].join(",")));
+    texts.push(format!(
+        r#"{{"Version":"2012-10-17","Statement":[{}]}}"#,
+        vec![statement; 40].join(",")
+    ));
     let condition = |n: usize| format!(r#""a:{n}":["1","2","3"]"#);
     let conditions = (0..90).map(condition).collect::<Vec<_>>().join(",");
     texts.push(format!(
@@ -81,10 +107,14 @@ fn a_policy_weighs_at_least_what_it_takes() {
     ));
     for text in texts {
         let mut policy = None;
-        let counted = allocation_counter::measure(|| policy = Policy::parse(Kind::Session, &text).ok());
+        let counted =
+            allocation_counter::measure(|| policy = Policy::parse(Kind::Session, &text).ok());
         assert!(policy.is_some(), "{text}");
         let takes = usize::try_from(counted.bytes_current).unwrap();
         let weight = compiled_weight(&text);
-        assert!(takes <= weight && weight <= takes * 8 + 2_048, "weighed at {weight}, takes {takes}: {text}");
+        assert!(
+            takes <= weight && weight <= takes * 8 + 2_048,
+            "weighed at {weight}, takes {takes}: {text}"
+        );
     }
 }

@@ -39,7 +39,9 @@ impl Outcome {
     pub fn print(&self, name: &str, a: Option<&Outcome>, b: Option<&Outcome>) {
         // By CPU: the generator's core may be the narrower one.
         let ratio = |base: Option<&Outcome>| {
-            base.map_or(String::new(), |base| format!("{:.2}", base.cpu_micros / self.cpu_micros))
+            base.map_or(String::new(), |base| {
+                format!("{:.2}", base.cpu_micros / self.cpu_micros)
+            })
         };
         println!(
             "{name:<46} {:>9.0} {:>12.1} {:>6} {:>6} {:>6.0}%",
@@ -77,18 +79,34 @@ pub fn load(
             region: "us-east-1",
             service: "sts",
         };
-        signer.sign("POST", &path, &address.to_string(), &mut headers, &sha256(&message), SystemClock.now()).unwrap();
+        signer
+            .sign(
+                "POST",
+                &path,
+                &address.to_string(),
+                &mut headers,
+                &sha256(&message),
+                SystemClock.now(),
+            )
+            .unwrap();
     }
     headers.insert("te", HeaderValue::from_static("trailers"));
     let mut body = BytesMut::new();
     body.put_u8(0);
     body.put_u32(u32::try_from(message.len()).unwrap());
     body.put_slice(&message);
-    Load { uri: format!("http://{address}{path}"), headers, body: body.freeze() }
+    Load {
+        uri: format!("http://{address}{path}"),
+        headers,
+        body: body.freeze(),
+    }
 }
 
 pub fn drive(address: SocketAddr, server: u32, load: &Load, span: Duration) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let done = Arc::new(AtomicU64::new(0));
         let mut tasks = Vec::new();
@@ -96,7 +114,9 @@ pub fn drive(address: SocketAddr, server: u32, load: &Load, span: Duration) -> O
             let stream = tokio::net::TcpStream::connect(address).await.unwrap();
             stream.set_nodelay(true).unwrap();
             let (sender, connection) =
-                hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+                hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                    .await
+                    .unwrap();
             tokio::spawn(connection);
             for _ in 0..IN_FLIGHT / CONNECTIONS {
                 tasks.push(tokio::spawn(repeat(
@@ -109,14 +129,25 @@ pub fn drive(address: SocketAddr, server: u32, load: &Load, span: Duration) -> O
             }
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let (count, cpu, started) = (done.load(Ordering::Relaxed), cpu_seconds(server), Instant::now());
+        let (count, cpu, started) = (
+            done.load(Ordering::Relaxed),
+            cpu_seconds(server),
+            Instant::now(),
+        );
         tokio::time::sleep(span).await;
-        let (count, cpu, wall) =
-            (done.load(Ordering::Relaxed) - count, cpu_seconds(server) - cpu, started.elapsed().as_secs_f64());
+        let (count, cpu, wall) = (
+            done.load(Ordering::Relaxed) - count,
+            cpu_seconds(server) - cpu,
+            started.elapsed().as_secs_f64(),
+        );
         for task in tasks {
             task.abort();
         }
-        Outcome { per_second: count as f64 / wall, cpu_micros: cpu * 1e6 / count as f64, busy: cpu / wall }
+        Outcome {
+            per_second: count as f64 / wall,
+            cpu_micros: cpu * 1e6 / count as f64,
+            busy: cpu / wall,
+        }
     })
 }
 
@@ -128,10 +159,16 @@ async fn repeat(
     done: Arc<AtomicU64>,
 ) {
     loop {
-        let mut request = Request::post(uri.as_str()).body(Full::new(body.clone())).unwrap();
+        let mut request = Request::post(uri.as_str())
+            .body(Full::new(body.clone()))
+            .unwrap();
         *request.headers_mut() = headers.clone();
         let response = sender.send_request(request).await.unwrap();
-        let failed = response.headers().get("grpc-status").filter(|s| *s != "0").cloned();
+        let failed = response
+            .headers()
+            .get("grpc-status")
+            .filter(|s| *s != "0")
+            .cloned();
         assert_eq!(failed, None, "{:?}", response.headers().get("grpc-message"));
         let collected = response.into_body().collect().await.unwrap();
         assert_eq!(collected.trailers().unwrap()["grpc-status"], "0");
@@ -144,12 +181,20 @@ pub fn pin(pid: u32, core: u32) {
         .args(["-a", "-p", "-c", &core.to_string(), &pid.to_string()])
         .stdout(Stdio::null())
         .status();
-    assert!(done.is_ok_and(|s| s.success()), "taskset (util-linux) pins the processes");
+    assert!(
+        done.is_ok_and(|s| s.success()),
+        "taskset (util-linux) pins the processes"
+    );
 }
 
 /// User and system time of all threads: proc(5), `stat`, fields 14 and 15, in hundredths.
 pub fn cpu_seconds(pid: u32) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
     (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
 }

@@ -6,7 +6,9 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (&str, &str, &str, Vec<(&str, &str)>, bool)| {
     let (text, action, resource, keys, many) = input;
-    let Ok(policy) = Policy::parse(Kind::Identity, text) else { return };
+    let Ok(policy) = Policy::parse(Kind::Identity, text) else {
+        return;
+    };
     let mut context = Context::new();
     for (key, value) in keys.iter().take(16) {
         if many {
@@ -15,8 +17,24 @@ fuzz_target!(|input: (&str, &str, &str, Vec<(&str, &str)>, bool)| {
             context.set(*key, *value);
         }
     }
-    let principal = Principal::User { account: "111122223333", arn: "arn:aws:iam::111122223333:user/alice", id: None };
-    let request = Request { principal, action, resource, resource_account: "111122223333", context: &context };
-    let policies = Policies { identity: &[&policy], ..Policies::default() };
-    assert_eq!(evaluate(&request, &policies), explain(&request, &policies).decision);
+    let principal = Principal::User {
+        account: "111122223333",
+        arn: "arn:aws:iam::111122223333:user/alice",
+        id: None,
+    };
+    let request = Request {
+        principal,
+        action,
+        resource,
+        resource_account: "111122223333",
+        context: &context,
+    };
+    let policies = Policies {
+        identity: &[&policy],
+        ..Policies::default()
+    };
+    assert_eq!(
+        evaluate(&request, &policies),
+        explain(&request, &policies).decision
+    );
 });

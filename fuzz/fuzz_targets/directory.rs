@@ -8,13 +8,18 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|bytes: &[u8]| {
     let _ = Directory::compile(bytes, None);
     let _ = brevet::keyring::Keyring::parse(bytes);
-    let (Ok(text), Ok(mut directory)) = (std::str::from_utf8(bytes), Directory::empty()) else { return };
+    let (Ok(text), Ok(mut directory)) = (std::str::from_utf8(bytes), Directory::empty()) else {
+        return;
+    };
     for kind in Kind::ALL {
         if let Ok(resource) = Resource::parse(kind, text) {
             let _ = directory.take(&resource, None);
             // What is written is what was read.
             let written = resource.text().unwrap();
-            assert_eq!(Resource::parse(kind, &written).unwrap().text().unwrap(), written);
+            assert_eq!(
+                Resource::parse(kind, &written).unwrap().text().unwrap(),
+                written
+            );
         }
     }
 });

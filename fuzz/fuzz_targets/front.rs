@@ -23,7 +23,11 @@ fuzz_target!(|input: (Vec<(u8, &str)>, &[u8], &str, &str)| {
     assert_eq!(client(&Listener::default(), peer, &headers), Ok(peer));
     for forwarded_header in [ForwardedHeader::XForwardedFor, ForwardedHeader::Forwarded] {
         let trusted_proxies = vec![Network::parse("127.0.0.0/8").unwrap()];
-        let listener = Listener { trusted_proxies, forwarded_header, ..Listener::default() };
+        let listener = Listener {
+            trusted_proxies,
+            forwarded_header,
+            ..Listener::default()
+        };
         let _ = client(&listener, peer, &headers);
     }
     let mut stream = stream;

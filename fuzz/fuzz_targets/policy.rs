@@ -14,17 +14,30 @@ fuzz_target!(|text: &str| {
         Kind::ServiceControl,
         Kind::ResourceControl,
     ] {
-        let Ok(policy) = Policy::parse(kind, text) else { continue };
+        let Ok(policy) = Policy::parse(kind, text) else {
+            continue;
+        };
         let mut context = Context::new();
         context.set("aws:username", text.get(..16).unwrap_or("alice"));
         let arn = "arn:aws:iam::111122223333:user/alice";
         let request = Request {
-            principal: Principal::User { account: "111122223333", arn, id: None },
+            principal: Principal::User {
+                account: "111122223333",
+                arn,
+                id: None,
+            },
             action: "sts:AssumeRole",
             resource: "arn:aws:iam::111122223333:role/Deploy",
             resource_account: "111122223333",
             context: &context,
         };
-        evaluate(&request, &Policies { identity: &[&policy], resource: Some(&policy), ..Policies::default() });
+        evaluate(
+            &request,
+            &Policies {
+                identity: &[&policy],
+                resource: Some(&policy),
+                ..Policies::default()
+            },
+        );
     }
 });

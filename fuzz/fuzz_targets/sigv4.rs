@@ -13,7 +13,14 @@ fuzz_target!(|input: (&str, &str, &str, Vec<(String, String)>, bool)| {
             headers.insert(name, value);
         }
     }
-    let incoming = Incoming { method: "GET", path, query: &query, headers: &headers, host: "h", payload_sha256: [0; 32] };
+    let incoming = Incoming {
+        method: "GET",
+        path,
+        query: &query,
+        headers: &headers,
+        host: "h",
+        payload_sha256: [0; 32],
+    };
     if let Ok(Some(presented)) = Presented::read(&incoming) {
         assert!(presented.verify(b"a secret that nobody has").is_err());
     }

@@ -10,8 +10,9 @@ use brevet::keyring::Keyring;
 use brevet::{packing, token};
 use libfuzzer_sys::fuzz_target;
 
-static KEYRING: LazyLock<Keyring> =
-    LazyLock::new(|| Keyring::generate(&SystemEntropy::new(), Timestamp::from_seconds(1)).expect("randomness"));
+static KEYRING: LazyLock<Keyring> = LazyLock::new(|| {
+    Keyring::generate(&SystemEntropy::new(), Timestamp::from_seconds(1)).expect("randomness")
+});
 
 fuzz_target!(|text: &str| {
     assert!(token::open(&KEYRING, text).is_err());

@@ -51,10 +51,18 @@ impl Awaited {
 
     /// Whose call should give way to one of `newcomer` that needs so many bytes: the oldest of the source
     /// that holds most of what is short. None: nobody holds more than the newcomer would.
-    pub(super) fn first_to_go(&self, short_of: Shed, newcomer: Source, bytes: usize) -> Option<Arc<Call>> {
+    pub(super) fn first_to_go(
+        &self,
+        short_of: Shed,
+        newcomer: Source,
+        bytes: usize,
+    ) -> Option<Arc<Call>> {
         let own = self.sources.get(&newcomer);
         let (most, own) = match short_of {
-            Shed::Memory => (self.by_bytes.last(), own.map_or(0, |held| held.bytes) + bytes),
+            Shed::Memory => (
+                self.by_bytes.last(),
+                own.map_or(0, |held| held.bytes) + bytes,
+            ),
             _ => (self.by_calls.last(), own.map_or(0, |held| held.calls.len())),
         };
         let (most, source) = most?;
@@ -62,7 +70,11 @@ impl Awaited {
             return None;
         }
         // One that cannot be had any more is just going.
-        self.sources.get(source)?.calls.values().find_map(Weak::upgrade)
+        self.sources
+            .get(source)?
+            .calls
+            .values()
+            .find_map(Weak::upgrade)
     }
 
     fn change(&mut self, source: Source, change: impl FnOnce(&mut Held)) {

@@ -23,12 +23,18 @@ pub struct Link {
 
 impl Link {
     /// What comes before the first line.
-    pub const START: Self = Self { sequence: 0, hash: [0; 32] };
+    pub const START: Self = Self {
+        sequence: 0,
+        hash: [0; 32],
+    };
 
     /// The place of the line that follows. `record` is the record's JSON without its last brace.
     fn next(self, record: &[u8]) -> Self {
         let sequence = self.sequence.saturating_add(1);
-        Self { sequence, hash: hash(&self.hash, sequence, record) }
+        Self {
+            sequence,
+            hash: hash(&self.hash, sequence, record),
+        }
     }
 
     /// The hash in hexadecimal.
@@ -50,7 +56,10 @@ impl Link {
             };
             *slot = digit(0)? << 4 | digit(1)?;
         }
-        Some(Self { sequence, hash: bytes })
+        Some(Self {
+            sequence,
+            hash: bytes,
+        })
     }
 }
 
@@ -70,7 +79,9 @@ fn hash(before: &[u8; 32], sequence: u64, record: &[u8]) -> [u8; 32] {
 pub(super) fn extend(mut link: Link, lines: &[u8], out: &mut Vec<u8>) -> Link {
     for line in lines.split_inclusive(|byte| *byte == b'\n') {
         // Every line is an object.
-        let Some(record) = line.strip_suffix(b"}\n") else { continue };
+        let Some(record) = line.strip_suffix(b"}\n") else {
+            continue;
+        };
         link = link.next(record);
         out.extend_from_slice(record);
         out.extend_from_slice(BEFORE_SEQUENCE);
@@ -97,12 +108,19 @@ impl<'a> Chained<'a> {
         let rest = line.strip_suffix(AFTER_HASH)?;
         let (rest, hash) = rest.split_at_checked(rest.len().checked_sub(64)?)?;
         let rest = rest.strip_suffix(BEFORE_HASH)?;
-        let digits = rest.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+        let digits = rest
+            .iter()
+            .rev()
+            .take_while(|byte| byte.is_ascii_digit())
+            .count();
         let (rest, digits) = rest.split_at_checked(rest.len() - digits)?;
         let record = rest.strip_suffix(BEFORE_SEQUENCE)?;
         let digits = std::str::from_utf8(digits).ok()?;
         let sequence = digits.parse().ok().filter(|_| !digits.starts_with('0'))?;
-        Some(Self { link: Link::parse(sequence, std::str::from_utf8(hash).ok()?)?, record })
+        Some(Self {
+            link: Link::parse(sequence, std::str::from_utf8(hash).ok()?)?,
+            record,
+        })
     }
 
     /// Whether it is the line that was written after the one with this hash.
@@ -119,18 +137,38 @@ mod tests {
     fn au_04_a_line_says_its_place_and_follows_the_one_before_it() {
         let mut out = Vec::new();
         let last = extend(Link::START, b"{\"a\":1}\n{\"b\":{}}\n", &mut out);
-        let lines: Vec<&[u8]> = out.split(|b| *b == b'\n').filter(|line| !line.is_empty()).collect();
+        let lines: Vec<&[u8]> = out
+            .split(|b| *b == b'\n')
+            .filter(|line| !line.is_empty())
+            .collect();
         assert_eq!((lines.len(), last.sequence), (2, 2));
         let [first, second] = [lines[0], lines[1]].map(|line| Chained::parse(line).unwrap());
         assert!(first.follows(&Link::START.hash) && second.follows(&first.link.hash));
         assert!(!second.follows(&Link::START.hash) && !first.follows(&second.link.hash));
         assert_eq!(second.link, last);
         let json: serde_json::Value = serde_json::from_slice(lines[1]).unwrap();
-        assert_eq!((&json["chain"]["sequence"], &json["b"]), (&2.into(), &serde_json::json!({})));
+        assert_eq!(
+            (&json["chain"]["sequence"], &json["b"]),
+            (&2.into(), &serde_json::json!({}))
+        );
         assert_eq!(Link::parse(2, &last.hash_text()), Some(last));
-        let longest = extend(Link { sequence: u64::MAX - 1, ..Link::START }, b"{}\n", &mut Vec::new());
+        let longest = extend(
+            Link {
+                sequence: u64::MAX - 1,
+                ..Link::START
+            },
+            b"{}\n",
+            &mut Vec::new(),
+        );
         let mut out = Vec::new();
-        extend(Link { sequence: longest.sequence - 1, ..Link::START }, b"{}\n", &mut out);
+        extend(
+            Link {
+                sequence: longest.sequence - 1,
+                ..Link::START
+            },
+            b"{}\n",
+            &mut out,
+        );
         assert!(out.len() <= 3 + ROOM, "{}", out.len());
     }
 
@@ -152,7 +190,10 @@ mod tests {
             ("\"}}", "\"}} "),
         ] {
             assert!(line.contains(from));
-            assert!(Chained::parse(line.replace(from, to).as_bytes()).is_none(), "{to}");
+            assert!(
+                Chained::parse(line.replace(from, to).as_bytes()).is_none(),
+                "{to}"
+            );
         }
         assert!(Chained::parse(line.to_ascii_uppercase().as_bytes()).is_none());
         for end in 0..line.len() {

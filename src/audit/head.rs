@@ -43,7 +43,10 @@ pub fn load(path: &Path) -> Result<Option<Link>, FileError> {
     let content = serde_json::from_slice::<Content>(bytes.expose()).ok();
     let link = content.and_then(|content| Link::parse(content.sequence, &content.hash));
     let rule = "is not the head of an audit log as a broker writes it".to_owned();
-    link.map(Some).ok_or(FileError::Unfit { path: path.to_owned(), rule })
+    link.map(Some).ok_or(FileError::Unfit {
+        path: path.to_owned(),
+        rule,
+    })
 }
 
 /// The file while a broker writes it.
@@ -59,7 +62,12 @@ impl HeadFile {
     pub(super) fn open(path: &Path) -> Result<Self, FileError> {
         let file = files::create_private(path)?;
         files::check(path, Audience::Owner)?;
-        Ok(Self { file, path: path.to_owned(), synced_at: Instant::now(), failing: false })
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+            synced_at: Instant::now(),
+            failing: false,
+        })
     }
 
     /// Writes down the place of the last line. A failure is logged: the log itself goes on.
@@ -78,7 +86,10 @@ impl HeadFile {
     }
 
     fn try_write(&self, link: Link) -> io::Result<()> {
-        let mut bytes = serde_json::to_vec(&Content { sequence: link.sequence, hash: link.hash_text() })?;
+        let mut bytes = serde_json::to_vec(&Content {
+            sequence: link.sequence,
+            hash: link.hash_text(),
+        })?;
         bytes.resize(LENGTH - 1, b' ');
         bytes.push(b'\n');
         self.file.write_all_at(&bytes, 0)
@@ -103,14 +114,28 @@ mod tests {
         let path = beside(&dir.path().join("store.watermark"));
         assert_eq!(load(&path).unwrap(), None);
         let mut head = HeadFile::open(&path).unwrap();
-        for link in [Link { sequence: 12_345, hash: [7; 32] }, Link { sequence: 3, hash: [255; 32] }] {
+        for link in [
+            Link {
+                sequence: 12_345,
+                hash: [7; 32],
+            },
+            Link {
+                sequence: 3,
+                hash: [255; 32],
+            },
+        ] {
             head.write(link);
             head.sync(true);
             assert_eq!(load(&path).unwrap(), Some(link));
             assert_eq!(std::fs::metadata(&path).unwrap().len(), 128);
         }
         let good = std::fs::read(&path).unwrap();
-        for bad in [&b""[..], &[0; 128], &good[..60], &[&good[..], b"x"].concat()] {
+        for bad in [
+            &b""[..],
+            &[0; 128],
+            &good[..60],
+            &[&good[..], b"x"].concat(),
+        ] {
             files::write_private(&path, bad).unwrap();
             assert!(load(&path).is_err());
         }

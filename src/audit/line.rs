@@ -24,18 +24,29 @@ const MAX_ITEMS: usize = 10;
 /// address, an error code), are shorter than this and are never cut.
 const FLOOR: usize = 64;
 /// Members of a record that hold whatever the operation puts there. The last resort leaves them out.
-const SECTIONS: [&[u8]; 3] = [b"requestParameters", b"responseElements", b"additionalEventData"];
+const SECTIONS: [&[u8]; 3] = [
+    b"requestParameters",
+    b"responseElements",
+    b"additionalEventData",
+];
 
 /// A line with everything that the record holds, unless that is more than [`MAX_LINE`].
 pub(super) fn whole(record: &Record) -> Result<Vec<u8>, AuditError> {
     let line = serialize(record)?;
     let most = MAX_LINE - chain::ROOM;
-    Ok(finish(if line.len() < most { line } else { cut_to(line, most) }))
+    Ok(finish(if line.len() < most {
+        line
+    } else {
+        cut_to(line, most)
+    }))
 }
 
 /// A line of at most [`MAX_REFUSAL`] bytes.
 pub(super) fn refusal(record: &Record) -> Result<Vec<u8>, AuditError> {
-    Ok(finish(cut_to(serialize(record)?, MAX_REFUSAL - chain::ROOM)))
+    Ok(finish(cut_to(
+        serialize(record)?,
+        MAX_REFUSAL - chain::ROOM,
+    )))
 }
 
 fn finish(mut line: Vec<u8>) -> Vec<u8> {
@@ -55,11 +66,19 @@ fn serialize(record: &Record) -> Result<Vec<u8>, AuditError> {
 struct Ascii;
 
 impl serde_json::ser::Formatter for Ascii {
-    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+    fn write_string_fragment<W: ?Sized + Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
         write_ascii(writer, fragment)
     }
 
-    fn write_raw_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+    fn write_raw_fragment<W: ?Sized + Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
         // JSON that Brevet made itself: outside of strings it has nothing beyond ASCII.
         write_ascii(writer, fragment)
     }
@@ -97,11 +116,31 @@ struct Cut {
 /// From the mildest to the one that always fits: that leaves about 800 bytes at the top of the record,
 /// 2,400 in `userIdentity` and 150 for sections that were left out.
 const CUTS: [Cut; 5] = [
-    Cut { identity: usize::MAX, text: usize::MAX, omit: false },
-    Cut { identity: 256, text: 256, omit: false },
-    Cut { identity: 256, text: FLOOR, omit: false },
-    Cut { identity: 256, text: 16, omit: false },
-    Cut { identity: 256, text: FLOOR, omit: true },
+    Cut {
+        identity: usize::MAX,
+        text: usize::MAX,
+        omit: false,
+    },
+    Cut {
+        identity: 256,
+        text: 256,
+        omit: false,
+    },
+    Cut {
+        identity: 256,
+        text: FLOOR,
+        omit: false,
+    },
+    Cut {
+        identity: 256,
+        text: 16,
+        omit: false,
+    },
+    Cut {
+        identity: 256,
+        text: FLOOR,
+        omit: true,
+    },
 ];
 
 /// The mildest cut that makes a line shorter than `limit`.
@@ -138,10 +177,14 @@ impl Cut {
         while let Some((&byte, after)) = rest.split_first() {
             rest = after;
             let depth = levels.len();
-            let is_identity = levels.first().is_some_and(|top| top.name == b"userIdentity");
+            let is_identity = levels
+                .first()
+                .is_some_and(|top| top.name == b"userIdentity");
             let top = levels.last_mut();
             if byte == b'"' {
-                let (text, after) = rest.split_at_checked(text_length(rest)).unwrap_or((rest, &[]));
+                let (text, after) = rest
+                    .split_at_checked(text_length(rest))
+                    .unwrap_or((rest, &[]));
                 rest = after.get(1..).unwrap_or_default();
                 let is_name = top.as_ref().is_some_and(|level| level.names);
                 let most = match is_identity {
@@ -161,7 +204,12 @@ impl Cut {
             }
             match (byte, top) {
                 (b'[' | b'{', _) => {
-                    levels.push(Level { is_list: byte == b'[', commas: 0, name: b"", names: byte == b'{' });
+                    levels.push(Level {
+                        is_list: byte == b'[',
+                        commas: 0,
+                        name: b"",
+                        names: byte == b'{',
+                    });
                 }
                 (b',', Some(level)) => {
                     level.commas += 1;
@@ -197,12 +245,16 @@ impl Cut {
             if byte == b':'
                 && depth == 1
                 && self.omit
-                && levels.last().is_some_and(|level| SECTIONS.contains(&level.name))
+                && levels
+                    .last()
+                    .is_some_and(|level| SECTIONS.contains(&level.name))
             {
                 let length = value_length(rest);
                 if matches!(rest.first(), Some(b'{' | b'[')) {
                     // As CloudTrail has it: "If a field is truncated, `omitted` is present".
-                    out.extend_from_slice(format!("{{\"omitted\":true,\"originalSize\":{length}}}").as_bytes());
+                    out.extend_from_slice(
+                        format!("{{\"omitted\":true,\"originalSize\":{length}}}").as_bytes(),
+                    );
                     rest = rest.get(length..).unwrap_or_default();
                 }
             }
@@ -255,7 +307,13 @@ fn clipped(text: &[u8], most: usize) -> &[u8] {
         let length = match text.get(at..).unwrap_or_default() {
             [] => break,
             // The first half of a character beyond U+FFFF; the second follows.
-            [b'\\', b'u', b'd' | b'D', b'8' | b'9' | b'a' | b'b' | b'A' | b'B', ..] => 12,
+            [
+                b'\\',
+                b'u',
+                b'd' | b'D',
+                b'8' | b'9' | b'a' | b'b' | b'A' | b'B',
+                ..,
+            ] => 12,
             [b'\\', b'u', ..] => 6,
             [b'\\', ..] => 2,
             _ => 1,

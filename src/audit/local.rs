@@ -65,9 +65,13 @@ impl LocalLog {
                     name.push(".");
                     name.push(extension);
                 }
-                Self { path: path.with_file_name(name) }
+                Self {
+                    path: path.with_file_name(name),
+                }
             }
-            _ => Self { path: folder.join("audit.commands.jsonl") },
+            _ => Self {
+                path: folder.join("audit.commands.jsonl"),
+            },
         }
     }
 
@@ -81,8 +85,15 @@ impl LocalLog {
     /// # Errors
     /// Names the file, and why it cannot be written.
     pub fn is_writable(&self) -> Result<(), FileError> {
-        let io = |source: io::Error| FileError::Io { path: self.path.clone(), source };
-        let place = if self.path.exists() { &*self.path } else { files::folder(&self.path) };
+        let io = |source: io::Error| FileError::Io {
+            path: self.path.clone(),
+            source,
+        };
+        let place = if self.path.exists() {
+            &*self.path
+        } else {
+            files::folder(&self.path)
+        };
         if self.path.exists() {
             files::check(&self.path, Audience::Owner)?;
         }
@@ -93,7 +104,13 @@ impl LocalLog {
     ///
     /// # Errors
     /// Names the file, and why it cannot be written: the command must then not go on.
-    pub fn write(&self, deed: &Deed, phase: Phase<'_>, now: Timestamp, entropy: &dyn Entropy) -> Result<(), FileError> {
+    pub fn write(
+        &self,
+        deed: &Deed,
+        phase: Phase<'_>,
+        now: Timestamp,
+        entropy: &dyn Entropy,
+    ) -> Result<(), FileError> {
         let mut record = record(deed.name, now, deed.request_id.clone(), uuid(entropy));
         record.event_type = "BrevetCommand";
         record.event_source = "brevet";
@@ -103,7 +120,10 @@ impl LocalLog {
         record.user_identity.r#type = "Operator".into();
         record.user_identity.user_name.clone_from(&deed.user_name);
         record.request_parameters = to_raw_value(&deed.parameters).ok();
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let host = rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned();
         let state = match phase {
             Phase::Begun => "begun",
             Phase::Done(result) => {
@@ -116,20 +136,31 @@ impl LocalLog {
                 "failed"
             }
         };
-        record.additional_event_data = to_raw_value(&serde_json::json!({"state": state, "host": host})).ok();
+        record.additional_event_data =
+            to_raw_value(&serde_json::json!({"state": state, "host": host})).ok();
         self.append(&record)
     }
 
     fn append(&self, record: &Record) -> Result<(), FileError> {
-        let io = |source| FileError::Io { path: self.path.clone(), source };
-        let line = line::whole(record).map_err(|AuditError| io(io::Error::other("the record has no JSON form")))?;
+        let io = |source| FileError::Io {
+            path: self.path.clone(),
+            source,
+        };
+        let line = line::whole(record)
+            .map_err(|AuditError| io(io::Error::other("the record has no JSON form")))?;
         let is_new = !self.path.exists();
         if !is_new {
             files::check(&self.path, Audience::Owner)?;
         }
         let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or_default();
         let mut options = OpenOptions::new();
-        let file = options.read(true).append(true).create(true).mode(0o600).custom_flags(flags).open(&self.path);
+        let file = options
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .custom_flags(flags)
+            .open(&self.path);
         let mut file = file.map_err(io)?;
         lock(&file).map_err(io)?;
         let length = whole_lines(&file).map_err(io)?;
@@ -152,9 +183,14 @@ fn lock(file: &File) -> io::Result<()> {
     loop {
         match flock(file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(()),
-            Err(rustix::io::Errno::WOULDBLOCK) if started.elapsed() < WAIT => std::thread::sleep(LOOK_EVERY),
+            Err(rustix::io::Errno::WOULDBLOCK) if started.elapsed() < WAIT => {
+                std::thread::sleep(LOOK_EVERY)
+            }
             Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "another command holds it for more than 2 s"));
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "another command holds it for more than 2 s",
+                ));
             }
             Err(error) => return Err(error.into()),
         }
@@ -167,7 +203,10 @@ fn whole_lines(file: &File) -> io::Result<u64> {
     let tail = length.min(u64::try_from(line::MAX_LINE).unwrap_or(u64::MAX));
     let mut bytes = vec![0; usize::try_from(tail).unwrap_or_default()];
     file.read_exact_at(&mut bytes, length - tail)?;
-    let end = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+    let end = bytes
+        .iter()
+        .rposition(|b| *b == b'\n')
+        .map_or(0, |at| at + 1);
     let whole = length - tail + u64::try_from(end).unwrap_or_default();
     if whole < length {
         file.set_len(whole)?;
@@ -192,22 +231,49 @@ mod tests {
     #[test]
     fn a_command_is_on_record_before_and_after_it() {
         let dir = tempfile::tempdir().unwrap();
-        let target = Target::File { path: dir.path().join("audit.jsonl"), sync: true };
+        let target = Target::File {
+            path: dir.path().join("audit.jsonl"),
+            sync: true,
+        };
         let log = LocalLog::of(&target, Path::new("/elsewhere"));
         assert_eq!(log.path(), dir.path().join("audit.commands.jsonl"));
         let (now, entropy) = (Timestamp::from_seconds(1_000), SystemEntropy::new());
         log.write(&deed(), Phase::Begun, now, &entropy).unwrap();
         // What a crash left of another record goes.
-        OpenOptions::new().append(true).open(log.path()).unwrap().write_all(b"{\"torn").unwrap();
-        log.write(&deed(), Phase::Failed("no space"), now, &entropy).unwrap();
-        log.write(&deed(), Phase::Done(&serde_json::json!({"change": 5})), now, &entropy).unwrap();
+        OpenOptions::new()
+            .append(true)
+            .open(log.path())
+            .unwrap()
+            .write_all(b"{\"torn")
+            .unwrap();
+        log.write(&deed(), Phase::Failed("no space"), now, &entropy)
+            .unwrap();
+        log.write(
+            &deed(),
+            Phase::Done(&serde_json::json!({"change": 5})),
+            now,
+            &entropy,
+        )
+        .unwrap();
         let text = std::fs::read_to_string(log.path()).unwrap();
-        let lines: Vec<serde_json::Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-        let states: Vec<&str> = lines.iter().map(|l| l["additionalEventData"]["state"].as_str().unwrap()).collect();
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|l| serde_json::from_str(l).unwrap())
+            .collect();
+        let states: Vec<&str> = lines
+            .iter()
+            .map(|l| l["additionalEventData"]["state"].as_str().unwrap())
+            .collect();
         assert_eq!(states, ["begun", "failed", "done"]);
-        assert!(lines.iter().all(|l| l["userIdentity"]["userName"] == "uid 0 (root)" && l["requestID"] == "r"));
+        assert!(
+            lines
+                .iter()
+                .all(|l| l["userIdentity"]["userName"] == "uid 0 (root)" && l["requestID"] == "r")
+        );
         assert_eq!(lines[1]["errorMessage"], "no space");
-        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(log.path()).unwrap().permissions());
+        let mode = std::os::unix::fs::PermissionsExt::mode(
+            &std::fs::metadata(log.path()).unwrap().permissions(),
+        );
         assert_eq!(mode & 0o777, 0o600);
     }
 
@@ -216,8 +282,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let log = LocalLog::of(&Target::Stdout, dir.path());
         std::fs::write(log.path(), b"").unwrap();
-        std::fs::set_permissions(log.path(), std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
-        let write = || log.write(&deed(), Phase::Begun, Timestamp::from_seconds(1), &SystemEntropy::new());
+        std::fs::set_permissions(
+            log.path(),
+            std::os::unix::fs::PermissionsExt::from_mode(0o666),
+        )
+        .unwrap();
+        let write = || {
+            log.write(
+                &deed(),
+                Phase::Begun,
+                Timestamp::from_seconds(1),
+                &SystemEntropy::new(),
+            )
+        };
         assert!(write().unwrap_err().to_string().contains("chmod 600"));
         std::fs::remove_file(log.path()).unwrap();
         std::os::unix::fs::symlink("/dev/null", log.path()).unwrap();

@@ -27,14 +27,22 @@ pub(super) struct Rate {
 impl Rate {
     /// A rate with `burst` bytes saved.
     pub(super) fn new(per_second: i64, burst: i64, now: Duration) -> Self {
-        Self { per_second, most: burst * 1_000, left: burst * 1_000, at: now }
+        Self {
+            per_second,
+            most: burst * 1_000,
+            left: burst * 1_000,
+            at: now,
+        }
     }
 
     /// Whether anything is left. `now` is the time that only passes.
     pub(super) fn has_room(&mut self, now: Duration) -> bool {
         let passed = i64::try_from(now.saturating_sub(self.at).as_millis()).unwrap_or(i64::MAX);
         if passed > 0 {
-            self.left = self.left.saturating_add(passed.saturating_mul(self.per_second)).min(self.most);
+            self.left = self
+                .left
+                .saturating_add(passed.saturating_mul(self.per_second))
+                .min(self.most);
             self.at = now;
         }
         self.left > 0
@@ -42,7 +50,11 @@ impl Rate {
 
     /// A line of that many bytes was written.
     pub(super) fn spend(&mut self, bytes: usize) {
-        self.left = self.left.saturating_sub(i64::try_from(bytes).unwrap_or(i64::MAX).saturating_mul(1_000));
+        self.left = self.left.saturating_sub(
+            i64::try_from(bytes)
+                .unwrap_or(i64::MAX)
+                .saturating_mul(1_000),
+        );
     }
 }
 
@@ -94,14 +106,24 @@ struct Aggregate {
 impl Counted {
     /// One more refusal.
     pub(super) fn count(&mut self, kind: Kind, now: Timestamp) {
-        self.add(Some(kind), Tally { count: 1, first: now, last: now });
+        self.add(
+            Some(kind),
+            Tally {
+                count: 1,
+                first: now,
+                last: now,
+            },
+        );
     }
 
     fn add(&mut self, kind: Option<Kind>, tally: Tally) {
         let full = self.kinds.len() >= MAX_KINDS;
         match kind {
             Some(kind) if !full || self.kinds.contains_key(&kind) => {
-                self.kinds.entry(kind).and_modify(|known| known.add(tally)).or_insert(tally);
+                self.kinds
+                    .entry(kind)
+                    .and_modify(|known| known.add(tally))
+                    .or_insert(tally);
             }
             _ => match &mut self.rest {
                 Some(rest) => rest.add(tally),
@@ -122,17 +144,33 @@ impl Counted {
 
     /// How many refusals there are.
     pub(super) fn total(&self) -> u64 {
-        self.kinds.values().chain(&self.rest).map(|tally| tally.count).fold(0, u64::saturating_add)
+        self.kinds
+            .values()
+            .chain(&self.rest)
+            .map(|tally| tally.count)
+            .fold(0, u64::saturating_add)
     }
 
     /// One record for each kind; `id` makes the identifier of each.
-    pub(super) fn records(&self, region: &str, id: impl Fn() -> String) -> impl Iterator<Item = Record> {
+    pub(super) fn records(
+        &self,
+        region: &str,
+        id: impl Fn() -> String,
+    ) -> impl Iterator<Item = Record> {
         let kinds = self.kinds.iter().map(|(kind, tally)| (Some(kind), tally));
         let rest = self.rest.iter().map(|tally| (None, tally));
         kinds.chain(rest).map(move |(kind, tally)| {
-            let mut record = record(kind.map_or("others", |kind| kind.action), tally.last, String::new(), id());
+            let mut record = record(
+                kind.map_or("others", |kind| kind.action),
+                tally.last,
+                String::new(),
+                id(),
+            );
             record.event_type = "BrevetAggregate";
-            record.user_identity = UserIdentity { r#type: "Unknown".into(), ..UserIdentity::default() };
+            record.user_identity = UserIdentity {
+                r#type: "Unknown".into(),
+                ..UserIdentity::default()
+            };
             record.aws_region = region.to_owned();
             if let Some(kind) = kind {
                 record.event_source = kind.event_source;

@@ -29,7 +29,9 @@ pub fn room(folder: &Path) -> io::Result<(Room, u64)> {
     let stat = rustix::fs::statvfs(folder)?;
     let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
     let free = bytes(stat.f_bavail);
-    let Some(space) = Space::new(free, bytes(stat.f_blocks)) else { return Ok((Room::Enough, free)) };
+    let Some(space) = Space::new(free, bytes(stat.f_blocks)) else {
+        return Ok((Room::Enough, free));
+    };
     let room = match space {
         _ if free < NONE => Room::Full,
         space if !space.leaves(0, 10, FREE_FOR_READS) => Room::RefusesReads,

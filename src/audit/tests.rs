@@ -21,11 +21,18 @@ fn sample(name: &'static str) -> Record {
 }
 
 fn counting(action: &'static str) -> Counting {
-    Counting { action, source: SOURCE, now: start() }
+    Counting {
+        action,
+        source: SOURCE,
+        now: start(),
+    }
 }
 
 fn refused() -> Record {
-    Record { error_code: Some("MissingAuthenticationToken"), ..sample("AssumeRole") }
+    Record {
+        error_code: Some("MissingAuthenticationToken"),
+        ..sample("AssumeRole")
+    }
 }
 
 fn open(path: &Path, sync: bool) -> (Audit, Arc<ManualClock>) {
@@ -37,7 +44,17 @@ fn open(path: &Path, sync: bool) -> (Audit, Arc<ManualClock>) {
         region: "us-east-1".into(),
         head: None,
     };
-    (Audit::open(&Target::File { path: path.to_owned(), sync }, surroundings).unwrap(), clock)
+    (
+        Audit::open(
+            &Target::File {
+                path: path.to_owned(),
+                sync,
+            },
+            surroundings,
+        )
+        .unwrap(),
+        clock,
+    )
 }
 
 fn audit(path: &Path) -> Audit {
@@ -45,14 +62,20 @@ fn audit(path: &Path) -> Audit {
 }
 
 fn lines(path: &Path) -> Vec<Value> {
-    std::fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    std::fs::read_to_string(path)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 /// That the chain goes through files without a fault.
 fn is_whole(files: &[&Path]) {
     let mut verifier = verify::Verifier::new(None);
     for file in files {
-        verifier.read(std::io::BufReader::new(std::fs::File::open(file).unwrap())).unwrap();
+        verifier
+            .read(std::io::BufReader::new(std::fs::File::open(file).unwrap()))
+            .unwrap();
     }
     let report = verifier.finish();
     assert!(report.is_whole(), "{:?}", report.faults);
@@ -60,11 +83,19 @@ fn is_whole(files: &[&Path]) {
 
 /// How many refusals a log has: one by one, and counted.
 fn refusals(lines: &[Value]) -> (u64, u64) {
-    let (counted, others): (Vec<_>, Vec<_>) = lines.iter().partition(|line| line["eventType"] == "BrevetAggregate");
-    let one_by_one = others.iter().filter(|line| line.get("errorCode").is_some()).count();
+    let (counted, others): (Vec<_>, Vec<_>) = lines
+        .iter()
+        .partition(|line| line["eventType"] == "BrevetAggregate");
+    let one_by_one = others
+        .iter()
+        .filter(|line| line.get("errorCode").is_some())
+        .count();
     (
         u64::try_from(one_by_one).unwrap(),
-        counted.iter().map(|l| l["additionalEventData"]["count"].as_u64().unwrap()).sum(),
+        counted
+            .iter()
+            .map(|l| l["additionalEventData"]["count"].as_u64().unwrap())
+            .sum(),
     )
 }
 
@@ -105,7 +136,9 @@ async fn a_torn_tail_is_cut_off_and_rotation_loses_nothing() {
     std::fs::rename(&path, dir.path().join("old")).unwrap();
     audit.reopen();
     audit.commit(&sample("second")).await.unwrap();
-    audit.read(&sample("third"), true, counting("GetCallerIdentity")).unwrap();
+    audit
+        .read(&sample("third"), true, counting("GetCallerIdentity"))
+        .unwrap();
     audit.note(&sample("fourth")).unwrap();
     audit.refuse(&refused(), counting("AssumeRole"));
     audit.close();
@@ -124,7 +157,12 @@ async fn a_file_that_somebody_cut_is_not_filled_with_zeros() {
     let path = dir.path().join("audit.jsonl");
     let audit = audit(&path);
     audit.commit(&sample("first")).await.unwrap();
-    std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(0).unwrap();
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_len(0)
+        .unwrap();
     // As after a write that failed.
     audit.shared.tell(false, "a test");
     audit.commit(&sample("second")).await.unwrap();
@@ -146,9 +184,21 @@ async fn au_07_a_flood_of_refusals_is_bounded_and_counted() {
     for second in 0..seconds {
         let now = Clock::now(&*clock);
         for _ in 0..A_SECOND {
-            audit.refuse(&hostile, Counting { now, ..counting("AssumeRole") });
+            audit.refuse(
+                &hostile,
+                Counting {
+                    now,
+                    ..counting("AssumeRole")
+                },
+            );
         }
-        audit.read(&sample("GetCallerIdentity"), true, counting("GetCallerIdentity")).unwrap();
+        audit
+            .read(
+                &sample("GetCallerIdentity"),
+                true,
+                counting("GetCallerIdentity"),
+            )
+            .unwrap();
         let mut granted = sample("AssumeRole");
         granted.event_id = format!("granted {second}");
         audit.commit(&granted).await.unwrap();
@@ -160,26 +210,69 @@ async fn au_07_a_flood_of_refusals_is_bounded_and_counted() {
     audit.close();
     let lines = lines(&path);
     let (one_by_one, counted) = refusals(&lines);
-    assert_eq!(one_by_one + counted, seconds * A_SECOND, "nothing is uncounted");
+    assert_eq!(
+        one_by_one + counted,
+        seconds * A_SECOND,
+        "nothing is uncounted"
+    );
     assert_eq!(counted, counted_now);
     for second in 0..seconds {
-        assert!(lines.iter().any(|line| line["eventID"] == format!("granted {second}")), "{second}");
+        assert!(
+            lines
+                .iter()
+                .any(|line| line["eventID"] == format!("granted {second}")),
+            "{second}"
+        );
     }
-    assert_eq!(lines.iter().filter(|line| line["eventName"] == "GetCallerIdentity").count() as u64, seconds);
+    assert_eq!(
+        lines
+            .iter()
+            .filter(|line| line["eventName"] == "GetCallerIdentity")
+            .count() as u64,
+        seconds
+    );
     // Lines at the rate, the burst, a line too many for each second, and a record every ten seconds.
     let rate = u64::try_from(UNPROVEN_PER_SECOND).unwrap();
     let bound = rate * (seconds + 4) + 4_096 * (seconds + 1);
-    let grown: u64 = lines.iter().filter(|l| l.get("errorCode").is_some()).map(|l| l.to_string().len() as u64).sum();
-    assert!(std::fs::metadata(&path).unwrap().len() < bound + 1_200 * 2 * seconds, "{grown}");
-    assert!(grown > rate * seconds / 2, "what the rate allows is written: {grown}");
-    let aggregates: Vec<&Value> = lines.iter().filter(|line| line["eventType"] == "BrevetAggregate").collect();
-    assert!((seconds / 10..=seconds / 10 + 1).contains(&(aggregates.len() as u64)), "{}", aggregates.len());
+    let grown: u64 = lines
+        .iter()
+        .filter(|l| l.get("errorCode").is_some())
+        .map(|l| l.to_string().len() as u64)
+        .sum();
+    assert!(
+        std::fs::metadata(&path).unwrap().len() < bound + 1_200 * 2 * seconds,
+        "{grown}"
+    );
+    assert!(
+        grown > rate * seconds / 2,
+        "what the rate allows is written: {grown}"
+    );
+    let aggregates: Vec<&Value> = lines
+        .iter()
+        .filter(|line| line["eventType"] == "BrevetAggregate")
+        .collect();
+    assert!(
+        (seconds / 10..=seconds / 10 + 1).contains(&(aggregates.len() as u64)),
+        "{}",
+        aggregates.len()
+    );
     let first = aggregates[0];
     assert_eq!(
-        (&first["eventName"], &first["errorCode"], &first["sourceIPAddress"]),
-        (&"AssumeRole".into(), &"MissingAuthenticationToken".into(), &"203.0.113.7".into())
+        (
+            &first["eventName"],
+            &first["errorCode"],
+            &first["sourceIPAddress"]
+        ),
+        (
+            &"AssumeRole".into(),
+            &"MissingAuthenticationToken".into(),
+            &"203.0.113.7".into()
+        )
     );
-    assert_eq!(first["additionalEventData"]["firstTime"], start().to_string());
+    assert_eq!(
+        first["additionalEventData"]["firstTime"],
+        start().to_string()
+    );
     assert_eq!(first["additionalEventData"]["lastTime"], first["eventTime"]);
     assert!(first.get("requestID").is_none() && first["eventID"].as_str().unwrap().len() == 36);
 }
@@ -192,12 +285,24 @@ async fn au_07_who_proved_something_has_a_rate_of_its_own() {
     for _ in 0..10_000 {
         audit.refuse(&refused(), counting("AssumeRole"));
     }
-    let mut denied = Record { error_code: Some("AccessDenied"), ..sample("AssumeRole") };
+    let mut denied = Record {
+        error_code: Some("AccessDenied"),
+        ..sample("AssumeRole")
+    };
     denied.user_identity.r#type = "IAMUser".into();
     audit.refuse(&denied, counting("AssumeRole"));
     audit.close();
-    assert_eq!(lines(&path).iter().filter(|line| line["errorCode"] == "AccessDenied").count(), 1);
-    assert_eq!(refusals(&lines(&path)).0 + refusals(&lines(&path)).1, 10_001);
+    assert_eq!(
+        lines(&path)
+            .iter()
+            .filter(|line| line["errorCode"] == "AccessDenied")
+            .count(),
+        1
+    );
+    assert_eq!(
+        refusals(&lines(&path)).0 + refusals(&lines(&path)).1,
+        10_001
+    );
 }
 
 #[test]
@@ -213,11 +318,23 @@ fn a_rate_saves_what_is_not_used_up_to_a_bound() {
         }
         written - before
     };
-    assert_eq!(write(&mut rate, at(0)), 4_200, "the burst, and the rest of a line");
+    assert_eq!(
+        write(&mut rate, at(0)),
+        4_200,
+        "the burst, and the rest of a line"
+    );
     assert_eq!(write(&mut rate, at(0)), 0);
-    assert_eq!(write(&mut rate, at(200)), 0, "the line too large is paid for first");
+    assert_eq!(
+        write(&mut rate, at(200)),
+        0,
+        "the line too large is paid for first"
+    );
     assert_eq!(write(&mut rate, at(201)), 300);
-    assert_eq!(write(&mut rate, at(3_600_000)), 4_200, "no more than the burst, however long it was quiet");
+    assert_eq!(
+        write(&mut rate, at(3_600_000)),
+        4_200,
+        "no more than the burst, however long it was quiet"
+    );
     assert_eq!(write(&mut rate, at(0)), 0, "time does not go back");
     let mut total = 0;
     for ms in 0..100_000 {
@@ -243,12 +360,21 @@ fn kinds_are_told_apart_up_to_a_bound_and_the_rest_is_counted_together() {
     let all = (0..1_000u32).map(|n| u64::from(n % 3 + 1)).sum::<u64>();
     assert_eq!(counted.total(), all);
     let records = |counted: &Counted| -> Vec<Value> {
-        counted.records("us-east-1", || "e".into()).map(|r| serde_json::to_value(r).unwrap()).collect()
+        counted
+            .records("us-east-1", || "e".into())
+            .map(|r| serde_json::to_value(r).unwrap())
+            .collect()
     };
     assert_eq!(records(&counted).len(), MAX_KINDS + 1);
-    let rest = records(&counted).into_iter().find(|r| r["eventName"] == "others").unwrap();
+    let rest = records(&counted)
+        .into_iter()
+        .find(|r| r["eventName"] == "others")
+        .unwrap();
     assert!(rest.get("errorCode").is_none() && rest["sourceIPAddress"] == "");
-    assert_eq!(rest["eventTime"], start().plus(Duration::from_secs(999)).to_string());
+    assert_eq!(
+        rest["eventTime"],
+        start().plus(Duration::from_secs(999)).to_string()
+    );
     assert_eq!(refusals(&records(&counted)).1, all);
     // What could not be written is taken back, beside what came meanwhile.
     let mut later = Counted::default();
@@ -257,10 +383,19 @@ fn kinds_are_told_apart_up_to_a_bound_and_the_rest_is_counted_together() {
     later.merge(counted);
     assert_eq!(later.total(), all + 2);
     assert_eq!(records(&later).len(), MAX_KINDS + 1);
-    let first = records(&later).into_iter().find(|r| r["sourceIPAddress"] == "10.0.0.0").unwrap();
+    let first = records(&later)
+        .into_iter()
+        .find(|r| r["sourceIPAddress"] == "10.0.0.0")
+        .unwrap();
     assert_eq!(first["additionalEventData"]["count"], 2);
-    assert_eq!(first["additionalEventData"]["firstTime"], start().to_string());
-    assert_eq!(first["additionalEventData"]["lastTime"], start().plus(Duration::from_secs(5_000)).to_string());
+    assert_eq!(
+        first["additionalEventData"]["firstTime"],
+        start().to_string()
+    );
+    assert_eq!(
+        first["additionalEventData"]["lastTime"],
+        start().plus(Duration::from_secs(5_000)).to_string()
+    );
 }
 
 #[test]
@@ -276,16 +411,31 @@ fn the_disk_is_shared_by_what_is_free() {
     const MIB: u64 = 1 << 20;
     let allowed = |free, total, queued| {
         let space = Space::new(free, total).unwrap();
-        (space.leaves(queued, 5, FREE_FOR_REFUSALS), space.leaves(queued, 10, FREE_FOR_READS))
+        (
+            space.leaves(queued, 5, FREE_FOR_REFUSALS),
+            space.leaves(queued, 10, FREE_FOR_READS),
+        )
     };
     assert_eq!(allowed(21 * MIB, 100 * MIB, 0), (true, true));
     assert_eq!(allowed(20 * MIB, 100 * MIB, 0), (false, true));
-    assert_eq!(allowed(21 * MIB, 100 * MIB, 1 << 20), (false, true), "what is queued is written as well");
+    assert_eq!(
+        allowed(21 * MIB, 100 * MIB, 1 << 20),
+        (false, true),
+        "what is queued is written as well"
+    );
     assert_eq!(allowed(10 * MIB, 100 * MIB, 0), (false, false));
-    assert_eq!(allowed(1025 * MIB, 1 << 50, 0), (true, true), "a gibibyte is enough on any disk");
+    assert_eq!(
+        allowed(1025 * MIB, 1 << 50, 0),
+        (true, true),
+        "a gibibyte is enough on any disk"
+    );
     assert_eq!(allowed(1024 * MIB, 1 << 50, 0), (false, true));
     assert_eq!(allowed(512 * MIB, 1 << 50, 0), (false, false));
-    assert_eq!(Space::new(0, 0), None, "a file system that does not say how large it is");
+    assert_eq!(
+        Space::new(0, 0),
+        None,
+        "a file system that does not say how large it is"
+    );
 }
 
 #[test]
@@ -293,23 +443,55 @@ fn au_07_identities_beyond_the_rate_are_counted_and_answered() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.jsonl");
     let (audit, clock) = open(&path, false);
-    let large = || Record { user_agent: Some("x".repeat(10_000)), ..sample("GetCallerIdentity") };
+    let large = || Record {
+        user_agent: Some("x".repeat(10_000)),
+        ..sample("GetCallerIdentity")
+    };
     for _ in 0..1_000 {
-        audit.read(&large(), true, counting("GetCallerIdentity")).unwrap();
+        audit
+            .read(&large(), true, counting("GetCallerIdentity"))
+            .unwrap();
     }
-    audit.read(&sample("ListSessions"), false, counting("ListSessions")).unwrap();
+    audit
+        .read(&sample("ListSessions"), false, counting("ListSessions"))
+        .unwrap();
     clock.pass(Duration::from_secs(2));
-    audit.read(&sample("GetCallerIdentity"), true, counting("GetCallerIdentity")).unwrap();
+    audit
+        .read(
+            &sample("GetCallerIdentity"),
+            true,
+            counting("GetCallerIdentity"),
+        )
+        .unwrap();
     audit.close();
     let lines = lines(&path);
-    let single =
-        lines.iter().filter(|l| l["eventName"] == "GetCallerIdentity" && l["eventType"] == "AwsApiCall").count();
-    let counted: Vec<&Value> = lines.iter().filter(|l| l["eventType"] == "BrevetAggregate").collect();
-    let [counted] = counted.as_slice() else { panic!("{counted:?}") };
-    assert!((390..=450).contains(&single), "{single}: 4 MiB, and one later");
-    assert_eq!(counted["additionalEventData"]["count"].as_u64().unwrap() + single as u64, 1_001);
+    let single = lines
+        .iter()
+        .filter(|l| l["eventName"] == "GetCallerIdentity" && l["eventType"] == "AwsApiCall")
+        .count();
+    let counted: Vec<&Value> = lines
+        .iter()
+        .filter(|l| l["eventType"] == "BrevetAggregate")
+        .collect();
+    let [counted] = counted.as_slice() else {
+        panic!("{counted:?}")
+    };
+    assert!(
+        (390..=450).contains(&single),
+        "{single}: 4 MiB, and one later"
+    );
+    assert_eq!(
+        counted["additionalEventData"]["count"].as_u64().unwrap() + single as u64,
+        1_001
+    );
     assert!(counted.get("errorCode").is_none() && counted["eventName"] == "GetCallerIdentity");
-    assert_eq!(lines.iter().filter(|l| l["eventName"] == "ListSessions").count(), 1);
+    assert_eq!(
+        lines
+            .iter()
+            .filter(|l| l["eventName"] == "ListSessions")
+            .count(),
+        1
+    );
     is_whole(&[&path]);
 }
 
@@ -317,7 +499,10 @@ fn au_07_identities_beyond_the_rate_are_counted_and_answered() {
 fn what_is_not_signed_is_clipped_as_it_is_written() {
     assert_eq!(clip_written("aws-cli/2.31", 512), "aws-cli/2.31");
     assert_eq!(clip_written("abcdef", 3), "abc");
-    assert_eq!(clip_written(&"\u{1f600}".repeat(512), 512).chars().count(), 42);
+    assert_eq!(
+        clip_written(&"\u{1f600}".repeat(512), 512).chars().count(),
+        42
+    );
     assert_eq!(clip_written(&"é".repeat(512), 512).chars().count(), 85);
     assert_eq!(clip_written("é", 5), "");
 }
@@ -326,13 +511,29 @@ fn what_is_not_signed_is_clipped_as_it_is_written() {
 fn a_queue_that_is_full_fails_only_itself() {
     let dir = tempfile::tempdir().unwrap();
     let fifo = dir.path().join("fifo");
-    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    assert!(
+        Command::new("mkfifo")
+            .arg(&fifo)
+            .status()
+            .unwrap()
+            .success()
+    );
     // Nobody reads: the writer hangs.
-    let _reader = std::fs::OpenOptions::new().read(true).write(true).open(&fifo).unwrap();
+    let _reader = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&fifo)
+        .unwrap();
     let (audit, clock) = open(&fifo, true);
-    let large = |name| Record { user_agent: Some("x".repeat(60_000)), ..sample(name) };
+    let large = |name| Record {
+        user_agent: Some("x".repeat(60_000)),
+        ..sample(name)
+    };
     let mut reads = 0;
-    while audit.read(&large("ListSessions"), false, counting("ListSessions")).is_ok() {
+    while audit
+        .read(&large("ListSessions"), false, counting("ListSessions"))
+        .is_ok()
+    {
         reads += 1;
     }
     assert!((120..=140).contains(&reads), "{reads}: 8 MiB");
@@ -349,7 +550,10 @@ fn a_queue_that_is_full_fails_only_itself() {
     }
     let state = audit.shared.lock();
     let [awaited, _, _, refusals] = state.lengths();
-    assert!(refusals <= MAX_REFUSALS && refusals > MAX_REFUSALS - 4_096, "{refusals}");
+    assert!(
+        refusals <= MAX_REFUSALS && refusals > MAX_REFUSALS - 4_096,
+        "{refusals}"
+    );
     assert!(state.counted.total() > 50_000);
     // There is room for what credentials wait for.
     assert!(awaited == 0 && MAX_AWAITED - MAX_CHANGES >= 8 << 20);
@@ -361,8 +565,12 @@ struct Tmpfs(tempfile::TempDir);
 impl Tmpfs {
     fn mount(options: &str) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
-        let done = Command::new("mount").args(["-t", "tmpfs", "-o", options, "brevet-test"]).arg(dir.path()).output();
-        done.is_ok_and(|output| output.status.success()).then(|| Self(dir))
+        let done = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", options, "brevet-test"])
+            .arg(dir.path())
+            .output();
+        done.is_ok_and(|output| output.status.success())
+            .then(|| Self(dir))
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -405,9 +613,21 @@ async fn au_01_au_07_the_rest_of_the_disk_belongs_to_credentials() {
     let (audit, _clock) = open(&path, true);
     let counted = || audit.shared.metrics.audit_aggregated.get();
     let refuse = || audit.refuse(&refused(), counting("AssumeRole"));
-    let read = || audit.read(&sample("GetCallerIdentity"), true, counting("GetCallerIdentity"));
+    let read = || {
+        audit.read(
+            &sample("GetCallerIdentity"),
+            true,
+            counting("GetCallerIdentity"),
+        )
+    };
     let seen = |free: std::ops::Range<u64>| {
-        eventually("the writer has seen it", || audit.shared.lock().space.is_some_and(|s| free.contains(&s.free)));
+        eventually("the writer has seen it", || {
+            audit
+                .shared
+                .lock()
+                .space
+                .is_some_and(|s| free.contains(&s.free))
+        });
     };
     refuse();
     assert_eq!((counted(), read()), (0, Ok(())));
@@ -426,10 +646,15 @@ async fn au_01_au_07_the_rest_of_the_disk_belongs_to_credentials() {
     assert!(audit.is_up());
     let free = audit.shared.metrics.render();
     assert!(
-        free.lines().any(|l| l.starts_with("brevet_audit_free_bytes ") || l.starts_with("brevet_audit_free_bytes{} ")),
+        free.lines()
+            .any(|l| l.starts_with("brevet_audit_free_bytes ")
+                || l.starts_with("brevet_audit_free_bytes{} ")),
         "{free}"
     );
-    assert!(!free.contains("brevet_shed_total{reason=\"audit\"}") && free.contains("brevet_audit_aggregated_total 3"));
+    assert!(
+        !free.contains("brevet_shed_total{reason=\"audit\"}")
+            && free.contains("brevet_audit_aggregated_total 3")
+    );
     // Until there is nothing left: what somebody waits for fails, and the counts are kept.
     tmpfs.leave(0);
     let mut granted = 2;
@@ -452,8 +677,21 @@ async fn au_01_au_07_the_rest_of_the_disk_belongs_to_credentials() {
     let lines = lines(&path);
     assert_eq!(refusals(&lines), (2, 4), "one of them was answered");
     let single = |l: &&Value| l["eventType"] != "BrevetAggregate" && l.get("errorCode").is_none();
-    let named = |name: &str| lines.iter().filter(single).filter(|l| l["eventName"] == name).count();
-    assert_eq!((named("AssumeRole"), named("GetCallerIdentity"), named("CreateRole")), (granted, 3, 1));
+    let named = |name: &str| {
+        lines
+            .iter()
+            .filter(single)
+            .filter(|l| l["eventName"] == name)
+            .count()
+    };
+    assert_eq!(
+        (
+            named("AssumeRole"),
+            named("GetCallerIdentity"),
+            named("CreateRole")
+        ),
+        (granted, 3, 1)
+    );
     is_whole(&[&path]);
 }
 
@@ -468,15 +706,24 @@ async fn au_01_what_comes_first_does_not_fail_with_what_comes_later() {
     audit.commit(&sample("AssumeRole")).await.unwrap();
     tmpfs.leave(64 << 10);
     // More reads than the disk has room for, and one line that somebody waits for, in one round.
-    let large = || Record { user_agent: Some("x".repeat(100_000)), ..sample("GetCallerIdentity") };
+    let large = || Record {
+        user_agent: Some("x".repeat(100_000)),
+        ..sample("GetCallerIdentity")
+    };
     audit.shared.lock().space = None;
     for _ in 0..2 {
-        audit.read(&large(), true, counting("GetCallerIdentity")).unwrap();
+        audit
+            .read(&large(), true, counting("GetCallerIdentity"))
+            .unwrap();
     }
     audit.note(&sample("CreateRole")).unwrap();
     assert_eq!(audit.commit(&sample("AssumeRole")).await, Ok(()));
     assert!(!audit.is_up(), "the reads are not written");
-    assert_eq!(lines(&path).len(), 3, "whole lines, and none of the part that failed");
+    assert_eq!(
+        lines(&path).len(),
+        3,
+        "whole lines, and none of the part that failed"
+    );
     tmpfs.leave(512 << 10);
     eventually("it is up", || audit.is_up());
     audit.close();
@@ -485,10 +732,21 @@ async fn au_01_what_comes_first_does_not_fail_with_what_comes_later() {
 }
 
 /// The widest characters in a record's line.
-const HOSTILE: &[&str] = &["\u{1f600}", "\0", "\u{7f}", "\"", "\\", "é", "a", "\u{2028}", "\u{d7ff}"];
+const HOSTILE: &[&str] = &[
+    "\u{1f600}",
+    "\0",
+    "\u{7f}",
+    "\"",
+    "\\",
+    "é",
+    "a",
+    "\u{2028}",
+    "\u{d7ff}",
+];
 
 fn hostile_text() -> impl Strategy<Value = String> {
-    let long = (prop::sample::select(HOSTILE), 0..3_000usize).prop_map(|(unit, times)| unit.repeat(times));
+    let long =
+        (prop::sample::select(HOSTILE), 0..3_000usize).prop_map(|(unit, times)| unit.repeat(times));
     prop_oneof![long, ".{0,40}", any::<String>()]
 }
 
@@ -616,21 +874,41 @@ fn lists_that_are_cut_say_how_long_they_were() {
     let mut record = refused();
     let cut = |record: &Record| is_one_line(&line::refusal(record).unwrap());
     let parameters = |n: usize| {
-        let tags: Vec<_> = (0..n).map(|i| serde_json::json!({"key": format!("k{i}"), "value": ["x", "y"]})).collect();
-        let value =
-            serde_json::json!({"before": [1, 2], "tags": tags, "nested": {"list": vec![vec![0; n]; n]}, "z": "end"});
+        let tags: Vec<_> = (0..n)
+            .map(|i| serde_json::json!({"key": format!("k{i}"), "value": ["x", "y"]}))
+            .collect();
+        let value = serde_json::json!({"before": [1, 2], "tags": tags, "nested": {"list": vec![vec![0; n]; n]}, "z": "end"});
         serde_json::value::to_raw_value(&value).ok()
     };
     record.request_parameters = parameters(10);
-    assert_eq!(cut(&record), serde_json::to_value(&record).unwrap(), "ten items are not cut");
+    assert_eq!(
+        cut(&record),
+        serde_json::to_value(&record).unwrap(),
+        "ten items are not cut"
+    );
     record.request_parameters = parameters(11);
     let json = cut(&record);
     let cut = &json["requestParameters"];
-    assert_eq!((cut["tags"].as_array().unwrap().len(), &cut["tagsTotal"]), (10, &11.into()));
-    assert_eq!(cut["tags"][9], serde_json::json!({"key": "k9", "value": ["x", "y"]}));
-    assert_eq!((&cut["before"], &cut["z"]), (&serde_json::json!([1, 2]), &"end".into()));
+    assert_eq!(
+        (cut["tags"].as_array().unwrap().len(), &cut["tagsTotal"]),
+        (10, &11.into())
+    );
+    assert_eq!(
+        cut["tags"][9],
+        serde_json::json!({"key": "k9", "value": ["x", "y"]})
+    );
+    assert_eq!(
+        (&cut["before"], &cut["z"]),
+        (&serde_json::json!([1, 2]), &"end".into())
+    );
     assert!(cut.get("beforeTotal").is_none());
-    assert_eq!((cut["nested"]["list"][0].as_array().unwrap().len(), &cut["nested"]["listTotal"]), (10, &11.into()));
+    assert_eq!(
+        (
+            cut["nested"]["list"][0].as_array().unwrap().len(),
+            &cut["nested"]["listTotal"]
+        ),
+        (10, &11.into())
+    );
 }
 
 #[test]
@@ -639,11 +917,19 @@ fn texts_are_cut_between_characters_and_identity_last() {
         let mut record = refused();
         record.user_identity.arn = Some("i".repeat(300));
         record.user_agent = Some(format!("a{}", "\u{1f600}".repeat(times)));
-        record.request_parameters = serde_json::value::to_raw_value(&serde_json::json!({"x": "é".repeat(400)})).ok();
+        record.request_parameters =
+            serde_json::value::to_raw_value(&serde_json::json!({"x": "é".repeat(400)})).ok();
         is_one_line(&line::refusal(&record).unwrap())
     };
     // Everything has room.
-    assert_eq!(of(5)["requestParameters"]["x"].as_str().unwrap().chars().count(), 400);
+    assert_eq!(
+        of(5)["requestParameters"]["x"]
+            .as_str()
+            .unwrap()
+            .chars()
+            .count(),
+        400
+    );
     // It has not: texts of 256 bytes, of which a character takes 12 here.
     let json = of(500);
     assert_eq!(json["userAgent"], format!("a{}", "\u{1f600}".repeat(21)));
@@ -664,20 +950,35 @@ fn the_largest_call_that_can_be_granted_is_recorded_whole() {
     record.user_agent = Some("\u{1f600}".repeat(MAX_TEXT));
     record.request_parameters = serde_json::value::to_raw_value(&value).ok();
     let line = line::whole(&record).unwrap();
-    assert!(line.len() > 300_000 && line.len() < MAX_LINE, "{}", line.len());
+    assert!(
+        line.len() > 300_000 && line.len() < MAX_LINE,
+        "{}",
+        line.len()
+    );
     assert_eq!(is_one_line(&line), serde_json::to_value(&record).unwrap());
 }
 
 #[test]
 fn a_record_beyond_every_bound_is_cut_and_not_lost() {
     let mut record = sample("CreatePolicy");
-    record.additional_event_data = serde_json::value::to_raw_value(&vec!["x".repeat(1_000); 2_000]).ok();
+    record.additional_event_data =
+        serde_json::value::to_raw_value(&vec!["x".repeat(1_000); 2_000]).ok();
     let line = line::whole(&record).unwrap();
     assert!(line.len() <= MAX_LINE);
-    assert_eq!(is_one_line(&line)["additionalEventData"].as_array().unwrap().len(), 10);
-    let many: std::collections::BTreeMap<String, u32> = (0..100_000).map(|n| (n.to_string(), n)).collect();
+    assert_eq!(
+        is_one_line(&line)["additionalEventData"]
+            .as_array()
+            .unwrap()
+            .len(),
+        10
+    );
+    let many: std::collections::BTreeMap<String, u32> =
+        (0..100_000).map(|n| (n.to_string(), n)).collect();
     record.additional_event_data = serde_json::value::to_raw_value(&many).ok();
     let omitted = is_one_line(&line::whole(&record).unwrap());
     let size = record.additional_event_data.as_ref().unwrap().get().len();
-    assert_eq!(omitted["additionalEventData"], serde_json::json!({"omitted": true, "originalSize": size}));
+    assert_eq!(
+        omitted["additionalEventData"],
+        serde_json::json!({"omitted": true, "originalSize": size})
+    );
 }

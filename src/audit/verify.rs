@@ -55,21 +55,38 @@ pub enum Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Edited => write!(f, "this line does not follow from the line before it: one of the two was edited"),
-            Self::Unchained => write!(f, "this line has no place in the chain: it was added, or its end was edited"),
+            Self::Edited => write!(
+                f,
+                "this line does not follow from the line before it: one of the two was edited"
+            ),
+            Self::Unchained => write!(
+                f,
+                "this line has no place in the chain: it was added, or its end was edited"
+            ),
             Self::UnchainedBefore(count) => {
                 write!(
                     f,
                     "{count} lines before the chain have no place in it, although it began earlier: they were added or edited"
                 )
             }
-            Self::Missing(from, to) if from == to => write!(f, "line {from} of the chain is missing before this line"),
-            Self::Missing(from, to) => write!(f, "lines {from} to {to} of the chain are missing before this line"),
+            Self::Missing(from, to) if from == to => {
+                write!(f, "line {from} of the chain is missing before this line")
+            }
+            Self::Missing(from, to) => write!(
+                f,
+                "lines {from} to {to} of the chain are missing before this line"
+            ),
             Self::Moved(sequence) => write!(f, "line {sequence} of the chain is out of order"),
             Self::Twice(sequence) => write!(f, "line {sequence} of the chain is there twice"),
-            Self::Torn => write!(f, "this line has no end: it was cut off, or is being written"),
+            Self::Torn => write!(
+                f,
+                "this line has no end: it was cut off, or is being written"
+            ),
             Self::TooLong => write!(f, "this line is longer than any line of the log"),
-            Self::NotTheHead => write!(f, "this line is not the one that the head names: it was replaced"),
+            Self::NotTheHead => write!(
+                f,
+                "this line is not the one that the head names: it was replaced"
+            ),
             Self::CutOff { last, head } => write!(
                 f,
                 "the lines end at {last} of the chain and the head is {head}: the rest was cut off, or is in a file that \
@@ -122,7 +139,10 @@ pub struct Verifier {
 impl Verifier {
     /// `head` is the place of the last line that is known to have been written.
     pub fn new(head: Option<Link>) -> Self {
-        Self { head, ..Self::default() }
+        Self {
+            head,
+            ..Self::default()
+        }
     }
 
     /// Reads the next file.
@@ -131,7 +151,10 @@ impl Verifier {
     /// Those of the reader.
     pub fn read(&mut self, mut file: impl BufRead) -> io::Result<()> {
         let number = self.place.map_or(0, |place| place.file + 1);
-        let mut place = Place { file: number, line: 0 };
+        let mut place = Place {
+            file: number,
+            line: 0,
+        };
         self.place = Some(place);
         let mut line = Vec::new();
         loop {
@@ -171,8 +194,12 @@ impl Verifier {
         // Where the line before is not the one before in the chain, nothing is known of this one.
         let start = Some(Link::START).filter(|_| self.last.is_none());
         let before = [self.before, self.last, start].into_iter().flatten();
-        let mut before = before.filter(|before| before.sequence.checked_add(1) == Some(link.sequence));
-        if before.next().is_some_and(|before| !line.follows(&before.hash)) {
+        let mut before =
+            before.filter(|before| before.sequence.checked_add(1) == Some(link.sequence));
+        if before
+            .next()
+            .is_some_and(|before| !line.follows(&before.hash))
+        {
             self.fault(place, Fault::Edited);
         }
         match due {
@@ -193,7 +220,10 @@ impl Verifier {
         if self.last.is_none_or(|last| link.sequence > last.sequence) {
             self.last = Some(link);
         }
-        if self.head.is_some_and(|head| head.sequence == link.sequence && head.hash != link.hash) {
+        if self
+            .head
+            .is_some_and(|head| head.sequence == link.sequence && head.hash != link.hash)
+        {
             self.fault(place, Fault::NotTheHead);
         }
         self.before = Some(link);
@@ -201,7 +231,11 @@ impl Verifier {
 
     /// A line whose number is lower than one that was seen.
     fn late(&mut self, place: Place, sequence: u64) {
-        let gap = self.missing.range(..=sequence).next_back().map(|(from, (to, before))| (*from, *to, *before));
+        let gap = self
+            .missing
+            .range(..=sequence)
+            .next_back()
+            .map(|(from, (to, before))| (*from, *to, *before));
         let first = self.report.range.map_or(0, |(first, _)| first);
         match gap.filter(|(_, to, _)| *to >= sequence) {
             None if sequence < first => self.fault(place, Fault::Moved(sequence)),
@@ -237,7 +271,13 @@ impl Verifier {
             self.fault(end, Fault::NoChain);
         }
         if let Some(head) = self.head.filter(|head| head.sequence > last) {
-            self.fault(end, Fault::CutOff { last, head: head.sequence });
+            self.fault(
+                end,
+                Fault::CutOff {
+                    last,
+                    head: head.sequence,
+                },
+            );
         }
         if let (Some((first, _)), Some(last)) = (self.report.range, self.last) {
             self.report.range = Some((first, last.sequence));
@@ -272,7 +312,14 @@ mod tests {
         let mut out = Vec::new();
         let text: String = (0..lines).map(|n| format!("{{\"n\":{n}}}\n")).collect();
         let last = chain::extend(Link::START, text.as_bytes(), &mut out);
-        (String::from_utf8(out).unwrap().lines().map(str::to_owned).collect(), last)
+        (
+            String::from_utf8(out)
+                .unwrap()
+                .lines()
+                .map(str::to_owned)
+                .collect(),
+            last,
+        )
     }
 
     fn faults(files: &[&[String]], head: Option<Link>) -> Vec<(usize, u64, Fault)> {
@@ -281,20 +328,40 @@ mod tests {
             let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
             verifier.read(text.as_bytes()).unwrap();
         }
-        verifier.finish().faults.into_iter().map(|(place, fault)| (place.file, place.line, fault)).collect()
+        verifier
+            .finish()
+            .faults
+            .into_iter()
+            .map(|(place, fault)| (place.file, place.line, fault))
+            .collect()
     }
 
     #[test]
     fn au_04_a_whole_log_has_no_fault_in_one_file_or_in_many() {
         let (lines, head) = log(50);
         assert_eq!(faults(&[&lines], Some(head)), []);
-        assert_eq!(faults(&[&lines[..20], &[], &lines[20..49], &lines[49..]], Some(head)), []);
-        assert_eq!(faults(&[&lines[20..]], Some(head)), [], "the files before are somewhere else");
+        assert_eq!(
+            faults(
+                &[&lines[..20], &[], &lines[20..49], &lines[49..]],
+                Some(head)
+            ),
+            []
+        );
+        assert_eq!(
+            faults(&[&lines[20..]], Some(head)),
+            [],
+            "the files before are somewhere else"
+        );
         assert_eq!(faults(&[&lines], None), []);
         let mut verifier = Verifier::new(None);
-        verifier.read([lines[3].as_bytes(), b"\n"].concat().as_slice()).unwrap();
+        verifier
+            .read([lines[3].as_bytes(), b"\n"].concat().as_slice())
+            .unwrap();
         let report = verifier.finish();
-        assert_eq!((report.range, report.lines, report.is_whole()), (Some((4, 4)), 1, true));
+        assert_eq!(
+            (report.range, report.lines, report.is_whole()),
+            (Some((4, 4)), 1, true)
+        );
     }
 
     #[test]
@@ -306,17 +373,29 @@ mod tests {
             faults(&[&lines], Some(head))
         };
         // Deleted: at the beginning, in the middle, several.
-        assert_eq!(with(&|l| drop(l.remove(0))), [], "it may be in a file that is not named");
+        assert_eq!(
+            with(&|l| drop(l.remove(0))),
+            [],
+            "it may be in a file that is not named"
+        );
         assert_eq!(with(&|l| drop(l.remove(7))), [(0, 8, Fault::Missing(8, 8))]);
-        assert_eq!(with(&|l| drop(l.drain(7..10))), [(0, 8, Fault::Missing(8, 10))]);
+        assert_eq!(
+            with(&|l| drop(l.drain(7..10))),
+            [(0, 8, Fault::Missing(8, 10))]
+        );
         // Moved.
         assert_eq!(with(&|l| l.swap(3, 4)), [(0, 5, Fault::Moved(4))]);
         let first_last = |l: &mut Vec<String>| l.rotate_left(1);
         assert_eq!(with(&first_last), [(0, 20, Fault::Moved(1))]);
         // Edited: its text, its number, its hash.
-        assert_eq!(with(&|l| l[5] = l[5].replace("\"n\":5", "\"n\":6")), [(0, 6, Fault::Edited)]);
+        assert_eq!(
+            with(&|l| l[5] = l[5].replace("\"n\":5", "\"n\":6")),
+            [(0, 6, Fault::Edited)]
+        );
         assert!(!with(&|l| l[5] = l[5].replace("\"sequence\":6", "\"sequence\":66")).is_empty());
-        let other = |l: &mut Vec<String>| l[5] = format!("{}{}", &l[5][..l[5].len() - 8], &l[4][l[4].len() - 8..]);
+        let other = |l: &mut Vec<String>| {
+            l[5] = format!("{}{}", &l[5][..l[5].len() - 8], &l[4][l[4].len() - 8..])
+        };
         assert_eq!(with(&other), [(0, 6, Fault::Edited), (0, 7, Fault::Edited)]);
         // Edited, with a hash that fits.
         let fitting = |l: &mut Vec<String>| {
@@ -337,13 +416,32 @@ mod tests {
         };
         assert_eq!(with(&anew), [(0, 20, Fault::NotTheHead)]);
         // Added, with and without a place.
-        assert_eq!(with(&|l| l.insert(9, "{\"n\":1}".into())), [(0, 10, Fault::Unchained)]);
-        assert_eq!(with(&|l| l.insert(9, l[2].clone())), [(0, 10, Fault::Twice(3))]);
-        assert_eq!(with(&|l| l[0] = "{\"n\":0}".into()), [(0, 2, Fault::UnchainedBefore(1))]);
+        assert_eq!(
+            with(&|l| l.insert(9, "{\"n\":1}".into())),
+            [(0, 10, Fault::Unchained)]
+        );
+        assert_eq!(
+            with(&|l| l.insert(9, l[2].clone())),
+            [(0, 10, Fault::Twice(3))]
+        );
+        assert_eq!(
+            with(&|l| l[0] = "{\"n\":0}".into()),
+            [(0, 2, Fault::UnchainedBefore(1))]
+        );
         // Cut off.
-        assert_eq!(with(&|l| l.truncate(15)), [(0, 15, Fault::CutOff { last: 15, head: 20 })]);
-        assert_eq!(with(&|l| l.clear()), [(0, 0, Fault::CutOff { last: 0, head: 20 })]);
-        assert_eq!(faults(&[&lines[..15]], None), [], "it cannot be known without the head");
+        assert_eq!(
+            with(&|l| l.truncate(15)),
+            [(0, 15, Fault::CutOff { last: 15, head: 20 })]
+        );
+        assert_eq!(
+            with(&|l| l.clear()),
+            [(0, 0, Fault::CutOff { last: 0, head: 20 })]
+        );
+        assert_eq!(
+            faults(&[&lines[..15]], None),
+            [],
+            "it cannot be known without the head"
+        );
     }
 
     #[test]
@@ -353,12 +451,19 @@ mod tests {
         let long = "x".repeat(2 * MAX_LINE);
         let text = format!("{}\n{long}\n{}\n{}", lines[0], lines[1], lines[2]);
         verifier.read(text.as_bytes()).unwrap();
-        let found: Vec<_> = verifier.finish().faults.into_iter().map(|(place, fault)| (place.line, fault)).collect();
+        let found: Vec<_> = verifier
+            .finish()
+            .faults
+            .into_iter()
+            .map(|(place, fault)| (place.line, fault))
+            .collect();
         let cut = Fault::CutOff { last: 2, head: 3 };
         assert_eq!(found, [(2, Fault::TooLong), (4, Fault::Torn), (4, cut)]);
         // A log of before there was a chain.
         let mut verifier = Verifier::new(None);
-        verifier.read(format!("{{}}\n{{}}\n{}\n", lines[0]).as_bytes()).unwrap();
+        verifier
+            .read(format!("{{}}\n{{}}\n{}\n", lines[0]).as_bytes())
+            .unwrap();
         let report = verifier.finish();
         assert_eq!((report.before_the_chain, report.is_whole()), (2, true));
         let mut verifier = Verifier::new(None);

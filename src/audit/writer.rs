@@ -41,8 +41,15 @@ pub(super) fn open(target: &Target, head: Option<&Path>) -> io::Result<(Sink, Ch
 /// Writes until the log is closed.
 pub(super) fn run(shared: &Shared, sink: Sink, chain: Chain) {
     let counted_at = shared.clock.monotonic();
-    let mut writer =
-        Writer { shared, sink, chain, batch: Lines::default(), counted_at, looked_at: None, gather: Duration::ZERO };
+    let mut writer = Writer {
+        shared,
+        sink,
+        chain,
+        batch: Lines::default(),
+        counted_at,
+        looked_at: None,
+        gather: Duration::ZERO,
+    };
     writer.tell_head("the audit log goes on");
     while writer.round() {}
     writer.tell_head("the audit log ends");
@@ -60,7 +67,11 @@ impl Chain {
     /// Goes on from the last line of the file, or from the head where the file ends before it. Says when
     /// the two disagree.
     fn begin(sink: &Sink, head: Option<&Path>) -> io::Result<Self> {
-        let last = sink.last_line()?.as_deref().and_then(Chained::parse).map(|line| line.link);
+        let last = sink
+            .last_line()?
+            .as_deref()
+            .and_then(Chained::parse)
+            .map(|line| line.link);
         let known = match head.map(head::load) {
             None => None,
             Some(Ok(known)) => known,
@@ -70,7 +81,10 @@ impl Chain {
             }
         };
         let is_first = head.is_some_and(|path| !path.exists());
-        let head = head.map(HeadFile::open).transpose().map_err(io::Error::other)?;
+        let head = head
+            .map(HeadFile::open)
+            .transpose()
+            .map_err(io::Error::other)?;
         let link = match (known, last) {
             (None, None) => Link::START,
             (None, Some(last)) => {
@@ -115,7 +129,11 @@ impl Chain {
                 head
             }
         };
-        Ok(Self { link, head, lines: Lines::default() })
+        Ok(Self {
+            link,
+            head,
+            lines: Lines::default(),
+        })
     }
 
     /// Gives each line its place: the last place after each part.
@@ -123,7 +141,11 @@ impl Chain {
         self.lines.clear(KEEP);
         let mut link = self.link;
         let mut places = [link; PARTS];
-        let parts = lines.parts().into_iter().zip(self.lines.buffers()).zip(&mut places);
+        let parts = lines
+            .parts()
+            .into_iter()
+            .zip(self.lines.buffers())
+            .zip(&mut places);
         for ((part, out), place) in parts {
             link = chain::extend(link, part, out);
             *place = link;
@@ -164,8 +186,16 @@ impl Writer<'_> {
         std::mem::swap(&mut state.queued, &mut self.batch);
         state.writing = self.batch.lengths();
         let waiters = std::mem::take(&mut state.waiters);
-        let (reopen, closing, failing) = (std::mem::take(&mut state.reopen), state.closing, state.failing);
-        let every = if state.has_room_for_reads() { COUNTED_EVERY } else { COUNTED_EVERY_WHEN_SHORT };
+        let (reopen, closing, failing) = (
+            std::mem::take(&mut state.reopen),
+            state.closing,
+            state.failing,
+        );
+        let every = if state.has_room_for_reads() {
+            COUNTED_EVERY
+        } else {
+            COUNTED_EVERY_WHEN_SHORT
+        };
         let mut counted = Counted::default();
         if closing || reopen || now.saturating_sub(self.counted_at) >= every {
             self.counted_at = now;
@@ -211,7 +241,12 @@ impl Writer<'_> {
     }
 
     /// Writes lines with their places in the chain. How many parts are safe, and why the next one is not.
-    fn write(&mut self, lines: &Lines, failing: bool, sync_head: bool) -> (usize, Option<io::Error>) {
+    fn write(
+        &mut self,
+        lines: &Lines,
+        failing: bool,
+        sync_head: bool,
+    ) -> (usize, Option<io::Error>) {
         // Before anything is hashed: there may be much of it, and no room.
         if failing && let Err(error) = self.sink.recover() {
             return (0, Some(error));
@@ -220,7 +255,12 @@ impl Writer<'_> {
         let places = self.chain.extend(lines);
         let (done, error) = self.sink.append(self.chain.lines.parts(), failing);
         // Before the sync, which takes long: a broker that is killed meanwhile leaves lines and head alike.
-        self.chain.go_to(done.checked_sub(1).and_then(|part| places.get(part)).copied().unwrap_or(start));
+        self.chain.go_to(
+            done.checked_sub(1)
+                .and_then(|part| places.get(part))
+                .copied()
+                .unwrap_or(start),
+        );
         if done > 0
             && let Err(error) = self.sink.sync()
         {
@@ -230,7 +270,10 @@ impl Writer<'_> {
         if let Some(head) = &mut self.chain.head {
             head.sync(sync_head);
         }
-        self.shared.metrics.audit_sequence.set(i64::try_from(self.chain.link.sequence).unwrap_or(i64::MAX));
+        self.shared
+            .metrics
+            .audit_sequence
+            .set(i64::try_from(self.chain.link.sequence).unwrap_or(i64::MAX));
         (done, error)
     }
 
@@ -249,9 +292,18 @@ impl Writer<'_> {
     fn wait(&self) {
         let mut state = self.shared.lock();
         if state.waiters.is_empty() && !state.closing && !state.reopen {
-            let wait = if state.failing { RETRY_EVERY } else { FLUSH_EVERY };
+            let wait = if state.failing {
+                RETRY_EVERY
+            } else {
+                FLUSH_EVERY
+            };
             state.idle = true;
-            state = self.shared.work.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
+            state = self
+                .shared
+                .work
+                .wait_timeout(state, wait)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
             state.idle = false;
         }
         let gather = !self.gather.is_zero() && !state.waiters.is_empty();
@@ -263,7 +315,10 @@ impl Writer<'_> {
 
     /// What was counted so far belongs in the file that is put aside.
     fn rotate(&mut self, counted: &mut Counted, failing: bool) {
-        let lines = Lines { refusals: self.lines_of(counted), ..Lines::default() };
+        let lines = Lines {
+            refusals: self.lines_of(counted),
+            ..Lines::default()
+        };
         if !lines.is_empty() && self.write(&lines, failing, true).1.is_none() {
             *counted = Counted::default();
         }
@@ -276,7 +331,10 @@ impl Writer<'_> {
 
     fn lines_of(&self, counted: &Counted) -> Vec<u8> {
         let records = counted.records(&self.shared.region, || uuid(&*self.shared.entropy));
-        records.filter_map(|record| line::refusal(&record).ok()).flatten().collect()
+        records
+            .filter_map(|record| line::refusal(&record).ok())
+            .flatten()
+            .collect()
     }
 
     fn put(&mut self, counted: &Counted) {
@@ -306,7 +364,11 @@ impl Writer<'_> {
         match (space, &mut state.space) {
             (Some(fresh), known) => {
                 let free = i64::try_from(fresh.free).unwrap_or(i64::MAX);
-                self.shared.metrics.audit_free_bytes.get_or_create(&[]).set(free);
+                self.shared
+                    .metrics
+                    .audit_free_bytes
+                    .get_or_create(&[])
+                    .set(free);
                 *known = Some(fresh);
             }
             (None, Some(known)) => known.take(written),
@@ -320,14 +382,20 @@ impl Writer<'_> {
         state.writing = [0; PARTS];
         drop(state);
         self.batch.clear(KEEP);
-        self.shared.tell(error.is_none(), &error.map(ToString::to_string).unwrap_or_default());
+        self.shared.tell(
+            error.is_none(),
+            &error.map(ToString::to_string).unwrap_or_default(),
+        );
     }
 
     /// Says what is lost with the process.
     fn take_leave(&self) {
         let refusals = self.shared.lock().counted.total();
         if refusals > 0 {
-            tracing::error!(refusals, "the audit log ends without refusals that were counted: it cannot be written");
+            tracing::error!(
+                refusals,
+                "the audit log ends without refusals that were counted: it cannot be written"
+            );
         }
     }
 }
@@ -355,14 +423,22 @@ impl Sink {
             Target::File { path, sync } => {
                 let file = open_append(path)?;
                 let length = repair(&file, path)?;
-                Ok(Self::File { file, path: path.clone(), sync: *sync, length, unsynced_from: None })
+                Ok(Self::File {
+                    file,
+                    path: path.clone(),
+                    sync: *sync,
+                    length,
+                    unsynced_from: None,
+                })
             }
         }
     }
 
     /// The last line of a regular file, without its line feed.
     fn last_line(&self) -> io::Result<Option<Vec<u8>>> {
-        let Self::File { file, length, .. } = self else { return Ok(None) };
+        let Self::File { file, length, .. } = self else {
+            return Ok(None);
+        };
         if *length == 0 || !self.is_file() {
             return Ok(None);
         }
@@ -371,7 +447,10 @@ impl Sink {
         let mut bytes = vec![0; usize::try_from(*length - from).unwrap_or_default()];
         file.read_exact_at(&mut bytes, from)?;
         let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-        Ok(text.rsplit(|byte| *byte == b'\n').next().map(<[u8]>::to_vec))
+        Ok(text
+            .rsplit(|byte| *byte == b'\n')
+            .next()
+            .map(<[u8]>::to_vec))
     }
 
     /// Whether it is a regular file.
@@ -393,7 +472,10 @@ impl Sink {
     }
 
     fn reopen(&mut self) -> io::Result<()> {
-        if let Self::File { file, path, length, .. } = self {
+        if let Self::File {
+            file, path, length, ..
+        } = self
+        {
             let fresh = open_append(path)?;
             *length = repair(&fresh, path)?;
             *file = fresh;
@@ -427,7 +509,12 @@ impl Sink {
         match self {
             Self::Discard => (PARTS, None),
             Self::Stdout => one_by_one(&mut io::stdout().lock(), parts),
-            Self::File { file, length, unsynced_from, .. } => match file.metadata() {
+            Self::File {
+                file,
+                length,
+                unsynced_from,
+                ..
+            } => match file.metadata() {
                 Ok(meta) if meta.is_file() => {
                     // Somebody may have cut the file: a length that is only remembered would fill it
                     // with zeros.
@@ -435,9 +522,10 @@ impl Sink {
                     *unsynced_from = Some(*length);
                     append_to_file(file, length, parts)
                 }
-                Ok(_) if after_failure && parts.iter().all(|part| part.is_empty()) => {
-                    (0, Some(io::Error::other("nothing was written since it failed")))
-                }
+                Ok(_) if after_failure && parts.iter().all(|part| part.is_empty()) => (
+                    0,
+                    Some(io::Error::other("nothing was written since it failed")),
+                ),
                 Ok(_) => one_by_one(file, parts),
                 Err(error) => (0, Some(error)),
             },
@@ -447,8 +535,19 @@ impl Sink {
     /// Puts what was appended on stable storage, where that is asked for. If it fails, what the disk has of it is
     /// not known, and it goes.
     fn sync(&mut self) -> io::Result<()> {
-        let Self::File { file, sync: true, length, unsynced_from, .. } = self else { return Ok(()) };
-        let Some(start) = unsynced_from.take() else { return Ok(()) };
+        let Self::File {
+            file,
+            sync: true,
+            length,
+            unsynced_from,
+            ..
+        } = self
+        else {
+            return Ok(());
+        };
+        let Some(start) = unsynced_from.take() else {
+            return Ok(());
+        };
         file.sync_data().inspect_err(|_| {
             *length = start;
             let _ = file.set_len(start); // tried again before anything follows: `probe`
@@ -465,7 +564,11 @@ fn one_by_one(out: &mut impl Write, parts: [&[u8]; PARTS]) -> (usize, Option<io:
     (PARTS, None)
 }
 
-fn append_to_file(file: &mut File, length: &mut u64, parts: [&[u8]; PARTS]) -> (usize, Option<io::Error>) {
+fn append_to_file(
+    file: &mut File,
+    length: &mut u64,
+    parts: [&[u8]; PARTS],
+) -> (usize, Option<io::Error>) {
     let size = |part: &[u8]| u64::try_from(part.len()).unwrap_or_default();
     let all: usize = parts.iter().map(|part| part.len()).sum();
     let (mut end, mut done, mut failure) = (*length, PARTS, None);
@@ -498,7 +601,9 @@ fn append_to_file(file: &mut File, length: &mut u64, parts: [&[u8]; PARTS]) -> (
 /// there is room again, not when there is nothing to write.
 fn probe(file: &mut File, length: u64) -> io::Result<()> {
     file.set_len(length)?;
-    let room = file.write_all(&[b' '; 4_096]).and_then(|()| file.sync_data());
+    let room = file
+        .write_all(&[b' '; 4_096])
+        .and_then(|()| file.sync_data());
     file.set_len(length)?;
     room
 }
@@ -524,7 +629,9 @@ fn repair(file: &File, path: &Path) -> io::Result<u64> {
     while end > 0 {
         let from = end.saturating_sub(4096);
         let length = usize::try_from(end - from).unwrap_or_default();
-        let Some(part) = block.get_mut(..length) else { break };
+        let Some(part) = block.get_mut(..length) else {
+            break;
+        };
         file.read_exact_at(part, from)?;
         if let Some(at) = part.iter().rposition(|b| *b == b'\n') {
             end = from + u64::try_from(at).unwrap_or_default() + 1;

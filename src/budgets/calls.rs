@@ -101,11 +101,19 @@ impl Calls {
     pub fn take_unsent(&self, most: usize) -> Vec<(Box<[u8]>, u64)> {
         let mut counts = Vec::new();
         for shard in &self.shards {
-            counts.extend(locked(shard).buckets.values().map(|b| b.unsent).filter(|n| *n > 0));
+            counts.extend(
+                locked(shard)
+                    .buckets
+                    .values()
+                    .map(|b| b.unsent)
+                    .filter(|n| *n > 0),
+            );
         }
         let least = match most.checked_sub(1) {
             None => return Vec::new(),
-            Some(last) if last < counts.len() => *counts.select_nth_unstable_by(last, |a, b| b.cmp(a)).1,
+            Some(last) if last < counts.len() => {
+                *counts.select_nth_unstable_by(last, |a, b| b.cmp(a)).1
+            }
             Some(_) => 1,
         };
         let mut taken = Vec::with_capacity(most.min(counts.len()));
@@ -131,7 +139,9 @@ impl Calls {
         let now = micros(now);
         for shard in &self.shards {
             let idle = |bucket: &Bucket| now.saturating_sub(bucket.at) >= micros(IDLE);
-            locked(shard).buckets.retain(|_, bucket| !(idle(bucket) && bucket.is_empty(self.limit, brokers, now)));
+            locked(shard)
+                .buckets
+                .retain(|_, bucket| !(idle(bucket) && bucket.is_empty(self.limit, brokers, now)));
         }
     }
 
@@ -149,9 +159,13 @@ impl Shard {
         if self.buckets.len() < MAX_KEYS {
             return true;
         }
-        if self.searched_at.is_none_or(|at| now.saturating_sub(at) >= SEARCH_EVERY) {
+        if self
+            .searched_at
+            .is_none_or(|at| now.saturating_sub(at) >= SEARCH_EVERY)
+        {
             self.searched_at = Some(now);
-            self.buckets.retain(|_, bucket| !bucket.is_empty(limit, brokers, micros(now)));
+            self.buckets
+                .retain(|_, bucket| !bucket.is_empty(limit, brokers, micros(now)));
         }
         self.buckets.len() < MAX_KEYS
     }
@@ -164,7 +178,9 @@ impl Bucket {
         self.at = self.at.max(now);
         // One call can always come, however small the share.
         let burst = share.saturating_mul(BURST_SECONDS * 1_000_000).max(CALL);
-        let Some(level) = self.level.checked_add(CALL).filter(|level| *level <= burst) else { return false };
+        let Some(level) = self.level.checked_add(CALL).filter(|level| *level <= burst) else {
+            return false;
+        };
         self.level = level;
         self.unsent = self.unsent.saturating_add(1);
         true
@@ -179,7 +195,8 @@ impl Bucket {
     }
 
     fn level_at(&self, share: u64, now: u64) -> u64 {
-        self.level.saturating_sub(now.saturating_sub(self.at).saturating_mul(share))
+        self.level
+            .saturating_sub(now.saturating_sub(self.at).saturating_mul(share))
     }
 
     /// Whether it takes as many calls as a new one.
@@ -193,7 +210,12 @@ impl Bucket {
             return;
         };
         let Some(exchange) = &mut self.exchange else {
-            self.exchange = Some(Exchange { total, at: now, sent: 0, others: None });
+            self.exchange = Some(Exchange {
+                total,
+                at: now,
+                sent: 0,
+                others: None,
+            });
             return;
         };
         exchange.sent = exchange.sent.saturating_add(sent);
@@ -202,7 +224,9 @@ impl Bucket {
             return;
         }
         // What was added meanwhile and not by this broker. Less than nothing: somebody else writes there.
-        let added = total.checked_sub(exchange.total).and_then(|added| u64::try_from(added).ok());
+        let added = total
+            .checked_sub(exchange.total)
+            .and_then(|added| u64::try_from(added).ok());
         let Some(theirs) = added.and_then(|added| added.checked_sub(exchange.sent)) else {
             self.exchange = None;
             return;
@@ -217,12 +241,21 @@ impl Bucket {
                 u64::try_from(sum / (new + old)).unwrap_or(u64::MAX)
             }
         };
-        *exchange = Exchange { total, at: now, sent: 0, others: Some(others) };
+        *exchange = Exchange {
+            total,
+            at: now,
+            sent: 0,
+            others: Some(others),
+        };
     }
 }
 
 fn bounded(key: &[u8]) -> Cow<'_, [u8]> {
-    if key.len() <= MAX_KEY_BYTES { Cow::Borrowed(key) } else { Cow::Owned(sha256(key).to_vec()) }
+    if key.len() <= MAX_KEY_BYTES {
+        Cow::Borrowed(key)
+    } else {
+        Cow::Owned(sha256(key).to_vec())
+    }
 }
 
 fn micros(span: Duration) -> u64 {

@@ -21,7 +21,10 @@ struct Live {
 
 impl Sessions {
     pub fn new(most: NonZeroU32) -> Self {
-        Self { most: most.get().into(), live: Mutex::default() }
+        Self {
+            most: most.get().into(),
+            live: Mutex::default(),
+        }
     }
 
     /// Counts one more, unless that were too many.
@@ -41,10 +44,13 @@ impl Sessions {
 
     /// Forgets who has none.
     pub fn sweep(&self, now: Timestamp) {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, live| {
-            live.forget(now);
-            live.count > 0
-        });
+        self.live
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|_, live| {
+                live.forget(now);
+                live.count > 0
+            });
     }
 }
 

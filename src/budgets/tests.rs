@@ -18,12 +18,18 @@ fn seconds(seconds: u64) -> Duration {
 
 /// How many of `asked` calls pass at an instant.
 fn passed(budgets: &Budgets, principal: &str, asked: usize, now: Duration) -> usize {
-    (0..asked).filter(|_| budgets.call(CountedAs::Call, by(principal), now).is_ok()).count()
+    (0..asked)
+        .filter(|_| budgets.call(CountedAs::Call, by(principal), now).is_ok())
+        .count()
 }
 
 /// A call of a principal by a token.
 fn by(principal: &str) -> Counted<'_> {
-    Counted { principal, account: ACCOUNT, signature: None }
+    Counted {
+        principal,
+        account: ACCOUNT,
+        signature: None,
+    }
 }
 
 fn exchange(brokers: &[&Budgets], total: &mut i64, now: Duration) {
@@ -47,7 +53,10 @@ fn twice_a_seconds_calls_may_come_at_once_and_time_gives_them_back() {
     }
     assert_eq!(passed(&budgets, "a", 10, seconds(1)), 1);
     assert_eq!(passed(&budgets, "a", 10, seconds(100)), 4);
-    assert_eq!(passed(&Budgets::new(BudgetLimits::OFF), "a", 1_000, seconds(0)), 1_000);
+    assert_eq!(
+        passed(&Budgets::new(BudgetLimits::OFF), "a", 1_000, seconds(0)),
+        1_000
+    );
 }
 
 #[test]
@@ -57,14 +66,21 @@ fn calls_reads_accounts_and_sources_are_counted_apart() {
     let count = |who, kind| (0..20).filter(|_| call(who, kind).is_ok()).count();
     assert_eq!(count("a", CountedAs::Read), 6);
     assert_eq!(call("a", CountedAs::Read), Err(Exceeded::Reads));
-    assert_eq!(count("a", CountedAs::Call), 4, "reads count for neither the principal's calls nor the account");
+    assert_eq!(
+        count("a", CountedAs::Call),
+        4,
+        "reads count for neither the principal's calls nor the account"
+    );
     assert_eq!(call("a", CountedAs::Call), Err(Exceeded::Principal));
     // The account's six, and of what is left for everybody the least that there can be.
     assert_eq!(count("b", CountedAs::Call), 4);
     assert_eq!(call("c", CountedAs::Call), Err(Exceeded::Account));
     let source = source([192, 0, 2, 1].into());
     let unproven = || budgets.unproven(source, seconds(0));
-    assert_eq!([unproven(), unproven(), unproven()], [Ok(()), Ok(()), Err(Exceeded::Source)]);
+    assert_eq!(
+        [unproven(), unproven(), unproven()],
+        [Ok(()), Ok(()), Err(Exceeded::Source)]
+    );
     budgets.proven(source);
     assert_eq!([unproven(), unproven()], [Ok(()), Err(Exceeded::Source)]);
 }
@@ -89,22 +105,49 @@ fn whoever_calls_little_is_served_while_others_use_up_the_account() {
 fn a_signature_that_comes_again_uses_a_half_and_revocations_have_their_own() {
     let budgets = Budgets::new(limits(100, 40, 0, 0));
     let call = |counted_as, signature: &[u8]| {
-        budgets.call(counted_as, Counted { signature: Some(signature), ..by("a") }, seconds(0))
+        budgets.call(
+            counted_as,
+            Counted {
+                signature: Some(signature),
+                ..by("a")
+            },
+            seconds(0),
+        )
     };
-    let count = |counted_as, signature: &[u8]| (0..500).filter(|_| call(counted_as, signature).is_ok()).count();
+    let count = |counted_as, signature: &[u8]| {
+        (0..500)
+            .filter(|_| call(counted_as, signature).is_ok())
+            .count()
+    };
     assert_eq!(count(CountedAs::Call, b"captured"), 100);
     assert_eq!(call(CountedAs::Call, b"captured"), Err(Exceeded::Repeats));
     assert_eq!(count(CountedAs::Read, b"captured"), 40);
-    assert_eq!((0..500_u32).filter(|n| call(CountedAs::Call, &n.to_be_bytes()).is_ok()).count(), 100);
+    assert_eq!(
+        (0..500_u32)
+            .filter(|n| call(CountedAs::Call, &n.to_be_bytes()).is_ok())
+            .count(),
+        100
+    );
     assert_eq!(call(CountedAs::Call, b"another"), Err(Exceeded::Principal));
-    assert_eq!((0..500_u32).filter(|n| call(CountedAs::Revocation, &n.to_le_bytes()).is_ok()).count(), 20);
-    assert_eq!(call(CountedAs::Revocation, b"another"), Err(Exceeded::Revocations));
+    assert_eq!(
+        (0..500_u32)
+            .filter(|n| call(CountedAs::Revocation, &n.to_le_bytes()).is_ok())
+            .count(),
+        20
+    );
+    assert_eq!(
+        call(CountedAs::Revocation, b"another"),
+        Err(Exceeded::Revocations)
+    );
 }
 
 #[test]
 fn a_source_is_an_ipv4_address_or_a_customers_ipv6_network() {
     let of = |text: &str| source(text.parse().unwrap());
-    assert_eq!(of("2001:db8:0:1::1"), of("2001:db8:0:1:ffff:ffff:ffff:ffff"));
+    assert_eq!(
+        of("2001:db8:0:1::1"),
+        of("2001:db8:0:1:ffff:ffff:ffff:ffff")
+    );
     assert_ne!(of("2001:db8:0:1::1"), of("2001:db8:0:2::1"));
     assert_eq!(of("192.0.2.1"), of("::ffff:192.0.2.1"));
     assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
@@ -135,16 +178,30 @@ fn long_names_are_counted_like_short_ones() {
     let long = "x".repeat(100_000);
     assert_eq!(passed(&budgets, &long, 10, seconds(0)), 2);
     assert_eq!(passed(&budgets, &format!("{long}y"), 10, seconds(0)), 2);
-    assert!(budgets.unsent(10).iter().all(|unsent| unsent.name().len() == 32));
+    assert!(
+        budgets
+            .unsent(10)
+            .iter()
+            .all(|unsent| unsent.name().len() == 32)
+    );
 }
 
 #[test]
 fn brokers_share_a_limit_and_take_what_the_others_leave_over() {
-    let (one, two) = (Budgets::new(limits(10, 0, 0, 0)), Budgets::new(limits(10, 0, 0, 0)));
+    let (one, two) = (
+        Budgets::new(limits(10, 0, 0, 0)),
+        Budgets::new(limits(10, 0, 0, 0)),
+    );
     for budgets in [&one, &two] {
         budgets.share_among(2);
     }
-    assert_eq!((passed(&one, "a", 100, seconds(0)), passed(&two, "a", 100, seconds(0))), (10, 10));
+    assert_eq!(
+        (
+            passed(&one, "a", 100, seconds(0)),
+            passed(&two, "a", 100, seconds(0))
+        ),
+        (10, 10)
+    );
     let mut total = 0;
     let mut run = |busy: &[(&Budgets, usize)], from: u64| {
         let mut sums = vec![0; busy.len()];
@@ -181,9 +238,17 @@ fn what_others_write_moves_the_share_and_never_refuses() {
         now += seconds(4);
         passed(&budgets, "a", 100, now)
     };
-    for odd in
-        [Some(0), Some(i64::MAX), Some(i64::MIN), None, Some(-1), Some(1), Some(i64::MAX), Some(i64::MAX), Some(0)]
-    {
+    for odd in [
+        Some(0),
+        Some(i64::MAX),
+        Some(i64::MIN),
+        None,
+        Some(-1),
+        Some(1),
+        Some(i64::MAX),
+        Some(i64::MAX),
+        Some(0),
+    ] {
         let passed = hear(odd);
         assert!((10..=20).contains(&passed), "{odd:?}: {passed}");
     }
@@ -202,7 +267,13 @@ fn the_busiest_keys_are_told_first_and_the_others_get_their_turn() {
     for n in 0..100 {
         assert_eq!(passed(&budgets, &format!("{n}"), n, seconds(0)), n);
     }
-    let calls = |most| budgets.unsent(most).iter().map(|unsent| unsent.calls).sum::<u64>();
+    let calls = |most| {
+        budgets
+            .unsent(most)
+            .iter()
+            .map(|unsent| unsent.calls)
+            .sum::<u64>()
+    };
     assert_eq!(calls(10), (90..100).sum::<u64>());
     assert_eq!(calls(0), 0);
     assert_eq!(calls(1_000), (0..90).sum::<u64>());
@@ -219,8 +290,14 @@ fn sessions_that_live_are_counted_for_the_principal_and_for_the_account() {
     let at = Timestamp::from_seconds;
     let session = |who, now, end| budgets.session(who, ACCOUNT, at(now), at(end)) == Ok(());
     assert!(session("a", 0, 900) && session("a", 0, 3_600) && !session("a", 0, 900));
-    assert!(session("b", 0, 900) && !session("b", 0, 900), "the account has three");
-    assert!(session("a", 961, 3_600) && !session("a", 961, 3_600), "one of a's has ended");
+    assert!(
+        session("b", 0, 900) && !session("b", 0, 900),
+        "the account has three"
+    );
+    assert!(
+        session("a", 961, 3_600) && !session("a", 961, 3_600),
+        "one of a's has ended"
+    );
     budgets.sweep_sessions(at(10_000));
     assert!(session("a", 10_000, 20_000));
 }

@@ -9,7 +9,9 @@ use serde::Serialize;
 
 use super::aws::{self, Settings};
 use super::{CallArguments, Failure, input, print, terminal, values};
-use crate::client::{AssumeRole, AssumeRoleWithWebIdentity, AssumedRole, Credentials, WebIdentityRole};
+use crate::client::{
+    AssumeRole, AssumeRoleWithWebIdentity, AssumedRole, Credentials, WebIdentityRole,
+};
 
 const MAX_POLICY_BYTES: u64 = 64 << 10;
 
@@ -104,11 +106,18 @@ pub(super) fn run(arguments: &AssumeRoleArguments) -> Result<(), Failure> {
 }
 
 async fn ask(settings: &Settings, arguments: &AssumeRoleArguments) -> Result<Answer, Failure> {
-    let session_name = arguments.role_session_name.clone().unwrap_or_else(|| settings.default_session_name());
+    let session_name = arguments
+        .role_session_name
+        .clone()
+        .unwrap_or_else(|| settings.default_session_name());
     if let Some(file) = &arguments.web_identity_token_file {
         if !arguments.role_arn.starts_with("arn:") {
             let rule = "with --web-identity-token-file there is no account of your own; write the whole ARN";
-            return Err(format!("--role-arn {}: {rule}, arn:aws:iam::ACCOUNT:role/{0}", arguments.role_arn).into());
+            return Err(format!(
+                "--role-arn {}: {rule}, arn:aws:iam::ACCOUNT:role/{0}",
+                arguments.role_arn
+            )
+            .into());
         }
         let request = AssumeRoleWithWebIdentity {
             role_arn: arguments.role_arn.clone(),
@@ -118,13 +127,21 @@ async fn ask(settings: &Settings, arguments: &AssumeRoleArguments) -> Result<Ans
             policy: arguments.policy.clone(),
             policy_arns: arguments.policy_arns.clone(),
         };
-        return Ok(Answer::WebIdentity(settings.anonymous()?.assume_role_with_web_identity(&request).await?));
+        return Ok(Answer::WebIdentity(
+            settings
+                .anonymous()?
+                .assume_role_with_web_identity(&request)
+                .await?,
+        ));
     }
     let client = settings.client().await?;
     let role_arn = super::role_arn(&client, &arguments.role_arn).await?;
     let mfa = match (&arguments.serial_number, &arguments.token_code) {
         (Some(serial), Some(code)) => Some((serial.clone(), code.clone())),
-        (Some(serial), None) => Some((serial.clone(), terminal::ask_code(serial, "give --token-code")?.to_string())),
+        (Some(serial), None) => Some((
+            serial.clone(),
+            terminal::ask_code(serial, "give --token-code")?.to_string(),
+        )),
         (None, _) => None,
     };
     let request = AssumeRole {
@@ -159,7 +176,10 @@ impl Printed<'_> {
     /// into files and into other programs' requests.
     fn check(&self) -> Result<(), Failure> {
         let letters = |value: &str, more: &str| {
-            !value.is_empty() && value.bytes().all(|b| b.is_ascii_alphanumeric() || more.as_bytes().contains(&b))
+            !value.is_empty()
+                && value
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || more.as_bytes().contains(&b))
         };
         for (what, value, more) in [
             ("access key id", self.access_key_id, ""),
@@ -168,7 +188,10 @@ impl Printed<'_> {
         ] {
             if !letters(value, more) {
                 let fault = "has characters that no credential has";
-                return Err(format!("the broker's answer is not to be trusted: its {what} {fault}").into());
+                return Err(format!(
+                    "the broker's answer is not to be trusted: its {what} {fault}"
+                )
+                .into());
             }
         }
         Ok(())
@@ -180,13 +203,19 @@ fn print(settings: &Settings, answer: &Answer, format: Format) -> Result<(), Fai
         Answer::Role(role) | Answer::WebIdentity(WebIdentityRole { role, .. }) => role,
     };
     let credentials = &role.credentials;
-    let token = credentials.session_token.as_ref().ok_or("the answer has no session token")?;
+    let token = credentials
+        .session_token
+        .as_ref()
+        .ok_or("the answer has no session token")?;
     let printed = Printed {
         version: (format == Format::CredentialProcess).then_some(1),
         access_key_id: &credentials.access_key_id,
         secret_access_key: credentials.secret_access_key.expose(),
         session_token: token.expose(),
-        expiration: credentials.expires_at().ok_or("the answer has no expiration")?.to_string(),
+        expiration: credentials
+            .expires_at()
+            .ok_or("the answer has no expiration")?
+            .to_string(),
     };
     printed.check()?;
     match format {
@@ -197,10 +226,16 @@ fn print(settings: &Settings, answer: &Answer, format: Format) -> Result<(), Fai
             let mut shown = serde_json::json!({"Credentials": printed, "AssumedRoleUser": user, "PackedPolicySize": role.packed_policy_size});
             if let Some(fields) = shown.as_object_mut() {
                 if !role.source_identity.is_empty() {
-                    fields.insert("SourceIdentity".to_owned(), role.source_identity.as_str().into());
+                    fields.insert(
+                        "SourceIdentity".to_owned(),
+                        role.source_identity.as_str().into(),
+                    );
                 }
                 if let Answer::WebIdentity(identity) = answer {
-                    fields.insert("SubjectFromWebIdentityToken".to_owned(), identity.subject.as_str().into());
+                    fields.insert(
+                        "SubjectFromWebIdentityToken".to_owned(),
+                        identity.subject.as_str().into(),
+                    );
                     fields.insert("Provider".to_owned(), identity.provider.as_str().into());
                     fields.insert("Audience".to_owned(), identity.audience.as_str().into());
                 }
@@ -211,16 +246,34 @@ fn print(settings: &Settings, answer: &Answer, format: Format) -> Result<(), Fai
 }
 
 /// Variables that would outlive the credentials that they belonged to.
-const STALE: [&str; 4] = ["AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SECURITY_TOKEN", "AWS_ACCOUNT_ID"];
+const STALE: [&str; 4] = [
+    "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_SECURITY_TOKEN",
+    "AWS_ACCOUNT_ID",
+];
 /// Variables of the credentials.
-const OWN: [&str; 4] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CREDENTIAL_EXPIRATION"];
+const OWN: [&str; 4] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_CREDENTIAL_EXPIRATION",
+];
 
 /// Lines that a POSIX shell runs: the credentials, where they are good, and nothing of others.
-fn exports(settings: &Settings, credentials: &Credentials, printed: &Printed<'_>) -> Result<String, Failure> {
+fn exports(
+    settings: &Settings,
+    credentials: &Credentials,
+    printed: &Printed<'_>,
+) -> Result<String, Failure> {
     let mut lines = format!("unset {}\n", STALE.join(" "));
     let mut export = |name: &str, value: &str, more: &str| -> Result<(), Failure> {
         // A value ends up in a shell: one that is not of its alphabet is never printed.
-        if value.is_empty() || !value.bytes().all(|b| b.is_ascii_alphanumeric() || more.as_bytes().contains(&b)) {
+        if value.is_empty()
+            || !value
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || more.as_bytes().contains(&b))
+        {
             return Err(format!(
                 "the broker's answer is not to be trusted: {name} has characters that no credential has"
             )
@@ -235,7 +288,10 @@ fn exports(settings: &Settings, credentials: &Credentials, printed: &Printed<'_>
     export("AWS_REGION", &settings.region.value, "-")?;
     export("AWS_DEFAULT_REGION", &settings.region.value, "-")?;
     let mut endpoints = settings.endpoints_of_profile();
-    endpoints.insert("AWS_ENDPOINT_URL_STS".to_owned(), settings.endpoint.value.clone());
+    endpoints.insert(
+        "AWS_ENDPOINT_URL_STS".to_owned(),
+        settings.endpoint.value.clone(),
+    );
     for (name, url) in &endpoints {
         export(name, url, ":/.-_[]%~")?;
     }
@@ -247,7 +303,10 @@ fn exports(settings: &Settings, credentials: &Credentials, printed: &Printed<'_>
 pub(super) fn failed_exports() -> String {
     let mut unset: Vec<&str> = OWN.iter().chain(&STALE).copied().collect();
     unset.retain(|name| *name != "AWS_PROFILE");
-    format!("unset {}\nexport AWS_PROFILE='{FAILED_PROFILE}'\nfalse\n", unset.join(" "))
+    format!(
+        "unset {}\nexport AWS_PROFILE='{FAILED_PROFILE}'\nfalse\n",
+        unset.join(" ")
+    )
 }
 
 impl AssumeRoleArguments {
@@ -259,7 +318,8 @@ impl AssumeRoleArguments {
 
 /// Whether a command line that was not understood meant to print for a shell.
 pub(super) fn was_for_a_shell(arguments: &[String]) -> bool {
-    let format = |pair: &[String]| matches!(pair, [flag, value] if flag == "--format" && value == "env");
+    let format =
+        |pair: &[String]| matches!(pair, [flag, value] if flag == "--format" && value == "env");
     arguments.iter().any(|a| a == "assume-role")
         && (arguments.iter().any(|a| a == "--format=env") || arguments.windows(2).any(format))
 }
@@ -293,22 +353,55 @@ mod tests {
         };
         let good = printed("ab+/0=", "AB_c-d", "2026-01-02T03:04:05Z").unwrap();
         assert!(
-            good.contains("export AWS_SESSION_TOKEN='AB_c-d'\n") && good.contains("export AWS_REGION='us-east-1'\n")
+            good.contains("export AWS_SESSION_TOKEN='AB_c-d'\n")
+                && good.contains("export AWS_REGION='us-east-1'\n")
         );
         assert!(good.contains("export AWS_ENDPOINT_URL_STS='http://127.0.0.1:7480'\n"));
-        assert!(good.starts_with("unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SECURITY_TOKEN AWS_ACCOUNT_ID\n"));
-        for bad in ["$(touch x)", "a'b", "a`b`", "a;b", "a b", "a\nb", "", "é", "a\\b", "a\"b", "~"] {
-            assert!(printed(bad, "AB", "2026-01-02T03:04:05Z").is_err(), "{bad:?} as a secret");
-            assert!(printed("ab", bad, "2026-01-02T03:04:05Z").is_err(), "{bad:?} as a token");
-            assert!(printed("ab", "AB", bad).is_err(), "{bad:?} as an expiration");
+        assert!(good.starts_with(
+            "unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SECURITY_TOKEN AWS_ACCOUNT_ID\n"
+        ));
+        for bad in [
+            "$(touch x)",
+            "a'b",
+            "a`b`",
+            "a;b",
+            "a b",
+            "a\nb",
+            "",
+            "é",
+            "a\\b",
+            "a\"b",
+            "~",
+        ] {
+            assert!(
+                printed(bad, "AB", "2026-01-02T03:04:05Z").is_err(),
+                "{bad:?} as a secret"
+            );
+            assert!(
+                printed("ab", bad, "2026-01-02T03:04:05Z").is_err(),
+                "{bad:?} as a token"
+            );
+            assert!(
+                printed("ab", "AB", bad).is_err(),
+                "{bad:?} as an expiration"
+            );
             // For programs too.
             let checked = |id, secret, token| {
                 let (version, expiration) = (None, String::new());
-                Printed { version, access_key_id: id, secret_access_key: secret, session_token: token, expiration }
-                    .check()
+                Printed {
+                    version,
+                    access_key_id: id,
+                    secret_access_key: secret,
+                    session_token: token,
+                    expiration,
+                }
+                .check()
             };
             assert!(checked("ASIA", "ab+/", "A_-").is_ok());
-            assert!(checked(bad, "ab", "AB").is_err() && checked("ASIA", bad, "AB").is_err(), "{bad:?}");
+            assert!(
+                checked(bad, "ab", "AB").is_err() && checked("ASIA", bad, "AB").is_err(),
+                "{bad:?}"
+            );
             assert!(checked("ASIA", "ab", bad).is_err(), "{bad:?}");
         }
     }
@@ -316,9 +409,13 @@ mod tests {
     #[test]
     fn a_command_line_that_was_not_understood_still_fails_closed() {
         let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        assert!(was_for_a_shell(&words("brevet assume-role --rolearn x --format env")));
+        assert!(was_for_a_shell(&words(
+            "brevet assume-role --rolearn x --format env"
+        )));
         assert!(was_for_a_shell(&words("brevet assume-role --format=env")));
-        assert!(!was_for_a_shell(&words("brevet assume-role --format json env")));
+        assert!(!was_for_a_shell(&words(
+            "brevet assume-role --format json env"
+        )));
         assert!(!was_for_a_shell(&words("brevet explain --format env")));
     }
 }

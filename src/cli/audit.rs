@@ -66,7 +66,11 @@ pub(super) fn run(command: AuditCommand) -> Result<(), Failure> {
     let report = verifier.finish();
     print::data(|out| {
         for (place, fault) in &report.faults {
-            let file = arguments.files.get(place.file).map(|file| file.display().to_string()).unwrap_or_default();
+            let file = arguments
+                .files
+                .get(place.file)
+                .map(|file| file.display().to_string())
+                .unwrap_or_default();
             writeln!(out, "{}:{}: {fault}", print::visible(&file), place.line)?;
         }
         Ok(())
@@ -77,7 +81,10 @@ pub(super) fn run(command: AuditCommand) -> Result<(), Failure> {
 fn conclude(report: &Report, head: Option<Link>) -> Result<(), Failure> {
     match report.range {
         Some((first, last)) => {
-            print::note(format_args!("{} lines, {first} to {last} of the chain.", report.lines));
+            print::note(format_args!(
+                "{} lines, {first} to {last} of the chain.",
+                report.lines
+            ));
             if first != 1 {
                 print::note(format_args!(
                     "The lines before {first} are not in these files; line {first} itself can be checked only together with \
@@ -109,13 +116,24 @@ fn conclude(report: &Report, head: Option<Link>) -> Result<(), Failure> {
 
 fn head_of(arguments: &VerifyArguments) -> Result<Option<Link>, Failure> {
     if let Some(text) = &arguments.head {
-        let link = text.split_once(':').and_then(|(sequence, hash)| Link::parse(sequence.parse().ok()?, hash));
+        let link = text
+            .split_once(':')
+            .and_then(|(sequence, hash)| Link::parse(sequence.parse().ok()?, hash));
         let rule = "must be the number of a line, a colon, and its hash: 64 hexadecimal digits in lower case";
-        return link.map(Some).ok_or_else(|| format!("--head {text}: {rule}").into());
+        return link
+            .map(Some)
+            .ok_or_else(|| format!("--head {text}: {rule}").into());
     }
-    let Some(path) = &arguments.config else { return Ok(None) };
+    let Some(path) = &arguments.config else {
+        return Ok(None);
+    };
     let config = Config::load(path)?;
-    let path = config.watermark.as_deref().map(head::beside).ok_or("[store] watermark: is not set")?;
+    let path = config
+        .watermark
+        .as_deref()
+        .map(head::beside)
+        .ok_or("[store] watermark: is not set")?;
     let head = head::load(&path)?;
-    head.map(Some).ok_or_else(|| format!("{}: no broker has written a head yet", path.display()).into())
+    head.map(Some)
+        .ok_or_else(|| format!("{}: no broker has written a head yet", path.display()).into())
 }

@@ -32,18 +32,28 @@ impl Environment {
     pub(super) fn of_process() -> Self {
         Self(
             std::env::vars_os()
-                .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+                .map(|(name, value)| {
+                    (
+                        name.to_string_lossy().into_owned(),
+                        value.to_string_lossy().into_owned(),
+                    )
+                })
                 .collect(),
         )
     }
 
     /// A variable that is set and not empty.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str).filter(|v| !v.is_empty())
+        self.0
+            .get(name)
+            .map(String::as_str)
+            .filter(|v| !v.is_empty())
     }
 
     fn first(&self, names: &[&str]) -> Option<Setting> {
-        names.iter().find_map(|name| self.get(name).map(|value| Setting::new(value, *name)))
+        names
+            .iter()
+            .find_map(|name| self.get(name).map(|value| Setting::new(value, *name)))
     }
 
     /// A path that AWS's tools name by a variable, else a place under the home folder.
@@ -68,7 +78,10 @@ pub(super) struct Setting {
 
 impl Setting {
     fn new(value: impl Into<String>, from: impl Into<String>) -> Self {
-        Self { value: value.into(), from: from.into() }
+        Self {
+            value: value.into(),
+            from: from.into(),
+        }
     }
 }
 
@@ -85,12 +98,19 @@ impl Files {
         let config_path = environment.path("AWS_CONFIG_FILE", ".aws/config");
         let credentials_path = environment.path("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials");
         let read = |path: &Option<PathBuf>| -> Result<Document, Failure> {
-            let Some(path) = path.as_ref().filter(|p| p.is_file()) else { return Ok(Document::new()) };
+            let Some(path) = path.as_ref().filter(|p| p.is_file()) else {
+                return Ok(Document::new());
+            };
             let bytes = input::read_file(path, MAX_FILE_BYTES)?;
-            let text = std::str::from_utf8(&bytes).map_err(|_| format!("{}: must be UTF-8", path.display()))?;
+            let text = std::str::from_utf8(&bytes)
+                .map_err(|_| format!("{}: must be UTF-8", path.display()))?;
             Ok(ini::parse(text).map_err(|error| format!("{}: {error}", path.display()))?)
         };
-        Ok(Self { config: read(&config_path)?, credentials: read(&credentials_path)?, config_path })
+        Ok(Self {
+            config: read(&config_path)?,
+            credentials: read(&credentials_path)?,
+            config_path,
+        })
     }
 
     /// A section of the configuration whose header is two words: `[profile NAME]`, `[services NAME]`.
@@ -99,12 +119,19 @@ impl Files {
             let words = words::split(header).unwrap_or_default();
             matches!(words.as_slice(), [first, second] if first == kind && second == name)
         };
-        self.config.keys().find(named).and_then(|header| self.config.get(header))
+        self.config
+            .keys()
+            .find(named)
+            .and_then(|header| self.config.get(header))
     }
 
     /// The profile in the configuration file alone.
     fn in_config(&self, name: &str) -> Option<&Section> {
-        let plain = if name == "default" { self.config.get(name) } else { None };
+        let plain = if name == "default" {
+            self.config.get(name)
+        } else {
+            None
+        };
         self.section("profile", name).or(plain)
     }
 
@@ -136,13 +163,18 @@ impl Files {
     }
 
     fn place(&self) -> String {
-        self.config_path.as_ref().map_or_else(|| "~/.aws/config".to_owned(), |p| p.display().to_string())
+        self.config_path
+            .as_ref()
+            .map_or_else(|| "~/.aws/config".to_owned(), |p| p.display().to_string())
     }
 }
 
 /// An option of a profile that is text and not empty.
 fn text<'a>(section: &'a Section, option: &str) -> Option<&'a str> {
-    section.get(option).and_then(Value::text).filter(|v| !v.is_empty())
+    section
+        .get(option)
+        .and_then(Value::text)
+        .filter(|v| !v.is_empty())
 }
 
 /// Everything that a call depends on but the credentials.
@@ -168,17 +200,22 @@ impl Settings {
 
     fn resolve(call: &CallArguments, environment: Environment) -> Result<Self, Failure> {
         let files = Files::load(&environment)?;
-        let flag = |value: &Option<String>, name: &str| value.clone().map(|v| Setting::new(v, name));
+        let flag =
+            |value: &Option<String>, name: &str| value.clone().map(|v| Setting::new(v, name));
         // AWS's own tools ask for the older name first.
-        let profile =
-            flag(&call.profile, "--profile").or_else(|| environment.first(&["AWS_DEFAULT_PROFILE", "AWS_PROFILE"]));
+        let profile = flag(&call.profile, "--profile")
+            .or_else(|| environment.first(&["AWS_DEFAULT_PROFILE", "AWS_PROFILE"]));
         let section = match &profile {
-            Some(chosen) => files.profile(&chosen.value).ok_or_else(|| no_such_profile(chosen, &files))?,
+            Some(chosen) => files
+                .profile(&chosen.value)
+                .ok_or_else(|| no_such_profile(chosen, &files))?,
             None => files.profile("default").unwrap_or_default(),
         };
         let name = profile.as_ref().map_or("default", |p| p.value.as_str());
-        let of_profile =
-            |option: &str| text(&section, option).map(|v| Setting::new(v, format!("{option} of the profile `{name}`")));
+        let of_profile = |option: &str| {
+            text(&section, option)
+                .map(|v| Setting::new(v, format!("{option} of the profile `{name}`")))
+        };
         let region = flag(&call.region, "--region")
             .or_else(|| environment.first(&["AWS_REGION", "AWS_DEFAULT_REGION"]))
             .or_else(|| of_profile("region"))
@@ -188,40 +225,62 @@ impl Settings {
             let rule = "a region is lower-case letters, digits and `-`, such as us-east-1";
             return Err(format!("{}: `{}`: {rule}", region.from, region.value).into());
         }
-        let mut endpoint = flag(&call.endpoint, "--endpoint").or_else(|| environment.first(&["BREVET_ENDPOINT"]));
+        let mut endpoint =
+            flag(&call.endpoint, "--endpoint").or_else(|| environment.first(&["BREVET_ENDPOINT"]));
         let ignored = |value: Option<&str>| value.is_some_and(|v| v.eq_ignore_ascii_case("true"));
         if !ignored(environment.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"))
             && !ignored(text(&section, "ignore_configured_endpoint_urls"))
         {
-            endpoint = endpoint.or_else(|| environment.first(&["AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"]));
+            endpoint = endpoint
+                .or_else(|| environment.first(&["AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"]));
             if endpoint.is_none() {
-                endpoint = service_endpoint(&files, &section, name)?.or_else(|| of_profile("endpoint_url"));
+                endpoint = service_endpoint(&files, &section, name)?
+                    .or_else(|| of_profile("endpoint_url"));
             }
         }
         let endpoint = endpoint.unwrap_or_else(|| Setting::new(DEFAULT_ENDPOINT, "the default"));
         check_endpoint(&endpoint)?;
-        let ca = call.ca.as_ref().map(|p| Setting::new(p.to_string_lossy(), "--ca"));
-        let ca = ca.or_else(|| environment.first(&["AWS_CA_BUNDLE"])).or_else(|| of_profile("ca_bundle"));
+        let ca = call
+            .ca
+            .as_ref()
+            .map(|p| Setting::new(p.to_string_lossy(), "--ca"));
+        let ca = ca
+            .or_else(|| environment.first(&["AWS_CA_BUNDLE"]))
+            .or_else(|| of_profile("ca_bundle"));
         let plaintext_off_loopback = call.plaintext_off_loopback;
-        Ok(Self { endpoint, region, profile, ca, plaintext_off_loopback, environment, files })
+        Ok(Self {
+            endpoint,
+            region,
+            profile,
+            ca,
+            plaintext_off_loopback,
+            environment,
+            files,
+        })
     }
 
     /// The chosen profile's name, or `default`.
     fn profile_name(&self) -> &str {
-        self.profile.as_ref().map_or("default", |p| p.value.as_str())
+        self.profile
+            .as_ref()
+            .map_or("default", |p| p.value.as_str())
     }
 
     /// What the chosen profile names besides credentials and region: endpoints, by the variable
     /// that says the same. A shell that leaves the profile needs them to reach the same servers.
     pub(super) fn endpoints_of_profile(&self) -> BTreeMap<String, String> {
         let section = self.files.profile(self.profile_name()).unwrap_or_default();
-        let services = text(&section, "services").and_then(|name| self.files.section("services", name));
+        let services =
+            text(&section, "services").and_then(|name| self.files.section("services", name));
         let mut endpoints = BTreeMap::new();
         for (service, value) in services.into_iter().flatten() {
             if let Value::Nested(options) = value
                 && let Some(url) = options.get("endpoint_url")
             {
-                endpoints.insert(format!("AWS_ENDPOINT_URL_{}", service.to_uppercase()), url.clone());
+                endpoints.insert(
+                    format!("AWS_ENDPOINT_URL_{}", service.to_uppercase()),
+                    url.clone(),
+                );
             }
         }
         if let Some(url) = text(&section, "endpoint_url") {
@@ -232,7 +291,11 @@ impl Settings {
 
     fn endpoint(&self) -> Result<Endpoint, Failure> {
         let url = self.endpoint.value.clone();
-        let mut endpoint = Endpoint { url, region: self.region.value.clone(), ca_pem: None };
+        let mut endpoint = Endpoint {
+            url,
+            region: self.region.value.clone(),
+            ca_pem: None,
+        };
         if endpoint.is_in_clear() && !self.plaintext_off_loopback {
             return Err(format!(
                 "{}: {}: http:// beyond this machine carries credentials in clear. Use https://, or say \
@@ -241,12 +304,20 @@ impl Settings {
             )
             .into());
         }
-        if let (true, Some(ca)) = (endpoint.url.to_ascii_lowercase().starts_with("https://"), &self.ca) {
-            let bytes = input::read(std::path::Path::new(&ca.value), MAX_CA_BYTES)
-                .map_err(|error| format!("{} (the CA of the broker's certificate): {error}", ca.from))?;
-            let pem = String::from_utf8(bytes.to_vec()).ok().filter(|pem| pem.contains("-----BEGIN CERTIFICATE-----"));
-            endpoint.ca_pem =
-                Some(pem.ok_or_else(|| format!("{} {}: must hold certificates in PEM", ca.from, ca.value))?);
+        if let (true, Some(ca)) = (
+            endpoint.url.to_ascii_lowercase().starts_with("https://"),
+            &self.ca,
+        ) {
+            let bytes =
+                input::read(std::path::Path::new(&ca.value), MAX_CA_BYTES).map_err(|error| {
+                    format!("{} (the CA of the broker's certificate): {error}", ca.from)
+                })?;
+            let pem = String::from_utf8(bytes.to_vec())
+                .ok()
+                .filter(|pem| pem.contains("-----BEGIN CERTIFICATE-----"));
+            endpoint.ca_pem = Some(pem.ok_or_else(|| {
+                format!("{} {}: must hold certificates in PEM", ca.from, ca.value)
+            })?);
         }
         Ok(endpoint)
     }
@@ -268,7 +339,10 @@ impl Settings {
 
     /// A client that signs nothing.
     pub(super) fn anonymous(&self) -> Result<Client, Failure> {
-        Ok(Client::anonymous(&self.endpoint()?, self.plaintext_off_loopback)?)
+        Ok(Client::anonymous(
+            &self.endpoint()?,
+            self.plaintext_off_loopback,
+        )?)
     }
 
     /// The credentials to sign with, and where they are from.
@@ -284,28 +358,51 @@ impl Settings {
 }
 
 /// The endpoint of STS in the `services` section that a profile names.
-fn service_endpoint(files: &Files, section: &Section, profile: &str) -> Result<Option<Setting>, Failure> {
-    let Some(name) = text(section, "services") else { return Ok(None) };
+fn service_endpoint(
+    files: &Files,
+    section: &Section,
+    profile: &str,
+) -> Result<Option<Setting>, Failure> {
+    let Some(name) = text(section, "services") else {
+        return Ok(None);
+    };
     let services = files.section("services", name).ok_or_else(|| {
-        format!("the profile `{profile}` says services = {name}, and {} has no [services {name}]", files.place())
+        format!(
+            "the profile `{profile}` says services = {name}, and {} has no [services {name}]",
+            files.place()
+        )
     })?;
     let url = match services.get("sts") {
         Some(Value::Nested(options)) => options.get("endpoint_url"),
         _ => None,
     };
-    Ok(url.map(|url| Setting::new(url, format!("sts of [services {name}] in the profile `{profile}`"))))
+    Ok(url.map(|url| {
+        Setting::new(
+            url,
+            format!("sts of [services {name}] in the profile `{profile}`"),
+        )
+    }))
 }
 
 fn no_such_profile(chosen: &Setting, files: &Files) -> String {
     let names = files.names();
-    let known = if names.is_empty() { "there are none".to_owned() } else { format!("there are: {}", names.join(", ")) };
+    let known = if names.is_empty() {
+        "there are none".to_owned()
+    } else {
+        format!("there are: {}", names.join(", "))
+    };
     let failed = if chosen.value == super::assume_role::FAILED_PROFILE {
         ". An earlier `brevet assume-role --format env` failed in this shell and left no credentials in it; \
          run `unset AWS_PROFILE` to start over"
     } else {
         ""
     };
-    format!("{}: the profile `{}` is not in {}; {known}{failed}", chosen.from, chosen.value, files.place())
+    format!(
+        "{}: the profile `{}` is not in {}; {known}{failed}",
+        chosen.from,
+        chosen.value,
+        files.place()
+    )
 }
 
 /// A URL of a host, and nothing below it.
@@ -315,19 +412,42 @@ fn check_endpoint(endpoint: &Setting) -> Result<(), Failure> {
     if !lower.starts_with("http://") && !lower.starts_with("https://") {
         let scheme = match value.split_once("://") {
             Some((scheme, _)) => {
-                return Err(format!("{from}: {value}: `{scheme}://` is not spoken here; use https://").into());
+                return Err(format!(
+                    "{from}: {value}: `{scheme}://` is not spoken here; use https://"
+                )
+                .into());
             }
-            None if lower.starts_with("localhost") || lower.starts_with("127.") || lower.starts_with("[::1]") => "http",
+            None if lower.starts_with("localhost")
+                || lower.starts_with("127.")
+                || lower.starts_with("[::1]") =>
+            {
+                "http"
+            }
             None => "https",
         };
-        return Err(format!("{from}: {value}: the URL has no scheme; write {scheme}://{value}").into());
+        return Err(
+            format!("{from}: {value}: the URL has no scheme; write {scheme}://{value}").into(),
+        );
     }
-    let uri: http::Uri = value.parse().map_err(|error| format!("{from}: {value}: {error}; write https://HOST:PORT"))?;
+    let uri: http::Uri = value
+        .parse()
+        .map_err(|error| format!("{from}: {value}: {error}; write https://HOST:PORT"))?;
     let whole = uri.path_and_query().is_none_or(|p| p.as_str() == "/");
-    if !whole || uri.host().is_none_or(str::is_empty) || uri.authority().is_some_and(|a| a.as_str().contains('@')) {
-        let authority = uri.authority().map_or("HOST:PORT", |a| a.as_str()).rsplit('@').next().unwrap_or_default();
+    if !whole
+        || uri.host().is_none_or(str::is_empty)
+        || uri.authority().is_some_and(|a| a.as_str().contains('@'))
+    {
+        let authority = uri
+            .authority()
+            .map_or("HOST:PORT", |a| a.as_str())
+            .rsplit('@')
+            .next()
+            .unwrap_or_default();
         let scheme = uri.scheme_str().unwrap_or("https");
-        return Err(format!("{from}: {value}: must be a host and a port alone: {scheme}://{authority}").into());
+        return Err(format!(
+            "{from}: {value}: must be a host and a port alone: {scheme}://{authority}"
+        )
+        .into());
     }
     Ok(())
 }

@@ -73,19 +73,32 @@ pub(super) fn backup(arguments: &BackupArguments) -> Result<(), Failure> {
     let file = &arguments.file;
     let config = Config::load(&arguments.config.config)?;
     let (runtime, store) = opened_to_read(&config)?;
-    let head = journal::recorded(&journal::of(&config), "BackupStore", json!({"file": file}), || {
-        let copied = runtime.block_on(async {
-            store::backup(&store, file).await?;
-            store.head().await
-        });
-        let head: Head = copied.map_err(|error| report::with_free_space(error.into(), &[file]))?;
-        let came_of_it = json!({"storeId": head.store_id, "sequenceNumber": head.sequence});
-        Ok((head, came_of_it))
-    })?;
-    print::note(format_args!("{} holds the store as it was at change {} or later.", file.display(), head.sequence));
+    let head = journal::recorded(
+        &journal::of(&config),
+        "BackupStore",
+        json!({"file": file}),
+        || {
+            let copied = runtime.block_on(async {
+                store::backup(&store, file).await?;
+                store.head().await
+            });
+            let head: Head =
+                copied.map_err(|error| report::with_free_space(error.into(), &[file]))?;
+            let came_of_it = json!({"storeId": head.store_id, "sequenceNumber": head.sequence});
+            Ok((head, came_of_it))
+        },
+    )?;
+    print::note(format_args!(
+        "{} holds the store as it was at change {} or later.",
+        file.display(),
+        head.sequence
+    ));
     print::note("Its secrets are sealed under the master key: keep that too, and elsewhere.");
     if let Some(Ok(key)) = config.master_key.as_deref().map(MasterKey::load) {
-        print::note(format_args!("The master key is now {}; a restore needs a file that holds it.", key.id()));
+        print::note(format_args!(
+            "The master key is now {}; a restore needs a file that holds it.",
+            key.id()
+        ));
     }
     Ok(())
 }
@@ -95,15 +108,26 @@ pub(super) fn restore(arguments: &RestoreArguments) -> Result<(), Failure> {
     match (&arguments.file, &config.store) {
         (Some(file), Place::Sqlite(place)) => {
             let (file, place) = (std::path::absolute(file)?, place.clone());
-            let parameters = json!({"file": file, "store": place, "anotherStore": arguments.another_store});
+            let parameters =
+                json!({"file": file, "store": place, "anotherStore": arguments.another_store});
             journal::recorded(&journal::of(&config), "RestoreStore", parameters, || {
-                let head = Restore { arguments, config: &config, file, place }.run()?;
+                let head = Restore {
+                    arguments,
+                    config: &config,
+                    file,
+                    place,
+                }
+                .run()?;
                 let came_of_it = json!({"storeId": head.store_id, "sequenceNumber": head.sequence});
                 Ok(((), came_of_it))
             })
         }
-        (Some(_), _) => Err("a PostgreSQL store is put back by `pg_restore`; then: brevet restore --accept".into()),
-        (None, _) => journal::note(&journal::of(&config), "AcceptStore", json!({}), || accept(&config)),
+        (Some(_), _) => Err(
+            "a PostgreSQL store is put back by `pg_restore`; then: brevet restore --accept".into(),
+        ),
+        (None, _) => journal::note(&journal::of(&config), "AcceptStore", json!({}), || {
+            accept(&config)
+        }),
     }
 }
 
@@ -117,7 +141,11 @@ fn accept(config: &Config) -> Result<(), Failure> {
         Place::Postgres { .. } | Place::Memory => None,
     };
     let (now, entropy) = (clock::now(config)?, SystemEntropy::new());
-    let key = config.master_key.as_deref().map(MasterKey::load).transpose()?;
+    let key = config
+        .master_key
+        .as_deref()
+        .map(MasterKey::load)
+        .transpose()?;
     let head: Head = runtime()?.block_on(async {
         let store = Store::open(&config.store, Access::Serve, key.as_ref(), now, &entropy).await?;
         say_what_is_taken(&store, now).await?;
@@ -142,7 +170,9 @@ async fn say_what_is_taken(store: &Store, now: Timestamp) -> Result<(), Failure>
         Ok(findings) if findings.is_empty() => print::note("Every row is as a broker wrote it."),
         Ok(findings) => {
             print::note("Taken as it is, though no broker wrote it like this:");
-            findings.iter().for_each(|what| print::note(format_args!("  {}", print::visible(what))));
+            findings
+                .iter()
+                .for_each(|what| print::note(format_args!("  {}", print::visible(what))));
         }
         // Then nobody can tell, and all of it is taken.
         Err(StoreError::Key(id)) => print::note(format_args!(
@@ -174,21 +204,40 @@ impl Restore<'_> {
     fn run(self) -> Result<Head, Failure> {
         let runtime = runtime()?;
         let now = clock::now(self.config)?;
-        let own = self.config.master_key.as_deref().map(MasterKey::load).transpose()?;
-        let more = self.arguments.master_key.as_deref().map(MasterKey::load).transpose()?;
+        let own = self
+            .config
+            .master_key
+            .as_deref()
+            .map(MasterKey::load)
+            .transpose()?;
+        let more = self
+            .arguments
+            .master_key
+            .as_deref()
+            .map(MasterKey::load)
+            .transpose()?;
         let key = match (own, more) {
             (Some(own), Some(more)) => Some(own.with_keys_of(more)?),
             (own, more) => own.or(more),
         };
         let prepared = runtime
-            .block_on(store::prepare(&self.file, &self.place, key.as_ref(), now, &SystemEntropy::new()))
+            .block_on(store::prepare(
+                &self.file,
+                &self.place,
+                key.as_ref(),
+                now,
+                &SystemEntropy::new(),
+            ))
             .map_err(|error| report::with_free_space(error.into(), &[&self.place]))?;
         let seen = runtime.block_on(self.same_store(&prepared))?;
         let added = self.secrets(&runtime, &prepared, now)?;
         self.keep_keys_revoked(&runtime, &prepared, now)?;
         let kept = files::name_for_replaced(&self.place, now);
         if self.place.exists() {
-            print::note(format_args!("The store that is there now is kept as {}.", kept.display()));
+            print::note(format_args!(
+                "The store that is there now is kept as {}.",
+                kept.display()
+            ));
         }
         let placed = runtime
             .block_on(prepared.put_in_place(self.arguments.accept, seen, kept, now))
@@ -200,11 +249,21 @@ impl Restore<'_> {
         if let Some(kept) = placed.kept {
             print::note("To go back to the store that was replaced, with the broker stopped:");
             let config = self.arguments.config.config.display();
-            let more = if self.arguments.another_store { " --another-store" } else { "" };
-            print::note(format_args!("  brevet restore --config {config} {}{more}", kept.display()));
+            let more = if self.arguments.another_store {
+                " --another-store"
+            } else {
+                ""
+            };
+            print::note(format_args!(
+                "  brevet restore --config {config} {}{more}",
+                kept.display()
+            ));
         }
         if let Some(path) = added {
-            print::note(format_args!("Copy {} to the other brokers, if there are any.", path.display()));
+            print::note(format_args!(
+                "Copy {} to the other brokers, if there are any.",
+                path.display()
+            ));
         }
         Ok(placed.head)
     }
@@ -225,9 +284,17 @@ impl Restore<'_> {
             Some(ids) => {
                 let ids = ids.iter().map(String::as_str);
                 let who = operator();
-                runtime.block_on(commands::revoke_signing_keys(prepared.store(), &who, ids.clone(), now))?;
+                runtime.block_on(commands::revoke_signing_keys(
+                    prepared.store(),
+                    &who,
+                    ids.clone(),
+                    now,
+                ))?;
                 let ids: Vec<&str> = ids.collect();
-                print::note(format_args!("Signing keys that were revoked stay revoked: {}.", ids.join(", ")));
+                print::note(format_args!(
+                    "Signing keys that were revoked stay revoked: {}.",
+                    ids.join(", ")
+                ));
             }
             None => print::note(
                 "Signing keys that were revoked after the backup was made are not known here: revoke them once more \
@@ -240,10 +307,17 @@ impl Restore<'_> {
     /// The last change that this node has seen of the store that the backup is of.
     async fn same_store(&self, prepared: &Prepared) -> Result<i64, Failure> {
         // One that cannot be read says nothing; everything ends either way.
-        let known = self.config.watermark.as_deref().and_then(|path| Watermark::load(path).ok().flatten());
+        let known = self
+            .config
+            .watermark
+            .as_deref()
+            .and_then(|path| Watermark::load(path).ok().flatten());
         let in_place = store::look_at(&self.place).await?;
         let head = prepared.head();
-        let other = [in_place.as_ref().map(|h| &h.store_id), known.as_ref().map(|w| &w.store_id)];
+        let other = [
+            in_place.as_ref().map(|h| &h.store_id),
+            known.as_ref().map(|w| &w.store_id),
+        ];
         let other = other.into_iter().flatten().find(|id| **id != head.store_id);
         if let Some(other) = other.filter(|_| !self.arguments.another_store) {
             return Err(format!(
@@ -255,8 +329,12 @@ impl Restore<'_> {
             .into());
         }
         let seen = [
-            in_place.filter(|h| h.store_id == head.store_id).map(|h| h.sequence),
-            known.filter(|w| w.store_id == head.store_id).map(|w| w.sequence),
+            in_place
+                .filter(|h| h.store_id == head.store_id)
+                .map(|h| h.sequence),
+            known
+                .filter(|w| w.store_id == head.store_id)
+                .map(|w| w.sequence),
         ];
         Ok(seen.into_iter().flatten().max().unwrap_or_default())
     }
@@ -277,8 +355,12 @@ impl Restore<'_> {
         if let Some(more) = &self.arguments.master_key {
             key = key.with_keys_of(MasterKey::load(more)?)?;
         }
-        let unfit =
-            |error: String| format!("{}: {error}. Nothing was replaced; name another backup", self.file.display());
+        let unfit = |error: String| {
+            format!(
+                "{}: {error}. Nothing was replaced; name another backup",
+                self.file.display()
+            )
+        };
         if !self.arguments.accept {
             let found = match runtime.block_on(commands::open_all(prepared.store(), &key)) {
                 Ok(found) => found,
@@ -288,12 +370,16 @@ impl Restore<'_> {
             if !found.all_open() {
                 return Err(unopened(&self.file, path, &found).into());
             }
-            runtime.block_on(prepared.store().verify(now)).map_err(|error| unfit(error.to_string()))?;
+            runtime
+                .block_on(prepared.store().verify(now))
+                .map_err(|error| unfit(error.to_string()))?;
         }
         let takes_more = key.ids().any(|id| !own.holds(id));
         let key = std::sync::Arc::new(key);
         if !self.arguments.accept {
-            runtime.block_on(server::load_store(prepared.store(), &key)).map_err(|e| unfit(e.to_string()))?;
+            runtime
+                .block_on(server::load_store(prepared.store(), &key))
+                .map_err(|e| unfit(e.to_string()))?;
         }
         if !takes_more {
             return Ok(None);
@@ -318,7 +404,10 @@ fn unreadable(file: &Path, master_key: &Path, id: &str) -> String {
         master_key.display()
     );
     for holder in holders(master_key, id) {
-        text.push_str(&format!("\n  it is in {}: add --master-key {0}", holder.display()));
+        text.push_str(&format!(
+            "\n  it is in {}: add --master-key {0}",
+            holder.display()
+        ));
     }
     format!("{text}\nNothing was replaced.\n  next: {FIND_KEY}")
 }
@@ -329,18 +418,28 @@ const FIND_KEY: &str = "find the key file from when the backup was made (on anot
 
 /// Why a backup is refused, and where its keys may be.
 fn unopened(file: &Path, master_key: &Path, found: &Secrets) -> String {
-    let mut text = format!("{}: {} of its {} secrets do not open", file.display(), closed(found), found.count());
+    let mut text = format!(
+        "{}: {} of its {} secrets do not open",
+        file.display(),
+        closed(found),
+        found.count()
+    );
     for (id, number) in &found.missing {
         text.push_str(&format!(
             "\n  {number} are sealed under the master key {id}, which {} does not hold",
             master_key.display()
         ));
         for holder in holders(master_key, id) {
-            text.push_str(&format!("\n    it is in {}: add --master-key {0}", holder.display()));
+            text.push_str(&format!(
+                "\n    it is in {}: add --master-key {0}",
+                holder.display()
+            ));
         }
     }
     for name in &found.broken {
-        text.push_str(&format!("\n  {name}: was altered, or belongs to another owner"));
+        text.push_str(&format!(
+            "\n  {name}: was altered, or belongs to another owner"
+        ));
     }
     let next = match found.missing.is_empty() {
         true => "name another backup: this one was altered",
@@ -357,12 +456,17 @@ fn closed(found: &Secrets) -> usize {
 fn holders(master_key: &Path, id: &str) -> Vec<PathBuf> {
     /// So many files of a folder are looked at.
     const LOOKED_AT: usize = 1_000;
-    let Ok(entries) = files::folder(master_key).read_dir() else { return Vec::new() };
+    let Ok(entries) = files::folder(master_key).read_dir() else {
+        return Vec::new();
+    };
     let mut found: Vec<PathBuf> = entries
         .flatten()
         .take(LOOKED_AT)
         .map(|entry| entry.path())
-        .filter(|path| path.metadata().is_ok_and(|meta| meta.is_file() && meta.len() < 4_096))
+        .filter(|path| {
+            path.metadata()
+                .is_ok_and(|meta| meta.is_file() && meta.len() < 4_096)
+        })
         .filter(|path| MasterKey::load(path).is_ok_and(|key| key.holds(id)))
         .collect();
     found.sort();

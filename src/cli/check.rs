@@ -74,15 +74,30 @@ struct Line {
 }
 
 fn ok(check: &'static str, says: impl Into<String>) -> Line {
-    Line { check, verdict: Verdict::Ok, says: says.into(), fix: None }
+    Line {
+        check,
+        verdict: Verdict::Ok,
+        says: says.into(),
+        fix: None,
+    }
 }
 
 fn warning(check: &'static str, says: impl Into<String>, fix: impl Into<String>) -> Line {
-    Line { check, verdict: Verdict::Warning, says: says.into(), fix: Some(fix.into()) }
+    Line {
+        check,
+        verdict: Verdict::Warning,
+        says: says.into(),
+        fix: Some(fix.into()),
+    }
 }
 
 fn failed(check: &'static str, says: impl ToString, fix: impl Into<String>) -> Line {
-    Line { check, verdict: Verdict::Failed, says: says.to_string(), fix: Some(fix.into()) }
+    Line {
+        check,
+        verdict: Verdict::Failed,
+        says: says.to_string(),
+        fix: Some(fix.into()),
+    }
 }
 
 pub(super) fn run(arguments: &CheckArguments) -> Result<(), Failure> {
@@ -93,18 +108,31 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<(), Failure> {
             (vec![failed("configuration", error, fix)], Vec::new())
         }
         Ok(config) => {
-            let mut look = Look { config: &config, now: SystemClock.now(), lines: Vec::new(), warnings: Vec::new() };
-            look.lines.push(ok("configuration", path.display().to_string()));
+            let mut look = Look {
+                config: &config,
+                now: SystemClock.now(),
+                lines: Vec::new(),
+                warnings: Vec::new(),
+            };
+            look.lines
+                .push(ok("configuration", path.display().to_string()));
             runtime()?.block_on(look.at_everything());
             (look.lines, look.warnings)
         }
     };
-    let failures = lines.iter().filter(|line| line.verdict == Verdict::Failed).count();
+    let failures = lines
+        .iter()
+        .filter(|line| line.verdict == Verdict::Failed)
+        .count();
     if arguments.output.is_json() {
         let checks = lines.iter().map(
             |line| json!({"Check": line.check, "Verdict": line.verdict.name(), "Says": line.says, "Fix": line.fix}),
         );
-        let verdict = if failures > 0 { Verdict::Failed } else { Verdict::Ok };
+        let verdict = if failures > 0 {
+            Verdict::Failed
+        } else {
+            Verdict::Ok
+        };
         let checks = checks.collect::<Vec<_>>();
         print::json(&json!({"Verdict": verdict.name(), "Checks": checks, "Warnings": warnings}))?;
     } else {
@@ -114,7 +142,11 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<(), Failure> {
     if failures > 0 {
         return Err(format!("{failures} of {} checks failed", lines.len()).into());
     }
-    if arguments.output.is_json() { Ok(()) } else { print::line("ok") }
+    if arguments.output.is_json() {
+        Ok(())
+    } else {
+        print::line("ok")
+    }
 }
 
 impl Verdict {
@@ -130,8 +162,16 @@ impl Verdict {
 impl Line {
     fn text(&self) -> String {
         let says = print::visible_lines(&self.says).replace('\n', " ");
-        let fix = self.fix.as_ref().map(|fix| format!("                    next: {}\n", print::visible(fix)));
-        format!("{:<4}  {:<13} {says}\n{}", self.verdict.name(), self.check, fix.unwrap_or_default())
+        let fix = self
+            .fix
+            .as_ref()
+            .map(|fix| format!("                    next: {}\n", print::visible(fix)));
+        format!(
+            "{:<4}  {:<13} {says}\n{}",
+            self.verdict.name(),
+            self.check,
+            fix.unwrap_or_default()
+        )
     }
 }
 
@@ -150,7 +190,8 @@ impl Look<'_> {
         self.certificate();
         let store = self.store(key.as_deref()).await;
         let directory = self.directory(store.as_ref(), key.as_ref()).await;
-        self.brokers(store.as_ref(), keyring.as_ref(), key.as_deref()).await;
+        self.brokers(store.as_ref(), keyring.as_ref(), key.as_deref())
+            .await;
         self.clock(store.as_ref()).await;
         self.audit();
         self.redis(keyring.as_ref()).await;
@@ -165,11 +206,29 @@ impl Look<'_> {
     fn modes(&mut self) {
         let config = self.config;
         let mut named: Vec<(&Path, Audience)> = vec![(&config.keyring, Audience::Owner)];
-        named.extend(config.master_key.as_deref().map(|path| (path, Audience::Owner)));
-        named.extend(config.directory.as_deref().map(|path| (path, Audience::Everyone)));
-        named.extend(config.watermark.as_deref().map(|path| (path, Audience::Everyone)));
+        named.extend(
+            config
+                .master_key
+                .as_deref()
+                .map(|path| (path, Audience::Owner)),
+        );
+        named.extend(
+            config
+                .directory
+                .as_deref()
+                .map(|path| (path, Audience::Everyone)),
+        );
+        named.extend(
+            config
+                .watermark
+                .as_deref()
+                .map(|path| (path, Audience::Everyone)),
+        );
         if let Some((certificate, private_key)) = &config.tls {
-            named.extend([(&**certificate, Audience::Everyone), (&**private_key, Audience::Owner)]);
+            named.extend([
+                (&**certificate, Audience::Everyone),
+                (&**private_key, Audience::Owner),
+            ]);
         }
         if let Place::Sqlite(path) = &config.store {
             named.push((path, Audience::Owner));
@@ -180,15 +239,25 @@ impl Look<'_> {
             named.push((path, Audience::Owner));
         }
         // One that is missing is another line's business.
-        let there: Vec<_> = named.into_iter().filter(|(path, _)| path.exists()).collect();
+        let there: Vec<_> = named
+            .into_iter()
+            .filter(|(path, _)| path.exists())
+            .collect();
         let unfit: Vec<String> = there
             .iter()
             .filter_map(|(path, audience)| files::check(path, *audience).err())
             .map(|e| e.to_string())
             .collect();
         self.lines.push(match unfit.is_empty() {
-            true => ok("file modes", format!("{} files with the right owner and mode", there.len())),
-            false => failed("file modes", unfit.join("; "), "run what the line says, as the files' owner"),
+            true => ok(
+                "file modes",
+                format!("{} files with the right owner and mode", there.len()),
+            ),
+            false => failed(
+                "file modes",
+                unfit.join("; "),
+                "run what the line says, as the files' owner",
+            ),
         });
     }
 
@@ -207,8 +276,7 @@ impl Look<'_> {
                 Some(Arc::new(key))
             }
             Err(error) => {
-                let fix =
-                    "bring back the file from another broker or from where it is kept; without it no secret opens";
+                let fix = "bring back the file from another broker or from where it is kept; without it no secret opens";
                 self.lines.push(failed("master key", error, fix));
                 None
             }
@@ -219,12 +287,20 @@ impl Look<'_> {
         let path = &self.config.keyring;
         match keyring_file::load(path) {
             Ok(keyring) => {
-                let says =
-                    format!("{}: cluster {}, {} keys", path.display(), keyring.cluster_id(), keyring.listing().count());
+                let says = format!(
+                    "{}: cluster {}, {} keys",
+                    path.display(),
+                    keyring.cluster_id(),
+                    keyring.listing().count()
+                );
                 let has_next = keyring.listing().any(|(_, state, _)| state == State::Next);
                 self.lines.push(match has_next {
                     true => ok("keyring", says),
-                    false => warning("keyring", format!("{says}, none of them next"), "it cannot be rotated"),
+                    false => warning(
+                        "keyring",
+                        format!("{says}, none of them next"),
+                        "it cannot be rotated",
+                    ),
                 });
                 Some(keyring)
             }
@@ -237,7 +313,11 @@ impl Look<'_> {
     }
 
     fn certificate(&mut self) {
-        let identity = self.config.tls.as_ref().map(|(certificate, key)| (certificate, tls::load(certificate, key)));
+        let identity = self
+            .config
+            .tls
+            .as_ref()
+            .map(|(certificate, key)| (certificate, tls::load(certificate, key)));
         let names = identity
             .as_ref()
             .and_then(|(_, i)| i.as_ref().ok())
@@ -245,15 +325,21 @@ impl Look<'_> {
         let names = server::host_names(self.config, names);
         let line = match &identity {
             None => ok("certificate", "none: plaintext"),
-            Some((path, Err(error))) => {
-                failed("certificate", format!("{}: {error}", path.display()), "put a certificate and its key there")
-            }
+            Some((path, Err(error))) => failed(
+                "certificate",
+                format!("{}: {error}", path.display()),
+                "put a certificate and its key there",
+            ),
             Some((path, Ok(identity))) => self.judge(path, identity, names.as_ref().ok()),
         };
         self.lines.push(line);
         self.lines.push(match names {
             Ok(names) => ok("names", names.to_string()),
-            Err(error) => failed("names", error, "set [listen] names to what clients call this broker"),
+            Err(error) => failed(
+                "names",
+                error,
+                "set [listen] names to what clients call this broker",
+            ),
         });
     }
 
@@ -261,22 +347,44 @@ impl Look<'_> {
     fn judge(&self, path: &Path, identity: &Identity, names: Option<&HostNames>) -> Line {
         let path = path.display();
         let Some((from, until)) = identity.validity else {
-            return failed("certificate", format!("{path}: its dates cannot be read"), "put another one there");
+            return failed(
+                "certificate",
+                format!("{path}: its dates cannot be read"),
+                "put another one there",
+            );
         };
         if self.now < from {
-            return failed("certificate", format!("{path}: is good from {from} only"), "check this machine's clock");
+            return failed(
+                "certificate",
+                format!("{path}: is good from {from} only"),
+                "check this machine's clock",
+            );
         }
         if let Some(text) = certificate::warning(until, self.now) {
             let says = format!("{path}: {text}");
             return match self.now < until {
-                true => warning("certificate", says, "renew it; the broker reads it by itself"),
-                false => failed("certificate", says, "renew it; the broker reads it by itself"),
+                true => warning(
+                    "certificate",
+                    says,
+                    "renew it; the broker reads it by itself",
+                ),
+                false => failed(
+                    "certificate",
+                    says,
+                    "renew it; the broker reads it by itself",
+                ),
             };
         }
         let certified = HostNames::new(identity.names.iter().cloned());
         let listed = names.filter(|_| matches!(self.config.listener.names, Names::Listed(_)));
         let missing: Vec<String> = listed
-            .map(|names| names.iter().filter(|name| !covers(&certified, name)).map(ToString::to_string).collect())
+            .map(|names| {
+                names
+                    .iter()
+                    .filter(|name| !covers(&certified, name))
+                    .map(ToString::to_string)
+                    .collect()
+            })
             .unwrap_or_default();
         let days = until.since(self.now).as_secs() / 86_400;
         let says = format!("{path}: for {certified}, until {until}, {days} days left");
@@ -292,38 +400,54 @@ impl Look<'_> {
 
     async fn store(&mut self, key: Option<&MasterKey>) -> Option<Store> {
         let config = self.config;
-        let is_new = config.watermark.as_deref().is_none_or(|path| !path.exists());
-        let opened = server::entrance(config, key).open(Access::Use, self.now, &SystemEntropy::new()).await;
+        let is_new = config
+            .watermark
+            .as_deref()
+            .is_none_or(|path| !path.exists());
+        let opened = server::entrance(config, key)
+            .open(Access::Use, self.now, &SystemEntropy::new())
+            .await;
         let store = match opened {
             Ok(store) => store,
-            Err(WatermarkError::Store(StoreError::Missing(path))) if config.directory.is_some() && is_new => {
-                self.lines.push(ok("store", format!("{}: is made at the first start", path.display())));
+            Err(WatermarkError::Store(StoreError::Missing(path)))
+                if config.directory.is_some() && is_new =>
+            {
+                self.lines.push(ok(
+                    "store",
+                    format!("{}: is made at the first start", path.display()),
+                ));
                 return None;
             }
             Err(WatermarkError::Store(error @ StoreError::Older { .. })) => {
                 let says = format!("{}: {error}; its content was not looked at", config.store);
-                self.lines.push(warning("store", says, "back it up, then start the broker"));
+                self.lines
+                    .push(warning("store", says, "back it up, then start the broker"));
                 return None;
             }
             Err(error) => {
                 let fix = match error {
-                    WatermarkError::Store(StoreError::Unavailable(_) | StoreError::Disconnected(_)) => {
-                        "start the database, or correct [store]"
-                    }
+                    WatermarkError::Store(
+                        StoreError::Unavailable(_) | StoreError::Disconnected(_),
+                    ) => "start the database, or correct [store]",
                     WatermarkError::Store(_) | WatermarkError::File(_) => "run what the line says",
                     _ => "find out who put it back or changed it, before anything else",
                 };
-                self.lines.push(failed("store", format!("{}: {error}", config.store), fix));
+                self.lines
+                    .push(failed("store", format!("{}: {error}", config.store), fix));
                 return None;
             }
         };
         match store.head().await {
             Ok(head) => {
-                let says = format!("{}: {}, change {}", config.store, head.store_id, head.sequence);
+                let says = format!(
+                    "{}: {}, change {}",
+                    config.store, head.store_id, head.sequence
+                );
                 self.lines.push(ok("store", says));
             }
             Err(error) => {
-                self.lines.push(failed("store", error, "look at the database's log"));
+                self.lines
+                    .push(failed("store", error, "look at the database's log"));
                 return None;
             }
         }
@@ -339,16 +463,30 @@ impl Look<'_> {
     }
 
     /// Loads everything as a broker does, with every secret.
-    async fn directory(&mut self, store: Option<&Store>, key: Option<&Arc<MasterKey>>) -> Option<Directory> {
+    async fn directory(
+        &mut self,
+        store: Option<&Store>,
+        key: Option<&Arc<MasterKey>>,
+    ) -> Option<Directory> {
         let config = self.config;
         let (place, loaded) = match (&config.directory, store, key) {
             (Some(file), _, _) => {
-                let loaded = server::load_directory(file, config.master_key.as_deref(), config.issuer.as_deref());
-                (file.display().to_string(), loaded.map_err(|e| e.to_string()))
+                let loaded = server::load_directory(
+                    file,
+                    config.master_key.as_deref(),
+                    config.issuer.as_deref(),
+                );
+                (
+                    file.display().to_string(),
+                    loaded.map_err(|e| e.to_string()),
+                )
             }
-            (None, Some(store), Some(key)) => {
-                ("in the store".to_owned(), server::load_store(store, key).await.map_err(|e| e.to_string()))
-            }
+            (None, Some(store), Some(key)) => (
+                "in the store".to_owned(),
+                server::load_store(store, key)
+                    .await
+                    .map_err(|e| e.to_string()),
+            ),
             (None, _, _) => return None,
         };
         let directory = match loaded {
@@ -360,40 +498,74 @@ impl Look<'_> {
             }
         };
         let (users, roles, keys) = directory.counts();
-        let says = format!("{place}: {users} users, {roles} roles, {keys} access keys; every secret opens");
+        let says = format!(
+            "{place}: {users} users, {roles} roles, {keys} access keys; every secret opens"
+        );
         self.lines.push(match directory.clear_secrets() {
             0 => ok("directory", says),
-            clear => warning("directory", format!("{says}; {clear} secrets stand in it in clear"), "brevet seal"),
+            clear => warning(
+                "directory",
+                format!("{says}; {clear} secrets stand in it in clear"),
+                "brevet seal",
+            ),
         });
         self.warnings.extend(directory.warnings());
         self.warnings.extend(second_factor::warnings(&directory));
-        self.warnings.extend(server::own_provider(&directory, config.issuer.as_deref()));
+        self.warnings
+            .extend(server::own_provider(&directory, config.issuer.as_deref()));
         Some(directory)
     }
 
     /// The other brokers on a shared store: one cluster, and keys that they can open.
-    async fn brokers(&mut self, store: Option<&Store>, keyring: Option<&Keyring>, key: Option<&MasterKey>) {
-        let Some(store) = store.filter(|store| store.is_shared()) else { return };
+    async fn brokers(
+        &mut self,
+        store: Option<&Store>,
+        keyring: Option<&Keyring>,
+        key: Option<&MasterKey>,
+    ) {
+        let Some(store) = store.filter(|store| store.is_shared()) else {
+            return;
+        };
         let brokers = match store.brokers().await {
             Ok(brokers) => brokers,
-            Err(error) => return self.lines.push(failed("brokers", error, "look at the database's log")),
+            Err(error) => {
+                return self
+                    .lines
+                    .push(failed("brokers", error, "look at the database's log"));
+            }
         };
         let connected: Vec<_> = brokers.iter().filter(|b| b.is_connected).collect();
-        let foreign = |cluster: &str| keyring.is_some_and(|k| !cluster.is_empty() && k.cluster_id() != cluster);
-        let strangers: Vec<String> = connected.iter().filter(|b| foreign(&b.cluster_id)).map(|b| b.name()).collect();
+        let foreign = |cluster: &str| {
+            keyring.is_some_and(|k| !cluster.is_empty() && k.cluster_id() != cluster)
+        };
+        let strangers: Vec<String> = connected
+            .iter()
+            .filter(|b| foreign(&b.cluster_id))
+            .map(|b| b.name())
+            .collect();
         if !strangers.is_empty() {
-            let says = format!("{} has the keyring of another cluster", strangers.join(", "));
+            let says = format!(
+                "{} has the keyring of another cluster",
+                strangers.join(", ")
+            );
             let fix = "copy keyring.json from one broker to all: sessions of one cluster are refused by the other";
             return self.lines.push(failed("brokers", says, fix));
         }
-        let lacks =
-            |b: &&&crate::store::Broker| key.is_some_and(|k| !b.master_keys.is_empty() && !b.has_master_key(k.id()));
+        let lacks = |b: &&&crate::store::Broker| {
+            key.is_some_and(|k| !b.master_keys.is_empty() && !b.has_master_key(k.id()))
+        };
         let lacking: Vec<String> = connected.iter().filter(lacks).map(|b| b.name()).collect();
         self.lines.push(match lacking.is_empty() {
-            true => ok("brokers", format!("{} connected, of the same cluster", connected.len())),
+            true => ok(
+                "brokers",
+                format!("{} connected, of the same cluster", connected.len()),
+            ),
             false => failed(
                 "brokers",
-                format!("{} does not have the master key that seals here", lacking.join(", ")),
+                format!(
+                    "{} does not have the master key that seals here",
+                    lacking.join(", ")
+                ),
                 "copy master.key to it; it reads it by itself",
             ),
         });
@@ -401,7 +573,11 @@ impl Look<'_> {
 
     async fn clock(&mut self, store: Option<&Store>) {
         match clock::now(self.config) {
-            Err(error) => return self.lines.push(failed("clock", error, "run what the line says")),
+            Err(error) => {
+                return self
+                    .lines
+                    .push(failed("clock", error, "run what the line says"));
+            }
             Ok(highest) if highest.since(self.now) > MAX_CLOCK_OFFSET => {
                 let says = format!("{}: behind {highest}, which the broker has seen", self.now);
                 let fix = "set this machine's clock; if it was ahead before and is right now: brevet clock accept";
@@ -410,7 +586,9 @@ impl Look<'_> {
             Ok(_) => {}
         }
         let Some(store) = store else { return };
-        let read = async { Ok::<_, StoreError>((store.database_time().await?, store.last_changed_at().await?)) };
+        let read = async {
+            Ok::<_, StoreError>((store.database_time().await?, store.last_changed_at().await?))
+        };
         let line = match read.await {
             Err(error) => failed("clock", error, "look at the database's log"),
             Ok((database, last)) => {
@@ -429,8 +607,14 @@ impl Look<'_> {
                         format!("{behind} s behind the last change of the store"),
                         "set this machine's clock: a clock that was put back revives what has ended",
                     ),
-                    Some(off) => ok("clock", format!("{here}, {} s off the database's", off.abs())),
-                    None => ok("clock", format!("{}, not behind the last change of the store", self.now)),
+                    Some(off) => ok(
+                        "clock",
+                        format!("{here}, {} s off the database's", off.abs()),
+                    ),
+                    None => ok(
+                        "clock",
+                        format!("{}, not behind the last change of the store", self.now),
+                    ),
                 }
             }
         };
@@ -444,7 +628,11 @@ impl Look<'_> {
         };
         let shown = path.display();
         let folder = files::folder(path);
-        let place = if path.exists() { path.as_path() } else { folder };
+        let place = if path.exists() {
+            path.as_path()
+        } else {
+            folder
+        };
         if let Err(error) = rustix::fs::access(place, rustix::fs::Access::WRITE_OK) {
             let says = format!("{}: cannot be written: {error}", place.display());
             return self.lines.push(failed(
@@ -459,14 +647,26 @@ impl Look<'_> {
             return;
         }
         let line = match audit::room(folder) {
-            Err(error) => failed("audit log", format!("{shown}: {error}"), "look at the file system"),
+            Err(error) => failed(
+                "audit log",
+                format!("{shown}: {error}"),
+                "look at the file system",
+            ),
             Ok((room, free)) => {
                 let says = format!("{shown}, {} MiB free", free >> 20);
                 let fix = "make room on that file system, or move [audit] file";
                 match room {
                     Room::Enough => ok("audit log", says),
-                    Room::CountsRefusals => warning("audit log", format!("{says}: refusals are only counted"), fix),
-                    Room::RefusesReads => failed("audit log", format!("{says}: calls that read are refused"), fix),
+                    Room::CountsRefusals => warning(
+                        "audit log",
+                        format!("{says}: refusals are only counted"),
+                        fix,
+                    ),
+                    Room::RefusesReads => failed(
+                        "audit log",
+                        format!("{says}: calls that read are refused"),
+                        fix,
+                    ),
                     Room::Full => failed("audit log", format!("{says}: nothing is issued"), fix),
                 }
             }
@@ -475,7 +675,9 @@ impl Look<'_> {
     }
 
     async fn redis(&mut self, keyring: Option<&Keyring>) {
-        let (Some(options), Some(keyring)) = (&self.config.redis, keyring) else { return };
+        let (Some(options), Some(keyring)) = (&self.config.redis, keyring) else {
+            return;
+        };
         let urls = options.urls.join(", ");
         let examined = match Sessions::in_redis(options, Arc::new(Metrics::new())) {
             Ok(sessions) => sessions.examine(keyring, self.now).await,
@@ -509,7 +711,9 @@ impl Look<'_> {
             let mut asked = JoinSet::new();
             for provider in portion {
                 let (providers, provider) = (providers.clone(), provider.clone());
-                asked.spawn(async move { (provider.url.clone(), providers.examine(&provider).await) });
+                asked.spawn(
+                    async move { (provider.url.clone(), providers.examine(&provider).await) },
+                );
             }
             results.extend(asked.join_all().await);
         }
@@ -525,7 +729,11 @@ impl Look<'_> {
             });
         }
         if unasked > 0 {
-            self.lines.push(warning("provider", format!("{unasked} more were not asked"), "look at the broker's log"));
+            self.lines.push(warning(
+                "provider",
+                format!("{unasked} more were not asked"),
+                "look at the broker's log",
+            ));
         }
     }
 
@@ -537,19 +745,27 @@ impl Look<'_> {
             let line = match bind(address) {
                 Ok(()) => ok(check, format!("{address}: is free")),
                 Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => match answers() {
-                    Some((200 | 503, says)) => {
-                        ok(check, format!("{address}: taken by a broker that is running ({})", says.trim()))
-                    }
+                    Some((200 | 503, says)) => ok(
+                        check,
+                        format!(
+                            "{address}: taken by a broker that is running ({})",
+                            says.trim()
+                        ),
+                    ),
                     _ => failed(
                         check,
                         format!("{address}: taken by another program"),
-                        format!("end it (`ss -ltnp` names it), or set another address in [{check}] address"),
+                        format!(
+                            "end it (`ss -ltnp` names it), or set another address in [{check}] address"
+                        ),
                     ),
                 },
                 Err(error) => failed(
                     check,
                     format!("{address}: {error}"),
-                    format!("set an address of this machine in [{check}] address; ports below 1024 need a capability"),
+                    format!(
+                        "set an address of this machine in [{check}] address; ports below 1024 need a capability"
+                    ),
                 ),
             };
             self.lines.push(line);

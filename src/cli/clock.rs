@@ -58,11 +58,18 @@ pub(super) fn run(command: ClockCommand) -> Result<(), Failure> {
             now
         }
     };
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let work = async |store: &Store| commands::accept_clock(store, &super::operator(), host, highest, now).await;
+    let host = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    let work = async |store: &Store| {
+        commands::accept_clock(store, &super::operator(), host, highest, now).await
+    };
     let sequence = super::runtime()?.block_on(super::store::beside(&config, now, work))?;
     file.accept(now, sequence)?;
-    print::note(format_args!("The highest time that was seen is {now} now; it was {highest}."));
+    print::note(format_args!(
+        "The highest time that was seen is {now} now; it was {highest}."
+    ));
     print::note(format_args!(
         "Every session that was issued before has ended (change {sequence}). A broker that runs goes on within seconds."
     ));
@@ -75,7 +82,10 @@ pub(super) fn run(command: ClockCommand) -> Result<(), Failure> {
 /// # Errors
 /// When that cannot be read.
 pub(super) fn now(config: &Config) -> Result<Timestamp, Failure> {
-    let mark = mark_file(config).map(|file| file.load()).transpose()?.flatten();
+    let mark = mark_file(config)
+        .map(|file| file.load())
+        .transpose()?
+        .flatten();
     let now = SystemClock.now();
     Ok(mark.map_or(now, |mark| mark.time().max(now)))
 }

@@ -64,7 +64,8 @@ pub(super) fn read(path: &Path) -> Result<Declaration, Failure> {
 
 /// Why a directory file cannot be read, by the name that it was given.
 pub(super) fn unread(file: &str, error: &DirectoryError) -> Failure {
-    let shape = "must be JSON as `aws iam get-account-authorization-details` or `brevet export` prints it";
+    let shape =
+        "must be JSON as `aws iam get-account-authorization-details` or `brevet export` prints it";
     format!("{file}: {}: {}; it {shape}", error.place, error.rule).into()
 }
 
@@ -73,7 +74,10 @@ pub(super) fn declaration(entropy: &dyn Entropy) -> Result<Declaration, Failure>
     let account = AccountId::parse(ACCOUNT).ok_or("the demo account")?;
     let key = || -> Result<(String, String), Failure> {
         let id = AccessKeyId::mint(AccessKeyKind::LongTerm, account, entropy::bytes(entropy)?);
-        Ok((id.as_str().to_owned(), STANDARD.encode(entropy::bytes::<30>(entropy)?)))
+        Ok((
+            id.as_str().to_owned(),
+            STANDARD.encode(entropy::bytes::<30>(entropy)?),
+        ))
     };
     let ((alice_id, alice_secret), (bob_id, bob_secret)) = (key()?, key()?);
     let seed = totp_rs::Secret::from(entropy::bytes::<20>(entropy)?.to_vec()).to_base32();
@@ -123,10 +127,15 @@ pub(super) fn compile(declaration: Declaration) -> Result<(Directory, Demo), Fai
     let mut all: Vec<_> = directory.users().collect();
     all.sort_by(|a, b| a.arn.cmp(&b.arn));
     for user in &all {
-        let mut keys: Vec<_> = directory.access_keys().filter(|k| k.user_arn == user.arn && k.active).collect();
+        let mut keys: Vec<_> = directory
+            .access_keys()
+            .filter(|k| k.user_arn == user.arn && k.active)
+            .collect();
         keys.sort_by(|a, b| a.id.cmp(&b.id));
         let key = keys.first();
-        let device = directory.mfa_devices().find(|d| d.user_arn.as_deref() == Some(&*user.arn));
+        let device = directory
+            .mfa_devices()
+            .find(|d| d.user_arn.as_deref() == Some(&*user.arn));
         let entry = WorldUser {
             arn: user.arn.to_string(),
             user_id: user.id.to_string(),
@@ -141,13 +150,26 @@ pub(super) fn compile(declaration: Declaration) -> Result<(Directory, Demo), Fai
     let mut sorted: Vec<_> = directory.roles().collect();
     sorted.sort_by(|a, b| a.arn.cmp(&b.arn));
     for role in &sorted {
-        let entry =
-            WorldRole { arn: role.arn.to_string(), role_id: role.id.to_string(), max: role.max_session.as_secs() };
+        let entry = WorldRole {
+            arn: role.arn.to_string(),
+            role_id: role.id.to_string(),
+            max: role.max_session.as_secs(),
+        };
         roles.entry(role.name.to_string()).or_insert(entry);
     }
-    let account = all.first().map(|u| u.account).or_else(|| sorted.first().map(|r| r.account));
+    let account = all
+        .first()
+        .map(|u| u.account)
+        .or_else(|| sorted.first().map(|r| r.account));
     let account_id = account.map_or_else(|| ACCOUNT.to_owned(), |a| a.to_string());
-    Ok((directory, Demo { account_id, users, roles }))
+    Ok((
+        directory,
+        Demo {
+            account_id,
+            users,
+            roles,
+        },
+    ))
 }
 
 impl Demo {
@@ -181,8 +203,13 @@ fn greeting(world: &World) -> String {
         world.sts_endpoint,
         world.ops_endpoint
     );
-    let user = world.users.values().find_map(|u| Some((u.access_key_id.as_ref()?, u.secret_access_key.as_ref()?)));
-    let (Some((id, secret)), Some(role)) = (user, world.roles.values().next()) else { return out };
+    let user = world
+        .users
+        .values()
+        .find_map(|u| Some((u.access_key_id.as_ref()?, u.secret_access_key.as_ref()?)));
+    let (Some((id, secret)), Some(role)) = (user, world.roles.values().next()) else {
+        return out;
+    };
     // A directory file may hold whatever it likes; these lines are there to be pasted.
     let (endpoint, region, role) = (&world.sts_endpoint, world.region, print::word(&role.arn));
     let (id, secret) = (print::word(id), print::word(secret));
@@ -204,7 +231,9 @@ fn greeting(world: &World) -> String {
 
 /// This program by its whole path, quoted where a shell needs it.
 fn program() -> String {
-    let path = std::env::current_exe().ok().and_then(|path| path.to_str().map(str::to_owned));
+    let path = std::env::current_exe()
+        .ok()
+        .and_then(|path| path.to_str().map(str::to_owned));
     let path = path.unwrap_or_else(|| "brevet".to_owned());
     print::word(&path)
 }

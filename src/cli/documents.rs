@@ -11,11 +11,16 @@ use crate::store::Documents;
 /// # Errors
 /// When a document is not the one that the change has the digest of.
 pub(super) fn add(line: &mut Value, sequence: i64, documents: Documents) -> Result<(), Failure> {
-    let both =
-        [("BeforeDocument", "BeforeSha256", documents.before), ("AfterDocument", "AfterSha256", documents.after)];
+    let both = [
+        ("BeforeDocument", "BeforeSha256", documents.before),
+        ("AfterDocument", "AfterSha256", documents.after),
+    ];
     for (name, digest, text) in both {
         let Some(text) = text else { continue };
-        let digest = line.get("Detail").and_then(|detail| detail.get(digest)).and_then(Value::as_str);
+        let digest = line
+            .get("Detail")
+            .and_then(|detail| detail.get(digest))
+            .and_then(Value::as_str);
         if digest != Some(hex(&sha256(text.as_bytes())).as_str()) {
             return Err(format!(
                 "change {sequence}: its {name} has another digest than the change says: it was altered in the database; \

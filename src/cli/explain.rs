@@ -49,7 +49,11 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<(), Failure> {
         Ok::<_, Failure>(client.decode_authorization_message(encoded).await?)
     })?;
     let decoded: Value = serde_json::from_str(&decoded)?;
-    if arguments.json || arguments.output.is_json() { print::json(&decoded) } else { print::block(told(&decoded)) }
+    if arguments.json || arguments.output.is_json() {
+        print::json(&decoded)
+    } else {
+        print::block(told(&decoded))
+    }
 }
 
 /// The encoded message in what was pasted: an error of AWS's tools, one of `brevet`, or the message
@@ -59,7 +63,10 @@ fn encoded(text: &str) -> Result<&str, Failure> {
         return Ok(encoded);
     }
     if let Some((_, rest)) = text.rsplit_once("brevet explain ") {
-        return rest.split_whitespace().next().ok_or_else(|| "the encoded message is missing".into());
+        return rest
+            .split_whitespace()
+            .next()
+            .ok_or_else(|| "the encoded message is missing".into());
     }
     let mut words = text.split_whitespace();
     match (words.next(), words.next()) {
@@ -78,7 +85,11 @@ fn told(decoded: &Value) -> String {
     let text = |value: &Value| print::visible(value.as_str().unwrap_or_default());
     let list = |value: &Value| -> String {
         let items = value.as_array().map(Vec::as_slice).unwrap_or_default();
-        items.iter().map(|v| format!("`{}`", text(v))).collect::<Vec<_>>().join(", ")
+        items
+            .iter()
+            .map(|v| format!("`{}`", text(v)))
+            .collect::<Vec<_>>()
+            .join(", ")
     };
     let at = |value: &Value, path: &str| value.pointer(path).cloned().unwrap_or_default();
     let all = |value: &Value, path: &str| match value.pointer(path) {
@@ -101,11 +112,24 @@ fn told(decoded: &Value) -> String {
     }
     for s in statements {
         let sid = at(&s, "/sid");
-        let sid = sid.as_str().map(|sid| format!(" ({})", print::visible(sid))).unwrap_or_default();
+        let sid = sid
+            .as_str()
+            .map(|sid| format!(" ({})", print::visible(sid)))
+            .unwrap_or_default();
         let number = at(&s, "/policyNumber").as_u64().unwrap_or_default();
-        let applies = if at(&s, "/applies") == Value::Bool(true) { "applies" } else { "does not apply" };
-        let (policy, index) = (text(&at(&s, "/policy")), at(&s, "/statement").as_u64().unwrap_or_default());
-        out.push_str(&format!("  {policy} {number}, statement {index}{sid}: {} {applies}\n", text(&at(&s, "/effect"))));
+        let applies = if at(&s, "/applies") == Value::Bool(true) {
+            "applies"
+        } else {
+            "does not apply"
+        };
+        let (policy, index) = (
+            text(&at(&s, "/policy")),
+            at(&s, "/statement").as_u64().unwrap_or_default(),
+        );
+        out.push_str(&format!(
+            "  {policy} {number}, statement {index}{sid}: {} {applies}\n",
+            text(&at(&s, "/effect"))
+        ));
         for (what, phrase) in [
             ("principal", "name the principal"),
             ("action", "speak of the action"),
@@ -116,11 +140,22 @@ fn told(decoded: &Value) -> String {
             }
         }
         for c in all(&s, "/conditions") {
-            let mark = if at(&c, "/holds") == Value::Bool(true) { "holds" } else { "fails" };
+            let mark = if at(&c, "/holds") == Value::Bool(true) {
+                "holds"
+            } else {
+                "fails"
+            };
             let got = at(&c, "/got");
-            let got = if got.is_null() { "nothing".to_owned() } else { list(&got) };
+            let got = if got.is_null() {
+                "nothing".to_owned()
+            } else {
+                list(&got)
+            };
             let near = at(&c, "/nearMiss");
-            let near = near.as_str().map(|n| format!(" ({})", print::visible(n))).unwrap_or_default();
+            let near = near
+                .as_str()
+                .map(|n| format!(" ({})", print::visible(n)))
+                .unwrap_or_default();
             let (operator, key) = (text(&at(&c, "/operator")), text(&at(&c, "/key")));
             out.push_str(&format!(
                 "    {mark}: {operator} {key} wanted {}, got {got}{near}\n",
@@ -130,8 +165,15 @@ fn told(decoded: &Value) -> String {
     }
     out.push_str("\nThe request said:\n");
     for item in all(&context, "/conditions/items") {
-        let values = all(&item, "/values/items").iter().map(|v| at(v, "/value")).collect();
-        out.push_str(&format!("  {} = {}\n", text(&at(&item, "/key")), list(&Value::Array(values))));
+        let values = all(&item, "/values/items")
+            .iter()
+            .map(|v| at(v, "/value"))
+            .collect();
+        out.push_str(&format!(
+            "  {} = {}\n",
+            text(&at(&item, "/key")),
+            list(&Value::Array(values))
+        ));
     }
     out
 }
@@ -150,16 +192,33 @@ mod tests {
         ] {
             assert_eq!(encoded(text).unwrap(), "AbC_1-2", "{text}");
         }
-        assert!(encoded(" ").unwrap_err().to_string().contains("there is no encoded message"));
-        assert!(encoded("error: NoSuchEntity: x").unwrap_err().to_string().contains("has no encoded message"));
-        assert!(encoded("why: brevet explain ").unwrap_err().to_string().contains("is missing"));
+        assert!(
+            encoded(" ")
+                .unwrap_err()
+                .to_string()
+                .contains("there is no encoded message")
+        );
+        assert!(
+            encoded("error: NoSuchEntity: x")
+                .unwrap_err()
+                .to_string()
+                .contains("has no encoded message")
+        );
+        assert!(
+            encoded("why: brevet explain ")
+                .unwrap_err()
+                .to_string()
+                .contains("is missing")
+        );
     }
 
     #[test]
     fn what_a_caller_chose_is_shown_and_not_obeyed() {
-        let decoded =
-            serde_json::json!({"context": {"action": "sts:x\u{1b}]0;y\u{7}", "principal": {"arn": "a\u{202e}b"}}});
+        let decoded = serde_json::json!({"context": {"action": "sts:x\u{1b}]0;y\u{7}", "principal": {"arn": "a\u{202e}b"}}});
         let shown = told(&decoded);
-        assert!(shown.contains("sts:x\\u{1b}]0;y\\u{7}") && shown.contains("a\\u{202e}b"), "{shown}");
+        assert!(
+            shown.contains("sts:x\\u{1b}]0;y\\u{7}") && shown.contains("a\\u{202e}b"),
+            "{shown}"
+        );
     }
 }

@@ -29,7 +29,12 @@ Examples:
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct HealthArguments {
     /// The configuration that names the operators' address
-    #[arg(long, env = "BREVET_CONFIG", value_name = "FILE", conflicts_with = "operator")]
+    #[arg(
+        long,
+        env = "BREVET_CONFIG",
+        value_name = "FILE",
+        conflicts_with = "operator"
+    )]
     config: Option<PathBuf>,
     /// The operators' address [default: 127.0.0.1:7481]
     #[arg(long, value_name = "ADDR")]
@@ -87,8 +92,12 @@ pub(super) fn ask(address: SocketAddr, timeout: Duration) -> Result<(u16, String
     let request = format!("GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).map_err(text)?;
     let mut answer = Vec::new();
-    stream.take(MAX_ANSWER_BYTES).read_to_end(&mut answer).map_err(text)?;
-    parse(&String::from_utf8_lossy(&answer)).ok_or_else(|| "this is not an operators' endpoint".to_owned())
+    stream
+        .take(MAX_ANSWER_BYTES)
+        .read_to_end(&mut answer)
+        .map_err(text)?;
+    parse(&String::from_utf8_lossy(&answer))
+        .ok_or_else(|| "this is not an operators' endpoint".to_owned())
 }
 
 /// An HTTP/1.1 answer: its status, and its body.
@@ -106,7 +115,13 @@ mod tests {
     fn answers_are_read() {
         let ready = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nready\n";
         assert_eq!(parse(ready), Some((200, "ready\n".to_owned())));
-        for strange in ["", "HTTP/1.1 200 OK\r\n", "SSH-2.0-x\r\n\r\n", "HTTP/1.1 x\r\n\r\n", "HTTP/1.1 é00\r\n\r\n"] {
+        for strange in [
+            "",
+            "HTTP/1.1 200 OK\r\n",
+            "SSH-2.0-x\r\n\r\n",
+            "HTTP/1.1 x\r\n\r\n",
+            "HTTP/1.1 é00\r\n\r\n",
+        ] {
             assert_eq!(parse(strange), None, "{strange}");
         }
     }

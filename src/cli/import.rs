@@ -56,10 +56,18 @@ pub(super) struct ImportArguments {
 
 pub(super) fn run(arguments: &ImportArguments) -> Result<(), Failure> {
     let (file, prune) = (&arguments.file, arguments.prune);
-    let name = if input::is_stdin(file) { "standard input".to_owned() } else { file.display().to_string() };
+    let name = if input::is_stdin(file) {
+        "standard input".to_owned()
+    } else {
+        file.display().to_string()
+    };
     let config = Config::load(&arguments.config.config)?;
     if let Some(path) = &config.directory {
-        return Err(format!("[directory] file: roles are in {}, and read-only here", path.display()).into());
+        return Err(format!(
+            "[directory] file: roles are in {}, and read-only here",
+            path.display()
+        )
+        .into());
     }
     let (_, master_key) = master_key(&config)?;
     let declaration = read(file, &name)?;
@@ -74,7 +82,10 @@ pub(super) fn run(arguments: &ImportArguments) -> Result<(), Failure> {
     };
     let import = runtime.block_on(commands::survey(desk, declaration, prune));
     let import = import.map_err(|error| format!("{name}: {}", told(&error)))?;
-    let tried = match (import.errors.is_empty() && !import.planned.is_empty(), arguments.apply) {
+    let tried = match (
+        import.errors.is_empty() && !import.planned.is_empty(),
+        arguments.apply,
+    ) {
         (false, _) => Ok(None),
         (true, false) => rehearse(&config, &runtime, &import, desk).map(|()| None),
         (true, true) => apply(&config, &runtime, &import, desk, &name).map(Some),
@@ -93,8 +104,16 @@ pub(super) fn run(arguments: &ImportArguments) -> Result<(), Failure> {
     }
     if !errors.is_empty() {
         let more = errors.len().saturating_sub(SHOWN);
-        let more = if more > 0 { format!(", {more} of them not shown") } else { String::new() };
-        return Err(format!("{name}: nothing was changed: {} errors, see above{more}", errors.len()).into());
+        let more = if more > 0 {
+            format!(", {more} of them not shown")
+        } else {
+            String::new()
+        };
+        return Err(format!(
+            "{name}: nothing was changed: {} errors, see above{more}",
+            errors.len()
+        )
+        .into());
     }
     match shown {
         // Whoever stopped reading the plan asked for it to be done all the same.
@@ -102,9 +121,9 @@ pub(super) fn run(arguments: &ImportArguments) -> Result<(), Failure> {
         shown => shown?,
     }
     match tried {
-        Ok(Some(sequence)) => {
-            print::note(format_args!("Done, up to change {sequence}; every connected broker takes it within 2 s."))
-        }
+        Ok(Some(sequence)) => print::note(format_args!(
+            "Done, up to change {sequence}; every connected broker takes it within 2 s."
+        )),
         _ if !import.planned.is_empty() => print::note("Nothing was changed: --apply does it."),
         _ => {}
     }
@@ -127,7 +146,11 @@ fn read(file: &Path, name: &str) -> Result<Declaration, Failure> {
 }
 
 fn told(error: &CommandError) -> String {
-    error.to_string().trim_start_matches("ValidationError: ").trim_start_matches("directory: ").to_owned()
+    error
+        .to_string()
+        .trim_start_matches("ValidationError: ")
+        .trim_start_matches("directory: ")
+        .to_owned()
 }
 
 /// Everything that [`apply`] does, undone again.
@@ -138,7 +161,9 @@ fn rehearse(
     desk: Desk<'_>,
 ) -> Result<(), Failure> {
     journal::of(config).is_writable()?;
-    runtime.block_on(import.rehearse(desk, &operator())).map_err(|error| told(&error).into())
+    runtime
+        .block_on(import.rehearse(desk, &operator()))
+        .map_err(|error| told(&error).into())
 }
 
 fn apply(
@@ -159,8 +184,14 @@ fn apply(
         let sequence = applied.map_err(|error| told(&error))?;
         runtime.block_on(server::entrance(config, Some(desk.master_key)).leave(desk.store))?;
         if let Some(kept) = &kept {
-            print::note(format_args!("What was changed or deleted is kept as it was in {}.", kept.display()));
-            print::note(format_args!("To bring it back: brevet import {} --apply", kept.display()));
+            print::note(format_args!(
+                "What was changed or deleted is kept as it was in {}.",
+                kept.display()
+            ));
+            print::note(format_args!(
+                "To bring it back: brevet import {} --apply",
+                kept.display()
+            ));
         }
         Ok((sequence, json!({"sequenceNumber": sequence, "kept": kept})))
     })
@@ -177,9 +208,11 @@ fn keep(
     if replaced.is_empty() {
         return Ok(None);
     }
-    let declaration = runtime.block_on(commands::export_of(store, |name| replaced.contains(name)))?;
+    let declaration =
+        runtime.block_on(commands::export_of(store, |name| replaced.contains(name)))?;
     let beside = config.watermark.as_deref().unwrap_or(&config.keyring);
-    let kept = files::name_for_replaced(&beside.with_file_name("directory.json"), SystemClock.now());
+    let kept =
+        files::name_for_replaced(&beside.with_file_name("directory.json"), SystemClock.now());
     let written = files::write_private(&kept, &serde_json::to_vec_pretty(&declaration)?);
     written.map_err(|error| report::with_free_space(error.into(), &[&kept]))?;
     Ok(Some(kept))
@@ -204,8 +237,15 @@ fn show(import: &Import) -> Result<(), Failure> {
         }
         Ok(())
     });
-    let counted: Vec<String> = counts.iter().map(|(what, n)| format!("{n} {what}")).collect();
-    let counted = if counted.is_empty() { "nothing to change".to_owned() } else { counted.join(", ") };
+    let counted: Vec<String> = counts
+        .iter()
+        .map(|(what, n)| format!("{n} {what}"))
+        .collect();
+    let counted = if counted.is_empty() {
+        "nothing to change".to_owned()
+    } else {
+        counted.join(", ")
+    };
     print::note(format_args!(
         "{counted}; {} as declared; {} in the store and not in the file",
         import.unchanged, import.kept

@@ -107,13 +107,19 @@ struct StoreArguments {
 }
 
 pub(super) fn run(arguments: &InitArguments) -> Result<(), Failure> {
-    let InitArguments { dir, account, store } = arguments;
+    let InitArguments {
+        dir,
+        account,
+        store,
+    } = arguments;
     let entropy = SystemEntropy::new();
     let account = match account.as_deref() {
-        Some(text) => AccountId::parse(text)
-            .ok_or_else(|| format!("--account {text}: must be twelve digits, such as 111122223333"))?,
+        Some(text) => AccountId::parse(text).ok_or_else(|| {
+            format!("--account {text}: must be twelve digits, such as 111122223333")
+        })?,
         None => {
-            let number = u64::from_be_bytes(entropy::bytes(&entropy)?) % 900_000_000_000 + 100_000_000_000;
+            let number =
+                u64::from_be_bytes(entropy::bytes(&entropy)?) % 900_000_000_000 + 100_000_000_000;
             AccountId::from_number(number).ok_or("account")?
         }
     };
@@ -121,14 +127,25 @@ pub(super) fn run(arguments: &InitArguments) -> Result<(), Failure> {
     if let Some(url) = &store.url {
         section = format!("url = {}", toml::Value::from(url.as_str()));
     }
-    let files = [("password_file", &store.password_file), ("ca_file", &store.ca_file)];
-    for (key, file) in files.into_iter().filter_map(|(key, file)| Some((key, file.as_ref()?))) {
+    let files = [
+        ("password_file", &store.password_file),
+        ("ca_file", &store.ca_file),
+    ];
+    for (key, file) in files
+        .into_iter()
+        .filter_map(|(key, file)| Some((key, file.as_ref()?)))
+    {
         let file = std::path::absolute(file)?;
-        let file = file.to_str().ok_or_else(|| format!("--store-{}: must be UTF-8", key.replace('_', "-")))?;
+        let file = file
+            .to_str()
+            .ok_or_else(|| format!("--store-{}: must be UTF-8", key.replace('_', "-")))?;
         section.push_str(&format!("\n{key} = {}", toml::Value::from(file)));
     }
     if store.unverified {
-        section.push_str(&format!("\nunverified_off_loopback = {}", toml::Value::from(UNVERIFIED_SENTENCE)));
+        section.push_str(&format!(
+            "\nunverified_off_loopback = {}",
+            toml::Value::from(UNVERIFIED_SENTENCE)
+        ));
     }
     files::create_private_dir(dir)?;
     // Of two at once one goes on, and what it makes is nobody else's to clean up.
@@ -137,24 +154,47 @@ pub(super) fn run(arguments: &InitArguments) -> Result<(), Failure> {
         return Err(format!("{}: is not empty; name a new folder", dir.display()).into());
     }
     let path = dir.join("brevet.toml");
-    let configuration = CONFIGURATION.replace("STORE", &section).replace("NAMES", &names().to_string());
+    let configuration = CONFIGURATION
+        .replace("STORE", &section)
+        .replace("NAMES", &names().to_string());
     files::write_private(&path, configuration.as_bytes())?;
-    let made = Config::load(&path).map_err(Failure::from).and_then(|config| {
-        let parameters = json!({"folder": dir, "account": account.to_string()});
-        journal::recorded(&journal::of(&config), "InitializeBroker", parameters, || {
-            make(dir, &config, account, &entropy).map(|made| (made, serde_json::Value::Null))
-        })
-    });
+    let made = Config::load(&path)
+        .map_err(Failure::from)
+        .and_then(|config| {
+            let parameters = json!({"folder": dir, "account": account.to_string()});
+            journal::recorded(
+                &journal::of(&config),
+                "InitializeBroker",
+                parameters,
+                || {
+                    make(dir, &config, account, &entropy)
+                        .map(|made| (made, serde_json::Value::Null))
+                },
+            )
+        });
     if made.is_err() {
         // Nothing is left of a beginning that came to nothing; the folder was empty, and is locked.
-        let made = ["brevet.toml", "master.key", "keyring.json", MFA_FILE, "audit.commands.jsonl"];
-        for file in made.into_iter().chain(["store.db", "store.db-wal", "store.db-shm", "store.watermark"]) {
+        let made = [
+            "brevet.toml",
+            "master.key",
+            "keyring.json",
+            MFA_FILE,
+            "audit.commands.jsonl",
+        ];
+        for file in made.into_iter().chain([
+            "store.db",
+            "store.db-wal",
+            "store.db-shm",
+            "store.watermark",
+        ]) {
             let _ = std::fs::remove_file(dir.join(file)); // it may not exist
         }
     }
     let (id, secret) = made?;
     let (folder, configuration) = (dir.display(), path.display());
-    print::note(format_args!("{folder} holds a configuration, a store, a keyring and a master key."));
+    print::note(format_args!(
+        "{folder} holds a configuration, a store, a keyring and a master key."
+    ));
     print::note("The administrator's access key is printed once and kept sealed:\n");
     print::block(format_args!(
         "export AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1\n\
@@ -167,15 +207,24 @@ pub(super) fn run(arguments: &InitArguments) -> Result<(), Failure> {
             "the access key could not be printed, and is kept nowhere in clear: {error}; remove {folder} and start over"
         )
     })?;
-    print::note(format_args!("\nNext: brevet serve --config {configuration}"));
+    print::note(format_args!(
+        "\nNext: brevet serve --config {configuration}"
+    ));
     print::note("Then: aws --endpoint-url http://127.0.0.1:7480 sts assume-role \\");
-    print::note(format_args!("        --role-arn arn:aws:iam::{account}:role/Administrator --role-session-name first"));
+    print::note(format_args!(
+        "        --role-arn arn:aws:iam::{account}:role/Administrator --role-session-name first"
+    ));
     print::note(
         "\nWhoever finds that key is administrator, until these two commands make the role ask for a second factor:",
     );
     print::note("  brevet mfa enroll --endpoint http://127.0.0.1:7480");
-    print::note(format_args!("  brevet import --config {configuration} {} --apply", dir.join(MFA_FILE).display()));
-    print::note(format_args!("\nYour own users and roles: brevet import --config {configuration} FILE"));
+    print::note(format_args!(
+        "  brevet import --config {configuration} {} --apply",
+        dir.join(MFA_FILE).display()
+    ));
+    print::note(format_args!(
+        "\nYour own users and roles: brevet import --config {configuration} FILE"
+    ));
     Ok(())
 }
 
@@ -187,7 +236,9 @@ impl Lock {
         let folder = File::open(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
         match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self(folder)),
-            Err(Errno::WOULDBLOCK) => Err(format!("{}: another `brevet init` is at work there", dir.display()).into()),
+            Err(Errno::WOULDBLOCK) => {
+                Err(format!("{}: another `brevet init` is at work there", dir.display()).into())
+            }
             Err(error) => Err(format!("{}: cannot be locked: {error}", dir.display()).into()),
         }
     }
@@ -195,9 +246,14 @@ impl Lock {
 
 /// What clients on this machine call the broker, and the machine's own name if it can be a host's.
 fn names() -> toml::Value {
-    let nodename = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let nodename = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
     let nodename = HostName::parse(&nodename).map(|name| name.to_string());
-    let mut names: Vec<String> = ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned).to_vec();
+    let mut names: Vec<String> = ["localhost", "127.0.0.1", "[::1]"]
+        .map(str::to_owned)
+        .to_vec();
     names.extend(nodename.filter(|name| !names.contains(name)));
     names.into()
 }
@@ -209,7 +265,10 @@ fn administrator(account: AccountId, user_arn: &str, with_code: bool) -> serde_j
         "Action": ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"]
     });
     if let (true, Some(fields)) = (with_code, statement.as_object_mut()) {
-        fields.insert("Condition".to_owned(), json!({"Bool": {"aws:MultiFactorAuthPresent": "true"}}));
+        fields.insert(
+            "Condition".to_owned(),
+            json!({"Bool": {"aws:MultiFactorAuthPresent": "true"}}),
+        );
     }
     json!({
         "Path": "/", "RoleName": "Administrator", "Arn": format!("arn:aws:iam::{account}:role/Administrator"),
@@ -231,13 +290,14 @@ fn make(
 ) -> Result<(String, Zeroizing<String>), Failure> {
     let now = SystemClock.now();
     let master_key = MasterKey::create(&dir.join("master.key"), entropy)?;
-    let keyring = Keyring::generate(entropy, now)?.with_signing_keys(&[Algorithm::RS256], entropy, now)?;
+    let keyring =
+        Keyring::generate(entropy, now)?.with_signing_keys(&[Algorithm::RS256], entropy, now)?;
     keyring_file::save(&keyring, &dir.join("keyring.json"))?;
     let id = AccessKeyId::mint(AccessKeyKind::LongTerm, account, entropy::bytes(entropy)?);
-    let secret = Zeroizing::new(STANDARD.encode(Zeroizing::new(entropy::bytes::<30>(entropy)?).as_ref()));
+    let secret =
+        Zeroizing::new(STANDARD.encode(Zeroizing::new(entropy::bytes::<30>(entropy)?).as_ref()));
     let user_arn = format!("arn:aws:iam::{account}:user/administrator");
-    let everything =
-        json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]});
+    let everything = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]});
     let with_code = json!({"RoleDetailList": [administrator(account, &user_arn, true)]});
     files::write_private(&dir.join(MFA_FILE), format!("{with_code:#}\n").as_bytes())?;
     let declared = json!({

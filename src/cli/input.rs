@@ -30,7 +30,8 @@ pub(super) fn read(path: &Path, max_bytes: u64) -> Result<Zeroizing<Vec<u8>>, Fa
 /// Those of [`read`]; and what is not UTF-8.
 pub(super) fn read_text(path: &Path, max_bytes: u64) -> Result<String, Failure> {
     let bytes = read(path, max_bytes)?;
-    let text = std::str::from_utf8(&bytes).map_err(|_| format!("{}: must be UTF-8", path.display()))?;
+    let text =
+        std::str::from_utf8(&bytes).map_err(|_| format!("{}: must be UTF-8", path.display()))?;
     Ok(text.to_owned())
 }
 
@@ -46,7 +47,10 @@ pub(super) fn read_file(path: &Path, max_bytes: u64) -> Result<Zeroizing<Vec<u8>
 
 fn bounded(input: impl Read, name: &str, max_bytes: u64) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let mut bytes = Zeroizing::new(Vec::new());
-    input.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| format!("{name}: {error}"))?;
+    input
+        .take(max_bytes.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(|error| format!("{name}: {error}"))?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > max_bytes {
         return Err(format!("{name}: has more than {max_bytes} bytes").into());
     }

@@ -34,8 +34,15 @@ pub(super) fn recorded<T>(
     work: impl FnOnce() -> Result<(T, Value), Failure>,
 ) -> Result<T, Failure> {
     let entropy = SystemEntropy::new();
-    let request_id = uuid::Builder::from_random_bytes(entropy::bytes(&entropy)?).into_uuid().to_string();
-    let deed = Deed { name, user_name: operator::operator().user_name, parameters, request_id };
+    let request_id = uuid::Builder::from_random_bytes(entropy::bytes(&entropy)?)
+        .into_uuid()
+        .to_string();
+    let deed = Deed {
+        name,
+        user_name: operator::operator().user_name,
+        parameters,
+        request_id,
+    };
     log.write(&deed, Phase::Begun, SystemClock.now(), &entropy).map_err(|error| {
         format!("this must be on record, and the log of commands cannot be written: {error}; nothing was done")
     })?;
@@ -46,7 +53,9 @@ pub(super) fn recorded<T>(
         (Err(_), text) => Phase::Failed(text.as_deref().unwrap_or_default()),
     };
     if let Err(error) = log.write(&deed, phase, SystemClock.now(), &entropy) {
-        print::note(format_args!("warning: the log of commands does not say how this ended: {error}"));
+        print::note(format_args!(
+            "warning: the log of commands does not say how this ended: {error}"
+        ));
     }
     result.map(|(value, _)| value)
 }

@@ -107,7 +107,8 @@ pub(super) struct RevokeArguments {
 }
 
 fn key_id(text: &str) -> Result<String, &'static str> {
-    keyring::normal_id(text).ok_or("a key's id is 8 hexadecimal digits, or 16 of a key for web identity tokens")
+    keyring::normal_id(text)
+        .ok_or("a key's id is 8 hexadecimal digits, or 16 of a key for web identity tokens")
 }
 
 /// Seal the secrets that stand in a directory file in clear
@@ -170,7 +171,9 @@ fn revoke(arguments: &RevokeArguments) -> Result<(), Failure> {
     let keyring = keyring_file::load(file);
     let ids: BTreeSet<String> = match (&keyring, arguments.all) {
         (Ok(keyring), true) => keyring.ids(),
-        (Err(error), true) => return Err(format!("{error}; name the keys that leaked by their ids").into()),
+        (Err(error), true) => {
+            return Err(format!("{error}; name the keys that leaked by their ids").into());
+        }
         (_, false) => arguments.key_ids.iter().cloned().collect(),
     };
     let (entropy, now) = (SystemEntropy::new(), SystemClock.now());
@@ -180,21 +183,34 @@ fn revoke(arguments: &RevokeArguments) -> Result<(), Failure> {
     };
     let sequence = super::runtime()?.block_on(super::store::beside(&config, now, work))?;
     let list: Vec<&str> = ids.iter().map(String::as_str).collect();
-    print::line(format_args!("Revoked by change {sequence}: {}", list.join(", ")))?;
+    print::line(format_args!(
+        "Revoked by change {sequence}: {}",
+        list.join(", ")
+    ))?;
     print::note("Every connected broker does without them within 2 s. It cannot be taken back.");
-    let keyring =
-        keyring.map_err(|error| format!("the keys are revoked, and the keyring file is not written anew: {error}"))?;
+    let keyring = keyring.map_err(|error| {
+        format!("the keys are revoked, and the keyring file is not written anew: {error}")
+    })?;
     let there = keyring.ids();
-    let unknown: Vec<&str> = list.iter().filter(|id| !there.contains(**id)).copied().collect();
+    let unknown: Vec<&str> = list
+        .iter()
+        .filter(|id| !there.contains(**id))
+        .copied()
+        .collect();
     if !unknown.is_empty() {
-        print::note(format_args!("Not in {} (check the spelling): {}", file.display(), unknown.join(", ")));
+        print::note(format_args!(
+            "Not in {} (check the spelling): {}",
+            file.display(),
+            unknown.join(", ")
+        ));
     }
     if unknown.len() == ids.len() {
         return Ok(());
     }
     let renewed = keyring.without(&ids, &entropy, now)?;
-    keyring_file::save(&renewed, file)
-        .map_err(|error| format!("the keys are revoked, and the keyring file is not written anew: {error}"))?;
+    keyring_file::save(&renewed, file).map_err(|error| {
+        format!("the keys are revoked, and the keyring file is not written anew: {error}")
+    })?;
     print::note(format_args!(
         "{} is written anew. Copy it to every broker now: one whose current key was revoked issues no session until it has it.",
         file.display()
@@ -206,10 +222,15 @@ fn rotate(file: &Path, as_json: bool) -> Result<(), Failure> {
     let now = SystemClock.now();
     let rotated = keyring_file::load(file)?.rotate(&SystemEntropy::new(), now)?;
     let kept = files::name_for_replaced(file, now);
-    journal::note(&journal::beside(file), "RotateKeyring", json!({"file": file, "kept": kept}), || {
-        files::keep(file, &kept)?;
-        Ok(keyring_file::save(&rotated, file)?)
-    })?;
+    journal::note(
+        &journal::beside(file),
+        "RotateKeyring",
+        json!({"file": file, "kept": kept}),
+        || {
+            files::keep(file, &kept)?;
+            Ok(keyring_file::save(&rotated, file)?)
+        },
+    )?;
     print::note(format_args!(
         "The keyring as it was is kept as {0}. To go back: mv {0} {1}",
         kept.display(),
@@ -225,9 +246,12 @@ fn rotate(file: &Path, as_json: bool) -> Result<(), Failure> {
 pub(super) fn seal(arguments: &SealArguments) -> Result<(), Failure> {
     let config = Config::load(&arguments.config.config)?;
     let path = config.directory.as_deref();
-    let path = path.ok_or("[directory] file: is not set; what is in the store is sealed already")?;
-    let key =
-        config.master_key.as_deref().ok_or("[directory] master_key: names the key to seal with, and is missing")?;
+    let path =
+        path.ok_or("[directory] file: is not set; what is in the store is sealed already")?;
+    let key = config
+        .master_key
+        .as_deref()
+        .ok_or("[directory] master_key: names the key to seal with, and is missing")?;
     let key = MasterKey::load(key)?;
     let entropy = SystemEntropy::new();
     let bytes = files::read(path, Audience::Everyone, directory::MAX_BYTES)?;
@@ -254,9 +278,12 @@ pub(super) fn seal(arguments: &SealArguments) -> Result<(), Failure> {
         text.push(b'\n');
         Directory::compile(&text, Some(&key))?;
         // What was there had secrets in clear, and is not kept: nothing else in it changes.
-        journal::note(&journal::of(&config), "SealDirectory", json!({"file": path, "secrets": sealed}), || {
-            Ok(files::write_private(path, &text)?)
-        })?;
+        journal::note(
+            &journal::of(&config),
+            "SealDirectory",
+            json!({"file": path, "secrets": sealed}),
+            || Ok(files::write_private(path, &text)?),
+        )?;
     }
     print::note(format_args!("{}: {sealed} secrets sealed", path.display()));
     Ok(())

@@ -93,8 +93,13 @@ mod tests {
     }
 
     fn logged(form: Form, colours: bool) -> String {
-        let captured = Captured { log: Log { form }, lines: Arc::default() };
-        let builder = tracing_subscriber::fmt().with_writer(captured.clone()).with_ansi(colours);
+        let captured = Captured {
+            log: Log { form },
+            lines: Arc::default(),
+        };
+        let builder = tracing_subscriber::fmt()
+            .with_writer(captured.clone())
+            .with_ansi(colours);
         let hostile = "x\n2026-01-01T00:00:00Z ERROR forged\r\u{1b}]0;t\u{7}\u{1b}[2J\u{9b}1m\u{202e}\u{2028}\u{85}end";
         let event = || {
             let span = tracing::info_span!("span", name = %hostile);
@@ -120,18 +125,30 @@ mod tests {
             while let Some(at) = rest.find(obeyed) {
                 // A colour of the formatter's own.
                 let length = print::colour_length(&rest[at..]).filter(|_| colours);
-                rest = &rest[at + length.unwrap_or_else(|| panic!("{:?} in {log:?}", &rest[at..]))..];
+                rest =
+                    &rest[at + length.unwrap_or_else(|| panic!("{:?} in {log:?}", &rest[at..]))..];
             }
         }
         let json: serde_json::Value = serde_json::from_str(&logged(Form::Json, false)).unwrap();
-        assert!(json["fields"]["shown"].as_str().unwrap().contains("\u{1b}[2J\u{9b}1m\u{202e}\u{2028}"));
+        assert!(
+            json["fields"]["shown"]
+                .as_str()
+                .unwrap()
+                .contains("\u{1b}[2J\u{9b}1m\u{202e}\u{2028}")
+        );
     }
 
     #[test]
     fn only_colours_are_let_through() {
         let log = Log::text();
         let line = |text: &str| String::from_utf8(log.line(text.as_bytes())).unwrap();
-        assert_eq!(line("\u{1b}[1;32mINFO\u{1b}[0m a\n"), "\u{1b}[1;32mINFO\u{1b}[0m a\n");
-        assert_eq!(line("a\u{1b}[2J\u{1b}]0;x\u{1b}"), "a\\u{1b}[2J\\u{1b}]0;x\\u{1b}\n");
+        assert_eq!(
+            line("\u{1b}[1;32mINFO\u{1b}[0m a\n"),
+            "\u{1b}[1;32mINFO\u{1b}[0m a\n"
+        );
+        assert_eq!(
+            line("a\u{1b}[2J\u{1b}]0;x\u{1b}"),
+            "a\\u{1b}[2J\\u{1b}]0;x\\u{1b}\n"
+        );
     }
 }

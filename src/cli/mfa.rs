@@ -62,14 +62,32 @@ pub(super) fn run(command: MfaCommand) -> Result<(), Failure> {
     })
 }
 
-async fn enroll(client: &Client, user_name: Option<String>, device_name: Option<String>) -> Result<(), Failure> {
+async fn enroll(
+    client: &Client,
+    user_name: Option<String>,
+    device_name: Option<String>,
+) -> Result<(), Failure> {
     let identity = client.get_caller_identity().await?;
-    let own = || identity.arn.split_once(":user/").and_then(|(_, path)| path.rsplit('/').next()).map(str::to_owned);
-    let user = user_name.or_else(own).ok_or("--user-name: whoever signs is no user, so name one")?;
+    let own = || {
+        identity
+            .arn
+            .split_once(":user/")
+            .and_then(|(_, path)| path.rsplit('/').next())
+            .map(str::to_owned)
+    };
+    let user = user_name
+        .or_else(own)
+        .ok_or("--user-name: whoever signs is no user, so name one")?;
     let name = device_name.unwrap_or_else(|| user.clone());
 
-    let created = client.iam("CreateVirtualMFADevice", &[("VirtualMFADeviceName", &name)]).await?;
-    let field = |name: &str| created.pointer(&format!("/VirtualMFADevice/{name}")).and_then(|v| v.as_str());
+    let created = client
+        .iam("CreateVirtualMFADevice", &[("VirtualMFADeviceName", &name)])
+        .await?;
+    let field = |name: &str| {
+        created
+            .pointer(&format!("/VirtualMFADevice/{name}"))
+            .and_then(|v| v.as_str())
+    };
     let serial = field("SerialNumber").ok_or("the answer has no serial number")?;
     let seed = field("Base32StringSeed").ok_or("the answer has no seed")?;
     let seed = Zeroizing::new(String::from_utf8(STANDARD.decode(seed)?)?);
@@ -82,7 +100,11 @@ async fn enroll(client: &Client, user_name: Option<String>, device_name: Option<
             print::line(serial)?;
         }
         // Nobody's device is of no use, and its name would be taken.
-        Err(_) => _ = client.iam("DeleteVirtualMFADevice", &[("SerialNumber", serial)]).await?,
+        Err(_) => {
+            _ = client
+                .iam("DeleteVirtualMFADevice", &[("SerialNumber", serial)])
+                .await?
+        }
     }
     enabled
 }
@@ -91,7 +113,10 @@ async fn enable(client: &Client, user: &str, serial: &str) -> Result<(), Failure
     let mut left = TRIES;
     loop {
         left -= 1;
-        let (first, second) = (ask("A code of the device")?, ask("The code after it (up to 30 seconds later)")?);
+        let (first, second) = (
+            ask("A code of the device")?,
+            ask("The code after it (up to 30 seconds later)")?,
+        );
         let parameters = [
             ("UserName", user),
             ("SerialNumber", serial),
@@ -102,7 +127,9 @@ async fn enable(client: &Client, user: &str, serial: &str) -> Result<(), Failure
             Ok(_) => return Ok(()),
             Err(error) if left > 0 => {
                 let error = print::visible(&error.to_string());
-                print::note(format_args!("{error}\nAgain, with two codes that follow each other."))
+                print::note(format_args!(
+                    "{error}\nAgain, with two codes that follow each other."
+                ))
             }
             Err(error) => return Err(error.into()),
         }
@@ -111,7 +138,8 @@ async fn enable(client: &Client, user: &str, serial: &str) -> Result<(), Failure
 
 /// The seed as a QR code that a phone reads, and in letters. It is shown here and never again.
 fn show(seed: &str, name: &str, account: &str) -> Result<(), Failure> {
-    let secret = totp_rs::Secret::try_from_base32(seed).map_err(|_| "the answer's seed is not base32")?;
+    let secret =
+        totp_rs::Secret::try_from_base32(seed).map_err(|_| "the answer's seed is not base32")?;
     let totp = totp_rs::Builder::new()
         .with_secret(secret)
         .with_account_name(format!("{name}@{account}"))
@@ -120,14 +148,20 @@ fn show(seed: &str, name: &str, account: &str) -> Result<(), Failure> {
     let url = Zeroizing::new(totp.to_url()?);
     let code = QrCode::encode_text(&url, QrCodeEcc::Low).map_err(|e| e.to_string())?;
     print::drawing(&drawn(&code, print::may_colour_stderr()));
-    print::note(format_args!("Scan it with an authenticator, or type its key: {seed}\n"));
+    print::note(format_args!(
+        "Scan it with an authenticator, or type its key: {seed}\n"
+    ));
     Ok(())
 }
 
 /// Two rows of modules in a line of text, light ones filled, with a quiet zone around.
 fn drawn(code: &QrCode, colours: bool) -> String {
     let light = |x: i32, y: i32| !code.get_module(x, y);
-    let (begin, end) = if colours { ("\u{1b}[97;40m", "\u{1b}[0m") } else { ("", "") };
+    let (begin, end) = if colours {
+        ("\u{1b}[97;40m", "\u{1b}[0m")
+    } else {
+        ("", "")
+    };
     let mut out = String::new();
     for y in (-2..code.size() + 2).step_by(2) {
         out.push_str(begin);

@@ -18,8 +18,12 @@ pub(super) fn operator() -> Actor {
     let account = Account {
         uid: rustix::process::getuid().as_raw(),
         effective: rustix::process::geteuid().as_raw(),
-        login: login.and_then(|text| text.trim().parse().ok()).filter(|uid| *uid != NO_LOGIN),
-        sudo_user: std::env::var("SUDO_USER").ok().filter(|name| !name.is_empty()),
+        login: login
+            .and_then(|text| text.trim().parse().ok())
+            .filter(|uid| *uid != NO_LOGIN),
+        sudo_user: std::env::var("SUDO_USER")
+            .ok()
+            .filter(|name| !name.is_empty()),
     };
     Actor::operator(&account.describe(&accounts()))
 }
@@ -64,13 +68,17 @@ fn name_of(accounts: &str, uid: u32) -> Option<String> {
 }
 
 fn clipped(name: &str) -> String {
-    name.chars().take(MAX_NAME).flat_map(char::escape_debug).collect()
+    name.chars()
+        .take(MAX_NAME)
+        .flat_map(char::escape_debug)
+        .collect()
 }
 
 fn accounts() -> String {
     let mut text = Vec::new();
     // Without it accounts are numbers.
-    let _ = std::fs::File::open("/etc/passwd").and_then(|f| f.take(MAX_ACCOUNTS).read_to_end(&mut text));
+    let _ = std::fs::File::open("/etc/passwd")
+        .and_then(|f| f.take(MAX_ACCOUNTS).read_to_end(&mut text));
     String::from_utf8_lossy(&text).into_owned()
 }
 
@@ -78,15 +86,28 @@ fn accounts() -> String {
 mod tests {
     use super::*;
 
-    const ACCOUNTS: &str = "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/sh\nbroken\n";
+    const ACCOUNTS: &str =
+        "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/sh\nbroken\n";
 
     #[test]
     fn the_kernels_account_counts_and_the_environment_is_a_claim() {
         let account = |uid, effective, login, sudo_user: Option<&str>| {
-            Account { uid, effective, login, sudo_user: sudo_user.map(str::to_owned) }.describe(ACCOUNTS)
+            Account {
+                uid,
+                effective,
+                login,
+                sudo_user: sudo_user.map(str::to_owned),
+            }
+            .describe(ACCOUNTS)
         };
-        assert_eq!(account(0, 0, Some(1000), None), "uid 0 (root), login uid 1000 (alice)");
-        assert_eq!(account(1000, 0, None, None), "uid 1000 (alice) acting as uid 0 (root), no login uid");
+        assert_eq!(
+            account(0, 0, Some(1000), None),
+            "uid 0 (root), login uid 1000 (alice)"
+        );
+        assert_eq!(
+            account(1000, 0, None, None),
+            "uid 1000 (alice) acting as uid 0 (root), no login uid"
+        );
         assert_eq!(
             account(0, 0, Some(1000), Some("bob\n\u{1b}[1m")),
             "uid 0 (root), login uid 1000 (alice), SUDO_USER says bob\\n\\u{1b}[1m"
@@ -97,6 +118,9 @@ mod tests {
     #[test]
     fn this_process_has_an_account() {
         let name = operator().user_name.unwrap();
-        assert!(name.starts_with(&format!("uid {}", rustix::process::getuid().as_raw())), "{name}");
+        assert!(
+            name.starts_with(&format!("uid {}", rustix::process::getuid().as_raw())),
+            "{name}"
+        );
     }
 }

@@ -115,7 +115,11 @@ pub(super) struct ExplainArguments {
 #[command(after_long_help = ANALYZE_EXAMPLES)]
 pub(super) struct AnalyzeArguments {
     /// What `brevet import` takes; `-` for standard input
-    #[arg(value_name = "FILE", required_unless_present = "directory", conflicts_with = "directory")]
+    #[arg(
+        value_name = "FILE",
+        required_unless_present = "directory",
+        conflicts_with = "directory"
+    )]
     file: Option<PathBuf>,
     /// The same
     #[arg(long, value_name = "FILE")]
@@ -151,15 +155,28 @@ pub(super) fn run(command: PolicyCommand) -> Result<(), Failure> {
             let as_json = arguments.json || arguments.output.is_json();
             let mut errors = 0;
             for file in &arguments.files {
-                errors += check(file, arguments.kind.map(Kind::from), arguments.account.as_deref(), as_json)?;
+                errors += check(
+                    file,
+                    arguments.kind.map(Kind::from),
+                    arguments.account.as_deref(),
+                    as_json,
+                )?;
             }
             let documents = arguments.files.len();
-            if errors > 0 { Err(format!("{errors} of {documents} documents are malformed").into()) } else { Ok(()) }
+            if errors > 0 {
+                Err(format!("{errors} of {documents} documents are malformed").into())
+            } else {
+                Ok(())
+            }
         }
         PolicyCommand::Simulate(arguments) => decide(&arguments.cases),
         PolicyCommand::Explain(arguments) => explain(&arguments.cases, &arguments.name),
         PolicyCommand::Analyze(arguments) => {
-            let file = arguments.file.as_ref().or(arguments.directory.as_ref()).ok_or("name a directory file")?;
+            let file = arguments
+                .file
+                .as_ref()
+                .or(arguments.directory.as_ref())
+                .ok_or("name a directory file")?;
             analyze(file, arguments.json || arguments.output.is_json())
         }
     }
@@ -180,7 +197,12 @@ impl From<PolicyKind> for Kind {
 }
 
 /// Prints a file's findings; 1 if it is malformed.
-fn check(path: &Path, kind: Option<Kind>, account: Option<&str>, json: bool) -> Result<usize, Failure> {
+fn check(
+    path: &Path,
+    kind: Option<Kind>,
+    account: Option<&str>,
+    json: bool,
+) -> Result<usize, Failure> {
     let text = input::read_text(path, MAX_POLICY_BYTES)?;
     let findings = lint(kind.unwrap_or_else(|| guess(&text)), &text, account);
     for finding in &findings {
@@ -189,7 +211,10 @@ fn check(path: &Path, kind: Option<Kind>, account: Option<&str>, json: bool) -> 
         } else {
             let place = format!("{}:{}:{}", path.display(), finding.line, finding.column);
             let (level, message) = (finding.level, print::visible(&finding.message));
-            print::line(format_args!("{place}: {level}: {message} [{}] at {}", finding.check, finding.pointer))?;
+            print::line(format_args!(
+                "{place}: {level}: {message} [{}] at {}",
+                finding.check, finding.pointer
+            ))?;
         }
     }
     if findings.is_empty() && !json {
@@ -211,10 +236,14 @@ fn lines(path: &Path) -> Result<impl Iterator<Item = std::io::Result<String>>, F
     let file: Box<dyn BufRead> = if input::is_stdin(path) {
         Box::new(std::io::stdin().lock())
     } else {
-        Box::new(BufReader::new(std::fs::File::open(path).map_err(|e| format!("{}: {e}", path.display()))?))
+        Box::new(BufReader::new(
+            std::fs::File::open(path).map_err(|e| format!("{}: {e}", path.display()))?,
+        ))
     };
     // A line that is not UTF-8 is a bad line, and no reason to stop.
-    let lines = file.split(b'\n').map(|l| l.map(|l| String::from_utf8_lossy(&l).into_owned()));
+    let lines = file
+        .split(b'\n')
+        .map(|l| l.map(|l| String::from_utf8_lossy(&l).into_owned()));
     Ok(lines.filter(|l| !l.as_ref().is_ok_and(|l| l.trim().is_empty())))
 }
 
@@ -230,13 +259,19 @@ fn decide(path: &Path) -> Result<(), Failure> {
         }
         Ok(())
     })?;
-    if differ > 0 { Err(format!("{differ} of {all} cases differ from what they expect").into()) } else { Ok(()) }
+    if differ > 0 {
+        Err(format!("{differ} of {all} cases differ from what they expect").into())
+    } else {
+        Ok(())
+    }
 }
 
 fn explain(path: &Path, wanted: &str) -> Result<(), Failure> {
     for line in lines(path)? {
         let line = line?;
-        let Ok((name, explanation)) = simulate::explain_case(&line) else { continue };
+        let Ok((name, explanation)) = simulate::explain_case(&line) else {
+            continue;
+        };
         if name != wanted {
             continue;
         }
@@ -246,14 +281,23 @@ fn explain(path: &Path, wanted: &str) -> Result<(), Failure> {
             None => print::line("implicitly denied: no statement allows it")?,
         }
         for statement in &explanation.statements {
-            let sid = statement.sid.as_ref().map(|s| format!(" ({s})")).unwrap_or_default();
+            let sid = statement
+                .sid
+                .as_ref()
+                .map(|s| format!(" ({s})"))
+                .unwrap_or_default();
             let effect = if statement.denies { "Deny" } else { "Allow" };
-            let (place, why) = (simulate::place(statement.at), print::visible(&statement.why()));
+            let (place, why) = (
+                simulate::place(statement.at),
+                print::visible(&statement.why()),
+            );
             print::line(format_args!("  {place}{sid} {effect}: {why}"))?;
         }
         if !explanation.missing_keys.is_empty() {
             let missing = explanation.missing_keys.join(", ");
-            print::line(format_args!("keys that the request does not have: {missing}"))?;
+            print::line(format_args!(
+                "keys that the request does not have: {missing}"
+            ))?;
         }
         return Ok(());
     }
@@ -299,21 +343,35 @@ fn analyze(path: &Path, as_json: bool) -> Result<(), Failure> {
     } else {
         directory::parse(files::read(path, Audience::Everyone, directory::MAX_BYTES)?.expose())
     };
-    let declaration = declaration.map_err(|error| super::demo::unread(&path.display().to_string(), &error))?;
+    let declaration =
+        declaration.map_err(|error| super::demo::unread(&path.display().to_string(), &error))?;
     let mut things = directory::declared(declaration)?;
     directory::principals::show(&mut things);
     let mut roles: Vec<Box<Role>> = things
         .into_iter()
-        .filter_map(|thing| if let Resource::Role(role) = thing { Some(role) } else { None })
+        .filter_map(|thing| {
+            if let Resource::Role(role) = thing {
+                Some(role)
+            } else {
+                None
+            }
+        })
         .collect();
     roles.sort_by(|a, b| a.arn.cmp(&b.arn));
     let mut findings = 0;
     print::legibly(if as_json { Form::Json } else { Form::Lines }, |out| {
         for mut role in roles {
             let account = role.arn.split(':').nth(4).unwrap_or_default().to_owned();
-            let document = role.assume_role_policy_document.as_ref().and_then(|d| d.text().ok()).unwrap_or_default();
+            let document = role
+                .assume_role_policy_document
+                .as_ref()
+                .and_then(|d| d.text().ok())
+                .unwrap_or_default();
             let trust = Policy::parse(Kind::Trust, &document);
-            let outsiders = trust.iter().flat_map(|trust| outsiders(trust, &account)).map(Finding::Outsider);
+            let outsiders = trust
+                .iter()
+                .flat_map(|trust| outsiders(trust, &account))
+                .map(Finding::Outsider);
             let mut found: Vec<Finding> = outsiders.collect();
             // An import gives ids; without one the role is looked at all the same.
             if role.role_id.is_empty() {
@@ -321,16 +379,29 @@ fn analyze(path: &Path, as_json: bool) -> Result<(), Failure> {
             }
             let arn = role.arn.clone();
             if let Err(error) = Directory::empty()?.take(&Resource::Role(role), None) {
-                found.push(Finding::Refused { refused: error.to_string() });
+                found.push(Finding::Refused {
+                    refused: error.to_string(),
+                });
             }
             for finding in found {
                 findings += 1;
-                let found = Found { role: &arn, finding };
-                let line = if as_json { serde_json::to_string(&found)? } else { print::visible(&found.line()) };
+                let found = Found {
+                    role: &arn,
+                    finding,
+                };
+                let line = if as_json {
+                    serde_json::to_string(&found)?
+                } else {
+                    print::visible(&found.line())
+                };
                 writeln!(out, "{line}")?;
             }
         }
         Ok(())
     })?;
-    if findings > 0 { Err(format!("{findings} findings").into()) } else { Ok(()) }
+    if findings > 0 {
+        Err(format!("{findings} findings").into())
+    } else {
+        Ok(())
+    }
 }

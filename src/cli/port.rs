@@ -26,12 +26,16 @@ pub(super) enum Speaks {
 
 /// Whether a URL is of https.
 pub(super) fn scheme_is_https(url: &str) -> bool {
-    url.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("https://"))
+    url.get(..8)
+        .is_some_and(|start| start.eq_ignore_ascii_case("https://"))
 }
 
 /// The URL with another scheme.
 pub(super) fn with_scheme(url: &str, scheme: &str) -> String {
-    format!("{scheme}://{}", url.split_once("://").map_or(url, |(_, rest)| rest))
+    format!(
+        "{scheme}://{}",
+        url.split_once("://").map_or(url, |(_, rest)| rest)
+    )
 }
 
 /// Begins a TLS handshake, and looks at the first byte of the answer.
@@ -47,14 +51,25 @@ pub(super) fn look(url: &str) -> Speaks {
 
 fn first_byte(url: &str) -> Option<u8> {
     let uri: http::Uri = url.parse().ok()?;
-    let host = uri.host()?.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let port = uri.port_u16().unwrap_or(if scheme_is_https(url) { 443 } else { 80 });
+    let host = uri
+        .host()?
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .to_owned();
+    let port = uri
+        .port_u16()
+        .unwrap_or(if scheme_is_https(url) { 443 } else { 80 });
     let address = (host.as_str(), port).to_socket_addrs().ok()?.next()?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().ok()?;
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .ok()?;
     // Nobody is trusted: the handshake never gets that far.
-    let config = config.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
-    let mut connection = ClientConnection::new(Arc::new(config), ServerName::try_from(host).ok()?).ok()?;
+    let config = config
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    let mut connection =
+        ClientConnection::new(Arc::new(config), ServerName::try_from(host).ok()?).ok()?;
     let mut hello = Vec::new();
     connection.write_tls(&mut hello).ok()?;
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT).ok()?;
@@ -94,6 +109,8 @@ mod tests {
             assert_eq!(look(&answering(answer)), speaks, "{answer:?}");
         }
         assert_eq!(with_scheme("http://x:1", "https"), "https://x:1");
-        assert!(scheme_is_https("HTTPS://x") && !scheme_is_https("http://x") && !scheme_is_https("h"));
+        assert!(
+            scheme_is_https("HTTPS://x") && !scheme_is_https("http://x") && !scheme_is_https("h")
+        );
     }
 }

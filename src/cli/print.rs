@@ -30,7 +30,11 @@ pub(super) struct OutputArgument {
 impl OutputArgument {
     /// What was asked for; without it a terminal gets a table, and a program JSON.
     pub(super) fn chosen(&self) -> Output {
-        let fitting = if io::stdout().is_terminal() { Output::Table } else { Output::Json };
+        let fitting = if io::stdout().is_terminal() {
+            Output::Table
+        } else {
+            Output::Json
+        };
         self.output.unwrap_or(fitting)
     }
 }
@@ -63,11 +67,15 @@ struct Watched<W> {
 
 impl<W: Write> Write for Watched<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.inner.write(bytes).inspect_err(|error| self.gone |= error.kind() == io::ErrorKind::BrokenPipe)
+        self.inner
+            .write(bytes)
+            .inspect_err(|error| self.gone |= error.kind() == io::ErrorKind::BrokenPipe)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush().inspect_err(|error| self.gone |= error.kind() == io::ErrorKind::BrokenPipe)
+        self.inner
+            .flush()
+            .inspect_err(|error| self.gone |= error.kind() == io::ErrorKind::BrokenPipe)
     }
 }
 
@@ -75,8 +83,13 @@ impl<W: Write> Write for Watched<W> {
 ///
 /// # Errors
 /// [`ReaderIsGone`], or what `write` fails with.
-pub(super) fn data(write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>) -> Result<(), Failure> {
-    let mut out = Watched { inner: io::BufWriter::new(io::stdout().lock()), gone: false };
+pub(super) fn data(
+    write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut out = Watched {
+        inner: io::BufWriter::new(io::stdout().lock()),
+        gone: false,
+    };
     let result = write(&mut out).and_then(|()| Ok(out.flush()?));
     if out.gone {
         // What is left in the buffer has no reader either.
@@ -90,7 +103,10 @@ pub(super) fn data(write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>) ->
 ///
 /// # Errors
 /// [`ReaderIsGone`], or what `write` fails with.
-pub(super) fn legibly(form: Form, write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>) -> Result<(), Failure> {
+pub(super) fn legibly(
+    form: Form,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     data(|out| write(&mut Escaping { inner: out, form }))
 }
 
@@ -106,9 +122,17 @@ impl Write for Escaping<'_> {
         let whole = match std::str::from_utf8(bytes) {
             Ok(_) => bytes.len(),
             Err(error) if error.valid_up_to() > 0 => error.valid_up_to(),
-            Err(_) => return Err(io::Error::new(io::ErrorKind::InvalidData, "what is printed is no text")),
+            Err(_) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "what is printed is no text",
+                ));
+            }
         };
-        let text = bytes.get(..whole).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default();
+        let text = bytes
+            .get(..whole)
+            .and_then(|bytes| std::str::from_utf8(bytes).ok())
+            .unwrap_or_default();
         self.inner.write_all(self.form.of(text).as_bytes())?;
         Ok(whole)
     }
@@ -175,7 +199,9 @@ pub(super) fn in_colours(text: &str, form: Form) -> String {
     while let Some((before, from)) = rest.find('\u{1b}').and_then(|at| rest.split_at_checked(at)) {
         out.push_str(&form.of(before));
         let length = colour_length(from);
-        let (command, after) = from.split_at_checked(length.unwrap_or(1)).unwrap_or((from, ""));
+        let (command, after) = from
+            .split_at_checked(length.unwrap_or(1))
+            .unwrap_or((from, ""));
         match length {
             Some(_) => out.push_str(command),
             None => out.push_str(&form.of(command)),
@@ -191,22 +217,37 @@ pub(super) fn in_colours(text: &str, form: Form) -> String {
 pub(super) fn colour_length(text: &str) -> Option<usize> {
     let parameters = text.strip_prefix("\u{1b}[")?;
     let end = parameters.find(|c: char| !c.is_ascii_digit() && c != ';')?;
-    parameters.get(end..)?.starts_with('m').then_some(2 + end + 1)
+    parameters
+        .get(end..)?
+        .starts_with('m')
+        .then_some(2 + end + 1)
 }
 
 /// Columns for people: a head and rows, each column as wide as its longest text. Control characters
 /// of foreign text are shown and not obeyed.
 pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
-    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| visible(cell)).collect()).collect();
+    let rows: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| row.iter().map(|cell| visible(cell)).collect())
+        .collect();
     let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
-        cells.chain(head.get(column).map(|h| h.chars().count())).max().unwrap_or_default()
+        let cells = rows
+            .iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count());
+        cells
+            .chain(head.get(column).map(|h| h.chars().count()))
+            .max()
+            .unwrap_or_default()
     };
     let widths: Vec<usize> = (0..head.len()).map(width).collect();
     let head: Vec<String> = head.iter().map(|h| (*h).to_owned()).collect();
     let mut out = String::new();
     for row in std::iter::once(&head).chain(&rows) {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        let cells = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}"));
         out.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
         out.push('\n');
     }
@@ -215,8 +256,15 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
 
 /// Names and values for people, one a line.
 pub(super) fn fields(fields: &[(&str, &str)]) -> String {
-    let width = fields.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
-    fields.iter().map(|(name, value)| format!("{name:<width$}  {}\n", visible(value))).collect()
+    let width = fields
+        .iter()
+        .map(|(name, _)| name.chars().count())
+        .max()
+        .unwrap_or_default();
+    fields
+        .iter()
+        .map(|(name, value)| format!("{name:<width$}  {}\n", visible(value)))
+        .collect()
 }
 
 /// Foreign text on one line, without what a terminal would obey.
@@ -229,7 +277,11 @@ pub(super) fn visible(text: &str) -> String {
 pub(super) fn word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:=@,".contains(c);
     let text = visible(text);
-    if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    if !text.is_empty() && text.chars().all(plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 /// [`visible`] for text of several lines.
@@ -243,37 +295,82 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_they_must_be() {
-        let rows = vec![vec!["a".to_owned(), "long text".to_owned()], vec!["b\u{1b}[1m".to_owned(), String::new()]];
-        assert_eq!(table(&["Id", "What"], &rows), "Id          What\na           long text\nb\\u{1b}[1m\n");
-        assert_eq!(fields(&[("Arn", "x"), ("Account", "y")]), "Arn      x\nAccount  y\n");
-        assert_eq!(visible_lines("a\u{9b}1m\nb\u{202e}\tc"), "a\\u{9b}1m\nb\\u{202e}\tc");
+        let rows = vec![
+            vec!["a".to_owned(), "long text".to_owned()],
+            vec!["b\u{1b}[1m".to_owned(), String::new()],
+        ];
+        assert_eq!(
+            table(&["Id", "What"], &rows),
+            "Id          What\na           long text\nb\\u{1b}[1m\n"
+        );
+        assert_eq!(
+            fields(&[("Arn", "x"), ("Account", "y")]),
+            "Arn      x\nAccount  y\n"
+        );
+        assert_eq!(
+            visible_lines("a\u{9b}1m\nb\u{202e}\tc"),
+            "a\\u{9b}1m\nb\\u{202e}\tc"
+        );
     }
 
     #[test]
     fn a_word_of_a_command_line_is_one_word() {
-        for plain in ["arn:aws:iam::111122223333:role/a/b+c=d,e@f", "AbC_1-2", "/usr/bin/brevet"] {
+        for plain in [
+            "arn:aws:iam::111122223333:role/a/b+c=d,e@f",
+            "AbC_1-2",
+            "/usr/bin/brevet",
+        ] {
             assert_eq!(word(plain), plain);
         }
-        for hostile in
-            ["$(touch x)", "a;b", "a b", "`a`", "a\nb", "'; b #", "*", "~", "", "é", "a\u{1b}b", "!a", "a'b'c"]
-        {
+        for hostile in [
+            "$(touch x)",
+            "a;b",
+            "a b",
+            "`a`",
+            "a\nb",
+            "'; b #",
+            "*",
+            "~",
+            "",
+            "é",
+            "a\u{1b}b",
+            "!a",
+            "a'b'c",
+        ] {
             let line = format!("printf '%s' {}", word(hostile));
-            let said = std::process::Command::new("sh").args(["-c", &line]).output().unwrap();
-            assert_eq!(String::from_utf8(said.stdout).unwrap(), visible(hostile), "{line}");
+            let said = std::process::Command::new("sh")
+                .args(["-c", &line])
+                .output()
+                .unwrap();
+            assert_eq!(
+                String::from_utf8(said.stdout).unwrap(),
+                visible(hostile),
+                "{line}"
+            );
         }
     }
 
     #[test]
     fn what_is_written_in_pieces_is_escaped_all_the_same() {
         let mut printed = Vec::new();
-        let mut out = Escaping { inner: &mut printed, form: Form::Json };
+        let mut out = Escaping {
+            inner: &mut printed,
+            form: Form::Json,
+        };
         let text = "{\"a\": \"é\u{9b}\u{202e}🙂\"}\n";
         // As a serializer writes: in pieces, each of whole characters.
         for c in text.chars() {
-            out.write_all(c.encode_utf8(&mut [0; 4]).as_bytes()).unwrap();
+            out.write_all(c.encode_utf8(&mut [0; 4]).as_bytes())
+                .unwrap();
         }
-        assert_eq!(String::from_utf8(printed).unwrap(), "{\"a\": \"é\\u009b\\u202e🙂\"}\n");
-        let mut out = Escaping { inner: &mut io::sink(), form: Form::Line };
+        assert_eq!(
+            String::from_utf8(printed).unwrap(),
+            "{\"a\": \"é\\u009b\\u202e🙂\"}\n"
+        );
+        let mut out = Escaping {
+            inner: &mut io::sink(),
+            form: Form::Line,
+        };
         assert!(out.write_all(b"\xff").is_err());
         assert_eq!(out.write("é".as_bytes()).unwrap(), 2);
     }
@@ -289,8 +386,14 @@ mod tests {
                 Ok(())
             }
         }
-        for (kind, gone) in [(io::ErrorKind::BrokenPipe, true), (io::ErrorKind::StorageFull, false)] {
-            let mut out = Watched { inner: Broken(kind), gone: false };
+        for (kind, gone) in [
+            (io::ErrorKind::BrokenPipe, true),
+            (io::ErrorKind::StorageFull, false),
+        ] {
+            let mut out = Watched {
+                inner: Broken(kind),
+                gone: false,
+            };
             assert!(out.write(b"x").is_err());
             assert_eq!(out.gone, gone);
         }

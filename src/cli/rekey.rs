@@ -62,7 +62,13 @@ pub(super) fn run(arguments: &RekeyArguments) -> Result<(), Failure> {
     }
     let (path, key) = master_key(&config)?;
     let (runtime, store) = opened(&config, Some(&key))?;
-    let run = Run { config: &config, log: journal::of(&config), path, runtime, store };
+    let run = Run {
+        config: &config,
+        log: journal::of(&config),
+        path,
+        runtime,
+        store,
+    };
     match (arguments.publish, arguments.forget) {
         (true, _) => run.publish(key),
         (_, true) => run.forget(key),
@@ -81,15 +87,25 @@ struct Run<'a> {
 impl Run<'_> {
     fn publish(&self, key: MasterKey) -> Result<(), Failure> {
         if key.next_id().is_none() {
-            journal::recorded(&self.log, "PublishMasterKey", json!({"file": self.path}), || {
-                let key = self.with_fresh(key)?;
-                let came_of_it = json!({"keyId": key.next_id()});
-                Ok(((), came_of_it))
-            })?;
+            journal::recorded(
+                &self.log,
+                "PublishMasterKey",
+                json!({"file": self.path}),
+                || {
+                    let key = self.with_fresh(key)?;
+                    let came_of_it = json!({"keyId": key.next_id()});
+                    Ok(((), came_of_it))
+                },
+            )?;
         } else {
-            print::note(format_args!("{} holds a published key already.", self.path.display()));
+            print::note(format_args!(
+                "{} holds a published key already.",
+                self.path.display()
+            ));
         }
-        print::note("Copy it to every broker; each reads it by itself within a second. Then: brevet rekey");
+        print::note(
+            "Copy it to every broker; each reads it by itself within a second. Then: brevet rekey",
+        );
         Ok(())
     }
 
@@ -97,16 +113,25 @@ impl Run<'_> {
         let key = key.with_fresh(self.path, &SystemEntropy::new())?;
         key.save(self.path)?;
         let id = key.next_id().unwrap_or_default();
-        print::note(format_args!("{} holds the new key {id}, which seals nothing yet.", self.path.display()));
+        print::note(format_args!(
+            "{} holds the new key {id}, which seals nothing yet.",
+            self.path.display()
+        ));
         Ok(key)
     }
 
     fn rekey(&self, mut key: MasterKey) -> Result<(), Failure> {
-        let found = self.runtime.block_on(commands::open_all(&self.store, &key))?;
+        let found = self
+            .runtime
+            .block_on(commands::open_all(&self.store, &key))?;
         if !found.all_open() {
             let missing: Vec<&str> = found.missing.keys().map(String::as_str).collect();
             let closed = found.missing.values().sum::<usize>() + found.broken_count;
-            let keys = if missing.is_empty() { String::new() } else { format!(" (keys {})", missing.join(", ")) };
+            let keys = if missing.is_empty() {
+                String::new()
+            } else {
+                format!(" (keys {})", missing.join(", "))
+            };
             return Err(format!(
                 "{closed} of the {} secrets in the store do not open under {}{keys}; nothing was changed. Bring back the key \
                  file that opens them",
@@ -121,8 +146,15 @@ impl Run<'_> {
         let connected: Vec<&Broker> = brokers.iter().filter(|b| b.is_connected).collect();
         self.say_what_it_does(&key, goes_on, &brokers);
         if key.next_id().is_none() && !goes_on {
-            let here = rustix::system::uname().nodename().to_string_lossy().into_owned();
-            let others: Vec<String> = connected.iter().filter(|b| b.host != here).map(|b| b.name()).collect();
+            let here = rustix::system::uname()
+                .nodename()
+                .to_string_lossy()
+                .into_owned();
+            let others: Vec<String> = connected
+                .iter()
+                .filter(|b| b.host != here)
+                .map(|b| b.name())
+                .collect();
             if !others.is_empty() {
                 return Err(format!(
                     "{} would not have the new key. Nothing was changed.\n  next: brevet rekey --publish, copy {} to each of \
@@ -134,7 +166,11 @@ impl Run<'_> {
             }
         } else {
             let wanted = key.next_id().unwrap_or(key.id()).to_owned();
-            let lacking: Vec<&Broker> = connected.iter().copied().filter(|b| !b.has_master_key(&wanted)).collect();
+            let lacking: Vec<&Broker> = connected
+                .iter()
+                .copied()
+                .filter(|b| !b.has_master_key(&wanted))
+                .collect();
             refuse_if_any(&lacking, &wanted, self.path)?;
         }
         journal::recorded(&self.log, "RekeyStore", json!({"file": self.path}), || {
@@ -166,15 +202,24 @@ impl Run<'_> {
             self.path.display()
         ));
         if let Place::Sqlite(place) = &self.config.store {
-            let runs = matches!(SqliteLock::take(place), Err(crate::store::StoreError::InUse(_)));
-            let what = if runs { "The running broker reads the file by itself." } else { "No broker is running." };
+            let runs = matches!(
+                SqliteLock::take(place),
+                Err(crate::store::StoreError::InUse(_))
+            );
+            let what = if runs {
+                "The running broker reads the file by itself."
+            } else {
+                "No broker is running."
+            };
             print::note(what);
             return;
         }
         for broker in brokers {
             let what = match broker.is_connected {
                 true => "is connected and goes on",
-                false => "has not been heard of for more than ten seconds; when it comes back it needs this file",
+                false => {
+                    "has not been heard of for more than ten seconds; when it comes back it needs this file"
+                }
             };
             print::note(format_args!("{} {what}.", print::visible(&broker.name())));
         }
@@ -186,8 +231,10 @@ impl Run<'_> {
         let started = SystemClock.monotonic();
         loop {
             let brokers = self.runtime.block_on(self.store.brokers())?;
-            let lacking: Vec<&Broker> =
-                brokers.iter().filter(|b| b.is_connected && !b.has_master_key(wanted)).collect();
+            let lacking: Vec<&Broker> = brokers
+                .iter()
+                .filter(|b| b.is_connected && !b.has_master_key(wanted))
+                .collect();
             if lacking.is_empty() {
                 return Ok(());
             }
@@ -201,8 +248,13 @@ impl Run<'_> {
     fn reseal(&self, key: &MasterKey) -> Result<((), Value), Failure> {
         let issuer = self.config.issuer.as_deref();
         let entropy = SystemEntropy::new();
-        let desk =
-            Desk { store: &self.store, master_key: key, entropy: &entropy, now: clock::now(self.config)?, issuer };
+        let desk = Desk {
+            store: &self.store,
+            master_key: key,
+            entropy: &entropy,
+            now: clock::now(self.config)?,
+            issuer,
+        };
         let resealed = self.runtime.block_on(commands::reseal(desk, &operator()));
         let resealed = resealed.map_err(|error| {
             format!(
@@ -213,32 +265,50 @@ impl Run<'_> {
         // The rows are written anew under it as well.
         self.renew(key)?;
         let retired = key.retired_ids();
-        print::note(format_args!("{resealed} secrets are sealed under the key {}.", key.id()));
+        print::note(format_args!(
+            "{resealed} secrets are sealed under the key {}.",
+            key.id()
+        ));
         print::note(format_args!(
             "{} keeps {} for older backups. To go back, restore one of them: it opens with this file.",
             self.path.display(),
             retired.join(", ")
         ));
         print::note("Copy the file to the other brokers, if there are any.");
-        Ok(((), json!({"keyId": key.id(), "retiredKeyIds": retired, "secrets": resealed})))
+        Ok((
+            (),
+            json!({"keyId": key.id(), "retiredKeyIds": retired, "secrets": resealed}),
+        ))
     }
 
     /// Makes the MACs of all rows anew under the key that seals.
     fn renew(&self, key: &MasterKey) -> Result<(), Failure> {
         let renewed = self.runtime.block_on(self.store.renew());
-        renewed.map_err(|error| format!("{error}\n  next: run this command again; nothing is lost"))?;
-        self.runtime.block_on(server::entrance(self.config, Some(key)).leave(&self.store))?;
+        renewed
+            .map_err(|error| format!("{error}\n  next: run this command again; nothing is lost"))?;
+        self.runtime
+            .block_on(server::entrance(self.config, Some(key)).leave(&self.store))?;
         Ok(())
     }
 
     fn forget(&self, key: MasterKey) -> Result<(), Failure> {
         let retired = key.retired_ids();
         if retired.is_empty() {
-            print::note(format_args!("{} holds no retired key.", self.path.display()));
+            print::note(format_args!(
+                "{} holds no retired key.",
+                self.path.display()
+            ));
             return Ok(());
         }
-        let found = self.runtime.block_on(commands::open_all(&self.store, &key))?;
-        let kept: usize = found.opened.iter().filter(|(id, _)| retired.contains(id)).map(|(_, n)| n).sum();
+        let found = self
+            .runtime
+            .block_on(commands::open_all(&self.store, &key))?;
+        let kept: usize = found
+            .opened
+            .iter()
+            .filter(|(id, _)| retired.contains(id))
+            .map(|(_, n)| n)
+            .sum();
         // Secrets of the first version do not say which key opens them.
         let unnamed = found.opened.get("").copied().unwrap_or_default();
         if kept + unnamed > 0 || !found.all_open() {
@@ -251,7 +321,9 @@ impl Run<'_> {
             .into());
         }
         let brokers = self.runtime.block_on(self.store.brokers())?;
-        let behind = |b: &&Broker| b.is_connected && b.master_keys.first().is_none_or(|first| first != key.id());
+        let behind = |b: &&Broker| {
+            b.is_connected && b.master_keys.first().is_none_or(|first| first != key.id())
+        };
         let behind: Vec<String> = brokers.iter().filter(behind).map(Broker::name).collect();
         if !behind.is_empty() {
             return Err(format!(
@@ -263,14 +335,25 @@ impl Run<'_> {
             )
             .into());
         }
-        journal::recorded(&self.log, "ForgetMasterKeys", json!({"file": self.path, "keyIds": retired}), || {
-            // A broker that had the old file until a moment ago may have written rows under it.
-            self.renew(&key)?;
-            key.without_retired().save(self.path)?;
-            print::note(format_args!("{} does not hold {} any more.", self.path.display(), retired.join(", ")));
-            print::note("Backups that were made before the last `brevet rekey` need a copy of the file from then.");
-            Ok(((), Value::Null))
-        })
+        journal::recorded(
+            &self.log,
+            "ForgetMasterKeys",
+            json!({"file": self.path, "keyIds": retired}),
+            || {
+                // A broker that had the old file until a moment ago may have written rows under it.
+                self.renew(&key)?;
+                key.without_retired().save(self.path)?;
+                print::note(format_args!(
+                    "{} does not hold {} any more.",
+                    self.path.display(),
+                    retired.join(", ")
+                ));
+                print::note(
+                    "Backups that were made before the last `brevet rekey` need a copy of the file from then.",
+                );
+                Ok(((), Value::Null))
+            },
+        )
     }
 }
 
@@ -281,7 +364,10 @@ fn refuse_if_any(lacking: &[&Broker], key: &str, path: &Path) -> Result<(), Fail
     let names: Vec<String> = lacking
         .iter()
         .map(|b| match b.master_keys.is_empty() {
-            true => format!("{} (of an earlier version, which does not say what it has)", b.name()),
+            true => format!(
+                "{} (of an earlier version, which does not say what it has)",
+                b.name()
+            ),
             false => b.name(),
         })
         .collect();

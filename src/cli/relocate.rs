@@ -45,10 +45,16 @@ pub(super) struct MoveArguments {
 
 pub(super) fn run(arguments: &MoveArguments) -> Result<(), Failure> {
     let config = Config::load(&arguments.config.config)?;
-    let to = config::store_at(&arguments.to, arguments.password_file.as_deref(), arguments.ca_file.as_deref());
+    let to = config::store_at(
+        &arguments.to,
+        arguments.password_file.as_deref(),
+        arguments.ca_file.as_deref(),
+    );
     let to = to.map_err(|error| format!("--to: {error}"))?;
     let is_same = match (&config.store, &to) {
-        (Place::Sqlite(from), Place::Sqlite(to)) => std::path::absolute(from)? == std::path::absolute(to)?,
+        (Place::Sqlite(from), Place::Sqlite(to)) => {
+            std::path::absolute(from)? == std::path::absolute(to)?
+        }
         (Place::Postgres { url: from, .. }, Place::Postgres { url: to, .. }) => from == to,
         _ => false,
     };
@@ -61,30 +67,50 @@ pub(super) fn run(arguments: &MoveArguments) -> Result<(), Failure> {
         let rows: i64 = tables.iter().map(|(_, rows)| rows).sum();
         Ok(((), json!({"rows": rows})))
     })?;
-    print::note(format_args!("{} is marked as moved: it stays, and nobody uses it by mistake.", config.store));
+    print::note(format_args!(
+        "{} is marked as moved: it stays, and nobody uses it by mistake.",
+        config.store
+    ));
     print::note("Next: in the configuration of every broker");
     print::note("  [store]");
     match &to {
         Place::Postgres { url, .. } => {
-            let url = if arguments.to.contains("://") { &arguments.to } else { url };
+            let url = if arguments.to.contains("://") {
+                &arguments.to
+            } else {
+                url
+            };
             print::note(format_args!("  url = {}", toml::Value::from(url.as_str())));
-            for (key, file) in [("password_file", &arguments.password_file), ("ca_file", &arguments.ca_file)] {
+            for (key, file) in [
+                ("password_file", &arguments.password_file),
+                ("ca_file", &arguments.ca_file),
+            ] {
                 if let Some(file) = file {
                     let file = std::path::absolute(file)?;
-                    print::note(format_args!("  {key} = {}", toml::Value::from(file.to_string_lossy().as_ref())));
+                    print::note(format_args!(
+                        "  {key} = {}",
+                        toml::Value::from(file.to_string_lossy().as_ref())
+                    ));
                 }
             }
         }
         Place::Sqlite(path) => {
             let path = std::path::absolute(path)?;
-            print::note(format_args!("  file = {}", toml::Value::from(path.to_string_lossy().as_ref())));
+            print::note(format_args!(
+                "  file = {}",
+                toml::Value::from(path.to_string_lossy().as_ref())
+            ));
         }
         Place::Memory => {}
     }
     print::note("Then: brevet check, and brevet serve. The watermark stays as it is.");
     if let Place::Sqlite(path) = &config.store {
         print::note("To go back before it was served elsewhere, with this configuration:");
-        print::note(format_args!("  brevet restore --config {} {}", arguments.config.config.display(), path.display()));
+        print::note(format_args!(
+            "  brevet restore --config {} {}",
+            arguments.config.config.display(),
+            path.display()
+        ));
     }
     Ok(())
 }
@@ -102,8 +128,14 @@ async fn relocate(config: &Config, to: &Place) -> Result<Vec<(String, i64)>, Fai
     {
         return Err(store::StoreError::Missing(path.clone()).into());
     }
-    let key = config.master_key.as_deref().map(MasterKey::load).transpose()?;
-    let opened = server::entrance(config, key.as_ref()).open(Access::Use, now, &entropy).await;
+    let key = config
+        .master_key
+        .as_deref()
+        .map(MasterKey::load)
+        .transpose()?;
+    let opened = server::entrance(config, key.as_ref())
+        .open(Access::Use, now, &entropy)
+        .await;
     let from = match opened {
         Ok(store) => {
             // What no broker wrote goes nowhere.
@@ -145,9 +177,14 @@ async fn relocate(config: &Config, to: &Place) -> Result<Vec<(String, i64)>, Fai
     }
     let relocation = store::relocate(&from, &target).await?;
     for (table, rows) in &relocation.tables {
-        print::note(format_args!("{table:<16} {rows:>10} rows, the same in both"));
+        print::note(format_args!(
+            "{table:<16} {rows:>10} rows, the same in both"
+        ));
     }
-    print::note(format_args!("The store {} is at change {}.", relocation.head.store_id, relocation.head.sequence));
+    print::note(format_args!(
+        "The store {} is at change {}.",
+        relocation.head.store_id, relocation.head.sequence
+    ));
     let tables = relocation.tables.clone();
     relocation.complete(&target, &to.to_string()).await?;
     from.close().await;

@@ -27,7 +27,10 @@ pub(super) fn failed(failure: &Failure) -> ExitCode {
 
 /// A command line that was not understood, or asked for help.
 pub(super) fn not_understood(mut error: clap::Error, words: &[String]) -> ExitCode {
-    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    ) {
         // A reader that goes away has seen enough.
         let _ = error.print();
         return ExitCode::SUCCESS;
@@ -37,7 +40,10 @@ pub(super) fn not_understood(mut error: clap::Error, words: &[String]) -> ExitCo
     }
     let tips = tips(&error);
     if !tips.is_empty() {
-        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips.into_iter().map(StyledStr::from).collect()));
+        error.insert(
+            ContextKind::Suggested,
+            ContextValue::StyledStrs(tips.into_iter().map(StyledStr::from).collect()),
+        );
     }
     // The command line may have been put together from what strangers wrote.
     let text = error.render();
@@ -64,7 +70,9 @@ fn tips(error: &clap::Error) -> Vec<&'static str> {
             "`brevet serve --dev` needs none: a demo account on this machine alone",
         ],
         ErrorKind::ValueValidation if about("--listen") => {
-            vec!["an address is an IP address and a port, such as 127.0.0.1:7480; port 0 takes any free one"]
+            vec![
+                "an address is an IP address and a port, such as 127.0.0.1:7480; port 0 takes any free one",
+            ]
         }
         ErrorKind::ValueValidation if about("--operator") => {
             vec!["an address is an IP address and a port, such as 127.0.0.1:7481"]
@@ -81,7 +89,11 @@ pub(super) fn nothing_for_the_shell() {
 
 fn told(failure: &Failure) -> String {
     match failure.downcast_ref::<ClientError>() {
-        Some(ClientError::Refused { code, message, request_id }) => refused(code, message, request_id),
+        Some(ClientError::Refused {
+            code,
+            message,
+            request_id,
+        }) => refused(code, message, request_id),
         Some(ClientError::Unreachable { url, reason }) => unreachable(url, reason),
         _ => {
             let (text, next) = match failure.downcast_ref::<NoRoom>() {
@@ -89,7 +101,10 @@ fn told(failure: &Failure) -> String {
                 None => {
                     let text = failure.to_string();
                     let full = text.contains("No space left on device");
-                    (text, full.then_some("make room on that file system, and try again"))
+                    (
+                        text,
+                        full.then_some("make room on that file system, and try again"),
+                    )
                 }
             };
             // Names and values of strangers may be in it: none of their lines passes for one of ours.
@@ -105,13 +120,24 @@ fn told(failure: &Failure) -> String {
 /// A failure of something that writes to these folders. SQLite speaks of an "I/O error" where a disk
 /// is full: say so.
 pub(super) fn with_free_space(failure: Failure, files: &[&Path]) -> Failure {
-    let full = files.iter().filter_map(|file| file.parent()).find_map(|folder| {
-        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        let system = rustix::fs::statvfs(folder).ok()?;
-        let free = system.f_bavail.saturating_mul(system.f_frsize);
-        (free < NEEDED_BYTES)
-            .then(|| format!("the file system of {} is full ({free} bytes are free)", folder.display()))
-    });
+    let full = files
+        .iter()
+        .filter_map(|file| file.parent())
+        .find_map(|folder| {
+            let folder = if folder.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                folder
+            };
+            let system = rustix::fs::statvfs(folder).ok()?;
+            let free = system.f_bavail.saturating_mul(system.f_frsize);
+            (free < NEEDED_BYTES).then(|| {
+                format!(
+                    "the file system of {} is full ({free} bytes are free)",
+                    folder.display()
+                )
+            })
+        });
     match full {
         Some(full) => NoRoom(format!("{failure}: {full}")).into(),
         None => failure,
@@ -156,20 +182,30 @@ fn step(code: &str, sentence: &str) -> Option<&'static str> {
             "get new credentials: assume the role again, or export the long-term key and unset AWS_SESSION_TOKEN"
         }
         "ExpiredTokenException" => "get a new token of the provider",
-        "InvalidAuthorizationMessageException" => "paste the whole message, to a broker of the cluster that it is from",
+        "InvalidAuthorizationMessageException" => {
+            "paste the whole message, to a broker of the cluster that it is from"
+        }
         "RequestExpired" => "set this machine's clock",
         "OutboundWebIdentityFederationDisabledException" => {
             "set [web_identity] issuer in the broker's configuration to the https URL that relying parties reach"
         }
-        "Throttling" => "wait a moment and try again; [budgets] in the broker's configuration has the limits",
-        "ServiceUnavailable" => "try again; on the broker's machine `brevet health` says what it lacks",
+        "Throttling" => {
+            "wait a moment and try again; [budgets] in the broker's configuration has the limits"
+        }
+        "ServiceUnavailable" => {
+            "try again; on the broker's machine `brevet health` says what it lacks"
+        }
         _ => return None,
     })
 }
 
 /// No answer of a broker: what is most likely wrong with the address.
 fn unreachable(url: &str, reason: &str) -> String {
-    let text = format!("cannot reach {}: {}", print::visible(url), print::visible(reason));
+    let text = format!(
+        "cannot reach {}: {}",
+        print::visible(url),
+        print::visible(reason)
+    );
     let has = |words: &[&str]| words.iter().any(|word| reason.contains(word));
     let next = if has(&["Connection refused"]) {
         "nobody listens there. Start the broker (`brevet serve --dev` to try it), or name another with --endpoint"

@@ -10,7 +10,10 @@ const ADMINISTERS: &str = "iam:DeactivateMFADevice";
 /// The roles that administer users and that a user with an active access key may assume without an MFA
 /// code, one line for each.
 pub(super) fn warnings(directory: &Directory) -> Vec<String> {
-    let mut roles: Vec<_> = directory.roles().filter(|role| administers(directory, role)).collect();
+    let mut roles: Vec<_> = directory
+        .roles()
+        .filter(|role| administers(directory, role))
+        .collect();
     if roles.is_empty() {
         return Vec::new();
     }
@@ -23,7 +26,9 @@ pub(super) fn warnings(directory: &Directory) -> Vec<String> {
     users.sort_by(|a, b| a.arn.cmp(&b.arn));
     users.dedup_by(|a, b| a.arn == b.arn);
     let warn = |role: &&std::sync::Arc<Role>| {
-        let user = users.iter().find(|user| assumes_without_code(directory, user, role))?;
+        let user = users
+            .iter()
+            .find(|user| assumes_without_code(directory, user, role))?;
         Some(format!(
             "user {} may assume {}, which administers users, by an access key alone: enroll an MFA device (`brevet mfa \
              enroll`), then let the role's trust policy demand \"Bool\": {{\"aws:MultiFactorAuthPresent\": \"true\"}} \
@@ -38,7 +43,10 @@ pub(super) fn warnings(directory: &Directory) -> Vec<String> {
 /// Whether a role may change the MFA devices of some user of its account.
 fn administers(directory: &Directory, role: &Role) -> bool {
     let resource = format!("arn:aws:iam::{}:user/*", role.account);
-    let arn = format!("arn:aws:sts::{}:assumed-role/{}/check", role.account, role.name);
+    let arn = format!(
+        "arn:aws:sts::{}:assumed-role/{}/check",
+        role.account, role.name
+    );
     let account = role.account.to_string();
     let principal = Principal::RoleSession {
         account: &account,
@@ -48,12 +56,21 @@ fn administers(directory: &Directory, role: &Role) -> bool {
         id: Some(&role.id),
     };
     let context = Context::new();
-    let request =
-        Request { principal, action: ADMINISTERS, resource: &resource, resource_account: &account, context: &context };
+    let request = Request {
+        principal,
+        action: ADMINISTERS,
+        resource: &resource,
+        resource_account: &account,
+        context: &context,
+    };
     // What refers to something that is missing decides nothing, and is told elsewhere.
     directory.effective_of_role(role).is_ok_and(|effective| {
         let identity: Vec<&Policy> = effective.identity.iter().map(|p| &**p).collect();
-        let policies = Policies { identity: &identity, boundary: effective.boundary.as_deref(), ..Policies::default() };
+        let policies = Policies {
+            identity: &identity,
+            boundary: effective.boundary.as_deref(),
+            ..Policies::default()
+        };
         evaluator::evaluate(&request, &policies).is_allowed()
     })
 }
@@ -61,7 +78,11 @@ fn administers(directory: &Directory, role: &Role) -> bool {
 /// Whether a user's long-term key alone assumes a role.
 fn assumes_without_code(directory: &Directory, user: &User, role: &Role) -> bool {
     let account = user.account.to_string();
-    let principal = Principal::User { account: &account, arn: &user.arn, id: Some(&user.id) };
+    let principal = Principal::User {
+        account: &account,
+        arn: &user.arn,
+        id: Some(&user.id),
+    };
     let mut context = Context::new();
     context.set("aws:principalarn", &*user.arn);
     context.set("aws:principalaccount", account.as_str());

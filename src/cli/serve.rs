@@ -44,7 +44,13 @@ Examples:
 #[command(after_long_help = SERVE_EXAMPLES)]
 pub(super) struct ServeArguments {
     /// The configuration
-    #[arg(long, env = "BREVET_CONFIG", value_name = "FILE", required_unless_present = "dev", conflicts_with = "dev")]
+    #[arg(
+        long,
+        env = "BREVET_CONFIG",
+        value_name = "FILE",
+        required_unless_present = "dev",
+        conflicts_with = "dev"
+    )]
     config: Option<PathBuf>,
     /// Try it: made-up keys, a demo account, nothing kept, loopback alone
     #[arg(long)]
@@ -72,15 +78,26 @@ pub(super) fn run(arguments: ServeArguments) -> Result<(), Failure> {
     server::raise_descriptor_limit();
     super::runtime()?.block_on(async {
         // Before anything listens: a signal that comes early must not kill calls in progress.
-        let mut end = Ends { term: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
+        let mut end = Ends {
+            term: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        };
         let (running, about) = match &arguments.config {
             Some(path) => {
                 let config = Config::load(path)?;
                 let about = About::of(&config);
                 let files = about.files.clone();
-                let running = server::start(config, Arc::new(SystemClock), Arc::new(SystemEntropy::new())).await;
+                let running = server::start(
+                    config,
+                    Arc::new(SystemClock),
+                    Arc::new(SystemEntropy::new()),
+                )
+                .await;
                 let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
-                (running.map_err(|error| report::with_free_space(error.into(), &files))?, about)
+                (
+                    running.map_err(|error| report::with_free_space(error.into(), &files))?,
+                    about,
+                )
             }
             None => develop(&arguments).await?,
         };
@@ -120,10 +137,17 @@ impl About {
         let certificate = match &config.tls {
             None => "none: plaintext".to_owned(),
             // What keeps it from being read keeps the broker from starting, and is told there.
-            Some((path, _)) => tls::not_after(path)
-                .map_or_else(|_| path.display().to_string(), |end| format!("{}, until {end}", path.display())),
+            Some((path, _)) => tls::not_after(path).map_or_else(
+                |_| path.display().to_string(),
+                |end| format!("{}, until {end}", path.display()),
+            ),
         };
-        Self { files, store: config.store.to_string(), audit, certificate }
+        Self {
+            files,
+            store: config.store.to_string(),
+            audit,
+            certificate,
+        }
     }
 
     fn log(&self, running: &Running) {
@@ -156,7 +180,9 @@ impl Ends {
 }
 
 async fn develop(arguments: &ServeArguments) -> Result<(Running, About), Failure> {
-    let listen = arguments.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 7480)));
+    let listen = arguments
+        .listen
+        .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 7480)));
     if !listen.ip().is_loopback() {
         return Err(format!(
             "--listen {listen}: development mode listens on loopback alone; `brevet init` makes a real configuration"
@@ -164,20 +190,45 @@ async fn develop(arguments: &ServeArguments) -> Result<(Running, About), Failure
         .into());
     }
     // Beside the service, unless any port will do.
-    let operator = SocketAddr::new(listen.ip(), if listen.port() == 0 { 0 } else { listen.port().wrapping_add(1) });
+    let operator = SocketAddr::new(
+        listen.ip(),
+        if listen.port() == 0 {
+            0
+        } else {
+            listen.port().wrapping_add(1)
+        },
+    );
     let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy::new()));
     let declaration = match &arguments.directory {
         Some(path) => demo::read(path)?,
         None => demo::declaration(&*entropy)?,
     };
     let compiled = demo::compile(declaration.clone()).map_err(|error| match &arguments.directory {
-        Some(path) => format!("{}: {}", path.display(), error.to_string().trim_start_matches("directory: ")).into(),
+        Some(path) => format!(
+            "{}: {}",
+            path.display(),
+            error.to_string().trim_start_matches("directory: ")
+        )
+        .into(),
         None => error,
     });
     let (compiled, demo) = compiled?;
     let master_key = MasterKey::ephemeral(&*entropy)?;
-    let store = Store::open(&Place::Memory, Access::Create, Some(&master_key), clock.now(), &*entropy).await?;
-    let desk = Desk { store: &store, master_key: &master_key, entropy: &*entropy, now: clock.now(), issuer: None };
+    let store = Store::open(
+        &Place::Memory,
+        Access::Create,
+        Some(&master_key),
+        clock.now(),
+        &*entropy,
+    )
+    .await?;
+    let desk = Desk {
+        store: &store,
+        master_key: &master_key,
+        entropy: &*entropy,
+        now: clock.now(),
+        issuer: None,
+    };
     let imported = match commands::plan(desk, declaration, false).await {
         Ok(plan) => plan.apply(desk, &super::operator()).await.map(|_| ()),
         Err(error) => Err(error),
@@ -185,7 +236,9 @@ async fn develop(arguments: &ServeArguments) -> Result<(Running, About), Failure
     let directory = match imported {
         Ok(()) => None,
         Err(error) => {
-            print::note(format_args!("the directory is read-only: as an import it would be refused ({error})"));
+            print::note(format_args!(
+                "the directory is read-only: as an import it would be refused ({error})"
+            ));
             Some(compiled)
         }
     };
@@ -204,7 +257,10 @@ async fn develop(arguments: &ServeArguments) -> Result<(Running, About), Failure
         listen,
         tls: None,
         operator,
-        listener: Listener { names: Names::Any, ..Listener::default() },
+        listener: Listener {
+            names: Names::Any,
+            ..Listener::default()
+        },
         regions: vec!["us-east-1".to_owned(), ANY_REGION.to_owned()],
         skew: MAX_SKEW,
         presigned_actions: Vec::new(),
@@ -217,25 +273,40 @@ async fn develop(arguments: &ServeArguments) -> Result<(Running, About), Failure
         refuse_after: Duration::from_secs(900),
         keep_changes: KEEP_CHANGES,
         keyring: Default::default(),
-        audit: arguments.audit.clone().map_or(Target::Discard, |path| Target::File { path, sync: true }),
+        audit: arguments
+            .audit
+            .clone()
+            .map_or(Target::Discard, |path| Target::File { path, sync: true }),
         session_records: Default::default(),
         opened_tokens: Default::default(),
         redis,
-        limits: Limits { shutdown_grace: Duration::from_secs(5), ..Limits::default() },
+        limits: Limits {
+            shutdown_grace: Duration::from_secs(5),
+            ..Limits::default()
+        },
         issuer: Some("http://{address}".to_owned()),
-        reach: Reach { private: false, http_on_loopback: true },
+        reach: Reach {
+            private: false,
+            http_on_loopback: true,
+        },
         budgets: BudgetLimits::OFF,
     };
     let about = About::of(&config);
     let more_keys = keyring.to_bytes()?;
     let (later, chance) = (clock.now(), entropy.clone());
-    let parts = Parts { store, master_key: Some(Arc::new(master_key)), directory, keyring, lock: None };
+    let parts = Parts {
+        store,
+        master_key: Some(Arc::new(master_key)),
+        directory,
+        keyring,
+        lock: None,
+    };
     let running = server::start_with(config, parts, clock, entropy).await?;
     // An RSA key takes a while to make: nobody waits for it.
     let sts = running.sts.clone();
     tokio::task::spawn_blocking(move || {
-        let keyring =
-            Keyring::parse(&more_keys).and_then(|k| k.with_signing_keys(&[Algorithm::RS256], &*chance, later));
+        let keyring = Keyring::parse(&more_keys)
+            .and_then(|k| k.with_signing_keys(&[Algorithm::RS256], &*chance, later));
         match keyring {
             Ok(keyring) => sts.tokens.replace(keyring),
             Err(error) => tracing::warn!(%error, "there is no RS256 key"),

@@ -204,14 +204,22 @@ async fn list(arguments: ListArguments) -> Result<(), Failure> {
         }
         Output::Table => {
             let rows: Vec<_> = answer.sessions.iter().map(row).collect();
-            print::block(print::table(&["SESSION", "WHO", "CAME FROM", "KEY", "UNTIL", "STATE"], &rows))?;
+            print::block(print::table(
+                &["SESSION", "WHO", "CAME FROM", "KEY", "UNTIL", "STATE"],
+                &rows,
+            ))?;
             if !answer.marker.is_empty() {
-                print::note(format_args!("There are more: --marker {}", print::word(&answer.marker)));
+                print::note(format_args!(
+                    "There are more: --marker {}",
+                    print::word(&answer.marker)
+                ));
             }
         }
     }
     if !answer.shared {
-        print::note("These are the records of the one broker that answered; with Redis all brokers share them.");
+        print::note(
+            "These are the records of the one broker that answered; with Redis all brokers share them.",
+        );
     }
     Ok(())
 }
@@ -222,7 +230,10 @@ async fn pages(
     request: pb::ListSessionsRequest,
     max_items: i32,
 ) -> Result<pb::ListSessionsResponse, Failure> {
-    let first = pb::ListSessionsRequest { max_items: Some(max_items), ..request.clone() };
+    let first = pb::ListSessionsRequest {
+        max_items: Some(max_items),
+        ..request.clone()
+    };
     let mut all = client.list_sessions(first).await?;
     loop {
         let found = i32::try_from(all.sessions.len()).unwrap_or(i32::MAX);
@@ -236,7 +247,11 @@ async fn pages(
         };
         let page = client.list_sessions(next).await?;
         if page.marker == all.marker {
-            return Err(format!("the broker's pages do not go on behind {}", print::visible(&page.marker)).into());
+            return Err(format!(
+                "the broker's pages do not go on behind {}",
+                print::visible(&page.marker)
+            )
+            .into());
         }
         all.sessions.extend(page.sessions);
         all.marker = page.marker;
@@ -255,9 +270,16 @@ async fn show(arguments: ShowArguments) -> Result<(), Failure> {
                 Value::Array(items) => items.iter().map(item).collect::<Vec<_>>().join(", "),
                 other => other.to_string(),
             };
-            let texts: Vec<(String, String)> =
-                fields.as_object().into_iter().flatten().map(|(name, value)| (name.clone(), text(value))).collect();
-            let lines: Vec<(&str, &str)> = texts.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+            let texts: Vec<(String, String)> = fields
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(name, value)| (name.clone(), text(value)))
+                .collect();
+            let lines: Vec<(&str, &str)> = texts
+                .iter()
+                .map(|(n, v)| (n.as_str(), v.as_str()))
+                .collect();
             print::block(print::fields(&lines))
         }
     }
@@ -266,28 +288,40 @@ async fn show(arguments: ShowArguments) -> Result<(), Failure> {
 /// An item of a list: a name, or a tag.
 fn item(value: &Value) -> String {
     let field = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default();
-    value.as_str().map_or_else(|| format!("{}={}", field("Key"), field("Value")), str::to_owned)
+    value.as_str().map_or_else(
+        || format!("{}={}", field("Key"), field("Value")),
+        str::to_owned,
+    )
 }
 
 async fn revoke(arguments: RevokeArguments) -> Result<(), Failure> {
     let account = match &arguments.account {
-        Some(text) => Some(
-            AccountId::parse(text)
-                .ok_or_else(|| format!("--account {text}: must be twelve digits, such as 111122223333"))?,
-        ),
+        Some(text) => Some(AccountId::parse(text).ok_or_else(|| {
+            format!("--account {text}: must be twelve digits, such as 111122223333")
+        })?),
         None => None,
     };
     if let Some(config) = &arguments.config {
         if arguments.selector.issued_before.is_some() {
-            return Err("--issued-before: with --config every session that was issued before now ends".into());
+            return Err(
+                "--issued-before: with --config every session that was issued before now ends"
+                    .into(),
+            );
         }
-        return end_beside(config, account, arguments.dry_run, arguments.output.chosen()).await;
+        return end_beside(
+            config,
+            account,
+            arguments.dry_run,
+            arguments.output.chosen(),
+        )
+        .await;
     }
     let client = Settings::of(&arguments.call)?.client().await?;
     if let Some(account) = account {
         let own = client.get_caller_identity().await?.account;
         if own != account.as_str() {
-            let rule = "is not your account; on the broker's machine --config FILE ends sessions of any";
+            let rule =
+                "is not your account; on the broker's machine --config FILE ends sessions of any";
             return Err(format!("--account {account}: {rule}").into());
         }
     }
@@ -308,17 +342,26 @@ async fn revoke(arguments: RevokeArguments) -> Result<(), Failure> {
         return Ok(());
     }
     let mut answer = client.revoke_sessions(request.clone()).await?;
-    if answer.target.as_ref().is_some_and(|target| target.access_key_goes_on)
+    if answer
+        .target
+        .as_ref()
+        .is_some_and(|target| target.access_key_goes_on)
         && !arguments.deactivate_access_key
         && terminal::confirms(&format!(
             "The access key {key} itself is active and goes on signing. Deactivate it too?"
         ))?
     {
         request.deactivate_access_key = true;
-        let counted = answer.target.as_ref().and_then(|target| target.sessions_on_record);
+        let counted = answer
+            .target
+            .as_ref()
+            .and_then(|target| target.sessions_on_record);
         answer = client.revoke_sessions(request).await?;
         // What the first call has ended.
-        answer.target = answer.target.map(|target| pb::RevocationTarget { sessions_on_record: counted, ..target });
+        answer.target = answer.target.map(|target| pb::RevocationTarget {
+            sessions_on_record: counted,
+            ..target
+        });
     }
     let target = answer.target.unwrap_or_default();
     match output {
@@ -338,7 +381,9 @@ async fn revoke(arguments: RevokeArguments) -> Result<(), Failure> {
         print::note("The role can be assumed again at once, by whoever its trust policy admits.");
     }
     if answer.access_key_deactivated {
-        print::note(format_args!("The access key {key} itself is inactive from now on."));
+        print::note(format_args!(
+            "The access key {key} itself is inactive from now on."
+        ));
     }
     if !answer.pending.is_empty() {
         print::note(
@@ -355,18 +400,31 @@ async fn revoke(arguments: RevokeArguments) -> Result<(), Failure> {
 }
 
 /// Ends sessions on the store of a broker, which takes it from there.
-async fn end_beside(config: &Path, account: Option<AccountId>, dry_run: bool, output: Output) -> Result<(), Failure> {
+async fn end_beside(
+    config: &Path,
+    account: Option<AccountId>,
+    dry_run: bool,
+    output: Output,
+) -> Result<(), Failure> {
     let config = Config::load(config)?;
-    let of = account.map_or_else(|| "all accounts".to_owned(), |account| format!("the account {account}"));
+    let of = account.map_or_else(
+        || "all accounts".to_owned(),
+        |account| format!("the account {account}"),
+    );
     if dry_run {
         if output == Output::Json {
-            print::json(&json!({"DryRun": true, "Account": account.map(|account| account.to_string())}))?;
+            print::json(
+                &json!({"DryRun": true, "Account": account.map(|account| account.to_string())}),
+            )?;
         }
-        print::note(format_args!("Every session of {of} that was issued before now would end."));
+        print::note(format_args!(
+            "Every session of {of} that was issued before now would end."
+        ));
         return Ok(());
     }
     let now = SystemClock.now();
-    let work = async |store: &Store| commands::end_sessions(store, &super::operator(), account, now).await;
+    let work =
+        async |store: &Store| commands::end_sessions(store, &super::operator(), account, now).await;
     let sequence = super::store::beside(&config, now, work).await?;
     match output {
         Output::Json => print::json(&json!({"SequenceNumber": sequence}))?,
@@ -382,7 +440,9 @@ async fn end_beside(config: &Path, account: Option<AccountId>, dry_run: bool, ou
 /// What was hit, in a sentence.
 fn told(target: &pb::RevocationTarget, dry_run: bool) -> String {
     let sessions = match (target.sessions_on_record, target.more) {
-        (None, _) => "the session records cannot be read; what is not on record ends all the same".to_owned(),
+        (None, _) => {
+            "the session records cannot be read; what is not on record ends all the same".to_owned()
+        }
         (Some(count), more) => {
             let at_least = if more { "at least " } else { "" };
             let plural = if count == 1 && !more { "" } else { "s" };
@@ -395,10 +455,16 @@ fn told(target: &pb::RevocationTarget, dry_run: bool) -> String {
         }
     };
     match target.exists {
-        Some(false) => format!("There is nothing of this name in the directory (check its spelling); {sessions}."),
+        Some(false) => format!(
+            "There is nothing of this name in the directory (check its spelling); {sessions}."
+        ),
         _ => {
             let mut chars = sessions.chars();
-            chars.next().map(|c| c.to_uppercase().chain(chars).collect::<String>()).unwrap_or_default() + "."
+            chars
+                .next()
+                .map(|c| c.to_uppercase().chain(chars).collect::<String>())
+                .unwrap_or_default()
+                + "."
         }
     }
 }
@@ -422,8 +488,14 @@ fn hit(target: &pb::RevocationTarget) -> Value {
     })
 }
 
-async fn request(client: &Client, selector: RevokeSelector) -> Result<pb::RevokeSessionsRequest, Failure> {
-    let issued_before = selector.issued_before.map(|at| prost_types::Timestamp { seconds: at.as_second(), nanos: 0 });
+async fn request(
+    client: &Client,
+    selector: RevokeSelector,
+) -> Result<pb::RevokeSessionsRequest, Failure> {
+    let issued_before = selector.issued_before.map(|at| prost_types::Timestamp {
+        seconds: at.as_second(),
+        nanos: 0,
+    });
     let role_arn = match &selector.role_arn {
         Some(role) => Some(super::role_arn(client, role).await?),
         None => None,
@@ -436,14 +508,24 @@ async fn request(client: &Client, selector: RevokeSelector) -> Result<pb::Revoke
         .or(role_arn.map(Selector::RoleArn))
         .or(selector.source_identity.map(Selector::SourceIdentity))
         .or(selector.provider.map(|provider_arn| {
-            Selector::VouchedFor(pb::VouchedFor { provider_arn, subject: selector.subject.clone() })
+            Selector::VouchedFor(pb::VouchedFor {
+                provider_arn,
+                subject: selector.subject.clone(),
+            })
         }))
         .or(selector.all.then_some(Selector::All(true)));
-    Ok(pb::RevokeSessionsRequest { selector: chosen, issued_before, ..Default::default() })
+    Ok(pb::RevokeSessionsRequest {
+        selector: chosen,
+        issued_before,
+        ..Default::default()
+    })
 }
 
 fn at(instant: &Option<prost_types::Timestamp>) -> String {
-    instant.as_ref().map(|t| Timestamp::from_seconds(t.seconds).to_string()).unwrap_or_default()
+    instant
+        .as_ref()
+        .map(|t| Timestamp::from_seconds(t.seconds).to_string())
+        .unwrap_or_default()
 }
 
 fn row(session: &pb::Session) -> Vec<String> {
@@ -460,7 +542,11 @@ fn row(session: &pb::Session) -> Vec<String> {
 }
 
 fn shown(session: &pb::Session) -> Value {
-    let tags: Vec<_> = session.tags.iter().map(|t| json!({"Key": t.key, "Value": t.value})).collect();
+    let tags: Vec<_> = session
+        .tags
+        .iter()
+        .map(|t| json!({"Key": t.key, "Value": t.value}))
+        .collect();
     json!({
         "SessionId": session.session_id, "AccessKeyId": session.access_key_id, "Arn": session.arn,
         "MadeBy": session.made_by, "RoleArn": session.role_arn, "SourceIdentity": session.source_identity, "Tags": tags,
@@ -482,9 +568,21 @@ mod tests {
             access_key_goes_on: false,
         };
         for (hit, dry_run, expected) in [
-            (target(Some(true), Some(1), false), false, "1 session on record ends."),
-            (target(None, Some(3), false), true, "3 sessions on record would end."),
-            (target(None, Some(3), true), false, "At least 3 sessions on record end."),
+            (
+                target(Some(true), Some(1), false),
+                false,
+                "1 session on record ends.",
+            ),
+            (
+                target(None, Some(3), false),
+                true,
+                "3 sessions on record would end.",
+            ),
+            (
+                target(None, Some(3), true),
+                false,
+                "At least 3 sessions on record end.",
+            ),
             (
                 target(Some(false), Some(0), false),
                 false,

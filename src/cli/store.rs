@@ -60,17 +60,25 @@ pub(super) fn opened(
 ) -> Result<(tokio::runtime::Runtime, Store), Failure> {
     let runtime = super::runtime()?;
     let (now, entropy) = (clock::now(config)?, SystemEntropy::new());
-    let store = runtime.block_on(server::entrance(config, master_key).open(Access::Use, now, &entropy));
+    let store =
+        runtime.block_on(server::entrance(config, master_key).open(Access::Use, now, &entropy));
     let files = match &config.store {
         Place::Sqlite(path) => vec![path.as_path()],
         Place::Postgres { .. } | Place::Memory => Vec::new(),
     };
-    Ok((runtime, store.map_err(|error| report::with_free_space(error.into(), &files))?))
+    Ok((
+        runtime,
+        store.map_err(|error| report::with_free_space(error.into(), &files))?,
+    ))
 }
 
 /// As [`opened`], for a command that needs no master key for itself.
 pub(super) fn opened_to_read(config: &Config) -> Result<(tokio::runtime::Runtime, Store), Failure> {
-    let master_key = config.master_key.as_deref().map(MasterKey::load).transpose()?;
+    let master_key = config
+        .master_key
+        .as_deref()
+        .map(MasterKey::load)
+        .transpose()?;
     opened(config, master_key.as_ref())
 }
 
@@ -81,9 +89,15 @@ pub(super) async fn beside<T, E: Into<Failure>>(
     now: Timestamp,
     work: impl AsyncFnOnce(&Store) -> Result<T, E>,
 ) -> Result<T, Failure> {
-    let master_key = config.master_key.as_deref().map(MasterKey::load).transpose()?;
+    let master_key = config
+        .master_key
+        .as_deref()
+        .map(MasterKey::load)
+        .transpose()?;
     let entrance = server::entrance(config, master_key.as_ref());
-    let store = entrance.open(Access::Use, now, &SystemEntropy::new()).await?;
+    let store = entrance
+        .open(Access::Use, now, &SystemEntropy::new())
+        .await?;
     let done = work(&store).await.map_err(Into::into)?;
     entrance.leave(&store).await?;
     store.close().await;
@@ -95,7 +109,10 @@ pub(super) async fn beside<T, E: Into<Failure>>(
 /// # Errors
 /// Names the file, or the setting that is missing.
 pub(super) fn master_key(config: &Config) -> Result<(&Path, MasterKey), Failure> {
-    let path = config.master_key.as_deref().ok_or("[directory] master_key: is not set")?;
+    let path = config
+        .master_key
+        .as_deref()
+        .ok_or("[directory] master_key: is not set")?;
     Ok((path, MasterKey::load(path)?))
 }
 
@@ -118,7 +135,9 @@ pub(super) fn changes(arguments: &ChangesArguments) -> Result<(), Failure> {
     print::legibly(Form::Json, |out| {
         loop {
             let changes = runtime.block_on(store.feed_after(after, 1_000))?;
-            let Some(last) = changes.last() else { return Ok(()) };
+            let Some(last) = changes.last() else {
+                return Ok(());
+            };
             let mut kept = BTreeMap::new();
             if arguments.documents {
                 kept.extend(runtime.block_on(store.documents_between(after, last.sequence))?);
@@ -126,7 +145,11 @@ pub(super) fn changes(arguments: &ChangesArguments) -> Result<(), Failure> {
             after = last.sequence;
             for change in &changes {
                 let mut line = line(change)?;
-                documents::add(&mut line, change.sequence, kept.remove(&change.sequence).unwrap_or_default())?;
+                documents::add(
+                    &mut line,
+                    change.sequence,
+                    kept.remove(&change.sequence).unwrap_or_default(),
+                )?;
                 serde_json::to_writer(&mut *out, &line)?;
                 out.write_all(b"\n")?;
             }

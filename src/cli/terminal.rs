@@ -33,7 +33,11 @@ pub(super) fn ask_code(serial_number: &str, otherwise: &str) -> Result<Zeroizing
         .read(true)
         .write(true)
         .open("/dev/tty")
-        .map_err(|_| format!("{serial_number} needs its code, and there is no terminal to ask on; {otherwise}"))?;
+        .map_err(|_| {
+            format!(
+                "{serial_number} needs its code, and there is no terminal to ask on; {otherwise}"
+            )
+        })?;
     write!(terminal, "Code of {}: ", Legible(serial_number))?;
     terminal.flush()?;
     let mut line = Zeroizing::new(String::new());

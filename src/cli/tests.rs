@@ -2,9 +2,17 @@ use super::*;
 
 /// Every command, with the words that lead to it.
 fn commands() -> Vec<(Vec<String>, clap::Command)> {
-    fn below(path: &[String], command: &clap::Command, found: &mut Vec<(Vec<String>, clap::Command)>) {
+    fn below(
+        path: &[String],
+        command: &clap::Command,
+        found: &mut Vec<(Vec<String>, clap::Command)>,
+    ) {
         for sub in command.get_subcommands().filter(|c| c.get_name() != "help") {
-            let path: Vec<String> = path.iter().cloned().chain([sub.get_name().to_owned()]).collect();
+            let path: Vec<String> = path
+                .iter()
+                .cloned()
+                .chain([sub.get_name().to_owned()])
+                .collect();
             found.push((path.clone(), sub.clone()));
             below(&path, sub, found);
         }
@@ -25,22 +33,48 @@ fn every_command_has_a_paragraph_and_examples_that_are_understood() {
     assert!(commands.len() > 25, "{}", commands.len());
     for (path, command) in commands {
         let name = path.join(" ");
-        let about = command.get_long_about().map(ToString::to_string).unwrap_or_default();
-        assert!(about.len() > 100 && about.contains("\n\n"), "{name}: has no paragraph: {about}");
-        let examples = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+        let about = command
+            .get_long_about()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        assert!(
+            about.len() > 100 && about.contains("\n\n"),
+            "{name}: has no paragraph: {about}"
+        );
+        let examples = command
+            .get_after_long_help()
+            .map(ToString::to_string)
+            .unwrap_or_default();
         let examples = examples.strip_prefix("Examples:\n").unwrap_or_default();
-        let lines: Vec<&str> = examples.lines().filter(|l| l.starts_with("  ") && !l.starts_with("      ")).collect();
+        let lines: Vec<&str> = examples
+            .lines()
+            .filter(|l| l.starts_with("  ") && !l.starts_with("      "))
+            .collect();
         assert!(!lines.is_empty(), "{name}: has no example");
         for line in lines {
             assert!(line.len() < 98, "{name}: {line}: would be wrapped");
-            let start = line.find("brevet ").unwrap_or_else(|| panic!("{name}: {line}: calls nothing"));
+            let start = line
+                .find("brevet ")
+                .unwrap_or_else(|| panic!("{name}: {line}: calls nothing"));
             // What a shell would hand over: up to its closing quote, a pipe or a redirection.
-            let call =
-                line[start..].split(" | ").next().unwrap().split(" > ").next().unwrap().split(" < ").next().unwrap();
+            let call = line[start..]
+                .split(" | ")
+                .next()
+                .unwrap()
+                .split(" > ")
+                .next()
+                .unwrap()
+                .split(" < ")
+                .next()
+                .unwrap();
             let call = call.trim_end_matches(')').trim_end_matches(")\"");
             let words = aws::words_of(call).unwrap_or_else(|e| panic!("{name}: {line}: {e}"));
             let understood = Arguments::command().try_get_matches_from(&words);
-            assert!(understood.is_ok(), "{name}: {line}: {}", understood.unwrap_err());
+            assert!(
+                understood.is_ok(),
+                "{name}: {line}: {}",
+                understood.unwrap_err()
+            );
         }
     }
 }
@@ -51,31 +85,67 @@ fn the_log_is_shown_where_something_logs() {
         let shown = command.render_long_help().to_string().contains("--log ");
         let logs = ["serve", "web-identity-token"].contains(&path[1].as_str());
         assert_eq!(shown, logs, "{path:?}");
-        let words: Vec<&str> = path.iter().map(String::as_str).chain(["--log", "debug"]).collect();
-        let error = Arguments::command().try_get_matches_from(words).err().map(|e| e.kind());
-        assert_ne!(error, Some(clap::error::ErrorKind::UnknownArgument), "{path:?} takes it all the same");
+        let words: Vec<&str> = path
+            .iter()
+            .map(String::as_str)
+            .chain(["--log", "debug"])
+            .collect();
+        let error = Arguments::command()
+            .try_get_matches_from(words)
+            .err()
+            .map(|e| e.kind());
+        assert_ne!(
+            error,
+            Some(clap::error::ErrorKind::UnknownArgument),
+            "{path:?} takes it all the same"
+        );
     }
-    for words in [["brevet", "--log", "debug", "serve", "--dev"], ["brevet", "serve", "--log", "debug", "--dev"]] {
+    for words in [
+        ["brevet", "--log", "debug", "serve", "--dev"],
+        ["brevet", "serve", "--log", "debug", "--dev"],
+    ] {
         let parsed = Arguments::try_parse_from(words).unwrap();
-        let Command::Serve(serve) = &parsed.command else { panic!("serve") };
-        assert_eq!(serve.log.log.as_deref().or(parsed.log.as_deref()), Some("debug"), "{words:?}");
+        let Command::Serve(serve) = &parsed.command else {
+            panic!("serve")
+        };
+        assert_eq!(
+            serve.log.log.as_deref().or(parsed.log.as_deref()),
+            Some("debug"),
+            "{words:?}"
+        );
     }
 }
 
 #[test]
 fn the_reference_has_every_command_and_its_examples_are_understood() {
     let page = include_str!("../../docs/cli.md");
-    for (path, _) in commands().into_iter().filter(|(_, command)| !command.has_subcommands()) {
+    for (path, _) in commands()
+        .into_iter()
+        .filter(|(_, command)| !command.has_subcommands())
+    {
         let name = path.join(" ");
-        assert!(page.contains(&format!("| `{name}` |")), "docs/cli.md has no line for {name}");
-        assert!(page.lines().any(|line| line.starts_with(&name)), "docs/cli.md has no example of {name}");
+        assert!(
+            page.contains(&format!("| `{name}` |")),
+            "docs/cli.md has no line for {name}"
+        );
+        assert!(
+            page.lines().any(|line| line.starts_with(&name)),
+            "docs/cli.md has no example of {name}"
+        );
     }
     for line in page.lines().filter(|line| line.starts_with("brevet ")) {
         let call = line.split(" > ").next().unwrap();
         let words = aws::words_of(call).unwrap();
         let understood = Arguments::command().try_get_matches_from(&words);
         // The policy of an example is no file here.
-        let read = understood.as_ref().err().is_some_and(|e| e.to_string().contains("read-only.json"));
-        assert!(understood.is_ok() || read, "{line}: {}", understood.unwrap_err());
+        let read = understood
+            .as_ref()
+            .err()
+            .is_some_and(|e| e.to_string().contains("read-only.json"));
+        assert!(
+            understood.is_ok() || read,
+            "{line}: {}",
+            understood.unwrap_err()
+        );
     }
 }

@@ -12,7 +12,10 @@ pub(super) fn seconds(text: &str) -> Result<i32, String> {
         let number = text.strip_suffix(suffix)?.trim().parse::<i32>().ok()?;
         number.checked_mul(seconds)
     };
-    let meant = unit("h", 3_600).or_else(|| unit("m", 60)).or_else(|| unit("min", 60)).or_else(|| unit("d", 86_400));
+    let meant = unit("h", 3_600)
+        .or_else(|| unit("m", 60))
+        .or_else(|| unit("min", 60))
+        .or_else(|| unit("d", 86_400));
     Err(match meant.or_else(|| unit("s", 1)) {
         Some(seconds) => format!("must be a number of seconds; write {seconds}"),
         None => "must be a number of seconds, such as 3600".to_owned(),
@@ -21,7 +24,10 @@ pub(super) fn seconds(text: &str) -> Result<i32, String> {
 
 /// A tag as `KEY=VALUE`, or as AWS's CLI writes it: `Key=KEY,Value=VALUE`.
 pub(super) fn tag(text: &str) -> Result<(String, String), String> {
-    if let Some((key, value)) = text.strip_prefix("Key=").and_then(|rest| rest.split_once(",Value=")) {
+    if let Some((key, value)) = text
+        .strip_prefix("Key=")
+        .and_then(|rest| rest.split_once(",Value="))
+    {
         return Ok((key.to_owned(), value.to_owned()));
     }
     let (key, value) = text.split_once('=').ok_or("must be KEY=VALUE")?;
@@ -33,14 +39,20 @@ pub(super) fn policy(text: &str) -> Result<String, String> {
     let text = super::assume_role::policy(text).map_err(|error: Failure| error.to_string())?;
     match text.trim_start().starts_with('{') {
         true => Ok(text),
-        false if std::path::Path::new(&text).is_file() => Err(format!("must be JSON; of a file, write file://{text}")),
-        false => Err("must be JSON, such as {\"Version\":\"2012-10-17\",\"Statement\":[…]}, or file://PATH".to_owned()),
+        false if std::path::Path::new(&text).is_file() => {
+            Err(format!("must be JSON; of a file, write file://{text}"))
+        }
+        false => Err(
+            "must be JSON, such as {\"Version\":\"2012-10-17\",\"Statement\":[…]}, or file://PATH"
+                .to_owned(),
+        ),
     }
 }
 
 /// An instant.
 pub(super) fn instant(text: &str) -> Result<jiff::Timestamp, String> {
-    text.parse().map_err(|_| "must be like 2026-01-02T03:04:05Z".to_owned())
+    text.parse()
+        .map_err(|_| "must be like 2026-01-02T03:04:05Z".to_owned())
 }
 
 #[cfg(test)]
@@ -50,8 +62,19 @@ mod tests {
     #[test]
     fn a_duration_with_a_unit_is_told_in_seconds() {
         assert_eq!(seconds("3600"), Ok(3_600));
-        for (text, meant) in [("1h", "3600"), ("15m", "900"), ("15min", "900"), ("2d", "172800"), ("90s", "90")] {
-            assert!(seconds(text).unwrap_err().ends_with(&format!("write {meant}")), "{text}");
+        for (text, meant) in [
+            ("1h", "3600"),
+            ("15m", "900"),
+            ("15min", "900"),
+            ("2d", "172800"),
+            ("90s", "90"),
+        ] {
+            assert!(
+                seconds(text)
+                    .unwrap_err()
+                    .ends_with(&format!("write {meant}")),
+                "{text}"
+            );
         }
         assert!(seconds("soon").unwrap_err().contains("such as 3600"));
     }

@@ -65,7 +65,11 @@ const COMMIT_DATE: &str = env!("BREVET_COMMIT_DATE");
 
 /// `0.1.0 (0123456789ab, 2026-01-02)`
 pub(super) fn text() -> String {
-    let build = if cfg!(debug_assertions) { ", debug build" } else { "" };
+    let build = if cfg!(debug_assertions) {
+        ", debug build"
+    } else {
+        ""
+    };
     format!("{VERSION} ({COMMIT}, {COMMIT_DATE}{build})")
 }
 
@@ -81,7 +85,12 @@ pub(super) fn run(arguments: &VersionArguments) -> Result<(), Failure> {
 
 pub(super) fn completions(arguments: &CompletionsArguments) -> Result<(), Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(arguments.shell, &mut Arguments::command(), "brevet", &mut script);
+    clap_complete::generate(
+        arguments.shell,
+        &mut Arguments::command(),
+        "brevet",
+        &mut script,
+    );
     print::data(|out| Ok(out.write_all(&script)?))
 }
 
@@ -91,7 +100,11 @@ pub(super) fn man(arguments: &ManArguments) -> Result<(), Failure> {
         clap_mangen::Man::new(Arguments::command()).render(&mut page)?;
         return print::data(|out| Ok(out.write_all(&page)?));
     };
-    clap_mangen::generate_to(Arguments::command(), dir).map_err(|error| format!("--dir {}: {error}", dir.display()))?;
-    print::note(format_args!("{} holds the manual pages of brevet and its commands.", dir.display()));
+    clap_mangen::generate_to(Arguments::command(), dir)
+        .map_err(|error| format!("--dir {}: {error}", dir.display()))?;
+    print::note(format_args!(
+        "{} holds the manual pages of brevet and its commands.",
+        dir.display()
+    ));
     Ok(())
 }

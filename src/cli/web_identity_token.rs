@@ -87,9 +87,14 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 pub(super) fn run(arguments: &WebIdentityTokenArguments) -> Result<(), Failure> {
     super::runtime()?.block_on(async {
         // Before the file is there: whoever waits for it may end this program at once.
-        let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let (mut term, mut interrupt) = (
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+        );
         let token = fetch(arguments).await?;
-        let Some(path) = &arguments.write else { return print::line(token.token.expose()) };
+        let Some(path) = &arguments.write else {
+            return print::line(token.token.expose());
+        };
         write(path, &token)?;
         if arguments.once {
             return Ok(());
@@ -107,17 +112,23 @@ async fn fetch(arguments: &WebIdentityTokenArguments) -> Result<WebIdentityToken
     let client = Settings::of(&arguments.call)?.client().await?;
     let algorithm = arguments.signing_algorithm.as_str();
     let (audience, tags) = (&arguments.audience, &arguments.tags);
-    let token = client.get_web_identity_token(audience, algorithm, arguments.duration_seconds, tags).await?;
+    let token = client
+        .get_web_identity_token(audience, algorithm, arguments.duration_seconds, tags)
+        .await?;
     // It goes into files and into other programs' requests: RFC 7515 section 3.1, the compact form.
     let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     if !token.token.expose().bytes().all(legal) {
-        return Err("the broker's answer is not to be trusted: its token has characters that no token has".into());
+        return Err(
+            "the broker's answer is not to be trusted: its token has characters that no token has"
+                .into(),
+        );
     }
     Ok(token)
 }
 
 fn write(path: &Path, token: &WebIdentityToken) -> Result<(), Failure> {
-    files::write_private(path, token.token.expose().as_bytes()).map_err(|error| format!("--write {error}"))?;
+    files::write_private(path, token.token.expose().as_bytes())
+        .map_err(|error| format!("--write {error}"))?;
     tracing::info!(file = %path.display(), until = %token.expires_at, "the token is written");
     Ok(())
 }
@@ -131,7 +142,9 @@ async fn keep_fresh(
         until(refresh_at(SystemClock.now(), token.expires_at)).await;
         let mut pause = RETRY.0;
         token = loop {
-            let fetched = fetch(arguments).await.and_then(|token| write(path, &token).map(|()| token));
+            let fetched = fetch(arguments)
+                .await
+                .and_then(|token| write(path, &token).map(|()| token));
             match fetched {
                 Ok(token) => break token,
                 Err(error) => {
@@ -168,7 +181,15 @@ mod tests {
     fn a_token_is_replaced_when_half_of_its_life_is_over() {
         let at = Timestamp::from_seconds;
         assert_eq!(refresh_at(at(1_000), at(1_300)), at(1_150));
-        assert_eq!(refresh_at(at(1_000), at(1_004)), at(1_005), "never in a hurry");
-        assert_eq!(refresh_at(at(1_000), at(900)), at(1_005), "a clock that is ahead");
+        assert_eq!(
+            refresh_at(at(1_000), at(1_004)),
+            at(1_005),
+            "never in a hurry"
+        );
+        assert_eq!(
+            refresh_at(at(1_000), at(900)),
+            at(1_005),
+            "a clock that is ahead"
+        );
     }
 }

@@ -32,20 +32,31 @@ pub(super) fn run(arguments: &WhoamiArguments) -> Result<(), Failure> {
     let settings = Settings::of(&arguments.call)?;
     let (found, identity) = super::runtime()?.block_on(async {
         let found = settings.credentials().await?;
-        let identity = settings.client_with(found.credentials.clone())?.get_caller_identity().await?;
+        let identity = settings
+            .client_with(found.credentials.clone())?
+            .get_caller_identity()
+            .await?;
         Ok::<_, Failure>((found, identity))
     })?;
     if arguments.output.chosen() == Output::Json {
-        let shown = json!({"UserId": identity.user_id, "Account": identity.account, "Arn": identity.arn});
+        let shown =
+            json!({"UserId": identity.user_id, "Account": identity.account, "Arn": identity.arn});
         return print::json(&shown);
     }
-    let until = found.credentials.expires_at().map(|at| format!(", until {at}")).unwrap_or_default();
+    let until = found
+        .credentials
+        .expires_at()
+        .map(|at| format!(", until {at}"))
+        .unwrap_or_default();
     let from = |setting: &super::aws::Setting| format!("{} ({})", setting.value, setting.from);
     print::block(print::fields(&[
         ("Arn", &identity.arn),
         ("Account", &identity.account),
         ("UserId", &identity.user_id),
-        ("Access key", &format!("{}{until}", found.credentials.access_key_id)),
+        (
+            "Access key",
+            &format!("{}{until}", found.credentials.access_key_id),
+        ),
         ("From", &found.from),
         ("Endpoint", &from(&settings.endpoint)),
         ("Region", &from(&settings.region)),

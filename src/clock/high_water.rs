@@ -24,8 +24,14 @@ pub struct HighWaterClock {
 impl HighWaterClock {
     /// Begins at the wall clock's time, or at `mark` if that is later.
     pub fn new(wall: Arc<dyn Clock>, mark: Option<Timestamp>, allowed: Duration) -> Self {
-        let clock = Self { wall, allowed, offset: AtomicI64::new(i64::MIN) };
-        let start = mark.map_or(i64::MIN, |mark| mark.millis().saturating_sub(clock.passed()));
+        let clock = Self {
+            wall,
+            allowed,
+            offset: AtomicI64::new(i64::MIN),
+        };
+        let start = mark.map_or(i64::MIN, |mark| {
+            mark.millis().saturating_sub(clock.passed())
+        });
         clock.offset.store(start, Ordering::Relaxed);
         clock
     }
@@ -64,14 +70,19 @@ impl HighWaterClock {
     /// How long it takes until the wall clock has caught up so far that it is not too far behind any more.
     pub fn until_caught_up(&self) -> Duration {
         let slowed_by = u32::try_from(SLOWED_BY).unwrap_or(u32::MAX);
-        self.lag().saturating_sub(self.allowed).saturating_mul(slowed_by)
+        self.lag()
+            .saturating_sub(self.allowed)
+            .saturating_mul(slowed_by)
     }
 
     /// Goes back to `mark`, or to the wall clock's time if that is later. Whatever was issued before must
     /// have been ended by then.
     pub fn accept(&self, mark: Timestamp) {
         let time = self.wall.now().max(mark);
-        self.offset.store(time.millis().saturating_sub(self.passed()), Ordering::Relaxed);
+        self.offset.store(
+            time.millis().saturating_sub(self.passed()),
+            Ordering::Relaxed,
+        );
     }
 
     /// Milliseconds that have passed, slowed.
@@ -104,7 +115,10 @@ mod tests {
 
     fn clocks(mark: Option<Timestamp>) -> (Arc<ManualClock>, HighWaterClock) {
         let wall = Arc::new(ManualClock::new(START));
-        (wall.clone(), HighWaterClock::new(wall, mark, Duration::from_secs(900)))
+        (
+            wall.clone(),
+            HighWaterClock::new(wall, mark, Duration::from_secs(900)),
+        )
     }
 
     /// Time passes, and the wall clock goes on by as much.
@@ -131,10 +145,16 @@ mod tests {
         pass(&wall, 3_200);
         assert_eq!(clock.now(), seconds(3_200));
         wall.set(seconds(3_100));
-        assert_eq!((clock.now(), clock.lag()), (seconds(3_200), Duration::from_secs(100)));
+        assert_eq!(
+            (clock.now(), clock.lag()),
+            (seconds(3_200), Duration::from_secs(100))
+        );
         // A session of 900 seconds ends after at most a sixteenth more.
         pass(&wall, 960);
-        assert_eq!((clock.now(), clock.lag()), (seconds(4_100), Duration::from_secs(40)));
+        assert_eq!(
+            (clock.now(), clock.lag()),
+            (seconds(4_100), Duration::from_secs(40))
+        );
         pass(&wall, 640);
         assert_eq!((clock.now(), clock.lag()), (seconds(4_700), Duration::ZERO));
         pass(&wall, 100);
@@ -148,7 +168,10 @@ mod tests {
         wall.pass(Duration::from_secs(960));
         assert_eq!((clock.now(), clock.is_behind()), (seconds(900), None));
         wall.pass(Duration::from_secs(16));
-        assert_eq!((clock.now(), clock.is_behind()), (seconds(915), Some(Duration::from_secs(915))));
+        assert_eq!(
+            (clock.now(), clock.is_behind()),
+            (seconds(915), Some(Duration::from_secs(915)))
+        );
         // It goes on, and catches up at last.
         assert_eq!(clock.until_caught_up(), Duration::from_secs(240));
         pass(&wall, 239);
@@ -160,7 +183,10 @@ mod tests {
     #[test]
     fn op_05_a_mark_of_before_counts_until_it_is_given_up() {
         let (wall, clock) = clocks(Some(seconds(7_200)));
-        assert_eq!((clock.now(), clock.is_behind()), (seconds(7_200), Some(Duration::from_secs(7_200))));
+        assert_eq!(
+            (clock.now(), clock.is_behind()),
+            (seconds(7_200), Some(Duration::from_secs(7_200)))
+        );
         clock.accept(START);
         assert_eq!((clock.now(), clock.lag()), (START, Duration::ZERO));
         // One that is earlier than the wall clock says nothing.

@@ -22,9 +22,16 @@ pub async fn accept_clock(
     let mut writer = store.write_revocation().await?;
     // A session may be dated by the wrong clock: the mark outlives that too.
     let expires_at = Mark::outlives(highest.max(now));
-    let mark = Mark { before_sequence: writer.sequence() + 1, before_seconds: 0, expires_at };
+    let mark = Mark {
+        before_sequence: writer.sequence() + 1,
+        before_seconds: 0,
+        expires_at,
+    };
     let revoked = vec![Revoked::new(Selector::Everything, "", "", mark)];
-    let detail = serde_json::to_string(&Detail { revoked, ..Detail::default() });
+    let detail = serde_json::to_string(&Detail {
+        revoked,
+        ..Detail::default()
+    });
     let entry = Entry {
         changed_at: now,
         actor: actor.text(),
@@ -34,7 +41,9 @@ pub async fn accept_clock(
         detail: detail.map_err(|e| StoreError::Row(e.to_string()))?,
     };
     writer.record(&entry).await?;
-    writer.revoke(Selector::Everything.as_str(), "", "", mark).await?;
+    writer
+        .revoke(Selector::Everything.as_str(), "", "", mark)
+        .await?;
     writer.not_before(now);
     writer.forget_codes_after(now).await?;
     Ok(writer.commit().await?)

@@ -38,8 +38,10 @@ impl Detail {
     /// Of a thing that was changed, made or deleted.
     pub(super) fn of(old: Option<&Resource>, new: Option<&Resource>) -> Self {
         let (old, new) = (old.map(public), new.map(public));
-        let documents =
-            Documents { before: old.as_ref().map(Value::to_string), after: new.as_ref().map(Value::to_string) };
+        let documents = Documents {
+            before: old.as_ref().map(Value::to_string),
+            after: new.as_ref().map(Value::to_string),
+        };
         let (before, after) = differing(old, new);
         Self {
             before,

@@ -1,7 +1,9 @@
 //! One aspect of a thing: what is attached to it, in it, or said of it.
 
 use crate::clock::Timestamp;
-use crate::directory::declaration::{Attached, Boundary, Document, InlinePolicy, PolicyVersion, ProfileRole, Tag};
+use crate::directory::declaration::{
+    Attached, Boundary, Document, InlinePolicy, PolicyVersion, ProfileRole, Tag,
+};
 use crate::directory::resource::{Kind, Resource};
 
 use super::{CommandError, rules};
@@ -120,7 +122,10 @@ impl Edit {
                 let list = attached(thing)?;
                 if !list.iter().any(|a| a.policy_arn == *arn) {
                     let name = arn.rsplit('/').next().map(str::to_owned);
-                    list.push(Attached { policy_name: name, policy_arn: arn.clone() });
+                    list.push(Attached {
+                        policy_name: name,
+                        policy_arn: arn.clone(),
+                    });
                 }
             }
             Self::DetachPolicy(arn) => remove(attached(thing)?, |a| a.policy_arn == *arn, arn)?,
@@ -129,7 +134,10 @@ impl Edit {
                 let list = inline(thing)?;
                 match list.iter_mut().find(|p| p.policy_name == *name) {
                     Some(policy) => policy.policy_document = document,
-                    None => list.push(InlinePolicy { policy_name: name.clone(), policy_document: document }),
+                    None => list.push(InlinePolicy {
+                        policy_name: name.clone(),
+                        policy_document: document,
+                    }),
                 }
             }
             Self::DeletePolicy(name) => remove(inline(thing)?, |p| p.policy_name == *name, name)?,
@@ -142,15 +150,25 @@ impl Edit {
             Self::DeletePermissionsBoundary => {
                 let boundary = boundary(thing)?;
                 if boundary.take().is_none() {
-                    return Err(CommandError::NoSuchEntity("permissions boundary on it".to_owned()));
+                    return Err(CommandError::NoSuchEntity(
+                        "permissions boundary on it".to_owned(),
+                    ));
                 }
             }
             Self::Tag(tags) => {
                 let list = rules::tags_mut(thing).ok_or_else(|| unfit("tags"))?;
                 for (key, value) in tags {
                     match list.iter_mut().find(|t| t.key.eq_ignore_ascii_case(key)) {
-                        Some(tag) => *tag = Tag { key: key.clone(), value: value.clone() },
-                        None => list.push(Tag { key: key.clone(), value: value.clone() }),
+                        Some(tag) => {
+                            *tag = Tag {
+                                key: key.clone(),
+                                value: value.clone(),
+                            }
+                        }
+                        None => list.push(Tag {
+                            key: key.clone(),
+                            value: value.clone(),
+                        }),
                     }
                 }
             }
@@ -164,7 +182,9 @@ impl Edit {
                     groups.push(name.clone());
                 }
             }
-            Self::RemoveFromGroup(name) => remove(groups(thing)?, |g| g.eq_ignore_ascii_case(name), name)?,
+            Self::RemoveFromGroup(name) => {
+                remove(groups(thing)?, |g| g.eq_ignore_ascii_case(name), name)?
+            }
             Self::UpdateAssumeRolePolicy(document) => match thing {
                 Resource::Role(role) => role.assume_role_policy_document = Some(parse(document)?),
                 _ => return Err(unfit("a trust policy")),
@@ -180,9 +200,13 @@ impl Edit {
             },
             Self::Rename { name, path } => rename(thing, name.as_deref(), path.as_deref())?,
             Self::CreatePolicyVersion(document, default) => {
-                let Resource::Policy(policy) = thing else { return Err(unfit("versions")) };
-                let numbers =
-                    policy.policy_version_list.iter().filter_map(|v| v.version_id.strip_prefix('v')?.parse().ok());
+                let Resource::Policy(policy) = thing else {
+                    return Err(unfit("versions"));
+                };
+                let numbers = policy
+                    .policy_version_list
+                    .iter()
+                    .filter_map(|v| v.version_id.strip_prefix('v')?.parse().ok());
                 let next = numbers.max().unwrap_or(0u32).saturating_add(1);
                 let version = PolicyVersion {
                     document: Some(parse(document)?),
@@ -197,44 +221,73 @@ impl Edit {
                 }
             }
             Self::DeletePolicyVersion(id) => {
-                let Resource::Policy(policy) = thing else { return Err(unfit("versions")) };
+                let Resource::Policy(policy) = thing else {
+                    return Err(unfit("versions"));
+                };
                 if policy.default_version_id.as_deref() == Some(id) {
-                    return Err(CommandError::DeleteConflict(format!("version {id} is the one in force")));
+                    return Err(CommandError::DeleteConflict(format!(
+                        "version {id} is the one in force"
+                    )));
                 }
                 remove(&mut policy.policy_version_list, |v| v.version_id == *id, id)?;
             }
             Self::SetDefaultPolicyVersion(id) => {
-                let Resource::Policy(policy) = thing else { return Err(unfit("versions")) };
+                let Resource::Policy(policy) = thing else {
+                    return Err(unfit("versions"));
+                };
                 set_default(policy, id)?;
             }
             Self::SetActive(active) => {
-                let Resource::AccessKey(key) = thing else { return Err(unfit("a status")) };
+                let Resource::AccessKey(key) = thing else {
+                    return Err(unfit("a status"));
+                };
                 key.status = Some(if *active { "Active" } else { "Inactive" }.to_owned());
             }
             Self::AddRole(name) => {
-                let Resource::InstanceProfile(profile) = thing else { return Err(unfit("a role")) };
-                profile.roles.push(ProfileRole { role_name: name.clone(), ..ProfileRole::default() });
+                let Resource::InstanceProfile(profile) = thing else {
+                    return Err(unfit("a role"));
+                };
+                profile.roles.push(ProfileRole {
+                    role_name: name.clone(),
+                    ..ProfileRole::default()
+                });
             }
             Self::RemoveRole(name) => {
-                let Resource::InstanceProfile(profile) = thing else { return Err(unfit("a role")) };
-                remove(&mut profile.roles, |r| r.role_name.eq_ignore_ascii_case(name), name)?;
+                let Resource::InstanceProfile(profile) = thing else {
+                    return Err(unfit("a role"));
+                };
+                remove(
+                    &mut profile.roles,
+                    |r| r.role_name.eq_ignore_ascii_case(name),
+                    name,
+                )?;
             }
             Self::SetAlias(alias) => {
-                let Resource::Account(account) = thing else { return Err(unfit("an alias")) };
+                let Resource::Account(account) = thing else {
+                    return Err(unfit("an alias"));
+                };
                 account.account_alias.clone_from(alias);
             }
             Self::AssignMfaDevice(user_arn) => {
-                let Resource::MfaDevice(device) = thing else { return Err(unfit("a user")) };
+                let Resource::MfaDevice(device) = thing else {
+                    return Err(unfit("a user"));
+                };
                 if !device.user_arn.is_empty() {
-                    return Err(CommandError::EntityAlreadyExists("an assignment of the MFA device".to_owned()));
+                    return Err(CommandError::EntityAlreadyExists(
+                        "an assignment of the MFA device".to_owned(),
+                    ));
                 }
                 device.user_arn.clone_from(user_arn);
                 device.enable_date = Some(now.to_string());
             }
             Self::ReleaseMfaDevice => {
-                let Resource::MfaDevice(device) = thing else { return Err(unfit("a user")) };
+                let Resource::MfaDevice(device) = thing else {
+                    return Err(unfit("a user"));
+                };
                 if device.user_arn.is_empty() {
-                    return Err(CommandError::NoSuchEntity("user of the MFA device".to_owned()));
+                    return Err(CommandError::NoSuchEntity(
+                        "user of the MFA device".to_owned(),
+                    ));
                 }
                 device.user_arn.clear();
                 device.enable_date = None;
@@ -254,13 +307,21 @@ pub(super) fn follow(thing: &mut Resource, old: &Resource, new: &Resource) {
                 }
             }
         }
-        (Resource::AccessKey(key), Resource::User(_), Resource::User(new)) => key.user_arn.clone_from(&new.arn),
-        (Resource::MfaDevice(device), Resource::User(_), Resource::User(new)) => device.user_arn.clone_from(&new.arn),
+        (Resource::AccessKey(key), Resource::User(_), Resource::User(new)) => {
+            key.user_arn.clone_from(&new.arn)
+        }
+        (Resource::MfaDevice(device), Resource::User(_), Resource::User(new)) => {
+            device.user_arn.clone_from(&new.arn)
+        }
         _ => {}
     }
 }
 
-fn rename(thing: &mut Resource, name: Option<&str>, path: Option<&str>) -> Result<(), CommandError> {
+fn rename(
+    thing: &mut Resource,
+    name: Option<&str>,
+    path: Option<&str>,
+) -> Result<(), CommandError> {
     let account = thing.account().to_owned();
     let (kind, own_name, own_path, arn) = match thing {
         Resource::User(u) => ("user", &mut u.user_name, &mut u.path, &mut u.arn),
@@ -273,12 +334,22 @@ fn rename(thing: &mut Resource, name: Option<&str>, path: Option<&str>) -> Resul
     if let Some(path) = path {
         *own_path = Some(path.to_owned());
     }
-    *arn = format!("arn:aws:iam::{account}:{kind}{}{own_name}", own_path.as_deref().unwrap_or("/"));
+    *arn = format!(
+        "arn:aws:iam::{account}:{kind}{}{own_name}",
+        own_path.as_deref().unwrap_or("/")
+    );
     Ok(())
 }
 
-fn set_default(policy: &mut crate::directory::declaration::ManagedPolicy, id: &str) -> Result<(), CommandError> {
-    if !policy.policy_version_list.iter().any(|v| v.version_id == id) {
+fn set_default(
+    policy: &mut crate::directory::declaration::ManagedPolicy,
+    id: &str,
+) -> Result<(), CommandError> {
+    if !policy
+        .policy_version_list
+        .iter()
+        .any(|v| v.version_id == id)
+    {
         return Err(CommandError::NoSuchEntity(format!("version {id} of it")));
     }
     for version in &mut policy.policy_version_list {
@@ -325,8 +396,15 @@ fn groups(thing: &mut Resource) -> Result<&mut Vec<String>, CommandError> {
     }
 }
 
-fn remove<T>(list: &mut Vec<T>, is_it: impl Fn(&T) -> bool, what: &str) -> Result<(), CommandError> {
-    let at = list.iter().position(is_it).ok_or_else(|| CommandError::NoSuchEntity(format!("`{what}` on it")))?;
+fn remove<T>(
+    list: &mut Vec<T>,
+    is_it: impl Fn(&T) -> bool,
+    what: &str,
+) -> Result<(), CommandError> {
+    let at = list
+        .iter()
+        .position(is_it)
+        .ok_or_else(|| CommandError::NoSuchEntity(format!("`{what}` on it")))?;
     list.remove(at);
     Ok(())
 }

@@ -20,9 +20,21 @@ pub async fn revoke_signing_keys(
 ) -> Result<i64, StoreError> {
     let mut writer = store.write_revocation().await?;
     // Whatever a session of the key says of itself.
-    let mark = Mark { before_sequence: i64::MAX, before_seconds: i64::MAX, expires_at: i64::MAX };
+    let mark = Mark {
+        before_sequence: i64::MAX,
+        before_seconds: i64::MAX,
+        expires_at: i64::MAX,
+    };
     for id in ids {
-        end(&mut writer, actor, "RevokeSigningKey", (Selector::SigningKey, "", id), mark, now).await?;
+        end(
+            &mut writer,
+            actor,
+            "RevokeSigningKey",
+            (Selector::SigningKey, "", id),
+            mark,
+            now,
+        )
+        .await?;
     }
     writer.commit().await
 }
@@ -39,8 +51,16 @@ pub async fn end_sessions(
 ) -> Result<i64, StoreError> {
     let mut writer = store.write_revocation().await?;
     let account = account.map(|account| account.to_string());
-    let selector = if account.is_some() { Selector::Account } else { Selector::Everything };
-    let mark = Mark { before_sequence: writer.sequence() + 1, before_seconds: 0, expires_at: Mark::outlives(now) };
+    let selector = if account.is_some() {
+        Selector::Account
+    } else {
+        Selector::Everything
+    };
+    let mark = Mark {
+        before_sequence: writer.sequence() + 1,
+        before_seconds: 0,
+        expires_at: Mark::outlives(now),
+    };
     let thing = (selector, account.as_deref().unwrap_or_default(), "");
     end(&mut writer, actor, "RevokeSessions", thing, mark, now).await?;
     writer.commit().await
@@ -55,14 +75,19 @@ async fn end(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let revoked = vec![Revoked::new(selector, account, value, mark)];
-    let detail = Detail { revoked, ..Detail::default() };
+    let detail = Detail {
+        revoked,
+        ..Detail::default()
+    };
     let named = if value.is_empty() { account } else { value };
     let entry = Entry {
         changed_at: now,
         actor: actor.text(),
         action,
         kind: "revocation",
-        id: format!("{} {named}", selector.as_str()).trim_end().to_owned(),
+        id: format!("{} {named}", selector.as_str())
+            .trim_end()
+            .to_owned(),
         detail: serde_json::to_string(&detail).map_err(|e| StoreError::Row(e.to_string()))?,
     };
     writer.record(&entry).await?;

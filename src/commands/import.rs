@@ -8,14 +8,16 @@ use similar::TextDiff;
 
 use super::principals::{Resolved, bind, missing};
 use super::{
-    Actor, CommandError, Desk, Detail, action, delete, ends, fill, is_active, lint, public, put, read, record, refused,
-    rules, seal,
+    Actor, CommandError, Desk, Detail, action, delete, ends, fill, is_active, lint, public, put,
+    read, record, refused, rules, seal,
 };
 use crate::arn::arn_of_principal;
 use crate::directory::declaration::Declaration;
 use crate::directory::principals::{Named, exchange};
 use crate::directory::resource::{Kind, Name, Resource, folded};
-use crate::directory::{Directory, Role, check_everybody, closed_warning, declared, external_id_warning};
+use crate::directory::{
+    Directory, Role, check_everybody, closed_warning, declared, external_id_warning,
+};
 use crate::evaluator::strangers;
 use crate::store::{StoreError, Writer};
 
@@ -72,16 +74,28 @@ pub struct Import {
 ///
 /// # Errors
 /// The first declared thing that breaks a rule, and whatever the store says.
-pub async fn plan(desk: Desk<'_>, declaration: Declaration, prune: bool) -> Result<Import, CommandError> {
+pub async fn plan(
+    desk: Desk<'_>,
+    declaration: Declaration,
+    prune: bool,
+) -> Result<Import, CommandError> {
     let mut import = survey(desk, declaration, prune).await?;
-    if import.errors.is_empty() { Ok(import) } else { Err(import.errors.swap_remove(0)) }
+    if import.errors.is_empty() {
+        Ok(import)
+    } else {
+        Err(import.errors.swap_remove(0))
+    }
 }
 
 /// As [`plan`], with every declared thing that breaks a rule in [`Import::errors`].
 ///
 /// # Errors
 /// When the declaration cannot be read as a whole, and whatever the store says.
-pub async fn survey(desk: Desk<'_>, declaration: Declaration, prune: bool) -> Result<Import, CommandError> {
+pub async fn survey(
+    desk: Desk<'_>,
+    declaration: Declaration,
+    prune: bool,
+) -> Result<Import, CommandError> {
     let unsupported = declaration.unsupported();
     let wanted = declared(declaration).map_err(|e| CommandError::Validation(e.to_string()))?;
     let mut there: HashMap<Name, (i64, String)> = HashMap::new();
@@ -97,7 +111,9 @@ pub async fn survey(desk: Desk<'_>, declaration: Declaration, prune: bool) -> Re
     let mut changed = Vec::with_capacity(wanted.len());
     for mut new in wanted {
         let name = new.name();
-        let old = there.remove(&name).map(|(version, body)| Ok((version, read(&name, &body)?)));
+        let old = there
+            .remove(&name)
+            .map(|(version, body)| Ok((version, read(&name, &body)?)));
         let old = old.transpose().map_err(|e: CommandError| e)?;
         if let Some((_, old)) = &old {
             adopt(&mut new, old);
@@ -109,8 +125,14 @@ pub async fn survey(desk: Desk<'_>, declaration: Declaration, prune: bool) -> Re
             Err(_) => {}
         }
     }
-    let mut import =
-        Import { planned: Vec::new(), unchanged: 0, kept: 0, warnings: unsupported, errors, bound: HashMap::new() };
+    let mut import = Import {
+        planned: Vec::new(),
+        unchanged: 0,
+        kept: 0,
+        warnings: unsupported,
+        errors,
+        bound: HashMap::new(),
+    };
     let mut gone: Vec<(Name, i64, Resource)> = Vec::new();
     for (name, (version, body)) in there {
         let thing = read(&name, &body)?;
@@ -123,7 +145,10 @@ pub async fn survey(desk: Desk<'_>, declaration: Declaration, prune: bool) -> Re
     }
     // What others depend on goes last.
     gone.sort_by(|a, b| b.0.cmp(&a.0));
-    import.planned.extend(gone.into_iter().map(|(_, version, old)| Planned::Delete { old, version }));
+    import.planned.extend(
+        gone.into_iter()
+            .map(|(_, version, old)| Planned::Delete { old, version }),
+    );
     let mut scratch = Directory::empty().map_err(refused)?;
     for (new, old) in changed {
         match import.take(desk, &after, &mut scratch, new, old) {
@@ -157,11 +182,17 @@ impl After {
     fn put(&mut self, thing: &Resource) -> Result<(), CommandError> {
         let name = thing.name();
         if !self.names.insert(name.clone()) {
-            return Err(CommandError::Validation(format!("{name} is declared twice")));
+            return Err(CommandError::Validation(format!(
+                "{name} is declared twice"
+            )));
         }
-        let same =
-            |what: &str, other: &Name| CommandError::EntityAlreadyExists(format!("{name} and {other} have {what}"));
-        if let Some(other) = self.folded.insert((name.kind, thing.folded()), name.clone()) {
+        let same = |what: &str, other: &Name| {
+            CommandError::EntityAlreadyExists(format!("{name} and {other} have {what}"))
+        };
+        if let Some(other) = self
+            .folded
+            .insert((name.kind, thing.folded()), name.clone())
+        {
             return Err(same("the same name (without regard to case)", &other));
         }
         if let Some(id) = thing.unique_id().filter(|id| !id.is_empty())
@@ -173,7 +204,8 @@ impl After {
             self.ids.insert(name.id.clone(), id.to_owned());
         }
         let of_aws = thing.links().into_iter().filter(rules::is_missing_policy);
-        self.of_aws.extend(of_aws.map(|policy| (name.clone(), policy.id)));
+        self.of_aws
+            .extend(of_aws.map(|policy| (name.clone(), policy.id)));
         if name.kind == Kind::OidcProvider {
             self.providers.push(name.id);
         }
@@ -182,7 +214,10 @@ impl After {
 
     /// How a row names a principal; `bound` gets the unique id and the ARN.
     fn resolve(&self, named: &Named<'_>, bound: &mut Vec<(String, String)>) -> Resolved {
-        if !self.names.contains(&Name::new(Kind::Account, named.account())) {
+        if !self
+            .names
+            .contains(&Name::new(Kind::Account, named.account()))
+        {
             return Resolved::Elsewhere;
         }
         let found = match named {
@@ -204,16 +239,23 @@ impl After {
 
     /// The ARN of whoever will have a unique id.
     fn arn(&self, id: &str) -> Option<&str> {
-        let name = self.unique_ids.get(id).filter(|name| matches!(name.kind, Kind::User | Kind::Role));
+        let name = self
+            .unique_ids
+            .get(id)
+            .filter(|name| matches!(name.kind, Kind::User | Kind::Role));
         name.map(|name| name.id.as_str())
     }
 
     /// A role before and after, with ARNs in its trust policy for the unique ids of those who will be here.
     fn readable(&self, old: &Resource, new: &Resource) -> Option<Box<(Resource, Resource)>> {
         let show = |thing: &Resource| {
-            let Resource::Role(role) = thing else { return None };
+            let Resource::Role(role) = thing else {
+                return None;
+            };
             let mut role = role.clone();
-            exchange(&mut role, |principal| arn_of_principal(principal, |id| self.arn(id)));
+            exchange(&mut role, |principal| {
+                arn_of_principal(principal, |id| self.arn(id))
+            });
             Some(Resource::Role(role))
         };
         Some(Box::new((show(old)?, show(new)?)))
@@ -229,17 +271,27 @@ impl After {
             let place = format!("role {}: AssumeRolePolicyDocument", role.arn);
             check_everybody(&place, &role.arn, &role.trust, &providers).map_err(refused)?;
         }
-        let tags = role.overridden.iter().map(|tag| format!("role {} lets in strangers by its tag {tag}", role.arn));
-        let foreign = strangers::without_external_id(&role.trust, role.account.as_str(), |id| self.arn(id));
-        let foreign = foreign.iter().map(|who| external_id_warning(&role.arn, who));
+        let tags = role
+            .overridden
+            .iter()
+            .map(|tag| format!("role {} lets in strangers by its tag {tag}", role.arn));
+        let foreign =
+            strangers::without_external_id(&role.trust, role.account.as_str(), |id| self.arn(id));
+        let foreign = foreign
+            .iter()
+            .map(|who| external_id_warning(&role.arn, who));
         Ok(tags.chain(foreign).collect())
     }
 
     /// Who will have a policy of AWS's whose document is not here.
     fn closed(&self) -> Vec<String> {
-        let missing =
-            self.of_aws.iter().filter(|(_, arn)| !self.names.contains(&Name::new(Kind::Policy, arn.as_str())));
-        let mut all: Vec<String> = missing.map(|(owner, arn)| closed_warning(&owner.to_string(), arn)).collect();
+        let missing = self
+            .of_aws
+            .iter()
+            .filter(|(_, arn)| !self.names.contains(&Name::new(Kind::Policy, arn.as_str())));
+        let mut all: Vec<String> = missing
+            .map(|(owner, arn)| closed_warning(&owner.to_string(), arn))
+            .collect();
         all.sort();
         all
     }
@@ -263,7 +315,13 @@ impl Import {
         seal(&mut new, old.as_ref().map(|(_, old)| old), desk)?;
         let mut bound = Vec::new();
         if let Resource::Role(role) = &mut new {
-            let old = old.as_ref().and_then(|(_, old)| if let Resource::Role(old) = old { Some(&**old) } else { None });
+            let old = old.as_ref().and_then(|(_, old)| {
+                if let Resource::Role(old) = old {
+                    Some(&**old)
+                } else {
+                    None
+                }
+            });
             let not_here = bind(role, old, |named| after.resolve(named, &mut bound))?;
             self.warnings.extend(not_here.iter().map(|principal| {
                 format!("role {} names {principal} in its trust policy, as before, and nobody has that ARN: leave the entry out", role.arn)
@@ -274,7 +332,8 @@ impl Import {
         scratch.take(&new, Some(desk.master_key)).map_err(refused)?;
         let looked = scratch.role(&name.id).map(|role| after.look_at(role));
         scratch.leave(&name);
-        self.warnings.extend(looked.transpose()?.unwrap_or_default());
+        self.warnings
+            .extend(looked.transpose()?.unwrap_or_default());
         match old {
             Some((_, old)) if public(&old) == public(&new) => {
                 self.unchanged += 1;
@@ -282,11 +341,20 @@ impl Import {
             }
             Some((version, old)) => {
                 let readable = after.readable(&old, &new);
-                self.planned.push(Planned::Update { old: old.into(), new: new.into(), version, readable });
+                self.planned.push(Planned::Update {
+                    old: old.into(),
+                    new: new.into(),
+                    version,
+                    readable,
+                });
             }
             None => self.planned.push(Planned::Create(new)),
         }
-        self.bound.extend(bound.into_iter().map(|(id, arn)| (id, (name.id.clone(), arn))));
+        self.bound.extend(
+            bound
+                .into_iter()
+                .map(|(id, arn)| (id, (name.id.clone(), arn))),
+        );
         Ok(())
     }
 
@@ -329,7 +397,12 @@ impl Import {
         }
     }
 
-    async fn write_to(&self, writer: &mut Writer<'_>, desk: Desk<'_>, actor: &Actor) -> Result<(), CommandError> {
+    async fn write_to(
+        &self,
+        writer: &mut Writer<'_>,
+        desk: Desk<'_>,
+        actor: &Actor,
+    ) -> Result<(), CommandError> {
         if let Some(error) = self.errors.first() {
             return Err(CommandError::Validation(error.to_string()));
         }
@@ -337,7 +410,9 @@ impl Import {
             planned.run(desk, writer, actor).await?;
         }
         if let Some((name, target)) = writer.dangling().await? {
-            return Err(CommandError::NoSuchEntity(format!("{target}, which {name} refers to")));
+            return Err(CommandError::NoSuchEntity(format!(
+                "{target}, which {name} refers to"
+            )));
         }
         for (id, (role, principal)) in &self.bound {
             // Somebody else may have deleted it since the plan was made.
@@ -350,7 +425,12 @@ impl Import {
 }
 
 impl Planned {
-    async fn run(&self, desk: Desk<'_>, writer: &mut Writer<'_>, actor: &Actor) -> Result<(), CommandError> {
+    async fn run(
+        &self,
+        desk: Desk<'_>,
+        writer: &mut Writer<'_>,
+        actor: &Actor,
+    ) -> Result<(), CommandError> {
         match self {
             Self::Create(new) => {
                 let name = new.name();
@@ -362,20 +442,49 @@ impl Planned {
                         "{name}: {other} has the same name (without regard to case)"
                     )));
                 }
-                put(desk, writer, actor, action("Create", name.kind), None, new.clone()).await
+                put(
+                    desk,
+                    writer,
+                    actor,
+                    action("Create", name.kind),
+                    None,
+                    new.clone(),
+                )
+                .await
             }
-            Self::Update { old, new, version, .. } => {
+            Self::Update {
+                old, new, version, ..
+            } => {
                 super::current(writer, &old.name(), Some(*version)).await?;
                 let name = new.name();
                 // Made anew under its name: what came from the old one ends.
                 let remade = old.unique_id() != new.unique_id();
-                let ended = (remade || (is_active(old) && !is_active(new))).then(|| ends(old)).flatten();
+                let ended = (remade || (is_active(old) && !is_active(new)))
+                    .then(|| ends(old))
+                    .flatten();
                 if remade && ended.is_some() {
                     let detail = Detail::of(Some(old), None);
-                    record(desk, writer, actor, action("Delete", name.kind), &name, detail, ended).await?;
+                    record(
+                        desk,
+                        writer,
+                        actor,
+                        action("Delete", name.kind),
+                        &name,
+                        detail,
+                        ended,
+                    )
+                    .await?;
                 }
                 let (old, new) = (Resource::clone(old), Resource::clone(new));
-                put(desk, writer, actor, action("Update", name.kind), Some(old), new).await
+                put(
+                    desk,
+                    writer,
+                    actor,
+                    action("Update", name.kind),
+                    Some(old),
+                    new,
+                )
+                .await
             }
             Self::Delete { old, version } => {
                 super::current(writer, &old.name(), Some(*version)).await?;
@@ -389,11 +498,19 @@ impl Planned {
         match self {
             Self::Create(new) => format!("+ {}\n", new.name()),
             Self::Delete { old, .. } => format!("- {}\n", old.name()),
-            Self::Update { old, new, readable, .. } => {
-                let (old, new) = readable.as_deref().map_or((&**old, &**new), |(old, new)| (old, new));
-                let pretty = |r: &Resource| serde_json::to_string_pretty(&shown(public(r))).unwrap_or_default();
+            Self::Update {
+                old, new, readable, ..
+            } => {
+                let (old, new) = readable
+                    .as_deref()
+                    .map_or((&**old, &**new), |(old, new)| (old, new));
+                let pretty = |r: &Resource| {
+                    serde_json::to_string_pretty(&shown(public(r))).unwrap_or_default()
+                };
                 let (before, after) = (pretty(old), pretty(new));
-                let diff = TextDiff::configure().timeout(DIFF_WITHIN).diff_lines(&before, &after);
+                let diff = TextDiff::configure()
+                    .timeout(DIFF_WITHIN)
+                    .diff_lines(&before, &after);
                 let diff = diff.unified_diff().context_radius(2).to_string();
                 let lines = diff.lines().filter(|l| !l.starts_with("\\ No newline"));
                 let lines: String = lines.map(|l| format!("    {l}\n")).collect();
@@ -407,7 +524,10 @@ impl Planned {
 fn shown(value: Value) -> Value {
     match value {
         Value::String(text) => match text.strip_prefix("sealed ") {
-            Some(digest) => Value::String(format!("(sealed, {}…)", digest.chars().take(8).collect::<String>())),
+            Some(digest) => Value::String(format!(
+                "(sealed, {}…)",
+                digest.chars().take(8).collect::<String>()
+            )),
             None => Value::String(text),
         },
         Value::Object(fields) => fields.into_iter().map(|(k, v)| (k, shown(v))).collect(),
@@ -463,10 +583,16 @@ fn adopt(new: &mut Resource, old: &Resource) {
             keep(&mut new.create_date, &old.create_date);
             keep(&mut new.enable_date, &old.enable_date);
         }
-        (Resource::OidcProvider(new), Resource::OidcProvider(old)) => keep(&mut new.create_date, &old.create_date),
-        (Resource::SamlProvider(new), Resource::SamlProvider(old)) => keep(&mut new.create_date, &old.create_date),
+        (Resource::OidcProvider(new), Resource::OidcProvider(old)) => {
+            keep(&mut new.create_date, &old.create_date)
+        }
+        (Resource::SamlProvider(new), Resource::SamlProvider(old)) => {
+            keep(&mut new.create_date, &old.create_date)
+        }
         // An account that is only mentioned keeps its alias.
-        (Resource::Account(new), Resource::Account(old)) => keep(&mut new.account_alias, &old.account_alias),
+        (Resource::Account(new), Resource::Account(old)) => {
+            keep(&mut new.account_alias, &old.account_alias)
+        }
         _ => {}
     }
 }

@@ -47,8 +47,15 @@ pub(super) fn bind(
         }
         Resolved::Bound(id) => Some(id),
     });
-    let before = if not_here.is_empty() { Vec::new() } else { old.map(written).unwrap_or_default() };
-    match not_here.iter().find(|principal| !before.contains(principal)) {
+    let before = if not_here.is_empty() {
+        Vec::new()
+    } else {
+        old.map(written).unwrap_or_default()
+    };
+    match not_here
+        .iter()
+        .find(|principal| !before.contains(principal))
+    {
         Some(principal) => Err(missing(&role.arn, principal)),
         None => Ok(not_here),
     }
@@ -63,7 +70,9 @@ pub(super) async fn bind_to_store(
     thing: &mut Resource,
     old: Option<&Resource>,
 ) -> Result<(), CommandError> {
-    let Resource::Role(role) = thing else { return Ok(()) };
+    let Resource::Role(role) = thing else {
+        return Ok(());
+    };
     let mut resolved = HashMap::new();
     for principal in written(role) {
         if let Some(named) = Named::parse(&principal)
@@ -73,9 +82,17 @@ pub(super) async fn bind_to_store(
             resolved.insert(principal, found);
         }
     }
-    let old = old.and_then(|old| if let Resource::Role(role) = old { Some(&**role) } else { None });
-    let by_arn: HashMap<Named<'_>, &Resolved> =
-        resolved.iter().filter_map(|(principal, found)| Some((Named::parse(principal)?, found))).collect();
+    let old = old.and_then(|old| {
+        if let Resource::Role(role) = old {
+            Some(&**role)
+        } else {
+            None
+        }
+    });
+    let by_arn: HashMap<Named<'_>, &Resolved> = resolved
+        .iter()
+        .filter_map(|(principal, found)| Some((Named::parse(principal)?, found)))
+        .collect();
     bind(role, old, |named| match by_arn.get(named) {
         Some(Resolved::Bound(id)) => Resolved::Bound(id.clone()),
         Some(Resolved::Elsewhere) => Resolved::Elsewhere,
@@ -84,27 +101,46 @@ pub(super) async fn bind_to_store(
     Ok(())
 }
 
-async fn find(writer: &mut Writer<'_>, own: &Role, named: &Named<'_>) -> Result<Resolved, CommandError> {
-    if writer.get(&Name::new(Kind::Account, named.account())).await?.is_none() {
+async fn find(
+    writer: &mut Writer<'_>,
+    own: &Role,
+    named: &Named<'_>,
+) -> Result<Resolved, CommandError> {
+    if writer
+        .get(&Name::new(Kind::Account, named.account()))
+        .await?
+        .is_none()
+    {
         return Ok(Resolved::Elsewhere);
     }
     let name = match named {
         Named::User { arn, .. } => Name::new(Kind::User, *arn),
         Named::Role { arn, .. } => Name::new(Kind::Role, *arn),
-        Named::Session { account, role, .. } => match writer.find(Kind::Role, &folded(account, role)).await? {
-            Some(arn) if arn.rsplit('/').next() == Some(role) => Name::new(Kind::Role, arn),
-            _ => {
-                let itself = own.role_name == *role && own.arn.split(':').nth(4) == Some(account);
-                return Ok(if itself { Resolved::Bound(named.bound(&own.role_id)) } else { Resolved::Missing });
+        Named::Session { account, role, .. } => {
+            match writer.find(Kind::Role, &folded(account, role)).await? {
+                Some(arn) if arn.rsplit('/').next() == Some(role) => Name::new(Kind::Role, arn),
+                _ => {
+                    let itself =
+                        own.role_name == *role && own.arn.split(':').nth(4) == Some(account);
+                    return Ok(if itself {
+                        Resolved::Bound(named.bound(&own.role_id))
+                    } else {
+                        Resolved::Missing
+                    });
+                }
             }
-        },
+        }
     };
     if name.kind == Kind::Role && name.id == own.arn {
         return Ok(Resolved::Bound(named.bound(&own.role_id)));
     }
-    let Some(stored) = writer.get(&name).await? else { return Ok(Resolved::Missing) };
+    let Some(stored) = writer.get(&name).await? else {
+        return Ok(Resolved::Missing);
+    };
     let thing = read(&name, &stored.body)?;
-    Ok(thing.unique_id().map_or(Resolved::Missing, |id| Resolved::Bound(named.bound(id))))
+    Ok(thing
+        .unique_id()
+        .map_or(Resolved::Missing, |id| Resolved::Bound(named.bound(id))))
 }
 
 /// Binds the trust policies of rows that an earlier version wrote, in one change: those that name users
@@ -134,13 +170,19 @@ pub async fn bind_stored(desk: Desk<'_>, directory: &Directory) -> Result<usize,
     }
 }
 
-async fn bind_rows(desk: Desk<'_>, writer: &mut Writer<'_>, roles: Vec<String>) -> Result<usize, CommandError> {
+async fn bind_rows(
+    desk: Desk<'_>,
+    writer: &mut Writer<'_>,
+    roles: Vec<String>,
+) -> Result<usize, CommandError> {
     let actor = Actor::operator("brevet");
     let mut bound = 0;
     for arn in roles {
         let name = Name::new(Kind::Role, arn);
         // Another broker may have been first, or the role may be gone.
-        let Some(stored) = writer.get(&name).await? else { continue };
+        let Some(stored) = writer.get(&name).await? else {
+            continue;
+        };
         let old = read(&name, &stored.body)?;
         let mut new = old.clone();
         bind_to_store(writer, &mut new, Some(&old)).await?;
@@ -148,7 +190,16 @@ async fn bind_rows(desk: Desk<'_>, writer: &mut Writer<'_>, roles: Vec<String>) 
         if detail.before == detail.after {
             continue;
         }
-        record(desk, writer, &actor, "UpdateAssumeRolePolicy", &name, detail, None).await?;
+        record(
+            desk,
+            writer,
+            &actor,
+            "UpdateAssumeRolePolicy",
+            &name,
+            detail,
+            None,
+        )
+        .await?;
         writer.put(&new).await?;
         bound += 1;
     }

@@ -32,7 +32,10 @@ const MAX_DESCRIPTION: usize = 1_000;
 pub(super) fn check(resource: &Resource, issuer: Option<&str>) -> Result<(), CommandError> {
     let place = resource.name();
     let invalid = |rule: &str| Err(CommandError::Validation(format!("{place}: {rule}")));
-    if place.id.is_empty() || place.id.len() > 2_048 || !place.id.bytes().all(|b| b.is_ascii_graphic()) {
+    if place.id.is_empty()
+        || place.id.len() > 2_048
+        || !place.id.bytes().all(|b| b.is_ascii_graphic())
+    {
         return invalid("its name must be 1 to 2048 printable ASCII characters");
     }
     match resource {
@@ -42,44 +45,88 @@ pub(super) fn check(resource: &Resource, issuer: Option<&str>) -> Result<(), Com
             }
             let alias = |alias: &str| {
                 (3..=63).contains(&alias.len())
-                    && alias.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+                    && alias
+                        .bytes()
+                        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
                     && !alias.starts_with('-')
                     && !alias.ends_with('-')
             };
             if a.account_alias.as_deref().is_some_and(|a| !alias(a)) {
-                return invalid("AccountAlias must be 3 to 63 of a-z, 0-9 and single hyphens inside");
+                return invalid(
+                    "AccountAlias must be 3 to 63 of a-z, 0-9 and single hyphens inside",
+                );
             }
         }
         Resource::User(u) => {
             named(&place, "user", &u.arn, u.path.as_deref(), &u.user_name, 64)?;
-            policies(&place, &u.user_policy_list, &u.attached_managed_policies, 2_048)?;
+            policies(
+                &place,
+                &u.user_policy_list,
+                &u.attached_managed_policies,
+                2_048,
+            )?;
             if u.group_list.len() > MAX_GROUPS {
                 return Err(limit(&place, "GroupList", MAX_GROUPS));
             }
             twice(&place, "GroupList", u.group_list.iter().map(String::as_str))?;
         }
         Resource::Group(g) => {
-            named(&place, "group", &g.arn, g.path.as_deref(), &g.group_name, 128)?;
-            policies(&place, &g.group_policy_list, &g.attached_managed_policies, 5_120)?;
+            named(
+                &place,
+                "group",
+                &g.arn,
+                g.path.as_deref(),
+                &g.group_name,
+                128,
+            )?;
+            policies(
+                &place,
+                &g.group_policy_list,
+                &g.attached_managed_policies,
+                5_120,
+            )?;
         }
         Resource::Role(r) => {
             named(&place, "role", &r.arn, r.path.as_deref(), &r.role_name, 64)?;
-            policies(&place, &r.role_policy_list, &r.attached_managed_policies, 10_240)?;
+            policies(
+                &place,
+                &r.role_policy_list,
+                &r.attached_managed_policies,
+                10_240,
+            )?;
             description(&place, r.description.as_deref())?;
         }
         Resource::Policy(p) => {
             // AWS's own policies are named by AWS and keep to no quota of its customers.
             if !is_aws_managed(&p.arn) {
-                named(&place, "policy", &p.arn, p.path.as_deref(), &p.policy_name, 128)?;
+                named(
+                    &place,
+                    "policy",
+                    &p.arn,
+                    p.path.as_deref(),
+                    &p.policy_name,
+                    128,
+                )?;
                 description(&place, p.description.as_deref())?;
                 if p.policy_version_list.len() > MAX_VERSIONS {
                     return Err(limit(&place, "PolicyVersionList", MAX_VERSIONS));
                 }
             }
-            twice(&place, "PolicyVersionList", p.policy_version_list.iter().map(|v| v.version_id.as_str()))?;
+            twice(
+                &place,
+                "PolicyVersionList",
+                p.policy_version_list.iter().map(|v| v.version_id.as_str()),
+            )?;
         }
         Resource::InstanceProfile(p) => {
-            named(&place, "instance-profile", &p.arn, p.path.as_deref(), &p.instance_profile_name, 128)?;
+            named(
+                &place,
+                "instance-profile",
+                &p.arn,
+                p.path.as_deref(),
+                &p.instance_profile_name,
+                128,
+            )?;
             if p.roles.len() > 1 {
                 return Err(limit(&place, "Roles", 1));
             }
@@ -101,8 +148,12 @@ pub(super) fn check(resource: &Resource, issuer: Option<&str>) -> Result<(), Com
             }
         }
         Resource::MfaDevice(d) => {
-            if d.user_arn.is_empty() && IamArn::parse(&d.serial_number).is_none_or(|a| a.kind != "mfa") {
-                return invalid("SerialNumber must be `arn:aws:iam::ACCOUNT:mfa/NAME` while it is nobody's");
+            if d.user_arn.is_empty()
+                && IamArn::parse(&d.serial_number).is_none_or(|a| a.kind != "mfa")
+            {
+                return invalid(
+                    "SerialNumber must be `arn:aws:iam::ACCOUNT:mfa/NAME` while it is nobody's",
+                );
             }
         }
         Resource::AccessKey(_) => {}
@@ -123,7 +174,10 @@ pub(super) async fn check_references(
     let account = resource.account();
     if AccountId::parse(account).is_some()
         && resource.kind() != Kind::Account
-        && writer.get(&Name::new(Kind::Account, account)).await?.is_none()
+        && writer
+            .get(&Name::new(Kind::Account, account))
+            .await?
+            .is_none()
     {
         return Err(CommandError::NoSuchEntity(format!("account {account}")));
     }
@@ -134,7 +188,10 @@ pub(super) async fn check_references(
         };
         let was = || is_missing_policy(&link) && old.is_some_and(|old| old.links().contains(&link));
         if !there && !was() {
-            return Err(CommandError::NoSuchEntity(format!("{link}, which {} refers to", resource.name())));
+            return Err(CommandError::NoSuchEntity(format!(
+                "{link}, which {} refers to",
+                resource.name()
+            )));
         }
     }
     Ok(())
@@ -146,7 +203,10 @@ pub(super) fn is_missing_policy(link: &Name) -> bool {
 }
 
 /// Limits on how many things another thing has.
-pub(super) async fn check_counts(writer: &mut Writer<'_>, resource: &Resource) -> Result<(), CommandError> {
+pub(super) async fn check_counts(
+    writer: &mut Writer<'_>,
+    resource: &Resource,
+) -> Result<(), CommandError> {
     let (owner, kind, most) = match resource {
         Resource::AccessKey(k) => (&k.user_arn, Kind::AccessKey, MAX_ACCESS_KEYS),
         Resource::MfaDevice(d) => (&d.user_arn, Kind::MfaDevice, MAX_MFA_DEVICES),
@@ -154,42 +214,67 @@ pub(super) async fn check_counts(writer: &mut Writer<'_>, resource: &Resource) -
     };
     let all = writer.referrers(Kind::User, owner, owner, 100).await?;
     if all.iter().filter(|n| n.kind == kind).count() >= most {
-        let what = if kind == Kind::AccessKey { "access keys" } else { "MFA devices" };
-        return Err(CommandError::LimitExceeded(format!("user {owner} has {most} {what}, which is the most")));
+        let what = if kind == Kind::AccessKey {
+            "access keys"
+        } else {
+            "MFA devices"
+        };
+        return Err(CommandError::LimitExceeded(format!(
+            "user {owner} has {most} {what}, which is the most"
+        )));
     }
     Ok(())
 }
 
 /// Nothing depends on it, and it has nothing of its own left: IAM API Reference, "DeleteUser",
 /// "DeleteRole", "DeleteGroup", "DeletePolicy".
-pub(super) async fn check_deletable(writer: &mut Writer<'_>, resource: &Resource) -> Result<(), CommandError> {
+pub(super) async fn check_deletable(
+    writer: &mut Writer<'_>,
+    resource: &Resource,
+) -> Result<(), CommandError> {
     let name = resource.name();
     let conflict = |what: &str| Err(CommandError::DeleteConflict(format!("{name}: {what}")));
     match resource {
-        Resource::User(u) if !u.user_policy_list.is_empty() || !u.attached_managed_policies.is_empty() => {
+        Resource::User(u)
+            if !u.user_policy_list.is_empty() || !u.attached_managed_policies.is_empty() =>
+        {
             return conflict("delete or detach its policies first");
         }
-        Resource::User(u) if !u.group_list.is_empty() => return conflict("remove it from its groups first"),
-        Resource::Group(g) if !g.group_policy_list.is_empty() || !g.attached_managed_policies.is_empty() => {
+        Resource::User(u) if !u.group_list.is_empty() => {
+            return conflict("remove it from its groups first");
+        }
+        Resource::Group(g)
+            if !g.group_policy_list.is_empty() || !g.attached_managed_policies.is_empty() =>
+        {
             return conflict("delete or detach its policies first");
         }
-        Resource::Role(r) if !r.role_policy_list.is_empty() || !r.attached_managed_policies.is_empty() => {
+        Resource::Role(r)
+            if !r.role_policy_list.is_empty() || !r.attached_managed_policies.is_empty() =>
+        {
             return conflict("delete or detach its policies first");
         }
         Resource::Policy(p) if p.policy_version_list.len() > 1 => {
             return conflict("delete its other versions first");
         }
-        Resource::InstanceProfile(p) if !p.roles.is_empty() => return conflict("remove its role first"),
+        Resource::InstanceProfile(p) if !p.roles.is_empty() => {
+            return conflict("remove its role first");
+        }
         Resource::Account(a) => {
             if let Some(owned) = writer.owns(&a.account_id).await? {
-                return Err(CommandError::DeleteConflict(format!("{name}: it still has {owned}")));
+                return Err(CommandError::DeleteConflict(format!(
+                    "{name}: it still has {owned}"
+                )));
             }
         }
         _ => {}
     }
-    let referrers = writer.referrers(name.kind, &name.id, &resource.folded(), 1).await?;
+    let referrers = writer
+        .referrers(name.kind, &name.id, &resource.folded(), 1)
+        .await?;
     match referrers.first() {
-        Some(first) => Err(CommandError::DeleteConflict(format!("{name}: {first} depends on it"))),
+        Some(first) => Err(CommandError::DeleteConflict(format!(
+            "{name}: {first} depends on it"
+        ))),
         None => Ok(()),
     }
 }
@@ -232,26 +317,47 @@ fn named(
     let invalid = |rule: String| Err(CommandError::Validation(format!("{place}: {rule}")));
     let legal = |b: u8| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b);
     if name.is_empty() || name.len() > longest || !name.bytes().all(legal) {
-        return invalid(format!("a {kind}'s name must be 1 to {longest} characters of [\\w+=,.@-]"));
+        return invalid(format!(
+            "a {kind}'s name must be 1 to {longest} characters of [\\w+=,.@-]"
+        ));
     }
     let path = path.unwrap_or("/");
     let whole = path.starts_with('/') && path.ends_with('/') && path.len() <= MAX_PATH;
     if !whole || !path.bytes().all(|b| (0x21..=0x7e).contains(&b)) {
-        return invalid(format!("Path must begin and end with `/`, have at most {MAX_PATH} characters, and no space"));
+        return invalid(format!(
+            "Path must begin and end with `/`, have at most {MAX_PATH} characters, and no space"
+        ));
     }
     let account = arn.split(':').nth(4).unwrap_or_default();
-    if AccountId::parse(account).is_none() || arn != format!("arn:aws:iam::{account}:{kind}{path}{name}") {
-        return invalid(format!("Arn must be `arn:aws:iam::ACCOUNT:{kind}{path}{name}`"));
+    if AccountId::parse(account).is_none()
+        || arn != format!("arn:aws:iam::{account}:{kind}{path}{name}")
+    {
+        return invalid(format!(
+            "Arn must be `arn:aws:iam::ACCOUNT:{kind}{path}{name}`"
+        ));
     }
     Ok(())
 }
 
-fn policies(place: &Name, inline: &[InlinePolicy], attached: &[Attached], most: usize) -> Result<(), CommandError> {
+fn policies(
+    place: &Name,
+    inline: &[InlinePolicy],
+    attached: &[Attached],
+    most: usize,
+) -> Result<(), CommandError> {
     if attached.len() > MAX_ATTACHED {
         return Err(limit(place, "AttachedManagedPolicies", MAX_ATTACHED));
     }
-    twice(place, "AttachedManagedPolicies", attached.iter().map(|a| a.policy_arn.as_str()))?;
-    twice(place, "inline policies", inline.iter().map(|p| p.policy_name.as_str()))?;
+    twice(
+        place,
+        "AttachedManagedPolicies",
+        attached.iter().map(|a| a.policy_arn.as_str()),
+    )?;
+    twice(
+        place,
+        "inline policies",
+        inline.iter().map(|p| p.policy_name.as_str()),
+    )?;
     let legal = |b: u8| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b);
     let mut characters = 0;
     for policy in inline {
@@ -260,7 +366,11 @@ fn policies(place: &Name, inline: &[InlinePolicy], attached: &[Attached], most: 
             let rule = "an inline policy's name must be 1 to 128 characters of [\\w+=,.@-]";
             return Err(CommandError::Validation(format!("{place}: {rule}")));
         }
-        let text = policy.policy_document.as_ref().and_then(|d| d.text().ok()).unwrap_or_default();
+        let text = policy
+            .policy_document
+            .as_ref()
+            .and_then(|d| d.text().ok())
+            .unwrap_or_default();
         characters += text.chars().filter(|c| !c.is_whitespace()).count();
     }
     if characters > most {
@@ -273,16 +383,26 @@ fn policies(place: &Name, inline: &[InlinePolicy], attached: &[Attached], most: 
 
 fn description(place: &Name, text: Option<&str>) -> Result<(), CommandError> {
     if text.is_some_and(|t| t.chars().count() > MAX_DESCRIPTION) {
-        return Err(limit(place, "the characters of Description", MAX_DESCRIPTION));
+        return Err(limit(
+            place,
+            "the characters of Description",
+            MAX_DESCRIPTION,
+        ));
     }
     Ok(())
 }
 
-fn twice<'a>(place: &Name, list: &str, names: impl Iterator<Item = &'a str>) -> Result<(), CommandError> {
+fn twice<'a>(
+    place: &Name,
+    list: &str,
+    names: impl Iterator<Item = &'a str>,
+) -> Result<(), CommandError> {
     let mut seen = std::collections::HashSet::new();
     for name in names {
         if !seen.insert(name.to_ascii_lowercase()) {
-            return Err(CommandError::Validation(format!("{place}: `{name}` is in {list} twice")));
+            return Err(CommandError::Validation(format!(
+                "{place}: `{name}` is in {list} twice"
+            )));
         }
     }
     Ok(())

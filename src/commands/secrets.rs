@@ -26,7 +26,9 @@ pub struct Secrets {
 impl Secrets {
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.opened.values().sum::<usize>() + self.missing.values().sum::<usize>() + self.broken_count
+        self.opened.values().sum::<usize>()
+            + self.missing.values().sum::<usize>()
+            + self.broken_count
     }
 
     /// Whether all of them open.
@@ -51,8 +53,11 @@ pub async fn open_all(store: &Store, master_key: &MasterKey) -> Result<Secrets, 
             if ![Kind::AccessKey, Kind::MfaDevice].contains(&kind) {
                 return Ok(());
             }
-            let thing = Resource::parse(kind, body).map_err(|e| StoreError::Row(format!("{kind} {id}: {e}")))?;
-            let Some((belongs, sealed)) = sealed(&thing) else { return Ok(()) };
+            let thing = Resource::parse(kind, body)
+                .map_err(|e| StoreError::Row(format!("{kind} {id}: {e}")))?;
+            let Some((belongs, sealed)) = sealed(&thing) else {
+                return Ok(());
+            };
             let key = MasterKey::sealed_by(sealed).unwrap_or_default().to_owned();
             match master_key.open(&belongs, sealed) {
                 Ok(_) => *found.opened.entry(key).or_default() += 1,
@@ -75,11 +80,17 @@ fn sealed(thing: &Resource) -> Option<(String, &str)> {
     match thing {
         Resource::AccessKey(k) => {
             let sealed = k.sealed_secret_access_key.as_deref()?;
-            Some((sealing_name("access key", &k.access_key_id, &k.user_arn), sealed))
+            Some((
+                sealing_name("access key", &k.access_key_id, &k.user_arn),
+                sealed,
+            ))
         }
         Resource::MfaDevice(d) => {
             let sealed = d.sealed_base32_string_seed.as_deref()?;
-            Some((sealing_name("mfa device", &d.serial_number, &d.user_arn), sealed))
+            Some((
+                sealing_name("mfa device", &d.serial_number, &d.user_arn),
+                sealed,
+            ))
         }
         _ => None,
     }

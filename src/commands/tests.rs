@@ -20,14 +20,35 @@ impl World {
     async fn new() -> Self {
         let entropy = SystemEntropy::new();
         let master_key = MasterKey::ephemeral(&entropy).unwrap();
-        let store = Store::open(&Place::Memory, Access::Create, Some(&master_key), NOW, &entropy).await.unwrap();
-        let world = Self { store, master_key, entropy };
-        world.run(create("account", json!({"AccountId": ACCOUNT}))).await.unwrap();
+        let store = Store::open(
+            &Place::Memory,
+            Access::Create,
+            Some(&master_key),
+            NOW,
+            &entropy,
+        )
+        .await
+        .unwrap();
+        let world = Self {
+            store,
+            master_key,
+            entropy,
+        };
+        world
+            .run(create("account", json!({"AccountId": ACCOUNT})))
+            .await
+            .unwrap();
         world
     }
 
     fn desk(&self) -> Desk<'_> {
-        Desk { store: &self.store, master_key: &self.master_key, entropy: &self.entropy, now: NOW, issuer: None }
+        Desk {
+            store: &self.store,
+            master_key: &self.master_key,
+            entropy: &self.entropy,
+            now: NOW,
+            issuer: None,
+        }
     }
 
     async fn run(&self, command: Command) -> Result<i64, CommandError> {
@@ -59,19 +80,30 @@ fn user(name: &str) -> Command {
 }
 
 fn edit(kind: Kind, id: &str, edit: Edit) -> Command {
-    Command::Edit { name: Name::new(kind, id), edit, expected: None }
+    Command::Edit {
+        name: Name::new(kind, id),
+        edit,
+        expected: None,
+    }
 }
 
 fn delete(kind: Kind, id: &str) -> Command {
-    Command::Delete { name: Name::new(kind, id), expected: None }
+    Command::Delete {
+        name: Name::new(kind, id),
+        expected: None,
+    }
 }
 
-const ALLOW: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}"#;
+const ALLOW: &str =
+    r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}"#;
 const TRUST: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"111122223333"},"Action":"sts:AssumeRole"}]}"#;
 
 fn role(name: &str) -> Command {
     let trust: Value = serde_json::from_str(TRUST).unwrap();
-    create("role", json!({"RoleName": name, "Arn": arn("role", name), "AssumeRolePolicyDocument": trust}))
+    create(
+        "role",
+        json!({"RoleName": name, "Arn": arn("role", name), "AssumeRolePolicyDocument": trust}),
+    )
 }
 
 fn policy(name: &str) -> Command {
@@ -94,7 +126,12 @@ fn key(id: &str, user: &str) -> Command {
 fn code(result: &Result<i64, CommandError>) -> String {
     match result {
         Ok(_) => "ok".to_owned(),
-        Err(error) => error.to_string().split(':').next().unwrap_or_default().to_owned(),
+        Err(error) => error
+            .to_string()
+            .split(':')
+            .next()
+            .unwrap_or_default()
+            .to_owned(),
     }
 }
 
@@ -105,12 +142,19 @@ async fn aws_rules_hold_at_the_door() {
     let cases: Vec<(&str, Command, &str)> = vec![
         ("a user", user("alice"), "ok"),
         ("the same name", user("alice"), "EntityAlreadyExists"),
-        ("the same name in another case", user("ALICE"), "EntityAlreadyExists"),
+        (
+            "the same name in another case",
+            user("ALICE"),
+            "EntityAlreadyExists",
+        ),
         ("a name with a space", user("a b"), "ValidationError"),
         ("a name that is too long", user(&long), "ValidationError"),
         (
             "a path that does not end",
-            create("user", json!({"UserName": "p", "Path": "/x", "Arn": arn("user", "xp")})),
+            create(
+                "user",
+                json!({"UserName": "p", "Path": "/x", "Arn": arn("user", "xp")}),
+            ),
             "ValidationError",
         ),
         (
@@ -120,13 +164,24 @@ async fn aws_rules_hold_at_the_door() {
         ),
         (
             "an account that is not there",
-            create("user", json!({"UserName": "u", "Arn": "arn:aws:iam::999999999999:user/u"})),
+            create(
+                "user",
+                json!({"UserName": "u", "Arn": "arn:aws:iam::999999999999:user/u"}),
+            ),
             "NoSuchEntity",
         ),
         ("a key", key("AKIATESTTESTTESTTES1", "alice"), "ok"),
         ("a second key", key("AKIATESTTESTTESTTES2", "alice"), "ok"),
-        ("a third key", key("AKIATESTTESTTESTTES3", "alice"), "LimitExceeded"),
-        ("a key of nobody", key("AKIATESTTESTTESTTES4", "nobody"), "NoSuchEntity"),
+        (
+            "a third key",
+            key("AKIATESTTESTTESTTES3", "alice"),
+            "LimitExceeded",
+        ),
+        (
+            "a key of nobody",
+            key("AKIATESTTESTTESTTES4", "nobody"),
+            "NoSuchEntity",
+        ),
         ("a role", role("Deploy"), "ok"),
         (
             "a role without trust",
@@ -135,26 +190,70 @@ async fn aws_rules_hold_at_the_door() {
         ),
         (
             "a trust policy that is none",
-            edit(Kind::Role, &arn("role", "Deploy"), Edit::UpdateAssumeRolePolicy("{\"Statement\":[]}".into())),
+            edit(
+                Kind::Role,
+                &arn("role", "Deploy"),
+                Edit::UpdateAssumeRolePolicy("{\"Statement\":[]}".into()),
+            ),
             "MalformedPolicyDocument",
         ),
         (
             "a session duration out of bounds",
-            edit(Kind::Role, &arn("role", "Deploy"), Edit::UpdateMaxSessionDuration(129_601)),
+            edit(
+                Kind::Role,
+                &arn("role", "Deploy"),
+                Edit::UpdateMaxSessionDuration(129_601),
+            ),
             "ValidationError",
         ),
         ("a policy", policy("P"), "ok"),
-        ("attaching it", edit(Kind::Role, &arn("role", "Deploy"), Edit::AttachPolicy(arn("policy", "P"))), "ok"),
+        (
+            "attaching it",
+            edit(
+                Kind::Role,
+                &arn("role", "Deploy"),
+                Edit::AttachPolicy(arn("policy", "P")),
+            ),
+            "ok",
+        ),
         (
             "attaching one that is not there",
-            edit(Kind::User, &arn("user", "alice"), Edit::AttachPolicy(arn("policy", "Q"))),
+            edit(
+                Kind::User,
+                &arn("user", "alice"),
+                Edit::AttachPolicy(arn("policy", "Q")),
+            ),
             "NoSuchEntity",
         ),
-        ("a boundary", edit(Kind::User, &arn("user", "alice"), Edit::PutPermissionsBoundary(arn("policy", "P"))), "ok"),
-        ("deleting a policy in use", delete(Kind::Policy, &arn("policy", "P")), "DeleteConflict"),
-        ("deleting a role with a policy", delete(Kind::Role, &arn("role", "Deploy")), "DeleteConflict"),
-        ("deleting a user with keys", delete(Kind::User, &arn("user", "alice")), "DeleteConflict"),
-        ("deleting an account with users", delete(Kind::Account, ACCOUNT), "DeleteConflict"),
+        (
+            "a boundary",
+            edit(
+                Kind::User,
+                &arn("user", "alice"),
+                Edit::PutPermissionsBoundary(arn("policy", "P")),
+            ),
+            "ok",
+        ),
+        (
+            "deleting a policy in use",
+            delete(Kind::Policy, &arn("policy", "P")),
+            "DeleteConflict",
+        ),
+        (
+            "deleting a role with a policy",
+            delete(Kind::Role, &arn("role", "Deploy")),
+            "DeleteConflict",
+        ),
+        (
+            "deleting a user with keys",
+            delete(Kind::User, &arn("user", "alice")),
+            "DeleteConflict",
+        ),
+        (
+            "deleting an account with users",
+            delete(Kind::Account, ACCOUNT),
+            "DeleteConflict",
+        ),
         (
             "an inline policy that is too long",
             edit(
@@ -172,17 +271,44 @@ async fn aws_rules_hold_at_the_door() {
         ),
         (
             "detaching what is not attached",
-            edit(Kind::User, &arn("user", "alice"), Edit::DetachPolicy(arn("policy", "P"))),
+            edit(
+                Kind::User,
+                &arn("user", "alice"),
+                Edit::DetachPolicy(arn("policy", "P")),
+            ),
             "NoSuchEntity",
         ),
-        ("a group", create("group", json!({"GroupName": "devs", "Arn": arn("group", "devs")})), "ok"),
-        ("joining it, in another case", edit(Kind::User, &arn("user", "alice"), Edit::AddToGroup("DEVS".into())), "ok"),
+        (
+            "a group",
+            create(
+                "group",
+                json!({"GroupName": "devs", "Arn": arn("group", "devs")}),
+            ),
+            "ok",
+        ),
+        (
+            "joining it, in another case",
+            edit(
+                Kind::User,
+                &arn("user", "alice"),
+                Edit::AddToGroup("DEVS".into()),
+            ),
+            "ok",
+        ),
         (
             "joining one that is not there",
-            edit(Kind::User, &arn("user", "alice"), Edit::AddToGroup("ops".into())),
+            edit(
+                Kind::User,
+                &arn("user", "alice"),
+                Edit::AddToGroup("ops".into()),
+            ),
             "NoSuchEntity",
         ),
-        ("deleting a group with members", delete(Kind::Group, &arn("group", "devs")), "DeleteConflict"),
+        (
+            "deleting a group with members",
+            delete(Kind::Group, &arn("group", "devs")),
+            "DeleteConflict",
+        ),
         (
             "fifty-one tags",
             edit(
@@ -194,28 +320,51 @@ async fn aws_rules_hold_at_the_door() {
         ),
         (
             "a profile",
-            create("instance-profile", json!({"InstanceProfileName": "web", "Arn": arn("instance-profile", "web")})),
+            create(
+                "instance-profile",
+                json!({"InstanceProfileName": "web", "Arn": arn("instance-profile", "web")}),
+            ),
             "ok",
         ),
         (
             "its role",
-            edit(Kind::InstanceProfile, &arn("instance-profile", "web"), Edit::AddRole("Deploy".into())),
+            edit(
+                Kind::InstanceProfile,
+                &arn("instance-profile", "web"),
+                Edit::AddRole("Deploy".into()),
+            ),
             "ok",
         ),
         (
             "a second role",
-            edit(Kind::InstanceProfile, &arn("instance-profile", "web"), Edit::AddRole("Deploy".into())),
+            edit(
+                Kind::InstanceProfile,
+                &arn("instance-profile", "web"),
+                Edit::AddRole("Deploy".into()),
+            ),
             "LimitExceeded",
         ),
-        ("something that is not there", delete(Kind::User, &arn("user", "bob")), "NoSuchEntity"),
+        (
+            "something that is not there",
+            delete(Kind::User, &arn("user", "bob")),
+            "NoSuchEntity",
+        ),
         (
             "an alias that is none",
-            edit(Kind::Account, ACCOUNT, Edit::SetAlias(Some("No Alias".into()))),
+            edit(
+                Kind::Account,
+                ACCOUNT,
+                Edit::SetAlias(Some("No Alias".into())),
+            ),
             "ValidationError",
         ),
         (
             "tags on a group",
-            edit(Kind::Group, &arn("group", "devs"), Edit::Tag(vec![("k".into(), "v".into())])),
+            edit(
+                Kind::Group,
+                &arn("group", "devs"),
+                Edit::Tag(vec![("k".into(), "v".into())]),
+            ),
             "ValidationError",
         ),
     ];
@@ -224,7 +373,11 @@ async fn aws_rules_hold_at_the_door() {
         let result = world.run(command).await;
         assert_eq!(code(&result), expected, "{what}: {result:?}");
         let after = world.store.head().await.unwrap().sequence;
-        assert_eq!(after > before, expected == "ok", "{what}: a refusal changes nothing");
+        assert_eq!(
+            after > before,
+            expected == "ok",
+            "{what}: a refusal changes nothing"
+        );
     }
 }
 
@@ -233,22 +386,50 @@ async fn versions_of_a_policy_come_and_go() {
     let world = World::new().await;
     let id = arn("policy", "P");
     world.run(policy("P")).await.unwrap();
-    let version = |default| edit(Kind::Policy, &id, Edit::CreatePolicyVersion(ALLOW.into(), default));
+    let version = |default| {
+        edit(
+            Kind::Policy,
+            &id,
+            Edit::CreatePolicyVersion(ALLOW.into(), default),
+        )
+    };
     for _ in 0..4 {
         world.run(version(true)).await.unwrap();
     }
     assert_eq!(code(&world.run(version(false)).await), "LimitExceeded");
     assert_eq!(
-        code(&world.run(edit(Kind::Policy, &id, Edit::DeletePolicyVersion("v5".into()))).await),
+        code(
+            &world
+                .run(edit(
+                    Kind::Policy,
+                    &id,
+                    Edit::DeletePolicyVersion("v5".into())
+                ))
+                .await
+        ),
         "DeleteConflict"
     );
     assert_eq!(
-        code(&world.run(edit(Kind::Policy, &id, Edit::SetDefaultPolicyVersion("v9".into()))).await),
+        code(
+            &world
+                .run(edit(
+                    Kind::Policy,
+                    &id,
+                    Edit::SetDefaultPolicyVersion("v9".into())
+                ))
+                .await
+        ),
         "NoSuchEntity"
     );
-    assert_eq!(code(&world.run(delete(Kind::Policy, &id)).await), "DeleteConflict");
+    assert_eq!(
+        code(&world.run(delete(Kind::Policy, &id)).await),
+        "DeleteConflict"
+    );
     for v in ["v1", "v2", "v3", "v4"] {
-        world.run(edit(Kind::Policy, &id, Edit::DeletePolicyVersion(v.into()))).await.unwrap();
+        world
+            .run(edit(Kind::Policy, &id, Edit::DeletePolicyVersion(v.into())))
+            .await
+            .unwrap();
     }
     world.run(delete(Kind::Policy, &id)).await.unwrap();
 }
@@ -266,41 +447,96 @@ async fn two_administrators_lose_no_update() {
     };
     world.run(change(7_200, seen)).await.unwrap();
     let second = world.run(change(3_600, seen)).await.unwrap_err();
-    assert!(matches!(second, CommandError::ConcurrentModification { expected, .. } if expected == seen), "{second}");
-    world.run(change(3_600, world.version(&name).await)).await.unwrap();
+    assert!(
+        matches!(second, CommandError::ConcurrentModification { expected, .. } if expected == seen),
+        "{second}"
+    );
+    world
+        .run(change(3_600, world.version(&name).await))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
 async fn commands_together_are_all_done_or_none() {
     let world = World::new().await;
     let before = world.store.head().await.unwrap();
-    let both = execute(world.desk(), &Actor::operator("test"), vec![user("alice"), user("a b")]).await;
+    let both = execute(
+        world.desk(),
+        &Actor::operator("test"),
+        vec![user("alice"), user("a b")],
+    )
+    .await;
     assert_eq!(code(&both), "ValidationError");
     assert_eq!(world.store.head().await.unwrap(), before);
-    execute(world.desk(), &Actor::operator("test"), vec![user("alice"), key("AKIATESTTESTTESTTES1", "alice")])
-        .await
-        .unwrap();
+    execute(
+        world.desk(),
+        &Actor::operator("test"),
+        vec![user("alice"), key("AKIATESTTESTTESTTES1", "alice")],
+    )
+    .await
+    .unwrap();
 }
 
 #[tokio::test]
 async fn the_feed_says_who_what_before_and_after_and_no_secret() {
     let world = World::new().await;
     world.run(user("alice")).await.unwrap();
-    world.run(key("AKIATESTTESTTESTTES1", "alice")).await.unwrap();
+    world
+        .run(key("AKIATESTTESTTESTTES1", "alice"))
+        .await
+        .unwrap();
     world.run(role("Deploy")).await.unwrap();
-    world.run(edit(Kind::Role, &arn("role", "Deploy"), Edit::UpdateMaxSessionDuration(7_200))).await.unwrap();
-    world.run(edit(Kind::AccessKey, "AKIATESTTESTTESTTES1", Edit::SetActive(false))).await.unwrap();
-    world.run(delete(Kind::Role, &arn("role", "Deploy"))).await.unwrap();
+    world
+        .run(edit(
+            Kind::Role,
+            &arn("role", "Deploy"),
+            Edit::UpdateMaxSessionDuration(7_200),
+        ))
+        .await
+        .unwrap();
+    world
+        .run(edit(
+            Kind::AccessKey,
+            "AKIATESTTESTTESTTES1",
+            Edit::SetActive(false),
+        ))
+        .await
+        .unwrap();
+    world
+        .run(delete(Kind::Role, &arn("role", "Deploy")))
+        .await
+        .unwrap();
     let changes = world.changes().await;
-    assert!(changes.iter().zip(1..).all(|(c, n)| c.sequence == n), "no gap");
+    assert!(
+        changes.iter().zip(1..).all(|(c, n)| c.sequence == n),
+        "no gap"
+    );
     let actions: Vec<&str> = changes.iter().map(|c| c.action.as_str()).collect();
     assert_eq!(
         actions,
-        ["CreateAccount", "CreateUser", "CreateAccessKey", "CreateRole", "UpdateRole", "UpdateAccessKey", "DeleteRole"]
+        [
+            "CreateAccount",
+            "CreateUser",
+            "CreateAccessKey",
+            "CreateRole",
+            "UpdateRole",
+            "UpdateAccessKey",
+            "DeleteRole"
+        ]
     );
-    assert!(changes.iter().all(|c| !c.detail.contains("a-secret-that-is-long") && c.actor.contains("test")));
+    assert!(
+        changes
+            .iter()
+            .all(|c| !c.detail.contains("a-secret-that-is-long") && c.actor.contains("test"))
+    );
     let detail = |n: usize| serde_json::from_str::<Value>(&changes[n].detail).unwrap();
-    assert!(detail(3)["After"]["AssumeRolePolicyDocument"].as_str().unwrap().starts_with("sha256:"));
+    assert!(
+        detail(3)["After"]["AssumeRolePolicyDocument"]
+            .as_str()
+            .unwrap()
+            .starts_with("sha256:")
+    );
     assert_eq!(detail(4)["Before"], json!({"MaxSessionDuration": 3_600}));
     assert_eq!(detail(4)["After"], json!({"MaxSessionDuration": 7_200}));
     // A key that is disabled and a role that is deleted end what came from them.
@@ -309,15 +545,33 @@ async fn the_feed_says_who_what_before_and_after_and_no_secret() {
     assert_eq!(detail(6)["Revoked"][0]["BeforeSequence"], 7);
     // The whole of each thing is kept beside the feed, and each change has the digests.
     let documents = world.store.documents_between(0, 100).await.unwrap();
-    assert_eq!(documents.iter().map(|(n, _)| *n).collect::<Vec<_>>(), (1..=7).collect::<Vec<_>>());
+    assert_eq!(
+        documents.iter().map(|(n, _)| *n).collect::<Vec<_>>(),
+        (1..=7).collect::<Vec<_>>()
+    );
     for (n, (_, documents)) in documents.iter().enumerate() {
-        for (text, name) in [(&documents.before, "BeforeSha256"), (&documents.after, "AfterSha256")] {
-            assert_eq!(detail(n)[name].as_str(), text.as_deref().map(digest).as_deref(), "{n} {name}");
-            assert!(text.as_ref().is_none_or(|t| !t.contains("a-secret-that-is-long")));
+        for (text, name) in [
+            (&documents.before, "BeforeSha256"),
+            (&documents.after, "AfterSha256"),
+        ] {
+            assert_eq!(
+                detail(n)[name].as_str(),
+                text.as_deref().map(digest).as_deref(),
+                "{n} {name}"
+            );
+            assert!(
+                text.as_ref()
+                    .is_none_or(|t| !t.contains("a-secret-that-is-long"))
+            );
         }
     }
-    let policy = |text: &Option<String>| text.as_ref().is_some_and(|t| t.contains("sts:AssumeRole"));
-    assert!(policy(&documents[3].1.after) && policy(&documents[6].1.before) && documents[6].1.after.is_none());
+    let policy =
+        |text: &Option<String>| text.as_ref().is_some_and(|t| t.contains("sts:AssumeRole"));
+    assert!(
+        policy(&documents[3].1.after)
+            && policy(&documents[6].1.before)
+            && documents[6].1.after.is_none()
+    );
     // Both are kept for as long as the configuration says.
     let day = Duration::from_secs(86_400);
     let store = world.store.keeping_changes_for(60 * day);
@@ -331,14 +585,42 @@ async fn the_feed_says_who_what_before_and_after_and_no_secret() {
 #[tokio::test]
 async fn a_renamed_user_keeps_keys_and_groups_and_loses_sessions() {
     let world = World::new().await;
-    world.run(create("group", json!({"GroupName": "devs", "Arn": arn("group", "devs")}))).await.unwrap();
+    world
+        .run(create(
+            "group",
+            json!({"GroupName": "devs", "Arn": arn("group", "devs")}),
+        ))
+        .await
+        .unwrap();
     world.run(user("alice")).await.unwrap();
-    world.run(edit(Kind::User, &arn("user", "alice"), Edit::AddToGroup("devs".into()))).await.unwrap();
-    world.run(key("AKIATESTTESTTESTTES1", "alice")).await.unwrap();
-    let rename = Edit::Rename { name: Some("alicia".into()), path: Some("/staff/".into()) };
-    world.run(edit(Kind::User, &arn("user", "alice"), rename)).await.unwrap();
-    let rename = Edit::Rename { name: Some("developers".into()), path: None };
-    world.run(edit(Kind::Group, &arn("group", "devs"), rename)).await.unwrap();
+    world
+        .run(edit(
+            Kind::User,
+            &arn("user", "alice"),
+            Edit::AddToGroup("devs".into()),
+        ))
+        .await
+        .unwrap();
+    world
+        .run(key("AKIATESTTESTTESTTES1", "alice"))
+        .await
+        .unwrap();
+    let rename = Edit::Rename {
+        name: Some("alicia".into()),
+        path: Some("/staff/".into()),
+    };
+    world
+        .run(edit(Kind::User, &arn("user", "alice"), rename))
+        .await
+        .unwrap();
+    let rename = Edit::Rename {
+        name: Some("developers".into()),
+        path: None,
+    };
+    world
+        .run(edit(Kind::Group, &arn("group", "devs"), rename))
+        .await
+        .unwrap();
     let declared = directory::declared(export(&world.store).await.unwrap()).unwrap();
     let mut snapshot = Directory::empty().unwrap();
     for thing in &declared {
@@ -349,11 +631,17 @@ async fn a_renamed_user_keeps_keys_and_groups_and_loses_sessions() {
     }
     let key = snapshot.access_key("AKIATESTTESTTESTTES1").unwrap();
     assert_eq!(&*key.user_arn, &arn("user", "staff/alicia"));
-    assert_eq!(key.secret.expose(), "a-secret-that-is-long-enough-0123456789");
+    assert_eq!(
+        key.secret.expose(),
+        "a-secret-that-is-long-enough-0123456789"
+    );
     let user = snapshot.user(&key.user_arn).unwrap();
     assert!(snapshot.effective_of_user(user).is_ok());
-    let revoked =
-        world.changes().await.iter().any(|c| c.detail.contains("principal") && c.detail.contains("user/alice"));
+    let revoked = world
+        .changes()
+        .await
+        .iter()
+        .any(|c| c.detail.contains("principal") && c.detail.contains("user/alice"));
     assert!(revoked);
 }
 
@@ -379,8 +667,7 @@ fn realistic() -> String {
                     {"Document": encoded(document(n + 1000)), "VersionId": "v1", "IsDefaultVersion": false, "CreateDate": "2024-01-01T00:00:00+00:00"}]})
         })
         .collect();
-    let attached =
-        |n: usize| json!({"PolicyName": format!("Policy{n}"), "PolicyArn": arn("policy", &format!("team/Policy{n}"))});
+    let attached = |n: usize| json!({"PolicyName": format!("Policy{n}"), "PolicyArn": arn("policy", &format!("team/Policy{n}"))});
     let boundary = |n: usize| json!({"PermissionsBoundaryType": "Policy", "PermissionsBoundaryArn": arn("policy", &format!("team/Policy{n}"))});
     let roles: Vec<Value> = (0..200)
         .map(|n| {
@@ -420,26 +707,67 @@ fn realistic() -> String {
 async fn an_export_imported_exported_and_imported_again_is_identical() {
     let world = World::new().await;
     let text = realistic();
-    let first = plan(world.desk(), directory::parse(text.as_bytes()).unwrap(), false).await.unwrap();
+    let first = plan(
+        world.desk(),
+        directory::parse(text.as_bytes()).unwrap(),
+        false,
+    )
+    .await
+    .unwrap();
     assert_eq!(first.planned.len(), 200 + 150 + 10 + 30 + 4 + 1);
-    first.apply(world.desk(), &Actor::operator("test")).await.unwrap();
-    let again = plan(world.desk(), directory::parse(text.as_bytes()).unwrap(), true).await.unwrap();
-    assert_eq!((again.planned.len(), again.kept), (0, 0), "{:?}", again.planned.first().map(Planned::describe));
+    first
+        .apply(world.desk(), &Actor::operator("test"))
+        .await
+        .unwrap();
+    let again = plan(
+        world.desk(),
+        directory::parse(text.as_bytes()).unwrap(),
+        true,
+    )
+    .await
+    .unwrap();
+    assert_eq!(
+        (again.planned.len(), again.kept),
+        (0, 0),
+        "{:?}",
+        again.planned.first().map(Planned::describe)
+    );
     let printed = |d: &Declaration| serde_json::to_string_pretty(d).unwrap();
     let exported = printed(&export(&world.store).await.unwrap());
-    let second = plan(world.desk(), directory::parse(exported.as_bytes()).unwrap(), true).await.unwrap();
+    let second = plan(
+        world.desk(),
+        directory::parse(exported.as_bytes()).unwrap(),
+        true,
+    )
+    .await
+    .unwrap();
     assert!(second.planned.is_empty());
     // Into an empty store, under the same master key.
     let entropy = SystemEntropy::new();
-    let other = Store::open(&Place::Memory, Access::Create, None, NOW, &entropy).await.unwrap();
-    let desk = Desk { store: &other, ..world.desk() };
-    let third = plan(desk, directory::parse(exported.as_bytes()).unwrap(), true).await.unwrap();
+    let other = Store::open(&Place::Memory, Access::Create, None, NOW, &entropy)
+        .await
+        .unwrap();
+    let desk = Desk {
+        store: &other,
+        ..world.desk()
+    };
+    let third = plan(desk, directory::parse(exported.as_bytes()).unwrap(), true)
+        .await
+        .unwrap();
     third.apply(desk, &Actor::operator("test")).await.unwrap();
     assert_eq!(printed(&export(&other).await.unwrap()), exported);
     // What AWS prints and this prints agree on what is counted and nested.
     let value: Value = serde_json::from_str(&exported).unwrap();
-    let role = value["RoleDetailList"].as_array().unwrap().iter().find(|r| r["RoleName"] == "Role50").unwrap();
-    assert_eq!(role["InstanceProfileList"][0]["Roles"][0]["RoleId"], role["RoleId"]);
+    let role = value["RoleDetailList"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|r| r["RoleName"] == "Role50")
+        .unwrap();
+    assert_eq!(
+        role["InstanceProfileList"][0]["Roles"][0]["RoleId"],
+        role["RoleId"]
+    );
     assert_eq!(value["Policies"][0]["AttachmentCount"], 3);
     assert!(!exported.contains("a-secret-that"), "no secret in clear");
 }
@@ -462,36 +790,81 @@ async fn an_import_shows_changes_prunes_and_refuses_what_is_broken() {
     assert_eq!((kept.planned.len(), kept.kept), (1, 1));
     let shown = kept.planned[0].describe();
     assert!(
-        shown.contains("-  \"MaxSessionDuration\": 3600") && shown.contains("+  \"MaxSessionDuration\": 7200"),
+        shown.contains("-  \"MaxSessionDuration\": 3600")
+            && shown.contains("+  \"MaxSessionDuration\": 7200"),
         "{shown}"
     );
     let pruned = plan(world.desk(), whole(&text), true).await.unwrap();
-    assert_eq!(pruned.planned.iter().filter(|p| matches!(p, Planned::Delete { .. })).count(), 1);
+    assert_eq!(
+        pruned
+            .planned
+            .iter()
+            .filter(|p| matches!(p, Planned::Delete { .. }))
+            .count(),
+        1
+    );
     // Somebody was faster.
-    world.run(edit(Kind::Role, &arn("role", "service/Role3"), Edit::UpdateDescription("x".into()))).await.unwrap();
-    let error = pruned.apply(world.desk(), &Actor::operator("t")).await.unwrap_err();
-    assert!(matches!(error, CommandError::ConcurrentModification { .. }), "{error}");
-    plan(world.desk(), whole(&text), true).await.unwrap().apply(world.desk(), &Actor::operator("t")).await.unwrap();
+    world
+        .run(edit(
+            Kind::Role,
+            &arn("role", "service/Role3"),
+            Edit::UpdateDescription("x".into()),
+        ))
+        .await
+        .unwrap();
+    let error = pruned
+        .apply(world.desk(), &Actor::operator("t"))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, CommandError::ConcurrentModification { .. }),
+        "{error}"
+    );
+    plan(world.desk(), whole(&text), true)
+        .await
+        .unwrap()
+        .apply(world.desk(), &Actor::operator("t"))
+        .await
+        .unwrap();
     // A policy that goes while it is attached.
     value["Policies"].as_array_mut().unwrap().remove(3);
-    let dangling = plan(world.desk(), whole(&value.to_string()), true).await.unwrap();
+    let dangling = plan(world.desk(), whole(&value.to_string()), true)
+        .await
+        .unwrap();
     let before = world.store.head().await.unwrap();
-    let error = dangling.apply(world.desk(), &Actor::operator("t")).await.unwrap_err();
+    let error = dangling
+        .apply(world.desk(), &Actor::operator("t"))
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("Policy3"), "{error}");
-    assert_eq!(world.store.head().await.unwrap(), before, "nothing was changed");
+    assert_eq!(
+        world.store.head().await.unwrap(),
+        before,
+        "nothing was changed"
+    );
 }
 
 #[tokio::test]
 async fn secrets_are_sealed_anew() {
     let world = World::new().await;
     world.run(user("alice")).await.unwrap();
-    world.run(key("AKIATESTTESTTESTTES1", "alice")).await.unwrap();
+    world
+        .run(key("AKIATESTTESTTESTTES1", "alice"))
+        .await
+        .unwrap();
     let path = std::path::Path::new("x");
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("master.key");
     world.master_key.save(&file).unwrap();
-    let promoted = MasterKey::load(&file).unwrap().with_fresh(path, &world.entropy).unwrap().promoted();
-    let desk = Desk { master_key: &promoted, ..world.desk() };
+    let promoted = MasterKey::load(&file)
+        .unwrap()
+        .with_fresh(path, &world.entropy)
+        .unwrap()
+        .promoted();
+    let desk = Desk {
+        master_key: &promoted,
+        ..world.desk()
+    };
     assert_eq!(reseal(desk, &Actor::operator("t")).await.unwrap(), 1);
     assert_eq!(reseal(desk, &Actor::operator("t")).await.unwrap(), 0);
     let new = promoted.without_retired();
@@ -500,7 +873,11 @@ async fn secrets_are_sealed_anew() {
         snapshot.take(&thing, Some(&new)).unwrap();
     }
     assert_eq!(
-        snapshot.access_key("AKIATESTTESTTESTTES1").unwrap().secret.expose(),
+        snapshot
+            .access_key("AKIATESTTESTTESTTES1")
+            .unwrap()
+            .secret
+            .expose(),
         "a-secret-that-is-long-enough-0123456789"
     );
 }
@@ -511,7 +888,12 @@ async fn mf_02_mf_04_a_step_and_an_id_are_good_once_and_steps_only_grow() {
     let store = &world.store;
     let step = NOW.seconds() / 30 + 2;
     let spend = async |device: &str, step: i64| {
-        let matched = Matched { serial_number: device.into(), step, offset: 0, made_at: 0 };
+        let matched = Matched {
+            serial_number: device.into(),
+            step,
+            offset: 0,
+            made_at: 0,
+        };
         store.attempt("AIDA", Some(matched), NOW).await.unwrap() == Attempt::Accepted
     };
     assert!(spend("arn:x", step).await);
@@ -522,18 +904,44 @@ async fn mf_02_mf_04_a_step_and_an_id_are_good_once_and_steps_only_grow() {
     // Of the time before this store: nobody knows.
     let home = tempfile::tempdir().unwrap();
     let place = Place::Sqlite(home.path().join("store.db"));
-    let lasting = Store::open(&place, Access::Create, None, NOW, &SystemEntropy::new()).await.unwrap();
-    let before = Matched { serial_number: "arn:z".into(), step: NOW.seconds() / 30 - 1, offset: 0, made_at: 0 };
-    assert_eq!(lasting.attempt("AIDA", Some(before), NOW).await.unwrap(), Attempt::Spent);
+    let lasting = Store::open(&place, Access::Create, None, NOW, &SystemEntropy::new())
+        .await
+        .unwrap();
+    let before = Matched {
+        serial_number: "arn:z".into(),
+        step: NOW.seconds() / 30 - 1,
+        offset: 0,
+        made_at: 0,
+    };
+    assert_eq!(
+        lasting.attempt("AIDA", Some(before), NOW).await.unwrap(),
+        Attempt::Spent
+    );
     let later = Timestamp::from_seconds(NOW.seconds() + 60);
     assert!(store.see("https://idp", "a", NOW, later).await.unwrap());
     assert!(!store.see("https://idp", "a", NOW, later).await.unwrap());
     assert!(store.see("https://other", "a", NOW, later).await.unwrap());
-    assert!(!lasting.see("https://idp", "b", Timestamp::from_seconds(NOW.seconds() - 1), later).await.unwrap());
+    assert!(
+        !lasting
+            .see(
+                "https://idp",
+                "b",
+                Timestamp::from_seconds(NOW.seconds() - 1),
+                later
+            )
+            .await
+            .unwrap()
+    );
     // What ran out is swept, and nothing else.
-    store.sweep(Timestamp::from_seconds(NOW.seconds() + 59)).await.unwrap();
+    store
+        .sweep(Timestamp::from_seconds(NOW.seconds() + 59))
+        .await
+        .unwrap();
     assert!(!store.see("https://idp", "a", NOW, later).await.unwrap());
-    store.note_key_use(&[("AKIA1".into(), NOW)], "us-east-1").await.unwrap();
+    store
+        .note_key_use(&[("AKIA1".into(), NOW)], "us-east-1")
+        .await
+        .unwrap();
     assert_eq!(store.key_used_at("AKIA1").await.unwrap(), Some(NOW));
 }
 
@@ -541,7 +949,14 @@ async fn mf_02_mf_04_a_step_and_an_id_are_good_once_and_steps_only_grow() {
 async fn mf_01_a_user_has_five_wrong_codes_and_a_hundred_a_day() {
     let world = World::new().await;
     let store = &world.store;
-    let right = |step: i64| Some(Matched { serial_number: "arn:x".into(), step, offset: 0, made_at: 0 });
+    let right = |step: i64| {
+        Some(Matched {
+            serial_number: "arn:x".into(),
+            step,
+            offset: 0,
+            made_at: 0,
+        })
+    };
     let at = |seconds: i64| Timestamp::from_seconds(NOW.seconds() + seconds);
     let wrong = async |user: &str, now| store.attempt(user, None, now).await.unwrap();
     for _ in 0..5 {
@@ -550,10 +965,20 @@ async fn mf_01_a_user_has_five_wrong_codes_and_a_hundred_a_day() {
     assert_eq!(wrong("AIDA1", at(0)).await, Attempt::Locked);
     // A right code is not looked at, and not spent.
     let step = at(0).seconds() / 30 + 100;
-    assert_eq!(store.attempt("AIDA1", right(step), at(899)).await.unwrap(), Attempt::Locked);
-    assert_eq!(wrong("AIDA2", at(0)).await, Attempt::Counted, "another user");
+    assert_eq!(
+        store.attempt("AIDA1", right(step), at(899)).await.unwrap(),
+        Attempt::Locked
+    );
+    assert_eq!(
+        wrong("AIDA2", at(0)).await,
+        Attempt::Counted,
+        "another user"
+    );
     // After a quarter of an hour it is; and it forgives nothing.
-    assert_eq!(store.attempt("AIDA1", right(step), at(900)).await.unwrap(), Attempt::Accepted);
+    assert_eq!(
+        store.attempt("AIDA1", right(step), at(900)).await.unwrap(),
+        Attempt::Accepted
+    );
     assert_eq!(wrong("AIDA1", at(900)).await, Attempt::Counted);
     assert_eq!(wrong("AIDA1", at(900)).await, Attempt::Locked);
     // Whoever tries every minute gets a hundred in a day.
@@ -574,15 +999,31 @@ async fn a_device_whose_clock_drifts_is_followed() {
     let day = 2_880;
     let first = NOW.seconds() / 30 + 10;
     let accept = async |step: i64, offset: i64| {
-        let matched = Matched { serial_number: "arn:x".into(), step, offset, made_at: 0 };
-        assert_eq!(store.attempt("AIDA", Some(matched), NOW).await.unwrap(), Attempt::Accepted);
+        let matched = Matched {
+            serial_number: "arn:x".into(),
+            step,
+            offset,
+            made_at: 0,
+        };
+        assert_eq!(
+            store.attempt("AIDA", Some(matched), NOW).await.unwrap(),
+            Attempt::Accepted
+        );
         store.device_past("arn:x").await.unwrap().drift
     };
     assert_eq!(store.device_past("arn:x").await.unwrap().drift, 0);
     assert_eq!(accept(first, 1).await, 0);
-    assert_eq!(accept(first + 1, 1).await, 0, "a minute later proves nothing");
+    assert_eq!(
+        accept(first + 1, 1).await,
+        0,
+        "a minute later proves nothing"
+    );
     assert_eq!(accept(first + 1 + day, 1).await, 1, "a day later it does");
-    assert_eq!(accept(first + 2 + 2 * day, 1).await, 1, "what was learnt counts anew");
+    assert_eq!(
+        accept(first + 2 + 2 * day, 1).await,
+        1,
+        "what was learnt counts anew"
+    );
     store.set_mfa_drift("arn:x", -7).await.unwrap();
     assert_eq!(accept(first + 3 + 3 * day, 1).await, -7);
 }
@@ -597,7 +1038,10 @@ fn role_of(name: &str, id: &str) -> Value {
 }
 
 async fn apply(world: &World, value: &Value, prune: bool) -> Result<i64, CommandError> {
-    plan(world.desk(), file(value), prune).await?.apply(world.desk(), &Actor::operator("t")).await
+    plan(world.desk(), file(value), prune)
+        .await?
+        .apply(world.desk(), &Actor::operator("t"))
+        .await
 }
 
 #[tokio::test]
@@ -610,16 +1054,36 @@ async fn two_things_with_one_name_or_unique_id_are_both_named() {
     };
     // In one file.
     let both = json!({"RoleDetailList": [role_of("a1", id), role_of("b1", id)]});
-    says(plan(world.desk(), file(&both), false).await.unwrap_err(), &["role/a1", "role/b1", id]);
-    let both = json!({"RoleDetailList": [role_of("a1", id), role_of("A1", "AROA00000000000000002")]});
-    says(plan(world.desk(), file(&both), false).await.unwrap_err(), &["role/a1", "role/A1", "regard to case"]);
+    says(
+        plan(world.desk(), file(&both), false).await.unwrap_err(),
+        &["role/a1", "role/b1", id],
+    );
+    let both =
+        json!({"RoleDetailList": [role_of("a1", id), role_of("A1", "AROA00000000000000002")]});
+    says(
+        plan(world.desk(), file(&both), false).await.unwrap_err(),
+        &["role/a1", "role/A1", "regard to case"],
+    );
     // In the store and in a file.
-    apply(&world, &json!({"RoleDetailList": [role_of("a1", id)]}), false).await.unwrap();
+    apply(
+        &world,
+        &json!({"RoleDetailList": [role_of("a1", id)]}),
+        false,
+    )
+    .await
+    .unwrap();
     let other = json!({"RoleDetailList": [role_of("b1", id)]});
-    says(plan(world.desk(), file(&other), false).await.unwrap_err(), &["role/a1", "role/b1", id]);
+    says(
+        plan(world.desk(), file(&other), false).await.unwrap_err(),
+        &["role/a1", "role/b1", id],
+    );
     // By a command.
-    let command = Command::Create(Resource::parse(Kind::Role, &role_of("b1", id).to_string()).unwrap());
-    says(world.run(command).await.unwrap_err(), &["role/a1", "role/b1", id]);
+    let command =
+        Command::Create(Resource::parse(Kind::Role, &role_of("b1", id).to_string()).unwrap());
+    says(
+        world.run(command).await.unwrap_err(),
+        &["role/a1", "role/b1", id],
+    );
     // What goes with the same import is no hindrance.
     apply(&world, &other, true).await.unwrap();
 }
@@ -668,7 +1132,10 @@ async fn what_an_export_of_aws_does_not_say_stays_as_it_is() {
         "Brevet": {"InstanceProfiles": [profile(false)], "AccessKeys": [key("")],
             "MFADevices": [{"SerialNumber": arn("mfa", "alice"), "UserArn": arn("user", "alice"),
                 "Base32StringSeed": "AEBA GBAF AYDQ QCIK BMGA 2DQP CAIR EEYU CULB OGA2"}]}});
-    let later = Desk { now: Timestamp::from_seconds(NOW.seconds() + 86_400), ..world.desk() };
+    let later = Desk {
+        now: Timestamp::from_seconds(NOW.seconds() + 86_400),
+        ..world.desk()
+    };
     for again in [&full, &plain] {
         let planned = plan(later, file(again), true).await.unwrap();
         let shown: String = planned.planned.iter().map(Planned::describe).collect();
@@ -679,9 +1146,22 @@ async fn what_an_export_of_aws_does_not_say_stays_as_it_is() {
     let mut emptied = plain.clone();
     emptied["Policies"] = json!([policy(json!([]))]);
     emptied["RoleDetailList"][0]["MaxSessionDuration"] = json!(3_600);
-    assert_eq!(plan(later, file(&emptied), false).await.unwrap().planned.len(), 2);
+    assert_eq!(
+        plan(later, file(&emptied), false)
+            .await
+            .unwrap()
+            .planned
+            .len(),
+        2
+    );
     apply(&world, &emptied, false).await.unwrap();
-    assert!(plan(later, file(&emptied), false).await.unwrap().planned.is_empty());
+    assert!(
+        plan(later, file(&emptied), false)
+            .await
+            .unwrap()
+            .planned
+            .is_empty()
+    );
 }
 
 #[tokio::test]
@@ -694,13 +1174,34 @@ async fn a_policy_of_aws_that_an_export_leaves_out_is_a_warning_and_comes_later(
     let planned = plan(world.desk(), file(&export), false).await.unwrap();
     assert_eq!(planned.warnings.len(), 1, "{:?}", planned.warnings);
     assert!(planned.warnings[0].contains(gone) && planned.warnings[0].contains(&arn("role", "r")));
-    planned.apply(world.desk(), &Actor::operator("t")).await.unwrap();
+    planned
+        .apply(world.desk(), &Actor::operator("t"))
+        .await
+        .unwrap();
     // What is not about that policy can be changed; attaching another that is not here cannot be done.
-    world.run(edit(Kind::Role, &arn("role", "r"), Edit::UpdateDescription("x".into()))).await.unwrap();
-    let attach =
-        |name: &str| edit(Kind::Role, &arn("role", "r"), Edit::AttachPolicy(format!("arn:aws:iam::aws:policy/{name}")));
+    world
+        .run(edit(
+            Kind::Role,
+            &arn("role", "r"),
+            Edit::UpdateDescription("x".into()),
+        ))
+        .await
+        .unwrap();
+    let attach = |name: &str| {
+        edit(
+            Kind::Role,
+            &arn("role", "r"),
+            Edit::AttachPolicy(format!("arn:aws:iam::aws:policy/{name}")),
+        )
+    };
     assert_eq!(code(&world.run(attach("Unknown")).await), "NoSuchEntity");
-    assert!(plan(world.desk(), file(&export), true).await.unwrap().planned.is_empty());
+    assert!(
+        plan(world.desk(), file(&export), true)
+            .await
+            .unwrap()
+            .planned
+            .is_empty()
+    );
     // With its document it is a policy like any other.
     let document: Value = serde_json::from_str(ALLOW).unwrap();
     let mut whole = export.clone();
@@ -708,11 +1209,16 @@ async fn a_policy_of_aws_that_an_export_leaves_out_is_a_warning_and_comes_later(
         "PolicyVersionList": (1..=7).map(|n| json!({"VersionId": format!("v{n}"), "IsDefaultVersion": n == 7, "Document": document})).collect::<Vec<_>>()}]);
     let planned = plan(world.desk(), file(&whole), false).await.unwrap();
     assert!(planned.warnings.is_empty(), "{:?}", planned.warnings);
-    planned.apply(world.desk(), &Actor::operator("t")).await.unwrap();
+    planned
+        .apply(world.desk(), &Actor::operator("t"))
+        .await
+        .unwrap();
     // A policy of the account's own that is not there is still an error.
     let mut own = role_of("s", "AROA00000000000000002");
     own["AttachedManagedPolicies"] = json!([{"PolicyName": "Q", "PolicyArn": arn("policy", "Q")}]);
-    let error = apply(&world, &json!({"RoleDetailList": [own]}), false).await.unwrap_err();
+    let error = apply(&world, &json!({"RoleDetailList": [own]}), false)
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("policy/Q"), "{error}");
 }
 
@@ -734,7 +1240,10 @@ async fn an_import_of_many_large_policies_takes_time_in_proportion() {
         let started = std::time::Instant::now();
         let planned = plan(world.desk(), file(value), false).await.unwrap();
         let shown: usize = planned.planned.iter().map(|p| p.describe().len()).sum();
-        planned.apply(world.desk(), &Actor::operator("t")).await.unwrap();
+        planned
+            .apply(world.desk(), &Actor::operator("t"))
+            .await
+            .unwrap();
         (started.elapsed(), shown)
     };
     let (small, _) = timed(&export(2, 1_000, "a:b")).await;
@@ -750,9 +1259,15 @@ async fn the_broker_itself_is_taken_as_a_provider_by_no_command() {
     let world = World::new().await;
     let provider = |url: &str| {
         let host = url.split_once("://").unwrap().1;
-        create("oidc-provider", json!({"Arn": arn("oidc-provider", host), "Url": url, "ClientIDList": ["x"]}))
+        create(
+            "oidc-provider",
+            json!({"Arn": arn("oidc-provider", host), "Url": url, "ClientIDList": ["x"]}),
+        )
     };
-    let desk = Desk { issuer: Some("https://broker.example.com/a"), ..world.desk() };
+    let desk = Desk {
+        issuer: Some("https://broker.example.com/a"),
+        ..world.desk()
+    };
     let run = async |command| execute(desk, &Actor::operator("test"), vec![command]).await;
     for own in [
         "https://broker.example.com/a",
@@ -761,22 +1276,52 @@ async fn the_broker_itself_is_taken_as_a_provider_by_no_command() {
         "https://broker.example.com:443/a",
     ] {
         let refused = run(provider(own)).await.unwrap_err().to_string();
-        assert!(refused.contains("Url is this broker's own [web_identity] issuer"), "{own}: {refused}");
+        assert!(
+            refused.contains("Url is this broker's own [web_identity] issuer"),
+            "{own}: {refused}"
+        );
     }
-    for other in ["https://broker.example.com", "https://broker.example.com/b", "https://broker.example.com:8443/a"] {
+    for other in [
+        "https://broker.example.com",
+        "https://broker.example.com/b",
+        "https://broker.example.com:8443/a",
+    ] {
         run(provider(other)).await.unwrap();
     }
     // One that another configuration let in is not changed either, only taken out.
-    world.run(provider("https://broker.example.com/a")).await.unwrap();
-    let name = Name::new(Kind::OidcProvider, arn("oidc-provider", "broker.example.com/a"));
-    let Command::Create(resource) = provider("https://broker.example.com/a") else { unreachable!() };
-    assert!(run(Command::Replace { resource, expected: None }).await.is_err());
-    run(Command::Delete { name, expected: None }).await.unwrap();
+    world
+        .run(provider("https://broker.example.com/a"))
+        .await
+        .unwrap();
+    let name = Name::new(
+        Kind::OidcProvider,
+        arn("oidc-provider", "broker.example.com/a"),
+    );
+    let Command::Create(resource) = provider("https://broker.example.com/a") else {
+        unreachable!()
+    };
+    assert!(
+        run(Command::Replace {
+            resource,
+            expected: None
+        })
+        .await
+        .is_err()
+    );
+    run(Command::Delete {
+        name,
+        expected: None,
+    })
+    .await
+    .unwrap();
     // By import.
     let declared = json!({"Brevet": {"OpenIDConnectProviders": [
         {"Arn": arn("oidc-provider", "broker.example.com/a"), "Url": "https://broker.example.com/a", "ClientIDList": ["x"]}]}});
     let declaration = crate::directory::parse(declared.to_string().as_bytes()).unwrap();
-    let refused = plan(desk, declaration, false).await.unwrap_err().to_string();
+    let refused = plan(desk, declaration, false)
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(refused.contains("own [web_identity] issuer"), "{refused}");
 }
 
@@ -806,8 +1351,17 @@ async fn trust_row(world: &World, name: &str) -> String {
 /// The trust policy of a role as an export has it.
 async fn trust_shown(world: &World, name: &str) -> String {
     let declaration = export(&world.store).await.unwrap();
-    let role = declaration.role_detail_list.iter().find(|r| r.role_name == name).unwrap();
-    role.assume_role_policy_document.as_ref().unwrap().text().unwrap().into_owned()
+    let role = declaration
+        .role_detail_list
+        .iter()
+        .find(|r| r.role_name == name)
+        .unwrap();
+    role.assume_role_policy_document
+        .as_ref()
+        .unwrap()
+        .text()
+        .unwrap()
+        .into_owned()
 }
 
 async fn export_changes_nothing(world: &World) {
@@ -818,7 +1372,11 @@ async fn export_changes_nothing(world: &World) {
 }
 
 async fn id_of(world: &World, name: &Name) -> String {
-    read(name, &row_of(world, name).await).unwrap().unique_id().unwrap().to_owned()
+    read(name, &row_of(world, name).await)
+        .unwrap()
+        .unique_id()
+        .unwrap()
+        .to_owned()
 }
 
 const ELSEWHERE: &str = "arn:aws:iam::444455556666:user/x";
@@ -831,14 +1389,24 @@ async fn rows_name_principals_by_unique_id_and_people_by_arn() {
     middle["Arn"] = json!(arn("role", "team/Mid"));
     middle["Path"] = json!("/team/");
     world.run(create("role", middle)).await.unwrap();
-    let (alice, mid, own) = (arn("user", "alice"), arn("role", "team/Mid"), arn("role", "R"));
+    let (alice, mid, own) = (
+        arn("user", "alice"),
+        arn("role", "team/Mid"),
+        arn("role", "R"),
+    );
     let session = format!("arn:aws:sts::{ACCOUNT}:assumed-role/Mid/job");
     let statements = json!([
-        names("Allow", json!([alice, mid, session, ACCOUNT, ELSEWHERE, own])),
+        names(
+            "Allow",
+            json!([alice, mid, session, ACCOUNT, ELSEWHERE, own])
+        ),
         names("Deny", json!([alice])),
         names("Deny", json!(mid)),
     ]);
-    world.run(create("role", trusting("R", statements.clone()))).await.unwrap();
+    world
+        .run(create("role", trusting("R", statements.clone())))
+        .await
+        .unwrap();
     let alice_id = id_of(&world, &Name::new(Kind::User, alice.as_str())).await;
     let mid_id = id_of(&world, &Name::new(Kind::Role, mid.as_str())).await;
     let own_id = id_of(&world, &Name::new(Kind::Role, own.as_str())).await;
@@ -849,22 +1417,39 @@ async fn rows_name_principals_by_unique_id_and_people_by_arn() {
         .replace(&alice, &alice_id)
         .replace(&mid, &mid_id)
         .replace(&own, &own_id);
-    let whole = |statements: &str| format!(r#"{{"Statement":{statements},"Version":"2012-10-17"}}"#);
+    let whole =
+        |statements: &str| format!(r#"{{"Statement":{statements},"Version":"2012-10-17"}}"#);
     let canonical = |text: &str| serde_json::from_str::<Value>(text).unwrap();
     assert_eq!(canonical(&row), canonical(&whole(&expected)));
-    assert_eq!(canonical(&trust_shown(&world, "R").await), canonical(&whole(&statements.to_string())));
+    assert_eq!(
+        canonical(&trust_shown(&world, "R").await),
+        canonical(&whole(&statements.to_string()))
+    );
     export_changes_nothing(&world).await;
     // The one who is renamed is meant as before.
-    let rename = Edit::Rename { name: Some("alicia".into()), path: Some("/staff/".into()) };
+    let rename = Edit::Rename {
+        name: Some("alicia".into()),
+        path: Some("/staff/".into()),
+    };
     world.run(edit(Kind::User, &alice, rename)).await.unwrap();
     assert_eq!(trust_row(&world, "R").await, row);
-    assert!(trust_shown(&world, "R").await.contains(&arn("user", "staff/alicia")));
+    assert!(
+        trust_shown(&world, "R")
+            .await
+            .contains(&arn("user", "staff/alicia"))
+    );
     export_changes_nothing(&world).await;
     // Of the one who is deleted the id is left, which is nobody's, also when the name comes back.
-    world.run(delete(Kind::User, &arn("user", "staff/alicia"))).await.unwrap();
+    world
+        .run(delete(Kind::User, &arn("user", "staff/alicia")))
+        .await
+        .unwrap();
     for _ in 0..2 {
         let shown = trust_shown(&world, "R").await;
-        assert!(shown.contains(&alice_id) && !shown.contains("alic"), "{shown}");
+        assert!(
+            shown.contains(&alice_id) && !shown.contains("alic"),
+            "{shown}"
+        );
         export_changes_nothing(&world).await;
         assert_eq!(trust_row(&world, "R").await, row);
         let _ = world
@@ -876,7 +1461,14 @@ async fn rows_name_principals_by_unique_id_and_people_by_arn() {
     world.run(edit(Kind::Role, &own, tag)).await.unwrap();
     assert_eq!(trust_row(&world, "R").await, row);
     let again = json!({"Version": "2012-10-17", "Statement": [names("Allow", json!(arn("user", "staff/alicia")))]});
-    world.run(edit(Kind::Role, &own, Edit::UpdateAssumeRolePolicy(again.to_string()))).await.unwrap();
+    world
+        .run(edit(
+            Kind::Role,
+            &own,
+            Edit::UpdateAssumeRolePolicy(again.to_string()),
+        ))
+        .await
+        .unwrap();
     let new_id = id_of(&world, &Name::new(Kind::User, arn("user", "staff/alicia"))).await;
     assert!(new_id != alice_id && trust_row(&world, "R").await.contains(&new_id));
 }
@@ -888,9 +1480,15 @@ async fn who_will_not_be_there_refuses_by_role_and_principal() {
     world.run(role("R")).await.unwrap();
     let refused = |result: Result<i64, CommandError>, principal: &str| {
         let error = result.unwrap_err();
-        assert!(matches!(error, CommandError::MalformedPolicyDocument(_)), "{error}");
+        assert!(
+            matches!(error, CommandError::MalformedPolicyDocument(_)),
+            "{error}"
+        );
         let error = error.to_string();
-        assert!(error.contains(&arn("role", "R")) && error.contains(principal), "{error}");
+        assert!(
+            error.contains(&arn("role", "R")) && error.contains(principal),
+            "{error}"
+        );
     };
     let before = world.store.head().await.unwrap();
     for missing in [
@@ -905,13 +1503,22 @@ async fn who_will_not_be_there_refuses_by_role_and_principal() {
             let declared = trusting("R", json!([names(effect, json!([ACCOUNT, missing]))]));
             let document = declared["AssumeRolePolicyDocument"].to_string();
             let update = Edit::UpdateAssumeRolePolicy(document);
-            refused(world.run(edit(Kind::Role, &arn("role", "R"), update)).await, &missing);
-            refused(apply(&world, &json!({"RoleDetailList": [declared]}), false).await, &missing);
+            refused(
+                world.run(edit(Kind::Role, &arn("role", "R"), update)).await,
+                &missing,
+            );
+            refused(
+                apply(&world, &json!({"RoleDetailList": [declared]}), false).await,
+                &missing,
+            );
         }
     }
     // Who goes with the same import will not be there.
     let trusts_alice = trusting("R", json!([names("Allow", json!(arn("user", "alice")))]));
-    refused(apply(&world, &json!({"RoleDetailList": [trusts_alice]}), true).await, &arn("user", "alice"));
+    refused(
+        apply(&world, &json!({"RoleDetailList": [trusts_alice]}), true).await,
+        &arn("user", "alice"),
+    );
     assert_eq!(world.store.head().await.unwrap(), before);
     // Who comes with it will, in whatever order, and roles may name each other.
     let both = json!({"UserDetailList": [{"UserName": "bob", "Arn": arn("user", "bob")}], "RoleDetailList": [
@@ -923,12 +1530,26 @@ async fn who_will_not_be_there_refuses_by_role_and_principal() {
     assert!(!rows.contains("arn:aws"), "{rows}");
     export_changes_nothing(&world).await;
     // Who goes after the plan was made will not be there either.
-    let planned = plan(world.desk(), file(&json!({"RoleDetailList": [trusts_alice]})), false).await.unwrap();
-    world.run(delete(Kind::User, &arn("user", "alice"))).await.unwrap();
-    refused(planned.apply(world.desk(), &Actor::operator("t")).await, &arn("user", "alice"));
+    let planned = plan(
+        world.desk(),
+        file(&json!({"RoleDetailList": [trusts_alice]})),
+        false,
+    )
+    .await
+    .unwrap();
+    world
+        .run(delete(Kind::User, &arn("user", "alice")))
+        .await
+        .unwrap();
+    refused(
+        planned.apply(world.desk(), &Actor::operator("t")).await,
+        &arn("user", "alice"),
+    );
     // An id that is nobody's is taken: it lets in nobody.
     let gone = trusting("R", json!([names("Allow", json!("AIDASOMEBODYWHOISGONE"))]));
-    apply(&world, &json!({"RoleDetailList": [gone]}), false).await.unwrap();
+    apply(&world, &json!({"RoleDetailList": [gone]}), false)
+        .await
+        .unwrap();
     export_changes_nothing(&world).await;
 }
 
@@ -938,17 +1559,33 @@ async fn an_import_shows_to_whom_a_trust_policy_is_bound_anew() {
     let alice = |id: &str| json!({"UserName": "alice", "UserId": id, "Arn": arn("user", "alice")});
     let (one, two) = ("AIDA0000000000000001", "AIDA0000000000000002");
     let trusts = trusting("R", json!([names("Allow", json!(arn("user", "alice")))]));
-    apply(&world, &json!({"UserDetailList": [alice(one)], "RoleDetailList": [trusts]}), false).await.unwrap();
+    apply(
+        &world,
+        &json!({"UserDetailList": [alice(one)], "RoleDetailList": [trusts]}),
+        false,
+    )
+    .await
+    .unwrap();
     assert!(trust_row(&world, "R").await.contains(one));
     // Made anew by an import that does not speak of the role: it trusts nobody any more.
-    apply(&world, &json!({"UserDetailList": [alice(two)]}), false).await.unwrap();
-    assert!(trust_row(&world, "R").await.contains(one) && trust_shown(&world, "R").await.contains(one));
+    apply(&world, &json!({"UserDetailList": [alice(two)]}), false)
+        .await
+        .unwrap();
+    assert!(
+        trust_row(&world, "R").await.contains(one) && trust_shown(&world, "R").await.contains(one)
+    );
     // One that does speak of it means whoever is declared.
     let again = json!({"UserDetailList": [alice(two)], "RoleDetailList": [trusts]});
     let planned = plan(world.desk(), file(&again), false).await.unwrap();
     let shown: String = planned.planned.iter().map(Planned::describe).collect();
-    assert!(shown.contains(one) && shown.contains(&arn("user", "alice")) && !shown.contains(two), "{shown}");
-    planned.apply(world.desk(), &Actor::operator("t")).await.unwrap();
+    assert!(
+        shown.contains(one) && shown.contains(&arn("user", "alice")) && !shown.contains(two),
+        "{shown}"
+    );
+    planned
+        .apply(world.desk(), &Actor::operator("t"))
+        .await
+        .unwrap();
     assert!(trust_row(&world, "R").await.contains(two));
 }
 
@@ -963,7 +1600,10 @@ async fn rows_of_an_earlier_version_are_bound_once() {
         (value["Path"], value["MaxSessionDuration"]) = (json!("/"), json!(3_600));
         value["CreateDate"] = json!("2001-09-09T01:46:40Z");
         let mut writer = world.store.write().await.unwrap();
-        writer.put(&Resource::parse(Kind::Role, &value.to_string()).unwrap()).await.unwrap();
+        writer
+            .put(&Resource::parse(Kind::Role, &value.to_string()).unwrap())
+            .await
+            .unwrap();
         writer.commit().await.unwrap();
     };
     let load = async || {
@@ -971,21 +1611,36 @@ async fn rows_of_an_earlier_version_are_bound_once() {
         world
             .store
             .scan::<StoreError>(|kind, _, _, body| {
-                directory.take_stored(&Resource::parse(kind, body).unwrap(), None).unwrap();
+                directory
+                    .take_stored(&Resource::parse(kind, body).unwrap(), None)
+                    .unwrap();
                 Ok(())
             })
             .await
             .unwrap();
         directory
     };
-    put(&trusting("R", json!([names("Allow", json!([alice, gone, ELSEWHERE]))]))).await;
+    put(&trusting(
+        "R",
+        json!([names("Allow", json!([alice, gone, ELSEWHERE]))]),
+    ))
+    .await;
     let before = world.store.head().await.unwrap().sequence;
     assert_eq!(bind_stored(world.desk(), &load().await).await.unwrap(), 1);
     let id = id_of(&world, &Name::new(Kind::User, alice.as_str())).await;
     let row = trust_row(&world, "R").await;
-    assert!(row.contains(&id) && row.contains(&gone) && row.contains(ELSEWHERE) && !row.contains(&alice), "{row}");
+    assert!(
+        row.contains(&id)
+            && row.contains(&gone)
+            && row.contains(ELSEWHERE)
+            && !row.contains(&alice),
+        "{row}"
+    );
     let change = world.store.feed_after(before, 10).await.unwrap();
-    assert_eq!(change.iter().map(|c| c.action.as_str()).collect::<Vec<_>>(), ["UpdateAssumeRolePolicy"]);
+    assert_eq!(
+        change.iter().map(|c| c.action.as_str()).collect::<Vec<_>>(),
+        ["UpdateAssumeRolePolicy"]
+    );
     // There is nothing more to do, also when somebody else has the name.
     world.run(delete(Kind::User, &alice)).await.unwrap();
     world.run(user("alice")).await.unwrap();
@@ -993,9 +1648,21 @@ async fn rows_of_an_earlier_version_are_bound_once() {
     assert_eq!(trust_row(&world, "R").await, row);
     // Who was gone before is warned of, and does not stand in the way of other changes.
     let warnings = load().await.warnings();
-    assert!(warnings.iter().any(|w| w.contains(&arn("role", "R")) && w.contains(&gone)), "{warnings:?}");
+    assert!(
+        warnings
+            .iter()
+            .any(|w| w.contains(&arn("role", "R")) && w.contains(&gone)),
+        "{warnings:?}"
+    );
     assert!(!warnings.iter().any(|w| w.contains(&alice)), "{warnings:?}");
-    world.run(edit(Kind::Role, &arn("role", "R"), Edit::Tag(vec![("k".into(), "v".into())]))).await.unwrap();
+    world
+        .run(edit(
+            Kind::Role,
+            &arn("role", "R"),
+            Edit::Tag(vec![("k".into(), "v".into())]),
+        ))
+        .await
+        .unwrap();
     export_changes_nothing(&world).await;
 }
 
@@ -1012,14 +1679,25 @@ async fn a_principal_of_another_account_is_warned_of_by_its_arn() {
     let planned = plan(world.desk(), file(&all), false).await.unwrap();
     let mut loaded = Directory::empty().unwrap();
     for thing in planned.planned.iter() {
-        let Planned::Create(thing) = thing else { continue };
+        let Planned::Create(thing) = thing else {
+            continue;
+        };
         loaded.take_stored(thing, None).unwrap();
     }
     for (place, warnings) in [("import", &planned.warnings), ("check", &loaded.warnings())] {
-        for principal in [carol["Arn"].as_str().unwrap(), other["Arn"].as_str().unwrap(), session] {
-            let warned =
-                |w: &&String| w.contains(&format!("role/R trusts {principal} of")) && w.contains("sts:ExternalId");
-            assert_eq!(warnings.iter().filter(warned).count(), 1, "{place}: {principal}: {warnings:?}");
+        for principal in [
+            carol["Arn"].as_str().unwrap(),
+            other["Arn"].as_str().unwrap(),
+            session,
+        ] {
+            let warned = |w: &&String| {
+                w.contains(&format!("role/R trusts {principal} of")) && w.contains("sts:ExternalId")
+            };
+            assert_eq!(
+                warnings.iter().filter(warned).count(),
+                1,
+                "{place}: {principal}: {warnings:?}"
+            );
         }
     }
 }

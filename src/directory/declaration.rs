@@ -233,8 +233,13 @@ shape! {
 impl Brevet {
     /// Whether a secret stands in it that is not sealed: the file must then be private.
     pub fn has_clear_secrets(&self) -> bool {
-        self.access_keys.iter().any(|k| k.secret_access_key.is_some())
-            || self.mfa_devices.iter().any(|d| d.base32_string_seed.is_some())
+        self.access_keys
+            .iter()
+            .any(|k| k.secret_access_key.is_some())
+            || self
+                .mfa_devices
+                .iter()
+                .any(|d| d.base32_string_seed.is_some())
     }
 }
 
@@ -384,7 +389,9 @@ impl Document {
         if text.trim_start().starts_with('{') {
             return Ok(Cow::Owned(text));
         }
-        let decoded = percent_decode_str(&text).decode_utf8().map_err(|_| "not URL-encoded UTF-8")?;
+        let decoded = percent_decode_str(&text)
+            .decode_utf8()
+            .map_err(|_| "not URL-encoded UTF-8")?;
         Ok(Cow::Owned(decoded.into_owned()))
     }
 }
@@ -402,7 +409,12 @@ mod tests {
         match shape["type"].as_str().unwrap() {
             "structure" => {
                 let members = shape["members"].as_object().unwrap();
-                Value::Object(members.iter().map(|(name, reference)| (name.clone(), of(reference))).collect())
+                Value::Object(
+                    members
+                        .iter()
+                        .map(|(name, reference)| (name.clone(), of(reference)))
+                        .collect(),
+                )
             }
             "list" => json!([of(&shape["member"])]),
             "map" => Value::Object(Map::from_iter([("key".to_owned(), of(&shape["value"]))])),
@@ -423,13 +435,24 @@ mod tests {
         parse(&export).unwrap_or_else(|e| panic!("{e}: {export}"));
         // The model's roles in instance profiles have fields that the details of roles have not.
         let role = &export["RoleDetailList"][0]["InstanceProfileList"][0]["Roles"][0];
-        for field in
-            ["Description", "MaxSessionDuration", "Tags", "RoleLastUsed", "PermissionsBoundary", "SourceRoleTemplate"]
-        {
+        for field in [
+            "Description",
+            "MaxSessionDuration",
+            "Tags",
+            "RoleLastUsed",
+            "PermissionsBoundary",
+            "SourceRoleTemplate",
+        ] {
             assert!(role.get(field).is_some(), "the model's Role has {field}");
         }
-        export["RoleDetailList"][0]["InstanceProfileList"][0]["Roles"][0]["Descriptoin"] = json!("x");
-        assert!(parse(&export).unwrap_err().to_string().contains("Descriptoin"));
+        export["RoleDetailList"][0]["InstanceProfileList"][0]["Roles"][0]["Descriptoin"] =
+            json!("x");
+        assert!(
+            parse(&export)
+                .unwrap_err()
+                .to_string()
+                .contains("Descriptoin")
+        );
     }
 
     #[test]
@@ -441,21 +464,29 @@ mod tests {
                 "OpenIDConnectProviders",
                 "arn:aws:iam::111122223333:oidc-provider/x.y",
             ),
-            ("GetSAMLProviderResponse", "SAMLProviders", "arn:aws:iam::111122223333:saml-provider/X"),
+            (
+                "GetSAMLProviderResponse",
+                "SAMLProviders",
+                "arn:aws:iam::111122223333:saml-provider/X",
+            ),
         ] {
             let mut provider = whole(&model, shape);
             provider["Arn"] = json!(arn);
             let file = json!({"Brevet": {list: [provider]}});
-            serde_json::from_str::<Declaration>(&file.to_string()).unwrap_or_else(|e| panic!("{e}: {file}"));
+            serde_json::from_str::<Declaration>(&file.to_string())
+                .unwrap_or_else(|e| panic!("{e}: {file}"));
         }
     }
 
     #[test]
     fn what_is_ignored_is_not_written() {
-        let text =
-            r#"{"RoleName":"R","RoleLastUsed":{"Region":"x"},"SourceRoleTemplate":[1],"MaxSigninSessionDuration":1}"#;
+        let text = r#"{"RoleName":"R","RoleLastUsed":{"Region":"x"},"SourceRoleTemplate":[1],"MaxSigninSessionDuration":1}"#;
         let role: Role = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_value(&role).unwrap()["RoleName"], "R");
-        assert!(!serde_json::to_string(&role).unwrap().contains("RoleLastUsed"));
+        assert!(
+            !serde_json::to_string(&role)
+                .unwrap()
+                .contains("RoleLastUsed")
+        );
     }
 }

@@ -50,13 +50,23 @@ impl<'a> Named<'a> {
             return None;
         };
         match (service, resource.split_once('/')?) {
-            ("iam", ("user", _)) => Some(Self::User { account, arn: principal }),
-            ("iam", ("role", _)) => Some(Self::Role { account, arn: principal }),
+            ("iam", ("user", _)) => Some(Self::User {
+                account,
+                arn: principal,
+            }),
+            ("iam", ("role", _)) => Some(Self::Role {
+                account,
+                arn: principal,
+            }),
             ("sts", ("assumed-role", rest)) => {
                 let (role, session) = rest.split_once('/')?;
                 let legal = |b: u8| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b);
                 let session_name = (2..=64).contains(&session.len()) && session.bytes().all(legal);
-                session_name.then_some(Self::Session { account, role, session })
+                session_name.then_some(Self::Session {
+                    account,
+                    role,
+                    session,
+                })
             }
             _ => None,
         }
@@ -65,7 +75,9 @@ impl<'a> Named<'a> {
     /// Twelve digits.
     pub fn account(&self) -> &'a str {
         match self {
-            Self::User { account, .. } | Self::Role { account, .. } | Self::Session { account, .. } => account,
+            Self::User { account, .. }
+            | Self::Role { account, .. }
+            | Self::Session { account, .. } => account,
         }
     }
 
@@ -80,17 +92,34 @@ impl<'a> Named<'a> {
 
 /// The AWS principals of a role's trust policy, as they are written.
 pub fn written(role: &Role) -> Vec<String> {
-    let Some(Ok(text)) = role.assume_role_policy_document.as_ref().map(Document::text) else { return Vec::new() };
-    aws_principals(&text).into_iter().map(|(_, principal)| principal).collect()
+    let Some(Ok(text)) = role
+        .assume_role_policy_document
+        .as_ref()
+        .map(Document::text)
+    else {
+        return Vec::new();
+    };
+    aws_principals(&text)
+        .into_iter()
+        .map(|(_, principal)| principal)
+        .collect()
 }
 
 /// Exchanges AWS principals in a role's trust policy, and leaves everything else of its text as it is
 /// written. A malformed document stays as it is: compiling it says what is wrong.
 pub fn exchange(role: &mut Role, mut with: impl FnMut(&str) -> Option<String>) {
-    let Some(Ok(text)) = role.assume_role_policy_document.as_ref().map(Document::text) else { return };
+    let Some(Ok(text)) = role
+        .assume_role_policy_document
+        .as_ref()
+        .map(Document::text)
+    else {
+        return;
+    };
     let (mut exchanged, mut from) = (String::with_capacity(text.len()), 0);
     for (range, principal) in aws_principals(&text) {
-        let Some(other) = with(&principal) else { continue };
+        let Some(other) = with(&principal) else {
+            continue;
+        };
         exchanged.push_str(text.get(from..range.start).unwrap_or_default());
         exchanged.push_str(&serde_json::Value::String(other).to_string());
         from = range.end;
@@ -112,8 +141,18 @@ pub fn id(principal: &str) -> &str {
 /// Puts ARNs into all trust policies where they have unique ids of users and roles that are among
 /// these things.
 pub fn show(things: &mut [Resource]) {
-    let role = |thing: &Resource| if let Resource::Role(role) = thing { written(role) } else { Vec::new() };
-    let wanted: HashSet<String> = things.iter().flat_map(role).map(|p| id(&p).to_owned()).collect();
+    let role = |thing: &Resource| {
+        if let Resource::Role(role) = thing {
+            written(role)
+        } else {
+            Vec::new()
+        }
+    };
+    let wanted: HashSet<String> = things
+        .iter()
+        .flat_map(role)
+        .map(|p| id(&p).to_owned())
+        .collect();
     let arns: HashMap<String, String> = things
         .iter()
         .filter(|thing| matches!(thing, Resource::User(_) | Resource::Role(_)))
@@ -122,7 +161,9 @@ pub fn show(things: &mut [Resource]) {
         .collect();
     for thing in things {
         if let Resource::Role(role) = thing {
-            exchange(role, |principal| arn_of_principal(principal, |id| arns.get(id).map(String::as_str)));
+            exchange(role, |principal| {
+                arn_of_principal(principal, |id| arns.get(id).map(String::as_str))
+            });
         }
     }
 }
@@ -141,9 +182,19 @@ mod tests {
         exchange(role, |principal| {
             let named = Named::parse(principal)?;
             let id = match named {
-                Named::User { arn: "arn:aws:iam::111122223333:user/dev/alice", .. } => ALICE,
-                Named::Role { arn: "arn:aws:iam::111122223333:role/prod/Mid", .. } => MID,
-                Named::Session { account: "111122223333", role: "Mid", .. } => MID,
+                Named::User {
+                    arn: "arn:aws:iam::111122223333:user/dev/alice",
+                    ..
+                } => ALICE,
+                Named::Role {
+                    arn: "arn:aws:iam::111122223333:role/prod/Mid",
+                    ..
+                } => MID,
+                Named::Session {
+                    account: "111122223333",
+                    role: "Mid",
+                    ..
+                } => MID,
                 _ => return None,
             };
             Some(named.bound(id))
@@ -151,24 +202,41 @@ mod tests {
     }
 
     fn show_again(role: &Role) -> String {
-        let parse = |kind, value: serde_json::Value| Resource::parse(kind, &value.to_string()).unwrap();
+        let parse =
+            |kind, value: serde_json::Value| Resource::parse(kind, &value.to_string()).unwrap();
         let arn = |name: &str| format!("arn:aws:iam::111122223333:{name}");
         let mut things = [
-            parse(Kind::User, json!({"UserName": "alice", "UserId": ALICE, "Arn": arn("user/dev/alice")})),
-            parse(Kind::Role, json!({"RoleName": "Mid", "RoleId": MID, "Arn": arn("role/prod/Mid")})),
+            parse(
+                Kind::User,
+                json!({"UserName": "alice", "UserId": ALICE, "Arn": arn("user/dev/alice")}),
+            ),
+            parse(
+                Kind::Role,
+                json!({"RoleName": "Mid", "RoleId": MID, "Arn": arn("role/prod/Mid")}),
+            ),
             Resource::Role(Box::new(role.clone())),
         ];
         show(&mut things);
-        let [_, _, Resource::Role(role)] = things else { panic!("the order changed") };
+        let [_, _, Resource::Role(role)] = things else {
+            panic!("the order changed")
+        };
         text(&role)
     }
 
     fn role(document: &str) -> Role {
-        Role { assume_role_policy_document: Some(Document::new(document).unwrap()), ..Role::default() }
+        Role {
+            assume_role_policy_document: Some(Document::new(document).unwrap()),
+            ..Role::default()
+        }
     }
 
     fn text(role: &Role) -> String {
-        role.assume_role_policy_document.as_ref().unwrap().text().unwrap().into_owned()
+        role.assume_role_policy_document
+            .as_ref()
+            .unwrap()
+            .text()
+            .unwrap()
+            .into_owned()
     }
 
     #[test]
@@ -182,14 +250,25 @@ mod tests {
         let mut bound = role(written);
         bind(&mut bound);
         let row = text(&bound);
-        for id in [format!("\"{ALICE}\""), format!("\"{MID}\""), format!("\"{MID}:job\"")] {
+        for id in [
+            format!("\"{ALICE}\""),
+            format!("\"{MID}\""),
+            format!("\"{MID}:job\""),
+        ] {
             assert_eq!(row.matches(&id).count(), 1, "{row}");
         }
-        assert_eq!(row.matches("user/dev/alice").count(), 2, "the Sid and the condition stay: {row}");
+        assert_eq!(
+            row.matches("user/dev/alice").count(),
+            2,
+            "the Sid and the condition stay: {row}"
+        );
         let mut again = bound.clone();
         bind(&mut again);
         assert_eq!(text(&again), row, "binding twice changes nothing");
-        assert_eq!(show_again(&bound), written.replace("role\\/prod\\/Mid", "role/prod/Mid"));
+        assert_eq!(
+            show_again(&bound),
+            written.replace("role\\/prod\\/Mid", "role/prod/Mid")
+        );
     }
 
     #[test]

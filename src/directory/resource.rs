@@ -5,8 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
 use super::declaration::{
-    AccessKey, Account, Attached, Boundary, Declaration, Group, InstanceProfile, ManagedPolicy, MfaDevice,
-    OidcProvider, ProfileRole, Role, SamlProvider, User,
+    AccessKey, Account, Attached, Boundary, Declaration, Group, InstanceProfile, ManagedPolicy,
+    MfaDevice, OidcProvider, ProfileRole, Role, SamlProvider, User,
 };
 use crate::arn::{AccountId, IamArn};
 
@@ -90,7 +90,10 @@ pub struct Name {
 impl Name {
     /// Of that kind and id.
     pub fn new(kind: Kind, id: impl Into<String>) -> Self {
-        Self { kind, id: id.into() }
+        Self {
+            kind,
+            id: id.into(),
+        }
     }
 }
 
@@ -199,7 +202,10 @@ impl Resource {
     pub fn folded(&self) -> String {
         let (arn, name) = match self {
             Self::Account(a) => {
-                return a.account_alias.as_ref().map_or_else(|| a.account_id.clone(), |a| a.to_ascii_lowercase());
+                return a
+                    .account_alias
+                    .as_ref()
+                    .map_or_else(|| a.account_id.clone(), |a| a.to_ascii_lowercase());
             }
             Self::Policy(p) => (&p.arn, &p.policy_name),
             Self::Group(g) => (&g.arn, &g.group_name),
@@ -246,24 +252,41 @@ impl Resource {
     /// What it refers to, by id or by folded name.
     pub fn links(&self) -> Vec<Name> {
         let attached = |list: &[Attached], boundary: Option<&Boundary>| -> Vec<Name> {
-            let arns = list.iter().map(|a| &a.policy_arn).chain(boundary.map(|b| &b.permissions_boundary_arn));
-            arns.map(|arn| Name::new(Kind::Policy, arn.as_str())).collect()
+            let arns = list
+                .iter()
+                .map(|a| &a.policy_arn)
+                .chain(boundary.map(|b| &b.permissions_boundary_arn));
+            arns.map(|arn| Name::new(Kind::Policy, arn.as_str()))
+                .collect()
         };
         let mut links = match self {
             Self::Group(g) => attached(&g.attached_managed_policies, None),
             Self::User(u) => {
-                let groups = u.group_list.iter().map(|g| Name::new(Kind::Group, folded(owner(&u.arn), g)));
-                attached(&u.attached_managed_policies, u.permissions_boundary.as_ref())
-                    .into_iter()
-                    .chain(groups)
-                    .collect()
+                let groups = u
+                    .group_list
+                    .iter()
+                    .map(|g| Name::new(Kind::Group, folded(owner(&u.arn), g)));
+                attached(
+                    &u.attached_managed_policies,
+                    u.permissions_boundary.as_ref(),
+                )
+                .into_iter()
+                .chain(groups)
+                .collect()
             }
-            Self::Role(r) => attached(&r.attached_managed_policies, r.permissions_boundary.as_ref()),
-            Self::InstanceProfile(p) => {
-                p.roles.iter().map(|r| Name::new(Kind::Role, folded(owner(&p.arn), &r.role_name))).collect()
-            }
+            Self::Role(r) => attached(
+                &r.attached_managed_policies,
+                r.permissions_boundary.as_ref(),
+            ),
+            Self::InstanceProfile(p) => p
+                .roles
+                .iter()
+                .map(|r| Name::new(Kind::Role, folded(owner(&p.arn), &r.role_name)))
+                .collect(),
             Self::AccessKey(k) => vec![Name::new(Kind::User, k.user_arn.as_str())],
-            Self::MfaDevice(d) if !d.user_arn.is_empty() => vec![Name::new(Kind::User, d.user_arn.as_str())],
+            Self::MfaDevice(d) if !d.user_arn.is_empty() => {
+                vec![Name::new(Kind::User, d.user_arn.as_str())]
+            }
             _ => Vec::new(),
         };
         links.sort();
@@ -300,8 +323,11 @@ impl Declaration {
             }
             // Where both say which version is in force, one of them does.
             if policy.default_version_id.is_none() {
-                policy.default_version_id =
-                    policy.policy_version_list.iter().find(|v| v.is_default_version).map(|v| v.version_id.clone());
+                policy.default_version_id = policy
+                    .policy_version_list
+                    .iter()
+                    .find(|v| v.is_default_version)
+                    .map(|v| v.version_id.clone());
             }
             all.push(Resource::Policy(policy));
         }
@@ -327,21 +353,44 @@ impl Declaration {
         }
         for mut profile in profiles {
             for role in &mut profile.roles {
-                *role = ProfileRole { role_name: std::mem::take(&mut role.role_name), ..ProfileRole::default() };
+                *role = ProfileRole {
+                    role_name: std::mem::take(&mut role.role_name),
+                    ..ProfileRole::default()
+                };
             }
             all.push(Resource::InstanceProfile(profile));
         }
         all.extend(self.brevet.access_keys.into_iter().map(Resource::AccessKey));
         all.extend(self.brevet.mfa_devices.into_iter().map(Resource::MfaDevice));
-        all.extend(self.brevet.open_id_connect_providers.into_iter().map(Resource::OidcProvider));
-        all.extend(self.brevet.saml_providers.into_iter().map(Resource::SamlProvider));
+        all.extend(
+            self.brevet
+                .open_id_connect_providers
+                .into_iter()
+                .map(Resource::OidcProvider),
+        );
+        all.extend(
+            self.brevet
+                .saml_providers
+                .into_iter()
+                .map(Resource::SamlProvider),
+        );
         let mut accounts = self.brevet.accounts;
         let known: BTreeSet<String> = accounts.iter().map(|a| a.account_id.clone()).collect();
         let used: BTreeSet<&str> = all.iter().map(Resource::account).collect();
-        for account in used.into_iter().filter(|a| AccountId::parse(a).is_some() && !known.contains(*a)) {
-            accounts.push(Account { account_id: account.to_owned(), account_alias: None });
+        for account in used
+            .into_iter()
+            .filter(|a| AccountId::parse(a).is_some() && !known.contains(*a))
+        {
+            accounts.push(Account {
+                account_id: account.to_owned(),
+                account_alias: None,
+            });
         }
-        Ok(accounts.into_iter().map(Resource::Account).chain(all).collect())
+        Ok(accounts
+            .into_iter()
+            .map(Resource::Account)
+            .chain(all)
+            .collect())
     }
 
     /// The file that declares these, as AWS's export would print it: instance profiles inside their
@@ -370,16 +419,26 @@ impl Declaration {
                     used.entry(policy.policy_arn.clone()).or_default().0 += 1;
                 }
                 if let Some(boundary) = boundary {
-                    used.entry(boundary.permissions_boundary_arn.clone()).or_default().1 += 1;
+                    used.entry(boundary.permissions_boundary_arn.clone())
+                        .or_default()
+                        .1 += 1;
                 }
             };
-            file.user_detail_list
+            file.user_detail_list.iter().for_each(|u| {
+                count(
+                    &u.attached_managed_policies,
+                    u.permissions_boundary.as_ref(),
+                )
+            });
+            file.role_detail_list.iter().for_each(|r| {
+                count(
+                    &r.attached_managed_policies,
+                    r.permissions_boundary.as_ref(),
+                )
+            });
+            file.group_detail_list
                 .iter()
-                .for_each(|u| count(&u.attached_managed_policies, u.permissions_boundary.as_ref()));
-            file.role_detail_list
-                .iter()
-                .for_each(|r| count(&r.attached_managed_policies, r.permissions_boundary.as_ref()));
-            file.group_detail_list.iter().for_each(|g| count(&g.attached_managed_policies, None));
+                .for_each(|g| count(&g.attached_managed_policies, None));
         }
         for policy in &mut file.policies {
             let (attachments, boundaries) = used.get(&policy.arn).copied().unwrap_or_default();
@@ -391,7 +450,10 @@ impl Declaration {
             at.insert(folded(owner(&role.arn), &role.role_name), n);
         }
         for mut profile in profiles {
-            let home = profile.roles.first().and_then(|r| at.get(&folded(owner(&profile.arn), &r.role_name)));
+            let home = profile
+                .roles
+                .first()
+                .and_then(|r| at.get(&folded(owner(&profile.arn), &r.role_name)));
             match home.and_then(|n| file.role_detail_list.get_mut(*n)) {
                 Some(role) => {
                     profile.roles = vec![ProfileRole {
@@ -415,7 +477,9 @@ impl Declaration {
 /// A document as a JSON object, whichever form it came in.
 fn plain(owner: &str, document: &mut Option<super::declaration::Document>) -> Result<(), String> {
     let Some(inner) = document else { return Ok(()) };
-    let text = inner.text().map_err(|rule| format!("{owner}: a policy document is {rule}"))?;
+    let text = inner
+        .text()
+        .map_err(|rule| format!("{owner}: a policy document is {rule}"))?;
     let text = super::declaration::Document::new(&text);
     *inner = text.map_err(|e| format!("{owner}: a policy document is not JSON: {e}"))?;
     Ok(())

@@ -71,7 +71,9 @@ impl<T: Keyed> Table<T> {
 impl<T: Named> Names<T> {
     /// The entry of that account and name.
     pub fn get(&self, account: AccountId, name: &str) -> Option<&Arc<T>> {
-        self.0.get(&Wanted { account, name } as &dyn Named).map(|e| &e.0)
+        self.0
+            .get(&Wanted { account, name } as &dyn Named)
+            .map(|e| &e.0)
     }
 
     /// Puts an entry in; the one that had its name goes out.
@@ -115,13 +117,19 @@ impl<E: Clone + Hash + Eq> Shards<E> {
 
 impl<E> Default for Shards<E> {
     fn default() -> Self {
-        Self { shards: Arc::new(vec![Arc::default(); SHARDS]), hasher: RandomState::new() }
+        Self {
+            shards: Arc::new(vec![Arc::default(); SHARDS]),
+            hasher: RandomState::new(),
+        }
     }
 }
 
 impl<E> Clone for Shards<E> {
     fn clone(&self) -> Self {
-        Self { shards: self.shards.clone(), hasher: self.hasher.clone() }
+        Self {
+            shards: self.shards.clone(),
+            hasher: self.hasher.clone(),
+        }
     }
 }
 
@@ -258,7 +266,10 @@ mod tests {
         assert_eq!((one.get("7").unwrap().1, two.get("7").unwrap().1), (7, 70));
         assert_eq!((one.len(), two.len()), (5_000, 4_999));
         assert!(one.get("8").is_some() && two.get("8").is_none());
-        assert_eq!(one.values().map(|v| u64::from(v.1)).sum::<u64>(), 4_999 * 5_000 / 2);
+        assert_eq!(
+            one.values().map(|v| u64::from(v.1)).sum::<u64>(),
+            4_999 * 5_000 / 2
+        );
     }
 
     struct Person(AccountId, &'static str, u32);

@@ -18,7 +18,10 @@ impl Declaration {
             );
             all.extend(unreachable(role));
         }
-        let in_roles = self.role_detail_list.iter().flat_map(|role| &role.instance_profile_list);
+        let in_roles = self
+            .role_detail_list
+            .iter()
+            .flat_map(|role| &role.instance_profile_list);
         for profile in in_roles.chain(&self.brevet.instance_profiles) {
             all.push(format!(
                 "instance profile {}: is kept, and no machine gets credentials by it: this broker has no instance metadata \
@@ -32,7 +35,10 @@ impl Declaration {
                 &format!("OpenID Connect provider {}", provider.arn),
                 &[
                     ("ContextProvider", provider.context_provider),
-                    ("IdentityCenterInstanceArn", provider.identity_center_instance_arn),
+                    (
+                        "IdentityCenterInstanceArn",
+                        provider.identity_center_instance_arn,
+                    ),
                     ("IdentityStoreArn", provider.identity_store_arn),
                 ],
             );

@@ -237,14 +237,22 @@ fn of_service(prefix: &str) -> Option<&'static [&'static str]> {
 /// Whether an action names a service of this broker and no action of it, and which action it most
 /// likely means.
 pub(super) fn unknown(pattern: &ActionPattern) -> Option<(&str, Option<String>)> {
-    let ActionPattern::Named { text, name, .. } = pattern else { return None };
+    let ActionPattern::Named { text, name, .. } = pattern else {
+        return None;
+    };
     let (service, wanted) = text.split_once(':')?;
     let known = of_service(service)?;
     let context = Context::new();
-    if known.iter().any(|action| name.matches_ignore_case(action, &context) == Match::Yes) {
+    if known
+        .iter()
+        .any(|action| name.matches_ignore_case(action, &context) == Match::Yes)
+    {
         return None;
     }
-    Some((text, nearest(wanted, known.iter().copied()).map(|action| format!("{service}:{action}"))))
+    Some((
+        text,
+        nearest(wanted, known.iter().copied()).map(|action| format!("{service}:{action}")),
+    ))
 }
 
 /// The name that differs least from `wanted`, without regard to case, if it differs in at most a third
@@ -264,7 +272,11 @@ fn distance(a: &str, b: &str) -> usize {
         let mut next = vec![i + 1];
         for ((to, above), diagonal) in b.iter().zip(row.iter().skip(1)).zip(&row) {
             let left = next.last().copied().unwrap_or_default();
-            next.push((diagonal + usize::from(from != *to)).min(above + 1).min(left + 1));
+            next.push(
+                (diagonal + usize::from(from != *to))
+                    .min(above + 1)
+                    .min(left + 1),
+            );
         }
         row = next;
     }
@@ -277,9 +289,12 @@ mod tests {
     use crate::evaluator::document::{Actions, Kind, Policy};
 
     fn of(action: &str) -> Option<(String, Option<String>)> {
-        let text = format!(r#"{{"Statement":[{{"Effect":"Allow","Action":"{action}","Resource":"*"}}]}}"#);
+        let text =
+            format!(r#"{{"Statement":[{{"Effect":"Allow","Action":"{action}","Resource":"*"}}]}}"#);
         let policy = Policy::parse(Kind::Identity, &text).unwrap();
-        let Actions::Are(actions) = &policy.statements[0].actions else { panic!("{action}") };
+        let Actions::Are(actions) = &policy.statements[0].actions else {
+            panic!("{action}")
+        };
         unknown(&actions[0]).map(|(text, meant)| (text.to_owned(), meant))
     }
 
@@ -288,16 +303,29 @@ mod tests {
         for (action, meant) in [
             ("sts:AsumeRole", Some("sts:AssumeRole")),
             ("STS:assumeroles", Some("STS:AssumeRole")),
-            ("sts:AssumeRoleWithWebidentities", Some("sts:AssumeRoleWithWebIdentity")),
+            (
+                "sts:AssumeRoleWithWebidentities",
+                Some("sts:AssumeRoleWithWebIdentity"),
+            ),
             ("iam:PasRole", Some("iam:PassRole")),
             ("brevet:RevokeSession", Some("brevet:RevokeSessions")),
             ("sts:Frobnicate", None),
             ("sts:Asume*", None),
         ] {
-            assert_eq!(of(action), Some((action.to_owned(), meant.map(str::to_owned))));
+            assert_eq!(
+                of(action),
+                Some((action.to_owned(), meant.map(str::to_owned)))
+            );
         }
-        for known in ["*", "sts:*", "sts:assumerole", "sts:Assume*", "iam:PassRole", "iam:*MFA*", "brevet:List?essions"]
-        {
+        for known in [
+            "*",
+            "sts:*",
+            "sts:assumerole",
+            "sts:Assume*",
+            "iam:PassRole",
+            "iam:*MFA*",
+            "brevet:List?essions",
+        ] {
             assert_eq!(of(known), None, "{known}");
         }
         // What this broker knows nothing of is not judged.
@@ -307,16 +335,23 @@ mod tests {
 
     #[test]
     fn every_action_of_this_broker_is_known() {
-        let model: serde_json::Value = serde_json::from_str(include_str!("../query/iam_model.json")).unwrap();
+        let model: serde_json::Value =
+            serde_json::from_str(include_str!("../query/iam_model.json")).unwrap();
         for operation in model["operations"].as_object().unwrap().keys() {
             // AcquireRole has no action of its own: it needs those of its parts.
-            assert!(IAM.contains(&operation.as_str()) || operation == "AcquireRole", "iam:{operation}");
+            assert!(
+                IAM.contains(&operation.as_str()) || operation == "AcquireRole",
+                "iam:{operation}"
+            );
         }
         for (operation, _) in crate::ops::ACTIONS {
             assert!(STS.contains(operation), "sts:{operation}");
         }
         // PreviewRevocation has no action of its own either: it needs that of RevokeSessions.
-        let own: Vec<_> = crate::ops::ADMINISTRATION.iter().filter(|name| **name != "PreviewRevocation").collect();
+        let own: Vec<_> = crate::ops::ADMINISTRATION
+            .iter()
+            .filter(|name| **name != "PreviewRevocation")
+            .collect();
         assert_eq!(own.len(), BREVET.len());
         for operation in own {
             assert!(BREVET.contains(operation), "brevet:{operation}");

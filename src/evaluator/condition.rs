@@ -59,11 +59,31 @@ struct Accept {
 }
 
 impl Accept {
-    const EQUAL: Self = Self { less: false, equal: true, greater: false };
-    const LESS: Self = Self { less: true, equal: false, greater: false };
-    const LESS_EQUAL: Self = Self { less: true, equal: true, greater: false };
-    const GREATER: Self = Self { less: false, equal: false, greater: true };
-    const GREATER_EQUAL: Self = Self { less: false, equal: true, greater: true };
+    const EQUAL: Self = Self {
+        less: false,
+        equal: true,
+        greater: false,
+    };
+    const LESS: Self = Self {
+        less: true,
+        equal: false,
+        greater: false,
+    };
+    const LESS_EQUAL: Self = Self {
+        less: true,
+        equal: true,
+        greater: false,
+    };
+    const GREATER: Self = Self {
+        less: false,
+        equal: false,
+        greater: true,
+    };
+    const GREATER_EQUAL: Self = Self {
+        less: false,
+        equal: true,
+        greater: true,
+    };
 
     fn takes(self, ordering: Ordering) -> bool {
         match ordering {
@@ -94,8 +114,14 @@ impl Condition {
             None => (rest, false),
         };
         let text = |wildcards| -> Result<Vec<Pattern>, Cow<'static, str>> {
-            let syntax = Syntax { wildcards, variables };
-            values.iter().map(|v| Pattern::parse(v, syntax).map_err(Cow::from)).collect()
+            let syntax = Syntax {
+                wildcards,
+                variables,
+            };
+            values
+                .iter()
+                .map(|v| Pattern::parse(v, syntax).map_err(Cow::from))
+                .collect()
         };
         let (negated, test) = match name {
             "StringEquals" => (false, Test::Text(text(false)?)),
@@ -121,14 +147,26 @@ impl Condition {
             "Bool" => (false, Test::Bool(booleans(values)?)),
             "BinaryEquals" => {
                 let decode = |v: &Cow<'_, str>| {
-                    STANDARD.decode(v.as_bytes()).map_err(|_| "a `BinaryEquals` value is base64".into())
+                    STANDARD
+                        .decode(v.as_bytes())
+                        .map_err(|_| "a `BinaryEquals` value is base64".into())
                 };
-                (false, Test::Binary(values.iter().map(decode).collect::<Result<_, Cow<'static, str>>>()?))
+                (
+                    false,
+                    Test::Binary(
+                        values
+                            .iter()
+                            .map(decode)
+                            .collect::<Result<_, Cow<'static, str>>>()?,
+                    ),
+                )
             }
             "IpAddress" => (false, networks(values)?),
             "NotIpAddress" => (true, networks(values)?),
             "Null" if if_exists => return Err("`Null` does not go with `IfExists`".into()),
-            "Null" if set != Set::Plain => return Err("`Null` does not go with a set operator".into()),
+            "Null" if set != Set::Plain => {
+                return Err("`Null` does not go with a set operator".into());
+            }
             "Null" => (false, Test::Null(booleans(values)?)),
             _ => return Err(format!("`{operator}` is not a condition operator").into()),
         };
@@ -161,7 +199,10 @@ impl Condition {
 
     /// Whether an absent key makes the condition fail.
     pub fn needs_its_key(&self) -> bool {
-        !self.negated && !self.if_exists && self.set != Set::ForAll && !matches!(self.test, Test::Null(_))
+        !self.negated
+            && !self.if_exists
+            && self.set != Set::ForAll
+            && !matches!(self.test, Test::Null(_))
     }
 
     /// Whether the condition keeps anybody out who does not name himself in it: it wants something of the
@@ -189,7 +230,9 @@ impl Condition {
             return None;
         }
         match &self.test {
-            Test::Text(wanted) | Test::TextIgnoreCase(wanted) => wanted.iter().map(Pattern::pinned).collect(),
+            Test::Text(wanted) | Test::TextIgnoreCase(wanted) => {
+                wanted.iter().map(Pattern::pinned).collect()
+            }
             Test::Arn(wanted) => wanted.iter().map(ArnPattern::pinned).collect(),
             _ => None,
         }
@@ -222,8 +265,12 @@ impl Condition {
             (got, Set::ForAny) if got.is_none_or(Value::is_null) => self.if_exists && in_doubt,
             (None, _) => self.if_exists || self.negated,
             (Some(Value::One(text)), _) => self.satisfies(text, context, in_doubt),
-            (Some(Value::Many(texts)), Set::ForAll) => texts.iter().all(|t| self.satisfies(t, context, in_doubt)),
-            (Some(Value::Many(texts)), Set::ForAny) => texts.iter().any(|t| self.satisfies(t, context, in_doubt)),
+            (Some(Value::Many(texts)), Set::ForAll) => {
+                texts.iter().all(|t| self.satisfies(t, context, in_doubt))
+            }
+            (Some(Value::Many(texts)), Set::ForAny) => {
+                texts.iter().any(|t| self.satisfies(t, context, in_doubt))
+            }
             // A list without a set operator is "not supported" and has no documented result.
             (Some(Value::Many(_)), Set::Plain) => in_doubt,
         }
@@ -232,7 +279,9 @@ impl Condition {
     fn satisfies(&self, got: &str, context: &Context<'_>, in_doubt: bool) -> bool {
         let hit = match &self.test {
             Test::Text(wanted) => wanted.iter().any(|p| p.matches(got, context) == Match::Yes),
-            Test::TextIgnoreCase(wanted) => wanted.iter().any(|p| p.matches_ignore_case(got, context) == Match::Yes),
+            Test::TextIgnoreCase(wanted) => wanted
+                .iter()
+                .any(|p| p.matches_ignore_case(got, context) == Match::Yes),
             Test::Arn(wanted) => wanted.iter().any(|p| p.matches(got, context) == Match::Yes),
             Test::Bool(wanted) => boolean(got).is_some_and(|got| wanted.contains(&got)),
             Test::Binary(wanted) => wanted.iter().any(|w| binary_equals(got, w)),
@@ -266,25 +315,48 @@ fn arns(values: &[Cow<'_, str>], variables: bool) -> Result<Vec<ArnPattern>, Cow
 }
 
 fn numbers(accept: Accept, values: &[Cow<'_, str>]) -> Result<Test, Cow<'static, str>> {
-    let one = |v: &Cow<'_, str>| Decimal::parse(v).ok_or_else(|| format!("`{v}` is not a number").into());
-    Ok(Test::Number(accept, values.iter().map(one).collect::<Result<_, Cow<'static, str>>>()?))
+    let one =
+        |v: &Cow<'_, str>| Decimal::parse(v).ok_or_else(|| format!("`{v}` is not a number").into());
+    Ok(Test::Number(
+        accept,
+        values
+            .iter()
+            .map(one)
+            .collect::<Result<_, Cow<'static, str>>>()?,
+    ))
 }
 
 fn dates(accept: Accept, values: &[Cow<'_, str>]) -> Result<Test, Cow<'static, str>> {
     let one = |v: &Cow<'_, str>| {
-        Instant::parse(v).ok_or_else(|| format!("`{v}` is not a date (ISO 8601, or seconds since 1970)").into())
+        Instant::parse(v)
+            .ok_or_else(|| format!("`{v}` is not a date (ISO 8601, or seconds since 1970)").into())
     };
-    Ok(Test::Date(accept, values.iter().map(one).collect::<Result<_, Cow<'static, str>>>()?))
+    Ok(Test::Date(
+        accept,
+        values
+            .iter()
+            .map(one)
+            .collect::<Result<_, Cow<'static, str>>>()?,
+    ))
 }
 
 fn networks(values: &[Cow<'_, str>]) -> Result<Test, Cow<'static, str>> {
-    let one =
-        |v: &Cow<'_, str>| Network::parse(v).ok_or_else(|| format!("`{v}` is not an IP address or CIDR range").into());
-    Ok(Test::Ip(values.iter().map(one).collect::<Result<_, Cow<'static, str>>>()?))
+    let one = |v: &Cow<'_, str>| {
+        Network::parse(v).ok_or_else(|| format!("`{v}` is not an IP address or CIDR range").into())
+    };
+    Ok(Test::Ip(
+        values
+            .iter()
+            .map(one)
+            .collect::<Result<_, Cow<'static, str>>>()?,
+    ))
 }
 
 fn booleans(values: &[Cow<'_, str>]) -> Result<Vec<bool>, Cow<'static, str>> {
-    values.iter().map(|v| boolean(v).ok_or_else(|| format!("`{v}` is neither `true` nor `false`").into())).collect()
+    values
+        .iter()
+        .map(|v| boolean(v).ok_or_else(|| format!("`{v}` is neither `true` nor `false`").into()))
+        .collect()
 }
 
 fn boolean(text: &str) -> Option<bool> {
@@ -302,8 +374,12 @@ fn binary_equals(got: &str, wanted: &[u8]) -> bool {
     let mut chunks = got.as_bytes().chunks(4).peekable();
     while let Some(chunk) = chunks.next() {
         let mut out = [0; 3];
-        let Ok(length) = STANDARD.decode_slice(chunk, &mut out) else { return false };
-        let (Some(bytes), Some(head)) = (out.get(..length), rest.get(..length)) else { return false };
+        let Ok(length) = STANDARD.decode_slice(chunk, &mut out) else {
+            return false;
+        };
+        let (Some(bytes), Some(head)) = (out.get(..length), rest.get(..length)) else {
+            return false;
+        };
         if bytes != head || (length < 3 && chunks.peek().is_some()) {
             return false;
         }
@@ -326,10 +402,16 @@ impl Network {
             None => (text.parse().ok()?, None),
             Some((address, prefix)) => (address.parse().ok()?, Some(prefix)),
         };
-        let whole = if matches!(address, IpAddr::V4(_)) { 32 } else { 128 };
+        let whole = if matches!(address, IpAddr::V4(_)) {
+            32
+        } else {
+            128
+        };
         let prefix = match prefix {
             None => whole,
-            Some(p) if !p.is_empty() && p.len() <= 3 && p.bytes().all(|b| b.is_ascii_digit()) => p.parse().ok()?,
+            Some(p) if !p.is_empty() && p.len() <= 3 && p.bytes().all(|b| b.is_ascii_digit()) => {
+                p.parse().ok()?
+            }
             Some(_) => return None,
         };
         (prefix <= whole).then_some(Self { address, prefix })
@@ -386,14 +468,21 @@ impl Decimal {
             digits = digits.checked_mul(10)?.checked_add(i128::from(b - b'0'))?;
         }
         let scale = u32::try_from(fraction.len()).ok()?;
-        Some(Self { digits: if negative { -digits } else { digits }, scale })
+        Some(Self {
+            digits: if negative { -digits } else { digits },
+            scale,
+        })
     }
 }
 
 impl Ord for Decimal {
     fn cmp(&self, other: &Self) -> Ordering {
         let common = self.scale.max(other.scale);
-        let lift = |d: &Self| 10i128.checked_pow(common - d.scale).and_then(|f| d.digits.checked_mul(f));
+        let lift = |d: &Self| {
+            10i128
+                .checked_pow(common - d.scale)
+                .and_then(|f| d.digits.checked_mul(f))
+        };
         match (lift(self), lift(other)) {
             (Some(a), Some(b)) => a.cmp(&b),
             // Only a number far beyond 38 digits overflows when lifted: it is the larger in size.
@@ -412,7 +501,9 @@ impl PartialOrd for Decimal {
 
 /// Digits alone: no sign, no space.
 fn digits<T: std::str::FromStr>(text: &str) -> Option<T> {
-    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
+    text.bytes()
+        .all(|b| b.is_ascii_digit())
+        .then(|| text.parse().ok())?
 }
 
 /// A date in nanoseconds since 1970, UTC.
@@ -444,16 +535,24 @@ impl Instant {
     fn day(text: &str, day: i8) -> Option<Self> {
         let year: i16 = digits(text.get(..4)?)?;
         let date = jiff::civil::Date::new(year, digits(text.get(5..7)?)?, day).ok()?;
-        let days = date.since((jiff::Unit::Day, jiff::civil::date(1970, 1, 1))).ok()?.get_days();
+        let days = date
+            .since((jiff::Unit::Day, jiff::civil::date(1970, 1, 1)))
+            .ok()?
+            .get_days();
         Some(Self(i128::from(days) * 86_400_000_000_000))
     }
 
     fn with_time(text: &str) -> Option<Self> {
-        let zoned = text.ends_with('Z') || text.get(text.len().checked_sub(6)?..)?.starts_with(['+', '-']);
+        let zoned = text.ends_with('Z')
+            || text
+                .get(text.len().checked_sub(6)?..)?
+                .starts_with(['+', '-']);
         if !zoned {
             return None;
         }
-        text.parse::<jiff::Timestamp>().ok().map(|t| Self(t.as_nanosecond()))
+        text.parse::<jiff::Timestamp>()
+            .ok()
+            .map(|t| Self(t.as_nanosecond()))
     }
 }
 
@@ -466,12 +565,15 @@ mod tests {
         let mut context = Context::new();
         match got {
             Some(Value::One(v)) => context.set("app:Key", v.into_owned()),
-            Some(Value::Many(v)) => {
-                context.set_many("app:Key", v.into_iter().map(|v| Cow::Owned(v.into_owned())).collect())
-            }
+            Some(Value::Many(v)) => context.set_many(
+                "app:Key",
+                v.into_iter().map(|v| Cow::Owned(v.into_owned())).collect(),
+            ),
             None => {}
         }
-        Condition::parse(operator, "APP:key", &wanted, true).unwrap().holds(&context, effect)
+        Condition::parse(operator, "APP:key", &wanted, true)
+            .unwrap()
+            .holds(&context, effect)
     }
 
     fn one(text: &str) -> Option<Value<'_>> {
@@ -490,32 +592,72 @@ mod tests {
             ("ForAnyValue:StringEquals", false),
             ("ForAnyValue:StringNotEquals", false),
         ] {
-            assert_eq!(holds(operator, &["x"], None, Effect::Allow), expected, "{operator}");
+            assert_eq!(
+                holds(operator, &["x"], None, Effect::Allow),
+                expected,
+                "{operator}"
+            );
         }
-        assert!(holds("Null", &["true"], None, Effect::Allow) && !holds("Null", &["false"], None, Effect::Allow));
+        assert!(
+            holds("Null", &["true"], None, Effect::Allow)
+                && !holds("Null", &["false"], None, Effect::Allow)
+        );
     }
 
     #[test]
     fn an_empty_text_is_null_to_null_and_to_set_operators() {
-        let many = |texts: &[&'static str]| Some(Value::Many(texts.iter().map(|t| Cow::Borrowed(*t)).collect()));
+        let many = |texts: &[&'static str]| {
+            Some(Value::Many(
+                texts.iter().map(|t| Cow::Borrowed(*t)).collect(),
+            ))
+        };
         for effect in [Effect::Allow, Effect::Deny] {
             for empty in [one(""), many(&[]), many(&[""]), many(&["", ""])] {
                 assert!(holds("Null", &["true"], empty.clone(), effect), "{empty:?}");
-                assert!(!holds("Null", &["false"], empty.clone(), effect), "{empty:?}");
-                assert!(holds("ForAllValues:StringEquals", &["x"], empty.clone(), effect), "{empty:?}");
-                assert!(!holds("ForAnyValue:StringNotEquals", &["x"], empty.clone(), effect), "{empty:?}");
+                assert!(
+                    !holds("Null", &["false"], empty.clone(), effect),
+                    "{empty:?}"
+                );
+                assert!(
+                    holds("ForAllValues:StringEquals", &["x"], empty.clone(), effect),
+                    "{empty:?}"
+                );
+                assert!(
+                    !holds("ForAnyValue:StringNotEquals", &["x"], empty.clone(), effect),
+                    "{empty:?}"
+                );
             }
             // One member that says something makes the set something.
             assert!(holds("Null", &["false"], many(&["", "x"]), effect));
-            assert!(!holds("ForAllValues:StringEquals", &["x"], many(&["", "x"]), effect));
-            assert!(holds("ForAnyValue:StringEquals", &["x"], many(&["", "x"]), effect));
+            assert!(!holds(
+                "ForAllValues:StringEquals",
+                &["x"],
+                many(&["", "x"]),
+                effect
+            ));
+            assert!(holds(
+                "ForAnyValue:StringEquals",
+                &["x"],
+                many(&["", "x"]),
+                effect
+            ));
         }
     }
 
     #[test]
     fn what_documentation_leaves_open_refuses() {
-        assert!(!holds("ForAnyValue:StringEqualsIfExists", &["x"], None, Effect::Allow));
-        assert!(holds("ForAnyValue:StringEqualsIfExists", &["x"], None, Effect::Deny));
+        assert!(!holds(
+            "ForAnyValue:StringEqualsIfExists",
+            &["x"],
+            None,
+            Effect::Allow
+        ));
+        assert!(holds(
+            "ForAnyValue:StringEqualsIfExists",
+            &["x"],
+            None,
+            Effect::Deny
+        ));
         let list = || Some(Value::Many(vec!["x".into()]));
         assert!(!holds("StringEquals", &["x"], list(), Effect::Allow));
         assert!(holds("StringEquals", &["y"], list(), Effect::Deny));
@@ -529,34 +671,110 @@ mod tests {
             ("DateNotEquals", "2026-01-01", "soon"),
             ("NotIpAddress", "10.0.0.0/8", "host"),
         ] {
-            assert!(!holds(operator, &[wanted], one(got), Effect::Allow), "{operator}");
-            assert!(holds(operator, &[wanted], one(got), Effect::Deny), "{operator}");
+            assert!(
+                !holds(operator, &[wanted], one(got), Effect::Allow),
+                "{operator}"
+            );
+            assert!(
+                holds(operator, &[wanted], one(got), Effect::Deny),
+                "{operator}"
+            );
         }
         // An empty text is compared like any other.
         assert!(holds("StringEquals", &[""], one(""), Effect::Allow));
-        assert!(!holds("StringEqualsIfExists", &["x"], one(""), Effect::Allow));
+        assert!(!holds(
+            "StringEqualsIfExists",
+            &["x"],
+            one(""),
+            Effect::Allow
+        ));
         // A bare IPv6 address is /128; an IPv4-mapped one is IPv6 and nothing else.
-        assert!(holds("IpAddress", &["2001:db8::1"], one("2001:db8::1"), Effect::Allow));
-        assert!(!holds("IpAddress", &["2001:db8::1"], one("2001:db8::2"), Effect::Allow));
-        assert!(!holds("IpAddress", &["10.0.0.1"], one("::ffff:10.0.0.1"), Effect::Allow));
+        assert!(holds(
+            "IpAddress",
+            &["2001:db8::1"],
+            one("2001:db8::1"),
+            Effect::Allow
+        ));
+        assert!(!holds(
+            "IpAddress",
+            &["2001:db8::1"],
+            one("2001:db8::2"),
+            Effect::Allow
+        ));
+        assert!(!holds(
+            "IpAddress",
+            &["10.0.0.1"],
+            one("::ffff:10.0.0.1"),
+            Effect::Allow
+        ));
         // Case is folded in ASCII alone; a short number is seconds since 1970; an ARN has six parts.
-        assert!(!holds("StringEqualsIgnoreCase", &["\u{c9}"], one("\u{e9}"), Effect::Allow));
-        assert!(holds("DateEquals", &["2026"], one("1970-01-01T00:33:46Z"), Effect::Allow));
-        assert!(!holds("ArnLike", &["arn:*:*:*:*:*"], one("arn:aws:s3"), Effect::Allow));
+        assert!(!holds(
+            "StringEqualsIgnoreCase",
+            &["\u{c9}"],
+            one("\u{e9}"),
+            Effect::Allow
+        ));
+        assert!(holds(
+            "DateEquals",
+            &["2026"],
+            one("1970-01-01T00:33:46Z"),
+            Effect::Allow
+        ));
+        assert!(!holds(
+            "ArnLike",
+            &["arn:*:*:*:*:*"],
+            one("arn:aws:s3"),
+            Effect::Allow
+        ));
     }
 
     #[test]
     fn numbers_dates_and_addresses_compare_by_value() {
         assert!(holds("NumericEquals", &["7"], one("007.0"), Effect::Allow));
-        assert!(!holds("NumericEquals", &["9007199254740993"], one("9007199254740992"), Effect::Allow));
+        assert!(!holds(
+            "NumericEquals",
+            &["9007199254740993"],
+            one("9007199254740992"),
+            Effect::Allow
+        ));
         assert!(holds("NumericLessThan", &["2.5"], one("-3"), Effect::Allow));
         assert!(!holds("NumericLessThan", &["2"], one("1e0"), Effect::Allow));
-        assert!(holds("DateEquals", &["2026-01-01T00:00:00Z"], one("1767225600"), Effect::Allow));
-        assert!(holds("DateEquals", &["2026-01"], one("2026-01-01T01:00:00+01:00"), Effect::Allow));
-        assert!(!holds("DateLessThan", &["2026-02-30T00:00:00Z", "2026-01"][1..], one("yesterday"), Effect::Allow));
-        assert!(holds("IpAddress", &["10.1.2.3/8"], one("10.200.0.1"), Effect::Allow));
-        assert!(!holds("IpAddress", &["0.0.0.0/0"], one("::1"), Effect::Allow));
-        assert!(holds("IpAddress", &["::/0"], one("2001:db8::1"), Effect::Allow));
+        assert!(holds(
+            "DateEquals",
+            &["2026-01-01T00:00:00Z"],
+            one("1767225600"),
+            Effect::Allow
+        ));
+        assert!(holds(
+            "DateEquals",
+            &["2026-01"],
+            one("2026-01-01T01:00:00+01:00"),
+            Effect::Allow
+        ));
+        assert!(!holds(
+            "DateLessThan",
+            &["2026-02-30T00:00:00Z", "2026-01"][1..],
+            one("yesterday"),
+            Effect::Allow
+        ));
+        assert!(holds(
+            "IpAddress",
+            &["10.1.2.3/8"],
+            one("10.200.0.1"),
+            Effect::Allow
+        ));
+        assert!(!holds(
+            "IpAddress",
+            &["0.0.0.0/0"],
+            one("::1"),
+            Effect::Allow
+        ));
+        assert!(holds(
+            "IpAddress",
+            &["::/0"],
+            one("2001:db8::1"),
+            Effect::Allow
+        ));
     }
 
     #[test]
@@ -570,7 +788,10 @@ mod tests {
             "IfExists",
             "",
         ] {
-            assert!(Condition::parse(bad, "k", &["true".into()], true).is_err(), "{bad}");
+            assert!(
+                Condition::parse(bad, "k", &["true".into()], true).is_err(),
+                "{bad}"
+            );
         }
     }
 }

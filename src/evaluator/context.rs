@@ -37,7 +37,10 @@ pub struct Context<'a> {
 impl<'a> Context<'a> {
     /// No key at all.
     pub fn new() -> Self {
-        Self { entries: Vec::with_capacity(24), ..Self::default() }
+        Self {
+            entries: Vec::with_capacity(24),
+            ..Self::default()
+        }
     }
 
     /// Sets a single-valued key; a later call for the same name replaces the earlier one.
@@ -52,14 +55,23 @@ impl<'a> Context<'a> {
 
     /// Sets the tags of what is asked for: `aws:ResourceTag/…`, and of a user or role also
     /// `iam:ResourceTag/…`.
-    pub fn set_resource_tags(&mut self, tags: impl Iterator<Item = (&'a str, &'a str)>, of_user_or_role: bool) {
-        self.resource_tags = tags.map(|(key, value)| (key, Value::One(value.into()))).collect();
+    pub fn set_resource_tags(
+        &mut self,
+        tags: impl Iterator<Item = (&'a str, &'a str)>,
+        of_user_or_role: bool,
+    ) {
+        self.resource_tags = tags
+            .map(|(key, value)| (key, Value::One(value.into())))
+            .collect();
         self.of_user_or_role = of_user_or_role;
     }
 
     fn put(&mut self, name: Cow<'a, str>, value: Value<'a>) {
-        let name =
-            if name.bytes().any(|b| b.is_ascii_uppercase()) { Cow::Owned(name.to_ascii_lowercase()) } else { name };
+        let name = if name.bytes().any(|b| b.is_ascii_uppercase()) {
+            Cow::Owned(name.to_ascii_lowercase())
+        } else {
+            name
+        };
         match self.entries.iter_mut().find(|(n, _)| *n == name) {
             Some(entry) => entry.1 = value,
             None => self.entries.push((name, value)),
@@ -72,7 +84,10 @@ impl<'a> Context<'a> {
             Value::One(text) => vec![text.to_string()],
             Value::Many(texts) => texts.iter().map(|t| t.to_string()).collect(),
         };
-        self.entries.iter().map(|(name, value)| (name.to_string(), texts(value))).collect()
+        self.entries
+            .iter()
+            .map(|(name, value)| (name.to_string(), texts(value)))
+            .collect()
     }
 
     /// The names of all keys, in lower case, but for the tags of what is asked for.
@@ -90,9 +105,15 @@ impl<'a> Context<'a> {
     }
 
     fn resource_tag(&self, name: &str) -> Option<&Value<'a>> {
-        let of_iam = name.strip_prefix("iam:resourcetag/").filter(|_| self.of_user_or_role);
+        let of_iam = name
+            .strip_prefix("iam:resourcetag/")
+            .filter(|_| self.of_user_or_role);
         let key = name.strip_prefix("aws:resourcetag/").or(of_iam)?;
-        self.resource_tags.iter().rev().find(|(k, _)| k.eq_ignore_ascii_case(key)).map(|(_, value)| value)
+        self.resource_tags
+            .iter()
+            .rev()
+            .find(|(k, _)| k.eq_ignore_ascii_case(key))
+            .map(|(_, value)| value)
     }
 }
 
@@ -109,13 +130,28 @@ mod tests {
             Some(Value::One(text)) => Some(text.to_string()),
             _ => None,
         };
-        assert_eq!(found(&context, "aws:resourcetag/team").as_deref(), Some("blue"));
+        assert_eq!(
+            found(&context, "aws:resourcetag/team").as_deref(),
+            Some("blue")
+        );
         assert_eq!(found(&context, "iam:resourcetag/a/b").as_deref(), Some("c"));
         assert_eq!(found(&context, "aws:resourcetag/tea"), None);
         assert_eq!(found(&context, "aws:requesttag/team"), None);
         context.set_resource_tags([("Team", "red")].into_iter(), false);
-        assert_eq!(found(&context, "aws:resourcetag/team").as_deref(), Some("red"));
-        assert_eq!((found(&context, "iam:resourcetag/team"), found(&context, "aws:resourcetag/a/b")), (None, None));
-        assert_eq!(context.listed(), [("aws:username".to_owned(), vec!["alice".to_owned()])]);
+        assert_eq!(
+            found(&context, "aws:resourcetag/team").as_deref(),
+            Some("red")
+        );
+        assert_eq!(
+            (
+                found(&context, "iam:resourcetag/team"),
+                found(&context, "aws:resourcetag/a/b")
+            ),
+            (None, None)
+        );
+        assert_eq!(
+            context.listed(),
+            [("aws:username".to_owned(), vec!["alice".to_owned()])]
+        );
     }
 }

@@ -60,7 +60,10 @@ impl Kind {
     /// Whether an ARN in Resource may leave out the parts after the service. IAM takes such ARNs in the
     /// policies of principals; STS refuses them in a session policy.
     fn may_abbreviate_arns(self) -> bool {
-        matches!(self, Self::Identity | Self::AwsManaged | Self::Boundary | Self::ServiceControl)
+        matches!(
+            self,
+            Self::Identity | Self::AwsManaged | Self::Boundary | Self::ServiceControl
+        )
     }
 }
 
@@ -131,10 +134,17 @@ pub(super) enum PrincipalPattern {
     /// `{"AWS": "*"}`: everybody in an account. An Allow does not name identity providers by it.
     AnyAws,
     /// An account: twelve digits (of the caller's own partition), or `arn:PARTITION:iam::ACCOUNT:root`.
-    Account { partition: Option<Box<str>>, id: Box<str> },
+    Account {
+        partition: Option<Box<str>>,
+        id: Box<str>,
+    },
     /// `arn:aws:iam::ACCOUNT:role/PATH/NAME`, which every session of the role carries. Compared whole
     /// with a caller whose path is known.
-    Role { arn: Box<str>, account: Box<str>, name: Box<str> },
+    Role {
+        arn: Box<str>,
+        account: Box<str>,
+        name: Box<str>,
+    },
     /// Any other principal ARN, compared whole: a user, an assumed-role or federated-user session.
     Exact(Box<str>),
     /// A user or a role by its unique id (`AIDA…`, `AROA…`), whatever its name is now.
@@ -182,7 +192,10 @@ impl Policy {
     /// The first rule that the document breaks, and its place. An unknown element or operator is
     /// an error, never passed by; an unknown condition key is legal.
     pub fn parse(kind: Kind, text: &str) -> Result<Self, ParseError> {
-        let reader = Reader { text, known: Cell::new((0, 1, 1)) };
+        let reader = Reader {
+            text,
+            known: Cell::new((0, 1, 1)),
+        };
         reader.limits(kind)?;
         let root = reader.root()?;
         let mut version_2012 = false;
@@ -193,19 +206,31 @@ impl Policy {
                     version_2012 = match &*reader.string(&value)? {
                         "2012-10-17" => true,
                         "2008-10-17" => false,
-                        _ => return Err(reader.error(&value, "Version is `2012-10-17` or `2008-10-17`")),
+                        _ => {
+                            return Err(
+                                reader.error(&value, "Version is `2012-10-17` or `2008-10-17`")
+                            );
+                        }
                     }
                 }
                 "Id" => {
                     reader.string(&value)?;
                 }
                 "Statement" => statement = Some(value),
-                _ => return Err(reader.error(&value, format!("`{}` is not an element of a policy", clip(&name)))),
+                _ => {
+                    return Err(reader.error(
+                        &value,
+                        format!("`{}` is not an element of a policy", clip(&name)),
+                    ));
+                }
             }
         }
         // AWS Organizations User Guide, "RCP syntax".
         if kind == Kind::ResourceControl && !version_2012 {
-            return Err(reader.error(&root, "a resource control policy needs the Version `2012-10-17`"));
+            return Err(reader.error(
+                &root,
+                "a resource control policy needs the Version `2012-10-17`",
+            ));
         }
         let Some(statement) = statement else {
             return Err(reader.error(&root, "Statement is required"));
@@ -228,11 +253,19 @@ impl Policy {
             }
             statements.push(compiled);
         }
-        Ok(Self { index: Index::new(&statements), statements: statements.into() })
+        Ok(Self {
+            index: Index::new(&statements),
+            statements: statements.into(),
+        })
     }
 }
 
-fn parse_statement(reader: &Reader<'_>, node: &Node<'_>, kind: Kind, variables: bool) -> Result<Statement, ParseError> {
+fn parse_statement(
+    reader: &Reader<'_>,
+    node: &Node<'_>,
+    kind: Kind,
+    variables: bool,
+) -> Result<Statement, ParseError> {
     let mut sid = None;
     let mut effect = None;
     let mut principals = None;
@@ -262,41 +295,68 @@ fn parse_statement(reader: &Reader<'_>, node: &Node<'_>, kind: Kind, variables: 
             }
             "Principal" | "NotPrincipal" => {
                 if !kind.names_principals() {
-                    return Err(reader.error(&value, format!("{name} stands in trust and resource policies alone")));
+                    return Err(reader.error(
+                        &value,
+                        format!("{name} stands in trust and resource policies alone"),
+                    ));
                 }
                 if principals.is_some() {
-                    return Err(reader.error(&value, "Principal and NotPrincipal exclude each other"));
+                    return Err(
+                        reader.error(&value, "Principal and NotPrincipal exclude each other")
+                    );
                 }
                 let patterns = parse_principals(reader, &value, kind)?;
                 principals = Some(match &*name {
                     "Principal" => Principals::Are(patterns),
                     _ if kind == Kind::Resource => Principals::AreNot(patterns),
-                    _ => return Err(reader.error(&value, "NotPrincipal stands in resource policies alone")),
+                    _ => {
+                        return Err(
+                            reader.error(&value, "NotPrincipal stands in resource policies alone")
+                        );
+                    }
                 });
             }
             "Action" | "NotAction" => {
                 if name == "NotAction" && kind == Kind::ResourceControl {
-                    return Err(reader.error(&value, "a resource control policy takes Action, not NotAction"));
+                    return Err(reader.error(
+                        &value,
+                        "a resource control policy takes Action, not NotAction",
+                    ));
                 }
                 if actions.is_some() {
                     return Err(reader.error(&value, "Action and NotAction exclude each other"));
                 }
                 let patterns = parse_actions(reader, &value)?;
-                actions = Some(if name == "Action" { Actions::Are(patterns) } else { Actions::AreNot(patterns) });
+                actions = Some(if name == "Action" {
+                    Actions::Are(patterns)
+                } else {
+                    Actions::AreNot(patterns)
+                });
             }
             "Resource" | "NotResource" => {
                 if kind == Kind::Trust {
-                    return Err(reader.error(&value, "a trust policy has no Resource: it speaks of its role"));
+                    return Err(reader.error(
+                        &value,
+                        "a trust policy has no Resource: it speaks of its role",
+                    ));
                 }
                 if resources.is_some() {
                     return Err(reader.error(&value, "Resource and NotResource exclude each other"));
                 }
                 let patterns = parse_resources(reader, &value, kind, variables)?;
-                resources =
-                    Some(if name == "Resource" { Resources::Are(patterns) } else { Resources::AreNot(patterns) });
+                resources = Some(if name == "Resource" {
+                    Resources::Are(patterns)
+                } else {
+                    Resources::AreNot(patterns)
+                });
             }
             "Condition" => conditions = parse_conditions(reader, &value, variables)?,
-            _ => return Err(reader.error(&value, format!("`{}` is not an element of a statement", clip(&name)))),
+            _ => {
+                return Err(reader.error(
+                    &value,
+                    format!("`{}` is not an element of a statement", clip(&name)),
+                ));
+            }
         }
     }
     let missing = |what: &'static str| reader.error(node, format!("{what} is required"));
@@ -320,7 +380,11 @@ fn parse_statement(reader: &Reader<'_>, node: &Node<'_>, kind: Kind, variables: 
     })
 }
 
-fn parse_principals(reader: &Reader<'_>, node: &Node<'_>, kind: Kind) -> Result<Box<[PrincipalPattern]>, ParseError> {
+fn parse_principals(
+    reader: &Reader<'_>,
+    node: &Node<'_>,
+    kind: Kind,
+) -> Result<Box<[PrincipalPattern]>, ParseError> {
     if node.raw.starts_with('"') {
         return match &*reader.string(node)? {
             "*" => Ok(Box::new([PrincipalPattern::Any])),
@@ -337,7 +401,10 @@ fn parse_principals(reader: &Reader<'_>, node: &Node<'_>, kind: Kind) -> Result<
             let pattern = match &*name {
                 "AWS" => aws_principal(&text).map_err(|rule| reader.error(&at, rule))?,
                 "Federated" | "Service" if text.contains(['*', '?']) || text.is_empty() => {
-                    return Err(reader.error(&at, format!("a {name} principal is named whole, without wildcards")));
+                    return Err(reader.error(
+                        &at,
+                        format!("a {name} principal is named whole, without wildcards"),
+                    ));
                 }
                 "Federated" => PrincipalPattern::Federated(text.into()),
                 "Service" => PrincipalPattern::Service(text.into()),
@@ -352,7 +419,10 @@ fn parse_principals(reader: &Reader<'_>, node: &Node<'_>, kind: Kind) -> Result<
             };
             let everybody = matches!(pattern, PrincipalPattern::Any | PrincipalPattern::AnyAws);
             if kind == Kind::ResourceControl && !everybody {
-                return Err(reader.error(&at, "a resource control policy takes `*` alone as Principal"));
+                return Err(reader.error(
+                    &at,
+                    "a resource control policy takes `*` alone as Principal",
+                ));
             }
             patterns.push(pattern);
         }
@@ -366,7 +436,10 @@ fn aws_principal(text: &str) -> Result<PrincipalPattern, &'static str> {
         return Ok(PrincipalPattern::AnyAws);
     }
     if digits(text) {
-        return Ok(PrincipalPattern::Account { partition: None, id: text.into() });
+        return Ok(PrincipalPattern::Account {
+            partition: None,
+            id: text.into(),
+        });
     }
     if text.contains(['*', '?']) {
         return Err("no wildcard stands inside a principal ARN");
@@ -378,31 +451,48 @@ fn aws_principal(text: &str) -> Result<PrincipalPattern, &'static str> {
     if let Some((role, name)) = text.split_once(':').filter(|(role, _)| is_unique_id(role)) {
         let legal = |b: u8| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b);
         if (2..=64).contains(&name.len()) && name.bytes().all(legal) {
-            return Ok(PrincipalPattern::Session { role: role.into(), name: name.into() });
+            return Ok(PrincipalPattern::Session {
+                role: role.into(),
+                name: name.into(),
+            });
         }
     }
     let mut parts = text.splitn(6, ':');
     let mut next = || parts.next().unwrap_or_default();
-    let (arn, partition, service, region, account, resource) = (next(), next(), next(), next(), next(), next());
+    let (arn, partition, service, region, account, resource) =
+        (next(), next(), next(), next(), next(), next());
     if arn != "arn" || partition.is_empty() || !region.is_empty() || !digits(account) {
-        return Err("an AWS principal is `*`, a 12-digit account, a principal's ARN or its unique id");
+        return Err(
+            "an AWS principal is `*`, a 12-digit account, a principal's ARN or its unique id",
+        );
     }
     match (service, resource.split_once('/')) {
-        ("iam", None) if resource == "root" => {
-            Ok(PrincipalPattern::Account { partition: Some(partition.into()), id: account.into() })
-        }
+        ("iam", None) if resource == "root" => Ok(PrincipalPattern::Account {
+            partition: Some(partition.into()),
+            id: account.into(),
+        }),
         ("iam", Some(("role", path))) => match path.rsplit('/').next() {
-            Some(name) if !name.is_empty() => {
-                Ok(PrincipalPattern::Role { arn: text.into(), account: account.into(), name: name.into() })
-            }
+            Some(name) if !name.is_empty() => Ok(PrincipalPattern::Role {
+                arn: text.into(),
+                account: account.into(),
+                name: name.into(),
+            }),
             _ => Err("the role's name is missing"),
         },
-        ("iam", Some(("user", name))) if !name.is_empty() => Ok(PrincipalPattern::Exact(text.into())),
-        ("sts", Some(("assumed-role", rest))) if rest.split('/').filter(|p| !p.is_empty()).count() == 2 => {
+        ("iam", Some(("user", name))) if !name.is_empty() => {
             Ok(PrincipalPattern::Exact(text.into()))
         }
-        ("sts", Some(("federated-user", name))) if !name.is_empty() => Ok(PrincipalPattern::Exact(text.into())),
-        _ => Err("an AWS principal is an account, a user, a role, an assumed-role or a federated-user session"),
+        ("sts", Some(("assumed-role", rest)))
+            if rest.split('/').filter(|p| !p.is_empty()).count() == 2 =>
+        {
+            Ok(PrincipalPattern::Exact(text.into()))
+        }
+        ("sts", Some(("federated-user", name))) if !name.is_empty() => {
+            Ok(PrincipalPattern::Exact(text.into()))
+        }
+        _ => Err(
+            "an AWS principal is an account, a user, a role, an assumed-role or a federated-user session",
+        ),
     }
 }
 
@@ -411,22 +501,40 @@ fn aws_principal(text: &str) -> Result<PrincipalPattern, &'static str> {
 pub fn aws_principals(text: &str) -> Vec<(Range<usize>, String)> {
     let mut found = Vec::new();
     // What is wrong with a document is for `Policy::parse` to say.
-    let _ = find_aws_principals(&Reader { text, known: Cell::new((0, 1, 1)) }, &mut found);
+    let _ = find_aws_principals(
+        &Reader {
+            text,
+            known: Cell::new((0, 1, 1)),
+        },
+        &mut found,
+    );
     found
 }
 
-fn find_aws_principals(reader: &Reader<'_>, found: &mut Vec<(Range<usize>, String)>) -> Result<(), ParseError> {
+fn find_aws_principals(
+    reader: &Reader<'_>,
+    found: &mut Vec<(Range<usize>, String)>,
+) -> Result<(), ParseError> {
     for (name, statements) in reader.object(&reader.root()?, "a policy is a JSON object")? {
         if name != "Statement" {
             continue;
         }
-        let statements = if statements.raw.starts_with('[') { reader.array(&statements)? } else { vec![statements] };
+        let statements = if statements.raw.starts_with('[') {
+            reader.array(&statements)?
+        } else {
+            vec![statements]
+        };
         for statement in statements {
             for (name, element) in reader.object(&statement, "a statement is a JSON object")? {
-                if !matches!(&*name, "Principal" | "NotPrincipal") || !element.raw.starts_with('{') {
+                if !matches!(&*name, "Principal" | "NotPrincipal") || !element.raw.starts_with('{')
+                {
                     continue;
                 }
-                for (_, value) in reader.object(&element, "")?.into_iter().filter(|(kind, _)| kind == "AWS") {
+                for (_, value) in reader
+                    .object(&element, "")?
+                    .into_iter()
+                    .filter(|(kind, _)| kind == "AWS")
+                {
                     for (principal, at) in reader.strings(&value)? {
                         let begin = reader.offset(&at);
                         found.push((begin..begin + at.raw.len(), principal));
@@ -442,13 +550,20 @@ impl Policy {
     /// The users, roles and sessions that the Principal elements name by ARN, and those that they name by
     /// unique id (`AIDA…`, `AROA…:SESSION`).
     pub fn named_principals(&self) -> impl Iterator<Item = NamedPrincipal<'_>> {
-        let patterns = self.statements.iter().flat_map(|statement| match &statement.principals {
-            Principals::Are(patterns) | Principals::AreNot(patterns) => &**patterns,
-            Principals::Implied => &[],
-        });
+        let patterns = self
+            .statements
+            .iter()
+            .flat_map(|statement| match &statement.principals {
+                Principals::Are(patterns) | Principals::AreNot(patterns) => &**patterns,
+                Principals::Implied => &[],
+            });
         patterns.filter_map(|pattern| match pattern {
-            PrincipalPattern::Role { arn, .. } | PrincipalPattern::Exact(arn) => Some(NamedPrincipal::ByArn(arn)),
-            PrincipalPattern::Id(id) | PrincipalPattern::Session { role: id, .. } => Some(NamedPrincipal::ById(id)),
+            PrincipalPattern::Role { arn, .. } | PrincipalPattern::Exact(arn) => {
+                Some(NamedPrincipal::ByArn(arn))
+            }
+            PrincipalPattern::Id(id) | PrincipalPattern::Session { role: id, .. } => {
+                Some(NamedPrincipal::ById(id))
+            }
             _ => None,
         })
     }
@@ -470,16 +585,27 @@ fn is_unique_id(text: &str) -> bool {
 }
 
 fn parse_actions(reader: &Reader<'_>, node: &Node<'_>) -> Result<Box<[ActionPattern]>, ParseError> {
-    let syntax = Syntax { wildcards: true, variables: false };
+    let syntax = Syntax {
+        wildcards: true,
+        variables: false,
+    };
     let mut patterns = Vec::new();
     for (text, at) in reader.strings(node)? {
         if text == "*" {
             patterns.push(ActionPattern::Any);
             continue;
         }
-        let plain = |t: &str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.*?".contains(&b));
-        let Some((service, name)) = text.split_once(':').filter(|(s, n)| plain(s) && plain(n)) else {
-            return Err(reader.error(&at, format!("`{}` is not an action: `*` or `service:Name`", clip(&text))));
+        let plain = |t: &str| {
+            !t.is_empty()
+                && t.bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"-_.*?".contains(&b))
+        };
+        let Some((service, name)) = text.split_once(':').filter(|(s, n)| plain(s) && plain(n))
+        else {
+            return Err(reader.error(
+                &at,
+                format!("`{}` is not an action: `*` or `service:Name`", clip(&text)),
+            ));
         };
         let compile = |t: &str| Pattern::parse(t, syntax).map_err(|rule| reader.error(&at, rule));
         patterns.push(ActionPattern::Named {
@@ -503,12 +629,19 @@ fn parse_resources(
             true => ArnPattern::parse_abbreviated(&text, variables),
             false => ArnPattern::parse(&text, variables),
         };
-        patterns.push(pattern.map_err(|rule| reader.error(&at, format!("resource `{}` {rule}", clip(&text))))?);
+        patterns.push(
+            pattern
+                .map_err(|rule| reader.error(&at, format!("resource `{}` {rule}", clip(&text))))?,
+        );
     }
     Ok(patterns.into())
 }
 
-fn parse_conditions(reader: &Reader<'_>, node: &Node<'_>, variables: bool) -> Result<Vec<Condition>, ParseError> {
+fn parse_conditions(
+    reader: &Reader<'_>,
+    node: &Node<'_>,
+    variables: bool,
+) -> Result<Vec<Condition>, ParseError> {
     let mut conditions = Vec::new();
     for (operator, keys) in reader.object(node, "Condition is a JSON object")? {
         let mut seen = HashSet::new();
@@ -517,9 +650,13 @@ fn parse_conditions(reader: &Reader<'_>, node: &Node<'_>, variables: bool) -> Re
                 return Err(reader.error(&value, "a condition key has a name"));
             }
             if !seen.insert(key.to_ascii_lowercase()) {
-                return Err(
-                    reader.error(&value, format!("condition key `{}` stands twice under one operator", clip(&key)))
-                );
+                return Err(reader.error(
+                    &value,
+                    format!(
+                        "condition key `{}` stands twice under one operator",
+                        clip(&key)
+                    ),
+                ));
             }
             let values = reader.scalars(&value)?;
             let condition = Condition::parse(&operator, &key, &values, variables);
@@ -535,7 +672,8 @@ fn is_control(c: char) -> bool {
     c.is_control() && !matches!(c, '\t' | '\n' | '\r')
 }
 
-const NO_CONTROL_CHARACTERS: &str = "must not have a control character (tab, line feed and carriage return may stand)";
+const NO_CONTROL_CHARACTERS: &str =
+    "must not have a control character (tab, line feed and carriage return may stand)";
 
 /// Foreign text for an error message: short, and on one line.
 fn clip(text: &str) -> String {
@@ -558,7 +696,10 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn limits(&self, kind: Kind) -> Result<(), ParseError> {
-        let whole = Node { raw: self.text, pointer: String::new() };
+        let whole = Node {
+            raw: self.text,
+            pointer: String::new(),
+        };
         if self.text.len() > MAX_BYTES {
             let rule = format!("a document has at most {MAX_BYTES} bytes, white space included");
             return Err(self.error(&whole, rule));
@@ -566,7 +707,11 @@ impl<'a> Reader<'a> {
         let whole_text = kind == Kind::Session;
         let counts = |c: &char| whole_text || !matches!(c, ' ' | '\t' | '\n' | '\r');
         if self.text.chars().filter(counts).count() > kind.max_characters() {
-            let white_space = if whole_text { "included" } else { "not counted" };
+            let white_space = if whole_text {
+                "included"
+            } else {
+                "not counted"
+            };
             let rule = format!(
                 "a document of this kind has at most {} characters, white space {white_space}",
                 kind.max_characters()
@@ -602,9 +747,15 @@ impl<'a> Reader<'a> {
     }
 
     fn root(&self) -> Result<Node<'a>, ParseError> {
-        let whole = Node { raw: self.text, pointer: String::new() };
+        let whole = Node {
+            raw: self.text,
+            pointer: String::new(),
+        };
         let raw: &RawValue = self.json(&whole)?;
-        Ok(Node { raw: raw.get(), pointer: String::new() })
+        Ok(Node {
+            raw: raw.get(),
+            pointer: String::new(),
+        })
     }
 
     fn json<T: Deserialize<'a>>(&self, node: &Node<'a>) -> Result<T, ParseError> {
@@ -614,11 +765,19 @@ impl<'a> Reader<'a> {
             if let Some(cut) = rule.rfind(" at line ") {
                 rule.truncate(cut);
             }
-            self.error_at(offset, node.pointer.clone(), format!("not valid JSON: {rule}").into())
+            self.error_at(
+                offset,
+                node.pointer.clone(),
+                format!("not valid JSON: {rule}").into(),
+            )
         })
     }
 
-    fn object(&self, node: &Node<'a>, rule: &'static str) -> Result<Vec<(String, Node<'a>)>, ParseError> {
+    fn object(
+        &self,
+        node: &Node<'a>,
+        rule: &'static str,
+    ) -> Result<Vec<(String, Node<'a>)>, ParseError> {
         if !node.raw.starts_with('{') {
             return Err(self.error(node, rule));
         }
@@ -626,13 +785,26 @@ impl<'a> Reader<'a> {
         let mut nodes: Vec<(String, Node<'a>)> = Vec::with_capacity(members.len());
         let mut names = HashSet::new();
         for (name, raw) in members {
-            let pointer = format!("{}/{}", node.pointer, name.replace('~', "~0").replace('/', "~1"));
-            let child = Node { raw: raw.get(), pointer };
+            let pointer = format!(
+                "{}/{}",
+                node.pointer,
+                name.replace('~', "~0").replace('/', "~1")
+            );
+            let child = Node {
+                raw: raw.get(),
+                pointer,
+            };
             if name.contains(is_control) {
-                return Err(self.error(&child, format!("the name `{}` {NO_CONTROL_CHARACTERS}", clip(&name))));
+                return Err(self.error(
+                    &child,
+                    format!("the name `{}` {NO_CONTROL_CHARACTERS}", clip(&name)),
+                ));
             }
             if !names.insert(name.clone()) {
-                return Err(self.error(&child, format!("`{}` stands twice in one object", clip(&name))));
+                return Err(self.error(
+                    &child,
+                    format!("`{}` stands twice in one object", clip(&name)),
+                ));
             }
             nodes.push((name, child));
         }
@@ -641,7 +813,10 @@ impl<'a> Reader<'a> {
 
     fn array(&self, node: &Node<'a>) -> Result<Vec<Node<'a>>, ParseError> {
         let Items(items) = self.json(node)?;
-        let child = |(i, raw): (usize, &'a RawValue)| Node { raw: raw.get(), pointer: format!("{}/{i}", node.pointer) };
+        let child = |(i, raw): (usize, &'a RawValue)| Node {
+            raw: raw.get(),
+            pointer: format!("{}/{i}", node.pointer),
+        };
         Ok(items.into_iter().enumerate().map(child).collect())
     }
 
@@ -665,7 +840,10 @@ impl<'a> Reader<'a> {
                 if items.is_empty() {
                     return Err(self.error(node, "must not be an empty list"));
                 }
-                items.into_iter().map(|item| Ok((self.string(&item)?, item))).collect()
+                items
+                    .into_iter()
+                    .map(|item| Ok((self.string(&item)?, item)))
+                    .collect()
             }
             _ => Err(self.error(node, "must be a string or a list of strings")),
         }
@@ -680,7 +858,10 @@ impl<'a> Reader<'a> {
         let scalar = |item: Node<'a>| match item.raw.as_bytes().first() {
             Some(b'"') => self.string(&item).map(Cow::Owned),
             Some(b't' | b'f' | b'-' | b'0'..=b'9') => Ok(Cow::Borrowed(item.raw)),
-            _ => Err(self.error(&item, "a condition value is a string, a number, a boolean or a list of these")),
+            _ => Err(self.error(
+                &item,
+                "a condition value is a string, a number, a boolean or a list of these",
+            )),
         };
         items.into_iter().map(scalar).collect()
     }
@@ -691,22 +872,41 @@ impl<'a> Reader<'a> {
 
     /// Every node is a slice of the text, so its address tells its place.
     fn offset(&self, node: &Node<'_>) -> usize {
-        (node.raw.as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize).min(self.text.len())
+        (node.raw.as_ptr() as usize)
+            .saturating_sub(self.text.as_ptr() as usize)
+            .min(self.text.len())
     }
 
     fn error_at(&self, offset: usize, pointer: String, rule: Cow<'static, str>) -> ParseError {
-        let (from, mut line, mut column) = Some(self.known.get()).filter(|(at, ..)| *at <= offset).unwrap_or((0, 1, 1));
+        let (from, mut line, mut column) = Some(self.known.get())
+            .filter(|(at, ..)| *at <= offset)
+            .unwrap_or((0, 1, 1));
         for c in self.text.get(from..offset).unwrap_or_default().chars() {
-            (line, column) = if c == '\n' { (line + 1, 1) } else { (line, column + 1) };
+            (line, column) = if c == '\n' {
+                (line + 1, 1)
+            } else {
+                (line, column + 1)
+            };
         }
         self.known.set((offset, line, column));
-        ParseError { place: Place { pointer, line, column }, rule }
+        ParseError {
+            place: Place {
+                pointer,
+                line,
+                column,
+            },
+            rule,
+        }
     }
 }
 
 /// The byte offset of a line and column (both from 1, in bytes) as `serde_json` tells them.
 fn position(text: &str, line: usize, column: usize) -> usize {
-    let lines: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+    let lines: usize = text
+        .split_inclusive('\n')
+        .take(line.saturating_sub(1))
+        .map(str::len)
+        .sum();
     let mut offset = (lines + column.saturating_sub(1)).min(text.len());
     while !text.is_char_boundary(offset) {
         offset -= 1;
@@ -768,22 +968,41 @@ mod tests {
     fn an_error_knows_its_place() {
         let text = "{\n  \"Version\": \"2012-10-17\",\n  \"Statement\": [{\"Effect\": \"Allow\",\n    \"Action\": \"s3:*\", \"Resource\": \"*\",\n    \"Condition\": {\"StringEqual\": {\"aws:x\": \"y\"}}}]\n}";
         let error = Policy::parse(Kind::Identity, text).unwrap_err();
-        assert_eq!(error.place.pointer, "/Statement/0/Condition/StringEqual/aws:x");
+        assert_eq!(
+            error.place.pointer,
+            "/Statement/0/Condition/StringEqual/aws:x"
+        );
         assert_eq!((error.place.line, error.place.column), (5, 44));
         assert!(error.rule.contains("StringEqual"));
     }
 
     #[test]
     fn az_01_what_is_not_understood_is_refused() {
-        let with =
-            |element: &str| format!(r#"{{"Statement":[{{"Effect":"Allow","Action":"a:b","Resource":"*"{element}}}]}}"#);
+        let with = |element: &str| {
+            format!(
+                r#"{{"Statement":[{{"Effect":"Allow","Action":"a:b","Resource":"*"{element}}}]}}"#
+            )
+        };
         assert!(Policy::parse(Kind::Identity, &with("")).is_ok());
-        for element in
-            [r#","Foo":1"#, r#","Condition":{"Foo":{"a":"b"}}"#, r#","Condition":null"#, r#","Effect":"Allow""#]
-        {
-            assert!(Policy::parse(Kind::Identity, &with(element)).is_err(), "{element}");
+        for element in [
+            r#","Foo":1"#,
+            r#","Condition":{"Foo":{"a":"b"}}"#,
+            r#","Condition":null"#,
+            r#","Effect":"Allow""#,
+        ] {
+            assert!(
+                Policy::parse(Kind::Identity, &with(element)).is_err(),
+                "{element}"
+            );
         }
-        for text in ["", "{}", "null", "[]", "\u{feff}{}", r#"{"Version":"2020-01-01","Statement":[]}"#] {
+        for text in [
+            "",
+            "{}",
+            "null",
+            "[]",
+            "\u{feff}{}",
+            r#"{"Version":"2020-01-01","Statement":[]}"#,
+        ] {
             assert!(Policy::parse(Kind::Identity, text).is_err(), "{text}");
         }
     }
@@ -791,12 +1010,22 @@ mod tests {
     #[test]
     fn control_characters_are_refused_however_they_are_written() {
         let with = |text: &str| {
-            format!(r#"{{"Statement":[{{"Effect":"Allow","Action":"a:b","Resource":"*","Condition":{text}}}]}}"#)
+            format!(
+                r#"{{"Statement":[{{"Effect":"Allow","Action":"a:b","Resource":"*","Condition":{text}}}]}}"#
+            )
         };
-        for legal in [r#"{"StringEquals":{"a:b":"\u0041\u00e9"}}"#, r#"{"StringEquals":{"a:b":"x\ty\n"}}"#] {
-            assert!(Policy::parse(Kind::Identity, &with(legal)).is_ok(), "{legal}");
+        for legal in [
+            r#"{"StringEquals":{"a:b":"\u0041\u00e9"}}"#,
+            r#"{"StringEquals":{"a:b":"x\ty\n"}}"#,
+        ] {
+            assert!(
+                Policy::parse(Kind::Identity, &with(legal)).is_ok(),
+                "{legal}"
+            );
         }
-        for bad in ["\\u0000", "\\u001f", "\\b", "\\f", "\\u007f", "\\u0085", "\u{7f}", "\u{85}", "\u{1}"] {
+        for bad in [
+            "\\u0000", "\\u001f", "\\b", "\\f", "\\u007f", "\\u0085", "\u{7f}", "\u{85}", "\u{1}",
+        ] {
             for text in [
                 format!(r#"{{"StringEquals":{{"a:b":"x{bad}"}}}}"#),
                 format!(r#"{{"StringEquals":{{"a:b{bad}":"x"}}}}"#),
@@ -817,7 +1046,11 @@ mod tests {
         };
         let new = r#""Version":"2012-10-17","#;
         assert!(Policy::parse(Kind::ResourceControl, &with(new, "Action")).is_ok());
-        for bad in [with("", "Action"), with(r#""Version":"2008-10-17","#, "Action"), with(new, "NotAction")] {
+        for bad in [
+            with("", "Action"),
+            with(r#""Version":"2008-10-17","#, "Action"),
+            with(new, "NotAction"),
+        ] {
             assert!(Policy::parse(Kind::ResourceControl, &bad).is_err(), "{bad}");
             assert!(Policy::parse(Kind::Resource, &bad).is_ok(), "{bad}");
         }
@@ -825,8 +1058,15 @@ mod tests {
 
     #[test]
     fn a_session_policy_names_resources_by_whole_arns() {
-        for arn in ["arn:aws:sqs", "arn:aws:iam::*", "arn:aws:logs:*", "arn:aws:lambda:us-east-1:*"] {
-            let text = format!(r#"{{"Statement":[{{"Effect":"Allow","Action":"*","Resource":"{arn}"}}]}}"#);
+        for arn in [
+            "arn:aws:sqs",
+            "arn:aws:iam::*",
+            "arn:aws:logs:*",
+            "arn:aws:lambda:us-east-1:*",
+        ] {
+            let text = format!(
+                r#"{{"Statement":[{{"Effect":"Allow","Action":"*","Resource":"{arn}"}}]}}"#
+            );
             for (kind, taken) in [
                 (Kind::Identity, true),
                 (Kind::AwsManaged, true),
@@ -842,8 +1082,12 @@ mod tests {
     #[test]
     fn az_03_the_size_limit_is_exact() {
         let sized = |n: usize| {
-            let bare = r#"{"Statement":[{"Sid":"","Effect":"Allow","Action":"s3:Get","Resource":"*"}]}"#;
-            bare.replace(r#""Sid":"""#, &format!(r#""Sid":"{}""#, "a".repeat(n - bare.len())))
+            let bare =
+                r#"{"Statement":[{"Sid":"","Effect":"Allow","Action":"s3:Get","Resource":"*"}]}"#;
+            bare.replace(
+                r#""Sid":"""#,
+                &format!(r#""Sid":"{}""#, "a".repeat(n - bare.len())),
+            )
         };
         assert!(Policy::parse(Kind::Session, &sized(2_048)).is_ok());
         assert!(Policy::parse(Kind::Session, &sized(2_049)).is_err());

@@ -3,7 +3,9 @@
 //! IAM User Guide, "Policy evaluation logic" and "Cross-account policy evaluation logic".
 
 use super::context::Context;
-use super::document::{ActionPattern, Actions, Effect, Policy, PrincipalPattern, Principals, Resources, Statement};
+use super::document::{
+    ActionPattern, Actions, Effect, Policy, PrincipalPattern, Principals, Resources, Statement,
+};
 use super::pattern::Match;
 use super::strangers;
 
@@ -48,9 +50,9 @@ pub enum Principal<'a> {
 impl<'a> Principal<'a> {
     fn account(&self) -> Option<&'a str> {
         match self {
-            Self::User { account, .. } | Self::RoleSession { account, .. } | Self::FederatedUser { account, .. } => {
-                Some(account)
-            }
+            Self::User { account, .. }
+            | Self::RoleSession { account, .. }
+            | Self::FederatedUser { account, .. } => Some(account),
             Self::Federated(_) | Self::Service(_) => None,
         }
     }
@@ -58,9 +60,9 @@ impl<'a> Principal<'a> {
     /// The partition of its ARN: `aws`, `aws-us-gov`, `aws-cn`.
     fn partition(&self) -> Option<&'a str> {
         match self {
-            Self::User { arn, .. } | Self::RoleSession { arn, .. } | Self::FederatedUser { arn, .. } => {
-                arn.split(':').nth(1)
-            }
+            Self::User { arn, .. }
+            | Self::RoleSession { arn, .. }
+            | Self::FederatedUser { arn, .. } => arn.split(':').nth(1),
             Self::Federated(_) | Self::Service(_) => None,
         }
     }
@@ -169,37 +171,69 @@ pub fn evaluate(request: &Request<'_>, policies: &Policies<'_>) -> Decision {
     let bounded = policies.boundary.is_some();
     let denied = |source: Source, policy: &Policy| {
         let index = policy.first(Effect::Deny, request, |s| denies(s, request, bounded));
-        index.map(|index| Decision { outcome: Outcome::ExplicitlyDenied, by: Some(StatementRef { source, index }) })
+        index.map(|index| Decision {
+            outcome: Outcome::ExplicitlyDenied,
+            by: Some(StatementRef { source, index }),
+        })
     };
-    let missing = Decision { outcome: Outcome::ImplicitlyDenied, by: None };
+    let missing = Decision {
+        outcome: Outcome::ImplicitlyDenied,
+        by: None,
+    };
 
     if let Some(denial) = in_force(policies).find_map(|(source, policy)| denied(source, policy)) {
         return denial;
     }
 
     let resource = policies.resource.and_then(|p| grant(p, request));
-    let allowed = |by| Decision { outcome: Outcome::Allowed, by: Some(by) };
+    let allowed = |by| Decision {
+        outcome: Outcome::Allowed,
+        by: Some(by),
+    };
     let Some(account) = request.principal.account() else {
         // Services and identity providers have no policies of their own.
-        return resource.map_or(missing, |(_, index)| allowed(StatementRef { source: Source::Resource, index }));
+        return resource.map_or(missing, |(_, index)| {
+            allowed(StatementRef {
+                source: Source::Resource,
+                index,
+            })
+        });
     };
 
     let levels = policies.service_control.unwrap_or_default();
-    if !levels.iter().all(|level| level.iter().any(|p| allow(p, request).is_some())) {
+    if !levels
+        .iter()
+        .all(|level| level.iter().any(|p| allow(p, request).is_some()))
+    {
         return missing;
     }
-    let within = policies.boundary.is_none_or(|p| allow(p, request).is_some())
-        && policies.session.is_none_or(|set| set.iter().any(|p| allow(p, request).is_some()));
+    let within = policies
+        .boundary
+        .is_none_or(|p| allow(p, request).is_some())
+        && policies
+            .session
+            .is_none_or(|set| set.iter().any(|p| allow(p, request).is_some()));
     let identity = match request.principal {
         // A federated user has the calling user's policies, cut by its session policies; with none
         // passed it has nothing.
         Principal::FederatedUser { .. } if policies.session.is_none() => None,
         _ => policies.identity.iter().enumerate().find_map(|(i, p)| {
             let index = allow(p, request)?;
-            Some(StatementRef { source: Source::Identity(i), index })
+            Some(StatementRef {
+                source: Source::Identity(i),
+                index,
+            })
         }),
     };
-    let by_resource = resource.map(|(named, index)| (named, StatementRef { source: Source::Resource, index }));
+    let by_resource = resource.map(|(named, index)| {
+        (
+            named,
+            StatementRef {
+                source: Source::Resource,
+                index,
+            },
+        )
+    });
 
     if account != request.resource_account {
         return match (by_resource, identity) {
@@ -210,7 +244,11 @@ pub fn evaluate(request: &Request<'_>, policies: &Policies<'_>) -> Decision {
     match by_resource {
         Some((Named::Directly, by)) => allowed(by),
         Some((Named::Role, by)) if within => allowed(by),
-        Some((Named::Account, by)) if policies.resource_is_trust && within && identity.is_some() => allowed(by),
+        Some((Named::Account, by))
+            if policies.resource_is_trust && within && identity.is_some() =>
+        {
+            allowed(by)
+        }
         _ if policies.resource_is_trust => missing,
         _ => identity.filter(|_| within).map_or(missing, allowed),
     }
@@ -220,10 +258,24 @@ pub fn evaluate(request: &Request<'_>, policies: &Policies<'_>) -> Decision {
 pub(super) fn in_force<'a>(policies: &Policies<'a>) -> impl Iterator<Item = (Source, &'a Policy)> {
     let levels = |set: Option<&'a [&'a [&'a Policy]]>, source: fn(usize, usize) -> Source| {
         let set = set.unwrap_or_default().iter().enumerate();
-        set.flat_map(move |(l, level)| level.iter().enumerate().map(move |(i, p)| (source(l, i), *p)))
+        set.flat_map(move |(l, level)| {
+            level
+                .iter()
+                .enumerate()
+                .map(move |(i, p)| (source(l, i), *p))
+        })
     };
-    let identity = policies.identity.iter().enumerate().map(|(i, p)| (Source::Identity(i), *p));
-    let session = policies.session.unwrap_or_default().iter().enumerate().map(|(i, p)| (Source::Session(i), *p));
+    let identity = policies
+        .identity
+        .iter()
+        .enumerate()
+        .map(|(i, p)| (Source::Identity(i), *p));
+    let session = policies
+        .session
+        .unwrap_or_default()
+        .iter()
+        .enumerate()
+        .map(|(i, p)| (Source::Session(i), *p));
     identity
         .chain(policies.resource.map(|p| (Source::Resource, p)))
         .chain(session)
@@ -239,11 +291,18 @@ fn allow(policy: &Policy, request: &Request<'_>) -> Option<usize> {
 
 impl Policy {
     /// The first statement of this effect that speaks of the action and passes `test`.
-    fn first(&self, effect: Effect, request: &Request<'_>, test: impl Fn(&Statement) -> bool) -> Option<usize> {
+    fn first(
+        &self,
+        effect: Effect,
+        request: &Request<'_>,
+        test: impl Fn(&Statement) -> bool,
+    ) -> Option<usize> {
         let candidates = self.index.candidates(effect, request.action);
         candidates
             .filter(|(at, sure)| {
-                self.statements.get(*at).is_some_and(|s| (*sure || action_matches(s, request)) && test(s))
+                self.statements
+                    .get(*at)
+                    .is_some_and(|s| (*sure || action_matches(s, request)) && test(s))
             })
             .map(|(at, _)| at)
             .min()
@@ -259,13 +318,15 @@ fn grant(policy: &Policy, request: &Request<'_>) -> Option<(Named, usize)> {
         }
         let named = match &statement.principals {
             Principals::Implied => None,
-            Principals::Are(patterns) => {
-                patterns.iter().filter_map(|p| names_in(statement, p, &request.principal)).max()
-            }
+            Principals::Are(patterns) => patterns
+                .iter()
+                .filter_map(|p| names_in(statement, p, &request.principal))
+                .max(),
             // In doubt whether an entry names the caller, it does: the Allow is for all others.
-            Principals::AreNot(patterns) => {
-                patterns.iter().all(|p| names(p, &request.principal, Effect::Deny).is_none()).then_some(Named::Directly)
-            }
+            Principals::AreNot(patterns) => patterns
+                .iter()
+                .all(|p| names(p, &request.principal, Effect::Deny).is_none())
+                .then_some(Named::Directly),
         };
         if let Some(named) = named
             && best.is_none_or(|(strongest, _)| named > strongest)
@@ -280,28 +341,43 @@ fn grant(policy: &Policy, request: &Request<'_>) -> Option<(Named, usize)> {
 
 /// Whether a Deny statement hits, its action apart.
 fn denies(statement: &Statement, request: &Request<'_>, bounded: bool) -> bool {
-    principal_matches(statement, request, bounded) != Some(false) && applies_to_resource(statement, request)
+    principal_matches(statement, request, bounded) != Some(false)
+        && applies_to_resource(statement, request)
 }
 
 /// Whether the Principal element speaks of the caller; none where it may not stand.
-pub(super) fn principal_matches(statement: &Statement, request: &Request<'_>, bounded: bool) -> Option<bool> {
+pub(super) fn principal_matches(
+    statement: &Statement,
+    request: &Request<'_>,
+    bounded: bool,
+) -> Option<bool> {
     match (&statement.principals, statement.effect) {
         (Principals::Implied, _) => None,
-        (Principals::Are(patterns), _) => {
-            Some(patterns.iter().any(|p| names_in(statement, p, &request.principal).is_some()))
-        }
-        (Principals::AreNot(patterns), Effect::Allow) => {
-            Some(patterns.iter().all(|p| names(p, &request.principal, Effect::Deny).is_none()))
-        }
+        (Principals::Are(patterns), _) => Some(
+            patterns
+                .iter()
+                .any(|p| names_in(statement, p, &request.principal).is_some()),
+        ),
+        (Principals::AreNot(patterns), Effect::Allow) => Some(
+            patterns
+                .iter()
+                .all(|p| names(p, &request.principal, Effect::Deny).is_none()),
+        ),
         // "NotPrincipal" with "Deny" always hits a principal that has a permissions boundary; else
         // only a principal that is named in each of its forms (account, role, session) escapes.
-        (Principals::AreNot(patterns), Effect::Deny) => Some(bounded || !names_fully(patterns, &request.principal)),
+        (Principals::AreNot(patterns), Effect::Deny) => {
+            Some(bounded || !names_fully(patterns, &request.principal))
+        }
     }
 }
 
 /// How an entry of a statement's Principal names the principal. `*` in an Allow does not name an
 /// identity provider that many organisations share, unless the conditions say whose tokens are meant.
-fn names_in(statement: &Statement, pattern: &PrincipalPattern, principal: &Principal<'_>) -> Option<Named> {
+fn names_in(
+    statement: &Statement,
+    pattern: &PrincipalPattern,
+    principal: &Principal<'_>,
+) -> Option<Named> {
     let named = names(pattern, principal, statement.effect)?;
     let stranger = match (pattern, principal, statement.effect) {
         (PrincipalPattern::Any, Principal::Federated(provider), Effect::Allow) => {
@@ -316,23 +392,38 @@ fn names_in(statement: &Statement, pattern: &PrincipalPattern, principal: &Princ
 /// `{"AWS": "*"}` names an identity provider. A Deny hits it, an Allow does not let it in.
 fn names(pattern: &PrincipalPattern, principal: &Principal<'_>, effect: Effect) -> Option<Named> {
     match (pattern, principal) {
-        (PrincipalPattern::AnyAws, Principal::Federated(_)) => (effect == Effect::Deny).then_some(Named::Directly),
+        (PrincipalPattern::AnyAws, Principal::Federated(_)) => {
+            (effect == Effect::Deny).then_some(Named::Directly)
+        }
         (PrincipalPattern::Any | PrincipalPattern::AnyAws, _) => Some(Named::Directly),
         (PrincipalPattern::Federated(wanted), Principal::Federated(got)) => {
             (**wanted == **got).then_some(Named::Directly)
         }
-        (PrincipalPattern::Service(wanted), Principal::Service(got)) => (**wanted == **got).then_some(Named::Directly),
+        (PrincipalPattern::Service(wanted), Principal::Service(got)) => {
+            (**wanted == **got).then_some(Named::Directly)
+        }
         (PrincipalPattern::Account { partition, id }, _) => {
-            let here = partition.as_deref().is_none_or(|p| principal.partition() == Some(p));
+            let here = partition
+                .as_deref()
+                .is_none_or(|p| principal.partition() == Some(p));
             (here && Some(&**id) == principal.account()).then_some(Named::Account)
         }
         (
             PrincipalPattern::Role { arn, account, name },
-            Principal::RoleSession { account: got, role, role_arn, .. },
+            Principal::RoleSession {
+                account: got,
+                role,
+                role_arn,
+                ..
+            },
         ) => {
             let same = match role_arn {
                 Some(role_arn) => **arn == **role_arn,
-                None => **account == **got && **name == **role && arn.split(':').nth(1) == principal.partition(),
+                None => {
+                    **account == **got
+                        && **name == **role
+                        && arn.split(':').nth(1) == principal.partition()
+                }
             };
             same.then_some(Named::Role)
         }
@@ -348,7 +439,9 @@ fn names(pattern: &PrincipalPattern, principal: &Principal<'_>, effect: Effect) 
         }
         (
             PrincipalPattern::Exact(wanted),
-            Principal::User { arn, .. } | Principal::RoleSession { arn, .. } | Principal::FederatedUser { arn, .. },
+            Principal::User { arn, .. }
+            | Principal::RoleSession { arn, .. }
+            | Principal::FederatedUser { arn, .. },
         ) => (**wanted == **arn).then_some(Named::Directly),
         _ => None,
     }
@@ -356,19 +449,35 @@ fn names(pattern: &PrincipalPattern, principal: &Principal<'_>, effect: Effect) 
 
 fn names_fully(patterns: &[PrincipalPattern], principal: &Principal<'_>) -> bool {
     // `NotPrincipal` of a Deny: what is named in doubt is not spared, so these are read as an Allow reads them.
-    let named = |wanted| patterns.iter().any(|p| names(p, principal, Effect::Allow) == Some(wanted));
+    let named = |wanted| {
+        patterns
+            .iter()
+            .any(|p| names(p, principal, Effect::Allow) == Some(wanted))
+    };
     match principal {
         Principal::Federated(_) | Principal::Service(_) => named(Named::Directly),
-        _ if patterns.iter().any(|p| matches!(p, PrincipalPattern::Any | PrincipalPattern::AnyAws)) => true,
-        Principal::RoleSession { .. } => named(Named::Directly) && named(Named::Role) && named(Named::Account),
-        Principal::User { .. } | Principal::FederatedUser { .. } => named(Named::Directly) && named(Named::Account),
+        _ if patterns
+            .iter()
+            .any(|p| matches!(p, PrincipalPattern::Any | PrincipalPattern::AnyAws)) =>
+        {
+            true
+        }
+        Principal::RoleSession { .. } => {
+            named(Named::Directly) && named(Named::Role) && named(Named::Account)
+        }
+        Principal::User { .. } | Principal::FederatedUser { .. } => {
+            named(Named::Directly) && named(Named::Account)
+        }
     }
 }
 
 /// Resource and conditions; principal and action are the callers' business.
 fn applies_to_resource(statement: &Statement, request: &Request<'_>) -> bool {
     resource_matches(statement, request)
-        && statement.conditions.iter().all(|c| c.holds(request.context, statement.effect))
+        && statement
+            .conditions
+            .iter()
+            .all(|c| c.holds(request.context, statement.effect))
 }
 
 pub(super) fn action_matches(statement: &Statement, request: &Request<'_>) -> bool {
@@ -381,14 +490,20 @@ pub(super) fn action_matches(statement: &Statement, request: &Request<'_>) -> bo
 pub(super) fn resource_matches(statement: &Statement, request: &Request<'_>) -> bool {
     match &statement.resources {
         Resources::Implied => true,
-        Resources::Are(patterns) => patterns.iter().any(|p| p.matches(request.resource, request.context) == Match::Yes),
+        Resources::Are(patterns) => patterns
+            .iter()
+            .any(|p| p.matches(request.resource, request.context) == Match::Yes),
         Resources::AreNot(patterns) => excluded(patterns, statement.effect, request),
     }
 }
 
 /// `NotResource`: a variable without a value names nothing, and what that leaves is not
 /// documented: a Deny then applies and an Allow does not.
-fn excluded(patterns: &[super::pattern::ArnPattern], effect: Effect, request: &Request<'_>) -> bool {
+fn excluded(
+    patterns: &[super::pattern::ArnPattern],
+    effect: Effect,
+    request: &Request<'_>,
+) -> bool {
     let mut doubt = false;
     for pattern in patterns {
         match pattern.matches(request.resource, request.context) {
@@ -404,10 +519,12 @@ impl ActionPattern {
     fn matches(&self, request: &Request<'_>) -> bool {
         match self {
             Self::Any => true,
-            Self::Named { service, name, .. } => request.action.split_once(':').is_some_and(|(s, n)| {
-                service.matches_ignore_case(s, request.context) == Match::Yes
-                    && name.matches_ignore_case(n, request.context) == Match::Yes
-            }),
+            Self::Named { service, name, .. } => {
+                request.action.split_once(':').is_some_and(|(s, n)| {
+                    service.matches_ignore_case(s, request.context) == Match::Yes
+                        && name.matches_ignore_case(n, request.context) == Match::Yes
+                })
+            }
         }
     }
 }
@@ -429,8 +546,10 @@ mod tests {
         arn: "arn:aws:sts::111122223333:assumed-role/Mid/job",
         id: Some("AROAMIDMIDMIDMIDMID1"),
     };
-    const GITLAB: Principal<'_> = Principal::Federated("arn:aws:iam::111122223333:oidc-provider/gitlab.com");
-    const OWN_IDP: Principal<'_> = Principal::Federated("arn:aws:iam::111122223333:oidc-provider/idp.example");
+    const GITLAB: Principal<'_> =
+        Principal::Federated("arn:aws:iam::111122223333:oidc-provider/gitlab.com");
+    const OWN_IDP: Principal<'_> =
+        Principal::Federated("arn:aws:iam::111122223333:oidc-provider/idp.example");
 
     /// Whether a trust policy with that principal lets the caller in, and whether a Deny hits it.
     fn named(principal: Principal<'_>, element: &str, condition: &str) -> (bool, bool) {
@@ -438,9 +557,13 @@ mod tests {
             let text = format!(
                 r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"{effect}","Principal":{element},"Action":"sts:*","Condition":{{{condition}}}}}{more}]}}"#
             );
-            let policy = Policy::parse(Kind::Trust, &text).unwrap_or_else(|e| panic!("{text}: {e}"));
+            let policy =
+                Policy::parse(Kind::Trust, &text).unwrap_or_else(|e| panic!("{text}: {e}"));
             let mut context = Context::new();
-            context.set("gitlab.com:sub", "project_path:acme/app:ref_type:branch:ref:main");
+            context.set(
+                "gitlab.com:sub",
+                "project_path:acme/app:ref_type:branch:ref:main",
+            );
             context.set("aws:SourceIp", "192.0.2.1");
             let request = Request {
                 principal,
@@ -449,10 +572,17 @@ mod tests {
                 resource_account: "111122223333",
                 context: &context,
             };
-            let policies = Policies { resource: Some(&policy), resource_is_trust: true, ..Policies::default() };
+            let policies = Policies {
+                resource: Some(&policy),
+                resource_is_trust: true,
+                ..Policies::default()
+            };
             evaluate(&request, &policies).outcome
         };
-        (decide("Allow", "") == Outcome::Allowed, decide("Deny", "") == Outcome::ExplicitlyDenied)
+        (
+            decide("Allow", "") == Outcome::Allowed,
+            decide("Deny", "") == Outcome::ExplicitlyDenied,
+        )
     }
 
     #[test]
@@ -469,9 +599,20 @@ mod tests {
         let ip = r#""IpAddress":{"aws:SourceIp":"192.0.2.0/24"}"#;
         assert_eq!(named(GITLAB, r#""*""#, ""), (false, true));
         assert_eq!(named(GITLAB, r#""*""#, ip), (false, true));
-        assert_eq!(named(GITLAB, r#""*""#, r#""StringLike":{"gitlab.com:sub":"project_path:acme/*"}"#), (true, true));
         assert_eq!(
-            named(GITLAB, r#"{"Federated":"arn:aws:iam::111122223333:oidc-provider/gitlab.com"}"#, ip),
+            named(
+                GITLAB,
+                r#""*""#,
+                r#""StringLike":{"gitlab.com:sub":"project_path:acme/*"}"#
+            ),
+            (true, true)
+        );
+        assert_eq!(
+            named(
+                GITLAB,
+                r#"{"Federated":"arn:aws:iam::111122223333:oidc-provider/gitlab.com"}"#,
+                ip
+            ),
             (true, true)
         );
     }
@@ -483,14 +624,30 @@ mod tests {
             (USER, "arn:aws:iam::111122223333:user/dev/alice", true),
             (USER, "arn:aws:iam::111122223333:user/alice", false),
             (USER, "arn:aws:iam::111122223333:user/prod/alice", false),
-            (USER, "arn:aws-us-gov:iam::111122223333:user/dev/alice", false),
+            (
+                USER,
+                "arn:aws-us-gov:iam::111122223333:user/dev/alice",
+                false,
+            ),
             (SESSION, "arn:aws:iam::111122223333:role/dev/Mid", true),
             (SESSION, "arn:aws:iam::111122223333:role/prod/Mid", false),
             (SESSION, "arn:aws:iam::111122223333:role/Mid", false),
             (SESSION, "arn:aws-cn:iam::111122223333:role/dev/Mid", false),
-            (SESSION, "arn:aws:sts::111122223333:assumed-role/Mid/job", true),
-            (SESSION, "arn:aws:sts::111122223333:assumed-role/Mid/other", false),
-            (SESSION, "arn:aws-us-gov:sts::111122223333:assumed-role/Mid/job", false),
+            (
+                SESSION,
+                "arn:aws:sts::111122223333:assumed-role/Mid/job",
+                true,
+            ),
+            (
+                SESSION,
+                "arn:aws:sts::111122223333:assumed-role/Mid/other",
+                false,
+            ),
+            (
+                SESSION,
+                "arn:aws-us-gov:sts::111122223333:assumed-role/Mid/job",
+                false,
+            ),
         ] {
             assert_eq!(named(caller, &aws(wanted), ""), (is, is), "{wanted}");
         }
@@ -504,10 +661,27 @@ mod tests {
             assert_eq!(named(SESSION, &aws(wanted), "").1, is, "{wanted}");
         }
         // Without its path a role is known by its name: so the cases of `policy simulate` have it.
-        let Principal::RoleSession { account, role, arn, .. } = SESSION else { return };
-        let bare = Principal::RoleSession { account, role, role_arn: None, arn, id: None };
-        assert_eq!(named(bare, &aws("arn:aws:iam::111122223333:role/any/Mid"), ""), (true, true));
-        assert_eq!(named(bare, &aws("arn:aws-cn:iam::111122223333:role/Mid"), ""), (false, false));
+        let Principal::RoleSession {
+            account, role, arn, ..
+        } = SESSION
+        else {
+            return;
+        };
+        let bare = Principal::RoleSession {
+            account,
+            role,
+            role_arn: None,
+            arn,
+            id: None,
+        };
+        assert_eq!(
+            named(bare, &aws("arn:aws:iam::111122223333:role/any/Mid"), ""),
+            (true, true)
+        );
+        assert_eq!(
+            named(bare, &aws("arn:aws-cn:iam::111122223333:role/Mid"), ""),
+            (false, false)
+        );
     }
 
     #[test]

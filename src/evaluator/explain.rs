@@ -7,8 +7,8 @@ use super::condition::Condition;
 use super::context::{Context, Value};
 use super::document::{Effect, Statement};
 use super::evaluate::{
-    Decision, Policies, Request, Source, StatementRef, action_matches, evaluate, in_force, principal_matches,
-    resource_matches,
+    Decision, Policies, Request, Source, StatementRef, action_matches, evaluate, in_force,
+    principal_matches, resource_matches,
 };
 
 /// A decision and everything behind it.
@@ -78,7 +78,11 @@ pub fn explain(request: &Request<'_>, policies: &Policies<'_>) -> Explanation {
             statements.push(report);
         }
     }
-    Explanation { decision, statements, missing_keys }
+    Explanation {
+        decision,
+        statements,
+        missing_keys,
+    }
 }
 
 fn report(
@@ -88,15 +92,24 @@ fn report(
     request: &Request<'_>,
     bounded: bool,
 ) -> StatementReport {
-    let conditions: Vec<_> =
-        statement.conditions.iter().map(|c| condition(c, request.context, statement.effect)).collect();
+    let conditions: Vec<_> = statement
+        .conditions
+        .iter()
+        .map(|c| condition(c, request.context, statement.effect))
+        .collect();
     let principal = principal_matches(statement, request, bounded);
-    let (action, resource) = (action_matches(statement, request), resource_matches(statement, request));
+    let (action, resource) = (
+        action_matches(statement, request),
+        resource_matches(statement, request),
+    );
     StatementReport {
         at: StatementRef { source, index },
         sid: statement.sid.as_deref().map(str::to_owned),
         denies: statement.effect == Effect::Deny,
-        applies: principal != Some(false) && action && resource && conditions.iter().all(|c| c.holds),
+        applies: principal != Some(false)
+            && action
+            && resource
+            && conditions.iter().all(|c| c.holds),
         principal,
         action,
         resource,
@@ -125,7 +138,10 @@ fn condition(condition: &Condition, context: &Context<'_>, effect: Effect) -> Co
 }
 
 fn near_miss(got: &[String], wanted: &[Box<str>]) -> Option<&'static str> {
-    let pairs = || got.iter().flat_map(|g| wanted.iter().map(move |w| (g.as_str(), &**w)));
+    let pairs = || {
+        got.iter()
+            .flat_map(|g| wanted.iter().map(move |w| (g.as_str(), &**w)))
+    };
     if pairs().any(|(g, w)| g != w && g.eq_ignore_ascii_case(w)) {
         Some("differs only in case")
     } else if pairs().any(|(g, w)| g != w && g.trim() == w.trim()) {
@@ -156,10 +172,18 @@ impl StatementReport {
             reasons.push("does not speak of the resource".to_owned());
         }
         for condition in self.conditions.iter().filter(|c| !c.holds) {
-            let got = condition.got.as_ref().map_or("nothing".to_owned(), |got| format!("`{}`", got.join("`, `")));
+            let got = condition.got.as_ref().map_or("nothing".to_owned(), |got| {
+                format!("`{}`", got.join("`, `"))
+            });
             let wanted = condition.wanted.join("`, `");
-            let near = condition.near_miss.map(|n| format!(" ({n})")).unwrap_or_default();
-            reasons.push(format!("{} {}: wanted `{wanted}`, got {got}{near}", condition.operator, condition.key));
+            let near = condition
+                .near_miss
+                .map(|n| format!(" ({n})"))
+                .unwrap_or_default();
+            reasons.push(format!(
+                "{} {}: wanted `{wanted}`, got {got}{near}",
+                condition.operator, condition.key
+            ));
         }
         reasons.join("; ")
     }

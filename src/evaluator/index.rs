@@ -28,20 +28,31 @@ struct Buckets {
 
 impl Index {
     pub fn new(statements: &[Statement]) -> Self {
-        Self { allow: Buckets::new(statements, Effect::Allow), deny: Buckets::new(statements, Effect::Deny) }
+        Self {
+            allow: Buckets::new(statements, Effect::Allow),
+            deny: Buckets::new(statements, Effect::Deny),
+        }
     }
 
     /// Positions of statements of this effect that may speak of the action, and whether they do for
     /// sure. A statement may come twice.
-    pub fn candidates<'a>(&'a self, effect: Effect, action: &str) -> impl Iterator<Item = (usize, bool)> + use<'a> {
+    pub fn candidates<'a>(
+        &'a self,
+        effect: Effect,
+        action: &str,
+    ) -> impl Iterator<Item = (usize, bool)> + use<'a> {
         let buckets = match effect {
             Effect::Allow => &self.allow,
             Effect::Deny => &self.deny,
         };
         let service = action.split(':').next().unwrap_or_default();
         let sure = find(&buckets.exact, action).iter().map(|at| (*at, true));
-        let maybe = find(&buckets.service, service).iter().chain(&buckets.any).map(|at| (*at, false));
-        sure.chain(maybe).map(|(at, sure)| (usize::try_from(at).unwrap_or(usize::MAX), sure))
+        let maybe = find(&buckets.service, service)
+            .iter()
+            .chain(&buckets.any)
+            .map(|at| (*at, false));
+        sure.chain(maybe)
+            .map(|(at, sure)| (usize::try_from(at).unwrap_or(usize::MAX), sure))
     }
 }
 
@@ -54,7 +65,11 @@ impl Buckets {
                 list.push(at);
             }
         };
-        for (at, statement) in statements.iter().enumerate().filter(|(_, s)| s.effect == effect) {
+        for (at, statement) in statements
+            .iter()
+            .enumerate()
+            .filter(|(_, s)| s.effect == effect)
+        {
             let at = u32::try_from(at).unwrap_or(u32::MAX);
             let Actions::Are(patterns) = &statement.actions else {
                 any.push(at);
@@ -62,9 +77,13 @@ impl Buckets {
             };
             for pattern in patterns {
                 match pattern {
-                    ActionPattern::Named { text, .. } if !text.contains(['*', '?']) => put(&mut exact, text, at),
+                    ActionPattern::Named { text, .. } if !text.contains(['*', '?']) => {
+                        put(&mut exact, text, at)
+                    }
                     ActionPattern::Named { text, .. } => match text.split_once(':') {
-                        Some((name, _)) if !name.contains(['*', '?']) => put(&mut service, name, at),
+                        Some((name, _)) if !name.contains(['*', '?']) => {
+                            put(&mut service, name, at)
+                        }
                         _ => any.push(at),
                     },
                     ActionPattern::Any => any.push(at),
@@ -72,8 +91,14 @@ impl Buckets {
             }
         }
         any.dedup();
-        let boxed = |map: BTreeMap<String, Vec<u32>>| map.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
-        Self { exact: boxed(exact), service: boxed(service), any: any.into() }
+        let boxed = |map: BTreeMap<String, Vec<u32>>| {
+            map.into_iter().map(|(k, v)| (k.into(), v.into())).collect()
+        };
+        Self {
+            exact: boxed(exact),
+            service: boxed(service),
+            any: any.into(),
+        }
     }
 }
 
@@ -86,5 +111,7 @@ fn find<'a>(sorted: &'a Bucket, key: &str) -> &'a [u32] {
 
 /// The order of `lower`, which is in lower case, and of `other` put in lower case.
 fn compare(lower: &str, other: &str) -> Ordering {
-    lower.bytes().cmp(other.bytes().map(|b| b.to_ascii_lowercase()))
+    lower
+        .bytes()
+        .cmp(other.bytes().map(|b| b.to_ascii_lowercase()))
 }

@@ -73,20 +73,60 @@ use Presence::{Always, Never, When};
 use Source::{Global, Iam, Oidc, Saml, Sts};
 use Type::{Arn, Bool, Date, IpAddress, Numeric, String};
 
-const fn one(source: Source, name: &'static str, r#type: Type, presence: Presence, value: &'static str) -> Key {
-    Key { name, r#type, multivalued: false, presence, value, source }
+const fn one(
+    source: Source,
+    name: &'static str,
+    r#type: Type,
+    presence: Presence,
+    value: &'static str,
+) -> Key {
+    Key {
+        name,
+        r#type,
+        multivalued: false,
+        presence,
+        value,
+        source,
+    }
 }
 
-const fn many(source: Source, name: &'static str, r#type: Type, presence: Presence, value: &'static str) -> Key {
-    Key { name, r#type, multivalued: true, presence, value, source }
+const fn many(
+    source: Source,
+    name: &'static str,
+    r#type: Type,
+    presence: Presence,
+    value: &'static str,
+) -> Key {
+    Key {
+        name,
+        r#type,
+        multivalued: true,
+        presence,
+        value,
+        source,
+    }
 }
 
 const fn never(source: Source, name: &'static str, r#type: Type, why: &'static str) -> Key {
-    Key { name, r#type, multivalued: false, presence: Never(why), value: "", source }
+    Key {
+        name,
+        r#type,
+        multivalued: false,
+        presence: Never(why),
+        value: "",
+        source,
+    }
 }
 
 const fn never_many(source: Source, name: &'static str, r#type: Type, why: &'static str) -> Key {
-    Key { name, r#type, multivalued: true, presence: Never(why), value: "", source }
+    Key {
+        name,
+        r#type,
+        multivalued: true,
+        presence: Never(why),
+        value: "",
+        source,
+    }
 }
 
 const SIGNED: Presence = When("on every signed call; AssumeRoleWithWebIdentity is not signed");
@@ -110,7 +150,13 @@ pub const KEYS: &[Key] = &[
         SIGNED,
         "the user's ARN; on a role session its role's; of a federated user its own",
     ),
-    one(Global, "aws:PrincipalAccount", String, SIGNED, "the principal's account"),
+    one(
+        Global,
+        "aws:PrincipalAccount",
+        String,
+        SIGNED,
+        "the principal's account",
+    ),
     never_many(Global, "aws:PrincipalOrgPaths", String, NO_ORGANIZATION),
     never(Global, "aws:PrincipalOrgID", String, NO_ORGANIZATION),
     one(
@@ -123,10 +169,33 @@ pub const KEYS: &[Key] = &[
     one(Global, "aws:PrincipalIsAWSService", Bool, SIGNED, "`false`"),
     never(Global, "aws:PrincipalServiceName", String, NO_SERVICE),
     never_many(Global, "aws:PrincipalServiceNamesList", String, NO_SERVICE),
-    one(Global, "aws:PrincipalType", String, SIGNED, "`User`, `AssumedRole` or `FederatedUser`"),
-    one(Global, "aws:userid", String, SIGNED, "`AIDA…`, `AROA…:SESSION` or `ACCOUNT:NAME`"),
-    one(Global, "aws:username", String, When("on a user's access key and on its own sessions"), "the user's name"),
-    never(Global, "aws:AssumedRoot", Bool, "AssumeRoot is not answered"),
+    one(
+        Global,
+        "aws:PrincipalType",
+        String,
+        SIGNED,
+        "`User`, `AssumedRole` or `FederatedUser`",
+    ),
+    one(
+        Global,
+        "aws:userid",
+        String,
+        SIGNED,
+        "`AIDA…`, `AROA…:SESSION` or `ACCOUNT:NAME`",
+    ),
+    one(
+        Global,
+        "aws:username",
+        String,
+        When("on a user's access key and on its own sessions"),
+        "the user's name",
+    ),
+    never(
+        Global,
+        "aws:AssumedRoot",
+        Bool,
+        "AssumeRoot is not answered",
+    ),
     one(
         Global,
         "aws:FederatedProvider",
@@ -136,8 +205,19 @@ pub const KEYS: &[Key] = &[
         ),
         "the provider's ARN",
     ),
-    one(Global, "aws:TokenIssueTime", Date, TEMPORARY, "when this session was issued"),
-    never(Global, "aws:SignInSessionArn", Arn, "sessions do not come from AWS Sign-In"),
+    one(
+        Global,
+        "aws:TokenIssueTime",
+        Date,
+        TEMPORARY,
+        "when this session was issued",
+    ),
+    never(
+        Global,
+        "aws:SignInSessionArn",
+        Arn,
+        "sessions do not come from AWS Sign-In",
+    ),
     one(
         Global,
         "aws:MultiFactorAuthAge",
@@ -154,8 +234,19 @@ pub const KEYS: &[Key] = &[
     ),
     never(Global, "aws:ChatbotSourceArn", Arn, NO_RUNTIME),
     never(Global, "aws:Ec2InstanceSourceVpc", String, NO_RUNTIME),
-    never(Global, "aws:Ec2InstanceSourcePrivateIPv4", IpAddress, NO_RUNTIME),
-    one(Global, "aws:SourceIdentity", String, When("on a session that has a source identity"), "the source identity"),
+    never(
+        Global,
+        "aws:Ec2InstanceSourcePrivateIPv4",
+        IpAddress,
+        NO_RUNTIME,
+    ),
+    one(
+        Global,
+        "aws:SourceIdentity",
+        String,
+        When("on a session that has a source identity"),
+        "the source identity",
+    ),
     never(Global, "ec2:RoleDelivery", Numeric, NO_RUNTIME),
     never(Global, "ec2:SourceInstanceArn", Arn, NO_RUNTIME),
     never(Global, "glue:RoleAssumedBy", String, NO_RUNTIME),
@@ -164,8 +255,19 @@ pub const KEYS: &[Key] = &[
     never(Global, "codebuild:ProjectArn", Arn, NO_RUNTIME),
     never(Global, "lambda:SourceFunctionArn", Arn, NO_RUNTIME),
     never(Global, "ssm:SourceInstanceArn", Arn, NO_RUNTIME),
-    never(Global, "identitystore:UserId", String, "there are no users of IAM Identity Center"),
-    one(Global, "aws:SourceIp", IpAddress, Always, "the client's address"),
+    never(
+        Global,
+        "identitystore:UserId",
+        String,
+        "there are no users of IAM Identity Center",
+    ),
+    one(
+        Global,
+        "aws:SourceIp",
+        IpAddress,
+        Always,
+        "the client's address",
+    ),
     never(Global, "aws:SourceVpc", String, NO_VPC),
     never(Global, "aws:SourceVpcArn", Arn, NO_VPC),
     never(Global, "aws:SourceVpce", String, NO_VPC),
@@ -186,7 +288,9 @@ pub const KEYS: &[Key] = &[
         Global,
         "aws:ResourceTag/",
         String,
-        When("for each tag of the role, user or device that is asked for, and of a device that is made"),
+        When(
+            "for each tag of the role, user or device that is asked for, and of a device that is made",
+        ),
         "the tag's value",
     ),
     never_many(Global, "aws:CalledVia", String, NO_SERVICE),
@@ -196,7 +300,13 @@ pub const KEYS: &[Key] = &[
     one(Global, "aws:ViaAWSService", Bool, Always, "`false`"),
     one(Global, "aws:ViaAWSMCPService", Bool, Always, "`false`"),
     one(Global, "aws:CurrentTime", Date, Always, "the broker's time"),
-    one(Global, "aws:EpochTime", Date, Always, "the broker's time in seconds since 1970"),
+    one(
+        Global,
+        "aws:EpochTime",
+        Date,
+        Always,
+        "the broker's time in seconds since 1970",
+    ),
     one(
         Global,
         "aws:referer",
@@ -211,9 +321,27 @@ pub const KEYS: &[Key] = &[
         Always,
         "the region that the signature names; where nothing is signed, the broker's first region",
     ),
-    one(Global, "aws:RequestTag/", String, When("for each tag that is passed"), "the tag's value"),
-    many(Global, "aws:TagKeys", String, When("when tags are passed"), "the keys of these tags"),
-    one(Global, "aws:SecureTransport", Bool, Always, "whether the connection is TLS"),
+    one(
+        Global,
+        "aws:RequestTag/",
+        String,
+        When("for each tag that is passed"),
+        "the tag's value",
+    ),
+    many(
+        Global,
+        "aws:TagKeys",
+        String,
+        When("when tags are passed"),
+        "the keys of these tags",
+    ),
+    one(
+        Global,
+        "aws:SecureTransport",
+        Bool,
+        Always,
+        "whether the connection is TLS",
+    ),
     never(Global, "aws:SourceAccount", String, NO_SERVICE),
     never(Global, "aws:SourceArn", Arn, NO_SERVICE),
     never(Global, "aws:SourceOrgID", String, NO_SERVICE),
@@ -240,10 +368,26 @@ pub const KEYS: &[Key] = &[
     never(Iam, "iam:PermissionsBoundary", Arn, NO_ACTION),
     never(Iam, "iam:PolicyARN", Arn, NO_ACTION),
     never(Iam, "iam:RegisterSecurityKey", String, NO_FIDO),
-    one(Iam, "iam:ResourceTag/", String, When("for each tag of the role or user that is asked for"), "the tag's value"),
+    one(
+        Iam,
+        "iam:ResourceTag/",
+        String,
+        When("for each tag of the role or user that is asked for"),
+        "the tag's value",
+    ),
     never(Iam, "iam:RoleTemplateARN", Arn, NO_ACTION),
-    never(Iam, "iam:ServiceSpecificCredentialAgeDays", Numeric, NO_ACTION),
-    never(Iam, "iam:ServiceSpecificCredentialServiceName", String, NO_ACTION),
+    never(
+        Iam,
+        "iam:ServiceSpecificCredentialAgeDays",
+        Numeric,
+        NO_ACTION,
+    ),
+    never(
+        Iam,
+        "iam:ServiceSpecificCredentialServiceName",
+        String,
+        NO_ACTION,
+    ),
     never(Iam, "iam:TemplateArn", Arn, NO_ACTION),
     many(
         Oidc,
@@ -259,7 +403,13 @@ pub const KEYS: &[Key] = &[
         When("on AssumeRoleWithWebIdentity, and on the session that it made"),
         "the claim `azp`; without one, `aud`",
     ),
-    one(Oidc, ":email", String, When("on AssumeRoleWithWebIdentity, if the token has it"), "the claim"),
+    one(
+        Oidc,
+        ":email",
+        String,
+        When("on AssumeRoleWithWebIdentity, if the token has it"),
+        "the claim",
+    ),
     one(
         Oidc,
         ":oaud",
@@ -267,7 +417,13 @@ pub const KEYS: &[Key] = &[
         When("on AssumeRoleWithWebIdentity"),
         "the claim `aud`; several audiences are several values",
     ),
-    one(Oidc, ":sub", String, When("on AssumeRoleWithWebIdentity, and on the session that it made"), "the claim"),
+    one(
+        Oidc,
+        ":sub",
+        String,
+        When("on AssumeRoleWithWebIdentity, and on the session that it made"),
+        "the claim",
+    ),
     one(
         Oidc,
         ":",
@@ -308,9 +464,27 @@ pub const KEYS: &[Key] = &[
     never(Saml, "saml:uid", String, NO_SAML),
     never(Saml, "saml:x500UniqueIdentifier", String, NO_SAML),
     never(Sts, "sts:AWSServiceName", String, NO_ACTION),
-    one(Sts, "sts:DurationSeconds", Numeric, When("on GetWebIdentityToken"), "the duration that is asked for, or 300"),
-    one(Sts, "sts:ExternalId", String, When("on AssumeRole, when it is passed"), "ExternalId"),
-    many(Sts, "sts:IdentityTokenAudience", String, When("on GetWebIdentityToken"), "the audiences that are asked for"),
+    one(
+        Sts,
+        "sts:DurationSeconds",
+        Numeric,
+        When("on GetWebIdentityToken"),
+        "the duration that is asked for, or 300",
+    ),
+    one(
+        Sts,
+        "sts:ExternalId",
+        String,
+        When("on AssumeRole, when it is passed"),
+        "ExternalId",
+    ),
+    many(
+        Sts,
+        "sts:IdentityTokenAudience",
+        String,
+        When("on GetWebIdentityToken"),
+        "the audiences that are asked for",
+    ),
     never(Sts, "sts:RequestContext/", String, NO_CONTEXT),
     never_many(Sts, "sts:RequestContextProviders", Arn, NO_CONTEXT),
     one(
@@ -320,8 +494,20 @@ pub const KEYS: &[Key] = &[
         When("on AssumeRoleWithWebIdentity"),
         "`true` if the token's claim `https://aws.amazon.com/roles` names the role, `false` if the token has no such claim; a claim that does not name the role refuses the token",
     ),
-    one(Sts, "sts:RoleSessionName", String, When("on AssumeRole and AssumeRoleWithWebIdentity"), "RoleSessionName"),
-    one(Sts, "sts:SigningAlgorithm", String, When("on GetWebIdentityToken"), "SigningAlgorithm"),
+    one(
+        Sts,
+        "sts:RoleSessionName",
+        String,
+        When("on AssumeRole and AssumeRoleWithWebIdentity"),
+        "RoleSessionName",
+    ),
+    one(
+        Sts,
+        "sts:SigningAlgorithm",
+        String,
+        When("on GetWebIdentityToken"),
+        "SigningAlgorithm",
+    ),
     one(
         Sts,
         "sts:SourceIdentity",
@@ -343,13 +529,17 @@ pub const KEYS: &[Key] = &[
 /// for these services.
 pub fn find(name: &str) -> Option<&'static Key> {
     if let Some(claim) = claim(name) {
-        let exact = KEYS.iter().find(|k| k.name.strip_prefix(':').is_some_and(|c| c.eq_ignore_ascii_case(claim)));
+        let exact = KEYS.iter().find(|k| {
+            k.name
+                .strip_prefix(':')
+                .is_some_and(|c| c.eq_ignore_ascii_case(claim))
+        });
         return exact.or_else(|| KEYS.iter().find(|k| k.name == ":"));
     }
     KEYS.iter().find(|k| match k.name.strip_suffix('/') {
-        Some(family) => {
-            name.split_once('/').is_some_and(|(prefix, rest)| prefix.eq_ignore_ascii_case(family) && !rest.is_empty())
-        }
+        Some(family) => name
+            .split_once('/')
+            .is_some_and(|(prefix, rest)| prefix.eq_ignore_ascii_case(family) && !rest.is_empty()),
         None => k.name.eq_ignore_ascii_case(name),
     })
 }
@@ -366,7 +556,9 @@ fn claim(name: &str) -> Option<&str> {
 
 /// Why no request that a policy of this kind decides has the key; none: one can have it.
 pub fn why_absent(name: &str, kind: Kind) -> Option<&'static str> {
-    let Some(key) = find(name) else { return Some("it is not one of the keys that this broker knows") };
+    let Some(key) = find(name) else {
+        return Some("it is not one of the keys that this broker knows");
+    };
     match key.presence {
         Never(why) => Some(why),
         // A login is decided by the role's trust policy; whoever logs in has no policies yet.
@@ -423,7 +615,10 @@ mod tests {
                 Sts => "STS",
             };
             let list = if key.multivalued { ", multivalued" } else { "" };
-            text.push_str(&format!("| `{}` | {type}{list} | {present} | {value} | {source} |\n", key.written()));
+            text.push_str(&format!(
+                "| `{}` | {type}{list} | {present} | {value} | {source} |\n",
+                key.written()
+            ));
         }
         text
     }
@@ -431,7 +626,11 @@ mod tests {
     #[test]
     fn the_page_of_condition_keys_shows_this_table() {
         let page = include_str!("../../docs/condition-keys.md");
-        assert!(page.contains(&markdown()), "docs/condition-keys.md must have this table:\n{}", markdown());
+        assert!(
+            page.contains(&markdown()),
+            "docs/condition-keys.md must have this table:\n{}",
+            markdown()
+        );
     }
 
     #[test]
@@ -455,7 +654,10 @@ mod tests {
             ("127.0.0.1:8080/realms/a:sub", Some(":sub")),
             ("localhost:8080:aud", Some(":aud")),
             ("idp.example.com:groups", Some(":")),
-            ("idp.example.com:https://aws.amazon.com/source_identity", Some(":")),
+            (
+                "idp.example.com:https://aws.amazon.com/source_identity",
+                Some(":"),
+            ),
             ("accounts.google.com:google/organization_number", Some(":")),
             ("aws:PrincipalTag/a.b:sub", Some("aws:PrincipalTag/")),
             ("s3:ExistingObjectTag/a.b:sub", None),
@@ -472,8 +674,14 @@ mod tests {
     #[test]
     fn a_key_can_be_absent_for_one_kind_of_policy_alone() {
         for kind in [Kind::Identity, Kind::Boundary, Kind::Session] {
-            assert!(why_absent("idp.example.com:groups", kind).is_some(), "{kind:?}");
-            assert!(why_absent("idp.example.com:sub", kind).is_none(), "{kind:?}");
+            assert!(
+                why_absent("idp.example.com:groups", kind).is_some(),
+                "{kind:?}"
+            );
+            assert!(
+                why_absent("idp.example.com:sub", kind).is_none(),
+                "{kind:?}"
+            );
         }
         assert!(why_absent("idp.example.com:groups", Kind::Trust).is_none());
         assert_eq!(why_absent("aws:SourceVpc", Kind::Trust), Some(NO_VPC));

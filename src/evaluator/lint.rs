@@ -9,7 +9,9 @@ use serde::Serialize;
 
 use super::actions;
 use super::condition::Condition;
-use super::document::{Actions, Effect, Kind, ParseError, Policy, PrincipalPattern, Principals, Statement};
+use super::document::{
+    Actions, Effect, Kind, ParseError, Policy, PrincipalPattern, Principals, Statement,
+};
 use super::keys;
 use super::strangers;
 
@@ -73,8 +75,13 @@ pub fn lint(kind: Kind, text: &str, account: Option<&str>) -> Vec<Finding> {
         let (Actions::Are(named) | Actions::AreNot(named)) = &statement.actions;
         for (action, meant) in named.iter().filter_map(actions::unknown) {
             let service = action.split(':').next().unwrap_or_default();
-            let meant = meant.map(|meant| format!(": `{meant}` may be meant")).unwrap_or_default();
-            warn("unknown-action", format!("`{action}` is no action of {service}{meant}"));
+            let meant = meant
+                .map(|meant| format!(": `{meant}` may be meant"))
+                .unwrap_or_default();
+            warn(
+                "unknown-action",
+                format!("`{action}` is no action of {service}{meant}"),
+            );
         }
     }
     findings
@@ -96,16 +103,34 @@ fn absent_key(kind: Kind, effect: Effect, condition: &Condition) -> Option<Strin
         None => {
             // Of another service's keys nothing is known.
             let service = key.split(':').next().unwrap_or_default();
-            let same = |name: &&str| name.split(':').next().is_some_and(|prefix| prefix.eq_ignore_ascii_case(service));
+            let same = |name: &&str| {
+                name.split(':')
+                    .next()
+                    .is_some_and(|prefix| prefix.eq_ignore_ascii_case(service))
+            };
             actions::nearest(key, keys::KEYS.iter().map(|k| k.name).filter(same))
         }
     };
-    let meant = meant.map(|meant| format!("; `{meant}` may be meant")).unwrap_or_default();
-    Some(format!("no request to this broker has the key `{key}` ({why}): {outcome}{meant}"))
+    let meant = meant
+        .map(|meant| format!("; `{meant}` may be meant"))
+        .unwrap_or_default();
+    Some(format!(
+        "no request to this broker has the key `{key}` ({why}): {outcome}{meant}"
+    ))
 }
 
-fn principals(kind: Kind, statement: &Statement, account: Option<&str>, warn: &mut impl FnMut(&'static str, String)) {
-    let bound = |suffix: &str| statement.conditions.iter().any(|c| c.needs_its_key() && c.key().ends_with(suffix));
+fn principals(
+    kind: Kind,
+    statement: &Statement,
+    account: Option<&str>,
+    warn: &mut impl FnMut(&'static str, String),
+) {
+    let bound = |suffix: &str| {
+        statement
+            .conditions
+            .iter()
+            .any(|c| c.needs_its_key() && c.key().ends_with(suffix))
+    };
     match &statement.principals {
         Principals::Implied => {}
         Principals::AreNot(_) => {
@@ -124,16 +149,20 @@ fn principals(kind: Kind, statement: &Statement, account: Option<&str>, warn: &m
                                        does not have";
                         warn("public", message.to_owned());
                     }
-                    PrincipalPattern::Any | PrincipalPattern::AnyAws if !who::is_named(statement) => {
+                    PrincipalPattern::Any | PrincipalPattern::AnyAws
+                        if !who::is_named(statement) =>
+                    {
                         let message = "Principal `*` lets in everybody who meets the conditions, and none of them \
                                        says who is meant: demand an aws:PrincipalAccount or aws:PrincipalArn";
                         warn("public", message.to_owned());
                     }
                     _ if kind == Kind::Trust
-                        && let Some(other) = account.and_then(|own| strangers::foreign(pattern, own))
+                        && let Some(other) =
+                            account.and_then(|own| strangers::foreign(pattern, own))
                         && !strangers::demands_external_id(&statement.conditions) =>
                     {
-                        let message = format!("{other} may act for a third party: demand an sts:ExternalId");
+                        let message =
+                            format!("{other} may act for a third party: demand an sts:ExternalId");
                         warn("confused-deputy", message);
                     }
                     PrincipalPattern::Federated(provider) if kind == Kind::Trust => {
@@ -147,7 +176,9 @@ fn principals(kind: Kind, statement: &Statement, account: Option<&str>, warn: &m
                     {
                         warn(
                             "confused-deputy",
-                            format!("{service} acts for any account: demand an aws:SourceArn or aws:SourceAccount"),
+                            format!(
+                                "{service} acts for any account: demand an aws:SourceArn or aws:SourceAccount"
+                            ),
                         );
                     }
                     _ => {}
@@ -163,22 +194,41 @@ fn federated(provider: &str, statement: &Statement, warn: &mut impl FnMut(&'stat
         return;
     }
     if let Some(instead) = strangers::instead_of_built_in(provider) {
-        warn("built-in-provider", format!("`{provider}` is built in to AWS and not here: {instead}, and name its ARN"));
+        warn(
+            "built-in-provider",
+            format!("`{provider}` is built in to AWS and not here: {instead}, and name its ARN"),
+        );
         return;
     }
     let on = |claim: &str| -> Vec<&Condition> {
-        statement.conditions.iter().filter(|c| c.needs_its_key() && c.key().ends_with(claim)).collect()
+        statement
+            .conditions
+            .iter()
+            .filter(|c| c.needs_its_key() && c.key().ends_with(claim))
+            .collect()
     };
     if on(":aud").is_empty() {
-        warn("no-audience", format!("tokens of `{provider}` for any audience are taken: bind `:aud`"));
+        warn(
+            "no-audience",
+            format!("tokens of `{provider}` for any audience are taken: bind `:aud`"),
+        );
     }
     let subjects = on(":sub");
-    let wide =
-        |c: &&Condition| c.wanted().iter().any(|w| w.trim_start_matches("repo:").starts_with('*') || &**w == "*");
+    let wide = |c: &&Condition| {
+        c.wanted()
+            .iter()
+            .any(|w| w.trim_start_matches("repo:").starts_with('*') || &**w == "*")
+    };
     if subjects.is_empty() {
-        warn("wildcard-subject", format!("every subject of `{provider}` is let in: bind `:sub`"));
+        warn(
+            "wildcard-subject",
+            format!("every subject of `{provider}` is let in: bind `:sub`"),
+        );
     } else if subjects.iter().any(wide) {
-        warn("wildcard-subject", format!("subjects of `{provider}` are bound by a pattern that begins with `*`"));
+        warn(
+            "wildcard-subject",
+            format!("subjects of `{provider}` are bound by a pattern that begins with `*`"),
+        );
     }
     if strangers::is_unbound(provider, &statement.conditions) {
         let message = format!(
@@ -202,19 +252,32 @@ pub struct Outsider {
 /// Who from outside of `account` a role's trust policy lets in.
 pub fn outsiders(trust: &Policy, account: &str) -> Vec<Outsider> {
     let mut found = Vec::new();
-    for (index, statement) in trust.statements.iter().enumerate().filter(|(_, s)| s.effect == Effect::Allow) {
-        let Principals::Are(patterns) = &statement.principals else { continue };
+    for (index, statement) in trust
+        .statements
+        .iter()
+        .enumerate()
+        .filter(|(_, s)| s.effect == Effect::Allow)
+    {
+        let Principals::Are(patterns) = &statement.principals else {
+            continue;
+        };
         let foreign = |pattern: &PrincipalPattern| match pattern {
             PrincipalPattern::Any | PrincipalPattern::AnyAws => Some("*".to_owned()),
             PrincipalPattern::Federated(provider) => Some(provider.to_string()),
             PrincipalPattern::Service(service) => Some(service.to_string()),
             _ => strangers::foreign(pattern, account),
         };
-        let conditions =
-            statement.conditions.iter().map(|c| format!("{} {} [{}]", c.operator(), c.key(), c.wanted().join(", ")));
+        let conditions = statement
+            .conditions
+            .iter()
+            .map(|c| format!("{} {} [{}]", c.operator(), c.key(), c.wanted().join(", ")));
         let conditions: Vec<String> = conditions.collect();
         for principal in patterns.iter().filter_map(foreign) {
-            found.push(Outsider { principal, statement: index, conditions: conditions.clone() });
+            found.push(Outsider {
+                principal,
+                statement: index,
+                conditions: conditions.clone(),
+            });
         }
     }
     found
@@ -227,7 +290,12 @@ mod tests {
     fn checks(kind: Kind, statement: &str) -> Vec<&'static str> {
         let text = format!("{{\"Version\":\"2012-10-17\",\n\"Statement\":[{statement}]}}");
         let findings = lint(kind, &text, Some("111122223333"));
-        assert!(findings.iter().all(|f| (f.line, f.column) == (2, 14) || f.level == "error"), "{findings:?}");
+        assert!(
+            findings
+                .iter()
+                .all(|f| (f.line, f.column) == (2, 14) || f.level == "error"),
+            "{findings:?}"
+        );
         findings.iter().map(|f| f.check).collect()
     }
 
@@ -243,20 +311,46 @@ mod tests {
         };
         assert_eq!(trust(r#""*""#, ""), ["public"]);
         assert_eq!(trust(r#"{"AWS":"111122223333"}"#, ""), [""; 0]);
-        for other in ["444455556666", "arn:aws:iam::444455556666:user/x", "arn:aws-cn:iam::111122223333:root"] {
-            assert_eq!(trust(&format!(r#"{{"AWS":"{other}"}}"#), ""), ["confused-deputy"], "{other}");
+        for other in [
+            "444455556666",
+            "arn:aws:iam::444455556666:user/x",
+            "arn:aws-cn:iam::111122223333:root",
+        ] {
+            assert_eq!(
+                trust(&format!(r#"{{"AWS":"{other}"}}"#), ""),
+                ["confused-deputy"],
+                "{other}"
+            );
         }
-        assert_eq!(trust(r#"{"AWS":"444455556666"}"#, r#""StringEquals":{"sts:ExternalId":"x"}"#), [""; 0]);
+        assert_eq!(
+            trust(
+                r#"{"AWS":"444455556666"}"#,
+                r#""StringEquals":{"sts:ExternalId":"x"}"#
+            ),
+            [""; 0]
+        );
         let github = r#"{"Federated":"arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com"}"#;
-        assert_eq!(trust(github, ""), ["no-audience", "wildcard-subject", "unbound-subject"]);
-        assert_eq!(trust(r#"{"Federated":"graph.facebook.com"}"#, ""), ["built-in-provider"]);
+        assert_eq!(
+            trust(github, ""),
+            ["no-audience", "wildcard-subject", "unbound-subject"]
+        );
+        assert_eq!(
+            trust(r#"{"Federated":"graph.facebook.com"}"#, ""),
+            ["built-in-provider"]
+        );
         let bound = |sub: &str| {
             format!(
                 r#""StringEquals":{{"token.actions.githubusercontent.com:aud":"sts"}},"StringLike":{{"token.actions.githubusercontent.com:sub":"{sub}"}}"#
             )
         };
-        assert_eq!(trust(github, &bound("repo:org/app:ref:refs/heads/main")), [""; 0]);
-        assert_eq!(trust(github, &bound("repo:*")), ["wildcard-subject", "unbound-subject"]);
+        assert_eq!(
+            trust(github, &bound("repo:org/app:ref:refs/heads/main")),
+            [""; 0]
+        );
+        assert_eq!(
+            trust(github, &bound("repo:*")),
+            ["wildcard-subject", "unbound-subject"]
+        );
         let not = r#"{"Effect":"Allow","Action":"s3:*","Resource":"*","NotPrincipal":{"AWS":"444455556666"}}"#;
         assert_eq!(checks(Kind::Resource, not), ["not-principal-allow"]);
     }
@@ -273,13 +367,22 @@ mod tests {
         };
         assert_eq!(with("StringEquals", "aws:SourceVpc"), ["absent-key"]);
         assert_eq!(with("StringNotEquals", "aws:SourceVpc"), ["absent-key"]);
-        assert_eq!(with("ForAnyValue:StringEquals", "aws:PrincipalOrgPaths"), ["absent-key"]);
-        assert_eq!(with("ForAllValues:StringEquals", "aws:PrincipalOrgPaths"), [""; 0]);
+        assert_eq!(
+            with("ForAnyValue:StringEquals", "aws:PrincipalOrgPaths"),
+            ["absent-key"]
+        );
+        assert_eq!(
+            with("ForAllValues:StringEquals", "aws:PrincipalOrgPaths"),
+            [""; 0]
+        );
         assert_eq!(with("StringNotEqualsIfExists", "aws:SourceVpc"), [""; 0]);
         assert_eq!(with("StringEqualsIfExists", "aws:SourceVpc"), [""; 0]);
         assert_eq!(with("StringEquals", "aws:username"), [""; 0]);
         assert_eq!(with("StringEquals", "aws:PrincipalTag/team"), [""; 0]);
-        assert_eq!(checks(Kind::Identity, r#"{"Effect":"Allow"}"#), ["malformed"]);
+        assert_eq!(
+            checks(Kind::Identity, r#"{"Effect":"Allow"}"#),
+            ["malformed"]
+        );
     }
     #[test]
     fn claims_of_a_provider_are_keys_where_a_login_is_decided() {
@@ -289,7 +392,15 @@ mod tests {
                 "Condition":{{"StringEquals":{{"idp.example.com:aud":"c","idp.example.com:sub":"u","idp.example.com:{claim}":"x"}}}}}}"#
             )
         };
-        for claim in ["groups", "email", "actor", "oaud", "azp", "amr", "kubernetes.io/namespace"] {
+        for claim in [
+            "groups",
+            "email",
+            "actor",
+            "oaud",
+            "azp",
+            "amr",
+            "kubernetes.io/namespace",
+        ] {
             assert_eq!(checks(Kind::Trust, &statement(claim)), [""; 0], "{claim}");
         }
         let own = |claim: &str| {
@@ -340,7 +451,10 @@ mod tests {
             assert_eq!(trust(bound), [""; 0], "{bound}");
         }
         // Nobody has the key, which is another finding.
-        assert_eq!(trust(r#"{"StringEquals":{"aws:PrincipalOrgID":"o-1"}}"#), ["absent-key"]);
+        assert_eq!(
+            trust(r#"{"StringEquals":{"aws:PrincipalOrgID":"o-1"}}"#),
+            ["absent-key"]
+        );
     }
 
     #[test]
@@ -349,8 +463,16 @@ mod tests {
             "Condition":{"StringEquals":{"aws:PrincipalAcount":"1"}}}]}"#;
         let findings = lint(Kind::Identity, text, None);
         let messages: Vec<&str> = findings.iter().map(|f| f.message.as_str()).collect();
-        let [key, action] = messages.as_slice() else { panic!("{messages:?}") };
-        assert!(key.contains("never denies") && key.contains("`aws:PrincipalAccount` may be meant"), "{key}");
-        assert!(action.contains("`sts:AsumeRole`") && action.contains("`sts:AssumeRole` may be meant"), "{action}");
+        let [key, action] = messages.as_slice() else {
+            panic!("{messages:?}")
+        };
+        assert!(
+            key.contains("never denies") && key.contains("`aws:PrincipalAccount` may be meant"),
+            "{key}"
+        );
+        assert!(
+            action.contains("`sts:AsumeRole`") && action.contains("`sts:AssumeRole` may be meant"),
+            "{action}"
+        );
     }
 }

@@ -20,7 +20,10 @@ enum Atom {
     /// `*`: any text, also none.
     Star,
     /// `${key}` or `${key, 'default'}`: the text of a single-valued key, taken literally.
-    Variable { key: Box<str>, default: Option<Box<str>> },
+    Variable {
+        key: Box<str>,
+        default: Option<Box<str>>,
+    },
 }
 
 /// A compiled pattern. See [`Pattern::matches`].
@@ -88,7 +91,9 @@ impl Pattern {
             }
         }
         flush(&mut atoms, &mut literal);
-        Ok(Self { atoms: atoms.into() })
+        Ok(Self {
+            atoms: atoms.into(),
+        })
     }
 
     /// Compares byte by byte as documents are written.
@@ -131,7 +136,9 @@ impl Pattern {
             [] => text.is_empty(),
             [Atom::Star] => true,
             [Atom::Literal(l)] => text.len() == l.len() && same(text.as_bytes(), l.as_bytes()),
-            [Atom::Literal(l), Atom::Star] => prefix(text.as_bytes(), 0, l.as_bytes(), same).is_some(),
+            [Atom::Literal(l), Atom::Star] => {
+                prefix(text.as_bytes(), 0, l.as_bytes(), same).is_some()
+            }
             _ => return self.search(text, context, same),
         };
         if simple { Match::Yes } else { Match::No }
@@ -194,14 +201,23 @@ fn variable(name: &str) -> Result<Atom, &'static str> {
     let (key, default) = match name.split_once(',') {
         None => (name.trim(), None),
         Some((key, default)) => {
-            let default = default.trim().strip_prefix('\'').and_then(|d| d.strip_suffix('\''));
-            (key.trim(), Some(default.ok_or("the default of a policy variable stands in single quotes")?))
+            let default = default
+                .trim()
+                .strip_prefix('\'')
+                .and_then(|d| d.strip_suffix('\''));
+            (
+                key.trim(),
+                Some(default.ok_or("the default of a policy variable stands in single quotes")?),
+            )
         }
     };
     if key.is_empty() {
         return Err("a policy variable names a condition key");
     }
-    Ok(Atom::Variable { key: key.to_ascii_lowercase().into(), default: default.map(Into::into) })
+    Ok(Atom::Variable {
+        key: key.to_ascii_lowercase().into(),
+        default: default.map(Into::into),
+    })
 }
 
 fn resolve<'a>(key: &str, default: Option<&'a str>, context: &'a Context<'_>) -> Option<&'a str> {
@@ -240,13 +256,18 @@ pub(super) enum ArnPattern {
 impl ArnPattern {
     /// Fails, with the rule, when the text is neither `*` nor six parts that begin with `arn`.
     pub fn parse(text: &str, variables: bool) -> Result<Self, &'static str> {
-        Self::compile(text, variables, "must be `*` or an ARN: six parts with colons between them, the first one `arn`")
+        Self::compile(
+            text,
+            variables,
+            "must be `*` or an ARN: six parts with colons between them, the first one `arn`",
+        )
     }
 
     /// As [`ArnPattern::parse`], but the parts after the service may be left out: a part that is left
     /// out is `*`, so that `arn:aws:sqs` names every resource of Amazon SQS.
     pub fn parse_abbreviated(text: &str, variables: bool) -> Result<Self, &'static str> {
-        const RULE: &str = "must be `*` or an ARN that names at least its partition and service: `arn:aws:sqs`";
+        const RULE: &str =
+            "must be `*` or an ARN that names at least its partition and service: `arn:aws:sqs`";
         let given = text.splitn(6, ':').count();
         match text.split(':').nth(2) {
             Some(service) if given < 6 && !service.is_empty() => {
@@ -260,10 +281,19 @@ impl ArnPattern {
         if text == "*" {
             return Ok(Self::Any);
         }
-        let part = |text: &str, variables| Pattern::parse(text, Syntax { wildcards: true, variables });
+        let part = |text: &str, variables| {
+            Pattern::parse(
+                text,
+                Syntax {
+                    wildcards: true,
+                    variables,
+                },
+            )
+        };
         let mut parts = text.splitn(6, ':');
         let mut next = || parts.next().ok_or(rule);
-        let (first, second, third, fourth, fifth, sixth) = (next()?, next()?, next()?, next()?, next()?, next()?);
+        let (first, second, third, fourth, fifth, sixth) =
+            (next()?, next()?, next()?, next()?, next()?, next()?);
         if first != "arn" && first != "*" {
             return Err(rule);
         }
@@ -288,7 +318,9 @@ impl ArnPattern {
 
     /// As [`Pattern::pinned`], of the whole ARN.
     pub fn pinned(&self) -> Option<(String, bool)> {
-        let Self::Parts(patterns) = self else { return Some((String::new(), false)) };
+        let Self::Parts(patterns) = self else {
+            return Some((String::new(), false));
+        };
         let (mut all, mut whole) = (String::new(), true);
         for (at, pattern) in patterns.iter().enumerate() {
             let (literal, all_of_it) = pattern.pinned()?;
@@ -308,7 +340,9 @@ impl ArnPattern {
                 let mut texts = text.splitn(6, ':');
                 let mut answer = Match::Yes;
                 for pattern in patterns.iter() {
-                    let Some(text) = texts.next() else { return Match::No };
+                    let Some(text) = texts.next() else {
+                        return Match::No;
+                    };
                     match pattern.matches(text, context) {
                         Match::Yes => {}
                         Match::No => answer = Match::No,
@@ -326,11 +360,17 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const ALL: Syntax = Syntax { wildcards: true, variables: true };
+    const ALL: Syntax = Syntax {
+        wildcards: true,
+        variables: true,
+    };
 
     fn hit(pattern: &str, text: &str) -> bool {
         let context = Context::new();
-        Pattern::parse(pattern, ALL).unwrap().matches(text, &context) == Match::Yes
+        Pattern::parse(pattern, ALL)
+            .unwrap()
+            .matches(text, &context)
+            == Match::Yes
     }
 
     #[test]
@@ -357,20 +397,44 @@ mod tests {
     fn parts_that_an_abbreviated_arn_leaves_out_are_wildcards() {
         let context = Context::new();
         let hit = |pattern: &str, text: &str| {
-            ArnPattern::parse_abbreviated(pattern, true).unwrap().matches(text, &context) == Match::Yes
+            ArnPattern::parse_abbreviated(pattern, true)
+                .unwrap()
+                .matches(text, &context)
+                == Match::Yes
         };
         let role = "arn:aws:iam::111122223333:role/a:b";
-        for pattern in ["arn:aws:iam", "arn:aws:iam:", "arn:aws:iam::*", "arn:aws:iam::111122223333", "arn:*:iam", role]
-        {
+        for pattern in [
+            "arn:aws:iam",
+            "arn:aws:iam:",
+            "arn:aws:iam::*",
+            "arn:aws:iam::111122223333",
+            "arn:*:iam",
+            role,
+        ] {
             assert!(hit(pattern, role), "{pattern}");
         }
-        for pattern in
-            ["arn:aws:s3", "arn:aws-cn:iam", "arn:aws:iam:us-east-1", "arn:aws:iam::444455556666", "arn:aws:iam::"]
-        {
+        for pattern in [
+            "arn:aws:s3",
+            "arn:aws-cn:iam",
+            "arn:aws:iam:us-east-1",
+            "arn:aws:iam::444455556666",
+            "arn:aws:iam::",
+        ] {
             assert!(!hit(pattern, role), "{pattern}");
         }
-        for pattern in ["", "arn", "arn:aws", "arn:aws:", "arn:aws::", "aws:iam:x", "role/a"] {
-            assert!(ArnPattern::parse_abbreviated(pattern, true).is_err(), "{pattern}");
+        for pattern in [
+            "",
+            "arn",
+            "arn:aws",
+            "arn:aws:",
+            "arn:aws::",
+            "aws:iam:x",
+            "role/a",
+        ] {
+            assert!(
+                ArnPattern::parse_abbreviated(pattern, true).is_err(),
+                "{pattern}"
+            );
         }
         assert!(ArnPattern::parse("arn:aws:iam::*", true).is_err());
     }
@@ -389,7 +453,9 @@ mod tests {
         match p.split_first() {
             None => t.is_empty(),
             Some(('*', rest)) => (0..=t.len()).any(|i| slow(rest, &t[i..])),
-            Some((c, rest)) => t.split_first().is_some_and(|(d, tail)| (*c == '?' || c == d) && slow(rest, tail)),
+            Some((c, rest)) => t
+                .split_first()
+                .is_some_and(|(d, tail)| (*c == '?' || c == d) && slow(rest, tail)),
         }
     }
 

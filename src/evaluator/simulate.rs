@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{
-    Context, Decision, Explanation, Kind, Outcome, Policies, Policy, Principal, Request, Source, StatementRef,
-    evaluate, explain,
+    Context, Decision, Explanation, Kind, Outcome, Policies, Policy, Principal, Request, Source,
+    StatementRef, evaluate, explain,
 };
 
 /// What came of a line.
@@ -103,7 +103,13 @@ pub fn simulate(line: &str) -> Verdict {
                 }
             };
             let differs = case.expect.is_some_and(|e| e != decision);
-            Verdict { name: case.name, decision, matched, error, differs }
+            Verdict {
+                name: case.name,
+                decision,
+                matched,
+                error,
+                differs,
+            }
         }
     }
 }
@@ -171,38 +177,83 @@ struct Parsed {
 }
 
 fn read(line: &str) -> Result<Case, BadLine> {
-    let line: Line = serde_json::from_str(line).map_err(|e| BadLine { name: String::new(), text: e.to_string() })?;
-    let bad = |text: String| BadLine { name: line.name.clone(), text };
+    let line: Line = serde_json::from_str(line).map_err(|e| BadLine {
+        name: String::new(),
+        text: e.to_string(),
+    })?;
+    let bad = |text: String| BadLine {
+        name: line.name.clone(),
+        text,
+    };
     let body = match (line.request, line.policies, &line.kind, &line.policy) {
         (Some(request), Some(policies), None, None) => {
             Body::Request(Box::new(compile(request, &policies).map_err(bad)?))
         }
         (None, None, Some(name), Some(text)) => {
             let kind = kind(name).ok_or_else(|| bad(format!("`{name}` is no kind of document")))?;
-            Body::Document(Policy::parse(kind, text).map(|_| ()).map_err(|e| e.to_string()))
+            Body::Document(
+                Policy::parse(kind, text)
+                    .map(|_| ())
+                    .map_err(|e| e.to_string()),
+            )
         }
-        _ => return Err(bad("a case has `request` and `policies`, or `kind` and `policy`".to_owned())),
+        _ => {
+            return Err(bad(
+                "a case has `request` and `policies`, or `kind` and `policy`".to_owned(),
+            ));
+        }
     };
-    Ok(Case { name: line.name, expect: line.expect, body })
+    Ok(Case {
+        name: line.name,
+        expect: line.expect,
+        body,
+    })
 }
 
 fn compile(request: CaseRequest, policies: &CasePolicies) -> Result<Parsed, String> {
-    let one = |kind, what: &str, doc: &RawValue| Policy::parse(kind, doc.get()).map_err(|e| format!("{what}: {e}"));
+    let one = |kind, what: &str, doc: &RawValue| {
+        Policy::parse(kind, doc.get()).map_err(|e| format!("{what}: {e}"))
+    };
     let list = |kind, what: &str, docs: &[Box<RawValue>]| {
-        docs.iter().map(|d| one(kind, what, d)).collect::<Result<Vec<_>, _>>()
+        docs.iter()
+            .map(|d| one(kind, what, d))
+            .collect::<Result<Vec<_>, _>>()
     };
     let levels = |kind, what: &str, levels: &Option<Vec<Vec<Box<RawValue>>>>| {
-        levels.as_ref().map(|l| l.iter().map(|docs| list(kind, what, docs)).collect::<Result<Vec<_>, _>>()).transpose()
+        levels
+            .as_ref()
+            .map(|l| {
+                l.iter()
+                    .map(|docs| list(kind, what, docs))
+                    .collect::<Result<Vec<_>, _>>()
+            })
+            .transpose()
     };
     // For `sts:*` actions the resource's policy is the role's trust policy.
-    let trust = policies.resource.is_some() && request.action.get(..4).is_some_and(|s| s.eq_ignore_ascii_case("sts:"));
+    let trust = policies.resource.is_some()
+        && request
+            .action
+            .get(..4)
+            .is_some_and(|s| s.eq_ignore_ascii_case("sts:"));
     let resource_kind = if trust { Kind::Trust } else { Kind::Resource };
     Ok(Parsed {
         trust,
         identity: list(Kind::Identity, "identity", &policies.identity)?,
-        resource: policies.resource.as_ref().map(|d| one(resource_kind, "resource", d)).transpose()?,
-        session: policies.session.as_ref().map(|docs| list(Kind::Session, "session", docs)).transpose()?,
-        boundary: policies.boundary.as_ref().map(|d| one(Kind::Boundary, "boundary", d)).transpose()?,
+        resource: policies
+            .resource
+            .as_ref()
+            .map(|d| one(resource_kind, "resource", d))
+            .transpose()?,
+        session: policies
+            .session
+            .as_ref()
+            .map(|docs| list(Kind::Session, "session", docs))
+            .transpose()?,
+        boundary: policies
+            .boundary
+            .as_ref()
+            .map(|d| one(Kind::Boundary, "boundary", d))
+            .transpose()?,
         scp: levels(Kind::ServiceControl, "scp", &policies.scp)?,
         rcp: levels(Kind::ResourceControl, "rcp", &policies.rcp)?,
         request,
@@ -215,17 +266,26 @@ impl Parsed {
         for (name, value) in &self.request.context {
             match value {
                 CaseValue::One(text) => context.set(name.as_str(), text.as_str()),
-                CaseValue::Many(texts) => {
-                    context.set_many(name.as_str(), texts.iter().map(|t| t.as_str().into()).collect())
-                }
+                CaseValue::Many(texts) => context.set_many(
+                    name.as_str(),
+                    texts.iter().map(|t| t.as_str().into()).collect(),
+                ),
             }
         }
         let identity: Vec<&Policy> = self.identity.iter().collect();
         let session: Option<Vec<&Policy>> = self.session.as_ref().map(|s| s.iter().collect());
-        let scp: Option<Vec<Vec<&Policy>>> = self.scp.as_ref().map(|l| l.iter().map(|l| l.iter().collect()).collect());
-        let rcp: Option<Vec<Vec<&Policy>>> = self.rcp.as_ref().map(|l| l.iter().map(|l| l.iter().collect()).collect());
-        let scp: Option<Vec<&[&Policy]>> = scp.as_ref().map(|l| l.iter().map(Vec::as_slice).collect());
-        let rcp: Option<Vec<&[&Policy]>> = rcp.as_ref().map(|l| l.iter().map(Vec::as_slice).collect());
+        let scp: Option<Vec<Vec<&Policy>>> = self
+            .scp
+            .as_ref()
+            .map(|l| l.iter().map(|l| l.iter().collect()).collect());
+        let rcp: Option<Vec<Vec<&Policy>>> = self
+            .rcp
+            .as_ref()
+            .map(|l| l.iter().map(|l| l.iter().collect()).collect());
+        let scp: Option<Vec<&[&Policy]>> =
+            scp.as_ref().map(|l| l.iter().map(Vec::as_slice).collect());
+        let rcp: Option<Vec<&[&Policy]>> =
+            rcp.as_ref().map(|l| l.iter().map(Vec::as_slice).collect());
         let request = Request {
             principal: principal(&self.request.principal, &self.request.action),
             action: &self.request.action,
@@ -254,18 +314,31 @@ fn principal<'a>(text: &'a str, action: &str) -> Principal<'a> {
         return Principal::Federated(text);
     }
     let mut parts = text.splitn(6, ':');
-    let (Some("arn"), Some(_), Some(_), Some(_), Some(account), Some(resource)) =
-        (parts.next(), parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
-    else {
+    let (Some("arn"), Some(_), Some(_), Some(_), Some(account), Some(resource)) = (
+        parts.next(),
+        parts.next(),
+        parts.next(),
+        parts.next(),
+        parts.next(),
+        parts.next(),
+    ) else {
         return Principal::Service(text);
     };
     let mut names = resource.split('/');
     match (names.next(), names.next(), names.next()) {
-        (Some("assumed-role"), Some(role), Some(_)) => {
-            Principal::RoleSession { account, role, role_arn: None, arn: text, id: None }
-        }
+        (Some("assumed-role"), Some(role), Some(_)) => Principal::RoleSession {
+            account,
+            role,
+            role_arn: None,
+            arn: text,
+            id: None,
+        },
         (Some("federated-user"), Some(_), _) => Principal::FederatedUser { account, arn: text },
-        _ => Principal::User { account, arn: text, id: None },
+        _ => Principal::User {
+            account,
+            arn: text,
+            id: None,
+        },
     }
 }
 
@@ -275,7 +348,11 @@ mod tests {
 
     fn conforms(cases: &str) {
         let wrong: Vec<_> = cases.lines().map(simulate).filter(|v| v.differs).collect();
-        assert!(wrong.is_empty(), "{} cases are wrong: {wrong:#?}", wrong.len());
+        assert!(
+            wrong.is_empty(),
+            "{} cases are wrong: {wrong:#?}",
+            wrong.len()
+        );
     }
 
     #[test]
@@ -286,13 +363,23 @@ mod tests {
 
     #[test]
     fn az_01_malformed_documents_are_refused() {
-        conforms(include_str!("../../tests/data/policy/malformed-public.jsonl"));
-        conforms(include_str!("../../tests/data/policy/malformed-language.jsonl"));
+        conforms(include_str!(
+            "../../tests/data/policy/malformed-public.jsonl"
+        ));
+        conforms(include_str!(
+            "../../tests/data/policy/malformed-language.jsonl"
+        ));
     }
 
     #[test]
     fn a_bad_line_is_a_verdict() {
-        for line in ["", "{}", "[1]", r#"{"name":"x"}"#, r#"{"name":"x","kind":"other","policy":"{}"}"#] {
+        for line in [
+            "",
+            "{}",
+            "[1]",
+            r#"{"name":"x"}"#,
+            r#"{"name":"x","kind":"other","policy":"{}"}"#,
+        ] {
             assert_eq!(simulate(line).decision, "error", "{line}");
         }
     }
@@ -300,9 +387,16 @@ mod tests {
     #[test]
     fn every_decision_of_the_corpus_is_explained_alike() {
         let language = include_str!("../../tests/data/policy/language.jsonl");
-        for line in include_str!("../../tests/data/policy/public.jsonl").lines().chain(language.lines()) {
+        for line in include_str!("../../tests/data/policy/public.jsonl")
+            .lines()
+            .chain(language.lines())
+        {
             let (name, explanation) = explain_case(line).unwrap();
-            assert_eq!(outcome(&explanation.decision), simulate(line).decision, "{name}");
+            assert_eq!(
+                outcome(&explanation.decision),
+                simulate(line).decision,
+                "{name}"
+            );
         }
     }
 }

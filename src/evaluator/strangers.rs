@@ -10,7 +10,9 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 
 use super::condition::Condition;
-use super::document::{ActionPattern, Actions, Effect, Policy, PrincipalPattern, Principals, Statement};
+use super::document::{
+    ActionPattern, Actions, Effect, Policy, PrincipalPattern, Principals, Statement,
+};
 use crate::arn::arn_of_principal;
 
 /// A provider whose tokens every one of its customers can get, all under one issuer.
@@ -41,11 +43,14 @@ struct List {
 
 /// A part of this program, which a test reads; none if it could not be read: every provider then counts
 /// as shared.
-static LIST: LazyLock<Option<List>> = LazyLock::new(|| serde_json::from_str(include_str!("shared_issuers.json")).ok());
+static LIST: LazyLock<Option<List>> =
+    LazyLock::new(|| serde_json::from_str(include_str!("shared_issuers.json")).ok());
 
 /// All of them.
 pub fn shared_providers() -> &'static [SharedProvider] {
-    LIST.as_ref().map(|list| list.providers.as_slice()).unwrap_or_default()
+    LIST.as_ref()
+        .map(|list| list.providers.as_slice())
+        .unwrap_or_default()
 }
 
 /// A shared issuer whose tokens a trust policy lets in without saying whose.
@@ -64,18 +69,24 @@ pub struct Unbound {
 pub fn unbound_issuers(trust: &Policy) -> Vec<Unbound> {
     let mut all = Vec::new();
     for (_, statement) in allows(trust) {
-        let Principals::Are(patterns) = &statement.principals else { continue };
+        let Principals::Are(patterns) = &statement.principals else {
+            continue;
+        };
         for pattern in patterns {
             if let PrincipalPattern::Federated(provider) = pattern
                 && is_unbound(provider, &statement.conditions)
             {
                 let unbound = match issuer(provider).and_then(find) {
-                    Some((provider, issuer)) => {
-                        Unbound { issuer, name: &provider.name, control: provider.control.as_deref().unwrap_or("sub") }
-                    }
-                    None => {
-                        Unbound { issuer: "any", name: "the list of shared issuers cannot be read", control: "sub" }
-                    }
+                    Some((provider, issuer)) => Unbound {
+                        issuer,
+                        name: &provider.name,
+                        control: provider.control.as_deref().unwrap_or("sub"),
+                    },
+                    None => Unbound {
+                        issuer: "any",
+                        name: "the list of shared issuers cannot be read",
+                        control: "sub",
+                    },
                 };
                 if !all.contains(&unbound) {
                     all.push(unbound);
@@ -89,14 +100,24 @@ pub fn unbound_issuers(trust: &Policy) -> Vec<Unbound> {
 /// Who from another account is let in without an external id that keeps a third party apart from
 /// others that the same account acts for: IAM User Guide, "The confused deputy problem". `arn` has the
 /// ARN of whoever bears a unique id.
-pub fn without_external_id<'a>(trust: &Policy, account: &str, arn: impl Fn(&str) -> Option<&'a str>) -> Vec<String> {
+pub fn without_external_id<'a>(
+    trust: &Policy,
+    account: &str,
+    arn: impl Fn(&str) -> Option<&'a str>,
+) -> Vec<String> {
     let bound = |id: &str, principal: &str| {
         let own = arn(id)?.split(':').nth(4) == Some(account);
-        if own { None } else { arn_of_principal(principal, &arn) }
+        if own {
+            None
+        } else {
+            arn_of_principal(principal, &arn)
+        }
     };
     let mut all = Vec::new();
     for (_, statement) in allows(trust) {
-        let Principals::Are(patterns) = &statement.principals else { continue };
+        let Principals::Are(patterns) = &statement.principals else {
+            continue;
+        };
         if demands_external_id(&statement.conditions) {
             continue;
         }
@@ -111,8 +132,14 @@ pub fn without_external_id<'a>(trust: &Policy, account: &str, arn: impl Fn(&str)
 
 /// Whether a condition wants an external id, and not just any.
 pub(super) fn demands_external_id(conditions: &[Condition]) -> bool {
-    let says_which = |pinned: Vec<(String, bool)>| pinned.iter().all(|(literal, whole)| *whole || !literal.is_empty());
-    conditions.iter().any(|c| c.key() == "sts:externalid" && c.pinned().is_some_and(says_which))
+    let says_which = |pinned: Vec<(String, bool)>| {
+        pinned
+            .iter()
+            .all(|(literal, whole)| *whole || !literal.is_empty())
+    };
+    conditions
+        .iter()
+        .any(|c| c.key() == "sts:externalid" && c.pinned().is_some_and(says_which))
 }
 
 /// A principal of another account, by ARN.
@@ -120,7 +147,8 @@ pub(super) fn foreign(pattern: &PrincipalPattern, account: &str) -> Option<Strin
     match pattern {
         PrincipalPattern::Account { partition, id } => {
             let partition = partition.as_deref().unwrap_or("aws");
-            (**id != *account || partition != "aws").then(|| format!("arn:{partition}:iam::{id}:root"))
+            (**id != *account || partition != "aws")
+                .then(|| format!("arn:{partition}:iam::{id}:root"))
         }
         PrincipalPattern::Role { arn, .. } | PrincipalPattern::Exact(arn) => {
             let mut parts = arn.split(':');
@@ -135,8 +163,11 @@ pub(super) fn foreign(pattern: &PrincipalPattern, account: &str) -> Option<Strin
 /// `"Principal": "*"` speaks of without saying whose are meant. Such a statement does not let them in.
 pub fn unbound_by_everybody<'a>(trust: &Policy, providers: &[&'a str]) -> Option<&'a str> {
     allows(trust).find_map(|(_, statement)| {
-        let Principals::Are(patterns) = &statement.principals else { return None };
-        let everybody = patterns.contains(&PrincipalPattern::Any) && speaks_of_web_identities(statement);
+        let Principals::Are(patterns) = &statement.principals else {
+            return None;
+        };
+        let everybody =
+            patterns.contains(&PrincipalPattern::Any) && speaks_of_web_identities(statement);
         let shared = |provider: &&&str| is_unbound(provider, &statement.conditions);
         providers.iter().find(shared).filter(|_| everybody).copied()
     })
@@ -154,7 +185,9 @@ pub fn public_statement(trust: &Policy) -> Option<usize> {
     let public = |statement: &Statement| match &statement.principals {
         Principals::Are(patterns) => {
             !statement.conditions.iter().any(Condition::restricts)
-                && patterns.iter().any(|p| matches!(p, PrincipalPattern::Any | PrincipalPattern::AnyAws))
+                && patterns
+                    .iter()
+                    .any(|p| matches!(p, PrincipalPattern::Any | PrincipalPattern::AnyAws))
         }
         _ => false,
     };
@@ -166,10 +199,14 @@ pub fn public_statement(trust: &Policy) -> Option<usize> {
 pub fn who_never_calls(trust: &Policy) -> Vec<String> {
     let mut found = Vec::new();
     for (_, statement) in allows(trust) {
-        let Principals::Are(patterns) = &statement.principals else { continue };
+        let Principals::Are(patterns) = &statement.principals else {
+            continue;
+        };
         found.extend(patterns.iter().filter_map(|pattern| match pattern {
             PrincipalPattern::Service(service) => Some(service.to_string()),
-            PrincipalPattern::Federated(provider) if provider.contains(":saml-provider/") => Some(provider.to_string()),
+            PrincipalPattern::Federated(provider) if provider.contains(":saml-provider/") => {
+                Some(provider.to_string())
+            }
             _ => None,
         }));
     }
@@ -181,12 +218,18 @@ pub fn who_never_calls(trust: &Policy) -> Vec<String> {
 /// What AWS builds in, and what takes its place here: IAM User Guide, "AWS JSON policy elements:
 /// Principal", "OIDC federated principals".
 const BUILT_IN: &[(&str, &str)] = &[
-    ("accounts.google.com", "declare an OpenID Connect provider with the Url `https://accounts.google.com`"),
+    (
+        "accounts.google.com",
+        "declare an OpenID Connect provider with the Url `https://accounts.google.com`",
+    ),
     (
         "cognito-identity.amazonaws.com",
         "declare an OpenID Connect provider with the Url `https://cognito-identity.amazonaws.com` and the identity pool's id in ClientIDList",
     ),
-    ("graph.facebook.com", "declare an OpenID Connect provider with the Url `https://www.facebook.com`"),
+    (
+        "graph.facebook.com",
+        "declare an OpenID Connect provider with the Url `https://www.facebook.com`",
+    ),
     (
         "www.amazon.com",
         "Login with Amazon has no OpenID Connect tokens: declare an OpenID Connect provider that it signs in to (a Cognito user pool, Keycloak)",
@@ -197,9 +240,13 @@ const BUILT_IN: &[(&str, &str)] = &[
 /// what to declare instead.
 pub fn built_in_provider(trust: &Policy) -> Option<(&str, &'static str)> {
     allows(trust).find_map(|(_, statement)| {
-        let Principals::Are(patterns) = &statement.principals else { return None };
+        let Principals::Are(patterns) = &statement.principals else {
+            return None;
+        };
         patterns.iter().find_map(|pattern| match pattern {
-            PrincipalPattern::Federated(name) => instead_of_built_in(name).map(|instead| (&**name, instead)),
+            PrincipalPattern::Federated(name) => {
+                instead_of_built_in(name).map(|instead| (&**name, instead))
+            }
             _ => None,
         })
     })
@@ -207,24 +254,45 @@ pub fn built_in_provider(trust: &Policy) -> Option<(&str, &'static str)> {
 
 /// What to declare instead of a provider that is built in to AWS; none: it is not.
 pub(super) fn instead_of_built_in(provider: &str) -> Option<&'static str> {
-    BUILT_IN.iter().find(|(domain, _)| domain.eq_ignore_ascii_case(provider)).map(|(_, instead)| *instead)
+    BUILT_IN
+        .iter()
+        .find(|(domain, _)| domain.eq_ignore_ascii_case(provider))
+        .map(|(_, instead)| *instead)
 }
 
 /// Whether a provider's tokens are anybody's, and no condition says whose are meant: equality alone
 /// does, of a claim that names an owner, with no wildcard before the owner ends and no variable.
 pub(super) fn is_unbound(provider_arn: &str, conditions: &[Condition]) -> bool {
-    let Some(issuer) = issuer(provider_arn) else { return false };
-    let Some(list) = LIST.as_ref() else { return true };
-    let Some((shared, _)) = find(issuer) else { return false };
+    let Some(issuer) = issuer(provider_arn) else {
+        return false;
+    };
+    let Some(list) = LIST.as_ref() else {
+        return true;
+    };
+    let Some((shared, _)) = find(issuer) else {
+        return false;
+    };
     let binds = |condition: &Condition| {
         let forms = shared.names_an_owner.iter().find(|(claim, _)| {
-            let key = if claim.contains(':') { claim.to_ascii_lowercase() } else { claim_key(issuer, claim) };
+            let key = if claim.contains(':') {
+                claim.to_ascii_lowercase()
+            } else {
+                claim_key(issuer, claim)
+            };
             *key == *condition.key()
         });
-        let (Some((_, forms)), Some(pinned)) = (forms, condition.pinned()) else { return false };
+        let (Some((_, forms)), Some(pinned)) = (forms, condition.pinned()) else {
+            return false;
+        };
         // An operator may compare without case, so no spelling of such a value names an owner.
-        let is_everybodys = |literal: &str| list.no_owner.iter().any(|value| value.eq_ignore_ascii_case(literal));
-        pinned.iter().all(|(literal, whole)| !is_everybodys(literal) && names_an_owner(forms, literal, *whole))
+        let is_everybodys = |literal: &str| {
+            list.no_owner
+                .iter()
+                .any(|value| value.eq_ignore_ascii_case(literal))
+        };
+        pinned.iter().all(|(literal, whole)| {
+            !is_everybodys(literal) && names_an_owner(forms, literal, *whole)
+        })
     };
     !conditions.iter().any(binds)
 }
@@ -239,10 +307,12 @@ fn claim_key(issuer: &str, claim: &str) -> String {
 fn names_an_owner(forms: &[String], literal: &str, whole: bool) -> bool {
     forms.iter().any(|form| {
         let (before, end) = form.split_once("OWNER").unwrap_or((form, ""));
-        literal.strip_prefix(before).is_some_and(|rest| match rest.find(end) {
-            Some(at) if !end.is_empty() => at > 0,
-            _ => whole && !rest.is_empty(),
-        })
+        literal
+            .strip_prefix(before)
+            .is_some_and(|rest| match rest.find(end) {
+                Some(at) if !end.is_empty() => at > 0,
+                _ => whole && !rest.is_empty(),
+            })
     })
 }
 
@@ -255,16 +325,24 @@ fn find(issuer: &str) -> Option<(&'static SharedProvider, &'static str)> {
         let (wanted, wanted_path) = listed.split_once('/').unwrap_or((listed, ""));
         wanted.eq_ignore_ascii_case(host) && wanted_path == path.trim_end_matches('/')
     };
-    shared_providers().iter().find_map(|p| p.issuers.iter().find(|i| is(i)).map(|i| (p, i.as_str())))
+    shared_providers()
+        .iter()
+        .find_map(|p| p.issuers.iter().find(|i| is(i)).map(|i| (p, i.as_str())))
 }
 
 /// `HOST/PATH` of a provider's ARN.
 fn issuer(provider_arn: &str) -> Option<&str> {
-    provider_arn.split_once(":oidc-provider/").map(|(_, issuer)| issuer)
+    provider_arn
+        .split_once(":oidc-provider/")
+        .map(|(_, issuer)| issuer)
 }
 
 fn allows(trust: &Policy) -> impl Iterator<Item = (usize, &Statement)> {
-    trust.statements.iter().enumerate().filter(|(_, s)| s.effect == Effect::Allow)
+    trust
+        .statements
+        .iter()
+        .enumerate()
+        .filter(|(_, s)| s.effect == Effect::Allow)
 }
 
 /// Whether a statement may apply to a caller who shows a provider's token. A caller without an
@@ -274,16 +352,28 @@ fn speaks_of_web_identities(statement: &Statement) -> bool {
     let acts = match &statement.actions {
         Actions::Are(patterns) => patterns.iter().any(|p| match p {
             ActionPattern::Any => true,
-            ActionPattern::Named { service, name, .. } => service.is_like("sts") && name.is_like(ACTION),
+            ActionPattern::Named { service, name, .. } => {
+                service.is_like("sts") && name.is_like(ACTION)
+            }
         }),
         Actions::AreNot(patterns) => !patterns.iter().any(|p| match p {
             ActionPattern::Any => true,
-            ActionPattern::Named { service, name, .. } => service.is_like("sts") && name.is_like(ACTION),
+            ActionPattern::Named { service, name, .. } => {
+                service.is_like("sts") && name.is_like(ACTION)
+            }
         }),
     };
-    let of_an_account =
-        ["aws:principalaccount", "aws:principalarn", "aws:principalorgid", "aws:principalorgpaths", "aws:username"];
-    acts && !statement.conditions.iter().any(|c| c.needs_its_key() && of_an_account.contains(&c.key()))
+    let of_an_account = [
+        "aws:principalaccount",
+        "aws:principalarn",
+        "aws:principalorgid",
+        "aws:principalorgpaths",
+        "aws:username",
+    ];
+    acts && !statement
+        .conditions
+        .iter()
+        .any(|c| c.needs_its_key() && of_an_account.contains(&c.key()))
 }
 
 #[cfg(test)]
@@ -316,36 +406,68 @@ mod tests {
                 format!(r#""StringEquals":{{"{issuer}:aud":"sts.amazonaws.com"}}"#),
                 format!(r#""StringEqualsIgnoreCase":{{"{issuer}:aud":"STS.amazonaws.com"}}"#),
             ] {
-                assert_eq!(first(&trust(issuer, &condition)), Some(issuer), "{condition}");
+                assert_eq!(
+                    first(&trust(issuer, &condition)),
+                    Some(issuer),
+                    "{condition}"
+                );
             }
         }
     }
 
     #[test]
     fn the_list_is_aws_s_and_readable() {
-        let listed = shared_providers().iter().filter(|p| p.control.is_some()).flat_map(|p| &p.issuers);
-        assert_eq!(listed.count(), 22, "the table has 17 providers, one of them with six issuers");
+        let listed = shared_providers()
+            .iter()
+            .filter(|p| p.control.is_some())
+            .flat_map(|p| &p.issuers);
+        assert_eq!(
+            listed.count(),
+            22,
+            "the table has 17 providers, one of them with six issuers"
+        );
         for provider in shared_providers() {
             for issuer in &provider.issuers {
-                assert_eq!(first(&trust(issuer, "")), Some(issuer.as_str()), "nothing is bound");
+                assert_eq!(
+                    first(&trust(issuer, "")),
+                    Some(issuer.as_str()),
+                    "nothing is bound"
+                );
                 let audience = format!(r#""StringEquals":{{"{issuer}:aud":"sts.amazonaws.com"}}"#);
-                assert!(first(&trust(issuer, &audience)).is_some(), "{issuer}: an audience of all tenants");
+                assert!(
+                    first(&trust(issuer, &audience)).is_some(),
+                    "{issuer}: an audience of all tenants"
+                );
                 // What AWS demands to be evaluated, evaluated whole, is enough.
-                let Some(control) = &provider.control else { continue };
-                let key = if control.contains(':') { control.clone() } else { format!("{issuer}:{control}") };
+                let Some(control) = &provider.control else {
+                    continue;
+                };
+                let key = if control.contains(':') {
+                    control.clone()
+                } else {
+                    format!("{issuer}:{control}")
+                };
                 let value = provider.names_an_owner[control][0].replace("OWNER", "acme");
                 let bound = format!(r#""StringEquals":{{"{key}":"{value}x"}}"#);
                 assert_eq!(first(&trust(issuer, &bound)), None, "{bound}");
-                assert!(first(&trust(issuer, &bound.replace("StringEquals", "StringNotEquals"))).is_some());
+                assert!(
+                    first(&trust(
+                        issuer,
+                        &bound.replace("StringEquals", "StringNotEquals")
+                    ))
+                    .is_some()
+                );
             }
         }
     }
 
     #[test]
     fn oi_03_only_an_equality_that_names_an_owner_binds() {
-        let sub = |operator: &str, value: &str| format!(r#""{operator}":{{"{GITHUB}:sub":"{value}"}}"#);
-        let claim =
-            |operator: &str, claim: &str, value: &str| format!(r#""{operator}":{{"{GITHUB}:{claim}":"{value}"}}"#);
+        let sub =
+            |operator: &str, value: &str| format!(r#""{operator}":{{"{GITHUB}:sub":"{value}"}}"#);
+        let claim = |operator: &str, claim: &str, value: &str| {
+            format!(r#""{operator}":{{"{GITHUB}:{claim}":"{value}"}}"#)
+        };
         let main = "repo:good/app:ref:refs/heads/main";
         for bound in [
             sub("StringEquals", main),
@@ -395,13 +517,21 @@ mod tests {
             claim("StringLike", "repository_owner", "g*"),
             claim("StringLike", "repository_owner_id", "1*"),
             // Whose workflow is called says nothing of who calls it; a tenant chooses the form of its subjects.
-            claim("StringEquals", "job_workflow_ref", "good/wf/.github/workflows/x.yml@refs/heads/main"),
+            claim(
+                "StringEquals",
+                "job_workflow_ref",
+                "good/wf/.github/workflows/x.yml@refs/heads/main",
+            ),
             claim("StringLike", "job_workflow_ref", "good/wf/*"),
-            sub("StringEquals", "job_workflow_ref:good/wf/.github/workflows/x.yml@refs/heads/main"),
+            sub(
+                "StringEquals",
+                "job_workflow_ref:good/wf/.github/workflows/x.yml@refs/heads/main",
+            ),
             sub("StringEquals", "environment:production"),
             claim("StringEquals", "actor", "octocat"),
             // Another issuer's claim, and one of several values.
-            r#""StringEquals":{"gitlab.com:sub":"project_path:good/app:ref_type:branch:ref:main"}"#.to_owned(),
+            r#""StringEquals":{"gitlab.com:sub":"project_path:good/app:ref_type:branch:ref:main"}"#
+                .to_owned(),
             format!(r#""StringLike":{{"{GITHUB}:sub":["repo:good/app:*","repo:*/y:*"]}}"#),
         ] {
             assert_eq!(first(&trust(GITHUB, &unbound)), Some(GITHUB), "{unbound}");
@@ -420,7 +550,12 @@ mod tests {
         ] {
             assert_eq!(first(&trust(own, "")), None, "{own}");
         }
-        for shared in ["GITLAB.com", "gitlab.com/", "gitlab.com:443", "api.pulumi.com/oidc/"] {
+        for shared in [
+            "GITLAB.com",
+            "gitlab.com/",
+            "gitlab.com:443",
+            "api.pulumi.com/oidc/",
+        ] {
             assert!(first(&trust(shared, "")).is_some(), "{shared}");
         }
     }
@@ -442,14 +577,27 @@ mod tests {
         assert!(everybody(r#""*""#, "sts:AssumeRoleWith*", ip));
         assert!(!everybody(r#""*""#, "sts:AssumeRole", ip));
         assert!(!everybody(r#"{"AWS":"*"}"#, "sts:*", ip));
-        assert!(!everybody(r#""*""#, "sts:*", r#""StringEquals":{"aws:PrincipalOrgID":"o-1"}"#));
-        assert!(everybody(r#""*""#, "sts:*", r#""StringNotEquals":{"aws:PrincipalOrgID":"o-1"}"#));
-        assert!(!everybody(r#""*""#, "sts:*", r#""StringLike":{"gitlab.com:sub":"project_path:acme/*"}"#));
+        assert!(!everybody(
+            r#""*""#,
+            "sts:*",
+            r#""StringEquals":{"aws:PrincipalOrgID":"o-1"}"#
+        ));
+        assert!(everybody(
+            r#""*""#,
+            "sts:*",
+            r#""StringNotEquals":{"aws:PrincipalOrgID":"o-1"}"#
+        ));
+        assert!(!everybody(
+            r#""*""#,
+            "sts:*",
+            r#""StringLike":{"gitlab.com:sub":"project_path:acme/*"}"#
+        ));
     }
 
     #[test]
     fn every_unbound_issuer_is_found() {
-        let federated = |issuer: &str| format!(r#""arn:aws:iam::111122223333:oidc-provider/{issuer}""#);
+        let federated =
+            |issuer: &str| format!(r#""arn:aws:iam::111122223333:oidc-provider/{issuer}""#);
         let policy = parse(&format!(
             r#"{{"Effect":"Allow","Action":"sts:AssumeRoleWithWebIdentity","Principal":{{"Federated":[{},{},{}]}}}},
                {{"Effect":"Deny","Action":"sts:AssumeRoleWithWebIdentity","Principal":{{"Federated":{}}}}}"#,
@@ -458,7 +606,13 @@ mod tests {
             federated("idp.example"),
             federated("scalr.io")
         ));
-        assert_eq!(unbound_issuers(&policy).iter().map(|u| u.issuer).collect::<Vec<_>>(), ["gitlab.com", GITHUB]);
+        assert_eq!(
+            unbound_issuers(&policy)
+                .iter()
+                .map(|u| u.issuer)
+                .collect::<Vec<_>>(),
+            ["gitlab.com", GITHUB]
+        );
     }
 
     #[test]
@@ -469,7 +623,12 @@ mod tests {
             ));
             without_external_id(&policy, "111122223333", |_| None)
         };
-        for own in ["111122223333", "arn:aws:iam::111122223333:root", "arn:aws:iam::111122223333:user/x", "*"] {
+        for own in [
+            "111122223333",
+            "arn:aws:iam::111122223333:root",
+            "arn:aws:iam::111122223333:user/x",
+            "*",
+        ] {
             assert!(with(own, "").is_empty(), "{own}");
         }
         for other in [
@@ -480,8 +639,14 @@ mod tests {
             "arn:aws-us-gov:iam::111122223333:root",
         ] {
             assert_eq!(with(other, ""), [other]);
-            assert_eq!(with(other, r#""StringLike":{"sts:ExternalId":"*"}"#), [other]);
-            assert_eq!(with(other, r#""StringEqualsIfExists":{"sts:ExternalId":"x"}"#), [other]);
+            assert_eq!(
+                with(other, r#""StringLike":{"sts:ExternalId":"*"}"#),
+                [other]
+            );
+            assert_eq!(
+                with(other, r#""StringEqualsIfExists":{"sts:ExternalId":"x"}"#),
+                [other]
+            );
             assert!(with(other, r#""StringEquals":{"sts:ExternalId":"x"}"#).is_empty());
         }
         assert_eq!(with("444455556666", ""), ["arn:aws:iam::444455556666:root"]);
@@ -490,14 +655,31 @@ mod tests {
     #[test]
     fn cf_04_everybody_without_a_condition_is_public() {
         let with = |principal: &str, rest: &str| {
-            public_statement(&parse(&format!(r#"{{"Action":"sts:AssumeRole","Principal":{principal},{rest}}}"#)))
+            public_statement(&parse(&format!(
+                r#"{{"Action":"sts:AssumeRole","Principal":{principal},{rest}}}"#
+            )))
         };
         assert_eq!(with(r#""*""#, r#""Effect":"Allow""#), Some(0));
-        assert_eq!(with(r#"{"AWS":"*"}"#, r#""Effect":"Allow","Condition":{}"#), Some(0));
-        assert_eq!(with(r#"{"AWS":["111122223333","*"]}"#, r#""Effect":"Allow""#), Some(0));
+        assert_eq!(
+            with(r#"{"AWS":"*"}"#, r#""Effect":"Allow","Condition":{}"#),
+            Some(0)
+        );
+        assert_eq!(
+            with(r#"{"AWS":["111122223333","*"]}"#, r#""Effect":"Allow""#),
+            Some(0)
+        );
         assert_eq!(with(r#""*""#, r#""Effect":"Deny""#), None);
-        assert_eq!(with(r#""*""#, r#""Effect":"Allow","Condition":{"Bool":{"aws:SecureTransport":"true"}}"#), None);
-        assert_eq!(with(r#"{"AWS":"111122223333"}"#, r#""Effect":"Allow""#), None);
+        assert_eq!(
+            with(
+                r#""*""#,
+                r#""Effect":"Allow","Condition":{"Bool":{"aws:SecureTransport":"true"}}"#
+            ),
+            None
+        );
+        assert_eq!(
+            with(r#"{"AWS":"111122223333"}"#, r#""Effect":"Allow""#),
+            None
+        );
     }
 
     #[test]

@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::session_input::{
-    self, AnsweredCredentials, AnsweredRoleUser, AuditTag, audited_credentials, audited_role_user, audited_tags,
-    check_policy_arns, check_session_policy, required,
+    self, AnsweredCredentials, AnsweredRoleUser, AuditTag, audited_credentials, audited_role_user,
+    audited_tags, check_policy_arns, check_session_policy, required,
 };
 use super::{Context, Operation};
 use crate::arn::RoleArn;
@@ -93,9 +93,14 @@ impl AssumeRole {
     pub fn parse(input: AssumeRoleInput) -> Result<Self, Error> {
         let role_arn = RoleArn::parse("RoleArn", &required("RoleArn", input.role_arn)?)?;
         let name = required("RoleSessionName", input.role_session_name)?;
-        let external_id = input.external_id.map(|id| ExternalId::parse("ExternalId", &id)).transpose()?;
-        let source_identity =
-            input.source_identity.map(|id| SourceIdentity::parse("SourceIdentity", &id)).transpose()?;
+        let external_id = input
+            .external_id
+            .map(|id| ExternalId::parse("ExternalId", &id))
+            .transpose()?;
+        let source_identity = input
+            .source_identity
+            .map(|id| SourceIdentity::parse("SourceIdentity", &id))
+            .transpose()?;
         if input.provided_contexts {
             let rule = "must be null: there is no provider here whose context assertions could be verified";
             return Err(FieldError::new("ProvidedContexts", rule).into());
@@ -104,7 +109,10 @@ impl AssumeRole {
             role_arn,
             role_session_name: RoleSessionName::parse("RoleSessionName", &name)?,
             policy_arns: session_input::policy_arns(input.policy_arns)?,
-            policy: input.policy.map(session_input::session_policy).transpose()?,
+            policy: input
+                .policy
+                .map(session_input::session_policy)
+                .transpose()?,
             duration: input.duration_seconds.map(durations::bounded).transpose()?,
             transitive_tag_keys: transitive_keys(input.transitive_tag_keys, &input.tags)?,
             tags: session_input::tags(input.tags)?,
@@ -139,12 +147,17 @@ impl Operation for AssumeRole {
 
     async fn run(self, cx: &mut Context<'_>) -> Result<AssumeRoleOutput, Error> {
         if cx.caller().depth() > MAX_CHAIN {
-            return Err(Error::Malformed(format!("a chain of sessions has at most {MAX_CHAIN} roles")));
+            return Err(Error::Malformed(format!(
+                "a chain of sessions has at most {MAX_CHAIN} roles"
+            )));
         }
         // Both follow from the caller's session token, and from nothing that could change meanwhile.
         let source_identity = in_force(self.source_identity.as_ref(), cx.caller().session());
         let inherited = inherited_tags(cx.caller().session());
-        let (named, tagged) = (source_identity.as_deref(), !self.tags.is_empty() || !inherited.is_empty());
+        let (named, tagged) = (
+            source_identity.as_deref(),
+            !self.tags.is_empty() || !inherited.is_empty(),
+        );
 
         if let Some(code) = &self.mfa {
             // Whoever would be refused with a code as well is refused before the store is asked.
@@ -169,7 +182,11 @@ impl Operation for AssumeRole {
         let term = durations::role_session(self.duration, role.max_session, chained)?;
         check_policy_arns(cx, &self.policy_arns, role.account)?;
         let tags = session_tags(self.tags, &self.transitive_tag_keys, inherited)?;
-        let mut limits = Limits { tags, policy: self.policy.unwrap_or_default(), policy_arns: self.policy_arns };
+        let mut limits = Limits {
+            tags,
+            policy: self.policy.unwrap_or_default(),
+            policy_arns: self.policy_arns,
+        };
         check_session_policy(cx, &limits.policy)?;
         let packed = packing::pack(&mut limits)?;
         let packed_policy_size = packed.percent;
@@ -198,7 +215,10 @@ impl Operation for AssumeRole {
 impl AssumeRole {
     /// The role as the directory has it now, or the one that trusts nobody.
     fn role(&self, cx: &Context<'_>) -> Arc<Role> {
-        cx.directory.role(self.role_arn.as_str()).unwrap_or_else(|| cx.directory.decoy()).clone()
+        cx.directory
+            .role(self.role_arn.as_str())
+            .unwrap_or_else(|| cx.directory.decoy())
+            .clone()
     }
 
     /// Whether the caller may act as the role, now; with a code of its device if it gave one.
@@ -221,7 +241,14 @@ impl AssumeRole {
             facts = facts.mfa(0);
         }
         let actions = actions(is_tagged, source_identity != Ok(""));
-        trust::admit(role, &self.role_arn, cx.caller(), &cx.directory, facts, actions)
+        trust::admit(
+            role,
+            &self.role_arn,
+            cx.caller(),
+            &cx.directory,
+            facts,
+            actions,
+        )
     }
 }
 
@@ -236,8 +263,13 @@ fn actions(tags: bool, source_identity: bool) -> &'static [&'static str] {
 }
 
 /// A source identity is set once and goes down the chain; empty: none. `Err`: an attempt to change it.
-fn in_force(asked: Option<&SourceIdentity>, session: Option<&OpenedSession>) -> Result<String, String> {
-    let inherited = session.map(|s| s.claims.source_identity.as_str()).unwrap_or_default();
+fn in_force(
+    asked: Option<&SourceIdentity>,
+    session: Option<&OpenedSession>,
+) -> Result<String, String> {
+    let inherited = session
+        .map(|s| s.claims.source_identity.as_str())
+        .unwrap_or_default();
     match asked.map(SourceIdentity::as_str) {
         None => Ok(inherited.to_owned()),
         Some(asked) if inherited.is_empty() || asked == inherited => Ok(asked.to_owned()),
@@ -246,31 +278,64 @@ fn in_force(asked: Option<&SourceIdentity>, session: Option<&OpenedSession>) -> 
 }
 
 fn inherited_tags(session: Option<&OpenedSession>) -> Vec<TagClaim> {
-    session.map(|s| s.limits.tags.iter().filter(|t| t.transitive).cloned().collect()).unwrap_or_default()
+    session
+        .map(|s| {
+            s.limits
+                .tags
+                .iter()
+                .filter(|t| t.transitive)
+                .cloned()
+                .collect()
+        })
+        .unwrap_or_default()
 }
 
-fn session_tags(asked: Vec<Tag>, transitive: &[String], inherited: Vec<TagClaim>) -> Result<Vec<TagClaim>, Error> {
-    if asked.iter().any(|t| inherited.iter().any(|i| i.key.eq_ignore_ascii_case(&t.key))) {
-        return Err(FieldError::new("Tags", "must not repeat a transitive tag key of the calling session").into());
+fn session_tags(
+    asked: Vec<Tag>,
+    transitive: &[String],
+    inherited: Vec<TagClaim>,
+) -> Result<Vec<TagClaim>, Error> {
+    if asked
+        .iter()
+        .any(|t| inherited.iter().any(|i| i.key.eq_ignore_ascii_case(&t.key)))
+    {
+        return Err(FieldError::new(
+            "Tags",
+            "must not repeat a transitive tag key of the calling session",
+        )
+        .into());
     }
     let asked = asked.into_iter().map(|t| {
         let transitive = transitive.iter().any(|k| k.eq_ignore_ascii_case(&t.key));
-        TagClaim { key: t.key, value: t.value, transitive }
+        TagClaim {
+            key: t.key,
+            value: t.value,
+            transitive,
+        }
     });
     let all: Vec<TagClaim> = inherited.into_iter().chain(asked).collect();
     if all.len() > MAX_TAGS {
-        return Err(
-            FieldError::new("Tags", format!("must have at most {MAX_TAGS} items, inherited ones included")).into()
-        );
+        return Err(FieldError::new(
+            "Tags",
+            format!("must have at most {MAX_TAGS} items, inherited ones included"),
+        )
+        .into());
     }
     Ok(all)
 }
 
 fn transitive_keys(keys: Vec<String>, tags: &[Tag]) -> Result<Vec<String>, Error> {
     if keys.len() > MAX_TAGS {
-        return Err(FieldError::new("TransitiveTagKeys", format!("must have at most {MAX_TAGS} items")).into());
+        return Err(FieldError::new(
+            "TransitiveTagKeys",
+            format!("must have at most {MAX_TAGS} items"),
+        )
+        .into());
     }
-    if keys.iter().any(|k| !tags.iter().any(|t| t.key.eq_ignore_ascii_case(k))) {
+    if keys
+        .iter()
+        .any(|k| !tags.iter().any(|t| t.key.eq_ignore_ascii_case(k)))
+    {
         return Err(FieldError::new("TransitiveTagKeys", "must name keys of Tags").into());
     }
     Ok(keys)

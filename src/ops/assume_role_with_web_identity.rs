@@ -8,8 +8,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::session_input::{
-    self, AnsweredCredentials, AnsweredRoleUser, audited_credentials, audited_role_user, check_policy_arns,
-    check_session_policy, required,
+    self, AnsweredCredentials, AnsweredRoleUser, audited_credentials, audited_role_user,
+    check_policy_arns, check_session_policy, required,
 };
 use super::{Context, Operation};
 use crate::arn::RoleArn;
@@ -90,15 +90,26 @@ impl AssumeRoleWithWebIdentity {
         let role_arn = RoleArn::parse("RoleArn", &required("RoleArn", input.role_arn)?)?;
         let name = required("RoleSessionName", input.role_session_name)?;
         let role_session_name = RoleSessionName::parse("RoleSessionName", &name)?;
-        let token = Secret::new(trimmed(required("WebIdentityToken", input.web_identity_token)?));
-        crate::names::length("WebIdentityToken", token.expose(), 4, crate::jwt::MAX_CHARACTERS)?;
+        let token = Secret::new(trimmed(required(
+            "WebIdentityToken",
+            input.web_identity_token,
+        )?));
+        crate::names::length(
+            "WebIdentityToken",
+            token.expose(),
+            4,
+            crate::jwt::MAX_CHARACTERS,
+        )?;
         if input.provider_id.is_some() {
             let rule = "must be null: OAuth 2.0 access tokens are not accepted, ID tokens are";
             return Err(FieldError::new("ProviderId", rule).into());
         }
         let request = Self {
             policy_arns: session_input::policy_arns(input.policy_arns)?,
-            policy: input.policy.map(session_input::session_policy).transpose()?,
+            policy: input
+                .policy
+                .map(session_input::session_policy)
+                .transpose()?,
             duration: input.duration_seconds.map(durations::bounded).transpose()?,
             role_session_name,
             role_arn,
@@ -128,10 +139,15 @@ impl Operation for AssumeRoleWithWebIdentity {
 
     async fn run(self, cx: &mut Context<'_>) -> Result<AssumeRoleWithWebIdentityOutput, Error> {
         // Signed calls do not come here.
-        let identity = cx.caller().web_identity().cloned().ok_or(Error::MissingAuthenticationToken)?;
+        let identity = cx
+            .caller()
+            .web_identity()
+            .cloned()
+            .ok_or(Error::MissingAuthenticationToken)?;
         // The provider's own word comes before the role's.
         let authorized = authorized_by_idp(&identity, &self.role_arn)?;
-        let asked = session_tags(&identity).and_then(|tags| Ok((tags, source_identity(&identity)?)));
+        let asked =
+            session_tags(&identity).and_then(|tags| Ok((tags, source_identity(&identity)?)));
         let ((tags, transitive), source_identity) = match asked {
             Ok(asked) => asked,
             Err(error) => return cx.count_unadmitted().and(Err(error)),
@@ -173,7 +189,9 @@ impl Operation for AssumeRoleWithWebIdentity {
         let packed_policy_size = packed.percent;
         let shape = Shape {
             session_name: self.role_session_name.as_str().to_owned(),
-            source_identity: source_identity.map(|s| s.as_str().to_owned()).unwrap_or_default(),
+            source_identity: source_identity
+                .map(|s| s.as_str().to_owned())
+                .unwrap_or_default(),
             tags: limits.tags,
             packed,
             mfa_at: None,
@@ -204,7 +222,10 @@ impl Operation for AssumeRoleWithWebIdentity {
 impl AssumeRoleWithWebIdentity {
     /// The role as the directory has it now, or the one that trusts nobody.
     fn role(&self, cx: &Context<'_>) -> Arc<Role> {
-        cx.directory.role(self.role_arn.as_str()).unwrap_or_else(|| cx.directory.decoy()).clone()
+        cx.directory
+            .role(self.role_arn.as_str())
+            .unwrap_or_else(|| cx.directory.decoy())
+            .clone()
     }
 
     /// Whether whoever the token is of may act as the role, now.
@@ -218,13 +239,32 @@ impl AssumeRoleWithWebIdentity {
         let facts = cx.facts().web_identity_token(identity).session(asked);
         let mut actions = vec!["sts:AssumeRoleWithWebIdentity"];
         actions.extend((!asked.tags.is_empty()).then_some("sts:TagSession"));
-        actions.extend(asked.source_identity.is_some().then_some("sts:SetSourceIdentity"));
-        trust::admit(role, &self.role_arn, cx.caller(), &cx.directory, facts, &actions)
+        actions.extend(
+            asked
+                .source_identity
+                .is_some()
+                .then_some("sts:SetSourceIdentity"),
+        );
+        trust::admit(
+            role,
+            &self.role_arn,
+            cx.caller(),
+            &cx.directory,
+            facts,
+            &actions,
+        )
     }
 
     fn refused(&self, cx: &mut Context<'_>, denied: &Denied) -> Error {
         match cx.refuse(denied, self.role_arn.as_str()) {
-            Error::AccessDenied { action, encoded_message, .. } => Error::NotAuthorized { action, encoded_message },
+            Error::AccessDenied {
+                action,
+                encoded_message,
+                ..
+            } => Error::NotAuthorized {
+                action,
+                encoded_message,
+            },
             other => other,
         }
     }
@@ -239,8 +279,15 @@ impl AssumeRoleWithWebIdentity {
         let term = durations::role_session(self.duration, role.max_session, false)?;
         check_policy_arns(cx, &self.policy_arns, role.account)?;
         let tags = asked.tags.iter().map(|t| {
-            let transitive = asked.transitive_tag_keys.iter().any(|k| k.eq_ignore_ascii_case(&t.key));
-            TagClaim { key: t.key.clone(), value: t.value.clone(), transitive }
+            let transitive = asked
+                .transitive_tag_keys
+                .iter()
+                .any(|k| k.eq_ignore_ascii_case(&t.key));
+            TagClaim {
+                key: t.key.clone(),
+                value: t.value.clone(),
+                transitive,
+            }
         });
         let mut limits = Limits {
             tags: tags.collect(),
@@ -264,35 +311,71 @@ fn trimmed(mut token: String) -> String {
 
 /// A token of a provider whose tokens are good once.
 async fn spend(cx: &mut Context<'_>, identity: &WebIdentity) -> Result<(), Error> {
-    let id = identity.token.text("jti").filter(|id| !id.is_empty() && id.len() <= 1_024);
-    let id = id
-        .ok_or_else(|| Error::InvalidIdentityToken("The token has no `jti`, which this provider's must have".into()))?;
+    let id = identity
+        .token
+        .text("jti")
+        .filter(|id| !id.is_empty() && id.len() <= 1_024);
+    let id = id.ok_or_else(|| {
+        Error::InvalidIdentityToken(
+            "The token has no `jti`, which this provider's must have".into(),
+        )
+    })?;
     let (issued_at, expires_at) = (identity.issued_at, identity.expires_at);
-    let (issued_at, expires_at) = (Timestamp::from_seconds(issued_at), Timestamp::from_seconds(expires_at));
-    let first = cx.wait(cx.sts.store.see(&identity.provider.url, id, issued_at, expires_at)).await?;
-    if first { Ok(()) } else { Err(Error::IdpRejectedClaim("The token was used already".into())) }
+    let (issued_at, expires_at) = (
+        Timestamp::from_seconds(issued_at),
+        Timestamp::from_seconds(expires_at),
+    );
+    let first = cx
+        .wait(
+            cx.sts
+                .store
+                .see(&identity.provider.url, id, issued_at, expires_at),
+        )
+        .await?;
+    if first {
+        Ok(())
+    } else {
+        Err(Error::IdpRejectedClaim("The token was used already".into()))
+    }
 }
 
 /// `{"principal_tags": {"Team": ["blue"]}, "transitive_tag_keys": ["Team"]}`
 fn session_tags(identity: &WebIdentity) -> Result<(Vec<Tag>, Vec<String>), Error> {
     let bad = || Error::InvalidIdentityToken(format!("The claim `{TAGS}` is not as it should be"));
-    let Some(claim) = identity.token.claims().get(TAGS) else { return Ok((Vec::new(), Vec::new())) };
+    let Some(claim) = identity.token.claims().get(TAGS) else {
+        return Ok((Vec::new(), Vec::new()));
+    };
     let mut tags = Vec::new();
-    for (key, value) in claim.get("principal_tags").and_then(|t| t.as_object()).ok_or_else(bad)? {
+    for (key, value) in claim
+        .get("principal_tags")
+        .and_then(|t| t.as_object())
+        .ok_or_else(bad)?
+    {
         let value = match value {
-            serde_json::Value::Array(list) if list.len() == 1 => list.first().and_then(|v| v.as_str()),
+            serde_json::Value::Array(list) if list.len() == 1 => {
+                list.first().and_then(|v| v.as_str())
+            }
             other => other.as_str(),
         };
-        tags.push(Tag { key: key.clone(), value: value.ok_or_else(bad)?.to_owned() });
+        tags.push(Tag {
+            key: key.clone(),
+            value: value.ok_or_else(bad)?.to_owned(),
+        });
     }
     let transitive: Vec<String> = match claim.get("transitive_tag_keys") {
         None => Vec::new(),
         Some(list) => {
             let list = list.as_array().ok_or_else(bad)?;
-            list.iter().map(|v| v.as_str().map(str::to_owned)).collect::<Option<_>>().ok_or_else(bad)?
+            list.iter()
+                .map(|v| v.as_str().map(str::to_owned))
+                .collect::<Option<_>>()
+                .ok_or_else(bad)?
         }
     };
-    if transitive.iter().any(|k| !tags.iter().any(|t| t.key.eq_ignore_ascii_case(k))) {
+    if transitive
+        .iter()
+        .any(|k| !tags.iter().any(|t| t.key.eq_ignore_ascii_case(k)))
+    {
         return Err(bad());
     }
     Ok((session_input::tags(tags)?, transitive))
@@ -308,7 +391,11 @@ fn authorized_by_idp(identity: &WebIdentity, role: &RoleArn) -> Result<bool, Err
         Some(serde_json::Value::Array(arns)) if arns.iter().all(serde_json::Value::is_string) => {
             arns.iter().any(|arn| arn.as_str() == Some(role.as_str()))
         }
-        Some(_) => return Err(Error::InvalidIdentityToken(format!("The claim `{ROLES}` is not as it should be"))),
+        Some(_) => {
+            return Err(Error::InvalidIdentityToken(format!(
+                "The claim `{ROLES}` is not as it should be"
+            )));
+        }
     };
     if named {
         return Ok(true);

@@ -30,9 +30,12 @@ impl DecodeAuthorizationMessage {
     /// # Errors
     /// Names the field and the rule.
     pub fn parse(encoded_message: Option<String>) -> Result<Self, Error> {
-        let text = encoded_message.ok_or_else(|| FieldError::new("EncodedMessage", "must not be null"))?;
+        let text =
+            encoded_message.ok_or_else(|| FieldError::new("EncodedMessage", "must not be null"))?;
         names::length("EncodedMessage", &text, 1, 10_240)?;
-        Ok(Self { encoded_message: text })
+        Ok(Self {
+            encoded_message: text,
+        })
     }
 }
 
@@ -62,7 +65,10 @@ impl Operation for DecodeAuthorizationMessage {
         let limits = packing::unpack(&message.limits).ok_or(Error::InvalidAuthorizationMessage)?;
         let policy = match limits.policy.as_str() {
             "" => None,
-            text => Some(Policy::parse(Kind::Session, text).map_err(|_| Error::InvalidAuthorizationMessage)?),
+            text => Some(
+                Policy::parse(Kind::Session, text)
+                    .map_err(|_| Error::InvalidAuthorizationMessage)?,
+            ),
         };
         let asked = Asked {
             session: message.session(),
@@ -79,10 +85,16 @@ impl Operation for DecodeAuthorizationMessage {
             explanation: trust::explain(&asked, &cx.directory)?,
             of_principal,
             of_resource,
-            missing: if of_resource { missing(cx, &message) } else { None },
+            missing: if of_resource {
+                missing(cx, &message)
+            } else {
+                None
+            },
             changed: cx.issued_under != message.sequence(),
         };
-        Ok(DecodeAuthorizationMessageOutput { decoded_message: message.decoded(&told).to_string() })
+        Ok(DecodeAuthorizationMessageOutput {
+            decoded_message: message.decoded(&told).to_string(),
+        })
     }
 }
 
@@ -93,7 +105,10 @@ fn missing(cx: &Context<'_>, message: &Message) -> Option<String> {
     let arn = role.filter(|_| cx.directory.role(message.resource()).is_none())?;
     let mut text = format!("There is no role {}.", message.resource());
     if let Some(found) = cx.directory.role_named(arn.account, arn.name) {
-        text.push_str(&format!(" There is {}, which differs in case or path.", found.arn));
+        text.push_str(&format!(
+            " There is {}, which differs in case or path.",
+            found.arn
+        ));
     }
     Some(text)
 }

@@ -30,8 +30,9 @@ impl DescribeSession {
     /// # Errors
     /// Names the field and the rule.
     pub fn parse(session_id: &str) -> Result<Self, Error> {
-        let session_id = sessions::session_id(session_id)
-            .ok_or_else(|| FieldError::new("SessionId", "must be 32 hexadecimal digits in lower case"))?;
+        let session_id = sessions::session_id(session_id).ok_or_else(|| {
+            FieldError::new("SessionId", "must be 32 hexadecimal digits in lower case")
+        })?;
         Ok(Self { session_id })
     }
 }
@@ -44,17 +45,31 @@ impl Operation for DescribeSession {
     type Output = SessionView;
 
     fn parameters(&self) -> Option<Box<RawValue>> {
-        serde_json::value::to_raw_value(&Parameters { session_id: hex(&self.session_id) }).ok()
+        serde_json::value::to_raw_value(&Parameters {
+            session_id: hex(&self.session_id),
+        })
+        .ok()
     }
 
     async fn run(self, cx: &mut Context<'_>) -> Result<SessionView, Error> {
-        let permitted = trust::permit(cx.caller(), &cx.directory, &cx.facts(), "brevet:DescribeSession", "*");
+        let permitted = trust::permit(
+            cx.caller(),
+            &cx.directory,
+            &cx.facts(),
+            "brevet:DescribeSession",
+            "*",
+        );
         permitted.map_err(|denied| cx.refuse(&denied, "*"))?;
         let keyring = cx.sts.tokens.keyring();
-        let found = cx.sts.sessions.find(&keyring, &self.session_id, cx.now).await?;
+        let found = cx
+            .sts
+            .sessions
+            .find(&keyring, &self.session_id, cx.now)
+            .await?;
         // Another account's session is none.
         let account = cx.caller().account();
-        let own = found.filter(|r| IamArn::parse(&r.principal_arn).is_some_and(|arn| arn.account == account));
+        let own = found
+            .filter(|r| IamArn::parse(&r.principal_arn).is_some_and(|arn| arn.account == account));
         let view = own.and_then(|record| SessionView::new(record, &cx.sts.revocations));
         view.ok_or_else(|| Error::NotFound("there is no record of this session".to_owned()))
     }

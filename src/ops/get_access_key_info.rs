@@ -34,7 +34,9 @@ impl GetAccessKeyInfo {
     /// Names the field and the rule.
     pub fn parse(access_key_id: Option<&str>) -> Result<Self, Error> {
         let id = access_key_id.ok_or_else(|| FieldError::new("AccessKeyId", "must not be null"))?;
-        Ok(Self { access_key_id: AccessKeyId::parse("AccessKeyId", id)? })
+        Ok(Self {
+            access_key_id: AccessKeyId::parse("AccessKeyId", id)?,
+        })
     }
 }
 
@@ -45,11 +47,20 @@ impl Operation for GetAccessKeyInfo {
     type Output = GetAccessKeyInfoOutput;
 
     fn parameters(&self) -> Option<Box<RawValue>> {
-        serde_json::value::to_raw_value(&Parameters { access_key_id: self.access_key_id.as_str() }).ok()
+        serde_json::value::to_raw_value(&Parameters {
+            access_key_id: self.access_key_id.as_str(),
+        })
+        .ok()
     }
 
     async fn run(self, cx: &mut Context<'_>) -> Result<GetAccessKeyInfoOutput, Error> {
-        let permitted = trust::permit(cx.caller(), &cx.directory, &cx.facts(), "sts:GetAccessKeyInfo", "*");
+        let permitted = trust::permit(
+            cx.caller(),
+            &cx.directory,
+            &cx.facts(),
+            "sts:GetAccessKeyInfo",
+            "*",
+        );
         permitted.map_err(|denied| cx.refuse(&denied, "*"))?;
         // An imported key may be older than ids that carry their account.
         let known = cx
@@ -58,7 +69,10 @@ impl Operation for GetAccessKeyInfo {
             .and_then(|k| IamArn::parse(&k.user_arn))
             .map(|a| a.account);
         let account = known.or_else(|| self.access_key_id.account());
-        let account = account.ok_or_else(|| FieldError::new("AccessKeyId", "must be one that tells its account"))?;
-        Ok(GetAccessKeyInfoOutput { account: account.to_string() })
+        let account = account
+            .ok_or_else(|| FieldError::new("AccessKeyId", "must be one that tells its account"))?;
+        Ok(GetAccessKeyInfoOutput {
+            account: account.to_string(),
+        })
     }
 }

@@ -8,8 +8,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::session_input::{
-    self, AnsweredCredentials, AuditTag, audited_credentials, audited_tags, check_policy_arns, check_session_policy,
-    required,
+    self, AnsweredCredentials, AuditTag, audited_credentials, audited_tags, check_policy_arns,
+    check_session_policy, required,
 };
 use super::{Context, Operation};
 use crate::audit::Digest;
@@ -66,7 +66,10 @@ impl GetFederationToken {
     pub fn parse(input: GetFederationTokenInput) -> Result<Self, Error> {
         Ok(Self {
             name: FederatedUserName::parse("Name", &required("Name", input.name)?)?,
-            policy: input.policy.map(session_input::session_policy).transpose()?,
+            policy: input
+                .policy
+                .map(session_input::session_policy)
+                .transpose()?,
             policy_arns: session_input::policy_arns(input.policy_arns)?,
             duration: input.duration_seconds.map(durations::bounded).transpose()?,
             tags: session_input::tags(input.tags)?,
@@ -97,7 +100,10 @@ impl Operation for GetFederationToken {
         }
         let account = cx.caller().account();
         let resource = federated_user_arn(account, self.name.as_str());
-        let facts = cx.facts().session(&SessionRequest { tags: &self.tags, ..SessionRequest::default() });
+        let facts = cx.facts().session(&SessionRequest {
+            tags: &self.tags,
+            ..SessionRequest::default()
+        });
         let actions: &[&str] = match self.tags.is_empty() {
             true => &["sts:GetFederationToken"],
             false => &["sts:GetFederationToken", "sts:TagSession"],
@@ -108,9 +114,16 @@ impl Operation for GetFederationToken {
             Err(denied) => return Err(cx.refuse(&denied, &resource)),
         };
         check_policy_arns(cx, &self.policy_arns, account)?;
-        let tags = self.tags.into_iter().map(|t| TagClaim { key: t.key, value: t.value, transitive: false });
-        let mut limits =
-            Limits { tags: tags.collect(), policy: self.policy.unwrap_or_default(), policy_arns: self.policy_arns };
+        let tags = self.tags.into_iter().map(|t| TagClaim {
+            key: t.key,
+            value: t.value,
+            transitive: false,
+        });
+        let mut limits = Limits {
+            tags: tags.collect(),
+            policy: self.policy.unwrap_or_default(),
+            policy_arns: self.policy_arns,
+        };
         check_session_policy(cx, &limits.policy)?;
         let packed = packing::pack(&mut limits)?;
         let packed_policy_size = packed.percent;
@@ -125,7 +138,10 @@ impl Operation for GetFederationToken {
         let session = cx.issue(grant, term, shape).await?;
         let answered = Answered {
             credentials: audited_credentials(&session.credentials),
-            federated_user: AnsweredUser { federated_user_id: &session.user_id, arn: &session.arn },
+            federated_user: AnsweredUser {
+                federated_user_id: &session.user_id,
+                arn: &session.arn,
+            },
             packed_policy_size,
         };
         cx.answered(&answered, account.as_str());

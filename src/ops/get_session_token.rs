@@ -83,8 +83,15 @@ impl Operation for GetSessionToken {
         let account = grant.account();
         let term = self.duration.unwrap_or(durations::USER_DEFAULT);
         let session = cx.issue(grant, term, shape).await?;
-        cx.answered(&Answered { credentials: audited_credentials(&session.credentials) }, account.as_str());
-        Ok(GetSessionTokenOutput { credentials: session.credentials })
+        cx.answered(
+            &Answered {
+                credentials: audited_credentials(&session.credentials),
+            },
+            account.as_str(),
+        );
+        Ok(GetSessionTokenOutput {
+            credentials: session.credentials,
+        })
     }
 }
 
@@ -92,7 +99,11 @@ impl GetSessionToken {
     /// Whether the caller gets one, now; with a code of its device if it gave one.
     fn decide<'c>(&self, cx: &'c Context<'_>) -> Result<Grant<'c>, Box<Denied>> {
         let facts = cx.facts();
-        let facts = if self.mfa.is_some() { facts.mfa(0) } else { facts };
+        let facts = if self.mfa.is_some() {
+            facts.mfa(0)
+        } else {
+            facts
+        };
         trust::own_session(cx.caller(), &cx.directory, &facts)
     }
 }

@@ -64,14 +64,22 @@ impl GetWebIdentityToken {
     /// Names the first field that breaks a rule, and the rule.
     pub fn parse(input: GetWebIdentityTokenInput) -> Result<Self, Error> {
         if input.audience.is_empty() || input.audience.len() > MAX_AUDIENCES {
-            return Err(FieldError::new("Audience", format!("must have 1 to {MAX_AUDIENCES} items")).into());
+            return Err(FieldError::new(
+                "Audience",
+                format!("must have 1 to {MAX_AUDIENCES} items"),
+            )
+            .into());
         }
         for audience in &input.audience {
             names::length("Audience", audience, 1, 1_000)?;
         }
         let algorithm = required("SigningAlgorithm", input.signing_algorithm)?;
-        let algorithm = Algorithm::parse(&algorithm)
-            .ok_or_else(|| FieldError::new("SigningAlgorithm", "must satisfy enum value set: [RS256, ES384, EdDSA]"))?;
+        let algorithm = Algorithm::parse(&algorithm).ok_or_else(|| {
+            FieldError::new(
+                "SigningAlgorithm",
+                "must satisfy enum value set: [RS256, ES384, EdDSA]",
+            )
+        })?;
         let duration = match input.duration_seconds {
             None => DEFAULT,
             Some(seconds) if (MIN_SECONDS..=MAX_SECONDS).contains(&seconds) => {
@@ -82,7 +90,12 @@ impl GetWebIdentityToken {
                 return Err(FieldError::new("DurationSeconds", rule).into());
             }
         };
-        Ok(Self { audience: input.audience, algorithm, duration, tags: session_input::tags(input.tags)? })
+        Ok(Self {
+            audience: input.audience,
+            algorithm,
+            duration,
+            tags: session_input::tags(input.tags)?,
+        })
     }
 }
 
@@ -108,19 +121,34 @@ impl Operation for GetWebIdentityToken {
             false => &["sts:GetWebIdentityToken", "sts:TagGetWebIdentityToken"],
         };
         let duration = self.duration.as_secs().to_string();
-        let request = SessionRequest { tags: &self.tags, ..SessionRequest::default() };
-        let facts = cx.facts().session(&request).web_identity(&self.audience, self.algorithm.name(), &duration);
-        let permit = |action: &&'static str| trust::permit(cx.caller(), &cx.directory, &facts, action, "*").err();
+        let request = SessionRequest {
+            tags: &self.tags,
+            ..SessionRequest::default()
+        };
+        let facts = cx.facts().session(&request).web_identity(
+            &self.audience,
+            self.algorithm.name(),
+            &duration,
+        );
+        let permit = |action: &&'static str| {
+            trust::permit(cx.caller(), &cx.directory, &facts, action, "*").err()
+        };
         if let Some(denied) = actions.iter().find_map(permit) {
             return Err(cx.refuse(&denied, "*"));
         }
         let Some(issuer) = &cx.sts.issuer else {
             let text = "Outbound web identity federation is not enabled: this broker has no [web_identity] issuer";
-            return Err(Error::OutboundWebIdentityFederationDisabled(text.to_owned()));
+            return Err(Error::OutboundWebIdentityFederationDisabled(
+                text.to_owned(),
+            ));
         };
         let issued_at = cx.now.whole_second();
         let expiration = issued_at.plus(self.duration);
-        if cx.caller().session().is_some_and(|s| expiration.seconds() > s.claims.expires_at) {
+        if cx
+            .caller()
+            .session()
+            .is_some_and(|s| expiration.seconds() > s.claims.expires_at)
+        {
             return Err(Error::SessionDurationEscalation);
         }
         let id = crate::sigv4::hex(&entropy::bytes::<16>(&*cx.sts.entropy)?);
@@ -130,13 +158,26 @@ impl Operation for GetWebIdentityToken {
         }
         let keyring = cx.sts.tokens.keyring();
         let key = keyring.signing_key(self.algorithm).ok_or_else(|| {
-            let text = format!("this broker has no {} key: `brevet keyring rotate` makes one", self.algorithm.name());
+            let text = format!(
+                "this broker has no {} key: `brevet keyring rotate` makes one",
+                self.algorithm.name()
+            );
             Error::OutboundWebIdentityFederationDisabled(text)
         })?;
         let token = key.sign(claims.as_bytes())?;
         let account = cx.caller().account();
-        cx.answered(&Answered { jwt_id: &id, key_id: key.id(), expiration: expiration.to_string() }, account.as_str());
-        Ok(GetWebIdentityTokenOutput { web_identity_token: Secret::new(token), expiration })
+        cx.answered(
+            &Answered {
+                jwt_id: &id,
+                key_id: key.id(),
+                expiration: expiration.to_string(),
+            },
+            account.as_str(),
+        );
+        Ok(GetWebIdentityTokenOutput {
+            web_identity_token: Secret::new(token),
+            expiration,
+        })
     }
 }
 
@@ -164,21 +205,35 @@ fn claims(
         own.insert("principal_tags".to_owned(), tags.into());
     }
     if !asked.tags.is_empty() {
-        let tags: Map<String, Value> =
-            asked.tags.iter().map(|t| (t.key.clone(), Value::from(t.value.as_str()))).collect();
+        let tags: Map<String, Value> = asked
+            .tags
+            .iter()
+            .map(|t| (t.key.clone(), Value::from(t.value.as_str())))
+            .collect();
         own.insert("request_tags".to_owned(), tags.into());
     }
     if let Some(session) = caller.session() {
         own.insert(
             "original_session_exp".to_owned(),
-            Timestamp::from_seconds(session.claims.expires_at).to_string().into(),
+            Timestamp::from_seconds(session.claims.expires_at)
+                .to_string()
+                .into(),
         );
-        own.insert("role_session_name".to_owned(), session.claims.session_name.as_str().into());
+        own.insert(
+            "role_session_name".to_owned(),
+            session.claims.session_name.as_str().into(),
+        );
         if !session.claims.source_identity.is_empty() {
-            own.insert("source_identity".to_owned(), session.claims.source_identity.as_str().into());
+            own.insert(
+                "source_identity".to_owned(),
+                session.claims.source_identity.as_str().into(),
+            );
         }
         if let Some(identity) = &session.web_identity {
-            own.insert("federated_provider".to_owned(), identity.provider_arn.as_str().into());
+            own.insert(
+                "federated_provider".to_owned(),
+                identity.provider_arn.as_str().into(),
+            );
         }
     }
     let audience = match asked.audience.as_slice() {

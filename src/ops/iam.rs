@@ -54,7 +54,10 @@ impl<A: Action> Iam<A> {
             tracing::error!(%error, action = A::NAME, "an input of the model's shape is not understood");
             Error::InternalFailure
         })?;
-        Ok(Self { action, parameters: serde_json::value::to_raw_value(&audited).ok() })
+        Ok(Self {
+            action,
+            parameters: serde_json::value::to_raw_value(&audited).ok(),
+        })
     }
 }
 
@@ -85,8 +88,12 @@ fn permit(
     tags: &[Tag],
     asked: &[Tag],
 ) -> Result<(), Error> {
-    let mut facts = cx.facts().session(&SessionRequest { tags: asked, ..SessionRequest::default() });
-    let of_user_or_role = IamArn::parse(resource).is_some_and(|arn| ["user", "role"].contains(&arn.kind));
+    let mut facts = cx.facts().session(&SessionRequest {
+        tags: asked,
+        ..SessionRequest::default()
+    });
+    let of_user_or_role =
+        IamArn::parse(resource).is_some_and(|arn| ["user", "role"].contains(&arn.kind));
     facts.resource_tags(tags, of_user_or_role);
     let denied = trust::permit(cx.caller(), &cx.directory, &facts, action, resource).err();
     drop(facts);
@@ -116,8 +123,15 @@ impl Target {
         };
         let account = cx.caller().account();
         let user = cx.directory.user_named(account, name).cloned();
-        let arn = user.as_ref().map_or_else(|| format!("arn:aws:iam::{account}:user/{name}"), |u| u.arn.to_string());
-        Ok(Self { name: name.to_owned(), arn, user })
+        let arn = user.as_ref().map_or_else(
+            || format!("arn:aws:iam::{account}:user/{name}"),
+            |u| u.arn.to_string(),
+        );
+        Ok(Self {
+            name: name.to_owned(),
+            arn,
+            user,
+        })
     }
 
     fn tags(&self) -> &[Tag] {
@@ -126,7 +140,8 @@ impl Target {
 
     /// It, if it is there.
     fn there(&self) -> Result<&std::sync::Arc<User>, Error> {
-        let missing = || Error::NotFound(format!("The user with name {} cannot be found.", self.name));
+        let missing =
+            || Error::NotFound(format!("The user with name {} cannot be found.", self.name));
         self.user.as_ref().ok_or_else(missing)
     }
 }
@@ -139,9 +154,15 @@ pub(super) async fn change(
     decide: impl Fn(&mut Context<'_>) -> Result<Vec<Command>, Error>,
 ) -> Result<(), Error> {
     decide(cx)?;
-    let master_key = cx.sts.master_key.load_full().filter(|_| cx.sts.directory_is_in_the_store);
+    let master_key = cx
+        .sts
+        .master_key
+        .load_full()
+        .filter(|_| cx.sts.directory_is_in_the_store);
     let Some(master_key) = master_key else {
-        return Err(Error::UnmodifiableEntity("the directory is a file, and is changed there"));
+        return Err(Error::UnmodifiableEntity(
+            "the directory is a file, and is changed there",
+        ));
     };
     let writer = cx.wait(cx.sts.store.write()).await?;
     let commands = match decide(cx) {

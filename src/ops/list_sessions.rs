@@ -60,20 +60,33 @@ impl ListSessions {
         }
         let marker = marker.unwrap_or_default();
         names::length("Marker", &marker, 0, MARKER.max_characters)?;
-        let role_arn = role_arn.map(|arn| RoleArn::parse("RoleArn", arn)).transpose()?;
-        Ok(Self { role_arn, max_items, marker, include_revoked })
+        let role_arn = role_arn
+            .map(|arn| RoleArn::parse("RoleArn", arn))
+            .transpose()?;
+        Ok(Self {
+            role_arn,
+            max_items,
+            marker,
+            include_revoked,
+        })
     }
 }
 
 /// The place in the records behind which a listing goes on. The record there may be another account's:
 /// its session's id is nothing that the caller may know, so the marker is sealed, for that account alone.
-const MARKER: Purpose = Purpose { name: "brevet listing marker v1", form: 1, max_characters: 256 };
+const MARKER: Purpose = Purpose {
+    name: "brevet listing marker v1",
+    form: 1,
+    max_characters: 256,
+};
 
 fn opened(keyring: &Keyring, account: AccountId, marker: &str) -> Result<String, Error> {
     if marker.is_empty() {
         return Ok(String::new());
     }
-    let opened = envelope::open(keyring, &MARKER, marker).ok().and_then(|(body, _)| String::from_utf8(body).ok());
+    let opened = envelope::open(keyring, &MARKER, marker)
+        .ok()
+        .and_then(|(body, _)| String::from_utf8(body).ok());
     let place = opened.and_then(|text| text.strip_prefix(account.as_str()).map(str::to_owned));
     place.ok_or_else(|| FieldError::new("Marker", "must be one that an answer had").into())
 }
@@ -97,22 +110,34 @@ impl Operation for ListSessions {
     async fn run(self, cx: &mut Context<'_>) -> Result<ListSessionsOutput, Error> {
         let role = self.role_arn.as_ref().map(RoleArn::as_str);
         let resource = role.unwrap_or("*");
-        let permitted = trust::permit(cx.caller(), &cx.directory, &cx.facts(), "brevet:ListSessions", resource);
+        let permitted = trust::permit(
+            cx.caller(),
+            &cx.directory,
+            &cx.facts(),
+            "brevet:ListSessions",
+            resource,
+        );
         permitted.map_err(|denied| cx.refuse(&denied, resource))?;
         let account = cx.caller().account();
         let sts = cx.sts;
         let has_not_ended = |record: &SessionRecord| {
-            super::came_from(record)
-                .is_some_and(|keys| !sts.revocations.is_revoked(&keys, record.issued_under, record.issued_at))
+            super::came_from(record).is_some_and(|keys| {
+                !sts.revocations
+                    .is_revoked(&keys, record.issued_under, record.issued_at)
+            })
         };
         let wanted = |record: &SessionRecord| {
-            let own = IamArn::parse(&record.principal_arn).is_some_and(|arn| arn.account == account);
+            let own =
+                IamArn::parse(&record.principal_arn).is_some_and(|arn| arn.account == account);
             own && role.is_none_or(|role| role == record.principal_arn)
                 && (self.include_revoked || has_not_ended(record))
         };
         let keyring = sts.tokens.keyring();
         let after = opened(&keyring, account, &self.marker)?;
-        let (records, last) = sts.sessions.list(&keyring, &after, self.max_items, cx.now, wanted).await?;
+        let (records, last) = sts
+            .sessions
+            .list(&keyring, &after, self.max_items, cx.now, wanted)
+            .await?;
         let marker = match last.as_str() {
             "" => String::new(),
             last => envelope::seal(
@@ -122,7 +147,14 @@ impl Operation for ListSessions {
                 &entropy::bytes(&*sts.entropy)?,
             )?,
         };
-        let sessions = records.into_iter().filter_map(|record| SessionView::new(record, &sts.revocations)).collect();
-        Ok(ListSessionsOutput { sessions, marker, shared: sts.sessions.are_shared() })
+        let sessions = records
+            .into_iter()
+            .filter_map(|record| SessionView::new(record, &sts.revocations))
+            .collect();
+        Ok(ListSessionsOutput {
+            sessions,
+            marker,
+            shared: sts.sessions.are_shared(),
+        })
     }
 }

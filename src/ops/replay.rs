@@ -22,20 +22,35 @@ pub(super) struct Claim<'a> {
 ///
 /// # Errors
 /// [`Error::Throttling`] when it was used before, or cannot be remembered.
-pub(super) async fn claim<'a>(sts: &'a Sts, presented: &Presented, now: Timestamp) -> Result<Option<Claim<'a>>, Error> {
-    let Some(single_use) = &sts.single_use else { return Ok(None) };
+pub(super) async fn claim<'a>(
+    sts: &'a Sts,
+    presented: &Presented,
+    now: Timestamp,
+) -> Result<Option<Claim<'a>>, Error> {
+    let Some(single_use) = &sts.single_use else {
+        return Ok(None);
+    };
     let signature = presented.digest();
     // As long as it would be taken, whatever its kind; and a second that is begun.
-    let left = presented.unverified_date().plus(MAX_SKEW + Duration::from_secs(1)).since(now);
+    let left = presented
+        .unverified_date()
+        .plus(MAX_SKEW + Duration::from_secs(1))
+        .since(now);
     let monotonic = sts.clock.monotonic();
-    single_use.claim(signature, monotonic + left, monotonic).map_err(|refused| {
-        let why = match refused {
-            Refused::Used => "signature",
-            Refused::Full => "signatures",
-        };
-        throttled(sts, why)
-    })?;
-    match sts.sessions.claim_signature(&sts.tokens.keyring(), &signature, left).await {
+    single_use
+        .claim(signature, monotonic + left, monotonic)
+        .map_err(|refused| {
+            let why = match refused {
+                Refused::Used => "signature",
+                Refused::Full => "signatures",
+            };
+            throttled(sts, why)
+        })?;
+    match sts
+        .sessions
+        .claim_signature(&sts.tokens.keyring(), &signature, left)
+        .await
+    {
         Ok(true) => {}
         // Another broker has seen it; so has this one from now on.
         Ok(false) => return Err(throttled(sts, "signature")),
@@ -44,18 +59,28 @@ pub(super) async fn claim<'a>(sts: &'a Sts, presented: &Presented, now: Timestam
             sts.metrics.signatures_unshared.inc();
         }
     }
-    Ok(Some(Claim { sts, single_use, signature }))
+    Ok(Some(Claim {
+        sts,
+        single_use,
+        signature,
+    }))
 }
 
 impl Claim<'_> {
     /// It brought nothing, and may come again.
     pub(super) async fn release(self) {
         self.single_use.release(&self.signature);
-        self.sts.sessions.release_signature(&self.sts.tokens.keyring(), &self.signature).await;
+        self.sts
+            .sessions
+            .release_signature(&self.sts.tokens.keyring(), &self.signature)
+            .await;
     }
 }
 
 fn throttled(sts: &Sts, why: &'static str) -> Error {
-    sts.metrics.throttled.get_or_create(&Throttled { budget: why }).inc();
+    sts.metrics
+        .throttled
+        .get_or_create(&Throttled { budget: why })
+        .inc();
     Error::Throttling
 }

@@ -38,7 +38,10 @@ pub enum Asked {
     PrincipalArn(String),
     RoleArn(String),
     SourceIdentity(String),
-    VouchedFor { provider_arn: String, subject: Option<String> },
+    VouchedFor {
+        provider_arn: String,
+        subject: Option<String>,
+    },
     All(bool),
 }
 
@@ -109,7 +112,11 @@ impl RevokeSessions {
     ///
     /// # Errors
     /// Names the field and the rule.
-    pub fn parse(asked: Option<Asked>, issued_before: Option<i64>, deactivate: bool) -> Result<Self, Error> {
+    pub fn parse(
+        asked: Option<Asked>,
+        issued_before: Option<i64>,
+        deactivate: bool,
+    ) -> Result<Self, Error> {
         let mut account = None;
         let (selector, value) = match asked {
             Some(Asked::SessionId(id)) => {
@@ -117,30 +124,48 @@ impl RevokeSessions {
                 sessions::session_id(&id).ok_or_else(|| FieldError::new("SessionId", rule))?;
                 (Selector::Session, id)
             }
-            Some(Asked::AccessKeyId(id)) => {
-                (Selector::AccessKey, AccessKeyId::parse("AccessKeyId", &id)?.as_str().to_owned())
-            }
+            Some(Asked::AccessKeyId(id)) => (
+                Selector::AccessKey,
+                AccessKeyId::parse("AccessKeyId", &id)?.as_str().to_owned(),
+            ),
             Some(Asked::PrincipalArn(arn)) => {
                 account = Some(principal_account(&arn)?);
                 (Selector::Principal, arn)
             }
             Some(Asked::RoleArn(arn)) => {
-                account = Some(crate::arn::RoleArn::parse("RoleArn", &arn)?.account().to_string());
+                account = Some(
+                    crate::arn::RoleArn::parse("RoleArn", &arn)?
+                        .account()
+                        .to_string(),
+                );
                 (Selector::Role, arn)
             }
-            Some(Asked::SourceIdentity(name)) => {
-                (Selector::SourceIdentity, SourceIdentity::parse("SourceIdentity", &name)?.as_str().to_owned())
-            }
-            Some(Asked::VouchedFor { provider_arn, subject }) => {
+            Some(Asked::SourceIdentity(name)) => (
+                Selector::SourceIdentity,
+                SourceIdentity::parse("SourceIdentity", &name)?
+                    .as_str()
+                    .to_owned(),
+            ),
+            Some(Asked::VouchedFor {
+                provider_arn,
+                subject,
+            }) => {
                 account = Some(provider_account(&provider_arn)?);
                 match subject {
                     None => (Selector::Principal, provider_arn),
                     Some(subject) => {
                         names::length("Subject", &subject, 1, 255)?;
                         if subject.chars().any(char::is_control) {
-                            return Err(FieldError::new("Subject", "must not have control characters").into());
+                            return Err(FieldError::new(
+                                "Subject",
+                                "must not have control characters",
+                            )
+                            .into());
                         }
-                        (Selector::ProviderSubject, provider_subject(&provider_arn, &subject))
+                        (
+                            Selector::ProviderSubject,
+                            provider_subject(&provider_arn, &subject),
+                        )
                     }
                 }
             }
@@ -158,7 +183,13 @@ impl RevokeSessions {
             let rule = "must be left out unless AccessKeyId names a long-term access key";
             return Err(FieldError::new("DeactivateAccessKey", rule).into());
         }
-        Ok(Self { selector, value, account, issued_before, deactivate })
+        Ok(Self {
+            selector,
+            value,
+            account,
+            issued_before,
+            deactivate,
+        })
     }
 }
 
@@ -166,24 +197,34 @@ impl RevokeSessions {
 fn provider_account(arn: &str) -> Result<String, Error> {
     names::length("ProviderArn", arn, 20, 2048)?;
     let provider = IamArn::parse(arn).filter(|a| a.kind == "oidc-provider" && !arn.contains(' '));
-    let rule = "must be the ARN of an OpenID Connect provider (`arn:aws:iam::ACCOUNT:oidc-provider/HOST`)";
-    provider.map(|a| a.account.to_string()).ok_or_else(|| FieldError::new("ProviderArn", rule).into())
+    let rule =
+        "must be the ARN of an OpenID Connect provider (`arn:aws:iam::ACCOUNT:oidc-provider/HOST`)";
+    provider
+        .map(|a| a.account.to_string())
+        .ok_or_else(|| FieldError::new("ProviderArn", rule).into())
 }
 
 /// A user's ARN, an assumed role's session's, or a federated user's.
 fn principal_account(arn: &str) -> Result<String, Error> {
     names::length("PrincipalArn", arn, 20, 2048)?;
-    let user = IamArn::parse(arn).filter(|a| a.kind == "user").map(|a| a.account.to_string());
+    let user = IamArn::parse(arn)
+        .filter(|a| a.kind == "user")
+        .map(|a| a.account.to_string());
     let session = arn.strip_prefix("arn:aws:sts::").and_then(|rest| {
         let (account, session) = rest.split_once(':')?;
-        let role_session = session.strip_prefix("assumed-role/").and_then(|s| s.split_once('/'));
+        let role_session = session
+            .strip_prefix("assumed-role/")
+            .and_then(|s| s.split_once('/'));
         let named = role_session.is_some_and(|(role, name)| !role.is_empty() && !name.is_empty())
-            || session.strip_prefix("federated-user/").is_some_and(|name| !name.is_empty());
+            || session
+                .strip_prefix("federated-user/")
+                .is_some_and(|name| !name.is_empty());
         let whole = named && crate::arn::AccountId::parse(account).is_some();
         whole.then(|| account.to_owned())
     });
     let rule = "must be the ARN of a user, of a role session (`arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`) or of a federated user (`arn:aws:sts::ACCOUNT:federated-user/NAME`)";
-    user.or(session).ok_or_else(|| FieldError::new("PrincipalArn", rule).into())
+    user.or(session)
+        .ok_or_else(|| FieldError::new("PrincipalArn", rule).into())
 }
 
 impl Operation for RevokeSessions {
@@ -202,7 +243,9 @@ impl Operation for RevokeSessions {
         serde_json::value::to_raw_value(&Parameters {
             selector: self.selector.as_str(),
             value: &self.value,
-            issued_before: self.issued_before.map(|at| Timestamp::from_seconds(at).to_string()),
+            issued_before: self
+                .issued_before
+                .map(|at| Timestamp::from_seconds(at).to_string()),
             deactivate_access_key: self.deactivate,
         })
         .ok()
@@ -227,7 +270,10 @@ impl Operation for RevokeSessions {
         let hit = self.hit(cx, account.as_str(), writer.sequence());
         let mark = hit.mark;
         let revoked = Revoked::new(self.selector, account.as_str(), &self.value, mark);
-        let detail = Detail { revoked: vec![revoked], ..Detail::default() };
+        let detail = Detail {
+            revoked: vec![revoked],
+            ..Detail::default()
+        };
         writer
             .record(&Entry {
                 changed_at: cx.now,
@@ -238,20 +284,35 @@ impl Operation for RevokeSessions {
                 detail: serde_json::to_string(&detail).map_err(|_| Error::InternalFailure)?,
             })
             .await?;
-        writer.revoke(self.selector.as_str(), account.as_str(), &self.value, mark).await?;
+        writer
+            .revoke(self.selector.as_str(), account.as_str(), &self.value, mark)
+            .await?;
         let sequence_number = writer.commit().await?;
         // Here at once; elsewhere by the feed.
         cx.sts.revocations.mark(&hit.key, mark);
         cx.sts.feed.nudge();
-        let ((nodes_connected, pending), sessions) =
-            tokio::join!(spread(cx.sts, sequence_number), hit.count(cx.sts, account.as_str(), cx.now));
-        cx.sts.metrics.revocations_pending_nodes.set(i64::try_from(pending.len()).unwrap_or(i64::MAX));
+        let ((nodes_connected, pending), sessions) = tokio::join!(
+            spread(cx.sts, sequence_number),
+            hit.count(cx.sts, account.as_str(), cx.now)
+        );
+        cx.sts
+            .metrics
+            .revocations_pending_nodes
+            .set(i64::try_from(pending.len()).unwrap_or(i64::MAX));
         let mut target = Target { sessions, ..known };
         // What came from the key has ended already, whatever becomes of this.
-        let access_key_deactivated =
-            self.deactivate && iam::change(cx, |cx| Ok(vec![self.deactivation(cx)?])).await.is_ok();
+        let access_key_deactivated = self.deactivate
+            && iam::change(cx, |cx| Ok(vec![self.deactivation(cx)?]))
+                .await
+                .is_ok();
         target.access_key_goes_on &= !access_key_deactivated;
-        Ok(RevokeSessionsOutput { sequence_number, nodes_connected, pending, target, access_key_deactivated })
+        Ok(RevokeSessionsOutput {
+            sequence_number,
+            nodes_connected,
+            pending,
+            target,
+            access_key_deactivated,
+        })
     }
 }
 
@@ -270,7 +331,10 @@ impl Operation for PreviewRevocation {
         let account = self.0.admit(cx)?;
         let hit = self.0.hit(cx, account.as_str(), cx.sts.feed.sequence());
         let sessions = hit.count(cx.sts, account.as_str(), cx.now).await;
-        Ok(Target { sessions, ..self.0.known(&cx.directory, account.as_str()) })
+        Ok(Target {
+            sessions,
+            ..self.0.known(&cx.directory, account.as_str())
+        })
     }
 }
 
@@ -279,13 +343,25 @@ impl RevokeSessions {
     fn admit(&self, cx: &mut Context<'_>) -> Result<AccountId, Error> {
         let resource = match self.selector {
             Selector::Principal | Selector::Role => self.value.clone(),
-            Selector::ProviderSubject => self.value.split(' ').next().unwrap_or_default().to_owned(),
+            Selector::ProviderSubject => {
+                self.value.split(' ').next().unwrap_or_default().to_owned()
+            }
             _ => "*".to_owned(),
         };
-        let permitted = trust::permit(cx.caller(), &cx.directory, &cx.facts(), "brevet:RevokeSessions", &resource);
+        let permitted = trust::permit(
+            cx.caller(),
+            &cx.directory,
+            &cx.facts(),
+            "brevet:RevokeSessions",
+            &resource,
+        );
         permitted.map_err(|denied| cx.refuse(&denied, &resource))?;
         let account = cx.caller().account();
-        if self.account.as_deref().is_some_and(|a| a != account.as_str()) {
+        if self
+            .account
+            .as_deref()
+            .is_some_and(|a| a != account.as_str())
+        {
             let field = match self.selector {
                 Selector::Role => "RoleArn",
                 _ if self.value.contains(PROVIDER) => "ProviderArn",
@@ -304,29 +380,50 @@ impl RevokeSessions {
         let key = Key::new(self.selector, account, &self.value);
         let mark = Mark {
             // Whatever was issued before this change was in force, by whichever clock.
-            before_sequence: if self.issued_before.is_some() { 0 } else { last_change + 1 },
+            before_sequence: if self.issued_before.is_some() {
+                0
+            } else {
+                last_change + 1
+            },
             before_seconds: self.issued_before.unwrap_or_default(),
             expires_at: Mark::outlives(cx.now),
         };
-        Hit { key, mark, before: cx.sts.revocations.find(&key).unwrap_or_default() }
+        Hit {
+            key,
+            mark,
+            before: cx.sts.revocations.find(&key).unwrap_or_default(),
+        }
     }
 
     /// The change that makes the access key inactive, if the caller may.
     fn deactivation(&self, cx: &mut Context<'_>) -> Result<Command, Error> {
         if !cx.sts.directory_is_in_the_store {
-            let why =
-                "the directory is a file; set the key's `Status` to `Inactive` there, and revoke without deactivating";
+            let why = "the directory is a file; set the key's `Status` to `Inactive` there, and revoke without deactivating";
             return Err(Error::UnmodifiableEntity(why));
         }
         let account = cx.caller().account();
         let own = |arn: &str| IamArn::parse(arn).is_some_and(|arn| arn.account == account);
-        let key = cx.directory.access_key(&self.value).filter(|key| own(&key.user_arn));
+        let key = cx
+            .directory
+            .access_key(&self.value)
+            .filter(|key| own(&key.user_arn));
         let user = key.map(|key| key.user_arn.to_string());
-        let user = user.ok_or_else(|| Error::NotFound("There is no such access key.".to_owned()))?;
-        let permitted = trust::permit(cx.caller(), &cx.directory, &cx.facts(), "iam:UpdateAccessKey", &user);
+        let user =
+            user.ok_or_else(|| Error::NotFound("There is no such access key.".to_owned()))?;
+        let permitted = trust::permit(
+            cx.caller(),
+            &cx.directory,
+            &cx.facts(),
+            "iam:UpdateAccessKey",
+            &user,
+        );
         permitted.map_err(|denied| cx.refuse(&denied, &user))?;
         let name = Name::new(Kind::AccessKey, self.value.as_str());
-        Ok(Command::Edit { name, edit: Edit::SetActive(false), expected: None })
+        Ok(Command::Edit {
+            name,
+            edit: Edit::SetActive(false),
+            expected: None,
+        })
     }
 
     /// What the directory knows of whatever the selector names; of the caller's account alone.
@@ -342,14 +439,22 @@ impl RevokeSessions {
                 Some(directory.user(&self.value).is_some())
             }
             Selector::AccessKey if !self.value.starts_with(TEMPORARY_KEY) => {
-                let own = |arn: &str| IamArn::parse(arn).is_some_and(|arn| arn.account.as_str() == account);
-                let key = directory.access_key(&self.value).filter(|key| own(&key.user_arn));
+                let own = |arn: &str| {
+                    IamArn::parse(arn).is_some_and(|arn| arn.account.as_str() == account)
+                };
+                let key = directory
+                    .access_key(&self.value)
+                    .filter(|key| own(&key.user_arn));
                 access_key_goes_on = key.is_some_and(|key| key.active);
                 Some(key.is_some())
             }
             _ => None,
         };
-        Target { exists, sessions: None, access_key_goes_on }
+        Target {
+            exists,
+            sessions: None,
+            access_key_goes_on,
+        }
     }
 }
 
@@ -371,7 +476,8 @@ impl Hit {
     async fn count(&self, sts: &Sts, account: &str, now: Timestamp) -> Option<Counted> {
         let hit = AtomicUsize::new(0);
         let look = |record: &SessionRecord| {
-            let own = IamArn::parse(&record.principal_arn).is_some_and(|arn| arn.account.as_str() == account);
+            let own = IamArn::parse(&record.principal_arn)
+                .is_some_and(|arn| arn.account.as_str() == account);
             if own && self.hits(&sts.revocations, record) {
                 hit.fetch_add(1, Ordering::Relaxed);
             }
@@ -379,17 +485,25 @@ impl Hit {
             false
         };
         let keyring = sts.tokens.keyring();
-        let more = match tokio::time::timeout(COUNTING, sts.sessions.list(&keyring, "", 1, now, look)).await {
-            Ok(Ok((_, marker))) => !marker.is_empty(),
-            Ok(Err(_)) => return None,
-            Err(_) => true,
-        };
-        Some(Counted { hit: hit.load(Ordering::Relaxed), more })
+        let more =
+            match tokio::time::timeout(COUNTING, sts.sessions.list(&keyring, "", 1, now, look))
+                .await
+            {
+                Ok(Ok((_, marker))) => !marker.is_empty(),
+                Ok(Err(_)) => return None,
+                Err(_) => true,
+            };
+        Some(Counted {
+            hit: hit.load(Ordering::Relaxed),
+            more,
+        })
     }
 
     fn hits(&self, revocations: &Revocations, record: &SessionRecord) -> bool {
         let (under, at) = (record.issued_under, record.issued_at);
-        let Some(keys) = super::came_from(record) else { return false };
+        let Some(keys) = super::came_from(record) else {
+            return false;
+        };
         let (this, others): (Vec<Key>, Vec<Key>) = keys.iter().partition(|key| **key == self.key);
         !this.is_empty()
             && self.mark.refuses(under, at)
@@ -415,7 +529,10 @@ async fn spread(sts: &Sts, sequence: i64) -> (usize, Vec<Node>) {
                 && let Ok(nodes) = sts.store.nodes_after(Instant::now()).await
             {
                 let connected = nodes.len().max(1);
-                let pending: Vec<_> = nodes.into_iter().filter(|n| n.node.confirmed < sequence).collect();
+                let pending: Vec<_> = nodes
+                    .into_iter()
+                    .filter(|n| n.node.confirmed < sequence)
+                    .collect();
                 let awaited = pending.iter().any(|n| !n.is_silent);
                 seen = (connected, pending.into_iter().map(|n| n.node).collect());
                 if counted && !awaited {

@@ -22,7 +22,11 @@ pub(super) fn required(field: &'static str, value: Option<String>) -> Result<Str
 
 pub(super) fn policy_arns(arns: Vec<String>) -> Result<Vec<String>, Error> {
     if arns.len() > MAX_POLICY_ARNS {
-        return Err(FieldError::new("PolicyArns", format!("must have at most {MAX_POLICY_ARNS} items")).into());
+        return Err(FieldError::new(
+            "PolicyArns",
+            format!("must have at most {MAX_POLICY_ARNS} items"),
+        )
+        .into());
     }
     for arn in &arns {
         names::length("PolicyArns", arn, 20, 2048)?;
@@ -31,11 +35,19 @@ pub(super) fn policy_arns(arns: Vec<String>) -> Result<Vec<String>, Error> {
 }
 
 /// Managed session policies must be there, and of the account whose session they cut.
-pub(super) fn check_policy_arns(cx: &Context<'_>, arns: &[String], account: AccountId) -> Result<(), Error> {
+pub(super) fn check_policy_arns(
+    cx: &Context<'_>,
+    arns: &[String],
+    account: AccountId,
+) -> Result<(), Error> {
     for arn in arns {
         let own = IamArn::parse(arn).is_none_or(|a| a.account == account);
         if !own || cx.directory.managed_policy(arn).is_none() {
-            return Err(FieldError::new("PolicyArns", "must name managed policies of the session's account").into());
+            return Err(FieldError::new(
+                "PolicyArns",
+                "must name managed policies of the session's account",
+            )
+            .into());
         }
     }
     Ok(())
@@ -56,7 +68,8 @@ pub(super) fn check_session_policy(cx: &Context<'_>, text: &str) -> Result<(), E
     }
     let digest = sha256(text.as_bytes());
     if cx.sts.sound_policies.get(&digest).is_none() {
-        Policy::parse(Kind::Session, text).map_err(|e| Error::MalformedPolicyDocument(e.to_string()))?;
+        Policy::parse(Kind::Session, text)
+            .map_err(|e| Error::MalformedPolicyDocument(e.to_string()))?;
         cx.sts.sound_policies.insert(digest, ());
     }
     Ok(())
@@ -69,16 +82,29 @@ pub(super) fn tags(tags: Vec<Tag>) -> Result<Vec<Tag>, Error> {
     for (i, tag) in tags.iter().enumerate() {
         names::tag_key("Tags", &tag.key)?;
         names::tag_value("Tags", &tag.value)?;
-        if tags.iter().take(i).any(|t| t.key.eq_ignore_ascii_case(&tag.key)) {
-            return Err(FieldError::new("Tags", "must not repeat a key; keys are compared without case").into());
+        if tags
+            .iter()
+            .take(i)
+            .any(|t| t.key.eq_ignore_ascii_case(&tag.key))
+        {
+            return Err(FieldError::new(
+                "Tags",
+                "must not repeat a key; keys are compared without case",
+            )
+            .into());
         }
     }
     Ok(tags)
 }
 
 /// An MFA device and its code, as given. The code's own form is checked where it is counted.
-pub(super) fn mfa(serial_number: Option<String>, token_code: Option<String>) -> Result<Option<Code>, Error> {
-    let serial_number = serial_number.map(|s| SerialNumber::parse("SerialNumber", &s)).transpose()?;
+pub(super) fn mfa(
+    serial_number: Option<String>,
+    token_code: Option<String>,
+) -> Result<Option<Code>, Error> {
+    let serial_number = serial_number
+        .map(|s| SerialNumber::parse("SerialNumber", &s))
+        .transpose()?;
     match (serial_number, token_code) {
         (None, None) => Ok(None),
         (serial_number, token_code) => Ok(Some(Code::new(serial_number, token_code))),
@@ -92,7 +118,12 @@ pub(super) struct AuditTag<'a> {
 }
 
 pub(super) fn audited_tags(tags: &[Tag]) -> Vec<AuditTag<'_>> {
-    tags.iter().map(|t| AuditTag { key: &t.key, value: &t.value }).collect()
+    tags.iter()
+        .map(|t| AuditTag {
+            key: &t.key,
+            value: &t.value,
+        })
+        .collect()
 }
 
 #[derive(Serialize)]
@@ -110,7 +141,10 @@ pub(super) struct AnsweredRoleUser<'a> {
 }
 
 pub(super) fn audited_role_user(session: &mint::Session) -> AnsweredRoleUser<'_> {
-    AnsweredRoleUser { assumed_role_id: &session.user_id, arn: &session.arn }
+    AnsweredRoleUser {
+        assumed_role_id: &session.user_id,
+        arn: &session.arn,
+    }
 }
 
 pub(super) fn audited_credentials(credentials: &mint::Credentials) -> AnsweredCredentials<'_> {

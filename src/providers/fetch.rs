@@ -47,7 +47,9 @@ pub(super) enum FetchError {
     Late,
     #[error("`{0}` is no URL to go to")]
     Url(String),
-    #[error("{0} is not out on the internet; [federation] private_addresses lets the broker go there")]
+    #[error(
+        "{0} is not out on the internet; [federation] private_addresses lets the broker go there"
+    )]
     Address(IpAddr),
     #[error("{0}")]
     Connection(String),
@@ -66,8 +68,13 @@ pub(super) struct Fetcher {
 
 impl Fetcher {
     pub fn new(reach: Reach) -> Result<Self, rustls::Error> {
-        let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        Ok(Self { reach, http: client(reach, roots)? })
+        let roots = RootCertStore {
+            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+        };
+        Ok(Self {
+            reach,
+            http: client(reach, roots)?,
+        })
     }
 
     /// A provider's keys, by its discovery document.
@@ -78,27 +85,35 @@ impl Fetcher {
         };
         let http = pinned.as_ref().unwrap_or(&self.http);
         let work = async {
-            let url = format!("{}/.well-known/openid-configuration", provider.url.trim_end_matches('/'));
+            let url = format!(
+                "{}/.well-known/openid-configuration",
+                provider.url.trim_end_matches('/')
+            );
             let discovery = self.get(http, &url, MAX_DISCOVERY_BYTES).await?;
-            let discovery: serde_json::Value =
-                serde_json::from_slice(&discovery).map_err(|_| FetchError::Content("the discovery document"))?;
+            let discovery: serde_json::Value = serde_json::from_slice(&discovery)
+                .map_err(|_| FetchError::Content("the discovery document"))?;
             let text = |name: &str| discovery.get(name).and_then(|v| v.as_str());
             // Discovery 1.0 section 4.3: it must be exactly the issuer that was asked for.
             if text("issuer") != Some(&*provider.url) {
                 return Err(FetchError::Content("`issuer` in the discovery document"));
             }
-            let keys = text("jwks_uri").ok_or(FetchError::Content("`jwks_uri` in the discovery document"))?;
+            let keys = text("jwks_uri")
+                .ok_or(FetchError::Content("`jwks_uri` in the discovery document"))?;
             let keys = self.get(http, keys, MAX_KEY_SET_BYTES).await?;
             KeySet::parse(&keys).map_err(|_| FetchError::Content("the key set"))
         };
-        tokio::time::timeout(DEADLINE, work).await.unwrap_or(Err(FetchError::Late))
+        tokio::time::timeout(DEADLINE, work)
+            .await
+            .unwrap_or(Err(FetchError::Late))
     }
 
     fn pinned(&self, pem: &[u8]) -> Result<Http, FetchError> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(pem) {
             let certificate = certificate.map_err(|_| FetchError::Content("the pinned CA"))?;
-            roots.add(certificate).map_err(|_| FetchError::Content("the pinned CA"))?;
+            roots
+                .add(certificate)
+                .map_err(|_| FetchError::Content("the pinned CA"))?;
         }
         client(self.reach, roots).map_err(|e| FetchError::Connection(e.to_string()))
     }
@@ -106,8 +121,15 @@ impl Fetcher {
     async fn get(&self, http: &Http, url: &str, limit: usize) -> Result<Bytes, FetchError> {
         let bad = || FetchError::Url(url.chars().take(255).collect());
         let uri: Uri = url.parse().map_err(|_| bad())?;
-        let authority = uri.authority().filter(|a| !a.as_str().contains('@')).ok_or_else(bad)?;
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let authority = uri
+            .authority()
+            .filter(|a| !a.as_str().contains('@'))
+            .ok_or_else(bad)?;
+        let host = authority
+            .host()
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_owned();
         // A literal address is not resolved, so it is looked at here.
         let address = host.parse::<IpAddr>().ok();
         let loopback = host == LOCALHOST || address.is_some_and(|a| a.is_loopback());
@@ -119,16 +141,28 @@ impl Fetcher {
         if let Some(address) = address.filter(|a| !self.reach.may_go_to(*a)) {
             return Err(FetchError::Address(address));
         }
-        let request = Request::get(uri).header(ACCEPT, "application/json").body(Empty::new()).map_err(|_| bad())?;
-        let response = http.request(request).await.map_err(|e| FetchError::Connection(causes(&e)))?;
+        let request = Request::get(uri)
+            .header(ACCEPT, "application/json")
+            .body(Empty::new())
+            .map_err(|_| bad())?;
+        let response = http
+            .request(request)
+            .await
+            .map_err(|e| FetchError::Connection(causes(&e)))?;
         if response.status() != StatusCode::OK {
             return Err(FetchError::Status(response.status()));
         }
-        if response.headers().get(CONTENT_ENCODING).is_some_and(|v| v != "identity") {
+        if response
+            .headers()
+            .get(CONTENT_ENCODING)
+            .is_some_and(|v| v != "identity")
+        {
             return Err(FetchError::Content("Content-Encoding"));
         }
         let body = Limited::new(response.into_body(), limit).collect().await;
-        Ok(body.map_err(|_| FetchError::Content("its body"))?.to_bytes())
+        Ok(body
+            .map_err(|_| FetchError::Content("its body"))?
+            .to_bytes())
     }
 }
 
@@ -143,8 +177,13 @@ fn client(reach: Reach, roots: RootCertStore) -> Result<Http, rustls::Error> {
     connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
     let builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls);
     // What may be plain is decided for each URL.
-    let connector = builder.https_or_http().enable_http1().wrap_connector(connector);
-    Ok(Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector))
+    let connector = builder
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(connector);
+    Ok(Client::builder(TokioExecutor::new())
+        .pool_max_idle_per_host(0)
+        .build(connector))
 }
 
 fn causes(error: &dyn std::error::Error) -> String {
@@ -224,12 +263,17 @@ impl tower_service::Service<Name> for Guarded {
     fn call(&mut self, name: Name) -> Self::Future {
         let reach = self.0;
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let found: Vec<SocketAddr> =
+                tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
             let here = |a: IpAddr| name.as_str() != LOCALHOST || a.is_loopback();
-            let allowed: Vec<SocketAddr> =
-                found.into_iter().filter(|a| reach.may_go_to(a.ip()) && here(a.ip())).collect();
+            let allowed: Vec<SocketAddr> = found
+                .into_iter()
+                .filter(|a| reach.may_go_to(a.ip()) && here(a.ip()))
+                .collect();
             if allowed.is_empty() {
-                return Err(std::io::Error::other("the name has no address that is out on the internet"));
+                return Err(std::io::Error::other(
+                    "the name has no address that is out on the internet",
+                ));
             }
             Ok(allowed.into_iter())
         })
@@ -270,13 +314,30 @@ mod tests {
             "2001:db8::1",
             "100::1",
         ] {
-            assert!(!Reach::default().may_go_to(inside.parse().unwrap()), "{inside}");
+            assert!(
+                !Reach::default().may_go_to(inside.parse().unwrap()),
+                "{inside}"
+            );
         }
-        for outside in ["1.1.1.1", "140.82.112.3", "2606:4700::1111", "::ffff:1.1.1.1"] {
-            assert!(Reach::default().may_go_to(outside.parse().unwrap()), "{outside}");
+        for outside in [
+            "1.1.1.1",
+            "140.82.112.3",
+            "2606:4700::1111",
+            "::ffff:1.1.1.1",
+        ] {
+            assert!(
+                Reach::default().may_go_to(outside.parse().unwrap()),
+                "{outside}"
+            );
         }
-        let dev = Reach { http_on_loopback: true, private: false };
-        assert!(dev.may_go_to("127.0.0.1".parse().unwrap()) && !dev.may_go_to("10.0.0.1".parse().unwrap()));
+        let dev = Reach {
+            http_on_loopback: true,
+            private: false,
+        };
+        assert!(
+            dev.may_go_to("127.0.0.1".parse().unwrap())
+                && !dev.may_go_to("10.0.0.1".parse().unwrap())
+        );
     }
 
     #[tokio::test]
@@ -297,13 +358,34 @@ mod tests {
             assert!(fetcher.get(&fetcher.http, url, 10).await.is_err(), "{url}");
         }
         // For development, plain http to this machine by its name or address, and to nowhere else.
-        let dev = Fetcher::new(Reach { http_on_loopback: true, private: false }).unwrap();
-        for url in ["http://localhost:1/", "http://127.0.0.1:1/", "http://[::1]:1/"] {
-            assert!(matches!(dev.get(&dev.http, url, 10).await, Err(FetchError::Connection(_))), "{url}");
+        let dev = Fetcher::new(Reach {
+            http_on_loopback: true,
+            private: false,
+        })
+        .unwrap();
+        for url in [
+            "http://localhost:1/",
+            "http://127.0.0.1:1/",
+            "http://[::1]:1/",
+        ] {
+            assert!(
+                matches!(
+                    dev.get(&dev.http, url, 10).await,
+                    Err(FetchError::Connection(_))
+                ),
+                "{url}"
+            );
         }
-        for url in ["http://localhost.example.com/", "http://LOCALHOST.example/", "http://10.0.0.1/", "http://1.1.1.1/"]
-        {
-            assert!(matches!(dev.get(&dev.http, url, 10).await, Err(FetchError::Url(_))), "{url}");
+        for url in [
+            "http://localhost.example.com/",
+            "http://LOCALHOST.example/",
+            "http://10.0.0.1/",
+            "http://1.1.1.1/",
+        ] {
+            assert!(
+                matches!(dev.get(&dev.http, url, 10).await, Err(FetchError::Url(_))),
+                "{url}"
+            );
         }
     }
 }

@@ -58,13 +58,23 @@ pub(super) fn success(
 ) -> Vec<u8> {
     let metadata = group("ResponseMetadata", vec![text("RequestId", request_id)]);
     let result = result.map(|elements| group(format!("{action}Result"), elements));
-    let tree = group(format!("{action}Response"), result.into_iter().chain([metadata]).collect());
+    let tree = group(
+        format!("{action}Response"),
+        result.into_iter().chain([metadata]).collect(),
+    );
     render(&tree, namespace, json)
 }
 
 /// What was refused and whose fault it is: `Sender` or `Receiver`.
 pub(super) fn error(side: &str, code: &str, message: &str) -> Element {
-    group("Error", vec![text("Type", side), text("Code", code), text("Message", message)])
+    group(
+        "Error",
+        vec![
+            text("Type", side),
+            text("Code", code),
+            text("Message", message),
+        ],
+    )
 }
 
 /// `<ErrorResponse><Error>…</Error><RequestId>…`
@@ -76,7 +86,11 @@ pub(super) fn failure(error: Element, namespace: &str, request_id: &str, json: b
         insert(&mut map, &text("RequestId", request_id));
         return Value::Object(map).to_string().into_bytes();
     }
-    render(&group("ErrorResponse", vec![error, text("RequestId", request_id)]), namespace, false)
+    render(
+        &group("ErrorResponse", vec![error, text("RequestId", request_id)]),
+        namespace,
+        false,
+    )
 }
 
 /// `<Error>…`, without a namespace.
@@ -99,7 +113,11 @@ fn render(tree: &Element, namespace: &str, json: bool) -> Vec<u8> {
     writer.into_inner()
 }
 
-fn write(writer: &mut Writer<Vec<u8>>, element: &Element, namespace: Option<&str>) -> std::io::Result<()> {
+fn write(
+    writer: &mut Writer<Vec<u8>>,
+    element: &Element,
+    namespace: Option<&str>,
+) -> std::io::Result<()> {
     let mut start = BytesStart::new(element.name());
     if let Some(namespace) = namespace {
         start.push_attribute(("xmlns", namespace));
@@ -110,8 +128,12 @@ fn write(writer: &mut Writer<Vec<u8>>, element: &Element, namespace: Option<&str
             let legal = legal(value);
             writer.write_event(Event::Text(BytesText::new(&legal)))?;
         }
-        Element::Number(_, value) => writer.write_event(Event::Text(BytesText::new(&value.to_string())))?,
-        Element::Boolean(_, value) => writer.write_event(Event::Text(BytesText::new(&value.to_string())))?,
+        Element::Number(_, value) => {
+            writer.write_event(Event::Text(BytesText::new(&value.to_string())))?
+        }
+        Element::Boolean(_, value) => {
+            writer.write_event(Event::Text(BytesText::new(&value.to_string())))?
+        }
         Element::Time(_, at) => writer.write_event(Event::Text(BytesText::new(&at.to_string())))?,
         Element::Group(_, elements) | Element::List(_, elements) => {
             for element in elements {
@@ -128,7 +150,9 @@ fn legal(text: &str) -> Cow<'_, str> {
     if text.bytes().all(|b| matches!(b, b' '..=b'~')) || text.chars().all(xml_character) {
         return text.into();
     }
-    text.chars().map(|c| if xml_character(c) { c } else { '\u{fffd}' }).collect()
+    text.chars()
+        .map(|c| if xml_character(c) { c } else { '\u{fffd}' })
+        .collect()
 }
 
 /// XML 1.0 section 2.2.
@@ -172,7 +196,10 @@ fn insert(map: &mut Map<String, Value>, element: &Element) {
 
 impl From<AssumeRoleOutput> for Vec<Element> {
     fn from(output: AssumeRoleOutput) -> Self {
-        let user = vec![text("AssumedRoleId", output.assumed_role_id), text("Arn", output.arn)];
+        let user = vec![
+            text("AssumedRoleId", output.assumed_role_id),
+            text("Arn", output.arn),
+        ];
         let mut elements = vec![
             credentials(&output.credentials),
             group("AssumedRoleUser", user),
@@ -194,7 +221,10 @@ impl From<DecodeAuthorizationMessageOutput> for Vec<Element> {
 impl From<GetWebIdentityTokenOutput> for Vec<Element> {
     fn from(output: GetWebIdentityTokenOutput) -> Self {
         vec![
-            text("WebIdentityToken", output.web_identity_token.expose().as_str()),
+            text(
+                "WebIdentityToken",
+                output.web_identity_token.expose().as_str(),
+            ),
             time("Expiration", output.expiration),
         ]
     }
@@ -208,7 +238,10 @@ impl From<GetSessionTokenOutput> for Vec<Element> {
 
 impl From<GetFederationTokenOutput> for Vec<Element> {
     fn from(output: GetFederationTokenOutput) -> Self {
-        let user = vec![text("FederatedUserId", output.federated_user_id), text("Arn", output.arn)];
+        let user = vec![
+            text("FederatedUserId", output.federated_user_id),
+            text("Arn", output.arn),
+        ];
         vec![
             credentials(&output.credentials),
             group("FederatedUser", user),
@@ -219,7 +252,10 @@ impl From<GetFederationTokenOutput> for Vec<Element> {
 
 impl From<AssumeRoleWithWebIdentityOutput> for Vec<Element> {
     fn from(output: AssumeRoleWithWebIdentityOutput) -> Self {
-        let user = vec![text("AssumedRoleId", output.assumed_role_id), text("Arn", output.arn)];
+        let user = vec![
+            text("AssumedRoleId", output.assumed_role_id),
+            text("Arn", output.arn),
+        ];
         let mut elements = vec![
             credentials(&output.credentials),
             text("SubjectFromWebIdentityToken", output.subject),
@@ -240,7 +276,10 @@ fn credentials(credentials: &Credentials) -> Element {
         "Credentials",
         vec![
             text("AccessKeyId", credentials.access_key_id.as_str()),
-            text("SecretAccessKey", credentials.secret_access_key.expose().as_str()),
+            text(
+                "SecretAccessKey",
+                credentials.secret_access_key.expose().as_str(),
+            ),
             text("SessionToken", credentials.session_token.expose().as_str()),
             time("Expiration", credentials.expires_at),
         ],
@@ -249,7 +288,11 @@ fn credentials(credentials: &Credentials) -> Element {
 
 impl From<GetCallerIdentityOutput> for Vec<Element> {
     fn from(output: GetCallerIdentityOutput) -> Self {
-        vec![text("Arn", output.arn), text("UserId", output.user_id), text("Account", output.account)]
+        vec![
+            text("Arn", output.arn),
+            text("UserId", output.user_id),
+            text("Account", output.account),
+        ]
     }
 }
 
@@ -266,8 +309,14 @@ mod tests {
     #[test]
     fn both_forms() {
         let answer = |json| {
-            String::from_utf8(success("GetCallerIdentity", NAMESPACE, Some(vec![text("Arn", "a<&\u{1}b")]), "id", json))
-                .unwrap()
+            String::from_utf8(success(
+                "GetCallerIdentity",
+                NAMESPACE,
+                Some(vec![text("Arn", "a<&\u{1}b")]),
+                "id",
+                json,
+            ))
+            .unwrap()
         };
         assert_eq!(
             answer(false),
@@ -275,7 +324,10 @@ mod tests {
              </GetCallerIdentityResult><ResponseMetadata><RequestId>id</RequestId></ResponseMetadata></GetCallerIdentityResponse>"
         );
         let json: Value = serde_json::from_str(&answer(true)).unwrap();
-        assert_eq!(json["GetCallerIdentityResponse"]["ResponseMetadata"]["RequestId"], "id");
+        assert_eq!(
+            json["GetCallerIdentityResponse"]["ResponseMetadata"]["RequestId"],
+            "id"
+        );
     }
 
     #[test]
@@ -289,7 +341,9 @@ mod tests {
                 Element::List("Users".to_owned(), Vec::new()),
             ]
         };
-        let answer = |json| String::from_utf8(success("Get", NAMESPACE, Some(elements()), "id", json)).unwrap();
+        let answer = |json| {
+            String::from_utf8(success("Get", NAMESPACE, Some(elements()), "id", json)).unwrap()
+        };
         let json: Value = serde_json::from_str(&answer(true)).unwrap();
         assert_eq!(
             json["GetResponse"]["GetResult"],

@@ -50,10 +50,21 @@ pub(super) struct Foreign {
 impl Foreign {
     /// None if the request may be one of the Query protocol.
     pub(super) fn read(head: &http::request::Parts) -> Option<Self> {
-        let kind = head.headers.get(CONTENT_TYPE).map(media_type).unwrap_or_default();
-        let target = head.headers.get(X_AMZ_TARGET).map(|v| String::from_utf8_lossy(v.as_bytes()));
+        let kind = head
+            .headers
+            .get(CONTENT_TYPE)
+            .map(media_type)
+            .unwrap_or_default();
+        let target = head
+            .headers
+            .get(X_AMZ_TARGET)
+            .map(|v| String::from_utf8_lossy(v.as_bytes()));
         // Most requests: nothing is copied to see that they are ours.
-        if target.is_none() && kind.eq_ignore_ascii_case(FORM) && is_root(head.uri.path()) && is_signed_for_us(head) {
+        if target.is_none()
+            && kind.eq_ignore_ascii_case(FORM)
+            && is_root(head.uri.path())
+            && is_signed_for_us(head)
+        {
             return None;
         }
         let kind = kind.to_ascii_lowercase();
@@ -64,7 +75,10 @@ impl Foreign {
         };
         let request = || format!("{} {}", head.method, head.uri.path());
         if let Some(kind) = of_json {
-            return Some(Self::new(Protocol::Json(kind), &target.map_or_else(request, |t| t.into_owned())));
+            return Some(Self::new(
+                Protocol::Json(kind),
+                &target.map_or_else(request, |t| t.into_owned()),
+            ));
         }
         let service = scope_service(head);
         let service = service.as_deref();
@@ -82,7 +96,11 @@ impl Foreign {
     }
 
     fn new(protocol: Protocol, asked: &str) -> Self {
-        let asked = asked.chars().filter(|c| !c.is_control()).take(128).collect();
+        let asked = asked
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(128)
+            .collect();
         Self { protocol, asked }
     }
 
@@ -94,24 +112,47 @@ impl Foreign {
             self.asked
         ));
         let reply = ops::refuse_unread(sts, "none", error, origin).await;
-        self.protocol.answer(reply.error.code(), &reply.error.message(), &reply.request_id)
+        self.protocol.answer(
+            reply.error.code(),
+            &reply.error.message(),
+            &reply.request_id,
+        )
     }
 }
 
 /// Whether a header has a signature for a service that Brevet has.
 fn is_signed_for_us(head: &http::request::Parts) -> bool {
     let scopes: [&[u8]; 2] = [b"/sts/aws4_request", b"/iam/aws4_request"];
-    let signed = head.headers.get(AUTHORIZATION).map_or(&b""[..], HeaderValue::as_bytes);
-    scopes.iter().any(|scope| memmem::find(signed, scope).is_some())
+    let signed = head
+        .headers
+        .get(AUTHORIZATION)
+        .map_or(&b""[..], HeaderValue::as_bytes);
+    scopes
+        .iter()
+        .any(|scope| memmem::find(signed, scope).is_some())
 }
 
 impl Protocol {
     fn answer(self, code: &'static str, message: &str, request_id: &str) -> Response<Full<Bytes>> {
         let (kind, body) = match self {
-            Self::Json(kind) => (kind, json!({"__type": code, "message": message}).to_string().into_bytes()),
-            Self::RestJson => ("application/json", json!({"code": code, "message": message}).to_string().into_bytes()),
+            Self::Json(kind) => (
+                kind,
+                json!({"__type": code, "message": message})
+                    .to_string()
+                    .into_bytes(),
+            ),
+            Self::RestJson => (
+                "application/json",
+                json!({"code": code, "message": message})
+                    .to_string()
+                    .into_bytes(),
+            ),
             Self::S3 => {
-                let error = [text("Code", code), text("Message", message), text("RequestId", request_id)];
+                let error = [
+                    text("Code", code),
+                    text("Message", message),
+                    text("RequestId", request_id),
+                ];
                 ("application/xml", answer::s3_error(error.into()))
             }
         };
@@ -138,8 +179,14 @@ fn scope_service(head: &http::request::Parts) -> Option<String> {
         return third(credential.split([',', ' ']).next()?);
     }
     let query = head.uri.query()?;
-    let credential = query.split('&').find_map(|pair| pair.strip_prefix("X-Amz-Credential="))?;
-    third(&percent_encoding::percent_decode_str(credential).decode_utf8().ok()?)
+    let credential = query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("X-Amz-Credential="))?;
+    third(
+        &percent_encoding::percent_decode_str(credential)
+            .decode_utf8()
+            .ok()?,
+    )
 }
 
 #[cfg(test)]
@@ -158,16 +205,32 @@ mod tests {
     fn a_request_is_for_what_it_says() {
         const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
         let scope = |service: &str| {
-            format!("AWS4-HMAC-SHA256 Credential=AKIA/20260102/us-east-1/{service}/aws4_request, SignedHeaders=host")
+            format!(
+                "AWS4-HMAC-SHA256 Credential=AKIA/20260102/us-east-1/{service}/aws4_request, SignedHeaders=host"
+            )
         };
         let target = ("x-amz-target", "AWSOrganizationsV20161128.ListAccounts");
         assert_eq!(
-            read("POST", "/", &[target, ("content-type", "application/x-amz-json-1.1")]).unwrap(),
-            (Protocol::Json("application/x-amz-json-1.1"), target.1.to_owned())
+            read(
+                "POST",
+                "/",
+                &[target, ("content-type", "application/x-amz-json-1.1")]
+            )
+            .unwrap(),
+            (
+                Protocol::Json("application/x-amz-json-1.1"),
+                target.1.to_owned()
+            )
         );
-        assert_eq!(read("POST", "/", &[target, FORM]).unwrap().0, Protocol::Json("application/x-amz-json-1.1"));
+        assert_eq!(
+            read("POST", "/", &[target, FORM]).unwrap().0,
+            Protocol::Json("application/x-amz-json-1.1")
+        );
         let kind = ("content-type", "Application/X-Amz-JSON-1.0; charset=utf-8");
-        assert_eq!(read("POST", "/", &[kind]).unwrap().0, Protocol::Json("application/x-amz-json-1.0"));
+        assert_eq!(
+            read("POST", "/", &[kind]).unwrap().0,
+            Protocol::Json("application/x-amz-json-1.0")
+        );
         for (service, method, path, expected) in [
             ("s3", "GET", "/", Some(Protocol::S3)),
             ("s3", "PUT", "/bucket/key?x=y", Some(Protocol::S3)),
@@ -176,20 +239,47 @@ mod tests {
             ("ec2", "POST", "/", None),
             ("route53", "GET", "/2013-04-01/hostedzone", None),
         ] {
-            let header = read(method, path, &[("authorization", &scope(service)), FORM]).map(|f| f.0);
+            let header =
+                read(method, path, &[("authorization", &scope(service)), FORM]).map(|f| f.0);
             let separator = if path.contains('?') { '&' } else { '?' };
-            let presigned =
-                format!("{path}{separator}X-Amz-Credential=AKIA%2F20260102%2Fus-east-1%2F{service}%2Faws4_request");
-            assert_eq!((header, read(method, &presigned, &[]).map(|f| f.0)), (expected, expected), "{service} {path}");
+            let presigned = format!(
+                "{path}{separator}X-Amz-Credential=AKIA%2F20260102%2Fus-east-1%2F{service}%2Faws4_request"
+            );
+            assert_eq!(
+                (header, read(method, &presigned, &[]).map(|f| f.0)),
+                (expected, expected),
+                "{service} {path}"
+            );
         }
         assert_eq!(
-            read("POST", "/client/register", &[("content-type", "application/json")]).unwrap().0,
+            read(
+                "POST",
+                "/client/register",
+                &[("content-type", "application/json")]
+            )
+            .unwrap()
+            .0,
             Protocol::RestJson
         );
         assert_eq!(read("POST", "/", &[FORM]), None);
-        assert_eq!(read("POST", "/", &[("authorization", &scope("sts")), ("content-type", "application/json")]), None);
+        assert_eq!(
+            read(
+                "POST",
+                "/",
+                &[
+                    ("authorization", &scope("sts")),
+                    ("content-type", "application/json")
+                ]
+            ),
+            None
+        );
         assert_eq!(read("GET", "/bucket", &[]), None);
-        for odd in ["Credential=", "AWS4-HMAC-SHA256 Credential=//", "Basic x", ""] {
+        for odd in [
+            "Credential=",
+            "AWS4-HMAC-SHA256 Credential=//",
+            "Basic x",
+            "",
+        ] {
             assert_eq!(read("GET", "/", &[("authorization", odd)]), None);
         }
     }
@@ -198,15 +288,23 @@ mod tests {
     fn each_protocol_has_its_form() {
         use http_body_util::BodyExt;
         let text = |protocol: Protocol| {
-            let body = protocol.answer("UnknownOperationException", "no <such>", "id").into_body();
-            let body = futures_util::future::FutureExt::now_or_never(body.collect()).unwrap().unwrap().to_bytes();
+            let body = protocol
+                .answer("UnknownOperationException", "no <such>", "id")
+                .into_body();
+            let body = futures_util::future::FutureExt::now_or_never(body.collect())
+                .unwrap()
+                .unwrap()
+                .to_bytes();
             String::from_utf8(body.to_vec()).unwrap()
         };
         assert_eq!(
             text(Protocol::Json("application/x-amz-json-1.1")),
             r#"{"__type":"UnknownOperationException","message":"no <such>"}"#
         );
-        assert_eq!(text(Protocol::RestJson), r#"{"code":"UnknownOperationException","message":"no <such>"}"#);
+        assert_eq!(
+            text(Protocol::RestJson),
+            r#"{"code":"UnknownOperationException","message":"no <such>"}"#
+        );
         assert_eq!(
             text(Protocol::S3),
             "<Error><Code>UnknownOperationException</Code><Message>no &lt;such&gt;</Message><RequestId>id</RequestId></Error>"

@@ -12,8 +12,8 @@ use super::{Parameters, Respond};
 use crate::authn::Evidence;
 use crate::error::Error;
 use crate::ops::iam::mfa_devices::{
-    CreateVirtualMfaDevice, DeactivateMfaDevice, DeleteVirtualMfaDevice, EnableMfaDevice, ListMfaDevices,
-    ListVirtualMfaDevices, ResyncMfaDevice,
+    CreateVirtualMfaDevice, DeactivateMfaDevice, DeleteVirtualMfaDevice, EnableMfaDevice,
+    ListMfaDevices, ListVirtualMfaDevices, ResyncMfaDevice,
 };
 use crate::ops::iam::{Action, Iam};
 use crate::ops::{self, Origin, Service, Sts};
@@ -41,8 +41,17 @@ pub(super) async fn serve(
     evidence: Result<Evidence, Error>,
     origin: Origin,
 ) -> Response<Full<Bytes>> {
-    let respond = &Respond { namespace: NAMESPACE, ..*respond };
-    let call = Call { sts, respond, parameters, evidence, origin };
+    let respond = &Respond {
+        namespace: NAMESPACE,
+        ..*respond
+    };
+    let call = Call {
+        sts,
+        respond,
+        parameters,
+        evidence,
+        origin,
+    };
     match action {
         CreateVirtualMfaDevice::NAME => call.run::<CreateVirtualMfaDevice>().await,
         DeactivateMfaDevice::NAME => call.run::<DeactivateMfaDevice>().await,
@@ -57,7 +66,9 @@ pub(super) async fn serve(
 
 impl Call<'_> {
     async fn run<A: Action>(mut self) -> Response<Full<Bytes>> {
-        let Some(model) = IAM.as_ref() else { return self.refuse(A::NAME).await };
+        let Some(model) = IAM.as_ref() else {
+            return self.refuse(A::NAME).await;
+        };
         let input = model.read(A::NAME, &mut self.parameters).and_then(|input| {
             let audited = model.audited(A::NAME, &input);
             Iam::<A>::parse(input, audited)
@@ -77,9 +88,20 @@ impl Call<'_> {
         let action = crate::audit::clip(action);
         let error = match known {
             true => Error::NotAvailable(action.clone().into()),
-            false => Error::InvalidAction { action: action.clone(), version: VERSION.to_owned() },
+            false => Error::InvalidAction {
+                action: action.clone(),
+                version: VERSION.to_owned(),
+            },
         };
-        let reply = ops::refuse(self.sts, Service::Iam, action, self.evidence, error, self.origin).await;
+        let reply = ops::refuse(
+            self.sts,
+            Service::Iam,
+            action,
+            self.evidence,
+            error,
+            self.origin,
+        )
+        .await;
         self.respond.failure(&reply.request_id, &reply.error)
     }
 }

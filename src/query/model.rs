@@ -115,8 +115,16 @@ impl Model {
     ///
     /// # Errors
     /// Names the first parameter that breaks a rule, and the rule.
-    pub(super) fn read(&self, action: &str, parameters: &mut Parameters) -> Result<Map<String, Value>, Error> {
-        let shape = self.operations.get(action).and_then(|a| a.input.as_ref()).and_then(|s| self.shapes.get(s));
+    pub(super) fn read(
+        &self,
+        action: &str,
+        parameters: &mut Parameters,
+    ) -> Result<Map<String, Value>, Error> {
+        let shape = self
+            .operations
+            .get(action)
+            .and_then(|a| a.input.as_ref())
+            .and_then(|s| self.shapes.get(s));
         let input = match shape {
             Some(shape) => self.structure(shape, "", parameters, 0)?,
             None => Map::new(),
@@ -128,14 +136,24 @@ impl Model {
     /// An input for the audit log: without what the model calls sensitive, and with the digests of policy
     /// documents in the place of their texts.
     pub(super) fn audited(&self, action: &str, input: &Map<String, Value>) -> Map<String, Value> {
-        let shape = self.operations.get(action).and_then(|a| a.input.as_ref()).and_then(|s| self.shapes.get(s));
+        let shape = self
+            .operations
+            .get(action)
+            .and_then(|a| a.input.as_ref())
+            .and_then(|s| self.shapes.get(s));
         let members = shape.map(|s| &s.members);
-        let lower =
-            |name: &str| name.chars().take(1).flat_map(char::to_lowercase).chain(name.chars().skip(1)).collect();
+        let lower = |name: &str| {
+            name.chars()
+                .take(1)
+                .flat_map(char::to_lowercase)
+                .chain(name.chars().skip(1))
+                .collect()
+        };
         let public = |(name, value): (&String, &Value)| {
             let shape = members.and_then(|m| m.get(name))?;
             // Codes are good once, and still nobody else's business.
-            let hidden = name.starts_with("AuthenticationCode") || self.shapes.get(shape)?.sensitive;
+            let hidden =
+                name.starts_with("AuthenticationCode") || self.shapes.get(shape)?.sensitive;
             (!hidden).then(|| (lower(name), self.digested(shape, value)))
         };
         input.iter().filter_map(public).collect()
@@ -145,8 +163,15 @@ impl Model {
         match (shape, value) {
             (POLICY_DOCUMENT, Value::String(text)) => serde_json::json!(Digest::of(text)),
             (_, Value::Array(items)) => {
-                let member = self.shapes.get(shape).map(|s| s.member.as_str()).unwrap_or_default();
-                items.iter().map(|item| self.digested(member, item)).collect()
+                let member = self
+                    .shapes
+                    .get(shape)
+                    .map(|s| s.member.as_str())
+                    .unwrap_or_default();
+                items
+                    .iter()
+                    .map(|item| self.digested(member, item))
+                    .collect()
             }
             (_, other) => other.clone(),
         }
@@ -166,7 +191,9 @@ impl Model {
         Some(match (shape.r#type, value) {
             (_, Value::Null) => return None,
             (Type::Structure, Value::Object(map)) => {
-                let member = |(name, shape): (&String, &String)| self.element(name, shape, map.get(name)?, depth + 1);
+                let member = |(name, shape): (&String, &String)| {
+                    self.element(name, shape, map.get(name)?, depth + 1)
+                };
                 group(name, shape.members.iter().filter_map(member).collect())
             }
             (Type::List, Value::Array(items)) => {
@@ -175,7 +202,13 @@ impl Model {
             }
             (Type::Map, Value::Object(map)) => {
                 let entry = |(key, value): (&String, &Value)| {
-                    Some(group("entry", vec![text("key", key), self.element("value", &shape.value, value, depth + 1)?]))
+                    Some(group(
+                        "entry",
+                        vec![
+                            text("key", key),
+                            self.element("value", &shape.value, value, depth + 1)?,
+                        ],
+                    ))
                 };
                 group(name, map.iter().filter_map(entry).collect())
             }
@@ -184,7 +217,9 @@ impl Model {
                 Err(_) => text(name, value),
             },
             (_, Value::Bool(value)) => Element::Boolean(name.to_owned(), *value),
-            (_, Value::Number(value)) if value.is_u64() => Element::Number(name.to_owned(), value.as_u64()?),
+            (_, Value::Number(value)) if value.is_u64() => {
+                Element::Number(name.to_owned(), value.as_u64()?)
+            }
             (_, Value::String(value)) => text(name, value),
             (_, value) => text(name, value.to_string()),
         })
@@ -199,31 +234,50 @@ impl Model {
     ) -> Result<Map<String, Value>, Error> {
         let mut map = Map::new();
         for (member, shape_of) in &shape.members {
-            let at = if at.is_empty() { member.clone() } else { format!("{at}.{member}") };
+            let at = if at.is_empty() {
+                member.clone()
+            } else {
+                format!("{at}.{member}")
+            };
             match self.value(shape_of, &at, parameters, depth + 1)? {
                 Some(value) => _ = map.insert(member.clone(), value),
-                None if shape.required.contains(member) => return Err(FieldError::new(at, "must not be null").into()),
+                None if shape.required.contains(member) => {
+                    return Err(FieldError::new(at, "must not be null").into());
+                }
                 None => {}
             }
         }
         Ok(map)
     }
 
-    fn value(&self, shape: &str, at: &str, parameters: &mut Parameters, depth: usize) -> Result<Option<Value>, Error> {
-        let Some(shape) = self.shapes.get(shape).filter(|_| depth <= MAX_DEPTH) else { return Ok(None) };
+    fn value(
+        &self,
+        shape: &str,
+        at: &str,
+        parameters: &mut Parameters,
+        depth: usize,
+    ) -> Result<Option<Value>, Error> {
+        let Some(shape) = self.shapes.get(shape).filter(|_| depth <= MAX_DEPTH) else {
+            return Ok(None);
+        };
         match shape.r#type {
             Type::Structure => {
                 if !parameters.has_under(at) {
                     return Ok(None);
                 }
-                Ok(Some(Value::Object(self.structure(shape, at, parameters, depth)?)))
+                Ok(Some(Value::Object(
+                    self.structure(shape, at, parameters, depth)?,
+                )))
             }
             Type::List => {
                 let empty = parameters.take_empty(at);
                 let mut items = Vec::new();
-                while let Some(item) =
-                    self.value(&shape.member, &format!("{at}.member.{}", items.len() + 1), parameters, depth + 1)?
-                {
+                while let Some(item) = self.value(
+                    &shape.member,
+                    &format!("{at}.member.{}", items.len() + 1),
+                    parameters,
+                    depth + 1,
+                )? {
                     items.push(item);
                 }
                 if items.is_empty() && !empty {
@@ -237,9 +291,11 @@ impl Model {
                 let mut map = Map::new();
                 loop {
                     let at = format!("{at}.entry.{}", map.len() + 1);
-                    let key = self.value(&shape.key, &format!("{at}.key"), parameters, depth + 1)?;
+                    let key =
+                        self.value(&shape.key, &format!("{at}.key"), parameters, depth + 1)?;
                     let Some(Value::String(key)) = key else { break };
-                    let value = self.value(&shape.value, &format!("{at}.value"), parameters, depth + 1)?;
+                    let value =
+                        self.value(&shape.value, &format!("{at}.value"), parameters, depth + 1)?;
                     if map.insert(key, value.unwrap_or_default()).is_some() {
                         return Err(FieldError::new(at, "must not repeat a key").into());
                     }
@@ -250,15 +306,24 @@ impl Model {
                 bounds(shape, at, map.len(), "entries")?;
                 Ok(Some(Value::Object(map)))
             }
-            Type::String => parameters.take(at).map(|text| string(shape, at, text)).transpose(),
+            Type::String => parameters
+                .take(at)
+                .map(|text| string(shape, at, text))
+                .transpose(),
             Type::Integer => match parameters.number(at)? {
                 None => Ok(None),
                 Some(number) if shape.min.is_some_and(|min| number < min) => {
-                    let rule = format!("must have value greater than or equal to {}", shape.min.unwrap_or_default());
+                    let rule = format!(
+                        "must have value greater than or equal to {}",
+                        shape.min.unwrap_or_default()
+                    );
                     Err(FieldError::new(at.to_owned(), rule).into())
                 }
                 Some(number) if shape.max.is_some_and(|max| number > max) => {
-                    let rule = format!("must have value less than or equal to {}", shape.max.unwrap_or_default());
+                    let rule = format!(
+                        "must have value less than or equal to {}",
+                        shape.max.unwrap_or_default()
+                    );
                     Err(FieldError::new(at.to_owned(), rule).into())
                 }
                 Some(number) => Ok(Some(number.into())),
@@ -290,7 +355,10 @@ fn string(shape: &Shape, at: &str, text: String) -> Result<Value, Error> {
         return Err(FieldError::new(at.to_owned(), rule).into());
     }
     match &shape.pattern {
-        Some(Pattern { text: pattern, regex: Some(regex) }) if !regex.is_match(&text) => {
+        Some(Pattern {
+            text: pattern,
+            regex: Some(regex),
+        }) if !regex.is_match(&text) => {
             let rule = format!("must satisfy regular expression pattern: {pattern}");
             Err(FieldError::new(at.to_owned(), rule).into())
         }
@@ -300,14 +368,20 @@ fn string(shape: &Shape, at: &str, text: String) -> Result<Value, Error> {
 
 fn bounds(shape: &Shape, at: &str, length: usize, what: &str) -> Result<(), FieldError> {
     let length = i64::try_from(length).unwrap_or(i64::MAX);
-    let noun = if what == "characters" { "length" } else { "size" };
+    let noun = if what == "characters" {
+        "length"
+    } else {
+        "size"
+    };
     match (shape.min, shape.max) {
-        (Some(min), _) if length < min => {
-            Err(FieldError::new(at.to_owned(), format!("must have {noun} greater than or equal to {min}")))
-        }
-        (_, Some(max)) if length > max => {
-            Err(FieldError::new(at.to_owned(), format!("must have {noun} less than or equal to {max}")))
-        }
+        (Some(min), _) if length < min => Err(FieldError::new(
+            at.to_owned(),
+            format!("must have {noun} greater than or equal to {min}"),
+        )),
+        (_, Some(max)) if length > max => Err(FieldError::new(
+            at.to_owned(),
+            format!("must have {noun} less than or equal to {max}"),
+        )),
         _ => Ok(()),
     }
 }
@@ -319,20 +393,32 @@ mod tests {
 
     fn read(action: &str, body: &str) -> Result<Value, Error> {
         let mut parameters = read_form(b"", body.as_bytes())?.parameters;
-        IAM.as_ref().unwrap().read(action, &mut parameters).map(Value::Object)
+        IAM.as_ref()
+            .unwrap()
+            .read(action, &mut parameters)
+            .map(Value::Object)
     }
 
     #[test]
     fn the_model_is_whole() {
         let model = IAM.as_ref().unwrap();
         assert!(model.operations.len() > 150, "{}", model.operations.len());
-        let names = model.operations.values().flat_map(|o| o.input.iter().chain(&o.output));
-        let inner = model.shapes.values().flat_map(|s| s.members.values().chain([&s.member, &s.key, &s.value]));
+        let names = model
+            .operations
+            .values()
+            .flat_map(|o| o.input.iter().chain(&o.output));
+        let inner = model
+            .shapes
+            .values()
+            .flat_map(|s| s.members.values().chain([&s.member, &s.key, &s.value]));
         for name in names.chain(inner).filter(|n| !n.is_empty()) {
             assert!(model.shapes.contains_key(name), "{name}");
         }
         let patterns = model.shapes.values().filter_map(|s| s.pattern.as_ref());
-        let loose: Vec<&str> = patterns.filter(|p| p.regex.is_none()).map(|p| p.text.as_str()).collect();
+        let loose: Vec<&str> = patterns
+            .filter(|p| p.regex.is_none())
+            .map(|p| p.text.as_str())
+            .collect();
         assert_eq!(
             loose,
             ["^[a-z0-9]([a-z0-9]|-(?!-)){1,61}[a-z0-9]$"],
@@ -342,14 +428,24 @@ mod tests {
 
     #[test]
     fn requests_are_read_by_their_shapes() {
-        let user = read("CreateUser", "UserName=a&Tags.member.1.Key=k&Tags.member.1.Value=&Path=/x/").unwrap();
-        assert_eq!(user, serde_json::json!({"UserName": "a", "Path": "/x/", "Tags": [{"Key": "k", "Value": ""}]}));
+        let user = read(
+            "CreateUser",
+            "UserName=a&Tags.member.1.Key=k&Tags.member.1.Value=&Path=/x/",
+        )
+        .unwrap();
+        assert_eq!(
+            user,
+            serde_json::json!({"UserName": "a", "Path": "/x/", "Tags": [{"Key": "k", "Value": ""}]})
+        );
         let policy = read(
             "SimulatePrincipalPolicy",
             "PolicySourceArn=arn:aws:iam::111122223333:user/a&ActionNames.member.1=s3:GetObject\
              &ContextEntries.member.1.ContextKeyName=aws:x-y&ContextEntries.member.1.ContextKeyValues.member.1=v&MaxItems=5",
         );
-        assert_eq!(policy.unwrap()["ContextEntries"][0]["ContextKeyValues"][0], "v");
+        assert_eq!(
+            policy.unwrap()["ContextEntries"][0]["ContextKeyValues"][0],
+            "v"
+        );
         assert_eq!(read("ListUsers", "").unwrap(), serde_json::json!({}));
         for (action, bad) in [
             ("CreateUser", ""),
@@ -357,7 +453,10 @@ mod tests {
             ("CreateUser", "UserName="),
             ("CreateUser", "UserName=a&Path=x"),
             ("CreateUser", "UserName=a&Tags.member.1.Key=k"),
-            ("CreateUser", "UserName=a&Tags.member.2.Key=k&Tags.member.2.Value=v"),
+            (
+                "CreateUser",
+                "UserName=a&Tags.member.2.Key=k&Tags.member.2.Value=v",
+            ),
             ("CreateUser", "UserName=a&Surprise=1"),
             ("ListUsers", "MaxItems=0"),
             ("ListUsers", "MaxItems=1001"),
@@ -367,9 +466,15 @@ mod tests {
                 "EnableMFADevice",
                 "UserName=a&SerialNumber=123456789&AuthenticationCode1=12345&AuthenticationCode2=123456",
             ),
-            ("CreateRole", "RoleName=r&AssumeRolePolicyDocument=%7B%7D&MaxSessionDuration=1"),
+            (
+                "CreateRole",
+                "RoleName=r&AssumeRolePolicyDocument=%7B%7D&MaxSessionDuration=1",
+            ),
         ] {
-            assert!(matches!(read(action, bad), Err(Error::Validation(_))), "{action} {bad}");
+            assert!(
+                matches!(read(action, bad), Err(Error::Validation(_))),
+                "{action} {bad}"
+            );
         }
     }
 
@@ -377,27 +482,50 @@ mod tests {
     fn secrets_stay_out_of_the_audit() {
         let model = IAM.as_ref().unwrap();
         let body = "UserName=a&SerialNumber=123456789&AuthenticationCode1=123456&AuthenticationCode2=654321";
-        let Value::Object(input) = read("EnableMFADevice", body).unwrap() else { panic!() };
+        let Value::Object(input) = read("EnableMFADevice", body).unwrap() else {
+            panic!()
+        };
         let audited = Value::Object(model.audited("EnableMFADevice", &input));
-        assert_eq!(audited, serde_json::json!({"userName": "a", "serialNumber": "123456789"}));
-        let Value::Object(input) = read("CreateLoginProfile", "UserName=a&Password=hunter2").unwrap() else { panic!() };
-        assert_eq!(Value::Object(model.audited("CreateLoginProfile", &input)), serde_json::json!({"userName": "a"}));
+        assert_eq!(
+            audited,
+            serde_json::json!({"userName": "a", "serialNumber": "123456789"})
+        );
+        let Value::Object(input) =
+            read("CreateLoginProfile", "UserName=a&Password=hunter2").unwrap()
+        else {
+            panic!()
+        };
+        assert_eq!(
+            Value::Object(model.audited("CreateLoginProfile", &input)),
+            serde_json::json!({"userName": "a"})
+        );
     }
 
     #[test]
     fn policy_documents_are_audited_by_digest() {
         let model = IAM.as_ref().unwrap();
         let audited = |action: &str, body: &str| {
-            let Value::Object(input) = read(action, body).unwrap() else { panic!() };
+            let Value::Object(input) = read(action, body).unwrap() else {
+                panic!()
+            };
             Value::Object(model.audited(action, &input))
         };
         let digest = serde_json::json!(Digest::of("{}"));
-        assert_eq!(digest["sha256"], "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a");
+        assert_eq!(
+            digest["sha256"],
+            "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
+        );
         assert_eq!(digest["length"], 2);
         let role = audited("CreateRole", "RoleName=r&AssumeRolePolicyDocument=%7B%7D");
-        assert_eq!(role, serde_json::json!({"roleName": "r", "assumeRolePolicyDocument": digest}));
+        assert_eq!(
+            role,
+            serde_json::json!({"roleName": "r", "assumeRolePolicyDocument": digest})
+        );
         let many = "ActionNames.member.1=s3:GetObject&PolicyInputList.member.1=%7B%7D&PolicyInputList.member.2=%7B%7D";
-        assert_eq!(audited("SimulateCustomPolicy", many)["policyInputList"], serde_json::json!([digest, digest]));
+        assert_eq!(
+            audited("SimulateCustomPolicy", many)["policyInputList"],
+            serde_json::json!([digest, digest])
+        );
         // In the model, whatever holds a policy has the one shape by which it is known.
         for (name, shape) in model.shapes.values().flat_map(|s| &s.members) {
             if name.ends_with("PolicyDocument") {

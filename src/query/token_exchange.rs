@@ -55,16 +55,28 @@ pub(super) async fn serve(
     body: Result<Bytes, Error>,
 ) -> Response<Full<Bytes>> {
     if head.method != Method::POST {
-        let mut response = answer(StatusCode::METHOD_NOT_ALLOWED, "", &json!({"error": "invalid_request"}));
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+        let mut response = answer(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "",
+            &json!({"error": "invalid_request"}),
+        );
+        response
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("POST"));
         return response;
     }
-    let form = head.headers.get(CONTENT_TYPE).is_some_and(|v| media_type(v).eq_ignore_ascii_case(FORM));
+    let form = head
+        .headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|v| media_type(v).eq_ignore_ascii_case(FORM));
     let parsed = match body {
         Ok(body) if form && head.uri.query().is_none() => read_form(b"", &body)
             .map_err(|e| Refused("invalid_request", e.to_string()))
             .and_then(|mut pairs| read(&mut pairs.parameters)),
-        Ok(_) => Err(Refused("invalid_request", "the request must be a form in the body of a POST".to_owned())),
+        Ok(_) => Err(Refused(
+            "invalid_request",
+            "the request must be a form in the body of a POST".to_owned(),
+        )),
         Err(error) => Err(Refused("invalid_request", error.to_string())),
     };
     let wanted: Option<(&'static str, String)>;
@@ -111,7 +123,10 @@ async fn vouched(
     let reply = ops::serve(sts, signed(sts, &output), input, origin).await;
     match reply.result {
         Ok(made) => {
-            let lasts = made.expiration.since(output.credentials.issued_at).as_secs();
+            let lasts = made
+                .expiration
+                .since(output.credentials.issued_at)
+                .as_secs();
             let body = json!({
                 "access_token": made.web_identity_token.expose(),
                 "issued_token_type": kind,
@@ -137,8 +152,22 @@ fn signed(sts: &Sts, output: &AssumeRoleWithWebIdentityOutput) -> Result<Evidenc
     };
     let mut headers = HeaderMap::new();
     let payload_sha256 = sha256(b"");
-    signer.sign("POST", PATH, host, &mut headers, &payload_sha256, sts.clock.now())?;
-    let incoming = Incoming { method: "POST", path: PATH, query: &[], headers: &headers, host, payload_sha256 };
+    signer.sign(
+        "POST",
+        PATH,
+        host,
+        &mut headers,
+        &payload_sha256,
+        sts.clock.now(),
+    )?;
+    let incoming = Incoming {
+        method: "POST",
+        path: PATH,
+        query: &[],
+        headers: &headers,
+        host,
+        payload_sha256,
+    };
     let presented = Presented::read(&incoming)?.ok_or(Error::InternalFailure)?;
     Ok(Evidence::Signed(Box::new(presented)))
 }
@@ -147,34 +176,66 @@ fn read(parameters: &mut Parameters) -> Result<Asked, Refused> {
     let invalid = |text: &str| Refused("invalid_request", text.to_owned());
     match parameters.take("grant_type").as_deref() {
         Some(GRANT) => {}
-        Some(_) => return Err(Refused("unsupported_grant_type", format!("the grant_type is `{GRANT}`"))),
+        Some(_) => {
+            return Err(Refused(
+                "unsupported_grant_type",
+                format!("the grant_type is `{GRANT}`"),
+            ));
+        }
         None => return Err(invalid("grant_type is missing")),
     }
     match parameters.take("subject_token_type").as_deref() {
         Some(ID_TOKEN | JWT) => {}
-        _ => return Err(invalid("subject_token_type must be of an id_token or a jwt")),
+        _ => {
+            return Err(invalid(
+                "subject_token_type must be of an id_token or a jwt",
+            ));
+        }
     }
     let audience = parameters.take("audience");
     let token = match (parameters.take("requested_token_type").as_deref(), audience) {
         (None | Some(SESSION), None) => None,
         (None | Some(ACCESS_TOKEN), Some(audience)) => Some((ACCESS_TOKEN, audience)),
         (Some(JWT), Some(audience)) => Some((JWT, audience)),
-        (Some(ACCESS_TOKEN | JWT), None) => return Err(invalid("audience is missing: whom the token is for")),
-        _ => return Err(invalid("requested_token_type must be the session's, an access_token or a jwt")),
+        (Some(ACCESS_TOKEN | JWT), None) => {
+            return Err(invalid("audience is missing: whom the token is for"));
+        }
+        _ => {
+            return Err(invalid(
+                "requested_token_type must be the session's, an access_token or a jwt",
+            ));
+        }
     };
     let login = AssumeRoleWithWebIdentityInput {
-        role_arn: Some(parameters.take("resource").ok_or_else(|| invalid("resource is missing: the role's ARN"))?),
-        role_session_name: Some(parameters.take("scope").unwrap_or_else(|| SESSION_NAME.to_owned())),
-        web_identity_token: Some(parameters.take("subject_token").ok_or_else(|| invalid("subject_token is missing"))?),
+        role_arn: Some(
+            parameters
+                .take("resource")
+                .ok_or_else(|| invalid("resource is missing: the role's ARN"))?,
+        ),
+        role_session_name: Some(
+            parameters
+                .take("scope")
+                .unwrap_or_else(|| SESSION_NAME.to_owned()),
+        ),
+        web_identity_token: Some(
+            parameters
+                .take("subject_token")
+                .ok_or_else(|| invalid("subject_token is missing"))?,
+        ),
         ..AssumeRoleWithWebIdentityInput::default()
     };
-    parameters.none_left().map_err(|e| Refused("invalid_request", e.to_string()))?;
+    parameters
+        .none_left()
+        .map_err(|e| Refused("invalid_request", e.to_string()))?;
     Ok(Asked { login, token })
 }
 
 fn session(output: &AssumeRoleWithWebIdentityOutput, request_id: &str) -> Response<Full<Bytes>> {
     let credentials = &output.credentials;
-    let lasts = credentials.expires_at.since(credentials.issued_at).as_secs();
+    let lasts = credentials
+        .expires_at
+        .since(credentials.issued_at)
+        .as_secs();
     let body = json!({
         "access_token": credentials.session_token.expose(),
         "issued_token_type": SESSION,
@@ -190,9 +251,15 @@ fn session(output: &AssumeRoleWithWebIdentityOutput, request_id: &str) -> Respon
 
 pub(super) fn refused(error: &Error, request_id: &str) -> Response<Full<Bytes>> {
     let (status, code) = fault(error);
-    let mut response = answer(status, request_id, &json!({"error": code, "error_description": error.message()}));
+    let mut response = answer(
+        status,
+        request_id,
+        &json!({"error": code, "error_description": error.message()}),
+    );
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response
 }
@@ -200,13 +267,16 @@ pub(super) fn refused(error: &Error, request_id: &str) -> Response<Full<Bytes>> 
 /// The one place where refusals become errors of OAuth.
 fn fault(error: &Error) -> (StatusCode, &'static str) {
     match error {
-        Error::InvalidIdentityToken(_) | Error::ExpiredWebIdentityToken(_) | Error::IdpRejectedClaim(_) => {
-            (StatusCode::BAD_REQUEST, "invalid_grant")
+        Error::InvalidIdentityToken(_)
+        | Error::ExpiredWebIdentityToken(_)
+        | Error::IdpRejectedClaim(_) => (StatusCode::BAD_REQUEST, "invalid_grant"),
+        Error::NotAuthorized { .. } | Error::AccessDenied { .. } => {
+            (StatusCode::BAD_REQUEST, "invalid_target")
         }
-        Error::NotAuthorized { .. } | Error::AccessDenied { .. } => (StatusCode::BAD_REQUEST, "invalid_target"),
-        Error::IdpCommunicationError | Error::ServiceUnavailable(_) | Error::Throttling | Error::RequestTimeout(_) => {
-            (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
-        }
+        Error::IdpCommunicationError
+        | Error::ServiceUnavailable(_)
+        | Error::Throttling
+        | Error::RequestTimeout(_) => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
         Error::InternalFailure => (StatusCode::INTERNAL_SERVER_ERROR, "server_error"),
         _ => (StatusCode::BAD_REQUEST, "invalid_request"),
     }

@@ -28,7 +28,8 @@ pub(super) enum BodyError {
     Late,
 }
 
-type Permit = Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send + Sync>>;
+type Permit =
+    Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send + Sync>>;
 
 /// How much of a body is read at any time, in bytes: most bodies are shorter.
 const SHORT_BODY: usize = 8_192;
@@ -59,7 +60,14 @@ impl Metered {
         if is_open {
             call.connection().body_begins();
         }
-        Self { body, call, read: 0, turn: Turn::Short, is_open, deadline: None }
+        Self {
+            body,
+            call,
+            read: 0,
+            turn: Turn::Short,
+            is_open,
+            deadline: None,
+        }
     }
 
     /// Ends it after some time, for those who answer as it goes on.
@@ -77,7 +85,10 @@ impl Metered {
         }
     }
 
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Some(deadline) = &mut self.deadline
             && deadline.as_mut().poll(cx).is_ready()
         {
@@ -108,7 +119,9 @@ impl Metered {
             && let Some(bodies) = self.call.connection().bodies()
         {
             self.turn = match bodies.clone().try_acquire_owned() {
-                Ok(permit) => Turn::Taken { _permit: Some(permit) },
+                Ok(permit) => Turn::Taken {
+                    _permit: Some(permit),
+                },
                 Err(_) => Turn::Waiting(Box::pin(bodies.clone().acquire_owned())),
             };
         }
@@ -126,7 +139,10 @@ impl Body for Metered {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         // It may have given way to others.
         if let Some(shed) = this.call.shed() {
@@ -181,8 +197,11 @@ impl Unsent {
     /// A second has passed. True: an answer has waited for longer than [`MAX_UNREAD_SECONDS`].
     pub(super) fn tick(&self) -> bool {
         let now = self.ages.second.fetch_add(1, Ordering::Relaxed) + 1;
-        let fresh = |slot: usize| (0..=MAX_UNREAD_SECONDS).any(|ago| slot_of(now.wrapping_sub(ago)) == slot);
-        let waits = |(slot, count): (usize, &AtomicU32)| !fresh(slot) && count.load(Ordering::Relaxed) > 0;
+        let fresh = |slot: usize| {
+            (0..=MAX_UNREAD_SECONDS).any(|ago| slot_of(now.wrapping_sub(ago)) == slot)
+        };
+        let waits =
+            |(slot, count): (usize, &AtomicU32)| !fresh(slot) && count.load(Ordering::Relaxed) > 0;
         self.ages.seconds.iter().enumerate().any(waits)
     }
 
@@ -215,7 +234,9 @@ impl Unsent {
     }
 
     fn handed_over(&self) -> MutexGuard<'_, HandedOver> {
-        self.handed_over.lock().unwrap_or_else(PoisonError::into_inner)
+        self.handed_over
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -237,7 +258,11 @@ impl Kept {
         if let Some(count) = ages.seconds.get(slot) {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        Self { ages: ages.clone(), slot, _call: call }
+        Self {
+            ages: ages.clone(),
+            slot,
+            _call: call,
+        }
     }
 }
 
@@ -260,12 +285,22 @@ pub(super) struct Answer {
 impl Answer {
     /// Over HTTP/2 each stream keeps its own pieces. Over HTTP/1.1, and where an answer is headers
     /// alone, hyper has everything at once.
-    pub(super) fn new(body: tonic::body::Body, call: Arc<Call>, unsent: &Unsent, is_http2: bool) -> Self {
+    pub(super) fn new(
+        body: tonic::body::Body,
+        call: Arc<Call>,
+        unsent: &Unsent,
+        is_http2: bool,
+    ) -> Self {
         call.answered();
         if !is_http2 || body.is_end_stream() {
             unsent.hand_over(call.clone());
         }
-        Self { body, call, ages: unsent.ages.clone(), is_http2 }
+        Self {
+            body,
+            call,
+            ages: unsent.ages.clone(),
+            is_http2,
+        }
     }
 }
 
@@ -273,14 +308,19 @@ impl Body for Answer {
     type Data = Piece;
     type Error = tonic::Status;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Piece>, tonic::Status>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Piece>, tonic::Status>>> {
         let this = self.get_mut();
         let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
         Poll::Ready(frame.map(|frame| {
             frame.map(|frame| {
                 frame.map_data(|bytes| {
                     this.call.charge_answer(bytes.len());
-                    let kept = this.is_http2.then(|| Kept::new(&this.ages, this.call.clone()));
+                    let kept = this
+                        .is_http2
+                        .then(|| Kept::new(&this.ages, this.call.clone()));
                     Piece { bytes, _kept: kept }
                 })
             })
@@ -323,15 +363,22 @@ mod tests {
 
     #[test]
     fn what_hyper_has_is_given_back_when_the_connection_is_over() {
-        let admission = Admission::new(Bounds { connections: 8, calls: 80, bytes: 1 << 26 });
+        let admission = Admission::new(Bounds {
+            connections: 8,
+            calls: 80,
+            bytes: 1 << 26,
+        });
         let ip = [127, 0, 0, 1].into();
         let hand_over = |unsent: &Unsent| {
             let connection = admission.connect(Some(ip)).unwrap();
             for is_http2 in [false, true] {
                 let call = connection.call(ip, 100, Purpose::Call).unwrap();
                 // A body without an end of its own, and one that is headers alone.
-                let body =
-                    if is_http2 { tonic::body::Body::empty() } else { tonic::body::Body::new(String::from("x")) };
+                let body = if is_http2 {
+                    tonic::body::Body::empty()
+                } else {
+                    tonic::body::Body::new(String::from("x"))
+                };
                 drop(Answer::new(body, call, unsent, is_http2));
             }
         };
@@ -340,12 +387,22 @@ mod tests {
         hand_over(&unsent);
         assert_eq!((unsent.count(), admission.sources()), (2, 1));
         drop(unsent);
-        assert_eq!((admission.request_memory_bytes(), admission.sources()), (0, 0));
+        assert_eq!(
+            (admission.request_memory_bytes(), admission.sources()),
+            (0, 0)
+        );
         // Calls that last longer than the connection keep it, and nothing comes after its end.
         let unsent = Unsent::default();
         hand_over(&unsent);
         unsent.over();
         hand_over(&unsent);
-        assert_eq!((unsent.count(), admission.request_memory_bytes(), admission.sources()), (0, 0, 0));
+        assert_eq!(
+            (
+                unsent.count(),
+                admission.request_memory_bytes(),
+                admission.sources()
+            ),
+            (0, 0, 0)
+        );
     }
 }

@@ -30,7 +30,10 @@ pub(super) async fn exchange(shared: Arc<Shared>) {
         if unsent.is_empty() || !sts.budgets.are_shared() {
             continue;
         }
-        let counters: Vec<(String, u64)> = unsent.iter().map(|unsent| (unsent.name(), unsent.calls)).collect();
+        let counters: Vec<(String, u64)> = unsent
+            .iter()
+            .map(|unsent| (unsent.name(), unsent.calls))
+            .collect();
         let keyring = sts.tokens.keyring();
         let totals = sts.sessions.add_up(&keyring, &counters).await;
         let now = sts.clock.monotonic();
@@ -55,7 +58,9 @@ pub(super) async fn look_after(shared: Arc<Shared>) {
         let forgotten = sts.clock.monotonic().saturating_sub(counted_at) >= KEEP_COUNT;
         if let Some(brokers) = heard.or(forgotten.then_some(1)) {
             sts.budgets.share_among(brokers);
-            sts.metrics.brokers.set(i64::try_from(brokers).unwrap_or(i64::MAX));
+            sts.metrics
+                .brokers
+                .set(i64::try_from(brokers).unwrap_or(i64::MAX));
         }
         sts.budgets.sweep_calls(sts.clock.monotonic());
         if round.is_multiple_of(SWEEP_SESSIONS) {
@@ -71,9 +76,14 @@ async fn brokers(shared: &Shared) -> Option<usize> {
     if sts.store.is_shared() {
         // The connection is the feed's, which belongs to that thread.
         let asked = sts.clone();
-        let counted = sts.urgent.spawn(async move { asked.store.count_nodes().await });
+        let counted = sts
+            .urgent
+            .spawn(async move { asked.store.count_nodes().await });
         return counted.await.ok()?.ok().map(|nodes| nodes.max(1));
     }
     let keyring = sts.tokens.keyring();
-    sts.sessions.announce(&keyring, &shared.node.node, sts.clock.now()).await.ok()
+    sts.sessions
+        .announce(&keyring, &shared.node.node, sts.clock.now())
+        .await
+        .ok()
 }

@@ -32,12 +32,17 @@ impl Ends {
         let seconds = validity.map_or(UNKNOWN, |(_, until)| until.seconds());
         self.0.store(seconds, Ordering::Relaxed);
         if seconds != UNKNOWN {
-            metrics.certificate_expiration.get_or_create(&[]).set(seconds);
+            metrics
+                .certificate_expiration
+                .get_or_create(&[])
+                .set(seconds);
         }
     }
 
     fn get(&self) -> Option<Timestamp> {
-        Some(self.0.load(Ordering::Relaxed)).filter(|seconds| *seconds != UNKNOWN).map(Timestamp::from_seconds)
+        Some(self.0.load(Ordering::Relaxed))
+            .filter(|seconds| *seconds != UNKNOWN)
+            .map(Timestamp::from_seconds)
     }
 }
 
@@ -61,9 +66,13 @@ pub(super) async fn watch(shared: Arc<Shared>) {
     let mut warned: Option<(Timestamp, Duration)> = None;
     loop {
         tick.tick().await;
-        let Some(ends_at) = shared.certificate.get() else { continue };
+        let Some(ends_at) = shared.certificate.get() else {
+            continue;
+        };
         let passed = shared.sts.clock.monotonic();
-        let lately = |(of, at): (Timestamp, Duration)| of == ends_at && passed.saturating_sub(at) < WARN_EVERY;
+        let lately = |(of, at): (Timestamp, Duration)| {
+            of == ends_at && passed.saturating_sub(at) < WARN_EVERY
+        };
         if warned.is_some_and(lately) {
             continue;
         }
@@ -85,6 +94,10 @@ mod tests {
         assert_eq!(at("20260615T235959Z"), None);
         assert!(at("20260616T000000Z").unwrap().contains("in 14 days"));
         assert!(at("20260629T235959Z").unwrap().contains("in 0 days"));
-        assert!(at("20260630T000000Z").unwrap().contains("ended at 2026-06-30T00:00:00Z"));
+        assert!(
+            at("20260630T000000Z")
+                .unwrap()
+                .contains("ended at 2026-06-30T00:00:00Z")
+        );
     }
 }

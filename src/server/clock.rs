@@ -38,14 +38,28 @@ impl Timekeeper {
     /// When the mark is there and cannot be read.
     pub(super) fn start(config: &Config, wall: Arc<dyn Clock>) -> Result<Self, StartError> {
         let file = config.watermark.as_deref().map(ClockMarkFile::beside);
-        let mark = file.as_ref().map(ClockMarkFile::load).transpose()?.flatten();
+        let mark = file
+            .as_ref()
+            .map(ClockMarkFile::load)
+            .transpose()?
+            .flatten();
         // A broker whose time is further ahead makes sessions that the others refuse.
         let allowed = match config.store {
-            Place::Postgres { .. } => config.skew.min(Duration::from_secs(authn::ISSUED_AHEAD_SECONDS.unsigned_abs())),
+            Place::Postgres { .. } => config.skew.min(Duration::from_secs(
+                authn::ISSUED_AHEAD_SECONDS.unsigned_abs(),
+            )),
             Place::Sqlite(_) | Place::Memory => config.skew,
         };
-        let clock = Arc::new(HighWaterClock::new(wall, mark.map(ClockMark::time), allowed));
-        Ok(Self { clock, file, accepted: AtomicU64::new(mark.map_or(0, |mark| mark.accepted)) })
+        let clock = Arc::new(HighWaterClock::new(
+            wall,
+            mark.map(ClockMark::time),
+            allowed,
+        ));
+        Ok(Self {
+            clock,
+            file,
+            accepted: AtomicU64::new(mark.map_or(0, |mark| mark.accepted)),
+        })
     }
 
     /// The clock that everything is judged by.
@@ -88,7 +102,9 @@ pub(super) fn why(clock: &HighWaterClock, lag: Duration) -> String {
     );
     let minutes = clock.until_caught_up().as_secs().div_ceil(60);
     match lag > LONG {
-        true => format!("{behind}: set the clock right; if it is right, run `{ACCEPT}`, which ends every session"),
+        true => format!(
+            "{behind}: set the clock right; if it is right, run `{ACCEPT}`, which ends every session"
+        ),
         false => format!(
             "{behind}: nothing is issued until it has caught up, in about {minutes} minutes if it is right; `{ACCEPT}` \
              ends every session, and goes on at once"
@@ -109,7 +125,11 @@ pub(super) async fn watch(shared: Arc<Shared>) {
         let last = std::mem::replace(&mut look, Look::at(&clock));
         look.tell_jump(&last);
         let lag = clock.lag();
-        shared.sts.metrics.clock_behind_seconds.set(i64::try_from(lag.as_secs()).unwrap_or(i64::MAX));
+        shared
+            .sts
+            .metrics
+            .clock_behind_seconds
+            .set(i64::try_from(lag.as_secs()).unwrap_or(i64::MAX));
         told = told.next(&clock, lag);
         let now = clock.now();
         let is_due = now.since(saved) >= SAVE_EVERY;
@@ -155,13 +175,21 @@ struct Look {
 
 impl Look {
     fn at(clock: &HighWaterClock) -> Self {
-        Self { wall: clock.wall(), passed: clock.monotonic() }
+        Self {
+            wall: clock.wall(),
+            passed: clock.monotonic(),
+        }
     }
 
     /// Says when the wall clock ran away from the time that passed.
     fn tell_jump(&self, last: &Self) {
-        let passed = i64::try_from(self.passed.saturating_sub(last.passed).as_millis()).unwrap_or(i64::MAX);
-        let jump = self.wall.millis().saturating_sub(last.wall.millis()).saturating_sub(passed);
+        let passed =
+            i64::try_from(self.passed.saturating_sub(last.passed).as_millis()).unwrap_or(i64::MAX);
+        let jump = self
+            .wall
+            .millis()
+            .saturating_sub(last.wall.millis())
+            .saturating_sub(passed);
         let (before, now, seconds) = (last.wall, self.wall, jump / 1_000);
         if jump > JUMP {
             tracing::warn!(

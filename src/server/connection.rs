@@ -80,7 +80,9 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, slots: Ar
         let source = (!shared.listener.is_trusted(peer.ip())).then(|| peer.ip());
         let Ok(account) = shared.admission.connect(source) else {
             shared.sts.metrics.connections_refused.inc();
-            warn("a source address has its share of the connections; more of it are closed at once");
+            warn(
+                "a source address has its share of the connections; more of it are closed at once",
+            );
             continue;
         };
         let Some(slot) = slot(&slots, &shared).await else {
@@ -100,7 +102,10 @@ async fn slot(slots: &Arc<Semaphore>, shared: &Shared) -> Option<OwnedSemaphoreP
     if !shared.admission.make_room() {
         return None;
     }
-    tokio::time::timeout(ROOM, slots.clone().acquire_owned()).await.ok()?.ok()
+    tokio::time::timeout(ROOM, slots.clone().acquire_owned())
+        .await
+        .ok()?
+        .ok()
 }
 
 async fn serve(
@@ -131,19 +136,38 @@ async fn serve(
     connections.dec();
 }
 
-async fn talk(stream: TcpStream, client: Client, shared: &Arc<Shared>, account: &Arc<admission::Connection>) {
-    let Some(config) = shared.tls.load_full() else { return run(stream, client, shared, account).await };
+async fn talk(
+    stream: TcpStream,
+    client: Client,
+    shared: &Arc<Shared>,
+    account: &Arc<admission::Connection>,
+) {
+    let Some(config) = shared.tls.load_full() else {
+        return run(stream, client, shared, account).await;
+    };
     let Ok(counted) = shared.admission.handshake(account) else {
         shared.sts.metrics.connections_refused.inc();
         return;
     };
-    let handshake = InTurn::new(TlsAcceptor::from(config).accept(Greeting::new(stream)), &shared.handshakes);
+    let handshake = InTurn::new(
+        TlsAcceptor::from(config).accept(Greeting::new(stream)),
+        &shared.handshakes,
+    );
     let shaken = tokio::time::timeout(shared.limits.handshake, handshake).await;
     drop(counted);
     match shaken {
         Ok(Ok(mut stream)) => {
             stream.get_mut().0.is_shaken();
-            run(stream, Client { secure_transport: true, ..client }, shared, account).await;
+            run(
+                stream,
+                Client {
+                    secure_transport: true,
+                    ..client
+                },
+                shared,
+                account,
+            )
+            .await;
         }
         Ok(Err(error)) => tracing::debug!(peer = %client.ip, %error, "TLS handshake failed"),
         Err(_) => _ = shared.sts.metrics.connections_refused.inc(),
@@ -156,9 +180,16 @@ async fn client(stream: &mut TcpStream, peer: SocketAddr, shared: &Shared) -> Op
     if !shared.listener.proxy_protocol || !shared.listener.is_trusted(client.ip) {
         return Some(client);
     }
-    match tokio::time::timeout(shared.limits.handshake, proxies::read_proxy_header(stream, client)).await {
+    match tokio::time::timeout(
+        shared.limits.handshake,
+        proxies::read_proxy_header(stream, client),
+    )
+    .await
+    {
         Ok(Ok(client)) => return Some(client),
-        Ok(Err(error)) => tracing::debug!(%peer, %error, "a connection without a good PROXY header was closed"),
+        Ok(Err(error)) => {
+            tracing::debug!(%peer, %error, "a connection without a good PROXY header was closed")
+        }
         Err(_) => {}
     }
     shared.sts.metrics.connections_refused.inc();
@@ -186,8 +217,15 @@ impl Activity {
         if self.born.elapsed() > limits.connection_age {
             return Some("age");
         }
-        let rest = self.born.elapsed().saturating_sub(Duration::from_millis(self.last.load(Ordering::Relaxed)));
-        let limit = if self.served.load(Ordering::Relaxed) == 0 { limits.handshake } else { limits.idle };
+        let rest = self
+            .born
+            .elapsed()
+            .saturating_sub(Duration::from_millis(self.last.load(Ordering::Relaxed)));
+        let limit = if self.served.load(Ordering::Relaxed) == 0 {
+            limits.handshake
+        } else {
+            limits.idle
+        };
         (self.calls.load(Ordering::Relaxed) == 0 && rest > limit).then_some("idle")
     }
 }
@@ -239,14 +277,24 @@ impl Served {
         };
         let call = match header_bytes(&request) {
             None => Err(Error::HeadersTooLarge(MAX_HEADERS, MAX_HEADER_BYTES)),
-            Some(bytes) => self.account.call(address, bytes, purpose).map_err(|shed| ops::shed(&self.shared.sts, shed)),
+            Some(bytes) => self
+                .account
+                .call(address, bytes, purpose)
+                .map_err(|shed| ops::shed(&self.shared.sts, shed)),
         };
         match call {
             Ok(call) => Box::pin(async move {
                 let served = &in_progress.0;
                 let request = request.map(|body| Metered::new(body, call.clone()));
-                let response =
-                    front::answer(&served.shared, served.peer, client, &served.notes, call.clone(), request).await;
+                let response = front::answer(
+                    &served.shared,
+                    served.peer,
+                    client,
+                    &served.notes,
+                    call.clone(),
+                    request,
+                )
+                .await;
                 Ok(response.map(|body| Answer::new(body, call, &served.unsent, is_http2)))
             }),
             Err(error) => {
@@ -259,7 +307,8 @@ impl Served {
                 drop(request);
                 Box::pin(async move {
                     let served = &in_progress.0;
-                    let response = front::turn_away(&served.shared, client, call.clone(), turned, error).await;
+                    let response =
+                        front::turn_away(&served.shared, client, call.clone(), turned, error).await;
                     Ok(response.map(|body| Answer::new(body, call, &served.unsent, is_http2)))
                 })
             }
@@ -270,10 +319,18 @@ impl Served {
 /// What the request line and the headers take in memory; none if they are more than the limits.
 fn header_bytes<B>(request: &Request<B>) -> Option<usize> {
     let headers = request.headers();
-    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    let target = request
+        .uri()
+        .path_and_query()
+        .map_or(0, |target| target.as_str().len());
     // As on the wire of HTTP/1.1: a colon, a blank and a line end.
-    let text = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>() + target;
-    (headers.len() <= MAX_HEADERS && text <= MAX_HEADER_BYTES).then_some(text + HEADER_OVERHEAD * headers.len())
+    let text = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum::<usize>()
+        + target;
+    (headers.len() <= MAX_HEADERS && text <= MAX_HEADER_BYTES)
+        .then_some(text + HEADER_OVERHEAD * headers.len())
 }
 
 async fn run<S>(stream: S, peer: Client, shared: &Arc<Shared>, account: &Arc<admission::Connection>)
@@ -334,7 +391,11 @@ where
             }
             (Some(reason), None) => {
                 connection.as_mut().graceful_shutdown();
-                let goodbye = if reason == "idle" { GOODBYE } else { shared.limits.shutdown_grace.max(GOODBYE) };
+                let goodbye = if reason == "idle" {
+                    GOODBYE
+                } else {
+                    shared.limits.shutdown_grace.max(GOODBYE)
+                };
                 deadline = Some(Instant::now() + goodbye);
             }
             // Whoever has not finished by then is cut off.
@@ -401,7 +462,11 @@ impl<C: Future> Future for Turn<'_, C> {
         }
         if !notes.is_blocked() {
             // Whatever hyper had before its turn has been written. On HTTP/1.1 its calls run within it.
-            unsent.sent(if notes.is_http2() { handed_over } else { usize::MAX });
+            unsent.sent(if notes.is_http2() {
+                handed_over
+            } else {
+                usize::MAX
+            });
         }
         over.map(End::Over)
     }
@@ -439,37 +504,55 @@ pub(super) async fn answer(
     is_grpc: bool,
     request: Request<Metered>,
 ) -> Response<Body> {
-    if !is_grpc && let Some(known) = well_known::answer(&shared.sts, request.method(), request.uri().path()) {
+    if !is_grpc
+        && let Some(known) = well_known::answer(&shared.sts, request.method(), request.uri().path())
+    {
         return known.map(Body::new);
     }
     if !is_grpc {
-        return query::serve(&shared.sts, origin, request).await.map(Body::new);
+        return query::serve(&shared.sts, origin, request)
+            .await
+            .map(Body::new);
     }
     let service = request.uri().path().split('/').nth(1).unwrap_or_default();
     match service {
         grpc::SERVICE | grpc::ADMINISTRATION => grpc::serve(&shared.sts, origin, request).await,
         Health::NAME => {
-            let mut service = tonic_health::pb::health_server::HealthServer::new(Health(shared.clone()));
+            let mut service =
+                tonic_health::pb::health_server::HealthServer::new(Health(shared.clone()));
             match tokio::time::timeout(CALL_TIMEOUT, service.call(request)).await {
                 Ok(result) => infallible(result),
-                Err(_) => tonic::Status::deadline_exceeded("the request did not arrive in time").into_http(),
+                Err(_) => tonic::Status::deadline_exceeded("the request did not arrive in time")
+                    .into_http(),
             }
         }
-        "grpc.reflection.v1.ServerReflection" if shared.reflection => match reflection().build_v1() {
-            Ok(mut service) => infallible(service.call(request.map(|body| body.until(CALL_TIMEOUT))).await),
+        "grpc.reflection.v1.ServerReflection" if shared.reflection => match reflection().build_v1()
+        {
+            Ok(mut service) => infallible(
+                service
+                    .call(request.map(|body| body.until(CALL_TIMEOUT)))
+                    .await,
+            ),
             Err(_) => infallible(grpc::unimplemented()),
         },
         // What most tools still ask for.
-        "grpc.reflection.v1alpha.ServerReflection" if shared.reflection => match reflection().build_v1alpha() {
-            Ok(mut service) => infallible(service.call(request.map(|body| body.until(CALL_TIMEOUT))).await),
-            Err(_) => infallible(grpc::unimplemented()),
-        },
+        "grpc.reflection.v1alpha.ServerReflection" if shared.reflection => {
+            match reflection().build_v1alpha() {
+                Ok(mut service) => infallible(
+                    service
+                        .call(request.map(|body| body.until(CALL_TIMEOUT)))
+                        .await,
+                ),
+                Err(_) => infallible(grpc::unimplemented()),
+            }
+        }
         _ => infallible(grpc::unimplemented()),
     }
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {
-    tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(grpc::DESCRIPTORS)
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(grpc::DESCRIPTORS)
 }
 
 fn infallible(result: Result<Response<Body>, Infallible>) -> Response<Body> {
@@ -492,18 +575,27 @@ impl tonic_health::pb::health_server::Health for Health {
         &self,
         request: tonic::Request<tonic_health::pb::HealthCheckRequest>,
     ) -> Result<tonic::Response<tonic_health::pb::HealthCheckResponse>, tonic::Status> {
-        if !["", grpc::SERVICE, grpc::ADMINISTRATION].contains(&request.get_ref().service.as_str()) {
+        if !["", grpc::SERVICE, grpc::ADMINISTRATION].contains(&request.get_ref().service.as_str())
+        {
             return Err(tonic::Status::not_found("no such service"));
         }
         let status = match self.0.is_ready() {
             Ok(()) => tonic_health::ServingStatus::Serving,
             Err(_) => tonic_health::ServingStatus::NotServing,
         };
-        Ok(tonic::Response::new(tonic_health::pb::HealthCheckResponse { status: status as i32 }))
+        Ok(tonic::Response::new(
+            tonic_health::pb::HealthCheckResponse {
+                status: status as i32,
+            },
+        ))
     }
 
     type WatchStream = std::pin::Pin<
-        Box<dyn tokio_stream::Stream<Item = Result<tonic_health::pb::HealthCheckResponse, tonic::Status>> + Send>,
+        Box<
+            dyn tokio_stream::Stream<
+                    Item = Result<tonic_health::pb::HealthCheckResponse, tonic::Status>,
+                > + Send,
+        >,
     >;
 
     async fn watch(

@@ -13,7 +13,8 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use tonic::body::Body;
 
 /// What pages may read of an answer: SDKs take their clock from the date.
-const EXPOSED: HeaderValue = HeaderValue::from_static("date, retry-after, x-amzn-requestid, x-amzn-errortype");
+const EXPOSED: HeaderValue =
+    HeaderValue::from_static("date, retry-after, x-amzn-requestid, x-amzn-errortype");
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST");
 /// For how long a browser need not ask again, in seconds.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
@@ -33,7 +34,8 @@ pub(super) fn origin(origins: &[HeaderValue], headers: &HeaderMap) -> Option<Hea
 /// The answer to a browser that asks whether it may call.
 pub(super) fn preflight<B>(request: &Request<B>, origin: &HeaderValue) -> Option<Response<Body>> {
     let headers = request.headers();
-    if *request.method() != Method::OPTIONS || !headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
+    if *request.method() != Method::OPTIONS || !headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+    {
         return None;
     }
     let mut response = Response::new(Body::empty());

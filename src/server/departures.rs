@@ -28,15 +28,26 @@ fn departures(old: &Directory, new: &Directory) -> Vec<Departure> {
     };
     let keys = old.access_keys().filter(|key| {
         let id = key.id.as_str();
-        key.active && new.access_key(id).is_none_or(|now| !now.active || now.user_arn != key.user_arn)
+        key.active
+            && new
+                .access_key(id)
+                .is_none_or(|now| !now.active || now.user_arn != key.user_arn)
     });
-    let keys = keys.map(|key| departure(Selector::AccessKey, owner(&key.user_arn), key.id.as_str()));
-    let users = old.users().filter(|user| new.user(&user.arn).is_none_or(|now| now.id != user.id));
+    let keys =
+        keys.map(|key| departure(Selector::AccessKey, owner(&key.user_arn), key.id.as_str()));
+    let users = old
+        .users()
+        .filter(|user| new.user(&user.arn).is_none_or(|now| now.id != user.id));
     let users = users.map(|user| departure(Selector::Principal, user.account.as_str(), &user.arn));
-    let roles = old.roles().filter(|role| new.role(&role.arn).is_none_or(|now| now.id != role.id));
+    let roles = old
+        .roles()
+        .filter(|role| new.role(&role.arn).is_none_or(|now| now.id != role.id));
     let roles = roles.map(|role| departure(Selector::Role, role.account.as_str(), &role.arn));
-    let providers = old.oidc_providers().filter(|provider| new.oidc_provider(&provider.arn).is_none());
-    let providers = providers.map(|provider| departure(Selector::Principal, owner(&provider.arn), &provider.arn));
+    let providers = old
+        .oidc_providers()
+        .filter(|provider| new.oidc_provider(&provider.arn).is_none());
+    let providers = providers
+        .map(|provider| departure(Selector::Principal, owner(&provider.arn), &provider.arn));
     let mut all: Vec<Departure> = keys.chain(users).chain(roles).chain(providers).collect();
     all.sort();
     all
@@ -63,18 +74,31 @@ pub(super) async fn write_down(
         let mut writer = sts.store.write_much().await?;
         let mut marks = Vec::with_capacity(portion.len());
         for departure in portion {
-            let Departure { selector, account, value } = departure;
-            let Some(kind) = Selector::parse(selector) else { continue };
-            let mark =
-                Mark { before_sequence: writer.sequence() + 1, before_seconds: 0, expires_at: Mark::outlives(now) };
-            let detail = Detail { revoked: vec![Revoked::new(kind, account, value, mark)], ..Detail::default() };
+            let Departure {
+                selector,
+                account,
+                value,
+            } = departure;
+            let Some(kind) = Selector::parse(selector) else {
+                continue;
+            };
+            let mark = Mark {
+                before_sequence: writer.sequence() + 1,
+                before_seconds: 0,
+                expires_at: Mark::outlives(now),
+            };
+            let detail = Detail {
+                revoked: vec![Revoked::new(kind, account, value, mark)],
+                ..Detail::default()
+            };
             let entry = Entry {
                 changed_at: now,
                 actor: Actor::operator("brevet").text(),
                 action: "LoadDirectory",
                 kind: "revocation",
                 id: format!("{selector} {value}"),
-                detail: serde_json::to_string(&detail).map_err(|error| StoreError::Row(error.to_string()))?,
+                detail: serde_json::to_string(&detail)
+                    .map_err(|error| StoreError::Row(error.to_string()))?,
             };
             writer.record(&entry).await?;
             writer.revoke(selector, account, value, mark).await?;
@@ -128,9 +152,15 @@ mod tests {
         const ROLE: &str = "AROARRRRRRRRRRRRRRRR1";
         let whole = directory(true, &[], ROLE);
         let gone = |new: &Directory| -> Vec<String> {
-            departures(&whole, new).into_iter().map(|d| format!("{} {}", d.selector, d.value)).collect()
+            departures(&whole, new)
+                .into_iter()
+                .map(|d| format!("{} {}", d.selector, d.value))
+                .collect()
         };
-        let (key, user) = ("access-key AKIATESTTESTTESTTES1", "principal arn:aws:iam::111122223333:user/bob");
+        let (key, user) = (
+            "access-key AKIATESTTESTTESTTES1",
+            "principal arn:aws:iam::111122223333:user/bob",
+        );
         let role = "role arn:aws:iam::111122223333:role/R";
         let provider = "principal arn:aws:iam::111122223333:oidc-provider/idp.example.com";
         assert!(gone(&directory(true, &[], ROLE)).is_empty());
@@ -138,7 +168,11 @@ mod tests {
         assert_eq!(gone(&directory(true, &["key"], ROLE)), [key]);
         assert_eq!(gone(&directory(true, &["user"], ROLE)), [key, user]);
         assert_eq!(gone(&directory(true, &["role"], ROLE)), [role]);
-        assert_eq!(gone(&directory(true, &[], "AROASSSSSSSSSSSSSSSS1")), [role], "another one of that name");
+        assert_eq!(
+            gone(&directory(true, &[], "AROASSSSSSSSSSSSSSSS1")),
+            [role],
+            "another one of that name"
+        );
         assert_eq!(gone(&directory(true, &["provider"], ROLE)), [provider]);
         // What comes ends nothing; nor does what was disabled before.
         assert!(departures(&directory(false, &["role", "provider"], ROLE), &whole).is_empty());

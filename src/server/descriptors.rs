@@ -32,7 +32,10 @@ pub(super) fn fitting(connections: usize) -> usize {
 }
 
 fn beside_reserved(descriptors: u64) -> u64 {
-    descriptors.saturating_sub(RESERVED).max(descriptors / 4).max(1)
+    descriptors
+        .saturating_sub(RESERVED)
+        .max(descriptors / 4)
+        .max(1)
 }
 
 #[cfg(test)]
@@ -41,7 +44,10 @@ mod tests {
 
     #[test]
     fn tr_08_connections_leave_descriptors_for_the_broker() {
-        assert_eq!([1, 64, 256, 1_024, 20_000].map(beside_reserved), [1, 16, 128, 896, 19_872]);
+        assert_eq!(
+            [1, 64, 256, 1_024, 20_000].map(beside_reserved),
+            [1, 16, 128, 896, 19_872]
+        );
         assert!(fitting(usize::MAX) < usize::MAX);
         assert_eq!(fitting(1), 1);
     }

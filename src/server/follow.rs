@@ -67,7 +67,10 @@ impl FollowError {
 ///
 /// # Errors
 /// The first row that cannot be loaded.
-pub(super) async fn load(store: &Store, master_key: &Arc<MasterKey>) -> Result<(Directory, Head), FollowError> {
+pub(super) async fn load(
+    store: &Store,
+    master_key: &Arc<MasterKey>,
+) -> Result<(Directory, Head), FollowError> {
     // Rows are read and compiled side by side: of a million, each takes as long as the other.
     let (sender, receiver) = std::sync::mpsc::sync_channel::<Vec<Row>>(16);
     let master_key = master_key.clone();
@@ -75,18 +78,27 @@ pub(super) async fn load(store: &Store, master_key: &Arc<MasterKey>) -> Result<(
     let mut batch = Vec::with_capacity(BATCH);
     let scanned = store
         .scan::<FollowError>(|kind, id, version, body| {
-            batch.push(Row { kind, id: id.to_owned(), version, body: body.to_owned() });
+            batch.push(Row {
+                kind,
+                id: id.to_owned(),
+                version,
+                body: body.to_owned(),
+            });
             if batch.len() < BATCH {
                 return Ok(());
             }
             let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
-            sender.send(full).map_err(|_| FollowError::Change(version, "is not the first that fails".to_owned()))
+            sender
+                .send(full)
+                .map_err(|_| FollowError::Change(version, "is not the first that fails".to_owned()))
         })
         .await;
     // If nobody takes it, compiling has failed, and says why.
     let _ = sender.send(batch);
     drop(sender);
-    let directory = compiling.await.map_err(|_| FollowError::Change(0, "compiling failed".to_owned()))??;
+    let directory = compiling
+        .await
+        .map_err(|_| FollowError::Change(0, "compiling failed".to_owned()))??;
     Ok((directory, scanned?))
 }
 
@@ -100,12 +112,19 @@ struct Row {
     body: String,
 }
 
-fn compile(rows: &std::sync::mpsc::Receiver<Vec<Row>>, master_key: &MasterKey) -> Result<Directory, FollowError> {
+fn compile(
+    rows: &std::sync::mpsc::Receiver<Vec<Row>>,
+    master_key: &MasterKey,
+) -> Result<Directory, FollowError> {
     let mut directory = Directory::empty().map_err(|e| FollowError::Change(0, e.to_string()))?;
     for row in rows.iter().flatten() {
-        let fault = |why: String| FollowError::Change(row.version, format!("{} {}: {why}", row.kind, row.id));
+        let fault = |why: String| {
+            FollowError::Change(row.version, format!("{} {}: {why}", row.kind, row.id))
+        };
         let resource = Resource::parse(row.kind, &row.body).map_err(|e| fault(e.to_string()))?;
-        directory.take_stored(&resource, Some(master_key)).map_err(|e| fault(e.to_string()))?;
+        directory
+            .take_stored(&resource, Some(master_key))
+            .map_err(|e| fault(e.to_string()))?;
     }
     Ok(directory)
 }
@@ -116,9 +135,17 @@ pub(super) async fn follow(shared: Arc<Shared>) {
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let sts = &shared.sts;
     let (reached, latest) = watch::channel(sts.feed.place());
-    let _saving = AbortOnDrop(shared.ordinary.spawn(save_watermarks(shared.clone(), latest)));
-    let mut follower =
-        Follower { shared: shared.clone(), marked: sts.feed.sequence(), work: None, pause_until: Instant::now() };
+    let _saving = AbortOnDrop(
+        shared
+            .ordinary
+            .spawn(save_watermarks(shared.clone(), latest)),
+    );
+    let mut follower = Follower {
+        shared: shared.clone(),
+        marked: sts.feed.sequence(),
+        work: None,
+        pause_until: Instant::now(),
+    };
     let mut reported: Option<Duration> = None;
     loop {
         tokio::select! {
@@ -131,7 +158,10 @@ pub(super) async fn follow(shared: Arc<Shared>) {
             Ok(()) => {
                 sts.metrics.feed_up.set(1);
                 if failed && sts.feed.fault().is_none() {
-                    tracing::info!(sequence = sts.feed.sequence(), "the change feed is confirmed again");
+                    tracing::info!(
+                        sequence = sts.feed.sequence(),
+                        "the change feed is confirmed again"
+                    );
                 }
             }
             Err(error) => {
@@ -152,8 +182,17 @@ pub(super) async fn follow(shared: Arc<Shared>) {
             show_place(sts);
         }
         if sts.store.is_shared() && (is_due || has_moved) {
-            let master_keys = sts.master_key.load().as_deref().map(reported_keys).unwrap_or_default();
-            let node = Node { confirmed: sts.feed.sequence(), master_keys, ..shared.node.clone() };
+            let master_keys = sts
+                .master_key
+                .load()
+                .as_deref()
+                .map(reported_keys)
+                .unwrap_or_default();
+            let node = Node {
+                confirmed: sts.feed.sequence(),
+                master_keys,
+                ..shared.node.clone()
+            };
             if let Err(error) = sts.store.report(&node).await {
                 tracing::debug!(%error, "this node could not say that it is here");
             }
@@ -169,7 +208,9 @@ pub(super) async fn follow(shared: Arc<Shared>) {
 pub(super) fn show_place(sts: &Sts) {
     let (sequence, chain) = sts.feed.place();
     sts.metrics.feed_sequence.set(sequence);
-    let digest = chain.get(..12).and_then(|digits| i64::from_str_radix(digits, 16).ok());
+    let digest = chain
+        .get(..12)
+        .and_then(|digits| i64::from_str_radix(digits, 16).ok());
     sts.metrics.feed_digest.set(digest.unwrap_or_default());
 }
 
@@ -186,8 +227,14 @@ async fn save_watermarks(shared: Arc<Shared>, mut latest: watch::Receiver<(i64, 
 
 /// Writes down how far the store had come.
 pub(super) fn save_watermark(shared: &Shared, (sequence, chain): (i64, String)) {
-    let Some(path) = &shared.watermark else { return };
-    let watermark = Watermark { store_id: shared.sts.store.id().to_owned(), sequence, chain: Some(chain) };
+    let Some(path) = &shared.watermark else {
+        return;
+    };
+    let watermark = Watermark {
+        store_id: shared.sts.store.id().to_owned(),
+        sequence,
+        chain: Some(chain),
+    };
     if let Err(error) = watermark.advance(path) {
         tracing::error!(%error, "the watermark is not written; a store that goes back may not be told");
     }
@@ -218,10 +265,16 @@ pub(super) async fn tend(sts: Arc<Sts>, loaded_in: Duration) {
                 Ok(()) => {}
                 // Whoever follows the feed says so, and accepts nobody.
                 Err(error) if error.is_tampering() => sts.feed.nudge(),
-                Err(error) => tracing::debug!(%error, "the store was not checked; the next check tries again"),
+                Err(error) => {
+                    tracing::debug!(%error, "the store was not checked; the next check tries again")
+                }
             }
             // While something is wrong it is looked often whether it was put right.
-            let share = if sts.store.suspicion().is_some() { 10 } else { VERIFY_SHARE };
+            let share = if sts.store.suspicion().is_some() {
+                10
+            } else {
+                VERIFY_SHARE
+            };
             pause = VERIFY_EVERY.max(started.elapsed() * share);
             verified = sts.clock.monotonic();
         }
@@ -305,7 +358,10 @@ impl Follower {
                 return Ok(());
             }
             if Instant::now() >= self.pause_until {
-                let work = self.shared.ordinary.spawn(catch_up(self.shared.clone(), here, chain));
+                let work = self
+                    .shared
+                    .ordinary
+                    .spawn(catch_up(self.shared.clone(), here, chain));
                 self.work = Some((AbortOnDrop(work), asked_at));
             }
             return self.mark_ahead(head.sequence).await;
@@ -314,7 +370,8 @@ impl Follower {
             let (taken, begun_at) = ((&mut work.0).await, *begun_at);
             self.work = None;
             self.pause_until = Instant::now() + PAUSE;
-            let taken = taken.map_err(|_| FollowError::Change(here, "taking the changes failed".to_owned()))??;
+            let taken = taken
+                .map_err(|_| FollowError::Change(here, "taking the changes failed".to_owned()))??;
             put_in_force(sts, taken, begun_at);
         }
         self.mark_ahead(head.sequence).await
@@ -323,11 +380,18 @@ impl Follower {
     /// Puts in force what ended sessions up to a change, whatever else there is to do before it.
     async fn mark_ahead(&mut self, head: i64) -> Result<(), FollowError> {
         while self.marked < head {
-            let found = self.shared.sts.store.revoking_after(self.marked, MAX_MARKED).await?;
+            let found = self
+                .shared
+                .sts
+                .store
+                .revoking_after(self.marked, MAX_MARKED)
+                .await?;
             for (sequence, detail) in &found {
                 mark_one(&self.shared.sts, *sequence, detail)?;
             }
-            self.marked = found.get(MAX_MARKED - 1).map_or(head, |(sequence, _)| *sequence);
+            self.marked = found
+                .get(MAX_MARKED - 1)
+                .map_or(head, |(sequence, _)| *sequence);
         }
         Ok(())
     }
@@ -335,14 +399,18 @@ impl Follower {
 
 /// What ends with changes, at once.
 fn mark(sts: &Sts, changes: &[Change]) -> Result<Vec<Detail>, FollowError> {
-    changes.iter().map(|change| mark_one(sts, change.sequence, &change.detail)).collect()
+    changes
+        .iter()
+        .map(|change| mark_one(sts, change.sequence, &change.detail))
+        .collect()
 }
 
 fn mark_one(sts: &Sts, sequence: i64, detail: &str) -> Result<Detail, FollowError> {
     let fault = |why: String| FollowError::Change(sequence, why);
     let detail: Detail = serde_json::from_str(detail).map_err(|e| fault(e.to_string()))?;
     for revoked in &detail.revoked {
-        let selector = Selector::parse(&revoked.selector).ok_or_else(|| fault("an unknown selector".into()))?;
+        let selector = Selector::parse(&revoked.selector)
+            .ok_or_else(|| fault("an unknown selector".into()))?;
         if selector == Selector::SigningKey {
             sts.revocations.revoke_signing_key(&revoked.value);
             super::bind_revoked_keys(sts);
@@ -353,7 +421,8 @@ fn mark_one(sts: &Sts, sequence: i64, detail: &str) -> Result<Detail, FollowErro
             before_seconds: revoked.before_seconds,
             expires_at: revoked.expires_at,
         };
-        sts.revocations.mark(&Key::new(selector, &revoked.account, &revoked.value), mark);
+        sts.revocations
+            .mark(&Key::new(selector, &revoked.account, &revoked.value), mark);
     }
     Ok(detail)
 }
@@ -367,7 +436,9 @@ async fn catch_up(shared: Arc<Shared>, here: i64, chain: String) -> Result<Taken
         let details = mark(&shared.sts, &changes)?;
         take(&shared, changes, details)
     });
-    taking.await.map_err(|_| FollowError::Change(here, "taking the changes failed".to_owned()))?
+    taking
+        .await
+        .map_err(|_| FollowError::Change(here, "taking the changes failed".to_owned()))?
 }
 
 /// Takes changes one by one into a copy of the directory.
@@ -379,12 +450,16 @@ fn take(shared: &Shared, changes: Vec<Change>, details: Vec<Detail>) -> Result<T
         let mut touched = Vec::new();
         for change in &changes {
             let fault = |why: String| FollowError::Change(change.sequence, why);
-            let Some(kind) = Kind::parse(&change.kind) else { continue };
+            let Some(kind) = Kind::parse(&change.kind) else {
+                continue;
+            };
             match &change.body {
                 Some(body) => {
                     let resource = Resource::parse(kind, body).map_err(|e| fault(e.to_string()))?;
                     let master_key = sts.master_key.load();
-                    directory.take_stored(&resource, master_key.as_deref()).map_err(|e| fault(e.to_string()))?;
+                    directory
+                        .take_stored(&resource, master_key.as_deref())
+                        .map_err(|e| fault(e.to_string()))?;
                     touched.push((change.sequence, resource));
                 }
                 None => directory.leave(&Name::new(kind, change.id.as_str())),
@@ -396,8 +471,14 @@ fn take(shared: &Shared, changes: Vec<Change>, details: Vec<Detail>) -> Result<T
         }
         taken = Some(directory);
     }
-    let reached = changes.last().map_or_else(|| sts.feed.place(), |c| (c.sequence, c.chain.clone()));
-    Ok(Taken { directory: taken, changes: changes.into_iter().zip(details).collect(), reached })
+    let reached = changes
+        .last()
+        .map_or_else(|| sts.feed.place(), |c| (c.sequence, c.chain.clone()));
+    Ok(Taken {
+        directory: taken,
+        changes: changes.into_iter().zip(details).collect(),
+        reached,
+    })
 }
 
 /// What the directory is; then the audit. What was revoked is in force already. `asked_at` is when it
@@ -414,7 +495,11 @@ fn put_in_force(sts: &Sts, taken: Taken, asked_at: Duration) {
         write_down(sts, &change, detail);
     }
     if let Some((first, _)) = changes.next() {
-        tracing::info!(first = first.sequence, last = reached, "changes are in the feed and not in the audit log");
+        tracing::info!(
+            first = first.sequence,
+            last = reached,
+            "changes are in the feed and not in the audit log"
+        );
     }
 }
 
@@ -423,23 +508,32 @@ async fn reload(shared: &Arc<Shared>, here: i64, chain: &str) -> Result<Taken, F
     let sts = &shared.sts;
     // First the head, so that what changes meanwhile is taken again.
     let head = sts.store.goes_on_from(here, chain).await?;
-    sts.store.load_revocations(&sts.revocations, sts.clock.now()).await?;
+    sts.store
+        .load_revocations(&sts.revocations, sts.clock.now())
+        .await?;
     super::bind_revoked_keys(sts);
     let mut directory = None;
     if sts.directory_is_in_the_store {
         let master_key = sts.master_key.load_full();
-        let master_key = master_key.ok_or_else(|| FollowError::Change(0, "there is no master key".to_owned()))?;
+        let master_key = master_key
+            .ok_or_else(|| FollowError::Change(0, "there is no master key".to_owned()))?;
         let shared = shared.clone();
         // Reading waits for compiling on its thread, which must not be one that calls are served on.
         let loading = tokio::task::spawn_blocking(move || {
             tokio::runtime::Handle::current().block_on(load(&shared.sts.store, &master_key))
         });
-        let loaded = loading.await.map_err(|_| FollowError::Change(0, "loading failed".to_owned()))??;
+        let loaded = loading
+            .await
+            .map_err(|_| FollowError::Change(0, "loading failed".to_owned()))??;
         announce(sts, &loaded.0);
         directory = Some(loaded.0);
     }
     tracing::info!(sequence = head.sequence, "the store was loaded anew");
-    Ok(Taken { directory, changes: Vec::new(), reached: (head.sequence, head.chain) })
+    Ok(Taken {
+        directory,
+        changes: Vec::new(),
+        reached: (head.sequence, head.chain),
+    })
 }
 
 /// So many warnings are logged one by one when a directory is loaded.
@@ -449,19 +543,27 @@ const MAX_WARNED: usize = 50;
 /// the directory is a file, its roles whose tags override a rule go to the audit log (a change of the
 /// store is in it by itself).
 pub(super) fn announce(sts: &Sts, directory: &Directory) {
-    let mut warnings: Vec<String> = own_provider(directory, sts.issuer.as_deref()).into_iter().collect();
+    let mut warnings: Vec<String> = own_provider(directory, sts.issuer.as_deref())
+        .into_iter()
+        .collect();
     warnings.extend(directory.warnings());
     for warning in warnings.iter().take(MAX_WARNED) {
         tracing::warn!("{warning}");
     }
-    if let Some(rest) = warnings.len().checked_sub(MAX_WARNED).filter(|rest| *rest > 0) {
+    if let Some(rest) = warnings
+        .len()
+        .checked_sub(MAX_WARNED)
+        .filter(|rest| *rest > 0)
+    {
         tracing::warn!("{rest} more warnings of this kind; `brevet check` prints all of them");
     }
     if sts.directory_is_in_the_store {
         return;
     }
     for role in directory.roles().filter(|role| !role.overridden.is_empty()) {
-        let Some((request_id, event_id)) = ids(sts) else { return };
+        let Some((request_id, event_id)) = ids(sts) else {
+            return;
+        };
         let mut record = audit::record("LoadDirectory", sts.clock.now(), request_id, event_id);
         record.event_type = "BrevetChange";
         record.event_source = "iam.amazonaws.com";
@@ -479,15 +581,22 @@ pub(super) fn announce(sts: &Sts, directory: &Directory) {
 fn ids(sts: &Sts) -> Option<(String, String)> {
     let uuid = || {
         let bytes = entropy::bytes::<16>(&*sts.entropy).ok()?;
-        Some(uuid::Builder::from_random_bytes(bytes).into_uuid().to_string())
+        Some(
+            uuid::Builder::from_random_bytes(bytes)
+                .into_uuid()
+                .to_string(),
+        )
     };
     Some((uuid()?, uuid()?))
 }
 
 /// A change of the feed as this node's audit has it: who, what, before and after, and its number.
 fn write_down(sts: &Sts, change: &Change, detail: Detail) {
-    let Some((request_id, event_id)) = ids(sts) else { return };
-    let actor: Actor = serde_json::from_str(&change.actor).unwrap_or_else(|_| Actor::operator("unknown"));
+    let Some((request_id, event_id)) = ids(sts) else {
+        return;
+    };
+    let actor: Actor =
+        serde_json::from_str(&change.actor).unwrap_or_else(|_| Actor::operator("unknown"));
     let request_id = actor.request_id.clone().unwrap_or(request_id);
     let mut record = audit::record(change.action.clone(), sts.clock.now(), request_id, event_id);
     record.event_type = "BrevetChange";
@@ -507,7 +616,10 @@ fn write_down(sts: &Sts, change: &Change, detail: Detail) {
         "overridden": detail.overridden,
     }));
     if sts.audit.note(&record).is_err() {
-        tracing::error!(sequence = change.sequence, "a change is in the feed and not in the audit log");
+        tracing::error!(
+            sequence = change.sequence,
+            "a change is in the feed and not in the audit log"
+        );
     }
 }
 

@@ -70,7 +70,11 @@ impl Frames {
             left: REST_OF_PREFACE,
             kind: u8::MAX,
             in_header_block: false,
-            idle: Allowance { left: IDLE_FRAMES, since: Instant::now(), sent: 0 },
+            idle: Allowance {
+                left: IDLE_FRAMES,
+                since: Instant::now(),
+                sent: 0,
+            },
         }
     }
 
@@ -79,7 +83,8 @@ impl Frames {
         let mut seen = Seen::default();
         loop {
             if self.left > 0 {
-                let skipped = usize::try_from(self.left).map_or(bytes.len(), |left| left.min(bytes.len()));
+                let skipped =
+                    usize::try_from(self.left).map_or(bytes.len(), |left| left.min(bytes.len()));
                 match self.kind {
                     DATA => seen.data += skipped,
                     HEADERS | CONTINUATION => seen.headers += skipped,
@@ -92,7 +97,9 @@ impl Frames {
                 return seen;
             }
             while self.have < self.header.len() {
-                let Some((byte, rest)) = bytes.split_first() else { return seen };
+                let Some((byte, rest)) = bytes.split_first() else {
+                    return seen;
+                };
                 if let Some(slot) = self.header.get_mut(self.have) {
                     *slot = *byte;
                 }
@@ -115,7 +122,11 @@ impl Frames {
             DATA => true,
             HEADERS => {
                 self.in_header_block = flags & END_HEADERS == 0;
-                self.idle.left = self.idle.left.saturating_add(IDLE_FRAMES_PER_CALL).min(IDLE_FRAMES);
+                self.idle.left = self
+                    .idle
+                    .left
+                    .saturating_add(IDLE_FRAMES_PER_CALL)
+                    .min(IDLE_FRAMES);
                 true
             }
             CONTINUATION => {
@@ -151,8 +162,10 @@ impl Allowance {
     fn take_at(&mut self, clock: impl FnOnce() -> Instant) -> bool {
         if self.left == 0 {
             let now = clock();
-            let time = u64::try_from(now.duration_since(self.since).as_millis()).unwrap_or(u64::MAX);
-            let more = time.saturating_mul(IDLE_FRAMES_PER_SECOND) / 1_000 + self.sent / SENT_BYTES_PER_IDLE_FRAME;
+            let time =
+                u64::try_from(now.duration_since(self.since).as_millis()).unwrap_or(u64::MAX);
+            let more = time.saturating_mul(IDLE_FRAMES_PER_SECOND) / 1_000
+                + self.sent / SENT_BYTES_PER_IDLE_FRAME;
             if more == 0 {
                 return false;
             }
@@ -174,12 +187,15 @@ mod tests {
     }
 
     fn feed(frames: &mut Frames, bytes: &[u8], step: usize) -> Seen {
-        bytes.chunks(step).map(|piece| frames.feed(piece)).fold(Seen::default(), |all, seen| Seen {
-            data: all.data + seen.data,
-            headers: all.headers + seen.headers,
-            began: all.began | seen.began,
-            flood: all.flood | seen.flood,
-        })
+        bytes
+            .chunks(step)
+            .map(|piece| frames.feed(piece))
+            .fold(Seen::default(), |all, seen| Seen {
+                data: all.data + seen.data,
+                headers: all.headers + seen.headers,
+                began: all.began | seen.began,
+                flood: all.flood | seen.flood,
+            })
     }
 
     #[test]
@@ -201,7 +217,12 @@ mod tests {
             let mut frames = Frames::new();
             assert_eq!(
                 feed(&mut frames, &all, step),
-                Seen { data: 311, headers: 55, began: true, flood: false },
+                Seen {
+                    data: 311,
+                    headers: 55,
+                    began: true,
+                    flood: false
+                },
                 "by {step}"
             );
             assert!(!frames.is_partial());
@@ -213,11 +234,19 @@ mod tests {
             (preface.len() + 21, false, false),
             (preface.len() + 21 + 49 + 309 + 9 + 16, true, true),
             (preface.len() + 21 + 49 + 309 + 9 + 16 + 14, true, true),
-            (preface.len() + 21 + 49 + 309 + 9 + 16 + 14 + 12, false, false),
+            (
+                preface.len() + 21 + 49 + 309 + 9 + 16 + 14 + 12,
+                false,
+                false,
+            ),
         ] {
             let mut frames = Frames::new();
             frames.feed(&all[..end]);
-            assert_eq!((frames.is_partial(), frames.in_header_block()), (partial, in_block), "{end}");
+            assert_eq!(
+                (frames.is_partial(), frames.in_header_block()),
+                (partial, in_block),
+                "{end}"
+            );
         }
     }
 
@@ -254,9 +283,16 @@ mod tests {
     fn time_allows_some_more() {
         let start = Instant::now();
         let at = |milliseconds| move || start + std::time::Duration::from_millis(milliseconds);
-        let mut idle = Allowance { left: 0, since: start, sent: 0 };
+        let mut idle = Allowance {
+            left: 0,
+            since: start,
+            sent: 0,
+        };
         assert!(!idle.take_at(at(0)));
-        assert_eq!([150; 4].map(|ms| idle.take_at(at(ms))), [true, true, true, false]);
+        assert_eq!(
+            [150; 4].map(|ms| idle.take_at(at(ms))),
+            [true, true, true, false]
+        );
         assert!((0..100).all(|_| idle.take_at(at(3_600_000))) && !idle.take_at(at(3_600_000)));
     }
 

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use http::header::{ACCEPT, ALLOW, CONNECTION, CONTENT_TYPE, REFERER, TRANSFER_ENCODING, USER_AGENT};
+use http::header::{
+    ACCEPT, ALLOW, CONNECTION, CONTENT_TYPE, REFERER, TRANSFER_ENCODING, USER_AGENT,
+};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use tonic::body::Body;
 
@@ -57,7 +59,11 @@ pub(super) struct Turned {
 impl Turned {
     pub(super) fn new<B>(request: &Request<B>) -> Self {
         let is_grpc = is_grpc(request.headers());
-        let path = if is_grpc { audit::clip(request.uri().path()) } else { String::new() };
+        let path = if is_grpc {
+            audit::clip(request.uri().path())
+        } else {
+            String::new()
+        };
         let mut headers = HeaderMap::new();
         for name in [ACCEPT, USER_AGENT] {
             if let Some(value) = request.headers().get(&name)
@@ -67,7 +73,11 @@ impl Turned {
                 headers.insert(name, copied);
             }
         }
-        Self { path, headers, is_grpc }
+        Self {
+            path,
+            headers,
+            is_grpc,
+        }
     }
 }
 
@@ -85,12 +95,18 @@ pub(super) async fn turn_away(
     let origin = origin(client, &turned.headers, call);
     match turned.is_grpc {
         true => grpc::refuse(&shared.sts, origin, &turned.path, error).await,
-        false => query::refuse(&shared.sts, origin, &turned.headers, error).await.map(Body::new),
+        false => query::refuse(&shared.sts, origin, &turned.headers, error)
+            .await
+            .map(Body::new),
     }
 }
 
 fn origin(client: Client, headers: &HeaderMap, call: Arc<Call>) -> Origin {
-    let seen = |name| headers.get(name).map(|v| audit::clip(&String::from_utf8_lossy(v.as_bytes())));
+    let seen = |name| {
+        headers
+            .get(name)
+            .map(|v| audit::clip(&String::from_utf8_lossy(v.as_bytes())))
+    };
     Origin {
         source_ip: client.ip,
         secure_transport: client.secure_transport,
@@ -122,14 +138,18 @@ async fn admit(
         let error = Error::Malformed(text);
         return match is_grpc {
             true => grpc::refuse(&shared.sts, origin, request.uri().path(), error).await,
-            false => query::refuse(&shared.sts, origin, headers, error).await.map(Body::new),
+            false => query::refuse(&shared.sts, origin, headers, error)
+                .await
+                .map(Body::new),
         };
     }
     if is_grpc && *request.method() != Method::POST {
         let error = Error::Malformed("a gRPC call is a POST".to_owned());
         let mut response = grpc::refuse(&shared.sts, origin, request.uri().path(), error).await;
         *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+        response
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("POST"));
         return response;
     }
     connection::answer(shared, origin, is_grpc, request).await
@@ -137,7 +157,9 @@ async fn admit(
 
 /// `application/grpc`, with or without the name of an encoding or parameters.
 fn is_grpc(headers: &HeaderMap) -> bool {
-    let rest = headers.get(CONTENT_TYPE).and_then(|v| v.as_bytes().strip_prefix(b"application/grpc"));
+    let rest = headers
+        .get(CONTENT_TYPE)
+        .and_then(|v| v.as_bytes().strip_prefix(b"application/grpc"));
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
 }
 
@@ -145,5 +167,8 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 /// anything else is not agreed on.
 fn is_plainly_framed(headers: &HeaderMap) -> bool {
     let mut encodings = headers.get_all(TRANSFER_ENCODING).iter();
-    encodings.next().is_none_or(|v| v.as_bytes().eq_ignore_ascii_case(b"chunked")) && encodings.next().is_none()
+    encodings
+        .next()
+        .is_none_or(|v| v.as_bytes().eq_ignore_ascii_case(b"chunked"))
+        && encodings.next().is_none()
 }

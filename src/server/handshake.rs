@@ -24,7 +24,11 @@ pub(super) struct Greeting<S> {
 
 impl<S> Greeting<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, left: Some(MAX_HELLO_BYTES), is_answered: false }
+        Self {
+            stream,
+            left: Some(MAX_HELLO_BYTES),
+            is_answered: false,
+        }
     }
 
     /// The handshake is done: from now on everything is read.
@@ -41,9 +45,16 @@ impl<S> Greeting<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Greeting<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if self.left == Some(0) {
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the TLS handshake is too long")));
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the TLS handshake is too long",
+            )));
         }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
@@ -54,7 +65,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Greeting<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Greeting<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.answered();
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
@@ -95,7 +110,11 @@ pub(super) struct InTurn<F> {
 impl<F> InTurn<F> {
     pub(super) fn new(inner: F, places: &Arc<Semaphore>) -> Self {
         let place = Box::pin(places.clone().acquire_owned());
-        Self { inner: Box::pin(inner), places: places.clone(), place }
+        Self {
+            inner: Box::pin(inner),
+            places: places.clone(),
+            place,
+        }
     }
 }
 
@@ -131,7 +150,10 @@ mod tests {
         for _ in 0..4 {
             greeting.read_exact(&mut piece).await.unwrap();
         }
-        assert_eq!(greeting.read(&mut piece).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(
+            greeting.read(&mut piece).await.unwrap_err().kind(),
+            io::ErrorKind::InvalidData
+        );
         // The server's answer makes room for the rest of the handshake, once.
         greeting.write_all(b"hello").await.unwrap();
         greeting.write_all(b"hello").await.unwrap();

@@ -11,7 +11,9 @@ const PART: u64 = 4;
 
 /// How many of so many connections fit.
 pub(super) fn fitting(connections: usize) -> usize {
-    let Some(limit) = limit() else { return connections };
+    let Some(limit) = limit() else {
+        return connections;
+    };
     let fitting = within(limit);
     if fitting < connections {
         tracing::info!(
@@ -33,14 +35,23 @@ fn within(limit: u64) -> usize {
 fn limit() -> Option<u64> {
     let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let group = of_groups(&groups, Path::new("/sys/fs/cgroup"));
-    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| total(&text));
+    let machine = std::fs::read_to_string("/proc/meminfo")
+        .ok()
+        .and_then(|text| total(&text));
     group.into_iter().chain(machine).min()
 }
 
 /// `MemTotal` of proc(5), `meminfo`.
 fn total(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1_024)
+    let line = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim()
+        .strip_suffix("kB")?
+        .trim()
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(1_024)
 }
 
 /// The least limit of the groups that `/proc/self/cgroup` names and of those around them: cgroups(7).
@@ -48,7 +59,11 @@ fn total(meminfo: &str) -> Option<u64> {
 fn of_groups(groups: &str, root: &Path) -> Option<u64> {
     let limits = groups.lines().flat_map(|line| {
         let mut fields = line.splitn(3, ':');
-        let (id, controllers, path) = (fields.next(), fields.next().unwrap_or_default(), fields.next());
+        let (id, controllers, path) = (
+            fields.next(),
+            fields.next().unwrap_or_default(),
+            fields.next(),
+        );
         let (mount, file) = match (id, controllers) {
             (Some("0"), "") => (root.to_owned(), "memory.max"),
             (_, named) if named.split(',').any(|name| name == "memory") => {
@@ -58,7 +73,13 @@ fn of_groups(groups: &str, root: &Path) -> Option<u64> {
         };
         let path = PathBuf::from(path.unwrap_or_default().trim_start_matches('/'));
         // Without a limit a group says `max`, or a number beyond every machine.
-        let read = |group: &Path| std::fs::read_to_string(mount.join(group).join(file)).ok()?.trim().parse().ok();
+        let read = |group: &Path| {
+            std::fs::read_to_string(mount.join(group).join(file))
+                .ok()?
+                .trim()
+                .parse()
+                .ok()
+        };
         path.ancestors().filter_map(read).collect::<Vec<u64>>()
     });
     limits.min()
@@ -70,9 +91,15 @@ mod tests {
 
     #[test]
     fn op_07_connections_leave_memory_for_the_broker() {
-        assert_eq!([64 << 20, 512 << 20, 1 << 30, 8 << 30].map(within), [256, 2_048, 4_096, 32_768]);
+        assert_eq!(
+            [64 << 20, 512 << 20, 1 << 30, 8 << 30].map(within),
+            [256, 2_048, 4_096, 32_768]
+        );
         assert_eq!(fitting(1), 1);
-        assert_eq!(total("MemFree: 1 kB\nMemTotal:       2048 kB\n"), Some(2 << 20));
+        assert_eq!(
+            total("MemFree: 1 kB\nMemTotal:       2048 kB\n"),
+            Some(2 << 20)
+        );
     }
 
     #[test]
@@ -92,7 +119,10 @@ mod tests {
         assert_eq!(of_groups("0::/../x\n", dir.path()), Some(256 << 20));
         write("memory/memory.limit_in_bytes", "9223372036854771712\n");
         write("memory/a/memory.limit_in_bytes", "104857600\n");
-        assert_eq!(of_groups("5:cpu,cpuacct:/a\n4:memory:/a/c\n", dir.path()), Some(100 << 20));
+        assert_eq!(
+            of_groups("5:cpu,cpuacct:/a\n4:memory:/a/c\n", dir.path()),
+            Some(100 << 20)
+        );
         assert_eq!(of_groups("", dir.path()), None);
     }
 }

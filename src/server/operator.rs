@@ -31,7 +31,9 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let Ok(slot) = slots.clone().try_acquire_owned() else { continue };
+        let Ok(slot) = slots.clone().try_acquire_owned() else {
+            continue;
+        };
         let shared = shared.clone();
         tokio::spawn(async move {
             let _slot = slot;
@@ -55,7 +57,10 @@ fn answer(
         (&Method::GET, "/healthz") => (StatusCode::OK, "ok\n".to_owned()),
         (&Method::GET, "/readyz") => ready(shared),
         (&Method::GET, "/metrics") => (StatusCode::OK, metrics(shared)),
-        (&Method::GET, _) => (StatusCode::NOT_FOUND, "there is /healthz, /readyz and /metrics\n".to_owned()),
+        (&Method::GET, _) => (
+            StatusCode::NOT_FOUND,
+            "there is /healthz, /readyz and /metrics\n".to_owned(),
+        ),
         _ => (StatusCode::METHOD_NOT_ALLOWED, "GET alone\n".to_owned()),
     };
     let mut response = Response::new(Full::new(Bytes::from(text)));
@@ -64,18 +69,28 @@ fn answer(
         "/metrics" => "application/openmetrics-text; version=1.0.0; charset=utf-8",
         _ => "text/plain; charset=utf-8",
     };
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     std::future::ready(Ok(response))
 }
 
 fn metrics(shared: &Shared) -> String {
     let (metrics, admission) = (&shared.sts.metrics, &shared.admission);
     let gauge = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-    metrics.calls_in_flight.set(gauge(admission.calls_in_flight()));
-    metrics.request_memory_bytes.set(gauge(admission.request_memory_bytes()));
-    metrics.clock_behind_seconds.set(gauge(usize::try_from(shared.sts.clock.lag().as_secs()).unwrap_or(usize::MAX)));
+    metrics
+        .calls_in_flight
+        .set(gauge(admission.calls_in_flight()));
+    metrics
+        .request_memory_bytes
+        .set(gauge(admission.request_memory_bytes()));
+    metrics.clock_behind_seconds.set(gauge(
+        usize::try_from(shared.sts.clock.lag().as_secs()).unwrap_or(usize::MAX),
+    ));
     let age = shared.sts.feed.age(shared.sts.clock.monotonic()).as_secs();
-    metrics.feed_age_seconds.set(i64::try_from(age).unwrap_or(i64::MAX));
+    metrics
+        .feed_age_seconds
+        .set(i64::try_from(age).unwrap_or(i64::MAX));
     metrics.render()
 }
 
@@ -91,6 +106,9 @@ fn ready(shared: &Shared) -> (StatusCode, String) {
     match shared.is_ready() {
         Ok(()) if degraded.is_empty() => (StatusCode::OK, "ready\n".to_owned()),
         Ok(()) => (StatusCode::OK, format!("ready; degraded: {degraded}\n")),
-        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", Legible(&reason))),
+        Err(reason) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("not ready: {}\n", Legible(&reason)),
+        ),
     }
 }

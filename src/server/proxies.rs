@@ -30,7 +30,11 @@ pub struct Client {
 impl Client {
     /// The other end of a connection, and whether that connection is TLS.
     pub fn new(ip: IpAddr, secure_transport: bool) -> Self {
-        Self { ip: ip.to_canonical(), secure_transport, may_forward: true }
+        Self {
+            ip: ip.to_canonical(),
+            secure_transport,
+            may_forward: true,
+        }
     }
 }
 
@@ -42,7 +46,11 @@ pub struct Unreadable(pub &'static str);
 ///
 /// # Errors
 /// When a trusted proxy sent a header that cannot be read.
-pub fn client(listener: &Listener, peer: Client, headers: &HeaderMap) -> Result<Client, Unreadable> {
+pub fn client(
+    listener: &Listener,
+    peer: Client,
+    headers: &HeaderMap,
+) -> Result<Client, Unreadable> {
     if !peer.may_forward || !listener.is_trusted(peer.ip) {
         return Ok(peer);
     }
@@ -54,10 +62,20 @@ pub fn client(listener: &Listener, peer: Client, headers: &HeaderMap) -> Result<
 
 /// `X-Forwarded-For: CLIENT, PROXY, …`: each proxy adds the address that it was called from, so the
 /// last one that is no trusted proxy is the client. What stands before it the client wrote itself.
-fn x_forwarded(listener: &Listener, peer: Client, headers: &HeaderMap) -> Result<Client, Unreadable> {
+fn x_forwarded(
+    listener: &Listener,
+    peer: Client,
+    headers: &HeaderMap,
+) -> Result<Client, Unreadable> {
     let unreadable = Unreadable("x-forwarded-for");
     let mut ip = peer.ip;
-    'nearest: for value in headers.get_all(X_FORWARDED_FOR).iter().collect::<Vec<_>>().into_iter().rev() {
+    'nearest: for value in headers
+        .get_all(X_FORWARDED_FOR)
+        .iter()
+        .collect::<Vec<_>>()
+        .into_iter()
+        .rev()
+    {
         let list = value.to_str().map_err(|_| unreadable)?;
         for node in list.rsplit(',').map(str::trim).filter(|n| !n.is_empty()) {
             ip = address(node).ok_or(unreadable)?;
@@ -69,8 +87,16 @@ fn x_forwarded(listener: &Listener, peer: Client, headers: &HeaderMap) -> Result
     // Where several proxies say how they were called, each of them must have been called by TLS.
     let all = |value: &HeaderValue| value.as_bytes().split(|b| *b == b',').all(is_https);
     let mut said = headers.get_all(X_FORWARDED_PROTO).iter().peekable();
-    let secure_transport = if said.peek().is_none() { peer.secure_transport } else { said.all(all) };
-    Ok(Client { ip, secure_transport, ..peer })
+    let secure_transport = if said.peek().is_none() {
+        peer.secure_transport
+    } else {
+        said.all(all)
+    };
+    Ok(Client {
+        ip,
+        secure_transport,
+        ..peer
+    })
 }
 
 fn is_https(scheme: &[u8]) -> bool {
@@ -87,9 +113,14 @@ fn forwarded(listener: &Listener, peer: Client, headers: &HeaderMap) -> Result<C
     let mut client = peer;
     for element in elements.into_iter().rev() {
         // `unknown` and names of the proxy's own are no addresses.
-        client.ip = element.node.as_deref().and_then(address).ok_or(unreadable)?;
-        client.secure_transport =
-            element.proto.map_or(peer.secure_transport, |proto| proto.eq_ignore_ascii_case("https"));
+        client.ip = element
+            .node
+            .as_deref()
+            .and_then(address)
+            .ok_or(unreadable)?;
+        client.secure_transport = element.proto.map_or(peer.secure_transport, |proto| {
+            proto.eq_ignore_ascii_case("https")
+        });
         if !listener.is_trusted(client.ip) {
             break;
         }
@@ -146,7 +177,10 @@ fn read_forwarded(text: &str) -> Option<Vec<Element>> {
 /// A token or a quoted string, and what comes after it.
 fn read_value(text: &str) -> Option<(String, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
-        let end = text.bytes().position(|b| !is_token(b)).unwrap_or(text.len());
+        let end = text
+            .bytes()
+            .position(|b| !is_token(b))
+            .unwrap_or(text.len());
         return (end > 0).then(|| Some((text.get(..end)?.to_owned(), text.get(end..)?)))?;
     };
     let mut value = String::new();
@@ -173,7 +207,14 @@ fn address(node: &str) -> Option<IpAddr> {
     let (host, port) = match node.strip_prefix('[') {
         Some(rest) => {
             let (host, after) = rest.split_once(']')?;
-            (IpAddr::V6(host.parse().ok()?), if after.is_empty() { "0" } else { after.strip_prefix(':')? })
+            (
+                IpAddr::V6(host.parse().ok()?),
+                if after.is_empty() {
+                    "0"
+                } else {
+                    after.strip_prefix(':')?
+                },
+            )
         }
         None => {
             let (host, port) = node.split_once(':')?;
@@ -198,13 +239,18 @@ const CLIENT_SSL: u8 = 0x01;
 ///
 /// # Errors
 /// When there is no such header, or it is malformed.
-pub async fn read_proxy_header<S: AsyncRead + Unpin>(stream: &mut S, peer: Client) -> io::Result<Client> {
+pub async fn read_proxy_header<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    peer: Client,
+) -> io::Result<Client> {
     let mut start = [0; 16];
     stream.read_exact(&mut start).await?;
     let malformed = |what| io::Error::new(io::ErrorKind::InvalidData, what);
     let [signature @ .., command, family, high, low] = start;
     if signature != *SIGNATURE {
-        return Err(malformed("a trusted proxy must begin with a header of the PROXY protocol, version 2"));
+        return Err(malformed(
+            "a trusted proxy must begin with a header of the PROXY protocol, version 2",
+        ));
     }
     let length = usize::from(u16::from_be_bytes([high, low]));
     if length > MAX_PROXY_HEADER_BYTES {
@@ -214,9 +260,16 @@ pub async fn read_proxy_header<S: AsyncRead + Unpin>(stream: &mut S, peer: Clien
     stream.read_exact(&mut rest).await?;
     match command {
         // LOCAL: the proxy's own, such as a health check.
-        0x20 => Ok(Client { may_forward: false, ..peer }),
-        0x21 => proxied(family, &rest, peer).ok_or_else(|| malformed("the PROXY header is malformed")),
-        _ => Err(malformed("the PROXY header has an unknown version or command")),
+        0x20 => Ok(Client {
+            may_forward: false,
+            ..peer
+        }),
+        0x21 => {
+            proxied(family, &rest, peer).ok_or_else(|| malformed("the PROXY header is malformed"))
+        }
+        _ => Err(malformed(
+            "the PROXY header has an unknown version or command",
+        )),
     }
 }
 
@@ -224,14 +277,27 @@ pub async fn read_proxy_header<S: AsyncRead + Unpin>(stream: &mut S, peer: Clien
 fn proxied(family: u8, rest: &[u8], peer: Client) -> Option<Client> {
     let (ip, mut fields) = match family {
         // UNSPEC: the proxy does not know.
-        0x00 => return Some(Client { may_forward: false, ..peer }),
+        0x00 => {
+            return Some(Client {
+                may_forward: false,
+                ..peer
+            });
+        }
         0x11 => {
             let (address, fields) = rest.split_at_checked(12)?;
-            (IpAddr::V4(Ipv4Addr::from(<[u8; 4]>::try_from(address.get(..4)?).ok()?)), fields)
+            (
+                IpAddr::V4(Ipv4Addr::from(<[u8; 4]>::try_from(address.get(..4)?).ok()?)),
+                fields,
+            )
         }
         0x21 => {
             let (address, fields) = rest.split_at_checked(36)?;
-            (IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(address.get(..16)?).ok()?)), fields)
+            (
+                IpAddr::V6(Ipv6Addr::from(
+                    <[u8; 16]>::try_from(address.get(..16)?).ok()?,
+                )),
+                fields,
+            )
         }
         // Datagrams and sockets of this machine do not come here.
         _ => return None,
@@ -239,7 +305,8 @@ fn proxied(family: u8, rest: &[u8], peer: Client) -> Option<Client> {
     let mut secure_transport = false;
     while let Some((head, after)) = fields.split_at_checked(3) {
         let [kind, high, low] = <[u8; 3]>::try_from(head).ok()?;
-        let (value, after) = after.split_at_checked(usize::from(u16::from_be_bytes([high, low])))?;
+        let (value, after) =
+            after.split_at_checked(usize::from(u16::from_be_bytes([high, low])))?;
         if kind == TYPE_SSL {
             secure_transport |= value.first()? & CLIENT_SSL != 0;
         }
@@ -256,7 +323,10 @@ mod tests {
     fn listener(forwarded_header: ForwardedHeader) -> Listener {
         let networks = ["10.0.0.0/8", "2001:db8:1::/48"];
         Listener {
-            trusted_proxies: networks.iter().map(|n| Network::parse(n).unwrap()).collect(),
+            trusted_proxies: networks
+                .iter()
+                .map(|n| Network::parse(n).unwrap())
+                .collect(),
             forwarded_header,
             ..Listener::default()
         }
@@ -272,30 +342,76 @@ mod tests {
             map.append(*name, HeaderValue::from_str(value).unwrap());
         }
         let peer = Client::new(peer.parse().unwrap(), false);
-        client(&listener(header), peer, &map).map(|c| (c.ip.to_string(), c.secure_transport)).map_err(|e| e.0)
+        client(&listener(header), peer, &map)
+            .map(|c| (c.ip.to_string(), c.secure_transport))
+            .map_err(|e| e.0)
     }
 
     #[test]
     fn az_08_the_last_address_that_is_no_trusted_proxy_is_the_client() {
         const FOR: &str = "x-forwarded-for";
         const PROTO: &str = "x-forwarded-proto";
-        let ask = |peer: &str, headers: &[(&'static str, &str)]| ask(ForwardedHeader::XForwardedFor, peer, headers);
+        let ask = |peer: &str, headers: &[(&'static str, &str)]| {
+            ask(ForwardedHeader::XForwardedFor, peer, headers)
+        };
         let is = |ip: &str, secure| Ok((ip.to_owned(), secure));
-        assert_eq!(ask("192.0.2.1", &[(FOR, "198.51.100.1"), (PROTO, "https")]), is("192.0.2.1", false));
-        assert_eq!(ask("10.0.0.1", &[(FOR, "198.51.100.1"), (PROTO, "https")]), is("198.51.100.1", true));
-        assert_eq!(ask("::ffff:10.0.0.1", &[(FOR, "198.51.100.1")]), is("198.51.100.1", false));
+        assert_eq!(
+            ask("192.0.2.1", &[(FOR, "198.51.100.1"), (PROTO, "https")]),
+            is("192.0.2.1", false)
+        );
+        assert_eq!(
+            ask("10.0.0.1", &[(FOR, "198.51.100.1"), (PROTO, "https")]),
+            is("198.51.100.1", true)
+        );
+        assert_eq!(
+            ask("::ffff:10.0.0.1", &[(FOR, "198.51.100.1")]),
+            is("198.51.100.1", false)
+        );
         assert_eq!(ask("10.0.0.1", &[]), is("10.0.0.1", false));
-        assert_eq!(ask("10.0.0.1", &[("forwarded", "for=198.51.100.1;proto=https")]), is("10.0.0.1", false));
+        assert_eq!(
+            ask("10.0.0.1", &[("forwarded", "for=198.51.100.1;proto=https")]),
+            is("10.0.0.1", false)
+        );
         // What the client itself wrote stands before its address.
-        assert_eq!(ask("10.0.0.1", &[(FOR, "203.0.113.9, 198.51.100.1")]), is("198.51.100.1", false));
-        assert_eq!(ask("10.0.0.1", &[(FOR, "<script>, 198.51.100.1")]), is("198.51.100.1", false));
-        assert_eq!(ask("10.0.0.1", &[(FOR, "203.0.113.9"), (FOR, "198.51.100.1")]), is("198.51.100.1", false));
+        assert_eq!(
+            ask("10.0.0.1", &[(FOR, "203.0.113.9, 198.51.100.1")]),
+            is("198.51.100.1", false)
+        );
+        assert_eq!(
+            ask("10.0.0.1", &[(FOR, "<script>, 198.51.100.1")]),
+            is("198.51.100.1", false)
+        );
+        assert_eq!(
+            ask("10.0.0.1", &[(FOR, "203.0.113.9"), (FOR, "198.51.100.1")]),
+            is("198.51.100.1", false)
+        );
         // Trusted proxies in a row.
-        assert_eq!(ask("10.0.0.1", &[(FOR, "198.51.100.1,10.2.2.2 , [2001:db8:1::5]:80")]), is("198.51.100.1", false));
-        assert_eq!(ask("10.0.0.1", &[(FOR, "10.3.3.3, 10.2.2.2,")]), is("10.3.3.3", false));
-        assert_eq!(ask("2001:db8:1::1", &[(FOR, "2001:db8:2::7")]), is("2001:db8:2::7", false));
-        for node in ["198.51.100.1:4711", "::ffff:198.51.100.1", "[::ffff:198.51.100.1]", "[::ffff:198.51.100.1]:1"] {
-            assert_eq!(ask("10.0.0.1", &[(FOR, node)]), is("198.51.100.1", false), "{node}");
+        assert_eq!(
+            ask(
+                "10.0.0.1",
+                &[(FOR, "198.51.100.1,10.2.2.2 , [2001:db8:1::5]:80")]
+            ),
+            is("198.51.100.1", false)
+        );
+        assert_eq!(
+            ask("10.0.0.1", &[(FOR, "10.3.3.3, 10.2.2.2,")]),
+            is("10.3.3.3", false)
+        );
+        assert_eq!(
+            ask("2001:db8:1::1", &[(FOR, "2001:db8:2::7")]),
+            is("2001:db8:2::7", false)
+        );
+        for node in [
+            "198.51.100.1:4711",
+            "::ffff:198.51.100.1",
+            "[::ffff:198.51.100.1]",
+            "[::ffff:198.51.100.1]:1",
+        ] {
+            assert_eq!(
+                ask("10.0.0.1", &[(FOR, node)]),
+                is("198.51.100.1", false),
+                "{node}"
+            );
         }
         for bad in [
             "unknown",
@@ -307,7 +423,11 @@ mod tests {
             "a, 10.2.2.2",
             "\u{e9}",
         ] {
-            assert_eq!(ask("10.0.0.1", &[(FOR, bad)]), Err("x-forwarded-for"), "{bad}");
+            assert_eq!(
+                ask("10.0.0.1", &[(FOR, bad)]),
+                Err("x-forwarded-for"),
+                "{bad}"
+            );
         }
         for (proto, secure) in [
             ("HTTPS", true),
@@ -323,24 +443,46 @@ mod tests {
                 "{proto}"
             );
         }
-        assert_eq!(ask("10.0.0.1", &[(PROTO, "https"), (PROTO, "http")]), is("10.0.0.1", false));
+        assert_eq!(
+            ask("10.0.0.1", &[(PROTO, "https"), (PROTO, "http")]),
+            is("10.0.0.1", false)
+        );
     }
 
     #[test]
     fn az_08_the_standard_header_is_read_where_it_is_configured() {
-        let ask = |headers: &[(&'static str, &str)]| ask(ForwardedHeader::Forwarded, "10.0.0.1", headers);
+        let ask =
+            |headers: &[(&'static str, &str)]| ask(ForwardedHeader::Forwarded, "10.0.0.1", headers);
         let is = |ip: &str, secure| Ok((ip.to_owned(), secure));
-        assert_eq!(ask(&[("x-forwarded-for", "203.0.113.9"), ("x-forwarded-proto", "https")]), is("10.0.0.1", false));
+        assert_eq!(
+            ask(&[
+                ("x-forwarded-for", "203.0.113.9"),
+                ("x-forwarded-proto", "https")
+            ]),
+            is("10.0.0.1", false)
+        );
         for (header, ip, secure) in [
-            ("for=198.51.100.1;proto=https;by=10.0.0.1", "198.51.100.1", true),
-            ("For=\"198.51.100.1:80\" ; Proto=HTTP", "198.51.100.1", false),
+            (
+                "for=198.51.100.1;proto=https;by=10.0.0.1",
+                "198.51.100.1",
+                true,
+            ),
+            (
+                "For=\"198.51.100.1:80\" ; Proto=HTTP",
+                "198.51.100.1",
+                false,
+            ),
             (
                 "for=203.0.113.9, for=\"[2001:db8:2::7]:80\";proto=https , for=10.2.2.2;proto=http",
                 "2001:db8:2::7",
                 true,
             ),
             ("for=\"198.51.100.\\1\"", "198.51.100.1", false),
-            ("for=unknown, for=198.51.100.1;host=\"a,b;c\"", "198.51.100.1", false),
+            (
+                "for=unknown, for=198.51.100.1;host=\"a,b;c\"",
+                "198.51.100.1",
+                false,
+            ),
             ("", "10.0.0.1", false),
         ] {
             assert_eq!(ask(&[("forwarded", header)]), is(ip, secure), "{header}");
@@ -385,12 +527,20 @@ mod tests {
             (header(0x20, 0x00, &[]), "10.0.0.1"),
             (header(0x21, 0x00, b"any"), "10.0.0.1"),
             // It calls for another trusted proxy, which writes the header.
-            (header(0x21, 0x11, &[10, 0, 0, 2, 10, 0, 0, 1, 0, 80, 1, 187]), "203.0.113.5"),
+            (
+                header(0x21, 0x11, &[10, 0, 0, 2, 10, 0, 0, 1, 0, 80, 1, 187]),
+                "203.0.113.5",
+            ),
         ] {
             let peer = Client::new([10, 0, 0, 1].into(), false);
-            let peer = read_proxy_header(&mut bytes.as_slice(), peer).await.unwrap();
+            let peer = read_proxy_header(&mut bytes.as_slice(), peer)
+                .await
+                .unwrap();
             let client = client(&listener, peer, &headers).unwrap();
-            assert_eq!((client.ip.to_string().as_str(), client.secure_transport), (ip, ip == "203.0.113.5"));
+            assert_eq!(
+                (client.ip.to_string().as_str(), client.secure_transport),
+                (ip, ip == "203.0.113.5")
+            );
         }
     }
 
@@ -401,13 +551,30 @@ mod tests {
         v6[..4].copy_from_slice(&[0x20, 0x01, 0x0d, 0xb8]);
         let ssl = |flags| [TYPE_SSL, 0, 5, flags, 0, 0, 0, 0];
         let is = |ip: &str, secure| Some((ip.to_owned(), secure));
-        assert_eq!(read(&header(0x21, 0x11, &v4)).await, is("198.51.100.1", false));
-        assert_eq!(read(&header(0x21, 0x21, &v6)).await, is("2001:db8::", false));
-        assert_eq!(read(&header(0x20, 0x00, &[])).await, is("10.0.0.1", false));
-        assert_eq!(read(&header(0x21, 0x00, b"any")).await, is("10.0.0.1", false));
-        assert_eq!(read(&header(0x21, 0x11, &[&v4[..], &ssl(7)].concat())).await, is("198.51.100.1", true));
         assert_eq!(
-            read(&header(0x21, 0x11, &[&v4[..], &[4, 0, 1, 0], &ssl(0)].concat())).await,
+            read(&header(0x21, 0x11, &v4)).await,
+            is("198.51.100.1", false)
+        );
+        assert_eq!(
+            read(&header(0x21, 0x21, &v6)).await,
+            is("2001:db8::", false)
+        );
+        assert_eq!(read(&header(0x20, 0x00, &[])).await, is("10.0.0.1", false));
+        assert_eq!(
+            read(&header(0x21, 0x00, b"any")).await,
+            is("10.0.0.1", false)
+        );
+        assert_eq!(
+            read(&header(0x21, 0x11, &[&v4[..], &ssl(7)].concat())).await,
+            is("198.51.100.1", true)
+        );
+        assert_eq!(
+            read(&header(
+                0x21,
+                0x11,
+                &[&v4[..], &[4, 0, 1, 0], &ssl(0)].concat()
+            ))
+            .await,
             is("198.51.100.1", false)
         );
         for bad in [

@@ -65,7 +65,10 @@ pub fn load_directory(
     let directory = Directory::compile(bytes.expose(), master_key.as_ref())?;
     let count = directory.clear_secrets();
     if count > 0 && files::read(path, Audience::Owner, directory::MAX_BYTES).is_err() {
-        return Err(DirectoryLoadError::Readable { path: path.to_owned(), count });
+        return Err(DirectoryLoadError::Readable {
+            path: path.to_owned(),
+            count,
+        });
     }
     match own_provider(&directory, issuer) {
         Some(why) => Err(DirectoryLoadError::OwnIssuer(why)),
@@ -76,11 +79,19 @@ pub fn load_directory(
 /// That a provider of a directory is the broker itself, which vouches for nobody here.
 pub fn own_provider(directory: &Directory, issuer: Option<&str>) -> Option<String> {
     let provider = issuer.and_then(|issuer| directory.provider_of(issuer))?;
-    Some(format!("OpenIDConnectProviders {}: Url {OWN_ISSUER}", provider.arn))
+    Some(format!(
+        "OpenIDConnectProviders {}: Url {OWN_ISSUER}",
+        provider.arn
+    ))
 }
 
 /// Looks at the files until the daemon is gone.
-pub(super) async fn watch(config: Config, shared: Arc<Shared>, mut seen: Stamps, mut hangup: Signal) {
+pub(super) async fn watch(
+    config: Config,
+    shared: Arc<Shared>,
+    mut seen: Stamps,
+    mut hangup: Signal,
+) {
     let config = Arc::new(config);
     let mut look = tokio::time::interval(LOOK_EVERY);
     loop {
@@ -93,7 +104,8 @@ pub(super) async fn watch(config: Config, shared: Arc<Shared>, mut seen: Stamps,
             shared.sts.audit.reopen();
         }
         let now = Stamps::of(&config);
-        let master_key = config.master_key.is_some() && (asked || seen.master_key != now.master_key);
+        let master_key =
+            config.master_key.is_some() && (asked || seen.master_key != now.master_key);
         let directory = config.directory.is_some() && (asked || seen.directory != now.directory);
         let keyring = asked || seen.keyring != now.keyring;
         let certificate = asked || seen.certificate != now.certificate;
@@ -114,7 +126,11 @@ pub(super) async fn watch(config: Config, shared: Arc<Shared>, mut seen: Stamps,
                 if directory {
                     let loaded = reload_directory(&config, &shared);
                     is_due_again = matches!(loaded, Err(Untaken::Store(_)));
-                    told(&shared, "directory", loaded.map_err(|error| error.to_string()));
+                    told(
+                        &shared,
+                        "directory",
+                        loaded.map_err(|error| error.to_string()),
+                    );
                 }
                 if keyring {
                     told(&shared, "keyring", reload_keyring(&config, &shared));
@@ -148,12 +164,19 @@ enum Untaken {
 }
 
 fn reload_directory(config: &Config, shared: &Shared) -> Result<(), Untaken> {
-    let Some(path) = &config.directory else { return Ok(()) };
+    let Some(path) = &config.directory else {
+        return Ok(());
+    };
     let directory = load_directory(path, config.master_key.as_deref(), config.issuer.as_deref())?;
     let sts = &shared.sts;
     // What went has ended for good, also if it comes back.
     let old = sts.directory.load_full();
-    let ended = Handle::current().block_on(departures::write_down(sts, &old, &directory, sts.clock.now()))?;
+    let ended = Handle::current().block_on(departures::write_down(
+        sts,
+        &old,
+        &directory,
+        sts.clock.now(),
+    ))?;
     if ended > 0 {
         tracing::info!(
             ended,
@@ -166,19 +189,30 @@ fn reload_directory(config: &Config, shared: &Shared) -> Result<(), Untaken> {
 }
 
 fn reload_certificate(config: &Config, shared: &Shared) -> Result<(), String> {
-    let Some((certificate, key)) = &config.tls else { return Ok(()) };
+    let Some((certificate, key)) = &config.tls else {
+        return Ok(());
+    };
     let identity = tls::load(certificate, key).map_err(|e| e.to_string())?;
     let names = super::host_names(config, &identity.names).map_err(|e| e.to_string())?;
     shared.sts.names.store(Arc::new(names));
-    shared.certificate.set(identity.validity, &shared.sts.metrics);
+    shared
+        .certificate
+        .set(identity.validity, &shared.sts.metrics);
     shared.tls.store(Some(identity.config));
     Ok(())
 }
 
 fn reload_keyring(config: &Config, shared: &Shared) -> Result<(), String> {
     let keyring = keyring_file::load(&config.keyring).map_err(|e| e.to_string())?;
-    if shared.sts.tokens.with_keyring(|old| old.cluster_id() != keyring.cluster_id()) {
-        return Err("keyring: ClusterId: is another cluster's; every session would end. Restart to mean it".to_owned());
+    if shared
+        .sts
+        .tokens
+        .with_keyring(|old| old.cluster_id() != keyring.cluster_id())
+    {
+        return Err(
+            "keyring: ClusterId: is another cluster's; every session would end. Restart to mean it"
+                .to_owned(),
+        );
     }
     shared.sts.tokens.replace(keyring);
     super::say_without_signing_key(&shared.sts);
@@ -196,7 +230,12 @@ fn told(shared: &Shared, what: &'static str, result: Result<(), String>) {
             "failed"
         }
     };
-    shared.sts.metrics.reloads.get_or_create(&Reload { what, outcome }).inc();
+    shared
+        .sts
+        .metrics
+        .reloads
+        .get_or_create(&Reload { what, outcome })
+        .inc();
 }
 
 /// How the files looked.
@@ -212,12 +251,19 @@ type Stamp = Option<(u64, u64, i64, i64)>;
 
 impl Stamps {
     pub(super) fn of(config: &Config) -> Self {
-        let stamp = |path: &Path| std::fs::metadata(path).ok().map(|m| (m.ino(), m.size(), m.mtime(), m.mtime_nsec()));
+        let stamp = |path: &Path| {
+            std::fs::metadata(path)
+                .ok()
+                .map(|m| (m.ino(), m.size(), m.mtime(), m.mtime_nsec()))
+        };
         Self {
             master_key: config.master_key.as_deref().and_then(stamp),
             directory: config.directory.as_deref().and_then(stamp),
             keyring: stamp(&config.keyring),
-            certificate: config.tls.as_ref().map_or((None, None), |(c, k)| (stamp(c), stamp(k))),
+            certificate: config
+                .tls
+                .as_ref()
+                .map_or((None, None), |(c, k)| (stamp(c), stamp(k))),
         }
     }
 }

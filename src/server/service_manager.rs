@@ -11,7 +11,9 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// Sends a state, such as `READY=1`.
 pub fn notify(state: &str) {
-    let Some(socket) = std::env::var_os("NOTIFY_SOCKET").filter(|s| !s.is_empty()) else { return };
+    let Some(socket) = std::env::var_os("NOTIFY_SOCKET").filter(|s| !s.is_empty()) else {
+        return;
+    };
     if let Err(error) = send(&socket, state) {
         tracing::warn!(%error, "the service manager cannot be told {state:?}");
     }
@@ -21,7 +23,10 @@ pub fn notify(state: &str) {
 pub(super) fn reloading() {
     // For `Type=notify-reload`, which compares the instant with its own clock.
     let now = clock_gettime(ClockId::Monotonic);
-    notify(&format!("RELOADING=1\nMONOTONIC_USEC={}", now.tv_sec * 1_000_000 + now.tv_nsec / 1_000));
+    notify(&format!(
+        "RELOADING=1\nMONOTONIC_USEC={}",
+        now.tv_sec * 1_000_000 + now.tv_nsec / 1_000
+    ));
 }
 
 fn send(socket: &OsStr, state: &str) -> io::Result<()> {
@@ -29,7 +34,9 @@ fn send(socket: &OsStr, state: &str) -> io::Result<()> {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
         _ => SocketAddr::from_pathname(socket)?,
     };
-    UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address).map(|_| ())
+    UnixDatagram::unbound()?
+        .send_to_addr(state.as_bytes(), &address)
+        .map(|_| ())
 }
 
 #[cfg(test)]
@@ -43,8 +50,14 @@ mod tests {
         let name = format!("brevet-test-{}", std::process::id());
         let abstract_address = SocketAddr::from_abstract_name(&name).unwrap();
         for (socket, named) in [
-            (UnixDatagram::bind(&path).unwrap(), path.clone().into_os_string()),
-            (UnixDatagram::bind_addr(&abstract_address).unwrap(), format!("@{name}").into()),
+            (
+                UnixDatagram::bind(&path).unwrap(),
+                path.clone().into_os_string(),
+            ),
+            (
+                UnixDatagram::bind_addr(&abstract_address).unwrap(),
+                format!("@{name}").into(),
+            ),
         ] {
             send(&named, "READY=1").unwrap();
             let mut buffer = [0; 64];

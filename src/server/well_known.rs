@@ -14,11 +14,16 @@ const KEYS: &str = "/.well-known/jwks.json";
 
 /// The answer, if the path is one of the two and there is an issuer.
 pub(super) fn answer(sts: &Sts, method: &Method, path: &str) -> Option<Response<Full<Bytes>>> {
-    let issuer = sts.issuer.as_ref().filter(|_| path == CONFIGURATION || path == KEYS)?;
+    let issuer = sts
+        .issuer
+        .as_ref()
+        .filter(|_| path == CONFIGURATION || path == KEYS)?;
     let mut response = Response::new(Full::new(Bytes::new()));
     if method != Method::GET {
         *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
+        response
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("GET"));
         return Some(response);
     }
     let document = sts.tokens.with_keyring(|keyring| match path {
@@ -41,6 +46,9 @@ pub(super) fn answer(sts: &Sts, method: &Method, path: &str) -> Option<Response<
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     // A key is published one rotation before it signs, and stays until its last token is over.
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"));
+    headers.insert(
+        CACHE_CONTROL,
+        HeaderValue::from_static("public, max-age=3600"),
+    );
     Some(response)
 }

@@ -111,7 +111,8 @@ impl Notes {
         if !is_partial {
             self.partial_since.store(0, Ordering::Relaxed);
         } else if anew || self.partial_since.load(Ordering::Relaxed) == 0 {
-            self.partial_since.store(self.second.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            self.partial_since
+                .store(self.second.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         }
     }
 
@@ -141,7 +142,14 @@ struct Closing {
 
 impl<S> Wire<S> {
     pub(super) fn new(stream: S, notes: Arc<Notes>, account: Arc<Connection>) -> Self {
-        Self { stream, framing: Framing::Head(Vec::new()), notes, account, pause: None, closing: None }
+        Self {
+            stream,
+            framing: Framing::Head(Vec::new()),
+            notes,
+            account,
+            pause: None,
+            closing: None,
+        }
     }
 
     /// Whether more may be read now. If it may not for want of room, it is tried again within a
@@ -162,14 +170,20 @@ impl<S> Wire<S> {
                     return false;
                 }
                 if !self.account.may_unpack() {
-                    let pause = self.pause.insert(Box::pin(tokio::time::sleep(HEADER_PAUSE)));
+                    let pause = self
+                        .pause
+                        .insert(Box::pin(tokio::time::sleep(HEADER_PAUSE)));
                     // Its first turn asks the timer to wake the connection.
                     if pause.as_mut().poll(cx).is_ready() {
                         cx.waker().wake_by_ref();
                     }
                     return false;
                 }
-                self.account.settle(if frames.in_header_block() { OPEN_HEADER_BLOCK } else { 0 })
+                self.account.settle(if frames.in_header_block() {
+                    OPEN_HEADER_BLOCK
+                } else {
+                    0
+                })
             }
             Framing::Body(_) | Framing::Untracked => true,
         }
@@ -200,13 +214,17 @@ impl<S> Wire<S> {
                     notes.ambiguous.store(true, Ordering::Relaxed);
                 }
                 notes.partial(framing.is_partial(), was_whole);
-                notes.http2.store(matches!(framing, Framing::Frames(_)), Ordering::Relaxed);
+                notes
+                    .http2
+                    .store(matches!(framing, Framing::Frames(_)), Ordering::Relaxed);
             }
         }
     }
 
     fn uncut(&self) -> io::Result<()> {
-        self.notes.is_cut().map_or(Ok(()), |why| Err(io::Error::other(why)))
+        self.notes
+            .is_cut()
+            .map_or(Ok(()), |why| Err(io::Error::other(why)))
     }
 
     fn sent(&mut self, written: &Poll<io::Result<usize>>) {
@@ -225,7 +243,11 @@ impl<S> Wire<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         this.uncut()?;
         if !this.may_read(cx) {
@@ -240,7 +262,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.sent(&written);
         self.written(written)
@@ -341,7 +367,8 @@ impl Framing {
                     return ambiguous;
                 }
                 Self::Body(left) => {
-                    let skipped = usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
+                    let skipped =
+                        usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
                     *left -= skipped as u64;
                     bytes = bytes.get(skipped..).unwrap_or_default();
                     if *left == 0 {
@@ -395,7 +422,15 @@ fn read_head(bytes: &[u8]) -> Option<(usize, Lengths)> {
             // Empty lines before a request are skipped: RFC 9112 section 2.2.
             0 if line.is_empty() => continue,
             // Anything else that begins so is a request of HTTP/1.1 to hyper.
-            0 if line == b"PRI * HTTP/2.0" => return Some((at, Lengths { http2: true, ..lengths })),
+            0 if line == b"PRI * HTTP/2.0" => {
+                return Some((
+                    at,
+                    Lengths {
+                        http2: true,
+                        ..lengths
+                    },
+                ));
+            }
             0 => {}
             _ if line.is_empty() => return Some((at, lengths)),
             _ => lengths.add(line),
@@ -419,7 +454,12 @@ impl Lengths {
             self.ambiguous |= self.transfer_encoding || self.content_length.is_some();
             let value = value.get(1..).unwrap_or_default().trim_ascii();
             // hyper refuses what is no number.
-            self.content_length = Some(std::str::from_utf8(value).ok().and_then(|v| v.parse().ok()).unwrap_or(0));
+            self.content_length = Some(
+                std::str::from_utf8(value)
+                    .ok()
+                    .and_then(|v| v.parse().ok())
+                    .unwrap_or(0),
+            );
         }
     }
 }
@@ -430,22 +470,51 @@ mod tests {
 
     fn ambiguous(requests: &[u8], step: usize) -> bool {
         let mut framing = Framing::Head(Vec::new());
-        requests.chunks(step).fold(false, |found, piece| framing.feed(piece) | found)
+        requests
+            .chunks(step)
+            .fold(false, |found, piece| framing.feed(piece) | found)
     }
 
     #[test]
     fn sv_05_a_length_that_is_given_twice_is_found_wherever_it_is() {
         let good = "POST / HTTP/1.1\r\nhost: a\r\nContent-Length: 37\r\n\r\ntransfer-encoding: x\r\ncontent-length: ";
         for (bad, found) in [
-            ("POST / HTTP/1.1\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n", true),
-            ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nCONTENT-LENGTH: 5\r\n\r\n", true),
-            ("POST / HTTP/1.1\ncontent-length: 5\ntransfer-encoding: chunked\n\n", true),
-            ("POST / HTTP/1.1\r\ncontent-length : 5\r\ntransfer-encoding: chunked\r\n\r\n", true),
-            ("POST / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 1\r\n\r\na", true),
-            ("POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n", true),
-            ("POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\ncontent-length: 1\r\n\r\n", false),
-            ("\r\n\r\nGET / HTTP/1.1\r\ncookie: a\r\nte: b\r\n\r\n", false),
-            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n", false),
+            (
+                "POST / HTTP/1.1\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n",
+                true,
+            ),
+            (
+                "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nCONTENT-LENGTH: 5\r\n\r\n",
+                true,
+            ),
+            (
+                "POST / HTTP/1.1\ncontent-length: 5\ntransfer-encoding: chunked\n\n",
+                true,
+            ),
+            (
+                "POST / HTTP/1.1\r\ncontent-length : 5\r\ntransfer-encoding: chunked\r\n\r\n",
+                true,
+            ),
+            (
+                "POST / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 1\r\n\r\na",
+                true,
+            ),
+            (
+                "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n",
+                true,
+            ),
+            (
+                "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\ncontent-length: 1\r\n\r\n",
+                false,
+            ),
+            (
+                "\r\n\r\nGET / HTTP/1.1\r\ncookie: a\r\nte: b\r\n\r\n",
+                false,
+            ),
+            (
+                "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n",
+                false,
+            ),
             (
                 "PRI / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\nPOST / HTTP/1.1\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n",
                 true,

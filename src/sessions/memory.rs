@@ -26,7 +26,10 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { max_records: 1_000_000, max_bytes: 256 << 20 }
+        Self {
+            max_records: 1_000_000,
+            max_bytes: 256 << 20,
+        }
     }
 }
 
@@ -55,12 +58,17 @@ impl State {
 
 impl MemorySessions {
     pub fn new(bounds: Bounds) -> Self {
-        Self { bounds, state: Mutex::default() }
+        Self {
+            bounds,
+            state: Mutex::default(),
+        }
     }
 
     /// How many live records had to go to make room: those that end first.
     pub fn record(&self, record: &SessionRecord, now: Timestamp) -> u64 {
-        let Ok(id) = SessionId::try_from(record.session_id.as_slice()) else { return 1 };
+        let Ok(id) = SessionId::try_from(record.session_id.as_slice()) else {
+            return 1;
+        };
         let bytes = record.encode_to_vec().into_boxed_slice();
         let weight = bytes.len() + OVERHEAD_BYTES;
         if weight > self.bounds.max_bytes {
@@ -72,7 +80,12 @@ impl MemorySessions {
             state.bytes = state.bytes.saturating_sub(replaced.len() + OVERHEAD_BYTES);
         }
         state.by_expiry.insert((record.expires_at, id));
-        let ended = |state: &State| state.by_expiry.first().is_some_and(|(at, _)| *at <= now.seconds());
+        let ended = |state: &State| {
+            state
+                .by_expiry
+                .first()
+                .is_some_and(|(at, _)| *at <= now.seconds())
+        };
         for _ in 0..SWEEP {
             if !ended(&state) {
                 break;
@@ -81,7 +94,9 @@ impl MemorySessions {
         }
         let mut lost = 0;
         while state.records.len() > self.bounds.max_records || state.bytes > self.bounds.max_bytes {
-            let Some(expires_at) = state.remove_first() else { break };
+            let Some(expires_at) = state.remove_first() else {
+                break;
+            };
             lost += u64::from(expires_at > now.seconds());
         }
         lost
@@ -89,11 +104,15 @@ impl MemorySessions {
 
     /// As Redis's index names them: those behind the marker, in the order in which they end.
     pub fn list(&self, marker: &str, limit: usize, now: Timestamp) -> Vec<String> {
-        let from =
-            marker.split_once(':').and_then(|(at, id)| Some((i64::from_str_radix(at, 16).ok()?, session_id(id)?)));
+        let from = marker
+            .split_once(':')
+            .and_then(|(at, id)| Some((i64::from_str_radix(at, 16).ok()?, session_id(id)?)));
         let start = from.map_or(Bound::Unbounded, Bound::Excluded);
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let live = state.by_expiry.range((start, Bound::Unbounded)).filter(|(at, _)| *at > now.seconds());
+        let live = state
+            .by_expiry
+            .range((start, Bound::Unbounded))
+            .filter(|(at, _)| *at > now.seconds());
         live.take(limit).map(|(at, id)| member(*at, id)).collect()
     }
 
@@ -108,11 +127,18 @@ mod tests {
     use super::*;
 
     fn record(n: u8, expires_at: i64) -> SessionRecord {
-        SessionRecord { session_id: vec![n; 16], expires_at, ..SessionRecord::default() }
+        SessionRecord {
+            session_id: vec![n; 16],
+            expires_at,
+            ..SessionRecord::default()
+        }
     }
 
     fn sessions(max_records: usize, max_bytes: usize) -> MemorySessions {
-        MemorySessions::new(Bounds { max_records, max_bytes })
+        MemorySessions::new(Bounds {
+            max_records,
+            max_bytes,
+        })
     }
 
     #[test]
@@ -125,7 +151,10 @@ mod tests {
         assert_eq!(sessions.record(&record(3, 150), now), 1);
         assert!(sessions.find(&[1; 16]).is_none() && sessions.find(&[2; 16]).is_some());
         // An ended one makes room without loss.
-        assert_eq!(sessions.record(&record(4, 300), Timestamp::from_seconds(160)), 0);
+        assert_eq!(
+            sessions.record(&record(4, 300), Timestamp::from_seconds(160)),
+            0
+        );
         assert!(sessions.find(&[3; 16]).is_none());
     }
 
@@ -133,9 +162,13 @@ mod tests {
     fn large_records_push_out_those_that_end_first() {
         let sessions = sessions(1_000, 4_096);
         let now = Timestamp::from_seconds(100);
-        let weighing =
-            |n: u8, bytes: usize| SessionRecord { session_name: "x".repeat(bytes), ..record(n, 200 + i64::from(n)) };
-        let lost: u64 = (0..20).map(|n| sessions.record(&weighing(n, 50), now)).sum();
+        let weighing = |n: u8, bytes: usize| SessionRecord {
+            session_name: "x".repeat(bytes),
+            ..record(n, 200 + i64::from(n))
+        };
+        let lost: u64 = (0..20)
+            .map(|n| sessions.record(&weighing(n, 50), now))
+            .sum();
         assert_eq!((lost, sessions.find(&[0; 16]).is_some()), (0, true));
         let lost = sessions.record(&weighing(20, 2_000), now);
         assert!((5..20).contains(&lost), "{lost}");
@@ -144,7 +177,14 @@ mod tests {
         assert_eq!(sessions.record(&weighing(21, 5_000), now), 1);
         assert!(sessions.find(&[21; 16]).is_none() && sessions.find(&[20; 16]).is_some());
         let state = sessions.state.lock().unwrap();
-        let held: usize = state.records.values().map(|r| r.len() + OVERHEAD_BYTES).sum();
-        assert_eq!((state.bytes, state.by_expiry.len()), (held, state.records.len()));
+        let held: usize = state
+            .records
+            .values()
+            .map(|r| r.len() + OVERHEAD_BYTES)
+            .sum();
+        assert_eq!(
+            (state.bytes, state.by_expiry.len()),
+            (held, state.records.len())
+        );
     }
 }

@@ -17,8 +17,8 @@ use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError, RedisResult,
-    TlsCertificates, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError,
+    RedisResult, TlsCertificates, Value,
 };
 use ring::hmac;
 use tokio::sync::Mutex;
@@ -91,7 +91,8 @@ pub struct RedisOptions {
 
 /// The value of `[sessions.redis] unverified_off_loopback`: what is given up where a Redis beyond this
 /// machine is spoken to in clear.
-pub const UNVERIFIED_SENTENCE: &str = "whoever is on the network in between can read and change session records";
+pub const UNVERIFIED_SENTENCE: &str =
+    "whoever is on the network in between can read and change session records";
 
 /// Checks the address of a Redis: TLS beyond this machine. `names_others`: it is a Sentinel or a node of
 /// a cluster, which names the servers that are called then, wherever they are. `may_be_unverified`: the
@@ -99,7 +100,11 @@ pub const UNVERIFIED_SENTENCE: &str = "whoever is on the network in between can 
 ///
 /// # Errors
 /// The rule that the address breaks.
-pub fn check_redis_url(url: &str, names_others: bool, may_be_unverified: bool) -> Result<(), String> {
+pub fn check_redis_url(
+    url: &str,
+    names_others: bool,
+    may_be_unverified: bool,
+) -> Result<(), String> {
     let secure = url.strip_prefix("rediss://");
     let rest = url.strip_prefix("redis://").or(secure);
     let rest = rest.ok_or_else(|| "must begin with `redis://` or `rediss://`".to_owned())?;
@@ -122,7 +127,10 @@ pub fn check_redis_url(url: &str, names_others: bool, may_be_unverified: bool) -
     let where_to = if is_loopback(host) {
         "it names the servers to call, which may be beyond this machine".to_owned()
     } else {
-        format!("`{}` is beyond this machine", host.trim_start_matches('[').escape_debug())
+        format!(
+            "`{}` is beyond this machine",
+            host.trim_start_matches('[').escape_debug()
+        )
     };
     Err(format!(
         "`{}` would be called in clear, and {where_to}: {UNVERIFIED_SENTENCE}, and its password. Use `rediss://` (if your own \
@@ -183,14 +191,23 @@ impl RedisSessions {
     }
 
     /// A missing Redis means: the record is lost, the session is not.
-    pub async fn record(&self, keyring: &Keyring, record: &SessionRecord, now: Timestamp) -> Result<(), SessionsError> {
+    pub async fn record(
+        &self,
+        keyring: &Keyring,
+        record: &SessionRecord,
+        now: Timestamp,
+    ) -> Result<(), SessionsError> {
         let left = record.expires_at.saturating_sub(now.seconds());
         let name = name(keyring, &record.session_id);
-        let value = authenticated(keyring, &name, &record.encode_to_vec()).ok_or(SessionsError::Forged)?;
+        let value =
+            authenticated(keyring, &name, &record.encode_to_vec()).ok_or(SessionsError::Forged)?;
         let mut set = redis::cmd("SET");
         set.arg(&name).arg(value).arg("EX").arg(left.max(1));
         let mut index = redis::cmd("ZADD");
-        index.arg(index_name(keyring)).arg(0).arg(member(record.expires_at, &record.session_id));
+        index
+            .arg(index_name(keyring))
+            .arg(0)
+            .arg(member(record.expires_at, &record.session_id));
         self.ask(&[set, index]).await.map(|_| ())
     }
 
@@ -225,27 +242,56 @@ impl RedisSessions {
     ///
     /// # Errors
     /// If the database does not answer in time.
-    pub async fn announce(&self, keyring: &Keyring, own: &str, now: Timestamp) -> Result<usize, SessionsError> {
+    pub async fn announce(
+        &self,
+        keyring: &Keyring,
+        own: &str,
+        now: Timestamp,
+    ) -> Result<usize, SessionsError> {
         let name = format!("brevet:{}:brokers", keyring.cluster_id());
         let at = |seconds: i64| format!("{:012x}", seconds.max(0));
         let spoken = format!("{}:{own}", at(now.seconds()));
-        let authentic = authenticated(keyring, &name, spoken.as_bytes()).ok_or(SessionsError::Forged)?;
+        let authentic =
+            authenticated(keyring, &name, spoken.as_bytes()).ok_or(SessionsError::Forged)?;
         let gone = i64::try_from(BROKER_GONE.as_secs()).unwrap_or(10);
         let (oldest, newest) = (at(now.seconds() - gone), at(now.seconds() + gone));
         let mut add = redis::cmd("ZADD");
-        add.arg(&name).arg(0).arg(format!("{}:{}", at(now.seconds()), URL_SAFE_NO_PAD.encode(authentic)));
+        add.arg(&name).arg(0).arg(format!(
+            "{}:{}",
+            at(now.seconds()),
+            URL_SAFE_NO_PAD.encode(authentic)
+        ));
         let mut trim = redis::cmd("ZREMRANGEBYLEX");
         trim.arg(&name).arg("-").arg(format!("({oldest}"));
         let mut range = redis::cmd("ZRANGE");
-        range.arg(&name).arg(format!("[{oldest}")).arg(format!("({newest}"));
-        range.arg("BYLEX").arg("LIMIT").arg(0).arg(MAX_ANNOUNCEMENTS);
-        let found = members(self.ask(&[add, trim, range]).await?.pop().unwrap_or(Value::Nil))?;
+        range
+            .arg(&name)
+            .arg(format!("[{oldest}"))
+            .arg(format!("({newest}"));
+        range
+            .arg("BYLEX")
+            .arg("LIMIT")
+            .arg(0)
+            .arg(MAX_ANNOUNCEMENTS);
+        let found = members(
+            self.ask(&[add, trim, range])
+                .await?
+                .pop()
+                .unwrap_or(Value::Nil),
+        )?;
         let mut brokers = HashSet::from([own.to_owned()]);
         for member in found {
-            let text = std::str::from_utf8(&member).ok().and_then(|text| text.split_once(':'));
-            let Some((at, authentic)) = text else { continue };
-            let Ok(authentic) = URL_SAFE_NO_PAD.decode(authentic) else { continue };
-            let spoken = open(keyring, &name, &authentic).and_then(|spoken| std::str::from_utf8(spoken).ok());
+            let text = std::str::from_utf8(&member)
+                .ok()
+                .and_then(|text| text.split_once(':'));
+            let Some((at, authentic)) = text else {
+                continue;
+            };
+            let Ok(authentic) = URL_SAFE_NO_PAD.decode(authentic) else {
+                continue;
+            };
+            let spoken = open(keyring, &name, &authentic)
+                .and_then(|spoken| std::str::from_utf8(spoken).ok());
             if let Some((said_at, broker)) = spoken.and_then(|spoken| spoken.split_once(':'))
                 && said_at == at
             {
@@ -266,7 +312,11 @@ impl RedisSessions {
         span: Duration,
     ) -> Result<bool, SessionsError> {
         let mut set = redis::cmd("SET");
-        set.arg(signature_name(keyring, signature)).arg(1).arg("NX").arg("EX").arg(span.as_secs().max(1));
+        set.arg(signature_name(keyring, signature))
+            .arg(1)
+            .arg("NX")
+            .arg("EX")
+            .arg(span.as_secs().max(1));
         // Something of another type under the name counts as used, too: SET NX does not look at types.
         Ok(self.ask_one(set).await? != Value::Nil)
     }
@@ -275,26 +325,44 @@ impl RedisSessions {
     ///
     /// # Errors
     /// If Redis does not answer in time.
-    pub async fn release_signature(&self, keyring: &Keyring, signature: &[u8; 16]) -> Result<(), SessionsError> {
+    pub async fn release_signature(
+        &self,
+        keyring: &Keyring,
+        signature: &[u8; 16],
+    ) -> Result<(), SessionsError> {
         // By a life of a millisecond: brokers need no right to delete keys.
         let mut set = redis::cmd("SET");
-        set.arg(signature_name(keyring, signature)).arg(0).arg("PX").arg(1);
+        set.arg(signature_name(keyring, signature))
+            .arg(0)
+            .arg("PX")
+            .arg(1);
         self.ask_one(set).await.map(|_| ())
     }
 
     /// A missing Redis means: unknown, which is an error and never "absent".
-    pub async fn find(&self, keyring: &Keyring, id: &SessionId) -> Result<Option<SessionRecord>, SessionsError> {
+    pub async fn find(
+        &self,
+        keyring: &Keyring,
+        id: &SessionId,
+    ) -> Result<Option<SessionRecord>, SessionsError> {
         let name = name(keyring, id);
         let mut command = redis::cmd("GET");
         command.arg(&name);
         let answer = self.ask_each(&[command], &[WRONG_TYPE]).await?.pop();
         let bytes = match answer {
             // Made by a key that was revoked: nobody can say any more whether it is what was written.
-            Some(Ok(Value::BulkString(bytes))) if is_of_revoked(keyring, &bytes) => return Ok(None),
+            Some(Ok(Value::BulkString(bytes))) if is_of_revoked(keyring, &bytes) => {
+                return Ok(None);
+            }
             Some(Ok(Value::BulkString(bytes))) => bytes,
             Some(Ok(Value::Nil)) => return Ok(None),
             None => return Err(SessionsError::Unreachable("GET was not answered".into())),
-            Some(Ok(other)) => return Err(SessionsError::Unreachable(format!("GET answered a {}", kind(&other)))),
+            Some(Ok(other)) => {
+                return Err(SessionsError::Unreachable(format!(
+                    "GET answered a {}",
+                    kind(&other)
+                )));
+            }
             Some(Err(_)) => {
                 self.metrics.sessions_forged.inc();
                 tracing::warn!(session = %crate::sigv4::hex(id), "something else is in the place of a session record");
@@ -324,11 +392,27 @@ impl RedisSessions {
     ) -> Result<(Vec<String>, Option<Vec<u8>>), SessionsError> {
         let index = index_name(keyring);
         let floor = member(now.seconds() + 1, &[]).into_bytes();
-        let start = if after < floor.as_slice() { [b"[", floor.as_slice()] } else { [b"(", after] }.concat();
+        let start = if after < floor.as_slice() {
+            [b"[", floor.as_slice()]
+        } else {
+            [b"(", after]
+        }
+        .concat();
         let mut command = redis::cmd("ZRANGE");
-        command.arg(&index).arg(start).arg("+").arg("BYLEX").arg("LIMIT").arg(0).arg(limit);
+        command
+            .arg(&index)
+            .arg(start)
+            .arg("+")
+            .arg("BYLEX")
+            .arg("LIMIT")
+            .arg(0)
+            .arg(limit);
         let found = members(self.ask_one(command).await?)?;
-        let end = if found.len() < limit { None } else { found.last().cloned() };
+        let end = if found.len() < limit {
+            None
+        } else {
+            found.last().cloned()
+        };
         let (mut names, mut foreign) = (Vec::with_capacity(found.len()), Vec::new());
         for member in found {
             match String::from_utf8(member) {
@@ -338,7 +422,10 @@ impl RedisSessions {
             }
         }
         if !foreign.is_empty() {
-            tracing::warn!(members = foreign.len(), "the index of sessions had members that name no session");
+            tracing::warn!(
+                members = foreign.len(),
+                "the index of sessions had members that name no session"
+            );
             let remove = foreign.iter().map(|member| {
                 let exactly = [b"[", member.as_slice()].concat();
                 let mut remove = redis::cmd("ZREMRANGEBYLEX");
@@ -352,7 +439,10 @@ impl RedisSessions {
 
     /// Once a second: whether a Redis that went away is back, and now and then whether it is fit.
     pub async fn probe(&self, keyring: &Keyring, now: Timestamp) {
-        let due = self.probes.fetch_add(1, Ordering::Relaxed).is_multiple_of(CHECK_EVERY);
+        let due = self
+            .probes
+            .fetch_add(1, Ordering::Relaxed)
+            .is_multiple_of(CHECK_EVERY);
         if !due && self.standing() == Standing::Up {
             return;
         }
@@ -366,23 +456,34 @@ impl RedisSessions {
 
     /// Why this Redis must not be used, if it answers: it may drop records for want of room, or does
     /// not keep what is written.
-    async fn check(&self, keyring: &Keyring, now: Timestamp) -> Result<Option<String>, SessionsError> {
+    async fn check(
+        &self,
+        keyring: &Keyring,
+        now: Timestamp,
+    ) -> Result<Option<String>, SessionsError> {
         let mut info = redis::cmd("INFO");
         info.arg("memory");
         let mut text = String::new();
         texts(&self.ask_one(info).await?, &mut text);
-        let policies = text.lines().filter_map(|l| l.trim().strip_prefix("maxmemory_policy:"));
+        let policies = text
+            .lines()
+            .filter_map(|l| l.trim().strip_prefix("maxmemory_policy:"));
         for policy in policies {
             if policy != "noeviction" {
-                return Ok(Some(format!("its maxmemory-policy is `{policy}`; set `noeviction`")));
+                return Ok(Some(format!(
+                    "its maxmemory-policy is `{policy}`; set `noeviction`"
+                )));
             }
         }
         let name = format!("brevet:{}:probe", keyring.cluster_id());
-        let value = authenticated(keyring, &name, &now.millis().to_be_bytes()).ok_or(SessionsError::Forged)?;
+        let value = authenticated(keyring, &name, &now.millis().to_be_bytes())
+            .ok_or(SessionsError::Forged)?;
         let mut set = redis::cmd("SET");
         set.arg(&name).arg(&value).arg("EX").arg(60);
         let mut trim = redis::cmd("ZREMRANGEBYLEX");
-        trim.arg(index_name(keyring)).arg("-").arg(format!("({}", member(now.seconds() + 1, &[])));
+        trim.arg(index_name(keyring))
+            .arg("-")
+            .arg(format!("({}", member(now.seconds() + 1, &[])));
         // An index of a wrong type is told apart, and is no reason to do without Redis.
         self.ask_each(&[set, trim], &[WRONG_TYPE]).await?;
         Ok(None)
@@ -412,7 +513,9 @@ impl RedisSessions {
         let mut unfit = self.unfit.lock().unwrap_or_else(PoisonError::into_inner);
         if *unfit != why {
             match &why {
-                Some(why) => tracing::error!(%why, "redis must not be used as it is: this node is not ready"),
+                Some(why) => {
+                    tracing::error!(%why, "redis must not be used as it is: this node is not ready")
+                }
                 None => tracing::info!("redis is fit again"),
             }
             self.metrics.sessions_fit.set(i64::from(why.is_none()));
@@ -427,12 +530,19 @@ impl RedisSessions {
     /// Commands side by side, and their answers in order; all of them, or an error.
     async fn ask(&self, commands: &[Cmd]) -> Result<Vec<Value>, SessionsError> {
         let answers = self.ask_each(commands, &[WRONG_TYPE]).await?;
-        answers.into_iter().collect::<RedisResult<_>>().map_err(|e| SessionsError::Unreachable(e.to_string()))
+        answers
+            .into_iter()
+            .collect::<RedisResult<_>>()
+            .map_err(|e| SessionsError::Unreachable(e.to_string()))
     }
 
     /// Commands side by side, and their answers in order. Errors with the codes of `odd` are answers
     /// too: they are the named key's, and Redis itself does what it should.
-    async fn ask_each(&self, commands: &[Cmd], odd: &[&str]) -> Result<Vec<RedisResult<Value>>, SessionsError> {
+    async fn ask_each(
+        &self,
+        commands: &[Cmd],
+        odd: &[&str],
+    ) -> Result<Vec<RedisResult<Value>>, SessionsError> {
         let now = self.age();
         let paused = self.paused_until.load(Ordering::Relaxed);
         if paused > now {
@@ -441,7 +551,11 @@ impl RedisSessions {
         if paused != 0 {
             // One call tries; the others wait for its outcome in the next pause.
             let next = now.saturating_add(millis(PAUSE));
-            if self.paused_until.compare_exchange(paused, next, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+            if self
+                .paused_until
+                .compare_exchange(paused, next, Ordering::Relaxed, Ordering::Relaxed)
+                .is_err()
+            {
                 return Err(SessionsError::Unreachable("paused after a failure".into()));
             }
         }
@@ -451,18 +565,33 @@ impl RedisSessions {
                     self.metrics.sessions_up.set(1);
                     tracing::info!("redis answers again");
                 }
-                let of_wrong_type = |a: &RedisResult<Value>| a.as_ref().is_err_and(|e| e.code() == Some(WRONG_TYPE));
-                if let Some((command, _)) = commands.iter().zip(&answers).find(|(_, answer)| of_wrong_type(answer)) {
+                let of_wrong_type = |a: &RedisResult<Value>| {
+                    a.as_ref().is_err_and(|e| e.code() == Some(WRONG_TYPE))
+                };
+                if let Some((command, _)) = commands
+                    .iter()
+                    .zip(&answers)
+                    .find(|(_, answer)| of_wrong_type(answer))
+                {
                     let until = now.saturating_add(millis(ODD_FOR));
                     if self.odd_until.swap(until, Ordering::Relaxed) <= now {
-                        let key = command.args_iter().nth(1).map(|key| format!("{key:?}")).unwrap_or_default();
-                        tracing::warn!(key, "a key in redis holds a value of another type; delete it");
+                        let key = command
+                            .args_iter()
+                            .nth(1)
+                            .map(|key| format!("{key:?}"))
+                            .unwrap_or_default();
+                        tracing::warn!(
+                            key,
+                            "a key in redis holds a value of another type; delete it"
+                        );
                     }
                 }
                 return Ok(answers);
             }
             Ok(Err(error)) => {
-                if error.code().is_some_and(|c| UNFIT.contains(&c)) || error.kind() == ErrorKind::AuthenticationFailed {
+                if error.code().is_some_and(|c| UNFIT.contains(&c))
+                    || error.kind() == ErrorKind::AuthenticationFailed
+                {
                     self.fit(Some(error.to_string()));
                 }
                 error.to_string()
@@ -479,7 +608,11 @@ impl RedisSessions {
         Err(SessionsError::Unreachable(failure))
     }
 
-    async fn answers(&self, commands: &[Cmd], odd: &[&str]) -> RedisResult<Vec<RedisResult<Value>>> {
+    async fn answers(
+        &self,
+        commands: &[Cmd],
+        odd: &[&str],
+    ) -> RedisResult<Vec<RedisResult<Value>>> {
         let connection = {
             let mut slot = self.connection.lock().await;
             match slot.as_ref() {
@@ -499,7 +632,11 @@ impl RedisSessions {
                     Ok(value) => return Ok(Ok(value)),
                     Err(error) => error,
                 };
-                if error.code().is_some_and(|code| odd.contains(&code)) { Ok(Err(error)) } else { Err(error) }
+                if error.code().is_some_and(|code| odd.contains(&code)) {
+                    Ok(Err(error))
+                } else {
+                    Err(error)
+                }
             }
         });
         // Sent one behind the other, so that one round trip serves all.
@@ -514,19 +651,29 @@ impl RedisSessions {
 
 impl Servers {
     fn new(options: &RedisOptions) -> RedisResult<Self> {
-        let infos: Vec<ConnectionInfo> = options.urls.iter().map(|u| info(options, u)).collect::<RedisResult<_>>()?;
+        let infos: Vec<ConnectionInfo> = options
+            .urls
+            .iter()
+            .map(|u| info(options, u))
+            .collect::<RedisResult<_>>()?;
         let first = infos
             .first()
             .cloned()
             .ok_or_else(|| RedisError::from((redis::ErrorKind::InvalidClientConfig, "no url")))?;
-        let tls = TlsCertificates { client_tls: None, root_cert: options.ca.clone() };
+        let tls = TlsCertificates {
+            client_tls: None,
+            root_cert: options.ca.clone(),
+        };
         let secure = options.urls.iter().all(|u| u.starts_with("rediss://"));
         match &options.mode {
-            Mode::Single if secure => Ok(Self::Single(Box::new(Client::build_with_tls(first, tls)?))),
+            Mode::Single if secure => {
+                Ok(Self::Single(Box::new(Client::build_with_tls(first, tls)?)))
+            }
             Mode::Single => Ok(Self::Single(Box::new(Client::open(first)?))),
             Mode::Sentinel { primary } => {
                 let addresses = infos.iter().map(|i| i.addr().clone());
-                let mut builder = SentinelClientBuilder::new(addresses, primary, SentinelServerType::Master)?;
+                let mut builder =
+                    SentinelClientBuilder::new(addresses, primary, SentinelServerType::Master)?;
                 if let Some(username) = &options.username {
                     builder = builder.set_client_to_redis_username(username);
                 }
@@ -543,8 +690,10 @@ impl Servers {
                 Ok(Self::Sentinel(Box::new(Mutex::new(builder.build()?))))
             }
             Mode::Cluster => {
-                let mut builder =
-                    ClusterClientBuilder::new(infos).connection_timeout(DEADLINE).response_timeout(DEADLINE).retries(2);
+                let mut builder = ClusterClientBuilder::new(infos)
+                    .connection_timeout(DEADLINE)
+                    .response_timeout(DEADLINE)
+                    .retries(2);
                 if let Some(username) = &options.username {
                     builder = builder.username(username);
                 }
@@ -560,15 +709,20 @@ impl Servers {
     }
 
     async fn connect(&self) -> RedisResult<Connection> {
-        let config =
-            AsyncConnectionConfig::new().set_connection_timeout(Some(DEADLINE)).set_response_timeout(Some(DEADLINE));
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(DEADLINE))
+            .set_response_timeout(Some(DEADLINE));
         match self {
-            Self::Single(client) => {
-                client.get_multiplexed_async_connection_with_config(&config).await.map(Connection::One)
-            }
-            Self::Sentinel(client) => {
-                client.lock().await.get_async_connection_with_config(&config).await.map(Connection::One)
-            }
+            Self::Single(client) => client
+                .get_multiplexed_async_connection_with_config(&config)
+                .await
+                .map(Connection::One),
+            Self::Sentinel(client) => client
+                .lock()
+                .await
+                .get_async_connection_with_config(&config)
+                .await
+                .map(Connection::One),
             Self::Cluster(client) => client.get_async_connection().await.map(Connection::Cluster),
         }
     }
@@ -590,11 +744,19 @@ fn info(options: &RedisOptions, url: &str) -> RedisResult<ConnectionInfo> {
 }
 
 fn name(keyring: &Keyring, id: &[u8]) -> String {
-    format!("brevet:{}:session:{}", keyring.cluster_id(), crate::sigv4::hex(id))
+    format!(
+        "brevet:{}:session:{}",
+        keyring.cluster_id(),
+        crate::sigv4::hex(id)
+    )
 }
 
 fn signature_name(keyring: &Keyring, signature: &[u8; 16]) -> String {
-    format!("brevet:{}:signature:{}", keyring.cluster_id(), crate::sigv4::hex(signature))
+    format!(
+        "brevet:{}:signature:{}",
+        keyring.cluster_id(),
+        crate::sigv4::hex(signature)
+    )
 }
 
 /// All sessions in the order in which they end: members alone count, their scores are equal.
@@ -609,14 +771,21 @@ pub(super) fn member(expires_at: i64, id: &[u8]) -> String {
 
 /// Whether [`member`] has made it.
 fn is_member(text: &str) -> bool {
-    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-    text.split_once(':').is_some_and(|(at, id)| at.len() == 12 && digits(at) && super::session_id(id).is_some())
+    let digits = |text: &str| {
+        text.bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    };
+    text.split_once(':')
+        .is_some_and(|(at, id)| at.len() == 12 && digits(at) && super::session_id(id).is_some())
 }
 
 /// The members in an answer, whatever they are made of.
 fn members(value: Value) -> Result<Vec<Vec<u8>>, SessionsError> {
-    let unlike = |value: &Value| SessionsError::Unreachable(format!("ZRANGE answered a {}", kind(value)));
-    let Value::Array(items) = value else { return Err(unlike(&value)) };
+    let unlike =
+        |value: &Value| SessionsError::Unreachable(format!("ZRANGE answered a {}", kind(value)));
+    let Value::Array(items) = value else {
+        return Err(unlike(&value));
+    };
     let bytes = |item| match item {
         Value::BulkString(bytes) => Ok(bytes),
         other => Err(unlike(&other)),
@@ -648,7 +817,9 @@ fn authenticated(keyring: &Keyring, name: &str, body: &[u8]) -> Option<Vec<u8>> 
 
 /// Whether what was written names a key that was revoked.
 fn is_of_revoked(keyring: &Keyring, bytes: &[u8]) -> bool {
-    bytes.first_chunk::<KEY_ID>().is_some_and(|id| keyring.is_revoked(u32::from_be_bytes(*id)))
+    bytes
+        .first_chunk::<KEY_ID>()
+        .is_some_and(|id| keyring.is_revoked(u32::from_be_bytes(*id)))
 }
 
 fn open<'a>(keyring: &Keyring, name: &str, bytes: &'a [u8]) -> Option<&'a [u8]> {
@@ -702,10 +873,17 @@ mod tests {
 
     #[test]
     fn a_redis_beyond_this_machine_is_called_by_tls() {
-        for near in ["redis://localhost", "redis://127.0.0.1:6379/0", "redis://[::1]:6379/0?protocol=resp3"] {
+        for near in [
+            "redis://localhost",
+            "redis://127.0.0.1:6379/0",
+            "redis://[::1]:6379/0?protocol=resp3",
+        ] {
             assert_eq!(check_redis_url(near, false, false), Ok(()), "{near}");
             let error = check_redis_url(near, true, false).unwrap_err();
-            assert!(error.contains("names the servers") && error.contains("unverified_off_loopback"), "{error}");
+            assert!(
+                error.contains("names the servers") && error.contains("unverified_off_loopback"),
+                "{error}"
+            );
             assert_eq!(check_redis_url(near, true, true), Ok(()), "{near}");
         }
         for far in [
@@ -716,10 +894,16 @@ mod tests {
             "redis://",
         ] {
             let error = check_redis_url(far, false, false).unwrap_err();
-            assert!(error.contains(far) && error.contains("rediss://") && error.contains("ca_file"), "{error}");
+            assert!(
+                error.contains(far) && error.contains("rediss://") && error.contains("ca_file"),
+                "{error}"
+            );
             assert_eq!(check_redis_url(far, false, true), Ok(()));
         }
-        assert_eq!(check_redis_url("rediss://cache:6379/0", true, false), Ok(()));
+        assert_eq!(
+            check_redis_url("rediss://cache:6379/0", true, false),
+            Ok(())
+        );
         for (url, named) in [
             ("rediss://cache/#insecure", "#"),
             ("redis://:secret@localhost", "password_file"),
@@ -727,7 +911,10 @@ mod tests {
             ("http://localhost", "rediss://"),
         ] {
             let error = check_redis_url(url, false, true).unwrap_err();
-            assert!(error.contains(named) && !error.contains("secret"), "{url}: {error}");
+            assert!(
+                error.contains(named) && !error.contains("secret"),
+                "{url}: {error}"
+            );
         }
     }
 }

@@ -28,7 +28,10 @@ struct Derived {
 impl SigningSecret {
     /// With nothing derived yet.
     pub fn new(secret: Secret<String>) -> Self {
-        Self { secret, last: ArcSwapOption::empty() }
+        Self {
+            secret,
+            last: ArcSwapOption::empty(),
+        }
     }
 
     /// The secret access key itself, for its owner.
@@ -52,7 +55,12 @@ impl SigningSecret {
         let key = signing_key(self.secret.expose().as_bytes(), day, region, service);
         presented.verify_by(&hmac::Key::new(hmac::HMAC_SHA256, &*key))?;
         if let Ok(day) = day.as_bytes().try_into() {
-            self.last.store(Some(Arc::new(Derived { day, region: region.into(), service: service.into(), key })));
+            self.last.store(Some(Arc::new(Derived {
+                day,
+                region: region.into(),
+                service: service.into(),
+                key,
+            })));
         }
         Ok(())
     }
@@ -78,21 +86,53 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("host", "sts.example".parse().unwrap());
         let secret_access_key = secret.as_bytes();
-        let signer = Signer { access_key_id: "AKIAEXAMPLE", secret_access_key, session_token: None, region, service };
+        let signer = Signer {
+            access_key_id: "AKIAEXAMPLE",
+            secret_access_key,
+            session_token: None,
+            region,
+            service,
+        };
         let payload_sha256 = sha256(b"");
-        signer.sign("POST", "/", "sts.example", &mut headers, &payload_sha256, Timestamp::from_seconds(at)).unwrap();
+        signer
+            .sign(
+                "POST",
+                "/",
+                "sts.example",
+                &mut headers,
+                &payload_sha256,
+                Timestamp::from_seconds(at),
+            )
+            .unwrap();
         let (method, path, host) = ("POST", "/", "sts.example");
-        Presented::read(&Incoming { method, path, query: &[], headers: &headers, host, payload_sha256 })
-            .unwrap()
-            .unwrap()
+        Presented::read(&Incoming {
+            method,
+            path,
+            query: &[],
+            headers: &headers,
+            host,
+            payload_sha256,
+        })
+        .unwrap()
+        .unwrap()
     }
 
     #[test]
     fn a_kept_key_is_good_for_its_scope_and_its_secret_alone() {
         const DAY: i64 = 86_400;
         let secret = SigningSecret::new(Secret::new(RIGHT.to_owned()));
-        let kept = || secret.last.load().as_ref().map(|k| (k.region.to_string(), k.service.to_string(), k.day));
-        assert!(secret.verify(&signed("another", "us-east-1", "sts", DAY)).is_err());
+        let kept = || {
+            secret
+                .last
+                .load()
+                .as_ref()
+                .map(|k| (k.region.to_string(), k.service.to_string(), k.day))
+        };
+        assert!(
+            secret
+                .verify(&signed("another", "us-east-1", "sts", DAY))
+                .is_err()
+        );
         assert_eq!(kept(), None, "a bad signature leaves nothing behind");
         for (region, service, at) in [
             ("us-east-1", "sts", DAY),
@@ -106,10 +146,17 @@ mod tests {
             secret.verify(&good).unwrap();
             secret.verify(&good).unwrap();
             let before = kept();
-            assert_eq!(before.as_ref().map(|(r, s, _)| (r.as_str(), s.as_str())), Some((region, service)));
+            assert_eq!(
+                before.as_ref().map(|(r, s, _)| (r.as_str(), s.as_str())),
+                Some((region, service))
+            );
             // Of the same scope, and of another.
             for (region, at) in [(region, at), ("ap-south-1", at), (region, at + DAY)] {
-                assert!(secret.verify(&signed("another", region, service, at)).is_err());
+                assert!(
+                    secret
+                        .verify(&signed("another", region, service, at))
+                        .is_err()
+                );
             }
             assert_eq!(kept(), before, "nobody else changes what is kept");
         }

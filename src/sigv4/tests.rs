@@ -49,19 +49,36 @@ impl Sent {
         let mut headers = HeaderMap::new();
         let mut host = String::new();
         for line in lines {
-            let Some((name, value)) = line.split_once(':') else { continue };
+            let Some((name, value)) = line.split_once(':') else {
+                continue;
+            };
             if name.eq_ignore_ascii_case("host") {
                 host = value.trim().to_owned();
             } else {
-                headers.append(HeaderName::try_from(name).unwrap(), HeaderValue::from_str(value).unwrap());
+                headers.append(
+                    HeaderName::try_from(name).unwrap(),
+                    HeaderValue::from_str(value).unwrap(),
+                );
             }
         }
-        let decode = |t: &str| percent_encoding::percent_decode_str(t).decode_utf8().unwrap().into_owned();
-        let pair = |p: &str| p.split_once('=').map_or((decode(p), String::new()), |(n, v)| (decode(n), decode(v)));
+        let decode = |t: &str| {
+            percent_encoding::percent_decode_str(t)
+                .decode_utf8()
+                .unwrap()
+                .into_owned()
+        };
+        let pair = |p: &str| {
+            p.split_once('=')
+                .map_or((decode(p), String::new()), |(n, v)| (decode(n), decode(v)))
+        };
         Self {
             method: method.to_owned(),
             path: path.to_owned(),
-            query: query.split('&').filter(|p| !p.is_empty()).map(pair).collect(),
+            query: query
+                .split('&')
+                .filter(|p| !p.is_empty())
+                .map(pair)
+                .collect(),
             headers,
             host,
             body: body.to_owned(),
@@ -85,13 +102,22 @@ impl Sent {
 fn sv_06_agrees_with_the_published_suite() {
     let dir = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/sigv4"));
     let mut agreed = 0;
-    for case in std::fs::read_dir(dir).unwrap().map(|e| e.unwrap()).filter(|e| e.path().is_dir()) {
+    for case in std::fs::read_dir(dir)
+        .unwrap()
+        .map(|e| e.unwrap())
+        .filter(|e| e.path().is_dir())
+    {
         let name = case.file_name().into_string().unwrap();
         for file in ["header-signed-request.txt", "query-signed-request.txt"] {
-            let result = Sent::read(&case.path().join(file)).presented().and_then(|p| p.verify(SECRET).map(|()| p));
+            let result = Sent::read(&case.path().join(file))
+                .presented()
+                .and_then(|p| p.verify(SECRET).map(|()| p));
             match result {
                 Ok(presented) => {
-                    assert!(presented.verify(b"another secret").is_err(), "{name}/{file}");
+                    assert!(
+                        presented.verify(b"another secret").is_err(),
+                        "{name}/{file}"
+                    );
                     agreed += 1;
                 }
                 Err(error) => assert!(
@@ -101,12 +127,18 @@ fn sv_06_agrees_with_the_published_suite() {
             }
         }
     }
-    assert!(agreed >= 40, "only {agreed} requests of the suite were verified");
+    assert!(
+        agreed >= 40,
+        "only {agreed} requests of the suite were verified"
+    );
 }
 
 fn signed(body: &[u8]) -> (HeaderMap, [u8; 32]) {
     let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/x-www-form-urlencoded"),
+    );
     let signer = Signer {
         access_key_id: "AKIDEXAMPLEEXAMPLE00",
         secret_access_key: SECRET,
@@ -115,22 +147,46 @@ fn signed(body: &[u8]) -> (HeaderMap, [u8; 32]) {
         service: "sts",
     };
     let payload = sha256(body);
-    signer.sign("POST", "/", "sts.example:8080", &mut headers, &payload, at()).unwrap();
+    signer
+        .sign(
+            "POST",
+            "/",
+            "sts.example:8080",
+            &mut headers,
+            &payload,
+            at(),
+        )
+        .unwrap();
     (headers, payload)
 }
 
 fn rules(regions: &[&str]) -> Rules {
-    Rules { regions: regions.iter().map(|r| (*r).to_owned()).collect(), skew: MAX_SKEW, presigned_actions: Vec::new() }
+    Rules {
+        regions: regions.iter().map(|r| (*r).to_owned()).collect(),
+        skew: MAX_SKEW,
+        presigned_actions: Vec::new(),
+    }
 }
 
 /// Signs by hand: exactly these headers of a request that has all of them.
 fn signed_by_hand(headers: &mut HeaderMap, names: &[&str], payload: &[u8; 32], date: &str) {
-    let canonical = canonical_request("POST", "/", &[], headers, "sts.example:8080", names, &hex(payload)).unwrap();
+    let canonical = canonical_request(
+        "POST",
+        "/",
+        &[],
+        headers,
+        "sts.example:8080",
+        names,
+        &hex(payload),
+    )
+    .unwrap();
     let (day, region) = (&date[..8], "us-east-1");
     let text = string_to_sign(date, day, region, "sts", &canonical);
-    let signature =
-        hex(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &*signing_key(SECRET, day, region, "sts")), text.as_bytes())
-            .as_ref());
+    let signature = hex(hmac::sign(
+        &hmac::Key::new(hmac::HMAC_SHA256, &*signing_key(SECRET, day, region, "sts")),
+        text.as_bytes(),
+    )
+    .as_ref());
     let header = format!(
         "{ALGORITHM} Credential=AKIDEXAMPLEEXAMPLE00/{day}/{region}/sts/aws4_request,SignedHeaders={},Signature={signature}",
         names.join(";")
@@ -143,45 +199,96 @@ fn at() -> Timestamp {
 }
 
 fn check(headers: &HeaderMap, payload: [u8; 32], host: &str) -> Result<(), SigError> {
-    let incoming = Incoming { method: "POST", path: "/", query: &[], headers, host, payload_sha256: payload };
-    Presented::read(&incoming)?.ok_or_else(|| incomplete("nothing"))?.verify(SECRET)
+    let incoming = Incoming {
+        method: "POST",
+        path: "/",
+        query: &[],
+        headers,
+        host,
+        payload_sha256: payload,
+    };
+    Presented::read(&incoming)?
+        .ok_or_else(|| incomplete("nothing"))?
+        .verify(SECRET)
 }
 
 #[test]
 fn sv_01_what_is_acted_on_is_signed_derived_or_compared() {
     let (mut headers, payload) = signed(b"Action=GetCallerIdentity");
     check(&headers, payload, "sts.example:8080").unwrap();
-    assert!(check(&headers, payload, "sts.example:8081").is_err(), "host");
+    assert!(
+        check(&headers, payload, "sts.example:8081").is_err(),
+        "host"
+    );
     // Dropped or altered after it was signed, whichever it is.
     for name in ["x-amz-date", "x-amz-security-token", "content-type"] {
         let mut altered = headers.clone();
-        altered.insert(HeaderName::from_static(name), HeaderValue::from_static("20261124T010204Z"));
-        assert!(check(&altered, payload, "sts.example:8080").is_err(), "{name} altered");
+        altered.insert(
+            HeaderName::from_static(name),
+            HeaderValue::from_static("20261124T010204Z"),
+        );
+        assert!(
+            check(&altered, payload, "sts.example:8080").is_err(),
+            "{name} altered"
+        );
         altered.remove(name);
-        assert!(check(&altered, payload, "sts.example:8080").is_err(), "{name} dropped");
+        assert!(
+            check(&altered, payload, "sts.example:8080").is_err(),
+            "{name} dropped"
+        );
     }
     let mut twice = headers.clone();
     twice.append("x-amz-date", HeaderValue::from_static("20261124T010203Z"));
-    assert!(matches!(check(&twice, payload, "sts.example:8080"), Err(SigError::Incomplete(_))));
+    assert!(matches!(
+        check(&twice, payload, "sts.example:8080"),
+        Err(SigError::Incomplete(_))
+    ));
     // Added afterwards: what the broker acts on is refused, what it does not is nothing to it.
-    for (name, refused) in [("x-brevet-extra", true), ("x-amz-extra", false), ("x-amz-cf-id", false), ("date", false)] {
+    for (name, refused) in [
+        ("x-brevet-extra", true),
+        ("x-amz-extra", false),
+        ("x-amz-cf-id", false),
+        ("date", false),
+    ] {
         let mut added = headers.clone();
         added.append(HeaderName::from_static(name), HeaderValue::from_static("1"));
         added.append(HeaderName::from_static(name), HeaderValue::from_static("2"));
-        assert_eq!(check(&added, payload, "sts.example:8080").is_err(), refused, "{name} added");
+        assert_eq!(
+            check(&added, payload, "sts.example:8080").is_err(),
+            refused,
+            "{name} added"
+        );
     }
     headers.remove("x-amz-security-token");
-    for names in [&["host"][..], &["host", "x-amz-date"], &["content-type", "host"]] {
+    for names in [
+        &["host"][..],
+        &["host", "x-amz-date"],
+        &["content-type", "host"],
+    ] {
         signed_by_hand(&mut headers, names, &payload, "20261124T010203Z");
         check(&headers, payload, "sts.example:8080").unwrap_or_else(|e| panic!("{names:?}: {e}"));
     }
     signed_by_hand(&mut headers, &["x-amz-date"], &payload, "20261124T010203Z");
-    assert!(check(&headers, payload, "sts.example:8080").is_err(), "host unsigned");
+    assert!(
+        check(&headers, payload, "sts.example:8080").is_err(),
+        "host unsigned"
+    );
     for name in ["x-amz-security-token", "x-brevet-extra"] {
         let mut headers = headers.clone();
-        headers.insert(HeaderName::from_static(name), HeaderValue::from_static("a-token"));
-        signed_by_hand(&mut headers, &["host", "x-amz-date"], &payload, "20261124T010203Z");
-        assert!(check(&headers, payload, "sts.example:8080").is_err(), "{name} unsigned");
+        headers.insert(
+            HeaderName::from_static(name),
+            HeaderValue::from_static("a-token"),
+        );
+        signed_by_hand(
+            &mut headers,
+            &["host", "x-amz-date"],
+            &payload,
+            "20261124T010203Z",
+        );
+        assert!(
+            check(&headers, payload, "sts.example:8080").is_err(),
+            "{name} unsigned"
+        );
         signed_by_hand(&mut headers, &["host", name], &payload, "20261124T010203Z");
         check(&headers, payload, "sts.example:8080").unwrap();
     }
@@ -190,25 +297,52 @@ fn sv_01_what_is_acted_on_is_signed_derived_or_compared() {
 #[test]
 fn sv_01_a_date_that_is_no_signed_header_is_in_the_signature_all_the_same() {
     let payload = sha256(b"");
-    for (name, sent) in
-        [("x-amz-date", "20261124T010203Z"), ("date", "Tue, 24 Nov 2026 01:02:03 GMT"), ("date", "20261124T010203Z")]
-    {
+    for (name, sent) in [
+        ("x-amz-date", "20261124T010203Z"),
+        ("date", "Tue, 24 Nov 2026 01:02:03 GMT"),
+        ("date", "20261124T010203Z"),
+    ] {
         let mut headers = HeaderMap::new();
-        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(sent));
+        headers.insert(
+            HeaderName::from_static(name),
+            HeaderValue::from_static(sent),
+        );
         signed_by_hand(&mut headers, &["host"], &payload, "20261124T010203Z");
         check(&headers, payload, "sts.example:8080").unwrap();
-        for other in ["20261124T010204Z", "Tue, 24 Nov 2026 01:02:04 GMT", "24 Nov 2026", ""] {
-            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(other));
-            assert!(check(&headers, payload, "sts.example:8080").is_err(), "{name}: {other}");
+        for other in [
+            "20261124T010204Z",
+            "Tue, 24 Nov 2026 01:02:04 GMT",
+            "24 Nov 2026",
+            "",
+        ] {
+            headers.insert(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(other),
+            );
+            assert!(
+                check(&headers, payload, "sts.example:8080").is_err(),
+                "{name}: {other}"
+            );
         }
         headers.remove(name);
-        assert!(check(&headers, payload, "sts.example:8080").is_err(), "no date");
+        assert!(
+            check(&headers, payload, "sts.example:8080").is_err(),
+            "no date"
+        );
     }
     // Of two, AWS's own counts.
     let mut headers = HeaderMap::new();
     headers.insert("x-amz-date", HeaderValue::from_static("20261124T010203Z"));
-    headers.insert("date", HeaderValue::from_static("Tue, 24 Nov 2026 09:09:09 GMT"));
-    signed_by_hand(&mut headers, &["date", "host"], &payload, "20261124T010203Z");
+    headers.insert(
+        "date",
+        HeaderValue::from_static("Tue, 24 Nov 2026 09:09:09 GMT"),
+    );
+    signed_by_hand(
+        &mut headers,
+        &["date", "host"],
+        &payload,
+        "20261124T010203Z",
+    );
     check(&headers, payload, "sts.example:8080").unwrap();
 }
 
@@ -217,19 +351,46 @@ fn sv_04_the_payload_is_what_was_signed() {
     let (mut headers, payload) = signed(b"Action=GetCallerIdentity");
     assert!(check(&headers, sha256(b"Action=AssumeRole"), "sts.example:8080").is_err());
     let right = hex(&payload);
-    headers.insert("x-amz-content-sha256", HeaderValue::from_str(&right).unwrap());
+    headers.insert(
+        "x-amz-content-sha256",
+        HeaderValue::from_str(&right).unwrap(),
+    );
     check(&headers, payload, "sts.example:8080").unwrap();
-    headers.append("x-amz-content-sha256", HeaderValue::from_str(&right).unwrap());
-    assert!(check(&headers, payload, "sts.example:8080").is_err(), "twice");
-    for wrong in
-        ["", "UNSIGNED-PAYLOAD", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD", &right.to_uppercase(), &hex(&sha256(b"x"))]
-    {
-        headers.insert("x-amz-content-sha256", HeaderValue::from_str(wrong).unwrap());
-        assert!(check(&headers, payload, "sts.example:8080").is_err(), "{wrong}, unsigned");
-        let names = ["host", "x-amz-content-sha256", "x-amz-date", "x-amz-security-token"];
+    headers.append(
+        "x-amz-content-sha256",
+        HeaderValue::from_str(&right).unwrap(),
+    );
+    assert!(
+        check(&headers, payload, "sts.example:8080").is_err(),
+        "twice"
+    );
+    for wrong in [
+        "",
+        "UNSIGNED-PAYLOAD",
+        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD",
+        &right.to_uppercase(),
+        &hex(&sha256(b"x")),
+    ] {
+        headers.insert(
+            "x-amz-content-sha256",
+            HeaderValue::from_str(wrong).unwrap(),
+        );
+        assert!(
+            check(&headers, payload, "sts.example:8080").is_err(),
+            "{wrong}, unsigned"
+        );
+        let names = [
+            "host",
+            "x-amz-content-sha256",
+            "x-amz-date",
+            "x-amz-security-token",
+        ];
         let mut signed = headers.clone();
         signed_by_hand(&mut signed, &names, &payload, "20261124T010203Z");
-        assert!(check(&signed, payload, "sts.example:8080").is_err(), "{wrong}, signed");
+        assert!(
+            check(&signed, payload, "sts.example:8080").is_err(),
+            "{wrong}, signed"
+        );
     }
 }
 
@@ -281,16 +442,38 @@ fn sv_08_window_dates_and_signature_forms() {
     };
     let presented = Presented::read(&incoming).unwrap().unwrap();
     let rules = rules(&["us-east-1"]);
-    let near = |seconds: i64| presented.check_scope(Timestamp::from_seconds(at().seconds() + seconds), &rules, "sts");
+    let near = |seconds: i64| {
+        presented.check_scope(
+            Timestamp::from_seconds(at().seconds() + seconds),
+            &rules,
+            "sts",
+        )
+    };
     assert!(near(-900).is_ok() && near(899).is_ok() && near(900).is_ok());
-    assert!(matches!(near(901), Err(SigError::Expired(_))) && matches!(near(-901), Err(SigError::Expired(_))));
+    assert!(
+        matches!(near(901), Err(SigError::Expired(_)))
+            && matches!(near(-901), Err(SigError::Expired(_)))
+    );
 
     let auth = headers[AUTHORIZATION].to_str().unwrap();
     let signature = auth.split("Signature=").nth(1).unwrap();
-    for bad in ["", "0", &"0".repeat(64), &signature.to_uppercase(), &signature[..63], &format!("{signature}0")] {
+    for bad in [
+        "",
+        "0",
+        &"0".repeat(64),
+        &signature.to_uppercase(),
+        &signature[..63],
+        &format!("{signature}0"),
+    ] {
         let mut altered = headers.clone();
-        altered.insert(AUTHORIZATION, HeaderValue::from_str(&auth.replace(signature, bad)).unwrap());
-        assert!(check(&altered, payload, "sts.example:8080").is_err(), "{bad}");
+        altered.insert(
+            AUTHORIZATION,
+            HeaderValue::from_str(&auth.replace(signature, bad)).unwrap(),
+        );
+        assert!(
+            check(&altered, payload, "sts.example:8080").is_err(),
+            "{bad}"
+        );
     }
 }
 
@@ -298,19 +481,44 @@ fn sv_08_window_dates_and_signature_forms() {
 fn sv_07_any_region_is_still_a_region() {
     let incoming = |headers: &HeaderMap| {
         let (method, path, host) = ("POST", "/", "sts.example:8080");
-        let incoming = Incoming { method, path, query: &[], headers, host, payload_sha256: sha256(b"") };
+        let incoming = Incoming {
+            method,
+            path,
+            query: &[],
+            headers,
+            host,
+            payload_sha256: sha256(b""),
+        };
         Presented::read(&incoming).unwrap().unwrap()
     };
     let scoped = |region: &str, service: &str, regions: &[&str]| {
         let mut headers = HeaderMap::new();
         let secret_access_key = SECRET;
         let access_key_id = "AKIDEXAMPLEEXAMPLE00";
-        let signer = Signer { access_key_id, secret_access_key, session_token: None, region, service };
-        signer.sign("POST", "/", "sts.example:8080", &mut headers, &sha256(b""), at()).unwrap();
+        let signer = Signer {
+            access_key_id,
+            secret_access_key,
+            session_token: None,
+            region,
+            service,
+        };
+        signer
+            .sign(
+                "POST",
+                "/",
+                "sts.example:8080",
+                &mut headers,
+                &sha256(b""),
+                at(),
+            )
+            .unwrap();
         let presented = incoming(&headers);
-        presented.check_scope(at(), &rules(regions), "sts").is_ok() && presented.verify(SECRET).is_ok()
+        presented.check_scope(at(), &rules(regions), "sts").is_ok()
+            && presented.verify(SECRET).is_ok()
     };
-    assert!(scoped("eu-north-1", "sts", &["*"]) && scoped("eu-north-1", "sts", &["us-east-1", "*"]));
+    assert!(
+        scoped("eu-north-1", "sts", &["*"]) && scoped("eu-north-1", "sts", &["us-east-1", "*"])
+    );
     assert!(!scoped("eu-north-1", "sts", &["us-east-1"]) && !scoped("eu-north-1", "iam", &["*"]));
     for odd in ["", "EU-NORTH-1", "*", "eu_north", &"a".repeat(65)] {
         assert!(!scoped(odd, "sts", &["*"]), "{odd}");
@@ -325,19 +533,39 @@ fn presigned(change: impl Fn(&mut Vec<(String, String)>)) -> Sent {
     )));
     change(&mut sent.query);
     // Signed anew: what is asked for is whether the parameters are taken, not whether they were altered.
-    let get = |name: &str| sent.query.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone()).unwrap_or_default();
+    let get = |name: &str| {
+        sent.query
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v.clone())
+            .unwrap_or_default()
+    };
     let (date, credential) = (get("X-Amz-Date"), get("X-Amz-Credential"));
     let scope: Vec<&str> = credential.split('/').collect();
     if let [_, day, region, service, _] = scope[..] {
-        let canonical =
-            canonical_request("GET", &sent.path, &sent.query, &sent.headers, &sent.host, &["host"], &hex(&sha256(b"")));
+        let canonical = canonical_request(
+            "GET",
+            &sent.path,
+            &sent.query,
+            &sent.headers,
+            &sent.host,
+            &["host"],
+            &hex(&sha256(b"")),
+        );
         let text = string_to_sign(&date, day, region, service, &canonical.unwrap());
         let signature = hex(hmac::sign(
-            &hmac::Key::new(hmac::HMAC_SHA256, &*signing_key(SECRET, day, region, service)),
+            &hmac::Key::new(
+                hmac::HMAC_SHA256,
+                &*signing_key(SECRET, day, region, service),
+            ),
             text.as_bytes(),
         )
         .as_ref());
-        for (_, value) in sent.query.iter_mut().filter(|(name, _)| name == "X-Amz-Signature") {
+        for (_, value) in sent
+            .query
+            .iter_mut()
+            .filter(|(name, _)| name == "X-Amz-Signature")
+        {
             value.clone_from(&signature);
         }
     }
@@ -352,33 +580,65 @@ fn sv_08_a_presigned_request_is_good_for_fifteen_minutes_whatever_it_says() {
             query.extend(value.map(|v| ("X-Amz-Expires".to_owned(), v.to_owned())));
         })
     };
-    for value in [None, Some("0"), Some("-1"), Some("60"), Some("604800"), Some("604801"), Some("text"), Some("")] {
+    for value in [
+        None,
+        Some("0"),
+        Some("-1"),
+        Some("60"),
+        Some("604800"),
+        Some("604801"),
+        Some("text"),
+        Some(""),
+    ] {
         let presented = expires(value).presented().unwrap();
         presented.verify(SECRET).unwrap();
         assert!(presented.is_presigned());
         for skew in [900, 60] {
-            let rules = Rules { skew: Duration::from_secs(skew), ..rules(&["us-east-1"]) };
+            let rules = Rules {
+                skew: Duration::from_secs(skew),
+                ..rules(&["us-east-1"])
+            };
             let signed_at = presented.signed_at.seconds();
             let at = |seconds: i64| {
-                presented.check_scope(Timestamp::from_seconds(signed_at + seconds), &rules, "service").is_ok()
+                presented
+                    .check_scope(
+                        Timestamp::from_seconds(signed_at + seconds),
+                        &rules,
+                        "service",
+                    )
+                    .is_ok()
             };
             let early = i64::try_from(skew).unwrap();
-            assert!(at(0) && at(61) && at(900) && !at(901) && at(-early) && !at(-early - 1), "{value:?}");
+            assert!(
+                at(0) && at(61) && at(900) && !at(901) && at(-early) && !at(-early - 1),
+                "{value:?}"
+            );
         }
     }
 }
 
 #[test]
 fn sv_03_a_presigned_request_has_each_part_once_and_as_it_is_spelled() {
-    presigned(|_| {}).presented().unwrap().verify(SECRET).unwrap();
-    // Additions of SDKs, and parameters of the action.
-    presigned(|query| query.extend([("x-amz-user-agent".into(), "js".into()), ("X-Amz-Other".into(), "1".into())]))
+    presigned(|_| {})
         .presented()
         .unwrap()
         .verify(SECRET)
         .unwrap();
+    // Additions of SDKs, and parameters of the action.
+    presigned(|query| {
+        query.extend([
+            ("x-amz-user-agent".into(), "js".into()),
+            ("X-Amz-Other".into(), "1".into()),
+        ])
+    })
+    .presented()
+    .unwrap()
+    .verify(SECRET)
+    .unwrap();
     for name in PROOF_PARAMETERS {
-        let add = |name: String| presigned(|query| query.push((name.clone(), "1".to_owned()))).presented();
+        let add = |name: String| {
+            presigned(|query| query.push((name.clone(), "1".to_owned()))).presented()
+        };
         for twin in [(*name).to_owned(), name.to_lowercase(), name.to_uppercase()] {
             // Of a token there was none: alone it is complete, but for its spelling.
             let alone = *name == "X-Amz-Security-Token" && twin == *name;
@@ -390,14 +650,22 @@ fn sv_03_a_presigned_request_has_each_part_once_and_as_it_is_spelled() {
             }
         });
         let optional = ["X-Amz-Security-Token"].contains(name);
-        assert_eq!(renamed.presented().is_ok(), optional, "{name} in lower case");
+        assert_eq!(
+            renamed.presented().is_ok(),
+            optional,
+            "{name} in lower case"
+        );
     }
 }
 
 #[test]
 fn sv_03_two_proofs_are_none() {
     let (headers, payload) = signed(b"");
-    for name in PROOF_PARAMETERS.iter().copied().chain(["x-amz-security-token", "X-AMZ-SIGNATURE"]) {
+    for name in PROOF_PARAMETERS
+        .iter()
+        .copied()
+        .chain(["x-amz-security-token", "X-AMZ-SIGNATURE"])
+    {
         let query = [(name.to_owned(), "x".to_owned())];
         let mut incoming = Incoming {
             method: "POST",
@@ -407,16 +675,35 @@ fn sv_03_two_proofs_are_none() {
             host: "sts.example:8080",
             payload_sha256: payload,
         };
-        assert!(matches!(Presented::read(&incoming), Err(SigError::Incomplete(_))), "{name} beside a header");
+        assert!(
+            matches!(Presented::read(&incoming), Err(SigError::Incomplete(_))),
+            "{name} beside a header"
+        );
         let none = HeaderMap::new();
         incoming.headers = &none;
-        assert!(matches!(Presented::read(&incoming), Err(SigError::Incomplete(_))), "{name} alone");
+        assert!(
+            matches!(Presented::read(&incoming), Err(SigError::Incomplete(_))),
+            "{name} alone"
+        );
     }
     // What is no proof stands beside a header like any parameter, and under its signature.
     let query = [("x-amz-user-agent".to_owned(), "x".to_owned())];
     let (method, path, host) = ("POST", "/", "sts.example:8080");
-    let incoming = Incoming { method, path, query: &query, headers: &headers, host, payload_sha256: payload };
-    assert!(Presented::read(&incoming).unwrap().unwrap().verify(SECRET).is_err());
+    let incoming = Incoming {
+        method,
+        path,
+        query: &query,
+        headers: &headers,
+        host,
+        payload_sha256: payload,
+    };
+    assert!(
+        Presented::read(&incoming)
+            .unwrap()
+            .unwrap()
+            .verify(SECRET)
+            .is_err()
+    );
 }
 
 proptest::proptest! {

@@ -16,12 +16,21 @@ use crate::host_names::is_loopback;
 
 /// The value of `[store] unverified_off_loopback`: what is given up where a database beyond this
 /// machine is not verified.
-pub const UNVERIFIED_SENTENCE: &str = "whoever is on the network in between can read and change the store";
+pub const UNVERIFIED_SENTENCE: &str =
+    "whoever is on the network in between can read and change the store";
 
 /// The options that an address may have. The driver knows more, by which an address could name
 /// another server than it seems to, or hold a password.
-const OPTIONS: [&str; 8] =
-    ["sslmode", "sslrootcert", "sslcert", "sslkey", "host", "application_name", "options", "statement-cache-capacity"];
+const OPTIONS: [&str; 8] = [
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "host",
+    "application_name",
+    "options",
+    "statement-cache-capacity",
+];
 const VERIFIED: &str = "verify-full";
 const UNVERIFIED: [&str; 5] = ["disable", "allow", "prefer", "require", "verify-ca"];
 
@@ -43,18 +52,34 @@ pub fn postgres_url(
     let options: AnyConnectOptions = text.parse().map_err(|_| (KEY, "is not a URL".to_owned()))?;
     let mut url = options.database_url;
     if url.password().is_some() {
-        return Err((KEY, "must not hold a password; use `password_file`".to_owned()));
+        return Err((
+            KEY,
+            "must not hold a password; use `password_file`".to_owned(),
+        ));
     }
     let (mut mode, mut socket, mut has_ca) = (None, None, false);
     let mut seen: Vec<String> = Vec::new();
     for (name, value) in url.query_pairs() {
-        let is_known = OPTIONS.contains(&&*name) || (name.starts_with("options[") && name.ends_with(']'));
+        let is_known =
+            OPTIONS.contains(&&*name) || (name.starts_with("options[") && name.ends_with(']'));
         if !is_known || seen.iter().any(|other| *other == name) {
-            let fault = if is_known { "is there twice" } else { "is not known" };
-            let rule = format!("the option `{}` {fault}; known are {}", name.escape_debug(), OPTIONS.join(", "));
+            let fault = if is_known {
+                "is there twice"
+            } else {
+                "is not known"
+            };
+            let rule = format!(
+                "the option `{}` {fault}; known are {}",
+                name.escape_debug(),
+                OPTIONS.join(", ")
+            );
             return Err((
                 KEY,
-                if name == "password" { "must not hold a password; use `password_file`".into() } else { rule },
+                if name == "password" {
+                    "must not hold a password; use `password_file`".into()
+                } else {
+                    rule
+                },
             ));
         }
         match &*name {
@@ -71,23 +96,37 @@ pub fn postgres_url(
         seen.push(name.into_owned());
     }
     let host = url.host_str().unwrap_or_default().to_owned();
-    let is_socket = socket.is_some() || host.get(..3).is_some_and(|start| start.eq_ignore_ascii_case("%2f"));
+    let is_socket = socket.is_some()
+        || host
+            .get(..3)
+            .is_some_and(|start| start.eq_ignore_ascii_case("%2f"));
     if !is_socket && host.is_empty() {
         let rule = "must name a host, as in `postgres://brevet@db.example.com/brevet`, or the folder of a socket, as in \
                     `postgres:///brevet?host=/run/postgresql`";
         return Err((KEY, rule.to_owned()));
     }
     if has_ca && ca_file.is_some() {
-        return Err(("[store] ca_file", "must not stand beside `sslrootcert` in `url`; keep one of them".to_owned()));
+        return Err((
+            "[store] ca_file",
+            "must not stand beside `sslrootcert` in `url`; keep one of them".to_owned(),
+        ));
     }
     let is_near = is_socket || is_loopback(&host);
     let is_strict = mode.as_deref() == Some(VERIFIED);
     match mode.as_deref() {
         Some(mode) if !is_strict && !UNVERIFIED.contains(&mode) => {
-            return Err((KEY, format!("sslmode must be one of {}, {VERIFIED}", UNVERIFIED.join(", "))));
+            return Err((
+                KEY,
+                format!(
+                    "sslmode must be one of {}, {VERIFIED}",
+                    UNVERIFIED.join(", ")
+                ),
+            ));
         }
         Some(mode) if !is_strict && ca_file.is_some() => {
-            let rule = format!("is of no use with sslmode={mode}: only sslmode={VERIFIED} verifies who the server is");
+            let rule = format!(
+                "is of no use with sslmode={mode}: only sslmode={VERIFIED} verifies who the server is"
+            );
             return Err(("[store] ca_file", rule));
         }
         Some(mode) if !is_strict && !is_near && !may_be_unverified => {
@@ -101,7 +140,9 @@ pub fn postgres_url(
         _ => {}
     }
     if let Some(file) = ca_file {
-        let file = file.to_str().ok_or_else(|| ("[store] ca_file", "must be a path in UTF-8".to_owned()))?;
+        let file = file
+            .to_str()
+            .ok_or_else(|| ("[store] ca_file", "must be a path in UTF-8".to_owned()))?;
         url.query_pairs_mut().append_pair("sslrootcert", file);
     }
     Ok(url.into())
@@ -125,7 +166,11 @@ pub(super) fn not_verified(error: &sqlx::Error, options: &AnyConnectOptions) -> 
         _ => return None,
     };
     let url = &options.database_url;
-    let server = format!("{}:{}", url.host_str().unwrap_or_default(), url.port().unwrap_or(5432));
+    let server = format!(
+        "{}:{}",
+        url.host_str().unwrap_or_default(),
+        url.port().unwrap_or(5432)
+    );
     Some(StoreError::Unverified { server, reason })
 }
 
@@ -140,21 +185,44 @@ mod tests {
 
     #[test]
     fn a_database_beyond_this_machine_is_verified_by_default() {
-        assert_eq!(ask("postgres://b@db/b", None, false).unwrap(), "postgres://b@db/b?sslmode=verify-full");
-        assert_eq!(ask("postgres://b@db/b", None, true).unwrap(), "postgres://b@db/b?sslmode=verify-full");
         assert_eq!(
-            ask("postgres://b@db:1/b?application_name=x", Some("/etc/a b.pem"), false).unwrap(),
+            ask("postgres://b@db/b", None, false).unwrap(),
+            "postgres://b@db/b?sslmode=verify-full"
+        );
+        assert_eq!(
+            ask("postgres://b@db/b", None, true).unwrap(),
+            "postgres://b@db/b?sslmode=verify-full"
+        );
+        assert_eq!(
+            ask(
+                "postgres://b@db:1/b?application_name=x",
+                Some("/etc/a b.pem"),
+                false
+            )
+            .unwrap(),
             "postgres://b@db:1/b?application_name=x&sslmode=verify-full&sslrootcert=%2Fetc%2Fa+b.pem"
         );
         let explicit = "postgresql://b@[2001:db8::1]/b?sslmode=verify-full";
         assert_eq!(ask(explicit, None, false).unwrap(), explicit);
-        for host in ["db.example.com", "10.0.0.1", "[2001:db8::1]", "localhost.example", "127.1", "0.0.0.0"] {
+        for host in [
+            "db.example.com",
+            "10.0.0.1",
+            "[2001:db8::1]",
+            "localhost.example",
+            "127.1",
+            "0.0.0.0",
+        ] {
             for mode in UNVERIFIED {
                 let url = format!("postgres://b@{host}:5433/b?sslmode={mode}");
                 let error = ask(&url, None, false).unwrap_err();
-                for named in
-                    ["[store] url", &format!("{host}:5433"), mode, "verify-full", "ca_file", "unverified_off_loopback"]
-                {
+                for named in [
+                    "[store] url",
+                    &format!("{host}:5433"),
+                    mode,
+                    "verify-full",
+                    "ca_file",
+                    "unverified_off_loopback",
+                ] {
                     assert!(error.contains(named), "{named}: {error}");
                 }
                 assert_eq!(ask(&url, None, true).unwrap(), url);
@@ -174,7 +242,10 @@ mod tests {
             assert_eq!(ask(near, None, false).unwrap(), near);
         }
         let told = ask("postgres://b@localhost/b", Some("ca.pem"), false).unwrap();
-        assert_eq!(told, "postgres://b@localhost/b?sslmode=verify-full&sslrootcert=ca.pem");
+        assert_eq!(
+            told,
+            "postgres://b@localhost/b?sslmode=verify-full&sslrootcert=ca.pem"
+        );
     }
 
     #[test]
@@ -183,18 +254,53 @@ mod tests {
             ("mysql://h/d", None, "postgres://"),
             ("postgres://u:secret@h/d", None, "password_file"),
             ("postgres://u@h/d?password=secret", None, "password_file"),
-            ("postgres://u@localhost/d?host=db.example.com", None, "socket"),
-            ("postgres://u@localhost/d?hostaddr=192.0.2.1", None, "`hostaddr` is not known"),
-            ("postgres://u@h/d?ssl-mode=disable", None, "`ssl-mode` is not known"),
-            ("postgres://u@h/d?sslmode=verify-full&sslmode=disable", None, "`sslmode` is there twice"),
-            ("postgres://u@h/d?sslmode=none", None, "sslmode must be one of"),
+            (
+                "postgres://u@localhost/d?host=db.example.com",
+                None,
+                "socket",
+            ),
+            (
+                "postgres://u@localhost/d?hostaddr=192.0.2.1",
+                None,
+                "`hostaddr` is not known",
+            ),
+            (
+                "postgres://u@h/d?ssl-mode=disable",
+                None,
+                "`ssl-mode` is not known",
+            ),
+            (
+                "postgres://u@h/d?sslmode=verify-full&sslmode=disable",
+                None,
+                "`sslmode` is there twice",
+            ),
+            (
+                "postgres://u@h/d?sslmode=none",
+                None,
+                "sslmode must be one of",
+            ),
             ("postgres:///d", None, "must name a host"),
-            ("postgres://u@h/d?sslmode=require", Some("ca.pem"), "[store] ca_file: is of no use"),
-            ("postgres://u@localhost/d?sslmode=prefer", Some("ca.pem"), "[store] ca_file: is of no use"),
-            ("postgres://u@h/d?sslrootcert=a.pem", Some("ca.pem"), "[store] ca_file: must not stand beside"),
+            (
+                "postgres://u@h/d?sslmode=require",
+                Some("ca.pem"),
+                "[store] ca_file: is of no use",
+            ),
+            (
+                "postgres://u@localhost/d?sslmode=prefer",
+                Some("ca.pem"),
+                "[store] ca_file: is of no use",
+            ),
+            (
+                "postgres://u@h/d?sslrootcert=a.pem",
+                Some("ca.pem"),
+                "[store] ca_file: must not stand beside",
+            ),
         ] {
             let error = ask(url, ca, false).unwrap_err();
-            assert!(error.contains(named) && !error.contains("secret"), "{url}: {error}");
+            assert!(
+                error.contains(named) && !error.contains("secret"),
+                "{url}: {error}"
+            );
         }
     }
 }

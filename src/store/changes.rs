@@ -84,7 +84,10 @@ impl Change {
 }
 
 /// The next changes behind a number, each with its MAC.
-pub(super) async fn page(connection: &mut AnyConnection, after: i64) -> Result<Vec<(Change, String)>, sqlx::Error> {
+pub(super) async fn page(
+    connection: &mut AnyConnection,
+    after: i64,
+) -> Result<Vec<(Change, String)>, sqlx::Error> {
     let rows = sqlx::query(
         "SELECT sequence, changed_at, actor, action, kind, id, detail, chain, mac FROM changes \
          WHERE sequence > $1 ORDER BY sequence LIMIT $2",
@@ -111,7 +114,8 @@ impl Store {
     /// # Errors
     /// As [`Store::changes_after`].
     pub async fn many_changes_after(&self, sequence: i64, chain: &str) -> Result<Step, StoreError> {
-        self.step(Purpose::Background, SCAN_DEADLINE, sequence, chain).await
+        self.step(Purpose::Background, SCAN_DEADLINE, sequence, chain)
+            .await
     }
 
     /// What the feed holds after `sequence`, at most `limit` of it, without the things themselves.
@@ -132,7 +136,10 @@ impl Store {
                 .await
             })
         });
-        rows.await?.iter().map(|row| self.checked_change(row)).collect()
+        rows.await?
+            .iter()
+            .map(|row| self.checked_change(row))
+            .collect()
     }
 
     /// The details of the changes after `sequence` that end sessions, with their numbers: at most
@@ -140,7 +147,11 @@ impl Store {
     ///
     /// # Errors
     /// Without an answer, or when one of them is not as a broker wrote it.
-    pub async fn revoking_after(&self, sequence: i64, limit: usize) -> Result<Vec<(i64, String)>, StoreError> {
+    pub async fn revoking_after(
+        &self,
+        sequence: i64,
+        limit: usize,
+    ) -> Result<Vec<(i64, String)>, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = self.read(Purpose::Feed, DEADLINE, move |c| {
             Box::pin(async move {
@@ -155,20 +166,33 @@ impl Store {
                 .await
             })
         });
-        let read = |row: &AnyRow| self.checked_change(row).map(|change| (change.sequence, change.detail));
+        let read = |row: &AnyRow| {
+            self.checked_change(row)
+                .map(|change| (change.sequence, change.detail))
+        };
         rows.await?.iter().map(read).collect()
     }
 
     fn checked_change(&self, row: &AnyRow) -> Result<Change, StoreError> {
         let (change, mac) = Change::of(row).map_err(|error| {
-            let number = row.try_get::<i64, _>(0).map_or_else(|_| "one".to_owned(), |n| n.to_string());
-            self.tampered(format!("change {number} of the feed is not as a broker wrote it ({error})"))
+            let number = row
+                .try_get::<i64, _>(0)
+                .map_or_else(|_| "one".to_owned(), |n| n.to_string());
+            self.tampered(format!(
+                "change {number} of the feed is not as a broker wrote it ({error})"
+            ))
         })?;
         self.check(&Row::Change(&change.fields(), &change.chain), &mac)?;
         Ok(change)
     }
 
-    async fn step(&self, purpose: Purpose, deadline: Duration, sequence: i64, chain: &str) -> Result<Step, StoreError> {
+    async fn step(
+        &self,
+        purpose: Purpose,
+        deadline: Duration,
+        sequence: i64,
+        chain: &str,
+    ) -> Result<Step, StoreError> {
         let limit = i64::try_from(MAX_STEP + 1).unwrap_or(i64::MAX);
         let rows = self.read(purpose, deadline, move |c| {
             Box::pin(async move {
@@ -192,7 +216,11 @@ impl Store {
             let mut change = self.checked_change(row)?;
             if row.try_get::<Option<&str>, _>(9).map_err(told)?.is_some() {
                 let there = ResourceRow::joined(row).map_err(|error| {
-                    self.tampered(format!("{} {} is not as a broker wrote it ({error})", change.kind, clip(&change.id)))
+                    self.tampered(format!(
+                        "{} {} is not as a broker wrote it ({error})",
+                        change.kind,
+                        clip(&change.id)
+                    ))
                 })?;
                 self.check_resource(there.columns(), &there.mac)?;
                 versions.insert((there.kind, there.id), there.version);
@@ -200,7 +228,10 @@ impl Store {
             }
             changes.push(change);
         }
-        let whole = changes.iter().zip(sequence + 1..).all(|(change, due)| change.sequence == due);
+        let whole = changes
+            .iter()
+            .zip(sequence + 1..)
+            .all(|(change, due)| change.sequence == due);
         // Behind an operator's restore nothing is as it was.
         let restored = changes.iter().any(|change| change.action == RESTORED);
         if !whole || restored || changes.is_empty() || changes.len() > MAX_STEP {
@@ -218,18 +249,29 @@ impl Store {
             let version = versions.get(&(change.kind.clone(), change.id.clone()));
             (change.kind.as_str(), change.id.as_str(), version.copied())
         });
-        self.learn(things, changes.last().map_or(sequence, |change| change.sequence));
+        self.learn(
+            things,
+            changes.last().map_or(sequence, |change| change.sequence),
+        );
         Ok(Step::Changes(changes))
     }
 
     pub(super) fn does_not_follow(&self, sequence: i64) -> StoreError {
-        self.tampered(format!("change {sequence} of the feed does not follow the change before it"))
+        self.tampered(format!(
+            "change {sequence} of the feed does not follow the change before it"
+        ))
     }
 
     /// A thing is as the last of its changes left it.
-    fn check_versions(&self, changes: &[Change], versions: &HashMap<(String, String), i64>) -> Result<(), StoreError> {
-        let last: HashMap<(&str, &str), &Change> =
-            changes.iter().map(|change| ((change.kind.as_str(), change.id.as_str()), change)).collect();
+    fn check_versions(
+        &self,
+        changes: &[Change],
+        versions: &HashMap<(String, String), i64>,
+    ) -> Result<(), StoreError> {
+        let last: HashMap<(&str, &str), &Change> = changes
+            .iter()
+            .map(|change| ((change.kind.as_str(), change.id.as_str()), change))
+            .collect();
         for change in last.into_values() {
             if Kind::parse(&change.kind).is_none() {
                 continue;
@@ -238,13 +280,21 @@ impl Store {
             let number = change.sequence;
             match versions.get(&(change.kind.clone(), change.id.clone())) {
                 None if is_deletion(&change.action) => {}
-                None => return Err(self.tampered(format!("{name} is missing, which change {number} wrote"))),
+                None => {
+                    return Err(
+                        self.tampered(format!("{name} is missing, which change {number} wrote"))
+                    );
+                }
                 Some(_) if is_deletion(&change.action) => {
-                    return Err(self.tampered(format!("{name} is there, which change {number} deleted")));
+                    return Err(
+                        self.tampered(format!("{name} is there, which change {number} deleted"))
+                    );
                 }
                 Some(version) if *version == number => {}
                 Some(version) => {
-                    let what = format!("{name} is as change {version} wrote it, and change {number} wrote it last");
+                    let what = format!(
+                        "{name} is as change {version} wrote it, and change {number} wrote it last"
+                    );
                     return Err(self.tampered(what));
                 }
             }
@@ -262,8 +312,15 @@ impl Store {
         let (mut at, mut before) = (sequence, chain.to_owned());
         let mut broken: Option<String> = None;
         while at < head.sequence {
-            let rows = self.read(Purpose::Background, SCAN_DEADLINE, move |c| Box::pin(page(c, at))).await?;
-            let mut rows = rows.into_iter().take_while(|(change, _)| change.sequence <= head.sequence).peekable();
+            let rows = self
+                .read(Purpose::Background, SCAN_DEADLINE, move |c| {
+                    Box::pin(page(c, at))
+                })
+                .await?;
+            let mut rows = rows
+                .into_iter()
+                .take_while(|(change, _)| change.sequence <= head.sequence)
+                .peekable();
             if rows.peek().is_none() {
                 break;
             }
@@ -301,6 +358,8 @@ fn unseen(sequence: i64, at: i64, seen: i64) -> String {
             sequence - 1
         )
     } else {
-        format!("change {sequence} of the feed does not follow change {at} as this broker has seen it")
+        format!(
+            "change {sequence} of the feed does not follow change {at} as this broker has seen it"
+        )
     }
 }

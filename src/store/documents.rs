@@ -19,7 +19,11 @@ impl Writer<'_> {
     ///
     /// # Errors
     /// If the database does not answer in time.
-    pub async fn keep_documents(&mut self, sequence: i64, documents: &Documents) -> Result<(), StoreError> {
+    pub async fn keep_documents(
+        &mut self,
+        sequence: i64,
+        documents: &Documents,
+    ) -> Result<(), StoreError> {
         let Documents { before, after } = documents.clone();
         if before.is_none() && after.is_none() {
             return Ok(());
@@ -44,7 +48,11 @@ impl Store {
     ///
     /// # Errors
     /// If the database does not answer in time.
-    pub async fn documents_between(&self, sequence: i64, last: i64) -> Result<Vec<(i64, Documents)>, StoreError> {
+    pub async fn documents_between(
+        &self,
+        sequence: i64,
+        last: i64,
+    ) -> Result<Vec<(i64, Documents)>, StoreError> {
         let rows = self.read(Purpose::Background, SCAN_DEADLINE, move |c| {
             Box::pin(async move {
                 sqlx::query(
@@ -58,8 +66,18 @@ impl Store {
             })
         });
         let documents = |row: &sqlx::any::AnyRow| {
-            Ok((row.try_get(0)?, Documents { before: row.try_get(1)?, after: row.try_get(2)? }))
+            Ok((
+                row.try_get(0)?,
+                Documents {
+                    before: row.try_get(1)?,
+                    after: row.try_get(2)?,
+                },
+            ))
         };
-        rows.await?.iter().map(documents).collect::<Result<_, sqlx::Error>>().map_err(told)
+        rows.await?
+            .iter()
+            .map(documents)
+            .collect::<Result<_, sqlx::Error>>()
+            .map_err(told)
     }
 }

@@ -25,10 +25,19 @@ impl Entrance<'_> {
     ///
     /// # Errors
     /// Each with the way out.
-    pub async fn open(self, access: Access, now: Timestamp, entropy: &dyn Entropy) -> Result<Store, WatermarkError> {
+    pub async fn open(
+        self,
+        access: Access,
+        now: Timestamp,
+        entropy: &dyn Entropy,
+    ) -> Result<Store, WatermarkError> {
         let known = self.watermark.map(Watermark::load).transpose()?.flatten();
         // A store that is not where this node has seen one is a loss.
-        let access = if known.is_some() && access == Access::Create { Access::Serve } else { access };
+        let access = if known.is_some() && access == Access::Create {
+            Access::Serve
+        } else {
+            access
+        };
         let store = Store::open(self.place, access, self.master_key, now, entropy).await?;
         if store.is_new() {
             // At once: a start that fails later must not leave a store behind of which nothing is known.

@@ -33,7 +33,12 @@ impl RawHead {
     }
 
     pub fn place(&self) -> Place<'_> {
-        Place { store_id: &self.store_id, sequence: self.sequence, not_before: self.not_before, chain: &self.chain }
+        Place {
+            store_id: &self.store_id,
+            sequence: self.sequence,
+            not_before: self.not_before,
+            chain: &self.chain,
+        }
     }
 
     pub fn head(&self) -> Head {
@@ -54,7 +59,12 @@ impl RawHead {
 /// The row; none in a database that holds no store.
 pub(super) async fn read(connection: &mut AnyConnection) -> Result<Option<RawHead>, sqlx::Error> {
     let sql = "SELECT store_id, sequence, not_before, chain, seal FROM store WHERE id = 1 AND moved_to IS NULL";
-    sqlx::query(sql).fetch_optional(connection).await?.as_ref().map(RawHead::of).transpose()
+    sqlx::query(sql)
+        .fetch_optional(connection)
+        .await?
+        .as_ref()
+        .map(RawHead::of)
+        .transpose()
 }
 
 impl Store {
@@ -70,14 +80,19 @@ impl Store {
             Err(Wrong::Mac) if raw.is_unsealed() => {
                 Err(self.tampered("the store's own row carries no seal".to_owned()))
             }
-            Err(Wrong::Mac) => Err(self.tampered("the store's own row is not as a broker wrote it".to_owned())),
+            Err(Wrong::Mac) => {
+                Err(self.tampered("the store's own row is not as a broker wrote it".to_owned()))
+            }
         }
     }
 
     /// Notes that the database is not as brokers left it: until all of it was found right again, nothing
     /// is accepted here.
     pub(super) fn tampered(&self, what: String) -> StoreError {
-        let mut suspicion = self.suspicion.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut suspicion = self
+            .suspicion
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         suspicion.get_or_insert_with(|| what.clone());
         StoreError::Tampered(what)
     }
@@ -85,12 +100,18 @@ impl Store {
     /// What was found in the database that no broker wrote. It is forgotten when a check of everything
     /// ([`Store::verify`]) finds nothing.
     pub fn suspicion(&self) -> Option<StoreError> {
-        let suspicion = self.suspicion.lock().unwrap_or_else(PoisonError::into_inner);
+        let suspicion = self
+            .suspicion
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         suspicion.clone().map(StoreError::Tampered)
     }
 
     pub(super) fn is_right_again(&self) {
-        *self.suspicion.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self
+            .suspicion
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Notes that the store was at this change: it never is at an earlier one again.
@@ -100,7 +121,14 @@ impl Store {
 
     pub(super) fn must_not_go_back(&self, sequence: i64) -> Result<(), StoreError> {
         let seen = self.reached.load(Ordering::Acquire);
-        if sequence < seen { Err(StoreError::WentBack { found: sequence, seen }) } else { Ok(()) }
+        if sequence < seen {
+            Err(StoreError::WentBack {
+                found: sequence,
+                seen,
+            })
+        } else {
+            Ok(())
+        }
     }
 
     /// Takes up another master key file: rows under each of its keys are accepted from now on.
@@ -108,13 +136,20 @@ impl Store {
     /// # Errors
     /// When no key can be derived from it; everything then stays as it was.
     pub fn use_master_key(&self, master_key: &MasterKey) -> Result<(), MasterKeyError> {
-        self.keys.store(Keys::derive(Some(master_key), &self.id)?.into());
+        self.keys
+            .store(Keys::derive(Some(master_key), &self.id)?.into());
         Ok(())
     }
 
     /// The store's row, checked, as a moment's part of a longer transaction.
-    pub(super) async fn checked_head(&self, connection: &mut AnyConnection) -> Result<(Head, Contents), StoreError> {
-        let raw = read(connection).await.map_err(told)?.ok_or_else(super::no_store)?;
+    pub(super) async fn checked_head(
+        &self,
+        connection: &mut AnyConnection,
+    ) -> Result<(Head, Contents), StoreError> {
+        let raw = read(connection)
+            .await
+            .map_err(told)?
+            .ok_or_else(super::no_store)?;
         let (contents, _) = self.contents(&raw)?;
         Ok((raw.head(), contents))
     }

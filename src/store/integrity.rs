@@ -56,7 +56,10 @@ impl Keys {
         let keys = match master_key {
             Some(master_key) => {
                 let extracts = master_key.extracts(salt)?;
-                extracts.into_iter().map(|(id, prk)| Key::derive(id, &prk)).collect::<Option<_>>()
+                extracts
+                    .into_iter()
+                    .map(|(id, prk)| Key::derive(id, &prk))
+                    .collect::<Option<_>>()
             }
             None => {
                 let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(&[0; 32]);
@@ -82,7 +85,11 @@ impl Keys {
         let key = self.find(id).ok_or_else(|| Wrong::Key(super::clip(id)))?;
         let given = STANDARD.decode(text).map_err(|_| Wrong::Mac)?;
         let tag = key.tag(row);
-        if is_same(&given, tag.as_ref()) { Ok(key.term(&tag)) } else { Err(Wrong::Mac) }
+        if is_same(&given, tag.as_ref()) {
+            Ok(key.term(&tag))
+        } else {
+            Err(Wrong::Mac)
+        }
     }
 
     /// Opens a store's own row: what it holds, and the key that sealed it.
@@ -90,17 +97,28 @@ impl Keys {
         let (id, text) = seal.split_once(':').ok_or(Wrong::Mac)?;
         let key = self.find(id).ok_or_else(|| Wrong::Key(super::clip(id)))?;
         let mut bytes = STANDARD.decode(text).map_err(|_| Wrong::Mac)?;
-        let (nonce, sealed) = bytes.split_at_mut_checked(aead::NONCE_LEN).ok_or(Wrong::Mac)?;
+        let (nonce, sealed) = bytes
+            .split_at_mut_checked(aead::NONCE_LEN)
+            .ok_or(Wrong::Mac)?;
         let nonce = aead::Nonce::try_assume_unique_for_key(nonce).map_err(|_| Wrong::Mac)?;
-        let plain = key.seal.open_in_place(nonce, aead::Aad::from(head.bytes()), sealed).map_err(|_| Wrong::Mac)?;
+        let plain = key
+            .seal
+            .open_in_place(nonce, aead::Aad::from(head.bytes()), sealed)
+            .map_err(|_| Wrong::Mac)?;
         Ok((Contents::read(plain).ok_or(Wrong::Mac)?, key))
     }
 }
 
 impl Key {
     fn derive(id: &str, prk: &hkdf::Prk) -> Option<Self> {
-        let mac = |info: &[u8]| prk.expand(&[info], hmac::HMAC_SHA256).map(hmac::Key::from).ok();
-        let seal = prk.expand(&[b"brevet store seal v1"], &aead::AES_256_GCM).ok()?;
+        let mac = |info: &[u8]| {
+            prk.expand(&[info], hmac::HMAC_SHA256)
+                .map(hmac::Key::from)
+                .ok()
+        };
+        let seal = prk
+            .expand(&[b"brevet store seal v1"], &aead::AES_256_GCM)
+            .ok()?;
         Some(Self {
             id: id.to_owned(),
             row: mac(b"brevet store row v1")?,
@@ -118,14 +136,21 @@ impl Key {
     /// A row's MAC, and what it adds to the sum of its set.
     pub fn mac(&self, row: &Row<'_>) -> (String, Term) {
         let tag = self.tag(row);
-        (format!("{}:{}", self.id, STANDARD.encode(tag)), self.term(&tag))
+        (
+            format!("{}:{}", self.id, STANDARD.encode(tag)),
+            self.term(&tag),
+        )
     }
 
     /// Seals a store's own row.
     ///
     /// # Errors
     /// Never with sums of this size.
-    pub fn seal(&self, head: &Place<'_>, contents: &Contents) -> Result<String, ring::error::Unspecified> {
+    pub fn seal(
+        &self,
+        head: &Place<'_>,
+        contents: &Contents,
+    ) -> Result<String, ring::error::Unspecified> {
         let place = head.bytes();
         let mut bytes = contents.bytes();
         // Made of all that is sealed: no two different texts are ever sealed under the same nonce, and it
@@ -138,8 +163,13 @@ impl Key {
             *slot = *byte;
         }
         let unique = aead::Nonce::assume_unique_for_key(nonce);
-        self.seal.seal_in_place_append_tag(unique, aead::Aad::from(place), &mut bytes)?;
-        Ok(format!("{}:{}", self.id, STANDARD.encode([nonce.as_slice(), &bytes].concat())))
+        self.seal
+            .seal_in_place_append_tag(unique, aead::Aad::from(place), &mut bytes)?;
+        Ok(format!(
+            "{}:{}",
+            self.id,
+            STANDARD.encode([nonce.as_slice(), &bytes].concat())
+        ))
     }
 
     fn tag(&self, row: &Row<'_>) -> hmac::Tag {
@@ -156,7 +186,9 @@ impl Key {
         let number = hmac::sign(&self.set, tag.as_ref());
         let mut limbs = [0; 4];
         for (limb, bytes) in limbs.iter_mut().zip(number.as_ref().chunks_exact(8)) {
-            *limb = bytes.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+            *limb = bytes
+                .iter()
+                .fold(0, |sum, byte| sum << 8 | u64::from(*byte));
         }
         Term(limbs)
     }
@@ -164,7 +196,12 @@ impl Key {
 
 /// Whether two MACs are the same, in a time that does not say where they differ.
 fn is_same(one: &[u8], two: &[u8]) -> bool {
-    one.len() == two.len() && one.iter().zip(two).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+    one.len() == two.len()
+        && one
+            .iter()
+            .zip(two)
+            .fold(0, |differs, (a, b)| differs | (a ^ b))
+            == 0
 }
 
 /// All columns of a row but its MAC.
@@ -261,12 +298,27 @@ impl Row<'_> {
         match self {
             Self::Resource(row) => {
                 let unique_id = row.unique_id.map_or(Field::Nothing, text);
-                let fields = [text("resource"), text(row.kind), text(row.id), text(row.account), text(row.folded)];
-                fields.into_iter().chain([unique_id, Field::Number(row.version), text(row.body)]).for_each(put);
+                let fields = [
+                    text("resource"),
+                    text(row.kind),
+                    text(row.id),
+                    text(row.account),
+                    text(row.folded),
+                ];
+                fields
+                    .into_iter()
+                    .chain([unique_id, Field::Number(row.version), text(row.body)])
+                    .for_each(put);
             }
             Self::Revocation(row) => {
-                let fields = [text("revocation"), text(row.selector), text(row.account), text(row.value)];
-                let numbers = [row.before_sequence, row.before_seconds, row.expires_at].map(Field::Number);
+                let fields = [
+                    text("revocation"),
+                    text(row.selector),
+                    text(row.account),
+                    text(row.value),
+                ];
+                let numbers =
+                    [row.before_sequence, row.before_seconds, row.expires_at].map(Field::Number);
                 fields.into_iter().chain(numbers).for_each(put);
             }
             Self::Change(fields, chain) => {
@@ -281,7 +333,13 @@ impl Row<'_> {
 impl Revocation<'_> {
     /// What people call it.
     pub fn name(&self) -> String {
-        format!("the revocation of {} {}", super::clip(self.selector), super::clip(self.value)).trim_end().to_owned()
+        format!(
+            "the revocation of {} {}",
+            super::clip(self.selector),
+            super::clip(self.value)
+        )
+        .trim_end()
+        .to_owned()
     }
 }
 
@@ -289,7 +347,13 @@ impl Fields<'_> {
     fn each(&self, put: impl FnMut(Field<'_>)) {
         let text = Field::Text;
         let numbers = [self.sequence, self.changed_at].map(Field::Number);
-        let fields = [text(self.actor), text(self.action), text(self.kind), text(self.id), text(self.detail)];
+        let fields = [
+            text(self.actor),
+            text(self.action),
+            text(self.kind),
+            text(self.id),
+            text(self.detail),
+        ];
         numbers.into_iter().chain(fields).for_each(put);
     }
 
@@ -379,7 +443,10 @@ pub(super) struct Contents {
 impl Contents {
     /// Of a store without rows whose next change is this one.
     pub fn empty(next: i64) -> Self {
-        Self { sums: [Sum::default(); SETS], kept_from: next }
+        Self {
+            sums: [Sum::default(); SETS],
+            kept_from: next,
+        }
     }
 
     pub fn sum(&self, set: Set) -> Sum {
@@ -415,11 +482,17 @@ impl Contents {
         if *form != FORM || bytes.len() != CONTENTS {
             return None;
         }
-        let mut numbers = numbers.chunks_exact(8).filter_map(|b| b.try_into().ok()).map(u64::from_be_bytes);
+        let mut numbers = numbers
+            .chunks_exact(8)
+            .filter_map(|b| b.try_into().ok())
+            .map(u64::from_be_bytes);
         let mut next = || numbers.next();
         let mut contents = Self::empty(i64::from_be_bytes(next()?.to_be_bytes()));
         for sum in &mut contents.sums {
-            *sum = Sum { limbs: [next()?, next()?, next()?, next()?], count: next()? };
+            *sum = Sum {
+                limbs: [next()?, next()?, next()?, next()?],
+                count: next()?,
+            };
         }
         Some(contents)
     }
@@ -438,7 +511,11 @@ impl Place<'_> {
     fn bytes(&self) -> Vec<u8> {
         let mut all = Vec::with_capacity(192);
         let numbers = [self.sequence, self.not_before].map(Field::Number);
-        let fields = [Field::Text("brevet store v1"), Field::Text(self.store_id), Field::Text(self.chain)];
+        let fields = [
+            Field::Text("brevet store v1"),
+            Field::Text(self.store_id),
+            Field::Text(self.chain),
+        ];
         for field in fields.into_iter().chain(numbers) {
             let (length, bytes) = field.parts();
             all.extend_from_slice(&length.to_be_bytes());
@@ -464,7 +541,11 @@ mod tests {
     };
 
     fn keys() -> Keys {
-        Keys::derive(Some(&MasterKey::ephemeral(&SystemEntropy::new()).unwrap()), "store").unwrap()
+        Keys::derive(
+            Some(&MasterKey::ephemeral(&SystemEntropy::new()).unwrap()),
+            "store",
+        )
+        .unwrap()
     }
 
     #[test]
@@ -474,27 +555,68 @@ mod tests {
         let (mac, term) = keys.first().unwrap().mac(&Row::Resource(RESOURCE));
         assert_eq!(keys.check(&Row::Resource(RESOURCE), &mac), Ok(term));
         for other in [
-            Resource { kind: "user", ..RESOURCE },
-            Resource { id: "arn:aws:iam::111122223333:role/S", ..RESOURCE },
-            Resource { account: "444455556666", ..RESOURCE },
-            Resource { folded: "111122223333/s", ..RESOURCE },
-            Resource { unique_id: Some("AROA2"), ..RESOURCE },
-            Resource { unique_id: Some(""), ..RESOURCE },
-            Resource { unique_id: None, ..RESOURCE },
-            Resource { version: 8, ..RESOURCE },
-            Resource { body: "{ }", ..RESOURCE },
+            Resource {
+                kind: "user",
+                ..RESOURCE
+            },
+            Resource {
+                id: "arn:aws:iam::111122223333:role/S",
+                ..RESOURCE
+            },
+            Resource {
+                account: "444455556666",
+                ..RESOURCE
+            },
+            Resource {
+                folded: "111122223333/s",
+                ..RESOURCE
+            },
+            Resource {
+                unique_id: Some("AROA2"),
+                ..RESOURCE
+            },
+            Resource {
+                unique_id: Some(""),
+                ..RESOURCE
+            },
+            Resource {
+                unique_id: None,
+                ..RESOURCE
+            },
+            Resource {
+                version: 8,
+                ..RESOURCE
+            },
+            Resource {
+                body: "{ }",
+                ..RESOURCE
+            },
             // The same bytes, cut elsewhere.
-            Resource { kind: "rolea", id: "rn:aws:iam::111122223333:role/R", ..RESOURCE },
+            Resource {
+                kind: "rolea",
+                id: "rn:aws:iam::111122223333:role/R",
+                ..RESOURCE
+            },
         ] {
-            assert_eq!(keys.check(&Row::Resource(other), &mac), Err(Wrong::Mac), "{other:?}");
+            assert_eq!(
+                keys.check(&Row::Resource(other), &mac),
+                Err(Wrong::Mac),
+                "{other:?}"
+            );
         }
         let another = Keys::derive(Some(&master_key), "another store").unwrap();
-        assert_eq!(another.check(&Row::Resource(RESOURCE), &mac), Err(Wrong::Mac));
+        assert_eq!(
+            another.check(&Row::Resource(RESOURCE), &mac),
+            Err(Wrong::Mac)
+        );
         let id = keys.first().unwrap().id().to_owned();
         let foreign = super::tests::keys().check(&Row::Resource(RESOURCE), &mac);
         assert_eq!(foreign, Err(Wrong::Key(id)));
         for none in ["", ":", "x", &mac[..mac.len() - 4], &mac.replace(':', "")] {
-            assert!(keys.check(&Row::Resource(RESOURCE), none).is_err(), "{none}");
+            assert!(
+                keys.check(&Row::Resource(RESOURCE), none).is_err(),
+                "{none}"
+            );
         }
     }
 
@@ -502,7 +624,13 @@ mod tests {
     fn a_sum_knows_what_it_holds_in_whatever_order() {
         let keys = keys();
         let key = keys.first().unwrap();
-        let term = |version| key.mac(&Row::Resource(Resource { version, ..RESOURCE })).1;
+        let term = |version| {
+            key.mac(&Row::Resource(Resource {
+                version,
+                ..RESOURCE
+            }))
+            .1
+        };
         let (mut one, mut two) = (Sum::default(), Sum::default());
         (1..50).for_each(|n| one.add(term(n)));
         (1..50).rev().for_each(|n| two.add(term(n)));
@@ -529,23 +657,47 @@ mod tests {
         let key = keys.first().unwrap();
         let mut contents = Contents::empty(5);
         contents.add(Set::Revocations, key.mac(&Row::Resource(RESOURCE)).1);
-        let place = Place { store_id: "store", sequence: 4, not_before: 9, chain: "aa" };
+        let place = Place {
+            store_id: "store",
+            sequence: 4,
+            not_before: 9,
+            chain: "aa",
+        };
         let seal = key.seal(&place, &contents).unwrap();
         assert_eq!(keys.open(&place, &seal).unwrap().0, contents);
         for other in [
-            Place { store_id: "other", ..place },
-            Place { sequence: 5, ..place },
-            Place { not_before: 0, ..place },
-            Place { chain: "ab", ..place },
+            Place {
+                store_id: "other",
+                ..place
+            },
+            Place {
+                sequence: 5,
+                ..place
+            },
+            Place {
+                not_before: 0,
+                ..place
+            },
+            Place {
+                chain: "ab",
+                ..place
+            },
         ] {
             assert!(matches!(keys.open(&other, &seal), Err(Wrong::Mac)));
         }
-        assert!(matches!(super::tests::keys().open(&place, &seal), Err(Wrong::Key(_))));
+        assert!(matches!(
+            super::tests::keys().open(&place, &seal),
+            Err(Wrong::Key(_))
+        ));
         assert!(matches!(keys.open(&place, ""), Err(Wrong::Mac)));
         let same = key.seal(&place, &contents).unwrap();
         assert_eq!(same, seal);
         contents.take(Set::Revocations, key.mac(&Row::Resource(RESOURCE)).1);
-        assert_ne!(key.seal(&place, &contents).unwrap()[..25], seal[..25], "another text has another nonce");
+        assert_ne!(
+            key.seal(&place, &contents).unwrap()[..25],
+            seal[..25],
+            "another text has another nonce"
+        );
     }
 
     #[test]
@@ -553,7 +705,12 @@ mod tests {
         let keys = Keys::derive(None, "store").unwrap();
         let (mac, _) = keys.first().unwrap().mac(&Row::Resource(RESOURCE));
         assert!(mac.starts_with(PUBLIC) && keys.check(&Row::Resource(RESOURCE), &mac).is_ok());
-        assert!(super::tests::keys().check(&Row::Resource(RESOURCE), &mac).is_err(), "and no broker with one takes it");
+        assert!(
+            super::tests::keys()
+                .check(&Row::Resource(RESOURCE), &mac)
+                .is_err(),
+            "and no broker with one takes it"
+        );
     }
 
     #[test]
@@ -570,12 +727,31 @@ mod tests {
         let chain = change.chained(&beginning("store"));
         assert_eq!(chain.len(), 64);
         for other in [
-            Fields { sequence: 2, ..change },
-            Fields { changed_at: 3, ..change },
-            Fields { actor: "{ }", ..change },
-            Fields { action: "CreateRol", kind: "erole", ..change },
-            Fields { id: "arm", ..change },
-            Fields { detail: "", ..change },
+            Fields {
+                sequence: 2,
+                ..change
+            },
+            Fields {
+                changed_at: 3,
+                ..change
+            },
+            Fields {
+                actor: "{ }",
+                ..change
+            },
+            Fields {
+                action: "CreateRol",
+                kind: "erole",
+                ..change
+            },
+            Fields {
+                id: "arm",
+                ..change
+            },
+            Fields {
+                detail: "",
+                ..change
+            },
         ] {
             assert_ne!(other.chained(&beginning("store")), chain, "{other:?}");
         }

@@ -43,9 +43,15 @@ impl Store {
     }
 
     /// Takes up what changes did up to one of them: for each thing its version, or that it is gone.
-    pub(super) fn learn<'a>(&self, things: impl Iterator<Item = (&'a str, &'a str, Option<i64>)>, place: i64) {
+    pub(super) fn learn<'a>(
+        &self,
+        things: impl Iterator<Item = (&'a str, &'a str, Option<i64>)>,
+        place: i64,
+    ) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((versions, at)) = &mut *known else { return };
+        let Some((versions, at)) = &mut *known else {
+            return;
+        };
         for (kind, id, version) in things {
             match version {
                 Some(version) => versions.put(kind, id, version),
@@ -59,6 +65,9 @@ impl Store {
     pub(super) fn known(&self, kind: &str, id: &str) -> Option<Known> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let (versions, place) = known.as_ref()?;
-        Some(Known { version: versions.find(kind, id), place: *place })
+        Some(Known {
+            version: versions.find(kind, id),
+            place: *place,
+        })
     }
 }

@@ -12,7 +12,9 @@ use sqlx::{AnyConnection, ConnectOptions, Connection};
 use tokio::sync::{MutexGuard, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{BoxFuture, DEADLINE, Engine, SCAN_DEADLINE, Store, StoreError, address, late, sqlite, told};
+use super::{
+    BoxFuture, DEADLINE, Engine, SCAN_DEADLINE, Store, StoreError, address, late, sqlite, told,
+};
 use crate::metrics::{Metrics, Shed, StorePool};
 
 /// How many connections answer look-ups of the request path.
@@ -51,7 +53,13 @@ pub(super) enum Purpose {
 }
 
 impl Purpose {
-    pub const ALL: [Self; 5] = [Self::Feed, Self::Revocation, Self::Read, Self::Write, Self::Background];
+    pub const ALL: [Self; 5] = [
+        Self::Feed,
+        Self::Revocation,
+        Self::Read,
+        Self::Write,
+        Self::Background,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -73,7 +81,11 @@ impl Purpose {
     }
 
     fn max_waiting(self) -> usize {
-        if self.is_of_requests() { MAX_WAITING } else { MAX_WAITING_INSIDE }
+        if self.is_of_requests() {
+            MAX_WAITING
+        } else {
+            MAX_WAITING_INSIDE
+        }
     }
 
     fn longest_wait(self) -> Duration {
@@ -111,16 +123,27 @@ pub(super) struct Lanes {
 impl Lanes {
     pub fn new(engine: Engine) -> Self {
         let connections = |n| {
-            Arc::new(Connections { free: Semaphore::new(n), idle: Mutex::default(), unclean: AtomicBool::new(false) })
+            Arc::new(Connections {
+                free: Semaphore::new(n),
+                idle: Mutex::default(),
+                unclean: AtomicBool::new(false),
+            })
         };
         // A store in memory is its connection: there is one.
         let only = connections(1);
         let all = Purpose::ALL.map(|purpose| Lane {
             purpose,
-            connections: if engine == Engine::Memory { only.clone() } else { connections(purpose.connections()) },
+            connections: if engine == Engine::Memory {
+                only.clone()
+            } else {
+                connections(purpose.connections())
+            },
             waiting: AtomicUsize::new(0),
         });
-        Self { all, turn: tokio::sync::Mutex::default() }
+        Self {
+            all,
+            turn: tokio::sync::Mutex::default(),
+        }
     }
 
     fn of(&self, purpose: Purpose) -> &Lane {
@@ -159,14 +182,23 @@ impl Connections {
 
 impl Lane {
     /// Waits for a connection to be free; until then at the most.
-    async fn enter(&self, until: Instant, metrics: &Metrics) -> Result<SemaphorePermit<'_>, StoreError> {
+    async fn enter(
+        &self,
+        until: Instant,
+        metrics: &Metrics,
+    ) -> Result<SemaphorePermit<'_>, StoreError> {
         let free = &self.connections.free;
         if let Ok(permit) = free.try_acquire() {
             return Ok(permit);
         }
         let Some(_place) = Place::take(self, metrics) else {
             if self.purpose.is_of_requests() {
-                metrics.shed.get_or_create(&Shed { reason: "store_queue" }).inc();
+                metrics
+                    .shed
+                    .get_or_create(&Shed {
+                        reason: "store_queue",
+                    })
+                    .inc();
             }
             return Err(StoreError::Busy);
         };
@@ -179,7 +211,9 @@ impl Lane {
         });
         match timeout_at(until, entered).await {
             Ok(Some(permit)) => Ok(permit),
-            Ok(None) => Err(StoreError::Unavailable("nobody waits for the answer any more".to_owned())),
+            Ok(None) => Err(StoreError::Unavailable(
+                "nobody waits for the answer any more".to_owned(),
+            )),
             Err(_) => Err(self.late(self.purpose.longest_wait(), metrics)),
         }
     }
@@ -190,12 +224,19 @@ impl Lane {
         work: impl Future<Output = T>,
         metrics: &Metrics,
     ) -> Result<T, StoreError> {
-        timeout_at(until, work).await.map_err(|_| self.late(DEADLINE, metrics))
+        timeout_at(until, work)
+            .await
+            .map_err(|_| self.late(DEADLINE, metrics))
     }
 
     fn late(&self, span: Duration, metrics: &Metrics) -> StoreError {
         if self.purpose.is_of_requests() {
-            metrics.shed.get_or_create(&Shed { reason: "store_deadline" }).inc();
+            metrics
+                .shed
+                .get_or_create(&Shed {
+                    reason: "store_deadline",
+                })
+                .inc();
         }
         late(span)
     }
@@ -214,7 +255,12 @@ impl<'l> Place<'l> {
             lane.waiting.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        metrics.store_waiting.get_or_create(&StorePool { pool: lane.purpose.name() }).inc();
+        metrics
+            .store_waiting
+            .get_or_create(&StorePool {
+                pool: lane.purpose.name(),
+            })
+            .inc();
         Some(Self { lane, metrics })
     }
 }
@@ -222,7 +268,12 @@ impl<'l> Place<'l> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.lane.waiting.fetch_sub(1, Ordering::Relaxed);
-        self.metrics.store_waiting.get_or_create(&StorePool { pool: self.lane.purpose.name() }).dec();
+        self.metrics
+            .store_waiting
+            .get_or_create(&StorePool {
+                pool: self.lane.purpose.name(),
+            })
+            .dec();
     }
 }
 
@@ -267,11 +318,18 @@ impl Store {
         lease.was_idle = idle.is_some();
         lease.connection = Some(match idle {
             Some(connection) => connection,
-            None => lane.within(lease.until(DEADLINE), self.connect(purpose), &self.metrics).await??,
+            None => {
+                lane.within(lease.until(DEADLINE), self.connect(purpose), &self.metrics)
+                    .await??
+            }
         });
         if lane.connections.unclean.swap(false, Ordering::Relaxed) {
             // Without a transaction to end this is an error that says nothing.
-            let _ = lease.ask(DEADLINE, |c| Box::pin(async move { sqlx::raw_sql("ROLLBACK").execute(c).await })).await;
+            let _ = lease
+                .ask(DEADLINE, |c| {
+                    Box::pin(async move { sqlx::raw_sql("ROLLBACK").execute(c).await })
+                })
+                .await;
         }
         Ok(lease)
     }
@@ -281,29 +339,45 @@ impl Store {
         let mut lease = self.lease(purpose).await?;
         if self.engine == Engine::Sqlite {
             let until = lease.until(purpose.longest_wait());
-            lease._turn = Some(lease.lane.within(until, self.lanes.turn.lock(), &self.metrics).await?);
+            lease._turn = Some(
+                lease
+                    .lane
+                    .within(until, self.lanes.turn.lock(), &self.metrics)
+                    .await?,
+            );
         }
         Ok(lease)
     }
 
     async fn connect(&self, purpose: Purpose) -> Result<AnyConnection, StoreError> {
         let connected = self.options.connect().await;
-        let connection =
-            connected.map_err(|error| address::not_verified(&error, &self.options).unwrap_or_else(|| told(error)))?;
+        let connection = connected.map_err(|error| {
+            address::not_verified(&error, &self.options).unwrap_or_else(|| told(error))
+        })?;
         self.set_up(connection, purpose).await.map_err(told)
     }
 
-    async fn set_up(&self, mut connection: AnyConnection, purpose: Purpose) -> Result<AnyConnection, sqlx::Error> {
+    async fn set_up(
+        &self,
+        mut connection: AnyConnection,
+        purpose: Purpose,
+    ) -> Result<AnyConnection, sqlx::Error> {
         match self.engine {
             Engine::Sqlite => sqlite::prepare(&mut connection).await?,
             Engine::Postgres => {
-                sqlx::raw_sql(POSTGRES_IDLE).execute(&mut connection).await?;
+                sqlx::raw_sql(POSTGRES_IDLE)
+                    .execute(&mut connection)
+                    .await?;
                 if purpose != Purpose::Background {
-                    sqlx::raw_sql(POSTGRES_LOCK).execute(&mut connection).await?;
+                    sqlx::raw_sql(POSTGRES_LOCK)
+                        .execute(&mut connection)
+                        .await?;
                 }
                 if purpose == Purpose::Feed {
                     // What is lost in a crash, this node's report, is said again at once.
-                    sqlx::raw_sql("SET synchronous_commit = off").execute(&mut connection).await?;
+                    sqlx::raw_sql("SET synchronous_commit = off")
+                        .execute(&mut connection)
+                        .await?;
                 }
             }
             Engine::Memory => {}
@@ -322,7 +396,8 @@ impl<'s> Lease<'s> {
     ) -> Result<T, StoreError> {
         let until = self.until(statement);
         let connection = self.connection.as_mut();
-        let connection = connection.ok_or_else(|| StoreError::Unavailable("the connection was lost".to_owned()))?;
+        let connection = connection
+            .ok_or_else(|| StoreError::Unavailable("the connection was lost".to_owned()))?;
         self.at_rest = false;
         match timeout_at(until, work(connection)).await {
             Ok(Ok(value)) => {
@@ -362,7 +437,9 @@ impl<'s> Lease<'s> {
     /// The connection itself, for work that `ask` cannot do: it is begun with this.
     pub fn raw(&mut self) -> Result<&mut AnyConnection, StoreError> {
         self.begin();
-        self.connection.as_mut().ok_or_else(|| StoreError::Unavailable("the connection was lost".to_owned()))
+        self.connection
+            .as_mut()
+            .ok_or_else(|| StoreError::Unavailable("the connection was lost".to_owned()))
     }
 
     /// Whether an error says no more than that the connection had ended while it was idle: nothing
@@ -393,7 +470,9 @@ impl Drop for Lease<'_> {
         self.end_unless_at_rest();
         if let Some(connection) = self.connection.take() {
             let connections = &self.lane.connections;
-            connections.unclean.fetch_or(!self.at_rest, Ordering::Relaxed);
+            connections
+                .unclean
+                .fetch_or(!self.at_rest, Ordering::Relaxed);
             connections.idle().push(connection);
         }
     }
@@ -411,7 +490,9 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_seconds(1_000_000);
 
     async fn open(place: &Place) -> Store {
-        Store::open(place, Access::Create, None, NOW, &SystemEntropy::new()).await.unwrap()
+        Store::open(place, Access::Create, None, NOW, &SystemEntropy::new())
+            .await
+            .unwrap()
     }
 
     #[tokio::test]
@@ -419,7 +500,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(open(&Place::Sqlite(dir.path().join("store.db"))).await);
         // Its connection is there.
-        store.write_revocation().await.unwrap().commit().await.unwrap();
+        store
+            .write_revocation()
+            .await
+            .unwrap()
+            .commit()
+            .await
+            .unwrap();
         let first = store.write().await.unwrap();
         let done = Arc::new(AtomicU32::new(0));
         let mut calls = Vec::new();
@@ -430,13 +517,25 @@ mod tests {
                 done.fetch_add(1, Ordering::SeqCst);
             }));
         }
-        while store.lanes.of(Purpose::Write).waiting.load(Ordering::SeqCst) < 20 {
+        while store
+            .lanes
+            .of(Purpose::Write)
+            .waiting
+            .load(Ordering::SeqCst)
+            < 20
+        {
             tokio::task::yield_now().await;
         }
         let revocation = tokio::spawn({
             let (store, done) = (store.clone(), done.clone());
             async move {
-                store.write_revocation().await.unwrap().commit().await.unwrap();
+                store
+                    .write_revocation()
+                    .await
+                    .unwrap()
+                    .commit()
+                    .await
+                    .unwrap();
                 done.load(Ordering::SeqCst)
             }
         });
@@ -451,7 +550,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_queue_has_an_end_and_each_lane_its_own() {
-        let store = Arc::new(open(&Place::Sqlite(tempfile::tempdir().unwrap().keep().join("store.db"))).await);
+        let store = Arc::new(
+            open(&Place::Sqlite(
+                tempfile::tempdir().unwrap().keep().join("store.db"),
+            ))
+            .await,
+        );
         let held = store.write().await.unwrap();
         let mut calls: Vec<_> = (0..MAX_WAITING)
             .map(|n| {
@@ -459,15 +563,40 @@ mod tests {
                 tokio::spawn(async move { store.attempt(&format!("AIDA{n}"), None, NOW).await })
             })
             .collect();
-        while store.lanes.of(Purpose::Write).waiting.load(Ordering::SeqCst) < MAX_WAITING {
+        while store
+            .lanes
+            .of(Purpose::Write)
+            .waiting
+            .load(Ordering::SeqCst)
+            < MAX_WAITING
+        {
             tokio::task::yield_now().await;
         }
-        assert!(matches!(store.attempt("AIDA", None, NOW).await, Err(StoreError::Busy)));
-        assert_eq!(store.metrics.shed.get_or_create(&Shed { reason: "store_queue" }).get(), 1);
-        assert_eq!(store.device_past("arn:x").await.unwrap().drift, 0, "look-ups have another one");
+        assert!(matches!(
+            store.attempt("AIDA", None, NOW).await,
+            Err(StoreError::Busy)
+        ));
+        assert_eq!(
+            store
+                .metrics
+                .shed
+                .get_or_create(&Shed {
+                    reason: "store_queue"
+                })
+                .get(),
+            1
+        );
+        assert_eq!(
+            store.device_past("arn:x").await.unwrap().drift,
+            0,
+            "look-ups have another one"
+        );
         // Whoever is abandoned leaves; whoever is not stays.
         let abandoned = ABANDONED.scope((), store.attempt("AIDA", None, NOW));
-        assert!(matches!(abandoned.await, Err(StoreError::Busy)), "there is no place for it either");
+        assert!(
+            matches!(abandoned.await, Err(StoreError::Busy)),
+            "there is no place for it either"
+        );
         calls.pop().unwrap().abort();
         tokio::task::yield_now().await;
         let abandoned = ABANDONED.scope((), store.attempt("AIDA", None, NOW));

@@ -23,7 +23,10 @@ impl Writer<'_> {
                     .bind(locked)
                     .execute(&mut *c)
                     .await?;
-                sqlx::query("UPDATE spent_steps SET step = $1 WHERE step > $1").bind(step).execute(c).await
+                sqlx::query("UPDATE spent_steps SET step = $1 WHERE step > $1")
+                    .bind(step)
+                    .execute(c)
+                    .await
             })
         })
         .await

@@ -57,12 +57,20 @@ impl Store {
             Ok(Broker {
                 node: row.try_get(0)?,
                 host: row.try_get(1)?,
-                master_keys: keys.split(',').filter(|key| !key.is_empty()).map(str::to_owned).collect(),
+                master_keys: keys
+                    .split(',')
+                    .filter(|key| !key.is_empty())
+                    .map(str::to_owned)
+                    .collect(),
                 cluster_id: row.try_get(3)?,
                 is_connected: row.try_get::<i64, _>(4)? <= SILENT_AFTER_SECONDS,
             })
         };
-        rows.await?.iter().map(broker).collect::<Result<_, sqlx::Error>>().map_err(told)
+        rows.await?
+            .iter()
+            .map(broker)
+            .collect::<Result<_, sqlx::Error>>()
+            .map_err(told)
     }
 
     /// What time it is where the database of a shared store runs, in seconds since 1970. None for SQLite,
@@ -76,7 +84,9 @@ impl Store {
         }
         let row = self.read(Purpose::Background, DEADLINE, |c| {
             Box::pin(async move {
-                sqlx::query("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS BIGINT)").fetch_one(c).await
+                sqlx::query("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS BIGINT)")
+                    .fetch_one(c)
+                    .await
             })
         });
         row.await?.try_get(0).map(Some).map_err(told)
@@ -88,7 +98,11 @@ impl Store {
     /// If the database does not answer in time.
     pub async fn last_changed_at(&self) -> Result<Option<i64>, StoreError> {
         let row = self.read(Purpose::Background, DEADLINE, |c| {
-            Box::pin(async move { sqlx::query("SELECT MAX(changed_at) FROM changes").fetch_one(c).await })
+            Box::pin(async move {
+                sqlx::query("SELECT MAX(changed_at) FROM changes")
+                    .fetch_one(c)
+                    .await
+            })
         });
         row.await?.try_get(0).map_err(told)
     }

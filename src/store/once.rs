@@ -26,7 +26,9 @@ impl KeyUse {
 
     /// What is to be written down.
     pub fn take(&self) -> Vec<(String, Timestamp)> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_iter().collect()
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+            .into_iter()
+            .collect()
     }
 }
 
@@ -50,13 +52,21 @@ impl Remembered {
     }
 
     fn spend(&self, serial_number: &str, step: i64, now: i64) {
-        remember(&self.spent, serial_number, step, |step| is_recent(step, now));
+        remember(&self.spent, serial_number, step, |step| {
+            is_recent(step, now)
+        });
     }
 
     pub fn sweep(&self, now: Timestamp) {
         let now = now.seconds();
-        self.locked.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, until| *until > now);
-        self.spent.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, step| is_recent(*step, now));
+        self.locked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|_, until| *until > now);
+        self.spent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|_, step| is_recent(*step, now));
     }
 }
 
@@ -65,7 +75,12 @@ fn is_recent(step: i64, now: i64) -> bool {
 }
 
 /// Keeps the greater of two values. When there is no room, what is of no use any more makes some.
-fn remember(all: &Mutex<HashMap<Box<str>, i64>>, name: &str, value: i64, is_of_use: impl Fn(i64) -> bool) {
+fn remember(
+    all: &Mutex<HashMap<Box<str>, i64>>,
+    name: &str,
+    value: i64,
+    is_of_use: impl Fn(i64) -> bool,
+) {
     let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(known) = all.get_mut(name) {
         *known = value.max(*known);
@@ -141,9 +156,18 @@ impl Store {
                     .await
             })
         });
-        let past =
-            |row: sqlx::any::AnyRow| Ok(DevicePast { drift: row.try_get(0)?, last_spent_step: Some(row.try_get(1)?) });
-        Ok(row.await?.map(past).transpose().map_err(told)?.unwrap_or_default())
+        let past = |row: sqlx::any::AnyRow| {
+            Ok(DevicePast {
+                drift: row.try_get(0)?,
+                last_spent_step: Some(row.try_get(1)?),
+            })
+        };
+        Ok(row
+            .await?
+            .map(past)
+            .transpose()
+            .map_err(told)?
+            .unwrap_or_default())
     }
 
     /// Sets how far a device's clock is off, in steps.
@@ -154,11 +178,13 @@ impl Store {
         let serial_number = serial_number.to_owned();
         self.write_one(Purpose::Write, move |c| {
             Box::pin(async move {
-                sqlx::query("UPDATE spent_steps SET drift = $2, leaning = 0 WHERE serial_number = $1")
-                    .bind(serial_number)
-                    .bind(drift)
-                    .execute(c)
-                    .await
+                sqlx::query(
+                    "UPDATE spent_steps SET drift = $2, leaning = 0 WHERE serial_number = $1",
+                )
+                .bind(serial_number)
+                .bind(drift)
+                .execute(c)
+                .await
             })
         })
         .await
@@ -167,20 +193,39 @@ impl Store {
 
     /// Forgets what is known here of codes and failures: the store is asked.
     pub fn forget_mfa(&self) {
-        self.mfa.locked.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        self.mfa.spent.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.mfa
+            .locked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+        self.mfa
+            .spent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 
     /// Whether a user is known here to have failed too often. The store knows more; what is known here
     /// is true.
     pub fn is_locked(&self, user_id: &str, now: Timestamp) -> bool {
-        let locked = self.mfa.locked.lock().unwrap_or_else(PoisonError::into_inner);
-        locked.get(user_id).is_some_and(|until| now.seconds() < *until)
+        let locked = self
+            .mfa
+            .locked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        locked
+            .get(user_id)
+            .is_some_and(|until| now.seconds() < *until)
     }
 
     /// The last step that is known here for which a code of a device was accepted.
     pub fn last_spent_step(&self, serial_number: &str) -> Option<i64> {
-        self.mfa.spent.lock().unwrap_or_else(PoisonError::into_inner).get(serial_number).copied()
+        self.mfa
+            .spent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(serial_number)
+            .copied()
     }
 
     /// An MFA code of a user, that matched a time step of a device of theirs or did not. A step is
@@ -214,7 +259,9 @@ impl Store {
                 // The connection must not be left in the middle of a transaction; and where nothing is
                 // to be kept, nobody waits for the disk.
                 let keep = matches!(done, Ok((Attempt::Accepted | Attempt::Counted, _)));
-                sqlx::raw_sql(if keep { "COMMIT" } else { "ROLLBACK" }).execute(c).await?;
+                sqlx::raw_sql(if keep { "COMMIT" } else { "ROLLBACK" })
+                    .execute(c)
+                    .await?;
                 done
             })
         });
@@ -267,7 +314,11 @@ impl Store {
     ///
     /// # Errors
     /// Without an answer; the times are then lost.
-    pub async fn note_key_use(&self, used: &[(String, Timestamp)], region: &str) -> Result<(), StoreError> {
+    pub async fn note_key_use(
+        &self,
+        used: &[(String, Timestamp)],
+        region: &str,
+    ) -> Result<(), StoreError> {
         for portion in used.chunks(256) {
             let (portion, region) = (portion.to_vec(), region.to_owned());
             self.write_one(Purpose::Background, move |c| {
@@ -300,7 +351,10 @@ impl Store {
                     .await
             })
         });
-        row.await?.map(|row| row.try_get(0).map(Timestamp::from_seconds)).transpose().map_err(told)
+        row.await?
+            .map(|row| row.try_get(0).map(Timestamp::from_seconds))
+            .transpose()
+            .map_err(told)
     }
 }
 
@@ -339,7 +393,9 @@ async fn attempt(
     .await?;
     let forgiven_at: i64 = row.try_get(0)?;
     // Until when that many failures lock a user.
-    let locked_until = |forgiven_at: i64| Some(forgiven_at - (FAILURES - 1) * FORGIVEN_AFTER).filter(|at| *at > now);
+    let locked_until = |forgiven_at: i64| {
+        Some(forgiven_at - (FAILURES - 1) * FORGIVEN_AFTER).filter(|at| *at > now)
+    };
     if let Some(until) = locked_until(forgiven_at) {
         return Ok((Attempt::Locked, Some(until)));
     }
@@ -370,5 +426,12 @@ async fn attempt(
     .bind(matched.made_at)
     .execute(connection)
     .await?;
-    Ok((if done.rows_affected() == 1 { Attempt::Accepted } else { Attempt::Spent }, None))
+    Ok((
+        if done.rows_affected() == 1 {
+            Attempt::Accepted
+        } else {
+            Attempt::Spent
+        },
+        None,
+    ))
 }

@@ -67,24 +67,34 @@ pub async fn relocate<'s>(from: &'s Store, to: &Store) -> Result<Relocation<'s>,
         let here = source.raw()?;
         begin(from.engine, here).await?;
         // Writing the row is what keeps everybody else from writing.
-        sqlx::raw_sql("UPDATE store SET sequence = sequence WHERE id = 1").execute(&mut *here).await.map_err(told)?;
-        let own = marked(here).await?.ok_or_else(|| StoreError::Unmovable("there is no store in it".to_owned()))?;
+        sqlx::raw_sql("UPDATE store SET sequence = sequence WHERE id = 1")
+            .execute(&mut *here)
+            .await
+            .map_err(told)?;
+        let own = marked(here)
+            .await?
+            .ok_or_else(|| StoreError::Unmovable("there is no store in it".to_owned()))?;
         let tables = tables(from.engine, here).await?;
         let there = target.raw()?;
         begin(to.engine, there).await?;
         if tables != self::tables(to.engine, there).await? {
-            return Err(StoreError::Unmovable("the tables of the two databases differ".to_owned()));
+            return Err(StoreError::Unmovable(
+                "the tables of the two databases differ".to_owned(),
+            ));
         }
         let other = marked(there).await?;
-        let is_cut_off = other
-            .as_ref()
-            .is_some_and(|o| o.moved_to.as_deref() == Some(ARRIVING) && o.head.store_id == own.head.store_id);
+        let is_cut_off = other.as_ref().is_some_and(|o| {
+            o.moved_to.as_deref() == Some(ARRIVING) && o.head.store_id == own.head.store_id
+        });
         let is_marked = own.moved_to.is_some();
         match &own.moved_to {
             None if is_cut_off || is_fresh(there, &tables, other.as_ref()).await? => {
                 for table in &tables {
                     let sql = format!("DELETE FROM {}", table.name);
-                    sqlx::query(AssertSqlSafe(sql)).execute(&mut *there).await.map_err(told)?;
+                    sqlx::query(AssertSqlSafe(sql))
+                        .execute(&mut *there)
+                        .await
+                        .map_err(told)?;
                 }
                 for table in tables.iter().filter(|table| table.name != LEFT_OUT) {
                     copy(here, there, table).await?;
@@ -94,19 +104,26 @@ pub async fn relocate<'s>(from: &'s Store, to: &Store) -> Result<Relocation<'s>,
             Some(_) if is_cut_off => {}
             Some(to) => return Err(StoreError::Moved(to.clone())),
             None => {
-                let what =
-                    other.map_or_else(String::new, |o| format!(" {} at change {}", o.head.store_id, o.head.sequence));
+                let what = other.map_or_else(String::new, |o| {
+                    format!(" {} at change {}", o.head.store_id, o.head.sequence)
+                });
                 return Err(StoreError::Unmovable(format!(
                     "the other database holds a store{what} already; name an empty one"
                 )));
             }
         }
         let mut counts = Vec::new();
-        for table in tables.iter().filter(|table| table.name != LEFT_OUT && (table.name != "store" || !is_marked)) {
+        for table in tables
+            .iter()
+            .filter(|table| table.name != LEFT_OUT && (table.name != "store" || !is_marked))
+        {
             let (rows, copied) = (look(here, table).await?, look(there, table).await?);
             if rows != copied {
                 let name = &table.name;
-                return Err(StoreError::Unmovable(format!("{name}: {} rows became {} others", rows.0, copied.0)));
+                return Err(StoreError::Unmovable(format!(
+                    "{name}: {} rows became {} others",
+                    rows.0, copied.0
+                )));
             }
             counts.push((table.name.clone(), rows.0));
         }
@@ -123,7 +140,12 @@ pub async fn relocate<'s>(from: &'s Store, to: &Store) -> Result<Relocation<'s>,
         Err(_) => return Err(late(BACKUP_DEADLINE)),
     };
     target.finish();
-    Ok(Relocation { lease: source, is_marked, head, tables })
+    Ok(Relocation {
+        lease: source,
+        is_marked,
+        head,
+        tables,
+    })
 }
 
 impl Relocation<'_> {
@@ -137,7 +159,10 @@ impl Relocation<'_> {
         let marked = self.lease.ask(DEADLINE, move |c| {
             Box::pin(async move {
                 if !is_marked {
-                    sqlx::query("UPDATE store SET moved_to = $1 WHERE id = 1").bind(name).execute(&mut *c).await?;
+                    sqlx::query("UPDATE store SET moved_to = $1 WHERE id = 1")
+                        .bind(name)
+                        .execute(&mut *c)
+                        .await?;
                 }
                 sqlx::raw_sql("COMMIT").execute(c).await
             })
@@ -152,7 +177,11 @@ impl Store {
     /// Where the store was moved to; none: it is here.
     pub(super) async fn moved_to(&self) -> Result<Option<String>, StoreError> {
         let row = self.read(Purpose::Background, DEADLINE, |c| {
-            Box::pin(async move { sqlx::query("SELECT moved_to FROM store WHERE id = 1").fetch_optional(c).await })
+            Box::pin(async move {
+                sqlx::query("SELECT moved_to FROM store WHERE id = 1")
+                    .fetch_optional(c)
+                    .await
+            })
         });
         match row.await? {
             Some(row) => row.try_get(0).map_err(told),
@@ -163,7 +192,11 @@ impl Store {
     /// Takes the mark off a copy of a store that was moved.
     pub(super) async fn stay(&self) -> Result<(), StoreError> {
         self.write_one(Purpose::Background, |c| {
-            Box::pin(async move { sqlx::raw_sql("UPDATE store SET moved_to = NULL WHERE id = 1").execute(c).await })
+            Box::pin(async move {
+                sqlx::raw_sql("UPDATE store SET moved_to = NULL WHERE id = 1")
+                    .execute(c)
+                    .await
+            })
         })
         .await
         .map(|_| ())
@@ -173,10 +206,16 @@ impl Store {
 async fn begin(engine: Engine, connection: &mut AnyConnection) -> Result<(), StoreError> {
     let sql = match engine {
         // One side waits while the other is read.
-        Engine::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL idle_in_transaction_session_timeout = 0",
+        Engine::Postgres => {
+            "BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL idle_in_transaction_session_timeout = 0"
+        }
         Engine::Sqlite | Engine::Memory => "BEGIN IMMEDIATE",
     };
-    sqlx::raw_sql(sql).execute(connection).await.map(|_| ()).map_err(told)
+    sqlx::raw_sql(sql)
+        .execute(connection)
+        .await
+        .map(|_| ())
+        .map_err(told)
 }
 
 /// Every table but the one that says which schema it is, with its columns, by name.
@@ -195,17 +234,28 @@ async fn tables(engine: Engine, connection: &mut AnyConnection) -> Result<Vec<Ta
         ),
     };
     let mut found = Vec::new();
-    for row in sqlx::query(names).fetch_all(&mut *connection).await.map_err(told)? {
+    for row in sqlx::query(names)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(told)?
+    {
         let name = identifier(row.try_get(0).map_err(told)?)?;
-        let rows = sqlx::query(columns).bind(name.clone()).fetch_all(&mut *connection).await.map_err(told)?;
+        let rows = sqlx::query(columns)
+            .bind(name.clone())
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(told)?;
         let column = |row: &AnyRow| -> Result<(String, Type), StoreError> {
-            let (column, kind): (String, String) = (row.try_get(0).map_err(told)?, row.try_get(1).map_err(told)?);
+            let (column, kind): (String, String) =
+                (row.try_get(0).map_err(told)?, row.try_get(1).map_err(told)?);
             let kind = match kind.to_ascii_lowercase().as_str() {
                 "bigint" | "integer" => Type::Number,
                 "text" => Type::Text,
                 "blob" | "bytea" => Type::Bytes,
                 other => {
-                    return Err(StoreError::Unmovable(format!("{name}.{column} is of the unknown type {other}")));
+                    return Err(StoreError::Unmovable(format!(
+                        "{name}.{column} is of the unknown type {other}"
+                    )));
                 }
             };
             Ok((identifier(column)?, kind))
@@ -221,25 +271,46 @@ async fn tables(engine: Engine, connection: &mut AnyConnection) -> Result<Vec<Ta
 
 /// A name of this program's own schema, which goes into statements as it is.
 fn identifier(name: String) -> Result<String, StoreError> {
-    match name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_') {
+    match name
+        .bytes()
+        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+    {
         true => Ok(name),
-        false => Err(StoreError::Unmovable(format!("`{}` is not a table or column of a store", super::clip(&name)))),
+        false => Err(StoreError::Unmovable(format!(
+            "`{}` is not a table or column of a store",
+            super::clip(&name)
+        ))),
     }
 }
 
 async fn marked(connection: &mut AnyConnection) -> Result<Option<Marked>, StoreError> {
     let sql = "SELECT store_id, sequence, not_before, chain, moved_to FROM store WHERE id = 1";
-    let row = sqlx::query(sql).fetch_optional(connection).await.map_err(told)?;
+    let row = sqlx::query(sql)
+        .fetch_optional(connection)
+        .await
+        .map_err(told)?;
     let read = |row: AnyRow| {
         let (store_id, sequence, not_before) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        let head = Head { store_id, sequence, not_before, chain: row.try_get(3)? };
-        Ok(Marked { head, moved_to: row.try_get(4)? })
+        let head = Head {
+            store_id,
+            sequence,
+            not_before,
+            chain: row.try_get(3)?,
+        };
+        Ok(Marked {
+            head,
+            moved_to: row.try_get(4)?,
+        })
     };
     row.map(read).transpose().map_err(told)
 }
 
 /// Whether a database holds nothing but the schema, and what makes it a store.
-async fn is_fresh(connection: &mut AnyConnection, tables: &[Table], own: Option<&Marked>) -> Result<bool, StoreError> {
+async fn is_fresh(
+    connection: &mut AnyConnection,
+    tables: &[Table],
+    own: Option<&Marked>,
+) -> Result<bool, StoreError> {
     if own.is_some_and(|own| own.head.sequence != 0 || own.moved_to.is_some()) {
         return Ok(false);
     }
@@ -252,8 +323,15 @@ async fn is_fresh(connection: &mut AnyConnection, tables: &[Table], own: Option<
 }
 
 /// How many rows a table has, and what is in them: the same for the same rows in any order.
-async fn look(connection: &mut AnyConnection, table: &Table) -> Result<(i64, [u8; 32]), StoreError> {
-    let names: Vec<&str> = table.columns.iter().map(|(name, _)| name.as_str()).collect();
+async fn look(
+    connection: &mut AnyConnection,
+    table: &Table,
+) -> Result<(i64, [u8; 32]), StoreError> {
+    let names: Vec<&str> = table
+        .columns
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
     let sql = AssertSqlSafe(format!("SELECT {} FROM {}", names.join(", "), table.name));
     let mut rows = sqlx::query(sql).fetch(connection);
     let (mut number, mut all) = (0, [0; 32]);
@@ -265,7 +343,9 @@ async fn look(connection: &mut AnyConnection, table: &Table) -> Result<(i64, [u8
                 Cell::Text(text) => text.map(String::into_bytes),
                 Cell::Bytes(bytes) => bytes,
             };
-            let length = part.as_ref().map_or(-1, |part| i64::try_from(part.len()).unwrap_or(i64::MAX));
+            let length = part
+                .as_ref()
+                .map_or(-1, |part| i64::try_from(part.len()).unwrap_or(i64::MAX));
             text.extend_from_slice(&length.to_be_bytes());
             text.extend(part.unwrap_or_default());
         }
@@ -279,11 +359,23 @@ async fn look(connection: &mut AnyConnection, table: &Table) -> Result<(i64, [u8
 
 async fn count(connection: &mut AnyConnection, table: &str) -> Result<i64, StoreError> {
     let sql = AssertSqlSafe(format!("SELECT COUNT(*) FROM {table}"));
-    sqlx::query(sql).fetch_one(connection).await.and_then(|row| row.try_get(0)).map_err(told)
+    sqlx::query(sql)
+        .fetch_one(connection)
+        .await
+        .and_then(|row| row.try_get(0))
+        .map_err(told)
 }
 
-async fn copy(from: &mut AnyConnection, to: &mut AnyConnection, table: &Table) -> Result<(), StoreError> {
-    let names: Vec<&str> = table.columns.iter().map(|(name, _)| name.as_str()).collect();
+async fn copy(
+    from: &mut AnyConnection,
+    to: &mut AnyConnection,
+    table: &Table,
+) -> Result<(), StoreError> {
+    let names: Vec<&str> = table
+        .columns
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
     let sql = AssertSqlSafe(format!("SELECT {} FROM {}", names.join(", "), table.name));
     let mut rows = sqlx::query(sql).fetch(from);
     let mut batch: Vec<Vec<Cell>> = Vec::with_capacity(BATCH);
@@ -293,7 +385,11 @@ async fn copy(from: &mut AnyConnection, to: &mut AnyConnection, table: &Table) -
             insert(to, table, &names, std::mem::take(&mut batch)).await?;
         }
     }
-    if batch.is_empty() { Ok(()) } else { insert(to, table, &names, batch).await }
+    if batch.is_empty() {
+        Ok(())
+    } else {
+        insert(to, table, &names, batch).await
+    }
 }
 
 fn cells(row: &AnyRow, table: &Table) -> Result<Vec<Cell>, sqlx::Error> {
@@ -315,11 +411,18 @@ async fn insert(
 ) -> Result<(), StoreError> {
     let width = names.len();
     let row = |n: usize| {
-        let places: Vec<String> = (1..=width).map(|column| format!("${}", n * width + column)).collect();
+        let places: Vec<String> = (1..=width)
+            .map(|column| format!("${}", n * width + column))
+            .collect();
         format!("({})", places.join(", "))
     };
     let rows: Vec<String> = (0..batch.len()).map(row).collect();
-    let sql = format!("INSERT INTO {} ({}) VALUES {}", table.name, names.join(", "), rows.join(", "));
+    let sql = format!(
+        "INSERT INTO {} ({}) VALUES {}",
+        table.name,
+        names.join(", "),
+        rows.join(", ")
+    );
     let mut query = sqlx::query(AssertSqlSafe(sql));
     for cell in batch.into_iter().flatten() {
         query = match cell {

@@ -34,7 +34,8 @@ impl Store {
             tracing::info!("every row of the store carries a MAC from now on");
         }
         // Else another broker was first; the transaction ends with its connection.
-        self.is_unsealed.store(false, std::sync::atomic::Ordering::Release);
+        self.is_unsealed
+            .store(false, std::sync::atomic::Ordering::Release);
         Ok(())
     }
 
@@ -50,11 +51,18 @@ impl Store {
         let revoked_keys = writer.reseal().await?;
         for id in revoked_keys {
             // Whoever holds such a key could make sessions of his own.
-            let mark = Mark { before_sequence: i64::MAX, before_seconds: i64::MAX, expires_at: i64::MAX };
-            writer.revoke(Selector::SigningKey.as_str(), "", &id, mark).await?;
+            let mark = Mark {
+                before_sequence: i64::MAX,
+                before_seconds: i64::MAX,
+                expires_at: i64::MAX,
+            };
+            writer
+                .revoke(Selector::SigningKey.as_str(), "", &id, mark)
+                .await?;
         }
         let head = writer.end_the_past(seen, now).await?;
-        self.is_unsealed.store(false, std::sync::atomic::Ordering::Release);
+        self.is_unsealed
+            .store(false, std::sync::atomic::Ordering::Release);
         self.is_right_again();
         Ok(head)
     }
@@ -129,7 +137,10 @@ impl Writer<'_> {
         let mut after = Some((String::new(), String::new()));
         while let Some(from) = after {
             let rows = self.ask(move |c| resources(c, from)).await?;
-            after = next(rows.len(), rows.last().map(|row| (row.kind.clone(), row.id.clone())));
+            after = next(
+                rows.len(),
+                rows.last().map(|row| (row.kind.clone(), row.id.clone())),
+            );
             let mut macs = Vec::with_capacity(rows.len());
             for row in &rows {
                 let set = Set::Of(kind(&row.kind)?);
@@ -144,13 +155,20 @@ impl Writer<'_> {
         let mut after = Some((String::new(), String::new(), String::new()));
         while let Some(from) = after {
             let rows = self.ask(move |c| revocations(c, from)).await?;
-            let last = rows.last().map(|row| (row.selector.clone(), row.account.clone(), row.value.clone()));
+            let last = rows
+                .last()
+                .map(|row| (row.selector.clone(), row.account.clone(), row.value.clone()));
             after = next(rows.len(), last);
             let mut macs = Vec::with_capacity(rows.len());
             for row in &rows {
                 let (mac, term) = self.key()?.mac(&Row::Revocation(row.columns()));
                 self.contents.add(Set::Revocations, term);
-                macs.push(serde_json::json!([row.selector, row.account, row.value, mac]));
+                macs.push(serde_json::json!([
+                    row.selector,
+                    row.account,
+                    row.value,
+                    mac
+                ]));
             }
             self.update(REVOCATIONS, macs).await?;
         }
@@ -162,7 +180,11 @@ impl Writer<'_> {
             let mut macs = Vec::with_capacity(rows.len());
             for (change, mac) in &rows {
                 first.get_or_insert(change.sequence);
-                if self.keys.check(&Row::Change(&change.fields(), &change.chain), mac).is_ok() {
+                if self
+                    .keys
+                    .check(&Row::Change(&change.fields(), &change.chain), mac)
+                    .is_ok()
+                {
                     revoked_keys.extend(revoked_signing_keys(&change.detail));
                 }
                 let chain = change.fields().chained(&self.head.chain);
@@ -179,7 +201,11 @@ impl Writer<'_> {
 
     /// The feed goes on behind everything that was ever seen, and what was issued before now is worth
     /// nothing.
-    pub(super) async fn end_the_past(mut self, seen: i64, now: Timestamp) -> Result<Head, StoreError> {
+    pub(super) async fn end_the_past(
+        mut self,
+        seen: i64,
+        now: Timestamp,
+    ) -> Result<Head, StoreError> {
         self.skip_to(seen);
         let mark = Mark {
             before_sequence: self.sequence() + 1,
@@ -214,7 +240,11 @@ impl Writer<'_> {
         let rows = self.ask(move |c| resources(c, after)).await?;
         let last = rows.last().map(|row| (row.kind.clone(), row.id.clone()));
         let mut macs = Vec::new();
-        for row in rows.iter().filter(|row| !self.is_under_own_key(&row.mac)).collect::<Vec<_>>() {
+        for row in rows
+            .iter()
+            .filter(|row| !self.is_under_own_key(&row.mac))
+            .collect::<Vec<_>>()
+        {
             let (kind, old) = self.store.check_resource(row.columns(), &row.mac)?;
             let (mac, term) = self.key()?.mac(&Row::Resource(row.columns()));
             self.contents.take(Set::Of(kind), old);
@@ -231,14 +261,27 @@ impl Writer<'_> {
         after: (String, String, String),
     ) -> Result<(usize, Next<(String, String, String)>), StoreError> {
         let rows = self.ask(move |c| revocations(c, after)).await?;
-        let last = rows.last().map(|row| (row.selector.clone(), row.account.clone(), row.value.clone()));
+        let last = rows
+            .last()
+            .map(|row| (row.selector.clone(), row.account.clone(), row.value.clone()));
         let mut macs = Vec::new();
-        for row in rows.iter().filter(|row| !self.is_under_own_key(&row.mac)).collect::<Vec<_>>() {
-            let old = self.store.check(&Row::Revocation(row.columns()), &row.mac)?;
+        for row in rows
+            .iter()
+            .filter(|row| !self.is_under_own_key(&row.mac))
+            .collect::<Vec<_>>()
+        {
+            let old = self
+                .store
+                .check(&Row::Revocation(row.columns()), &row.mac)?;
             let (mac, term) = self.key()?.mac(&Row::Revocation(row.columns()));
             self.contents.take(Set::Revocations, old);
             self.contents.add(Set::Revocations, term);
-            macs.push(serde_json::json!([row.selector, row.account, row.value, mac]));
+            macs.push(serde_json::json!([
+                row.selector,
+                row.account,
+                row.value,
+                mac
+            ]));
         }
         let done = macs.len();
         self.update(REVOCATIONS, macs).await?;
@@ -256,7 +299,10 @@ impl Writer<'_> {
         }
         let done = macs.len();
         self.update(CHANGES, macs).await?;
-        Ok((done, next(rows.len(), rows.last().map(|(change, _)| change.sequence))))
+        Ok((
+            done,
+            next(rows.len(), rows.last().map(|(change, _)| change.sequence)),
+        ))
     }
 
     fn is_under_own_key(&self, mac: &str) -> bool {
@@ -264,14 +310,24 @@ impl Writer<'_> {
     }
 
     /// Writes MACs, each behind what names its row, in one statement.
-    async fn update(&mut self, statements: [&'static str; 2], macs: Vec<serde_json::Value>) -> Result<(), StoreError> {
+    async fn update(
+        &mut self,
+        statements: [&'static str; 2],
+        macs: Vec<serde_json::Value>,
+    ) -> Result<(), StoreError> {
         if macs.is_empty() {
             return Ok(());
         }
         let [sqlite, postgres] = statements;
-        let sql = if self.store.engine == Engine::Postgres { postgres } else { sqlite };
+        let sql = if self.store.engine == Engine::Postgres {
+            postgres
+        } else {
+            sqlite
+        };
         let macs = serde_json::Value::Array(macs).to_string();
-        self.ask(move |c| Box::pin(async move { sqlx::query(sql).bind(macs).execute(c).await })).await.map(|_| ())
+        self.ask(move |c| Box::pin(async move { sqlx::query(sql).bind(macs).execute(c).await }))
+            .await
+            .map(|_| ())
     }
 }
 

@@ -57,8 +57,15 @@ pub async fn prepare(
     entropy: &dyn Entropy,
 ) -> Result<Prepared, StoreError> {
     if !from.is_file() {
-        let why = if from.exists() { "it is not a file" } else { "there is no such file" };
-        return Err(StoreError::Backup { path: from.to_owned(), why: why.to_owned() });
+        let why = if from.exists() {
+            "it is not a file"
+        } else {
+            "there is no such file"
+        };
+        return Err(StoreError::Backup {
+            path: from.to_owned(),
+            why: why.to_owned(),
+        });
     }
     let lock = SqliteLock::take(place)?;
     let fresh = beside(place, ".restoring");
@@ -72,23 +79,44 @@ pub async fn prepare(
     }
     let unfit = |error| match error {
         StoreError::Damaged(why) | StoreError::Unavailable(why) | StoreError::Row(why) => {
-            StoreError::Backup { path: from.to_owned(), why }
+            StoreError::Backup {
+                path: from.to_owned(),
+                why,
+            }
         }
         other => other,
     };
     let copied = Place::Sqlite(fresh.clone());
-    let store = Store::open(&copied, Access::Recover, master_key, now, entropy).await.map_err(unfit)?;
+    let store = Store::open(&copied, Access::Recover, master_key, now, entropy)
+        .await
+        .map_err(unfit)?;
     let problems = store.read(Purpose::Background, BACKUP_DEADLINE, |c| {
         Box::pin(async move { sqlx::query("PRAGMA integrity_check(1)").fetch_all(c).await })
     });
     let problems = problems.await.map_err(unfit)?;
-    let problem = problems.first().and_then(|r| r.try_get::<String, _>(0).ok()).filter(|text| text != "ok");
+    let problem = problems
+        .first()
+        .and_then(|r| r.try_get::<String, _>(0).ok())
+        .filter(|text| text != "ok");
     if let Some(problem) = problem.or_else(|| problems.is_empty().then(|| "no answer".to_owned())) {
-        return Err(StoreError::Backup { path: from.to_owned(), why: problem });
+        return Err(StoreError::Backup {
+            path: from.to_owned(),
+            why: problem,
+        });
     }
-    let raw = store.read(Purpose::Background, DEADLINE, |c| Box::pin(head::read(c))).await.map_err(unfit)?;
+    let raw = store
+        .read(Purpose::Background, DEADLINE, |c| Box::pin(head::read(c)))
+        .await
+        .map_err(unfit)?;
     let head = raw.ok_or_else(super::no_store).map_err(unfit)?.head();
-    Ok(Prepared { store, head, fresh, place: place.to_owned(), _leftovers: leftovers, _lock: lock })
+    Ok(Prepared {
+        store,
+        head,
+        fresh,
+        place: place.to_owned(),
+        _leftovers: leftovers,
+        _lock: lock,
+    })
 }
 
 /// What a SQLite file says it is; none: it cannot be read, or is no store.
@@ -99,7 +127,9 @@ pub async fn look_at(place: &Path) -> Result<Option<Head>, StoreError> {
     if !place.exists() {
         return Ok(None);
     }
-    let Ok(options) = sqlite::options(place, false) else { return Ok(None) };
+    let Ok(options) = sqlite::options(place, false) else {
+        return Ok(None);
+    };
     let looked = tokio::time::timeout(DEADLINE, async {
         let mut connection = options.connect().await?;
         let head = head::read(&mut connection).await?.map(|raw| raw.head());
@@ -112,13 +142,21 @@ pub async fn look_at(place: &Path) -> Result<Option<Head>, StoreError> {
 /// The signing keys that a SQLite store knows as revoked for ever, by their ids; none if it cannot be read.
 /// Nobody vouches for them but the file: revoking one too many lets nobody in.
 pub async fn revoked_keys(place: &Path) -> Option<Vec<String>> {
-    let options = place.exists().then(|| sqlite::options(place, false).ok()).flatten()?;
+    let options = place
+        .exists()
+        .then(|| sqlite::options(place, false).ok())
+        .flatten()?;
     let looked = tokio::time::timeout(DEADLINE, async {
         let mut connection = options.connect().await?;
         let sql = "SELECT value FROM revocations WHERE selector = $1 ORDER BY value";
-        let rows = sqlx::query(sql).bind(Selector::SigningKey.as_str()).fetch_all(&mut connection).await?;
+        let rows = sqlx::query(sql)
+            .bind(Selector::SigningKey.as_str())
+            .fetch_all(&mut connection)
+            .await?;
         connection.close().await?;
-        rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<String>, sqlx::Error>>()
+        rows.iter()
+            .map(|row| row.try_get(0))
+            .collect::<Result<Vec<String>, sqlx::Error>>()
     });
     looked.await.ok()?.ok()
 }
@@ -159,22 +197,34 @@ impl Prepared {
         };
         self.store
             .write_one(Purpose::Background, |c| {
-                Box::pin(async move { sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(c).await })
+                Box::pin(async move {
+                    sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+                        .execute(c)
+                        .await
+                })
             })
             .await?;
         self.store.close().await;
         let wal = beside(&self.fresh, "-wal");
         if std::fs::metadata(&wal).is_ok_and(|meta| meta.len() > 0) {
-            return Err(StoreError::NotWritable(format!("{}: it has not become one file", self.fresh.display())));
+            return Err(StoreError::NotWritable(format!(
+                "{}: it has not become one file",
+                self.fresh.display()
+            )));
         }
-        File::open(&self.fresh).and_then(|f| f.sync_all()).map_err(io(&self.fresh))?;
+        File::open(&self.fresh)
+            .and_then(|f| f.sync_all())
+            .map_err(io(&self.fresh))?;
         let is_there = self.place.exists();
         if is_there {
             keep(&self.place, &kept).await?;
         }
         std::fs::rename(&self.fresh, &self.place).map_err(io(&self.place))?;
         files::sync_folder(&self.place)?;
-        Ok(Placed { head, kept: is_there.then_some(kept) })
+        Ok(Placed {
+            head,
+            kept: is_there.then_some(kept),
+        })
     }
 }
 
@@ -198,17 +248,23 @@ async fn keep(place: &Path, kept: &Path) -> Result<(), StoreError> {
 
 /// Brings all of a SQLite store into its main file. False for one that is too damaged for that.
 async fn fold(place: &Path) -> Result<bool, StoreError> {
-    let Ok(options) = sqlite::options(place, false) else { return Ok(false) };
+    let Ok(options) = sqlite::options(place, false) else {
+        return Ok(false);
+    };
     let folding = tokio::time::timeout(FOLD_DEADLINE, async {
         let mut connection = options.connect().await?;
         sqlite::prepare(&mut connection).await?;
-        let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut connection).await?;
+        let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+            .fetch_one(&mut connection)
+            .await?;
         let busy: i64 = row.try_get(0)?;
         connection.close().await?;
         Ok::<_, sqlx::Error>(busy)
     });
     match folding.await {
-        Ok(Ok(0)) => Ok(std::fs::metadata(beside(place, "-wal")).map_or(true, |meta| meta.len() == 0)),
+        Ok(Ok(0)) => {
+            Ok(std::fs::metadata(beside(place, "-wal")).map_or(true, |meta| meta.len() == 0))
+        }
         Ok(Ok(_)) | Err(_) => Err(StoreError::NotWritable(format!(
             "{}: another command is using the store; try again when it is done",
             place.display()
@@ -225,7 +281,11 @@ struct Leftovers(PathBuf);
 
 impl Leftovers {
     fn remove(&self) -> Result<(), StoreError> {
-        for leftover in [self.0.clone(), beside(&self.0, "-wal"), beside(&self.0, "-shm")] {
+        for leftover in [
+            self.0.clone(),
+            beside(&self.0, "-wal"),
+            beside(&self.0, "-shm"),
+        ] {
             if leftover.exists() {
                 std::fs::remove_file(&leftover).map_err(io(&leftover))?;
             }
@@ -251,5 +311,11 @@ fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
 
 fn io(path: &Path) -> impl Fn(std::io::Error) -> StoreError + use<> {
     let path = path.to_owned();
-    move |source| FileError::Io { path: path.clone(), source }.into()
+    move |source| {
+        FileError::Io {
+            path: path.clone(),
+            source,
+        }
+        .into()
+    }
 }

@@ -95,8 +95,11 @@ pub(super) struct RevocationRow {
 impl RevocationRow {
     /// Of `selector, account, value, before_sequence, before_seconds, expires_at, mac`.
     pub fn of(row: &AnyRow) -> Result<Self, sqlx::Error> {
-        let mark =
-            Mark { before_sequence: row.try_get(3)?, before_seconds: row.try_get(4)?, expires_at: row.try_get(5)? };
+        let mark = Mark {
+            before_sequence: row.try_get(3)?,
+            before_seconds: row.try_get(4)?,
+            expires_at: row.try_get(5)?,
+        };
         Ok(Self {
             selector: row.try_get(0)?,
             account: row.try_get(1)?,
@@ -141,7 +144,10 @@ pub(super) fn wrong(row: &Row<'_>, wrong: &Wrong) -> String {
     match wrong {
         Wrong::Mac => format!("{} is not as a broker wrote it", row.name()),
         Wrong::Key(id) => {
-            format!("{} is written under the master key {id}, which the master key file does not hold", row.name())
+            format!(
+                "{} is written under the master key {id}, which the master key file does not hold",
+                row.name()
+            )
         }
     }
 }
@@ -149,11 +155,18 @@ pub(super) fn wrong(row: &Row<'_>, wrong: &Wrong) -> String {
 impl Store {
     /// What a row adds to its sum, if a broker wrote it.
     pub(super) fn check(&self, row: &Row<'_>, mac: &str) -> Result<Term, StoreError> {
-        self.keys.load().check(row, mac).map_err(|error| self.tampered(wrong(row, &error)))
+        self.keys
+            .load()
+            .check(row, mac)
+            .map_err(|error| self.tampered(wrong(row, &error)))
     }
 
     /// The kind of a row of the directory, and what it adds to its sum, if a broker wrote it.
-    pub(super) fn check_resource(&self, row: Resource<'_>, mac: &str) -> Result<(Kind, Term), StoreError> {
+    pub(super) fn check_resource(
+        &self,
+        row: Resource<'_>,
+        mac: &str,
+    ) -> Result<(Kind, Term), StoreError> {
         let term = self.check(&Row::Resource(row), mac)?;
         Ok((super::kind(row.kind)?, term))
     }
@@ -171,7 +184,10 @@ impl Store {
         let mut lease = self.lease(Purpose::Background).await?;
         let connection = lease.raw()?;
         let work = async {
-            sqlx::raw_sql(begin(self.engine)).execute(&mut *connection).await.map_err(told)?;
+            sqlx::raw_sql(begin(self.engine))
+                .execute(&mut *connection)
+                .await
+                .map_err(told)?;
             let (head, contents) = self.checked_head(&mut *connection).await?;
             let mut found = Contents::empty(contents.kept_from);
             let mut versions = Versions::default();
@@ -188,7 +204,10 @@ impl Store {
                 let named = missing(&mut *connection).await?;
                 return Err(self.tampered([named, differing].concat().join("; ")).into());
             }
-            sqlx::raw_sql("COMMIT").execute(&mut *connection).await.map_err(told)?;
+            sqlx::raw_sql("COMMIT")
+                .execute(&mut *connection)
+                .await
+                .map_err(told)?;
             self.know(versions, head.sequence);
             Ok::<Head, E>(head)
         };
@@ -206,17 +225,28 @@ impl Store {
     ///
     /// # Errors
     /// Without an answer, or when the revocations are not those that brokers wrote.
-    pub async fn load_revocations(&self, into: &Revocations, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn load_revocations(
+        &self,
+        into: &Revocations,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let mut lease = self.lease(Purpose::Background).await?;
         let connection = lease.raw()?;
         let work = async {
-            sqlx::raw_sql(begin(self.engine)).execute(&mut *connection).await.map_err(told)?;
+            sqlx::raw_sql(begin(self.engine))
+                .execute(&mut *connection)
+                .await
+                .map_err(told)?;
             let (_, contents) = self.checked_head(&mut *connection).await?;
             let mut found = Contents::empty(contents.kept_from);
             let mut take = |row: RevocationRow| {
-                found.add(Set::Revocations, self.check(&Row::Revocation(row.columns()), &row.mac)?);
+                found.add(
+                    Set::Revocations,
+                    self.check(&Row::Revocation(row.columns()), &row.mac)?,
+                );
                 let selector = Selector::parse(&row.selector);
-                let selector = selector.ok_or_else(|| StoreError::Row("a revocation's selector".to_owned()))?;
+                let selector = selector
+                    .ok_or_else(|| StoreError::Row("a revocation's selector".to_owned()))?;
                 if selector == Selector::SigningKey {
                     into.revoke_signing_key(&row.value);
                 } else if row.mark.expires_at > now.seconds() {
@@ -228,7 +258,10 @@ impl Store {
             if let Some(why) = differing_revocations(&found, &contents) {
                 return Err(self.tampered(why));
             }
-            sqlx::raw_sql("COMMIT").execute(&mut *connection).await.map_err(told)?;
+            sqlx::raw_sql("COMMIT")
+                .execute(&mut *connection)
+                .await
+                .map_err(told)?;
             Ok(())
         };
         let result = match tokio::time::timeout(SCAN_DEADLINE, work).await {
@@ -250,7 +283,8 @@ pub(super) async fn walk<E: From<StoreError>>(
 ) -> Result<(), E> {
     match engine {
         Engine::Postgres => {
-            let sql = "SELECT kind, id, account, folded, unique_id, version, body, mac FROM resources";
+            let sql =
+                "SELECT kind, id, account, folded, unique_id, version, body, mac FROM resources";
             let mut rows = sqlx::query(sql).fetch(connection);
             while let Some(row) = rows.next().await {
                 let row = row.map_err(told)?;
@@ -307,7 +341,8 @@ pub(super) async fn walk_revocations(
 pub(super) fn differing_kinds(found: &Contents, expected: &Contents) -> Vec<String> {
     let differs = |kind: &Kind| {
         let (found, expected) = (found.sum(Set::Of(*kind)), expected.sum(Set::Of(*kind)));
-        (found != expected).then(|| differing(&format!("of kind {kind}"), found.count, expected.count))
+        (found != expected)
+            .then(|| differing(&format!("of kind {kind}"), found.count, expected.count))
     };
     Kind::ALL.iter().filter_map(differs).collect()
 }
@@ -320,7 +355,9 @@ pub(super) fn differing_revocations(found: &Contents, expected: &Contents) -> Op
 
 fn differing(which: &str, found: u64, expected: u64) -> String {
     if found == expected {
-        format!("among the {found} rows {which} is one of an earlier state, or one twice and another one missing")
+        format!(
+            "among the {found} rows {which} is one of an earlier state, or one twice and another one missing"
+        )
     } else {
         format!("there are {found} rows {which} where {expected} belong")
     }
@@ -350,11 +387,17 @@ pub(super) async fn missing(connection: &mut AnyConnection) -> Result<Vec<String
             let name = format!("{kind} {}", clip(id));
             match (version, is_deletion(action)) {
                 (None, true) => {}
-                (None, false) => named.push(format!("{name} is missing, which change {last} wrote")),
-                (Some(_), true) => named.push(format!("{name} is there, which change {last} deleted")),
+                (None, false) => {
+                    named.push(format!("{name} is missing, which change {last} wrote"))
+                }
+                (Some(_), true) => {
+                    named.push(format!("{name} is there, which change {last} deleted"))
+                }
                 (Some(version), false) if version == last => {}
                 (Some(version), false) => {
-                    named.push(format!("{name} is as change {version} wrote it, and change {last} wrote it last"));
+                    named.push(format!(
+                        "{name} is as change {version} wrote it, and change {last} wrote it last"
+                    ));
                 }
             }
         }
@@ -362,7 +405,11 @@ pub(super) async fn missing(connection: &mut AnyConnection) -> Result<Vec<String
     let sql = "SELECT kind, id FROM resources GROUP BY kind, id HAVING COUNT(*) > 1 LIMIT 20";
     for row in sqlx::query(sql).fetch_all(connection).await.map_err(told)? {
         let text = |at: usize| row.try_get::<&str, _>(at).map_err(told);
-        named.push(format!("{} {} is there twice", clip(text(0)?), clip(text(1)?)));
+        named.push(format!(
+            "{} {} is there twice",
+            clip(text(0)?),
+            clip(text(1)?)
+        ));
     }
     Ok(named)
 }

@@ -15,7 +15,11 @@ use super::{BACKUP_DEADLINE, Engine, Store, StoreError, address, clip, told};
 use crate::files::{self, Audience, FileError};
 
 /// What stays as it is in a path within a URL.
-const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_');
+const PATH: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'/')
+    .remove(b'.')
+    .remove(b'-')
+    .remove(b'_');
 
 pub(super) fn options(path: &Path, create: bool) -> Result<AnyConnectOptions, StoreError> {
     if create && !path.exists() {
@@ -25,8 +29,13 @@ pub(super) fn options(path: &Path, create: bool) -> Result<AnyConnectOptions, St
         return Err(StoreError::Missing(path.to_owned()));
     }
     files::check(path, Audience::Owner)?;
-    let text = path.to_str().ok_or_else(|| StoreError::Address("file: must be UTF-8".to_owned()))?;
-    address(&format!("sqlite:{}?mode=rw", utf8_percent_encode(text, PATH)))
+    let text = path
+        .to_str()
+        .ok_or_else(|| StoreError::Address("file: must be UTF-8".to_owned()))?;
+    address(&format!(
+        "sqlite:{}?mode=rw",
+        utf8_percent_encode(text, PATH)
+    ))
 }
 
 /// WAL: readers and the one writer do not wait for each other. FULL: what was committed is on
@@ -53,7 +62,10 @@ pub(super) struct Portion(String);
 
 /// The next rows behind a row number, in the order in which they lie in the file, and the last one's
 /// number. None: there are no more.
-pub(super) async fn portion(connection: &mut AnyConnection, after: i64) -> Result<Option<(i64, Portion)>, StoreError> {
+pub(super) async fn portion(
+    connection: &mut AnyConnection,
+    after: i64,
+) -> Result<Option<(i64, Portion)>, StoreError> {
     let row = sqlx::query(
         "SELECT MAX(place), group_concat(kind || char(31) || id || char(31) || account || char(31) || folded \
          || char(31) || CASE WHEN unique_id IS NULL THEN '' ELSE '=' || unique_id END || char(31) || version \
@@ -76,21 +88,42 @@ impl Portion {
         let rows = self.0.split(ROW).filter(|row| !row.is_empty());
         rows.map(|row| {
             let mut columns = row.splitn(8, COLUMN);
-            let mut next = || columns.next().ok_or_else(|| StoreError::Tampered(format!("a row is `{}`", clip(row))));
+            let mut next = || {
+                columns
+                    .next()
+                    .ok_or_else(|| StoreError::Tampered(format!("a row is `{}`", clip(row))))
+            };
             let (kind, id, account, folded) = (next()?, next()?, next()?, next()?);
-            let (unique_id, version, mac, body) = (next()?.strip_prefix('='), next()?, next()?, next()?);
+            let (unique_id, version, mac, body) =
+                (next()?.strip_prefix('='), next()?, next()?, next()?);
             let version = version.parse().map_err(|_| {
                 let name = format!("{} {}", clip(kind), clip(id));
-                StoreError::Tampered(format!("{name} is not as a broker wrote it (its version is `{}`)", clip(version)))
+                StoreError::Tampered(format!(
+                    "{name} is not as a broker wrote it (its version is `{}`)",
+                    clip(version)
+                ))
             })?;
-            Ok((Resource { kind, id, account, folded, unique_id, version, body }, mac))
+            Ok((
+                Resource {
+                    kind,
+                    id,
+                    account,
+                    folded,
+                    unique_id,
+                    version,
+                    body,
+                },
+                mac,
+            ))
         })
     }
 }
 
 /// Held by the one broker that serves a SQLite store, as long as its process lives.
 #[derive(Debug)]
-pub struct SqliteLock(#[allow(dead_code, reason = "the lock lives as long as the file is open")] File);
+pub struct SqliteLock(
+    #[allow(dead_code, reason = "the lock lives as long as the file is open")] File,
+);
 
 impl SqliteLock {
     /// Takes the lock.
@@ -103,7 +136,11 @@ impl SqliteLock {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self(file)),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::InUse(store.to_owned())),
-            Err(error) => Err(FileError::Io { path, source: error.into() }.into()),
+            Err(error) => Err(FileError::Io {
+                path,
+                source: error.into(),
+            }
+            .into()),
         }
     }
 }
@@ -114,19 +151,31 @@ impl SqliteLock {
 /// When the file is there or cannot be written, and for a store that is not SQLite.
 pub async fn backup(store: &Store, to: &Path) -> Result<(), StoreError> {
     if store.engine != Engine::Sqlite {
-        return Err(StoreError::Address("a PostgreSQL store is backed up by `pg_dump`".to_owned()));
+        return Err(StoreError::Address(
+            "a PostgreSQL store is backed up by `pg_dump`".to_owned(),
+        ));
     }
     if to.exists() {
-        return Err(StoreError::NotWritable(format!("{}: is there already; name a new file", to.display())));
+        return Err(StoreError::NotWritable(format!(
+            "{}: is there already; name a new file",
+            to.display()
+        )));
     }
     // A copy that is cut off does not look like a backup.
     let partial = beside(to, ".partial");
-    let io = |source| StoreError::from(FileError::Io { path: to.to_owned(), source });
+    let io = |source| {
+        StoreError::from(FileError::Io {
+            path: to.to_owned(),
+            source,
+        })
+    };
     if partial.exists() {
         std::fs::remove_file(&partial).map_err(io)?;
     }
     files::create_private(&partial)?;
-    let text = partial.to_str().ok_or_else(|| StoreError::Address("the backup's path must be UTF-8".to_owned()))?;
+    let text = partial
+        .to_str()
+        .ok_or_else(|| StoreError::Address("the backup's path must be UTF-8".to_owned()))?;
     let text = text.to_owned();
     let copied = store
         .read(Purpose::Background, BACKUP_DEADLINE, move |c| {

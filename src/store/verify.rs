@@ -10,7 +10,8 @@ use super::changes::{RESTORED, page};
 use super::integrity::{Contents, Resource, Row, Set, Wrong};
 use super::lanes::Purpose;
 use super::rows::{
-    RevocationRow, begin, differing_kinds, differing_revocations, missing, walk, walk_revocations, wrong,
+    RevocationRow, begin, differing_kinds, differing_revocations, missing, walk, walk_revocations,
+    wrong,
 };
 use super::{Head, SCAN_DEADLINE, Store, StoreError, clip, head, late, told};
 use crate::clock::Timestamp;
@@ -84,10 +85,16 @@ impl Store {
         let mut lease = self.lease(Purpose::Background).await?;
         let connection = lease.raw()?;
         let work = async {
-            sqlx::raw_sql(begin(self.engine)).execute(&mut *connection).await.map_err(told)?;
+            sqlx::raw_sql(begin(self.engine))
+                .execute(&mut *connection)
+                .await
+                .map_err(told)?;
             let mut findings = Findings::default();
             self.look(&mut *connection, now, &mut findings).await?;
-            sqlx::raw_sql("COMMIT").execute(&mut *connection).await.map_err(told)?;
+            sqlx::raw_sql("COMMIT")
+                .execute(&mut *connection)
+                .await
+                .map_err(told)?;
             Ok(findings.into_list())
         };
         let result = match tokio::time::timeout(SCAN_DEADLINE, work).await {
@@ -106,9 +113,14 @@ impl Store {
         now: Timestamp,
         findings: &mut Findings,
     ) -> Result<(), StoreError> {
-        let raw = head::read(&mut *connection).await.map_err(told)?.ok_or_else(super::no_store)?;
+        let raw = head::read(&mut *connection)
+            .await
+            .map_err(told)?
+            .ok_or_else(super::no_store)?;
         let keys = self.keys.load_full();
-        let opened = keys.open(&raw.place(), &raw.seal).map(|(contents, _)| contents);
+        let opened = keys
+            .open(&raw.place(), &raw.seal)
+            .map(|(contents, _)| contents);
         let expected = match opened {
             Ok(contents) => Some(contents),
             Err(Wrong::Key(id)) => return Err(StoreError::Key(id)),
@@ -122,7 +134,9 @@ impl Store {
             match (Kind::parse(row.kind), keys.check(&Row::Resource(row), mac)) {
                 (Some(kind), Ok(term)) => found.add(Set::Of(kind), term),
                 (_, Err(error)) => findings.add(wrong(&Row::Resource(row), &error)),
-                (None, Ok(_)) => findings.add(format!("{} is of no kind that is known", clip(row.kind))),
+                (None, Ok(_)) => {
+                    findings.add(format!("{} is of no kind that is known", clip(row.kind)))
+                }
             }
             Ok::<(), StoreError>(())
         };
@@ -146,13 +160,28 @@ impl Store {
             other => other?,
         }
         let kept_from = expected.as_ref().map(|contents| contents.kept_from);
-        self.look_at_feed(&mut *connection, kept_from, &raw.head(), &marks, now, findings).await?;
-        let kinds = expected.as_ref().map(|expected| differing_kinds(&found, expected));
+        self.look_at_feed(
+            &mut *connection,
+            kept_from,
+            &raw.head(),
+            &marks,
+            now,
+            findings,
+        )
+        .await?;
+        let kinds = expected
+            .as_ref()
+            .map(|expected| differing_kinds(&found, expected));
         if kinds.as_ref().is_none_or(|kinds| !kinds.is_empty()) {
             let named = missing(&mut *connection).await?;
-            named.into_iter().chain(kinds.unwrap_or_default()).for_each(|what| findings.add(what));
+            named
+                .into_iter()
+                .chain(kinds.unwrap_or_default())
+                .for_each(|what| findings.add(what));
         }
-        let revocations = expected.as_ref().and_then(|expected| differing_revocations(&found, expected));
+        let revocations = expected
+            .as_ref()
+            .and_then(|expected| differing_revocations(&found, expected));
         revocations.into_iter().for_each(|what| findings.add(what));
         Ok(())
     }
@@ -176,7 +205,9 @@ impl Store {
             let rows = match page(&mut *connection, after).await {
                 Ok(rows) => rows,
                 Err(error @ (sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_))) => {
-                    findings.add(format!("a change behind change {after} is not as a broker wrote it ({error})"));
+                    findings.add(format!(
+                        "a change behind change {after} is not as a broker wrote it ({error})"
+                    ));
                     return Ok(());
                 }
                 Err(error) => return Err(told(error)),
@@ -197,7 +228,11 @@ impl Store {
                     },
                     (Ok(_), Some((_, chain))) if change.follows(chain) => {}
                     (Ok(_), Some((at, _))) if change.sequence > at + 1 => {
-                        findings.add(format!("changes {} to {} of the feed are missing", at + 1, change.sequence - 1));
+                        findings.add(format!(
+                            "changes {} to {} of the feed are missing",
+                            at + 1,
+                            change.sequence - 1
+                        ));
                     }
                     (Ok(_), Some(_)) => {
                         findings.add(format!(
@@ -211,20 +246,30 @@ impl Store {
                     lost.clear();
                 }
                 let ended = unmarked(&change.detail, marks, now).into_iter();
-                lost.extend(ended.map(|ended| format!("{ended}, which change {} made", change.sequence)));
+                lost.extend(
+                    ended.map(|ended| format!("{ended}, which change {} made", change.sequence)),
+                );
                 before = Some((change.sequence, change.chain));
             }
         }
         lost.into_iter().for_each(|what| findings.add(what));
         match before {
             Some((at, _)) if at != head.sequence => {
-                findings.add(format!("change {} of the feed is missing: it ends at change {at}", head.sequence));
+                findings.add(format!(
+                    "change {} of the feed is missing: it ends at change {at}",
+                    head.sequence
+                ));
             }
             Some((at, chain)) if chain != head.chain => {
-                findings.add(format!("change {at} of the feed is not the last one that a broker wrote"));
+                findings.add(format!(
+                    "change {at} of the feed is not the last one that a broker wrote"
+                ));
             }
             None if kept_from.is_some_and(|first| first <= head.sequence) => {
-                findings.add(format!("change {} of the feed is missing: it is empty", head.sequence));
+                findings.add(format!(
+                    "change {} of the feed is missing: it is empty",
+                    head.sequence
+                ));
             }
             _ => {}
         }
@@ -234,21 +279,38 @@ impl Store {
 
 /// The ids of the signing keys that a change revoked.
 pub(super) fn revoked_signing_keys(detail: &str) -> Vec<String> {
-    let ended = serde_json::from_str::<Ended>(detail).map(|ended| ended.revoked).unwrap_or_default();
-    let keys = ended.into_iter().filter(|revoked| revoked.selector == Selector::SigningKey.as_str());
+    let ended = serde_json::from_str::<Ended>(detail)
+        .map(|ended| ended.revoked)
+        .unwrap_or_default();
+    let keys = ended
+        .into_iter()
+        .filter(|revoked| revoked.selector == Selector::SigningKey.as_str());
     keys.map(|revoked| revoked.value).collect()
 }
 
 /// What a change ended that is not among the revocations, or weaker there.
-fn unmarked(detail: &str, marks: &HashMap<(String, String, String), Mark>, now: Timestamp) -> Vec<String> {
+fn unmarked(
+    detail: &str,
+    marks: &HashMap<(String, String, String), Mark>,
+    now: Timestamp,
+) -> Vec<String> {
     if !detail.contains("\"Revoked\":") {
         return Vec::new();
     }
-    let Ok(ended) = serde_json::from_str::<Ended>(detail) else { return Vec::new() };
-    let lasting = ended.revoked.into_iter().filter(|revoked| revoked.expires_at > now.seconds());
+    let Ok(ended) = serde_json::from_str::<Ended>(detail) else {
+        return Vec::new();
+    };
+    let lasting = ended
+        .revoked
+        .into_iter()
+        .filter(|revoked| revoked.expires_at > now.seconds());
     lasting
         .filter_map(|revoked| {
-            let name = format!("the revocation of {} {}", clip(&revoked.selector), clip(&revoked.value));
+            let name = format!(
+                "the revocation of {} {}",
+                clip(&revoked.selector),
+                clip(&revoked.value)
+            );
             match marks.get(&(revoked.selector, revoked.account, revoked.value)) {
                 None => Some(format!("{name} is missing")),
                 Some(mark)

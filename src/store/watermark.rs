@@ -83,7 +83,11 @@ pub enum WatermarkError {
 impl Watermark {
     /// Of a store as it is now.
     pub fn of(head: &Head) -> Self {
-        Self { store_id: head.store_id.clone(), sequence: head.sequence, chain: Some(head.chain.clone()) }
+        Self {
+            store_id: head.store_id.clone(),
+            sequence: head.sequence,
+            chain: Some(head.chain.clone()),
+        }
     }
 
     /// Reads it; none where no broker has been yet.
@@ -95,13 +99,17 @@ impl Watermark {
             return Ok(None);
         }
         let bytes = files::read(path, Audience::Everyone, 4_096)?;
-        let content: Content =
-            serde_json::from_slice(bytes.expose()).map_err(|_| WatermarkError::Content(path.to_owned()))?;
+        let content: Content = serde_json::from_slice(bytes.expose())
+            .map_err(|_| WatermarkError::Content(path.to_owned()))?;
         let (store_id, chain) = match content.store_id.split_once('/') {
             Some((id, chain)) => (id.to_owned(), Some(chain.to_owned())),
             None => (content.store_id, None),
         };
-        Ok(Some(Self { store_id, sequence: content.sequence, chain }))
+        Ok(Some(Self {
+            store_id,
+            sequence: content.sequence,
+            chain,
+        }))
     }
 
     /// Writes it.
@@ -113,8 +121,12 @@ impl Watermark {
             Some(chain) => format!("{}/{chain}", self.store_id),
             None => self.store_id.clone(),
         };
-        let content = Content { store_id, sequence: self.sequence };
-        let text = serde_json::to_vec(&content).map_err(|_| WatermarkError::Content(path.to_owned()))?;
+        let content = Content {
+            store_id,
+            sequence: self.sequence,
+        };
+        let text =
+            serde_json::to_vec(&content).map_err(|_| WatermarkError::Content(path.to_owned()))?;
         Ok(files::write_private(path, &text)?)
     }
 
@@ -124,7 +136,11 @@ impl Watermark {
     /// The system's answer.
     pub fn advance(&self, path: &Path) -> Result<(), WatermarkError> {
         match Self::load(path) {
-            Ok(Some(there)) if there.store_id == self.store_id && there.sequence > self.sequence => Ok(()),
+            Ok(Some(there))
+                if there.store_id == self.store_id && there.sequence > self.sequence =>
+            {
+                Ok(())
+            }
             _ => self.save(path),
         }
     }
@@ -135,10 +151,16 @@ impl Watermark {
     /// When it is not.
     pub fn check(&self, store_id: &str, sequence: i64) -> Result<(), WatermarkError> {
         if store_id != self.store_id {
-            return Err(WatermarkError::Another { found: store_id.to_owned(), seen: self.store_id.clone() });
+            return Err(WatermarkError::Another {
+                found: store_id.to_owned(),
+                seen: self.store_id.clone(),
+            });
         }
         if sequence < self.sequence {
-            return Err(WatermarkError::WentBack { found: sequence, seen: self.sequence });
+            return Err(WatermarkError::WentBack {
+                found: sequence,
+                seen: self.sequence,
+            });
         }
         Ok(())
     }

@@ -81,21 +81,35 @@ impl<'s> Writer<'s> {
     }
 
     /// A change of a store that is as brokers left it.
-    pub(super) fn new(store: &'s Store, lease: Lease<'s>, head: RawHead) -> Result<Self, StoreError> {
+    pub(super) fn new(
+        store: &'s Store,
+        lease: Lease<'s>,
+        head: RawHead,
+    ) -> Result<Self, StoreError> {
         let (contents, key_id) = store.contents(&head)?;
         store.must_not_go_back(head.sequence)?;
         Ok(Self::of(store, lease, head, contents, key_id))
     }
 
     /// A change that is to say anew what the store holds: nothing yet.
-    pub(super) fn anew(store: &'s Store, lease: Lease<'s>, mut head: RawHead) -> Result<Self, StoreError> {
+    pub(super) fn anew(
+        store: &'s Store,
+        lease: Lease<'s>,
+        mut head: RawHead,
+    ) -> Result<Self, StoreError> {
         let key_id = store.keys.load().first()?.id().to_owned();
         head.chain = beginning(&head.store_id);
         let contents = Contents::empty(head.sequence + 1);
         Ok(Self::of(store, lease, head, contents, key_id))
     }
 
-    fn of(store: &'s Store, lease: Lease<'s>, head: RawHead, contents: Contents, key_id: String) -> Self {
+    fn of(
+        store: &'s Store,
+        lease: Lease<'s>,
+        head: RawHead,
+        contents: Contents,
+        key_id: String,
+    ) -> Self {
         Self {
             store,
             lease,
@@ -115,7 +129,9 @@ impl<'s> Writer<'s> {
     }
 
     pub(super) fn key(&self) -> Result<&integrity::Key, StoreError> {
-        self.keys.find(&self.key_id).ok_or_else(|| StoreError::Key(self.key_id.clone()))
+        self.keys
+            .find(&self.key_id)
+            .ok_or_else(|| StoreError::Key(self.key_id.clone()))
     }
 
     /// A thing's row.
@@ -124,7 +140,10 @@ impl<'s> Writer<'s> {
     /// If the database does not answer in time.
     pub async fn get(&mut self, name: &Name) -> Result<Option<Stored>, StoreError> {
         let found = self.current(name).await?;
-        Ok(found.map(|(row, _)| Stored { version: row.version, body: row.body }))
+        Ok(found.map(|(row, _)| Stored {
+            version: row.version,
+            body: row.body,
+        }))
     }
 
     /// A thing's row, and what it adds to the sum of its kind: of the last version that this process knows,
@@ -140,7 +159,9 @@ impl<'s> Writer<'s> {
             None => None,
         };
         let version = found.as_ref().map(|(row, _)| row.version);
-        let Some(known) = self.store.known(name.kind.as_str(), &name.id) else { return Ok(found) };
+        let Some(known) = self.store.known(name.kind.as_str(), &name.id) else {
+            return Ok(found);
+        };
         let is_new = version.is_some_and(|version| version > known.place);
         if version == known.version || is_new || self.deleted.contains(name) {
             return Ok(found);
@@ -151,7 +172,9 @@ impl<'s> Writer<'s> {
             (Some(version), Some(last)) => {
                 format!("{name} is as change {version} wrote it, and change {last} wrote it last")
             }
-            (Some(version), None) => format!("{name} is there as change {version} wrote it, and was deleted"),
+            (Some(version), None) => {
+                format!("{name} is there as change {version} wrote it, and was deleted")
+            }
         };
         Err(self.store.tampered(what))
     }
@@ -165,7 +188,11 @@ impl<'s> Writer<'s> {
                 sqlx::query(sql).bind(sequence).bind(until).bind(kind).bind(id).fetch_optional(c).await
             })
         });
-        let action = action.await?.map(|row| row.try_get::<String, _>(0)).transpose().map_err(told)?;
+        let action = action
+            .await?
+            .map(|row| row.try_get::<String, _>(0))
+            .transpose()
+            .map_err(told)?;
         Ok(action.is_some_and(|action| is_deletion(&action)))
     }
 
@@ -186,7 +213,10 @@ impl<'s> Writer<'s> {
         let unique_id = unique_id.to_owned();
         let rows = self.ask(move |c| {
             Box::pin(async move {
-                sqlx::query("SELECT kind, id FROM resources WHERE unique_id = $1").bind(unique_id).fetch_all(c).await
+                sqlx::query("SELECT kind, id FROM resources WHERE unique_id = $1")
+                    .bind(unique_id)
+                    .fetch_all(c)
+                    .await
             })
         });
         Ok(names(&rows.await?)?.pop())
@@ -196,7 +226,13 @@ impl<'s> Writer<'s> {
     ///
     /// # Errors
     /// If the database does not answer in time.
-    pub async fn referrers(&mut self, kind: Kind, id: &str, folded: &str, limit: i64) -> Result<Vec<Name>, StoreError> {
+    pub async fn referrers(
+        &mut self,
+        kind: Kind,
+        id: &str,
+        folded: &str,
+        limit: i64,
+    ) -> Result<Vec<Name>, StoreError> {
         let (id, folded) = (id.to_owned(), folded.to_owned());
         let rows = self.ask(move |c| {
             Box::pin(async move {
@@ -248,11 +284,17 @@ impl<'s> Writer<'s> {
                 .await
             })
         });
-        let Some(row) = row.await? else { return Ok(None) };
+        let Some(row) = row.await? else {
+            return Ok(None);
+        };
         let name = |at: usize| {
             let kind: String = row.try_get(at).map_err(told)?;
-            let kind = Kind::parse(&kind).ok_or_else(|| StoreError::Row("the kind of a link".to_owned()))?;
-            Ok::<_, StoreError>(Name { kind, id: row.try_get(at + 1).map_err(told)? })
+            let kind = Kind::parse(&kind)
+                .ok_or_else(|| StoreError::Row("the kind of a link".to_owned()))?;
+            Ok::<_, StoreError>(Name {
+                kind,
+                id: row.try_get(at + 1).map_err(told)?,
+            })
         };
         Ok(Some((name(0)?, name(2)?)))
     }
@@ -263,9 +305,14 @@ impl<'s> Writer<'s> {
     /// [`StoreError::Taken`] when something else has its name or unique id.
     pub async fn put(&mut self, resource: &Resource) -> Result<(), StoreError> {
         let name = resource.name();
-        let body = resource.text().map_err(|e| StoreError::Row(e.to_string()))?;
+        let body = resource
+            .text()
+            .map_err(|e| StoreError::Row(e.to_string()))?;
         let (account, folded) = (resource.account().to_owned(), resource.folded());
-        let unique_id = resource.unique_id().filter(|id| !id.is_empty()).map(str::to_owned);
+        let unique_id = resource
+            .unique_id()
+            .filter(|id| !id.is_empty())
+            .map(str::to_owned);
         let links = resource.links();
         let version = self.head.sequence;
         let kind = name.kind;
@@ -421,11 +468,15 @@ impl<'s> Writer<'s> {
         let mut mark = mark;
         if let Some(row) = row.await? {
             let old = RevocationRow::of(&row).map_err(told)?;
-            let term = self.store.check(&Row::Revocation(old.columns()), &old.mac)?;
+            let term = self
+                .store
+                .check(&Row::Revocation(old.columns()), &old.mac)?;
             self.contents.take(Set::Revocations, term);
             mark = mark.joined(old.mark);
         }
-        let (mac, term) = self.key()?.mac(&Row::Revocation(revocation(selector, account, value, mark)));
+        let (mac, term) = self
+            .key()?
+            .mac(&Row::Revocation(revocation(selector, account, value, mark)));
         let (account, value) = (account.to_owned(), value.to_owned());
         self.ask(move |c| {
             Box::pin(async move {
@@ -454,7 +505,11 @@ impl<'s> Writer<'s> {
 
     /// Drops revocations whose sessions have all ended by now, in seconds since 1970: at most `limit` of
     /// them, and how many.
-    pub(super) async fn sweep_revocations(&mut self, now: i64, limit: i64) -> Result<usize, StoreError> {
+    pub(super) async fn sweep_revocations(
+        &mut self,
+        now: i64,
+        limit: i64,
+    ) -> Result<usize, StoreError> {
         let rows = self.ask(move |c| {
             Box::pin(async move {
                 sqlx::query(
@@ -471,7 +526,9 @@ impl<'s> Writer<'s> {
         let rows = rows.await?;
         for row in &rows {
             let row = RevocationRow::of(row).map_err(told)?;
-            let term = self.store.check(&Row::Revocation(row.columns()), &row.mac)?;
+            let term = self
+                .store
+                .check(&Row::Revocation(row.columns()), &row.mac)?;
             self.contents.take(Set::Revocations, term);
         }
         Ok(rows.len())
@@ -479,7 +536,11 @@ impl<'s> Writer<'s> {
 
     /// Drops the oldest changes as long as they are from before an instant, in milliseconds since 1970: at
     /// most `limit` of them, never the last one; and how many.
-    pub(super) async fn sweep_changes(&mut self, before: i64, limit: i64) -> Result<usize, StoreError> {
+    pub(super) async fn sweep_changes(
+        &mut self,
+        before: i64,
+        limit: i64,
+    ) -> Result<usize, StoreError> {
         let head = self.head.sequence;
         let asked = self.ask(move |c| {
             Box::pin(async move {
@@ -501,7 +562,8 @@ impl<'s> Writer<'s> {
         let (rows, first) = asked.await?;
         for row in &rows {
             let (change, mac) = Change::of(row).map_err(told)?;
-            self.store.check(&Row::Change(&change.fields(), &change.chain), &mac)?;
+            self.store
+                .check(&Row::Change(&change.fields(), &change.chain), &mac)?;
         }
         if !rows.is_empty() {
             self.contents.kept_from = first.unwrap_or(head + 1);
@@ -530,7 +592,8 @@ impl<'s> Writer<'s> {
     /// Without an answer it is not known whether it lasts.
     pub async fn commit(mut self) -> Result<i64, StoreError> {
         let seal = self.key()?.seal(&self.head.place(), &self.contents);
-        self.head.seal = seal.map_err(|_| StoreError::Row("the store's own row cannot be sealed".to_owned()))?;
+        self.head.seal =
+            seal.map_err(|_| StoreError::Row("the store's own row cannot be sealed".to_owned()))?;
         let (head, sequence) = (self.head.clone(), self.head.sequence);
         self.ask(move |c| {
             Box::pin(async move {
@@ -546,7 +609,8 @@ impl<'s> Writer<'s> {
         .await?;
         // What was begun in time is not given up in the middle: it would not be known whether it lasts.
         self.lease.take_time();
-        self.ask(|c| Box::pin(async move { sqlx::raw_sql("COMMIT").execute(c).await })).await?;
+        self.ask(|c| Box::pin(async move { sqlx::raw_sql("COMMIT").execute(c).await }))
+            .await?;
         self.lease.finish();
         self.store.reached(sequence);
         Ok(sequence)
@@ -559,8 +623,9 @@ impl<'s> Writer<'s> {
 
     async fn roll_back(&mut self) {
         self.lease.take_time();
-        let rolled_back =
-            self.lease.ask(DEADLINE, |c| Box::pin(async move { sqlx::raw_sql("ROLLBACK").execute(c).await }));
+        let rolled_back = self.lease.ask(DEADLINE, |c| {
+            Box::pin(async move { sqlx::raw_sql("ROLLBACK").execute(c).await })
+        });
         if rolled_back.await.is_ok() {
             self.lease.finish();
         }
@@ -579,7 +644,9 @@ impl<'s> Writer<'s> {
         work: impl for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, sqlx::Error>>,
     ) -> Result<T, StoreError> {
         if self.has_failed {
-            return Err(StoreError::Unavailable("the change failed before".to_owned()));
+            return Err(StoreError::Unavailable(
+                "the change failed before".to_owned(),
+            ));
         }
         let asked = self.lease.ask(deadline, work).await;
         if asked.is_err() {
@@ -592,7 +659,10 @@ impl<'s> Writer<'s> {
 }
 
 /// A thing's row.
-async fn stored(connection: &mut AnyConnection, name: Name) -> Result<Option<ResourceRow>, sqlx::Error> {
+async fn stored(
+    connection: &mut AnyConnection,
+    name: Name,
+) -> Result<Option<ResourceRow>, sqlx::Error> {
     let row = sqlx::query(
         "SELECT kind, id, account, folded, unique_id, version, body, mac FROM resources WHERE kind = $1 AND id = $2",
     )
@@ -627,8 +697,12 @@ async fn unlink(connection: &mut AnyConnection, kind: &str, id: &str) -> Result<
 fn names(rows: &[AnyRow]) -> Result<Vec<Name>, StoreError> {
     let name = |row: &AnyRow| {
         let kind: String = row.try_get(0).map_err(told)?;
-        let kind = Kind::parse(&kind).ok_or_else(|| StoreError::Row("the kind of a link".to_owned()))?;
-        Ok(Name { kind, id: row.try_get(1).map_err(told)? })
+        let kind =
+            Kind::parse(&kind).ok_or_else(|| StoreError::Row("the kind of a link".to_owned()))?;
+        Ok(Name {
+            kind,
+            id: row.try_get(1).map_err(told)?,
+        })
     };
     rows.iter().map(name).collect()
 }

@@ -46,17 +46,29 @@ fn verify(home: &Home, head: bool, files: &[&Path]) -> (bool, String) {
 }
 
 fn lines(path: &Path) -> Vec<String> {
-    std::fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect()
+    std::fs::read_to_string(path)
+        .unwrap()
+        .lines()
+        .map(str::to_owned)
+        .collect()
 }
 
 fn write(path: &Path, lines: &[String]) {
-    std::fs::write(path, lines.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+    std::fs::write(
+        path,
+        lines
+            .iter()
+            .map(|line| format!("{line}\n"))
+            .collect::<String>(),
+    )
+    .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn au_04_the_chain_goes_on_over_rotation_and_kill_9_and_what_is_changed_is_named() {
     let home = Home::init();
-    let [log, first, second] = ["audit.jsonl", "audit.jsonl-1", "audit.jsonl-2"].map(|name| home.path.join(name));
+    let [log, first, second] =
+        ["audit.jsonl", "audit.jsonl-1", "audit.jsonl-2"].map(|name| home.path.join(name));
     let daemon = home.serve();
     call(&home, &daemon, 5).await;
     // Renamed, under load.
@@ -72,11 +84,16 @@ async fn au_04_the_chain_goes_on_over_rotation_and_kill_9_and_what_is_changed_is
     load.await.unwrap();
     call(&home, &daemon, 5).await;
     let said = stop(daemon);
-    assert!(said.contains("the audit log was opened anew") && said.contains("the audit log ends"), "{said}");
+    assert!(
+        said.contains("the audit log was opened anew") && said.contains("the audit log ends"),
+        "{said}"
+    );
     let (whole, text) = verify(&home, true, &[&first, &log]);
     assert!(whole, "{text}");
     let written = [lines(&first), lines(&log)].concat();
-    let granted = written.iter().filter(|line| line.contains("\"eventName\":\"AssumeRole\""));
+    let granted = written
+        .iter()
+        .filter(|line| line.contains("\"eventName\":\"AssumeRole\""));
     assert_eq!(granted.count(), 60, "no line is lost");
 
     // Killed under load, again and again: nothing but what was being written is lost, and the chain goes on.
@@ -98,10 +115,18 @@ async fn au_04_the_chain_goes_on_over_rotation_and_kill_9_and_what_is_changed_is
     assert!(whole, "{text}");
     // Piecewise too; the command says what it cannot know.
     let (whole, text) = verify(&home, false, &[&second]);
-    assert!(whole && text.contains("No head was named") && text.contains("are not in these files"), "{text}");
+    assert!(
+        whole && text.contains("No head was named") && text.contains("are not in these files"),
+        "{text}"
+    );
 
     let good: Vec<Vec<String>> = files.iter().map(|path| lines(path)).collect();
-    let restore = || files.iter().zip(&good).for_each(|(path, lines)| write(path, lines));
+    let restore = || {
+        files
+            .iter()
+            .zip(&good)
+            .for_each(|(path, lines)| write(path, lines))
+    };
     let changed = |file: usize, named: &str, change: &dyn Fn(&mut Vec<String>)| {
         let mut lines = good[file].clone();
         change(&mut lines);
@@ -113,14 +138,20 @@ async fn au_04_the_chain_goes_on_over_rotation_and_kill_9_and_what_is_changed_is
     let at = |file: usize, line: usize| format!("{}:{line}: ", files[file].display());
     changed(0, &at(0, 4), &|l| drop(l.remove(3)));
     changed(0, &at(0, 4), &|l| l.swap(2, 3));
-    changed(1, &at(1, 2), &|l| l[1] = l[1].replace("readOnly\":true", "readOnly\":null"));
-    changed(1, &at(1, 2), &|l| l[1] = l[1].replace("eventVersion\":\"1.11", "eventVersion\":\"1.12"));
+    changed(1, &at(1, 2), &|l| {
+        l[1] = l[1].replace("readOnly\":true", "readOnly\":null")
+    });
+    changed(1, &at(1, 2), &|l| {
+        l[1] = l[1].replace("eventVersion\":\"1.11", "eventVersion\":\"1.12")
+    });
     changed(2, &at(2, 1), &|l| drop(l.remove(0)));
     changed(0, &at(1, 1), &|l| drop(l.pop()));
     changed(2, "was cut off", &|l| drop(l.pop()));
     changed(2, "was cut off", &|l| l.clear());
     changed(2, &at(2, 3), &|l| l.insert(2, good[0][0].clone()));
-    changed(2, &at(2, 3), &|l| l.insert(2, "{\"eventName\":\"AssumeRole\"}".into()));
+    changed(2, &at(2, 3), &|l| {
+        l.insert(2, "{\"eventName\":\"AssumeRole\"}".into())
+    });
     let (whole, text) = verify(&home, true, &files);
     assert!(whole, "{text}");
     // A whole file that is left out, or in another place.
@@ -144,9 +175,15 @@ async fn au_04_a_start_says_when_lines_were_cut_off_and_the_place_stays_to_be_fo
     let daemon = home.serve();
     call(&home, &daemon, 1).await;
     let said = stop(daemon);
-    assert!(said.contains("the audit log does not end as its head says"), "{said}");
+    assert!(
+        said.contains("the audit log does not end as its head says"),
+        "{said}"
+    );
     let (whole, text) = verify(&home, true, &[&log]);
-    assert!(!whole && text.contains(&format!("audit.jsonl:{}: lines ", cut + 1)), "{text}");
+    assert!(
+        !whole && text.contains(&format!("audit.jsonl:{}: lines ", cut + 1)),
+        "{text}"
+    );
     // copytruncate: what came between the copy and the cut is missing, and nothing else.
     let daemon = home.serve();
     call(&home, &daemon, 2).await;
@@ -154,7 +191,12 @@ async fn au_04_a_start_says_when_lines_were_cut_off_and_the_place_stays_to_be_fo
     let copy = home.path.join("copy");
     std::fs::copy(&log, &copy).unwrap();
     home.client(&daemon).assume_role(&role()).await.unwrap();
-    std::fs::File::options().write(true).open(&log).unwrap().set_len(0).unwrap();
+    std::fs::File::options()
+        .write(true)
+        .open(&log)
+        .unwrap()
+        .set_len(0)
+        .unwrap();
     home.client(&daemon).assume_role(&role()).await.unwrap();
     stop(daemon);
     let bytes = std::fs::read(&log).unwrap();
@@ -164,7 +206,10 @@ async fn au_04_a_start_says_when_lines_were_cut_off_and_the_place_stays_to_be_fo
     // An empty head, or one of something else: the log goes on, and says so.
     brevet::files::write_private(&head, b"").unwrap();
     let said = stop(home.serve());
-    assert!(said.contains("the head of the audit log cannot be read"), "{said}");
+    assert!(
+        said.contains("the head of the audit log cannot be read"),
+        "{said}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,7 +220,11 @@ async fn cf_03_an_audit_file_that_others_could_have_written_is_not_taken() {
     std::fs::write(&target, "{\"not\":\"cut off\"").unwrap();
     std::os::unix::fs::symlink(&target, &log).unwrap();
     home.refused("symbolic link");
-    assert_eq!(std::fs::read_to_string(&target).unwrap(), "{\"not\":\"cut off\"", "nothing of its target is cut off");
+    assert_eq!(
+        std::fs::read_to_string(&target).unwrap(),
+        "{\"not\":\"cut off\"",
+        "nothing of its target is cut off"
+    );
     std::fs::remove_file(&log).unwrap();
     for mode in [0o666, 0o620, 0o640, 0o604] {
         std::fs::write(&log, "").unwrap();
@@ -194,11 +243,25 @@ async fn cf_03_an_audit_file_that_others_could_have_written_is_not_taken() {
     daemon.signal("-HUP");
     let operator = daemon.operator.parse().unwrap();
     eventually("the reload is done", async || {
-        let metrics = http1(operator, "GET", "/metrics", http::HeaderMap::new(), Vec::new()).await.body;
+        let metrics = http1(
+            operator,
+            "GET",
+            "/metrics",
+            http::HeaderMap::new(),
+            Vec::new(),
+        )
+        .await
+        .body;
         metrics.contains("brevet_reloads_total{what=\"keyring\",outcome=\"ok\"} 1")
     })
     .await;
     let said = stop(daemon);
-    assert!(said.contains("the old file stays in use") && said.contains("symbolic link"), "{said}");
-    assert_eq!(std::fs::read_to_string(&target).unwrap(), "{\"not\":\"cut off\"");
+    assert!(
+        said.contains("the old file stays in use") && said.contains("symbolic link"),
+        "{said}"
+    );
+    assert_eq!(
+        std::fs::read_to_string(&target).unwrap(),
+        "{\"not\":\"cut off\""
+    );
 }

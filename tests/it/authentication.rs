@@ -13,7 +13,12 @@ async fn an_01_missing_and_forbidden_roles_look_and_cost_alike() {
     let broker = Broker::start_with(|c| c.audit = brevet::audit::Target::Discard).await;
     let alice = user("alice");
     let ask = async |role: &str| {
-        let form = [("Action", "AssumeRole"), VERSION, ("RoleArn", role), ("RoleSessionName", "session")];
+        let form = [
+            ("Action", "AssumeRole"),
+            VERSION,
+            ("RoleArn", role),
+            ("RoleSessionName", "session"),
+        ];
         let started = Instant::now();
         let answer = broker.query(Some(&alice), &form).await;
         let spent = started.elapsed().as_secs_f64();
@@ -42,7 +47,10 @@ fn welch(a: &mut [f64], b: &mut [f64]) -> f64 {
         let kept = &v[..v.len() * 9 / 10];
         let n = kept.len() as f64;
         let mean = kept.iter().sum::<f64>() / n;
-        (mean, kept.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0) / n)
+        (
+            mean,
+            kept.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0) / n,
+        )
     };
     let ((ma, va), (mb, vb)) = (moments(a), moments(b));
     (ma - mb) / (va + vb).sqrt()
@@ -52,9 +60,15 @@ fn welch(a: &mut [f64], b: &mut [f64]) -> f64 {
 async fn an_03_bad_signatures_on_a_key_do_not_lock_its_owner_out() {
     let broker = Broker::start_with(|c| c.audit = brevet::audit::Target::Discard).await;
     let alice = user("alice");
-    let thief = Keys { secret: "not+the+secret/0123456789abcdefghijklmnop".into(), ..alice.clone() };
+    let thief = Keys {
+        secret: "not+the+secret/0123456789abcdefghijklmnop".into(),
+        ..alice.clone()
+    };
     for round in 0..1_000 {
-        assert_eq!(broker.query(Some(&thief), WHO).await.code(), "SignatureDoesNotMatch");
+        assert_eq!(
+            broker.query(Some(&thief), WHO).await.code(),
+            "SignatureDoesNotMatch"
+        );
         if round % 50 == 0 {
             assert_eq!(broker.query(Some(&alice), WHO).await.code(), "ok");
         }
@@ -64,13 +78,28 @@ async fn an_03_bad_signatures_on_a_key_do_not_lock_its_owner_out() {
 #[tokio::test]
 async fn unknown_and_inactive_keys_and_nobody() {
     let broker = Broker::start().await;
-    let unknown = Keys { id: "AKIANOBODYNOBODY0001".into(), ..user("alice") };
+    let unknown = Keys {
+        id: "AKIANOBODYNOBODY0001".into(),
+        ..user("alice")
+    };
     assert_eq!(broker.query(Some(&user("alice")), WHO).await.code(), "ok");
-    assert_eq!(broker.query(Some(&unknown), WHO).await.code(), "InvalidClientTokenId");
-    assert_eq!(broker.query(Some(&user("gone")), WHO).await.code(), "InvalidClientTokenId");
-    assert_eq!(broker.query(None, WHO).await.code(), "MissingAuthenticationToken");
+    assert_eq!(
+        broker.query(Some(&unknown), WHO).await.code(),
+        "InvalidClientTokenId"
+    );
+    assert_eq!(
+        broker.query(Some(&user("gone")), WHO).await.code(),
+        "InvalidClientTokenId"
+    );
+    assert_eq!(
+        broker.query(None, WHO).await.code(),
+        "MissingAuthenticationToken"
+    );
     let lines = broker.into_audit().await;
-    let unknown = lines.iter().find(|l| l["errorCode"] == "InvalidClientTokenId").unwrap();
+    let unknown = lines
+        .iter()
+        .find(|l| l["errorCode"] == "InvalidClientTokenId")
+        .unwrap();
     assert_eq!(unknown["userIdentity"]["type"], "Unknown");
     assert_eq!(lines.len(), 4);
 }
@@ -79,25 +108,68 @@ async fn unknown_and_inactive_keys_and_nobody() {
 async fn sv_02_tokens_and_secrets_do_not_mix() {
     let broker = Broker::start().await;
     let alice = user("alice");
-    let (one, two) = (broker.assume(&alice, OPEN).await.unwrap(), broker.assume(&alice, OPEN).await.unwrap());
+    let (one, two) = (
+        broker.assume(&alice, OPEN).await.unwrap(),
+        broker.assume(&alice, OPEN).await.unwrap(),
+    );
     assert_eq!(broker.query(Some(&one), WHO).await.code(), "ok");
-    let crossed = Keys { token: two.token.clone(), ..one.clone() };
-    assert_eq!(broker.query(Some(&crossed), WHO).await.code(), "InvalidClientTokenId");
-    let crossed = Keys { id: two.id.clone(), token: two.token.clone(), ..one.clone() };
-    assert_eq!(broker.query(Some(&crossed), WHO).await.code(), "SignatureDoesNotMatch");
-    let removed = Keys { token: None, ..one.clone() };
-    assert_eq!(broker.query(Some(&removed), WHO).await.code(), "InvalidClientTokenId");
-    let added = Keys { token: one.token.clone(), ..alice.clone() };
-    assert_eq!(broker.query(Some(&added), WHO).await.code(), "InvalidClientTokenId");
+    let crossed = Keys {
+        token: two.token.clone(),
+        ..one.clone()
+    };
+    assert_eq!(
+        broker.query(Some(&crossed), WHO).await.code(),
+        "InvalidClientTokenId"
+    );
+    let crossed = Keys {
+        id: two.id.clone(),
+        token: two.token.clone(),
+        ..one.clone()
+    };
+    assert_eq!(
+        broker.query(Some(&crossed), WHO).await.code(),
+        "SignatureDoesNotMatch"
+    );
+    let removed = Keys {
+        token: None,
+        ..one.clone()
+    };
+    assert_eq!(
+        broker.query(Some(&removed), WHO).await.code(),
+        "InvalidClientTokenId"
+    );
+    let added = Keys {
+        token: one.token.clone(),
+        ..alice.clone()
+    };
+    assert_eq!(
+        broker.query(Some(&added), WHO).await.code(),
+        "InvalidClientTokenId"
+    );
     // Signed without its token, which is added afterwards, or moved to the query.
     let body = encode(WHO);
     let mut headers = form_headers();
     broker.sign("/", &removed, &mut headers, body.as_bytes());
     let mut late = headers.clone();
-    late.insert("x-amz-security-token", HeaderValue::from_str(one.token.as_ref().unwrap()).unwrap());
-    assert_eq!(broker.send("POST", "/", late, body.clone().into_bytes()).await.code(), "SignatureDoesNotMatch");
+    late.insert(
+        "x-amz-security-token",
+        HeaderValue::from_str(one.token.as_ref().unwrap()).unwrap(),
+    );
+    assert_eq!(
+        broker
+            .send("POST", "/", late, body.clone().into_bytes())
+            .await
+            .code(),
+        "SignatureDoesNotMatch"
+    );
     let moved = format!("/?X-Amz-Security-Token={}", one.token.as_ref().unwrap());
-    assert_eq!(broker.send("POST", &moved, headers, body.into_bytes()).await.status, 400);
+    assert_eq!(
+        broker
+            .send("POST", &moved, headers, body.into_bytes())
+            .await
+            .status,
+        400
+    );
 }
 
 #[tokio::test]
@@ -106,9 +178,25 @@ async fn sv_01_sv_04_altered_requests_are_refused_on_the_wire() {
     let body = encode(WHO);
     let mut headers = form_headers();
     broker.sign("/", &user("alice"), &mut headers, body.as_bytes());
-    assert_eq!(broker.send("POST", "/", headers.clone(), body.clone().into_bytes()).await.code(), "ok");
-    let other = encode(&[("Action", "GetAccessKeyInfo"), VERSION, ("AccessKeyId", "AKIATESTALICE0000001")]);
-    assert_eq!(broker.send("POST", "/", headers.clone(), other.into_bytes()).await.code(), "SignatureDoesNotMatch");
+    assert_eq!(
+        broker
+            .send("POST", "/", headers.clone(), body.clone().into_bytes())
+            .await
+            .code(),
+        "ok"
+    );
+    let other = encode(&[
+        ("Action", "GetAccessKeyInfo"),
+        VERSION,
+        ("AccessKeyId", "AKIATESTALICE0000001"),
+    ]);
+    assert_eq!(
+        broker
+            .send("POST", "/", headers.clone(), other.into_bytes())
+            .await
+            .code(),
+        "SignatureDoesNotMatch"
+    );
     for (name, value) in [
         ("host", "elsewhere:1"),
         ("x-amz-date", "20261124T120001Z"),
@@ -117,22 +205,44 @@ async fn sv_01_sv_04_altered_requests_are_refused_on_the_wire() {
         let mut altered = headers.clone();
         altered.insert(name, HeaderValue::from_static(value));
         assert_eq!(
-            broker.send("POST", "/", altered, body.clone().into_bytes()).await.code(),
+            broker
+                .send("POST", "/", altered, body.clone().into_bytes())
+                .await
+                .code(),
             "SignatureDoesNotMatch",
             "{name}"
         );
     }
     // Added on the way: what the broker acts on is refused, what it does not is ignored.
-    for (name, status) in
-        [("x-brevet-extra", 403), ("x-amz-security-token", 403), ("x-amz-extra", 200), ("x-amz-cf-id", 200)]
-    {
+    for (name, status) in [
+        ("x-brevet-extra", 403),
+        ("x-amz-security-token", 403),
+        ("x-amz-extra", 200),
+        ("x-amz-cf-id", 200),
+    ] {
         let mut extra = headers.clone();
         extra.insert(name, HeaderValue::from_static("1"));
-        assert_eq!(broker.send("POST", "/", extra, body.clone().into_bytes()).await.status, status, "{name}");
+        assert_eq!(
+            broker
+                .send("POST", "/", extra, body.clone().into_bytes())
+                .await
+                .status,
+            status,
+            "{name}"
+        );
     }
     let mut unsigned = headers;
-    unsigned.insert("x-amz-content-sha256", HeaderValue::from_static("UNSIGNED-PAYLOAD"));
-    assert_eq!(broker.send("POST", "/", unsigned, body.into_bytes()).await.status, 403);
+    unsigned.insert(
+        "x-amz-content-sha256",
+        HeaderValue::from_static("UNSIGNED-PAYLOAD"),
+    );
+    assert_eq!(
+        broker
+            .send("POST", "/", unsigned, body.into_bytes())
+            .await
+            .status,
+        403
+    );
 }
 
 #[tokio::test]
@@ -140,56 +250,139 @@ async fn sv_08_the_window_is_exact_and_a_presigned_url_says_one_thing() {
     let broker = Broker::start().await;
     let alice = user("alice");
     let body = encode(WHO);
-    for (offset, expected) in [(0, "ok"), (900, "ok"), (901, "RequestExpired"), (-900, "ok"), (-901, "RequestExpired")]
-    {
+    for (offset, expected) in [
+        (0, "ok"),
+        (900, "ok"),
+        (901, "RequestExpired"),
+        (-900, "ok"),
+        (-901, "RequestExpired"),
+    ] {
         // The broker's time does not go back: the client's is moved.
         let mut headers = form_headers();
         let signed_at = brevet::clock::Timestamp::from_seconds(now().seconds() - offset);
         broker.sign_at(signed_at, "/", &alice, &mut headers, body.as_bytes());
-        assert_eq!(broker.send("POST", "/", headers, body.clone().into_bytes()).await.code(), expected, "{offset}");
+        assert_eq!(
+            broker
+                .send("POST", "/", headers, body.clone().into_bytes())
+                .await
+                .code(),
+            expected,
+            "{offset}"
+        );
     }
-    let url = presign(&broker, &alice, "Action=GetCallerIdentity&Version=2011-06-15", 60);
-    assert_eq!(broker.send("GET", &url, HeaderMap::new(), Vec::new()).await.code(), "ok");
+    let url = presign(
+        &broker,
+        &alice,
+        "Action=GetCallerIdentity&Version=2011-06-15",
+        60,
+    );
+    assert_eq!(
+        broker
+            .send("GET", &url, HeaderMap::new(), Vec::new())
+            .await
+            .code(),
+        "ok"
+    );
     let reused = url.replace("GetCallerIdentity", "AssumeRole");
-    assert_eq!(broker.send("GET", &reused, HeaderMap::new(), Vec::new()).await.code(), "SignatureDoesNotMatch");
+    assert_eq!(
+        broker
+            .send("GET", &reused, HeaderMap::new(), Vec::new())
+            .await
+            .code(),
+        "SignatureDoesNotMatch"
+    );
     // Whatever it says of itself.
-    let long = presign(&broker, &alice, "Action=GetCallerIdentity&Version=2011-06-15", 604_800);
-    for (offset, expected) in [(61, "ok"), (900, "ok"), (901, "RequestExpired"), (518_400, "RequestExpired")] {
-        broker.clock.set(brevet::clock::Timestamp::from_seconds(now().seconds() + offset));
+    let long = presign(
+        &broker,
+        &alice,
+        "Action=GetCallerIdentity&Version=2011-06-15",
+        604_800,
+    );
+    for (offset, expected) in [
+        (61, "ok"),
+        (900, "ok"),
+        (901, "RequestExpired"),
+        (518_400, "RequestExpired"),
+    ] {
+        broker.clock.set(brevet::clock::Timestamp::from_seconds(
+            now().seconds() + offset,
+        ));
         for url in [&url, &long] {
-            assert_eq!(broker.send("GET", url, HeaderMap::new(), Vec::new()).await.code(), expected, "{offset}");
+            assert_eq!(
+                broker
+                    .send("GET", url, HeaderMap::new(), Vec::new())
+                    .await
+                    .code(),
+                expected,
+                "{offset}"
+            );
         }
     }
 }
 
 #[tokio::test]
 async fn sv_08_a_presigned_url_asks_who_it_is_of_and_for_nothing_else() {
-    let parameters = format!("Action=AssumeRole&RoleArn={OPEN}&RoleSessionName=session&Version=2011-06-15");
+    let parameters =
+        format!("Action=AssumeRole&RoleArn={OPEN}&RoleSessionName=session&Version=2011-06-15");
     let parameters = parameters.replace(':', "%3A").replace('/', "%2F");
     let get = async |broker: &Broker, parameters: &str| {
         let url = presign(broker, &user("alice"), parameters, 60);
         let answer = broker.send("GET", &url, HeaderMap::new(), Vec::new()).await;
-        (answer.status, answer.code().to_owned(), answer.element("Message").unwrap_or_default().to_owned())
+        (
+            answer.status,
+            answer.code().to_owned(),
+            answer.element("Message").unwrap_or_default().to_owned(),
+        )
     };
     let broker = Broker::start().await;
     let (status, code, message) = get(&broker, &parameters).await;
     assert_eq!((status, code.as_str()), (403, "AccessDenied"));
-    assert!(message.contains("AssumeRole") && message.contains("[sts] presigned_actions"), "{message}");
+    assert!(
+        message.contains("AssumeRole") && message.contains("[sts] presigned_actions"),
+        "{message}"
+    );
     let (status, ..) = get(&broker, "Action=GetSessionToken&Version=2011-06-15").await;
     assert_eq!(status, 403);
     // What SDKs add to the URL is ignored, and so is what GetCallerIdentity does not know.
     let who = "Action=GetCallerIdentity&Version=2011-06-15";
-    for added in ["x-amz-user-agent=aws-sdk-js", "X-Amz-Other=1&X-Consul=a", "Unknown=1"] {
-        assert_eq!(get(&broker, &format!("{who}&{added}")).await.1, "ok", "{added}");
+    for added in [
+        "x-amz-user-agent=aws-sdk-js",
+        "X-Amz-Other=1&X-Consul=a",
+        "Unknown=1",
+    ] {
+        assert_eq!(
+            get(&broker, &format!("{who}&{added}")).await.1,
+            "ok",
+            "{added}"
+        );
     }
     let records = broker.into_audit().await;
-    assert_eq!(records[0]["userIdentity"]["arn"], "arn:aws:iam::111122223333:user/alice");
+    assert_eq!(
+        records[0]["userIdentity"]["arn"],
+        "arn:aws:iam::111122223333:user/alice"
+    );
 
     let broker = Broker::start_with(|c| c.presigned_actions = vec!["AssumeRole".into()]).await;
     assert_eq!(get(&broker, &parameters).await.1, "ok");
-    assert_eq!(get(&broker, &format!("{parameters}&x-amz-user-agent=aws-sdk-js")).await.1, "ok");
-    assert_eq!(get(&broker, &format!("{parameters}&Unknown=1")).await.1, "ValidationError");
-    assert_eq!(get(&broker, "Action=GetSessionToken&Version=2011-06-15").await.0, 403);
+    assert_eq!(
+        get(
+            &broker,
+            &format!("{parameters}&x-amz-user-agent=aws-sdk-js")
+        )
+        .await
+        .1,
+        "ok"
+    );
+    assert_eq!(
+        get(&broker, &format!("{parameters}&Unknown=1")).await.1,
+        "ValidationError"
+    );
+    assert_eq!(
+        get(&broker, "Action=GetSessionToken&Version=2011-06-15")
+            .await
+            .0,
+        403
+    );
 }
 
 /// A presigned URL: the scope is signed in the query, the payload is empty.
@@ -212,11 +405,17 @@ fn presign(broker: &Broker, keys: &Keys, parameters: &str, expires: u32) -> Stri
     let query = pairs.join("&");
     let hex = |b: &[u8]| b.iter().map(|b| format!("{b:02x}")).collect::<String>();
     let sha = |t: &str| hex(ring::digest::digest(&ring::digest::SHA256, t.as_bytes()).as_ref());
-    let canonical = format!("GET\n/\n{query}\nhost:{}\n\nhost\n{}", broker.address, sha(""));
+    let canonical = format!(
+        "GET\n/\n{query}\nhost:{}\n\nhost\n{}",
+        broker.address,
+        sha("")
+    );
     let text = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", sha(&canonical));
     let mut key = format!("AWS4{}", keys.secret).into_bytes();
     for part in [day, "us-east-1", "sts", "aws4_request", &text] {
-        key = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), part.as_bytes()).as_ref().to_vec();
+        key = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), part.as_bytes())
+            .as_ref()
+            .to_vec();
     }
     format!("/?{query}&X-Amz-Signature={}", hex(&key))
 }
@@ -226,16 +425,43 @@ async fn a_grpc_signature_covers_method_path_and_message() {
     use brevet::grpc::{SERVICE, pb};
     use prost::Message;
     let broker = Broker::start().await;
-    let message = pb::GetAccessKeyInfoRequest { access_key_id: user("bob").id }.encode_to_vec();
+    let message = pb::GetAccessKeyInfoRequest {
+        access_key_id: user("bob").id,
+    }
+    .encode_to_vec();
     let path = format!("/{SERVICE}/GetAccessKeyInfo");
     let mut headers = HeaderMap::new();
     headers.insert("content-type", HeaderValue::from_static("application/grpc"));
     broker.sign(&path, &user("alice"), &mut headers, &message);
-    assert_eq!(grpc(broker.address, &path, headers.clone(), frame(&message)).await.status, 0);
-    let other = pb::GetAccessKeyInfoRequest { access_key_id: user("alice").id }.encode_to_vec();
-    assert_eq!(grpc(broker.address, &path, headers.clone(), frame(&other)).await.status, 16);
+    assert_eq!(
+        grpc(broker.address, &path, headers.clone(), frame(&message))
+            .await
+            .status,
+        0
+    );
+    let other = pb::GetAccessKeyInfoRequest {
+        access_key_id: user("alice").id,
+    }
+    .encode_to_vec();
+    assert_eq!(
+        grpc(broker.address, &path, headers.clone(), frame(&other))
+            .await
+            .status,
+        16
+    );
     let elsewhere = format!("/{SERVICE}/GetCallerIdentity");
-    assert_eq!(grpc(broker.address, &elsewhere, headers, frame(&message)).await.status, 16);
+    assert_eq!(
+        grpc(broker.address, &elsewhere, headers, frame(&message))
+            .await
+            .status,
+        16
+    );
     let answer = grpc(broker.address, &path, HeaderMap::new(), frame(&message)).await;
-    assert_eq!((answer.status, answer.message.contains("Missing") || answer.message.contains("missing")), (16, true));
+    assert_eq!(
+        (
+            answer.status,
+            answer.message.contains("Missing") || answer.message.contains("missing")
+        ),
+        (16, true)
+    );
 }

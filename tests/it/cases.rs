@@ -22,7 +22,11 @@ fn sources(dir: &str) -> Vec<(PathBuf, String)> {
 
 #[test]
 fn every_case_has_its_test() {
-    let all: String = sources("src").into_iter().chain(sources("tests")).map(|(_, text)| text).collect();
+    let all: String = sources("src")
+        .into_iter()
+        .chain(sources("tests"))
+        .map(|(_, text)| text)
+        .collect();
     let missing: Vec<&str> = include_str!("../cases.txt")
         .split_whitespace()
         .filter(|id| {
@@ -41,21 +45,41 @@ fn modules_use_their_own_band_and_those_above() {
     for line in map.lines() {
         if line.starts_with("// ") {
             band += 1;
-        } else if let Some(name) = line.strip_prefix("pub mod ").and_then(|l| l.strip_suffix(';')) {
+        } else if let Some(name) = line
+            .strip_prefix("pub mod ")
+            .and_then(|l| l.strip_suffix(';'))
+        {
             bands.insert(name, band);
         }
     }
     assert_eq!(band, 5, "five bands");
     for (path, text) in sources("src") {
-        let relative = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
-        let module = relative.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned();
-        let Some(own) = bands.get(module.as_str()) else { continue };
+        let relative = path
+            .strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
+            .unwrap();
+        let module = relative
+            .iter()
+            .next()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .trim_end_matches(".rs")
+            .to_owned();
+        let Some(own) = bands.get(module.as_str()) else {
+            continue;
+        };
         let code = text.split("#[cfg(test)]").next().unwrap();
         for used in code.match_indices("crate::").map(|(at, _)| &code[at + 7..]) {
-            let name: String =
-                used.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_' || c.is_ascii_digit()).collect();
+            let name: String = used
+                .chars()
+                .take_while(|c| c.is_ascii_lowercase() || *c == '_' || c.is_ascii_digit())
+                .collect();
             if let Some(theirs) = bands.get(name.as_str()) {
-                assert!(theirs <= own, "{} (band {own}) uses {name} (band {theirs})", relative.display());
+                assert!(
+                    theirs <= own,
+                    "{} (band {own}) uses {name} (band {theirs})",
+                    relative.display()
+                );
             }
         }
     }

@@ -25,21 +25,37 @@ fn verdict(home: &Home, of: &str) -> (String, String) {
     let output = check(home, true);
     let text = String::from_utf8(output.stdout).unwrap();
     let parsed: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
-    let failed = parsed["Checks"].as_array().unwrap().iter().any(|c| c["Verdict"] == "FAIL");
+    let failed = parsed["Checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .any(|c| c["Verdict"] == "FAIL");
     assert_eq!(output.status.code(), Some(i32::from(failed)), "{text}");
     assert_eq!(parsed["Verdict"], if failed { "FAIL" } else { "ok" });
-    let line = parsed["Checks"].as_array().unwrap().iter().find(|c| c["Check"] == of);
+    let line = parsed["Checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|c| c["Check"] == of);
     let line = line.unwrap_or_else(|| panic!("no line on {of}: {text}"));
-    let said = format!("{} {}", line["Says"].as_str().unwrap(), line["Fix"].as_str().unwrap_or_default());
+    let said = format!(
+        "{} {}",
+        line["Says"].as_str().unwrap(),
+        line["Fix"].as_str().unwrap_or_default()
+    );
     (line["Verdict"].as_str().unwrap().to_owned(), said)
 }
 
 /// A certificate that is good for these days from now, and its key.
 fn certificate(path: &Path, names: &[&str], days: (i64, i64)) {
     let key = rcgen::KeyPair::generate().unwrap();
-    let mut params = rcgen::CertificateParams::new(names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>()).unwrap();
+    let mut params =
+        rcgen::CertificateParams::new(names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>())
+            .unwrap();
     let day = |offset: i64| {
-        let at = brevet::clock::Clock::now(&brevet::clock::SystemClock).seconds() + offset * 86_400 + 3_600;
+        let at = brevet::clock::Clock::now(&brevet::clock::SystemClock).seconds()
+            + offset * 86_400
+            + 3_600;
         let text = brevet::clock::Timestamp::from_seconds(at).to_string();
         let number = |from: usize, to: usize| text[from..to].parse::<i32>().unwrap();
         let part = |from, to| u8::try_from(number(from, to)).unwrap();
@@ -53,18 +69,38 @@ fn certificate(path: &Path, names: &[&str], days: (i64, i64)) {
 
 fn with_tls(home: &Home) {
     home.edit(|toml| {
-        let lines = toml.lines().map(|line| if line.starts_with("names =") { "names = [\"localhost\"]" } else { line });
+        let lines = toml.lines().map(|line| {
+            if line.starts_with("names =") {
+                "names = [\"localhost\"]"
+            } else {
+                line
+            }
+        });
         lines.collect::<Vec<_>>().join("\n")
     });
-    home.edit(|toml| format!("{toml}\n[tls]\ncertificate = \"tls.crt\"\nprivate_key = \"tls.key\"\n"));
+    home.edit(|toml| {
+        format!("{toml}\n[tls]\ncertificate = \"tls.crt\"\nprivate_key = \"tls.key\"\n")
+    });
 }
 
 /// What is wrong; how it comes about; the line that says so, its verdict, and what it names.
-type Case = (&'static str, fn(&Home), &'static str, &'static str, &'static [&'static str]);
+type Case = (
+    &'static str,
+    fn(&Home),
+    &'static str,
+    &'static str,
+    &'static [&'static str],
+);
 
 const CASES: &[Case] = &[
     ("nothing", |_| {}, "store", "ok", &["store.db", "change"]),
-    ("the directory is whole", |_| {}, "directory", "ok", &["1 users, 1 roles, 1 access keys"]),
+    (
+        "the directory is whole",
+        |_| {},
+        "directory",
+        "ok",
+        &["1 users, 1 roles, 1 access keys"],
+    ),
     (
         "a public master key",
         |home| chmod(&home.path.join("master.key"), 0o644),
@@ -113,7 +149,8 @@ const CASES: &[Case] = &[
     (
         "a torn keyring",
         |home| {
-            brevet::files::write_private(&home.path.join("keyring.json"), b"{\"ClusterId\"").unwrap();
+            brevet::files::write_private(&home.path.join("keyring.json"), b"{\"ClusterId\"")
+                .unwrap();
         },
         "keyring",
         "FAIL",
@@ -142,7 +179,10 @@ const CASES: &[Case] = &[
     (
         "a row that no broker wrote",
         |home| {
-            sqlite(&home.path.join("store.db"), "UPDATE resources SET body = '{\"Surprise\":1}' WHERE kind = 'role'");
+            sqlite(
+                &home.path.join("store.db"),
+                "UPDATE resources SET body = '{\"Surprise\":1}' WHERE kind = 'role'",
+            );
         },
         "integrity",
         "FAIL",
@@ -151,7 +191,10 @@ const CASES: &[Case] = &[
     (
         "a store of an earlier version",
         |home| {
-            sqlite(&home.path.join("store.db"), "DELETE FROM _sqlx_migrations WHERE version > 2");
+            sqlite(
+                &home.path.join("store.db"),
+                "DELETE FROM _sqlx_migrations WHERE version > 2",
+            );
         },
         "store",
         "warn",
@@ -160,13 +203,22 @@ const CASES: &[Case] = &[
     (
         "a clock that is behind the store",
         |home| {
-            sqlite(&home.path.join("store.db"), "UPDATE changes SET changed_at = changed_at + 7200000");
+            sqlite(
+                &home.path.join("store.db"),
+                "UPDATE changes SET changed_at = changed_at + 7200000",
+            );
         },
         "clock",
         "FAIL",
         &["behind the last change", "clock"],
     ),
-    ("no certificate", with_tls, "certificate", "FAIL", &["tls.crt"]),
+    (
+        "no certificate",
+        with_tls,
+        "certificate",
+        "FAIL",
+        &["tls.crt"],
+    ),
     (
         "a certificate for a year",
         |home| {
@@ -242,7 +294,9 @@ const CASES: &[Case] = &[
     (
         "a Redis that is not there",
         |home| {
-            home.edit(|toml| format!("{toml}\n[sessions.redis]\nurls = [\"redis://127.0.0.1:1/0\"]\n"));
+            home.edit(|toml| {
+                format!("{toml}\n[sessions.redis]\nurls = [\"redis://127.0.0.1:1/0\"]\n")
+            });
         },
         "redis",
         "FAIL",
@@ -293,10 +347,15 @@ fn everything_that_a_broker_needs_has_a_line() {
         let home = Home::init();
         break_it(&home);
         let (got, said) = verdict(&home, of);
-        println!("{got:<4}  {of:<12} {what}\n      {}", said.replace(home.path.to_str().unwrap(), "…"));
+        println!(
+            "{got:<4}  {of:<12} {what}\n      {}",
+            said.replace(home.path.to_str().unwrap(), "…")
+        );
         let missing: Vec<_> = named.iter().filter(|name| !said.contains(**name)).collect();
         if got != *expected || !missing.is_empty() {
-            wrong.push(format!("{what}: {got}, expected {expected}; does not say {missing:?}: {said}"));
+            wrong.push(format!(
+                "{what}: {got}, expected {expected}; does not say {missing:?}: {said}"
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -306,10 +365,19 @@ fn everything_that_a_broker_needs_has_a_line() {
 fn a_running_broker_is_no_fault_and_another_program_is() {
     let home = Home::init();
     let daemon = home.serve();
-    home.edit(|toml| toml.replacen("127.0.0.1:0", &daemon.address, 1).replacen("127.0.0.1:0", &daemon.operator, 1));
+    home.edit(|toml| {
+        toml.replacen("127.0.0.1:0", &daemon.address, 1).replacen(
+            "127.0.0.1:0",
+            &daemon.operator,
+            1,
+        )
+    });
     for line in ["listen", "operator"] {
         let (got, said) = verdict(&home, line);
-        assert!(got == "ok" && said.contains("a broker that is running (ready)"), "{line}: {got} {said}");
+        assert!(
+            got == "ok" && said.contains("a broker that is running (ready)"),
+            "{line}: {got} {said}"
+        );
     }
     drop(daemon);
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -324,7 +392,10 @@ fn a_running_broker_is_no_fault_and_another_program_is() {
         text.join("\n")
     });
     let (got, said) = verdict(&home, "listen");
-    assert!(got == "FAIL" && said.contains("another program") && said.contains("ss -ltnp"), "{got} {said}");
+    assert!(
+        got == "FAIL" && said.contains("another program") && said.contains("ss -ltnp"),
+        "{got} {said}"
+    );
 }
 
 #[test]
@@ -340,7 +411,10 @@ fn a_redis_that_evicts_or_does_not_let_the_broker_in_fails() {
     let home = Home::init();
     home.edit(|toml| toml + &at(redis.port));
     let (got, said) = verdict(&home, "redis");
-    assert!(got == "FAIL" && said.contains("NOAUTH") && said.contains("password file"), "{got} {said}");
+    assert!(
+        got == "FAIL" && said.contains("NOAUTH") && said.contains("password file"),
+        "{got} {said}"
+    );
     brevet::files::write_private(&home.path.join("redis.pass"), b"secret\n").unwrap();
     home.edit(|toml| toml + "password_file = \"redis.pass\"\n");
     let (got, said) = verdict(&home, "redis");
@@ -354,7 +428,10 @@ fn a_configuration_that_cannot_be_read_is_a_line_too() {
     let (got, said) = verdict(&home, "configuration");
     assert!(got == "FAIL" && said.contains("surprise"), "{got} {said}");
     let text = String::from_utf8(check(&home, false).stdout).unwrap();
-    assert!(text.starts_with("FAIL  configuration") && text.contains("next: "), "{text}");
+    assert!(
+        text.starts_with("FAIL  configuration") && text.contains("next: "),
+        "{text}"
+    );
 }
 
 #[test]
@@ -370,7 +447,10 @@ fn a_certificate_that_ends_soon_is_in_the_metrics_and_in_the_log() {
         .unwrap();
     let metrics = String::from_utf8(metrics.stdout).unwrap();
     let name = "brevet_tls_certificate_expiration_timestamp_seconds";
-    let line = metrics.lines().find(|l| l.starts_with(name)).unwrap_or_else(|| panic!("{metrics}"));
+    let line = metrics
+        .lines()
+        .find(|l| l.starts_with(name))
+        .unwrap_or_else(|| panic!("{metrics}"));
     let ends_at: i64 = line.rsplit(' ').next().unwrap().parse().unwrap();
     let left = ends_at - brevet::clock::Clock::now(&brevet::clock::SystemClock).seconds();
     assert!((8 * 86_400..=11 * 86_400).contains(&left), "{line}");
@@ -378,6 +458,9 @@ fn a_certificate_that_ends_soon_is_in_the_metrics_and_in_the_log() {
     std::thread::sleep(std::time::Duration::from_millis(500));
     daemon.signal("-TERM");
     let (_, log) = daemon.ended();
-    let warned = log.iter().filter(|line| line.contains("the certificate ends at") && line.contains("WARN")).count();
+    let warned = log
+        .iter()
+        .filter(|line| line.contains("the certificate ends at") && line.contains("WARN"))
+        .count();
     assert_eq!(warned, 1, "once a day");
 }

@@ -20,7 +20,11 @@ fn at(seconds: i64) -> Timestamp {
 
 /// A client whose clock is right, whatever the broker's says.
 fn client_at(broker: &Broker, keys: &Keys, time: Timestamp) -> Client {
-    let endpoint = Endpoint { url: broker.url(), region: "us-east-1".into(), ca_pem: None };
+    let endpoint = Endpoint {
+        url: broker.url(),
+        region: "us-east-1".into(),
+        ca_pem: None,
+    };
     let credentials = Credentials::new(&keys.id, &keys.secret, keys.token.as_deref());
     Client::with_clock(&endpoint, credentials, Arc::new(ManualClock::new(time))).unwrap()
 }
@@ -33,14 +37,25 @@ async fn who_at(broker: &Broker, keys: &Keys, time: Timestamp) -> String {
 }
 
 async fn assume_at(broker: &Broker, time: Timestamp) -> Result<Keys, String> {
-    let request = AssumeRole { duration_seconds: Some(900), ..AssumeRole::new(OPEN, "session") };
-    let assumed = client_at(broker, &user("alice"), time).assume_role(&request).await;
-    assumed.map(|a| Keys::from(&a.credentials)).map_err(|e| code(&e))
+    let request = AssumeRole {
+        duration_seconds: Some(900),
+        ..AssumeRole::new(OPEN, "session")
+    };
+    let assumed = client_at(broker, &user("alice"), time)
+        .assume_role(&request)
+        .await;
+    assumed
+        .map(|a| Keys::from(&a.credentials))
+        .map_err(|e| code(&e))
 }
 
 /// The command beside a broker: what it says.
 fn accept(home: &Home) -> String {
-    let done = brevet().args(["clock", "accept", "--config"]).arg(home.config()).output().unwrap();
+    let done = brevet()
+        .args(["clock", "accept", "--config"])
+        .arg(home.config())
+        .output()
+        .unwrap();
     let said = String::from_utf8(done.stderr).unwrap();
     assert!(done.status.success(), "{said}");
     said
@@ -60,10 +75,20 @@ async fn op_05_what_has_expired_is_not_valid_again_when_the_clock_is_put_back() 
     // By less than is allowed: the broker goes on, by the later time.
     for back in [300, 200, 100] {
         broker.clock.set(at(back));
-        assert_eq!(who_at(&broker, &session, at(1_000)).await, "ExpiredToken", "{back}");
+        assert_eq!(
+            who_at(&broker, &session, at(1_000)).await,
+            "ExpiredToken",
+            "{back}"
+        );
         assert_eq!(broker.operator("/readyz").await.status, 200);
     }
-    assert!(broker.operator("/metrics").await.body.contains("brevet_clock_behind_seconds 900"));
+    assert!(
+        broker
+            .operator("/metrics")
+            .await
+            .body
+            .contains("brevet_clock_behind_seconds 900")
+    );
     assert!(assume_at(&broker, at(1_000)).await.is_ok());
     // Over a restart.
     let dir = broker.dir.clone();
@@ -84,7 +109,11 @@ async fn op_05_a_session_ends_although_the_clock_stands_still_or_is_put_back() {
         broker.clock.pass(Duration::from_secs(900));
         assert_eq!(who_at(&broker, &session, at(840)).await, "ok");
         broker.clock.pass(Duration::from_secs(61));
-        assert_eq!(who_at(&broker, &session, at(900)).await, "ExpiredToken", "{put_back}");
+        assert_eq!(
+            who_at(&broker, &session, at(900)).await,
+            "ExpiredToken",
+            "{put_back}"
+        );
     }
 }
 
@@ -96,29 +125,63 @@ async fn op_05_a_broker_whose_clock_is_behind_issues_nothing_and_goes_on_when_it
     broker.clock.set(at(-2 * HOUR));
     let ready = broker.operator("/readyz").await;
     assert_eq!(ready.status, 503);
-    assert!(ready.body.contains("7200 s behind") && ready.body.contains("brevet clock accept"), "{}", ready.body);
-    assert_eq!(assume_at(&broker, at(0)).await.err().as_deref(), Some("ServiceUnavailable"));
-    assert_eq!(who_at(&broker, &session, at(-2 * HOUR)).await, "RequestExpired");
+    assert!(
+        ready.body.contains("7200 s behind") && ready.body.contains("brevet clock accept"),
+        "{}",
+        ready.body
+    );
+    assert_eq!(
+        assume_at(&broker, at(0)).await.err().as_deref(),
+        Some("ServiceUnavailable")
+    );
+    assert_eq!(
+        who_at(&broker, &session, at(-2 * HOUR)).await,
+        "RequestExpired"
+    );
     // What needs no new date goes on: who somebody is, and ending sessions.
     assert_eq!(who_at(&broker, &session, at(0)).await, "ok");
     let selector = Selector::AccessKeyId(revoked.id.clone());
-    let request = brevet::grpc::pb::RevokeSessionsRequest { selector: Some(selector), ..Default::default() };
-    client_at(&broker, &user(ADMIN), at(0)).revoke_sessions(request).await.unwrap();
-    assert_eq!(who_at(&broker, &revoked, at(0)).await, "InvalidClientTokenId");
+    let request = brevet::grpc::pb::RevokeSessionsRequest {
+        selector: Some(selector),
+        ..Default::default()
+    };
+    client_at(&broker, &user(ADMIN), at(0))
+        .revoke_sessions(request)
+        .await
+        .unwrap();
+    assert_eq!(
+        who_at(&broker, &revoked, at(0)).await,
+        "InvalidClientTokenId"
+    );
     // Over a restart too.
     let dir = broker.dir.clone();
     broker.stop().await;
     let clock = Arc::new(ManualClock::new(at(-2 * HOUR)));
     let entropy = Arc::new(brevet::entropy::SystemEntropy::new());
-    let running = brevet::server::start(config(dir.path()), clock.clone(), entropy).await.unwrap();
+    let running = brevet::server::start(config(dir.path()), clock.clone(), entropy)
+        .await
+        .unwrap();
     let (address, operator) = (running.address, running.operator);
-    let broker = Broker { running: Some(running), clock, address, operator, dir };
+    let broker = Broker {
+        running: Some(running),
+        clock,
+        address,
+        operator,
+        dir,
+    };
     assert_eq!(broker.operator("/readyz").await.status, 503);
-    assert_eq!(who_at(&broker, &revoked, at(0)).await, "InvalidClientTokenId");
+    assert_eq!(
+        who_at(&broker, &revoked, at(0)).await,
+        "InvalidClientTokenId"
+    );
     // Less than an hour: there is nothing to do but to wait.
     broker.clock.set(at(-1_000));
     let ready = broker.operator("/readyz").await;
-    assert!(ready.status == 503 && ready.body.contains("until it has caught up"), "{}", ready.body);
+    assert!(
+        ready.status == 503 && ready.body.contains("until it has caught up"),
+        "{}",
+        ready.body
+    );
     broker.clock.set(at(-900));
     assert_eq!(broker.operator("/readyz").await.status, 200);
     assert!(assume_at(&broker, at(0)).await.is_ok());
@@ -140,17 +203,29 @@ async fn op_05_a_clock_that_was_ahead_is_accepted_and_everything_of_before_ends(
     }
     broker.clock.set(at(60));
     let ready = broker.operator("/readyz").await;
-    assert!(ready.status == 503 && ready.body.contains("brevet clock accept"), "{}", ready.body);
+    assert!(
+        ready.status == 503 && ready.body.contains("brevet clock accept"),
+        "{}",
+        ready.body
+    );
     eventually("the mark is on the disk", async || {
-        mark(&broker).load().unwrap().is_some_and(|mark| mark.time() >= at(year))
+        mark(&broker)
+            .load()
+            .unwrap()
+            .is_some_and(|mark| mark.time() >= at(year))
     })
     .await;
     // As `brevet clock accept` does it, beside the broker.
     let highest = mark(&broker).load().unwrap().unwrap().time();
     let actor = Actor::operator("test");
-    let number = commands::accept_clock(&hand.store, &actor, "host".into(), highest, at(60)).await.unwrap();
+    let number = commands::accept_clock(&hand.store, &actor, "host".into(), highest, at(60))
+        .await
+        .unwrap();
     mark(&broker).accept(at(60), number).unwrap();
-    eventually("it is ready", async || broker.operator("/readyz").await.status == 200).await;
+    eventually("it is ready", async || {
+        broker.operator("/readyz").await.status == 200
+    })
+    .await;
     for old in [&before, &ahead] {
         assert_eq!(who_at(&broker, old, at(60)).await, "InvalidClientTokenId");
     }
@@ -158,19 +233,34 @@ async fn op_05_a_clock_that_was_ahead_is_accepted_and_everything_of_before_ends(
     assert_eq!(who_at(&broker, &fresh, at(60)).await, "ok");
     // Nobody is locked out for a year.
     let hand = broker.hand().await;
-    assert_eq!(hand.store.attempt(user_id, None, at(60 + HOUR)).await.unwrap(), brevet::store::Attempt::Counted);
+    assert_eq!(
+        hand.store
+            .attempt(user_id, None, at(60 + HOUR))
+            .await
+            .unwrap(),
+        brevet::store::Attempt::Counted
+    );
     // Nor is the session of then valid when that time comes, a sweep and a restart later.
     broker.clock.set(at(year + 10));
     hand.store.sweep(at(year + 10)).await.unwrap();
-    assert_eq!(who_at(&broker, &ahead, at(year + 10)).await, "InvalidClientTokenId");
+    assert_eq!(
+        who_at(&broker, &ahead, at(year + 10)).await,
+        "InvalidClientTokenId"
+    );
     let mut broker = broker;
     let dir = broker.dir.clone();
     broker.stop().await;
     let broker = Broker::start_in(dir, in_the_store).await;
     broker.clock.set(at(year + 20));
-    assert_eq!(who_at(&broker, &ahead, at(year + 20)).await, "InvalidClientTokenId");
+    assert_eq!(
+        who_at(&broker, &ahead, at(year + 20)).await,
+        "InvalidClientTokenId"
+    );
     let lines = broker.into_audit().await;
-    let accepted: Vec<_> = lines.iter().filter(|line| line["eventName"] == "AcceptClock").collect();
+    let accepted: Vec<_> = lines
+        .iter()
+        .filter(|line| line["eventName"] == "AcceptClock")
+        .collect();
     assert_eq!(accepted.len(), 1);
     assert_eq!(accepted[0]["userIdentity"]["userName"], "test");
 }
@@ -187,15 +277,27 @@ async fn op_05_the_command_says_what_it_does_and_the_log_names_it() {
     let mut daemon = home.serve();
     let client = home.client(&daemon);
     let role = AssumeRole::new("arn:aws:iam::111122223333:role/Administrator", "test");
-    assert!(client.assume_role(&role).await.is_err(), "its own clock is right, and the broker's time is not");
+    assert!(
+        client.assume_role(&role).await.is_err(),
+        "its own clock is right, and the broker's time is not"
+    );
     let said = accept(&home);
-    assert!(said.contains("Every session that was issued before has ended"), "{said}");
-    eventually("it issues again", async || client.assume_role(&role).await.is_ok()).await;
+    assert!(
+        said.contains("Every session that was issued before has ended"),
+        "{said}"
+    );
+    eventually("it issues again", async || {
+        client.assume_role(&role).await.is_ok()
+    })
+    .await;
     daemon.signal("-TERM");
     let (status, log) = daemon.ended();
     assert_eq!(status, Some(0));
     let log = log.join("\n");
-    assert!(log.contains("not ready: the clock") && log.contains("run `brevet clock accept`"), "{log}");
+    assert!(
+        log.contains("not ready: the clock") && log.contains("run `brevet clock accept`"),
+        "{log}"
+    );
     assert!(log.contains("an operator has accepted the clock"), "{log}");
     assert!(file.load().unwrap().unwrap().time() < ahead);
     // A mark that cannot be read is refused, and the same command writes it anew.
@@ -211,13 +313,28 @@ async fn op_05_the_command_works_where_roles_are_in_a_file_and_without_a_broker(
     let home = Home::init().declared_in_a_file();
     let daemon = home.serve();
     let role = AssumeRole::new("arn:aws:iam::111122223333:role/Administrator", "test");
-    let before = home.client(&daemon).assume_role(&role).await.unwrap().credentials;
+    let before = home
+        .client(&daemon)
+        .assume_role(&role)
+        .await
+        .unwrap()
+        .credentials;
     drop(daemon);
     let file = ClockMarkFile::beside(&home.path.join("store.watermark"));
     let wall = brevet::clock::SystemClock.now();
-    file.raise(wall.plus(Duration::from_secs(90_000)), 0).unwrap();
+    file.raise(wall.plus(Duration::from_secs(90_000)), 0)
+        .unwrap();
     accept(&home);
     let daemon = home.serve();
-    assert_eq!(code(&daemon.client(&before).get_caller_identity().await.unwrap_err()), "InvalidClientTokenId");
+    assert_eq!(
+        code(
+            &daemon
+                .client(&before)
+                .get_caller_identity()
+                .await
+                .unwrap_err()
+        ),
+        "InvalidClientTokenId"
+    );
     assert!(home.client(&daemon).assume_role(&role).await.is_ok());
 }

@@ -72,15 +72,27 @@ struct Ask {
 impl Ask {
     /// The principal under test, or whoever asks where a principal's policies are not.
     fn user(&self) -> String {
-        if self.is_own() { format!("ask-{}", self.number) } else { CALLER.to_owned() }
+        if self.is_own() {
+            format!("ask-{}", self.number)
+        } else {
+            CALLER.to_owned()
+        }
     }
 
     fn role(&self) -> String {
-        if self.is_own() { format!("Ask-{}", self.number) } else { BASE.to_owned() }
+        if self.is_own() {
+            format!("Ask-{}", self.number)
+        } else {
+            BASE.to_owned()
+        }
     }
 
     fn target(&self) -> String {
-        if self.place == Place::Trust { format!("Target-{}", self.number) } else { TARGET.to_owned() }
+        if self.place == Place::Trust {
+            format!("Target-{}", self.number)
+        } else {
+            TARGET.to_owned()
+        }
     }
 
     fn is_own(&self) -> bool {
@@ -111,7 +123,10 @@ impl Ask {
         let condition = json!({self.operator.clone(): {self.key.clone(): self.wanted.clone()}});
         match self.denies {
             false => json!([statement("Allow", condition)]),
-            true => json!([statement("Allow", Value::Null), statement("Deny", condition)]),
+            true => json!([
+                statement("Allow", Value::Null),
+                statement("Deny", condition)
+            ]),
         }
     }
 
@@ -120,7 +135,11 @@ impl Ask {
     }
 
     fn expected(&self) -> &'static str {
-        if self.holds != self.denies { "ok" } else { "AccessDenied" }
+        if self.holds != self.denies {
+            "ok"
+        } else {
+            "AccessDenied"
+        }
     }
 }
 
@@ -153,59 +172,118 @@ fn question(key: &str, place: Place, ask: &Ask) -> Option<(By, What, &'static st
     let (user, role) = (ask.user(), ask.role());
     let now = asked_at();
     let by = |by, operator, right, wrong| Some((by, What::AssumeRole, operator, right, wrong));
-    let plainly = |operator, right: &str, wrong: &str| by(plain, operator, json!(right), json!(wrong));
+    let plainly =
+        |operator, right: &str, wrong: &str| by(plain, operator, json!(right), json!(wrong));
     let token = |operator, right: Value, wrong: Value| {
         (place == Place::Trust).then_some((By::Token, What::AssumeRole, operator, right, wrong))
     };
     let minted = |operator, right: Value, wrong: Value| {
-        (place != Place::Trust).then_some((plain, What::GetWebIdentityToken, operator, right, wrong))
+        (place != Place::Trust).then_some((
+            plain,
+            What::GetWebIdentityToken,
+            operator,
+            right,
+            wrong,
+        ))
     };
     match key {
         "aws:PrincipalArn" => {
-            let own = if in_session { arn("role", &role) } else { arn("user", &user) };
+            let own = if in_session {
+                arn("role", &role)
+            } else {
+                arn("user", &user)
+            };
             by(plain, "ArnEquals", json!(own), json!(arn("user", "nobody")))
         }
-        "aws:PrincipalAccount" | "aws:ResourceAccount" => plainly("StringEquals", ACCOUNT, "999999999999"),
+        "aws:PrincipalAccount" | "aws:ResourceAccount" => {
+            plainly("StringEquals", ACCOUNT, "999999999999")
+        }
         "aws:PrincipalTag/" => plainly("StringEquals", "blue", "red"),
-        "aws:PrincipalIsAWSService" | "aws:ViaAWSService" | "aws:ViaAWSMCPService" => plainly("Bool", "false", "true"),
-        "aws:PrincipalType" => plainly("StringEquals", if in_session { "AssumedRole" } else { "User" }, "Account"),
+        "aws:PrincipalIsAWSService" | "aws:ViaAWSService" | "aws:ViaAWSMCPService" => {
+            plainly("Bool", "false", "true")
+        }
+        "aws:PrincipalType" => plainly(
+            "StringEquals",
+            if in_session { "AssumedRole" } else { "User" },
+            "Account",
+        ),
         "aws:userid" => {
-            let own = if in_session { format!("{}:asking", role_id(&role)) } else { user_id(&user) };
+            let own = if in_session {
+                format!("{}:asking", role_id(&role))
+            } else {
+                user_id(&user)
+            };
             plainly("StringEquals", &own, "AIDANOBODY")
         }
         "aws:username" if in_session => None,
         "aws:username" => plainly("StringEquals", &user, "nobody"),
-        "aws:FederatedProvider" => by(By::Web, "StringEquals", json!(PROVIDER), json!(arn("oidc-provider", "other"))),
-        "aws:TokenIssueTime" => by(By::Role, "DateEquals", json!(now.to_string()), json!("2020-01-01")),
+        "aws:FederatedProvider" => by(
+            By::Web,
+            "StringEquals",
+            json!(PROVIDER),
+            json!(arn("oidc-provider", "other")),
+        ),
+        "aws:TokenIssueTime" => by(
+            By::Role,
+            "DateEquals",
+            json!(now.to_string()),
+            json!("2020-01-01"),
+        ),
         "aws:MultiFactorAuthAge" if in_session => None,
         "aws:MultiFactorAuthAge" => by(By::Mfa, "NumericEquals", json!("0"), json!("99")),
-        "aws:MultiFactorAuthPresent" if in_session => by(By::Role, "Bool", json!("false"), json!("true")),
+        "aws:MultiFactorAuthPresent" if in_session => {
+            by(By::Role, "Bool", json!("false"), json!("true"))
+        }
         "aws:MultiFactorAuthPresent" => by(By::Mfa, "Bool", json!("true"), json!("false")),
         "aws:SourceIdentity" => by(By::Role, "StringEquals", json!("alice"), json!("bob")),
         "aws:SourceIp" => plainly("IpAddress", "127.0.0.0/8", "192.0.2.0/24"),
         "aws:ResourceTag/" | "iam:ResourceTag/" => plainly("StringEquals", "gold", "lead"),
         "aws:CurrentTime" => plainly("DateEquals", &now.to_string(), "2020-01-01"),
         "aws:EpochTime" => plainly("NumericEquals", &now.seconds().to_string(), "1"),
-        "aws:referer" => plainly("StringEquals", "https://console.example.com/", "https://example.org/"),
+        "aws:referer" => plainly(
+            "StringEquals",
+            "https://console.example.com/",
+            "https://example.org/",
+        ),
         "aws:RequestedRegion" => plainly("StringEquals", "eu-central-1", "us-east-1"),
         "aws:RequestTag/" => plainly("StringEquals", "x", "y"),
-        "aws:TagKeys" | "sts:TransitiveTagKeys" => plainly("ForAnyValue:StringEquals", "project", "other"),
+        "aws:TagKeys" | "sts:TransitiveTagKeys" => {
+            plainly("ForAnyValue:StringEquals", "project", "other")
+        }
         "aws:SecureTransport" => plainly("Bool", "false", "true"),
         "aws:UserAgent" => plainly("StringEquals", "tests/1", "tests/2"),
-        ":amr" => by(By::Web, "ForAnyValue:StringEquals", json!("otp"), json!("sms")),
+        ":amr" => by(
+            By::Web,
+            "ForAnyValue:StringEquals",
+            json!("otp"),
+            json!("sms"),
+        ),
         ":aud" => by(By::Web, "StringEquals", json!("brevet"), json!("other")),
-        ":sub" => by(By::Web, "StringEquals", json!("alice@corp"), json!("bob@corp")),
-        ":email" => token("StringEquals", json!("alice@example.com"), json!("bob@example.com")),
+        ":sub" => by(
+            By::Web,
+            "StringEquals",
+            json!("alice@corp"),
+            json!("bob@corp"),
+        ),
+        ":email" => token(
+            "StringEquals",
+            json!("alice@example.com"),
+            json!("bob@example.com"),
+        ),
         ":oaud" => token("StringEquals", json!("brevet"), json!("other")),
         ":" => token("NumericEquals", json!("3"), json!("4")),
         "sts:RoleAuthorizedByIdp" => token("Bool", json!("true"), json!("false")),
         "sts:DurationSeconds" => minted("NumericEquals", json!("300"), json!("900")),
-        "sts:IdentityTokenAudience" => minted("ForAnyValue:StringEquals", json!("relying"), json!("other")),
+        "sts:IdentityTokenAudience" => {
+            minted("ForAnyValue:StringEquals", json!("relying"), json!("other"))
+        }
         "sts:SigningAlgorithm" => minted("StringEquals", json!("ES384"), json!("RS256")),
         "sts:ExternalId" => plainly("StringEquals", "Customer-42", "Customer-43"),
         "sts:RoleSessionName" => plainly("StringEquals", "asked", "other"),
         "sts:SourceIdentity" => plainly("StringEquals", "alice", "bob"),
-        other => panic!("the table has {other} as present, and this test does not know how to ask for it"),
+        other => panic!(
+            "the table has {other} as present, and this test does not know how to ask for it"
+        ),
     }
 }
 
@@ -231,7 +309,14 @@ fn any_value(r#type: Type, multivalued: bool) -> (String, Vec<&'static str>) {
         Type::Numeric => ("NumericGreaterThanEquals", vec!["-1000000"]),
         Type::IpAddress => ("IpAddress", vec!["0.0.0.0/0", "::/0"]),
     };
-    (if multivalued { format!("ForAnyValue:{operator}") } else { operator.to_owned() }, wanted)
+    (
+        if multivalued {
+            format!("ForAnyValue:{operator}")
+        } else {
+            operator.to_owned()
+        },
+        wanted,
+    )
 }
 
 /// Every question: for a key that is present its value and another one, for one that is absent whether it
@@ -239,12 +324,21 @@ fn any_value(r#type: Type, multivalued: bool) -> (String, Vec<&'static str>) {
 fn questions() -> Vec<Ask> {
     let mut asks: Vec<Ask> = Vec::new();
     for key in KEYS {
-        for place in [Place::Identity, Place::Trust, Place::Session, Place::Boundary] {
+        for place in [
+            Place::Identity,
+            Place::Trust,
+            Place::Session,
+            Place::Boundary,
+        ] {
             for denies in [false, true] {
                 let mut ask = Ask {
                     place,
                     // Whoever comes from a provider has the most to show.
-                    by: if key.name.starts_with(':') || place == Place::Session { By::Web } else { By::User },
+                    by: if key.name.starts_with(':') || place == Place::Session {
+                        By::Web
+                    } else {
+                        By::User
+                    },
                     what: What::AssumeRole,
                     key: concrete(key.name),
                     operator: String::new(),
@@ -257,8 +351,16 @@ fn questions() -> Vec<Ask> {
                 match present.then(|| question(key.name, place, &ask)).flatten() {
                     Some((by, what, operator, right, wrong)) => {
                         (ask.by, ask.what, ask.operator) = (by, what, operator.to_owned());
-                        asks.push(Ask { wanted: right, holds: true, ..ask.clone() });
-                        asks.push(Ask { wanted: wrong, number: asks.len(), ..ask });
+                        asks.push(Ask {
+                            wanted: right,
+                            holds: true,
+                            ..ask.clone()
+                        });
+                        asks.push(Ask {
+                            wanted: wrong,
+                            number: asks.len(),
+                            ..ask
+                        });
                     }
                     None => {
                         let (operator, wanted) = any_value(key.r#type, key.multivalued);
@@ -283,8 +385,10 @@ fn directory(asks: &[Ask], signing: &SigningKey) -> Value {
         json!({"RoleName": name, "RoleId": role_id(name), "Arn": arn("role", name), "Tags": tags,
             "AssumeRolePolicyDocument": trust, "RolePolicyList": [{"PolicyName": "own", "PolicyDocument": document}]})
     };
-    let anybody = policy(json!([{"Effect": "Allow", "Principal": {"AWS": ACCOUNT, "Federated": PROVIDER},
-        "Action": ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity", "sts:AssumeRoleWithWebIdentity"]}]));
+    let anybody = policy(
+        json!([{"Effect": "Allow", "Principal": {"AWS": ACCOUNT, "Federated": PROVIDER},
+        "Action": ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity", "sts:AssumeRoleWithWebIdentity"]}]),
+    );
     let tier = json!([{"Key": "tier", "Value": "gold"}]);
     let mut users = vec![user(CALLER, everything())];
     let mut roles = vec![
@@ -294,21 +398,29 @@ fn directory(asks: &[Ask], signing: &SigningKey) -> Value {
     let (mut policies, mut devices) = (Vec::new(), vec![(CALLER.to_owned(), mfa_of(CALLER))]);
     for ask in asks {
         if ask.place == Place::Trust {
-            roles.push(role(&ask.target(), ask.document(), everything(), tier.clone()));
+            roles.push(role(
+                &ask.target(),
+                ask.document(),
+                everything(),
+                tier.clone(),
+            ));
         }
         if !ask.is_own() {
             continue;
         }
         let bounded = ask.place == Place::Boundary;
-        let own = if bounded { everything() } else { ask.document() };
+        let own = if bounded {
+            everything()
+        } else {
+            ask.document()
+        };
         let mut principal = match ask.by {
             By::User | By::Mfa => user(&ask.user(), own),
             _ => role(&ask.role(), anybody.clone(), own, team.clone()),
         };
         if bounded {
             let name = format!("Bound-{}", ask.number);
-            principal["PermissionsBoundary"] =
-                json!({"PermissionsBoundaryType": "Policy", "PermissionsBoundaryArn": arn("policy", &name)});
+            principal["PermissionsBoundary"] = json!({"PermissionsBoundaryType": "Policy", "PermissionsBoundaryArn": arn("policy", &name)});
             policies.push(
                 json!({"PolicyName": name, "PolicyId": format!("ANPA{:0>16}", ask.number), "Arn": arn("policy", &name),
                 "Path": "/", "DefaultVersionId": "v1",
@@ -347,13 +459,21 @@ fn mfa_of(user: &str) -> String {
 
 fn keys_of(user: &str) -> Keys {
     let id = format!("AKIA{:0>16}", user.to_ascii_uppercase().replace('-', ""));
-    Keys { id, secret: format!("canary+secret/of/{user:0>23}"), token: None }
+    Keys {
+        id,
+        secret: format!("canary+secret/of/{user:0>23}"),
+        token: None,
+    }
 }
 
 /// A broker, and the time of all questions: codes of the time before this store are not taken.
 async fn broker_of(directory: &Value) -> Broker {
     let home = home();
-    brevet::files::write_private(&home.path().join("directory.json"), directory.to_string().as_bytes()).unwrap();
+    brevet::files::write_private(
+        &home.path().join("directory.json"),
+        directory.to_string().as_bytes(),
+    )
+    .unwrap();
     let broker = Broker::start_in(home, |_| {}).await;
     broker.clock.set(asked_at());
     broker
@@ -385,7 +505,16 @@ async fn signed(broker: &Broker, keys: &Keys, form: &[(&str, &str)]) -> Answer {
         service: "sts",
     };
     let host = broker.address.to_string();
-    signer.sign("POST", "/", &host, &mut headers, &sha256(body.as_bytes()), broker.clock.now()).unwrap();
+    signer
+        .sign(
+            "POST",
+            "/",
+            &host,
+            &mut headers,
+            &sha256(body.as_bytes()),
+            broker.clock.now(),
+        )
+        .unwrap();
     seen(&mut headers);
     broker.send("POST", "/", headers, body.into_bytes()).await
 }
@@ -396,8 +525,17 @@ fn seen(headers: &mut HeaderMap) {
 }
 
 fn session_of(answer: &Answer) -> Keys {
-    let text = |name: &str| answer.element(name).unwrap_or_else(|| panic!("{}", answer.body)).to_owned();
-    Keys { id: text("AccessKeyId"), secret: text("SecretAccessKey"), token: Some(text("SessionToken")) }
+    let text = |name: &str| {
+        answer
+            .element(name)
+            .unwrap_or_else(|| panic!("{}", answer.body))
+            .to_owned()
+    };
+    Keys {
+        id: text("AccessKeyId"),
+        secret: text("SecretAccessKey"),
+        token: Some(text("SessionToken")),
+    }
 }
 
 /// A session of a role that the caller assumes: with a source identity, a transitive tag, and a session
@@ -434,17 +572,30 @@ async fn login(broker: &Broker, role: &str, token: &str, policy: Option<&str>) -
 async fn with_code(broker: &Broker, user: &str) -> Keys {
     let code = crate::mfa::code(broker, 0);
     let serial = mfa_of(user);
-    let form = [("Action", "GetSessionToken"), VERSION, ("SerialNumber", &*serial), ("TokenCode", &*code)];
+    let form = [
+        ("Action", "GetSessionToken"),
+        VERSION,
+        ("SerialNumber", &*serial),
+        ("TokenCode", &*code),
+    ];
     session_of(&signed(broker, &keys_of(user), &form).await)
 }
 
 /// Asks, and says what came of it.
-async fn answer(broker: &Broker, ask: &Ask, signing: &SigningKey, shared: &mut BTreeMap<String, Keys>) -> String {
+async fn answer(
+    broker: &Broker,
+    ask: &Ask,
+    signing: &SigningKey,
+    shared: &mut BTreeMap<String, Keys>,
+) -> String {
     let target = arn("role", &ask.target());
     let policy = (ask.place == Place::Session).then(|| ask.document().to_string());
     if ask.by == By::Token {
         let roles = json!({"https://aws.amazon.com/roles": [target]});
-        return login(broker, &ask.target(), &token(signing, &roles), None).await.code().to_owned();
+        return login(broker, &ask.target(), &token(signing, &roles), None)
+            .await
+            .code()
+            .to_owned();
     }
     // Credentials that no policy under test is in are made once.
     let name = format!("{:?}", ask.by);
@@ -454,7 +605,15 @@ async fn answer(broker: &Broker, ask: &Ask, signing: &SigningKey, shared: &mut B
             By::User => keys_of(&ask.user()),
             By::Mfa => with_code(broker, &ask.user()).await,
             By::Role => assumed(broker, &ask.role(), policy.as_deref()).await,
-            _ => session_of(&login(broker, &ask.role(), &token(signing, &json!({})), policy.as_deref()).await),
+            _ => session_of(
+                &login(
+                    broker,
+                    &ask.role(),
+                    &token(signing, &json!({})),
+                    policy.as_deref(),
+                )
+                .await,
+            ),
         },
     };
     if ask.place == Place::Trust {
@@ -483,7 +642,13 @@ async fn answer(broker: &Broker, ask: &Ask, signing: &SigningKey, shared: &mut B
 }
 
 fn signing_key() -> SigningKey {
-    SigningKey::generate(Algorithm::ES384, State::Current, &SystemEntropy::new(), now()).unwrap()
+    SigningKey::generate(
+        Algorithm::ES384,
+        State::Current,
+        &SystemEntropy::new(),
+        now(),
+    )
+    .unwrap()
 }
 
 #[tokio::test]
@@ -500,10 +665,25 @@ async fn az_07_every_documented_condition_key_is_asked_in_every_kind_of_policy()
     }
     let asked: BTreeSet<_> = asks.iter().map(|a| &a.key).collect();
     let present: BTreeSet<_> = asks.iter().filter(|a| a.holds).map(|a| &a.key).collect();
-    println!("{} keys asked, {} of them present, in {} questions", asked.len(), present.len(), asks.len());
-    assert!(wrong.is_empty(), "{} answers are wrong:\n{}", wrong.len(), wrong.join("\n"));
+    println!(
+        "{} keys asked, {} of them present, in {} questions",
+        asked.len(),
+        present.len(),
+        asks.len()
+    );
+    assert!(
+        wrong.is_empty(),
+        "{} answers are wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
     assert_eq!(asked.len(), KEYS.len());
-    assert_eq!(present.len(), KEYS.iter().filter(|k| !matches!(k.presence, Presence::Never(_))).count());
+    assert_eq!(
+        present.len(),
+        KEYS.iter()
+            .filter(|k| !matches!(k.presence, Presence::Never(_)))
+            .count()
+    );
 }
 
 /// A broker with the caller, `Base` and `Target` as [`directory`] has them, and roles with these trust
@@ -511,9 +691,11 @@ async fn az_07_every_documented_condition_key_is_asked_in_every_kind_of_policy()
 async fn broker_with(signing: &SigningKey, roles: &[(&str, Value)]) -> Broker {
     let mut directory = directory(&[], signing);
     for (name, statements) in roles {
-        directory["RoleDetailList"].as_array_mut().unwrap().push(json!({"RoleName": name, "RoleId": role_id(name),
+        directory["RoleDetailList"].as_array_mut().unwrap().push(
+            json!({"RoleName": name, "RoleId": role_id(name),
             "Arn": arn("role", name), "AssumeRolePolicyDocument": policy(statements.clone()),
-            "RolePolicyList": [{"PolicyName": "own", "PolicyDocument": everything()}]}));
+            "RolePolicyList": [{"PolicyName": "own", "PolicyDocument": everything()}]}),
+        );
     }
     broker_of(&directory).await
 }
@@ -526,7 +708,17 @@ fn trust(condition: &Value) -> Value {
 
 async fn assume(broker: &Broker, keys: &Keys, role: &str) -> Answer {
     let role = arn("role", role);
-    signed(broker, keys, &[("Action", "AssumeRole"), VERSION, ("RoleArn", &role), ("RoleSessionName", "again")]).await
+    signed(
+        broker,
+        keys,
+        &[
+            ("Action", "AssumeRole"),
+            VERSION,
+            ("RoleArn", &role),
+            ("RoleSessionName", "again"),
+        ],
+    )
+    .await
 }
 
 #[tokio::test]
@@ -534,34 +726,61 @@ async fn a_provider_is_known_of_its_own_session_and_of_none_assumed_with_it() {
     let signing = signing_key();
     let sub = format!("{HOST}:sub");
     let roles = [
-        ("Vouched", trust(&json!({"StringEquals": {"aws:FederatedProvider": PROVIDER, sub.clone(): "alice@corp"}}))),
-        ("Unknown", trust(&json!({"Null": {"aws:FederatedProvider": "true", sub: "true"}}))),
+        (
+            "Vouched",
+            trust(
+                &json!({"StringEquals": {"aws:FederatedProvider": PROVIDER, sub.clone(): "alice@corp"}}),
+            ),
+        ),
+        (
+            "Unknown",
+            trust(&json!({"Null": {"aws:FederatedProvider": "true", sub: "true"}})),
+        ),
     ];
     let broker = broker_with(&signing, &roles).await;
     let first = session_of(&login(&broker, BASE, &token(&signing, &json!({})), None).await);
     assert_eq!(assume(&broker, &first, "Vouched").await.code(), "ok");
-    assert_eq!(assume(&broker, &first, "Unknown").await.code(), "AccessDenied");
+    assert_eq!(
+        assume(&broker, &first, "Unknown").await.code(),
+        "AccessDenied"
+    );
     let second = session_of(&assume(&broker, &first, TARGET).await);
-    assert_eq!(assume(&broker, &second, "Vouched").await.code(), "AccessDenied");
+    assert_eq!(
+        assume(&broker, &second, "Vouched").await.code(),
+        "AccessDenied"
+    );
     assert_eq!(assume(&broker, &second, "Unknown").await.code(), "ok");
     // A session that nobody but the account vouches for.
     let own = assumed(&broker, BASE, None).await;
-    assert_eq!(assume(&broker, &own, "Vouched").await.code(), "AccessDenied");
+    assert_eq!(
+        assume(&broker, &own, "Vouched").await.code(),
+        "AccessDenied"
+    );
 }
 
 #[tokio::test]
 async fn a_token_that_names_roles_is_good_for_these_alone() {
     let signing = signing_key();
     let roles = [
-        ("Demanding", trust(&json!({"Bool": {"sts:RoleAuthorizedByIdp": "true"}}))),
-        ("Without", trust(&json!({"Bool": {"sts:RoleAuthorizedByIdp": "false"}}))),
+        (
+            "Demanding",
+            trust(&json!({"Bool": {"sts:RoleAuthorizedByIdp": "true"}})),
+        ),
+        (
+            "Without",
+            trust(&json!({"Bool": {"sts:RoleAuthorizedByIdp": "false"}})),
+        ),
     ];
     let broker = broker_with(&signing, &roles).await;
     let claim = |value: Value| json!({"https://aws.amazon.com/roles": value});
     let own = |role: &str| json!(arn("role", role));
     for (role, claims, expected) in [
         ("Demanding", claim(own("Demanding")), "ok"),
-        ("Demanding", claim(json!([own("Without"), own("Demanding")])), "ok"),
+        (
+            "Demanding",
+            claim(json!([own("Without"), own("Demanding")])),
+            "ok",
+        ),
         ("Demanding", json!({}), "AccessDenied"),
         ("Without", json!({}), "ok"),
         ("Without", claim(own("Without")), "AccessDenied"),
@@ -569,9 +788,17 @@ async fn a_token_that_names_roles_is_good_for_these_alone() {
         (BASE, claim(own(BASE)), "ok"),
         (BASE, claim(own(TARGET)), "InvalidIdentityToken"),
         (BASE, claim(json!([])), "InvalidIdentityToken"),
-        (BASE, claim(json!("arn:aws:iam::111122223333:role/*")), "InvalidIdentityToken"),
+        (
+            BASE,
+            claim(json!("arn:aws:iam::111122223333:role/*")),
+            "InvalidIdentityToken",
+        ),
         (BASE, claim(json!(BASE)), "InvalidIdentityToken"),
-        (BASE, claim(json!({"role": own(BASE)})), "InvalidIdentityToken"),
+        (
+            BASE,
+            claim(json!({"role": own(BASE)})),
+            "InvalidIdentityToken",
+        ),
         (BASE, claim(json!([own(BASE), 1])), "InvalidIdentityToken"),
         (BASE, claim(Value::Null), "InvalidIdentityToken"),
         // A role that is not there answers alike.
@@ -588,9 +815,18 @@ async fn a_single_audience_is_one_value_and_several_are_several() {
     let signing = signing_key();
     let oaud = format!("{HOST}:oaud");
     let roles = [
-        ("One", trust(&json!({"StringEquals": {oaud.clone(): "brevet"}}))),
-        ("Any", trust(&json!({"ForAnyValue:StringEquals": {oaud.clone(): "api"}}))),
-        ("Api", trust(&json!({"StringEquals": {oaud: "api", format!("{HOST}:aud"): "brevet"}}))),
+        (
+            "One",
+            trust(&json!({"StringEquals": {oaud.clone(): "brevet"}})),
+        ),
+        (
+            "Any",
+            trust(&json!({"ForAnyValue:StringEquals": {oaud.clone(): "api"}})),
+        ),
+        (
+            "Api",
+            trust(&json!({"StringEquals": {oaud: "api", format!("{HOST}:aud"): "brevet"}})),
+        ),
     ];
     let broker = broker_with(&signing, &roles).await;
     let (one, list) = (json!({}), json!({"aud": ["brevet"]}));
@@ -615,8 +851,12 @@ async fn a_single_audience_is_one_value_and_several_are_several() {
 async fn what_a_session_remembers_of_a_token_is_bounded() {
     let signing = signing_key();
     let broker = broker_with(&signing, &[]).await;
-    let ask =
-        async |amr: Value| login(&broker, BASE, &token(&signing, &json!({"amr": amr})), None).await.code().to_owned();
+    let ask = async |amr: Value| {
+        login(&broker, BASE, &token(&signing, &json!({"amr": amr})), None)
+            .await
+            .code()
+            .to_owned()
+    };
     assert_eq!(ask(json!("x".repeat(1_024))).await, "ok");
     assert_eq!(ask(json!(vec!["x"; 512])).await, "ok");
     assert_eq!(ask(json!("x".repeat(1_025))).await, "InvalidIdentityToken");
@@ -634,13 +874,23 @@ async fn an_empty_tag_is_no_tag_to_a_policy_that_demands_one() {
     let signing = signing_key();
     let mut directory = directory(&[], &signing);
     let demand = |key: &str| {
-        policy(json!([{"Effect": "Allow", "Action": "sts:*", "Resource": "*"},
-            {"Effect": "Deny", "Action": "sts:AssumeRole", "Resource": "*", "Condition": {"Null": {key: "true"}}}]))
+        policy(
+            json!([{"Effect": "Allow", "Action": "sts:*", "Resource": "*"},
+            {"Effect": "Deny", "Action": "sts:AssumeRole", "Resource": "*", "Condition": {"Null": {key: "true"}}}]),
+        )
     };
     for (name, tags, key) in [
         ("asks", json!([]), "aws:RequestTag/Team"),
-        ("full", json!([{"Key": "Cost", "Value": "7"}]), "aws:PrincipalTag/Cost"),
-        ("empty", json!([{"Key": "Cost", "Value": ""}]), "aws:PrincipalTag/Cost"),
+        (
+            "full",
+            json!([{"Key": "Cost", "Value": "7"}]),
+            "aws:PrincipalTag/Cost",
+        ),
+        (
+            "empty",
+            json!([{"Key": "Cost", "Value": ""}]),
+            "aws:PrincipalTag/Cost",
+        ),
         ("none", json!([]), "aws:PrincipalTag/Cost"),
     ] {
         directory["UserDetailList"].as_array_mut().unwrap().push(json!({"UserName": name, "UserId": user_id(name),
@@ -652,10 +902,18 @@ async fn an_empty_tag_is_no_tag_to_a_policy_that_demands_one() {
     let broker = broker_of(&directory).await;
     let target = arn("role", TARGET);
     let ask = async |user: &str, tag: Option<&str>| {
-        let mut form = vec![("Action", "AssumeRole"), VERSION, ("RoleArn", &*target), ("RoleSessionName", "asked")];
+        let mut form = vec![
+            ("Action", "AssumeRole"),
+            VERSION,
+            ("RoleArn", &*target),
+            ("RoleSessionName", "asked"),
+        ];
         form.extend(tag.map(|_| ("Tags.member.1.Key", "Team")));
         form.extend(tag.map(|value| ("Tags.member.1.Value", value)));
-        signed(&broker, &keys_of(user), &form).await.code().to_owned()
+        signed(&broker, &keys_of(user), &form)
+            .await
+            .code()
+            .to_owned()
     };
     assert_eq!(ask("asks", None).await, "AccessDenied");
     assert_eq!(ask("asks", Some("red")).await, "ok");
@@ -673,7 +931,11 @@ async fn az_03_a_policy_parameter_has_2048_characters_white_space_included() {
     let sized = |n: usize| format!("{document}{}", " ".repeat(n - document.len()));
     let base = arn("role", BASE);
     let token = token(&signing, &json!({}));
-    let assume = [("Action", "AssumeRole"), ("RoleArn", &*base), ("RoleSessionName", "long")];
+    let assume = [
+        ("Action", "AssumeRole"),
+        ("RoleArn", &*base),
+        ("RoleSessionName", "long"),
+    ];
     let login = [
         ("Action", "AssumeRoleWithWebIdentity"),
         ("RoleArn", &*base),
@@ -682,7 +944,11 @@ async fn az_03_a_policy_parameter_has_2048_characters_white_space_included() {
     ];
     let vouch = [("Action", "GetFederationToken"), ("Name", "long")];
     for form in [&assume[..], &login[..], &vouch[..]] {
-        for (length, expected) in [(2_048, "ok"), (2_049, "ValidationError"), (20_000, "ValidationError")] {
+        for (length, expected) in [
+            (2_048, "ok"),
+            (2_049, "ValidationError"),
+            (20_000, "ValidationError"),
+        ] {
             let policy = sized(length);
             let form = [form, &[VERSION, ("Policy", &policy)]].concat();
             let caller = keys_of(CALLER);
@@ -691,15 +957,27 @@ async fn az_03_a_policy_parameter_has_2048_characters_white_space_included() {
             assert_eq!(answer.code(), expected, "{} {length}", form[0].1);
             if expected != "ok" {
                 let rule = "Member must have length less than or equal to 2048";
-                assert!(answer.element("Message").unwrap().contains(rule), "{}", answer.body);
+                assert!(
+                    answer.element("Message").unwrap().contains(rule),
+                    "{}",
+                    answer.body
+                );
             }
         }
     }
     // Over gRPC by the same rule, and a short one that is no policy by its own.
     let mut request = brevet::client::AssumeRole::new(&base, "long");
-    for (policy, expected) in [(sized(2_049), "ValidationError"), ("{}".to_owned(), "MalformedPolicyDocument")] {
+    for (policy, expected) in [
+        (sized(2_049), "ValidationError"),
+        ("{}".to_owned(), "MalformedPolicyDocument"),
+    ] {
         request.policy = Some(policy);
-        let error = broker.client(&keys_of(CALLER)).assume_role(&request).await.map(|_| ()).unwrap_err();
+        let error = broker
+            .client(&keys_of(CALLER))
+            .assume_role(&request)
+            .await
+            .map(|_| ())
+            .unwrap_err();
         assert_eq!(code(&error), expected);
     }
 }

@@ -30,8 +30,17 @@ struct User {
 
 impl User {
     fn new(name: &'static str, tags: &[(&str, &str)]) -> Self {
-        let tags = tags.iter().map(|(key, value)| json!({"Key": key, "Value": value})).collect();
-        Self { account: ACCOUNT, name, tags, boundary: None, policy: None }
+        let tags = tags
+            .iter()
+            .map(|(key, value)| json!({"Key": key, "Value": value}))
+            .collect();
+        Self {
+            account: ACCOUNT,
+            name,
+            tags,
+            boundary: None,
+            policy: None,
+        }
     }
 
     fn keys(&self) -> Keys {
@@ -44,7 +53,11 @@ type Role<'a> = (&'a str, Value, &'a [(&'a str, &'a str)]);
 
 fn keys_of(name: &str) -> Keys {
     let id = format!("AKIA{:0>16}", name.to_ascii_uppercase());
-    Keys { id, secret: format!("canary+secret/of/{name:0>23}"), token: None }
+    Keys {
+        id,
+        secret: format!("canary+secret/of/{name:0>23}"),
+        token: None,
+    }
 }
 
 fn role(name: &str) -> String {
@@ -61,9 +74,17 @@ fn everything() -> Value {
 
 /// Everybody of both accounts may assume the role, but for what the statements deny.
 fn trust(denies: &[Value]) -> Value {
-    let actions = ["sts:AssumeRole", "sts:AssumeRoleWithWebIdentity", "sts:TagSession", "sts:SetSourceIdentity"];
-    let providers =
-        [provider_arn("one.example.com"), provider_arn("two.example.com"), provider_arn("three.example.com")];
+    let actions = [
+        "sts:AssumeRole",
+        "sts:AssumeRoleWithWebIdentity",
+        "sts:TagSession",
+        "sts:SetSourceIdentity",
+    ];
+    let providers = [
+        provider_arn("one.example.com"),
+        provider_arn("two.example.com"),
+        provider_arn("three.example.com"),
+    ];
     let allow = json!({"Effect": "Allow", "Principal": {"AWS": [ACCOUNT, PARTNER_ACCOUNT], "Federated": providers}, "Action": actions});
     document([&[allow], denies].concat())
 }
@@ -73,14 +94,23 @@ fn provider_arn(host: &str) -> String {
 }
 
 fn signing_key() -> SigningKey {
-    SigningKey::generate(Algorithm::ES384, State::Current, &SystemEntropy::new(), now()).unwrap()
+    SigningKey::generate(
+        Algorithm::ES384,
+        State::Current,
+        &SystemEntropy::new(),
+        now(),
+    )
+    .unwrap()
 }
 
 async fn broker(users: &[User], roles: &[Role<'_>], signing: &SigningKey) -> Broker {
     let (mut listed, mut policies, mut keys) = (Vec::new(), Vec::new(), Vec::new());
     for user in users {
         let arn = format!("arn:aws:iam::{}:user/{}", user.account, user.name);
-        let own = user.policy.clone().unwrap_or_else(|| document(vec![everything()]));
+        let own = user
+            .policy
+            .clone()
+            .unwrap_or_else(|| document(vec![everything()]));
         let mut entry = json!({"UserName": user.name, "UserId": format!("AIDA{:0>16}", user.name.to_ascii_uppercase()), "Arn": arn,
             "Tags": user.tags, "UserPolicyList": [{"PolicyName": "own", "PolicyDocument": own}]});
         if let Some(boundary) = &user.boundary {
@@ -116,25 +146,53 @@ async fn broker(users: &[User], roles: &[Role<'_>], signing: &SigningKey) -> Bro
     let directory = json!({"UserDetailList": listed, "GroupDetailList": [], "RoleDetailList": roles, "Policies": policies,
         "Brevet": {"AccessKeys": keys, "OpenIDConnectProviders": providers}});
     let home = home();
-    brevet::files::write_private(&home.path().join("directory.json"), directory.to_string().as_bytes()).unwrap();
+    brevet::files::write_private(
+        &home.path().join("directory.json"),
+        directory.to_string().as_bytes(),
+    )
+    .unwrap();
     Broker::start_in(home, |_| {}).await
 }
 
 async fn assume(broker: &Broker, user: &str, role_name: &str, tags: &[&str]) -> String {
     let role = role(role_name);
-    let mut form = vec![("Action", "AssumeRole"), VERSION, ("RoleArn", &*role), ("RoleSessionName", "asked")];
-    let names: Vec<_> =
-        (1..=tags.len()).map(|n| (format!("Tags.member.{n}.Key"), format!("Tags.member.{n}.Value"))).collect();
+    let mut form = vec![
+        ("Action", "AssumeRole"),
+        VERSION,
+        ("RoleArn", &*role),
+        ("RoleSessionName", "asked"),
+    ];
+    let names: Vec<_> = (1..=tags.len())
+        .map(|n| {
+            (
+                format!("Tags.member.{n}.Key"),
+                format!("Tags.member.{n}.Value"),
+            )
+        })
+        .collect();
     for ((key, value), tag) in names.iter().zip(tags) {
         form.extend([(key.as_str(), *tag), (value.as_str(), "true")]);
     }
-    broker.query(Some(&keys_of(user)), &form).await.code().to_owned()
+    broker
+        .query(Some(&keys_of(user)), &form)
+        .await
+        .code()
+        .to_owned()
 }
 
-async fn login(broker: &Broker, signing: &SigningKey, host: &str, sub: &str, role_name: &str) -> String {
+async fn login(
+    broker: &Broker,
+    signing: &SigningKey,
+    host: &str,
+    sub: &str,
+    role_name: &str,
+) -> String {
     let claims = json!({"iss": format!("https://{host}"), "sub": sub, "aud": "brevet", "iat": now().seconds() - 5,
         "exp": now().seconds() + 300});
-    let (role, token) = (role(role_name), signing.sign(claims.to_string().as_bytes()).unwrap());
+    let (role, token) = (
+        role(role_name),
+        signing.sign(claims.to_string().as_bytes()).unwrap(),
+    );
     let form = [
         ("Action", "AssumeRoleWithWebIdentity"),
         VERSION,
@@ -173,7 +231,11 @@ async fn the_identity_perimeter_of_resources() {
     let signing = signing_key();
     let roles: [Role; 3] = [
         ("Guarded", trust(&denies), &[]),
-        ("Excluded", trust(&denies), &[("dp:exclude:identity", "true")]),
+        (
+            "Excluded",
+            trust(&denies),
+            &[("dp:exclude:identity", "true")],
+        ),
         ("Plain", trust(&[]), &[]),
     ];
     let broker = broker(&[User::new("own", &[]), stranger], &roles, &signing).await;
@@ -184,7 +246,11 @@ async fn the_identity_perimeter_of_resources() {
         ("stranger", "Guarded", "AccessDenied"),
         ("stranger", "Excluded", "ok"),
     ] {
-        assert_eq!(assume(&broker, user, role, &[]).await, expected, "{user} {role}");
+        assert_eq!(
+            assume(&broker, user, role, &[]).await,
+            expected,
+            "{user} {role}"
+        );
     }
     for (host, sub, role, expected) in [
         ("one.example.com", "tenant-1", "Guarded", "ok"),
@@ -194,19 +260,28 @@ async fn the_identity_perimeter_of_resources() {
         ("three.example.com", "tenant-1", "Guarded", "AccessDenied"),
         ("three.example.com", "tenant-1", "Plain", "ok"),
     ] {
-        assert_eq!(login(&broker, &signing, host, sub, role).await, expected, "{host} {sub} {role}");
+        assert_eq!(
+            login(&broker, &signing, host, sub, role).await,
+            expected,
+            "{host} {sub} {role}"
+        );
     }
 }
 
 #[tokio::test]
 async fn the_governance_of_session_tags() {
-    let denies = [json!({"Sid": "PerimeterTags", "Effect": "Deny", "Principal": "*", "Action": ["sts:TagSession"],
+    let denies = [
+        json!({"Sid": "PerimeterTags", "Effect": "Deny", "Principal": "*", "Action": ["sts:TagSession"],
         "Condition": {
             "Null": {"SAML:aud": "true"},
             "StringNotEqualsIfExists": {"aws:PrincipalTag/team": "admin", "aws:PrincipalOrgID": "o-exampleorgid"},
-            "ForAnyValue:StringLike": {"aws:TagKeys": ["dp:*", "team"]}}})];
-    let users =
-        [User::new("admin", &[("team", "admin")]), User::new("other", &[("team", "blue")]), User::new("bare", &[])];
+            "ForAnyValue:StringLike": {"aws:TagKeys": ["dp:*", "team"]}}}),
+    ];
+    let users = [
+        User::new("admin", &[("team", "admin")]),
+        User::new("other", &[("team", "blue")]),
+        User::new("bare", &[]),
+    ];
     let broker = broker(&users, &[("Guarded", trust(&denies), &[])], &signing_key()).await;
     for (user, tags, expected) in [
         ("admin", &["dp:exclude"][..], "ok"),
@@ -218,7 +293,11 @@ async fn the_governance_of_session_tags() {
         ("bare", &["dp:exclude"], "AccessDenied"),
         ("bare", &["project"], "ok"),
     ] {
-        assert_eq!(assume(&broker, user, "Guarded", tags).await, expected, "{user} {tags:?}");
+        assert_eq!(
+            assume(&broker, user, "Guarded", tags).await,
+            expected,
+            "{user} {tags:?}"
+        );
     }
 }
 
@@ -246,7 +325,10 @@ fn other_region(principal: bool) -> Value {
 }
 
 const INCLUDED: &[(&str, &str)] = &[("dp:include:network", "true")];
-const SPARED: &[(&str, &str)] = &[("dp:include:network", "true"), ("dp:exclude:network", "true")];
+const SPARED: &[(&str, &str)] = &[
+    ("dp:include:network", "true"),
+    ("dp:exclude:network", "true"),
+];
 
 #[tokio::test]
 async fn the_network_perimeter_of_resources() {
@@ -265,11 +347,20 @@ async fn the_network_perimeter_of_resources() {
     };
     let mut partner = User::new("partner", INCLUDED);
     partner.account = PARTNER_ACCOUNT;
-    let users = [User::new("included", INCLUDED), User::new("spared", SPARED), User::new("plain", &[]), partner];
+    let users = [
+        User::new("included", INCLUDED),
+        User::new("spared", SPARED),
+        User::new("plain", &[]),
+        partner,
+    ];
     let roles: [Role; 3] = [
         ("Here", trust(&denies(HERE)), &[]),
         ("Elsewhere", trust(&denies(ELSEWHERE)), &[]),
-        ("Excluded", trust(&denies(ELSEWHERE)), &[("dp:exclude:network", "true")]),
+        (
+            "Excluded",
+            trust(&denies(ELSEWHERE)),
+            &[("dp:exclude:network", "true")],
+        ),
     ];
     let broker = broker(&users, &roles, &signing_key()).await;
     for (user, role, expected) in [
@@ -280,7 +371,11 @@ async fn the_network_perimeter_of_resources() {
         ("plain", "Elsewhere", "ok"),
         ("partner", "Elsewhere", "ok"),
     ] {
-        assert_eq!(assume(&broker, user, role, &[]).await, expected, "{user} {role}");
+        assert_eq!(
+            assume(&broker, user, role, &[]).await,
+            expected,
+            "{user} {role}"
+        );
     }
 }
 
@@ -319,13 +414,30 @@ async fn the_network_perimeter_of_identities() {
         ("ownhere", "ok"),
         ("ownelsewhere", "AccessDenied"),
     ] {
-        assert_eq!(assume(&broker, user, "Target", &[]).await, expected, "{user}");
+        assert_eq!(
+            assume(&broker, user, "Target", &[]).await,
+            expected,
+            "{user}"
+        );
         // It holds for every action, and GetCallerIdentity needs no permission.
-        let form = [("Action", "GetAccessKeyInfo"), VERSION, ("AccessKeyId", "AKIA0000000000000000")];
+        let form = [
+            ("Action", "GetAccessKeyInfo"),
+            VERSION,
+            ("AccessKeyId", "AKIA0000000000000000"),
+        ];
         let denied = broker.query(Some(&keys_of(user)), &form).await;
-        assert_eq!(denied.code() == "AccessDenied", expected == "AccessDenied", "{user}: {}", denied.body);
+        assert_eq!(
+            denied.code() == "AccessDenied",
+            expected == "AccessDenied",
+            "{user}: {}",
+            denied.body
+        );
         let form = [("Action", "GetCallerIdentity"), VERSION];
-        assert_eq!(broker.query(Some(&keys_of(user)), &form).await.code(), "ok", "{user}");
+        assert_eq!(
+            broker.query(Some(&keys_of(user)), &form).await.code(),
+            "ok",
+            "{user}"
+        );
     }
 }
 
@@ -352,11 +464,31 @@ async fn access_is_denied_by_the_source_address() {
             in_trust.as_object_mut().unwrap().remove("Resource");
             in_trust["Principal"] = json!("*");
             in_trust["Action"] = json!("sts:AssumeRole");
-            let roles: [Role; 2] = [("Open", trust(&[]), &[]), ("Guarded", trust(&[in_trust]), &[])];
-            let broker = broker(&[identity, bounded, User::new("plain", &[])], &roles, &signing_key()).await;
-            assert_eq!(assume(&broker, "identity", "Open", &[]).await, expected, "identity {condition}");
-            assert_eq!(assume(&broker, "bounded", "Open", &[]).await, expected, "boundary {condition}");
-            assert_eq!(assume(&broker, "plain", "Guarded", &[]).await, expected, "trust {condition}");
+            let roles: [Role; 2] = [
+                ("Open", trust(&[]), &[]),
+                ("Guarded", trust(&[in_trust]), &[]),
+            ];
+            let broker = broker(
+                &[identity, bounded, User::new("plain", &[])],
+                &roles,
+                &signing_key(),
+            )
+            .await;
+            assert_eq!(
+                assume(&broker, "identity", "Open", &[]).await,
+                expected,
+                "identity {condition}"
+            );
+            assert_eq!(
+                assume(&broker, "bounded", "Open", &[]).await,
+                expected,
+                "boundary {condition}"
+            );
+            assert_eq!(
+                assume(&broker, "plain", "Guarded", &[]).await,
+                expected,
+                "trust {condition}"
+            );
             // A session policy, in force on the session's own calls.
             let policy = document(vec![everything(), deny(&condition)]).to_string();
             let open = role("Open");
@@ -369,10 +501,21 @@ async fn access_is_denied_by_the_source_address() {
             ];
             let answer = broker.query(Some(&keys_of("plain")), &form).await;
             let text = |name: &str| answer.element(name).unwrap().to_owned();
-            let session =
-                Keys { id: text("AccessKeyId"), secret: text("SecretAccessKey"), token: Some(text("SessionToken")) };
-            let form = [("Action", "GetAccessKeyInfo"), VERSION, ("AccessKeyId", &*session.id)];
-            assert_eq!(broker.query(Some(&session), &form).await.code(), expected, "session {condition}");
+            let session = Keys {
+                id: text("AccessKeyId"),
+                secret: text("SecretAccessKey"),
+                token: Some(text("SessionToken")),
+            };
+            let form = [
+                ("Action", "GetAccessKeyInfo"),
+                VERSION,
+                ("AccessKeyId", &*session.id),
+            ];
+            assert_eq!(
+                broker.query(Some(&session), &form).await.code(),
+                expected,
+                "session {condition}"
+            );
         }
     }
 }

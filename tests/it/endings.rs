@@ -15,7 +15,11 @@ fn source(n: u8) -> Ipv4Addr {
 }
 
 async fn with_limits(change: impl FnOnce(&mut Limits)) -> Broker {
-    let mut limits = Limits { calls: 1_024, request_memory_bytes: 1 << 28, ..Limits::default() };
+    let mut limits = Limits {
+        calls: 1_024,
+        request_memory_bytes: 1 << 28,
+        ..Limits::default()
+    };
     change(&mut limits);
     Broker::start_with(|c| c.limits = limits).await
 }
@@ -35,7 +39,8 @@ async fn unread(broker: &Broker, from: u8) -> TcpStream {
     let mut stream = socket.connect(broker.address).await.unwrap();
     let all = one.repeat(40_000);
     // The broker reads no more than it can answer.
-    let _ = tokio::time::timeout(Duration::from_millis(300), stream.write_all(all.as_bytes())).await;
+    let _ =
+        tokio::time::timeout(Duration::from_millis(300), stream.write_all(all.as_bytes())).await;
     stream
 }
 
@@ -44,7 +49,11 @@ async fn nothing_is_held(broker: &Broker) {
     let admission = broker.running.as_ref().unwrap().admission.clone();
     let mut held = (0, 0, 0);
     for _ in 0..750 {
-        held = (admission.calls_in_flight(), admission.request_memory_bytes(), admission.sources());
+        held = (
+            admission.calls_in_flight(),
+            admission.request_memory_bytes(),
+            admission.sources(),
+        );
         if held == (0, 0, 0) {
             return;
         }
@@ -55,7 +64,10 @@ async fn nothing_is_held(broker: &Broker) {
 
 async fn something_is_held(broker: &Broker) {
     let admission = broker.running.as_ref().unwrap().admission.clone();
-    eventually("answers wait", async || admission.request_memory_bytes() > 0).await;
+    eventually("answers wait", async || {
+        admission.request_memory_bytes() > 0
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -65,7 +77,8 @@ async fn tr_02_what_a_connection_held_is_given_back_when_it_is_cut() {
     let call = http2::post(broker.address, "/brevet.sts.v1.Nothing/Nothing", &headers);
     for _ in 0..20 {
         let mut raw = Raw::connect(broker.address, source(1), b"").await;
-        let calls = (0..100).flat_map(|n| http2::frame(HEADERS, END_HEADERS | END_STREAM, 2 * n + 1, &call));
+        let calls = (0..100)
+            .flat_map(|n| http2::frame(HEADERS, END_HEADERS | END_STREAM, 2 * n + 1, &call));
         let pings = http2::frame(PING, 0, 0, b"12345678").repeat(1_500);
         raw.send(&[calls.collect(), pings].concat()).await;
         assert!(raw.ends(Duration::from_secs(10)).await.0);
@@ -116,7 +129,10 @@ async fn tr_02_what_a_connection_held_is_given_back_when_it_makes_room() {
         let request = format!("GET / HTTP/1.1\r\nhost: {}\r\n\r\n", broker.address);
         late.write_all(request.as_bytes()).await.unwrap();
         let mut answer = [0; 12];
-        tokio::time::timeout(Duration::from_secs(5), late.read_exact(&mut answer)).await.unwrap().unwrap();
+        tokio::time::timeout(Duration::from_secs(5), late.read_exact(&mut answer))
+            .await
+            .unwrap()
+            .unwrap();
         newcomers.push(late);
     }
     drop(newcomers);
@@ -143,7 +159,11 @@ async fn tr_02_what_a_connection_held_is_given_back_at_shutdown() {
     let running = broker.running.take().unwrap();
     let admission = running.admission.clone();
     running.shutdown(std::future::pending()).await;
-    let held = (admission.calls_in_flight(), admission.request_memory_bytes(), admission.sources());
+    let held = (
+        admission.calls_in_flight(),
+        admission.request_memory_bytes(),
+        admission.sources(),
+    );
     assert_eq!(held, (0, 0, 0));
     drop(streams);
 }

@@ -12,7 +12,8 @@ use tokio::net::TcpStream;
 
 use crate::binary::{Daemon, Home, brevet, serve_by};
 use crate::http2::{
-    self, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, Raw, WINDOW_UPDATE, connect, form,
+    self, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, Raw, WINDOW_UPDATE, connect,
+    form,
 };
 
 const QUIET: &str = "warn,brevet=info";
@@ -35,21 +36,32 @@ fn address(daemon: &Daemon) -> SocketAddr {
 
 /// Bytes of memory in use: proc(5), `statm`, second field, in pages of 4 KiB.
 fn resident(daemon: &Daemon) -> u64 {
-    let statm = std::fs::read_to_string(format!("/proc/{}/statm", daemon.child.id())).expect("the broker lives");
+    let statm = std::fs::read_to_string(format!("/proc/{}/statm", daemon.child.id()))
+        .expect("the broker lives");
     statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4_096
 }
 
 /// User and system time: proc(5), `stat`, fields 14 and 15, in hundredths of a second.
 fn cpu_seconds(daemon: &Daemon) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", daemon.child.id())).expect("the broker lives");
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", daemon.child.id()))
+        .expect("the broker lives");
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
     (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
 }
 
 async fn metric(daemon: &Daemon, name: &str) -> u64 {
     let operator = daemon.operator.parse().unwrap();
-    let text = crate::harness::http1(operator, "GET", "/metrics", Default::default(), Vec::new()).await.body;
-    let line = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(' '));
+    let text = crate::harness::http1(operator, "GET", "/metrics", Default::default(), Vec::new())
+        .await
+        .body;
+    let line = text
+        .lines()
+        .find_map(|l| l.strip_prefix(name)?.strip_prefix(' '));
     line.map_or(0, |value| value.trim().parse().unwrap())
 }
 
@@ -59,9 +71,19 @@ async fn comes_back(daemon: &Daemon, baseline: u64, within: u64, wait: Duration)
     loop {
         let now = resident(daemon);
         if now <= baseline + within {
-            return println!("{} MiB beside {} after {:?}", now / MIB, baseline / MIB, started.elapsed());
+            return println!(
+                "{} MiB beside {} after {:?}",
+                now / MIB,
+                baseline / MIB,
+                started.elapsed()
+            );
         }
-        assert!(started.elapsed() < wait, "{} MiB, {} before", now / MIB, baseline / MIB);
+        assert!(
+            started.elapsed() < wait,
+            "{} MiB, {} before",
+            now / MIB,
+            baseline / MIB
+        );
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
 }
@@ -117,15 +139,31 @@ async fn who(to: SocketAddr, keys: &Credentials) -> u16 {
         service: "sts",
     };
     let digest = brevet::sigv4::sha256(body.as_bytes());
-    signer.sign("POST", "/", &to.to_string(), &mut headers, &digest, SystemClock.now()).unwrap();
+    signer
+        .sign(
+            "POST",
+            "/",
+            &to.to_string(),
+            &mut headers,
+            &digest,
+            SystemClock.now(),
+        )
+        .unwrap();
     let io = hyper_util::rt::TokioIo::new(connect(to, source(200)).await.unwrap());
     let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
     let connection = tokio::spawn(connection);
     let body = http_body_util::Full::new(bytes::Bytes::from_static(body.as_bytes()));
     let mut request = http::Request::post("/").body(body).unwrap();
     *request.headers_mut() = headers;
-    request.headers_mut().insert("host", to.to_string().parse().unwrap());
-    let status = sender.send_request(request).await.unwrap().status().as_u16();
+    request
+        .headers_mut()
+        .insert("host", to.to_string().parse().unwrap());
+    let status = sender
+        .send_request(request)
+        .await
+        .unwrap()
+        .status()
+        .as_u16();
     connection.abort();
     status
 }
@@ -178,14 +216,25 @@ async fn tr_01_streams_that_are_reset_at_once_end_the_connection() {
     for flood in floods {
         connections += flood.await.unwrap();
     }
-    println!("100,000 streams took {connections} connections and {:?}", started.elapsed());
+    println!(
+        "100,000 streams took {connections} connections and {:?}",
+        started.elapsed()
+    );
     let peak = resident(&daemon);
-    assert!(peak < baseline + 64 * MIB, "{} MiB, {} before", peak / MIB, baseline / MIB);
+    assert!(
+        peak < baseline + 64 * MIB,
+        "{} MiB, {} before",
+        peak / MIB,
+        baseline / MIB
+    );
     let (median, p99) = good.stop().await;
     println!("a good client: {median:?} (median), {p99:?} (p99)");
     let ended = Instant::now();
     while metric(&daemon, "brevet_calls_in_flight").await > 0 {
-        assert!(ended.elapsed() < Duration::from_secs(15), "calls of connections that are gone go on");
+        assert!(
+            ended.elapsed() < Duration::from_secs(15),
+            "calls of connections that are gone go on"
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
@@ -196,8 +245,13 @@ async fn tr_06_idle_connections_leave_room_for_calls_and_go_by_age() {
     let name = "tr_06_idle_connections_leave_room_for_calls_and_go_by_age";
     let count = 2_000;
     brevet::server::raise_descriptor_limit();
-    if rustix::process::getrlimit(rustix::process::Resource::Nofile).current.is_some_and(|n| n < count + 500) {
-        return eprintln!("{name}: skipped: the limit of file descriptors is too low for {count} connections");
+    if rustix::process::getrlimit(rustix::process::Resource::Nofile)
+        .current
+        .is_some_and(|n| n < count + 500)
+    {
+        return eprintln!(
+            "{name}: skipped: the limit of file descriptors is too low for {count} connections"
+        );
     }
     let home = Home::init();
     home.edit(|toml| format!("{toml}\n[limits]\nidle_seconds = 15\n"));
@@ -208,7 +262,13 @@ async fn tr_06_idle_connections_leave_room_for_calls_and_go_by_age() {
     let baseline = resident(&daemon);
     let rest = async |n: u64| {
         let mut raw = Raw::connect(to, source(u8::try_from(n % 4).unwrap() + 1), b"").await;
-        raw.send(&http2::frame(HEADERS, END_HEADERS | END_STREAM, 1, &form(to))).await;
+        raw.send(&http2::frame(
+            HEADERS,
+            END_HEADERS | END_STREAM,
+            1,
+            &form(to),
+        ))
+        .await;
         raw
     };
     let mut idle = Vec::new();
@@ -244,7 +304,9 @@ async fn tr_06_idle_connections_leave_room_for_calls_and_go_by_age() {
 async fn tr_08_connections_without_end_leave_descriptors_for_the_broker() {
     let home = Home::init();
     let mut limited = Command::new("prlimit");
-    limited.arg("--nofile=256:256").arg(env!("CARGO_BIN_EXE_brevet"));
+    limited
+        .arg("--nofile=256:256")
+        .arg(env!("CARGO_BIN_EXE_brevet"));
     let mut daemon = start(limited, &home);
     let to = address(&daemon);
     let client = home.client(&daemon);
@@ -252,14 +314,21 @@ async fn tr_08_connections_without_end_leave_descriptors_for_the_broker() {
     let (cpu, started) = (cpu_seconds(&daemon), Instant::now());
     let mut held: Vec<TcpStream> = Vec::new();
     for n in 0..1_000u32 {
-        held.push(connect(to, source(u8::try_from(n % 8).unwrap() + 1)).await.unwrap());
+        held.push(
+            connect(to, source(u8::try_from(n % 8).unwrap() + 1))
+                .await
+                .unwrap(),
+        );
     }
     // The audit log and the store have theirs: credentials are issued and sessions revoked meanwhile.
-    let selector = crate::harness::Selector::RoleArn("arn:aws:iam::111122223333:role/Administrator".into());
+    let selector =
+        crate::harness::Selector::RoleArn("arn:aws:iam::111122223333:role/Administrator".into());
     for _ in 0..5 {
         client.assume_role(&role()).await.unwrap();
-        let request =
-            brevet::grpc::pb::RevokeSessionsRequest { selector: Some(selector.clone()), ..Default::default() };
+        let request = brevet::grpc::pb::RevokeSessionsRequest {
+            selector: Some(selector.clone()),
+            ..Default::default()
+        };
         client.revoke_sessions(request).await.unwrap();
         assert_eq!(who(to, &home.keys).await, 200, "a newcomer is served");
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -268,20 +337,33 @@ async fn tr_08_connections_without_end_leave_descriptors_for_the_broker() {
     let busy = (cpu_seconds(&daemon) - cpu) / seconds;
     println!("{:.0} % of a core", busy * 100.0);
     assert!(busy < 0.5, "{busy}");
-    let files = std::fs::read_dir(format!("/proc/{}/fd", daemon.child.id())).unwrap().count();
+    let files = std::fs::read_dir(format!("/proc/{}/fd", daemon.child.id()))
+        .unwrap()
+        .count();
     assert!(files < 250, "{files} descriptors");
     drop(held);
     let freed = Instant::now();
-    let free = async || (tokio::time::timeout(Duration::from_secs(1), connect(to, source(1))).await).is_ok();
+    let free = async || {
+        (tokio::time::timeout(Duration::from_secs(1), connect(to, source(1))).await).is_ok()
+    };
     while !(free().await && metric(&daemon, "brevet_connections").await < 20) {
-        assert!(freed.elapsed() < Duration::from_secs(5), "it does not recover");
+        assert!(
+            freed.elapsed() < Duration::from_secs(5),
+            "it does not recover"
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let _: Client = client;
     daemon.signal("-TERM");
     let (_, log) = daemon.ended();
-    let warnings = log.iter().filter(|line| line.contains("\"WARN\"") && line.contains("connection")).count();
-    assert!(warnings as f64 <= seconds + 3.0, "{warnings} warnings in {seconds} s");
+    let warnings = log
+        .iter()
+        .filter(|line| line.contains("\"WARN\"") && line.contains("connection"))
+        .count();
+    assert!(
+        warnings as f64 <= seconds + 3.0,
+        "{warnings} warnings in {seconds} s"
+    );
 }
 
 /// A group of processes that may use 512 MiB; none: why not.
@@ -297,7 +379,8 @@ impl Cgroup {
         let group = Self(PathBuf::from(parent).join(name));
         std::fs::create_dir(&group.0).map_err(|e| format!("{}: {e}", group.0.display()))?;
         let limit = group.0.join(limit);
-        std::fs::write(&limit, bytes.to_string()).map_err(|e| format!("{}: {e}", limit.display()))?;
+        std::fs::write(&limit, bytes.to_string())
+            .map_err(|e| format!("{}: {e}", limit.display()))?;
         Ok(group)
     }
 }
@@ -314,13 +397,17 @@ async fn op_07_a_flood_in_512_mib_is_shed_and_kills_nobody() {
     let group = match Cgroup::make(512 * MIB) {
         Ok(group) => group,
         Err(why) => {
-            return eprintln!("op_07_a_flood_in_512_mib_is_shed_and_kills_nobody: skipped: no memory cgroup: {why}");
+            return eprintln!(
+                "op_07_a_flood_in_512_mib_is_shed_and_kills_nobody: skipped: no memory cgroup: {why}"
+            );
         }
     };
     let home = Home::init();
     let mut inside = Command::new("sh");
     inside.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]);
-    inside.arg(group.0.join("cgroup.procs")).arg(env!("CARGO_BIN_EXE_brevet"));
+    inside
+        .arg(group.0.join("cgroup.procs"))
+        .arg(env!("CARGO_BIN_EXE_brevet"));
     let daemon = start(inside, &home);
     let to = address(&daemon);
     let client = home.client(&daemon);
@@ -359,9 +446,17 @@ async fn flood(to: SocketAddr, kind: u8) -> Raw {
     for stream in (0..256u32).map(|n| 2 * n + 1) {
         let mut block = block.clone();
         if kind == 1 {
-            block.extend(if stream == 1 { b"\x40\x01a\x00".to_vec() } else { vec![0xbe; 1_700] });
+            block.extend(if stream == 1 {
+                b"\x40\x01a\x00".to_vec()
+            } else {
+                vec![0xbe; 1_700]
+            });
         }
-        let flags = if kind == 2 { END_HEADERS | END_STREAM } else { END_HEADERS };
+        let flags = if kind == 2 {
+            END_HEADERS | END_STREAM
+        } else {
+            END_HEADERS
+        };
         bytes.extend(http2::frame(HEADERS, flags, stream, &block));
     }
     // Whoever is cut has had its answer.
@@ -384,7 +479,10 @@ async fn flood(to: SocketAddr, kind: u8) -> Raw {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn op_08_memory_does_not_grow_with_time() {
     // The case runs for 24 hours: BREVET_SOAK_SECONDS=86400.
-    let seconds: u64 = std::env::var("BREVET_SOAK_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(20);
+    let seconds: u64 = std::env::var("BREVET_SOAK_SECONDS")
+        .ok()
+        .and_then(|s| s.parse().ok())
+        .unwrap_or(20);
     let home = Home::init();
     // What is kept of sessions has bounds; here they are reached early, so that they are seen to hold.
     home.edit(|toml| format!("{toml}\n[sessions]\nrecords_mib = 1\nopened_tokens_mib = 1\n"));
@@ -402,26 +500,45 @@ async fn op_08_memory_does_not_grow_with_time() {
         if sessions.is_multiple_of(20) {
             let id = made.credentials.access_key_id.clone();
             let selector = Some(crate::harness::Selector::AccessKeyId(id));
-            let request = brevet::grpc::pb::RevokeSessionsRequest { selector, ..Default::default() };
+            let request = brevet::grpc::pb::RevokeSessionsRequest {
+                selector,
+                ..Default::default()
+            };
             client.revoke_sessions(request).await.unwrap();
             revoked += 1;
-            assert!(session.get_caller_identity().await.is_err(), "a revoked session is refused");
+            assert!(
+                session.get_caller_identity().await.is_err(),
+                "a revoked session is refused"
+            );
         }
         if started.elapsed() > warm && sampled.elapsed() > Duration::from_millis(200) {
             sampled = Instant::now();
-            samples.push((started.elapsed().as_secs_f64(), resident(&daemon) as f64 / 1_024.0));
+            samples.push((
+                started.elapsed().as_secs_f64(),
+                resident(&daemon) as f64 / 1_024.0,
+            ));
         }
     }
     // A line through the samples: KiB for each thousand sessions.
     let count = samples.len() as f64;
-    let (x, y) = (samples.iter().map(|s| s.0).sum::<f64>() / count, samples.iter().map(|s| s.1).sum::<f64>() / count);
+    let (x, y) = (
+        samples.iter().map(|s| s.0).sum::<f64>() / count,
+        samples.iter().map(|s| s.1).sum::<f64>() / count,
+    );
     let slope = samples.iter().map(|s| (s.0 - x) * (s.1 - y)).sum::<f64>()
-        / samples.iter().map(|s| (s.0 - x).powi(2)).sum::<f64>().max(f64::EPSILON);
+        / samples
+            .iter()
+            .map(|s| (s.0 - x).powi(2))
+            .sum::<f64>()
+            .max(f64::EPSILON);
     let growth = slope * (seconds as f64 - warm.as_secs_f64());
     println!(
         "{sessions} sessions, {revoked} revoked in {seconds} s: {slope:.1} KiB a second, {y:.0} KiB in the middle"
     );
-    assert!(growth < 16_384.0 + revoked as f64, "memory grew by {growth:.0} KiB");
+    assert!(
+        growth < 16_384.0 + revoked as f64,
+        "memory grew by {growth:.0} KiB"
+    );
     let mut rest = Vec::new();
     let mut silent = connect(address(&daemon), source(3)).await.unwrap();
     let _ = tokio::time::timeout(Duration::from_millis(10), silent.read_to_end(&mut rest)).await;

@@ -43,9 +43,21 @@ pub struct Keys {
 pub fn user(name: &str) -> Keys {
     let directory: serde_json::Value = serde_json::from_str(DIRECTORY).unwrap();
     let keys = directory["Brevet"]["AccessKeys"].as_array().unwrap();
-    let key = keys.iter().find(|k| k["UserArn"].as_str().unwrap().ends_with(&format!(":user/{name}"))).unwrap();
+    let key = keys
+        .iter()
+        .find(|k| {
+            k["UserArn"]
+                .as_str()
+                .unwrap()
+                .ends_with(&format!(":user/{name}"))
+        })
+        .unwrap();
     let text = |field: &str| key[field].as_str().unwrap().to_owned();
-    Keys { id: text("AccessKeyId"), secret: text("SecretAccessKey"), token: None }
+    Keys {
+        id: text("AccessKeyId"),
+        secret: text("SecretAccessKey"),
+        token: None,
+    }
 }
 
 impl From<&Credentials> for Keys {
@@ -91,12 +103,22 @@ pub async fn stored_home() -> Arc<tempfile::TempDir> {
 pub async fn fill_store(dir: &Path, place: &Place) {
     let entropy = SystemEntropy::new();
     let master_key = MasterKey::create(&dir.join("master.key"), &entropy).unwrap();
-    let store = Store::open(place, Access::Create, Some(&master_key), now(), &entropy).await.unwrap();
-    let desk = Desk { store: &store, master_key: &master_key, entropy: &entropy, now: now(), issuer: None };
+    let store = Store::open(place, Access::Create, Some(&master_key), now(), &entropy)
+        .await
+        .unwrap();
+    let desk = Desk {
+        store: &store,
+        master_key: &master_key,
+        entropy: &entropy,
+        now: now(),
+        issuer: None,
+    };
     let declaration = brevet::directory::parse(DIRECTORY.as_bytes()).unwrap();
     let import = commands::plan(desk, declaration, false).await.unwrap();
     import.apply(desk, &Actor::operator("test")).await.unwrap();
-    Watermark::of(&store.head().await.unwrap()).save(&dir.join("store.watermark")).unwrap();
+    Watermark::of(&store.head().await.unwrap())
+        .save(&dir.join("store.watermark"))
+        .unwrap();
     store.close().await;
 }
 
@@ -111,33 +133,62 @@ impl Hand {
     pub async fn on(dir: &Path, place: &Place) -> Self {
         let entropy = SystemEntropy::new();
         let master_key = MasterKey::load(&dir.join("master.key")).unwrap();
-        let store = Store::open(place, Access::Use, Some(&master_key), now(), &entropy).await.unwrap();
-        Self { store, master_key, entropy }
+        let store = Store::open(place, Access::Use, Some(&master_key), now(), &entropy)
+            .await
+            .unwrap();
+        Self {
+            store,
+            master_key,
+            entropy,
+        }
     }
 
     pub async fn run(&self, command: Command) -> Result<i64, CommandError> {
         let (store, master_key, entropy) = (&self.store, &self.master_key, &self.entropy);
-        let desk = Desk { store, master_key, entropy, now: now(), issuer: None };
+        let desk = Desk {
+            store,
+            master_key,
+            entropy,
+            now: now(),
+            issuer: None,
+        };
         commands::execute(desk, &Actor::operator("hand"), vec![command]).await
     }
 
     /// Imports a file; the number of the last change.
     pub async fn import(&self, file: &serde_json::Value) -> Result<i64, CommandError> {
         let (store, master_key, entropy) = (&self.store, &self.master_key, &self.entropy);
-        let desk = Desk { store, master_key, entropy, now: now(), issuer: None };
+        let desk = Desk {
+            store,
+            master_key,
+            entropy,
+            now: now(),
+            issuer: None,
+        };
         let declaration = brevet::directory::parse(file.to_string().as_bytes()).unwrap();
-        commands::plan(desk, declaration, false).await?.apply(desk, &Actor::operator("hand")).await
+        commands::plan(desk, declaration, false)
+            .await?
+            .apply(desk, &Actor::operator("hand"))
+            .await
     }
 
     /// Changes one aspect of something.
     pub async fn edit(&self, kind: Kind, id: &str, edit: Edit) -> Result<i64, CommandError> {
-        self.run(Command::Edit { name: Name::new(kind, id), edit, expected: None }).await
+        self.run(Command::Edit {
+            name: Name::new(kind, id),
+            edit,
+            expected: None,
+        })
+        .await
     }
 }
 
 /// The configuration's directory is in the store.
 pub fn in_the_store(config: &mut Config) {
-    config.master_key = config.directory.take().map(|file| file.with_file_name("master.key"));
+    config.master_key = config
+        .directory
+        .take()
+        .map(|file| file.with_file_name("master.key"));
 }
 
 pub fn config(dir: &Path) -> Config {
@@ -159,13 +210,22 @@ pub fn config(dir: &Path) -> Config {
         refuse_after: Duration::from_secs(900),
         keep_changes: brevet::store::KEEP_CHANGES,
         keyring: dir.join("keyring.json"),
-        audit: Target::File { path: dir.join("audit.jsonl"), sync: true },
+        audit: Target::File {
+            path: dir.join("audit.jsonl"),
+            sync: true,
+        },
         session_records: Default::default(),
         opened_tokens: Default::default(),
         redis: None,
-        limits: Limits { shutdown_grace: Duration::from_secs(5), ..Limits::default() },
+        limits: Limits {
+            shutdown_grace: Duration::from_secs(5),
+            ..Limits::default()
+        },
         issuer: Some("http://{address}".to_owned()),
-        reach: brevet::providers::Reach { private: false, http_on_loopback: true },
+        reach: brevet::providers::Reach {
+            private: false,
+            http_on_loopback: true,
+        },
         // Tests of budgets switch on what they are about.
         budgets: BudgetLimits::OFF,
     }
@@ -187,13 +247,20 @@ impl Broker {
 
     /// A second hand on this broker's store.
     pub async fn hand(&self) -> Hand {
-        Hand::on(self.dir.path(), &Place::Sqlite(self.dir.path().join("store.db"))).await
+        Hand::on(
+            self.dir.path(),
+            &Place::Sqlite(self.dir.path().join("store.db")),
+        )
+        .await
     }
 
     /// Waits until a change of the feed is in force here.
     pub async fn reaches(&self, sequence: i64) {
         let sts = &self.running.as_ref().unwrap().sts;
-        eventually("the change is in force", async || sts.feed.sequence() >= sequence).await;
+        eventually("the change is in force", async || {
+            sts.feed.sequence() >= sequence
+        })
+        .await;
     }
 
     /// `ok`, or the code of the refusal.
@@ -206,26 +273,48 @@ impl Broker {
 
     /// Ends sessions as an administrator of the account; the change's number.
     pub async fn revoke(&self, keys: &Keys, selector: Selector) -> Result<i64, String> {
-        let request = pb::RevokeSessionsRequest { selector: Some(selector), ..Default::default() };
-        self.client(keys).revoke_sessions(request).await.map(|r| r.sequence_number).map_err(|e| code(&e))
+        let request = pb::RevokeSessionsRequest {
+            selector: Some(selector),
+            ..Default::default()
+        };
+        self.client(keys)
+            .revoke_sessions(request)
+            .await
+            .map(|r| r.sequence_number)
+            .map_err(|e| code(&e))
     }
 
     pub async fn start_in(dir: Arc<tempfile::TempDir>, change: impl FnOnce(&mut Config)) -> Self {
         let clock = Arc::new(ManualClock::new(now()));
         let mut config = config(dir.path());
         change(&mut config);
-        let running = server::start(config, clock.clone(), Arc::new(SystemEntropy::new())).await.unwrap();
-        Self { address: running.address, operator: running.operator, running: Some(running), clock, dir }
+        let running = server::start(config, clock.clone(), Arc::new(SystemEntropy::new()))
+            .await
+            .unwrap();
+        Self {
+            address: running.address,
+            operator: running.operator,
+            running: Some(running),
+            clock,
+            dir,
+        }
     }
 
     /// Another broker on the same directory and keyring, with a log of its own and a copy of the store.
     pub async fn start_beside(dir: Arc<tempfile::TempDir>) -> Self {
         let path = dir.path().join("audit2.jsonl");
-        let (store, watermark) = (dir.path().join("store2.db"), dir.path().join("store2.watermark"));
+        let (store, watermark) = (
+            dir.path().join("store2.db"),
+            dir.path().join("store2.watermark"),
+        );
         let first = Place::Sqlite(dir.path().join("store.db"));
-        let first = Store::open(&first, Access::Use, None, now(), &SystemEntropy::new()).await.unwrap();
+        let first = Store::open(&first, Access::Use, None, now(), &SystemEntropy::new())
+            .await
+            .unwrap();
         brevet::store::backup(&first, &store).await.unwrap();
-        Watermark::of(&first.head().await.unwrap()).save(&watermark).unwrap();
+        Watermark::of(&first.head().await.unwrap())
+            .save(&watermark)
+            .unwrap();
         Self::start_in(dir, |c| {
             c.audit = Target::File { path, sync: true };
             c.store = Place::Sqlite(store);
@@ -246,7 +335,11 @@ impl Broker {
 
     /// The gRPC client, on this broker's clock.
     pub fn client(&self, keys: &Keys) -> Client {
-        let endpoint = Endpoint { url: self.url(), region: "us-east-1".into(), ca_pem: None };
+        let endpoint = Endpoint {
+            url: self.url(),
+            region: "us-east-1".into(),
+            ca_pem: None,
+        };
         Client::with_clock(
             &endpoint,
             Credentials::new(&keys.id, &keys.secret, keys.token.as_deref()),
@@ -258,7 +351,11 @@ impl Broker {
     /// A session of a role, or the refusal's code.
     pub async fn assume(&self, keys: &Keys, role: &str) -> Result<Keys, String> {
         let request = brevet::client::AssumeRole::new(role, "test-session");
-        self.client(keys).assume_role(&request).await.map(|r| Keys::from(&r.credentials)).map_err(|e| code(&e))
+        self.client(keys)
+            .assume_role(&request)
+            .await
+            .map(|r| Keys::from(&r.credentials))
+            .map_err(|e| code(&e))
     }
 
     /// A signed form over the Query protocol.
@@ -276,7 +373,14 @@ impl Broker {
     }
 
     /// By the clock of a client.
-    pub fn sign_at(&self, at: Timestamp, path: &str, keys: &Keys, headers: &mut HeaderMap, payload: &[u8]) {
+    pub fn sign_at(
+        &self,
+        at: Timestamp,
+        path: &str,
+        keys: &Keys,
+        headers: &mut HeaderMap,
+        payload: &[u8],
+    ) {
         let signer = Signer {
             access_key_id: &keys.id,
             secret_access_key: keys.secret.as_bytes(),
@@ -284,11 +388,26 @@ impl Broker {
             region: "us-east-1",
             service: "sts",
         };
-        signer.sign("POST", path, &self.address.to_string(), headers, &sha256(payload), at).unwrap();
+        signer
+            .sign(
+                "POST",
+                path,
+                &self.address.to_string(),
+                headers,
+                &sha256(payload),
+                at,
+            )
+            .unwrap();
     }
 
     /// Anything over HTTP/1.1, headers as they are given.
-    pub async fn send(&self, method: &str, target: &str, headers: HeaderMap, body: Vec<u8>) -> Answer {
+    pub async fn send(
+        &self,
+        method: &str,
+        target: &str,
+        headers: HeaderMap,
+        body: Vec<u8>,
+    ) -> Answer {
         http1(self.address, method, target, headers, body).await
     }
 
@@ -305,7 +424,9 @@ impl Broker {
         self.stop().await;
         let text = std::fs::read_to_string(self.audit_path()).unwrap();
         assert!(!text.contains("canary+secret"), "a secret in the audit");
-        text.lines().map(|l| serde_json::from_str(l).unwrap()).collect()
+        text.lines()
+            .map(|l| serde_json::from_str(l).unwrap())
+            .collect()
     }
 
     pub async fn stop(&mut self) {
@@ -320,7 +441,9 @@ pub const ADMIN: &str = "admin";
 
 /// What a refusal says, and the encoded authorization message that goes with it (or nothing).
 pub fn sentence(message: &str) -> (&str, &str) {
-    message.split_once(". Encoded authorization failure message: ").unwrap_or((message, ""))
+    message
+        .split_once(". Encoded authorization failure message: ")
+        .unwrap_or((message, ""))
 }
 
 /// The code of a refusal; `Unreachable` when it was none.
@@ -333,14 +456,20 @@ pub fn code(error: &brevet::client::ClientError) -> String {
 
 pub fn form_headers() -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert("content-type", HeaderValue::from_static("application/x-www-form-urlencoded; charset=utf-8"));
+    headers.insert(
+        "content-type",
+        HeaderValue::from_static("application/x-www-form-urlencoded; charset=utf-8"),
+    );
     headers
 }
 
 pub fn encode(form: &[(&str, &str)]) -> String {
     use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
     let text = |t: &str| utf8_percent_encode(t, NON_ALPHANUMERIC).to_string();
-    form.iter().map(|(n, v)| format!("{}={}", text(n).replace("%2E", "."), text(v))).collect::<Vec<_>>().join("&")
+    form.iter()
+        .map(|(n, v)| format!("{}={}", text(n).replace("%2E", "."), text(v)))
+        .collect::<Vec<_>>()
+        .join("&")
 }
 
 pub const VERSION: (&str, &str) = ("Version", "2011-06-15");
@@ -361,28 +490,52 @@ impl Answer {
 
     /// The error code; `ok` when there is none.
     pub fn code(&self) -> &str {
-        self.element("Code").unwrap_or(if self.status == 200 { "ok" } else { "no code" })
+        self.element("Code")
+            .unwrap_or(if self.status == 200 { "ok" } else { "no code" })
     }
 }
 
-pub async fn http1(address: SocketAddr, method: &str, target: &str, headers: HeaderMap, body: Vec<u8>) -> Answer {
+pub async fn http1(
+    address: SocketAddr,
+    method: &str,
+    target: &str,
+    headers: HeaderMap,
+    body: Vec<u8>,
+) -> Answer {
     let stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
     let connection = tokio::spawn(connection);
-    let mut request = Request::builder().method(method).uri(target).body(Full::new(Bytes::from(body))).unwrap();
+    let mut request = Request::builder()
+        .method(method)
+        .uri(target)
+        .body(Full::new(Bytes::from(body)))
+        .unwrap();
     *request.headers_mut() = headers;
     if !request.headers().contains_key("host") {
-        request.headers_mut().insert("host", HeaderValue::from_str(&address.to_string()).unwrap());
+        request
+            .headers_mut()
+            .insert("host", HeaderValue::from_str(&address.to_string()).unwrap());
     }
     let response = sender.send_request(request).await.unwrap();
     let (head, body) = response.into_parts();
     let body = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
     connection.abort();
-    Answer { status: head.status.as_u16(), headers: head.headers, body }
+    Answer {
+        status: head.status.as_u16(),
+        headers: head.headers,
+        body,
+    }
 }
 
 /// One gRPC call over HTTP/2 with any headers and any body: its status, message and body.
-pub async fn grpc(address: SocketAddr, path: &str, headers: HeaderMap, body: Vec<u8>) -> GrpcAnswer {
+pub async fn grpc(
+    address: SocketAddr,
+    path: &str,
+    headers: HeaderMap,
+    body: Vec<u8>,
+) -> GrpcAnswer {
     grpc_for(address, &address.to_string(), path, headers, body).await
 }
 
@@ -395,15 +548,23 @@ pub async fn grpc_for(
     body: Vec<u8>,
 ) -> GrpcAnswer {
     let stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(hyper_util::rt::TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .unwrap();
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(
+        hyper_util::rt::TokioExecutor::new(),
+        TokioIo::new(stream),
+    )
+    .await
+    .unwrap();
     let connection = tokio::spawn(connection);
-    let mut request = Request::post(format!("http://{authority}{path}")).body(Full::new(Bytes::from(body))).unwrap();
+    let mut request = Request::post(format!("http://{authority}{path}"))
+        .body(Full::new(Bytes::from(body)))
+        .unwrap();
     *request.headers_mut() = headers;
-    request.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
-    request.headers_mut().insert("te", HeaderValue::from_static("trailers"));
+    request
+        .headers_mut()
+        .insert("content-type", HeaderValue::from_static("application/grpc"));
+    request
+        .headers_mut()
+        .insert("te", HeaderValue::from_static("trailers"));
     let response = sender.send_request(request).await.unwrap();
     let mut status = response.headers().get("grpc-status").cloned();
     let mut message = response.headers().get("grpc-message").cloned();
@@ -413,8 +574,14 @@ pub async fn grpc_for(
         message = message.or_else(|| trailers.get("grpc-message").cloned());
     }
     connection.abort();
-    let text = |v: Option<HeaderValue>| v.map(|v| v.to_str().unwrap().to_owned()).unwrap_or_default();
-    GrpcAnswer { status: text(status).parse().unwrap_or(-1), message: text(message) }
+    let text = |v: Option<HeaderValue>| {
+        v.map(|v| v.to_str().unwrap().to_owned())
+            .unwrap_or_default()
+    };
+    GrpcAnswer {
+        status: text(status).parse().unwrap_or(-1),
+        message: text(message),
+    }
 }
 
 #[derive(Debug)]

@@ -49,13 +49,26 @@ pub fn literal(name: &str, value: &str) -> Vec<u8> {
 /// The header block of a POST.
 pub fn post(host: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
     let host = host.to_string();
-    let pseudo = [(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", host.as_str())];
-    pseudo.iter().chain(headers).flat_map(|(name, value)| literal(name, value)).collect()
+    let pseudo = [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", path),
+        (":authority", host.as_str()),
+    ];
+    pseudo
+        .iter()
+        .chain(headers)
+        .flat_map(|(name, value)| literal(name, value))
+        .collect()
 }
 
 /// The header block of a form that proves nothing.
 pub fn form(host: SocketAddr) -> Vec<u8> {
-    post(host, "/", &[("content-type", "application/x-www-form-urlencoded")])
+    post(
+        host,
+        "/",
+        &[("content-type", "application/x-www-form-urlencoded")],
+    )
 }
 
 /// A socket of an address of this machine: 127.0.0.0/8 is all loopback.
@@ -84,15 +97,25 @@ impl Raw {
     pub async fn connect(to: SocketAddr, from: Ipv4Addr, settings: &[u8]) -> Self {
         let stream = connect(to, from).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        let mut raw = Self { stream, buffer: Vec::new() };
-        let preface = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &frame(SETTINGS, 0, 0, settings)].concat();
+        let mut raw = Self {
+            stream,
+            buffer: Vec::new(),
+        };
+        let preface = [
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(),
+            &frame(SETTINGS, 0, 0, settings),
+        ]
+        .concat();
         assert!(raw.send(&preface).await);
         raw
     }
 
     /// Whether the broker still takes anything.
     pub async fn send(&mut self, bytes: &[u8]) -> bool {
-        matches!(tokio::time::timeout(Duration::from_secs(5), self.stream.write_all(bytes)).await, Ok(Ok(())))
+        matches!(
+            tokio::time::timeout(Duration::from_secs(5), self.stream.write_all(bytes)).await,
+            Ok(Ok(()))
+        )
     }
 
     /// The next frame but acknowledged ones; none: the connection ended, or nothing came in that time.
@@ -122,7 +145,10 @@ impl Raw {
         let deadline = tokio::time::Instant::now() + wait;
         let mut kinds = Vec::new();
         loop {
-            match self.next(deadline.saturating_duration_since(tokio::time::Instant::now())).await {
+            match self
+                .next(deadline.saturating_duration_since(tokio::time::Instant::now()))
+                .await
+            {
                 Ok(frame) => kinds.push(frame.kind),
                 Err(why) => return (why == "closed", kinds),
             }
@@ -135,6 +161,10 @@ impl Raw {
         let (kind, flags) = (head[3], head[4]);
         let payload = self.buffer.get(9..9 + length)?.to_vec();
         self.buffer.drain(..9 + length);
-        Some(Frame { kind, flags, payload })
+        Some(Frame {
+            kind,
+            flags,
+            payload,
+        })
     }
 }

@@ -66,7 +66,8 @@ fn cases() -> Vec<Case> {
     let github = arn("oidc-provider/token.actions.githubusercontent.com");
     let provider = json!({"Arn": github, "Url": "https://token.actions.githubusercontent.com", "ClientIDList": ["sts.amazonaws.com"]});
     let key = |user: &str, id: &str, secret: &str| json!({"UserArn": arn(&format!("user/{user}")), "AccessKeyId": id, "SecretAccessKey": secret});
-    let administrator = json!({"UserName": "administrator", "Path": "/", "Arn": arn("user/administrator")});
+    let administrator =
+        json!({"UserName": "administrator", "Path": "/", "Arn": arn("user/administrator")});
     let good = "0123456789abcdefghijABCDEFGHIJ0123456789";
     let list: Vec<(&'static str, &'static [&'static str], Value, i32)> = vec![
         ("nothing at all", &[], json!({}), 0),
@@ -93,7 +94,12 @@ fn cases() -> Vec<Case> {
         ),
         ("a managed policy", &[], policy(2), 0),
         ("a policy with six versions", &[], policy(6), 1),
-        ("a user in a group that is not here", &[], user("bob", json!({"GroupList": ["nobody"]})), 1),
+        (
+            "a user in a group that is not here",
+            &[],
+            user("bob", json!({"GroupList": ["nobody"]})),
+            1,
+        ),
         (
             "an attached policy that is not here",
             &[],
@@ -113,8 +119,18 @@ fn cases() -> Vec<Case> {
             )]),
             1,
         ),
-        ("a role that is declared twice", &[], roles(&[role("New", json!({})), role("New", json!({}))]), 1),
-        ("a name that differs in case only", &[], roles(&[role("administrator", json!({}))]), 1),
+        (
+            "a role that is declared twice",
+            &[],
+            roles(&[role("New", json!({})), role("New", json!({}))]),
+            1,
+        ),
+        (
+            "a name that differs in case only",
+            &[],
+            roles(&[role("administrator", json!({}))]),
+            1,
+        ),
         (
             "two roles with one unique id",
             &[],
@@ -124,8 +140,18 @@ fn cases() -> Vec<Case> {
             ]),
             1,
         ),
-        ("a path without an end", &[], roles(&[role("New", json!({"Path": "/x", "Arn": arn("role/x/New")}))]), 1),
-        ("an ARN of another name", &[], roles(&[role("New", json!({"Arn": arn("role/Other")}))]), 1),
+        (
+            "a path without an end",
+            &[],
+            roles(&[role("New", json!({"Path": "/x", "Arn": arn("role/x/New")}))]),
+            1,
+        ),
+        (
+            "an ARN of another name",
+            &[],
+            roles(&[role("New", json!({"Arn": arn("role/Other")}))]),
+            1,
+        ),
         (
             "a trusted user that is not here",
             &[],
@@ -198,12 +224,24 @@ fn cases() -> Vec<Case> {
             )]),
             1,
         ),
-        ("an inline policy that is too long", &[], roles(&[role("New", json!({"RolePolicyList": wide}))]), 1),
-        ("a session of a second", &[], roles(&[role("New", json!({"MaxSessionDuration": 1}))]), 1),
+        (
+            "an inline policy that is too long",
+            &[],
+            roles(&[role("New", json!({"RolePolicyList": wide}))]),
+            1,
+        ),
+        (
+            "a session of a second",
+            &[],
+            roles(&[role("New", json!({"MaxSessionDuration": 1}))]),
+            1,
+        ),
         (
             "a secret that is too short",
             &[],
-            brevet_section(json!({"AccessKeys": [key("administrator", "AKIA5VZ3DEXAMPLE2345", "short")]})),
+            brevet_section(
+                json!({"AccessKeys": [key("administrator", "AKIA5VZ3DEXAMPLE2345", "short")]}),
+            ),
             1,
         ),
         (
@@ -241,8 +279,18 @@ fn cases() -> Vec<Case> {
             "Roles": [{"RoleName": "Administrator"}, {"RoleName": "Other"}]}]})),
             1,
         ),
-        ("a page of an export", &[], json!({"IsTruncated": true, "Marker": "x"}), 1),
-        ("a field that is misspelt", &[], json!({"RoleDetailLists": []}), 1),
+        (
+            "a page of an export",
+            &[],
+            json!({"IsTruncated": true, "Marker": "x"}),
+            1,
+        ),
+        (
+            "a field that is misspelt",
+            &[],
+            json!({"RoleDetailLists": []}),
+            1,
+        ),
         (
             "--prune: the user goes that a role trusts",
             &["--prune"],
@@ -253,8 +301,18 @@ fn cases() -> Vec<Case> {
             )]),
             1,
         ),
-        ("--prune: the role goes, its user stays", &["--prune"], json!({"UserDetailList": [administrator]}), 0),
-        ("--prune: everything goes but one new role", &["--prune"], roles(&[role("New", json!({}))]), 0),
+        (
+            "--prune: the role goes, its user stays",
+            &["--prune"],
+            json!({"UserDetailList": [administrator]}),
+            0,
+        ),
+        (
+            "--prune: everything goes but one new role",
+            &["--prune"],
+            roles(&[role("New", json!({}))]),
+            0,
+        ),
         (
             "several errors at once",
             &[],
@@ -266,14 +324,22 @@ fn cases() -> Vec<Case> {
             1,
         ),
     ];
-    let mut cases: Vec<Case> =
-        list.into_iter().map(|(what, more, file, exit)| (what, more, file.to_string(), exit)).collect();
+    let mut cases: Vec<Case> = list
+        .into_iter()
+        .map(|(what, more, file, exit)| (what, more, file.to_string(), exit))
+        .collect();
     cases.push(("a file that is not JSON", &[], "not JSON".to_owned(), 1));
     cases
 }
 
 fn import(home: &Home, file: &str, more: &[&str]) -> Output {
-    brevet().args(["import", "--config"]).arg(home.config()).arg(file).args(more).output().unwrap()
+    brevet()
+        .args(["import", "--config"])
+        .arg(home.config())
+        .arg(file)
+        .args(more)
+        .output()
+        .unwrap()
 }
 
 fn exported(home: &Home) -> Vec<u8> {
@@ -299,7 +365,12 @@ fn a_try_has_the_verdict_of_the_deed() {
         let apply: Vec<&str> = more.iter().copied().chain(["--apply"]).collect();
         let wet = import(&home, file, &apply);
         let status = |output: &Output| output.status.code().unwrap();
-        println!("{:>3}  {:>5}  {:>7}  {what}", n + 1, status(&dry), status(&wet));
+        println!(
+            "{:>3}  {:>5}  {:>7}  {what}",
+            n + 1,
+            status(&dry),
+            status(&wet)
+        );
         let said = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
         if status(&dry) != status(&wet) || status(&dry) != *expected {
             wrong.push(format!(
@@ -312,7 +383,11 @@ fn a_try_has_the_verdict_of_the_deed() {
         }
         if status(&wet) == 1 {
             assert_eq!(exported(&home), before, "{what}: all or nothing");
-            assert!(said(&dry).starts_with("error: "), "{what}: errors come first: {}", said(&dry));
+            assert!(
+                said(&dry).starts_with("error: "),
+                "{what}: errors come first: {}",
+                said(&dry)
+            );
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -322,20 +397,30 @@ fn a_try_has_the_verdict_of_the_deed() {
 fn a_store_that_refuses_the_deed_refuses_the_try() {
     let home = Home::init();
     let file = home.path.join("file.json");
-    brevet::files::write_private(&file, roles(&[role("New", json!({}))]).to_string().as_bytes()).unwrap();
+    brevet::files::write_private(
+        &file,
+        roles(&[role("New", json!({}))]).to_string().as_bytes(),
+    )
+    .unwrap();
     let file = file.to_str().unwrap();
     // The log of commands cannot be written.
     std::fs::remove_file(home.path.join("audit.commands.jsonl")).unwrap();
     std::os::unix::fs::symlink("/dev/null", home.path.join("audit.commands.jsonl")).unwrap();
     assert_eq!(
-        (import(&home, file, &[]).status.code(), import(&home, file, &["--apply"]).status.code()),
+        (
+            import(&home, file, &[]).status.code(),
+            import(&home, file, &["--apply"]).status.code()
+        ),
         (Some(1), Some(1))
     );
     std::fs::remove_file(home.path.join("audit.commands.jsonl")).unwrap();
     // Somebody else could have written the file.
     std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o666)).unwrap();
     assert_eq!(
-        (import(&home, file, &[]).status.code(), import(&home, file, &["--apply"]).status.code()),
+        (
+            import(&home, file, &[]).status.code(),
+            import(&home, file, &["--apply"]).status.code()
+        ),
         (Some(1), Some(1))
     );
     std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -348,7 +433,10 @@ fn a_store_that_refuses_the_deed_refuses_the_try() {
     let mut locked = locked.unwrap();
     let mut byte = [0];
     std::io::Read::read_exact(locked.stdout.as_mut().unwrap(), &mut byte).unwrap();
-    let statuses = (import(&home, file, &[]).status.code(), import(&home, file, &["--apply"]).status.code());
+    let statuses = (
+        import(&home, file, &[]).status.code(),
+        import(&home, file, &["--apply"]).status.code(),
+    );
     locked.kill().unwrap();
     locked.wait().unwrap();
     assert_eq!(statuses, (Some(1), Some(1)));
@@ -359,15 +447,18 @@ fn a_store_that_refuses_the_deed_refuses_the_try() {
 fn what_policy_check_warns_of_and_what_means_nothing_here_is_named() {
     let home = Home::init();
     let statement = |more: &str| {
-        let text = format!(r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow",{more}}}]}}"#);
+        let text =
+            format!(r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow",{more}}}]}}"#);
         serde_json::from_str::<Value>(&text).unwrap()
     };
-    let service = statement(r#""Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole""#);
+    let service =
+        statement(r#""Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole""#);
     let saml = statement(
         r#""Principal":{"Federated":"arn:aws:iam::111122223333:saml-provider/S"},"Action":"sts:AssumeRoleWithSAML","Condition":{"StringEquals":{"SAML:aud":"x"}}"#,
     );
-    let absent =
-        statement(r#""Action":"sts:AsumeRole","Resource":"*","Condition":{"StringEquals":{"aws:SourceVpc":"v"}}"#);
+    let absent = statement(
+        r#""Action":"sts:AsumeRole","Resource":"*","Condition":{"StringEquals":{"aws:SourceVpc":"v"}}"#,
+    );
     let file = json!({
         "RoleDetailList": [
             role("Service", json!({"AssumeRolePolicyDocument": service, "MaxSigninSessionDuration": 3600,
@@ -394,18 +485,31 @@ fn what_policy_check_warns_of_and_what_means_nothing_here_is_named() {
         "[absent-key]",
         "`sts:AssumeRole` may be meant",
     ] {
-        assert!(said.to_lowercase().contains(&named.to_lowercase()), "{named}: {said}");
+        assert!(
+            said.to_lowercase().contains(&named.to_lowercase()),
+            "{named}: {said}"
+        );
     }
-    assert!(!said.contains("RoleLastUsed"), "what AWS observes is not declared: {said}");
+    assert!(
+        !said.contains("RoleLastUsed"),
+        "what AWS observes is not declared: {said}"
+    );
     // Each finding of `brevet policy check` is among the warnings.
     let document = home.path.join("own.json");
     std::fs::write(&document, absent.to_string()).unwrap();
-    let checked = brevet().args(["policy", "check", "--kind", "identity", "--json"]).arg(&document).output().unwrap();
+    let checked = brevet()
+        .args(["policy", "check", "--kind", "identity", "--json"])
+        .arg(&document)
+        .output()
+        .unwrap();
     let findings = String::from_utf8(checked.stdout).unwrap();
     assert!(findings.lines().count() >= 2, "{findings}");
     for line in findings.lines() {
         let finding: Value = serde_json::from_str(line).unwrap();
-        assert!(said.contains(finding["message"].as_str().unwrap()), "{line}: {said}");
+        assert!(
+            said.contains(finding["message"].as_str().unwrap()),
+            "{line}: {said}"
+        );
     }
 }
 
@@ -419,10 +523,19 @@ fn what_an_import_replaces_can_be_brought_back() {
     brevet::files::write_private(&file, declared.to_string().as_bytes()).unwrap();
     let applied = import(&home, file.to_str().unwrap(), &["--apply"]);
     let said = String::from_utf8_lossy(&applied.stderr).into_owned();
-    assert!(applied.status.success() && exported(&home) != before, "{said}");
-    let way_back = said.lines().find_map(|l| l.strip_prefix("To bring it back: brevet import ")).unwrap();
+    assert!(
+        applied.status.success() && exported(&home) != before,
+        "{said}"
+    );
+    let way_back = said
+        .lines()
+        .find_map(|l| l.strip_prefix("To bring it back: brevet import "))
+        .unwrap();
     let kept = way_back.strip_suffix(" --apply").unwrap();
-    assert_eq!(std::fs::metadata(kept).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        std::fs::metadata(kept).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
     assert!(import(&home, kept, &["--apply"]).status.success());
     assert_eq!(exported(&home), before);
 }

@@ -27,7 +27,10 @@ fn arn(kind: &str, name: &str) -> String {
 
 /// Statements of another program.
 async fn sql(path: &Path, statements: &str) {
-    let mut connection = SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(path)).await.unwrap();
+    let mut connection =
+        SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(path))
+            .await
+            .unwrap();
     sqlx::raw_sql(sqlx::AssertSqlSafe(statements.to_owned()))
         .execute(&mut connection)
         .await
@@ -79,8 +82,16 @@ impl World {
         let entropy = SystemEntropy::new();
         let master_key = MasterKey::create(&dir.path().join("master.key"), &entropy).unwrap();
         let place = Place::Sqlite(dir.path().join("store.db"));
-        let store = Store::open(&place, Access::Create, Some(&master_key), now(), &entropy).await.unwrap();
-        let desk = Desk { store: &store, master_key: &master_key, entropy: &entropy, now: now(), issuer: None };
+        let store = Store::open(&place, Access::Create, Some(&master_key), now(), &entropy)
+            .await
+            .unwrap();
+        let desk = Desk {
+            store: &store,
+            master_key: &master_key,
+            entropy: &entropy,
+            now: now(),
+            issuer: None,
+        };
         let actor = Actor::operator("test");
         let mut names = Vec::new();
         for kind in Kind::ALL {
@@ -93,15 +104,24 @@ impl World {
         let gone = json!({"UserName": "gone", "Arn": arn("user", "gone")});
         let gone = Resource::parse(Kind::User, &gone.to_string()).unwrap();
         let name = gone.name();
-        commands::execute(desk, &actor, vec![Command::Create(gone)]).await.unwrap();
+        commands::execute(desk, &actor, vec![Command::Create(gone)])
+            .await
+            .unwrap();
         for (account, selector, value, seconds) in [
             (ACCOUNT, Selector::Session, SESSION, 0),
-            (ACCOUNT, Selector::Role, "arn:aws:iam::111122223333:role/R1", 0),
+            (
+                ACCOUNT,
+                Selector::Role,
+                "arn:aws:iam::111122223333:role/R1",
+                0,
+            ),
             ("", Selector::Everything, "", 1),
         ] {
             revoke(&store, selector, account, value, seconds).await;
         }
-        brevet::store::backup(&store, &dir.path().join("older.db")).await.unwrap();
+        brevet::store::backup(&store, &dir.path().join("older.db"))
+            .await
+            .unwrap();
         let mut bodies: Vec<(Kind, String)> = Vec::new();
         store
             .scan::<StoreError>(|kind, _, _, body| {
@@ -114,12 +134,30 @@ impl World {
             let thing = Resource::parse(kind, &body).unwrap();
             let mut writer = store.write().await.unwrap();
             let name = thing.name();
-            record(&mut writer, "UpdateThing", kind.as_str(), &name.id, json!({})).await;
+            record(
+                &mut writer,
+                "UpdateThing",
+                kind.as_str(),
+                &name.id,
+                json!({}),
+            )
+            .await;
             writer.put(&thing).await.unwrap();
             writer.commit().await.unwrap();
         }
-        commands::execute(desk, &actor, vec![Command::Delete { name, expected: None }]).await.unwrap();
-        Watermark::of(&store.head().await.unwrap()).save(&dir.path().join("store.watermark")).unwrap();
+        commands::execute(
+            desk,
+            &actor,
+            vec![Command::Delete {
+                name,
+                expected: None,
+            }],
+        )
+        .await
+        .unwrap();
+        Watermark::of(&store.head().await.unwrap())
+            .save(&dir.path().join("store.watermark"))
+            .unwrap();
         for (account, selector, value) in [
             (ACCOUNT, Selector::Session, SESSION),
             (ACCOUNT, Selector::Role, "arn:aws:iam::111122223333:role/R1"),
@@ -134,7 +172,12 @@ impl World {
         sql(&base, "PRAGMA journal_mode = WAL").await;
         let head = store.head().await.unwrap().sequence;
         store.close().await;
-        Self { dir, master_key, names, head }
+        Self {
+            dir,
+            master_key,
+            names,
+            head,
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -151,8 +194,15 @@ impl World {
 
     async fn open(&self, place: &Place, access: Access) -> Result<Store, String> {
         let watermark = self.path("store.watermark");
-        let entrance = Entrance { place, master_key: Some(&self.master_key), watermark: Some(&watermark) };
-        entrance.open(access, now(), &SystemEntropy::new()).await.map_err(|error| error.to_string())
+        let entrance = Entrance {
+            place,
+            master_key: Some(&self.master_key),
+            watermark: Some(&watermark),
+        };
+        entrance
+            .open(access, now(), &SystemEntropy::new())
+            .await
+            .map_err(|error| error.to_string())
     }
 
     /// What a broker does before it listens, and once it does; each with its refusal.
@@ -162,7 +212,9 @@ impl World {
             Err(error) => return (Err(error), Ok(())),
         };
         let loaded = async {
-            store.load_revocations(&Revocations::default(), now()).await?;
+            store
+                .load_revocations(&Revocations::default(), now())
+                .await?;
             store.scan::<StoreError>(|_, _, _, _| Ok(())).await?;
             Ok::<_, StoreError>(())
         };
@@ -196,12 +248,25 @@ async fn record(
 
 async fn revoke(store: &Store, selector: Selector, account: &str, value: &str, seconds: i64) {
     let mut writer = store.write_revocation().await.unwrap();
-    let mark =
-        Mark { before_sequence: writer.sequence() + 1, before_seconds: seconds, expires_at: Mark::outlives(now()) };
+    let mark = Mark {
+        before_sequence: writer.sequence() + 1,
+        before_seconds: seconds,
+        expires_at: Mark::outlives(now()),
+    };
     let detail = json!({"Revoked": [{"Selector": selector.as_str(), "Account": account, "Value": value,
         "BeforeSequence": mark.before_sequence, "BeforeSeconds": mark.before_seconds, "ExpiresAt": mark.expires_at}]});
-    record(&mut writer, "RevokeSessions", "revocation", &format!("{} {value}", selector.as_str()), detail).await;
-    writer.revoke(selector.as_str(), account, value, mark).await.unwrap();
+    record(
+        &mut writer,
+        "RevokeSessions",
+        "revocation",
+        &format!("{} {value}", selector.as_str()),
+        detail,
+    )
+    .await;
+    writer
+        .revoke(selector.as_str(), account, value, mark)
+        .await
+        .unwrap();
     writer.commit().await.unwrap();
 }
 
@@ -224,7 +289,10 @@ impl Case {
     async fn run(self, world: Arc<World>, n: usize) -> Option<String> {
         let place = world.changed(n, &self.sql).await;
         let (loaded, verified) = world.start(&place).await;
-        let told: Vec<String> = [&loaded, &verified].into_iter().filter_map(|r| r.as_ref().err().cloned()).collect();
+        let told: Vec<String> = [&loaded, &verified]
+            .into_iter()
+            .filter_map(|r| r.as_ref().err().cloned())
+            .collect();
         if let Place::Sqlite(path) = &place {
             std::fs::remove_file(path).unwrap();
         }
@@ -237,7 +305,12 @@ impl Case {
 }
 
 fn case(what: impl Into<String>, sql: impl Into<String>, named: impl Into<String>) -> Case {
-    Case { what: what.into(), sql: sql.into(), named: named.into(), at_once: true }
+    Case {
+        what: what.into(),
+        sql: sql.into(),
+        named: named.into(),
+        at_once: true,
+    }
 }
 
 fn where_(name: &Name) -> String {
@@ -252,10 +325,19 @@ fn of_resources(world: &World) -> Vec<Case> {
     for [one, two] in &world.names {
         let this = where_(one);
         let name = one.to_string();
-        let changed = |column: &str, value: &str| format!("UPDATE resources SET {column} = {value} {this}");
+        let changed =
+            |column: &str, value: &str| format!("UPDATE resources SET {column} = {value} {this}");
         for (column, value, named) in [
             ("kind", "'polic'", format!("polic {}", one.id)),
-            ("kind", if one.kind == Kind::Role { "'user'" } else { "'role'" }, one.id.clone()),
+            (
+                "kind",
+                if one.kind == Kind::Role {
+                    "'user'"
+                } else {
+                    "'role'"
+                },
+                one.id.clone(),
+            ),
             ("id", "id || 'x'", format!("{name}x")),
             ("account", "'999988887777'", name.clone()),
             ("folded", "folded || 'x'", name.clone()),
@@ -267,16 +349,26 @@ fn of_resources(world: &World) -> Vec<Case> {
             ("mac", "''", name.clone()),
             ("mac", "upper(mac)", name.clone()),
         ] {
-            cases.push(case(format!("{name}: {column} = {value}"), changed(column, value), named));
+            cases.push(case(
+                format!("{name}: {column} = {value}"),
+                changed(column, value),
+                named,
+            ));
         }
         cases.push(case(
             format!("{name}: the MAC of another row"),
-            changed("mac", &format!("(SELECT mac FROM resources {})", where_(two))),
+            changed(
+                "mac",
+                &format!("(SELECT mac FROM resources {})", where_(two)),
+            ),
             &name,
         ));
         cases.push(case(
             format!("{name}: the content of another row"),
-            format!("UPDATE resources SET (body, mac) = (SELECT body, mac FROM resources {}) {this}", where_(two)),
+            format!(
+                "UPDATE resources SET (body, mac) = (SELECT body, mac FROM resources {}) {this}",
+                where_(two)
+            ),
             &name,
         ));
         cases.push(case(
@@ -311,10 +403,16 @@ fn of_resources(world: &World) -> Vec<Case> {
     // To another owner.
     let (one, two) = (arn("user", "U1"), arn("user", "U2"));
     for kind in ["access-key", "mfa-device"] {
-        let named = if kind == "access-key" { "access-key AKIATESTTESTTESTTES1" } else { "mfa/U1" };
+        let named = if kind == "access-key" {
+            "access-key AKIATESTTESTTESTTES1"
+        } else {
+            "mfa/U1"
+        };
         cases.push(case(
             format!("a {kind} of another user"),
-            format!("UPDATE resources SET body = replace(body, '{one}', '{two}') WHERE kind = '{kind}'"),
+            format!(
+                "UPDATE resources SET body = replace(body, '{one}', '{two}') WHERE kind = '{kind}'"
+            ),
             named,
         ));
     }
@@ -324,11 +422,21 @@ fn of_resources(world: &World) -> Vec<Case> {
         format!("{older} INSERT INTO resources SELECT * FROM older.resources {gone}"),
         "user/gone is there, which change",
     ));
-    cases.push(case("all users gone", "DELETE FROM resources WHERE kind = 'user'", "user/U1 is missing"));
-    cases.push(case("everything gone", "DELETE FROM resources", "role/R1 is missing"));
+    cases.push(case(
+        "all users gone",
+        "DELETE FROM resources WHERE kind = 'user'",
+        "user/U1 is missing",
+    ));
+    cases.push(case(
+        "everything gone",
+        "DELETE FROM resources",
+        "role/R1 is missing",
+    ));
     cases.push(case(
         "everything of an earlier state",
-        format!("{older} DELETE FROM resources; INSERT INTO resources SELECT * FROM older.resources"),
+        format!(
+            "{older} DELETE FROM resources; INSERT INTO resources SELECT * FROM older.resources"
+        ),
         "role/R1 is as change",
     ));
     cases
@@ -337,24 +445,48 @@ fn of_resources(world: &World) -> Vec<Case> {
 fn of_revocations(world: &World) -> Vec<Case> {
     let older = format!("ATTACH '{}' AS older;", world.path("older.db").display());
     let mut cases = Vec::new();
-    for (selector, value) in [("session", SESSION), ("role", "arn:aws:iam::111122223333:role/R1"), ("everything", "")] {
+    for (selector, value) in [
+        ("session", SESSION),
+        ("role", "arn:aws:iam::111122223333:role/R1"),
+        ("everything", ""),
+    ] {
         let this = format!("WHERE selector = '{selector}' AND value = '{value}'");
-        let name = format!("the revocation of {selector} {value}").trim_end().to_owned();
+        let name = format!("the revocation of {selector} {value}")
+            .trim_end()
+            .to_owned();
         for (column, to, named) in [
-            ("selector", "'account'", format!("the revocation of account {value}").trim_end().to_owned()),
+            (
+                "selector",
+                "'account'",
+                format!("the revocation of account {value}")
+                    .trim_end()
+                    .to_owned(),
+            ),
             ("account", "'999988887777'", name.clone()),
-            ("value", "value || 'x'", format!("the revocation of {selector} {value}x")),
+            (
+                "value",
+                "value || 'x'",
+                format!("the revocation of {selector} {value}x"),
+            ),
             ("before_sequence", "0", name.clone()),
             ("before_seconds", "0", name.clone()),
             ("expires_at", "1", name.clone()),
             ("mac", "''", name.clone()),
-            ("mac", "(SELECT MAX(mac) FROM revocations WHERE selector = 'access-key')", name.clone()),
+            (
+                "mac",
+                "(SELECT MAX(mac) FROM revocations WHERE selector = 'access-key')",
+                name.clone(),
+            ),
         ] {
             let sql = format!("UPDATE revocations SET {column} = {to} {this}");
             cases.push(case(format!("{name}: {column} = {to}"), sql, named));
         }
         let removed = format!("DELETE FROM revocations {this}");
-        cases.push(case(format!("{name}: removed"), removed, "rows that are revocations where 5 belong"));
+        cases.push(case(
+            format!("{name}: removed"),
+            removed,
+            "rows that are revocations where 5 belong",
+        ));
         cases.push(case(
             format!("{name}: of an earlier state"),
             format!(
@@ -379,7 +511,11 @@ fn of_revocations(world: &World) -> Vec<Case> {
             format!("{selector} {value}2"),
         ));
     }
-    cases.push(case("no revocations", "DELETE FROM revocations", "0 rows that are revocations where 5 belong"));
+    cases.push(case(
+        "no revocations",
+        "DELETE FROM revocations",
+        "0 rows that are revocations where 5 belong",
+    ));
     cases
 }
 
@@ -391,25 +527,43 @@ fn of_the_feed(world: &World) -> Vec<Case> {
         let name = format!("change {sequence}");
         let seen = sequence <= world.head - 4;
         let mut push = |what: &str, sql: String, named: String| {
-            cases.push(Case { at_once: !seen, ..case(format!("{name}: {what}"), sql, named) });
+            cases.push(Case {
+                at_once: !seen,
+                ..case(format!("{name}: {what}"), sql, named)
+            });
         };
         for (column, to, named) in [
             ("sequence", "sequence + 100000", &*sequence.to_string()),
             ("changed_at", "changed_at - 1", &name),
-            ("actor", "'{\"type\":\"Operator\",\"userName\":\"nobody\"}'", &name),
+            (
+                "actor",
+                "'{\"type\":\"Operator\",\"userName\":\"nobody\"}'",
+                &name,
+            ),
             ("action", "'CreateUser'", &name),
             ("kind", "'other'", &name),
             ("id", "id || 'x'", &name),
             ("detail", "'{}'", &name),
             ("detail", "'{\"Revoked\":[]}'", &name),
-            ("chain", "(SELECT chain FROM changes WHERE sequence = 2)", &name),
+            (
+                "chain",
+                "(SELECT chain FROM changes WHERE sequence = 2)",
+                &name,
+            ),
             ("mac", "(SELECT mac FROM changes WHERE sequence = 2)", &name),
             ("mac", "''", &name),
         ] {
-            push(&format!("{column} = {to}"), format!("UPDATE changes SET {column} = {to} {this}"), named.to_owned());
+            push(
+                &format!("{column} = {to}"),
+                format!("UPDATE changes SET {column} = {to} {this}"),
+                named.to_owned(),
+            );
         }
-        let removed =
-            if sequence == 1 || sequence == world.head { name.clone() } else { format!("{sequence} to {sequence}") };
+        let removed = if sequence == 1 || sequence == world.head {
+            name.clone()
+        } else {
+            format!("{sequence} to {sequence}")
+        };
         push("removed", format!("DELETE FROM changes {this}"), removed);
         push(
             "the content of another one",
@@ -446,7 +600,11 @@ fn of_the_feed(world: &World) -> Vec<Case> {
         format!("DELETE FROM changes WHERE sequence > {} - 3", all),
         "missing",
     ));
-    cases.push(case("no feed", "DELETE FROM changes", "missing from the feed"));
+    cases.push(case(
+        "no feed",
+        "DELETE FROM changes",
+        "missing from the feed",
+    ));
     cases.push(case(
         "the feed of an earlier state",
         format!("{older} DELETE FROM changes; INSERT INTO changes SELECT * FROM older.changes"),
@@ -465,13 +623,25 @@ fn of_the_store_itself(world: &World) -> Vec<Case> {
         ("sequence", "sequence + 1", own),
         ("sequence", "1", "it was put back to an earlier state"),
         ("not_before", "0", own),
-        ("chain", "(SELECT chain FROM changes WHERE sequence = 1)", own),
+        (
+            "chain",
+            "(SELECT chain FROM changes WHERE sequence = 1)",
+            own,
+        ),
         ("seal", "''", "carried MACs when this node last saw it"),
         ("seal", "(SELECT mac FROM changes WHERE sequence = 1)", own),
     ] {
-        cases.push(case(format!("store: {column} = {to}"), format!("UPDATE store SET {column} = {to}"), named));
+        cases.push(case(
+            format!("store: {column} = {to}"),
+            format!("UPDATE store SET {column} = {to}"),
+            named,
+        ));
     }
-    cases.push(case("store: removed", "DELETE FROM store", "has no store in it"));
+    cases.push(case(
+        "store: removed",
+        "DELETE FROM store",
+        "has no store in it",
+    ));
     cases.push(case(
         "store: of an earlier state",
         format!("{older} DELETE FROM store; INSERT INTO store SELECT * FROM older.store"),
@@ -505,7 +675,11 @@ fn of_the_store_itself(world: &World) -> Vec<Case> {
 async fn every_way_to_change_the_database_by_hand_is_noticed_and_named() {
     let world = Arc::new(World::new().await);
     let untouched = world.changed(0, "SELECT 1").await;
-    assert_eq!(world.start(&untouched).await, (Ok(()), Ok(())), "what brokers left is taken");
+    assert_eq!(
+        world.start(&untouched).await,
+        (Ok(()), Ok(())),
+        "what brokers left is taken"
+    );
     let cases: Vec<Case> = of_resources(&world)
         .into_iter()
         .chain(of_revocations(&world))
@@ -522,7 +696,12 @@ async fn every_way_to_change_the_database_by_hand_is_noticed_and_named() {
         running.spawn(case.run(world.clone(), n + 1));
     }
     wrong.extend(running.join_all().await.into_iter().flatten());
-    assert!(wrong.is_empty(), "{} of {count}:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {count}:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
     println!("{count} ways, none accepted");
 }
 
@@ -530,7 +709,9 @@ async fn every_way_to_change_the_database_by_hand_is_noticed_and_named() {
 async fn what_an_operator_accepts_is_taken_as_it_is_and_ends_what_came_before() {
     let world = World::new().await;
     let (base, entropy) = (Place::Sqlite(world.path("base.db")), SystemEntropy::new());
-    let before = Store::open(&base, Access::Use, Some(&world.master_key), now(), &entropy).await.unwrap();
+    let before = Store::open(&base, Access::Use, Some(&world.master_key), now(), &entropy)
+        .await
+        .unwrap();
     revoke(&before, Selector::SigningKey, "", "0a0b0c0d", i64::MAX).await;
     before.close().await;
     let place = world
@@ -542,11 +723,23 @@ async fn what_an_operator_accepts_is_taken_as_it_is_and_ends_what_came_before() 
         .await;
     assert!(world.start(&place).await.0.is_err());
     let entropy = SystemEntropy::new();
-    let store = Store::open(&place, Access::Serve, Some(&world.master_key), now(), &entropy).await.unwrap();
+    let store = Store::open(
+        &place,
+        Access::Serve,
+        Some(&world.master_key),
+        now(),
+        &entropy,
+    )
+    .await
+    .unwrap();
     let findings = store.findings(now()).await.unwrap().join("\n");
-    for named in
-        ["role/R1 is not as", "role/R2 is not as", "instance-profile/I1 is missing", "changes 3 to 4", "own row"]
-    {
+    for named in [
+        "role/R1 is not as",
+        "role/R2 is not as",
+        "instance-profile/I1 is missing",
+        "changes 3 to 4",
+        "own row",
+    ] {
         assert!(findings.contains(named), "{named}: {findings}");
     }
     let head = store.accept(world.head + 1_000, now()).await.unwrap();
@@ -558,7 +751,10 @@ async fn what_an_operator_accepts_is_taken_as_it_is_and_ends_what_came_before() 
     store.load_revocations(&revocations, now()).await.unwrap();
     let everything = brevet::revocations::Key::new(Selector::Everything, "", "");
     assert!(revocations.is_revoked(&[everything], head.sequence - 1, now().seconds()));
-    assert!(revocations.signing_keys().iter().any(|id| id == "0a0b0c0d"), "a key that leaked stays revoked");
+    assert!(
+        revocations.signing_keys().iter().any(|id| id == "0a0b0c0d"),
+        "a key that leaked stays revoked"
+    );
 }
 
 #[tokio::test]
@@ -567,21 +763,53 @@ async fn every_mac_is_made_anew_under_a_new_master_key() {
     let place = world.changed(1, "SELECT 1").await;
     let entropy = SystemEntropy::new();
     let path = world.path("master.key");
-    let both = MasterKey::load(&path).unwrap().with_fresh(&path, &entropy).unwrap();
+    let both = MasterKey::load(&path)
+        .unwrap()
+        .with_fresh(&path, &entropy)
+        .unwrap();
     both.save(&path).unwrap();
-    let old = Store::open(&place, Access::Use, Some(&both), now(), &entropy).await.unwrap();
+    let old = Store::open(&place, Access::Use, Some(&both), now(), &entropy)
+        .await
+        .unwrap();
     let promoted = MasterKey::load(&path).unwrap().promoted();
-    let new = Store::open(&place, Access::Use, Some(&promoted), now(), &entropy).await.unwrap();
+    let new = Store::open(&place, Access::Use, Some(&promoted), now(), &entropy)
+        .await
+        .unwrap();
     let rows = usize::try_from(world.head).unwrap() + 2 * world.names.len() + 5;
     assert_eq!(new.renew().await.unwrap(), rows);
     // Whoever has the new key in its file, and not in front, writes under it as well.
-    revoke(&old, Selector::Session, ACCOUNT, "ffeeddccbbaa99887766554433221100", 0).await;
-    assert_eq!(new.renew().await.unwrap(), 0, "nothing is left under the old one");
+    revoke(
+        &old,
+        Selector::Session,
+        ACCOUNT,
+        "ffeeddccbbaa99887766554433221100",
+        0,
+    )
+    .await;
+    assert_eq!(
+        new.renew().await.unwrap(),
+        0,
+        "nothing is left under the old one"
+    );
     let alone = promoted.without_retired();
     new.use_master_key(&alone).unwrap();
     new.verify(now()).await.unwrap();
-    let gone = Store::open(&place, Access::Use, Some(&world.master_key), now(), &entropy).await.unwrap();
-    assert!(gone.verify(now()).await.unwrap_err().to_string().contains("is sealed under the master key"));
+    let gone = Store::open(
+        &place,
+        Access::Use,
+        Some(&world.master_key),
+        now(),
+        &entropy,
+    )
+    .await
+    .unwrap();
+    assert!(
+        gone.verify(now())
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("is sealed under the master key")
+    );
 }
 
 #[tokio::test]
@@ -592,13 +820,20 @@ async fn what_ran_out_is_swept_and_nothing_is_missed() {
     let later = Timestamp::from_seconds(now().seconds() + 40 * 24 * 3_600);
     store.sweep(later).await.unwrap();
     let feed = store.feed_after(0, 10).await.unwrap();
-    assert_eq!(feed.iter().map(|c| c.sequence).collect::<Vec<_>>(), [world.head], "the last change stays");
+    assert_eq!(
+        feed.iter().map(|c| c.sequence).collect::<Vec<_>>(),
+        [world.head],
+        "the last change stays"
+    );
     store.verify(later).await.unwrap();
     revoke(&store, Selector::Session, ACCOUNT, SESSION, 0).await;
     store.verify(later).await.unwrap();
     // A node whose watermark the feed does not reach back to cannot tell.
     let refused = world.open(&place, Access::Use).await.err().unwrap();
-    assert!(refused.contains("nobody can tell whether the store went on"), "{refused}");
+    assert!(
+        refused.contains("nobody can tell whether the store went on"),
+        "{refused}"
+    );
 }
 
 /// Statements on a broker's store while it runs.
@@ -612,7 +847,11 @@ async fn a_broker_that_runs_notices_and_accepts_nobody_until_it_is_put_right() {
     let session = broker.assume(&user("alice"), OPEN).await.unwrap();
     let ready = async |named: &str| {
         let answer = broker.operator("/readyz").await;
-        if named.is_empty() { answer.status == 200 } else { answer.status == 503 && answer.body.contains(named) }
+        if named.is_empty() {
+            answer.status == 200
+        } else {
+            answer.status == 503 && answer.body.contains(named)
+        }
     };
     let role = format!("WHERE kind = 'role' AND id = '{OPEN}'");
     for (change, back, named) in [
@@ -667,7 +906,10 @@ async fn a_change_that_was_tampered_with_is_never_taken() {
     hand.edit(Kind::Role, OPEN, denied).await.unwrap();
     eventually("it is noticed", async || {
         let answer = broker.operator("/readyz").await;
-        answer.status == 503 && answer.body.contains(&format!("role {OPEN} is missing, which change"))
+        answer.status == 503
+            && answer
+                .body
+                .contains(&format!("role {OPEN} is missing, which change"))
     })
     .await;
     assert_eq!(broker.who(&user("alice")).await, "ServiceUnavailable");
@@ -680,7 +922,10 @@ async fn no_command_works_on_a_store_that_was_changed_or_put_back() {
     home.run(&["backup", home.path.join("before.db").to_str().unwrap()]);
     let declared = home.path.join("declared.json");
     let exported = String::from_utf8(home.try_run(&["export"]).stdout).unwrap();
-    let longer = exported.replace("\"MaxSessionDuration\": 3600", "\"MaxSessionDuration\": 7200");
+    let longer = exported.replace(
+        "\"MaxSessionDuration\": 3600",
+        "\"MaxSessionDuration\": 7200",
+    );
     brevet::files::write_private(&declared, longer.as_bytes()).unwrap();
     home.run(&["import", declared.to_str().unwrap(), "--apply"]);
     home.run(&["backup", home.path.join("good.db").to_str().unwrap()]);
@@ -705,8 +950,12 @@ async fn no_command_works_on_a_store_that_was_changed_or_put_back() {
         for command in all {
             let output = home.try_run(command);
             // `check` prints its findings as data.
-            let said = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
-            assert!(!output.status.success() && said.contains(named), "{command:?}: {named}: {said}");
+            let said =
+                String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
+            assert!(
+                !output.status.success() && said.contains(named),
+                "{command:?}: {named}: {said}"
+            );
         }
         assert!(!copy.exists());
     };
@@ -723,19 +972,35 @@ async fn no_command_works_on_a_store_that_was_changed_or_put_back() {
     sql(&store, "UPDATE resources SET body = replace(body, '\"Effect\":\"Allow\"', '\"Effect\": \"Allow\"') WHERE kind = 'role'")
         .await;
     let named = "role arn:aws:iam::111122223333:role/Administrator is not as a broker wrote it";
-    for command in [&["serve"] as &[&str], &["check"], &["export"], &["import", declared]] {
+    for command in [
+        &["serve"] as &[&str],
+        &["check"],
+        &["export"],
+        &["import", declared],
+    ] {
         let output = home.try_run(command);
-        let said = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
-        assert!(!output.status.success() && said.contains(named), "{command:?}: {said}");
+        let said =
+            String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
+        assert!(
+            !output.status.success() && said.contains(named),
+            "{command:?}: {said}"
+        );
     }
     // The operator's word.
     let said = home.run(&["restore", "--accept"]);
     assert!(said.contains(named) && said.contains("has ended"), "{said}");
     home.run(&["check"]);
     // A backup that was changed is refused as well.
-    sql(&home.path.join("good.db"), "DELETE FROM resources WHERE kind = 'access-key'").await;
+    sql(
+        &home.path.join("good.db"),
+        "DELETE FROM resources WHERE kind = 'access-key'",
+    )
+    .await;
     let output = home.try_run(&["restore", home.path.join("good.db").to_str().unwrap()]);
     let error = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && error.contains("is missing, which change"), "{error}");
+    assert!(
+        !output.status.success() && error.contains("is missing, which change"),
+        "{error}"
+    );
     home.run(&["check"]);
 }

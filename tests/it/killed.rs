@@ -8,8 +8,11 @@ impl Try {
     /// How many calls a command makes at which it can be ended, and how many writes.
     fn calls(&self, arguments: &[&str]) -> (usize, usize) {
         let count = self.path.join("count");
-        let output =
-            command(&self.path, arguments).env("LD_PRELOAD", faults()).env("FAULT_COUNT", &count).output().unwrap();
+        let output = command(&self.path, arguments)
+            .env("LD_PRELOAD", faults())
+            .env("FAULT_COUNT", &count)
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", text(&output));
         let counted = std::fs::read_to_string(count).unwrap();
         let mut numbers = counted.split_whitespace().map(|n| n.parse().unwrap());
@@ -20,7 +23,10 @@ impl Try {
 #[test]
 fn a_command_that_is_killed_anywhere_loses_nothing() {
     let desk = Desk::new();
-    println!("{:<28} {:>6} {:>5} {:>5}", "killed at each call of", "calls", "old", "new");
+    println!(
+        "{:<28} {:>6} {:>5} {:>5}",
+        "killed at each call of", "calls", "old", "new"
+    );
 
     // Restore: the old store or the new one, whole; run again it is the new one, and the old one is kept.
     let case = desk.copy();
@@ -30,21 +36,31 @@ fn a_command_that_is_killed_anywhere_loses_nothing() {
         let case = desk.copy();
         let restore = ["restore", &case.file("backup.db")];
         case.faulty(&restore, "FAULT_KILL_AT", at);
-        case.is_whole().unwrap_or_else(|error| panic!("restore, killed at {at}: {error}"));
+        case.is_whole()
+            .unwrap_or_else(|error| panic!("restore, killed at {at}: {error}"));
         if case.has(AFTER) {
             old += 1;
         } else {
             new += 1;
-            assert!(!case.kept("store.db").is_empty(), "restore, killed at {at}: what was there is kept");
+            assert!(
+                !case.kept("store.db").is_empty(),
+                "restore, killed at {at}: what was there is kept"
+            );
         }
         case.done(&restore);
-        assert!(case.has(BEFORE) && !case.has(AFTER), "restore, killed at {at}, run again");
+        assert!(
+            case.has(BEFORE) && !case.has(AFTER),
+            "restore, killed at {at}, run again"
+        );
         let is_kept = |kept: &String| {
             let case = copy_with(&desk, &case, kept);
             case.done(&["restore", &case.file("kept.db")]);
             case.has(AFTER)
         };
-        assert!(case.kept("store.db").iter().any(is_kept), "restore, killed at {at}: the way back");
+        assert!(
+            case.kept("store.db").iter().any(is_kept),
+            "restore, killed at {at}: the way back"
+        );
     }
     println!("{:<28} {calls:>6} {old:>5} {new:>5}", "restore");
     assert!(old > 0 && new > 0);
@@ -57,15 +73,20 @@ fn a_command_that_is_killed_anywhere_loses_nothing() {
         let case = desk.copy();
         let before = case.key_ids();
         case.faulty(&["rekey"], "FAULT_KILL_AT", at);
-        case.is_whole().unwrap_or_else(|error| panic!("rekey, killed at {at}: {error}"));
+        case.is_whole()
+            .unwrap_or_else(|error| panic!("rekey, killed at {at}: {error}"));
         if case.key_ids()[0] == before[0] {
             old += 1
         } else {
             new += 1
         }
         case.done(&["rekey"]);
-        assert!(case.key_ids()[0] != before[0] && case.key_ids().contains(&before[0]), "rekey, killed at {at}");
-        case.is_whole().unwrap_or_else(|error| panic!("rekey, killed at {at}, run again: {error}"));
+        assert!(
+            case.key_ids()[0] != before[0] && case.key_ids().contains(&before[0]),
+            "rekey, killed at {at}"
+        );
+        case.is_whole()
+            .unwrap_or_else(|error| panic!("rekey, killed at {at}, run again: {error}"));
         case.done(&["restore", &case.file("backup.db")]);
     }
     println!("{:<28} {calls:>6} {old:>5} {new:>5}", "rekey");
@@ -75,7 +96,9 @@ fn a_command_that_is_killed_anywhere_loses_nothing() {
         let mut command = brevet();
         command.args(["keyring", "rotate", &case.file("keyring.json")]);
         if let Some(at) = fault {
-            command.env("LD_PRELOAD", faults()).env("FAULT_KILL_AT", at.to_string());
+            command
+                .env("LD_PRELOAD", faults())
+                .env("FAULT_KILL_AT", at.to_string());
         }
         command.output().unwrap()
     };
@@ -84,7 +107,8 @@ fn a_command_that_is_killed_anywhere_loses_nothing() {
         let case = desk.copy();
         let before = std::fs::read(case.path.join("keyring.json")).unwrap();
         let output = rotate(&case, Some(at));
-        case.is_whole().unwrap_or_else(|error| panic!("rotate, killed at {at}: {error}"));
+        case.is_whole()
+            .unwrap_or_else(|error| panic!("rotate, killed at {at}: {error}"));
         if std::fs::read(case.path.join("keyring.json")).unwrap() == before {
             old += 1;
         } else {
@@ -121,9 +145,10 @@ fn a_command_that_is_killed_anywhere_loses_nothing() {
     // Import: all of it or nothing, and what was replaced can be brought back.
     let declared = |case: &Try| {
         let exported = case.run(&["export"]).stdout;
-        let text = String::from_utf8(exported)
-            .unwrap()
-            .replace("\"MaxSessionDuration\": 3600", "\"MaxSessionDuration\": 7200");
+        let text = String::from_utf8(exported).unwrap().replace(
+            "\"MaxSessionDuration\": 3600",
+            "\"MaxSessionDuration\": 7200",
+        );
         brevet::files::write_private(&case.path.join("declared.json"), text.as_bytes()).unwrap();
         case.file("declared.json")
     };
@@ -134,9 +159,13 @@ fn a_command_that_is_killed_anywhere_loses_nothing() {
         let case = desk.copy();
         let file = declared(&case);
         case.faulty(&["import", &file, "--apply"], "FAULT_KILL_AT", at);
-        case.is_whole().unwrap_or_else(|error| panic!("import, killed at {at}: {error}"));
+        case.is_whole()
+            .unwrap_or_else(|error| panic!("import, killed at {at}: {error}"));
         let exported = text(&case.run(&["export"]));
-        match (exported.contains("\"MaxSessionDuration\": 3600"), exported.contains("\"MaxSessionDuration\": 7200")) {
+        match (
+            exported.contains("\"MaxSessionDuration\": 3600"),
+            exported.contains("\"MaxSessionDuration\": 7200"),
+        ) {
             (true, false) => old += 1,
             (false, true) => {
                 new += 1;
@@ -160,7 +189,10 @@ fn a_command_that_is_killed_anywhere_loses_nothing() {
         let case = desk.copy();
         let goes = ["move", "--to", &case.file("moved.db")];
         let output = case.faulty(&goes, "FAULT_KILL_AT", at);
-        match (case.run(&["export"]).status.success(), case.is_used_at("moved.db")) {
+        match (
+            case.run(&["export"]).status.success(),
+            case.is_used_at("moved.db"),
+        ) {
             (true, true) => panic!("move, killed at {at}: both are used"),
             (true, false) => here += 1,
             (false, true) => there += 1,
@@ -169,14 +201,24 @@ fn a_command_that_is_killed_anywhere_loses_nothing() {
         if !case.is_used_at("moved.db") {
             case.done(&goes);
         } else {
-            assert!(output.status.code().is_some() || text(&case.run(&goes)).contains("moved"), "move, killed at {at}");
+            assert!(
+                output.status.code().is_some() || text(&case.run(&goes)).contains("moved"),
+                "move, killed at {at}"
+            );
         }
-        assert!(!case.run(&["export"]).status.success(), "what is left behind is not used");
+        assert!(
+            !case.run(&["export"]).status.success(),
+            "what is left behind is not used"
+        );
         case.config(|toml| toml.replace("\"store.db\"", "\"moved.db\""));
-        case.is_whole().unwrap_or_else(|error| panic!("move, killed at {at}: {error}"));
+        case.is_whole()
+            .unwrap_or_else(|error| panic!("move, killed at {at}: {error}"));
         assert!(case.has(AFTER));
     }
-    println!("{:<28} {calls:>6} {here:>5} {there:>5}, {neither} neither until it is run again", "move");
+    println!(
+        "{:<28} {calls:>6} {here:>5} {there:>5}, {neither} neither until it is run again",
+        "move"
+    );
 }
 
 /// A try with the same keys and a file that another try has kept, as `kept.db`.
@@ -204,8 +246,17 @@ impl Try {
         }
         let other = self.path.join("other.toml");
         let text = std::fs::read_to_string(self.path.join("brevet.toml")).unwrap();
-        brevet::files::write_private(&other, text.replace("\"store.db\"", &format!("\"{file}\"")).as_bytes()).unwrap();
-        let output = brevet().args(["export", "--config"]).arg(other).output().unwrap();
+        brevet::files::write_private(
+            &other,
+            text.replace("\"store.db\"", &format!("\"{file}\""))
+                .as_bytes(),
+        )
+        .unwrap();
+        let output = brevet()
+            .args(["export", "--config"])
+            .arg(other)
+            .output()
+            .unwrap();
         output.status.success() && String::from_utf8_lossy(&output.stdout).contains(AFTER)
     }
 }
@@ -213,7 +264,10 @@ impl Try {
 #[test]
 fn a_disk_that_gets_full_anywhere_loses_nothing() {
     let desk = Desk::new();
-    println!("{:<28} {:>6} {:>7} {:>5}", "full from each write on of", "writes", "refused", "done");
+    println!(
+        "{:<28} {:>6} {:>7} {:>5}",
+        "full from each write on of", "writes", "refused", "done"
+    );
     for what in ["restore", "rekey", "backup", "import", "move"] {
         let arguments = |case: &Try| -> Vec<String> {
             let file = |name: &str| case.file(name);
@@ -223,8 +277,13 @@ fn a_disk_that_gets_full_anywhere_loses_nothing() {
                 "backup" => vec!["backup".to_owned(), file("new.db")],
                 "import" => {
                     let text = role("arn:aws:iam::111122223333:role/Third");
-                    brevet::files::write_private(&case.path.join("third.json"), text.as_bytes()).unwrap();
-                    vec!["import".to_owned(), file("third.json"), "--apply".to_owned()]
+                    brevet::files::write_private(&case.path.join("third.json"), text.as_bytes())
+                        .unwrap();
+                    vec![
+                        "import".to_owned(),
+                        file("third.json"),
+                        "--apply".to_owned(),
+                    ]
                 }
                 _ => vec!["move".to_owned(), "--to".to_owned(), file("moved.db")],
             }
@@ -248,12 +307,20 @@ fn a_disk_that_gets_full_anywhere_loses_nothing() {
                     refused += 1;
                     // A move may be cut off between its two marks; then neither store is used.
                     if what != "move" {
-                        case.is_whole().unwrap_or_else(|error| panic!("{what}, full from {at}: {error}\n{said}"));
+                        case.is_whole().unwrap_or_else(|error| {
+                            panic!("{what}, full from {at}: {error}\n{said}")
+                        });
                         let is_there = case.has(AFTER) || !case.kept("store.db").is_empty();
-                        assert!(is_there, "{what}, full from {at}: what was there is there, or kept: {said}");
+                        assert!(
+                            is_there,
+                            "{what}, full from {at}: what was there is there, or kept: {said}"
+                        );
                     }
                     if what == "backup" {
-                        assert!(!case.path.join("new.db").exists(), "{what}, full from {at}: {said}");
+                        assert!(
+                            !case.path.join("new.db").exists(),
+                            "{what}, full from {at}: {said}"
+                        );
                     }
                     case.done(&words);
                 }

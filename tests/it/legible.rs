@@ -12,12 +12,13 @@ use serde_json::json;
 
 use crate::binary::brevet;
 
-const HOSTILE: &str =
-    "http://127.0.0.1:1/\n2026-01-01T00:00:00Z ERROR forged\r\u{1b}[2J\u{1b}]0;t\u{7}\u{9b}1m\u{202e}\u{2028}\u{85}";
+const HOSTILE: &str = "http://127.0.0.1:1/\n2026-01-01T00:00:00Z ERROR forged\r\u{1b}[2J\u{1b}]0;t\u{7}\u{9b}1m\u{202e}\u{2028}\u{85}";
 
 /// Nothing in it but lines.
 fn is_legible(text: &str) -> bool {
-    !text.chars().any(|c| (c.is_control() && c != '\n') || "\u{202e}\u{2028}".contains(c))
+    !text
+        .chars()
+        .any(|c| (c.is_control() && c != '\n') || "\u{202e}\u{2028}".contains(c))
 }
 
 /// An identity provider whose discovery document names hostile text as the address of its keys.
@@ -32,7 +33,10 @@ fn hostile_provider() -> String {
             while !request.ends_with(b"\r\n\r\n") && stream.read_exact(&mut byte).is_ok() {
                 request.extend(byte);
             }
-            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                body.len()
+            );
             let _ = stream.write_all((head + &body).as_bytes());
         }
     });
@@ -64,10 +68,20 @@ fn an_identity_provider_writes_no_lines_into_the_log() {
     );
     for format in ["text", "json"] {
         let dir = tempfile::tempdir().unwrap();
-        let [file, world, log] = ["directory.json", "world.json", "log"].map(|name| dir.path().join(name));
+        let [file, world, log] =
+            ["directory.json", "world.json", "log"].map(|name| dir.path().join(name));
         std::fs::write(&file, directory.to_string()).unwrap();
         let mut child = brevet()
-            .args(["serve", "--dev", "--listen", "127.0.0.1:0", "--log", "trace", "--log-format", format])
+            .args([
+                "serve",
+                "--dev",
+                "--listen",
+                "127.0.0.1:0",
+                "--log",
+                "trace",
+                "--log-format",
+                format,
+            ])
             .arg("--directory")
             .arg(&file)
             .arg("--world")
@@ -80,13 +94,22 @@ fn an_identity_provider_writes_no_lines_into_the_log() {
         let read_log = || String::from_utf8(std::fs::read(&log).unwrap()).unwrap();
         let wait_for = |what: &dyn Fn() -> bool| {
             while !what() {
-                assert!(started.elapsed() < Duration::from_secs(60), "{}", read_log());
+                assert!(
+                    started.elapsed() < Duration::from_secs(60),
+                    "{}",
+                    read_log()
+                );
                 std::thread::sleep(Duration::from_millis(20));
             }
         };
         wait_for(&|| world.exists());
-        let world: serde_json::Value = serde_json::from_slice(&std::fs::read(&world).unwrap()).unwrap();
-        let address = world["sts_endpoint"].as_str().unwrap().trim_start_matches("http://").to_owned();
+        let world: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&world).unwrap()).unwrap();
+        let address = world["sts_endpoint"]
+            .as_str()
+            .unwrap()
+            .trim_start_matches("http://")
+            .to_owned();
         let form = format!(
             "Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleArn={role}&RoleSessionName=web&WebIdentityToken={token}"
         );
@@ -107,9 +130,16 @@ fn an_identity_provider_writes_no_lines_into_the_log() {
         for line in log.lines().filter(|line| line.contains("forged")) {
             assert!(line.contains("keys cannot be had"), "{line}");
         }
-        assert!(!log.lines().any(|line| line.starts_with("2026-01-01")), "{log}");
+        assert!(
+            !log.lines().any(|line| line.starts_with("2026-01-01")),
+            "{log}"
+        );
         if format == "json" {
-            assert!(log.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "{log}");
+            assert!(
+                log.lines()
+                    .all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()),
+                "{log}"
+            );
         }
     }
 }
@@ -137,13 +167,31 @@ fn what_a_file_names_is_shown_and_not_obeyed() {
         vec!["policy", "check", path],
         vec!["policy", "check", "--output", "json", path],
         vec!["import", "--config", home.config().to_str().unwrap(), path],
-        vec!["serve", "--dev", "--listen", "127.0.0.1:0", "--directory", path],
+        vec![
+            "serve",
+            "--dev",
+            "--listen",
+            "127.0.0.1:0",
+            "--directory",
+            path,
+        ],
         vec!["sessions", "list", "--endpoint", HOSTILE],
-        vec!["sessions", "list", "--max-items", &hostile[hostile.find('\r').unwrap()..]],
+        vec![
+            "sessions",
+            "list",
+            "--max-items",
+            &hostile[hostile.find('\r').unwrap()..],
+        ],
     ] {
         let output = brevet().args(&arguments).output().unwrap();
         let printed = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-        assert!(!output.status.success() && is_legible(&printed), "{arguments:?}: {printed:?}");
-        assert!(!printed.lines().any(|line| line.starts_with("2026-01-01")), "{arguments:?}: {printed}");
+        assert!(
+            !output.status.success() && is_legible(&printed),
+            "{arguments:?}: {printed:?}"
+        );
+        assert!(
+            !printed.lines().any(|line| line.starts_with("2026-01-01")),
+            "{arguments:?}: {printed}"
+        );
     }
 }

@@ -23,7 +23,12 @@ async fn both_wires_say_and_record_the_same() {
         ("ok", OPEN, "session", None),
         ("ok", OPEN, "session", Some(129_600)),
         ("AccessDenied", CLOSED, "session", None),
-        ("AccessDenied", "arn:aws:iam::111122223333:role/Missing", "session", None),
+        (
+            "AccessDenied",
+            "arn:aws:iam::111122223333:role/Missing",
+            "session",
+            None,
+        ),
         ("ValidationError", OPEN, "a", None),
         ("ValidationError", OPEN, &long, None),
         ("ValidationError", OPEN, "session", Some(899)),
@@ -31,13 +36,21 @@ async fn both_wires_say_and_record_the_same() {
         ("ValidationError", "arn:aws:iam::1:role/x", "session", None),
     ];
     for (expected, role, name, seconds) in cases {
-        let mut form = vec![("Action", "AssumeRole"), VERSION, ("RoleArn", role), ("RoleSessionName", name)];
+        let mut form = vec![
+            ("Action", "AssumeRole"),
+            VERSION,
+            ("RoleArn", role),
+            ("RoleSessionName", name),
+        ];
         let text = seconds.map(|s| s.to_string());
         if let Some(text) = &text {
             form.push(("DurationSeconds", text));
         }
         let query = broker.query(Some(&alice), &form).await;
-        let request = AssumeRole { duration_seconds: *seconds, ..AssumeRole::new(role, name) };
+        let request = AssumeRole {
+            duration_seconds: *seconds,
+            ..AssumeRole::new(role, name)
+        };
         let grpc = broker.client(&alice).assume_role(&request).await;
         let grpc_code = grpc.as_ref().map_or_else(code, |_| "ok".to_owned());
         assert_eq!(
@@ -47,31 +60,53 @@ async fn both_wires_say_and_record_the_same() {
             query.body
         );
         if let Err(brevet::client::ClientError::Refused { message, .. }) = &grpc {
-            let said =
-                query.element("Message").unwrap().replace("&gt;", ">").replace("&lt;", "<").replace("&apos;", "'");
+            let said = query
+                .element("Message")
+                .unwrap()
+                .replace("&gt;", ">")
+                .replace("&lt;", "<")
+                .replace("&apos;", "'");
             // Both carry an encoded message, each its own.
             let ((one, first), (two, second)) = (sentence(message), sentence(&said));
             assert_eq!((one, first.len()), (two, second.len()));
         }
     }
-    for (expected, id) in
-        [("ok", alice.id.as_str()), ("ValidationError", "short"), ("ValidationError", "AKIAIOSFODNN7EXAMPLE")]
-    {
-        let query = broker.query(Some(&alice), &[("Action", "GetAccessKeyInfo"), VERSION, ("AccessKeyId", id)]).await;
+    for (expected, id) in [
+        ("ok", alice.id.as_str()),
+        ("ValidationError", "short"),
+        ("ValidationError", "AKIAIOSFODNN7EXAMPLE"),
+    ] {
+        let query = broker
+            .query(
+                Some(&alice),
+                &[("Action", "GetAccessKeyInfo"), VERSION, ("AccessKeyId", id)],
+            )
+            .await;
         let grpc = broker.client(&alice).get_access_key_info(id).await;
         assert_eq!(query.code(), expected);
-        assert_eq!(grpc.as_ref().map_or_else(code, |_| "ok".to_owned()), expected);
+        assert_eq!(
+            grpc.as_ref().map_or_else(code, |_| "ok".to_owned()),
+            expected
+        );
         if expected == "ok" {
             assert_eq!(query.element("Account").unwrap(), grpc.unwrap());
         }
     }
-    let query = broker.query(Some(&alice), &[("Action", "GetCallerIdentity"), VERSION]).await;
+    let query = broker
+        .query(Some(&alice), &[("Action", "GetCallerIdentity"), VERSION])
+        .await;
     let grpc = broker.client(&alice).get_caller_identity().await.unwrap();
     assert_eq!(query.element("Arn").unwrap(), grpc.arn);
     assert_eq!(query.element("UserId").unwrap(), grpc.user_id);
 
     // Committed and deferred lines may change places between calls, so pairs are looked for.
-    let mut records: Vec<_> = broker.into_audit().await.into_iter().map(without_ids).map(|r| r.to_string()).collect();
+    let mut records: Vec<_> = broker
+        .into_audit()
+        .await
+        .into_iter()
+        .map(without_ids)
+        .map(|r| r.to_string())
+        .collect();
     assert_eq!(records.len(), 2 * (cases.len() + 3 + 1));
     records.sort();
     for pair in records.chunks(2) {
@@ -84,15 +119,27 @@ async fn a_grpc_refusal_has_details_for_programs() {
     use brevet::grpc::pb;
     use prost::Message;
     let broker = Broker::start().await;
-    let message = pb::AssumeRoleRequest { role_arn: OPEN.into(), role_session_name: "a".into(), ..Default::default() }
-        .encode_to_vec();
+    let message = pb::AssumeRoleRequest {
+        role_arn: OPEN.into(),
+        role_session_name: "a".into(),
+        ..Default::default()
+    }
+    .encode_to_vec();
     let path = format!("/{}/AssumeRole", brevet::grpc::SERVICE);
     let mut headers = http::HeaderMap::new();
-    headers.insert("content-type", http::HeaderValue::from_static("application/grpc"));
+    headers.insert(
+        "content-type",
+        http::HeaderValue::from_static("application/grpc"),
+    );
     broker.sign(&path, &user("alice"), &mut headers, &message);
-    let channel = tonic::transport::Channel::from_shared(broker.url()).unwrap().connect().await.unwrap();
+    let channel = tonic::transport::Channel::from_shared(broker.url())
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
     let mut client = pb::security_token_service_client::SecurityTokenServiceClient::new(channel);
-    let mut request = tonic::Request::new(pb::AssumeRoleRequest::decode(message.as_slice()).unwrap());
+    let mut request =
+        tonic::Request::new(pb::AssumeRoleRequest::decode(message.as_slice()).unwrap());
     headers.remove("content-type");
     *request.metadata_mut() = tonic::metadata::MetadataMap::from_headers(headers);
     let status = client.assume_role(request).await.err().unwrap();
@@ -101,6 +148,9 @@ async fn a_grpc_refusal_has_details_for_programs() {
     assert_eq!(status.code(), tonic::Code::InvalidArgument);
     assert_eq!(details.error_info().unwrap().reason, "ValidationError");
     assert_eq!(details.error_info().unwrap().domain, "brevet");
-    assert_eq!(details.bad_request().unwrap().field_violations[0].field, "role_session_name");
+    assert_eq!(
+        details.bad_request().unwrap().field_violations[0].field,
+        "role_session_name"
+    );
     assert_eq!(details.request_info().unwrap().request_id.len(), 36);
 }

@@ -1,6 +1,8 @@
 //! The evaluator against an obvious one, and against laws that hold for every policy.
 
-use brevet::evaluator::{Context, Decision, Kind, Policies, Policy, Principal, Request, evaluate, simulate};
+use brevet::evaluator::{
+    Context, Decision, Kind, Policies, Policy, Principal, Request, evaluate, simulate,
+};
 use serde_json::{Value, json};
 
 use crate::reference::{Ask, Who, World, judge};
@@ -51,8 +53,13 @@ const RESOURCES: &[&str] = &[
     "arn:aws:iam::111122223333:role/*",
 ];
 /// What the policies of principals take beside these.
-const ABBREVIATED: &[&str] =
-    &["arn:aws:s3", "arn:aws:s3:::", "arn:*:s3::*", "arn:aws:iam::111122223333", "arn:aws:sqs:*"];
+const ABBREVIATED: &[&str] = &[
+    "arn:aws:s3",
+    "arn:aws:s3:::",
+    "arn:*:s3::*",
+    "arn:aws:iam::111122223333",
+    "arn:aws:sqs:*",
+];
 const NAMED: &[&str] = &[
     "*",
     "111122223333",
@@ -88,10 +95,23 @@ fn condition(dice: &mut Dice) -> Value {
         n if n.starts_with("Numeric") => &["1", "2", "-1.50", "10"],
         "Bool" | "Null" => &["true", "false"],
         n if n.contains("Ip") => &["10.0.0.0/8", "10.1.2.3", "0.0.0.0/0", "192.168.0.0/16"],
-        n if n.starts_with("Arn") => {
-            &["arn:aws:iam::111122223333:user/*", "*", "arn:aws:s3:::${aws:username}", "arn:*:*:*:*:*"]
-        }
-        _ => &["a", "A", "a*", "?", "${aws:username}", "${aws:username, 'a'}", "${*}", "", "${aws:PrincipalTag/none}"],
+        n if n.starts_with("Arn") => &[
+            "arn:aws:iam::111122223333:user/*",
+            "*",
+            "arn:aws:s3:::${aws:username}",
+            "arn:*:*:*:*:*",
+        ],
+        _ => &[
+            "a",
+            "A",
+            "a*",
+            "?",
+            "${aws:username}",
+            "${aws:username, 'a'}",
+            "${*}",
+            "",
+            "${aws:PrincipalTag/none}",
+        ],
     };
     let mut operator = name.to_owned();
     if name != "Null" {
@@ -131,24 +151,51 @@ fn document(dice: &mut Dice, kind: Kind) -> Value {
 }
 
 fn ask(dice: &mut Dice) -> Ask {
-    let values: &[&str] =
-        &["a", "A", "abc", "1", "2.0", "10.1.2.3", "192.168.1.1", "true", "*", "arn:aws:iam::111122223333:user/x", ""];
+    let values: &[&str] = &[
+        "a",
+        "A",
+        "abc",
+        "1",
+        "2.0",
+        "10.1.2.3",
+        "192.168.1.1",
+        "true",
+        "*",
+        "arn:aws:iam::111122223333:user/x",
+        "",
+    ];
     let owned = |v: Vec<&str>| v.into_iter().map(str::to_owned).collect::<Vec<_>>();
     let mut context = Vec::new();
     if dice.roll(3) > 0 {
-        context.push(("app:One".to_owned(), vec![dice.pick(values).to_owned()], false));
+        context.push((
+            "app:One".to_owned(),
+            vec![dice.pick(values).to_owned()],
+            false,
+        ));
     }
     if dice.roll(2) == 0 {
         context.push(("app:many".to_owned(), owned(dice.some(values)), true));
     }
     if dice.roll(2) == 0 {
-        context.push(("aws:UserName".to_owned(), vec![dice.pick(&["alice", "a", "*"]).to_owned()], false));
+        context.push((
+            "aws:UserName".to_owned(),
+            vec![dice.pick(&["alice", "a", "*"]).to_owned()],
+            false,
+        ));
     }
-    let session = Who::Session { role: "R".into(), arn: "arn:aws:sts::111122223333:assumed-role/R/s".into() };
+    let session = Who::Session {
+        role: "R".into(),
+        arn: "arn:aws:sts::111122223333:assumed-role/R/s".into(),
+    };
     Ask {
         account: ACCOUNT.into(),
-        principal: dice.pick(&[Who::User("arn:aws:iam::111122223333:user/alice".into()), session]),
-        action: dice.pick(&["s3:GetObject", "sts:AssumeRole", "ec2:RunInstances"]).to_owned(),
+        principal: dice.pick(&[
+            Who::User("arn:aws:iam::111122223333:user/alice".into()),
+            session,
+        ]),
+        action: dice
+            .pick(&["s3:GetObject", "sts:AssumeRole", "ec2:RunInstances"])
+            .to_owned(),
         resource: dice
             .pick(&[
                 "arn:aws:s3:::bucket/a",
@@ -164,44 +211,81 @@ fn ask(dice: &mut Dice) -> Ask {
 
 fn world(dice: &mut Dice) -> World {
     let trust = dice.roll(2) == 0;
-    let resource = (dice.roll(3) > 0).then(|| document(dice, if trust { Kind::Trust } else { Kind::Resource }));
+    let resource = (dice.roll(3) > 0)
+        .then(|| document(dice, if trust { Kind::Trust } else { Kind::Resource }));
     World {
-        identity: (0..dice.roll(3)).map(|_| document(dice, Kind::Identity)).collect(),
+        identity: (0..dice.roll(3))
+            .map(|_| document(dice, Kind::Identity))
+            .collect(),
         trust: trust && resource.is_some(),
         resource,
-        session: (dice.roll(3) == 0).then(|| (0..dice.roll(3)).map(|_| document(dice, Kind::Session)).collect()),
+        session: (dice.roll(3) == 0).then(|| {
+            (0..dice.roll(3))
+                .map(|_| document(dice, Kind::Session))
+                .collect()
+        }),
         boundary: (dice.roll(3) == 0).then(|| document(dice, Kind::Boundary)),
-        scp: (dice.roll(4) == 0)
-            .then(|| (0..=dice.roll(2)).map(|_| vec![document(dice, Kind::ServiceControl)]).collect()),
+        scp: (dice.roll(4) == 0).then(|| {
+            (0..=dice.roll(2))
+                .map(|_| vec![document(dice, Kind::ServiceControl)])
+                .collect()
+        }),
     }
 }
 
 fn decide(ask: &Ask, world: &World) -> Decision {
-    let parse = |kind, doc: &Value| Policy::parse(kind, &doc.to_string()).unwrap_or_else(|e| panic!("{doc}: {e}"));
-    let list = |kind, docs: &[Value]| -> Vec<Policy> { docs.iter().map(|d| parse(kind, d)).collect() };
+    let parse = |kind, doc: &Value| {
+        Policy::parse(kind, &doc.to_string()).unwrap_or_else(|e| panic!("{doc}: {e}"))
+    };
+    let list =
+        |kind, docs: &[Value]| -> Vec<Policy> { docs.iter().map(|d| parse(kind, d)).collect() };
     let identity = list(Kind::Identity, &world.identity);
-    let resource = world.resource.as_ref().map(|d| parse(if world.trust { Kind::Trust } else { Kind::Resource }, d));
+    let resource = world.resource.as_ref().map(|d| {
+        parse(
+            if world.trust {
+                Kind::Trust
+            } else {
+                Kind::Resource
+            },
+            d,
+        )
+    });
     let session = world.session.as_ref().map(|d| list(Kind::Session, d));
     let boundary = world.boundary.as_ref().map(|d| parse(Kind::Boundary, d));
-    let scp: Option<Vec<Vec<Policy>>> =
-        world.scp.as_ref().map(|l| l.iter().map(|d| list(Kind::ServiceControl, d)).collect());
+    let scp: Option<Vec<Vec<Policy>>> = world
+        .scp
+        .as_ref()
+        .map(|l| l.iter().map(|d| list(Kind::ServiceControl, d)).collect());
     let identity: Vec<&Policy> = identity.iter().collect();
     let session: Option<Vec<&Policy>> = session.as_ref().map(|s| s.iter().collect());
-    let scp: Option<Vec<Vec<&Policy>>> = scp.as_ref().map(|l| l.iter().map(|l| l.iter().collect()).collect());
+    let scp: Option<Vec<Vec<&Policy>>> = scp
+        .as_ref()
+        .map(|l| l.iter().map(|l| l.iter().collect()).collect());
     let scp: Option<Vec<&[&Policy]>> = scp.as_ref().map(|l| l.iter().map(Vec::as_slice).collect());
     let mut context = Context::new();
     for (key, values, many) in &ask.context {
         if *many {
-            context.set_many(key.as_str(), values.iter().map(|v| v.as_str().into()).collect());
+            context.set_many(
+                key.as_str(),
+                values.iter().map(|v| v.as_str().into()).collect(),
+            );
         } else {
             context.set(key.as_str(), values[0].as_str());
         }
     }
     let principal = match &ask.principal {
-        Who::User(arn) => Principal::User { account: &ask.account, arn, id: None },
-        Who::Session { role, arn } => {
-            Principal::RoleSession { account: &ask.account, role, role_arn: None, arn, id: None }
-        }
+        Who::User(arn) => Principal::User {
+            account: &ask.account,
+            arn,
+            id: None,
+        },
+        Who::Session { role, arn } => Principal::RoleSession {
+            account: &ask.account,
+            role,
+            role_arn: None,
+            arn,
+            id: None,
+        },
     };
     let request = Request {
         principal,
@@ -225,7 +309,10 @@ fn decide(ask: &Ask, world: &World) -> Decision {
 /// 50,000 pairs; `BREVET_PAIRS=1000000` for a night.
 #[test]
 fn agrees_with_the_obvious_evaluator() {
-    let pairs: u64 = std::env::var("BREVET_PAIRS").ok().and_then(|n| n.parse().ok()).unwrap_or(50_000);
+    let pairs: u64 = std::env::var("BREVET_PAIRS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(50_000);
     let mut seen = std::collections::BTreeMap::new();
     for seed in 1..=pairs {
         let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
@@ -248,7 +335,10 @@ fn agrees_with_the_obvious_evaluator() {
         );
         *seen.entry(expected).or_insert(0u64) += 1;
     }
-    assert!(seen.len() == 3 && seen.values().all(|n| *n > pairs / 50), "the generator is one-sided: {seen:?}");
+    assert!(
+        seen.len() == 3 && seen.values().all(|n| *n > pairs / 50),
+        "the generator is one-sided: {seen:?}"
+    );
 }
 
 #[test]
@@ -264,9 +354,14 @@ fn one_more_deny_never_allows_and_order_never_matters() {
         assert_eq!(decide(&ask, &world).outcome, before, "seed {seed}: order");
         let mut deny = statement(&mut dice, Kind::Identity);
         deny["Effect"] = json!("Deny");
-        world.identity.push(json!({"Version": "2012-10-17", "Statement": deny}));
+        world
+            .identity
+            .push(json!({"Version": "2012-10-17", "Statement": deny}));
         let after = decide(&ask, &world);
-        assert!(!after.is_allowed() || before == after.outcome, "seed {seed}: a Deny allowed");
+        assert!(
+            !after.is_allowed() || before == after.outcome,
+            "seed {seed}: a Deny allowed"
+        );
     }
 }
 
@@ -289,7 +384,10 @@ fn az_02_small_policies_agree_exhaustively() {
     let mut asks = Vec::new();
     for action in ["s3:GetObject", "s3:PutObject"] {
         for resource in ["arn:aws:s3:::bucket/a", "arn:aws:s3:::bucket/b"] {
-            for context in [vec![], vec![("app:one".to_owned(), vec!["a".to_owned()], false)]] {
+            for context in [
+                vec![],
+                vec![("app:one".to_owned(), vec!["a".to_owned()], false)],
+            ] {
                 let principal = Who::User("arn:aws:iam::111122223333:user/alice".into());
                 asks.push(Ask {
                     account: ACCOUNT.into(),
@@ -307,9 +405,16 @@ fn az_02_small_policies_agree_exhaustively() {
         for j in i..n {
             for k in j..n {
                 let doc = json!({"Version": "2012-10-17", "Statement": [statements[i], statements[j], statements[k]]});
-                let world = World { identity: vec![doc], ..World::default() };
+                let world = World {
+                    identity: vec![doc],
+                    ..World::default()
+                };
                 for ask in &asks {
-                    assert_eq!(simulate::outcome(&decide(ask, &world)), judge(ask, &world), "{i} {j} {k}");
+                    assert_eq!(
+                        simulate::outcome(&decide(ask, &world)),
+                        judge(ask, &world),
+                        "{i} {j} {k}"
+                    );
                 }
             }
         }
@@ -318,8 +423,9 @@ fn az_02_small_policies_agree_exhaustively() {
 
 #[test]
 fn az_09_a_thousand_statements_and_forty_stars_stay_cheap() {
-    let statements: Vec<Value> =
-        (0..1_000).map(|n| json!({"Effect": "Allow", "Action": format!("svc{n}:Act"), "Resource": "*"})).collect();
+    let statements: Vec<Value> = (0..1_000)
+        .map(|n| json!({"Effect": "Allow", "Action": format!("svc{n}:Act"), "Resource": "*"}))
+        .collect();
     let text = json!({"Version": "2012-10-17", "Statement": statements}).to_string();
     let policy = Policy::parse(Kind::AwsManaged, &text).unwrap();
     let stars = format!("arn:aws:s3:::{}b", "a*".repeat(40));
@@ -331,14 +437,31 @@ fn az_09_a_thousand_statements_and_forty_stars_stay_cheap() {
     let context = Context::new();
     let resource = format!("arn:aws:s3:::{}", "a".repeat(65_536));
     let request = Request {
-        principal: Principal::User { account: ACCOUNT, arn: "arn:aws:iam::111122223333:user/alice", id: None },
+        principal: Principal::User {
+            account: ACCOUNT,
+            arn: "arn:aws:iam::111122223333:user/alice",
+            id: None,
+        },
         action: "s3:GetObject",
         resource: &resource,
         resource_account: ACCOUNT,
         context: &context,
     };
     let started = std::time::Instant::now();
-    assert!(!evaluate(&request, &Policies { identity: &[&policy, &slow], ..Policies::default() }).is_allowed());
+    assert!(
+        !evaluate(
+            &request,
+            &Policies {
+                identity: &[&policy, &slow],
+                ..Policies::default()
+            }
+        )
+        .is_allowed()
+    );
     // Not a benchmark: what grows with the number of stars would take hours.
-    assert!(started.elapsed() < std::time::Duration::from_secs(2), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < std::time::Duration::from_secs(2),
+        "{:?}",
+        started.elapsed()
+    );
 }

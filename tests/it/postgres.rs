@@ -37,33 +37,72 @@ impl Postgres {
 
     fn start_with(certificate: Option<(&str, &str)>) -> Self {
         // Not below a private folder: PostgreSQL does not run as root.
-        let made = Command::new("mktemp").args(["-d", "/tmp/brevet-postgres-XXXXXXXX"]).output().unwrap();
+        let made = Command::new("mktemp")
+            .args(["-d", "/tmp/brevet-postgres-XXXXXXXX"])
+            .output()
+            .unwrap();
         let dir = PathBuf::from(String::from_utf8(made.stdout).unwrap().trim());
         if is_root() {
-            assert!(Command::new("chown").arg("postgres").arg(&dir).status().unwrap().success());
+            assert!(
+                Command::new("chown")
+                    .arg("postgres")
+                    .arg(&dir)
+                    .status()
+                    .unwrap()
+                    .success()
+            );
         }
         let data = dir.join("data");
         let made = Self::program("initdb")
-            .args(["--no-sync", "--auth=trust", "--username=brevet", "--encoding=UTF8", "--pgdata"])
+            .args([
+                "--no-sync",
+                "--auth=trust",
+                "--username=brevet",
+                "--encoding=UTF8",
+                "--pgdata",
+            ])
             .arg(&data)
             .output()
             .expect("PostgreSQL: apt-get install postgresql");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        assert!(
+            made.status.success(),
+            "{}",
+            String::from_utf8_lossy(&made.stderr)
+        );
         let mut settings = Vec::new();
         if let Some((certificate, private_key)) = certificate {
-            for (name, text) in [("ssl_cert_file", certificate), ("ssl_key_file", private_key)] {
+            for (name, text) in [
+                ("ssl_cert_file", certificate),
+                ("ssl_key_file", private_key),
+            ] {
                 let path = dir.join(name);
                 brevet::files::write_private(&path, text.as_bytes()).unwrap();
                 if is_root() {
-                    assert!(Command::new("chown").arg("postgres").arg(&path).status().unwrap().success());
+                    assert!(
+                        Command::new("chown")
+                            .arg("postgres")
+                            .arg(&path)
+                            .status()
+                            .unwrap()
+                            .success()
+                    );
                 }
                 settings.push(format!("{name}={}", path.display()));
             }
             settings.push("ssl=on".to_owned());
         }
-        let mut postgres = Self { child: None, port: 0, dir, settings };
+        let mut postgres = Self {
+            child: None,
+            port: 0,
+            dir,
+            settings,
+        };
         for _ in 0..5 {
-            postgres.port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            postgres.port = std::net::TcpListener::bind("127.0.0.1:0")
+                .unwrap()
+                .local_addr()
+                .unwrap()
+                .port();
             if postgres.launch() {
                 postgres.psql("CREATE DATABASE brevet", "postgres");
                 return postgres;
@@ -74,14 +113,26 @@ impl Postgres {
 
     /// One of its programs, as an account that is not root.
     fn program(name: &str) -> Command {
-        let bin = std::fs::read_dir("/usr/lib/postgresql")
-            .map(|versions| versions.flatten().map(|v| v.path().join("bin").join(name)).filter(|p| p.exists()).max());
+        let bin = std::fs::read_dir("/usr/lib/postgresql").map(|versions| {
+            versions
+                .flatten()
+                .map(|v| v.path().join("bin").join(name))
+                .filter(|p| p.exists())
+                .max()
+        });
         let path = bin.ok().flatten().unwrap_or_else(|| PathBuf::from(name));
         if !is_root() {
             return Command::new(path);
         }
         let mut command = Command::new("setpriv");
-        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "--"]).arg(path);
+        command
+            .args([
+                "--reuid=postgres",
+                "--regid=postgres",
+                "--clear-groups",
+                "--",
+            ])
+            .arg(path);
         command
     }
 
@@ -89,7 +140,14 @@ impl Postgres {
         let child = Self::program("postgres")
             .arg("-D")
             .arg(self.dir.join("data"))
-            .args(["-p", &self.port.to_string(), "-h", "127.0.0.1", "-c", "unix_socket_directories="])
+            .args([
+                "-p",
+                &self.port.to_string(),
+                "-h",
+                "127.0.0.1",
+                "-c",
+                "unix_socket_directories=",
+            ])
             .args(self.settings.iter().flat_map(|setting| ["-c", setting]))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -115,7 +173,18 @@ impl Postgres {
 
     fn try_psql(&self, statement: &str, database: &str) -> bool {
         Command::new("psql")
-            .args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "brevet", "-q", "-c", statement, database])
+            .args([
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &self.port.to_string(),
+                "-U",
+                "brevet",
+                "-q",
+                "-c",
+                statement,
+                database,
+            ])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status()
@@ -124,7 +193,10 @@ impl Postgres {
     }
 
     pub fn url(&self) -> String {
-        format!("postgres://brevet@127.0.0.1:{}/brevet?sslmode=disable", self.port)
+        format!(
+            "postgres://brevet@127.0.0.1:{}/brevet?sslmode=disable",
+            self.port
+        )
     }
 
     fn place(&self) -> Place {
@@ -135,7 +207,13 @@ impl Postgres {
     pub fn signal(&self, name: &str) {
         let pid = self.child.as_ref().unwrap().id().to_string();
         let _ = Command::new("pkill").args([name, "-P", &pid]).status();
-        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args([name, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     fn kill(&mut self) {
@@ -171,7 +249,10 @@ fn is_root() -> bool {
 }
 
 fn place(port: u16) -> Place {
-    Place::Postgres { url: format!("postgres://brevet@127.0.0.1:{port}/brevet?sslmode=disable"), password: None }
+    Place::Postgres {
+        url: format!("postgres://brevet@127.0.0.1:{port}/brevet?sslmode=disable"),
+        password: None,
+    }
 }
 
 /// A wire that can be held (nothing passes, nothing is said) or cut.
@@ -192,11 +273,15 @@ impl Wire {
         let shared = state.clone();
         tokio::spawn(async move {
             loop {
-                let Ok((client, _)) = listener.accept().await else { return };
+                let Ok((client, _)) = listener.accept().await else {
+                    return;
+                };
                 if shared.load(Ordering::SeqCst) == CUT {
                     continue;
                 }
-                let Ok(server) = tokio::net::TcpStream::connect(("127.0.0.1", target)).await else { continue };
+                let Ok(server) = tokio::net::TcpStream::connect(("127.0.0.1", target)).await else {
+                    continue;
+                };
                 let (client, server) = (client.into_split(), server.into_split());
                 tokio::spawn(carry(client.0, server.1, shared.clone()));
                 tokio::spawn(carry(server.0, client.1, shared.clone()));
@@ -253,12 +338,19 @@ async fn brokers_with<const N: usize>(
     for (n, port) in ports.into_iter().enumerate() {
         let dir = home.path().to_owned();
         // As a node joins: with another one's watermark.
-        std::fs::copy(dir.join("store.watermark"), dir.join(format!("watermark-{n}"))).unwrap();
+        std::fs::copy(
+            dir.join("store.watermark"),
+            dir.join(format!("watermark-{n}")),
+        )
+        .unwrap();
         let broker = Broker::start_in(home.clone(), |c| {
             in_the_store(c);
             c.store = place(port);
             c.watermark = Some(dir.join(format!("watermark-{n}")));
-            c.audit = brevet::audit::Target::File { path: dir.join(format!("audit-{n}.jsonl")), sync: true };
+            c.audit = brevet::audit::Target::File {
+                path: dir.join(format!("audit-{n}.jsonl")),
+                sync: true,
+            };
             c.refuse_after = Duration::from_secs(60);
             c.budgets = budgets;
         })
@@ -272,17 +364,28 @@ async fn brokers_with<const N: usize>(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_of_one_store_share_a_limit_equally_without_a_redis() {
     let postgres = Postgres::start();
-    let limits = BudgetLimits { principal_calls: std::num::NonZeroU32::new(6), ..BudgetLimits::OFF };
+    let limits = BudgetLimits {
+        principal_calls: std::num::NonZeroU32::new(6),
+        ..BudgetLimits::OFF
+    };
     let (nodes, _hand) = brokers_with(&postgres, [postgres.port; 3], limits).await;
     for node in &nodes {
         eventually("the nodes are counted", async || {
-            node.operator("/metrics").await.body.contains("\nbrevet_brokers 3\n")
+            node.operator("/metrics")
+                .await
+                .body
+                .contains("\nbrevet_brokers 3\n")
         })
         .await;
         let mut passed = 0;
         for _ in 0..12 {
-            let form = [("Action", "GetAccessKeyInfo"), VERSION, ("AccessKeyId", &*user("alice").id)];
-            passed += usize::from(node.query(Some(&user("alice")), &form).await.code() != "Throttling");
+            let form = [
+                ("Action", "GetAccessKeyInfo"),
+                VERSION,
+                ("AccessKeyId", &*user("alice").id),
+            ];
+            passed +=
+                usize::from(node.query(Some(&user("alice")), &form).await.code() != "Throttling");
         }
         assert_eq!(passed, 4, "two seconds of a third of the limit");
     }
@@ -295,7 +398,11 @@ fn sequence(broker: &Broker) -> i64 {
 /// p50, p99 and the longest.
 pub fn quantiles(mut times: Vec<Duration>) -> (Duration, Duration, Duration) {
     times.sort();
-    (times[times.len() / 2], times[times.len() * 99 / 100], *times.last().unwrap())
+    (
+        times[times.len() / 2],
+        times[times.len() * 99 / 100],
+        *times.last().unwrap(),
+    )
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -318,20 +425,40 @@ async fn a_change_on_one_binds_on_the_other() {
     let mut committed = Vec::with_capacity(changes);
     for n in 0..changes {
         let seconds = 3_600 + i64::try_from(n).unwrap() % 1_000;
-        hand.edit(Kind::Role, DIRECT, Edit::UpdateMaxSessionDuration(seconds)).await.unwrap();
+        hand.edit(Kind::Role, DIRECT, Edit::UpdateMaxSessionDuration(seconds))
+            .await
+            .unwrap();
         committed.push(Instant::now());
     }
     let bound = watcher.await.unwrap();
-    let times = bound.iter().zip(&committed).map(|(b, c)| b.saturating_duration_since(*c)).collect();
+    let times = bound
+        .iter()
+        .zip(&committed)
+        .map(|(b, c)| b.saturating_duration_since(*c))
+        .collect();
     let (p50, p99, longest) = quantiles(times);
-    println!("{changes} changes, commit to bound on the other node: p50 {p50:?}, p99 {p99:?}, max {longest:?}");
+    println!(
+        "{changes} changes, commit to bound on the other node: p50 {p50:?}, p99 {p99:?}, max {longest:?}"
+    );
     assert!(longest < Duration::from_secs(2));
     // It is the change that binds, and not its number alone.
-    let longer = AssumeRole { duration_seconds: Some(5_000), ..AssumeRole::new(DIRECT, "longer") };
+    let longer = AssumeRole {
+        duration_seconds: Some(5_000),
+        ..AssumeRole::new(DIRECT, "longer")
+    };
     assert!(two.client(&user("bob")).assume_role(&longer).await.is_err());
-    hand.edit(Kind::Role, DIRECT, Edit::UpdateMaxSessionDuration(7_200)).await.unwrap();
+    hand.edit(Kind::Role, DIRECT, Edit::UpdateMaxSessionDuration(7_200))
+        .await
+        .unwrap();
     for broker in [&one, &two] {
-        eventually("it binds", async || broker.client(&user("bob")).assume_role(&longer).await.is_ok()).await;
+        eventually("it binds", async || {
+            broker
+                .client(&user("bob"))
+                .assume_role(&longer)
+                .await
+                .is_ok()
+        })
+        .await;
     }
 }
 
@@ -348,7 +475,8 @@ async fn mf_01_mf_02_two_nodes_take_a_code_once_and_count_as_one() {
         // The same code in the same moment, ten times on each node.
         let right = code(&one, 0);
         let proof = Some((SERIAL, right.as_str()));
-        let tries = (0..20).map(|n| session_token(if n % 2 == 0 { &one } else { &two }, &alice, proof));
+        let tries =
+            (0..20).map(|n| session_token(if n % 2 == 0 { &one } else { &two }, &alice, proof));
         let got = futures_util::future::join_all(tries).await;
         assert_eq!(got.iter().filter(|r| r.is_ok()).count(), 1);
         for broker in [&one, &two] {
@@ -356,29 +484,57 @@ async fn mf_01_mf_02_two_nodes_take_a_code_once_and_count_as_one() {
         }
     }
     // A thousand guesses on both nodes at the same time: five are looked at.
-    let guesses: Vec<String> = (0..1_000).map(|n| format!("{n:06}")).filter(|g| *g != code(&one, 0)).collect();
+    let guesses: Vec<String> = (0..1_000)
+        .map(|n| format!("{n:06}"))
+        .filter(|g| *g != code(&one, 0))
+        .collect();
     let tries = guesses.iter().enumerate().map(|(n, guess)| {
         let broker = if n % 2 == 0 { &one } else { &two };
         let alice = &alice;
-        async move { session_token(broker, alice, Some((SERIAL, guess))).await.unwrap_err() }
+        async move {
+            session_token(broker, alice, Some((SERIAL, guess)))
+                .await
+                .unwrap_err()
+        }
     });
-    let refused = futures_util::StreamExt::collect::<Vec<_>>(futures_util::StreamExt::buffer_unordered(
-        futures_util::stream::iter(tries),
-        32,
-    ))
+    let refused = futures_util::StreamExt::collect::<Vec<_>>(
+        futures_util::StreamExt::buffer_unordered(futures_util::stream::iter(tries), 32),
+    )
     .await;
-    assert_eq!(refused.iter().filter(|e| e.contains("invalid MFA one time pass code")).count(), 5);
-    assert_eq!(refused.iter().filter(|e| e.contains("too many invalid")).count(), guesses.len() - 5);
+    assert_eq!(
+        refused
+            .iter()
+            .filter(|e| e.contains("invalid MFA one time pass code"))
+            .count(),
+        5
+    );
+    assert_eq!(
+        refused
+            .iter()
+            .filter(|e| e.contains("too many invalid"))
+            .count(),
+        guesses.len() - 5
+    );
     // Without the database no code is good. A user who is known to be locked out need not be asked
     // about, so the lock must be over.
     postgres.kill();
     let right = code(&one, 1);
-    assert!(session_token(&one, &alice, Some((SERIAL, &right))).await.unwrap_err().contains("too many invalid"));
+    assert!(
+        session_token(&one, &alice, Some((SERIAL, &right)))
+            .await
+            .unwrap_err()
+            .contains("too many invalid")
+    );
     for broker in [&one, &two] {
         broker.clock.advance(Duration::from_secs(900));
     }
     let right = code(&one, 1);
-    assert!(session_token(&one, &alice, Some((SERIAL, &right))).await.unwrap_err().contains("store is not available"));
+    assert!(
+        session_token(&one, &alice, Some((SERIAL, &right)))
+            .await
+            .unwrap_err()
+            .contains("store is not available")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -395,21 +551,37 @@ async fn revoked_on_one_is_refused_on_the_other() {
             let mut times = Vec::new();
             for n in 0..each {
                 let name = format!("lane-{lane}-{n}");
-                let request = AssumeRole { source_identity: Some(name.clone()), ..AssumeRole::new(OPEN, &name) };
+                let request = AssumeRole {
+                    source_identity: Some(name.clone()),
+                    ..AssumeRole::new(OPEN, &name)
+                };
                 let client = one.client(&user("alice"));
                 let session = Keys::from(&client.assume_role(&request).await.unwrap().credentials);
                 assert_eq!(two.who(&session).await, "ok");
                 let selector = match n % 3 {
                     0 => Selector::AccessKeyId(session.id.clone()),
-                    1 => Selector::PrincipalArn(format!("arn:aws:sts::111122223333:assumed-role/Open/{name}")),
+                    1 => Selector::PrincipalArn(format!(
+                        "arn:aws:sts::111122223333:assumed-role/Open/{name}"
+                    )),
                     _ => Selector::SourceIdentity(name),
                 };
                 let started = Instant::now();
-                let request =
-                    brevet::grpc::pb::RevokeSessionsRequest { selector: Some(selector), ..Default::default() };
-                let answer = one.client(&user("admin")).revoke_sessions(request).await.unwrap();
+                let request = brevet::grpc::pb::RevokeSessionsRequest {
+                    selector: Some(selector),
+                    ..Default::default()
+                };
+                let answer = one
+                    .client(&user("admin"))
+                    .revoke_sessions(request)
+                    .await
+                    .unwrap();
                 times.push(started.elapsed());
-                assert_eq!((answer.nodes_connected, answer.nodes_confirmed), (2, 2), "{}", answer.pending.len());
+                assert_eq!(
+                    (answer.nodes_connected, answer.nodes_confirmed),
+                    (2, 2),
+                    "{}",
+                    answer.pending.len()
+                );
                 assert_eq!(one.who(&session).await, "InvalidClientTokenId");
                 assert_eq!(two.who(&session).await, "InvalidClientTokenId");
             }
@@ -422,19 +594,32 @@ async fn revoked_on_one_is_refused_on_the_other() {
     }
     let count = all.len();
     let (p50, p99, longest) = quantiles(all);
-    println!("{count} revocations, call to refused on both nodes: p50 {p50:?}, p99 {p99:?}, max {longest:?}");
+    println!(
+        "{count} revocations, call to refused on both nodes: p50 {p50:?}, p99 {p99:?}, max {longest:?}"
+    );
     assert!(longest < Duration::from_secs(2) + Duration::from_millis(500));
     // Whole roles and users at once.
     let session = one.assume(&user("alice"), OPEN).await.unwrap();
-    one.revoke(&user("admin"), Selector::RoleArn(OPEN.into())).await.unwrap();
+    one.revoke(&user("admin"), Selector::RoleArn(OPEN.into()))
+        .await
+        .unwrap();
     assert_eq!(two.who(&session).await, "InvalidClientTokenId");
     let session = one.assume(&user("alice"), OPEN).await.unwrap();
-    two.revoke(&user("admin"), Selector::PrincipalArn("arn:aws:iam::111122223333:user/alice".into())).await.unwrap();
+    two.revoke(
+        &user("admin"),
+        Selector::PrincipalArn("arn:aws:iam::111122223333:user/alice".into()),
+    )
+    .await
+    .unwrap();
     assert_eq!(one.who(&session).await, "InvalidClientTokenId");
 }
 
 /// Calls in a row until told to stop; how many went well, and what the others were told.
-async fn load(broker: Arc<Broker>, keys: Keys, stop: Arc<AtomicU8>) -> (usize, std::collections::BTreeSet<String>) {
+async fn load(
+    broker: Arc<Broker>,
+    keys: Keys,
+    stop: Arc<AtomicU8>,
+) -> (usize, std::collections::BTreeSet<String>) {
     let (mut good, mut refused) = (0, std::collections::BTreeSet::new());
     while stop.load(Ordering::SeqCst) == 0 {
         match broker.who(&keys).await.as_str() {
@@ -454,7 +639,9 @@ async fn a_database_that_goes_away_stops_nobody_at_once_and_is_not_papered_over(
     let session = one.assume(&user("alice"), OPEN).await.unwrap();
     for way in ["killed", "stopped"] {
         let stop = Arc::new(AtomicU8::new(0));
-        let loads: Vec<_> = [&one, &two].map(|b| tokio::spawn(load(b.clone(), session.clone(), stop.clone()))).into();
+        let loads: Vec<_> = [&one, &two]
+            .map(|b| tokio::spawn(load(b.clone(), session.clone(), stop.clone())))
+            .into();
         if way == "killed" {
             postgres.kill()
         } else {
@@ -462,26 +649,55 @@ async fn a_database_that_goes_away_stops_nobody_at_once_and_is_not_papered_over(
         }
         // Nothing is acknowledged, and the call ends.
         let started = Instant::now();
-        let refused = one.revoke(&user("admin"), Selector::RoleArn(CLOSED.into())).await;
+        let refused = one
+            .revoke(&user("admin"), Selector::RoleArn(CLOSED.into()))
+            .await;
         assert_eq!(refused.unwrap_err(), "ServiceUnavailable", "{way}");
-        assert!(started.elapsed() < Duration::from_secs(8), "{way}: {:?}", started.elapsed());
+        assert!(
+            started.elapsed() < Duration::from_secs(8),
+            "{way}: {:?}",
+            started.elapsed()
+        );
         // Sessions are issued and verified meanwhile.
         assert!(one.assume(&user("alice"), OPEN).await.is_ok(), "{way}");
         eventually("the store's trouble is counted", async || {
-            one.operator("/metrics").await.body.contains("brevet_feed_up 0")
+            one.operator("/metrics")
+                .await
+                .body
+                .contains("brevet_feed_up 0")
         })
         .await;
         for broker in [&one, &two] {
-            assert_eq!(broker.operator("/readyz").await.body, "ready\n", "{way}: not yet");
+            assert_eq!(
+                broker.operator("/readyz").await.body,
+                "ready\n",
+                "{way}: not yet"
+            );
             broker.elapse(11);
             let ready = broker.operator("/readyz").await;
-            assert!(ready.status == 503 && ready.body.contains("change feed"), "{way}: {}", ready.body);
-            assert_eq!(broker.who(&session).await, "ok", "{way}: drained, and not closed");
+            assert!(
+                ready.status == 503 && ready.body.contains("change feed"),
+                "{way}: {}",
+                ready.body
+            );
+            assert_eq!(
+                broker.who(&session).await,
+                "ok",
+                "{way}: drained, and not closed"
+            );
             broker.elapse(50);
             for keys in [&session, &user("alice")] {
-                assert_eq!(broker.who(keys).await, "ServiceUnavailable", "{way}: nothing is accepted on unknown state");
+                assert_eq!(
+                    broker.who(keys).await,
+                    "ServiceUnavailable",
+                    "{way}: nothing is accepted on unknown state"
+                );
             }
-            assert_eq!(broker.assume(&user("alice"), OPEN).await.unwrap_err(), "ServiceUnavailable", "{way}");
+            assert_eq!(
+                broker.assume(&user("alice"), OPEN).await.unwrap_err(),
+                "ServiceUnavailable",
+                "{way}"
+            );
         }
         if way == "killed" {
             postgres.restart()
@@ -490,16 +706,29 @@ async fn a_database_that_goes_away_stops_nobody_at_once_and_is_not_papered_over(
         }
         let started = Instant::now();
         for broker in [&one, &two] {
-            eventually("ready again", async || broker.operator("/readyz").await.body == "ready\n").await;
+            eventually("ready again", async || {
+                broker.operator("/readyz").await.body == "ready\n"
+            })
+            .await;
             assert_eq!(broker.who(&session).await, "ok", "{way}: without a restart");
         }
-        println!("{way}: ready again {:?} after PostgreSQL", started.elapsed());
-        assert!(one.revoke(&user("admin"), Selector::RoleArn(CLOSED.into())).await.is_ok());
+        println!(
+            "{way}: ready again {:?} after PostgreSQL",
+            started.elapsed()
+        );
+        assert!(
+            one.revoke(&user("admin"), Selector::RoleArn(CLOSED.into()))
+                .await
+                .is_ok()
+        );
         stop.store(1, Ordering::SeqCst);
         for load in loads {
             let (good, refused) = load.await.unwrap();
             assert!(good > 10, "{way}");
-            assert!(refused.is_empty() || refused.iter().eq(["ServiceUnavailable"]), "{way}: {refused:?}");
+            assert!(
+                refused.is_empty() || refused.iter().eq(["ServiceUnavailable"]),
+                "{way}: {refused:?}"
+            );
         }
     }
     // And again, at once, while calls are in progress: restarted three times.
@@ -509,7 +738,13 @@ async fn a_database_that_goes_away_stops_nobody_at_once_and_is_not_papered_over(
     }
     for broker in [&one, &two] {
         eventually("it follows again", async || {
-            broker.revoke(&user("admin"), Selector::AccessKeyId("ASIANOBODYNOBODY".into())).await.is_ok()
+            broker
+                .revoke(
+                    &user("admin"),
+                    Selector::AccessKeyId("ASIANOBODYNOBODY".into()),
+                )
+                .await
+                .is_ok()
         })
         .await;
     }
@@ -529,8 +764,20 @@ async fn st_09_a_node_that_is_cut_off_is_out_of_use_and_then_harmless() {
             selector: Some(Selector::AccessKeyId(session.id.clone())),
             ..Default::default()
         };
-        let answer = near.client(&user("admin")).revoke_sessions(request).await.unwrap();
-        assert_eq!((answer.nodes_connected, answer.nodes_confirmed, answer.pending.len()), (2, 1, 1), "{way}");
+        let answer = near
+            .client(&user("admin"))
+            .revoke_sessions(request)
+            .await
+            .unwrap();
+        assert_eq!(
+            (
+                answer.nodes_connected,
+                answer.nodes_confirmed,
+                answer.pending.len()
+            ),
+            (2, 1, 1),
+            "{way}"
+        );
         assert_eq!(near.who(&session).await, "InvalidClientTokenId", "{way}");
         // The far node cannot know. It is drained after 10 s, and closed after its bound.
         assert_eq!(far.who(&session).await, "ok", "{way}");
@@ -538,12 +785,23 @@ async fn st_09_a_node_that_is_cut_off_is_out_of_use_and_then_harmless() {
         assert_eq!(far.operator("/readyz").await.status, 503, "{way}");
         far.elapse(50);
         for _ in 0..20 {
-            assert_eq!(far.who(&session).await, "ServiceUnavailable", "{way}: no flapping");
+            assert_eq!(
+                far.who(&session).await,
+                "ServiceUnavailable",
+                "{way}: no flapping"
+            );
         }
         wire.set(PASS);
         let started = Instant::now();
-        eventually("it follows again", async || far.operator("/readyz").await.body == "ready\n").await;
-        assert_eq!(far.who(&session).await, "InvalidClientTokenId", "{way}: it never accepted it again");
+        eventually("it follows again", async || {
+            far.operator("/readyz").await.body == "ready\n"
+        })
+        .await;
+        assert_eq!(
+            far.who(&session).await,
+            "InvalidClientTokenId",
+            "{way}: it never accepted it again"
+        );
         println!("{way}: back {:?} after the wire", started.elapsed());
     }
     assert_eq!(sequence(&near), sequence(&far));
@@ -559,16 +817,29 @@ async fn two_daemons_by_the_readme_and_a_database_that_was_put_back() {
         .output()
         .unwrap();
     let error = String::from_utf8_lossy(&again.stderr).into_owned();
-    assert!(!again.status.success() && error.contains("to join it"), "{error}");
+    assert!(
+        !again.status.success() && error.contains("to join it"),
+        "{error}"
+    );
     // A second broker: the first one's configuration, keys and watermark, copied.
     let second = tempfile::tempdir().unwrap();
-    for file in ["brevet.toml", "master.key", "keyring.json", "store.watermark"] {
+    for file in [
+        "brevet.toml",
+        "master.key",
+        "keyring.json",
+        "store.watermark",
+    ] {
         std::fs::copy(first.path.join(file), second.path().join(file)).unwrap();
     }
     let one = first.serve();
     let two = crate::binary::serve(&second.path().join("brevet.toml"));
     let role = AssumeRole::new("arn:aws:iam::111122223333:role/Administrator", "session");
-    let session = one.client(&first.keys).assume_role(&role).await.unwrap().credentials;
+    let session = one
+        .client(&first.keys)
+        .assume_role(&role)
+        .await
+        .unwrap()
+        .credentials;
     assert!(two.client(&session).get_caller_identity().await.is_ok());
     let revoked = |daemon: &crate::binary::Daemon, keys: &Credentials| {
         let request = brevet::grpc::pb::RevokeSessionsRequest {
@@ -597,8 +868,16 @@ async fn two_daemons_by_the_readme_and_a_database_that_was_put_back() {
     let said = first.run(&["restore", "--accept"]);
     assert!(said.contains("has ended"), "{said}");
     let one = first.serve();
-    assert!(one.client(&session).get_caller_identity().await.is_err(), "nothing was revived");
-    let fresh = one.client(&first.keys).assume_role(&role).await.unwrap().credentials;
+    assert!(
+        one.client(&session).get_caller_identity().await.is_err(),
+        "nothing was revived"
+    );
+    let fresh = one
+        .client(&first.keys)
+        .assume_role(&role)
+        .await
+        .unwrap()
+        .credentials;
     assert!(one.client(&fresh).get_caller_identity().await.is_ok());
     let refused = first.try_run(&["backup", "/tmp/brevet-no-backup"]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("pg_dump"));
@@ -639,18 +918,39 @@ fn the_log_says_when_the_feed_is_back_and_has_no_notices_of_libraries() {
 
 fn dump(postgres: &Postgres) -> Vec<u8> {
     let output = Postgres::program("pg_dump")
-        .args(["-h", "127.0.0.1", "-p", &postgres.port.to_string(), "-U", "brevet", "brevet"])
+        .args([
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &postgres.port.to_string(),
+            "-U",
+            "brevet",
+            "brevet",
+        ])
         .current_dir("/")
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     output.stdout
 }
 
 fn restore(postgres: &Postgres, dump: &[u8]) {
     use std::io::Write;
     let mut psql = Command::new("psql")
-        .args(["-h", "127.0.0.1", "-p", &postgres.port.to_string(), "-U", "brevet", "-q", "brevet"])
+        .args([
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &postgres.port.to_string(),
+            "-U",
+            "brevet",
+            "-q",
+            "brevet",
+        ])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .spawn()

@@ -26,7 +26,11 @@ impl Redis {
         for _ in 0..5 {
             let port = free_port();
             let dir = tempfile::tempdir().unwrap();
-            let mut redis = Self { child: spawn(port, dir.path(), more), port, dir };
+            let mut redis = Self {
+                child: spawn(port, dir.path(), more),
+                port,
+                dir,
+            };
             if redis.answers() {
                 return redis;
             }
@@ -40,7 +44,10 @@ impl Redis {
     }
 
     fn wait(&mut self) {
-        assert!(self.answers(), "redis-server does not start: apt-get install redis-server");
+        assert!(
+            self.answers(),
+            "redis-server does not start: apt-get install redis-server"
+        );
     }
 
     fn answers(&mut self) -> bool {
@@ -64,7 +71,13 @@ impl Redis {
     }
 
     fn signal(&self, name: &str) {
-        assert!(Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args([name, &self.child.id().to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     fn options(&self) -> RedisOptions {
@@ -89,7 +102,9 @@ fn free_port() -> u16 {
     // Below the range that the system hands out by itself, and with room for a cluster's second port.
     loop {
         let port = 10_000
-            + u16::from_be_bytes(brevet::entropy::bytes(&brevet::entropy::SystemEntropy::new()).unwrap()) % 20_000;
+            + u16::from_be_bytes(
+                brevet::entropy::bytes(&brevet::entropy::SystemEntropy::new()).unwrap(),
+            ) % 20_000;
         if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }
@@ -119,7 +134,9 @@ fn spawn(port: u16, dir: &std::path::Path, more: &[&str]) -> Child {
 fn redis_command(port: u16, arguments: &[&str]) -> redis::RedisResult<redis::Value> {
     let client = redis::Client::open(format!("redis://127.0.0.1:{port}"))?;
     let mut connection = client.get_connection_with_timeout(Duration::from_secs(1))?;
-    redis::cmd(arguments[0]).arg(&arguments[1..]).query(&mut connection)
+    redis::cmd(arguments[0])
+        .arg(&arguments[1..])
+        .query(&mut connection)
 }
 
 fn keys(port: u16) -> Vec<String> {
@@ -127,7 +144,10 @@ fn keys(port: u16) -> Vec<String> {
 }
 
 fn records(port: u16) -> usize {
-    keys(port).iter().filter(|k| k.contains(":session:")).count()
+    keys(port)
+        .iter()
+        .filter(|k| k.contains(":session:"))
+        .count()
 }
 
 async fn broker(redis: &Redis) -> Broker {
@@ -144,15 +164,34 @@ async fn st_01_redis_killed_and_restarted_empty_refuses_nobody() {
     assert_eq!(records(redis.port), 1);
     redis.kill();
     for _ in 0..20 {
-        assert!(broker.assume(&alice, OPEN).await.is_ok(), "a session is minted without Redis");
-        assert!(broker.client(&before).get_caller_identity().await.is_ok(), "and verified");
+        assert!(
+            broker.assume(&alice, OPEN).await.is_ok(),
+            "a session is minted without Redis"
+        );
+        assert!(
+            broker.client(&before).get_caller_identity().await.is_ok(),
+            "and verified"
+        );
     }
     let ready = broker.operator("/readyz").await;
-    assert!(ready.status == 200 && ready.body.contains("degraded"), "{}", ready.body);
-    assert!(broker.operator("/metrics").await.body.contains("brevet_session_store_up 0"));
+    assert!(
+        ready.status == 200 && ready.body.contains("degraded"),
+        "{}",
+        ready.body
+    );
+    assert!(
+        broker
+            .operator("/metrics")
+            .await
+            .body
+            .contains("brevet_session_store_up 0")
+    );
     redis.restart();
     let started = Instant::now();
-    eventually("redis is used again", async || broker.operator("/readyz").await.body == "ready\n").await;
+    eventually("redis is used again", async || {
+        broker.operator("/readyz").await.body == "ready\n"
+    })
+    .await;
     assert!(started.elapsed() < Duration::from_secs(5));
     assert!(broker.client(&before).get_caller_identity().await.is_ok());
     assert!(broker.assume(&alice, OPEN).await.is_ok());
@@ -175,10 +214,21 @@ async fn st_02_a_redis_that_hangs_costs_nobody_more_than_its_deadline() {
     }
     times.sort();
     let p99 = times[times.len() * 99 / 100];
-    assert!(p99 <= Duration::from_millis(300), "p99 {p99:?} of {} calls", times.len());
-    assert!(times.last().unwrap() < &Duration::from_millis(800), "{:?}", times.last());
+    assert!(
+        p99 <= Duration::from_millis(300),
+        "p99 {p99:?} of {} calls",
+        times.len()
+    );
+    assert!(
+        times.last().unwrap() < &Duration::from_millis(800),
+        "{:?}",
+        times.last()
+    );
     redis.signal("-CONT");
-    eventually("redis is used again", async || broker.operator("/readyz").await.body == "ready\n").await;
+    eventually("redis is used again", async || {
+        broker.operator("/readyz").await.body == "ready\n"
+    })
+    .await;
     // Late answers went to nobody: what is asked now gets its own answer.
     let session = broker.assume(&alice, OPEN).await.unwrap();
     assert!(broker.client(&session).get_caller_identity().await.is_ok());
@@ -188,7 +238,10 @@ async fn st_02_a_redis_that_hangs_costs_nobody_more_than_its_deadline() {
 async fn two_brokers(redis: &Redis) -> [Broker; 2] {
     let dir = stored_home().await;
     let path = dir.path().to_owned();
-    let limits = BudgetLimits { principal_calls: std::num::NonZeroU32::new(5), ..BudgetLimits::OFF };
+    let limits = BudgetLimits {
+        principal_calls: std::num::NonZeroU32::new(5),
+        ..BudgetLimits::OFF
+    };
     let one = Broker::start_in(dir, |c| {
         in_the_store(c);
         (c.redis, c.budgets) = (Some(redis.options()), limits);
@@ -206,7 +259,11 @@ async fn two_brokers(redis: &Redis) -> [Broker; 2] {
 async fn passed(broker: &Broker, who: &str) -> usize {
     let mut passed = 0;
     for _ in 0..20 {
-        let form = [("Action", "GetAccessKeyInfo"), VERSION, ("AccessKeyId", &*user("alice").id)];
+        let form = [
+            ("Action", "GetAccessKeyInfo"),
+            VERSION,
+            ("AccessKeyId", &*user("alice").id),
+        ];
         passed += usize::from(broker.query(Some(&user(who)), &form).await.code() != "Throttling");
     }
     passed
@@ -224,14 +281,20 @@ async fn counted(brokers: &[Broker], number: usize) {
     for broker in brokers {
         eventually("the brokers are counted", async || {
             pass(std::slice::from_ref(broker), u64::from(number == 1));
-            broker.operator("/metrics").await.body.contains(&format!("\nbrevet_brokers {number}\n"))
+            broker
+                .operator("/metrics")
+                .await
+                .body
+                .contains(&format!("\nbrevet_brokers {number}\n"))
         })
         .await;
     }
 }
 
 fn brokers_key(redis: &Redis) -> Option<String> {
-    keys(redis.port).into_iter().find(|key| key.ends_with(":brokers"))
+    keys(redis.port)
+        .into_iter()
+        .find(|key| key.ends_with(":brokers"))
 }
 
 #[tokio::test]
@@ -240,9 +303,18 @@ async fn brokers_share_a_limit_and_each_has_the_whole_of_it_without_redis() {
     let brokers = two_brokers(&redis).await;
     counted(&brokers, 2).await;
     // Twice a second's calls may come at once: to both together.
-    assert_eq!((passed(&brokers[0], "alice").await, passed(&brokers[1], "alice").await), (5, 5));
+    assert_eq!(
+        (
+            passed(&brokers[0], "alice").await,
+            passed(&brokers[1], "alice").await
+        ),
+        (5, 5)
+    );
     let metrics = brokers[0].operator("/metrics").await.body;
-    assert!(metrics.contains("brevet_throttled_total{budget=\"principal\"}"), "{metrics}");
+    assert!(
+        metrics.contains("brevet_throttled_total{budget=\"principal\"}"),
+        "{metrics}"
+    );
     // One of them rests: what it leaves over is the other one's.
     eventually("the whole limit is this broker's", async || {
         pass(&brokers, 3);
@@ -257,7 +329,13 @@ async fn brokers_share_a_limit_and_each_has_the_whole_of_it_without_redis() {
     redis.kill();
     counted(&brokers, 1).await;
     pass(&brokers, 5);
-    assert_eq!((passed(&brokers[0], "alice").await, passed(&brokers[1], "alice").await), (10, 10));
+    assert_eq!(
+        (
+            passed(&brokers[0], "alice").await,
+            passed(&brokers[1], "alice").await
+        ),
+        (10, 10)
+    );
 }
 
 #[tokio::test]
@@ -283,10 +361,23 @@ async fn what_a_writer_of_redis_puts_there_refuses_nobody_and_leaves_every_broke
     counted(&brokers, 2).await;
     let session = brokers[0].assume(&user("alice"), OPEN).await.unwrap();
     let command = |arguments: &[&str]| redis_command(redis.port, arguments).unwrap();
-    let counters = || keys(redis.port).into_iter().filter(|key| key.contains(":calls:")).collect::<Vec<_>>();
+    let counters = || {
+        keys(redis.port)
+            .into_iter()
+            .filter(|key| key.contains(":calls:"))
+            .collect::<Vec<_>>()
+    };
     eventually("there are counters", async || !counters().is_empty()).await;
     let huge = i64::MAX.to_string();
-    for hostile in ["1000000000", huge.as_str(), "-9223372036854775808", "not a number", "", "list", "gone"] {
+    for hostile in [
+        "1000000000",
+        huge.as_str(),
+        "-9223372036854775808",
+        "not a number",
+        "",
+        "list",
+        "gone",
+    ] {
         pass(&brokers, 5);
         for broker in &brokers {
             passed(broker, "alice").await;
@@ -304,7 +395,10 @@ async fn what_a_writer_of_redis_puts_there_refuses_nobody_and_leaves_every_broke
             pass(&brokers, 5);
             for broker in &brokers {
                 let passed = passed(broker, "alice").await;
-                assert!((5..=10).contains(&passed), "{hostile:?}, round {round}: {passed} of 5 to 10 pass");
+                assert!(
+                    (5..=10).contains(&passed),
+                    "{hostile:?}, round {round}: {passed} of 5 to 10 pass"
+                );
             }
             tokio::time::sleep(Duration::from_millis(250)).await;
         }
@@ -316,7 +410,12 @@ async fn what_a_writer_of_redis_puts_there_refuses_nobody_and_leaves_every_broke
     // Brokers that are none make no share smaller: not by their number, nor by what they say.
     let key = brokers_key(&redis).unwrap();
     for n in 0..500 {
-        command(&["ZADD", &key, "0", &format!("{:012x}:{n}", brokers[0].clock.now().seconds())]);
+        command(&[
+            "ZADD",
+            &key,
+            "0",
+            &format!("{:012x}:{n}", brokers[0].clock.now().seconds()),
+        ]);
     }
     pass(&brokers, 5);
     tokio::time::sleep(Duration::from_millis(2_500)).await;
@@ -328,7 +427,11 @@ async fn what_a_writer_of_redis_puts_there_refuses_nobody_and_leaves_every_broke
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     assert!(passed(&brokers[0], "alice").await >= 5);
     let ready = brokers[0].operator("/readyz").await;
-    assert!(ready.status == 200 && ready.body.contains("degraded: a key of this cluster"), "{}", ready.body);
+    assert!(
+        ready.status == 200 && ready.body.contains("degraded: a key of this cluster"),
+        "{}",
+        ready.body
+    );
     assert_eq!(brokers[0].who(&session).await, "ok");
 }
 
@@ -340,10 +443,15 @@ async fn listings_pass_over_what_names_no_session_and_what_is_in_a_records_place
     for _ in 0..3 {
         sessions.push(broker.assume(&user("alice"), OPEN).await.unwrap());
     }
-    let index = keys(redis.port).into_iter().find(|key| key.ends_with(":sessions")).unwrap();
+    let index = keys(redis.port)
+        .into_iter()
+        .find(|key| key.ends_with(":sessions"))
+        .unwrap();
     // 600 of them, so that whole pages hold nothing else.
     let client = redis::Client::open(format!("redis://127.0.0.1:{}", redis.port)).unwrap();
-    let mut connection = client.get_connection_with_timeout(Duration::from_secs(1)).unwrap();
+    let mut connection = client
+        .get_connection_with_timeout(Duration::from_secs(1))
+        .unwrap();
     let end = format!("{:012x}", now().seconds() + 600);
     for n in 0..600_u16 {
         let member = match n % 3 {
@@ -351,23 +459,49 @@ async fn listings_pass_over_what_names_no_session_and_what_is_in_a_records_place
             1 => format!("{end}:{n}").into_bytes(),
             _ => [b"\xff", n.to_be_bytes().as_slice()].concat(),
         };
-        redis::cmd("ZADD").arg(&index).arg(0).arg(member).exec(&mut connection).unwrap();
+        redis::cmd("ZADD")
+            .arg(&index)
+            .arg(0)
+            .arg(member)
+            .exec(&mut connection)
+            .unwrap();
     }
     let list = async || {
         let request = brevet::grpc::pb::ListSessionsRequest::default();
-        broker.client(&user(ADMIN)).list_sessions(request).await.map(|answer| answer.sessions.len())
+        broker
+            .client(&user(ADMIN))
+            .list_sessions(request)
+            .await
+            .map(|answer| answer.sessions.len())
     };
     assert_eq!(list().await.unwrap(), 3);
     let left = redis_command(redis.port, &["ZCARD", &index]).unwrap();
-    assert_eq!(left, redis::Value::Int(3), "what no broker has put there is gone");
+    assert_eq!(
+        left,
+        redis::Value::Int(3),
+        "what no broker has put there is gone"
+    );
     // A record's key is taken for something else: the others are listed, and the broker stays ready.
-    let record = keys(redis.port).into_iter().find(|key| key.contains(":session:")).unwrap();
+    let record = keys(redis.port)
+        .into_iter()
+        .find(|key| key.contains(":session:"))
+        .unwrap();
     redis_command(redis.port, &["DEL", &record]).unwrap();
     redis_command(redis.port, &["RPUSH", &record, "x"]).unwrap();
     assert_eq!(list().await.unwrap(), 2);
     let ready = broker.operator("/readyz").await;
-    assert!(ready.status == 200 && ready.body.contains("degraded: a key of this cluster"), "{}", ready.body);
-    assert!(broker.operator("/metrics").await.body.contains("brevet_session_records_forged_total 1"));
+    assert!(
+        ready.status == 200 && ready.body.contains("degraded: a key of this cluster"),
+        "{}",
+        ready.body
+    );
+    assert!(
+        broker
+            .operator("/metrics")
+            .await
+            .body
+            .contains("brevet_session_records_forged_total 1")
+    );
     // So is the index: sessions are issued, and the broker stays ready.
     redis_command(redis.port, &["DEL", &index]).unwrap();
     redis_command(redis.port, &["SET", &index, "x"]).unwrap();
@@ -386,28 +520,48 @@ async fn a_caller_who_hangs_up_erases_nothing() {
     let broker = broker(&redis).await;
     // A Redis that hangs keeps the call in progress long enough to leave it.
     redis.signal("-STOP");
-    let body = encode(&[("Action", "AssumeRole"), VERSION, ("RoleArn", OPEN), ("RoleSessionName", "hung-up")]);
+    let body = encode(&[
+        ("Action", "AssumeRole"),
+        VERSION,
+        ("RoleArn", OPEN),
+        ("RoleSessionName", "hung-up"),
+    ]);
     let mut headers = form_headers();
     broker.sign("/", &user("alice"), &mut headers, body.as_bytes());
-    let mut request = format!("POST / HTTP/1.1\r\nhost: {}\r\ncontent-length: {}\r\n", broker.address, body.len());
+    let mut request = format!(
+        "POST / HTTP/1.1\r\nhost: {}\r\ncontent-length: {}\r\n",
+        broker.address,
+        body.len()
+    );
     for (name, value) in &headers {
         request.push_str(&format!("{name}: {}\r\n", value.to_str().unwrap()));
     }
-    let mut stream = tokio::net::TcpStream::connect(broker.address).await.unwrap();
-    stream.write_all(format!("{request}\r\n{body}").as_bytes()).await.unwrap();
+    let mut stream = tokio::net::TcpStream::connect(broker.address)
+        .await
+        .unwrap();
+    stream
+        .write_all(format!("{request}\r\n{body}").as_bytes())
+        .await
+        .unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
     stream.set_zero_linger().unwrap();
     drop(stream);
     let path = broker.audit_path();
-    assert!(!std::fs::read_to_string(&path).unwrap().contains("hung-up"), "the call was still in progress");
-    eventually("the call is on record", async || std::fs::read_to_string(&path).unwrap().contains("hung-up")).await;
+    assert!(
+        !std::fs::read_to_string(&path).unwrap().contains("hung-up"),
+        "the call was still in progress"
+    );
+    eventually("the call is on record", async || {
+        std::fs::read_to_string(&path).unwrap().contains("hung-up")
+    })
+    .await;
     redis.signal("-CONT");
     let lines = broker.into_audit().await;
-    assert!(
-        lines
-            .iter()
-            .any(|l| l["responseElements"]["assumedRoleUser"]["arn"].as_str().is_some_and(|a| a.ends_with("/hung-up")))
-    );
+    assert!(lines.iter().any(|l| {
+        l["responseElements"]["assumedRoleUser"]["arn"]
+            .as_str()
+            .is_some_and(|a| a.ends_with("/hung-up"))
+    }));
 }
 
 #[tokio::test]
@@ -419,17 +573,36 @@ async fn st_11_hostile_names_are_stored_literally() {
             tags: vec![(key.replace(['{', '}'], "_"), value.to_owned())],
             ..brevet::client::AssumeRole::new(OPEN, "na,me=+@.-")
         };
-        broker.client(&user("alice")).assume_role(&request).await.unwrap();
+        broker
+            .client(&user("alice"))
+            .assume_role(&request)
+            .await
+            .unwrap();
     }
-    for bad in ["a\r\nSET x y", "*3\r\n$3\r\nSET", "nul\0nul", "{}", "glob*?[a]"] {
+    for bad in [
+        "a\r\nSET x y",
+        "*3\r\n$3\r\nSET",
+        "nul\0nul",
+        "{}",
+        "glob*?[a]",
+    ] {
         let request = brevet::client::AssumeRole::new(OPEN, bad);
         assert_eq!(
-            code(&broker.client(&user("alice")).assume_role(&request).await.unwrap_err()),
+            code(
+                &broker
+                    .client(&user("alice"))
+                    .assume_role(&request)
+                    .await
+                    .unwrap_err()
+            ),
             "ValidationError",
             "{bad:?}"
         );
     }
-    let keys: Vec<String> = keys(redis.port).into_iter().filter(|k| k.contains(":session:")).collect();
+    let keys: Vec<String> = keys(redis.port)
+        .into_iter()
+        .filter(|k| k.contains(":session:"))
+        .collect();
     assert_eq!(keys.len(), 3);
     for key in keys {
         let parts: Vec<&str> = key.split(':').collect();
@@ -444,35 +617,71 @@ async fn st_11_hostile_names_are_stored_literally() {
 async fn st_12_records_that_were_tampered_with_are_errors() {
     let redis = Redis::start();
     let broker = broker(&redis).await;
-    let (one, two) =
-        (broker.assume(&user("alice"), OPEN).await.unwrap(), broker.assume(&user("alice"), OPEN).await.unwrap());
+    let (one, two) = (
+        broker.assume(&user("alice"), OPEN).await.unwrap(),
+        broker.assume(&user("alice"), OPEN).await.unwrap(),
+    );
     let keyring = brevet::keyring_file::load(&broker.dir.path().join("keyring.json")).unwrap();
     let sessions = Sessions::in_redis(&redis.options(), Default::default()).unwrap();
     let id = |key: &str| -> [u8; 16] {
         let hex = key.rsplit(':').next().unwrap();
         std::array::from_fn(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap())
     };
-    let names: Vec<String> = keys(redis.port).into_iter().filter(|k| k.contains(":session:")).collect();
-    let found = sessions.find(&keyring, &id(&names[0]), now()).await.unwrap().unwrap();
+    let names: Vec<String> = keys(redis.port)
+        .into_iter()
+        .filter(|k| k.contains(":session:"))
+        .collect();
+    let found = sessions
+        .find(&keyring, &id(&names[0]), now())
+        .await
+        .unwrap()
+        .unwrap();
     assert!([&one.id, &two.id].contains(&&found.access_key_id));
-    assert_eq!(found.ancestors[0].arn, "arn:aws:iam::111122223333:user/alice");
+    assert_eq!(
+        found.ancestors[0].arn,
+        "arn:aws:iam::111122223333:user/alice"
+    );
     // Expiry is judged at use, whatever the store still holds.
     let later = brevet::clock::Timestamp::from_seconds(found.expires_at);
-    assert_eq!(sessions.find(&keyring, &id(&names[0]), later).await.unwrap(), None);
+    assert_eq!(
+        sessions
+            .find(&keyring, &id(&names[0]), later)
+            .await
+            .unwrap(),
+        None
+    );
     // Swapped with another, valid one.
     redis_command(redis.port, &["COPY", &names[1], &names[0], "REPLACE"]).unwrap();
-    assert_eq!(sessions.find(&keyring, &id(&names[0]), now()).await, Err(SessionsError::Forged));
+    assert_eq!(
+        sessions.find(&keyring, &id(&names[0]), now()).await,
+        Err(SessionsError::Forged)
+    );
     // Edited, huge, of another type, deleted.
     redis_command(redis.port, &["SETRANGE", &names[1], "60", "x"]).unwrap();
-    assert_eq!(sessions.find(&keyring, &id(&names[1]), now()).await, Err(SessionsError::Forged));
+    assert_eq!(
+        sessions.find(&keyring, &id(&names[1]), now()).await,
+        Err(SessionsError::Forged)
+    );
     redis_command(redis.port, &["SET", &names[1], &"x".repeat(1 << 20)]).unwrap();
-    assert_eq!(sessions.find(&keyring, &id(&names[1]), now()).await, Err(SessionsError::Forged));
+    assert_eq!(
+        sessions.find(&keyring, &id(&names[1]), now()).await,
+        Err(SessionsError::Forged)
+    );
     redis_command(redis.port, &["DEL", &names[0]]).unwrap();
-    assert_eq!(sessions.find(&keyring, &id(&names[0]), now()).await, Ok(None));
+    assert_eq!(
+        sessions.find(&keyring, &id(&names[0]), now()).await,
+        Ok(None)
+    );
     redis_command(redis.port, &["DEL", &names[1]]).unwrap();
     redis_command(redis.port, &["LPUSH", &names[1], "x"]).unwrap();
-    assert_eq!(sessions.find(&keyring, &id(&names[1]), now()).await, Err(SessionsError::Forged));
-    assert!(broker.client(&one).get_caller_identity().await.is_ok(), "the token alone verifies a session");
+    assert_eq!(
+        sessions.find(&keyring, &id(&names[1]), now()).await,
+        Err(SessionsError::Forged)
+    );
+    assert!(
+        broker.client(&one).get_caller_identity().await.is_ok(),
+        "the token alone verifies a session"
+    );
     drop(two);
 }
 
@@ -509,36 +718,77 @@ async fn sentinel_cluster_acl_and_tls_hold_records_too() {
     ];
     redis_command(guarded.port, &rules).unwrap();
     let password = |text: &str| Some(brevet::secret::Secret::new(text.to_owned()));
-    let options =
-        RedisOptions { username: Some("brevet".into()), password: password("a-password"), ..guarded.options() };
+    let options = RedisOptions {
+        username: Some("brevet".into()),
+        password: password("a-password"),
+        ..guarded.options()
+    };
     record(options, "an ACL user").await;
     assert!(records(guarded.port) >= 2);
-    let wrong = RedisOptions { username: Some("brevet".into()), password: password("wrong"), ..guarded.options() };
+    let wrong = RedisOptions {
+        username: Some("brevet".into()),
+        password: password("wrong"),
+        ..guarded.options()
+    };
     let broker = Broker::start_with(|c| c.redis = Some(wrong)).await;
     assert!(broker.assume(&user("alice"), OPEN).await.is_ok());
-    eventually("WRONGPASS is told", async || broker.operator("/readyz").await.body.contains("authentication failed"))
-        .await;
+    eventually("WRONGPASS is told", async || {
+        broker
+            .operator("/readyz")
+            .await
+            .body
+            .contains("authentication failed")
+    })
+    .await;
 
     let primary = Redis::start();
     let sentinel_port = free_port();
     let config = primary.dir.path().join("sentinel.conf");
     std::fs::write(
         &config,
-        format!("port {sentinel_port}\nbind 127.0.0.1\nsentinel monitor brevet 127.0.0.1 {} 1\n", primary.port),
+        format!(
+            "port {sentinel_port}\nbind 127.0.0.1\nsentinel monitor brevet 127.0.0.1 {} 1\n",
+            primary.port
+        ),
     )
     .unwrap();
-    let sentinel = Command::new("redis-server").arg(&config).arg("--sentinel").stdout(Stdio::null()).spawn().unwrap();
-    let sentinel = Redis { child: sentinel, port: sentinel_port, dir: tempfile::tempdir().unwrap() };
+    let sentinel = Command::new("redis-server")
+        .arg(&config)
+        .arg("--sentinel")
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let sentinel = Redis {
+        child: sentinel,
+        port: sentinel_port,
+        dir: tempfile::tempdir().unwrap(),
+    };
     let mut waiting = sentinel;
     waiting.wait();
     let urls = vec![format!("redis://127.0.0.1:{sentinel_port}")];
-    record(RedisOptions { mode: Mode::Sentinel { primary: "brevet".into() }, urls, ..primary.options() }, "Sentinel")
-        .await;
+    record(
+        RedisOptions {
+            mode: Mode::Sentinel {
+                primary: "brevet".into(),
+            },
+            urls,
+            ..primary.options()
+        },
+        "Sentinel",
+    )
+    .await;
     assert!(!keys(primary.port).is_empty());
 
     let node = Redis::start_with(&["--cluster-enabled", "yes"]);
     redis_command(node.port, &["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).unwrap();
-    record(RedisOptions { mode: Mode::Cluster, ..node.options() }, "a cluster").await;
+    record(
+        RedisOptions {
+            mode: Mode::Cluster,
+            ..node.options()
+        },
+        "a cluster",
+    )
+    .await;
     assert!(!keys(node.port).is_empty());
 
     let (ca, files) = certificate();
@@ -559,14 +809,29 @@ async fn sentinel_cluster_acl_and_tls_hold_records_too() {
         "no",
     ]);
     let urls = vec![format!("rediss://localhost:{tls_port}")];
-    record(RedisOptions { urls: urls.clone(), ca: Some(ca.into_bytes()), ..secure.options() }, "TLS").await;
+    record(
+        RedisOptions {
+            urls: urls.clone(),
+            ca: Some(ca.into_bytes()),
+            ..secure.options()
+        },
+        "TLS",
+    )
+    .await;
     assert!(!keys(secure.port).is_empty());
     let broker = Broker::start_with(|c| {
-        c.redis = Some(RedisOptions { urls, ca: Some(self::certificate().0.into_bytes()), ..secure.options() })
+        c.redis = Some(RedisOptions {
+            urls,
+            ca: Some(self::certificate().0.into_bytes()),
+            ..secure.options()
+        })
     })
     .await;
     assert!(broker.assume(&user("alice"), OPEN).await.is_ok());
-    assert!(broker.operator("/readyz").await.body.contains("degraded"), "another CA is not trusted");
+    assert!(
+        broker.operator("/readyz").await.body.contains("degraded"),
+        "another CA is not trusted"
+    );
 }
 
 #[tokio::test]
@@ -581,11 +846,26 @@ async fn st_03_a_stale_replica_that_is_promoted_revives_nothing() {
         primary.port
     );
     std::fs::write(&file, monitor).unwrap();
-    let child = Command::new("redis-server").arg(&file).arg("--sentinel").stdout(Stdio::null()).spawn().unwrap();
-    let mut sentinel = Redis { child, port: sentinel_port, dir: tempfile::tempdir().unwrap() };
+    let child = Command::new("redis-server")
+        .arg(&file)
+        .arg("--sentinel")
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut sentinel = Redis {
+        child,
+        port: sentinel_port,
+        dir: tempfile::tempdir().unwrap(),
+    };
     sentinel.wait();
     let urls = vec![format!("redis://127.0.0.1:{sentinel_port}")];
-    let options = RedisOptions { mode: Mode::Sentinel { primary: "brevet".into() }, urls, ..primary.options() };
+    let options = RedisOptions {
+        mode: Mode::Sentinel {
+            primary: "brevet".into(),
+        },
+        urls,
+        ..primary.options()
+    };
     let broker = Broker::start_in(stored_home().await, |c| {
         in_the_store(c);
         c.redis = Some(options);
@@ -594,11 +874,18 @@ async fn st_03_a_stale_replica_that_is_promoted_revives_nothing() {
     let session = broker.assume(&user("alice"), OPEN).await.unwrap();
     // The replica stops listening: what comes now it never sees.
     redis_command(replica.port, &["REPLICAOF", "NO", "ONE"]).unwrap();
-    broker.revoke(&user("admin"), Selector::AccessKeyId(session.id.clone())).await.unwrap();
+    broker
+        .revoke(&user("admin"), Selector::AccessKeyId(session.id.clone()))
+        .await
+        .unwrap();
     primary.kill();
     redis_command(sentinel.port, &["SENTINEL", "REMOVE", "brevet"]).unwrap();
     let port = replica.port.to_string();
-    redis_command(sentinel.port, &["SENTINEL", "MONITOR", "brevet", "127.0.0.1", &port, "1"]).unwrap();
+    redis_command(
+        sentinel.port,
+        &["SENTINEL", "MONITOR", "brevet", "127.0.0.1", &port, "1"],
+    )
+    .unwrap();
     assert_eq!(broker.who(&session).await, "InvalidClientTokenId");
     eventually("records go to the promoted one", async || {
         assert!(broker.assume(&user("alice"), OPEN).await.is_ok());
@@ -610,9 +897,25 @@ async fn st_03_a_stale_replica_that_is_promoted_revives_nothing() {
 #[tokio::test]
 async fn st_04_a_redis_that_lets_nobody_in_is_told_and_passes() {
     let redis = Redis::start();
-    redis_command(redis.port, &["ACL", "SETUSER", "brevet", "on", ">first", "~brevet:*", "+@all"]).unwrap();
+    redis_command(
+        redis.port,
+        &[
+            "ACL",
+            "SETUSER",
+            "brevet",
+            "on",
+            ">first",
+            "~brevet:*",
+            "+@all",
+        ],
+    )
+    .unwrap();
     let password = |text: &str| Some(brevet::secret::Secret::new(text.to_owned()));
-    let options = RedisOptions { username: Some("brevet".into()), password: password("first"), ..redis.options() };
+    let options = RedisOptions {
+        username: Some("brevet".into()),
+        password: password("first"),
+        ..redis.options()
+    };
     let broker = Broker::start_with(|c| c.redis = Some(options)).await;
     let is = async |what: &str, body: &str| {
         eventually(what, async || {
@@ -625,12 +928,29 @@ async fn st_04_a_redis_that_lets_nobody_in_is_told_and_passes() {
     };
     is("it is used", "ready\n").await;
     // The password is rotated under it, and put right again.
-    redis_command(redis.port, &["ACL", "SETUSER", "brevet", "resetpass", ">second"]).unwrap();
+    redis_command(
+        redis.port,
+        &["ACL", "SETUSER", "brevet", "resetpass", ">second"],
+    )
+    .unwrap();
     redis_command(redis.port, &["CLIENT", "KILL", "USER", "brevet"]).unwrap();
     is("WRONGPASS", "not ready: redis must not be used as it is").await;
-    assert!(broker.operator("/metrics").await.body.contains("brevet_session_store_fit 0"));
-    assert!(broker.assume(&user("alice"), OPEN).await.is_ok(), "who is served all the same is served");
-    redis_command(redis.port, &["ACL", "SETUSER", "brevet", "resetpass", ">first"]).unwrap();
+    assert!(
+        broker
+            .operator("/metrics")
+            .await
+            .body
+            .contains("brevet_session_store_fit 0")
+    );
+    assert!(
+        broker.assume(&user("alice"), OPEN).await.is_ok(),
+        "who is served all the same is served"
+    );
+    redis_command(
+        redis.port,
+        &["ACL", "SETUSER", "brevet", "resetpass", ">first"],
+    )
+    .unwrap();
     is("it is used again, without a restart", "ready\n").await;
     // A right is taken away, and given back.
     redis_command(redis.port, &["ACL", "SETUSER", "brevet", "-set"]).unwrap();
@@ -640,7 +960,10 @@ async fn st_04_a_redis_that_lets_nobody_in_is_told_and_passes() {
     // No login where one is needed.
     let locked = Redis::start_with(&["--requirepass", "secret"]);
     let broker = Broker::start_with(|c| c.redis = Some(locked.options())).await;
-    eventually("NOAUTH", async || broker.operator("/readyz").await.status == 503).await;
+    eventually("NOAUTH", async || {
+        broker.operator("/readyz").await.status == 503
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -652,9 +975,14 @@ async fn st_05_a_redis_that_may_drop_records_unnoticed_is_not_used() {
         ready.status == 503 && ready.body.contains("allkeys-lru")
     })
     .await;
-    let set = |policy| redis_command(redis.port, &["CONFIG", "SET", "maxmemory-policy", policy]).unwrap();
+    let set =
+        |policy| redis_command(redis.port, &["CONFIG", "SET", "maxmemory-policy", policy]).unwrap();
     set("noeviction");
-    for (policy, status) in [("noeviction", 200), ("volatile-ttl", 503), ("noeviction", 200)] {
+    for (policy, status) in [
+        ("noeviction", 200),
+        ("volatile-ttl", 503),
+        ("noeviction", 200),
+    ] {
         set(policy);
         let started = Instant::now();
         while broker.operator("/readyz").await.status != status {
@@ -677,11 +1005,20 @@ async fn st_06_a_full_redis_loses_records_and_no_revocation() {
     redis_command(redis.port, &["CONFIG", "SET", "maxmemory", "1"]).unwrap();
     let unrecorded = broker.assume(&user("alice"), OPEN).await.unwrap();
     assert_eq!(broker.who(&unrecorded).await, "ok");
-    assert!(broker.operator("/readyz").await.body.contains("degraded"), "the loss is told");
+    assert!(
+        broker.operator("/readyz").await.body.contains("degraded"),
+        "the loss is told"
+    );
     let lost = broker.operator("/metrics").await.body;
-    assert!(!lost.contains("brevet_session_records_lost_total 0"), "and counted");
+    assert!(
+        !lost.contains("brevet_session_records_lost_total 0"),
+        "and counted"
+    );
     for keys in [&session, &unrecorded] {
-        broker.revoke(&user("admin"), Selector::AccessKeyId(keys.id.clone())).await.unwrap();
+        broker
+            .revoke(&user("admin"), Selector::AccessKeyId(keys.id.clone()))
+            .await
+            .unwrap();
         assert_eq!(broker.who(keys).await, "InvalidClientTokenId");
     }
 }
@@ -693,7 +1030,9 @@ async fn odd_redis(behaviour: &'static str, real: u16) -> u16 {
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
         loop {
-            let Ok((mut client, _)) = listener.accept().await else { return };
+            let Ok((mut client, _)) = listener.accept().await else {
+                return;
+            };
             tokio::spawn(async move {
                 let mut server = tokio::net::TcpStream::connect(("127.0.0.1", real)).await?;
                 let (mut asked, mut answered) = (vec![0; 65_536], vec![0; 65_536]);
@@ -743,7 +1082,8 @@ async fn odd_redis(behaviour: &'static str, real: u16) -> u16 {
 #[tokio::test]
 async fn a_long_record_is_a_record() {
     let redis = Redis::start();
-    let keyring = brevet::keyring::Keyring::generate(&brevet::entropy::SystemEntropy::new(), now()).unwrap();
+    let keyring =
+        brevet::keyring::Keyring::generate(&brevet::entropy::SystemEntropy::new(), now()).unwrap();
     let metrics = std::sync::Arc::<brevet::metrics::Metrics>::default();
     let sessions = Sessions::in_redis(&redis.options(), metrics.clone()).unwrap();
     // As earlier versions wrote it: fifty of the longest tags in four-byte characters.
@@ -760,15 +1100,25 @@ async fn a_long_record_is_a_record() {
     };
     assert!(prost::Message::encoded_len(&record) > 76_000);
     sessions.record(&keyring, &record, now()).await;
-    assert_eq!(sessions.find(&keyring, &[7; 16], now()).await, Ok(Some(record.clone())));
-    let (listed, marker) = sessions.list(&keyring, "", 10, now(), |_| true).await.unwrap();
-    assert_eq!((listed, marker.as_str(), metrics.sessions_forged.get()), (vec![record], "", 0));
+    assert_eq!(
+        sessions.find(&keyring, &[7; 16], now()).await,
+        Ok(Some(record.clone()))
+    );
+    let (listed, marker) = sessions
+        .list(&keyring, "", 10, now(), |_| true)
+        .await
+        .unwrap();
+    assert_eq!(
+        (listed, marker.as_str(), metrics.sessions_forged.get()),
+        (vec![record], "", 0)
+    );
 }
 
 #[tokio::test]
 async fn st_07_no_late_or_foreign_answer_is_taken_for_an_answer() {
     let redis = Redis::start();
-    let keyring = brevet::keyring::Keyring::generate(&brevet::entropy::SystemEntropy::new(), now()).unwrap();
+    let keyring =
+        brevet::keyring::Keyring::generate(&brevet::entropy::SystemEntropy::new(), now()).unwrap();
     let straight = Sessions::in_redis(&redis.options(), Default::default()).unwrap();
     let record = |n: u8| brevet::sessions::SessionRecord {
         session_id: vec![n; 16],
@@ -780,7 +1130,10 @@ async fn st_07_no_late_or_foreign_answer_is_taken_for_an_answer() {
     }
     for behaviour in ["slow", "trickle", "cut", "extra"] {
         let port = odd_redis(behaviour, redis.port).await;
-        let options = RedisOptions { urls: vec![format!("redis://127.0.0.1:{port}")], ..redis.options() };
+        let options = RedisOptions {
+            urls: vec![format!("redis://127.0.0.1:{port}")],
+            ..redis.options()
+        };
         let odd = Sessions::in_redis(&options, Default::default()).unwrap();
         for n in [1, 2, 1, 2] {
             let started = Instant::now();
@@ -790,7 +1143,11 @@ async fn st_07_no_late_or_foreign_answer_is_taken_for_an_answer() {
                 Ok(None) => panic!("{behaviour}: absent"),
                 Err(_) => {}
             }
-            assert!(started.elapsed() < Duration::from_millis(400), "{behaviour}: {:?}", started.elapsed());
+            assert!(
+                started.elapsed() < Duration::from_millis(400),
+                "{behaviour}: {:?}",
+                started.elapsed()
+            );
         }
     }
 }
@@ -798,32 +1155,59 @@ async fn st_07_no_late_or_foreign_answer_is_taken_for_an_answer() {
 #[tokio::test]
 async fn st_08_an_error_is_never_absent() {
     let redis = Redis::start();
-    let keyring = brevet::keyring::Keyring::generate(&brevet::entropy::SystemEntropy::new(), now()).unwrap();
+    let keyring =
+        brevet::keyring::Keyring::generate(&brevet::entropy::SystemEntropy::new(), now()).unwrap();
     for (answer, unfit) in [
-        ("-READONLY You can't write against a read only replica.", true),
+        (
+            "-READONLY You can't write against a read only replica.",
+            true,
+        ),
         ("-NOPERM this user has no permissions", true),
         ("-LOADING Redis is loading the dataset in memory", false),
         ("-MISCONF Redis is configured to save RDB snapshots", false),
         ("-NOREPLICAS Not enough good replicas to write.", false),
         ("-MOVED 1 127.0.0.1:1", false),
         ("-CLUSTERDOWN The cluster is down", false),
-        ("-OOM command not allowed when used memory > 'maxmemory'", false),
+        (
+            "-OOM command not allowed when used memory > 'maxmemory'",
+            false,
+        ),
         ("-ERR something else", false),
     ] {
         let port = odd_redis(answer, redis.port).await;
-        let options = RedisOptions { urls: vec![format!("redis://127.0.0.1:{port}")], ..redis.options() };
+        let options = RedisOptions {
+            urls: vec![format!("redis://127.0.0.1:{port}")],
+            ..redis.options()
+        };
         let odd = Sessions::in_redis(&options, Default::default()).unwrap();
         let found = odd.find(&keyring, &[1; 16], now()).await;
-        assert!(matches!(found, Err(SessionsError::Unreachable(_))), "{answer}: {found:?}");
+        assert!(
+            matches!(found, Err(SessionsError::Unreachable(_))),
+            "{answer}: {found:?}"
+        );
         let standing = odd.standing();
-        assert_eq!(matches!(standing, brevet::sessions::Standing::Unfit(_)), unfit, "{answer}: {standing:?}");
+        assert_eq!(
+            matches!(standing, brevet::sessions::Standing::Unfit(_)),
+            unfit,
+            "{answer}: {standing:?}"
+        );
         assert_ne!(standing, brevet::sessions::Standing::Up, "{answer}");
     }
     // One that is the key's own is not absent either.
-    let port = odd_redis("-WRONGTYPE Operation against a key holding the wrong kind of value", redis.port).await;
-    let options = RedisOptions { urls: vec![format!("redis://127.0.0.1:{port}")], ..redis.options() };
+    let port = odd_redis(
+        "-WRONGTYPE Operation against a key holding the wrong kind of value",
+        redis.port,
+    )
+    .await;
+    let options = RedisOptions {
+        urls: vec![format!("redis://127.0.0.1:{port}")],
+        ..redis.options()
+    };
     let odd = Sessions::in_redis(&options, Default::default()).unwrap();
-    assert_eq!(odd.find(&keyring, &[1; 16], now()).await, Err(SessionsError::Forged));
+    assert_eq!(
+        odd.find(&keyring, &[1; 16], now()).await,
+        Err(SessionsError::Forged)
+    );
     assert_eq!(odd.standing(), brevet::sessions::Standing::Odd);
 }
 
@@ -838,14 +1222,20 @@ async fn st_10_what_is_revoked_stays_so_whatever_becomes_of_redis() {
     .await;
     let session = broker.assume(&user("alice"), OPEN).await.unwrap();
     let yesterday = redis_command(redis.port, &["DUMP", &keys(redis.port)[0]]).unwrap();
-    broker.revoke(&user("admin"), Selector::AccessKeyId(session.id.clone())).await.unwrap();
+    broker
+        .revoke(&user("admin"), Selector::AccessKeyId(session.id.clone()))
+        .await
+        .unwrap();
     redis_command(redis.port, &["FLUSHALL"]).unwrap();
     assert_eq!(broker.who(&session).await, "InvalidClientTokenId");
     redis.kill();
     assert_eq!(broker.who(&session).await, "InvalidClientTokenId");
     redis.restart();
     assert!(!matches!(yesterday, redis::Value::Nil));
-    eventually("it is used again", async || broker.operator("/readyz").await.body == "ready\n").await;
+    eventually("it is used again", async || {
+        broker.operator("/readyz").await.body == "ready\n"
+    })
+    .await;
     assert_eq!(broker.who(&session).await, "InvalidClientTokenId");
     assert!(broker.assume(&user("alice"), OPEN).await.is_ok());
 }
@@ -859,8 +1249,15 @@ fn certificate() -> (String, tempfile::TempDir) {
     let pem = ca.self_signed(&ca_key).unwrap().pem();
     let issuer = rcgen::Issuer::from_params(&ca, &ca_key);
     let key = rcgen::KeyPair::generate().unwrap();
-    let leaf = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
-    for (name, text) in [("tls.crt", leaf.pem()), ("tls.key", key.serialize_pem()), ("ca.crt", pem.clone())] {
+    let leaf = rcgen::CertificateParams::new(vec!["localhost".to_owned()])
+        .unwrap()
+        .signed_by(&key, &issuer)
+        .unwrap();
+    for (name, text) in [
+        ("tls.crt", leaf.pem()),
+        ("tls.key", key.serialize_pem()),
+        ("ca.crt", pem.clone()),
+    ] {
         std::fs::write(dir.path().join(name), text).unwrap();
     }
     (pem, dir)
@@ -876,19 +1273,31 @@ async fn a_signature_is_used_for_all_brokers_on_one_redis() {
     };
     let one = Broker::start_in(dir.clone(), once).await;
     let two = Broker::start_in(home_beside(&dir).await, once).await;
-    let form = [("Action", "AssumeRole"), VERSION, ("RoleArn", OPEN), ("RoleSessionName", "test-session")];
+    let form = [
+        ("Action", "AssumeRole"),
+        VERSION,
+        ("RoleArn", OPEN),
+        ("RoleSessionName", "test-session"),
+    ];
     // The same request, signed for the first broker, reaches both.
     let body = encode(&form);
     let mut headers = form_headers();
     one.sign("/", &user("alice"), &mut headers, body.as_bytes());
     headers.insert("host", one.address.to_string().parse().unwrap());
     let ask = async |broker: &Broker| {
-        broker.send("POST", "/", headers.clone(), body.clone().into_bytes()).await.code().to_owned()
+        broker
+            .send("POST", "/", headers.clone(), body.clone().into_bytes())
+            .await
+            .code()
+            .to_owned()
     };
     assert_eq!(ask(&one).await, "ok");
     assert_eq!(ask(&two).await, "Throttling");
     assert_eq!(ask(&one).await, "Throttling");
-    let key = keys(redis.port).into_iter().find(|key| key.contains(":signature:")).unwrap();
+    let key = keys(redis.port)
+        .into_iter()
+        .find(|key| key.contains(":signature:"))
+        .unwrap();
     let left = redis_command(redis.port, &["TTL", &key]).unwrap();
     assert!(matches!(left, redis::Value::Int(890..=901)), "{left:?}");
     // Without Redis each broker knows its own, and says so.
@@ -899,13 +1308,23 @@ async fn a_signature_is_used_for_all_brokers_on_one_redis() {
     one.sign("/", &user("alice"), &mut headers, body.as_bytes());
     headers.insert("host", one.address.to_string().parse().unwrap());
     let ask = async |broker: &Broker| {
-        broker.send("POST", "/", headers.clone(), body.clone().into_bytes()).await.code().to_owned()
+        broker
+            .send("POST", "/", headers.clone(), body.clone().into_bytes())
+            .await
+            .code()
+            .to_owned()
     };
     assert_eq!(ask(&one).await, "ok");
     assert_eq!(ask(&one).await, "Throttling");
     assert_eq!(ask(&two).await, "ok", "it cannot know");
     for broker in [&one, &two] {
-        assert!(broker.operator("/metrics").await.body.contains("brevet_signatures_unshared_total 1"));
+        assert!(
+            broker
+                .operator("/metrics")
+                .await
+                .body
+                .contains("brevet_signatures_unshared_total 1")
+        );
     }
 }
 

@@ -38,17 +38,27 @@ pub fn judge(ask: &Ask, world: &World) -> &'static str {
         .chain(&world.boundary)
         .chain(world.scp.iter().flatten().flatten());
     let bounded = world.boundary.is_some();
-    if everything.flat_map(statements).any(|s| s["Effect"] == "Deny" && hits(&s, ask, bounded)) {
+    if everything
+        .flat_map(statements)
+        .any(|s| s["Effect"] == "Deny" && hits(&s, ask, bounded))
+    {
         return "ExplicitlyDenied";
     }
-    let allows = |doc: &Value| statements(doc).iter().any(|s| s["Effect"] == "Allow" && speaks(s, ask));
+    let allows = |doc: &Value| {
+        statements(doc)
+            .iter()
+            .any(|s| s["Effect"] == "Allow" && speaks(s, ask))
+    };
     if let Some(levels) = &world.scp
         && !levels.iter().all(|level| level.iter().any(allows))
     {
         return "ImplicitlyDenied";
     }
     let boundary = world.boundary.as_ref().is_none_or(allows);
-    let session = world.session.as_ref().is_none_or(|docs| docs.iter().any(allows));
+    let session = world
+        .session
+        .as_ref()
+        .is_none_or(|docs| docs.iter().any(allows));
     let identity = world.identity.iter().any(allows);
     // 3: itself or everybody, 2: its role, 1: its account.
     let named = world
@@ -70,7 +80,11 @@ pub fn judge(ask: &Ask, world: &World) -> &'static str {
             _ => own && !world.trust,
         }
     };
-    if allowed { "Allowed" } else { "ImplicitlyDenied" }
+    if allowed {
+        "Allowed"
+    } else {
+        "ImplicitlyDenied"
+    }
 }
 
 fn statements(doc: &Value) -> Vec<Value> {
@@ -100,7 +114,10 @@ fn hits(s: &Value, ask: &Ask, bounded: bool) -> bool {
         strength(s, ask) > 0
     } else if s.get("NotPrincipal").is_some() {
         let names = principals(&s["NotPrincipal"]);
-        let forms: Vec<bool> = forms(ask).iter().map(|form| names.iter().any(|n| form.contains(n))).collect();
+        let forms: Vec<bool> = forms(ask)
+            .iter()
+            .map(|form| names.iter().any(|n| form.contains(n)))
+            .collect();
         bounded || !(names.contains(&"*".to_owned()) || forms.iter().all(|f| *f))
     } else {
         true
@@ -110,20 +127,28 @@ fn hits(s: &Value, ask: &Ask, bounded: bool) -> bool {
 
 /// The names of the account, of the role, and of the principal itself.
 fn forms(ask: &Ask) -> Vec<Vec<String>> {
-    let account = vec![ask.account.clone(), format!("arn:aws:iam::{}:root", ask.account)];
+    let account = vec![
+        ask.account.clone(),
+        format!("arn:aws:iam::{}:root", ask.account),
+    ];
     match &ask.principal {
         Who::User(arn) => vec![account, vec![arn.clone()]],
         Who::Session { role, arn } => {
-            vec![account, vec![format!("arn:aws:iam::{}:role/{role}", ask.account)], vec![arn.clone()]]
+            vec![
+                account,
+                vec![format!("arn:aws:iam::{}:role/{role}", ask.account)],
+                vec![arn.clone()],
+            ]
         }
     }
 }
 
 fn principals(element: &Value) -> Vec<String> {
     match element {
-        Value::Object(map) => {
-            map.iter().flat_map(|(kind, v)| if kind == "AWS" { list(v) } else { Vec::new() }).collect()
-        }
+        Value::Object(map) => map
+            .iter()
+            .flat_map(|(kind, v)| if kind == "AWS" { list(v) } else { Vec::new() })
+            .collect(),
         other => list(other),
     }
 }
@@ -133,7 +158,9 @@ fn strength(s: &Value, ask: &Ask) -> u8 {
     let last = forms.len() - 1;
     if let Some(element) = s.get("NotPrincipal") {
         let names = principals(element);
-        return if names.contains(&"*".to_owned()) || forms.iter().flatten().any(|f| names.contains(f)) {
+        return if names.contains(&"*".to_owned())
+            || forms.iter().flatten().any(|f| names.contains(f))
+        {
             0
         } else {
             3
@@ -141,13 +168,15 @@ fn strength(s: &Value, ask: &Ask) -> u8 {
     }
     principals(&s["Principal"])
         .iter()
-        .map(|name| match forms.iter().position(|form| form.contains(name)) {
-            _ if name == "*" => 3,
-            Some(0) => 1,
-            Some(at) if at == last => 3,
-            Some(_) => 2,
-            None => 0,
-        })
+        .map(
+            |name| match forms.iter().position(|form| form.contains(name)) {
+                _ if name == "*" => 3,
+                Some(0) => 1,
+                Some(at) if at == last => 3,
+                Some(_) => 2,
+                None => 0,
+            },
+        )
         .max()
         .unwrap_or(0)
 }
@@ -155,14 +184,22 @@ fn strength(s: &Value, ask: &Ask) -> u8 {
 /// Action, resource and conditions.
 fn speaks(s: &Value, ask: &Ask) -> bool {
     let new = s["Version"] == "2012-10-17";
-    let action = |p: &String| p == "*" || glob(&chars(&p.to_lowercase()), &chars(&ask.action.to_lowercase()));
+    let action = |p: &String| {
+        p == "*"
+            || glob(
+                &chars(&p.to_lowercase()),
+                &chars(&ask.action.to_lowercase()),
+            )
+    };
     let acts = match s.get("NotAction") {
         Some(not) => !list(not).iter().any(action),
         None => list(&s["Action"]).iter().any(action),
     };
     let resource = |p: &String| arn_like(p, &ask.resource, ask, new) == Some(true);
     let on = if let Some(not) = s.get("NotResource") {
-        let unclear = list(not).iter().any(|p| arn_like(p, &ask.resource, ask, new).is_none());
+        let unclear = list(not)
+            .iter()
+            .any(|p| arn_like(p, &ask.resource, ask, new).is_none());
         !list(not).iter().any(resource) && (!unclear || s["Effect"] == "Deny")
     } else if s.get("Resource").is_some() {
         list(&s["Resource"]).iter().any(resource)
@@ -171,20 +208,40 @@ fn speaks(s: &Value, ask: &Ask) -> bool {
     };
     let deny = s["Effect"] == "Deny";
     let holds = |(operator, keys): (&String, &Value)| {
-        keys.as_object().unwrap().iter().all(|(key, wanted)| condition(operator, key, &list(wanted), ask, new, deny))
+        keys.as_object()
+            .unwrap()
+            .iter()
+            .all(|(key, wanted)| condition(operator, key, &list(wanted), ask, new, deny))
     };
-    acts && on && s["Condition"].as_object().is_none_or(|c| c.iter().all(holds))
+    acts && on
+        && s["Condition"]
+            .as_object()
+            .is_none_or(|c| c.iter().all(holds))
 }
 
-fn condition(operator: &str, key: &str, wanted: &[String], ask: &Ask, new: bool, deny: bool) -> bool {
-    let got = ask.context.iter().find(|(k, v, _)| k.eq_ignore_ascii_case(key) && !v.is_empty());
+fn condition(
+    operator: &str,
+    key: &str,
+    wanted: &[String],
+    ask: &Ask,
+    new: bool,
+    deny: bool,
+) -> bool {
+    let got = ask
+        .context
+        .iter()
+        .find(|(k, v, _)| k.eq_ignore_ascii_case(key) && !v.is_empty());
     // "The key exists and its value is not null"; an empty string is a null data set.
     let something = got.filter(|(_, values, _)| values.concat() != "");
     if operator == "Null" {
         return wanted.contains(&something.is_none().to_string());
     }
-    let (set, name) = operator.split_once(':').map_or(("", operator), |(s, n)| (s, n));
-    let (name, if_exists) = name.strip_suffix("IfExists").map_or((name, false), |n| (n, true));
+    let (set, name) = operator
+        .split_once(':')
+        .map_or(("", operator), |(s, n)| (s, n));
+    let (name, if_exists) = name
+        .strip_suffix("IfExists")
+        .map_or((name, false), |n| (n, true));
     let negated = name.contains("Not");
     let odd = |value: &str| {
         (name.starts_with("Numeric") && number(value).is_none())
@@ -194,7 +251,10 @@ fn condition(operator: &str, key: &str, wanted: &[String], ask: &Ask, new: bool,
         if negated && odd(value) {
             return deny;
         }
-        wanted.iter().any(|w| compare(&name.replace("Not", ""), value, w, ask, new)) != negated
+        wanted
+            .iter()
+            .any(|w| compare(&name.replace("Not", ""), value, w, ask, new))
+            != negated
     };
     match (got, set) {
         (_, "ForAllValues") if something.is_none() => true,
@@ -216,9 +276,8 @@ fn compare(name: &str, got: &str, wanted: &str, ask: &Ask, new: bool) -> bool {
     let text = |like| pattern(wanted, ask, new, like);
     match name {
         "StringEquals" => text(false).is_some_and(|p| glob(&p, &text_of(got))),
-        "StringEqualsIgnoreCase" => {
-            pattern(&wanted.to_lowercase(), ask, new, false).is_some_and(|p| glob(&p, &text_of(&got.to_lowercase())))
-        }
+        "StringEqualsIgnoreCase" => pattern(&wanted.to_lowercase(), ask, new, false)
+            .is_some_and(|p| glob(&p, &text_of(&got.to_lowercase()))),
         "StringLike" => text(true).is_some_and(|p| glob(&p, &text_of(got))),
         "ArnLike" | "ArnEquals" => arn_like(wanted, got, ask, new) == Some(true),
         "Bool" => got == wanted,
@@ -227,9 +286,15 @@ fn compare(name: &str, got: &str, wanted: &str, ask: &Ask, new: bool) -> bool {
         "NumericGreaterThanEquals" => number(got).zip(number(wanted)).is_some_and(|(g, w)| g >= w),
         "IpAddress" => {
             let (network, bits) = wanted.split_once('/').unwrap_or((wanted, "32"));
-            let number = |t: &str| t.parse::<std::net::Ipv4Addr>().ok().map(|a| u64::from(u32::from(a)));
+            let number = |t: &str| {
+                t.parse::<std::net::Ipv4Addr>()
+                    .ok()
+                    .map(|a| u64::from(u32::from(a)))
+            };
             let size = 1u64 << (32 - bits.parse::<u64>().unwrap());
-            number(got).zip(number(network)).is_some_and(|(g, n)| g / size == n / size)
+            number(got)
+                .zip(number(network))
+                .is_some_and(|(g, n)| g / size == n / size)
         }
         other => panic!("the reference does not know {other}"),
     }
@@ -263,21 +328,35 @@ fn text_of(text: &str) -> Vec<C> {
 /// A pattern's characters with variables put in; none when one has no value.
 fn pattern(text: &str, ask: &Ask, new: bool, like: bool) -> Option<Vec<C>> {
     let plain = |t: &str| if like { chars(t) } else { text_of(t) };
-    let Some((before, rest)) = text.split_once("${").filter(|_| new) else { return Some(plain(text)) };
+    let Some((before, rest)) = text.split_once("${").filter(|_| new) else {
+        return Some(plain(text));
+    };
     let (name, after) = rest.split_once('}')?;
     let value = match name {
         "*" | "?" | "$" => name.to_owned(),
         _ => {
-            let (key, default) =
-                name.split_once(", '").map_or((name, None), |(k, d)| (k, Some(d.trim_end_matches('\'').to_owned())));
-            match ask.context.iter().find(|(k, v, _)| k.eq_ignore_ascii_case(key) && !v.is_empty()) {
+            let (key, default) = name.split_once(", '").map_or((name, None), |(k, d)| {
+                (k, Some(d.trim_end_matches('\'').to_owned()))
+            });
+            match ask
+                .context
+                .iter()
+                .find(|(k, v, _)| k.eq_ignore_ascii_case(key) && !v.is_empty())
+            {
                 Some((_, _, true)) => return None,
                 Some((_, v, false)) => v[0].clone(),
                 None => default?,
             }
         }
     };
-    Some([plain(before), text_of(&value), pattern(after, ask, new, like)?].concat())
+    Some(
+        [
+            plain(before),
+            text_of(&value),
+            pattern(after, ask, new, like)?,
+        ]
+        .concat(),
+    )
 }
 
 /// Part by part; none when a variable in it has no value.
@@ -285,7 +364,10 @@ fn arn_like(wanted: &str, got: &str, ask: &Ask, new: bool) -> Option<bool> {
     if wanted == "*" {
         return Some(true);
     }
-    let (mut w, g): (Vec<&str>, Vec<&str>) = (wanted.splitn(6, ':').collect(), got.splitn(6, ':').collect());
+    let (mut w, g): (Vec<&str>, Vec<&str>) = (
+        wanted.splitn(6, ':').collect(),
+        got.splitn(6, ':').collect(),
+    );
     if g.len() < 6 {
         return Some(false);
     }

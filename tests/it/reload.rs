@@ -32,9 +32,12 @@ async fn cf_01_a_broken_directory_changes_nothing() {
     ] {
         write_private(&path, content).unwrap();
         failures += 1;
-        let wanted = format!("brevet_reloads_total{{what=\"directory\",outcome=\"failed\"}} {failures}");
-        eventually("the broken file is noticed", async || broker.operator("/metrics").await.body.contains(&wanted))
-            .await;
+        let wanted =
+            format!("brevet_reloads_total{{what=\"directory\",outcome=\"failed\"}} {failures}");
+        eventually("the broken file is noticed", async || {
+            broker.operator("/metrics").await.body.contains(&wanted)
+        })
+        .await;
         assert_eq!(broker.query(Some(&user("alice")), WHO).await.code(), "ok");
         assert!(broker.assume(&user("alice"), OPEN).await.is_ok());
         assert!(broker.assume(&user("alice"), CLOSED).await.is_err());
@@ -54,13 +57,25 @@ async fn cf_02_a_good_directory_binds_at_once_and_as_a_whole() {
         "\"SecretAccessKey\": \"canary+secret/of/bob/0123456789abcdefghij\"",
         "\"SecretAccessKey\": \"canary+secret/of/bob/0123456789abcdefghij\", \"Status\": \"Inactive\"",
     );
-    write_private(&broker.dir.path().join("directory.json"), changed.as_bytes()).unwrap();
+    write_private(
+        &broker.dir.path().join("directory.json"),
+        changed.as_bytes(),
+    )
+    .unwrap();
     eventually("the new file is read", async || {
         broker.query(Some(&user("bob")), WHO).await.code() == "InvalidClientTokenId"
     })
     .await;
-    let old = broker.client(&session).get_caller_identity().await.unwrap_err();
-    assert_eq!(code(&old), "InvalidClientTokenId", "the sessions of the role that went have ended");
+    let old = broker
+        .client(&session)
+        .get_caller_identity()
+        .await
+        .unwrap_err();
+    assert_eq!(
+        code(&old),
+        "InvalidClientTokenId",
+        "the sessions of the role that went have ended"
+    );
     assert!(broker.assume(&user("alice"), OPEN).await.is_ok());
 }
 
@@ -71,15 +86,40 @@ async fn a_rotated_keyring_keeps_sessions_and_a_removed_key_ends_them() {
     let path = broker.dir.path().join("keyring.json");
     let session = broker.assume(&user("alice"), OPEN).await.unwrap();
     let entropy = brevet::entropy::SystemEntropy::new();
-    save(&load(&path).unwrap().rotate(&entropy, now()).unwrap(), &path).unwrap();
+    save(
+        &load(&path).unwrap().rotate(&entropy, now()).unwrap(),
+        &path,
+    )
+    .unwrap();
     let reloaded = |n: u32| format!("brevet_reloads_total{{what=\"keyring\",outcome=\"ok\"}} {n}");
-    eventually("the rotation is read", async || broker.operator("/metrics").await.body.contains(&reloaded(1))).await;
+    eventually("the rotation is read", async || {
+        broker
+            .operator("/metrics")
+            .await
+            .body
+            .contains(&reloaded(1))
+    })
+    .await;
     assert!(broker.client(&session).get_caller_identity().await.is_ok());
     let newer = broker.assume(&user("alice"), OPEN).await.unwrap();
     let later = now().plus(brevet::durations::MAX * 2);
-    save(&load(&path).unwrap().rotate(&entropy, later).unwrap(), &path).unwrap();
-    eventually("the retirement is read", async || broker.operator("/metrics").await.body.contains(&reloaded(2))).await;
-    assert!(broker.client(&session).get_caller_identity().await.is_err(), "cached or not, its key is gone");
+    save(
+        &load(&path).unwrap().rotate(&entropy, later).unwrap(),
+        &path,
+    )
+    .unwrap();
+    eventually("the retirement is read", async || {
+        broker
+            .operator("/metrics")
+            .await
+            .body
+            .contains(&reloaded(2))
+    })
+    .await;
+    assert!(
+        broker.client(&session).get_caller_identity().await.is_err(),
+        "cached or not, its key is gone"
+    );
     assert!(broker.client(&newer).get_caller_identity().await.is_ok());
 }
 
@@ -94,8 +134,10 @@ async fn tls_serves_both_wires_and_a_certificate_is_exchanged_live() {
         let ca_certificate = ca.self_signed(&ca_key).unwrap();
         let issuer = rcgen::Issuer::from_params(&ca, &ca_key);
         let key = rcgen::KeyPair::generate().unwrap();
-        let leaf =
-            rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+        let leaf = rcgen::CertificateParams::new(vec!["localhost".to_owned()])
+            .unwrap()
+            .signed_by(&key, &issuer)
+            .unwrap();
         write_private(&dir.path().join("tls.key"), key.serialize_pem().as_bytes()).unwrap();
         write_private(&dir.path().join("tls.crt"), leaf.pem().as_bytes()).unwrap();
         ca_certificate.pem()
@@ -105,7 +147,11 @@ async fn tls_serves_both_wires_and_a_certificate_is_exchanged_live() {
     let broker = Broker::start_in(dir.clone(), |c| c.tls = Some(files)).await;
     let who = async |ca: &str| {
         let url = format!("https://localhost:{}", broker.address.port());
-        let endpoint = brevet::client::Endpoint { url, region: "us-east-1".into(), ca_pem: Some(ca.to_owned()) };
+        let endpoint = brevet::client::Endpoint {
+            url,
+            region: "us-east-1".into(),
+            ca_pem: Some(ca.to_owned()),
+        };
         let keys = user("alice");
         let credentials = brevet::client::Credentials::long_term(&keys.id, &keys.secret);
         brevet::client::Client::with_clock(&endpoint, credentials, broker.clock.clone())
@@ -116,10 +162,20 @@ async fn tls_serves_both_wires_and_a_certificate_is_exchanged_live() {
     };
     assert!(who(&first_ca).await);
     // A key that does not fit is not taken.
-    write_private(&dir.path().join("tls.key"), rcgen::KeyPair::generate().unwrap().serialize_pem().as_bytes()).unwrap();
+    write_private(
+        &dir.path().join("tls.key"),
+        rcgen::KeyPair::generate()
+            .unwrap()
+            .serialize_pem()
+            .as_bytes(),
+    )
+    .unwrap();
     tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
     assert!(who(&first_ca).await);
     let second_ca = write("second");
-    eventually("the new certificate is served", async || who(&second_ca).await).await;
+    eventually("the new certificate is served", async || {
+        who(&second_ca).await
+    })
+    .await;
     assert!(!who(&first_ca).await);
 }

@@ -16,10 +16,18 @@ pub fn faults() -> &'static Path {
         let library = dir.path().join("fault.so");
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/faults/fault.c");
         let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
-        let built =
-            Command::new(compiler).args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).arg("-ldl").output();
+        let built = Command::new(compiler)
+            .args(["-shared", "-fPIC", "-o"])
+            .arg(&library)
+            .arg(source)
+            .arg("-ldl")
+            .output();
         let built = built.expect("a C compiler, which building the broker needs too");
-        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        assert!(
+            built.status.success(),
+            "{}",
+            String::from_utf8_lossy(&built.stderr)
+        );
         (dir, library)
     });
     library
@@ -50,7 +58,9 @@ pub fn role(arn: &str) -> String {
 fn make_role(path: &Path, arn: &str) {
     let file = path.join("role.json");
     brevet::files::write_private(&file, role(arn).as_bytes()).unwrap();
-    let made = command(path, &["import", file.to_str().unwrap(), "--apply"]).output().unwrap();
+    let made = command(path, &["import", file.to_str().unwrap(), "--apply"])
+        .output()
+        .unwrap();
     assert!(made.status.success(), "{}", text(&made));
     std::fs::remove_file(file).unwrap();
 }
@@ -58,7 +68,11 @@ fn make_role(path: &Path, arn: &str) {
 pub fn command(path: &Path, arguments: &[&str]) -> Command {
     let (name, rest) = arguments.split_first().unwrap();
     let mut command = brevet();
-    command.arg(name).arg("--config").arg(path.join("brevet.toml")).args(rest);
+    command
+        .arg(name)
+        .arg("--config")
+        .arg(path.join("brevet.toml"))
+        .args(rest);
     command
 }
 
@@ -80,7 +94,14 @@ impl Desk {
     pub fn copy(&self) -> Try {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("broker");
-        assert!(Command::new("cp").arg("-a").args([&self.home.path, &path]).status().unwrap().success());
+        assert!(
+            Command::new("cp")
+                .arg("-a")
+                .args([&self.home.path, &path])
+                .status()
+                .unwrap()
+                .success()
+        );
         Try { _dir: dir, path }
     }
 }
@@ -102,13 +123,21 @@ impl Try {
 
     /// Runs a command that is ended, or has a full disk, at some call.
     pub fn faulty(&self, arguments: &[&str], variable: &str, at: usize) -> Output {
-        command(&self.path, arguments).env("LD_PRELOAD", faults()).env(variable, at.to_string()).output().unwrap()
+        command(&self.path, arguments)
+            .env("LD_PRELOAD", faults())
+            .env(variable, at.to_string())
+            .output()
+            .unwrap()
     }
 
     /// Everything that the broker needs is there, and every secret opens.
     pub fn is_whole(&self) -> Result<(), String> {
         let output = self.run(&["check"]);
-        if output.status.success() { Ok(()) } else { Err(text(&output)) }
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(text(&output))
+        }
     }
 
     fn roles(&self) -> Vec<String> {
@@ -116,7 +145,10 @@ impl Try {
         assert!(output.status.success(), "{}", text(&output));
         let exported: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         let roles = exported["RoleDetailList"].as_array().unwrap();
-        roles.iter().map(|role| role["Arn"].as_str().unwrap().to_owned()).collect()
+        roles
+            .iter()
+            .map(|role| role["Arn"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     pub fn has(&self, arn: &str) -> bool {
@@ -129,7 +161,9 @@ impl Try {
         let mut found: Vec<String> = std::fs::read_dir(&self.path)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .filter(|name| name.starts_with(&prefix) && !name.ends_with("-wal") && !name.ends_with("-shm"))
+            .filter(|name| {
+                name.starts_with(&prefix) && !name.ends_with("-wal") && !name.ends_with("-shm")
+            })
             .collect();
         found.sort();
         found
@@ -145,16 +179,27 @@ impl Try {
 fn row(variant: &str, status: Option<i32>, said: &str, holds: &str) {
     let said: Vec<&str> = said.lines().filter(|l| !l.starts_with("warning")).collect();
     let status = status.map_or("killed".to_owned(), |s| format!("exit {s}"));
-    println!("{variant}\n    {status}: {}\n    holds: {holds}", said.join("\n        "));
+    println!(
+        "{variant}\n    {status}: {}\n    holds: {holds}",
+        said.join("\n        ")
+    );
 }
 
 /// A restore that must be refused, naming these things and replacing nothing.
 fn refused(variant: &str, case: &Try, arguments: &[&str], named: &[&str]) -> String {
     let before = case.roles();
-    refused_blindly(variant, case, arguments, named, |case| assert_eq!(case.roles(), before, "{variant}"))
+    refused_blindly(variant, case, arguments, named, |case| {
+        assert_eq!(case.roles(), before, "{variant}")
+    })
 }
 
-fn refused_blindly(variant: &str, case: &Try, arguments: &[&str], named: &[&str], holds: impl FnOnce(&Try)) -> String {
+fn refused_blindly(
+    variant: &str,
+    case: &Try,
+    arguments: &[&str],
+    named: &[&str],
+    holds: impl FnOnce(&Try),
+) -> String {
     let kept = case.kept("store.db");
     let output = case.run(arguments);
     let said = text(&output);
@@ -162,10 +207,22 @@ fn refused_blindly(variant: &str, case: &Try, arguments: &[&str], named: &[&str]
     for name in named {
         assert!(said.contains(name), "{variant} does not say {name}: {said}");
     }
-    assert_eq!(case.kept("store.db"), kept, "{variant}: nothing was replaced");
-    assert!(!case.path.join("store.db.restoring").exists(), "{variant}: nothing is left behind");
+    assert_eq!(
+        case.kept("store.db"),
+        kept,
+        "{variant}: nothing was replaced"
+    );
+    assert!(
+        !case.path.join("store.db.restoring").exists(),
+        "{variant}: nothing is left behind"
+    );
     holds(case);
-    row(variant, output.status.code(), &said, "the store is as it was");
+    row(
+        variant,
+        output.status.code(),
+        &said,
+        "the store is as it was",
+    );
     said
 }
 
@@ -174,12 +231,28 @@ fn restored(variant: &str, case: &Try, arguments: &[&str]) {
     let kept = case.kept("store.db").len();
     let said = case.done(arguments);
     assert!(case.has(BEFORE), "{variant}: {said}");
-    case.is_whole().unwrap_or_else(|error| panic!("{variant}: {error}"));
+    case.is_whole()
+        .unwrap_or_else(|error| panic!("{variant}: {error}"));
     let files = case.kept("store.db");
-    assert_eq!(files.len(), kept + 1, "{variant}: what was there is kept: {said}");
-    assert!(files.iter().any(|file| said.contains(file.as_str())), "{variant}: its name is printed: {said}");
-    assert!(said.contains("brevet restore --config"), "{variant}: the way back is printed: {said}");
-    row(variant, Some(0), &said, &format!("every secret opens; kept: {}", files.join(", ")));
+    assert_eq!(
+        files.len(),
+        kept + 1,
+        "{variant}: what was there is kept: {said}"
+    );
+    assert!(
+        files.iter().any(|file| said.contains(file.as_str())),
+        "{variant}: its name is printed: {said}"
+    );
+    assert!(
+        said.contains("brevet restore --config"),
+        "{variant}: the way back is printed: {said}"
+    );
+    row(
+        variant,
+        Some(0),
+        &said,
+        &format!("every secret opens; kept: {}", files.join(", ")),
+    );
 }
 
 #[test]
@@ -189,20 +262,42 @@ fn backup_rekey_restore_and_what_comes_between() {
 
     let case = desk.copy();
     case.done(&["rekey"]);
-    restored("1 backup, rekey, restore", &case, &["restore", &case.file(backup)]);
+    restored(
+        "1 backup, rekey, restore",
+        &case,
+        &["restore", &case.file(backup)],
+    );
     assert!(!case.has(AFTER));
     let kept = case.kept("store.db").remove(0);
     case.done(&["restore", &case.file(&kept)]);
-    assert!(case.has(AFTER) && case.is_whole().is_ok(), "the printed way back goes back");
+    assert!(
+        case.has(AFTER) && case.is_whole().is_ok(),
+        "the printed way back goes back"
+    );
 
     let case = desk.copy();
     let old = case.key_ids().remove(0);
     std::fs::copy(case.path.join("master.key"), case.path.join("old.key")).unwrap();
     case.done(&["rekey"]);
     case.done(&["rekey", "--forget"]);
-    let named = [old.as_str(), "old.key", "--master-key", "Nothing was replaced"];
-    refused("2a older key, forgotten", &case, &["restore", &case.file(backup)], &named);
-    let opened = ["restore", &case.file(backup), "--master-key", &case.file("old.key")];
+    let named = [
+        old.as_str(),
+        "old.key",
+        "--master-key",
+        "Nothing was replaced",
+    ];
+    refused(
+        "2a older key, forgotten",
+        &case,
+        &["restore", &case.file(backup)],
+        &named,
+    );
+    let opened = [
+        "restore",
+        &case.file(backup),
+        "--master-key",
+        &case.file("old.key"),
+    ];
     restored("2b the same, with the old key file", &case, &opened);
     assert_eq!(case.key_ids().len(), 2, "today's key and the old one");
 
@@ -216,32 +311,65 @@ fn backup_rekey_restore_and_what_comes_between() {
     let named = [new.as_str(), "new.key", "--master-key"];
     // The store that is there does not open with that file either.
     let later = case.file("later.db");
-    refused_blindly("3 newer backup, older key file in place", &case, &["restore", &later], &named, |_| {});
+    refused_blindly(
+        "3 newer backup, older key file in place",
+        &case,
+        &["restore", &later],
+        &named,
+        |_| {},
+    );
 
     let case = desk.copy();
     let foreign = Desk::new();
     std::fs::copy(&foreign.backup, case.path.join("foreign.db")).unwrap();
-    std::fs::copy(foreign.home.path.join("master.key"), case.path.join("foreign.key")).unwrap();
+    std::fs::copy(
+        foreign.home.path.join("master.key"),
+        case.path.join("foreign.key"),
+    )
+    .unwrap();
     let foreign = case.file("foreign.db");
-    let named = ["is a backup of the store", "--another-store", "Nothing was replaced"];
-    refused("4a backup of another store", &case, &["restore", &foreign], &named);
+    let named = [
+        "is a backup of the store",
+        "--another-store",
+        "Nothing was replaced",
+    ];
+    refused(
+        "4a backup of another store",
+        &case,
+        &["restore", &foreign],
+        &named,
+    );
     refused(
         "4b the same, meant, without its key",
         &case,
         &["restore", &foreign, "--another-store"],
         &["do not open", "foreign.key"],
     );
-    let meant = ["restore", foreign.as_str(), "--another-store", "--master-key", &case.file("foreign.key")];
+    let meant = [
+        "restore",
+        foreign.as_str(),
+        "--another-store",
+        "--master-key",
+        &case.file("foreign.key"),
+    ];
     restored("4c the same, meant, with its key", &case, &meant);
 
     let case = desk.copy();
     case.done(&["rekey"]);
     case.done(&["backup", &case.file("after.db")]);
-    restored("5a backup from after rekey", &case, &["restore", &case.file("after.db")]);
+    restored(
+        "5a backup from after rekey",
+        &case,
+        &["restore", &case.file("after.db")],
+    );
     let case = during_rekey(&desk);
     case.done(&["backup", &case.file("during.db")]);
     case.done(&["rekey"]);
-    restored("5b backup from the middle of rekey", &case, &["restore", &case.file("during.db")]);
+    restored(
+        "5b backup from the middle of rekey",
+        &case,
+        &["restore", &case.file("during.db")],
+    );
 
     let case = desk.copy();
     restored("6a restore", &case, &["restore", &case.file(backup)]);
@@ -261,12 +389,32 @@ fn backup_rekey_restore_and_what_comes_between() {
     let case = desk.copy();
     let bytes = std::fs::read(&desk.backup).unwrap();
     std::fs::write(case.path.join(backup), &bytes[..bytes.len() / 2]).unwrap();
-    refused("8a truncated backup", &case, &["restore", &case.file(backup)], &["is not a whole backup"]);
+    refused(
+        "8a truncated backup",
+        &case,
+        &["restore", &case.file(backup)],
+        &["is not a whole backup"],
+    );
     std::fs::write(case.path.join(backup), b"").unwrap();
-    refused("8b empty backup", &case, &["restore", &case.file(backup)], &["is not a whole backup"]);
+    refused(
+        "8b empty backup",
+        &case,
+        &["restore", &case.file(backup)],
+        &["is not a whole backup"],
+    );
     std::fs::write(case.path.join(backup), vec![b'x'; 8_192]).unwrap();
-    refused("8c something else", &case, &["restore", &case.file(backup)], &["is not a whole backup"]);
-    refused("8d a missing file", &case, &["restore", &case.file("gone.db")], &["gone.db", "there is no such file"]);
+    refused(
+        "8c something else",
+        &case,
+        &["restore", &case.file(backup)],
+        &["is not a whole backup"],
+    );
+    refused(
+        "8d a missing file",
+        &case,
+        &["restore", &case.file("gone.db")],
+        &["gone.db", "there is no such file"],
+    );
 
     let case = desk.copy();
     sqlite(
@@ -274,20 +422,51 @@ fn backup_rekey_restore_and_what_comes_between() {
         "UPDATE resources SET body = replace(body, 'SealedSecretAccessKey\":\"', 'SealedSecretAccessKey\":\"00000000') \
          WHERE kind = 'access-key'",
     );
-    refused("9a a backup whose secret was edited", &case, &["restore", &case.file(backup)], &["Nothing was replaced"]);
+    refused(
+        "9a a backup whose secret was edited",
+        &case,
+        &["restore", &case.file(backup)],
+        &["Nothing was replaced"],
+    );
     std::fs::copy(&desk.backup, case.path.join(backup)).unwrap();
-    sqlite(&case.path.join(backup), "UPDATE resources SET body = '{\"Surprise\":1}' WHERE kind = 'role'");
-    refused("9b a backup whose row was edited", &case, &["restore", &case.file(backup)], &["Nothing was replaced"]);
+    sqlite(
+        &case.path.join(backup),
+        "UPDATE resources SET body = '{\"Surprise\":1}' WHERE kind = 'role'",
+    );
+    refused(
+        "9b a backup whose row was edited",
+        &case,
+        &["restore", &case.file(backup)],
+        &["Nothing was replaced"],
+    );
 
     let case = desk.copy();
-    std::fs::rename(case.path.join("master.key"), case.path.join("elsewhere.key")).unwrap();
-    refused_blindly("10 missing master key", &case, &["restore", &case.file(backup)], &["master.key"], |_| {});
+    std::fs::rename(
+        case.path.join("master.key"),
+        case.path.join("elsewhere.key"),
+    )
+    .unwrap();
+    refused_blindly(
+        "10 missing master key",
+        &case,
+        &["restore", &case.file(backup)],
+        &["master.key"],
+        |_| {},
+    );
 
     let case = desk.copy();
     std::fs::write(case.path.join("store.db"), vec![b'x'; 8_192]).unwrap();
-    restored("11 over a store that is damaged", &case, &["restore", &case.file(backup)]);
+    restored(
+        "11 over a store that is damaged",
+        &case,
+        &["restore", &case.file(backup)],
+    );
     let kept = case.kept("store.db").remove(0);
-    assert_eq!(std::fs::read(case.path.join(kept)).unwrap(), vec![b'x'; 8_192], "as it was");
+    assert_eq!(
+        std::fs::read(case.path.join(kept)).unwrap(),
+        vec![b'x'; 8_192],
+        "as it was"
+    );
 
     let case = desk.copy();
     for name in ["store.db", "store.db-wal", "store.db-shm"] {
@@ -295,20 +474,36 @@ fn backup_rekey_restore_and_what_comes_between() {
     }
     let said = case.done(&["restore", &case.file(backup)]);
     assert!(case.has(BEFORE) && case.kept("store.db").is_empty());
-    row("12 over a store that is gone", Some(0), &said, "every secret opens");
+    row(
+        "12 over a store that is gone",
+        Some(0),
+        &said,
+        "every secret opens",
+    );
 
     let case = desk.copy();
     let keyring = brevet::keyring_file::load(&case.path.join("keyring.json")).unwrap();
     let id = format!("{:08x}", keyring.current().unwrap().id());
     let mut revoke = brevet();
-    revoke.args(["keyring", "revoke", &id, "--config"]).arg(case.path.join("brevet.toml"));
+    revoke
+        .args(["keyring", "revoke", &id, "--config"])
+        .arg(case.path.join("brevet.toml"));
     let revoked = revoke.output().unwrap();
     assert!(revoked.status.success(), "{}", text(&revoked));
     let said = case.done(&["restore", &case.file(backup)]);
     assert!(said.contains(&format!("stay revoked: {id}")), "{said}");
     let feed = case.done(&["changes", "--after", "0"]);
-    assert!(feed.lines().any(|l| l.contains("RevokeSigningKey") && l.contains(&id)), "{feed}");
-    row("14 a signing key was revoked after the backup", Some(0), &said, "it is revoked in the restored store");
+    assert!(
+        feed.lines()
+            .any(|l| l.contains("RevokeSigningKey") && l.contains(&id)),
+        "{feed}"
+    );
+    row(
+        "14 a signing key was revoked after the backup",
+        Some(0),
+        &said,
+        "it is revoked in the restored store",
+    );
 
     let case = desk.copy();
     let _ = std::fs::remove_file(case.path.join("audit.commands.jsonl"));
@@ -328,7 +523,11 @@ fn during_rekey(desk: &Desk) -> Try {
         let case = desk.copy();
         let before = case.key_ids();
         let output = case.faulty(&["rekey"], "FAULT_KILL_AT", at);
-        assert!(output.status.code().is_none(), "it was not in the middle of it: {}", text(&output));
+        assert!(
+            output.status.code().is_none(),
+            "it was not in the middle of it: {}",
+            text(&output)
+        );
         let now = case.key_ids();
         if now.len() == 2 && now[0] != before[0] {
             return case;

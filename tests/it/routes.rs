@@ -18,10 +18,15 @@ const ALLOWED: &[&str] = &[
 async fn an_04_nothing_answers_a_stranger_but_the_listed() {
     let broker = Broker::start_with(|c| c.audit = brevet::audit::Target::Discard).await;
     let mut open = Vec::new();
-    let actions: Vec<&str> =
-        brevet::ops::ACTIONS.iter().map(|(name, _)| *name).chain(["", "Nonsense", "assumerole"]).collect();
+    let actions: Vec<&str> = brevet::ops::ACTIONS
+        .iter()
+        .map(|(name, _)| *name)
+        .chain(["", "Nonsense", "assumerole"])
+        .collect();
     for action in &actions {
-        for method in ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE"] {
+        for method in [
+            "GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE",
+        ] {
             for path in [
                 "/",
                 "//",
@@ -42,8 +47,13 @@ async fn an_04_nothing_answers_a_stranger_but_the_listed() {
                     ("authorization", "Bearer x"),
                 ] {
                     let mut headers = form_headers();
-                    headers.insert(http::HeaderName::from_static(name), HeaderValue::from_static(value));
-                    let query = format!("Action={action}&Version=2011-06-15&RoleArn={OPEN}&RoleSessionName=session");
+                    headers.insert(
+                        http::HeaderName::from_static(name),
+                        HeaderValue::from_static(value),
+                    );
+                    let query = format!(
+                        "Action={action}&Version=2011-06-15&RoleArn={OPEN}&RoleSessionName=session"
+                    );
                     let (target, body) = if method == "POST" {
                         (path.to_owned(), query.into_bytes())
                     } else {
@@ -51,20 +61,39 @@ async fn an_04_nothing_answers_a_stranger_but_the_listed() {
                     };
                     let answer = broker.send(method, &target, headers, body).await;
                     if answer.status < 400 {
-                        let action = if path.starts_with("/.well-known/") { "" } else { action };
-                        open.push(format!("query {method} {path} {action}").trim_end().to_owned());
+                        let action = if path.starts_with("/.well-known/") {
+                            ""
+                        } else {
+                            action
+                        };
+                        open.push(
+                            format!("query {method} {path} {action}")
+                                .trim_end()
+                                .to_owned(),
+                        );
                     }
                 }
             }
         }
         let path = format!("/{}/{action}", brevet::grpc::SERVICE);
-        if grpc(broker.address, &path, HeaderMap::new(), frame(b"")).await.status == 0 {
+        if grpc(broker.address, &path, HeaderMap::new(), frame(b""))
+            .await
+            .status
+            == 0
+        {
             open.push(format!("grpc {path}"));
         }
     }
-    for action in brevet::ops::ADMINISTRATION.iter().chain(&["", "Nonsense", "revokesessions"]) {
+    for action in brevet::ops::ADMINISTRATION
+        .iter()
+        .chain(&["", "Nonsense", "revokesessions"])
+    {
         let path = format!("/{}/{action}", brevet::grpc::ADMINISTRATION);
-        if grpc(broker.address, &path, HeaderMap::new(), frame(b"")).await.status == 0 {
+        if grpc(broker.address, &path, HeaderMap::new(), frame(b""))
+            .await
+            .status
+            == 0
+        {
             open.push(format!("grpc {path}"));
         }
     }
@@ -76,20 +105,46 @@ async fn an_04_nothing_answers_a_stranger_but_the_listed() {
         "/",
         "//",
     ] {
-        if grpc(broker.address, path, HeaderMap::new(), frame(b"")).await.status == 0 {
+        if grpc(broker.address, path, HeaderMap::new(), frame(b""))
+            .await
+            .status
+            == 0
+        {
             open.push(format!("grpc {path}"));
         }
     }
-    for path in ["/", "/healthz", "/readyz", "/metrics", "/debug", "/metrics/", "//metrics"] {
+    for path in [
+        "/",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/debug",
+        "/metrics/",
+        "//metrics",
+    ] {
         for method in ["GET", "POST"] {
-            if http1(broker.operator, method, path, HeaderMap::new(), Vec::new()).await.status < 400 {
+            if http1(broker.operator, method, path, HeaderMap::new(), Vec::new())
+                .await
+                .status
+                < 400
+            {
                 open.push(format!("operator {method} {path}"));
             }
         }
     }
-    for action in ["CreateVirtualMFADevice", "ListMFADevices", "EnableMFADevice", "CreateUser", "Nonsense"] {
-        let form =
-            [("Action", action), ("Version", "2010-05-08"), ("VirtualMFADeviceName", "x"), ("UserName", "alice")];
+    for action in [
+        "CreateVirtualMFADevice",
+        "ListMFADevices",
+        "EnableMFADevice",
+        "CreateUser",
+        "Nonsense",
+    ] {
+        let form = [
+            ("Action", action),
+            ("Version", "2010-05-08"),
+            ("VirtualMFADeviceName", "x"),
+            ("UserName", "alice"),
+        ];
         let answer = broker.query(None, &form).await;
         if answer.status < 400 {
             open.push(format!("iam {action}"));
@@ -110,31 +165,63 @@ async fn actions_that_are_not_there_yet_say_so_on_both_wires() {
             continue;
         }
         for keys in [None, Some(user("alice"))] {
-            let answer = broker.query(keys.as_ref(), &[("Action", action), VERSION]).await;
+            let answer = broker
+                .query(keys.as_ref(), &[("Action", action), VERSION])
+                .await;
             assert_eq!(answer.code(), "InvalidAction");
-            assert_eq!(answer.element("Message").unwrap(), format!("{action} is not available yet"));
+            assert_eq!(
+                answer.element("Message").unwrap(),
+                format!("{action} is not available yet")
+            );
         }
         let path = format!("/{}/{action}", brevet::grpc::SERVICE);
         let answer = grpc(broker.address, &path, HeaderMap::new(), frame(b"")).await;
-        assert_eq!((answer.status, answer.message.contains("not%20available%20yet")), (12, true), "{answer:?}");
+        assert_eq!(
+            (
+                answer.status,
+                answer.message.contains("not%20available%20yet")
+            ),
+            (12, true),
+            "{answer:?}"
+        );
     }
     for version in ["2011-06-16", ""] {
-        let answer = broker.query(Some(&user("alice")), &[("Action", "GetCallerIdentity"), ("Version", version)]).await;
+        let answer = broker
+            .query(
+                Some(&user("alice")),
+                &[("Action", "GetCallerIdentity"), ("Version", version)],
+            )
+            .await;
         assert_eq!(answer.code(), "InvalidAction");
     }
     // Another service's action, and no signature for it.
-    let answer =
-        broker.query(Some(&user("alice")), &[("Action", "GetCallerIdentity"), ("Version", "2010-05-08")]).await;
+    let answer = broker
+        .query(
+            Some(&user("alice")),
+            &[("Action", "GetCallerIdentity"), ("Version", "2010-05-08")],
+        )
+        .await;
     assert_eq!(answer.code(), "SignatureDoesNotMatch");
 }
 
 #[tokio::test]
 async fn an_answer_has_what_sdks_need() {
     let broker = Broker::start().await;
-    let answer = broker.query(Some(&user("alice")), &[("Action", "GetCallerIdentity"), VERSION]).await;
+    let answer = broker
+        .query(
+            Some(&user("alice")),
+            &[("Action", "GetCallerIdentity"), VERSION],
+        )
+        .await;
     assert_eq!(answer.headers["content-type"], "text/xml");
-    assert!(answer.headers.contains_key("date"), "SDKs take their clock from it");
-    assert_eq!(answer.headers["x-amzn-requestid"].to_str().unwrap(), answer.element("RequestId").unwrap());
+    assert!(
+        answer.headers.contains_key("date"),
+        "SDKs take their clock from it"
+    );
+    assert_eq!(
+        answer.headers["x-amzn-requestid"].to_str().unwrap(),
+        answer.element("RequestId").unwrap()
+    );
     let body = encode(&[("Action", "GetCallerIdentity"), VERSION]);
     let mut headers = form_headers();
     broker.sign("/", &user("alice"), &mut headers, body.as_bytes());

@@ -33,7 +33,10 @@ async fn op_02_calls_in_progress_finish_and_new_ones_go_elsewhere() {
     let running = one.running.take().unwrap();
     let started = std::time::Instant::now();
     running.shutdown(std::future::pending()).await;
-    assert!(started.elapsed() < Duration::from_secs(5), "idle and busy connections end within the grace");
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "idle and busy connections end within the grace"
+    );
     tokio::time::sleep(Duration::from_millis(200)).await;
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     for caller in callers {

@@ -15,12 +15,21 @@ const ROLE: &str = "arn:aws:iam::111122223333:role/Administrator";
 
 /// How often something is done: fewer times in a quick run than by hand.
 pub fn times(variable: &str, default: usize) -> usize {
-    std::env::var(variable).ok().and_then(|n| n.parse().ok()).unwrap_or(default)
+    std::env::var(variable)
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(default)
 }
 
 async fn revoke(client: &Client, keys: &Credentials) -> bool {
     let selector = Some(Selector::AccessKeyId(keys.access_key_id.clone()));
-    client.revoke_sessions(pb::RevokeSessionsRequest { selector, ..Default::default() }).await.is_ok()
+    client
+        .revoke_sessions(pb::RevokeSessionsRequest {
+            selector,
+            ..Default::default()
+        })
+        .await
+        .is_ok()
 }
 
 /// What the clients of one round were told.
@@ -33,7 +42,9 @@ struct Told {
 
 async fn work(client: Client, told: std::sync::Arc<std::sync::Mutex<Told>>) {
     for n in 0.. {
-        let Ok(assumed) = client.assume_role(&AssumeRole::new(ROLE, "round")).await else { return };
+        let Ok(assumed) = client.assume_role(&AssumeRole::new(ROLE, "round")).await else {
+            return;
+        };
         if n % 3 == 0 {
             if revoke(&client, &assumed.credentials).await {
                 told.lock().unwrap().revoked.push(assumed.credentials);
@@ -49,36 +60,65 @@ async fn au_03_op_01_nothing_acknowledged_is_lost_by_kill_9() {
     let home = Home::init();
     let mut declared: serde_json::Value = serde_json::from_str(&exported(&home)).unwrap();
     let file = home.path.join("declared.json");
-    let told = std::sync::Arc::new(std::sync::Mutex::new(Told { duration: 3_600, ..Told::default() }));
+    let told = std::sync::Arc::new(std::sync::Mutex::new(Told {
+        duration: 3_600,
+        ..Told::default()
+    }));
     let rounds = times("BREVET_KILLS", 12);
     for round in 0..rounds {
         let started = Instant::now();
         let mut daemon = home.serve();
-        assert!(started.elapsed() < Duration::from_secs(2), "ready {:?} after a kill", started.elapsed());
+        assert!(
+            started.elapsed() < Duration::from_secs(2),
+            "ready {:?} after a kill",
+            started.elapsed()
+        );
         let client = home.client(&daemon);
         // What was acknowledged before the kill.
         let duration = told.lock().unwrap().duration;
-        let longest =
-            AssumeRole { duration_seconds: Some(i32::try_from(duration).unwrap()), ..AssumeRole::new(ROLE, "longest") };
-        assert!(client.assume_role(&longest).await.is_ok(), "round {round}: MaxSessionDuration {duration}");
+        let longest = AssumeRole {
+            duration_seconds: Some(i32::try_from(duration).unwrap()),
+            ..AssumeRole::new(ROLE, "longest")
+        };
+        assert!(
+            client.assume_role(&longest).await.is_ok(),
+            "round {round}: MaxSessionDuration {duration}"
+        );
         let (revoked, alive): (Vec<_>, Vec<_>) = {
             let mut told = told.lock().unwrap();
             (told.revoked.clone(), std::mem::take(&mut told.alive))
         };
         for keys in revoked.iter().rev().take(50) {
-            assert_eq!(code(&daemon.client(keys).get_caller_identity().await.err().unwrap()), "InvalidClientTokenId");
+            assert_eq!(
+                code(
+                    &daemon
+                        .client(keys)
+                        .get_caller_identity()
+                        .await
+                        .err()
+                        .unwrap()
+                ),
+                "InvalidClientTokenId"
+            );
         }
         for keys in alive.iter().take(20) {
-            assert!(daemon.client(keys).get_caller_identity().await.is_ok(), "round {round}: a session from before");
+            assert!(
+                daemon.client(keys).get_caller_identity().await.is_ok(),
+                "round {round}: a session from before"
+            );
         }
-        let workers: Vec<_> = (0..4).map(|_| tokio::spawn(work(client.clone(), told.clone()))).collect();
+        let workers: Vec<_> = (0..4)
+            .map(|_| tokio::spawn(work(client.clone(), told.clone())))
+            .collect();
         // A change beside the load, acknowledged by its command.
         let duration = 3_600 + i64::try_from(round + 1).unwrap() * 60;
         declared["RoleDetailList"][0]["MaxSessionDuration"] = duration.into();
         brevet::files::write_private(&file, declared.to_string().as_bytes()).unwrap();
         home.run(&["import", file.to_str().unwrap(), "--apply"]);
         told.lock().unwrap().duration = duration;
-        let moment = u64::from(brevet::entropy::bytes::<1>(&brevet::entropy::SystemEntropy::new()).unwrap()[0]);
+        let moment = u64::from(
+            brevet::entropy::bytes::<1>(&brevet::entropy::SystemEntropy::new()).unwrap()[0],
+        );
         tokio::time::sleep(Duration::from_millis(moment)).await;
         daemon.child.kill().unwrap();
         daemon.child.wait().unwrap();
@@ -87,17 +127,31 @@ async fn au_03_op_01_nothing_acknowledged_is_lost_by_kill_9() {
         }
         let audit = std::fs::read_to_string(home.path.join("audit.jsonl")).unwrap();
         for keys in &told.lock().unwrap().alive {
-            assert!(audit.contains(&keys.access_key_id), "answered, and not on record");
+            assert!(
+                audit.contains(&keys.access_key_id),
+                "answered, and not on record"
+            );
         }
     }
     let told = told.lock().unwrap();
-    assert!(told.revoked.len() >= rounds, "{} revocations in {rounds} rounds", told.revoked.len());
-    println!("{rounds} kills, {} revocations, none lost", told.revoked.len());
+    assert!(
+        told.revoked.len() >= rounds,
+        "{} revocations in {rounds} rounds",
+        told.revoked.len()
+    );
+    println!(
+        "{rounds} kills, {} revocations, none lost",
+        told.revoked.len()
+    );
 }
 
 fn exported(home: &Home) -> String {
     let output = home.try_run(&["export"]);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -106,8 +160,16 @@ async fn init_serve_import_kill_start() {
     let home = Home::init();
     let mut daemon = home.serve();
     let client = home.client(&daemon);
-    let kept = client.assume_role(&AssumeRole::new(ROLE, "kept")).await.unwrap().credentials;
-    let ended = client.assume_role(&AssumeRole::new(ROLE, "ended")).await.unwrap().credentials;
+    let kept = client
+        .assume_role(&AssumeRole::new(ROLE, "kept"))
+        .await
+        .unwrap()
+        .credentials;
+    let ended = client
+        .assume_role(&AssumeRole::new(ROLE, "ended"))
+        .await
+        .unwrap()
+        .credentials;
     assert!(revoke(&client, &ended).await);
     let file = home.path.join("more.json");
     let more = serde_json::json!({"RoleDetailList": [{"Path": "/", "RoleName": "Second", "Arn": "arn:aws:iam::111122223333:role/Second",
@@ -115,29 +177,65 @@ async fn init_serve_import_kill_start() {
     brevet::files::write_private(&file, more.to_string().as_bytes()).unwrap();
     let path = file.to_str().unwrap();
     let dry = home.run(&["import", path]);
-    assert!(dry.contains("+ role arn:aws:iam::111122223333:role/Second") && dry.contains("--apply"), "{dry}");
+    assert!(
+        dry.contains("+ role arn:aws:iam::111122223333:role/Second") && dry.contains("--apply"),
+        "{dry}"
+    );
     let second = AssumeRole::new("arn:aws:iam::111122223333:role/Second", "second");
-    assert!(client.assume_role(&second).await.is_err(), "a dry run changes nothing");
+    assert!(
+        client.assume_role(&second).await.is_err(),
+        "a dry run changes nothing"
+    );
     home.run(&["import", path, "--apply"]);
-    crate::harness::eventually("the role is there", async || client.assume_role(&second).await.is_ok()).await;
-    assert!(home.run(&["import", path, "--apply"]).contains("nothing to change"));
+    crate::harness::eventually("the role is there", async || {
+        client.assume_role(&second).await.is_ok()
+    })
+    .await;
+    assert!(
+        home.run(&["import", path, "--apply"])
+            .contains("nothing to change")
+    );
     daemon.child.kill().unwrap();
     daemon.child.wait().unwrap();
     let daemon = home.serve();
     let client = home.client(&daemon);
-    assert!(client.assume_role(&second).await.is_ok(), "the change is there");
-    assert!(daemon.client(&kept).get_caller_identity().await.is_ok(), "a credential from before still works");
-    assert_eq!(code(&daemon.client(&ended).get_caller_identity().await.err().unwrap()), "InvalidClientTokenId");
+    assert!(
+        client.assume_role(&second).await.is_ok(),
+        "the change is there"
+    );
+    assert!(
+        daemon.client(&kept).get_caller_identity().await.is_ok(),
+        "a credential from before still works"
+    );
+    assert_eq!(
+        code(
+            &daemon
+                .client(&ended)
+                .get_caller_identity()
+                .await
+                .err()
+                .unwrap()
+        ),
+        "InvalidClientTokenId"
+    );
     // The feed, for people and programs.
     let feed = home.run(&["changes", "--after", "4"]);
     let actions: Vec<String> = feed
         .lines()
-        .map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap()["Action"].as_str().unwrap().to_owned())
+        .map(|l| {
+            serde_json::from_str::<serde_json::Value>(l).unwrap()["Action"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
         .collect();
     assert_eq!(actions, ["RevokeSessions", "CreateRole"]);
     let feed = home.run(&["changes", "--after", "5", "--documents"]);
     let change: serde_json::Value = serde_json::from_str(feed.lines().next().unwrap()).unwrap();
-    assert!(change["AfterDocument"]["AssumeRolePolicyDocument"].is_object(), "{feed}");
+    assert!(
+        change["AfterDocument"]["AssumeRolePolicyDocument"].is_object(),
+        "{feed}"
+    );
     assert!(change.get("BeforeDocument").is_none() && change["Detail"]["AfterSha256"].is_string());
     // One that somebody altered in the database is told from what the change has the digest of.
     sqlite(
@@ -146,7 +244,10 @@ async fn init_serve_import_kill_start() {
     );
     let output = home.try_run(&["changes", "--after", "5", "--documents"]);
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.code() == Some(1) && error.contains("change 6: its AfterDocument"), "{error}");
+    assert!(
+        output.status.code() == Some(1) && error.contains("change 6: its AfterDocument"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -161,14 +262,34 @@ async fn a_new_master_key_while_the_daemon_runs() {
     // The old key stays for older backups, and only opens.
     assert_eq!(new.lines().collect::<Vec<_>>()[1..], [old.trim()]);
     home.run(&["rekey", "--forget"]);
-    assert_eq!(std::fs::read_to_string(home.path.join("master.key")).unwrap().lines().count(), 1);
-    assert!(client.assume_role(&AssumeRole::new(ROLE, "before")).await.is_ok());
+    assert_eq!(
+        std::fs::read_to_string(home.path.join("master.key"))
+            .unwrap()
+            .lines()
+            .count(),
+        1
+    );
+    assert!(
+        client
+            .assume_role(&AssumeRole::new(ROLE, "before"))
+            .await
+            .is_ok()
+    );
     let file = home.path.join("declared.json");
-    let declared = exported(&home).replace("\"MaxSessionDuration\": 3600", "\"MaxSessionDuration\": 7200");
+    let declared = exported(&home).replace(
+        "\"MaxSessionDuration\": 3600",
+        "\"MaxSessionDuration\": 7200",
+    );
     brevet::files::write_private(&file, declared.as_bytes()).unwrap();
     home.run(&["import", file.to_str().unwrap(), "--apply"]);
-    let longer = AssumeRole { duration_seconds: Some(7_200), ..AssumeRole::new(ROLE, "longer") };
-    crate::harness::eventually("changes go on", async || client.assume_role(&longer).await.is_ok()).await;
+    let longer = AssumeRole {
+        duration_seconds: Some(7_200),
+        ..AssumeRole::new(ROLE, "longer")
+    };
+    crate::harness::eventually("changes go on", async || {
+        client.assume_role(&longer).await.is_ok()
+    })
+    .await;
     daemon.signal("-TERM");
     assert_eq!(daemon.ended().0, Some(0));
     let daemon = home.serve();
@@ -182,7 +303,13 @@ async fn a_new_master_key_while_the_daemon_runs() {
     home.run(&["rekey"]);
     assert!(home.client(&daemon).assume_role(&longer).await.is_ok());
     home.run(&["rekey", "--forget"]);
-    assert_eq!(std::fs::read_to_string(home.path.join("master.key")).unwrap().lines().count(), 1);
+    assert_eq!(
+        std::fs::read_to_string(home.path.join("master.key"))
+            .unwrap()
+            .lines()
+            .count(),
+        1
+    );
     drop(daemon);
     // The first one opens nothing any more.
     brevet::files::write_private(&home.path.join("master.key"), old.as_bytes()).unwrap();
@@ -195,7 +322,12 @@ async fn what_is_wrong_with_a_store_is_told_with_the_way_out() {
     let store = home.path.join("store.db");
     {
         let daemon = home.serve();
-        assert!(home.client(&daemon).assume_role(&AssumeRole::new(ROLE, "first")).await.is_ok());
+        assert!(
+            home.client(&daemon)
+                .assume_role(&AssumeRole::new(ROLE, "first"))
+                .await
+                .is_ok()
+        );
         home.refused("another broker serves this store");
     }
     // One file without its companions, so that it can be exchanged.
@@ -207,10 +339,17 @@ async fn what_is_wrong_with_a_store_is_told_with_the_way_out() {
         }
         brevet::files::write_private(&store, bytes).unwrap();
     };
-    for (what, bytes) in [("truncated", good[..good.len() / 2].to_vec()), ("no database", vec![b'x'; 8_192])] {
+    for (what, bytes) in [
+        ("truncated", good[..good.len() / 2].to_vec()),
+        ("no database", vec![b'x'; 8_192]),
+    ] {
         put(&bytes);
         home.refused("brevet restore");
-        assert_eq!(std::fs::read(&store).unwrap().len(), bytes.len(), "{what}: nothing was damaged further");
+        assert_eq!(
+            std::fs::read(&store).unwrap().len(),
+            bytes.len(),
+            "{what}: nothing was damaged further"
+        );
     }
     // An empty file is no loss that passes unnoticed.
     put(b"");
@@ -219,20 +358,29 @@ async fn what_is_wrong_with_a_store_is_told_with_the_way_out() {
     home.refused("there is no store");
     // From the future.
     put(&good);
-    sqlite(&store, "INSERT INTO _sqlx_migrations VALUES (99, 'later', CURRENT_TIMESTAMP, 1, x'00', 0)");
+    sqlite(
+        &store,
+        "INSERT INTO _sqlx_migrations VALUES (99, 'later', CURRENT_TIMESTAMP, 1, x'00', 0)",
+    );
     home.refused("schema 99, which is newer");
     assert!(String::from_utf8_lossy(&home.try_run(&["export"]).stderr).contains("schema 99"));
     // Another master key.
     put(&good);
     let key = std::fs::read(home.path.join("master.key")).unwrap();
     std::fs::remove_file(home.path.join("master.key")).unwrap();
-    brevet::master_key::MasterKey::create(&home.path.join("master.key"), &brevet::entropy::SystemEntropy::new())
-        .unwrap();
+    brevet::master_key::MasterKey::create(
+        &home.path.join("master.key"),
+        &brevet::entropy::SystemEntropy::new(),
+    )
+    .unwrap();
     home.refused("is sealed under the master key");
     brevet::files::write_private(&home.path.join("master.key"), &key).unwrap();
     // A row that nobody wrote like this: no node loads a half of it.
     put(&good);
-    sqlite(&store, "UPDATE resources SET body = '{\"Surprise\":1}' WHERE kind = 'role'");
+    sqlite(
+        &store,
+        "UPDATE resources SET body = '{\"Surprise\":1}' WHERE kind = 'role'",
+    );
     home.refused("role arn:aws:iam::111122223333:role/Administrator is not as a broker wrote it");
     // A watermark that is none.
     put(&good);
@@ -243,14 +391,28 @@ async fn what_is_wrong_with_a_store_is_told_with_the_way_out() {
     brevet::files::write_private(&watermark, &seen).unwrap();
     // And it goes on as it was.
     let daemon = home.serve();
-    assert!(home.client(&daemon).assume_role(&AssumeRole::new(ROLE, "last")).await.is_ok());
+    assert!(
+        home.client(&daemon)
+            .assume_role(&AssumeRole::new(ROLE, "last"))
+            .await
+            .is_ok()
+    );
 }
 
 /// A statement by another program.
 pub fn sqlite(store: &Path, statement: &str) {
     let code = "import sqlite3, sys\nc = sqlite3.connect(sys.argv[1])\nc.execute(sys.argv[2])\nc.commit()\nc.close()";
-    let done = Command::new("python3").args(["-c", code]).arg(store).arg(statement).output().unwrap();
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let done = Command::new("python3")
+        .args(["-c", code])
+        .arg(store)
+        .arg(statement)
+        .output()
+        .unwrap();
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
 }
 
 /// A small file system in memory, where this account may make one.
@@ -259,13 +421,22 @@ struct Tmpfs(std::path::PathBuf);
 impl Tmpfs {
     fn mount(path: &Path, options: &str) -> Option<Self> {
         std::fs::create_dir_all(path).unwrap();
-        let done = Command::new("mount").args(["-t", "tmpfs", "-o", options, "brevet-test"]).arg(path).output();
-        done.is_ok_and(|o| o.status.success()).then(|| Self(path.to_owned()))
+        let done = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", options, "brevet-test"])
+            .arg(path)
+            .output();
+        done.is_ok_and(|o| o.status.success())
+            .then(|| Self(path.to_owned()))
     }
 
     fn remount(&self, options: &str) {
         assert!(
-            Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(&self.0).status().unwrap().success()
+            Command::new("mount")
+                .args(["-o", &format!("remount,{options}")])
+                .arg(&self.0)
+                .status()
+                .unwrap()
+                .success()
         );
     }
 }
@@ -288,14 +459,22 @@ async fn a_full_or_read_only_disk_is_told_and_passes() {
     home.edit(|toml| toml.replace("file = \"store.db\"", "file = \"disk/store.db\""));
     let daemon = home.serve();
     let client = home.client(&daemon);
-    let session = client.assume_role(&AssumeRole::new(ROLE, "session")).await.unwrap().credentials;
+    let session = client
+        .assume_role(&AssumeRole::new(ROLE, "session"))
+        .await
+        .unwrap()
+        .credentials;
     // Full: nothing is acknowledged, and sessions go on.
     let filler = disk.join("filler");
     let full = std::fs::write(&filler, vec![0; 4 << 20]);
     assert!(full.is_err());
     let mut refused = 0;
     for _ in 0..200 {
-        let session = client.assume_role(&AssumeRole::new(ROLE, "other")).await.unwrap().credentials;
+        let session = client
+            .assume_role(&AssumeRole::new(ROLE, "other"))
+            .await
+            .unwrap()
+            .credentials;
         if !revoke(&client, &session).await {
             refused += 1;
             break;
@@ -304,17 +483,26 @@ async fn a_full_or_read_only_disk_is_told_and_passes() {
     assert_eq!(refused, 1, "a full disk acknowledges nothing");
     assert!(daemon.client(&session).get_caller_identity().await.is_ok());
     std::fs::remove_file(&filler).unwrap();
-    crate::harness::eventually("there is room again", async || revoke(&client, &session).await).await;
+    crate::harness::eventually("there is room again", async || {
+        revoke(&client, &session).await
+    })
+    .await;
     assert!(daemon.client(&session).get_caller_identity().await.is_err());
     drop(daemon);
     tmpfs.remount("ro");
     let output = home.try_run(&["serve"]);
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1));
-    assert!(error.contains("disk/store.db") && error.to_lowercase().contains("read-only"), "{error}");
+    assert!(
+        error.contains("disk/store.db") && error.to_lowercase().contains("read-only"),
+        "{error}"
+    );
     tmpfs.remount("rw");
     let daemon = home.serve();
-    assert!(daemon.client(&session).get_caller_identity().await.is_err(), "still revoked");
+    assert!(
+        daemon.client(&session).get_caller_identity().await.is_err(),
+        "still revoked"
+    );
 }
 
 #[tokio::test]
@@ -326,16 +514,27 @@ async fn a_directory_in_a_file_has_a_store_for_everything_else() {
     }
     let mut daemon = home.serve();
     let client = home.client(&daemon);
-    let session = client.assume_role(&AssumeRole::new(ROLE, "session")).await.unwrap().credentials;
+    let session = client
+        .assume_role(&AssumeRole::new(ROLE, "session"))
+        .await
+        .unwrap()
+        .credentials;
     assert!(revoke(&client, &session).await);
     assert!(daemon.client(&session).get_caller_identity().await.is_err());
     let refused = home.try_run(&["import", home.path.join("directory.json").to_str().unwrap()]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("read-only"));
-    let alive = client.assume_role(&AssumeRole::new(ROLE, "alive")).await.unwrap().credentials;
+    let alive = client
+        .assume_role(&AssumeRole::new(ROLE, "alive"))
+        .await
+        .unwrap()
+        .credentials;
     daemon.child.kill().unwrap();
     daemon.child.wait().unwrap();
     let mut daemon = home.serve();
-    assert!(daemon.client(&session).get_caller_identity().await.is_err(), "revoked for good");
+    assert!(
+        daemon.client(&session).get_caller_identity().await.is_err(),
+        "revoked for good"
+    );
     assert!(daemon.client(&alive).get_caller_identity().await.is_ok());
     daemon.child.kill().unwrap();
     daemon.child.wait().unwrap();
@@ -346,5 +545,8 @@ async fn a_directory_in_a_file_has_a_store_for_everything_else() {
     home.refused("there is no store");
     std::fs::remove_file(home.path.join("store.watermark")).unwrap();
     let daemon = home.serve();
-    assert!(daemon.client(&alive).get_caller_identity().await.is_err(), "an empty store ends what came before it");
+    assert!(
+        daemon.client(&alive).get_caller_identity().await.is_err(),
+        "an empty store ends what came before it"
+    );
 }

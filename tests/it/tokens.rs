@@ -11,9 +11,26 @@ use crate::harness::*;
 #[tokio::test]
 async fn tk_04_a_session_ends_to_the_second() {
     let broker = Broker::start().await;
-    let request = AssumeRole { duration_seconds: Some(900), ..AssumeRole::new(OPEN, "session") };
-    let session = Keys::from(&broker.client(&user("alice")).assume_role(&request).await.unwrap().credentials);
-    let who = async || broker.client(&session).get_caller_identity().await.map(|_| ()).map_err(|e| code(&e));
+    let request = AssumeRole {
+        duration_seconds: Some(900),
+        ..AssumeRole::new(OPEN, "session")
+    };
+    let session = Keys::from(
+        &broker
+            .client(&user("alice"))
+            .assume_role(&request)
+            .await
+            .unwrap()
+            .credentials,
+    );
+    let who = async || {
+        broker
+            .client(&session)
+            .get_caller_identity()
+            .await
+            .map(|_| ())
+            .map_err(|e| code(&e))
+    };
     broker.clock.advance(Duration::from_secs(899));
     assert_eq!(who().await, Ok(()));
     broker.clock.advance(Duration::from_secs(1));
@@ -25,9 +42,14 @@ async fn tk_04_a_session_ends_to_the_second() {
 #[tokio::test]
 async fn tk_04_a_token_from_a_clock_slightly_ahead_is_good_and_one_far_ahead_is_not() {
     let dir = home();
-    let (here, ahead) = (Broker::start_in(dir.clone(), |_| {}).await, Broker::start_beside(dir).await);
+    let (here, ahead) = (
+        Broker::start_in(dir.clone(), |_| {}).await,
+        Broker::start_beside(dir).await,
+    );
     for (seconds, good) in [(30, true), (120, false)] {
-        ahead.clock.set(brevet::clock::Timestamp::from_seconds(now().seconds() + seconds));
+        ahead.clock.set(brevet::clock::Timestamp::from_seconds(
+            now().seconds() + seconds,
+        ));
         let session = ahead.assume(&user("alice"), OPEN).await.unwrap();
         let got = here.client(&session).get_caller_identity().await;
         assert_eq!(got.is_ok(), good, "{seconds} s ahead");
@@ -45,9 +67,18 @@ async fn tk_07_a_token_altered_anywhere_is_refused() {
     for i in 0..bytes.len() {
         let mut altered = bytes.clone();
         altered[i] ^= 1 << (i % 8);
-        let thief = Keys { token: Some(URL_SAFE_NO_PAD.encode(altered)), ..session.clone() };
-        let answer = broker.query(Some(&thief), &[("Action", "GetCallerIdentity"), VERSION]).await;
-        assert_eq!((answer.status, answer.code()), (403, "InvalidClientTokenId"), "byte {i}");
+        let thief = Keys {
+            token: Some(URL_SAFE_NO_PAD.encode(altered)),
+            ..session.clone()
+        };
+        let answer = broker
+            .query(Some(&thief), &[("Action", "GetCallerIdentity"), VERSION])
+            .await;
+        assert_eq!(
+            (answer.status, answer.code()),
+            (403, "InvalidClientTokenId"),
+            "byte {i}"
+        );
     }
 }
 
@@ -56,13 +87,27 @@ async fn tk_01_tk_02_tk_05_tk_06_nothing_else_is_a_session_token() {
     let broker = Broker::start().await;
     let session = broker.assume(&user("alice"), OPEN).await.unwrap();
     let token = session.token.clone().unwrap();
-    assert!(jsonwebtoken::decode_header(&token).is_err(), "opaque: no JOSE library reads anything in it");
+    assert!(
+        jsonwebtoken::decode_header(&token).is_err(),
+        "opaque: no JOSE library reads anything in it"
+    );
     let part = |json: &str| URL_SAFE_NO_PAD.encode(json);
     let claims = part(r#"{"iss":"brevet","sub":"AROAOPENOPENOPENOPE1:x","exp":4102444800}"#);
-    let jwt =
-        |header: &str, signature: &[u8]| format!("{}.{claims}.{}", part(header), URL_SAFE_NO_PAD.encode(signature));
+    let jwt = |header: &str, signature: &[u8]| {
+        format!(
+            "{}.{claims}.{}",
+            part(header),
+            URL_SAFE_NO_PAD.encode(signature)
+        )
+    };
     let hs256 = ring::hmac::sign(&ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b""), b"x");
-    let foreign = Broker::start().await.assume(&user("alice"), OPEN).await.unwrap().token.unwrap();
+    let foreign = Broker::start()
+        .await
+        .assume(&user("alice"), OPEN)
+        .await
+        .unwrap()
+        .token
+        .unwrap();
     let mut other_version = URL_SAFE_NO_PAD.decode(&token).unwrap();
     other_version[0] = 1;
     let mut other_key = URL_SAFE_NO_PAD.decode(&token).unwrap();
@@ -90,12 +135,30 @@ async fn tk_01_tk_02_tk_05_tk_06_nothing_else_is_a_session_token() {
     ];
     assert!(broker.client(&session).get_caller_identity().await.is_ok());
     for forged in forged {
-        let thief = Keys { token: Some(forged.clone()), ..session.clone() };
-        let answer = broker.query(Some(&thief), &[("Action", "GetCallerIdentity"), VERSION]).await;
-        assert_eq!((answer.status, answer.code()), (403, "InvalidClientTokenId"), "{forged}");
+        let thief = Keys {
+            token: Some(forged.clone()),
+            ..session.clone()
+        };
+        let answer = broker
+            .query(Some(&thief), &[("Action", "GetCallerIdentity"), VERSION])
+            .await;
+        assert_eq!(
+            (answer.status, answer.code()),
+            (403, "InvalidClientTokenId"),
+            "{forged}"
+        );
     }
-    let long = Keys { token: Some("A".repeat(21_000)), ..session };
-    assert_eq!(broker.query(Some(&long), &[("Action", "GetCallerIdentity"), VERSION]).await.status, 400);
+    let long = Keys {
+        token: Some("A".repeat(21_000)),
+        ..session
+    };
+    assert_eq!(
+        broker
+            .query(Some(&long), &[("Action", "GetCallerIdentity"), VERSION])
+            .await
+            .status,
+        400
+    );
 }
 
 #[tokio::test]
@@ -124,7 +187,12 @@ async fn tk_09_durations_are_exact_on_both_wires() {
             ("DurationSeconds", seconds),
         ];
         let answer = broker.query(Some(&alice), &form).await;
-        assert_eq!(answer.code(), if good { "ok" } else { "ValidationError" }, "{seconds}: {}", answer.body);
+        assert_eq!(
+            answer.code(),
+            if good { "ok" } else { "ValidationError" },
+            "{seconds}: {}",
+            answer.body
+        );
     }
     // Beyond the role's maximum, and the sentence that tools look for.
     let form = [
@@ -159,8 +227,13 @@ async fn an_07_a_remembered_token_vouches_for_no_other_that_begins_like_it() {
     let session = broker.assume(&user("alice"), OPEN).await.unwrap();
     let token = session.token.clone().unwrap();
     let ask = async |token: String| {
-        let thief = Keys { token: Some(token), ..session.clone() };
-        let answer = broker.query(Some(&thief), &[("Action", "GetCallerIdentity"), VERSION]).await;
+        let thief = Keys {
+            token: Some(token),
+            ..session.clone()
+        };
+        let answer = broker
+            .query(Some(&thief), &[("Action", "GetCallerIdentity"), VERSION])
+            .await;
         (answer.status, answer.code().to_owned())
     };
     // It is remembered from here on.
@@ -170,12 +243,27 @@ async fn an_07_a_remembered_token_vouches_for_no_other_that_begins_like_it() {
         let (same, rest) = token.split_at(length);
         // The same beginning with another end: one character differs, or all of them.
         let next = if rest.starts_with('A') { "B" } else { "A" };
-        assert_eq!(ask(format!("{same}{next}{}", &rest[1..])).await, refused, "{length}");
-        assert_eq!(ask(format!("{same}{}", next.repeat(rest.len()))).await, refused, "{length}");
-        assert_eq!(ask(same.to_owned()).await, refused, "{length}: nothing but the beginning");
+        assert_eq!(
+            ask(format!("{same}{next}{}", &rest[1..])).await,
+            refused,
+            "{length}"
+        );
+        assert_eq!(
+            ask(format!("{same}{}", next.repeat(rest.len()))).await,
+            refused,
+            "{length}"
+        );
+        assert_eq!(
+            ask(same.to_owned()).await,
+            refused,
+            "{length}: nothing but the beginning"
+        );
     }
     assert_eq!(ask(token.clone()).await, (200, "ok".to_owned()));
     // The same end with another beginning.
     let (first, rest) = token.split_at(1);
-    assert_eq!(ask(format!("{}{rest}", if first == "A" { "B" } else { "A" })).await, refused);
+    assert_eq!(
+        ask(format!("{}{rest}", if first == "A" { "B" } else { "A" })).await,
+        refused
+    );
 }

@@ -15,11 +15,17 @@ fn path() -> String {
 #[tokio::test]
 async fn tr_03_frames_out_of_bounds_have_their_codes() {
     let broker = Broker::start().await;
-    let status = async |headers: HeaderMap, body: Vec<u8>| grpc(broker.address, &path(), headers, body).await.status;
+    let status = async |headers: HeaderMap, body: Vec<u8>| {
+        grpc(broker.address, &path(), headers, body).await.status
+    };
     let none = HeaderMap::new;
     // Positive control: a good frame gets as far as authentication.
     assert_eq!(status(none(), frame(b"")).await, 16);
-    assert_eq!(status(none(), frame(&vec![0; (4 << 20) + 1])).await, 8, "too long: RESOURCE_EXHAUSTED");
+    assert_eq!(
+        status(none(), frame(&vec![0; (4 << 20) + 1])).await,
+        8,
+        "too long: RESOURCE_EXHAUSTED"
+    );
     let mut lying = vec![0, 0xff, 0xff, 0xff, 0xff];
     lying.extend_from_slice(b"12345");
     assert_eq!(status(none(), lying).await, 8, "a length of 4 GB");
@@ -27,16 +33,28 @@ async fn tr_03_frames_out_of_bounds_have_their_codes() {
     gzip[0] = 1;
     let mut encoded = none();
     encoded.insert("grpc-encoding", HeaderValue::from_static("gzip"));
-    assert_eq!(status(encoded, gzip.clone()).await, 12, "compressed: UNIMPLEMENTED");
+    assert_eq!(
+        status(encoded, gzip.clone()).await,
+        12,
+        "compressed: UNIMPLEMENTED"
+    );
     let mut unknown = none();
     unknown.insert("grpc-encoding", HeaderValue::from_static("snappy"));
     assert_eq!(status(unknown, gzip).await, 12);
-    assert_eq!(status(none(), b"abc".to_vec()).await, 3, "no frame: INVALID_ARGUMENT");
+    assert_eq!(
+        status(none(), b"abc".to_vec()).await,
+        3,
+        "no frame: INVALID_ARGUMENT"
+    );
     assert_eq!(status(none(), Vec::new()).await, 3);
     let mut bad = HeaderMap::new();
     bad.insert("content-type", HeaderValue::from_static("application/grpc"));
     broker.sign(&path(), &user("alice"), &mut bad, &[0xff; 9]);
-    assert_eq!(status(bad, frame(&[0xff; 9])).await, 3, "no protobuf: INVALID_ARGUMENT");
+    assert_eq!(
+        status(bad, frame(&[0xff; 9])).await,
+        3,
+        "no protobuf: INVALID_ARGUMENT"
+    );
     // Each of them is on record.
     assert_eq!(broker.into_audit().await.len(), 8);
 }
@@ -46,12 +64,18 @@ async fn tr_04_long_bodies_are_cut_off() {
     let broker = Broker::start().await;
     // Declared: refused before a byte is read.
     let mut stream = TcpStream::connect(broker.address).await.unwrap();
-    stream.write_all(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 104857600\r\n\r\n").await.unwrap();
+    stream
+        .write_all(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 104857600\r\n\r\n")
+        .await
+        .unwrap();
     assert!(read_all(&mut stream).await.starts_with("HTTP/1.1 413"));
     // Chunked: refused at the limit, and the connection ends.
     for _ in 0..10 {
         let mut stream = TcpStream::connect(broker.address).await.unwrap();
-        stream.write_all(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
+        stream
+            .write_all(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+            .await
+            .unwrap();
         let chunk = [b"10000\r\n".as_slice(), &[b'a'; 65_536], b"\r\n"].concat();
         for _ in 0..16 {
             if stream.write_all(&chunk).await.is_err() {
@@ -59,9 +83,21 @@ async fn tr_04_long_bodies_are_cut_off() {
             }
         }
         let answer = read_all(&mut stream).await;
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 413"), "{answer}");
+        assert!(
+            answer.is_empty() || answer.starts_with("HTTP/1.1 413"),
+            "{answer}"
+        );
     }
-    assert_eq!(broker.query(Some(&user("alice")), &[("Action", "GetCallerIdentity"), VERSION]).await.code(), "ok");
+    assert_eq!(
+        broker
+            .query(
+                Some(&user("alice")),
+                &[("Action", "GetCallerIdentity"), VERSION]
+            )
+            .await
+            .code(),
+        "ok"
+    );
 }
 
 #[tokio::test]
@@ -91,7 +127,10 @@ async fn sv_05_a_length_that_is_given_twice_is_refused_and_ends_the_connection()
     let mut signed = form_headers();
     broker.sign("/", &user("alice"), &mut signed, body.as_bytes());
     let (length, host) = (body.len(), broker.address);
-    let head: String = signed.iter().map(|(n, v)| format!("{n}: {}\r\n", v.to_str().unwrap())).collect();
+    let head: String = signed
+        .iter()
+        .map(|(n, v)| format!("{n}: {}\r\n", v.to_str().unwrap()))
+        .collect();
     let chunks = format!("{length:x}\r\n{body}\r\n0\r\n\r\n");
     let ask = async |framing: &str, body: &str, next: &str| {
         let mut stream = TcpStream::connect(broker.address).await.unwrap();
@@ -104,7 +143,10 @@ async fn sv_05_a_length_that_is_given_twice_is_refused_and_ends_the_connection()
     for framing in [
         format!("content-length: {length}\r\ntransfer-encoding: chunked\r\n"),
         format!("transfer-encoding: chunked\r\ncontent-length: {length}\r\n"),
-        format!("Content-Length: {}\r\nTransfer-Encoding: Chunked\r\n", chunks.len()),
+        format!(
+            "Content-Length: {}\r\nTransfer-Encoding: Chunked\r\n",
+            chunks.len()
+        ),
         "transfer-encoding: chunked, chunked\r\n".to_owned(),
         "transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n".to_owned(),
         "transfer-encoding: gzip, chunked\r\n".to_owned(),
@@ -118,20 +160,43 @@ async fn sv_05_a_length_that_is_given_twice_is_refused_and_ends_the_connection()
     }
     // Given once it is served, in either way; behind chunks the connection ends as well.
     assert!(
-        ask(&format!("content-length: {length}\r\nconnection: close\r\n"), &body, "").await.starts_with("HTTP/1.1 200")
+        ask(
+            &format!("content-length: {length}\r\nconnection: close\r\n"),
+            &body,
+            ""
+        )
+        .await
+        .starts_with("HTTP/1.1 200")
     );
     let answer = ask("transfer-encoding: chunked\r\n", &chunks, &next).await;
-    assert!(answer.starts_with("HTTP/1.1 200") && answer.matches("HTTP/1.1").count() == 1, "{answer}");
-    assert_eq!(broker.into_audit().await.iter().filter(|r| r["errorCode"] == "ValidationError").count(), 8);
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.matches("HTTP/1.1").count() == 1,
+        "{answer}"
+    );
+    assert_eq!(
+        broker
+            .into_audit()
+            .await
+            .iter()
+            .filter(|r| r["errorCode"] == "ValidationError")
+            .count(),
+        8
+    );
 }
 
 #[tokio::test]
 async fn tr_04_a_refusal_arrives_while_the_client_still_sends() {
     let broker = Broker::start().await;
-    for framing in ["content-length: 8388608\r\n", "transfer-encoding: chunked\r\n"] {
+    for framing in [
+        "content-length: 8388608\r\n",
+        "transfer-encoding: chunked\r\n",
+    ] {
         for _ in 0..20 {
             let mut stream = TcpStream::connect(broker.address).await.unwrap();
-            let head = format!("POST / HTTP/1.1\r\nhost: {}\r\n{framing}\r\n", broker.address);
+            let head = format!(
+                "POST / HTTP/1.1\r\nhost: {}\r\n{framing}\r\n",
+                broker.address
+            );
             stream.write_all(head.as_bytes()).await.unwrap();
             let piece = match framing.starts_with('t') {
                 true => [b"10000\r\n".as_slice(), &[b'a'; 65_536], b"\r\n"].concat(),
@@ -147,10 +212,16 @@ async fn tr_04_a_refusal_arrives_while_the_client_still_sends() {
     }
     // It does not read on for ever: whoever drips is cut off.
     let mut stream = TcpStream::connect(broker.address).await.unwrap();
-    stream.write_all(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 8388608\r\n\r\n").await.unwrap();
+    stream
+        .write_all(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 8388608\r\n\r\n")
+        .await
+        .unwrap();
     let started = Instant::now();
     while stream.write_all(b"a").await.is_ok() {
-        assert!(started.elapsed() < Duration::from_secs(15), "it lingers without end");
+        assert!(
+            started.elapsed() < Duration::from_secs(15),
+            "it lingers without end"
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
@@ -158,9 +229,12 @@ async fn tr_04_a_refusal_arrives_while_the_client_still_sends() {
 #[tokio::test]
 async fn a_grpc_call_is_a_post() {
     let broker = Broker::start().await;
-    for (method, path) in
-        [("GET", path()), ("PUT", path()), ("GET", "/grpc.health.v1.Health/Check".to_owned()), ("GET", "/".to_owned())]
-    {
+    for (method, path) in [
+        ("GET", path()),
+        ("PUT", path()),
+        ("GET", "/grpc.health.v1.Health/Check".to_owned()),
+        ("GET", "/".to_owned()),
+    ] {
         for kind in ["application/grpc", "application/grpc+proto"] {
             let mut headers = HeaderMap::new();
             headers.insert("content-type", HeaderValue::from_static(kind));
@@ -174,8 +248,17 @@ async fn a_grpc_call_is_a_post() {
     }
     // Another media type is none of gRPC, and none of a form either.
     let mut headers = HeaderMap::new();
-    headers.insert("content-type", HeaderValue::from_static("application/grpcx"));
-    assert_eq!(broker.send("POST", &path(), headers, Vec::new()).await.code(), "ValidationError");
+    headers.insert(
+        "content-type",
+        HeaderValue::from_static("application/grpcx"),
+    );
+    assert_eq!(
+        broker
+            .send("POST", &path(), headers, Vec::new())
+            .await
+            .code(),
+        "ValidationError"
+    );
 }
 
 async fn read_all(stream: &mut TcpStream) -> String {
@@ -195,8 +278,12 @@ async fn tr_05_the_slow_are_shown_out_and_others_notice_nothing() {
     let broker = Broker::start_with(|c| c.limits = limits).await;
     let started = Instant::now();
     // Nothing; half a preface; a header without end; a preface and then nothing; an idle keep-alive.
-    let openings: [&[u8]; 4] =
-        [b"", b"PRI * HT", b"POST / HTTP/1.1\r\nhost: x\r\nx-slow: ", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"];
+    let openings: [&[u8]; 4] = [
+        b"",
+        b"PRI * HT",
+        b"POST / HTTP/1.1\r\nhost: x\r\nx-slow: ",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ];
     let mut slow = Vec::new();
     for opening in openings.iter().cycle().take(200) {
         let mut stream = TcpStream::connect(broker.address).await.unwrap();
@@ -204,11 +291,21 @@ async fn tr_05_the_slow_are_shown_out_and_others_notice_nothing() {
         slow.push(stream);
     }
     for _ in 0..50 {
-        assert_eq!(broker.query(Some(&user("alice")), &[("Action", "GetCallerIdentity"), VERSION]).await.code(), "ok");
+        assert_eq!(
+            broker
+                .query(
+                    Some(&user("alice")),
+                    &[("Action", "GetCallerIdentity"), VERSION]
+                )
+                .await
+                .code(),
+            "ok"
+        );
     }
     for mut stream in slow {
         let mut rest = Vec::new();
-        let ended = tokio::time::timeout(Duration::from_secs(8), stream.read_to_end(&mut rest)).await;
+        let ended =
+            tokio::time::timeout(Duration::from_secs(8), stream.read_to_end(&mut rest)).await;
         assert!(ended.is_ok(), "still open after {:?}", started.elapsed());
     }
 }

@@ -17,43 +17,87 @@ fn trust(principal: Value, condition: Value) -> Value {
 }
 
 fn role(trust: &Value, tags: &[(&str, &str)]) -> Value {
-    let tags: Vec<Value> = tags.iter().map(|(k, v)| json!({"Key": k, "Value": v})).collect();
+    let tags: Vec<Value> = tags
+        .iter()
+        .map(|(k, v)| json!({"Key": k, "Value": v}))
+        .collect();
     json!({"Path": "/", "RoleName": "Everybody", "RoleId": "AROAEVERYBODYEVERYB1", "Arn": ROLE,
         "AssumeRolePolicyDocument": trust, "Tags": tags})
 }
 
 fn directory(role: &Value) -> Value {
     let mut directory: Value = serde_json::from_str(DIRECTORY).unwrap();
-    directory["RoleDetailList"].as_array_mut().unwrap().push(role.clone());
+    directory["RoleDetailList"]
+        .as_array_mut()
+        .unwrap()
+        .push(role.clone());
     directory
 }
 
 async fn planned(hand: &Hand, file: &Value) -> Result<commands::Import, CommandError> {
     let entropy = SystemEntropy::new();
-    let desk = Desk { store: &hand.store, master_key: &hand.master_key, entropy: &entropy, now: now(), issuer: None };
-    commands::plan(desk, brevet::directory::parse(file.to_string().as_bytes()).unwrap(), false).await
+    let desk = Desk {
+        store: &hand.store,
+        master_key: &hand.master_key,
+        entropy: &entropy,
+        now: now(),
+        issuer: None,
+    };
+    commands::plan(
+        desk,
+        brevet::directory::parse(file.to_string().as_bytes()).unwrap(),
+        false,
+    )
+    .await
 }
 
 #[tokio::test]
 async fn cf_04_everybody_without_a_condition_is_refused_by_role_rule_and_tag() {
     let broker = Broker::start_stored().await;
     let hand = broker.hand().await;
-    for principal in [json!("*"), json!({"AWS": "*"}), json!({"AWS": ["111122223333", "*"]})] {
+    for principal in [
+        json!("*"),
+        json!({"AWS": "*"}),
+        json!({"AWS": ["111122223333", "*"]}),
+    ] {
         let public = trust(principal.clone(), json!({}));
         let says = |error: String| {
-            assert!(error.contains("Everybody") && error.contains("statement 1"), "{error}");
-            assert!(error.contains("lets in everybody: its Principal is `*`"), "{error}");
+            assert!(
+                error.contains("Everybody") && error.contains("statement 1"),
+                "{error}"
+            );
+            assert!(
+                error.contains("lets in everybody: its Principal is `*`"),
+                "{error}"
+            );
             assert!(error.contains("`brevet:public` = `true`"), "{error}");
         };
-        for tags in [&[][..], &[("brevet:public", "yes")], &[("brevet:unbound-subject", "true")]] {
+        for tags in [
+            &[][..],
+            &[("brevet:public", "yes")],
+            &[("brevet:unbound-subject", "true")],
+        ] {
             let file = directory(&role(&public, tags));
-            says(Directory::compile(file.to_string().as_bytes(), None).unwrap_err().to_string());
+            says(
+                Directory::compile(file.to_string().as_bytes(), None)
+                    .unwrap_err()
+                    .to_string(),
+            );
             says(planned(&hand, &file).await.unwrap_err().to_string());
         }
         let file = directory(&role(&public, &[("brevet:public", "true")]));
-        assert!(Directory::compile(file.to_string().as_bytes(), None).is_ok(), "{principal}");
+        assert!(
+            Directory::compile(file.to_string().as_bytes(), None).is_ok(),
+            "{principal}"
+        );
         let import = planned(&hand, &file).await.unwrap();
-        assert!(import.warnings.iter().any(|w| w.contains(ROLE) && w.contains("brevet:public = true")), "{principal}");
+        assert!(
+            import
+                .warnings
+                .iter()
+                .any(|w| w.contains(ROLE) && w.contains("brevet:public = true")),
+            "{principal}"
+        );
         let condition = json!({"StringEquals": {"aws:PrincipalOrgID": "o-1"}});
         let file = directory(&role(&trust(principal, condition), &[]));
         assert!(Directory::compile(file.to_string().as_bytes(), None).is_ok());
@@ -64,11 +108,18 @@ async fn cf_04_everybody_without_a_condition_is_refused_by_role_rule_and_tag() {
 #[tokio::test]
 async fn cf_04_a_tag_that_overrides_the_rule_lets_in_and_is_audited() {
     let overrides = |audit: &[Value]| -> Vec<(String, Value)> {
-        let of =
-            |l: &&Value| l["requestParameters"]["id"] == ROLE && l["additionalEventData"]["overridden"][0].is_string();
+        let of = |l: &&Value| {
+            l["requestParameters"]["id"] == ROLE
+                && l["additionalEventData"]["overridden"][0].is_string()
+        };
         let records = audit.iter().filter(of);
         records
-            .map(|l| (l["eventName"].as_str().unwrap().to_owned(), l["additionalEventData"]["overridden"].clone()))
+            .map(|l| {
+                (
+                    l["eventName"].as_str().unwrap().to_owned(),
+                    l["additionalEventData"]["overridden"].clone(),
+                )
+            })
             .collect()
     };
     let public = trust(json!({"AWS": "*"}), json!({}));
@@ -80,11 +131,17 @@ async fn cf_04_a_tag_that_overrides_the_rule_lets_in_and_is_audited() {
     let broker = Broker::start_in(home, |_| {}).await;
     assert!(broker.assume(&user("bob"), ROLE).await.is_ok());
     let audit = broker.into_audit().await;
-    assert_eq!(overrides(&audit), [("LoadDirectory".to_owned(), json!(["brevet:public = true"]))]);
+    assert_eq!(
+        overrides(&audit),
+        [("LoadDirectory".to_owned(), json!(["brevet:public = true"]))]
+    );
     // In the store: one change is refused, and with the tag it is taken.
     let broker = Broker::start_stored().await;
     let hand = broker.hand().await;
-    let own = trust(json!({"AWS": "arn:aws:iam::111122223333:user/alice"}), json!({}));
+    let own = trust(
+        json!({"AWS": "arn:aws:iam::111122223333:user/alice"}),
+        json!({}),
+    );
     let created = Resource::parse(Kind::Role, &role(&own, &[]).to_string()).unwrap();
     hand.run(Command::Create(created)).await.unwrap();
     let open = || Edit::UpdateAssumeRolePolicy(public.to_string());
@@ -93,30 +150,58 @@ async fn cf_04_a_tag_that_overrides_the_rule_lets_in_and_is_audited() {
         matches!(&refused, CommandError::MalformedPolicyDocument(why) if why.contains("brevet:public")),
         "{refused}"
     );
-    hand.edit(Kind::Role, ROLE, Edit::Tag(vec![("brevet:public".into(), "true".into())])).await.unwrap();
+    hand.edit(
+        Kind::Role,
+        ROLE,
+        Edit::Tag(vec![("brevet:public".into(), "true".into())]),
+    )
+    .await
+    .unwrap();
     let sequence = hand.edit(Kind::Role, ROLE, open()).await.unwrap();
     broker.reaches(sequence).await;
     assert!(broker.assume(&user("bob"), ROLE).await.is_ok());
     // Nor does the tag go while the rule needs it.
-    assert!(hand.edit(Kind::Role, ROLE, Edit::Untag(vec!["brevet:public".into()])).await.is_err());
+    assert!(
+        hand.edit(Kind::Role, ROLE, Edit::Untag(vec!["brevet:public".into()]))
+            .await
+            .is_err()
+    );
     let audit = broker.into_audit().await;
-    assert_eq!(overrides(&audit), [("UpdateAssumeRolePolicy".to_owned(), json!(["brevet:public = true"]))]);
+    assert_eq!(
+        overrides(&audit),
+        [(
+            "UpdateAssumeRolePolicy".to_owned(),
+            json!(["brevet:public = true"])
+        )]
+    );
 }
 
 #[tokio::test]
 async fn cf_04_trust_in_another_account_without_an_external_id_is_a_warning() {
     let broker = Broker::start_stored().await;
     let hand = broker.hand().await;
-    let warned = |warnings: &[String]| warnings.iter().any(|w| w.contains(ROLE) && w.contains("sts:ExternalId"));
+    let warned = |warnings: &[String]| {
+        warnings
+            .iter()
+            .any(|w| w.contains(ROLE) && w.contains("sts:ExternalId"))
+    };
     for (principal, condition, expected) in [
         ("arn:aws:iam::444455556666:root", json!({}), true),
         ("arn:aws:iam::444455556666:user/carol", json!({}), true),
         ("arn:aws:iam::999999999999:role/Elsewhere", json!({}), true),
-        ("arn:aws:iam::444455556666:root", json!({"StringEquals": {"sts:ExternalId": "x-1"}}), false),
+        (
+            "arn:aws:iam::444455556666:root",
+            json!({"StringEquals": {"sts:ExternalId": "x-1"}}),
+            false,
+        ),
         ("arn:aws:iam::111122223333:root", json!({}), false),
     ] {
         let file = directory(&role(&trust(json!({"AWS": principal}), condition), &[]));
-        assert_eq!(warned(&planned(&hand, &file).await.unwrap().warnings), expected, "import: {principal}");
+        assert_eq!(
+            warned(&planned(&hand, &file).await.unwrap().warnings),
+            expected,
+            "import: {principal}"
+        );
         let loaded = Directory::compile(file.to_string().as_bytes(), None).unwrap();
         assert_eq!(warned(&loaded.warnings()), expected, "check: {principal}");
     }
@@ -141,26 +226,57 @@ async fn oi_03_a_role_for_everybody_is_none_for_the_tenants_of_a_shared_issuer()
     let owner = json!({"StringLike": {"gitlab.com:sub": "project_path:acme/*"}});
     for (principal, action, condition, host, taken) in [
         (json!("*"), "sts:*", &ip, "gitlab.com", false),
-        (json!("*"), "sts:AssumeRoleWithWebIdentity", &audience, "gitlab.com", false),
-        (json!("*"), "sts:AssumeRoleWithWebIdentity", &owner, "gitlab.com", true),
+        (
+            json!("*"),
+            "sts:AssumeRoleWithWebIdentity",
+            &audience,
+            "gitlab.com",
+            false,
+        ),
+        (
+            json!("*"),
+            "sts:AssumeRoleWithWebIdentity",
+            &owner,
+            "gitlab.com",
+            true,
+        ),
         (json!("*"), "sts:AssumeRole", &ip, "gitlab.com", true),
         (json!("*"), "sts:*", &ip, "idp.example.com", true),
         (json!({"AWS": "*"}), "sts:*", &ip, "gitlab.com", true),
     ] {
         let file = with(principal.clone(), action, condition.clone(), host);
         let compiled = Directory::compile(file.to_string().as_bytes(), None);
-        assert_eq!(compiled.is_ok(), taken, "{principal} {action} {condition} {host}");
+        assert_eq!(
+            compiled.is_ok(),
+            taken,
+            "{principal} {action} {condition} {host}"
+        );
         let plan = planned(&hand, &file).await;
-        assert_eq!(plan.is_ok(), taken, "{principal} {action} {condition} {host}");
+        assert_eq!(
+            plan.is_ok(),
+            taken,
+            "{principal} {action} {condition} {host}"
+        );
         if let Err(error) = plan {
             let error = error.to_string();
-            assert!(error.contains(ROLE) && error.contains("oidc-provider/gitlab.com"), "{error}");
+            assert!(
+                error.contains(ROLE) && error.contains("oidc-provider/gitlab.com"),
+                "{error}"
+            );
         }
     }
     // A provider that AWS builds in is said to be none here, with what to declare.
-    let file = with(json!({"Federated": "accounts.google.com"}), "sts:*", json!({}), "idp.example.com");
+    let file = with(
+        json!({"Federated": "accounts.google.com"}),
+        "sts:*",
+        json!({}),
+        "idp.example.com",
+    );
     let error = planned(&hand, &file).await.unwrap_err().to_string();
-    assert!(error.contains("built in to AWS") && error.contains("https://accounts.google.com"), "{error}");
+    assert!(
+        error.contains("built in to AWS") && error.contains("https://accounts.google.com"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -170,22 +286,53 @@ async fn a_role_of_the_store_that_breaks_a_younger_rule_lets_in_nobody_and_the_r
     let hand = Hand::on(home.path(), &place).await;
     // As an earlier version wrote it: the rule did not exist.
     let mut writer = hand.store.write().await.unwrap();
-    let row = Resource::parse(Kind::Role, &role(&trust(json!("*"), json!({})), &[]).to_string()).unwrap();
+    let row = Resource::parse(
+        Kind::Role,
+        &role(&trust(json!("*"), json!({})), &[]).to_string(),
+    )
+    .unwrap();
     writer.put(&row).await.unwrap();
     writer.commit().await.unwrap();
     let broker = Broker::start_in(home, in_the_store).await;
     for who in ["alice", "bob"] {
-        assert_eq!(broker.assume(&user(who), ROLE).await.err().as_deref(), Some("AccessDenied"), "{who}");
+        assert_eq!(
+            broker.assume(&user(who), ROLE).await.err().as_deref(),
+            Some("AccessDenied"),
+            "{who}"
+        );
     }
-    assert!(broker.assume(&user("alice"), "arn:aws:iam::111122223333:role/Open").await.is_ok());
+    assert!(
+        broker
+            .assume(&user("alice"), "arn:aws:iam::111122223333:role/Open")
+            .await
+            .is_ok()
+    );
     let directory = broker.running.as_ref().unwrap().sts.directory.load_full();
     let warnings = directory.warnings();
-    assert!(warnings.iter().any(|w| w.contains(ROLE) && w.contains("lets in nobody") && w.contains("brevet:public")));
+    assert!(
+        warnings.iter().any(|w| w.contains(ROLE)
+            && w.contains("lets in nobody")
+            && w.contains("brevet:public"))
+    );
     // The tag is all that it takes.
-    let sequence = hand.edit(Kind::Role, ROLE, Edit::Tag(vec![("brevet:public".into(), "true".into())])).await.unwrap();
+    let sequence = hand
+        .edit(
+            Kind::Role,
+            ROLE,
+            Edit::Tag(vec![("brevet:public".into(), "true".into())]),
+        )
+        .await
+        .unwrap();
     broker.reaches(sequence).await;
     assert!(broker.assume(&user("bob"), ROLE).await.is_ok());
-    assert!(!hand.store.get_all(Kind::Role, vec![ROLE.to_owned()]).await.unwrap().is_empty());
+    assert!(
+        !hand
+            .store
+            .get_all(Kind::Role, vec![ROLE.to_owned()])
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 #[test]
@@ -194,43 +341,73 @@ fn analyze_takes_what_import_takes_and_fails_with_findings() {
     let file = home.path().join("account.json");
     let run = |roles: Value, more: &[&str]| {
         // No ids, dates or paths; documents as the IAM API encodes them.
-        std::fs::write(&file, json!({"RoleDetailList": roles, "IsTruncated": false}).to_string()).unwrap();
+        std::fs::write(
+            &file,
+            json!({"RoleDetailList": roles, "IsTruncated": false}).to_string(),
+        )
+        .unwrap();
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_brevet"));
-        let out = command.args(["policy", "analyze"]).args(more).arg(&file).output().unwrap();
+        let out = command
+            .args(["policy", "analyze"])
+            .args(more)
+            .arg(&file)
+            .output()
+            .unwrap();
         (out.status.code(), String::from_utf8(out.stdout).unwrap())
     };
     let role = |name: &str, principal: &str| {
         let document = json!({"Version": "2012-10-17", "Statement": [
             {"Effect": "Allow", "Principal": {"AWS": principal}, "Action": "sts:AssumeRole"}]});
-        let document = percent_encoding::utf8_percent_encode(&document.to_string(), percent_encoding::NON_ALPHANUMERIC)
-            .to_string();
+        let document = percent_encoding::utf8_percent_encode(
+            &document.to_string(),
+            percent_encoding::NON_ALPHANUMERIC,
+        )
+        .to_string();
         json!({"RoleName": name, "Arn": format!("arn:aws:iam::111122223333:role/{name}"), "AssumeRolePolicyDocument": document})
     };
     let own = role("Own", "arn:aws:iam::111122223333:user/alice");
     assert_eq!(run(json!([own]), &[]), (Some(0), String::new()));
-    let (code, lines) = run(json!([own, role("Partner", "444455556666")]), &["--directory"]);
+    let (code, lines) = run(
+        json!([own, role("Partner", "444455556666")]),
+        &["--directory"],
+    );
     assert_eq!(code, Some(1));
-    assert!(lines.contains("role/Partner") && lines.contains("arn:aws:iam::444455556666:root"), "{lines}");
+    assert!(
+        lines.contains("role/Partner") && lines.contains("arn:aws:iam::444455556666:root"),
+        "{lines}"
+    );
     assert_eq!(lines.lines().count(), 1);
     let (code, lines) = run(json!([role("Open", "*")]), &["--json"]);
-    let lines: Vec<Value> = lines.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let lines: Vec<Value> = lines
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
     assert_eq!((code, lines.len()), (Some(1), 2));
     assert_eq!(lines[0]["principal"], "*");
-    assert!(lines[1]["refused"].as_str().unwrap().contains("brevet:public"), "{lines:?}");
+    assert!(
+        lines[1]["refused"]
+            .as_str()
+            .unwrap()
+            .contains("brevet:public"),
+        "{lines:?}"
+    );
 }
 
 /// A user with a key, who may call everything of STS as far as its own policies go.
 fn person(arn: &str, key: &Keys) -> Value {
     let name = arn.rsplit('/').next().unwrap();
-    let allow =
-        json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:*", "Resource": "*"}]});
+    let allow = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:*", "Resource": "*"}]});
     json!({"UserDetailList": [{"UserName": name, "Arn": arn,
             "UserPolicyList": [{"PolicyName": "p", "PolicyDocument": allow}]}],
         "Brevet": {"AccessKeys": [{"UserArn": arn, "AccessKeyId": key.id, "SecretAccessKey": key.secret}]}})
 }
 
 fn key(id: &str) -> Keys {
-    Keys { id: id.to_owned(), secret: format!("canary+secret/of/{id}/0123456789"), token: None }
+    Keys {
+        id: id.to_owned(),
+        secret: format!("canary+secret/of/{id}/0123456789"),
+        token: None,
+    }
 }
 
 fn trusts(principal: &str) -> Value {
@@ -244,27 +421,44 @@ async fn somebody_else_under_a_deleted_users_name_is_not_let_in() {
     let hand = broker.hand().await;
     for (account, number) in [("111122223333", 1), ("444455556666", 2)] {
         let arn = format!("arn:aws:iam::{account}:user/eve");
-        let (old, new) = (key(&format!("AKIAEVEEVEEVEEVEEV{number}A")), key(&format!("AKIAEVEEVEEVEEVEEV{number}B")));
+        let (old, new) = (
+            key(&format!("AKIAEVEEVEEVEEVEEV{number}A")),
+            key(&format!("AKIAEVEEVEEVEEVEEV{number}B")),
+        );
         hand.import(&person(&arn, &old)).await.unwrap();
         let sequence = hand.import(&trusts(&arn)).await.unwrap();
         broker.reaches(sequence).await;
         let session = broker.assume(&old, ROLE).await.unwrap();
         assert_eq!(broker.who(&session).await, "ok");
         // The one who is renamed is the same one.
-        let rename = |name: &str| Edit::Rename { name: Some(name.to_owned()), path: None };
+        let rename = |name: &str| Edit::Rename {
+            name: Some(name.to_owned()),
+            path: None,
+        };
         let sequence = hand.edit(Kind::User, &arn, rename("eva")).await.unwrap();
         broker.reaches(sequence).await;
         assert!(broker.assume(&old, ROLE).await.is_ok());
-        hand.edit(Kind::User, &arn.replace("eve", "eva"), rename("eve")).await.unwrap();
+        hand.edit(Kind::User, &arn.replace("eve", "eva"), rename("eve"))
+            .await
+            .unwrap();
         // Made anew under the name.
-        let delete = |kind, id: &str| Command::Delete { name: Name::new(kind, id), expected: None };
+        let delete = |kind, id: &str| Command::Delete {
+            name: Name::new(kind, id),
+            expected: None,
+        };
         hand.run(delete(Kind::AccessKey, &old.id)).await.unwrap();
-        hand.edit(Kind::User, &arn, Edit::DeletePolicy("p".into())).await.unwrap();
+        hand.edit(Kind::User, &arn, Edit::DeletePolicy("p".into()))
+            .await
+            .unwrap();
         hand.run(delete(Kind::User, &arn)).await.unwrap();
         let sequence = hand.import(&person(&arn, &new)).await.unwrap();
         broker.reaches(sequence).await;
         assert_eq!(broker.who(&new).await, "ok");
-        assert_eq!(broker.assume(&new, ROLE).await.err().as_deref(), Some("AccessDenied"), "{account}");
+        assert_eq!(
+            broker.assume(&new, ROLE).await.err().as_deref(),
+            Some("AccessDenied"),
+            "{account}"
+        );
         // Whoever writes the policy again means the one who is there now.
         let sequence = hand.import(&trusts(&arn)).await.unwrap();
         broker.reaches(sequence).await;
@@ -282,11 +476,26 @@ async fn a_session_of_a_role_that_was_made_anew_is_not_let_in() {
         broker.reaches(sequence).await;
         let client = broker.client(&user("alice"));
         let job = async || {
-            Keys::from(&client.assume_role(&brevet::client::AssumeRole::new(OPEN, "job")).await.unwrap().credentials)
+            Keys::from(
+                &client
+                    .assume_role(&brevet::client::AssumeRole::new(OPEN, "job"))
+                    .await
+                    .unwrap()
+                    .credentials,
+            )
         };
-        assert!(broker.assume(&job().await, ROLE).await.is_ok(), "{principal}");
+        assert!(
+            broker.assume(&job().await, ROLE).await.is_ok(),
+            "{principal}"
+        );
         let mut file: Value = serde_json::from_str(DIRECTORY).unwrap();
-        let open = file["RoleDetailList"].as_array_mut().unwrap().iter_mut().find(|r| r["Arn"] == OPEN).unwrap().take();
+        let open = file["RoleDetailList"]
+            .as_array_mut()
+            .unwrap()
+            .iter_mut()
+            .find(|r| r["Arn"] == OPEN)
+            .unwrap()
+            .take();
         let anew = |id: &str| {
             let mut open = open.clone();
             open["RoleId"] = json!(id);
@@ -299,26 +508,48 @@ async fn a_session_of_a_role_that_was_made_anew_is_not_let_in() {
         hand.import(&anew("AROAOPENOPENOPENOPE1")).await.unwrap();
     }
     // A role that is not there is named by nobody.
-    let missing = hand.import(&trusts("arn:aws:iam::111122223333:role/prod/Open")).await.unwrap_err().to_string();
-    assert!(missing.contains(ROLE) && missing.contains("role/prod/Open"), "{missing}");
+    let missing = hand
+        .import(&trusts("arn:aws:iam::111122223333:role/prod/Open"))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        missing.contains(ROLE) && missing.contains("role/prod/Open"),
+        "{missing}"
+    );
 }
 
 #[tokio::test]
 async fn a_row_of_an_earlier_version_is_bound_when_its_broker_starts() {
     let home = stored_home().await;
-    let hand = Hand::on(home.path(), &brevet::store::Place::Sqlite(home.path().join("store.db"))).await;
+    let hand = Hand::on(
+        home.path(),
+        &brevet::store::Place::Sqlite(home.path().join("store.db")),
+    )
+    .await;
     let row = trusts("arn:aws:iam::111122223333:user/bob")["RoleDetailList"][0].to_string();
     let mut writer = hand.store.write().await.unwrap();
-    writer.put(&Resource::parse(Kind::Role, &row).unwrap()).await.unwrap();
+    writer
+        .put(&Resource::parse(Kind::Role, &row).unwrap())
+        .await
+        .unwrap();
     writer.commit().await.unwrap();
     let before = hand.store.head().await.unwrap().sequence;
     let mut broker = Broker::start_in(home.clone(), in_the_store).await;
     broker.reaches(before + 1).await;
     assert!(broker.assume(&user("bob"), ROLE).await.is_ok());
     let mut writer = hand.store.write().await.unwrap();
-    let stored = writer.get(&Name::new(Kind::Role, ROLE)).await.unwrap().unwrap();
+    let stored = writer
+        .get(&Name::new(Kind::Role, ROLE))
+        .await
+        .unwrap()
+        .unwrap();
     writer.abandon().await;
-    assert!(stored.body.contains("AIDABOBBOBBOBBOBBOB1") && !stored.body.contains("user/bob"), "{}", stored.body);
+    assert!(
+        stored.body.contains("AIDABOBBOBBOBBOBBOB1") && !stored.body.contains("user/bob"),
+        "{}",
+        stored.body
+    );
     // Once: the next start finds nothing to do.
     broker.stop().await;
     let broker = Broker::start_in(home, in_the_store).await;

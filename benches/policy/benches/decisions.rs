@@ -26,8 +26,18 @@ fn context() -> Context<'static> {
 }
 
 fn request<'a>(action: &'a str, resource: &'a str, context: &'a Context<'a>) -> Request<'a> {
-    let principal = Principal::User { account: "111122223333", arn: ALICE, id: None };
-    Request { principal, action, resource, resource_account: "111122223333", context }
+    let principal = Principal::User {
+        account: "111122223333",
+        arn: ALICE,
+        id: None,
+    };
+    Request {
+        principal,
+        action,
+        resource,
+        resource_account: "111122223333",
+        context,
+    }
 }
 
 fn trust(c: &mut Criterion) {
@@ -38,9 +48,15 @@ fn trust(c: &mut Criterion) {
     let policy = Policy::parse(Kind::Trust, &text).unwrap();
     let context = context();
     let request = request("sts:AssumeRole", ROLE, &context);
-    let policies = Policies { resource: Some(&policy), resource_is_trust: true, ..Policies::default() };
+    let policies = Policies {
+        resource: Some(&policy),
+        resource_is_trust: true,
+        ..Policies::default()
+    };
     assert!(evaluate(&request, &policies).is_allowed());
-    c.bench_function("trust policy: brevet", |b| b.iter(|| evaluate(black_box(&request), black_box(&policies))));
+    c.bench_function("trust policy: brevet", |b| {
+        b.iter(|| evaluate(black_box(&request), black_box(&policies)))
+    });
 
     let cedar = Cedar::new(
         r#"permit(principal == User::"alice", action == Action::"sts:AssumeRole", resource == Role::"Deploy")
@@ -72,26 +88,52 @@ fn relevant(n: usize) -> (Vec<String>, String) {
 fn identity(c: &mut Criterion) {
     let (statements, text) = relevant(50);
     let compile = |statements: &[String]| {
-        Policy::parse(Kind::AwsManaged, &format!(r#"{{"Version":"2012-10-17","Statement":[{}]}}"#, statements.join(","))).unwrap()
+        Policy::parse(
+            Kind::AwsManaged,
+            &format!(
+                r#"{{"Version":"2012-10-17","Statement":[{}]}}"#,
+                statements.join(",")
+            ),
+        )
+        .unwrap()
     };
     let context = context();
     let request = request("s3:GetObject", "arn:aws:s3:::bucket/a", &context);
     let fifty = compile(&statements);
-    let allowed = |policy: &Policy| evaluate(&request, &Policies { identity: &[policy], ..Policies::default() }).is_allowed();
+    let allowed = |policy: &Policy| {
+        evaluate(
+            &request,
+            &Policies {
+                identity: &[policy],
+                ..Policies::default()
+            },
+        )
+        .is_allowed()
+    };
     assert!(allowed(&fifty));
-    c.bench_function("50 statements with conditions: brevet", |b| b.iter(|| allowed(black_box(&fifty))));
+    c.bench_function("50 statements with conditions: brevet", |b| {
+        b.iter(|| allowed(black_box(&fifty)))
+    });
 
     // 950 that speak of other actions, of other services and of this one, before the fifty.
     let others = (0..950).map(|i| {
-        let action = if i % 2 == 0 { format!("service{i}:Act*") } else { format!("s3:Action{i}") };
+        let action = if i % 2 == 0 {
+            format!("service{i}:Act*")
+        } else {
+            format!("s3:Action{i}")
+        };
         format!(r#"{{"Effect":"Allow","Action":"{action}","Resource":"*"}}"#)
     });
     let thousand = compile(&others.chain(statements).collect::<Vec<_>>());
     assert!(allowed(&thousand));
-    c.bench_function("1,000 statements, 950 of other actions: brevet", |b| b.iter(|| allowed(black_box(&thousand))));
+    c.bench_function("1,000 statements, 950 of other actions: brevet", |b| {
+        b.iter(|| allowed(black_box(&thousand)))
+    });
 
     let cedar = Cedar::new(&text, "s3:GetObject", r#"Object::"a""#);
-    c.bench_function("50 statements with conditions: cedar", |b| b.iter(|| cedar.decide()));
+    c.bench_function("50 statements with conditions: cedar", |b| {
+        b.iter(|| cedar.decide())
+    });
 }
 
 struct Cedar {
@@ -113,14 +155,27 @@ impl Cedar {
             authorizer: cedar_policy::Authorizer::new(),
             policies: cedar_policy::PolicySet::from_str(policies).unwrap(),
             entities: Entities::from_json_str(entities, None).unwrap(),
-            request: Request::new(uid(r#"User::"alice""#), action, uid(resource), context, None).unwrap(),
+            request: Request::new(
+                uid(r#"User::"alice""#),
+                action,
+                uid(resource),
+                context,
+                None,
+            )
+            .unwrap(),
         };
         assert_eq!(cedar.decide(), cedar_policy::Decision::Allow);
         cedar
     }
 
     fn decide(&self) -> cedar_policy::Decision {
-        self.authorizer.is_authorized(black_box(&self.request), black_box(&self.policies), black_box(&self.entities)).decision()
+        self.authorizer
+            .is_authorized(
+                black_box(&self.request),
+                black_box(&self.policies),
+                black_box(&self.entities),
+            )
+            .decision()
     }
 }
 

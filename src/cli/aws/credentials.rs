@@ -32,7 +32,10 @@ pub(in crate::cli) struct Found {
 
 impl Found {
     fn new(credentials: Credentials, from: impl Into<String>) -> Self {
-        Self { credentials, from: from.into() }
+        Self {
+            credentials,
+            from: from.into(),
+        }
     }
 }
 
@@ -43,7 +46,10 @@ impl Found {
 pub(super) async fn find(settings: &Settings) -> Result<Found, Failure> {
     let environment = &settings.environment;
     // A profile that is named by a flag is stronger than keys in the environment, as in AWS's tools.
-    let by_flag = settings.profile.as_ref().is_some_and(|p| p.from == "--profile");
+    let by_flag = settings
+        .profile
+        .as_ref()
+        .is_some_and(|p| p.from == "--profile");
     if !by_flag && let Some(found) = of_environment(environment)? {
         return Ok(found);
     }
@@ -61,17 +67,23 @@ pub(super) async fn find(settings: &Settings) -> Result<Found, Failure> {
 
 /// Keys in the environment.
 fn of_environment(environment: &Environment) -> Result<Option<Found>, Failure> {
-    let Some(id) = environment.get("AWS_ACCESS_KEY_ID") else { return Ok(None) };
-    let secret = environment
-        .get("AWS_SECRET_ACCESS_KEY")
-        .ok_or("AWS_ACCESS_KEY_ID is set and AWS_SECRET_ACCESS_KEY is not; export both, or unset both")?;
-    let token = environment.get("AWS_SESSION_TOKEN").or_else(|| environment.get("AWS_SECURITY_TOKEN"));
+    let Some(id) = environment.get("AWS_ACCESS_KEY_ID") else {
+        return Ok(None);
+    };
+    let secret = environment.get("AWS_SECRET_ACCESS_KEY").ok_or(
+        "AWS_ACCESS_KEY_ID is set and AWS_SECRET_ACCESS_KEY is not; export both, or unset both",
+    )?;
+    let token = environment
+        .get("AWS_SESSION_TOKEN")
+        .or_else(|| environment.get("AWS_SECURITY_TOKEN"));
     if token.is_some() && id.starts_with("AKIA") {
-        let rule =
-            "AWS_SESSION_TOKEN is set beside it, and belongs to other credentials; run `unset AWS_SESSION_TOKEN`";
+        let rule = "AWS_SESSION_TOKEN is set beside it, and belongs to other credentials; run `unset AWS_SESSION_TOKEN`";
         return Err(format!("AWS_ACCESS_KEY_ID is {id}, a long-term key, and {rule}").into());
     }
-    Ok(Some(Found::new(Credentials::new(id, secret, token), "AWS_ACCESS_KEY_ID in the environment")))
+    Ok(Some(Found::new(
+        Credentials::new(id, secret, token),
+        "AWS_ACCESS_KEY_ID in the environment",
+    )))
 }
 
 /// Whether a profile assumes its role with other credentials.
@@ -86,9 +98,15 @@ fn has_keys(profile: &Section) -> bool {
 /// The session of a profile's role. `visited` are the profiles on the way here.
 async fn role(settings: &Settings, name: &str, visited: Vec<String>) -> Result<Found, Failure> {
     let profile = settings.files.profile(name).unwrap_or_default();
-    let source = match (text(&profile, "source_profile"), text(&profile, "credential_source")) {
+    let source = match (
+        text(&profile, "source_profile"),
+        text(&profile, "credential_source"),
+    ) {
         (Some(_), Some(_)) => {
-            return Err(format!("the profile `{name}` has both source_profile and credential_source; keep one").into());
+            return Err(format!(
+                "the profile `{name}` has both source_profile and credential_source; keep one"
+            )
+            .into());
         }
         (None, None) => {
             let rule = "has role_arn and no source_profile: name the profile whose credentials may assume the role";
@@ -96,41 +114,60 @@ async fn role(settings: &Settings, name: &str, visited: Vec<String>) -> Result<F
         }
         (None, Some("Environment")) => {
             let rule = "says credential_source = Environment, and AWS_ACCESS_KEY_ID is not set";
-            of_environment(&settings.environment)?.ok_or_else(|| format!("the profile `{name}` {rule}"))?
+            of_environment(&settings.environment)?
+                .ok_or_else(|| format!("the profile `{name}` {rule}"))?
         }
         (None, Some(other)) => {
             let rule = "which brevet does not ask; supported: Environment. Or use source_profile";
-            return Err(format!("the profile `{name}` says credential_source = {other}, {rule}").into());
+            return Err(
+                format!("the profile `{name}` says credential_source = {other}, {rule}").into(),
+            );
         }
         (Some(source), None) => source_of(settings, name, source, visited).await?,
     };
     let role_arn = text(&profile, "role_arn").unwrap_or_default();
     let duration = text(&profile, "duration_seconds").map(|d| {
-        d.parse::<i32>()
-            .map_err(|_| format!("duration_seconds of the profile `{name}`: `{d}`: must be a number of seconds"))
+        d.parse::<i32>().map_err(|_| {
+            format!("duration_seconds of the profile `{name}`: `{d}`: must be a number of seconds")
+        })
     });
     let mfa = match text(&profile, "mfa_serial") {
-        Some(serial) => {
-            Some((serial.to_owned(), terminal::ask_code(serial, "run this where there is one")?.to_string()))
-        }
+        Some(serial) => Some((
+            serial.to_owned(),
+            terminal::ask_code(serial, "run this where there is one")?.to_string(),
+        )),
         None => None,
     };
     let session = text(&profile, "role_session_name");
     let request = AssumeRole {
         role_arn: role_arn.to_owned(),
-        role_session_name: session.map_or_else(|| default_session_name(&settings.environment), str::to_owned),
+        role_session_name: session.map_or_else(
+            || default_session_name(&settings.environment),
+            str::to_owned,
+        ),
         duration_seconds: duration.transpose()?,
         external_id: text(&profile, "external_id").map(str::to_owned),
         mfa,
         ..AssumeRole::default()
     };
-    let from = format!("the profile `{name}`: {role_arn}, assumed with {}", source.from);
-    let assumed = settings.client_with(source.credentials)?.assume_role(&request).await?;
+    let from = format!(
+        "the profile `{name}`: {role_arn}, assumed with {}",
+        source.from
+    );
+    let assumed = settings
+        .client_with(source.credentials)?
+        .assume_role(&request)
+        .await?;
     Ok(Found::new(assumed.credentials, from))
 }
 
 /// The credentials of a `source_profile`.
-async fn source_of(settings: &Settings, name: &str, source: &str, mut visited: Vec<String>) -> Result<Found, Failure> {
+async fn source_of(
+    settings: &Settings,
+    name: &str,
+    source: &str,
+    mut visited: Vec<String>,
+) -> Result<Found, Failure> {
     let profile = settings.files.profile(source).ok_or_else(|| {
         format!(
             "the profile `{name}` says source_profile = {source}, and there is no such profile in {}",
@@ -140,16 +177,20 @@ async fn source_of(settings: &Settings, name: &str, source: &str, mut visited: V
     // A profile may name itself, for its own keys.
     if visited.iter().any(|v| v == source) && !(source == name && has_keys(&profile)) {
         let rule = "end it with a profile that has credentials of its own";
-        return Err(
-            format!("source_profile goes round in a circle: {} -> {source}; {rule}", visited.join(" -> ")).into()
-        );
+        return Err(format!(
+            "source_profile goes round in a circle: {} -> {source}; {rule}",
+            visited.join(" -> ")
+        )
+        .into());
     }
     visited.push(source.to_owned());
     if !has_keys(&profile) && is_role(&profile) {
         return Box::pin(role(settings, source, visited)).await;
     }
     let found = of_profile(settings, source, &profile, None).await?;
-    found.ok_or_else(|| format!("the source profile `{source}` of `{name}` has no credentials").into())
+    found.ok_or_else(|| {
+        format!("the source profile `{source}` of `{name}` has no credentials").into()
+    })
 }
 
 /// What a profile has by itself. `environment`: where its web identity may come from instead.
@@ -195,11 +236,19 @@ async fn of_profile(
 
 /// Keys that stand in a section.
 fn keys_of(section: &Section, name: &str, place: &str) -> Result<Option<Found>, Failure> {
-    let Some(id) = text(section, "aws_access_key_id") else { return Ok(None) };
-    let secret = text(section, "aws_secret_access_key")
-        .ok_or_else(|| format!("the profile `{name}` in {place} has aws_access_key_id and no aws_secret_access_key"))?;
+    let Some(id) = text(section, "aws_access_key_id") else {
+        return Ok(None);
+    };
+    let secret = text(section, "aws_secret_access_key").ok_or_else(|| {
+        format!(
+            "the profile `{name}` in {place} has aws_access_key_id and no aws_secret_access_key"
+        )
+    })?;
     let token = text(section, "aws_session_token").or_else(|| text(section, "aws_security_token"));
-    Ok(Some(Found::new(Credentials::new(id, secret, token), format!("the profile `{name}` in {place}"))))
+    Ok(Some(Found::new(
+        Credentials::new(id, secret, token),
+        format!("the profile `{name}` in {place}"),
+    )))
 }
 
 /// A session by a token of an OpenID Connect provider: the environment's, else the profile's.
@@ -211,9 +260,13 @@ async fn web_identity(
 ) -> Result<Option<Found>, Failure> {
     let setting = |variable: &str, option: &str| {
         let of_environment = environment.and_then(|e| e.get(variable));
-        of_environment.or_else(|| text(profile, option)).map(str::to_owned)
+        of_environment
+            .or_else(|| text(profile, option))
+            .map(str::to_owned)
     };
-    let Some(file) = setting("AWS_WEB_IDENTITY_TOKEN_FILE", "web_identity_token_file") else { return Ok(None) };
+    let Some(file) = setting("AWS_WEB_IDENTITY_TOKEN_FILE", "web_identity_token_file") else {
+        return Ok(None);
+    };
     let role_arn = setting("AWS_ROLE_ARN", "role_arn").ok_or_else(|| {
         format!("the web identity token {file} is for no role: set AWS_ROLE_ARN, or role_arn of the profile `{name}`")
     })?;
@@ -226,14 +279,22 @@ async fn web_identity(
         policy: None,
         policy_arns: Vec::new(),
     };
-    let answer = settings.anonymous()?.assume_role_with_web_identity(&request).await?;
-    Ok(Some(Found::new(answer.role.credentials, format!("{role_arn}, assumed with the web identity token {file}"))))
+    let answer = settings
+        .anonymous()?
+        .assume_role_with_web_identity(&request)
+        .await?;
+    Ok(Some(Found::new(
+        answer.role.credentials,
+        format!("{role_arn}, assumed with the web identity token {file}"),
+    )))
 }
 
 /// Reads a provider's token, from `-` too.
 pub(in crate::cli) fn web_identity_token(file: &Path) -> Result<Secret<String>, Failure> {
     let bytes = input::read(file, MAX_TOKEN_BYTES)?;
-    let token = std::str::from_utf8(&bytes).map(str::trim).unwrap_or_default();
+    let token = std::str::from_utf8(&bytes)
+        .map(str::trim)
+        .unwrap_or_default();
     let legal = |b: u8| b.is_ascii_alphanumeric() || b"-_.=".contains(&b);
     if token.is_empty() || !token.bytes().all(legal) {
         return Err(format!("{}: does not hold a JSON Web Token", file.display()).into());
@@ -253,7 +314,9 @@ struct Printed {
 
 /// Runs a profile's `credential_process`: split into words, without a shell, as AWS's tools do.
 fn process(settings: &Settings, name: &str, command: &str) -> Result<Found, Failure> {
-    let fault = |what: String| -> Failure { format!("credential_process of the profile `{name}` {what}").into() };
+    let fault = |what: String| -> Failure {
+        format!("credential_process of the profile `{name}` {what}").into()
+    };
     let running = settings.environment.get(RUNNING).unwrap_or_default();
     if running.lines().any(|profile| profile == name) {
         return Err(fault(
@@ -261,7 +324,9 @@ fn process(settings: &Settings, name: &str, command: &str) -> Result<Found, Fail
         ));
     }
     let words = words::split(command).map_err(|rule| fault(rule.to_owned()))?;
-    let (program, arguments) = words.split_first().ok_or_else(|| fault("is empty".into()))?;
+    let (program, arguments) = words
+        .split_first()
+        .ok_or_else(|| fault("is empty".into()))?;
     let mut child = Command::new(program)
         .args(arguments)
         .env(RUNNING, format!("{running}\n{name}"))
@@ -287,28 +352,43 @@ fn process(settings: &Settings, name: &str, command: &str) -> Result<Found, Fail
     if !status.success() {
         return Err(fault(format!("failed ({status}): {errors}")));
     }
-    let printed: Printed =
-        serde_json::from_slice(&output).map_err(|error| fault(format!("did not print JSON: {error}")))?;
+    let printed: Printed = serde_json::from_slice(&output)
+        .map_err(|error| fault(format!("did not print JSON: {error}")))?;
     if printed.version != Some(1) {
-        return Err(fault("printed no `\"Version\": 1`, the only one that there is".into()));
+        return Err(fault(
+            "printed no `\"Version\": 1`, the only one that there is".into(),
+        ));
     }
     let missing = |field: &str| fault(format!("printed no {field}"));
-    let id = printed.access_key_id.ok_or_else(|| missing("AccessKeyId"))?;
-    let secret = printed.secret_access_key.ok_or_else(|| missing("SecretAccessKey"))?;
+    let id = printed
+        .access_key_id
+        .ok_or_else(|| missing("AccessKeyId"))?;
+    let secret = printed
+        .secret_access_key
+        .ok_or_else(|| missing("SecretAccessKey"))?;
     let token = printed.session_token.as_ref().map(|t| t.as_str());
-    Ok(Found::new(Credentials::new(&id, &secret, token), format!("credential_process of the profile `{name}`")))
+    Ok(Found::new(
+        Credentials::new(&id, &secret, token),
+        format!("credential_process of the profile `{name}`"),
+    ))
 }
 
 /// Why there is nothing to sign with, and what to do about it.
 fn nothing(settings: &Settings) -> Failure {
-    for variable in ["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"] {
+    for variable in [
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    ] {
         if settings.environment.get(variable).is_some() {
             return format!("{variable} is set: brevet does not ask container endpoints. Use AWS_WEB_IDENTITY_TOKEN_FILE with AWS_ROLE_ARN, or a profile").into();
         }
     }
     let profile = match &settings.profile {
         Some(chosen) => format!("the profile `{}` has none", chosen.value),
-        None => format!("{} has no profile `default` with any", settings.files.place()),
+        None => format!(
+            "{} has no profile `default` with any",
+            settings.files.place()
+        ),
     };
     format!(
         "there are no credentials to sign with: AWS_ACCESS_KEY_ID is not set, and {profile}. Export an access key \
@@ -319,14 +399,26 @@ fn nothing(settings: &Settings) -> Failure {
 
 /// `USER@HOST`, within what a session may be called: 2 to 64 characters of `[\w+=,.@-]`.
 pub(in crate::cli) fn default_session_name(environment: &Environment) -> String {
-    let user = environment.get("USER").or_else(|| environment.get("LOGNAME")).map(str::to_owned);
+    let user = environment
+        .get("USER")
+        .or_else(|| environment.get("LOGNAME"))
+        .map(str::to_owned);
     let user = user.unwrap_or_else(|| format!("uid-{}", rustix::process::getuid().as_raw()));
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let host = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
     session_name(&user, host.split('.').next().unwrap_or_default())
 }
 
 fn session_name(user: &str, host: &str) -> String {
-    let legal = |c: char| if c.is_ascii_alphanumeric() || "_+=,.-".contains(c) { c } else { '-' };
+    let legal = |c: char| {
+        if c.is_ascii_alphanumeric() || "_+=,.-".contains(c) {
+            c
+        } else {
+            '-'
+        }
+    };
     let part = |text: &str, length: usize| text.chars().map(legal).take(length).collect::<String>();
     match (part(user, 31), part(host, 32)) {
         (user, host) if user.is_empty() && host.is_empty() => "brevet".to_owned(),
@@ -345,10 +437,17 @@ mod tests {
             ("a b/ö", "h!", "a-b--@h-"),
             ("", "", "brevet"),
             ("x", "", "x@"),
-            (&"u".repeat(100), &"h".repeat(100), &format!("{}@{}", "u".repeat(31), "h".repeat(32))),
+            (
+                &"u".repeat(100),
+                &"h".repeat(100),
+                &format!("{}@{}", "u".repeat(31), "h".repeat(32)),
+            ),
         ] {
             assert_eq!(session_name(user, host), *expected);
-            assert!(crate::names::RoleSessionName::parse("RoleSessionName", &session_name(user, host)).is_ok());
+            assert!(
+                crate::names::RoleSessionName::parse("RoleSessionName", &session_name(user, host))
+                    .is_ok()
+            );
         }
     }
 }

@@ -53,7 +53,10 @@ struct Open {
 /// The first line that is no section, option, comment or continuation; a section or an option that
 /// is there twice; nested lines without `=`.
 pub(super) fn parse(text: &str) -> Result<Document, IniError> {
-    let fault = |line: usize, rule: String| IniError { line: line + 1, rule };
+    let fault = |line: usize, rule: String| IniError {
+        line: line + 1,
+        rule,
+    };
     let mut raw: BTreeMap<String, BTreeMap<String, (usize, Vec<String>)>> = BTreeMap::new();
     let mut section: Option<String> = None;
     let mut open: Option<Open> = None;
@@ -74,28 +77,52 @@ pub(super) fn parse(text: &str) -> Result<Document, IniError> {
             continue;
         }
         indent = depth;
-        if let Some(name) = value.strip_prefix('[').and_then(|rest| rest.rsplit_once(']')).map(|(name, _)| name)
+        if let Some(name) = value
+            .strip_prefix('[')
+            .and_then(|rest| rest.rsplit_once(']'))
+            .map(|(name, _)| name)
             && !name.is_empty()
         {
             if name != DEFAULTS && raw.contains_key(name) {
-                return Err(fault(number, format!("the section [{name}] is there twice")));
+                return Err(fault(
+                    number,
+                    format!("the section [{name}] is there twice"),
+                ));
             }
             raw.entry(name.to_owned()).or_default();
             (section, open) = (Some(name.to_owned()), None);
             continue;
         }
         let Some(section) = &section else {
-            return Err(fault(number, "an option before the first [section]".to_owned()));
+            return Err(fault(
+                number,
+                "an option before the first [section]".to_owned(),
+            ));
         };
-        let Some((option, first)) = value.split_once(['=', ':']).filter(|(option, _)| !option.trim().is_empty()) else {
-            return Err(fault(number, "is neither a [section] nor `option = value`".to_owned()));
+        let Some((option, first)) = value
+            .split_once(['=', ':'])
+            .filter(|(option, _)| !option.trim().is_empty())
+        else {
+            return Err(fault(
+                number,
+                "is neither a [section] nor `option = value`".to_owned(),
+            ));
         };
         let option = option.trim_end().to_lowercase();
         let options = raw.entry(section.clone()).or_default();
-        if options.insert(option.clone(), (number, vec![first.trim().to_owned()])).is_some() {
-            return Err(fault(number, format!("the option `{option}` of [{section}] is there twice")));
+        if options
+            .insert(option.clone(), (number, vec![first.trim().to_owned()]))
+            .is_some()
+        {
+            return Err(fault(
+                number,
+                format!("the option `{option}` of [{section}] is there twice"),
+            ));
         }
-        open = Some(Open { section: section.clone(), option });
+        open = Some(Open {
+            section: section.clone(),
+            option,
+        });
     }
     let mut document = Document::new();
     for (name, options) in raw {
@@ -108,15 +135,24 @@ pub(super) fn parse(text: &str) -> Result<Document, IniError> {
     if let Some(defaults) = document.remove(DEFAULTS) {
         for section in document.values_mut() {
             for (option, value) in &defaults {
-                section.entry(option.clone()).or_insert_with(|| value.clone());
+                section
+                    .entry(option.clone())
+                    .or_insert_with(|| value.clone());
             }
         }
     }
     Ok(document)
 }
 
-fn append(raw: &mut BTreeMap<String, BTreeMap<String, (usize, Vec<String>)>>, open: &Open, line: &str) {
-    if let Some((_, lines)) = raw.get_mut(&open.section).and_then(|options| options.get_mut(&open.option)) {
+fn append(
+    raw: &mut BTreeMap<String, BTreeMap<String, (usize, Vec<String>)>>,
+    open: &Open,
+    line: &str,
+) {
+    if let Some((_, lines)) = raw
+        .get_mut(&open.section)
+        .and_then(|options| options.get_mut(&open.option))
+    {
         lines.push(line.to_owned());
     }
 }
@@ -132,8 +168,9 @@ fn value(mut lines: Vec<String>) -> Result<Value, String> {
     }
     let mut options = BTreeMap::new();
     for line in lines.iter().filter(|l| !l.is_empty()) {
-        let (option, value) =
-            line.split_once('=').ok_or_else(|| format!("`{line}` below it is not `option = value`"))?;
+        let (option, value) = line
+            .split_once('=')
+            .ok_or_else(|| format!("`{line}` below it is not `option = value`"))?;
         options.insert(option.trim().to_owned(), value.trim().to_owned());
     }
     Ok(Value::Nested(options))
@@ -155,11 +192,19 @@ mod tests {
              endpoint_url = http://127.0.0.1:1\n  # why\n\n  other=a=b\n",
         )
         .unwrap();
-        assert_eq!(text(&document, "default", "region"), "us-east-1 # not a comment");
+        assert_eq!(
+            text(&document, "default", "region"),
+            "us-east-1 # not a comment"
+        );
         assert_eq!(text(&document, "default", "output"), "json");
-        assert_eq!(text(&document, "profile a b", "credential_process"), "/bin/x --a\n--b\n--c");
+        assert_eq!(
+            text(&document, "profile a b", "credential_process"),
+            "/bin/x --a\n--b\n--c"
+        );
         assert_eq!(text(&document, "profile a b", "empty"), "");
-        let Value::Nested(sts) = &document["services local"]["sts"] else { panic!("nested") };
+        let Value::Nested(sts) = &document["services local"]["sts"] else {
+            panic!("nested")
+        };
         assert_eq!(sts["endpoint_url"], "http://127.0.0.1:1");
         assert_eq!(sts["other"], "a=b");
     }
@@ -167,7 +212,13 @@ mod tests {
     #[test]
     fn defaults_hold_in_every_section() {
         let document = parse("[DEFAULT]\nregion = a\n[x]\n[y]\nregion = b\n").unwrap();
-        assert_eq!((text(&document, "x", "region"), text(&document, "y", "region")), ("a".into(), "b".into()));
+        assert_eq!(
+            (
+                text(&document, "x", "region"),
+                text(&document, "y", "region")
+            ),
+            ("a".into(), "b".into())
+        );
         assert!(!document.contains_key("DEFAULT"));
     }
 
@@ -175,11 +226,26 @@ mod tests {
     fn what_botocore_refuses_is_refused_with_its_line() {
         for (bad, expected) in [
             ("a = b\n", "line 1: an option before the first [section]"),
-            ("[a]\nx = 1\n\n[a]\n", "line 4: the section [a] is there twice"),
-            ("[a]\nx = 1\nX = 2\n", "line 3: the option `x` of [a] is there twice"),
-            ("[a]\nnonsense\n", "line 2: is neither a [section] nor `option = value`"),
-            ("[a]\n= 1\n", "line 2: is neither a [section] nor `option = value`"),
-            ("[a]\nsts =\n  endpoint_url\n", "line 2: `endpoint_url` below it is not `option = value`"),
+            (
+                "[a]\nx = 1\n\n[a]\n",
+                "line 4: the section [a] is there twice",
+            ),
+            (
+                "[a]\nx = 1\nX = 2\n",
+                "line 3: the option `x` of [a] is there twice",
+            ),
+            (
+                "[a]\nnonsense\n",
+                "line 2: is neither a [section] nor `option = value`",
+            ),
+            (
+                "[a]\n= 1\n",
+                "line 2: is neither a [section] nor `option = value`",
+            ),
+            (
+                "[a]\nsts =\n  endpoint_url\n",
+                "line 2: `endpoint_url` below it is not `option = value`",
+            ),
         ] {
             assert_eq!(parse(bad).unwrap_err().to_string(), expected);
         }

@@ -34,7 +34,9 @@ pub(in crate::cli) fn split(text: &str) -> Result<Vec<String>, &'static str> {
                     }
                 }
             }
-            '\\' => word.get_or_insert_default().push(chars.next().ok_or("ends with a backslash")?),
+            '\\' => word
+                .get_or_insert_default()
+                .push(chars.next().ok_or("ends with a backslash")?),
             c => word.get_or_insert_default().push(c),
         }
     }
@@ -49,10 +51,19 @@ mod tests {
     #[test]
     fn words_are_split_as_a_shell_splits_them() {
         for (text, expected) in [
-            ("/bin/x  --a 'b c' \"d e\"", vec!["/bin/x", "--a", "b c", "d e"]),
-            (r#"a\ b "c\"d" 'e\f' g"h"i"#, vec!["a b", "c\"d", "e\\f", "ghi"]),
+            (
+                "/bin/x  --a 'b c' \"d e\"",
+                vec!["/bin/x", "--a", "b c", "d e"],
+            ),
+            (
+                r#"a\ b "c\"d" 'e\f' g"h"i"#,
+                vec!["a b", "c\"d", "e\\f", "ghi"],
+            ),
             (r#""\n" '' "" x"#, vec!["\\n", "", "", "x"]),
-            ("$HOME `ls` ; # x\ny", vec!["$HOME", "`ls`", ";", "#", "x", "y"]),
+            (
+                "$HOME `ls` ; # x\ny",
+                vec!["$HOME", "`ls`", ";", "#", "x", "y"],
+            ),
             ("  ", vec![]),
         ] {
             assert_eq!(split(text).unwrap(), expected, "{text}");

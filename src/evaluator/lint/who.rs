@@ -10,14 +10,21 @@ use super::super::keys::{self, Presence, Source};
 /// network. What every caller can have, or can choose (a time, a session name, an external id, a tag,
 /// a source identity), names nobody; nor does a condition that only leaves somebody out.
 pub(super) fn is_named(statement: &Statement) -> bool {
-    statement.conditions.iter().any(|c| c.needs_its_key() && names(c))
+    statement
+        .conditions
+        .iter()
+        .any(|c| c.needs_its_key() && names(c))
 }
 
 fn names(condition: &Condition) -> bool {
-    let all = |test: fn(&str) -> bool| !condition.wanted().is_empty() && condition.wanted().iter().all(|w| test(w));
+    let all = |test: fn(&str) -> bool| {
+        !condition.wanted().is_empty() && condition.wanted().iter().all(|w| test(w))
+    };
     match condition.key() {
         "aws:principalaccount" => all(is_account),
-        "aws:principalarn" | "aws:federatedprovider" => all(|arn| arn.split(':').nth(4).is_some_and(is_account)),
+        "aws:principalarn" | "aws:federatedprovider" => {
+            all(|arn| arn.split(':').nth(4).is_some_and(is_account))
+        }
         "aws:userid" => all(|id| literal(id).len() >= 12),
         "aws:sourceip" => all(is_network),
         key => match keys::find(key) {

@@ -69,11 +69,23 @@ impl Action for CreateVirtualMfaDevice {
 
     async fn run(self, cx: &mut Context<'_>) -> Result<Created, Error> {
         let account = cx.caller().account();
-        let serial = format!("arn:aws:iam::{account}:mfa{}{}", self.path.as_deref().unwrap_or("/"), self.name);
-        let asked: Vec<names::Tag> =
-            self.tags.iter().map(|t| names::Tag { key: t.key.clone(), value: t.value.clone() }).collect();
+        let serial = format!(
+            "arn:aws:iam::{account}:mfa{}{}",
+            self.path.as_deref().unwrap_or("/"),
+            self.name
+        );
+        let asked: Vec<names::Tag> = self
+            .tags
+            .iter()
+            .map(|t| names::Tag {
+                key: t.key.clone(),
+                value: t.value.clone(),
+            })
+            .collect();
         // The tags of what is made are the resource's already.
-        let permit = |cx: &mut Context<'_>| permit(cx, "iam:CreateVirtualMFADevice", &serial, &asked, &asked);
+        let permit = |cx: &mut Context<'_>| {
+            permit(cx, "iam:CreateVirtualMFADevice", &serial, &asked, &asked)
+        };
         permit(cx)?;
         if serial.len() > 256 {
             let rule = "must leave the serial number, path included, at most 256 characters";
@@ -136,14 +148,25 @@ impl Action for EnableMfaDevice {
             fresh(cx, &user, "iam:EnableMFADevice")?;
             match device.user_arn.as_deref() {
                 None => Ok((user, device)),
-                Some(_) => Err(Error::EntityAlreadyExists("The MFA device is already in use.".to_owned())),
+                Some(_) => Err(Error::EntityAlreadyExists(
+                    "The MFA device is already in use.".to_owned(),
+                )),
             }
         };
         let (user, device) = decide(cx)?;
-        mfa::synchronise(cx, &user, &device, (&self.authentication_code1, &self.authentication_code2)).await?;
+        mfa::synchronise(
+            cx,
+            &user,
+            &device,
+            (&self.authentication_code1, &self.authentication_code2),
+        )
+        .await?;
         change(cx, |cx| {
             let (user, _) = decide(cx)?;
-            Ok(vec![edited(&self.serial_number, Edit::AssignMfaDevice(user.arn.to_string()))])
+            Ok(vec![edited(
+                &self.serial_number,
+                Edit::AssignMfaDevice(user.arn.to_string()),
+            )])
         })
         .await
     }
@@ -169,7 +192,13 @@ impl Action for ResyncMfaDevice {
         permit(cx, "iam:ResyncMFADevice", &target.arn, target.tags(), &[])?;
         let user = target.there()?;
         let device = device_of(cx, user, &self.serial_number)?;
-        mfa::synchronise(cx, user, &device, (&self.authentication_code1, &self.authentication_code2)).await
+        mfa::synchronise(
+            cx,
+            user,
+            &device,
+            (&self.authentication_code1, &self.authentication_code2),
+        )
+        .await
     }
 }
 
@@ -189,7 +218,13 @@ impl Action for DeactivateMfaDevice {
     async fn run(self, cx: &mut Context<'_>) -> Result<(), Error> {
         change(cx, |cx| {
             let target = Target::find(cx, self.user_name.as_deref())?;
-            permit(cx, "iam:DeactivateMFADevice", &target.arn, target.tags(), &[])?;
+            permit(
+                cx,
+                "iam:DeactivateMFADevice",
+                &target.arn,
+                target.tags(),
+                &[],
+            )?;
             let user = target.there()?;
             device_of(cx, user, &self.serial_number)?;
             fresh(cx, user, "iam:DeactivateMFADevice")?;
@@ -215,13 +250,22 @@ impl Action for DeleteVirtualMfaDevice {
         change(cx, |cx| {
             let found = device(cx, &self.serial_number);
             let tags = found.as_ref().map(|d| d.tags.to_vec()).unwrap_or_default();
-            permit(cx, "iam:DeleteVirtualMFADevice", &self.serial_number, &tags, &[])?;
+            permit(
+                cx,
+                "iam:DeleteVirtualMFADevice",
+                &self.serial_number,
+                &tags,
+                &[],
+            )?;
             if found?.user_arn.is_some() {
                 let text = "Cannot delete an entity that is in use: deactivate it first.";
                 return Err(Error::DeleteConflict(text.to_owned()));
             }
             let name = Name::new(Kind::MfaDevice, self.serial_number.as_str());
-            Ok(vec![Command::Delete { name, expected: None }])
+            Ok(vec![Command::Delete {
+                name,
+                expected: None,
+            }])
         })
         .await
     }
@@ -268,9 +312,19 @@ impl Action for ListMfaDevices {
         let shown = |device: &Arc<MfaDevice>| Device {
             user_name: user.name.to_string(),
             serial_number: device.serial_number.as_str().to_owned(),
-            enable_date: Some(device.enable_date.as_deref().unwrap_or(UNKNOWN_DATE).to_owned()),
+            enable_date: Some(
+                device
+                    .enable_date
+                    .as_deref()
+                    .unwrap_or(UNKNOWN_DATE)
+                    .to_owned(),
+            ),
         };
-        Ok(Devices { mfa_devices: page.iter().map(shown).collect(), is_truncated: marker.is_some(), marker })
+        Ok(Devices {
+            mfa_devices: page.iter().map(shown).collect(),
+            is_truncated: marker.is_some(),
+            marker,
+        })
     }
 }
 
@@ -326,10 +380,15 @@ impl Action for ListVirtualMfaDevices {
             _ => None,
         };
         let wanted = |d: &MfaDevice| {
-            d.serial_number.as_str().starts_with(&prefix) && assigned.is_none_or(|a| a == d.user_arn.is_some())
+            d.serial_number.as_str().starts_with(&prefix)
+                && assigned.is_none_or(|a| a == d.user_arn.is_some())
         };
         let (page, marker) = page(cx, wanted, self.marker, self.max_items);
-        let owners: Vec<String> = page.iter().filter_map(|d| d.user_arn.as_deref()).map(str::to_owned).collect();
+        let owners: Vec<String> = page
+            .iter()
+            .filter_map(|d| d.user_arn.as_deref())
+            .map(str::to_owned)
+            .collect();
         let mut rows = HashMap::new();
         if !owners.is_empty() && cx.sts.directory_is_in_the_store {
             for (arn, stored) in cx.wait(cx.sts.store.get_all(Kind::User, owners)).await? {
@@ -348,7 +407,11 @@ impl Action for ListVirtualMfaDevices {
                 enable_date: device.enable_date.as_deref().map(str::to_owned),
             });
         }
-        Ok(VirtualDevices { virtual_mfa_devices, is_truncated: marker.is_some(), marker })
+        Ok(VirtualDevices {
+            virtual_mfa_devices,
+            is_truncated: marker.is_some(),
+            marker,
+        })
     }
 }
 
@@ -356,8 +419,13 @@ impl Action for ListVirtualMfaDevices {
 const UNKNOWN_DATE: &str = "1970-01-01T00:00:00Z";
 
 fn listed(cx: &Context<'_>, arn: &str, row: Option<&Stored>) -> Result<Option<ListedUser>, Error> {
-    let Some(user) = cx.directory.user(arn) else { return Ok(None) };
-    let row = row.map(|row| Resource::parse(Kind::User, &row.body)).transpose().map_err(|_| Error::InternalFailure)?;
+    let Some(user) = cx.directory.user(arn) else {
+        return Ok(None);
+    };
+    let row = row
+        .map(|row| Resource::parse(Kind::User, &row.body))
+        .transpose()
+        .map_err(|_| Error::InternalFailure)?;
     let (path, create_date) = match row {
         Some(Resource::User(row)) => (row.path, row.create_date),
         _ => (None, None),
@@ -378,33 +446,58 @@ fn page(
     marker: Option<String>,
     max_items: Option<usize>,
 ) -> (Vec<Arc<MfaDevice>>, Option<String>) {
-    let behind = |d: &MfaDevice| marker.as_deref().is_none_or(|m| d.serial_number.as_str() > m);
-    let mut all: Vec<_> = cx.directory.mfa_devices().filter(|d| wanted(d) && behind(d)).cloned().collect();
+    let behind = |d: &MfaDevice| {
+        marker
+            .as_deref()
+            .is_none_or(|m| d.serial_number.as_str() > m)
+    };
+    let mut all: Vec<_> = cx
+        .directory
+        .mfa_devices()
+        .filter(|d| wanted(d) && behind(d))
+        .cloned()
+        .collect();
     all.sort_by(|a, b| a.serial_number.cmp(&b.serial_number));
     let limit = max_items.unwrap_or(100).max(1);
     let more = all.len() > limit;
     all.truncate(limit);
-    let marker = all.last().filter(|_| more).map(|d| d.serial_number.as_str().to_owned());
+    let marker = all
+        .last()
+        .filter(|_| more)
+        .map(|d| d.serial_number.as_str().to_owned());
     (all, marker)
 }
 
 fn edited(serial_number: &str, edit: Edit) -> Command {
-    Command::Edit { name: Name::new(Kind::MfaDevice, serial_number), edit, expected: None }
+    Command::Edit {
+        name: Name::new(Kind::MfaDevice, serial_number),
+        edit,
+        expected: None,
+    }
 }
 
 /// A device of the caller's account.
 fn device(cx: &Context<'_>, serial_number: &str) -> Result<Arc<MfaDevice>, Error> {
     let account = cx.caller().account();
     let own = |d: &&Arc<MfaDevice>| {
-        let arn = d.user_arn.as_deref().unwrap_or_else(|| d.serial_number.as_str());
+        let arn = d
+            .user_arn
+            .as_deref()
+            .unwrap_or_else(|| d.serial_number.as_str());
         crate::arn::IamArn::parse(arn).is_some_and(|a| a.account == account)
     };
-    cx.directory.mfa_device(serial_number).filter(own).cloned().ok_or_else(missing)
+    cx.directory
+        .mfa_device(serial_number)
+        .filter(own)
+        .cloned()
+        .ok_or_else(missing)
 }
 
 /// A device of that user.
 fn device_of(cx: &Context<'_>, user: &User, serial_number: &str) -> Result<Arc<MfaDevice>, Error> {
-    Some(device(cx, serial_number)?).filter(|d| d.user_arn.as_deref() == Some(&*user.arn)).ok_or_else(missing)
+    Some(device(cx, serial_number)?)
+        .filter(|d| d.user_arn.as_deref() == Some(&*user.arn))
+        .ok_or_else(missing)
 }
 
 fn missing() -> Error {
@@ -415,8 +508,15 @@ fn missing() -> Error {
 fn fresh(cx: &mut Context<'_>, user: &User, action: &str) -> Result<(), Error> {
     // A role's session has no code of its own, and the found key makes one as well.
     let own = cx.caller().user_behind() == Some(&*user.id);
-    let protected = || cx.directory.mfa_devices().any(|d| d.user_arn.as_deref() == Some(&*user.arn));
-    let is_fresh = cx.caller().mfa_age(cx.now).is_some_and(|age| age <= FRESH_SECONDS);
+    let protected = || {
+        cx.directory
+            .mfa_devices()
+            .any(|d| d.user_arn.as_deref() == Some(&*user.arn))
+    };
+    let is_fresh = cx
+        .caller()
+        .mfa_age(cx.now)
+        .is_some_and(|age| age <= FRESH_SECONDS);
     if !own || is_fresh || !protected() {
         return Ok(());
     }
