@@ -323,7 +323,7 @@ impl Broker {
                 let seed =
                     totp_rs::Secret::try_from_base32(std::str::from_utf8(&seed).unwrap()).unwrap();
                 let totp = totp_rs::Builder::new().with_secret(seed).build().unwrap();
-                let now = brevet::clock::Clock::now(&brevet::clock::SystemClock)
+                let now = brevet::base::clock::Clock::now(&brevet::base::clock::SystemClock)
                     .seconds()
                     .unsigned_abs();
                 let code = |seconds: u64| totp.generate(seconds).to_string();

@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use brevet::clock::{Clock, SystemClock};
+use brevet::base::clock::{Clock, SystemClock};
+use brevet::base::entropy::SystemEntropy;
 use brevet::commands::{self, Actor, Command as Change, Desk, Edit};
 use brevet::directory::resource::{Kind, Name, Resource};
-use brevet::entropy::SystemEntropy;
 use brevet::grpc::pb;
 use brevet::master_key::MasterKey;
 use brevet::store::{Access, Entry, Place, Store};

@@ -1,8 +1,8 @@
 //! A million live sessions in memory: what they weigh. `cargo bench --bench sessions`
 
-use brevet::clock::Timestamp;
-use brevet::entropy::{self, SystemEntropy};
-use brevet::keyring::Keyring;
+use brevet::base::clock::Timestamp;
+use brevet::base::entropy::{self, SystemEntropy};
+use brevet::session::keyring::Keyring;
 use brevet::sessions::{Bounds, SessionRecord, Sessions};
 
 const SESSIONS: usize = 1_000_000;
@@ -36,7 +36,7 @@ fn main() {
                 session_name: format!("workload-{n:08}"),
                 issued_at: now.seconds(),
                 expires_at: now.seconds() + 3_600 + i64::try_from(n % 3_600).unwrap(),
-                ancestors: vec![brevet::token::Ancestor {
+                ancestors: vec![brevet::session::token::Ancestor {
                     arn: "arn:aws:iam::111122223333:user/team/alice".into(),
                     unique_id: "AIDABENCHBENCHBENCH1".into(),
                     access_key_id: "AKIABENCHBENCHBENCH1".into(),

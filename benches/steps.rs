@@ -5,19 +5,20 @@ use std::hint::black_box;
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::HeaderMap;
 
-use brevet::arn::AccountId;
 use brevet::authn;
-use brevet::clock::{Clock, SystemClock};
+use brevet::base::arn::AccountId;
+use brevet::base::clock::{Clock, SystemClock};
+use brevet::base::digest::sha256;
+use brevet::base::entropy::SystemEntropy;
 use brevet::directory::Directory;
-use brevet::entropy::SystemEntropy;
 use brevet::evaluator::{Context, Kind, Policies, Policy, Principal, Request, evaluate};
-use brevet::keyring::Keyring;
-use brevet::keyring::State;
-use brevet::packing::{Limits, TagClaim, pack, unpack};
+use brevet::proof::sigv4::{Incoming, Presented, Signer};
 use brevet::providers::{Providers, Reach};
-use brevet::sigv4::{Incoming, Presented, Signer, sha256};
-use brevet::token::{self, Claims};
-use brevet::web_identity::{self, SigningKey};
+use brevet::session::keyring::Keyring;
+use brevet::session::keyring::State;
+use brevet::session::packing::{Limits, TagClaim, pack, unpack};
+use brevet::session::signing_key::{self, SigningKey};
+use brevet::session::token::{self, Claims};
 
 const SECRET: &[u8] = b"0123456789abcdefghijklmnopqrstuvwxyzABCD";
 
@@ -98,7 +99,7 @@ fn tokens(c: &mut Criterion) {
         principal_arn: "arn:aws:iam::111122223333:role/Deploy".into(),
         principal_id: "AROABENCHBENCHBENCH1".into(),
         session_name: "bench".into(),
-        ancestors: vec![brevet::token::Ancestor {
+        ancestors: vec![brevet::session::token::Ancestor {
             arn: "arn:aws:iam::111122223333:user/alice".into(),
             unique_id: "AIDAALICEALICEALICE1".into(),
             access_key_id: "AKIAALICEALICEALICE1".into(),
@@ -168,7 +169,7 @@ fn federation(c: &mut Criterion) {
         .build()
         .unwrap();
     let now = SystemClock.now();
-    let (entropy, random) = (SystemEntropy::new(), brevet::entropy::system());
+    let (entropy, random) = (SystemEntropy::new(), brevet::base::entropy::system());
     let claims = serde_json::json!({
         "iss": "https://token.actions.githubusercontent.com", "sub": "repo:octo-org/octo-repo:environment:production",
         "aud": "sts.amazonaws.com", "iat": now.seconds(), "exp": now.seconds() + 3_600, "nbf": now.seconds(),
@@ -177,13 +178,8 @@ fn federation(c: &mut Criterion) {
         "job_workflow_ref": "octo-org/octo-repo/.github/workflows/deploy.yml@refs/heads/main", "run_id": "1",
         "sha": "0123456789012345678901234567890123456789", "runner_environment": "github-hosted", "actor": "octocat",
     });
-    let rsa = SigningKey::generate(
-        web_identity::Algorithm::RS256,
-        State::Current,
-        &entropy,
-        now,
-    )
-    .unwrap();
+    let rsa =
+        SigningKey::generate(signing_key::Algorithm::RS256, State::Current, &entropy, now).unwrap();
     let rsa_token = rsa.sign(claims.to_string().as_bytes()).unwrap();
     let es256 = {
         use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING as ALG, EcdsaKeyPair};

@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 use moka::sync::Cache;
 use tokio::sync::{Notify, Semaphore};
 
+use crate::base::digest::sha256;
 use crate::budgets::{self, Source};
-use crate::sigv4::sha256;
 use awaited::Awaited;
 
 /// What a call takes beside its headers and its body, in bytes: its task, its stream, and its share

@@ -40,11 +40,11 @@ pub use local::{Deed, LocalLog, Phase};
 pub use refusals::MAX_KINDS;
 pub use room::{Room, room};
 
+use crate::base::clock::{Clock, Timestamp};
+use crate::base::digest;
+use crate::base::entropy::{self, Entropy};
 use crate::budgets;
-use crate::clock::{Clock, Timestamp};
-use crate::entropy::{self, Entropy};
 use crate::metrics::{Metrics, Shed};
-use crate::sigv4;
 use refusals::{Counted, Kind, Rate};
 
 /// The longest wait for a line to be on stable storage.
@@ -258,7 +258,7 @@ impl Digest {
     /// Of a document.
     pub fn of(document: &str) -> Self {
         Self {
-            sha256: sigv4::hex(&sigv4::sha256(document.as_bytes())),
+            sha256: digest::hex(&digest::sha256(document.as_bytes())),
             length: document.len(),
         }
     }

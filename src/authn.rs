@@ -9,22 +9,23 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use moka::sync::Cache;
 
-use crate::arn::{AccountId, IamArn};
 use crate::audit::{self, SessionAttributes, SessionContext, SessionIssuer, UserIdentity};
-use crate::clock::Timestamp;
+use crate::base::arn::{AccountId, IamArn};
+use crate::base::clock::Timestamp;
+use crate::base::digest::{hex, sha256};
+use crate::base::host_names::HostNames;
+use crate::base::names::Tag;
+use crate::base::secret::Secret;
 use crate::directory::{Directory, Effective, OidcProvider, Role, User, is_issuer};
 use crate::error::Error;
 use crate::evaluator::{Kind, Policy, Principal};
-use crate::host_names::HostNames;
-use crate::jwt::{Flat, Rounded, TokenError, Unverified, Verified};
-use crate::keyring::{self, Keyring};
-use crate::names::Tag;
-use crate::packing::{self, Limits};
+use crate::proof::jwt::{Flat, Rounded, TokenError, Unverified, Verified};
+use crate::proof::sigv4::{Presented, Rules, SigningSecret};
 use crate::providers::{KeyError, Providers};
 use crate::revocations::{Key, Revocations, Selector, provider_subject};
-use crate::secret::Secret;
-use crate::sigv4::{Presented, Rules, SigningSecret, hex, sha256};
-use crate::token::{self, Ancestor, Claims};
+use crate::session::keyring::{self, Keyring};
+use crate::session::packing::{self, Limits};
+use crate::session::token::{self, Ancestor, Claims};
 
 /// How far another node's clock may be ahead of ours when it issues.
 pub const ISSUED_AHEAD_SECONDS: i64 = 60;
@@ -1172,8 +1173,8 @@ impl Caller {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entropy::SystemEntropy;
-    use crate::packing::TagClaim;
+    use crate::base::entropy::SystemEntropy;
+    use crate::session::packing::TagClaim;
 
     /// A token of a session with so many bytes of tags.
     fn token(keyring: &Keyring, n: u8, bytes: usize) -> String {

@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::authn::Caller;
-use crate::clock::Timestamp;
-use crate::entropy::{self, Entropy};
-use crate::envelope::{self, Purpose};
+use crate::base::clock::Timestamp;
+use crate::base::entropy::{self, Entropy};
 use crate::error::Error;
 use crate::evaluator::{ConditionReport, Explanation, Outcome, Source, StatementReport};
-use crate::keyring::Keyring;
-use crate::token::Kind;
+use crate::session::envelope::{self, Purpose};
+use crate::session::keyring::Keyring;
+use crate::session::token::Kind;
 use crate::trust::Denied;
 
 /// The length of what is sealed, session policies apart: what is less is filled up.
@@ -454,7 +454,7 @@ fn nearest<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entropy::SystemEntropy;
+    use crate::base::entropy::SystemEntropy;
 
     fn message(keys: usize) -> Message {
         Message {
@@ -473,7 +473,7 @@ mod tests {
                 .map(|n| {
                     (
                         format!("aws:principaltag/{n}"),
-                        vec![crate::sigv4::hex(&[n as u8; 64])],
+                        vec![crate::base::digest::hex(&[n as u8; 64])],
                     )
                 })
                 .collect(),
@@ -521,7 +521,8 @@ mod tests {
         let (entropy, now) = (SystemEntropy::new(), Timestamp::from_seconds(1));
         let keyring = Keyring::generate(&entropy, now).unwrap();
         let seal = |message: Message| message.seal(&keyring, &entropy).unwrap();
-        let random = |n: usize| crate::sigv4::hex(&crate::sigv4::sha256(&n.to_be_bytes()));
+        let random =
+            |n: usize| crate::base::digest::hex(&crate::base::digest::sha256(&n.to_be_bytes()));
         let key = |n: usize| (format!("idp.example.com:claim{n}"), vec![random(n)]);
         let fits = |keys: usize| {
             let with = Message {

@@ -14,8 +14,8 @@ use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::clock::Timestamp;
-use crate::sigv4::{hex, sha256};
+use crate::base::clock::Timestamp;
+use crate::base::digest::{hex, sha256};
 use calls::Calls;
 use sessions::Sessions;
 

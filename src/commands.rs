@@ -18,16 +18,16 @@ mod secrets;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
+use crate::base::digest::{hex, sha256};
+use crate::base::entropy::{self, Entropy, NoEntropy};
+use crate::base::names::{AccessKeyId, AccessKeyKind};
 use crate::directory::declaration::Declaration;
 use crate::directory::resource::{Kind, Name, Resource};
 use crate::directory::{Directory, DirectoryError, normal_seed, sealing_name};
-use crate::entropy::{self, Entropy, NoEntropy};
 use crate::error::Error;
 use crate::master_key::{MasterKey, MasterKeyError};
-use crate::names::{AccessKeyId, AccessKeyKind};
 use crate::revocations::{Mark, Selector};
-use crate::sigv4::{hex, sha256};
 use crate::store::{Entry, Store, StoreError, Writer};
 
 pub use accept_clock::accept_clock;
@@ -500,7 +500,7 @@ fn is_active(resource: &Resource) -> bool {
 
 /// What IAM gives by itself.
 fn fill(resource: &mut Resource, desk: Desk<'_>) -> Result<(), CommandError> {
-    let account = crate::arn::AccountId::parse(resource.account());
+    let account = crate::base::arn::AccountId::parse(resource.account());
     let unique = |prefix: &str, id: &mut String| -> Result<(), CommandError> {
         if let (true, Some(account)) = (id.is_empty(), account) {
             let minted = AccessKeyId::mint(

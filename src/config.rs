@@ -13,15 +13,15 @@ use serde::Deserialize;
 
 use crate::audit::Target;
 use crate::authn::TokenBounds;
+use crate::base::host_names::{HostName, HostNames};
+use crate::base::secret::Secret;
 use crate::budgets::BudgetLimits;
 use crate::evaluator::Network;
 use crate::files::{self, Audience, FileError};
-use crate::host_names::{HostName, HostNames};
 use crate::ops;
+use crate::proof::sigv4::{self, MAX_SKEW};
 use crate::providers::Reach;
-use crate::secret::Secret;
 use crate::sessions::{self, Mode, RedisOptions};
-use crate::sigv4::{self, MAX_SKEW};
 use crate::store::{self, Place};
 
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -60,7 +60,7 @@ struct Document {
     listen: Option<Listen>,
     tls: Option<Tls>,
     operator: Option<Operator>,
-    sts: Option<StsSection>,
+    broker: Option<StsSection>,
     #[serde(default)]
     directory: DirectorySection,
     store: Option<StoreSection>,
@@ -419,8 +419,10 @@ impl Config {
         }
         let address = listen.address;
         let listener = listener(listen, document.tls.is_some())?;
-        let sts = document.sts.unwrap_or_default();
-        let regions = sts.regions.unwrap_or_else(|| vec!["us-east-1".to_owned()]);
+        let broker = document.broker.unwrap_or_default();
+        let regions = broker
+            .regions
+            .unwrap_or_else(|| vec!["us-east-1".to_owned()]);
         if regions.is_empty()
             || !regions
                 .iter()
@@ -431,7 +433,7 @@ impl Config {
         }
         let skew = ranged(
             "[sts] skew_seconds",
-            sts.skew_seconds,
+            broker.skew_seconds,
             MAX_SKEW.as_secs(),
             1..=MAX_SKEW.as_secs(),
         )?;
@@ -455,9 +457,10 @@ impl Config {
                 }),
             regions,
             skew: Duration::from_secs(skew),
-            single_use_signatures: sts.single_use_signatures == Some(SingleUseSignatures::Issuing),
-            presigned_actions: presigned_actions(sts.presigned_actions.unwrap_or_default())?,
-            reflection: sts.reflection.unwrap_or(false),
+            single_use_signatures: broker.single_use_signatures
+                == Some(SingleUseSignatures::Issuing),
+            presigned_actions: presigned_actions(broker.presigned_actions.unwrap_or_default())?,
+            reflection: broker.reflection.unwrap_or(false),
             directory: document.directory.file.map(at),
             master_key: master_key.map(at),
             store: place(&store, base)?,

@@ -3,14 +3,14 @@
 
 use std::borrow::Cow;
 
+use crate::base::entropy::NoEntropy;
+use crate::base::field::FieldError;
 use crate::directory::Dangling;
-use crate::durations::DurationError;
-use crate::entropy::NoEntropy;
-use crate::envelope::OpenError;
-use crate::names::FieldError;
-use crate::packing::TooLarge;
+use crate::proof::sigv4::SigError;
+use crate::session::durations::DurationError;
+use crate::session::envelope::OpenError;
+use crate::session::packing::TooLarge;
 use crate::sessions::SessionsError;
-use crate::sigv4::SigError;
 use crate::store::StoreError;
 
 /// Why a call was refused. `Display` is what the caller reads.

@@ -6,8 +6,8 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::clock::Timestamp;
-use crate::secret::Secret;
+use crate::base::clock::Timestamp;
+use crate::base::secret::Secret;
 
 /// Why a file was refused.
 #[derive(Debug, thiserror::Error)]

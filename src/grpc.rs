@@ -20,9 +20,10 @@ use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::authn::Evidence;
+use crate::base::digest::{hex, sha256};
+use crate::base::names::Tag;
 use crate::error::Error;
 use crate::mint::Credentials;
-use crate::names::Tag;
 use crate::ops::assume_role::{AssumeRole, AssumeRoleInput, AssumeRoleOutput};
 use crate::ops::assume_role_with_web_identity::{
     AssumeRoleWithWebIdentity, AssumeRoleWithWebIdentityInput, AssumeRoleWithWebIdentityOutput,
@@ -44,10 +45,10 @@ use crate::ops::list_sessions::{ListSessions, ListSessionsOutput};
 use crate::ops::revoke_sessions::{
     Asked, PreviewRevocation, RevokeSessions, RevokeSessionsOutput, Target,
 };
-use crate::ops::{self, CALL_TIMEOUT, Operation, Origin, Service, SessionView, Sts};
-use crate::sigv4::{Incoming, Presented, hex, sha256};
+use crate::ops::{self, Broker, CALL_TIMEOUT, Operation, Origin, Service, SessionView};
+use crate::proof::sigv4::{Incoming, Presented};
+use crate::session::token;
 use crate::store::Node;
-use crate::token;
 
 /// The generated types.
 #[allow(missing_docs, clippy::all, clippy::pedantic)]
@@ -71,7 +72,7 @@ type Answer = Result<Response<Bytes>, Status>;
 
 /// Serves one call of the service, whatever came of it.
 pub async fn serve<B>(
-    sts: &Arc<Sts>,
+    broker: &Arc<Broker>,
     origin: Origin,
     request: http::Request<B>,
 ) -> http::Response<Body>
@@ -91,7 +92,7 @@ where
     };
     let host = super::query::host(request.uri(), request.headers()).map(str::to_owned);
     let call = Call {
-        sts: sts.clone(),
+        broker: broker.clone(),
         origin: origin.clone(),
         service,
         name: name.to_owned(),
@@ -111,38 +112,38 @@ where
             // A compression that was not offered: the status says what is accepted.
             Some(Code::Unimplemented) => {
                 let error = Error::Malformed("compressed messages are not accepted".into());
-                let reply = ops::refuse_unread(sts, name, error, origin).await;
+                let reply = ops::refuse_unread(broker, name, error, origin).await;
                 return match reply.error {
                     Error::Malformed(_) => response,
                     error => failure(&reply.request_id, &error).into_http(),
                 };
             }
             _ => match origin.shed() {
-                Some(shed) => ops::shed(sts, shed),
+                Some(shed) => ops::shed(broker, shed),
                 None => Error::Malformed("the request is not one gRPC message".into()),
             },
         },
         Err(_) => Error::RequestTimeout(CALL_TIMEOUT.as_secs()),
     };
-    let reply = ops::refuse_unread(sts, name, error, origin).await;
+    let reply = ops::refuse_unread(broker, name, error, origin).await;
     failure(&reply.request_id, &reply.error).into_http()
 }
 
 /// Refuses a call of any service before it is read.
 pub async fn refuse(
-    sts: &Arc<Sts>,
+    broker: &Arc<Broker>,
     origin: Origin,
     path: &str,
     error: Error,
 ) -> http::Response<Body> {
     let name = path.rsplit('/').next().unwrap_or_default();
-    let reply = ops::refuse_unread(sts, crate::audit::clip(name), error, origin).await;
+    let reply = ops::refuse_unread(broker, crate::audit::clip(name), error, origin).await;
     failure(&reply.request_id, &reply.error).into_http()
 }
 
 /// One call on its way through tonic.
 struct Call {
-    sts: Arc<Sts>,
+    broker: Arc<Broker>,
     origin: Origin,
     service: &'static str,
     name: String,
@@ -163,8 +164,8 @@ impl tower_service::Service<Request<Bytes>> for Call {
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
         let _ = self.reached.set(()); // once a call
         let evidence = self.evidence(&request);
-        let (sts, origin, name) = (
-            self.sts.clone(),
+        let (broker, origin, name) = (
+            self.broker.clone(),
             self.origin.clone(),
             std::mem::take(&mut self.name),
         );
@@ -172,8 +173,8 @@ impl tower_service::Service<Request<Bytes>> for Call {
         Box::pin(async move {
             let message = request.into_inner();
             match service {
-                ADMINISTRATION => administer(&sts, origin, &name, evidence, message).await,
-                _ => dispatch(&sts, origin, &name, evidence, message).await,
+                ADMINISTRATION => administer(&broker, origin, &name, evidence, message).await,
+                _ => dispatch(&broker, origin, &name, evidence, message).await,
             }
         })
     }
@@ -197,7 +198,7 @@ impl Call {
 }
 
 async fn dispatch(
-    sts: &Arc<Sts>,
+    broker: &Arc<Broker>,
     origin: Origin,
     name: &str,
     evidence: Result<Evidence, Error>,
@@ -207,7 +208,7 @@ async fn dispatch(
         AssumeRole::NAME => {
             let input =
                 read::<pb::AssumeRoleRequest>(message).and_then(|m| AssumeRole::parse(m.into()));
-            finish::<AssumeRole, pb::AssumeRoleResponse>(sts, evidence, input, origin).await
+            finish::<AssumeRole, pb::AssumeRoleResponse>(broker, evidence, input, origin).await
         }
         AssumeRoleWithWebIdentity::NAME => {
             let parsed = read::<pb::AssumeRoleWithWebIdentityRequest>(message)
@@ -217,7 +218,7 @@ async fn dispatch(
                 Err(error) => (Ok(Evidence::Anonymous), Err(error)),
             };
             finish::<AssumeRoleWithWebIdentity, pb::AssumeRoleWithWebIdentityResponse>(
-                sts, evidence, input, origin,
+                broker, evidence, input, origin,
             )
             .await
         }
@@ -225,7 +226,7 @@ async fn dispatch(
             let input = read::<pb::GetWebIdentityTokenRequest>(message)
                 .and_then(|m| GetWebIdentityToken::parse(m.into()));
             finish::<GetWebIdentityToken, pb::GetWebIdentityTokenResponse>(
-                sts, evidence, input, origin,
+                broker, evidence, input, origin,
             )
             .await
         }
@@ -233,7 +234,7 @@ async fn dispatch(
             let input = read::<pb::DecodeAuthorizationMessageRequest>(message)
                 .and_then(|m| DecodeAuthorizationMessage::parse(Some(m.encoded_message)));
             finish::<DecodeAuthorizationMessage, pb::DecodeAuthorizationMessageResponse>(
-                sts, evidence, input, origin,
+                broker, evidence, input, origin,
             )
             .await
         }
@@ -245,34 +246,38 @@ async fn dispatch(
                     m.token_code,
                 )
             });
-            finish::<GetSessionToken, pb::GetSessionTokenResponse>(sts, evidence, input, origin)
+            finish::<GetSessionToken, pb::GetSessionTokenResponse>(broker, evidence, input, origin)
                 .await
         }
         GetFederationToken::NAME => {
             let input = read::<pb::GetFederationTokenRequest>(message)
                 .and_then(|m| GetFederationToken::parse(m.into()));
             finish::<GetFederationToken, pb::GetFederationTokenResponse>(
-                sts, evidence, input, origin,
+                broker, evidence, input, origin,
             )
             .await
         }
         GetCallerIdentity::NAME => {
             let input = read::<pb::GetCallerIdentityRequest>(message).map(|_| GetCallerIdentity);
-            finish::<GetCallerIdentity, pb::GetCallerIdentityResponse>(sts, evidence, input, origin)
-                .await
+            finish::<GetCallerIdentity, pb::GetCallerIdentityResponse>(
+                broker, evidence, input, origin,
+            )
+            .await
         }
         GetAccessKeyInfo::NAME => {
             let input = read::<pb::GetAccessKeyInfoRequest>(message)
                 .and_then(|m| GetAccessKeyInfo::parse(Some(&m.access_key_id)));
-            finish::<GetAccessKeyInfo, pb::GetAccessKeyInfoResponse>(sts, evidence, input, origin)
-                .await
+            finish::<GetAccessKeyInfo, pb::GetAccessKeyInfoResponse>(
+                broker, evidence, input, origin,
+            )
+            .await
         }
-        other => unknown(sts, other, evidence, origin).await,
+        other => unknown(broker, other, evidence, origin).await,
     }
 }
 
 async fn administer(
-    sts: &Arc<Sts>,
+    broker: &Arc<Broker>,
     origin: Origin,
     name: &str,
     evidence: Result<Evidence, Error>,
@@ -288,24 +293,27 @@ async fn administer(
                     m.include_revoked,
                 )
             });
-            finish::<ListSessions, pb::ListSessionsResponse>(sts, evidence, input, origin).await
+            finish::<ListSessions, pb::ListSessionsResponse>(broker, evidence, input, origin).await
         }
         DescribeSession::NAME => {
             let input = read::<pb::DescribeSessionRequest>(message)
                 .and_then(|m| DescribeSession::parse(&m.session_id));
-            finish::<DescribeSession, pb::DescribeSessionResponse>(sts, evidence, input, origin)
+            finish::<DescribeSession, pb::DescribeSessionResponse>(broker, evidence, input, origin)
                 .await
         }
         RevokeSessions::NAME => {
             let input = read_revocation(message);
-            finish::<RevokeSessions, pb::RevokeSessionsResponse>(sts, evidence, input, origin).await
+            finish::<RevokeSessions, pb::RevokeSessionsResponse>(broker, evidence, input, origin)
+                .await
         }
         PreviewRevocation::NAME => {
             let input = read_revocation(message).map(PreviewRevocation);
-            finish::<PreviewRevocation, pb::PreviewRevocationResponse>(sts, evidence, input, origin)
-                .await
+            finish::<PreviewRevocation, pb::PreviewRevocationResponse>(
+                broker, evidence, input, origin,
+            )
+            .await
         }
-        other => unknown(sts, other, evidence, origin).await,
+        other => unknown(broker, other, evidence, origin).await,
     }
 }
 
@@ -320,13 +328,13 @@ fn read_revocation(message: Bytes) -> Result<RevokeSessions, Error> {
 }
 
 async fn unknown(
-    sts: &Arc<Sts>,
+    broker: &Arc<Broker>,
     name: &str,
     evidence: Result<Evidence, Error>,
     origin: Origin,
 ) -> Answer {
     let reply = ops::refuse(
-        sts,
+        broker,
         Service::Sts,
         name.to_owned(),
         evidence,
@@ -338,7 +346,7 @@ async fn unknown(
 }
 
 async fn finish<O, M>(
-    sts: &Arc<Sts>,
+    broker: &Arc<Broker>,
     evidence: Result<Evidence, Error>,
     input: Result<O, Error>,
     origin: Origin,
@@ -347,7 +355,7 @@ where
     O: Operation,
     M: Message + From<O::Output>,
 {
-    let reply = ops::serve(sts, evidence, input, origin).await;
+    let reply = ops::serve(broker, evidence, input, origin).await;
     match reply.result {
         Ok(output) => {
             let mut response = Response::new(Bytes::from(M::from(output).encode_to_vec()));

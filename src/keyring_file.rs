@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::files::{self, Audience, FileError};
-use crate::keyring::{Keyring, KeyringError};
+use crate::session::keyring::{Keyring, KeyringError};
 
 const MAX_BYTES: u64 = 65_536;
 

@@ -27,24 +27,12 @@
 )]
 
 // Words: std and serde; no IO.
-pub mod arn;
-pub mod clock;
-pub mod entropy;
-pub mod legible;
-pub mod names;
-pub mod secret;
+pub mod base;
 
 // Rules: pure; bytes, keys and `now` in, a verdict out.
-pub mod durations;
-pub mod envelope;
 pub mod evaluator;
-pub mod host_names;
-pub mod jwt;
-pub mod keyring;
-pub mod packing;
-pub mod sigv4;
-pub mod token;
-pub mod web_identity;
+pub mod proof;
+pub mod session;
 
 // State: speaks words and rules outward; decides nothing.
 pub mod admission;

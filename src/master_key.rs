@@ -11,9 +11,9 @@ use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::hkdf;
 use zeroize::Zeroizing;
 
-use crate::entropy::{self, Entropy, NoEntropy};
+use crate::base::entropy::{self, Entropy, NoEntropy};
+use crate::base::secret::Secret;
 use crate::files::{self, Audience, FileError};
-use crate::secret::Secret;
 
 /// The most keys in one file: the one in use, the one to come, those that go.
 const MAX_KEYS: usize = 8;
@@ -340,7 +340,7 @@ fn clip(id: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entropy::SystemEntropy;
+    use crate::base::entropy::SystemEntropy;
 
     #[test]
     fn a_secret_opens_for_its_owner_alone() {

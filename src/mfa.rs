@@ -10,12 +10,13 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
+use crate::base::field::FieldError;
+use crate::base::names::SerialNumber;
+use crate::base::secret::Secret;
 use crate::directory::{MfaDevice, User};
 use crate::error::{Error, MfaError};
-use crate::names::{FieldError, SerialNumber};
 use crate::ops::Context;
-use crate::secret::Secret;
 use crate::store::{Attempt, Matched, STEP_SECONDS};
 
 /// How many steps beside the device's own a code may be of: RFC 6238 section 5.2.
@@ -60,7 +61,7 @@ pub async fn prove(cx: &mut Context<'_>, code: &Code) -> Result<Proven, Error> {
     let Some(user) = cx.caller().user().cloned() else {
         return Err(MfaError::NotAssociated.into()); // a role has no device
     };
-    if cx.sts.store.is_locked(&user.id, cx.now) {
+    if cx.broker.store.is_locked(&user.id, cx.now) {
         return Err(locked(cx));
     }
     let Some(device) = device_of(cx, &user, serial) else {
@@ -72,10 +73,10 @@ pub async fn prove(cx: &mut Context<'_>, code: &Code) -> Result<Proven, Error> {
     }
     // A code that was used is no guess, however late it comes again.
     let is_used = |step: Option<i64>| step.is_some_and(|step| shows(&device, given, step));
-    if is_used(cx.sts.store.last_spent_step(serial)) {
+    if is_used(cx.broker.store.last_spent_step(serial)) {
         return Err(spent(cx));
     }
-    let past = cx.wait(cx.sts.store.device_past(serial)).await?;
+    let past = cx.wait(cx.broker.store.device_past(serial)).await?;
     if is_used(past.last_spent_step) {
         return Err(spent(cx));
     }
@@ -93,7 +94,7 @@ pub async fn prove(cx: &mut Context<'_>, code: &Code) -> Result<Proven, Error> {
         made_at: device.made_at,
     };
     match cx
-        .wait(cx.sts.store.attempt(&user.id, Some(matched), cx.now))
+        .wait(cx.broker.store.attempt(&user.id, Some(matched), cx.now))
         .await?
     {
         // It may have been taken away meanwhile, or made anew with another seed.
@@ -132,7 +133,7 @@ pub async fn synchronise(
         note(cx, "locked");
         Error::EntityTemporarilyUnmodifiable(MfaError::Locked.to_string())
     };
-    if cx.sts.store.is_locked(&user.id, cx.now) {
+    if cx.broker.store.is_locked(&user.id, cx.now) {
         return Err(locked(cx));
     }
     let here = step_of(cx.now);
@@ -149,7 +150,7 @@ pub async fn synchronise(
         made_at,
     });
     match (
-        cx.wait(cx.sts.store.attempt(&user.id, matched, cx.now))
+        cx.wait(cx.broker.store.attempt(&user.id, matched, cx.now))
             .await?,
         found,
     ) {
@@ -157,7 +158,8 @@ pub async fn synchronise(
             // One step off is what reading and typing takes.
             let off = step + 1 - here;
             let drift = if off.abs() > WINDOW { off } else { 0 };
-            cx.wait(cx.sts.store.set_mfa_drift(serial, drift)).await?;
+            cx.wait(cx.broker.store.set_mfa_drift(serial, drift))
+                .await?;
             // It may have been made anew meanwhile, with another seed.
             let same = cx
                 .directory
@@ -197,7 +199,10 @@ fn step_of(now: Timestamp) -> i64 {
 
 /// Counts a failure of the user; the refusal itself, or that there were too many.
 async fn failed(cx: &mut Context<'_>, user: &User, refusal: Error) -> Error {
-    match cx.wait(cx.sts.store.attempt(&user.id, None, cx.now)).await {
+    match cx
+        .wait(cx.broker.store.attempt(&user.id, None, cx.now))
+        .await
+    {
         Ok(Attempt::Locked) => locked(cx),
         Ok(_) => {
             wrong(cx, user);
@@ -209,7 +214,7 @@ async fn failed(cx: &mut Context<'_>, user: &User, refusal: Error) -> Error {
 
 fn wrong(cx: &mut Context<'_>, user: &User) {
     note(cx, "wrong");
-    if cx.sts.store.is_locked(&user.id, cx.now) {
+    if cx.broker.store.is_locked(&user.id, cx.now) {
         // Said once: what is tried from here on is in the metrics and the audit.
         tracing::warn!(user = &*user.arn, "too many MFA codes of a user failed");
     }
@@ -232,7 +237,7 @@ struct Noted {
 
 /// Somebody guesses, or mistypes: monitoring and the auditor see it.
 fn note(cx: &mut Context<'_>, outcome: &'static str) {
-    cx.sts
+    cx.broker
         .metrics
         .mfa_refused
         .get_or_create(&crate::metrics::MfaRefused { outcome })

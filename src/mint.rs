@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use crate::authn;
-use crate::clock::Timestamp;
-use crate::entropy::{self, Entropy};
+use crate::base::clock::Timestamp;
+use crate::base::entropy::{self, Entropy};
+use crate::base::names::{AccessKeyId, AccessKeyKind};
+use crate::base::secret::Secret;
 use crate::error::Error;
-use crate::keyring::Keyring;
-use crate::names::{AccessKeyId, AccessKeyKind};
-use crate::packing::{Packed, TagClaim};
-use crate::secret::Secret;
+use crate::session::keyring::Keyring;
+use crate::session::packing::{Packed, TagClaim};
+use crate::session::token::{self, Ancestor, Claims};
 use crate::sessions::{SessionId, SessionRecord};
-use crate::token::{self, Ancestor, Claims};
 use crate::trust::Grant;
 
 /// What a caller takes away.

@@ -32,28 +32,28 @@ use serde_json::value::RawValue;
 use tokio::runtime::Handle;
 
 use crate::admission::{Call, Shed};
-use crate::arn::AccountId;
 use crate::audit::{self, Audit, Counting, Record};
 use crate::authn::{self, Caller, Evidence, Identity, Judges, Tokens};
 use crate::authorization_message::Message;
+use crate::base::arn::AccountId;
+use crate::base::clock::{HighWaterClock, Timestamp};
+use crate::base::entropy::{self, Entropy};
+use crate::base::host_names::HostNames;
 use crate::budgets::{self, Budgets, Counted, CountedAs, Exceeded};
-use crate::clock::{HighWaterClock, Timestamp};
 use crate::commands::Actor;
 use crate::directory::Directory;
-use crate::entropy::{self, Entropy};
 use crate::error::Error;
 use crate::feed::{Feed, Standing};
-use crate::host_names::HostNames;
 use crate::master_key::MasterKey;
 use crate::metrics::{self, Call as CallLabel, Metrics, Throttled};
 use crate::mint::{self, Shape};
+use crate::proof::sigv4::{Presented, Rules};
 use crate::providers::Providers;
 use crate::revocations::{Key, Revocations};
+use crate::session::token::Ancestor;
 use crate::sessions::{SessionRecord, Sessions};
-use crate::sigv4::{Presented, Rules};
 use crate::single_use::SingleUse;
 use crate::store::{self, KeyUse, Store, StoreError};
-use crate::token::Ancestor;
 use crate::trust::{Denied, Facts, Grant};
 
 /// The longest time from a call's headers to its answer, on either wire. What was begun is then done
@@ -88,7 +88,7 @@ pub const ADMINISTRATION: &[&str] = &[
 ];
 
 /// The toolbox that every operation shares.
-pub struct Sts {
+pub struct Broker {
     /// Who and what there is.
     pub directory: ArcSwap<Directory>,
     /// The keys of session tokens.
@@ -162,7 +162,7 @@ impl Origin {
 /// one moment: when it began, or when it last had to wait ([`Context::wait`]).
 pub struct Context<'a> {
     /// The toolbox. An operation awaits its store by [`Context::wait`] alone.
-    pub sts: &'a Sts,
+    pub broker: &'a Broker,
     /// The snapshot that this request sees.
     pub directory: Arc<Directory>,
     /// The instant that this request sees.
@@ -214,14 +214,14 @@ impl Context<'_> {
     /// Sees what holds now, as if the call came now.
     fn renew(&mut self) -> Result<(), Error> {
         // Before the snapshot: what is judged by an older one must not pass for newer.
-        self.issued_under = self.sts.feed.sequence();
-        self.directory = self.sts.directory.load_full();
-        self.now = self.sts.clock.now();
-        must_know_what_is_revoked(self.sts)?;
+        self.issued_under = self.broker.feed.sequence();
+        self.directory = self.broker.directory.load_full();
+        self.now = self.broker.clock.now();
+        must_know_what_is_revoked(self.broker)?;
         let renewed = match &self.signed {
             Some(presented) => {
-                let names = self.sts.names.load();
-                let judges = judges(self.sts, &self.directory, &names, self.service);
+                let names = self.broker.names.load();
+                let judges = judges(self.broker, &self.directory, &names, self.service);
                 authn::authenticate(presented, &judges, self.now).map(|caller| self.caller = caller)
             }
             None => authn::still_vouched(&self.caller, &self.directory, self.now),
@@ -246,7 +246,7 @@ impl Context<'_> {
     /// Writes down why, and tells the caller AWS's opaque sentence.
     pub fn refuse(&mut self, denied: &Denied, resource: &str) -> Error {
         self.record.additional_event_data = denied.audited();
-        let sealed = self.sts.tokens.with_keyring(|keyring| {
+        let sealed = self.broker.tokens.with_keyring(|keyring| {
             let message = Message::new(
                 &self.record.request_id,
                 &self.caller,
@@ -255,7 +255,7 @@ impl Context<'_> {
                 self.issued_under,
                 self.now,
             );
-            message.seal(keyring, &*self.sts.entropy)
+            message.seal(keyring, &*self.broker.entropy)
         });
         Error::AccessDenied {
             principal: self.caller.arn().to_owned(),
@@ -283,15 +283,17 @@ impl Context<'_> {
     /// # Errors
     /// When one of the two budgets is used up.
     pub fn count_admitted(&self, account: AccountId) -> Result<(), Error> {
-        let (sts, now) = (self.sts, self.sts.clock.monotonic());
-        sts.budgets.proven(budgets::source(self.origin.source_ip));
+        let (broker, now) = (self.broker, self.broker.clock.monotonic());
+        broker
+            .budgets
+            .proven(budgets::source(self.origin.source_ip));
         let counted = Counted {
             principal: self.caller.budget_key(),
             account: account.as_str(),
             signature: None,
         };
-        let counted = sts.budgets.call(CountedAs::Call, counted, now);
-        counted.map_err(|exceeded| throttled(sts, exceeded))
+        let counted = broker.budgets.call(CountedAs::Call, counted, now);
+        counted.map_err(|exceeded| throttled(broker, exceeded))
     }
 
     /// Counts a call of a web identity that was not admitted, for its provider: its source has paid
@@ -301,10 +303,10 @@ impl Context<'_> {
     /// When there were too many.
     pub fn count_unadmitted(&self) -> Result<(), Error> {
         let counted = self
-            .sts
+            .broker
             .budgets
-            .unadmitted(self.caller.arn(), self.sts.clock.monotonic());
-        counted.map_err(|exceeded| throttled(self.sts, exceeded))
+            .unadmitted(self.caller.arn(), self.broker.clock.monotonic());
+        counted.map_err(|exceeded| throttled(self.broker, exceeded))
     }
 
     /// Makes a session and puts it on record.
@@ -316,27 +318,27 @@ impl Context<'_> {
     ) -> Result<mint::Session, Error> {
         let (account, end) = (grant.account(), self.now.plus(term));
         let counted =
-            self.sts
+            self.broker
                 .budgets
                 .session(self.caller.budget_key(), account.as_str(), self.now, end);
-        counted.map_err(|exceeded| throttled(self.sts, exceeded))?;
-        let keyring = self.sts.tokens.keyring();
+        counted.map_err(|exceeded| throttled(self.broker, exceeded))?;
+        let keyring = self.broker.tokens.keyring();
         if keyring.current().is_none() {
             return Err(Error::ServiceUnavailable(
                 "a signing key that was not revoked",
             ));
         }
-        let issued_under = (self.issued_under, self.sts.store.id());
+        let issued_under = (self.issued_under, self.broker.store.id());
         let session = mint::session(
             grant,
             term,
             shape,
             issued_under,
             &keyring,
-            &*self.sts.entropy,
+            &*self.broker.entropy,
             self.now,
         )?;
-        self.sts
+        self.broker
             .sessions
             .record(&keyring, &session.record, self.now)
             .await;
@@ -477,16 +479,16 @@ pub struct Reply<T> {
 /// `evidence` and `input` are the wire's parse results, so that a malformed request is a recorded
 /// refusal too.
 pub async fn serve<O: Operation>(
-    sts: &Arc<Sts>,
+    broker: &Arc<Broker>,
     evidence: Result<Evidence, Error>,
     input: Result<O, Error>,
     origin: Origin,
 ) -> Reply<O::Output> {
-    let sts = sts.clone();
+    let broker = broker.clone();
     if O::IS_URGENT {
-        let urgent = sts.urgent.clone();
+        let urgent = broker.urgent.clone();
         let call = async move {
-            conclude::<O>(&sts, O::SERVICE, O::NAME.into(), evidence, input, origin).await
+            conclude::<O>(&broker, O::SERVICE, O::NAME.into(), evidence, input, origin).await
         };
         let lost = || Reply {
             request_id: String::new(),
@@ -495,7 +497,7 @@ pub async fn serve<O: Operation>(
         return urgent.spawn(call).await.unwrap_or_else(|_| lost());
     }
     ToTheEnd(Some(Box::pin(async move {
-        conclude::<O>(&sts, O::SERVICE, O::NAME.into(), evidence, input, origin).await
+        conclude::<O>(&broker, O::SERVICE, O::NAME.into(), evidence, input, origin).await
     })))
     .await
 }
@@ -541,7 +543,7 @@ pub struct Refusal {
 /// Records the refusal of a call that is no operation: an unknown or unavailable action. A caller
 /// that proves nothing hears that first.
 pub async fn refuse(
-    sts: &Arc<Sts>,
+    broker: &Arc<Broker>,
     service: Service,
     name: String,
     evidence: Result<Evidence, Error>,
@@ -550,7 +552,7 @@ pub async fn refuse(
 ) -> Refusal {
     // Boxed, as refusals are part of every call's future and larger than most of it.
     let reply = Box::pin(conclude::<Nothing>(
-        sts,
+        broker,
         service,
         name.into(),
         evidence,
@@ -566,13 +568,13 @@ pub async fn refuse(
 
 /// Records the refusal of a request that cannot be read, so that nothing in it was proven.
 pub async fn refuse_unread(
-    sts: &Arc<Sts>,
+    broker: &Arc<Broker>,
     name: impl Into<String>,
     error: Error,
     origin: Origin,
 ) -> Refusal {
     refuse(
-        sts,
+        broker,
         Service::Sts,
         name.into(),
         Err(error),
@@ -583,8 +585,9 @@ pub async fn refuse_unread(
 }
 
 /// Counts somebody who is turned away for want of room: what they are told.
-pub fn shed(sts: &Sts, shed: Shed) -> Error {
-    sts.metrics
+pub fn shed(broker: &Broker, shed: Shed) -> Error {
+    broker
+        .metrics
         .shed
         .get_or_create(&metrics::Shed {
             reason: shed.reason(),
@@ -626,7 +629,7 @@ impl Operation for Nothing {
 }
 
 async fn conclude<O: Operation>(
-    sts: &Sts,
+    broker: &Broker,
     service: Service,
     name: Cow<'static, str>,
     evidence: Result<Evidence, Error>,
@@ -634,8 +637,8 @@ async fn conclude<O: Operation>(
     origin: Origin,
 ) -> Reply<O::Output> {
     let started = Instant::now();
-    let now = sts.clock.now();
-    let (request_id, event_id) = match entropy::bytes::<32>(&*sts.entropy) {
+    let now = broker.clock.now();
+    let (request_id, event_id) = match entropy::bytes::<32>(&*broker.entropy) {
         Ok(chance) => ids(chance),
         Err(error) => {
             return Reply {
@@ -649,7 +652,7 @@ async fn conclude<O: Operation>(
         record.event_source = "iam.amazonaws.com";
     }
     record.read_only = O::READ_ONLY;
-    record.aws_region.clone_from(&sts.region);
+    record.aws_region.clone_from(&broker.region);
     record.source_ip_address = origin.source_ip.to_canonical().to_string();
     record.user_agent = origin
         .user_agent
@@ -661,7 +664,7 @@ async fn conclude<O: Operation>(
 
     let mut result = {
         let mut call = std::pin::pin!(run(
-            sts,
+            broker,
             service,
             evidence,
             input,
@@ -694,30 +697,32 @@ async fn conclude<O: Operation>(
     };
     let written = match &result {
         Err(_) => {
-            sts.audit.refuse(&record, counting);
+            broker.audit.refuse(&record, counting);
             Ok(())
         }
-        Ok(_) if !O::MUST_BE_RECORDED => sts.audit.note(&record),
-        Ok(_) if O::HANDS_OUT || !O::READ_ONLY => sts.audit.commit(&record).await,
-        Ok(_) => sts
+        Ok(_) if !O::MUST_BE_RECORDED => broker.audit.note(&record),
+        Ok(_) if O::HANDS_OUT || !O::READ_ONLY => broker.audit.commit(&record).await,
+        Ok(_) => broker
             .audit
             .read(&record, O::COUNTED_AS == CountedAs::Read, counting),
     };
     if written.is_err() && O::MUST_BE_RECORDED {
         let error = Error::ServiceUnavailable("the audit log");
         record.error_code = Some(error.code());
-        sts.audit.count(&record, counting);
+        broker.audit.count(&record, counting);
         result = Err(error);
     }
     let outcome = result.as_ref().err().map_or("ok", Error::code);
-    sts.metrics
+    broker
+        .metrics
         .calls
         .get_or_create(&CallLabel {
             action: O::NAME,
             outcome,
         })
         .inc();
-    sts.metrics
+    broker
+        .metrics
         .call_seconds
         .observe(started.elapsed().as_secs_f64());
     tracing::debug!(request_id, action = %name, outcome, "call");
@@ -725,7 +730,7 @@ async fn conclude<O: Operation>(
 }
 
 async fn run<O: Operation>(
-    sts: &Sts,
+    broker: &Broker,
     service: Service,
     evidence: Result<Evidence, Error>,
     input: Result<O, Error>,
@@ -734,14 +739,14 @@ async fn run<O: Operation>(
     record: &mut Record,
 ) -> Result<O::Output, Error> {
     // Before the snapshot: what is judged by an older one must not pass for newer.
-    let issued_under = sts.feed.sequence();
-    let directory = sts.directory.load_full();
-    let monotonic = sts.clock.monotonic();
+    let issued_under = broker.feed.sequence();
+    let directory = broker.directory.load_full();
+    let monotonic = broker.clock.monotonic();
     let source = budgets::source(origin.source_ip);
     // What proves nobody counts for where it comes from.
-    let unproven = |error| match sts.budgets.unproven(source, monotonic) {
+    let unproven = |error| match broker.budgets.unproven(source, monotonic) {
         Ok(()) => error,
-        Err(exceeded) => throttled(sts, exceeded),
+        Err(exceeded) => throttled(broker, exceeded),
     };
     let evidence = match evidence {
         Err(error) => return Err(unproven(error)),
@@ -764,31 +769,32 @@ async fn run<O: Operation>(
     };
     let region = match &evidence {
         Evidence::Signed(presented) => presented.unverified_region().to_owned(),
-        _ => sts.region.clone(),
+        _ => broker.region.clone(),
     };
-    must_know_what_is_revoked(sts)?;
+    must_know_what_is_revoked(broker)?;
     if (O::HANDS_OUT || !O::READ_ONLY) && O::MUST_BE_RECORDED {
-        must_know_the_time(sts)?;
+        must_know_the_time(broker)?;
     }
     let presigned = matches!(&evidence, Evidence::Signed(presented) if presented.is_presigned());
     // A signature is checked whatever else came from there: a good caller beside a bad one is served.
     // A token is not, since checking it costs more; it is given back when a role has admitted it.
     let is_signed = matches!(evidence, Evidence::Signed(_));
     if !is_signed {
-        sts.budgets
+        broker
+            .budgets
             .unproven(source, monotonic)
-            .map_err(|exceeded| throttled(sts, exceeded))?;
+            .map_err(|exceeded| throttled(broker, exceeded))?;
     }
     // A URL that was signed beforehand is made to be passed on, so it does not say who is connected.
     let proof = match &evidence {
         Evidence::Signed(presented) if presented.is_presigned() => None,
         Evidence::Signed(presented) => presented.signature().try_into().ok(),
         Evidence::WebIdentity { token, .. } => {
-            Some(crate::sigv4::sha256(token.expose().as_bytes()))
+            Some(crate::base::digest::sha256(token.expose().as_bytes()))
         }
         Evidence::Anonymous => None,
     };
-    let (caller, signed) = match authenticate(sts, service, evidence, &directory, now).await {
+    let (caller, signed) = match authenticate(broker, service, evidence, &directory, now).await {
         Ok(authenticated) => authenticated,
         Err((error, access_key_id, reason)) => {
             // Not proven: `type` says Unknown, and the key is what was claimed.
@@ -809,7 +815,7 @@ async fn run<O: Operation>(
         call.prove(caller.budget_key(), proof);
     }
     if matches!(caller.identity, Identity::User(_)) {
-        sts.key_use.note(&caller.access_key_id, now);
+        broker.key_use.note(&caller.access_key_id, now);
     }
     record.user_identity = caller.audited();
     record.recipient_account_id = Some(caller.account().to_string());
@@ -821,16 +827,16 @@ async fn run<O: Operation>(
             account: account.as_str(),
             signature,
         };
-        let counted = sts.budgets.call(O::COUNTED_AS, counted, monotonic);
-        counted.map_err(|exceeded| throttled(sts, exceeded))?;
+        let counted = broker.budgets.call(O::COUNTED_AS, counted, monotonic);
+        counted.map_err(|exceeded| throttled(broker, exceeded))?;
     }
     let input = input?;
-    if presigned && !takes_presigned(&sts.rules, O::SERVICE, O::NAME) {
+    if presigned && !takes_presigned(&broker.rules, O::SERVICE, O::NAME) {
         return Err(Error::PresignedAction(O::NAME));
     }
     let is_open = is_open_to(&caller, O::SERVICE, O::NAME);
     let mut cx = Context {
-        sts,
+        broker,
         directory,
         now,
         issued_under,
@@ -857,7 +863,7 @@ async fn run<O: Operation>(
     }
     let claim = match &cx.signed {
         Some(presented) if O::HANDS_OUT || !O::READ_ONLY => {
-            replay::claim(sts, presented, cx.now).await?
+            replay::claim(broker, presented, cx.now).await?
         }
         _ => None,
     };
@@ -890,8 +896,9 @@ fn takes_presigned(rules: &Rules, service: Service, action: &str) -> bool {
 }
 
 /// The refusal of a call beyond a budget, counted.
-fn throttled(sts: &Sts, exceeded: Exceeded) -> Error {
-    sts.metrics
+fn throttled(broker: &Broker, exceeded: Exceeded) -> Error {
+    broker
+        .metrics
         .throttled
         .get_or_create(&Throttled {
             budget: exceeded.name(),
@@ -924,8 +931,8 @@ fn is_open_to(caller: &Caller, service: Service, action: &str) -> bool {
 type Refused = (Error, Option<String>, Option<&'static str>);
 
 /// Nothing is accepted where it is not known what was revoked.
-fn must_know_what_is_revoked(sts: &Sts) -> Result<(), Error> {
-    match sts.feed.standing(sts.clock.monotonic()) {
+fn must_know_what_is_revoked(broker: &Broker) -> Result<(), Error> {
+    match broker.feed.standing(broker.clock.monotonic()) {
         Standing::Fresh | Standing::Stale(_) => Ok(()),
         Standing::Cut(_) => Err(Error::ServiceUnavailable(
             "what was revoked is not known here; the store",
@@ -938,25 +945,25 @@ fn must_know_what_is_revoked(sts: &Sts) -> Result<(), Error> {
 
 /// Nothing is issued or changed where the clock cannot be right: it would be dated wrongly. What only
 /// takes away goes on.
-fn must_know_the_time(sts: &Sts) -> Result<(), Error> {
-    match sts.clock.is_behind() {
+fn must_know_the_time(broker: &Broker) -> Result<(), Error> {
+    match broker.clock.is_behind() {
         None => Ok(()),
         Some(_) => Err(Error::ServiceUnavailable("the right time")),
     }
 }
 
 fn judges<'a>(
-    sts: &'a Sts,
+    broker: &'a Broker,
     directory: &'a Directory,
     names: &'a HostNames,
     service: Service,
 ) -> Judges<'a> {
     Judges {
-        tokens: &sts.tokens,
+        tokens: &broker.tokens,
         directory,
-        revocations: &sts.revocations,
-        store_id: sts.store.id(),
-        rules: &sts.rules,
+        revocations: &broker.revocations,
+        store_id: broker.store.id(),
+        rules: &broker.rules,
         names,
         service: service.scope(),
     }
@@ -964,7 +971,7 @@ fn judges<'a>(
 
 /// Who calls, and what it signed.
 async fn authenticate(
-    sts: &Sts,
+    broker: &Broker,
     service: Service,
     evidence: Evidence,
     directory: &Directory,
@@ -973,8 +980,9 @@ async fn authenticate(
     match evidence {
         Evidence::Anonymous => Err((Error::MissingAuthenticationToken, None, None)),
         Evidence::Signed(presented) => {
-            let names = sts.names.load();
-            match authn::authenticate(&presented, &judges(sts, directory, &names, service), now) {
+            let names = broker.names.load();
+            match authn::authenticate(&presented, &judges(broker, directory, &names, service), now)
+            {
                 Ok(caller) => Ok((caller, Some(presented))),
                 Err(error) => {
                     let reason = (error == Error::Ended).then_some("ended");
@@ -988,8 +996,8 @@ async fn authenticate(
         }
         Evidence::WebIdentity { token, account } => {
             // Its provider may have to be asked for keys; the token is judged by what holds then.
-            let moment = || (sts.directory.load_full(), sts.clock.now());
-            let (providers, own) = (&sts.providers, sts.issuer.as_deref());
+            let moment = || (broker.directory.load_full(), broker.clock.now());
+            let (providers, own) = (&broker.providers, broker.issuer.as_deref());
             let asked = authn::authenticate_web_identity(
                 token.expose(),
                 account,

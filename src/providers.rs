@@ -10,9 +10,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::clock::Clock;
+use crate::base::clock::Clock;
 use crate::directory::OidcProvider;
-use crate::jwt::{Key, KeySet};
+use crate::proof::jwt::{Key, KeySet};
 
 use fetch::Fetcher;
 pub use fetch::Reach;

@@ -21,8 +21,10 @@ use http_body_util::{BodyExt, Full, Limited};
 use percent_encoding::percent_decode;
 
 use crate::authn::Evidence;
+use crate::base::digest::sha256;
+use crate::base::field::FieldError;
+use crate::base::names::Tag;
 use crate::error::Error;
-use crate::names::{FieldError, Tag};
 use crate::ops::assume_role::{AssumeRole, AssumeRoleInput};
 use crate::ops::assume_role_with_web_identity::{
     AssumeRoleWithWebIdentity, AssumeRoleWithWebIdentityInput,
@@ -33,8 +35,8 @@ use crate::ops::get_caller_identity::GetCallerIdentity;
 use crate::ops::get_federation_token::{GetFederationToken, GetFederationTokenInput};
 use crate::ops::get_session_token::GetSessionToken;
 use crate::ops::get_web_identity_token::{GetWebIdentityToken, GetWebIdentityTokenInput};
-use crate::ops::{self, CALL_TIMEOUT, Operation, Origin, Reply, Service, Sts};
-use crate::sigv4::{self, Incoming, Presented, sha256};
+use crate::ops::{self, Broker, CALL_TIMEOUT, Operation, Origin, Reply, Service};
+use crate::proof::sigv4::{self, Incoming, Presented};
 use answer::Element;
 use foreign::Foreign;
 
@@ -48,7 +50,11 @@ const MAX_PARAMETERS: usize = 512;
 const FORM: &[u8] = b"application/x-www-form-urlencoded";
 
 /// Serves one request, whatever came of it.
-pub async fn serve<B>(sts: &Arc<Sts>, origin: Origin, request: Request<B>) -> Response<Full<Bytes>>
+pub async fn serve<B>(
+    broker: &Arc<Broker>,
+    origin: Origin,
+    request: Request<B>,
+) -> Response<Full<Bytes>>
 where
     B: http_body::Body + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -61,15 +67,15 @@ where
         call: origin.call.clone(),
         ..origin
     };
-    match tokio::time::timeout(CALL_TIMEOUT, answer(sts, origin, &head, body)).await {
+    match tokio::time::timeout(CALL_TIMEOUT, answer(broker, origin, &head, body)).await {
         Ok(response) => response,
-        Err(_) => too_late(sts, late, &head).await,
+        Err(_) => too_late(broker, late, &head).await,
     }
 }
 
 /// A call that took too long. What was not read of its body cannot be skipped: the connection ends.
 async fn too_late(
-    sts: &Arc<Sts>,
+    broker: &Arc<Broker>,
     origin: Origin,
     head: &http::request::Parts,
 ) -> Response<Full<Bytes>> {
@@ -79,7 +85,7 @@ async fn too_late(
         .map(|v| crate::audit::clip(&String::from_utf8_lossy(v.as_bytes())));
     let error = Error::RequestTimeout(CALL_TIMEOUT.as_secs());
     let reply = ops::refuse_unread(
-        sts,
+        broker,
         "none",
         error,
         Origin {
@@ -96,7 +102,7 @@ async fn too_late(
 }
 
 async fn answer<B>(
-    sts: &Arc<Sts>,
+    broker: &Arc<Broker>,
     origin: Origin,
     head: &http::request::Parts,
     body: B,
@@ -107,28 +113,28 @@ where
 {
     let respond = Respond::to(&head.headers);
     if let Some(foreign) = Foreign::read(head) {
-        let response = foreign.refuse(sts, origin).await;
+        let response = foreign.refuse(broker, origin).await;
         return if body.is_end_stream() {
             response
         } else {
             closing(response)
         };
     }
-    let body = read_body(sts, &origin, &head.headers, body).await;
+    let body = read_body(broker, &origin, &head.headers, body).await;
     if head.uri.path() == token_exchange::PATH {
-        return token_exchange::serve(sts, origin, head, body).await;
+        return token_exchange::serve(broker, origin, head, body).await;
     }
     let body = match body {
         Ok(body) => body,
         Err(error) => {
-            let reply = ops::refuse_unread(sts, "none", error, origin).await;
+            let reply = ops::refuse_unread(broker, "none", error, origin).await;
             return closing(respond.failure(&reply.request_id, &reply.error));
         }
     };
     let pairs = match read_pairs(head, &body) {
         Ok(pairs) => pairs,
         Err(error) => {
-            let reply = ops::refuse_unread(sts, "none", error, origin).await;
+            let reply = ops::refuse_unread(broker, "none", error, origin).await;
             return respond.failure(&reply.request_id, &reply.error);
         }
     };
@@ -139,12 +145,12 @@ where
     let action = parameters.take("Action").unwrap_or_default();
     let version = parameters.take("Version").unwrap_or_default();
     if version == iam::VERSION {
-        return iam::serve(sts, &respond, &action, parameters, evidence, origin).await;
+        return iam::serve(broker, &respond, &action, parameters, evidence, origin).await;
     }
     match action.as_str() {
         _ if version != VERSION => {
             respond
-                .unanswered(sts, &action, &version, evidence, origin)
+                .unanswered(broker, &action, &version, evidence, origin)
                 .await
         }
         AssumeRole::NAME => {
@@ -152,7 +158,7 @@ where
                 .and_then(|input| parameters.none_left().and(AssumeRole::parse(input)));
             respond.finish(
                 AssumeRole::NAME,
-                ops::serve(sts, evidence, input, origin).await,
+                ops::serve(broker, evidence, input, origin).await,
             )
         }
         AssumeRoleWithWebIdentity::NAME => {
@@ -168,7 +174,7 @@ where
             };
             respond.finish(
                 AssumeRoleWithWebIdentity::NAME,
-                ops::serve(sts, evidence, input, origin).await,
+                ops::serve(broker, evidence, input, origin).await,
             )
         }
         GetWebIdentityToken::NAME => {
@@ -179,7 +185,7 @@ where
             });
             respond.finish(
                 GetWebIdentityToken::NAME,
-                ops::serve(sts, evidence, input, origin).await,
+                ops::serve(broker, evidence, input, origin).await,
             )
         }
         DecodeAuthorizationMessage::NAME => {
@@ -189,7 +195,7 @@ where
                 .and_then(|()| DecodeAuthorizationMessage::parse(message));
             respond.finish(
                 DecodeAuthorizationMessage::NAME,
-                ops::serve(sts, evidence, input, origin).await,
+                ops::serve(broker, evidence, input, origin).await,
             )
         }
         GetSessionToken::NAME => {
@@ -204,7 +210,7 @@ where
             });
             respond.finish(
                 GetSessionToken::NAME,
-                ops::serve(sts, evidence, input, origin).await,
+                ops::serve(broker, evidence, input, origin).await,
             )
         }
         GetFederationToken::NAME => {
@@ -212,14 +218,14 @@ where
                 .and_then(|input| parameters.none_left().and(GetFederationToken::parse(input)));
             respond.finish(
                 GetFederationToken::NAME,
-                ops::serve(sts, evidence, input, origin).await,
+                ops::serve(broker, evidence, input, origin).await,
             )
         }
         GetCallerIdentity::NAME => {
             // Unknown parameters are ignored: proofs of identity that other servers replay carry some.
             respond.finish(
                 GetCallerIdentity::NAME,
-                ops::serve(sts, evidence, Ok(GetCallerIdentity), origin).await,
+                ops::serve(broker, evidence, Ok(GetCallerIdentity), origin).await,
             )
         }
         GetAccessKeyInfo::NAME => {
@@ -229,12 +235,12 @@ where
                 .and_then(|()| GetAccessKeyInfo::parse(id.as_deref()));
             respond.finish(
                 GetAccessKeyInfo::NAME,
-                ops::serve(sts, evidence, input, origin).await,
+                ops::serve(broker, evidence, input, origin).await,
             )
         }
         _ => {
             respond
-                .unanswered(sts, &action, &version, evidence, origin)
+                .unanswered(broker, &action, &version, evidence, origin)
                 .await
         }
     }
@@ -242,13 +248,13 @@ where
 
 /// Refuses a request before its body is read, and ends its connection.
 pub async fn refuse(
-    sts: &Arc<Sts>,
+    broker: &Arc<Broker>,
     origin: Origin,
     headers: &HeaderMap,
     error: Error,
 ) -> Response<Full<Bytes>> {
     let respond = Respond::to(headers);
-    let reply = ops::refuse_unread(sts, "none", error, origin).await;
+    let reply = ops::refuse_unread(broker, "none", error, origin).await;
     closing(respond.failure(&reply.request_id, &reply.error))
 }
 
@@ -281,7 +287,7 @@ pub fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a str, Error> 
 }
 
 async fn read_body<B>(
-    sts: &Sts,
+    broker: &Broker,
     origin: &Origin,
     headers: &HeaderMap,
     body: B,
@@ -303,7 +309,7 @@ where
             Err(Error::TooLarge(MAX_BODY_BYTES))
         }
         Err(_) => Err(match origin.shed() {
-            Some(shed) => ops::shed(sts, shed),
+            Some(shed) => ops::shed(broker, shed),
             None => Error::Malformed("the body ended early".into()),
         }),
     }
@@ -653,7 +659,7 @@ impl Respond {
 
     async fn unanswered(
         &self,
-        sts: &Arc<Sts>,
+        broker: &Arc<Broker>,
         action: &str,
         version: &str,
         evidence: Result<Evidence, Error>,
@@ -668,7 +674,7 @@ impl Respond {
             }
         };
         let reply = ops::refuse(
-            sts,
+            broker,
             Service::Sts,
             action.to_owned(),
             evidence,

@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
-use crate::clock::Timestamp;
-use crate::durations;
-use crate::sigv4::sha256;
+use crate::base::clock::Timestamp;
+use crate::base::digest::sha256;
+use crate::session::durations;
 
 /// What kind of thing sessions come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

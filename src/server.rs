@@ -36,24 +36,25 @@ use tokio::task::JoinHandle;
 use crate::admission::{Admission, Bounds};
 use crate::audit::{self, Audit, Surroundings, Target};
 use crate::authn::Tokens;
+use crate::base::clock::Clock;
+use crate::base::digest::hex;
+use crate::base::entropy::{self, Entropy, NoEntropy};
+use crate::base::host_names::{HostName, HostNames};
 use crate::budgets::Budgets;
-use crate::clock::Clock;
 use crate::clock_mark::ClockMarkError;
 use crate::commands::{self, Desk};
 use crate::config::{self, Config, Limits, Listener, Names};
 use crate::directory::Directory;
-use crate::entropy::{self, Entropy, NoEntropy};
 use crate::feed::{Feed, Standing};
-use crate::host_names::{HostName, HostNames};
-use crate::keyring::Keyring;
 use crate::keyring_file::{self, KeyringFileError};
 use crate::master_key::{MasterKey, MasterKeyError};
 use crate::metrics::Metrics;
-use crate::ops::Sts;
+use crate::ops::Broker;
+use crate::proof::sigv4::{ANY_REGION, Rules};
 use crate::providers::Providers;
 use crate::revocations::Revocations;
+use crate::session::keyring::Keyring;
 use crate::sessions::{self, Sessions};
-use crate::sigv4::{ANY_REGION, Rules, hex};
 use crate::single_use::SingleUse;
 use crate::store::{
     Access, Entrance, KeyUse, Node, Place, SqliteLock, Store, StoreError, Watermark, WatermarkError,
@@ -163,7 +164,7 @@ pub struct Running {
     /// Where the operators' endpoints listen.
     pub operator: SocketAddr,
     /// The toolbox, for the process that embeds a broker.
-    pub sts: Arc<Sts>,
+    pub broker: Arc<Broker>,
     /// What its clients hold.
     pub admission: Arc<Admission>,
     limits: Limits,
@@ -209,7 +210,7 @@ impl Drop for Urgent {
 
 /// What every connection shares.
 struct Shared {
-    sts: Arc<Sts>,
+    broker: Arc<Broker>,
     admission: Arc<Admission>,
     limits: Limits,
     listener: Listener,
@@ -288,15 +289,15 @@ const WITHOUT_SIGNING_KEY: &str = "the keyring's current key was revoked, so tha
                                    file that `brevet keyring revoke` or `brevet keyring rotate` has written since then";
 
 /// Puts in force what the store says of signing keys.
-fn bind_revoked_keys(sts: &Sts) {
-    if sts.tokens.revoke(&sts.revocations.signing_keys()) {
-        say_without_signing_key(sts);
+fn bind_revoked_keys(broker: &Broker) {
+    if broker.tokens.revoke(&broker.revocations.signing_keys()) {
+        say_without_signing_key(broker);
     }
 }
 
 /// Says so in the log, if no session can be issued.
-fn say_without_signing_key(sts: &Sts) {
-    if !sts.tokens.can_sign() {
+fn say_without_signing_key(broker: &Broker) {
+    if !broker.tokens.can_sign() {
         tracing::error!("{WITHOUT_SIGNING_KEY}");
     }
 }
@@ -483,7 +484,7 @@ async fn run(
     };
     let audit = Audit::open(&config.audit, surroundings).map_err(StartError::Audit)?;
     let urgent = Urgent::start()?;
-    let sts = Arc::new(Sts {
+    let broker = Arc::new(Broker {
         urgent: urgent.handle(),
         directory: ArcSwap::from_pointee(directory),
         master_key: ArcSwapOption::from(parts.master_key),
@@ -514,11 +515,11 @@ async fn run(
             presigned_actions: config.presigned_actions.clone(),
         },
     });
-    follow::show_place(&sts);
-    follow::announce(&sts, &sts.directory.load());
+    follow::show_place(&broker);
+    follow::announce(&broker, &broker.directory.load());
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let shared = Arc::new(Shared {
-        sts: sts.clone(),
+        broker: broker.clone(),
         admission: Admission::new(Bounds {
             connections: limits.connections,
             calls: limits.calls,
@@ -529,7 +530,7 @@ async fn run(
         reflection: config.reflection,
         certificate: certificate::Ends::new(
             identity.as_ref().and_then(|i| i.validity),
-            &sts.metrics,
+            &broker.metrics,
         ),
         tls: ArcSwapOption::from(identity.map(|i| i.config)),
         handshakes: handshake::places(),
@@ -552,9 +553,9 @@ async fn run(
     // Before anybody is told that it listens: a SIGHUP that nobody receives ends the process.
     let watch = watch.map(|seen| signal(SignalKind::hangup()).map(|hangup| (seen, hangup)));
     let watch = watch.transpose().map_err(StartError::Signal)?;
-    if sts.store.is_shared() {
+    if broker.store.is_shared() {
         // Before it accepts a session: a revocation elsewhere must know that this node may hold it.
-        sts.store.report(&shared.node).await?;
+        broker.store.report(&shared.node).await?;
     }
     let mut tasks = vec![
         tokio::spawn(connection::accept(service, shared.clone(), slots.clone())),
@@ -563,10 +564,10 @@ async fn run(
         tokio::spawn(clock::watch(shared.clone())),
         tokio::spawn(certificate::watch(shared.clone())),
         urgent.handle().spawn(follow::follow(shared.clone())),
-        tokio::spawn(follow::tend(sts.clone(), loaded_in)),
+        tokio::spawn(follow::tend(broker.clone(), loaded_in)),
         tokio::spawn(budgets::look_after(shared.clone())),
         tokio::spawn(budgets::exchange(shared.clone())),
-        tokio::spawn(refresh_providers(sts.clone())),
+        tokio::spawn(refresh_providers(broker.clone())),
     ];
     if let Some((seen, hangup)) = watch {
         tasks.push(tokio::spawn(reload::watch(
@@ -580,7 +581,7 @@ async fn run(
     Ok(Running {
         address,
         operator,
-        sts,
+        broker,
         admission,
         limits,
         stop,
@@ -606,19 +607,19 @@ impl Running {
         for task in &self.tasks {
             task.abort();
         }
-        follow::note_key_use(&self.sts).await;
-        if self.sts.store.is_shared() {
+        follow::note_key_use(&self.broker).await;
+        if self.broker.store.is_shared() {
             // If it cannot be said, the others notice within seconds.
-            let _ = self.sts.store.leave(&self.shared.node).await;
+            let _ = self.broker.store.leave(&self.shared.node).await;
         }
-        self.sts.store.close().await;
+        self.broker.store.close().await;
         drop(self.urgent);
         let shared = self.shared.clone();
         // They wait for files to be synced.
         let closing = tokio::task::spawn_blocking(move || {
-            follow::save_watermark(&shared, shared.sts.feed.place());
+            follow::save_watermark(&shared, shared.broker.feed.place());
             shared.timekeeper.save_or_say();
-            shared.sts.audit.close();
+            shared.broker.audit.close();
         });
         let _ = closing.await; // the thread's panic was reported
     }
@@ -634,21 +635,21 @@ async fn probe(shared: Arc<Shared>) {
     let mut tick = tokio::time::interval(std::time::Duration::from_secs(1));
     loop {
         tick.tick().await;
-        let keyring = shared.sts.tokens.keyring();
+        let keyring = shared.broker.tokens.keyring();
         shared
-            .sts
+            .broker
             .sessions
-            .probe(&keyring, shared.sts.clock.now())
+            .probe(&keyring, shared.broker.clock.now())
             .await;
     }
 }
 
 /// Keys of providers in use are new before they are old.
-async fn refresh_providers(sts: Arc<Sts>) {
+async fn refresh_providers(broker: Arc<Broker>) {
     let mut tick = tokio::time::interval(std::time::Duration::from_secs(1));
     loop {
         tick.tick().await;
-        sts.providers.refresh();
+        broker.providers.refresh();
     }
 }
 
@@ -675,31 +676,31 @@ impl Shared {
         if *self.stop.borrow() {
             return Err("shutting down".to_owned());
         }
-        if !self.sts.audit.is_up() {
+        if !self.broker.audit.is_up() {
             return Err("the audit log cannot be written".to_owned());
         }
-        if let Some(lag) = self.sts.clock.is_behind() {
-            return Err(clock::why(&self.sts.clock, lag));
+        if let Some(lag) = self.broker.clock.is_behind() {
+            return Err(clock::why(&self.broker.clock, lag));
         }
-        if !self.sts.tokens.can_sign() {
+        if !self.broker.tokens.can_sign() {
             return Err(WITHOUT_SIGNING_KEY.to_owned());
         }
-        if let sessions::Standing::Unfit(why) = self.sts.sessions.standing() {
+        if let sessions::Standing::Unfit(why) = self.broker.sessions.standing() {
             return Err(format!("redis must not be used as it is: {why}"));
         }
-        let age = match self.sts.feed.standing(self.sts.clock.monotonic()) {
+        let age = match self.broker.feed.standing(self.broker.clock.monotonic()) {
             Standing::Fresh => return Ok(()),
             Standing::Stale(age) | Standing::Cut(age) => age.as_secs(),
             Standing::Distrusted => {
                 return Err(self
-                    .sts
+                    .broker
                     .feed
                     .fault()
                     .unwrap_or_else(|| "the store is not as brokers left it".to_owned()));
             }
         };
         let why = self
-            .sts
+            .broker
             .feed
             .fault()
             .unwrap_or_else(|| "no answer yet".to_owned());

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use prost::Message;
 
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
 use crate::metrics::Metrics;
-use crate::packing::TagClaim;
-use crate::token::{Ancestor, Kind as SessionKind};
+use crate::session::packing::TagClaim;
+use crate::session::token::{Ancestor, Kind as SessionKind};
 
 pub use self::memory::Bounds;
 pub use self::redis::{Mode, RedisOptions, UNVERIFIED_SENTENCE, check_redis_url};
@@ -127,7 +127,7 @@ impl Sessions {
     /// the loss is counted and shown in readiness, and the answer goes out.
     pub async fn record(
         &self,
-        keyring: &crate::keyring::Keyring,
+        keyring: &crate::session::keyring::Keyring,
         record: &SessionRecord,
         now: Timestamp,
     ) {
@@ -149,7 +149,7 @@ impl Sessions {
     /// is no counter, for all of them without Redis or without its answer.
     pub async fn add_up(
         &self,
-        keyring: &crate::keyring::Keyring,
+        keyring: &crate::session::keyring::Keyring,
         counters: &[(String, u64)],
     ) -> Vec<Option<i64>> {
         let totals = match &self.kind {
@@ -172,7 +172,7 @@ impl Sessions {
     /// When Redis does not answer: nobody knows.
     pub async fn claim_signature(
         &self,
-        keyring: &crate::keyring::Keyring,
+        keyring: &crate::session::keyring::Keyring,
         signature: &[u8; 16],
         span: std::time::Duration,
     ) -> Result<bool, SessionsError> {
@@ -183,7 +183,11 @@ impl Sessions {
     }
 
     /// Takes back [`Sessions::claim_signature`], if Redis answers; else the signature stays used there.
-    pub async fn release_signature(&self, keyring: &crate::keyring::Keyring, signature: &[u8; 16]) {
+    pub async fn release_signature(
+        &self,
+        keyring: &crate::session::keyring::Keyring,
+        signature: &[u8; 16],
+    ) {
         if let Kind::Redis(redis) = &self.kind
             && let Err(error) = redis.release_signature(keyring, signature).await
         {
@@ -198,7 +202,7 @@ impl Sessions {
     /// When Redis does not answer.
     pub async fn announce(
         &self,
-        keyring: &crate::keyring::Keyring,
+        keyring: &crate::session::keyring::Keyring,
         own: &str,
         now: Timestamp,
     ) -> Result<usize, SessionsError> {
@@ -214,7 +218,7 @@ impl Sessions {
     /// When the store does not answer or the record is forged: never "absent".
     pub async fn find(
         &self,
-        keyring: &crate::keyring::Keyring,
+        keyring: &crate::session::keyring::Keyring,
         id: &SessionId,
         now: Timestamp,
     ) -> Result<Option<SessionRecord>, SessionsError> {
@@ -235,7 +239,7 @@ impl Sessions {
     /// When the store does not answer.
     pub async fn list(
         &self,
-        keyring: &crate::keyring::Keyring,
+        keyring: &crate::session::keyring::Keyring,
         marker: &str,
         limit: usize,
         now: Timestamp,
@@ -292,7 +296,7 @@ impl Sessions {
     /// Why it cannot.
     pub async fn examine(
         &self,
-        keyring: &crate::keyring::Keyring,
+        keyring: &crate::session::keyring::Keyring,
         now: Timestamp,
     ) -> Result<(), String> {
         match &self.kind {
@@ -315,7 +319,7 @@ impl Sessions {
     }
 
     /// Looks after a store that did not answer, and whether one that answers is fit.
-    pub async fn probe(&self, keyring: &crate::keyring::Keyring, now: Timestamp) {
+    pub async fn probe(&self, keyring: &crate::session::keyring::Keyring, now: Timestamp) {
         if let Kind::Redis(redis) = &self.kind {
             Box::pin(redis.probe(keyring, now)).await;
         }

@@ -39,13 +39,13 @@ use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{Row as _, SqlSafeStr};
 use tokio::time::Instant;
 
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
+use crate::base::entropy::{self, Entropy, NoEntropy};
+use crate::base::secret::Secret;
 use crate::directory::resource::Kind;
-use crate::entropy::{self, Entropy, NoEntropy};
 use crate::files::FileError;
 use crate::master_key::MasterKey;
 use crate::metrics::Metrics;
-use crate::secret::Secret;
 use head::RawHead;
 use integrity::{Contents, Keys};
 use lanes::{Lanes, Lease, Purpose};
@@ -834,7 +834,7 @@ impl Store {
         now: Timestamp,
         entropy: &dyn Entropy,
     ) -> Result<(RawHead, bool), StoreError> {
-        let store_id = crate::sigv4::hex(&entropy::bytes::<8>(entropy)?);
+        let store_id = crate::base::digest::hex(&entropy::bytes::<8>(entropy)?);
         // One in memory ends with its process, and never had a past.
         let not_before = if self.engine == Engine::Memory {
             0

@@ -11,9 +11,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
+use crate::base::host_names::HostName;
 use crate::files::{self, Audience, FileError};
-use crate::host_names::HostName;
 
 const MAX_FILE_BYTES: u64 = 1 << 20;
 

@@ -8,18 +8,18 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::arn::{AccountId, IamArn, RoleArn};
 use crate::authn::{Caller, Identity, WebIdentity};
-use crate::clock::Timestamp;
+use crate::base::arn::{AccountId, IamArn, RoleArn};
+use crate::base::clock::Timestamp;
+use crate::base::names::Tag;
 use crate::directory::{Dangling, Directory, Effective, Role, User};
 use crate::evaluator::{
     self, Context, Decision, Explanation, Outcome, Policies, Policy, Principal, Request, Source,
 };
-use crate::jwt::Flat;
-use crate::names::Tag;
 use crate::ops::Origin;
-use crate::packing::TagClaim;
-use crate::token::{self, Ancestor, Kind as SessionKind};
+use crate::proof::jwt::Flat;
+use crate::session::packing::TagClaim;
+use crate::session::token::{self, Ancestor, Kind as SessionKind};
 
 /// Leave to hold a session. Made in this file alone; `mint` consumes it, so that no credentials
 /// exist without a decision.

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use brevet::clock::{Clock, SystemClock};
-use brevet::sigv4::{Signer, sha256};
+use brevet::base::clock::{Clock, SystemClock};
+use brevet::base::digest::sha256;
+use brevet::proof::sigv4::Signer;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Request};
 use http_body_util::{BodyExt, Full};

@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = Directory::compile(bytes, None);
-    let _ = brevet::keyring::Keyring::parse(bytes);
+    let _ = brevet::session::keyring::Keyring::parse(bytes);
     let (Ok(text), Ok(mut directory)) = (std::str::from_utf8(bytes), Directory::empty()) else {
         return;
     };

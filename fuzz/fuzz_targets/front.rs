@@ -4,7 +4,7 @@
 
 use brevet::config::{ForwardedHeader, Listener};
 use brevet::evaluator::Network;
-use brevet::host_names::{HostName, HostNames};
+use brevet::base::host_names::{HostName, HostNames};
 use brevet::server::proxies::{Client, client, read_proxy_header};
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue};

@@ -1,7 +1,7 @@
 #![no_main]
 //! No text makes the reader of foreign tokens and key sets panic.
 
-use brevet::jwt::{KeySet, Unverified};
+use brevet::proof::jwt::{KeySet, Unverified};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

@@ -1,7 +1,7 @@
 #![no_main]
 //! No header, path or query makes the signature reader panic, and none verifies by accident.
 
-use brevet::sigv4::{Incoming, Presented};
+use brevet::proof::sigv4::{Incoming, Presented};
 use http::{HeaderMap, HeaderValue};
 use libfuzzer_sys::fuzz_target;
 

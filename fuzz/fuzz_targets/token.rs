@@ -4,9 +4,9 @@
 use std::sync::LazyLock;
 
 use brevet::authorization_message::Message;
-use brevet::clock::Timestamp;
-use brevet::entropy::SystemEntropy;
-use brevet::keyring::Keyring;
+use brevet::base::clock::Timestamp;
+use brevet::base::entropy::SystemEntropy;
+use brevet::session::keyring::Keyring;
 use brevet::{packing, token};
 use libfuzzer_sys::fuzz_target;
 

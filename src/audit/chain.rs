@@ -2,7 +2,7 @@
 //! line before it. Whoever deletes, moves or edits a line, or cuts lines off, breaks the chain, or must
 //! compute all of it anew from there on, which the head that is kept elsewhere then tells.
 
-use crate::sigv4::hex;
+use crate::base::digest::hex;
 
 /// What the hash of a line begins with.
 const DOMAIN: &[u8] = b"brevet audit line v1";

@@ -15,8 +15,8 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 use serde_json::value::to_raw_value;
 
 use super::{AuditError, Record, Target, line, record, uuid};
-use crate::clock::Timestamp;
-use crate::entropy::Entropy;
+use crate::base::clock::Timestamp;
+use crate::base::entropy::Entropy;
 use crate::files::{self, Audience, FileError};
 
 /// How long a command waits for another one that writes its record.
@@ -217,7 +217,7 @@ fn whole_lines(file: &File) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entropy::SystemEntropy;
+    use crate::base::entropy::SystemEntropy;
 
     fn deed() -> Deed {
         Deed {

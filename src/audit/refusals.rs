@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{Record, UserIdentity, record};
+use crate::base::clock::Timestamp;
 use crate::budgets::Source;
-use crate::clock::Timestamp;
 
 /// The most kinds of refusals that are told apart at a time.
 pub const MAX_KINDS: usize = 256;

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::line::MAX_TEXT;
 use super::*;
-use crate::clock::ManualClock;
-use crate::entropy::SystemEntropy;
+use crate::base::clock::ManualClock;
+use crate::base::entropy::SystemEntropy;
 
 const SOURCE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 7));
 

@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::sigv4::sha256;
+use crate::base::digest::sha256;
 
 /// One call, in the unit in which buckets are filled. Thousandths of a call a second, times
 /// microseconds, are in this unit.

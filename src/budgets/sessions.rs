@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
 
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
 
 /// How many sessions of each have not ended.
 pub(super) struct Sessions {

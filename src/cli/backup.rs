@@ -7,10 +7,10 @@ use serde_json::json;
 
 use super::store::{master_key, opened_to_read};
 use super::{ConfigArgument, Failure, clock, journal, operator, print, report, runtime};
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
+use crate::base::entropy::SystemEntropy;
 use crate::commands::{self, Secrets};
 use crate::config::Config;
-use crate::entropy::SystemEntropy;
 use crate::files;
 use crate::master_key::MasterKey;
 use crate::server;

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::{ConfigArgument, Failure, print};
-use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::base::clock::{Clock, SystemClock, Timestamp};
 use crate::clock_mark::{ClockMark, ClockMarkFile};
 use crate::commands;
 use crate::config::Config;

@@ -10,11 +10,11 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{Failure, input, print, version};
-use crate::arn::AccountId;
+use crate::base::arn::AccountId;
+use crate::base::entropy::{self, Entropy};
+use crate::base::names::{AccessKeyId, AccessKeyKind};
 use crate::directory::declaration::Declaration;
 use crate::directory::{self, Directory, DirectoryError};
-use crate::entropy::{self, Entropy};
-use crate::names::{AccessKeyId, AccessKeyKind};
 
 const ACCOUNT: &str = "111122223333";
 

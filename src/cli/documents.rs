@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Failure;
-use crate::sigv4::{hex, sha256};
+use crate::base::digest::{hex, sha256};
 use crate::store::Documents;
 
 /// Adds to what is printed of a change what the thing was before and after it.

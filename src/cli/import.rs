@@ -8,14 +8,14 @@ use serde_json::json;
 
 use super::store::{master_key, opened};
 use super::{ConfigArgument, Failure, clock, demo, input, journal, operator, print, report};
-use crate::clock::{Clock, SystemClock};
+use crate::base::clock::{Clock, SystemClock};
+use crate::base::entropy::SystemEntropy;
+use crate::base::legible::Form;
 use crate::commands::{self, CommandError, Desk, Import, Planned};
 use crate::config::Config;
 use crate::directory::declaration::Declaration;
 use crate::directory::{self, DirectoryError};
-use crate::entropy::SystemEntropy;
 use crate::files::{self, Audience};
-use crate::legible::Form;
 use crate::server;
 use crate::store::Store;
 

@@ -12,20 +12,20 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::{Failure, journal, print};
-use crate::arn::AccountId;
-use crate::clock::{Clock, SystemClock};
+use crate::base::arn::AccountId;
+use crate::base::clock::{Clock, SystemClock};
+use crate::base::entropy::{self, SystemEntropy};
+use crate::base::host_names::HostName;
+use crate::base::names::{AccessKeyId, AccessKeyKind};
 use crate::commands::{self, Desk};
 use crate::config::Config;
 use crate::directory;
-use crate::entropy::{self, SystemEntropy};
 use crate::files;
-use crate::host_names::HostName;
-use crate::keyring::Keyring;
 use crate::keyring_file;
 use crate::master_key::MasterKey;
-use crate::names::{AccessKeyId, AccessKeyKind};
+use crate::session::keyring::Keyring;
+use crate::session::signing_key::Algorithm;
 use crate::store::{Access, Store, UNVERIFIED_SENTENCE};
-use crate::web_identity::Algorithm;
 
 const CONFIGURATION: &str = r#"# Brevet. Every other key and its default: config/brevet.toml in the source.
 

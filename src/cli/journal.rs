@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use super::{Failure, operator, print};
 use crate::audit::{Deed, LocalLog, Phase};
-use crate::clock::{Clock, SystemClock};
+use crate::base::clock::{Clock, SystemClock};
+use crate::base::entropy::{self, SystemEntropy};
 use crate::config::Config;
-use crate::entropy::{self, SystemEntropy};
 use crate::files;
 
 /// The log of the commands of a configuration's broker.

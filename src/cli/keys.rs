@@ -8,16 +8,16 @@ use serde_json::json;
 
 use super::print::{self, TextOutputArgument};
 use super::{ConfigArgument, Failure, journal};
-use crate::clock::{Clock, SystemClock};
+use crate::base::clock::{Clock, SystemClock};
+use crate::base::entropy::SystemEntropy;
 use crate::commands;
 use crate::config::Config;
 use crate::directory::declaration::Declaration;
 use crate::directory::{self, Directory, sealing_name};
-use crate::entropy::SystemEntropy;
 use crate::files::{self, Audience};
-use crate::keyring::{self, Keyring, State};
 use crate::keyring_file;
 use crate::master_key::MasterKey;
+use crate::session::keyring::{self, Keyring, State};
 use crate::store::Store;
 
 const EXAMPLES: &str = "\

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::print;
-use crate::legible::Form;
+use crate::base::legible::Form;
 
 /// Writes events to standard error, each of them as one line: what a terminal or another reader would
 /// obey is written out. An identity provider's answer, a database's error or a caller's header then

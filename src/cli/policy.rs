@@ -8,13 +8,13 @@ use serde::Serialize;
 
 use super::print::{self, TextOutputArgument};
 use super::{Failure, input};
+use crate::base::legible::Form;
 use crate::directory::declaration::Role;
 use crate::directory::resource::Resource;
 use crate::directory::{self, Directory};
 use crate::evaluator::lint::{Outsider, lint, outsiders};
 use crate::evaluator::{Kind, Policy, simulate};
 use crate::files::{self, Audience};
-use crate::legible::Form;
 
 const MAX_POLICY_BYTES: u64 = 1 << 20;
 

@@ -7,9 +7,9 @@ use serde_json::json;
 
 use super::store::master_key;
 use super::{ConfigArgument, Failure, clock, journal, print, runtime};
+use crate::base::entropy::SystemEntropy;
 use crate::commands;
 use crate::config::{self, Config};
-use crate::entropy::SystemEntropy;
 use crate::master_key::MasterKey;
 use crate::server;
 use crate::store::{self, Access, Broker, Place, SqliteLock, Store, StoreError, WatermarkError};

@@ -8,8 +8,8 @@ use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::{Failure, assume_role, port, print};
+use crate::base::legible::Form;
 use crate::client::{ClientError, split_encoded_message};
-use crate::legible::Form;
 
 /// A file system with less is called full.
 const NEEDED_BYTES: u64 = 1 << 20;

@@ -10,21 +10,21 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Failure, LogArguments, demo, print, report, version};
 use crate::audit::Target;
+use crate::base::clock::{Clock, SystemClock};
+use crate::base::entropy::SystemEntropy;
 use crate::budgets::BudgetLimits;
-use crate::clock::{Clock, SystemClock};
 use crate::commands::{self, Desk};
 use crate::config::{Config, Limits, Listener, Names};
-use crate::entropy::SystemEntropy;
 use crate::files;
-use crate::keyring::Keyring;
 use crate::master_key::MasterKey;
+use crate::proof::sigv4::{ANY_REGION, MAX_SKEW};
 use crate::providers::Reach;
 use crate::server::{self, Parts, Running, service_manager};
+use crate::session::keyring::Keyring;
+use crate::session::signing_key::Algorithm;
 use crate::sessions::{self, Mode, RedisOptions};
-use crate::sigv4::{ANY_REGION, MAX_SKEW};
 use crate::store::{Access, KEEP_CHANGES, Place, Store};
 use crate::tls;
-use crate::web_identity::Algorithm;
 
 const SERVE_EXAMPLES: &str = "\
 Examples:
@@ -156,7 +156,7 @@ impl About {
             operator = %running.operator,
             version = version::text(),
             store = self.store,
-            cluster = %running.sts.tokens.with_keyring(|keyring| keyring.cluster_id().to_owned()),
+            cluster = %running.broker.tokens.with_keyring(|keyring| keyring.cluster_id().to_owned()),
             audit = self.audit,
             certificate = self.certificate,
             "brevet listens"
@@ -303,12 +303,12 @@ async fn develop(arguments: &ServeArguments) -> Result<(Running, About), Failure
     };
     let running = server::start_with(config, parts, clock, entropy).await?;
     // An RSA key takes a while to make: nobody waits for it.
-    let sts = running.sts.clone();
+    let broker = running.broker.clone();
     tokio::task::spawn_blocking(move || {
         let keyring = Keyring::parse(&more_keys)
             .and_then(|k| k.with_signing_keys(&[Algorithm::RS256], &*chance, later));
         match keyring {
-            Ok(keyring) => sts.tokens.replace(keyring),
+            Ok(keyring) => broker.tokens.replace(keyring),
             Err(error) => tracing::warn!(%error, "there is no RS256 key"),
         }
     });

@@ -7,11 +7,11 @@ use clap::Args;
 use serde_json::json;
 
 use super::{ConfigArgument, Failure, clock, documents, journal, print, report};
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
+use crate::base::entropy::SystemEntropy;
+use crate::base::legible::Form;
 use crate::commands;
 use crate::config::Config;
-use crate::entropy::SystemEntropy;
-use crate::legible::Form;
 use crate::master_key::MasterKey;
 use crate::server;
 use crate::store::{Access, Change, Place, Store};
@@ -158,7 +158,7 @@ pub(super) fn changes(arguments: &ChangesArguments) -> Result<(), Failure> {
 }
 
 fn line(change: &Change) -> Result<serde_json::Value, Failure> {
-    let at = crate::clock::Timestamp::from_seconds(change.changed_at.div_euclid(1_000));
+    let at = crate::base::clock::Timestamp::from_seconds(change.changed_at.div_euclid(1_000));
     let parsed = |text: &str| serde_json::from_str::<serde_json::Value>(text);
     Ok(serde_json::json!({
         "SequenceNumber": change.sequence, "Time": at.to_string(), "Actor": parsed(&change.actor)?,

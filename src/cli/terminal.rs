@@ -7,7 +7,7 @@ use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use zeroize::Zeroizing;
 
 use super::Failure;
-use crate::legible::Legible;
+use crate::base::legible::Legible;
 
 /// Asks a question that `y` or `yes` agrees to. Where nobody sits at a terminal, nobody agrees.
 ///

@@ -8,8 +8,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::aws::Settings;
 use super::{CallArguments, Failure, LogArguments, print, values};
+use crate::base::clock::{Clock, SystemClock, Timestamp};
 use crate::client::WebIdentityToken;
-use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::files;
 
 const EXAMPLES: &str = "\

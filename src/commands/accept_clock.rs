@@ -3,7 +3,7 @@
 //! codes was swept by that clock.
 
 use super::{Actor, CommandError, Detail, Revoked};
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
 use crate::revocations::{Mark, Selector};
 use crate::store::{Entry, Store, StoreError};
 

@@ -1,6 +1,6 @@
 //! One aspect of a thing: what is attached to it, in it, or said of it.
 
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
 use crate::directory::declaration::{
     Attached, Boundary, Document, InlinePolicy, PolicyVersion, ProfileRole, Tag,
 };

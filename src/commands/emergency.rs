@@ -1,13 +1,13 @@
 //! What an operator ends from beside the broker when something leaked: signing keys, and sessions of
 //! every kind. It needs no session and no permission of the broker, and waits behind no call.
 
-use crate::arn::AccountId;
-use crate::clock::Timestamp;
+use crate::base::arn::AccountId;
+use crate::base::clock::Timestamp;
 use crate::commands::{Actor, Detail, Revoked};
 use crate::revocations::{Mark, Selector};
 use crate::store::{Entry, Store, StoreError, Writer};
 
-/// Revokes signing keys for ever, by their ids in the keyring (see [`crate::keyring::normal_id`]). The
+/// Revokes signing keys for ever, by their ids in the keyring (see [`crate::session::keyring::normal_id`]). The
 /// number of the last change.
 ///
 /// # Errors

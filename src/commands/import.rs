@@ -11,7 +11,7 @@ use super::{
     Actor, CommandError, Desk, Detail, action, delete, ends, fill, is_active, lint, public, put,
     read, record, refused, rules, seal,
 };
-use crate::arn::arn_of_principal;
+use crate::base::arn::arn_of_principal;
 use crate::directory::declaration::Declaration;
 use crate::directory::principals::{Named, exchange};
 use crate::directory::resource::{Kind, Name, Resource, folded};

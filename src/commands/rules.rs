@@ -2,12 +2,12 @@
 //! identifiers"; IAM API Reference, each action's parameters. Where a quota can be raised, the
 //! bound is what it can be raised to. Accounts have no quotas of users, roles or policies.
 
-use crate::arn::{AccountId, IamArn};
+use crate::base::arn::{AccountId, IamArn};
+use crate::base::names::MAX_TAGS;
 use crate::directory::declaration::{Attached, InlinePolicy, Tag};
 use crate::directory::is_aws_managed;
 use crate::directory::resource::{Kind, Name, Resource};
 use crate::directory::{OWN_ISSUER, is_issuer};
-use crate::names::MAX_TAGS;
 use crate::store::Writer;
 
 use super::CommandError;

@@ -3,8 +3,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::*;
+use crate::base::entropy::SystemEntropy;
 use crate::directory;
-use crate::entropy::SystemEntropy;
 use crate::store::{Access, Attempt, Matched, Place};
 
 const ACCOUNT: &str = "111122223333";

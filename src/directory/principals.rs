@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::declaration::{Document, Role};
 use super::resource::Resource;
-use crate::arn::arn_of_principal;
+use crate::base::arn::arn_of_principal;
 use crate::evaluator::aws_principals;
 
 /// An ARN in a trust policy whose owner has a unique id.

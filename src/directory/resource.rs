@@ -8,7 +8,7 @@ use super::declaration::{
     AccessKey, Account, Attached, Boundary, Declaration, Group, InstanceProfile, ManagedPolicy,
     MfaDevice, OidcProvider, ProfileRole, Role, SamlProvider, User,
 };
-use crate::arn::{AccountId, IamArn};
+use crate::base::arn::{AccountId, IamArn};
 
 /// What kind of thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::Arc;
 
-use crate::arn::AccountId;
+use crate::base::arn::AccountId;
 
 /// A thousand entries a shard when there are a million.
 const SHARDS: usize = 1_024;

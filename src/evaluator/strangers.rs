@@ -13,7 +13,7 @@ use super::condition::Condition;
 use super::document::{
     ActionPattern, Actions, Effect, Policy, PrincipalPattern, Principals, Statement,
 };
-use crate::arn::arn_of_principal;
+use crate::base::arn::arn_of_principal;
 
 /// A provider whose tokens every one of its customers can get, all under one issuer.
 #[derive(Debug, Deserialize)]

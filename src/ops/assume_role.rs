@@ -11,17 +11,18 @@ use super::session_input::{
     audited_tags, check_policy_arns, check_session_policy, required,
 };
 use super::{Context, Operation};
-use crate::arn::RoleArn;
 use crate::audit::Digest;
 use crate::authn::OpenedSession;
+use crate::base::arn::RoleArn;
+use crate::base::field::FieldError;
+use crate::base::names::{ExternalId, MAX_TAGS, RoleSessionName, SourceIdentity, Tag};
 use crate::budgets::CountedAs;
 use crate::directory::Role;
-use crate::durations;
 use crate::error::Error;
 use crate::mfa::{self, Code};
 use crate::mint::{self, Credentials, Shape};
-use crate::names::{ExternalId, FieldError, MAX_TAGS, RoleSessionName, SourceIdentity, Tag};
-use crate::packing::{self, Limits, TagClaim};
+use crate::session::durations;
+use crate::session::packing::{self, Limits, TagClaim};
 use crate::trust::{self, Denied, Grant, SessionRequest};
 
 /// The most roles in a chain of sessions: each is named in the token, so that what ends one ends all

@@ -12,18 +12,19 @@ use super::session_input::{
     check_policy_arns, check_session_policy, required,
 };
 use super::{Context, Operation};
-use crate::arn::RoleArn;
 use crate::audit::Digest;
 use crate::authn::{Evidence, WebIdentity};
+use crate::base::arn::RoleArn;
+use crate::base::clock::Timestamp;
+use crate::base::field::FieldError;
+use crate::base::names::{RoleSessionName, SourceIdentity, Tag};
+use crate::base::secret::Secret;
 use crate::budgets::CountedAs;
-use crate::clock::Timestamp;
 use crate::directory::Role;
-use crate::durations;
 use crate::error::Error;
 use crate::mint::{Credentials, Shape};
-use crate::names::{FieldError, RoleSessionName, SourceIdentity, Tag};
-use crate::packing::{self, Limits, Packed, TagClaim};
-use crate::secret::Secret;
+use crate::session::durations;
+use crate::session::packing::{self, Limits, Packed, TagClaim};
 use crate::trust::{self, Denied, Grant, SessionRequest};
 
 /// Where a token carries session tags, and who stands behind the session: IAM User Guide, "Pass
@@ -94,11 +95,11 @@ impl AssumeRoleWithWebIdentity {
             "WebIdentityToken",
             input.web_identity_token,
         )?));
-        crate::names::length(
+        crate::base::field::length(
             "WebIdentityToken",
             token.expose(),
             4,
-            crate::jwt::MAX_CHARACTERS,
+            crate::proof::jwt::MAX_CHARACTERS,
         )?;
         if input.provider_id.is_some() {
             let rule = "must be null: OAuth 2.0 access tokens are not accepted, ID tokens are";
@@ -327,7 +328,7 @@ async fn spend(cx: &mut Context<'_>, identity: &WebIdentity) -> Result<(), Error
     );
     let first = cx
         .wait(
-            cx.sts
+            cx.broker
                 .store
                 .see(&identity.provider.url, id, issued_at, expires_at),
         )

@@ -4,13 +4,14 @@
 use serde_json::value::RawValue;
 
 use super::{Context, Operation};
-use crate::arn::IamArn;
 use crate::authorization_message::{Message, Told};
+use crate::base::arn::IamArn;
+use crate::base::field;
+use crate::base::field::FieldError;
 use crate::budgets::CountedAs;
 use crate::error::Error;
 use crate::evaluator::{Kind, Policy};
-use crate::names::{self, FieldError};
-use crate::packing;
+use crate::session::packing;
 use crate::trust::{self, Asked};
 
 /// The checked request.
@@ -32,7 +33,7 @@ impl DecodeAuthorizationMessage {
     pub fn parse(encoded_message: Option<String>) -> Result<Self, Error> {
         let text =
             encoded_message.ok_or_else(|| FieldError::new("EncodedMessage", "must not be null"))?;
-        names::length("EncodedMessage", &text, 1, 10_240)?;
+        field::length("EncodedMessage", &text, 1, 10_240)?;
         Ok(Self {
             encoded_message: text,
         })
@@ -53,7 +54,7 @@ impl Operation for DecodeAuthorizationMessage {
         let action = "sts:DecodeAuthorizationMessage";
         let permitted = trust::permit(cx.caller(), &cx.directory, &cx.facts(), action, "*");
         permitted.map_err(|denied| cx.refuse(&denied, "*"))?;
-        let keyring = cx.sts.tokens.keyring();
+        let keyring = cx.broker.tokens.keyring();
         let message = Message::open(&self.encoded_message, &keyring)?;
         let reader = cx.caller().account();
         let (of_principal, of_resource) = message.accounts();

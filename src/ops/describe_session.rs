@@ -4,12 +4,12 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{Context, Operation, Service, SessionView};
-use crate::arn::IamArn;
+use crate::base::arn::IamArn;
+use crate::base::digest::hex;
+use crate::base::field::FieldError;
 use crate::budgets::CountedAs;
 use crate::error::Error;
-use crate::names::FieldError;
 use crate::sessions::{self, SessionId};
-use crate::sigv4::hex;
 use crate::trust;
 
 /// The request.
@@ -60,9 +60,9 @@ impl Operation for DescribeSession {
             "*",
         );
         permitted.map_err(|denied| cx.refuse(&denied, "*"))?;
-        let keyring = cx.sts.tokens.keyring();
+        let keyring = cx.broker.tokens.keyring();
         let found = cx
-            .sts
+            .broker
             .sessions
             .find(&keyring, &self.session_id, cx.now)
             .await?;
@@ -70,7 +70,7 @@ impl Operation for DescribeSession {
         let account = cx.caller().account();
         let own = found
             .filter(|r| IamArn::parse(&r.principal_arn).is_some_and(|arn| arn.account == account));
-        let view = own.and_then(|record| SessionView::new(record, &cx.sts.revocations));
+        let view = own.and_then(|record| SessionView::new(record, &cx.broker.revocations));
         view.ok_or_else(|| Error::NotFound("there is no record of this session".to_owned()))
     }
 }

@@ -4,10 +4,11 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{Context, Operation};
-use crate::arn::IamArn;
+use crate::base::arn::IamArn;
+use crate::base::field::FieldError;
+use crate::base::names::AccessKeyId;
 use crate::budgets::CountedAs;
 use crate::error::Error;
-use crate::names::{AccessKeyId, FieldError};
 use crate::trust;
 
 /// The request.

@@ -14,12 +14,12 @@ use super::session_input::{
 use super::{Context, Operation};
 use crate::audit::Digest;
 use crate::authn::federated_user_arn;
+use crate::base::names::{FederatedUserName, Tag};
 use crate::budgets::CountedAs;
-use crate::durations;
 use crate::error::Error;
 use crate::mint::{Credentials, Shape};
-use crate::names::{FederatedUserName, Tag};
-use crate::packing::{self, Limits, TagClaim};
+use crate::session::durations;
+use crate::session::packing::{self, Limits, TagClaim};
 use crate::trust::{self, SessionRequest};
 
 /// The parameters as a wire carries them, unchecked.

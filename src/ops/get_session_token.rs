@@ -8,11 +8,11 @@ use serde_json::value::RawValue;
 use super::session_input::{self, AnsweredCredentials, audited_credentials};
 use super::{Context, Operation};
 use crate::budgets::CountedAs;
-use crate::durations;
 use crate::error::Error;
 use crate::mfa::{self, Code};
 use crate::mint::{Credentials, Shape};
-use crate::packing::Packed;
+use crate::session::durations;
+use crate::session::packing::Packed;
 use crate::trust::{self, Denied, Grant};
 
 /// The checked request.

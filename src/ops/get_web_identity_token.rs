@@ -10,14 +10,16 @@ use serde_json::{Map, Value, json};
 use super::session_input::{self, AuditTag, audited_tags, required};
 use super::{Context, Operation};
 use crate::authn::Identity;
+use crate::base::clock::Timestamp;
+use crate::base::entropy;
+use crate::base::field;
+use crate::base::field::FieldError;
+use crate::base::names::Tag;
+use crate::base::secret::Secret;
 use crate::budgets::CountedAs;
-use crate::clock::Timestamp;
-use crate::entropy;
 use crate::error::Error;
-use crate::names::{self, FieldError, Tag};
-use crate::secret::Secret;
+use crate::session::signing_key::Algorithm;
 use crate::trust::{self, SessionRequest};
-use crate::web_identity::Algorithm;
 
 /// The longest claims, in bytes.
 const MAX_CLAIMS: usize = 8_192;
@@ -71,7 +73,7 @@ impl GetWebIdentityToken {
             .into());
         }
         for audience in &input.audience {
-            names::length("Audience", audience, 1, 1_000)?;
+            field::length("Audience", audience, 1, 1_000)?;
         }
         let algorithm = required("SigningAlgorithm", input.signing_algorithm)?;
         let algorithm = Algorithm::parse(&algorithm).ok_or_else(|| {
@@ -136,7 +138,7 @@ impl Operation for GetWebIdentityToken {
         if let Some(denied) = actions.iter().find_map(permit) {
             return Err(cx.refuse(&denied, "*"));
         }
-        let Some(issuer) = &cx.sts.issuer else {
+        let Some(issuer) = &cx.broker.issuer else {
             let text = "Outbound web identity federation is not enabled: this broker has no [web_identity] issuer";
             return Err(Error::OutboundWebIdentityFederationDisabled(
                 text.to_owned(),
@@ -151,12 +153,12 @@ impl Operation for GetWebIdentityToken {
         {
             return Err(Error::SessionDurationEscalation);
         }
-        let id = crate::sigv4::hex(&entropy::bytes::<16>(&*cx.sts.entropy)?);
+        let id = crate::base::digest::hex(&entropy::bytes::<16>(&*cx.broker.entropy)?);
         let claims = claims(cx, issuer, &self, &id, issued_at, expiration).to_string();
         if claims.len() > MAX_CLAIMS {
             return Err(Error::JwtPayloadSizeExceeded(claims.len(), MAX_CLAIMS));
         }
-        let keyring = cx.sts.tokens.keyring();
+        let keyring = cx.broker.tokens.keyring();
         let key = keyring.signing_key(self.algorithm).ok_or_else(|| {
             let text = format!(
                 "this broker has no {} key: `brevet keyring rotate` makes one",
@@ -197,7 +199,7 @@ fn claims(
     };
     let mut own = Map::new();
     own.insert("aws_account".to_owned(), caller.account().as_str().into());
-    own.insert("source_region".to_owned(), cx.sts.region.as_str().into());
+    own.insert("source_region".to_owned(), cx.broker.region.as_str().into());
     own.insert("principal_id".to_owned(), subject.into());
     let tags = caller.tags();
     if !tags.is_empty() {

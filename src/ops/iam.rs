@@ -12,12 +12,12 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::{Context, Operation, Service};
-use crate::arn::IamArn;
+use crate::base::arn::IamArn;
+use crate::base::names::Tag;
 use crate::budgets::CountedAs;
 use crate::commands::{self, Command, Desk};
 use crate::directory::User;
 use crate::error::Error;
-use crate::names::Tag;
 use crate::trust::{self, SessionRequest};
 
 /// How long an answer waits for its own change to be in force here.
@@ -118,7 +118,7 @@ impl Target {
             (None, Some(user)) => &user.name,
             (None, None) => {
                 let rule = "must not be null: the caller is no user";
-                return Err(crate::names::FieldError::new("UserName", rule).into());
+                return Err(crate::base::field::FieldError::new("UserName", rule).into());
             }
         };
         let account = cx.caller().account();
@@ -155,16 +155,16 @@ pub(super) async fn change(
 ) -> Result<(), Error> {
     decide(cx)?;
     let master_key = cx
-        .sts
+        .broker
         .master_key
         .load_full()
-        .filter(|_| cx.sts.directory_is_in_the_store);
+        .filter(|_| cx.broker.directory_is_in_the_store);
     let Some(master_key) = master_key else {
         return Err(Error::UnmodifiableEntity(
             "the directory is a file, and is changed there",
         ));
     };
-    let writer = cx.wait(cx.sts.store.write()).await?;
+    let writer = cx.wait(cx.broker.store.write()).await?;
     let commands = match decide(cx) {
         Ok(commands) => commands,
         Err(error) => {
@@ -174,16 +174,16 @@ pub(super) async fn change(
     };
     let actor = cx.actor();
     let desk = Desk {
-        store: &cx.sts.store,
+        store: &cx.broker.store,
         master_key: &master_key,
-        entropy: &*cx.sts.entropy,
+        entropy: &*cx.broker.entropy,
         now: cx.now,
-        issuer: cx.sts.issuer.as_deref(),
+        issuer: cx.broker.issuer.as_deref(),
     };
     let sequence = commands::execute_in(writer, desk, &actor, commands).await?;
-    cx.sts.feed.nudge();
+    cx.broker.feed.nudge();
     let seen = async {
-        while cx.sts.feed.sequence() < sequence {
+        while cx.broker.feed.sequence() < sequence {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };

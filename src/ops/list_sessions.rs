@@ -4,13 +4,14 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{Context, Operation, Service, SessionView};
-use crate::arn::{AccountId, IamArn, RoleArn};
+use crate::base::arn::{AccountId, IamArn, RoleArn};
+use crate::base::entropy;
+use crate::base::field;
+use crate::base::field::FieldError;
 use crate::budgets::CountedAs;
-use crate::entropy;
-use crate::envelope::{self, Purpose};
 use crate::error::Error;
-use crate::keyring::Keyring;
-use crate::names::{self, FieldError};
+use crate::session::envelope::{self, Purpose};
+use crate::session::keyring::Keyring;
 use crate::sessions::SessionRecord;
 use crate::trust;
 
@@ -59,7 +60,7 @@ impl ListSessions {
             return Err(FieldError::new("MaxItems", "must be from 1 to 1000").into());
         }
         let marker = marker.unwrap_or_default();
-        names::length("Marker", &marker, 0, MARKER.max_characters)?;
+        field::length("Marker", &marker, 0, MARKER.max_characters)?;
         let role_arn = role_arn
             .map(|arn| RoleArn::parse("RoleArn", arn))
             .transpose()?;
@@ -119,10 +120,11 @@ impl Operation for ListSessions {
         );
         permitted.map_err(|denied| cx.refuse(&denied, resource))?;
         let account = cx.caller().account();
-        let sts = cx.sts;
+        let broker = cx.broker;
         let has_not_ended = |record: &SessionRecord| {
             super::came_from(record).is_some_and(|keys| {
-                !sts.revocations
+                !broker
+                    .revocations
                     .is_revoked(&keys, record.issued_under, record.issued_at)
             })
         };
@@ -132,9 +134,9 @@ impl Operation for ListSessions {
             own && role.is_none_or(|role| role == record.principal_arn)
                 && (self.include_revoked || has_not_ended(record))
         };
-        let keyring = sts.tokens.keyring();
+        let keyring = broker.tokens.keyring();
         let after = opened(&keyring, account, &self.marker)?;
-        let (records, last) = sts
+        let (records, last) = broker
             .sessions
             .list(&keyring, &after, self.max_items, cx.now, wanted)
             .await?;
@@ -144,17 +146,17 @@ impl Operation for ListSessions {
                 &keyring,
                 &MARKER,
                 format!("{account}{last}").as_bytes(),
-                &entropy::bytes(&*sts.entropy)?,
+                &entropy::bytes(&*broker.entropy)?,
             )?,
         };
         let sessions = records
             .into_iter()
-            .filter_map(|record| SessionView::new(record, &sts.revocations))
+            .filter_map(|record| SessionView::new(record, &broker.revocations))
             .collect();
         Ok(ListSessionsOutput {
             sessions,
             marker,
-            shared: sts.sessions.are_shared(),
+            shared: broker.sessions.are_shared(),
         })
     }
 }

@@ -3,16 +3,16 @@
 
 use std::time::Duration;
 
-use super::Sts;
-use crate::clock::Timestamp;
+use super::Broker;
+use crate::base::clock::Timestamp;
 use crate::error::Error;
 use crate::metrics::Throttled;
-use crate::sigv4::{MAX_SKEW, Presented};
+use crate::proof::sigv4::{MAX_SKEW, Presented};
 use crate::single_use::{Digest, Refused, SingleUse};
 
 /// A signature that is being used. It stays used, unless it brings nothing.
 pub(super) struct Claim<'a> {
-    sts: &'a Sts,
+    broker: &'a Broker,
     single_use: &'a SingleUse,
     signature: Digest,
 }
@@ -23,11 +23,11 @@ pub(super) struct Claim<'a> {
 /// # Errors
 /// [`Error::Throttling`] when it was used before, or cannot be remembered.
 pub(super) async fn claim<'a>(
-    sts: &'a Sts,
+    broker: &'a Broker,
     presented: &Presented,
     now: Timestamp,
 ) -> Result<Option<Claim<'a>>, Error> {
-    let Some(single_use) = &sts.single_use else {
+    let Some(single_use) = &broker.single_use else {
         return Ok(None);
     };
     let signature = presented.digest();
@@ -36,7 +36,7 @@ pub(super) async fn claim<'a>(
         .unverified_date()
         .plus(MAX_SKEW + Duration::from_secs(1))
         .since(now);
-    let monotonic = sts.clock.monotonic();
+    let monotonic = broker.clock.monotonic();
     single_use
         .claim(signature, monotonic + left, monotonic)
         .map_err(|refused| {
@@ -44,23 +44,23 @@ pub(super) async fn claim<'a>(
                 Refused::Used => "signature",
                 Refused::Full => "signatures",
             };
-            throttled(sts, why)
+            throttled(broker, why)
         })?;
-    match sts
+    match broker
         .sessions
-        .claim_signature(&sts.tokens.keyring(), &signature, left)
+        .claim_signature(&broker.tokens.keyring(), &signature, left)
         .await
     {
         Ok(true) => {}
         // Another broker has seen it; so has this one from now on.
-        Ok(false) => return Err(throttled(sts, "signature")),
+        Ok(false) => return Err(throttled(broker, "signature")),
         Err(error) => {
             tracing::debug!(%error, "whether another broker has seen a signature is not known");
-            sts.metrics.signatures_unshared.inc();
+            broker.metrics.signatures_unshared.inc();
         }
     }
     Ok(Some(Claim {
-        sts,
+        broker,
         single_use,
         signature,
     }))
@@ -70,15 +70,16 @@ impl Claim<'_> {
     /// It brought nothing, and may come again.
     pub(super) async fn release(self) {
         self.single_use.release(&self.signature);
-        self.sts
+        self.broker
             .sessions
-            .release_signature(&self.sts.tokens.keyring(), &self.signature)
+            .release_signature(&self.broker.tokens.keyring(), &self.signature)
             .await;
     }
 }
 
-fn throttled(sts: &Sts, why: &'static str) -> Error {
-    sts.metrics
+fn throttled(broker: &Broker, why: &'static str) -> Error {
+    broker
+        .metrics
         .throttled
         .get_or_create(&Throttled { budget: why })
         .inc();

@@ -8,15 +8,17 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use super::{Context, Operation, Service, Sts, iam};
-use crate::arn::{AccountId, IamArn};
+use super::{Broker, Context, Operation, Service, iam};
+use crate::base::arn::{AccountId, IamArn};
+use crate::base::clock::Timestamp;
+use crate::base::field;
+use crate::base::field::FieldError;
+use crate::base::names::{AccessKeyId, SourceIdentity};
 use crate::budgets::CountedAs;
-use crate::clock::Timestamp;
 use crate::commands::{Command, Detail, Edit, Revoked};
 use crate::directory::Directory;
 use crate::directory::resource::{Kind, Name};
 use crate::error::Error;
-use crate::names::{self, AccessKeyId, FieldError, SourceIdentity};
 use crate::revocations::{Key, Mark, Revocations, Selector, provider_subject};
 use crate::sessions::{self, SessionRecord};
 use crate::store::{Entry, Node};
@@ -134,7 +136,7 @@ impl RevokeSessions {
             }
             Some(Asked::RoleArn(arn)) => {
                 account = Some(
-                    crate::arn::RoleArn::parse("RoleArn", &arn)?
+                    crate::base::arn::RoleArn::parse("RoleArn", &arn)?
                         .account()
                         .to_string(),
                 );
@@ -154,7 +156,7 @@ impl RevokeSessions {
                 match subject {
                     None => (Selector::Principal, provider_arn),
                     Some(subject) => {
-                        names::length("Subject", &subject, 1, 255)?;
+                        field::length("Subject", &subject, 1, 255)?;
                         if subject.chars().any(char::is_control) {
                             return Err(FieldError::new(
                                 "Subject",
@@ -195,7 +197,7 @@ impl RevokeSessions {
 
 /// An OpenID Connect provider's account.
 fn provider_account(arn: &str) -> Result<String, Error> {
-    names::length("ProviderArn", arn, 20, 2048)?;
+    field::length("ProviderArn", arn, 20, 2048)?;
     let provider = IamArn::parse(arn).filter(|a| a.kind == "oidc-provider" && !arn.contains(' '));
     let rule =
         "must be the ARN of an OpenID Connect provider (`arn:aws:iam::ACCOUNT:oidc-provider/HOST`)";
@@ -206,7 +208,7 @@ fn provider_account(arn: &str) -> Result<String, Error> {
 
 /// A user's ARN, an assumed role's session's, or a federated user's.
 fn principal_account(arn: &str) -> Result<String, Error> {
-    names::length("PrincipalArn", arn, 20, 2048)?;
+    field::length("PrincipalArn", arn, 20, 2048)?;
     let user = IamArn::parse(arn)
         .filter(|a| a.kind == "user")
         .map(|a| a.account.to_string());
@@ -219,7 +221,7 @@ fn principal_account(arn: &str) -> Result<String, Error> {
             || session
                 .strip_prefix("federated-user/")
                 .is_some_and(|name| !name.is_empty());
-        let whole = named && crate::arn::AccountId::parse(account).is_some();
+        let whole = named && crate::base::arn::AccountId::parse(account).is_some();
         whole.then(|| account.to_owned())
     });
     let rule = "must be the ARN of a user, of a role session (`arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`) or of a federated user (`arn:aws:sts::ACCOUNT:federated-user/NAME`)";
@@ -257,7 +259,7 @@ impl Operation for RevokeSessions {
             // Whether it may is said before anything ends.
             self.deactivation(cx)?;
         }
-        let mut writer = cx.wait(cx.sts.store.write_revocation()).await?;
+        let mut writer = cx.wait(cx.broker.store.write_revocation()).await?;
         let account = match self.admit(cx) {
             Ok(account) => account,
             Err(error) => {
@@ -289,13 +291,13 @@ impl Operation for RevokeSessions {
             .await?;
         let sequence_number = writer.commit().await?;
         // Here at once; elsewhere by the feed.
-        cx.sts.revocations.mark(&hit.key, mark);
-        cx.sts.feed.nudge();
+        cx.broker.revocations.mark(&hit.key, mark);
+        cx.broker.feed.nudge();
         let ((nodes_connected, pending), sessions) = tokio::join!(
-            spread(cx.sts, sequence_number),
-            hit.count(cx.sts, account.as_str(), cx.now)
+            spread(cx.broker, sequence_number),
+            hit.count(cx.broker, account.as_str(), cx.now)
         );
-        cx.sts
+        cx.broker
             .metrics
             .revocations_pending_nodes
             .set(i64::try_from(pending.len()).unwrap_or(i64::MAX));
@@ -329,8 +331,8 @@ impl Operation for PreviewRevocation {
 
     async fn run(self, cx: &mut Context<'_>) -> Result<Target, Error> {
         let account = self.0.admit(cx)?;
-        let hit = self.0.hit(cx, account.as_str(), cx.sts.feed.sequence());
-        let sessions = hit.count(cx.sts, account.as_str(), cx.now).await;
+        let hit = self.0.hit(cx, account.as_str(), cx.broker.feed.sequence());
+        let sessions = hit.count(cx.broker, account.as_str(), cx.now).await;
         Ok(Target {
             sessions,
             ..self.0.known(&cx.directory, account.as_str())
@@ -391,13 +393,13 @@ impl RevokeSessions {
         Hit {
             key,
             mark,
-            before: cx.sts.revocations.find(&key).unwrap_or_default(),
+            before: cx.broker.revocations.find(&key).unwrap_or_default(),
         }
     }
 
     /// The change that makes the access key inactive, if the caller may.
     fn deactivation(&self, cx: &mut Context<'_>) -> Result<Command, Error> {
-        if !cx.sts.directory_is_in_the_store {
+        if !cx.broker.directory_is_in_the_store {
             let why = "the directory is a file; set the key's `Status` to `Inactive` there, and revoke without deactivating";
             return Err(Error::UnmodifiableEntity(why));
         }
@@ -473,20 +475,20 @@ struct Hit {
 impl Hit {
     /// Counts the account's sessions on record that end by the mark and had not ended before it, for
     /// as long as [`COUNTING`].
-    async fn count(&self, sts: &Sts, account: &str, now: Timestamp) -> Option<Counted> {
+    async fn count(&self, broker: &Broker, account: &str, now: Timestamp) -> Option<Counted> {
         let hit = AtomicUsize::new(0);
         let look = |record: &SessionRecord| {
             let own = IamArn::parse(&record.principal_arn)
                 .is_some_and(|arn| arn.account.as_str() == account);
-            if own && self.hits(&sts.revocations, record) {
+            if own && self.hits(&broker.revocations, record) {
                 hit.fetch_add(1, Ordering::Relaxed);
             }
             // None is kept: there may be many, and each may be large.
             false
         };
-        let keyring = sts.tokens.keyring();
+        let keyring = broker.tokens.keyring();
         let more =
-            match tokio::time::timeout(COUNTING, sts.sessions.list(&keyring, "", 1, now, look))
+            match tokio::time::timeout(COUNTING, broker.sessions.list(&keyring, "", 1, now, look))
                 .await
             {
                 Ok(Ok((_, marker))) => !marker.is_empty(),
@@ -515,18 +517,18 @@ impl Hit {
 /// Waits for the change to be in force on every broker that is heard of. How many brokers may accept
 /// sessions, and which of them the change has not reached: one that is not heard of is among these,
 /// and is not waited for.
-async fn spread(sts: &Sts, sequence: i64) -> (usize, Vec<Node>) {
+async fn spread(broker: &Broker, sequence: i64) -> (usize, Vec<Node>) {
     let mut seen = (1, Vec::new());
     let look = async {
         loop {
             // Until this node counts it, sessions that it issues would end with those from before.
-            let counted = sts.feed.sequence() >= sequence;
-            if counted && !sts.store.is_shared() {
+            let counted = broker.feed.sequence() >= sequence;
+            if counted && !broker.store.is_shared() {
                 return;
             }
             // Without an answer the last one stands: it is durable, and nobody is said to have it.
-            if sts.store.is_shared()
-                && let Ok(nodes) = sts.store.nodes_after(Instant::now()).await
+            if broker.store.is_shared()
+                && let Ok(nodes) = broker.store.nodes_after(Instant::now()).await
             {
                 let connected = nodes.len().max(1);
                 let pending: Vec<_> = nodes

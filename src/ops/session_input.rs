@@ -4,13 +4,15 @@
 use serde::Serialize;
 
 use super::Context;
-use crate::arn::{AccountId, IamArn};
+use crate::base::arn::{AccountId, IamArn};
+use crate::base::digest::sha256;
+use crate::base::field;
+use crate::base::field::FieldError;
+use crate::base::names::{self, MAX_TAGS, SerialNumber, Tag};
 use crate::error::Error;
 use crate::evaluator::{Kind, Policy};
 use crate::mfa::Code;
 use crate::mint;
-use crate::names::{self, FieldError, MAX_TAGS, SerialNumber, Tag};
-use crate::sigv4::sha256;
 
 /// The most managed session policies.
 const MAX_POLICY_ARNS: usize = 10;
@@ -29,7 +31,7 @@ pub(super) fn policy_arns(arns: Vec<String>) -> Result<Vec<String>, Error> {
         .into());
     }
     for arn in &arns {
-        names::length("PolicyArns", arn, 20, 2048)?;
+        field::length("PolicyArns", arn, 20, 2048)?;
     }
     Ok(arns)
 }
@@ -56,7 +58,7 @@ pub(super) fn check_policy_arns(
 /// The parameter by its own length, white space included; what it says is checked later, and what it
 /// comes to when packed is another limit.
 pub(super) fn session_policy(text: String) -> Result<String, FieldError> {
-    names::length("Policy", &text, 1, Kind::Session.max_characters())?;
+    field::length("Policy", &text, 1, Kind::Session.max_characters())?;
     Ok(text)
 }
 
@@ -67,10 +69,10 @@ pub(super) fn check_session_policy(cx: &Context<'_>, text: &str) -> Result<(), E
         return Ok(());
     }
     let digest = sha256(text.as_bytes());
-    if cx.sts.sound_policies.get(&digest).is_none() {
+    if cx.broker.sound_policies.get(&digest).is_none() {
         Policy::parse(Kind::Session, text)
             .map_err(|e| Error::MalformedPolicyDocument(e.to_string()))?;
-        cx.sts.sound_policies.insert(digest, ());
+        cx.broker.sound_policies.insert(digest, ());
     }
     Ok(())
 }

@@ -22,7 +22,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::directory::OidcProvider;
-use crate::jwt::{KeySet, MAX_KEY_SET_BYTES};
+use crate::proof::jwt::{KeySet, MAX_KEY_SET_BYTES};
 
 /// From the first packet to the last byte, discovery and keys together.
 const DEADLINE: Duration = Duration::from_secs(5);

@@ -6,7 +6,7 @@ use quick_xml::Writer;
 use quick_xml::events::{BytesEnd, BytesStart, BytesText, Event};
 use serde_json::{Map, Value};
 
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
 use crate::mint::Credentials;
 use crate::ops::assume_role::AssumeRoleOutput;
 use crate::ops::assume_role_with_web_identity::AssumeRoleWithWebIdentityOutput;

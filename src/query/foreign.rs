@@ -16,7 +16,7 @@ use serde_json::json;
 use super::answer::{self, text};
 use super::{is_root, media_type};
 use crate::error::Error;
-use crate::ops::{self, Origin, Sts};
+use crate::ops::{self, Broker, Origin};
 
 /// The header that names the action in AWS's JSON protocols.
 const X_AMZ_TARGET: &str = "x-amz-target";
@@ -105,13 +105,17 @@ impl Foreign {
     }
 
     /// Records the refusal and answers the request.
-    pub(super) async fn refuse(self, sts: &Arc<Sts>, origin: Origin) -> Response<Full<Bytes>> {
+    pub(super) async fn refuse(
+        self,
+        broker: &Arc<Broker>,
+        origin: Origin,
+    ) -> Response<Full<Bytes>> {
         let error = Error::UnknownOperation(format!(
             "`{}` is not an operation of this endpoint, which answers STS and IAM (AWS Query) and gRPC. To send only \
              those here, set AWS_ENDPOINT_URL_STS and AWS_ENDPOINT_URL_IAM instead of AWS_ENDPOINT_URL",
             self.asked
         ));
-        let reply = ops::refuse_unread(sts, "none", error, origin).await;
+        let reply = ops::refuse_unread(broker, "none", error, origin).await;
         self.protocol.answer(
             reply.error.code(),
             &reply.error.message(),

@@ -16,7 +16,7 @@ use crate::ops::iam::mfa_devices::{
     ListMfaDevices, ListVirtualMfaDevices, ResyncMfaDevice,
 };
 use crate::ops::iam::{Action, Iam};
-use crate::ops::{self, Origin, Service, Sts};
+use crate::ops::{self, Broker, Origin, Service};
 
 /// The API version that every request names.
 pub(super) const VERSION: &str = "2010-05-08";
@@ -25,7 +25,7 @@ const NAMESPACE: &str = "https://iam.amazonaws.com/doc/2010-05-08/";
 
 /// One request on its way to its operation.
 struct Call<'a> {
-    sts: &'a Arc<Sts>,
+    broker: &'a Arc<Broker>,
     respond: &'a Respond,
     parameters: Parameters,
     evidence: Result<Evidence, Error>,
@@ -34,7 +34,7 @@ struct Call<'a> {
 
 /// Serves one request of the IAM API.
 pub(super) async fn serve(
-    sts: &Arc<Sts>,
+    broker: &Arc<Broker>,
     respond: &Respond,
     action: &str,
     parameters: Parameters,
@@ -46,7 +46,7 @@ pub(super) async fn serve(
         ..*respond
     };
     let call = Call {
-        sts,
+        broker,
         respond,
         parameters,
         evidence,
@@ -73,7 +73,7 @@ impl Call<'_> {
             let audited = model.audited(A::NAME, &input);
             Iam::<A>::parse(input, audited)
         });
-        let reply = ops::serve(self.sts, self.evidence, input, self.origin).await;
+        let reply = ops::serve(self.broker, self.evidence, input, self.origin).await;
         match reply.result {
             Ok(output) => {
                 let elements = model.write(A::NAME, &output);
@@ -94,7 +94,7 @@ impl Call<'_> {
             },
         };
         let reply = ops::refuse(
-            self.sts,
+            self.broker,
             Service::Iam,
             action,
             self.evidence,

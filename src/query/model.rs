@@ -16,9 +16,9 @@ use serde_json::{Map, Value};
 use super::Parameters;
 use super::answer::{Element, group, text};
 use crate::audit::Digest;
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
+use crate::base::field::FieldError;
 use crate::error::Error;
-use crate::names::FieldError;
 
 /// IAM, version 2010-05-08.
 pub(super) static IAM: LazyLock<Option<Model>> =

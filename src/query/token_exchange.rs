@@ -16,14 +16,15 @@ use serde_json::{Value, json};
 
 use super::{FORM, Parameters, media_type, read_form};
 use crate::authn::Evidence;
+use crate::base::digest::sha256;
 use crate::error::Error;
 use crate::ops::assume_role_with_web_identity::{
     AssumeRoleWithWebIdentity, AssumeRoleWithWebIdentityInput, AssumeRoleWithWebIdentityOutput,
 };
 use crate::ops::get_web_identity_token::{GetWebIdentityToken, GetWebIdentityTokenInput};
-use crate::ops::{self, Origin, Sts};
-use crate::sigv4::{Incoming, Presented, Signer, sha256};
-use crate::web_identity::Algorithm;
+use crate::ops::{self, Broker, Origin};
+use crate::proof::sigv4::{Incoming, Presented, Signer};
+use crate::session::signing_key::Algorithm;
 
 /// Where it is.
 pub(super) const PATH: &str = "/oauth2/token";
@@ -49,7 +50,7 @@ struct Refused(&'static str, String);
 
 /// Serves one request.
 pub(super) async fn serve(
-    sts: &Arc<Sts>,
+    broker: &Arc<Broker>,
     origin: Origin,
     head: &http::request::Parts,
     body: Result<Bytes, Error>,
@@ -90,7 +91,8 @@ pub(super) async fn serve(
         }
         Err(Refused(code, text)) => {
             let error = Error::Malformed(text.clone());
-            let reply = ops::refuse_unread(sts, "AssumeRoleWithWebIdentity", error, origin).await;
+            let reply =
+                ops::refuse_unread(broker, "AssumeRoleWithWebIdentity", error, origin).await;
             if !matches!(reply.error, Error::Malformed(_)) {
                 return refused(&reply.error, &reply.request_id);
             }
@@ -98,9 +100,11 @@ pub(super) async fn serve(
             return answer(StatusCode::BAD_REQUEST, &reply.request_id, &body);
         }
     };
-    let reply = ops::serve(sts, evidence, input, origin.clone()).await;
+    let reply = ops::serve(broker, evidence, input, origin.clone()).await;
     match (reply.result, wanted) {
-        (Ok(output), Some((kind, audience))) => vouched(sts, origin, output, kind, audience).await,
+        (Ok(output), Some((kind, audience))) => {
+            vouched(broker, origin, output, kind, audience).await
+        }
         (Ok(output), None) => session(&output, &reply.request_id),
         (Err(error), _) => refused(&error, &reply.request_id),
     }
@@ -109,7 +113,7 @@ pub(super) async fn serve(
 /// The session that was just made asks for a token for somebody, in a call of its own: signed,
 /// authorised and written down like any other.
 async fn vouched(
-    sts: &Arc<Sts>,
+    broker: &Arc<Broker>,
     origin: Origin,
     output: AssumeRoleWithWebIdentityOutput,
     kind: &'static str,
@@ -120,7 +124,7 @@ async fn vouched(
         signing_algorithm: Some(Algorithm::ES384.name().to_owned()),
         ..GetWebIdentityTokenInput::default()
     });
-    let reply = ops::serve(sts, signed(sts, &output), input, origin).await;
+    let reply = ops::serve(broker, signed(broker, &output), input, origin).await;
     match reply.result {
         Ok(made) => {
             let lasts = made
@@ -140,14 +144,14 @@ async fn vouched(
 }
 
 /// A signature by the session's own key.
-fn signed(sts: &Sts, output: &AssumeRoleWithWebIdentityOutput) -> Result<Evidence, Error> {
-    let host = &sts.names.load().example();
+fn signed(broker: &Broker, output: &AssumeRoleWithWebIdentityOutput) -> Result<Evidence, Error> {
+    let host = &broker.names.load().example();
     let credentials = &output.credentials;
     let signer = Signer {
         access_key_id: credentials.access_key_id.as_str(),
         secret_access_key: credentials.secret_access_key.expose().as_bytes(),
         session_token: Some(credentials.session_token.expose()),
-        region: &sts.region,
+        region: &broker.region,
         service: "sts",
     };
     let mut headers = HeaderMap::new();
@@ -158,7 +162,7 @@ fn signed(sts: &Sts, output: &AssumeRoleWithWebIdentityOutput) -> Result<Evidenc
         host,
         &mut headers,
         &payload_sha256,
-        sts.clock.now(),
+        broker.clock.now(),
     )?;
     let incoming = Incoming {
         method: "POST",

@@ -18,53 +18,54 @@ const SWEEP_SESSIONS: u64 = 30;
 
 /// Tells the other brokers on the same Redis of calls, and hears of theirs, until the daemon is gone.
 pub(super) async fn exchange(shared: Arc<Shared>) {
-    let sts = &shared.sts;
-    if !sts.sessions.are_shared() {
+    let broker = &shared.broker;
+    if !broker.sessions.are_shared() {
         return;
     }
     let mut tick = tokio::time::interval(EXCHANGE_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        let unsent = sts.budgets.unsent(MAX_TOLD);
-        if unsent.is_empty() || !sts.budgets.are_shared() {
+        let unsent = broker.budgets.unsent(MAX_TOLD);
+        if unsent.is_empty() || !broker.budgets.are_shared() {
             continue;
         }
         let counters: Vec<(String, u64)> = unsent
             .iter()
             .map(|unsent| (unsent.name(), unsent.calls))
             .collect();
-        let keyring = sts.tokens.keyring();
-        let totals = sts.sessions.add_up(&keyring, &counters).await;
-        let now = sts.clock.monotonic();
+        let keyring = broker.tokens.keyring();
+        let totals = broker.sessions.add_up(&keyring, &counters).await;
+        let now = broker.clock.monotonic();
         for (sent, total) in unsent.iter().zip(totals) {
-            sts.budgets.heard(sent, total, now);
+            broker.budgets.heard(sent, total, now);
         }
     }
 }
 
 /// Counts the brokers that share the limits, and forgets what is not needed, until the daemon is gone.
 pub(super) async fn look_after(shared: Arc<Shared>) {
-    let sts = &shared.sts;
+    let broker = &shared.broker;
     let mut tick = tokio::time::interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut counted_at = sts.clock.monotonic();
+    let mut counted_at = broker.clock.monotonic();
     for round in 0_u64.. {
         tick.tick().await;
         let heard = brokers(&shared).await;
         if heard.is_some() {
-            counted_at = sts.clock.monotonic();
+            counted_at = broker.clock.monotonic();
         }
-        let forgotten = sts.clock.monotonic().saturating_sub(counted_at) >= KEEP_COUNT;
+        let forgotten = broker.clock.monotonic().saturating_sub(counted_at) >= KEEP_COUNT;
         if let Some(brokers) = heard.or(forgotten.then_some(1)) {
-            sts.budgets.share_among(brokers);
-            sts.metrics
+            broker.budgets.share_among(brokers);
+            broker
+                .metrics
                 .brokers
                 .set(i64::try_from(brokers).unwrap_or(i64::MAX));
         }
-        sts.budgets.sweep_calls(sts.clock.monotonic());
+        broker.budgets.sweep_calls(broker.clock.monotonic());
         if round.is_multiple_of(SWEEP_SESSIONS) {
-            sts.budgets.sweep_sessions(sts.clock.now());
+            broker.budgets.sweep_sessions(broker.clock.now());
         }
     }
 }
@@ -72,18 +73,19 @@ pub(super) async fn look_after(shared: Arc<Shared>) {
 /// The brokers that were heard of lately, this one included: those on a shared store, or else those
 /// on the same Redis. None without an answer.
 async fn brokers(shared: &Shared) -> Option<usize> {
-    let sts = &shared.sts;
-    if sts.store.is_shared() {
+    let broker = &shared.broker;
+    if broker.store.is_shared() {
         // The connection is the feed's, which belongs to that thread.
-        let asked = sts.clone();
-        let counted = sts
+        let asked = broker.clone();
+        let counted = broker
             .urgent
             .spawn(async move { asked.store.count_nodes().await });
         return counted.await.ok()?.ok().map(|nodes| nodes.max(1));
     }
-    let keyring = sts.tokens.keyring();
-    sts.sessions
-        .announce(&keyring, &shared.node.node, sts.clock.now())
+    let keyring = broker.tokens.keyring();
+    broker
+        .sessions
+        .announce(&keyring, &shared.node.node, broker.clock.now())
         .await
         .ok()
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use super::Shared;
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
 use crate::metrics::Metrics;
 
 /// So long before its end a certificate is warned of: two weeks.
@@ -69,14 +69,14 @@ pub(super) async fn watch(shared: Arc<Shared>) {
         let Some(ends_at) = shared.certificate.get() else {
             continue;
         };
-        let passed = shared.sts.clock.monotonic();
+        let passed = shared.broker.clock.monotonic();
         let lately = |(of, at): (Timestamp, Duration)| {
             of == ends_at && passed.saturating_sub(at) < WARN_EVERY
         };
         if warned.is_some_and(lately) {
             continue;
         }
-        if let Some(text) = warning(ends_at, shared.sts.clock.now()) {
+        if let Some(text) = warning(ends_at, shared.broker.clock.now()) {
             tracing::warn!("{text}");
             warned = Some((ends_at, passed));
         }

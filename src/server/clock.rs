@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{Shared, StartError};
 use crate::authn;
-use crate::clock::{Clock, HighWaterClock, Timestamp};
+use crate::base::clock::{Clock, HighWaterClock, Timestamp};
 use crate::clock_mark::{ClockMark, ClockMarkError, ClockMarkFile};
 use crate::config::Config;
 use crate::store::Place;
@@ -126,7 +126,7 @@ pub(super) async fn watch(shared: Arc<Shared>) {
         look.tell_jump(&last);
         let lag = clock.lag();
         shared
-            .sts
+            .broker
             .metrics
             .clock_behind_seconds
             .set(i64::try_from(lag.as_secs()).unwrap_or(i64::MAX));
@@ -153,16 +153,16 @@ pub(super) async fn watch(shared: Arc<Shared>) {
 /// The operator has accepted the clock. What was issued before must have ended here before time goes
 /// back.
 fn take(shared: &Shared, mark: ClockMark) {
-    let (sts, keeper) = (&shared.sts, &shared.timekeeper);
-    if sts.feed.sequence() < mark.sequence {
+    let (broker, keeper) = (&shared.broker, &shared.timekeeper);
+    if broker.feed.sequence() < mark.sequence {
         return; // looked at again in a second
     }
     let before = keeper.clock.now();
     keeper.clock.accept(mark.time());
     keeper.accepted.store(mark.accepted, Ordering::Relaxed);
     // What was noted under the time before means nothing now.
-    sts.store.forget_mfa();
-    sts.budgets.forget_sessions();
+    broker.store.forget_mfa();
+    broker.budgets.forget_sessions();
     let now = keeper.clock.now();
     tracing::warn!(%before, %now, sequence = mark.sequence, "an operator has accepted the clock; every session of before has ended");
 }

@@ -79,14 +79,14 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, slots: Ar
         // A trusted proxy stands for many clients: their calls are counted, not its connections.
         let source = (!shared.listener.is_trusted(peer.ip())).then(|| peer.ip());
         let Ok(account) = shared.admission.connect(source) else {
-            shared.sts.metrics.connections_refused.inc();
+            shared.broker.metrics.connections_refused.inc();
             warn(
                 "a source address has its share of the connections; more of it are closed at once",
             );
             continue;
         };
         let Some(slot) = slot(&slots, &shared).await else {
-            shared.sts.metrics.connections_refused.inc();
+            shared.broker.metrics.connections_refused.inc();
             warn("the limit of connections is reached; more are closed at once");
             continue;
         };
@@ -117,7 +117,7 @@ async fn serve(
 ) {
     // Small answers leave at once; a socket that refuses the option still works.
     let _ = stream.set_nodelay(true);
-    let connections = &shared.sts.metrics.connections;
+    let connections = &shared.broker.metrics.connections;
     connections.inc();
     if let Some(client) = client(&mut stream, peer, &shared).await {
         // The PROXY protocol: the connection is one client's.
@@ -126,10 +126,10 @@ async fn serve(
             false => shared.admission.connect(Some(client.ip)),
         };
         match account {
-            Err(_) => _ = shared.sts.metrics.connections_refused.inc(),
+            Err(_) => _ = shared.broker.metrics.connections_refused.inc(),
             Ok(account) => tokio::select! {
                 () = talk(stream, client, &shared, &account) => {}
-                () = account.asked_to_leave() => { shared.sts.metrics.connections_refused.inc(); }
+                () = account.asked_to_leave() => { shared.broker.metrics.connections_refused.inc(); }
             },
         }
     }
@@ -146,7 +146,7 @@ async fn talk(
         return run(stream, client, shared, account).await;
     };
     let Ok(counted) = shared.admission.handshake(account) else {
-        shared.sts.metrics.connections_refused.inc();
+        shared.broker.metrics.connections_refused.inc();
         return;
     };
     let handshake = InTurn::new(
@@ -170,7 +170,7 @@ async fn talk(
             .await;
         }
         Ok(Err(error)) => tracing::debug!(peer = %client.ip, %error, "TLS handshake failed"),
-        Err(_) => _ = shared.sts.metrics.connections_refused.inc(),
+        Err(_) => _ = shared.broker.metrics.connections_refused.inc(),
     }
 }
 
@@ -192,7 +192,7 @@ async fn client(stream: &mut TcpStream, peer: SocketAddr, shared: &Shared) -> Op
         }
         Err(_) => {}
     }
-    shared.sts.metrics.connections_refused.inc();
+    shared.broker.metrics.connections_refused.inc();
     None
 }
 
@@ -280,7 +280,7 @@ impl Served {
             Some(bytes) => self
                 .account
                 .call(address, bytes, purpose)
-                .map_err(|shed| ops::shed(&self.shared.sts, shed)),
+                .map_err(|shed| ops::shed(&self.shared.broker, shed)),
         };
         match call {
             Ok(call) => Box::pin(async move {
@@ -371,7 +371,7 @@ where
                     End::Over(Ok(())) => {}
                     End::Over(Err(error)) => tracing::debug!(peer = %peer.ip, %error, "connection ended"),
                     End::Cut(why) => {
-                        shared.sts.metrics.connections_refused.inc();
+                        shared.broker.metrics.connections_refused.inc();
                         tracing::debug!(peer = %peer.ip, why, "connection cut");
                     }
                 }
@@ -386,7 +386,7 @@ where
         match (reason, deadline) {
             (Some("idle"), None) if served.activity.served.load(Ordering::Relaxed) == 0 => {
                 // It never sent a request: nothing is lost by closing at once.
-                shared.sts.metrics.connections_refused.inc();
+                shared.broker.metrics.connections_refused.inc();
                 return;
             }
             (Some(reason), None) => {
@@ -505,18 +505,19 @@ pub(super) async fn answer(
     request: Request<Metered>,
 ) -> Response<Body> {
     if !is_grpc
-        && let Some(known) = well_known::answer(&shared.sts, request.method(), request.uri().path())
+        && let Some(known) =
+            well_known::answer(&shared.broker, request.method(), request.uri().path())
     {
         return known.map(Body::new);
     }
     if !is_grpc {
-        return query::serve(&shared.sts, origin, request)
+        return query::serve(&shared.broker, origin, request)
             .await
             .map(Body::new);
     }
     let service = request.uri().path().split('/').nth(1).unwrap_or_default();
     match service {
-        grpc::SERVICE | grpc::ADMINISTRATION => grpc::serve(&shared.sts, origin, request).await,
+        grpc::SERVICE | grpc::ADMINISTRATION => grpc::serve(&shared.broker, origin, request).await,
         Health::NAME => {
             let mut service =
                 tonic_health::pb::health_server::HealthServer::new(Health(shared.clone()));

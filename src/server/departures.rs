@@ -1,10 +1,10 @@
 //! What went from a directory that is a file: written to the store as revocations before the new file is
 //! in force, so that nothing lives again when the old file comes back.
 
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
 use crate::commands::{Actor, Detail, Revoked};
 use crate::directory::Directory;
-use crate::ops::Sts;
+use crate::ops::Broker;
 use crate::revocations::{Key, Mark, Selector};
 use crate::store::{Entry, StoreError};
 
@@ -64,14 +64,14 @@ fn owner(arn: &str) -> &str {
 /// # Errors
 /// When the store does not take it: the new file must then not be in force.
 pub(super) async fn write_down(
-    sts: &Sts,
+    broker: &Broker,
     old: &Directory,
     new: &Directory,
     now: Timestamp,
 ) -> Result<usize, StoreError> {
     let all = departures(old, new);
     for portion in all.chunks(PORTION) {
-        let mut writer = sts.store.write_much().await?;
+        let mut writer = broker.store.write_much().await?;
         let mut marks = Vec::with_capacity(portion.len());
         for departure in portion {
             let Departure {
@@ -106,11 +106,11 @@ pub(super) async fn write_down(
         }
         writer.commit().await?;
         for (key, mark) in marks {
-            sts.revocations.mark(&key, mark);
+            broker.revocations.mark(&key, mark);
         }
     }
     if !all.is_empty() {
-        sts.feed.nudge();
+        broker.feed.nudge();
     }
     Ok(all.len())
 }

@@ -11,12 +11,12 @@ use tokio::time::Instant;
 
 use super::{Shared, own_provider, reported_keys};
 use crate::audit::{self, UserIdentity};
+use crate::base::entropy;
 use crate::commands::{Actor, Detail};
 use crate::directory::Directory;
 use crate::directory::resource::{Kind, Name, Resource};
-use crate::entropy;
 use crate::master_key::MasterKey;
-use crate::ops::Sts;
+use crate::ops::Broker;
 use crate::revocations::{Key, Mark, Selector};
 use crate::store::{Change, Head, Node, Step, Store, StoreError, Watermark};
 
@@ -133,8 +133,8 @@ fn compile(
 pub(super) async fn follow(shared: Arc<Shared>) {
     let mut look = tokio::time::interval(LOOK_EVERY);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let sts = &shared.sts;
-    let (reached, latest) = watch::channel(sts.feed.place());
+    let broker = &shared.broker;
+    let (reached, latest) = watch::channel(broker.feed.place());
     let _saving = AbortOnDrop(
         shared
             .ordinary
@@ -142,7 +142,7 @@ pub(super) async fn follow(shared: Arc<Shared>) {
     );
     let mut follower = Follower {
         shared: shared.clone(),
-        marked: sts.feed.sequence(),
+        marked: broker.feed.sequence(),
         work: None,
         pause_until: Instant::now(),
     };
@@ -150,68 +150,68 @@ pub(super) async fn follow(shared: Arc<Shared>) {
     loop {
         tokio::select! {
             _ = look.tick() => {}
-            () = sts.feed.nudged() => {}
+            () = broker.feed.nudged() => {}
         }
-        let before = sts.feed.sequence();
-        let failed = sts.feed.fault().is_some();
+        let before = broker.feed.sequence();
+        let failed = broker.feed.fault().is_some();
         match follower.step().await {
             Ok(()) => {
-                sts.metrics.feed_up.set(1);
-                if failed && sts.feed.fault().is_none() {
+                broker.metrics.feed_up.set(1);
+                if failed && broker.feed.fault().is_none() {
                     tracing::info!(
-                        sequence = sts.feed.sequence(),
+                        sequence = broker.feed.sequence(),
                         "the change feed is confirmed again"
                     );
                 }
             }
             Err(error) => {
-                sts.metrics.feed_up.set(0);
+                broker.metrics.feed_up.set(0);
                 if error.is_tampering() {
-                    if sts.feed.distrust(error.to_string()) {
+                    if broker.feed.distrust(error.to_string()) {
                         tracing::error!(%error, "the store is not as brokers left it; nobody is accepted");
                     }
-                } else if sts.feed.fail(error.to_string()) {
+                } else if broker.feed.fail(error.to_string()) {
                     tracing::warn!(%error, "the change feed is not confirmed");
                 }
             }
         }
-        let now = sts.clock.monotonic();
+        let now = broker.clock.monotonic();
         let is_due = reported.is_none_or(|at| now.saturating_sub(at) >= REPORT_EVERY);
-        let has_moved = sts.feed.sequence() != before;
+        let has_moved = broker.feed.sequence() != before;
         if has_moved {
-            show_place(sts);
+            show_place(broker);
         }
-        if sts.store.is_shared() && (is_due || has_moved) {
-            let master_keys = sts
+        if broker.store.is_shared() && (is_due || has_moved) {
+            let master_keys = broker
                 .master_key
                 .load()
                 .as_deref()
                 .map(reported_keys)
                 .unwrap_or_default();
             let node = Node {
-                confirmed: sts.feed.sequence(),
+                confirmed: broker.feed.sequence(),
                 master_keys,
                 ..shared.node.clone()
             };
-            if let Err(error) = sts.store.report(&node).await {
+            if let Err(error) = broker.store.report(&node).await {
                 tracing::debug!(%error, "this node could not say that it is here");
             }
             reported = Some(now);
         }
         if has_moved {
-            reached.send_replace(sts.feed.place());
+            reached.send_replace(broker.feed.place());
         }
     }
 }
 
 /// How far the feed was followed, for the metrics.
-pub(super) fn show_place(sts: &Sts) {
-    let (sequence, chain) = sts.feed.place();
-    sts.metrics.feed_sequence.set(sequence);
+pub(super) fn show_place(broker: &Broker) {
+    let (sequence, chain) = broker.feed.place();
+    broker.metrics.feed_sequence.set(sequence);
     let digest = chain
         .get(..12)
         .and_then(|digits| i64::from_str_radix(digits, 16).ok());
-    sts.metrics.feed_digest.set(digest.unwrap_or_default());
+    broker.metrics.feed_digest.set(digest.unwrap_or_default());
 }
 
 /// Keeps the watermark on the disk. Nobody waits for it: a revocation does not bind later because the
@@ -231,7 +231,7 @@ pub(super) fn save_watermark(shared: &Shared, (sequence, chain): (i64, String)) 
         return;
     };
     let watermark = Watermark {
-        store_id: shared.sts.store.id().to_owned(),
+        store_id: shared.broker.store.id().to_owned(),
         sequence,
         chain: Some(chain),
     };
@@ -250,53 +250,53 @@ impl<T> Drop for AbortOnDrop<T> {
 
 /// Sweeps what has run out, notes when keys were used and checks the whole store, until the daemon is
 /// gone. `loaded_in` is how long the first check took.
-pub(super) async fn tend(sts: Arc<Sts>, loaded_in: Duration) {
+pub(super) async fn tend(broker: Arc<Broker>, loaded_in: Duration) {
     let mut tick = tokio::time::interval(TEND_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut swept = Duration::ZERO;
-    let mut verified = sts.clock.monotonic();
+    let mut verified = broker.clock.monotonic();
     let mut pause = VERIFY_EVERY.max(loaded_in * VERIFY_SHARE);
     loop {
         tick.tick().await;
-        let now = sts.clock.monotonic();
+        let now = broker.clock.monotonic();
         if now.saturating_sub(verified) >= pause {
             let started = Instant::now();
-            match sts.store.verify(sts.clock.now()).await {
+            match broker.store.verify(broker.clock.now()).await {
                 Ok(()) => {}
                 // Whoever follows the feed says so, and accepts nobody.
-                Err(error) if error.is_tampering() => sts.feed.nudge(),
+                Err(error) if error.is_tampering() => broker.feed.nudge(),
                 Err(error) => {
                     tracing::debug!(%error, "the store was not checked; the next check tries again")
                 }
             }
             // While something is wrong it is looked often whether it was put right.
-            let share = if sts.store.suspicion().is_some() {
+            let share = if broker.store.suspicion().is_some() {
                 10
             } else {
                 VERIFY_SHARE
             };
             pause = VERIFY_EVERY.max(started.elapsed() * share);
-            verified = sts.clock.monotonic();
+            verified = broker.clock.monotonic();
         }
         if now.saturating_sub(swept) < SWEEP_EVERY {
             continue;
         }
         swept = now;
-        sts.revocations.sweep(sts.clock.now());
-        if let Some(single_use) = &sts.single_use {
+        broker.revocations.sweep(broker.clock.now());
+        if let Some(single_use) = &broker.single_use {
             single_use.sweep(now);
         }
-        note_key_use(&sts).await;
-        if let Err(error) = sts.store.sweep(sts.clock.now()).await {
+        note_key_use(&broker).await;
+        if let Err(error) = broker.store.sweep(broker.clock.now()).await {
             tracing::debug!(%error, "expired rows were not deleted from the store; the next sweep tries again");
         }
     }
 }
 
 /// Writes down when long-term keys were last used.
-pub(super) async fn note_key_use(sts: &Sts) {
-    let used = sts.key_use.take();
-    if let Err(error) = sts.store.note_key_use(&used, &sts.region).await {
+pub(super) async fn note_key_use(broker: &Broker) {
+    let used = broker.key_use.take();
+    if let Err(error) = broker.store.note_key_use(&used, &broker.region).await {
         tracing::debug!(%error, "the last use of access keys is lost");
     }
 }
@@ -323,14 +323,14 @@ struct Taken {
 
 impl Follower {
     async fn step(&mut self) -> Result<(), FollowError> {
-        let sts = &self.shared.sts;
-        let asked_at = sts.clock.monotonic();
-        let head = sts.store.feed_head().await?;
-        if let Some(found) = sts.store.suspicion() {
+        let broker = &self.shared.broker;
+        let asked_at = broker.clock.monotonic();
+        let head = broker.store.feed_head().await?;
+        if let Some(found) = broker.store.suspicion() {
             return Err(found.into());
         }
-        let (here, chain) = sts.feed.place();
-        if head.store_id != sts.store.id() || head.sequence < here {
+        let (here, chain) = broker.feed.place();
+        if head.store_id != broker.store.id() || head.sequence < here {
             // Nothing that is known here is given up for a store that knows less.
             return Err(FollowError::WentBack(format!(
                 "the store went back from change {here} to {}, or is another one; restart to say what is to be done",
@@ -344,17 +344,17 @@ impl Follower {
                 ))
                 .into());
             }
-            sts.feed.confirm(here, &chain, asked_at);
+            broker.feed.confirm(here, &chain, asked_at);
             self.marked = here;
             return Ok(());
         }
         let Some((work, begun_at)) = &mut self.work else {
             if head.sequence - here <= FEW
-                && let Step::Changes(changes) = sts.store.changes_after(here, &chain).await?
+                && let Step::Changes(changes) = broker.store.changes_after(here, &chain).await?
             {
-                let details = mark(sts, &changes)?;
+                let details = mark(broker, &changes)?;
                 let taken = take(&self.shared, changes, details)?;
-                put_in_force(sts, taken, asked_at);
+                put_in_force(broker, taken, asked_at);
                 return Ok(());
             }
             if Instant::now() >= self.pause_until {
@@ -372,7 +372,7 @@ impl Follower {
             self.pause_until = Instant::now() + PAUSE;
             let taken = taken
                 .map_err(|_| FollowError::Change(here, "taking the changes failed".to_owned()))??;
-            put_in_force(sts, taken, begun_at);
+            put_in_force(broker, taken, begun_at);
         }
         self.mark_ahead(head.sequence).await
     }
@@ -382,12 +382,12 @@ impl Follower {
         while self.marked < head {
             let found = self
                 .shared
-                .sts
+                .broker
                 .store
                 .revoking_after(self.marked, MAX_MARKED)
                 .await?;
             for (sequence, detail) in &found {
-                mark_one(&self.shared.sts, *sequence, detail)?;
+                mark_one(&self.shared.broker, *sequence, detail)?;
             }
             self.marked = found
                 .get(MAX_MARKED - 1)
@@ -398,22 +398,22 @@ impl Follower {
 }
 
 /// What ends with changes, at once.
-fn mark(sts: &Sts, changes: &[Change]) -> Result<Vec<Detail>, FollowError> {
+fn mark(broker: &Broker, changes: &[Change]) -> Result<Vec<Detail>, FollowError> {
     changes
         .iter()
-        .map(|change| mark_one(sts, change.sequence, &change.detail))
+        .map(|change| mark_one(broker, change.sequence, &change.detail))
         .collect()
 }
 
-fn mark_one(sts: &Sts, sequence: i64, detail: &str) -> Result<Detail, FollowError> {
+fn mark_one(broker: &Broker, sequence: i64, detail: &str) -> Result<Detail, FollowError> {
     let fault = |why: String| FollowError::Change(sequence, why);
     let detail: Detail = serde_json::from_str(detail).map_err(|e| fault(e.to_string()))?;
     for revoked in &detail.revoked {
         let selector = Selector::parse(&revoked.selector)
             .ok_or_else(|| fault("an unknown selector".into()))?;
         if selector == Selector::SigningKey {
-            sts.revocations.revoke_signing_key(&revoked.value);
-            super::bind_revoked_keys(sts);
+            broker.revocations.revoke_signing_key(&revoked.value);
+            super::bind_revoked_keys(broker);
             continue;
         }
         let mark = Mark {
@@ -421,7 +421,8 @@ fn mark_one(sts: &Sts, sequence: i64, detail: &str) -> Result<Detail, FollowErro
             before_seconds: revoked.before_seconds,
             expires_at: revoked.expires_at,
         };
-        sts.revocations
+        broker
+            .revocations
             .mark(&Key::new(selector, &revoked.account, &revoked.value), mark);
     }
     Ok(detail)
@@ -429,11 +430,11 @@ fn mark_one(sts: &Sts, sequence: i64, detail: &str) -> Result<Detail, FollowErro
 
 /// Takes many changes, or everything: it takes its time, and holds up nothing.
 async fn catch_up(shared: Arc<Shared>, here: i64, chain: String) -> Result<Taken, FollowError> {
-    let Step::Changes(changes) = shared.sts.store.many_changes_after(here, &chain).await? else {
+    let Step::Changes(changes) = shared.broker.store.many_changes_after(here, &chain).await? else {
         return reload(&shared, here, &chain).await;
     };
     let taking = tokio::task::spawn_blocking(move || {
-        let details = mark(&shared.sts, &changes)?;
+        let details = mark(&shared.broker, &changes)?;
         take(&shared, changes, details)
     });
     taking
@@ -443,10 +444,10 @@ async fn catch_up(shared: Arc<Shared>, here: i64, chain: String) -> Result<Taken
 
 /// Takes changes one by one into a copy of the directory.
 fn take(shared: &Shared, changes: Vec<Change>, details: Vec<Detail>) -> Result<Taken, FollowError> {
-    let sts = &shared.sts;
+    let broker = &shared.broker;
     let mut taken = None;
-    if sts.directory_is_in_the_store {
-        let mut directory = Directory::clone(&sts.directory.load());
+    if broker.directory_is_in_the_store {
+        let mut directory = Directory::clone(&broker.directory.load());
         let mut touched = Vec::new();
         for change in &changes {
             let fault = |why: String| FollowError::Change(change.sequence, why);
@@ -456,7 +457,7 @@ fn take(shared: &Shared, changes: Vec<Change>, details: Vec<Detail>) -> Result<T
             match &change.body {
                 Some(body) => {
                     let resource = Resource::parse(kind, body).map_err(|e| fault(e.to_string()))?;
-                    let master_key = sts.master_key.load();
+                    let master_key = broker.master_key.load();
                     directory
                         .take_stored(&resource, master_key.as_deref())
                         .map_err(|e| fault(e.to_string()))?;
@@ -473,7 +474,7 @@ fn take(shared: &Shared, changes: Vec<Change>, details: Vec<Detail>) -> Result<T
     }
     let reached = changes
         .last()
-        .map_or_else(|| sts.feed.place(), |c| (c.sequence, c.chain.clone()));
+        .map_or_else(|| broker.feed.place(), |c| (c.sequence, c.chain.clone()));
     Ok(Taken {
         directory: taken,
         changes: changes.into_iter().zip(details).collect(),
@@ -483,16 +484,16 @@ fn take(shared: &Shared, changes: Vec<Change>, details: Vec<Detail>) -> Result<T
 
 /// What the directory is; then the audit. What was revoked is in force already. `asked_at` is when it
 /// was known that there is no more.
-fn put_in_force(sts: &Sts, taken: Taken, asked_at: Duration) {
+fn put_in_force(broker: &Broker, taken: Taken, asked_at: Duration) {
     if let Some(directory) = taken.directory {
-        sts.directory.store(Arc::new(directory));
+        broker.directory.store(Arc::new(directory));
     }
     let (reached, chain) = &taken.reached;
-    sts.store.reached(*reached);
-    sts.feed.confirm(*reached, chain, asked_at);
+    broker.store.reached(*reached);
+    broker.feed.confirm(*reached, chain, asked_at);
     let mut changes = taken.changes.into_iter();
     for (change, detail) in changes.by_ref().take(MAX_AUDITED) {
-        write_down(sts, &change, detail);
+        write_down(broker, &change, detail);
     }
     if let Some((first, _)) = changes.next() {
         tracing::info!(
@@ -505,27 +506,28 @@ fn put_in_force(sts: &Sts, taken: Taken, asked_at: Duration) {
 
 /// Loads everything anew, of a store that went on from the last change that is in force here.
 async fn reload(shared: &Arc<Shared>, here: i64, chain: &str) -> Result<Taken, FollowError> {
-    let sts = &shared.sts;
+    let broker = &shared.broker;
     // First the head, so that what changes meanwhile is taken again.
-    let head = sts.store.goes_on_from(here, chain).await?;
-    sts.store
-        .load_revocations(&sts.revocations, sts.clock.now())
+    let head = broker.store.goes_on_from(here, chain).await?;
+    broker
+        .store
+        .load_revocations(&broker.revocations, broker.clock.now())
         .await?;
-    super::bind_revoked_keys(sts);
+    super::bind_revoked_keys(broker);
     let mut directory = None;
-    if sts.directory_is_in_the_store {
-        let master_key = sts.master_key.load_full();
+    if broker.directory_is_in_the_store {
+        let master_key = broker.master_key.load_full();
         let master_key = master_key
             .ok_or_else(|| FollowError::Change(0, "there is no master key".to_owned()))?;
         let shared = shared.clone();
         // Reading waits for compiling on its thread, which must not be one that calls are served on.
         let loading = tokio::task::spawn_blocking(move || {
-            tokio::runtime::Handle::current().block_on(load(&shared.sts.store, &master_key))
+            tokio::runtime::Handle::current().block_on(load(&shared.broker.store, &master_key))
         });
         let loaded = loading
             .await
             .map_err(|_| FollowError::Change(0, "loading failed".to_owned()))??;
-        announce(sts, &loaded.0);
+        announce(broker, &loaded.0);
         directory = Some(loaded.0);
     }
     tracing::info!(sequence = head.sequence, "the store was loaded anew");
@@ -542,8 +544,8 @@ const MAX_WARNED: usize = 50;
 /// What an operator should know of a directory that was just loaded: the warnings go to the log. Where
 /// the directory is a file, its roles whose tags override a rule go to the audit log (a change of the
 /// store is in it by itself).
-pub(super) fn announce(sts: &Sts, directory: &Directory) {
-    let mut warnings: Vec<String> = own_provider(directory, sts.issuer.as_deref())
+pub(super) fn announce(broker: &Broker, directory: &Directory) {
+    let mut warnings: Vec<String> = own_provider(directory, broker.issuer.as_deref())
         .into_iter()
         .collect();
     warnings.extend(directory.warnings());
@@ -557,30 +559,30 @@ pub(super) fn announce(sts: &Sts, directory: &Directory) {
     {
         tracing::warn!("{rest} more warnings of this kind; `brevet check` prints all of them");
     }
-    if sts.directory_is_in_the_store {
+    if broker.directory_is_in_the_store {
         return;
     }
     for role in directory.roles().filter(|role| !role.overridden.is_empty()) {
-        let Some((request_id, event_id)) = ids(sts) else {
+        let Some((request_id, event_id)) = ids(broker) else {
             return;
         };
-        let mut record = audit::record("LoadDirectory", sts.clock.now(), request_id, event_id);
+        let mut record = audit::record("LoadDirectory", broker.clock.now(), request_id, event_id);
         record.event_type = "BrevetChange";
         record.event_source = "iam.amazonaws.com";
         record.read_only = false;
-        record.aws_region.clone_from(&sts.region);
+        record.aws_region.clone_from(&broker.region);
         record.request_parameters = raw(&serde_json::json!({"kind": "role", "id": role.arn}));
         record.additional_event_data = raw(&serde_json::json!({"overridden": role.overridden}));
-        if sts.audit.note(&record).is_err() {
+        if broker.audit.note(&record).is_err() {
             tracing::error!(role = %role.arn, "a tag overrides a rule, and the audit log does not say so");
         }
     }
 }
 
 /// Two random UUIDs, for a record of the audit log.
-fn ids(sts: &Sts) -> Option<(String, String)> {
+fn ids(broker: &Broker) -> Option<(String, String)> {
     let uuid = || {
-        let bytes = entropy::bytes::<16>(&*sts.entropy).ok()?;
+        let bytes = entropy::bytes::<16>(&*broker.entropy).ok()?;
         Some(
             uuid::Builder::from_random_bytes(bytes)
                 .into_uuid()
@@ -591,18 +593,23 @@ fn ids(sts: &Sts) -> Option<(String, String)> {
 }
 
 /// A change of the feed as this node's audit has it: who, what, before and after, and its number.
-fn write_down(sts: &Sts, change: &Change, detail: Detail) {
-    let Some((request_id, event_id)) = ids(sts) else {
+fn write_down(broker: &Broker, change: &Change, detail: Detail) {
+    let Some((request_id, event_id)) = ids(broker) else {
         return;
     };
     let actor: Actor =
         serde_json::from_str(&change.actor).unwrap_or_else(|_| Actor::operator("unknown"));
     let request_id = actor.request_id.clone().unwrap_or(request_id);
-    let mut record = audit::record(change.action.clone(), sts.clock.now(), request_id, event_id);
+    let mut record = audit::record(
+        change.action.clone(),
+        broker.clock.now(),
+        request_id,
+        event_id,
+    );
     record.event_type = "BrevetChange";
     record.event_source = "iam.amazonaws.com";
     record.read_only = false;
-    record.aws_region.clone_from(&sts.region);
+    record.aws_region.clone_from(&broker.region);
     record.user_identity = UserIdentity {
         r#type: actor.r#type.into(),
         arn: actor.arn,
@@ -615,7 +622,7 @@ fn write_down(sts: &Sts, change: &Change, detail: Detail) {
         "sequenceNumber": change.sequence, "before": detail.before, "after": detail.after, "beforeSha256": detail.before_sha256, "afterSha256": detail.after_sha256, "revoked": detail.revoked,
         "overridden": detail.overridden,
     }));
-    if sts.audit.note(&record).is_err() {
+    if broker.audit.note(&record).is_err() {
         tracing::error!(
             sequence = change.sequence,
             "a change is in the feed and not in the audit log"

@@ -94,8 +94,8 @@ pub(super) async fn turn_away(
 ) -> Response<Body> {
     let origin = origin(client, &turned.headers, call);
     match turned.is_grpc {
-        true => grpc::refuse(&shared.sts, origin, &turned.path, error).await,
-        false => query::refuse(&shared.sts, origin, &turned.headers, error)
+        true => grpc::refuse(&shared.broker, origin, &turned.path, error).await,
+        false => query::refuse(&shared.broker, origin, &turned.headers, error)
             .await
             .map(Body::new),
     }
@@ -137,15 +137,15 @@ async fn admit(
     if let Some(text) = refused {
         let error = Error::Malformed(text);
         return match is_grpc {
-            true => grpc::refuse(&shared.sts, origin, request.uri().path(), error).await,
-            false => query::refuse(&shared.sts, origin, headers, error)
+            true => grpc::refuse(&shared.broker, origin, request.uri().path(), error).await,
+            false => query::refuse(&shared.broker, origin, headers, error)
                 .await
                 .map(Body::new),
         };
     }
     if is_grpc && *request.method() != Method::POST {
         let error = Error::Malformed("a gRPC call is a POST".to_owned());
-        let mut response = grpc::refuse(&shared.sts, origin, request.uri().path(), error).await;
+        let mut response = grpc::refuse(&shared.broker, origin, request.uri().path(), error).await;
         *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
         response
             .headers_mut()

@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use super::Shared;
-use crate::legible::Legible;
+use crate::base::legible::Legible;
 use crate::sessions::Standing;
 
 /// A scraper, a balancer and some people.
@@ -76,7 +76,7 @@ fn answer(
 }
 
 fn metrics(shared: &Shared) -> String {
-    let (metrics, admission) = (&shared.sts.metrics, &shared.admission);
+    let (metrics, admission) = (&shared.broker.metrics, &shared.admission);
     let gauge = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
     metrics
         .calls_in_flight
@@ -85,9 +85,13 @@ fn metrics(shared: &Shared) -> String {
         .request_memory_bytes
         .set(gauge(admission.request_memory_bytes()));
     metrics.clock_behind_seconds.set(gauge(
-        usize::try_from(shared.sts.clock.lag().as_secs()).unwrap_or(usize::MAX),
+        usize::try_from(shared.broker.clock.lag().as_secs()).unwrap_or(usize::MAX),
     ));
-    let age = shared.sts.feed.age(shared.sts.clock.monotonic()).as_secs();
+    let age = shared
+        .broker
+        .feed
+        .age(shared.broker.clock.monotonic())
+        .as_secs();
     metrics
         .feed_age_seconds
         .set(i64::try_from(age).unwrap_or(i64::MAX));
@@ -96,7 +100,7 @@ fn metrics(shared: &Shared) -> String {
 
 /// Ready: it can issue safely. A missing Redis does not change that, and is told all the same.
 fn ready(shared: &Shared) -> (StatusCode, String) {
-    let degraded = match shared.sts.sessions.standing() {
+    let degraded = match shared.broker.sessions.standing() {
         Standing::Down => "the session store does not answer, sessions go on without records",
         Standing::Odd => {
             "a key of this cluster in Redis holds a value of another type; delete the key that the log names"

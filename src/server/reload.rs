@@ -101,7 +101,7 @@ pub(super) async fn watch(
         };
         if asked {
             service_manager::reloading();
-            shared.sts.audit.reopen();
+            shared.broker.audit.reopen();
         }
         let now = Stamps::of(&config);
         let master_key =
@@ -117,8 +117,8 @@ pub(super) async fn watch(
                 let mut is_due_again = false;
                 if master_key && let Some(path) = &config.master_key {
                     let loaded = MasterKey::load(path).and_then(|key| {
-                        shared.sts.store.use_master_key(&key)?;
-                        shared.sts.master_key.store(Some(Arc::new(key)));
+                        shared.broker.store.use_master_key(&key)?;
+                        shared.broker.master_key.store(Some(Arc::new(key)));
                         Ok(())
                     });
                     told(&shared, "master key", loaded.map_err(|e| e.to_string()));
@@ -168,14 +168,14 @@ fn reload_directory(config: &Config, shared: &Shared) -> Result<(), Untaken> {
         return Ok(());
     };
     let directory = load_directory(path, config.master_key.as_deref(), config.issuer.as_deref())?;
-    let sts = &shared.sts;
+    let broker = &shared.broker;
     // What went has ended for good, also if it comes back.
-    let old = sts.directory.load_full();
+    let old = broker.directory.load_full();
     let ended = Handle::current().block_on(departures::write_down(
-        sts,
+        broker,
         &old,
         &directory,
-        sts.clock.now(),
+        broker.clock.now(),
     ))?;
     if ended > 0 {
         tracing::info!(
@@ -183,8 +183,8 @@ fn reload_directory(config: &Config, shared: &Shared) -> Result<(), Untaken> {
             "keys, users, roles and providers went from the directory, and their sessions have ended"
         );
     }
-    super::follow::announce(&shared.sts, &directory);
-    shared.sts.directory.store(Arc::new(directory));
+    super::follow::announce(&shared.broker, &directory);
+    shared.broker.directory.store(Arc::new(directory));
     Ok(())
 }
 
@@ -194,10 +194,10 @@ fn reload_certificate(config: &Config, shared: &Shared) -> Result<(), String> {
     };
     let identity = tls::load(certificate, key).map_err(|e| e.to_string())?;
     let names = super::host_names(config, &identity.names).map_err(|e| e.to_string())?;
-    shared.sts.names.store(Arc::new(names));
+    shared.broker.names.store(Arc::new(names));
     shared
         .certificate
-        .set(identity.validity, &shared.sts.metrics);
+        .set(identity.validity, &shared.broker.metrics);
     shared.tls.store(Some(identity.config));
     Ok(())
 }
@@ -205,7 +205,7 @@ fn reload_certificate(config: &Config, shared: &Shared) -> Result<(), String> {
 fn reload_keyring(config: &Config, shared: &Shared) -> Result<(), String> {
     let keyring = keyring_file::load(&config.keyring).map_err(|e| e.to_string())?;
     if shared
-        .sts
+        .broker
         .tokens
         .with_keyring(|old| old.cluster_id() != keyring.cluster_id())
     {
@@ -214,8 +214,8 @@ fn reload_keyring(config: &Config, shared: &Shared) -> Result<(), String> {
                 .to_owned(),
         );
     }
-    shared.sts.tokens.replace(keyring);
-    super::say_without_signing_key(&shared.sts);
+    shared.broker.tokens.replace(keyring);
+    super::say_without_signing_key(&shared.broker);
     Ok(())
 }
 
@@ -231,7 +231,7 @@ fn told(shared: &Shared, what: &'static str, result: Result<(), String>) {
         }
     };
     shared
-        .sts
+        .broker
         .metrics
         .reloads
         .get_or_create(&Reload { what, outcome })

@@ -7,14 +7,18 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
-use crate::ops::Sts;
+use crate::ops::Broker;
 
 const CONFIGURATION: &str = "/.well-known/openid-configuration";
 const KEYS: &str = "/.well-known/jwks.json";
 
 /// The answer, if the path is one of the two and there is an issuer.
-pub(super) fn answer(sts: &Sts, method: &Method, path: &str) -> Option<Response<Full<Bytes>>> {
-    let issuer = sts
+pub(super) fn answer(
+    broker: &Broker,
+    method: &Method,
+    path: &str,
+) -> Option<Response<Full<Bytes>>> {
+    let issuer = broker
         .issuer
         .as_ref()
         .filter(|_| path == CONFIGURATION || path == KEYS)?;
@@ -26,7 +30,7 @@ pub(super) fn answer(sts: &Sts, method: &Method, path: &str) -> Option<Response<
             .insert(ALLOW, HeaderValue::from_static("GET"));
         return Some(response);
     }
-    let document = sts.tokens.with_keyring(|keyring| match path {
+    let document = broker.tokens.with_keyring(|keyring| match path {
         KEYS => json!({"keys": keyring.signing_keys().map(|key| key.jwk().clone()).collect::<Vec<Value>>()}),
         _ => {
             let mut algorithms: Vec<&str> = keyring.signing_keys().map(|key| key.algorithm().name()).collect();

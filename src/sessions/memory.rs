@@ -8,7 +8,7 @@ use prost::Message;
 
 use super::redis::member;
 use super::{SessionId, SessionRecord, session_id};
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
 
 /// How many ended records one insertion sweeps away at the most: its cost stays flat.
 const SWEEP: usize = 4;

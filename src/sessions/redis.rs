@@ -24,11 +24,11 @@ use ring::hmac;
 use tokio::sync::Mutex;
 
 use super::{SessionId, SessionRecord, SessionsError, Standing};
-use crate::clock::Timestamp;
-use crate::host_names::is_loopback;
-use crate::keyring::Keyring;
+use crate::base::clock::Timestamp;
+use crate::base::host_names::is_loopback;
+use crate::base::secret::Secret;
 use crate::metrics::Metrics;
-use crate::secret::Secret;
+use crate::session::keyring::Keyring;
 
 /// The longest wait for one answer.
 pub const DEADLINE: Duration = Duration::from_millis(250);
@@ -53,7 +53,7 @@ const KEEP_COUNTER: Duration = Duration::from_secs(60);
 const BROKER_GONE: Duration = Duration::from_secs(10);
 /// The most announcements of brokers that are looked at.
 const MAX_ANNOUNCEMENTS: usize = 1_024;
-/// The longest record looked at, in bytes: tags of [`crate::packing::MAX_UNPACKED`] and a whole chain
+/// The longest record looked at, in bytes: tags of [`crate::session::packing::MAX_UNPACKED`] and a whole chain
 /// of sessions, with room for records of earlier versions, which had up to 77 KB of tags. Whatever is
 /// longer was not written by a broker.
 const MAX_RECORD_BYTES: usize = 262_144;
@@ -365,7 +365,7 @@ impl RedisSessions {
             }
             Some(Err(_)) => {
                 self.metrics.sessions_forged.inc();
-                tracing::warn!(session = %crate::sigv4::hex(id), "something else is in the place of a session record");
+                tracing::warn!(session = %crate::base::digest::hex(id), "something else is in the place of a session record");
                 return Err(SessionsError::Forged);
             }
         };
@@ -375,7 +375,7 @@ impl RedisSessions {
             // Altered, moved, or the answer to another question: that connection is not asked again.
             self.connection.lock().await.take();
             self.metrics.sessions_forged.inc();
-            tracing::warn!(session = %crate::sigv4::hex(id), "a session record fails authentication");
+            tracing::warn!(session = %crate::base::digest::hex(id), "a session record fails authentication");
         }
         record.map(Some).ok_or(SessionsError::Forged)
     }
@@ -747,7 +747,7 @@ fn name(keyring: &Keyring, id: &[u8]) -> String {
     format!(
         "brevet:{}:session:{}",
         keyring.cluster_id(),
-        crate::sigv4::hex(id)
+        crate::base::digest::hex(id)
     )
 }
 
@@ -755,7 +755,7 @@ fn signature_name(keyring: &Keyring, signature: &[u8; 16]) -> String {
     format!(
         "brevet:{}:signature:{}",
         keyring.cluster_id(),
-        crate::sigv4::hex(signature)
+        crate::base::digest::hex(signature)
     )
 }
 
@@ -766,7 +766,11 @@ fn index_name(keyring: &Keyring) -> String {
 
 /// `EXPIRY:ID`, both in hexadecimal digits of a fixed number, so that text order is time order.
 pub(super) fn member(expires_at: i64, id: &[u8]) -> String {
-    format!("{:012x}:{}", expires_at.max(0), crate::sigv4::hex(id))
+    format!(
+        "{:012x}:{}",
+        expires_at.max(0),
+        crate::base::digest::hex(id)
+    )
 }
 
 /// Whether [`member`] has made it.
@@ -854,7 +858,7 @@ fn kind(value: &Value) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entropy::SystemEntropy;
+    use crate::base::entropy::SystemEntropy;
 
     #[test]
     fn st_12_a_record_opens_under_its_own_name_alone() {

@@ -12,7 +12,7 @@ use std::path::Path;
 use sqlx::any::AnyConnectOptions;
 
 use super::StoreError;
-use crate::host_names::is_loopback;
+use crate::base::host_names::is_loopback;
 
 /// The value of `[store] unverified_off_loopback`: what is given up where a database beyond this
 /// machine is not verified.

@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use super::{Access, Head, Place, Store, StoreError, Watermark, WatermarkError};
-use crate::clock::Timestamp;
-use crate::entropy::Entropy;
+use crate::base::clock::Timestamp;
+use crate::base::entropy::Entropy;
 use crate::master_key::MasterKey;
 
 /// What a store is opened with.

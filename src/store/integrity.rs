@@ -11,9 +11,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ring::{aead, digest, hkdf, hmac};
 
+use crate::base::digest::hex;
 use crate::directory::resource::Kind;
 use crate::master_key::{MasterKey, MasterKeyError};
-use crate::sigv4::hex;
 
 /// How the sealed sums are laid out.
 const FORM: u8 = 1;
@@ -528,7 +528,7 @@ impl Place<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entropy::SystemEntropy;
+    use crate::base::entropy::SystemEntropy;
 
     const RESOURCE: Resource<'_> = Resource {
         kind: "role",

@@ -483,8 +483,8 @@ mod tests {
     use std::sync::atomic::AtomicU32;
 
     use super::*;
-    use crate::clock::Timestamp;
-    use crate::entropy::SystemEntropy;
+    use crate::base::clock::Timestamp;
+    use crate::base::entropy::SystemEntropy;
     use crate::store::{Access, Place};
 
     const NOW: Timestamp = Timestamp::from_seconds(1_000_000);

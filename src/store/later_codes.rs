@@ -3,7 +3,7 @@
 
 use super::once::{FAILURES, FORGIVEN_AFTER};
 use super::{STEP_SECONDS, StoreError, Writer};
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
 
 /// How far a device's clock may be ahead, in steps: its last code is then of a later time than now.
 const AHEAD: i64 = 20;

@@ -8,7 +8,7 @@ use sqlx::Row as _;
 
 use super::lanes::Purpose;
 use super::{DEADLINE, Store, StoreError, told};
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
 
 /// When long-term keys were last used, until it is written down.
 #[derive(Default)]

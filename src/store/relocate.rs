@@ -350,7 +350,7 @@ async fn look(
             text.extend(part.unwrap_or_default());
         }
         number += 1;
-        for (sum, byte) in all.iter_mut().zip(crate::sigv4::sha256(&text)) {
+        for (sum, byte) in all.iter_mut().zip(crate::base::digest::sha256(&text)) {
             *sum ^= byte;
         }
     }

@@ -12,7 +12,7 @@ use super::rows::{ResourceRow, RevocationRow};
 use super::verify::revoked_signing_keys;
 use super::writer::{Entry, Writer};
 use super::{BoxFuture, Engine, Head, Store, StoreError, kind};
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
 use crate::revocations::{Mark, Selector};
 
 impl Store {

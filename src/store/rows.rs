@@ -8,7 +8,7 @@ use super::integrity::{self, Contents, Resource, Row, Set, Term, Wrong};
 use super::known::Versions;
 use super::lanes::Purpose;
 use super::{Engine, Head, SCAN_DEADLINE, Store, StoreError, clip, late, sqlite, told};
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
 use crate::directory::resource::Kind;
 use crate::revocations::{Key, Mark, Revocations, Selector};
 

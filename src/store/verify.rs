@@ -14,7 +14,7 @@ use super::rows::{
     wrong,
 };
 use super::{Head, SCAN_DEADLINE, Store, StoreError, clip, head, late, told};
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
 use crate::directory::resource::Kind;
 use crate::revocations::{Mark, Selector};
 

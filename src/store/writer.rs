@@ -15,7 +15,7 @@ use super::integrity::{self, Contents, Fields, Keys, Row, Set, Term, beginning};
 use super::lanes::Lease;
 use super::rows::{ResourceRow, RevocationRow, is_deletion, revocation};
 use super::{BoxFuture, DEADLINE, SCAN_DEADLINE, Store, StoreError, told};
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
 use crate::directory::resource::{Kind, Name, Resource};
 use crate::revocations::Mark;
 

@@ -136,7 +136,7 @@ async fn query(
     );
     let mut headers = form_headers();
     if let Some(keys) = keys {
-        let signer = brevet::sigv4::Signer {
+        let signer = brevet::proof::sigv4::Signer {
             access_key_id: &keys.id,
             secret_access_key: keys.secret.as_bytes(),
             session_token: None,
@@ -147,7 +147,7 @@ async fn query(
                 "sts"
             },
         };
-        let digest = brevet::sigv4::sha256(body.as_bytes());
+        let digest = brevet::base::digest::sha256(body.as_bytes());
         let host = broker.address.to_string();
         signer
             .sign(
@@ -156,7 +156,7 @@ async fn query(
                 &host,
                 &mut headers,
                 &digest,
-                brevet::clock::Clock::now(&*broker.clock),
+                brevet::base::clock::Clock::now(&*broker.clock),
             )
             .unwrap();
     }
@@ -606,7 +606,7 @@ async fn a_policy_is_recorded_by_its_digest_and_everything_else_of_a_granted_cal
     assert_eq!(broker.query(Some(&user("alice")), &form).await.code(), "ok");
     let lines = broker.into_audit().await;
     let parameters = &lines[0]["requestParameters"];
-    let digest = brevet::sigv4::hex(&brevet::sigv4::sha256(policy.as_bytes()));
+    let digest = brevet::base::digest::hex(&brevet::base::digest::sha256(policy.as_bytes()));
     assert_eq!(
         parameters["policy"],
         json!({"sha256": digest, "length": policy.len()})

@@ -259,7 +259,7 @@ async fn sv_08_the_window_is_exact_and_a_presigned_url_says_one_thing() {
     ] {
         // The broker's time does not go back: the client's is moved.
         let mut headers = form_headers();
-        let signed_at = brevet::clock::Timestamp::from_seconds(now().seconds() - offset);
+        let signed_at = brevet::base::clock::Timestamp::from_seconds(now().seconds() - offset);
         broker.sign_at(signed_at, "/", &alice, &mut headers, body.as_bytes());
         assert_eq!(
             broker
@@ -304,9 +304,11 @@ async fn sv_08_the_window_is_exact_and_a_presigned_url_says_one_thing() {
         (901, "RequestExpired"),
         (518_400, "RequestExpired"),
     ] {
-        broker.clock.set(brevet::clock::Timestamp::from_seconds(
-            now().seconds() + offset,
-        ));
+        broker
+            .clock
+            .set(brevet::base::clock::Timestamp::from_seconds(
+                now().seconds() + offset,
+            ));
         for url in [&url, &long] {
             assert_eq!(
                 broker
@@ -387,7 +389,7 @@ async fn sv_08_a_presigned_url_asks_who_it_is_of_and_for_nothing_else() {
 
 /// A presigned URL: the scope is signed in the query, the payload is empty.
 fn presign(broker: &Broker, keys: &Keys, parameters: &str, expires: u32) -> String {
-    use brevet::clock::Clock;
+    use brevet::base::clock::Clock;
     use ring::hmac;
     let date = broker.clock.now().to_amz();
     let day = &date[..8];

@@ -53,10 +53,10 @@ fn certificate(path: &Path, names: &[&str], days: (i64, i64)) {
         rcgen::CertificateParams::new(names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>())
             .unwrap();
     let day = |offset: i64| {
-        let at = brevet::clock::Clock::now(&brevet::clock::SystemClock).seconds()
+        let at = brevet::base::clock::Clock::now(&brevet::base::clock::SystemClock).seconds()
             + offset * 86_400
             + 3_600;
-        let text = brevet::clock::Timestamp::from_seconds(at).to_string();
+        let text = brevet::base::clock::Timestamp::from_seconds(at).to_string();
         let number = |from: usize, to: usize| text[from..to].parse::<i32>().unwrap();
         let part = |from, to| u8::try_from(number(from, to)).unwrap();
         rcgen::date_time_ymd(number(0, 4), part(5, 7), part(8, 10))
@@ -131,7 +131,7 @@ const CASES: &[Case] = &[
             std::fs::remove_file(home.path.join("master.key")).unwrap();
             brevet::master_key::MasterKey::create(
                 &home.path.join("master.key"),
-                &brevet::entropy::SystemEntropy::new(),
+                &brevet::base::entropy::SystemEntropy::new(),
             )
             .unwrap();
         },
@@ -452,7 +452,8 @@ fn a_certificate_that_ends_soon_is_in_the_metrics_and_in_the_log() {
         .find(|l| l.starts_with(name))
         .unwrap_or_else(|| panic!("{metrics}"));
     let ends_at: i64 = line.rsplit(' ').next().unwrap().parse().unwrap();
-    let left = ends_at - brevet::clock::Clock::now(&brevet::clock::SystemClock).seconds();
+    let left =
+        ends_at - brevet::base::clock::Clock::now(&brevet::base::clock::SystemClock).seconds();
     assert!((8 * 86_400..=11 * 86_400).contains(&left), "{line}");
     // The first look comes with the start; what it says may come a little later.
     std::thread::sleep(std::time::Duration::from_millis(500));

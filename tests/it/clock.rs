@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use brevet::base::clock::{Clock, ManualClock, Timestamp};
 use brevet::client::{AssumeRole, Client, Credentials, Endpoint};
-use brevet::clock::{Clock, ManualClock, Timestamp};
 use brevet::clock_mark::ClockMarkFile;
 use brevet::commands::{self, Actor};
 
@@ -157,7 +157,7 @@ async fn op_05_a_broker_whose_clock_is_behind_issues_nothing_and_goes_on_when_it
     let dir = broker.dir.clone();
     broker.stop().await;
     let clock = Arc::new(ManualClock::new(at(-2 * HOUR)));
-    let entropy = Arc::new(brevet::entropy::SystemEntropy::new());
+    let entropy = Arc::new(brevet::base::entropy::SystemEntropy::new());
     let running = brevet::server::start(config(dir.path()), clock.clone(), entropy)
         .await
         .unwrap();
@@ -271,7 +271,7 @@ async fn op_05_the_command_says_what_it_does_and_the_log_names_it() {
     let said = accept(&home);
     assert!(said.contains("is not behind"), "{said}");
     let file = ClockMarkFile::beside(&home.path.join("store.watermark"));
-    let wall = brevet::clock::SystemClock.now();
+    let wall = brevet::base::clock::SystemClock.now();
     let ahead = wall.plus(Duration::from_secs(90_000));
     file.raise(ahead, 0).unwrap();
     let mut daemon = home.serve();
@@ -321,7 +321,7 @@ async fn op_05_the_command_works_where_roles_are_in_a_file_and_without_a_broker(
         .credentials;
     drop(daemon);
     let file = ClockMarkFile::beside(&home.path.join("store.watermark"));
-    let wall = brevet::clock::SystemClock.now();
+    let wall = brevet::base::clock::SystemClock.now();
     file.raise(wall.plus(Duration::from_secs(90_000)), 0)
         .unwrap();
     accept(&home);

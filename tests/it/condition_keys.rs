@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use brevet::clock::Clock;
-use brevet::entropy::SystemEntropy;
+use brevet::base::clock::Clock;
+use brevet::base::digest::sha256;
+use brevet::base::entropy::SystemEntropy;
 use brevet::evaluator::keys::{KEYS, Presence, Type};
-use brevet::keyring::State;
-use brevet::sigv4::{Signer, sha256};
-use brevet::web_identity::{Algorithm, SigningKey};
+use brevet::proof::sigv4::Signer;
+use brevet::session::keyring::State;
+use brevet::session::signing_key::{Algorithm, SigningKey};
 use http::HeaderMap;
 use serde_json::{Value, json};
 
@@ -479,7 +480,7 @@ async fn broker_of(directory: &Value) -> Broker {
     broker
 }
 
-fn asked_at() -> brevet::clock::Timestamp {
+fn asked_at() -> brevet::base::clock::Timestamp {
     now().plus(Duration::from_secs(120))
 }
 

@@ -6,9 +6,9 @@
 //! `data_perimeter_governance_rcp`, `network_perimeter_sourcevpc_rcp`, `network_perimeter_sourcevpc_scp`.
 //! The conditions are theirs; placeholders are filled in as for an account outside an organization.
 
-use brevet::entropy::SystemEntropy;
-use brevet::keyring::State;
-use brevet::web_identity::{Algorithm, SigningKey};
+use brevet::base::entropy::SystemEntropy;
+use brevet::session::keyring::State;
+use brevet::session::signing_key::{Algorithm, SigningKey};
 use serde_json::{Value, json};
 
 use crate::harness::*;

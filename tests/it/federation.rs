@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use brevet::base::clock::Clock;
+use brevet::base::entropy::SystemEntropy;
 use brevet::budgets::BudgetLimits;
-use brevet::clock::Clock;
 use brevet::commands::Command;
 use brevet::config::Config;
 use brevet::directory::resource::{Kind, Resource};
-use brevet::entropy::SystemEntropy;
-use brevet::keyring::State;
-use brevet::web_identity::{Algorithm, SigningKey};
+use brevet::session::keyring::State;
+use brevet::session::signing_key::{Algorithm, SigningKey};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body_util::Full;
@@ -1277,7 +1277,7 @@ async fn the_broker_itself_is_no_provider_of_its_own() {
             issuer: Some("https://broker.example.com".into()),
             ..config(dir.path())
         };
-        let clock = Arc::new(brevet::clock::ManualClock::new(now()));
+        let clock = Arc::new(brevet::base::clock::ManualClock::new(now()));
         brevet::server::start(config, clock, Arc::new(SystemEntropy::new())).await
     };
     let refused = start()

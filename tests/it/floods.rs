@@ -128,17 +128,17 @@ impl Good {
 
 /// GetCallerIdentity over a connection of its own, from 127.0.0.200.
 async fn who(to: SocketAddr, keys: &Credentials) -> u16 {
-    use brevet::clock::{Clock, SystemClock};
+    use brevet::base::clock::{Clock, SystemClock};
     let body = "Action=GetCallerIdentity&Version=2011-06-15";
     let mut headers = crate::harness::form_headers();
-    let signer = brevet::sigv4::Signer {
+    let signer = brevet::proof::sigv4::Signer {
         access_key_id: &keys.access_key_id,
         secret_access_key: keys.secret_access_key.expose().as_bytes(),
         session_token: None,
         region: "us-east-1",
         service: "sts",
     };
-    let digest = brevet::sigv4::sha256(body.as_bytes());
+    let digest = brevet::base::digest::sha256(body.as_bytes());
     signer
         .sign(
             "POST",

@@ -4,12 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use brevet::base::digest::sha256;
+use brevet::base::host_names::{HostName, HostNames};
 use brevet::budgets::BudgetLimits;
 use brevet::config::{ForwardedHeader, Listener, Names};
 use brevet::evaluator::Network;
 use brevet::grpc::{SERVICE, pb};
-use brevet::host_names::{HostName, HostNames};
-use brevet::sigv4::{Signer, sha256};
+use brevet::proof::sigv4::Signer;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -33,7 +34,7 @@ fn signed_for(
     mut headers: HeaderMap,
     body: &[u8],
 ) -> HeaderMap {
-    use brevet::clock::Clock;
+    use brevet::base::clock::Clock;
     let signer = Signer {
         access_key_id: &keys.id,
         secret_access_key: keys.secret.as_bytes(),
@@ -355,7 +356,8 @@ async fn tr_07_old_tls_false_keys_and_noise_change_nothing() {
         assert!(good().await, "{key}");
     }
     // Noise, a thousand times: each connection is closed, and nothing is left of it.
-    let noise = brevet::entropy::bytes::<512>(&brevet::entropy::SystemEntropy::new()).unwrap();
+    let noise =
+        brevet::base::entropy::bytes::<512>(&brevet::base::entropy::SystemEntropy::new()).unwrap();
     for n in 0..1_000 {
         let mut bytes = noise.to_vec();
         bytes.rotate_left(n % 512);
@@ -380,11 +382,11 @@ async fn every_address_without_a_name_is_no_start() {
         let mut config = config(dir.path());
         config.listen = ([0, 0, 0, 0], 0).into();
         config.tls = tls;
-        let clock = Arc::new(brevet::clock::ManualClock::new(now()));
+        let clock = Arc::new(brevet::base::clock::ManualClock::new(now()));
         let started = brevet::server::start(
             config,
             clock,
-            Arc::new(brevet::entropy::SystemEntropy::new()),
+            Arc::new(brevet::base::entropy::SystemEntropy::new()),
         )
         .await;
         let error = started.err().map(|e| e.to_string()).unwrap_or_default();
@@ -887,7 +889,7 @@ async fn a_proof_that_a_server_replays_is_taken_as_it_arrives() {
 #[tokio::test]
 async fn sv_07_any_region_where_the_configuration_says_so() {
     let ask = async |broker: &Broker| {
-        use brevet::clock::Clock;
+        use brevet::base::clock::Clock;
         let (alice, body, mut headers) = (user("alice"), encode(WHO), form_headers());
         let signer = Signer {
             access_key_id: &alice.id,

@@ -6,19 +6,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use brevet::audit::Target;
+use brevet::base::clock::{Clock, ManualClock, Timestamp};
+use brevet::base::digest::sha256;
+use brevet::base::entropy::SystemEntropy;
 use brevet::budgets::BudgetLimits;
 use brevet::client::{Client, Credentials, Endpoint};
-use brevet::clock::{Clock, ManualClock, Timestamp};
 use brevet::commands::{self, Actor, Command, CommandError, Desk, Edit};
 use brevet::config::{Config, Limits};
 use brevet::directory::resource::{Kind, Name};
-use brevet::entropy::SystemEntropy;
 use brevet::grpc::pb;
 pub use brevet::grpc::pb::revoke_sessions_request::Selector;
-use brevet::keyring::Keyring;
 use brevet::master_key::MasterKey;
+use brevet::proof::sigv4::Signer;
 use brevet::server::{self, Running};
-use brevet::sigv4::{Signer, sha256};
+use brevet::session::keyring::Keyring;
 use brevet::store::{Access, Place, Store, Watermark};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request};
@@ -199,7 +200,7 @@ pub fn config(dir: &Path) -> Config {
         tls: None,
         operator: any,
         regions: vec!["us-east-1".into(), "eu-central-1".into()],
-        skew: brevet::sigv4::MAX_SKEW,
+        skew: brevet::proof::sigv4::MAX_SKEW,
         presigned_actions: Vec::new(),
         single_use_signatures: false,
         reflection: true,
@@ -256,9 +257,9 @@ impl Broker {
 
     /// Waits until a change of the feed is in force here.
     pub async fn reaches(&self, sequence: i64) {
-        let sts = &self.running.as_ref().unwrap().sts;
+        let broker = &self.running.as_ref().unwrap().broker;
         eventually("the change is in force", async || {
-            sts.feed.sequence() >= sequence
+            broker.feed.sequence() >= sequence
         })
         .await;
     }

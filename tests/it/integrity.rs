@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use brevet::clock::Timestamp;
+use brevet::base::clock::Timestamp;
+use brevet::base::entropy::SystemEntropy;
 use brevet::commands::{self, Actor, Command, Desk};
 use brevet::directory::resource::{Kind, Name, Resource};
-use brevet::entropy::SystemEntropy;
 use brevet::master_key::MasterKey;
 use brevet::revocations::{Mark, Revocations, Selector};
 use brevet::store::{Access, Entrance, Entry, Place, Store, StoreError, Watermark};

@@ -50,7 +50,7 @@ pub fn code_of(seed: &str, algorithm: hmac::Algorithm, digits: u32, seconds: i64
 
 /// Alice's code so many steps from now.
 pub fn code(broker: &Broker, steps: i64) -> String {
-    let now = brevet::clock::Clock::now(&*broker.clock).seconds();
+    let now = brevet::base::clock::Clock::now(&*broker.clock).seconds();
     code_of(
         SEED,
         hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
@@ -126,7 +126,7 @@ async fn mf_02_a_code_is_good_once_also_after_a_restart_and_from_many_hands() {
             .all(|e| e.contains("invalid MFA one time pass code"))
     );
     let home = broker.dir.clone();
-    let clock = brevet::clock::Clock::now(&*broker.clock);
+    let clock = brevet::base::clock::Clock::now(&*broker.clock);
     broker.stop().await;
     let broker = Broker::start_in(home, in_the_store).await;
     broker.clock.set(clock);
@@ -160,7 +160,7 @@ async fn mf_02_a_code_that_was_used_is_refused_and_is_no_guess_however_late_it_c
     // By a broker that has not seen it itself.
     let (home, clock) = (
         broker.dir.clone(),
-        brevet::clock::Clock::now(&*broker.clock),
+        brevet::base::clock::Clock::now(&*broker.clock),
     );
     broker.stop().await;
     let broker = Broker::start_in(home, in_the_store).await;
@@ -552,7 +552,7 @@ async fn devices_of_other_kinds_show_other_codes() {
             .await
             .unwrap();
         broker.reaches(number).await;
-        let now = brevet::clock::Clock::now(&*broker.clock).seconds();
+        let now = brevet::base::clock::Clock::now(&*broker.clock).seconds();
         let code = code_of(SEED, hash, digits, now);
         session_token(&broker, &bob, Some((&serial, &code)))
             .await

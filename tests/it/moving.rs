@@ -253,9 +253,9 @@ fn a_new_master_key_waits_for_every_connected_broker() {
     assert!(forgotten && key(&first.path).ids().eq([next.as_str()]));
     first.run(&["check"]);
     // A broker of another cluster on the same store is told.
-    let keyring = brevet::keyring::Keyring::generate(
-        &brevet::entropy::SystemEntropy::new(),
-        brevet::clock::Clock::now(&brevet::clock::SystemClock),
+    let keyring = brevet::session::keyring::Keyring::generate(
+        &brevet::base::entropy::SystemEntropy::new(),
+        brevet::base::clock::Clock::now(&brevet::base::clock::SystemClock),
     );
     brevet::keyring_file::save(&keyring.unwrap(), &first.path.join("keyring.json")).unwrap();
     let checked = first.try_run(&["check"]);

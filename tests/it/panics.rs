@@ -3,8 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use brevet::clock::{Clock, SystemClock};
-use brevet::sigv4::{Signer, sha256};
+use brevet::base::clock::{Clock, SystemClock};
+use brevet::base::digest::sha256;
+use brevet::proof::sigv4::Signer;
 
 use crate::binary::{Home, brevet, serve_by};
 use crate::harness::{encode, form_headers, http1};

@@ -392,7 +392,7 @@ async fn nodes_of_one_store_share_a_limit_equally_without_a_redis() {
 }
 
 fn sequence(broker: &Broker) -> i64 {
-    broker.running.as_ref().unwrap().sts.feed.sequence()
+    broker.running.as_ref().unwrap().broker.feed.sequence()
 }
 
 /// p50, p99 and the longest.
@@ -411,7 +411,7 @@ async fn a_change_on_one_binds_on_the_other() {
     let ([one, two], hand) = brokers(&postgres, [postgres.port; 2]).await;
     let changes = times("BREVET_CHANGES", 1_000);
     let first = hand.store.head().await.unwrap().sequence;
-    let address = two.running.as_ref().unwrap().sts.clone();
+    let address = two.running.as_ref().unwrap().broker.clone();
     let watcher = tokio::spawn(async move {
         let (mut bound, mut seen) = (Vec::with_capacity(changes), first);
         while bound.len() < changes {

@@ -3,8 +3,8 @@
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use brevet::base::clock::Clock;
 use brevet::budgets::BudgetLimits;
-use brevet::clock::Clock;
 use brevet::sessions::{Mode, RedisOptions, Sessions, SessionsError};
 
 use crate::harness::*;
@@ -103,7 +103,7 @@ fn free_port() -> u16 {
     loop {
         let port = 10_000
             + u16::from_be_bytes(
-                brevet::entropy::bytes(&brevet::entropy::SystemEntropy::new()).unwrap(),
+                brevet::base::entropy::bytes(&brevet::base::entropy::SystemEntropy::new()).unwrap(),
             ) % 20_000;
         if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
@@ -642,7 +642,7 @@ async fn st_12_records_that_were_tampered_with_are_errors() {
         "arn:aws:iam::111122223333:user/alice"
     );
     // Expiry is judged at use, whatever the store still holds.
-    let later = brevet::clock::Timestamp::from_seconds(found.expires_at);
+    let later = brevet::base::clock::Timestamp::from_seconds(found.expires_at);
     assert_eq!(
         sessions
             .find(&keyring, &id(&names[0]), later)
@@ -717,7 +717,7 @@ async fn sentinel_cluster_acl_and_tls_hold_records_too() {
         "+expire",
     ];
     redis_command(guarded.port, &rules).unwrap();
-    let password = |text: &str| Some(brevet::secret::Secret::new(text.to_owned()));
+    let password = |text: &str| Some(brevet::base::secret::Secret::new(text.to_owned()));
     let options = RedisOptions {
         username: Some("brevet".into()),
         password: password("a-password"),
@@ -910,7 +910,7 @@ async fn st_04_a_redis_that_lets_nobody_in_is_told_and_passes() {
         ],
     )
     .unwrap();
-    let password = |text: &str| Some(brevet::secret::Secret::new(text.to_owned()));
+    let password = |text: &str| Some(brevet::base::secret::Secret::new(text.to_owned()));
     let options = RedisOptions {
         username: Some("brevet".into()),
         password: password("first"),
@@ -1082,12 +1082,15 @@ async fn odd_redis(behaviour: &'static str, real: u16) -> u16 {
 #[tokio::test]
 async fn a_long_record_is_a_record() {
     let redis = Redis::start();
-    let keyring =
-        brevet::keyring::Keyring::generate(&brevet::entropy::SystemEntropy::new(), now()).unwrap();
+    let keyring = brevet::session::keyring::Keyring::generate(
+        &brevet::base::entropy::SystemEntropy::new(),
+        now(),
+    )
+    .unwrap();
     let metrics = std::sync::Arc::<brevet::metrics::Metrics>::default();
     let sessions = Sessions::in_redis(&redis.options(), metrics.clone()).unwrap();
     // As earlier versions wrote it: fifty of the longest tags in four-byte characters.
-    let tag = |n: usize| brevet::packing::TagClaim {
+    let tag = |n: usize| brevet::session::packing::TagClaim {
         key: format!("{n:03}{}", "𝔸".repeat(125)),
         value: "𝔸".repeat(256),
         transitive: false,
@@ -1117,8 +1120,11 @@ async fn a_long_record_is_a_record() {
 #[tokio::test]
 async fn st_07_no_late_or_foreign_answer_is_taken_for_an_answer() {
     let redis = Redis::start();
-    let keyring =
-        brevet::keyring::Keyring::generate(&brevet::entropy::SystemEntropy::new(), now()).unwrap();
+    let keyring = brevet::session::keyring::Keyring::generate(
+        &brevet::base::entropy::SystemEntropy::new(),
+        now(),
+    )
+    .unwrap();
     let straight = Sessions::in_redis(&redis.options(), Default::default()).unwrap();
     let record = |n: u8| brevet::sessions::SessionRecord {
         session_id: vec![n; 16],
@@ -1155,8 +1161,11 @@ async fn st_07_no_late_or_foreign_answer_is_taken_for_an_answer() {
 #[tokio::test]
 async fn st_08_an_error_is_never_absent() {
     let redis = Redis::start();
-    let keyring =
-        brevet::keyring::Keyring::generate(&brevet::entropy::SystemEntropy::new(), now()).unwrap();
+    let keyring = brevet::session::keyring::Keyring::generate(
+        &brevet::base::entropy::SystemEntropy::new(),
+        now(),
+    )
+    .unwrap();
     for (answer, unfit) in [
         (
             "-READONLY You can't write against a read only replica.",

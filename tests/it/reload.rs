@@ -85,7 +85,7 @@ async fn a_rotated_keyring_keeps_sessions_and_a_removed_key_ends_them() {
     let broker = Broker::start().await;
     let path = broker.dir.path().join("keyring.json");
     let session = broker.assume(&user("alice"), OPEN).await.unwrap();
-    let entropy = brevet::entropy::SystemEntropy::new();
+    let entropy = brevet::base::entropy::SystemEntropy::new();
     save(
         &load(&path).unwrap().rotate(&entropy, now()).unwrap(),
         &path,
@@ -102,7 +102,7 @@ async fn a_rotated_keyring_keeps_sessions_and_a_removed_key_ends_them() {
     .await;
     assert!(broker.client(&session).get_caller_identity().await.is_ok());
     let newer = broker.assume(&user("alice"), OPEN).await.unwrap();
-    let later = now().plus(brevet::durations::MAX * 2);
+    let later = now().plus(brevet::session::durations::MAX * 2);
     save(
         &load(&path).unwrap().rotate(&entropy, later).unwrap(),
         &path,

@@ -282,7 +282,7 @@ async fn a_revocation_says_what_it_hits_and_a_preview_ends_nothing() {
                 .unwrap(),
         )
     };
-    let head = broker.running.as_ref().unwrap().sts.feed.sequence();
+    let head = broker.running.as_ref().unwrap().broker.feed.sequence();
     let role = || Selector::RoleArn(OPEN.into());
     let key = |name: &str| Selector::AccessKeyId(user(name).id);
     assert_eq!(preview(role()).await, (Some(true), 3, false));
@@ -321,7 +321,7 @@ async fn a_revocation_says_what_it_hits_and_a_preview_ends_nothing() {
         assert_eq!(broker.who(session).await, "ok", "a preview ends nothing");
     }
     assert_eq!(
-        broker.running.as_ref().unwrap().sts.feed.sequence(),
+        broker.running.as_ref().unwrap().broker.feed.sequence(),
         head,
         "and changes nothing"
     );
@@ -531,7 +531,7 @@ async fn awss_own_way_to_end_sessions_works_too() {
     let old = broker.assume(&user("alice"), OPEN).await.unwrap();
     broker.clock.advance(Duration::from_secs(10));
     // IAM User Guide, "Revoke IAM role temporary security credentials".
-    let until = brevet::clock::Timestamp::from_seconds(now().seconds() + 5);
+    let until = brevet::base::clock::Timestamp::from_seconds(now().seconds() + 5);
     let document = format!(
         r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Deny","Action":"*","Resource":"*","Condition":{{"DateLessThan":{{"aws:TokenIssueTime":"{until}"}}}}}}]}}"#
     );
@@ -668,7 +668,7 @@ async fn changes_and_revocations_are_in_the_audit_with_their_numbers() {
             (&seconds.into(), &DIRECT.into())
         );
         assert!(json["AssumeRolePolicyDocument"].is_object());
-        let digest = brevet::sigv4::hex(&brevet::sigv4::sha256(text.as_bytes()));
+        let digest = brevet::base::digest::hex(&brevet::base::digest::sha256(text.as_bytes()));
         assert_eq!(
             change["additionalEventData"][format!("{name}Sha256")],
             digest
@@ -723,7 +723,7 @@ async fn a_restored_backup_revives_nothing() {
     .await;
     drop(hand);
     let store = home.path().join("store.db");
-    let entropy = brevet::entropy::SystemEntropy::new();
+    let entropy = brevet::base::entropy::SystemEntropy::new();
     let master_key = brevet::master_key::MasterKey::load(&home.path().join("master.key")).unwrap();
     // While a broker runs, nothing is put back.
     assert!(
@@ -742,7 +742,7 @@ async fn a_restored_backup_revives_nothing() {
     std::fs::copy(&backup, &store).unwrap();
     let mut config = config(home.path());
     in_the_store(&mut config);
-    let clock = std::sync::Arc::new(brevet::clock::ManualClock::new(now()));
+    let clock = std::sync::Arc::new(brevet::base::clock::ManualClock::new(now()));
     let refused = brevet::server::start(config, clock, std::sync::Arc::new(entropy.clone())).await;
     let error = refused.err().expect("a store that went back").to_string();
     assert!(error.contains("brevet restore --accept"), "{error}");

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use brevet::audit::Target;
+use brevet::base::clock::Timestamp;
+use brevet::base::entropy::SystemEntropy;
 use brevet::client::{AssumeRole, Credentials};
-use brevet::clock::Timestamp;
-use brevet::entropy::SystemEntropy;
 use brevet::grpc::pb;
 use brevet::keyring_file;
 use brevet::store::{Access, Place, Store};
@@ -36,7 +36,7 @@ fn current(broker: &Broker) -> u32 {
         .running
         .as_ref()
         .unwrap()
-        .sts
+        .broker
         .tokens
         .keyring()
         .current()

@@ -55,7 +55,7 @@ async fn mf_06_two_commands_make_the_administrator_ask_for_a_code_and_check_warn
         .as_str()
         .unwrap();
     let seed = String::from_utf8(STANDARD.decode(seed).unwrap()).unwrap();
-    let now = brevet::clock::Clock::now(&brevet::clock::SystemClock).seconds();
+    let now = brevet::base::clock::Clock::now(&brevet::base::clock::SystemClock).seconds();
     let [first, second] =
         [now, now + 30].map(|at| code_of(&seed, hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, 6, at));
     let enable = [

@@ -117,7 +117,8 @@ async fn au_03_op_01_nothing_acknowledged_is_lost_by_kill_9() {
         home.run(&["import", file.to_str().unwrap(), "--apply"]);
         told.lock().unwrap().duration = duration;
         let moment = u64::from(
-            brevet::entropy::bytes::<1>(&brevet::entropy::SystemEntropy::new()).unwrap()[0],
+            brevet::base::entropy::bytes::<1>(&brevet::base::entropy::SystemEntropy::new())
+                .unwrap()[0],
         );
         tokio::time::sleep(Duration::from_millis(moment)).await;
         daemon.child.kill().unwrap();
@@ -370,7 +371,7 @@ async fn what_is_wrong_with_a_store_is_told_with_the_way_out() {
     std::fs::remove_file(home.path.join("master.key")).unwrap();
     brevet::master_key::MasterKey::create(
         &home.path.join("master.key"),
-        &brevet::entropy::SystemEntropy::new(),
+        &brevet::base::entropy::SystemEntropy::new(),
     )
     .unwrap();
     home.refused("is sealed under the master key");

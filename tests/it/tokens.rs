@@ -47,9 +47,11 @@ async fn tk_04_a_token_from_a_clock_slightly_ahead_is_good_and_one_far_ahead_is_
         Broker::start_beside(dir).await,
     );
     for (seconds, good) in [(30, true), (120, false)] {
-        ahead.clock.set(brevet::clock::Timestamp::from_seconds(
-            now().seconds() + seconds,
-        ));
+        ahead
+            .clock
+            .set(brevet::base::clock::Timestamp::from_seconds(
+                now().seconds() + seconds,
+            ));
         let session = ahead.assume(&user("alice"), OPEN).await.unwrap();
         let got = here.client(&session).get_caller_identity().await;
         assert_eq!(got.is_ok(), good, "{seconds} s ahead");

@@ -1,9 +1,9 @@
 //! Whom trust policies let in: strangers only by a tag that says so, and nobody by a row from before.
 
+use brevet::base::entropy::SystemEntropy;
 use brevet::commands::{self, Command, CommandError, Desk, Edit};
 use brevet::directory::Directory;
 use brevet::directory::resource::{Kind, Name, Resource};
-use brevet::entropy::SystemEntropy;
 use serde_json::{Value, json};
 
 use crate::harness::*;
@@ -307,7 +307,13 @@ async fn a_role_of_the_store_that_breaks_a_younger_rule_lets_in_nobody_and_the_r
             .await
             .is_ok()
     );
-    let directory = broker.running.as_ref().unwrap().sts.directory.load_full();
+    let directory = broker
+        .running
+        .as_ref()
+        .unwrap()
+        .broker
+        .directory
+        .load_full();
     let warnings = directory.warnings();
     assert!(
         warnings.iter().any(|w| w.contains(ROLE)

@@ -686,13 +686,13 @@ async fn a_revocation_binds_where_many_changes_cannot_be_taken() {
         far.who(&session).await == "InvalidClientTokenId"
     })
     .await;
-    assert!(far.running.as_ref().unwrap().sts.feed.sequence() < head);
+    assert!(far.running.as_ref().unwrap().broker.feed.sequence() < head);
 }
 
 #[tokio::test]
 async fn a_body_that_never_comes_to_its_end_is_given_up_after_ten_seconds() {
     let broker = Broker::start().await;
-    let sts = &broker.running.as_ref().unwrap().sts;
+    let broker = &broker.running.as_ref().unwrap().broker;
     for path in ["/", "/oauth2/token"] {
         let body = http_body_util::StreamBody::new(futures_util::stream::pending::<
             Result<http_body::Frame<bytes::Bytes>, std::convert::Infallible>,
@@ -707,7 +707,7 @@ async fn a_body_that_never_comes_to_its_end_is_given_up_after_ten_seconds() {
         };
         tokio::time::pause();
         let started = tokio::time::Instant::now();
-        let response = brevet::query::serve(sts, origin, request).await;
+        let response = brevet::query::serve(broker, origin, request).await;
         let took = started.elapsed();
         tokio::time::resume();
         assert!((10..20).contains(&took.as_secs()), "{path}: {took:?}");

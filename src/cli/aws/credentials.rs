@@ -12,9 +12,9 @@ use zeroize::Zeroizing;
 
 use super::ini::Section;
 use super::{Environment, Settings, text, words};
+use crate::base::secret::Secret;
 use crate::cli::{Failure, input, terminal};
 use crate::client::{AssumeRole, AssumeRoleWithWebIdentity, Credentials};
-use crate::secret::Secret;
 
 /// The most that a `credential_process` may print.
 const MAX_OUTPUT_BYTES: u64 = 64 << 10;
@@ -445,8 +445,11 @@ mod tests {
         ] {
             assert_eq!(session_name(user, host), *expected);
             assert!(
-                crate::names::RoleSessionName::parse("RoleSessionName", &session_name(user, host))
-                    .is_ok()
+                crate::base::names::RoleSessionName::parse(
+                    "RoleSessionName",
+                    &session_name(user, host)
+                )
+                .is_ok()
             );
         }
     }

@@ -14,14 +14,15 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{Action, Target, change, permit};
+use crate::base::entropy;
+use crate::base::field::FieldError;
+use crate::base::names;
 use crate::commands::{Command, Edit};
 use crate::directory::declaration::{self, Tag};
 use crate::directory::resource::{Kind, Name, Resource};
 use crate::directory::{MfaDevice, User};
-use crate::entropy;
 use crate::error::Error;
 use crate::mfa;
-use crate::names::{self, FieldError};
 use crate::ops::Context;
 use crate::store::Stored;
 
@@ -91,7 +92,7 @@ impl Action for CreateVirtualMfaDevice {
             let rule = "must leave the serial number, path included, at most 256 characters";
             return Err(FieldError::new("VirtualMFADeviceName", rule).into());
         }
-        let chance = Zeroizing::new(entropy::bytes::<SEED_BYTES>(&*cx.sts.entropy)?);
+        let chance = Zeroizing::new(entropy::bytes::<SEED_BYTES>(&*cx.broker.entropy)?);
         let secret = totp_rs::Secret::from(chance.to_vec());
         let seed = Zeroizing::new(secret.to_base32());
         let totp = totp_rs::Builder::new()
@@ -390,8 +391,8 @@ impl Action for ListVirtualMfaDevices {
             .map(str::to_owned)
             .collect();
         let mut rows = HashMap::new();
-        if !owners.is_empty() && cx.sts.directory_is_in_the_store {
-            for (arn, stored) in cx.wait(cx.sts.store.get_all(Kind::User, owners)).await? {
+        if !owners.is_empty() && cx.broker.directory_is_in_the_store {
+            for (arn, stored) in cx.wait(cx.broker.store.get_all(Kind::User, owners)).await? {
                 rows.insert(arn, stored);
             }
             permit(cx)?;
@@ -484,7 +485,7 @@ fn device(cx: &Context<'_>, serial_number: &str) -> Result<Arc<MfaDevice>, Error
             .user_arn
             .as_deref()
             .unwrap_or_else(|| d.serial_number.as_str());
-        crate::arn::IamArn::parse(arn).is_some_and(|a| a.account == account)
+        crate::base::arn::IamArn::parse(arn).is_some_and(|a| a.account == account)
     };
     cx.directory
         .mfa_device(serial_number)

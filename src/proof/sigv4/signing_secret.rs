@@ -8,7 +8,7 @@ use ring::hmac;
 use zeroize::Zeroizing;
 
 use super::{Presented, SigError, signing_key};
-use crate::secret::Secret;
+use crate::base::secret::Secret;
 
 /// The secret of an access key or of a session. Four of the six HMACs of a signature depend only on the
 /// secret and the scope, and a client signs for one scope all day; what they came to is kept for the
@@ -77,8 +77,9 @@ mod tests {
     use http::HeaderMap;
 
     use super::*;
-    use crate::clock::Timestamp;
-    use crate::sigv4::{Incoming, Signer, sha256};
+    use crate::base::clock::Timestamp;
+    use crate::base::digest::sha256;
+    use crate::proof::sigv4::{Incoming, Signer};
 
     const RIGHT: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 

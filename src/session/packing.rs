@@ -4,7 +4,7 @@
 use prost::Message;
 
 /// What session policies and tags may take up together when packed, in bytes. With the rest of the
-/// claims and the encoding it keeps a session token under [`crate::token::MAX_CHARACTERS`].
+/// claims and the encoding it keeps a session token under [`crate::session::token::MAX_CHARACTERS`].
 pub const ALLOTMENT: usize = 4_096;
 /// What they may take up together before they are packed, in bytes: opened tokens and session records
 /// hold them in this form, and text that repeats itself packs to a fraction of it.
@@ -207,10 +207,11 @@ mod tests {
         // Text that repeats itself packs; text that does not is billed.
         assert!(refused.is_ok_and(|p| p < 100));
         for (i, tag) in large.tags.iter_mut().enumerate() {
-            tag.value = crate::sigv4::hex(&crate::sigv4::sha256(&[i as u8])).repeat(4);
+            tag.value =
+                crate::base::digest::hex(&crate::base::digest::sha256(&[i as u8])).repeat(4);
         }
         let words: String = (0..60u8)
-            .map(|i| crate::sigv4::hex(&crate::sigv4::sha256(&[i, 1])))
+            .map(|i| crate::base::digest::hex(&crate::base::digest::sha256(&[i, 1])))
             .collect();
         large.policy = words.chars().take(2_048).collect();
         large
@@ -219,7 +220,7 @@ mod tests {
             .for_each(|t| t.value = words.chars().rev().skip(t.value.len()).take(250).collect());
         large.tags.iter_mut().enumerate().for_each(|(i, t)| {
             t.value = (0..4u8)
-                .map(|j| crate::sigv4::hex(&crate::sigv4::sha256(&[i as u8, j, 2])))
+                .map(|j| crate::base::digest::hex(&crate::base::digest::sha256(&[i as u8, j, 2])))
                 .collect()
         });
         let text = pack(&mut large).unwrap_err().to_string();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::names::FieldError;
+use crate::base::field::FieldError;
 
 /// An account: twelve digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,7 +81,7 @@ impl RoleArn {
     /// # Errors
     /// Names the field and the rule.
     pub fn parse(field: &'static str, text: &str) -> Result<Self, FieldError> {
-        crate::names::length(field, text, 20, 2048)?;
+        crate::base::field::length(field, text, 20, 2048)?;
         let legal = text.bytes().all(|b| b.is_ascii_graphic());
         match IamArn::parse(text).filter(|arn| legal && arn.kind == "role") {
             Some(arn) => Ok(Self {

@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use crate::clock::Timestamp;
-use crate::entropy::{self, Entropy, NoEntropy};
-use crate::keyring::State;
-use crate::secret::Secret;
+use crate::base::clock::Timestamp;
+use crate::base::entropy::{self, Entropy, NoEntropy};
+use crate::base::secret::Secret;
+use crate::session::keyring::State;
 
 /// The length of a new RSA key, in bits: RFC 7518 section 3.3.
 const RSA_BITS: usize = 2_048;
@@ -117,7 +117,7 @@ impl SigningKey {
                 .as_ref()
                 .to_vec(),
         };
-        let id = crate::sigv4::hex(&entropy::bytes::<8>(entropy)?);
+        let id = crate::base::digest::hex(&entropy::bytes::<8>(entropy)?);
         Self::new(id, algorithm, state, now, Secret::new(pkcs8))
     }
 
@@ -271,7 +271,7 @@ impl rsa::rand_core::TryCryptoRng for Rng<'_> {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entropy::SystemEntropy;
+    use crate::base::entropy::SystemEntropy;
 
     #[test]
     fn each_algorithm_signs_what_its_published_key_checks() {

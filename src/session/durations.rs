@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::names::FieldError;
+use crate::base::field::FieldError;
 
 /// The shortest session.
 pub const MIN: Duration = Duration::from_secs(900);

@@ -3,11 +3,11 @@
 
 use prost::Message;
 
-use crate::envelope::{self, OpenError, Purpose};
-use crate::keyring::{Key, Keyring};
+use crate::session::envelope::{self, OpenError, Purpose};
+use crate::session::keyring::{Key, Keyring};
 
 /// The longest token, in characters: what a request's signature may name.
-pub const MAX_CHARACTERS: usize = crate::sigv4::MAX_TOKEN_BYTES;
+pub const MAX_CHARACTERS: usize = crate::proof::sigv4::MAX_TOKEN_BYTES;
 const PURPOSE: Purpose = Purpose {
     name: "brevet session token v1",
     form: 3,
@@ -53,7 +53,7 @@ pub struct Claims {
     /// Who stands behind the chain; empty: nobody was named.
     #[prost(string, tag = "8")]
     pub source_identity: String,
-    /// What cuts it: [`crate::packing`].
+    /// What cuts it: [`crate::session::packing`].
     #[prost(bytes = "vec", tag = "9")]
     pub packed: Vec<u8>,
     /// How it came about.
@@ -150,8 +150,8 @@ mod tests {
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
     use super::*;
-    use crate::clock::Timestamp;
-    use crate::entropy::SystemEntropy;
+    use crate::base::clock::Timestamp;
+    use crate::base::entropy::SystemEntropy;
 
     fn keyring() -> Keyring {
         Keyring::generate(&SystemEntropy::new(), Timestamp::from_seconds(1)).unwrap()
@@ -220,7 +220,7 @@ mod tests {
         assert!(open(&two, &token).is_err());
         // A retired key is gone from the ring and opens nothing.
         let now = Timestamp::from_seconds(1);
-        let later = now.plus(crate::durations::MAX * 2);
+        let later = now.plus(crate::session::durations::MAX * 2);
         let entropy = SystemEntropy::new();
         let rotated = one.rotate(&entropy, now).unwrap();
         assert!(open(&rotated, &token).is_ok());

@@ -17,11 +17,11 @@ use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::clock::Timestamp;
-use crate::durations;
-use crate::entropy::{self, Entropy, NoEntropy};
-use crate::secret::Secret;
-use crate::web_identity::{self, Algorithm, SigningKey};
+use crate::base::clock::Timestamp;
+use crate::base::entropy::{self, Entropy, NoEntropy};
+use crate::base::secret::Secret;
+use crate::session::durations;
+use crate::session::signing_key::{self, Algorithm, SigningKey};
 
 /// How long a key that signed tokens for others is published after its last: their longest life,
 /// and a day for whoever fetches keys seldom.
@@ -59,7 +59,7 @@ struct Document {
     cluster_id: String,
     keys: Vec<KeyDocument>,
     #[serde(default)]
-    web_identity_keys: Vec<web_identity::KeyDocument>,
+    web_identity_keys: Vec<signing_key::KeyDocument>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -103,7 +103,7 @@ impl Keyring {
     /// # Errors
     /// When there is no randomness.
     pub fn generate(entropy: &dyn Entropy, now: Timestamp) -> Result<Self, KeyringError> {
-        let cluster_id = crate::sigv4::hex(&entropy::bytes::<8>(entropy)?);
+        let cluster_id = crate::base::digest::hex(&entropy::bytes::<8>(entropy)?);
         let mut keyring = Self {
             cluster_id,
             keys: Vec::new(),
@@ -624,7 +624,7 @@ fn content(text: impl Into<String>) -> KeyringError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entropy::SystemEntropy;
+    use crate::base::entropy::SystemEntropy;
 
     #[test]
     fn a_keyring_is_written_read_and_rotated() {

@@ -596,10 +596,10 @@ impl JwtVerifier for RingVerifier {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Timestamp;
-    use crate::entropy::SystemEntropy;
-    use crate::keyring::State;
-    use crate::web_identity::{Algorithm as Signs, SigningKey};
+    use crate::base::clock::Timestamp;
+    use crate::base::entropy::SystemEntropy;
+    use crate::session::keyring::State;
+    use crate::session::signing_key::{Algorithm as Signs, SigningKey};
 
     fn signing(algorithm: Signs) -> SigningKey {
         SigningKey::generate(
@@ -729,7 +729,7 @@ mod tests {
             assert!(nobodys(algorithm, 256).is_some(), "{algorithm:?}");
         }
         // Everybody knows the private key of a base point: it is one.
-        let random = crate::entropy::system();
+        let random = crate::base::entropy::system();
         let one = [vec![0; 31], vec![1]].concat();
         let by = |x: &str| URL_SAFE_NO_PAD.decode(x).unwrap();
         let point = [

@@ -8,7 +8,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::keyring::{Key, Keyring};
+use crate::session::keyring::{Key, Keyring};
 
 /// Form, key id, salt.
 const HEADER: usize = 1 + 4 + 16;
@@ -113,8 +113,8 @@ fn signed_message(aad: &[u8], body: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Timestamp;
-    use crate::entropy::SystemEntropy;
+    use crate::base::clock::Timestamp;
+    use crate::base::entropy::SystemEntropy;
 
     #[test]
     fn tk_06_what_is_for_one_purpose_opens_for_no_other() {
