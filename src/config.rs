@@ -60,7 +60,7 @@ struct Document {
     listen: Option<Listen>,
     tls: Option<Tls>,
     operator: Option<Operator>,
-    broker: Option<StsSection>,
+    sts: Option<StsSection>,
     #[serde(default)]
     directory: DirectorySection,
     store: Option<StoreSection>,
@@ -419,10 +419,8 @@ impl Config {
         }
         let address = listen.address;
         let listener = listener(listen, document.tls.is_some())?;
-        let broker = document.broker.unwrap_or_default();
-        let regions = broker
-            .regions
-            .unwrap_or_else(|| vec!["us-east-1".to_owned()]);
+        let sts = document.sts.unwrap_or_default();
+        let regions = sts.regions.unwrap_or_else(|| vec!["us-east-1".to_owned()]);
         if regions.is_empty()
             || !regions
                 .iter()
@@ -433,7 +431,7 @@ impl Config {
         }
         let skew = ranged(
             "[sts] skew_seconds",
-            broker.skew_seconds,
+            sts.skew_seconds,
             MAX_SKEW.as_secs(),
             1..=MAX_SKEW.as_secs(),
         )?;
@@ -457,10 +455,9 @@ impl Config {
                 }),
             regions,
             skew: Duration::from_secs(skew),
-            single_use_signatures: broker.single_use_signatures
-                == Some(SingleUseSignatures::Issuing),
-            presigned_actions: presigned_actions(broker.presigned_actions.unwrap_or_default())?,
-            reflection: broker.reflection.unwrap_or(false),
+            single_use_signatures: sts.single_use_signatures == Some(SingleUseSignatures::Issuing),
+            presigned_actions: presigned_actions(sts.presigned_actions.unwrap_or_default())?,
+            reflection: sts.reflection.unwrap_or(false),
             directory: document.directory.file.map(at),
             master_key: master_key.map(at),
             store: place(&store, base)?,

@@ -1066,10 +1066,10 @@ mod tests {
         for file in files {
             let text = std::fs::read_to_string(&file).unwrap();
             let text: String = text.chars().filter(|c| !c.is_whitespace()).collect();
-            for (at, _) in text.match_indices("sts.store.") {
+            for (at, _) in text.match_indices("broker.store.") {
                 let (before, after) = text.split_at(at);
                 let method = after
-                    .trim_start_matches("sts.store.")
+                    .trim_start_matches("broker.store.")
                     .split('(')
                     .next()
                     .unwrap();
