@@ -30,12 +30,18 @@ use crate::session::token::{self, Ancestor, Claims};
 /// How far another node's clock may be ahead of ours when it issues.
 pub const ISSUED_AHEAD_SECONDS: i64 = 60;
 
-/// What a caller showed.
+/// What came with a request to say who calls.
 pub enum Evidence {
     /// Nothing.
     Anonymous,
+    /// Something, not judged yet.
+    Shown(Shown),
+}
+
+/// What a caller showed.
+pub enum Shown {
     /// A signature, with the session token that came along.
-    Signed(Box<Presented>),
+    Signature(Box<Presented>),
     /// A token of an OpenID Connect provider of that account.
     WebIdentity {
         /// As it came.
@@ -43,6 +49,60 @@ pub enum Evidence {
         /// Of the role that is asked for.
         account: AccountId,
     },
+}
+
+/// The kinds of [`Shown`]: each operation takes one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// A signature with a key of the directory or of a session.
+    Signature,
+    /// A token of an OpenID Connect provider.
+    WebIdentity,
+}
+
+impl Evidence {
+    /// A signature; none: nothing was shown.
+    pub fn signed(presented: Option<Presented>) -> Self {
+        presented.map_or(Self::Anonymous, |p| {
+            Self::Shown(Shown::Signature(Box::new(p)))
+        })
+    }
+}
+
+impl Shown {
+    /// Which kind it is.
+    pub fn proof(&self) -> Proof {
+        match self {
+            Self::Signature(_) => Proof::Signature,
+            Self::WebIdentity { .. } => Proof::WebIdentity,
+        }
+    }
+
+    /// The region that a signature names.
+    pub fn unverified_region(&self) -> Option<&str> {
+        match self {
+            Self::Signature(presented) => Some(presented.unverified_region()),
+            Self::WebIdentity { .. } => None,
+        }
+    }
+
+    /// Whether it is a signature in a URL, which is made to be passed on.
+    pub fn is_presigned(&self) -> bool {
+        match self {
+            Self::Signature(presented) => presented.is_presigned(),
+            Self::WebIdentity { .. } => false,
+        }
+    }
+
+    /// What tells it from others, if whoever shows it is who is connected: a presigned URL does not
+    /// say so.
+    pub fn digest(&self) -> Option<[u8; 32]> {
+        match self {
+            Self::Signature(presented) if presented.is_presigned() => None,
+            Self::Signature(presented) => presented.signature().try_into().ok(),
+            Self::WebIdentity { token, .. } => Some(sha256(token.expose().as_bytes())),
+        }
+    }
 }
 
 /// Who calls: proven, and still in the directory.

@@ -18,7 +18,7 @@ use crate::base::secret::Secret;
 use crate::budgets::BudgetLimits;
 use crate::evaluator::Network;
 use crate::files::{self, Audience, FileError};
-use crate::ops;
+use crate::ops::registry;
 use crate::proof::sigv4::{self, MAX_SKEW};
 use crate::providers::Reach;
 use crate::sessions::{self, Mode, RedisOptions};
@@ -577,7 +577,7 @@ fn cors_origin(text: &str) -> Result<HeaderValue, ConfigError> {
 fn presigned_actions(named: Vec<String>) -> Result<Vec<String>, ConfigError> {
     let one = |text: String| {
         let name = text.strip_prefix("sts:").unwrap_or(&text);
-        match ops::ACTIONS.iter().any(|(action, _)| *action == name) {
+        match registry::ACTIONS.iter().any(|(action, _)| *action == name) {
             true => Ok(name.to_owned()),
             false => Err(value(
                 "[sts] presigned_actions",

@@ -22,30 +22,33 @@ use tonic_types::{ErrorDetails, StatusExt};
 use crate::authn::Evidence;
 use crate::base::digest::{hex, sha256};
 use crate::base::names::Tag;
+use crate::broker::Broker;
 use crate::error::Error;
 use crate::mint::Credentials;
-use crate::ops::assume_role::{AssumeRole, AssumeRoleInput, AssumeRoleOutput};
-use crate::ops::assume_role_with_web_identity::{
-    AssumeRoleWithWebIdentity, AssumeRoleWithWebIdentityInput, AssumeRoleWithWebIdentityOutput,
-};
-use crate::ops::decode_authorization_message::{
-    DecodeAuthorizationMessage, DecodeAuthorizationMessageOutput,
-};
-use crate::ops::describe_session::DescribeSession;
-use crate::ops::get_access_key_info::GetAccessKeyInfo;
-use crate::ops::get_caller_identity::GetCallerIdentity;
-use crate::ops::get_federation_token::{
-    GetFederationToken, GetFederationTokenInput, GetFederationTokenOutput,
-};
-use crate::ops::get_session_token::{GetSessionToken, GetSessionTokenOutput};
-use crate::ops::get_web_identity_token::{
-    GetWebIdentityToken, GetWebIdentityTokenInput, GetWebIdentityTokenOutput,
-};
-use crate::ops::list_sessions::{ListSessions, ListSessionsOutput};
-use crate::ops::revoke_sessions::{
+use crate::ops::admin::describe_session::DescribeSession;
+use crate::ops::admin::list_sessions::{ListSessions, ListSessionsOutput};
+use crate::ops::admin::revoke_sessions::{
     Asked, PreviewRevocation, RevokeSessions, RevokeSessionsOutput, Target,
 };
-use crate::ops::{self, Broker, CALL_TIMEOUT, Operation, Origin, Service, SessionView};
+use crate::ops::admin::session_view::SessionView;
+use crate::ops::sts::assume_role::{AssumeRole, AssumeRoleInput, AssumeRoleOutput};
+use crate::ops::sts::assume_role_with_web_identity::{
+    AssumeRoleWithWebIdentity, AssumeRoleWithWebIdentityInput, AssumeRoleWithWebIdentityOutput,
+};
+use crate::ops::sts::decode_authorization_message::{
+    DecodeAuthorizationMessage, DecodeAuthorizationMessageOutput,
+};
+use crate::ops::sts::get_access_key_info::GetAccessKeyInfo;
+use crate::ops::sts::get_caller_identity::GetCallerIdentity;
+use crate::ops::sts::get_federation_token::{
+    GetFederationToken, GetFederationTokenInput, GetFederationTokenOutput,
+};
+use crate::ops::sts::get_session_token::{GetSessionToken, GetSessionTokenOutput};
+use crate::ops::sts::get_web_identity_token::{
+    GetWebIdentityToken, GetWebIdentityTokenInput, GetWebIdentityTokenOutput,
+};
+use crate::ops::{self, CALL_TIMEOUT, Operation, Service};
+use crate::origin::Origin;
 use crate::proof::sigv4::{Incoming, Presented};
 use crate::session::token;
 use crate::store::Node;
@@ -193,7 +196,7 @@ impl Call {
             host: &host,
             payload_sha256: sha256(request.get_ref()),
         })?;
-        Ok(presented.map_or(Evidence::Anonymous, |p| Evidence::Signed(Box::new(p))))
+        Ok(Evidence::signed(presented))
     }
 }
 
@@ -338,7 +341,7 @@ async fn unknown(
         Service::Sts,
         name.to_owned(),
         evidence,
-        ops::unanswered(name, "v1"),
+        ops::registry::unanswered(name, "v1"),
         origin,
     )
     .await;
@@ -607,8 +610,10 @@ impl From<Credentials> for pb::Credentials {
     }
 }
 
-impl From<ops::get_caller_identity::GetCallerIdentityOutput> for pb::GetCallerIdentityResponse {
-    fn from(output: ops::get_caller_identity::GetCallerIdentityOutput) -> Self {
+impl From<ops::sts::get_caller_identity::GetCallerIdentityOutput>
+    for pb::GetCallerIdentityResponse
+{
+    fn from(output: ops::sts::get_caller_identity::GetCallerIdentityOutput) -> Self {
         Self {
             user_id: output.user_id,
             account: output.account,
@@ -617,8 +622,8 @@ impl From<ops::get_caller_identity::GetCallerIdentityOutput> for pb::GetCallerId
     }
 }
 
-impl From<ops::get_access_key_info::GetAccessKeyInfoOutput> for pb::GetAccessKeyInfoResponse {
-    fn from(output: ops::get_access_key_info::GetAccessKeyInfoOutput) -> Self {
+impl From<ops::sts::get_access_key_info::GetAccessKeyInfoOutput> for pb::GetAccessKeyInfoResponse {
+    fn from(output: ops::sts::get_access_key_info::GetAccessKeyInfoOutput) -> Self {
         Self {
             account: output.account,
         }

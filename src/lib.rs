@@ -55,10 +55,12 @@ pub mod store;
 // Flow: may await; knows rules and state, never a wire format.
 pub mod authn;
 pub mod authorization_message;
+pub mod broker;
 pub mod commands;
 pub mod mfa;
 pub mod mint;
 pub mod ops;
+pub mod origin;
 pub mod trust;
 
 // Faces: know a wire or an operator; hold no rule.

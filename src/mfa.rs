@@ -16,7 +16,7 @@ use crate::base::names::SerialNumber;
 use crate::base::secret::Secret;
 use crate::directory::{MfaDevice, User};
 use crate::error::{Error, MfaError};
-use crate::ops::Context;
+use crate::ops::context::Context;
 use crate::store::{Attempt, Matched, STEP_SECONDS};
 
 /// How many steps beside the device's own a code may be of: RFC 6238 section 5.2.

@@ -24,18 +24,20 @@ use crate::authn::Evidence;
 use crate::base::digest::sha256;
 use crate::base::field::FieldError;
 use crate::base::names::Tag;
+use crate::broker::Broker;
 use crate::error::Error;
-use crate::ops::assume_role::{AssumeRole, AssumeRoleInput};
-use crate::ops::assume_role_with_web_identity::{
+use crate::ops::sts::assume_role::{AssumeRole, AssumeRoleInput};
+use crate::ops::sts::assume_role_with_web_identity::{
     AssumeRoleWithWebIdentity, AssumeRoleWithWebIdentityInput,
 };
-use crate::ops::decode_authorization_message::DecodeAuthorizationMessage;
-use crate::ops::get_access_key_info::GetAccessKeyInfo;
-use crate::ops::get_caller_identity::GetCallerIdentity;
-use crate::ops::get_federation_token::{GetFederationToken, GetFederationTokenInput};
-use crate::ops::get_session_token::GetSessionToken;
-use crate::ops::get_web_identity_token::{GetWebIdentityToken, GetWebIdentityTokenInput};
-use crate::ops::{self, Broker, CALL_TIMEOUT, Operation, Origin, Reply, Service};
+use crate::ops::sts::decode_authorization_message::DecodeAuthorizationMessage;
+use crate::ops::sts::get_access_key_info::GetAccessKeyInfo;
+use crate::ops::sts::get_caller_identity::GetCallerIdentity;
+use crate::ops::sts::get_federation_token::{GetFederationToken, GetFederationTokenInput};
+use crate::ops::sts::get_session_token::GetSessionToken;
+use crate::ops::sts::get_web_identity_token::{GetWebIdentityToken, GetWebIdentityTokenInput};
+use crate::ops::{self, CALL_TIMEOUT, Operation, Reply, Service};
+use crate::origin::Origin;
 use crate::proof::sigv4::{self, Incoming, Presented};
 use answer::Element;
 use foreign::Foreign;
@@ -417,7 +419,7 @@ fn read_evidence(
         host: host(&head.uri, &head.headers)?,
         payload_sha256: sha256(body),
     })?;
-    Ok(presented.map_or(Evidence::Anonymous, |p| Evidence::Signed(Box::new(p))))
+    Ok(Evidence::signed(presented))
 }
 
 fn decode_pairs(text: &[u8]) -> Result<Vec<(String, String)>, Error> {
@@ -666,7 +668,7 @@ impl Respond {
         origin: Origin,
     ) -> Response<Full<Bytes>> {
         let error = if version == VERSION {
-            ops::unanswered(action, version)
+            ops::registry::unanswered(action, version)
         } else {
             Error::InvalidAction {
                 action: crate::audit::clip(action),

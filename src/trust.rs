@@ -16,7 +16,7 @@ use crate::directory::{Dangling, Directory, Effective, Role, User};
 use crate::evaluator::{
     self, Context, Decision, Explanation, Outcome, Policies, Policy, Principal, Request, Source,
 };
-use crate::ops::Origin;
+use crate::origin::Origin;
 use crate::proof::jwt::Flat;
 use crate::session::packing::TagClaim;
 use crate::session::token::{self, Ancestor, Kind as SessionKind};

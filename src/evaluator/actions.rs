@@ -344,11 +344,11 @@ mod tests {
                 "iam:{operation}"
             );
         }
-        for (operation, _) in crate::ops::ACTIONS {
+        for (operation, _) in crate::ops::registry::ACTIONS {
             assert!(STS.contains(operation), "sts:{operation}");
         }
         // PreviewRevocation has no action of its own either: it needs that of RevokeSessions.
-        let own: Vec<_> = crate::ops::ADMINISTRATION
+        let own: Vec<_> = crate::ops::registry::ADMINISTRATION
             .iter()
             .filter(|name| **name != "PreviewRevocation")
             .collect();

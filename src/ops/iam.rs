@@ -11,7 +11,9 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::{Context, Operation, Service};
+use super::context::Context;
+use super::operation::{OpenTo, Operation};
+use super::service::Service;
 use crate::base::arn::IamArn;
 use crate::base::names::Tag;
 use crate::budgets::CountedAs;
@@ -65,6 +67,7 @@ impl<A: Action> Operation for Iam<A> {
     const NAME: &'static str = A::NAME;
     const COUNTED_AS: CountedAs = CountedAs::Call;
     const SERVICE: Service = Service::Iam;
+    const OPEN_TO: OpenTo = OpenTo::UserSessionsWithMfa;
     const READ_ONLY: bool = A::READ_ONLY;
     const HANDS_OUT: bool = A::HANDS_OUT;
     type Output = Value;

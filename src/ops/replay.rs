@@ -3,10 +3,9 @@
 
 use std::time::Duration;
 
-use super::Broker;
 use crate::base::clock::Timestamp;
+use crate::broker::Broker;
 use crate::error::Error;
-use crate::metrics::Throttled;
 use crate::proof::sigv4::{MAX_SKEW, Presented};
 use crate::single_use::{Digest, Refused, SingleUse};
 
@@ -44,7 +43,7 @@ pub(super) async fn claim<'a>(
                 Refused::Used => "signature",
                 Refused::Full => "signatures",
             };
-            throttled(broker, why)
+            broker.throttled(why)
         })?;
     match broker
         .sessions
@@ -53,7 +52,7 @@ pub(super) async fn claim<'a>(
     {
         Ok(true) => {}
         // Another broker has seen it; so has this one from now on.
-        Ok(false) => return Err(throttled(broker, "signature")),
+        Ok(false) => return Err(broker.throttled("signature")),
         Err(error) => {
             tracing::debug!(%error, "whether another broker has seen a signature is not known");
             broker.metrics.signatures_unshared.inc();
@@ -75,13 +74,4 @@ impl Claim<'_> {
             .release_signature(&self.broker.tokens.keyring(), &self.signature)
             .await;
     }
-}
-
-fn throttled(broker: &Broker, why: &'static str) -> Error {
-    broker
-        .metrics
-        .throttled
-        .get_or_create(&Throttled { budget: why })
-        .inc();
-    Error::Throttling
 }

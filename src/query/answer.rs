@@ -8,14 +8,14 @@ use serde_json::{Map, Value};
 
 use crate::base::clock::Timestamp;
 use crate::mint::Credentials;
-use crate::ops::assume_role::AssumeRoleOutput;
-use crate::ops::assume_role_with_web_identity::AssumeRoleWithWebIdentityOutput;
-use crate::ops::decode_authorization_message::DecodeAuthorizationMessageOutput;
-use crate::ops::get_access_key_info::GetAccessKeyInfoOutput;
-use crate::ops::get_caller_identity::GetCallerIdentityOutput;
-use crate::ops::get_federation_token::GetFederationTokenOutput;
-use crate::ops::get_session_token::GetSessionTokenOutput;
-use crate::ops::get_web_identity_token::GetWebIdentityTokenOutput;
+use crate::ops::sts::assume_role::AssumeRoleOutput;
+use crate::ops::sts::assume_role_with_web_identity::AssumeRoleWithWebIdentityOutput;
+use crate::ops::sts::decode_authorization_message::DecodeAuthorizationMessageOutput;
+use crate::ops::sts::get_access_key_info::GetAccessKeyInfoOutput;
+use crate::ops::sts::get_caller_identity::GetCallerIdentityOutput;
+use crate::ops::sts::get_federation_token::GetFederationTokenOutput;
+use crate::ops::sts::get_session_token::GetSessionTokenOutput;
+use crate::ops::sts::get_web_identity_token::GetWebIdentityTokenOutput;
 
 pub(super) const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 

@@ -15,8 +15,10 @@ use serde_json::json;
 
 use super::answer::{self, text};
 use super::{is_root, media_type};
+use crate::broker::Broker;
 use crate::error::Error;
-use crate::ops::{self, Broker, Origin};
+use crate::ops;
+use crate::origin::Origin;
 
 /// The header that names the action in AWS's JSON protocols.
 const X_AMZ_TARGET: &str = "x-amz-target";

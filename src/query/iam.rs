@@ -10,13 +10,15 @@ use http_body_util::Full;
 use super::model::IAM;
 use super::{Parameters, Respond};
 use crate::authn::Evidence;
+use crate::broker::Broker;
 use crate::error::Error;
 use crate::ops::iam::mfa_devices::{
     CreateVirtualMfaDevice, DeactivateMfaDevice, DeleteVirtualMfaDevice, EnableMfaDevice,
     ListMfaDevices, ListVirtualMfaDevices, ResyncMfaDevice,
 };
 use crate::ops::iam::{Action, Iam};
-use crate::ops::{self, Broker, Origin, Service};
+use crate::ops::{self, Service};
+use crate::origin::Origin;
 
 /// The API version that every request names.
 pub(super) const VERSION: &str = "2010-05-08";

@@ -17,12 +17,14 @@ use serde_json::{Value, json};
 use super::{FORM, Parameters, media_type, read_form};
 use crate::authn::Evidence;
 use crate::base::digest::sha256;
+use crate::broker::Broker;
 use crate::error::Error;
-use crate::ops::assume_role_with_web_identity::{
+use crate::ops;
+use crate::ops::sts::assume_role_with_web_identity::{
     AssumeRoleWithWebIdentity, AssumeRoleWithWebIdentityInput, AssumeRoleWithWebIdentityOutput,
 };
-use crate::ops::get_web_identity_token::{GetWebIdentityToken, GetWebIdentityTokenInput};
-use crate::ops::{self, Broker, Origin};
+use crate::ops::sts::get_web_identity_token::{GetWebIdentityToken, GetWebIdentityTokenInput};
+use crate::origin::Origin;
 use crate::proof::sigv4::{Incoming, Presented, Signer};
 use crate::session::signing_key::Algorithm;
 
@@ -173,7 +175,7 @@ fn signed(broker: &Broker, output: &AssumeRoleWithWebIdentityOutput) -> Result<E
         payload_sha256,
     };
     let presented = Presented::read(&incoming)?.ok_or(Error::InternalFailure)?;
-    Ok(Evidence::Signed(Box::new(presented)))
+    Ok(Evidence::signed(Some(presented)))
 }
 
 fn read(parameters: &mut Parameters) -> Result<Asked, Refused> {

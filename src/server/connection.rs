@@ -30,7 +30,8 @@ use super::{Shared, front, well_known};
 use crate::admission::{self, Purpose};
 use crate::config::Limits;
 use crate::error::Error;
-use crate::ops::{self, CALL_TIMEOUT, Origin};
+use crate::ops::{self, CALL_TIMEOUT};
+use crate::origin::Origin;
 use crate::{grpc, query};
 
 /// The longest header list of one request, in bytes: a session token and room to spare.

@@ -2,9 +2,9 @@
 //! in force, so that nothing lives again when the old file comes back.
 
 use crate::base::clock::Timestamp;
+use crate::broker::Broker;
 use crate::commands::{Actor, Detail, Revoked};
 use crate::directory::Directory;
-use crate::ops::Broker;
 use crate::revocations::{Key, Mark, Selector};
 use crate::store::{Entry, StoreError};
 

@@ -12,11 +12,11 @@ use tokio::time::Instant;
 use super::{Shared, own_provider, reported_keys};
 use crate::audit::{self, UserIdentity};
 use crate::base::entropy;
+use crate::broker::Broker;
 use crate::commands::{Actor, Detail};
 use crate::directory::Directory;
 use crate::directory::resource::{Kind, Name, Resource};
 use crate::master_key::MasterKey;
-use crate::ops::Broker;
 use crate::revocations::{Key, Mark, Selector};
 use crate::store::{Change, Head, Node, Step, Store, StoreError, Watermark};
 

@@ -15,7 +15,7 @@ use super::wire::Notes;
 use super::{Shared, connection, cors};
 use crate::admission::Call;
 use crate::error::Error;
-use crate::ops::Origin;
+use crate::origin::Origin;
 use crate::{audit, grpc, query};
 
 /// Answers one request that came over a connection of `peer`, from `client`.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use brevet::audit::MAX_REFUSAL;
 use brevet::grpc::pb;
-use brevet::ops;
+use brevet::ops::registry;
 use http::{HeaderMap, HeaderValue};
 use prost::Message;
 use serde_json::{Value, json};
@@ -71,7 +71,7 @@ fn largest(action: &str) -> Vec<(String, String)> {
         "DecodeAuthorizationMessage" => put("EncodedMessage", wide(10_240)),
         "GetCallerIdentity" | "AssumeRoleWithSAML" => {}
         // On gRPC alone.
-        other if ops::ADMINISTRATION.contains(&other) => {}
+        other if registry::ADMINISTRATION.contains(&other) => {}
         other => panic!("say what the largest input of {other} is"),
     }
     if tags {
@@ -402,7 +402,7 @@ async fn au_05_no_refused_call_leaves_more_than_four_kibibytes() {
         .collect();
     for keys in callers() {
         let keys = keys.as_ref();
-        for (action, answered) in ops::ACTIONS {
+        for (action, answered) in registry::ACTIONS {
             for form in [Some(largest(action)), largest_policies(action)]
                 .into_iter()
                 .flatten()
@@ -430,7 +430,7 @@ async fn au_05_no_refused_call_leaves_more_than_four_kibibytes() {
                 expected.insert((*action).to_owned());
             }
         }
-        for action in ops::ADMINISTRATION {
+        for action in registry::ADMINISTRATION {
             made += 1;
             call(
                 &broker,

@@ -18,7 +18,7 @@ const ALLOWED: &[&str] = &[
 async fn an_04_nothing_answers_a_stranger_but_the_listed() {
     let broker = Broker::start_with(|c| c.audit = brevet::audit::Target::Discard).await;
     let mut open = Vec::new();
-    let actions: Vec<&str> = brevet::ops::ACTIONS
+    let actions: Vec<&str> = brevet::ops::registry::ACTIONS
         .iter()
         .map(|(name, _)| *name)
         .chain(["", "Nonsense", "assumerole"])
@@ -84,9 +84,10 @@ async fn an_04_nothing_answers_a_stranger_but_the_listed() {
             open.push(format!("grpc {path}"));
         }
     }
-    for action in brevet::ops::ADMINISTRATION
-        .iter()
-        .chain(&["", "Nonsense", "revokesessions"])
+    for action in
+        brevet::ops::registry::ADMINISTRATION
+            .iter()
+            .chain(&["", "Nonsense", "revokesessions"])
     {
         let path = format!("/{}/{action}", brevet::grpc::ADMINISTRATION);
         if grpc(broker.address, &path, HeaderMap::new(), frame(b""))
@@ -160,7 +161,7 @@ async fn an_04_nothing_answers_a_stranger_but_the_listed() {
 #[tokio::test]
 async fn actions_that_are_not_there_yet_say_so_on_both_wires() {
     let broker = Broker::start().await;
-    for (action, answered) in brevet::ops::ACTIONS {
+    for (action, answered) in brevet::ops::registry::ACTIONS {
         if *answered {
             continue;
         }

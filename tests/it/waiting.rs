@@ -698,7 +698,7 @@ async fn a_body_that_never_comes_to_its_end_is_given_up_after_ten_seconds() {
             Result<http_body::Frame<bytes::Bytes>, std::convert::Infallible>,
         >());
         let request = http::Request::post(path).body(body).unwrap();
-        let origin = brevet::ops::Origin {
+        let origin = brevet::origin::Origin {
             source_ip: [127, 0, 0, 1].into(),
             secure_transport: false,
             user_agent: None,

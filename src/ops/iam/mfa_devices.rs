@@ -23,7 +23,7 @@ use crate::directory::resource::{Kind, Name, Resource};
 use crate::directory::{MfaDevice, User};
 use crate::error::Error;
 use crate::mfa;
-use crate::ops::Context;
+use crate::ops::context::Context;
 use crate::store::Stored;
 
 /// How old a code may be when a user changes its own devices, in seconds.

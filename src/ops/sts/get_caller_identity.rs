@@ -3,9 +3,10 @@
 
 use serde_json::value::RawValue;
 
-use super::{Context, Operation};
 use crate::budgets::CountedAs;
 use crate::error::Error;
+use crate::ops::context::Context;
+use crate::ops::operation::{OpenTo, Operation};
 
 /// The request: nothing but its signature.
 pub struct GetCallerIdentity;
@@ -23,6 +24,8 @@ pub struct GetCallerIdentityOutput {
 impl Operation for GetCallerIdentity {
     const NAME: &'static str = "GetCallerIdentity";
     const COUNTED_AS: CountedAs = CountedAs::Read;
+    const OPEN_TO: OpenTo = OpenTo::All;
+    const TAKES_PRESIGNED: bool = true;
     const HANDS_OUT: bool = false;
     type Output = GetCallerIdentityOutput;
 

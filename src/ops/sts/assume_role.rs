@@ -10,7 +10,6 @@ use super::session_input::{
     self, AnsweredCredentials, AnsweredRoleUser, AuditTag, audited_credentials, audited_role_user,
     audited_tags, check_policy_arns, check_session_policy, required,
 };
-use super::{Context, Operation};
 use crate::audit::Digest;
 use crate::authn::OpenedSession;
 use crate::base::arn::RoleArn;
@@ -21,6 +20,8 @@ use crate::directory::Role;
 use crate::error::Error;
 use crate::mfa::{self, Code};
 use crate::mint::{self, Credentials, Shape};
+use crate::ops::context::Context;
+use crate::ops::operation::{OpenTo, Operation};
 use crate::session::durations;
 use crate::session::packing::{self, Limits, TagClaim};
 use crate::trust::{self, Denied, Grant, SessionRequest};
@@ -127,6 +128,7 @@ impl AssumeRole {
 impl Operation for AssumeRole {
     const NAME: &'static str = "AssumeRole";
     const COUNTED_AS: CountedAs = CountedAs::Call;
+    const OPEN_TO: OpenTo = OpenTo::UserSessions;
     const HANDS_OUT: bool = true;
     type Output = AssumeRoleOutput;
 

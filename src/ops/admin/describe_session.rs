@@ -3,12 +3,15 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{Context, Operation, Service, SessionView};
+use super::session_view::SessionView;
 use crate::base::arn::IamArn;
 use crate::base::digest::hex;
 use crate::base::field::FieldError;
 use crate::budgets::CountedAs;
 use crate::error::Error;
+use crate::ops::context::Context;
+use crate::ops::operation::{OpenTo, Operation};
+use crate::ops::service::Service;
 use crate::sessions::{self, SessionId};
 use crate::trust;
 
@@ -41,6 +44,7 @@ impl Operation for DescribeSession {
     const NAME: &'static str = "DescribeSession";
     const COUNTED_AS: CountedAs = CountedAs::Call;
     const SERVICE: Service = Service::Brevet;
+    const OPEN_TO: OpenTo = OpenTo::UserSessions;
     const HANDS_OUT: bool = false;
     type Output = SessionView;
 

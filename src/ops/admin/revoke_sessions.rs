@@ -8,17 +8,22 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use super::{Broker, Context, Operation, Service, iam};
+use super::session_view;
 use crate::base::arn::{AccountId, IamArn};
 use crate::base::clock::Timestamp;
 use crate::base::field;
 use crate::base::field::FieldError;
 use crate::base::names::{AccessKeyId, SourceIdentity};
+use crate::broker::Broker;
 use crate::budgets::CountedAs;
 use crate::commands::{Command, Detail, Edit, Revoked};
 use crate::directory::Directory;
 use crate::directory::resource::{Kind, Name};
 use crate::error::Error;
+use crate::ops::context::Context;
+use crate::ops::iam;
+use crate::ops::operation::{OpenTo, Operation};
+use crate::ops::service::Service;
 use crate::revocations::{Key, Mark, Revocations, Selector, provider_subject};
 use crate::sessions::{self, SessionRecord};
 use crate::store::{Entry, Node};
@@ -233,6 +238,7 @@ impl Operation for RevokeSessions {
     const NAME: &'static str = "RevokeSessions";
     const COUNTED_AS: CountedAs = CountedAs::Revocation;
     const SERVICE: Service = Service::Brevet;
+    const OPEN_TO: OpenTo = OpenTo::UserSessions;
     const HANDS_OUT: bool = false;
     /// The calls of others may be what it is to end.
     const IS_URGENT: bool = true;
@@ -322,6 +328,7 @@ impl Operation for PreviewRevocation {
     const NAME: &'static str = "PreviewRevocation";
     const COUNTED_AS: CountedAs = CountedAs::Revocation;
     const SERVICE: Service = Service::Brevet;
+    const OPEN_TO: OpenTo = OpenTo::UserSessions;
     const HANDS_OUT: bool = false;
     type Output = Target;
 
@@ -503,7 +510,7 @@ impl Hit {
 
     fn hits(&self, revocations: &Revocations, record: &SessionRecord) -> bool {
         let (under, at) = (record.issued_under, record.issued_at);
-        let Some(keys) = super::came_from(record) else {
+        let Some(keys) = session_view::came_from(record) else {
             return false;
         };
         let (this, others): (Vec<Key>, Vec<Key>) = keys.iter().partition(|key| **key == self.key);

@@ -3,13 +3,16 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{Context, Operation, Service, SessionView};
+use super::session_view::{self, SessionView};
 use crate::base::arn::{AccountId, IamArn, RoleArn};
 use crate::base::entropy;
 use crate::base::field;
 use crate::base::field::FieldError;
 use crate::budgets::CountedAs;
 use crate::error::Error;
+use crate::ops::context::Context;
+use crate::ops::operation::{OpenTo, Operation};
+use crate::ops::service::Service;
 use crate::session::envelope::{self, Purpose};
 use crate::session::keyring::Keyring;
 use crate::sessions::SessionRecord;
@@ -96,6 +99,7 @@ impl Operation for ListSessions {
     const NAME: &'static str = "ListSessions";
     const COUNTED_AS: CountedAs = CountedAs::Call;
     const SERVICE: Service = Service::Brevet;
+    const OPEN_TO: OpenTo = OpenTo::UserSessions;
     const HANDS_OUT: bool = false;
     type Output = ListSessionsOutput;
 
@@ -122,7 +126,7 @@ impl Operation for ListSessions {
         let account = cx.caller().account();
         let broker = cx.broker;
         let has_not_ended = |record: &SessionRecord| {
-            super::came_from(record).is_some_and(|keys| {
+            session_view::came_from(record).is_some_and(|keys| {
                 !broker
                     .revocations
                     .is_revoked(&keys, record.issued_under, record.issued_at)

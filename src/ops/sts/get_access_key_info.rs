@@ -3,12 +3,13 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{Context, Operation};
 use crate::base::arn::IamArn;
 use crate::base::field::FieldError;
 use crate::base::names::AccessKeyId;
 use crate::budgets::CountedAs;
 use crate::error::Error;
+use crate::ops::context::Context;
+use crate::ops::operation::Operation;
 use crate::trust;
 
 /// The request.

@@ -3,7 +3,6 @@
 
 use serde::Serialize;
 
-use super::Context;
 use crate::base::arn::{AccountId, IamArn};
 use crate::base::digest::sha256;
 use crate::base::field;
@@ -13,6 +12,7 @@ use crate::error::Error;
 use crate::evaluator::{Kind, Policy};
 use crate::mfa::Code;
 use crate::mint;
+use crate::ops::context::Context;
 
 /// The most managed session policies.
 const MAX_POLICY_ARNS: usize = 10;

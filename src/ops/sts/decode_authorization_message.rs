@@ -3,7 +3,6 @@
 
 use serde_json::value::RawValue;
 
-use super::{Context, Operation};
 use crate::authorization_message::{Message, Told};
 use crate::base::arn::IamArn;
 use crate::base::field;
@@ -11,6 +10,8 @@ use crate::base::field::FieldError;
 use crate::budgets::CountedAs;
 use crate::error::Error;
 use crate::evaluator::{Kind, Policy};
+use crate::ops::context::Context;
+use crate::ops::operation::Operation;
 use crate::session::packing;
 use crate::trust::{self, Asked};
 

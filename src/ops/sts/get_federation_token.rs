@@ -11,13 +11,14 @@ use super::session_input::{
     self, AnsweredCredentials, AuditTag, audited_credentials, audited_tags, check_policy_arns,
     check_session_policy, required,
 };
-use super::{Context, Operation};
 use crate::audit::Digest;
 use crate::authn::federated_user_arn;
 use crate::base::names::{FederatedUserName, Tag};
 use crate::budgets::CountedAs;
 use crate::error::Error;
 use crate::mint::{Credentials, Shape};
+use crate::ops::context::Context;
+use crate::ops::operation::{OpenTo, Operation};
 use crate::session::durations;
 use crate::session::packing::{self, Limits, TagClaim};
 use crate::trust::{self, SessionRequest};
@@ -80,6 +81,8 @@ impl GetFederationToken {
 impl Operation for GetFederationToken {
     const NAME: &'static str = "GetFederationToken";
     const COUNTED_AS: CountedAs = CountedAs::Call;
+    /// It says by itself what it is not open to, in AWS's words.
+    const OPEN_TO: OpenTo = OpenTo::All;
     const HANDS_OUT: bool = true;
     type Output = GetFederationTokenOutput;
 

@@ -6,11 +6,12 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::session_input::{self, AnsweredCredentials, audited_credentials};
-use super::{Context, Operation};
 use crate::budgets::CountedAs;
 use crate::error::Error;
 use crate::mfa::{self, Code};
 use crate::mint::{Credentials, Shape};
+use crate::ops::context::Context;
+use crate::ops::operation::{OpenTo, Operation};
 use crate::session::durations;
 use crate::session::packing::Packed;
 use crate::trust::{self, Denied, Grant};
@@ -47,6 +48,8 @@ impl GetSessionToken {
 impl Operation for GetSessionToken {
     const NAME: &'static str = "GetSessionToken";
     const COUNTED_AS: CountedAs = CountedAs::Call;
+    /// It says by itself what it is not open to, in AWS's words.
+    const OPEN_TO: OpenTo = OpenTo::All;
     const HANDS_OUT: bool = true;
     type Output = GetSessionTokenOutput;
 

@@ -8,7 +8,6 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::session_input::{self, AuditTag, audited_tags, required};
-use super::{Context, Operation};
 use crate::authn::Identity;
 use crate::base::clock::Timestamp;
 use crate::base::entropy;
@@ -18,6 +17,8 @@ use crate::base::names::Tag;
 use crate::base::secret::Secret;
 use crate::budgets::CountedAs;
 use crate::error::Error;
+use crate::ops::context::Context;
+use crate::ops::operation::Operation;
 use crate::session::signing_key::Algorithm;
 use crate::trust::{self, SessionRequest};
 

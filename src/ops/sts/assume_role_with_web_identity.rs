@@ -11,9 +11,8 @@ use super::session_input::{
     self, AnsweredCredentials, AnsweredRoleUser, audited_credentials, audited_role_user,
     check_policy_arns, check_session_policy, required,
 };
-use super::{Context, Operation};
 use crate::audit::Digest;
-use crate::authn::{Evidence, WebIdentity};
+use crate::authn::{Evidence, Proof, Shown, WebIdentity};
 use crate::base::arn::RoleArn;
 use crate::base::clock::Timestamp;
 use crate::base::field::FieldError;
@@ -23,6 +22,8 @@ use crate::budgets::CountedAs;
 use crate::directory::Role;
 use crate::error::Error;
 use crate::mint::{Credentials, Shape};
+use crate::ops::context::Context;
+use crate::ops::operation::Operation;
 use crate::session::durations;
 use crate::session::packing::{self, Limits, Packed, TagClaim};
 use crate::trust::{self, Denied, Grant, SessionRequest};
@@ -116,7 +117,10 @@ impl AssumeRoleWithWebIdentity {
             role_arn,
         };
         let account = request.role_arn.account();
-        Ok((Evidence::WebIdentity { token, account }, request))
+        Ok((
+            Evidence::Shown(Shown::WebIdentity { token, account }),
+            request,
+        ))
     }
 }
 
@@ -124,7 +128,7 @@ impl Operation for AssumeRoleWithWebIdentity {
     const NAME: &'static str = "AssumeRoleWithWebIdentity";
     const COUNTED_AS: CountedAs = CountedAs::Call;
     const HANDS_OUT: bool = true;
-    const SIGNED: bool = false;
+    const PROOF: Proof = Proof::WebIdentity;
     type Output = AssumeRoleWithWebIdentityOutput;
 
     fn parameters(&self) -> Option<Box<RawValue>> {

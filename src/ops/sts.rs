@@ -1,0 +1,11 @@
+//! The actions of the Security Token Service: one file an action, named as AWS names it.
+
+pub mod assume_role;
+pub mod assume_role_with_web_identity;
+pub mod decode_authorization_message;
+pub mod get_access_key_info;
+pub mod get_caller_identity;
+pub mod get_federation_token;
+pub mod get_session_token;
+pub mod get_web_identity_token;
+mod session_input;

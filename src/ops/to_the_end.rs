@@ -1,0 +1,43 @@
+//! [`ToTheEnd`]: a call goes on without a caller who hangs up, so that nothing is half done.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use crate::store;
+
+/// A future that runs to its end: if nobody waits for it any more, on a task of its own. There it
+/// leaves the queue for the store, if it has not got further.
+pub(super) struct ToTheEnd<T: Send + 'static>(Option<Pin<Box<dyn Future<Output = T> + Send>>>);
+
+impl<T: Send + 'static> ToTheEnd<T> {
+    pub(super) fn new(call: impl Future<Output = T> + Send + 'static) -> Self {
+        Self(Some(Box::pin(call)))
+    }
+}
+
+impl<T: Send + 'static> Future for ToTheEnd<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let Some(running) = &mut self.0 else {
+            return Poll::Pending;
+        };
+        let ready = running.as_mut().poll(cx);
+        if ready.is_ready() {
+            self.0 = None;
+        }
+        ready
+    }
+}
+
+impl<T: Send + 'static> Drop for ToTheEnd<T> {
+    fn drop(&mut self) {
+        if let Some(running) = self.0.take()
+            && !std::thread::panicking()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(store::ABANDONED.scope((), running));
+        }
+    }
+}
