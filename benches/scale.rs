@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use brevet::base::clock::{Clock, SystemClock};
 use brevet::base::entropy::SystemEntropy;
-use brevet::commands::{self, Actor, Command as Change, Desk, Edit};
+use brevet::commands::{self, Actor, Command as Change, CommandContext, Edit};
 use brevet::directory::resource::{Kind, Name, Resource};
 use brevet::grpc::pb;
 use brevet::master_key::MasterKey;
@@ -283,7 +283,7 @@ impl Daemon {
             .await
             .unwrap();
             for n in 0..CHANGES {
-                let desk = Desk {
+                let context = CommandContext {
                     store: &store,
                     master_key: &master_key,
                     entropy: &entropy,
@@ -298,7 +298,7 @@ impl Daemon {
                     edit: Edit::UpdateMaxSessionDuration(3_600 + i64::from(n)),
                     expected: None,
                 };
-                commands::execute(desk, &Actor::operator("bench"), vec![change])
+                commands::execute(context, &Actor::operator("bench"), vec![change])
                     .await
                     .unwrap();
                 // One by one, as administrators make them.

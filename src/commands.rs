@@ -2,209 +2,90 @@
 //! their place in the feed in one transaction. Knows no wire: the IAM API and the import of files
 //! are faces on exactly these commands.
 //!
-//! Every command may say which version of the thing it was decided on (the change that wrote it);
-//! of two administrators at once the second is told, and overwrites nothing.
-
+//! Every command may name the version of the resource that it was based on (the change that wrote
+//! it). Of two administrators who change a resource at once, the second gets ConcurrentModification
+//! and overwrites nothing.
 mod accept_clock;
-mod detail;
+mod action;
+mod change;
 mod edit;
 mod emergency;
+mod error;
+mod export;
+mod fill;
 mod import;
 mod lint;
 mod principals;
 mod rules;
+mod seal;
 mod secrets;
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
-
 use crate::base::clock::Timestamp;
-use crate::base::digest::{hex, sha256};
-use crate::base::entropy::{self, Entropy, NoEntropy};
-use crate::base::names::{AccessKeyId, AccessKeyKind};
-use crate::directory::declaration::Declaration;
-use crate::directory::resource::{Kind, Name, Resource};
-use crate::directory::{Directory, DirectoryError, normal_seed, sealing_name};
-use crate::error::Error;
-use crate::master_key::{MasterKey, MasterKeyError};
+use crate::base::entropy::Entropy;
+use crate::directory::Directory;
+use crate::directory::resource::{Name, Resource};
+use crate::master_key::MasterKey;
 use crate::revocations::{Mark, Selector};
 use crate::store::{Entry, Store, StoreError, Writer};
+use action::action;
+use error::refused;
+use fill::fill;
+use seal::{seal, unseal};
 
 pub use accept_clock::accept_clock;
-pub use detail::Detail;
+pub use change::{Actor, Detail, Revoked};
 pub use edit::Edit;
 pub use emergency::{end_sessions, revoke_signing_keys};
+pub use error::CommandError;
+pub use export::{export, export_of};
 pub use import::{Import, Planned, plan, survey};
 pub use principals::bind_stored;
+pub use seal::reseal;
 pub use secrets::{Secrets, open_all};
 
-/// Why a command was refused, named as IAM names it. Nothing was changed.
-#[derive(Debug, thiserror::Error)]
-pub enum CommandError {
-    /// There is no such thing.
-    #[error("NoSuchEntity: there is no {0}")]
-    NoSuchEntity(String),
-    /// There is one already.
-    #[error("EntityAlreadyExists: {0}")]
-    EntityAlreadyExists(String),
-    /// Something depends on it.
-    #[error("DeleteConflict: {0}")]
-    DeleteConflict(String),
-    /// One too many.
-    #[error("LimitExceeded: {0}")]
-    LimitExceeded(String),
-    /// A policy document that is none.
-    #[error("MalformedPolicyDocument: {0}")]
-    MalformedPolicyDocument(String),
-    /// A field breaks a rule.
-    #[error("ValidationError: {0}")]
-    Validation(String),
-    /// Somebody else changed it meanwhile.
-    #[error(
-        "ConcurrentModification: {name} was changed meanwhile (version {found}, decided on {expected}); look again"
-    )]
-    ConcurrentModification {
-        /// The thing.
-        name: Name,
-        /// As the store has it.
-        found: i64,
-        /// As the command was decided on.
-        expected: i64,
-    },
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The master key.
-    #[error("[directory] master_key: {0}")]
-    MasterKey(#[from] MasterKeyError),
-    /// No chance, no ids.
-    #[error(transparent)]
-    Entropy(#[from] NoEntropy),
-}
-
-impl From<CommandError> for Error {
-    fn from(error: CommandError) -> Self {
-        match error {
-            CommandError::NoSuchEntity(what) => Self::NotFound(format!("There is no {what}.")),
-            CommandError::EntityAlreadyExists(what) => {
-                Self::EntityAlreadyExists(format!("There is already {what}."))
-            }
-            CommandError::DeleteConflict(what) => Self::DeleteConflict(what),
-            CommandError::LimitExceeded(what) => Self::LimitExceeded(what),
-            CommandError::MalformedPolicyDocument(what) => Self::MalformedPolicyDocument(what),
-            CommandError::Validation(what) => Self::Malformed(what),
-            CommandError::ConcurrentModification { .. } => {
-                Self::ConcurrentModification(error.to_string())
-            }
-            CommandError::Store(error) => error.into(),
-            CommandError::Entropy(error) => error.into(),
-            CommandError::MasterKey(error) => {
-                tracing::error!(%error, "a change is refused");
-                Self::ServiceUnavailable("the master key")
-            }
-        }
-    }
-}
-
-/// Who makes a change, for the feed and the audit.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Actor {
-    /// `IAMUser`, `AssumedRole`; `Operator` for somebody at the broker's own machine.
-    pub r#type: String,
-    /// Of a principal.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub arn: Option<String>,
-    /// The key that signed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub access_key_id: Option<String>,
-    /// Of an operator: the system account.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user_name: Option<String>,
-    /// The call, as answer and audit name it.
-    #[serde(rename = "requestID", skip_serializing_if = "Option::is_none")]
-    pub request_id: Option<String>,
-}
-
-impl Actor {
-    /// Somebody at the broker's own machine, by system account.
-    pub fn operator(user_name: &str) -> Self {
-        Self {
-            r#type: "Operator".to_owned(),
-            arn: None,
-            access_key_id: None,
-            user_name: Some(user_name.to_owned()),
-            request_id: None,
-        }
-    }
-
-    /// As the feed holds it.
-    pub fn text(&self) -> String {
-        serde_json::to_string(self).unwrap_or_else(|_| "{}".to_owned())
-    }
-}
-
-/// One change that somebody wants. What IAM gives by itself (ids, ARNs, dates) may be left empty.
+/// One change that somebody asks for. What IAM gives by itself (ids, dates, paths) may be left empty.
 #[derive(Debug)]
 pub enum Command {
-    /// A new thing.
+    /// Creates a resource.
     Create(Resource),
-    /// A thing that is there, with another content.
+    /// Gives a resource another content.
     Replace {
-        /// The whole of it.
+        /// Its whole content.
         resource: Resource,
-        /// The version that it was decided on.
+        /// The version that the decision was based on; none: whichever there is.
         expected: Option<i64>,
     },
-    /// One aspect of a thing that is there.
+    /// Changes one aspect of a resource.
     Edit {
-        /// Which thing.
+        /// The resource.
         name: Name,
-        /// What about it.
+        /// The aspect and its new value.
         edit: Edit,
-        /// The version that it was decided on.
+        /// The version that the decision was based on; none: whichever there is.
         expected: Option<i64>,
     },
-    /// A thing to go. Nothing may depend on it.
+    /// Deletes a resource on which nothing depends.
     Delete {
-        /// Which thing.
+        /// The resource.
         name: Name,
-        /// The version that it was decided on.
+        /// The version that the decision was based on; none: whichever there is.
         expected: Option<i64>,
     },
 }
 
-/// What commands need.
+/// What every command is executed with.
 #[derive(Clone, Copy)]
-pub struct Desk<'a> {
-    /// Where the rows are.
+pub struct CommandContext<'a> {
+    /// Holds the rows that a command changes.
     pub store: &'a Store,
-    /// What secrets are sealed with.
+    /// Seals the secrets of rows.
     pub master_key: &'a MasterKey,
-    /// Where ids come from.
+    /// Source of the random bytes of new ids.
     pub entropy: &'a dyn Entropy,
-    /// When.
+    /// The instant of the change.
     pub now: Timestamp,
-    /// What the broker calls itself in tokens: no provider may have that URL.
+    /// The issuer of this broker's own tokens, if it issues any: no provider may have that URL.
     pub issuer: Option<&'a str>,
-}
-
-/// A revocation as a change of the feed carries it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Revoked {
-    /// See [`Selector`].
-    pub selector: String,
-    /// Twelve digits.
-    pub account: String,
-    /// Of the selector.
-    pub value: String,
-    /// Sessions issued under an earlier change have ended.
-    pub before_sequence: i64,
-    /// Sessions issued before this second since 1970 have ended.
-    pub before_seconds: i64,
-    /// When the last of them would have ended by itself.
-    pub expires_at: i64,
 }
 
 /// Executes commands in order, all of them or none. The number of the last change.
@@ -212,11 +93,11 @@ pub struct Revoked {
 /// # Errors
 /// The first command that breaks a rule; nothing was changed.
 pub async fn execute(
-    desk: Desk<'_>,
+    cx: CommandContext<'_>,
     actor: &Actor,
     commands: Vec<Command>,
 ) -> Result<i64, CommandError> {
-    execute_in(desk.store.write().await?, desk, actor, commands).await
+    execute_in(cx.store.write().await?, cx, actor, commands).await
 }
 
 /// Executes commands as one change that was begun.
@@ -225,12 +106,12 @@ pub async fn execute(
 /// As [`execute`].
 pub async fn execute_in(
     mut writer: Writer<'_>,
-    desk: Desk<'_>,
+    cx: CommandContext<'_>,
     actor: &Actor,
     commands: Vec<Command>,
 ) -> Result<i64, CommandError> {
     for command in commands {
-        if let Err(error) = run(desk, &mut writer, actor, command).await {
+        if let Err(error) = run(cx, &mut writer, actor, command).await {
             writer.abandon().await;
             return Err(error);
         }
@@ -239,14 +120,14 @@ pub async fn execute_in(
 }
 
 async fn run(
-    desk: Desk<'_>,
+    cx: CommandContext<'_>,
     writer: &mut Writer<'_>,
     actor: &Actor,
     command: Command,
 ) -> Result<(), CommandError> {
     match command {
         Command::Create(mut resource) => {
-            fill(&mut resource, desk)?;
+            fill(&mut resource, cx)?;
             let name = resource.name();
             let double = writer.get(&name).await?.is_some();
             if double || writer.find(name.kind, &resource.folded()).await?.is_some() {
@@ -255,11 +136,11 @@ async fn run(
                 )));
             }
             principals::bind_to_store(writer, &mut resource, None).await?;
-            rules::check(&resource, desk.issuer)?;
+            rules::check(&resource, cx.issuer)?;
             rules::check_references(writer, &resource, None).await?;
             rules::check_counts(writer, &resource).await?;
             put(
-                desk,
+                cx,
                 writer,
                 actor,
                 action("Create", name.kind),
@@ -274,10 +155,10 @@ async fn run(
         } => {
             let old = current(writer, &resource.name(), expected).await?;
             principals::bind_to_store(writer, &mut resource, Some(&old)).await?;
-            rules::check(&resource, desk.issuer)?;
+            rules::check(&resource, cx.issuer)?;
             rules::check_references(writer, &resource, Some(&old)).await?;
             let action = action("Update", resource.kind());
-            put(desk, writer, actor, action, Some(old), resource).await
+            put(cx, writer, actor, action, Some(old), resource).await
         }
         Command::Edit {
             name,
@@ -288,9 +169,9 @@ async fn run(
             let mut new = old.clone();
             let owner_changes = matches!(edit, Edit::AssignMfaDevice(_) | Edit::ReleaseMfaDevice);
             if owner_changes {
-                unseal(&mut new, desk)?;
+                unseal(&mut new, cx)?;
             }
-            edit.apply(&mut new, desk.now)?;
+            edit.apply(&mut new, cx.now)?;
             // Whoever writes a trust policy names those who are there.
             let named_before = if matches!(edit, Edit::UpdateAssumeRolePolicy(_)) {
                 None
@@ -298,25 +179,28 @@ async fn run(
                 Some(&old)
             };
             principals::bind_to_store(writer, &mut new, named_before).await?;
-            rules::check(&new, desk.issuer)?;
+            rules::check(&new, cx.issuer)?;
             rules::check_references(writer, &new, Some(&old)).await?;
             if owner_changes {
                 rules::check_counts(writer, &new).await?;
             }
             if new.name() != name {
-                return rename(desk, writer, actor, edit.action(name.kind), old, new).await;
+                return rename(cx, writer, actor, edit.action(name.kind), old, new).await;
             }
-            put(desk, writer, actor, edit.action(name.kind), Some(old), new).await
+            put(cx, writer, actor, edit.action(name.kind), Some(old), new).await
         }
         Command::Delete { name, expected } => {
             let old = current(writer, &name, expected).await?;
             rules::check_deletable(writer, &old).await?;
-            delete(desk, writer, actor, old).await
+            delete(cx, writer, actor, old).await
         }
     }
 }
 
-/// The thing as the store has it, if it is what the command was decided on.
+/// The resource as the store has it.
+///
+/// # Errors
+/// If it is not there, or has another version than the command was based on.
 async fn current(
     writer: &mut Writer<'_>,
     name: &Name,
@@ -341,7 +225,7 @@ fn read(name: &Name, body: &str) -> Result<Resource, CommandError> {
 }
 
 async fn put(
-    desk: Desk<'_>,
+    cx: CommandContext<'_>,
     writer: &mut Writer<'_>,
     actor: &Actor,
     action: &'static str,
@@ -349,10 +233,10 @@ async fn put(
     mut new: Resource,
 ) -> Result<(), CommandError> {
     let name = new.name();
-    seal(&mut new, old.as_ref(), desk)?;
+    seal(&mut new, old.as_ref(), cx)?;
     // The compiler of snapshots has the last word: what it does not take, no node could load.
     let mut scratch = Directory::empty().map_err(refused)?;
-    scratch.take(&new, Some(desk.master_key)).map_err(refused)?;
+    scratch.take(&new, Some(cx.master_key)).map_err(refused)?;
     if let Some(id) = new.unique_id().filter(|id| !id.is_empty())
         && let Some(other) = writer.find_unique(id).await?.filter(|other| *other != name)
     {
@@ -373,12 +257,12 @@ async fn put(
         overridden,
         ..Detail::of(old.as_ref(), Some(&new))
     };
-    record(desk, writer, actor, action, &name, detail, revoked).await?;
+    record(cx, writer, actor, action, &name, detail, revoked).await?;
     Ok(writer.put(&new).await?)
 }
 
 async fn delete(
-    desk: Desk<'_>,
+    cx: CommandContext<'_>,
     writer: &mut Writer<'_>,
     actor: &Actor,
     old: Resource,
@@ -386,7 +270,7 @@ async fn delete(
     let name = old.name();
     let detail = Detail::of(Some(&old), None);
     record(
-        desk,
+        cx,
         writer,
         actor,
         action("Delete", name.kind),
@@ -398,10 +282,10 @@ async fn delete(
     Ok(writer.delete(&name).await?)
 }
 
-/// A thing under another ARN: what refers to it refers to the new one, and what came from it under
-/// the old name ends.
+/// Gives a resource another ARN. What refers to it refers to the new one from then on, and sessions
+/// that came from the old one end.
 async fn rename(
-    desk: Desk<'_>,
+    cx: CommandContext<'_>,
     writer: &mut Writer<'_>,
     actor: &Actor,
     action: &'static str,
@@ -418,20 +302,20 @@ async fn rename(
     let mut after = Vec::new();
     for referrer in referrers {
         let mut thing = current(writer, &referrer, None).await?;
-        unseal(&mut thing, desk)?;
+        unseal(&mut thing, cx)?;
         edit::follow(&mut thing, &old, &new);
         after.push(thing);
     }
-    delete(desk, writer, actor, old).await?;
-    put(desk, writer, actor, action, None, new).await?;
+    delete(cx, writer, actor, old).await?;
+    put(cx, writer, actor, action, None, new).await?;
     for thing in after {
-        put(desk, writer, actor, action, None, thing).await?;
+        put(cx, writer, actor, action, None, thing).await?;
     }
     Ok(())
 }
 
 async fn record(
-    desk: Desk<'_>,
+    cx: CommandContext<'_>,
     writer: &mut Writer<'_>,
     actor: &Actor,
     action: &'static str,
@@ -444,7 +328,7 @@ async fn record(
         let mark = Mark {
             before_sequence: writer.sequence() + 1,
             before_seconds: 0,
-            expires_at: Mark::outlives(desk.now),
+            expires_at: Mark::outlives(cx.now),
         };
         writer
             .revoke(selector.as_str(), &account, &value, mark)
@@ -454,7 +338,7 @@ async fn record(
             .push(Revoked::new(selector, &account, &value, mark));
     }
     let entry = Entry {
-        changed_at: desk.now,
+        changed_at: cx.now,
         actor: actor.text(),
         action,
         kind: name.kind.as_str(),
@@ -465,21 +349,7 @@ async fn record(
     Ok(writer.keep_documents(sequence, &detail.documents).await?)
 }
 
-impl Revoked {
-    /// Of a mark.
-    pub fn new(selector: Selector, account: &str, value: &str, mark: Mark) -> Self {
-        Self {
-            selector: selector.as_str().to_owned(),
-            account: account.to_owned(),
-            value: value.to_owned(),
-            before_sequence: mark.before_sequence,
-            before_seconds: mark.before_seconds,
-            expires_at: mark.expires_at,
-        }
-    }
-}
-
-/// What ends with a thing that is deleted or disabled.
+/// The sessions that end with a resource that is deleted or disabled.
 fn ends(resource: &Resource) -> Option<(Selector, String, String)> {
     let selector = match resource {
         Resource::User(_) => Selector::Principal,
@@ -496,358 +366,6 @@ fn is_active(resource: &Resource) -> bool {
         Resource::AccessKey(key) => key.status.as_deref() != Some("Inactive"),
         _ => true,
     }
-}
-
-/// What IAM gives by itself.
-fn fill(resource: &mut Resource, desk: Desk<'_>) -> Result<(), CommandError> {
-    let account = crate::base::arn::AccountId::parse(resource.account());
-    let unique = |prefix: &str, id: &mut String| -> Result<(), CommandError> {
-        if let (true, Some(account)) = (id.is_empty(), account) {
-            let minted = AccessKeyId::mint(
-                AccessKeyKind::LongTerm,
-                account,
-                entropy::bytes(desk.entropy)?,
-            );
-            *id = format!("{prefix}{}", minted.as_str().trim_start_matches("AKIA"));
-        }
-        Ok(())
-    };
-    let date = |date: &mut Option<String>| {
-        date.get_or_insert_with(|| desk.now.to_string());
-    };
-    let path = |path: &mut Option<String>, arn: &str| {
-        // `arn:aws:iam::ACCOUNT:KIND/PATH/NAME`
-        let resource = arn.splitn(6, ':').nth(5).and_then(|r| r.split_once('/'));
-        path.get_or_insert_with(
-            || match resource.and_then(|(_, rest)| rest.rsplit_once('/')) {
-                Some((middle, _)) => format!("/{middle}/"),
-                None => "/".to_owned(),
-            },
-        );
-    };
-    match resource {
-        Resource::User(u) => {
-            unique("AIDA", &mut u.user_id)?;
-            date(&mut u.create_date);
-            path(&mut u.path, &u.arn);
-        }
-        Resource::Role(r) => {
-            unique("AROA", &mut r.role_id)?;
-            date(&mut r.create_date);
-            path(&mut r.path, &r.arn);
-            r.max_session_duration.get_or_insert(3_600);
-        }
-        Resource::Group(g) => {
-            unique("AGPA", &mut g.group_id)?;
-            date(&mut g.create_date);
-            path(&mut g.path, &g.arn);
-        }
-        Resource::Policy(p) => {
-            p.tags.take_if(|tags| tags.is_empty());
-            unique("ANPA", p.policy_id.get_or_insert_default())?;
-            date(&mut p.create_date);
-            path(&mut p.path, &p.arn);
-        }
-        Resource::InstanceProfile(p) => {
-            p.tags.take_if(|tags| tags.is_empty());
-            unique("AIPA", &mut p.instance_profile_id)?;
-            date(&mut p.create_date);
-            path(&mut p.path, &p.arn);
-        }
-        Resource::AccessKey(k) => {
-            date(&mut k.create_date);
-            k.status.get_or_insert_with(|| "Active".to_owned());
-        }
-        Resource::OidcProvider(p) => date(&mut p.create_date),
-        Resource::SamlProvider(p) => date(&mut p.create_date),
-        Resource::MfaDevice(d) => date(&mut d.create_date),
-        Resource::Account(_) => {}
-    }
-    Ok(())
-}
-
-/// Secrets in clear become sealed ones. One that is what was there stays as it was sealed.
-fn seal(
-    resource: &mut Resource,
-    old: Option<&Resource>,
-    desk: Desk<'_>,
-) -> Result<(), CommandError> {
-    if let Resource::MfaDevice(device) = resource
-        && let Some(seed) = &device.base32_string_seed
-    {
-        let place = format!("mfa-device {}: Base32StringSeed", device.serial_number);
-        let seed = normal_seed(seed)
-            .map_err(|rule| CommandError::Validation(format!("{place}: {rule}")))?;
-        device.base32_string_seed = Some(seed);
-    }
-    let (belongs, clear, sealed, before) = match resource {
-        Resource::AccessKey(k) => (
-            sealing_name("access key", &k.access_key_id, &k.user_arn),
-            &mut k.secret_access_key,
-            &mut k.sealed_secret_access_key,
-            match old {
-                Some(Resource::AccessKey(old)) => old.sealed_secret_access_key.clone(),
-                _ => None,
-            },
-        ),
-        Resource::MfaDevice(d) => (
-            sealing_name("mfa device", &d.serial_number, &d.user_arn),
-            &mut d.base32_string_seed,
-            &mut d.sealed_base32_string_seed,
-            match old {
-                Some(Resource::MfaDevice(old)) => old.sealed_base32_string_seed.clone(),
-                _ => None,
-            },
-        ),
-        _ => return Ok(()),
-    };
-    let Some(secret) = clear.take() else {
-        return Ok(());
-    };
-    if sealed.is_some() {
-        return Err(CommandError::Validation(format!(
-            "{}: a secret stands there in clear and sealed",
-            resource.name()
-        )));
-    }
-    let same = before.filter(|old| {
-        desk.master_key
-            .open(&belongs, old)
-            .is_ok_and(|old| is_same_secret(old.expose().as_bytes(), secret.as_bytes()))
-    });
-    *sealed = Some(match same {
-        Some(old) => old,
-        None => desk
-            .master_key
-            .seal(&belongs, secret.as_bytes(), desk.entropy)?,
-    });
-    Ok(())
-}
-
-/// A sealed secret is bound to its owner: under another one it is sealed anew.
-fn unseal(resource: &mut Resource, desk: Desk<'_>) -> Result<(), CommandError> {
-    let (belongs, clear, sealed) = match resource {
-        Resource::AccessKey(k) => (
-            sealing_name("access key", &k.access_key_id, &k.user_arn),
-            &mut k.secret_access_key,
-            &mut k.sealed_secret_access_key,
-        ),
-        Resource::MfaDevice(d) => (
-            sealing_name("mfa device", &d.serial_number, &d.user_arn),
-            &mut d.base32_string_seed,
-            &mut d.sealed_base32_string_seed,
-        ),
-        _ => return Ok(()),
-    };
-    if let Some(text) = sealed.take() {
-        *clear = Some(zeroize::Zeroizing::new(
-            desk.master_key.open(&belongs, &text)?.expose().clone(),
-        ));
-    }
-    Ok(())
-}
-
-/// In constant time: by their MACs under one key.
-fn is_same_secret(one: &[u8], two: &[u8]) -> bool {
-    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, one);
-    ring::hmac::verify(&key, two, ring::hmac::sign(&key, one).as_ref()).is_ok()
-}
-
-/// Seals every secret of the store anew under the key that seals now. How many there were.
-///
-/// # Errors
-/// When one of them does not open; nothing was changed.
-pub async fn reseal(desk: Desk<'_>, actor: &Actor) -> Result<usize, CommandError> {
-    let mut names = Vec::new();
-    let secrets = [Kind::AccessKey, Kind::MfaDevice];
-    desk.store
-        .scan::<StoreError>(|kind, id, _, _| {
-            if secrets.contains(&kind) {
-                names.push(Name::new(kind, id));
-            }
-            Ok(())
-        })
-        .await?;
-    let mut resealed = 0;
-    // In portions: other changes are not held up for long, and a portion is all or nothing.
-    for portion in names.chunks(256) {
-        let mut writer = desk.store.write_much().await?;
-        for name in portion {
-            let Some(stored) = writer.get(name).await? else {
-                continue;
-            };
-            let mut thing = read(name, &stored.body)?;
-            let (belongs, sealed) = match &mut thing {
-                Resource::AccessKey(k) => (
-                    sealing_name("access key", &k.access_key_id, &k.user_arn),
-                    &mut k.sealed_secret_access_key,
-                ),
-                Resource::MfaDevice(d) => (
-                    sealing_name("mfa device", &d.serial_number, &d.user_arn),
-                    &mut d.sealed_base32_string_seed,
-                ),
-                _ => continue,
-            };
-            let Some(old) = sealed.as_deref() else {
-                continue;
-            };
-            if MasterKey::sealed_by(old) == Some(desk.master_key.id()) {
-                continue;
-            }
-            let secret = desk.master_key.open(&belongs, old)?;
-            *sealed = Some(desk.master_key.seal(
-                &belongs,
-                secret.expose().as_bytes(),
-                desk.entropy,
-            )?);
-            record(
-                desk,
-                &mut writer,
-                actor,
-                "ResealSecret",
-                name,
-                Detail::default(),
-                None,
-            )
-            .await?;
-            writer.put(&thing).await?;
-            resealed += 1;
-        }
-        writer.commit().await?;
-    }
-    Ok(resealed)
-}
-
-fn refused(error: DirectoryError) -> CommandError {
-    if error.place.ends_with("Document") || error.place.contains("inline policy") {
-        CommandError::MalformedPolicyDocument(format!("{}: {}", error.place, error.rule))
-    } else {
-        CommandError::Validation(format!("{}: {}", error.place, error.rule))
-    }
-}
-
-/// `Create` and `role` are `CreateRole`.
-fn action(verb: &'static str, kind: Kind) -> &'static str {
-    match (verb, kind) {
-        ("Create", Kind::Account) => "CreateAccount",
-        ("Create", Kind::Policy) => "CreatePolicy",
-        ("Create", Kind::Group) => "CreateGroup",
-        ("Create", Kind::User) => "CreateUser",
-        ("Create", Kind::Role) => "CreateRole",
-        ("Create", Kind::InstanceProfile) => "CreateInstanceProfile",
-        ("Create", Kind::AccessKey) => "CreateAccessKey",
-        ("Create", Kind::MfaDevice) => "CreateVirtualMFADevice",
-        ("Create", Kind::OidcProvider) => "CreateOpenIDConnectProvider",
-        ("Create", Kind::SamlProvider) => "CreateSAMLProvider",
-        ("Delete", Kind::Account) => "DeleteAccount",
-        ("Delete", Kind::Policy) => "DeletePolicy",
-        ("Delete", Kind::Group) => "DeleteGroup",
-        ("Delete", Kind::User) => "DeleteUser",
-        ("Delete", Kind::Role) => "DeleteRole",
-        ("Delete", Kind::InstanceProfile) => "DeleteInstanceProfile",
-        ("Delete", Kind::AccessKey) => "DeleteAccessKey",
-        ("Delete", Kind::MfaDevice) => "DeleteVirtualMFADevice",
-        ("Delete", Kind::OidcProvider) => "DeleteOpenIDConnectProvider",
-        ("Delete", Kind::SamlProvider) => "DeleteSAMLProvider",
-        (_, Kind::Account) => "UpdateAccount",
-        (_, Kind::Policy) => "UpdatePolicy",
-        (_, Kind::Group) => "UpdateGroup",
-        (_, Kind::User) => "UpdateUser",
-        (_, Kind::Role) => "UpdateRole",
-        (_, Kind::InstanceProfile) => "UpdateInstanceProfile",
-        (_, Kind::AccessKey) => "UpdateAccessKey",
-        (_, Kind::MfaDevice) => "UpdateVirtualMFADevice",
-        (_, Kind::OidcProvider) => "UpdateOpenIDConnectProvider",
-        (_, Kind::SamlProvider) => "UpdateSAMLProvider",
-    }
-}
-
-/// The fields that differ, before and after: policies by digest, no secrets.
-fn differing(old: Option<Value>, new: Option<Value>) -> (Option<Value>, Option<Value>) {
-    match (old, new) {
-        (Some(Value::Object(old)), Some(Value::Object(new))) => {
-            let pick = |of: &Map<String, Value>, other: &Map<String, Value>| {
-                let differing = of.iter().filter(|(k, v)| other.get(*k) != Some(v));
-                Value::Object(
-                    differing
-                        .map(|(k, v)| (k.clone(), digested(v.clone())))
-                        .collect(),
-                )
-            };
-            (Some(pick(&old, &new)), Some(pick(&new, &old)))
-        }
-        (old, new) => (old.map(digested), new.map(digested)),
-    }
-}
-
-/// A thing without its secrets.
-fn public(resource: &Resource) -> Value {
-    let text = resource.text().unwrap_or_default();
-    let mut value = serde_json::from_str(&text).unwrap_or(Value::Null);
-    if let Value::Object(fields) = &mut value {
-        for (name, field) in fields.iter_mut() {
-            let sealed = name.strip_prefix("Sealed").unwrap_or(name);
-            if ["SecretAccessKey", "Base32StringSeed", "PrivateKeyList"].contains(&sealed) {
-                // Whether it changed can be told, and no more.
-                *field = json!(format!("sealed {}", digest(&field.to_string())));
-            }
-        }
-    }
-    value
-}
-
-/// Policy documents and metadata as their digests.
-fn digested(value: Value) -> Value {
-    match value {
-        Value::Object(fields) => fields
-            .into_iter()
-            .map(|(name, field)| {
-                let whole = name.ends_with("Document");
-                let field = if whole {
-                    json!(format!("sha256:{}", digest(&field.to_string())))
-                } else {
-                    digested(field)
-                };
-                (name, field)
-            })
-            .collect(),
-        Value::Array(items) => items.into_iter().map(digested).collect(),
-        other => other,
-    }
-}
-
-fn digest(text: &str) -> String {
-    hex(&sha256(text.as_bytes()))
-}
-
-/// The whole directory, as a file declares it.
-///
-/// # Errors
-/// Without an answer, or a row that is not understood.
-pub async fn export(store: &Store) -> Result<Declaration, StoreError> {
-    export_of(store, |_| true).await
-}
-
-/// Those things of the directory that are wanted, as a file declares them.
-///
-/// # Errors
-/// Without an answer, or a row that is not understood.
-pub async fn export_of(
-    store: &Store,
-    is_wanted: impl Fn(&Name) -> bool,
-) -> Result<Declaration, StoreError> {
-    let mut all = Vec::new();
-    store
-        .scan::<StoreError>(|kind, id, _, body| {
-            let thing = Resource::parse(kind, body);
-            all.push(thing.map_err(|e| StoreError::Row(format!("{kind} {id}: {e}")))?);
-            Ok(())
-        })
-        .await?;
-    all.sort_by_cached_key(Resource::name);
-    crate::directory::principals::show(&mut all);
-    all.retain(|thing| is_wanted(&thing.name()));
-    Ok(Declaration::from_resources(all))
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ use crate::base::host_names::{HostName, HostNames};
 use crate::broker::Broker;
 use crate::budgets::Budgets;
 use crate::clock_mark::ClockMarkError;
-use crate::commands::{self, Desk};
+use crate::commands::{self, CommandContext};
 use crate::config::{self, Config, Limits, Listener, Names};
 use crate::directory::Directory;
 use crate::feed::{Feed, Standing};
@@ -410,7 +410,7 @@ async fn run(
                 .await
                 .map_err(|e| StartError::Rows(e.to_string()))?;
             let issuer = config.issuer.as_deref();
-            let desk = Desk {
+            let context = CommandContext {
                 store: &parts.store,
                 master_key: key,
                 entropy: &*entropy,
@@ -418,7 +418,7 @@ async fn run(
                 issuer,
             };
             // What this changes is taken with the other changes after `head`.
-            match commands::bind_stored(desk, &directory).await {
+            match commands::bind_stored(context, &directory).await {
                 Ok(0) => {}
                 Ok(roles) => tracing::info!(
                     roles,

@@ -1,8 +1,9 @@
-//! [`Secret`]: wiped on drop, redacted in `Debug`. Nothing compares secrets: a signature made with
-//! one is checked by ring, in constant time.
+//! [`Secret`]: wiped on drop, redacted in `Debug`, and compared in constant time only
+//! ([`is_same_secret`]).
 
 use std::fmt;
 
+use ring::hmac;
 use zeroize::Zeroize;
 
 /// A value that never prints, never serializes and is overwritten when it is dropped.
@@ -34,9 +35,23 @@ impl<T: Zeroize> fmt::Debug for Secret<T> {
     }
 }
 
+/// Whether two secrets are the same, in constant time: compares their MACs under one key.
+pub fn is_same_secret(one: &[u8], two: &[u8]) -> bool {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, one);
+    hmac::verify(&key, two, hmac::sign(&key, one).as_ref()).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_the_same_when_all_their_bytes_are() {
+        assert!(is_same_secret(b"hunter2", b"hunter2") && is_same_secret(b"", b""));
+        for other in ["", "hunter", "hunter3", "hunter22"] {
+            assert!(!is_same_secret(b"hunter2", other.as_bytes()), "{other}");
+        }
+    }
 
     #[test]
     fn prints_nothing() {

@@ -11,7 +11,7 @@ use super::{ConfigArgument, Failure, clock, demo, input, journal, operator, prin
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::entropy::SystemEntropy;
 use crate::base::legible::Form;
-use crate::commands::{self, CommandError, Desk, Import, Planned};
+use crate::commands::{self, CommandContext, CommandError, Import, Planned};
 use crate::config::Config;
 use crate::directory::declaration::Declaration;
 use crate::directory::{self, DirectoryError};
@@ -73,22 +73,22 @@ pub(super) fn run(arguments: &ImportArguments) -> Result<(), Failure> {
     let declaration = read(file, &name)?;
     let (runtime, store) = opened(&config, Some(&master_key))?;
     let entropy = SystemEntropy::new();
-    let desk = Desk {
+    let context = CommandContext {
         store: &store,
         master_key: &master_key,
         entropy: &entropy,
         now: clock::now(&config)?,
         issuer: config.issuer.as_deref(),
     };
-    let import = runtime.block_on(commands::survey(desk, declaration, prune));
+    let import = runtime.block_on(commands::survey(context, declaration, prune));
     let import = import.map_err(|error| format!("{name}: {}", told(&error)))?;
     let tried = match (
         import.errors.is_empty() && !import.planned.is_empty(),
         arguments.apply,
     ) {
         (false, _) => Ok(None),
-        (true, false) => rehearse(&config, &runtime, &import, desk).map(|()| None),
-        (true, true) => apply(&config, &runtime, &import, desk, &name).map(Some),
+        (true, false) => rehearse(&config, &runtime, &import, context).map(|()| None),
+        (true, true) => apply(&config, &runtime, &import, context, &name).map(Some),
     };
     let mut errors: Vec<String> = import.errors.iter().map(told).collect();
     errors.extend(tried.as_ref().err().map(ToString::to_string));
@@ -158,11 +158,11 @@ fn rehearse(
     config: &Config,
     runtime: &tokio::runtime::Runtime,
     import: &Import,
-    desk: Desk<'_>,
+    context: CommandContext<'_>,
 ) -> Result<(), Failure> {
     journal::of(config).is_writable()?;
     runtime
-        .block_on(import.rehearse(desk, &operator()))
+        .block_on(import.rehearse(context, &operator()))
         .map_err(|error| told(&error).into())
 }
 
@@ -170,19 +170,20 @@ fn apply(
     config: &Config,
     runtime: &tokio::runtime::Runtime,
     import: &Import,
-    desk: Desk<'_>,
+    context: CommandContext<'_>,
     name: &str,
 ) -> Result<i64, Failure> {
     let parameters = json!({"file": name, "changes": import.planned.len()});
     journal::recorded(&journal::of(config), "ImportDirectory", parameters, || {
-        let kept = keep(config, runtime, import, desk.store)?;
-        let applied = runtime.block_on(import.apply(desk, &operator()));
+        let kept = keep(config, runtime, import, context.store)?;
+        let applied = runtime.block_on(import.apply(context, &operator()));
         if let (Err(_), Some(kept)) = (&applied, &kept) {
             // Nothing was changed, so that nothing was replaced.
             let _ = std::fs::remove_file(kept);
         }
         let sequence = applied.map_err(|error| told(&error))?;
-        runtime.block_on(server::entrance(config, Some(desk.master_key)).leave(desk.store))?;
+        runtime
+            .block_on(server::entrance(config, Some(context.master_key)).leave(context.store))?;
         if let Some(kept) = &kept {
             print::note(format_args!(
                 "What was changed or deleted is kept as it was in {}.",

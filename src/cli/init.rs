@@ -17,7 +17,7 @@ use crate::base::clock::{Clock, SystemClock};
 use crate::base::entropy::{self, SystemEntropy};
 use crate::base::host_names::HostName;
 use crate::base::names::{AccessKeyId, AccessKeyKind};
-use crate::commands::{self, Desk};
+use crate::commands::{self, CommandContext};
 use crate::config::Config;
 use crate::directory;
 use crate::files;
@@ -322,8 +322,8 @@ fn make(
                 .into(),
             );
         }
-        let desk = Desk { store: &store, master_key: &master_key, entropy, now, issuer: None };
-        commands::plan(desk, declaration, false).await?.apply(desk, &super::operator()).await?;
+        let context = CommandContext { store: &store, master_key: &master_key, entropy, now, issuer: None };
+        commands::plan(context, declaration, false).await?.apply(context, &super::operator()).await?;
         // From here on a store that went back is noticed.
         crate::server::entrance(config, Some(&master_key)).leave(&store).await?;
         store.close().await;

@@ -14,7 +14,7 @@ use super::{ConfigArgument, Failure, clock, journal, operator, print};
 use crate::audit::LocalLog;
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::entropy::SystemEntropy;
-use crate::commands::{self, Desk};
+use crate::commands::{self, CommandContext};
 use crate::config::Config;
 use crate::master_key::MasterKey;
 use crate::server;
@@ -248,14 +248,16 @@ impl Run<'_> {
     fn reseal(&self, key: &MasterKey) -> Result<((), Value), Failure> {
         let issuer = self.config.issuer.as_deref();
         let entropy = SystemEntropy::new();
-        let desk = Desk {
+        let context = CommandContext {
             store: &self.store,
             master_key: key,
             entropy: &entropy,
             now: clock::now(self.config)?,
             issuer,
         };
-        let resealed = self.runtime.block_on(commands::reseal(desk, &operator()));
+        let resealed = self
+            .runtime
+            .block_on(commands::reseal(context, &operator()));
         let resealed = resealed.map_err(|error| {
             format!(
                 "{error}\n  next: run `brevet rekey` again; {} holds every key, and nothing is lost",

@@ -13,7 +13,7 @@ use crate::audit::Target;
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::entropy::SystemEntropy;
 use crate::budgets::BudgetLimits;
-use crate::commands::{self, Desk};
+use crate::commands::{self, CommandContext};
 use crate::config::{Config, Limits, Listener, Names};
 use crate::files;
 use crate::master_key::MasterKey;
@@ -222,15 +222,15 @@ async fn develop(arguments: &ServeArguments) -> Result<(Running, About), Failure
         &*entropy,
     )
     .await?;
-    let desk = Desk {
+    let context = CommandContext {
         store: &store,
         master_key: &master_key,
         entropy: &*entropy,
         now: clock.now(),
         issuer: None,
     };
-    let imported = match commands::plan(desk, declaration, false).await {
-        Ok(plan) => plan.apply(desk, &super::operator()).await.map(|_| ()),
+    let imported = match commands::plan(context, declaration, false).await {
+        Ok(plan) => plan.apply(context, &super::operator()).await.map(|_| ()),
         Err(error) => Err(error),
     };
     let directory = match imported {

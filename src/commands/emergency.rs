@@ -1,9 +1,9 @@
 //! What an operator ends from beside the broker when something leaked: signing keys, and sessions of
 //! every kind. It needs no session and no permission of the broker, and waits behind no call.
 
+use super::{Actor, Detail, Revoked};
 use crate::base::arn::AccountId;
 use crate::base::clock::Timestamp;
-use crate::commands::{Actor, Detail, Revoked};
 use crate::revocations::{Mark, Selector};
 use crate::store::{Entry, Store, StoreError, Writer};
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 use serde_json::Value;
 use similar::TextDiff;
 
+use super::change::public;
 use super::principals::{Resolved, bind, missing};
 use super::{
-    Actor, CommandError, Desk, Detail, action, delete, ends, fill, is_active, lint, public, put,
+    Actor, CommandContext, CommandError, Detail, action, delete, ends, fill, is_active, lint, put,
     read, record, refused, rules, seal,
 };
 use crate::base::arn::arn_of_principal;
@@ -75,11 +76,11 @@ pub struct Import {
 /// # Errors
 /// The first declared thing that breaks a rule, and whatever the store says.
 pub async fn plan(
-    desk: Desk<'_>,
+    cx: CommandContext<'_>,
     declaration: Declaration,
     prune: bool,
 ) -> Result<Import, CommandError> {
-    let mut import = survey(desk, declaration, prune).await?;
+    let mut import = survey(cx, declaration, prune).await?;
     if import.errors.is_empty() {
         Ok(import)
     } else {
@@ -92,14 +93,14 @@ pub async fn plan(
 /// # Errors
 /// When the declaration cannot be read as a whole, and whatever the store says.
 pub async fn survey(
-    desk: Desk<'_>,
+    cx: CommandContext<'_>,
     declaration: Declaration,
     prune: bool,
 ) -> Result<Import, CommandError> {
     let unsupported = declaration.unsupported();
     let wanted = declared(declaration).map_err(|e| CommandError::Validation(e.to_string()))?;
     let mut there: HashMap<Name, (i64, String)> = HashMap::new();
-    desk.store
+    cx.store
         .scan::<StoreError>(|kind, id, version, body| {
             there.insert(Name::new(kind, id), (version, body.to_owned()));
             Ok(())
@@ -118,7 +119,7 @@ pub async fn survey(
         if let Some((_, old)) = &old {
             adopt(&mut new, old);
         }
-        fill(&mut new, desk)?;
+        fill(&mut new, cx)?;
         match after.put(&new) {
             Ok(()) => changed.push((new, old)),
             Err(error) if errors.len() < MAX_ERRORS => errors.push(error),
@@ -151,7 +152,7 @@ pub async fn survey(
     );
     let mut scratch = Directory::empty().map_err(refused)?;
     for (new, old) in changed {
-        match import.take(desk, &after, &mut scratch, new, old) {
+        match import.take(cx, &after, &mut scratch, new, old) {
             Ok(()) => {}
             Err(error) if import.errors.len() < MAX_ERRORS => import.errors.push(error),
             Err(_) => {}
@@ -304,7 +305,7 @@ impl Import {
     /// The rule that it breaks.
     fn take(
         &mut self,
-        desk: Desk<'_>,
+        cx: CommandContext<'_>,
         after: &After,
         scratch: &mut Directory,
         mut new: Resource,
@@ -312,7 +313,7 @@ impl Import {
     ) -> Result<(), CommandError> {
         let name = new.name();
         self.warnings.extend(lint::warnings(&new));
-        seal(&mut new, old.as_ref().map(|(_, old)| old), desk)?;
+        seal(&mut new, old.as_ref().map(|(_, old)| old), cx)?;
         let mut bound = Vec::new();
         if let Resource::Role(role) = &mut new {
             let old = old.as_ref().and_then(|(_, old)| {
@@ -327,9 +328,9 @@ impl Import {
                 format!("role {} names {principal} in its trust policy, as before, and nobody has that ARN: leave the entry out", role.arn)
             }));
         }
-        rules::check(&new, desk.issuer)?;
+        rules::check(&new, cx.issuer)?;
         // The compiler of snapshots has the last word: what it does not take, no node could load.
-        scratch.take(&new, Some(desk.master_key)).map_err(refused)?;
+        scratch.take(&new, Some(cx.master_key)).map_err(refused)?;
         let looked = scratch.role(&name.id).map(|role| after.look_at(role));
         scratch.leave(&name);
         self.warnings
@@ -373,22 +374,30 @@ impl Import {
     /// # Errors
     /// When something was changed since the plan was made, or something declared refers to what is
     /// not there.
-    pub async fn apply(&self, desk: Desk<'_>, actor: &Actor) -> Result<i64, CommandError> {
-        Ok(self.write(desk, actor).await?.commit().await?)
+    pub async fn apply(&self, cx: CommandContext<'_>, actor: &Actor) -> Result<i64, CommandError> {
+        Ok(self.write(cx, actor).await?.commit().await?)
     }
 
     /// Does everything that [`Import::apply`] does, and undoes it.
     ///
     /// # Errors
     /// Those of [`Import::apply`].
-    pub async fn rehearse(&self, desk: Desk<'_>, actor: &Actor) -> Result<(), CommandError> {
-        self.write(desk, actor).await?.abandon().await;
+    pub async fn rehearse(
+        &self,
+        cx: CommandContext<'_>,
+        actor: &Actor,
+    ) -> Result<(), CommandError> {
+        self.write(cx, actor).await?.abandon().await;
         Ok(())
     }
 
-    async fn write<'s>(&self, desk: Desk<'s>, actor: &Actor) -> Result<Writer<'s>, CommandError> {
-        let mut writer = desk.store.write_much().await?;
-        match self.write_to(&mut writer, desk, actor).await {
+    async fn write<'s>(
+        &self,
+        cx: CommandContext<'s>,
+        actor: &Actor,
+    ) -> Result<Writer<'s>, CommandError> {
+        let mut writer = cx.store.write_much().await?;
+        match self.write_to(&mut writer, cx, actor).await {
             Ok(()) => Ok(writer),
             Err(error) => {
                 writer.abandon().await;
@@ -400,14 +409,14 @@ impl Import {
     async fn write_to(
         &self,
         writer: &mut Writer<'_>,
-        desk: Desk<'_>,
+        cx: CommandContext<'_>,
         actor: &Actor,
     ) -> Result<(), CommandError> {
         if let Some(error) = self.errors.first() {
             return Err(CommandError::Validation(error.to_string()));
         }
         for planned in &self.planned {
-            planned.run(desk, writer, actor).await?;
+            planned.run(cx, writer, actor).await?;
         }
         if let Some((name, target)) = writer.dangling().await? {
             return Err(CommandError::NoSuchEntity(format!(
@@ -427,7 +436,7 @@ impl Import {
 impl Planned {
     async fn run(
         &self,
-        desk: Desk<'_>,
+        cx: CommandContext<'_>,
         writer: &mut Writer<'_>,
         actor: &Actor,
     ) -> Result<(), CommandError> {
@@ -443,7 +452,7 @@ impl Planned {
                     )));
                 }
                 put(
-                    desk,
+                    cx,
                     writer,
                     actor,
                     action("Create", name.kind),
@@ -465,7 +474,7 @@ impl Planned {
                 if remade && ended.is_some() {
                     let detail = Detail::of(Some(old), None);
                     record(
-                        desk,
+                        cx,
                         writer,
                         actor,
                         action("Delete", name.kind),
@@ -477,7 +486,7 @@ impl Planned {
                 }
                 let (old, new) = (Resource::clone(old), Resource::clone(new));
                 put(
-                    desk,
+                    cx,
                     writer,
                     actor,
                     action("Update", name.kind),
@@ -488,7 +497,7 @@ impl Planned {
             }
             Self::Delete { old, version } => {
                 super::current(writer, &old.name(), Some(*version)).await?;
-                delete(desk, writer, actor, old.clone()).await
+                delete(cx, writer, actor, old.clone()).await
             }
         }
     }

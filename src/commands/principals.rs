@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::{Actor, CommandError, Desk, Detail, read, record};
+use super::{Actor, CommandContext, CommandError, Detail, read, record};
 use crate::directory::Directory;
 use crate::directory::declaration::Role;
 use crate::directory::principals::{Named, exchange, written};
@@ -148,13 +148,16 @@ async fn find(
 ///
 /// # Errors
 /// Nothing was changed then, and the roles go on trusting by name.
-pub async fn bind_stored(desk: Desk<'_>, directory: &Directory) -> Result<usize, CommandError> {
+pub async fn bind_stored(
+    cx: CommandContext<'_>,
+    directory: &Directory,
+) -> Result<usize, CommandError> {
     let roles = directory.bindable();
     if roles.is_empty() {
         return Ok(0);
     }
-    let mut writer = desk.store.write_much().await?;
-    match bind_rows(desk, &mut writer, roles).await {
+    let mut writer = cx.store.write_much().await?;
+    match bind_rows(cx, &mut writer, roles).await {
         Ok(0) => {
             writer.abandon().await;
             Ok(0)
@@ -171,7 +174,7 @@ pub async fn bind_stored(desk: Desk<'_>, directory: &Directory) -> Result<usize,
 }
 
 async fn bind_rows(
-    desk: Desk<'_>,
+    cx: CommandContext<'_>,
     writer: &mut Writer<'_>,
     roles: Vec<String>,
 ) -> Result<usize, CommandError> {
@@ -191,7 +194,7 @@ async fn bind_rows(
             continue;
         }
         record(
-            desk,
+            cx,
             writer,
             &actor,
             "UpdateAssumeRolePolicy",

@@ -1,10 +1,13 @@
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::change::digest;
 use super::*;
 use crate::base::entropy::SystemEntropy;
 use crate::directory;
+use crate::directory::declaration::Declaration;
+use crate::directory::resource::Kind;
 use crate::store::{Access, Attempt, Matched, Place};
 
 const ACCOUNT: &str = "111122223333";
@@ -41,8 +44,8 @@ impl World {
         world
     }
 
-    fn desk(&self) -> Desk<'_> {
-        Desk {
+    fn cx(&self) -> CommandContext<'_> {
+        CommandContext {
             store: &self.store,
             master_key: &self.master_key,
             entropy: &self.entropy,
@@ -52,7 +55,7 @@ impl World {
     }
 
     async fn run(&self, command: Command) -> Result<i64, CommandError> {
-        execute(self.desk(), &Actor::operator("test"), vec![command]).await
+        execute(self.cx(), &Actor::operator("test"), vec![command]).await
     }
 
     async fn version(&self, name: &Name) -> i64 {
@@ -462,7 +465,7 @@ async fn commands_together_are_all_done_or_none() {
     let world = World::new().await;
     let before = world.store.head().await.unwrap();
     let both = execute(
-        world.desk(),
+        world.cx(),
         &Actor::operator("test"),
         vec![user("alice"), user("a b")],
     )
@@ -470,7 +473,7 @@ async fn commands_together_are_all_done_or_none() {
     assert_eq!(code(&both), "ValidationError");
     assert_eq!(world.store.head().await.unwrap(), before);
     execute(
-        world.desk(),
+        world.cx(),
         &Actor::operator("test"),
         vec![user("alice"), key("AKIATESTTESTTESTTES1", "alice")],
     )
@@ -708,7 +711,7 @@ async fn an_export_imported_exported_and_imported_again_is_identical() {
     let world = World::new().await;
     let text = realistic();
     let first = plan(
-        world.desk(),
+        world.cx(),
         directory::parse(text.as_bytes()).unwrap(),
         false,
     )
@@ -716,16 +719,12 @@ async fn an_export_imported_exported_and_imported_again_is_identical() {
     .unwrap();
     assert_eq!(first.planned.len(), 200 + 150 + 10 + 30 + 4 + 1);
     first
-        .apply(world.desk(), &Actor::operator("test"))
+        .apply(world.cx(), &Actor::operator("test"))
         .await
         .unwrap();
-    let again = plan(
-        world.desk(),
-        directory::parse(text.as_bytes()).unwrap(),
-        true,
-    )
-    .await
-    .unwrap();
+    let again = plan(world.cx(), directory::parse(text.as_bytes()).unwrap(), true)
+        .await
+        .unwrap();
     assert_eq!(
         (again.planned.len(), again.kept),
         (0, 0),
@@ -735,7 +734,7 @@ async fn an_export_imported_exported_and_imported_again_is_identical() {
     let printed = |d: &Declaration| serde_json::to_string_pretty(d).unwrap();
     let exported = printed(&export(&world.store).await.unwrap());
     let second = plan(
-        world.desk(),
+        world.cx(),
         directory::parse(exported.as_bytes()).unwrap(),
         true,
     )
@@ -747,14 +746,14 @@ async fn an_export_imported_exported_and_imported_again_is_identical() {
     let other = Store::open(&Place::Memory, Access::Create, None, NOW, &entropy)
         .await
         .unwrap();
-    let desk = Desk {
+    let cx = CommandContext {
         store: &other,
-        ..world.desk()
+        ..world.cx()
     };
-    let third = plan(desk, directory::parse(exported.as_bytes()).unwrap(), true)
+    let third = plan(cx, directory::parse(exported.as_bytes()).unwrap(), true)
         .await
         .unwrap();
-    third.apply(desk, &Actor::operator("test")).await.unwrap();
+    third.apply(cx, &Actor::operator("test")).await.unwrap();
     assert_eq!(printed(&export(&other).await.unwrap()), exported);
     // What AWS prints and this prints agree on what is counted and nested.
     let value: Value = serde_json::from_str(&exported).unwrap();
@@ -776,17 +775,17 @@ async fn an_export_imported_exported_and_imported_again_is_identical() {
 async fn an_import_shows_changes_prunes_and_refuses_what_is_broken() {
     let world = World::new().await;
     let whole = |text: &str| directory::parse(text.as_bytes()).unwrap();
-    plan(world.desk(), whole(&realistic()), false)
+    plan(world.cx(), whole(&realistic()), false)
         .await
         .unwrap()
-        .apply(world.desk(), &Actor::operator("t"))
+        .apply(world.cx(), &Actor::operator("t"))
         .await
         .unwrap();
     let mut value: Value = serde_json::from_str(&realistic()).unwrap();
     value["RoleDetailList"][3]["MaxSessionDuration"] = json!(7_200);
     value["RoleDetailList"].as_array_mut().unwrap().remove(7);
     let text = value.to_string();
-    let kept = plan(world.desk(), whole(&text), false).await.unwrap();
+    let kept = plan(world.cx(), whole(&text), false).await.unwrap();
     assert_eq!((kept.planned.len(), kept.kept), (1, 1));
     let shown = kept.planned[0].describe();
     assert!(
@@ -794,7 +793,7 @@ async fn an_import_shows_changes_prunes_and_refuses_what_is_broken() {
             && shown.contains("+  \"MaxSessionDuration\": 7200"),
         "{shown}"
     );
-    let pruned = plan(world.desk(), whole(&text), true).await.unwrap();
+    let pruned = plan(world.cx(), whole(&text), true).await.unwrap();
     assert_eq!(
         pruned
             .planned
@@ -813,27 +812,27 @@ async fn an_import_shows_changes_prunes_and_refuses_what_is_broken() {
         .await
         .unwrap();
     let error = pruned
-        .apply(world.desk(), &Actor::operator("t"))
+        .apply(world.cx(), &Actor::operator("t"))
         .await
         .unwrap_err();
     assert!(
         matches!(error, CommandError::ConcurrentModification { .. }),
         "{error}"
     );
-    plan(world.desk(), whole(&text), true)
+    plan(world.cx(), whole(&text), true)
         .await
         .unwrap()
-        .apply(world.desk(), &Actor::operator("t"))
+        .apply(world.cx(), &Actor::operator("t"))
         .await
         .unwrap();
     // A policy that goes while it is attached.
     value["Policies"].as_array_mut().unwrap().remove(3);
-    let dangling = plan(world.desk(), whole(&value.to_string()), true)
+    let dangling = plan(world.cx(), whole(&value.to_string()), true)
         .await
         .unwrap();
     let before = world.store.head().await.unwrap();
     let error = dangling
-        .apply(world.desk(), &Actor::operator("t"))
+        .apply(world.cx(), &Actor::operator("t"))
         .await
         .unwrap_err();
     assert!(error.to_string().contains("Policy3"), "{error}");
@@ -861,12 +860,12 @@ async fn secrets_are_sealed_anew() {
         .with_fresh(path, &world.entropy)
         .unwrap()
         .promoted();
-    let desk = Desk {
+    let cx = CommandContext {
         master_key: &promoted,
-        ..world.desk()
+        ..world.cx()
     };
-    assert_eq!(reseal(desk, &Actor::operator("t")).await.unwrap(), 1);
-    assert_eq!(reseal(desk, &Actor::operator("t")).await.unwrap(), 0);
+    assert_eq!(reseal(cx, &Actor::operator("t")).await.unwrap(), 1);
+    assert_eq!(reseal(cx, &Actor::operator("t")).await.unwrap(), 0);
     let new = promoted.without_retired();
     let mut snapshot = Directory::empty().unwrap();
     for thing in directory::declared(export(&world.store).await.unwrap()).unwrap() {
@@ -1038,9 +1037,9 @@ fn role_of(name: &str, id: &str) -> Value {
 }
 
 async fn apply(world: &World, value: &Value, prune: bool) -> Result<i64, CommandError> {
-    plan(world.desk(), file(value), prune)
+    plan(world.cx(), file(value), prune)
         .await?
-        .apply(world.desk(), &Actor::operator("t"))
+        .apply(world.cx(), &Actor::operator("t"))
         .await
 }
 
@@ -1055,13 +1054,13 @@ async fn two_things_with_one_name_or_unique_id_are_both_named() {
     // In one file.
     let both = json!({"RoleDetailList": [role_of("a1", id), role_of("b1", id)]});
     says(
-        plan(world.desk(), file(&both), false).await.unwrap_err(),
+        plan(world.cx(), file(&both), false).await.unwrap_err(),
         &["role/a1", "role/b1", id],
     );
     let both =
         json!({"RoleDetailList": [role_of("a1", id), role_of("A1", "AROA00000000000000002")]});
     says(
-        plan(world.desk(), file(&both), false).await.unwrap_err(),
+        plan(world.cx(), file(&both), false).await.unwrap_err(),
         &["role/a1", "role/A1", "regard to case"],
     );
     // In the store and in a file.
@@ -1074,7 +1073,7 @@ async fn two_things_with_one_name_or_unique_id_are_both_named() {
     .unwrap();
     let other = json!({"RoleDetailList": [role_of("b1", id)]});
     says(
-        plan(world.desk(), file(&other), false).await.unwrap_err(),
+        plan(world.cx(), file(&other), false).await.unwrap_err(),
         &["role/a1", "role/b1", id],
     );
     // By a command.
@@ -1132,9 +1131,9 @@ async fn what_an_export_of_aws_does_not_say_stays_as_it_is() {
         "Brevet": {"InstanceProfiles": [profile(false)], "AccessKeys": [key("")],
             "MFADevices": [{"SerialNumber": arn("mfa", "alice"), "UserArn": arn("user", "alice"),
                 "Base32StringSeed": "AEBA GBAF AYDQ QCIK BMGA 2DQP CAIR EEYU CULB OGA2"}]}});
-    let later = Desk {
+    let later = CommandContext {
         now: Timestamp::from_seconds(NOW.seconds() + 86_400),
-        ..world.desk()
+        ..world.cx()
     };
     for again in [&full, &plain] {
         let planned = plan(later, file(again), true).await.unwrap();
@@ -1171,11 +1170,11 @@ async fn a_policy_of_aws_that_an_export_leaves_out_is_a_warning_and_comes_later(
     let mut role = role_of("r", "AROA00000000000000001");
     role["AttachedManagedPolicies"] = json!([{"PolicyName": "AWSConfigRole", "PolicyArn": gone}]);
     let export = json!({"RoleDetailList": [role]});
-    let planned = plan(world.desk(), file(&export), false).await.unwrap();
+    let planned = plan(world.cx(), file(&export), false).await.unwrap();
     assert_eq!(planned.warnings.len(), 1, "{:?}", planned.warnings);
     assert!(planned.warnings[0].contains(gone) && planned.warnings[0].contains(&arn("role", "r")));
     planned
-        .apply(world.desk(), &Actor::operator("t"))
+        .apply(world.cx(), &Actor::operator("t"))
         .await
         .unwrap();
     // What is not about that policy can be changed; attaching another that is not here cannot be done.
@@ -1196,7 +1195,7 @@ async fn a_policy_of_aws_that_an_export_leaves_out_is_a_warning_and_comes_later(
     };
     assert_eq!(code(&world.run(attach("Unknown")).await), "NoSuchEntity");
     assert!(
-        plan(world.desk(), file(&export), true)
+        plan(world.cx(), file(&export), true)
             .await
             .unwrap()
             .planned
@@ -1207,10 +1206,10 @@ async fn a_policy_of_aws_that_an_export_leaves_out_is_a_warning_and_comes_later(
     let mut whole = export.clone();
     whole["Policies"] = json!([{"PolicyName": "AWSConfigRole", "Arn": gone, "DefaultVersionId": "v7",
         "PolicyVersionList": (1..=7).map(|n| json!({"VersionId": format!("v{n}"), "IsDefaultVersion": n == 7, "Document": document})).collect::<Vec<_>>()}]);
-    let planned = plan(world.desk(), file(&whole), false).await.unwrap();
+    let planned = plan(world.cx(), file(&whole), false).await.unwrap();
     assert!(planned.warnings.is_empty(), "{:?}", planned.warnings);
     planned
-        .apply(world.desk(), &Actor::operator("t"))
+        .apply(world.cx(), &Actor::operator("t"))
         .await
         .unwrap();
     // A policy of the account's own that is not there is still an error.
@@ -1238,10 +1237,10 @@ async fn an_import_of_many_large_policies_takes_time_in_proportion() {
     };
     let timed = async |value: &Value| {
         let started = std::time::Instant::now();
-        let planned = plan(world.desk(), file(value), false).await.unwrap();
+        let planned = plan(world.cx(), file(value), false).await.unwrap();
         let shown: usize = planned.planned.iter().map(|p| p.describe().len()).sum();
         planned
-            .apply(world.desk(), &Actor::operator("t"))
+            .apply(world.cx(), &Actor::operator("t"))
             .await
             .unwrap();
         (started.elapsed(), shown)
@@ -1264,11 +1263,11 @@ async fn the_broker_itself_is_taken_as_a_provider_by_no_command() {
             json!({"Arn": arn("oidc-provider", host), "Url": url, "ClientIDList": ["x"]}),
         )
     };
-    let desk = Desk {
+    let cx = CommandContext {
         issuer: Some("https://broker.example.com/a"),
-        ..world.desk()
+        ..world.cx()
     };
-    let run = async |command| execute(desk, &Actor::operator("test"), vec![command]).await;
+    let run = async |command| execute(cx, &Actor::operator("test"), vec![command]).await;
     for own in [
         "https://broker.example.com/a",
         "https://broker.example.com/a/",
@@ -1318,10 +1317,7 @@ async fn the_broker_itself_is_taken_as_a_provider_by_no_command() {
     let declared = json!({"Brevet": {"OpenIDConnectProviders": [
         {"Arn": arn("oidc-provider", "broker.example.com/a"), "Url": "https://broker.example.com/a", "ClientIDList": ["x"]}]}});
     let declaration = crate::directory::parse(declared.to_string().as_bytes()).unwrap();
-    let refused = plan(desk, declaration, false)
-        .await
-        .unwrap_err()
-        .to_string();
+    let refused = plan(cx, declaration, false).await.unwrap_err().to_string();
     assert!(refused.contains("own [web_identity] issuer"), "{refused}");
 }
 
@@ -1366,7 +1362,7 @@ async fn trust_shown(world: &World, name: &str) -> String {
 
 async fn export_changes_nothing(world: &World) {
     let exported = serde_json::to_value(export(&world.store).await.unwrap()).unwrap();
-    let planned = plan(world.desk(), file(&exported), true).await.unwrap();
+    let planned = plan(world.cx(), file(&exported), true).await.unwrap();
     let shown: String = planned.planned.iter().map(Planned::describe).collect();
     assert!(planned.planned.is_empty(), "{shown}");
 }
@@ -1531,7 +1527,7 @@ async fn who_will_not_be_there_refuses_by_role_and_principal() {
     export_changes_nothing(&world).await;
     // Who goes after the plan was made will not be there either.
     let planned = plan(
-        world.desk(),
+        world.cx(),
         file(&json!({"RoleDetailList": [trusts_alice]})),
         false,
     )
@@ -1542,7 +1538,7 @@ async fn who_will_not_be_there_refuses_by_role_and_principal() {
         .await
         .unwrap();
     refused(
-        planned.apply(world.desk(), &Actor::operator("t")).await,
+        planned.apply(world.cx(), &Actor::operator("t")).await,
         &arn("user", "alice"),
     );
     // An id that is nobody's is taken: it lets in nobody.
@@ -1576,14 +1572,14 @@ async fn an_import_shows_to_whom_a_trust_policy_is_bound_anew() {
     );
     // One that does speak of it means whoever is declared.
     let again = json!({"UserDetailList": [alice(two)], "RoleDetailList": [trusts]});
-    let planned = plan(world.desk(), file(&again), false).await.unwrap();
+    let planned = plan(world.cx(), file(&again), false).await.unwrap();
     let shown: String = planned.planned.iter().map(Planned::describe).collect();
     assert!(
         shown.contains(one) && shown.contains(&arn("user", "alice")) && !shown.contains(two),
         "{shown}"
     );
     planned
-        .apply(world.desk(), &Actor::operator("t"))
+        .apply(world.cx(), &Actor::operator("t"))
         .await
         .unwrap();
     assert!(trust_row(&world, "R").await.contains(two));
@@ -1626,7 +1622,7 @@ async fn rows_of_an_earlier_version_are_bound_once() {
     ))
     .await;
     let before = world.store.head().await.unwrap().sequence;
-    assert_eq!(bind_stored(world.desk(), &load().await).await.unwrap(), 1);
+    assert_eq!(bind_stored(world.cx(), &load().await).await.unwrap(), 1);
     let id = id_of(&world, &Name::new(Kind::User, alice.as_str())).await;
     let row = trust_row(&world, "R").await;
     assert!(
@@ -1644,7 +1640,7 @@ async fn rows_of_an_earlier_version_are_bound_once() {
     // There is nothing more to do, also when somebody else has the name.
     world.run(delete(Kind::User, &alice)).await.unwrap();
     world.run(user("alice")).await.unwrap();
-    assert_eq!(bind_stored(world.desk(), &load().await).await.unwrap(), 0);
+    assert_eq!(bind_stored(world.cx(), &load().await).await.unwrap(), 0);
     assert_eq!(trust_row(&world, "R").await, row);
     // Who was gone before is warned of, and does not stand in the way of other changes.
     let warnings = load().await.warnings();
@@ -1676,7 +1672,7 @@ async fn a_principal_of_another_account_is_warned_of_by_its_arn() {
     let foreign = json!([carol["Arn"], other["Arn"], session]);
     let mine = trusting("R", json!([names("Allow", foreign)]));
     let all = json!({"UserDetailList": [carol], "RoleDetailList": [other, mine]});
-    let planned = plan(world.desk(), file(&all), false).await.unwrap();
+    let planned = plan(world.cx(), file(&all), false).await.unwrap();
     let mut loaded = Directory::empty().unwrap();
     for thing in planned.planned.iter() {
         let Planned::Create(thing) = thing else {

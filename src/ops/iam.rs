@@ -17,7 +17,7 @@ use super::service::Service;
 use crate::base::arn::IamArn;
 use crate::base::names::Tag;
 use crate::budgets::CountedAs;
-use crate::commands::{self, Command, Desk};
+use crate::commands::{self, Command, CommandContext};
 use crate::directory::User;
 use crate::error::Error;
 use crate::trust::{self, SessionRequest};
@@ -176,14 +176,14 @@ pub(super) async fn change(
         }
     };
     let actor = cx.actor();
-    let desk = Desk {
+    let context = CommandContext {
         store: &cx.broker.store,
         master_key: &master_key,
         entropy: &*cx.broker.entropy,
         now: cx.now,
         issuer: cx.broker.issuer.as_deref(),
     };
-    let sequence = commands::execute_in(writer, desk, &actor, commands).await?;
+    let sequence = commands::execute_in(writer, context, &actor, commands).await?;
     cx.broker.feed.nudge();
     let seen = async {
         while cx.broker.feed.sequence() < sequence {

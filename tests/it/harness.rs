@@ -11,7 +11,7 @@ use brevet::base::digest::sha256;
 use brevet::base::entropy::SystemEntropy;
 use brevet::budgets::BudgetLimits;
 use brevet::client::{Client, Credentials, Endpoint};
-use brevet::commands::{self, Actor, Command, CommandError, Desk, Edit};
+use brevet::commands::{self, Actor, Command, CommandContext, CommandError, Edit};
 use brevet::config::{Config, Limits};
 use brevet::directory::resource::{Kind, Name};
 use brevet::grpc::pb;
@@ -107,7 +107,7 @@ pub async fn fill_store(dir: &Path, place: &Place) {
     let store = Store::open(place, Access::Create, Some(&master_key), now(), &entropy)
         .await
         .unwrap();
-    let desk = Desk {
+    let context = CommandContext {
         store: &store,
         master_key: &master_key,
         entropy: &entropy,
@@ -115,8 +115,11 @@ pub async fn fill_store(dir: &Path, place: &Place) {
         issuer: None,
     };
     let declaration = brevet::directory::parse(DIRECTORY.as_bytes()).unwrap();
-    let import = commands::plan(desk, declaration, false).await.unwrap();
-    import.apply(desk, &Actor::operator("test")).await.unwrap();
+    let import = commands::plan(context, declaration, false).await.unwrap();
+    import
+        .apply(context, &Actor::operator("test"))
+        .await
+        .unwrap();
     Watermark::of(&store.head().await.unwrap())
         .save(&dir.join("store.watermark"))
         .unwrap();
@@ -146,20 +149,20 @@ impl Hand {
 
     pub async fn run(&self, command: Command) -> Result<i64, CommandError> {
         let (store, master_key, entropy) = (&self.store, &self.master_key, &self.entropy);
-        let desk = Desk {
+        let context = CommandContext {
             store,
             master_key,
             entropy,
             now: now(),
             issuer: None,
         };
-        commands::execute(desk, &Actor::operator("hand"), vec![command]).await
+        commands::execute(context, &Actor::operator("hand"), vec![command]).await
     }
 
     /// Imports a file; the number of the last change.
     pub async fn import(&self, file: &serde_json::Value) -> Result<i64, CommandError> {
         let (store, master_key, entropy) = (&self.store, &self.master_key, &self.entropy);
-        let desk = Desk {
+        let context = CommandContext {
             store,
             master_key,
             entropy,
@@ -167,9 +170,9 @@ impl Hand {
             issuer: None,
         };
         let declaration = brevet::directory::parse(file.to_string().as_bytes()).unwrap();
-        commands::plan(desk, declaration, false)
+        commands::plan(context, declaration, false)
             .await?
-            .apply(desk, &Actor::operator("hand"))
+            .apply(context, &Actor::operator("hand"))
             .await
     }
 

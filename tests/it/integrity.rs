@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use brevet::base::clock::Timestamp;
 use brevet::base::entropy::SystemEntropy;
-use brevet::commands::{self, Actor, Command, Desk};
+use brevet::commands::{self, Actor, Command, CommandContext};
 use brevet::directory::resource::{Kind, Name, Resource};
 use brevet::master_key::MasterKey;
 use brevet::revocations::{Mark, Revocations, Selector};
@@ -85,7 +85,7 @@ impl World {
         let store = Store::open(&place, Access::Create, Some(&master_key), now(), &entropy)
             .await
             .unwrap();
-        let desk = Desk {
+        let context = CommandContext {
             store: &store,
             master_key: &master_key,
             entropy: &entropy,
@@ -98,13 +98,13 @@ impl World {
             let things = pair(kind).map(|value| Resource::parse(kind, &value.to_string()).unwrap());
             names.push(things.each_ref().map(Resource::name));
             let create = things.into_iter().map(Command::Create).collect();
-            commands::execute(desk, &actor, create).await.unwrap();
+            commands::execute(context, &actor, create).await.unwrap();
         }
         // A user that is not there any more later on.
         let gone = json!({"UserName": "gone", "Arn": arn("user", "gone")});
         let gone = Resource::parse(Kind::User, &gone.to_string()).unwrap();
         let name = gone.name();
-        commands::execute(desk, &actor, vec![Command::Create(gone)])
+        commands::execute(context, &actor, vec![Command::Create(gone)])
             .await
             .unwrap();
         for (account, selector, value, seconds) in [
@@ -146,7 +146,7 @@ impl World {
             writer.commit().await.unwrap();
         }
         commands::execute(
-            desk,
+            context,
             &actor,
             vec![Command::Delete {
                 name,

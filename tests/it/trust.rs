@@ -1,7 +1,7 @@
 //! Whom trust policies let in: strangers only by a tag that says so, and nobody by a row from before.
 
 use brevet::base::entropy::SystemEntropy;
-use brevet::commands::{self, Command, CommandError, Desk, Edit};
+use brevet::commands::{self, Command, CommandContext, CommandError, Edit};
 use brevet::directory::Directory;
 use brevet::directory::resource::{Kind, Name, Resource};
 use serde_json::{Value, json};
@@ -36,7 +36,7 @@ fn directory(role: &Value) -> Value {
 
 async fn planned(hand: &Hand, file: &Value) -> Result<commands::Import, CommandError> {
     let entropy = SystemEntropy::new();
-    let desk = Desk {
+    let context = CommandContext {
         store: &hand.store,
         master_key: &hand.master_key,
         entropy: &entropy,
@@ -44,7 +44,7 @@ async fn planned(hand: &Hand, file: &Value) -> Result<commands::Import, CommandE
         issuer: None,
     };
     commands::plan(
-        desk,
+        context,
         brevet::directory::parse(file.to_string().as_bytes()).unwrap(),
         false,
     )

@@ -1,0 +1,25 @@
+//! Which groups a user is in. Names compare without regard to case.
+
+use super::{remove_from, unfit};
+use crate::commands::CommandError;
+use crate::directory::resource::Resource;
+
+/// Adding a user to a group that it is in already changes nothing: IAM API Reference, "AddUserToGroup".
+pub(super) fn add(resource: &mut Resource, name: &str) -> Result<(), CommandError> {
+    let groups = of(resource)?;
+    if !groups.iter().any(|g| g.eq_ignore_ascii_case(name)) {
+        groups.push(name.to_owned());
+    }
+    Ok(())
+}
+
+pub(super) fn remove(resource: &mut Resource, name: &str) -> Result<(), CommandError> {
+    remove_from(of(resource)?, |g| g.eq_ignore_ascii_case(name), name)
+}
+
+fn of(resource: &mut Resource) -> Result<&mut Vec<String>, CommandError> {
+    match resource {
+        Resource::User(u) => Ok(&mut u.group_list),
+        other => Err(unfit(other, "groups")),
+    }
+}

@@ -1,0 +1,42 @@
+//! Whose an MFA device is.
+
+use super::unfit;
+use crate::base::clock::Timestamp;
+use crate::commands::CommandError;
+use crate::directory::declaration::MfaDevice;
+use crate::directory::resource::Resource;
+
+pub(super) fn assign(
+    resource: &mut Resource,
+    user_arn: &str,
+    now: Timestamp,
+) -> Result<(), CommandError> {
+    let device = of(resource)?;
+    if !device.user_arn.is_empty() {
+        return Err(CommandError::EntityAlreadyExists(
+            "an assignment of the MFA device".to_owned(),
+        ));
+    }
+    user_arn.clone_into(&mut device.user_arn);
+    device.enable_date = Some(now.to_string());
+    Ok(())
+}
+
+pub(super) fn release(resource: &mut Resource) -> Result<(), CommandError> {
+    let device = of(resource)?;
+    if device.user_arn.is_empty() {
+        return Err(CommandError::NoSuchEntity(
+            "user of the MFA device".to_owned(),
+        ));
+    }
+    device.user_arn.clear();
+    device.enable_date = None;
+    Ok(())
+}
+
+fn of(resource: &mut Resource) -> Result<&mut MfaDevice, CommandError> {
+    match resource {
+        Resource::MfaDevice(device) => Ok(device),
+        other => Err(unfit(other, "a user")),
+    }
+}

@@ -1,0 +1,49 @@
+//! Another name or path of a user or group, and what refers to it by the old one.
+
+use super::unfit;
+use crate::commands::CommandError;
+use crate::directory::resource::Resource;
+
+pub(super) fn rename(
+    resource: &mut Resource,
+    name: Option<&str>,
+    path: Option<&str>,
+) -> Result<(), CommandError> {
+    let account = resource.account().to_owned();
+    let (kind, own_name, own_path, arn) = match resource {
+        Resource::User(u) => ("user", &mut u.user_name, &mut u.path, &mut u.arn),
+        Resource::Group(g) => ("group", &mut g.group_name, &mut g.path, &mut g.arn),
+        other => return Err(unfit(other, "another name")),
+    };
+    if let Some(name) = name {
+        name.clone_into(own_name);
+    }
+    if let Some(path) = path {
+        *own_path = Some(path.to_owned());
+    }
+    *arn = format!(
+        "arn:aws:iam::{account}:{kind}{}{own_name}",
+        own_path.as_deref().unwrap_or("/")
+    );
+    Ok(())
+}
+
+/// What referred to a resource by its old name refers to it by the new one.
+pub(in crate::commands) fn follow(referrer: &mut Resource, old: &Resource, new: &Resource) {
+    match (referrer, old, new) {
+        (Resource::User(user), Resource::Group(old), Resource::Group(new)) => {
+            for name in &mut user.group_list {
+                if name.eq_ignore_ascii_case(&old.group_name) {
+                    name.clone_from(&new.group_name);
+                }
+            }
+        }
+        (Resource::AccessKey(key), Resource::User(_), Resource::User(new)) => {
+            key.user_arn.clone_from(&new.arn)
+        }
+        (Resource::MfaDevice(device), Resource::User(_), Resource::User(new)) => {
+            device.user_arn.clone_from(&new.arn)
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,67 @@
+//! Versions of a managed policy.
+
+use super::{parse, remove_from, unfit};
+use crate::base::clock::Timestamp;
+use crate::commands::CommandError;
+use crate::directory::declaration::{ManagedPolicy, PolicyVersion};
+use crate::directory::resource::Resource;
+
+pub(super) fn create(
+    resource: &mut Resource,
+    document: &str,
+    is_default: bool,
+    now: Timestamp,
+) -> Result<(), CommandError> {
+    let policy = of(resource)?;
+    let numbers = policy
+        .policy_version_list
+        .iter()
+        .filter_map(|v| v.version_id.strip_prefix('v')?.parse().ok());
+    let next = numbers.max().unwrap_or(0u32).saturating_add(1);
+    let id = format!("v{next}");
+    let version = PolicyVersion {
+        document: Some(parse(document)?),
+        version_id: id.clone(),
+        is_default_version: false,
+        create_date: Some(now.to_string()),
+    };
+    policy.policy_version_list.insert(0, version);
+    policy.update_date = Some(now.to_string());
+    if is_default {
+        put_in_force(policy, &id)?;
+    }
+    Ok(())
+}
+
+pub(super) fn delete(resource: &mut Resource, id: &str) -> Result<(), CommandError> {
+    let policy = of(resource)?;
+    if policy.default_version_id.as_deref() == Some(id) {
+        return Err(CommandError::DeleteConflict(format!(
+            "version {id} is the one in force"
+        )));
+    }
+    remove_from(&mut policy.policy_version_list, |v| v.version_id == id, id)
+}
+
+pub(super) fn set_default(resource: &mut Resource, id: &str) -> Result<(), CommandError> {
+    put_in_force(of(resource)?, id)
+}
+
+fn put_in_force(policy: &mut ManagedPolicy, id: &str) -> Result<(), CommandError> {
+    let mut versions = policy.policy_version_list.iter();
+    if !versions.any(|v| v.version_id == id) {
+        return Err(CommandError::NoSuchEntity(format!("version {id} of it")));
+    }
+    for version in &mut policy.policy_version_list {
+        version.is_default_version = version.version_id == id;
+    }
+    policy.default_version_id = Some(id.to_owned());
+    Ok(())
+}
+
+fn of(resource: &mut Resource) -> Result<&mut ManagedPolicy, CommandError> {
+    match resource {
+        Resource::Policy(policy) => Ok(policy),
+        other => Err(unfit(other, "versions")),
+    }
+}
