@@ -15,16 +15,26 @@ mod document;
 mod evaluate;
 mod explain;
 mod index;
+mod json;
 pub mod keys;
+mod kind;
 pub mod lint;
+mod matching;
+mod naming;
 mod pattern;
+mod principals;
+mod request;
 pub mod simulate;
+mod statement;
 pub mod strangers;
+mod values;
 
-pub use condition::Network;
 pub use context::{Context, Value};
-pub use document::{Kind, NamedPrincipal, ParseError, Place, Policy, aws_principals};
-pub use evaluate::{
-    Decision, Outcome, Policies, Principal, Request, Source, StatementRef, evaluate,
-};
+pub use document::{Policy, aws_principals};
+pub use evaluate::evaluate;
 pub use explain::{ConditionReport, Explanation, StatementReport, explain};
+pub use json::{ParseError, Place};
+pub use kind::Kind;
+pub use principals::NamedPrincipal;
+pub use request::{Decision, Outcome, Policies, Principal, Request, Source, StatementRef};
+pub use values::Network;

@@ -2,8 +2,8 @@
 //! likely means.
 
 use super::context::Context;
-use super::document::ActionPattern;
 use super::pattern::Match;
+use super::statement::ActionPattern;
 
 /// Service Authorization Reference, "AWS Security Token Service".
 const STS: &[&str] = &[
@@ -286,7 +286,8 @@ fn distance(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evaluator::document::{Actions, Kind, Policy};
+    use crate::evaluator::statement::Actions;
+    use crate::evaluator::{Kind, Policy};
 
     fn of(action: &str) -> Option<(String, Option<String>)> {
         let text =

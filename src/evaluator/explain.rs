@@ -5,11 +5,11 @@ use serde::Serialize;
 
 use super::condition::Condition;
 use super::context::{Context, Value};
-use super::document::{Effect, Statement};
-use super::evaluate::{
-    Decision, Policies, Request, Source, StatementRef, action_matches, evaluate, in_force,
-    principal_matches, resource_matches,
-};
+use super::evaluate::evaluate;
+use super::matching::{action_matches, resource_matches};
+use super::naming::principal_matches;
+use super::request::{Decision, Policies, Request, Source, StatementRef};
+use super::statement::{Effect, Statement};
 
 /// A decision and everything behind it.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ pub fn explain(request: &Request<'_>, policies: &Policies<'_>) -> Explanation {
     let bounded = policies.boundary.is_some();
     let mut statements = Vec::new();
     let mut missing_keys = Vec::new();
-    for (source, policy) in in_force(policies) {
+    for (source, policy) in policies.in_force() {
         for (index, statement) in policy.statements.iter().enumerate() {
             let report = report(source, index, statement, request, bounded);
             for condition in report.conditions.iter().filter(|c| c.got.is_none()) {
@@ -95,7 +95,7 @@ fn report(
     let conditions: Vec<_> = statement
         .conditions
         .iter()
-        .map(|c| condition(c, request.context, statement.effect))
+        .map(|c| condition(c, request.context, statement.effect.applies_in_doubt()))
         .collect();
     let principal = principal_matches(statement, request, bounded);
     let (action, resource) = (
@@ -117,12 +117,12 @@ fn report(
     }
 }
 
-fn condition(condition: &Condition, context: &Context<'_>, effect: Effect) -> ConditionReport {
+fn condition(condition: &Condition, context: &Context<'_>, in_doubt: bool) -> ConditionReport {
     let got: Option<Vec<String>> = context.lookup(condition.key()).map(|value| match value {
         Value::One(text) => vec![text.to_string()],
         Value::Many(texts) => texts.iter().map(|t| t.to_string()).collect(),
     });
-    let holds = condition.holds(context, effect);
+    let holds = condition.holds(context, in_doubt);
     let near_miss = match &got {
         Some(got) if !holds => near_miss(got, condition.wanted()),
         _ => None,

@@ -4,7 +4,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use super::document::{ActionPattern, Actions, Effect, Statement};
+use super::statement::{ActionPattern, Actions, Effect, Statement};
 
 /// Built once a document, read without allocation.
 #[derive(Debug, Clone)]

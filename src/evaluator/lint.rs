@@ -9,10 +9,12 @@ use serde::Serialize;
 
 use super::actions;
 use super::condition::Condition;
-use super::document::{
-    Actions, Effect, Kind, ParseError, Policy, PrincipalPattern, Principals, Statement,
-};
+use super::document::Policy;
+use super::json::ParseError;
 use super::keys;
+use super::kind::Kind;
+use super::principals::{PrincipalPattern, Principals};
+use super::statement::{Actions, Effect, Statement};
 use super::strangers;
 
 /// Something to look at.
@@ -108,7 +110,7 @@ fn absent_key(kind: Kind, effect: Effect, condition: &Condition) -> Option<Strin
                     .next()
                     .is_some_and(|prefix| prefix.eq_ignore_ascii_case(service))
             };
-            actions::nearest(key, keys::KEYS.iter().map(|k| k.name).filter(same))
+            actions::nearest(key, keys::all().map(|k| k.name).filter(same))
         }
     };
     let meant = meant

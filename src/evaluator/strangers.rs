@@ -10,9 +10,9 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 
 use super::condition::Condition;
-use super::document::{
-    ActionPattern, Actions, Effect, Policy, PrincipalPattern, Principals, Statement,
-};
+use super::document::Policy;
+use super::principals::{PrincipalPattern, Principals};
+use super::statement::{ActionPattern, Actions, Effect, Statement};
 use crate::base::arn::arn_of_principal;
 
 /// A provider whose tokens every one of its customers can get, all under one issuer.

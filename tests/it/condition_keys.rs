@@ -7,7 +7,7 @@ use std::time::Duration;
 use brevet::base::clock::Clock;
 use brevet::base::digest::sha256;
 use brevet::base::entropy::SystemEntropy;
-use brevet::evaluator::keys::{KEYS, Presence, Type};
+use brevet::evaluator::keys::{self, Presence, Type};
 use brevet::proof::sigv4::Signer;
 use brevet::session::keyring::State;
 use brevet::session::signing_key::{Algorithm, SigningKey};
@@ -324,7 +324,7 @@ fn any_value(r#type: Type, multivalued: bool) -> (String, Vec<&'static str>) {
 /// has any value; each as Allow and as Deny.
 fn questions() -> Vec<Ask> {
     let mut asks: Vec<Ask> = Vec::new();
-    for key in KEYS {
+    for key in keys::all() {
         for place in [
             Place::Identity,
             Place::Trust,
@@ -678,10 +678,10 @@ async fn az_07_every_documented_condition_key_is_asked_in_every_kind_of_policy()
         wrong.len(),
         wrong.join("\n")
     );
-    assert_eq!(asked.len(), KEYS.len());
+    assert_eq!(asked.len(), keys::all().count());
     assert_eq!(
         present.len(),
-        KEYS.iter()
+        keys::all()
             .filter(|k| !matches!(k.presence, Presence::Never(_)))
             .count()
     );

@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::super::condition::Condition;
-use super::super::document::Statement;
-use super::super::keys::{self, Presence, Source};
+use crate::evaluator::condition::Condition;
+use crate::evaluator::keys::{self, Presence, Source};
+use crate::evaluator::statement::Statement;
 
 /// Whether a condition must hold that only certain callers meet: those of an account, a principal, a
 /// network. What every caller can have, or can choose (a time, a session name, an external id, a tag,

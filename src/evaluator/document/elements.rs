@@ -1,0 +1,290 @@
+//! The elements of a statement: from JSON to their compiled form.
+
+use std::collections::HashSet;
+
+use crate::evaluator::condition::Condition;
+use crate::evaluator::json::{Node, ParseError, Reader, clip};
+use crate::evaluator::kind::Kind;
+use crate::evaluator::pattern::{ArnPattern, Pattern, Syntax};
+use crate::evaluator::principals::{PrincipalPattern, Principals};
+use crate::evaluator::statement::{ActionPattern, Actions, Effect, Resources, Statement};
+
+/// Compiles one statement. `variables` says whether the document's version knows policy variables.
+pub(super) fn statement(
+    reader: &Reader<'_>,
+    node: &Node<'_>,
+    kind: Kind,
+    variables: bool,
+) -> Result<Statement, ParseError> {
+    let mut elements = Elements::default();
+    for (name, value) in reader.object(node, "a statement is a JSON object")? {
+        elements.read(reader, &name, &value, kind, variables)?;
+    }
+    elements.finish(reader, node, kind)
+}
+
+/// What has been read of a statement.
+#[derive(Default)]
+struct Elements {
+    sid: Option<Box<str>>,
+    effect: Option<Effect>,
+    principals: Option<Principals>,
+    actions: Option<Actions>,
+    resources: Option<Resources>,
+    conditions: Vec<Condition>,
+}
+
+impl Elements {
+    fn read(
+        &mut self,
+        reader: &Reader<'_>,
+        name: &str,
+        value: &Node<'_>,
+        kind: Kind,
+        variables: bool,
+    ) -> Result<(), ParseError> {
+        match name {
+            "Sid" => self.sid = parse_sid(reader, value, kind)?,
+            "Effect" => self.effect = Some(parse_effect(reader, value, kind)?),
+            "Principal" | "NotPrincipal" => {
+                if !kind.names_principals() {
+                    let rule = format!("{name} stands in trust and resource policies alone");
+                    return Err(reader.error(value, rule));
+                }
+                if self.principals.is_some() {
+                    let rule = "Principal and NotPrincipal exclude each other";
+                    return Err(reader.error(value, rule));
+                }
+                let patterns = parse_principals(reader, value, kind)?;
+                self.principals = Some(match name {
+                    "Principal" => Principals::Are(patterns),
+                    _ if kind == Kind::Resource => Principals::AreNot(patterns),
+                    _ => {
+                        let rule = "NotPrincipal stands in resource policies alone";
+                        return Err(reader.error(value, rule));
+                    }
+                });
+            }
+            "Action" | "NotAction" => {
+                if name == "NotAction" && kind == Kind::ResourceControl {
+                    let rule = "a resource control policy takes Action, not NotAction";
+                    return Err(reader.error(value, rule));
+                }
+                if self.actions.is_some() {
+                    return Err(reader.error(value, "Action and NotAction exclude each other"));
+                }
+                let patterns = parse_actions(reader, value)?;
+                self.actions = Some(match name {
+                    "Action" => Actions::Are(patterns),
+                    _ => Actions::AreNot(patterns),
+                });
+            }
+            "Resource" | "NotResource" => {
+                if kind == Kind::Trust {
+                    let rule = "a trust policy has no Resource: it speaks of its role";
+                    return Err(reader.error(value, rule));
+                }
+                if self.resources.is_some() {
+                    return Err(reader.error(value, "Resource and NotResource exclude each other"));
+                }
+                let patterns = parse_resources(reader, value, kind, variables)?;
+                self.resources = Some(match name {
+                    "Resource" => Resources::Are(patterns),
+                    _ => Resources::AreNot(patterns),
+                });
+            }
+            "Condition" => self.conditions = parse_conditions(reader, value, variables)?,
+            _ => {
+                let rule = format!("`{}` is not an element of a statement", clip(name));
+                return Err(reader.error(value, rule));
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(
+        self,
+        reader: &Reader<'_>,
+        node: &Node<'_>,
+        kind: Kind,
+    ) -> Result<Statement, ParseError> {
+        let missing = |what: &'static str| reader.error(node, format!("{what} is required"));
+        let place = reader.error(node, "").place;
+        Ok(Statement {
+            begins: (place.line, place.column),
+            sid: self.sid,
+            effect: self.effect.ok_or_else(|| missing("Effect"))?,
+            principals: match self.principals {
+                Some(principals) => principals,
+                None if kind.names_principals() => return Err(missing("Principal")),
+                None => Principals::Implied,
+            },
+            actions: self.actions.ok_or_else(|| missing("Action or NotAction"))?,
+            resources: match self.resources {
+                Some(resources) => resources,
+                None if kind == Kind::Trust => Resources::Implied,
+                None => return Err(missing("Resource or NotResource")),
+            },
+            conditions: self.conditions.into(),
+        })
+    }
+}
+
+fn parse_sid(
+    reader: &Reader<'_>,
+    node: &Node<'_>,
+    kind: Kind,
+) -> Result<Option<Box<str>>, ParseError> {
+    let text = reader.string(node)?;
+    let plain = text.bytes().all(|b| b.is_ascii_alphanumeric());
+    // Resource and trust policies have taken other characters since before IAM.
+    if !plain && !kind.names_principals() {
+        return Err(reader.error(node, "a Sid has letters and digits alone"));
+    }
+    Ok((!text.is_empty()).then(|| text.into()))
+}
+
+fn parse_effect(reader: &Reader<'_>, node: &Node<'_>, kind: Kind) -> Result<Effect, ParseError> {
+    match &*reader.string(node)? {
+        "Allow" if kind == Kind::ResourceControl => {
+            Err(reader.error(node, "a resource control policy only denies"))
+        }
+        "Allow" => Ok(Effect::Allow),
+        "Deny" => Ok(Effect::Deny),
+        _ => Err(reader.error(node, "Effect is `Allow` or `Deny`")),
+    }
+}
+
+fn parse_principals(
+    reader: &Reader<'_>,
+    node: &Node<'_>,
+    kind: Kind,
+) -> Result<Box<[PrincipalPattern]>, ParseError> {
+    if node.raw.starts_with('"') {
+        return match &*reader.string(node)? {
+            "*" => Ok(Box::new([PrincipalPattern::Any])),
+            _ => Err(reader.error(node, "the only principal without a type is `*`")),
+        };
+    }
+    let mut patterns = Vec::new();
+    let types = reader.object(node, "Principal is `*` or an object")?;
+    if types.is_empty() {
+        return Err(reader.error(node, "a principal is required"));
+    }
+    for (name, value) in types {
+        for (text, at) in reader.strings(&value)? {
+            let pattern = match &*name {
+                "AWS" => {
+                    PrincipalPattern::parse_aws(&text).map_err(|rule| reader.error(&at, rule))?
+                }
+                "Federated" | "Service" if text.contains(['*', '?']) || text.is_empty() => {
+                    return Err(reader.error(
+                        &at,
+                        format!("a {name} principal is named whole, without wildcards"),
+                    ));
+                }
+                "Federated" => PrincipalPattern::Federated(text.into()),
+                "Service" => PrincipalPattern::Service(text.into()),
+                "CanonicalUser" => PrincipalPattern::CanonicalUser,
+                _ => {
+                    let rule = format!(
+                        "`{}` is not a type of principal (AWS, Federated, Service, CanonicalUser)",
+                        clip(&name)
+                    );
+                    return Err(reader.error(&value, rule));
+                }
+            };
+            let everybody = matches!(pattern, PrincipalPattern::Any | PrincipalPattern::AnyAws);
+            if kind == Kind::ResourceControl && !everybody {
+                return Err(reader.error(
+                    &at,
+                    "a resource control policy takes `*` alone as Principal",
+                ));
+            }
+            patterns.push(pattern);
+        }
+    }
+    Ok(patterns.into())
+}
+
+fn parse_actions(reader: &Reader<'_>, node: &Node<'_>) -> Result<Box<[ActionPattern]>, ParseError> {
+    let syntax = Syntax {
+        wildcards: true,
+        variables: false,
+    };
+    let mut patterns = Vec::new();
+    for (text, at) in reader.strings(node)? {
+        if text == "*" {
+            patterns.push(ActionPattern::Any);
+            continue;
+        }
+        let plain = |t: &str| {
+            !t.is_empty()
+                && t.bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"-_.*?".contains(&b))
+        };
+        let Some((service, name)) = text.split_once(':').filter(|(s, n)| plain(s) && plain(n))
+        else {
+            return Err(reader.error(
+                &at,
+                format!("`{}` is not an action: `*` or `service:Name`", clip(&text)),
+            ));
+        };
+        let compile = |t: &str| Pattern::parse(t, syntax).map_err(|rule| reader.error(&at, rule));
+        patterns.push(ActionPattern::Named {
+            service: compile(service)?,
+            name: compile(name)?,
+            text: text.as_str().into(),
+        });
+    }
+    Ok(patterns.into())
+}
+
+fn parse_resources(
+    reader: &Reader<'_>,
+    node: &Node<'_>,
+    kind: Kind,
+    variables: bool,
+) -> Result<Box<[ArnPattern]>, ParseError> {
+    let mut patterns = Vec::new();
+    for (text, at) in reader.strings(node)? {
+        let pattern = match kind.may_abbreviate_arns() {
+            true => ArnPattern::parse_abbreviated(&text, variables),
+            false => ArnPattern::parse(&text, variables),
+        };
+        patterns.push(
+            pattern
+                .map_err(|rule| reader.error(&at, format!("resource `{}` {rule}", clip(&text))))?,
+        );
+    }
+    Ok(patterns.into())
+}
+
+fn parse_conditions(
+    reader: &Reader<'_>,
+    node: &Node<'_>,
+    variables: bool,
+) -> Result<Vec<Condition>, ParseError> {
+    let mut conditions = Vec::new();
+    for (operator, keys) in reader.object(node, "Condition is a JSON object")? {
+        let mut seen = HashSet::new();
+        for (key, value) in reader.object(&keys, "a condition operator holds an object")? {
+            if key.is_empty() {
+                return Err(reader.error(&value, "a condition key has a name"));
+            }
+            if !seen.insert(key.to_ascii_lowercase()) {
+                return Err(reader.error(
+                    &value,
+                    format!(
+                        "condition key `{}` stands twice under one operator",
+                        clip(&key)
+                    ),
+                ));
+            }
+            let values = reader.scalars(&value)?;
+            let condition = Condition::parse(&operator, &key, &values, variables);
+            conditions.push(condition.map_err(|rule| reader.error(&value, rule))?);
+        }
+    }
+    Ok(conditions)
+}

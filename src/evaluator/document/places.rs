@@ -1,0 +1,53 @@
+//! Where a document names AWS principals, for those who rewrite these names in its text.
+
+use std::ops::Range;
+
+use crate::evaluator::json::{Node, ParseError, Reader};
+
+/// The AWS principals of a document, in order: where the JSON string of each is (quotes included),
+/// and its text. Of a malformed document, those before the fault.
+pub fn aws_principals(text: &str) -> Vec<(Range<usize>, String)> {
+    let mut found = Vec::new();
+    // What is wrong with a document is for `Policy::parse` to say.
+    let _ = find(&Reader::new(text), &mut found);
+    found
+}
+
+fn find(reader: &Reader<'_>, found: &mut Vec<(Range<usize>, String)>) -> Result<(), ParseError> {
+    for (name, statements) in reader.object(&reader.root()?, "a policy is a JSON object")? {
+        if name != "Statement" {
+            continue;
+        }
+        let statements = if statements.raw.starts_with('[') {
+            reader.array(&statements)?
+        } else {
+            vec![statements]
+        };
+        for statement in statements {
+            find_in_statement(reader, &statement, found)?;
+        }
+    }
+    Ok(())
+}
+
+fn find_in_statement(
+    reader: &Reader<'_>,
+    statement: &Node<'_>,
+    found: &mut Vec<(Range<usize>, String)>,
+) -> Result<(), ParseError> {
+    for (name, element) in reader.object(statement, "a statement is a JSON object")? {
+        if !matches!(&*name, "Principal" | "NotPrincipal") || !element.raw.starts_with('{') {
+            continue;
+        }
+        for (kind, value) in reader.object(&element, "")? {
+            if kind != "AWS" {
+                continue;
+            }
+            for (principal, at) in reader.strings(&value)? {
+                let begin = reader.offset(&at);
+                found.push((begin..begin + at.raw.len(), principal));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,323 @@
+//! JSON that knows its places: every value stays a slice of the text until its turn, so that each
+//! error has a pointer, a line and a column, and a duplicate key is never lost.
+//!
+//! Reads one level at a time with `serde_json`. Knows nothing of policies.
+
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// Nesting beyond this many levels is refused before anything is parsed.
+const MAX_DEPTH: usize = 32;
+
+/// Where in a document something is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// JSON pointer (RFC 6901): `/Statement/0/Effect`.
+    pub pointer: String,
+    /// Counted from 1.
+    pub line: usize,
+    /// In characters, counted from 1.
+    pub column: usize,
+}
+
+/// Why a document was refused, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{rule} (at `{}`, line {}, column {})", place.pointer, place.line, place.column)]
+pub struct ParseError {
+    /// The first place that breaks the rule.
+    pub place: Place,
+    /// What must hold there.
+    pub rule: Cow<'static, str>,
+}
+
+/// A JSON value that has not been looked into yet.
+#[derive(Clone)]
+pub(super) struct Node<'a> {
+    /// Its text, without white space around it.
+    pub raw: &'a str,
+    pointer: String,
+}
+
+/// Reads one text, and says where in it something is wrong.
+pub(super) struct Reader<'a> {
+    text: &'a str,
+    /// An offset, its line and its column: most places are asked for in the order of the text, and
+    /// are counted from the place before them.
+    known: Cell<(usize, usize, usize)>,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads `text` from its beginning.
+    pub fn new(text: &'a str) -> Self {
+        Self {
+            text,
+            known: Cell::new((0, 1, 1)),
+        }
+    }
+
+    /// The whole text, not yet looked into.
+    pub fn whole(&self) -> Node<'a> {
+        Node {
+            raw: self.text,
+            pointer: String::new(),
+        }
+    }
+
+    /// Refuses characters that no policy has, and nesting too deep to parse.
+    pub fn check_text(&self) -> Result<(), ParseError> {
+        let legal = |c: char| matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{ff}');
+        if let Some((offset, _)) = self.text.char_indices().find(|(_, c)| !legal(*c)) {
+            let rule = "characters are tab, line feed, carriage return and U+0020 to U+00FF";
+            return Err(self.error_at(offset, String::new(), rule.into()));
+        }
+        let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
+        for (offset, byte) in self.text.bytes().enumerate() {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if in_string => escaped = true,
+                b'"' => in_string = !in_string,
+                b'{' | b'[' if !in_string => {
+                    depth += 1;
+                    if depth > MAX_DEPTH {
+                        return Err(self.error_at(
+                            offset,
+                            String::new(),
+                            format!("nested more than {MAX_DEPTH} levels deep").into(),
+                        ));
+                    }
+                }
+                b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub fn root(&self) -> Result<Node<'a>, ParseError> {
+        let raw: &RawValue = self.json(&self.whole())?;
+        Ok(Node {
+            raw: raw.get(),
+            pointer: String::new(),
+        })
+    }
+
+    fn json<T: Deserialize<'a>>(&self, node: &Node<'a>) -> Result<T, ParseError> {
+        serde_json::from_str(node.raw).map_err(|e| {
+            let offset = self.offset(node) + position(node.raw, e.line(), e.column());
+            let mut rule = e.to_string();
+            if let Some(cut) = rule.rfind(" at line ") {
+                rule.truncate(cut);
+            }
+            self.error_at(
+                offset,
+                node.pointer.clone(),
+                format!("not valid JSON: {rule}").into(),
+            )
+        })
+    }
+
+    pub fn object(
+        &self,
+        node: &Node<'a>,
+        rule: &'static str,
+    ) -> Result<Vec<(String, Node<'a>)>, ParseError> {
+        if !node.raw.starts_with('{') {
+            return Err(self.error(node, rule));
+        }
+        let Members(members) = self.json(node)?;
+        let mut nodes: Vec<(String, Node<'a>)> = Vec::with_capacity(members.len());
+        let mut names = HashSet::new();
+        for (name, raw) in members {
+            let pointer = format!(
+                "{}/{}",
+                node.pointer,
+                name.replace('~', "~0").replace('/', "~1")
+            );
+            let child = Node {
+                raw: raw.get(),
+                pointer,
+            };
+            if name.contains(is_control) {
+                return Err(self.error(
+                    &child,
+                    format!("the name `{}` {NO_CONTROL_CHARACTERS}", clip(&name)),
+                ));
+            }
+            if !names.insert(name.clone()) {
+                return Err(self.error(
+                    &child,
+                    format!("`{}` stands twice in one object", clip(&name)),
+                ));
+            }
+            nodes.push((name, child));
+        }
+        Ok(nodes)
+    }
+
+    pub fn array(&self, node: &Node<'a>) -> Result<Vec<Node<'a>>, ParseError> {
+        let Items(items) = self.json(node)?;
+        let child = |(i, raw): (usize, &'a RawValue)| Node {
+            raw: raw.get(),
+            pointer: format!("{}/{i}", node.pointer),
+        };
+        Ok(items.into_iter().enumerate().map(child).collect())
+    }
+
+    pub fn string(&self, node: &Node<'a>) -> Result<String, ParseError> {
+        if !node.raw.starts_with('"') {
+            return Err(self.error(node, "must be a string"));
+        }
+        let text: String = self.json(node)?;
+        if text.contains(is_control) {
+            return Err(self.error(node, format!("`{}` {NO_CONTROL_CHARACTERS}", clip(&text))));
+        }
+        Ok(text)
+    }
+
+    /// A string, or a list of at least one string.
+    pub fn strings(&self, node: &Node<'a>) -> Result<Vec<(String, Node<'a>)>, ParseError> {
+        match node.raw.as_bytes().first() {
+            Some(b'"') => Ok(vec![(self.string(node)?, node.clone())]),
+            Some(b'[') => {
+                let items = self.array(node)?;
+                if items.is_empty() {
+                    return Err(self.error(node, "must not be an empty list"));
+                }
+                items
+                    .into_iter()
+                    .map(|item| Ok((self.string(&item)?, item)))
+                    .collect()
+            }
+            _ => Err(self.error(node, "must be a string or a list of strings")),
+        }
+    }
+
+    /// The wanted values of a condition: strings, numbers and booleans, which stand for their text.
+    pub fn scalars(&self, node: &Node<'a>) -> Result<Vec<Cow<'a, str>>, ParseError> {
+        let items = match node.raw.as_bytes().first() {
+            Some(b'[') => self.array(node)?,
+            _ => vec![node.clone()],
+        };
+        let scalar = |item: Node<'a>| match item.raw.as_bytes().first() {
+            Some(b'"') => self.string(&item).map(Cow::Owned),
+            Some(b't' | b'f' | b'-' | b'0'..=b'9') => Ok(Cow::Borrowed(item.raw)),
+            _ => Err(self.error(
+                &item,
+                "a condition value is a string, a number, a boolean or a list of these",
+            )),
+        };
+        items.into_iter().map(scalar).collect()
+    }
+
+    pub fn error(&self, node: &Node<'_>, rule: impl Into<Cow<'static, str>>) -> ParseError {
+        self.error_at(self.offset(node), node.pointer.clone(), rule.into())
+    }
+
+    /// Every node is a slice of the text, so its address tells its place.
+    pub fn offset(&self, node: &Node<'_>) -> usize {
+        (node.raw.as_ptr() as usize)
+            .saturating_sub(self.text.as_ptr() as usize)
+            .min(self.text.len())
+    }
+
+    fn error_at(&self, offset: usize, pointer: String, rule: Cow<'static, str>) -> ParseError {
+        let (from, mut line, mut column) = Some(self.known.get())
+            .filter(|(at, ..)| *at <= offset)
+            .unwrap_or((0, 1, 1));
+        for c in self.text.get(from..offset).unwrap_or_default().chars() {
+            (line, column) = if c == '\n' {
+                (line + 1, 1)
+            } else {
+                (line, column + 1)
+            };
+        }
+        self.known.set((offset, line, column));
+        ParseError {
+            place: Place {
+                pointer,
+                line,
+                column,
+            },
+            rule,
+        }
+    }
+}
+
+/// The byte offset of a line and column (both from 1, in bytes) as `serde_json` tells them.
+fn position(text: &str, line: usize, column: usize) -> usize {
+    let lines: usize = text
+        .split_inclusive('\n')
+        .take(line.saturating_sub(1))
+        .map(str::len)
+        .sum();
+    let mut offset = (lines + column.saturating_sub(1)).min(text.len());
+    while !text.is_char_boundary(offset) {
+        offset -= 1;
+    }
+    offset
+}
+
+/// The members of an object in order, duplicates and all.
+struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct V;
+        impl<'de> Visitor<'de> for V {
+            type Value = Members<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(V)
+    }
+}
+
+/// The items of an array.
+struct Items<'a>(Vec<&'a RawValue>);
+
+impl<'de> Deserialize<'de> for Items<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct V;
+        impl<'de> Visitor<'de> for V {
+            type Value = Items<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut items = Vec::new();
+                while let Some(item) = seq.next_element()? {
+                    items.push(item);
+                }
+                Ok(Items(items))
+            }
+        }
+        deserializer.deserialize_seq(V)
+    }
+}
+
+/// A character that no string of a policy holds, however it is written: `\u0000` is refused like the
+/// bare character, which [`Reader::check_text`] refuses.
+fn is_control(c: char) -> bool {
+    c.is_control() && !matches!(c, '\t' | '\n' | '\r')
+}
+
+const NO_CONTROL_CHARACTERS: &str =
+    "must not have a control character (tab, line feed and carriage return may stand)";
+
+/// Foreign text for an error message: short, and on one line.
+pub(super) fn clip(text: &str) -> String {
+    text.chars().take(64).flat_map(char::escape_debug).collect()
+}

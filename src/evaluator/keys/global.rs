@@ -1,0 +1,229 @@
+//! The keys that every service has: IAM User Guide, "AWS global condition context keys".
+
+use super::Presence::{Always, When};
+use super::Source::Global;
+use super::Type::{Arn, Bool, Date, IpAddress, Numeric, String};
+use super::{Key, Presence, many, never, never_many, one};
+
+const SIGNED: Presence = When("on every signed call; AssumeRoleWithWebIdentity is not signed");
+const TEMPORARY: Presence = When("on temporary credentials");
+const NO_ORGANIZATION: &str = "accounts are in no organization";
+const NO_SERVICE: &str = "no AWS service calls this broker";
+const NO_VPC: &str = "no request comes through a VPC endpoint";
+const NO_RUNTIME: &str = "no AWS service hands out sessions of this broker";
+const NO_MCP: &str = "no AWS MCP server calls this broker";
+
+/// In the order of the page.
+pub(super) const KEYS: &[Key] = &[
+    one(
+        Global,
+        "aws:PrincipalArn",
+        Arn,
+        SIGNED,
+        "the user's ARN; on a role session its role's; of a federated user its own",
+    ),
+    one(
+        Global,
+        "aws:PrincipalAccount",
+        String,
+        SIGNED,
+        "the principal's account",
+    ),
+    never_many(Global, "aws:PrincipalOrgPaths", String, NO_ORGANIZATION),
+    never(Global, "aws:PrincipalOrgID", String, NO_ORGANIZATION),
+    one(
+        Global,
+        "aws:PrincipalTag/",
+        String,
+        When("for each tag of the user, of the role and of the session"),
+        "the tag's value; a session tag overrides a role's",
+    ),
+    one(Global, "aws:PrincipalIsAWSService", Bool, SIGNED, "`false`"),
+    never(Global, "aws:PrincipalServiceName", String, NO_SERVICE),
+    never_many(Global, "aws:PrincipalServiceNamesList", String, NO_SERVICE),
+    one(
+        Global,
+        "aws:PrincipalType",
+        String,
+        SIGNED,
+        "`User`, `AssumedRole` or `FederatedUser`",
+    ),
+    one(
+        Global,
+        "aws:userid",
+        String,
+        SIGNED,
+        "`AIDA…`, `AROA…:SESSION` or `ACCOUNT:NAME`",
+    ),
+    one(
+        Global,
+        "aws:username",
+        String,
+        When("on a user's access key and on its own sessions"),
+        "the user's name",
+    ),
+    never(
+        Global,
+        "aws:AssumedRoot",
+        Bool,
+        "AssumeRoot is not answered",
+    ),
+    one(
+        Global,
+        "aws:FederatedProvider",
+        String,
+        When(
+            "on AssumeRoleWithWebIdentity, and on the session that it made; not on sessions that were assumed with that one",
+        ),
+        "the provider's ARN",
+    ),
+    one(
+        Global,
+        "aws:TokenIssueTime",
+        Date,
+        TEMPORARY,
+        "when this session was issued",
+    ),
+    never(
+        Global,
+        "aws:SignInSessionArn",
+        Arn,
+        "sessions do not come from AWS Sign-In",
+    ),
+    one(
+        Global,
+        "aws:MultiFactorAuthAge",
+        Numeric,
+        When("where an MFA code was given: with the call, or for the user's own session"),
+        "seconds since then",
+    ),
+    one(
+        Global,
+        "aws:MultiFactorAuthPresent",
+        Bool,
+        When("on temporary credentials, and where an MFA code comes with the call"),
+        "`true` where an MFA code was given, with the call or for the user's own session",
+    ),
+    never(Global, "aws:ChatbotSourceArn", Arn, NO_RUNTIME),
+    never(Global, "aws:Ec2InstanceSourceVpc", String, NO_RUNTIME),
+    never(
+        Global,
+        "aws:Ec2InstanceSourcePrivateIPv4",
+        IpAddress,
+        NO_RUNTIME,
+    ),
+    one(
+        Global,
+        "aws:SourceIdentity",
+        String,
+        When("on a session that has a source identity"),
+        "the source identity",
+    ),
+    never(Global, "ec2:RoleDelivery", Numeric, NO_RUNTIME),
+    never(Global, "ec2:SourceInstanceArn", Arn, NO_RUNTIME),
+    never(Global, "glue:RoleAssumedBy", String, NO_RUNTIME),
+    never(Global, "glue:CredentialIssuingService", String, NO_RUNTIME),
+    never(Global, "codebuild:BuildArn", Arn, NO_RUNTIME),
+    never(Global, "codebuild:ProjectArn", Arn, NO_RUNTIME),
+    never(Global, "lambda:SourceFunctionArn", Arn, NO_RUNTIME),
+    never(Global, "ssm:SourceInstanceArn", Arn, NO_RUNTIME),
+    never(
+        Global,
+        "identitystore:UserId",
+        String,
+        "there are no users of IAM Identity Center",
+    ),
+    one(
+        Global,
+        "aws:SourceIp",
+        IpAddress,
+        Always,
+        "the client's address",
+    ),
+    never(Global, "aws:SourceVpc", String, NO_VPC),
+    never(Global, "aws:SourceVpcArn", Arn, NO_VPC),
+    never(Global, "aws:SourceVpce", String, NO_VPC),
+    never(Global, "aws:VpceAccount", String, NO_VPC),
+    never(Global, "aws:VpceOrgID", String, NO_VPC),
+    never_many(Global, "aws:VpceOrgPaths", String, NO_VPC),
+    never(Global, "aws:VpcSourceIp", IpAddress, NO_VPC),
+    one(
+        Global,
+        "aws:ResourceAccount",
+        String,
+        Always,
+        "the account of the role, user or device that is asked for; else the caller's",
+    ),
+    never(Global, "aws:ResourceOrgID", String, NO_ORGANIZATION),
+    never_many(Global, "aws:ResourceOrgPaths", String, NO_ORGANIZATION),
+    one(
+        Global,
+        "aws:ResourceTag/",
+        String,
+        When(
+            "for each tag of the role, user or device that is asked for, and of a device that is made",
+        ),
+        "the tag's value",
+    ),
+    never_many(Global, "aws:CalledVia", String, NO_SERVICE),
+    never(Global, "aws:CalledViaFirst", String, NO_SERVICE),
+    never(Global, "aws:CalledViaLast", String, NO_SERVICE),
+    never(Global, "aws:CalledViaAWSMCP", String, NO_MCP),
+    one(Global, "aws:ViaAWSService", Bool, Always, "`false`"),
+    one(Global, "aws:ViaAWSMCPService", Bool, Always, "`false`"),
+    one(Global, "aws:CurrentTime", Date, Always, "the broker's time"),
+    one(
+        Global,
+        "aws:EpochTime",
+        Date,
+        Always,
+        "the broker's time in seconds since 1970",
+    ),
+    one(
+        Global,
+        "aws:referer",
+        String,
+        When("when the client sends a `Referer` header"),
+        "the header's first 512 characters",
+    ),
+    one(
+        Global,
+        "aws:RequestedRegion",
+        String,
+        Always,
+        "the region that the signature names; where nothing is signed, the broker's first region",
+    ),
+    one(
+        Global,
+        "aws:RequestTag/",
+        String,
+        When("for each tag that is passed"),
+        "the tag's value",
+    ),
+    many(
+        Global,
+        "aws:TagKeys",
+        String,
+        When("when tags are passed"),
+        "the keys of these tags",
+    ),
+    one(
+        Global,
+        "aws:SecureTransport",
+        Bool,
+        Always,
+        "whether the connection is TLS",
+    ),
+    never(Global, "aws:SourceAccount", String, NO_SERVICE),
+    never(Global, "aws:SourceArn", Arn, NO_SERVICE),
+    never(Global, "aws:SourceOrgID", String, NO_SERVICE),
+    never_many(Global, "aws:SourceOrgPaths", String, NO_SERVICE),
+    one(
+        Global,
+        "aws:UserAgent",
+        String,
+        Always,
+        "the first 512 characters of the `User-Agent` header; empty without one",
+    ),
+    never(Global, "aws:IsMcpServiceAction", Bool, NO_MCP),
+];

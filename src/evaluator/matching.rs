@@ -1,0 +1,62 @@
+//! Whether a statement speaks of the action and the resource of a request.
+
+use super::pattern::{ArnPattern, Match};
+use super::request::Request;
+use super::statement::{ActionPattern, Actions, Effect, Resources, Statement};
+
+/// Resource and conditions; principal and action are the callers' business.
+pub(super) fn applies_to_resource(statement: &Statement, request: &Request<'_>) -> bool {
+    let in_doubt = statement.effect.applies_in_doubt();
+    resource_matches(statement, request)
+        && statement
+            .conditions
+            .iter()
+            .all(|c| c.holds(request.context, in_doubt))
+}
+
+/// Whether the Action or NotAction element speaks of the action.
+pub(super) fn action_matches(statement: &Statement, request: &Request<'_>) -> bool {
+    match &statement.actions {
+        Actions::Are(patterns) => patterns.iter().any(|p| p.matches(request)),
+        Actions::AreNot(patterns) => !patterns.iter().any(|p| p.matches(request)),
+    }
+}
+
+/// Whether the Resource or NotResource element speaks of the resource.
+pub(super) fn resource_matches(statement: &Statement, request: &Request<'_>) -> bool {
+    match &statement.resources {
+        Resources::Implied => true,
+        Resources::Are(patterns) => patterns
+            .iter()
+            .any(|p| p.matches(request.resource, request.context) == Match::Yes),
+        Resources::AreNot(patterns) => excluded(patterns, statement.effect, request),
+    }
+}
+
+/// `NotResource`: a variable without a value names nothing, and what that leaves is not
+/// documented: a Deny then applies and an Allow does not.
+fn excluded(patterns: &[ArnPattern], effect: Effect, request: &Request<'_>) -> bool {
+    let mut doubt = false;
+    for pattern in patterns {
+        match pattern.matches(request.resource, request.context) {
+            Match::Yes => return false,
+            Match::No => {}
+            Match::NoValue => doubt = true,
+        }
+    }
+    !doubt || effect.applies_in_doubt()
+}
+
+impl ActionPattern {
+    fn matches(&self, request: &Request<'_>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Named { service, name, .. } => {
+                request.action.split_once(':').is_some_and(|(s, n)| {
+                    service.matches_ignore_case(s, request.context) == Match::Yes
+                        && name.matches_ignore_case(n, request.context) == Match::Yes
+                })
+            }
+        }
+    }
+}

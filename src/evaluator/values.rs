@@ -1,0 +1,208 @@
+//! The values that conditions compare: numbers, dates, addresses, booleans and binary texts.
+//!
+//! IAM User Guide, "IAM JSON policy elements: Condition operators".
+
+use std::cmp::Ordering;
+use std::net::IpAddr;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+/// `true` or `false`, in any case.
+pub(super) fn boolean(text: &str) -> Option<bool> {
+    if text.eq_ignore_ascii_case("true") {
+        Some(true)
+    } else if text.eq_ignore_ascii_case("false") {
+        Some(false)
+    } else {
+        None
+    }
+}
+
+/// Whether the base64 text `got` stands for exactly these bytes. Allocates nothing.
+pub(super) fn binary_equals(got: &str, wanted: &[u8]) -> bool {
+    let mut rest = wanted;
+    let mut chunks = got.as_bytes().chunks(4).peekable();
+    while let Some(chunk) = chunks.next() {
+        let mut out = [0; 3];
+        let Ok(length) = STANDARD.decode_slice(chunk, &mut out) else {
+            return false;
+        };
+        let (Some(bytes), Some(head)) = (out.get(..length), rest.get(..length)) else {
+            return false;
+        };
+        if bytes != head || (length < 3 && chunks.peek().is_some()) {
+            return false;
+        }
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    rest.is_empty()
+}
+
+/// An IP address range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl Network {
+    /// `10.0.0.0/8`, `2001:db8::/32`; without a prefix length the address alone.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (address, prefix) = match text.split_once('/') {
+            None => (text.parse().ok()?, None),
+            Some((address, prefix)) => (address.parse().ok()?, Some(prefix)),
+        };
+        let whole = if matches!(address, IpAddr::V4(_)) {
+            32
+        } else {
+            128
+        };
+        let prefix = match prefix {
+            None => whole,
+            Some(p) if !p.is_empty() && p.len() <= 3 && p.bytes().all(|b| b.is_ascii_digit()) => {
+                p.parse().ok()?
+            }
+            Some(_) => return None,
+        };
+        (prefix <= whole).then_some(Self { address, prefix })
+    }
+
+    /// Whether every address of its family is in the range.
+    pub(super) fn is_everything(&self) -> bool {
+        self.prefix == 0
+    }
+
+    /// Whether an address is in the range. The families never match each other.
+    // A shift by the whole width is `None` on both sides: `/0`.
+    pub fn contains(self, got: IpAddr) -> bool {
+        match (self.address, got) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => {
+                u32::from(a).checked_shr(32 - u32::from(self.prefix))
+                    == u32::from(b).checked_shr(32 - u32::from(self.prefix))
+            }
+            (IpAddr::V6(a), IpAddr::V6(b)) => {
+                u128::from(a).checked_shr(128 - u32::from(self.prefix))
+                    == u128::from(b).checked_shr(128 - u32::from(self.prefix))
+            }
+            _ => false,
+        }
+    }
+}
+
+/// A decimal number of up to 38 digits, compared exactly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Decimal {
+    /// The value times ten to the power of `scale`.
+    digits: i128,
+    scale: u32,
+}
+
+impl Decimal {
+    /// `-12.50`: an optional sign, digits, an optional fraction. Nothing else is a number.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (negative, rest) = match text.strip_prefix(['-', '+']) {
+            Some(rest) => (text.starts_with('-'), rest),
+            None => (false, text),
+        };
+        let (whole, fraction) = rest.split_once('.').unwrap_or((rest, ""));
+        if whole.is_empty() && fraction.is_empty() || rest.ends_with('.') {
+            return None;
+        }
+        let fraction = fraction.trim_end_matches('0');
+        let whole = whole.trim_start_matches('0');
+        let mut digits: i128 = 0;
+        for b in whole.bytes().chain(fraction.bytes()) {
+            if !b.is_ascii_digit() {
+                return None;
+            }
+            digits = digits.checked_mul(10)?.checked_add(i128::from(b - b'0'))?;
+        }
+        let scale = u32::try_from(fraction.len()).ok()?;
+        Some(Self {
+            digits: if negative { -digits } else { digits },
+            scale,
+        })
+    }
+}
+
+impl Ord for Decimal {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let common = self.scale.max(other.scale);
+        let lift = |d: &Self| {
+            10i128
+                .checked_pow(common - d.scale)
+                .and_then(|f| d.digits.checked_mul(f))
+        };
+        match (lift(self), lift(other)) {
+            (Some(a), Some(b)) => a.cmp(&b),
+            // Only a number far beyond 38 digits overflows when lifted: it is the larger in size.
+            (None, Some(_)) => self.digits.signum().cmp(&0),
+            (Some(_), None) => 0.cmp(&other.digits.signum()),
+            (None, None) => self.digits.cmp(&other.digits),
+        }
+    }
+}
+
+impl PartialOrd for Decimal {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Digits only: no sign, no space.
+fn digits<T: std::str::FromStr>(text: &str) -> Option<T> {
+    text.bytes()
+        .all(|b| b.is_ascii_digit())
+        .then(|| text.parse().ok())?
+}
+
+/// A date in nanoseconds since 1970, UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Instant(i128);
+
+impl Instant {
+    /// The W3C profile of ISO 8601 (a date or a month alone is its first instant, UTC), or seconds
+    /// since 1970.
+    pub fn parse(text: &str) -> Option<Self> {
+        if let Some(number) = Decimal::parse(text) {
+            // `2026` could be a year; as a number of seconds it is what AWS calls epoch time.
+            let factor = 10i128.checked_pow(9u32.checked_sub(number.scale)?)?;
+            return Some(Self(number.digits.checked_mul(factor)?));
+        }
+        let bytes = text.as_bytes();
+        match bytes.len() {
+            7 if bytes.get(4) == Some(&b'-') => Self::day(text, 1),
+            10 if bytes.get(4) == Some(&b'-') && bytes.get(7) == Some(&b'-') => {
+                Self::day(text, digits(text.get(8..)?)?)
+            }
+            // Anything longer has a time and must have a zone; a lower-case `t` or a space is another format.
+            17..=40 if bytes.get(10) == Some(&b'T') => Self::with_time(text),
+            _ => None,
+        }
+    }
+
+    /// The first instant of a day of the month `YYYY-MM` that the text begins with.
+    fn day(text: &str, day: i8) -> Option<Self> {
+        let year: i16 = digits(text.get(..4)?)?;
+        let date = jiff::civil::Date::new(year, digits(text.get(5..7)?)?, day).ok()?;
+        let days = date
+            .since((jiff::Unit::Day, jiff::civil::date(1970, 1, 1)))
+            .ok()?
+            .get_days();
+        Some(Self(i128::from(days) * 86_400_000_000_000))
+    }
+
+    fn with_time(text: &str) -> Option<Self> {
+        let zoned = text.ends_with('Z')
+            || text
+                .get(text.len().checked_sub(6)?..)?
+                .starts_with(['+', '-']);
+        if !zoned {
+            return None;
+        }
+        text.parse::<jiff::Timestamp>()
+            .ok()
+            .map(|t| Self(t.as_nanosecond()))
+    }
+}
