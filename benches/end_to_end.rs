@@ -17,7 +17,7 @@ use http::{Request, Response};
 use tonic::body::Body;
 use tonic::{Status, codegen::http};
 
-use brevet::grpc::pb;
+use brevet::api::sts::v1 as pb;
 
 use load::{Outcome, WIDE_BUDGETS, drive, load, pin};
 
@@ -421,7 +421,7 @@ fn echo(sign: bool) {
 struct EchoService(Option<Arc<ring::signature::Ed25519KeyPair>>);
 
 impl tonic::server::NamedService for EchoService {
-    const NAME: &'static str = brevet::grpc::SERVICE;
+    const NAME: &'static str = brevet::api::SERVICE;
 }
 
 impl tower_service::Service<Request<Body>> for EchoService {

@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use brevet::api::sts::v1 as pb;
 use brevet::base::clock::{Clock, SystemClock};
 use brevet::base::entropy::SystemEntropy;
 use brevet::commands::{self, Actor, Command as Change, CommandContext, Edit};
 use brevet::directory::resource::{Kind, Name, Resource};
-use brevet::grpc::pb;
 use brevet::master_key::MasterKey;
 use brevet::store::{Access, Entry, Place, Store};
 

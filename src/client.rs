@@ -28,14 +28,14 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig};
 use tonic_types::StatusExt;
 use tower_service::Service;
 
+use crate::api::sts::v1 as pb;
+use crate::api::sts::v1::security_token_service_client::SecurityTokenServiceClient;
+use crate::api::sts::v1::session_administration_client::SessionAdministrationClient;
 use crate::base::clock::{Clock, SystemClock, Timestamp};
 use crate::base::digest::sha256;
 use crate::base::entropy::{self, Entropy, SystemEntropy};
 use crate::base::host_names::is_loopback;
 use crate::base::secret::Secret;
-use crate::grpc::pb;
-use crate::grpc::pb::security_token_service_client::SecurityTokenServiceClient;
-use crate::grpc::pb::session_administration_client::SessionAdministrationClient;
 use crate::proof::sigv4::Signer;
 
 /// How long a call may take.

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 
 use crate::base::entropy::NoEntropy;
 use crate::base::field::FieldError;
+use crate::base::form::FormError;
+use crate::base::http::HostError;
 use crate::directory::Dangling;
 use crate::proof::sigv4::SigError;
 use crate::session::durations::DurationError;
@@ -284,6 +286,18 @@ fn lower_first(field: &str) -> String {
 impl From<FieldError> for Error {
     fn from(error: FieldError) -> Self {
         Self::Validation(error)
+    }
+}
+
+impl From<FormError> for Error {
+    fn from(error: FormError) -> Self {
+        Self::Malformed(error.to_string())
+    }
+}
+
+impl From<HostError> for Error {
+    fn from(error: HostError) -> Self {
+        Self::Malformed(error.to_string())
     }
 }
 

@@ -64,10 +64,14 @@ pub mod origin;
 pub mod trust;
 
 // Faces: know a wire or an operator; hold no rule.
+pub mod api;
 pub mod cli;
 pub mod client;
 pub mod config;
 pub mod grpc;
+pub mod oauth;
 pub mod query;
+pub mod request_body;
+pub mod routes;
 pub mod server;
 pub mod tls;

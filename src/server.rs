@@ -8,6 +8,7 @@ mod connection;
 mod cors;
 mod departures;
 mod descriptors;
+mod dispatch;
 mod follow;
 mod frames;
 mod front;
@@ -17,7 +18,6 @@ mod operator;
 pub mod proxies;
 mod reload;
 pub mod service_manager;
-mod well_known;
 mod wire;
 
 use std::net::SocketAddr;

@@ -68,7 +68,7 @@ pub fn load(
     keys: Option<(&str, &str, Option<&str>)>,
     address: SocketAddr,
 ) -> Load {
-    let path = format!("/{}/{method}", brevet::grpc::SERVICE);
+    let path = format!("/{}/{method}", brevet::api::SERVICE);
     let message = message.encode_to_vec();
     let mut headers = HeaderMap::new();
     headers.insert("content-type", HeaderValue::from_static("application/grpc"));

@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use super::aws::Settings;
 use super::print::{self, Output, OutputArgument};
 use super::{CallArguments, Failure, terminal, values};
+use crate::api::sts::v1::{self as pb, revoke_sessions_request::Selector};
 use crate::base::arn::AccountId;
 use crate::base::clock::{Clock, SystemClock, Timestamp};
 use crate::client::Client;
 use crate::commands;
 use crate::config::Config;
-use crate::grpc::pb::{self, revoke_sessions_request::Selector};
 use crate::store::Store;
 
 const EXAMPLES: &str = "\

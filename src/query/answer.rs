@@ -7,17 +7,6 @@ use quick_xml::events::{BytesEnd, BytesStart, BytesText, Event};
 use serde_json::{Map, Value};
 
 use crate::base::clock::Timestamp;
-use crate::mint::Credentials;
-use crate::ops::sts::assume_role::AssumeRoleOutput;
-use crate::ops::sts::assume_role_with_web_identity::AssumeRoleWithWebIdentityOutput;
-use crate::ops::sts::decode_authorization_message::DecodeAuthorizationMessageOutput;
-use crate::ops::sts::get_access_key_info::GetAccessKeyInfoOutput;
-use crate::ops::sts::get_caller_identity::GetCallerIdentityOutput;
-use crate::ops::sts::get_federation_token::GetFederationTokenOutput;
-use crate::ops::sts::get_session_token::GetSessionTokenOutput;
-use crate::ops::sts::get_web_identity_token::GetWebIdentityTokenOutput;
-
-pub(super) const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 
 /// A named value, or a named group of them.
 pub(super) enum Element {
@@ -35,11 +24,11 @@ pub(super) fn text(name: &str, value: impl Into<String>) -> Element {
     Element::Text(name.to_owned(), value.into())
 }
 
-fn number(name: &str, value: u64) -> Element {
+pub(super) fn number(name: &str, value: u64) -> Element {
     Element::Number(name.to_owned(), value)
 }
 
-fn time(name: &str, at: Timestamp) -> Element {
+pub(super) fn time(name: &str, at: Timestamp) -> Element {
     Element::Time(name.to_owned(), at)
 }
 
@@ -194,117 +183,10 @@ fn insert(map: &mut Map<String, Value>, element: &Element) {
     map.insert(element.name().to_owned(), element.json());
 }
 
-impl From<AssumeRoleOutput> for Vec<Element> {
-    fn from(output: AssumeRoleOutput) -> Self {
-        let user = vec![
-            text("AssumedRoleId", output.assumed_role_id),
-            text("Arn", output.arn),
-        ];
-        let mut elements = vec![
-            credentials(&output.credentials),
-            group("AssumedRoleUser", user),
-            number("PackedPolicySize", output.packed_policy_size),
-        ];
-        if !output.source_identity.is_empty() {
-            elements.push(text("SourceIdentity", output.source_identity));
-        }
-        elements
-    }
-}
-
-impl From<DecodeAuthorizationMessageOutput> for Vec<Element> {
-    fn from(output: DecodeAuthorizationMessageOutput) -> Self {
-        vec![text("DecodedMessage", output.decoded_message)]
-    }
-}
-
-impl From<GetWebIdentityTokenOutput> for Vec<Element> {
-    fn from(output: GetWebIdentityTokenOutput) -> Self {
-        vec![
-            text(
-                "WebIdentityToken",
-                output.web_identity_token.expose().as_str(),
-            ),
-            time("Expiration", output.expiration),
-        ]
-    }
-}
-
-impl From<GetSessionTokenOutput> for Vec<Element> {
-    fn from(output: GetSessionTokenOutput) -> Self {
-        vec![credentials(&output.credentials)]
-    }
-}
-
-impl From<GetFederationTokenOutput> for Vec<Element> {
-    fn from(output: GetFederationTokenOutput) -> Self {
-        let user = vec![
-            text("FederatedUserId", output.federated_user_id),
-            text("Arn", output.arn),
-        ];
-        vec![
-            credentials(&output.credentials),
-            group("FederatedUser", user),
-            number("PackedPolicySize", output.packed_policy_size),
-        ]
-    }
-}
-
-impl From<AssumeRoleWithWebIdentityOutput> for Vec<Element> {
-    fn from(output: AssumeRoleWithWebIdentityOutput) -> Self {
-        let user = vec![
-            text("AssumedRoleId", output.assumed_role_id),
-            text("Arn", output.arn),
-        ];
-        let mut elements = vec![
-            credentials(&output.credentials),
-            text("SubjectFromWebIdentityToken", output.subject),
-            group("AssumedRoleUser", user),
-            number("PackedPolicySize", output.packed_policy_size),
-            text("Provider", output.provider),
-            text("Audience", output.audience),
-        ];
-        if !output.source_identity.is_empty() {
-            elements.push(text("SourceIdentity", output.source_identity));
-        }
-        elements
-    }
-}
-
-fn credentials(credentials: &Credentials) -> Element {
-    group(
-        "Credentials",
-        vec![
-            text("AccessKeyId", credentials.access_key_id.as_str()),
-            text(
-                "SecretAccessKey",
-                credentials.secret_access_key.expose().as_str(),
-            ),
-            text("SessionToken", credentials.session_token.expose().as_str()),
-            time("Expiration", credentials.expires_at),
-        ],
-    )
-}
-
-impl From<GetCallerIdentityOutput> for Vec<Element> {
-    fn from(output: GetCallerIdentityOutput) -> Self {
-        vec![
-            text("Arn", output.arn),
-            text("UserId", output.user_id),
-            text("Account", output.account),
-        ]
-    }
-}
-
-impl From<GetAccessKeyInfoOutput> for Vec<Element> {
-    fn from(output: GetAccessKeyInfoOutput) -> Self {
-        vec![text("Account", output.account)]
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::query::sts::NAMESPACE;
 
     #[test]
     fn both_forms() {

@@ -14,11 +14,13 @@ use memchr::memmem;
 use serde_json::json;
 
 use super::answer::{self, text};
-use super::{is_root, media_type};
+use crate::base::form::FORM;
+use crate::base::http::media_type;
 use crate::broker::Broker;
 use crate::error::Error;
 use crate::ops;
 use crate::origin::Origin;
+use crate::routes;
 
 /// The header that names the action in AWS's JSON protocols.
 const X_AMZ_TARGET: &str = "x-amz-target";
@@ -26,8 +28,6 @@ const X_AMZ_TARGET: &str = "x-amz-target";
 const S3: &[&str] = &["s3", "s3express", "s3-outposts", "s3-object-lambda"];
 /// Services of other REST protocols in XML, whose refusals look like those of the Query protocol.
 const REST_XML: &[&str] = &["cloudfront", "route53"];
-/// The media type of the Query protocol.
-const FORM: &[u8] = b"application/x-www-form-urlencoded";
 /// The services that Brevet has.
 const OURS: &[&str] = &["sts", "iam"];
 
@@ -64,7 +64,7 @@ impl Foreign {
         // Most requests: nothing is copied to see that they are ours.
         if target.is_none()
             && kind.eq_ignore_ascii_case(FORM)
-            && is_root(head.uri.path())
+            && routes::is_query(head.uri.path())
             && is_signed_for_us(head)
         {
             return None;
@@ -91,7 +91,7 @@ impl Foreign {
         let is_json = kind == b"application/json";
         let is_rest = match service {
             Some(_) if is_any(OURS) || is_any(REST_XML) => false,
-            Some(_) => is_json || !is_root(head.uri.path()),
+            Some(_) => is_json || !routes::is_query(head.uri.path()),
             None => is_json,
         };
         is_rest.then(|| Self::new(Protocol::RestJson, &request()))

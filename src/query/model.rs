@@ -13,11 +13,11 @@ use regex::Regex;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::Parameters;
 use super::answer::{Element, group, text};
 use crate::audit::Digest;
 use crate::base::clock::Timestamp;
 use crate::base::field::FieldError;
+use crate::base::form::Parameters;
 use crate::error::Error;
 
 /// IAM, version 2010-05-08.
@@ -389,10 +389,9 @@ fn bounds(shape: &Shape, at: &str, length: usize, what: &str) -> Result<(), Fiel
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::query::read_form;
 
     fn read(action: &str, body: &str) -> Result<Value, Error> {
-        let mut parameters = read_form(b"", body.as_bytes())?.parameters;
+        let mut parameters = Parameters::read(body.as_bytes())?;
         IAM.as_ref()
             .unwrap()
             .read(action, &mut parameters)

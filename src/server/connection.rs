@@ -17,22 +17,17 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
-use tonic::body::Body;
-use tonic::server::NamedService;
-use tower_service::Service;
 
 use super::body::{Answer, Metered, Unsent};
 use super::front::Turned;
 use super::handshake::{Greeting, InTurn};
 use super::proxies::{self, Client};
 use super::wire::{Notes, Wire};
-use super::{Shared, front, well_known};
-use crate::admission::{self, Purpose};
+use super::{Shared, front};
+use crate::admission;
 use crate::config::Limits;
 use crate::error::Error;
-use crate::ops::{self, CALL_TIMEOUT};
-use crate::origin::Origin;
-use crate::{grpc, query};
+use crate::{ops, routes};
 
 /// The longest header list of one request, in bytes: a session token and room to spare.
 pub(super) const MAX_HEADER_BYTES: usize = 32_768;
@@ -272,10 +267,7 @@ impl Served {
         let is_http2 = request.version() == Version::HTTP_2;
         let client = proxies::client(&self.shared.listener, self.peer, request.headers());
         let address = client.unwrap_or(self.peer).ip;
-        let purpose = match request.uri().path() {
-            grpc::REVOCATION => Purpose::Revocation,
-            _ => Purpose::Call,
-        };
+        let purpose = routes::purpose(request.uri().path());
         let call = match header_bytes(&request) {
             None => Err(Error::HeadersTooLarge(MAX_HEADERS, MAX_HEADER_BYTES)),
             Some(bytes) => self
@@ -496,114 +488,4 @@ fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(10));
     builder
-}
-
-/// Hands a request to the protocol that it is of.
-pub(super) async fn answer(
-    shared: &Arc<Shared>,
-    origin: Origin,
-    is_grpc: bool,
-    request: Request<Metered>,
-) -> Response<Body> {
-    if !is_grpc
-        && let Some(known) =
-            well_known::answer(&shared.broker, request.method(), request.uri().path())
-    {
-        return known.map(Body::new);
-    }
-    if !is_grpc {
-        return query::serve(&shared.broker, origin, request)
-            .await
-            .map(Body::new);
-    }
-    let service = request.uri().path().split('/').nth(1).unwrap_or_default();
-    match service {
-        grpc::SERVICE | grpc::ADMINISTRATION => grpc::serve(&shared.broker, origin, request).await,
-        Health::NAME => {
-            let mut service =
-                tonic_health::pb::health_server::HealthServer::new(Health(shared.clone()));
-            match tokio::time::timeout(CALL_TIMEOUT, service.call(request)).await {
-                Ok(result) => infallible(result),
-                Err(_) => tonic::Status::deadline_exceeded("the request did not arrive in time")
-                    .into_http(),
-            }
-        }
-        "grpc.reflection.v1.ServerReflection" if shared.reflection => match reflection().build_v1()
-        {
-            Ok(mut service) => infallible(
-                service
-                    .call(request.map(|body| body.until(CALL_TIMEOUT)))
-                    .await,
-            ),
-            Err(_) => infallible(grpc::unimplemented()),
-        },
-        // What most tools still ask for.
-        "grpc.reflection.v1alpha.ServerReflection" if shared.reflection => {
-            match reflection().build_v1alpha() {
-                Ok(mut service) => infallible(
-                    service
-                        .call(request.map(|body| body.until(CALL_TIMEOUT)))
-                        .await,
-                ),
-                Err(_) => infallible(grpc::unimplemented()),
-            }
-        }
-        _ => infallible(grpc::unimplemented()),
-    }
-}
-
-fn reflection() -> tonic_reflection::server::Builder<'static> {
-    tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(grpc::DESCRIPTORS)
-}
-
-fn infallible(result: Result<Response<Body>, Infallible>) -> Response<Body> {
-    match result {
-        Ok(response) => response,
-        Err(never) => match never {},
-    }
-}
-
-/// The standard health service; its answer is readiness's.
-struct Health(Arc<Shared>);
-
-impl NamedService for Health {
-    const NAME: &'static str = "grpc.health.v1.Health";
-}
-
-#[tonic::async_trait]
-impl tonic_health::pb::health_server::Health for Health {
-    async fn check(
-        &self,
-        request: tonic::Request<tonic_health::pb::HealthCheckRequest>,
-    ) -> Result<tonic::Response<tonic_health::pb::HealthCheckResponse>, tonic::Status> {
-        if !["", grpc::SERVICE, grpc::ADMINISTRATION].contains(&request.get_ref().service.as_str())
-        {
-            return Err(tonic::Status::not_found("no such service"));
-        }
-        let status = match self.0.is_ready() {
-            Ok(()) => tonic_health::ServingStatus::Serving,
-            Err(_) => tonic_health::ServingStatus::NotServing,
-        };
-        Ok(tonic::Response::new(
-            tonic_health::pb::HealthCheckResponse {
-                status: status as i32,
-            },
-        ))
-    }
-
-    type WatchStream = std::pin::Pin<
-        Box<
-            dyn tokio_stream::Stream<
-                    Item = Result<tonic_health::pb::HealthCheckResponse, tonic::Status>,
-                > + Send,
-        >,
-    >;
-
-    async fn watch(
-        &self,
-        _: tonic::Request<tonic_health::pb::HealthCheckRequest>,
-    ) -> Result<tonic::Response<Self::WatchStream>, tonic::Status> {
-        Err(tonic::Status::unimplemented("ask with Check"))
-    }
 }

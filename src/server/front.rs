@@ -12,7 +12,7 @@ use tonic::body::Body;
 use super::body::Metered;
 use super::proxies::{Client, Unreadable};
 use super::wire::Notes;
-use super::{Shared, connection, cors};
+use super::{Shared, cors, dispatch};
 use crate::admission::Call;
 use crate::error::Error;
 use crate::origin::Origin;
@@ -152,7 +152,7 @@ async fn admit(
             .insert(ALLOW, HeaderValue::from_static("POST"));
         return response;
     }
-    connection::answer(shared, origin, is_grpc, request).await
+    dispatch::answer(shared, origin, is_grpc, request).await
 }
 
 /// `application/grpc`, with or without the name of an encoding or parameters.

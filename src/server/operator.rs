@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 
 use super::Shared;
 use crate::base::legible::Legible;
+use crate::routes::{self, Operator};
 use crate::sessions::Standing;
 
 /// A scraper, a balancer and some people.
@@ -53,11 +54,12 @@ fn answer(
     shared: &Shared,
     request: &Request<Incoming>,
 ) -> std::future::Ready<Result<Response<Full<Bytes>>, Infallible>> {
-    let (status, text) = match (request.method(), request.uri().path()) {
-        (&Method::GET, "/healthz") => (StatusCode::OK, "ok\n".to_owned()),
-        (&Method::GET, "/readyz") => ready(shared),
-        (&Method::GET, "/metrics") => (StatusCode::OK, metrics(shared)),
-        (&Method::GET, _) => (
+    let route = routes::operator(request.uri().path());
+    let (status, text) = match (request.method(), route) {
+        (&Method::GET, Operator::Health) => (StatusCode::OK, "ok\n".to_owned()),
+        (&Method::GET, Operator::Readiness) => ready(shared),
+        (&Method::GET, Operator::Metrics) => (StatusCode::OK, metrics(shared)),
+        (&Method::GET, Operator::Unknown) => (
             StatusCode::NOT_FOUND,
             "there is /healthz, /readyz and /metrics\n".to_owned(),
         ),
@@ -65,9 +67,9 @@ fn answer(
     };
     let mut response = Response::new(Full::new(Bytes::from(text)));
     *response.status_mut() = status;
-    let kind = match request.uri().path() {
-        "/metrics" => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        _ => "text/plain; charset=utf-8",
+    let kind = match route {
+        Operator::Metrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        Operator::Health | Operator::Readiness | Operator::Unknown => "text/plain; charset=utf-8",
     };
     response
         .headers_mut()

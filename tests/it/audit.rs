@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use brevet::api::sts::v1 as pb;
 use brevet::audit::MAX_REFUSAL;
-use brevet::grpc::pb;
 use brevet::ops::registry;
 use http::{HeaderMap, HeaderValue};
 use prost::Message;
@@ -130,7 +130,7 @@ async fn query(
     );
     let body = encode(&pairs);
     assert!(
-        body.len() <= brevet::query::MAX_BODY_BYTES,
+        body.len() <= brevet::request_body::MAX_BODY_BYTES,
         "{}",
         body.len()
     );
@@ -420,7 +420,7 @@ async fn au_05_no_refused_call_leaves_more_than_four_kibibytes() {
                 call(
                     &broker,
                     keys,
-                    brevet::grpc::SERVICE,
+                    brevet::api::SERVICE,
                     action,
                     largest_message(action, policies),
                 )
@@ -435,7 +435,7 @@ async fn au_05_no_refused_call_leaves_more_than_four_kibibytes() {
             call(
                 &broker,
                 keys,
-                brevet::grpc::ADMINISTRATION,
+                brevet::api::ADMINISTRATION,
                 action,
                 largest_message(action, false),
             )
@@ -478,7 +478,7 @@ async fn au_05_no_refused_call_leaves_more_than_four_kibibytes() {
         call(
             &broker,
             keys,
-            brevet::grpc::SERVICE,
+            brevet::api::SERVICE,
             &"Z".repeat(20_000),
             b"\xff\xff".to_vec(),
         )

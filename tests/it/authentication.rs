@@ -424,7 +424,8 @@ fn presign(broker: &Broker, keys: &Keys, parameters: &str, expires: u32) -> Stri
 
 #[tokio::test]
 async fn a_grpc_signature_covers_method_path_and_message() {
-    use brevet::grpc::{SERVICE, pb};
+    use brevet::api::SERVICE;
+    use brevet::api::sts::v1 as pb;
     use prost::Message;
     let broker = Broker::start().await;
     let message = pb::GetAccessKeyInfoRequest {

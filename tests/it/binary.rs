@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use brevet::api::sts::v1 as pb;
 use brevet::client::{AssumeRole, Client, Credentials, Endpoint};
-use brevet::grpc::pb;
 
 use crate::harness::code;
 

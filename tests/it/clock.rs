@@ -141,7 +141,7 @@ async fn op_05_a_broker_whose_clock_is_behind_issues_nothing_and_goes_on_when_it
     // What needs no new date goes on: who somebody is, and ending sessions.
     assert_eq!(who_at(&broker, &session, at(0)).await, "ok");
     let selector = Selector::AccessKeyId(revoked.id.clone());
-    let request = brevet::grpc::pb::RevokeSessionsRequest {
+    let request = brevet::api::sts::v1::RevokeSessionsRequest {
         selector: Some(selector),
         ..Default::default()
     };

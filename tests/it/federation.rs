@@ -328,13 +328,13 @@ async fn a_login_and_all_that_the_answer_has() {
             .code(),
         "ok"
     );
-    let message = brevet::grpc::pb::AssumeRoleWithWebIdentityRequest {
+    let message = brevet::api::sts::v1::AssumeRoleWithWebIdentityRequest {
         role_arn: ROLE.into(),
         role_session_name: "web".into(),
         web_identity_token: token.clone(),
         ..Default::default()
     };
-    let path = format!("/{}/AssumeRoleWithWebIdentity", brevet::grpc::SERVICE);
+    let path = format!("/{}/AssumeRoleWithWebIdentity", brevet::api::SERVICE);
     let frame = frame(&prost::Message::encode_to_vec(&message));
     assert_eq!(
         grpc(broker.address, &path, HeaderMap::new(), frame)
@@ -1084,13 +1084,13 @@ async fn white_space_around_a_token_is_none_of_it_and_inside_it_refuses_it() {
         (" \n".repeat(10), "ValidationError"),
     ] {
         assert_eq!(login(&broker, &text).await.code(), expected, "{text:?}");
-        let message = brevet::grpc::pb::AssumeRoleWithWebIdentityRequest {
+        let message = brevet::api::sts::v1::AssumeRoleWithWebIdentityRequest {
             role_arn: ROLE.into(),
             role_session_name: "web".into(),
             web_identity_token: text.clone(),
             ..Default::default()
         };
-        let path = format!("/{}/AssumeRoleWithWebIdentity", brevet::grpc::SERVICE);
+        let path = format!("/{}/AssumeRoleWithWebIdentity", brevet::api::SERVICE);
         let frame = frame(&prost::Message::encode_to_vec(&message));
         let status = grpc(broker.address, &path, HeaderMap::new(), frame)
             .await
@@ -1385,7 +1385,7 @@ async fn op_04_what_a_provider_vouched_for_ends_by_provider_and_by_subject() {
     let provider_arn = provider(&idp.url())["Arn"].as_str().unwrap().to_owned();
     let vouched_for = |subject: Option<&str>| {
         let (provider_arn, subject) = (provider_arn.clone(), subject.map(str::to_owned));
-        Selector::VouchedFor(brevet::grpc::pb::VouchedFor {
+        Selector::VouchedFor(brevet::api::sts::v1::VouchedFor {
             provider_arn,
             subject,
         })
@@ -1393,7 +1393,7 @@ async fn op_04_what_a_provider_vouched_for_ends_by_provider_and_by_subject() {
     let admin = broker.client(&user("admin"));
     let preview = async |subject: Option<&str>| {
         let selector = Some(vouched_for(subject));
-        let request = brevet::grpc::pb::RevokeSessionsRequest {
+        let request = brevet::api::sts::v1::RevokeSessionsRequest {
             selector,
             ..Default::default()
         };
@@ -1438,11 +1438,11 @@ async fn op_04_what_a_provider_vouched_for_ends_by_provider_and_by_subject() {
         (&*provider_arn, Some("a\nb"), "subject"),
     ] {
         let (provider_arn, subject) = (arn.to_owned(), subject.map(str::to_owned));
-        let selector = Some(Selector::VouchedFor(brevet::grpc::pb::VouchedFor {
+        let selector = Some(Selector::VouchedFor(brevet::api::sts::v1::VouchedFor {
             provider_arn,
             subject,
         }));
-        let request = brevet::grpc::pb::RevokeSessionsRequest {
+        let request = brevet::api::sts::v1::RevokeSessionsRequest {
             selector,
             ..Default::default()
         };

@@ -325,7 +325,7 @@ async fn tr_08_connections_without_end_leave_descriptors_for_the_broker() {
         crate::harness::Selector::RoleArn("arn:aws:iam::111122223333:role/Administrator".into());
     for _ in 0..5 {
         client.assume_role(&role()).await.unwrap();
-        let request = brevet::grpc::pb::RevokeSessionsRequest {
+        let request = brevet::api::sts::v1::RevokeSessionsRequest {
             selector: Some(selector.clone()),
             ..Default::default()
         };
@@ -500,7 +500,7 @@ async fn op_08_memory_does_not_grow_with_time() {
         if sessions.is_multiple_of(20) {
             let id = made.credentials.access_key_id.clone();
             let selector = Some(crate::harness::Selector::AccessKeyId(id));
-            let request = brevet::grpc::pb::RevokeSessionsRequest {
+            let request = brevet::api::sts::v1::RevokeSessionsRequest {
                 selector,
                 ..Default::default()
             };

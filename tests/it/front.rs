@@ -4,12 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use brevet::api::SERVICE;
+use brevet::api::sts::v1 as pb;
 use brevet::base::digest::sha256;
 use brevet::base::host_names::{HostName, HostNames};
 use brevet::budgets::BudgetLimits;
 use brevet::config::{ForwardedHeader, Listener, Names};
 use brevet::evaluator::Network;
-use brevet::grpc::{SERVICE, pb};
 use brevet::proof::sigv4::Signer;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use prost::Message;

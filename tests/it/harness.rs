@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use brevet::api::sts::v1 as pb;
+pub use brevet::api::sts::v1::revoke_sessions_request::Selector;
 use brevet::audit::Target;
 use brevet::base::clock::{Clock, ManualClock, Timestamp};
 use brevet::base::digest::sha256;
@@ -14,8 +16,6 @@ use brevet::client::{Client, Credentials, Endpoint};
 use brevet::commands::{self, Actor, Command, CommandContext, CommandError, Edit};
 use brevet::config::{Config, Limits};
 use brevet::directory::resource::{Kind, Name};
-use brevet::grpc::pb;
-pub use brevet::grpc::pb::revoke_sessions_request::Selector;
 use brevet::master_key::MasterKey;
 use brevet::proof::sigv4::Signer;
 use brevet::server::{self, Running};

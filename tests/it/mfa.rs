@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use brevet::api::sts::v1 as pb;
 use brevet::client::{AssumeRole, ClientError};
 use brevet::commands::{Command, Edit};
 use brevet::directory::declaration;
 use brevet::directory::resource::{Kind, Resource};
-use brevet::grpc::pb;
 use ring::hmac;
 use serde_json::{Value, json};
 

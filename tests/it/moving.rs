@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
+use brevet::api::sts::v1 as pb;
+use brevet::api::sts::v1::revoke_sessions_request::Selector;
 use brevet::client::{AssumeRole, Client, Credentials};
-use brevet::grpc::pb;
-use brevet::grpc::pb::revoke_sessions_request::Selector;
 
 use crate::binary::{Home, brevet, serve};
 use crate::harness::{code, eventually};

@@ -141,7 +141,7 @@ impl Connection {
         let mut all = headers;
         all.insert("content-type", HeaderValue::from_static("application/grpc"));
         all.insert("te", HeaderValue::from_static("trailers"));
-        let path = format!("/{}/GetCallerIdentity", brevet::grpc::SERVICE);
+        let path = format!("/{}/GetCallerIdentity", brevet::api::SERVICE);
         assert_eq!(self.1, broker.address);
         let response = self
             .send(&path, all, Pieces::whole(frame(b"")))
@@ -236,15 +236,15 @@ async fn calls_in_flight_are_bounded_and_whoever_proved_somebody_goes_first() {
     );
     // So has a revocation of a source that has its share already.
     assert_eq!(
-        brevet::grpc::REVOCATION,
-        format!("/{}/RevokeSessions", brevet::grpc::ADMINISTRATION)
+        brevet::api::REVOCATION,
+        format!("/{}/RevokeSessions", brevet::api::ADMINISTRATION)
     );
     let mut headers = form_headers();
     headers.insert("content-type", HeaderValue::from_static("application/grpc"));
     headers.insert("te", HeaderValue::from_static("trailers"));
     let revocation = Pieces::whole(frame(b""));
     let answer = one[0]
-        .send(brevet::grpc::REVOCATION, headers, revocation)
+        .send(brevet::api::REVOCATION, headers, revocation)
         .await
         .unwrap();
     assert_eq!(

@@ -116,7 +116,7 @@ async fn both_wires_say_and_record_the_same() {
 
 #[tokio::test]
 async fn a_grpc_refusal_has_details_for_programs() {
-    use brevet::grpc::pb;
+    use brevet::api::sts::v1 as pb;
     use prost::Message;
     let broker = Broker::start().await;
     let message = pb::AssumeRoleRequest {
@@ -125,7 +125,7 @@ async fn a_grpc_refusal_has_details_for_programs() {
         ..Default::default()
     }
     .encode_to_vec();
-    let path = format!("/{}/AssumeRole", brevet::grpc::SERVICE);
+    let path = format!("/{}/AssumeRole", brevet::api::SERVICE);
     let mut headers = http::HeaderMap::new();
     headers.insert(
         "content-type",

@@ -566,7 +566,7 @@ async fn revoked_on_one_is_refused_on_the_other() {
                     _ => Selector::SourceIdentity(name),
                 };
                 let started = Instant::now();
-                let request = brevet::grpc::pb::RevokeSessionsRequest {
+                let request = brevet::api::sts::v1::RevokeSessionsRequest {
                     selector: Some(selector),
                     ..Default::default()
                 };
@@ -760,7 +760,7 @@ async fn st_09_a_node_that_is_cut_off_is_out_of_use_and_then_harmless() {
         assert_eq!(far.who(&session).await, "ok");
         wire.set(state);
         // It was heard of a moment ago, so the answer waits for it, and then says who is missing.
-        let request = brevet::grpc::pb::RevokeSessionsRequest {
+        let request = brevet::api::sts::v1::RevokeSessionsRequest {
             selector: Some(Selector::AccessKeyId(session.id.clone())),
             ..Default::default()
         };
@@ -842,7 +842,7 @@ async fn two_daemons_by_the_readme_and_a_database_that_was_put_back() {
         .credentials;
     assert!(two.client(&session).get_caller_identity().await.is_ok());
     let revoked = |daemon: &crate::binary::Daemon, keys: &Credentials| {
-        let request = brevet::grpc::pb::RevokeSessionsRequest {
+        let request = brevet::api::sts::v1::RevokeSessionsRequest {
             selector: Some(Selector::AccessKeyId(keys.access_key_id.clone())),
             ..Default::default()
         };

@@ -467,7 +467,7 @@ async fn listings_pass_over_what_names_no_session_and_what_is_in_a_records_place
             .unwrap();
     }
     let list = async || {
-        let request = brevet::grpc::pb::ListSessionsRequest::default();
+        let request = brevet::api::sts::v1::ListSessionsRequest::default();
         broker
             .client(&user(ADMIN))
             .list_sessions(request)

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use brevet::api::sts::v1 as pb;
 use brevet::commands::{Command, Edit};
 use brevet::directory::resource::{Kind, Name};
-use brevet::grpc::pb;
 use brevet::store::{Attempt, Matched, Place};
 
 use crate::harness::*;

@@ -6,11 +6,11 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use brevet::api::sts::v1 as pb;
 use brevet::audit::Target;
 use brevet::base::clock::Timestamp;
 use brevet::base::entropy::SystemEntropy;
 use brevet::client::{AssumeRole, Credentials};
-use brevet::grpc::pb;
 use brevet::keyring_file;
 use brevet::store::{Access, Place, Store};
 

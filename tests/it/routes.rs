@@ -75,7 +75,7 @@ async fn an_04_nothing_answers_a_stranger_but_the_listed() {
                 }
             }
         }
-        let path = format!("/{}/{action}", brevet::grpc::SERVICE);
+        let path = format!("/{}/{action}", brevet::api::SERVICE);
         if grpc(broker.address, &path, HeaderMap::new(), frame(b""))
             .await
             .status
@@ -89,7 +89,7 @@ async fn an_04_nothing_answers_a_stranger_but_the_listed() {
             .iter()
             .chain(&["", "Nonsense", "revokesessions"])
     {
-        let path = format!("/{}/{action}", brevet::grpc::ADMINISTRATION);
+        let path = format!("/{}/{action}", brevet::api::ADMINISTRATION);
         if grpc(broker.address, &path, HeaderMap::new(), frame(b""))
             .await
             .status
@@ -175,7 +175,7 @@ async fn actions_that_are_not_there_yet_say_so_on_both_wires() {
                 format!("{action} is not available yet")
             );
         }
-        let path = format!("/{}/{action}", brevet::grpc::SERVICE);
+        let path = format!("/{}/{action}", brevet::api::SERVICE);
         let answer = grpc(broker.address, &path, HeaderMap::new(), frame(b"")).await;
         assert_eq!(
             (

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use brevet::api::sts::v1 as pb;
+use brevet::api::sts::v1::revoke_sessions_request::Selector;
 use brevet::client::{AssumeRole, Client, Credentials};
-use brevet::grpc::pb;
-use brevet::grpc::pb::revoke_sessions_request::Selector;
 
 use crate::binary::Home;
 use crate::harness::code;

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use crate::harness::*;
 
 fn path() -> String {
-    format!("/{}/GetCallerIdentity", brevet::grpc::SERVICE)
+    format!("/{}/GetCallerIdentity", brevet::api::SERVICE)
 }
 
 #[tokio::test]

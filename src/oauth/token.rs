@@ -10,26 +10,28 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
-use super::{FORM, Parameters, media_type, read_form};
+use super::fault::fault;
 use crate::authn::Evidence;
 use crate::base::digest::sha256;
+use crate::base::form::{FORM, Parameters};
+use crate::base::http::media_type;
 use crate::broker::Broker;
 use crate::error::Error;
-use crate::ops;
 use crate::ops::sts::assume_role_with_web_identity::{
     AssumeRoleWithWebIdentity, AssumeRoleWithWebIdentityInput, AssumeRoleWithWebIdentityOutput,
 };
 use crate::ops::sts::get_web_identity_token::{GetWebIdentityToken, GetWebIdentityTokenInput};
+use crate::ops::{self, CALL_TIMEOUT};
 use crate::origin::Origin;
 use crate::proof::sigv4::{Incoming, Presented, Signer};
+use crate::request_body;
+use crate::routes::TOKEN;
 use crate::session::signing_key::Algorithm;
 
-/// Where it is.
-pub(super) const PATH: &str = "/oauth2/token";
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
@@ -50,8 +52,32 @@ struct Asked {
 /// section 2.2.2.
 struct Refused(&'static str, String);
 
-/// Serves one request.
-pub(super) async fn serve(
+/// Serves one request, whatever came of it.
+pub async fn serve<B>(
+    broker: &Arc<Broker>,
+    origin: Origin,
+    request: Request<B>,
+) -> Response<Full<Bytes>>
+where
+    B: http_body::Body + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (head, body) = request.into_parts();
+    let late = request_body::without_texts(&origin);
+    let answer = async {
+        let body = request_body::read(broker, &origin, &head.headers, body).await;
+        exchange(broker, origin, &head, body).await
+    };
+    match tokio::time::timeout(CALL_TIMEOUT, answer).await {
+        Ok(response) => response,
+        Err(_) => {
+            let reply = request_body::too_late(broker, late, &head.headers).await;
+            request_body::closing(refused(&reply.error, &reply.request_id))
+        }
+    }
+}
+
+async fn exchange(
     broker: &Arc<Broker>,
     origin: Origin,
     head: &http::request::Parts,
@@ -73,9 +99,9 @@ pub(super) async fn serve(
         .get(CONTENT_TYPE)
         .is_some_and(|v| media_type(v).eq_ignore_ascii_case(FORM));
     let parsed = match body {
-        Ok(body) if form && head.uri.query().is_none() => read_form(b"", &body)
+        Ok(body) if form && head.uri.query().is_none() => Parameters::read(&body)
             .map_err(|e| Refused("invalid_request", e.to_string()))
-            .and_then(|mut pairs| read(&mut pairs.parameters)),
+            .and_then(|mut parameters| read(&mut parameters)),
         Ok(_) => Err(Refused(
             "invalid_request",
             "the request must be a form in the body of a POST".to_owned(),
@@ -160,7 +186,7 @@ fn signed(broker: &Broker, output: &AssumeRoleWithWebIdentityOutput) -> Result<E
     let payload_sha256 = sha256(b"");
     signer.sign(
         "POST",
-        PATH,
+        TOKEN,
         host,
         &mut headers,
         &payload_sha256,
@@ -168,7 +194,7 @@ fn signed(broker: &Broker, output: &AssumeRoleWithWebIdentityOutput) -> Result<E
     )?;
     let incoming = Incoming {
         method: "POST",
-        path: PATH,
+        path: TOKEN,
         query: &[],
         headers: &headers,
         host,
@@ -232,7 +258,7 @@ fn read(parameters: &mut Parameters) -> Result<Asked, Refused> {
     };
     parameters
         .none_left()
-        .map_err(|e| Refused("invalid_request", e.to_string()))?;
+        .map_err(|e| Refused("invalid_request", Error::from(e).to_string()))?;
     Ok(Asked { login, token })
 }
 
@@ -255,7 +281,7 @@ fn session(output: &AssumeRoleWithWebIdentityOutput, request_id: &str) -> Respon
     answer(StatusCode::OK, request_id, &body)
 }
 
-pub(super) fn refused(error: &Error, request_id: &str) -> Response<Full<Bytes>> {
+fn refused(error: &Error, request_id: &str) -> Response<Full<Bytes>> {
     let (status, code) = fault(error);
     let mut response = answer(
         status,
@@ -268,24 +294,6 @@ pub(super) fn refused(error: &Error, request_id: &str) -> Response<Full<Bytes>> 
             .insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response
-}
-
-/// The one place where refusals become errors of OAuth.
-fn fault(error: &Error) -> (StatusCode, &'static str) {
-    match error {
-        Error::InvalidIdentityToken(_)
-        | Error::ExpiredWebIdentityToken(_)
-        | Error::IdpRejectedClaim(_) => (StatusCode::BAD_REQUEST, "invalid_grant"),
-        Error::NotAuthorized { .. } | Error::AccessDenied { .. } => {
-            (StatusCode::BAD_REQUEST, "invalid_target")
-        }
-        Error::IdpCommunicationError
-        | Error::ServiceUnavailable(_)
-        | Error::Throttling
-        | Error::RequestTimeout(_) => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
-        Error::InternalFailure => (StatusCode::INTERNAL_SERVER_ERROR, "server_error"),
-        _ => (StatusCode::BAD_REQUEST, "invalid_request"),
-    }
 }
 
 fn answer(status: StatusCode, request_id: &str, body: &Value) -> Response<Full<Bytes>> {

@@ -8,20 +8,24 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 
 use crate::broker::Broker;
+use crate::routes::KEY_SET;
 
-const CONFIGURATION: &str = "/.well-known/openid-configuration";
-const KEYS: &str = "/.well-known/jwks.json";
+/// A document that the broker publishes as a provider of web identity tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Document {
+    /// What the provider does, and where its keys are.
+    Configuration,
+    /// The keys that its tokens are signed with.
+    KeySet,
+}
 
-/// The answer, if the path is one of the two and there is an issuer.
-pub(super) fn answer(
+/// The answer, if there is an issuer.
+pub fn answer(
     broker: &Broker,
     method: &Method,
-    path: &str,
+    document: Document,
 ) -> Option<Response<Full<Bytes>>> {
-    let issuer = broker
-        .issuer
-        .as_ref()
-        .filter(|_| path == CONFIGURATION || path == KEYS)?;
+    let issuer = broker.issuer.as_ref()?;
     let mut response = Response::new(Full::new(Bytes::new()));
     if method != Method::GET {
         *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
@@ -30,19 +34,30 @@ pub(super) fn answer(
             .insert(ALLOW, HeaderValue::from_static("GET"));
         return Some(response);
     }
-    let document = broker.tokens.with_keyring(|keyring| match path {
-        KEYS => json!({"keys": keyring.signing_keys().map(|key| key.jwk().clone()).collect::<Vec<Value>>()}),
-        _ => {
-            let mut algorithms: Vec<&str> = keyring.signing_keys().map(|key| key.algorithm().name()).collect();
+    let document = broker.tokens.with_keyring(|keyring| match document {
+        Document::KeySet => {
+            let keys: Vec<Value> = keyring
+                .signing_keys()
+                .map(|key| key.jwk().clone())
+                .collect();
+            json!({"keys": keys})
+        }
+        Document::Configuration => {
+            let mut algorithms: Vec<&str> = keyring
+                .signing_keys()
+                .map(|key| key.algorithm().name())
+                .collect();
             algorithms.sort_unstable();
             algorithms.dedup();
             json!({
                 "issuer": issuer,
-                "jwks_uri": format!("{issuer}{KEYS}"),
+                "jwks_uri": format!("{issuer}{KEY_SET}"),
                 "response_types_supported": ["id_token"],
                 "subject_types_supported": ["public"],
                 "id_token_signing_alg_values_supported": algorithms,
-                "claims_supported": ["iss", "sub", "aud", "iat", "exp", "jti", "https://sts.amazonaws.com/"],
+                "claims_supported": [
+                    "iss", "sub", "aud", "iat", "exp", "jti", "https://sts.amazonaws.com/"
+                ],
             })
         }
     });

@@ -1,0 +1,41 @@
+//! What the head of an HTTP request says, read in one way only.
+
+use http::header::HOST;
+use http::{HeaderMap, HeaderValue, Uri};
+
+/// Why the host of a request is not known: a clause for whoever sent the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct HostError(&'static str);
+
+/// What the client called this server; `Host` and `:authority` must not differ.
+///
+/// # Errors
+/// When the request names no host, two hosts, or one that is no text.
+pub fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a str, HostError> {
+    let mut hosts = headers.get_all(HOST).iter().map(|v| v.to_str());
+    let header = hosts
+        .next()
+        .transpose()
+        .map_err(|_| HostError("the header 'host' is not ASCII text"))?;
+    if hosts.next().is_some() {
+        return Err(HostError("duplicate 'host' header"));
+    }
+    match (uri.authority().map(http::uri::Authority::as_str), header) {
+        (Some(authority), Some(header)) if authority != header => {
+            Err(HostError("'host' and ':authority' differ"))
+        }
+        (Some(host), _) | (None, Some(host)) if !host.is_empty() => Ok(host),
+        _ => Err(HostError("the header 'host' is missing")),
+    }
+}
+
+/// A content type without its parameters.
+pub fn media_type(value: &HeaderValue) -> &[u8] {
+    value
+        .as_bytes()
+        .split(|b| *b == b';')
+        .next()
+        .unwrap_or_default()
+        .trim_ascii()
+}

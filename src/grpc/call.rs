@@ -1,0 +1,172 @@
+//! One call on its way from tonic to its operation.
+//!
+//! The services are driven by hand on tonic's server: a signature covers the bytes of the message,
+//! so a handler needs those bytes and not a decoded form of them.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+use bytes::{Buf, BufMut, Bytes};
+use http::HeaderMap;
+use prost::Message;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::{Request, Response, Status};
+
+use super::messages::Rpc;
+use super::status::failure;
+use crate::authn::{Evidence, Proof};
+use crate::base::digest::sha256;
+use crate::broker::Broker;
+use crate::error::Error;
+use crate::ops::{self, Service};
+use crate::origin::Origin;
+use crate::proof::sigv4::{Incoming, Presented};
+use crate::routes::Grpc;
+
+/// What a handler answers with: encoded output, or why not.
+pub(super) type Answer = Result<Response<Bytes>, Status>;
+
+/// A call whose message has not been received yet.
+pub(super) struct Handler {
+    pub(super) broker: Arc<Broker>,
+    pub(super) origin: Origin,
+    pub(super) service: Grpc,
+    pub(super) name: String,
+    pub(super) path: String,
+    pub(super) host: Result<String, Error>,
+    /// Set when the message was received, and whatever follows is the handler's own answer.
+    pub(super) reached: Arc<OnceLock<()>>,
+}
+
+impl tower_service::Service<Request<Bytes>> for Handler {
+    type Response = Response<Bytes>;
+    type Error = Status;
+    type Future = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
+        let _ = self.reached.set(()); // once a call
+        let evidence = self.evidence(&request);
+        let name = std::mem::take(&mut self.name);
+        let service = self.service;
+        let call = Call {
+            broker: self.broker.clone(),
+            origin: self.origin.clone(),
+            evidence,
+            message: request.into_inner(),
+        };
+        Box::pin(async move {
+            match service {
+                Grpc::SessionAdministration => super::administer(call, &name).await,
+                _ => super::dispatch(call, &name).await,
+            }
+        })
+    }
+}
+
+impl Handler {
+    /// The signature in the metadata, over the real HTTP/2 request and the message's bytes.
+    fn evidence(&self, request: &Request<Bytes>) -> Result<Evidence, Error> {
+        let headers: &HeaderMap = request.metadata().as_ref();
+        let host = self.host.clone()?;
+        let presented = Presented::read(&Incoming {
+            method: "POST",
+            path: &self.path,
+            query: &[],
+            headers,
+            host: &host,
+            payload_sha256: sha256(request.get_ref()),
+        })?;
+        Ok(Evidence::signed(presented))
+    }
+}
+
+/// A call whose message has been received.
+pub(super) struct Call {
+    broker: Arc<Broker>,
+    origin: Origin,
+    evidence: Result<Evidence, Error>,
+    message: Bytes,
+}
+
+impl Call {
+    /// Runs the operation that the message is a request of.
+    pub(super) async fn run<A: Rpc>(mut self) -> Answer {
+        if A::PROOF != Proof::Signature {
+            // The proof is in the message: a signature that comes along is not looked at.
+            self.evidence = Ok(Evidence::Anonymous);
+        }
+        let input = A::Request::decode(self.message)
+            .map_err(|e| Error::Malformed(format!("the message cannot be decoded: {e}")))
+            .and_then(|message| A::read(message, &mut self.evidence));
+        let reply = ops::serve(&self.broker, self.evidence, input, self.origin).await;
+        match reply.result {
+            Ok(output) => {
+                let message = A::Response::from(output);
+                let mut response = Response::new(Bytes::from(message.encode_to_vec()));
+                if let Ok(id) = reply.request_id.parse() {
+                    response.metadata_mut().insert("x-amzn-requestid", id);
+                }
+                Ok(response)
+            }
+            Err(error) => Err(failure(&reply.request_id, &error)),
+        }
+    }
+
+    /// Refuses a method that its service does not have.
+    pub(super) async fn refuse(self, name: &str) -> Answer {
+        let error = ops::registry::unanswered(name, "v1");
+        let reply = ops::refuse(
+            &self.broker,
+            Service::Sts,
+            name.to_owned(),
+            self.evidence,
+            error,
+            self.origin,
+        )
+        .await;
+        Err(failure(&reply.request_id, &reply.error))
+    }
+}
+
+/// Messages as bytes.
+pub(super) struct BytesCodec;
+
+impl Codec for BytesCodec {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for BytesCodec {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, item: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put(item);
+        Ok(())
+    }
+}
+
+impl Decoder for BytesCodec {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
+    }
+}

@@ -1,0 +1,288 @@
+//! Messages and operations, both ways.
+
+use prost::Message;
+
+use crate::api::sts::v1 as pb;
+use crate::authn::Evidence;
+use crate::base::names::Tag;
+use crate::error::Error;
+use crate::mint::Credentials;
+use crate::ops::Operation;
+use crate::ops::sts::assume_role::{AssumeRole, AssumeRoleInput, AssumeRoleOutput};
+use crate::ops::sts::assume_role_with_web_identity::{
+    AssumeRoleWithWebIdentity, AssumeRoleWithWebIdentityInput, AssumeRoleWithWebIdentityOutput,
+};
+use crate::ops::sts::decode_authorization_message::{
+    DecodeAuthorizationMessage, DecodeAuthorizationMessageOutput,
+};
+use crate::ops::sts::get_access_key_info::{GetAccessKeyInfo, GetAccessKeyInfoOutput};
+use crate::ops::sts::get_caller_identity::{GetCallerIdentity, GetCallerIdentityOutput};
+use crate::ops::sts::get_federation_token::{
+    GetFederationToken, GetFederationTokenInput, GetFederationTokenOutput,
+};
+use crate::ops::sts::get_session_token::{GetSessionToken, GetSessionTokenOutput};
+use crate::ops::sts::get_web_identity_token::{
+    GetWebIdentityToken, GetWebIdentityTokenInput, GetWebIdentityTokenOutput,
+};
+
+/// An operation that a message asks for, and the message that answers it.
+pub(super) trait Rpc: Operation {
+    /// What asks for it.
+    type Request: Message + Default;
+    /// What answers it.
+    type Response: Message + From<Self::Output>;
+
+    /// The checked request. An operation whose proof is in its message puts it into `evidence`;
+    /// for all others that is the signature already.
+    ///
+    /// # Errors
+    /// Names the first field that breaks a rule, and the rule.
+    fn read(message: Self::Request, evidence: &mut Result<Evidence, Error>) -> Result<Self, Error>;
+}
+
+impl Rpc for AssumeRole {
+    type Request = pb::AssumeRoleRequest;
+    type Response = pb::AssumeRoleResponse;
+
+    fn read(m: Self::Request, _: &mut Result<Evidence, Error>) -> Result<Self, Error> {
+        Self::parse(m.into())
+    }
+}
+
+impl From<pb::AssumeRoleRequest> for AssumeRoleInput {
+    fn from(m: pb::AssumeRoleRequest) -> Self {
+        Self {
+            role_arn: Some(m.role_arn),
+            role_session_name: Some(m.role_session_name),
+            policy_arns: m.policy_arns,
+            policy: m.policy,
+            duration_seconds: m.duration_seconds.map(i64::from),
+            tags: tags(m.tags),
+            transitive_tag_keys: m.transitive_tag_keys,
+            external_id: m.external_id,
+            serial_number: m.serial_number,
+            token_code: m.token_code,
+            source_identity: m.source_identity,
+            provided_contexts: false,
+        }
+    }
+}
+
+impl From<AssumeRoleOutput> for pb::AssumeRoleResponse {
+    fn from(output: AssumeRoleOutput) -> Self {
+        Self {
+            credentials: Some(output.credentials.into()),
+            assumed_role_user: Some(pb::AssumedRoleUser {
+                assumed_role_id: output.assumed_role_id,
+                arn: output.arn,
+            }),
+            packed_policy_size: i32::try_from(output.packed_policy_size).unwrap_or(100),
+            source_identity: output.source_identity,
+        }
+    }
+}
+
+impl Rpc for AssumeRoleWithWebIdentity {
+    type Request = pb::AssumeRoleWithWebIdentityRequest;
+    type Response = pb::AssumeRoleWithWebIdentityResponse;
+
+    fn read(m: Self::Request, evidence: &mut Result<Evidence, Error>) -> Result<Self, Error> {
+        let (token, operation) = Self::parse(m.into())?;
+        *evidence = Ok(token);
+        Ok(operation)
+    }
+}
+
+impl From<pb::AssumeRoleWithWebIdentityRequest> for AssumeRoleWithWebIdentityInput {
+    fn from(m: pb::AssumeRoleWithWebIdentityRequest) -> Self {
+        Self {
+            role_arn: Some(m.role_arn),
+            role_session_name: Some(m.role_session_name),
+            web_identity_token: Some(m.web_identity_token),
+            provider_id: m.provider_id,
+            policy_arns: m.policy_arns,
+            policy: m.policy,
+            duration_seconds: m.duration_seconds.map(i64::from),
+        }
+    }
+}
+
+impl From<AssumeRoleWithWebIdentityOutput> for pb::AssumeRoleWithWebIdentityResponse {
+    fn from(output: AssumeRoleWithWebIdentityOutput) -> Self {
+        Self {
+            credentials: Some(output.credentials.into()),
+            subject_from_web_identity_token: output.subject,
+            assumed_role_user: Some(pb::AssumedRoleUser {
+                assumed_role_id: output.assumed_role_id,
+                arn: output.arn,
+            }),
+            packed_policy_size: i32::try_from(output.packed_policy_size).unwrap_or(100),
+            provider: output.provider,
+            audience: output.audience,
+            source_identity: output.source_identity,
+        }
+    }
+}
+
+impl Rpc for GetWebIdentityToken {
+    type Request = pb::GetWebIdentityTokenRequest;
+    type Response = pb::GetWebIdentityTokenResponse;
+
+    fn read(m: Self::Request, _: &mut Result<Evidence, Error>) -> Result<Self, Error> {
+        Self::parse(m.into())
+    }
+}
+
+impl From<pb::GetWebIdentityTokenRequest> for GetWebIdentityTokenInput {
+    fn from(m: pb::GetWebIdentityTokenRequest) -> Self {
+        Self {
+            audience: m.audience,
+            signing_algorithm: Some(m.signing_algorithm),
+            duration_seconds: m.duration_seconds.map(i64::from),
+            tags: tags(m.tags),
+        }
+    }
+}
+
+impl From<GetWebIdentityTokenOutput> for pb::GetWebIdentityTokenResponse {
+    fn from(output: GetWebIdentityTokenOutput) -> Self {
+        Self {
+            web_identity_token: output.web_identity_token.expose().clone(),
+            expiration: Some(prost_types::Timestamp {
+                seconds: output.expiration.seconds(),
+                nanos: 0,
+            }),
+        }
+    }
+}
+
+impl Rpc for DecodeAuthorizationMessage {
+    type Request = pb::DecodeAuthorizationMessageRequest;
+    type Response = pb::DecodeAuthorizationMessageResponse;
+
+    fn read(m: Self::Request, _: &mut Result<Evidence, Error>) -> Result<Self, Error> {
+        Self::parse(Some(m.encoded_message))
+    }
+}
+
+impl From<DecodeAuthorizationMessageOutput> for pb::DecodeAuthorizationMessageResponse {
+    fn from(output: DecodeAuthorizationMessageOutput) -> Self {
+        Self {
+            decoded_message: output.decoded_message,
+        }
+    }
+}
+
+impl Rpc for GetSessionToken {
+    type Request = pb::GetSessionTokenRequest;
+    type Response = pb::GetSessionTokenResponse;
+
+    fn read(m: Self::Request, _: &mut Result<Evidence, Error>) -> Result<Self, Error> {
+        Self::parse(
+            m.duration_seconds.map(i64::from),
+            m.serial_number,
+            m.token_code,
+        )
+    }
+}
+
+impl From<GetSessionTokenOutput> for pb::GetSessionTokenResponse {
+    fn from(output: GetSessionTokenOutput) -> Self {
+        Self {
+            credentials: Some(output.credentials.into()),
+        }
+    }
+}
+
+impl Rpc for GetFederationToken {
+    type Request = pb::GetFederationTokenRequest;
+    type Response = pb::GetFederationTokenResponse;
+
+    fn read(m: Self::Request, _: &mut Result<Evidence, Error>) -> Result<Self, Error> {
+        Self::parse(m.into())
+    }
+}
+
+impl From<pb::GetFederationTokenRequest> for GetFederationTokenInput {
+    fn from(m: pb::GetFederationTokenRequest) -> Self {
+        Self {
+            name: Some(m.name),
+            policy: m.policy,
+            policy_arns: m.policy_arns,
+            duration_seconds: m.duration_seconds.map(i64::from),
+            tags: tags(m.tags),
+        }
+    }
+}
+
+impl From<GetFederationTokenOutput> for pb::GetFederationTokenResponse {
+    fn from(output: GetFederationTokenOutput) -> Self {
+        Self {
+            credentials: Some(output.credentials.into()),
+            federated_user: Some(pb::FederatedUser {
+                federated_user_id: output.federated_user_id,
+                arn: output.arn,
+            }),
+            packed_policy_size: i32::try_from(output.packed_policy_size).unwrap_or(100),
+        }
+    }
+}
+
+impl Rpc for GetCallerIdentity {
+    type Request = pb::GetCallerIdentityRequest;
+    type Response = pb::GetCallerIdentityResponse;
+
+    fn read(_: Self::Request, _: &mut Result<Evidence, Error>) -> Result<Self, Error> {
+        Ok(Self)
+    }
+}
+
+impl From<GetCallerIdentityOutput> for pb::GetCallerIdentityResponse {
+    fn from(output: GetCallerIdentityOutput) -> Self {
+        Self {
+            user_id: output.user_id,
+            account: output.account,
+            arn: output.arn,
+        }
+    }
+}
+
+impl Rpc for GetAccessKeyInfo {
+    type Request = pb::GetAccessKeyInfoRequest;
+    type Response = pb::GetAccessKeyInfoResponse;
+
+    fn read(m: Self::Request, _: &mut Result<Evidence, Error>) -> Result<Self, Error> {
+        Self::parse(Some(&m.access_key_id))
+    }
+}
+
+impl From<GetAccessKeyInfoOutput> for pb::GetAccessKeyInfoResponse {
+    fn from(output: GetAccessKeyInfoOutput) -> Self {
+        Self {
+            account: output.account,
+        }
+    }
+}
+
+impl From<Credentials> for pb::Credentials {
+    fn from(credentials: Credentials) -> Self {
+        Self {
+            access_key_id: credentials.access_key_id.as_str().to_owned(),
+            secret_access_key: credentials.secret_access_key.expose().clone(),
+            session_token: credentials.session_token.expose().clone(),
+            expiration: Some(prost_types::Timestamp {
+                seconds: credentials.expires_at.seconds(),
+                nanos: 0,
+            }),
+        }
+    }
+}
+
+fn tags(tags: Vec<pb::Tag>) -> Vec<Tag> {
+    tags.into_iter()
+        .map(|t| Tag {
+            key: t.key,
+            value: t.value,
+        })
+        .collect()
+}

@@ -1,0 +1,187 @@
+//! Messages of SessionAdministration and operations, both ways.
+
+use super::messages::Rpc;
+use crate::api::sts::v1 as pb;
+use crate::authn::Evidence;
+use crate::base::digest::hex;
+use crate::error::Error;
+use crate::ops::admin::describe_session::DescribeSession;
+use crate::ops::admin::list_sessions::{ListSessions, ListSessionsOutput};
+use crate::ops::admin::revoke_sessions::{
+    Asked, PreviewRevocation, RevokeSessions, RevokeSessionsOutput, Target,
+};
+use crate::ops::admin::session_view::SessionView;
+use crate::session::token;
+use crate::store::Node;
+
+impl Rpc for ListSessions {
+    type Request = pb::ListSessionsRequest;
+    type Response = pb::ListSessionsResponse;
+
+    fn read(m: Self::Request, _: &mut Result<Evidence, Error>) -> Result<Self, Error> {
+        Self::parse(
+            m.role_arn.as_deref(),
+            m.max_items,
+            m.marker,
+            m.include_revoked,
+        )
+    }
+}
+
+impl From<ListSessionsOutput> for pb::ListSessionsResponse {
+    fn from(output: ListSessionsOutput) -> Self {
+        let sessions = output.sessions.into_iter().map(pb::Session::from).collect();
+        Self {
+            sessions,
+            marker: output.marker,
+            shared: output.shared,
+        }
+    }
+}
+
+impl Rpc for DescribeSession {
+    type Request = pb::DescribeSessionRequest;
+    type Response = pb::DescribeSessionResponse;
+
+    fn read(m: Self::Request, _: &mut Result<Evidence, Error>) -> Result<Self, Error> {
+        Self::parse(&m.session_id)
+    }
+}
+
+impl From<SessionView> for pb::DescribeSessionResponse {
+    fn from(view: SessionView) -> Self {
+        Self {
+            session: Some(view.into()),
+        }
+    }
+}
+
+impl From<SessionView> for pb::Session {
+    fn from(view: SessionView) -> Self {
+        let at = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+        let record = view.record;
+        let kind = record.kind();
+        let made_by = match kind {
+            token::Kind::Role => "AssumeRole",
+            token::Kind::User => "GetSessionToken",
+            token::Kind::FederatedUser => "GetFederationToken",
+        };
+        Self {
+            session_id: hex(&record.session_id),
+            access_key_id: record.access_key_id,
+            arn: view.arn,
+            made_by: made_by.to_owned(),
+            role_arn: if kind == token::Kind::Role {
+                record.principal_arn
+            } else {
+                String::new()
+            },
+            source_identity: record.source_identity,
+            tags: record
+                .tags
+                .into_iter()
+                .map(|t| pb::Tag {
+                    key: t.key,
+                    value: t.value,
+                })
+                .collect(),
+            issued_at: at(record.issued_at),
+            expires_at: at(record.expires_at),
+            came_from: view.came_from,
+            assumed_by_access_key_id: record
+                .ancestors
+                .last()
+                .map(|a| a.access_key_id.clone())
+                .unwrap_or_default(),
+            revoked: view.revoked,
+        }
+    }
+}
+
+impl Rpc for RevokeSessions {
+    type Request = pb::RevokeSessionsRequest;
+    type Response = pb::RevokeSessionsResponse;
+
+    fn read(m: Self::Request, _: &mut Result<Evidence, Error>) -> Result<Self, Error> {
+        revocation(m)
+    }
+}
+
+impl Rpc for PreviewRevocation {
+    type Request = pb::RevokeSessionsRequest;
+    type Response = pb::PreviewRevocationResponse;
+
+    fn read(m: Self::Request, _: &mut Result<Evidence, Error>) -> Result<Self, Error> {
+        revocation(m).map(Self)
+    }
+}
+
+fn revocation(m: pb::RevokeSessionsRequest) -> Result<RevokeSessions, Error> {
+    let issued_before = m.issued_before.map(|at| at.seconds);
+    RevokeSessions::parse(
+        m.selector.map(Asked::from),
+        issued_before,
+        m.deactivate_access_key,
+    )
+}
+
+impl From<pb::revoke_sessions_request::Selector> for Asked {
+    fn from(selector: pb::revoke_sessions_request::Selector) -> Self {
+        use pb::revoke_sessions_request::Selector;
+        match selector {
+            Selector::SessionId(text) => Self::SessionId(text),
+            Selector::AccessKeyId(text) => Self::AccessKeyId(text),
+            Selector::PrincipalArn(text) => Self::PrincipalArn(text),
+            Selector::RoleArn(text) => Self::RoleArn(text),
+            Selector::SourceIdentity(text) => Self::SourceIdentity(text),
+            Selector::VouchedFor(pb::VouchedFor {
+                provider_arn,
+                subject,
+            }) => Self::VouchedFor {
+                provider_arn,
+                subject,
+            },
+            Selector::All(all) => Self::All(all),
+        }
+    }
+}
+
+impl From<RevokeSessionsOutput> for pb::RevokeSessionsResponse {
+    fn from(output: RevokeSessionsOutput) -> Self {
+        let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+        let node = |n: Node| pb::Node {
+            node: n.node,
+            host: n.host,
+            confirmed_sequence_number: n.confirmed,
+        };
+        Self {
+            sequence_number: output.sequence_number,
+            nodes_connected: count(output.nodes_connected),
+            nodes_confirmed: count(output.nodes_connected.saturating_sub(output.pending.len())),
+            pending: output.pending.into_iter().map(node).collect(),
+            target: Some(output.target.into()),
+            access_key_deactivated: output.access_key_deactivated,
+        }
+    }
+}
+
+impl From<Target> for pb::RevocationTarget {
+    fn from(target: Target) -> Self {
+        Self {
+            exists: target.exists,
+            sessions_on_record: target
+                .sessions
+                .map(|counted| i32::try_from(counted.hit).unwrap_or(i32::MAX)),
+            more: target.sessions.is_some_and(|counted| counted.more),
+            access_key_goes_on: target.access_key_goes_on,
+        }
+    }
+}
+
+impl From<Target> for pb::PreviewRevocationResponse {
+    fn from(target: Target) -> Self {
+        Self {
+            target: Some(target.into()),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! How an answer is said: its headers, and its body in XML, or in JSON for those who ask.
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+
+use super::answer::{self, Element};
+use super::fault::fault;
+use super::sts;
+use crate::error::Error;
+
+/// How to say it.
+#[derive(Clone, Copy)]
+pub(super) struct Respond {
+    json: bool,
+    /// The XML namespace of the API that was asked for.
+    namespace: &'static str,
+}
+
+impl Respond {
+    /// As these headers ask for it, in the namespace of STS.
+    pub(super) fn to(headers: &HeaderMap) -> Self {
+        let json = headers
+            .get(ACCEPT)
+            .is_some_and(|v| v.as_bytes().starts_with(b"application/json"));
+        Self {
+            json,
+            namespace: sts::NAMESPACE,
+        }
+    }
+
+    /// In another namespace.
+    pub(super) fn within(self, namespace: &'static str) -> Self {
+        Self { namespace, ..self }
+    }
+
+    pub(super) fn success(
+        &self,
+        action: &str,
+        result: Option<Vec<Element>>,
+        request_id: &str,
+    ) -> Response<Full<Bytes>> {
+        self.whole(
+            StatusCode::OK,
+            request_id,
+            answer::success(action, self.namespace, result, request_id, self.json),
+        )
+    }
+
+    pub(super) fn failure(&self, request_id: &str, error: &Error) -> Response<Full<Bytes>> {
+        let (status, side) = fault(error);
+        let error_element = answer::error(side, error.code(), &error.message());
+        let body = answer::failure(error_element, self.namespace, request_id, self.json);
+        let mut response = self.whole(status, request_id, body);
+        if matches!(
+            error,
+            Error::ServiceUnavailable(_) | Error::Throttling | Error::IdpCommunicationError
+        ) {
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+
+    fn whole(&self, status: StatusCode, request_id: &str, body: Vec<u8>) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(Bytes::from(body)));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        let kind = if self.json {
+            "application/json"
+        } else {
+            "text/xml"
+        };
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Ok(id) = HeaderValue::from_str(request_id) {
+            headers.insert("x-amzn-requestid", id);
+        }
+        response
+    }
+}

@@ -1,0 +1,134 @@
+//! Hands each request to the protocol that it is of, and answers gRPC's own services: health checks
+//! and reflection.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use http::{Request, Response};
+use tonic::body::Body;
+use tower_service::Service;
+
+use super::Shared;
+use super::body::Metered;
+use crate::api;
+use crate::oauth::token;
+use crate::oauth::well_known::{self, Document};
+use crate::ops::CALL_TIMEOUT;
+use crate::origin::Origin;
+use crate::routes::{self, Grpc, Http};
+use crate::{grpc, query};
+
+/// Answers a request.
+pub(super) async fn answer(
+    shared: &Arc<Shared>,
+    origin: Origin,
+    is_grpc: bool,
+    request: Request<Metered>,
+) -> Response<Body> {
+    if is_grpc {
+        return answer_grpc(shared, origin, request).await;
+    }
+    let broker = &shared.broker;
+    let published =
+        |document| well_known::answer(broker, request.method(), document).map(|r| r.map(Body::new));
+    let response = match routes::http(request.uri().path()) {
+        Http::Query => None,
+        Http::ProviderConfiguration => published(Document::Configuration),
+        Http::KeySet => published(Document::KeySet),
+        Http::TokenExchange => {
+            let response = token::serve(broker, origin, request).await;
+            return response.map(Body::new);
+        }
+    };
+    match response {
+        Some(response) => response,
+        None => query::serve(broker, origin, request).await.map(Body::new),
+    }
+}
+
+async fn answer_grpc(
+    shared: &Arc<Shared>,
+    origin: Origin,
+    request: Request<Metered>,
+) -> Response<Body> {
+    let (service, _) = routes::grpc(request.uri().path());
+    match service {
+        Grpc::SecurityTokenService | Grpc::SessionAdministration => {
+            grpc::serve(&shared.broker, origin, request).await
+        }
+        Grpc::Health => {
+            let mut service =
+                tonic_health::pb::health_server::HealthServer::new(Health(shared.clone()));
+            match tokio::time::timeout(CALL_TIMEOUT, service.call(request)).await {
+                Ok(result) => infallible(result),
+                Err(_) => tonic::Status::deadline_exceeded("the request did not arrive in time")
+                    .into_http(),
+            }
+        }
+        Grpc::Reflection if shared.reflection => match reflection().build_v1() {
+            Ok(mut service) => infallible(service.call(request.map(in_time)).await),
+            Err(_) => grpc::unimplemented(),
+        },
+        Grpc::ReflectionAlpha if shared.reflection => match reflection().build_v1alpha() {
+            Ok(mut service) => infallible(service.call(request.map(in_time)).await),
+            Err(_) => grpc::unimplemented(),
+        },
+        Grpc::Reflection | Grpc::ReflectionAlpha | Grpc::Unknown => grpc::unimplemented(),
+    }
+}
+
+fn in_time(body: Metered) -> Metered {
+    body.until(CALL_TIMEOUT)
+}
+
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(api::DESCRIPTORS)
+}
+
+fn infallible(result: Result<Response<Body>, Infallible>) -> Response<Body> {
+    match result {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}
+
+/// The standard health service; its answer is readiness's.
+struct Health(Arc<Shared>);
+
+#[tonic::async_trait]
+impl tonic_health::pb::health_server::Health for Health {
+    async fn check(
+        &self,
+        request: tonic::Request<tonic_health::pb::HealthCheckRequest>,
+    ) -> Result<tonic::Response<tonic_health::pb::HealthCheckResponse>, tonic::Status> {
+        let known = ["", api::SERVICE, api::ADMINISTRATION];
+        if !known.contains(&request.get_ref().service.as_str()) {
+            return Err(tonic::Status::not_found("no such service"));
+        }
+        let status = match self.0.is_ready() {
+            Ok(()) => tonic_health::ServingStatus::Serving,
+            Err(_) => tonic_health::ServingStatus::NotServing,
+        };
+        Ok(tonic::Response::new(
+            tonic_health::pb::HealthCheckResponse {
+                status: status as i32,
+            },
+        ))
+    }
+
+    type WatchStream = std::pin::Pin<
+        Box<
+            dyn tokio_stream::Stream<
+                    Item = Result<tonic_health::pb::HealthCheckResponse, tonic::Status>,
+                > + Send,
+        >,
+    >;
+
+    async fn watch(
+        &self,
+        _: tonic::Request<tonic_health::pb::HealthCheckRequest>,
+    ) -> Result<tonic::Response<Self::WatchStream>, tonic::Status> {
+        Err(tonic::Status::unimplemented("ask with Check"))
+    }
+}
