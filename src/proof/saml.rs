@@ -1,0 +1,200 @@
+//! SAML 2.0 responses of identity providers, strictly: base64, pinned keys and the time in, an
+//! assertion out. No clock, no network, nothing of the directory.
+//!
+//! A response takes this path, and at each step the first thing that is wrong refuses it:
+//!
+//! 1. [`verify`]: the length, before anything else; base64; the scan of `limits`; one parser
+//!    (`xml`); exactly one assertion, and signatures directly in the response or in the assertion.
+//! 2. Every signature must be good by a key of the `metadata` (`signature`). What is signed
+//!    comes back as canonical octets, and these are parsed again. From then on nothing else is
+//!    read, so an element that was moved, wrapped or added next to what is signed is not seen.
+//! 3. [`Verified::accept`]: the `rules` about issuer, audience, recipient, request and time.
+//! 4. [`AwsClaims::read`]: the attributes that AWS defines.
+//!
+//! That an assertion is used once is for the caller to see to: [`Accepted::usable_until`].
+
+mod assertion;
+mod c14n;
+mod claims;
+mod context_keys;
+mod limits;
+mod metadata;
+mod refusal;
+mod rules;
+mod signature;
+mod xml;
+
+#[cfg(test)]
+mod attacks;
+#[cfg(test)]
+mod tests;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use roxmltree::{Document, Node};
+
+pub use assertion::{
+    Assertion, Attribute, AuthnStatement, Conditions, Envelope, NameId, SubjectConfirmation,
+};
+pub use claims::{AwsClaims, RolePair};
+pub use context_keys::ContextKey;
+pub use limits::XmlError;
+pub use metadata::{Endpoint, Metadata, MetadataError, SigningKey};
+pub use refusal::{AwsCode, Refusal};
+pub use rules::{Accepted, LEEWAY, Rules};
+pub use signature::SignatureError;
+
+use crate::base::clock::Timestamp;
+use assertion::{SAML, SAMLP};
+use limits::{CANONICAL, RESPONSE};
+use xml::Source;
+
+/// The longest response, in characters of base64: STS API Reference, "AssumeRoleWithSAML".
+pub const MAX_CHARACTERS: usize = 100_000;
+
+/// A response with an assertion that a key of the identity provider signed. For whom and when it is
+/// good has not been looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    envelope: Envelope,
+    assertion: Assertion,
+}
+
+impl Verified {
+    /// What is said around the assertion.
+    pub fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
+
+    /// The assertion, before its rules were checked.
+    pub fn unchecked_assertion(&self) -> &Assertion {
+        &self.assertion
+    }
+}
+
+/// Checks the form of a response and its signatures.
+///
+/// # Errors
+/// When it is malformed, reports a failure, or is not signed by a key that `idp` has and whose
+/// certificate is valid `now`.
+pub fn verify(encoded: &str, idp: &Metadata, now: Timestamp) -> Result<Verified, Refusal> {
+    if encoded.len() > MAX_CHARACTERS {
+        return Err(Refusal::TooLong(encoded.len()));
+    }
+    let octets = decode(encoded)?;
+    if let Some(valid_until) = idp.valid_until().filter(|end| *end <= now) {
+        return Err(Refusal::MetadataExpired { valid_until, now });
+    }
+    let source = Source::new(&octets, &RESPONSE)?;
+    let document = source.parse()?;
+    let response = document.root_element();
+    let mut envelope = Envelope::read(response, false)?;
+    let assertion = only_assertion(&document)?;
+    let signed_response = signed(response, "Response", idp, now)?;
+    let signed_assertion = signed(assertion, "Assertion", idp, now)?;
+
+    // From here on nothing is read but what was signed.
+    let mut read = None;
+    if let Some(octets) = signed_response {
+        let source = Source::new(octets.as_bytes(), &CANONICAL)?;
+        let document = source.parse()?;
+        envelope = Envelope::read(document.root_element(), true)?;
+        read = Some(Assertion::read(only_assertion(&document)?)?);
+    }
+    if let Some(octets) = signed_assertion {
+        let source = Source::new(octets.as_bytes(), &CANONICAL)?;
+        let document = source.parse()?;
+        if !xml::is(document.root_element(), SAML, "Assertion") {
+            return Err(Refusal::Assertions);
+        }
+        let inner = Assertion::read(document.root_element())?;
+        if read.as_ref().is_some_and(|outer| *outer != inner) {
+            return Err(Refusal::Assertions);
+        }
+        read = Some(inner);
+    }
+    Ok(Verified {
+        envelope,
+        assertion: read.ok_or(Refusal::Unsigned)?,
+    })
+}
+
+/// Base64 with its padding, on one line or broken into several.
+fn decode(encoded: &str) -> Result<Vec<u8>, Refusal> {
+    let is_break = |c: char| matches!(c, '\r' | '\n');
+    let bytes = if encoded.contains(is_break) {
+        STANDARD.decode(encoded.replace(is_break, ""))
+    } else {
+        STANDARD.decode(encoded)
+    };
+    bytes.map_err(|_| Refusal::Base64)
+}
+
+/// The one assertion, a child of the response. By no namespace is there another, and signatures are
+/// nowhere else than in the two.
+fn only_assertion<'a, 'i>(document: &'a Document<'i>) -> Result<Node<'a, 'i>, Refusal> {
+    let response = document.root_element();
+    let named = |name: &'static str| {
+        document
+            .descendants()
+            .filter(move |node| node.is_element() && node.tag_name().name() == name)
+    };
+    if named("EncryptedAssertion").next().is_some() {
+        return Err(Refusal::Encrypted);
+    }
+    let mut assertions = named("Assertion");
+    let (Some(assertion), None) = (assertions.next(), assertions.next()) else {
+        return Err(Refusal::Assertions);
+    };
+    if !xml::is(assertion, SAML, "Assertion")
+        || assertion.parent() != Some(response)
+        || named("Response").any(|node| node != response)
+        || !xml::is(response, SAMLP, "Response")
+    {
+        return Err(Refusal::Assertions);
+    }
+    let is_placed = |signature: &Node<'_, '_>| {
+        let parent = signature.parent();
+        xml::is(*signature, signature::NAMESPACE, "Signature")
+            && (parent == Some(response) || parent == Some(assertion))
+    };
+    let mut parents = Vec::new();
+    for signature in named("Signature") {
+        if !is_placed(&signature) || parents.contains(&signature.parent()) {
+            return Err(Refusal::MisplacedSignature);
+        }
+        parents.push(signature.parent());
+    }
+    Ok(assertion)
+}
+
+/// The canonical octets of an element that is signed; None if it is not.
+fn signed(
+    element: Node<'_, '_>,
+    name: &'static str,
+    idp: &Metadata,
+    now: Timestamp,
+) -> Result<Option<String>, Refusal> {
+    let Some(signature) = xml::children(element, signature::NAMESPACE, "Signature").next() else {
+        return Ok(None);
+    };
+    let keys: Vec<_> = idp
+        .signing_keys()
+        .iter()
+        .map(SigningKey::public_key)
+        .collect();
+    let refused = |why| Refusal::Signature { signed: name, why };
+    let (octets, key) = signature::verify(element, signature, &keys).map_err(refused)?;
+    let key = idp
+        .signing_keys()
+        .get(key)
+        .ok_or(refused(SignatureError::Key))?;
+    if !key.is_valid(now) {
+        return Err(Refusal::Certificate {
+            not_before: key.not_before(),
+            not_after: key.not_after(),
+            now,
+        });
+    }
+    Ok(Some(octets))
+}

@@ -1,0 +1,510 @@
+//! What a response and its assertion say, typed: SAML Core 2.0 sections 2 and 3. Knows no rule
+//! about whom it is said to, or when.
+
+use roxmltree::Node;
+
+use super::refusal::{Refusal, seen};
+use super::signature::NAMESPACE as XMLDSIG;
+use super::xml;
+use crate::base::clock::Timestamp;
+
+/// The namespaces of assertions and of the protocol.
+pub(super) const SAML: &str = "urn:oasis:names:tc:SAML:2.0:assertion";
+pub(super) const SAMLP: &str = "urn:oasis:names:tc:SAML:2.0:protocol";
+
+const SUCCESS: &str = "urn:oasis:names:tc:SAML:2.0:status:Success";
+const BEARER: &str = "urn:oasis:names:tc:SAML:2.0:cm:bearer";
+const ENTITY: &str = "urn:oasis:names:tc:SAML:2.0:nameid-format:entity";
+const SUBJECT_TYPE_PREFIX: &str = "urn:oasis:names:tc:SAML:2.0:nameid-format:";
+const UNSPECIFIED: &str = "urn:oasis:names:tc:SAML:1.1:nameid-format:unspecified";
+/// Characters of an ID, which is remembered until the assertion is out of date.
+const MAX_ID: usize = 1_024;
+
+/// What is said around the assertion. Unless the response itself is signed, nobody has vouched for
+/// it: it can refuse a response and do nothing else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    /// The ID of the response.
+    pub id: String,
+    /// Whether the response itself is signed, and this was read from what was signed.
+    pub is_signed: bool,
+    /// Where the response was sent to.
+    pub destination: Option<String>,
+    /// The request that it answers.
+    pub in_response_to: Option<String>,
+    /// Who answers.
+    pub issuer: Option<String>,
+}
+
+/// An assertion.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assertion {
+    /// Unique for its issuer. It may be used once.
+    pub id: String,
+    /// The entity ID of the identity provider.
+    pub issuer: String,
+    /// Who it is about.
+    pub subject: NameId,
+    /// By what the bearer is known to be the subject.
+    pub confirmations: Vec<SubjectConfirmation>,
+    /// When and for whom it is good.
+    pub conditions: Conditions,
+    /// How the subject was authenticated.
+    pub authn_statements: Vec<AuthnStatement>,
+    /// What else is said of the subject, in the order of the assertion.
+    pub attributes: Vec<Attribute>,
+}
+
+/// A name identifier.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameId {
+    /// The name.
+    pub value: String,
+    /// Its `Format`.
+    pub format: Option<String>,
+    /// Its `NameQualifier`: the domain of the name.
+    pub name_qualifier: Option<String>,
+    /// Its `SPNameQualifier`: the service provider that the name is for.
+    pub sp_name_qualifier: Option<String>,
+}
+
+impl NameId {
+    /// The format as STS answers it: SAML 2.0 formats without their prefix.
+    pub fn subject_type(&self) -> &str {
+        let format = self.format.as_deref().unwrap_or(UNSPECIFIED);
+        format.strip_prefix(SUBJECT_TYPE_PREFIX).unwrap_or(format)
+    }
+}
+
+/// A subject confirmation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubjectConfirmation {
+    /// Whether its method is bearer.
+    pub is_bearer: bool,
+    /// The URL that the assertion is presented to.
+    pub recipient: Option<String>,
+    /// The request that it answers.
+    pub in_response_to: Option<String>,
+    /// Not good before this.
+    pub not_before: Option<Timestamp>,
+    /// Not good from then on.
+    pub not_on_or_after: Option<Timestamp>,
+}
+
+/// Conditions.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Conditions {
+    /// Not good before this.
+    pub not_before: Option<Timestamp>,
+    /// Not good from then on.
+    pub not_on_or_after: Option<Timestamp>,
+    /// One of the audiences of every restriction must be meant.
+    pub audience_restrictions: Vec<Vec<String>>,
+}
+
+/// An authentication statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthnStatement {
+    /// When the subject was authenticated.
+    pub authn_instant: Timestamp,
+    /// The end of the session at the identity provider.
+    pub session_not_on_or_after: Option<Timestamp>,
+    /// The session at the identity provider.
+    pub session_index: Option<String>,
+    /// The class of authentication, such as one with a hardware token.
+    pub context_class: Option<String>,
+}
+
+/// An attribute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attribute {
+    /// Its name, case-sensitive.
+    pub name: String,
+    /// Its `NameFormat`.
+    pub name_format: Option<String>,
+    /// Its values. None: a value with elements in it.
+    pub values: Vec<Option<String>>,
+}
+
+impl Envelope {
+    /// Reads what is around the assertion, and refuses a status other than success.
+    pub(super) fn read(response: Node<'_, '_>, is_signed: bool) -> Result<Self, Refusal> {
+        let element = Element(response, "Response");
+        if !xml::is(response, SAMLP, "Response") {
+            return Err(Refusal::NotResponse(seen(xml::qualified_name(response))));
+        }
+        element.version()?;
+        element.has_only(&[
+            (SAML, "Issuer"),
+            (XMLDSIG, "Signature"),
+            (SAMLP, "Extensions"),
+            (SAMLP, "Status"),
+            (SAML, "Assertion"),
+            (SAML, "EncryptedAssertion"),
+        ])?;
+        let status = element.one(SAMLP, "Status")?;
+        let code = Element(status, "Status").one(SAMLP, "StatusCode")?;
+        if xml::attribute(code, "Value") != Some(SUCCESS) {
+            let innermost = xml::children(code, SAMLP, "StatusCode")
+                .last()
+                .unwrap_or(code);
+            let message = Element(status, "Status").optional(SAMLP, "StatusMessage")?;
+            return Err(Refusal::Status {
+                code: seen(xml::attribute(innermost, "Value").unwrap_or_default()),
+                message: seen(&message.and_then(xml::text).unwrap_or_default()),
+            });
+        }
+        let issuer = element.optional(SAML, "Issuer")?;
+        Ok(Self {
+            id: element.id()?,
+            is_signed,
+            destination: element.text_attribute("Destination")?,
+            in_response_to: element.text_attribute("InResponseTo")?,
+            issuer: issuer.map(issuer_name).transpose()?,
+        })
+    }
+}
+
+impl Assertion {
+    /// Reads an assertion. The caller sees to it that it is signed.
+    pub(super) fn read(assertion: Node<'_, '_>) -> Result<Self, Refusal> {
+        let element = Element(assertion, "Assertion");
+        element.version()?;
+        element.has_only(&[
+            (SAML, "Issuer"),
+            (XMLDSIG, "Signature"),
+            (SAML, "Subject"),
+            (SAML, "Conditions"),
+            (SAML, "Advice"),
+            (SAML, "AuthnStatement"),
+            (SAML, "AuthzDecisionStatement"),
+            (SAML, "AttributeStatement"),
+        ])?;
+        let subject = Element(element.one(SAML, "Subject")?, "Subject");
+        subject.has_only(&[
+            (SAML, "NameID"),
+            (SAML, "EncryptedID"),
+            (SAML, "SubjectConfirmation"),
+        ])?;
+        if subject.optional(SAML, "EncryptedID")?.is_some() {
+            return Err(Refusal::Encrypted);
+        }
+        let conditions = element.optional(SAML, "Conditions")?;
+        let authn_statements = xml::children(assertion, SAML, "AuthnStatement");
+        let mut attributes = Vec::new();
+        for statement in xml::children(assertion, SAML, "AttributeStatement") {
+            let statement = Element(statement, "AttributeStatement");
+            statement.has_only(&[(SAML, "Attribute"), (SAML, "EncryptedAttribute")])?;
+            if xml::children(statement.0, SAML, "EncryptedAttribute")
+                .next()
+                .is_some()
+            {
+                return Err(Refusal::Encrypted);
+            }
+            for attribute in xml::children(statement.0, SAML, "Attribute") {
+                attributes.push(Attribute::read(attribute)?);
+            }
+        }
+        Ok(Self {
+            id: element.id()?,
+            issuer: issuer_name(element.one(SAML, "Issuer")?)?,
+            subject: NameId::read(subject.one(SAML, "NameID")?)?,
+            confirmations: xml::children(subject.0, SAML, "SubjectConfirmation")
+                .map(SubjectConfirmation::read)
+                .collect::<Result<_, _>>()?,
+            conditions: conditions
+                .map(Conditions::read)
+                .transpose()?
+                .unwrap_or_default(),
+            authn_statements: authn_statements
+                .map(AuthnStatement::read)
+                .collect::<Result<_, _>>()?,
+            attributes,
+        })
+    }
+}
+
+impl NameId {
+    fn read(name: Node<'_, '_>) -> Result<Self, Refusal> {
+        let element = Element(name, "NameID");
+        Ok(Self {
+            value: element.text()?,
+            format: element.text_attribute("Format")?,
+            name_qualifier: element.text_attribute("NameQualifier")?,
+            sp_name_qualifier: element.text_attribute("SPNameQualifier")?,
+        })
+    }
+}
+
+impl SubjectConfirmation {
+    fn read(confirmation: Node<'_, '_>) -> Result<Self, Refusal> {
+        let element = Element(confirmation, "SubjectConfirmation");
+        let method = element.text_attribute("Method")?;
+        let mut read = Self {
+            is_bearer: method.as_deref() == Some(BEARER),
+            recipient: None,
+            in_response_to: None,
+            not_before: None,
+            not_on_or_after: None,
+        };
+        if let Some(data) = element.optional(SAML, "SubjectConfirmationData")? {
+            let data = Element(data, "SubjectConfirmationData");
+            read.recipient = data.text_attribute("Recipient")?;
+            read.in_response_to = data.text_attribute("InResponseTo")?;
+            read.not_before = data.time("NotBefore")?;
+            read.not_on_or_after = data.time("NotOnOrAfter")?;
+        }
+        Ok(read)
+    }
+}
+
+impl Conditions {
+    fn read(conditions: Node<'_, '_>) -> Result<Self, Refusal> {
+        let element = Element(conditions, "Conditions");
+        let mut audience_restrictions = Vec::new();
+        for condition in conditions.children().filter(Node::is_element) {
+            if xml::is(condition, SAML, "AudienceRestriction") {
+                let restriction = Element(condition, "AudienceRestriction");
+                restriction.has_only(&[(SAML, "Audience")])?;
+                let audiences = xml::children(condition, SAML, "Audience");
+                let audiences = audiences.map(|audience| Element(audience, "Audience").text());
+                audience_restrictions.push(audiences.collect::<Result<_, _>>()?);
+            } else if !xml::is(condition, SAML, "OneTimeUse")
+                && !xml::is(condition, SAML, "ProxyRestriction")
+            {
+                return Err(Refusal::Condition(seen(xml::qualified_name(condition))));
+            }
+        }
+        Ok(Self {
+            not_before: element.time("NotBefore")?,
+            not_on_or_after: element.time("NotOnOrAfter")?,
+            audience_restrictions,
+        })
+    }
+}
+
+impl AuthnStatement {
+    fn read(statement: Node<'_, '_>) -> Result<Self, Refusal> {
+        let element = Element(statement, "AuthnStatement");
+        let context = element.optional(SAML, "AuthnContext")?;
+        let class = match context {
+            Some(context) => {
+                Element(context, "AuthnContext").optional(SAML, "AuthnContextClassRef")?
+            }
+            None => None,
+        };
+        Ok(Self {
+            authn_instant: element
+                .time("AuthnInstant")?
+                .ok_or(element.wrong("its AuthnInstant is missing"))?,
+            session_not_on_or_after: element.time("SessionNotOnOrAfter")?,
+            session_index: element.text_attribute("SessionIndex")?,
+            context_class: class
+                .map(|class| Element(class, "AuthnContextClassRef").text())
+                .transpose()?,
+        })
+    }
+}
+
+impl Attribute {
+    fn read(attribute: Node<'_, '_>) -> Result<Self, Refusal> {
+        let element = Element(attribute, "Attribute");
+        element.has_only(&[(SAML, "AttributeValue")])?;
+        Ok(Self {
+            name: element
+                .text_attribute("Name")?
+                .ok_or(element.wrong("its Name is missing"))?,
+            name_format: element.text_attribute("NameFormat")?,
+            values: xml::children(attribute, SAML, "AttributeValue")
+                .map(xml::text)
+                .collect(),
+        })
+    }
+}
+
+/// The name of an issuer, which is an entity ID.
+fn issuer_name(issuer: Node<'_, '_>) -> Result<String, Refusal> {
+    let element = Element(issuer, "Issuer");
+    match xml::attribute(issuer, "Format") {
+        None | Some(ENTITY | UNSPECIFIED) => element.text(),
+        Some(_) => Err(element.wrong("its Format is not that of an entity ID")),
+    }
+}
+
+/// An element, and what messages call it.
+#[derive(Clone, Copy)]
+pub(super) struct Element<'a, 'i>(pub Node<'a, 'i>, pub &'static str);
+
+impl<'a, 'i: 'a> Element<'a, 'i> {
+    pub fn wrong(self, rule: &'static str) -> Refusal {
+        Refusal::Element {
+            element: self.1,
+            rule,
+        }
+    }
+
+    /// Refuses text, and children that are not of these names.
+    pub fn has_only(self, names: &[(&str, &str)]) -> Result<(), Refusal> {
+        let is_named = |child: Node<'_, '_>| {
+            names
+                .iter()
+                .any(|(space, name)| xml::is(child, space, name))
+        };
+        let mut children = self.0.children();
+        if children.all(|child| !child.is_text() || is_blank(child))
+            && self.0.children().filter(Node::is_element).all(is_named)
+        {
+            Ok(())
+        } else {
+            Err(self.wrong("it has text or an element in it that does not belong there"))
+        }
+    }
+
+    /// The only child of that name.
+    pub fn one(self, namespace: &str, local: &'static str) -> Result<Node<'a, 'i>, Refusal> {
+        self.optional(namespace, local)?.ok_or(Refusal::Element {
+            element: local,
+            rule: "it is missing",
+        })
+    }
+
+    /// The only child of that name, or none.
+    pub fn optional(
+        self,
+        namespace: &str,
+        local: &'static str,
+    ) -> Result<Option<Node<'a, 'i>>, Refusal> {
+        let mut named = self
+            .0
+            .children()
+            .filter(|child| xml::is(*child, namespace, local));
+        let first = named.next();
+        match named.next() {
+            None => Ok(first),
+            Some(_) => Err(Refusal::Element {
+                element: local,
+                rule: "it is there more than once",
+            }),
+        }
+    }
+
+    fn version(self) -> Result<(), Refusal> {
+        match xml::attribute(self.0, "Version") {
+            Some("2.0") => Ok(()),
+            _ => Err(self.wrong("its Version is not 2.0")),
+        }
+    }
+
+    fn id(self) -> Result<String, Refusal> {
+        match self.text_attribute("ID")? {
+            Some(id) if id.len() <= MAX_ID => Ok(id),
+            _ => Err(self.wrong("its ID is missing or longer than 1,024 characters")),
+        }
+    }
+
+    /// The text of the element: not empty, on one line.
+    pub fn text(self) -> Result<String, Refusal> {
+        xml::text(self.0)
+            .filter(|text| is_plain(text))
+            .ok_or(self.wrong("its text is empty, or has a control character or an element in it"))
+    }
+
+    /// The value of an attribute, on one line. An empty one is none.
+    pub fn text_attribute(self, name: &str) -> Result<Option<String>, Refusal> {
+        match xml::attribute(self.0, name) {
+            None | Some("") => Ok(None),
+            Some(value) if is_plain(value) => Ok(Some(value.to_owned())),
+            Some(_) => Err(self.wrong("an attribute of it has a control character")),
+        }
+    }
+
+    /// The value of an attribute that is a time.
+    pub fn time(self, name: &str) -> Result<Option<Timestamp>, Refusal> {
+        xml::attribute(self.0, name)
+            .map(|text| {
+                time(text).ok_or(self.wrong("a time is not in UTC, as in 2026-01-02T03:04:05Z"))
+            })
+            .transpose()
+    }
+}
+
+fn is_blank(text: Node<'_, '_>) -> bool {
+    text.text()
+        .is_none_or(|text| text.trim_matches(super::limits::SPACE).is_empty())
+}
+
+/// Where people and logs read them, control characters would pass for something else.
+fn is_plain(text: &str) -> bool {
+    !text.is_empty() && !text.chars().any(char::is_control)
+}
+
+/// A time of SAML: `xs:dateTime` in UTC (SAML Core 2.0 section 1.3.3). What is finer than a
+/// millisecond is cut off.
+fn time(text: &str) -> Option<Timestamp> {
+    let (seconds, fraction) = match text.split_once('.') {
+        Some((seconds, fraction)) => (seconds, fraction.strip_suffix('Z')?),
+        None => (text.strip_suffix('Z')?, "0"),
+    };
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if !is_number(fraction) || fraction.len() > 20 {
+        return None;
+    }
+    let (date, time) = seconds.split_once('T')?;
+    let parts: Vec<&str> = date.split('-').chain(time.split(':')).collect();
+    let [year, month, day, hour, minute, second] = *parts else {
+        return None;
+    };
+    if [year, month, day, hour, minute, second].map(str::len) != [4, 2, 2, 2, 2, 2] {
+        return None;
+    }
+    let at = Timestamp::from_amz(&format!("{year}{month}{day}T{hour}{minute}{second}Z"))?;
+    let millis = format!("{fraction:0<3}").get(..3)?.parse().ok()?;
+    Some(at.plus(std::time::Duration::from_millis(millis)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_in_utc() {
+        let at = |text| time(text).map(Timestamp::millis);
+        assert_eq!(at("1970-01-01T00:00:01Z"), Some(1_000));
+        assert_eq!(at("1970-01-01T00:00:01.5Z"), Some(1_500));
+        assert_eq!(at("1970-01-01T00:00:01.0009999Z"), Some(1_000));
+        for text in [
+            "1970-01-01T00:00:01",
+            "1970-01-01T00:00:01+00:00",
+            "1970-01-01T00:00:01.Z",
+            "1970-01-01T00:00:01.-1Z",
+            "1970-1-01T00:00:001Z",
+            "1970-01-01 00:00:01Z",
+            "1970-02-30T00:00:00Z",
+            "1970-01-01T24:00:00Z",
+            "1970-01-01T00:00:60Z",
+            "+970-01-01T00:00:01Z",
+            " 1970-01-01T00:00:01Z",
+            "",
+        ] {
+            assert_eq!(at(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_format_of_a_name_id_loses_the_prefix_of_saml_2_0_only() {
+        let name = |format: Option<&str>| NameId {
+            value: "x".into(),
+            format: format.map(str::to_owned),
+            name_qualifier: None,
+            sp_name_qualifier: None,
+        };
+        let subject_type = |format| name(format).subject_type().to_owned();
+        assert_eq!(
+            subject_type(Some("urn:oasis:names:tc:SAML:2.0:nameid-format:persistent")),
+            "persistent"
+        );
+        let email = "urn:oasis:names:tc:SAML:1.1:nameid-format:emailAddress";
+        assert_eq!(subject_type(Some(email)), email);
+        assert_eq!(subject_type(None), UNSPECIFIED);
+    }
+}

@@ -1,0 +1,476 @@
+//! Attacks on signed responses, made by machine from responses that others signed. Whatever is done
+//! to a response, it is refused, or says exactly what it said before.
+//!
+//! BREVET_SAML_MUTATIONS sets the number of mutations.
+
+use super::tests::{GOOD, accept, data, made_at, metadata, sign};
+use super::*;
+
+/// A good response, and what it says.
+struct Target {
+    name: &'static str,
+    xml: String,
+    idp: Metadata,
+    says: Accepted,
+}
+
+fn targets() -> Vec<Target> {
+    let target = |(name, idp): (&'static str, &'static str)| {
+        let xml = data(&format!("{name}.xml"));
+        let idp = metadata(idp);
+        let says = accept(xml.as_bytes(), &idp, made_at()).unwrap();
+        Target {
+            name,
+            xml,
+            idp,
+            says,
+        }
+    };
+    GOOD.into_iter().map(target).collect()
+}
+
+impl Target {
+    /// Whether the response is accepted, which it may be only if it says what it said before.
+    #[track_caller]
+    fn accepts(&self, attack: &[u8], how: &str) -> bool {
+        match accept(attack, &self.idp, made_at()) {
+            Err(_) => false,
+            Ok(says) => {
+                let attack = String::from_utf8_lossy(attack);
+                assert_eq!(
+                    says, self.says,
+                    "{how} of {} is accepted:\n{attack}",
+                    self.name
+                );
+                true
+            }
+        }
+    }
+}
+
+/// Numbers that look random, and are the same each time (SplitMix64).
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.next() % u64::try_from(bound.max(1)).unwrap()).unwrap()
+    }
+
+    fn one_of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+        &all[self.below(all.len())]
+    }
+}
+
+/// A response taken apart.
+struct Parts {
+    /// What is around the assertion.
+    before: String,
+    assertion: String,
+    after: String,
+    /// Where the signature is in the assertion, or in the whole response if that is signed.
+    signature: std::ops::Range<usize>,
+}
+
+impl Parts {
+    fn of(xml: &str) -> Self {
+        let document = Document::parse(xml).unwrap();
+        let response = document.root_element();
+        let assertion = xml::children(response, SAML, "Assertion").next().unwrap();
+        let range = assertion.range();
+        let signature = |parent| xml::children(parent, signature::NAMESPACE, "Signature").next();
+        let signature = match signature(assertion) {
+            Some(inner) => inner.range().start - range.start..inner.range().end - range.start,
+            None => signature(response).unwrap().range(),
+        };
+        Self {
+            before: xml[..range.start].to_owned(),
+            assertion: xml[range.clone()].to_owned(),
+            after: xml[range.end..].to_owned(),
+            signature,
+        }
+    }
+}
+
+/// The same text for somebody else.
+fn evil(xml: &str) -> String {
+    let mut text = xml.to_owned();
+    for name in ["alice-7f3a", ">bob<", "car<!-- between -->ol"] {
+        let other = if name.starts_with('>') {
+            ">mallory<"
+        } else {
+            "mallory"
+        };
+        text = text.replace(name, other);
+    }
+    assert!(text.contains("mallory"));
+    text.replace("role/Deploy", "role/Admin")
+}
+
+/// The IDs of an evil copy: the same, another, none.
+fn with_id(xml: &str, id: usize) -> String {
+    let at = xml.find(" ID=\"").unwrap();
+    let end = at + 5 + xml[at + 5..].find('"').unwrap() + 1;
+    let new = ["", " ID=\"_evil\"", ""][id];
+    if id == 0 {
+        xml.to_owned()
+    } else {
+        format!("{}{new}{}", &xml[..at], &xml[end..])
+    }
+}
+
+/// Positions in a document at which an element can be put: before and behind each element, and
+/// behind each start tag.
+fn positions(xml: &str) -> Vec<usize> {
+    let document = Document::parse(xml).unwrap();
+    let mut positions = Vec::new();
+    for element in document.descendants().filter(Node::is_element) {
+        let range = element.range();
+        if element != document.root_element() {
+            positions.extend([range.start, range.end]);
+        }
+        let first = element.first_child().map(|child| child.range().start);
+        positions.extend(first);
+    }
+    positions.sort_unstable();
+    positions.dedup();
+    positions
+}
+
+fn insert(text: &str, at: usize, what: &str) -> String {
+    format!("{}{what}{}", &text[..at], &text[at..])
+}
+
+#[test]
+fn the_attacks_would_succeed_without_the_signature() {
+    // An evil assertion that is signed is accepted, and is not what was said before.
+    for target in targets().iter().filter(|t| t.name == "xmlsec-rsa-sha256") {
+        let says = accept(sign(&evil(&target.xml)).as_bytes(), &target.idp, made_at()).unwrap();
+        assert_eq!(says.assertion().subject.value, "mallory");
+        assert_ne!(says, target.says);
+        assert!(target.accepts(target.xml.as_bytes(), "itself"));
+    }
+}
+
+/// The eight wrappings of Somorovsky et al., "On Breaking SAML: Be Whoever You Want to Be" (USENIX
+/// Security 2012), as testing tools number them.
+#[test]
+fn sa_01_the_eight_wrappings_are_refused() {
+    for target in targets() {
+        let parts = Parts::of(&target.xml);
+        let mut attacks = Vec::new();
+        if target.name.ends_with("-response") || target.name.ends_with("-both") {
+            let document = Document::parse(&target.xml).unwrap();
+            let response = document.root_element();
+            let signature = xml::children(response, signature::NAMESPACE, "Signature")
+                .next()
+                .unwrap();
+            let (all, range) = (&target.xml[response.range()], signature.range());
+            let offset = response.range().start;
+            let range = range.start - offset..range.end - offset;
+            let original = format!("{}{}", &all[..range.start], &all[range.end..]);
+            let signature = &all[range.clone()];
+            let end = signature.rfind("</").unwrap();
+            for id in 0..3 {
+                let evil = with_id(&evil(&original), id);
+                let at = range.start + evil.len() - original.len();
+                let at = evil[..at.min(evil.len())]
+                    .rfind("<samlp:Status")
+                    .unwrap_or(evil.find("><").unwrap() + 1);
+                // 1: the original is in the signature of the evil response.
+                attacks.push((1, insert(&evil, at, &insert(signature, end, &original))));
+                // 2: it is in front of the signature.
+                attacks.push((2, insert(&evil, at, &format!("{original}{signature}"))));
+            }
+        }
+        if target.name.ends_with("-response") {
+            assert_eq!(attacks.len(), 6);
+        } else {
+            let all = &parts.assertion;
+            let signature = &all[parts.signature.clone()];
+            let original = format!(
+                "{}{}",
+                &all[..parts.signature.start],
+                &all[parts.signature.end..]
+            );
+            let end = |xml: &str| xml.rfind("</").unwrap();
+            let around = |inner: String| format!("{}{inner}{}", parts.before, parts.after);
+            for id in 0..3 {
+                let plain = with_id(&evil(&original), id);
+                let signed = with_id(&evil(all), id);
+                let at = signed.find(signature).unwrap();
+                let unsigned = format!("{}{}", &signed[..at], &signed[at + signature.len()..]);
+                let holding = |inner: &str| insert(&unsigned, at, inner);
+                let extensions =
+                    format!("<samlp:Extensions xmlns:samlp=\"{SAMLP}\">{plain}</samlp:Extensions>");
+                let object = format!(
+                    "<ds:Object xmlns:ds=\"{}\">{original}</ds:Object>",
+                    signature::NAMESPACE
+                );
+                attacks.extend([
+                    (3, around(format!("{plain}{all}"))),
+                    (4, around(insert(&plain, end(&plain), all))),
+                    (5, around(format!("{signed}{original}"))),
+                    (
+                        6,
+                        around(holding(&insert(signature, end(signature), &original))),
+                    ),
+                    (7, around(format!("{extensions}{all}"))),
+                    (
+                        8,
+                        around(holding(&insert(signature, end(signature), &object))),
+                    ),
+                ]);
+            }
+        }
+        for (number, attack) in attacks {
+            assert!(
+                Document::parse(&attack).is_ok(),
+                "wrapping {number} of {}:\n{attack}",
+                target.name
+            );
+            let how = format!("wrapping {number}");
+            assert!(
+                !target.accepts(attack.as_bytes(), &how),
+                "{how} of {}",
+                target.name
+            );
+        }
+    }
+}
+
+/// Where else an evil assertion, the original and its signature can be put. A part of the attacks
+/// is tried, the same each time.
+#[test]
+fn sa_01_no_placement_of_an_evil_copy_is_accepted() {
+    let each = mutations(20_000) / 10 / targets().len();
+    let mut numbers = Numbers(1);
+    for target in targets() {
+        let parts = Parts::of(&target.xml);
+        let is_inner = !target.name.ends_with("-response");
+        let (all, signature) = if is_inner {
+            (parts.assertion.clone(), parts.signature.clone())
+        } else {
+            (target.xml.clone(), parts.signature.clone())
+        };
+        let all_signature = &all[signature.clone()];
+        let original = format!("{}{}", &all[..signature.start], &all[signature.end..]);
+        let original = original.trim_start_matches(|c| c != '<');
+        let original = match original.strip_prefix("<?") {
+            Some(rest) => rest.split_once("?>").unwrap().1.trim_start(),
+            None => original,
+        };
+        for _ in 0..each {
+            let id = numbers.below(3);
+            let evil_assertion = with_id(&evil(&parts.assertion), id);
+            let (attack, how) = match numbers.below(4) {
+                // An evil copy anywhere beside the original.
+                0 => {
+                    let at = *numbers.one_of(&positions(&target.xml));
+                    (
+                        insert(&target.xml, at, &evil_assertion),
+                        "an evil assertion added",
+                    )
+                }
+                // The original, or the signed element without its signature, anywhere in an evil
+                // copy.
+                1 => {
+                    let evil = with_id(&evil(&target.xml), id);
+                    let at = *numbers.one_of(&positions(&evil));
+                    let what = *numbers.one_of(&[original, parts.assertion.as_str()]);
+                    (insert(&evil, at, what), "the original in an evil copy")
+                }
+                // The signature anywhere in an evil copy that has none, with or without the
+                // original.
+                2 => {
+                    let evil = evil(&target.xml).replace(all_signature, "");
+                    let at = *numbers.one_of(&positions(&evil));
+                    let moved = insert(&evil, at, all_signature);
+                    let at = *numbers.one_of(&positions(&moved));
+                    let what = *numbers.one_of(&["", original]);
+                    (insert(&moved, at, what), "the signature moved")
+                }
+                // The signature again, anywhere.
+                _ => {
+                    let at = *numbers.one_of(&positions(&target.xml));
+                    (
+                        insert(&target.xml, at, all_signature),
+                        "the signature repeated",
+                    )
+                }
+            };
+            assert!(
+                !target.accepts(attack.as_bytes(), how),
+                "{how} of {}:\n{attack}",
+                target.name
+            );
+        }
+    }
+}
+
+/// How many mutations are tried.
+fn mutations(unless_set: usize) -> usize {
+    match std::env::var("BREVET_SAML_MUTATIONS") {
+        Ok(number) => number.parse().unwrap(),
+        Err(_) => unless_set,
+    }
+}
+
+const TOKENS: [&str; 40] = [
+    "<!---->",
+    "<!-- x -->",
+    "<?x y?>",
+    "<![CDATA[]]>",
+    "<![CDATA[mallory]]>",
+    "<!DOCTYPE x>",
+    "<!DOCTYPE x [<!ENTITY y 'mallory'>]>",
+    "&y;",
+    "&#0;",
+    "&#xD;",
+    "&#10;",
+    "&amp;",
+    "&lt;",
+    "&#xFFFD;",
+    "\u{feff}",
+    "\u{202e}",
+    "\0",
+    "\r\n",
+    "\r",
+    "\t",
+    " ",
+    "mallory",
+    "<x/>",
+    "<x>mallory</x>",
+    "<x xmlns=''/>",
+    "</x>",
+    " xmlns=\"\"",
+    " xmlns=\"urn:oasis:names:tc:SAML:2.0:assertion\"",
+    " xmlns=\"http://www.w3.org/2000/09/xmldsig#\"",
+    " xmlns:x=\"urn:oasis:names:tc:SAML:2.0:assertion\"",
+    " xmlns:saml=\"urn:x\"",
+    " xmlns:ns1=\"urn:x\"",
+    " ID=\"_evil\"",
+    " Id=\"_assertion\"",
+    " xml:id=\"_assertion\"",
+    " xml:space=\"preserve\"",
+    " xml:base=\"urn:x\"",
+    " ns1:xmlns=\"urn:x\"",
+    "]]>",
+    "--",
+];
+
+fn mutate(numbers: &mut Numbers, text: &mut Vec<u8>) {
+    let at = numbers.below(text.len() + 1);
+    let longest = *numbers.one_of(&[1, 4, 16, 200]);
+    let length = 1 + numbers.below(longest);
+    let end = (at + length).min(text.len());
+    match numbers.below(9) {
+        0 => drop(text.drain(at..end)),
+        1 => text.truncate(at),
+        2 => {
+            let copy = text[at..end].to_vec();
+            let to = numbers.below(text.len() + 1);
+            text.splice(to..to, copy);
+        }
+        3 => {
+            let copy: Vec<u8> = text.drain(at..end).collect();
+            let to = numbers.below(text.len() + 1);
+            text.splice(to..to, copy);
+        }
+        4 if at < text.len() => text[at] ^= 1 << numbers.below(8),
+        5 if at < text.len() => text[at] = *numbers.one_of(b"<>&;:\"'=/!?-[]#ax0 \n"),
+        // A token anywhere, or where it can do something: behind a mark of XML.
+        6 => drop(text.splice(at..at, numbers.one_of(&TOKENS).bytes())),
+        _ => {
+            let marks: Vec<usize> = (0..text.len())
+                .filter(|i| b"<>\"= ".contains(&text[*i]))
+                .collect();
+            let at = marks
+                .get(numbers.below(marks.len()))
+                .map_or(0, |at| at + numbers.below(2));
+            let at = at.min(text.len());
+            text.splice(at..at, numbers.one_of(&TOKENS).bytes());
+        }
+    }
+}
+
+#[test]
+fn sa_07_no_mutation_is_accepted_as_anybody_else() {
+    let targets = targets();
+    let each = mutations(20_000) / targets.len() + 1;
+    let accepted = std::thread::scope(|scope| {
+        let run = |target, seed| {
+            let (mut numbers, mut accepted) = (Numbers(seed), 0);
+            for _ in 0..each {
+                let Target { xml, .. }: &Target = target;
+                let mut text = xml.clone().into_bytes();
+                for _ in 0..=numbers.below(3) {
+                    mutate(&mut numbers, &mut text);
+                }
+                accepted += usize::from(target.accepts(&text, "a mutation"));
+            }
+            accepted
+        };
+        let threads: Vec<_> = targets
+            .iter()
+            .zip(1..)
+            .map(|(target, seed)| scope.spawn(move || run(target, seed)))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .sum::<usize>()
+    });
+    // Some change nothing that is signed, such as a space in a tag.
+    assert!(accepted > 0);
+    println!(
+        "{accepted} of {} mutations changed nothing",
+        each * targets.len()
+    );
+}
+
+/// Changes that XML says change nothing.
+#[test]
+fn sa_02_other_spellings_of_a_value_are_read_whole() {
+    for target in targets() {
+        let name = &target.says.assertion().subject.value;
+        let Some((before, after)) = target.xml.split_once(&format!(">{name}<")) else {
+            continue;
+        };
+        let (first, rest) = name.split_at(1);
+        let reference = format!("&#{};", u32::from(first.chars().next().unwrap()));
+        for spelling in [
+            format!("{first}<!-- x -->{rest}"),
+            format!("<!---->{name}<!---->"),
+            format!("{first}<![CDATA[{rest}]]>"),
+            format!("{reference}{rest}"),
+        ] {
+            let text = format!("{before}>{spelling}<{after}");
+            assert!(
+                target.accepts(text.as_bytes(), &spelling),
+                "{spelling} of {}",
+                target.name
+            );
+        }
+        for spelling in [
+            format!("{first}<x/>{rest}"),
+            format!("{first}<?x y?>{rest}"),
+            format!("{name} "),
+            format!("{first}&x;{rest}"),
+            first.to_owned(),
+        ] {
+            let text = format!("{before}>{spelling}<{after}");
+            assert!(
+                !target.accepts(text.as_bytes(), &spelling),
+                "{spelling} of {}",
+                target.name
+            );
+        }
+    }
+}

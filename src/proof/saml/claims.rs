@@ -1,0 +1,212 @@
+//! The attributes that AWS defines: IAM User Guide, "Configure SAML assertions for the
+//! authentication response", "Pass session tags in AWS STS" and "Monitor and control actions taken
+//! with assumed roles". Names are case-sensitive.
+
+use std::time::Duration;
+
+use super::assertion::Assertion;
+use super::refusal::{Refusal, seen};
+use crate::base::field::FieldError;
+use crate::base::names::{MAX_TAGS, RoleSessionName, SourceIdentity, Tag, tag_key, tag_value};
+
+const PREFIX: &str = "https://aws.amazon.com/SAML/Attributes/";
+const ROLE: &str = "https://aws.amazon.com/SAML/Attributes/Role";
+const PRINCIPAL_TAG: &str = "https://aws.amazon.com/SAML/Attributes/PrincipalTag:";
+
+/// A role and the provider that may vouch for whoever assumes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RolePair {
+    /// The role's ARN.
+    pub role: String,
+    /// The SAML provider's ARN.
+    pub provider: String,
+}
+
+/// What an assertion asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AwsClaims {
+    /// What the session is called.
+    pub role_session_name: RoleSessionName,
+    /// How long it should be.
+    pub session_duration: Option<Duration>,
+    /// Its tags.
+    pub tags: Vec<Tag>,
+    /// The keys of tags that go on to the next session of a chain.
+    pub transitive_tag_keys: Vec<String>,
+    /// Who stands behind it.
+    pub source_identity: Option<SourceIdentity>,
+    roles: Vec<RolePair>,
+}
+
+impl AwsClaims {
+    /// Reads the attributes.
+    ///
+    /// # Errors
+    /// When one is missing, repeated or breaks a rule.
+    pub fn read(assertion: &Assertion) -> Result<Self, Refusal> {
+        let name = "RoleSessionName";
+        let session_name = single(assertion, name)?;
+        let session_name =
+            session_name.ok_or_else(|| Refusal::NoAttribute(format!("{PREFIX}{name}")))?;
+        let parsed = RoleSessionName::parse(name, session_name);
+        let role_session_name = parsed.map_err(|error| broken(name, session_name, &error))?;
+
+        let name = "SessionDuration";
+        let duration = single(assertion, name)?;
+        let seconds = |text: &str| {
+            let seconds = text
+                .parse::<u32>()
+                .ok()
+                .filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
+            let rule = FieldError::new(name, "must be a number of seconds");
+            seconds.ok_or_else(|| broken(name, text, &rule))
+        };
+        let duration = duration.map(seconds).transpose()?;
+
+        let name = "SourceIdentity";
+        let source = single(assertion, name)?.map(|text| {
+            SourceIdentity::parse(name, text).map_err(|error| broken(name, text, &error))
+        });
+
+        let transitive_tag_keys = values(assertion, "TransitiveTagKeys")?;
+        let claims = Self {
+            role_session_name,
+            session_duration: duration.map(|seconds| Duration::from_secs(seconds.into())),
+            tags: tags(assertion)?,
+            transitive_tag_keys: transitive_tag_keys.into_iter().map(str::to_owned).collect(),
+            source_identity: source.transpose()?,
+            roles: roles(assertion)?,
+        };
+        for key in &claims.transitive_tag_keys {
+            if !claims
+                .tags
+                .iter()
+                .any(|tag| tag.key.eq_ignore_ascii_case(key))
+            {
+                let rule = FieldError::new(
+                    "",
+                    "must name tags that are sent as PrincipalTag attributes",
+                );
+                return Err(broken("TransitiveTagKeys", key, &rule));
+            }
+        }
+        Ok(claims)
+    }
+
+    /// The pairs of role and provider.
+    pub fn roles(&self) -> &[RolePair] {
+        &self.roles
+    }
+
+    /// Whether the role may be assumed by the word of this provider.
+    ///
+    /// # Errors
+    /// [`Refusal::RoleNotGranted`]
+    pub fn check_role(&self, role: &str, provider: &str) -> Result<(), Refusal> {
+        if self
+            .roles
+            .iter()
+            .any(|pair| pair.role == role && pair.provider == provider)
+        {
+            return Ok(());
+        }
+        Err(Refusal::RoleNotGranted {
+            role: seen(role),
+            provider: seen(provider),
+            pairs: self.roles.len(),
+        })
+    }
+}
+
+/// `ROLE_ARN,PROVIDER_ARN`, in either order. A value of another form grants nothing.
+fn roles(assertion: &Assertion) -> Result<Vec<RolePair>, Refusal> {
+    let values = values(assertion, "Role")?;
+    if values.is_empty() {
+        return Err(Refusal::NoAttribute(ROLE.to_owned()));
+    }
+    let resource = |arn: &str| {
+        let mut parts = arn.splitn(6, ':');
+        let starts = parts.next() == Some("arn");
+        parts
+            .nth(4)
+            .filter(|_| starts)
+            .map(|resource| resource.split('/').next().map(str::to_owned))?
+    };
+    let pair = |value: &str| {
+        let (first, second) = value.split_once(',')?;
+        let [first, second] = [first, second].map(|arn| arn.trim_matches([' ', '\t', '\r', '\n']));
+        let (role, provider) = match (resource(first)?.as_str(), resource(second)?.as_str()) {
+            ("role", "saml-provider") => (first, second),
+            ("saml-provider", "role") => (second, first),
+            _ => return None,
+        };
+        Some(RolePair {
+            role: role.to_owned(),
+            provider: provider.to_owned(),
+        })
+    };
+    Ok(values.into_iter().filter_map(pair).collect())
+}
+
+/// `PrincipalTag:KEY`, with one value each.
+fn tags(assertion: &Assertion) -> Result<Vec<Tag>, Refusal> {
+    let mut tags: Vec<Tag> = Vec::new();
+    for attribute in &assertion.attributes {
+        let Some(key) = attribute.name.strip_prefix(PRINCIPAL_TAG) else {
+            continue;
+        };
+        let name = format!("PrincipalTag:{key}");
+        let [Some(value)] = attribute.values.as_slice() else {
+            return Err(Refusal::RepeatedAttribute(seen(&attribute.name)));
+        };
+        tag_key("Key", key).map_err(|error| broken(&name, value, &error))?;
+        tag_value("Value", value).map_err(|error| broken(&name, value, &error))?;
+        if tags.iter().any(|tag| tag.key.eq_ignore_ascii_case(key)) {
+            return Err(Refusal::RepeatedAttribute(seen(&attribute.name)));
+        }
+        tags.push(Tag {
+            key: key.to_owned(),
+            value: value.clone(),
+        });
+        if tags.len() > MAX_TAGS {
+            let rule = FieldError::new("", "must be one of at most 50 tags");
+            return Err(broken(&name, value, &rule));
+        }
+    }
+    Ok(tags)
+}
+
+/// The value of an attribute that has one.
+fn single<'a>(assertion: &'a Assertion, name: &str) -> Result<Option<&'a str>, Refusal> {
+    match values(assertion, name)?.as_slice() {
+        [] => Ok(None),
+        [value] => Ok(Some(value)),
+        _ => Err(Refusal::RepeatedAttribute(format!("{PREFIX}{name}"))),
+    }
+}
+
+/// The values of an attribute, which are texts. It may be there once.
+fn values<'a>(assertion: &'a Assertion, name: &str) -> Result<Vec<&'a str>, Refusal> {
+    let is_named = |attribute: &str| attribute.strip_prefix(PREFIX) == Some(name);
+    let mut named = assertion.attributes.iter().filter(|a| is_named(&a.name));
+    let repeated = || Refusal::RepeatedAttribute(format!("{PREFIX}{name}"));
+    let Some(attribute) = named.next() else {
+        return Ok(Vec::new());
+    };
+    if named.next().is_some() {
+        return Err(repeated());
+    }
+    attribute
+        .values
+        .iter()
+        .map(|value| value.as_deref().ok_or_else(repeated))
+        .collect()
+}
+
+fn broken(name: &str, value: &str, error: &FieldError) -> Refusal {
+    Refusal::Attribute {
+        name: seen(&format!("{PREFIX}{name}")),
+        seen: seen(value),
+        rule: error.rule.clone().into_owned(),
+    }
+}

@@ -1,0 +1,421 @@
+//! A linear scan of XML text before it is parsed. It bounds what a parser would spend on the text,
+//! and refuses the constructs that parsers disagree about. It builds nothing and decides nothing
+//! about content: whatever passes here is parsed by one parser, and only that one.
+
+/// How much a document may have of what a parser's time and memory grow with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Bytes of text.
+    pub bytes: usize,
+    /// Elements that are open at the same time. Canonicalisation recurses as deep.
+    pub depth: usize,
+    /// Elements, texts and comments.
+    pub nodes: u32,
+}
+
+/// A response: 100,000 characters of base64 are 75,000 bytes.
+pub(super) const RESPONSE: Limits = Limits {
+    bytes: 75_000,
+    depth: 32,
+    nodes: 20_000,
+};
+
+/// The canonical text of a response or an assertion, which can be longer than the text it is made
+/// of: a namespace that was declared once is declared again at each element that needs it.
+pub(super) const CANONICAL: Limits = Limits {
+    bytes: 150_000,
+    ..RESPONSE
+};
+
+/// Metadata. The largest of one identity provider (AD FS, with its claim descriptions) has about
+/// 100,000 bytes.
+pub(super) const METADATA: Limits = Limits {
+    bytes: 1_000_000,
+    depth: 32,
+    nodes: 60_000,
+};
+
+/// Attributes of one element, namespace declarations included. Parsers compare each with each.
+const MAX_ATTRIBUTES: usize = 64;
+/// Namespace declarations in scope at one element. Parsers copy them to each element that declares
+/// another.
+const MAX_NAMESPACES: usize = 32;
+/// Bytes of an element's or attribute's name, and of a namespace.
+const MAX_NAME: usize = 128;
+const MAX_NAMESPACE_NAME: usize = 512;
+
+/// Why text is not taken as XML.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum XmlError {
+    /// It is longer than the limit, in bytes.
+    #[error("the document has more than {0} bytes")]
+    TooLong(usize),
+    /// It is not UTF-8, or declares another encoding.
+    #[error("the document is not in UTF-8")]
+    Encoding,
+    /// Its XML declaration is malformed, or declares a version other than 1.0.
+    #[error("the XML declaration is not that of XML 1.0")]
+    Declaration,
+    /// A document type declaration, or another declaration.
+    #[error("the document has a document type declaration (DTD)")]
+    Dtd,
+    /// A processing instruction.
+    #[error("the document has a processing instruction")]
+    ProcessingInstruction,
+    /// An entity that is not one of XML's own five, or a reference to a character that XML forbids.
+    #[error("the document has a reference to an entity or character that is not allowed")]
+    Reference,
+    /// A character that XML forbids.
+    #[error("the document has a character that XML does not allow")]
+    Character,
+    /// A name of an element or attribute that is not ASCII, too long, or reserved.
+    #[error("the document has a name of an element or attribute that is not accepted")]
+    Name,
+    /// A namespace that is no absolute URI, too long, or has unusual characters.
+    #[error("the document declares a namespace that is not an accepted absolute URI")]
+    Namespace,
+    /// The same attribute or declaration twice on one element.
+    #[error("an element has the same attribute twice")]
+    DuplicateAttribute,
+    /// Too much of something.
+    #[error("the document has too many {0}")]
+    TooMany(&'static str),
+    /// The same ID twice, or an ID that is no name.
+    #[error("an ID of the document is not unique, or is not a valid name")]
+    Id,
+    /// Not well-formed.
+    #[error("the document is not well-formed XML")]
+    Malformed,
+}
+
+/// Scans the text of a document without its XML declaration.
+///
+/// # Errors
+/// The first construct that is refused.
+pub(super) fn check(text: &str, limits: &Limits) -> Result<(), XmlError> {
+    if text.len() > limits.bytes {
+        return Err(XmlError::TooLong(limits.bytes));
+    }
+    if !text.chars().all(is_xml) {
+        return Err(XmlError::Character);
+    }
+    let mut rest = text;
+    // The number of namespaces in scope at each open element.
+    let mut open: Vec<usize> = Vec::with_capacity(limits.depth);
+    let mut nodes = 0;
+    while let Some((before, markup)) = rest.split_once('<') {
+        references(before)?;
+        nodes += 1 + u32::from(!before.is_empty());
+        if nodes > limits.nodes {
+            return Err(XmlError::TooMany("elements, texts and comments"));
+        }
+        rest = if let Some(comment) = markup.strip_prefix("!--") {
+            after(comment, "-->")?
+        } else if let Some(data) = markup.strip_prefix("![CDATA[") {
+            after(data, "]]>")?
+        } else if markup.starts_with('!') {
+            return Err(XmlError::Dtd);
+        } else if markup.starts_with('?') {
+            return Err(XmlError::ProcessingInstruction);
+        } else if let Some(close) = markup.strip_prefix('/') {
+            open.pop().ok_or(XmlError::Malformed)?;
+            after(close, ">")?
+        } else {
+            let tag = Tag::scan(markup)?;
+            let namespaces = open.last().copied().unwrap_or(0) + tag.namespaces;
+            if namespaces > MAX_NAMESPACES {
+                return Err(XmlError::TooMany("namespaces"));
+            }
+            if !tag.is_empty {
+                open.push(namespaces);
+            }
+            if open.len() > limits.depth {
+                return Err(XmlError::TooMany("elements inside of each other"));
+            }
+            tag.rest
+        };
+    }
+    references(rest)
+}
+
+fn after<'a>(text: &'a str, end: &str) -> Result<&'a str, XmlError> {
+    text.split_once(end)
+        .map(|(_, rest)| rest)
+        .ok_or(XmlError::Malformed)
+}
+
+/// What a start tag has, and the text behind it.
+struct Tag<'a> {
+    namespaces: usize,
+    is_empty: bool,
+    rest: &'a str,
+}
+
+impl<'a> Tag<'a> {
+    /// Scans a start tag behind its `<`.
+    fn scan(markup: &'a str) -> Result<Self, XmlError> {
+        let (name, mut rest) = name(markup)?;
+        if matches!(name.prefix, "xml" | "xmlns") {
+            return Err(XmlError::Name);
+        }
+        let mut seen: Vec<&str> = Vec::new();
+        let mut namespaces = 0;
+        loop {
+            rest = rest.trim_start_matches(SPACE);
+            for (end, is_empty) in [("/>", true), (">", false)] {
+                if let Some(rest) = rest.strip_prefix(end) {
+                    return Ok(Self {
+                        namespaces,
+                        is_empty,
+                        rest,
+                    });
+                }
+            }
+            let (attribute, behind) = self::name(rest)?;
+            let equals = behind.trim_start_matches(SPACE).strip_prefix('=');
+            let value = equals.ok_or(XmlError::Malformed)?.trim_start_matches(SPACE);
+            let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''));
+            let (value, behind) = quote
+                .and_then(|quote| value.strip_prefix(quote)?.split_once(quote))
+                .ok_or(XmlError::Malformed)?;
+            rest = behind;
+            if value.contains('<') {
+                return Err(XmlError::Malformed);
+            }
+            references(value)?;
+            if attribute.declares_namespace()? {
+                namespace(value, attribute.prefix.is_empty())?;
+                namespaces += 1;
+            }
+            if seen.contains(&attribute.qualified) {
+                return Err(XmlError::DuplicateAttribute);
+            }
+            seen.push(attribute.qualified);
+            if seen.len() > MAX_ATTRIBUTES {
+                return Err(XmlError::TooMany("attributes on one element"));
+            }
+        }
+    }
+}
+
+/// A qualified name.
+struct Name<'a> {
+    qualified: &'a str,
+    prefix: &'a str,
+    local: &'a str,
+}
+
+impl Name<'_> {
+    /// Whether an attribute of that name declares a namespace. `xml` needs no declaration, and an
+    /// attribute `p:xmlns` is one that parsers take for different things.
+    fn declares_namespace(&self) -> Result<bool, XmlError> {
+        match (self.prefix, self.local) {
+            ("", "xmlns") => Ok(true),
+            ("xmlns", "xml" | "xmlns") => Err(XmlError::Name),
+            ("xmlns", _) => Ok(true),
+            (_, "xmlns") => Err(XmlError::Name),
+            _ => Ok(false),
+        }
+    }
+}
+
+/// A qualified name at the beginning of a text, and what is behind it. ASCII only: SAML, XML
+/// Signature and what identity providers send have no other names.
+fn name(text: &str) -> Result<(Name<'_>, &str), XmlError> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':');
+    let end = text.find(|c| !is_part(c)).unwrap_or(text.len());
+    let (qualified, rest) = text.split_at_checked(end).ok_or(XmlError::Name)?;
+    let (prefix, local) = match qualified.split_once(':') {
+        Some(("", _)) => return Err(XmlError::Name),
+        Some((prefix, local)) => (prefix, local),
+        None => ("", qualified),
+    };
+    let starts_well = |name: &str| name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    if qualified.len() > MAX_NAME
+        || !starts_well(local)
+        || local.contains(':')
+        || !(prefix.is_empty() || starts_well(prefix))
+    {
+        return Err(XmlError::Name);
+    }
+    let name = Name {
+        qualified,
+        prefix,
+        local,
+    };
+    Ok((name, rest))
+}
+
+/// Checks the value of a namespace declaration. Namespaces in XML 1.0 section 2.2 deprecates
+/// relative ones and Canonical XML refuses them; only the default one may be taken back by an empty
+/// value.
+fn namespace(value: &str, is_default: bool) -> Result<(), XmlError> {
+    if value.is_empty() && is_default {
+        return Ok(());
+    }
+    let is_accepted = |b: u8| b.is_ascii_alphanumeric() || b":/.#-_~?+@!$'()*,;".contains(&b);
+    let scheme = value.split_once(':').map(|(scheme, _)| scheme);
+    let is_absolute = scheme.is_some_and(|scheme| {
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+    });
+    let fragments = value.matches('#').count();
+    if value.len() <= MAX_NAMESPACE_NAME
+        && is_absolute
+        && fragments <= 1
+        && value.bytes().all(is_accepted)
+    {
+        Ok(())
+    } else {
+        Err(XmlError::Namespace)
+    }
+}
+
+/// Checks the references in a text or in the value of an attribute.
+fn references(text: &str) -> Result<(), XmlError> {
+    let mut rest = text;
+    while let Some((_, behind)) = rest.split_once('&') {
+        let (reference, behind) = behind.split_once(';').ok_or(XmlError::Reference)?;
+        rest = behind;
+        let number = match reference.strip_prefix('#') {
+            None if matches!(reference, "amp" | "lt" | "gt" | "quot" | "apos") => continue,
+            None => return Err(XmlError::Reference),
+            Some(number) => number,
+        };
+        let (digits, radix) = match number.strip_prefix('x') {
+            Some(digits) => (digits, 16),
+            None => (number, 10),
+        };
+        // `from_str_radix` takes a sign.
+        let is_number = digits.len() <= 8 && digits.chars().all(|c| c.is_digit(radix));
+        let character = u32::from_str_radix(digits, radix)
+            .ok()
+            .and_then(char::from_u32);
+        if !is_number || !character.is_some_and(is_xml) {
+            return Err(XmlError::Reference);
+        }
+    }
+    Ok(())
+}
+
+/// The white space of XML.
+pub(super) const SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
+
+/// XML 1.0 section 2.2, `Char`.
+fn is_xml(c: char) -> bool {
+    match c {
+        '\t' | '\n' | '\r' => true,
+        '\u{fffe}' | '\u{ffff}' => false,
+        c => c >= ' ',
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> Option<XmlError> {
+        check(text, &RESPONSE).err()
+    }
+
+    #[test]
+    fn ordinary_xml_passes() {
+        let text = "<a:b xmlns:a='urn:a' xmlns=\"urn:b\" c = 'd>&lt;' a:c=''>e&#x1F600;&#9;\
+                    &amp;<!-- - --><f/><![CDATA[<g>]]></a:b> <!---->";
+        assert_eq!(refused(text), None);
+    }
+
+    #[test]
+    fn what_parsers_disagree_about_is_refused() {
+        use XmlError::*;
+        let cases = [
+            ("<!DOCTYPE a><a/>", Dtd),
+            ("<a><!ENTITY b 'c'></a>", Dtd),
+            ("<a><?b?></a>", ProcessingInstruction),
+            ("<?xml version='1.0'?><a/>", ProcessingInstruction),
+            ("<a>&b;</a>", Reference),
+            ("<a>&amp</a>", Reference),
+            ("<a b='&c;'/>", Reference),
+            ("<a>&#0;</a>", Reference),
+            ("<a>&#xD800;</a>", Reference),
+            ("<a>&#x110000;</a>", Reference),
+            ("<a>&#+65;</a>", Reference),
+            ("<a>&#X41;</a>", Reference),
+            ("<a>&#;</a>", Reference),
+            ("<a>\u{1}</a>", Character),
+            ("<a>\u{ffff}</a>", Character),
+            ("<:a/>", Name),
+            ("<a:b:c/>", Name),
+            ("<a: b=''/>", Name),
+            ("<é/>", Name),
+            ("<xmlns:a/>", Name),
+            ("<xml:a/>", Name),
+            ("<a b:xmlns='urn:c'/>", Name),
+            (
+                "<a xmlns:xml='http://www.w3.org/XML/1998/namespace'/>",
+                Name,
+            ),
+            ("<a xmlns:b=''/>", Namespace),
+            ("<a xmlns='b'/>", Namespace),
+            ("<a xmlns='../b:c'/>", Namespace),
+            ("<a xmlns='urn:a&amp;b'/>", Namespace),
+            ("<a xmlns='urn:a' xmlns='urn:b'/>", DuplicateAttribute),
+            ("<a b='' b=''/>", DuplicateAttribute),
+            ("<a b='<'/>", Malformed),
+            ("<a b=c/>", Malformed),
+            ("</a>", Malformed),
+            ("<a><!-- </a>", Malformed),
+        ];
+        for (text, why) in cases {
+            assert_eq!(refused(text), Some(why), "{text}");
+        }
+    }
+
+    #[test]
+    fn each_amount_is_bounded() {
+        let attributes = |n: usize| {
+            let all: String = (0..n).map(|i| format!(" a{i}=''")).collect();
+            format!("<a{all}/>")
+        };
+        assert_eq!(refused(&attributes(MAX_ATTRIBUTES)), None);
+        assert_eq!(
+            refused(&attributes(MAX_ATTRIBUTES + 1)),
+            Some(XmlError::TooMany("attributes on one element"))
+        );
+        let namespaces = |n: usize| {
+            (0..n).rfold(String::new(), |inner, i| {
+                format!("<a xmlns:a{i}='urn:a'>{inner}</a>")
+            })
+        };
+        assert_eq!(
+            refused(&namespaces(RESPONSE.depth.min(MAX_NAMESPACES))),
+            None
+        );
+        let many: String = (0..=MAX_NAMESPACES)
+            .map(|i| format!(" xmlns:a{i}='urn:a'"))
+            .collect();
+        assert_eq!(
+            refused(&format!("<a{many}/>")),
+            Some(XmlError::TooMany("namespaces"))
+        );
+        let deep = |n: usize| "<a>".repeat(n) + &"</a>".repeat(n);
+        assert_eq!(refused(&deep(RESPONSE.depth)), None);
+        assert_eq!(
+            refused(&deep(RESPONSE.depth + 1)),
+            Some(XmlError::TooMany("elements inside of each other"))
+        );
+        assert!(
+            refused(&format!(
+                "<a>{}</a>",
+                "<b/>".repeat(RESPONSE.nodes as usize)
+            ))
+            .is_some()
+        );
+        let name = "a".repeat(MAX_NAME + 1);
+        assert_eq!(refused(&format!("<{name}/>")), Some(XmlError::Name));
+        let long = "a".repeat(RESPONSE.bytes + 1);
+        assert_eq!(refused(&long), Some(XmlError::TooLong(RESPONSE.bytes)));
+    }
+}

@@ -1,0 +1,238 @@
+//! For whom, from whom and when an assertion is good: SAML Profiles 2.0 section 4.1.4.3, Web
+//! Browser SSO. Knows no clock and no configuration.
+
+use std::time::Duration;
+
+use super::Verified;
+use super::assertion::{Assertion, AuthnStatement, SubjectConfirmation};
+use super::refusal::{Refusal, seen, seen_or_missing};
+use crate::base::clock::Timestamp;
+
+/// How far the clocks of identity provider and broker may differ, unless it is configured.
+pub const LEEWAY: Duration = Duration::from_secs(60);
+
+/// What the assertion must be made for. Where a list is empty nothing is accepted.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules<'a> {
+    /// Now.
+    pub now: Timestamp,
+    /// How far the clocks may differ: [`LEEWAY`], unless configured.
+    pub leeway: Duration,
+    /// The entity ID of the identity provider.
+    pub issuer: &'a str,
+    /// The audiences that are meant here: this service provider's entity ID.
+    pub audiences: &'a [String],
+    /// The URLs that assertions are presented to here.
+    pub recipients: &'a [String],
+    /// The ID of the request that the response must answer. None: it is not compared, since whoever
+    /// calls the API made the request, if there was one.
+    pub in_response_to: Option<&'a str>,
+}
+
+/// An assertion that is signed by the identity provider, for here and for now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    assertion: Assertion,
+    recipient: String,
+    session_not_on_or_after: Option<Timestamp>,
+    usable_until: Timestamp,
+}
+
+impl Accepted {
+    /// The assertion.
+    pub fn assertion(&self) -> &Assertion {
+        &self.assertion
+    }
+
+    /// The recipient of the confirmation that was accepted: what STS calls the audience.
+    pub fn recipient(&self) -> &str {
+        &self.recipient
+    }
+
+    /// The earliest end of the session at the identity provider.
+    pub fn session_not_on_or_after(&self) -> Option<Timestamp> {
+        self.session_not_on_or_after
+    }
+
+    /// When the assertion is refused for its age, whatever confirmation is taken. Until then its
+    /// issuer and ID must be remembered, so that it is used once.
+    pub fn usable_until(&self) -> Timestamp {
+        self.usable_until
+    }
+}
+
+impl Verified {
+    /// Checks the rules.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    pub fn accept(self, rules: &Rules<'_>) -> Result<Accepted, Refusal> {
+        let confirmation = match self.violations(rules).into_iter().next() {
+            Some(refusal) => return Err(refusal),
+            None => confirmation(&self.assertion, rules)?,
+        };
+        let assertion = &self.assertion;
+        let ends = assertion
+            .confirmations
+            .iter()
+            .filter_map(|c| c.not_on_or_after);
+        let last = ends.max().ok_or(Refusal::NoEnd)?;
+        let last = assertion
+            .conditions
+            .not_on_or_after
+            .map_or(last, |end| end.min(last));
+        let sessions = assertion.authn_statements.iter();
+        Ok(Accepted {
+            recipient: confirmation.recipient.clone().unwrap_or_default(),
+            session_not_on_or_after: sessions.filter_map(|s| s.session_not_on_or_after).min(),
+            usable_until: last.plus(rules.leeway),
+            assertion: self.assertion,
+        })
+    }
+
+    /// Every rule that is broken, those about the response first; of the confirmations, the first
+    /// broken rule.
+    pub fn violations(&self, rules: &Rules<'_>) -> Vec<Refusal> {
+        let (envelope, assertion) = (&self.envelope, &self.assertion);
+        let issuer = |element, seen_issuer: &str| {
+            (seen_issuer != rules.issuer).then(|| Refusal::Issuer {
+                element,
+                seen: seen(seen_issuer),
+                expected: seen(rules.issuer),
+            })
+        };
+        let destination = envelope.destination.as_ref();
+        let destination = destination.filter(|url| !rules.recipients.contains(url));
+        let conditions = &assertion.conditions;
+        let mut broken: Vec<Option<Refusal>> = vec![
+            envelope
+                .issuer
+                .as_deref()
+                .and_then(|name| issuer("Response", name)),
+            destination.map(|url| Refusal::Destination(seen(url))),
+            in_response_to(
+                "Response",
+                envelope.in_response_to.as_deref(),
+                rules.in_response_to,
+            ),
+            issuer("Assertion", &assertion.issuer),
+            not_before("Conditions", conditions.not_before, rules),
+            not_on_or_after(
+                "Conditions",
+                "NotOnOrAfter",
+                conditions.not_on_or_after,
+                rules,
+            ),
+            audience(&conditions.audience_restrictions, rules),
+            confirmation(assertion, rules).err(),
+            // Both are about the same request, if they name one.
+            assertion.confirmations.iter().find_map(|confirmation| {
+                let expected = envelope.in_response_to.as_deref();
+                let seen = confirmation
+                    .in_response_to
+                    .as_deref()
+                    .filter(|_| expected.is_some());
+                seen.and_then(|seen| {
+                    in_response_to("SubjectConfirmationData", Some(seen), expected)
+                })
+            }),
+        ];
+        broken.push(
+            assertion
+                .authn_statements
+                .is_empty()
+                .then_some(Refusal::NoAuthnStatement),
+        );
+        let over = |statement: &AuthnStatement| {
+            let end = statement.session_not_on_or_after;
+            not_on_or_after("AuthnStatement", "SessionNotOnOrAfter", end, rules)
+        };
+        broken.push(assertion.authn_statements.iter().find_map(over));
+        broken.into_iter().flatten().collect()
+    }
+}
+
+/// The first bearer confirmation that is good, or why the first of them is not.
+fn confirmation<'a>(
+    assertion: &'a Assertion,
+    rules: &Rules<'_>,
+) -> Result<&'a SubjectConfirmation, Refusal> {
+    let mut why = None;
+    for confirmation in assertion.confirmations.iter().filter(|c| c.is_bearer) {
+        match confirms(confirmation, rules) {
+            None => return Ok(confirmation),
+            Some(refusal) => {
+                why.get_or_insert(refusal);
+            }
+        }
+    }
+    Err(why.unwrap_or(Refusal::NoBearer))
+}
+
+fn confirms(confirmation: &SubjectConfirmation, rules: &Rules<'_>) -> Option<Refusal> {
+    const DATA: &str = "SubjectConfirmationData";
+    let recipient = confirmation.recipient.as_ref();
+    if !recipient.is_some_and(|url| rules.recipients.contains(url)) {
+        let seen = seen_or_missing(recipient.map(String::as_str));
+        return Some(Refusal::Recipient { seen });
+    }
+    if confirmation.not_on_or_after.is_none() {
+        return Some(Refusal::NoEnd);
+    }
+    in_response_to(
+        DATA,
+        confirmation.in_response_to.as_deref(),
+        rules.in_response_to,
+    )
+    .or_else(|| not_before(DATA, confirmation.not_before, rules))
+    .or_else(|| not_on_or_after(DATA, "NotOnOrAfter", confirmation.not_on_or_after, rules))
+}
+
+fn in_response_to(
+    element: &'static str,
+    seen: Option<&str>,
+    expected: Option<&str>,
+) -> Option<Refusal> {
+    let expected = expected.filter(|expected| seen != Some(*expected))?;
+    Some(Refusal::InResponseTo {
+        element,
+        seen: seen_or_missing(seen),
+        expected: super::refusal::seen(expected),
+    })
+}
+
+fn not_before(element: &'static str, at: Option<Timestamp>, rules: &Rules<'_>) -> Option<Refusal> {
+    let at = at.filter(|at| at.minus(rules.leeway) > rules.now)?;
+    Some(Refusal::NotYetValid {
+        element,
+        at,
+        now: rules.now,
+    })
+}
+
+fn not_on_or_after(
+    element: &'static str,
+    attribute: &'static str,
+    at: Option<Timestamp>,
+    rules: &Rules<'_>,
+) -> Option<Refusal> {
+    let at = at.filter(|at| at.plus(rules.leeway) <= rules.now)?;
+    Some(Refusal::Expired {
+        element,
+        attribute,
+        at,
+        now: rules.now,
+    })
+}
+
+/// Every restriction must name an audience that is meant here; and there must be one.
+fn audience(restrictions: &[Vec<String>], rules: &Rules<'_>) -> Option<Refusal> {
+    let is_foreign =
+        |audiences: &&Vec<String>| !audiences.iter().any(|name| rules.audiences.contains(name));
+    let seen = match restrictions.iter().find(is_foreign) {
+        Some(audiences) => seen_or_missing(Some(&audiences.join("`, `"))),
+        None if restrictions.is_empty() => "nobody, since there is none".to_owned(),
+        None => return None,
+    };
+    Some(Refusal::Audience { seen })
+}

@@ -1,0 +1,852 @@
+//! Responses that others made (`tests/data/saml`), and what this verifier makes of them.
+
+use std::time::Duration;
+
+use super::*;
+
+/// A file of `tests/data/saml`.
+pub(super) fn data(name: &str) -> String {
+    let path = format!("{}/tests/data/saml/{name}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// When the responses were made.
+pub(super) fn made_at() -> Timestamp {
+    Timestamp::from_amz(data("now").trim()).unwrap()
+}
+
+/// The good responses: name, and whose metadata.
+pub(super) const GOOD: [(&str, &str); 16] = [
+    ("pysaml2-assertion", "pysaml2"),
+    ("pysaml2-response", "pysaml2"),
+    ("pysaml2-both", "pysaml2"),
+    ("samlp-assertion", "samlp"),
+    ("samlp-response", "samlp"),
+    ("samlp-prefixed", "samlp"),
+    ("xmlsec-rsa-sha256", "xmlsec"),
+    ("xmlsec-rsa-sha384", "xmlsec"),
+    ("xmlsec-rsa-sha512", "xmlsec"),
+    ("xmlsec-p256-sha256", "xmlsec"),
+    ("xmlsec-p256-sha384", "xmlsec"),
+    ("xmlsec-p384-sha256", "xmlsec"),
+    ("xmlsec-p384-sha384", "xmlsec"),
+    ("xmlsec-prefix-list", "xmlsec"),
+    ("xmlsec-with-comments", "xmlsec"),
+    ("xmlsec-response", "xmlsec"),
+];
+
+pub(super) fn metadata(of: &str) -> Metadata {
+    Metadata::parse(data(&format!("{of}-metadata.xml")).as_bytes()).unwrap()
+}
+
+/// Verifies and checks the rules of the service provider that the responses were made for.
+pub(super) fn accept(xml: &[u8], idp: &Metadata, now: Timestamp) -> Result<Accepted, Refusal> {
+    let audiences = ["https://sts.example.com/saml/metadata".to_owned()];
+    let recipients = ["https://sts.example.com/saml/acs".to_owned()];
+    let rules = Rules {
+        now,
+        leeway: LEEWAY,
+        issuer: idp.entity_id(),
+        audiences: &audiences,
+        recipients: &recipients,
+        in_response_to: None,
+    };
+    verify(&STANDARD.encode(xml), idp, now)?.accept(&rules)
+}
+
+/// Signs the assertion of a response anew with the test key, whatever it says.
+pub(super) fn sign(xml: &str) -> String {
+    let pem = data("rsa.key");
+    let der: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let key = ring::signature::RsaKeyPair::from_pkcs8(&STANDARD.decode(der).unwrap()).unwrap();
+    // The value of the first element of that name, or of an attribute's value.
+    let replaced = |xml: &str, name: &str, value: &str| {
+        let document = Document::parse(xml).unwrap();
+        let named = |node: &Node<'_, '_>| xml::is(*node, signature::NAMESPACE, name);
+        let range = document
+            .descendants()
+            .find(named)
+            .unwrap()
+            .first_child()
+            .unwrap()
+            .range();
+        format!("{}{value}{}", &xml[..range.start], &xml[range.end..])
+    };
+    let octets = |xml: &str, local: &str| {
+        let document = Document::parse(xml).unwrap();
+        let named = |local: &'static str| {
+            document
+                .descendants()
+                .find(move |node| node.is_element() && node.tag_name().name() == local)
+        };
+        match local {
+            "SignedInfo" => c14n::canonical(named("SignedInfo").unwrap(), None, &[], 1 << 20),
+            _ => {
+                let (assertion, signature) = (named("Assertion").unwrap(), named("Signature"));
+                c14n::canonical(assertion, signature, &[], 1 << 20)
+            }
+        }
+        .unwrap()
+    };
+    let xml = xml.replace("\r\n", "\n");
+    let digest = ring::digest::digest(&ring::digest::SHA256, octets(&xml, "Assertion").as_bytes());
+    let xml = replaced(&xml, "DigestValue", &STANDARD.encode(digest));
+    let mut made = vec![0; key.public().modulus_len()];
+    let random = crate::base::entropy::system();
+    let octets = octets(&xml, "SignedInfo");
+    key.sign(
+        &ring::signature::RSA_PKCS1_SHA256,
+        &random,
+        octets.as_bytes(),
+        &mut made,
+    )
+    .unwrap();
+    replaced(&xml, "SignatureValue", &STANDARD.encode(made))
+}
+
+#[test]
+fn responses_of_others_are_accepted() {
+    for (name, idp) in GOOD {
+        let accepted = accept(
+            data(&format!("{name}.xml")).as_bytes(),
+            &metadata(idp),
+            made_at(),
+        );
+        let accepted = accepted.unwrap_or_else(|refusal| panic!("{name}: {refusal}"));
+        let claims = AwsClaims::read(accepted.assertion()).unwrap();
+        let subject = accepted.assertion().subject.clone();
+        let deploy = "arn:aws:iam::111122223333:role/Deploy";
+        let provider = "arn:aws:iam::111122223333:saml-provider/example";
+        claims.check_role(deploy, provider).unwrap();
+        assert_eq!(accepted.recipient(), "https://sts.example.com/saml/acs");
+        let (name_id, subject_type, session) = match idp {
+            "pysaml2" => ("alice-7f3a", "persistent", "alice@example.com"),
+            "samlp" => (
+                "bob",
+                "urn:oasis:names:tc:SAML:1.1:nameid-format:unspecified",
+                "bob@example.com",
+            ),
+            _ => ("carol", "transient", "carol"),
+        };
+        assert_eq!(subject.value, name_id);
+        assert_eq!(subject.subject_type(), subject_type);
+        assert_eq!(claims.role_session_name.as_str(), session);
+    }
+}
+
+#[test]
+fn every_attribute_is_read() {
+    let accepted = accept(
+        data("pysaml2-both.xml").as_bytes(),
+        &metadata("pysaml2"),
+        made_at(),
+    )
+    .unwrap();
+    let claims = AwsClaims::read(accepted.assertion()).unwrap();
+    let tags: Vec<_> = claims
+        .tags
+        .iter()
+        .map(|t| (t.key.as_str(), t.value.as_str()))
+        .collect();
+    assert_eq!(tags, [("Team", "blue"), ("Site", "Zürich")]);
+    assert_eq!(claims.transitive_tag_keys, ["Team"]);
+    assert_eq!(claims.source_identity.as_ref().unwrap().as_str(), "alice");
+    assert_eq!(claims.session_duration, Some(Duration::from_secs(3_600)));
+    assert_eq!(claims.roles().len(), 2);
+    let named = |name: &str| {
+        let mut attributes = accepted.assertion().attributes.iter();
+        attributes
+            .find(|a| a.name == name)
+            .map(|a| a.values.clone())
+            .unwrap()
+    };
+    assert_eq!(
+        named("urn:oid:1.3.6.1.4.1.5923.1.1.1.1"),
+        [Some("staff".to_owned()), Some("member".to_owned())]
+    );
+
+    let accepted = accept(
+        data("xmlsec-rsa-sha256.xml").as_bytes(),
+        &metadata("xmlsec"),
+        made_at(),
+    )
+    .unwrap();
+    let named = |name: &str| {
+        let mut attributes = accepted.assertion().attributes.iter();
+        attributes
+            .find(|a| a.name == name)
+            .map(|a| a.values.clone())
+            .unwrap()
+    };
+    assert_eq!(named("text"), [Some("a\r>& \" ' <b>".to_owned())]);
+    assert_eq!(named("structured"), [None]);
+    let session_end = accepted.session_not_on_or_after().unwrap();
+    assert_eq!(session_end, made_at().plus(Duration::from_secs(480 * 60)));
+    // The confirmation ends before the conditions.
+    assert_eq!(
+        accepted.usable_until(),
+        made_at().plus(Duration::from_secs(5 * 60) + LEEWAY)
+    );
+}
+
+/// A change of a good response that is signed again, and whether it is to be refused so.
+type Change<'a> = (&'a [(&'a str, &'a str)], fn(&Refusal) -> bool);
+
+const CONFIRMATION: &str = "<SubjectConfirmationData ";
+const RECIPIENT: &str = r#" Recipient="https://sts.example.com/saml/acs""#;
+const BEARER: &str = "urn:oasis:names:tc:SAML:2.0:cm:bearer";
+
+/// The response that the changes are made of, with what they replace.
+fn changed(replacements: &[(&str, &str)]) -> String {
+    let mut xml = data("xmlsec-rsa-sha256.xml");
+    for (old, new) in replacements {
+        assert!(xml.contains(old), "{old}");
+        xml = xml.replacen(old, new, 1);
+    }
+    sign(&xml)
+}
+
+#[track_caller]
+fn refusal(xml: &str) -> Refusal {
+    let accepted = accept(xml.as_bytes(), &metadata("xmlsec"), made_at());
+    let accepted = match accepted {
+        Err(refusal) => return refusal,
+        Ok(accepted) => accepted,
+    };
+    AwsClaims::read(accepted.assertion()).expect_err(xml)
+}
+
+#[test]
+fn sa_06_each_rule_refuses_by_itself() {
+    assert!(accept(changed(&[]).as_bytes(), &metadata("xmlsec"), made_at()).is_ok());
+    let cases: [Change<'_>; 25] = [
+        (
+            &[(
+                "https://idp.example.com/xxx</Issuer>",
+                "https://evil.example.com</Issuer>",
+            )],
+            |r| {
+                matches!(
+                    r,
+                    Refusal::Issuer {
+                        element: "Response",
+                        ..
+                    }
+                )
+            },
+        ),
+        (
+            &[(
+                "<Issuer>https://idp.example.com/xxx",
+                "<Issuer>https://idp.example.com/xxx/",
+            )],
+            |r| {
+                matches!(
+                    r,
+                    Refusal::Issuer {
+                        element: "Assertion",
+                        ..
+                    }
+                )
+            },
+        ),
+        (
+            &[(
+                r#" ID="_response""#,
+                r#" ID="_response" Destination="https://signin.aws.amazon.com/saml""#,
+            )],
+            |r| matches!(r, Refusal::Destination(_)),
+        ),
+        (
+            &[(
+                "<Audience>https://sts.example.com/saml/metadata",
+                "<Audience>urn:amazon:webservices",
+            )],
+            |r| matches!(r, Refusal::Audience { .. }),
+        ),
+        (
+            &[(
+                "<AudienceRestriction>",
+                "<OneTimeUse/><AudienceRestriction><Audience>x</Audience></AudienceRestriction><AudienceRestriction>",
+            )],
+            |r| matches!(r, Refusal::Audience { .. }),
+        ),
+        (
+            &[(
+                "<AudienceRestriction>",
+                "<AudienceRestriction></AudienceRestriction><AudienceRestriction>",
+            )],
+            |r| matches!(r, Refusal::Audience { .. }),
+        ),
+        (
+            &[
+                ("<AudienceRestriction>", "<!--"),
+                ("</AudienceRestriction>", "-->"),
+            ],
+            |r| matches!(r, Refusal::Audience { .. }),
+        ),
+        (
+            &[("<AudienceRestriction>", "<Condition/><AudienceRestriction>")],
+            |r| matches!(r, Refusal::Condition(name) if name == "Condition"),
+        ),
+        (
+            &[(
+                RECIPIENT,
+                r#" Recipient="https://sts.example.com/saml/acs/""#,
+            )],
+            |r| matches!(r, Refusal::Recipient { .. }),
+        ),
+        (
+            &[(RECIPIENT, "")],
+            |r| matches!(r, Refusal::Recipient { seen } if seen == "missing"),
+        ),
+        (&[(" NotOnOrAfter", " NotAfter")], |r| {
+            matches!(r, Refusal::NoEnd)
+        }),
+        (
+            &[(BEARER, "urn:oasis:names:tc:SAML:2.0:cm:holder-of-key")],
+            |r| matches!(r, Refusal::NoBearer),
+        ),
+        (
+            &[(
+                CONFIRMATION,
+                r#"<SubjectConfirmationData NotBefore="2099-01-01T00:00:00Z" "#,
+            )],
+            |r| {
+                matches!(
+                    r,
+                    Refusal::NotYetValid {
+                        element: "SubjectConfirmationData",
+                        ..
+                    }
+                )
+            },
+        ),
+        (
+            &[
+                (r#" ID="_response""#, r#" ID="_response" InResponseTo="_a""#),
+                (
+                    CONFIRMATION,
+                    r#"<SubjectConfirmationData InResponseTo="_b" "#,
+                ),
+            ],
+            |r| matches!(r, Refusal::InResponseTo { .. }),
+        ),
+        (
+            &[("<AuthnStatement", "<!--"), ("</AuthnStatement>", "-->")],
+            |r| matches!(r, Refusal::NoAuthnStatement),
+        ),
+        (
+            &[(
+                "SessionNotOnOrAfter=\"",
+                "SessionNotOnOrAfter=\"2020-01-01T00:00:00Z\" x=\"",
+            )],
+            |r| {
+                matches!(
+                    r,
+                    Refusal::Expired {
+                        element: "AuthnStatement",
+                        ..
+                    }
+                )
+            },
+        ),
+        (&[("status:Success\"", "status:Responder\"")], |r| {
+            matches!(r, Refusal::Status { .. })
+        }),
+        (
+            &[(
+                "Attributes/RoleSessionName\"",
+                "Attributes/rolesessionname\"",
+            )],
+            |r| matches!(r, Refusal::NoAttribute(_)),
+        ),
+        (&[("[carol]", "[carol smith]")], |r| {
+            matches!(r, Refusal::Attribute { .. })
+        }),
+        (
+            &[(
+                "Name=\"text\"",
+                "Name=\"https://aws.amazon.com/SAML/Attributes/RoleSessionName\"",
+            )],
+            |r| matches!(r, Refusal::RepeatedAttribute(_)),
+        ),
+        (
+            &[(
+                "Name=\"text\"",
+                "Name=\"https://aws.amazon.com/SAML/Attributes/SessionDuration\"",
+            )],
+            |r| matches!(r, Refusal::Attribute { .. }),
+        ),
+        (
+            &[(
+                "Name=\"structured\"",
+                "Name=\"https://aws.amazon.com/SAML/Attributes/PrincipalTag:a\"",
+            )],
+            |r| matches!(r, Refusal::RepeatedAttribute(_)),
+        ),
+        (
+            &[(
+                "Name=\"text\"",
+                "Name=\"https://aws.amazon.com/SAML/Attributes/TransitiveTagKeys\"",
+            )],
+            |r| matches!(r, Refusal::Attribute { .. }),
+        ),
+        (
+            &[(
+                "Name=\"text\"",
+                "Name=\"https://aws.amazon.com/SAML/Attributes/SourceIdentity\"",
+            )],
+            |r| matches!(r, Refusal::Attribute { .. }),
+        ),
+        (
+            &[(
+                "\"https://aws.amazon.com/SAML/Attributes/Role\"",
+                "\"Role\"",
+            )],
+            |r| matches!(r, Refusal::NoAttribute(_)),
+        ),
+    ];
+    for (replacements, is_expected) in cases {
+        let refusal = refusal(&changed(replacements));
+        assert!(is_expected(&refusal), "{replacements:?}: {refusal:?}");
+        assert!(!refusal.to_string().is_empty() && refusal.remedy().ends_with('.'));
+    }
+}
+
+#[test]
+fn sa_06_roles_are_granted_by_their_pair_only() {
+    let deploy = "arn:aws:iam::111122223333:role/Deploy";
+    let provider = "arn:aws:iam::111122223333:saml-provider/example";
+    let check = |value: &str, role: &str, by: &str| {
+        let old = format!("{provider} , {deploy}");
+        let xml = changed(&[(&old, value)]);
+        let accepted = accept(xml.as_bytes(), &metadata("xmlsec"), made_at()).unwrap();
+        AwsClaims::read(accepted.assertion())
+            .unwrap()
+            .check_role(role, by)
+    };
+    let other = "arn:aws:iam::111122223333:role/Other";
+    let foreign = "arn:aws:iam::444455556666:saml-provider/example";
+    for value in [
+        format!("{deploy},{provider}"),
+        format!("\n {provider},\t{deploy} "),
+    ] {
+        assert_eq!(check(&value, deploy, provider), Ok(()), "{value}");
+        for (role, by) in [(other, provider), (deploy, foreign), (provider, deploy)] {
+            let refused = check(&value, role, by).unwrap_err();
+            assert!(
+                matches!(refused, Refusal::RoleNotGranted { pairs: 1, .. }),
+                "{value}"
+            );
+            assert_eq!(refused.code(), AwsCode::AccessDenied);
+        }
+    }
+    for value in [
+        format!("{deploy},{other},{provider}"),
+        format!("{deploy},{provider},"),
+        format!("{deploy};{provider}"),
+        format!("{deploy},{deploy}"),
+        format!("{provider},{provider}"),
+        deploy.to_owned(),
+        format!("{deploy}*,{provider}"),
+        "x".to_owned(),
+    ] {
+        assert!(check(&value, deploy, provider).is_err(), "{value}");
+    }
+}
+
+#[test]
+fn sa_06_times_are_checked_to_the_millisecond() {
+    let xml = data("xmlsec-rsa-sha256.xml");
+    let at = |offset: i64| {
+        let now = Timestamp::from_millis(made_at().millis() + offset);
+        accept(xml.as_bytes(), &metadata("xmlsec"), now).err()
+    };
+    const MINUTE: i64 = 60_000;
+    // The conditions begin five minutes before, and the confirmation ends five minutes later.
+    assert_eq!(at(-6 * MINUTE), None);
+    let early = at(-6 * MINUTE - 1).unwrap();
+    assert!(
+        matches!(
+            early,
+            Refusal::NotYetValid {
+                element: "Conditions",
+                ..
+            }
+        ),
+        "{early}"
+    );
+    assert_eq!(early.code(), AwsCode::InvalidIdentityToken);
+    assert_eq!(at(6 * MINUTE - 1), None);
+    let late = at(6 * MINUTE).unwrap();
+    assert!(
+        matches!(
+            late,
+            Refusal::Expired {
+                element: "SubjectConfirmationData",
+                ..
+            }
+        ),
+        "{late}"
+    );
+    assert_eq!(late.code(), AwsCode::ExpiredTokenException);
+    let later = at(61 * MINUTE).unwrap();
+    assert!(
+        matches!(
+            later,
+            Refusal::Expired {
+                element: "Conditions",
+                ..
+            }
+        ),
+        "{later}"
+    );
+}
+
+#[test]
+fn sa_06_the_request_is_compared_where_there_was_one() {
+    let idp = metadata("pysaml2");
+    let audiences = ["https://sts.example.com/saml/metadata".to_owned()];
+    let recipients = ["https://sts.example.com/saml/acs".to_owned()];
+    let mut rules = Rules {
+        now: made_at(),
+        leeway: LEEWAY,
+        issuer: idp.entity_id(),
+        audiences: &audiences,
+        recipients: &recipients,
+        in_response_to: Some("id-request-1"),
+    };
+    let verified = |name: &str| {
+        let xml = data(&format!("{name}.xml"));
+        let idp = metadata(name.split('-').next().unwrap());
+        verify(&STANDARD.encode(xml), &idp, made_at()).unwrap()
+    };
+    assert!(verified("pysaml2-assertion").accept(&rules).is_ok());
+    rules.in_response_to = Some("id-request-2");
+    let broken = verified("pysaml2-assertion").violations(&rules);
+    assert_eq!(broken.len(), 2);
+    assert!(
+        broken
+            .iter()
+            .all(|r| matches!(r, Refusal::InResponseTo { .. })),
+        "{broken:?}"
+    );
+    // An answer to nobody is no answer to this request.
+    let unsolicited = verified("samlp-assertion").violations(&rules);
+    assert!(
+        unsolicited
+            .iter()
+            .any(|r| matches!(r, Refusal::InResponseTo { .. }))
+    );
+    // Without configuration nothing is accepted.
+    let nobody = Rules {
+        audiences: &[],
+        recipients: &[],
+        in_response_to: None,
+        ..rules
+    };
+    assert!(verified("pysaml2-assertion").accept(&nobody).is_err());
+}
+
+#[test]
+fn one_good_confirmation_is_enough() {
+    let other = format!(
+        r#"<SubjectConfirmation Method="{BEARER}"><SubjectConfirmationData NotOnOrAfter="2099-01-01T00:00:00Z" Recipient="https://other.example.com"/></SubjectConfirmation><SubjectConfirmation Method="{BEARER}""#
+    );
+    let xml = changed(&[(
+        &format!(r#"<SubjectConfirmation Method="{BEARER}""#),
+        &other,
+    )]);
+    let accepted = accept(xml.as_bytes(), &metadata("xmlsec"), made_at()).unwrap();
+    assert_eq!(accepted.recipient(), "https://sts.example.com/saml/acs");
+    // It is remembered for as long as any of them could be used.
+    assert_eq!(
+        accepted.usable_until(),
+        made_at().plus(Duration::from_secs(60 * 60) + LEEWAY)
+    );
+}
+
+#[test]
+fn malformed_responses_are_refused() {
+    let element = |r: &Refusal| matches!(r, Refusal::Element { .. });
+    let cases: [Change<'_>; 16] = [
+        (
+            &[(
+                r#"ID="_assertion" Version="2.0""#,
+                r#"ID="_assertion" Version="1.1""#,
+            )],
+            element,
+        ),
+        (
+            &[
+                (
+                    "<samlp:StatusCode",
+                    "<samlp:StatusMessage/><samlp:StatusMessage/><samlp:StatusCode",
+                ),
+                ("Success", "Other"),
+            ],
+            element,
+        ),
+        (
+            &[("<samlp:Status>", "<samlp:Status/><samlp:Status>")],
+            element,
+        ),
+        (
+            &[("<samlp:Status>", "<samlp:Other/><samlp:Status>")],
+            element,
+        ),
+        (&[("<samlp:Status>", "text<samlp:Status>")], element),
+        (&[("car<!-- between -->ol", "")], element),
+        (&[("car<!-- between -->ol", "car&#10;ol")], element),
+        (&[("car<!-- between -->ol", "car<b/>ol")], element),
+        (&[("</NameID>", "</NameID><NameID>x</NameID>")], element),
+        (
+            &[("<NameID ", "<BaseID "), ("</NameID>", "</BaseID>")],
+            element,
+        ),
+        (&[("<Conditions ", "<Conditions/><Conditions ")], element),
+        (
+            &[("AuthnInstant=\"", "AuthnInstant=\"yesterday\" x=\"")],
+            element,
+        ),
+        (
+            &[(
+                "<Issuer>",
+                "<Issuer Format='urn:oasis:names:tc:SAML:2.0:nameid-format:persistent'>",
+            )],
+            element,
+        ),
+        (&[("<NameID ", "<EncryptedID/><NameID ")], |r| {
+            matches!(r, Refusal::Encrypted)
+        }),
+        (
+            &[(
+                "<Attribute Name=\"text\"",
+                "<EncryptedAttribute/><Attribute Name=\"text\"",
+            )],
+            |r| matches!(r, Refusal::Encrypted),
+        ),
+        (
+            &[(
+                "<samlp:Status>",
+                "<EncryptedAssertion xmlns='urn:oasis:names:tc:SAML:2.0:assertion'/><samlp:Status>",
+            )],
+            |r| matches!(r, Refusal::Encrypted),
+        ),
+    ];
+    for (replacements, is_expected) in cases {
+        let refusal = refusal(&changed(replacements));
+        assert!(is_expected(&refusal), "{replacements:?}: {refusal:?}");
+    }
+    let idp = metadata("xmlsec");
+    let encoded = STANDARD.encode(data("xmlsec-rsa-sha256.xml"));
+    let verify = |encoded: &str| verify(encoded, &idp, made_at()).map(|_| ());
+    let lines: Vec<_> = encoded
+        .as_bytes()
+        .chunks(76)
+        .map(|line| std::str::from_utf8(line).unwrap())
+        .collect();
+    assert_eq!(verify(&(lines.join("\r\n") + "\n")), Ok(()));
+    assert_eq!(
+        verify(&encoded.replacen('P', " P", 1)),
+        Err(Refusal::Base64)
+    );
+    assert_eq!(
+        verify(encoded.trim_end_matches('=')).err(),
+        (encoded.ends_with('=')).then_some(Refusal::Base64)
+    );
+    assert_eq!(verify(""), Err(Refusal::Xml(XmlError::Malformed)));
+    assert_eq!(
+        verify(&"A".repeat(MAX_CHARACTERS + 1)),
+        Err(Refusal::TooLong(MAX_CHARACTERS + 1))
+    );
+    assert!(
+        matches!(verify(&STANDARD.encode("<a/>")), Err(Refusal::NotResponse(name)) if name == "a")
+    );
+}
+
+#[test]
+fn sa_03_sa_04_signatures_of_another_form_are_refused() {
+    let idp = metadata("xmlsec");
+    for (name, is_expected) in REFUSED {
+        let xml = data(&format!("refused/{name}.xml"));
+        let refusal = accept(xml.as_bytes(), &idp, made_at()).expect_err(name);
+        let (algorithm, shape, key) = match &refusal {
+            Refusal::Signature { why, .. } => (
+                matches!(why, SignatureError::Algorithm(_)),
+                matches!(why, SignatureError::Shape(_)),
+                *why == SignatureError::Key,
+            ),
+            _ => (false, false, false),
+        };
+        let is_as_expected = match is_expected {
+            "algorithm" => algorithm,
+            "shape" => shape,
+            "key" => key,
+            _ => refusal == Refusal::MisplacedSignature,
+        };
+        assert!(is_as_expected, "{name}: {refusal:?}");
+    }
+}
+
+const REFUSED: [(&str, &str); 16] = [
+    ("rsa-sha1", "algorithm"),
+    ("digest-sha1", "algorithm"),
+    ("ecdsa-sha512", "algorithm"),
+    ("hmac", "algorithm"),
+    ("rsa-1024", "key"),
+    ("other-key", "key"),
+    ("inclusive", "algorithm"),
+    ("only-enveloped", "shape"),
+    ("xpath", "algorithm"),
+    ("three-transforms", "shape"),
+    ("two-references", "shape"),
+    ("uri-empty", "shape"),
+    ("uri-xpointer", "shape"),
+    ("uri-of-response", "shape"),
+    ("object", "shape"),
+    ("in-extensions", "misplaced"),
+];
+
+#[test]
+fn sa_03_a_signature_is_read_as_it_was_signed() {
+    let idp = metadata("xmlsec");
+    let xml = data("xmlsec-rsa-sha256.xml");
+    let document = Document::parse(&xml).unwrap();
+    let named = |local: &'static str| {
+        let named = |node: &Node<'_, '_>| node.is_element() && node.tag_name().name() == local;
+        xml[document.descendants().find(named).unwrap().range()].to_owned()
+    };
+    let (info, digest, value) = (
+        named("SignedInfo"),
+        named("DigestValue"),
+        named("SignatureValue"),
+    );
+    let inner = digest.split_once('>').unwrap().1.split_once('<').unwrap().0;
+    for (old, new) in [
+        // CVE-2025-29774 and CVE-2025-29775: a comment in the digest, two SignedInfo.
+        (inner.to_owned(), format!("{inner}<!-- AAAA -->")),
+        (inner.to_owned(), format!("<!-- AAAA -->{inner}")),
+        (inner.to_owned(), format!("<x/>{inner}")),
+        (info.clone(), format!("{info}{info}")),
+        (value.clone(), format!("{value}{value}")),
+        (value.clone(), format!("{value}<ds:Object/>")),
+        (value.clone(), format!("text{value}")),
+        (value.clone(), format!("<!-- c -->{value}")),
+        (
+            info.clone(),
+            info.replace("<ds:Reference URI", "<ds:Reference Type='x' URI"),
+        ),
+        (info.clone(), String::new()),
+    ] {
+        let attack = xml.replacen(&old, &new, 1);
+        assert_ne!(attack, xml);
+        let refused = accept(attack.as_bytes(), &idp, made_at()).expect_err(&new);
+        assert!(
+            matches!(refused, Refusal::Signature { .. }),
+            "{new}: {refused:?}"
+        );
+    }
+    // What a signature says of its key is not looked at.
+    let key_info = named("KeyInfo");
+    for new in [
+        String::new(),
+        key_info.replace("MII", "xxx"),
+        "<ds:KeyInfo/>".to_owned(),
+    ] {
+        let text = xml.replacen(&key_info, &new, 1);
+        assert!(accept(text.as_bytes(), &idp, made_at()).is_ok(), "{new}");
+    }
+}
+
+#[test]
+fn sa_04_only_keys_of_the_metadata_count_while_they_are_valid() {
+    let xml = STANDARD.encode(data("xmlsec-rsa-sha256.xml"));
+    let idp = metadata("xmlsec");
+    assert!(matches!(
+        verify(&xml, &metadata("samlp"), made_at()),
+        Err(Refusal::Signature {
+            why: SignatureError::Key,
+            ..
+        })
+    ));
+    let key = idp
+        .signing_keys()
+        .iter()
+        .max_by_key(|key| key.not_after())
+        .unwrap();
+    let late = key.not_after().plus(Duration::from_secs(1));
+    assert!(matches!(
+        verify(&xml, &idp, late),
+        Err(Refusal::Certificate { .. })
+    ));
+    let early = key.not_before().minus(Duration::from_secs(60));
+    assert!(matches!(
+        verify(&xml, &idp, early),
+        Err(Refusal::Certificate { .. })
+    ));
+    let dated = data("xmlsec-metadata.xml")
+        .replace(" entityID", " validUntil='2030-01-01T00:00:00Z' entityID");
+    let dated = Metadata::parse(dated.as_bytes()).unwrap();
+    let end = dated.valid_until().unwrap();
+    assert!(verify(&xml, &dated, end.minus(Duration::from_millis(1))).is_ok());
+    assert!(matches!(
+        verify(&xml, &dated, end),
+        Err(Refusal::MetadataExpired { .. })
+    ));
+}
+
+#[test]
+fn sa_05_what_is_read_is_signed() {
+    // Without its signature.
+    for (name, idp) in GOOD {
+        let xml = data(&format!("{name}.xml"));
+        let mut bare = xml.clone();
+        loop {
+            let document = Document::parse(&bare).unwrap();
+            let is_signature =
+                |node: &Node<'_, '_>| xml::is(*node, signature::NAMESPACE, "Signature");
+            let Some(range) = document
+                .descendants()
+                .find(is_signature)
+                .map(|node| node.range())
+            else {
+                break;
+            };
+            bare = format!("{}{}", &bare[..range.start], &bare[range.end..]);
+        }
+        assert_eq!(
+            accept(bare.as_bytes(), &metadata(idp), made_at()),
+            Err(Refusal::Unsigned),
+            "{name}"
+        );
+    }
+    // Of two signatures both must be good.
+    let both = data("pysaml2-both.xml");
+    let values: Vec<_> = both
+        .match_indices("SignatureValue>")
+        .map(|(at, found)| at + found.len())
+        .collect();
+    assert_eq!(values.len(), 4);
+    for at in [values[0], values[2]] {
+        let mut bad = both.clone().into_bytes();
+        bad[at] = if bad[at] == b'A' { b'B' } else { b'A' };
+        assert!(matches!(
+            accept(&bad, &metadata("pysaml2"), made_at()),
+            Err(Refusal::Signature { .. })
+        ));
+    }
+    // What is around a signed assertion is not signed, and is not taken for it.
+    let verified = |name: &str, idp: &str| {
+        let xml = data(&format!("{name}.xml"));
+        verify(&STANDARD.encode(xml), &metadata(idp), made_at()).unwrap()
+    };
+    assert!(
+        !verified("pysaml2-assertion", "pysaml2")
+            .envelope()
+            .is_signed
+    );
+    assert!(verified("pysaml2-response", "pysaml2").envelope().is_signed);
+    assert!(verified("pysaml2-both", "pysaml2").envelope().is_signed);
+}
