@@ -253,5 +253,37 @@ fn federation(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, sigv4, evaluator, packing, federation, tokens);
+/// A response and its certificate, beside the signature check that nothing can save.
+fn saml(c: &mut Criterion) {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use brevet::base::clock::Timestamp;
+    use brevet::proof::saml::{Metadata, verify};
+
+    let data = |name: &str| {
+        let path = format!("{}/tests/data/saml/{name}", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(path).unwrap()
+    };
+    let now = Timestamp::from_amz(data("now").trim()).unwrap();
+    for (what, name, provider) in [
+        (
+            "a response with a signed assertion",
+            "pysaml2-assertion.xml",
+            "pysaml2",
+        ),
+        (
+            "a response of the greatest length",
+            "samlp-large.xml",
+            "samlp",
+        ),
+    ] {
+        let idp = Metadata::parse(data(&format!("{provider}-metadata.xml")).as_bytes()).unwrap();
+        let encoded = STANDARD.encode(data(name));
+        c.bench_function(&format!("saml: {what}"), |b| {
+            b.iter(|| verify(black_box(&encoded), &idp, now).unwrap())
+        });
+    }
+}
+
+criterion_group!(benches, sigv4, evaluator, packing, federation, saml, tokens);
 criterion_main!(benches);

@@ -1,5 +1,6 @@
-//! A decision that nobody asks to explain allocates nothing, and a compiled policy takes at most what
-//! it is weighed at. A binary of its own: the counter takes the allocator's place.
+//! A decision that nobody asks to explain allocates nothing, a compiled policy takes at most what it
+//! is weighed at, and no SAML response takes much. A binary of its own: the counter takes the
+//! allocator's place.
 
 use brevet::authn::compiled_weight;
 use brevet::evaluator::{Context, Kind, Policies, Policy, Principal, Request, evaluate};
@@ -116,5 +117,152 @@ fn a_policy_weighs_at_least_what_it_takes() {
             takes <= weight && weight <= takes * 8 + 2_048,
             "weighed at {weight}, takes {takes}: {text}"
         );
+    }
+}
+
+mod saml {
+    //! What a response can cost. The shapes are those that parsers and canonicalisation are slow at.
+
+    use std::time::{Duration, Instant};
+
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use brevet::base::clock::Timestamp;
+    use brevet::proof::saml::{MAX_CHARACTERS, Metadata, Refusal, verify};
+
+    /// Bytes that reading a response may take at its peak.
+    const MAX_BYTES: u64 = 16 << 20;
+    /// Bytes of XML in a response of the greatest length.
+    const LONGEST: usize = MAX_CHARACTERS / 4 * 3;
+
+    fn data(name: &str) -> String {
+        let path = format!("{}/tests/data/saml/{name}", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(path).unwrap()
+    }
+
+    fn read(encoded: &str, idp: &Metadata) -> (Result<(), Refusal>, u64, Duration) {
+        let now = Timestamp::from_amz(data("now").trim()).unwrap();
+        let mut result = Ok(());
+        let start = Instant::now();
+        let used = allocation_counter::measure(|| {
+            result = verify(encoded, idp, now).map(|_| ());
+        });
+        (result, used.bytes_max, start.elapsed())
+    }
+
+    fn metadata(of: &str) -> Metadata {
+        Metadata::parse(data(&format!("{of}-metadata.xml")).as_bytes()).unwrap()
+    }
+
+    /// As much of a part as there is room for.
+    fn filled(before: &str, part: impl Fn(usize) -> String, after: &str) -> String {
+        let mut text = before.to_owned();
+        for number in 0.. {
+            let part = part(number);
+            if text.len() + part.len() + after.len() > LONGEST {
+                break;
+            }
+            text.push_str(&part);
+        }
+        text + after
+    }
+
+    #[test]
+    fn the_longest_response_takes_little_memory() {
+        let encoded = STANDARD.encode(data("samlp-large.xml"));
+        assert!(encoded.len() > 99_000 && encoded.len() <= MAX_CHARACTERS);
+        let (result, bytes, time) = read(&encoded, &metadata("samlp"));
+        println!("{bytes} bytes, {time:?}");
+        assert_eq!(result, Ok(()));
+        assert!(bytes < MAX_BYTES);
+    }
+
+    #[test]
+    fn sa_07_hostile_shapes_are_refused_at_little_cost() {
+        let fixed = |text: &'static str| move |_| text.to_owned();
+        // Inside of a signed assertion, so that everything up to the digest is done.
+        let good = data("pysaml2-assertion.xml");
+        let (before, after) = good.split_once("blue<").unwrap();
+        let after = &format!("<{after}");
+        let inside = |part: &dyn Fn(usize) -> String| filled(before, part, after);
+        let long = format!("xmlns:long='urn:{}'", "x".repeat(500));
+        let rooted = good.replacen(" ID=", &format!(" {long} ID="), 1);
+        let (long_before, _) = rooted.split_once("blue<").unwrap();
+        let many: String = (0..20).map(|i| format!(" xmlns:n{i}='urn:{i}'")).collect();
+        let attributes: String = (0..60).map(|i| format!(" a{i}=''")).collect();
+        let (key_before, key_after) = good.split_once("<ns2:X509Data>").unwrap();
+        let key_after = &format!("<ns2:X509Data>{key_after}");
+        let shapes = [
+            ("attributes", filled("<a", |i| format!(" a{i}=''"), "/>")),
+            (
+                "namespaces",
+                filled("<a", |i| format!(" xmlns:a{i}='urn:a'"), "/>"),
+            ),
+            (
+                "nested namespaces",
+                filled("", |i| format!("<a xmlns:a{i}='urn:a'>"), ""),
+            ),
+            ("depth", filled("", fixed("<a>"), "")),
+            ("elements", filled("<a>", fixed("<a/>"), "</a>")),
+            ("brackets", filled("", fixed("<"), "")),
+            ("equals signs", filled("<a>", fixed("="), "</a>")),
+            ("references", filled("<a>", fixed("&#13;"), "</a>")),
+            ("bare references", filled("<a>", fixed("&"), "</a>")),
+            ("comments", filled("<a>", fixed("<!---->"), "</a>")),
+            ("unclosed comments", filled("<a>", fixed("<!--"), "")),
+            ("CDATA", filled("<a>", fixed("<![CDATA[x]]>"), "</a>")),
+            ("IDs", filled("<a>", |i| format!("<a ID='_{i}'/>"), "</a>")),
+            (
+                "entities",
+                "<!DOCTYPE a [<!ENTITY b '&c;&c;'><!ENTITY c '&b;&b;'>]><a>&b;</a>".to_owned(),
+            ),
+            ("signed elements", inside(&fixed("<a/>"))),
+            (
+                "signed attributes",
+                inside(&|_| format!("<a{attributes}/>")),
+            ),
+            (
+                "signed namespaces",
+                inside(&|i| format!("<a:a xmlns:a='urn:{i}'/>")),
+            ),
+            (
+                "signed default namespaces",
+                inside(&|i| format!("<a xmlns='urn:{i}'/>")),
+            ),
+            (
+                "signed scopes",
+                inside(&|_| format!("<a{many}><n1:b xmlns:x='urn:x'/></a>")),
+            ),
+            (
+                "signed long namespace",
+                filled(long_before, fixed("<long:a/>"), after),
+            ),
+            ("signed references", inside(&fixed("&#13;"))),
+            (
+                "signed quotes",
+                inside(&|_| format!("<a b='{}'/>", "\"".repeat(5_000))),
+            ),
+            ("signed CDATA", inside(&fixed("<![CDATA[x]]>"))),
+            ("signed comments", inside(&fixed("x<!---->"))),
+            ("signed IDs", inside(&|i| format!("<a ID='_{i}'/>"))),
+            (
+                "parts of KeyInfo",
+                filled(key_before, fixed("<a/>"), key_after),
+            ),
+            ("text of KeyInfo", filled(key_before, fixed(" "), key_after)),
+        ];
+        let idp = metadata("pysaml2");
+        for (name, xml) in shapes {
+            assert!(xml.len() <= LONGEST, "{name}: {}", xml.len());
+            let (result, bytes, time) = read(&STANDARD.encode(&xml), &idp);
+            println!("{name}: {bytes} bytes, {time:?}: {result:?}");
+            let harmless = matches!(name, "parts of KeyInfo" | "text of KeyInfo");
+            assert_eq!(result.is_ok(), harmless, "{name}");
+            assert!(bytes < MAX_BYTES, "{name}: {bytes} bytes");
+            assert!(time < Duration::from_secs(10), "{name}: {time:?}");
+        }
+        let (result, bytes, _) = read(&"A".repeat(20_000_000), &idp);
+        assert_eq!(result, Err(Refusal::TooLong(20_000_000)));
+        assert_eq!(bytes, 0);
     }
 }
