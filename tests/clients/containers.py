@@ -161,7 +161,7 @@ def up(compose):
     """Every service, in the order of what it depends on."""
     running = {}
     first = subprocess.run(container(compose, "first-start"), env=ENVIRONMENT, capture_output=True, text=True)
-    assert first.returncode == 0, first.stderr
+    assert first.returncode == 0 and "Usage:" not in first.stderr, first.stderr
     for name in ["redis", "broker"]:
         log = open(FOLDER / f"{name}.log", "a")
         running[name] = subprocess.Popen(container(compose, name), env=ENVIRONMENT, stdout=log, stderr=log)
