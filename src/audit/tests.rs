@@ -152,6 +152,22 @@ async fn a_torn_tail_is_cut_off_and_rotation_loses_nothing() {
 }
 
 #[tokio::test]
+async fn the_metric_of_the_sequence_does_not_fall_at_a_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.jsonl");
+    for name in ["first", "second"] {
+        let audit = audit(&path);
+        audit.commit(&sample(name)).await.unwrap();
+        audit.close();
+    }
+    let audit = audit(&path);
+    eventually("the sequence", || {
+        audit.shared.metrics.audit_sequence.get() == 2
+    });
+    audit.close();
+}
+
+#[tokio::test]
 async fn a_file_that_somebody_cut_is_not_filled_with_zeros() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.jsonl");

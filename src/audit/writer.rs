@@ -270,11 +270,15 @@ impl Writer<'_> {
         if let Some(head) = &mut self.chain.head {
             head.sync(sync_head);
         }
+        self.show_sequence();
+        (done, error)
+    }
+
+    fn show_sequence(&self) {
         self.shared
             .metrics
             .audit_sequence
             .set(i64::try_from(self.chain.link.sequence).unwrap_or(i64::MAX));
-        (done, error)
     }
 
     /// The head, for whoever keeps the broker's own log elsewhere.
@@ -284,6 +288,7 @@ impl Writer<'_> {
             head.write(link);
             head.sync(true);
         }
+        self.show_sequence();
         if link.sequence > 0 {
             tracing::info!(sequence = link.sequence, hash = link.hash_text(), "{event}");
         }
