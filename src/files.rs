@@ -113,10 +113,7 @@ fn owned(file: &File, path: &Path, audience: Option<Audience>) -> Result<fs::Met
     let meta = file.metadata().map_err(io(path))?;
     let me = rustix::process::geteuid().as_raw();
     if meta.uid() != me && meta.uid() != 0 {
-        return Err(unfit(format!(
-            "is owned by uid {}; must be owned by uid {me} or root",
-            meta.uid()
-        )));
+        return Err(unfit(belongs_to_another(meta.uid(), me)));
     }
     let forbidden = match audience {
         Some(Audience::Owner) => 0o077,
@@ -137,6 +134,19 @@ fn owned(file: &File, path: &Path, audience: Option<Audience>) -> Result<fs::Met
     }
     check_folders(path, me)?;
     Ok(meta)
+}
+
+/// The rule that an owner breaks, and what to do: most often a command was run by root that the broker's
+/// own account has to run.
+fn belongs_to_another(owner: u32, me: u32) -> String {
+    let allowed = match me {
+        0 => "root".to_owned(),
+        _ => format!("uid {me} or root"),
+    };
+    format!(
+        "is owned by uid {owner}; must be owned by {allowed}. If uid {owner} is the broker's account, run the \
+         command as that account: `runuser -u ACCOUNT -- brevet ...`"
+    )
 }
 
 /// Whoever can write a folder on the way to a file, or owns a link on it, can put another file in its
@@ -427,6 +437,16 @@ mod tests {
                 .contains("folder")
         );
         chmod(dir.path(), 0o700);
+    }
+
+    #[test]
+    fn a_file_of_another_account_says_who_has_to_run_the_command() {
+        let as_root = belongs_to_another(995, 0);
+        assert!(
+            as_root.contains("must be owned by root.") && as_root.contains("runuser"),
+            "{as_root}"
+        );
+        assert!(belongs_to_another(995, 1000).contains("must be owned by uid 1000 or root."));
     }
 
     #[test]

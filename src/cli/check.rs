@@ -15,7 +15,7 @@ use crate::audit::{self, Room, Target};
 use crate::base::clock::{Clock, SystemClock, Timestamp};
 use crate::base::entropy::SystemEntropy;
 use crate::base::host_names::{HostName, HostNames};
-use crate::config::{Config, Names};
+use crate::config::{Config, ConfigError, Names};
 use crate::directory::{Directory, OidcProvider};
 use crate::files::{self, Audience};
 use crate::keyring_file;
@@ -104,7 +104,12 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<(), Failure> {
     let path = &arguments.config.config;
     let (lines, warnings) = match Config::load(path) {
         Err(error) => {
-            let fix = "correct the configuration; every key and its default are in config/brevet.toml of the source";
+            let fix = match &error {
+                ConfigError::File(_) => "do what the line says, or name another file with --config",
+                _ => {
+                    "correct the configuration; every key and its default are in config/brevet.toml of the source"
+                }
+            };
             (vec![failed("configuration", error, fix)], Vec::new())
         }
         Ok(config) => {
@@ -377,24 +382,22 @@ impl Look<'_> {
         }
         let certified = HostNames::new(identity.names.iter().cloned());
         let listed = names.filter(|_| matches!(self.config.listener.names, Names::Listed(_)));
-        let missing: Vec<String> = listed
-            .map(|names| {
-                names
-                    .iter()
-                    .filter(|name| !covers(&certified, name))
-                    .map(ToString::to_string)
-                    .collect()
-            })
-            .unwrap_or_default();
+        let missing = listed.map_or_else(Vec::new, |names| uncovered(names, &certified));
+        let refused = listed.map_or_else(Vec::new, |names| uncovered(&certified, names));
         let days = until.since(self.now).as_secs() / 86_400;
-        let says = format!("{path}: for {certified}, until {until}, {days} days left");
-        match missing.is_empty() {
+        let mut says = format!("{path}: for {certified}, until {until}, {days} days left");
+        let mut steps = Vec::new();
+        if !missing.is_empty() {
+            says += &format!("; not for {}", missing.join(", "));
+            steps.push("get one for every name of [listen] names that clients use over TLS");
+        }
+        if !refused.is_empty() {
+            says += &format!("; requests for {} are refused", refused.join(", "));
+            steps.push("add to [listen] names what clients call this broker");
+        }
+        match steps.is_empty() {
             true => ok("certificate", says),
-            false => warning(
-                "certificate",
-                format!("{says}; not for {}", missing.join(", ")),
-                "get one for every name of [listen] names that clients use over TLS",
-            ),
+            false => warning("certificate", says, steps.join("; ")),
         }
     }
 
@@ -492,7 +495,12 @@ impl Look<'_> {
         let directory = match loaded {
             Ok(directory) => directory,
             Err(error) => {
-                let fix = "correct the file; or bring back the master key, or a backup (`brevet restore FILE`)";
+                let fix = match config.directory {
+                    Some(_) => {
+                        "correct the file, or bring back the master key that sealed its secrets"
+                    }
+                    None => "bring back the master key, or a backup (`brevet restore FILE`)",
+                };
                 self.lines.push(failed("directory", error, fix));
                 return None;
             }
@@ -592,9 +600,9 @@ impl Look<'_> {
         let line = match read.await {
             Err(error) => failed("clock", error, "look at the database's log"),
             Ok((database, last)) => {
-                let here = self.now.seconds();
-                let off = database.map(|there| here - there);
-                let behind = last.map_or(0, |last| last.div_euclid(1_000) - here);
+                let here = self.now;
+                let off = database.map(|there| here.seconds() - there);
+                let behind = last.map_or(0, |last| last.div_euclid(1_000) - here.seconds());
                 let most = i64::try_from(MAX_CLOCK_OFFSET.as_secs()).unwrap_or(60);
                 match off {
                     Some(off) if off.abs() > most => failed(
@@ -613,7 +621,7 @@ impl Look<'_> {
                     ),
                     None => ok(
                         "clock",
-                        format!("{}, not behind the last change of the store", self.now),
+                        format!("{here}, not behind the last change of the store"),
                     ),
                 }
             }
@@ -778,6 +786,12 @@ fn bind(address: SocketAddr) -> std::io::Result<()> {
 }
 
 /// Whether a certificate is for a name of the configuration.
+/// The names that are not among the others.
+fn uncovered(names: &HostNames, others: &HostNames) -> Vec<String> {
+    let missing = names.iter().filter(|name| !covers(others, name));
+    missing.map(ToString::to_string).collect()
+}
+
 fn covers(certified: &HostNames, name: &HostName) -> bool {
     match name {
         // Any one label: a certificate for the same pattern covers it.

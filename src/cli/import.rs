@@ -88,7 +88,10 @@ pub(super) fn run(arguments: &ImportArguments) -> Result<(), Failure> {
     ) {
         (false, _) => Ok(None),
         (true, false) => rehearse(&config, &runtime, &import, context).map(|()| None),
-        (true, true) => apply(&config, &runtime, &import, context, &name).map(Some),
+        (true, true) => {
+            let config_file = &arguments.config.config;
+            apply(&config, config_file, &runtime, &import, context, &name).map(Some)
+        }
     };
     let mut errors: Vec<String> = import.errors.iter().map(told).collect();
     errors.extend(tried.as_ref().err().map(ToString::to_string));
@@ -109,11 +112,11 @@ pub(super) fn run(arguments: &ImportArguments) -> Result<(), Failure> {
         } else {
             String::new()
         };
-        return Err(format!(
-            "{name}: nothing was changed: {} errors, see above{more}",
-            errors.len()
-        )
-        .into());
+        let counted = match errors.len() {
+            1 => "1 error".to_owned(),
+            n => format!("{n} errors"),
+        };
+        return Err(format!("{name}: nothing was changed: {counted}, see above{more}").into());
     }
     match shown {
         // Whoever stopped reading the plan asked for it to be done all the same.
@@ -168,6 +171,7 @@ fn rehearse(
 
 fn apply(
     config: &Config,
+    config_file: &Path,
     runtime: &tokio::runtime::Runtime,
     import: &Import,
     context: CommandContext<'_>,
@@ -190,8 +194,9 @@ fn apply(
                 kept.display()
             ));
             print::note(format_args!(
-                "To bring it back: brevet import {} --apply",
-                kept.display()
+                "To bring it back: brevet import --config {} {} --apply",
+                print::word(&config_file.display().to_string()),
+                print::word(&kept.display().to_string())
             ));
         }
         Ok((sequence, json!({"sequenceNumber": sequence, "kept": kept})))

@@ -301,7 +301,11 @@ fn explain(path: &Path, wanted: &str) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    Err(format!("{}: has no decision case `{wanted}`", path.display()).into())
+    Err(format!(
+        "{path}: has no decision case `{wanted}`; `brevet policy simulate --cases {path}` prints the name of each",
+        path = path.display()
+    )
+    .into())
 }
 
 /// A way into a role from outside its account.
@@ -399,9 +403,9 @@ fn analyze(path: &Path, as_json: bool) -> Result<(), Failure> {
         }
         Ok(())
     })?;
-    if findings > 0 {
-        Err(format!("{findings} findings").into())
-    } else {
-        Ok(())
+    match findings {
+        0 => Ok(()),
+        1 => Err("1 finding".into()),
+        _ => Err(format!("{findings} findings").into()),
     }
 }

@@ -19,7 +19,7 @@ use crate::files;
 use crate::master_key::MasterKey;
 use crate::proof::sigv4::{ANY_REGION, MAX_SKEW};
 use crate::providers::Reach;
-use crate::server::{self, Parts, Running, service_manager};
+use crate::server::{self, Parts, Running, StartError, service_manager};
 use crate::session::keyring::Keyring;
 use crate::session::signing_key::Algorithm;
 use crate::sessions::{self, Mode, RedisOptions};
@@ -301,7 +301,16 @@ async fn develop(arguments: &ServeArguments) -> Result<(Running, About), Failure
         keyring,
         lock: None,
     };
-    let running = server::start_with(config, parts, clock, entropy).await?;
+    let started = server::start_with(config, parts, clock, entropy).await;
+    let running = started.map_err(|error| match error {
+        StartError::Listen {
+            address, source, ..
+        } => format!(
+            "{address}: {source}; name another address with --listen, or port 0 for any free one"
+        )
+        .into(),
+        error => Failure::from(error),
+    })?;
     // An RSA key takes a while to make: nobody waits for it.
     let broker = running.broker.clone();
     tokio::task::spawn_blocking(move || {

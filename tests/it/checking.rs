@@ -267,7 +267,11 @@ const CASES: &[Case] = &[
         },
         "certificate",
         "warn",
-        &["not for", "localhost", "[listen] names"],
+        &[
+            "not for",
+            "requests for other.example.com are refused",
+            "[listen] names",
+        ],
     ),
     (
         "a key of another certificate",

@@ -529,9 +529,13 @@ fn what_an_import_replaces_can_be_brought_back() {
     );
     let way_back = said
         .lines()
-        .find_map(|l| l.strip_prefix("To bring it back: brevet import "))
+        .find_map(|l| l.strip_prefix("To bring it back: brevet import --config "))
         .unwrap();
-    let kept = way_back.strip_suffix(" --apply").unwrap();
+    let (config, kept) = way_back
+        .strip_suffix(" --apply")
+        .and_then(|files| files.split_once(' '))
+        .unwrap();
+    assert!(config.ends_with("brevet.toml"), "{way_back}");
     assert_eq!(
         std::fs::metadata(kept).unwrap().permissions().mode() & 0o777,
         0o600
