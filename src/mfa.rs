@@ -17,12 +17,12 @@ use crate::base::secret::Secret;
 use crate::directory::{MfaDevice, User};
 use crate::error::{Error, MfaError};
 use crate::ops::context::Context;
-use crate::store::{Attempt, Matched, STEP_SECONDS};
+use crate::store::{Attempt, MAX_DRIFT, Matched, STEP_SECONDS};
 
 /// How many steps beside the device's own a code may be of: RFC 6238 section 5.2.
 const WINDOW: i64 = 1;
 /// How far a device's clock may be off when it is enabled or synchronised, in steps: ten minutes.
-const SYNCHRONISATION: i64 = 20;
+const SYNCHRONISATION: i64 = MAX_DRIFT;
 
 /// An MFA device and its code, as a caller gave them.
 pub struct Code {

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use sqlx::Row as _;
 
 use super::lanes::Purpose;
-use super::{DEADLINE, Store, StoreError, told};
+use super::{DEADLINE, Store, StoreError, clip, told};
 use crate::base::clock::Timestamp;
 
 /// When long-term keys were last used, until it is written down.
@@ -37,6 +37,9 @@ impl KeyUse {
 pub(super) struct Remembered {
     /// Users that have failed too often, and until when, in seconds since 1970.
     locked: Mutex<HashMap<Box<str>, i64>>,
+    /// Users, and when their wrong codes of this process are forgiven, in seconds since 1970: whatever
+    /// the database says of them.
+    failed: Mutex<HashMap<Box<str>, i64>>,
     /// Devices, and the last step that a code of theirs was accepted for.
     spent: Mutex<HashMap<Box<str>, i64>>,
 }
@@ -51,6 +54,20 @@ impl Remembered {
         remember(&self.locked, user_id, until, |until| until > now);
     }
 
+    /// Counts a wrong code. Until when the user is locked, if these are too many.
+    fn count(&self, user_id: &str, now: i64) -> Option<i64> {
+        let known = self
+            .failed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(user_id)
+            .copied()
+            .unwrap_or_default();
+        let forgiven_at = known.max(now) + FORGIVEN_AFTER;
+        remember(&self.failed, user_id, forgiven_at, |at| at > now);
+        locked_until(forgiven_at, now)
+    }
+
     fn spend(&self, serial_number: &str, step: i64, now: i64) {
         remember(&self.spent, serial_number, step, |step| {
             is_recent(step, now)
@@ -63,6 +80,10 @@ impl Remembered {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .retain(|_, until| *until > now);
+        self.failed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|_, at| *at > now);
         self.spent
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -100,6 +121,9 @@ pub const STEP_SECONDS: i64 = 30;
 pub(super) const FAILURES: i64 = 5;
 /// One of them is forgiven after so many seconds.
 pub(super) const FORGIVEN_AFTER: i64 = 900;
+/// How far a device's clock may be known to be off, in steps: ten minutes. A code is older than that
+/// by no more than the window.
+pub const MAX_DRIFT: i64 = 20;
 /// Two codes off to the same side at least so many steps apart, a day, move what is known of the
 /// device's clock.
 const LEARN_AFTER_STEPS: i64 = 2_880;
@@ -147,6 +171,7 @@ impl Store {
     /// If the database does not answer in time.
     pub async fn device_past(&self, serial_number: &str) -> Result<DevicePast, StoreError> {
         let serial_number = serial_number.to_owned();
+        let device = serial_number.clone();
         let row = self.read(Purpose::Read, DEADLINE, move |c| {
             let serial_number = serial_number.clone();
             Box::pin(async move {
@@ -162,12 +187,21 @@ impl Store {
                 last_spent_step: Some(row.try_get(1)?),
             })
         };
-        Ok(row
+        let past: DevicePast = row
             .await?
             .map(past)
             .transpose()
             .map_err(told)?
-            .unwrap_or_default())
+            .unwrap_or_default();
+        if past.drift.abs() > MAX_DRIFT {
+            // It would make a code of long ago good again.
+            return Err(self.tampered(format!(
+                "the clock of {} is said to be {} steps off, and brokers note at most {MAX_DRIFT}",
+                clip(&device),
+                past.drift
+            )));
+        }
+        Ok(past)
     }
 
     /// Sets how far a device's clock is off, in steps.
@@ -195,6 +229,11 @@ impl Store {
     pub fn forget_mfa(&self) {
         self.mfa
             .locked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+        self.mfa
+            .failed
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
@@ -265,8 +304,13 @@ impl Store {
                 done
             })
         });
-        let (attempt, locked_until) = done.await?;
-        if let Some(until) = locked_until {
+        let (attempt, until) = done.await?;
+        // The database counts for all brokers, and this process for itself.
+        let here = match attempt {
+            Attempt::Counted => self.mfa.count(user_id, now.seconds()),
+            _ => None,
+        };
+        if let Some(until) = until.max(here) {
             self.mfa.lock(user_id, until, now.seconds());
         }
         if let (Some((serial_number, step)), Attempt::Accepted | Attempt::Spent) = (step, attempt) {
@@ -358,6 +402,11 @@ impl Store {
     }
 }
 
+/// Until when failures that are all forgiven at an instant lock a user.
+fn locked_until(forgiven_at: i64, now: i64) -> Option<i64> {
+    Some(forgiven_at - (FAILURES - 1) * FORGIVEN_AFTER).filter(|at| *at > now)
+}
+
 async fn note(
     connection: &mut sqlx::AnyConnection,
     used: Vec<(String, Timestamp)>,
@@ -392,11 +441,7 @@ async fn attempt(
     .fetch_one(&mut *connection)
     .await?;
     let forgiven_at: i64 = row.try_get(0)?;
-    // Until when that many failures lock a user.
-    let locked_until = |forgiven_at: i64| {
-        Some(forgiven_at - (FAILURES - 1) * FORGIVEN_AFTER).filter(|at| *at > now)
-    };
-    if let Some(until) = locked_until(forgiven_at) {
+    if let Some(until) = locked_until(forgiven_at, now) {
         return Ok((Attempt::Locked, Some(until)));
     }
     let Some(matched) = matched else {
@@ -406,14 +451,15 @@ async fn attempt(
             .bind(forgiven_at)
             .execute(connection)
             .await?;
-        return Ok((Attempt::Counted, locked_until(forgiven_at)));
+        return Ok((Attempt::Counted, locked_until(forgiven_at, now)));
     };
     let done = sqlx::query(
         "INSERT INTO spent_steps (serial_number, step, drift, leaning) \
          SELECT $1, $2, 0, $4 FROM store WHERE id = 1 AND (not_before <= $3 OR not_before <= $6) \
          ON CONFLICT (serial_number) DO UPDATE SET step = excluded.step, \
          drift = spent_steps.drift + CASE WHEN excluded.leaning = spent_steps.leaning \
-             AND excluded.step >= spent_steps.step + $5 THEN excluded.leaning ELSE 0 END, \
+             AND excluded.step >= spent_steps.step + $5 \
+             AND ABS(spent_steps.drift + excluded.leaning) <= $7 THEN excluded.leaning ELSE 0 END, \
          leaning = CASE WHEN excluded.leaning = spent_steps.leaning \
              AND excluded.step >= spent_steps.step + $5 THEN 0 ELSE excluded.leaning END \
          WHERE excluded.step > spent_steps.step",
@@ -424,6 +470,7 @@ async fn attempt(
     .bind(matched.offset)
     .bind(LEARN_AFTER_STEPS)
     .bind(matched.made_at)
+    .bind(MAX_DRIFT)
     .execute(connection)
     .await?;
     Ok((
