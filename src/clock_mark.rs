@@ -2,12 +2,17 @@
 //! restart is not valid after it, whatever the wall clock says then. Knows no clock.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::base::clock::Timestamp;
 use crate::files::{self, Audience, FileError};
+
+/// How often the file's lock is tried, and the pause between two tries: two seconds in all.
+const LOCK_TRIES: u32 = 40;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// What the file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,7 +138,14 @@ impl ClockMarkFile {
         path.push(".lock");
         let path = PathBuf::from(path);
         let lock = files::create_private(&path)?;
-        flock(&lock, FlockOperation::LockExclusive).map_err(|error| FileError::Io {
+        // Whoever writes the mark has the lock for a moment. Nobody is waited for without an end.
+        for _ in 1..LOCK_TRIES {
+            if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+                return work();
+            }
+            std::thread::sleep(LOCK_PAUSE);
+        }
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| FileError::Io {
             path,
             source: error.into(),
         })?;

@@ -32,7 +32,7 @@ use error::refused;
 use fill::fill;
 use seal::{seal, unseal};
 
-pub use accept_clock::accept_clock;
+pub use accept_clock::{ACCEPT_CLOCK, accept_clock};
 pub use change::{Actor, Detail, Revoked};
 pub use edit::Edit;
 pub use emergency::{end_sessions, revoke_signing_keys};

@@ -7,6 +7,9 @@ use crate::base::clock::Timestamp;
 use crate::revocations::{Mark, Selector};
 use crate::store::{Entry, Store, StoreError};
 
+/// The action of the change by which an operator accepted the clock.
+pub const ACCEPT_CLOCK: &str = "AcceptClock";
+
 /// Ends every session that was issued so far, and codes and assertions of the time before `now`. `highest`
 /// is the latest time by which a session may have been dated. The change's number.
 ///
@@ -35,7 +38,7 @@ pub async fn accept_clock(
     let entry = Entry {
         changed_at: now,
         actor: actor.text(),
-        action: "AcceptClock",
+        action: ACCEPT_CLOCK,
         kind: "clock",
         id: host,
         detail: detail.map_err(|e| StoreError::Row(e.to_string()))?,

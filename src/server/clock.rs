@@ -2,13 +2,14 @@
 //! behind it or jumps, and takes an operator's word that the wall clock is right.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::{Shared, StartError};
 use crate::authn;
 use crate::base::clock::{Clock, HighWaterClock, Timestamp};
 use crate::clock_mark::{ClockMark, ClockMarkError, ClockMarkFile};
+use crate::commands;
 use crate::config::Config;
 use crate::store::Place;
 
@@ -29,6 +30,10 @@ pub(super) struct Timekeeper {
     file: Option<ClockMarkFile>,
     /// How often an operator has accepted the clock, as far as it is in force here.
     accepted: AtomicU64,
+    /// The change of the feed that the last of these is.
+    accepted_by: AtomicI64,
+    /// Whether the log has said that a mark is not believed.
+    refused: AtomicBool,
 }
 
 impl Timekeeper {
@@ -59,6 +64,8 @@ impl Timekeeper {
             clock,
             file,
             accepted: AtomicU64::new(mark.map_or(0, |mark| mark.accepted)),
+            accepted_by: AtomicI64::new(mark.map_or(0, |mark| mark.sequence)),
+            refused: AtomicBool::new(false),
         })
     }
 
@@ -137,26 +144,55 @@ pub(super) async fn watch(shared: Arc<Shared>) {
             continue;
         }
         // Both wait for the disk.
-        let shared = shared.clone();
-        let work = tokio::task::spawn_blocking(move || match shared.timekeeper.news() {
-            Some(mark) => take(&shared, mark),
-            None if is_due => shared.timekeeper.save_or_say(),
-            None => {}
+        let keeper = shared.clone();
+        let work = tokio::task::spawn_blocking(move || {
+            let news = keeper.timekeeper.news();
+            if news.is_none() && is_due {
+                keeper.timekeeper.save_or_say();
+            }
+            news
         });
-        if work.await.is_ok() && is_due {
+        let Ok(news) = work.await else { continue };
+        if is_due {
             saved = now;
+        }
+        if let Some(mark) = news {
+            take(&shared, mark).await;
         }
         saved = saved.min(clock.now());
     }
 }
 
 /// The operator has accepted the clock. What was issued before must have ended here before time goes
-/// back.
-fn take(shared: &Shared, mark: ClockMark) {
+/// back: the file is only a pointer to the change of the feed that did so.
+async fn take(shared: &Shared, mark: ClockMark) {
     let (broker, keeper) = (&shared.broker, &shared.timekeeper);
     if broker.feed.sequence() < mark.sequence {
         return; // looked at again in a second
     }
+    let is_new = mark.sequence > keeper.accepted_by.load(Ordering::Relaxed);
+    let found = broker
+        .store
+        .feed_after(mark.sequence.saturating_sub(1), 1)
+        .await;
+    let change = match &found {
+        Ok(changes) => changes
+            .first()
+            .filter(|change| change.sequence == mark.sequence),
+        Err(_) => return, // looked at again in a second
+    };
+    if !is_new || change.is_none_or(|change| change.action != commands::ACCEPT_CLOCK) {
+        if !keeper.refused.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                sequence = mark.sequence,
+                "the clock's mark says that an operator has accepted the clock, and the change that it names does not: \
+                 the mark is not believed"
+            );
+        }
+        return;
+    }
+    keeper.refused.store(false, Ordering::Relaxed);
+    keeper.accepted_by.store(mark.sequence, Ordering::Relaxed);
     let before = keeper.clock.now();
     keeper.clock.accept(mark.time());
     keeper.accepted.store(mark.accepted, Ordering::Relaxed);

@@ -75,6 +75,14 @@ impl HighWaterClock {
             .saturating_mul(slowed_by)
     }
 
+    /// Goes on from `mark`, if that is later than now.
+    pub fn raise(&self, mark: Timestamp) {
+        self.offset.fetch_max(
+            mark.millis().saturating_sub(self.passed()),
+            Ordering::Relaxed,
+        );
+    }
+
     /// Goes back to `mark`, or to the wall clock's time if that is later. Whatever was issued before must
     /// have been ended by then.
     pub fn accept(&self, mark: Timestamp) {
