@@ -90,6 +90,8 @@ pub struct Metrics {
     pub feed_sequence: Gauge,
     /// The first 48 bits of the digest of that change and of all before it.
     pub feed_digest: Gauge,
+    /// Seconds since all rows of the store were last checked.
+    pub store_unverified_seconds: Gauge,
     /// Seconds since the change feed was last confirmed.
     pub feed_age_seconds: Gauge,
     /// Nodes that had not confirmed the last revocation when it was answered.
@@ -144,6 +146,7 @@ impl Metrics {
             feed_up: Gauge::default(),
             feed_sequence: Gauge::default(),
             feed_digest: Gauge::default(),
+            store_unverified_seconds: Gauge::default(),
             feed_age_seconds: Gauge::default(),
             revocations_pending_nodes: Gauge::default(),
             store_waiting: Family::default(),
@@ -225,6 +228,11 @@ impl Metrics {
             "feed_digest",
             "The first 48 bits of the digest of that change and all before it: equal on brokers at the same change",
             metrics.feed_digest.clone(),
+        );
+        registry.register(
+            "store_unverified_seconds",
+            "Seconds since all rows of the store were last checked against their MACs and sums",
+            metrics.store_unverified_seconds.clone(),
         );
         registry.register(
             "feed_age_seconds",

@@ -36,7 +36,7 @@ use tokio::task::JoinHandle;
 use crate::admission::{Admission, Bounds};
 use crate::audit::{self, Audit, Surroundings, Target};
 use crate::authn::Tokens;
-use crate::base::clock::Clock;
+use crate::base::clock::{Clock, Timestamp};
 use crate::base::digest::hex;
 use crate::base::entropy::{self, Entropy, NoEntropy};
 use crate::base::host_names::{HostName, HostNames};
@@ -395,6 +395,13 @@ async fn run(
     // First the head: what changes while the rest is read is taken again.
     let loading = tokio::time::Instant::now();
     let head = parts.store.head().await?;
+    parts.store.reached(head.sequence, &head.chain);
+    // The feed says when it was last changed: no clock of a broker is before that, whatever the mark
+    // beside the watermark says, or if it is missing.
+    let last = parts.store.feed_after(head.sequence - 1, 1).await?;
+    if let Some(change) = last.first() {
+        clock.raise(Timestamp::from_millis(change.changed_at));
+    }
     let revocations = Revocations::default();
     parts
         .store
@@ -437,7 +444,6 @@ async fn run(
         Watermark::of(&head).save(path)?;
     }
     timekeeper.save()?;
-    parts.store.reached(head.sequence);
     let node = Node {
         node: hex(&entropy::bytes::<8>(&*entropy)?),
         host: rustix::system::uname()
@@ -564,7 +570,7 @@ async fn run(
         tokio::spawn(clock::watch(shared.clone())),
         tokio::spawn(certificate::watch(shared.clone())),
         urgent.handle().spawn(follow::follow(shared.clone())),
-        tokio::spawn(follow::tend(broker.clone(), loaded_in)),
+        tokio::spawn(follow::tend(shared.clone(), loaded_in)),
         tokio::spawn(budgets::look_after(shared.clone())),
         tokio::spawn(budgets::exchange(shared.clone())),
         tokio::spawn(refresh_providers(broker.clone())),

@@ -25,9 +25,10 @@ mod verify;
 mod watermark;
 mod writer;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicI64};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
@@ -58,10 +59,11 @@ pub use documents::Documents;
 pub use enter::Entrance;
 pub use lanes::ABANDONED;
 pub use nodes::Broker;
-pub use once::{Attempt, DevicePast, KeyUse, Matched, STEP_SECONDS};
+pub use once::{Attempt, DevicePast, KeyUse, MAX_DRIFT, Matched, STEP_SECONDS};
 pub use relocate::{Relocation, relocate};
 pub use restore::{Placed, Prepared, look_at, prepare, revoked_keys};
 pub use sqlite::{SqliteLock, backup};
+pub use verify::Shown;
 pub use watermark::{Watermark, WatermarkError};
 pub use writer::{Entry, Stored, Writer};
 
@@ -301,8 +303,9 @@ pub struct Store {
     keys: ArcSwap<Keys>,
     /// What was found in it that no broker wrote.
     suspicion: Mutex<Option<String>>,
-    /// The last change that this process knows of.
-    reached: AtomicI64,
+    /// The last change that this process knows of, and the digest of the feed up to it; the digest is
+    /// empty where a watermark of an earlier version names the change only.
+    reached: Mutex<(i64, String)>,
     /// The versions of all things as of a change, once everything was looked at.
     known: Mutex<Option<(known::Versions, i64)>>,
     is_unsealed: AtomicBool,
@@ -392,7 +395,7 @@ impl Store {
             keep_changes: KEEP_CHANGES,
             keys: ArcSwap::from_pointee(Keys::derive(master_key, "")?),
             suspicion: Mutex::default(),
-            reached: AtomicI64::new(0),
+            reached: Mutex::default(),
             known: Mutex::default(),
             is_unsealed: AtomicBool::new(false),
             is_new: false,
@@ -488,8 +491,10 @@ impl Store {
     }
 
     async fn head_by(&self, purpose: Purpose) -> Result<Head, StoreError> {
+        let seen = self.seen_so_far();
         let raw = self.raw_head(purpose).await?;
         self.contents(&raw)?;
+        self.must_not_go_back(&raw, seen)?;
         Ok(raw.head())
     }
 
@@ -502,6 +507,7 @@ impl Store {
         kind: Kind,
         ids: Vec<String>,
     ) -> Result<Vec<(String, Stored)>, StoreError> {
+        let asked: HashSet<String> = ids.iter().cloned().collect();
         let ids = serde_json::to_string(&ids).map_err(|e| StoreError::Row(e.to_string()))?;
         let sql = match self.engine {
             Engine::Postgres => {
@@ -526,6 +532,11 @@ impl Store {
         let stored = |row: &sqlx::any::AnyRow| {
             let row = ResourceRow::of(row).map_err(told)?;
             self.check_resource(row.columns(), &row.mac)?;
+            if row.kind != kind.as_str() || !asked.contains(&row.id) {
+                let (kind, id) = (&row.kind, clip(&row.id));
+                let what = format!("the database shows {kind} {id}, which was not asked for");
+                return Err(self.tampered(what));
+            }
             Ok((
                 row.id,
                 Stored {

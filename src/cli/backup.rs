@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::files;
 use crate::master_key::MasterKey;
 use crate::server;
-use crate::store::{self, Access, Head, Place, Prepared, Store, StoreError, Watermark};
+use crate::store::{self, Access, Head, Place, Prepared, Shown, Store, StoreError, Watermark};
 
 const BACKUP_EXAMPLES: &str = "\
 Examples:
@@ -148,8 +148,9 @@ fn accept(config: &Config) -> Result<(), Failure> {
         .transpose()?;
     let head: Head = runtime()?.block_on(async {
         let store = Store::open(&config.store, Access::Serve, key.as_ref(), now, &entropy).await?;
-        say_what_is_taken(&store, now).await?;
-        let head = store.accept(known.map_or(0, |w| w.sequence), now).await?;
+        let shown = say_what_is_taken(&store, now).await?;
+        let seen = known.map_or(0, |w| w.sequence);
+        let head = store.accept(&shown, seen, now).await?;
         store.close().await;
         Ok::<Head, Failure>(head)
     })?;
@@ -160,27 +161,21 @@ fn accept(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Names what no broker wrote like this.
-async fn say_what_is_taken(store: &Store, now: Timestamp) -> Result<(), Failure> {
+/// Names every row that no broker wrote like this, with what is in it.
+async fn say_what_is_taken(store: &Store, now: Timestamp) -> Result<Shown, Failure> {
+    let shown = store.show(now).await?;
     if store.is_unsealed() {
         print::note("The rows carry no MACs yet; they are taken as they are.");
-        return Ok(());
+    } else if shown.findings.is_empty() {
+        print::note("Every row is as a broker wrote it.");
+    } else {
+        print::note("Taken as it is, though no broker wrote it like this:");
+        shown
+            .findings
+            .iter()
+            .for_each(|what| print::note(format_args!("  {}", print::visible(what))));
     }
-    match store.findings(now).await {
-        Ok(findings) if findings.is_empty() => print::note("Every row is as a broker wrote it."),
-        Ok(findings) => {
-            print::note("Taken as it is, though no broker wrote it like this:");
-            findings
-                .iter()
-                .for_each(|what| print::note(format_args!("  {}", print::visible(what))));
-        }
-        // Then nobody can tell, and all of it is taken.
-        Err(StoreError::Key(id)) => print::note(format_args!(
-            "The rows were written under the master key {id}, which the master key file does not hold; they are taken as they are."
-        )),
-        Err(error) => return Err(error.into()),
-    }
-    Ok(())
+    Ok(shown)
 }
 
 fn ended(head: &Head) {
@@ -239,8 +234,13 @@ impl Restore<'_> {
                 kept.display()
             ));
         }
+        let shown = self
+            .arguments
+            .accept
+            .then(|| runtime.block_on(say_what_is_taken(prepared.store(), now)))
+            .transpose()?;
         let placed = runtime
-            .block_on(prepared.put_in_place(self.arguments.accept, seen, kept, now))
+            .block_on(prepared.put_in_place(shown.as_ref(), seen, kept, now))
             .map_err(|error| report::with_free_space(error.into(), &[&self.place]))?;
         if let Some(path) = &self.config.watermark {
             Watermark::of(&placed.head).save(path)?;

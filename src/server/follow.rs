@@ -30,6 +30,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 const VERIFY_EVERY: Duration = Duration::from_secs(10);
 /// And for how many times as long as a check takes there is none: it may cost half a percent of a core.
 const VERIFY_SHARE: u32 = 200;
+/// After so long without a check that came to an end, the log says so; and again after as long.
+const UNVERIFIED_AFTER: Duration = Duration::from_secs(900);
 /// How often it is looked whether that is due.
 const TEND_EVERY: Duration = Duration::from_secs(1);
 /// So many changes are taken where they are found; more are taken beside, so that what ends sessions
@@ -250,11 +252,14 @@ impl<T> Drop for AbortOnDrop<T> {
 
 /// Sweeps what has run out, notes when keys were used and checks the whole store, until the daemon is
 /// gone. `loaded_in` is how long the first check took.
-pub(super) async fn tend(broker: Arc<Broker>, loaded_in: Duration) {
+pub(super) async fn tend(shared: Arc<Shared>, loaded_in: Duration) {
+    let broker = &shared.broker;
     let mut tick = tokio::time::interval(TEND_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut swept = Duration::ZERO;
     let mut verified = broker.clock.monotonic();
+    // When a check last came to an end, and when the log last said that none does.
+    let (mut answered, mut said) = (verified, verified);
     let mut pause = VERIFY_EVERY.max(loaded_in * VERIFY_SHARE);
     loop {
         tick.tick().await;
@@ -262,11 +267,25 @@ pub(super) async fn tend(broker: Arc<Broker>, loaded_in: Duration) {
         if now.saturating_sub(verified) >= pause {
             let started = Instant::now();
             match broker.store.verify(broker.clock.now()).await {
-                Ok(()) => {}
+                Ok(()) => answered = broker.clock.monotonic(),
                 // Whoever follows the feed says so, and accepts nobody.
-                Err(error) if error.is_tampering() => broker.feed.nudge(),
+                Err(error) if error.is_tampering() => {
+                    answered = broker.clock.monotonic();
+                    broker.feed.nudge();
+                }
                 Err(error) => {
-                    tracing::debug!(%error, "the store was not checked; the next check tries again")
+                    let now = broker.clock.monotonic();
+                    let (silent, unsaid) = (now.saturating_sub(answered), now.saturating_sub(said));
+                    if silent.min(unsaid) >= UNVERIFIED_AFTER {
+                        said = now;
+                        tracing::warn!(
+                            %error, seconds = silent.as_secs(),
+                            "no check of all rows of the store has come to an end for so long: whether they are as brokers \
+                             wrote them is not known"
+                        );
+                    } else {
+                        tracing::debug!(%error, "the store was not checked; the next check tries again");
+                    }
                 }
             }
             // While something is wrong it is looked often whether it was put right.
@@ -278,15 +297,28 @@ pub(super) async fn tend(broker: Arc<Broker>, loaded_in: Duration) {
             pause = VERIFY_EVERY.max(started.elapsed() * share);
             verified = broker.clock.monotonic();
         }
+        let unverified = broker.clock.monotonic().saturating_sub(answered);
+        broker
+            .metrics
+            .store_unverified_seconds
+            .set(i64::try_from(unverified.as_secs()).unwrap_or(i64::MAX));
         if now.saturating_sub(swept) < SWEEP_EVERY {
             continue;
         }
         swept = now;
+        note_key_use(broker).await;
+        // What has run out by a time is forgotten only once that time is on the disk: a node that does not
+        // remember the time must not have forgotten the revocations either.
+        let keeper = shared.clone();
+        let saved = tokio::task::spawn_blocking(move || keeper.timekeeper.save()).await;
+        if !matches!(saved, Ok(Ok(()))) {
+            tracing::debug!("the highest time that was seen is not written; nothing is swept");
+            continue;
+        }
         broker.revocations.sweep(broker.clock.now());
         if let Some(single_use) = &broker.single_use {
             single_use.sweep(now);
         }
-        note_key_use(&broker).await;
         if let Err(error) = broker.store.sweep(broker.clock.now()).await {
             tracing::debug!(%error, "expired rows were not deleted from the store; the next sweep tries again");
         }
@@ -489,7 +521,7 @@ fn put_in_force(broker: &Broker, taken: Taken, asked_at: Duration) {
         broker.directory.store(Arc::new(directory));
     }
     let (reached, chain) = &taken.reached;
-    broker.store.reached(*reached);
+    broker.store.reached(*reached, chain);
     broker.feed.confirm(*reached, chain, asked_at);
     let mut changes = taken.changes.into_iter();
     for (change, detail) in changes.by_ref().take(MAX_AUDITED) {
@@ -509,6 +541,7 @@ async fn reload(shared: &Arc<Shared>, here: i64, chain: &str) -> Result<Taken, F
     let broker = &shared.broker;
     // First the head, so that what changes meanwhile is taken again.
     let head = broker.store.goes_on_from(here, chain).await?;
+    broker.store.reached(head.sequence, &head.chain);
     broker
         .store
         .load_revocations(&broker.revocations, broker.clock.now())

@@ -83,17 +83,18 @@ impl Change {
     }
 }
 
-/// The next changes behind a number, each with its MAC.
+/// The next changes behind a number, at most `limit` of them, each with its MAC.
 pub(super) async fn page(
     connection: &mut AnyConnection,
     after: i64,
+    limit: i64,
 ) -> Result<Vec<(Change, String)>, sqlx::Error> {
     let rows = sqlx::query(
         "SELECT sequence, changed_at, actor, action, kind, id, detail, chain, mac FROM changes \
          WHERE sequence > $1 ORDER BY sequence LIMIT $2",
     )
     .bind(after)
-    .bind(PAGE)
+    .bind(limit)
     .fetch_all(connection);
     rows.await?.iter().map(Change::of).collect()
 }
@@ -223,7 +224,25 @@ impl Store {
                     ))
                 })?;
                 self.check_resource(there.columns(), &there.mac)?;
-                versions.insert((there.kind, there.id), there.version);
+                // The change says which thing it is about; of a database's answer only the content is
+                // taken.
+                if there.kind != change.kind || there.id != change.id {
+                    return Err(self.tampered(format!(
+                        "the database shows {} {} where {} {} was asked for",
+                        clip(&there.kind),
+                        clip(&there.id),
+                        change.kind,
+                        clip(&change.id)
+                    )));
+                }
+                let known = versions.insert((there.kind, there.id), there.version);
+                if known.is_some_and(|known| known != there.version) {
+                    return Err(self.tampered(format!(
+                        "the database shows {} {} in two versions",
+                        change.kind,
+                        clip(&change.id)
+                    )));
+                }
                 change.body = Some(there.body);
             }
             changes.push(change);
@@ -314,7 +333,7 @@ impl Store {
         while at < head.sequence {
             let rows = self
                 .read(Purpose::Background, SCAN_DEADLINE, move |c| {
-                    Box::pin(page(c, at))
+                    Box::pin(page(c, at, PAGE))
                 })
                 .await?;
             let mut rows = rows

@@ -48,7 +48,7 @@ impl Entrance<'_> {
         match (known, self.watermark) {
             (Some(known), _) => {
                 known.check(&store_id, sequence)?;
-                store.reached(known.sequence);
+                store.reached(known.sequence, known.chain.as_deref().unwrap_or_default());
                 match known.chain {
                     Some(_) if store.is_unsealed() => return Err(WatermarkError::Unsealed),
                     Some(chain) => drop(store.goes_on_from(known.sequence, &chain).await?),

@@ -1,7 +1,6 @@
 //! The store's own row: which store it is, its last change, and what it says of all other rows.
 
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
@@ -67,6 +66,9 @@ pub(super) async fn read(connection: &mut AnyConnection) -> Result<Option<RawHea
         .transpose()
 }
 
+/// The last change that a process knew of at some moment, and the digest of the feed up to it.
+pub(super) struct SeenSoFar((i64, String));
+
 impl Store {
     /// What the row says of all others, and the id of the key that sealed it.
     ///
@@ -114,21 +116,45 @@ impl Store {
             .unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Notes that the store was at this change: it never is at an earlier one again.
-    pub fn reached(&self, sequence: i64) {
-        self.reached.fetch_max(sequence, Ordering::AcqRel);
+    /// Notes that the store was at this change, with the digest of the feed up to it: whatever is read
+    /// from now on must be of this change or of a later one.
+    pub fn reached(&self, sequence: i64, chain: &str) {
+        let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        if sequence >= reached.0 {
+            *reached = (sequence, chain.to_owned());
+        }
     }
 
-    pub(super) fn must_not_go_back(&self, sequence: i64) -> Result<(), StoreError> {
-        let seen = self.reached.load(Ordering::Acquire);
+    /// What this process has seen of the store: to be asked before the store is read.
+    pub(super) fn seen_so_far(&self) -> SeenSoFar {
+        let reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        SeenSoFar(reached.clone())
+    }
+
+    /// Refuses a state of the store that is earlier than, or beside, one that this process had seen before
+    /// it was read. A database can show an old row of its own together with the old rows that it fits.
+    ///
+    /// # Errors
+    /// [`StoreError::WentBack`] for an earlier change, [`StoreError::Tampered`] for another change of the
+    /// same number.
+    pub(super) fn must_not_go_back(
+        &self,
+        raw: &RawHead,
+        SeenSoFar((seen, seen_chain)): SeenSoFar,
+    ) -> Result<(), StoreError> {
+        let (sequence, chain) = (raw.sequence, &raw.chain);
         if sequence < seen {
-            Err(StoreError::WentBack {
+            return Err(StoreError::WentBack {
                 found: sequence,
                 seen,
-            })
-        } else {
-            Ok(())
+            });
         }
+        if sequence == seen && !seen_chain.is_empty() && *chain != seen_chain {
+            return Err(self.tampered(format!(
+                "change {sequence} is another one in the store than the one that this broker has seen"
+            )));
+        }
+        Ok(())
     }
 
     /// Takes up another master key file: rows under each of its keys are accepted from now on.
@@ -141,16 +167,19 @@ impl Store {
         Ok(())
     }
 
-    /// The store's row, checked, as a moment's part of a longer transaction.
+    /// The store's row, as the first part of a longer transaction: whole, and no earlier than what
+    /// this process has seen. All rows of the transaction are compared with its sums.
     pub(super) async fn checked_head(
         &self,
         connection: &mut AnyConnection,
     ) -> Result<(Head, Contents), StoreError> {
+        let seen = self.seen_so_far();
         let raw = read(connection)
             .await
             .map_err(told)?
             .ok_or_else(super::no_store)?;
         let (contents, _) = self.contents(&raw)?;
+        self.must_not_go_back(&raw, seen)?;
         Ok((raw.head(), contents))
     }
 }

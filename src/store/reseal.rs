@@ -8,8 +8,8 @@ use sqlx::AnyConnection;
 use super::changes::{Change, PAGE, RESTORED, page};
 use super::integrity::{Row, Set};
 use super::lanes::Purpose;
-use super::rows::{ResourceRow, RevocationRow};
-use super::verify::revoked_signing_keys;
+use super::rows::{ResourceRow, RevocationRow, differing_kinds, differing_revocations};
+use super::verify::{Shown, revoked_signing_keys};
 use super::writer::{Entry, Writer};
 use super::{BoxFuture, Engine, Head, Store, StoreError, kind};
 use crate::base::clock::Timestamp;
@@ -40,15 +40,34 @@ impl Store {
     }
 
     /// Goes on with a store that is not what brokers left: its rows are taken as they are, and everything
-    /// that was issued before has ended. `seen` is the last change that is known of it. Signing keys that were
-    /// revoked stay revoked, as far as changes of the feed that a broker wrote say so.
+    /// that was issued before has ended. `shown` is what the operator was shown of it, `seen` the last change
+    /// that is known of it. Signing keys that were revoked stay revoked, as far as changes of the feed that a
+    /// broker wrote say so.
     ///
     /// # Errors
-    /// Without an answer, or for a row of an unknown kind; nothing was changed.
-    pub async fn accept(&self, seen: i64, now: Timestamp) -> Result<Head, StoreError> {
+    /// If the database does not answer in time, for a row of an unknown kind, and when other rows are there
+    /// now than were shown; nothing was changed.
+    pub async fn accept(
+        &self,
+        shown: &Shown,
+        seen: i64,
+        now: Timestamp,
+    ) -> Result<Head, StoreError> {
         let (lease, raw) = self.lock(Purpose::Background).await?;
         let mut writer = Writer::anew(self, lease, raw)?;
         let revoked_keys = writer.reseal().await?;
+        // MACs are made for what was shown, and for nothing else.
+        let others: Vec<String> = differing_kinds(&writer.contents, &shown.rows)
+            .into_iter()
+            .chain(differing_revocations(&writer.contents, &shown.rows))
+            .collect();
+        if !others.is_empty() {
+            writer.abandon().await;
+            return Err(StoreError::Tampered(format!(
+                "the database shows other rows now than those that were just named ({}); nothing was accepted",
+                others.join("; ")
+            )));
+        }
         for id in revoked_keys {
             // Whoever holds such a key could make sessions of his own.
             let mark = Mark {
@@ -175,7 +194,7 @@ impl Writer<'_> {
         let mut after = Some(i64::MIN);
         let (mut first, mut revoked_keys) = (None, BTreeSet::new());
         while let Some(from) = after {
-            let rows = self.ask(move |c| Box::pin(page(c, from))).await?;
+            let rows = self.ask(move |c| Box::pin(page(c, from, PAGE))).await?;
             after = next(rows.len(), rows.last().map(|(change, _)| change.sequence));
             let mut macs = Vec::with_capacity(rows.len());
             for (change, mac) in &rows {
@@ -289,7 +308,7 @@ impl Writer<'_> {
     }
 
     async fn renew_changes(&mut self, after: i64) -> Result<(usize, Next<i64>), StoreError> {
-        let rows: Vec<(Change, String)> = self.ask(move |c| Box::pin(page(c, after))).await?;
+        let rows: Vec<(Change, String)> = self.ask(move |c| Box::pin(page(c, after, PAGE))).await?;
         let mut macs = Vec::new();
         for (change, mac) in rows.iter().filter(|(_, mac)| !self.is_under_own_key(mac)) {
             let row = (change.fields(), change.chain.as_str());

@@ -15,6 +15,7 @@ use sqlx::Row as _;
 
 use super::lanes::Purpose;
 use super::sqlite::{self, SqliteLock, beside};
+use super::verify::Shown;
 use super::{Access, BACKUP_DEADLINE, DEADLINE, Head, Place, Store, StoreError, head, told};
 use crate::base::clock::Timestamp;
 use crate::base::entropy::Entropy;
@@ -175,20 +176,20 @@ impl Prepared {
     /// Gives it the store's name. What happened after the backup is not known any more, so everything
     /// from before now counts as revoked and used: no session goes on, no code and no assertion of the
     /// past is taken. `seen` is the last change that this node knows of. A backup with rows that no broker
-    /// wrote is taken only where `accept` says that they are meant. What was in its place is kept as
+    /// wrote is taken only where the operator was shown them and accepts them. What was in its place is kept as
     /// `kept`.
     ///
     /// # Errors
     /// The system's answer. The old store is then in place, or, once it was renamed, the new one.
     pub async fn put_in_place(
         self,
-        accept: bool,
+        accept: Option<&Shown>,
         seen: i64,
         kept: PathBuf,
         now: Timestamp,
     ) -> Result<Placed, StoreError> {
-        let head = if accept {
-            self.store.accept(seen, now).await?
+        let head = if let Some(shown) = accept {
+            self.store.accept(shown, seen, now).await?
         } else if self.store.is_unsealed() {
             return Err(StoreError::Unsealed(self.place.display().to_string()));
         } else {

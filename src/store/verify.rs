@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use serde::Deserialize;
 use sqlx::AnyConnection;
 
-use super::changes::{RESTORED, page};
+use super::changes::{PAGE, RESTORED, page};
 use super::integrity::{Contents, Resource, Row, Set, Wrong};
 use super::lanes::Purpose;
 use super::rows::{
@@ -18,19 +18,41 @@ use crate::base::clock::Timestamp;
 use crate::directory::resource::Kind;
 use crate::revocations::{Mark, Selector};
 
-/// How many findings are told one by one.
+/// How many findings a log or a refusal names one by one.
 const MAX_TOLD: usize = 100;
+/// How many are shown to an operator who is to accept them.
+const MAX_SHOWN: usize = 10_000;
+/// How many characters of a row are shown.
+const MAX_EXCERPT: usize = 2_000;
+
+/// What an operator was shown of a store, before it is accepted as it is.
+pub struct Shown {
+    /// What no broker wrote like this, and what is missing: a sentence each.
+    pub findings: Vec<String>,
+    /// The sums of all rows that were there, whoever wrote them.
+    pub(super) rows: Contents,
+}
+
+fn excerpt(body: &str) -> String {
+    let mut text: String = body.chars().take(MAX_EXCERPT).collect();
+    if text.len() < body.len() {
+        text.push('…');
+    }
+    text
+}
 
 /// What is wrong with a store, a sentence each.
 #[derive(Default)]
 struct Findings {
     told: Vec<String>,
+    /// How many are named one by one.
+    most: usize,
     more: usize,
 }
 
 impl Findings {
     fn add(&mut self, what: String) {
-        if self.told.len() < MAX_TOLD {
+        if self.told.len() < self.most {
             self.told.push(what);
         } else {
             self.more += 1;
@@ -80,8 +102,21 @@ impl Store {
     /// What the database holds that no broker wrote like this, and what is missing: a sentence each.
     ///
     /// # Errors
-    /// Without an answer.
+    /// If the database does not answer in time.
     pub async fn findings(&self, now: Timestamp) -> Result<Vec<String>, StoreError> {
+        Ok(self.look_at_all(now, false).await?.findings)
+    }
+
+    /// As [`Store::findings`], for an operator who is to accept the store as it is: names every row, also
+    /// where the master key file lacks a key that rows were written under, and shows what is in it.
+    ///
+    /// # Errors
+    /// If the database does not answer in time.
+    pub async fn show(&self, now: Timestamp) -> Result<Shown, StoreError> {
+        self.look_at_all(now, true).await
+    }
+
+    async fn look_at_all(&self, now: Timestamp, to_accept: bool) -> Result<Shown, StoreError> {
         let mut lease = self.lease(Purpose::Background).await?;
         let connection = lease.raw()?;
         let work = async {
@@ -89,13 +124,21 @@ impl Store {
                 .execute(&mut *connection)
                 .await
                 .map_err(told)?;
-            let mut findings = Findings::default();
-            self.look(&mut *connection, now, &mut findings).await?;
+            let mut findings = Findings {
+                most: if to_accept { MAX_SHOWN } else { MAX_TOLD },
+                ..Findings::default()
+            };
+            let rows = self
+                .look(&mut *connection, now, to_accept, &mut findings)
+                .await?;
             sqlx::raw_sql("COMMIT")
                 .execute(&mut *connection)
                 .await
                 .map_err(told)?;
-            Ok(findings.into_list())
+            Ok(Shown {
+                findings: findings.into_list(),
+                rows,
+            })
         };
         let result = match tokio::time::timeout(SCAN_DEADLINE, work).await {
             Ok(result) => result,
@@ -107,12 +150,15 @@ impl Store {
         result
     }
 
+    /// The sums of all rows as they are, whoever wrote them, where they are to be accepted.
     async fn look(
         &self,
         connection: &mut AnyConnection,
         now: Timestamp,
+        to_accept: bool,
         findings: &mut Findings,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Contents, StoreError> {
+        let seen = self.seen_so_far();
         let raw = head::read(&mut *connection)
             .await
             .map_err(told)?
@@ -123,16 +169,37 @@ impl Store {
             .map(|(contents, _)| contents);
         let expected = match opened {
             Ok(contents) => Some(contents),
-            Err(Wrong::Key(id)) => return Err(StoreError::Key(id)),
+            Err(Wrong::Key(id)) if !to_accept => return Err(StoreError::Key(id)),
+            Err(Wrong::Key(id)) => {
+                findings.add(format!(
+                    "the store's own row is sealed under the master key {id}, which the master key file does not hold"
+                ));
+                None
+            }
             Err(Wrong::Mac) => {
                 findings.add("the store's own row is not as a broker wrote it".to_owned());
                 None
             }
         };
+        match self.must_not_go_back(&raw, seen) {
+            Err(error @ StoreError::WentBack { .. }) => findings.add(error.to_string()),
+            Err(StoreError::Tampered(what)) => findings.add(what),
+            other => other?,
+        }
         let mut found = Contents::empty(0);
+        let mut as_it_is = Contents::empty(0);
+        let first = keys.first()?;
         let mut rows = |row: Resource<'_>, mac: &str| {
+            if to_accept && let Some(kind) = Kind::parse(row.kind) {
+                as_it_is.add(Set::Of(kind), first.mac(&Row::Resource(row)).1);
+            }
             match (Kind::parse(row.kind), keys.check(&Row::Resource(row), mac)) {
                 (Some(kind), Ok(term)) => found.add(Set::Of(kind), term),
+                (_, Err(error)) if to_accept => findings.add(format!(
+                    "{}; it is now: {}",
+                    wrong(&Row::Resource(row), &error),
+                    excerpt(row.body)
+                )),
                 (_, Err(error)) => findings.add(wrong(&Row::Resource(row), &error)),
                 (None, Ok(_)) => {
                     findings.add(format!("{} is of no kind that is known", clip(row.kind)))
@@ -147,6 +214,10 @@ impl Store {
         }
         let mut marks = HashMap::new();
         let mut revocations = |row: RevocationRow| {
+            if to_accept {
+                let (_, term) = first.mac(&Row::Revocation(row.columns()));
+                as_it_is.add(Set::Revocations, term);
+            }
             match keys.check(&Row::Revocation(row.columns()), &row.mac) {
                 Ok(term) => found.add(Set::Revocations, term),
                 Err(error) => findings.add(wrong(&Row::Revocation(row.columns()), &error)),
@@ -183,7 +254,7 @@ impl Store {
             .as_ref()
             .and_then(|expected| differing_revocations(&found, expected));
         revocations.into_iter().for_each(|what| findings.add(what));
-        Ok(())
+        Ok(as_it_is)
     }
 
     /// Each change follows the one before it, from the first that is kept to the store's own row; and what
@@ -202,7 +273,7 @@ impl Store {
         let mut lost = Vec::new();
         let mut after = i64::MIN;
         loop {
-            let rows = match page(&mut *connection, after).await {
+            let rows = match page(&mut *connection, after, PAGE).await {
                 Ok(rows) => rows,
                 Err(error @ (sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_))) => {
                     findings.add(format!(
@@ -300,10 +371,23 @@ fn unmarked(
     let Ok(ended) = serde_json::from_str::<Ended>(detail) else {
         return Vec::new();
     };
+    // What ended everything later on ended this as well: its own row may have been swept by a clock that
+    // was ahead, before an operator put the clock right.
+    let everything = (
+        Selector::Everything.as_str().to_owned(),
+        String::new(),
+        String::new(),
+    );
+    let everything = marks.get(&everything);
+    let is_covered = |revoked: &Revoked| {
+        everything.is_some_and(|mark| {
+            mark.before_sequence >= revoked.before_sequence && mark.expires_at >= revoked.expires_at
+        })
+    };
     let lasting = ended
         .revoked
         .into_iter()
-        .filter(|revoked| revoked.expires_at > now.seconds());
+        .filter(|revoked| revoked.expires_at > now.seconds() && !is_covered(revoked));
     lasting
         .filter_map(|revoked| {
             let name = format!(

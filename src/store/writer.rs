@@ -9,12 +9,12 @@ use sqlx::AnyConnection;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
-use super::changes::Change;
+use super::changes::{Change, page};
 use super::head::RawHead;
 use super::integrity::{self, Contents, Fields, Keys, Row, Set, Term, beginning};
 use super::lanes::Lease;
 use super::rows::{ResourceRow, RevocationRow, is_deletion, revocation};
-use super::{BoxFuture, DEADLINE, SCAN_DEADLINE, Store, StoreError, told};
+use super::{BoxFuture, DEADLINE, SCAN_DEADLINE, Store, StoreError, clip, told};
 use crate::base::clock::Timestamp;
 use crate::directory::resource::{Kind, Name, Resource};
 use crate::revocations::Mark;
@@ -87,7 +87,7 @@ impl<'s> Writer<'s> {
         head: RawHead,
     ) -> Result<Self, StoreError> {
         let (contents, key_id) = store.contents(&head)?;
-        store.must_not_go_back(head.sequence)?;
+        store.must_not_go_back(&head, store.seen_so_far())?;
         Ok(Self::of(store, lease, head, contents, key_id))
     }
 
@@ -152,6 +152,10 @@ impl<'s> Writer<'s> {
         let asked = name.clone();
         let row = self.ask(move |c| Box::pin(stored(c, asked))).await?;
         let found = match row {
+            // A database can show another row than the one that was asked for, whose MAC is right.
+            Some(row) if row.kind != name.kind.as_str() || row.id != name.id => {
+                return Err(self.not_asked_for(&name.to_string(), &row.kind, &row.id));
+            }
             Some(row) => {
                 let (_, term) = self.store.check_resource(row.columns(), &row.mac)?;
                 Some((row, term))
@@ -177,6 +181,13 @@ impl<'s> Writer<'s> {
             }
         };
         Err(self.store.tampered(what))
+    }
+
+    fn not_asked_for(&self, asked: &str, kind: &str, id: &str) -> StoreError {
+        let (kind, id) = (clip(kind), clip(id));
+        self.store.tampered(format!(
+            "the database shows {kind} {id} where {asked} was asked for"
+        ))
     }
 
     async fn was_deleted_after(&mut self, name: &Name, sequence: i64) -> Result<bool, StoreError> {
@@ -329,10 +340,12 @@ impl<'s> Writer<'s> {
         if let Some((_, old)) = self.current(&name).await? {
             self.contents.take(Set::Of(kind), old);
         }
+        let row = name.clone();
         self.ask(move |c| {
             Box::pin(async move {
+                let name = row;
                 let kind = name.kind.as_str();
-                sqlx::query(
+                let written = sqlx::query(
                     "INSERT INTO resources (kind, id, account, folded, unique_id, version, body, mac) \
                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
                      ON CONFLICT (kind, id) DO UPDATE SET account = excluded.account, folded = excluded.folded, \
@@ -359,39 +372,56 @@ impl<'s> Writer<'s> {
                         .execute(&mut *c)
                         .await?;
                 }
-                Ok(())
+                Ok(written)
             })
         })
-        .await?;
+        .await
+        .and_then(|written| self.has_written(written.rows_affected(), &name))?;
         self.contents.add(Set::Of(kind), term);
         Ok(())
     }
 
-    /// Takes a thing's row out.
+    /// A database that does nothing about a statement says so: what is acknowledged must be there.
+    fn has_written(&self, rows: u64, what: &dyn std::fmt::Display) -> Result<(), StoreError> {
+        if rows == 1 {
+            return Ok(());
+        }
+        Err(self.store.tampered(format!(
+            "the database wrote {rows} rows where {what} was to be written"
+        )))
+    }
+
+    /// Deletes a thing's row.
     ///
     /// # Errors
-    /// If the database does not answer in time.
+    /// If the database does not answer in time, when the row is not the one that brokers know, and when
+    /// it is still there afterwards.
     pub async fn delete(&mut self, name: &Name) -> Result<(), StoreError> {
+        // What leaves the sum is the row that was read and checked, whatever the database says that it
+        // deleted.
+        let Some((_, term)) = self.current(name).await? else {
+            return Err(self.store.tampered(format!("{name} is missing")));
+        };
         let (kind, id) = (name.kind.as_str(), name.id.clone());
-        let rows = self.ask(move |c| {
+        self.ask(move |c| {
             Box::pin(async move {
-                let rows = sqlx::query(
-                    "DELETE FROM resources WHERE kind = $1 AND id = $2 \
-                     RETURNING kind, id, account, folded, unique_id, version, body, mac",
-                )
-                .bind(kind)
-                .bind(&id)
-                .fetch_all(&mut *c)
-                .await?;
-                unlink(c, kind, &id).await?;
-                Ok(rows)
+                sqlx::query("DELETE FROM resources WHERE kind = $1 AND id = $2")
+                    .bind(kind)
+                    .bind(&id)
+                    .execute(&mut *c)
+                    .await?;
+                unlink(c, kind, &id).await
             })
-        });
-        for row in rows.await? {
-            let row = ResourceRow::of(&row).map_err(told)?;
-            let (kind, term) = self.store.check_resource(row.columns(), &row.mac)?;
-            self.contents.take(Set::Of(kind), term);
+        })
+        .await?;
+        let asked = name.clone();
+        let left = self.ask(move |c| Box::pin(stored(c, asked))).await?;
+        if left.is_some() {
+            return Err(self
+                .store
+                .tampered(format!("{name} is still there after it was deleted")));
         }
+        self.contents.take(Set::Of(name.kind), term);
         self.deleted.insert(name.clone());
         Ok(())
     }
@@ -436,7 +466,10 @@ impl<'s> Writer<'s> {
                 .await
             })
         })
-        .await?;
+        .await
+        .and_then(|done| {
+            self.has_written(done.rows_affected(), &format_args!("change {sequence}"))
+        })?;
         Ok(sequence)
     }
 
@@ -468,6 +501,10 @@ impl<'s> Writer<'s> {
         let mut mark = mark;
         if let Some(row) = row.await? {
             let old = RevocationRow::of(&row).map_err(told)?;
+            if (&*old.selector, &*old.account, &*old.value) != (selector, account, value) {
+                let asked = format!("the revocation of {selector} {}", clip(value));
+                return Err(self.not_asked_for(&asked, &old.selector, &old.value));
+            }
             let term = self
                 .store
                 .check(&Row::Revocation(old.columns()), &old.mac)?;
@@ -498,7 +535,8 @@ impl<'s> Writer<'s> {
                 .await
             })
         })
-        .await?;
+        .await
+        .and_then(|done| self.has_written(done.rows_affected(), &"a revocation"))?;
         self.contents.add(Set::Revocations, term);
         Ok(())
     }
@@ -524,11 +562,22 @@ impl<'s> Writer<'s> {
             })
         });
         let rows = rows.await?;
+        let mut swept = HashSet::with_capacity(rows.len());
         for row in &rows {
             let row = RevocationRow::of(row).map_err(told)?;
             let term = self
                 .store
                 .check(&Row::Revocation(row.columns()), &row.mac)?;
+            let name = format!("the revocation of {} {}", row.selector, clip(&row.value));
+            // Which rows are due is judged here, not by the database.
+            if row.mark.expires_at > now {
+                let what = format!("{name} has not run out, and the database deleted it");
+                return Err(self.store.tampered(what));
+            }
+            if !swept.insert((row.selector, row.account, row.value)) {
+                let what = format!("{name} was deleted twice");
+                return Err(self.store.tampered(what));
+            }
             self.contents.take(Set::Revocations, term);
         }
         Ok(rows.len())
@@ -542,9 +591,9 @@ impl<'s> Writer<'s> {
         limit: i64,
     ) -> Result<usize, StoreError> {
         let head = self.head.sequence;
-        let asked = self.ask(move |c| {
+        let rows = self.ask(move |c| {
             Box::pin(async move {
-                let rows = sqlx::query(
+                sqlx::query(
                     "DELETE FROM changes WHERE sequence IN (SELECT sequence FROM changes WHERE sequence < \
                      COALESCE((SELECT MIN(sequence) FROM changes WHERE changed_at >= $1 OR sequence >= $2), $2) \
                      ORDER BY sequence LIMIT $3) \
@@ -553,22 +602,50 @@ impl<'s> Writer<'s> {
                 .bind(before)
                 .bind(head)
                 .bind(limit)
-                .fetch_all(&mut *c)
-                .await?;
-                let first = sqlx::query("SELECT MIN(sequence) FROM changes").fetch_one(c).await?;
-                Ok((rows, first.try_get::<Option<i64>, _>(0)?))
+                .fetch_all(c)
+                .await
             })
         });
-        let (rows, first) = asked.await?;
-        for row in &rows {
-            let (change, mac) = Change::of(row).map_err(told)?;
+        let mut swept = Vec::new();
+        for row in rows.await? {
+            let (change, mac) = Change::of(&row).map_err(told)?;
             self.store
                 .check(&Row::Change(&change.fields(), &change.chain), &mac)?;
+            swept.push(change);
         }
-        if !rows.is_empty() {
-            self.contents.kept_from = first.unwrap_or(head + 1);
+        swept.sort_unstable_by_key(|change| change.sequence);
+        let Some(last) = swept.last().map(|change| change.sequence) else {
+            return Ok(0);
+        };
+        // Which changes are due, and that none between them is missing, is judged here, not by the
+        // database; so is which change is the first one from now on.
+        let next = self.ask(move |c| Box::pin(page(c, last, 1))).await?.pop();
+        let Some((next, mac)) = next else {
+            let what = format!("change {head} of the feed is missing");
+            return Err(self.store.tampered(what));
+        };
+        self.store
+            .check(&Row::Change(&next.fields(), &next.chain), &mac)?;
+        let mut due = self.contents.kept_from;
+        let mut chain: Option<&str> = None;
+        for change in swept.iter().chain([&next]) {
+            let number = change.sequence;
+            let is_next = match chain {
+                None => number == due,
+                Some(chain) => number >= due && change.follows(chain),
+            };
+            if !is_next {
+                let what = format!("changes {due} to {number} of the feed are missing");
+                return Err(self.store.tampered(what));
+            }
+            if number <= last && (change.changed_at >= before || number >= head) {
+                let what = format!("change {number} is to be kept, and the database deleted it");
+                return Err(self.store.tampered(what));
+            }
+            (due, chain) = (number + 1, Some(&*change.chain));
         }
-        Ok(rows.len())
+        self.contents.kept_from = next.sequence;
+        Ok(swept.len())
     }
 
     /// Codes and assertions from before now count as used.
@@ -595,6 +672,7 @@ impl<'s> Writer<'s> {
         self.head.seal =
             seal.map_err(|_| StoreError::Row("the store's own row cannot be sealed".to_owned()))?;
         let (head, sequence) = (self.head.clone(), self.head.sequence);
+        let chain = head.chain.clone();
         self.ask(move |c| {
             Box::pin(async move {
                 sqlx::query("UPDATE store SET sequence = $1, not_before = $2, chain = $3, seal = $4 WHERE id = 1")
@@ -606,13 +684,20 @@ impl<'s> Writer<'s> {
                     .await
             })
         })
-        .await?;
+        .await
+        .and_then(|done| self.has_written(done.rows_affected(), &"the store's own row"))?;
         // What was begun in time is not given up in the middle: it would not be known whether it lasts.
         self.lease.take_time();
         self.ask(|c| Box::pin(async move { sqlx::raw_sql("COMMIT").execute(c).await }))
             .await?;
+        self.store.reached(sequence, &chain);
+        // Nothing is acknowledged that the database does not show once it says that it lasts.
+        let seen = self.store.seen_so_far();
+        let there = self.ask(|c| Box::pin(super::head::read(c))).await?;
+        let there = there.ok_or_else(super::no_store)?;
+        self.store.contents(&there)?;
+        self.store.must_not_go_back(&there, seen)?;
         self.lease.finish();
-        self.store.reached(sequence);
         Ok(sequence)
     }
 

@@ -705,6 +705,46 @@ async fn every_way_to_change_the_database_by_hand_is_noticed_and_named() {
     println!("{count} ways, none accepted");
 }
 
+/// A database can show its own row, seal, sums and rows as they once were, all of which fit each other.
+#[tokio::test]
+async fn an_earlier_state_is_refused_by_a_broker_that_has_seen_a_later_one() {
+    let world = World::new().await;
+    let place = world.changed(1, "SELECT 1").await;
+    let store = world.open(&place, Access::Serve).await.unwrap();
+    let head = store.head().await.unwrap();
+    store.reached(head.sequence, &head.chain);
+    let Place::Sqlite(path) = &place else {
+        unreachable!()
+    };
+    let older = world.path("older.db");
+    let put_back = ["resources", "revocations", "changes", "store"]
+        .map(|table| {
+            format!("DELETE FROM {table}; INSERT INTO {table} SELECT * FROM older.{table};")
+        })
+        .concat();
+    let attach = format!("ATTACH '{}' AS older;", older.display());
+    sql(path, &format!("{attach} BEGIN; {put_back} COMMIT")).await;
+    let revocations = store
+        .load_revocations(&Revocations::default(), now())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(revocations, StoreError::WentBack { .. }),
+        "{revocations}"
+    );
+    let rows = store
+        .scan::<StoreError>(|_, _, _, _| panic!("a row of an earlier state"))
+        .await
+        .unwrap_err();
+    assert!(matches!(rows, StoreError::WentBack { .. }), "{rows}");
+    let verified = store.verify(now()).await.unwrap_err().to_string();
+    assert!(
+        verified.contains("put back to an earlier state"),
+        "{verified}"
+    );
+    store.close().await;
+}
+
 #[tokio::test]
 async fn what_an_operator_accepts_is_taken_as_it_is_and_ends_what_came_before() {
     let world = World::new().await;
@@ -742,7 +782,11 @@ async fn what_an_operator_accepts_is_taken_as_it_is_and_ends_what_came_before() 
     ] {
         assert!(findings.contains(named), "{named}: {findings}");
     }
-    let head = store.accept(world.head + 1_000, now()).await.unwrap();
+    let shown = store.show(now()).await.unwrap();
+    let head = store
+        .accept(&shown, world.head + 1_000, now())
+        .await
+        .unwrap();
     assert!(head.sequence > world.head + 1_000 && head.not_before == now().seconds());
     assert!(store.findings(now()).await.unwrap().is_empty());
     // A node that had seen the store before goes on: the operator's word is in the feed.
@@ -755,6 +799,166 @@ async fn what_an_operator_accepts_is_taken_as_it_is_and_ends_what_came_before() 
         revocations.signing_keys().iter().any(|id| id == "0a0b0c0d"),
         "a key that leaked stays revoked"
     );
+}
+
+/// What a database says that it did is not taken for what it did.
+#[tokio::test]
+async fn what_a_database_does_not_write_is_never_acknowledged() {
+    let world = World::new().await;
+    let ignored = |what: &str| {
+        format!("CREATE TRIGGER ignores BEFORE {what} BEGIN SELECT RAISE(IGNORE); END;")
+    };
+    let silent = [
+        "INSERT ON changes",
+        "INSERT ON revocations",
+        "UPDATE ON store",
+    ];
+    let silent: Vec<String> = silent
+        .iter()
+        .enumerate()
+        .map(|(n, what)| ignored(what).replace("ignores", &format!("ignores_{n}")))
+        .collect();
+    let cases = silent.iter().cloned().chain([silent.concat()]);
+    for (n, trigger) in cases.enumerate() {
+        let place = world.changed(100 + n, &trigger).await;
+        let store = world.open(&place, Access::Serve).await.unwrap();
+        let mut writer = match store.write_revocation().await {
+            Ok(writer) => writer,
+            Err(error) => {
+                assert!(error.to_string().contains("no row"), "{trigger}: {error}");
+                continue;
+            }
+        };
+        let mark = Mark {
+            before_sequence: writer.sequence() + 1,
+            before_seconds: 0,
+            expires_at: Mark::outlives(now()),
+        };
+        let entry = Entry {
+            changed_at: now(),
+            actor: Actor::operator("test").text(),
+            action: "RevokeSessions",
+            kind: "revocation",
+            id: "access-key AKIA".to_owned(),
+            detail: "{}".to_owned(),
+        };
+        let done = async {
+            writer.record(&entry).await?;
+            writer
+                .revoke(Selector::AccessKey.as_str(), ACCOUNT, "AKIATEST", mark)
+                .await?;
+            writer.commit().await
+        };
+        let error = done.await.unwrap_err();
+        assert!(error.is_tampering(), "{trigger}: {error}");
+        store.close().await;
+    }
+    // A row that is still there after it was deleted.
+    let place = world.changed(200, &ignored("DELETE ON resources")).await;
+    let store = world.open(&place, Access::Serve).await.unwrap();
+    store.scan::<StoreError>(|_, _, _, _| Ok(())).await.unwrap();
+    let name = Name::new(Kind::Role, arn("role", "R2"));
+    let mut writer = store.write().await.unwrap();
+    let error = writer.delete(&name).await.unwrap_err();
+    assert!(error.to_string().contains("still there"), "{error}");
+    store.close().await;
+}
+
+#[tokio::test]
+async fn an_operator_accepts_what_was_shown_and_nothing_else() {
+    let world = World::new().await;
+    let altered = |id: &str| {
+        let id = arn("role", id);
+        format!("UPDATE resources SET body = replace(body, 'Allow', 'Deny') WHERE id = '{id}'")
+    };
+    let place = world.changed(1, &altered("R1")).await;
+    let entropy = SystemEntropy::new();
+    let store = Store::open(
+        &place,
+        Access::Serve,
+        Some(&world.master_key),
+        now(),
+        &entropy,
+    )
+    .await
+    .unwrap();
+    let shown = store.show(now()).await.unwrap();
+    let findings = shown.findings.join("\n");
+    assert!(
+        findings.contains("role/R1 is not as a broker wrote it; it is now: {"),
+        "{findings}"
+    );
+    let Place::Sqlite(path) = &place else {
+        unreachable!()
+    };
+    sql(path, &altered("R2")).await;
+    let error = store
+        .accept(&shown, 0, now())
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("other rows now than those that were just named"),
+        "{error}"
+    );
+    let findings = store.findings(now()).await.unwrap().join("\n");
+    assert!(
+        findings.contains("role/R1") && findings.contains("role/R2"),
+        "{findings}"
+    );
+    let shown = store.show(now()).await.unwrap();
+    store.accept(&shown, 0, now()).await.unwrap();
+    assert!(store.findings(now()).await.unwrap().is_empty());
+    store.close().await;
+}
+
+#[tokio::test]
+async fn op_05_revocations_that_a_wrong_clock_swept_are_covered_by_its_acceptance() {
+    let world = World::new().await;
+    let place = world.changed(1, "SELECT 1").await;
+    let store = world.open(&place, Access::Serve).await.unwrap();
+    revoke(
+        &store,
+        Selector::AccessKey,
+        ACCOUNT,
+        "AKIATESTTESTTESTTES2",
+        0,
+    )
+    .await;
+    let ahead = Timestamp::from_seconds(now().seconds() + 60 * 3_600);
+    store.sweep(ahead).await.unwrap();
+    assert!(
+        store.verify(now()).await.is_err(),
+        "as long as nobody says that the clock was wrong"
+    );
+    let actor = Actor::operator("test");
+    commands::accept_clock(&store, &actor, "host".to_owned(), ahead, now())
+        .await
+        .unwrap();
+    store.verify(now()).await.unwrap();
+    store.close().await;
+}
+
+#[tokio::test]
+async fn mf_04_what_the_database_says_of_codes_is_bounded() {
+    let world = World::new().await;
+    let statements = "INSERT INTO spent_steps (serial_number, step, drift, leaning) VALUES ('old', 1, -500, 0); \
+         CREATE TRIGGER forgives AFTER UPDATE ON mfa_failures WHEN new.forgiven_at > 0 BEGIN \
+         UPDATE mfa_failures SET forgiven_at = 0 WHERE user_id = new.user_id; END";
+    let place = world.changed(1, statements).await;
+    let store = world.open(&place, Access::Serve).await.unwrap();
+    let error = store.device_past("old").await.unwrap_err();
+    assert!(
+        error.is_tampering() && error.to_string().contains("-500 steps"),
+        "{error}"
+    );
+    let mut attempts = Vec::new();
+    for _ in 0..7 {
+        attempts.push(store.attempt("AIDATEST", None, now()).await.unwrap());
+    }
+    assert_eq!(attempts[..5], [brevet::store::Attempt::Counted; 5]);
+    assert_eq!(attempts[5..], [brevet::store::Attempt::Locked; 2]);
+    store.close().await;
 }
 
 #[tokio::test]

@@ -754,7 +754,7 @@ async fn a_restored_backup_revives_nothing() {
         .await
         .unwrap();
     let placed = prepared
-        .put_in_place(false, 1_000, kept.clone(), now())
+        .put_in_place(None, 1_000, kept.clone(), now())
         .await
         .unwrap();
     assert_eq!((placed.kept.as_ref(), kept.is_file()), (Some(&kept), true));
