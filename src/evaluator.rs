@@ -24,6 +24,7 @@ mod naming;
 mod pattern;
 mod principals;
 mod request;
+mod shared_issuers;
 pub mod simulate;
 mod statement;
 pub mod strangers;

@@ -3,6 +3,8 @@
 //! The checks are those that AWS's Access Analyzer warns of, and one of our own: a condition on a
 //! key that no request to this broker has, where that decides the outcome.
 
+mod outsiders;
+mod principals;
 mod who;
 
 use serde::Serialize;
@@ -13,9 +15,9 @@ use super::document::Policy;
 use super::json::ParseError;
 use super::keys;
 use super::kind::Kind;
-use super::principals::{PrincipalPattern, Principals};
-use super::statement::{Actions, Effect, Statement};
-use super::strangers;
+use super::statement::{Actions, Effect};
+
+pub use outsiders::{Outsider, outsiders};
 
 /// Something to look at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -67,7 +69,7 @@ pub fn lint(kind: Kind, text: &str, account: Option<&str>) -> Vec<Finding> {
             });
         };
         if statement.effect == Effect::Allow {
-            principals(kind, statement, account, &mut warn);
+            principals::check(kind, statement, account, &mut warn);
         }
         for condition in &*statement.conditions {
             if let Some(message) = absent_key(kind, statement.effect, condition) {
@@ -119,170 +121,6 @@ fn absent_key(kind: Kind, effect: Effect, condition: &Condition) -> Option<Strin
     Some(format!(
         "no request to this broker has the key `{key}` ({why}): {outcome}{meant}"
     ))
-}
-
-fn principals(
-    kind: Kind,
-    statement: &Statement,
-    account: Option<&str>,
-    warn: &mut impl FnMut(&'static str, String),
-) {
-    let bound = |suffix: &str| {
-        statement
-            .conditions
-            .iter()
-            .any(|c| c.needs_its_key() && c.key().ends_with(suffix))
-    };
-    match &statement.principals {
-        Principals::Implied => {}
-        Principals::AreNot(_) => {
-            warn(
-                "not-principal-allow",
-                "NotPrincipal with Allow lets in everybody else, strangers included".to_owned(),
-            );
-        }
-        Principals::Are(patterns) => {
-            for pattern in patterns {
-                match pattern {
-                    PrincipalPattern::Any | PrincipalPattern::AnyAws
-                        if !statement.conditions.iter().any(Condition::restricts) =>
-                    {
-                        let message = "Principal `*` lets in everybody: no condition demands anything that a stranger \
-                                       does not have";
-                        warn("public", message.to_owned());
-                    }
-                    PrincipalPattern::Any | PrincipalPattern::AnyAws
-                        if !who::is_named(statement) =>
-                    {
-                        let message = "Principal `*` lets in everybody who meets the conditions, and none of them \
-                                       says who is meant: demand an aws:PrincipalAccount or aws:PrincipalArn";
-                        warn("public", message.to_owned());
-                    }
-                    _ if kind == Kind::Trust
-                        && let Some(other) =
-                            account.and_then(|own| strangers::foreign(pattern, own))
-                        && !strangers::demands_external_id(&statement.conditions) =>
-                    {
-                        let message =
-                            format!("{other} may act for a third party: demand an sts:ExternalId");
-                        warn("confused-deputy", message);
-                    }
-                    PrincipalPattern::Federated(provider) if kind == Kind::Trust => {
-                        federated(provider, statement, warn)
-                    }
-                    PrincipalPattern::Service(service)
-                        if !bound("aws:sourcearn")
-                            && !bound("aws:sourceaccount")
-                            && !bound("aws:sourceorgid")
-                            && kind == Kind::Resource =>
-                    {
-                        warn(
-                            "confused-deputy",
-                            format!(
-                                "{service} acts for any account: demand an aws:SourceArn or aws:SourceAccount"
-                            ),
-                        );
-                    }
-                    _ => {}
-                }
-            }
-        }
-    }
-}
-
-/// Who trusts an OIDC provider must say whose tokens are meant.
-fn federated(provider: &str, statement: &Statement, warn: &mut impl FnMut(&'static str, String)) {
-    if provider.contains(":saml-provider/") {
-        return;
-    }
-    if let Some(instead) = strangers::instead_of_built_in(provider) {
-        warn(
-            "built-in-provider",
-            format!("`{provider}` is built in to AWS and not here: {instead}, and name its ARN"),
-        );
-        return;
-    }
-    let on = |claim: &str| -> Vec<&Condition> {
-        statement
-            .conditions
-            .iter()
-            .filter(|c| c.needs_its_key() && c.key().ends_with(claim))
-            .collect()
-    };
-    if on(":aud").is_empty() {
-        warn(
-            "no-audience",
-            format!("tokens of `{provider}` for any audience are taken: bind `:aud`"),
-        );
-    }
-    let subjects = on(":sub");
-    let wide = |c: &&Condition| {
-        c.wanted()
-            .iter()
-            .any(|w| w.trim_start_matches("repo:").starts_with('*') || &**w == "*")
-    };
-    if subjects.is_empty() {
-        warn(
-            "wildcard-subject",
-            format!("every subject of `{provider}` is let in: bind `:sub`"),
-        );
-    } else if subjects.iter().any(wide) {
-        warn(
-            "wildcard-subject",
-            format!("subjects of `{provider}` are bound by a pattern that begins with `*`"),
-        );
-    }
-    if strangers::is_unbound(provider, &statement.conditions) {
-        let message = format!(
-            "anybody can get tokens of `{provider}`, and no condition says whose are meant: a role with this policy is refused"
-        );
-        warn("unbound-subject", message);
-    }
-}
-
-/// Somebody from outside an account whom a trust policy lets in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Outsider {
-    /// As the policy names it; `*` is everybody.
-    pub principal: String,
-    /// The statement's position.
-    pub statement: usize,
-    /// What else must hold: `StringEquals sts:externalid [x]`.
-    pub conditions: Vec<String>,
-}
-
-/// Who from outside of `account` a role's trust policy lets in.
-pub fn outsiders(trust: &Policy, account: &str) -> Vec<Outsider> {
-    let mut found = Vec::new();
-    for (index, statement) in trust
-        .statements
-        .iter()
-        .enumerate()
-        .filter(|(_, s)| s.effect == Effect::Allow)
-    {
-        let Principals::Are(patterns) = &statement.principals else {
-            continue;
-        };
-        let foreign = |pattern: &PrincipalPattern| match pattern {
-            PrincipalPattern::Any | PrincipalPattern::AnyAws => Some("*".to_owned()),
-            PrincipalPattern::Federated(provider) => Some(provider.to_string()),
-            PrincipalPattern::Service(service) => Some(service.to_string()),
-            _ => strangers::foreign(pattern, account),
-        };
-        let conditions = statement
-            .conditions
-            .iter()
-            .map(|c| format!("{} {} [{}]", c.operator(), c.key(), c.wanted().join(", ")));
-        let conditions: Vec<String> = conditions.collect();
-        for principal in patterns.iter().filter_map(foreign) {
-            found.push(Outsider {
-                principal,
-                statement: index,
-                conditions: conditions.clone(),
-            });
-        }
-    }
-    found
 }
 
 #[cfg(test)]

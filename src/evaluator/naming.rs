@@ -4,8 +4,8 @@
 
 use super::principals::{PrincipalPattern, Principals};
 use super::request::{Principal, Request};
+use super::shared_issuers::is_unbound;
 use super::statement::{Effect, Statement};
-use super::strangers;
 
 /// How a resource policy names the principal that it allows, weakest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,7 +54,7 @@ pub(super) fn names_in(
     let named = names(pattern, principal, statement.effect)?;
     let stranger = match (pattern, principal, statement.effect) {
         (PrincipalPattern::Any, Principal::Federated(provider), Effect::Allow) => {
-            strangers::is_unbound(provider, &statement.conditions)
+            is_unbound(provider, &statement.conditions)
         }
         _ => false,
     };
