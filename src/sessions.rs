@@ -3,65 +3,21 @@
 //! or a missing Redis refuses nobody. It is what listing and last use are made of.
 
 mod memory;
+mod record;
 mod redis;
 
 use std::sync::Arc;
 
-use prost::Message;
-
 use crate::base::clock::Timestamp;
 use crate::metrics::Metrics;
-use crate::session::packing::TagClaim;
-use crate::session::token::{Ancestor, Kind as SessionKind};
+use crate::session::keyring::Keyring;
 
 pub use self::memory::Bounds;
+pub use self::record::{SessionId, SessionRecord, session_id};
 pub use self::redis::{Mode, RedisOptions, UNVERIFIED_SENTENCE, check_redis_url};
 use memory::MemorySessions;
+use record::answer_bytes;
 use redis::RedisSessions;
-
-/// Sixteen random bytes.
-pub type SessionId = [u8; 16];
-
-/// What is on record about a session; never its secret. Times are in seconds since 1970.
-#[derive(Clone, PartialEq, Message)]
-pub struct SessionRecord {
-    /// Its name.
-    #[prost(bytes = "vec", tag = "1")]
-    pub session_id: Vec<u8>,
-    /// `ASIA…`
-    #[prost(string, tag = "2")]
-    pub access_key_id: String,
-    /// The assumed role, or the user whose session it is.
-    #[prost(string, tag = "3")]
-    pub principal_arn: String,
-    /// `AROA…` or `AIDA…`
-    #[prost(string, tag = "4")]
-    pub principal_id: String,
-    /// What the caller called it.
-    #[prost(string, tag = "5")]
-    pub session_name: String,
-    /// Empty: none.
-    #[prost(string, tag = "6")]
-    pub source_identity: String,
-    /// Session tags.
-    #[prost(message, repeated, tag = "7")]
-    pub tags: Vec<TagClaim>,
-    /// When it was issued.
-    #[prost(int64, tag = "8")]
-    pub issued_at: i64,
-    /// When it ends.
-    #[prost(int64, tag = "9")]
-    pub expires_at: i64,
-    /// Whom it comes from, the one that made it last.
-    #[prost(message, repeated, tag = "10")]
-    pub ancestors: Vec<Ancestor>,
-    /// The last change of the feed that was in force where it was issued.
-    #[prost(int64, tag = "11")]
-    pub issued_under: i64,
-    /// How it came about.
-    #[prost(enumeration = "SessionKind", tag = "12")]
-    pub kind: i32,
-}
 
 /// Why a record could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -125,12 +81,7 @@ impl Sessions {
 
     /// Puts a session on record until it ends. Without Redis the session is valid all the same:
     /// the loss is counted and shown in readiness, and the answer goes out.
-    pub async fn record(
-        &self,
-        keyring: &crate::session::keyring::Keyring,
-        record: &SessionRecord,
-        now: Timestamp,
-    ) {
+    pub async fn record(&self, keyring: &Keyring, record: &SessionRecord, now: Timestamp) {
         match &self.kind {
             Kind::Memory(memory) => {
                 let lost = memory.record(record, now);
@@ -147,11 +98,7 @@ impl Sessions {
 
     /// Adds to counters that brokers on the same Redis share; their values then. `None` for one that
     /// is no counter, for all of them without Redis or without its answer.
-    pub async fn add_up(
-        &self,
-        keyring: &crate::session::keyring::Keyring,
-        counters: &[(String, u64)],
-    ) -> Vec<Option<i64>> {
+    pub async fn add_up(&self, keyring: &Keyring, counters: &[(String, u64)]) -> Vec<Option<i64>> {
         let totals = match &self.kind {
             Kind::Redis(redis) => Box::pin(redis.add_up(keyring, counters))
                 .await
@@ -172,7 +119,7 @@ impl Sessions {
     /// When Redis does not answer: nobody knows.
     pub async fn claim_signature(
         &self,
-        keyring: &crate::session::keyring::Keyring,
+        keyring: &Keyring,
         signature: &[u8; 16],
         span: std::time::Duration,
     ) -> Result<bool, SessionsError> {
@@ -183,11 +130,7 @@ impl Sessions {
     }
 
     /// Takes back [`Sessions::claim_signature`], if Redis answers; else the signature stays used there.
-    pub async fn release_signature(
-        &self,
-        keyring: &crate::session::keyring::Keyring,
-        signature: &[u8; 16],
-    ) {
+    pub async fn release_signature(&self, keyring: &Keyring, signature: &[u8; 16]) {
         if let Kind::Redis(redis) = &self.kind
             && let Err(error) = redis.release_signature(keyring, signature).await
         {
@@ -202,7 +145,7 @@ impl Sessions {
     /// When Redis does not answer.
     pub async fn announce(
         &self,
-        keyring: &crate::session::keyring::Keyring,
+        keyring: &Keyring,
         own: &str,
         now: Timestamp,
     ) -> Result<usize, SessionsError> {
@@ -218,7 +161,7 @@ impl Sessions {
     /// When the store does not answer or the record is forged: never "absent".
     pub async fn find(
         &self,
-        keyring: &crate::session::keyring::Keyring,
+        keyring: &Keyring,
         id: &SessionId,
         now: Timestamp,
     ) -> Result<Option<SessionRecord>, SessionsError> {
@@ -230,7 +173,7 @@ impl Sessions {
         Ok(found.filter(|r| now.seconds() < r.expires_at))
     }
 
-    /// Records of sessions that have not ended, those that end first first: at most `limit` of those
+    /// Records of sessions that have not ended, ordered by expiry: at most `limit` of those
     /// behind the marker (empty: from the beginning) that `wanted` takes, as many as fit in an answer
     /// of [`MAX_PAGE_BYTES`], and the marker to go on with (empty: that was all). A record that fails
     /// authentication is passed over, and counted.
@@ -239,7 +182,7 @@ impl Sessions {
     /// When the store does not answer.
     pub async fn list(
         &self,
-        keyring: &crate::session::keyring::Keyring,
+        keyring: &Keyring,
         marker: &str,
         limit: usize,
         now: Timestamp,
@@ -294,11 +237,7 @@ impl Sessions {
     ///
     /// # Errors
     /// Why it cannot.
-    pub async fn examine(
-        &self,
-        keyring: &crate::session::keyring::Keyring,
-        now: Timestamp,
-    ) -> Result<(), String> {
+    pub async fn examine(&self, keyring: &Keyring, now: Timestamp) -> Result<(), String> {
         match &self.kind {
             Kind::Redis(redis) => redis.examine(keyring, now).await,
             Kind::Memory(_) => Ok(()),
@@ -319,7 +258,7 @@ impl Sessions {
     }
 
     /// Looks after a store that did not answer, and whether one that answers is fit.
-    pub async fn probe(&self, keyring: &crate::session::keyring::Keyring, now: Timestamp) {
+    pub async fn probe(&self, keyring: &Keyring, now: Timestamp) {
         if let Kind::Redis(redis) = &self.kind {
             Box::pin(redis.probe(keyring, now)).await;
         }
@@ -331,35 +270,3 @@ const PAGE: usize = 250;
 const MAX_LOOKS: usize = 20;
 /// The longest page of a listing, in bytes of its answer; a single session may be longer.
 pub const MAX_PAGE_BYTES: usize = 1 << 20;
-
-/// An upper bound of what a session takes in an answer: its record, and beside it the ARNs of the
-/// session and of those that it came from, which are made of the record's ARNs and session names.
-fn answer_bytes(record: &SessionRecord) -> usize {
-    /// `arn:aws:sts::…:assumed-role/` instead of `arn:aws:iam::…:role/`, and what frames a field.
-    const BESIDE: usize = 64;
-    let ancestors = record
-        .ancestors
-        .iter()
-        .map(|a| a.arn.len() + a.session_name.len() + BESIDE);
-    record.encoded_len()
-        + record.principal_arn.len()
-        + record.session_name.len()
-        + BESIDE
-        + ancestors.sum::<usize>()
-}
-
-/// From 32 hexadecimal digits.
-pub fn session_id(text: &str) -> Option<SessionId> {
-    let mut id = [0; 16];
-    if text.len() != 32
-        || !text
-            .bytes()
-            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-    {
-        return None;
-    }
-    for (slot, pair) in id.iter_mut().zip(text.as_bytes().chunks(2)) {
-        *slot = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(id)
-}

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use prost::Message;
 
-use super::redis::member;
+use super::record::member;
 use super::{SessionId, SessionRecord, session_id};
 use crate::base::clock::Timestamp;
 

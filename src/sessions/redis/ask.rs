@@ -1,0 +1,154 @@
+//! Commands and their answers, within a deadline. After a failure the next second's calls are not made at
+//! all, so that a Redis that is down costs nobody time.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use redis::{Cmd, ErrorKind, RedisError, RedisResult, Value};
+
+use super::{DEADLINE, RedisSessions};
+use crate::sessions::SessionsError;
+
+/// How long after a failure no call is made but the probe.
+pub(super) const PAUSE: Duration = Duration::from_secs(1);
+/// Answers that say: this Redis is not set up for a broker. They do not pass by themselves.
+const UNFIT: &[&str] = &["NOAUTH", "WRONGPASS", "NOPERM", "READONLY", "DENIED"];
+/// The answer that says: what is under this name is not of the kind that a broker puts there. It says
+/// nothing of other names.
+pub(super) const WRONG_TYPE: &str = "WRONGTYPE";
+/// How long a wrong type shows in the standing.
+const ODD_FOR: Duration = Duration::from_secs(10);
+
+impl RedisSessions {
+    /// The answer to one command.
+    pub(super) async fn ask_one(&self, command: Cmd) -> Result<Value, SessionsError> {
+        Ok(self.ask(&[command]).await?.pop().unwrap_or(Value::Nil))
+    }
+
+    /// Commands side by side, and their answers in order; all of them, or an error.
+    pub(super) async fn ask(&self, commands: &[Cmd]) -> Result<Vec<Value>, SessionsError> {
+        let answers = self.ask_each(commands, &[WRONG_TYPE]).await?;
+        answers
+            .into_iter()
+            .collect::<RedisResult<_>>()
+            .map_err(|e| SessionsError::Unreachable(e.to_string()))
+    }
+
+    /// Commands side by side, and their answers in order. Errors with the codes of `odd` are answers
+    /// too: they are the named key's, and Redis itself does what it should.
+    pub(super) async fn ask_each(
+        &self,
+        commands: &[Cmd],
+        odd: &[&str],
+    ) -> Result<Vec<RedisResult<Value>>, SessionsError> {
+        let now = self.age();
+        let paused = self.paused_until.load(Ordering::Relaxed);
+        if paused > now {
+            return Err(SessionsError::Unreachable("paused after a failure".into()));
+        }
+        if paused != 0 {
+            // One call tries; the others wait for its outcome in the next pause.
+            let next = now.saturating_add(millis(PAUSE));
+            if self
+                .paused_until
+                .compare_exchange(paused, next, Ordering::Relaxed, Ordering::Relaxed)
+                .is_err()
+            {
+                return Err(SessionsError::Unreachable("paused after a failure".into()));
+            }
+        }
+        let failure = match tokio::time::timeout(DEADLINE, self.answers(commands, odd)).await {
+            Ok(Ok(answers)) => {
+                if self.paused_until.swap(0, Ordering::Relaxed) != 0 {
+                    self.metrics.sessions_up.set(1);
+                    tracing::info!("redis answers again");
+                }
+                self.look_for_wrong_type(commands, &answers, now);
+                return Ok(answers);
+            }
+            Ok(Err(error)) => {
+                if error.code().is_some_and(|c| UNFIT.contains(&c))
+                    || error.kind() == ErrorKind::AuthenticationFailed
+                {
+                    self.fit(Some(error.to_string()));
+                }
+                error.to_string()
+            }
+            Err(_) => "no answer within 250 ms".to_owned(),
+        };
+        // What comes late on it is nobody's answer; the next call asks anew who the primary is.
+        self.connection.lock().await.take();
+        let pause = now.saturating_add(millis(PAUSE + DEADLINE)).max(1);
+        if self.paused_until.swap(pause, Ordering::Relaxed) == 0 {
+            self.metrics.sessions_up.set(0);
+            tracing::warn!(error = %failure, "redis does not do it; sessions go on without records");
+        }
+        Err(SessionsError::Unreachable(failure))
+    }
+
+    /// Remembers for a while that a key holds a value of another type, and says so in the log.
+    fn look_for_wrong_type(&self, commands: &[Cmd], answers: &[RedisResult<Value>], now: u64) {
+        let of_wrong_type =
+            |a: &RedisResult<Value>| a.as_ref().is_err_and(|e| e.code() == Some(WRONG_TYPE));
+        let Some((command, _)) = commands
+            .iter()
+            .zip(answers)
+            .find(|(_, answer)| of_wrong_type(answer))
+        else {
+            return;
+        };
+        let until = now.saturating_add(millis(ODD_FOR));
+        if self.odd_until.swap(until, Ordering::Relaxed) <= now {
+            let key = command
+                .args_iter()
+                .nth(1)
+                .map(|key| format!("{key:?}"))
+                .unwrap_or_default();
+            tracing::warn!(
+                key,
+                "a key in redis holds a value of another type; delete it"
+            );
+        }
+    }
+
+    async fn answers(
+        &self,
+        commands: &[Cmd],
+        odd: &[&str],
+    ) -> RedisResult<Vec<RedisResult<Value>>> {
+        let connection = {
+            let mut slot = self.connection.lock().await;
+            match slot.as_ref() {
+                Some(connection) => connection.clone(),
+                None => slot.insert(self.servers.connect().await?).clone(),
+            }
+        };
+        let asked = commands.iter().map(|command| {
+            let mut connection = connection.clone();
+            async move {
+                let value = connection.ask(command).await;
+                let error = match value {
+                    Ok(Value::ServerError(error)) => RedisError::from(error),
+                    Ok(value) => return Ok(Ok(value)),
+                    Err(error) => error,
+                };
+                if error.code().is_some_and(|code| odd.contains(&code)) {
+                    Ok(Err(error))
+                } else {
+                    Err(error)
+                }
+            }
+        });
+        // Sent one behind the other, so that one round trip serves all.
+        futures_util::future::try_join_all(asked).await
+    }
+
+    /// Milliseconds since it was made.
+    pub(super) fn age(&self) -> u64 {
+        millis(self.born.elapsed())
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}

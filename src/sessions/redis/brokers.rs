@@ -1,0 +1,156 @@
+//! What brokers share beside sessions: counters of calls, which brokers there are, and signatures that
+//! were used.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use redis::{RedisResult, Value};
+
+use super::RedisSessions;
+use super::ask::WRONG_TYPE;
+use super::authentic::{authenticated, open};
+use super::names::{members, signature_name};
+use crate::base::clock::Timestamp;
+use crate::session::keyring::Keyring;
+use crate::sessions::SessionsError;
+
+/// What a counter that is no number, or too large a one, is answered with.
+const NO_COUNTER: &str = "ERR";
+/// How long a counter is kept without a call.
+const KEEP_COUNTER: Duration = Duration::from_secs(60);
+/// A broker is counted until it has been silent for so long, and if its clock is ahead by no more.
+const BROKER_GONE: Duration = Duration::from_secs(10);
+/// The most announcements of brokers that are looked at.
+const MAX_ANNOUNCEMENTS: usize = 1_024;
+
+impl RedisSessions {
+    /// Adds to counters; their values then. `None`: it is no counter, or none that can be added to.
+    ///
+    /// # Errors
+    /// If the database does not answer in time.
+    pub async fn add_up(
+        &self,
+        keyring: &Keyring,
+        counters: &[(String, u64)],
+    ) -> Result<Vec<Option<i64>>, SessionsError> {
+        let mut commands = Vec::with_capacity(2 * counters.len());
+        for (name, number) in counters {
+            let name = format!("brevet:{}:calls:{name}", keyring.cluster_id());
+            let mut add = redis::cmd("INCRBY");
+            add.arg(&name).arg(*number);
+            let mut expire = redis::cmd("EXPIRE");
+            expire.arg(name).arg(KEEP_COUNTER.as_secs());
+            commands.extend([add, expire]);
+        }
+        let answers = self.ask_each(&commands, &[WRONG_TYPE, NO_COUNTER]).await?;
+        let counted = |answer: &RedisResult<Value>| match answer {
+            Ok(Value::Int(total)) => Some(*total),
+            _ => None,
+        };
+        Ok(answers.iter().step_by(2).map(counted).collect())
+    }
+
+    /// Says that the broker `own` is here; how many brokers have said so lately, this one included.
+    /// An announcement carries a MAC, so that only brokers of this cluster are counted.
+    ///
+    /// # Errors
+    /// If the database does not answer in time.
+    pub async fn announce(
+        &self,
+        keyring: &Keyring,
+        own: &str,
+        now: Timestamp,
+    ) -> Result<usize, SessionsError> {
+        let name = format!("brevet:{}:brokers", keyring.cluster_id());
+        let at = |seconds: i64| format!("{:012x}", seconds.max(0));
+        let spoken = format!("{}:{own}", at(now.seconds()));
+        let authentic =
+            authenticated(keyring, &name, spoken.as_bytes()).ok_or(SessionsError::Forged)?;
+        let gone = i64::try_from(BROKER_GONE.as_secs()).unwrap_or(10);
+        let (oldest, newest) = (at(now.seconds() - gone), at(now.seconds() + gone));
+        let mut add = redis::cmd("ZADD");
+        add.arg(&name).arg(0).arg(format!(
+            "{}:{}",
+            at(now.seconds()),
+            URL_SAFE_NO_PAD.encode(authentic)
+        ));
+        let mut trim = redis::cmd("ZREMRANGEBYLEX");
+        trim.arg(&name).arg("-").arg(format!("({oldest}"));
+        let mut range = redis::cmd("ZRANGE");
+        range
+            .arg(&name)
+            .arg(format!("[{oldest}"))
+            .arg(format!("({newest}"));
+        range
+            .arg("BYLEX")
+            .arg("LIMIT")
+            .arg(0)
+            .arg(MAX_ANNOUNCEMENTS);
+        let found = members(
+            self.ask(&[add, trim, range])
+                .await?
+                .pop()
+                .unwrap_or(Value::Nil),
+        )?;
+        let mut brokers = HashSet::from([own.to_owned()]);
+        for member in found {
+            let text = std::str::from_utf8(&member)
+                .ok()
+                .and_then(|text| text.split_once(':'));
+            let Some((at, authentic)) = text else {
+                continue;
+            };
+            let Ok(authentic) = URL_SAFE_NO_PAD.decode(authentic) else {
+                continue;
+            };
+            let spoken = open(keyring, &name, &authentic)
+                .and_then(|spoken| std::str::from_utf8(spoken).ok());
+            if let Some((said_at, broker)) = spoken.and_then(|spoken| spoken.split_once(':'))
+                && said_at == at
+            {
+                brokers.insert(broker.to_owned());
+            }
+        }
+        Ok(brokers.len())
+    }
+
+    /// Marks a signature as used for so long; whether nobody had done so before.
+    ///
+    /// # Errors
+    /// If Redis does not answer in time.
+    pub async fn claim_signature(
+        &self,
+        keyring: &Keyring,
+        signature: &[u8; 16],
+        span: Duration,
+    ) -> Result<bool, SessionsError> {
+        let mut set = redis::cmd("SET");
+        set.arg(signature_name(keyring, signature))
+            .arg(1)
+            .arg("NX")
+            .arg("EX")
+            .arg(span.as_secs().max(1));
+        // Something of another type under the name counts as used, too: SET NX does not look at types.
+        Ok(self.ask_one(set).await? != Value::Nil)
+    }
+
+    /// Forgets that a signature was used.
+    ///
+    /// # Errors
+    /// If Redis does not answer in time.
+    pub async fn release_signature(
+        &self,
+        keyring: &Keyring,
+        signature: &[u8; 16],
+    ) -> Result<(), SessionsError> {
+        // By a life of a millisecond: brokers need no right to delete keys.
+        let mut set = redis::cmd("SET");
+        set.arg(signature_name(keyring, signature))
+            .arg(0)
+            .arg("PX")
+            .arg(1);
+        self.ask_one(set).await.map(|_| ())
+    }
+}

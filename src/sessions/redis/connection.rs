@@ -1,0 +1,133 @@
+//! Connections to one server, to the primary that Sentinels name, or to a cluster.
+
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::cluster::{ClusterClient, ClusterClientBuilder};
+use redis::cluster_async::ClusterConnection;
+use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, IntoConnectionInfo, RedisError,
+    RedisResult, TlsCertificates, Value,
+};
+use tokio::sync::Mutex;
+
+use super::DEADLINE;
+use super::options::{Mode, RedisOptions};
+
+/// The servers, and how they are found.
+pub(super) enum Servers {
+    Single(Box<Client>),
+    Sentinel(Box<Mutex<SentinelClient>>),
+    Cluster(Box<ClusterClient>),
+}
+
+/// A connection, which any number of calls share.
+#[derive(Clone)]
+pub(super) enum Connection {
+    One(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+impl Connection {
+    /// Sends a command and waits for its answer.
+    pub async fn ask(&mut self, command: &Cmd) -> RedisResult<Value> {
+        match self {
+            Self::One(one) => one.req_packed_command(command).await,
+            Self::Cluster(cluster) => cluster.req_packed_command(command).await,
+        }
+    }
+}
+
+impl Servers {
+    pub fn new(options: &RedisOptions) -> RedisResult<Self> {
+        let infos: Vec<ConnectionInfo> = options
+            .urls
+            .iter()
+            .map(|u| info(options, u))
+            .collect::<RedisResult<_>>()?;
+        let first = infos
+            .first()
+            .cloned()
+            .ok_or_else(|| RedisError::from((redis::ErrorKind::InvalidClientConfig, "no url")))?;
+        let tls = TlsCertificates {
+            client_tls: None,
+            root_cert: options.ca.clone(),
+        };
+        let secure = options.urls.iter().all(|u| u.starts_with("rediss://"));
+        match &options.mode {
+            Mode::Single if secure => {
+                Ok(Self::Single(Box::new(Client::build_with_tls(first, tls)?)))
+            }
+            Mode::Single => Ok(Self::Single(Box::new(Client::open(first)?))),
+            Mode::Sentinel { primary } => {
+                let addresses = infos.iter().map(|i| i.addr().clone());
+                let mut builder =
+                    SentinelClientBuilder::new(addresses, primary, SentinelServerType::Master)?;
+                if let Some(username) = &options.username {
+                    builder = builder.set_client_to_redis_username(username);
+                }
+                if let Some(password) = &options.password {
+                    builder = builder.set_client_to_redis_password(password.expose());
+                }
+                if secure {
+                    builder = builder
+                        .set_client_to_redis_tls_mode(redis::TlsMode::Secure)
+                        .set_client_to_sentinel_tls_mode(redis::TlsMode::Secure)
+                        .set_client_to_redis_certificates(tls.clone())
+                        .set_client_to_sentinel_certificates(tls);
+                }
+                Ok(Self::Sentinel(Box::new(Mutex::new(builder.build()?))))
+            }
+            Mode::Cluster => {
+                let mut builder = ClusterClientBuilder::new(infos)
+                    .connection_timeout(DEADLINE)
+                    .response_timeout(DEADLINE)
+                    .retries(2);
+                if let Some(username) = &options.username {
+                    builder = builder.username(username);
+                }
+                if let Some(password) = &options.password {
+                    builder = builder.password(password.expose());
+                }
+                if secure {
+                    builder = builder.tls(redis::TlsMode::Secure).certs(tls);
+                }
+                Ok(Self::Cluster(Box::new(builder.build()?)))
+            }
+        }
+    }
+
+    /// A new connection.
+    pub async fn connect(&self) -> RedisResult<Connection> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(DEADLINE))
+            .set_response_timeout(Some(DEADLINE));
+        match self {
+            Self::Single(client) => client
+                .get_multiplexed_async_connection_with_config(&config)
+                .await
+                .map(Connection::One),
+            Self::Sentinel(client) => client
+                .lock()
+                .await
+                .get_async_connection_with_config(&config)
+                .await
+                .map(Connection::One),
+            Self::Cluster(client) => client.get_async_connection().await.map(Connection::Cluster),
+        }
+    }
+}
+
+fn info(options: &RedisOptions, url: &str) -> RedisResult<ConnectionInfo> {
+    let info = url.into_connection_info()?;
+    if options.mode != Mode::Single {
+        return Ok(info);
+    }
+    let mut settings = info.redis_settings().clone();
+    if let Some(username) = &options.username {
+        settings = settings.set_username(username);
+    }
+    if let Some(password) = &options.password {
+        settings = settings.set_password(password.expose());
+    }
+    Ok(info.set_redis_settings(settings))
+}

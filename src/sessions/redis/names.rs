@@ -1,0 +1,73 @@
+//! The keys that a cluster's brokers use, the members of the index of sessions, and what an answer is
+//! made of.
+
+use redis::Value;
+
+use crate::base::digest::hex;
+use crate::session::keyring::Keyring;
+use crate::sessions::{SessionsError, session_id};
+
+/// The key of a session's record.
+pub(super) fn name(keyring: &Keyring, id: &[u8]) -> String {
+    format!("brevet:{}:session:{}", keyring.cluster_id(), hex(id))
+}
+
+/// The key of a signature that was used.
+pub(super) fn signature_name(keyring: &Keyring, signature: &[u8; 16]) -> String {
+    format!(
+        "brevet:{}:signature:{}",
+        keyring.cluster_id(),
+        hex(signature)
+    )
+}
+
+/// All sessions in the order in which they end: members alone count, their scores are equal.
+pub(super) fn index_name(keyring: &Keyring) -> String {
+    format!("brevet:{}:sessions", keyring.cluster_id())
+}
+
+/// Whether [`member`](crate::sessions::record::member) made it.
+pub(super) fn is_member(text: &str) -> bool {
+    let digits = |text: &str| {
+        text.bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    };
+    text.split_once(':')
+        .is_some_and(|(at, id)| at.len() == 12 && digits(at) && session_id(id).is_some())
+}
+
+/// The members in an answer, whatever they are made of.
+pub(super) fn members(value: Value) -> Result<Vec<Vec<u8>>, SessionsError> {
+    let unlike =
+        |value: &Value| SessionsError::Unreachable(format!("ZRANGE answered a {}", kind(value)));
+    let Value::Array(items) = value else {
+        return Err(unlike(&value));
+    };
+    let bytes = |item| match item {
+        Value::BulkString(bytes) => Ok(bytes),
+        other => Err(unlike(&other)),
+    };
+    items.into_iter().map(bytes).collect()
+}
+
+/// Every text in an answer: a cluster's nodes each give one.
+pub(super) fn texts(value: &Value, into: &mut String) {
+    match value {
+        Value::BulkString(bytes) => into.push_str(&String::from_utf8_lossy(bytes)),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => into.push_str(text),
+        Value::Array(items) | Value::Set(items) => items.iter().for_each(|v| texts(v, into)),
+        Value::Map(pairs) => pairs.iter().for_each(|(_, v)| texts(v, into)),
+        _ => {}
+    }
+    into.push('\n');
+}
+
+/// What an answer is, for an error's text.
+pub(super) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Int(_) => "number",
+        Value::Array(_) => "list",
+        Value::SimpleString(_) | Value::Okay => "status",
+        _ => "value of another type",
+    }
+}

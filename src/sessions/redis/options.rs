@@ -1,0 +1,136 @@
+//! Where a Redis is and how it is reached: TLS beyond this machine. Opens no connection.
+
+use crate::base::host_names::is_loopback;
+use crate::base::secret::Secret;
+
+/// How the Redis servers are arranged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mode {
+    /// One server.
+    Single,
+    /// The URLs are Sentinels; they name the server.
+    Sentinel {
+        /// The name that the Sentinels know the primary by.
+        primary: String,
+    },
+    /// The URLs are nodes of a cluster.
+    Cluster,
+}
+
+/// Where the records are.
+#[derive(Debug)]
+pub struct RedisOptions {
+    /// How the servers are arranged.
+    pub mode: Mode,
+    /// `redis://HOST:PORT/DB` or `rediss://…`; no password in it.
+    pub urls: Vec<String>,
+    /// The ACL user.
+    pub username: Option<String>,
+    /// Its password.
+    pub password: Option<Secret<String>>,
+    /// PEM of the CA that signed the servers' certificates; the system's roots without it.
+    pub ca: Option<Vec<u8>>,
+}
+
+/// The value of `[sessions.redis] unverified_off_loopback`: what is given up where a Redis beyond this
+/// machine is spoken to in clear.
+pub const UNVERIFIED_SENTENCE: &str =
+    "whoever is on the network in between can read and change session records";
+
+/// Checks the address of a Redis: TLS beyond this machine. `names_others`: it is a Sentinel or a node of
+/// a cluster, which names the servers that are called then, wherever they are. `may_be_unverified`: the
+/// configuration has [`UNVERIFIED_SENTENCE`].
+///
+/// # Errors
+/// The rule that the address breaks.
+pub fn check_redis_url(
+    url: &str,
+    names_others: bool,
+    may_be_unverified: bool,
+) -> Result<(), String> {
+    let secure = url.strip_prefix("rediss://");
+    let rest = url.strip_prefix("redis://").or(secure);
+    let rest = rest.ok_or_else(|| "must begin with `redis://` or `rediss://`".to_owned())?;
+    if rest.contains('@') {
+        return Err("must not hold a password; use `username` and `password_file`".to_owned());
+    }
+    if rest.contains('#') {
+        // redis-rs reads `#insecure` as the wish not to verify.
+        return Err(format!("`{}` must not hold a `#`", url.escape_debug()));
+    }
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let host = match authority.split_once(']') {
+        Some((address, _)) => address,
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    let is_near = is_loopback(host) && !names_others;
+    if secure.is_some() || is_near || may_be_unverified {
+        return Ok(());
+    }
+    let where_to = if is_loopback(host) {
+        "it names the servers to call, which may be beyond this machine".to_owned()
+    } else {
+        format!(
+            "`{}` is beyond this machine",
+            host.trim_start_matches('[').escape_debug()
+        )
+    };
+    Err(format!(
+        "`{}` would be called in clear, and {where_to}: {UNVERIFIED_SENTENCE}, and its password. Use `rediss://` (if your own \
+         CA signed the server's certificate, name it in `ca_file`), or accept it in [sessions.redis] with \
+         unverified_off_loopback = \"{UNVERIFIED_SENTENCE}\"",
+        url.escape_debug()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redis_beyond_this_machine_is_called_by_tls() {
+        for near in [
+            "redis://localhost",
+            "redis://127.0.0.1:6379/0",
+            "redis://[::1]:6379/0?protocol=resp3",
+        ] {
+            assert_eq!(check_redis_url(near, false, false), Ok(()), "{near}");
+            let error = check_redis_url(near, true, false).unwrap_err();
+            assert!(
+                error.contains("names the servers") && error.contains("unverified_off_loopback"),
+                "{error}"
+            );
+            assert_eq!(check_redis_url(near, true, true), Ok(()), "{near}");
+        }
+        for far in [
+            "redis://cache:6379/0",
+            "redis://10.0.0.1",
+            "redis://[2001:db8::1]:6379",
+            "redis://localhost.example",
+            "redis://",
+        ] {
+            let error = check_redis_url(far, false, false).unwrap_err();
+            assert!(
+                error.contains(far) && error.contains("rediss://") && error.contains("ca_file"),
+                "{error}"
+            );
+            assert_eq!(check_redis_url(far, false, true), Ok(()));
+        }
+        assert_eq!(
+            check_redis_url("rediss://cache:6379/0", true, false),
+            Ok(())
+        );
+        for (url, named) in [
+            ("rediss://cache/#insecure", "#"),
+            ("redis://:secret@localhost", "password_file"),
+            ("rediss://u:secret@cache", "password_file"),
+            ("http://localhost", "rediss://"),
+        ] {
+            let error = check_redis_url(url, false, true).unwrap_err();
+            assert!(
+                error.contains(named) && !error.contains("secret"),
+                "{url}: {error}"
+            );
+        }
+    }
+}
