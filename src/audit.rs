@@ -16,36 +16,40 @@
 mod chain;
 pub mod head;
 mod line;
+mod lines;
 mod local;
+mod record;
 mod refusals;
 mod room;
+mod space;
+mod state;
+mod text;
 pub mod verify;
 mod writer;
 
-use std::borrow::Cow;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
 pub use chain::Link;
 pub use line::{MAX_LINE, MAX_REFUSAL};
 pub use local::{Deed, LocalLog, Phase};
+pub use record::{Record, SessionAttributes, SessionContext, SessionIssuer, UserIdentity, record};
 pub use refusals::MAX_KINDS;
 pub use room::{Room, room};
+pub use text::{Digest, clip, clip_written};
 
 use crate::base::clock::{Clock, Timestamp};
-use crate::base::digest;
 use crate::base::entropy::{self, Entropy};
 use crate::budgets;
-use crate::metrics::{Metrics, Shed};
-use refusals::{Counted, Kind, Rate};
+use crate::metrics::Metrics;
+use refusals::Kind;
+use state::{Shared, State};
 
 /// The longest wait for a line to be on stable storage.
 pub const DEADLINE: Duration = Duration::from_secs(2);
@@ -57,21 +61,6 @@ const MAX_CHANGES: usize = MAX_AWAITED / 2;
 const MAX_READS: usize = 8 << 20;
 /// The most bytes of single refusals in memory.
 const MAX_REFUSALS: usize = 2 << 20;
-/// How many bytes of refusals are written in a second, of calls that proved nothing and of others.
-const UNPROVEN_PER_SECOND: i64 = 64 << 10;
-const PROVEN_PER_SECOND: i64 = 256 << 10;
-/// How many bytes of the lines of calls that only ask who they are, GetCallerIdentity, are written in a
-/// second.
-const IDENTITIES_PER_SECOND: i64 = 1 << 20;
-/// For how many seconds' worth of such lines a quiet log has room at once.
-const BURST_SECONDS: i64 = 4;
-/// How many bytes of lines that nobody waits for wake the writer.
-const FLUSH_AT: usize = 256 << 10;
-/// Single refusals are written while more than a fifth of the file system is free, or more than this.
-const FREE_FOR_REFUSALS: u64 = 1 << 30;
-/// Reads have lines of their own while more than a tenth is free, or more than this.
-const FREE_FOR_READS: u64 = 512 << 20;
-
 /// What a call is counted by, if it gets no line of its own.
 #[derive(Debug, Clone, Copy)]
 pub struct Counting {
@@ -103,167 +92,6 @@ pub enum Target {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the audit log cannot be written")]
 pub struct AuditError;
-/// One call, as CloudTrail's record contents describe it.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Record {
-    /// The version of this shape.
-    pub event_version: &'static str,
-    /// Who called.
-    pub user_identity: UserIdentity,
-    /// When, to the second.
-    pub event_time: String,
-    /// `sts.amazonaws.com`
-    pub event_source: &'static str,
-    /// The action; as asked when it is none of ours.
-    pub event_name: Cow<'static, str>,
-    /// The region of the call's scope, or the broker's own.
-    pub aws_region: String,
-    /// From which address; of counted refusals it may be a /64.
-    #[serde(rename = "sourceIPAddress")]
-    pub source_ip_address: String,
-    /// What the client calls itself.
-    pub user_agent: Option<String>,
-    /// Of a refusal.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error_code: Option<&'static str>,
-    /// Of a refusal: what the caller was told.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error_message: Option<String>,
-    /// What was asked; never a secret.
-    pub request_parameters: Option<Box<RawValue>>,
-    /// What was answered; never a secret and no token.
-    pub response_elements: Option<Box<RawValue>>,
-    /// What the caller was not told: which statement decided.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub additional_event_data: Option<Box<RawValue>>,
-    /// Also in the answer; empty in a record of several calls.
-    #[serde(rename = "requestID", skip_serializing_if = "String::is_empty")]
-    pub request_id: String,
-    /// Of this record alone.
-    #[serde(rename = "eventID")]
-    pub event_id: String,
-    /// As in CloudTrail: an STS call changes no resource; a change of the feed does.
-    pub read_only: bool,
-    /// `AwsApiCall`; `BrevetChange` for a change of the feed; `BrevetAggregate` for refusals that were
-    /// counted; `BrevetCommand` for a command on the broker's machine.
-    pub event_type: &'static str,
-    /// Always.
-    pub management_event: bool,
-    /// The account of what was asked about.
-    pub recipient_account_id: Option<String>,
-    /// `Management`
-    pub event_category: &'static str,
-}
-
-/// Who called.
-#[derive(Debug, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct UserIdentity {
-    /// `IAMUser`, `AssumedRole`, `FederatedUser`, `WebIdentityUser`, `Operator`, or `Unknown` for a call that proved nothing.
-    pub r#type: Cow<'static, str>,
-    /// `AIDA…` or `AROA…:SESSION`
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub principal_id: Option<String>,
-    /// Of the principal.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub arn: Option<String>,
-    /// Of the principal.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub account_id: Option<String>,
-    /// The key that signed; of an unknown caller the key that was claimed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub access_key_id: Option<String>,
-    /// Of a user.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user_name: Option<String>,
-    /// Of a web identity: the provider's ARN.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub identity_provider: Option<String>,
-    /// Of temporary credentials.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub session_context: Option<SessionContext>,
-}
-
-/// Where a session came from.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SessionContext {
-    /// The role, or the user who vouches; a user's own session has none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub session_issuer: Option<SessionIssuer>,
-    /// Since when.
-    pub attributes: SessionAttributes,
-    /// Who stands behind it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub source_identity: Option<String>,
-}
-
-/// The principal behind a session.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SessionIssuer {
-    /// `Role`, `IAMUser`
-    pub r#type: &'static str,
-    /// `AROA…`, `AIDA…`
-    pub principal_id: String,
-    /// Of the role.
-    pub arn: String,
-    /// Of the role.
-    pub account_id: String,
-    /// Its name.
-    pub user_name: String,
-}
-
-/// When a session began.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SessionAttributes {
-    /// When it was issued.
-    pub creation_date: String,
-    /// `true` or `false`
-    pub mfa_authenticated: &'static str,
-}
-
-/// A caller's text for places that are not a refusal's record, where it is not cut again: at most 512
-/// characters.
-pub fn clip(text: &str) -> String {
-    match text.char_indices().nth(line::MAX_TEXT) {
-        Some((end, _)) => text.get(..end).unwrap_or_default().to_owned(),
-        None => text.to_owned(),
-    }
-}
-
-/// At most so many bytes of a text as a line has it, where a character beyond ASCII takes up to twelve.
-pub fn clip_written(text: &str, bytes: usize) -> &str {
-    let mut written = 0;
-    let end = text.char_indices().find(|(_, c)| {
-        written += if c.is_ascii() { 1 } else { 6 * c.len_utf16() };
-        written > bytes
-    });
-    end.and_then(|(end, _)| text.get(..end)).unwrap_or(text)
-}
-
-/// What a record says of a document that a caller chose, such as a session policy: which one it was,
-/// and not its text, which may be long.
-#[derive(Debug, Serialize)]
-pub struct Digest {
-    /// In hexadecimal, of its bytes.
-    sha256: String,
-    /// In bytes.
-    length: usize,
-}
-
-impl Digest {
-    /// Of a document.
-    pub fn of(document: &str) -> Self {
-        Self {
-            sha256: digest::hex(&digest::sha256(document.as_bytes())),
-            length: document.len(),
-        }
-    }
-}
-
 /// What the log needs of the broker around it.
 pub struct Surroundings {
     /// For the rate of refusals, and for when they were counted.
@@ -285,160 +113,6 @@ pub struct Audit {
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
-struct Shared {
-    state: Mutex<State>,
-    work: Condvar,
-    clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
-    metrics: Arc<Metrics>,
-    region: String,
-}
-
-/// How many parts a round of writing has: [`Lines::parts`].
-const PARTS: usize = 4;
-
-/// Lines in memory.
-#[derive(Default)]
-struct Lines {
-    /// Answers wait for these.
-    awaited: Vec<u8>,
-    /// Changes that took effect, whatever becomes of their records.
-    changes: Vec<u8>,
-    /// Successful calls that handed out nothing, and were answered.
-    reads: Vec<u8>,
-    /// Refusals one by one, and records of counted ones.
-    refusals: Vec<u8>,
-}
-
-impl Lines {
-    /// In the order in which they are written.
-    fn parts(&self) -> [&[u8]; PARTS] {
-        [&self.awaited, &self.changes, &self.reads, &self.refusals]
-    }
-
-    fn buffers(&mut self) -> [&mut Vec<u8>; PARTS] {
-        [
-            &mut self.awaited,
-            &mut self.changes,
-            &mut self.reads,
-            &mut self.refusals,
-        ]
-    }
-
-    fn lengths(&self) -> [usize; PARTS] {
-        self.parts().map(<[u8]>::len)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.parts().iter().all(|part| part.is_empty())
-    }
-
-    /// Empties the buffers, and gives back those that hold more than `keep` bytes.
-    fn clear(&mut self, keep: usize) {
-        for buffer in self.buffers() {
-            match buffer.capacity() > keep {
-                true => *buffer = Vec::new(),
-                false => buffer.clear(),
-            }
-        }
-    }
-}
-
-/// The file system of the log: how large it is, and how much of it is free.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Space {
-    free: u64,
-    total: u64,
-}
-
-impl Space {
-    /// None for a file system that does not say how large it is.
-    fn new(free: u64, total: u64) -> Option<Self> {
-        (total > 0).then_some(Self { free, total })
-    }
-
-    /// Something was written since the last look.
-    fn take(&mut self, bytes: usize) {
-        self.free = self
-            .free
-            .saturating_sub(u64::try_from(bytes).unwrap_or(u64::MAX));
-    }
-
-    /// Whether more than a share of the whole, or more than `most`, is free beside `queued` bytes.
-    fn leaves(&self, queued: usize, share: u64, most: u64) -> bool {
-        let mut rest = *self;
-        rest.take(queued);
-        rest.free > (self.total / share).min(most)
-    }
-}
-
-struct State {
-    queued: Lines,
-    /// The lengths of what is being written just now: it counts towards the bounds.
-    writing: [usize; PARTS],
-    waiters: Vec<oneshot::Sender<Result<(), AuditError>>>,
-    /// Refusals that get no line of their own.
-    counted: Counted,
-    unproven: Rate,
-    proven: Rate,
-    identities: Rate,
-    /// As it was last seen, less what was written since; none: nothing is known of it.
-    space: Option<Space>,
-    /// The last attempt failed.
-    failing: bool,
-    /// The writer is waiting for work.
-    idle: bool,
-    reopen: bool,
-    closing: bool,
-}
-
-impl State {
-    /// Bytes in memory, by part.
-    fn lengths(&self) -> [usize; PARTS] {
-        let mut lengths = self.queued.lengths();
-        for (length, writing) in lengths.iter_mut().zip(self.writing) {
-            *length += writing;
-        }
-        lengths
-    }
-
-    fn leaves(&self, share: u64, most: u64) -> bool {
-        self.space
-            .is_none_or(|space| space.leaves(self.lengths().iter().sum(), share, most))
-    }
-
-    fn has_room_for_refusals(&self) -> bool {
-        self.leaves(5, FREE_FOR_REFUSALS)
-    }
-
-    fn has_room_for_reads(&self) -> bool {
-        self.leaves(10, FREE_FOR_READS)
-    }
-
-    /// The rate that a refusal's line counts for.
-    fn rate(&mut self, record: &Record) -> &mut Rate {
-        match record.user_identity.r#type.as_ref() {
-            "Unknown" => &mut self.unproven,
-            _ => &mut self.proven,
-        }
-    }
-
-    /// Keeps the parts of a batch from the first one that was not written, but for those whose callers
-    /// were told that nothing was granted.
-    fn put_back(&mut self, batch: &mut Lines, done: usize) {
-        let later = self
-            .queued
-            .buffers()
-            .into_iter()
-            .zip(batch.buffers())
-            .enumerate();
-        for (_, (queued, failed)) in later.filter(|(part, _)| *part >= done.max(1)) {
-            failed.append(queued);
-            std::mem::swap(queued, failed);
-        }
-    }
-}
-
 impl Audit {
     /// Opens the log and starts its writer.
     ///
@@ -452,22 +126,7 @@ impl Audit {
             region,
             head,
         } = surroundings;
-        let now = clock.monotonic();
-        let rate = |per_second| Rate::new(per_second, per_second * BURST_SECONDS, now);
-        let state = Mutex::new(State {
-            queued: Lines::default(),
-            writing: [0; PARTS],
-            waiters: Vec::new(),
-            counted: Counted::default(),
-            unproven: rate(UNPROVEN_PER_SECOND),
-            proven: rate(PROVEN_PER_SECOND),
-            identities: rate(IDENTITIES_PER_SECOND),
-            space: None,
-            failing: false,
-            idle: false,
-            reopen: false,
-            closing: false,
-        });
+        let state = Mutex::new(State::new(clock.monotonic()));
         let shared = Arc::new(Shared {
             state,
             work: Condvar::new(),
@@ -476,35 +135,7 @@ impl Audit {
             metrics,
             region,
         });
-        let (opened, wait) = std::sync::mpsc::sync_channel(1);
-        let writer = {
-            let (shared, target) = (shared.clone(), target.clone());
-            // Opening a FIFO waits for a reader; the thread waits, the start does not.
-            std::thread::Builder::new()
-                .name("audit".into())
-                .spawn(move || {
-                    match writer::open(&target, head.as_deref()) {
-                        Ok((sink, chain)) => {
-                            // The first call must not meet a disk that nobody looked at.
-                            shared.lock().space = sink.space().ok().flatten();
-                            let _ = opened.send(Ok(())); // a start that gave up is over
-                            writer::run(&shared, sink, chain);
-                        }
-                        Err(error) => {
-                            let _ = opened.send(Err(error));
-                        }
-                    }
-                })?
-        };
-        match wait.recv_timeout(DEADLINE) {
-            Ok(result) => result?,
-            Err(_) => {
-                return Err(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "nobody reads it (it could not be opened within 2 s)",
-                ));
-            }
-        }
+        let writer = start(&shared, target, head)?;
         Ok(Self {
             shared,
             discard: *target == Target::Discard,
@@ -699,51 +330,40 @@ impl Audit {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wake(&self, state: &mut State) {
-        if std::mem::take(&mut state.idle) {
-            self.work.notify_one();
-        }
-    }
-
-    /// Lines that nobody waits for go out soon by themselves; many of them at once.
-    fn flush(&self, state: &mut State) {
-        let [_, unawaited @ ..] = state.queued.lengths();
-        if unawaited.iter().sum::<usize>() > FLUSH_AT && !state.failing {
-            self.wake(state);
-        }
-    }
-
-    /// Notes whether the log is written, and logs it when that is news: not with the lock in hand, since
-    /// whoever reads the broker's own log may be slow.
-    fn tell(&self, is_up: bool, reason: &str) {
-        let was_up = {
-            let mut state = self.lock();
-            self.metrics.audit_up.set(i64::from(is_up));
-            !std::mem::replace(&mut state.failing, !is_up)
-        };
-        match (was_up, is_up) {
-            (false, true) => tracing::info!("the audit log is written again"),
-            (true, false) => {
-                tracing::error!(
-                    reason,
-                    "the audit log cannot be written; nothing is issued until it can"
-                );
+/// Starts the thread that writes, and waits until it has opened the file.
+fn start(
+    shared: &Arc<Shared>,
+    target: &Target,
+    head: Option<PathBuf>,
+) -> io::Result<JoinHandle<()>> {
+    let (opened, wait) = std::sync::mpsc::sync_channel(1);
+    let (shared, target) = (shared.clone(), target.clone());
+    // Opening a FIFO waits for a reader; the thread waits, the start does not.
+    let writer = std::thread::Builder::new()
+        .name("audit".into())
+        .spawn(move || {
+            match writer::open(&target, head.as_deref()) {
+                Ok((sink, chain)) => {
+                    // The first call must not meet a disk that nobody looked at.
+                    shared.lock().space = sink.space().ok().flatten();
+                    let _ = opened.send(Ok(())); // a start that gave up is over
+                    writer::run(&shared, sink, chain);
+                }
+                Err(error) => {
+                    let _ = opened.send(Err(error));
+                }
             }
-            _ => {}
+        })?;
+    match wait.recv_timeout(DEADLINE) {
+        Ok(result) => result?,
+        Err(_) => {
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "nobody reads it (it could not be opened within 2 s)",
+            ));
         }
     }
-
-    fn shed(&self) {
-        self.metrics
-            .shed
-            .get_or_create(&Shed { reason: "audit" })
-            .inc();
-    }
+    Ok(writer)
 }
 
 fn uuid(entropy: &dyn Entropy) -> String {
@@ -753,38 +373,5 @@ fn uuid(entropy: &dyn Entropy) -> String {
         .to_string()
 }
 
-/// An empty record to fill in.
-pub fn record(
-    event_name: impl Into<Cow<'static, str>>,
-    now: Timestamp,
-    request_id: String,
-    event_id: String,
-) -> Record {
-    Record {
-        event_version: "1.11",
-        user_identity: UserIdentity {
-            r#type: "Unknown".into(),
-            ..UserIdentity::default()
-        },
-        event_time: now.to_string(),
-        event_source: "sts.amazonaws.com",
-        event_name: event_name.into(),
-        aws_region: String::new(),
-        source_ip_address: String::new(),
-        user_agent: None,
-        error_code: None,
-        error_message: None,
-        request_parameters: None,
-        response_elements: None,
-        additional_event_data: None,
-        request_id,
-        event_id,
-        read_only: true,
-        event_type: "AwsApiCall",
-        management_event: true,
-        recipient_account_id: None,
-        event_category: "Management",
-    }
-}
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,8 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::{AuditError, Record, chain};
+use super::record::Record;
+use super::{AuditError, chain};
 
 /// The longest line of a refusal, in bytes, with its place in the chain and the line feed.
 pub const MAX_REFUSAL: usize = 4 << 10;
@@ -154,6 +155,41 @@ fn cut_to(mut line: Vec<u8>, limit: usize) -> Vec<u8> {
     line
 }
 
+impl Cut {
+    /// Copies JSON without white space, as [`serialize`] makes it, and shortens it on the way. After a
+    /// list `tags` that was cut comes a member `tagsTotal`: how many items there were.
+    fn apply(&self, json: &[u8]) -> Vec<u8> {
+        let mut copy = Copy {
+            cut: self,
+            out: Vec::with_capacity(json.len().min(MAX_REFUSAL)),
+            levels: Vec::new(),
+            leaving_out: None,
+        };
+        let mut rest = json;
+        while let Some((&byte, after)) = rest.split_first() {
+            rest = match byte {
+                b'"' => copy.text(after),
+                b']' | b'}' => {
+                    copy.close(byte);
+                    after
+                }
+                _ => copy.structure(byte, after),
+            };
+        }
+        copy.out
+    }
+}
+
+/// A record that is being shortened.
+struct Copy<'a> {
+    cut: &'a Cut,
+    out: Vec<u8>,
+    /// The lists and objects that are open, outermost first.
+    levels: Vec<Level<'a>>,
+    /// How deep the list is whose further items are left out.
+    leaving_out: Option<usize>,
+}
+
 /// A list or an object that is open.
 struct Level<'a> {
     is_list: bool,
@@ -165,101 +201,99 @@ struct Level<'a> {
     names: bool,
 }
 
-impl Cut {
-    /// Copies JSON without white space, as [`serialize`] makes it, and shortens it on the way. After a
-    /// list `tags` that was cut comes a member `tagsTotal`: how many items there were.
-    fn apply(&self, json: &[u8]) -> Vec<u8> {
-        let mut out = Vec::with_capacity(json.len().min(MAX_REFUSAL));
-        let mut levels: Vec<Level<'_>> = Vec::new();
-        // How deep the list is whose further items are left out.
-        let mut leaving_out: Option<usize> = None;
-        let mut rest = json;
-        while let Some((&byte, after)) = rest.split_first() {
-            rest = after;
-            let depth = levels.len();
-            let is_identity = levels
-                .first()
-                .is_some_and(|top| top.name == b"userIdentity");
-            let top = levels.last_mut();
-            if byte == b'"' {
-                let (text, after) = rest
-                    .split_at_checked(text_length(rest))
-                    .unwrap_or((rest, &[]));
-                rest = after.get(1..).unwrap_or_default();
-                let is_name = top.as_ref().is_some_and(|level| level.names);
-                let most = match is_identity {
-                    _ if is_name || depth == 1 => self.text.max(FLOOR),
-                    true => self.identity,
-                    false => self.text,
-                };
-                if leaving_out.is_none() {
-                    out.push(b'"');
-                    out.extend_from_slice(clipped(text, most));
-                    out.push(b'"');
-                }
-                if let Some(level) = top.filter(|_| is_name) {
-                    level.name = text;
-                }
-                continue;
-            }
-            match (byte, top) {
-                (b'[' | b'{', _) => {
-                    levels.push(Level {
-                        is_list: byte == b'[',
-                        commas: 0,
-                        name: b"",
-                        names: byte == b'{',
-                    });
-                }
-                (b',', Some(level)) => {
-                    level.commas += 1;
-                    level.names = !level.is_list;
-                    if level.is_list && level.commas == MAX_ITEMS && leaving_out.is_none() {
-                        leaving_out = Some(depth);
-                    }
-                }
-                (b':', Some(level)) => level.names = false,
-                _ => {}
-            }
-            if matches!(byte, b']' | b'}') {
-                let Some(closed) = levels.pop() else { continue };
-                if leaving_out == Some(depth) {
-                    leaving_out = None;
-                }
-                if leaving_out.is_none() {
-                    out.push(byte);
-                    if closed.is_list
-                        && closed.commas >= MAX_ITEMS
-                        && let Some(parent) = levels.last().filter(|parent| !parent.is_list)
-                    {
-                        out.extend_from_slice(b",\"");
-                        out.extend_from_slice(clipped(parent.name, FLOOR));
-                        out.extend_from_slice(format!("Total\":{}", closed.commas + 1).as_bytes());
-                    }
-                }
-                continue;
-            }
-            if leaving_out.is_none() {
-                out.push(byte);
-            }
-            if byte == b':'
-                && depth == 1
-                && self.omit
-                && levels
-                    .last()
-                    .is_some_and(|level| SECTIONS.contains(&level.name))
-            {
-                let length = value_length(rest);
-                if matches!(rest.first(), Some(b'{' | b'[')) {
-                    // As CloudTrail has it: "If a field is truncated, `omitted` is present".
-                    out.extend_from_slice(
-                        format!("{{\"omitted\":true,\"originalSize\":{length}}}").as_bytes(),
-                    );
-                    rest = rest.get(length..).unwrap_or_default();
-                }
-            }
+impl<'a> Copy<'a> {
+    /// A text, whose opening quote was just read; what comes after it.
+    fn text(&mut self, rest: &'a [u8]) -> &'a [u8] {
+        let (text, after) = rest
+            .split_at_checked(text_length(rest))
+            .unwrap_or((rest, &[]));
+        let is_identity = self
+            .levels
+            .first()
+            .is_some_and(|top| top.name == b"userIdentity");
+        let depth = self.levels.len();
+        let top = self.levels.last_mut();
+        let is_name = top.as_ref().is_some_and(|level| level.names);
+        let most = match is_identity {
+            _ if is_name || depth == 1 => self.cut.text.max(FLOOR),
+            true => self.cut.identity,
+            false => self.cut.text,
+        };
+        if self.leaving_out.is_none() {
+            self.out.push(b'"');
+            self.out.extend_from_slice(clipped(text, most));
+            self.out.push(b'"');
         }
-        out
+        if let Some(level) = top.filter(|_| is_name) {
+            level.name = text;
+        }
+        after.get(1..).unwrap_or_default()
+    }
+
+    /// The end of a list or an object.
+    fn close(&mut self, byte: u8) {
+        let depth = self.levels.len();
+        let Some(closed) = self.levels.pop() else {
+            return;
+        };
+        if self.leaving_out == Some(depth) {
+            self.leaving_out = None;
+        }
+        if self.leaving_out.is_some() {
+            return;
+        }
+        self.out.push(byte);
+        if closed.is_list
+            && closed.commas >= MAX_ITEMS
+            && let Some(parent) = self.levels.last().filter(|parent| !parent.is_list)
+        {
+            self.out.extend_from_slice(b",\"");
+            self.out.extend_from_slice(clipped(parent.name, FLOOR));
+            let total = format!("Total\":{}", closed.commas + 1);
+            self.out.extend_from_slice(total.as_bytes());
+        }
+    }
+
+    /// Any other byte: the beginning of a list or an object, a comma, a colon, or a part of a number or
+    /// a word. What comes after it, and after the section that it leaves out.
+    fn structure(&mut self, byte: u8, rest: &'a [u8]) -> &'a [u8] {
+        let depth = self.levels.len();
+        match (byte, self.levels.last_mut()) {
+            (b'[' | b'{', _) => {
+                self.levels.push(Level {
+                    is_list: byte == b'[',
+                    commas: 0,
+                    name: b"",
+                    names: byte == b'{',
+                });
+            }
+            (b',', Some(level)) => {
+                level.commas += 1;
+                level.names = !level.is_list;
+                if level.is_list && level.commas == MAX_ITEMS && self.leaving_out.is_none() {
+                    self.leaving_out = Some(depth);
+                }
+            }
+            (b':', Some(level)) => level.names = false,
+            _ => {}
+        }
+        if self.leaving_out.is_none() {
+            self.out.push(byte);
+        }
+        let is_section = |level: &Level<'_>| SECTIONS.contains(&level.name);
+        let is_left_out = byte == b':'
+            && depth == 1
+            && self.cut.omit
+            && self.levels.last().is_some_and(is_section)
+            && matches!(rest.first(), Some(b'{' | b'['));
+        if !is_left_out {
+            return rest;
+        }
+        let length = value_length(rest);
+        // As CloudTrail has it: "If a field is truncated, `omitted` is present".
+        let omitted = format!("{{\"omitted\":true,\"originalSize\":{length}}}");
+        self.out.extend_from_slice(omitted.as_bytes());
+        rest.get(length..).unwrap_or_default()
     }
 }
 

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, OFlags, flock};
 use serde_json::value::to_raw_value;
 
-use super::{AuditError, Record, Target, line, record, uuid};
+use super::record::{Record, record};
+use super::{AuditError, Target, line, uuid};
 use crate::base::clock::Timestamp;
 use crate::base::entropy::Entropy;
 use crate::files::{self, Audience, FileError};

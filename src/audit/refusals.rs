@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Record, UserIdentity, record};
+use super::record::{Record, UserIdentity, record};
 use crate::base::clock::Timestamp;
 use crate::budgets::Source;
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use super::{FREE_FOR_READS, FREE_FOR_REFUSALS, Space};
+use super::space::Space;
 
 /// What a log can take with the room that it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +34,8 @@ pub fn room(folder: &Path) -> io::Result<(Room, u64)> {
     };
     let room = match space {
         _ if free < NONE => Room::Full,
-        space if !space.leaves(0, 10, FREE_FOR_READS) => Room::RefusesReads,
-        space if !space.leaves(0, 5, FREE_FOR_REFUSALS) => Room::CountsRefusals,
+        space if !space.has_room_for_reads(0) => Room::RefusesReads,
+        space if !space.has_room_for_refusals(0) => Room::CountsRefusals,
         _ => Room::Enough,
     };
     Ok((room, free))

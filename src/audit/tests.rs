@@ -4,8 +4,11 @@ use std::process::Command;
 
 use proptest::prelude::*;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::line::MAX_TEXT;
+use super::refusals::{Counted, Rate};
+use super::state::UNPROVEN_PER_SECOND;
 use super::*;
 use crate::base::clock::ManualClock;
 use crate::base::entropy::SystemEntropy;
@@ -420,38 +423,6 @@ fn an_ipv6_source_is_its_64() {
     assert_eq!(source("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");
     assert_eq!(source("::ffff:203.0.113.7"), "203.0.113.7");
     assert_eq!(source("203.0.113.7"), "203.0.113.7");
-}
-
-#[test]
-fn the_disk_is_shared_by_what_is_free() {
-    const MIB: u64 = 1 << 20;
-    let allowed = |free, total, queued| {
-        let space = Space::new(free, total).unwrap();
-        (
-            space.leaves(queued, 5, FREE_FOR_REFUSALS),
-            space.leaves(queued, 10, FREE_FOR_READS),
-        )
-    };
-    assert_eq!(allowed(21 * MIB, 100 * MIB, 0), (true, true));
-    assert_eq!(allowed(20 * MIB, 100 * MIB, 0), (false, true));
-    assert_eq!(
-        allowed(21 * MIB, 100 * MIB, 1 << 20),
-        (false, true),
-        "what is queued is written as well"
-    );
-    assert_eq!(allowed(10 * MIB, 100 * MIB, 0), (false, false));
-    assert_eq!(
-        allowed(1025 * MIB, 1 << 50, 0),
-        (true, true),
-        "a gibibyte is enough on any disk"
-    );
-    assert_eq!(allowed(1024 * MIB, 1 << 50, 0), (false, true));
-    assert_eq!(allowed(512 * MIB, 1 << 50, 0), (false, false));
-    assert_eq!(
-        Space::new(0, 0),
-        None,
-        "a file system that does not say how large it is"
-    );
 }
 
 #[test]

@@ -1,0 +1,127 @@
+//! The hash chain while it is written: where it goes on, and the place of each line.
+
+use std::io;
+use std::path::Path;
+
+use super::KEEP;
+use super::sink::Sink;
+use crate::audit::chain::{self, Chained, Link};
+use crate::audit::head::{self, HeadFile};
+use crate::audit::lines::{Lines, PARTS};
+
+/// The hash chain while it is written. The order of lines is made here, so the chain is too.
+pub(in crate::audit) struct Chain {
+    /// Where the last line is.
+    pub link: Link,
+    /// The file that keeps the head; none: nowhere.
+    pub head: Option<HeadFile>,
+    /// The lines of a round, each with its place.
+    pub lines: Lines,
+}
+
+impl Chain {
+    /// Goes on from the last line of the file, or from the head where the file ends before it. Says when
+    /// the two disagree.
+    pub fn begin(sink: &Sink, head: Option<&Path>) -> io::Result<Self> {
+        let last = sink
+            .last_line()?
+            .as_deref()
+            .and_then(Chained::parse)
+            .map(|line| line.link);
+        let known = match head.map(head::load) {
+            None => None,
+            Some(Ok(known)) => known,
+            Some(Err(error)) => {
+                tracing::error!(%error, "the head of the audit log cannot be read; lines that were cut off are not told");
+                None
+            }
+        };
+        let is_first = head.is_some_and(|path| !path.exists());
+        let head = head
+            .map(HeadFile::open)
+            .transpose()
+            .map_err(io::Error::other)?;
+        let link = going_on(known, last, is_first, sink);
+        Ok(Self {
+            link,
+            head,
+            lines: Lines::default(),
+        })
+    }
+
+    /// Gives each line its place: the last place after each part.
+    pub fn extend(&mut self, lines: &Lines) -> [Link; PARTS] {
+        self.lines.clear(KEEP);
+        let mut link = self.link;
+        let mut places = [link; PARTS];
+        let parts = lines
+            .parts()
+            .into_iter()
+            .zip(self.lines.buffers())
+            .zip(&mut places);
+        for ((part, out), place) in parts {
+            link = chain::extend(link, part, out);
+            *place = link;
+        }
+        places
+    }
+
+    /// The last line is at this place now.
+    pub fn go_to(&mut self, link: Link) {
+        if link != self.link {
+            self.link = link;
+            if let Some(head) = &mut self.head {
+                head.write(link);
+            }
+        }
+    }
+}
+
+/// The place to go on from: that of the last line, or that of the head where the file ends before it.
+/// Says in the log when the two disagree. `is_first`: no head was ever kept.
+fn going_on(known: Option<Link>, last: Option<Link>, is_first: bool, sink: &Sink) -> Link {
+    match (known, last) {
+        (None, None) => Link::START,
+        (None, Some(last)) => {
+            if is_first {
+                tracing::warn!(
+                    last = last.sequence,
+                    "the audit log has a chain and its head is gone; lines that were cut off are not told"
+                );
+            }
+            last
+        }
+        (Some(head), None) => {
+            if head.sequence > 0 && sink.is_file() {
+                tracing::warn!(
+                    sequence = head.sequence,
+                    "the audit log holds no line of its chain: it was rotated, or its lines were removed; \
+                     `brevet audit verify` over it and the files before tells which"
+                );
+            }
+            head
+        }
+        (Some(head), Some(last)) if head == last => head,
+        (Some(head), Some(last)) if last.sequence > head.sequence => {
+            // Lines are written first, then the head.
+            tracing::warn!(
+                head = head.sequence,
+                last = last.sequence,
+                "the audit log has lines after its head: the machine or the broker ended between the two, or somebody \
+                 added them"
+            );
+            last
+        }
+        (Some(head), Some(last)) => {
+            tracing::error!(
+                head = head.sequence,
+                head_hash = head.hash_text(),
+                last = last.sequence,
+                last_hash = last.hash_text(),
+                "the audit log does not end as its head says: lines were cut off or replaced; \
+                 `brevet audit verify` names them"
+            );
+            head
+        }
+    }
+}

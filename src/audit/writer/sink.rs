@@ -1,0 +1,263 @@
+//! The file that the log is written to: appending whole parts, syncing, and what to do after a failure
+//! or a crash. Knows bytes, not records.
+
+use std::fs::File;
+use std::io::{self, IoSlice, Write};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use crate::audit::lines::PARTS;
+use crate::audit::space::Space;
+use crate::audit::{MAX_LINE, Target};
+use crate::files;
+
+/// What is written to.
+pub(in crate::audit) enum Sink {
+    /// A file, a pipe or a device.
+    File {
+        file: File,
+        path: PathBuf,
+        sync: bool,
+        length: u64,
+        /// How long a regular file was before what was appended and not synced yet.
+        unsynced_from: Option<u64>,
+    },
+    Stdout,
+    Discard,
+}
+
+impl Sink {
+    pub fn open(target: &Target) -> io::Result<Self> {
+        match target {
+            Target::Stdout => Ok(Self::Stdout),
+            Target::Discard => Ok(Self::Discard),
+            Target::File { path, sync } => {
+                let file = open_append(path)?;
+                let length = repair(&file, path)?;
+                Ok(Self::File {
+                    file,
+                    path: path.clone(),
+                    sync: *sync,
+                    length,
+                    unsynced_from: None,
+                })
+            }
+        }
+    }
+
+    /// The last line of a regular file, without its line feed.
+    pub fn last_line(&self) -> io::Result<Option<Vec<u8>>> {
+        let Self::File { file, length, .. } = self else {
+            return Ok(None);
+        };
+        if *length == 0 || !self.is_file() {
+            return Ok(None);
+        }
+        let most = u64::try_from(MAX_LINE + 1).unwrap_or(u64::MAX);
+        let from = length.saturating_sub(most);
+        let mut bytes = vec![0; usize::try_from(*length - from).unwrap_or_default()];
+        file.read_exact_at(&mut bytes, from)?;
+        let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+        Ok(text
+            .rsplit(|byte| *byte == b'\n')
+            .next()
+            .map(<[u8]>::to_vec))
+    }
+
+    /// Whether it is a regular file.
+    pub fn is_file(&self) -> bool {
+        matches!(self, Self::File { file, .. } if file.metadata().is_ok_and(|meta| meta.is_file()))
+    }
+
+    /// After a failure: whatever it left behind goes, and there is room again.
+    pub fn recover(&mut self) -> io::Result<()> {
+        if let Self::File { file, length, .. } = self {
+            let meta = file.metadata()?;
+            if meta.is_file() {
+                // It may be longer than it should be, or somebody may have cut it meanwhile.
+                *length = meta.len().min(*length);
+                probe(file, *length)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub fn reopen(&mut self) -> io::Result<()> {
+        if let Self::File {
+            file, path, length, ..
+        } = self
+        {
+            let fresh = open_append(path)?;
+            *length = repair(&fresh, path)?;
+            *file = fresh;
+        }
+        Ok(())
+    }
+
+    /// Whether a line is on stable storage when it was written.
+    pub fn syncs(&self) -> bool {
+        matches!(self, Self::File { sync: true, .. })
+    }
+
+    /// The file system that a regular file is on; none where its size is not known.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn space(&self) -> io::Result<Option<Space>> {
+        match self {
+            Self::File { file, .. } if file.metadata()?.is_file() => {
+                let stat = rustix::fs::fstatvfs(file)?;
+                let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+                Ok(Space::new(bytes(stat.f_bavail), bytes(stat.f_blocks)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Appends parts in their order, with one write. How many of them are there, and why the next one is
+    /// not. Of a regular file, a part is written as a whole or not at all. [`Sink::sync`] makes them safe.
+    pub fn append(
+        &mut self,
+        parts: [&[u8]; PARTS],
+        after_failure: bool,
+    ) -> (usize, Option<io::Error>) {
+        match self {
+            Self::Discard => (PARTS, None),
+            Self::Stdout => one_by_one(&mut io::stdout().lock(), parts),
+            Self::File {
+                file,
+                length,
+                unsynced_from,
+                ..
+            } => match file.metadata() {
+                Ok(meta) if meta.is_file() => {
+                    // Somebody may have cut the file: a length that is only remembered would fill it
+                    // with zeros.
+                    *length = meta.len();
+                    *unsynced_from = Some(*length);
+                    append_to_file(file, length, parts)
+                }
+                Ok(_) if after_failure && parts.iter().all(|part| part.is_empty()) => (
+                    0,
+                    Some(io::Error::other("nothing was written since it failed")),
+                ),
+                Ok(_) => one_by_one(file, parts),
+                Err(error) => (0, Some(error)),
+            },
+        }
+    }
+
+    /// Puts what was appended on stable storage, where that is asked for. If it fails, what the disk has of it is
+    /// not known, and it goes.
+    pub fn sync(&mut self) -> io::Result<()> {
+        let Self::File {
+            file,
+            sync: true,
+            length,
+            unsynced_from,
+            ..
+        } = self
+        else {
+            return Ok(());
+        };
+        let Some(start) = unsynced_from.take() else {
+            return Ok(());
+        };
+        file.sync_data().inspect_err(|_| {
+            *length = start;
+            let _ = file.set_len(start); // tried again before anything follows: `probe`
+        })
+    }
+}
+
+fn one_by_one(out: &mut impl Write, parts: [&[u8]; PARTS]) -> (usize, Option<io::Error>) {
+    for (done, part) in parts.into_iter().enumerate() {
+        if let Err(error) = out.write_all(part).and_then(|()| out.flush()) {
+            return (done, Some(error));
+        }
+    }
+    (PARTS, None)
+}
+
+fn append_to_file(
+    file: &mut File,
+    length: &mut u64,
+    parts: [&[u8]; PARTS],
+) -> (usize, Option<io::Error>) {
+    let size = |part: &[u8]| u64::try_from(part.len()).unwrap_or_default();
+    let all: usize = parts.iter().map(|part| part.len()).sum();
+    let (mut end, mut done, mut failure) = (*length, PARTS, None);
+    match file.write_vectored(&parts.map(IoSlice::new)) {
+        Ok(written) if written == all => end += parts.into_iter().map(size).sum::<u64>(),
+        _ => {
+            // Not all of it has room: then as many parts as have, beginning with the first.
+            if let Err(error) = file.set_len(end) {
+                return (0, Some(error));
+            }
+            for (index, part) in parts.into_iter().enumerate() {
+                if let Err(error) = file.write_all(part) {
+                    (done, failure) = (index, Some(error));
+                    break;
+                }
+                end += size(part);
+            }
+        }
+    }
+    if failure.is_some()
+        && let Err(error) = file.set_len(end)
+    {
+        return (0, Some(error));
+    }
+    *length = end;
+    (done, failure)
+}
+
+/// Whatever a failed attempt left behind goes before anything follows it. "Written again" is said when
+/// there is room again, not when there is nothing to write.
+fn probe(file: &mut File, length: u64) -> io::Result<()> {
+    file.set_len(length)?;
+    let room = file
+        .write_all(&[b' '; 4_096])
+        .and_then(|()| file.sync_data());
+    file.set_len(length)?;
+    room
+}
+
+fn open_append(path: &Path) -> io::Result<File> {
+    let file = files::open_log(path).map_err(io::Error::other)?;
+    if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty())
+        && file.metadata()?.is_file()
+    {
+        File::open(parent)?.sync_all()?;
+    }
+    Ok(file)
+}
+
+/// A crash may leave a torn last line: it is cut off, since its call was never answered.
+fn repair(file: &File, path: &Path) -> io::Result<u64> {
+    let meta = file.metadata()?;
+    if !meta.is_file() || meta.size() == 0 {
+        return Ok(0);
+    }
+    let mut end = meta.size();
+    let mut block = [0; 4096];
+    while end > 0 {
+        let from = end.saturating_sub(4096);
+        let length = usize::try_from(end - from).unwrap_or_default();
+        let Some(part) = block.get_mut(..length) else {
+            break;
+        };
+        file.read_exact_at(part, from)?;
+        if let Some(at) = part.iter().rposition(|b| *b == b'\n') {
+            end = from + u64::try_from(at).unwrap_or_default() + 1;
+            break;
+        }
+        end = from;
+    }
+    if end < meta.size() {
+        tracing::warn!(path = %path.display(), bytes = meta.size() - end, "the audit log ended in a torn line, which was cut off");
+        file.set_len(end)?;
+        file.sync_all()?;
+    }
+    Ok(end)
+}
