@@ -6,7 +6,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 
 /// An answered call. Both labels come from fixed sets.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -122,184 +122,117 @@ pub struct Metrics {
     pub reloads: Family<Reload, Counter>,
 }
 
+/// The upper bounds of [`Metrics::call_seconds`]: 50 µs to 2.5 s.
+const CALL_SECONDS: [f64; 13] = [
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5,
+];
+
 impl Metrics {
     /// All at zero.
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("brevet");
-        // 50 µs to 2.5 s.
-        let bounds = [
-            0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25,
-            1.0, 2.5,
-        ];
+        let of = &mut registry;
         let metrics = Self {
-            calls: Family::default(),
-            call_seconds: Histogram::new(bounds),
-            connections: Gauge::default(),
-            connections_refused: Counter::default(),
-            calls_in_flight: Gauge::default(),
-            request_memory_bytes: Gauge::default(),
-            sessions_up: Gauge::default(),
-            sessions_fit: Gauge::default(),
-            sessions_lost: Counter::default(),
-            sessions_forged: Counter::default(),
-            clock_behind_seconds: Gauge::default(),
-            feed_up: Gauge::default(),
-            feed_sequence: Gauge::default(),
-            feed_digest: Gauge::default(),
-            store_unverified_seconds: Gauge::default(),
-            feed_age_seconds: Gauge::default(),
-            revocations_pending_nodes: Gauge::default(),
-            store_waiting: Family::default(),
-            audit_up: Gauge::default(),
-            audit_sequence: Gauge::default(),
-            audit_aggregated: Counter::default(),
-            audit_free_bytes: Family::default(),
-            certificate_expiration: Family::default(),
-            shed: Family::default(),
-            mfa_refused: Family::default(),
-            brokers: Gauge::default(),
-            throttled: Family::default(),
-            signatures_unshared: Counter::default(),
-            reloads: Family::default(),
+            calls: made(of, "calls", "Calls answered"),
+            call_seconds: registered(
+                of,
+                "call_seconds",
+                "Time from request to answer",
+                Histogram::new(CALL_SECONDS),
+            ),
+            connections: made(of, "connections", "Open connections"),
+            connections_refused: made(
+                of,
+                "connections_refused",
+                "Connections turned away or closed for a limit",
+            ),
+            calls_in_flight: made(of, "calls_in_flight", "Calls being served"),
+            request_memory_bytes: made(
+                of,
+                "request_memory_bytes",
+                "Bytes that requests and unsent answers hold",
+            ),
+            sessions_up: made(of, "session_store_up", "1 while the session store answers"),
+            sessions_fit: made(
+                of,
+                "session_store_fit",
+                "1 while the session store is set up as a broker needs it",
+            ),
+            sessions_lost: made(of, "session_records_lost", "Session records not written"),
+            sessions_forged: made(
+                of,
+                "session_records_forged",
+                "Session records that fail authentication",
+            ),
+            clock_behind_seconds: made(
+                of,
+                "clock_behind_seconds",
+                "Seconds by which the clock is behind the highest time that was seen",
+            ),
+            feed_up: made(of, "feed_up", "1 while the store confirms the change feed"),
+            feed_sequence: made(of, "feed_sequence", "The last change in force here"),
+            feed_digest: made(
+                of,
+                "feed_digest",
+                "The first 48 bits of the digest of that change and all before it: equal on brokers at the same change",
+            ),
+            store_unverified_seconds: made(
+                of,
+                "store_unverified_seconds",
+                "Seconds since all rows of the store were last checked against their MACs and sums",
+            ),
+            feed_age_seconds: made(
+                of,
+                "feed_age_seconds",
+                "Seconds since the change feed was last confirmed",
+            ),
+            revocations_pending_nodes: made(
+                of,
+                "revocations_pending_nodes",
+                "Nodes that had not confirmed the last revocation when it was answered",
+            ),
+            store_waiting: made(
+                of,
+                "store_waiting",
+                "Callers that wait for a connection to the database",
+            ),
+            audit_up: made(of, "audit_up", "1 while audit records reach the disk"),
+            audit_sequence: made(
+                of,
+                "audit_sequence",
+                "The number of the last line of the audit log's hash chain",
+            ),
+            audit_aggregated: made(
+                of,
+                "audit_aggregated",
+                "Refusals counted in the audit log without a line of their own",
+            ),
+            audit_free_bytes: made(
+                of,
+                "audit_free_bytes",
+                "Free bytes of the audit log's file system",
+            ),
+            certificate_expiration: made(
+                of,
+                "tls_certificate_expiration_timestamp_seconds",
+                "When the broker's certificate ends, in seconds since 1970",
+            ),
+            shed: made(of, "shed", "Calls refused because something ran out"),
+            mfa_refused: made(of, "mfa_codes_refused", "MFA codes refused"),
+            brokers: made(
+                of,
+                "brokers",
+                "Brokers that share the budgets, this one included",
+            ),
+            throttled: made(of, "throttled", "Calls beyond a budget"),
+            signatures_unshared: made(
+                of,
+                "signatures_unshared",
+                "Signatures of which it was not known whether another broker had seen them",
+            ),
+            reloads: made(of, "reloads", "Reloads from disk"),
             registry: Registry::default(),
         };
-        registry.register("calls", "Calls answered", metrics.calls.clone());
-        registry.register(
-            "call_seconds",
-            "Time from request to answer",
-            metrics.call_seconds.clone(),
-        );
-        registry.register(
-            "connections",
-            "Open connections",
-            metrics.connections.clone(),
-        );
-        registry.register(
-            "connections_refused",
-            "Connections turned away or closed for a limit",
-            metrics.connections_refused.clone(),
-        );
-        registry.register(
-            "calls_in_flight",
-            "Calls being served",
-            metrics.calls_in_flight.clone(),
-        );
-        registry.register(
-            "request_memory_bytes",
-            "Bytes that requests and unsent answers hold",
-            metrics.request_memory_bytes.clone(),
-        );
-        registry.register(
-            "session_store_up",
-            "1 while the session store answers",
-            metrics.sessions_up.clone(),
-        );
-        registry.register(
-            "session_store_fit",
-            "1 while the session store is set up as a broker needs it",
-            metrics.sessions_fit.clone(),
-        );
-        registry.register(
-            "session_records_lost",
-            "Session records not written",
-            metrics.sessions_lost.clone(),
-        );
-        registry.register(
-            "session_records_forged",
-            "Session records that fail authentication",
-            metrics.sessions_forged.clone(),
-        );
-        registry.register(
-            "clock_behind_seconds",
-            "Seconds by which the clock is behind the highest time that was seen",
-            metrics.clock_behind_seconds.clone(),
-        );
-        registry.register(
-            "feed_up",
-            "1 while the store confirms the change feed",
-            metrics.feed_up.clone(),
-        );
-        registry.register(
-            "feed_sequence",
-            "The last change in force here",
-            metrics.feed_sequence.clone(),
-        );
-        registry.register(
-            "feed_digest",
-            "The first 48 bits of the digest of that change and all before it: equal on brokers at the same change",
-            metrics.feed_digest.clone(),
-        );
-        registry.register(
-            "store_unverified_seconds",
-            "Seconds since all rows of the store were last checked against their MACs and sums",
-            metrics.store_unverified_seconds.clone(),
-        );
-        registry.register(
-            "feed_age_seconds",
-            "Seconds since the change feed was last confirmed",
-            metrics.feed_age_seconds.clone(),
-        );
-        registry.register(
-            "revocations_pending_nodes",
-            "Nodes that had not confirmed the last revocation when it was answered",
-            metrics.revocations_pending_nodes.clone(),
-        );
-        registry.register(
-            "store_waiting",
-            "Callers that wait for a connection to the database",
-            metrics.store_waiting.clone(),
-        );
-        registry.register(
-            "audit_up",
-            "1 while audit records reach the disk",
-            metrics.audit_up.clone(),
-        );
-        registry.register(
-            "audit_sequence",
-            "The number of the last line of the audit log's hash chain",
-            metrics.audit_sequence.clone(),
-        );
-        registry.register(
-            "audit_aggregated",
-            "Refusals counted in the audit log without a line of their own",
-            metrics.audit_aggregated.clone(),
-        );
-        registry.register(
-            "audit_free_bytes",
-            "Free bytes of the audit log's file system",
-            metrics.audit_free_bytes.clone(),
-        );
-        registry.register(
-            "tls_certificate_expiration_timestamp_seconds",
-            "When the broker's certificate ends, in seconds since 1970",
-            metrics.certificate_expiration.clone(),
-        );
-        registry.register(
-            "shed",
-            "Calls refused because something ran out",
-            metrics.shed.clone(),
-        );
-        registry.register(
-            "mfa_codes_refused",
-            "MFA codes refused",
-            metrics.mfa_refused.clone(),
-        );
-        registry.register(
-            "brokers",
-            "Brokers that share the budgets, this one included",
-            metrics.brokers.clone(),
-        );
-        registry.register(
-            "throttled",
-            "Calls beyond a budget",
-            metrics.throttled.clone(),
-        );
-        registry.register(
-            "signatures_unshared",
-            "Signatures of which it was not known whether another broker had seen them",
-            metrics.signatures_unshared.clone(),
-        );
-        registry.register("reloads", "Reloads from disk", metrics.reloads.clone());
         metrics.sessions_up.set(1);
         metrics.sessions_fit.set(1);
         metrics.audit_up.set(1);
@@ -319,6 +252,16 @@ impl Metrics {
             Err(_) => String::new(),
         }
     }
+}
+
+/// A metric at zero, which the registry renders under a name with a help text.
+fn made<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    registered(registry, name, help, M::default())
+}
+
+fn registered<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register(name, help, metric.clone());
+    metric
 }
 
 impl Default for Metrics {
