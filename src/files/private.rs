@@ -1,0 +1,130 @@
+//! Writing files that only their owner reads: whole or not at all, and with what they held before kept.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::trusted::open;
+use super::{FileError, io};
+use crate::base::clock::Timestamp;
+
+/// Writes a file of mode 0600 in one step: a reader sees the old content or the new, never a part.
+///
+/// # Errors
+/// The system's answer; the old file then stands.
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".new-{}", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let write = || -> std::io::Result<()> {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        let parent = path
+            .parent()
+            .filter(|p| !p.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        File::open(parent)?.sync_all()
+    };
+    write().map_err(|source| {
+        let _ = fs::remove_file(&temporary); // it may not exist; the error to tell is the first one
+        FileError::Io {
+            path: path.to_owned(),
+            source,
+        }
+    })
+}
+
+/// A name for what a file holds before it is replaced at `now`: `FILE.replaced-20260102T030405Z`, with a
+/// number behind it if that is taken.
+pub fn name_for_replaced(path: &Path, now: Timestamp) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".replaced-{}", now.to_amz()));
+    let first = PathBuf::from(&name);
+    let numbered = (2u32..).map(|n| {
+        let mut name = name.clone();
+        name.push(format!("-{n}"));
+        PathBuf::from(name)
+    });
+    std::iter::once(first)
+        .chain(numbered)
+        .find(|name| fs::symlink_metadata(name).is_err())
+        .unwrap_or_default()
+}
+
+/// Keeps what a file holds under another name, on stable storage, so that the file can be replaced by a
+/// rename. The file itself stays where it is.
+///
+/// # Errors
+/// The system's answer.
+pub fn keep(path: &Path, kept: &Path) -> Result<(), FileError> {
+    if fs::hard_link(path, kept).is_err() {
+        // Not every file system has hard links.
+        let mut target = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(kept)
+            .map_err(io(kept))?;
+        let copied = open(path)
+            .and_then(|mut source| std::io::copy(&mut source, &mut target).map_err(io(kept)));
+        let synced = copied.and_then(|_| target.sync_all().map_err(io(kept)));
+        if let Err(error) = synced {
+            let _ = fs::remove_file(kept); // the error to report is the first one
+            return Err(error);
+        }
+    }
+    sync_folder(kept)
+}
+
+/// Puts the entries of the folder that holds a file on stable storage: what was created, renamed or
+/// removed there.
+///
+/// # Errors
+/// The system's answer.
+pub fn sync_folder(of: &Path) -> Result<(), FileError> {
+    let folder = folder(of);
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(io(folder))
+}
+
+/// The folder that a file is in.
+pub fn folder(of: &Path) -> &Path {
+    of.parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
+/// Makes an empty file of mode 0600 that something else will fill. One that is there stays.
+///
+/// # Errors
+/// The system's answer.
+pub fn create_private(path: &Path) -> Result<File, FileError> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(io(path))
+}
+
+/// Makes a folder of mode 0700, with its parents.
+///
+/// # Errors
+/// The system's answer.
+pub fn create_private_dir(path: &Path) -> Result<(), FileError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(io(path))
+}

@@ -1,0 +1,214 @@
+//! Reading a file that nobody else could have written, and appending to one.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use super::{Audience, FileError, io};
+use crate::base::secret::Secret;
+
+/// Reads a file of at most `max_bytes` after checking that no other account could have written it,
+/// nor read it where `audience` says so: no symbolic link, a regular file, owned by this account
+/// or by root, in a folder that others cannot write (a sticky one such as `/tmp` is fine).
+///
+/// # Errors
+/// Names the file and the rule.
+pub fn read(path: &Path, audience: Audience, max_bytes: u64) -> Result<Secret<Vec<u8>>, FileError> {
+    let unfit = |rule: String| FileError::Unfit {
+        path: path.to_owned(),
+        rule,
+    };
+    let file = open(path)?;
+    let meta = fit(&file, path, audience)?;
+    if meta.len() > max_bytes {
+        return Err(unfit(format!(
+            "has {} bytes; at most {max_bytes} are read",
+            meta.len()
+        )));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or_default());
+    file.take(max_bytes)
+        .read_to_end(&mut bytes)
+        .map_err(io(path))?;
+    Ok(Secret::new(bytes))
+}
+
+/// Checks a file that something else will open: by the rules of [`read`].
+///
+/// # Errors
+/// Names the file and the rule.
+pub fn check(path: &Path, audience: Audience) -> Result<(), FileError> {
+    let file = open(path)?;
+    fit(&file, path, audience).map(|_| ())
+}
+
+/// Opens a file that must not be a symbolic link.
+pub(super) fn open(path: &Path) -> Result<File, FileError> {
+    // Opened first and judged by its handle, so that it cannot be exchanged in between.
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(nofollow())
+        .open(path)
+        .map_err(|source| match source.raw_os_error() {
+            Some(code) if code == rustix::io::Errno::LOOP.raw_os_error() => FileError::Unfit {
+                path: path.to_owned(),
+                rule: "must not be a symbolic link; name the file itself".to_owned(),
+            },
+            _ => FileError::Io {
+                path: path.to_owned(),
+                source,
+            },
+        })
+}
+
+fn fit(file: &File, path: &Path, audience: Audience) -> Result<fs::Metadata, FileError> {
+    let unfit = |rule: String| FileError::Unfit {
+        path: path.to_owned(),
+        rule,
+    };
+    if !file.metadata().map_err(io(path))?.is_file() {
+        return Err(unfit("must be a regular file".to_owned()));
+    }
+    owned(file, path, Some(audience))
+}
+
+/// Whether nobody else could have made it, nor reaches it in a way that `audience` does not have; none:
+/// anybody may.
+fn owned(file: &File, path: &Path, audience: Option<Audience>) -> Result<fs::Metadata, FileError> {
+    let unfit = |rule: String| FileError::Unfit {
+        path: path.to_owned(),
+        rule,
+    };
+    let meta = file.metadata().map_err(io(path))?;
+    let me = rustix::process::geteuid().as_raw();
+    if meta.uid() != me && meta.uid() != 0 {
+        return Err(unfit(belongs_to_another(meta.uid(), me)));
+    }
+    let forbidden = match audience {
+        Some(Audience::Owner) => 0o077,
+        Some(Audience::Everyone) => 0o022,
+        None => 0,
+    };
+    if meta.mode() & forbidden != 0 {
+        let fix = if audience == Some(Audience::Owner) {
+            "chmod 600"
+        } else {
+            "chmod go-w"
+        };
+        return Err(unfit(format!(
+            "has mode {:04o}, which lets others in; run `{fix} {}`",
+            meta.mode() & 0o7777,
+            path.display()
+        )));
+    }
+    check_folders(path, me)?;
+    Ok(meta)
+}
+
+/// The rule that an owner breaks, and what to do: most often a command was run by root that the broker's
+/// own account has to run.
+pub(super) fn belongs_to_another(owner: u32, me: u32) -> String {
+    let allowed = match me {
+        0 => "root".to_owned(),
+        _ => format!("uid {me} or root"),
+    };
+    format!(
+        "is owned by uid {owner}; must be owned by {allowed}. If uid {owner} is the broker's account, run the \
+         command as that account: `runuser -u ACCOUNT -- brevet ...`"
+    )
+}
+
+/// Whoever can write a folder on the way to a file, or owns a link on it, can put another file in its
+/// place.
+fn check_folders(path: &Path, me: u32) -> Result<(), FileError> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    // As it is written, with its links, and as it is.
+    let (written, real) = (
+        std::path::absolute(parent).map_err(io(parent))?,
+        fs::canonicalize(parent).map_err(io(parent))?,
+    );
+    let folders = real.ancestors().chain(
+        written
+            .ancestors()
+            .filter(|folder| !real.starts_with(folder)),
+    );
+    for folder in folders {
+        let meta = fs::symlink_metadata(folder).map_err(io(folder))?;
+        let sticky = meta.mode() & 0o1000 != 0;
+        // Above its own folder a group that root lets write is root's to choose, as in /var/log.
+        let is_roots = meta.uid() == 0 && folder != real && folder != written;
+        let others = if is_roots { 0o002 } else { 0o022 };
+        let is_writable = !meta.is_symlink() && meta.mode() & others != 0 && !sticky;
+        let rule = if is_writable {
+            format!(
+                "stands in or below a folder that other accounts can write; run `chmod go-w {}`",
+                folder.display()
+            )
+        } else if meta.uid() != me && meta.uid() != 0 {
+            let owner = meta.uid();
+            format!(
+                "stands in or below {}, which uid {owner} owns; must be owned by uid {me} or root",
+                folder.display()
+            )
+        } else {
+            continue;
+        };
+        return Err(FileError::Unfit {
+            path: path.to_owned(),
+            rule,
+        });
+    }
+    Ok(())
+}
+
+/// Opens a log for appending, and makes it (mode 0600) where there is none. It must be as private as
+/// what [`read`] takes for [`Audience::Owner`]. A pipe or a device may stand in its place; others may read
+/// from a pipe and not write to it.
+///
+/// # Errors
+/// Names the file and the rule.
+pub fn open_log(path: &Path) -> Result<File, FileError> {
+    let link = || FileError::Unfit {
+        path: path.to_owned(),
+        rule: "must not be a symbolic link; name the file itself".to_owned(),
+    };
+    let file = OpenOptions::new()
+        .append(true)
+        .read(fs::symlink_metadata(path).map_or(true, |meta| meta.is_file()))
+        .create(true)
+        .mode(0o600)
+        // Unlike `open` it waits for the reader of a pipe.
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
+        .open(path)
+        .map_err(|source| match source.raw_os_error() {
+            Some(code) if code == rustix::io::Errno::LOOP.raw_os_error() => link(),
+            _ => FileError::Io {
+                path: path.to_owned(),
+                source,
+            },
+        })?;
+    let kind = file.metadata().map_err(io(path))?.file_type();
+    if kind.is_file() {
+        fit(&file, path, Audience::Owner)?;
+    } else {
+        owned(
+            &file,
+            path,
+            if kind.is_fifo() {
+                Some(Audience::Everyone)
+            } else {
+                None
+            },
+        )?;
+    }
+    Ok(file)
+}
+
+fn nofollow() -> i32 {
+    // O_NONBLOCK: a FIFO in the file's place is refused by its type, not waited for.
+    (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits() as i32
+}
