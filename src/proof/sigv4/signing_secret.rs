@@ -7,7 +7,9 @@ use arc_swap::ArcSwapOption;
 use ring::hmac;
 use zeroize::Zeroizing;
 
-use super::{Presented, SigError, signing_key};
+use super::SigError;
+use super::canonical::signing_key;
+use super::presented::Presented;
 use crate::base::secret::Secret;
 
 /// The secret of an access key or of a session. Four of the six HMACs of a signature depend only on the

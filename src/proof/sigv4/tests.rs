@@ -1,8 +1,14 @@
 use std::path::Path;
 
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
+use ring::hmac;
 
+use super::canonical::{canonical_request, signing_key, string_to_sign};
+use super::presented::read::PROOF_PARAMETERS;
 use super::*;
+use crate::base::clock::Timestamp;
+use crate::base::digest::{hex, sha256};
 
 const SECRET: &[u8] = b"wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
@@ -598,7 +604,7 @@ fn sv_08_a_presigned_request_is_good_for_fifteen_minutes_whatever_it_says() {
                 skew: Duration::from_secs(skew),
                 ..rules(&["us-east-1"])
             };
-            let signed_at = presented.signed_at.seconds();
+            let signed_at = presented.unverified_date().seconds();
             let at = |seconds: i64| {
                 presented
                     .check_scope(

@@ -1,0 +1,121 @@
+//! A token as it comes: taken apart, nothing of it true yet; and the check of its signature, which makes
+//! its claims true.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
+use serde_json::{Map, Value};
+
+use super::claims::Verified;
+use super::key_set::{Key, algorithm, nobodys};
+use super::strict_json::{is_plain, object};
+use super::{MAX_KEY_ID, TokenError, adapter};
+
+/// The longest token, in characters: STS API Reference, "AssumeRoleWithWebIdentity".
+pub const MAX_CHARACTERS: usize = 20_000;
+
+/// A token taken apart; nothing of it is true yet.
+#[derive(Debug)]
+pub struct Unverified<'a> {
+    message: &'a str,
+    signature: &'a str,
+    signature_bytes: Vec<u8>,
+    algorithm: Algorithm,
+    key_id: String,
+    claims: Map<String, Value>,
+}
+
+impl<'a> Unverified<'a> {
+    /// Takes a token apart.
+    ///
+    /// # Errors
+    /// When it is malformed, or its header asks for what is not done here.
+    pub fn read(token: &'a str) -> Result<Self, TokenError> {
+        if token.len() > MAX_CHARACTERS {
+            return Err(TokenError::Malformed);
+        }
+        let (message, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
+        let (header, claims) = message.split_once('.').ok_or(TokenError::Malformed)?;
+        // The engine is strict: no padding, no white space, no stray bits at the end.
+        let signature_bytes = URL_SAFE_NO_PAD
+            .decode(signature)
+            .map_err(|_| TokenError::Malformed)?;
+        let header = object(header)?;
+        let claims = object(claims)?;
+        // Where people and logs read them they would pass for something else, or end a text early.
+        if !claims.iter().all(|(name, value)| is_plain(name, value)) {
+            return Err(TokenError::Malformed);
+        }
+        // What could name another key, or change what is signed, refuses the token.
+        let foreign = ["jku", "jwk", "x5u", "x5c", "crit", "b64", "zip", "enc"];
+        if header.keys().any(|name| foreign.contains(&name.as_str())) {
+            return Err(TokenError::Header);
+        }
+        let text = |name: &str| match header.get(name) {
+            Some(Value::String(text)) => Ok(Some(text.as_str())),
+            None => Ok(None),
+            Some(_) => Err(TokenError::Header),
+        };
+        // An ID token has the type `JWT` or none (a JWT-SVID also `JOSE`): access and logout tokens say
+        // what they are (RFC 9068, OpenID Connect Back-Channel Logout 1.0).
+        let id_token =
+            |typ: &str| typ.eq_ignore_ascii_case("jwt") || typ.eq_ignore_ascii_case("jose");
+        if text("typ")?.is_some_and(|typ| !id_token(typ)) {
+            return Err(TokenError::Header);
+        }
+        let algorithm = text("alg")?.and_then(algorithm).ok_or(TokenError::Header)?;
+        let key_id = text("kid")?
+            .filter(|kid| !kid.is_empty() && kid.len() <= MAX_KEY_ID)
+            .ok_or(TokenError::Header)?;
+        Ok(Self {
+            message,
+            signature,
+            signature_bytes,
+            algorithm,
+            key_id: key_id.to_owned(),
+            claims,
+        })
+    }
+
+    /// Which key it says it was signed with.
+    pub fn key_id(&self) -> &str {
+        &self.key_id
+    }
+
+    /// A claim that nobody has vouched for: to find out whose key to ask.
+    pub fn unverified_text(&self, claim: &str) -> Option<&str> {
+        self.claims.get(claim).and_then(Value::as_str)
+    }
+
+    /// Checks the signature. Without a key that may have made it, it is checked all the same, in vain:
+    /// else the time would tell whether there is such a provider or key. What finding them costs (about
+    /// a microsecond) is not made up for.
+    ///
+    /// # Errors
+    /// When the key did not make it, or does not do so by this algorithm, or there is none.
+    pub fn verify(self, key: Option<&Key>) -> Result<Verified, TokenError> {
+        let check =
+            |key: &DecodingKey| adapter::verify(self.message, self.signature, key, self.algorithm);
+        let Some(key) = key.filter(|key| self.may_be_by(key)) else {
+            let _ = nobodys(self.algorithm, self.signature_bytes.len()).map(|key| check(&key));
+            return Err(TokenError::Signature);
+        };
+        if check(&key.key) {
+            Ok(Verified::new(self.claims))
+        } else {
+            Err(TokenError::Signature)
+        }
+    }
+
+    /// Whether the key signs by this algorithm, and is not refused by ring before any work: an RSA
+    /// signature is a number below the modulus, and as long.
+    fn may_be_by(&self, key: &Key) -> bool {
+        key.algorithms.contains(&self.algorithm)
+            && match key.key.kind() {
+                DecodingKeyKind::RsaModulusExponent { n, .. } => {
+                    self.signature_bytes.len() == n.len() && self.signature_bytes < *n
+                }
+                _ => true,
+            }
+    }
+}

@@ -1,0 +1,147 @@
+//! What is signed, and with which key: "Create a canonical request", "Create a string to sign" and
+//! "Derive a signing key" of AWS Signature Version 4. Used by both sides.
+
+use http::HeaderMap;
+use http::header::HOST;
+use ring::hmac;
+use zeroize::Zeroizing;
+
+use super::{ALGORITHM, SigError, incomplete, mismatch};
+use crate::base::digest::{hex, sha256};
+
+/// The SHA-256 of the canonical request: "Create a canonical request".
+pub(super) fn canonical_request(
+    method: &str,
+    path: &str,
+    query: &[(String, String)],
+    headers: &HeaderMap,
+    host: &str,
+    signed: &[&str],
+    payload_sha256_hex: &str,
+) -> Result<[u8; 32], SigError> {
+    // Every path that this server answers is in canonical form; another could be read in two ways.
+    let segments_plain = path
+        .split('/')
+        .skip(1)
+        .all(|s| !matches!(s, "." | "..") && s.bytes().all(unreserved));
+    if !path.starts_with('/') || !segments_plain || path.contains("//") {
+        return Err(incomplete("the path is not in canonical form"));
+    }
+    let mut text = String::with_capacity(1024);
+    for part in [method, "\n", path, "\n"] {
+        text.push_str(part);
+    }
+    let mut pairs: Vec<(String, String)> = Vec::with_capacity(query.len());
+    for (name, value) in query.iter().filter(|(name, _)| name != "X-Amz-Signature") {
+        pairs.push((encode(name), encode(value)));
+    }
+    pairs.sort();
+    for (i, (name, value)) in pairs.iter().enumerate() {
+        for part in [if i == 0 { "" } else { "&" }, name, "=", value] {
+            text.push_str(part);
+        }
+    }
+    text.push('\n');
+    for name in signed {
+        text.push_str(name);
+        text.push(':');
+        if *name == HOST.as_str() {
+            text.push_str(host);
+        } else {
+            let mut values = headers.get_all(*name).iter().peekable();
+            if values.peek().is_none() {
+                return Err(mismatch(format!(
+                    "the SignedHeader '{name}' is not in the request"
+                )));
+            }
+            for (i, value) in values.enumerate() {
+                if i > 0 {
+                    text.push(',');
+                }
+                let value = value
+                    .to_str()
+                    .map_err(|_| incomplete(format!("the header '{name}' is not ASCII text")))?;
+                push_trimmed(&mut text, value);
+            }
+        }
+        text.push('\n');
+    }
+    text.push('\n');
+    text.push_str(&signed.join(";"));
+    text.push('\n');
+    text.push_str(payload_sha256_hex);
+    Ok(sha256(text.as_bytes()))
+}
+
+/// White space around a value goes, runs of spaces within become one.
+fn push_trimmed(text: &mut String, value: &str) {
+    if !value.contains("  ") {
+        text.push_str(value.trim());
+        return;
+    }
+    for (i, word) in value.split(' ').filter(|w| !w.is_empty()).enumerate() {
+        if i > 0 {
+            text.push(' ');
+        }
+        text.push_str(word);
+    }
+}
+
+/// "Create a string to sign".
+pub(super) fn string_to_sign(
+    amz_date: &str,
+    day: &str,
+    region: &str,
+    service: &str,
+    canonical: &[u8; 32],
+) -> String {
+    let mut text = String::with_capacity(160);
+    for part in [
+        ALGORITHM,
+        "\n",
+        amz_date,
+        "\n",
+        day,
+        "/",
+        region,
+        "/",
+        service,
+        "/aws4_request\n",
+        &hex(canonical),
+    ] {
+        text.push_str(part);
+    }
+    text
+}
+
+/// "Derive a signing key".
+pub(super) fn signing_key(
+    secret: &[u8],
+    day: &str,
+    region: &str,
+    service: &str,
+) -> Zeroizing<[u8; 32]> {
+    let mut first = Zeroizing::new(Vec::with_capacity(4 + secret.len()));
+    first.extend_from_slice(b"AWS4");
+    first.extend_from_slice(secret);
+    let mut key = hmac::Key::new(hmac::HMAC_SHA256, &first);
+    let mut derived = Zeroizing::new([0; 32]);
+    for part in [day, region, service, "aws4_request"] {
+        derived.copy_from_slice(hmac::sign(&key, part.as_bytes()).as_ref());
+        key = hmac::Key::new(hmac::HMAC_SHA256, &*derived);
+    }
+    derived
+}
+
+fn unreserved(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b"-._~".contains(&b)
+}
+
+fn encode(text: &str) -> String {
+    const SET: percent_encoding::AsciiSet = percent_encoding::NON_ALPHANUMERIC
+        .remove(b'-')
+        .remove(b'.')
+        .remove(b'_')
+        .remove(b'~');
+    percent_encoding::utf8_percent_encode(text, &SET).to_string()
+}

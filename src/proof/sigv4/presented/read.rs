@@ -1,0 +1,330 @@
+//! Taking the proof off the wire: from the `Authorization` header, or from the query of a presigned URL.
+
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, DATE, HeaderName};
+
+use super::Presented;
+use crate::base::clock::Timestamp;
+use crate::base::digest::hex;
+use crate::proof::sigv4::canonical::canonical_request;
+use crate::proof::sigv4::{
+    ALGORITHM, Incoming, MAX_TOKEN_BYTES, OWN_HEADERS, SigError, X_AMZ_DATE, X_AMZ_SECURITY_TOKEN,
+    incomplete, is_signers_parameter, mismatch,
+};
+
+const X_AMZ_CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
+/// The parameters of a presigned request that are its proof.
+pub(in crate::proof::sigv4) const PROOF_PARAMETERS: &[&str] = &[
+    "X-Amz-Algorithm",
+    "X-Amz-Credential",
+    "X-Amz-Date",
+    "X-Amz-Expires",
+    "X-Amz-Security-Token",
+    "X-Amz-Signature",
+    "X-Amz-SignedHeaders",
+];
+
+impl Presented {
+    /// Reads the signature from the `Authorization` header or from the query of a presigned URL.
+    /// `None` when the request shows neither.
+    ///
+    /// # Errors
+    /// When what it shows is incomplete, ambiguous, or leaves something unsigned.
+    pub fn read(incoming: &Incoming<'_>) -> Result<Option<Self>, SigError> {
+        let proof = |name: &str| {
+            PROOF_PARAMETERS
+                .iter()
+                .any(|p| p.eq_ignore_ascii_case(name))
+        };
+        let presigned = incoming
+            .query
+            .iter()
+            .any(|(name, _)| is_signers_parameter(name) && proof(name));
+        match (single(incoming.headers, &AUTHORIZATION)?, presigned) {
+            (None, false) => Ok(None),
+            (Some(_), true) => Err(incomplete(
+                "credentials in both the Authorization header and the query",
+            )),
+            (Some(header), false) => Self::from_header(incoming, header).map(Some),
+            (None, true) => Self::from_query(incoming).map(Some),
+        }
+    }
+
+    fn from_header(incoming: &Incoming<'_>, header: &str) -> Result<Self, SigError> {
+        let Some(fields) = header
+            .strip_prefix(ALGORITHM)
+            .and_then(|r| r.strip_prefix(' '))
+        else {
+            return Err(incomplete(
+                "Authorization must begin with `AWS4-HMAC-SHA256 `",
+            ));
+        };
+        let (mut credential, mut signed_headers, mut signature) = (None, None, None);
+        for field in fields.split(',') {
+            let (name, value) = field
+                .trim()
+                .split_once('=')
+                .ok_or_else(|| incomplete("Authorization header is malformed"))?;
+            let slot = match name {
+                "Credential" => &mut credential,
+                "SignedHeaders" => &mut signed_headers,
+                "Signature" => &mut signature,
+                _ => return Err(incomplete("Authorization header has an unknown field")),
+            };
+            if slot.replace(value).is_some() {
+                return Err(incomplete(format!(
+                    "Authorization header has `{name}` twice"
+                )));
+            }
+        }
+        let need = |field: Option<_>, name: &str| {
+            field.ok_or_else(|| {
+                incomplete(format!("Authorization header requires '{name}' parameter"))
+            })
+        };
+        let (signed_at, amz_date) = header_date(incoming.headers)?;
+        Self::assemble(
+            incoming,
+            Parts {
+                credential: need(credential, "Credential")?,
+                signed_headers: need(signed_headers, "SignedHeaders")?,
+                signature: need(signature, "Signature")?,
+                signed_at,
+                amz_date,
+                session_token: single(incoming.headers, &X_AMZ_SECURITY_TOKEN)?,
+                presigned: false,
+            },
+        )
+    }
+
+    fn from_query(incoming: &Incoming<'_>) -> Result<Self, SigError> {
+        // In another case it would be a second form of the same parameter.
+        let get = |wanted: &str| -> Result<Option<&str>, SigError> {
+            let mut found = incoming
+                .query
+                .iter()
+                .filter(|(name, _)| name.eq_ignore_ascii_case(wanted));
+            match (found.next(), found.next()) {
+                (None, _) => Ok(None),
+                (Some((name, value)), None) if name == wanted => Ok(Some(value)),
+                (Some(_), None) => Err(incomplete(format!(
+                    "the query must spell `{wanted}` exactly so"
+                ))),
+                (Some(_), Some(_)) => {
+                    Err(incomplete(format!("duplicate query parameter `{wanted}`")))
+                }
+            }
+        };
+        let need = |name: &str| {
+            get(name)?.ok_or_else(|| {
+                incomplete(format!("AWS query-string parameters must include '{name}'"))
+            })
+        };
+        if need("X-Amz-Algorithm")? != ALGORITHM {
+            return Err(incomplete("X-Amz-Algorithm must be AWS4-HMAC-SHA256"));
+        }
+        // What it says does not matter: see `MAX_SKEW`.
+        get("X-Amz-Expires")?;
+        if single(incoming.headers, &X_AMZ_SECURITY_TOKEN)?.is_some() {
+            return Err(incomplete(
+                "a presigned request carries its security token in the query",
+            ));
+        }
+        let amz_date = need("X-Amz-Date")?;
+        let signed_at = Timestamp::from_amz(amz_date)
+            .ok_or_else(|| incomplete("X-Amz-Date must be `YYYYMMDDTHHMMSSZ`"))?;
+        Self::assemble(
+            incoming,
+            Parts {
+                credential: need("X-Amz-Credential")?,
+                signed_headers: need("X-Amz-SignedHeaders")?,
+                signature: need("X-Amz-Signature")?,
+                signed_at,
+                amz_date: amz_date.to_owned(),
+                session_token: get("X-Amz-Security-Token")?,
+                presigned: true,
+            },
+        )
+    }
+
+    fn assemble(incoming: &Incoming<'_>, parts: Parts<'_>) -> Result<Self, SigError> {
+        let scope = Scope::read(parts.credential)?;
+        if parts
+            .session_token
+            .is_some_and(|t| t.len() > MAX_TOKEN_BYTES || t.is_empty())
+        {
+            return Err(incomplete("the security token is empty or too long"));
+        }
+        if parts.amz_date.get(..8) != Some(scope.day) {
+            return Err(mismatch(
+                "the date in Credential is not the day of X-Amz-Date",
+            ));
+        }
+        let signature = lower_hex(parts.signature)
+            .ok_or_else(|| incomplete("Signature must be 64 lower-case hexadecimal digits"))?;
+        let signed: Vec<&str> = parts.signed_headers.split(';').collect();
+        insist_on_signed(incoming, &signed)?;
+        let payload = hex(&incoming.payload_sha256);
+        if let Some(declared) = single(incoming.headers, &X_AMZ_CONTENT_SHA256)?
+            && declared != payload
+        {
+            return Err(mismatch(
+                "X-Amz-Content-Sha256 is not the SHA-256 of the payload",
+            ));
+        }
+        let canonical_request_sha256 = canonical_request(
+            incoming.method,
+            incoming.path,
+            incoming.query,
+            incoming.headers,
+            incoming.host,
+            &signed,
+            &payload,
+        )?;
+        Ok(Self {
+            access_key_id: scope.access_key_id.to_owned(),
+            session_token: parts.session_token.map(str::to_owned),
+            region: scope.region.to_owned(),
+            service: scope.service.to_owned(),
+            signed_at: parts.signed_at,
+            amz_date: parts.amz_date,
+            host: incoming.host.to_owned(),
+            presigned: parts.presigned,
+            canonical_request_sha256,
+            signature,
+        })
+    }
+}
+
+/// Signature material as it stands on the wire.
+struct Parts<'a> {
+    credential: &'a str,
+    signed_headers: &'a str,
+    signature: &'a str,
+    signed_at: Timestamp,
+    amz_date: String,
+    session_token: Option<&'a str>,
+    presigned: bool,
+}
+
+/// What a Credential names: `ID/YYYYMMDD/REGION/SERVICE/aws4_request`.
+struct Scope<'a> {
+    access_key_id: &'a str,
+    day: &'a str,
+    region: &'a str,
+    service: &'a str,
+}
+
+impl<'a> Scope<'a> {
+    fn read(credential: &'a str) -> Result<Self, SigError> {
+        let mut scope = credential.split('/');
+        let (Some(id), Some(day), Some(region), Some(service), Some("aws4_request"), None) = (
+            scope.next(),
+            scope.next(),
+            scope.next(),
+            scope.next(),
+            scope.next(),
+            scope.next(),
+        ) else {
+            return Err(incomplete(
+                "Credential must be `ID/YYYYMMDD/REGION/SERVICE/aws4_request`",
+            ));
+        };
+        if !(1..=128).contains(&id.len())
+            || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        {
+            return Err(incomplete("Credential has no well-formed access key id"));
+        }
+        Ok(Self {
+            access_key_id: id,
+            day,
+            region,
+            service,
+        })
+    }
+}
+
+/// When a request says it was signed, and the same in the form of the string to sign: from
+/// `X-Amz-Date`, else from `Date`, which may also be a date of HTTP ("Elements of an AWS API request
+/// signature"). Neither has to be a signed header, since the string to sign holds the date.
+fn header_date(headers: &HeaderMap) -> Result<(Timestamp, String), SigError> {
+    if let Some(text) = single(headers, &X_AMZ_DATE)? {
+        let at = Timestamp::from_amz(text)
+            .ok_or_else(|| incomplete("X-Amz-Date must be `YYYYMMDDTHHMMSSZ`"))?;
+        return Ok((at, text.to_owned()));
+    }
+    let text = single(headers, &DATE)?.ok_or_else(|| {
+        incomplete(
+            "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header",
+        )
+    })?;
+    let at = Timestamp::from_amz(text).or_else(|| Timestamp::from_http_date(text));
+    let at = at.ok_or_else(|| {
+        incomplete("Date must be `YYYYMMDDTHHMMSSZ` or a date of HTTP (RFC 9110 section 5.6.7)")
+    })?;
+    Ok((at, at.to_amz()))
+}
+
+/// Refuses a request that leaves unsigned what the broker acts on and can neither derive nor compare:
+/// the host, the security token, and every header of its own.
+fn insist_on_signed(incoming: &Incoming<'_>, signed: &[&str]) -> Result<(), SigError> {
+    let ordered = signed
+        .windows(2)
+        .all(|pair| matches!(pair, [a, b] if a < b));
+    let plain = |n: &&str| {
+        !n.is_empty()
+            && n.bytes()
+                .all(|b| !b.is_ascii_uppercase() && b.is_ascii_graphic())
+    };
+    if !ordered || !signed.iter().all(plain) {
+        return Err(incomplete(
+            "SignedHeaders must be lower-case header names in ascending order, each once",
+        ));
+    }
+    if !signed.contains(&"host") {
+        return Err(mismatch("'host' must be a SignedHeader"));
+    }
+    for name in incoming.headers.keys() {
+        if *name != X_AMZ_SECURITY_TOKEN && !name.as_str().starts_with(OWN_HEADERS) {
+            continue;
+        }
+        if !signed.contains(&name.as_str()) {
+            return Err(mismatch(format!(
+                "the header '{name}' is present and not a SignedHeader"
+            )));
+        }
+        single(incoming.headers, name)?;
+    }
+    Ok(())
+}
+
+/// The value of a header that may stand at most once.
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, SigError> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => match value.to_str() {
+            Ok(text) => Ok(Some(text)),
+            Err(_) => Err(incomplete(format!("the header '{name}' is not ASCII text"))),
+        },
+        _ => Err(incomplete(format!("duplicate '{name}' header"))),
+    }
+}
+
+fn lower_hex(text: &str) -> Option<[u8; 32]> {
+    let digit = |b: u8| match b {
+        b'0'..=b'9' => Some(b - b'0'),
+        b'a'..=b'f' => Some(b - b'a' + 10),
+        _ => None,
+    };
+    let bytes = text.as_bytes();
+    if bytes.len() != 64 {
+        return None;
+    }
+    let mut out = [0; 32];
+    for (slot, pair) in out.iter_mut().zip(bytes.chunks_exact(2)) {
+        let [high, low] = pair else { return None };
+        *slot = digit(*high)? << 4 | digit(*low)?;
+    }
+    Some(out)
+}
