@@ -2,7 +2,7 @@
 //! credential leaves. Knows outcomes, not requests.
 //!
 //! One thread writes. There are three queues, each with a bound of its own, so that what anybody can
-//! cause never stands in the way of what somebody was granted:
+//! cause never delays what somebody was granted:
 //!
 //! - lines of calls that hand out credentials or change something: their answer waits for the write
 //!   (and the sync) that covers the line, and one write covers all that wait;
@@ -84,7 +84,7 @@ pub enum Target {
     },
     /// Written to standard output; how stable that is, is its reader's business.
     Stdout,
-    /// Nowhere. Development alone.
+    /// Nowhere. For development only.
     Discard,
 }
 
@@ -98,7 +98,7 @@ pub struct Surroundings {
     pub clock: Arc<dyn Clock>,
     /// For the identifiers of records that the log makes itself.
     pub entropy: Arc<dyn Entropy>,
-    /// Where it is told what became of the records.
+    /// Where it counts what became of the records.
     pub metrics: Arc<Metrics>,
     /// The broker's own.
     pub region: String,

@@ -42,7 +42,7 @@ pub enum MasterKeyError {
         "the master key file holds {MAX_KEYS} keys, which is the most; `brevet rekey --forget` takes out the retired ones"
     )]
     Full,
-    /// No chance, no sealing.
+    /// Nothing is sealed without random bytes.
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
 }
@@ -115,7 +115,7 @@ impl MasterKey {
     /// Writes the file, mode 0600.
     ///
     /// # Errors
-    /// The system's answer; the old file then stands.
+    /// The system's answer; the old file then stays.
     pub fn save(&self, path: &Path) -> Result<(), MasterKeyError> {
         let mut text = Zeroizing::new(String::new());
         for entry in &self.keys {

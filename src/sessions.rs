@@ -1,5 +1,5 @@
 //! Session records: who holds what until when. In memory by default, in Redis where brokers share
-//! them. The record decides nothing: a session is verified by its token alone, so a missing record
+//! them. The record decides nothing: a session is verified only by its token, so a missing record
 //! or a missing Redis refuses nobody. It is what listing and last use are made of.
 
 mod memory;
@@ -265,7 +265,7 @@ impl Sessions {
     }
 }
 
-/// How many records are looked at in one step, and how many steps an answer takes at the most.
+/// How many records are looked at in one step, and how many steps an answer takes at most.
 const PAGE: usize = 250;
 const MAX_LOOKS: usize = 20;
 /// The longest page of a listing, in bytes of its answer; a single session may be longer.

@@ -1,6 +1,6 @@
 //! The hash chain of the log: each line carries its number and a hash over the line and the hash of the
 //! line before it. Whoever deletes, moves or edits a line, or cuts lines off, breaks the chain, or must
-//! compute all of it anew from there on, which the head that is kept elsewhere then tells.
+//! compute all of it anew from there on, which the head that is kept elsewhere then shows.
 
 use crate::base::digest::hex;
 

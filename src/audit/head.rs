@@ -1,5 +1,5 @@
 //! The head of the chain, in a file of its own: the place of the last line that was written. Lines that
-//! are cut off at the end of the log leave no gap; the head tells.
+//! are cut off at the end of the log leave no gap; the head shows them.
 
 use std::fs::File;
 use std::io;
@@ -98,7 +98,7 @@ impl HeadFile {
     fn note(&mut self, done: io::Result<()>) {
         if let (false, Err(error)) = (self.failing, &done) {
             let path = self.path.display();
-            tracing::error!(%path, %error, "the head of the audit log is not written; lines that are cut off may not be told");
+            tracing::error!(%path, %error, "the head of the audit log is not written; lines that are cut off may go unnoticed");
         }
         self.failing = done.is_err();
     }

@@ -1,5 +1,5 @@
 //! The audit log of commands on the broker's own machine: a file beside the broker's log, in the same
-//! shape. The broker alone writes its own log, line after line in one order, so that a command never
+//! shape. Only the broker writes its own log, line after line in one order, so that a command never
 //! appends to that one.
 //!
 //! A command writes a record before it does anything, and another one when it has ended. The file is

@@ -29,10 +29,10 @@ pub struct Record {
     pub source_ip_address: String,
     /// What the client calls itself.
     pub user_agent: Option<String>,
-    /// Of a refusal.
+    /// The error's code, in the record of a refusal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_code: Option<&'static str>,
-    /// Of a refusal: what the caller was told.
+    /// In the record of a refusal: what the caller was told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_message: Option<String>,
     /// What was asked; never a secret.
@@ -45,7 +45,7 @@ pub struct Record {
     /// Also in the answer; empty in a record of several calls.
     #[serde(rename = "requestID", skip_serializing_if = "String::is_empty")]
     pub request_id: String,
-    /// Of this record alone.
+    /// Different in each record.
     #[serde(rename = "eventID")]
     pub event_id: String,
     /// As in CloudTrail: an STS call changes no resource; a change of the feed does.
@@ -79,10 +79,10 @@ pub struct UserIdentity {
     /// The key that signed; of an unknown caller the key that was claimed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access_key_id: Option<String>,
-    /// Of a user.
+    /// The user's name, if it is a user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_name: Option<String>,
-    /// Of a web identity: the provider's ARN.
+    /// The provider's ARN, if it is a web identity.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identity_provider: Option<String>,
     /// Of temporary credentials.
@@ -99,7 +99,7 @@ pub struct SessionContext {
     pub session_issuer: Option<SessionIssuer>,
     /// Since when.
     pub attributes: SessionAttributes,
-    /// Who stands behind it.
+    /// The person or process behind the session, as the source identity says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source_identity: Option<String>,
 }

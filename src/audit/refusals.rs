@@ -10,7 +10,7 @@ use super::record::{Record, UserIdentity, record};
 use crate::base::clock::Timestamp;
 use crate::budgets::Source;
 
-/// The most kinds of refusals that are told apart at a time.
+/// The most kinds of refusals that are counted apart at a time.
 pub const MAX_KINDS: usize = 256;
 
 /// How many bytes of lines may be written in a second. What was not used is saved, up to a bound.
@@ -58,7 +58,7 @@ impl Rate {
     }
 }
 
-/// What is told apart.
+/// What is counted apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Kind {
     /// `sts.amazonaws.com`

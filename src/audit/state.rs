@@ -106,7 +106,7 @@ impl State {
     }
 
     /// Keeps the parts of a batch from the first one that was not written, but for those whose callers
-    /// were told that nothing was granted.
+    /// were answered that nothing was granted.
     pub fn put_back(&mut self, batch: &mut Lines, done: usize) {
         let later = self
             .queued

@@ -35,7 +35,7 @@ pub struct Digest {
 }
 
 impl Digest {
-    /// Of a document.
+    /// Describes a document.
     pub fn of(document: &str) -> Self {
         Self {
             sha256: digest::hex(&digest::sha256(document.as_bytes())),

@@ -27,7 +27,7 @@ pub enum Fault {
     Edited,
     /// It does not end as the broker writes lines.
     Unchained,
-    /// So many lines stand before the chain that is there, although it began earlier.
+    /// So many lines come before the chain that is there, although it began earlier.
     UnchainedBefore(u64),
     /// Lines from one number to another are missing before it.
     Missing(u64, u64),

@@ -29,7 +29,7 @@ const COUNTED_EVERY: Duration = Duration::from_secs(10);
 /// quarter of a kilobyte a second.
 const COUNTED_EVERY_WHEN_SHORT: Duration = Duration::from_secs(600);
 /// The longest time that a round waits for others to come, while calls come side by side. One that comes
-/// alone does not wait, and neither does any where nothing is synced.
+/// by itself does not wait, and neither does any where nothing is synced.
 const GATHER: Duration = Duration::from_millis(1);
 /// A buffer that has grown beyond this goes back to the allocator when it is empty.
 const KEEP: usize = 1 << 20;

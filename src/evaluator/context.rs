@@ -25,10 +25,10 @@ impl Value<'_> {
 /// absent, and the evaluator adds nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Context<'a> {
-    /// Names in lower case. A request has a few dozen at the most: a scan beats a map.
+    /// Names in lower case. A request has a few dozen at most, so a scan beats a map.
     entries: Vec<(Cow<'a, str>, Value<'a>)>,
     /// The tags of what is asked for. Their keys are made into names when a policy asks for one: how
-    /// many there are is then not told by the time that a refusal takes.
+    /// many there are does then not show in the time that a refusal takes.
     resource_tags: Vec<(&'a str, Value<'a>)>,
     /// Whether `iam:ResourceTag` speaks of them too.
     of_user_or_role: bool,

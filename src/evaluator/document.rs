@@ -137,7 +137,7 @@ fn compile_statements(
         if let Some(sid) = &compiled.sid
             && !sids.insert(sid.clone())
         {
-            return Err(reader.error(node, format!("Sid `{}` stands twice", clip(sid))));
+            return Err(reader.error(node, format!("duplicate Sid `{}`", clip(sid))));
         }
         statements.push(compiled);
     }

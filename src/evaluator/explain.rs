@@ -25,7 +25,7 @@ pub struct Explanation {
 /// What one statement did.
 #[derive(Debug)]
 pub struct StatementReport {
-    /// Where it stands.
+    /// Which statement it is.
     pub at: StatementRef,
     /// Its Sid.
     pub sid: Option<String>,
@@ -33,7 +33,7 @@ pub struct StatementReport {
     pub denies: bool,
     /// Whether it applies: all of the following.
     pub applies: bool,
-    /// Whether it names the principal; none where no Principal may stand.
+    /// Whether it names the principal; none where no Principal is allowed.
     pub principal: Option<bool>,
     /// Whether it speaks of the action.
     pub action: bool,
@@ -61,7 +61,7 @@ pub struct ConditionReport {
     pub near_miss: Option<&'static str>,
 }
 
-/// Judges a request and tells why.
+/// Judges a request and says why.
 pub fn explain(request: &Request<'_>, policies: &Policies<'_>) -> Explanation {
     let decision = evaluate(request, policies);
     let bounded = policies.boundary.is_some();
@@ -149,7 +149,7 @@ fn near_miss(got: &[String], wanted: &[Box<str>]) -> Option<&'static str> {
     } else if pairs().any(|(g, w)| g.trim_end_matches('/') == w.trim_end_matches('/') && g != w) {
         Some("differs only in a slash at the end")
     } else if pairs().any(|(_, w)| w.contains(['*', '?'])) {
-        Some("a wildcard in the wanted value works with StringLike and Arn operators alone")
+        Some("a wildcard in the wanted value works only with StringLike and Arn operators")
     } else {
         None
     }

@@ -149,10 +149,9 @@ impl<'a> Reader<'a> {
                 ));
             }
             if !names.insert(name.clone()) {
-                return Err(self.error(
-                    &child,
-                    format!("`{}` stands twice in one object", clip(&name)),
-                ));
+                return Err(
+                    self.error(&child, format!("duplicate `{}` in one object", clip(&name)))
+                );
             }
             nodes.push((name, child));
         }
@@ -197,7 +196,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The wanted values of a condition: strings, numbers and booleans, which stand for their text.
+    /// The wanted values of a condition: strings, numbers and booleans, each taken as its text.
     pub fn scalars(&self, node: &Node<'a>) -> Result<Vec<Cow<'a, str>>, ParseError> {
         let items = match node.raw.as_bytes().first() {
             Some(b'[') => self.array(node)?,
@@ -218,7 +217,7 @@ impl<'a> Reader<'a> {
         self.error_at(self.offset(node), node.pointer.clone(), rule.into())
     }
 
-    /// Every node is a slice of the text, so its address tells its place.
+    /// Every node is a slice of the text, so its address says its place.
     pub fn offset(&self, node: &Node<'_>) -> usize {
         (node.raw.as_ptr() as usize)
             .saturating_sub(self.text.as_ptr() as usize)
@@ -248,7 +247,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The byte offset of a line and column (both from 1, in bytes) as `serde_json` tells them.
+/// The byte offset of a line and column (both from 1, in bytes) as `serde_json` reports them.
 fn position(text: &str, line: usize, column: usize) -> usize {
     let lines: usize = text
         .split_inclusive('\n')
@@ -315,7 +314,7 @@ fn is_control(c: char) -> bool {
 }
 
 const NO_CONTROL_CHARACTERS: &str =
-    "must not have a control character (tab, line feed and carriage return may stand)";
+    "must not have a control character (except tab, line feed and carriage return)";
 
 /// Foreign text for an error message: short, and on one line.
 pub(super) fn clip(text: &str) -> String {

@@ -60,8 +60,8 @@ pub enum Source {
 /// A condition key.
 #[derive(Debug, Clone, Copy)]
 pub struct Key {
-    /// As AWS writes it; a trailing `/` stands for a family of keys. A leading `:` stands for the name of
-    /// an OpenID Connect provider, and `:` alone for any claim of its tokens.
+    /// As AWS writes it; a trailing `/` means a family of keys. A leading `:` replaces the name of
+    /// an OpenID Connect provider, and a bare `:` means any claim of its tokens.
     pub name: &'static str,
     /// Of its values.
     pub r#type: Type,
@@ -182,7 +182,7 @@ pub fn why_absent(name: &str, kind: Kind) -> Option<&'static str> {
             && ![":amr", ":aud", ":sub"].contains(&key.name)
             && !matches!(kind, Kind::Trust | Kind::Resource | Kind::ResourceControl) =>
         {
-            Some("of a token's claims a session has `amr`, `aud` and `sub` alone")
+            Some("of a token's claims a session has only `amr`, `aud` and `sub`")
         }
         _ => None,
     }

@@ -3,7 +3,7 @@
 /// The longest document of any kind, white space included, in bytes.
 pub(super) const MAX_BYTES: usize = 1 << 20;
 
-/// What a document is for: it decides which elements may stand in it and how long it may be.
+/// What a document is for: it decides which elements it may have and how long it may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// Attached to or embedded in a user, group or role. At most 10,240 characters.

@@ -18,7 +18,7 @@ pub(super) enum Named {
     Directly,
 }
 
-/// Whether the Principal element speaks of the caller; none where it may not stand.
+/// Whether the Principal element speaks of the caller; none where there may be none.
 pub(super) fn principal_matches(
     statement: &Statement,
     request: &Request<'_>,

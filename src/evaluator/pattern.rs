@@ -1,7 +1,7 @@
 //! Wildcards and `${variables}` in actions, resources, principals and string conditions.
 //!
 //! A pattern is compiled to atoms once. Matching never allocates and never recurses: after a
-//! mismatch it goes back to the last star alone, so its cost is at most the length of the pattern
+//! mismatch it goes back only to the last star, so its cost is at most the length of the pattern
 //! times the length of the text, whatever the number of stars.
 
 use super::context::{Context, Value};
@@ -13,7 +13,7 @@ const MAX_ONES: usize = 64;
 /// What a pattern is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Atom {
-    /// Bytes that must stand as they are.
+    /// Bytes that must be there as they are.
     Literal(Box<str>),
     /// `?`: exactly one character (not one byte).
     One,
@@ -32,7 +32,7 @@ pub(super) struct Pattern {
     atoms: Box<[Atom]>,
 }
 
-/// What a pattern's special characters mean where it stands.
+/// What special characters mean in a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Syntax {
     /// `*` and `?` are wildcards.
@@ -46,7 +46,7 @@ pub(super) struct Syntax {
 pub(super) enum Match {
     Yes,
     No,
-    /// A variable without a value and without a default: the pattern stands for nothing.
+    /// A variable without a value and without a default: the pattern matches nothing.
     NoValue,
 }
 
@@ -116,7 +116,7 @@ impl Pattern {
         !self.atoms.is_empty() && self.atoms.iter().all(|atom| matches!(atom, Atom::Star))
     }
 
-    /// What stands before the first wildcard, and whether that is all; none with a variable in it.
+    /// The text before the first wildcard, and whether that is all; none with a variable in it.
     pub fn pinned(&self) -> Option<(String, bool)> {
         let (mut literal, mut whole) = (String::new(), true);
         for atom in &self.atoms {
@@ -207,7 +207,7 @@ fn variable(name: &str) -> Result<Atom, &'static str> {
                 .and_then(|d| d.strip_suffix('\''));
             (
                 key.trim(),
-                Some(default.ok_or("the default of a policy variable stands in single quotes")?),
+                Some(default.ok_or("the default of a policy variable must be in single quotes")?),
             )
         }
     };
@@ -223,7 +223,7 @@ fn variable(name: &str) -> Result<Atom, &'static str> {
 fn resolve<'a>(key: &str, default: Option<&'a str>, context: &'a Context<'_>) -> Option<&'a str> {
     match context.lookup(key) {
         Some(Value::One(text)) => Some(text),
-        // Only single-valued keys can be variables; several values stand for none.
+        // Only single-valued keys can be variables; a key with several values counts as none.
         Some(Value::Many(_)) => None,
         None => default,
     }
@@ -248,7 +248,7 @@ fn char_len(lead: u8) -> usize {
 /// wildcard never reaches over a colon; the sixth part runs to the end of the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ArnPattern {
-    /// `*` alone.
+    /// Only `*`.
     Any,
     Parts(Box<[Pattern; 6]>),
 }
@@ -297,7 +297,7 @@ impl ArnPattern {
         if first != "arn" && first != "*" {
             return Err(rule);
         }
-        // Variables work in the sixth part alone: IAM User Guide, "Where you can use policy variables".
+        // Variables work only in the sixth part: IAM User Guide, "Where you can use policy variables".
         Ok(Self::Parts(Box::new([
             part(first, false)?,
             part(second, false)?,

@@ -6,7 +6,7 @@
 /// The element of one statement.
 #[derive(Debug, Clone)]
 pub(super) enum Principals {
-    /// The element cannot stand here: the policy is its principal's own.
+    /// There is no such element: the policy is its principal's own.
     Implied,
     Are(Box<[PrincipalPattern]>),
     AreNot(Box<[PrincipalPattern]>),
@@ -59,7 +59,7 @@ impl PrincipalPattern {
             });
         }
         if text.contains(['*', '?']) {
-            return Err("no wildcard stands inside a principal ARN");
+            return Err("a principal ARN must not have a wildcard");
         }
         // Policies are stored with unique ids, and one that nobody has any more is shown as it is.
         if is_unique_id(text) {

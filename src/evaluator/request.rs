@@ -142,7 +142,7 @@ pub enum Outcome {
     ImplicitlyDenied,
 }
 
-/// Which of the policies in force a statement stands in.
+/// Which of the policies in force a statement belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// `Policies::identity`, by position.

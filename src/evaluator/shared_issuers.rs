@@ -49,8 +49,8 @@ pub fn shared_providers() -> &'static [SharedProvider] {
         .unwrap_or_default()
 }
 
-/// Whether a provider's tokens are anybody's, and no condition says whose are meant: equality alone
-/// does, of a claim that names an owner, with no wildcard before the owner ends and no variable.
+/// Whether a provider's tokens are anybody's, and no condition says whose are meant: only an
+/// equality does, of a claim that names an owner, with no wildcard before the owner ends and no variable.
 pub(super) fn is_unbound(provider_arn: &str, conditions: &[Condition]) -> bool {
     let Some(issuer) = issuer(provider_arn) else {
         return false;
@@ -91,7 +91,7 @@ fn claim_key(issuer: &str, claim: &str) -> String {
     format!("{issuer}:{claim}").to_ascii_lowercase()
 }
 
-/// Whether a value is of a form that names an owner. `literal` is what stands before its first
+/// Whether a value is of a form that names an owner. `literal` is the text before its first
 /// wildcard; `whole`: it has none.
 fn names_an_owner(forms: &[String], literal: &str, whole: bool) -> bool {
     forms.iter().any(|form| {

@@ -19,7 +19,7 @@ pub(super) fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// Whether the base64 text `got` stands for exactly these bytes. Allocates nothing.
+/// Whether the base64 text `got` encodes exactly these bytes. Allocates nothing.
 pub(super) fn binary_equals(got: &str, wanted: &[u8]) -> bool {
     let mut rest = wanted;
     let mut chunks = got.as_bytes().chunks(4).peekable();
@@ -47,7 +47,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// `10.0.0.0/8`, `2001:db8::/32`; without a prefix length the address alone.
+    /// `10.0.0.0/8`, `2001:db8::/32`; without a prefix length, one address.
     pub fn parse(text: &str) -> Option<Self> {
         let (address, prefix) = match text.split_once('/') {
             None => (text.parse().ok()?, None),
@@ -162,7 +162,7 @@ fn digits<T: std::str::FromStr>(text: &str) -> Option<T> {
 pub(super) struct Instant(i128);
 
 impl Instant {
-    /// The W3C profile of ISO 8601 (a date or a month alone is its first instant, UTC), or seconds
+    /// The W3C profile of ISO 8601 (a date or a month without a time is its first instant, UTC), or seconds
     /// since 1970.
     pub fn parse(text: &str) -> Option<Self> {
         if let Some(number) = Decimal::parse(text) {

@@ -12,7 +12,7 @@ use crate::base::clock::Timestamp;
 /// Writes a file of mode 0600 in one step: a reader sees the old content or the new, never a part.
 ///
 /// # Errors
-/// The system's answer; the old file then stands.
+/// The system's answer; the old file then stays.
 pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".new-{}", std::process::id()));
@@ -33,7 +33,7 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
         File::open(parent)?.sync_all()
     };
     write().map_err(|source| {
-        let _ = fs::remove_file(&temporary); // it may not exist; the error to tell is the first one
+        let _ = fs::remove_file(&temporary); // it may not exist; the error to report is the first one
         FileError::Io {
             path: path.to_owned(),
             source,

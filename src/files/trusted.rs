@@ -145,13 +145,13 @@ fn check_folders(path: &Path, me: u32) -> Result<(), FileError> {
         let is_writable = !meta.is_symlink() && meta.mode() & others != 0 && !sticky;
         let rule = if is_writable {
             format!(
-                "stands in or below a folder that other accounts can write; run `chmod go-w {}`",
+                "is in or below a folder that other accounts can write; run `chmod go-w {}`",
                 folder.display()
             )
         } else if meta.uid() != me && meta.uid() != 0 {
             let owner = meta.uid();
             format!(
-                "stands in or below {}, which uid {owner} owns; must be owned by uid {me} or root",
+                "is in or below {}, which uid {owner} owns; must be owned by uid {me} or root",
                 folder.display()
             )
         } else {
@@ -166,7 +166,7 @@ fn check_folders(path: &Path, me: u32) -> Result<(), FileError> {
 }
 
 /// Opens a log for appending, and makes it (mode 0600) where there is none. It must be as private as
-/// what [`read`] takes for [`Audience::Owner`]. A pipe or a device may stand in its place; others may read
+/// what [`read`] takes for [`Audience::Owner`]. It may be a pipe or a device instead; others may read
 /// from a pipe and not write to it.
 ///
 /// # Errors

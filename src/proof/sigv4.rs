@@ -3,7 +3,7 @@
 //! Knows methods, paths, headers and bytes; knows no HTTP server, no key store and no clock.
 //! Source: "AWS Signature Version 4 for API requests" (IAM User Guide). What the broker acts on is
 //! signed (the host, the security token, its own headers), derived (the date is part of the string
-//! to sign) or compared (the payload by its hash), and none of it may be there twice. Headers that it
+//! to sign) or compared (the payload by its hash), and none of it may be duplicated. Headers that it
 //! does not act on may be unsigned, as AWS's own SDKs leave some of them.
 
 mod canonical;
@@ -35,7 +35,7 @@ const OWN_HEADERS: &str = "x-brevet-";
 /// Why a signature was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SigError {
-    /// Something is missing, malformed or there twice.
+    /// Something is missing, malformed or duplicated.
     #[error("{0}")]
     Incomplete(String),
     /// Complete, and not right.

@@ -10,9 +10,9 @@ use super::record::member;
 use super::{SessionId, SessionRecord, session_id};
 use crate::base::clock::Timestamp;
 
-/// How many ended records one insertion sweeps away at the most: its cost stays flat.
+/// How many ended records one insertion sweeps away at most, so that its cost stays flat.
 const SWEEP: usize = 4;
-/// What a record takes beside its encoded bytes: its places in both tables and the allocator's share.
+/// What a record takes besides its encoded bytes: its places in both tables and the allocator's share.
 const OVERHEAD_BYTES: usize = 128;
 
 /// How much is kept.

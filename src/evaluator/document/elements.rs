@@ -48,7 +48,7 @@ impl Elements {
             "Effect" => self.effect = Some(parse_effect(reader, value, kind)?),
             "Principal" | "NotPrincipal" => {
                 if !kind.names_principals() {
-                    let rule = format!("{name} stands in trust and resource policies alone");
+                    let rule = format!("{name} is an element only of trust and resource policies");
                     return Err(reader.error(value, rule));
                 }
                 if self.principals.is_some() {
@@ -60,7 +60,7 @@ impl Elements {
                     "Principal" => Principals::Are(patterns),
                     _ if kind == Kind::Resource => Principals::AreNot(patterns),
                     _ => {
-                        let rule = "NotPrincipal stands in resource policies alone";
+                        let rule = "NotPrincipal is an element only of resource policies";
                         return Err(reader.error(value, rule));
                     }
                 });
@@ -139,7 +139,7 @@ fn parse_sid(
     let plain = text.bytes().all(|b| b.is_ascii_alphanumeric());
     // Resource and trust policies have taken other characters since before IAM.
     if !plain && !kind.names_principals() {
-        return Err(reader.error(node, "a Sid has letters and digits alone"));
+        return Err(reader.error(node, "a Sid has only letters and digits"));
     }
     Ok((!text.is_empty()).then(|| text.into()))
 }
@@ -196,10 +196,9 @@ fn parse_principals(
             };
             let everybody = matches!(pattern, PrincipalPattern::Any | PrincipalPattern::AnyAws);
             if kind == Kind::ResourceControl && !everybody {
-                return Err(reader.error(
-                    &at,
-                    "a resource control policy takes `*` alone as Principal",
-                ));
+                return Err(
+                    reader.error(&at, "a resource control policy takes only `*` as Principal")
+                );
             }
             patterns.push(pattern);
         }
@@ -276,7 +275,7 @@ fn parse_conditions(
                 return Err(reader.error(
                     &value,
                     format!(
-                        "condition key `{}` stands twice under one operator",
+                        "duplicate condition key `{}` under one operator",
                         clip(&key)
                     ),
                 ));

@@ -60,7 +60,7 @@ impl Verified {
 
     /// Every claim that a condition can look at, by its path: the names of nested claims are joined by
     /// slashes; texts, numbers and booleans are texts; a list is one of them. None when two claims would
-    /// have the same path without regard to case (which of them is meant cannot be told), or when there
+    /// have the same path without regard to case (nobody could say which of them is meant), or when there
     /// are too many.
     pub fn flattened(&self) -> Option<Vec<(String, Flat)>> {
         let (mut flat, mut seen) = (Vec::new(), HashSet::new());

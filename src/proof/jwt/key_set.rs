@@ -43,7 +43,7 @@ impl KeySet {
     }
 
     /// Reads a JSON Web Key Set. A key that cannot be used (symmetric, for encryption, too short, of
-    /// another curve, without an id, or with one that stands twice) is passed over.
+    /// another curve, without an id, or with a duplicate id) is passed over.
     ///
     /// # Errors
     /// When it is no key set, or too long.
@@ -66,7 +66,7 @@ impl KeySet {
                 .filter(|id| !id.is_empty() && id.len() <= MAX_KEY_ID);
             let Some(id) = id else { continue };
             if !seen.insert(id) {
-                // Which of two is meant cannot be told.
+                // Nobody can say which of the two is meant.
                 keys.remove(id);
             } else if let Some(key) = key(jwk) {
                 keys.insert(id.to_owned(), key);

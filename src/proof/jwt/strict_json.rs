@@ -10,7 +10,7 @@ use serde_json::{Map, Number, Value};
 
 use super::TokenError;
 
-/// A part of a token: strict base64url of a JSON object in which no name stands twice.
+/// A part of a token: strict base64url of a JSON object without duplicate names.
 pub(super) fn object(part: &str) -> Result<Map<String, Value>, TokenError> {
     let bytes = URL_SAFE_NO_PAD
         .decode(part)
@@ -46,7 +46,7 @@ pub(super) fn is_plain(name: &str, value: &Value) -> bool {
         }
 }
 
-/// JSON in which no name stands twice: RFC 8725 section 2.4 tells why. The parser stops at a depth of
+/// JSON without duplicate names: RFC 8725 section 2.4 says why. The parser stops at a depth of
 /// 128 by itself.
 struct Strict(Value);
 
@@ -99,7 +99,7 @@ impl<'de> Deserialize<'de> for Strict {
                 let mut map = Map::new();
                 while let Some((name, Strict(value))) = members.next_entry::<String, Strict>()? {
                     if map.insert(name, value).is_some() {
-                        return Err(serde::de::Error::custom("a name stands twice"));
+                        return Err(serde::de::Error::custom("duplicate name"));
                     }
                 }
                 Ok(Strict(Value::Object(map)))

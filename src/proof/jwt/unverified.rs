@@ -88,7 +88,7 @@ impl<'a> Unverified<'a> {
     }
 
     /// Checks the signature. Without a key that may have made it, it is checked all the same, in vain:
-    /// else the time would tell whether there is such a provider or key. What finding them costs (about
+    /// else the time would show whether there is such a provider or key. What finding them costs (about
     /// a microsecond) is not made up for.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ pub struct Signer<'a> {
     pub access_key_id: &'a str,
     /// The secret of that key.
     pub secret_access_key: &'a [u8],
-    /// Of a temporary credential.
+    /// The session token, for temporary credentials.
     pub session_token: Option<&'a str>,
     /// The scope's region.
     pub region: &'a str,

@@ -21,7 +21,7 @@ pub(super) fn signature_name(keyring: &Keyring, signature: &[u8; 16]) -> String 
     )
 }
 
-/// All sessions in the order in which they end: members alone count, their scores are equal.
+/// All sessions in the order in which they end: only members count, since their scores are equal.
 pub(super) fn index_name(keyring: &Keyring) -> String {
     format!("brevet:{}:sessions", keyring.cluster_id())
 }

@@ -76,7 +76,7 @@ impl RedisSessions {
         trim.arg(index_name(keyring))
             .arg("-")
             .arg(format!("({}", member(now.seconds() + 1, &[])));
-        // An index of a wrong type is told apart, and is no reason to do without Redis.
+        // An index of a wrong type is reported by itself, and is no reason to do without Redis.
         self.ask_each(&[set, trim], &[WRONG_TYPE]).await?;
         Ok(None)
     }

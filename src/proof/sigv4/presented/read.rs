@@ -196,7 +196,7 @@ impl Presented {
     }
 }
 
-/// Signature material as it stands on the wire.
+/// The parts of a signature, as they were sent.
 struct Parts<'a> {
     credential: &'a str,
     signed_headers: &'a str,
@@ -298,7 +298,7 @@ fn insist_on_signed(incoming: &Incoming<'_>, signed: &[&str]) -> Result<(), SigE
     Ok(())
 }
 
-/// The value of a header that may stand at most once.
+/// The value of a header that may be there at most once.
 fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, SigError> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
