@@ -1,0 +1,260 @@
+//! A case as a line of JSON has it, and the request and policies that it is about.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::evaluator::{Context, Kind, Policies, Policy, Principal, Request};
+
+#[derive(Deserialize)]
+struct Line {
+    name: String,
+    expect: Option<String>,
+    request: Option<CaseRequest>,
+    policies: Option<CasePolicies>,
+    kind: Option<String>,
+    policy: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct CaseRequest {
+    principal: String,
+    action: String,
+    resource: String,
+    resource_account: String,
+    #[serde(default)]
+    context: BTreeMap<String, CaseValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum CaseValue {
+    One(String),
+    Many(Vec<String>),
+}
+
+#[derive(Deserialize)]
+struct CasePolicies {
+    #[serde(default)]
+    identity: Vec<Box<RawValue>>,
+    resource: Option<Box<RawValue>>,
+    session: Option<Vec<Box<RawValue>>>,
+    boundary: Option<Box<RawValue>>,
+    scp: Option<Vec<Vec<Box<RawValue>>>>,
+    rcp: Option<Vec<Vec<Box<RawValue>>>>,
+}
+
+/// The kind that a document case names.
+pub fn kind(name: &str) -> Option<Kind> {
+    Some(match name {
+        "identity" => Kind::Identity,
+        "boundary" => Kind::Boundary,
+        "session" => Kind::Session,
+        "trust" => Kind::Trust,
+        "resource" => Kind::Resource,
+        "scp" => Kind::ServiceControl,
+        "rcp" => Kind::ResourceControl,
+        _ => return None,
+    })
+}
+
+/// A case.
+pub(super) struct Case {
+    pub name: String,
+    /// The decision that it expects; none: any.
+    pub expect: Option<String>,
+    pub body: Body,
+}
+
+/// What it asks: whether a document is well-formed, or how a request is decided.
+pub(super) enum Body {
+    Document(Result<(), String>),
+    Request(Box<Parsed>),
+}
+
+/// A line that is no case, and why.
+pub(super) struct BadLine {
+    pub name: String,
+    pub text: String,
+}
+
+/// A request with its policies compiled.
+pub(super) struct Parsed {
+    request: CaseRequest,
+    trust: bool,
+    identity: Vec<Policy>,
+    resource: Option<Policy>,
+    session: Option<Vec<Policy>>,
+    boundary: Option<Policy>,
+    scp: Option<Vec<Vec<Policy>>>,
+    rcp: Option<Vec<Vec<Policy>>>,
+}
+
+/// Reads a line, and compiles its policies.
+pub(super) fn read(line: &str) -> Result<Case, BadLine> {
+    let line: Line = serde_json::from_str(line).map_err(|e| BadLine {
+        name: String::new(),
+        text: e.to_string(),
+    })?;
+    let bad = |text: String| BadLine {
+        name: line.name.clone(),
+        text,
+    };
+    let body = match (line.request, line.policies, &line.kind, &line.policy) {
+        (Some(request), Some(policies), None, None) => {
+            Body::Request(Box::new(compile(request, &policies).map_err(bad)?))
+        }
+        (None, None, Some(name), Some(text)) => {
+            let kind = kind(name).ok_or_else(|| bad(format!("`{name}` is no kind of document")))?;
+            Body::Document(
+                Policy::parse(kind, text)
+                    .map(|_| ())
+                    .map_err(|e| e.to_string()),
+            )
+        }
+        _ => {
+            return Err(bad(
+                "a case has `request` and `policies`, or `kind` and `policy`".to_owned(),
+            ));
+        }
+    };
+    Ok(Case {
+        name: line.name,
+        expect: line.expect,
+        body,
+    })
+}
+
+fn compile(request: CaseRequest, policies: &CasePolicies) -> Result<Parsed, String> {
+    let one = |kind, what: &str, doc: &RawValue| {
+        Policy::parse(kind, doc.get()).map_err(|e| format!("{what}: {e}"))
+    };
+    let list = |kind, what: &str, docs: &[Box<RawValue>]| {
+        docs.iter()
+            .map(|d| one(kind, what, d))
+            .collect::<Result<Vec<_>, _>>()
+    };
+    let levels = |kind, what: &str, levels: &Option<Vec<Vec<Box<RawValue>>>>| {
+        levels
+            .as_ref()
+            .map(|l| {
+                l.iter()
+                    .map(|docs| list(kind, what, docs))
+                    .collect::<Result<Vec<_>, _>>()
+            })
+            .transpose()
+    };
+    // For `sts:*` actions the resource's policy is the role's trust policy.
+    let trust = policies.resource.is_some()
+        && request
+            .action
+            .get(..4)
+            .is_some_and(|s| s.eq_ignore_ascii_case("sts:"));
+    let resource_kind = if trust { Kind::Trust } else { Kind::Resource };
+    Ok(Parsed {
+        trust,
+        identity: list(Kind::Identity, "identity", &policies.identity)?,
+        resource: policies
+            .resource
+            .as_ref()
+            .map(|d| one(resource_kind, "resource", d))
+            .transpose()?,
+        session: policies
+            .session
+            .as_ref()
+            .map(|docs| list(Kind::Session, "session", docs))
+            .transpose()?,
+        boundary: policies
+            .boundary
+            .as_ref()
+            .map(|d| one(Kind::Boundary, "boundary", d))
+            .transpose()?,
+        scp: levels(Kind::ServiceControl, "scp", &policies.scp)?,
+        rcp: levels(Kind::ResourceControl, "rcp", &policies.rcp)?,
+        request,
+    })
+}
+
+impl Parsed {
+    /// Asks for something about the request.
+    pub fn with<T>(&self, judge: fn(&Request<'_>, &Policies<'_>) -> T) -> T {
+        let mut context = Context::new();
+        for (name, value) in &self.request.context {
+            match value {
+                CaseValue::One(text) => context.set(name.as_str(), text.as_str()),
+                CaseValue::Many(texts) => context.set_many(
+                    name.as_str(),
+                    texts.iter().map(|t| t.as_str().into()).collect(),
+                ),
+            }
+        }
+        let identity: Vec<&Policy> = self.identity.iter().collect();
+        let session: Option<Vec<&Policy>> = self.session.as_ref().map(|s| s.iter().collect());
+        let scp: Option<Vec<Vec<&Policy>>> = self
+            .scp
+            .as_ref()
+            .map(|l| l.iter().map(|l| l.iter().collect()).collect());
+        let rcp: Option<Vec<Vec<&Policy>>> = self
+            .rcp
+            .as_ref()
+            .map(|l| l.iter().map(|l| l.iter().collect()).collect());
+        let scp: Option<Vec<&[&Policy]>> =
+            scp.as_ref().map(|l| l.iter().map(Vec::as_slice).collect());
+        let rcp: Option<Vec<&[&Policy]>> =
+            rcp.as_ref().map(|l| l.iter().map(Vec::as_slice).collect());
+        let request = Request {
+            principal: principal(&self.request.principal, &self.request.action),
+            action: &self.request.action,
+            resource: &self.request.resource,
+            resource_account: &self.request.resource_account,
+            context: &context,
+        };
+        let policies = Policies {
+            identity: &identity,
+            resource: self.resource.as_ref(),
+            resource_is_trust: self.trust,
+            session: session.as_deref(),
+            boundary: self.boundary.as_ref(),
+            service_control: scp.as_deref(),
+            resource_control: rcp.as_deref(),
+        };
+        judge(&request, &policies)
+    }
+}
+
+/// A user, a role session or a federated user by ARN; an identity provider for the two actions
+/// that take one; a service otherwise.
+fn principal<'a>(text: &'a str, action: &str) -> Principal<'a> {
+    let federated = ["sts:AssumeRoleWithWebIdentity", "sts:AssumeRoleWithSAML"];
+    if federated.iter().any(|a| a.eq_ignore_ascii_case(action)) {
+        return Principal::Federated(text);
+    }
+    let mut parts = text.splitn(6, ':');
+    let (Some("arn"), Some(_), Some(_), Some(_), Some(account), Some(resource)) = (
+        parts.next(),
+        parts.next(),
+        parts.next(),
+        parts.next(),
+        parts.next(),
+        parts.next(),
+    ) else {
+        return Principal::Service(text);
+    };
+    let mut names = resource.split('/');
+    match (names.next(), names.next(), names.next()) {
+        (Some("assumed-role"), Some(role), Some(_)) => Principal::RoleSession {
+            account,
+            role,
+            role_arn: None,
+            arn: text,
+            id: None,
+        },
+        (Some("federated-user"), Some(_), _) => Principal::FederatedUser { account, arn: text },
+        _ => Principal::User {
+            account,
+            arn: text,
+            id: None,
+        },
+    }
+}
