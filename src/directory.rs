@@ -6,6 +6,7 @@ pub mod declaration;
 pub mod principals;
 pub mod resource;
 mod table;
+pub mod unique_ids;
 mod unsupported;
 
 use std::collections::{HashMap, HashSet};
@@ -1403,7 +1404,7 @@ fn unique_id(place: &str, id: &str) -> Result<(), DirectoryError> {
     if !(16..=128).contains(&id.len()) || !id.bytes().all(|b| b.is_ascii_alphanumeric()) {
         return Err(fault(
             place,
-            "the unique id must be 16 to 128 letters and digits",
+            "the unique id must be 16 to 128 letters and digits; left out, one is made",
         ));
     }
     Ok(())

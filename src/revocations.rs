@@ -16,7 +16,7 @@ use crate::base::digest::sha256;
 use crate::session::durations;
 
 /// What kind of thing sessions come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Selector {
     /// One session, by its id.
     Session,

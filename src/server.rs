@@ -8,6 +8,7 @@ mod connection;
 mod cors;
 mod departures;
 mod descriptors;
+mod directory_file;
 mod dispatch;
 mod follow;
 mod frames;
@@ -23,6 +24,7 @@ mod wire;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use moka::sync::Cache;
@@ -57,14 +59,17 @@ use crate::session::keyring::Keyring;
 use crate::sessions::{self, Sessions};
 use crate::single_use::SingleUse;
 use crate::store::{
-    Access, Entrance, KeyUse, Node, Place, SqliteLock, Store, StoreError, Watermark, WatermarkError,
+    Access, DirectoryEntries, Entrance, KeyUse, Node, Place, SqliteLock, Store, StoreError,
+    Watermark, WatermarkError,
 };
 use crate::tls::{self, TlsError};
 
 use clock::Timekeeper;
 pub use descriptors::raise as raise_descriptor_limit;
+use directory_file::Taker;
+pub use directory_file::{Compiled, DirectoryFile, TakeError};
 use reload::Stamps;
-pub use reload::{DirectoryLoadError, load_directory, own_provider};
+pub use reload::{DirectoryLoadError, own_provider};
 
 /// The broker's own region where the configuration takes any and names none.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -80,6 +85,9 @@ pub enum StartError {
     /// The directory file or its master key.
     #[error(transparent)]
     Directory(#[from] DirectoryLoadError),
+    /// What the directory file has cannot be taken in.
+    #[error(transparent)]
+    Take(#[from] TakeError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -222,6 +230,9 @@ struct Shared {
     watermark: Option<PathBuf>,
     timekeeper: Timekeeper,
     node: Node,
+    serves: ArcSwap<Serves>,
+    /// When it was last asked whether other brokers have another directory file.
+    asked_for_others: ArcSwap<Duration>,
     /// Where calls are served, and work is done that is not urgent.
     ordinary: Handle,
     stop: watch::Receiver<bool>,
@@ -245,8 +256,14 @@ pub async fn start(
         .map(MasterKey::load)
         .transpose()?
         .map(Arc::new);
-    let load = |path| load_directory(path, config.master_key.as_deref(), config.issuer.as_deref());
-    let directory = config.directory.as_deref().map(load).transpose()?;
+    let read =
+        |path| DirectoryFile::read(path, config.master_key.as_deref(), config.issuer.as_deref());
+    let file = config.directory.as_deref().map(read).transpose()?;
+    // Whatever is wrong with it is found before there is a store.
+    let early = file
+        .as_ref()
+        .map(|file| file.compile(&DirectoryEntries::default(), &*entropy))
+        .transpose()?;
     let keyring = keyring_file::load(&config.keyring)?;
     let lock = match &config.store {
         Place::Sqlite(path) => Some(SqliteLock::take(path)?),
@@ -254,7 +271,7 @@ pub async fn start(
     };
     // Where roles are in a file, the store begins by itself, once; where they are in the store, an
     // empty one would be a loss.
-    let access = if directory.is_some() {
+    let access = if file.is_some() {
         Access::Create
     } else {
         Access::Serve
@@ -268,6 +285,38 @@ pub async fn start(
             "[directory] master_key is not set: whoever can write to the database can take revocations back without notice"
         );
     }
+    let identity = Identity::new(&*entropy)?;
+    let mut read = FilesRead {
+        seen,
+        serves: Serves::default(),
+        ended_after: None,
+    };
+    let directory = match &file {
+        Some(file) => {
+            let taker = Taker {
+                store: &store,
+                entropy: &*entropy,
+                now,
+                node: &identity.node,
+                host: &identity.host,
+            };
+            let taken = taker.take(file, early, None).await?;
+            if !taken.ended.is_empty() {
+                read.ended_after = Some(taken.after);
+                tracing::info!(
+                    ended = taken.ended.len(),
+                    "keys, users, roles and providers went from the directory since it was last read, and their \
+                     sessions have ended"
+                );
+            }
+            read.serves = Serves {
+                digest: taken.digest,
+                left: taken.left,
+            };
+            Some(taken.directory)
+        }
+        None => None,
+    };
     run(
         config,
         Parts {
@@ -279,9 +328,92 @@ pub async fn start(
         },
         timekeeper,
         entropy,
-        Some(seen),
+        Some(read),
+        identity,
     )
     .await
+}
+
+/// What a broker is called among those on its store.
+struct Identity {
+    /// Made up at its start.
+    node: String,
+    /// Its host's name.
+    host: String,
+}
+
+impl Identity {
+    fn new(entropy: &dyn Entropy) -> Result<Self, NoEntropy> {
+        let host = rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned();
+        let node = hex(&entropy::bytes::<8>(entropy)?);
+        Ok(Self { node, host })
+    }
+}
+
+/// What was read from files at the start.
+struct FilesRead {
+    /// How they looked.
+    seen: Stamps,
+    serves: Serves,
+    /// The last change before those that ended what went from the directory file; none: nothing went.
+    ended_after: Option<i64>,
+}
+
+/// Which directory file a broker serves.
+#[derive(Default)]
+struct Serves {
+    /// A digest of the names of its entries; empty: the directory is no file.
+    digest: String,
+    /// How many entries it does not have that another broker's file has. They end with that one.
+    left: usize,
+}
+
+/// How often it is asked whether another broker's directory file still has what this one's does not have.
+const ASK_FOR_OTHERS_EVERY: Duration = Duration::from_secs(10);
+
+impl Shared {
+    /// Notes which directory file is in force here, and says so if it lacks what others have.
+    fn serves(&self, digest: String, left: usize) {
+        warn_of_what_is_left(left);
+        self.serves.store(Arc::new(Serves { digest, left }));
+    }
+
+    /// Whether entries that were left because another broker's file has them may have ended by now: no
+    /// broker has another file any more.
+    async fn may_end_what_was_left(&self) -> bool {
+        let serves = self.serves.load_full();
+        let now = self.broker.clock.monotonic();
+        if serves.left == 0
+            || now.saturating_sub(**self.asked_for_others.load()) < ASK_FOR_OTHERS_EVERY
+        {
+            return false;
+        }
+        self.asked_for_others.store(Arc::new(now));
+        let store = &self.broker.store;
+        match store
+            .has_other_directories(&self.node.node, &serves.digest)
+            .await
+        {
+            Ok(others) => !others,
+            Err(error) => {
+                tracing::debug!(%error, "it is not known whether other brokers have another directory file");
+                false
+            }
+        }
+    }
+}
+
+fn warn_of_what_is_left(left: usize) {
+    if left > 0 {
+        tracing::warn!(
+            entries = left,
+            "another broker on this store has a directory file with entries that are not in this one; what went from \
+             this file has not ended until that broker has the same file, or has stopped"
+        );
+    }
 }
 
 /// What is wrong with a node whose signing key was revoked, and what to do.
@@ -366,7 +498,8 @@ pub async fn start_with(
     entropy: Arc<dyn Entropy>,
 ) -> Result<Running, StartError> {
     let timekeeper = Timekeeper::start(&config, clock)?;
-    run(config, parts, timekeeper, entropy, None).await
+    let identity = Identity::new(&*entropy)?;
+    run(config, parts, timekeeper, entropy, None, identity).await
 }
 
 async fn run(
@@ -374,7 +507,8 @@ async fn run(
     parts: Parts,
     timekeeper: Timekeeper,
     entropy: Arc<dyn Entropy>,
-    watch: Option<Stamps>,
+    read: Option<FilesRead>,
+    own: Identity,
 ) -> Result<Running, StartError> {
     let clock = timekeeper.clock();
     let limits = Limits {
@@ -444,12 +578,15 @@ async fn run(
         Watermark::of(&head).save(path)?;
     }
     timekeeper.save()?;
+    let (watch, serves, ended_after) = match read {
+        Some(read) => (Some(read.seen), read.serves, read.ended_after),
+        None => (None, Serves::default(), None),
+    };
+    warn_of_what_is_left(serves.left);
     let node = Node {
-        node: hex(&entropy::bytes::<8>(&*entropy)?),
-        host: rustix::system::uname()
-            .nodename()
-            .to_string_lossy()
-            .into_owned(),
+        node: own.node,
+        host: own.host,
+        directory: serves.digest.clone(),
         confirmed: head.sequence,
         refuse_after_seconds: i64::try_from(config.refuse_after.as_secs()).unwrap_or(i64::MAX),
         master_keys: parts
@@ -523,6 +660,9 @@ async fn run(
     });
     follow::show_place(&broker);
     follow::announce(&broker, &broker.directory.load());
+    if let Some(after) = ended_after {
+        follow::write_down_what_ended(&broker, after).await?;
+    }
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let shared = Arc::new(Shared {
         broker: broker.clone(),
@@ -543,6 +683,8 @@ async fn run(
         watermark: config.watermark.clone(),
         timekeeper,
         node,
+        serves: ArcSwap::from_pointee(serves),
+        asked_for_others: ArcSwap::from_pointee(Duration::ZERO),
         ordinary: Handle::current(),
         stop: stopped,
     });

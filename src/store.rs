@@ -7,6 +7,7 @@
 
 mod address;
 mod changes;
+mod directory_entries;
 mod documents;
 mod enter;
 mod head;
@@ -55,6 +56,7 @@ use rows::ResourceRow;
 
 pub use address::{UNVERIFIED_SENTENCE, postgres_url};
 pub use changes::{Change, Step};
+pub use directory_entries::{DIRECTORY_ENTRIES, DirectoryEntries};
 pub use documents::Documents;
 pub use enter::Entrance;
 pub use lanes::ABANDONED;
@@ -105,6 +107,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         6,
         "commands",
         include_str!("store/migrations/0006_commands.sql"),
+    ),
+    (
+        7,
+        "directory_entries",
+        include_str!("store/migrations/0007_directory_entries.sql"),
     ),
 ];
 
@@ -349,6 +356,8 @@ pub struct Node {
     pub master_keys: String,
     /// The cluster of its keyring.
     pub cluster_id: String,
+    /// A digest of the names of the entries of its directory file; empty: it has none.
+    pub directory: String,
 }
 
 /// A broker that may accept sessions.
@@ -574,7 +583,8 @@ impl Store {
         self.begin(Purpose::Background).await
     }
 
-    /// Says that this node is here and how far it has followed the feed.
+    /// Says that this node is here and how far it has followed the feed. Of a node that is known already,
+    /// which directory file it serves is said by [`Writer::serves_directory`].
     ///
     /// # Errors
     /// If the database does not answer in time.
@@ -583,8 +593,9 @@ impl Store {
         self.write_one(Purpose::Feed, move |c| {
             Box::pin(async move {
                 sqlx::query(
-                    "INSERT INTO nodes (node, host, confirmed, refuse_after, master_keys, cluster_id, seen_at) \
-                     VALUES ($1, $2, $3, $4, $5, $6, CAST(EXTRACT(EPOCH FROM now()) AS BIGINT)) \
+                    "INSERT INTO nodes \
+                     (node, host, confirmed, refuse_after, master_keys, cluster_id, directory, seen_at) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, CAST(EXTRACT(EPOCH FROM now()) AS BIGINT)) \
                      ON CONFLICT (node) DO UPDATE SET confirmed = excluded.confirmed, \
                      refuse_after = excluded.refuse_after, master_keys = excluded.master_keys, \
                      cluster_id = excluded.cluster_id, seen_at = excluded.seen_at",
@@ -595,6 +606,7 @@ impl Store {
                 .bind(node.refuse_after_seconds)
                 .bind(node.master_keys)
                 .bind(node.cluster_id)
+                .bind(node.directory)
                 .execute(c)
                 .await
             })
@@ -653,7 +665,7 @@ impl Store {
         let rows = self.read(Purpose::Revocation, DEADLINE, move |c| {
             Box::pin(async move {
                 sqlx::query(
-                    "SELECT node, host, confirmed, refuse_after, master_keys, cluster_id, \
+                    "SELECT node, host, confirmed, refuse_after, master_keys, cluster_id, directory, \
                      CAST(EXTRACT(EPOCH FROM now()) AS BIGINT) - seen_at AS silent FROM nodes \
                      WHERE CAST(EXTRACT(EPOCH FROM now()) AS BIGINT) - seen_at <= refuse_after + $1 ORDER BY node",
                 )
@@ -671,8 +683,9 @@ impl Store {
                     refuse_after_seconds: row.try_get(3)?,
                     master_keys: row.try_get(4)?,
                     cluster_id: row.try_get(5)?,
+                    directory: row.try_get(6)?,
                 },
-                is_silent: row.try_get::<i64, _>(6)? > SILENT_AFTER_SECONDS,
+                is_silent: row.try_get::<i64, _>(7)? > SILENT_AFTER_SECONDS,
             })
         };
         let nodes: Vec<Seen> = rows

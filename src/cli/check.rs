@@ -22,10 +22,10 @@ use crate::keyring_file;
 use crate::master_key::MasterKey;
 use crate::metrics::Metrics;
 use crate::providers::Providers;
-use crate::server::{self, certificate};
+use crate::server::{self, DirectoryFile, certificate};
 use crate::session::keyring::{Keyring, State};
 use crate::sessions::Sessions;
-use crate::store::{Access, Place, Store, StoreError, WatermarkError};
+use crate::store::{Access, DirectoryEntries, Place, Store, StoreError, WatermarkError};
 use crate::tls::{self, Identity};
 
 /// How far the database's clock, or the last change, may be off.
@@ -33,6 +33,8 @@ const MAX_CLOCK_OFFSET: Duration = Duration::from_secs(60);
 /// So many providers are asked, so many of them at once.
 const MAX_PROVIDERS: usize = 256;
 const ASKED_AT_ONCE: usize = 16;
+/// So many entries that went from the directory file are named.
+const MAX_GONE: usize = 5;
 /// How long a running broker may take to say whether it is ready.
 const HEALTH_WITHIN: Duration = Duration::from_secs(3);
 
@@ -465,6 +467,50 @@ impl Look<'_> {
         Some(store)
     }
 
+    /// Compiles a directory file with the ids that the store keeps for it. Nothing is written.
+    async fn directory_file(
+        &mut self,
+        file: &DirectoryFile,
+        store: Option<&Store>,
+    ) -> Result<Directory, String> {
+        let kept = match store {
+            Some(store) => store
+                .directory_entries()
+                .await
+                .map_err(|error| error.to_string())?,
+            None => DirectoryEntries::default(),
+        };
+        let compiled = file
+            .compile(&kept, &SystemEntropy::new())
+            .map_err(|error| error.to_string())?;
+        let gone: Vec<String> = compiled.gone(&kept).map(ToString::to_string).collect();
+        if compiled.made > 0 && store.is_some() {
+            self.lines.push(ok(
+                "unique ids",
+                format!(
+                    "new entries without a unique id: {}; the broker makes one for each when it reads the file",
+                    compiled.made
+                ),
+            ));
+        }
+        if !gone.is_empty() {
+            let named = gone.iter().take(MAX_GONE).cloned().collect::<Vec<_>>();
+            let more = match gone.len().saturating_sub(MAX_GONE) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            self.lines.push(warning(
+                "departures",
+                format!(
+                    "not in the file any more: {}{more}; their sessions end when the broker reads it",
+                    named.join(", ")
+                ),
+                "put them back before it does, if they are to stay",
+            ));
+        }
+        Ok(compiled.directory)
+    }
+
     /// Loads everything as a broker does, with every secret.
     async fn directory(
         &mut self,
@@ -473,16 +519,17 @@ impl Look<'_> {
     ) -> Option<Directory> {
         let config = self.config;
         let (place, loaded) = match (&config.directory, store, key) {
-            (Some(file), _, _) => {
-                let loaded = server::load_directory(
-                    file,
+            (Some(path), _, _) => {
+                let file = DirectoryFile::read(
+                    path,
                     config.master_key.as_deref(),
                     config.issuer.as_deref(),
                 );
-                (
-                    file.display().to_string(),
-                    loaded.map_err(|e| e.to_string()),
-                )
+                let loaded = match file {
+                    Ok(file) => self.directory_file(&file, store).await,
+                    Err(error) => Err(error.to_string()),
+                };
+                (path.display().to_string(), loaded)
             }
             (None, Some(store), Some(key)) => (
                 "in the store".to_owned(),

@@ -13,7 +13,7 @@ use crate::base::entropy::SystemEntropy;
 use crate::commands;
 use crate::config::Config;
 use crate::directory::declaration::Declaration;
-use crate::directory::{self, Directory, sealing_name};
+use crate::directory::{self, Directory, sealing_name, unique_ids};
 use crate::files::{self, Audience};
 use crate::keyring_file;
 use crate::master_key::MasterKey;
@@ -256,7 +256,7 @@ pub(super) fn seal(arguments: &SealArguments) -> Result<(), Failure> {
     let entropy = SystemEntropy::new();
     let bytes = files::read(path, Audience::Everyone, directory::MAX_BYTES)?;
     // Whatever is wrong with the file is told before anything is written.
-    Directory::compile(bytes.expose(), Some(&key))?;
+    check(bytes.expose(), &key, &entropy)?;
     let mut declaration: Declaration = serde_json::from_slice(bytes.expose())?;
     let mut sealed = 0;
     for entry in &mut declaration.brevet.access_keys {
@@ -276,7 +276,7 @@ pub(super) fn seal(arguments: &SealArguments) -> Result<(), Failure> {
     if sealed > 0 {
         let mut text = serde_json::to_vec_pretty(&declaration)?;
         text.push(b'\n');
-        Directory::compile(&text, Some(&key))?;
+        check(&text, &key, &entropy)?;
         // What was there had secrets in clear, and is not kept: nothing else in it changes.
         journal::note(
             &journal::of(&config),
@@ -286,5 +286,13 @@ pub(super) fn seal(arguments: &SealArguments) -> Result<(), Failure> {
         )?;
     }
     print::note(format_args!("{}: {sealed} secrets sealed", path.display()));
+    Ok(())
+}
+
+/// Checks a directory file as a whole. Ids that it leaves out are the broker's to make.
+fn check(text: &[u8], key: &MasterKey, entropy: &SystemEntropy) -> Result<(), Failure> {
+    let mut declaration = directory::parse(text)?;
+    unique_ids::fill(&mut declaration, |_, _| None, entropy)?;
+    Directory::from_declaration(declaration, Some(key))?;
     Ok(())
 }

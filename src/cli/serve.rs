@@ -15,6 +15,7 @@ use crate::base::entropy::SystemEntropy;
 use crate::budgets::BudgetLimits;
 use crate::commands::{self, CommandContext};
 use crate::config::{Config, Limits, Listener, Names};
+use crate::directory::unique_ids;
 use crate::files;
 use crate::master_key::MasterKey;
 use crate::proof::sigv4::{ANY_REGION, MAX_SKEW};
@@ -199,10 +200,12 @@ async fn develop(arguments: &ServeArguments) -> Result<(Running, About), Failure
         },
     );
     let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy::new()));
-    let declaration = match &arguments.directory {
+    let mut declaration = match &arguments.directory {
         Some(path) => demo::read(path)?,
         None => demo::declaration(&*entropy)?,
     };
+    // Nothing is kept: ids that the file leaves out are made at each start.
+    unique_ids::fill(&mut declaration, |_, _| None, &*entropy)?;
     let compiled = demo::compile(declaration.clone()).map_err(|error| match &arguments.directory {
         Some(path) => format!(
             "{}: {}",

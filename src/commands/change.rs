@@ -69,6 +69,10 @@ pub struct Detail {
     /// The tags of a role that override a rule on whom it may let in.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub overridden: Vec<String>,
+    /// The entries of a directory file that came, with their unique ids (of access keys: their users'
+    /// ARNs), and those that went, without: kind, ARN or id, and the unique id.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub entries: Vec<(String, String, Option<String>)>,
     /// The whole thing before and after, which is kept beside the feed.
     #[serde(skip)]
     pub documents: Documents,

@@ -1,21 +1,15 @@
 //! What IAM gives a new resource by itself: its unique id, its date, its path and its defaults.
 
 use super::{CommandContext, CommandError};
-use crate::base::entropy;
-use crate::base::names::{AccessKeyId, AccessKeyKind};
 use crate::directory::resource::Resource;
+use crate::directory::unique_ids;
 
 /// What IAM gives by itself.
 pub(super) fn fill(resource: &mut Resource, cx: CommandContext<'_>) -> Result<(), CommandError> {
     let account = crate::base::arn::AccountId::parse(resource.account());
     let unique = |prefix: &str, id: &mut String| -> Result<(), CommandError> {
         if let (true, Some(account)) = (id.is_empty(), account) {
-            let minted = AccessKeyId::mint(
-                AccessKeyKind::LongTerm,
-                account,
-                entropy::bytes(cx.entropy)?,
-            );
-            *id = format!("{prefix}{}", minted.as_str().trim_start_matches("AKIA"));
+            *id = unique_ids::mint(prefix, account, cx.entropy)?;
         }
         Ok(())
     };

@@ -1,31 +1,30 @@
-//! What went from a directory that is a file: written to the store as revocations before the new file is
-//! in force, so that nothing lives again when the old file comes back.
+//! What went from a directory that is a file. It is written to the store as revocations before the new
+//! file is in force, so that nothing lives again when the old file comes back.
 
-use crate::base::clock::Timestamp;
-use crate::broker::Broker;
-use crate::commands::{Actor, Detail, Revoked};
 use crate::directory::Directory;
-use crate::revocations::{Key, Mark, Selector};
-use crate::store::{Entry, StoreError};
-
-/// So many are written at once: nobody who revokes sessions waits longer.
-const PORTION: usize = 256;
+use crate::revocations::Selector;
 
 /// One thing that sessions come from and that is gone, disabled, or another one under its name.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Departure {
-    selector: &'static str,
-    account: String,
-    value: String,
+pub(super) struct Departure {
+    pub selector: Selector,
+    pub account: String,
+    pub value: String,
+}
+
+impl Departure {
+    /// Of a thing by its selector's value, of the account in an ARN.
+    pub fn new(selector: Selector, arn: &str, value: &str) -> Self {
+        Self {
+            selector,
+            account: owner(arn).to_owned(),
+            value: value.to_owned(),
+        }
+    }
 }
 
 /// What ends when one directory takes the place of another.
-fn departures(old: &Directory, new: &Directory) -> Vec<Departure> {
-    let departure = |selector: Selector, account: &str, value: &str| Departure {
-        selector: selector.as_str(),
-        account: account.to_owned(),
-        value: value.to_owned(),
-    };
+pub(super) fn departures(old: &Directory, new: &Directory) -> Vec<Departure> {
     let keys = old.access_keys().filter(|key| {
         let id = key.id.as_str();
         key.active
@@ -33,21 +32,20 @@ fn departures(old: &Directory, new: &Directory) -> Vec<Departure> {
                 .access_key(id)
                 .is_none_or(|now| !now.active || now.user_arn != key.user_arn)
     });
-    let keys =
-        keys.map(|key| departure(Selector::AccessKey, owner(&key.user_arn), key.id.as_str()));
+    let keys = keys.map(|key| Departure::new(Selector::AccessKey, &key.user_arn, key.id.as_str()));
     let users = old
         .users()
         .filter(|user| new.user(&user.arn).is_none_or(|now| now.id != user.id));
-    let users = users.map(|user| departure(Selector::Principal, user.account.as_str(), &user.arn));
+    let users = users.map(|user| Departure::new(Selector::Principal, &user.arn, &user.arn));
     let roles = old
         .roles()
         .filter(|role| new.role(&role.arn).is_none_or(|now| now.id != role.id));
-    let roles = roles.map(|role| departure(Selector::Role, role.account.as_str(), &role.arn));
+    let roles = roles.map(|role| Departure::new(Selector::Role, &role.arn, &role.arn));
     let providers = old
         .oidc_providers()
         .filter(|provider| new.oidc_provider(&provider.arn).is_none());
-    let providers = providers
-        .map(|provider| departure(Selector::Principal, owner(&provider.arn), &provider.arn));
+    let providers =
+        providers.map(|provider| Departure::new(Selector::Principal, &provider.arn, &provider.arn));
     let mut all: Vec<Departure> = keys.chain(users).chain(roles).chain(providers).collect();
     all.sort();
     all
@@ -56,63 +54,6 @@ fn departures(old: &Directory, new: &Directory) -> Vec<Departure> {
 /// The account in an ARN.
 fn owner(arn: &str) -> &str {
     arn.split(':').nth(4).unwrap_or_default()
-}
-
-/// Writes down what ends when a new directory file takes the place of the old one, and puts it in force
-/// here. How many things there were.
-///
-/// # Errors
-/// When the store does not take it: the new file must then not be in force.
-pub(super) async fn write_down(
-    broker: &Broker,
-    old: &Directory,
-    new: &Directory,
-    now: Timestamp,
-) -> Result<usize, StoreError> {
-    let all = departures(old, new);
-    for portion in all.chunks(PORTION) {
-        let mut writer = broker.store.write_much().await?;
-        let mut marks = Vec::with_capacity(portion.len());
-        for departure in portion {
-            let Departure {
-                selector,
-                account,
-                value,
-            } = departure;
-            let Some(kind) = Selector::parse(selector) else {
-                continue;
-            };
-            let mark = Mark {
-                before_sequence: writer.sequence() + 1,
-                before_seconds: 0,
-                expires_at: Mark::outlives(now),
-            };
-            let detail = Detail {
-                revoked: vec![Revoked::new(kind, account, value, mark)],
-                ..Detail::default()
-            };
-            let entry = Entry {
-                changed_at: now,
-                actor: Actor::operator("brevet").text(),
-                action: "LoadDirectory",
-                kind: "revocation",
-                id: format!("{selector} {value}"),
-                detail: serde_json::to_string(&detail)
-                    .map_err(|error| StoreError::Row(error.to_string()))?,
-            };
-            writer.record(&entry).await?;
-            writer.revoke(selector, account, value, mark).await?;
-            marks.push((Key::new(kind, account, value), mark));
-        }
-        writer.commit().await?;
-        for (key, mark) in marks {
-            broker.revocations.mark(&key, mark);
-        }
-    }
-    if !all.is_empty() {
-        broker.feed.nudge();
-    }
-    Ok(all.len())
 }
 
 #[cfg(test)]
@@ -154,7 +95,7 @@ mod tests {
         let gone = |new: &Directory| -> Vec<String> {
             departures(&whole, new)
                 .into_iter()
-                .map(|d| format!("{} {}", d.selector, d.value))
+                .map(|d| format!("{} {}", d.selector.as_str(), d.value))
                 .collect()
         };
         let (key, user) = (

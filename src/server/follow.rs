@@ -193,6 +193,7 @@ pub(super) async fn follow(shared: Arc<Shared>) {
             let node = Node {
                 confirmed: broker.feed.sequence(),
                 master_keys,
+                directory: shared.serves.load().digest.clone(),
                 ..shared.node.clone()
             };
             if let Err(error) = broker.store.report(&node).await {
@@ -625,6 +626,19 @@ fn ids(broker: &Broker) -> Option<(String, String)> {
     Some((uuid()?, uuid()?))
 }
 
+/// Writes down in this node's audit what ended with the changes after one that were made before this node
+/// followed the feed.
+pub(super) async fn write_down_what_ended(broker: &Broker, after: i64) -> Result<(), StoreError> {
+    for change in broker.store.feed_after(after, MAX_AUDITED).await? {
+        match serde_json::from_str::<Detail>(&change.detail) {
+            Ok(detail) if detail.revoked.is_empty() => {}
+            Ok(detail) => write_down(broker, &change, detail),
+            Err(error) => return Err(StoreError::Row(error.to_string())),
+        }
+    }
+    Ok(())
+}
+
 /// A change of the feed as this node's audit has it: who, what, before and after, and its number.
 fn write_down(broker: &Broker, change: &Change, detail: Detail) {
     let Some((request_id, event_id)) = ids(broker) else {
@@ -653,7 +667,7 @@ fn write_down(broker: &Broker, change: &Change, detail: Detail) {
     record.request_parameters = raw(&serde_json::json!({"kind": change.kind, "id": change.id}));
     record.additional_event_data = raw(&serde_json::json!({
         "sequenceNumber": change.sequence, "before": detail.before, "after": detail.after, "beforeSha256": detail.before_sha256, "afterSha256": detail.after_sha256, "revoked": detail.revoked,
-        "overridden": detail.overridden,
+        "overridden": detail.overridden, "entries": detail.entries,
     }));
     if broker.audit.note(&record).is_err() {
         tracing::error!(

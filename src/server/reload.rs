@@ -10,14 +10,15 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::signal::unix::Signal;
 
-use super::{Shared, departures, service_manager};
+use super::directory_file::{DirectoryFile, TakeError, Taker};
+use super::{Shared, service_manager};
+use crate::base::entropy::NoEntropy;
 use crate::config::Config;
-use crate::directory::{self, Directory, DirectoryError, OWN_ISSUER};
-use crate::files::{self, Audience, FileError};
+use crate::directory::{Directory, DirectoryError, OWN_ISSUER};
+use crate::files::FileError;
 use crate::keyring_file;
 use crate::master_key::{MasterKey, MasterKeyError};
 use crate::metrics::Reload;
-use crate::store::StoreError;
 use crate::tls;
 
 /// How often the files are looked at.
@@ -35,6 +36,9 @@ pub enum DirectoryLoadError {
     /// Its content.
     #[error(transparent)]
     Content(#[from] DirectoryError),
+    /// Random bytes for the ids that it leaves out.
+    #[error(transparent)]
+    Entropy(#[from] NoEntropy),
     /// A provider in it is the broker itself.
     #[error("directory: {0}")]
     OwnIssuer(String),
@@ -48,32 +52,6 @@ pub enum DirectoryLoadError {
         /// How many.
         count: usize,
     },
-}
-
-/// Reads a directory file and the master key that it needs. `issuer` is the broker as an issuer of
-/// tokens.
-///
-/// # Errors
-/// Names the file or the place in it, and the rule.
-pub fn load_directory(
-    path: &Path,
-    master_key: Option<&Path>,
-    issuer: Option<&str>,
-) -> Result<Directory, DirectoryLoadError> {
-    let master_key = master_key.map(MasterKey::load).transpose()?;
-    let bytes = files::read(path, Audience::Everyone, directory::MAX_BYTES)?;
-    let directory = Directory::compile(bytes.expose(), master_key.as_ref())?;
-    let count = directory.clear_secrets();
-    if count > 0 && files::read(path, Audience::Owner, directory::MAX_BYTES).is_err() {
-        return Err(DirectoryLoadError::Readable {
-            path: path.to_owned(),
-            count,
-        });
-    }
-    match own_provider(&directory, issuer) {
-        Some(why) => Err(DirectoryLoadError::OwnIssuer(why)),
-        None => Ok(directory),
-    }
 }
 
 /// That a provider of a directory is the broker itself, which vouches for nobody here.
@@ -106,7 +84,8 @@ pub(super) async fn watch(
         let now = Stamps::of(&config);
         let master_key =
             config.master_key.is_some() && (asked || seen.master_key != now.master_key);
-        let directory = config.directory.is_some() && (asked || seen.directory != now.directory);
+        let directory = config.directory.is_some()
+            && (asked || seen.directory != now.directory || shared.may_end_what_was_left().await);
         let keyring = asked || seen.keyring != now.keyring;
         let certificate = asked || seen.certificate != now.certificate;
         seen = now;
@@ -125,7 +104,8 @@ pub(super) async fn watch(
                 }
                 if directory {
                     let loaded = reload_directory(&config, &shared);
-                    is_due_again = matches!(loaded, Err(Untaken::Store(_)));
+                    is_due_again =
+                        matches!(loaded, Err(TakeError::Store(_) | TakeError::Contended));
                     told(
                         &shared,
                         "directory",
@@ -152,39 +132,35 @@ pub(super) async fn watch(
     }
 }
 
-/// Why a directory file was not taken.
-#[derive(Debug, thiserror::Error)]
-enum Untaken {
-    /// The file; it is looked at again when it changes.
-    #[error(transparent)]
-    File(#[from] DirectoryLoadError),
-    /// What ends with it cannot be written down; it is tried again.
-    #[error("the store does not take what ends with it: {0}")]
-    Store(#[from] StoreError),
-}
-
-fn reload_directory(config: &Config, shared: &Shared) -> Result<(), Untaken> {
+fn reload_directory(config: &Config, shared: &Shared) -> Result<(), TakeError> {
     let Some(path) = &config.directory else {
         return Ok(());
     };
-    let directory = load_directory(path, config.master_key.as_deref(), config.issuer.as_deref())?;
+    let file = DirectoryFile::read(path, config.master_key.as_deref(), config.issuer.as_deref())?;
     let broker = &shared.broker;
+    let taker = Taker {
+        store: &broker.store,
+        entropy: &*broker.entropy,
+        now: broker.clock.now(),
+        node: &shared.node.node,
+        host: &shared.node.host,
+    };
     // What went has ended for good, also if it comes back.
     let old = broker.directory.load_full();
-    let ended = Handle::current().block_on(departures::write_down(
-        broker,
-        &old,
-        &directory,
-        broker.clock.now(),
-    ))?;
-    if ended > 0 {
+    let taken = Handle::current().block_on(taker.take(&file, None, Some(&old)))?;
+    for (key, mark) in &taken.ended {
+        broker.revocations.mark(key, *mark);
+    }
+    broker.feed.nudge();
+    if !taken.ended.is_empty() {
         tracing::info!(
-            ended,
+            ended = taken.ended.len(),
             "keys, users, roles and providers went from the directory, and their sessions have ended"
         );
     }
-    super::follow::announce(&shared.broker, &directory);
-    shared.broker.directory.store(Arc::new(directory));
+    shared.serves(taken.digest, taken.left);
+    super::follow::announce(&shared.broker, &taken.directory);
+    shared.broker.directory.store(Arc::new(taken.directory));
     Ok(())
 }
 

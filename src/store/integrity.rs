@@ -17,7 +17,7 @@ use crate::master_key::{MasterKey, MasterKeyError};
 
 /// How the sealed sums are laid out.
 const FORM: u8 = 1;
-/// A sum for each kind of thing, one for revocations, and one for what is to come.
+/// A sum for each kind of thing, one for revocations, and one for the entries of a directory file.
 const SETS: usize = Kind::ALL.len() + 2;
 /// Form, the first change that is kept, and of each set 32 bytes and a count.
 const CONTENTS: usize = 1 + 8 + SETS * 40;
@@ -213,6 +213,17 @@ pub(super) enum Row<'a> {
     Revocation(Revocation<'a>),
     /// A change of the feed, with its digest.
     Change(&'a Fields<'a>, &'a str),
+    /// An entry of a directory that is a file.
+    DirectoryEntry(DirectoryEntry<'a>),
+}
+
+/// The columns of an entry of a directory that is a file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DirectoryEntry<'a> {
+    pub kind: &'a str,
+    pub id: &'a str,
+    pub identity: &'a str,
+    pub version: i64,
 }
 
 /// The columns of a thing of the directory.
@@ -290,6 +301,10 @@ impl Row<'_> {
             Self::Resource(row) => format!("{} {}", super::clip(row.kind), super::clip(row.id)),
             Self::Revocation(row) => row.name(),
             Self::Change(fields, _) => format!("change {} of the feed", fields.sequence),
+            Self::DirectoryEntry(row) => {
+                let (kind, id) = (super::clip(row.kind), super::clip(row.id));
+                format!("directory entry {kind} {id}")
+            }
         }
     }
 
@@ -325,6 +340,18 @@ impl Row<'_> {
                 put(text("change"));
                 put(text(chain));
                 fields.each(put);
+            }
+            Self::DirectoryEntry(row) => {
+                let fields = [
+                    text("directory entry"),
+                    text(row.kind),
+                    text(row.id),
+                    text(row.identity),
+                ];
+                fields
+                    .into_iter()
+                    .chain([Field::Number(row.version)])
+                    .for_each(put);
             }
         }
     }
@@ -421,6 +448,8 @@ pub(super) enum Set {
     Of(Kind),
     /// All revocations.
     Revocations,
+    /// The entries of a directory that is a file.
+    DirectoryEntries,
 }
 
 impl Set {
@@ -428,6 +457,7 @@ impl Set {
         match self {
             Self::Of(kind) => Kind::ALL.iter().position(|k| *k == kind).unwrap_or(SETS),
             Self::Revocations => Kind::ALL.len(),
+            Self::DirectoryEntries => Kind::ALL.len() + 1,
         }
     }
 }

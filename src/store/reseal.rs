@@ -11,7 +11,7 @@ use super::lanes::Purpose;
 use super::rows::{ResourceRow, RevocationRow, differing_kinds, differing_revocations};
 use super::verify::{Shown, revoked_signing_keys};
 use super::writer::{Entry, Writer};
-use super::{BoxFuture, Engine, Head, Store, StoreError, kind};
+use super::{BoxFuture, Engine, Head, Store, StoreError, directory_entries, kind};
 use crate::base::clock::Timestamp;
 use crate::revocations::{Mark, Selector};
 
@@ -60,6 +60,7 @@ impl Store {
         let others: Vec<String> = differing_kinds(&writer.contents, &shown.rows)
             .into_iter()
             .chain(differing_revocations(&writer.contents, &shown.rows))
+            .chain(directory_entries::differs(&writer.contents, &shown.rows))
             .collect();
         if !others.is_empty() {
             writer.abandon().await;
@@ -126,6 +127,17 @@ impl Store {
                 None => break,
             }
         }
+        let mut after = (String::new(), String::new());
+        loop {
+            let mut writer = self.write_renewing().await?;
+            let (done, next) = writer.renew_directory_entries(after).await?;
+            writer.commit().await?;
+            renewed += done;
+            match next {
+                Some(next) => after = next,
+                None => break,
+            }
+        }
         let mut after = i64::MIN;
         loop {
             let mut writer = self.write_renewing().await?;
@@ -147,7 +159,7 @@ impl Store {
 }
 
 /// Where the next portion begins; none: that was the last.
-type Next<T> = Option<T>;
+pub(super) type Next<T> = Option<T>;
 
 impl Writer<'_> {
     /// Takes all rows as they are, and makes their MACs, their sums and the chain of the feed. The ids of the
@@ -191,6 +203,7 @@ impl Writer<'_> {
             }
             self.update(REVOCATIONS, macs).await?;
         }
+        self.reseal_directory_entries().await?;
         let mut after = Some(i64::MIN);
         let (mut first, mut revoked_keys) = (None, BTreeSet::new());
         while let Some(from) = after {
@@ -324,18 +337,19 @@ impl Writer<'_> {
         ))
     }
 
-    fn is_under_own_key(&self, mac: &str) -> bool {
+    pub(super) fn is_under_own_key(&self, mac: &str) -> bool {
         mac.split_once(':').is_some_and(|(id, _)| id == self.key_id)
     }
 
-    /// Writes MACs, each behind what names its row, in one statement.
-    async fn update(
+    /// Changes the rows of this list in one statement: each of them behind what names it. How many rows the
+    /// database says it were.
+    pub(super) async fn update(
         &mut self,
         statements: [&'static str; 2],
         macs: Vec<serde_json::Value>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<u64, StoreError> {
         if macs.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let [sqlite, postgres] = statements;
         let sql = if self.store.engine == Engine::Postgres {
@@ -346,7 +360,7 @@ impl Writer<'_> {
         let macs = serde_json::Value::Array(macs).to_string();
         self.ask(move |c| Box::pin(async move { sqlx::query(sql).bind(macs).execute(c).await }))
             .await
-            .map(|_| ())
+            .map(|done| done.rows_affected())
     }
 }
 
@@ -373,7 +387,7 @@ const CHANGES: [&str; 2] = [
 ];
 
 /// Whether there may be more behind a portion of so many rows.
-fn next<T>(rows: usize, last: Option<T>) -> Next<T> {
+pub(super) fn next<T>(rows: usize, last: Option<T>) -> Next<T> {
     let whole = i64::try_from(rows).is_ok_and(|rows| rows >= PAGE);
     last.filter(|_| whole)
 }

@@ -353,7 +353,7 @@ pub(super) fn differing_revocations(found: &Contents, expected: &Contents) -> Op
     (found != expected).then(|| differing("that are revocations", found.count, expected.count))
 }
 
-fn differing(which: &str, found: u64, expected: u64) -> String {
+pub(super) fn differing(which: &str, found: u64, expected: u64) -> String {
     if found == expected {
         format!(
             "among the {found} rows {which} is one of an earlier state, or one twice and another one missing"

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use sqlx::AnyConnection;
 
 use super::changes::{PAGE, RESTORED, page};
+use super::directory_entries::{self, Looked};
 use super::integrity::{Contents, Resource, Row, Set, Wrong};
 use super::lanes::Purpose;
 use super::rows::{
@@ -230,6 +231,19 @@ impl Store {
             Err(StoreError::Tampered(what)) => findings.add(what),
             other => other?,
         }
+        let mut entries = |entry: &directory_entries::Looked<'_>| match entry {
+            Looked::Row(row, mac) => {
+                if to_accept {
+                    as_it_is.add(Set::DirectoryEntries, first.mac(row).1);
+                }
+                match keys.check(row, mac) {
+                    Ok(term) => found.add(Set::DirectoryEntries, term),
+                    Err(error) => findings.add(wrong(row, &error)),
+                }
+            }
+            Looked::Unreadable(what) => findings.add((*what).to_owned()),
+        };
+        directory_entries::look(&mut *connection, &mut entries).await?;
         let kept_from = expected.as_ref().map(|contents| contents.kept_from);
         self.look_at_feed(
             &mut *connection,
@@ -254,6 +268,12 @@ impl Store {
             .as_ref()
             .and_then(|expected| differing_revocations(&found, expected));
         revocations.into_iter().for_each(|what| findings.add(what));
+        if let Some(expected) = &expected {
+            directory_entries::differing(connection, &found, expected)
+                .await?
+                .into_iter()
+                .for_each(|what| findings.add(what));
+        }
         Ok(as_it_is)
     }
 

@@ -723,7 +723,7 @@ impl<'s> Writer<'s> {
         self.ask_for(DEADLINE, work).await
     }
 
-    async fn ask_for<T>(
+    pub(super) async fn ask_for<T>(
         &mut self,
         deadline: Duration,
         work: impl for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, sqlx::Error>>,

@@ -100,6 +100,17 @@ impl World {
             let create = things.into_iter().map(Command::Create).collect();
             commands::execute(context, &actor, create).await.unwrap();
         }
+        keep(
+            &store,
+            1,
+            &[
+                ("user/F1", "AIDAFFFFFFFFFFFFFFF1"),
+                ("user/F2", "AIDAFFFFFFFFFFFFFFF2"),
+            ],
+            &[],
+        )
+        .await;
+        keep(&store, 1, &[("user/left", "AIDAFFFFFFFFFFFFFFF3")], &[]).await;
         // A user that is not there any more later on.
         let gone = json!({"UserName": "gone", "Arn": arn("user", "gone")});
         let gone = Resource::parse(Kind::User, &gone.to_string()).unwrap();
@@ -155,6 +166,16 @@ impl World {
         )
         .await
         .unwrap();
+        keep(
+            &store,
+            2,
+            &[
+                ("user/F1", "AIDAFFFFFFFFFFFFFFF4"),
+                ("user/F2", "AIDAFFFFFFFFFFFFFFF5"),
+            ],
+            &["user/left"],
+        )
+        .await;
         Watermark::of(&store.head().await.unwrap())
             .save(&dir.path().join("store.watermark"))
             .unwrap();
@@ -216,6 +237,7 @@ impl World {
                 .load_revocations(&Revocations::default(), now())
                 .await?;
             store.scan::<StoreError>(|_, _, _, _| Ok(())).await?;
+            store.directory_entries().await?;
             Ok::<_, StoreError>(())
         };
         let loaded = loaded.await.map_err(|error| error.to_string());
@@ -244,6 +266,34 @@ async fn record(
         detail: detail.to_string(),
     };
     writer.record(&entry).await.unwrap();
+}
+
+/// Keeps entries of a directory file, and forgets others, as a broker does that reads one.
+async fn keep(store: &Store, n: usize, came: &[(&str, &str)], went: &[&str]) {
+    let user = |name: &str| Name::new(Kind::User, format!("arn:aws:iam::{ACCOUNT}:{name}"));
+    let came: Vec<(Name, &str)> = came.iter().map(|(name, id)| (user(name), *id)).collect();
+    let went: Vec<Name> = went.iter().map(|name| user(name)).collect();
+    let mut writer = store.write().await.unwrap();
+    let kept = writer.directory_entries().await.unwrap();
+    let entries: Vec<Value> = (came.iter().map(|(name, id)| json!(["user", name.id, id])))
+        .chain(went.iter().map(|name| json!(["user", name.id, null])))
+        .collect();
+    let id = format!("directory-{n}.json");
+    record(
+        &mut writer,
+        "LoadDirectory",
+        "directory-entries",
+        &id,
+        json!({"Entries": entries}),
+    )
+    .await;
+    let came: Vec<(&Name, &str)> = came.iter().map(|(name, id)| (name, *id)).collect();
+    writer.keep_directory_entries(&kept, &came).await.unwrap();
+    writer
+        .forget_directory_entries(&kept, &went.iter().collect::<Vec<_>>())
+        .await
+        .unwrap();
+    writer.commit().await.unwrap();
 }
 
 async fn revoke(store: &Store, selector: Selector, account: &str, value: &str, seconds: i64) {
@@ -519,6 +569,101 @@ fn of_revocations(world: &World) -> Vec<Case> {
     cases
 }
 
+fn of_directory_entries(world: &World) -> Vec<Case> {
+    let older = format!("ATTACH '{}' AS older;", world.path("older.db").display());
+    let table = "directory_entries";
+    let id = |name: &str| format!("arn:aws:iam::{ACCOUNT}:user/{name}");
+    let (this, other) = (
+        format!("WHERE id = '{}'", id("F1")),
+        format!("WHERE id = '{}'", id("F2")),
+    );
+    let name = format!("directory entry user {}", id("F1"));
+    let mut cases = Vec::new();
+    for (column, to, named) in [
+        (
+            "kind",
+            "'role'",
+            format!("directory entry role {}", id("F1")),
+        ),
+        ("kind", "'rol'", format!("directory entry rol {}", id("F1"))),
+        ("id", "id || 'x'", format!("{name}x")),
+        ("identity", "'AIDAEVILEVILEVILEVIL'", name.clone()),
+        ("identity", "''", name.clone()),
+        ("identity", "x'ff'", name.clone()),
+        ("version", "version + 1", name.clone()),
+        ("version", "version - 1", name.clone()),
+        ("version", "'one'", name.clone()),
+        ("mac", "''", name.clone()),
+        ("mac", "upper(mac)", name.clone()),
+        ("mac", "(SELECT MAX(mac) FROM resources)", name.clone()),
+    ] {
+        let sql = format!("UPDATE {table} SET {column} = {to} {this}");
+        cases.push(case(format!("{name}: {column} = {to}"), sql, named));
+    }
+    for (what, sql, named) in [
+        (
+            "the MAC of another one",
+            format!("UPDATE {table} SET mac = (SELECT mac FROM {table} {other}) {this}"),
+            name.clone(),
+        ),
+        (
+            "the content of another one",
+            format!(
+                "UPDATE {table} SET (identity, mac) = (SELECT identity, mac FROM {table} {other}) {this}"
+            ),
+            name.clone(),
+        ),
+        (
+            "removed",
+            format!("DELETE FROM {table} {this}"),
+            format!("{name} is missing, which change"),
+        ),
+        (
+            "of an earlier state",
+            format!(
+                "{older} DELETE FROM {table} {this}; INSERT INTO {table} SELECT * FROM older.{table} {this}"
+            ),
+            format!("{name} is as change"),
+        ),
+        (
+            "twice",
+            format!(
+                "CREATE TABLE doubled AS SELECT * FROM {table}; DROP TABLE {table}; \
+                 ALTER TABLE doubled RENAME TO {table}; INSERT INTO {table} SELECT * FROM {table} {this}"
+            ),
+            format!("{name} is there twice"),
+        ),
+        (
+            "under another name",
+            format!(
+                "INSERT INTO {table} SELECT kind, id || '2', identity, version, mac FROM {table} {this}"
+            ),
+            format!("{name}2"),
+        ),
+        (
+            "one that went put back",
+            format!(
+                "{older} INSERT INTO {table} SELECT * FROM older.{table} WHERE id = '{}'",
+                id("left")
+            ),
+            "user/left is there, which change".to_owned(),
+        ),
+        (
+            "all removed",
+            format!("DELETE FROM {table}"),
+            "0 rows that are directory entries where 2 belong".to_owned(),
+        ),
+        (
+            "all of an earlier state",
+            format!("{older} DELETE FROM {table}; INSERT INTO {table} SELECT * FROM older.{table}"),
+            "3 rows that are directory entries where 2 belong".to_owned(),
+        ),
+    ] {
+        cases.push(case(format!("{name}: {what}"), sql, named));
+    }
+    cases
+}
+
 fn of_the_feed(world: &World) -> Vec<Case> {
     let older = format!("ATTACH '{}' AS older;", world.path("older.db").display());
     let mut cases = Vec::new();
@@ -683,10 +828,11 @@ async fn every_way_to_change_the_database_by_hand_is_noticed_and_named() {
     let cases: Vec<Case> = of_resources(&world)
         .into_iter()
         .chain(of_revocations(&world))
+        .chain(of_directory_entries(&world))
         .chain(of_the_feed(&world))
         .chain(of_the_store_itself(&world))
         .collect();
-    assert!(cases.len() >= 200, "{}", cases.len());
+    assert!(cases.len() >= 220, "{}", cases.len());
     let count = cases.len();
     let (mut wrong, mut running) = (Vec::new(), tokio::task::JoinSet::new());
     for (n, case) in cases.into_iter().enumerate() {
@@ -979,7 +1125,7 @@ async fn every_mac_is_made_anew_under_a_new_master_key() {
     let new = Store::open(&place, Access::Use, Some(&promoted), now(), &entropy)
         .await
         .unwrap();
-    let rows = usize::try_from(world.head).unwrap() + 2 * world.names.len() + 5;
+    let rows = usize::try_from(world.head).unwrap() + 2 * world.names.len() + 5 + 2;
     assert_eq!(new.renew().await.unwrap(), rows);
     // Whoever has the new key in its file, and not in front, writes under it as well.
     revoke(

@@ -46,4 +46,5 @@ mod store;
 mod tokens;
 mod transport;
 mod trust;
+mod unique_ids;
 mod waiting;

@@ -1,0 +1,200 @@
+//! The unique ids of users, roles, groups, policies and instance profiles. Whoever makes one of them may
+//! leave its id out: then it is made up. IAM User Guide, "IAM identifiers", section "Unique identifiers".
+
+use std::collections::HashSet;
+
+use super::declaration::Declaration;
+use super::resource::Kind;
+use crate::base::arn::{AccountId, IamArn};
+use crate::base::entropy::{self, Entropy, NoEntropy};
+use crate::base::names::{AccessKeyId, AccessKeyKind};
+
+/// What the unique ids of a kind begin with; none: it has none.
+pub fn prefix(kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::User => Some("AIDA"),
+        Kind::Role => Some("AROA"),
+        Kind::Group => Some("AGPA"),
+        Kind::Policy => Some("ANPA"),
+        Kind::InstanceProfile => Some("AIPA"),
+        Kind::Account
+        | Kind::AccessKey
+        | Kind::MfaDevice
+        | Kind::OidcProvider
+        | Kind::SamlProvider => None,
+    }
+}
+
+/// A new unique id of something in an account. Thirty-nine of its bits are random: whoever makes many of
+/// them must see that none is made twice.
+///
+/// # Errors
+/// Without random bytes.
+pub fn mint(prefix: &str, account: AccountId, entropy: &dyn Entropy) -> Result<String, NoEntropy> {
+    let minted = AccessKeyId::mint(AccessKeyKind::LongTerm, account, entropy::bytes(entropy)?);
+    Ok(format!(
+        "{prefix}{}",
+        minted.as_str().trim_start_matches("AKIA")
+    ))
+}
+
+/// Visits everything in a file that has a unique id: its kind, its ARN, and the id, which is empty where the
+/// file leaves it out. AWS's own policies have ids that AWS gave.
+fn visit<E>(
+    file: &mut Declaration,
+    mut each: impl FnMut(Kind, &str, &mut String) -> Result<(), E>,
+) -> Result<(), E> {
+    for user in &mut file.user_detail_list {
+        each(Kind::User, &user.arn, &mut user.user_id)?;
+    }
+    for group in &mut file.group_detail_list {
+        each(Kind::Group, &group.arn, &mut group.group_id)?;
+    }
+    for policy in &mut file.policies {
+        if !super::is_aws_managed(&policy.arn) {
+            each(
+                Kind::Policy,
+                &policy.arn,
+                policy.policy_id.get_or_insert_default(),
+            )?;
+        }
+    }
+    let mut profiles: Vec<_> = file.brevet.instance_profiles.iter_mut().collect();
+    for role in &mut file.role_detail_list {
+        each(Kind::Role, &role.arn, &mut role.role_id)?;
+        profiles.extend(&mut role.instance_profile_list);
+    }
+    for profile in profiles {
+        each(
+            Kind::InstanceProfile,
+            &profile.arn,
+            &mut profile.instance_profile_id,
+        )?;
+    }
+    Ok(())
+}
+
+/// Gives everything in a file that has a unique id and does not state it one: the id that `kept` has for it,
+/// or a new one. How many are new. What has no legal ARN gets none; compiling the file says what is wrong.
+///
+/// # Errors
+/// Without random bytes.
+pub fn fill<'k>(
+    file: &mut Declaration,
+    kept: impl Fn(Kind, &str) -> Option<&'k str>,
+    entropy: &dyn Entropy,
+) -> Result<usize, NoEntropy> {
+    let mut taken = HashSet::new();
+    visit(file, |kind, arn, id| {
+        if id.is_empty()
+            && let Some(kept) = kept(kind, arn)
+        {
+            kept.clone_into(id);
+        }
+        if !id.is_empty() {
+            taken.insert(id.clone());
+        }
+        Ok::<(), NoEntropy>(())
+    })?;
+    let mut made = 0;
+    visit(file, |kind, arn, id| {
+        let (true, Some(prefix), Some(parsed)) = (id.is_empty(), prefix(kind), IamArn::parse(arn))
+        else {
+            return Ok(());
+        };
+        loop {
+            let new = mint(prefix, parsed.account, entropy)?;
+            if taken.insert(new.clone()) {
+                *id = new;
+                made += 1;
+                return Ok(());
+            }
+        }
+    })?;
+    Ok(made)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::base::entropy::SystemEntropy;
+
+    fn file() -> Declaration {
+        let arn = |rest: &str| format!("arn:aws:iam::111122223333:{rest}");
+        let value = json!({
+            "UserDetailList": [{"UserName": "a", "Arn": arn("user/a")},
+                {"UserName": "b", "Arn": arn("user/b"), "UserId": "AIDASTATEDSTATEDSTAT"}],
+            "GroupDetailList": [{"GroupName": "g", "Arn": arn("group/g")}],
+            "RoleDetailList": [{"RoleName": "r", "Arn": arn("role/r"),
+                "InstanceProfileList": [{"InstanceProfileName": "i", "Arn": arn("instance-profile/i")}]}],
+            "Policies": [{"PolicyName": "p", "Arn": arn("policy/p")},
+                {"PolicyName": "q", "Arn": "arn:aws:iam::aws:policy/q"},
+                {"PolicyName": "bad", "Arn": "bad"}],
+            "Brevet": {"InstanceProfiles": [{"InstanceProfileName": "j", "Arn": arn("instance-profile/j")}]}
+        });
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn ids(file: &mut Declaration) -> Vec<(String, String)> {
+        let mut all = Vec::new();
+        visit(file, |_, arn, id| {
+            all.push((arn.to_owned(), id.clone()));
+            Ok::<(), NoEntropy>(())
+        })
+        .unwrap();
+        all
+    }
+
+    #[test]
+    fn what_the_file_states_stands_and_what_is_kept_is_taken_before_a_new_id_is_made() {
+        let mut file = file();
+        let kept = |kind: Kind, arn: &str| {
+            (kind == Kind::Role && arn.ends_with("/r") || arn.ends_with("user/b"))
+                .then_some("AROAKEPTKEPTKEPTKEPT")
+        };
+        assert_eq!(fill(&mut file, kept, &SystemEntropy::new()).unwrap(), 5);
+        let ids = ids(&mut file);
+        let id = |end: &str| {
+            let found = ids.iter().find(|(arn, _)| arn.ends_with(end));
+            found.map(|(_, id)| id.as_str()).unwrap()
+        };
+        assert_eq!(id("user/b"), "AIDASTATEDSTATEDSTAT");
+        assert_eq!(id("role/r"), "AROAKEPTKEPTKEPTKEPT");
+        assert_eq!(id("bad"), "", "without an account there is no id");
+        for (end, prefix) in [
+            ("user/a", "AIDA"),
+            ("group/g", "AGPA"),
+            ("policy/p", "ANPA"),
+            ("instance-profile/i", "AIPA"),
+            ("instance-profile/j", "AIPA"),
+        ] {
+            let id = id(end);
+            assert!(id.starts_with(prefix) && id.len() == 20, "{end}: {id}");
+        }
+        assert!(file.policies.iter().any(|p| p.policy_id.is_none()));
+        let distinct: HashSet<_> = ids.iter().map(|(_, id)| id).collect();
+        assert_eq!(distinct.len(), ids.len());
+    }
+
+    #[test]
+    fn no_id_is_made_twice() {
+        /// Says each thing twice.
+        struct Stutter(std::sync::atomic::AtomicU8);
+        impl Entropy for Stutter {
+            fn fill(&self, buffer: &mut [u8]) -> Result<(), NoEntropy> {
+                let n = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                buffer.fill(n / 2);
+                Ok(())
+            }
+        }
+        let user = |n: u8| json!({"UserName": format!("u{n}"), "Arn": format!("arn:aws:iam::111122223333:user/u{n}")});
+        let users: Vec<_> = (0..20).map(user).collect();
+        let mut file: Declaration =
+            serde_json::from_value(json!({"UserDetailList": users})).unwrap();
+        fill(&mut file, |_, _| None, &Stutter(0.into())).unwrap();
+        let distinct: HashSet<_> = ids(&mut file).into_iter().map(|(_, id)| id).collect();
+        assert_eq!(distinct.len(), 20);
+    }
+}
