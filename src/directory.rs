@@ -9,7 +9,7 @@ mod table;
 pub mod unique_ids;
 mod unsupported;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -288,7 +288,7 @@ pub struct Directory {
     /// Takes the place of a policy whose document is not here.
     closed: Arc<Policy>,
     clear_secrets: usize,
-    /// Of a store: the accounts that it has. A file names principals by ARN.
+    /// The accounts that the file or the store has.
     accounts: Arc<HashSet<AccountId>>,
 }
 
@@ -335,12 +335,15 @@ impl Directory {
         let mut directory = Self::empty()?;
         let mut unique = Unique::default();
         let mut places = HashMap::<Kind, usize>::new();
-        for resource in declared(declaration)? {
+        let resources = declared(declaration)?;
+        let owners = principals::Owners::of(&resources);
+        for resource in resources {
             let index = places.entry(resource.kind()).or_default();
             let place = place(list(resource.kind()), *index, label(&resource));
             *index += 1;
             unique.resource(&place, &resource)?;
-            directory.put(&place, &resource, Source::Declared, master_key)?;
+            directory.put(&place, &resource, Source::File(&owners), master_key)?;
+            directory.note_account(&resource);
             directory.check_links(&place, &resource)?;
         }
         let providers: Vec<&str> = directory.oidc_providers.values().map(|p| &*p.arn).collect();
@@ -379,12 +382,16 @@ impl Directory {
     ) -> Result<(), DirectoryError> {
         let place = resource.name().to_string();
         self.put(&place, resource, Source::Stored, master_key)?;
+        self.note_account(resource);
+        Ok(())
+    }
+
+    fn note_account(&mut self, resource: &Resource) {
         if let Resource::Account(account) = resource
             && let Some(account) = AccountId::parse(&account.account_id)
         {
             Arc::make_mut(&mut self.accounts).insert(account);
         }
-        Ok(())
     }
 
     /// Checks that everything a thing refers to is there.
@@ -591,6 +598,22 @@ impl Directory {
             format!("role {role} names {principal} by ARN in its trust policy, and nobody here has that ARN: whoever gets it is meant; leave the entry out")
         }));
         let arns = self.arns_of_principals(&roles);
+        for role in &roles {
+            let ids = role
+                .trust
+                .named_principals()
+                .filter_map(|named| match named {
+                    NamedPrincipal::ById(id) => Some(id),
+                    NamedPrincipal::ByArn(_) => None,
+                });
+            let gone: BTreeSet<&str> = ids.filter(|id| !arns.contains_key(id)).collect();
+            all.extend(gone.into_iter().map(|id| {
+                format!(
+                    "role {} names {id} in its trust policy, a unique id that nobody here has: leave the entry out",
+                    role.arn
+                )
+            }));
+        }
         for role in roles {
             if let Some(rule) = &role.closed {
                 all.push(format!("role {} lets in nobody: {rule}", role.arn));
@@ -627,8 +650,9 @@ impl Directory {
         all.filter(|(id, _)| wanted.contains(id)).collect()
     }
 
-    /// The principals of accounts in the store that trust policies name by ARN, in the order of the roles'
-    /// ARNs: rows of an earlier version, and of a time when the account was not here.
+    /// The principals of accounts that are here that trust policies name by ARN, in the order of the roles'
+    /// ARNs: rows of an earlier version, and of a time when the account was not here; of a file, principals
+    /// that it does not declare.
     fn named_by_arn(&self) -> Vec<NamedByArn<'_>> {
         let mut all = Vec::new();
         for role in self.roles.values() {
@@ -660,14 +684,11 @@ impl Directory {
         all
     }
 
-    /// The ARNs of the roles whose trust policies name somebody by ARN who is in the store, and who
-    /// should be named by unique id there.
+    /// The ARNs of the roles whose trust policies name somebody of an account in the store by ARN, and should
+    /// do so by unique id.
     pub fn bindable(&self) -> Vec<String> {
-        let here = self
-            .named_by_arn()
-            .into_iter()
-            .filter(|named| named.is_here);
-        let mut roles: Vec<String> = here.map(|named| named.role.arn.to_string()).collect();
+        let named = self.named_by_arn().into_iter();
+        let mut roles: Vec<String> = named.map(|named| named.role.arn.to_string()).collect();
         roles.dedup();
         roles
     }
@@ -686,7 +707,7 @@ impl Directory {
         &mut self,
         place: &str,
         resource: &Resource,
-        source: Source,
+        source: Source<'_>,
         master_key: Option<&MasterKey>,
     ) -> Result<(), DirectoryError> {
         match resource {
@@ -805,7 +826,7 @@ impl Directory {
         &mut self,
         place: &str,
         role: &declaration::Role,
-        source: Source,
+        source: Source<'_>,
     ) -> Result<(), DirectoryError> {
         let account = identity_arn(place, &role.arn, "role", &role.role_name)?;
         unique_id(place, &role.role_id)?;
@@ -822,14 +843,19 @@ impl Directory {
         let mut closed = None;
         let overridden = match (check_strangers(&trust, &tags), source) {
             (Ok(overridden), _) => overridden,
-            (Err(rule), Source::Declared) => return Err(fault(trust_place, rule)),
+            (Err(rule), Source::File(_) | Source::Declared) => {
+                return Err(fault(trust_place, rule));
+            }
             (Err(rule), Source::Stored) => {
                 trust = deny_all(PolicyKind::Trust)?;
                 closed = Some(rule.into());
                 Vec::new()
             }
         };
-        if source == Source::Declared
+        if let Source::File(owners) = source {
+            trust.bind_principals(|principal| owners.bound(principal));
+        }
+        if !matches!(source, Source::Stored)
             && let Some((domain, instead)) = strangers::built_in_provider(&trust)
         {
             let rule =
@@ -1150,9 +1176,12 @@ pub fn external_id_warning(role: &str, principal: &str) -> String {
 }
 
 /// Where a thing comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
-    /// A file, an import or a command: whatever breaks a rule is refused.
+#[derive(Debug, Clone, Copy)]
+enum Source<'a> {
+    /// A file: whatever breaks a rule is refused, and trust policies are bound to the users and roles of the
+    /// same file.
+    File(&'a principals::Owners),
+    /// An import or a command: whatever breaks a rule is refused.
     Declared,
     /// The store. A rule may be younger than the row.
     Stored,

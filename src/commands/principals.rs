@@ -4,10 +4,12 @@
 use std::collections::HashMap;
 
 use super::{Actor, CommandContext, CommandError, Detail, read, record};
+use crate::base::arn::AccountId;
 use crate::directory::Directory;
 use crate::directory::declaration::Role;
 use crate::directory::principals::{Named, exchange, written};
 use crate::directory::resource::{Kind, Name, Resource, folded};
+use crate::directory::unique_ids;
 use crate::store::Writer;
 
 /// What becomes of a principal that is named by ARN.
@@ -143,8 +145,10 @@ async fn find(
         .map_or(Resolved::Missing, |id| Resolved::Bound(named.bound(id))))
 }
 
-/// Binds the trust policies of rows that an earlier version wrote, in one change: those that name users
-/// or roles by ARN who are here. How many there were.
+/// Binds the trust policies of rows that an earlier version wrote, or that were written when an account was
+/// not here, in one change: those that name users or roles of accounts that are here by ARN. One that nobody
+/// has is exchanged for a unique id that nobody has: whoever gets the name later is not meant. How many
+/// roles there were.
 ///
 /// # Errors
 /// Nothing was changed then, and the roles go on trusting by name.
@@ -173,6 +177,47 @@ pub async fn bind_stored(
     }
 }
 
+/// Puts unique ids that nobody has in the place of ARNs of accounts that are here that nobody has.
+async fn close(
+    cx: CommandContext<'_>,
+    writer: &mut Writer<'_>,
+    thing: &mut Resource,
+) -> Result<(), CommandError> {
+    let Resource::Role(role) = thing else {
+        return Ok(());
+    };
+    let mut closed = HashMap::new();
+    for principal in written(role) {
+        let Some(named) = Named::parse(&principal) else {
+            continue;
+        };
+        if closed.contains_key(&principal)
+            || !matches!(find(writer, role, &named).await?, Resolved::Missing)
+        {
+            continue;
+        }
+        let Some(account) = AccountId::parse(named.account()) else {
+            continue;
+        };
+        let kind = match named {
+            Named::User { .. } => Kind::User,
+            Named::Role { .. } | Named::Session { .. } => Kind::Role,
+        };
+        let prefix = unique_ids::prefix(kind).unwrap_or_default();
+        let id = named.bound(&unique_ids::mint(prefix, account, cx.entropy)?);
+        tracing::warn!(
+            role = %role.arn,
+            principal = %principal,
+            id = %id,
+            "a trust policy names somebody by ARN whom nobody here is; it names an id that nobody has from now on, \
+             so that whoever gets the name is not let in"
+        );
+        closed.insert(principal, id);
+    }
+    exchange(role, |principal| closed.get(principal).cloned());
+    Ok(())
+}
+
 async fn bind_rows(
     cx: CommandContext<'_>,
     writer: &mut Writer<'_>,
@@ -189,6 +234,7 @@ async fn bind_rows(
         let old = read(&name, &stored.body)?;
         let mut new = old.clone();
         bind_to_store(writer, &mut new, Some(&old)).await?;
+        close(cx, writer, &mut new).await?;
         let detail = Detail::of(Some(&old), Some(&new));
         if detail.before == detail.after {
             continue;

@@ -1627,29 +1627,41 @@ async fn rows_of_an_earlier_version_are_bound_once() {
     let row = trust_row(&world, "R").await;
     assert!(
         row.contains(&id)
-            && row.contains(&gone)
+            && !row.contains(&gone)
             && row.contains(ELSEWHERE)
             && !row.contains(&alice),
         "{row}"
     );
+    // Somebody who was gone before is nobody from now on, whoever has the name later.
+    let nobody = (row.split('"'))
+        .find(|text| text.starts_with("AIDA") && *text != id)
+        .unwrap()
+        .to_owned();
     let change = world.store.feed_after(before, 10).await.unwrap();
     assert_eq!(
         change.iter().map(|c| c.action.as_str()).collect::<Vec<_>>(),
         ["UpdateAssumeRolePolicy"]
+    );
+    world.run(user("gone")).await.unwrap();
+    assert_ne!(
+        id_of(&world, &Name::new(Kind::User, gone.as_str())).await,
+        nobody
     );
     // There is nothing more to do, also when somebody else has the name.
     world.run(delete(Kind::User, &alice)).await.unwrap();
     world.run(user("alice")).await.unwrap();
     assert_eq!(bind_stored(world.cx(), &load().await).await.unwrap(), 0);
     assert_eq!(trust_row(&world, "R").await, row);
-    // Who was gone before is warned of, and does not stand in the way of other changes.
+    // Who is gone is warned of, and does not stand in the way of other changes.
     let warnings = load().await.warnings();
-    assert!(
-        warnings
-            .iter()
-            .any(|w| w.contains(&arn("role", "R")) && w.contains(&gone)),
-        "{warnings:?}"
-    );
+    for gone in [&nobody, &id] {
+        assert!(
+            warnings
+                .iter()
+                .any(|w| w.contains(&arn("role", "R")) && w.contains(gone)),
+            "{warnings:?}"
+        );
+    }
     assert!(!warnings.iter().any(|w| w.contains(&alice)), "{warnings:?}");
     world
         .run(edit(

@@ -90,6 +90,49 @@ impl<'a> Named<'a> {
     }
 }
 
+/// The unique ids of the users and roles of a file, by the names that trust policies use.
+#[derive(Debug, Default)]
+pub struct Owners {
+    users: HashMap<String, String>,
+    roles: HashMap<String, String>,
+    /// By account and name.
+    role_names: HashMap<(String, String), String>,
+}
+
+impl Owners {
+    /// Of those among these things.
+    pub fn of(things: &[Resource]) -> Self {
+        let mut owners = Self::default();
+        for thing in things {
+            match thing {
+                Resource::User(user) => {
+                    owners.users.insert(user.arn.clone(), user.user_id.clone());
+                }
+                Resource::Role(role) => {
+                    let name = (thing.account().to_owned(), role.role_name.clone());
+                    owners.role_names.insert(name, role.role_id.clone());
+                    owners.roles.insert(role.arn.clone(), role.role_id.clone());
+                }
+                _ => {}
+            }
+        }
+        owners
+    }
+
+    /// What stands for a principal that is named by ARN; none: it has no unique id here.
+    pub fn bound(&self, principal: &str) -> Option<String> {
+        let named = Named::parse(principal)?;
+        let id = match named {
+            Named::User { arn, .. } => self.users.get(arn)?,
+            Named::Role { arn, .. } => self.roles.get(arn)?,
+            Named::Session { account, role, .. } => self
+                .role_names
+                .get(&(account.to_owned(), role.to_owned()))?,
+        };
+        Some(named.bound(id))
+    }
+}
+
 /// The AWS principals of a role's trust policy, as they are written.
 pub fn written(role: &Role) -> Vec<String> {
     let Some(Ok(text)) = role

@@ -63,6 +63,28 @@ impl Policy {
         })
     }
 
+    /// Exchanges users, roles and sessions that the Principal elements name by ARN for unique ids
+    /// (`AIDA…`, `AROA…:SESSION`), as `bound` has them. What it has none for stays.
+    pub fn bind_principals(&mut self, mut bound: impl FnMut(&str) -> Option<String>) {
+        for statement in &mut self.statements {
+            let (Principals::Are(patterns) | Principals::AreNot(patterns)) =
+                &mut statement.principals
+            else {
+                continue;
+            };
+            for pattern in patterns.iter_mut() {
+                let (PrincipalPattern::Role { arn, .. } | PrincipalPattern::Exact(arn)) = &*pattern
+                else {
+                    continue;
+                };
+                let by_id = bound(arn).map(|id| PrincipalPattern::parse_aws(&id));
+                if let Some(Ok(by_id)) = by_id {
+                    *pattern = by_id;
+                }
+            }
+        }
+    }
+
     /// The users, roles and sessions that the Principal elements name by ARN, and those that they name by
     /// unique id (`AIDA…`, `AROA…:SESSION`).
     pub fn named_principals(&self) -> impl Iterator<Item = NamedPrincipal<'_>> {
