@@ -1,7 +1,9 @@
 //! Attacks on signed responses, made by machine from responses that others signed. Whatever is done
 //! to a response, it is refused, or says exactly what it said before.
 //!
-//! BREVET_SAML_MUTATIONS sets the number of mutations.
+//! BREVET_SAML_MUTATIONS sets the number of mutations. BREVET_SAML_KEEP names a directory for mutations
+//! that are accepted, and for one in a hundred of the others: `tests/data/saml/make/ask_xmlsec1.py`
+//! asks another program about them.
 
 use super::tests::{GOOD, accept, data, made_at, metadata, sign};
 use super::*;
@@ -404,16 +406,23 @@ fn mutate(numbers: &mut Numbers, text: &mut Vec<u8>) {
 fn sa_07_no_mutation_is_accepted_as_anybody_else() {
     let targets = targets();
     let each = mutations(20_000) / targets.len() + 1;
+    let kept = std::env::var("BREVET_SAML_KEEP").ok();
     let accepted = std::thread::scope(|scope| {
         let run = |target, seed| {
             let (mut numbers, mut accepted) = (Numbers(seed), 0);
-            for _ in 0..each {
+            for number in 0..each {
                 let Target { xml, .. }: &Target = target;
                 let mut text = xml.clone().into_bytes();
                 for _ in 0..=numbers.below(3) {
                     mutate(&mut numbers, &mut text);
                 }
-                accepted += usize::from(target.accepts(&text, "a mutation"));
+                let is_accepted = target.accepts(&text, "a mutation");
+                accepted += usize::from(is_accepted);
+                if let Some(kept) = kept.as_deref().filter(|_| is_accepted || number % 100 == 0) {
+                    let verdict = if is_accepted { "accepted" } else { "refused" };
+                    let file = format!("{kept}/{verdict}-{}-{number}.xml", target.name);
+                    std::fs::write(file, &text).unwrap();
+                }
             }
             accepted
         };
@@ -433,6 +442,38 @@ fn sa_07_no_mutation_is_accepted_as_anybody_else() {
         "{accepted} of {} mutations changed nothing",
         each * targets.len()
     );
+}
+
+/// Attributes that one parser takes for a namespace and another does not, that make canonicalization
+/// fail, or that give an element a second ID: PortSwigger, "The Fragile Lock" (2025).
+#[test]
+fn sa_02_attributes_that_parsers_disagree_about_are_refused() {
+    const ATTRIBUTES: [&str; 8] = [
+        " xmlns:x=\"1\"",
+        " xmlns:x=\"\"",
+        " xmlns:x=\"urn:x\" x:xmlns=\"urn:y\"",
+        " xmlns=\"urn:x\" xmlns=\"urn:y\"",
+        " xmlns:xml=\"urn:x\"",
+        " ID=\"_x\" Id=\"_x\"",
+        " xml:id=\"_x\" id=\"_x\"",
+        " x=\"&x;\"",
+    ];
+    for target in targets()
+        .iter()
+        .filter(|t| matches!(t.name, "pysaml2-both" | "samlp-prefixed"))
+    {
+        let document = Document::parse(&target.xml).unwrap();
+        for element in document.descendants().filter(Node::is_element) {
+            let at = element.range().start + 1 + xml::qualified_name(element).len();
+            for attribute in ATTRIBUTES {
+                let attack = insert(&target.xml, at, attribute);
+                assert!(
+                    !target.accepts(attack.as_bytes(), attribute),
+                    "{attribute} at {at}"
+                );
+            }
+        }
+    }
 }
 
 /// Changes that XML says change nothing.

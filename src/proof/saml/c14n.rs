@@ -61,11 +61,11 @@ impl<'a, 'i> Writer<'a, 'i, '_> {
                     self.element(child)?;
                 }
             } else if child.is_text() {
-                self.escaped(child.text().unwrap_or_default(), |c| match c {
-                    '&' => Some("&amp;"),
-                    '<' => Some("&lt;"),
-                    '>' => Some("&gt;"),
-                    '\r' => Some("&#xD;"),
+                self.escaped(child.text().unwrap_or_default(), |byte| match byte {
+                    b'&' => Some("&amp;"),
+                    b'<' => Some("&lt;"),
+                    b'>' => Some("&gt;"),
+                    b'\r' => Some("&#xD;"),
                     _ => None,
                 });
             }
@@ -138,30 +138,29 @@ impl<'a, 'i> Writer<'a, 'i, '_> {
 
     fn value(&mut self, value: &str) {
         self.out.push_str("=\"");
-        self.escaped(value, |c| match c {
-            '&' => Some("&amp;"),
-            '<' => Some("&lt;"),
-            '"' => Some("&quot;"),
-            '\t' => Some("&#x9;"),
-            '\n' => Some("&#xA;"),
-            '\r' => Some("&#xD;"),
+        self.escaped(value, |byte| match byte {
+            b'&' => Some("&amp;"),
+            b'<' => Some("&lt;"),
+            b'"' => Some("&quot;"),
+            b'\t' => Some("&#x9;"),
+            b'\n' => Some("&#xA;"),
+            b'\r' => Some("&#xD;"),
             _ => None,
         });
         self.out.push('"');
     }
 
-    fn escaped(&mut self, text: &str, escape: impl Fn(char) -> Option<&'static str>) {
-        let mut rest = text;
-        while let Some((at, c, escape)) = rest
-            .char_indices()
-            .find_map(|(at, c)| Some((at, c, escape(c)?)))
-        {
-            let (before, from) = rest.split_at_checked(at).unwrap_or((rest, ""));
-            self.out.push_str(before);
-            self.out.push_str(escape);
-            rest = from.get(c.len_utf8()..).unwrap_or_default();
+    /// Writes a text with some bytes of it escaped, which are ASCII.
+    fn escaped(&mut self, text: &str, escape: impl Fn(u8) -> Option<&'static str>) {
+        let mut plain = 0;
+        for (at, byte) in text.bytes().enumerate() {
+            if let Some(escaped) = escape(byte) {
+                self.out.push_str(text.get(plain..at).unwrap_or_default());
+                self.out.push_str(escaped);
+                plain = at + 1;
+            }
         }
-        self.out.push_str(rest);
+        self.out.push_str(text.get(plain..).unwrap_or_default());
     }
 }
 
