@@ -25,6 +25,7 @@ mod print;
 mod rekey;
 mod relocate;
 mod report;
+mod saml;
 mod second_factor;
 mod serve;
 mod sessions;
@@ -135,6 +136,8 @@ enum Command {
     Keyring(keys::KeyringCommand),
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    #[command(subcommand)]
+    Saml(saml::SamlCommand),
     Seal(keys::SealArguments),
     Version(version::VersionArguments),
     Completions(version::CompletionsArguments),
@@ -195,7 +198,7 @@ pub fn main() -> ExitCode {
         ));
         return ExitCode::from(2);
     }
-    let judges = matches!(&arguments.command, Command::Policy(_));
+    let judges = matches!(&arguments.command, Command::Policy(_) | Command::Saml(_));
     let for_a_shell = matches!(&arguments.command, Command::AssumeRole(a) if a.is_for_a_shell());
     match run(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
@@ -233,6 +236,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Clock(command) => clock::run(command),
         Command::Keyring(command) => keys::run(&command),
         Command::Policy(command) => policy::run(command),
+        Command::Saml(command) => saml::run(command),
         Command::Seal(arguments) => keys::seal(&arguments),
         Command::Version(arguments) => version::run(&arguments),
         Command::Completions(arguments) => version::completions(&arguments),

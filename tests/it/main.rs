@@ -39,6 +39,7 @@ mod replacing;
 mod revocation;
 mod rotation;
 mod routes;
+mod saml;
 mod second_factor;
 mod shutdown;
 mod single_use;

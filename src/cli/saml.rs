@@ -1,0 +1,273 @@
+//! `brevet saml`: what a response of an identity provider says, and which rule refuses it. Works on
+//! files, without a broker.
+
+use std::path::PathBuf;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::print::{self, TextOutputArgument};
+use super::{Failure, input, values};
+use crate::base::clock::{Clock, SystemClock, Timestamp};
+use crate::proof::saml::{
+    self, Assertion, AwsClaims, AwsCode, Envelope, LEEWAY, MAX_CHARACTERS, Metadata, Refusal, Rules,
+};
+
+const MAX_METADATA_BYTES: u64 = 1_000_000;
+/// A response as XML, or in base64 with line breaks. How much of it is accepted is not for this bound.
+const MAX_RESPONSE_BYTES: u64 = 2 * MAX_CHARACTERS as u64;
+
+const EXAMPLES: &str = "\
+Examples:
+  brevet saml inspect --metadata idp.xml --audience urn:sp --recipient https://sp/acs response";
+
+const INSPECT_EXAMPLES: &str = "\
+Examples:
+  brevet saml inspect --metadata idp.xml --audience urn:sp --recipient https://sp/acs response
+  brevet saml inspect --metadata idp.xml --at 2026-01-02T03:04:05Z --output json -
+      From standard input, judged at the time when it was sent.";
+
+/// Look into SAML responses
+///
+/// Works on files, without a broker: what a response means and whether it is accepted is decided by
+/// the same code as in the broker.
+#[derive(Debug, Subcommand)]
+#[command(after_long_help = EXAMPLES)]
+pub(super) enum SamlCommand {
+    Inspect(InspectArguments),
+}
+
+/// Show what a SAML response says, every rule that it breaks, and what to change
+///
+/// Prints the assertion if it is signed by a key of the metadata, and for each broken rule what has
+/// to be changed at the identity provider or here. Nothing of a response without a good signature is
+/// printed. Exits with 1 if any rule is broken.
+#[derive(Debug, Args)]
+#[command(after_long_help = INSPECT_EXAMPLES)]
+pub(super) struct InspectArguments {
+    /// The form field SAMLResponse, which is base64, or its XML; `-` for standard input
+    response: PathBuf,
+    /// The metadata of the identity provider
+    #[arg(long, value_name = "FILE")]
+    metadata: PathBuf,
+    /// An audience that assertions may be made for: the entity ID of the service provider
+    #[arg(long, value_name = "NAME")]
+    audience: Vec<String>,
+    /// A URL that assertions may be sent to: an assertion consumer URL of the service provider
+    #[arg(long, value_name = "URL")]
+    recipient: Vec<String>,
+    /// The role that the response has to name, together with --provider-arn
+    #[arg(long, value_name = "ARN", requires = "provider_arn")]
+    role_arn: Option<String>,
+    /// The SAML provider that the response has to name, together with --role-arn
+    #[arg(long, value_name = "ARN", requires = "role_arn")]
+    provider_arn: Option<String>,
+    /// The time to judge at [default: now]
+    #[arg(long, value_name = "TIME", value_parser = values::instant)]
+    at: Option<jiff::Timestamp>,
+    #[command(flatten)]
+    output: TextOutputArgument,
+}
+
+pub(super) fn run(command: SamlCommand) -> Result<(), Failure> {
+    match command {
+        SamlCommand::Inspect(arguments) => inspect(&arguments),
+    }
+}
+
+fn inspect(arguments: &InspectArguments) -> Result<(), Failure> {
+    let metadata = input::read(&arguments.metadata, MAX_METADATA_BYTES)?;
+    let idp = Metadata::parse(&metadata)
+        .map_err(|error| format!("{}: {error}", arguments.metadata.display()))?;
+    let text = input::read_text(&arguments.response, MAX_RESPONSE_BYTES)?;
+    let text = text.trim();
+    let encoded = match text.trim_start_matches('\u{feff}').starts_with('<') {
+        true => STANDARD.encode(text),
+        false => text.to_owned(),
+    };
+    let at = arguments
+        .at
+        .map(|at| Timestamp::from_millis(at.as_millisecond()));
+    let now = at.unwrap_or_else(|| SystemClock.now());
+    let rules = Rules {
+        now,
+        leeway: LEEWAY,
+        issuer: idp.entity_id(),
+        audiences: &arguments.audience,
+        recipients: &arguments.recipient,
+        in_response_to: None,
+    };
+    let (said, broken) = match saml::verify(&encoded, &idp, now) {
+        Err(refusal) => (None, vec![refusal]),
+        Ok(verified) => {
+            let mut broken = verified.violations(&rules);
+            broken.extend(claims_broken(verified.unchecked_assertion(), arguments));
+            (
+                Some((
+                    verified.envelope().clone(),
+                    verified.unchecked_assertion().clone(),
+                )),
+                broken,
+            )
+        }
+    };
+    if arguments.output.is_json() {
+        print::json(&json!({
+            "Accepted": broken.is_empty(),
+            "At": now.to_string(),
+            "Response": said.as_ref().map(|(envelope, _)| envelope_json(envelope)),
+            "Assertion": said.as_ref().map(|(_, assertion)| assertion_json(assertion)),
+            "Refusals": broken.iter().map(refusal_json).collect::<Vec<_>>(),
+        }))?;
+    } else {
+        if let Some((envelope, assertion)) = &said {
+            print::block(shown(envelope, assertion))?;
+        }
+        for refusal in &broken {
+            print::line(format_args!("refused ({}): {refusal}", code(refusal)))?;
+            print::line(format_args!("  {}", refusal.remedy()))?;
+        }
+        if broken.is_empty() {
+            print::line("accepted")?;
+        }
+    }
+    match broken.len() {
+        0 => Ok(()),
+        1 => Err("the response is refused by one rule".into()),
+        many => Err(format!("the response is refused by {many} rules").into()),
+    }
+}
+
+/// What is wrong with the attributes that AWS defines.
+fn claims_broken(assertion: &Assertion, arguments: &InspectArguments) -> Option<Refusal> {
+    let claims = match AwsClaims::read(assertion) {
+        Ok(claims) => claims,
+        Err(refusal) => return Some(refusal),
+    };
+    let (role, provider) = (
+        arguments.role_arn.as_ref()?,
+        arguments.provider_arn.as_ref()?,
+    );
+    claims.check_role(role, provider).err()
+}
+
+fn code(refusal: &Refusal) -> &'static str {
+    match refusal.code() {
+        AwsCode::InvalidIdentityToken => "InvalidIdentityToken",
+        AwsCode::ExpiredTokenException => "ExpiredTokenException",
+        AwsCode::IdpRejectedClaim => "IDPRejectedClaim",
+        AwsCode::AccessDenied => "AccessDenied",
+    }
+}
+
+fn refusal_json(refusal: &Refusal) -> Value {
+    json!({
+        "Code": code(refusal),
+        "Reason": refusal.to_string(),
+        "Remedy": refusal.remedy(),
+    })
+}
+
+fn envelope_json(envelope: &Envelope) -> Value {
+    json!({
+        "Id": envelope.id,
+        "IsSigned": envelope.is_signed,
+        "Destination": envelope.destination,
+        "InResponseTo": envelope.in_response_to,
+    })
+}
+
+fn time(at: Option<Timestamp>) -> Option<String> {
+    at.map(|at| at.to_string())
+}
+
+fn assertion_json(assertion: &Assertion) -> Value {
+    let subject = &assertion.subject;
+    let confirmations = assertion.confirmations.iter().map(|confirmation| {
+        json!({
+            "IsBearer": confirmation.is_bearer,
+            "Recipient": confirmation.recipient,
+            "InResponseTo": confirmation.in_response_to,
+            "NotBefore": time(confirmation.not_before),
+            "NotOnOrAfter": time(confirmation.not_on_or_after),
+        })
+    });
+    let authentications = assertion.authn_statements.iter().map(|statement| {
+        json!({
+            "AuthnInstant": statement.authn_instant.to_string(),
+            "SessionNotOnOrAfter": time(statement.session_not_on_or_after),
+            "SessionIndex": statement.session_index,
+            "AuthnContextClassRef": statement.context_class,
+        })
+    });
+    let attributes = assertion
+        .attributes
+        .iter()
+        .map(|attribute| json!({ "Name": attribute.name, "Values": attribute.values }));
+    json!({
+        "Id": assertion.id,
+        "Issuer": assertion.issuer,
+        "Subject": subject.value,
+        "SubjectType": subject.subject_type(),
+        "NameQualifier": subject.name_qualifier,
+        "SPNameQualifier": subject.sp_name_qualifier,
+        "SubjectConfirmations": confirmations.collect::<Vec<_>>(),
+        "NotBefore": time(assertion.conditions.not_before),
+        "NotOnOrAfter": time(assertion.conditions.not_on_or_after),
+        "AudienceRestrictions": assertion.conditions.audience_restrictions,
+        "AuthnStatements": authentications.collect::<Vec<_>>(),
+        "Attributes": attributes.collect::<Vec<_>>(),
+    })
+}
+
+/// For people: a line for each thing that is said.
+fn shown(envelope: &Envelope, assertion: &Assertion) -> String {
+    let mut rows: Vec<(&str, String)> = Vec::new();
+    rows.push(("response", envelope.id.clone()));
+    let signed = if envelope.is_signed {
+        "the response"
+    } else {
+        "the assertion"
+    };
+    rows.push(("signed", signed.to_owned()));
+    rows.extend(envelope.destination.clone().map(|url| ("destination", url)));
+    rows.extend(
+        envelope
+            .in_response_to
+            .clone()
+            .map(|id| ("in response to", id)),
+    );
+    rows.push(("assertion", assertion.id.clone()));
+    rows.push(("issuer", assertion.issuer.clone()));
+    let subject = &assertion.subject;
+    rows.push((
+        "subject",
+        format!("{} ({})", subject.value, subject.subject_type()),
+    ));
+    for confirmation in &assertion.confirmations {
+        rows.extend(confirmation.recipient.clone().map(|url| ("recipient", url)));
+        rows.extend(time(confirmation.not_on_or_after).map(|at| ("presented before", at)));
+    }
+    rows.extend(time(assertion.conditions.not_before).map(|at| ("valid from", at)));
+    rows.extend(time(assertion.conditions.not_on_or_after).map(|at| ("valid before", at)));
+    for audiences in &assertion.conditions.audience_restrictions {
+        rows.push(("audience", audiences.join(", ")));
+    }
+    for statement in &assertion.authn_statements {
+        rows.push(("authenticated", statement.authn_instant.to_string()));
+        rows.extend(time(statement.session_not_on_or_after).map(|at| ("session before", at)));
+    }
+    for attribute in &assertion.attributes {
+        for value in &attribute.values {
+            let value = value.as_deref().unwrap_or("(elements)");
+            rows.push(("attribute", format!("{} = {value}", attribute.name)));
+        }
+    }
+    let rows: Vec<(&str, &str)> = rows
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    print::fields(&rows)
+}

@@ -1,0 +1,102 @@
+//! `brevet saml` on responses that other programs signed.
+
+use crate::binary::brevet;
+
+const AUDIENCE: &str = "https://sts.example.com/saml/metadata";
+const RECIPIENT: &str = "https://sts.example.com/saml/acs";
+
+fn data(name: &str) -> String {
+    format!("{}/tests/data/saml/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The time at which the responses were made, as the command line takes it.
+fn made_at() -> String {
+    let now = std::fs::read_to_string(data("now")).unwrap();
+    let now = brevet::base::clock::Timestamp::from_amz(now.trim()).unwrap();
+    now.to_string()
+}
+
+/// The exit status and standard output of `brevet saml inspect`.
+fn inspect(response: &str, metadata: &str, more: &[&str]) -> (Option<i32>, String) {
+    let output = brevet()
+        .args([
+            "saml",
+            "inspect",
+            &data(response),
+            "--metadata",
+            &data(metadata),
+        ])
+        .args(more)
+        .output()
+        .unwrap();
+    (
+        output.status.code(),
+        String::from_utf8(output.stdout).unwrap(),
+    )
+}
+
+#[test]
+fn a_response_is_shown_with_every_rule_that_it_breaks() {
+    let at = made_at();
+    let here = ["--audience", AUDIENCE, "--recipient", RECIPIENT];
+    let good: Vec<&str> = here.into_iter().chain(["--at", &at]).collect();
+    let (status, text) = inspect("pysaml2-both.xml", "pysaml2-metadata.xml", &good);
+    assert_eq!(status, Some(0), "{text}");
+    assert!(text.contains("alice-7f3a (persistent)"), "{text}");
+    assert!(text.contains("PrincipalTag:Site = Zürich"), "{text}");
+    assert!(text.ends_with("accepted\n"), "{text}");
+
+    let role = "arn:aws:iam::111122223333:role/Admin";
+    let provider = "arn:aws:iam::111122223333:saml-provider/example";
+    let more = [
+        "--output",
+        "json",
+        "--at",
+        "2030-01-01T00:00:00Z",
+        "--role-arn",
+        role,
+    ];
+    let more: Vec<&str> = more
+        .into_iter()
+        .chain(["--provider-arn", provider])
+        .collect();
+    let (status, text) = inspect("pysaml2-both.xml", "pysaml2-metadata.xml", &more);
+    assert_eq!(status, Some(1));
+    let told: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(told["Accepted"], false);
+    assert_eq!(told["Assertion"]["Subject"], "alice-7f3a");
+    let refusals = told["Refusals"].as_array().unwrap();
+    let codes: Vec<_> = refusals
+        .iter()
+        .map(|r| r["Code"].as_str().unwrap())
+        .collect();
+    // The destination, the time, the audience, the recipient, the role.
+    for code in [
+        "InvalidIdentityToken",
+        "ExpiredTokenException",
+        "AccessDenied",
+    ] {
+        assert!(codes.contains(&code), "{text}");
+    }
+    assert!(
+        refusals
+            .iter()
+            .all(|r| r["Remedy"].as_str().unwrap().ends_with('.')),
+        "{text}"
+    );
+}
+
+#[test]
+fn nothing_of_a_response_without_a_good_signature_is_shown() {
+    let at = made_at();
+    let (status, text) = inspect("pysaml2-both.xml", "samlp-metadata.xml", &["--at", &at]);
+    assert_eq!(status, Some(1));
+    assert!(
+        text.starts_with("refused (InvalidIdentityToken): "),
+        "{text}"
+    );
+    assert!(text.contains("import its current metadata"), "{text}");
+    assert!(!text.contains("alice"), "{text}");
+    let (status, text) = inspect("pysaml2-both.xml", "pysaml2-both.xml", &[]);
+    assert_eq!((status, text.as_str()), (Some(1), ""));
+}
