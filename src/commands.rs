@@ -12,7 +12,6 @@ mod edit;
 mod emergency;
 mod error;
 mod export;
-mod fill;
 mod import;
 mod lint;
 mod principals;
@@ -22,14 +21,13 @@ mod secrets;
 
 use crate::base::clock::Timestamp;
 use crate::base::entropy::Entropy;
-use crate::directory::Directory;
 use crate::directory::resource::{Name, Resource};
+use crate::directory::{Defaults, Directory};
 use crate::master_key::MasterKey;
 use crate::revocations::{Mark, Selector};
 use crate::store::{Entry, Store, StoreError, Writer};
 use action::action;
 use error::refused;
-use fill::fill;
 use seal::{seal, unseal};
 
 pub use accept_clock::{ACCEPT_CLOCK, accept_clock};
@@ -88,6 +86,16 @@ pub struct CommandContext<'a> {
     pub issuer: Option<&'a str>,
 }
 
+impl<'a> CommandContext<'a> {
+    /// What IAM gives new resources by itself.
+    fn defaults(&self) -> Defaults<'a> {
+        Defaults {
+            entropy: self.entropy,
+            now: self.now,
+        }
+    }
+}
+
 /// Executes commands in order, all of them or none. The number of the last change.
 ///
 /// # Errors
@@ -127,7 +135,7 @@ async fn run(
 ) -> Result<(), CommandError> {
     match command {
         Command::Create(mut resource) => {
-            fill(&mut resource, cx)?;
+            resource.fill(&cx.defaults())?;
             let name = resource.name();
             let double = writer.get(&name).await?.is_some();
             if double || writer.find(name.kind, &resource.folded()).await?.is_some() {
@@ -236,7 +244,7 @@ async fn put(
     seal(&mut new, old.as_ref(), cx)?;
     // The compiler of snapshots has the last word: what it does not take, no node could load.
     let mut scratch = Directory::empty().map_err(refused)?;
-    scratch.take(&new, Some(cx.master_key)).map_err(refused)?;
+    scratch.insert(&new, Some(cx.master_key)).map_err(refused)?;
     if let Some(id) = new.unique_id().filter(|id| !id.is_empty())
         && let Some(other) = writer.find_unique(id).await?.filter(|other| *other != name)
     {
@@ -248,7 +256,7 @@ async fn put(
         .role(&name.id)
         .map(|role| role.overridden.to_vec())
         .unwrap_or_default();
-    let revoked = if old.as_ref().is_some_and(is_active) && !is_active(&new) {
+    let revoked = if old.as_ref().is_some_and(Resource::is_active) && !new.is_active() {
         ends(&new)
     } else {
         None
@@ -351,21 +359,8 @@ async fn record(
 
 /// The sessions that end with a resource that is deleted or disabled.
 fn ends(resource: &Resource) -> Option<(Selector, String, String)> {
-    let selector = match resource {
-        Resource::User(_) => Selector::Principal,
-        Resource::Role(_) => Selector::Role,
-        Resource::AccessKey(_) => Selector::AccessKey,
-        Resource::OidcProvider(_) => Selector::Principal,
-        _ => return None,
-    };
-    Some((selector, resource.account().to_owned(), resource.name().id))
-}
-
-fn is_active(resource: &Resource) -> bool {
-    match resource {
-        Resource::AccessKey(key) => key.status.as_deref() != Some("Inactive"),
-        _ => true,
-    }
+    let (account, id) = (resource.account().to_owned(), resource.name().id);
+    resource.sessions().map(|selector| (selector, account, id))
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! [`AccountId`] and [`RoleArn`]: the grammar of names, not who exists.
+//! [`AccountId`], [`IamArn`] and [`RoleArn`]: the grammar of ARNs, not who exists. ARNs of the directory
+//! are taken apart here only.
 
 use std::fmt;
 
@@ -43,6 +44,48 @@ impl fmt::Debug for AccountId {
     }
 }
 
+/// `arn:PARTITION:SERVICE:REGION:ACCOUNT:RESOURCE` taken apart: IAM User Guide, "IAM identifiers".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arn<'a> {
+    /// `aws`, `aws-cn`, `aws-us-gov`.
+    pub partition: &'a str,
+    /// `iam`, `sts`.
+    pub service: &'a str,
+    /// Empty for IAM and STS.
+    pub region: &'a str,
+    /// Twelve digits, or `aws` for AWS's own policies.
+    pub account: &'a str,
+    /// Everything after the account: it may have colons and slashes.
+    pub resource: &'a str,
+}
+
+impl<'a> Arn<'a> {
+    /// None unless the text has six parts, of which the first is `arn`.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let mut parts = text.splitn(6, ':');
+        if parts.next() != Some("arn") {
+            return None;
+        }
+        Some(Self {
+            partition: parts.next()?,
+            service: parts.next()?,
+            region: parts.next()?,
+            account: parts.next()?,
+            resource: parts.next()?,
+        })
+    }
+}
+
+/// The account in an ARN, as it is written there. Empty for a text that is no ARN.
+pub fn account_of(arn: &str) -> &str {
+    arn.split(':').nth(4).unwrap_or_default()
+}
+
+/// The last part of an ARN: the name without its path.
+pub fn name_of(arn: &str) -> &str {
+    arn.rsplit('/').next().unwrap_or_default()
+}
+
 /// `arn:aws:iam::ACCOUNT:KIND/PATH/NAME` taken apart: IAM User Guide, "IAM identifiers".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IamArn<'a> {
@@ -66,6 +109,28 @@ impl<'a> IamArn<'a> {
             name,
         })
     }
+
+    /// The ARN of that kind, path (`/` or `/PATH/`) and name.
+    pub fn text(account: &str, kind: &str, path: &str, name: &str) -> String {
+        format!("arn:aws:iam::{account}:{kind}{path}{name}")
+    }
+}
+
+/// The path in `arn:aws:iam::ACCOUNT:KIND/PATH/NAME`: `/PATH/`, or `/` where it has none.
+pub fn path_of(arn: &str) -> String {
+    let resource = arn.splitn(6, ':').nth(5).and_then(|r| r.split_once('/'));
+    match resource.and_then(|(_, rest)| rest.rsplit_once('/')) {
+        Some((path, _)) => format!("/{path}/"),
+        None => "/".to_owned(),
+    }
+}
+
+/// The account of `arn:aws:iam::ACCOUNT:KIND/NAME`, where the name may be anything but empty, a URL
+/// too. None for every other text.
+pub fn account_of_provider(arn: &str, kind: &str) -> Option<AccountId> {
+    let (account, resource) = arn.strip_prefix("arn:aws:iam::")?.split_once(':')?;
+    let name = resource.strip_prefix(kind)?.strip_prefix('/')?;
+    AccountId::parse(account).filter(|_| !name.is_empty())
 }
 
 /// The ARN of a role: `arn:aws:iam::ACCOUNT:role/PATH/NAME`, 20 to 2048 characters.
@@ -115,9 +180,8 @@ pub fn arn_of_principal<'a>(
     match principal.split_once(':') {
         None => arn(principal).map(str::to_owned),
         Some((id, session)) => {
-            // `arn:aws:iam::ACCOUNT:role/PATH/NAME`
             let role = arn(id)?;
-            let (account, name) = (role.split(':').nth(4)?, role.rsplit('/').next()?);
+            let (account, name) = (account_of(role), name_of(role));
             Some(format!(
                 "arn:aws:sts::{account}:assumed-role/{name}/{session}"
             ))
@@ -128,6 +192,28 @@ pub fn arn_of_principal<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn arns_are_taken_apart() {
+        let arn = Arn::parse("arn:aws:sts::111122223333:assumed-role/R/a:b").unwrap();
+        assert_eq!((arn.service, arn.account), ("sts", "111122223333"));
+        assert_eq!(arn.resource, "assumed-role/R/a:b");
+        assert_eq!(Arn::parse("arn:aws:iam::111122223333"), None);
+        assert_eq!(Arn::parse("urn:aws:iam::111122223333:user/x"), None);
+        assert_eq!(account_of("arn:aws:iam::aws:policy/X"), "aws");
+        assert_eq!(account_of("AIDAALICEALICEALICE1"), "");
+        assert_eq!(name_of("arn:aws:iam::111122223333:role/a/b/R"), "R");
+        for (arn, path) in [
+            ("arn:aws:iam::111122223333:role/R", "/"),
+            ("arn:aws:iam::111122223333:role/a/b/R", "/a/b/"),
+            ("arn:aws:iam::111122223333:root", "/"),
+        ] {
+            assert_eq!(path_of(arn), path);
+        }
+        let provider = "arn:aws:iam::111122223333:oidc-provider/a.b/";
+        assert!(account_of_provider(provider, "oidc-provider").is_some());
+        assert!(account_of_provider(provider, "saml-provider").is_none());
+    }
 
     #[test]
     fn role_arns() {

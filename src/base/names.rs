@@ -123,6 +123,13 @@ impl AccessKeyKind {
     }
 }
 
+/// Whether a text can be the name of a user, group, role, policy or instance profile of so many
+/// characters at most: `[\w+=,.@-]+`. IAM User Guide, "IAM name requirements".
+pub fn is_iam_name(text: &str, longest: usize) -> bool {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b);
+    (1..=longest).contains(&text.len()) && text.bytes().all(legal)
+}
+
 /// A session tag. Keys compare without case and keep it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tag {
@@ -204,6 +211,10 @@ mod tests {
                 RoleSessionName::parse("RoleSessionName", bad).is_err(),
                 "{bad}"
             );
+        }
+        assert!(is_iam_name("a+=,.@-_1", 9) && is_iam_name("a", 1));
+        for bad in ["", "a b", "a/b", "é", "0123456789"] {
+            assert!(!is_iam_name(bad, 9), "{bad}");
         }
         assert!(
             tag_key("Tags", "aws:x").is_err()

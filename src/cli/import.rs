@@ -142,7 +142,7 @@ fn read(file: &Path, name: &str) -> Result<Declaration, Failure> {
     }
     let bytes = files::read(file, Audience::Everyone, directory::MAX_BYTES)?;
     let declaration = directory::parse(bytes.expose()).map_err(unread)?;
-    if declaration.brevet.has_clear_secrets() {
+    if declaration.has_clear_secrets() {
         files::check(file, Audience::Owner)?;
     }
     Ok(declaration)

@@ -13,7 +13,7 @@ use crate::base::entropy::SystemEntropy;
 use crate::commands;
 use crate::config::Config;
 use crate::directory::declaration::Declaration;
-use crate::directory::{self, Directory, sealing_name, unique_ids};
+use crate::directory::{self, Directory, unique_ids};
 use crate::files::{self, Audience};
 use crate::keyring_file;
 use crate::master_key::MasterKey;
@@ -258,21 +258,7 @@ pub(super) fn seal(arguments: &SealArguments) -> Result<(), Failure> {
     // Whatever is wrong with the file is told before anything is written.
     check(bytes.expose(), &key, &entropy)?;
     let mut declaration: Declaration = serde_json::from_slice(bytes.expose())?;
-    let mut sealed = 0;
-    for entry in &mut declaration.brevet.access_keys {
-        if let Some(clear) = entry.secret_access_key.take() {
-            let name = sealing_name("access key", &entry.access_key_id, &entry.user_arn);
-            entry.sealed_secret_access_key = Some(key.seal(&name, clear.as_bytes(), &entropy)?);
-            sealed += 1;
-        }
-    }
-    for entry in &mut declaration.brevet.mfa_devices {
-        if let Some(clear) = entry.base32_string_seed.take() {
-            let name = sealing_name("mfa device", &entry.serial_number, &entry.user_arn);
-            entry.sealed_base32_string_seed = Some(key.seal(&name, clear.as_bytes(), &entropy)?);
-            sealed += 1;
-        }
-    }
+    let sealed = declaration.seal_secrets(&key, &entropy)?;
     if sealed > 0 {
         let mut text = serde_json::to_vec_pretty(&declaration)?;
         text.push(b'\n');

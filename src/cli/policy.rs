@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::print::{self, TextOutputArgument};
 use super::{Failure, input};
 use crate::base::legible::Form;
-use crate::directory::declaration::Role;
+use crate::directory::declaration::RoleDetail;
 use crate::directory::resource::Resource;
 use crate::directory::{self, Directory};
 use crate::evaluator::lint::{Outsider, lint, outsiders};
@@ -351,7 +351,7 @@ fn analyze(path: &Path, as_json: bool) -> Result<(), Failure> {
         declaration.map_err(|error| super::demo::unread(&path.display().to_string(), &error))?;
     let mut things = directory::declared(declaration)?;
     directory::principals::show(&mut things);
-    let mut roles: Vec<Box<Role>> = things
+    let mut roles: Vec<Box<RoleDetail>> = things
         .into_iter()
         .filter_map(|thing| {
             if let Resource::Role(role) = thing {
@@ -382,7 +382,7 @@ fn analyze(path: &Path, as_json: bool) -> Result<(), Failure> {
                 role.role_id = "AROA0000000000000000".to_owned();
             }
             let arn = role.arn.clone();
-            if let Err(error) = Directory::empty()?.take(&Resource::Role(role), None) {
+            if let Err(error) = Directory::empty()?.insert(&Resource::Role(role), None) {
                 found.push(Finding::Refused {
                     refused: error.to_string(),
                 });

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::base::digest::{hex, sha256};
+use crate::directory::SECRET_FIELDS;
 use crate::directory::resource::Resource;
 use crate::revocations::{Mark, Selector};
 use crate::store::Documents;
@@ -155,7 +156,7 @@ pub(super) fn public(resource: &Resource) -> Value {
     if let Value::Object(fields) = &mut value {
         for (name, field) in fields.iter_mut() {
             let sealed = name.strip_prefix("Sealed").unwrap_or(name);
-            if ["SecretAccessKey", "Base32StringSeed", "PrivateKeyList"].contains(&sealed) {
+            if SECRET_FIELDS.contains(&sealed) {
                 // Whether it changed can be told, and no more.
                 *field = json!(format!("sealed {}", digest(&field.to_string())));
             }

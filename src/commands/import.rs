@@ -9,10 +9,10 @@ use similar::TextDiff;
 use super::change::public;
 use super::principals::{Resolved, bind, missing};
 use super::{
-    Actor, CommandContext, CommandError, Detail, action, delete, ends, fill, is_active, lint, put,
-    read, record, refused, rules, seal,
+    Actor, CommandContext, CommandError, Detail, action, delete, ends, lint, put, read, record,
+    refused, rules, seal,
 };
-use crate::base::arn::arn_of_principal;
+use crate::base::arn::{arn_of_principal, name_of};
 use crate::directory::declaration::Declaration;
 use crate::directory::principals::{Named, exchange};
 use crate::directory::resource::{Kind, Name, Resource, folded};
@@ -117,9 +117,9 @@ pub async fn survey(
             .map(|(version, body)| Ok((version, read(&name, &body)?)));
         let old = old.transpose().map_err(|e: CommandError| e)?;
         if let Some((_, old)) = &old {
-            adopt(&mut new, old);
+            new.keep_what_is_left_out(old);
         }
-        fill(&mut new, cx)?;
+        new.fill(&cx.defaults())?;
         match after.put(&new) {
             Ok(()) => changed.push((new, old)),
             Err(error) if errors.len() < MAX_ERRORS => errors.push(error),
@@ -225,7 +225,7 @@ impl After {
             Named::User { arn, .. } | Named::Role { arn, .. } => self.ids.get_key_value(*arn),
             Named::Session { account, role, .. } => {
                 let name = self.folded.get(&(Kind::Role, folded(account, role)));
-                let exact = name.filter(|name| name.id.rsplit('/').next() == Some(role));
+                let exact = name.filter(|name| name_of(&name.id) == *role);
                 exact.and_then(|name| self.ids.get_key_value(&name.id))
             }
         };
@@ -330,9 +330,9 @@ impl Import {
         }
         rules::check(&new, cx.issuer)?;
         // The compiler of snapshots has the last word: what it does not take, no node could load.
-        scratch.take(&new, Some(cx.master_key)).map_err(refused)?;
+        scratch.insert(&new, Some(cx.master_key)).map_err(refused)?;
         let looked = scratch.role(&name.id).map(|role| after.look_at(role));
-        scratch.leave(&name);
+        scratch.remove(&name);
         self.warnings
             .extend(looked.transpose()?.unwrap_or_default());
         match old {
@@ -468,7 +468,7 @@ impl Planned {
                 let name = new.name();
                 // Made anew under its name: what came from the old one ends.
                 let remade = old.unique_id() != new.unique_id();
-                let ended = (remade || (is_active(old) && !is_active(new)))
+                let ended = (remade || (old.is_active() && !new.is_active()))
                     .then(|| ends(old))
                     .flatten();
                 if remade && ended.is_some() {
@@ -541,67 +541,5 @@ fn shown(value: Value) -> Value {
         },
         Value::Object(fields) => fields.into_iter().map(|(k, v)| (k, shown(v))).collect(),
         other => other,
-    }
-}
-
-/// What a declaration leaves out because IAM gives it, or because AWS's export does not have it
-/// (`ManagedPolicyDetail` has no tags, `RoleDetail` neither description nor session duration), stays as
-/// it is.
-fn adopt(new: &mut Resource, old: &Resource) {
-    fn keep<T: Clone>(new: &mut Option<T>, old: &Option<T>) {
-        if new.is_none() {
-            new.clone_from(old);
-        }
-    }
-    fn keep_id(new: &mut String, old: &str) {
-        if new.is_empty() {
-            old.clone_into(new);
-        }
-    }
-    match (new, old) {
-        (Resource::User(new), Resource::User(old)) => {
-            keep_id(&mut new.user_id, &old.user_id);
-            keep(&mut new.create_date, &old.create_date);
-        }
-        (Resource::Group(new), Resource::Group(old)) => {
-            keep_id(&mut new.group_id, &old.group_id);
-            keep(&mut new.create_date, &old.create_date);
-        }
-        (Resource::Role(new), Resource::Role(old)) => {
-            keep_id(&mut new.role_id, &old.role_id);
-            keep(&mut new.create_date, &old.create_date);
-            keep(&mut new.description, &old.description);
-            keep(&mut new.max_session_duration, &old.max_session_duration);
-        }
-        (Resource::Policy(new), Resource::Policy(old)) => {
-            keep(&mut new.policy_id, &old.policy_id);
-            keep(&mut new.create_date, &old.create_date);
-            keep(&mut new.tags, &old.tags);
-        }
-        (Resource::InstanceProfile(new), Resource::InstanceProfile(old)) => {
-            keep_id(&mut new.instance_profile_id, &old.instance_profile_id);
-            keep(&mut new.create_date, &old.create_date);
-            keep(&mut new.tags, &old.tags);
-        }
-        (Resource::AccessKey(new), Resource::AccessKey(old)) => {
-            keep(&mut new.create_date, &old.create_date);
-            // A key that was switched off is not switched on by a file that does not speak of it.
-            keep(&mut new.status, &old.status);
-        }
-        (Resource::MfaDevice(new), Resource::MfaDevice(old)) if new.user_arn == old.user_arn => {
-            keep(&mut new.create_date, &old.create_date);
-            keep(&mut new.enable_date, &old.enable_date);
-        }
-        (Resource::OidcProvider(new), Resource::OidcProvider(old)) => {
-            keep(&mut new.create_date, &old.create_date)
-        }
-        (Resource::SamlProvider(new), Resource::SamlProvider(old)) => {
-            keep(&mut new.create_date, &old.create_date)
-        }
-        // An account that is only mentioned keeps its alias.
-        (Resource::Account(new), Resource::Account(old)) => {
-            keep(&mut new.account_alias, &old.account_alias)
-        }
-        _ => {}
     }
 }

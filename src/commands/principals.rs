@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 
 use super::{Actor, CommandContext, CommandError, Detail, read, record};
-use crate::base::arn::AccountId;
+use crate::base::arn::{AccountId, account_of, name_of};
 use crate::directory::Directory;
-use crate::directory::declaration::Role;
+use crate::directory::declaration::RoleDetail;
 use crate::directory::principals::{Named, exchange, written};
 use crate::directory::resource::{Kind, Name, Resource, folded};
 use crate::directory::unique_ids;
@@ -36,8 +36,8 @@ pub(super) fn missing(role: &str, principal: &str) -> CommandError {
 /// # Errors
 /// Names the role and the principal that is not here.
 pub(super) fn bind(
-    role: &mut Role,
-    old: Option<&Role>,
+    role: &mut RoleDetail,
+    old: Option<&RoleDetail>,
     mut resolve: impl FnMut(&Named<'_>) -> Resolved,
 ) -> Result<Vec<String>, CommandError> {
     let mut not_here = Vec::new();
@@ -105,7 +105,7 @@ pub(super) async fn bind_to_store(
 
 async fn find(
     writer: &mut Writer<'_>,
-    own: &Role,
+    own: &RoleDetail,
     named: &Named<'_>,
 ) -> Result<Resolved, CommandError> {
     if writer
@@ -120,10 +120,9 @@ async fn find(
         Named::Role { arn, .. } => Name::new(Kind::Role, *arn),
         Named::Session { account, role, .. } => {
             match writer.find(Kind::Role, &folded(account, role)).await? {
-                Some(arn) if arn.rsplit('/').next() == Some(role) => Name::new(Kind::Role, arn),
+                Some(arn) if name_of(&arn) == *role => Name::new(Kind::Role, arn),
                 _ => {
-                    let itself =
-                        own.role_name == *role && own.arn.split(':').nth(4) == Some(account);
+                    let itself = own.role_name == *role && account_of(&own.arn) == *account;
                     return Ok(if itself {
                         Resolved::Bound(named.bound(&own.role_id))
                     } else {

@@ -1,91 +1,60 @@
 //! Secrets of resources: sealed before a row is written, and sealed anew under another master key or
 //! for another owner.
 
+use zeroize::Zeroizing;
+
 use super::change::Detail;
 use super::{Actor, CommandContext, CommandError, read, record};
 use crate::base::secret::is_same_secret;
-use crate::directory::resource::{Kind, Name, Resource};
-use crate::directory::{normal_seed, sealing_name};
+use crate::directory::SecretText;
+use crate::directory::resource::{Name, Resource};
 use crate::master_key::MasterKey;
 use crate::store::StoreError;
 
-/// Secrets in clear become sealed ones. One that is what was there stays as it was sealed.
+/// Seals a secret in clear. One that is what was there stays as it was sealed.
 pub(super) fn seal(
     resource: &mut Resource,
     old: Option<&Resource>,
     cx: CommandContext<'_>,
 ) -> Result<(), CommandError> {
-    if let Resource::MfaDevice(device) = resource
-        && let Some(seed) = &device.base32_string_seed
-    {
-        let place = format!("mfa-device {}: Base32StringSeed", device.serial_number);
-        let seed = normal_seed(seed)
-            .map_err(|rule| CommandError::Validation(format!("{place}: {rule}")))?;
-        device.base32_string_seed = Some(seed);
-    }
-    let (belongs, clear, sealed, before) = match resource {
-        Resource::AccessKey(k) => (
-            sealing_name("access key", &k.access_key_id, &k.user_arn),
-            &mut k.secret_access_key,
-            &mut k.sealed_secret_access_key,
-            match old {
-                Some(Resource::AccessKey(old)) => old.sealed_secret_access_key.clone(),
-                _ => None,
-            },
-        ),
-        Resource::MfaDevice(d) => (
-            sealing_name("mfa device", &d.serial_number, &d.user_arn),
-            &mut d.base32_string_seed,
-            &mut d.sealed_base32_string_seed,
-            match old {
-                Some(Resource::MfaDevice(old)) => old.sealed_base32_string_seed.clone(),
-                _ => None,
-            },
-        ),
-        _ => return Ok(()),
-    };
-    let Some(secret) = clear.take() else {
+    let Some(field) = resource.secret() else {
         return Ok(());
     };
-    if sealed.is_some() {
+    let Some(clear) = field.clear else {
+        return Ok(());
+    };
+    let name = resource.name();
+    let secret = (field.normal)(clear)
+        .map_err(|rule| CommandError::Validation(format!("{name}: {}: {rule}", field.name)))?;
+    if field.sealed.is_some() {
         return Err(CommandError::Validation(format!(
-            "{}: a secret stands there in clear and sealed",
-            resource.name()
+            "{name}: a secret stands there in clear and sealed"
         )));
     }
+    let before = old.and_then(Resource::secret).and_then(|old| old.sealed);
     let same = before.filter(|old| {
-        cx.master_key
-            .open(&belongs, old)
-            .is_ok_and(|old| is_same_secret(old.expose().as_bytes(), secret.as_bytes()))
+        let old = cx.master_key.open(&field.bound_to, old);
+        old.is_ok_and(|old| is_same_secret(old.expose().as_bytes(), secret.as_bytes()))
     });
-    *sealed = Some(match same {
-        Some(old) => old,
+    let sealed = match same {
+        Some(old) => old.to_owned(),
         None => cx
             .master_key
-            .seal(&belongs, secret.as_bytes(), cx.entropy)?,
-    });
+            .seal(&field.bound_to, secret.as_bytes(), cx.entropy)?,
+    };
+    resource.set_secret(SecretText::Sealed(sealed));
     Ok(())
 }
 
-/// A sealed secret is bound to its owner: under another one it is sealed anew.
+/// Opens a sealed secret: it is bound to its owner, and must be sealed anew under another one.
 pub(super) fn unseal(resource: &mut Resource, cx: CommandContext<'_>) -> Result<(), CommandError> {
-    let (belongs, clear, sealed) = match resource {
-        Resource::AccessKey(k) => (
-            sealing_name("access key", &k.access_key_id, &k.user_arn),
-            &mut k.secret_access_key,
-            &mut k.sealed_secret_access_key,
-        ),
-        Resource::MfaDevice(d) => (
-            sealing_name("mfa device", &d.serial_number, &d.user_arn),
-            &mut d.base32_string_seed,
-            &mut d.sealed_base32_string_seed,
-        ),
-        _ => return Ok(()),
+    let Some(field) = resource.secret() else {
+        return Ok(());
     };
-    if let Some(text) = sealed.take() {
-        *clear = Some(zeroize::Zeroizing::new(
-            cx.master_key.open(&belongs, &text)?.expose().clone(),
-        ));
+    if let Some(sealed) = field.sealed {
+        let secret = cx.master_key.open(&field.bound_to, sealed)?;
+        let clear = Zeroizing::new(secret.expose().clone());
+        resource.set_secret(SecretText::Clear(clear));
     }
     Ok(())
 }
@@ -96,10 +65,9 @@ pub(super) fn unseal(resource: &mut Resource, cx: CommandContext<'_>) -> Result<
 /// When one of them does not open; nothing was changed.
 pub async fn reseal(cx: CommandContext<'_>, actor: &Actor) -> Result<usize, CommandError> {
     let mut names = Vec::new();
-    let secrets = [Kind::AccessKey, Kind::MfaDevice];
     cx.store
         .scan::<StoreError>(|kind, id, _, _| {
-            if secrets.contains(&kind) {
+            if kind.has_secret() {
                 names.push(Name::new(kind, id));
             }
             Ok(())
@@ -113,43 +81,33 @@ pub async fn reseal(cx: CommandContext<'_>, actor: &Actor) -> Result<usize, Comm
             let Some(stored) = writer.get(name).await? else {
                 continue;
             };
-            let mut thing = read(name, &stored.body)?;
-            let (belongs, sealed) = match &mut thing {
-                Resource::AccessKey(k) => (
-                    sealing_name("access key", &k.access_key_id, &k.user_arn),
-                    &mut k.sealed_secret_access_key,
-                ),
-                Resource::MfaDevice(d) => (
-                    sealing_name("mfa device", &d.serial_number, &d.user_arn),
-                    &mut d.sealed_base32_string_seed,
-                ),
-                _ => continue,
-            };
-            let Some(old) = sealed.as_deref() else {
-                continue;
-            };
-            if MasterKey::sealed_by(old) == Some(cx.master_key.id()) {
+            let mut resource = read(name, &stored.body)?;
+            if !seal_anew(&mut resource, cx)? {
                 continue;
             }
-            let secret = cx.master_key.open(&belongs, old)?;
-            *sealed = Some(
-                cx.master_key
-                    .seal(&belongs, secret.expose().as_bytes(), cx.entropy)?,
-            );
-            record(
-                cx,
-                &mut writer,
-                actor,
-                "ResealSecret",
-                name,
-                Detail::default(),
-                None,
-            )
-            .await?;
-            writer.put(&thing).await?;
+            let detail = Detail::default();
+            record(cx, &mut writer, actor, "ResealSecret", name, detail, None).await?;
+            writer.put(&resource).await?;
             resealed += 1;
         }
         writer.commit().await?;
     }
     Ok(resealed)
+}
+
+/// Whether a resource had a secret that another key sealed.
+fn seal_anew(resource: &mut Resource, cx: CommandContext<'_>) -> Result<bool, CommandError> {
+    let Some(field) = resource.secret() else {
+        return Ok(false);
+    };
+    let other = |sealed: &&str| MasterKey::sealed_by(sealed) != Some(cx.master_key.id());
+    let Some(sealed) = field.sealed.filter(other) else {
+        return Ok(false);
+    };
+    let secret = cx.master_key.open(&field.bound_to, sealed)?;
+    let sealed = cx
+        .master_key
+        .seal(&field.bound_to, secret.expose().as_bytes(), cx.entropy)?;
+    resource.set_secret(SecretText::Sealed(sealed));
+    Ok(true)
 }

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::directory::resource::{Kind, Name, Resource};
-use crate::directory::sealing_name;
+use crate::directory::resource::{Name, Resource};
 use crate::master_key::{MasterKey, MasterKeyError};
 use crate::store::{Store, StoreError};
 
@@ -50,16 +49,20 @@ pub async fn open_all(store: &Store, master_key: &MasterKey) -> Result<Secrets, 
     let mut found = Secrets::default();
     store
         .scan::<StoreError>(|kind, id, _, body| {
-            if ![Kind::AccessKey, Kind::MfaDevice].contains(&kind) {
+            if !kind.has_secret() {
                 return Ok(());
             }
             let thing = Resource::parse(kind, body)
                 .map_err(|e| StoreError::Row(format!("{kind} {id}: {e}")))?;
-            let Some((belongs, sealed)) = sealed(&thing) else {
+            let field = thing.secret();
+            let sealed = field
+                .as_ref()
+                .and_then(|field| Some((field, field.sealed?)));
+            let Some((field, sealed)) = sealed else {
                 return Ok(());
             };
             let key = MasterKey::sealed_by(sealed).unwrap_or_default().to_owned();
-            match master_key.open(&belongs, sealed) {
+            match master_key.open(&field.bound_to, sealed) {
                 Ok(_) => *found.opened.entry(key).or_default() += 1,
                 Err(MasterKeyError::Unknown(key)) => *found.missing.entry(key).or_default() += 1,
                 Err(_) => {
@@ -73,25 +76,4 @@ pub async fn open_all(store: &Store, master_key: &MasterKey) -> Result<Secrets, 
         })
         .await?;
     Ok(found)
-}
-
-/// The secret of a thing that has one, and what it belongs to.
-fn sealed(thing: &Resource) -> Option<(String, &str)> {
-    match thing {
-        Resource::AccessKey(k) => {
-            let sealed = k.sealed_secret_access_key.as_deref()?;
-            Some((
-                sealing_name("access key", &k.access_key_id, &k.user_arn),
-                sealed,
-            ))
-        }
-        Resource::MfaDevice(d) => {
-            let sealed = d.sealed_base32_string_seed.as_deref()?;
-            Some((
-                sealing_name("mfa device", &d.serial_number, &d.user_arn),
-                sealed,
-            ))
-        }
-        _ => None,
-    }
 }

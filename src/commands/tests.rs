@@ -627,7 +627,7 @@ async fn a_renamed_user_keeps_keys_and_groups_and_loses_sessions() {
     let declared = directory::declared(export(&world.store).await.unwrap()).unwrap();
     let mut snapshot = Directory::empty().unwrap();
     for thing in &declared {
-        snapshot.take(thing, Some(&world.master_key)).unwrap();
+        snapshot.insert(thing, Some(&world.master_key)).unwrap();
     }
     for thing in &declared {
         snapshot.refers_to_what_is_there(thing).unwrap();
@@ -869,7 +869,7 @@ async fn secrets_are_sealed_anew() {
     let new = promoted.without_retired();
     let mut snapshot = Directory::empty().unwrap();
     for thing in directory::declared(export(&world.store).await.unwrap()).unwrap() {
-        snapshot.take(&thing, Some(&new)).unwrap();
+        snapshot.insert(&thing, Some(&new)).unwrap();
     }
     assert_eq!(
         snapshot
@@ -1608,7 +1608,7 @@ async fn rows_of_an_earlier_version_are_bound_once() {
             .store
             .scan::<StoreError>(|kind, _, _, body| {
                 directory
-                    .take_stored(&Resource::parse(kind, body).unwrap(), None)
+                    .insert_stored(&Resource::parse(kind, body).unwrap(), None)
                     .unwrap();
                 Ok(())
             })
@@ -1690,7 +1690,7 @@ async fn a_principal_of_another_account_is_warned_of_by_its_arn() {
         let Planned::Create(thing) = thing else {
             continue;
         };
-        loaded.take_stored(thing, None).unwrap();
+        loaded.insert_stored(thing, None).unwrap();
     }
     for (place, warnings) in [("import", &planned.warnings), ("check", &loaded.warnings())] {
         for principal in [

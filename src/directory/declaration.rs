@@ -1,95 +1,29 @@
-//! The directory file as it is written: what `aws iam get-account-authorization-details` prints,
-//! and one section `Brevet`. Shapes only; what they mean is `directory.rs`'s business.
+//! The directory file as it is written: what `aws iam get-account-authorization-details` prints, and one
+//! section `Brevet`. Each list holds the declared form of one kind of resource.
 
 // The fields are AWS's own, named and documented there.
 #![allow(missing_docs)]
 
-use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
 
-use percent_encoding::percent_decode_str;
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::value::RawValue;
-use zeroize::Zeroizing;
+use super::name::folded;
+use super::resource::Resource;
+use super::shape::shape;
+use crate::base::arn::{AccountId, account_of};
 
-macro_rules! shape {
-    ($(#[$doc:meta])* $name:ident { $($(#[$attr:meta])* $field:ident: $type:ty,)* }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-        #[serde(rename_all = "PascalCase", deny_unknown_fields, default)]
-        pub struct $name {
-            $($(#[$attr])* #[serde(skip_serializing_if = "Absent::is_absent")] pub $field: $type,)*
-        }
-
-        impl Absent for $name {
-            fn is_absent(&self) -> bool {
-                $(self.$field.is_absent())&&*
-            }
-        }
-    };
-}
-
-/// Absent and empty are written alike: not at all.
-trait Absent {
-    fn is_absent(&self) -> bool;
-}
-
-impl<T> Absent for Option<T> {
-    fn is_absent(&self) -> bool {
-        self.is_none()
-    }
-}
-
-impl<T> Absent for Vec<T> {
-    fn is_absent(&self) -> bool {
-        self.is_empty()
-    }
-}
-
-impl Absent for String {
-    fn is_absent(&self) -> bool {
-        self.is_empty()
-    }
-}
-
-impl Absent for bool {
-    /// `false` is said.
-    fn is_absent(&self) -> bool {
-        false
-    }
-}
-
-/// A field of AWS's answers that says nothing here: taken whatever is in it, and not kept; whether it was
-/// there is known ([`Declaration::unsupported`]). The names are those of botocore's model, so that a
-/// misspelt field is still an error.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Ignored(pub bool);
-
-impl Absent for Ignored {
-    fn is_absent(&self) -> bool {
-        true
-    }
-}
-
-impl Serialize for Ignored {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_unit()
-    }
-}
-
-impl<'de> Deserialize<'de> for Ignored {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        IgnoredAny::deserialize(deserializer).map(|_| Self(true))
-    }
-}
+pub use super::kinds::{
+    AccessKeyDetail, Account, GroupDetail, InstanceProfile, ManagedPolicyDetail, MfaDeviceDetail,
+    OidcProviderDetail, PolicyVersion, ProfileRole, RoleDetail, SamlProviderDetail, UserDetail,
+};
+pub use super::shape::{Attached, Boundary, Document, Ignored, InlinePolicy, Tag};
 
 shape! {
     /// The whole file.
     Declaration {
-        user_detail_list: Vec<User>,
-        group_detail_list: Vec<Group>,
-        role_detail_list: Vec<Role>,
-        policies: Vec<ManagedPolicy>,
+        user_detail_list: Vec<UserDetail>,
+        group_detail_list: Vec<GroupDetail>,
+        role_detail_list: Vec<RoleDetail>,
+        policies: Vec<ManagedPolicyDetail>,
         /// Of a paged answer: must not be true, since a part is not the whole.
         is_truncated: Option<bool>,
         marker: Option<String>,
@@ -101,299 +35,164 @@ shape! {
 }
 
 shape! {
-    /// A user.
-    User {
-        path: Option<String>,
-        user_name: String,
-        user_id: String,
-        arn: String,
-        create_date: Option<String>,
-        user_policy_list: Vec<InlinePolicy>,
-        group_list: Vec<String>,
-        attached_managed_policies: Vec<Attached>,
-        permissions_boundary: Option<Boundary>,
-        tags: Vec<Tag>,
-    }
-}
-
-shape! {
-    /// A group.
-    Group {
-        path: Option<String>,
-        group_name: String,
-        group_id: String,
-        arn: String,
-        create_date: Option<String>,
-        group_policy_list: Vec<InlinePolicy>,
-        attached_managed_policies: Vec<Attached>,
-    }
-}
-
-shape! {
-    /// A role.
-    Role {
-        path: Option<String>,
-        role_name: String,
-        role_id: String,
-        arn: String,
-        create_date: Option<String>,
-        assume_role_policy_document: Option<Document>,
-        description: Option<String>,
-        instance_profile_list: Vec<InstanceProfile>,
-        role_policy_list: Vec<InlinePolicy>,
-        attached_managed_policies: Vec<Attached>,
-        permissions_boundary: Option<Boundary>,
-        tags: Vec<Tag>,
-        role_last_used: Ignored,
-        /// In seconds, 3,600 to 129,600.
-        max_session_duration: Option<i64>,
-        max_signin_session_duration: Ignored,
-        source_role_template: Ignored,
-    }
-}
-
-shape! {
-    /// A managed policy with its versions.
-    ManagedPolicy {
-        policy_name: String,
-        policy_id: Option<String>,
-        arn: String,
-        path: Option<String>,
-        description: Option<String>,
-        default_version_id: Option<String>,
-        attachment_count: Option<i64>,
-        permissions_boundary_usage_count: Option<i64>,
-        is_attachable: Option<bool>,
-        create_date: Option<String>,
-        update_date: Option<String>,
-        policy_version_list: Vec<PolicyVersion>,
-        /// AWS's export does not say; none: as they are.
-        tags: Option<Vec<Tag>>,
-    }
-}
-
-shape! {
-    /// One version of a managed policy.
-    PolicyVersion {
-        document: Option<Document>,
-        version_id: String,
-        is_default_version: bool,
-        create_date: Option<String>,
-    }
-}
-
-shape! {
-    /// A policy embedded in a user, group or role.
-    InlinePolicy {
-        policy_name: String,
-        policy_document: Option<Document>,
-    }
-}
-
-shape! {
-    /// A managed policy attached to something.
-    Attached {
-        policy_name: Option<String>,
-        policy_arn: String,
-    }
-}
-
-shape! {
-    /// A permissions boundary.
-    Boundary {
-        permissions_boundary_type: Option<String>,
-        permissions_boundary_arn: String,
-    }
-}
-
-shape! {
-    /// A tag.
-    Tag {
-        key: String,
-        value: String,
-    }
-}
-
-shape! {
     /// What AWS's export does not print.
     Brevet {
         accounts: Vec<Account>,
         /// Those that no role of the export carries in its own list.
         instance_profiles: Vec<InstanceProfile>,
-        access_keys: Vec<AccessKey>,
+        access_keys: Vec<AccessKeyDetail>,
         #[serde(rename = "MFADevices")]
-        mfa_devices: Vec<MfaDevice>,
+        mfa_devices: Vec<MfaDeviceDetail>,
         #[serde(rename = "OpenIDConnectProviders")]
-        open_id_connect_providers: Vec<OidcProvider>,
+        open_id_connect_providers: Vec<OidcProviderDetail>,
         #[serde(rename = "SAMLProviders")]
-        saml_providers: Vec<SamlProvider>,
+        saml_providers: Vec<SamlProviderDetail>,
     }
 }
 
-impl Brevet {
-    /// Whether a secret stands in it that is not sealed: the file must then be private.
-    pub fn has_clear_secrets(&self) -> bool {
-        self.access_keys
-            .iter()
-            .any(|k| k.secret_access_key.is_some())
-            || self
-                .mfa_devices
-                .iter()
-                .any(|d| d.base32_string_seed.is_some())
-    }
-}
-
-shape! {
-    /// An account.
-    Account {
-        account_id: String,
-        account_alias: Option<String>,
-    }
-}
-
-shape! {
-    /// An instance profile; it holds one role at the most. In an account's export it stands inside
-    /// its role, with the role inside it once more.
-    InstanceProfile {
-        path: Option<String>,
-        instance_profile_name: String,
-        instance_profile_id: String,
-        arn: String,
-        create_date: Option<String>,
-        roles: Vec<ProfileRole>,
-        /// AWS's export does not say; none: as they are.
-        tags: Option<Vec<Tag>>,
-    }
-}
-
-shape! {
-    /// The role in an instance profile: its name alone counts.
-    ProfileRole {
-        path: Option<String>,
-        role_name: String,
-        role_id: Option<String>,
-        arn: Option<String>,
-        create_date: Option<String>,
-        assume_role_policy_document: Option<Document>,
-        description: Ignored,
-        max_session_duration: Ignored,
-        max_signin_session_duration: Ignored,
-        permissions_boundary: Ignored,
-        role_last_used: Ignored,
-        source_role_template: Ignored,
-        tags: Ignored,
-    }
-}
-
-shape! {
-    /// A long-term access key. Its secret in clear (for import) or sealed under the master key.
-    AccessKey {
-        user_arn: String,
-        access_key_id: String,
-        secret_access_key: Option<Zeroizing<String>>,
-        sealed_secret_access_key: Option<String>,
-        /// `Active` (the default) or `Inactive`.
-        status: Option<String>,
-        create_date: Option<String>,
-    }
-}
-
-shape! {
-    /// A TOTP device; without `UserArn` it is nobody's yet. Its seed in clear (for import) or sealed under the master key.
-    MfaDevice {
-        serial_number: String,
-        user_arn: String,
-        #[serde(rename = "Base32StringSeed")]
-        base32_string_seed: Option<Zeroizing<String>>,
-        #[serde(rename = "SealedBase32StringSeed")]
-        sealed_base32_string_seed: Option<String>,
-        /// `SHA1` (the default), `SHA256` or `SHA512`.
-        algorithm: Option<String>,
-        /// 6 (the default), 7 or 8.
-        digits: Option<i64>,
-        create_date: Option<String>,
-        enable_date: Option<String>,
-        tags: Vec<Tag>,
-    }
-}
-
-shape! {
-    /// As `aws iam get-open-id-connect-provider` prints it, with `Arn`; and what Brevet adds.
-    OidcProvider {
-        arn: String,
-        url: String,
-        #[serde(rename = "ClientIDList")]
-        client_id_list: Vec<String>,
-        /// Kept, not used: the connection's certificate must be good for the public roots, or for the CA.
-        thumbprint_list: Vec<String>,
-        /// PEM of the CA that signed the certificate of the provider's endpoints.
-        certificate_authority: Option<String>,
-        /// The keys themselves (RFC 7517), for a broker that cannot go and ask.
-        json_web_key_set: Option<Box<RawValue>>,
-        /// Whether each token is good once, by its `jti`.
-        one_time: Option<bool>,
-        create_date: Option<String>,
-        tags: Vec<Tag>,
-        context_provider: Ignored,
-        identity_center_instance_arn: Ignored,
-        identity_store_arn: Ignored,
-    }
-}
-
-shape! {
-    /// As `aws iam get-saml-provider` prints it, with `Arn`.
-    SamlProvider {
-        arn: String,
-        #[serde(rename = "SAMLProviderUUID")]
-        saml_provider_uuid: Option<String>,
-        #[serde(rename = "SAMLMetadataDocument")]
-        saml_metadata_document: String,
-        create_date: Option<String>,
-        valid_until: Option<String>,
-        assertion_encryption_mode: Option<String>,
-        private_key_list: Option<Box<RawValue>>,
-        tags: Vec<Tag>,
-        context_provider: Ignored,
-        identity_center_instance_arn: Ignored,
-        identity_store_arn: Ignored,
-        #[serde(rename = "SAMLKeyHashes")]
-        saml_key_hashes: Ignored,
-    }
-}
-
-/// A policy document: a JSON object, or a string that holds one, URL-encoded (as the IAM API
-/// sends it) or plain.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Document(Box<RawValue>);
-
-impl Document {
-    /// From a document's text.
+impl Declaration {
+    /// All that a file declares, each kind after those that it refers to. What an export counts and
+    /// observes (attachments, last use) is not declared and falls away; documents that were
+    /// URL-encoded are plain from here on.
     ///
     /// # Errors
-    /// When it is not JSON.
-    pub fn new(text: &str) -> Result<Self, serde_json::Error> {
-        RawValue::from_string(text.to_owned()).map(Self)
+    /// A document that cannot be decoded, by its owner's ARN.
+    pub fn into_resources(self) -> Result<Vec<Resource>, String> {
+        let mut roles = self.role_detail_list;
+        let brevet = self.brevet;
+        let mut profiles = brevet.instance_profiles;
+        for role in &mut roles {
+            profiles.append(&mut role.instance_profile_list);
+        }
+        let mut all: Vec<Resource> = self.policies.into_iter().map(Resource::Policy).collect();
+        all.extend(self.group_detail_list.into_iter().map(Resource::Group));
+        all.extend(self.user_detail_list.into_iter().map(Resource::User));
+        all.extend(roles.into_iter().map(|role| Resource::Role(Box::new(role))));
+        all.extend(profiles.into_iter().map(Resource::InstanceProfile));
+        all.extend(brevet.access_keys.into_iter().map(Resource::AccessKey));
+        all.extend(brevet.mfa_devices.into_iter().map(Resource::MfaDevice));
+        let oidc_providers = brevet.open_id_connect_providers.into_iter();
+        all.extend(oidc_providers.map(Resource::OidcProvider));
+        all.extend(
+            brevet
+                .saml_providers
+                .into_iter()
+                .map(Resource::SamlProvider),
+        );
+        for resource in &mut all {
+            resource.drop_what_is_observed();
+            decode(resource)?;
+        }
+        let mut accounts = brevet.accounts;
+        accounts.extend(mentioned(&accounts, &all));
+        let accounts = accounts.into_iter().map(Resource::Account);
+        Ok(accounts.chain(all).collect())
     }
 
-    /// The document's text.
-    ///
-    /// # Errors
-    /// When a string is not URL-encoded UTF-8.
-    pub fn text(&self) -> Result<Cow<'_, str>, &'static str> {
-        let raw = self.0.get();
-        if !raw.starts_with('"') {
-            return Ok(Cow::Borrowed(raw));
+    /// The file that declares these, as AWS's export would print it: instance profiles inside their
+    /// roles, attachments counted.
+    pub fn from_resources(resources: impl IntoIterator<Item = Resource>) -> Self {
+        let mut file = Self::default();
+        let mut profiles: Vec<InstanceProfile> = Vec::new();
+        for resource in resources {
+            match resource {
+                Resource::Account(a) => file.brevet.accounts.push(a),
+                Resource::Policy(p) => file.policies.push(p),
+                Resource::Group(g) => file.group_detail_list.push(g),
+                Resource::User(u) => file.user_detail_list.push(u),
+                Resource::Role(r) => file.role_detail_list.push(*r),
+                Resource::InstanceProfile(p) => profiles.push(p),
+                Resource::AccessKey(k) => file.brevet.access_keys.push(k),
+                Resource::MfaDevice(d) => file.brevet.mfa_devices.push(d),
+                Resource::OidcProvider(p) => file.brevet.open_id_connect_providers.push(p),
+                Resource::SamlProvider(p) => file.brevet.saml_providers.push(p),
+            }
         }
-        let text: String = serde_json::from_str(raw).map_err(|_| "not a JSON string")?;
-        if text.trim_start().starts_with('{') {
-            return Ok(Cow::Owned(text));
-        }
-        let decoded = percent_decode_str(&text)
-            .decode_utf8()
-            .map_err(|_| "not URL-encoded UTF-8")?;
-        Ok(Cow::Owned(decoded.into_owned()))
+        file.count_attachments();
+        file.put_into_roles(profiles);
+        file
     }
+
+    /// Counts where each managed policy is attached, and where it is a permissions boundary.
+    fn count_attachments(&mut self) {
+        let mut used = HashMap::<&str, (i64, i64)>::new();
+        let users = self.user_detail_list.iter();
+        let users = users.map(|u| (&u.attached_managed_policies, &u.permissions_boundary));
+        let roles = self.role_detail_list.iter();
+        let roles = roles.map(|r| (&r.attached_managed_policies, &r.permissions_boundary));
+        let groups = self.group_detail_list.iter();
+        let groups = groups.map(|g| (&g.attached_managed_policies, &None));
+        for (attached, boundary) in users.chain(roles).chain(groups) {
+            for policy in attached {
+                used.entry(&policy.policy_arn).or_default().0 += 1;
+            }
+            if let Some(boundary) = boundary {
+                used.entry(&boundary.permissions_boundary_arn)
+                    .or_default()
+                    .1 += 1;
+            }
+        }
+        for policy in &mut self.policies {
+            let (attachments, boundaries) =
+                used.get(policy.arn.as_str()).copied().unwrap_or_default();
+            policy.attachment_count = Some(attachments);
+            policy.permissions_boundary_usage_count = Some(boundaries);
+        }
+    }
+
+    /// Puts instance profiles into their roles, with the role inside once more, as AWS does.
+    fn put_into_roles(&mut self, profiles: Vec<InstanceProfile>) {
+        let mut places = HashMap::new();
+        for (place, role) in self.role_detail_list.iter().enumerate() {
+            places.insert(folded(account_of(&role.arn), &role.role_name), place);
+        }
+        for mut profile in profiles {
+            let account = account_of(&profile.arn);
+            let role = profile.roles.first();
+            let place = role.and_then(|role| places.get(&folded(account, &role.role_name)));
+            match place.and_then(|place| self.role_detail_list.get_mut(*place)) {
+                Some(role) => {
+                    profile.roles = vec![ProfileRole {
+                        path: role.path.clone(),
+                        role_name: role.role_name.clone(),
+                        role_id: Some(role.role_id.clone()),
+                        arn: Some(role.arn.clone()),
+                        create_date: role.create_date.clone(),
+                        assume_role_policy_document: role.assume_role_policy_document.clone(),
+                        ..ProfileRole::default()
+                    }];
+                    role.instance_profile_list.push(profile);
+                }
+                None => self.brevet.instance_profiles.push(profile),
+            }
+        }
+    }
+}
+
+/// The accounts that own what is declared, and are not declared themselves.
+fn mentioned(accounts: &[Account], resources: &[Resource]) -> Vec<Account> {
+    let declared: BTreeSet<&str> = accounts.iter().map(|a| a.account_id.as_str()).collect();
+    let owners: BTreeSet<&str> = resources.iter().map(Resource::account).collect();
+    let missing = owners.difference(&declared);
+    let missing = missing.filter(|account| AccountId::parse(account).is_some());
+    let accounts = missing.map(|account| Account {
+        account_id: (*account).to_owned(),
+        account_alias: None,
+    });
+    accounts.collect()
+}
+
+/// Makes a JSON object of every policy document, whichever form it came in.
+fn decode(resource: &mut Resource) -> Result<(), String> {
+    let owner = resource.name().id;
+    for document in resource.documents_mut().into_iter().flatten() {
+        let text = document
+            .text()
+            .map_err(|rule| format!("{owner}: a policy document is {rule}"))?;
+        let text = Document::new(&text);
+        *document = text.map_err(|e| format!("{owner}: a policy document is not JSON: {e}"))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -481,7 +280,7 @@ mod tests {
     #[test]
     fn what_is_ignored_is_not_written() {
         let text = r#"{"RoleName":"R","RoleLastUsed":{"Region":"x"},"SourceRoleTemplate":[1],"MaxSigninSessionDuration":1}"#;
-        let role: Role = serde_json::from_str(text).unwrap();
+        let role: RoleDetail = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_value(&role).unwrap()["RoleName"], "R");
         assert!(
             !serde_json::to_string(&role)

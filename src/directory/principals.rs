@@ -5,9 +5,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::declaration::{Document, Role};
+use super::declaration::{Document, RoleDetail};
 use super::resource::Resource;
-use crate::base::arn::arn_of_principal;
+use crate::base::arn::{Arn, arn_of_principal};
+use crate::base::names::RoleSessionName;
 use crate::evaluator::aws_principals;
 
 /// An ARN in a trust policy whose owner has a unique id.
@@ -42,13 +43,14 @@ impl<'a> Named<'a> {
     /// None for whatever has no unique id: accounts, `*`, federated users, unique ids themselves,
     /// principals of another partition, and sessions whose name no session can have.
     pub fn parse(principal: &'a str) -> Option<Self> {
-        let mut parts = principal.splitn(6, ':');
-        let mut next = || parts.next();
-        let (Some("arn"), Some("aws"), Some(service), Some(""), Some(account), Some(resource)) =
-            (next(), next(), next(), next(), next(), next())
-        else {
-            return None;
-        };
+        let arn =
+            Arn::parse(principal).filter(|arn| arn.partition == "aws" && arn.region.is_empty());
+        let Arn {
+            service,
+            account,
+            resource,
+            ..
+        } = arn?;
         match (service, resource.split_once('/')?) {
             ("iam", ("user", _)) => Some(Self::User {
                 account,
@@ -60,9 +62,8 @@ impl<'a> Named<'a> {
             }),
             ("sts", ("assumed-role", rest)) => {
                 let (role, session) = rest.split_once('/')?;
-                let legal = |b: u8| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b);
-                let session_name = (2..=64).contains(&session.len()) && session.bytes().all(legal);
-                session_name.then_some(Self::Session {
+                RoleSessionName::parse("RoleSessionName", session).ok()?;
+                Some(Self::Session {
                     account,
                     role,
                     session,
@@ -134,7 +135,7 @@ impl Owners {
 }
 
 /// The AWS principals of a role's trust policy, as they are written.
-pub fn written(role: &Role) -> Vec<String> {
+pub fn written(role: &RoleDetail) -> Vec<String> {
     let Some(Ok(text)) = role
         .assume_role_policy_document
         .as_ref()
@@ -150,7 +151,7 @@ pub fn written(role: &Role) -> Vec<String> {
 
 /// Exchanges AWS principals in a role's trust policy, and leaves everything else of its text as it is
 /// written. A malformed document stays as it is: compiling it says what is wrong.
-pub fn exchange(role: &mut Role, mut with: impl FnMut(&str) -> Option<String>) {
+pub fn exchange(role: &mut RoleDetail, mut with: impl FnMut(&str) -> Option<String>) {
     let Some(Ok(text)) = role
         .assume_role_policy_document
         .as_ref()
@@ -221,7 +222,7 @@ mod tests {
     const ALICE: &str = "AIDAALICEALICEALICE1";
     const MID: &str = "AROAMIDMIDMIDMIDMID1";
 
-    fn bind(role: &mut Role) {
+    fn bind(role: &mut RoleDetail) {
         exchange(role, |principal| {
             let named = Named::parse(principal)?;
             let id = match named {
@@ -244,7 +245,7 @@ mod tests {
         });
     }
 
-    fn show_again(role: &Role) -> String {
+    fn show_again(role: &RoleDetail) -> String {
         let parse =
             |kind, value: serde_json::Value| Resource::parse(kind, &value.to_string()).unwrap();
         let arn = |name: &str| format!("arn:aws:iam::111122223333:{name}");
@@ -266,14 +267,14 @@ mod tests {
         text(&role)
     }
 
-    fn role(document: &str) -> Role {
-        Role {
+    fn role(document: &str) -> RoleDetail {
+        RoleDetail {
             assume_role_policy_document: Some(Document::new(document).unwrap()),
-            ..Role::default()
+            ..RoleDetail::default()
         }
     }
 
-    fn text(role: &Role) -> String {
+    fn text(role: &RoleDetail) -> String {
         role.assume_role_policy_document
             .as_ref()
             .unwrap()

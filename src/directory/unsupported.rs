@@ -1,6 +1,6 @@
 //! What an account's export has and this broker does nothing with. An import takes it, and names it.
 
-use super::declaration::{Declaration, Ignored, Role};
+use super::declaration::{Declaration, Ignored, RoleDetail};
 use crate::evaluator::{Kind, Policy, strangers};
 
 impl Declaration {
@@ -62,7 +62,7 @@ fn fields(all: &mut Vec<String>, owner: &str, named: &[(&str, Ignored)]) {
 }
 
 /// Principals of a trust policy that never call this broker.
-fn unreachable(role: &Role) -> Option<String> {
+fn unreachable(role: &RoleDetail) -> Option<String> {
     let text = role.assume_role_policy_document.as_ref()?.text().ok()?;
     // One that cannot be read is refused elsewhere.
     let trust = Policy::parse(Kind::Trust, &text).ok()?;

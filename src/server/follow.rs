@@ -125,7 +125,7 @@ fn compile(
         };
         let resource = Resource::parse(row.kind, &row.body).map_err(|e| fault(e.to_string()))?;
         directory
-            .take_stored(&resource, Some(master_key))
+            .insert_stored(&resource, Some(master_key))
             .map_err(|e| fault(e.to_string()))?;
     }
     Ok(directory)
@@ -492,11 +492,11 @@ fn take(shared: &Shared, changes: Vec<Change>, details: Vec<Detail>) -> Result<T
                     let resource = Resource::parse(kind, body).map_err(|e| fault(e.to_string()))?;
                     let master_key = broker.master_key.load();
                     directory
-                        .take_stored(&resource, master_key.as_deref())
+                        .insert_stored(&resource, master_key.as_deref())
                         .map_err(|e| fault(e.to_string()))?;
                     touched.push((change.sequence, resource));
                 }
-                None => directory.leave(&Name::new(kind, change.id.as_str())),
+                None => directory.remove(&Name::new(kind, change.id.as_str())),
             }
         }
         for (sequence, resource) in &touched {

@@ -539,13 +539,13 @@ async fn devices_of_other_kinds_show_other_codes() {
         ("SHA512", "SHA512", hmac::HMAC_SHA512, 8u32),
     ] {
         let serial = format!("arn:aws:iam::111122223333:mfa/{name}");
-        let device = declaration::MfaDevice {
+        let device = declaration::MfaDeviceDetail {
             serial_number: serial.clone(),
             user_arn: "arn:aws:iam::111122223333:user/admin".into(),
             base32_string_seed: Some(SEED.to_owned().into()),
             algorithm: Some(algorithm.into()),
             digits: Some(digits.into()),
-            ..declaration::MfaDevice::default()
+            ..declaration::MfaDeviceDetail::default()
         };
         let number = hand
             .run(Command::Create(Resource::MfaDevice(device)))

@@ -3,7 +3,7 @@
 use super::unfit;
 use crate::base::clock::Timestamp;
 use crate::commands::CommandError;
-use crate::directory::declaration::MfaDevice;
+use crate::directory::declaration::MfaDeviceDetail;
 use crate::directory::resource::Resource;
 
 pub(super) fn assign(
@@ -34,7 +34,7 @@ pub(super) fn release(resource: &mut Resource) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn of(resource: &mut Resource) -> Result<&mut MfaDevice, CommandError> {
+fn of(resource: &mut Resource) -> Result<&mut MfaDeviceDetail, CommandError> {
     match resource {
         Resource::MfaDevice(device) => Ok(device),
         other => Err(unfit(other, "a user")),

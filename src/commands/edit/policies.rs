@@ -1,6 +1,7 @@
 //! Attached and inline policies, and the permissions boundary, of users, groups and roles.
 
 use super::{parse, remove_from, unfit};
+use crate::base::arn::name_of;
 use crate::commands::CommandError;
 use crate::directory::declaration::{Attached, Boundary, InlinePolicy};
 use crate::directory::resource::Resource;
@@ -10,7 +11,7 @@ pub(super) fn attach(resource: &mut Resource, arn: &str) -> Result<(), CommandEr
     let list = attached(resource)?;
     if !list.iter().any(|a| a.policy_arn == arn) {
         list.push(Attached {
-            policy_name: arn.rsplit('/').next().map(str::to_owned),
+            policy_name: Some(name_of(arn).to_owned()),
             policy_arn: arn.to_owned(),
         });
     }

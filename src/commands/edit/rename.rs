@@ -1,6 +1,7 @@
 //! Another name or path of a user or group, and what refers to it by the old one.
 
 use super::unfit;
+use crate::base::arn::IamArn;
 use crate::commands::CommandError;
 use crate::directory::resource::Resource;
 
@@ -21,10 +22,7 @@ pub(super) fn rename(
     if let Some(path) = path {
         *own_path = Some(path.to_owned());
     }
-    *arn = format!(
-        "arn:aws:iam::{account}:{kind}{}{own_name}",
-        own_path.as_deref().unwrap_or("/")
-    );
+    *arn = IamArn::text(&account, kind, own_path.as_deref().unwrap_or("/"), own_name);
     Ok(())
 }
 

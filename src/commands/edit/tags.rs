@@ -1,7 +1,7 @@
 //! Tags. Keys compare without regard to case, and keep the case of whoever wrote them last.
 
 use super::unfit;
-use crate::commands::{CommandError, rules};
+use crate::commands::CommandError;
 use crate::directory::declaration::Tag;
 use crate::directory::resource::Resource;
 
@@ -28,5 +28,5 @@ pub(super) fn remove(resource: &mut Resource, keys: &[String]) -> Result<(), Com
 
 fn of(resource: &mut Resource) -> Result<&mut Vec<Tag>, CommandError> {
     let refused = unfit(resource, "tags");
-    rules::tags_mut(resource).ok_or(refused)
+    resource.tags_mut().ok_or(refused)
 }

@@ -3,7 +3,7 @@
 use super::{parse, remove_from, unfit};
 use crate::base::clock::Timestamp;
 use crate::commands::CommandError;
-use crate::directory::declaration::{ManagedPolicy, PolicyVersion};
+use crate::directory::declaration::{ManagedPolicyDetail, PolicyVersion};
 use crate::directory::resource::Resource;
 
 pub(super) fn create(
@@ -47,7 +47,7 @@ pub(super) fn set_default(resource: &mut Resource, id: &str) -> Result<(), Comma
     put_in_force(of(resource)?, id)
 }
 
-fn put_in_force(policy: &mut ManagedPolicy, id: &str) -> Result<(), CommandError> {
+fn put_in_force(policy: &mut ManagedPolicyDetail, id: &str) -> Result<(), CommandError> {
     let mut versions = policy.policy_version_list.iter();
     if !versions.any(|v| v.version_id == id) {
         return Err(CommandError::NoSuchEntity(format!("version {id} of it")));
@@ -59,7 +59,7 @@ fn put_in_force(policy: &mut ManagedPolicy, id: &str) -> Result<(), CommandError
     Ok(())
 }
 
-fn of(resource: &mut Resource) -> Result<&mut ManagedPolicy, CommandError> {
+fn of(resource: &mut Resource) -> Result<&mut ManagedPolicyDetail, CommandError> {
     match resource {
         Resource::Policy(policy) => Ok(policy),
         other => Err(unfit(other, "versions")),

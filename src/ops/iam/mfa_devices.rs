@@ -102,12 +102,12 @@ impl Action for CreateVirtualMfaDevice {
             .build()
             .map_err(|_| Error::InternalFailure)?;
         let qr_code = Zeroizing::new(totp.to_qr_png().map_err(|_| Error::InternalFailure)?);
-        let device = declaration::MfaDevice {
+        let device = declaration::MfaDeviceDetail {
             serial_number: serial.clone(),
             base32_string_seed: Some(seed.clone()),
             create_date: Some(cx.now.to_string()),
             tags: self.tags.clone(),
-            ..declaration::MfaDevice::default()
+            ..declaration::MfaDeviceDetail::default()
         };
         change(cx, |cx| {
             permit(cx)?;

@@ -1,0 +1,97 @@
+//! The rules that a declared form must keep to be compiled, and the compiling of its policies.
+
+use super::shape::{self, Document};
+use super::strangers::UNBOUND_SUBJECT;
+use super::{DirectoryError, fault};
+use crate::base::arn::{AccountId, IamArn};
+use crate::base::names::{self, Tag, is_iam_name};
+use crate::evaluator::{Kind as PolicyKind, Policy};
+
+/// Compiles a policy document, which is required.
+pub(super) fn compile(
+    place: &str,
+    kind: PolicyKind,
+    document: Option<&Document>,
+) -> Result<Policy, DirectoryError> {
+    let document = document.ok_or_else(|| fault(place, "is required"))?;
+    let text = document.text().map_err(|rule| fault(place, rule))?;
+    Policy::parse(kind, &text).map_err(|e| fault(place, e.to_string()))
+}
+
+/// A policy that denies everything, whatever else allows it.
+pub(super) fn deny_all(kind: PolicyKind) -> Result<Policy, DirectoryError> {
+    let whom = if kind == PolicyKind::Trust {
+        r#""Principal":"*""#
+    } else {
+        r#""Resource":"*""#
+    };
+    let text = format!(
+        r#"{{"Version":"2012-10-17","Statement":[{{"Sid":"Closed","Effect":"Deny","Action":"*",{whom}}}]}}"#
+    );
+    Policy::parse(kind, &text).map_err(|e| fault("closed", e.to_string()))
+}
+
+/// What AWS takes for a unique id.
+pub(super) fn unique_id(place: &str, id: &str) -> Result<(), DirectoryError> {
+    if !(16..=128).contains(&id.len()) || !id.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        return Err(fault(
+            place,
+            "the unique id must be 16 to 128 letters and digits; left out, one is made",
+        ));
+    }
+    Ok(())
+}
+
+/// The ARN must be of this kind and end in this name; the account is its own.
+pub(super) fn identity_arn(
+    place: &str,
+    arn: &str,
+    kind: &str,
+    name: &str,
+) -> Result<AccountId, DirectoryError> {
+    if !is_iam_name(name, 128) {
+        return Err(fault(place, "a name is 1 to 128 characters of [\\w+=,.@-]"));
+    }
+    match IamArn::parse(arn) {
+        Some(parsed)
+            if parsed.kind == kind
+                && parsed.name == name
+                && arn.len() <= 2048
+                && arn.bytes().all(|b| b.is_ascii_graphic()) =>
+        {
+            Ok(parsed.account)
+        }
+        _ => Err(fault(
+            format!("{place}: Arn"),
+            format!("must be `arn:aws:iam::ACCOUNT:{kind}/PATH/{name}`"),
+        )),
+    }
+}
+
+/// Tags of the directory, each key once without regard to case.
+pub(super) fn tags(place: &str, tags: &[shape::Tag]) -> Result<Box<[Tag]>, DirectoryError> {
+    let mut checked: Vec<Tag> = Vec::with_capacity(tags.len());
+    for tag in tags {
+        // Roles of AWS's own services carry reserved `aws:` tags; an export may hold them.
+        let key = tag.key.strip_prefix("aws:").unwrap_or(&tag.key);
+        // An earlier version asked for `oidc.eks.*.amazonaws.com` here, which no tag of AWS's can be.
+        let value = if tag.key == UNBOUND_SUBJECT {
+            tag.value.replace('*', "")
+        } else {
+            tag.value.clone()
+        };
+        let legal = names::tag_key("Key", key).and_then(|()| names::tag_value("Value", &value));
+        legal.map_err(|e| fault(format!("{place}: Tags"), format!("{} {}", e.field, e.rule)))?;
+        if checked.iter().any(|t| t.key.eq_ignore_ascii_case(&tag.key)) {
+            return Err(fault(
+                format!("{place}: Tags"),
+                format!("key `{}` is there twice", tag.key),
+            ));
+        }
+        checked.push(Tag {
+            key: tag.key.clone(),
+            value: tag.value.clone(),
+        });
+    }
+    Ok(checked.into())
+}

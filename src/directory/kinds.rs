@@ -1,0 +1,27 @@
+//! One file for each kind of resource: its declared form, its compiled form, its rules, and how it is
+//! put into a snapshot and removed from it.
+
+mod access_key;
+mod account;
+mod group;
+mod instance_profile;
+mod mfa_device;
+mod oidc_provider;
+mod policy;
+mod role;
+mod saml_provider;
+mod user;
+
+pub use access_key::{AccessKey, AccessKeyDetail};
+pub use account::Account;
+pub(super) use group::Group;
+pub use group::GroupDetail;
+pub use instance_profile::{InstanceProfile, ProfileRole};
+pub use mfa_device::{MfaDevice, MfaDeviceDetail, normal_seed};
+pub use oidc_provider::{OWN_ISSUER, OidcProvider, OidcProviderDetail, is_issuer};
+pub(super) use policy::ManagedPolicy;
+pub use policy::{ManagedPolicyDetail, PolicyVersion};
+pub use role::{Role, RoleDetail};
+pub(super) use saml_provider::SamlProvider;
+pub use saml_provider::SamlProviderDetail;
+pub use user::{User, UserDetail};

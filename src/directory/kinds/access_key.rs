@@ -1,0 +1,159 @@
+//! Long-term access keys.
+
+// The fields of declared forms are AWS's own, named and documented there.
+#![allow(missing_docs)]
+
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use crate::base::arn::account_of;
+use crate::base::entropy::NoEntropy;
+use crate::base::names::AccessKeyId;
+use crate::directory::declared::{Declared, Defaults, Insertion, keep};
+use crate::directory::limits::Limits;
+use crate::directory::name::{Kind, Name};
+use crate::directory::secret_field::{SecretField, SecretText, sealing_name};
+use crate::directory::shape::shape;
+use crate::directory::table::Keyed;
+use crate::directory::{Directory, DirectoryError, fault};
+use crate::proof::sigv4::SigningSecret;
+use crate::revocations::Selector;
+
+shape! {
+    /// A long-term access key. Its secret in clear (for import) or sealed under the master key.
+    AccessKeyDetail {
+        user_arn: String,
+        access_key_id: String,
+        secret_access_key: Option<Zeroizing<String>>,
+        sealed_secret_access_key: Option<String>,
+        /// `Active` (the default) or `Inactive`.
+        status: Option<String>,
+        create_date: Option<String>,
+    }
+}
+
+/// A long-term access key, compiled.
+#[derive(Debug)]
+pub struct AccessKey {
+    /// `AKIA…`
+    pub id: AccessKeyId,
+    /// What its holder signs with.
+    pub secret: SigningSecret,
+    /// The user that it belongs to.
+    pub user_arn: Arc<str>,
+    /// An inactive key proves nothing.
+    pub active: bool,
+}
+
+impl Keyed for AccessKey {
+    fn key(&self) -> &str {
+        self.id.as_str()
+    }
+}
+
+impl Declared for AccessKeyDetail {
+    const HAS_SECRET: bool = true;
+
+    fn id(&self) -> &str {
+        &self.access_key_id
+    }
+
+    /// Ids of keys are told apart by case.
+    fn folded(&self) -> String {
+        self.access_key_id.clone()
+    }
+
+    fn account(&self) -> &str {
+        account_of(&self.user_arn)
+    }
+
+    fn links(&self) -> Vec<Name> {
+        vec![Name::new(Kind::User, self.user_arn.as_str())]
+    }
+
+    fn secret(&self) -> Option<SecretField<'_>> {
+        Some(SecretField {
+            name: "SecretAccessKey",
+            bound_to: sealing_name("access key", &self.access_key_id, &self.user_arn),
+            clear: self.secret_access_key.as_ref().map(|s| s.as_str()),
+            sealed: self.sealed_secret_access_key.as_deref(),
+            normal: normal_secret,
+        })
+    }
+
+    fn set_secret(&mut self, text: SecretText) {
+        (self.secret_access_key, self.sealed_secret_access_key) = text.into_fields();
+    }
+
+    fn fill(&mut self, defaults: &Defaults<'_>) -> Result<(), NoEntropy> {
+        defaults.date(&mut self.create_date);
+        self.status.get_or_insert_with(|| "Active".to_owned());
+        Ok(())
+    }
+
+    fn keep_what_is_left_out(&mut self, old: &Self) {
+        keep(&mut self.create_date, &old.create_date);
+        // A key that was switched off is not switched on by a file that does not speak of it.
+        keep(&mut self.status, &old.status);
+    }
+
+    fn check(&self, _: &mut Limits<'_>) {}
+
+    fn is_active(&self) -> bool {
+        self.status.as_deref() != Some("Inactive")
+    }
+
+    fn sessions(&self) -> Option<Selector> {
+        Some(Selector::AccessKey)
+    }
+
+    fn insert(&self, directory: &mut Directory, how: &Insertion<'_>) -> Result<(), DirectoryError> {
+        let place = how.place;
+        let id = AccessKeyId::parse("AccessKeyId", &self.access_key_id)
+            .map_err(|e| fault(place, format!("AccessKeyId {}", e.rule)))?;
+        if id.is_temporary() {
+            return Err(fault(
+                place,
+                "AccessKeyId must not begin with `ASIA`, which marks temporary credentials",
+            ));
+        }
+        let secret = directory.open_secret(self.secret(), how)?;
+        let active = match self.status.as_deref() {
+            None | Some("Active") => true,
+            Some("Inactive") => false,
+            Some(_) => {
+                return Err(fault(
+                    format!("{place}: Status"),
+                    "must be `Active` or `Inactive`",
+                ));
+            }
+        };
+        // Keys of a user share its ARN.
+        let user = directory.users.get(&self.user_arn);
+        let user_arn = user.map_or_else(|| self.user_arn.as_str().into(), |u| u.arn.clone());
+        directory.keys.put(AccessKey {
+            id,
+            secret: SigningSecret::new(secret),
+            user_arn,
+            active,
+        });
+        Ok(())
+    }
+
+    fn remove(directory: &mut Directory, id: &str) {
+        directory.keys.remove(id);
+    }
+}
+
+/// Long enough to be random, and no example of a manual.
+fn normal_secret(secret: &str) -> Result<Zeroizing<String>, &'static str> {
+    if !(16..=128).contains(&secret.len()) || !secret.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err("must be 16 to 128 printable ASCII characters");
+    }
+    let first = secret.bytes().next();
+    if secret.ends_with("EXAMPLEKEY") || secret.bytes().all(|b| Some(b) == first) {
+        return Err("is an example; make a random one");
+    }
+    Ok(Zeroizing::new(secret.to_owned()))
+}

@@ -1,0 +1,182 @@
+//! Managed policies with their versions.
+
+// The fields of declared forms are AWS's own, named and documented there.
+#![allow(missing_docs)]
+
+use std::sync::Arc;
+
+use crate::base::arn::account_of;
+use crate::base::entropy::NoEntropy;
+use crate::directory::compile::{compile, identity_arn};
+use crate::directory::declared::{Declared, Defaults, Insertion, PolicyOf, keep};
+use crate::directory::limits::{Limits, VERSIONS_PER_POLICY};
+use crate::directory::name::folded;
+use crate::directory::policies::is_aws_managed;
+use crate::directory::shape::{Document, Tag, shape};
+use crate::directory::table::Keyed;
+use crate::directory::{Directory, DirectoryError, fault};
+use crate::evaluator::{Kind as PolicyKind, Policy};
+
+shape! {
+    /// A managed policy with its versions.
+    ManagedPolicyDetail {
+        policy_name: String,
+        policy_id: Option<String>,
+        arn: String,
+        path: Option<String>,
+        description: Option<String>,
+        default_version_id: Option<String>,
+        attachment_count: Option<i64>,
+        permissions_boundary_usage_count: Option<i64>,
+        is_attachable: Option<bool>,
+        create_date: Option<String>,
+        update_date: Option<String>,
+        policy_version_list: Vec<PolicyVersion>,
+        /// AWS's export does not say; none: as they are.
+        tags: Option<Vec<Tag>>,
+    }
+}
+
+shape! {
+    /// One version of a managed policy.
+    PolicyVersion {
+        document: Option<Document>,
+        version_id: String,
+        is_default_version: bool,
+        create_date: Option<String>,
+    }
+}
+
+/// A managed policy, in its default version.
+#[derive(Debug)]
+pub(in crate::directory) struct ManagedPolicy {
+    pub arn: Arc<str>,
+    pub policy: Arc<Policy>,
+}
+
+impl Keyed for ManagedPolicy {
+    fn key(&self) -> &str {
+        &self.arn
+    }
+}
+
+impl Declared for ManagedPolicyDetail {
+    fn id(&self) -> &str {
+        &self.arn
+    }
+
+    fn label(&self) -> &str {
+        &self.policy_name
+    }
+
+    fn folded(&self) -> String {
+        folded(account_of(&self.arn), &self.policy_name)
+    }
+
+    fn unique_id(&self) -> Option<&str> {
+        self.policy_id.as_deref()
+    }
+
+    fn tags_mut(&mut self) -> Option<&mut Vec<Tag>> {
+        Some(self.tags.get_or_insert_default())
+    }
+
+    fn policies(&self) -> Vec<PolicyOf<'_>> {
+        let versions = self.policy_version_list.iter();
+        let versions = versions.map(|version| PolicyOf {
+            kind: PolicyKind::Identity,
+            place: format!("version {}", version.version_id),
+            document: version.document.as_ref(),
+        });
+        versions.collect()
+    }
+
+    fn documents_mut(&mut self) -> Vec<&mut Option<Document>> {
+        let versions = self.policy_version_list.iter_mut();
+        versions.map(|version| &mut version.document).collect()
+    }
+
+    fn drop_what_is_observed(&mut self) {
+        self.attachment_count = None;
+        self.permissions_boundary_usage_count = None;
+        // Where both say which version is in force, one of them does.
+        if self.default_version_id.is_none() {
+            let mut versions = self.policy_version_list.iter();
+            let default = versions.find(|v| v.is_default_version);
+            self.default_version_id = default.map(|v| v.version_id.clone());
+        }
+    }
+
+    fn fill(&mut self, defaults: &Defaults<'_>) -> Result<(), NoEntropy> {
+        self.tags.take_if(|tags| tags.is_empty());
+        let id = self.policy_id.get_or_insert_default();
+        defaults.unique_id("ANPA", account_of(&self.arn), id)?;
+        defaults.date(&mut self.create_date);
+        defaults.path(&mut self.path, &self.arn);
+        Ok(())
+    }
+
+    /// AWS's `ManagedPolicyDetail` has no tags.
+    fn keep_what_is_left_out(&mut self, old: &Self) {
+        keep(&mut self.policy_id, &old.policy_id);
+        keep(&mut self.create_date, &old.create_date);
+        keep(&mut self.tags, &old.tags);
+    }
+
+    fn check(&self, limits: &mut Limits<'_>) {
+        let versions = self.policy_version_list.iter();
+        // AWS's own policies are named by AWS and keep to no quota of its customers.
+        if !is_aws_managed(&self.arn) {
+            let name = (self.policy_name.as_str(), 128);
+            limits.named("policy", &self.arn, self.path.as_deref(), name);
+            limits.description(self.description.as_deref());
+            limits.quota("VersionsPerPolicy", versions.len(), VERSIONS_PER_POLICY);
+        }
+        limits.each_once("PolicyVersionList", versions.map(|v| v.version_id.as_str()));
+        limits.tags("TagsPerPolicy", self.tags.as_deref().unwrap_or_default());
+    }
+
+    fn must_go_first(&self) -> Option<&'static str> {
+        (self.policy_version_list.len() > 1).then_some("delete its other versions first")
+    }
+
+    fn insert(&self, directory: &mut Directory, how: &Insertion<'_>) -> Result<(), DirectoryError> {
+        let place = how.place;
+        let aws_managed = is_aws_managed(&self.arn);
+        if !aws_managed {
+            identity_arn(place, &self.arn, "policy", &self.policy_name)?;
+        }
+        let is_default = |version: &&PolicyVersion| match &self.default_version_id {
+            Some(id) => version.version_id == *id,
+            None => version.is_default_version,
+        };
+        let mut versions = self.policy_version_list.iter().filter(is_default);
+        let (Some(version), None) = (versions.next(), versions.next()) else {
+            return Err(fault(
+                format!("{place}: PolicyVersionList"),
+                "exactly one version must be the default one",
+            ));
+        };
+        let kind = if aws_managed {
+            PolicyKind::AwsManaged
+        } else {
+            PolicyKind::Identity
+        };
+        let place = format!("{place}: {}: Document", version.version_id);
+        let compiled = compile(&place, kind, version.document.as_ref())?;
+        directory.managed.put(ManagedPolicy {
+            arn: self.arn.as_str().into(),
+            policy: Arc::new(compiled),
+        });
+        Ok(())
+    }
+
+    fn remove(directory: &mut Directory, id: &str) {
+        directory.managed.remove(id);
+    }
+
+    /// AWS's own policies may be missing; whoever has one may then do nothing.
+    fn is_in(directory: &Directory, id: &str) -> bool {
+        directory.managed.get(id).is_some() || is_aws_managed(id)
+    }
+}

@@ -1,0 +1,165 @@
+//! A directory file: read, checked as a whole and compiled.
+
+use std::collections::HashMap;
+
+use super::declaration::Declaration;
+use super::declared::{Insertion, Source};
+use super::name::Kind;
+use super::principals::Owners;
+use super::resource::Resource;
+use super::strangers::check_everybody;
+use super::{Directory, DirectoryError, fault};
+use crate::evaluator::strangers;
+use crate::master_key::MasterKey;
+
+/// The longest file to import or to serve from, in bytes.
+pub const MAX_BYTES: u64 = 64 << 20;
+
+impl Directory {
+    /// Reads, checks and compiles a directory file as a whole.
+    ///
+    /// # Errors
+    /// The first place that breaks a rule. Sealed secrets need `master_key`.
+    pub fn compile(text: &[u8], master_key: Option<&MasterKey>) -> Result<Self, DirectoryError> {
+        Self::from_declaration(parse(text)?, master_key)
+    }
+
+    /// Checks and compiles a declaration.
+    ///
+    /// # Errors
+    /// The first place that breaks a rule.
+    pub fn from_declaration(
+        declaration: Declaration,
+        master_key: Option<&MasterKey>,
+    ) -> Result<Self, DirectoryError> {
+        let mut directory = Self::empty()?;
+        let mut unique = Unique::default();
+        let mut places = HashMap::<Kind, usize>::new();
+        let resources = declared(declaration)?;
+        let owners = Owners::of(&resources);
+        for resource in resources {
+            let index = places.entry(resource.kind()).or_default();
+            let place = place(resource.kind().list(), *index, resource.label());
+            *index += 1;
+            unique.resource(&place, &resource)?;
+            let how = Insertion {
+                place: &place,
+                source: Source::File(&owners),
+                master_key,
+            };
+            resource.insert(&mut directory, &how)?;
+            directory.check_links(&place, &resource)?;
+        }
+        let providers: Vec<&str> = directory.oidc_providers.values().map(|p| &*p.arn).collect();
+        for role in directory
+            .roles()
+            .filter(|role| strangers::names_everybody(&role.trust))
+        {
+            let place = format!("RoleDetailList {}: AssumeRolePolicyDocument", role.arn);
+            check_everybody(&place, &role.arn, &role.trust, &providers)?;
+        }
+        Ok(directory)
+    }
+}
+
+/// Reads a directory file's text; forms only.
+///
+/// # Errors
+/// Line, column and rule.
+pub fn parse(text: &[u8]) -> Result<Declaration, DirectoryError> {
+    serde_json::from_slice(text).map_err(|e| {
+        fault(
+            format!("line {}, column {}", e.line(), e.column()),
+            json_rule(&e),
+        )
+    })
+}
+
+/// What a declaration declares, each thing after those that it refers to.
+///
+/// # Errors
+/// When it is a part of an export, or a document in it cannot be decoded.
+pub fn declared(declaration: Declaration) -> Result<Vec<Resource>, DirectoryError> {
+    let part = match &declaration {
+        Declaration {
+            is_truncated: Some(true),
+            ..
+        } => Some("IsTruncated"),
+        Declaration {
+            next_token: Some(_),
+            ..
+        } => Some("NextToken"),
+        _ => None,
+    };
+    if let Some(field) = part {
+        return Err(fault(
+            field,
+            "the export is one page of several; export it whole (`--max-items` unset)",
+        ));
+    }
+    let resources = declaration
+        .into_resources()
+        .map_err(|rule| fault("policy document", rule))?;
+    let mut counts = HashMap::<&str, usize>::new();
+    for resource in &resources {
+        let name = resource.name();
+        let count = counts.entry(name.kind.list()).or_default();
+        if name.id.is_empty() {
+            let place = format!("{}[{count}] {}", name.kind.list(), resource.label());
+            let rule = match name.kind {
+                Kind::Account => "AccountId is missing".to_owned(),
+                Kind::AccessKey => "AccessKeyId is missing".to_owned(),
+                Kind::MfaDevice => "SerialNumber is missing".to_owned(),
+                kind => {
+                    format!("Arn is missing: must be like `arn:aws:iam::111122223333:{kind}/NAME`")
+                }
+            };
+            return Err(fault(place.trim_end(), rule));
+        }
+        *count += 1;
+    }
+    Ok(resources)
+}
+
+/// Names and unique ids that were there, each with its place.
+#[derive(Default)]
+struct Unique(HashMap<String, String>);
+
+impl Unique {
+    /// Names are unique in their account and kind without regard to case; unique ids everywhere.
+    fn resource(&mut self, place: &str, resource: &Resource) -> Result<(), DirectoryError> {
+        let kind = resource.kind();
+        self.insert(place, resource.name().to_string(), "the same name")?;
+        self.insert(
+            place,
+            format!("{kind}/{}", resource.folded()),
+            "the same name (without regard to case)",
+        )?;
+        match resource.unique_id() {
+            Some(id) => self.insert(place, format!("id {id}"), "the same unique id"),
+            None => Ok(()),
+        }
+    }
+
+    fn insert(&mut self, place: &str, key: String, what: &str) -> Result<(), DirectoryError> {
+        match self.0.insert(key, place.to_owned()) {
+            None => Ok(()),
+            Some(first) => Err(fault(place, format!("has {what} as {first}"))),
+        }
+    }
+}
+
+fn place(list: &str, index: usize, name: &str) -> String {
+    let name: String = name
+        .chars()
+        .take(128)
+        .flat_map(char::escape_debug)
+        .collect();
+    format!("{list}[{index}] {name}")
+}
+
+fn json_rule(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.rfind(" at line ")
+        .map_or(text.clone(), |cut| text.chars().take(cut).collect())
+}

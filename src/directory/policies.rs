@@ -1,0 +1,156 @@
+//! The policies of a user, group or role: compiled, referred to, and found in a snapshot.
+
+use std::sync::Arc;
+
+use super::compile::compile;
+use super::declared::PolicyOf;
+use super::kinds::{Role, User};
+use super::name::{Kind, Name};
+use super::shape::{Attached, Boundary, InlinePolicy};
+use super::{Directory, DirectoryError, fault};
+use crate::base::arn::{AccountId, IamArn};
+use crate::evaluator::{Kind as PolicyKind, Policy};
+
+/// Whether a policy is one of AWS's own. Exports hold the documents of those that are attached, and
+/// leave deprecated ones out.
+pub fn is_aws_managed(policy_arn: &str) -> bool {
+    policy_arn
+        .strip_prefix("arn:aws:iam::aws:policy/")
+        .is_some_and(|name| !name.is_empty())
+}
+
+/// The policies of one user, group or role. Managed ones are named and not held, so that a policy
+/// that changes changes in one place.
+#[derive(Debug, Default)]
+pub(super) struct EntityPolicies {
+    inline: Box<[Arc<Policy>]>,
+    managed: Box<[Arc<str>]>,
+    boundary: Option<Arc<str>>,
+}
+
+impl EntityPolicies {
+    /// The ARNs of the managed policies, the permissions boundary last.
+    pub fn named(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.managed.iter().chain(&self.boundary)
+    }
+}
+
+/// What limits and allows a principal, in one snapshot.
+#[derive(Debug, Default)]
+pub struct Effective {
+    /// Managed and inline policies, of groups too.
+    pub identity: Vec<Arc<Policy>>,
+    /// The permissions boundary.
+    pub boundary: Option<Arc<Policy>>,
+}
+
+/// Something names a policy or a group that the snapshot does not have: nothing is decided then.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the directory has no `{0}`, which is referred to")]
+pub struct Dangling(pub String);
+
+/// The managed policies that an entity refers to.
+pub(super) fn links(attached: &[Attached], boundary: Option<&Boundary>) -> Vec<Name> {
+    let attached = attached.iter().map(|a| &a.policy_arn);
+    let arns = attached.chain(boundary.map(|b| &b.permissions_boundary_arn));
+    arns.map(|arn| Name::new(Kind::Policy, arn.as_str()))
+        .collect()
+}
+
+/// Inline policies with their names for people.
+pub(super) fn inline_policies(list: &[InlinePolicy]) -> Vec<PolicyOf<'_>> {
+    let policies = list.iter().map(|policy| PolicyOf {
+        kind: PolicyKind::Identity,
+        place: format!("inline policy {}", policy.policy_name),
+        document: policy.policy_document.as_ref(),
+    });
+    policies.collect()
+}
+
+impl Directory {
+    /// Compiles the policies of an entity of an account.
+    pub(super) fn entity_policies(
+        &self,
+        place: &str,
+        account: AccountId,
+        inline: &[InlinePolicy],
+        attached: &[Attached],
+        boundary: Option<&Boundary>,
+    ) -> Result<EntityPolicies, DirectoryError> {
+        let mut compiled = Vec::with_capacity(inline.len());
+        for policy in inline_policies(inline) {
+            let place = format!("{place}: {}", policy.place);
+            compiled.push(Arc::new(compile(&place, policy.kind, policy.document)?));
+        }
+        // Entities share the ARN of a policy.
+        let shared = |field: &str, arn: &str| -> Result<Arc<str>, DirectoryError> {
+            if IamArn::parse(arn).is_some_and(|a| a.account != account) {
+                return Err(fault(
+                    format!("{place}: {field}"),
+                    format!("`{arn}` is a policy of another account"),
+                ));
+            }
+            let known = self.managed.get(arn);
+            Ok(known.map_or_else(|| arn.into(), |policy| policy.arn.clone()))
+        };
+        let managed = attached
+            .iter()
+            .map(|a| shared("AttachedManagedPolicies", &a.policy_arn));
+        let boundary = boundary.map(|b| shared("PermissionsBoundary", &b.permissions_boundary_arn));
+        Ok(EntityPolicies {
+            inline: compiled.into(),
+            managed: managed.collect::<Result<_, _>>()?,
+            boundary: boundary.transpose()?,
+        })
+    }
+
+    /// What a user may do, its groups' policies included.
+    ///
+    /// # Errors
+    /// When a policy or group that is named is missing: nothing can be decided then.
+    pub fn effective_of_user(&self, user: &User) -> Result<Effective, Dangling> {
+        let mut effective = self.effective(&user.policies)?;
+        for name in &user.groups {
+            let group = self
+                .groups
+                .get(name)
+                .ok_or_else(|| Dangling(format!("group {name}")))?;
+            effective
+                .identity
+                .append(&mut self.effective(&group.policies)?.identity);
+        }
+        Ok(effective)
+    }
+
+    /// What a role's sessions may do at the most.
+    ///
+    /// # Errors
+    /// When a policy that is named is missing: nothing can be decided then.
+    pub fn effective_of_role(&self, role: &Role) -> Result<Effective, Dangling> {
+        self.effective(&role.policies)
+    }
+
+    fn effective(&self, policies: &EntityPolicies) -> Result<Effective, Dangling> {
+        // A policy that is not known may deny anything: whoever has it may do nothing.
+        let missing = |arn: &Arc<str>| {
+            if is_aws_managed(arn) {
+                Ok(self.closed.clone())
+            } else {
+                Err(Dangling(arn.to_string()))
+            }
+        };
+        let find = |arn: &Arc<str>| {
+            self.managed_policy(arn)
+                .cloned()
+                .map_or_else(|| missing(arn), Ok)
+        };
+        let mut identity = policies.inline.to_vec();
+        for arn in &policies.managed {
+            identity.push(find(arn)?);
+        }
+        Ok(Effective {
+            identity,
+            boundary: policies.boundary.as_ref().map(find).transpose()?,
+        })
+    }
+}

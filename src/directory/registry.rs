@@ -1,0 +1,24 @@
+//! The registry of kinds. A new kind is a file under `kinds/`, a line here, and its list in
+//! [`super::declaration::Brevet`].
+
+/// Calls a macro with every kind of resource, each after those that it refers to: its variant, the
+/// declared form that the variant holds, that form without a box, the name that rows and people use,
+/// and the list of a directory file that holds resources of the kind.
+macro_rules! every_kind {
+    ($define:ident) => {
+        $define! {
+            Account: Account as Account = "account" in "Brevet.Accounts";
+            Policy: ManagedPolicyDetail as ManagedPolicyDetail = "policy" in "Policies";
+            Group: GroupDetail as GroupDetail = "group" in "GroupDetailList";
+            User: UserDetail as UserDetail = "user" in "UserDetailList";
+            Role: Box<RoleDetail> as RoleDetail = "role" in "RoleDetailList";
+            InstanceProfile: InstanceProfile as InstanceProfile = "instance-profile" in "InstanceProfileList";
+            AccessKey: AccessKeyDetail as AccessKeyDetail = "access-key" in "Brevet.AccessKeys";
+            MfaDevice: MfaDeviceDetail as MfaDeviceDetail = "mfa-device" in "Brevet.MFADevices";
+            OidcProvider: OidcProviderDetail as OidcProviderDetail = "oidc-provider" in "OpenIDConnectProviders";
+            SamlProvider: SamlProviderDetail as SamlProviderDetail = "saml-provider" in "SAMLProviders";
+        }
+    };
+}
+
+pub(super) use every_kind;
