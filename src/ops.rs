@@ -8,6 +8,8 @@ mod failpoint;
 pub mod iam;
 pub mod operation;
 mod prove;
+mod record;
+mod refuse;
 pub mod registry;
 mod replay;
 pub mod service;
@@ -22,31 +24,24 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use serde_json::value::RawValue;
-
 pub use self::context::Context;
 pub use self::operation::Operation;
 use self::prove::Unproven;
+pub use self::refuse::{Refusal, refuse, refuse_unread, shed};
 pub use self::service::Service;
 use self::to_the_end::ToTheEnd;
-use crate::admission::Shed;
-use crate::audit::{self, Counting, Record};
+use crate::audit::{Counting, Record};
 use crate::authn::{Evidence, Proof};
 use crate::base::clock::Timestamp;
-use crate::base::entropy;
 use crate::broker::Broker;
-use crate::budgets::CountedAs;
 use crate::error::Error;
-use crate::metrics::{self, Call as CallLabel};
+use crate::metrics::Call as CallLabel;
 use crate::origin::Origin;
 use crate::proof::sigv4::Rules;
 
 /// The longest time from a call's headers to its answer, on either wire. What was begun is then done
 /// without its caller.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest user agent in a record, in bytes as they are written: it is not signed, so whoever has a
-/// signed request can choose it.
-const MAX_USER_AGENT: usize = 512;
 
 /// The answer to a call.
 pub struct Reply<T> {
@@ -84,89 +79,6 @@ pub async fn serve<O: Operation>(
     .await
 }
 
-/// A recorded refusal.
-pub struct Refusal {
-    /// Names the call in answer, audit and log.
-    pub request_id: String,
-    /// What the caller is told.
-    pub error: Error,
-}
-
-/// Records the refusal of a call that is no operation: an unknown or unavailable action. A caller
-/// that proves nothing hears that first.
-pub async fn refuse(
-    broker: &Arc<Broker>,
-    service: Service,
-    name: String,
-    evidence: Result<Evidence, Error>,
-    error: Error,
-    origin: Origin,
-) -> Refusal {
-    // Boxed, as refusals are part of every call's future and larger than most of it.
-    let reply = Box::pin(conclude::<Nothing>(
-        broker,
-        service,
-        name.into(),
-        evidence,
-        Err(error),
-        origin,
-    ))
-    .await;
-    Refusal {
-        request_id: reply.request_id,
-        error: reply.result.err().unwrap_or(Error::InternalFailure),
-    }
-}
-
-/// Records the refusal of a request that cannot be read, so that nothing in it was proven.
-pub async fn refuse_unread(
-    broker: &Arc<Broker>,
-    name: impl Into<String>,
-    error: Error,
-    origin: Origin,
-) -> Refusal {
-    let unread = Err(error);
-    refuse(
-        broker,
-        Service::Sts,
-        name.into(),
-        unread,
-        Error::InternalFailure,
-        origin,
-    )
-    .await
-}
-
-/// Counts somebody who is turned away for want of room: what they are told.
-pub fn shed(broker: &Broker, shed: Shed) -> Error {
-    broker
-        .metrics
-        .shed
-        .get_or_create(&metrics::Shed {
-            reason: shed.reason(),
-        })
-        .inc();
-    Error::ServiceUnavailable("capacity for this request")
-}
-
-/// No operation.
-enum Nothing {}
-
-impl Operation for Nothing {
-    const NAME: &'static str = "none";
-    const COUNTED_AS: CountedAs = CountedAs::Call;
-    const HANDS_OUT: bool = false;
-    type Output = ();
-
-    fn parameters(&self) -> Option<Box<RawValue>> {
-        None
-    }
-
-    async fn run(self, _: &mut Context<'_>) -> Result<(), Error> {
-        match self {}
-    }
-}
-
 /// Runs a call and writes down what came of it: no record, no answer.
 async fn conclude<O: Operation>(
     broker: &Broker,
@@ -178,75 +90,31 @@ async fn conclude<O: Operation>(
 ) -> Reply<O::Output> {
     let started = Instant::now();
     let now = broker.clock.now();
-    let (request_id, event_id) = match entropy::bytes::<32>(&*broker.entropy) {
-        Ok(random) => ids(random),
+    let mut record = match record::begin::<O>(broker, service, name.clone(), &origin, now) {
+        Ok(record) => record,
         Err(error) => {
             return Reply {
                 request_id: String::new(),
-                result: Err(error.into()),
+                result: Err(error),
             };
         }
     };
-    let mut record = audit::record(name.clone(), now, request_id.clone(), event_id);
-    describe::<O>(&mut record, broker, service, &origin);
     if let Ok(input) = &input {
         record.request_parameters = input.parameters();
     }
-    let mut result = guarded::<O>(run(
-        broker,
-        service,
-        evidence,
-        input,
-        &origin,
-        now,
-        &mut record,
-    ))
-    .await;
-
-    if let Err(error) = &result {
-        record.error_code = Some(error.code());
-        record.error_message = Some(error.to_string());
-    }
+    let call = run(broker, service, evidence, input, &origin, now, &mut record);
+    let result = guarded::<O>(call).await;
     let counting = Counting {
         action: O::NAME,
         source: origin.source_ip,
         now,
     };
-    let written = match &result {
-        Err(_) => {
-            broker.audit.refuse(&record, counting);
-            Ok(())
-        }
-        Ok(_) if !O::MUST_BE_RECORDED => broker.audit.note(&record),
-        Ok(_) if O::HANDS_OUT || !O::READ_ONLY => broker.audit.commit(&record).await,
-        Ok(_) => broker
-            .audit
-            .read(&record, O::COUNTED_AS == CountedAs::Read, counting),
-    };
-    if written.is_err() && O::MUST_BE_RECORDED {
-        let error = Error::ServiceUnavailable("the audit log");
-        record.error_code = Some(error.code());
-        broker.audit.count(&record, counting);
-        result = Err(error);
-    }
+    let result = record::write::<O>(broker, &mut record, result, counting).await;
     let outcome = result.as_ref().err().map_or("ok", Error::code);
     measure(broker, O::NAME, outcome, started);
+    let request_id = record.request_id;
     tracing::debug!(request_id, action = %name, outcome, "call");
     Reply { request_id, result }
-}
-
-/// What a record says of a request before anything in it is proven.
-fn describe<O: Operation>(record: &mut Record, broker: &Broker, service: Service, origin: &Origin) {
-    if service == Service::Iam {
-        record.event_source = "iam.amazonaws.com";
-    }
-    record.read_only = O::READ_ONLY;
-    record.aws_region.clone_from(&broker.region);
-    record.source_ip_address = origin.source_ip.to_canonical().to_string();
-    record.user_agent = origin
-        .user_agent
-        .as_deref()
-        .map(|text| audit::clip_written(text, MAX_USER_AGENT).to_owned());
 }
 
 /// A defect ends its own call only, and is on record as any refusal is.
@@ -371,20 +239,6 @@ fn takes_presigned<O: Operation>(rules: &Rules) -> bool {
         && (O::TAKES_PRESIGNED || rules.presigned_actions.iter().any(|a| a == O::NAME))
 }
 
-/// Of the request and of its event.
-fn ids(random: [u8; 32]) -> (String, String) {
-    let mut halves = random.chunks_exact(16).map(|half| {
-        let bytes = half.try_into().unwrap_or_default();
-        uuid::Builder::from_random_bytes(bytes)
-            .into_uuid()
-            .to_string()
-    });
-    (
-        halves.next().unwrap_or_default(),
-        halves.next().unwrap_or_default(),
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::{Path, PathBuf};
@@ -424,11 +278,13 @@ mod tests {
                     .split('(')
                     .next()
                     .unwrap();
-                let waited = before.ends_with("cx.wait(cx.");
+                let waited = before.ends_with("cx.wait(cx.")
+                    || before.ends_with("at.wait(")
+                    || before.ends_with("self.wait(");
                 waits += usize::from(waited);
                 assert!(
                     waited || FREE.contains(&method),
-                    "{}: {method} outside cx.wait",
+                    "{}: {method} outside a wait",
                     file.display()
                 );
             }

@@ -1,0 +1,100 @@
+//! Refusals of what is no operation: recorded and counted like any other call.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use super::conclude;
+use super::context::Context;
+use super::operation::Operation;
+use super::service::Service;
+use crate::admission::Shed;
+use crate::authn::Evidence;
+use crate::broker::Broker;
+use crate::budgets::CountedAs;
+use crate::error::Error;
+use crate::metrics;
+use crate::origin::Origin;
+
+/// A recorded refusal.
+pub struct Refusal {
+    /// Names the call in answer, audit and log.
+    pub request_id: String,
+    /// What the caller is told.
+    pub error: Error,
+}
+
+/// Records the refusal of a call that is no operation: an unknown or unavailable action. A caller
+/// that proves nothing hears that first.
+pub async fn refuse(
+    broker: &Arc<Broker>,
+    service: Service,
+    name: String,
+    evidence: Result<Evidence, Error>,
+    error: Error,
+    origin: Origin,
+) -> Refusal {
+    // Boxed, as refusals are part of every call's future and larger than most of it.
+    let reply = Box::pin(conclude::<Nothing>(
+        broker,
+        service,
+        name.into(),
+        evidence,
+        Err(error),
+        origin,
+    ))
+    .await;
+    Refusal {
+        request_id: reply.request_id,
+        error: reply.result.err().unwrap_or(Error::InternalFailure),
+    }
+}
+
+/// Records the refusal of a request that cannot be read, so that nothing in it was proven.
+pub async fn refuse_unread(
+    broker: &Arc<Broker>,
+    name: impl Into<String>,
+    error: Error,
+    origin: Origin,
+) -> Refusal {
+    let unread = Err(error);
+    refuse(
+        broker,
+        Service::Sts,
+        name.into(),
+        unread,
+        Error::InternalFailure,
+        origin,
+    )
+    .await
+}
+
+/// Counts somebody who is turned away for want of room: what they are told.
+pub fn shed(broker: &Broker, shed: Shed) -> Error {
+    broker
+        .metrics
+        .shed
+        .get_or_create(&metrics::Shed {
+            reason: shed.reason(),
+        })
+        .inc();
+    Error::ServiceUnavailable("capacity for this request")
+}
+
+/// No operation.
+enum Nothing {}
+
+impl Operation for Nothing {
+    const NAME: &'static str = "none";
+    const COUNTED_AS: CountedAs = CountedAs::Call;
+    const HANDS_OUT: bool = false;
+    type Output = ();
+
+    fn parameters(&self) -> Option<Box<RawValue>> {
+        None
+    }
+
+    async fn run(self, _: &mut Context<'_>) -> Result<(), Error> {
+        match self {}
+    }
+}
