@@ -5,7 +5,7 @@ use std::hint::black_box;
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::HeaderMap;
 
-use brevet::authn;
+use brevet::authn::web_identity;
 use brevet::base::arn::AccountId;
 use brevet::base::clock::{Clock, SystemClock};
 use brevet::base::digest::sha256;
@@ -213,7 +213,7 @@ fn federation(c: &mut Criterion) {
                 b.iter(|| {
                     let moment = || (directory.clone(), now);
                     let token = black_box(token);
-                    let login = authn::authenticate_web_identity(
+                    let login = web_identity::authenticate(
                         token, account, &providers, &directory, None, moment,
                     );
                     assert!(runtime.block_on(login).is_ok());

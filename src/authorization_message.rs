@@ -9,9 +9,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::authn::Caller;
 use crate::base::clock::Timestamp;
 use crate::base::entropy::{self, Entropy};
+use crate::caller::Caller;
 use crate::error::Error;
 use crate::evaluator::{ConditionReport, Explanation, Outcome, Source, StatementReport};
 use crate::session::envelope::{self, Purpose};

@@ -8,7 +8,6 @@ use moka::sync::Cache;
 use tokio::runtime::Handle;
 
 use crate::audit::Audit;
-use crate::authn::Tokens;
 use crate::base::clock::HighWaterClock;
 use crate::base::entropy::Entropy;
 use crate::base::host_names::HostNames;
@@ -24,6 +23,7 @@ use crate::revocations::Revocations;
 use crate::sessions::Sessions;
 use crate::single_use::SingleUse;
 use crate::store::{KeyUse, Store};
+use crate::tokens::Tokens;
 
 /// The toolbox that every operation shares.
 pub struct Broker {

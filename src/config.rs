@@ -12,7 +12,6 @@ use rustls::pki_types::pem::PemObject;
 use serde::Deserialize;
 
 use crate::audit::Target;
-use crate::authn::TokenBounds;
 use crate::base::host_names::{HostName, HostNames};
 use crate::base::secret::Secret;
 use crate::budgets::BudgetLimits;
@@ -23,6 +22,7 @@ use crate::proof::sigv4::{self, MAX_SKEW};
 use crate::providers::Reach;
 use crate::sessions::{self, Mode, RedisOptions};
 use crate::store::{self, Place};
+use crate::tokens::TokenBounds;
 
 const MAX_FILE_BYTES: u64 = 1 << 20;
 const DAY: Duration = Duration::from_secs(86_400);

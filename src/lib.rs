@@ -56,11 +56,15 @@ pub mod store;
 pub mod authn;
 pub mod authorization_message;
 pub mod broker;
+pub mod caller;
 pub mod commands;
+pub mod federation;
+pub mod lineage;
 pub mod mfa;
 pub mod mint;
 pub mod ops;
 pub mod origin;
+pub mod tokens;
 pub mod trust;
 
 // Faces: know a wire or an operator; hold no rule.

@@ -6,18 +6,17 @@
 //! bounded whatever else happens. Without the store nothing is proven; what the store has said of a
 //! user who is locked out, or of a code that is spent, need not be asked again.
 
+use std::future::Future;
 use std::sync::Arc;
-
-use serde::Serialize;
 
 use crate::base::clock::Timestamp;
 use crate::base::field::FieldError;
 use crate::base::names::SerialNumber;
 use crate::base::secret::Secret;
-use crate::directory::{MfaDevice, User};
+use crate::broker::Broker;
+use crate::directory::{Directory, MfaDevice, User};
 use crate::error::{Error, MfaError};
-use crate::ops::context::Context;
-use crate::store::{Attempt, MAX_DRIFT, Matched, STEP_SECONDS};
+use crate::store::{Attempt, MAX_DRIFT, Matched, STEP_SECONDS, StoreError};
 
 /// How many steps beside the device's own a code may be of: RFC 6238 section 5.2.
 const WINDOW: i64 = 1;
@@ -45,47 +44,102 @@ impl Code {
     }
 }
 
-/// The caller gave a code of a device of its own, now, for the first time.
-pub struct Proven(());
+/// The caller gave a code of a device of its own, now, for the first time. Nothing else makes one.
+pub struct Proven {
+    at: Timestamp,
+}
 
-/// Checks and spends a code of the calling user. It waits for the store: what is decided with the
-/// proof is decided on what holds afterwards.
+impl Proven {
+    /// When the code was spent.
+    pub fn at(&self) -> Timestamp {
+        self.at
+    }
+}
+
+/// Why a code proves nothing.
+pub struct Refused {
+    /// What the caller is told.
+    pub error: Error,
+    /// What the audit says besides it: `wrong`, `spent`, `locked`.
+    pub remark: Option<&'static str>,
+}
+
+impl<E: Into<Error>> From<E> for Refused {
+    fn from(error: E) -> Self {
+        Self {
+            error: error.into(),
+            remark: None,
+        }
+    }
+}
+
+/// What holds at an instant.
+pub struct Moment {
+    /// The snapshot of then.
+    pub directory: Arc<Directory>,
+    /// The instant.
+    pub now: Timestamp,
+}
+
+/// A code that is being judged. After each wait for the store it is judged on what holds then.
+struct Attempting<'a, R> {
+    broker: &'a Broker,
+    moment: Moment,
+    /// Says what holds now, or why the caller would be refused if it came now.
+    renew: R,
+}
+
+/// Checks and spends a code of the calling user; none: the caller is no user. `renew` says what holds
+/// after a wait, or refuses a caller that may not go on.
 ///
 /// # Errors
 /// [`MfaError`] says why, as much as the caller may know. A store that does not answer is a refusal.
-pub async fn prove(cx: &mut Context<'_>, code: &Code) -> Result<Proven, Error> {
+pub async fn prove(
+    broker: &Broker,
+    user: Option<Arc<User>>,
+    code: &Code,
+    moment: Moment,
+    renew: impl FnMut() -> Result<Moment, Error>,
+) -> Result<Proven, Refused> {
+    let mut at = Attempting {
+        broker,
+        moment,
+        renew,
+    };
     let (Some(serial), Some(given)) = (&code.serial_number, &code.token_code) else {
         return Err(MfaError::Incomplete.into());
     };
     let (serial, given) = (serial.as_str(), given.expose());
-    let Some(user) = cx.caller().user().cloned() else {
+    let Some(user) = user else {
         return Err(MfaError::NotAssociated.into()); // a role has no device
     };
-    if cx.broker.store.is_locked(&user.id, cx.now) {
-        return Err(locked(cx));
+    if broker.store.is_locked(&user.id, at.moment.now) {
+        return Err(at.locked());
     }
-    let Some(device) = device_of(cx, &user, serial) else {
-        return Err(failed(cx, &user, MfaError::NotAssociated.into()).await);
+    let Some(device) = at.moment.device_of(&user, serial) else {
+        return Err(at.failed(&user, MfaError::NotAssociated.into()).await);
     };
     if given.len() != usize::from(device.digits) || !given.bytes().all(|b| b.is_ascii_digit()) {
         let rule = format!("must be the device's {} digits", device.digits);
-        return Err(failed(cx, &user, FieldError::new("TokenCode", rule).into()).await);
+        return Err(at
+            .failed(&user, FieldError::new("TokenCode", rule).into())
+            .await);
     }
     // A code that was used is no guess, however late it comes again.
     let is_used = |step: Option<i64>| step.is_some_and(|step| shows(&device, given, step));
-    if is_used(cx.broker.store.last_spent_step(serial)) {
-        return Err(spent(cx));
+    if is_used(broker.store.last_spent_step(serial)) {
+        return Err(at.spent());
     }
-    let past = cx.wait(cx.broker.store.device_past(serial)).await?;
+    let past = at.wait(broker.store.device_past(serial)).await?;
     if is_used(past.last_spent_step) {
-        return Err(spent(cx));
+        return Err(at.spent());
     }
-    let here = step_of(cx.now) + past.drift;
+    let here = step_of(at.moment.now) + past.drift;
     let Some(step) = (here - WINDOW..=here + WINDOW)
         .filter(|s| shows(&device, given, *s))
         .max()
     else {
-        return Err(failed(cx, &user, MfaError::Invalid.into()).await);
+        return Err(at.failed(&user, MfaError::Invalid.into()).await);
     };
     let matched = Matched {
         serial_number: serial.to_owned(),
@@ -93,28 +147,15 @@ pub async fn prove(cx: &mut Context<'_>, code: &Code) -> Result<Proven, Error> {
         offset: step - here,
         made_at: device.made_at,
     };
-    match cx
-        .wait(cx.broker.store.attempt(&user.id, Some(matched), cx.now))
-        .await?
-    {
+    match at.attempt(&user, Some(matched)).await? {
         // It may have been taken away meanwhile, or made anew with another seed.
-        Attempt::Accepted
-            if device_of(cx, &user, serial).is_some_and(|d| shows(&d, given, step)) =>
-        {
-            Ok(Proven(()))
-        }
-        Attempt::Accepted => Err(MfaError::NotAssociated.into()),
-        Attempt::Spent => Err(spent(cx)),
-        Attempt::Locked | Attempt::Counted => Err(locked(cx)),
+        Attempt::Accepted => match at.moment.device_of(&user, serial) {
+            Some(device) if shows(&device, given, step) => Ok(Proven { at: at.moment.now }),
+            _ => Err(MfaError::NotAssociated.into()),
+        },
+        Attempt::Spent => Err(at.spent()),
+        Attempt::Locked | Attempt::Counted => Err(at.locked()),
     }
-}
-
-/// A user's device, as the directory has it now.
-fn device_of(cx: &Context<'_>, user: &User, serial_number: &str) -> Option<Arc<MfaDevice>> {
-    cx.directory
-        .mfa_device(serial_number)
-        .filter(|d| d.user_arn.as_deref() == Some(&*user.arn))
-        .cloned()
 }
 
 /// Checks two consecutive codes of a device, and sets what is known of its clock: IAM API
@@ -124,19 +165,26 @@ fn device_of(cx: &Context<'_>, user: &User, serial_number: &str) -> Option<Arc<M
 /// `InvalidAuthenticationCode`, counted for the user; `EntityTemporarilyUnmodifiable` once there were
 /// too many.
 pub async fn synchronise(
-    cx: &mut Context<'_>,
+    broker: &Broker,
     user: &User,
     device: &MfaDevice,
     codes: (&str, &str),
-) -> Result<(), Error> {
-    let locked = |cx: &mut Context<'_>| {
-        note(cx, "locked");
-        Error::EntityTemporarilyUnmodifiable(MfaError::Locked.to_string())
+    moment: Moment,
+    renew: impl FnMut() -> Result<Moment, Error>,
+) -> Result<(), Refused> {
+    let mut at = Attempting {
+        broker,
+        moment,
+        renew,
     };
-    if cx.broker.store.is_locked(&user.id, cx.now) {
-        return Err(locked(cx));
+    let locked = |at: &Attempting<'_, _>| {
+        let error = Error::EntityTemporarilyUnmodifiable(MfaError::Locked.to_string());
+        at.refused("locked", error)
+    };
+    if broker.store.is_locked(&user.id, at.moment.now) {
+        return Err(locked(&at));
     }
-    let here = step_of(cx.now);
+    let here = step_of(at.moment.now);
     let shows_both =
         |device: &MfaDevice, step| shows(device, codes.0, step) && shows(device, codes.1, step + 1);
     let found =
@@ -149,37 +197,92 @@ pub async fn synchronise(
         offset: 0,
         made_at,
     });
-    match (
-        cx.wait(cx.broker.store.attempt(&user.id, matched, cx.now))
-            .await?,
-        found,
-    ) {
+    match (at.attempt(user, matched).await?, found) {
         (Attempt::Accepted, Some(step)) => {
             // One step off is what reading and typing takes.
             let off = step + 1 - here;
             let drift = if off.abs() > WINDOW { off } else { 0 };
-            cx.wait(cx.broker.store.set_mfa_drift(serial, drift))
-                .await?;
+            at.wait(broker.store.set_mfa_drift(serial, drift)).await?;
             // It may have been made anew meanwhile, with another seed.
-            let same = cx
-                .directory
-                .mfa_device(serial)
-                .is_some_and(|d| shows_both(d, step));
-            if same {
+            let now = at.moment.directory.mfa_device(serial);
+            if now.is_some_and(|device| shows_both(device, step)) {
                 Ok(())
             } else {
-                Err(Error::InvalidAuthenticationCode)
+                Err(Error::InvalidAuthenticationCode.into())
             }
         }
         (Attempt::Accepted | Attempt::Spent, _) => {
-            note(cx, "spent");
-            Err(Error::InvalidAuthenticationCode)
+            Err(at.refused("spent", Error::InvalidAuthenticationCode))
         }
-        (Attempt::Counted, _) => {
-            wrong(cx, user);
-            Err(Error::InvalidAuthenticationCode)
+        (Attempt::Counted, _) => Err(at.wrong(user, Error::InvalidAuthenticationCode)),
+        (Attempt::Locked, _) => Err(locked(&at)),
+    }
+}
+
+impl Moment {
+    /// A user's device, as the directory has it then.
+    fn device_of(&self, user: &User, serial_number: &str) -> Option<Arc<MfaDevice>> {
+        self.directory
+            .mfa_device(serial_number)
+            .filter(|d| d.user_arn.as_deref() == Some(&*user.arn))
+            .cloned()
+    }
+}
+
+impl<R: FnMut() -> Result<Moment, Error>> Attempting<'_, R> {
+    async fn wait<T>(
+        &mut self,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, Error> {
+        let done = work.await?;
+        self.moment = (self.renew)()?;
+        Ok(done)
+    }
+
+    /// Spends a code that matched, or counts one that did not.
+    async fn attempt(&mut self, user: &User, matched: Option<Matched>) -> Result<Attempt, Error> {
+        let now = self.moment.now;
+        let broker = self.broker;
+        self.wait(broker.store.attempt(&user.id, matched, now))
+            .await
+    }
+
+    /// Counts a failure of the user; the refusal itself, or that there were too many.
+    async fn failed(&mut self, user: &User, refusal: Error) -> Refused {
+        match self.attempt(user, None).await {
+            Ok(Attempt::Locked) => self.locked(),
+            Ok(_) => self.wrong(user, refusal),
+            Err(error) => error.into(),
         }
-        (Attempt::Locked, _) => Err(locked(cx)),
+    }
+
+    fn wrong(&self, user: &User, refusal: Error) -> Refused {
+        if self.broker.store.is_locked(&user.id, self.moment.now) {
+            // Said once: what is tried from here on is in the metrics and the audit.
+            tracing::warn!(user = &*user.arn, "too many MFA codes of a user failed");
+        }
+        self.refused("wrong", refusal)
+    }
+
+    fn spent(&self) -> Refused {
+        self.refused("spent", MfaError::Invalid.into())
+    }
+
+    fn locked(&self) -> Refused {
+        self.refused("locked", MfaError::Locked.into())
+    }
+
+    /// Somebody guesses, or mistypes: monitoring and the auditor see it.
+    fn refused(&self, outcome: &'static str, error: Error) -> Refused {
+        self.broker
+            .metrics
+            .mfa_refused
+            .get_or_create(&crate::metrics::MfaRefused { outcome })
+            .inc();
+        Refused {
+            error,
+            remark: Some(outcome),
+        }
     }
 }
 
@@ -195,52 +298,4 @@ fn shows(device: &MfaDevice, code: &str, step: i64) -> bool {
 
 fn step_of(now: Timestamp) -> i64 {
     now.seconds().div_euclid(STEP_SECONDS)
-}
-
-/// Counts a failure of the user; the refusal itself, or that there were too many.
-async fn failed(cx: &mut Context<'_>, user: &User, refusal: Error) -> Error {
-    match cx
-        .wait(cx.broker.store.attempt(&user.id, None, cx.now))
-        .await
-    {
-        Ok(Attempt::Locked) => locked(cx),
-        Ok(_) => {
-            wrong(cx, user);
-            refusal
-        }
-        Err(error) => error,
-    }
-}
-
-fn wrong(cx: &mut Context<'_>, user: &User) {
-    note(cx, "wrong");
-    if cx.broker.store.is_locked(&user.id, cx.now) {
-        // Said once: what is tried from here on is in the metrics and the audit.
-        tracing::warn!(user = &*user.arn, "too many MFA codes of a user failed");
-    }
-}
-
-fn spent(cx: &mut Context<'_>) -> Error {
-    note(cx, "spent");
-    MfaError::Invalid.into()
-}
-
-fn locked(cx: &mut Context<'_>) -> Error {
-    note(cx, "locked");
-    MfaError::Locked.into()
-}
-
-#[derive(Serialize)]
-struct Noted {
-    mfa: &'static str,
-}
-
-/// Somebody guesses, or mistypes: monitoring and the auditor see it.
-fn note(cx: &mut Context<'_>, outcome: &'static str) {
-    cx.broker
-        .metrics
-        .mfa_refused
-        .get_or_create(&crate::metrics::MfaRefused { outcome })
-        .inc();
-    cx.remark(&Noted { mfa: outcome });
 }

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use crate::authn;
 use crate::base::clock::Timestamp;
 use crate::base::entropy::{self, Entropy};
 use crate::base::names::{AccessKeyId, AccessKeyKind};
 use crate::base::secret::Secret;
 use crate::error::Error;
+use crate::lineage;
+use crate::mfa::Proven;
 use crate::session::keyring::Keyring;
 use crate::session::packing::{Packed, TagClaim};
 use crate::session::token::{self, Ancestor, Claims};
@@ -51,8 +52,8 @@ pub struct Shape {
     pub tags: Vec<TagClaim>,
     /// What cuts it.
     pub packed: Packed,
-    /// When an MFA code was given for it.
-    pub mfa_at: Option<Timestamp>,
+    /// The MFA code that was given for it.
+    pub mfa: Option<Proven>,
 }
 
 /// Makes a session of a grant that ends after `term`. `issued_under` is the last change of the feed
@@ -87,14 +88,14 @@ pub fn session(
         source_identity: shape.source_identity,
         packed: shape.packed.bytes,
         kind: kind.into(),
-        mfa_at: shape.mfa_at.map_or(0, Timestamp::seconds),
+        mfa_at: shape.mfa.map_or(0, |proven| proven.at().seconds()),
         ancestors: grant.lineage().to_vec(),
         issued_under: issued_under.0,
         store_id: issued_under.1.to_owned(),
         web_identity: grant.web_identity().cloned(),
     };
     let key = keyring.current().ok_or(Error::InternalFailure)?;
-    let secret_access_key = authn::session_secret(key, &session_id, access_key_id.as_str())?;
+    let secret_access_key = token::secret_access_key(key, &session_id, access_key_id.as_str())?;
     let session_token = Secret::new(token::seal(keyring, &claims, &salt)?);
     if session_token.expose().len() > token::MAX_CHARACTERS {
         // The allotment and the limit of chains are set so that this cannot be.
@@ -109,10 +110,10 @@ pub fn session(
         session_name: claims.session_name.clone(),
         ..Ancestor::default()
     };
-    let ancestors = authn::ancestors(&claims).into_owned();
+    let ancestors = lineage::ancestors(&claims).into_owned();
     Ok(Session {
-        user_id: authn::user_id(account, kind, &claims.principal_id, &claims.session_name),
-        arn: authn::ancestor_arn(&own),
+        user_id: lineage::user_id(account, kind, &claims.principal_id, &claims.session_name),
+        arn: own.principal_arn(),
         record: SessionRecord {
             session_id: claims.session_id,
             access_key_id: claims.access_key_id,

@@ -37,7 +37,6 @@ use tokio::task::JoinHandle;
 
 use crate::admission::{Admission, Bounds};
 use crate::audit::{self, Audit, Surroundings, Target};
-use crate::authn::Tokens;
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::digest::hex;
 use crate::base::entropy::{self, Entropy, NoEntropy};
@@ -63,6 +62,7 @@ use crate::store::{
     Watermark, WatermarkError,
 };
 use crate::tls::{self, TlsError};
+use crate::tokens::Tokens;
 
 use clock::Timekeeper;
 pub use descriptors::raise as raise_descriptor_limit;

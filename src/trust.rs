@@ -8,14 +8,16 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::authn::{Caller, Identity, WebIdentity};
 use crate::base::arn::{AccountId, IamArn, RoleArn};
 use crate::base::clock::Timestamp;
 use crate::base::names::Tag;
+use crate::caller::{Caller, Identity};
 use crate::directory::{Dangling, Directory, Effective, Role, User};
 use crate::evaluator::{
     self, Context, Decision, Explanation, Outcome, Policies, Policy, Principal, Request, Source,
 };
+use crate::federation::WebIdentity;
+use crate::mfa::{Code, Proven};
 use crate::origin::Origin;
 use crate::proof::jwt::Flat;
 use crate::session::packing::TagClaim;
@@ -207,9 +209,18 @@ impl<'a> Facts<'a> {
         self
     }
 
-    /// Says that an MFA code was given so many seconds ago.
+    /// Says that an MFA code was given for this very request.
     #[must_use]
-    pub fn mfa(mut self, age_seconds: i64) -> Self {
+    pub fn proven(self, _: &Proven) -> Self {
+        self.mfa(0)
+    }
+
+    /// What the request would say if a code that was not looked at yet were good.
+    pub fn supposing(self, _: &Code) -> Supposed<'a> {
+        Supposed(self.mfa(0))
+    }
+
+    fn mfa(mut self, age_seconds: i64) -> Self {
         self.keys.set("aws:multifactorauthpresent", "true");
         self.keys
             .set("aws:multifactorauthage", age_seconds.to_string());
@@ -302,6 +313,9 @@ impl<'a> Facts<'a> {
         self.keys.set_resource_tags(tags, of_user_or_role);
     }
 }
+
+/// Facts of which one is not proven: for whoever would be refused anyway. No [`Grant`] is made of them.
+pub struct Supposed<'a>(Facts<'a>);
 
 /// A claim as conditions see it: a list is multivalued, even if it has one member.
 fn set_claim<'a>(keys: &mut Context<'a>, name: impl Into<Cow<'a, str>>, value: &'a Flat) {
@@ -570,6 +584,39 @@ pub fn admit<'c>(
     facts: Facts<'_>,
     actions: &[&'static str],
 ) -> Result<Grant<'c>, Box<Denied>> {
+    let lineage = admissible(role, asked, caller, directory, facts, actions)?;
+    Ok(Grant {
+        to: Bearer::Role(role.clone()),
+        lineage,
+        web_identity: caller.web_identity().map(|identity| identity.remembered()),
+        caller: PhantomData,
+    })
+}
+
+/// Whether [`admit`] would decide so if what is supposed were proven.
+///
+/// # Errors
+/// As [`admit`].
+pub fn would_admit(
+    role: &Arc<Role>,
+    asked: &RoleArn,
+    caller: &Caller,
+    directory: &Directory,
+    facts: Supposed<'_>,
+    actions: &[&'static str],
+) -> Result<(), Box<Denied>> {
+    admissible(role, asked, caller, directory, facts.0, actions).map(drop)
+}
+
+/// The chain of principals that leads to the role, if the caller may act as it.
+fn admissible(
+    role: &Arc<Role>,
+    asked: &RoleArn,
+    caller: &Caller,
+    directory: &Directory,
+    facts: Facts<'_>,
+    actions: &[&'static str],
+) -> Result<Vec<Ancestor>, Box<Denied>> {
     // From here on it lives no longer than the role.
     let mut facts: Facts<'_> = facts;
     facts
@@ -599,13 +646,7 @@ pub fn admit<'c>(
     } else if !question.is_within_session_policies() {
         "The calling session's own session policies do not allow it."
     } else {
-        let web_identity = caller.web_identity().map(|identity| identity.remembered());
-        return Ok(Grant {
-            to: Bearer::Role(role.clone()),
-            lineage,
-            web_identity,
-            caller: PhantomData,
-        });
+        return Ok(lineage);
     };
     Err(Box::new(Denied::because(
         question.action.to_owned(),
@@ -624,18 +665,37 @@ pub fn own_session<'c>(
     directory: &Directory,
     facts: &Facts<'_>,
 ) -> Result<Grant<'c>, Box<Denied>> {
+    let user = may_have_session(caller, directory, facts)?;
+    let lineage = caller.lineage();
+    Ok(Grant {
+        to: Bearer::User(user.clone()),
+        lineage,
+        web_identity: None,
+        caller: PhantomData,
+    })
+}
+
+/// Whether [`own_session`] would decide so if what is supposed were proven.
+///
+/// # Errors
+/// As [`own_session`].
+pub fn would_have_session(
+    caller: &Caller,
+    directory: &Directory,
+    facts: &Supposed<'_>,
+) -> Result<(), Box<Denied>> {
+    may_have_session(caller, directory, &facts.0).map(drop)
+}
+
+fn may_have_session<'c>(
+    caller: &'c Caller,
+    directory: &Directory,
+    facts: &Facts<'_>,
+) -> Result<&'c Arc<User>, Box<Denied>> {
     let question = Question::own(caller, directory, facts, "sts:GetSessionToken", "*");
     let decision = question.decide();
     match &caller.identity {
-        Identity::User(user) if decision.outcome != Outcome::ExplicitlyDenied => {
-            let lineage = caller.lineage();
-            Ok(Grant {
-                to: Bearer::User(user.clone()),
-                lineage,
-                web_identity: None,
-                caller: PhantomData,
-            })
-        }
+        Identity::User(user) if decision.outcome != Outcome::ExplicitlyDenied => Ok(user),
         _ => Err(question.denied(decision)),
     }
 }

@@ -2,8 +2,8 @@
 //! is weighed at, and no SAML response takes much. A binary of its own: the counter takes the
 //! allocator's place.
 
-use brevet::authn::compiled_weight;
 use brevet::evaluator::{Context, Kind, Policies, Policy, Principal, Request, evaluate};
+use brevet::tokens::compiled_weight;
 
 #[test]
 fn a_decision_allocates_nothing() {

@@ -6,19 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::service::Service;
 use crate::audit::Record;
-use crate::authn::{self, Caller, Judges};
+use crate::authn::{self, Reason, web_identity};
 use crate::authorization_message::Message;
 use crate::base::arn::AccountId;
 use crate::base::clock::Timestamp;
-use crate::base::host_names::HostNames;
 use crate::broker::Broker;
 use crate::budgets::{self, Counted, CountedAs};
+use crate::caller::Caller;
 use crate::commands::Actor;
-use crate::directory::Directory;
+use crate::directory::{Directory, MfaDevice, User};
 use crate::error::Error;
+use crate::mfa::{self, Code, Moment};
 use crate::mint::{self, Shape};
 use crate::origin::Origin;
 use crate::proof::sigv4::Presented;
@@ -87,15 +89,14 @@ impl Context<'_> {
         self.broker.must_know_what_is_revoked()?;
         let renewed = match &self.signed {
             Some(presented) => {
-                let names = self.broker.names.load();
-                let judges = judges(self.broker, &self.directory, &names, self.service);
-                authn::authenticate(presented, &judges, self.now).map(|caller| self.caller = caller)
+                let service = self.service.scope();
+                authn::signed(self.broker, service, &self.directory, self.now, presented)
+                    .map(|caller| self.caller = caller)
             }
-            None => authn::still_vouched(&self.caller, &self.directory, self.now),
+            None => web_identity::still_vouched(&self.caller, &self.directory, self.now),
         };
         if renewed == Err(Error::Ended) {
-            self.record.additional_event_data =
-                serde_json::value::to_raw_value(&Remark { reason: "ended" }).ok();
+            self.record.additional_event_data = Unproved::audited(Reason::Ended);
         }
         renewed
     }
@@ -139,9 +140,54 @@ impl Context<'_> {
         self.refuse(&denied, resource)
     }
 
-    /// Writes down what the caller is not told.
-    pub fn remark(&mut self, remark: &impl Serialize) {
-        self.record.additional_event_data = serde_json::value::to_raw_value(remark).ok();
+    /// Checks and spends an MFA code of the caller's own device. It waits for the store: what is
+    /// decided with the proof is decided on what holds afterwards.
+    ///
+    /// # Errors
+    /// As [`mfa::prove`].
+    pub async fn prove(&mut self, code: &Code) -> Result<mfa::Proven, Error> {
+        let (broker, user) = (self.broker, self.caller.user().cloned());
+        let (moment, renew) = self.moments();
+        let proven = mfa::prove(broker, user, code, moment, renew).await;
+        proven.map_err(|refused| self.mistaken(refused))
+    }
+
+    /// Checks two consecutive codes of a device, and sets what is known of its clock.
+    ///
+    /// # Errors
+    /// As [`mfa::synchronise`].
+    pub async fn synchronise(
+        &mut self,
+        user: &User,
+        device: &MfaDevice,
+        codes: (&str, &str),
+    ) -> Result<(), Error> {
+        let broker = self.broker;
+        let (moment, renew) = self.moments();
+        let done = mfa::synchronise(broker, user, device, codes, moment, renew).await;
+        done.map_err(|refused| self.mistaken(refused))
+    }
+
+    /// What holds now, and how what holds later is found out: the caller is proven anew each time.
+    fn moments(&mut self) -> (Moment, impl FnMut() -> Result<Moment, Error> + Send) {
+        let moment = self.moment();
+        let renew = || self.renew().map(|()| self.moment());
+        (moment, renew)
+    }
+
+    fn moment(&self) -> Moment {
+        Moment {
+            directory: self.directory.clone(),
+            now: self.now,
+        }
+    }
+
+    fn mistaken(&mut self, refused: mfa::Refused) -> Error {
+        if let Some(mfa) = refused.remark {
+            self.record.additional_event_data =
+                serde_json::value::to_raw_value(&Mistaken { mfa }).ok();
+        }
+        refused.error
     }
 
     /// Counts a call of a web identity that the role's trust policy has admitted, for the identity and
@@ -219,25 +265,21 @@ impl Context<'_> {
     }
 }
 
-pub(super) fn judges<'a>(
-    broker: &'a Broker,
-    directory: &'a Directory,
-    names: &'a HostNames,
-    service: Service,
-) -> Judges<'a> {
-    Judges {
-        tokens: &broker.tokens,
-        directory,
-        revocations: &broker.revocations,
-        store_id: broker.store.id(),
-        rules: &broker.rules,
-        names,
-        service: service.scope(),
+/// What the audit says of somebody who was not proven.
+#[derive(Serialize)]
+pub(super) struct Unproved {
+    reason: &'static str,
+}
+
+impl Unproved {
+    pub(super) fn audited(reason: Reason) -> Option<Box<RawValue>> {
+        let reason = reason.as_str();
+        serde_json::value::to_raw_value(&Self { reason }).ok()
     }
 }
 
-/// What the audit says of somebody who was not proven.
+/// What the audit says of an MFA code that was not taken.
 #[derive(Serialize)]
-pub(super) struct Remark {
-    pub(super) reason: &'static str,
+struct Mistaken {
+    mfa: &'static str,
 }

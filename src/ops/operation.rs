@@ -6,8 +6,9 @@ use serde_json::value::RawValue;
 
 use super::context::Context;
 use super::service::Service;
-use crate::authn::{Caller, Identity, Proof};
+use crate::authn::Proof;
 use crate::budgets::CountedAs;
+use crate::caller::{Caller, Identity};
 use crate::error::Error;
 
 /// One action of the API. Its `run` is the story.

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use super::context::{Remark, judges};
+use super::context::Unproved;
 use super::service::Service;
 use crate::audit::Record;
-use crate::authn::{self, Caller, Identity, Shown};
+use crate::authn::{self, Shown};
 use crate::base::clock::Timestamp;
 use crate::broker::Broker;
 use crate::budgets::{self, Counted, CountedAs};
+use crate::caller::{Caller, Identity};
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::origin::Origin;
@@ -63,11 +64,11 @@ impl<'a> Unproven<'a> {
     }
 }
 
-/// Who calls, and what it signed. `asked` is the service that the request must be for, and what it is
-/// judged by.
+/// Who calls, and what it signed. It is judged by the directory and
+/// the instant that come with the service it must be for.
 pub(super) async fn caller(
     unproven: &Unproven<'_>,
-    asked: (Service, &Directory, Timestamp),
+    (service, directory, now): (Service, &Directory, Timestamp),
     shown: Shown,
     record: &mut Record,
 ) -> Result<(Caller, Option<Box<Presented>>), Error> {
@@ -79,14 +80,19 @@ pub(super) async fn caller(
         unproven.count()?;
     }
     let digest = shown.digest();
-    let (caller, signed) = match authenticate(broker, asked, shown).await {
+    let (caller, signed) = match authn::prove(broker, service.scope(), directory, now, shown).await
+    {
         Ok(authenticated) => authenticated,
-        Err((error, access_key_id, reason)) => {
+        Err(refused) => {
+            let authn::Unproven {
+                error,
+                claimed_key,
+                reason,
+            } = *refused;
             // Not proven: `type` says Unknown, and the key is what was claimed.
-            record.user_identity.access_key_id = access_key_id;
+            record.user_identity.access_key_id = claimed_key;
             if let Some(reason) = reason {
-                record.additional_event_data =
-                    serde_json::value::to_raw_value(&Remark { reason }).ok();
+                record.additional_event_data = Unproved::audited(reason);
             }
             // A broken directory is not the caller's doing.
             return Err(if is_signed && error != Error::InternalFailure {
@@ -100,54 +106,9 @@ pub(super) async fn caller(
         call.prove(caller.budget_key(), digest);
     }
     if matches!(caller.identity, Identity::User(_)) {
-        broker.key_use.note(&caller.access_key_id, asked.2);
+        broker.key_use.note(&caller.access_key_id, now);
     }
     record.user_identity = caller.audited();
     record.recipient_account_id = Some(caller.account().to_string());
     Ok((caller, signed))
-}
-
-/// Why somebody is not who they say: the error, the key that was claimed, and a reason for the audit.
-type Refused = (Error, Option<String>, Option<&'static str>);
-
-async fn authenticate(
-    broker: &Broker,
-    (service, directory, now): (Service, &Directory, Timestamp),
-    shown: Shown,
-) -> Result<(Caller, Option<Box<Presented>>), Refused> {
-    match shown {
-        Shown::Signature(presented) => {
-            let names = broker.names.load();
-            match authn::authenticate(&presented, &judges(broker, directory, &names, service), now)
-            {
-                Ok(caller) => Ok((caller, Some(presented))),
-                Err(error) => {
-                    let reason = (error == Error::Ended).then_some("ended");
-                    Err((
-                        error,
-                        Some(presented.unverified_access_key_id().to_owned()),
-                        reason,
-                    ))
-                }
-            }
-        }
-        Shown::WebIdentity { token, account } => {
-            // Its provider may have to be asked for keys; the token is judged by what holds then.
-            let moment = || (broker.directory.load_full(), broker.clock.now());
-            let (providers, own) = (&broker.providers, broker.issuer.as_deref());
-            let asked = authn::authenticate_web_identity(
-                token.expose(),
-                account,
-                providers,
-                directory,
-                own,
-                moment,
-            );
-            // Boxed, as it is larger than all that a signed call needs.
-            match Box::pin(asked).await {
-                Ok(caller) => Ok((caller, None)),
-                Err((error, reason)) => Err((error, None, Some(reason))),
-            }
-        }
-    }
 }

@@ -1,8 +1,11 @@
 //! Session tokens: what a session is, in an [`envelope`]. The secret access key is not in it and
 //! cannot be derived from it.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use prost::Message;
 
+use crate::base::secret::Secret;
 use crate::session::envelope::{self, OpenError, Purpose};
 use crate::session::keyring::{Key, Keyring};
 
@@ -133,6 +136,19 @@ pub fn seal(
     salt: &[u8; 16],
 ) -> Result<String, ring::error::Unspecified> {
     envelope::seal(keyring, &PURPOSE, &claims.encode_to_vec(), salt)
+}
+
+/// The forty characters that a session's holder signs with.
+///
+/// # Errors
+/// Never with a sound key.
+pub fn secret_access_key(
+    key: &Key,
+    session_id: &[u8; 16],
+    access_key_id: &str,
+) -> Result<Secret<String>, ring::error::Unspecified> {
+    let secret = key.session_secret(session_id, access_key_id)?;
+    Ok(Secret::new(STANDARD.encode(secret.as_ref())))
 }
 
 /// Opens a token and checks who made it. Whether it has expired is the caller's question.

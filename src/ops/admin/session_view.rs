@@ -1,6 +1,6 @@
 //! A session as its account's administrators see it, and what it came from.
 
-use crate::authn;
+use crate::lineage;
 use crate::revocations::{Key, Revocations};
 use crate::session::token::Ancestor;
 use crate::sessions::SessionRecord;
@@ -24,9 +24,13 @@ impl SessionView {
         let own = own_ancestor(&record);
         let keys = came_from(&record)?;
         let revoked = revocations.is_revoked(&keys, record.issued_under, record.issued_at);
-        let came_from = record.ancestors.iter().map(authn::ancestor_arn).collect();
+        let came_from = record
+            .ancestors
+            .iter()
+            .map(Ancestor::principal_arn)
+            .collect();
         Some(Self {
-            arn: authn::ancestor_arn(&own),
+            arn: own.principal_arn(),
             came_from,
             revoked,
             record,
@@ -49,7 +53,7 @@ fn own_ancestor(record: &SessionRecord) -> Ancestor {
 
 /// What a session on record came from. None for a record that names no principal.
 pub(super) fn came_from(record: &SessionRecord) -> Option<Box<[Key]>> {
-    authn::came_from(
+    lineage::came_from(
         &own_ancestor(record),
         &record.source_identity,
         &record.ancestors,

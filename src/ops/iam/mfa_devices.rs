@@ -22,7 +22,6 @@ use crate::directory::declaration::{self, Tag};
 use crate::directory::resource::{Kind, Name, Resource};
 use crate::directory::{MfaDevice, User};
 use crate::error::Error;
-use crate::mfa;
 use crate::ops::context::Context;
 use crate::store::Stored;
 
@@ -155,8 +154,7 @@ impl Action for EnableMfaDevice {
             }
         };
         let (user, device) = decide(cx)?;
-        mfa::synchronise(
-            cx,
+        cx.synchronise(
             &user,
             &device,
             (&self.authentication_code1, &self.authentication_code2),
@@ -193,8 +191,7 @@ impl Action for ResyncMfaDevice {
         permit(cx, "iam:ResyncMFADevice", &target.arn, target.tags(), &[])?;
         let user = target.there()?;
         let device = device_of(cx, user, &self.serial_number)?;
-        mfa::synchronise(
-            cx,
+        cx.synchronise(
             user,
             &device,
             (&self.authentication_code1, &self.authentication_code2),

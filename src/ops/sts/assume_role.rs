@@ -11,20 +11,20 @@ use super::session_input::{
     audited_tags, check_policy_arns, check_session_policy, required,
 };
 use crate::audit::Digest;
-use crate::authn::OpenedSession;
 use crate::base::arn::RoleArn;
 use crate::base::field::FieldError;
 use crate::base::names::{ExternalId, MAX_TAGS, RoleSessionName, SourceIdentity, Tag};
 use crate::budgets::CountedAs;
 use crate::directory::Role;
 use crate::error::Error;
-use crate::mfa::{self, Code};
+use crate::mfa::{Code, Proven};
 use crate::mint::{self, Credentials, Shape};
 use crate::ops::context::Context;
 use crate::ops::operation::{OpenTo, Operation};
 use crate::session::durations;
 use crate::session::packing::{self, Limits, TagClaim};
-use crate::trust::{self, Denied, Grant, SessionRequest};
+use crate::tokens::OpenedSession;
+use crate::trust::{self, Denied, Facts, Grant, SessionRequest};
 
 /// The most roles in a chain of sessions: each is named in the token, so that what ends one ends all
 /// that came from it.
@@ -155,31 +155,29 @@ impl Operation for AssumeRole {
             )));
         }
         // Both follow from the caller's session token, and from nothing that could change meanwhile.
-        let source_identity = in_force(self.source_identity.as_ref(), cx.caller().session());
+        let source_identity = InForce::of(self.source_identity.as_ref(), cx.caller().session());
         let inherited = inherited_tags(cx.caller().session());
-        let (named, tagged) = (
-            source_identity.as_deref(),
-            !self.tags.is_empty() || !inherited.is_empty(),
-        );
+        let is_tagged = !self.tags.is_empty() || !inherited.is_empty();
+        let actions = actions(is_tagged, source_identity != InForce::Nobody);
 
+        let mut proven = None;
         if let Some(code) = &self.mfa {
             // Whoever would be refused with a code as well is refused before the store is asked.
-            let role = self.role(cx);
-            if let Err(denied) = self.decide(cx, &role, named, tagged) {
+            if let Err(denied) = self.foresee(cx, code, &source_identity, actions) {
                 return Err(cx.refuse(&denied, self.role_arn.as_str()));
             }
             // Before the decision, which may ask for it. The code is spent whatever comes of that.
-            mfa::prove(cx, code).await?;
+            proven = Some(cx.prove(code).await?);
         }
         let role = self.role(cx);
-        let grant = match self.decide(cx, &role, named, tagged) {
+        let grant = match self.decide(cx, &role, proven.as_ref(), &source_identity, actions) {
             Ok(grant) => grant,
             Err(denied) => return Err(cx.refuse(&denied, self.role_arn.as_str())),
         };
-        let Ok(source_identity) = source_identity else {
+        if source_identity == InForce::Changed {
             let note = "A source identity, once set, does not change along a chain of sessions.";
             return Err(cx.refuse_because("sts:SetSourceIdentity", self.role_arn.as_str(), note));
-        };
+        }
 
         let chained = cx.caller().session().is_some();
         let term = durations::role_session(self.duration, role.max_session, chained)?;
@@ -195,12 +193,12 @@ impl Operation for AssumeRole {
         let packed_policy_size = packed.percent;
         let shape = Shape {
             session_name: self.role_session_name.as_str().to_owned(),
-            source_identity,
+            source_identity: source_identity.into_text(),
             tags: limits.tags,
             packed,
             // It is the caller's proof and not the role's: IAM User Guide, "Configuring MFA-protected
             // API access".
-            mfa_at: None,
+            mfa: None,
         };
         let account = role.account;
         let session = cx.issue(grant, term, shape).await?;
@@ -224,34 +222,46 @@ impl AssumeRole {
             .clone()
     }
 
-    /// Whether the caller may act as the role, now; with a code of its device if it gave one.
+    /// Whether the caller may act as the role, now; with what its device proves.
     fn decide<'c>(
         &self,
         cx: &'c Context<'_>,
         role: &Arc<Role>,
-        source_identity: Result<&str, &String>,
-        is_tagged: bool,
+        proven: Option<&Proven>,
+        source_identity: &InForce,
+        actions: &[&'static str],
     ) -> Result<Grant<'c>, Box<Denied>> {
-        let mut facts = cx.facts().session(&SessionRequest {
+        let facts = self.facts(cx, source_identity);
+        let facts = match proven {
+            Some(proven) => facts.proven(proven),
+            None => facts,
+        };
+        let (asked, caller) = (&self.role_arn, cx.caller());
+        trust::admit(role, asked, caller, &cx.directory, facts, actions)
+    }
+
+    /// Whether the caller might act as the role if its code were good.
+    fn foresee(
+        &self,
+        cx: &Context<'_>,
+        code: &Code,
+        source_identity: &InForce,
+        actions: &[&'static str],
+    ) -> Result<(), Box<Denied>> {
+        let facts = self.facts(cx, source_identity).supposing(code);
+        let (role, asked, caller) = (self.role(cx), &self.role_arn, cx.caller());
+        trust::would_admit(&role, asked, caller, &cx.directory, facts, actions)
+    }
+
+    fn facts<'f>(&'f self, cx: &'f Context<'_>, source_identity: &'f InForce) -> Facts<'f> {
+        cx.facts().session(&SessionRequest {
             role_session_name: Some(self.role_session_name.as_str()),
             external_id: self.external_id.as_ref().map(ExternalId::as_str),
-            source_identity: source_identity.ok().filter(|s| !s.is_empty()),
+            source_identity: source_identity.named(),
             tags: &self.tags,
             transitive_tag_keys: &self.transitive_tag_keys,
             role_authorized_by_idp: None,
-        });
-        if self.mfa.is_some() {
-            facts = facts.mfa(0);
-        }
-        let actions = actions(is_tagged, source_identity != Ok(""));
-        trust::admit(
-            role,
-            &self.role_arn,
-            cx.caller(),
-            &cx.directory,
-            facts,
-            actions,
-        )
+        })
     }
 }
 
@@ -265,18 +275,44 @@ fn actions(tags: bool, source_identity: bool) -> &'static [&'static str] {
     }
 }
 
-/// A source identity is set once and goes down the chain; empty: none. `Err`: an attempt to change it.
-fn in_force(
-    asked: Option<&SourceIdentity>,
-    session: Option<&OpenedSession>,
-) -> Result<String, String> {
-    let inherited = session
-        .map(|s| s.claims.source_identity.as_str())
-        .unwrap_or_default();
-    match asked.map(SourceIdentity::as_str) {
-        None => Ok(inherited.to_owned()),
-        Some(asked) if inherited.is_empty() || asked == inherited => Ok(asked.to_owned()),
-        Some(asked) => Err(asked.to_owned()),
+/// Who stands behind the new session. A source identity is set once and goes down the chain.
+#[derive(PartialEq, Eq)]
+enum InForce {
+    /// Nobody is named.
+    Nobody,
+    /// The caller's session names somebody, or this request is the first that does.
+    Named(String),
+    /// The request names somebody else than the caller's session does.
+    Changed,
+}
+
+impl InForce {
+    fn of(asked: Option<&SourceIdentity>, session: Option<&OpenedSession>) -> Self {
+        let inherited = session.map_or("", |s| &s.claims.source_identity);
+        match asked.map(SourceIdentity::as_str) {
+            None if inherited.is_empty() => Self::Nobody,
+            None => Self::Named(inherited.to_owned()),
+            Some(asked) if inherited.is_empty() || asked == inherited => {
+                Self::Named(asked.to_owned())
+            }
+            Some(_) => Self::Changed,
+        }
+    }
+
+    /// Whom policies see; an attempt to change it shows them nobody.
+    fn named(&self) -> Option<&str> {
+        match self {
+            Self::Named(name) => Some(name),
+            Self::Nobody | Self::Changed => None,
+        }
+    }
+
+    /// As session tokens have it: empty for nobody.
+    fn into_text(self) -> String {
+        match self {
+            Self::Named(name) => name,
+            Self::Nobody | Self::Changed => String::new(),
+        }
     }
 }
 

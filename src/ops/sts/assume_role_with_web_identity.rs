@@ -12,7 +12,7 @@ use super::session_input::{
     check_policy_arns, check_session_policy, required,
 };
 use crate::audit::Digest;
-use crate::authn::{Evidence, Proof, Shown, WebIdentity};
+use crate::authn::{Evidence, Proof, Shown};
 use crate::base::arn::RoleArn;
 use crate::base::clock::Timestamp;
 use crate::base::field::FieldError;
@@ -21,6 +21,7 @@ use crate::base::secret::Secret;
 use crate::budgets::CountedAs;
 use crate::directory::Role;
 use crate::error::Error;
+use crate::federation::WebIdentity;
 use crate::mint::{Credentials, Shape};
 use crate::ops::context::Context;
 use crate::ops::operation::Operation;
@@ -199,7 +200,7 @@ impl Operation for AssumeRoleWithWebIdentity {
                 .unwrap_or_default(),
             tags: limits.tags,
             packed,
-            mfa_at: None,
+            mfa: None,
         };
         let session = cx.issue(grant, term, shape).await?;
         let answered = Answered {

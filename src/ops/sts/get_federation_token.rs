@@ -12,10 +12,10 @@ use super::session_input::{
     check_session_policy, required,
 };
 use crate::audit::Digest;
-use crate::authn::federated_user_arn;
 use crate::base::names::{FederatedUserName, Tag};
 use crate::budgets::CountedAs;
 use crate::error::Error;
+use crate::lineage::federated_user_arn;
 use crate::mint::{Credentials, Shape};
 use crate::ops::context::Context;
 use crate::ops::operation::{OpenTo, Operation};
@@ -135,7 +135,7 @@ impl Operation for GetFederationToken {
             source_identity: String::new(),
             tags: limits.tags,
             packed,
-            mfa_at: None,
+            mfa: None,
         };
         let term = self.duration.unwrap_or(durations::USER_DEFAULT);
         let session = cx.issue(grant, term, shape).await?;

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::session_input::{self, AnsweredCredentials, audited_credentials};
 use crate::budgets::CountedAs;
 use crate::error::Error;
-use crate::mfa::{self, Code};
+use crate::mfa::{Code, Proven};
 use crate::mint::{Credentials, Shape};
 use crate::ops::context::Context;
 use crate::ops::operation::{OpenTo, Operation};
@@ -65,14 +65,16 @@ impl Operation for GetSessionToken {
         if cx.caller().session().is_some() {
             return Err(Error::LongTermCredentialsOnly(Self::NAME));
         }
+        let mut proven = None;
         if let Some(code) = &self.mfa {
             // Whoever would be refused with a code as well is refused before the store is asked.
-            if let Err(denied) = self.decide(cx) {
-                return Err(cx.refuse(&denied, "*"));
-            }
-            mfa::prove(cx, code).await?;
+            let supposed = cx.facts().supposing(code);
+            let foreseen = trust::would_have_session(cx.caller(), &cx.directory, &supposed);
+            drop(supposed);
+            foreseen.map_err(|denied| cx.refuse(&denied, "*"))?;
+            proven = Some(cx.prove(code).await?);
         }
-        let grant = match self.decide(cx) {
+        let grant = match decide(cx, proven.as_ref()) {
             Ok(grant) => grant,
             Err(denied) => return Err(cx.refuse(&denied, "*")),
         };
@@ -81,7 +83,7 @@ impl Operation for GetSessionToken {
             source_identity: String::new(),
             tags: Vec::new(),
             packed: Packed::default(),
-            mfa_at: self.mfa.as_ref().map(|_| cx.now),
+            mfa: proven,
         };
         let account = grant.account();
         let term = self.duration.unwrap_or(durations::USER_DEFAULT);
@@ -98,17 +100,14 @@ impl Operation for GetSessionToken {
     }
 }
 
-impl GetSessionToken {
-    /// Whether the caller gets one, now; with a code of its device if it gave one.
-    fn decide<'c>(&self, cx: &'c Context<'_>) -> Result<Grant<'c>, Box<Denied>> {
-        let facts = cx.facts();
-        let facts = if self.mfa.is_some() {
-            facts.mfa(0)
-        } else {
-            facts
-        };
-        trust::own_session(cx.caller(), &cx.directory, &facts)
-    }
+/// Whether the caller gets one, now; with what its device proves.
+fn decide<'c>(cx: &'c Context<'_>, proven: Option<&Proven>) -> Result<Grant<'c>, Box<Denied>> {
+    let facts = cx.facts();
+    let facts = match proven {
+        Some(proven) => facts.proven(proven),
+        None => facts,
+    };
+    trust::own_session(cx.caller(), &cx.directory, &facts)
 }
 
 #[derive(Serialize)]

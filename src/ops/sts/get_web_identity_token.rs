@@ -8,7 +8,6 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::session_input::{self, AuditTag, audited_tags, required};
-use crate::authn::Identity;
 use crate::base::clock::Timestamp;
 use crate::base::entropy;
 use crate::base::field;
@@ -16,6 +15,7 @@ use crate::base::field::FieldError;
 use crate::base::names::Tag;
 use crate::base::secret::Secret;
 use crate::budgets::CountedAs;
+use crate::caller::Identity;
 use crate::error::Error;
 use crate::ops::context::Context;
 use crate::ops::operation::Operation;

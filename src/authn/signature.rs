@@ -1,0 +1,157 @@
+//! A signature to a caller: who signed, with which key, and whether what stands behind the key is still
+//! there.
+
+use std::sync::Arc;
+
+use super::ISSUED_AHEAD_SECONDS;
+use crate::audit;
+use crate::base::arn::IamArn;
+use crate::base::clock::Timestamp;
+use crate::base::host_names::HostNames;
+use crate::caller::{Caller, Identity};
+use crate::directory::{Directory, Effective};
+use crate::error::Error;
+use crate::proof::sigv4::{Presented, Rules};
+use crate::revocations::Revocations;
+use crate::session::token::{self, Ancestor};
+use crate::tokens::{OpenedSession, Tokens};
+
+/// What callers are judged against.
+pub struct Judges<'a> {
+    /// The keys of session tokens.
+    pub tokens: &'a Tokens,
+    /// The snapshot.
+    pub directory: &'a Directory,
+    /// What was revoked.
+    pub revocations: &'a Revocations,
+    /// The store that says so.
+    pub store_id: &'a str,
+    /// What a signature must keep to.
+    pub rules: &'a Rules,
+    /// What clients call this broker.
+    pub names: &'a HostNames,
+    /// Whom the request must be for: `sts`, `iam`.
+    pub service: &'a str,
+}
+
+/// Who signed. Host, scope and time come first, since they need no key.
+///
+/// # Errors
+/// AWS's code for each: unknown key, wrong signature, expired or revoked session, foreign token.
+pub fn authenticate(
+    presented: &Presented,
+    judges: &Judges<'_>,
+    now: Timestamp,
+) -> Result<Caller, Error> {
+    let directory = judges.directory;
+    for_this_broker(presented.unverified_host(), judges.names)?;
+    presented.check_scope(now, judges.rules, judges.service)?;
+    let id = presented.unverified_access_key_id();
+    match presented.unverified_session_token() {
+        Some(token) => {
+            let session = judges.tokens.open(token)?;
+            if session.claims.access_key_id != id {
+                return Err(Error::InvalidClientTokenId);
+            }
+            session.secret.verify(presented)?;
+            if now.seconds() >= session.claims.expires_at {
+                return Err(Error::ExpiredToken);
+            }
+            if session.claims.issued_at > now.seconds() + ISSUED_AHEAD_SECONDS {
+                return Err(Error::InvalidClientTokenId);
+            }
+            let revoked = judges.revocations.is_revoked(
+                &session.came_from,
+                session.claims.issued_under,
+                session.claims.issued_at,
+            );
+            // What another store revoked is not known here.
+            let foreign = session.claims.store_id != judges.store_id;
+            if revoked || foreign || !session.claims.ancestors.iter().all(|a| lives(a, directory)) {
+                return Err(Error::Ended);
+            }
+            let (identity, effective) = stands_behind(session, directory)?;
+            Ok(Caller {
+                identity,
+                access_key_id: id.to_owned(),
+                effective,
+            })
+        }
+        None => {
+            let key = directory
+                .access_key(id)
+                .filter(|k| k.active)
+                .ok_or(Error::InvalidClientTokenId)?;
+            key.secret.verify(presented)?;
+            let user = directory
+                .user(&key.user_arn)
+                .ok_or(Error::InvalidClientTokenId)?;
+            let effective = directory.effective_of_user(user)?;
+            Ok(Caller {
+                identity: Identity::User(user.clone()),
+                access_key_id: id.to_owned(),
+                effective,
+            })
+        }
+    }
+}
+
+/// Refuses what was signed for another host: whoever that is may be passing it on.
+fn for_this_broker(host: &str, names: &HostNames) -> Result<(), Error> {
+    if names.contains(host) {
+        return Ok(());
+    }
+    Err(Error::SignatureDoesNotMatch(format!(
+        "The request was signed for the host `{}`, which is no name of this broker. It takes requests for: {names} \
+         ([listen] names).",
+        audit::clip(host)
+    )))
+}
+
+/// The principal of a session as the directory has it now. A role or user that was deleted, or made
+/// anew under its name, has no sessions; and none has what came from a principal or a key that is no
+/// more.
+fn stands_behind(
+    session: Arc<OpenedSession>,
+    directory: &Directory,
+) -> Result<(Identity, Effective), Error> {
+    let (arn, id) = (&session.claims.principal_arn, &session.claims.principal_id);
+    let kind = session.claims.kind();
+    if kind == token::Kind::Role {
+        let role = directory
+            .role(arn)
+            .filter(|r| *r.id == **id)
+            .cloned()
+            .ok_or(Error::Ended)?;
+        let effective = directory.effective_of_role(&role)?;
+        return Ok((Identity::RoleSession { role, session }, effective));
+    }
+    let user = directory
+        .user(arn)
+        .filter(|u| *u.id == **id)
+        .cloned()
+        .ok_or(Error::Ended)?;
+    let effective = directory.effective_of_user(&user)?;
+    let identity = match kind {
+        token::Kind::FederatedUser => Identity::FederatedUser { user, session },
+        _ => Identity::UserSession { user, session },
+    };
+    Ok((identity, effective))
+}
+
+/// Whether a principal of the chain is still what it was.
+fn lives(ancestor: &Ancestor, directory: &Directory) -> bool {
+    if IamArn::parse(&ancestor.arn).is_some_and(|arn| arn.kind == "oidc-provider") {
+        return directory.oidc_provider(&ancestor.arn).is_some();
+    }
+    let user = directory.user(&ancestor.arn);
+    if ancestor.session_id.is_empty() {
+        let key = directory.access_key(&ancestor.access_key_id);
+        return user.is_some_and(|u| *u.id == ancestor.unique_id)
+            && key.is_some_and(|k| k.active && *k.user_arn == ancestor.arn);
+    }
+    user.is_some_and(|u| *u.id == ancestor.unique_id)
+        || directory
+            .role(&ancestor.arn)
+            .is_some_and(|r| *r.id == ancestor.unique_id)
+}

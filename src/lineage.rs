@@ -1,0 +1,132 @@
+//! Whom a session comes from: how each principal of its chain is called, and what a revocation of any
+//! of them ends.
+
+use std::borrow::Cow;
+
+use crate::base::arn::{AccountId, IamArn};
+use crate::base::digest::hex;
+use crate::error::Error;
+use crate::revocations::{Key, Selector, provider_subject};
+use crate::session::token::{self, Ancestor, Claims};
+
+/// Whom a session comes from, as what comes from it in turn says so: the session of a provider's token
+/// has the token's subject in another place.
+pub fn ancestors(claims: &Claims) -> Cow<'_, [Ancestor]> {
+    match (claims.ancestors.as_slice(), &claims.web_identity) {
+        ([provider], Some(identity)) if provider.subject.is_empty() => Cow::Owned(vec![Ancestor {
+            subject: identity.subject.clone(),
+            ..provider.clone()
+        }]),
+        (ancestors, _) => Cow::Borrowed(ancestors),
+    }
+}
+
+/// A session, as the last one of the chain that it ends. `restricted`: whether session policies cut it.
+pub fn own(claims: &Claims, restricted: bool) -> Ancestor {
+    Ancestor {
+        arn: claims.principal_arn.clone(),
+        unique_id: claims.principal_id.clone(),
+        access_key_id: claims.access_key_id.clone(),
+        session_name: claims.session_name.clone(),
+        session_id: claims.session_id.clone(),
+        restricted,
+        subject: String::new(),
+    }
+}
+
+/// What `aws:userid` and GetCallerIdentity call a session's principal.
+pub fn user_id(
+    account: AccountId,
+    kind: token::Kind,
+    principal_id: &str,
+    session_name: &str,
+) -> String {
+    match kind {
+        token::Kind::Role => format!("{principal_id}:{session_name}"),
+        token::Kind::User => principal_id.to_owned(),
+        token::Kind::FederatedUser => format!("{account}:{session_name}"),
+    }
+}
+
+/// The session itself and each of its ancestors, as revocations name them: what ends one of them
+/// ends it.
+///
+/// # Errors
+/// When one of them is no principal.
+pub fn came_from(
+    own: &Ancestor,
+    source_identity: &str,
+    ancestors: &[Ancestor],
+) -> Result<Box<[Key]>, Error> {
+    let account = IamArn::parse(&own.arn)
+        .ok_or(Error::InvalidClientTokenId)?
+        .account;
+    let mut keys = vec![
+        Key::new(Selector::Everything, "", ""),
+        Key::new(Selector::Account, account.as_str(), ""),
+    ];
+    if !source_identity.is_empty() {
+        keys.push(Key::new(
+            Selector::SourceIdentity,
+            account.as_str(),
+            source_identity,
+        ));
+    }
+    for ancestor in ancestors.iter().chain([own]) {
+        let arn = IamArn::parse(&ancestor.arn).ok_or(Error::InvalidClientTokenId)?;
+        let account = arn.account;
+        keys.push(Key::new(
+            Selector::AccessKey,
+            account.as_str(),
+            &ancestor.access_key_id,
+        ));
+        keys.push(Key::new(
+            Selector::Principal,
+            account.as_str(),
+            &ancestor.principal_arn(),
+        ));
+        if arn.kind == "role" {
+            keys.push(Key::new(Selector::Role, account.as_str(), &ancestor.arn));
+        }
+        if !ancestor.subject.is_empty() {
+            let subject = provider_subject(&ancestor.arn, &ancestor.subject);
+            keys.push(Key::new(
+                Selector::ProviderSubject,
+                account.as_str(),
+                &subject,
+            ));
+        }
+        if !ancestor.session_id.is_empty() {
+            keys.push(Key::new(
+                Selector::Session,
+                account.as_str(),
+                &hex(&ancestor.session_id),
+            ));
+        }
+    }
+    Ok(keys.into())
+}
+
+/// `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`
+pub fn session_arn(account: AccountId, role_name: &str, role_session_name: &str) -> String {
+    format!("arn:aws:sts::{account}:assumed-role/{role_name}/{role_session_name}")
+}
+
+/// `arn:aws:sts::ACCOUNT:federated-user/NAME`
+pub fn federated_user_arn(account: AccountId, name: &str) -> String {
+    format!("arn:aws:sts::{account}:federated-user/{name}")
+}
+
+impl Ancestor {
+    /// The principal's own ARN: the user's, or the session's.
+    pub fn principal_arn(&self) -> String {
+        match IamArn::parse(&self.arn) {
+            Some(arn) if self.session_name.is_empty() || arn.name.is_empty() => self.arn.clone(),
+            Some(role) if role.kind == "role" => {
+                session_arn(role.account, role.name, &self.session_name)
+            }
+            Some(user) => federated_user_arn(user.account, &self.session_name),
+            None => self.arn.clone(),
+        }
+    }
+}
