@@ -278,6 +278,13 @@ impl Keyring {
         self.keys.push(fresh);
         self.keys
             .retain(|k| k.state != State::Previous || now.since(k.since) <= durations::MAX);
+        if self.keys.len() > MAX_KEYS {
+            let oldest = self.keys.iter().map(|key| key.since).min().unwrap_or(now);
+            return Err(content(format!(
+                "Keys: there would be more than {MAX_KEYS}: sessions of the previous keys go on until {}; rotate again then",
+                oldest.plus(durations::MAX)
+            )));
+        }
         self.current = self
             .keys
             .iter()
@@ -645,6 +652,19 @@ mod tests {
             .rotate(&entropy, now.plus(durations::MAX * 2))
             .unwrap();
         assert!(fourth.find(first_id).is_none());
+    }
+
+    #[test]
+    fn it_is_not_rotated_into_more_keys_than_a_broker_reads() {
+        let (entropy, now) = (SystemEntropy::new(), Timestamp::from_seconds(1_000));
+        let mut keyring = Keyring::generate(&entropy, now).unwrap();
+        let refused = loop {
+            match keyring.rotate(&entropy, now) {
+                Ok(rotated) => keyring = Keyring::parse(&rotated.to_bytes().unwrap()).unwrap(),
+                Err(refused) => break refused.to_string(),
+            }
+        };
+        assert!(refused.contains("more than 16"), "{refused}");
     }
 
     #[test]
