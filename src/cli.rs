@@ -260,7 +260,9 @@ fn log_to_stderr(arguments: &Arguments) -> Result<(), Failure> {
         .and_then(|s| s.log_format)
         .or(arguments.log_format)
         .unwrap_or(LogFormat::Text);
-    let filter = EnvFilter::try_new(filter.as_deref().unwrap_or(DEFAULT_LOG))?;
+    let filter = EnvFilter::try_new(filter.as_deref().unwrap_or(DEFAULT_LOG))?
+        // Whoever can write to the database could write the log with it.
+        .add_directive("sqlx::postgres::notice=off".parse()?);
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         // A log that nobody reads any more is no reason to stop.

@@ -3,9 +3,8 @@
 mod high_water;
 
 use std::fmt;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use high_water::HighWaterClock;
 
@@ -159,8 +158,11 @@ impl Clock for SystemClock {
     }
 
     fn monotonic(&self) -> Duration {
-        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-        START.elapsed()
+        // It goes on while the machine is suspended, which [`std::time::Instant`] does not.
+        let since_boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let seconds = u64::try_from(since_boot.tv_sec).unwrap_or_default();
+        let nanoseconds = u32::try_from(since_boot.tv_nsec).unwrap_or_default();
+        Duration::new(seconds, nanoseconds)
     }
 }
 

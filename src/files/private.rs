@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::trusted::open;
+use super::trusted::{nofollow, open};
 use super::{FileError, io};
 use crate::base::clock::Timestamp;
 
@@ -102,7 +102,8 @@ pub fn folder(of: &Path) -> &Path {
         .unwrap_or(Path::new("."))
 }
 
-/// Makes an empty file of mode 0600 that something else will fill. One that is there stays.
+/// Makes an empty file of mode 0600 that something else will fill. One that is there stays; a symbolic
+/// link is refused.
 ///
 /// # Errors
 /// The system's answer.
@@ -113,6 +114,7 @@ pub fn create_private(path: &Path) -> Result<File, FileError> {
         .create(true)
         .truncate(false)
         .mode(0o600)
+        .custom_flags(nofollow())
         .open(path)
         .map_err(io(path))
 }

@@ -208,7 +208,7 @@ pub fn open_log(path: &Path) -> Result<File, FileError> {
     Ok(file)
 }
 
-fn nofollow() -> i32 {
+pub(super) fn nofollow() -> i32 {
     // O_NONBLOCK: a FIFO in the file's place is refused by its type, not waited for.
     (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits() as i32
 }
