@@ -312,7 +312,7 @@ pub struct Store {
     suspicion: Mutex<Option<String>>,
     /// The last change that this process knows of, and the digest of the feed up to it; the digest is
     /// empty where a watermark of an earlier version names the change only.
-    reached: Mutex<(i64, String)>,
+    reached: Mutex<head::SeenSoFar>,
     /// The versions of all things as of a change, once everything was looked at.
     known: Mutex<Option<(known::Versions, i64)>>,
     is_unsealed: AtomicBool,
@@ -339,6 +339,8 @@ pub struct Head {
     pub not_before: i64,
     /// The digest of the last change and of all before it, in hexadecimal digits.
     pub chain: String,
+    /// The id of the master key under which the row is sealed.
+    pub key: String,
 }
 
 /// A broker on the store.
@@ -699,14 +701,15 @@ impl Store {
     }
 
     /// Drops what has run out: revocations whose sessions have all ended, ids of expired tokens,
-    /// changes that were kept for long enough, nodes that accept nobody any more. In portions: nobody who writes waits
+    /// changes that were kept for long enough by `history` (no later than `now`), nodes that accept nobody any more. In portions: nobody who writes waits
     /// long, and what is left goes the next time.
     ///
     /// # Errors
     /// If the database does not answer in time.
-    pub async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn sweep(&self, now: Timestamp, history: Timestamp) -> Result<(), StoreError> {
         self.mfa.sweep(now);
-        let (seconds, kept_since) = (now.seconds(), now.minus(self.keep_changes).millis());
+        let kept_since = history.min(now).minus(self.keep_changes).millis();
+        let seconds = now.seconds();
         self.sweep_sealed(seconds, kept_since).await?;
         for (sql, bound) in [
             (

@@ -579,7 +579,10 @@ async fn the_feed_says_who_what_before_and_after_and_no_secret() {
     let day = Duration::from_secs(86_400);
     let store = world.store.keeping_changes_for(60 * day);
     for (days, kept) in [(59, 7), (61, 1)] {
-        store.sweep(NOW.plus(days * day)).await.unwrap();
+        store
+            .sweep(NOW.plus(days * day), NOW.plus(days * day))
+            .await
+            .unwrap();
         assert_eq!(store.feed_after(0, 100).await.unwrap().len(), kept);
         assert_eq!(store.documents_between(0, 100).await.unwrap().len(), kept);
     }
@@ -933,7 +936,7 @@ async fn mf_02_mf_04_a_step_and_an_id_are_good_once_and_steps_only_grow() {
     );
     // What ran out is swept, and nothing else.
     store
-        .sweep(Timestamp::from_seconds(NOW.seconds() + 59))
+        .sweep(Timestamp::from_seconds(NOW.seconds() + 59), NOW)
         .await
         .unwrap();
     assert!(!store.see("https://idp", "a", NOW, later).await.unwrap());
@@ -987,7 +990,7 @@ async fn mf_01_a_user_has_five_wrong_codes_and_a_hundred_a_day() {
     }
     assert_eq!(counted, 100);
     // What is forgiven is forgotten.
-    store.sweep(at(90_000)).await.unwrap();
+    store.sweep(at(90_000), at(90_000)).await.unwrap();
     assert_eq!(wrong("AIDA1", at(90_000)).await, Attempt::Counted);
 }
 

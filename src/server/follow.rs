@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::{Shared, own_provider, reported_keys};
 use crate::audit::{self, UserIdentity};
+use crate::base::clock::Timestamp;
 use crate::base::entropy;
 use crate::broker::Broker;
 use crate::commands::{Actor, Detail};
@@ -32,6 +33,10 @@ const VERIFY_EVERY: Duration = Duration::from_secs(10);
 const VERIFY_SHARE: u32 = 200;
 /// After so long without a check that came to an end, the log says so; and again after as long.
 const UNVERIFIED_AFTER: Duration = Duration::from_secs(900);
+/// History is deleted only by a clock that has gone on with the time that passes for so long.
+const STEADY_FOR: Duration = Duration::from_secs(3_600);
+/// By so much a clock may run away from the time that passes.
+const UNSTEADY: Duration = Duration::from_secs(60);
 /// How often it is looked whether that is due.
 const TEND_EVERY: Duration = Duration::from_secs(1);
 /// So many changes are taken where they are found; more are taken beside, so that what ends sessions
@@ -237,6 +242,7 @@ pub(super) fn save_watermark(shared: &Shared, (sequence, chain): (i64, String)) 
         store_id: shared.broker.store.id().to_owned(),
         sequence,
         chain: Some(chain),
+        key: Some(shared.broker.store.sealing_key()).filter(|key| !key.is_empty()),
     };
     if let Err(error) = watermark.advance(path) {
         tracing::error!(%error, "the watermark is not written; a store that goes back may not be told");
@@ -258,6 +264,8 @@ pub(super) async fn tend(shared: Arc<Shared>, loaded_in: Duration) {
     let mut tick = tokio::time::interval(TEND_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut swept = Duration::ZERO;
+    // Since when the clock has gone on with the time that passes.
+    let mut steady = (broker.clock.monotonic(), broker.clock.now());
     let mut verified = broker.clock.monotonic();
     // When a check last came to an end, and when the log last said that none does.
     let (mut answered, mut said) = (verified, verified);
@@ -316,11 +324,22 @@ pub(super) async fn tend(shared: Arc<Shared>, loaded_in: Duration) {
             tracing::debug!("the highest time that was seen is not written; nothing is swept");
             continue;
         }
+        // A clock that is ahead for a minute must not delete the history of changes.
+        let time = broker.clock.now();
+        let passed = now.saturating_sub(steady.0);
+        if time.since(steady.1.plus(passed)) > UNSTEADY {
+            steady = (now, time);
+        }
+        let history = if now.saturating_sub(steady.0) >= STEADY_FOR {
+            time
+        } else {
+            Timestamp::from_millis(i64::MIN / 2)
+        };
         broker.revocations.sweep(broker.clock.now());
         if let Some(single_use) = &broker.single_use {
             single_use.sweep(now);
         }
-        if let Err(error) = broker.store.sweep(broker.clock.now()).await {
+        if let Err(error) = broker.store.sweep(broker.clock.now(), history).await {
             tracing::debug!(%error, "expired rows were not deleted from the store; the next sweep tries again");
         }
     }
@@ -541,7 +560,22 @@ fn put_in_force(broker: &Broker, taken: Taken, asked_at: Duration) {
 async fn reload(shared: &Arc<Shared>, here: i64, chain: &str) -> Result<Taken, FollowError> {
     let broker = &shared.broker;
     // First the head, so that what changes meanwhile is taken again.
-    let head = broker.store.goes_on_from(here, chain).await?;
+    let mut seen = Vec::new();
+    let mut more = 0_usize;
+    let mut marked = Ok(());
+    let head = broker
+        .store
+        .goes_on_from(here, chain, |change| {
+            // What ends sessions binds whatever else is shown: ending one too many lets nobody in.
+            match mark_one(broker, change.sequence, &change.detail) {
+                Ok(detail) if seen.len() < MAX_AUDITED => seen.push((change, detail)),
+                Ok(_) => more += 1,
+                Err(error) if marked.is_ok() => marked = Err(error),
+                Err(_) => {}
+            }
+        })
+        .await?;
+    marked?;
     broker.store.reached(head.sequence, &head.chain);
     broker
         .store
@@ -564,10 +598,15 @@ async fn reload(shared: &Arc<Shared>, here: i64, chain: &str) -> Result<Taken, F
         announce(broker, &loaded.0);
         directory = Some(loaded.0);
     }
-    tracing::info!(sequence = head.sequence, "the store was loaded anew");
+    tracing::info!(
+        sequence = head.sequence,
+        after = here,
+        in_the_feed_only = more,
+        "the store was loaded anew"
+    );
     Ok(Taken {
         directory,
-        changes: Vec::new(),
+        changes: seen,
         reached: (head.sequence, head.chain),
     })
 }

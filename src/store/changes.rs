@@ -323,10 +323,17 @@ impl Store {
 
     /// Whether the store went on from a change that was seen before, whose digest is `chain`: by the feed
     /// from there to its head, or by an operator's restore behind it, which ended all that was issued before.
+    /// `each` is given every change that a broker wrote, in order, before it is known that it follows the one
+    /// before.
     ///
     /// # Errors
     /// Without an answer, and when the store did not go on from there.
-    pub async fn goes_on_from(&self, sequence: i64, chain: &str) -> Result<Head, StoreError> {
+    pub async fn goes_on_from(
+        &self,
+        sequence: i64,
+        chain: &str,
+        mut each: impl FnMut(Change) + Send,
+    ) -> Result<Head, StoreError> {
         let head = self.head().await?;
         let (mut at, mut before) = (sequence, chain.to_owned());
         let mut broken: Option<String> = None;
@@ -351,7 +358,8 @@ impl Store {
                     broken.get_or_insert_with(|| unseen(change.sequence, at, sequence));
                 }
                 at = change.sequence;
-                before = change.chain;
+                before.clone_from(&change.chain);
+                each(change);
             }
         }
         if at != head.sequence {

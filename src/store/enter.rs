@@ -49,9 +49,12 @@ impl Entrance<'_> {
             (Some(known), _) => {
                 known.check(&store_id, sequence)?;
                 store.reached(known.sequence, known.chain.as_deref().unwrap_or_default());
+                if let Some(key) = &known.key {
+                    store.sealed_under(key);
+                }
                 match known.chain {
                     Some(_) if store.is_unsealed() => return Err(WatermarkError::Unsealed),
-                    Some(chain) => drop(store.goes_on_from(known.sequence, &chain).await?),
+                    Some(chain) => drop(store.goes_on_from(known.sequence, &chain, |_| ()).await?),
                     None if store.is_unsealed() => store.seal_for_the_first_time().await?,
                     None => drop(store.head().await?),
                 }

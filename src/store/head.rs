@@ -46,7 +46,13 @@ impl RawHead {
             sequence: self.sequence,
             not_before: self.not_before,
             chain: self.chain.clone(),
+            key: self.key().to_owned(),
         }
+    }
+
+    /// The id of the master key that it says it is sealed under.
+    fn key(&self) -> &str {
+        self.seal.split_once(':').map_or("", |(id, _)| id)
     }
 
     /// Whether an earlier version wrote it, which sealed nothing.
@@ -66,8 +72,17 @@ pub(super) async fn read(connection: &mut AnyConnection) -> Result<Option<RawHea
         .transpose()
 }
 
-/// The last change that a process knew of at some moment, and the digest of the feed up to it.
-pub(super) struct SeenSoFar((i64, String));
+/// What a process has seen of a store.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SeenSoFar {
+    /// The last change.
+    sequence: i64,
+    /// The digest of the feed up to it; empty where it is not known.
+    chain: String,
+    /// The id of the master key under which the store's own row was sealed last; empty where it is not
+    /// known.
+    key: String,
+}
 
 impl Store {
     /// What the row says of all others, and the id of the key that sealed it.
@@ -120,15 +135,32 @@ impl Store {
     /// from now on must be of this change or of a later one.
     pub fn reached(&self, sequence: i64, chain: &str) {
         let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
-        if sequence >= reached.0 {
-            *reached = (sequence, chain.to_owned());
+        if sequence >= reached.sequence {
+            (reached.sequence, reached.chain) = (sequence, chain.to_owned());
         }
+    }
+
+    /// Notes under which master key the store's own row was sealed: a key that was replaced by then seals
+    /// nothing any more, whoever has it.
+    pub(super) fn sealed_under(&self, key: &str) {
+        self.reached
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .key = key.to_owned();
+    }
+
+    /// The master key under which the store's own row was sealed when it was last read; empty where it was
+    /// not read yet.
+    pub fn sealing_key(&self) -> String {
+        self.seen_so_far().key
     }
 
     /// What this process has seen of the store: to be asked before the store is read.
     pub(super) fn seen_so_far(&self) -> SeenSoFar {
-        let reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
-        SeenSoFar(reached.clone())
+        self.reached
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Refuses a state of the store that is earlier than, or beside, one that this process had seen before
@@ -136,24 +168,39 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::WentBack`] for an earlier change, [`StoreError::Tampered`] for another change of the
-    /// same number.
+    /// same number, and for a master key that was replaced.
     pub(super) fn must_not_go_back(
         &self,
         raw: &RawHead,
-        SeenSoFar((seen, seen_chain)): SeenSoFar,
+        seen: SeenSoFar,
     ) -> Result<(), StoreError> {
-        let (sequence, chain) = (raw.sequence, &raw.chain);
-        if sequence < seen {
+        let sequence = raw.sequence;
+        if sequence < seen.sequence {
             return Err(StoreError::WentBack {
                 found: sequence,
-                seen,
+                seen: seen.sequence,
             });
         }
-        if sequence == seen && !seen_chain.is_empty() && *chain != seen_chain {
+        if sequence == seen.sequence && !seen.chain.is_empty() && raw.chain != seen.chain {
             return Err(self.tampered(format!(
                 "change {sequence} is another one in the store than the one that this broker has seen"
             )));
         }
+        if raw.key() == seen.key {
+            return Ok(());
+        }
+        let keys = self.keys.load();
+        let (found, known) = (keys.newer_than(raw.key()), keys.newer_than(&seen.key));
+        if let (Some(found), Some(known)) = (found, known)
+            && found > known
+        {
+            return Err(self.tampered(format!(
+                "the store's own row is sealed under the master key {}, which {} has replaced",
+                raw.key(),
+                seen.key
+            )));
+        }
+        self.sealed_under(raw.key());
         Ok(())
     }
 

@@ -39,6 +39,8 @@ pub(super) struct Keys(Vec<Key>);
 /// What is derived from one master key for one store.
 pub(super) struct Key {
     id: String,
+    /// Whether it was published, and seals nothing yet on the broker that it was made on.
+    is_next: bool,
     row: hmac::Key,
     set: hmac::Key,
     nonce: hmac::Key,
@@ -58,12 +60,12 @@ impl Keys {
                 let extracts = master_key.extracts(salt)?;
                 extracts
                     .into_iter()
-                    .map(|(id, prk)| Key::derive(id, &prk))
+                    .map(|(id, prk)| Key::derive(id, master_key.next_id() == Some(id), &prk))
                     .collect::<Option<_>>()
             }
             None => {
                 let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(&[0; 32]);
-                Key::derive(PUBLIC, &prk).map(|key| vec![key])
+                Key::derive(PUBLIC, false, &prk).map(|key| vec![key])
             }
         };
         keys.map(Self).ok_or(MasterKeyError::Sealed)
@@ -72,6 +74,16 @@ impl Keys {
     /// The key that the master key file has in front.
     pub fn first(&self) -> Result<&Key, MasterKeyError> {
         self.0.first().ok_or(MasterKeyError::Sealed)
+    }
+
+    /// How many keys of the master key file are newer than one: the next key is newer than the one in
+    /// front, which is newer than those that it replaced.
+    pub fn newer_than(&self, id: &str) -> Option<usize> {
+        let place = self.0.iter().position(|key| key.id == id)?;
+        match self.0.get(place) {
+            Some(key) if key.is_next => Some(0),
+            _ => Some(place + 1),
+        }
     }
 
     /// The key of an id.
@@ -110,7 +122,7 @@ impl Keys {
 }
 
 impl Key {
-    fn derive(id: &str, prk: &hkdf::Prk) -> Option<Self> {
+    fn derive(id: &str, is_next: bool, prk: &hkdf::Prk) -> Option<Self> {
         let mac = |info: &[u8]| {
             prk.expand(&[info], hmac::HMAC_SHA256)
                 .map(hmac::Key::from)
@@ -121,6 +133,7 @@ impl Key {
             .ok()?;
         Some(Self {
             id: id.to_owned(),
+            is_next,
             row: mac(b"brevet store row v1")?,
             set: mac(b"brevet store set v1")?,
             nonce: mac(b"brevet store nonce v1")?,

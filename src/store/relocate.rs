@@ -296,6 +296,7 @@ async fn marked(connection: &mut AnyConnection) -> Result<Option<Marked>, StoreE
             sequence,
             not_before,
             chain: row.try_get(3)?,
+            key: String::new(),
         };
         Ok(Marked {
             head,

@@ -5,6 +5,7 @@
 //! complete and synced before the rename, the old one has its second name before it, and nothing is
 //! deleted but what an earlier attempt left behind.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use sqlx::Row as _;
 
 use super::lanes::Purpose;
 use super::sqlite::{self, SqliteLock, beside};
-use super::verify::Shown;
+use super::verify::{Shown, revoked_signing_keys};
 use super::{Access, BACKUP_DEADLINE, DEADLINE, Head, Place, Store, StoreError, head, told};
 use crate::base::clock::Timestamp;
 use crate::base::entropy::Entropy;
@@ -154,10 +155,21 @@ pub async fn revoked_keys(place: &Path) -> Option<Vec<String>> {
             .bind(Selector::SigningKey.as_str())
             .fetch_all(&mut connection)
             .await?;
-        connection.close().await?;
-        rows.iter()
+        let mut ids = rows
+            .iter()
             .map(|row| row.try_get(0))
-            .collect::<Result<Vec<String>, sqlx::Error>>()
+            .collect::<Result<BTreeSet<String>, sqlx::Error>>()?;
+        // Also those whose row is gone.
+        let sql = "SELECT detail FROM changes WHERE detail LIKE $1";
+        let rows = sqlx::query(sql)
+            .bind(format!("%\"{}\"%", Selector::SigningKey.as_str()))
+            .fetch_all(&mut connection)
+            .await?;
+        for row in &rows {
+            ids.extend(revoked_signing_keys(row.try_get(0)?));
+        }
+        connection.close().await?;
+        Ok::<Vec<String>, sqlx::Error>(ids.into_iter().collect())
     });
     looked.await.ok()?.ok()
 }

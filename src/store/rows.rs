@@ -302,13 +302,13 @@ pub(super) async fn walk<E: From<StoreError>>(
             }
         }
         Engine::Sqlite | Engine::Memory => {
-            let mut after = i64::MIN;
+            let mut after = None;
             while let Some((last, portion)) = sqlite::portion(&mut *connection, after).await? {
                 for row in portion.rows() {
                     let (columns, mac) = row?;
                     each(columns, mac)?;
                 }
-                after = last;
+                after = Some(last);
             }
         }
     }

@@ -60,19 +60,20 @@ const COLUMN: char = '\u{1f}';
 /// Rows of the directory as one text.
 pub(super) struct Portion(String);
 
-/// The next rows behind a row number, in the order in which they lie in the file, and the last one's
+/// The next rows behind a row number, or the first ones, in the order in which they lie in the file, and the last one's
 /// number. None: there are no more.
 pub(super) async fn portion(
     connection: &mut AnyConnection,
-    after: i64,
+    after: Option<i64>,
 ) -> Result<Option<(i64, Portion)>, StoreError> {
+    // A row may have the lowest number that there is.
     let row = sqlx::query(
         "SELECT MAX(place), group_concat(kind || char(31) || id || char(31) || account || char(31) || folded \
          || char(31) || CASE WHEN unique_id IS NULL THEN '' ELSE '=' || unique_id END || char(31) || version \
          || char(31) || mac || char(31) || body, char(30)) \
-         FROM (SELECT rowid AS place, * FROM resources WHERE rowid > $1 ORDER BY rowid LIMIT $2)",
+         FROM (SELECT rowid AS place, * FROM resources WHERE rowid >= $1 ORDER BY rowid LIMIT $2)",
     )
-    .bind(after)
+    .bind(after.map_or(i64::MIN, |after| after.saturating_add(1)))
     .bind(PORTION)
     .fetch_one(connection)
     .await

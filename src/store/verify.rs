@@ -92,7 +92,11 @@ impl Store {
     /// # Errors
     /// Without an answer, and [`StoreError::Tampered`] with all that is wrong.
     pub async fn verify(&self, now: Timestamp) -> Result<(), StoreError> {
-        let findings = self.findings(now).await?;
+        let findings = match self.findings(now).await {
+            // A row that cannot be read is noticed as one that was altered is.
+            Err(error) if error.is_tampering() => return Err(self.tampered(error.to_string())),
+            other => other?,
+        };
         if findings.is_empty() {
             self.is_right_again();
             return Ok(());

@@ -18,6 +18,8 @@ pub struct Watermark {
     /// The digest of the change and of all before it. None in a file of an earlier version, whose store
     /// carried no MACs.
     pub chain: Option<String>,
+    /// The id of the master key under which the store's own row was sealed; none where it is not known.
+    pub key: Option<String>,
 }
 
 /// The file's content. The digest stands behind the store's id, so that an earlier version can read the
@@ -25,7 +27,7 @@ pub struct Watermark {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct Content {
-    /// `ID`, or `ID/DIGEST`.
+    /// `ID`, `ID/DIGEST`, or `ID/DIGEST/KEY`.
     store_id: String,
     sequence: i64,
 }
@@ -87,6 +89,7 @@ impl Watermark {
             store_id: head.store_id.clone(),
             sequence: head.sequence,
             chain: Some(head.chain.clone()),
+            key: Some(head.key.clone()),
         }
     }
 
@@ -101,14 +104,12 @@ impl Watermark {
         let bytes = files::read(path, Audience::Everyone, 4_096)?;
         let content: Content = serde_json::from_slice(bytes.expose())
             .map_err(|_| WatermarkError::Content(path.to_owned()))?;
-        let (store_id, chain) = match content.store_id.split_once('/') {
-            Some((id, chain)) => (id.to_owned(), Some(chain.to_owned())),
-            None => (content.store_id, None),
-        };
+        let mut parts = content.store_id.splitn(3, '/').map(str::to_owned);
         Ok(Some(Self {
-            store_id,
+            store_id: parts.next().unwrap_or_default(),
             sequence: content.sequence,
-            chain,
+            chain: parts.next(),
+            key: parts.next(),
         }))
     }
 
@@ -117,12 +118,10 @@ impl Watermark {
     /// # Errors
     /// The system's answer.
     pub fn save(&self, path: &Path) -> Result<(), WatermarkError> {
-        let store_id = match &self.chain {
-            Some(chain) => format!("{}/{chain}", self.store_id),
-            None => self.store_id.clone(),
-        };
+        let parts = [Some(&self.store_id), self.chain.as_ref(), self.key.as_ref()];
+        let parts: Vec<&str> = parts.into_iter().flatten().map(String::as_str).collect();
         let content = Content {
-            store_id,
+            store_id: parts.join("/"),
             sequence: self.sequence,
         };
         let text =

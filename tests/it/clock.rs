@@ -242,7 +242,10 @@ async fn op_05_a_clock_that_was_ahead_is_accepted_and_everything_of_before_ends(
     );
     // Nor is the session of then valid when that time comes, a sweep and a restart later.
     broker.clock.set(at(year + 10));
-    hand.store.sweep(at(year + 10)).await.unwrap();
+    hand.store
+        .sweep(at(year + 10), at(year + 10))
+        .await
+        .unwrap();
     assert_eq!(
         who_at(&broker, &ahead, at(year + 10)).await,
         "InvalidClientTokenId"

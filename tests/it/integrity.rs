@@ -1011,6 +1011,21 @@ async fn what_a_database_does_not_write_is_never_acknowledged() {
 }
 
 #[tokio::test]
+async fn a_row_of_the_lowest_number_is_looked_at() {
+    let world = World::new().await;
+    let invented = format!(
+        "INSERT INTO resources (rowid, kind, id, account, folded, version, body, mac) VALUES \
+         (-9223372036854775808, 'role', '{0}', '{ACCOUNT}', '{0}', 1, '{{}}', 'x')",
+        arn("role", "Backdoor")
+    );
+    let place = world.changed(1, &invented).await;
+    let (loaded, verified) = world.start(&place).await;
+    for refused in [loaded.unwrap_err(), verified.unwrap_err()] {
+        assert!(refused.contains("role/Backdoor"), "{refused}");
+    }
+}
+
+#[tokio::test]
 async fn an_operator_accepts_what_was_shown_and_nothing_else() {
     let world = World::new().await;
     let altered = |id: &str| {
@@ -1072,7 +1087,7 @@ async fn op_05_revocations_that_a_wrong_clock_swept_are_covered_by_its_acceptanc
     )
     .await;
     let ahead = Timestamp::from_seconds(now().seconds() + 60 * 3_600);
-    store.sweep(ahead).await.unwrap();
+    store.sweep(ahead, now()).await.unwrap();
     assert!(
         store.verify(now()).await.is_err(),
         "as long as nobody says that the clock was wrong"
@@ -1141,6 +1156,38 @@ async fn every_mac_is_made_anew_under_a_new_master_key() {
         0,
         "nothing is left under the old one"
     );
+    // Whoever has the old key, which still opens older backups, cannot seal the store with it any more.
+    let watermark = world.path("store.watermark");
+    Watermark::of(&new.head().await.unwrap())
+        .save(&watermark)
+        .unwrap();
+    let forged = world.path("forged.db");
+    brevet::store::backup(&new, &forged).await.unwrap();
+    let forged = Place::Sqlite(forged);
+    let forger = Store::open(
+        &forged,
+        Access::Use,
+        Some(&world.master_key),
+        now(),
+        &entropy,
+    )
+    .await
+    .unwrap();
+    let shown = forger.show(now()).await.unwrap();
+    forger.accept(&shown, 0, now()).await.unwrap();
+    forger.close().await;
+    let entrance = Entrance {
+        place: &forged,
+        master_key: Some(&promoted),
+        watermark: Some(&watermark),
+    };
+    let refused = entrance
+        .open(Access::Use, now(), &entropy)
+        .await
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(refused.contains("has replaced"), "{refused}");
     let alone = promoted.without_retired();
     new.use_master_key(&alone).unwrap();
     new.verify(now()).await.unwrap();
@@ -1168,7 +1215,7 @@ async fn what_ran_out_is_swept_and_nothing_is_missed() {
     let place = world.changed(1, "SELECT 1").await;
     let store = world.open(&place, Access::Use).await.unwrap();
     let later = Timestamp::from_seconds(now().seconds() + 40 * 24 * 3_600);
-    store.sweep(later).await.unwrap();
+    store.sweep(later, later).await.unwrap();
     let feed = store.feed_after(0, 10).await.unwrap();
     assert_eq!(
         feed.iter().map(|c| c.sequence).collect::<Vec<_>>(),
