@@ -298,9 +298,14 @@ impl Daemon {
                     edit: Edit::UpdateMaxSessionDuration(3_600 + i64::from(n)),
                     expected: None,
                 };
-                commands::execute(context, &Actor::operator("bench"), vec![change])
-                    .await
-                    .unwrap();
+                commands::execute(
+                    context,
+                    &Actor::operator("bench"),
+                    "UpdateRole",
+                    vec![change],
+                )
+                .await
+                .unwrap();
                 // One by one, as administrators make them.
                 tokio::time::sleep(Duration::from_millis(110)).await;
             }

@@ -26,7 +26,7 @@ use crate::directory::{Defaults, Directory};
 use crate::master_key::MasterKey;
 use crate::revocations::{Mark, Selector};
 use crate::store::{Entry, Store, StoreError, Writer};
-use action::action;
+use action::{Verb, kept, named};
 use error::refused;
 use seal::{seal, unseal};
 
@@ -96,16 +96,19 @@ impl<'a> CommandContext<'a> {
     }
 }
 
-/// Executes commands in order, all of them or none. The number of the last change.
+/// Executes commands in order, all of them or none, and gives the number of the last change. The feed
+/// records them as `action`, the name of what was asked for (`TagUser`); a deletion is named after
+/// what it deletes.
 ///
 /// # Errors
 /// The first command that breaks a rule; nothing was changed.
 pub async fn execute(
     cx: CommandContext<'_>,
     actor: &Actor,
+    action: &'static str,
     commands: Vec<Command>,
 ) -> Result<i64, CommandError> {
-    execute_in(cx.store.write().await?, cx, actor, commands).await
+    execute_in(cx.store.write().await?, cx, actor, action, commands).await
 }
 
 /// Executes commands as one change that was begun.
@@ -116,10 +119,11 @@ pub async fn execute_in(
     mut writer: Writer<'_>,
     cx: CommandContext<'_>,
     actor: &Actor,
+    action: &'static str,
     commands: Vec<Command>,
 ) -> Result<i64, CommandError> {
     for command in commands {
-        if let Err(error) = run(cx, &mut writer, actor, command).await {
+        if let Err(error) = run(cx, &mut writer, actor, action, command).await {
             writer.abandon().await;
             return Err(error);
         }
@@ -131,6 +135,7 @@ async fn run(
     cx: CommandContext<'_>,
     writer: &mut Writer<'_>,
     actor: &Actor,
+    action: &'static str,
     command: Command,
 ) -> Result<(), CommandError> {
     match command {
@@ -147,15 +152,7 @@ async fn run(
             rules::check(&resource, cx.issuer)?;
             rules::check_references(writer, &resource, None).await?;
             rules::check_counts(writer, &resource).await?;
-            put(
-                cx,
-                writer,
-                actor,
-                action("Create", name.kind),
-                None,
-                resource,
-            )
-            .await
+            put(cx, writer, actor, action, None, resource).await
         }
         Command::Replace {
             mut resource,
@@ -165,7 +162,6 @@ async fn run(
             principals::bind_to_store(writer, &mut resource, Some(&old)).await?;
             rules::check(&resource, cx.issuer)?;
             rules::check_references(writer, &resource, Some(&old)).await?;
-            let action = action("Update", resource.kind());
             put(cx, writer, actor, action, Some(old), resource).await
         }
         Command::Edit {
@@ -193,9 +189,9 @@ async fn run(
                 rules::check_counts(writer, &new).await?;
             }
             if new.name() != name {
-                return rename(cx, writer, actor, edit.action(name.kind), old, new).await;
+                return rename(cx, writer, actor, action, old, new).await;
             }
-            put(cx, writer, actor, edit.action(name.kind), Some(old), new).await
+            put(cx, writer, actor, action, Some(old), new).await
         }
         Command::Delete { name, expected } => {
             let old = current(writer, &name, expected).await?;
@@ -265,6 +261,7 @@ async fn put(
         overridden,
         ..Detail::of(old.as_ref(), Some(&new))
     };
+    let action = kept(action, name.kind);
     record(cx, writer, actor, action, &name, detail, revoked).await?;
     Ok(writer.put(&new).await?)
 }
@@ -277,16 +274,8 @@ async fn delete(
 ) -> Result<(), CommandError> {
     let name = old.name();
     let detail = Detail::of(Some(&old), None);
-    record(
-        cx,
-        writer,
-        actor,
-        action("Delete", name.kind),
-        &name,
-        detail,
-        ends(&old),
-    )
-    .await?;
+    let action = named(Verb::Delete, name.kind);
+    record(cx, writer, actor, action, &name, detail, ends(&old)).await?;
     Ok(writer.delete(&name).await?)
 }
 

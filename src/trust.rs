@@ -743,7 +743,7 @@ pub fn permit(
     caller: &Caller,
     directory: &Directory,
     facts: &Facts<'_>,
-    action: &'static str,
+    action: &str,
     resource: &str,
 ) -> Result<(), Box<Denied>> {
     let question = Question::own(caller, directory, facts, action, resource);

@@ -6,11 +6,12 @@ use std::time::Duration;
 use serde_json::Value;
 use similar::TextDiff;
 
+use super::action::{Verb, named};
 use super::change::public;
 use super::principals::{Resolved, bind, missing};
 use super::{
-    Actor, CommandContext, CommandError, Detail, action, delete, ends, lint, put, read, record,
-    refused, rules, seal,
+    Actor, CommandContext, CommandError, Detail, delete, ends, lint, put, read, record, refused,
+    rules, seal,
 };
 use crate::base::arn::{arn_of_principal, name_of};
 use crate::directory::declaration::Declaration;
@@ -455,7 +456,7 @@ impl Planned {
                     cx,
                     writer,
                     actor,
-                    action("Create", name.kind),
+                    named(Verb::Create, name.kind),
                     None,
                     new.clone(),
                 )
@@ -477,7 +478,7 @@ impl Planned {
                         cx,
                         writer,
                         actor,
-                        action("Delete", name.kind),
+                        named(Verb::Delete, name.kind),
                         &name,
                         detail,
                         ended,
@@ -489,7 +490,7 @@ impl Planned {
                     cx,
                     writer,
                     actor,
-                    action("Update", name.kind),
+                    named(Verb::Update, name.kind),
                     Some(old),
                     new,
                 )

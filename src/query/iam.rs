@@ -1,5 +1,8 @@
-//! The IAM API (version 2010-05-08) on the same listener: which actions are answered, by which
-//! operation.
+//! The IAM API (version 2010-05-08) on the same listener: inputs and answers in the shapes of its
+//! model.
+
+use std::future::Future;
+use std::pin::Pin;
 
 use bytes::Bytes;
 use http::Response;
@@ -12,29 +15,31 @@ use crate::authn::Evidence;
 use crate::base::form::Parameters;
 use crate::error::Error;
 use crate::ops::Service;
-use crate::ops::iam::mfa_devices::{
-    CreateVirtualMfaDevice, DeactivateMfaDevice, DeleteVirtualMfaDevice, EnableMfaDevice,
-    ListMfaDevices, ListVirtualMfaDevices, ResyncMfaDevice,
-};
-use crate::ops::iam::{Action, Iam};
+use crate::ops::iam::action::{Action, Iam};
+use crate::ops::iam::actions::{self, Visitor};
 
 /// The API version that every request names.
 pub(super) const VERSION: &str = "2010-05-08";
 /// The namespace of its answers.
 const NAMESPACE: &str = "https://iam.amazonaws.com/doc/2010-05-08/";
 
+/// Boxed: else the futures of all actions would be part of every call's own.
+type Answer<'a> = Pin<Box<dyn Future<Output = Response<Full<Bytes>>> + Send + 'a>>;
+
 /// Serves one request of the IAM API.
 pub(super) async fn serve(mut call: Call<'_>, action: &str) -> Response<Full<Bytes>> {
     call.respond = call.respond.within(NAMESPACE);
-    match action {
-        CreateVirtualMfaDevice::NAME => call.run::<Iam<CreateVirtualMfaDevice>>().await,
-        DeactivateMfaDevice::NAME => call.run::<Iam<DeactivateMfaDevice>>().await,
-        DeleteVirtualMfaDevice::NAME => call.run::<Iam<DeleteVirtualMfaDevice>>().await,
-        EnableMfaDevice::NAME => call.run::<Iam<EnableMfaDevice>>().await,
-        ListMfaDevices::NAME => call.run::<Iam<ListMfaDevices>>().await,
-        ListVirtualMfaDevices::NAME => call.run::<Iam<ListVirtualMfaDevices>>().await,
-        ResyncMfaDevice::NAME => call.run::<Iam<ResyncMfaDevice>>().await,
-        other => refuse(call, other).await,
+    match actions::visit(action, call) {
+        Ok(answer) => answer.await,
+        Err(call) => refuse(call, action).await,
+    }
+}
+
+impl<'a> Visitor for Call<'a> {
+    type Output = Answer<'a>;
+
+    fn visit<A: Action>(self) -> Answer<'a> {
+        Box::pin(self.run::<Iam<A>>())
     }
 }
 

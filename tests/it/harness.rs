@@ -148,6 +148,15 @@ impl Hand {
     }
 
     pub async fn run(&self, command: Command) -> Result<i64, CommandError> {
+        self.run_as("Test", command).await
+    }
+
+    /// As an action of the IAM API.
+    pub async fn run_as(
+        &self,
+        action: &'static str,
+        command: Command,
+    ) -> Result<i64, CommandError> {
         let (store, master_key, entropy) = (&self.store, &self.master_key, &self.entropy);
         let context = CommandContext {
             store,
@@ -156,7 +165,7 @@ impl Hand {
             now: now(),
             issuer: None,
         };
-        commands::execute(context, &Actor::operator("hand"), vec![command]).await
+        commands::execute(context, &Actor::operator("hand"), action, vec![command]).await
     }
 
     /// Imports a file; the number of the last change.

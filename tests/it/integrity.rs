@@ -98,7 +98,9 @@ impl World {
             let things = pair(kind).map(|value| Resource::parse(kind, &value.to_string()).unwrap());
             names.push(things.each_ref().map(Resource::name));
             let create = things.into_iter().map(Command::Create).collect();
-            commands::execute(context, &actor, create).await.unwrap();
+            commands::execute(context, &actor, "Test", create)
+                .await
+                .unwrap();
         }
         keep(
             &store,
@@ -115,7 +117,7 @@ impl World {
         let gone = json!({"UserName": "gone", "Arn": arn("user", "gone")});
         let gone = Resource::parse(Kind::User, &gone.to_string()).unwrap();
         let name = gone.name();
-        commands::execute(context, &actor, vec![Command::Create(gone)])
+        commands::execute(context, &actor, "Test", vec![Command::Create(gone)])
             .await
             .unwrap();
         for (account, selector, value, seconds) in [
@@ -159,6 +161,7 @@ impl World {
         commands::execute(
             context,
             &actor,
+            "Test",
             vec![Command::Delete {
                 name,
                 expected: None,

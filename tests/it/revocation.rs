@@ -612,9 +612,12 @@ async fn a_chain_is_at_most_ten_roles_long() {
 async fn changes_and_revocations_are_in_the_audit_with_their_numbers() {
     let broker = Broker::start_stored().await;
     let hand = broker.hand().await;
-    hand.edit(Kind::Role, DIRECT, Edit::UpdateMaxSessionDuration(3_600))
-        .await
-        .unwrap();
+    let update = Command::Edit {
+        name: Name::new(Kind::Role, DIRECT),
+        edit: Edit::UpdateMaxSessionDuration(3_600),
+        expected: None,
+    };
+    hand.run_as("UpdateRole", update).await.unwrap();
     broker
         .revoke(&user(ADMIN), Selector::RoleArn(OPEN.into()))
         .await

@@ -157,7 +157,13 @@ async fn cf_04_a_tag_that_overrides_the_rule_lets_in_and_is_audited() {
     )
     .await
     .unwrap();
-    let sequence = hand.edit(Kind::Role, ROLE, open()).await.unwrap();
+    let update = Command::Edit {
+        name: Name::new(Kind::Role, ROLE),
+        edit: open(),
+        expected: None,
+    };
+    let action = "UpdateAssumeRolePolicy";
+    let sequence = hand.run_as(action, update).await.unwrap();
     broker.reaches(sequence).await;
     assert!(broker.assume(&user("bob"), ROLE).await.is_ok());
     // Nor does the tag go while the rule needs it.

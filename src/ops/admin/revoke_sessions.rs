@@ -21,7 +21,7 @@ use crate::directory::Directory;
 use crate::directory::resource::{Kind, Name};
 use crate::error::Error;
 use crate::ops::context::Context;
-use crate::ops::iam;
+use crate::ops::iam::change::change;
 use crate::ops::operation::{OpenTo, Operation};
 use crate::ops::service::Service;
 use crate::revocations::{Key, Mark, Revocations, Selector, provider_subject};
@@ -310,7 +310,7 @@ impl Operation for RevokeSessions {
         let mut target = Target { sessions, ..known };
         // What came from the key has ended already, whatever becomes of this.
         let access_key_deactivated = self.deactivate
-            && iam::change(cx, |cx| Ok(vec![self.deactivation(cx)?]))
+            && change(cx, "UpdateAccessKey", |cx| Ok(vec![self.deactivation(cx)?]))
                 .await
                 .is_ok();
         target.access_key_goes_on &= !access_key_deactivated;

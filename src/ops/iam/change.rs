@@ -1,0 +1,60 @@
+//! How an action changes the directory.
+
+use std::time::Duration;
+
+use crate::commands::{self, Command, CommandContext};
+use crate::error::Error;
+use crate::ops::context::Context;
+
+/// How long an answer waits for its own change to be in force here.
+const OWN_CHANGE: Duration = Duration::from_secs(2);
+
+/// Changes the directory, and waits until the change is in force here: what the caller asks next
+/// sees it. `decide` says what is to be changed, or why not: before the store is asked for anything,
+/// and again when it is this call's turn to write. The feed records the change as `action`.
+///
+/// # Errors
+/// Those of `decide`, of the commands and of the store. Then nothing was changed.
+pub(in crate::ops) async fn change(
+    cx: &mut Context<'_>,
+    action: &'static str,
+    decide: impl Fn(&mut Context<'_>) -> Result<Vec<Command>, Error>,
+) -> Result<(), Error> {
+    decide(cx)?;
+    let master_key = cx
+        .broker
+        .master_key
+        .load_full()
+        .filter(|_| cx.broker.directory_is_in_the_store);
+    let Some(master_key) = master_key else {
+        return Err(Error::UnmodifiableEntity(
+            "the directory is a file, and is changed there",
+        ));
+    };
+    let writer = cx.wait(cx.broker.store.write()).await?;
+    let commands = match decide(cx) {
+        Ok(commands) => commands,
+        Err(error) => {
+            writer.abandon().await;
+            return Err(error);
+        }
+    };
+    let actor = cx.actor();
+    let context = CommandContext {
+        store: &cx.broker.store,
+        master_key: &master_key,
+        entropy: &*cx.broker.entropy,
+        now: cx.now,
+        issuer: cx.broker.issuer.as_deref(),
+    };
+    let sequence = commands::execute_in(writer, context, &actor, action, commands).await?;
+    cx.broker.feed.nudge();
+    let seen = async {
+        while cx.broker.feed.sequence() < sequence {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    // It is durable; a node that is late sees it later.
+    let _ = tokio::time::timeout(OWN_CHANGE, seen).await;
+    Ok(())
+}

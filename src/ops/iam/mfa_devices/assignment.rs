@@ -1,0 +1,123 @@
+//! An MFA device becomes a user's, is brought into step with its clock, and is taken back.
+
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use super::{device, device_of, fresh};
+use crate::commands::{Command, Edit};
+use crate::directory::resource::{Kind, Name};
+use crate::error::Error;
+use crate::ops::context::Context;
+use crate::ops::iam::action::{Action, permit};
+use crate::ops::iam::change::change;
+use crate::ops::iam::target::Target;
+
+/// A device becomes a user's, by two consecutive codes.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct EnableMfaDevice {
+    user_name: String,
+    serial_number: String,
+    authentication_code1: Zeroizing<String>,
+    authentication_code2: Zeroizing<String>,
+}
+
+impl Action for EnableMfaDevice {
+    const NAME: &'static str = "EnableMFADevice";
+    const READ_ONLY: bool = false;
+    type Output = ();
+
+    async fn run(self, cx: &mut Context<'_>) -> Result<(), Error> {
+        let decide = |cx: &mut Context<'_>| {
+            let target = Target::find(cx, Some(&self.user_name))?;
+            permit::<Self>(cx, &target.resource())?;
+            let user = target.user()?.clone();
+            let device = device(cx, &self.serial_number)?;
+            fresh::<Self>(cx, &user)?;
+            match device.user_arn.as_deref() {
+                None => Ok((user, device)),
+                Some(_) => Err(Error::EntityAlreadyExists(
+                    "The MFA device is already in use.".to_owned(),
+                )),
+            }
+        };
+        let (user, device) = decide(cx)?;
+        cx.synchronise(
+            &user,
+            &device,
+            (&self.authentication_code1, &self.authentication_code2),
+        )
+        .await?;
+        change(cx, Self::NAME, |cx| {
+            let (user, _) = decide(cx)?;
+            Ok(vec![edited(
+                &self.serial_number,
+                Edit::AssignMfaDevice(user.arn.to_string()),
+            )])
+        })
+        .await
+    }
+}
+
+/// What is known of a device's clock, by two consecutive codes.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ResyncMfaDevice {
+    user_name: String,
+    serial_number: String,
+    authentication_code1: Zeroizing<String>,
+    authentication_code2: Zeroizing<String>,
+}
+
+impl Action for ResyncMfaDevice {
+    const NAME: &'static str = "ResyncMFADevice";
+    const READ_ONLY: bool = false;
+    type Output = ();
+
+    async fn run(self, cx: &mut Context<'_>) -> Result<(), Error> {
+        let target = Target::find(cx, Some(&self.user_name))?;
+        permit::<Self>(cx, &target.resource())?;
+        let user = target.user()?;
+        let device = device_of(cx, user, &self.serial_number)?;
+        cx.synchronise(
+            user,
+            &device,
+            (&self.authentication_code1, &self.authentication_code2),
+        )
+        .await
+    }
+}
+
+/// A device is nobody's any more.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DeactivateMfaDevice {
+    user_name: Option<String>,
+    serial_number: String,
+}
+
+impl Action for DeactivateMfaDevice {
+    const NAME: &'static str = "DeactivateMFADevice";
+    const READ_ONLY: bool = false;
+    type Output = ();
+
+    async fn run(self, cx: &mut Context<'_>) -> Result<(), Error> {
+        change(cx, Self::NAME, |cx| {
+            let target = Target::find(cx, self.user_name.as_deref())?;
+            permit::<Self>(cx, &target.resource())?;
+            let user = target.user()?;
+            device_of(cx, user, &self.serial_number)?;
+            fresh::<Self>(cx, user)?;
+            Ok(vec![edited(&self.serial_number, Edit::ReleaseMfaDevice)])
+        })
+        .await
+    }
+}
+
+fn edited(serial_number: &str, edit: Edit) -> Command {
+    Command::Edit {
+        name: Name::new(Kind::MfaDevice, serial_number),
+        edit,
+        expected: None,
+    }
+}

@@ -1,0 +1,191 @@
+//! The MFA devices of a user, and the virtual ones of an account.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::directory::MfaDevice;
+use crate::directory::resource::{self, Kind};
+use crate::error::Error;
+use crate::ops::context::Context;
+use crate::ops::iam::action::{Action, Resource, permit};
+use crate::ops::iam::page::{PageEnd, PageRequest};
+use crate::ops::iam::target::Target;
+use crate::store::Stored;
+
+/// A user's devices.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListMfaDevices {
+    user_name: Option<String>,
+    #[serde(flatten)]
+    page: PageRequest,
+}
+
+/// One page of a user's devices.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Devices {
+    #[serde(rename = "MFADevices")]
+    mfa_devices: Vec<Device>,
+    #[serde(flatten)]
+    end: PageEnd,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Device {
+    user_name: String,
+    serial_number: String,
+    enable_date: Option<String>,
+}
+
+impl Action for ListMfaDevices {
+    const NAME: &'static str = "ListMFADevices";
+    const READ_ONLY: bool = true;
+    type Output = Devices;
+
+    async fn run(self, cx: &mut Context<'_>) -> Result<Devices, Error> {
+        let target = Target::find(cx, self.user_name.as_deref())?;
+        permit::<Self>(cx, &target.resource())?;
+        let user = target.user()?;
+        let own = |d: &MfaDevice| d.user_arn.as_deref() == Some(&*user.arn);
+        let (page, end) = page(cx, own, self.page);
+        let shown = |device: &Arc<MfaDevice>| Device {
+            user_name: user.name.to_string(),
+            serial_number: device.serial_number.as_str().to_owned(),
+            enable_date: Some(
+                device
+                    .enable_date
+                    .as_deref()
+                    .unwrap_or(UNKNOWN_DATE)
+                    .to_owned(),
+            ),
+        };
+        Ok(Devices {
+            mfa_devices: page.iter().map(shown).collect(),
+            end,
+        })
+    }
+}
+
+/// The account's virtual devices.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListVirtualMfaDevices {
+    assignment_status: Option<String>,
+    #[serde(flatten)]
+    page: PageRequest,
+}
+
+/// One page of an account's virtual devices; seeds are not in it.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct VirtualDevices {
+    #[serde(rename = "VirtualMFADevices")]
+    virtual_mfa_devices: Vec<VirtualDevice>,
+    #[serde(flatten)]
+    end: PageEnd,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct VirtualDevice {
+    serial_number: String,
+    user: Option<ListedUser>,
+    enable_date: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ListedUser {
+    path: String,
+    user_name: String,
+    user_id: String,
+    arn: String,
+    create_date: String,
+}
+
+impl Action for ListVirtualMfaDevices {
+    const NAME: &'static str = "ListVirtualMFADevices";
+    const READ_ONLY: bool = true;
+    type Output = VirtualDevices;
+
+    async fn run(self, cx: &mut Context<'_>) -> Result<VirtualDevices, Error> {
+        permit::<Self>(cx, &Resource::any())?;
+        let prefix = format!("arn:aws:iam::{}:mfa/", cx.caller().account());
+        let assigned = match self.assignment_status.as_deref() {
+            Some("Assigned") => Some(true),
+            Some("Unassigned") => Some(false),
+            _ => None,
+        };
+        let wanted = |d: &MfaDevice| {
+            d.serial_number.as_str().starts_with(&prefix)
+                && assigned.is_none_or(|a| a == d.user_arn.is_some())
+        };
+        let (page, end) = page(cx, wanted, self.page);
+        let owners: Vec<String> = page
+            .iter()
+            .filter_map(|d| d.user_arn.as_deref())
+            .map(str::to_owned)
+            .collect();
+        let mut rows = HashMap::new();
+        if !owners.is_empty() && cx.broker.directory_is_in_the_store {
+            for (arn, stored) in cx.wait(cx.broker.store.get_all(Kind::User, owners)).await? {
+                rows.insert(arn, stored);
+            }
+            permit::<Self>(cx, &Resource::any())?;
+        }
+        let mut virtual_mfa_devices = Vec::with_capacity(page.len());
+        for device in page {
+            virtual_mfa_devices.push(VirtualDevice {
+                serial_number: device.serial_number.as_str().to_owned(),
+                user: match &device.user_arn {
+                    Some(arn) => listed(cx, arn, rows.get(&**arn))?,
+                    None => None,
+                },
+                enable_date: device.enable_date.as_deref().map(str::to_owned),
+            });
+        }
+        Ok(VirtualDevices {
+            virtual_mfa_devices,
+            end,
+        })
+    }
+}
+
+/// A date that the model requires and nobody wrote down.
+const UNKNOWN_DATE: &str = "1970-01-01T00:00:00Z";
+
+fn listed(cx: &Context<'_>, arn: &str, row: Option<&Stored>) -> Result<Option<ListedUser>, Error> {
+    let Some(user) = cx.directory.user(arn) else {
+        return Ok(None);
+    };
+    let row = row
+        .map(|row| resource::Resource::parse(Kind::User, &row.body))
+        .transpose()
+        .map_err(|_| Error::InternalFailure)?;
+    let (path, create_date) = match row {
+        Some(resource::Resource::User(row)) => (row.path, row.create_date),
+        _ => (None, None),
+    };
+    Ok(Some(ListedUser {
+        path: path.unwrap_or_else(|| "/".to_owned()),
+        user_name: user.name.to_string(),
+        user_id: user.id.to_string(),
+        arn: user.arn.to_string(),
+        create_date: create_date.unwrap_or_else(|| UNKNOWN_DATE.to_owned()),
+    }))
+}
+
+/// Devices by serial number.
+fn page(
+    cx: &Context<'_>,
+    wanted: impl Fn(&MfaDevice) -> bool,
+    page: PageRequest,
+) -> (Vec<Arc<MfaDevice>>, PageEnd) {
+    let devices = cx.directory.mfa_devices().filter(|d| wanted(d));
+    let (page, end) = page.take(devices, |d| d.serial_number.as_str());
+    (page.into_iter().cloned().collect(), end)
+}

@@ -1,0 +1,144 @@
+//! A virtual MFA device is made, and deleted.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::device;
+use crate::base::entropy;
+use crate::base::field::FieldError;
+use crate::base::names;
+use crate::commands::Command;
+use crate::directory::declaration::{self, Tag};
+use crate::directory::resource::{Kind, Name, Resource};
+use crate::error::Error;
+use crate::ops::context::Context;
+use crate::ops::iam::action::{self, Action, permit};
+use crate::ops::iam::change::change;
+
+/// Bytes of a seed: RFC 4226 section 4, R6.
+const SEED_BYTES: usize = 20;
+/// What an authenticator shows the code under.
+const ISSUER: &str = "Brevet";
+
+/// A new device of the account, nobody's yet.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CreateVirtualMfaDevice {
+    path: Option<String>,
+    #[serde(rename = "VirtualMFADeviceName")]
+    name: String,
+    #[serde(default)]
+    tags: Vec<Tag>,
+}
+
+/// The seed is in this answer and in no other.
+#[derive(Serialize)]
+pub struct Created {
+    #[serde(rename = "VirtualMFADevice")]
+    device: CreatedDevice,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct CreatedDevice {
+    serial_number: String,
+    base32_string_seed: String,
+    #[serde(rename = "QRCodePNG")]
+    qr_code_png: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<Tag>,
+}
+
+impl Action for CreateVirtualMfaDevice {
+    const NAME: &'static str = "CreateVirtualMFADevice";
+    const READ_ONLY: bool = false;
+    const HANDS_OUT: bool = true;
+    type Output = Created;
+
+    async fn run(self, cx: &mut Context<'_>) -> Result<Created, Error> {
+        let account = cx.caller().account();
+        let serial = format!(
+            "arn:aws:iam::{account}:mfa{}{}",
+            self.path.as_deref().unwrap_or("/"),
+            self.name
+        );
+        let tags: Vec<names::Tag> = self
+            .tags
+            .iter()
+            .map(|t| names::Tag {
+                key: t.key.clone(),
+                value: t.value.clone(),
+            })
+            .collect();
+        let resource = action::Resource::to_be_made(&serial, &tags);
+        permit::<Self>(cx, &resource)?;
+        if serial.len() > 256 {
+            let rule = "must leave the serial number, path included, at most 256 characters";
+            return Err(FieldError::new("VirtualMFADeviceName", rule).into());
+        }
+        let random = Zeroizing::new(entropy::bytes::<SEED_BYTES>(&*cx.broker.entropy)?);
+        let secret = totp_rs::Secret::from(random.to_vec());
+        let seed = Zeroizing::new(secret.to_base32());
+        let totp = totp_rs::Builder::new()
+            .with_secret(secret)
+            .with_account_name(format!("{}@{account}", self.name))
+            .with_issuer(Some(ISSUER))
+            .build()
+            .map_err(|_| Error::InternalFailure)?;
+        let qr_code = Zeroizing::new(totp.to_qr_png().map_err(|_| Error::InternalFailure)?);
+        let device = declaration::MfaDeviceDetail {
+            serial_number: serial.clone(),
+            base32_string_seed: Some(seed.clone()),
+            create_date: Some(cx.now.to_string()),
+            tags: self.tags.clone(),
+            ..declaration::MfaDeviceDetail::default()
+        };
+        change(cx, Self::NAME, |cx| {
+            permit::<Self>(cx, &resource)?;
+            Ok(vec![Command::Create(Resource::MfaDevice(device.clone()))])
+        })
+        .await?;
+        Ok(Created {
+            device: CreatedDevice {
+                serial_number: serial,
+                base32_string_seed: STANDARD.encode(seed.as_bytes()),
+                qr_code_png: STANDARD.encode(qr_code.as_slice()),
+                tags: self.tags,
+            },
+        })
+    }
+}
+
+/// A device that is nobody's is no more.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DeleteVirtualMfaDevice {
+    serial_number: String,
+}
+
+impl Action for DeleteVirtualMfaDevice {
+    const NAME: &'static str = "DeleteVirtualMFADevice";
+    const READ_ONLY: bool = false;
+    type Output = ();
+
+    async fn run(self, cx: &mut Context<'_>) -> Result<(), Error> {
+        change(cx, Self::NAME, |cx| {
+            let found = device(cx, &self.serial_number);
+            let tags = found.as_ref().map(|d| d.tags.to_vec()).unwrap_or_default();
+            let resource = action::Resource::new(&self.serial_number, &tags);
+            permit::<Self>(cx, &resource)?;
+            if found?.user_arn.is_some() {
+                let text = "Cannot delete an entity that is in use: deactivate it first.";
+                return Err(Error::DeleteConflict(text.to_owned()));
+            }
+            let name = Name::new(Kind::MfaDevice, self.serial_number.as_str());
+            Ok(vec![Command::Delete {
+                name,
+                expected: None,
+            }])
+        })
+        .await
+    }
+}
