@@ -8,6 +8,7 @@ mod backup;
 mod check;
 mod clock;
 mod demo;
+mod directory_file;
 mod documents;
 mod explain;
 mod health;
@@ -25,6 +26,7 @@ mod print;
 mod rekey;
 mod relocate;
 mod report;
+mod restore;
 mod saml;
 mod second_factor;
 mod serve;
@@ -125,7 +127,7 @@ enum Command {
     Export(store::ExportArguments),
     Changes(store::ChangesArguments),
     Backup(backup::BackupArguments),
-    Restore(backup::RestoreArguments),
+    Restore(restore::RestoreArguments),
     Rekey(rekey::RekeyArguments),
     Move(relocate::MoveArguments),
     #[command(subcommand)]
@@ -229,7 +231,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Export(arguments) => store::export(&arguments),
         Command::Changes(arguments) => store::changes(&arguments),
         Command::Backup(arguments) => backup::backup(&arguments),
-        Command::Restore(arguments) => backup::restore(&arguments),
+        Command::Restore(arguments) => restore::restore(&arguments),
         Command::Rekey(arguments) => rekey::run(&arguments),
         Command::Move(arguments) => relocate::run(&arguments),
         Command::Audit(command) => audit::run(command),

@@ -2,19 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Failure, input, print, version};
+use super::{Failure, print, version};
 use crate::base::arn::AccountId;
 use crate::base::entropy::{self, Entropy};
 use crate::base::names::{AccessKeyId, AccessKeyKind};
+use crate::directory::Directory;
 use crate::directory::declaration::Declaration;
-use crate::directory::{self, Directory, DirectoryError};
 
 const ACCOUNT: &str = "111122223333";
 
@@ -54,19 +53,6 @@ pub(super) struct Demo {
     account_id: String,
     users: BTreeMap<String, WorldUser>,
     roles: BTreeMap<String, WorldRole>,
-}
-
-/// A directory file (`-`: standard input), taken as it is: development mode listens on loopback alone.
-pub(super) fn read(path: &Path) -> Result<Declaration, Failure> {
-    let bytes = input::read(path, directory::MAX_BYTES)?;
-    directory::parse(&bytes).map_err(|error| unread(&path.display().to_string(), &error))
-}
-
-/// Why a directory file cannot be read, by the name that it was given.
-pub(super) fn unread(file: &str, error: &DirectoryError) -> Failure {
-    let shape =
-        "must be JSON as `aws iam get-account-authorization-details` or `brevet export` prints it";
-    format!("{file}: {}: {}; it {shape}", error.place, error.rule).into()
 }
 
 /// A user who may assume roles, one who may not, and roles to try.

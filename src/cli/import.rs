@@ -7,7 +7,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::store::{master_key, opened};
-use super::{ConfigArgument, Failure, clock, demo, input, journal, operator, print, report};
+use super::{
+    ConfigArgument, Failure, clock, directory_file, input, journal, operator, print, report,
+};
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::entropy::SystemEntropy;
 use crate::base::legible::Form;
@@ -136,7 +138,7 @@ pub(super) fn run(arguments: &ImportArguments) -> Result<(), Failure> {
 
 /// Nobody else writes or reads what comes by standard input; a file with secrets in clear must be private.
 fn read(file: &Path, name: &str) -> Result<Declaration, Failure> {
-    let unread = |error: DirectoryError| demo::unread(name, &error);
+    let unread = |error: DirectoryError| directory_file::unread(name, &error);
     if input::is_stdin(file) {
         return directory::parse(&input::read(file, directory::MAX_BYTES)?).map_err(unread);
     }

@@ -107,46 +107,10 @@ struct StoreArguments {
 }
 
 pub(super) fn run(arguments: &InitArguments) -> Result<(), Failure> {
-    let InitArguments {
-        dir,
-        account,
-        store,
-    } = arguments;
+    let dir = arguments.dir.as_path();
     let entropy = SystemEntropy::new();
-    let account = match account.as_deref() {
-        Some(text) => AccountId::parse(text).ok_or_else(|| {
-            format!("--account {text}: must be twelve digits, such as 111122223333")
-        })?,
-        None => {
-            let number =
-                u64::from_be_bytes(entropy::bytes(&entropy)?) % 900_000_000_000 + 100_000_000_000;
-            AccountId::from_number(number).ok_or("account")?
-        }
-    };
-    let mut section = String::from("file = \"store.db\"");
-    if let Some(url) = &store.url {
-        section = format!("url = {}", toml::Value::from(url.as_str()));
-    }
-    let files = [
-        ("password_file", &store.password_file),
-        ("ca_file", &store.ca_file),
-    ];
-    for (key, file) in files
-        .into_iter()
-        .filter_map(|(key, file)| Some((key, file.as_ref()?)))
-    {
-        let file = std::path::absolute(file)?;
-        let file = file
-            .to_str()
-            .ok_or_else(|| format!("--store-{}: must be UTF-8", key.replace('_', "-")))?;
-        section.push_str(&format!("\n{key} = {}", toml::Value::from(file)));
-    }
-    if store.unverified {
-        section.push_str(&format!(
-            "\nunverified_off_loopback = {}",
-            toml::Value::from(UNVERIFIED_SENTENCE)
-        ));
-    }
+    let account = account(arguments.account.as_deref(), &entropy)?;
+    let section = arguments.store.section()?;
     files::create_private_dir(dir)?;
     // Of two at once one goes on, and what it makes is nobody else's to clean up.
     let _lock = Lock::take(dir)?;
@@ -173,25 +137,84 @@ pub(super) fn run(arguments: &InitArguments) -> Result<(), Failure> {
             )
         });
     if made.is_err() {
-        // Nothing is left of a beginning that came to nothing; the folder was empty, and is locked.
-        let made = [
-            "brevet.toml",
-            "master.key",
-            "keyring.json",
-            MFA_FILE,
-            "audit.commands.jsonl",
-        ];
-        for file in made.into_iter().chain([
-            "store.db",
-            "store.db-wal",
-            "store.db-shm",
-            "store.watermark",
-        ]) {
-            let _ = std::fs::remove_file(dir.join(file)); // it may not exist
-        }
+        clean_up(dir);
     }
     let (id, secret) = made?;
-    let (folder, configuration) = (dir.display(), path.display());
+    say_what_is_next(dir, &path, account, &id, &secret)
+}
+
+/// The account that was asked for, or a made-up one.
+fn account(asked: Option<&str>, entropy: &SystemEntropy) -> Result<AccountId, Failure> {
+    match asked {
+        Some(text) => Ok(AccountId::parse(text).ok_or_else(|| {
+            format!("--account {text}: must be twelve digits, such as 111122223333")
+        })?),
+        None => {
+            let number =
+                u64::from_be_bytes(entropy::bytes(entropy)?) % 900_000_000_000 + 100_000_000_000;
+            Ok(AccountId::from_number(number).ok_or("account")?)
+        }
+    }
+}
+
+impl StoreArguments {
+    /// `[store]` of the configuration.
+    fn section(&self) -> Result<String, Failure> {
+        let mut section = String::from("file = \"store.db\"");
+        if let Some(url) = &self.url {
+            section = format!("url = {}", toml::Value::from(url.as_str()));
+        }
+        let files = [
+            ("password_file", &self.password_file),
+            ("ca_file", &self.ca_file),
+        ];
+        for (key, file) in files
+            .into_iter()
+            .filter_map(|(key, file)| Some((key, file.as_ref()?)))
+        {
+            let file = std::path::absolute(file)?;
+            let file = file
+                .to_str()
+                .ok_or_else(|| format!("--store-{}: must be UTF-8", key.replace('_', "-")))?;
+            section.push_str(&format!("\n{key} = {}", toml::Value::from(file)));
+        }
+        if self.unverified {
+            section.push_str(&format!(
+                "\nunverified_off_loopback = {}",
+                toml::Value::from(UNVERIFIED_SENTENCE)
+            ));
+        }
+        Ok(section)
+    }
+}
+
+/// Nothing is left of a beginning that came to nothing; the folder was empty, and is locked.
+fn clean_up(dir: &Path) {
+    let made = [
+        "brevet.toml",
+        "master.key",
+        "keyring.json",
+        MFA_FILE,
+        "audit.commands.jsonl",
+        "store.db",
+        "store.db-wal",
+        "store.db-shm",
+        "store.watermark",
+    ];
+    for file in made {
+        let _ = std::fs::remove_file(dir.join(file)); // it may not exist
+    }
+}
+
+/// Prints the administrator's access key, and what to do with it.
+fn say_what_is_next(
+    dir: &Path,
+    configuration: &Path,
+    account: AccountId,
+    id: &str,
+    secret: &str,
+) -> Result<(), Failure> {
+    let (folder, configuration) = (dir.display(), configuration.display());
     print::note(format_args!(
         "{folder} holds a configuration, a store, a keyring and a master key."
     ));
@@ -200,7 +223,7 @@ pub(super) fn run(arguments: &InitArguments) -> Result<(), Failure> {
         "export AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1\n\
          export AWS_ACCESS_KEY_ID={id}\n\
          export AWS_SECRET_ACCESS_KEY={}\n",
-        secret.as_str()
+        secret
     ))
     .map_err(|error| {
         format!(

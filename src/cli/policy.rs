@@ -347,8 +347,8 @@ fn analyze(path: &Path, as_json: bool) -> Result<(), Failure> {
     } else {
         directory::parse(files::read(path, Audience::Everyone, directory::MAX_BYTES)?.expose())
     };
-    let declaration =
-        declaration.map_err(|error| super::demo::unread(&path.display().to_string(), &error))?;
+    let declaration = declaration
+        .map_err(|error| super::directory_file::unread(&path.display().to_string(), &error))?;
     let mut things = directory::declared(declaration)?;
     directory::principals::show(&mut things);
     let mut roles: Vec<Box<RoleDetail>> = things

@@ -71,9 +71,24 @@ pub(super) fn run(arguments: &MoveArguments) -> Result<(), Failure> {
         "{} is marked as moved: it stays, and nobody uses it by mistake.",
         config.store
     ));
+    say_section(arguments, &to)?;
+    print::note("Then: brevet check, and brevet serve. The watermark stays as it is.");
+    if let Place::Sqlite(path) = &config.store {
+        print::note("To go back before it was served elsewhere, with this configuration:");
+        print::note(format_args!(
+            "  brevet restore --config {} {}",
+            arguments.config.config.display(),
+            path.display()
+        ));
+    }
+    Ok(())
+}
+
+/// Says what `[store]` of every broker's configuration must be.
+fn say_section(arguments: &MoveArguments, to: &Place) -> Result<(), Failure> {
     print::note("Next: in the configuration of every broker");
     print::note("  [store]");
-    match &to {
+    match to {
         Place::Postgres { url, .. } => {
             let url = if arguments.to.contains("://") {
                 &arguments.to
@@ -102,15 +117,6 @@ pub(super) fn run(arguments: &MoveArguments) -> Result<(), Failure> {
             ));
         }
         Place::Memory => {}
-    }
-    print::note("Then: brevet check, and brevet serve. The watermark stays as it is.");
-    if let Place::Sqlite(path) = &config.store {
-        print::note("To go back before it was served elsewhere, with this configuration:");
-        print::note(format_args!(
-            "  brevet restore --config {} {}",
-            arguments.config.config.display(),
-            path.display()
-        ));
     }
     Ok(())
 }
@@ -150,17 +156,7 @@ async fn relocate(config: &Config, to: &Place) -> Result<Vec<(String, i64)>, Fai
     };
     let target = Store::open(to, Access::Move, key.as_ref(), now, &entropy).await?;
     for store in [&from, &target] {
-        let brokers = store.brokers().await?;
-        // One that has not been heard of for a while may come back.
-        let names: Vec<String> = brokers.iter().map(Broker::name).collect();
-        if !names.is_empty() {
-            return Err(format!(
-                "{} is on the store; nothing was changed.\n  next: stop every broker; one that was killed is given up after \
-                 [store] refuse_after_seconds",
-                names.join(", ")
-            )
-            .into());
-        }
+        must_be_unused(store).await?;
     }
     // What does not open here opens nowhere; a store that was marked already was looked at then.
     if config.directory.is_none() && from.head().await.is_ok() {
@@ -190,4 +186,20 @@ async fn relocate(config: &Config, to: &Place) -> Result<Vec<(String, i64)>, Fai
     from.close().await;
     target.close().await;
     Ok(tables)
+}
+
+/// Refuses a store that a broker is on.
+async fn must_be_unused(store: &Store) -> Result<(), Failure> {
+    let brokers = store.brokers().await?;
+    // One that has not been heard of for a while may come back.
+    let names: Vec<String> = brokers.iter().map(Broker::name).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "{} is on the store; nothing was changed.\n  next: stop every broker; one that was killed is given up after \
+         [store] refuse_after_seconds",
+        names.join(", ")
+    )
+    .into())
 }

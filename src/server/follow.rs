@@ -9,7 +9,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::{Shared, own_provider, reported_keys};
+use super::parts::reported_keys;
+use super::shared::bind_revoked_keys;
+use super::{Shared, own_provider};
 use crate::audit::{self, UserIdentity};
 use crate::base::clock::Timestamp;
 use crate::base::entropy;
@@ -465,7 +467,7 @@ fn mark_one(broker: &Broker, sequence: i64, detail: &str) -> Result<Detail, Foll
             .ok_or_else(|| fault("an unknown selector".into()))?;
         if selector == Selector::SigningKey {
             broker.revocations.revoke_signing_key(&revoked.value);
-            super::bind_revoked_keys(broker);
+            bind_revoked_keys(broker);
             continue;
         }
         let mark = Mark {
@@ -581,7 +583,7 @@ async fn reload(shared: &Arc<Shared>, here: i64, chain: &str) -> Result<Taken, F
         .store
         .load_revocations(&broker.revocations, broker.clock.now())
         .await?;
-    super::bind_revoked_keys(broker);
+    bind_revoked_keys(broker);
     let mut directory = None;
     if broker.directory_is_in_the_store {
         let master_key = broker.master_key.load_full();

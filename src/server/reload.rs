@@ -191,7 +191,7 @@ fn reload_keyring(config: &Config, shared: &Shared) -> Result<(), String> {
         );
     }
     shared.broker.tokens.replace(keyring);
-    super::say_without_signing_key(&shared.broker);
+    super::shared::say_without_signing_key(&shared.broker);
     Ok(())
 }
 

@@ -207,29 +207,10 @@ pub fn in_the_store(config: &mut Config) {
 pub fn config(dir: &Path) -> Config {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     Config {
-        listen: any,
-        listener: Default::default(),
-        tls: None,
         operator: any,
         regions: vec!["us-east-1".into(), "eu-central-1".into()],
-        skew: brevet::proof::sigv4::MAX_SKEW,
-        presigned_actions: Vec::new(),
-        single_use_signatures: false,
         reflection: true,
         directory: Some(dir.join("directory.json")),
-        master_key: None,
-        store: Place::Sqlite(dir.join("store.db")),
-        watermark: Some(dir.join("store.watermark")),
-        refuse_after: Duration::from_secs(900),
-        keep_changes: brevet::store::KEEP_CHANGES,
-        keyring: dir.join("keyring.json"),
-        audit: Target::File {
-            path: dir.join("audit.jsonl"),
-            sync: true,
-        },
-        session_records: Default::default(),
-        opened_tokens: Default::default(),
-        redis: None,
         limits: Limits {
             shutdown_grace: Duration::from_secs(5),
             ..Limits::default()
@@ -241,6 +222,7 @@ pub fn config(dir: &Path) -> Config {
         },
         // Tests of budgets switch on what they are about.
         budgets: BudgetLimits::OFF,
+        ..Config::in_folder(dir, any)
     }
 }
 

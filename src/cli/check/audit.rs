@@ -1,0 +1,62 @@
+//! The audit log.
+
+use super::Look;
+use super::line::{failed, ok, warning};
+use crate::audit::{self, Room, Target};
+use crate::cli::journal;
+use crate::files;
+
+impl Look<'_> {
+    /// The audit log, the log of commands beside it, and their disk.
+    pub(super) fn audit(&mut self) {
+        let Target::File { path, .. } = &self.config.audit else {
+            return self.lines.push(ok("audit log", "standard output"));
+        };
+        let shown = path.display();
+        let folder = files::folder(path);
+        let place = if path.exists() {
+            path.as_path()
+        } else {
+            folder
+        };
+        if let Err(error) = rustix::fs::access(place, rustix::fs::Access::WRITE_OK) {
+            let says = format!("{}: cannot be written: {error}", place.display());
+            return self.lines.push(failed(
+                "audit log",
+                says,
+                "give it to the broker's account: nothing is issued without it",
+            ));
+        }
+        if let Err(error) = journal::of(self.config).is_writable() {
+            let fix = "make it writable: backup, restore, export and keyring rotation are on record there";
+            self.lines.push(failed("audit log", error, fix));
+            return;
+        }
+        let line = match audit::room(folder) {
+            Err(error) => failed(
+                "audit log",
+                format!("{shown}: {error}"),
+                "look at the file system",
+            ),
+            Ok((room, free)) => {
+                let says = format!("{shown}, {} MiB free", free >> 20);
+                let fix = "make room on that file system, or move [audit] file";
+                match room {
+                    Room::Enough => ok("audit log", says),
+                    Room::CountsRefusals => warning(
+                        "audit log",
+                        format!("{says}: refusals are only counted"),
+                        fix,
+                    ),
+                    Room::RefusesReads => failed(
+                        "audit log",
+                        format!("{says}: calls that read are refused"),
+                        fix,
+                    ),
+                    Room::Full => failed("audit log", format!("{says}: nothing is issued"), fix),
+                }
+            }
+        };
+        self.lines.push(line);
+    }
+}

@@ -1,0 +1,111 @@
+//! The certificate, and the names that clients call the broker by.
+
+use std::path::Path;
+
+use super::Look;
+use super::line::{Line, failed, ok, warning};
+use crate::base::host_names::{HostName, HostNames};
+use crate::config::Names;
+use crate::server::{self, certificate};
+use crate::tls::{self, Identity};
+
+impl Look<'_> {
+    pub(super) fn certificate(&mut self) {
+        let identity = self
+            .config
+            .tls
+            .as_ref()
+            .map(|(certificate, key)| (certificate, tls::load(certificate, key)));
+        let names = identity
+            .as_ref()
+            .and_then(|(_, i)| i.as_ref().ok())
+            .map_or(&[] as &[HostName], |identity| identity.names.as_slice());
+        let names = server::host_names(self.config, names);
+        let line = match &identity {
+            None => ok("certificate", "none: plaintext"),
+            Some((path, Err(error))) => failed(
+                "certificate",
+                format!("{}: {error}", path.display()),
+                "put a certificate and its key there",
+            ),
+            Some((path, Ok(identity))) => self.judge(path, identity, names.as_ref().ok()),
+        };
+        self.lines.push(line);
+        self.lines.push(match names {
+            Ok(names) => ok("names", names.to_string()),
+            Err(error) => failed(
+                "names",
+                error,
+                "set [listen] names to what clients call this broker",
+            ),
+        });
+    }
+
+    /// Dates and names of a certificate that belongs to its key.
+    fn judge(&self, path: &Path, identity: &Identity, names: Option<&HostNames>) -> Line {
+        let path = path.display();
+        let Some((from, until)) = identity.validity else {
+            return failed(
+                "certificate",
+                format!("{path}: its dates cannot be read"),
+                "put another one there",
+            );
+        };
+        if self.now < from {
+            return failed(
+                "certificate",
+                format!("{path}: is good from {from} only"),
+                "check this machine's clock",
+            );
+        }
+        if let Some(text) = certificate::warning(until, self.now) {
+            let says = format!("{path}: {text}");
+            return match self.now < until {
+                true => warning(
+                    "certificate",
+                    says,
+                    "renew it; the broker reads it by itself",
+                ),
+                false => failed(
+                    "certificate",
+                    says,
+                    "renew it; the broker reads it by itself",
+                ),
+            };
+        }
+        let certified = HostNames::new(identity.names.iter().cloned());
+        let listed = names.filter(|_| matches!(self.config.listener.names, Names::Listed(_)));
+        let missing = listed.map_or_else(Vec::new, |names| uncovered(names, &certified));
+        let refused = listed.map_or_else(Vec::new, |names| uncovered(&certified, names));
+        let days = until.since(self.now).as_secs() / 86_400;
+        let mut says = format!("{path}: for {certified}, until {until}, {days} days left");
+        let mut steps = Vec::new();
+        if !missing.is_empty() {
+            says += &format!("; not for {}", missing.join(", "));
+            steps.push("get one for every name of [listen] names that clients use over TLS");
+        }
+        if !refused.is_empty() {
+            says += &format!("; requests for {} are refused", refused.join(", "));
+            steps.push("add to [listen] names what clients call this broker");
+        }
+        match steps.is_empty() {
+            true => ok("certificate", says),
+            false => warning("certificate", says, steps.join("; ")),
+        }
+    }
+}
+
+/// The names that are not among the others.
+fn uncovered(names: &HostNames, others: &HostNames) -> Vec<String> {
+    let missing = names.iter().filter(|name| !covers(others, name));
+    missing.map(ToString::to_string).collect()
+}
+
+/// Whether a certificate is for a name of the configuration.
+fn covers(certified: &HostNames, name: &HostName) -> bool {
+    match name {
+        // Any one label: a certificate for the same pattern covers it.
+        HostName::AnyLabel(_) => certified.iter().any(|own| own == name),
+        _ => certified.contains(&name.to_string()),
+    }
+}

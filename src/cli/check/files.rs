@@ -1,0 +1,125 @@
+//! Files and their modes, and the keys in them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Look;
+use super::line::{failed, ok, warning};
+use crate::audit::Target;
+use crate::files::{self, Audience};
+use crate::keyring_file;
+use crate::master_key::MasterKey;
+use crate::session::keyring::{Keyring, State};
+use crate::store::Place;
+
+impl Look<'_> {
+    /// Owners and modes of everything that a broker reads.
+    pub(super) fn modes(&mut self) {
+        let config = self.config;
+        let mut named: Vec<(&Path, Audience)> = vec![(&config.keyring, Audience::Owner)];
+        named.extend(
+            config
+                .master_key
+                .as_deref()
+                .map(|path| (path, Audience::Owner)),
+        );
+        named.extend(
+            config
+                .directory
+                .as_deref()
+                .map(|path| (path, Audience::Everyone)),
+        );
+        named.extend(
+            config
+                .watermark
+                .as_deref()
+                .map(|path| (path, Audience::Everyone)),
+        );
+        if let Some((certificate, private_key)) = &config.tls {
+            named.extend([
+                (&**certificate, Audience::Everyone),
+                (&**private_key, Audience::Owner),
+            ]);
+        }
+        if let Place::Sqlite(path) = &config.store {
+            named.push((path, Audience::Owner));
+        }
+        if let Target::File { path, .. } = &config.audit
+            && path.is_file()
+        {
+            named.push((path, Audience::Owner));
+        }
+        // One that is missing is another line's business.
+        let there: Vec<_> = named
+            .into_iter()
+            .filter(|(path, _)| path.exists())
+            .collect();
+        let unfit: Vec<String> = there
+            .iter()
+            .filter_map(|(path, audience)| files::check(path, *audience).err())
+            .map(|e| e.to_string())
+            .collect();
+        self.lines.push(match unfit.is_empty() {
+            true => ok(
+                "file modes",
+                format!("{} files with the right owner and mode", there.len()),
+            ),
+            false => failed(
+                "file modes",
+                unfit.join("; "),
+                "run what the line says, as the files' owner",
+            ),
+        });
+    }
+
+    pub(super) fn master_key(&mut self) -> Option<Arc<MasterKey>> {
+        let path = self.config.master_key.as_deref()?;
+        match MasterKey::load(path) {
+            Ok(key) => {
+                let mut says = format!("{}: {} seals", path.display(), key.id());
+                if let Some(next) = key.next_id() {
+                    says.push_str(&format!(", {next} is published"));
+                }
+                if !key.retired_ids().is_empty() {
+                    says.push_str(&format!(", {} retired", key.retired_ids().join(", ")));
+                }
+                self.lines.push(ok("master key", says));
+                Some(Arc::new(key))
+            }
+            Err(error) => {
+                let fix = "bring back the file from another broker or from where it is kept; without it no secret opens";
+                self.lines.push(failed("master key", error, fix));
+                None
+            }
+        }
+    }
+
+    pub(super) fn keyring(&mut self) -> Option<Keyring> {
+        let path = &self.config.keyring;
+        match keyring_file::load(path) {
+            Ok(keyring) => {
+                let says = format!(
+                    "{}: cluster {}, {} keys",
+                    path.display(),
+                    keyring.cluster_id(),
+                    keyring.listing().count()
+                );
+                let has_next = keyring.listing().any(|(_, state, _)| state == State::Next);
+                self.lines.push(match has_next {
+                    true => ok("keyring", says),
+                    false => warning(
+                        "keyring",
+                        format!("{says}, none of them next"),
+                        "it cannot be rotated",
+                    ),
+                });
+                Some(keyring)
+            }
+            Err(error) => {
+                let fix = "bring back the file from another broker of the cluster, or from a copy";
+                self.lines.push(failed("keyring", error, fix));
+                None
+            }
+        }
+    }
+}

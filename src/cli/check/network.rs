@@ -1,0 +1,127 @@
+//! What is elsewhere: Redis, identity providers, and the broker's own addresses.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::Look;
+use super::line::{failed, ok, warning};
+use crate::base::clock::SystemClock;
+use crate::cli::health;
+use crate::directory::{Directory, OidcProvider};
+use crate::metrics::Metrics;
+use crate::providers::Providers;
+use crate::session::keyring::Keyring;
+use crate::sessions::Sessions;
+
+/// So many providers are asked, so many of them at once.
+const MAX_PROVIDERS: usize = 256;
+const ASKED_AT_ONCE: usize = 16;
+/// How long a running broker may take to say whether it is ready.
+const HEALTH_WITHIN: Duration = Duration::from_secs(3);
+
+impl Look<'_> {
+    pub(super) async fn redis(&mut self, keyring: Option<&Keyring>) {
+        let (Some(options), Some(keyring)) = (&self.config.redis, keyring) else {
+            return;
+        };
+        let urls = options.urls.join(", ");
+        let examined = match Sessions::in_redis(options, Arc::new(Metrics::new())) {
+            Ok(sessions) => sessions.examine(keyring, self.now).await,
+            Err(error) => Err(error.to_string()),
+        };
+        self.lines.push(match examined {
+            Ok(()) => ok("redis", format!("{urls}: lets the broker in, does not evict")),
+            Err(why) => failed(
+                "redis",
+                format!("{urls}: {why}"),
+                "start it, or correct [sessions.redis]: address, user, password file, maxmemory-policy noeviction",
+            ),
+        });
+    }
+
+    pub(super) async fn providers(&mut self, directory: Option<&Directory>) {
+        let Some(directory) = directory else { return };
+        let mut all: Vec<Arc<OidcProvider>> = directory.oidc_providers().cloned().collect();
+        if all.is_empty() {
+            return;
+        }
+        all.sort_by(|a, b| a.arn.cmp(&b.arn));
+        let unasked = all.len().saturating_sub(MAX_PROVIDERS);
+        all.truncate(MAX_PROVIDERS);
+        let providers = match Providers::new(self.config.reach, Arc::new(SystemClock)) {
+            Ok(providers) => Arc::new(providers),
+            Err(error) => return self.lines.push(failed("provider", error, "report this")),
+        };
+        let mut results = Vec::with_capacity(all.len());
+        for portion in all.chunks(ASKED_AT_ONCE) {
+            let mut asked = JoinSet::new();
+            for provider in portion {
+                let (providers, provider) = (providers.clone(), provider.clone());
+                asked.spawn(
+                    async move { (provider.url.clone(), providers.examine(&provider).await) },
+                );
+            }
+            results.extend(asked.join_all().await);
+        }
+        results.sort_by(|a, b| a.0.cmp(&b.0));
+        for (url, result) in results {
+            self.lines.push(match result {
+                Ok(keys) => ok("provider", format!("{url}: {keys} keys")),
+                Err(why) => failed(
+                    "provider",
+                    format!("{url}: {why}"),
+                    "let this machine reach it (its discovery document and its keys), or correct Url and CertificateAuthority",
+                ),
+            });
+        }
+        if unasked > 0 {
+            self.lines.push(warning(
+                "provider",
+                format!("{unasked} more were not asked"),
+                "look at the broker's log",
+            ));
+        }
+    }
+
+    /// Free, or taken by the broker that is running.
+    pub(super) fn addresses(&mut self) {
+        let operator = self.config.operator;
+        let answers = || health::ask(health::reachable(operator), HEALTH_WITHIN).ok();
+        for (check, address) in [("listen", self.config.listen), ("operator", operator)] {
+            let line = match bind(address) {
+                Ok(()) => ok(check, format!("{address}: is free")),
+                Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => match answers() {
+                    Some((200 | 503, says)) => ok(
+                        check,
+                        format!(
+                            "{address}: taken by a broker that is running ({})",
+                            says.trim()
+                        ),
+                    ),
+                    _ => failed(
+                        check,
+                        format!("{address}: taken by another program"),
+                        format!(
+                            "end it (`ss -ltnp` names it), or set another address in [{check}] address"
+                        ),
+                    ),
+                },
+                Err(error) => failed(
+                    check,
+                    format!("{address}: {error}"),
+                    format!(
+                        "set an address of this machine in [{check}] address; ports below 1024 need a capability"
+                    ),
+                ),
+            };
+            self.lines.push(line);
+        }
+    }
+}
+
+fn bind(address: SocketAddr) -> std::io::Result<()> {
+    TcpListener::bind(address).map(drop)
+}

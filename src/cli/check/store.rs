@@ -1,0 +1,241 @@
+//! The store, the directory with every secret in it, and the other brokers on the store.
+
+use std::sync::Arc;
+
+use super::Look;
+use super::line::{failed, ok, warning};
+use crate::base::entropy::SystemEntropy;
+use crate::cli::second_factor;
+use crate::directory::Directory;
+use crate::master_key::MasterKey;
+use crate::server::{self, DirectoryFile};
+use crate::session::keyring::Keyring;
+use crate::store::{Access, DirectoryEntries, Store, StoreError, WatermarkError};
+
+/// So many entries that went from the directory file are named.
+const MAX_GONE: usize = 5;
+
+impl Look<'_> {
+    pub(super) async fn store(&mut self, key: Option<&MasterKey>) -> Option<Store> {
+        let config = self.config;
+        let is_new = config
+            .watermark
+            .as_deref()
+            .is_none_or(|path| !path.exists());
+        let opened = server::entrance(config, key)
+            .open(Access::Use, self.now, &SystemEntropy::new())
+            .await;
+        let store = match opened {
+            Ok(store) => store,
+            Err(WatermarkError::Store(StoreError::Missing(path)))
+                if config.directory.is_some() && is_new =>
+            {
+                self.lines.push(ok(
+                    "store",
+                    format!("{}: is made at the first start", path.display()),
+                ));
+                return None;
+            }
+            Err(WatermarkError::Store(error @ StoreError::Older { .. })) => {
+                let says = format!("{}: {error}; its content was not looked at", config.store);
+                self.lines
+                    .push(warning("store", says, "back it up, then start the broker"));
+                return None;
+            }
+            Err(error) => {
+                let fix = match error {
+                    WatermarkError::Store(
+                        StoreError::Unavailable(_) | StoreError::Disconnected(_),
+                    ) => "start the database, or correct [store]",
+                    WatermarkError::Store(_) | WatermarkError::File(_) => "run what the line says",
+                    _ => "find out who put it back or changed it, before anything else",
+                };
+                self.lines
+                    .push(failed("store", format!("{}: {error}", config.store), fix));
+                return None;
+            }
+        };
+        match store.head().await {
+            Ok(head) => {
+                let says = format!(
+                    "{}: {}, change {}",
+                    config.store, head.store_id, head.sequence
+                );
+                self.lines.push(ok("store", says));
+            }
+            Err(error) => {
+                self.lines
+                    .push(failed("store", error, "look at the database's log"));
+                return None;
+            }
+        }
+        self.lines.push(match store.verify(self.now).await {
+            Ok(_) => ok("integrity", "every row is as a broker wrote it"),
+            Err(error) => failed(
+                "integrity",
+                error,
+                "docs/integrity.md says what it means; `brevet restore --accept` takes it as it is",
+            ),
+        });
+        Some(store)
+    }
+
+    /// Compiles a directory file with the ids that the store keeps for it. Nothing is written.
+    async fn directory_file(
+        &mut self,
+        file: &DirectoryFile,
+        store: Option<&Store>,
+    ) -> Result<Directory, String> {
+        let kept = match store {
+            Some(store) => store
+                .directory_entries()
+                .await
+                .map_err(|error| error.to_string())?,
+            None => DirectoryEntries::default(),
+        };
+        let compiled = file
+            .compile(&kept, &SystemEntropy::new())
+            .map_err(|error| error.to_string())?;
+        let gone: Vec<String> = compiled.gone(&kept).map(ToString::to_string).collect();
+        if compiled.made > 0 && store.is_some() {
+            self.lines.push(ok(
+                "unique ids",
+                format!(
+                    "new entries without a unique id: {}; the broker makes one for each when it reads the file",
+                    compiled.made
+                ),
+            ));
+        }
+        if !gone.is_empty() {
+            let named = gone.iter().take(MAX_GONE).cloned().collect::<Vec<_>>();
+            let more = match gone.len().saturating_sub(MAX_GONE) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            self.lines.push(warning(
+                "departures",
+                format!(
+                    "not in the file any more: {}{more}; their sessions end when the broker reads it",
+                    named.join(", ")
+                ),
+                "put them back before it does, if they are to stay",
+            ));
+        }
+        Ok(compiled.directory)
+    }
+
+    /// Loads everything as a broker does, with every secret.
+    pub(super) async fn directory(
+        &mut self,
+        store: Option<&Store>,
+        key: Option<&Arc<MasterKey>>,
+    ) -> Option<Directory> {
+        let config = self.config;
+        let (place, loaded) = match (&config.directory, store, key) {
+            (Some(path), _, _) => {
+                let file = DirectoryFile::read(
+                    path,
+                    config.master_key.as_deref(),
+                    config.issuer.as_deref(),
+                );
+                let loaded = match file {
+                    Ok(file) => self.directory_file(&file, store).await,
+                    Err(error) => Err(error.to_string()),
+                };
+                (path.display().to_string(), loaded)
+            }
+            (None, Some(store), Some(key)) => (
+                "in the store".to_owned(),
+                server::load_store(store, key)
+                    .await
+                    .map_err(|e| e.to_string()),
+            ),
+            (None, _, _) => return None,
+        };
+        let directory = match loaded {
+            Ok(directory) => directory,
+            Err(error) => {
+                let fix = match config.directory {
+                    Some(_) => {
+                        "correct the file, or bring back the master key that sealed its secrets"
+                    }
+                    None => "bring back the master key, or a backup (`brevet restore FILE`)",
+                };
+                self.lines.push(failed("directory", error, fix));
+                return None;
+            }
+        };
+        let (users, roles, keys) = directory.counts();
+        let says = format!(
+            "{place}: {users} users, {roles} roles, {keys} access keys; every secret opens"
+        );
+        self.lines.push(match directory.clear_secrets() {
+            0 => ok("directory", says),
+            clear => warning(
+                "directory",
+                format!("{says}; {clear} secrets stand in it in clear"),
+                "brevet seal",
+            ),
+        });
+        self.warnings.extend(directory.warnings());
+        self.warnings.extend(second_factor::warnings(&directory));
+        self.warnings
+            .extend(server::own_provider(&directory, config.issuer.as_deref()));
+        Some(directory)
+    }
+
+    /// The other brokers on a shared store: one cluster, and keys that they can open.
+    pub(super) async fn brokers(
+        &mut self,
+        store: Option<&Store>,
+        keyring: Option<&Keyring>,
+        key: Option<&MasterKey>,
+    ) {
+        let Some(store) = store.filter(|store| store.is_shared()) else {
+            return;
+        };
+        let brokers = match store.brokers().await {
+            Ok(brokers) => brokers,
+            Err(error) => {
+                return self
+                    .lines
+                    .push(failed("brokers", error, "look at the database's log"));
+            }
+        };
+        let connected: Vec<_> = brokers.iter().filter(|b| b.is_connected).collect();
+        let foreign = |cluster: &str| {
+            keyring.is_some_and(|k| !cluster.is_empty() && k.cluster_id() != cluster)
+        };
+        let strangers: Vec<String> = connected
+            .iter()
+            .filter(|b| foreign(&b.cluster_id))
+            .map(|b| b.name())
+            .collect();
+        if !strangers.is_empty() {
+            let says = format!(
+                "{} has the keyring of another cluster",
+                strangers.join(", ")
+            );
+            let fix = "copy keyring.json from one broker to all: sessions of one cluster are refused by the other";
+            return self.lines.push(failed("brokers", says, fix));
+        }
+        let lacks = |b: &&&crate::store::Broker| {
+            key.is_some_and(|k| !b.master_keys.is_empty() && !b.has_master_key(k.id()))
+        };
+        let lacking: Vec<String> = connected.iter().filter(lacks).map(|b| b.name()).collect();
+        self.lines.push(match lacking.is_empty() {
+            true => ok(
+                "brokers",
+                format!("{} connected, of the same cluster", connected.len()),
+            ),
+            false => failed(
+                "brokers",
+                format!(
+                    "{} does not have the master key that seals here",
+                    lacking.join(", ")
+                ),
+                "copy master.key to it; it reads it by itself",
+            ),
+        });
+    }
+}

@@ -1,0 +1,423 @@
+//! `brevet restore`: a copy of the store in the store's place.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+
+use super::store::master_key;
+use super::{ConfigArgument, Failure, clock, journal, operator, print, report, runtime};
+use crate::base::clock::Timestamp;
+use crate::base::entropy::SystemEntropy;
+use crate::commands::{self, Secrets};
+use crate::config::Config;
+use crate::files;
+use crate::master_key::MasterKey;
+use crate::server;
+use crate::store::{self, Access, Head, Place, Prepared, Shown, Store, StoreError, Watermark};
+
+const RESTORE_EXAMPLES: &str = "\
+Examples:
+  brevet restore --config /var/lib/brevet/brevet.toml /backup/store.db
+  brevet restore --config brevet.toml /backup/store.db --master-key /backup/master.key
+      For a backup from before a `brevet rekey --forget`: its key is kept with today's from then on.
+  brevet restore --config /var/lib/brevet/brevet.toml --accept
+      After `pg_restore` put a PostgreSQL store back.";
+
+/// Put a backup in the store's place; everything that was issued before ends
+///
+/// First opens every secret of the backup and loads all of it: a backup that this broker could not
+/// serve is refused, and nothing is replaced. The store that was there is kept beside it, under a
+/// name that is printed. What was revoked or used after the backup was made is not known any more,
+/// so every session from before the restore ends, and no code from before it is taken. A store or a
+/// backup with rows that no broker wrote is refused, and each of these rows named; --accept takes it
+/// as it is.
+#[derive(Debug, Args)]
+#[command(after_long_help = RESTORE_EXAMPLES)]
+pub(super) struct RestoreArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
+    /// The backup
+    #[arg(required_unless_present = "accept")]
+    file: Option<PathBuf>,
+    /// Go on with the store, or with the backup, as it is: it was put back or changed by other means, and
+    /// that is meant
+    #[arg(long)]
+    accept: bool,
+    /// A master key file that opens the backup; the keys that it takes are added to [directory] master_key
+    #[arg(long, value_name = "FILE", requires = "file")]
+    master_key: Option<PathBuf>,
+    /// The backup may be another store's than the one that is in its place
+    #[arg(long, requires = "file")]
+    another_store: bool,
+}
+
+pub(super) fn restore(arguments: &RestoreArguments) -> Result<(), Failure> {
+    let config = Config::load(&arguments.config.config)?;
+    match (&arguments.file, &config.store) {
+        (Some(file), Place::Sqlite(place)) => {
+            let (file, place) = (std::path::absolute(file)?, place.clone());
+            let parameters =
+                json!({"file": file, "store": place, "anotherStore": arguments.another_store});
+            journal::recorded(&journal::of(&config), "RestoreStore", parameters, || {
+                let head = Restore {
+                    arguments,
+                    config: &config,
+                    file,
+                    place,
+                }
+                .run()?;
+                let came_of_it = json!({"storeId": head.store_id, "sequenceNumber": head.sequence});
+                Ok(((), came_of_it))
+            })
+        }
+        (Some(_), _) => Err(
+            "a PostgreSQL store is put back by `pg_restore`; then: brevet restore --accept".into(),
+        ),
+        (None, _) => journal::note(&journal::of(&config), "AcceptStore", json!({}), || {
+            accept(&config)
+        }),
+    }
+}
+
+/// Takes the store as it is, and says in what it is not as brokers left it.
+fn accept(config: &Config) -> Result<(), Failure> {
+    let watermark = config.watermark.as_deref();
+    // One that cannot be read says nothing; everything ends either way.
+    let known = watermark.and_then(|path| Watermark::load(path).ok().flatten());
+    let _lock = match &config.store {
+        Place::Sqlite(path) => Some(store::SqliteLock::take(path)?),
+        Place::Postgres { .. } | Place::Memory => None,
+    };
+    let (now, entropy) = (clock::now(config)?, SystemEntropy::new());
+    let key = config
+        .master_key
+        .as_deref()
+        .map(MasterKey::load)
+        .transpose()?;
+    let head: Head = runtime()?.block_on(async {
+        let store = Store::open(&config.store, Access::Serve, key.as_ref(), now, &entropy).await?;
+        let shown = say_what_is_taken(&store, now).await?;
+        let seen = known.map_or(0, |w| w.sequence);
+        let head = store.accept(&shown, seen, now).await?;
+        store.close().await;
+        Ok::<Head, Failure>(head)
+    })?;
+    if let Some(path) = watermark {
+        Watermark::of(&head).save(path)?;
+    }
+    ended(&head);
+    Ok(())
+}
+
+/// Names every row that no broker wrote like this, with what is in it.
+async fn say_what_is_taken(store: &Store, now: Timestamp) -> Result<Shown, Failure> {
+    let shown = store.show(now).await?;
+    if store.is_unsealed() {
+        print::note("The rows carry no MACs yet; they are taken as they are.");
+    } else if shown.findings.is_empty() {
+        print::note("Every row is as a broker wrote it.");
+    } else {
+        print::note("Taken as it is, though no broker wrote it like this:");
+        shown
+            .findings
+            .iter()
+            .for_each(|what| print::note(format_args!("  {}", print::visible(what))));
+    }
+    Ok(shown)
+}
+
+fn ended(head: &Head) {
+    print::note(format_args!(
+        "The store goes on at change {}. Every session that was issued before now has ended,",
+        head.sequence
+    ));
+    print::note("and codes and assertions from before now are not taken.");
+}
+
+/// One run of `brevet restore FILE`.
+struct Restore<'a> {
+    arguments: &'a RestoreArguments,
+    config: &'a Config,
+    file: PathBuf,
+    place: PathBuf,
+}
+
+impl Restore<'_> {
+    /// Nothing is replaced before everything was looked at.
+    fn run(self) -> Result<Head, Failure> {
+        let runtime = runtime()?;
+        let now = clock::now(self.config)?;
+        let own = self
+            .config
+            .master_key
+            .as_deref()
+            .map(MasterKey::load)
+            .transpose()?;
+        let more = self
+            .arguments
+            .master_key
+            .as_deref()
+            .map(MasterKey::load)
+            .transpose()?;
+        let key = match (own, more) {
+            (Some(own), Some(more)) => Some(own.with_keys_of(more)?),
+            (own, more) => own.or(more),
+        };
+        let prepared = runtime
+            .block_on(store::prepare(
+                &self.file,
+                &self.place,
+                key.as_ref(),
+                now,
+                &SystemEntropy::new(),
+            ))
+            .map_err(|error| report::with_free_space(error.into(), &[&self.place]))?;
+        let seen = runtime.block_on(self.same_store(&prepared))?;
+        let added = self.secrets(&runtime, &prepared, now)?;
+        self.keep_keys_revoked(&runtime, &prepared, now)?;
+        let kept = files::name_for_replaced(&self.place, now);
+        if self.place.exists() {
+            print::note(format_args!(
+                "The store that is there now is kept as {}.",
+                kept.display()
+            ));
+        }
+        let shown = self
+            .arguments
+            .accept
+            .then(|| runtime.block_on(say_what_is_taken(prepared.store(), now)))
+            .transpose()?;
+        let placed = runtime
+            .block_on(prepared.put_in_place(shown.as_ref(), seen, kept, now))
+            .map_err(|error| report::with_free_space(error.into(), &[&self.place]))?;
+        if let Some(path) = &self.config.watermark {
+            Watermark::of(&placed.head).save(path)?;
+        }
+        ended(&placed.head);
+        if let Some(kept) = placed.kept {
+            print::note("To go back to the store that was replaced, with the broker stopped:");
+            let config = self.arguments.config.config.display();
+            let more = if self.arguments.another_store {
+                " --another-store"
+            } else {
+                ""
+            };
+            print::note(format_args!(
+                "  brevet restore --config {config} {}{more}",
+                kept.display()
+            ));
+        }
+        if let Some(path) = added {
+            print::note(format_args!(
+                "Copy {} to the other brokers, if there are any.",
+                path.display()
+            ));
+        }
+        Ok(placed.head)
+    }
+
+    /// A signing key that was revoked is revoked for ever, whatever the backup knows of it.
+    fn keep_keys_revoked(
+        &self,
+        runtime: &tokio::runtime::Runtime,
+        prepared: &Prepared,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        match runtime.block_on(store::revoked_keys(&self.place)) {
+            Some(ids) if ids.is_empty() => {}
+            // One that is taken as it is cannot be written to before.
+            Some(_) if self.arguments.accept => print::note(
+                "Revoke the signing keys once more that were revoked after the backup was made: `brevet keyring revoke`.",
+            ),
+            Some(ids) => {
+                let ids = ids.iter().map(String::as_str);
+                let who = operator();
+                runtime.block_on(commands::revoke_signing_keys(
+                    prepared.store(),
+                    &who,
+                    ids.clone(),
+                    now,
+                ))?;
+                let ids: Vec<&str> = ids.collect();
+                print::note(format_args!(
+                    "Signing keys that were revoked stay revoked: {}.",
+                    ids.join(", ")
+                ));
+            }
+            None => print::note(
+                "Signing keys that were revoked after the backup was made are not known here: revoke them once more \
+                 (`brevet keyring revoke`), if there were any.",
+            ),
+        }
+        Ok(())
+    }
+
+    /// The last change that this node has seen of the store that the backup is of.
+    async fn same_store(&self, prepared: &Prepared) -> Result<i64, Failure> {
+        // One that cannot be read says nothing; everything ends either way.
+        let known = self
+            .config
+            .watermark
+            .as_deref()
+            .and_then(|path| Watermark::load(path).ok().flatten());
+        let in_place = store::look_at(&self.place).await?;
+        let head = prepared.head();
+        let other = [
+            in_place.as_ref().map(|h| &h.store_id),
+            known.as_ref().map(|w| &w.store_id),
+        ];
+        let other = other.into_iter().flatten().find(|id| **id != head.store_id);
+        if let Some(other) = other.filter(|_| !self.arguments.another_store) {
+            return Err(format!(
+                "{}: is a backup of the store {}, and the one here is {other}: users, roles and revocations of the one are \
+                 not in the other. Nothing was replaced; name a backup of this store, or add --another-store to mean it",
+                self.file.display(),
+                head.store_id
+            )
+            .into());
+        }
+        let seen = [
+            in_place
+                .filter(|h| h.store_id == head.store_id)
+                .map(|h| h.sequence),
+            known
+                .filter(|w| w.store_id == head.store_id)
+                .map(|w| w.sequence),
+        ];
+        Ok(seen.into_iter().flatten().max().unwrap_or_default())
+    }
+
+    /// Opens every secret and loads everything, as the broker would. The master key file, if keys were
+    /// added to it.
+    fn secrets(
+        &self,
+        runtime: &tokio::runtime::Runtime,
+        prepared: &Prepared,
+        now: Timestamp,
+    ) -> Result<Option<PathBuf>, Failure> {
+        if self.config.directory.is_some() {
+            return Ok(None); // the directory is a file: there are no secrets in the store
+        }
+        let (path, own) = master_key(self.config)?;
+        let mut key = MasterKey::load(path)?;
+        if let Some(more) = &self.arguments.master_key {
+            key = key.with_keys_of(MasterKey::load(more)?)?;
+        }
+        let unfit = |error: String| {
+            format!(
+                "{}: {error}. Nothing was replaced; name another backup",
+                self.file.display()
+            )
+        };
+        if !self.arguments.accept {
+            let found = match runtime.block_on(commands::open_all(prepared.store(), &key)) {
+                Ok(found) => found,
+                Err(StoreError::Key(id)) => return Err(unreadable(&self.file, path, &id).into()),
+                Err(error) => return Err(unfit(error.to_string()).into()),
+            };
+            if !found.all_open() {
+                return Err(unopened(&self.file, path, &found).into());
+            }
+            runtime
+                .block_on(prepared.store().verify(now))
+                .map_err(|error| unfit(error.to_string()))?;
+        }
+        let takes_more = key.ids().any(|id| !own.holds(id));
+        let key = std::sync::Arc::new(key);
+        if !self.arguments.accept {
+            runtime
+                .block_on(server::load_store(prepared.store(), &key))
+                .map_err(|e| unfit(e.to_string()))?;
+        }
+        if !takes_more {
+            return Ok(None);
+        }
+        let kept = files::name_for_replaced(path, now);
+        files::keep(path, &kept)?;
+        key.save(path)?;
+        print::note(format_args!(
+            "{} holds the keys of this backup too, which only open; the file as it was is {}.",
+            path.display(),
+            kept.display()
+        ));
+        Ok(Some(path.to_owned()))
+    }
+}
+
+/// Why a backup is refused whose rows do not open, and where their key may be.
+fn unreadable(file: &Path, master_key: &Path, id: &str) -> String {
+    let mut text = format!(
+        "{}: its rows do not open: they were written under the master key {id}, which {} does not hold",
+        file.display(),
+        master_key.display()
+    );
+    for holder in holders(master_key, id) {
+        text.push_str(&format!(
+            "\n  it is in {}: add --master-key {0}",
+            holder.display()
+        ));
+    }
+    format!("{text}\nNothing was replaced.\n  next: {FIND_KEY}")
+}
+
+/// What to do about a key that is missing.
+const FIND_KEY: &str = "find the key file from when the backup was made (on another broker, or where the keys are kept \
+                        apart from the backups), and add --master-key FILE";
+
+/// Why a backup is refused, and where its keys may be.
+fn unopened(file: &Path, master_key: &Path, found: &Secrets) -> String {
+    let mut text = format!(
+        "{}: {} of its {} secrets do not open",
+        file.display(),
+        closed(found),
+        found.count()
+    );
+    for (id, number) in &found.missing {
+        text.push_str(&format!(
+            "\n  {number} are sealed under the master key {id}, which {} does not hold",
+            master_key.display()
+        ));
+        for holder in holders(master_key, id) {
+            text.push_str(&format!(
+                "\n    it is in {}: add --master-key {0}",
+                holder.display()
+            ));
+        }
+    }
+    for name in &found.broken {
+        text.push_str(&format!(
+            "\n  {name}: was altered, or belongs to another owner"
+        ));
+    }
+    let next = match found.missing.is_empty() {
+        true => "name another backup: this one was altered",
+        false => FIND_KEY,
+    };
+    format!("{text}\nNothing was replaced.\n  next: {next}")
+}
+
+fn closed(found: &Secrets) -> usize {
+    found.missing.values().sum::<usize>() + found.broken_count
+}
+
+/// Files beside a master key file, by whatever name, that hold a key.
+fn holders(master_key: &Path, id: &str) -> Vec<PathBuf> {
+    /// So many files of a folder are looked at.
+    const LOOKED_AT: usize = 1_000;
+    let Ok(entries) = files::folder(master_key).read_dir() else {
+        return Vec::new();
+    };
+    let mut found: Vec<PathBuf> = entries
+        .flatten()
+        .take(LOOKED_AT)
+        .map(|entry| entry.path())
+        .filter(|path| {
+            path.metadata()
+                .is_ok_and(|meta| meta.is_file() && meta.len() < 4_096)
+        })
+        .filter(|path| MasterKey::load(path).is_ok_and(|key| key.holds(id)))
+        .collect();
+    found.sort();
+    found
+}

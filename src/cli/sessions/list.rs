@@ -1,0 +1,137 @@
+//! `brevet sessions list`.
+
+use clap::Args;
+use serde_json::json;
+
+use super::show::{at, shown};
+use crate::api::sts::v1 as pb;
+use crate::cli::aws::Settings;
+use crate::cli::print::{self, Output, OutputArgument};
+use crate::cli::{CallArguments, Failure, role_arn};
+use crate::client::Client;
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  brevet sessions list
+      Those of your account that have not ended, ordered by their end.
+  brevet sessions list --role-arn Demo --output json
+      Those of one role, for a program.
+  brevet sessions list --include-revoked --max-items 1000
+      With those that a revocation has ended.";
+
+/// List the sessions on record that have not ended, ordered by their end
+///
+/// Shows the sessions of your account: who holds them, of which role, until when, and whom they come
+/// from. Records are kept in memory, or in Redis where brokers share them; a session that is not on
+/// record is valid all the same, and can be revoked all the same.
+#[derive(Debug, Args)]
+#[command(after_long_help = LIST_EXAMPLES)]
+pub(in crate::cli) struct ListArguments {
+    #[command(flatten)]
+    call: CallArguments,
+    /// Of this role alone: its ARN, or the name of a role of your own account
+    #[arg(long, value_name = "ARN")]
+    role_arn: Option<String>,
+    /// With those that a revocation has ended
+    #[arg(long)]
+    include_revoked: bool,
+    /// At most this many: 1 to 1,000
+    #[arg(long, default_value_t = 100, value_name = "NUMBER")]
+    max_items: i32,
+    /// Where the last answer ended
+    #[arg(long, value_name = "MARKER")]
+    marker: Option<String>,
+    #[command(flatten)]
+    output: OutputArgument,
+}
+
+pub(super) async fn run(arguments: ListArguments) -> Result<(), Failure> {
+    let client = Settings::of(&arguments.call)?.client().await?;
+    let role_arn = match &arguments.role_arn {
+        Some(role) => Some(role_arn(&client, role).await?),
+        None => None,
+    };
+    let request = pb::ListSessionsRequest {
+        role_arn,
+        max_items: None,
+        marker: arguments.marker,
+        include_revoked: arguments.include_revoked,
+    };
+    let answer = pages(&client, request, arguments.max_items).await?;
+    match arguments.output.chosen() {
+        Output::Json => {
+            let sessions: Vec<_> = answer.sessions.iter().map(shown).collect();
+            let mut shown = json!({"Sessions": sessions});
+            if let (false, Some(fields)) = (answer.marker.is_empty(), shown.as_object_mut()) {
+                fields.insert("Marker".to_owned(), answer.marker.as_str().into());
+            }
+            print::json(&shown)?;
+        }
+        Output::Table => {
+            let rows: Vec<_> = answer.sessions.iter().map(row).collect();
+            print::block(print::table(
+                &["SESSION", "WHO", "CAME FROM", "KEY", "UNTIL", "STATE"],
+                &rows,
+            ))?;
+            if !answer.marker.is_empty() {
+                print::note(format_args!(
+                    "There are more: --marker {}",
+                    print::word(&answer.marker)
+                ));
+            }
+        }
+    }
+    if !answer.shared {
+        print::note(
+            "These are the records of the one broker that answered; with Redis all brokers share them.",
+        );
+    }
+    Ok(())
+}
+
+/// As many sessions as were asked for, however many pages they come in.
+async fn pages(
+    client: &Client,
+    request: pb::ListSessionsRequest,
+    max_items: i32,
+) -> Result<pb::ListSessionsResponse, Failure> {
+    let first = pb::ListSessionsRequest {
+        max_items: Some(max_items),
+        ..request.clone()
+    };
+    let mut all = client.list_sessions(first).await?;
+    loop {
+        let found = i32::try_from(all.sessions.len()).unwrap_or(i32::MAX);
+        if all.marker.is_empty() || found >= max_items {
+            return Ok(all);
+        }
+        let next = pb::ListSessionsRequest {
+            max_items: Some(max_items - found),
+            marker: Some(all.marker.clone()),
+            ..request.clone()
+        };
+        let page = client.list_sessions(next).await?;
+        if page.marker == all.marker {
+            return Err(format!(
+                "the broker's pages do not go on behind {}",
+                print::visible(&page.marker)
+            )
+            .into());
+        }
+        all.sessions.extend(page.sessions);
+        all.marker = page.marker;
+    }
+}
+
+fn row(session: &pb::Session) -> Vec<String> {
+    let last = session.came_from.last().cloned().unwrap_or_default();
+    let state = if session.revoked { "revoked" } else { "live" };
+    vec![
+        session.session_id.clone(),
+        session.arn.clone(),
+        last,
+        session.access_key_id.clone(),
+        at(&session.expires_at),
+        state.to_owned(),
+    ]
+}

@@ -1,0 +1,373 @@
+//! The calls of a client.
+
+use std::sync::Arc;
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::error::chain;
+use super::{
+    AssumeRole, AssumeRoleWithWebIdentity, AssumedRole, CallerIdentity, Client, ClientError,
+    Credentials, WebIdentityRole, WebIdentityToken,
+};
+use crate::api::sts::v1 as pb;
+use crate::base::clock::Timestamp;
+use crate::base::secret::Secret;
+
+impl Client {
+    /// AssumeRole.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn assume_role(&self, request: &AssumeRole) -> Result<AssumedRole, ClientError> {
+        let message = pb::AssumeRoleRequest {
+            role_arn: request.role_arn.clone(),
+            role_session_name: request.role_session_name.clone(),
+            policy_arns: request.policy_arns.clone(),
+            policy: request.policy.clone(),
+            duration_seconds: request.duration_seconds,
+            tags: request
+                .tags
+                .iter()
+                .map(|(key, value)| pb::Tag {
+                    key: key.clone(),
+                    value: value.clone(),
+                })
+                .collect(),
+            transitive_tag_keys: request.transitive_tag_keys.clone(),
+            external_id: request.external_id.clone(),
+            serial_number: request
+                .mfa
+                .as_ref()
+                .map(|(serial_number, _)| serial_number.clone()),
+            token_code: request.mfa.as_ref().map(|(_, code)| code.clone()),
+            source_identity: request.source_identity.clone(),
+        };
+        let answer = self
+            .grpc
+            .clone()
+            .assume_role(message)
+            .await
+            .map_err(|s| self.failed(&s))?
+            .into_inner();
+        self.assumed(
+            answer.credentials,
+            answer.assumed_role_user,
+            answer.packed_policy_size,
+            answer.source_identity,
+        )
+    }
+
+    /// AssumeRoleWithWebIdentity: the token is the proof, and nothing is signed.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn assume_role_with_web_identity(
+        &self,
+        request: &AssumeRoleWithWebIdentity,
+    ) -> Result<WebIdentityRole, ClientError> {
+        let message = pb::AssumeRoleWithWebIdentityRequest {
+            role_arn: request.role_arn.clone(),
+            role_session_name: request.role_session_name.clone(),
+            web_identity_token: request.token.expose().clone(),
+            provider_id: None,
+            policy_arns: request.policy_arns.clone(),
+            policy: request.policy.clone(),
+            duration_seconds: request.duration_seconds,
+        };
+        let answer = self
+            .grpc
+            .clone()
+            .assume_role_with_web_identity(message)
+            .await;
+        let answer = answer.map_err(|s| self.failed(&s))?.into_inner();
+        let (size, source) = (answer.packed_policy_size, answer.source_identity);
+        Ok(WebIdentityRole {
+            role: self.assumed(answer.credentials, answer.assumed_role_user, size, source)?,
+            subject: answer.subject_from_web_identity_token,
+            provider: answer.provider,
+            audience: answer.audience,
+        })
+    }
+
+    fn assumed(
+        &self,
+        credentials: Option<pb::Credentials>,
+        user: Option<pb::AssumedRoleUser>,
+        packed_policy_size: i32,
+        source_identity: String,
+    ) -> Result<AssumedRole, ClientError> {
+        let credentials = self.received(credentials)?;
+        let user = user.ok_or(ClientError::Incomplete("assumed_role_user"))?;
+        let (assumed_role_id, arn) = (user.assumed_role_id, user.arn);
+        Ok(AssumedRole {
+            credentials,
+            assumed_role_id,
+            arn,
+            packed_policy_size,
+            source_identity,
+        })
+    }
+
+    /// GetWebIdentityToken: a signed statement of who the caller is, for others. `algorithm` is
+    /// `ES384`, `RS256` or `EdDSA`; `duration_seconds` 60 to 3600, 300 without it.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn get_web_identity_token(
+        &self,
+        audience: &[String],
+        algorithm: &str,
+        duration_seconds: Option<i32>,
+        tags: &[(String, String)],
+    ) -> Result<WebIdentityToken, ClientError> {
+        let message = pb::GetWebIdentityTokenRequest {
+            audience: audience.to_vec(),
+            signing_algorithm: algorithm.to_owned(),
+            duration_seconds,
+            tags: tags
+                .iter()
+                .map(|(key, value)| pb::Tag {
+                    key: key.clone(),
+                    value: value.clone(),
+                })
+                .collect(),
+        };
+        let answer = self
+            .grpc
+            .clone()
+            .get_web_identity_token(message)
+            .await
+            .map_err(|s| self.failed(&s))?
+            .into_inner();
+        let expiration = answer
+            .expiration
+            .ok_or(ClientError::Incomplete("expiration"))?;
+        Ok(WebIdentityToken {
+            token: Arc::new(Secret::new(answer.web_identity_token)),
+            expires_at: Timestamp::from_seconds(expiration.seconds),
+        })
+    }
+
+    /// GetSessionToken: a session of the calling user, with an MFA device and its code, or without.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn get_session_token(
+        &self,
+        mfa: Option<(&str, &str)>,
+    ) -> Result<Credentials, ClientError> {
+        let message = pb::GetSessionTokenRequest {
+            duration_seconds: None,
+            serial_number: mfa.map(|(serial_number, _)| serial_number.to_owned()),
+            token_code: mfa.map(|(_, code)| code.to_owned()),
+        };
+        let answer = self
+            .grpc
+            .clone()
+            .get_session_token(message)
+            .await
+            .map_err(|s| self.failed(&s))?
+            .into_inner();
+        self.received(answer.credentials)
+    }
+
+    fn received(&self, credentials: Option<pb::Credentials>) -> Result<Credentials, ClientError> {
+        let credentials = credentials.ok_or(ClientError::Incomplete("credentials"))?;
+        let expires_at = credentials
+            .expiration
+            .ok_or(ClientError::Incomplete("expiration"))?;
+        let life = Some((
+            self.clock.now(),
+            Timestamp::from_seconds(expires_at.seconds),
+        ));
+        let keys = Credentials::new(
+            &credentials.access_key_id,
+            &credentials.secret_access_key,
+            Some(&credentials.session_token),
+        );
+        Ok(Credentials { life, ..keys })
+    }
+
+    /// GetCallerIdentity.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn get_caller_identity(&self) -> Result<CallerIdentity, ClientError> {
+        let answer = self
+            .grpc
+            .clone()
+            .get_caller_identity(pb::GetCallerIdentityRequest {})
+            .await;
+        let answer = answer.map_err(|s| self.failed(&s))?.into_inner();
+        Ok(CallerIdentity {
+            user_id: answer.user_id,
+            account: answer.account,
+            arn: answer.arn,
+        })
+    }
+
+    /// GetAccessKeyInfo: the account.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn get_access_key_info(&self, access_key_id: &str) -> Result<String, ClientError> {
+        let message = pb::GetAccessKeyInfoRequest {
+            access_key_id: access_key_id.to_owned(),
+        };
+        Ok(self
+            .grpc
+            .clone()
+            .get_access_key_info(message)
+            .await
+            .map_err(|s| self.failed(&s))?
+            .into_inner()
+            .account)
+    }
+
+    /// DecodeAuthorizationMessage: JSON.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn decode_authorization_message(
+        &self,
+        encoded_message: &str,
+    ) -> Result<String, ClientError> {
+        let request = pb::DecodeAuthorizationMessageRequest {
+            encoded_message: encoded_message.to_owned(),
+        };
+        let answer = self
+            .grpc
+            .clone()
+            .decode_authorization_message(request)
+            .await
+            .map_err(|s| self.failed(&s))?;
+        Ok(answer.into_inner().decoded_message)
+    }
+}
+
+impl Client {
+    /// ListSessions: what is on record about the account's sessions.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn list_sessions(
+        &self,
+        request: pb::ListSessionsRequest,
+    ) -> Result<pb::ListSessionsResponse, ClientError> {
+        Ok(self
+            .administration
+            .clone()
+            .list_sessions(request)
+            .await
+            .map_err(|s| self.failed(&s))?
+            .into_inner())
+    }
+
+    /// DescribeSession: what is on record about one.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn describe_session(&self, session_id: &str) -> Result<pb::Session, ClientError> {
+        let message = pb::DescribeSessionRequest {
+            session_id: session_id.to_owned(),
+        };
+        let answer = self
+            .administration
+            .clone()
+            .describe_session(message)
+            .await
+            .map_err(|s| self.failed(&s))?;
+        answer
+            .into_inner()
+            .session
+            .ok_or(ClientError::Incomplete("session"))
+    }
+
+    /// RevokeSessions: they end, and so does what came from them.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn revoke_sessions(
+        &self,
+        request: pb::RevokeSessionsRequest,
+    ) -> Result<pb::RevokeSessionsResponse, ClientError> {
+        Ok(self
+            .administration
+            .clone()
+            .revoke_sessions(request)
+            .await
+            .map_err(|s| self.failed(&s))?
+            .into_inner())
+    }
+
+    /// PreviewRevocation: what RevokeSessions would hit; ends nothing.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn preview_revocation(
+        &self,
+        request: pb::RevokeSessionsRequest,
+    ) -> Result<pb::RevocationTarget, ClientError> {
+        let answer = self
+            .administration
+            .clone()
+            .preview_revocation(request)
+            .await
+            .map_err(|s| self.failed(&s))?;
+        answer
+            .into_inner()
+            .target
+            .ok_or(ClientError::Incomplete("target"))
+    }
+}
+
+impl Client {
+    /// An action of the IAM API: its result as JSON.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn iam(
+        &self,
+        action: &str,
+        parameters: &[(&str, &str)],
+    ) -> Result<serde_json::Value, ClientError> {
+        let all = [("Action", action), ("Version", "2010-05-08")]
+            .into_iter()
+            .chain(parameters.iter().copied());
+        let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let form: Vec<String> = all
+            .map(|(name, value)| format!("{}={}", encode(name), encode(value)))
+            .collect();
+        let (status, text) =
+            self.signed
+                .form(form.join("&"))
+                .await
+                .map_err(|error| ClientError::Unreachable {
+                    url: self.url.clone(),
+                    reason: chain(&*error),
+                })?;
+        let mut answer: serde_json::Value =
+            serde_json::from_slice(&text).map_err(|_| ClientError::Incomplete("JSON"))?;
+        let field = |name: &str| {
+            answer
+                .pointer(&format!("/Error/{name}"))
+                .and_then(|v| v.as_str())
+                .unwrap_or_default()
+                .to_owned()
+        };
+        if !status.is_success() {
+            let request_id = answer
+                .get("RequestId")
+                .and_then(|v| v.as_str())
+                .unwrap_or_default()
+                .to_owned();
+            return Err(ClientError::Refused {
+                code: field("Code"),
+                message: field("Message"),
+                request_id,
+            });
+        }
+        let result = answer.pointer_mut(&format!("/{action}Response/{action}Result"));
+        Ok(result.map(serde_json::Value::take).unwrap_or_default())
+    }
+}

@@ -1,0 +1,162 @@
+//! `[store]` and `[sessions.redis]`: the databases, and how they are trusted.
+
+use std::path::{Path, PathBuf};
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use super::document::{Redis, RedisMode, StoreSection};
+use super::{ConfigError, MAX_FILE_BYTES, value};
+use crate::base::secret::Secret;
+use crate::files::{self, Audience};
+use crate::sessions::{self, Mode, RedisOptions};
+use crate::store::{self, Place};
+
+/// Where a store is that a command names: `postgres://…` with its password in a file, or a SQLite file. By
+/// the rules of [store].
+///
+/// # Errors
+/// Names the key, and the rule.
+pub fn store_at(
+    to: &str,
+    password_file: Option<&Path>,
+    ca_file: Option<&Path>,
+) -> Result<Place, ConfigError> {
+    let is_url = to.contains("://");
+    let section = StoreSection {
+        file: (!is_url).then(|| to.into()),
+        url: is_url.then(|| to.to_owned()),
+        password_file: password_file.map(Path::to_owned),
+        ca_file: ca_file.map(Path::to_owned),
+        ..StoreSection::default()
+    };
+    place(&section, Path::new(""))
+}
+
+pub(super) fn place(section: &StoreSection, base: &Path) -> Result<Place, ConfigError> {
+    const UNVERIFIED: &str = "[store] unverified_off_loopback";
+    let may_be_unverified = said(
+        UNVERIFIED,
+        section.unverified_off_loopback.as_deref(),
+        store::UNVERIFIED_SENTENCE,
+    )?;
+    match (&section.file, &section.url, &section.password_file) {
+        (None, Some(url), password) => {
+            let ca = section
+                .ca_file
+                .as_ref()
+                .map(|ca| certificates("[store] ca_file", &base.join(ca)))
+                .transpose()?;
+            let ca = ca.map(|(path, _)| path);
+            let url = store::postgres_url(url, ca.as_deref(), may_be_unverified)
+                .map_err(|(key, rule)| ConfigError::Value { key, rule })?;
+            let password = password
+                .as_ref()
+                .map(|p| secret("[store] password_file", &base.join(p)))
+                .transpose()?;
+            Ok(Place::Postgres { url, password })
+        }
+        (file, None, None) if section.ca_file.is_none() && !may_be_unverified => Ok(Place::Sqlite(
+            base.join(file.clone().unwrap_or_else(|| "store.db".into())),
+        )),
+        _ => Err(value(
+            "[store]",
+            "must have either `file`, or `url` (and `password_file`, `ca_file`, `unverified_off_loopback`)",
+        )),
+    }
+}
+
+/// Whether a key that gives protection up was set. It holds a sentence that says what is given up.
+fn said(key: &'static str, text: Option<&str>, sentence: &str) -> Result<bool, ConfigError> {
+    match text {
+        None => Ok(false),
+        Some(text) if text == sentence => Ok(true),
+        Some(_) => Err(value(
+            key,
+            format!(
+                "must be left out, or be the sentence that says what is given up: \"{sentence}\""
+            ),
+        )),
+    }
+}
+
+/// A file with the certificates of CAs: its path, and what it holds.
+fn certificates(key: &'static str, path: &Path) -> Result<(PathBuf, Vec<u8>), ConfigError> {
+    let bytes = files::read(path, Audience::Everyone, MAX_FILE_BYTES)?
+        .expose()
+        .clone();
+    match CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>() {
+        Ok(found) if !found.is_empty() => Ok((path.to_owned(), bytes)),
+        _ => Err(value(
+            key,
+            format!("{}: must hold certificates in PEM", path.display()),
+        )),
+    }
+}
+
+/// A secret in a private file, on one line.
+fn secret(key: &'static str, path: &Path) -> Result<Secret<String>, ConfigError> {
+    let bytes = files::read(path, Audience::Owner, 4_096)?;
+    let text = std::str::from_utf8(bytes.expose()).map_err(|_| value(key, "must be UTF-8"))?;
+    Ok(Secret::new(text.trim_end().to_owned()))
+}
+
+pub(super) fn redis(section: Redis, base: &Path) -> Result<RedisOptions, ConfigError> {
+    const URLS: &str = "[sessions.redis] urls";
+    if section.urls.is_empty() || section.urls.len() > 64 {
+        return Err(value(URLS, "must be 1 to 64 URLs"));
+    }
+    let may_be_unverified = said(
+        "[sessions.redis] unverified_off_loopback",
+        section.unverified_off_loopback.as_deref(),
+        sessions::UNVERIFIED_SENTENCE,
+    )?;
+    let names_others = section.mode.is_some_and(|mode| mode != RedisMode::Single);
+    for url in &section.urls {
+        sessions::check_redis_url(url, names_others, may_be_unverified)
+            .map_err(|rule| value(URLS, rule))?;
+    }
+    let secure = section
+        .urls
+        .iter()
+        .filter(|u| u.starts_with("rediss://"))
+        .count();
+    if secure != 0 && secure != section.urls.len() {
+        return Err(value(URLS, "must be all `redis://` or all `rediss://`"));
+    }
+    if secure == 0 && section.ca_file.is_some() {
+        return Err(value(
+            "[sessions.redis] ca_file",
+            "is of no use with `redis://`; TLS is `rediss://`",
+        ));
+    }
+    let mode = match (section.mode.unwrap_or(RedisMode::Single), section.primary) {
+        (RedisMode::Single, None) if section.urls.len() == 1 => Mode::Single,
+        (RedisMode::Single, None) => {
+            return Err(value(URLS, "must be one URL when `mode` is `single`"));
+        }
+        (RedisMode::Sentinel, Some(primary)) if !primary.is_empty() => Mode::Sentinel { primary },
+        (RedisMode::Cluster, None) => Mode::Cluster,
+        _ => {
+            return Err(value(
+                "[sessions.redis] primary",
+                "must be the primary's name when `mode` is `sentinel`, and absent otherwise",
+            ));
+        }
+    };
+    let password = section
+        .password_file
+        .map(|p| secret("[sessions.redis] password_file", &base.join(p)))
+        .transpose()?;
+    let ca = section
+        .ca_file
+        .map(|p| certificates("[sessions.redis] ca_file", &base.join(p)))
+        .transpose()?;
+    Ok(RedisOptions {
+        mode,
+        urls: section.urls,
+        username: section.username,
+        password,
+        ca: ca.map(|(_, pem)| pem),
+    })
+}

@@ -1,0 +1,193 @@
+//! The configuration file as it is written. Every key has a default but the paths.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::listener::ForwardedHeader;
+
+/// The whole file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Document {
+    pub(super) listen: Option<Listen>,
+    pub(super) tls: Option<Tls>,
+    pub(super) operator: Option<Operator>,
+    pub(super) sts: Option<StsSection>,
+    #[serde(default)]
+    pub(super) directory: DirectorySection,
+    pub(super) store: Option<StoreSection>,
+    pub(super) keyring: Option<KeyringSection>,
+    pub(super) audit: Option<AuditSection>,
+    pub(super) sessions: Option<SessionsSection>,
+    pub(super) limits: Option<LimitsSection>,
+    pub(super) web_identity: Option<WebIdentitySection>,
+    pub(super) federation: Option<FederationSection>,
+    #[serde(default)]
+    pub(super) budgets: BudgetsSection,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WebIdentitySection {
+    pub(super) issuer: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FederationSection {
+    pub(super) private_addresses: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct BudgetsSection {
+    pub(super) principal: PrincipalBudget,
+    pub(super) account: AccountBudget,
+    pub(super) source: SourceBudget,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PrincipalBudget {
+    pub(super) calls_per_second: Option<u32>,
+    pub(super) reads_per_second: Option<u32>,
+    pub(super) live_sessions: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AccountBudget {
+    pub(super) calls_per_second: Option<u32>,
+    pub(super) live_sessions: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SourceBudget {
+    pub(super) unproven_calls_per_second: Option<u32>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Listen {
+    pub(super) address: SocketAddr,
+    pub(super) plaintext_off_loopback: Option<String>,
+    pub(super) names: Option<Vec<String>>,
+    #[serde(default)]
+    pub(super) trusted_proxies: Vec<String>,
+    #[serde(default)]
+    pub(super) forwarded_header: ForwardedHeader,
+    #[serde(default)]
+    pub(super) proxy_protocol: bool,
+    #[serde(default)]
+    pub(super) cors_origins: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tls {
+    pub(super) certificate: PathBuf,
+    pub(super) private_key: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Operator {
+    pub(super) address: SocketAddr,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StsSection {
+    pub(super) regions: Option<Vec<String>>,
+    pub(super) skew_seconds: Option<u64>,
+    pub(super) reflection: Option<bool>,
+    pub(super) presigned_actions: Option<Vec<String>>,
+    pub(super) single_use_signatures: Option<SingleUseSignatures>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum SingleUseSignatures {
+    Off,
+    Issuing,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StoreSection {
+    pub(super) file: Option<PathBuf>,
+    pub(super) url: Option<String>,
+    pub(super) password_file: Option<PathBuf>,
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) unverified_off_loopback: Option<String>,
+    pub(super) watermark: Option<PathBuf>,
+    pub(super) refuse_after_seconds: Option<u64>,
+    pub(super) keep_changes_days: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DirectorySection {
+    pub(super) file: Option<PathBuf>,
+    pub(super) master_key: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KeyringSection {
+    pub(super) file: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AuditSection {
+    pub(super) file: Option<PathBuf>,
+    pub(super) stdout: Option<bool>,
+    pub(super) sync: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SessionsSection {
+    pub(super) max_records: Option<usize>,
+    pub(super) records_mib: Option<usize>,
+    pub(super) opened_tokens: Option<u64>,
+    pub(super) opened_tokens_mib: Option<u64>,
+    pub(super) redis: Option<Redis>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Redis {
+    pub(super) mode: Option<RedisMode>,
+    pub(super) urls: Vec<String>,
+    pub(super) primary: Option<String>,
+    pub(super) username: Option<String>,
+    pub(super) password_file: Option<PathBuf>,
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) unverified_off_loopback: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RedisMode {
+    Single,
+    Sentinel,
+    Cluster,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LimitsSection {
+    pub(super) connections: Option<usize>,
+    pub(super) calls: Option<usize>,
+    pub(super) request_memory_mib: Option<usize>,
+    pub(super) streams_per_connection: Option<u32>,
+    pub(super) handshake_seconds: Option<u64>,
+    pub(super) idle_seconds: Option<u64>,
+    pub(super) connection_age_seconds: Option<u64>,
+    pub(super) shutdown_grace_seconds: Option<u64>,
+}

@@ -1,0 +1,163 @@
+//! `[limits]`, `[budgets]` and the bounds of `[sessions]`: what one process takes on at the most.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::document::{BudgetsSection, LimitsSection, SessionsSection};
+use super::{ConfigError, ranged};
+use crate::budgets::BudgetLimits;
+use crate::sessions;
+use crate::tokens::TokenBounds;
+
+/// What one process takes on at the most.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Open connections.
+    pub connections: usize,
+    /// Calls in flight.
+    pub calls: usize,
+    /// Bytes that requests and unsent answers hold.
+    pub request_memory_bytes: usize,
+    /// Calls at once on one HTTP/2 connection.
+    pub streams_per_connection: u32,
+    /// From the connection to its first whole request.
+    pub handshake: Duration,
+    /// Without a call in progress.
+    pub idle: Duration,
+    /// Then it is asked to go; credentials of a rotated TLS key do not live on in old connections.
+    pub connection_age: Duration,
+    /// From the signal to the end of calls in progress.
+    pub shutdown_grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            calls: 4_096,
+            request_memory_bytes: 128 << 20,
+            streams_per_connection: 256,
+            handshake: Duration::from_secs(10),
+            idle: Duration::from_secs(120),
+            connection_age: Duration::from_secs(3_600),
+            shutdown_grace: Duration::from_secs(10),
+        }
+    }
+}
+
+pub(super) fn limits(section: Option<LimitsSection>) -> Result<Limits, ConfigError> {
+    let Some(section) = section else {
+        return Ok(Limits::default());
+    };
+    let default = Limits::default();
+    let seconds = |key, asked, default: Duration, range| {
+        ranged(key, asked, default.as_secs(), range).map(Duration::from_secs)
+    };
+    Ok(Limits {
+        connections: ranged(
+            "[limits] connections",
+            section.connections,
+            default.connections,
+            1..=1_000_000,
+        )?,
+        calls: ranged(
+            "[limits] calls",
+            section.calls,
+            default.calls,
+            16..=1_000_000,
+        )?,
+        request_memory_bytes: ranged(
+            "[limits] request_memory_mib",
+            section.request_memory_mib,
+            default.request_memory_bytes >> 20,
+            16..=65_536,
+        )? << 20,
+        streams_per_connection: ranged(
+            "[limits] streams_per_connection",
+            section.streams_per_connection,
+            default.streams_per_connection,
+            1..=10_000,
+        )?,
+        handshake: seconds(
+            "[limits] handshake_seconds",
+            section.handshake_seconds,
+            default.handshake,
+            1..=60,
+        )?,
+        idle: seconds(
+            "[limits] idle_seconds",
+            section.idle_seconds,
+            default.idle,
+            1..=3_600,
+        )?,
+        connection_age: seconds(
+            "[limits] connection_age_seconds",
+            section.connection_age_seconds,
+            default.connection_age,
+            1..=86_400,
+        )?,
+        shutdown_grace: seconds(
+            "[limits] shutdown_grace_seconds",
+            section.shutdown_grace_seconds,
+            default.shutdown_grace,
+            0..=300,
+        )?,
+    })
+}
+
+/// Zero switches a budget off.
+pub(super) fn budgets(section: &BudgetsSection) -> BudgetLimits {
+    let BudgetsSection {
+        principal,
+        account,
+        source,
+    } = section;
+    let default = BudgetLimits::default();
+    let limit = |asked: Option<u32>, default| asked.map_or(default, NonZeroU32::new);
+    BudgetLimits {
+        principal_calls: limit(principal.calls_per_second, default.principal_calls),
+        principal_reads: limit(principal.reads_per_second, default.principal_reads),
+        principal_sessions: limit(principal.live_sessions, default.principal_sessions),
+        account_calls: limit(account.calls_per_second, default.account_calls),
+        account_sessions: limit(account.live_sessions, default.account_sessions),
+        unproven_calls: limit(source.unproven_calls_per_second, default.unproven_calls),
+    }
+}
+
+pub(super) fn session_records(section: &SessionsSection) -> Result<sessions::Bounds, ConfigError> {
+    let default = sessions::Bounds::default();
+    let mib = ranged(
+        "[sessions] records_mib",
+        section.records_mib,
+        default.max_bytes >> 20,
+        1..=65_536,
+    )?;
+    Ok(sessions::Bounds {
+        max_records: ranged(
+            "[sessions] max_records",
+            section.max_records,
+            default.max_records,
+            1..=100_000_000,
+        )?,
+        max_bytes: mib << 20,
+    })
+}
+
+pub(super) fn opened_tokens(section: &SessionsSection) -> Result<TokenBounds, ConfigError> {
+    let default = TokenBounds::default();
+    let mib = ranged(
+        "[sessions] opened_tokens_mib",
+        section.opened_tokens_mib,
+        default.max_bytes >> 20,
+        0..=65_536,
+    )?;
+    Ok(TokenBounds {
+        max_tokens: ranged(
+            "[sessions] opened_tokens",
+            section.opened_tokens,
+            default.max_tokens,
+            0..=10_000_000,
+        )?,
+        max_bytes: mib << 20,
+    })
+}

@@ -1,0 +1,175 @@
+//! One connection from its first byte to its last, with every limit of HTTP spelled out.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::served::{MAX_HEADER_BYTES, MAX_HEADERS, Served};
+use super::stopped;
+use crate::admission;
+use crate::config::Limits;
+use crate::server::proxies::Client;
+use crate::server::shared::Shared;
+use crate::server::wire::Wire;
+
+/// The longest header list that h2 unpacks, in bytes as HTTP/2 counts them. What is between the two
+/// bounds is refused with an answer that every client understands; h2's own is not one of gRPC.
+const MAX_UNPACKED_HEADER_BYTES: u32 = 65_536;
+/// How much of bodies that nobody has read yet h2 takes from a connection, in bytes. It is charged as it
+/// comes. h2 ends a connection on which more than half of this divided by 256 short pieces of bodies
+/// wait, so it must be enough for a short one of each stream.
+const CONNECTION_WINDOW: u32 = 262_144;
+/// From the polite request to go to the closing.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// Serves HTTP on a connection until it ends.
+pub(super) async fn run<S>(
+    stream: S,
+    peer: Client,
+    shared: &Arc<Shared>,
+    account: &Arc<admission::Connection>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let served = Served::new(shared.clone(), peer, account.clone());
+    let served = Arc::new(served);
+    // However it ends.
+    let _over = Over(served.clone());
+    let stream = Wire::new(stream, served.notes.clone(), account.clone());
+    let service = {
+        let served = served.clone();
+        service_fn(move |request: Request<Incoming>| served.serve(request))
+    };
+    let builder = builder(&shared.limits);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let mut stop = shared.stop.clone();
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    // Once it was asked to go: when it is cut off.
+    let mut deadline = None;
+    loop {
+        let reason = tokio::select! {
+            ended = (Turn { inner: connection.as_mut(), served: &served, waited: false }) => {
+                match ended {
+                    End::Over(Ok(())) => {}
+                    End::Over(Err(error)) => tracing::debug!(peer = %peer.ip, %error, "connection ended"),
+                    End::Cut(why) => {
+                        shared.broker.metrics.connections_refused.inc();
+                        tracing::debug!(peer = %peer.ip, why, "connection cut");
+                    }
+                }
+                return;
+            }
+            () = stopped(&mut stop), if deadline.is_none() => Some("shutdown"),
+            _ = tick.tick() => {
+                served.tick();
+                served.verdict()
+            }
+        };
+        match (reason, deadline) {
+            (Some("idle"), None) if !served.has_served() => {
+                // It never sent a request: nothing is lost by closing at once.
+                shared.broker.metrics.connections_refused.inc();
+                return;
+            }
+            (Some(reason), None) => {
+                connection.as_mut().graceful_shutdown();
+                let goodbye = if reason == "idle" {
+                    GOODBYE
+                } else {
+                    shared.limits.shutdown_grace.max(GOODBYE)
+                };
+                deadline = Some(Instant::now() + goodbye);
+            }
+            // Whoever has not finished by then is cut off.
+            (_, Some(deadline)) if deadline <= Instant::now() => return,
+            _ => {}
+        }
+    }
+}
+
+/// Gives back what was handed over to the connection when it ends, also if its task is dropped. Calls
+/// that it has begun may last longer.
+struct Over(Arc<Served>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.unsent.over();
+    }
+}
+
+/// How a connection ended by itself.
+enum End<T> {
+    Over(T),
+    /// It broke a limit: why.
+    Cut(&'static str),
+}
+
+/// Lets the calls that became ready together finish before the connection writes, so that their
+/// answers leave in one system call: whenever the connection is woken, the others go first.
+struct Turn<'a, C> {
+    inner: Pin<&'a mut C>,
+    served: &'a Served,
+    waited: bool,
+}
+
+impl<C: Future> Future for Turn<'_, C> {
+    type Output = End<C::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End<C::Output>> {
+        self.waited = !self.waited;
+        if self.waited {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let Served { notes, unsent, .. } = self.served;
+        notes.turn();
+        let handed_over = unsent.count();
+        let over = self.inner.as_mut().poll(cx);
+        if let Some(why) = notes.is_cut() {
+            return Poll::Ready(End::Cut(why));
+        }
+        if !notes.is_blocked() {
+            // Whatever hyper had before its turn has been written. On HTTP/1.1 its calls run within it.
+            unsent.sent(if notes.is_http2() {
+                handed_over
+            } else {
+                usize::MAX
+            });
+        }
+        over.map(End::Over)
+    }
+}
+
+fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        // hyper's own limit of the time also runs between two requests; `Wire` sees when one begins.
+        .header_read_timeout(None)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEADER_BYTES);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams_per_connection)
+        .max_header_list_size(MAX_UNPACKED_HEADER_BYTES)
+        .initial_stream_window_size(65_535)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(16_384)
+        .max_send_buf_size(65_536)
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(100)
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(10));
+    builder
+}

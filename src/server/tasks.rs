@@ -1,0 +1,91 @@
+//! What runs beside the calls: the tasks of a daemon, and the thread for what is urgent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use super::listeners::Listeners;
+use super::shared::Shared;
+use super::{StartError, budgets, certificate, clock, connection, follow, operator};
+use crate::broker::Broker;
+
+/// A thread for what must not wait for calls: following the change feed, and revoking.
+pub(super) struct Urgent(Option<Runtime>);
+
+impl Urgent {
+    pub(super) fn start() -> Result<Self, StartError> {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = builder
+            .worker_threads(1)
+            .thread_name("brevet-urgent")
+            .enable_all()
+            .build();
+        runtime
+            .map(|runtime| Self(Some(runtime)))
+            .map_err(StartError::Thread)
+    }
+
+    pub(super) fn handle(&self) -> Handle {
+        self.0
+            .as_ref()
+            .map_or_else(Handle::current, |runtime| runtime.handle().clone())
+    }
+}
+
+impl Drop for Urgent {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            // Waiting for it is not allowed where others are served.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Starts the tasks of a daemon, whose directory was loaded in `loaded_in`.
+pub(super) fn spawn(
+    shared: &Arc<Shared>,
+    listeners: Listeners,
+    slots: Arc<Semaphore>,
+    urgent: &Urgent,
+    loaded_in: Duration,
+) -> Vec<JoinHandle<()>> {
+    let broker = &shared.broker;
+    vec![
+        tokio::spawn(connection::accept(listeners.service, shared.clone(), slots)),
+        tokio::spawn(operator::accept(listeners.operators, shared.clone())),
+        tokio::spawn(probe(shared.clone())),
+        tokio::spawn(clock::watch(shared.clone())),
+        tokio::spawn(certificate::watch(shared.clone())),
+        urgent.handle().spawn(follow::follow(shared.clone())),
+        tokio::spawn(follow::tend(shared.clone(), loaded_in)),
+        tokio::spawn(budgets::look_after(shared.clone())),
+        tokio::spawn(budgets::exchange(shared.clone())),
+        tokio::spawn(refresh_providers(broker.clone())),
+    ]
+}
+
+/// Looks after Redis once a second, so that readiness tells the truth without traffic.
+async fn probe(shared: Arc<Shared>) {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tick.tick().await;
+        let keyring = shared.broker.tokens.keyring();
+        shared
+            .broker
+            .sessions
+            .probe(&keyring, shared.broker.clock.now())
+            .await;
+    }
+}
+
+/// Keys of providers in use are new before they are old.
+async fn refresh_providers(broker: Arc<Broker>) {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tick.tick().await;
+        broker.providers.refresh();
+    }
+}
