@@ -1,7 +1,11 @@
 //! [`Error`]: the refusal policy on one page. One variant for each answer that a caller can act
-//! on, named as STS names it. Knows no HTTP status and no gRPC code: each face maps it once.
+//! on, named as STS names it. Knows no HTTP status and no gRPC code: each face maps its classes once.
+
+mod class;
+mod command;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::base::entropy::NoEntropy;
 use crate::base::field::FieldError;
@@ -14,6 +18,9 @@ use crate::session::envelope::OpenError;
 use crate::session::packing::TooLarge;
 use crate::sessions::SessionsError;
 use crate::store::StoreError;
+
+pub use class::Class;
+pub use command::CommandError;
 
 /// Why a call was refused. `Display` is what the caller reads.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -167,10 +174,44 @@ pub enum Error {
     /// Two codes that are not a device's.
     #[error("Authentication code for device is not valid.")]
     InvalidAuthenticationCode,
+    /// The store did not do what was needed: nothing was granted or changed.
+    #[error("the store is not available at the moment")]
+    Store(Cause),
+    /// The master key cannot be used: nothing was changed.
+    #[error("the master key is not available at the moment")]
+    MasterKey(Cause),
+    /// The directory names something that it does not have: nothing was granted.
+    #[error("an internal error occurred")]
+    Dangling(Cause),
     /// A broken invariant: nothing was granted.
     #[error("an internal error occurred")]
     InternalFailure,
 }
+
+/// An error below a refusal, for the log and not for the caller.
+#[derive(Debug, Clone)]
+pub struct Cause(Arc<dyn std::error::Error + Send + Sync>);
+
+impl Cause {
+    fn new(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self(Arc::new(error))
+    }
+}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The caller is told the same, whatever the cause.
+impl PartialEq for Cause {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Cause {}
 
 /// Why an MFA code proves nothing. The sentences are AWS's, but for the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -219,47 +260,104 @@ impl Error {
 
     /// The code that AWS clients know this answer by.
     pub fn code(&self) -> &'static str {
+        self.kind().0
+    }
+
+    /// What kind of answer this is: each wire has one status for each.
+    pub fn class(&self) -> Class {
+        self.kind().1
+    }
+
+    /// The one table of refusals: a new one is a variant and a line here.
+    fn kind(&self) -> (&'static str, Class) {
         match self {
-            Self::AccessDenied { .. }
-            | Self::NotAuthorized { .. }
-            | Self::LongTermCredentialsOnly(_)
-            | Self::PresignedAction(_)
-            | Self::Mfa(_) => "AccessDenied",
-            Self::InvalidIdentityToken(_) => "InvalidIdentityToken",
-            Self::ExpiredWebIdentityToken(_) => "ExpiredTokenException",
-            Self::IdpRejectedClaim(_) => "IDPRejectedClaim",
-            Self::IdpCommunicationError => "IDPCommunicationError",
-            Self::Validation(_) | Self::Duration(_) | Self::Malformed(_) => "ValidationError",
-            Self::TooLarge(_) => "RequestEntityTooLarge",
-            Self::HeadersTooLarge(..) => "RequestHeaderFieldsTooLarge",
-            Self::RequestTimeout(_) => "RequestTimeout",
-            Self::MalformedPolicyDocument(_) => "MalformedPolicyDocument",
-            Self::PackedPolicyTooLarge(_) => "PackedPolicyTooLarge",
-            Self::InvalidAction { .. } | Self::NotAvailable(_) => "InvalidAction",
-            Self::UnknownOperation(_) => "UnknownOperationException",
-            Self::MissingAuthenticationToken => "MissingAuthenticationToken",
-            Self::IncompleteSignature(_) => "IncompleteSignature",
-            Self::SignatureDoesNotMatch(_) => "SignatureDoesNotMatch",
-            Self::RequestExpired(_) => "RequestExpired",
-            Self::InvalidClientTokenId | Self::Ended => "InvalidClientTokenId",
-            Self::ExpiredToken => "ExpiredToken",
-            Self::ServiceUnavailable(_) => "ServiceUnavailable",
-            Self::NotFound(_) => "NoSuchEntity",
-            Self::InvalidAuthorizationMessage => "InvalidAuthorizationMessageException",
-            Self::Throttling => "Throttling",
-            Self::OutboundWebIdentityFederationDisabled(_) => {
-                "OutboundWebIdentityFederationDisabledException"
+            Self::AccessDenied { .. } | Self::NotAuthorized { .. } => {
+                ("AccessDenied", Class::Forbidden)
             }
-            Self::SessionDurationEscalation => "SessionDurationEscalationException",
-            Self::JwtPayloadSizeExceeded(..) => "JWTPayloadSizeExceededException",
-            Self::EntityAlreadyExists(_) => "EntityAlreadyExists",
-            Self::DeleteConflict(_) => "DeleteConflict",
-            Self::LimitExceeded(_) => "LimitExceeded",
-            Self::ConcurrentModification(_) => "ConcurrentModification",
-            Self::EntityTemporarilyUnmodifiable(_) => "EntityTemporarilyUnmodifiable",
-            Self::UnmodifiableEntity(_) => "UnmodifiableEntity",
-            Self::InvalidAuthenticationCode => "InvalidAuthenticationCode",
-            Self::InternalFailure => "InternalFailure",
+            Self::LongTermCredentialsOnly(_) | Self::PresignedAction(_) | Self::Mfa(_) => {
+                ("AccessDenied", Class::WrongCredentials)
+            }
+            Self::SessionDurationEscalation => (
+                "SessionDurationEscalationException",
+                Class::WrongCredentials,
+            ),
+            Self::InvalidAuthenticationCode => {
+                ("InvalidAuthenticationCode", Class::WrongCredentials)
+            }
+            Self::OutboundWebIdentityFederationDisabled(_) => (
+                "OutboundWebIdentityFederationDisabledException",
+                Class::SwitchedOff,
+            ),
+            Self::InvalidIdentityToken(_) => ("InvalidIdentityToken", Class::InvalidToken),
+            Self::ExpiredWebIdentityToken(_) => ("ExpiredTokenException", Class::InvalidToken),
+            Self::IdpRejectedClaim(_) => ("IDPRejectedClaim", Class::RejectedToken),
+            Self::IdpCommunicationError => ("IDPCommunicationError", Class::ProviderUnavailable),
+            Self::Validation(_) | Self::Duration(_) | Self::Malformed(_) => {
+                ("ValidationError", Class::InvalidArgument)
+            }
+            Self::MalformedPolicyDocument(_) => ("MalformedPolicyDocument", Class::InvalidArgument),
+            Self::PackedPolicyTooLarge(_) => ("PackedPolicyTooLarge", Class::InvalidArgument),
+            Self::InvalidAuthorizationMessage => (
+                "InvalidAuthorizationMessageException",
+                Class::InvalidArgument,
+            ),
+            Self::JwtPayloadSizeExceeded(..) => {
+                ("JWTPayloadSizeExceededException", Class::InvalidArgument)
+            }
+            Self::TooLarge(_) => ("RequestEntityTooLarge", Class::BodyTooLarge),
+            Self::HeadersTooLarge(..) => ("RequestHeaderFieldsTooLarge", Class::HeadersTooLarge),
+            Self::RequestTimeout(_) => ("RequestTimeout", Class::Timeout),
+            Self::InvalidAction { .. } | Self::NotAvailable(_) => {
+                ("InvalidAction", Class::Unimplemented)
+            }
+            Self::UnknownOperation(_) => ("UnknownOperationException", Class::Unimplemented),
+            Self::MissingAuthenticationToken => {
+                ("MissingAuthenticationToken", Class::Unauthenticated)
+            }
+            Self::SignatureDoesNotMatch(_) => ("SignatureDoesNotMatch", Class::Unauthenticated),
+            Self::InvalidClientTokenId | Self::Ended => {
+                ("InvalidClientTokenId", Class::Unauthenticated)
+            }
+            Self::ExpiredToken => ("ExpiredToken", Class::Unauthenticated),
+            Self::IncompleteSignature(_) => ("IncompleteSignature", Class::UnfitProof),
+            Self::RequestExpired(_) => ("RequestExpired", Class::UnfitProof),
+            Self::ServiceUnavailable(_) | Self::Store(_) | Self::MasterKey(_) => {
+                ("ServiceUnavailable", Class::Unavailable)
+            }
+            Self::Throttling => ("Throttling", Class::Throttled),
+            Self::NotFound(_) => ("NoSuchEntity", Class::NotFound),
+            Self::EntityAlreadyExists(_) => ("EntityAlreadyExists", Class::AlreadyExists),
+            Self::DeleteConflict(_) => ("DeleteConflict", Class::Conflict),
+            Self::EntityTemporarilyUnmodifiable(_) => {
+                ("EntityTemporarilyUnmodifiable", Class::Conflict)
+            }
+            Self::LimitExceeded(_) => ("LimitExceeded", Class::LimitExceeded),
+            Self::ConcurrentModification(_) => {
+                ("ConcurrentModification", Class::ConcurrentModification)
+            }
+            Self::UnmodifiableEntity(_) => ("UnmodifiableEntity", Class::Unmodifiable),
+            Self::InternalFailure | Self::Dangling(_) => ("InternalFailure", Class::Internal),
+        }
+    }
+
+    /// Whether the same call may be answered a moment later.
+    pub fn is_temporary(&self) -> bool {
+        matches!(
+            self.class(),
+            Class::Unavailable | Class::Throttled | Class::ProviderUnavailable
+        )
+    }
+
+    /// Writes to the log what an operator has to know of this refusal and the caller must not: once,
+    /// by whoever handles it.
+    pub fn log(&self) {
+        match self {
+            Self::Store(error) => {
+                tracing::warn!(%error, "a call that needs the store is refused");
+            }
+            Self::MasterKey(error) => tracing::error!(%error, "a change is refused"),
+            Self::Dangling(error) => tracing::error!(%error, "nothing can be decided"),
+            _ => {}
         }
     }
 
@@ -328,19 +426,17 @@ impl From<OpenError> for Error {
 
 impl From<Dangling> for Error {
     fn from(error: Dangling) -> Self {
-        tracing::error!(%error, "nothing can be decided");
-        Self::InternalFailure
+        Self::Dangling(Cause::new(error))
     }
 }
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
-        if matches!(error, StoreError::Busy) {
+        match error {
             // Counted where it was found: a line for each would be one more thing to flood.
-            return Self::Throttling;
+            StoreError::Busy => Self::Throttling,
+            error => Self::Store(Cause::new(error)),
         }
-        tracing::warn!(%error, "a call that needs the store is refused");
-        Self::ServiceUnavailable("the store")
     }
 }
 

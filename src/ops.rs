@@ -104,6 +104,9 @@ async fn conclude<O: Operation>(
     }
     let call = run(broker, service, evidence, input, &origin, now, &mut record);
     let result = guarded::<O>(call).await;
+    if let Err(error) = &result {
+        error.log();
+    }
     let counting = Counting {
         action: O::NAME,
         source: origin.source_ip,

@@ -108,17 +108,7 @@ pub(super) fn run(arguments: &ImportArguments) -> Result<(), Failure> {
         ));
     }
     if !errors.is_empty() {
-        let more = errors.len().saturating_sub(SHOWN);
-        let more = if more > 0 {
-            format!(", {more} of them not shown")
-        } else {
-            String::new()
-        };
-        let counted = match errors.len() {
-            1 => "1 error".to_owned(),
-            n => format!("{n} errors"),
-        };
-        return Err(format!("{name}: nothing was changed: {counted}, see above{more}").into());
+        return Err(refused(&name, errors.len()));
     }
     match shown {
         // Whoever stopped reading the plan asked for it to be done all the same.
@@ -134,6 +124,18 @@ pub(super) fn run(arguments: &ImportArguments) -> Result<(), Failure> {
     }
     runtime.block_on(store.close());
     Ok(())
+}
+
+fn refused(name: &str, errors: usize) -> Failure {
+    let more = match errors.saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(", {more} of them not shown"),
+    };
+    let counted = match errors {
+        1 => "1 error".to_owned(),
+        n => format!("{n} errors"),
+    };
+    format!("{name}: nothing was changed: {counted}, see above{more}").into()
 }
 
 /// Nobody else writes or reads what comes by standard input; a file with secrets in clear must be private.

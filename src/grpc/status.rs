@@ -5,7 +5,7 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::error::Error;
+use crate::error::{Class, Error};
 
 /// A refusal as gRPC says it: a code, a sentence, and details for programs.
 pub fn failure(request_id: &str, error: &Error) -> Status {
@@ -23,10 +23,7 @@ pub fn failure(request_id: &str, error: &Error) -> Status {
         )];
         details.set_error_info(error.code(), "brevet", metadata);
     }
-    if matches!(
-        error,
-        Error::ServiceUnavailable(_) | Error::Throttling | Error::IdpCommunicationError
-    ) {
+    if error.is_temporary() {
         details.set_retry_info(Some(Duration::from_secs(1)));
     }
     Status::with_error_details(status(error), error.to_string(), details)
@@ -34,48 +31,21 @@ pub fn failure(request_id: &str, error: &Error) -> Status {
 
 /// The one place where refusals become gRPC codes.
 fn status(error: &Error) -> Code {
-    match error {
-        Error::AccessDenied { .. }
-        | Error::NotAuthorized { .. }
-        | Error::IdpRejectedClaim(_)
-        | Error::LongTermCredentialsOnly(_)
-        | Error::PresignedAction(_)
-        | Error::Mfa(_)
-        | Error::SessionDurationEscalation
-        | Error::InvalidAuthenticationCode => Code::PermissionDenied,
-        Error::Validation(_)
-        | Error::Duration(_)
-        | Error::Malformed(_)
-        | Error::MalformedPolicyDocument(_)
-        | Error::PackedPolicyTooLarge(_)
-        | Error::InvalidAuthorizationMessage
-        | Error::InvalidIdentityToken(_)
-        | Error::ExpiredWebIdentityToken(_)
-        | Error::JwtPayloadSizeExceeded(..) => Code::InvalidArgument,
-        Error::TooLarge(_)
-        | Error::HeadersTooLarge(..)
-        | Error::Throttling
-        | Error::LimitExceeded(_) => Code::ResourceExhausted,
-        Error::OutboundWebIdentityFederationDisabled(_)
-        | Error::DeleteConflict(_)
-        | Error::UnmodifiableEntity(_)
-        | Error::EntityTemporarilyUnmodifiable(_) => Code::FailedPrecondition,
-        Error::EntityAlreadyExists(_) => Code::AlreadyExists,
-        Error::ConcurrentModification(_) => Code::Aborted,
-        Error::RequestTimeout(_) => Code::DeadlineExceeded,
-        Error::InvalidAction { .. } | Error::NotAvailable(_) | Error::UnknownOperation(_) => {
-            Code::Unimplemented
+    match error.class() {
+        Class::Forbidden | Class::WrongCredentials | Class::RejectedToken => Code::PermissionDenied,
+        Class::InvalidArgument | Class::InvalidToken => Code::InvalidArgument,
+        Class::BodyTooLarge | Class::HeadersTooLarge | Class::Throttled | Class::LimitExceeded => {
+            Code::ResourceExhausted
         }
-        Error::MissingAuthenticationToken
-        | Error::IncompleteSignature(_)
-        | Error::SignatureDoesNotMatch(_)
-        | Error::RequestExpired(_)
-        | Error::InvalidClientTokenId
-        | Error::Ended
-        | Error::ExpiredToken => Code::Unauthenticated,
-        Error::ServiceUnavailable(_) | Error::IdpCommunicationError => Code::Unavailable,
-        Error::NotFound(_) => Code::NotFound,
-        Error::InternalFailure => Code::Internal,
+        Class::SwitchedOff | Class::Conflict | Class::Unmodifiable => Code::FailedPrecondition,
+        Class::AlreadyExists => Code::AlreadyExists,
+        Class::ConcurrentModification => Code::Aborted,
+        Class::Timeout => Code::DeadlineExceeded,
+        Class::Unimplemented => Code::Unimplemented,
+        Class::Unauthenticated | Class::UnfitProof => Code::Unauthenticated,
+        Class::Unavailable | Class::ProviderUnavailable => Code::Unavailable,
+        Class::NotFound => Code::NotFound,
+        Class::Internal => Code::Internal,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::broker::Broker;
 use crate::budgets::{self, Counted, CountedAs};
 use crate::caller::{Caller, Identity};
 use crate::directory::Directory;
-use crate::error::Error;
+use crate::error::{Class, Error};
 use crate::origin::Origin;
 use crate::proof::sigv4::Presented;
 
@@ -95,7 +95,7 @@ pub(super) async fn caller(
                 record.additional_event_data = Unproved::audited(reason);
             }
             // A broken directory is not the caller's doing.
-            return Err(if is_signed && error != Error::InternalFailure {
+            return Err(if is_signed && error.class() != Class::Internal {
                 unproven.refuse(error)
             } else {
                 error

@@ -53,10 +53,7 @@ impl Respond {
         let error_element = answer::error(side, error.code(), &error.message());
         let body = answer::failure(error_element, self.namespace, request_id, self.json);
         let mut response = self.whole(status, request_id, body);
-        if matches!(
-            error,
-            Error::ServiceUnavailable(_) | Error::Throttling | Error::IdpCommunicationError
-        ) {
+        if error.is_temporary() {
             response
                 .headers_mut()
                 .insert(RETRY_AFTER, HeaderValue::from_static("1"));

@@ -84,3 +84,40 @@ fn modules_use_their_own_band_and_those_above() {
         }
     }
 }
+
+/// A program that needs the client only must not have to build a broker.
+#[test]
+fn the_client_knows_nothing_of_the_broker() {
+    let walls: [(&str, &[&str]); 4] = [
+        ("base", &["base"]),
+        ("proof", &["base", "proof"]),
+        ("api", &["api"]),
+        ("client", &["api", "base", "client", "proof"]),
+    ];
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut seen = 0;
+    for (path, text) in sources("src") {
+        let relative = path.strip_prefix(&src).unwrap();
+        let module = relative.iter().next().unwrap().to_str().unwrap();
+        let Some((_, known)) = walls
+            .iter()
+            .find(|(name, _)| *name == module.trim_end_matches(".rs"))
+        else {
+            continue;
+        };
+        seen += 1;
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        for (at, _) in code.match_indices("crate::") {
+            let name: String = code[at + 7..]
+                .chars()
+                .take_while(|c| c.is_ascii_lowercase() || *c == '_' || c.is_ascii_digit())
+                .collect();
+            assert!(
+                known.contains(&name.as_str()),
+                "{} uses {name}",
+                relative.display()
+            );
+        }
+    }
+    assert!(seen > 15, "{seen} files");
+}

@@ -309,10 +309,7 @@ impl Operation for RevokeSessions {
             .set(i64::try_from(pending.len()).unwrap_or(i64::MAX));
         let mut target = Target { sessions, ..known };
         // What came from the key has ended already, whatever becomes of this.
-        let access_key_deactivated = self.deactivate
-            && change(cx, "UpdateAccessKey", |cx| Ok(vec![self.deactivation(cx)?]))
-                .await
-                .is_ok();
+        let access_key_deactivated = self.deactivate && self.deactivate_key(cx).await;
         target.access_key_goes_on &= !access_key_deactivated;
         Ok(RevokeSessionsOutput {
             sequence_number,
@@ -401,6 +398,18 @@ impl RevokeSessions {
             key,
             mark,
             before: cx.broker.revocations.find(&key).unwrap_or_default(),
+        }
+    }
+
+    /// Makes the access key inactive; whether it is. A failure does not undo the revocation.
+    async fn deactivate_key(&self, cx: &mut Context<'_>) -> bool {
+        let decide = |cx: &mut Context<'_>| Ok(vec![self.deactivation(cx)?]);
+        match change(cx, "UpdateAccessKey", decide).await {
+            Ok(()) => true,
+            Err(error) => {
+                error.log();
+                false
+            }
         }
     }
 

@@ -1,0 +1,72 @@
+//! Why a command is refused, and what its caller is told.
+
+use super::{Cause, Error};
+use crate::base::entropy::NoEntropy;
+use crate::directory::resource::Name;
+use crate::master_key::MasterKeyError;
+use crate::store::StoreError;
+
+/// Why a command was refused, named as IAM names it. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// There is no such thing.
+    #[error("NoSuchEntity: there is no {0}")]
+    NoSuchEntity(String),
+    /// There is one already.
+    #[error("EntityAlreadyExists: {0}")]
+    EntityAlreadyExists(String),
+    /// Something depends on it.
+    #[error("DeleteConflict: {0}")]
+    DeleteConflict(String),
+    /// One too many.
+    #[error("LimitExceeded: {0}")]
+    LimitExceeded(String),
+    /// A policy document that is none.
+    #[error("MalformedPolicyDocument: {0}")]
+    MalformedPolicyDocument(String),
+    /// A field breaks a rule.
+    #[error("ValidationError: {0}")]
+    Validation(String),
+    /// Somebody else changed it meanwhile.
+    #[error(
+        "ConcurrentModification: {name} was changed meanwhile (version {found}, decided on {expected}); look again"
+    )]
+    ConcurrentModification {
+        /// The thing.
+        name: Name,
+        /// As the store has it.
+        found: i64,
+        /// As the command was decided on.
+        expected: i64,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The master key.
+    #[error("[directory] master_key: {0}")]
+    MasterKey(#[from] MasterKeyError),
+    /// No chance, no ids.
+    #[error(transparent)]
+    Entropy(#[from] NoEntropy),
+}
+
+impl From<CommandError> for Error {
+    fn from(error: CommandError) -> Self {
+        match error {
+            CommandError::NoSuchEntity(what) => Self::NotFound(format!("There is no {what}.")),
+            CommandError::EntityAlreadyExists(what) => {
+                Self::EntityAlreadyExists(format!("There is already {what}."))
+            }
+            CommandError::DeleteConflict(what) => Self::DeleteConflict(what),
+            CommandError::LimitExceeded(what) => Self::LimitExceeded(what),
+            CommandError::MalformedPolicyDocument(what) => Self::MalformedPolicyDocument(what),
+            CommandError::Validation(what) => Self::Malformed(what),
+            CommandError::ConcurrentModification { .. } => {
+                Self::ConcurrentModification(error.to_string())
+            }
+            CommandError::Store(error) => error.into(),
+            CommandError::Entropy(error) => error.into(),
+            CommandError::MasterKey(error) => Self::MasterKey(Cause::new(error)),
+        }
+    }
+}
