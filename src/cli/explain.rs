@@ -81,21 +81,6 @@ fn encoded(text: &str) -> Result<&str, Failure> {
 }
 
 fn told(decoded: &Value) -> String {
-    // Some of it was chosen by whoever called: a user agent, a name, a tag.
-    let text = |value: &Value| print::visible(value.as_str().unwrap_or_default());
-    let list = |value: &Value| -> String {
-        let items = value.as_array().map(Vec::as_slice).unwrap_or_default();
-        items
-            .iter()
-            .map(|v| format!("`{}`", text(v)))
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    let at = |value: &Value, path: &str| value.pointer(path).cloned().unwrap_or_default();
-    let all = |value: &Value, path: &str| match value.pointer(path) {
-        Some(Value::Array(items)) => items.clone(),
-        _ => Vec::new(),
-    };
     let (context, explanation) = (at(decoded, "/context"), at(decoded, "/explanation"));
     let mut out = format!(
         "{} was refused {} on {}\n  at {}, request {}\n\n{}\n",
@@ -111,57 +96,7 @@ fn told(decoded: &Value) -> String {
         out.push_str("\nStatements:\n");
     }
     for s in statements {
-        let sid = at(&s, "/sid");
-        let sid = sid
-            .as_str()
-            .map(|sid| format!(" ({})", print::visible(sid)))
-            .unwrap_or_default();
-        let number = at(&s, "/policyNumber").as_u64().unwrap_or_default();
-        let applies = if at(&s, "/applies") == Value::Bool(true) {
-            "applies"
-        } else {
-            "does not apply"
-        };
-        let (policy, index) = (
-            text(&at(&s, "/policy")),
-            at(&s, "/statement").as_u64().unwrap_or_default(),
-        );
-        out.push_str(&format!(
-            "  {policy} {number}, statement {index}{sid}: {} {applies}\n",
-            text(&at(&s, "/effect"))
-        ));
-        for (what, phrase) in [
-            ("principal", "name the principal"),
-            ("action", "speak of the action"),
-            ("resource", "speak of the resource"),
-        ] {
-            if at(&s, &format!("/matches/{what}")) == Value::Bool(false) {
-                out.push_str(&format!("    does not {phrase}\n"));
-            }
-        }
-        for c in all(&s, "/conditions") {
-            let mark = if at(&c, "/holds") == Value::Bool(true) {
-                "holds"
-            } else {
-                "fails"
-            };
-            let got = at(&c, "/got");
-            let got = if got.is_null() {
-                "nothing".to_owned()
-            } else {
-                list(&got)
-            };
-            let near = at(&c, "/nearMiss");
-            let near = near
-                .as_str()
-                .map(|n| format!(" ({})", print::visible(n)))
-                .unwrap_or_default();
-            let (operator, key) = (text(&at(&c, "/operator")), text(&at(&c, "/key")));
-            out.push_str(&format!(
-                "    {mark}: {operator} {key} wanted {}, got {got}{near}\n",
-                list(&at(&c, "/wanted"))
-            ));
-        }
+        out.push_str(&statement(&s));
     }
     out.push_str("\nThe request said:\n");
     for item in all(&context, "/conditions/items") {
@@ -176,6 +111,87 @@ fn told(decoded: &Value) -> String {
         ));
     }
     out
+}
+
+/// A text, without what a terminal would obey: some of it was chosen by whoever called (a user
+/// agent, a name, a tag).
+fn text(value: &Value) -> String {
+    print::visible(value.as_str().unwrap_or_default())
+}
+
+fn list(value: &Value) -> String {
+    let items = value.as_array().map(Vec::as_slice).unwrap_or_default();
+    let items: Vec<_> = items.iter().map(|v| format!("`{}`", text(v))).collect();
+    items.join(", ")
+}
+
+fn at(value: &Value, path: &str) -> Value {
+    value.pointer(path).cloned().unwrap_or_default()
+}
+
+fn all(value: &Value, path: &str) -> Vec<Value> {
+    match value.pointer(path) {
+        Some(Value::Array(items)) => items.clone(),
+        _ => Vec::new(),
+    }
+}
+
+/// A statement that was looked at: whether it applies, and what of it does not match.
+fn statement(s: &Value) -> String {
+    let sid = at(s, "/sid");
+    let sid = sid
+        .as_str()
+        .map(|sid| format!(" ({})", print::visible(sid)))
+        .unwrap_or_default();
+    let number = at(s, "/policyNumber").as_u64().unwrap_or_default();
+    let applies = if at(s, "/applies") == Value::Bool(true) {
+        "applies"
+    } else {
+        "does not apply"
+    };
+    let policy = text(&at(s, "/policy"));
+    let index = at(s, "/statement").as_u64().unwrap_or_default();
+    let mut out = format!(
+        "  {policy} {number}, statement {index}{sid}: {} {applies}\n",
+        text(&at(s, "/effect"))
+    );
+    for (what, phrase) in [
+        ("principal", "name the principal"),
+        ("action", "speak of the action"),
+        ("resource", "speak of the resource"),
+    ] {
+        if at(s, &format!("/matches/{what}")) == Value::Bool(false) {
+            out.push_str(&format!("    does not {phrase}\n"));
+        }
+    }
+    for c in all(s, "/conditions") {
+        out.push_str(&condition(&c));
+    }
+    out
+}
+
+fn condition(c: &Value) -> String {
+    let mark = if at(c, "/holds") == Value::Bool(true) {
+        "holds"
+    } else {
+        "fails"
+    };
+    let got = at(c, "/got");
+    let got = if got.is_null() {
+        "nothing".to_owned()
+    } else {
+        list(&got)
+    };
+    let near = at(c, "/nearMiss");
+    let near = near
+        .as_str()
+        .map(|n| format!(" ({})", print::visible(n)))
+        .unwrap_or_default();
+    let (operator, key) = (text(&at(c, "/operator")), text(&at(c, "/key")));
+    format!(
+        "    {mark}: {operator} {key} wanted {}, got {got}{near}\n",
+        list(&at(c, "/wanted"))
+    )
 }
 
 #[cfg(test)]

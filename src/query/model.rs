@@ -265,68 +265,18 @@ impl Model {
                 if !parameters.has_under(at) {
                     return Ok(None);
                 }
-                Ok(Some(Value::Object(
-                    self.structure(shape, at, parameters, depth)?,
-                )))
-            }
-            Type::List => {
-                let empty = parameters.take_empty(at);
-                let mut items = Vec::new();
-                while let Some(item) = self.value(
-                    &shape.member,
-                    &format!("{at}.member.{}", items.len() + 1),
-                    parameters,
-                    depth + 1,
-                )? {
-                    items.push(item);
-                }
-                if items.is_empty() && !empty {
-                    return Ok(None);
-                }
-                bounds(shape, at, items.len(), "items")?;
-                Ok(Some(Value::Array(items)))
-            }
-            Type::Map => {
-                let empty = parameters.take_empty(at);
-                let mut map = Map::new();
-                loop {
-                    let at = format!("{at}.entry.{}", map.len() + 1);
-                    let key =
-                        self.value(&shape.key, &format!("{at}.key"), parameters, depth + 1)?;
-                    let Some(Value::String(key)) = key else { break };
-                    let value =
-                        self.value(&shape.value, &format!("{at}.value"), parameters, depth + 1)?;
-                    if map.insert(key, value.unwrap_or_default()).is_some() {
-                        return Err(FieldError::new(at, "must not repeat a key").into());
-                    }
-                }
-                if map.is_empty() && !empty {
-                    return Ok(None);
-                }
-                bounds(shape, at, map.len(), "entries")?;
+                let map = self.structure(shape, at, parameters, depth)?;
                 Ok(Some(Value::Object(map)))
             }
+            Type::List => self.list(shape, at, parameters, depth),
+            Type::Map => self.map(shape, at, parameters, depth),
             Type::String => parameters
                 .take(at)
                 .map(|text| string(shape, at, text))
                 .transpose(),
             Type::Integer => match parameters.number(at)? {
+                Some(number) => integer(shape, at, number).map(Some),
                 None => Ok(None),
-                Some(number) if shape.min.is_some_and(|min| number < min) => {
-                    let rule = format!(
-                        "must have value greater than or equal to {}",
-                        shape.min.unwrap_or_default()
-                    );
-                    Err(FieldError::new(at.to_owned(), rule).into())
-                }
-                Some(number) if shape.max.is_some_and(|max| number > max) => {
-                    let rule = format!(
-                        "must have value less than or equal to {}",
-                        shape.max.unwrap_or_default()
-                    );
-                    Err(FieldError::new(at.to_owned(), rule).into())
-                }
-                Some(number) => Ok(Some(number.into())),
             },
             Type::Boolean => match parameters.take(at).as_deref() {
                 None => Ok(None),
@@ -346,6 +296,66 @@ impl Model {
             },
         }
     }
+
+    fn list(
+        &self,
+        shape: &Shape,
+        at: &str,
+        parameters: &mut Parameters,
+        depth: usize,
+    ) -> Result<Option<Value>, Error> {
+        let empty = parameters.take_empty(at);
+        let mut items = Vec::new();
+        while let Some(item) = self.value(
+            &shape.member,
+            &format!("{at}.member.{}", items.len() + 1),
+            parameters,
+            depth + 1,
+        )? {
+            items.push(item);
+        }
+        if items.is_empty() && !empty {
+            return Ok(None);
+        }
+        bounds(shape, at, items.len(), "items")?;
+        Ok(Some(Value::Array(items)))
+    }
+
+    fn map(
+        &self,
+        shape: &Shape,
+        at: &str,
+        parameters: &mut Parameters,
+        depth: usize,
+    ) -> Result<Option<Value>, Error> {
+        let empty = parameters.take_empty(at);
+        let mut map = Map::new();
+        loop {
+            let at = format!("{at}.entry.{}", map.len() + 1);
+            let key = self.value(&shape.key, &format!("{at}.key"), parameters, depth + 1)?;
+            let Some(Value::String(key)) = key else { break };
+            let value = self.value(&shape.value, &format!("{at}.value"), parameters, depth + 1)?;
+            if map.insert(key, value.unwrap_or_default()).is_some() {
+                return Err(FieldError::new(at, "must not repeat a key").into());
+            }
+        }
+        if map.is_empty() && !empty {
+            return Ok(None);
+        }
+        bounds(shape, at, map.len(), "entries")?;
+        Ok(Some(Value::Object(map)))
+    }
+}
+
+fn integer(shape: &Shape, at: &str, number: i64) -> Result<Value, Error> {
+    let rule = if let Some(min) = shape.min.filter(|min| number < *min) {
+        format!("must have value greater than or equal to {min}")
+    } else if let Some(max) = shape.max.filter(|max| number > *max) {
+        format!("must have value less than or equal to {max}")
+    } else {
+        return Ok(number.into());
+    };
+    Err(FieldError::new(at.to_owned(), rule).into())
 }
 
 fn string(shape: &Shape, at: &str, text: String) -> Result<Value, Error> {

@@ -99,6 +99,9 @@ fn the_client_knows_nothing_of_the_broker() {
     for (path, text) in sources("src") {
         let relative = path.strip_prefix(&src).unwrap();
         let module = relative.iter().next().unwrap().to_str().unwrap();
+        if relative.ends_with("tests.rs") {
+            continue;
+        }
         let Some((_, known)) = walls
             .iter()
             .find(|(name, _)| *name == module.trim_end_matches(".rs"))
