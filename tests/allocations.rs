@@ -189,6 +189,7 @@ mod saml {
         let rooted = good.replacen(" ID=", &format!(" {long} ID="), 1);
         let (long_before, _) = rooted.split_once("blue<").unwrap();
         let many: String = (0..20).map(|i| format!(" xmlns:n{i}='urn:{i}'")).collect();
+        let most: String = (0..24).map(|i| format!(" xmlns:n{i}='urn:{i}'")).collect();
         let attributes: String = (0..60).map(|i| format!(" a{i}=''")).collect();
         let (key_before, key_after) = good.split_once("<ns2:X509Data>").unwrap();
         let key_after = &format!("<ns2:X509Data>{key_after}");
@@ -232,6 +233,14 @@ mod saml {
             (
                 "signed scopes",
                 inside(&|_| format!("<a{many}><n1:b xmlns:x='urn:x'/></a>")),
+            ),
+            (
+                "signed wide scope",
+                filled(
+                    &format!("{before}<a{most}>"),
+                    |i| format!("<b xmlns:x='urn:{i}'/>"),
+                    &format!("</a>{after}"),
+                ),
             ),
             (
                 "signed long namespace",
