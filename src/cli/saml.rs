@@ -2,6 +2,7 @@
 //! files, without a broker.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -18,6 +19,9 @@ use crate::proof::saml::{
 const MAX_METADATA_BYTES: u64 = 1_000_000;
 /// A response as XML, or in base64 with line breaks. How much of it is accepted is not for this bound.
 const MAX_RESPONSE_BYTES: u64 = 2 * MAX_CHARACTERS as u64;
+
+/// How long before the end of the metadata it is warned of.
+const NEAR: Duration = Duration::from_secs(30 * 86_400);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -91,6 +95,7 @@ fn inspect(arguments: &InspectArguments) -> Result<(), Failure> {
         .at
         .map(|at| Timestamp::from_millis(at.as_millisecond()));
     let now = at.unwrap_or_else(|| SystemClock.now());
+    super::warn(&metadata_warnings(&idp, now));
     let rules = Rules {
         now,
         leeway: LEEWAY,
@@ -138,6 +143,26 @@ fn inspect(arguments: &InspectArguments) -> Result<(), Failure> {
         1 => Err("the response is refused by one rule".into()),
         many => Err(format!("the response is refused by {many} rules").into()),
     }
+}
+
+/// What will keep responses from being accepted: keys that cannot be used, and ends that are near.
+fn metadata_warnings(idp: &Metadata, now: Timestamp) -> Vec<String> {
+    let mut warnings = idp.unusable_keys().to_vec();
+    for key in idp.signing_keys().iter().filter(|key| !key.is_valid(now)) {
+        warnings.push(format!(
+            "the signing certificate with the SHA-256 digest {} is valid from {} to {} only",
+            key.fingerprint(),
+            key.not_before(),
+            key.not_after()
+        ));
+    }
+    if let Some(end) = idp.usable_until().filter(|end| *end <= now.plus(NEAR)) {
+        warnings.push(format!(
+            "the metadata is good until {end}: import the identity provider's newer metadata \
+             before then"
+        ));
+    }
+    warnings
 }
 
 /// What is wrong with the attributes that AWS defines.

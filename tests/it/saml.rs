@@ -100,3 +100,29 @@ fn nothing_of_a_response_without_a_good_signature_is_shown() {
     let (status, text) = inspect("pysaml2-both.xml", "pysaml2-both.xml", &[]);
     assert_eq!((status, text.as_str()), (Some(1), ""));
 }
+
+#[test]
+fn metadata_that_will_not_do_for_long_is_warned_of() {
+    let warned = |at: &str| {
+        let output = brevet()
+            .args(["saml", "inspect", &data("xmlsec-rsa-sha256.xml")])
+            .args(["--metadata", &data("xmlsec-metadata.xml"), "--at", at])
+            .output()
+            .unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let text = warned("2030-01-01T00:00:00Z");
+    assert!(
+        text.contains("has an RSA key with fewer than 2,048"),
+        "{text}"
+    );
+    assert!(!text.contains("newer metadata"), "{text}");
+    // The certificates end with the year 2049.
+    assert!(warned("2049-12-15T00:00:00Z").contains("newer metadata"));
+    let late = warned("2051-01-01T00:00:00Z");
+    assert_eq!(
+        late.matches("to 2050-01-01T00:00:00Z only").count(),
+        3,
+        "{late}"
+    );
+}
