@@ -16,12 +16,17 @@ use crate::base::secret::Secret;
 use crate::broker::Broker;
 use crate::directory::{Directory, MfaDevice, User};
 use crate::error::{Error, MfaError};
-use crate::store::{Attempt, MAX_DRIFT, Matched, STEP_SECONDS, StoreError};
+use crate::store::{Attempt, Lockout, MAX_DRIFT, Matched, STEP_SECONDS, StoreError};
 
 /// How many steps beside the device's own a code may be of: RFC 6238 section 5.2.
 const WINDOW: i64 = 1;
 /// How far a device's clock may be off when it is enabled or synchronised, in steps: ten minutes.
 const SYNCHRONISATION: i64 = MAX_DRIFT;
+/// A user may give five wrong codes, and one more every 15 minutes: at most a hundred a day.
+pub const LOCKOUT: Lockout = Lockout {
+    failures: 5,
+    forgiven_after_seconds: 900,
+};
 
 /// An MFA device and its code, as a caller gave them.
 pub struct Code {
@@ -243,7 +248,7 @@ impl<R: FnMut() -> Result<Moment, Error>> Attempting<'_, R> {
     async fn attempt(&mut self, user: &User, matched: Option<Matched>) -> Result<Attempt, Error> {
         let now = self.moment.now;
         let broker = self.broker;
-        self.wait(broker.store.attempt(&user.id, matched, now))
+        self.wait(broker.store.attempt(&user.id, matched, LOCKOUT, now))
             .await
     }
 

@@ -7,6 +7,7 @@ use crate::base::clock::{Clock, SystemClock, Timestamp};
 use crate::clock_mark::{ClockMark, ClockMarkFile};
 use crate::commands;
 use crate::config::Config;
+use crate::mfa;
 use crate::store::Store;
 
 const EXAMPLES: &str = "\
@@ -63,7 +64,7 @@ pub(super) fn run(command: ClockCommand) -> Result<(), Failure> {
         .to_string_lossy()
         .into_owned();
     let work = async |store: &Store| {
-        commands::accept_clock(store, &super::operator(), host, highest, now).await
+        commands::accept_clock(store, &super::operator(), host, highest, mfa::LOCKOUT, now).await
     };
     let sequence = super::runtime()?.block_on(super::store::beside(&config, now, work))?;
     file.accept(now, sequence)?;

@@ -5,13 +5,14 @@
 use super::{Actor, CommandError, Detail, Revoked};
 use crate::base::clock::Timestamp;
 use crate::revocations::{Mark, Selector};
-use crate::store::{Entry, Store, StoreError};
+use crate::store::{Entry, Lockout, Store, StoreError};
 
 /// The action of the change by which an operator accepted the clock.
 pub const ACCEPT_CLOCK: &str = "AcceptClock";
 
 /// Ends every session that was issued so far, and codes and assertions of the time before `now`. `highest`
-/// is the latest time by which a session may have been dated. The change's number.
+/// is the latest time by which a session may have been dated; `lockout` is how many wrong MFA codes a
+/// user may give. The change's number.
 ///
 /// # Errors
 /// If the store does not answer in time; nothing was changed.
@@ -20,6 +21,7 @@ pub async fn accept_clock(
     actor: &Actor,
     host: String,
     highest: Timestamp,
+    lockout: Lockout,
     now: Timestamp,
 ) -> Result<i64, CommandError> {
     let mut writer = store.write_revocation().await?;
@@ -48,6 +50,6 @@ pub async fn accept_clock(
         .revoke(Selector::Everything.as_str(), "", "", mark)
         .await?;
     writer.not_before(now);
-    writer.forget_codes_after(now).await?;
+    writer.forget_codes_after(lockout, now).await?;
     Ok(writer.commit().await?)
 }

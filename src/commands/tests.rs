@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 use super::change::digest;
 use super::*;
 use crate::base::entropy::SystemEntropy;
-use crate::directory;
 use crate::directory::declaration::Declaration;
 use crate::directory::resource::Kind;
 use crate::store::{Access, Attempt, Matched, Place};
+use crate::{directory, mfa};
 
 const ACCOUNT: &str = "111122223333";
 const NOW: Timestamp = Timestamp::from_seconds(1_000_000_000);
@@ -897,7 +897,11 @@ async fn mf_02_mf_04_a_step_and_an_id_are_good_once_and_steps_only_grow() {
             offset: 0,
             made_at: 0,
         };
-        store.attempt("AIDA", Some(matched), NOW).await.unwrap() == Attempt::Accepted
+        store
+            .attempt("AIDA", Some(matched), mfa::LOCKOUT, NOW)
+            .await
+            .unwrap()
+            == Attempt::Accepted
     };
     assert!(spend("arn:x", step).await);
     assert!(!spend("arn:x", step).await);
@@ -917,7 +921,10 @@ async fn mf_02_mf_04_a_step_and_an_id_are_good_once_and_steps_only_grow() {
         made_at: 0,
     };
     assert_eq!(
-        lasting.attempt("AIDA", Some(before), NOW).await.unwrap(),
+        lasting
+            .attempt("AIDA", Some(before), mfa::LOCKOUT, NOW)
+            .await
+            .unwrap(),
         Attempt::Spent
     );
     let later = Timestamp::from_seconds(NOW.seconds() + 60);
@@ -961,7 +968,7 @@ async fn mf_01_a_user_has_five_wrong_codes_and_a_hundred_a_day() {
         })
     };
     let at = |seconds: i64| Timestamp::from_seconds(NOW.seconds() + seconds);
-    let wrong = async |user: &str, now| store.attempt(user, None, now).await.unwrap();
+    let wrong = async |user: &str, now| store.attempt(user, None, mfa::LOCKOUT, now).await.unwrap();
     for _ in 0..5 {
         assert_eq!(wrong("AIDA1", at(0)).await, Attempt::Counted);
     }
@@ -969,7 +976,10 @@ async fn mf_01_a_user_has_five_wrong_codes_and_a_hundred_a_day() {
     // A right code is not looked at, and not spent.
     let step = at(0).seconds() / 30 + 100;
     assert_eq!(
-        store.attempt("AIDA1", right(step), at(899)).await.unwrap(),
+        store
+            .attempt("AIDA1", right(step), mfa::LOCKOUT, at(899))
+            .await
+            .unwrap(),
         Attempt::Locked
     );
     assert_eq!(
@@ -979,7 +989,10 @@ async fn mf_01_a_user_has_five_wrong_codes_and_a_hundred_a_day() {
     );
     // After a quarter of an hour it is; and it forgives nothing.
     assert_eq!(
-        store.attempt("AIDA1", right(step), at(900)).await.unwrap(),
+        store
+            .attempt("AIDA1", right(step), mfa::LOCKOUT, at(900))
+            .await
+            .unwrap(),
         Attempt::Accepted
     );
     assert_eq!(wrong("AIDA1", at(900)).await, Attempt::Counted);
@@ -1009,7 +1022,10 @@ async fn a_device_whose_clock_drifts_is_followed() {
             made_at: 0,
         };
         assert_eq!(
-            store.attempt("AIDA", Some(matched), NOW).await.unwrap(),
+            store
+                .attempt("AIDA", Some(matched), mfa::LOCKOUT, NOW)
+                .await
+                .unwrap(),
             Attempt::Accepted
         );
         store.device_past("arn:x").await.unwrap().drift

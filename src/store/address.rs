@@ -9,15 +9,12 @@
 
 use std::path::Path;
 
+use sqlx::ConnectOptions;
 use sqlx::any::AnyConnectOptions;
 
-use super::StoreError;
+use super::error::{StoreError, UNVERIFIED_SENTENCE};
 use crate::base::host_names::is_loopback;
-
-/// The value of `[store] unverified_off_loopback`: what is given up where a database beyond this
-/// machine is not verified.
-pub const UNVERIFIED_SENTENCE: &str =
-    "whoever is on the network in between can read and change the store";
+use crate::base::secret::Secret;
 
 /// The options that an address may have. The driver knows more, by which an address could name
 /// another server than it seems to, or hold a password.
@@ -34,6 +31,12 @@ const OPTIONS: [&str; 8] = [
 const VERIFIED: &str = "verify-full";
 const UNVERIFIED: [&str; 5] = ["disable", "allow", "prefer", "require", "verify-ca"];
 
+/// The key of the configuration that is at fault, and the rule that it breaks.
+type Fault = (&'static str, String);
+
+const URL: &str = "[store] url";
+const CA_FILE: &str = "[store] ca_file";
+
 /// Checks the address of a PostgreSQL server, and writes into it how the server is verified.
 /// `may_be_unverified`: the configuration has [`UNVERIFIED_SENTENCE`].
 ///
@@ -43,95 +46,50 @@ pub fn postgres_url(
     text: &str,
     ca_file: Option<&Path>,
     may_be_unverified: bool,
-) -> Result<String, (&'static str, String)> {
-    const KEY: &str = "[store] url";
+) -> Result<String, Fault> {
     if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
-        return Err((KEY, "must begin with `postgres://`".to_owned()));
+        return Err((URL, "must begin with `postgres://`".to_owned()));
     }
     // What cannot be read is not repeated: it may be a password in the wrong place.
-    let options: AnyConnectOptions = text.parse().map_err(|_| (KEY, "is not a URL".to_owned()))?;
+    let options: AnyConnectOptions = text.parse().map_err(|_| (URL, "is not a URL".to_owned()))?;
     let mut url = options.database_url;
     if url.password().is_some() {
-        return Err((
-            KEY,
-            "must not hold a password; use `password_file`".to_owned(),
-        ));
+        let rule = "must not hold a password; use `password_file`";
+        return Err((URL, rule.to_owned()));
     }
-    let (mut mode, mut socket, mut has_ca) = (None, None, false);
-    let mut seen: Vec<String> = Vec::new();
-    for (name, value) in url.query_pairs() {
-        let is_known =
-            OPTIONS.contains(&&*name) || (name.starts_with("options[") && name.ends_with(']'));
-        if !is_known || seen.iter().any(|other| *other == name) {
-            let fault = if is_known {
-                "is there twice"
-            } else {
-                "is not known"
-            };
-            let rule = format!(
-                "the option `{}` {fault}; known are {}",
-                name.escape_debug(),
-                OPTIONS.join(", ")
-            );
-            return Err((
-                KEY,
-                if name == "password" {
-                    "must not hold a password; use `password_file`".into()
-                } else {
-                    rule
-                },
-            ));
-        }
-        match &*name {
-            "sslmode" => mode = Some(value.to_ascii_lowercase()),
-            "sslrootcert" => has_ca = true,
-            "host" if value.starts_with('/') => socket = Some(value.into_owned()),
-            "host" => {
-                let rule = "the option `host` is for the folder of a socket, such as `host=/run/postgresql`; write the name of \
-                            a server behind `postgres://`";
-                return Err((KEY, rule.to_owned()));
-            }
-            _ => {}
-        }
-        seen.push(name.into_owned());
-    }
+    let pairs = url.query_pairs();
+    let asked = Asked::read(pairs.map(|(name, value)| (name.into_owned(), value.into_owned())))?;
     let host = url.host_str().unwrap_or_default().to_owned();
-    let is_socket = socket.is_some()
+    let is_socket = asked.has_socket
         || host
             .get(..3)
             .is_some_and(|start| start.eq_ignore_ascii_case("%2f"));
     if !is_socket && host.is_empty() {
         let rule = "must name a host, as in `postgres://brevet@db.example.com/brevet`, or the folder of a socket, as in \
                     `postgres:///brevet?host=/run/postgresql`";
-        return Err((KEY, rule.to_owned()));
+        return Err((URL, rule.to_owned()));
     }
-    if has_ca && ca_file.is_some() {
-        return Err((
-            "[store] ca_file",
-            "must not stand beside `sslrootcert` in `url`; keep one of them".to_owned(),
-        ));
+    if asked.has_ca && ca_file.is_some() {
+        let rule = "must not stand beside `sslrootcert` in `url`; keep one of them";
+        return Err((CA_FILE, rule.to_owned()));
     }
     let is_near = is_socket || is_loopback(&host);
-    let is_strict = mode.as_deref() == Some(VERIFIED);
-    match mode.as_deref() {
-        Some(mode) if !is_strict && !UNVERIFIED.contains(&mode) => {
-            return Err((
-                KEY,
-                format!(
-                    "sslmode must be one of {}, {VERIFIED}",
-                    UNVERIFIED.join(", ")
-                ),
-            ));
-        }
-        Some(mode) if !is_strict && ca_file.is_some() => {
-            let rule = format!(
-                "is of no use with sslmode={mode}: only sslmode={VERIFIED} verifies who the server is"
-            );
-            return Err(("[store] ca_file", rule));
-        }
-        Some(mode) if !is_strict && !is_near && !may_be_unverified => {
-            let port = url.port().unwrap_or(5432);
-            return Err((KEY, unverified(&format!("{host}:{port}"), mode)));
+    match asked.mode.as_deref() {
+        Some(mode) if mode != VERIFIED => {
+            if !UNVERIFIED.contains(&mode) {
+                let known = UNVERIFIED.join(", ");
+                return Err((URL, format!("sslmode must be one of {known}, {VERIFIED}")));
+            }
+            if ca_file.is_some() {
+                let rule = format!(
+                    "is of no use with sslmode={mode}: only sslmode={VERIFIED} verifies who the server is"
+                );
+                return Err((CA_FILE, rule));
+            }
+            if !is_near && !may_be_unverified {
+                let port = url.port().unwrap_or(5432);
+                return Err((URL, unverified(&format!("{host}:{port}"), mode)));
+            }
         }
         // The mode of the environment (PGSSLMODE) does not count beyond this machine.
         None if !is_near || ca_file.is_some() => {
@@ -142,10 +100,63 @@ pub fn postgres_url(
     if let Some(file) = ca_file {
         let file = file
             .to_str()
-            .ok_or_else(|| ("[store] ca_file", "must be a path in UTF-8".to_owned()))?;
+            .ok_or_else(|| (CA_FILE, "must be a path in UTF-8".to_owned()))?;
         url.query_pairs_mut().append_pair("sslrootcert", file);
     }
     Ok(url.into())
+}
+
+/// What the options of an address ask for.
+#[derive(Default)]
+struct Asked {
+    /// `sslmode`, in lower case.
+    mode: Option<String>,
+    /// Whether `host` names the folder of a socket.
+    has_socket: bool,
+    /// Whether `sslrootcert` is there.
+    has_ca: bool,
+}
+
+impl Asked {
+    /// Each option once, and only those of [`OPTIONS`].
+    fn read(pairs: impl Iterator<Item = (String, String)>) -> Result<Self, Fault> {
+        let mut asked = Self::default();
+        let mut seen: Vec<String> = Vec::new();
+        for (name, value) in pairs {
+            let is_known =
+                OPTIONS.contains(&&*name) || (name.starts_with("options[") && name.ends_with(']'));
+            if name == "password" {
+                let rule = "must not hold a password; use `password_file`";
+                return Err((URL, rule.to_owned()));
+            }
+            if !is_known || seen.contains(&name) {
+                let fault = if is_known {
+                    "is there twice"
+                } else {
+                    "is not known"
+                };
+                let rule = format!(
+                    "the option `{}` {fault}; known are {}",
+                    name.escape_debug(),
+                    OPTIONS.join(", ")
+                );
+                return Err((URL, rule));
+            }
+            match &*name {
+                "sslmode" => asked.mode = Some(value.to_ascii_lowercase()),
+                "sslrootcert" => asked.has_ca = true,
+                "host" if value.starts_with('/') => asked.has_socket = true,
+                "host" => {
+                    let rule = "the option `host` is for the folder of a socket, such as `host=/run/postgresql`; write the name of \
+                                a server behind `postgres://`";
+                    return Err((URL, rule.to_owned()));
+                }
+                _ => {}
+            }
+            seen.push(name);
+        }
+        Ok(asked)
+    }
 }
 
 fn unverified(server: &str, mode: &str) -> String {
@@ -155,6 +166,27 @@ fn unverified(server: &str, mode: &str) -> String {
          server's certificate, name it in `ca_file`), or accept it in [store] with unverified_off_loopback = \
          \"{UNVERIFIED_SENTENCE}\""
     )
+}
+
+/// The driver's options for an address.
+pub(super) fn driver_options(url: &str) -> Result<AnyConnectOptions, StoreError> {
+    let options: AnyConnectOptions = url
+        .parse()
+        .map_err(|e: sqlx::Error| StoreError::Address(e.to_string()))?;
+    Ok(options.disable_statement_logging())
+}
+
+/// The same for PostgreSQL, with its password.
+pub(super) fn postgres_options(
+    url: &str,
+    password: Option<&Secret<String>>,
+) -> Result<AnyConnectOptions, StoreError> {
+    let mut options = driver_options(url)?;
+    if let Some(password) = password {
+        let set = options.database_url.set_password(Some(password.expose()));
+        set.map_err(|()| StoreError::Address("url: must name a host to log in at".to_owned()))?;
+    }
+    Ok(options)
 }
 
 /// Why no connection was made, if it is for what the server showed, or did not show, of itself.

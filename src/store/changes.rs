@@ -6,10 +6,11 @@ use std::time::Duration;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
 
+use super::classify::classify;
 use super::integrity::{Fields, Row};
 use super::lanes::Purpose;
 use super::rows::{ResourceRow, is_deletion};
-use super::{DEADLINE, Head, MAX_STEP, SCAN_DEADLINE, Store, StoreError, clip, told};
+use super::{DEADLINE, MAX_STEP, SCAN_DEADLINE, Store, StoreError, clip};
 use crate::directory::resource::Kind;
 
 /// The action of a change behind which the feed begins anew: whatever was issued before has ended.
@@ -98,6 +99,9 @@ pub(super) async fn page(
     .fetch_all(connection);
     rows.await?.iter().map(Change::of).collect()
 }
+
+/// The versions of things, by kind and id.
+type VersionsOf = HashMap<(String, String), i64>;
 
 impl Store {
     /// The changes after `sequence`, whose digest is `chain`, each with the thing as it is now, all at one
@@ -210,12 +214,47 @@ impl Store {
             })
         });
         let rows = rows.await?;
+        let (changes, versions) = self.checked_changes(&rows)?;
+        let whole = changes
+            .iter()
+            .zip(sequence + 1..)
+            .all(|(change, due)| change.sequence == due);
+        // Behind an operator's restore nothing is as it was.
+        let restored = changes.iter().any(|change| change.action == RESTORED);
+        if !whole || restored || changes.is_empty() || changes.len() > MAX_STEP {
+            return Ok(Step::Reload);
+        }
+        let mut before = chain;
+        for change in &changes {
+            if !change.follows(before) {
+                return Err(self.does_not_follow(change.sequence));
+            }
+            before = &change.chain;
+        }
+        self.check_versions(&changes, &versions)?;
+        let things = changes.iter().map(|change| {
+            let version = versions.get(&(change.kind.clone(), change.id.clone()));
+            (change.kind.as_str(), change.id.as_str(), version.copied())
+        });
+        self.learn(
+            things,
+            changes.last().map_or(sequence, |change| change.sequence),
+        );
+        Ok(Step::Changes(changes))
+    }
+
+    /// The changes of a step with the things as they are now, each checked, and the things' versions.
+    fn checked_changes(&self, rows: &[AnyRow]) -> Result<(Vec<Change>, VersionsOf), StoreError> {
         let mut changes = Vec::with_capacity(rows.len());
         // What is there of the things that were changed.
         let mut versions = HashMap::new();
-        for row in &rows {
+        for row in rows {
             let mut change = self.checked_change(row)?;
-            if row.try_get::<Option<&str>, _>(9).map_err(told)?.is_some() {
+            if row
+                .try_get::<Option<&str>, _>(9)
+                .map_err(classify)?
+                .is_some()
+            {
                 let there = ResourceRow::joined(row).map_err(|error| {
                     self.tampered(format!(
                         "{} {} is not as a broker wrote it ({error})",
@@ -247,46 +286,17 @@ impl Store {
             }
             changes.push(change);
         }
-        let whole = changes
-            .iter()
-            .zip(sequence + 1..)
-            .all(|(change, due)| change.sequence == due);
-        // Behind an operator's restore nothing is as it was.
-        let restored = changes.iter().any(|change| change.action == RESTORED);
-        if !whole || restored || changes.is_empty() || changes.len() > MAX_STEP {
-            return Ok(Step::Reload);
-        }
-        let mut before = chain;
-        for change in &changes {
-            if !change.follows(before) {
-                return Err(self.does_not_follow(change.sequence));
-            }
-            before = &change.chain;
-        }
-        self.check_versions(&changes, &versions)?;
-        let things = changes.iter().map(|change| {
-            let version = versions.get(&(change.kind.clone(), change.id.clone()));
-            (change.kind.as_str(), change.id.as_str(), version.copied())
-        });
-        self.learn(
-            things,
-            changes.last().map_or(sequence, |change| change.sequence),
-        );
-        Ok(Step::Changes(changes))
+        Ok((changes, versions))
     }
 
-    pub(super) fn does_not_follow(&self, sequence: i64) -> StoreError {
+    fn does_not_follow(&self, sequence: i64) -> StoreError {
         self.tampered(format!(
             "change {sequence} of the feed does not follow the change before it"
         ))
     }
 
     /// A thing is as the last of its changes left it.
-    fn check_versions(
-        &self,
-        changes: &[Change],
-        versions: &HashMap<(String, String), i64>,
-    ) -> Result<(), StoreError> {
+    fn check_versions(&self, changes: &[Change], versions: &VersionsOf) -> Result<(), StoreError> {
         let last: HashMap<(&str, &str), &Change> = changes
             .iter()
             .map(|change| ((change.kind.as_str(), change.id.as_str()), change))
@@ -319,74 +329,5 @@ impl Store {
             }
         }
         Ok(())
-    }
-
-    /// Whether the store went on from a change that was seen before, whose digest is `chain`: by the feed
-    /// from there to its head, or by an operator's restore behind it, which ended all that was issued before.
-    /// `each` is given every change that a broker wrote, in order, before it is known that it follows the one
-    /// before.
-    ///
-    /// # Errors
-    /// Without an answer, and when the store did not go on from there.
-    pub async fn goes_on_from(
-        &self,
-        sequence: i64,
-        chain: &str,
-        mut each: impl FnMut(Change) + Send,
-    ) -> Result<Head, StoreError> {
-        let head = self.head().await?;
-        let (mut at, mut before) = (sequence, chain.to_owned());
-        let mut broken: Option<String> = None;
-        while at < head.sequence {
-            let rows = self
-                .read(Purpose::Background, SCAN_DEADLINE, move |c| {
-                    Box::pin(page(c, at, PAGE))
-                })
-                .await?;
-            let mut rows = rows
-                .into_iter()
-                .take_while(|(change, _)| change.sequence <= head.sequence)
-                .peekable();
-            if rows.peek().is_none() {
-                break;
-            }
-            for (change, mac) in rows {
-                self.check(&Row::Change(&change.fields(), &change.chain), &mac)?;
-                if change.action == RESTORED {
-                    broken = None;
-                } else if !change.follows(&before) {
-                    broken.get_or_insert_with(|| unseen(change.sequence, at, sequence));
-                }
-                at = change.sequence;
-                before.clone_from(&change.chain);
-                each(change);
-            }
-        }
-        if at != head.sequence {
-            broken.get_or_insert_with(|| format!("change {} is missing from the feed", at + 1));
-        } else if before != head.chain {
-            broken.get_or_insert_with(|| {
-                format!("change {sequence} is another one in the store than the one that this broker has seen")
-            });
-        }
-        match broken {
-            Some(what) => Err(self.tampered(what)),
-            None => Ok(head),
-        }
-    }
-}
-
-fn unseen(sequence: i64, at: i64, seen: i64) -> String {
-    if sequence > at + 1 {
-        format!(
-            "changes {} to {} are missing from the feed, so that nobody can tell whether the store went on from change {seen}, \
-             the last one that this broker has seen",
-            at + 1,
-            sequence - 1
-        )
-    } else {
-        format!(
-            "change {sequence} of the feed does not follow change {at} as this broker has seen it"
-        )
     }
 }

@@ -2,6 +2,8 @@
 //! it: so that an id is made once, and what goes from the file while no broker runs is noticed later. Which
 //! entries come and go is decided by whoever reads the file.
 
+mod changing;
+
 use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
@@ -9,21 +11,16 @@ use sqlx::AnyConnection;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
-use super::changes::PAGE;
+use super::classify::classify;
 use super::integrity::{self, Contents, Row, Set, Term};
 use super::lanes::Purpose;
-use super::rows::begin;
+use super::nodes::SILENT_AFTER_SECONDS;
 use super::writer::Writer;
-use super::{
-    BoxFuture, DEADLINE, SCAN_DEADLINE, SILENT_AFTER_SECONDS, Store, StoreError, clip, kind, late,
-    told,
-};
+use super::{BoxFuture, DEADLINE, SCAN_DEADLINE, Store, StoreError, clip, kind};
 use crate::directory::resource::Name;
 
 /// The kind of the changes of the feed that say which entries came and went.
 pub const DIRECTORY_ENTRIES: &str = "directory-entries";
-/// So many rows are written or deleted with one statement.
-const BATCH: usize = 1_000;
 /// How many rows are named at the most when something is wrong with more of them.
 const MAX_NAMED: usize = 20;
 
@@ -127,7 +124,7 @@ pub(super) async fn look(
     connection: &mut AnyConnection,
     mut each: impl FnMut(&Looked<'_>),
 ) -> Result<(), StoreError> {
-    for row in rows(connection).await.map_err(told)? {
+    for row in rows(connection).await.map_err(classify)? {
         match &row {
             Ok(row) => each(&Looked::Row(Row::DirectoryEntry(row.columns()), &row.mac)),
             Err(what) => each(&Looked::Unreadable(what)),
@@ -141,7 +138,7 @@ pub(super) fn differs(found: &Contents, expected: &Contents) -> Option<String> {
     let set = Set::DirectoryEntries;
     let (found, expected) = (found.sum(set), expected.sum(set));
     (found != expected)
-        .then(|| super::rows::differing("that are directory entries", found.count, expected.count))
+        .then(|| super::scan::differing("that are directory entries", found.count, expected.count))
 }
 
 /// Whether other entries are there than belong there: which ones, as far as the feed goes back.
@@ -171,7 +168,7 @@ async fn missing(connection: &mut AnyConnection) -> Result<Vec<String>, StoreErr
     let mut there = HashMap::<(String, String), (i64, usize)>::new();
     for row in rows(&mut *connection)
         .await
-        .map_err(told)?
+        .map_err(classify)?
         .into_iter()
         .flatten()
     {
@@ -183,11 +180,11 @@ async fn missing(connection: &mut AnyConnection) -> Result<Vec<String>, StoreErr
             .bind(DIRECTORY_ENTRIES)
             .fetch_all(connection)
             .await
-            .map_err(told)?;
+            .map_err(classify)?;
     let mut last = BTreeMap::<(String, String), (i64, bool)>::new();
     for row in &changes {
-        let sequence: i64 = row.try_get(0).map_err(told)?;
-        let detail: &str = row.try_get(1).map_err(told)?;
+        let sequence: i64 = row.try_get(0).map_err(classify)?;
+        let detail: &str = row.try_get(1).map_err(classify)?;
         let said = serde_json::from_str::<Said>(detail).map(|said| said.entries);
         for (kind, id, identity) in said.unwrap_or_default() {
             last.insert((kind, id), (sequence, identity.is_some()));
@@ -221,34 +218,22 @@ impl Store {
     /// # Errors
     /// Without an answer, or when they are not those that brokers wrote.
     pub async fn directory_entries(&self) -> Result<DirectoryEntries, StoreError> {
-        let mut lease = self.lease(Purpose::Background).await?;
-        let connection = lease.raw()?;
+        let mut moment = self.moment().await?;
+        let until = moment.until();
+        let connection = moment.connection()?;
         let work = async {
-            sqlx::raw_sql(begin(self.engine))
-                .execute(&mut *connection)
-                .await
-                .map_err(told)?;
             let (_, contents) = self.checked_head(&mut *connection).await?;
-            let rows = rows(&mut *connection).await.map_err(told)?;
+            let rows = rows(&mut *connection).await.map_err(classify)?;
             let (entries, found) = self.checked_entries(rows)?;
             let differing = differing(&mut *connection, &found, &contents).await?;
-            if !differing.is_empty() {
-                return Err(self.tampered(differing.join("; ")));
+            match differing.is_empty() {
+                true => Ok(entries),
+                false => Err(self.tampered(differing.join("; "))),
             }
-            sqlx::raw_sql("COMMIT")
-                .execute(&mut *connection)
-                .await
-                .map_err(told)?;
-            Ok(entries)
         };
-        let result = match tokio::time::timeout(SCAN_DEADLINE, work).await {
-            Ok(result) => result,
-            Err(_) => Err(late(SCAN_DEADLINE)),
-        };
-        if result.is_ok() {
-            lease.finish();
-        }
-        result
+        let entries = until.reached_by(work).await?;
+        moment.end().await?;
+        Ok(entries)
     }
 
     fn checked_entries(
@@ -381,166 +366,4 @@ impl Writer<'_> {
         let (node, digest) = (node.to_owned(), digest.to_owned());
         self.ask(move |c| others(c, node, digest)).await
     }
-
-    /// Keeps entries with their identities from now on, as the last recorded change made them. `kept` is
-    /// what [`Writer::directory_entries`] returned.
-    ///
-    /// # Errors
-    /// If the database does not answer in time.
-    pub async fn keep_directory_entries(
-        &mut self,
-        kept: &DirectoryEntries,
-        entries: &[(&Name, &str)],
-    ) -> Result<(), StoreError> {
-        let version = self.sequence();
-        for batch in entries.chunks(BATCH) {
-            let mut rows = Vec::with_capacity(batch.len());
-            for (name, identity) in batch {
-                let row = integrity::DirectoryEntry {
-                    kind: name.kind.as_str(),
-                    id: &name.id,
-                    identity,
-                    version,
-                };
-                let (mac, term) = self.key()?.mac(&Row::DirectoryEntry(row));
-                if let Some(old) = kept.0.get(*name) {
-                    self.contents.take(Set::DirectoryEntries, old.term);
-                }
-                self.contents.add(Set::DirectoryEntries, term);
-                rows.push(serde_json::json!([
-                    row.kind, row.id, identity, version, mac
-                ]));
-            }
-            self.change_entries(KEEP, rows).await?;
-        }
-        Ok(())
-    }
-
-    /// Forgets entries. `kept` is what [`Writer::directory_entries`] returned.
-    ///
-    /// # Errors
-    /// If the database does not answer in time.
-    pub async fn forget_directory_entries(
-        &mut self,
-        kept: &DirectoryEntries,
-        names: &[&Name],
-    ) -> Result<(), StoreError> {
-        for batch in names.chunks(BATCH) {
-            let mut rows = Vec::with_capacity(batch.len());
-            for name in batch {
-                if let Some(old) = kept.0.get(*name) {
-                    self.contents.take(Set::DirectoryEntries, old.term);
-                }
-                rows.push(serde_json::json!([name.kind.as_str(), name.id]));
-            }
-            self.change_entries(FORGET, rows).await?;
-        }
-        Ok(())
-    }
-
-    async fn change_entries(
-        &mut self,
-        statements: [&'static str; 2],
-        rows: Vec<serde_json::Value>,
-    ) -> Result<(), StoreError> {
-        let due = rows.len();
-        let done = self.update(statements, rows).await?;
-        if u64::try_from(due).is_ok_and(|due| due == done) {
-            return Ok(());
-        }
-        Err(self.store.tampered(format!(
-            "of {due} directory entries that were to change, the database changed {done}"
-        )))
-    }
-
-    /// Takes all entries as they are, and makes their MACs and their sum.
-    pub(super) async fn reseal_directory_entries(&mut self) -> Result<(), StoreError> {
-        let mut after = Some((String::new(), String::new()));
-        while let Some(from) = after {
-            let rows = self.ask(move |c| page(c, from)).await?;
-            after = super::reseal::next(
-                rows.len(),
-                rows.last().map(|row| (row.kind.clone(), row.id.clone())),
-            );
-            let mut macs = Vec::with_capacity(rows.len());
-            for row in &rows {
-                kind(&row.kind)?;
-                let (mac, term) = self.key()?.mac(&Row::DirectoryEntry(row.columns()));
-                self.contents.add(Set::DirectoryEntries, term);
-                macs.push(serde_json::json!([row.kind, row.id, mac]));
-            }
-            self.update(MACS, macs).await?;
-        }
-        Ok(())
-    }
-
-    /// Makes the MACs of the next entries behind one anew. How many there were, and the last of them if
-    /// there may be more.
-    pub(super) async fn renew_directory_entries(
-        &mut self,
-        after: (String, String),
-    ) -> Result<(usize, Option<(String, String)>), StoreError> {
-        let rows = self.ask(move |c| page(c, after)).await?;
-        let last = rows.last().map(|row| (row.kind.clone(), row.id.clone()));
-        let mut macs = Vec::new();
-        for row in &rows {
-            if self.is_under_own_key(&row.mac) {
-                continue;
-            }
-            let columns = Row::DirectoryEntry(row.columns());
-            let old = self.store.check(&columns, &row.mac)?;
-            let (mac, term) = self.key()?.mac(&columns);
-            self.contents.take(Set::DirectoryEntries, old);
-            self.contents.add(Set::DirectoryEntries, term);
-            macs.push(serde_json::json!([row.kind, row.id, mac]));
-        }
-        let done = macs.len();
-        self.update(MACS, macs).await?;
-        Ok((done, super::reseal::next(rows.len(), last)))
-    }
 }
-
-/// The next entries behind one, by kind and id.
-fn page(
-    connection: &mut AnyConnection,
-    (kind, id): (String, String),
-) -> BoxFuture<'_, Result<Vec<EntryRow>, sqlx::Error>> {
-    Box::pin(async move {
-        let rows = sqlx::query(
-            "SELECT kind, id, identity, version, mac FROM directory_entries \
-             WHERE (kind, id) > ($1, $2) ORDER BY kind, id LIMIT $3",
-        )
-        .bind(kind)
-        .bind(id)
-        .bind(PAGE)
-        .fetch_all(connection);
-        rows.await?.iter().map(EntryRow::of).collect()
-    })
-}
-
-/// As SQLite and as PostgreSQL say it.
-const KEEP: [&str; 2] = [
-    "INSERT INTO directory_entries (kind, id, identity, version, mac) \
-     SELECT json_extract(j.value, '$[0]'), json_extract(j.value, '$[1]'), json_extract(j.value, '$[2]'), \
-     json_extract(j.value, '$[3]'), json_extract(j.value, '$[4]') FROM json_each($1) AS j WHERE true \
-     ON CONFLICT (kind, id) DO UPDATE SET identity = excluded.identity, version = excluded.version, \
-     mac = excluded.mac",
-    "INSERT INTO directory_entries (kind, id, identity, version, mac) \
-     SELECT j.value->>0, j.value->>1, j.value->>2, CAST(j.value->>3 AS BIGINT), j.value->>4 \
-     FROM json_array_elements(CAST($1 AS JSON)) AS j(value) \
-     ON CONFLICT (kind, id) DO UPDATE SET identity = excluded.identity, version = excluded.version, \
-     mac = excluded.mac",
-];
-const FORGET: [&str; 2] = [
-    "DELETE FROM directory_entries WHERE (kind, id) IN \
-     (SELECT json_extract(j.value, '$[0]'), json_extract(j.value, '$[1]') FROM json_each($1) AS j)",
-    "DELETE FROM directory_entries WHERE (kind, id) IN \
-     (SELECT j.value->>0, j.value->>1 FROM json_array_elements(CAST($1 AS JSON)) AS j(value))",
-];
-const MACS: [&str; 2] = [
-    "UPDATE directory_entries SET mac = json_extract(j.value, '$[2]') FROM json_each($1) AS j \
-     WHERE directory_entries.kind = json_extract(j.value, '$[0]') \
-     AND directory_entries.id = json_extract(j.value, '$[1]')",
-    "UPDATE directory_entries SET mac = j.value->>2 FROM json_array_elements(CAST($1 AS JSON)) AS j(value) \
-     WHERE directory_entries.kind = j.value->>0 AND directory_entries.id = j.value->>1",
-];

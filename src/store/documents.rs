@@ -2,8 +2,9 @@
 
 use sqlx::Row as _;
 
+use super::classify::classify;
 use super::lanes::Purpose;
-use super::{SCAN_DEADLINE, Store, StoreError, Writer, told};
+use super::{SCAN_DEADLINE, Store, StoreError, Writer};
 
 /// A thing before and after a change, as JSON; none where there was nothing, or is nothing any more.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -78,6 +79,6 @@ impl Store {
             .iter()
             .map(documents)
             .collect::<Result<_, sqlx::Error>>()
-            .map_err(told)
+            .map_err(classify)
     }
 }

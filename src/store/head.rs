@@ -5,9 +5,26 @@ use std::sync::PoisonError;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
 
+use super::classify::{classify, no_store};
 use super::integrity::{Contents, Keys, Place, Wrong};
-use super::{Head, Store, StoreError, told};
+use super::lanes::Purpose;
+use super::{DEADLINE, Store, StoreError};
 use crate::master_key::{MasterKey, MasterKeyError};
+
+/// What a store is at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// Of this store alone.
+    pub store_id: String,
+    /// The last change.
+    pub sequence: i64,
+    /// Codes and assertions from before this second count as used.
+    pub not_before: i64,
+    /// The digest of the last change and of all before it, in hexadecimal digits.
+    pub chain: String,
+    /// The id of the master key under which the row is sealed.
+    pub key: String,
+}
 
 /// The row as the database has it.
 #[derive(Debug, Clone)]
@@ -85,6 +102,37 @@ pub(super) struct SeenSoFar {
 }
 
 impl Store {
+    /// What the store is now.
+    ///
+    /// # Errors
+    /// Without an answer, and when its own row is not as a broker wrote it: nothing is known then.
+    pub async fn head(&self) -> Result<Head, StoreError> {
+        self.head_by(Purpose::Background).await
+    }
+
+    /// As [`Store::head`], for whoever follows the feed.
+    ///
+    /// # Errors
+    /// As [`Store::head`].
+    pub async fn feed_head(&self) -> Result<Head, StoreError> {
+        self.head_by(Purpose::Feed).await
+    }
+
+    async fn head_by(&self, purpose: Purpose) -> Result<Head, StoreError> {
+        let seen = self.seen_so_far();
+        let raw = self.raw_head(purpose).await?;
+        self.contents(&raw)?;
+        self.must_not_go_back(&raw, seen)?;
+        Ok(raw.head())
+    }
+
+    /// The store's own row, as it stands in the database.
+    pub(super) async fn raw_head(&self, purpose: Purpose) -> Result<RawHead, StoreError> {
+        self.read(purpose, DEADLINE, |c| Box::pin(read(c)))
+            .await?
+            .ok_or_else(no_store)
+    }
+
     /// What the row says of all others, and the id of the key that sealed it.
     ///
     /// # Errors
@@ -223,8 +271,8 @@ impl Store {
         let seen = self.seen_so_far();
         let raw = read(connection)
             .await
-            .map_err(told)?
-            .ok_or_else(super::no_store)?;
+            .map_err(classify)?
+            .ok_or_else(no_store)?;
         let (contents, _) = self.contents(&raw)?;
         self.must_not_go_back(&raw, seen)?;
         Ok((raw.head(), contents))

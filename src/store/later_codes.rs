@@ -1,8 +1,7 @@
 //! What was noted of MFA codes under a clock that was ahead: it would keep users out until that time
 //! has come.
 
-use super::once::{FAILURES, FORGIVEN_AFTER};
-use super::{STEP_SECONDS, StoreError, Writer};
+use super::{Lockout, STEP_SECONDS, StoreError, Writer};
 use crate::base::clock::Timestamp;
 
 /// How far a device's clock may be ahead, in steps: its last code is then of a later time than now.
@@ -14,8 +13,12 @@ impl Writer<'_> {
     ///
     /// # Errors
     /// If the database does not answer in time.
-    pub async fn forget_codes_after(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        let locked = now.seconds() + FAILURES * FORGIVEN_AFTER;
+    pub async fn forget_codes_after(
+        &mut self,
+        lockout: Lockout,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let locked = now.seconds() + lockout.failures * lockout.forgiven_after_seconds;
         let step = now.seconds().div_euclid(STEP_SECONDS) + AHEAD;
         self.ask(move |c| {
             Box::pin(async move {

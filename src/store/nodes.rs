@@ -1,9 +1,46 @@
-//! The brokers on a shared store, as commands beside them must know them.
+//! The brokers on a shared store: what each says of itself, and what others must know of it.
 
 use sqlx::Row as _;
+use tokio::time::Instant;
 
+use super::classify::classify;
 use super::lanes::Purpose;
-use super::{DEADLINE, SILENT_AFTER_SECONDS, Store, StoreError, told};
+use super::{DEADLINE, Store, StoreError};
+
+/// A node that was not heard of for so long, in seconds, is not waited for.
+pub(super) const SILENT_AFTER_SECONDS: i64 = 10;
+/// How much later than its last report, in seconds, a node may last have confirmed the feed; with some
+/// room, since the database counts whole seconds.
+const REPORT_LAG_SECONDS: i64 = 10;
+
+/// A broker on the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Made up at its start.
+    pub node: String,
+    /// Its host's name.
+    pub host: String,
+    /// The last change that is in force there.
+    pub confirmed: i64,
+    /// After how many seconds without the feed it accepts nobody.
+    pub refuse_after_seconds: i64,
+    /// The ids of its master keys, separated by commas, the one that seals first.
+    pub master_keys: String,
+    /// The cluster of its keyring.
+    pub cluster_id: String,
+    /// A digest of the names of the entries of its directory file; empty: it has none.
+    pub directory: String,
+}
+
+/// A broker that may accept sessions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Which one, as it last reported.
+    pub node: Node,
+    /// Whether it has not been heard of lately. It may have ended, or be cut off and accept sessions
+    /// until it refuses everybody.
+    pub is_silent: bool,
+}
 
 /// A broker on a shared store, as it last reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +70,121 @@ impl Broker {
 }
 
 impl Store {
+    /// Says that this node is here and how far it has followed the feed. Of a node that is known already,
+    /// which directory file it serves is said by [`Writer::serves_directory`].
+    ///
+    /// # Errors
+    /// If the database does not answer in time.
+    pub async fn report(&self, node: &Node) -> Result<(), StoreError> {
+        let node = node.clone();
+        self.write_one(Purpose::Feed, move |c| {
+            Box::pin(async move {
+                sqlx::query(
+                    "INSERT INTO nodes \
+                     (node, host, confirmed, refuse_after, master_keys, cluster_id, directory, seen_at) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, CAST(EXTRACT(EPOCH FROM now()) AS BIGINT)) \
+                     ON CONFLICT (node) DO UPDATE SET confirmed = excluded.confirmed, \
+                     refuse_after = excluded.refuse_after, master_keys = excluded.master_keys, \
+                     cluster_id = excluded.cluster_id, seen_at = excluded.seen_at",
+                )
+                .bind(node.node)
+                .bind(node.host)
+                .bind(node.confirmed)
+                .bind(node.refuse_after_seconds)
+                .bind(node.master_keys)
+                .bind(node.cluster_id)
+                .bind(node.directory)
+                .execute(c)
+                .await
+            })
+        })
+        .await
+        .map(|_| ())
+    }
+
+    /// Says that this node goes: nobody waits for it from now on.
+    ///
+    /// # Errors
+    /// If the database does not answer in time.
+    pub async fn leave(&self, node: &Node) -> Result<(), StoreError> {
+        let node = node.node.clone();
+        self.write_one(Purpose::Feed, move |c| {
+            Box::pin(async move {
+                sqlx::query("DELETE FROM nodes WHERE node = $1")
+                    .bind(node)
+                    .execute(c)
+                    .await
+            })
+        })
+        .await
+        .map(|_| ())
+    }
+
+    /// How many nodes of a shared store were heard of lately.
+    ///
+    /// # Errors
+    /// If the database does not answer in time.
+    pub async fn count_nodes(&self) -> Result<usize, StoreError> {
+        let row = self.read(Purpose::Feed, DEADLINE, |c| {
+            Box::pin(async move {
+                let sql = "SELECT count(*) FROM nodes WHERE CAST(EXTRACT(EPOCH FROM now()) AS BIGINT) - seen_at <= $1";
+                sqlx::query(sql).bind(SILENT_AFTER_SECONDS).fetch_one(c).await
+            })
+        });
+        let count: i64 = row.await?.try_get(0).map_err(classify)?;
+        Ok(usize::try_from(count).unwrap_or_default())
+    }
+
+    /// The nodes of a shared store that may accept sessions, as they were at some moment after
+    /// `moment`: those that report, and those that do not and have not refused everybody for as long as
+    /// each of them says that it takes. Callers that ask at the same time share an answer.
+    ///
+    /// # Errors
+    /// If the database does not answer in time.
+    pub async fn nodes_after(&self, moment: Instant) -> Result<Vec<Seen>, StoreError> {
+        let mut seen = self.seen.lock().await;
+        if let Some((asked_at, nodes)) = &*seen
+            && *asked_at >= moment
+        {
+            return Ok(nodes.clone());
+        }
+        let asked_at = Instant::now();
+        let rows = self.read(Purpose::Revocation, DEADLINE, move |c| {
+            Box::pin(async move {
+                sqlx::query(
+                    "SELECT node, host, confirmed, refuse_after, master_keys, cluster_id, directory, \
+                     CAST(EXTRACT(EPOCH FROM now()) AS BIGINT) - seen_at AS silent FROM nodes \
+                     WHERE CAST(EXTRACT(EPOCH FROM now()) AS BIGINT) - seen_at <= refuse_after + $1 ORDER BY node",
+                )
+                .bind(REPORT_LAG_SECONDS)
+                .fetch_all(c)
+                .await
+            })
+        });
+        let node = |row: &sqlx::any::AnyRow| {
+            Ok(Seen {
+                node: Node {
+                    node: row.try_get(0)?,
+                    host: row.try_get(1)?,
+                    confirmed: row.try_get(2)?,
+                    refuse_after_seconds: row.try_get(3)?,
+                    master_keys: row.try_get(4)?,
+                    cluster_id: row.try_get(5)?,
+                    directory: row.try_get(6)?,
+                },
+                is_silent: row.try_get::<i64, _>(7)? > SILENT_AFTER_SECONDS,
+            })
+        };
+        let nodes: Vec<Seen> = rows
+            .await?
+            .iter()
+            .map(node)
+            .collect::<Result<_, sqlx::Error>>()
+            .map_err(classify)?;
+        *seen = Some((asked_at, nodes.clone()));
+        Ok(nodes)
+    }
+
     /// The brokers that may serve this store. None of a SQLite store: its broker holds a lock instead.
     ///
     /// # Errors
@@ -70,7 +222,7 @@ impl Store {
             .iter()
             .map(broker)
             .collect::<Result<_, sqlx::Error>>()
-            .map_err(told)
+            .map_err(classify)
     }
 
     /// What time it is where the database of a shared store runs, in seconds since 1970. None for SQLite,
@@ -89,7 +241,7 @@ impl Store {
                     .await
             })
         });
-        row.await?.try_get(0).map(Some).map_err(told)
+        row.await?.try_get(0).map(Some).map_err(classify)
     }
 
     /// When the last change was made, in milliseconds since 1970; none: the feed holds no change.
@@ -104,6 +256,6 @@ impl Store {
                     .await
             })
         });
-        row.await?.try_get(0).map_err(told)
+        row.await?.try_get(0).map_err(classify)
     }
 }

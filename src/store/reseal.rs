@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 
 use sqlx::AnyConnection;
 
-use super::changes::{Change, PAGE, RESTORED, page};
+use super::changes::{PAGE, RESTORED, page};
 use super::integrity::{Row, Set};
 use super::lanes::Purpose;
-use super::rows::{ResourceRow, RevocationRow, differing_kinds, differing_revocations};
+use super::portions::next;
+use super::rows::{ResourceRow, RevocationRow};
+use super::scan::{differing_kinds, differing_revocations};
 use super::verify::{Shown, revoked_signing_keys};
 use super::writer::{Entry, Writer};
 use super::{BoxFuture, Engine, Head, Store, StoreError, directory_entries, kind};
@@ -95,71 +97,7 @@ impl Store {
     pub async fn end_the_past(&self, seen: i64, now: Timestamp) -> Result<Head, StoreError> {
         self.write_much().await?.end_the_past(seen, now).await
     }
-
-    /// Makes every MAC anew under the first key of the master key file: rows and feed in portions, so that
-    /// other changes are not held up for long. Whoever writes meanwhile does so under the new key, if it is
-    /// in its file. How many there were.
-    ///
-    /// # Errors
-    /// Without an answer, and when a row is not as a broker wrote it. The portions before it are done;
-    /// beginning again goes on.
-    pub async fn renew(&self) -> Result<usize, StoreError> {
-        let mut renewed = 0;
-        let mut after = (String::new(), String::new());
-        loop {
-            let mut writer = self.write_renewing().await?;
-            let (done, next) = writer.renew_resources(after).await?;
-            writer.commit().await?;
-            renewed += done;
-            match next {
-                Some(next) => after = next,
-                None => break,
-            }
-        }
-        let mut after = (String::new(), String::new(), String::new());
-        loop {
-            let mut writer = self.write_renewing().await?;
-            let (done, next) = writer.renew_revocations(after).await?;
-            writer.commit().await?;
-            renewed += done;
-            match next {
-                Some(next) => after = next,
-                None => break,
-            }
-        }
-        let mut after = (String::new(), String::new());
-        loop {
-            let mut writer = self.write_renewing().await?;
-            let (done, next) = writer.renew_directory_entries(after).await?;
-            writer.commit().await?;
-            renewed += done;
-            match next {
-                Some(next) => after = next,
-                None => break,
-            }
-        }
-        let mut after = i64::MIN;
-        loop {
-            let mut writer = self.write_renewing().await?;
-            let (done, next) = writer.renew_changes(after).await?;
-            writer.commit().await?;
-            renewed += done;
-            match next {
-                Some(next) => after = next,
-                None => return Ok(renewed),
-            }
-        }
-    }
-
-    async fn write_renewing(&self) -> Result<Writer<'_>, StoreError> {
-        let mut writer = self.write_much().await?;
-        writer.key_id = writer.keys.first()?.id().to_owned();
-        Ok(writer)
-    }
 }
-
-/// Where the next portion begins; none: that was the last.
-pub(super) type Next<T> = Option<T>;
 
 impl Writer<'_> {
     /// Takes all rows as they are, and makes their MACs, their sums and the chain of the feed. The ids of the
@@ -265,82 +203,6 @@ impl Writer<'_> {
         store.head().await
     }
 
-    async fn renew_resources(
-        &mut self,
-        after: (String, String),
-    ) -> Result<(usize, Next<(String, String)>), StoreError> {
-        let rows = self.ask(move |c| resources(c, after)).await?;
-        let last = rows.last().map(|row| (row.kind.clone(), row.id.clone()));
-        let mut macs = Vec::new();
-        for row in rows
-            .iter()
-            .filter(|row| !self.is_under_own_key(&row.mac))
-            .collect::<Vec<_>>()
-        {
-            let (kind, old) = self.store.check_resource(row.columns(), &row.mac)?;
-            let (mac, term) = self.key()?.mac(&Row::Resource(row.columns()));
-            self.contents.take(Set::Of(kind), old);
-            self.contents.add(Set::Of(kind), term);
-            macs.push(serde_json::json!([row.kind, row.id, mac]));
-        }
-        let done = macs.len();
-        self.update(RESOURCES, macs).await?;
-        Ok((done, next(rows.len(), last)))
-    }
-
-    async fn renew_revocations(
-        &mut self,
-        after: (String, String, String),
-    ) -> Result<(usize, Next<(String, String, String)>), StoreError> {
-        let rows = self.ask(move |c| revocations(c, after)).await?;
-        let last = rows
-            .last()
-            .map(|row| (row.selector.clone(), row.account.clone(), row.value.clone()));
-        let mut macs = Vec::new();
-        for row in rows
-            .iter()
-            .filter(|row| !self.is_under_own_key(&row.mac))
-            .collect::<Vec<_>>()
-        {
-            let old = self
-                .store
-                .check(&Row::Revocation(row.columns()), &row.mac)?;
-            let (mac, term) = self.key()?.mac(&Row::Revocation(row.columns()));
-            self.contents.take(Set::Revocations, old);
-            self.contents.add(Set::Revocations, term);
-            macs.push(serde_json::json!([
-                row.selector,
-                row.account,
-                row.value,
-                mac
-            ]));
-        }
-        let done = macs.len();
-        self.update(REVOCATIONS, macs).await?;
-        Ok((done, next(rows.len(), last)))
-    }
-
-    async fn renew_changes(&mut self, after: i64) -> Result<(usize, Next<i64>), StoreError> {
-        let rows: Vec<(Change, String)> = self.ask(move |c| Box::pin(page(c, after, PAGE))).await?;
-        let mut macs = Vec::new();
-        for (change, mac) in rows.iter().filter(|(_, mac)| !self.is_under_own_key(mac)) {
-            let row = (change.fields(), change.chain.as_str());
-            self.store.check(&Row::Change(&row.0, row.1), mac)?;
-            let (mac, _) = self.key()?.mac(&Row::Change(&row.0, row.1));
-            macs.push(serde_json::json!([change.sequence, change.chain, mac]));
-        }
-        let done = macs.len();
-        self.update(CHANGES, macs).await?;
-        Ok((
-            done,
-            next(rows.len(), rows.last().map(|(change, _)| change.sequence)),
-        ))
-    }
-
-    pub(super) fn is_under_own_key(&self, mac: &str) -> bool {
-        mac.split_once(':').is_some_and(|(id, _)| id == self.key_id)
-    }
-
     /// Changes the rows of this list in one statement: each of them behind what names it. How many rows the
     /// database says it were.
     pub(super) async fn update(
@@ -365,13 +227,13 @@ impl Writer<'_> {
 }
 
 /// As SQLite and as PostgreSQL say it.
-const RESOURCES: [&str; 2] = [
+pub(super) const RESOURCES: [&str; 2] = [
     "UPDATE resources SET mac = json_extract(j.value, '$[2]') FROM json_each($1) AS j \
      WHERE resources.kind = json_extract(j.value, '$[0]') AND resources.id = json_extract(j.value, '$[1]')",
     "UPDATE resources SET mac = j.value->>2 FROM json_array_elements(CAST($1 AS JSON)) AS j(value) \
      WHERE resources.kind = j.value->>0 AND resources.id = j.value->>1",
 ];
-const REVOCATIONS: [&str; 2] = [
+pub(super) const REVOCATIONS: [&str; 2] = [
     "UPDATE revocations SET mac = json_extract(j.value, '$[3]') FROM json_each($1) AS j \
      WHERE revocations.selector = json_extract(j.value, '$[0]') \
      AND revocations.account = json_extract(j.value, '$[1]') AND revocations.value = json_extract(j.value, '$[2]')",
@@ -379,21 +241,15 @@ const REVOCATIONS: [&str; 2] = [
      WHERE revocations.selector = j.value->>0 AND revocations.account = j.value->>1 \
      AND revocations.value = j.value->>2",
 ];
-const CHANGES: [&str; 2] = [
+pub(super) const CHANGES: [&str; 2] = [
     "UPDATE changes SET chain = json_extract(j.value, '$[1]'), mac = json_extract(j.value, '$[2]') \
      FROM json_each($1) AS j WHERE changes.sequence = json_extract(j.value, '$[0]')",
     "UPDATE changes SET chain = j.value->>1, mac = j.value->>2 \
      FROM json_array_elements(CAST($1 AS JSON)) AS j(value) WHERE changes.sequence = CAST(j.value->>0 AS BIGINT)",
 ];
 
-/// Whether there may be more behind a portion of so many rows.
-pub(super) fn next<T>(rows: usize, last: Option<T>) -> Next<T> {
-    let whole = i64::try_from(rows).is_ok_and(|rows| rows >= PAGE);
-    last.filter(|_| whole)
-}
-
 /// The next things behind one, by kind and id.
-fn resources(
+pub(super) fn resources(
     connection: &mut AnyConnection,
     (kind, id): (String, String),
 ) -> BoxFuture<'_, Result<Vec<ResourceRow>, sqlx::Error>> {
@@ -411,7 +267,7 @@ fn resources(
 }
 
 /// The next revocations behind one.
-fn revocations(
+pub(super) fn revocations(
     connection: &mut AnyConnection,
     (selector, account, value): (String, String, String),
 ) -> BoxFuture<'_, Result<Vec<RevocationRow>, sqlx::Error>> {

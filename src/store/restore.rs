@@ -14,10 +14,11 @@ use sqlx::ConnectOptions;
 use sqlx::Connection as _;
 use sqlx::Row as _;
 
+use super::classify::{classify, no_store};
 use super::lanes::Purpose;
 use super::sqlite::{self, SqliteLock, beside};
 use super::verify::{Shown, revoked_signing_keys};
-use super::{Access, BACKUP_DEADLINE, DEADLINE, Head, Place, Store, StoreError, head, told};
+use super::{Access, BACKUP_DEADLINE, DEADLINE, Head, Place, Store, StoreError, head};
 use crate::base::clock::Timestamp;
 use crate::base::entropy::Entropy;
 use crate::files::{self, FileError};
@@ -110,7 +111,7 @@ pub async fn prepare(
         .read(Purpose::Background, DEADLINE, |c| Box::pin(head::read(c)))
         .await
         .map_err(unfit)?;
-    let head = raw.ok_or_else(super::no_store).map_err(unfit)?.head();
+    let head = raw.ok_or_else(no_store).map_err(unfit)?.head();
     Ok(Prepared {
         store,
         head,
@@ -282,7 +283,7 @@ async fn fold(place: &Path) -> Result<bool, StoreError> {
             "{}: another command is using the store; try again when it is done",
             place.display()
         ))),
-        Ok(Err(error)) => match told(error) {
+        Ok(Err(error)) => match classify(error) {
             StoreError::NotWritable(why) => Err(StoreError::NotWritable(why)),
             _ => Ok(false),
         },

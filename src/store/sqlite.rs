@@ -1,4 +1,4 @@
-//! What only SQLite needs: its file, its lock, its backup and the restoring of one.
+//! What only SQLite needs: its file, its lock, and reading many rows as one.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -9,9 +9,10 @@ use sqlx::AnyConnection;
 use sqlx::Row as _;
 use sqlx::any::AnyConnectOptions;
 
+use super::address::driver_options;
+use super::classify::classify;
 use super::integrity::Resource;
-use super::lanes::Purpose;
-use super::{BACKUP_DEADLINE, Engine, Store, StoreError, address, clip, told};
+use super::{StoreError, clip};
 use crate::files::{self, Audience, FileError};
 
 /// What stays as it is in a path within a URL.
@@ -32,7 +33,7 @@ pub(super) fn options(path: &Path, create: bool) -> Result<AnyConnectOptions, St
     let text = path
         .to_str()
         .ok_or_else(|| StoreError::Address("file: must be UTF-8".to_owned()))?;
-    address(&format!(
+    driver_options(&format!(
         "sqlite:{}?mode=rw",
         utf8_percent_encode(text, PATH)
     ))
@@ -77,9 +78,9 @@ pub(super) async fn portion(
     .bind(PORTION)
     .fetch_one(connection)
     .await
-    .map_err(told)?;
-    let last: Option<i64> = row.try_get(0).map_err(told)?;
-    let text: Option<String> = row.try_get(1).map_err(told)?;
+    .map_err(classify)?;
+    let last: Option<i64> = row.try_get(0).map_err(classify)?;
+    let text: Option<String> = row.try_get(1).map_err(classify)?;
     Ok(last.map(|last| (last, Portion(text.unwrap_or_default()))))
 }
 
@@ -146,56 +147,7 @@ impl SqliteLock {
     }
 }
 
-/// Writes a copy of a running store, as it is at one moment, to a file that is not there yet.
-///
-/// # Errors
-/// When the file is there or cannot be written, and for a store that is not SQLite.
-pub async fn backup(store: &Store, to: &Path) -> Result<(), StoreError> {
-    if store.engine != Engine::Sqlite {
-        return Err(StoreError::Address(
-            "a PostgreSQL store is backed up by `pg_dump`".to_owned(),
-        ));
-    }
-    if to.exists() {
-        return Err(StoreError::NotWritable(format!(
-            "{}: is there already; name a new file",
-            to.display()
-        )));
-    }
-    // A copy that is cut off does not look like a backup.
-    let partial = beside(to, ".partial");
-    let io = |source| {
-        StoreError::from(FileError::Io {
-            path: to.to_owned(),
-            source,
-        })
-    };
-    if partial.exists() {
-        std::fs::remove_file(&partial).map_err(io)?;
-    }
-    files::create_private(&partial)?;
-    let text = partial
-        .to_str()
-        .ok_or_else(|| StoreError::Address("the backup's path must be UTF-8".to_owned()))?;
-    let text = text.to_owned();
-    let copied = store
-        .read(Purpose::Background, BACKUP_DEADLINE, move |c| {
-            let text = text.clone();
-            Box::pin(async move { sqlx::query("VACUUM INTO $1").bind(text).execute(c).await })
-        })
-        .await;
-    let synced = File::open(&partial).and_then(|f| f.sync_all()).map_err(io);
-    let placed = match (copied, synced) {
-        (Ok(_), Ok(())) => std::fs::rename(&partial, to).map_err(io),
-        (Err(error), _) | (_, Err(error)) => Err(error),
-    };
-    if placed.is_err() {
-        let _ = std::fs::remove_file(&partial); // the error to report is the first one
-    }
-    placed?;
-    Ok(files::sync_folder(to)?)
-}
-
+/// A file beside another one: its name with a suffix.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);

@@ -1,26 +1,27 @@
 //! Everything that the database holds and that a broker wrote, looked at as a whole: rows, revocations,
 //! the feed and what the store's own row says of them.
 
+mod feed;
+
 use std::collections::HashMap;
 
-use serde::Deserialize;
 use sqlx::AnyConnection;
 
-use super::changes::{PAGE, RESTORED, page};
+use super::classify::{classify, no_store};
 use super::directory_entries::{self, Looked};
+use super::head::{self, RawHead};
 use super::integrity::{Contents, Resource, Row, Set, Wrong};
-use super::lanes::Purpose;
-use super::rows::{
-    RevocationRow, begin, differing_kinds, differing_revocations, missing, walk, walk_revocations,
-    wrong,
-};
-use super::{Head, SCAN_DEADLINE, Store, StoreError, clip, head, late, told};
+use super::rows::{RevocationRow, wrong};
+use super::scan::{differing_kinds, differing_revocations, missing, walk, walk_revocations};
+use super::{Store, StoreError, clip};
 use crate::base::clock::Timestamp;
 use crate::directory::resource::Kind;
-use crate::revocations::{Mark, Selector};
+use crate::revocations::Mark;
+
+pub(super) use feed::revoked_signing_keys;
 
 /// How many findings a log or a refusal names one by one.
-const MAX_TOLD: usize = 100;
+const MAX_LISTED: usize = 100;
 /// How many are shown to an operator who is to accept them.
 const MAX_SHOWN: usize = 10_000;
 /// How many characters of a row are shown.
@@ -45,7 +46,7 @@ fn excerpt(body: &str) -> String {
 /// What is wrong with a store, a sentence each.
 #[derive(Default)]
 struct Findings {
-    told: Vec<String>,
+    listed: Vec<String>,
     /// How many are named one by one.
     most: usize,
     more: usize,
@@ -53,8 +54,8 @@ struct Findings {
 
 impl Findings {
     fn add(&mut self, what: String) {
-        if self.told.len() < self.most {
-            self.told.push(what);
+        if self.listed.len() < self.most {
+            self.listed.push(what);
         } else {
             self.more += 1;
         }
@@ -62,28 +63,10 @@ impl Findings {
 
     fn into_list(mut self) -> Vec<String> {
         if self.more > 0 {
-            self.told.push(format!("… and {} more", self.more));
+            self.listed.push(format!("… and {} more", self.more));
         }
-        self.told
+        self.listed
     }
-}
-
-/// The part of a change's detail that says what ended.
-#[derive(Deserialize)]
-struct Ended {
-    #[serde(rename = "Revoked", default)]
-    revoked: Vec<Revoked>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Revoked {
-    selector: String,
-    account: String,
-    value: String,
-    before_sequence: i64,
-    before_seconds: i64,
-    expires_at: i64,
 }
 
 impl Store {
@@ -122,37 +105,25 @@ impl Store {
     }
 
     async fn look_at_all(&self, now: Timestamp, to_accept: bool) -> Result<Shown, StoreError> {
-        let mut lease = self.lease(Purpose::Background).await?;
-        let connection = lease.raw()?;
+        let mut moment = self.moment().await?;
+        let until = moment.until();
+        let connection = moment.connection()?;
         let work = async {
-            sqlx::raw_sql(begin(self.engine))
-                .execute(&mut *connection)
-                .await
-                .map_err(told)?;
             let mut findings = Findings {
-                most: if to_accept { MAX_SHOWN } else { MAX_TOLD },
+                most: if to_accept { MAX_SHOWN } else { MAX_LISTED },
                 ..Findings::default()
             };
             let rows = self
                 .look(&mut *connection, now, to_accept, &mut findings)
                 .await?;
-            sqlx::raw_sql("COMMIT")
-                .execute(&mut *connection)
-                .await
-                .map_err(told)?;
-            Ok(Shown {
+            Ok::<_, StoreError>(Shown {
                 findings: findings.into_list(),
                 rows,
             })
         };
-        let result = match tokio::time::timeout(SCAN_DEADLINE, work).await {
-            Ok(result) => result,
-            Err(_) => Err(late(SCAN_DEADLINE)),
-        };
-        if result.is_ok() {
-            lease.finish();
-        }
-        result
+        let shown = until.reached_by(work).await?;
+        moment.end().await?;
+        Ok(shown)
     }
 
     /// The sums of all rows as they are, whoever wrote them, where they are to be accepted.
@@ -166,31 +137,85 @@ impl Store {
         let seen = self.seen_so_far();
         let raw = head::read(&mut *connection)
             .await
-            .map_err(told)?
-            .ok_or_else(super::no_store)?;
-        let keys = self.keys.load_full();
-        let opened = keys
-            .open(&raw.place(), &raw.seal)
-            .map(|(contents, _)| contents);
-        let expected = match opened {
-            Ok(contents) => Some(contents),
-            Err(Wrong::Key(id)) if !to_accept => return Err(StoreError::Key(id)),
-            Err(Wrong::Key(id)) => {
-                findings.add(format!(
-                    "the store's own row is sealed under the master key {id}, which the master key file does not hold"
-                ));
-                None
-            }
-            Err(Wrong::Mac) => {
-                findings.add("the store's own row is not as a broker wrote it".to_owned());
-                None
-            }
-        };
+            .map_err(classify)?
+            .ok_or_else(no_store)?;
+        let expected = self.expected(&raw, to_accept, findings)?;
         match self.must_not_go_back(&raw, seen) {
             Err(error @ StoreError::WentBack { .. }) => findings.add(error.to_string()),
             Err(StoreError::Tampered(what)) => findings.add(what),
             other => other?,
         }
+        let rows = self
+            .look_at_rows(&mut *connection, to_accept, findings)
+            .await?;
+        let kept_from = expected.as_ref().map(|contents| contents.kept_from);
+        self.look_at_feed(
+            &mut *connection,
+            kept_from,
+            &raw.head(),
+            &rows.marks,
+            now,
+            findings,
+        )
+        .await?;
+        let kinds = expected
+            .as_ref()
+            .map(|expected| differing_kinds(&rows.found, expected));
+        if kinds.as_ref().is_none_or(|kinds| !kinds.is_empty()) {
+            let named = missing(&mut *connection).await?;
+            named
+                .into_iter()
+                .chain(kinds.unwrap_or_default())
+                .for_each(|what| findings.add(what));
+        }
+        let revocations = expected
+            .as_ref()
+            .and_then(|expected| differing_revocations(&rows.found, expected));
+        revocations.into_iter().for_each(|what| findings.add(what));
+        if let Some(expected) = &expected {
+            directory_entries::differing(connection, &rows.found, expected)
+                .await?
+                .into_iter()
+                .for_each(|what| findings.add(what));
+        }
+        Ok(rows.as_it_is)
+    }
+
+    /// What the store's own row says of all others; none if it is not as a broker wrote it.
+    fn expected(
+        &self,
+        raw: &RawHead,
+        to_accept: bool,
+        findings: &mut Findings,
+    ) -> Result<Option<Contents>, StoreError> {
+        let keys = self.keys.load_full();
+        let opened = keys
+            .open(&raw.place(), &raw.seal)
+            .map(|(contents, _)| contents);
+        match opened {
+            Ok(contents) => Ok(Some(contents)),
+            Err(Wrong::Key(id)) if !to_accept => Err(StoreError::Key(id)),
+            Err(Wrong::Key(id)) => {
+                findings.add(format!(
+                    "the store's own row is sealed under the master key {id}, which the master key file does not hold"
+                ));
+                Ok(None)
+            }
+            Err(Wrong::Mac) => {
+                findings.add("the store's own row is not as a broker wrote it".to_owned());
+                Ok(None)
+            }
+        }
+    }
+
+    /// Checks each row of the directory and each revocation.
+    async fn look_at_rows(
+        &self,
+        connection: &mut AnyConnection,
+        to_accept: bool,
+        findings: &mut Findings,
+    ) -> Result<Rows, StoreError> {
+        let keys = self.keys.load_full();
         let mut found = Contents::empty(0);
         let mut as_it_is = Contents::empty(0);
         let first = keys.first()?;
@@ -217,7 +242,7 @@ impl Store {
             Err(StoreError::Tampered(what)) => findings.add(what),
             other => other?,
         }
-        let mut marks = HashMap::new();
+        let mut marks = Marks::new();
         let mut revocations = |row: RevocationRow| {
             if to_accept {
                 let (_, term) = first.mac(&Row::Revocation(row.columns()));
@@ -248,188 +273,22 @@ impl Store {
             Looked::Unreadable(what) => findings.add((*what).to_owned()),
         };
         directory_entries::look(&mut *connection, &mut entries).await?;
-        let kept_from = expected.as_ref().map(|contents| contents.kept_from);
-        self.look_at_feed(
-            &mut *connection,
-            kept_from,
-            &raw.head(),
-            &marks,
-            now,
-            findings,
-        )
-        .await?;
-        let kinds = expected
-            .as_ref()
-            .map(|expected| differing_kinds(&found, expected));
-        if kinds.as_ref().is_none_or(|kinds| !kinds.is_empty()) {
-            let named = missing(&mut *connection).await?;
-            named
-                .into_iter()
-                .chain(kinds.unwrap_or_default())
-                .for_each(|what| findings.add(what));
-        }
-        let revocations = expected
-            .as_ref()
-            .and_then(|expected| differing_revocations(&found, expected));
-        revocations.into_iter().for_each(|what| findings.add(what));
-        if let Some(expected) = &expected {
-            directory_entries::differing(connection, &found, expected)
-                .await?
-                .into_iter()
-                .for_each(|what| findings.add(what));
-        }
-        Ok(as_it_is)
-    }
-
-    /// Each change follows the one before it, from the first that is kept to the store's own row; and what
-    /// it ended is among the revocations.
-    async fn look_at_feed(
-        &self,
-        connection: &mut AnyConnection,
-        kept_from: Option<i64>,
-        head: &Head,
-        marks: &HashMap<(String, String, String), Mark>,
-        now: Timestamp,
-        findings: &mut Findings,
-    ) -> Result<(), StoreError> {
-        let keys = self.keys.load_full();
-        let mut before: Option<(i64, String)> = None;
-        let mut lost = Vec::new();
-        let mut after = i64::MIN;
-        loop {
-            let rows = match page(&mut *connection, after, PAGE).await {
-                Ok(rows) => rows,
-                Err(error @ (sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_))) => {
-                    findings.add(format!(
-                        "a change behind change {after} is not as a broker wrote it ({error})"
-                    ));
-                    return Ok(());
-                }
-                Err(error) => return Err(told(error)),
-            };
-            let Some((last, _)) = rows.last() else { break };
-            after = last.sequence;
-            for (change, mac) in rows {
-                let fields = change.fields();
-                let row = Row::Change(&fields, &change.chain);
-                match (keys.check(&row, &mac), &before) {
-                    (Err(error), _) => findings.add(wrong(&row, &error)),
-                    (Ok(_), None) => match kept_from {
-                        Some(first) if first != change.sequence => findings.add(format!(
-                            "change {first} of the feed is missing: change {} is the first one",
-                            change.sequence
-                        )),
-                        _ => {}
-                    },
-                    (Ok(_), Some((_, chain))) if change.follows(chain) => {}
-                    (Ok(_), Some((at, _))) if change.sequence > at + 1 => {
-                        findings.add(format!(
-                            "changes {} to {} of the feed are missing",
-                            at + 1,
-                            change.sequence - 1
-                        ));
-                    }
-                    (Ok(_), Some(_)) => {
-                        findings.add(format!(
-                            "change {} of the feed does not follow the change before it",
-                            change.sequence
-                        ));
-                    }
-                }
-                if change.action == RESTORED {
-                    // It ended all that was ended before.
-                    lost.clear();
-                }
-                let ended = unmarked(&change.detail, marks, now).into_iter();
-                lost.extend(
-                    ended.map(|ended| format!("{ended}, which change {} made", change.sequence)),
-                );
-                before = Some((change.sequence, change.chain));
-            }
-        }
-        lost.into_iter().for_each(|what| findings.add(what));
-        match before {
-            Some((at, _)) if at != head.sequence => {
-                findings.add(format!(
-                    "change {} of the feed is missing: it ends at change {at}",
-                    head.sequence
-                ));
-            }
-            Some((at, chain)) if chain != head.chain => {
-                findings.add(format!(
-                    "change {at} of the feed is not the last one that a broker wrote"
-                ));
-            }
-            None if kept_from.is_some_and(|first| first <= head.sequence) => {
-                findings.add(format!(
-                    "change {} of the feed is missing: it is empty",
-                    head.sequence
-                ));
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-}
-
-/// The ids of the signing keys that a change revoked.
-pub(super) fn revoked_signing_keys(detail: &str) -> Vec<String> {
-    let ended = serde_json::from_str::<Ended>(detail)
-        .map(|ended| ended.revoked)
-        .unwrap_or_default();
-    let keys = ended
-        .into_iter()
-        .filter(|revoked| revoked.selector == Selector::SigningKey.as_str());
-    keys.map(|revoked| revoked.value).collect()
-}
-
-/// What a change ended that is not among the revocations, or weaker there.
-fn unmarked(
-    detail: &str,
-    marks: &HashMap<(String, String, String), Mark>,
-    now: Timestamp,
-) -> Vec<String> {
-    if !detail.contains("\"Revoked\":") {
-        return Vec::new();
-    }
-    let Ok(ended) = serde_json::from_str::<Ended>(detail) else {
-        return Vec::new();
-    };
-    // What ended everything later on ended this as well: its own row may have been swept by a clock that
-    // was ahead, before an operator put the clock right.
-    let everything = (
-        Selector::Everything.as_str().to_owned(),
-        String::new(),
-        String::new(),
-    );
-    let everything = marks.get(&everything);
-    let is_covered = |revoked: &Revoked| {
-        everything.is_some_and(|mark| {
-            mark.before_sequence >= revoked.before_sequence && mark.expires_at >= revoked.expires_at
+        Ok(Rows {
+            found,
+            as_it_is,
+            marks,
         })
-    };
-    let lasting = ended
-        .revoked
-        .into_iter()
-        .filter(|revoked| revoked.expires_at > now.seconds() && !is_covered(revoked));
-    lasting
-        .filter_map(|revoked| {
-            let name = format!(
-                "the revocation of {} {}",
-                clip(&revoked.selector),
-                clip(&revoked.value)
-            );
-            match marks.get(&(revoked.selector, revoked.account, revoked.value)) {
-                None => Some(format!("{name} is missing")),
-                Some(mark)
-                    if mark.before_sequence < revoked.before_sequence
-                        || mark.before_seconds < revoked.before_seconds
-                        || mark.expires_at < revoked.expires_at =>
-                {
-                    Some(format!("{name} is weaker than the one"))
-                }
-                Some(_) => None,
-            }
-        })
-        .collect()
+    }
 }
+
+/// What the rows come to.
+struct Rows {
+    /// The sums of those that brokers wrote.
+    found: Contents,
+    /// The sums of all of them, whoever wrote them, where they are to be accepted.
+    as_it_is: Contents,
+    marks: Marks,
+}
+
+/// Revocations, by selector, account and value.
+type Marks = HashMap<(String, String, String), Mark>;

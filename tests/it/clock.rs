@@ -8,6 +8,7 @@ use brevet::base::clock::{Clock, ManualClock, Timestamp};
 use brevet::client::{AssumeRole, Client, Credentials, Endpoint};
 use brevet::clock_mark::ClockMarkFile;
 use brevet::commands::{self, Actor};
+use brevet::mfa;
 
 use crate::binary::{Home, brevet};
 use crate::harness::*;
@@ -199,7 +200,10 @@ async fn op_05_a_clock_that_was_ahead_is_accepted_and_everything_of_before_ends(
     let ahead = assume_at(&broker, at(year)).await.unwrap();
     let user_id = "AIDAALICEALICEALICE1";
     for _ in 0..5 {
-        hand.store.attempt(user_id, None, at(year)).await.unwrap();
+        hand.store
+            .attempt(user_id, None, mfa::LOCKOUT, at(year))
+            .await
+            .unwrap();
     }
     broker.clock.set(at(60));
     let ready = broker.operator("/readyz").await;
@@ -218,9 +222,16 @@ async fn op_05_a_clock_that_was_ahead_is_accepted_and_everything_of_before_ends(
     // As `brevet clock accept` does it, beside the broker.
     let highest = mark(&broker).load().unwrap().unwrap().time();
     let actor = Actor::operator("test");
-    let number = commands::accept_clock(&hand.store, &actor, "host".into(), highest, at(60))
-        .await
-        .unwrap();
+    let number = commands::accept_clock(
+        &hand.store,
+        &actor,
+        "host".into(),
+        highest,
+        mfa::LOCKOUT,
+        at(60),
+    )
+    .await
+    .unwrap();
     mark(&broker).accept(at(60), number).unwrap();
     eventually("it is ready", async || {
         broker.operator("/readyz").await.status == 200
@@ -235,7 +246,7 @@ async fn op_05_a_clock_that_was_ahead_is_accepted_and_everything_of_before_ends(
     let hand = broker.hand().await;
     assert_eq!(
         hand.store
-            .attempt(user_id, None, at(60 + HOUR))
+            .attempt(user_id, None, mfa::LOCKOUT, at(60 + HOUR))
             .await
             .unwrap(),
         brevet::store::Attempt::Counted

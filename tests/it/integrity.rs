@@ -1096,9 +1096,16 @@ async fn op_05_revocations_that_a_wrong_clock_swept_are_covered_by_its_acceptanc
         "as long as nobody says that the clock was wrong"
     );
     let actor = Actor::operator("test");
-    commands::accept_clock(&store, &actor, "host".to_owned(), ahead, now())
-        .await
-        .unwrap();
+    commands::accept_clock(
+        &store,
+        &actor,
+        "host".to_owned(),
+        ahead,
+        brevet::mfa::LOCKOUT,
+        now(),
+    )
+    .await
+    .unwrap();
     store.verify(now()).await.unwrap();
     store.close().await;
 }
@@ -1118,7 +1125,12 @@ async fn mf_04_what_the_database_says_of_codes_is_bounded() {
     );
     let mut attempts = Vec::new();
     for _ in 0..7 {
-        attempts.push(store.attempt("AIDATEST", None, now()).await.unwrap());
+        attempts.push(
+            store
+                .attempt("AIDATEST", None, brevet::mfa::LOCKOUT, now())
+                .await
+                .unwrap(),
+        );
     }
     assert_eq!(attempts[..5], [brevet::store::Attempt::Counted; 5]);
     assert_eq!(attempts[5..], [brevet::store::Attempt::Locked; 2]);

@@ -713,7 +713,7 @@ async fn a_restored_backup_revives_nothing() {
     };
     assert_eq!(
         hand.store
-            .attempt("AIDA", code(step + 1), now())
+            .attempt("AIDA", code(step + 1), brevet::mfa::LOCKOUT, now())
             .await
             .unwrap(),
         Attempt::Accepted
@@ -774,7 +774,7 @@ async fn a_restored_backup_revives_nothing() {
     let hand = Hand::on(home.path(), &Place::Sqlite(store)).await;
     assert_eq!(
         hand.store
-            .attempt("AIDA", code(step - 1), now())
+            .attempt("AIDA", code(step - 1), brevet::mfa::LOCKOUT, now())
             .await
             .unwrap(),
         Attempt::Spent

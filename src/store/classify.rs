@@ -1,0 +1,46 @@
+//! What an error of the database means for whoever has to do something about it.
+
+use std::time::Duration;
+
+use super::StoreError;
+
+/// Classifies an error of the database by what an operator can do about it.
+pub(super) fn classify(error: sqlx::Error) -> StoreError {
+    match &error {
+        sqlx::Error::Database(inner) => {
+            let code = inner.code().unwrap_or_default().into_owned();
+            // SQLite's extended result codes, and PostgreSQL's SQLSTATEs.
+            match code.as_str() {
+                "2067" | "1555" | "23505" => StoreError::Taken,
+                "11" | "26" | "267" | "523" | "779" => StoreError::Damaged(format!(
+                    "the database is damaged or none: {}",
+                    inner.message()
+                )),
+                "13" | "8" | "264" | "520" | "776" | "1032" | "1288" | "1544" | "778" | "10"
+                | "53100" | "25006" | "42501" | "14" => {
+                    StoreError::NotWritable(inner.message().to_owned())
+                }
+                // The database's administrator ended the connection, or the server did because it was idle.
+                "57P01" | "57P02" | "25P03" => StoreError::Disconnected(inner.message().to_owned()),
+                _ => StoreError::Unavailable(format!("{} ({code})", inner.message())),
+            }
+        }
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => {
+            StoreError::Disconnected(error.to_string())
+        }
+        sqlx::Error::ColumnDecode { .. }
+        | sqlx::Error::ColumnNotFound(_)
+        | sqlx::Error::Decode(_) => StoreError::Row(error.to_string()),
+        _ => StoreError::Unavailable(error.to_string()),
+    }
+}
+
+/// The database did not answer in time.
+pub(super) fn late(deadline: Duration) -> StoreError {
+    StoreError::Unavailable(format!("no answer within {} s", deadline.as_secs()))
+}
+
+/// The database has tables and no store in them.
+pub(super) fn no_store() -> StoreError {
+    StoreError::Row("the row that says what the store is, is gone".to_owned())
+}

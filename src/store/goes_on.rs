@@ -1,0 +1,78 @@
+//! Whether the store went on from a change that this broker had seen.
+
+use super::changes::{Change, PAGE, RESTORED, page};
+use super::head::Head;
+use super::integrity::Row;
+use super::lanes::Purpose;
+use super::{SCAN_DEADLINE, Store, StoreError};
+
+impl Store {
+    /// Whether the store went on from a change that was seen before, whose digest is `chain`: by the feed
+    /// from there to its head, or by an operator's restore behind it, which ended all that was issued before.
+    /// `each` is given every change that a broker wrote, in order, before it is known that it follows the one
+    /// before.
+    ///
+    /// # Errors
+    /// Without an answer, and when the store did not go on from there.
+    pub async fn goes_on_from(
+        &self,
+        sequence: i64,
+        chain: &str,
+        mut each: impl FnMut(Change) + Send,
+    ) -> Result<Head, StoreError> {
+        let head = self.head().await?;
+        let (mut at, mut before) = (sequence, chain.to_owned());
+        let mut broken: Option<String> = None;
+        while at < head.sequence {
+            let rows = self
+                .read(Purpose::Background, SCAN_DEADLINE, move |c| {
+                    Box::pin(page(c, at, PAGE))
+                })
+                .await?;
+            let mut rows = rows
+                .into_iter()
+                .take_while(|(change, _)| change.sequence <= head.sequence)
+                .peekable();
+            if rows.peek().is_none() {
+                break;
+            }
+            for (change, mac) in rows {
+                self.check(&Row::Change(&change.fields(), &change.chain), &mac)?;
+                if change.action == RESTORED {
+                    broken = None;
+                } else if !change.follows(&before) {
+                    broken.get_or_insert_with(|| unseen(change.sequence, at, sequence));
+                }
+                at = change.sequence;
+                before.clone_from(&change.chain);
+                each(change);
+            }
+        }
+        if at != head.sequence {
+            broken.get_or_insert_with(|| format!("change {} is missing from the feed", at + 1));
+        } else if before != head.chain {
+            broken.get_or_insert_with(|| {
+                format!("change {sequence} is another one in the store than the one that this broker has seen")
+            });
+        }
+        match broken {
+            Some(what) => Err(self.tampered(what)),
+            None => Ok(head),
+        }
+    }
+}
+
+fn unseen(sequence: i64, at: i64, seen: i64) -> String {
+    if sequence > at + 1 {
+        format!(
+            "changes {} to {} are missing from the feed, so that nobody can tell whether the store went on from change {seen}, \
+             the last one that this broker has seen",
+            at + 1,
+            sequence - 1
+        )
+    } else {
+        format!(
+            "change {sequence} of the feed does not follow change {at} as this broker has seen it"
+        )
+    }
+}

@@ -1,0 +1,238 @@
+//! The columns of each kind of row, in an order and a form in which no two different rows have the same
+//! bytes.
+
+use ring::digest;
+
+use crate::base::digest::hex;
+use crate::store::clip;
+
+/// All columns of a row but its MAC.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::store) enum Row<'a> {
+    /// A thing of the directory.
+    Resource(Resource<'a>),
+    /// A revocation.
+    Revocation(Revocation<'a>),
+    /// A change of the feed, with its digest.
+    Change(&'a Fields<'a>, &'a str),
+    /// An entry of a directory that is a file.
+    DirectoryEntry(DirectoryEntry<'a>),
+}
+
+/// The columns of an entry of a directory that is a file.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::store) struct DirectoryEntry<'a> {
+    pub kind: &'a str,
+    pub id: &'a str,
+    pub identity: &'a str,
+    pub version: i64,
+}
+
+/// The columns of a thing of the directory.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::store) struct Resource<'a> {
+    pub kind: &'a str,
+    pub id: &'a str,
+    pub account: &'a str,
+    pub folded: &'a str,
+    pub unique_id: Option<&'a str>,
+    pub version: i64,
+    pub body: &'a str,
+}
+
+/// The columns of a revocation.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::store) struct Revocation<'a> {
+    pub selector: &'a str,
+    pub account: &'a str,
+    pub value: &'a str,
+    pub before_sequence: i64,
+    pub before_seconds: i64,
+    pub expires_at: i64,
+}
+
+/// The columns of a change of the feed.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::store) struct Fields<'a> {
+    pub sequence: i64,
+    pub changed_at: i64,
+    pub actor: &'a str,
+    pub action: &'a str,
+    pub kind: &'a str,
+    pub id: &'a str,
+    pub detail: &'a str,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Field<'a> {
+    Text(&'a str),
+    Number(i64),
+    Nothing,
+}
+
+/// A field's bytes: text as it is, or a number.
+pub(super) enum Bytes<'a> {
+    Text(&'a [u8]),
+    Number([u8; 8]),
+}
+
+impl Bytes<'_> {
+    pub fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Text(bytes) => bytes,
+            Self::Number(bytes) => bytes,
+        }
+    }
+}
+
+impl<'a> Field<'a> {
+    /// Its length, which no other field of the same bytes has, and its bytes.
+    pub fn parts(self) -> (u64, Bytes<'a>) {
+        match self {
+            Self::Text(text) => (text.len() as u64, Bytes::Text(text.as_bytes())),
+            Self::Number(number) => (u64::MAX - 1, Bytes::Number(number.to_be_bytes())),
+            Self::Nothing => (u64::MAX, Bytes::Text(&[])),
+        }
+    }
+}
+
+impl Row<'_> {
+    /// What people call it.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Resource(row) => format!("{} {}", clip(row.kind), clip(row.id)),
+            Self::Revocation(row) => row.name(),
+            Self::Change(fields, _) => format!("change {} of the feed", fields.sequence),
+            Self::DirectoryEntry(row) => {
+                let (kind, id) = (clip(row.kind), clip(row.id));
+                format!("directory entry {kind} {id}")
+            }
+        }
+    }
+
+    /// Each of its fields, in order.
+    pub(super) fn each(&self, mut put: impl FnMut(Field<'_>)) {
+        let text = Field::Text;
+        match self {
+            Self::Resource(row) => {
+                let unique_id = row.unique_id.map_or(Field::Nothing, text);
+                let fields = [
+                    text("resource"),
+                    text(row.kind),
+                    text(row.id),
+                    text(row.account),
+                    text(row.folded),
+                ];
+                fields
+                    .into_iter()
+                    .chain([unique_id, Field::Number(row.version), text(row.body)])
+                    .for_each(put);
+            }
+            Self::Revocation(row) => {
+                let fields = [
+                    text("revocation"),
+                    text(row.selector),
+                    text(row.account),
+                    text(row.value),
+                ];
+                let numbers =
+                    [row.before_sequence, row.before_seconds, row.expires_at].map(Field::Number);
+                fields.into_iter().chain(numbers).for_each(put);
+            }
+            Self::Change(fields, chain) => {
+                put(text("change"));
+                put(text(chain));
+                fields.each(put);
+            }
+            Self::DirectoryEntry(row) => {
+                let fields = [
+                    text("directory entry"),
+                    text(row.kind),
+                    text(row.id),
+                    text(row.identity),
+                ];
+                fields
+                    .into_iter()
+                    .chain([Field::Number(row.version)])
+                    .for_each(put);
+            }
+        }
+    }
+}
+
+impl Revocation<'_> {
+    /// What people call it.
+    pub fn name(&self) -> String {
+        format!(
+            "the revocation of {} {}",
+            clip(self.selector),
+            clip(self.value)
+        )
+        .trim_end()
+        .to_owned()
+    }
+}
+
+impl Fields<'_> {
+    fn each(&self, put: impl FnMut(Field<'_>)) {
+        let text = Field::Text;
+        let numbers = [self.sequence, self.changed_at].map(Field::Number);
+        let fields = [
+            text(self.actor),
+            text(self.action),
+            text(self.kind),
+            text(self.id),
+            text(self.detail),
+        ];
+        numbers.into_iter().chain(fields).for_each(put);
+    }
+
+    /// The digest of this change and of all before it, whose digest is `before`: SHA-256, in
+    /// hexadecimal digits.
+    pub fn chained(&self, before: &str) -> String {
+        let mut context = digest::Context::new(&digest::SHA256);
+        let mut put = |field: Field<'_>| {
+            let (length, bytes) = field.parts();
+            context.update(&length.to_be_bytes());
+            context.update(bytes.as_slice());
+        };
+        put(Field::Text("brevet change v1"));
+        put(Field::Text(before));
+        self.each(&mut put);
+        hex(context.finish().as_ref())
+    }
+}
+
+/// What the store's own row says in clear: the seal binds it.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::store) struct Place<'a> {
+    pub store_id: &'a str,
+    pub sequence: i64,
+    pub not_before: i64,
+    pub chain: &'a str,
+}
+
+impl Place<'_> {
+    /// What the seal binds.
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut all = Vec::with_capacity(192);
+        let numbers = [self.sequence, self.not_before].map(Field::Number);
+        let fields = [
+            Field::Text("brevet store v1"),
+            Field::Text(self.store_id),
+            Field::Text(self.chain),
+        ];
+        for field in fields.into_iter().chain(numbers) {
+            let (length, bytes) = field.parts();
+            all.extend_from_slice(&length.to_be_bytes());
+            all.extend_from_slice(bytes.as_slice());
+        }
+        all
+    }
+}
+
+/// The digest before the first change of a store.
+pub(in crate::store) fn beginning(store_id: &str) -> String {
+    let text = format!("brevet feed v1\n{store_id}");
+    hex(digest::digest(&digest::SHA256, text.as_bytes()).as_ref())
+}

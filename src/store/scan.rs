@@ -1,0 +1,241 @@
+//! Reading everything: the directory and the revocations as they are at one moment, each row checked,
+//! and at the end that no row is missing.
+
+use sqlx::{AnyConnection, Row as _};
+use tokio_stream::StreamExt as _;
+
+use super::classify::classify;
+use super::head::Head;
+use super::integrity::{Contents, Resource, Row, Set};
+use super::known::Versions;
+use super::rows::{RevocationRow, is_deletion};
+use super::{Engine, Store, StoreError, clip, sqlite};
+use crate::base::clock::Timestamp;
+use crate::directory::resource::Kind;
+use crate::revocations::{Key, Revocations, Selector};
+
+/// How many rows are named at the most when something is wrong with more of them.
+const MAX_NAMED: usize = 20;
+
+impl Store {
+    /// Everything of the directory at one moment, thing by thing: kind, id, version, body. The head
+    /// that it belongs to. What `each` was given is of use only if all of it went well: that nothing is
+    /// missing is known at the end.
+    ///
+    /// # Errors
+    /// Without an answer, when a row is not as a broker wrote it, or the first error that `each` returns.
+    pub async fn scan<E: From<StoreError> + Send + 'static>(
+        &self,
+        mut each: impl FnMut(Kind, &str, i64, &str) -> Result<(), E> + Send,
+    ) -> Result<Head, E> {
+        let mut moment = self.moment().await?;
+        let until = moment.until();
+        let connection = moment.connection()?;
+        let work = async {
+            let (head, contents) = self.checked_head(&mut *connection).await?;
+            let mut found = Contents::empty(contents.kept_from);
+            let mut versions = Versions::default();
+            let mut take = |row: Resource<'_>, mac: &str| {
+                let (kind, term) = self.check_resource(row, mac)?;
+                found.add(Set::Of(kind), term);
+                versions.put(row.kind, row.id, row.version);
+                each(kind, row.id, row.version, row.body)
+            };
+            walk(self.engine, &mut *connection, &mut take).await?;
+            let differing = differing_kinds(&found, &contents);
+            if !differing.is_empty() {
+                // Names first: they say more than numbers.
+                let named = missing(&mut *connection).await?;
+                return Err(self.tampered([named, differing].concat().join("; ")).into());
+            }
+            Ok::<_, E>((head, versions))
+        };
+        let (head, versions) = until.reached_by(work).await?;
+        moment.end().await?;
+        self.know(versions, head.sequence);
+        Ok(head)
+    }
+
+    /// Puts every revocation in force that has not run out.
+    ///
+    /// # Errors
+    /// Without an answer, or when the revocations are not those that brokers wrote.
+    pub async fn load_revocations(
+        &self,
+        into: &Revocations,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut moment = self.moment().await?;
+        let until = moment.until();
+        let connection = moment.connection()?;
+        let work = async {
+            let (_, contents) = self.checked_head(&mut *connection).await?;
+            let mut found = Contents::empty(contents.kept_from);
+            let mut take = |row: RevocationRow| {
+                found.add(
+                    Set::Revocations,
+                    self.check(&Row::Revocation(row.columns()), &row.mac)?,
+                );
+                let selector = Selector::parse(&row.selector);
+                let selector = selector
+                    .ok_or_else(|| StoreError::Row("a revocation's selector".to_owned()))?;
+                if selector == Selector::SigningKey {
+                    into.revoke_signing_key(&row.value);
+                } else if row.mark.expires_at > now.seconds() {
+                    into.mark(&Key::new(selector, &row.account, &row.value), row.mark);
+                }
+                Ok::<(), StoreError>(())
+            };
+            walk_revocations(&mut *connection, &mut take).await?;
+            match differing_revocations(&found, &contents) {
+                Some(why) => Err(self.tampered(why)),
+                None => Ok(()),
+            }
+        };
+        until.reached_by(work).await?;
+        moment.end().await
+    }
+}
+
+/// Each row of the directory, with its MAC.
+pub(super) async fn walk<E: From<StoreError>>(
+    engine: Engine,
+    connection: &mut AnyConnection,
+    each: &mut (impl FnMut(Resource<'_>, &str) -> Result<(), E> + Send),
+) -> Result<(), E> {
+    match engine {
+        Engine::Postgres => {
+            let sql =
+                "SELECT kind, id, account, folded, unique_id, version, body, mac FROM resources";
+            let mut rows = sqlx::query(sql).fetch(connection);
+            while let Some(row) = rows.next().await {
+                let row = row.map_err(classify)?;
+                let text = |at: usize| row.try_get::<&str, _>(at).map_err(classify);
+                let columns = Resource {
+                    kind: text(0)?,
+                    id: text(1)?,
+                    account: text(2)?,
+                    folded: text(3)?,
+                    unique_id: row.try_get(4).map_err(classify)?,
+                    version: row.try_get(5).map_err(classify)?,
+                    body: text(6)?,
+                };
+                each(columns, text(7)?)?;
+            }
+        }
+        Engine::Sqlite | Engine::Memory => {
+            let mut after = None;
+            while let Some((last, portion)) = sqlite::portion(&mut *connection, after).await? {
+                for row in portion.rows() {
+                    let (columns, mac) = row?;
+                    each(columns, mac)?;
+                }
+                after = Some(last);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Each revocation's row.
+pub(super) async fn walk_revocations(
+    connection: &mut AnyConnection,
+    each: &mut (impl FnMut(RevocationRow) -> Result<(), StoreError> + Send),
+) -> Result<(), StoreError> {
+    let sql = "SELECT selector, account, value, before_sequence, before_seconds, expires_at, mac FROM revocations";
+    let mut rows = sqlx::query(sql).fetch(connection);
+    while let Some(row) = rows.next().await {
+        let row = row.map_err(classify)?;
+        let revocation = RevocationRow::of(&row).map_err(|error| {
+            let text = |at: usize| row.try_get::<&str, _>(at).map(clip).unwrap_or_default();
+            StoreError::Tampered(format!(
+                "the revocation of {} {} is not as a broker wrote it ({error})",
+                text(0),
+                text(2)
+            ))
+        })?;
+        each(revocation)?;
+    }
+    Ok(())
+}
+
+/// The kinds of which other rows are there than belong there: a sentence each.
+pub(super) fn differing_kinds(found: &Contents, expected: &Contents) -> Vec<String> {
+    let differs = |kind: &Kind| {
+        let (found, expected) = (found.sum(Set::Of(*kind)), expected.sum(Set::Of(*kind)));
+        (found != expected)
+            .then(|| differing(&format!("of kind {kind}"), found.count, expected.count))
+    };
+    Kind::ALL.iter().filter_map(differs).collect()
+}
+
+/// Whether other revocations are there than belong there.
+pub(super) fn differing_revocations(found: &Contents, expected: &Contents) -> Option<String> {
+    let (found, expected) = (found.sum(Set::Revocations), expected.sum(Set::Revocations));
+    (found != expected).then(|| differing("that are revocations", found.count, expected.count))
+}
+
+pub(super) fn differing(which: &str, found: u64, expected: u64) -> String {
+    if found == expected {
+        format!(
+            "among the {found} rows {which} is one of an earlier state, or one twice and another one missing"
+        )
+    } else {
+        format!("there are {found} rows {which} where {expected} belong")
+    }
+}
+
+/// What is known of rows that are missing, from earlier or there twice: by the feed, as far as it goes
+/// back.
+pub(super) async fn missing(connection: &mut AnyConnection) -> Result<Vec<String>, StoreError> {
+    let sql = "SELECT l.kind, l.id, l.last, c.action, r.version \
+         FROM (SELECT kind, id, MAX(sequence) AS last FROM changes GROUP BY kind, id) l \
+         JOIN changes c ON c.sequence = l.last LEFT JOIN resources r ON r.kind = l.kind AND r.id = l.id \
+         WHERE r.version IS NULL OR r.version <> l.last OR c.action LIKE 'Delete%' ORDER BY l.last DESC";
+    let mut named = Vec::new();
+    {
+        let mut rows = sqlx::query(sql).fetch(&mut *connection);
+        while let Some(row) = rows.next().await
+            && named.len() < MAX_NAMED
+        {
+            let row = row.map_err(classify)?;
+            let text = |at: usize| row.try_get::<&str, _>(at).map_err(classify);
+            let (kind, id, action) = (text(0)?, text(1)?, text(3)?);
+            let last: i64 = row.try_get(2).map_err(classify)?;
+            let version: Option<i64> = row.try_get(4).map_err(classify)?;
+            if Kind::parse(kind).is_none() {
+                continue;
+            }
+            let name = format!("{kind} {}", clip(id));
+            match (version, is_deletion(action)) {
+                (None, true) => {}
+                (None, false) => {
+                    named.push(format!("{name} is missing, which change {last} wrote"))
+                }
+                (Some(_), true) => {
+                    named.push(format!("{name} is there, which change {last} deleted"))
+                }
+                (Some(version), false) if version == last => {}
+                (Some(version), false) => {
+                    named.push(format!(
+                        "{name} is as change {version} wrote it, and change {last} wrote it last"
+                    ));
+                }
+            }
+        }
+    }
+    let sql = "SELECT kind, id FROM resources GROUP BY kind, id HAVING COUNT(*) > 1 LIMIT 20";
+    for row in sqlx::query(sql)
+        .fetch_all(connection)
+        .await
+        .map_err(classify)?
+    {
+        let text = |at: usize| row.try_get::<&str, _>(at).map_err(classify);
+        named.push(format!(
+            "{} {} is there twice",
+            clip(text(0)?),
+            clip(text(1)?)
+        ));
+    }
+    Ok(named)
+}

@@ -1,0 +1,102 @@
+//! Dropping what has run out, in portions: nobody who writes waits long, and what is left goes the next
+//! time.
+
+use sqlx::Row as _;
+
+use super::classify::classify;
+use super::lanes::Purpose;
+use super::{DEADLINE, Store, StoreError};
+use crate::base::clock::Timestamp;
+
+/// How many portions of one table a sweep drops.
+const MAX_PORTIONS: usize = 16;
+impl Store {
+    /// Drops revocations whose sessions have all ended, ids of expired tokens, changes that were kept
+    /// for long enough by `history` (no later than `now`), and nodes that accept nobody any more.
+    ///
+    /// # Errors
+    /// If the database does not answer in time.
+    pub async fn sweep(&self, now: Timestamp, history: Timestamp) -> Result<(), StoreError> {
+        self.mfa.sweep(now);
+        let kept_since = history.min(now).minus(self.keep_changes).millis();
+        let seconds = now.seconds();
+        self.sweep_sealed(seconds, kept_since).await?;
+        for (sql, bound) in [
+            (
+                "DELETE FROM seen WHERE (issuer, id) IN (SELECT issuer, id FROM seen WHERE expires_at <= $1 LIMIT 1000)",
+                seconds,
+            ),
+            (
+                "DELETE FROM mfa_failures WHERE user_id IN \
+                 (SELECT user_id FROM mfa_failures WHERE forgiven_at <= $1 LIMIT 1000)",
+                seconds,
+            ),
+            (
+                "DELETE FROM change_documents WHERE sequence IN (SELECT sequence FROM change_documents \
+                 WHERE sequence < (SELECT MIN(sequence) FROM changes) AND sequence > $1 ORDER BY sequence LIMIT 1000)",
+                0,
+            ),
+        ] {
+            for _ in 0..MAX_PORTIONS {
+                let done = self.write_one(Purpose::Background, move |c| {
+                    Box::pin(async move { sqlx::query(sql).bind(bound).execute(c).await })
+                });
+                if done.await?.rows_affected() < 1_000 {
+                    break;
+                }
+            }
+        }
+        if self.is_shared() {
+            self.write_one(Purpose::Background, |c| {
+                Box::pin(async move {
+                    sqlx::query(
+                        "DELETE FROM nodes \
+                         WHERE CAST(EXTRACT(EPOCH FROM now()) AS BIGINT) - seen_at > refuse_after + 3600",
+                    )
+                    .execute(c)
+                    .await
+                })
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Drops what the store's own row counts, as a change does: revocations that had run out by a second,
+    /// and changes from before an instant in milliseconds since 1970.
+    async fn sweep_sealed(&self, seconds: i64, millis: i64) -> Result<(), StoreError> {
+        for _ in 0..MAX_PORTIONS {
+            let due = self.read(Purpose::Background, DEADLINE, move |c| {
+                Box::pin(async move {
+                    sqlx::query(
+                        "SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM revocations WHERE expires_at <= $1 LIMIT 1) r), \
+                         (SELECT COUNT(*) FROM (SELECT sequence FROM changes ORDER BY sequence LIMIT 1) c \
+                         WHERE sequence < (SELECT sequence FROM store WHERE id = 1) \
+                         AND (SELECT changed_at FROM changes ORDER BY sequence LIMIT 1) < $2)",
+                    )
+                    .bind(seconds)
+                    .bind(millis)
+                    .fetch_one(c)
+                    .await
+                })
+            });
+            let due = due.await?;
+            let (revocations, changes): (i64, i64) = (
+                due.try_get(0).map_err(classify)?,
+                due.try_get(1).map_err(classify)?,
+            );
+            if revocations == 0 && changes == 0 {
+                return Ok(());
+            }
+            let mut writer = self.write_much().await?;
+            if revocations > 0 {
+                writer.sweep_revocations(seconds, 1_000).await?;
+            }
+            if changes > 0 {
+                writer.sweep_changes(millis, 1_000).await?;
+            }
+            writer.commit().await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,196 @@
+//! The change feed, looked at as a whole: each change follows the one before it, and what it ended is
+//! among the revocations.
+
+use serde::Deserialize;
+use sqlx::AnyConnection;
+
+use super::{Findings, Marks};
+use crate::base::clock::Timestamp;
+use crate::revocations::Selector;
+use crate::store::changes::{Change, PAGE, RESTORED, page};
+use crate::store::classify::classify;
+use crate::store::head::Head;
+use crate::store::integrity::Row;
+use crate::store::rows::wrong;
+use crate::store::{Store, StoreError, clip};
+
+/// The part of a change's detail that says what ended.
+#[derive(Deserialize)]
+struct Ended {
+    #[serde(rename = "Revoked", default)]
+    revoked: Vec<Revoked>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Revoked {
+    selector: String,
+    account: String,
+    value: String,
+    before_sequence: i64,
+    before_seconds: i64,
+    expires_at: i64,
+}
+
+impl Store {
+    /// Each change follows the one before it, from the first that is kept to the store's own row; and what
+    /// it ended is among the revocations.
+    pub(super) async fn look_at_feed(
+        &self,
+        connection: &mut AnyConnection,
+        kept_from: Option<i64>,
+        head: &Head,
+        marks: &Marks,
+        now: Timestamp,
+        findings: &mut Findings,
+    ) -> Result<(), StoreError> {
+        let keys = self.keys.load_full();
+        let mut before: Option<(i64, String)> = None;
+        let mut lost = Vec::new();
+        let mut after = i64::MIN;
+        loop {
+            let rows = match page(&mut *connection, after, PAGE).await {
+                Ok(rows) => rows,
+                Err(error @ (sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_))) => {
+                    findings.add(format!(
+                        "a change behind change {after} is not as a broker wrote it ({error})"
+                    ));
+                    return Ok(());
+                }
+                Err(error) => return Err(classify(error)),
+            };
+            let Some((last, _)) = rows.last() else { break };
+            after = last.sequence;
+            for (change, mac) in rows {
+                let fields = change.fields();
+                let row = Row::Change(&fields, &change.chain);
+                let broken = match keys.check(&row, &mac) {
+                    Err(error) => Some(wrong(&row, &error)),
+                    Ok(_) => breaks_off(&change, before.as_ref(), kept_from),
+                };
+                broken.into_iter().for_each(|what| findings.add(what));
+                if change.action == RESTORED {
+                    // It ended all that was ended before.
+                    lost.clear();
+                }
+                let ended = unmarked(&change.detail, marks, now).into_iter();
+                lost.extend(
+                    ended.map(|ended| format!("{ended}, which change {} made", change.sequence)),
+                );
+                before = Some((change.sequence, change.chain));
+            }
+        }
+        lost.into_iter().for_each(|what| findings.add(what));
+        let end = ends_elsewhere(before, kept_from, head);
+        end.into_iter().for_each(|what| findings.add(what));
+        Ok(())
+    }
+}
+
+/// How a change does not follow the one before it, if it does not.
+fn breaks_off(
+    change: &Change,
+    before: Option<&(i64, String)>,
+    kept_from: Option<i64>,
+) -> Option<String> {
+    match before {
+        None => kept_from
+            .filter(|first| *first != change.sequence)
+            .map(|first| {
+                format!(
+                    "change {first} of the feed is missing: change {} is the first one",
+                    change.sequence
+                )
+            }),
+        Some((_, chain)) if change.follows(chain) => None,
+        Some((at, _)) if change.sequence > at + 1 => Some(format!(
+            "changes {} to {} of the feed are missing",
+            at + 1,
+            change.sequence - 1
+        )),
+        Some(_) => Some(format!(
+            "change {} of the feed does not follow the change before it",
+            change.sequence
+        )),
+    }
+}
+
+/// How the feed does not end where the store's own row says, if it does not.
+fn ends_elsewhere(
+    last: Option<(i64, String)>,
+    kept_from: Option<i64>,
+    head: &Head,
+) -> Option<String> {
+    match last {
+        Some((at, _)) if at != head.sequence => Some(format!(
+            "change {} of the feed is missing: it ends at change {at}",
+            head.sequence
+        )),
+        Some((at, chain)) if chain != head.chain => Some(format!(
+            "change {at} of the feed is not the last one that a broker wrote"
+        )),
+        None if kept_from.is_some_and(|first| first <= head.sequence) => Some(format!(
+            "change {} of the feed is missing: it is empty",
+            head.sequence
+        )),
+        _ => None,
+    }
+}
+
+/// The ids of the signing keys that a change revoked.
+pub(in crate::store) fn revoked_signing_keys(detail: &str) -> Vec<String> {
+    let ended = serde_json::from_str::<Ended>(detail)
+        .map(|ended| ended.revoked)
+        .unwrap_or_default();
+    let keys = ended
+        .into_iter()
+        .filter(|revoked| revoked.selector == Selector::SigningKey.as_str());
+    keys.map(|revoked| revoked.value).collect()
+}
+
+/// What a change ended that is not among the revocations, or weaker there.
+fn unmarked(detail: &str, marks: &Marks, now: Timestamp) -> Vec<String> {
+    if !detail.contains("\"Revoked\":") {
+        return Vec::new();
+    }
+    let Ok(ended) = serde_json::from_str::<Ended>(detail) else {
+        return Vec::new();
+    };
+    // What ended everything later on ended this as well: its own row may have been swept by a clock that
+    // was ahead, before an operator put the clock right.
+    let everything = (
+        Selector::Everything.as_str().to_owned(),
+        String::new(),
+        String::new(),
+    );
+    let everything = marks.get(&everything);
+    let is_covered = |revoked: &Revoked| {
+        everything.is_some_and(|mark| {
+            mark.before_sequence >= revoked.before_sequence && mark.expires_at >= revoked.expires_at
+        })
+    };
+    let lasting = ended
+        .revoked
+        .into_iter()
+        .filter(|revoked| revoked.expires_at > now.seconds() && !is_covered(revoked));
+    lasting
+        .filter_map(|revoked| {
+            let name = format!(
+                "the revocation of {} {}",
+                clip(&revoked.selector),
+                clip(&revoked.value)
+            );
+            match marks.get(&(revoked.selector, revoked.account, revoked.value)) {
+                None => Some(format!("{name} is missing")),
+                Some(mark)
+                    if mark.before_sequence < revoked.before_sequence
+                        || mark.before_seconds < revoked.before_seconds
+                        || mark.expires_at < revoked.expires_at =>
+                {
+                    Some(format!("{name} is weaker than the one"))
+                }
+                Some(_) => None,
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,148 @@
+//! The change feed: each change is numbered, chained to the one before it, and kept for a while.
+
+use super::Writer;
+use crate::base::clock::Timestamp;
+use crate::store::StoreError;
+use crate::store::changes::{Change, page};
+use crate::store::classify::classify;
+use crate::store::integrity::{Fields, Row};
+
+/// One entry of the change feed.
+pub struct Entry {
+    /// When.
+    pub changed_at: Timestamp,
+    /// Who: JSON.
+    pub actor: String,
+    /// `CreateRole`, `RevokeSessions`, …
+    pub action: &'static str,
+    /// What kind of thing.
+    pub kind: &'static str,
+    /// Which one.
+    pub id: String,
+    /// Before and after: JSON, no secrets.
+    pub detail: String,
+}
+
+impl Writer<'_> {
+    /// Numbers a change and puts it in the feed. What is written next is its doing.
+    ///
+    /// # Errors
+    /// If the database does not answer in time.
+    pub async fn record(&mut self, entry: &Entry) -> Result<i64, StoreError> {
+        let sequence = self.head.sequence + 1;
+        let fields = Fields {
+            sequence,
+            changed_at: entry.changed_at.millis(),
+            actor: &entry.actor,
+            action: entry.action,
+            kind: entry.kind,
+            id: &entry.id,
+            detail: &entry.detail,
+        };
+        let chain = fields.chained(&self.head.chain);
+        let (mac, _) = self.key()?.mac(&Row::Change(&fields, &chain));
+        let (at, action, kind) = (fields.changed_at, entry.action, entry.kind);
+        let (actor, id, detail) = (entry.actor.clone(), entry.id.clone(), entry.detail.clone());
+        self.head.sequence = sequence;
+        self.head.chain.clone_from(&chain);
+        self.ask(move |c| {
+            Box::pin(async move {
+                sqlx::query(
+                    "INSERT INTO changes (sequence, changed_at, actor, action, kind, id, detail, chain, mac) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+                )
+                .bind(sequence)
+                .bind(at)
+                .bind(actor)
+                .bind(action)
+                .bind(kind)
+                .bind(id)
+                .bind(detail)
+                .bind(chain)
+                .bind(mac)
+                .execute(c)
+                .await
+            })
+        })
+        .await
+        .and_then(|done| {
+            self.has_written(done.rows_affected(), &format_args!("change {sequence}"))
+        })?;
+        Ok(sequence)
+    }
+
+    /// Drops the oldest changes as long as they are from before an instant, in milliseconds since 1970: at
+    /// most `limit` of them, never the last one; and how many.
+    pub(in crate::store) async fn sweep_changes(
+        &mut self,
+        before: i64,
+        limit: i64,
+    ) -> Result<usize, StoreError> {
+        let head = self.head.sequence;
+        let rows = self.ask(move |c| {
+            Box::pin(async move {
+                sqlx::query(
+                    "DELETE FROM changes WHERE sequence IN (SELECT sequence FROM changes WHERE sequence < \
+                     COALESCE((SELECT MIN(sequence) FROM changes WHERE changed_at >= $1 OR sequence >= $2), $2) \
+                     ORDER BY sequence LIMIT $3) \
+                     RETURNING sequence, changed_at, actor, action, kind, id, detail, chain, mac",
+                )
+                .bind(before)
+                .bind(head)
+                .bind(limit)
+                .fetch_all(c)
+                .await
+            })
+        });
+        let mut swept = Vec::new();
+        for row in rows.await? {
+            let (change, mac) = Change::of(&row).map_err(classify)?;
+            self.store
+                .check(&Row::Change(&change.fields(), &change.chain), &mac)?;
+            swept.push(change);
+        }
+        swept.sort_unstable_by_key(|change| change.sequence);
+        let Some(last) = swept.last().map(|change| change.sequence) else {
+            return Ok(0);
+        };
+        // Which changes are due, and that none between them is missing, is judged here, not by the
+        // database; so is which change is the first one from now on.
+        let next = self.ask(move |c| Box::pin(page(c, last, 1))).await?.pop();
+        let Some((next, mac)) = next else {
+            let what = format!("change {head} of the feed is missing");
+            return Err(self.store.tampered(what));
+        };
+        self.store
+            .check(&Row::Change(&next.fields(), &next.chain), &mac)?;
+        let mut due = self.contents.kept_from;
+        let mut chain: Option<&str> = None;
+        for change in swept.iter().chain([&next]) {
+            let number = change.sequence;
+            let is_next = match chain {
+                None => number == due,
+                Some(chain) => number >= due && change.follows(chain),
+            };
+            if !is_next {
+                let what = format!("changes {due} to {number} of the feed are missing");
+                return Err(self.store.tampered(what));
+            }
+            if number <= last && (change.changed_at >= before || number >= head) {
+                let what = format!("change {number} is to be kept, and the database deleted it");
+                return Err(self.store.tampered(what));
+            }
+            (due, chain) = (number + 1, Some(&*change.chain));
+        }
+        self.contents.kept_from = next.sequence;
+        Ok(swept.len())
+    }
+
+    /// The next change comes after `sequence`. Whoever follows the feed sees the gap, and loads
+    /// everything.
+    pub(in crate::store) fn skip_to(&mut self, sequence: i64) {
+        if self.contents.kept_from > self.head.sequence {
+            // The feed is empty, and begins behind it.
+            self.contents.kept_from = self.contents.kept_from.max(sequence + 1);
+        }
+        self.head.sequence = self.head.sequence.max(sequence);
+    }
+}

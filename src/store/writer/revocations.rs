@@ -1,0 +1,122 @@
+//! Revocations: marks that only grow, until the sessions that they end would have ended anyway.
+
+use std::collections::HashSet;
+
+use super::Writer;
+use crate::revocations::Mark;
+use crate::store::classify::classify;
+use crate::store::integrity::{Row, Set};
+use crate::store::rows::{RevocationRow, revocation};
+use crate::store::{StoreError, clip};
+
+impl Writer<'_> {
+    /// Puts a mark beside what is marked already.
+    ///
+    /// # Errors
+    /// If the database does not answer in time.
+    pub async fn revoke(
+        &mut self,
+        selector: &'static str,
+        account: &str,
+        value: &str,
+        mark: Mark,
+    ) -> Result<(), StoreError> {
+        let (of_account, of_value) = (account.to_owned(), value.to_owned());
+        let row = self.ask(move |c| {
+            Box::pin(async move {
+                sqlx::query(
+                    "SELECT selector, account, value, before_sequence, before_seconds, expires_at, mac \
+                     FROM revocations WHERE selector = $1 AND account = $2 AND value = $3",
+                )
+                .bind(selector)
+                .bind(of_account)
+                .bind(of_value)
+                .fetch_optional(c)
+                .await
+            })
+        });
+        let mut mark = mark;
+        if let Some(row) = row.await? {
+            let old = RevocationRow::of(&row).map_err(classify)?;
+            if (&*old.selector, &*old.account, &*old.value) != (selector, account, value) {
+                let asked = format!("the revocation of {selector} {}", clip(value));
+                return Err(self.not_asked_for(&asked, &old.selector, &old.value));
+            }
+            let term = self
+                .store
+                .check(&Row::Revocation(old.columns()), &old.mac)?;
+            self.contents.take(Set::Revocations, term);
+            mark = mark.joined(old.mark);
+        }
+        let (mac, term) = self
+            .key()?
+            .mac(&Row::Revocation(revocation(selector, account, value, mark)));
+        let (account, value) = (account.to_owned(), value.to_owned());
+        self.ask(move |c| {
+            Box::pin(async move {
+                sqlx::query(
+                    "INSERT INTO revocations \
+                     (selector, account, value, before_sequence, before_seconds, expires_at, mac) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (selector, account, value) DO UPDATE SET \
+                     before_sequence = excluded.before_sequence, before_seconds = excluded.before_seconds, \
+                     expires_at = excluded.expires_at, mac = excluded.mac",
+                )
+                .bind(selector)
+                .bind(account)
+                .bind(value)
+                .bind(mark.before_sequence)
+                .bind(mark.before_seconds)
+                .bind(mark.expires_at)
+                .bind(mac)
+                .execute(c)
+                .await
+            })
+        })
+        .await
+        .and_then(|done| self.has_written(done.rows_affected(), &"a revocation"))?;
+        self.contents.add(Set::Revocations, term);
+        Ok(())
+    }
+
+    /// Drops revocations whose sessions have all ended by now, in seconds since 1970: at most `limit` of
+    /// them, and how many.
+    pub(in crate::store) async fn sweep_revocations(
+        &mut self,
+        now: i64,
+        limit: i64,
+    ) -> Result<usize, StoreError> {
+        let rows = self.ask(move |c| {
+            Box::pin(async move {
+                sqlx::query(
+                    "DELETE FROM revocations WHERE (selector, account, value) IN \
+                     (SELECT selector, account, value FROM revocations WHERE expires_at <= $1 LIMIT $2) \
+                     RETURNING selector, account, value, before_sequence, before_seconds, expires_at, mac",
+                )
+                .bind(now)
+                .bind(limit)
+                .fetch_all(c)
+                .await
+            })
+        });
+        let rows = rows.await?;
+        let mut swept = HashSet::with_capacity(rows.len());
+        for row in &rows {
+            let row = RevocationRow::of(row).map_err(classify)?;
+            let term = self
+                .store
+                .check(&Row::Revocation(row.columns()), &row.mac)?;
+            let name = format!("the revocation of {} {}", row.selector, clip(&row.value));
+            // Which rows are due is judged here, not by the database.
+            if row.mark.expires_at > now {
+                let what = format!("{name} has not run out, and the database deleted it");
+                return Err(self.store.tampered(what));
+            }
+            if !swept.insert((row.selector, row.account, row.value)) {
+                let what = format!("{name} was deleted twice");
+                return Err(self.store.tampered(what));
+            }
+            self.contents.take(Set::Revocations, term);
+        }
+        Ok(rows.len())
+    }
+}
