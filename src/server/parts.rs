@@ -1,5 +1,6 @@
 //! What a daemon is made of: read from files, then loaded from the store.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,9 +56,12 @@ impl Parts {
             DirectoryFile::read(path, config.master_key.as_deref(), config.issuer.as_deref())
         };
         let file = config.directory.as_deref().map(read).transpose()?;
-        // Whatever is wrong with it is found before there is a store.
+        // Whatever is wrong with it is found before there is a store. Where this node has seen one, the
+        // file is compiled with the ids that the store keeps, and not twice.
+        let is_known = config.watermark.as_deref().is_some_and(Path::exists);
         let early = file
             .as_ref()
+            .filter(|_| !is_known)
             .map(|file| file.compile(&DirectoryEntries::default(), entropy))
             .transpose()?;
         let keyring = keyring_file::load(&config.keyring)?;
