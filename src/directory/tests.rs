@@ -3,6 +3,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::*;
+use crate::evaluator::NamedPrincipal;
 
 fn minimal() -> serde_json::Value {
     json!({
@@ -245,6 +246,63 @@ fn a_seed_is_taken_in_each_way_in_which_it_is_printed() {
         let rule = normal_seed(&text).unwrap_err();
         assert!(rule.contains(why), "{text}: {rule}");
     }
+}
+
+#[test]
+fn a_file_names_its_own_users_and_roles_by_unique_id() {
+    let arn = |rest: &str| format!("arn:aws:iam::111122223333:{rest}");
+    let trust = |principals: serde_json::Value| json!({"Statement": [{"Effect": "Allow", "Principal": {"AWS": principals}, "Action": "sts:AssumeRole"}]});
+    let session = "arn:aws:sts::111122223333:assumed-role/R/job";
+    let elsewhere = "arn:aws:iam::444455556666:user/x";
+    let mut file = minimal();
+    let later = json!({"RoleName": "S", "RoleId": "AROASSSSSSSSSSSSSSS1", "Arn": arn("role/p/S"),
+        "AssumeRolePolicyDocument": trust(json!([arn("user/alice"), arn("role/R"), session]))});
+    file["RoleDetailList"]
+        .as_array_mut()
+        .unwrap()
+        .insert(0, later);
+    let other = json!({"RoleName": "T", "RoleId": "AROATTTTTTTTTTTTTTT1", "Arn": arn("role/T"),
+        "AssumeRolePolicyDocument": trust(json!([arn("role/p/S"), arn("role/S"), arn("user/gone"), elsewhere,
+            "AIDASOMEBODYWHOISGONE"]))});
+    file["RoleDetailList"].as_array_mut().unwrap().push(other);
+    let directory = compile(&file).unwrap();
+    let named = |role: &str| -> Vec<String> {
+        let named = directory.role(&arn(role)).unwrap().trust.named_principals();
+        named
+            .map(|named| match named {
+                NamedPrincipal::ById(id) => id.to_owned(),
+                NamedPrincipal::ByArn(arn) => arn.to_owned(),
+            })
+            .collect()
+    };
+    assert_eq!(
+        named("role/p/S"),
+        [
+            "AIDAALICEALICEALICE1",
+            "AROAROLEROLEROLEROL1",
+            "AROAROLEROLEROLEROL1"
+        ]
+    );
+    assert_eq!(
+        named("role/T"),
+        [
+            "AROASSSSSSSSSSSSSSS1",
+            &*arn("role/S"),
+            &*arn("user/gone"),
+            elsewhere,
+            "AIDASOMEBODYWHOISGONE"
+        ]
+    );
+    let warnings = directory.warnings();
+    for nobody in [&*arn("role/S"), &*arn("user/gone"), "AIDASOMEBODYWHOISGONE"] {
+        let warns = |w: &&String| w.contains("role/T names") && w.contains(nobody);
+        assert_eq!(warnings.iter().filter(warns).count(), 1, "{warnings:?}");
+    }
+    assert_eq!(
+        warnings.iter().filter(|w| w.contains(" names ")).count(),
+        3,
+        "{warnings:?}"
+    );
 }
 
 #[test]

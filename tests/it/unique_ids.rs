@@ -152,6 +152,39 @@ async fn ids_that_the_file_leaves_out_are_the_same_after_a_reload_and_a_restart(
     }
 }
 
+#[tokio::test]
+async fn a_reload_writes_what_changed_and_nothing_else() {
+    let file = directory(false);
+    let broker = Broker::start_in(home_with(&file), |_| {}).await;
+    let store = Store::open(
+        &Place::Sqlite(broker.dir.path().join("store.db")),
+        Access::Use,
+        None,
+        now(),
+        &SystemEntropy::new(),
+    )
+    .await
+    .unwrap();
+    let before = store.head().await.unwrap();
+    let mut other = file.clone();
+    other["UserDetailList"][0]["Tags"] = json!([{"Key": "team", "Value": "green"}]);
+    reload(&broker, &other).await;
+    assert_eq!(store.head().await.unwrap(), before, "nothing came or went");
+    let dave = json!({"UserName": "dave", "Arn": "arn:aws:iam::111122223333:user/dave"});
+    other["UserDetailList"].as_array_mut().unwrap().push(dave);
+    reload(&broker, &without(&other, "RoleDetailList", "Open")).await;
+    let changes = store.feed_after(before.sequence, 10).await.unwrap();
+    assert_eq!(changes.len(), 1);
+    let detail: Value = serde_json::from_str(&changes[0].detail).unwrap();
+    let entries = detail["Entries"].as_array().unwrap();
+    assert_eq!(entries.len(), 2, "{detail}");
+    assert_eq!(entries[0][1], "arn:aws:iam::111122223333:user/dave");
+    assert!(entries[0][2].as_str().unwrap().starts_with("AIDA"));
+    assert_eq!(entries[1], json!(["role", OPEN, null]));
+    assert_eq!(detail["Revoked"][0]["Value"], OPEN);
+    store.close().await;
+}
+
 /// What goes and comes back: its list, its name, and whose session ends with it.
 const GOES: [(&str, &str); 2] = [("RoleDetailList", "Open"), ("UserDetailList", "alice")];
 
