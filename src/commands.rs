@@ -141,17 +141,9 @@ async fn run(
     match command {
         Command::Create(mut resource) => {
             resource.fill(&cx.defaults())?;
-            let name = resource.name();
-            let double = writer.get(&name).await?.is_some();
-            if double || writer.find(name.kind, &resource.folded()).await?.is_some() {
-                return Err(CommandError::EntityAlreadyExists(format!(
-                    "{name}, or one whose name differs in case only"
-                )));
-            }
+            rules::check_name_is_free(writer, &resource).await?;
             principals::bind_to_store(writer, &mut resource, None).await?;
-            rules::check(&resource, cx.issuer)?;
-            rules::check_references(writer, &resource, None).await?;
-            rules::check_counts(writer, &resource).await?;
+            rules::check(writer, &resource, None, cx.issuer).await?;
             put(cx, writer, actor, action, None, resource).await
         }
         Command::Replace {
@@ -160,8 +152,7 @@ async fn run(
         } => {
             let old = current(writer, &resource.name(), expected).await?;
             principals::bind_to_store(writer, &mut resource, Some(&old)).await?;
-            rules::check(&resource, cx.issuer)?;
-            rules::check_references(writer, &resource, Some(&old)).await?;
+            rules::check(writer, &resource, Some(&old), cx.issuer).await?;
             put(cx, writer, actor, action, Some(old), resource).await
         }
         Command::Edit {
@@ -170,34 +161,39 @@ async fn run(
             expected,
         } => {
             let old = current(writer, &name, expected).await?;
-            let mut new = old.clone();
-            let owner_changes = matches!(edit, Edit::AssignMfaDevice(_) | Edit::ReleaseMfaDevice);
-            if owner_changes {
-                unseal(&mut new, cx)?;
-            }
-            edit.apply(&mut new, cx.now)?;
-            // Whoever writes a trust policy names those who are there.
-            let named_before = if matches!(edit, Edit::UpdateAssumeRolePolicy(_)) {
-                None
-            } else {
-                Some(&old)
-            };
-            principals::bind_to_store(writer, &mut new, named_before).await?;
-            rules::check(&new, cx.issuer)?;
-            rules::check_references(writer, &new, Some(&old)).await?;
-            if owner_changes {
-                rules::check_counts(writer, &new).await?;
-            }
-            if new.name() != name {
-                return rename(cx, writer, actor, action, old, new).await;
-            }
-            put(cx, writer, actor, action, Some(old), new).await
+            change_one_aspect(cx, writer, actor, action, old, &edit).await
         }
         Command::Delete { name, expected } => {
             let old = current(writer, &name, expected).await?;
             rules::check_deletable(writer, &old).await?;
             delete(cx, writer, actor, old).await
         }
+    }
+}
+
+async fn change_one_aspect(
+    cx: CommandContext<'_>,
+    writer: &mut Writer<'_>,
+    actor: &Actor,
+    action: &'static str,
+    old: Resource,
+    edit: &Edit,
+) -> Result<(), CommandError> {
+    let name = old.name();
+    let mut new = old.clone();
+    if matches!(edit, Edit::AssignMfaDevice(_) | Edit::ReleaseMfaDevice) {
+        unseal(&mut new, cx)?;
+    }
+    edit.apply(&mut new, cx.now)?;
+    // Whoever writes a trust policy names those who are there.
+    let is_trust = matches!(edit, Edit::UpdateAssumeRolePolicy(_));
+    let named_before = (!is_trust).then_some(&old);
+    principals::bind_to_store(writer, &mut new, named_before).await?;
+    rules::check(writer, &new, Some(&old), cx.issuer).await?;
+    if new.name() == name {
+        put(cx, writer, actor, action, Some(old), new).await
+    } else {
+        rename(cx, writer, actor, action, old, new).await
     }
 }
 

@@ -14,10 +14,10 @@ pub const GROUPS_PER_USER: usize = 10;
 pub const ACCESS_KEYS_PER_USER: usize = 2;
 /// MFA devices of one user.
 pub const MFA_DEVICES_PER_USER: usize = 8;
-/// Managed policies attached to one user.
-pub const POLICIES_PER_USER: usize = 25;
+/// Managed policies attached to one user (10, raisable to 20).
+pub const POLICIES_PER_USER: usize = 20;
 /// Managed policies attached to one group.
-pub const POLICIES_PER_GROUP: usize = 25;
+pub const POLICIES_PER_GROUP: usize = 10;
 /// Managed policies attached to one role (10, raisable to 25).
 pub const POLICIES_PER_ROLE: usize = 25;
 /// Characters of all inline policies of one user, white space not counted.
@@ -26,6 +26,10 @@ pub const USER_POLICY_SIZE: usize = 2_048;
 pub const GROUP_POLICY_SIZE: usize = 5_120;
 /// The same of one role.
 pub const ROLE_POLICY_SIZE: usize = 10_240;
+/// Characters of one managed policy, white space not counted.
+pub const POLICY_SIZE: usize = 6_144;
+/// Characters of one trust policy, white space not counted (2,048, raisable to 8,192).
+pub const ASSUME_ROLE_POLICY_SIZE: usize = 8_192;
 /// Versions of one managed policy.
 pub const VERSIONS_PER_POLICY: usize = 5;
 /// Client ids of one OpenID Connect provider.
@@ -53,6 +57,17 @@ pub enum BrokenRule {
         /// How many there may be.
         most: usize,
     },
+}
+
+impl BrokenRule {
+    /// Whether it is a quota that was exceeded before, by as much or by more.
+    pub fn was_broken(&self, before: &[Self]) -> bool {
+        let Self::Exceeded { quota, count, .. } = self else {
+            return false;
+        };
+        let worse = |rule: &Self| matches!(rule, Self::Exceeded { quota: old, count: was, .. } if old == quota && was >= count);
+        before.iter().any(worse)
+    }
 }
 
 /// Collects the rules that a resource breaks.
@@ -125,6 +140,16 @@ impl Limits<'_> {
         }
         let sizes = list.iter().map(|p| size(p.policy_document.as_ref()));
         self.quota(quota, sizes.sum(), most);
+    }
+
+    /// One policy document.
+    pub(super) fn document(
+        &mut self,
+        quota: &'static str,
+        document: Option<&Document>,
+        most: usize,
+    ) {
+        self.quota(quota, size(document), most);
     }
 
     /// A description.

@@ -19,8 +19,17 @@ pub enum CommandError {
     #[error("DeleteConflict: {0}")]
     DeleteConflict(String),
     /// One too many.
-    #[error("LimitExceeded: {0}")]
-    LimitExceeded(String),
+    #[error("LimitExceeded: cannot exceed quota for {quota}: {most}; {what} would have {count}")]
+    LimitExceeded {
+        /// Who or what would have too many.
+        what: String,
+        /// As AWS names it: `PoliciesPerRole`.
+        quota: &'static str,
+        /// How many it would have.
+        count: usize,
+        /// How many it may have.
+        most: usize,
+    },
     /// A policy document that is none.
     #[error("MalformedPolicyDocument: {0}")]
     MalformedPolicyDocument(String),
@@ -58,7 +67,9 @@ impl From<CommandError> for Error {
                 Self::EntityAlreadyExists(format!("There is already {what}."))
             }
             CommandError::DeleteConflict(what) => Self::DeleteConflict(what),
-            CommandError::LimitExceeded(what) => Self::LimitExceeded(what),
+            CommandError::LimitExceeded { quota, most, .. } => {
+                Self::LimitExceeded(exceeded(quota, most))
+            }
             CommandError::MalformedPolicyDocument(what) => Self::MalformedPolicyDocument(what),
             CommandError::Validation(what) => Self::Malformed(what),
             CommandError::ConcurrentModification { .. } => {
@@ -69,4 +80,14 @@ impl From<CommandError> for Error {
             CommandError::MasterKey(error) => Self::MasterKey(Cause::new(error)),
         }
     }
+}
+
+/// The text of IAM for a quota that would be exceeded.
+fn exceeded(quota: &str, most: usize) -> String {
+    if quota == "VersionsPerPolicy" {
+        return format!(
+            "A managed policy can have up to {most} versions. Before you create a new version, you must delete an existing version."
+        );
+    }
+    format!("Cannot exceed quota for {quota}: {most}")
 }

@@ -9,7 +9,7 @@ use crate::base::arn::account_of;
 use crate::base::entropy::NoEntropy;
 use crate::directory::compile::{compile, identity_arn};
 use crate::directory::declared::{Declared, Defaults, Insertion, PolicyOf, keep};
-use crate::directory::limits::{Limits, VERSIONS_PER_POLICY};
+use crate::directory::limits::{Limits, POLICY_SIZE, VERSIONS_PER_POLICY};
 use crate::directory::name::folded;
 use crate::directory::policies::is_aws_managed;
 use crate::directory::shape::{Document, Tag, shape};
@@ -131,6 +131,9 @@ impl Declared for ManagedPolicyDetail {
             limits.named("policy", &self.arn, self.path.as_deref(), name);
             limits.description(self.description.as_deref());
             limits.quota("VersionsPerPolicy", versions.len(), VERSIONS_PER_POLICY);
+            for version in versions.clone() {
+                limits.document("PolicySize", version.document.as_ref(), POLICY_SIZE);
+            }
         }
         limits.each_once("PolicyVersionList", versions.map(|v| v.version_id.as_str()));
         limits.tags("TagsPerPolicy", self.tags.as_deref().unwrap_or_default());

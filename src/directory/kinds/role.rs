@@ -12,7 +12,9 @@ use crate::base::entropy::NoEntropy;
 use crate::base::names;
 use crate::directory::compile::{compile, deny_all, identity_arn, tags, unique_id};
 use crate::directory::declared::{Declared, Defaults, Insertion, PolicyOf, Source, keep, keep_id};
-use crate::directory::limits::{Limits, POLICIES_PER_ROLE, ROLE_POLICY_SIZE};
+use crate::directory::limits::{
+    ASSUME_ROLE_POLICY_SIZE, Limits, POLICIES_PER_ROLE, ROLE_POLICY_SIZE,
+};
 use crate::directory::name::{Name, folded};
 use crate::directory::policies::{EntityPolicies, inline_policies, links};
 use crate::directory::shape::{Attached, Boundary, Document, Ignored, InlinePolicy, Tag, shape};
@@ -174,6 +176,8 @@ impl Declared for RoleDetail {
             POLICIES_PER_ROLE,
         );
         limits.inline("RolePolicySize", &self.role_policy_list, ROLE_POLICY_SIZE);
+        let trust = self.assume_role_policy_document.as_ref();
+        limits.document("ACLSizePerRole", trust, ASSUME_ROLE_POLICY_SIZE);
         limits.description(self.description.as_deref());
         limits.tags("TagsPerRole", &self.tags);
     }

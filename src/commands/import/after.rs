@@ -1,0 +1,174 @@
+//! The directory as it will be when an import is done, as far as resources say something of each other.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::base::arn::{arn_of_principal, name_of};
+use crate::commands::principals::Resolved;
+use crate::commands::rules::{self, Whole};
+use crate::commands::{CommandError, refused};
+use crate::directory::principals::{Named, exchange};
+use crate::directory::resource::{Kind, Name, Resource, folded};
+use crate::directory::{Role, check_everybody, closed_warning, external_id_warning};
+use crate::evaluator::strangers;
+
+/// What the store will hold when an import is done, as far as things say something of each other.
+#[derive(Default)]
+pub(super) struct After {
+    names: HashSet<Name>,
+    /// By kind and folded name.
+    folded: HashMap<(Kind, String), Name>,
+    unique_ids: HashMap<String, Name>,
+    /// By ARN, the unique ids of users and roles.
+    ids: HashMap<String, String>,
+    /// ARNs of OpenID Connect providers.
+    providers: Vec<String>,
+    /// Who refers to which policy of AWS's.
+    of_aws: Vec<(Name, String)>,
+    /// How many access keys and MFA devices each user has, by kind and the user's ARN.
+    of_users: HashMap<(Kind, String), usize>,
+}
+
+impl After {
+    /// # Errors
+    /// When something else is declared or stays that has its name or its unique id: names both.
+    pub fn put(&mut self, thing: &Resource) -> Result<(), CommandError> {
+        let name = thing.name();
+        if !self.names.insert(name.clone()) {
+            return Err(CommandError::Validation(format!(
+                "{name} is declared twice"
+            )));
+        }
+        let same = |what: &str, other: &Name| {
+            CommandError::EntityAlreadyExists(format!("{name} and {other} have {what}"))
+        };
+        if let Some(other) = self
+            .folded
+            .insert((name.kind, thing.folded()), name.clone())
+        {
+            return Err(same("the same name (without regard to case)", &other));
+        }
+        if let Some(id) = thing.unique_id().filter(|id| !id.is_empty())
+            && let Some(other) = self.unique_ids.insert(id.to_owned(), name.clone())
+        {
+            return Err(same(&format!("the same unique id `{id}`"), &other));
+        }
+        if let (Kind::User | Kind::Role, Some(id)) = (name.kind, thing.unique_id()) {
+            self.ids.insert(name.id.clone(), id.to_owned());
+        }
+        let of_aws = thing.links().into_iter().filter(rules::is_missing_policy);
+        self.of_aws
+            .extend(of_aws.map(|policy| (name.clone(), policy.id)));
+        if let Some((quota, user)) = rules::user_quota(thing) {
+            *self
+                .of_users
+                .entry((quota.kind, user.to_owned()))
+                .or_default() += 1;
+        }
+        if name.kind == Kind::OidcProvider {
+            self.providers.push(name.id);
+        }
+        Ok(())
+    }
+
+    /// How a row names a principal; `bound` gets the unique id and the ARN.
+    pub fn resolve(&self, named: &Named<'_>, bound: &mut Vec<(String, String)>) -> Resolved {
+        if !self
+            .names
+            .contains(&Name::new(Kind::Account, named.account()))
+        {
+            return Resolved::Elsewhere;
+        }
+        let found = match named {
+            Named::User { arn, .. } | Named::Role { arn, .. } => self.ids.get_key_value(*arn),
+            Named::Session { account, role, .. } => {
+                let name = self.folded.get(&(Kind::Role, folded(account, role)));
+                let exact = name.filter(|name| name_of(&name.id) == *role);
+                exact.and_then(|name| self.ids.get_key_value(&name.id))
+            }
+        };
+        match found {
+            Some((arn, id)) => {
+                bound.push((id.clone(), arn.clone()));
+                Resolved::Bound(named.bound(id))
+            }
+            None => Resolved::Missing,
+        }
+    }
+
+    /// The ARN of whoever will have a unique id.
+    fn arn(&self, id: &str) -> Option<&str> {
+        let name = self
+            .unique_ids
+            .get(id)
+            .filter(|name| matches!(name.kind, Kind::User | Kind::Role));
+        name.map(|name| name.id.as_str())
+    }
+
+    /// A role before and after, with ARNs in its trust policy for the unique ids of those who will be here.
+    pub fn readable(&self, old: &Resource, new: &Resource) -> Option<Box<(Resource, Resource)>> {
+        let show = |thing: &Resource| {
+            let Resource::Role(role) = thing else {
+                return None;
+            };
+            let mut role = role.clone();
+            exchange(&mut role, |principal| {
+                arn_of_principal(principal, |id| self.arn(id))
+            });
+            Some(Resource::Role(role))
+        };
+        Some(Box::new((show(old)?, show(new)?)))
+    }
+
+    /// What is most likely not meant in a role.
+    ///
+    /// # Errors
+    /// When it lets in the tenants of a shared issuer without saying which.
+    pub fn look_at(&self, role: &Role) -> Result<Vec<String>, CommandError> {
+        if strangers::names_everybody(&role.trust) {
+            let providers: Vec<&str> = self.providers.iter().map(String::as_str).collect();
+            let place = format!("role {}: AssumeRolePolicyDocument", role.arn);
+            check_everybody(&place, &role.arn, &role.trust, &providers).map_err(refused)?;
+        }
+        let tags = role
+            .overridden
+            .iter()
+            .map(|tag| format!("role {} lets in strangers by its tag {tag}", role.arn));
+        let foreign =
+            strangers::without_external_id(&role.trust, role.account.as_str(), |id| self.arn(id));
+        let foreign = foreign
+            .iter()
+            .map(|who| external_id_warning(&role.arn, who));
+        Ok(tags.chain(foreign).collect())
+    }
+
+    /// Who will have a policy of AWS's whose document is not here.
+    pub fn closed(&self) -> Vec<String> {
+        let missing = self
+            .of_aws
+            .iter()
+            .filter(|(_, arn)| !self.names.contains(&Name::new(Kind::Policy, arn.as_str())));
+        let mut all: Vec<String> = missing
+            .map(|(owner, arn)| closed_warning(&owner.to_string(), arn))
+            .collect();
+        all.sort();
+        all
+    }
+}
+
+/// What is declared is judged beside what else is declared, and beside what stays.
+impl Whole for &After {
+    /// A policy of AWS's may be missing: exports leave out deprecated ones, and a warning names whoever
+    /// has one ([`After::closed`]).
+    async fn has(&mut self, link: &Name) -> Result<bool, CommandError> {
+        let folded = (link.kind, link.id.clone());
+        Ok(self.names.contains(link)
+            || self.folded.contains_key(&folded)
+            || rules::is_missing_policy(link))
+    }
+
+    async fn others_of_user(&mut self, user_arn: &str, own: &Name) -> Result<usize, CommandError> {
+        let count = self.of_users.get(&(own.kind, user_arn.to_owned()));
+        // The resource itself is among them.
+        Ok(count.map_or(0, |count| count.saturating_sub(1)))
+    }
+}

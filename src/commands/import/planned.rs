@@ -1,0 +1,123 @@
+//! One resource that an import changes: its doing, and how it is shown to people.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use similar::TextDiff;
+
+use crate::commands::action::{Verb, named};
+use crate::commands::change::public;
+use crate::commands::{
+    Actor, CommandContext, CommandError, Detail, current, delete, ends, put, record, rules,
+};
+use crate::directory::resource::Resource;
+use crate::store::Writer;
+
+/// How long a difference may take to become a short one; after that it is any difference.
+const DIFF_WITHIN: Duration = Duration::from_millis(500);
+
+/// One resource that is declared otherwise than it is.
+#[derive(Debug)]
+pub enum Planned {
+    /// It is declared and not there.
+    Create(Resource),
+    /// It is there and declared otherwise.
+    Update {
+        /// As it is.
+        old: Box<Resource>,
+        /// As it is declared.
+        new: Box<Resource>,
+        /// The change that wrote what is there.
+        version: i64,
+        /// Both as people read them, where rows say it otherwise.
+        readable: Option<Box<(Resource, Resource)>>,
+    },
+    /// It is there and not declared.
+    Delete {
+        /// As it is.
+        old: Resource,
+        /// The change that wrote it.
+        version: i64,
+    },
+}
+
+impl Planned {
+    pub(super) async fn run(
+        &self,
+        cx: CommandContext<'_>,
+        writer: &mut Writer<'_>,
+        actor: &Actor,
+    ) -> Result<(), CommandError> {
+        match self {
+            Self::Create(new) => {
+                rules::check_name_is_free(writer, new).await?;
+                let action = named(Verb::Create, new.kind());
+                put(cx, writer, actor, action, None, new.clone()).await
+            }
+            Self::Update {
+                old, new, version, ..
+            } => {
+                current(writer, &old.name(), Some(*version)).await?;
+                let name = new.name();
+                // Made anew under its name: what came from the old one ends.
+                let remade = old.unique_id() != new.unique_id();
+                let ended = (remade || (old.is_active() && !new.is_active()))
+                    .then(|| ends(old))
+                    .flatten();
+                if remade && ended.is_some() {
+                    let detail = Detail::of(Some(old), None);
+                    let action = named(Verb::Delete, name.kind);
+                    record(cx, writer, actor, action, &name, detail, ended).await?;
+                }
+                let (old, new) = (Resource::clone(old), Resource::clone(new));
+                let action = named(Verb::Update, name.kind);
+                put(cx, writer, actor, action, Some(old), new).await
+            }
+            Self::Delete { old, version } => {
+                current(writer, &old.name(), Some(*version)).await?;
+                delete(cx, writer, actor, old.clone()).await
+            }
+        }
+    }
+
+    /// For people: a line, and what differs in it.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Create(new) => format!("+ {}\n", new.name()),
+            Self::Delete { old, .. } => format!("- {}\n", old.name()),
+            Self::Update {
+                old, new, readable, ..
+            } => {
+                let (old, new) = readable
+                    .as_deref()
+                    .map_or((&**old, &**new), |(old, new)| (old, new));
+                let pretty = |r: &Resource| {
+                    serde_json::to_string_pretty(&shown(public(r))).unwrap_or_default()
+                };
+                let (before, after) = (pretty(old), pretty(new));
+                let diff = TextDiff::configure()
+                    .timeout(DIFF_WITHIN)
+                    .diff_lines(&before, &after);
+                let diff = diff.unified_diff().context_radius(2).to_string();
+                let lines = diff.lines().filter(|l| !l.starts_with("\\ No newline"));
+                let lines: String = lines.map(|l| format!("    {l}\n")).collect();
+                format!("~ {}\n{lines}", new.name())
+            }
+        }
+    }
+}
+
+/// A sealed secret says nothing to people but that it is another one.
+fn shown(value: Value) -> Value {
+    match value {
+        Value::String(text) => match text.strip_prefix("sealed ") {
+            Some(digest) => Value::String(format!(
+                "(sealed, {}…)",
+                digest.chars().take(8).collect::<String>()
+            )),
+            None => Value::String(text),
+        },
+        Value::Object(fields) => fields.into_iter().map(|(k, v)| (k, shown(v))).collect(),
+        other => other,
+    }
+}
