@@ -1,0 +1,132 @@
+//! What one source address or principal holds, and what the process has: counters with a bound.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use super::Shed;
+use crate::budgets::Source;
+
+/// Something of which there is so much and no more.
+#[derive(Debug)]
+pub(super) struct Account {
+    pub(super) most: usize,
+    pub(super) used: AtomicUsize,
+}
+
+impl Account {
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            most,
+            used: AtomicUsize::new(0),
+        }
+    }
+
+    /// How much there is for somebody. A quarter is kept for the proven.
+    pub(super) fn open_to(&self, proven: bool) -> usize {
+        if proven {
+            self.most
+        } else {
+            self.most - self.most / 4
+        }
+    }
+
+    pub(super) fn give_back(&self, amount: usize) {
+        self.used.fetch_sub(amount, Ordering::Relaxed);
+    }
+}
+
+pub(super) fn take(used: &AtomicUsize, amount: usize, most: usize) -> bool {
+    let before = used.fetch_add(amount, Ordering::Relaxed);
+    let fits = before.saturating_add(amount) <= most;
+    if !fits {
+        used.fetch_sub(amount, Ordering::Relaxed);
+    }
+    fits
+}
+
+/// Whose accounts a call is charged to beside the process's.
+#[derive(Clone, Copy)]
+pub(super) struct Holders<'a> {
+    pub(super) source: Option<&'a Holdings>,
+    pub(super) principal: Option<&'a Holdings>,
+}
+
+impl Holders<'_> {
+    /// # Errors
+    /// When one of them has its share.
+    pub(super) fn take(
+        self,
+        what: fn(&Holdings) -> &AtomicUsize,
+        amount: usize,
+        share: usize,
+    ) -> Result<(), Shed> {
+        if self
+            .source
+            .is_some_and(|source| !take(what(source), amount, share))
+        {
+            return Err(Shed::Source);
+        }
+        if self
+            .principal
+            .is_some_and(|principal| !take(what(principal), amount, share))
+        {
+            Self {
+                principal: None,
+                ..self
+            }
+            .give_back(what, amount);
+            return Err(Shed::Principal);
+        }
+        Ok(())
+    }
+
+    /// Beyond every bound.
+    pub(super) fn add(self, what: fn(&Holdings) -> &AtomicUsize, amount: usize) {
+        for holder in [self.source, self.principal].into_iter().flatten() {
+            what(holder).fetch_add(amount, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn give_back(self, what: fn(&Holdings) -> &AtomicUsize, amount: usize) {
+        for holder in [self.source, self.principal].into_iter().flatten() {
+            what(holder).fetch_sub(amount, Ordering::Relaxed);
+        }
+    }
+}
+
+pub(super) type Sources = Mutex<HashMap<Holder, Weak<Holdings>>>;
+
+/// Who may hold no more than a share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Holder {
+    Source(Source),
+    /// By a digest of what budgets know it by.
+    Principal([u8; 16]),
+}
+
+/// What one source or principal holds. It is forgotten when it holds nothing.
+pub(super) struct Holdings {
+    pub(super) holder: Holder,
+    pub(super) table: Arc<Sources>,
+    pub(super) connections: AtomicUsize,
+    pub(super) handshakes: AtomicUsize,
+    pub(super) calls: AtomicUsize,
+    pub(super) bytes: AtomicUsize,
+    /// When all the header bytes that came would have come at the pace that is allowed, in nanoseconds
+    /// since the start.
+    pub(super) headers_paid: AtomicU64,
+}
+
+impl Drop for Holdings {
+    fn drop(&mut self) {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another one may stand in its place by now.
+        if table
+            .get(&self.holder)
+            .is_some_and(|holdings| holdings.strong_count() == 0)
+        {
+            table.remove(&self.holder);
+        }
+    }
+}
