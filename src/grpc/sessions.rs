@@ -7,9 +7,8 @@ use crate::base::digest::hex;
 use crate::error::Error;
 use crate::ops::admin::describe_session::DescribeSession;
 use crate::ops::admin::list_sessions::{ListSessions, ListSessionsOutput};
-use crate::ops::admin::revoke_sessions::{
-    Asked, PreviewRevocation, RevokeSessions, RevokeSessionsOutput, Target,
-};
+use crate::ops::admin::preview_revocation::PreviewRevocation;
+use crate::ops::admin::revoke_sessions::{Asked, RevokeSessions, RevokeSessionsOutput, Target};
 use crate::ops::admin::session_view::SessionView;
 use crate::session::token;
 use crate::store::Node;

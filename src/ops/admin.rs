@@ -2,5 +2,6 @@
 
 pub mod describe_session;
 pub mod list_sessions;
+pub mod preview_revocation;
 pub mod revoke_sessions;
 pub mod session_view;

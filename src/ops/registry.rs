@@ -3,7 +3,8 @@
 
 use super::admin::describe_session::DescribeSession;
 use super::admin::list_sessions::ListSessions;
-use super::admin::revoke_sessions::{PreviewRevocation, RevokeSessions};
+use super::admin::preview_revocation::PreviewRevocation;
+use super::admin::revoke_sessions::RevokeSessions;
 use super::operation::Operation;
 use super::sts::assume_role::AssumeRole;
 use super::sts::assume_role_with_web_identity::AssumeRoleWithWebIdentity;

@@ -1,20 +1,19 @@
 //! RevokeSessions: sessions end before their time, and so does what came from them. Durable before
 //! it is answered, and in force on every connected broker within two seconds.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+mod hit;
+mod selected;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tokio::time::Instant;
 
-use super::session_view;
+pub use self::hit::Counted;
+use self::hit::{Hit, spread};
+pub use self::selected::Asked;
+use self::selected::Selected;
 use crate::base::arn::{AccountId, IamArn};
 use crate::base::clock::Timestamp;
-use crate::base::field;
 use crate::base::field::FieldError;
-use crate::base::names::{AccessKeyId, SourceIdentity};
-use crate::broker::Broker;
 use crate::budgets::CountedAs;
 use crate::commands::{Command, Detail, Edit, Revoked};
 use crate::directory::Directory;
@@ -24,33 +23,9 @@ use crate::ops::context::Context;
 use crate::ops::iam::change::change;
 use crate::ops::operation::{OpenTo, Operation};
 use crate::ops::service::Service;
-use crate::revocations::{Key, Mark, Revocations, Selector, provider_subject};
-use crate::sessions::{self, SessionRecord};
+use crate::revocations::{Key, Mark, Selector};
 use crate::store::{Entry, Node};
 use crate::trust;
-
-/// How long an answer waits for the other brokers.
-const SPREAD: Duration = Duration::from_secs(2);
-/// How long records are counted: nobody who ends sessions waits for the whole of a large store.
-const COUNTING: Duration = Duration::from_millis(500);
-/// How often it looks.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
-
-/// What the sessions come from, unchecked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Asked {
-    SessionId(String),
-    AccessKeyId(String),
-    PrincipalArn(String),
-    RoleArn(String),
-    SourceIdentity(String),
-    VouchedFor {
-        provider_arn: String,
-        subject: Option<String>,
-    },
-    All(bool),
-}
 
 /// The checked request.
 #[derive(Debug)]
@@ -63,10 +38,6 @@ pub struct RevokeSessions {
     /// Of a long-term key: whether it is to prove nothing any more.
     deactivate: bool,
 }
-
-/// The request to say what [`RevokeSessions`] would hit.
-#[derive(Debug)]
-pub struct PreviewRevocation(pub RevokeSessions);
 
 /// The answer.
 pub struct RevokeSessionsOutput {
@@ -94,15 +65,6 @@ pub struct Target {
     pub access_key_goes_on: bool,
 }
 
-/// Records that were looked at.
-#[derive(Debug, Clone, Copy)]
-pub struct Counted {
-    /// How many of them are hit.
-    pub hit: usize,
-    /// Whether there are more.
-    pub more: bool,
-}
-
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Parameters<'a> {
@@ -124,63 +86,13 @@ impl RevokeSessions {
         issued_before: Option<i64>,
         deactivate: bool,
     ) -> Result<Self, Error> {
-        let mut account = None;
-        let (selector, value) = match asked {
-            Some(Asked::SessionId(id)) => {
-                let rule = "must be 32 hexadecimal digits in lower case";
-                sessions::session_id(&id).ok_or_else(|| FieldError::new("SessionId", rule))?;
-                (Selector::Session, id)
-            }
-            Some(Asked::AccessKeyId(id)) => (
-                Selector::AccessKey,
-                AccessKeyId::parse("AccessKeyId", &id)?.as_str().to_owned(),
-            ),
-            Some(Asked::PrincipalArn(arn)) => {
-                account = Some(principal_account(&arn)?);
-                (Selector::Principal, arn)
-            }
-            Some(Asked::RoleArn(arn)) => {
-                account = Some(
-                    crate::base::arn::RoleArn::parse("RoleArn", &arn)?
-                        .account()
-                        .to_string(),
-                );
-                (Selector::Role, arn)
-            }
-            Some(Asked::SourceIdentity(name)) => (
-                Selector::SourceIdentity,
-                SourceIdentity::parse("SourceIdentity", &name)?
-                    .as_str()
-                    .to_owned(),
-            ),
-            Some(Asked::VouchedFor {
-                provider_arn,
-                subject,
-            }) => {
-                account = Some(provider_account(&provider_arn)?);
-                match subject {
-                    None => (Selector::Principal, provider_arn),
-                    Some(subject) => {
-                        field::length("Subject", &subject, 1, 255)?;
-                        if subject.chars().any(char::is_control) {
-                            return Err(FieldError::new(
-                                "Subject",
-                                "must not have control characters",
-                            )
-                            .into());
-                        }
-                        (
-                            Selector::ProviderSubject,
-                            provider_subject(&provider_arn, &subject),
-                        )
-                    }
-                }
-            }
-            Some(Asked::All(true)) => (Selector::Account, String::new()),
-            Some(Asked::All(false)) => {
-                return Err(FieldError::new("All", "must be true where it is the selector").into());
-            }
-            None if issued_before.is_some() => (Selector::Account, String::new()),
+        let Selected {
+            selector,
+            value,
+            account,
+        } = match asked {
+            Some(asked) => asked.selected()?,
+            None if issued_before.is_some() => Selected::account(),
             None => {
                 let rule = "must not be null where no selector is given: it would end every session of the account";
                 return Err(FieldError::new("IssuedBefore", rule).into());
@@ -198,40 +110,6 @@ impl RevokeSessions {
             deactivate,
         })
     }
-}
-
-/// An OpenID Connect provider's account.
-fn provider_account(arn: &str) -> Result<String, Error> {
-    field::length("ProviderArn", arn, 20, 2048)?;
-    let provider = IamArn::parse(arn).filter(|a| a.kind == "oidc-provider" && !arn.contains(' '));
-    let rule =
-        "must be the ARN of an OpenID Connect provider (`arn:aws:iam::ACCOUNT:oidc-provider/HOST`)";
-    provider
-        .map(|a| a.account.to_string())
-        .ok_or_else(|| FieldError::new("ProviderArn", rule).into())
-}
-
-/// A user's ARN, an assumed role's session's, or a federated user's.
-fn principal_account(arn: &str) -> Result<String, Error> {
-    field::length("PrincipalArn", arn, 20, 2048)?;
-    let user = IamArn::parse(arn)
-        .filter(|a| a.kind == "user")
-        .map(|a| a.account.to_string());
-    let session = arn.strip_prefix("arn:aws:sts::").and_then(|rest| {
-        let (account, session) = rest.split_once(':')?;
-        let role_session = session
-            .strip_prefix("assumed-role/")
-            .and_then(|s| s.split_once('/'));
-        let named = role_session.is_some_and(|(role, name)| !role.is_empty() && !name.is_empty())
-            || session
-                .strip_prefix("federated-user/")
-                .is_some_and(|name| !name.is_empty());
-        let whole = named && crate::base::arn::AccountId::parse(account).is_some();
-        whole.then(|| account.to_owned())
-    });
-    let rule = "must be the ARN of a user, of a role session (`arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`) or of a federated user (`arn:aws:sts::ACCOUNT:federated-user/NAME`)";
-    user.or(session)
-        .ok_or_else(|| FieldError::new("PrincipalArn", rule).into())
 }
 
 impl Operation for RevokeSessions {
@@ -321,32 +199,9 @@ impl Operation for RevokeSessions {
     }
 }
 
-impl Operation for PreviewRevocation {
-    const NAME: &'static str = "PreviewRevocation";
-    const COUNTED_AS: CountedAs = CountedAs::Revocation;
-    const SERVICE: Service = Service::Brevet;
-    const OPEN_TO: OpenTo = OpenTo::UserSessions;
-    const HANDS_OUT: bool = false;
-    type Output = Target;
-
-    fn parameters(&self) -> Option<Box<RawValue>> {
-        self.0.parameters()
-    }
-
-    async fn run(self, cx: &mut Context<'_>) -> Result<Target, Error> {
-        let account = self.0.admit(cx)?;
-        let hit = self.0.hit(cx, account.as_str(), cx.broker.feed.sequence());
-        let sessions = hit.count(cx.broker, account.as_str(), cx.now).await;
-        Ok(Target {
-            sessions,
-            ..self.0.known(&cx.directory, account.as_str())
-        })
-    }
-}
-
 impl RevokeSessions {
     /// Whether the caller may, and the account that is its own.
-    fn admit(&self, cx: &mut Context<'_>) -> Result<AccountId, Error> {
+    pub(super) fn admit(&self, cx: &mut Context<'_>) -> Result<AccountId, Error> {
         let resource = match self.selector {
             Selector::Principal | Selector::Role => self.value.clone(),
             Selector::ProviderSubject => {
@@ -382,7 +237,7 @@ impl RevokeSessions {
     }
 
     /// The mark that goes behind the last change of the feed.
-    fn hit(&self, cx: &Context<'_>, account: &str, last_change: i64) -> Hit {
+    pub(super) fn hit(&self, cx: &Context<'_>, account: &str, last_change: i64) -> Hit {
         let key = Key::new(self.selector, account, &self.value);
         let mark = Mark {
             // Whatever was issued before this change was in force, by whichever clock.
@@ -445,7 +300,7 @@ impl RevokeSessions {
     }
 
     /// What the directory knows of whatever the selector names; of the caller's account alone.
-    fn known(&self, directory: &Directory, account: &str) -> Target {
+    pub(super) fn known(&self, directory: &Directory, account: &str) -> Target {
         let mut access_key_goes_on = false;
         let exists = match self.selector {
             Selector::Role => Some(directory.role(&self.value).is_some()),
@@ -480,87 +335,3 @@ impl RevokeSessions {
 const TEMPORARY_KEY: &str = "ASIA";
 /// What ARNs of OpenID Connect providers have in them, and no others.
 const PROVIDER: &str = ":oidc-provider/";
-
-/// A mark, and the one that was in force on the same thing before it.
-struct Hit {
-    key: Key,
-    mark: Mark,
-    before: Mark,
-}
-
-impl Hit {
-    /// Counts the account's sessions on record that end by the mark and had not ended before it, for
-    /// as long as [`COUNTING`].
-    async fn count(&self, broker: &Broker, account: &str, now: Timestamp) -> Option<Counted> {
-        let hit = AtomicUsize::new(0);
-        let look = |record: &SessionRecord| {
-            let own = IamArn::parse(&record.principal_arn)
-                .is_some_and(|arn| arn.account.as_str() == account);
-            if own && self.hits(&broker.revocations, record) {
-                hit.fetch_add(1, Ordering::Relaxed);
-            }
-            // None is kept: there may be many, and each may be large.
-            false
-        };
-        let keyring = broker.tokens.keyring();
-        let more =
-            match tokio::time::timeout(COUNTING, broker.sessions.list(&keyring, "", 1, now, look))
-                .await
-            {
-                Ok(Ok((_, marker))) => !marker.is_empty(),
-                Ok(Err(_)) => return None,
-                Err(_) => true,
-            };
-        Some(Counted {
-            hit: hit.load(Ordering::Relaxed),
-            more,
-        })
-    }
-
-    fn hits(&self, revocations: &Revocations, record: &SessionRecord) -> bool {
-        let (under, at) = (record.issued_under, record.issued_at);
-        let Some(keys) = session_view::came_from(record) else {
-            return false;
-        };
-        let (this, others): (Vec<Key>, Vec<Key>) = keys.iter().partition(|key| **key == self.key);
-        !this.is_empty()
-            && self.mark.refuses(under, at)
-            && !self.before.refuses(under, at)
-            && !revocations.is_revoked(&others, under, at)
-    }
-}
-
-/// Waits for the change to be in force on every broker that is heard of. How many brokers may accept
-/// sessions, and which of them the change has not reached: one that is not heard of is among these,
-/// and is not waited for.
-async fn spread(broker: &Broker, sequence: i64) -> (usize, Vec<Node>) {
-    let mut seen = (1, Vec::new());
-    let look = async {
-        loop {
-            // Until this node counts it, sessions that it issues would end with those from before.
-            let counted = broker.feed.sequence() >= sequence;
-            if counted && !broker.store.is_shared() {
-                return;
-            }
-            // Without an answer the last one stands: it is durable, and nobody is said to have it.
-            if broker.store.is_shared()
-                && let Ok(nodes) = broker.store.nodes_after(Instant::now()).await
-            {
-                let connected = nodes.len().max(1);
-                let pending: Vec<_> = nodes
-                    .into_iter()
-                    .filter(|n| n.node.confirmed < sequence)
-                    .collect();
-                let awaited = pending.iter().any(|n| !n.is_silent);
-                seen = (connected, pending.into_iter().map(|n| n.node).collect());
-                if counted && !awaited {
-                    return;
-                }
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    };
-    // What is not there by then is in the answer.
-    let _ = tokio::time::timeout(SPREAD, look).await;
-    seen
-}

@@ -1,0 +1,141 @@
+//! What sessions come from, as a request names it: checked, and as marks name it.
+
+use crate::base::arn::{AccountId, IamArn, RoleArn};
+use crate::base::field::{self, FieldError};
+use crate::base::names::{AccessKeyId, SourceIdentity};
+use crate::error::Error;
+use crate::revocations::{Selector, provider_subject};
+use crate::sessions;
+
+/// What the sessions come from, unchecked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Asked {
+    SessionId(String),
+    AccessKeyId(String),
+    PrincipalArn(String),
+    RoleArn(String),
+    SourceIdentity(String),
+    VouchedFor {
+        provider_arn: String,
+        subject: Option<String>,
+    },
+    All(bool),
+}
+
+/// What a mark names.
+pub(super) struct Selected {
+    pub(super) selector: Selector,
+    pub(super) value: String,
+    /// The account in an ARN; it must be the caller's.
+    pub(super) account: Option<String>,
+}
+
+impl Selected {
+    /// All sessions of the caller's account.
+    pub(super) fn account() -> Self {
+        Self {
+            selector: Selector::Account,
+            value: String::new(),
+            account: None,
+        }
+    }
+}
+
+impl Asked {
+    /// # Errors
+    /// Names the field and the rule.
+    pub(super) fn selected(self) -> Result<Selected, Error> {
+        let mut account = None;
+        let (selector, value) = match self {
+            Self::SessionId(id) => {
+                let rule = "must be 32 hexadecimal digits in lower case";
+                sessions::session_id(&id).ok_or_else(|| FieldError::new("SessionId", rule))?;
+                (Selector::Session, id)
+            }
+            Self::AccessKeyId(id) => (
+                Selector::AccessKey,
+                AccessKeyId::parse("AccessKeyId", &id)?.as_str().to_owned(),
+            ),
+            Self::PrincipalArn(arn) => {
+                account = Some(principal_account(&arn)?);
+                (Selector::Principal, arn)
+            }
+            Self::RoleArn(arn) => {
+                account = Some(RoleArn::parse("RoleArn", &arn)?.account().to_string());
+                (Selector::Role, arn)
+            }
+            Self::SourceIdentity(name) => (
+                Selector::SourceIdentity,
+                SourceIdentity::parse("SourceIdentity", &name)?
+                    .as_str()
+                    .to_owned(),
+            ),
+            Self::VouchedFor {
+                provider_arn,
+                subject,
+            } => {
+                account = Some(provider_account(&provider_arn)?);
+                vouched_for(provider_arn, subject)?
+            }
+            Self::All(true) => (Selector::Account, String::new()),
+            Self::All(false) => {
+                return Err(FieldError::new("All", "must be true where it is the selector").into());
+            }
+        };
+        Ok(Selected {
+            selector,
+            value,
+            account,
+        })
+    }
+}
+
+/// Whom a provider vouched for; no subject: all of them.
+fn vouched_for(provider_arn: String, subject: Option<String>) -> Result<(Selector, String), Error> {
+    match subject {
+        None => Ok((Selector::Principal, provider_arn)),
+        Some(subject) => {
+            field::length("Subject", &subject, 1, 255)?;
+            if subject.chars().any(char::is_control) {
+                return Err(FieldError::new("Subject", "must not have control characters").into());
+            }
+            let value = provider_subject(&provider_arn, &subject);
+            Ok((Selector::ProviderSubject, value))
+        }
+    }
+}
+
+/// An OpenID Connect provider's account.
+fn provider_account(arn: &str) -> Result<String, Error> {
+    field::length("ProviderArn", arn, 20, 2048)?;
+    let provider = IamArn::parse(arn).filter(|a| a.kind == "oidc-provider" && !arn.contains(' '));
+    let rule =
+        "must be the ARN of an OpenID Connect provider (`arn:aws:iam::ACCOUNT:oidc-provider/HOST`)";
+    provider
+        .map(|a| a.account.to_string())
+        .ok_or_else(|| FieldError::new("ProviderArn", rule).into())
+}
+
+/// A user's ARN, an assumed role's session's, or a federated user's.
+fn principal_account(arn: &str) -> Result<String, Error> {
+    field::length("PrincipalArn", arn, 20, 2048)?;
+    let user = IamArn::parse(arn)
+        .filter(|a| a.kind == "user")
+        .map(|a| a.account.to_string());
+    let session = arn.strip_prefix("arn:aws:sts::").and_then(|rest| {
+        let (account, session) = rest.split_once(':')?;
+        let role_session = session
+            .strip_prefix("assumed-role/")
+            .and_then(|s| s.split_once('/'));
+        let named = role_session.is_some_and(|(role, name)| !role.is_empty() && !name.is_empty())
+            || session
+                .strip_prefix("federated-user/")
+                .is_some_and(|name| !name.is_empty());
+        let whole = named && AccountId::parse(account).is_some();
+        whole.then(|| account.to_owned())
+    });
+    let rule = "must be the ARN of a user, of a role session (`arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`) or of a federated user (`arn:aws:sts::ACCOUNT:federated-user/NAME`)";
+    user.or(session)
+        .ok_or_else(|| FieldError::new("PrincipalArn", rule).into())
+}
