@@ -4,17 +4,59 @@
 //! here is the key, and it is written down.* The code reads in that order:
 //!
 //! ```text
-//!  gRPC  ─► grpc.rs  ─┐                                        ┌─ trust     role + caller + facts ─► Grant   (asks evaluator)
-//!                     ├─► ops::serve ─► authn ─► ops/<one>.rs ─┼─ mint      Grant ─► keys + session token
-//!  Query ─► query.rs ─┘        │                               └─ sessions  the session is on record
-//!                              └─► audit ─► answer
+//!  gRPC  ─► grpc  ─┐                                             ┌─ mfa        a code ─► a proof
+//!  Query ─► query ─┼─► ops::serve ─► authn ─► ops/{sts,iam,admin} ┼─ trust      role + caller + facts ─► Grant   (asks evaluator)
+//!  OAuth ─► oauth ─┘        │                                    ├─ mint       Grant ─► keys + session token
+//!                           └─► audit ─► answer                  └─ sessions   the session is on record
 //! ```
 //!
 //! A change goes the other way: [`commands`] checks it, [`store`] writes it with its number in the
 //! feed, and every broker takes it from there into [`revocations`] and a new [`directory`] snapshot.
 //!
-//! The modules stand in five bands, and each uses its own band and those above it alone (a test
-//! sees to that).
+//! The modules stand in five bands. Each uses its own band and those above it only, and no module
+//! comes back to itself by way of others than its own children; a test sees to both.
+//!
+//! Words, which everything else is written in:
+//! - [`base`]: names and ARNs that were checked when they were read, secrets, clock, randomness, digests
+//!
+//! Rules, which are pure:
+//! - [`evaluator`]: a request and the policies in force to a decision; knows no role and no store
+//! - [`proof`]: foreign bytes and keys to verified claims; knows no clock and no network
+//! - [`session`]: keyring, session tokens, how long a session may live and how much it may carry
+//!
+//! State, which decides nothing:
+//! - [`admission`]: who is served when there is not enough for everybody
+//! - [`audit`]: one line for each call, on stable storage before a credential leaves
+//! - [`budgets`]: how much a principal, an account and a source address may ask for
+//! - [`clock_mark`]: the highest time that this node has seen
+//! - [`directory`]: accounts, users, roles, policies and providers as one immutable snapshot
+//! - [`error`]: one variant for each answer that a caller can act on; knows no status code
+//! - [`feed`]: how much of the store's changes is in force here
+//! - [`files`], [`keyring_file`]: files that hold secrets, read and written whole or not at all
+//! - [`master_key`]: what long-term secrets are sealed with
+//! - [`metrics`]: what monitoring reads
+//! - [`providers`]: the keys of OpenID Connect providers, fetched and kept
+//! - [`revocations`]: what was revoked, ready to be asked by every call
+//! - [`sessions`]: records of live sessions, in memory or in Redis; they decide nothing
+//! - [`single_use`]: signatures that brought something already
+//! - [`store`]: what must not be lost, in SQL
+//!
+//! Flow, which may wait, and knows no wire format:
+//! - [`broker`]: the toolbox that every operation shares
+//! - [`origin`]: where a request came from
+//! - [`authn`]: evidence to a caller, one kind of proof a file
+//! - [`caller`]: who calls, once that is proven
+//! - [`tokens`]: session tokens that were opened, remembered
+//! - [`lineage`]: whom a session comes from, and what a revocation of any of them ends
+//! - [`federation`]: whom a provider outside vouches for
+//! - [`mfa`]: a device and its code to a proof, and the code is spent
+//! - [`trust`]: role, caller and facts to a [`trust::Grant`]
+//! - [`mint`]: a grant to credentials; knows no policy
+//! - [`authorization_message`]: a refusal, sealed for those who may know why
+//! - [`commands`]: the one door for changes of the directory
+//! - [`ops`]: the door for calls, and one file for each action
+//!
+//! Faces, which know a wire or an operator and hold no rule: see each.
 
 #![cfg_attr(
     not(test),
