@@ -38,6 +38,13 @@ impl Store {
             }
             for (change, mac) in rows {
                 self.check(&Row::Change(&change.fields(), &change.chain), &mac)?;
+                if change.sequence <= at {
+                    // Else a database that shows the same page again is asked without an end.
+                    return Err(self.tampered(format!(
+                        "change {} of the feed is shown behind change {at}",
+                        change.sequence
+                    )));
+                }
                 if change.action == RESTORED {
                     broken = None;
                 } else if !change.follows(&before) {

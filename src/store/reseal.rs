@@ -13,7 +13,7 @@ use super::rows::{ResourceRow, RevocationRow};
 use super::scan::{differing_kinds, differing_revocations};
 use super::verify::{Shown, revoked_signing_keys};
 use super::writer::{Entry, Writer};
-use super::{BoxFuture, Engine, Head, Store, StoreError, directory_entries, kind};
+use super::{BoxFuture, Engine, Head, Store, StoreError, clip, directory_entries, kind};
 use crate::base::clock::Timestamp;
 use crate::revocations::{Mark, Selector};
 
@@ -55,7 +55,11 @@ impl Store {
         seen: i64,
         now: Timestamp,
     ) -> Result<Head, StoreError> {
-        let (lease, raw) = self.lock(Purpose::Background).await?;
+        let (lease, mut raw) = self.lock(Purpose::Background).await?;
+        if !raw.is_unsealed() && self.contents(&raw).is_err() {
+            // Its number is whoever's. What counts is what this node has seen, and the feed.
+            raw.sequence = 0;
+        }
         let mut writer = Writer::anew(self, lease, raw)?;
         let revoked_keys = writer.reseal().await?;
         // MACs are made for what was shown, and for nothing else.
@@ -130,6 +134,12 @@ impl Writer<'_> {
             after = next(rows.len(), last);
             let mut macs = Vec::with_capacity(rows.len());
             for row in &rows {
+                if Selector::parse(&row.selector).is_none() {
+                    return Err(StoreError::Row(format!(
+                        "a revocation of `{}`, which no broker writes: delete this row",
+                        clip(&row.selector)
+                    )));
+                }
                 let (mac, term) = self.key()?.mac(&Row::Revocation(row.columns()));
                 self.contents.add(Set::Revocations, term);
                 macs.push(serde_json::json!([

@@ -123,10 +123,11 @@ pub async fn prepare(
 }
 
 /// What a SQLite file says it is; none: it cannot be read, or is no store.
+/// Its number counts only if the row is sealed under the keys of `by`, a backup of the same store: 0 else.
 ///
 /// # Errors
 /// When another process is in the middle of something with it.
-pub async fn look_at(place: &Path) -> Result<Option<Head>, StoreError> {
+pub async fn look_at(place: &Path, by: &Store) -> Result<Option<Head>, StoreError> {
     if !place.exists() {
         return Ok(None);
     }
@@ -135,7 +136,17 @@ pub async fn look_at(place: &Path) -> Result<Option<Head>, StoreError> {
     };
     let looked = tokio::time::timeout(DEADLINE, async {
         let mut connection = options.connect().await?;
-        let head = head::read(&mut connection).await?.map(|raw| raw.head());
+        let head = head::read(&mut connection).await?.map(|raw| {
+            let is_sealed = by.keys.load().open(&raw.place(), &raw.seal).is_ok();
+            Head {
+                sequence: if is_sealed || raw.is_unsealed() {
+                    raw.sequence
+                } else {
+                    0
+                },
+                ..raw.head()
+            }
+        });
         connection.close().await?;
         Ok::<_, sqlx::Error>(head)
     });

@@ -71,17 +71,43 @@ pub(super) async fn portion(
     let row = sqlx::query(
         "SELECT MAX(place), group_concat(kind || char(31) || id || char(31) || account || char(31) || folded \
          || char(31) || CASE WHEN unique_id IS NULL THEN '' ELSE '=' || unique_id END || char(31) || version \
-         || char(31) || mac || char(31) || body, char(30)) \
+         || char(31) || mac || char(31) || body, char(30)), \
+         MIN(typeof(kind) = 'text' AND typeof(id) = 'text' AND typeof(account) = 'text' AND typeof(folded) = 'text' \
+         AND typeof(unique_id) IN ('text', 'null') AND typeof(version) = 'integer' AND typeof(mac) = 'text' \
+         AND typeof(body) = 'text') \
          FROM (SELECT rowid AS place, * FROM resources WHERE rowid >= $1 ORDER BY rowid LIMIT $2)",
     )
     .bind(after.map_or(i64::MIN, |after| after.saturating_add(1)))
     .bind(PORTION)
-    .fetch_one(connection)
+    .fetch_one(&mut *connection)
     .await
     .map_err(classify)?;
     let last: Option<i64> = row.try_get(0).map_err(classify)?;
     let text: Option<String> = row.try_get(1).map_err(classify)?;
+    // In one text a value of another type looks like a text, and a search for the text does not find it.
+    if row.try_get::<Option<i64>, _>(2).map_err(classify)? == Some(0) {
+        return Err(StoreError::Tampered(other_type(connection).await?));
+    }
     Ok(last.map(|last| (last, Portion(text.unwrap_or_default()))))
+}
+
+/// Names a row that holds a value of another type than a broker writes.
+async fn other_type(connection: &mut AnyConnection) -> Result<String, StoreError> {
+    let row = sqlx::query(
+        "SELECT CAST(kind AS TEXT), CAST(id AS TEXT) FROM resources WHERE typeof(kind) <> 'text' \
+         OR typeof(id) <> 'text' OR typeof(account) <> 'text' OR typeof(folded) <> 'text' \
+         OR typeof(unique_id) NOT IN ('text', 'null') OR typeof(version) <> 'integer' OR typeof(mac) <> 'text' \
+         OR typeof(body) <> 'text' LIMIT 1",
+    )
+    .fetch_one(connection)
+    .await
+    .map_err(classify)?;
+    let text = |at: usize| row.try_get::<&str, _>(at).map(clip).map_err(classify);
+    Ok(format!(
+        "{} {} is not as a broker wrote it (a column is of another type)",
+        text(0)?,
+        text(1)?
+    ))
 }
 
 impl Portion {

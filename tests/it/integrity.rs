@@ -1029,6 +1029,46 @@ async fn a_row_of_the_lowest_number_is_looked_at() {
 }
 
 #[tokio::test]
+async fn a_value_of_another_type_is_noticed_and_named() {
+    let world = World::new().await;
+    for (n, column) in ["id", "body", "version"].into_iter().enumerate() {
+        let id = arn("role", "R1");
+        let changed =
+            format!("UPDATE resources SET {column} = CAST({column} AS BLOB) WHERE id = '{id}'");
+        let place = world.changed(n + 1, &changed).await;
+        let (loaded, verified) = world.start(&place).await;
+        for refused in [loaded.unwrap_err(), verified.unwrap_err()] {
+            assert!(refused.contains("role/R1"), "{column}: {refused}");
+        }
+    }
+}
+
+/// The number of a store whose own row was altered is whoever's: with the highest one there is, the next
+/// change would have none.
+#[tokio::test]
+async fn the_number_of_an_altered_store_is_not_taken_over() {
+    let world = World::new().await;
+    let place = world
+        .changed(1, "UPDATE store SET sequence = 9223372036854775806")
+        .await;
+    let entropy = SystemEntropy::new();
+    let store = Store::open(
+        &place,
+        Access::Serve,
+        Some(&world.master_key),
+        now(),
+        &entropy,
+    )
+    .await
+    .unwrap();
+    let shown = store.show(now()).await.unwrap();
+    let head = store.accept(&shown, world.head, now()).await.unwrap();
+    assert_eq!(head.sequence, world.head + 1);
+    store.verify(now()).await.unwrap();
+    store.close().await;
+}
+
+#[tokio::test]
 async fn an_operator_accepts_what_was_shown_and_nothing_else() {
     let world = World::new().await;
     let altered = |id: &str| {

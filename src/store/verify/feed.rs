@@ -60,6 +60,13 @@ impl Store {
                 Err(error) => return Err(classify(error)),
             };
             let Some((last, _)) = rows.last() else { break };
+            if last.sequence <= after {
+                findings.add(format!(
+                    "change {} of the feed is shown behind change {after}",
+                    last.sequence
+                ));
+                return Ok(());
+            }
             after = last.sequence;
             for (change, mac) in rows {
                 let fields = change.fields();

@@ -7,6 +7,9 @@ use crate::store::changes::{Change, page};
 use crate::store::classify::classify;
 use crate::store::integrity::{Fields, Row};
 
+/// The highest number of a change: far more than there will be, and far from where numbers wrap around.
+const MAX_SEQUENCE: i64 = 1 << 53;
+
 /// One entry of the change feed.
 pub struct Entry {
     /// When.
@@ -29,7 +32,18 @@ impl Writer<'_> {
     /// # Errors
     /// If the database does not answer in time.
     pub async fn record(&mut self, entry: &Entry) -> Result<i64, StoreError> {
-        let sequence = self.head.sequence + 1;
+        // Revocations compare these numbers: they must never wrap around.
+        let sequence = self
+            .head
+            .sequence
+            .checked_add(1)
+            .filter(|next| *next <= MAX_SEQUENCE)
+            .ok_or_else(|| {
+                StoreError::Row(format!(
+                    "the feed is at change {}: it has no number left",
+                    self.head.sequence
+                ))
+            })?;
         let fields = Fields {
             sequence,
             changed_at: entry.changed_at.millis(),
