@@ -296,6 +296,7 @@ impl Admission {
         self.bytes.used.load(Ordering::Relaxed)
     }
 
+    #[cfg(any(test, feature = "internals"))]
     /// How many source addresses hold a connection, or anything else.
     pub fn sources(&self) -> usize {
         lock(&self.sources)

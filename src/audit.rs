@@ -37,9 +37,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 pub use chain::Link;
-pub use line::{MAX_LINE, MAX_REFUSAL};
+pub use line::MAX_LINE;
+#[cfg(any(test, feature = "internals"))]
+pub use line::MAX_REFUSAL;
 pub use local::{Deed, LocalLog, Phase};
 pub use record::{Record, SessionAttributes, SessionContext, SessionIssuer, UserIdentity, record};
+#[cfg(any(test, feature = "internals"))]
 pub use refusals::MAX_KINDS;
 pub use room::{Room, room};
 pub use text::{Digest, clip, clip_written};

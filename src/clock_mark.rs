@@ -60,6 +60,7 @@ impl ClockMarkFile {
         Self { path: name.into() }
     }
 
+    #[cfg(any(test, feature = "internals"))]
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path

@@ -23,7 +23,9 @@ use document::{AuditSection, Document, SingleUseSignatures, StoreSection, StsSec
 
 pub use backends::store_at;
 pub use limits::Limits;
-pub use listener::{ForwardedHeader, Listener, Names, PLAINTEXT_SENTENCE, names_are_needed};
+#[cfg(any(test, feature = "internals"))]
+pub use listener::PLAINTEXT_SENTENCE;
+pub use listener::{ForwardedHeader, Listener, Names, names_are_needed};
 
 const MAX_FILE_BYTES: u64 = 1 << 20;
 const DAY: Duration = Duration::from_secs(86_400);

@@ -37,15 +37,19 @@ use kinds::{Group, ManagedPolicy, SamlProvider};
 use resource::{Kind, Name, Resource};
 use table::{Names, Table};
 
-pub use declared::{Defaults, PolicyOf};
-pub use kinds::{
-    AccessKey, MfaDevice, OWN_ISSUER, OidcProvider, Role, User, is_issuer, normal_seed,
-};
+pub use declared::Defaults;
+#[cfg(any(test, feature = "internals"))]
+pub use kinds::normal_seed;
+pub use kinds::{AccessKey, MfaDevice, OWN_ISSUER, OidcProvider, Role, User, is_issuer};
 pub use limits::{ACCESS_KEYS_PER_USER, BrokenRule, Limits, MFA_DEVICES_PER_USER};
 pub use load::{MAX_BYTES, declared, parse};
 pub use policies::{Dangling, Effective, is_aws_managed};
-pub use secret_field::{SECRET_FIELDS, SecretField, SecretText, sealing_name};
-pub use strangers::{PUBLIC, UNBOUND_SUBJECT, check_everybody};
+pub use secret_field::{SECRET_FIELDS, SecretText};
+#[cfg(any(test, feature = "internals"))]
+pub use secret_field::{SecretField, sealing_name};
+pub use strangers::check_everybody;
+#[cfg(any(test, feature = "internals"))]
+pub use strangers::{PUBLIC, UNBOUND_SUBJECT};
 pub use warnings::{closed_warning, external_id_warning};
 
 /// Why a directory was refused: where, and the rule.

@@ -71,53 +71,73 @@
 // Words: std and serde; no IO.
 pub mod base;
 
-// Rules: pure; bytes, keys and `now` in, a verdict out.
-pub mod evaluator;
-pub mod proof;
-pub mod session;
-
-// State: speaks words and rules outward; decides nothing.
-pub mod admission;
-pub mod audit;
-pub mod budgets;
-pub mod clock_mark;
-pub mod directory;
-pub mod error;
-pub mod feed;
-pub mod files;
-pub mod keyring_file;
-pub mod master_key;
-pub mod metrics;
-pub mod providers;
-pub mod revocations;
-pub mod sessions;
-pub mod single_use;
-pub mod store;
-
-// Flow: may await; knows rules and state, never a wire format.
-pub mod authn;
-pub mod authorization_message;
-pub mod broker;
-pub mod caller;
-pub mod commands;
-pub mod federation;
-pub mod lineage;
-pub mod mfa;
-pub mod mint;
-pub mod ops;
-pub mod origin;
-pub mod tokens;
-pub mod trust;
-
-// Faces: know a wire or an operator; hold no rule.
+// Rules and faces for other programs as well: a feature each, with nothing of the broker.
+#[cfg(feature = "client")]
 pub mod api;
-pub mod cli;
+#[cfg(feature = "client")]
 pub mod client;
-pub mod config;
-pub mod grpc;
-pub mod oauth;
-pub mod query;
-pub mod request_body;
-pub mod routes;
-pub mod server;
-pub mod tls;
+#[cfg(feature = "evaluator")]
+pub mod evaluator;
+#[cfg(feature = "client")]
+pub mod proof;
+
+#[cfg(feature = "broker")]
+mod cli;
+#[cfg(feature = "broker")]
+pub use cli::main;
+
+/// What the broker is made of: private, so that the compiler finds what nothing uses. The tests of this
+/// package see it by the feature `internals`.
+#[cfg(feature = "broker")]
+#[path = ""]
+mod parts {
+    // Rules: pure; bytes, keys and `now` in, a verdict out.
+    pub mod session;
+
+    // State: speaks words and rules outward; decides nothing.
+    pub mod admission;
+    pub mod audit;
+    pub mod budgets;
+    pub mod clock_mark;
+    pub mod directory;
+    pub mod error;
+    pub mod feed;
+    pub mod files;
+    pub mod keyring_file;
+    pub mod master_key;
+    pub mod metrics;
+    pub mod providers;
+    pub mod revocations;
+    pub mod sessions;
+    pub mod single_use;
+    pub mod store;
+
+    // Flow: may await; knows rules and state, never a wire format.
+    pub mod authn;
+    pub mod authorization_message;
+    pub mod broker;
+    pub mod caller;
+    pub mod commands;
+    pub mod federation;
+    pub mod lineage;
+    pub mod mfa;
+    pub mod mint;
+    pub mod ops;
+    pub mod origin;
+    pub mod tokens;
+    pub mod trust;
+
+    // Faces: know a wire or an operator; hold no rule.
+    pub mod config;
+    pub mod grpc;
+    pub mod oauth;
+    pub mod query;
+    pub mod request_body;
+    pub mod routes;
+    pub mod server;
+    pub mod tls;
+}
+#[cfg(all(feature = "broker", not(feature = "internals")))]
+use parts::*;
+#[cfg(feature = "internals")]
+pub use parts::*;

@@ -210,6 +210,7 @@ impl MasterKey {
             .collect()
     }
 
+    #[cfg(any(test, feature = "internals"))]
     /// How many keys there are.
     pub fn count(&self) -> usize {
         self.keys.len()

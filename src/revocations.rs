@@ -206,11 +206,13 @@ impl Revocations {
         }
     }
 
+    #[cfg(any(test, feature = "internals"))]
     /// How many marks are in force.
     pub fn len(&self) -> usize {
         self.counts.iter().map(|c| c.load(Ordering::Relaxed)).sum()
     }
 
+    #[cfg(any(test, feature = "internals"))]
     /// Whether nothing is revoked.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -47,14 +47,14 @@ use crate::tls;
 use assembly::Materials;
 use clock::Timekeeper;
 pub use descriptors::raise as raise_descriptor_limit;
-pub use directory_file::{Compiled, DirectoryFile, TakeError};
+pub use directory_file::DirectoryFile;
 pub use error::StartError;
 use listeners::Listeners;
 pub use listeners::host_names;
 use parts::{FilesRead, Loaded, NodeName};
 pub use parts::{Parts, entrance, load_store};
 use reload::Stamps;
-pub use reload::{DirectoryLoadError, own_provider};
+pub use reload::own_provider;
 use serves::warn_of_what_is_left;
 use shared::Shared;
 use tasks::Urgent;
@@ -67,6 +67,10 @@ pub struct Running {
     pub operator: SocketAddr,
     /// The toolbox, for the process that embeds a broker.
     pub broker: Arc<Broker>,
+    #[cfg_attr(
+        not(any(test, feature = "internals")),
+        allow(dead_code, reason = "tests look at who holds what")
+    )]
     /// What its clients hold.
     pub admission: Arc<Admission>,
     limits: Limits,

@@ -76,6 +76,7 @@ impl LocalLog {
         }
     }
 
+    #[cfg(any(test, feature = "internals"))]
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path

@@ -113,6 +113,7 @@ pub struct Report {
 }
 
 impl Report {
+    #[cfg(any(test, feature = "internals"))]
     /// Whether nothing was found.
     pub fn is_whole(&self) -> bool {
         self.faults.is_empty() && self.more == 0

@@ -17,7 +17,9 @@ pub use account::Account;
 pub(super) use group::Group;
 pub use group::GroupDetail;
 pub use instance_profile::{InstanceProfile, ProfileRole};
-pub use mfa_device::{MfaDevice, MfaDeviceDetail, normal_seed};
+#[cfg(any(test, feature = "internals"))]
+pub use mfa_device::normal_seed;
+pub use mfa_device::{MfaDevice, MfaDeviceDetail};
 pub use oidc_provider::{OWN_ISSUER, OidcProvider, OidcProviderDetail, is_issuer};
 pub(super) use policy::ManagedPolicy;
 pub use policy::{ManagedPolicyDetail, PolicyVersion};

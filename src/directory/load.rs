@@ -16,6 +16,7 @@ use crate::master_key::MasterKey;
 pub const MAX_BYTES: u64 = 64 << 20;
 
 impl Directory {
+    #[cfg(any(test, feature = "internals"))]
     /// Reads, checks and compiles a directory file as a whole.
     ///
     /// # Errors

@@ -106,11 +106,6 @@ impl Context<'_> {
         Facts::new(&self.caller, self.origin, &self.region, self.now)
     }
 
-    /// What names the call in answer, audit and log.
-    pub fn request_id(&self) -> &str {
-        &self.record.request_id
-    }
-
     /// Writes down why, and tells the caller AWS's opaque sentence.
     pub fn refuse(&mut self, denied: &Denied, resource: &str) -> Error {
         self.record.additional_event_data = denied.audited();

@@ -30,6 +30,10 @@ pub const ACTIONS: &[(&str, bool)] = &[
     (GetWebIdentityToken::NAME, true),
 ];
 
+#[cfg_attr(
+    not(any(test, feature = "internals")),
+    allow(dead_code, reason = "tests compare it with the wires")
+)]
 /// What an account's administrators do about sessions. On gRPC only: AWS has no such actions.
 pub const ADMINISTRATION: &[&str] = &[
     ListSessions::NAME,

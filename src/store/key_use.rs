@@ -61,6 +61,10 @@ impl Store {
         Ok(())
     }
 
+    #[cfg_attr(
+        not(any(test, feature = "internals")),
+        allow(dead_code, reason = "GetAccessKeyLastUsed is not answered yet")
+    )]
     /// When a long-term key was last used, as far as it was noted.
     ///
     /// # Errors

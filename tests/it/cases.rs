@@ -40,19 +40,33 @@ fn every_case_has_its_test() {
 #[test]
 fn modules_use_their_own_band_and_those_above() {
     let map = include_str!("../../src/lib.rs");
-    let mut band = 0;
-    let mut bands: BTreeMap<&str, usize> = BTreeMap::new();
-    for line in map.lines() {
-        if line.starts_with("// ") {
-            band += 1;
-        } else if let Some(name) = line
-            .strip_prefix("pub mod ")
-            .and_then(|l| l.strip_suffix(';'))
-        {
+    // What other programs may use is named apart; everything else stands below its band.
+    let names = ["Words", "Rules", "State", "Flow", "Faces"];
+    let mut band = None;
+    let mut bands: BTreeMap<&str, usize> = BTreeMap::from([
+        ("base", 0),
+        ("evaluator", 1),
+        ("proof", 1),
+        ("api", 4),
+        ("client", 4),
+        ("cli", 4),
+    ]);
+    for line in map.lines().map(str::trim_start) {
+        if let Some(comment) = line.strip_prefix("// ") {
+            band = names.iter().position(|name| {
+                comment
+                    .strip_prefix(name)
+                    .is_some_and(|rest| rest.starts_with(':'))
+            });
+        } else if let (Some(band), Some(name)) = (
+            band,
+            line.strip_prefix("pub mod ")
+                .and_then(|l| l.strip_suffix(';')),
+        ) {
             bands.insert(name, band);
         }
     }
-    assert_eq!(band, 5, "five bands");
+    assert!(bands.len() > 40, "{bands:?}");
     for (path, text) in sources("src") {
         let relative = path
             .strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))

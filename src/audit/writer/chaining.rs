@@ -10,7 +10,7 @@ use crate::audit::head::{self, HeadFile};
 use crate::audit::lines::{Lines, PARTS};
 
 /// The hash chain while it is written. The order of lines is made here, so the chain is too.
-pub(in crate::audit) struct Chain {
+pub(in crate::parts::audit) struct Chain {
     /// Where the last line is.
     pub link: Link,
     /// The file that keeps the head; none: nowhere.

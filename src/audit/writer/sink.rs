@@ -12,7 +12,7 @@ use crate::audit::{MAX_LINE, Target};
 use crate::files;
 
 /// What is written to.
-pub(in crate::audit) enum Sink {
+pub(in crate::parts::audit) enum Sink {
     /// A file, a pipe or a device.
     File {
         file: File,

@@ -27,7 +27,7 @@ pub(super) fn rename(
 }
 
 /// What referred to a resource by its old name refers to it by the new one.
-pub(in crate::commands) fn follow(referrer: &mut Resource, old: &Resource, new: &Resource) {
+pub(in crate::parts::commands) fn follow(referrer: &mut Resource, old: &Resource, new: &Resource) {
     match (referrer, old, new) {
         (Resource::User(user), Resource::Group(old), Resource::Group(new)) => {
             for name in &mut user.group_list {

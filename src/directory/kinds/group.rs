@@ -31,7 +31,7 @@ shape! {
 
 /// A group, compiled.
 #[derive(Debug)]
-pub(in crate::directory) struct Group {
+pub(in crate::parts::directory) struct Group {
     /// `ACCOUNT/name` in lower case, as users name it.
     pub folded: Arc<str>,
     pub policies: EntityPolicies,

@@ -49,7 +49,7 @@ shape! {
 
 /// A managed policy, in its default version.
 #[derive(Debug)]
-pub(in crate::directory) struct ManagedPolicy {
+pub(in crate::parts::directory) struct ManagedPolicy {
     pub arn: Arc<str>,
     pub policy: Arc<Policy>,
 }

@@ -61,7 +61,7 @@ pub struct Role {
     /// Who may assume it.
     pub trust: Policy,
     /// What its sessions may do.
-    pub(in crate::directory) policies: EntityPolicies,
+    pub(in crate::parts::directory) policies: EntityPolicies,
     pub tags: Box<[names::Tag]>,
     /// 3,600 to 129,600 s.
     pub max_session: Duration,
@@ -73,7 +73,7 @@ pub struct Role {
 
 impl Role {
     /// A role that trusts nobody.
-    pub(in crate::directory) fn decoy() -> Result<Self, DirectoryError> {
+    pub(in crate::parts::directory) fn decoy() -> Result<Self, DirectoryError> {
         let trust = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::000000000000:user/nobody"},"Action":"sts:AssumeRole","Condition":{"StringEquals":{"sts:ExternalId":"never"}}}]}"#;
         Ok(Self {
             arn: "arn:aws:iam::000000000000:role/none".into(),

@@ -36,7 +36,7 @@ shape! {
 
 /// A SAML provider, compiled.
 #[derive(Debug)]
-pub(in crate::directory) struct SamlProvider {
+pub(in crate::parts::directory) struct SamlProvider {
     arn: Box<str>,
 }
 

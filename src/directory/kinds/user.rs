@@ -45,9 +45,9 @@ pub struct User {
     pub id: Box<str>,
     pub account: AccountId,
     /// What it may do, its groups' policies not included.
-    pub(in crate::directory) policies: EntityPolicies,
+    pub(in crate::parts::directory) policies: EntityPolicies,
     /// Its groups, by folded name.
-    pub(in crate::directory) groups: Box<[Arc<str>]>,
+    pub(in crate::parts::directory) groups: Box<[Arc<str>]>,
     pub tags: Box<[names::Tag]>,
 }
 

@@ -19,6 +19,7 @@ pub trait Visitor {
 macro_rules! actions {
     ($($action:ident),+ $(,)?) => {
         /// The names of all actions that are answered.
+        #[cfg(any(test, feature = "internals"))]
         pub const NAMES: &[&str] = &[$($action::NAME),+];
 
         /// Hands the action of that name to a visitor.

@@ -15,7 +15,7 @@ const OWN_CHANGE: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// Those of `decide`, of the commands and of the store. Then nothing was changed.
-pub(in crate::ops) async fn change(
+pub(in crate::parts::ops) async fn change(
     cx: &mut Context<'_>,
     action: &'static str,
     decide: impl Fn(&mut Context<'_>) -> Result<Vec<Command>, Error>,

@@ -20,7 +20,7 @@ use crate::server::wire::Notes;
 use crate::{ops, routes};
 
 /// The longest header list of one request, in bytes: a session token and room to spare.
-pub(in crate::server) const MAX_HEADER_BYTES: usize = 32_768;
+pub(in crate::parts::server) const MAX_HEADER_BYTES: usize = 32_768;
 /// The most headers of one request.
 pub(super) const MAX_HEADERS: usize = 64;
 /// What a header takes in memory beside its text.

@@ -85,7 +85,9 @@ impl Writer<'_> {
     }
 
     /// Takes all entries as they are, and makes their MACs and their sum.
-    pub(in crate::store) async fn reseal_directory_entries(&mut self) -> Result<(), StoreError> {
+    pub(in crate::parts::store) async fn reseal_directory_entries(
+        &mut self,
+    ) -> Result<(), StoreError> {
         let mut after = Some((String::new(), String::new()));
         while let Some(from) = after {
             let rows = self.ask(move |c| page(c, from)).await?;
@@ -107,7 +109,7 @@ impl Writer<'_> {
 
     /// Makes the MACs of the next entries behind one anew. How many there were, and the last of them if
     /// there may be more.
-    pub(in crate::store) async fn renew_directory_entries(
+    pub(in crate::parts::store) async fn renew_directory_entries(
         &mut self,
         after: (String, String),
     ) -> Result<(usize, Option<(String, String)>), StoreError> {

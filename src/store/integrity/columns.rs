@@ -8,7 +8,7 @@ use crate::store::clip;
 
 /// All columns of a row but its MAC.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::store) enum Row<'a> {
+pub(in crate::parts::store) enum Row<'a> {
     /// A thing of the directory.
     Resource(Resource<'a>),
     /// A revocation.
@@ -21,7 +21,7 @@ pub(in crate::store) enum Row<'a> {
 
 /// The columns of an entry of a directory that is a file.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::store) struct DirectoryEntry<'a> {
+pub(in crate::parts::store) struct DirectoryEntry<'a> {
     pub kind: &'a str,
     pub id: &'a str,
     pub identity: &'a str,
@@ -30,7 +30,7 @@ pub(in crate::store) struct DirectoryEntry<'a> {
 
 /// The columns of a thing of the directory.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::store) struct Resource<'a> {
+pub(in crate::parts::store) struct Resource<'a> {
     pub kind: &'a str,
     pub id: &'a str,
     pub account: &'a str,
@@ -42,7 +42,7 @@ pub(in crate::store) struct Resource<'a> {
 
 /// The columns of a revocation.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::store) struct Revocation<'a> {
+pub(in crate::parts::store) struct Revocation<'a> {
     pub selector: &'a str,
     pub account: &'a str,
     pub value: &'a str,
@@ -53,7 +53,7 @@ pub(in crate::store) struct Revocation<'a> {
 
 /// The columns of a change of the feed.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::store) struct Fields<'a> {
+pub(in crate::parts::store) struct Fields<'a> {
     pub sequence: i64,
     pub changed_at: i64,
     pub actor: &'a str,
@@ -205,7 +205,7 @@ impl Fields<'_> {
 
 /// What the store's own row says in clear: the seal binds it.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::store) struct Place<'a> {
+pub(in crate::parts::store) struct Place<'a> {
     pub store_id: &'a str,
     pub sequence: i64,
     pub not_before: i64,
@@ -232,7 +232,7 @@ impl Place<'_> {
 }
 
 /// The digest before the first change of a store.
-pub(in crate::store) fn beginning(store_id: &str) -> String {
+pub(in crate::parts::store) fn beginning(store_id: &str) -> String {
     let text = format!("brevet feed v1\n{store_id}");
     hex(digest::digest(&digest::SHA256, text.as_bytes()).as_ref())
 }

@@ -14,7 +14,7 @@ pub(super) const PUBLIC: &str = "00000000";
 
 /// Why a MAC or a seal was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::store) enum Wrong {
+pub(in crate::parts::store) enum Wrong {
     /// It is made under a key that is not here.
     Key(String),
     /// It does not belong to these bytes.
@@ -22,10 +22,10 @@ pub(in crate::store) enum Wrong {
 }
 
 /// Keys for one store, one for each of the master key, in the same order.
-pub(in crate::store) struct Keys(Vec<Key>);
+pub(in crate::parts::store) struct Keys(Vec<Key>);
 
 /// What is derived from one master key for one store.
-pub(in crate::store) struct Key {
+pub(in crate::parts::store) struct Key {
     id: String,
     /// Whether it was published, and seals nothing yet on the broker that it was made on.
     is_next: bool,

@@ -10,11 +10,11 @@ const SETS: usize = Kind::ALL.len() + 2;
 const CONTENTS: usize = 1 + 8 + SETS * 40;
 /// What a row adds to the sum of its set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) struct Term(pub(super) [u64; 4]);
+pub(in crate::parts::store) struct Term(pub(super) [u64; 4]);
 
 /// The sum over the rows of a set, modulo 2^256, and their number.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(in crate::store) struct Sum {
+pub(in crate::parts::store) struct Sum {
     pub(super) limbs: [u64; 4],
     /// How many rows.
     pub count: u64,
@@ -45,7 +45,7 @@ impl Sum {
 
 /// A set of rows that has a sum of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) enum Set {
+pub(in crate::parts::store) enum Set {
     /// The things of a kind.
     Of(Kind),
     /// All revocations.
@@ -66,7 +66,7 @@ impl Set {
 
 /// What the store's own row says of all other rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::store) struct Contents {
+pub(in crate::parts::store) struct Contents {
     sums: [Sum; SETS],
     /// The first change that the feed still holds; the next one, if it holds none.
     pub kept_from: i64,

@@ -19,7 +19,7 @@ const POSTGRES_IDLE: &str = "SET idle_in_transaction_session_timeout = '10s'";
 const POSTGRES_LOCK: &str = "SET lock_timeout = '2s'";
 
 /// A connection, for as long as it is needed. It goes back when all that was asked of it went well.
-pub(in crate::store) struct Lease<'s> {
+pub(in crate::parts::store) struct Lease<'s> {
     store: &'s Store,
     lane: &'s Lane,
     /// None once something went wrong with it.
@@ -38,7 +38,10 @@ pub(in crate::store) struct Lease<'s> {
 
 impl Store {
     /// A connection for a purpose, at the latest after the purpose's longest wait.
-    pub(in crate::store) async fn lease(&self, purpose: Purpose) -> Result<Lease<'_>, StoreError> {
+    pub(in crate::parts::store) async fn lease(
+        &self,
+        purpose: Purpose,
+    ) -> Result<Lease<'_>, StoreError> {
         let lane = self.lanes.of(purpose);
         let wait = purpose.longest_wait();
         let until = Instant::now() + wait;
@@ -76,7 +79,7 @@ impl Store {
     }
 
     /// As [`Store::lease`], for a change: on SQLite it then is this process's turn to write.
-    pub(in crate::store) async fn lease_to_write(
+    pub(in crate::parts::store) async fn lease_to_write(
         &self,
         purpose: Purpose,
     ) -> Result<Lease<'_>, StoreError> {

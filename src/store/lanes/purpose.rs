@@ -14,7 +14,7 @@ const MAX_WAITING_INSIDE: usize = 1_024;
 const REVOCATION_WAIT: Duration = Duration::from_secs(5);
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) enum Purpose {
+pub(in crate::parts::store) enum Purpose {
     /// Following the change feed, and this node's report.
     Feed,
     /// Writing revocations, and asking which nodes have them.

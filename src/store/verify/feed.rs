@@ -145,7 +145,7 @@ fn ends_elsewhere(
 }
 
 /// The ids of the signing keys that a change revoked.
-pub(in crate::store) fn revoked_signing_keys(detail: &str) -> Vec<String> {
+pub(in crate::parts::store) fn revoked_signing_keys(detail: &str) -> Vec<String> {
     let ended = serde_json::from_str::<Ended>(detail)
         .map(|ended| ended.revoked)
         .unwrap_or_default();

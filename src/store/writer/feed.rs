@@ -87,7 +87,7 @@ impl Writer<'_> {
 
     /// Drops the oldest changes as long as they are from before an instant, in milliseconds since 1970: at
     /// most `limit` of them, never the last one; and how many.
-    pub(in crate::store) async fn sweep_changes(
+    pub(in crate::parts::store) async fn sweep_changes(
         &mut self,
         before: i64,
         limit: i64,
@@ -152,7 +152,7 @@ impl Writer<'_> {
 
     /// The next change comes after `sequence`. Whoever follows the feed sees the gap, and loads
     /// everything.
-    pub(in crate::store) fn skip_to(&mut self, sequence: i64) {
+    pub(in crate::parts::store) fn skip_to(&mut self, sequence: i64) {
         if self.contents.kept_from > self.head.sequence {
             // The feed is empty, and begins behind it.
             self.contents.kept_from = self.contents.kept_from.max(sequence + 1);

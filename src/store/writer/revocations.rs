@@ -80,7 +80,7 @@ impl Writer<'_> {
 
     /// Drops revocations whose sessions have all ended by now, in seconds since 1970: at most `limit` of
     /// them, and how many.
-    pub(in crate::store) async fn sweep_revocations(
+    pub(in crate::parts::store) async fn sweep_revocations(
         &mut self,
         now: i64,
         limit: i64,

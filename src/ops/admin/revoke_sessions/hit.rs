@@ -30,7 +30,7 @@ pub struct Counted {
 }
 
 /// A mark, and the one that was in force on the same thing before it.
-pub(in crate::ops::admin) struct Hit {
+pub(in crate::parts::ops::admin) struct Hit {
     pub(super) key: Key,
     pub(super) mark: Mark,
     pub(super) before: Mark,
@@ -39,7 +39,7 @@ pub(in crate::ops::admin) struct Hit {
 impl Hit {
     /// Counts the account's sessions on record that end by the mark and had not ended before it, for
     /// as long as [`COUNTING`].
-    pub(in crate::ops::admin) async fn count(
+    pub(in crate::parts::ops::admin) async fn count(
         &self,
         broker: &Broker,
         account: &str,
