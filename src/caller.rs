@@ -9,7 +9,7 @@ use crate::base::clock::Timestamp;
 use crate::base::names::Tag;
 use crate::directory::{Effective, Role, User};
 use crate::evaluator::{Policy, Principal};
-use crate::federation::WebIdentity;
+use crate::federation::FederatedIdentity;
 use crate::lineage;
 use crate::session::token::Ancestor;
 use crate::tokens::OpenedSession;
@@ -49,15 +49,15 @@ pub enum Identity {
         /// The session.
         session: Arc<OpenedSession>,
     },
-    /// Whoever an OpenID Connect provider vouches for.
-    WebIdentity(Arc<WebIdentity>),
+    /// Whoever a provider outside vouches for.
+    Federated(Arc<FederatedIdentity>),
 }
 
 impl Caller {
     /// The principal's own ARN: the user's, or the session's.
     pub fn arn(&self) -> &str {
         match (&self.identity, self.session()) {
-            (Identity::WebIdentity(identity), _) => &identity.provider.arn,
+            (Identity::Federated(identity), _) => &identity.provider_arn,
             (_, Some(session)) => &session.arn,
             (_, None) => self.user().map_or("", |user| &user.arn),
         }
@@ -66,7 +66,7 @@ impl Caller {
     /// `AIDA…`, `AROA…:SESSION` or `ACCOUNT:NAME`.
     pub fn user_id(&self) -> &str {
         match (&self.identity, self.session()) {
-            (Identity::WebIdentity(identity), _) => &identity.principal_id,
+            (Identity::Federated(identity), _) => &identity.principal_id,
             (_, Some(session)) => &session.user_id,
             (_, None) => self.user().map_or("", |user| &user.id),
         }
@@ -79,14 +79,14 @@ impl Caller {
             Identity::UserSession { session, .. }
             | Identity::RoleSession { session, .. }
             | Identity::FederatedUser { session, .. } => session.account,
-            Identity::WebIdentity(identity) => identity.provider.account,
+            Identity::Federated(identity) => identity.account,
         }
     }
 
     /// The session, if the caller holds temporary credentials.
     pub fn session(&self) -> Option<&OpenedSession> {
         match &self.identity {
-            Identity::User(_) | Identity::WebIdentity(_) => None,
+            Identity::User(_) | Identity::Federated(_) => None,
             Identity::UserSession { session, .. }
             | Identity::RoleSession { session, .. }
             | Identity::FederatedUser { session, .. } => Some(session),
@@ -99,7 +99,7 @@ impl Caller {
             Identity::User(user) | Identity::UserSession { user, .. } => Some(user),
             Identity::RoleSession { .. }
             | Identity::FederatedUser { .. }
-            | Identity::WebIdentity(_) => None,
+            | Identity::Federated(_) => None,
         }
     }
 
@@ -121,14 +121,14 @@ impl Caller {
                     .find(is_user)
                     .map(|user| user.unique_id.as_str())
             }
-            Identity::WebIdentity(_) => None,
+            Identity::Federated(_) => None,
         }
     }
 
-    /// Whom an OpenID Connect provider vouches for.
-    pub fn web_identity(&self) -> Option<&Arc<WebIdentity>> {
+    /// Whom a provider outside vouches for.
+    pub fn federated(&self) -> Option<&Arc<FederatedIdentity>> {
         match &self.identity {
-            Identity::WebIdentity(identity) => Some(identity),
+            Identity::Federated(identity) => Some(identity),
             _ => None,
         }
     }
@@ -140,7 +140,7 @@ impl Caller {
             | Identity::UserSession { user, .. }
             | Identity::FederatedUser { user, .. } => &user.id,
             Identity::RoleSession { role, .. } => &role.id,
-            Identity::WebIdentity(identity) => &identity.principal_id,
+            Identity::Federated(identity) => &identity.principal_id,
         }
     }
 
@@ -174,7 +174,7 @@ impl Caller {
                 account: user.account.as_str(),
                 arn: &session.arn,
             },
-            Identity::WebIdentity(identity) => Principal::Federated(&identity.provider.arn),
+            Identity::Federated(identity) => Principal::Federated(&identity.provider_arn),
         }
     }
 
@@ -211,9 +211,9 @@ impl Caller {
                 ..Ancestor::default()
             }],
             // The provider: without it the sessions that it vouched for have nothing behind them.
-            (Identity::WebIdentity(identity), _) => {
+            (Identity::Federated(identity), _) => {
                 vec![Ancestor {
-                    arn: identity.provider.arn.to_string(),
+                    arn: identity.provider_arn.to_string(),
                     ..Ancestor::default()
                 }]
             }
@@ -228,7 +228,7 @@ impl Caller {
             | Identity::UserSession { user, .. }
             | Identity::FederatedUser { user, .. } => &user.tags,
             Identity::RoleSession { role, .. } => &role.tags,
-            Identity::WebIdentity(_) => return Vec::new(),
+            Identity::Federated(_) => return Vec::new(),
         };
         let Some(session) = self.session() else {
             return own.to_vec();
@@ -262,8 +262,8 @@ impl Caller {
                 None,
                 Some(("IAMUser", &user.id, &*user.arn, user.account, &user.name)),
             ),
-            Identity::WebIdentity(identity) => {
-                ("WebIdentityUser", Some(identity.subject.clone()), None)
+            Identity::Federated(identity) => {
+                (identity.user_type(), Some(identity.subject.clone()), None)
             }
         };
         UserIdentity {
@@ -273,8 +273,8 @@ impl Caller {
             account_id: Some(self.account().to_string()),
             access_key_id: Some(self.access_key_id.clone()).filter(|id| !id.is_empty()),
             identity_provider: self
-                .web_identity()
-                .map(|identity| identity.provider.arn.to_string()),
+                .federated()
+                .map(|identity| identity.provider_arn.to_string()),
             user_name,
             session_context: self.session().map(|session| SessionContext {
                 session_issuer: issuer.map(|(r#type, id, arn, account, name)| SessionIssuer {

@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use crate::audit::Target;
 use crate::budgets::BudgetLimits;
+use crate::federation::providers::Reach;
 use crate::files::{self, Audience, FileError};
 use crate::ops::registry;
 use crate::proof::sigv4::{self, MAX_SKEW};
-use crate::providers::Reach;
 use crate::sessions::{self, RedisOptions};
 use crate::store::{KEEP_CHANGES, Place};
 use crate::tokens::TokenBounds;

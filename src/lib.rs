@@ -106,7 +106,6 @@ mod parts {
     pub mod keyring_file;
     pub mod master_key;
     pub mod metrics;
-    pub mod providers;
     pub mod revocations;
     pub mod sessions;
     pub mod single_use;

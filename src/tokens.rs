@@ -11,7 +11,7 @@ use crate::base::arn::{AccountId, IamArn};
 use crate::base::digest::sha256;
 use crate::error::Error;
 use crate::evaluator::{Kind, Policy};
-use crate::federation::Vouched;
+use crate::federation::vouched::Vouched;
 use crate::lineage;
 use crate::proof::sigv4::SigningSecret;
 use crate::revocations::Key;
@@ -34,7 +34,7 @@ pub struct OpenedSession {
     /// The inline session policy.
     pub policy: Option<Policy>,
     /// Who vouched for it, if it is the session of a provider's token.
-    pub web_identity: Option<Vouched>,
+    pub vouched: Option<Vouched>,
     pub(crate) secret: SigningSecret,
     /// All that it came from, as revocations name it.
     pub(crate) came_from: Box<[Key]>,
@@ -276,7 +276,7 @@ fn opened(claims: Claims, key: &keyring::Key) -> Result<OpenedSession, Error> {
         ),
         policy,
         limits,
-        web_identity: Vouched::new(&claims),
+        vouched: Vouched::new(&claims),
         secret: SigningSecret::new(token::secret_access_key(key, id, &claims.access_key_id)?),
         came_from,
         claims,

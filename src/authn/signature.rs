@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::ISSUED_AHEAD_SECONDS;
 use crate::audit;
-use crate::base::arn::IamArn;
 use crate::base::clock::Timestamp;
 use crate::base::host_names::HostNames;
 use crate::caller::{Caller, Identity};
 use crate::directory::{Directory, Effective};
 use crate::error::Error;
+use crate::federation;
 use crate::proof::sigv4::{Presented, Rules};
 use crate::revocations::Revocations;
 use crate::session::token::{self, Ancestor};
@@ -141,8 +141,8 @@ fn stands_behind(
 
 /// Whether a principal of the chain is still what it was.
 fn lives(ancestor: &Ancestor, directory: &Directory) -> bool {
-    if IamArn::parse(&ancestor.arn).is_some_and(|arn| arn.kind == "oidc-provider") {
-        return directory.oidc_provider(&ancestor.arn).is_some();
+    if let Some(declared) = federation::has_provider(directory, &ancestor.arn) {
+        return declared;
     }
     let user = directory.user(&ancestor.arn);
     if ancestor.session_id.is_empty() {

@@ -183,6 +183,29 @@ fn tag_characters(field: &'static str, text: &str) -> Result<(), FieldError> {
     ))
 }
 
+/// The tags of a request: each well-formed, no key twice, and at most [`MAX_TAGS`].
+///
+/// # Errors
+/// Names the rule that is broken.
+pub fn tags(tags: Vec<Tag>) -> Result<Vec<Tag>, FieldError> {
+    if tags.len() > MAX_TAGS {
+        return Err(FieldError::new(
+            "Tags",
+            format!("must have at most {MAX_TAGS} items"),
+        ));
+    }
+    for (i, tag) in tags.iter().enumerate() {
+        tag_key("Tags", &tag.key)?;
+        tag_value("Tags", &tag.value)?;
+        let mut earlier = tags.iter().take(i);
+        if earlier.any(|t| t.key.eq_ignore_ascii_case(&tag.key)) {
+            let rule = "must not repeat a key; keys are compared without case";
+            return Err(FieldError::new("Tags", rule));
+        }
+    }
+    Ok(tags)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::service::Service;
 use crate::audit::Record;
-use crate::authn::{self, Reason, web_identity};
+use crate::authn::{self, Reason};
 use crate::authorization_message::Message;
 use crate::base::arn::AccountId;
 use crate::base::clock::Timestamp;
@@ -93,7 +93,12 @@ impl Context<'_> {
                 authn::signed(self.broker, service, &self.directory, self.now, presented)
                     .map(|caller| self.caller = caller)
             }
-            None => web_identity::still_vouched(&self.caller, &self.directory, self.now),
+            None => match self.caller.federated() {
+                Some(identity) => identity
+                    .still_good(&self.directory, self.now)
+                    .map_err(|unproven| unproven.error),
+                None => Ok(()),
+            },
         };
         if renewed == Err(Error::Ended) {
             self.record.additional_event_data = Unproved::audited(Reason::Ended);
@@ -126,6 +131,21 @@ impl Context<'_> {
             resource: resource.to_owned(),
             // Without one it is refused all the same.
             encoded_message: sealed.unwrap_or_default(),
+        }
+    }
+
+    /// As [`Context::refuse`], in the words for whoever a provider vouches for: they have no ARN.
+    pub fn refuse_as_federated(&mut self, denied: &Denied, resource: &str) -> Error {
+        match self.refuse(denied, resource) {
+            Error::AccessDenied {
+                action,
+                encoded_message,
+                ..
+            } => Error::NotAuthorized {
+                action,
+                encoded_message,
+            },
+            other => other,
         }
     }
 
@@ -185,7 +205,7 @@ impl Context<'_> {
         refused.error
     }
 
-    /// Counts a call of a web identity that the role's trust policy has admitted, for the identity and
+    /// Counts a call of a federated identity that the role's trust policy has admitted, for the identity and
     /// for the role's account. Until then it has proven nothing to that account.
     ///
     /// # Errors
@@ -204,7 +224,7 @@ impl Context<'_> {
         counted.map_err(|exceeded| broker.throttled(exceeded.name()))
     }
 
-    /// Counts a call of a web identity that was not admitted, for its provider: its source has paid
+    /// Counts a call of a federated identity that was not admitted, for its provider: its source has paid
     /// for it already, and nobody else does.
     ///
     /// # Errors

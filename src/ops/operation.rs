@@ -62,7 +62,7 @@ impl OpenTo {
     pub(super) fn admits(self, caller: &Caller) -> bool {
         match (&caller.identity, self) {
             (_, Self::All)
-            | (Identity::User(_) | Identity::RoleSession { .. } | Identity::WebIdentity(_), _)
+            | (Identity::User(_) | Identity::RoleSession { .. } | Identity::Federated(_), _)
             | (Identity::UserSession { .. }, Self::UserSessions) => true,
             (Identity::UserSession { session, .. }, Self::UserSessionsWithMfa) => {
                 session.claims.mfa_at > 0

@@ -3,6 +3,7 @@
 pub mod assume_role;
 pub mod assume_role_with_web_identity;
 pub mod decode_authorization_message;
+mod federated_session;
 pub mod get_access_key_info;
 pub mod get_caller_identity;
 pub mod get_federation_token;

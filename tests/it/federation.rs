@@ -637,7 +637,7 @@ async fn a_provider_behind_a_private_ca_is_asked_where_both_are_declared() {
         let dir = broker.dir.clone();
         drop(broker);
         let broker = Broker::start_in(dir, |c| {
-            c.reach = brevet::providers::Reach {
+            c.reach = brevet::federation::providers::Reach {
                 private: private_addresses,
                 http_on_loopback: false,
             };

@@ -216,7 +216,7 @@ pub fn config(dir: &Path) -> Config {
             ..Limits::default()
         },
         issuer: Some("http://{address}".to_owned()),
-        reach: brevet::providers::Reach {
+        reach: brevet::federation::providers::Reach {
             private: false,
             http_on_loopback: true,
         },

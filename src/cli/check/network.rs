@@ -11,8 +11,8 @@ use super::line::{failed, ok, warning};
 use crate::base::clock::SystemClock;
 use crate::cli::health;
 use crate::directory::{Directory, OidcProvider};
+use crate::federation::providers::Providers;
 use crate::metrics::Metrics;
-use crate::providers::Providers;
 use crate::session::keyring::Keyring;
 use crate::sessions::Sessions;
 

@@ -13,7 +13,7 @@ use super::session_input::{
 use crate::audit::Digest;
 use crate::base::arn::RoleArn;
 use crate::base::field::FieldError;
-use crate::base::names::{ExternalId, MAX_TAGS, RoleSessionName, SourceIdentity, Tag};
+use crate::base::names::{self, ExternalId, MAX_TAGS, RoleSessionName, SourceIdentity, Tag};
 use crate::budgets::CountedAs;
 use crate::directory::Role;
 use crate::error::Error;
@@ -117,7 +117,7 @@ impl AssumeRole {
                 .transpose()?,
             duration: input.duration_seconds.map(durations::bounded).transpose()?,
             transitive_tag_keys: transitive_keys(input.transitive_tag_keys, &input.tags)?,
-            tags: session_input::tags(input.tags)?,
+            tags: names::tags(input.tags)?,
             external_id,
             mfa: session_input::mfa(input.serial_number, input.token_code)?,
             source_identity,

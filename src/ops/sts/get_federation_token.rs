@@ -12,7 +12,7 @@ use super::session_input::{
     check_session_policy, required,
 };
 use crate::audit::Digest;
-use crate::base::names::{FederatedUserName, Tag};
+use crate::base::names::{self, FederatedUserName, Tag};
 use crate::budgets::CountedAs;
 use crate::error::Error;
 use crate::lineage::federated_user_arn;
@@ -73,7 +73,7 @@ impl GetFederationToken {
                 .transpose()?,
             policy_arns: session_input::policy_arns(input.policy_arns)?,
             duration: input.duration_seconds.map(durations::bounded).transpose()?,
-            tags: session_input::tags(input.tags)?,
+            tags: names::tags(input.tags)?,
         })
     }
 }

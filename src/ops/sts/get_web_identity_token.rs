@@ -7,12 +7,12 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::session_input::{self, AuditTag, audited_tags, required};
+use super::session_input::{AuditTag, audited_tags, required};
 use crate::base::clock::Timestamp;
 use crate::base::entropy;
 use crate::base::field;
 use crate::base::field::FieldError;
-use crate::base::names::Tag;
+use crate::base::names::{self, Tag};
 use crate::base::secret::Secret;
 use crate::budgets::CountedAs;
 use crate::caller::Identity;
@@ -97,7 +97,7 @@ impl GetWebIdentityToken {
             audience: input.audience,
             algorithm,
             duration,
-            tags: session_input::tags(input.tags)?,
+            tags: names::tags(input.tags)?,
         })
     }
 }
@@ -232,7 +232,7 @@ fn claims(
                 session.claims.source_identity.as_str().into(),
             );
         }
-        if let Some(identity) = &session.web_identity {
+        if let Some(identity) = &session.vouched {
             own.insert(
                 "federated_provider".to_owned(),
                 identity.provider_arn.as_str().into(),

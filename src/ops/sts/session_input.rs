@@ -7,7 +7,7 @@ use crate::base::arn::{AccountId, IamArn};
 use crate::base::digest::sha256;
 use crate::base::field;
 use crate::base::field::FieldError;
-use crate::base::names::{self, MAX_TAGS, SerialNumber, Tag};
+use crate::base::names::{SerialNumber, Tag};
 use crate::error::Error;
 use crate::evaluator::{Kind, Policy};
 use crate::mfa::Code;
@@ -75,28 +75,6 @@ pub(super) fn check_session_policy(cx: &Context<'_>, text: &str) -> Result<(), E
         cx.broker.sound_policies.insert(digest, ());
     }
     Ok(())
-}
-
-pub(super) fn tags(tags: Vec<Tag>) -> Result<Vec<Tag>, Error> {
-    if tags.len() > MAX_TAGS {
-        return Err(FieldError::new("Tags", format!("must have at most {MAX_TAGS} items")).into());
-    }
-    for (i, tag) in tags.iter().enumerate() {
-        names::tag_key("Tags", &tag.key)?;
-        names::tag_value("Tags", &tag.value)?;
-        if tags
-            .iter()
-            .take(i)
-            .any(|t| t.key.eq_ignore_ascii_case(&tag.key))
-        {
-            return Err(FieldError::new(
-                "Tags",
-                "must not repeat a key; keys are compared without case",
-            )
-            .into());
-        }
-    }
-    Ok(tags)
 }
 
 /// An MFA device and its code, as given. The code's own form is checked where it is counted.

@@ -1,0 +1,202 @@
+//! A role's session for whoever a provider vouches for, whatever kind of provider it is: what every
+//! AssumeRoleWith… does once its caller is proven.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::session_input::{check_policy_arns, check_session_policy};
+use crate::base::arn::{AccountId, RoleArn};
+use crate::base::names::{RoleSessionName, SourceIdentity};
+use crate::directory::Role;
+use crate::error::Error;
+use crate::federation::{FederatedIdentity, Once};
+use crate::mint::{self, Shape};
+use crate::ops::context::Context;
+use crate::session::durations;
+use crate::session::packing::{self, Limits, Packed, TagClaim};
+use crate::trust::{self, Denied, Grant, SessionRequest};
+
+/// What is asked for, each parameter checked by itself.
+pub(super) struct FederatedSession {
+    pub(super) role_arn: RoleArn,
+    pub(super) role_session_name: RoleSessionName,
+    pub(super) policy_arns: Vec<String>,
+    pub(super) policy: Option<String>,
+    pub(super) duration: Option<Duration>,
+}
+
+/// A session that was made.
+pub(super) struct Made {
+    pub(super) session: mint::Session,
+    /// In percent.
+    pub(super) packed_policy_size: u64,
+    /// The role's.
+    pub(super) account: AccountId,
+}
+
+/// How long a session lives, and what cuts it.
+struct Limited {
+    term: Duration,
+    tags: Vec<TagClaim>,
+    packed: Packed,
+}
+
+impl FederatedSession {
+    /// Makes the session, if the role's trust policy allows `action` and what the token asks for.
+    /// `authorized`: what `sts:RoleAuthorizedByIdp` says; none: the key is absent.
+    ///
+    /// # Errors
+    /// What the caller may know of why not.
+    pub(super) async fn make(
+        self,
+        cx: &mut Context<'_>,
+        identity: &FederatedIdentity,
+        action: &'static str,
+        authorized: Option<bool>,
+    ) -> Result<Made, Error> {
+        let asked = match &identity.asked {
+            Ok(asked) => asked,
+            Err(error) => return cx.count_unadmitted().and(Err(error.clone())),
+        };
+        let asked = SessionRequest {
+            role_session_name: Some(self.role_session_name.as_str()),
+            source_identity: asked.source_identity.as_ref().map(SourceIdentity::as_str),
+            tags: &asked.tags,
+            transitive_tag_keys: &asked.transitive_tag_keys,
+            external_id: None,
+            role_authorized_by_idp: authorized,
+        };
+        let role = self.role(cx);
+        let grant = match self.admit(cx, &role, identity, action, &asked) {
+            Ok(grant) => grant,
+            Err(denied) => {
+                cx.count_unadmitted()?;
+                return Err(cx.refuse_as_federated(&denied, self.role_arn.as_str()));
+            }
+        };
+        cx.count_admitted(role.account)?;
+        let granted = (grant, self.limits(cx, &role, identity, &asked)?);
+        let (role, (grant, limited)) = match &identity.once {
+            None => (role, granted),
+            Some(once) => {
+                // Whoever is refused keeps the token. It is spent before the decision that counts, since
+                // that takes its time.
+                drop(granted);
+                spend(cx, identity, once).await?;
+                let role = self.role(cx);
+                match self.admit(cx, &role, identity, action, &asked) {
+                    Ok(grant) => {
+                        let limited = self.limits(cx, &role, identity, &asked)?;
+                        (role, (grant, limited))
+                    }
+                    Err(denied) => {
+                        return Err(cx.refuse_as_federated(&denied, self.role_arn.as_str()));
+                    }
+                }
+            }
+        };
+        let packed_policy_size = limited.packed.percent;
+        let shape = Shape {
+            session_name: self.role_session_name.as_str().to_owned(),
+            source_identity: asked.source_identity.unwrap_or_default().to_owned(),
+            tags: limited.tags,
+            packed: limited.packed,
+            mfa: None,
+        };
+        Ok(Made {
+            session: cx.issue(grant, limited.term, shape).await?,
+            packed_policy_size,
+            account: role.account,
+        })
+    }
+
+    /// The role as the directory has it now, or the one that trusts nobody.
+    fn role(&self, cx: &Context<'_>) -> Arc<Role> {
+        cx.directory
+            .role(self.role_arn.as_str())
+            .unwrap_or_else(|| cx.directory.decoy())
+            .clone()
+    }
+
+    /// Whether whoever the token is of may act as the role, now.
+    fn admit<'c>(
+        &self,
+        cx: &'c Context<'_>,
+        role: &Arc<Role>,
+        identity: &FederatedIdentity,
+        action: &'static str,
+        asked: &SessionRequest<'_>,
+    ) -> Result<Grant<'c>, Box<Denied>> {
+        let facts = cx.facts().federated(identity).session(asked);
+        let mut actions = vec![action];
+        actions.extend((!asked.tags.is_empty()).then_some("sts:TagSession"));
+        actions.extend(
+            asked
+                .source_identity
+                .is_some()
+                .then_some("sts:SetSourceIdentity"),
+        );
+        let (wanted, caller) = (&self.role_arn, cx.caller());
+        trust::admit(role, wanted, caller, &cx.directory, facts, &actions)
+    }
+
+    /// How long the session lives, which is no longer than its provider says, and what cuts it.
+    fn limits(
+        &self,
+        cx: &Context<'_>,
+        role: &Role,
+        identity: &FederatedIdentity,
+        asked: &SessionRequest<'_>,
+    ) -> Result<Limited, Error> {
+        let term = durations::role_session(self.duration, role.max_session, false)?;
+        let term = identity
+            .session_ends_by
+            .map_or(term, |end| term.min(end.since(cx.now)));
+        check_policy_arns(cx, &self.policy_arns, role.account)?;
+        let tags = asked.tags.iter().map(|t| {
+            let transitive = asked
+                .transitive_tag_keys
+                .iter()
+                .any(|k| k.eq_ignore_ascii_case(&t.key));
+            TagClaim {
+                key: t.key.clone(),
+                value: t.value.clone(),
+                transitive,
+            }
+        });
+        let mut limits = Limits {
+            tags: tags.collect(),
+            policy: self.policy.clone().unwrap_or_default(),
+            policy_arns: self.policy_arns.clone(),
+        };
+        check_session_policy(cx, &limits.policy)?;
+        let packed = packing::pack(&mut limits)?;
+        Ok(Limited {
+            term,
+            tags: limits.tags,
+            packed,
+        })
+    }
+}
+
+/// Marks a token that is good once as used.
+async fn spend(
+    cx: &mut Context<'_>,
+    identity: &FederatedIdentity,
+    once: &Result<Once, Error>,
+) -> Result<(), Error> {
+    let once = once.as_ref().map_err(Error::clone)?;
+    let (issued_at, expires_at) = (once.issued_at, once.expires_at);
+    let first = cx
+        .wait(
+            cx.broker
+                .store
+                .see(&identity.issuer, &once.id, issued_at, expires_at),
+        )
+        .await?;
+    if first {
+        Ok(())
+    } else {
+        Err(Error::IdpRejectedClaim("The token was used already".into()))
+    }
+}

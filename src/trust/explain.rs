@@ -1,0 +1,164 @@
+//! A decision of before, looked at anew: what every statement does with the request.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::facts::Facts;
+use super::question::{Question, session_policies};
+use crate::base::arn::{AccountId, IamArn};
+use crate::directory::{Dangling, Directory, Effective};
+use crate::evaluator::{self, Context, Explanation, Policy, Principal};
+use crate::federation;
+use crate::session::token::Kind as SessionKind;
+
+/// A request that was decided before, to be explained.
+pub struct Asked<'a> {
+    /// How the principal's session came about; none: a long-term key.
+    pub session: Option<SessionKind>,
+    /// Of a role's session the role, else the user.
+    pub principal_arn: &'a str,
+    /// Its own ARN.
+    pub arn: &'a str,
+    /// Session policies: the inline one, and managed ones.
+    pub policy: Option<&'a Policy>,
+    /// See `policy`.
+    pub policy_arns: &'a [String],
+    /// What the request said.
+    pub keys: &'a [(String, Vec<String>)],
+    /// `sts:AssumeRole`
+    pub action: &'a str,
+    /// What it was about.
+    pub resource: &'a str,
+    /// Whether the resource's own policy and tags are looked at: not for a reader of another account,
+    /// who must not learn even that it exists.
+    pub look_at_resource: bool,
+}
+
+/// What every statement does with a request, by the policies of now. None when the principal is no
+/// more.
+///
+/// # Errors
+/// When a policy that is named is missing.
+pub fn explain(asked: &Asked<'_>, directory: &Directory) -> Result<Option<Explanation>, Dangling> {
+    let Some(subject) = subject(asked, directory)? else {
+        return Ok(None);
+    };
+    let (account, effective) = (subject.account, &subject.effective);
+    let mut facts = Facts {
+        keys: Context::new(),
+        session_tags: &[],
+    };
+    for (name, values) in asked.keys {
+        match (
+            evaluator::keys::find(name).is_some_and(|k| k.multivalued),
+            values.as_slice(),
+        ) {
+            (false, [value]) => facts.keys.set(name.as_str(), value.as_str()),
+            _ => facts.keys.set_many(
+                name.as_str(),
+                values.iter().map(|v| Cow::from(v.as_str())).collect(),
+            ),
+        }
+    }
+    let role = directory
+        .role(asked.resource)
+        .filter(|_| asked.look_at_resource);
+    if let Some(role) = role {
+        facts.resource_tags(&role.tags, true);
+    }
+    let cut = asked.policy.is_some() || !asked.policy_arns.is_empty();
+    let question = Question {
+        principal: subject.principal(asked),
+        account,
+        identity: effective.identity.iter().map(Arc::as_ref).collect(),
+        boundary: effective.boundary.as_deref(),
+        session: cut.then(|| session_policies(asked.policy, asked.policy_arns, directory)),
+        context: &facts.keys,
+        action: asked.action,
+        resource: asked.resource,
+        resource_account: role.map_or(account, |r| r.account),
+        trust: role.map(|r| &r.trust),
+    };
+    Ok(Some(question.ask(evaluator::explain)))
+}
+
+/// Whom a request was of, as the directory has it now.
+struct Subject<'a> {
+    account: AccountId,
+    name: &'a str,
+    id: &'a str,
+    is_provider: bool,
+    effective: Effective,
+}
+
+impl<'a> Subject<'a> {
+    /// As policies name it.
+    fn principal(&'a self, asked: &Asked<'a>) -> Principal<'a> {
+        let (account, name, id) = (self.account.as_str(), self.name, self.id);
+        match asked.session {
+            None if self.is_provider => Principal::Federated(asked.principal_arn),
+            Some(SessionKind::Role) => Principal::RoleSession {
+                account,
+                role: name,
+                role_arn: Some(asked.principal_arn),
+                arn: asked.arn,
+                id: Some(id),
+            },
+            Some(SessionKind::FederatedUser) => Principal::FederatedUser {
+                account,
+                arn: asked.arn,
+            },
+            Some(SessionKind::User) | None => Principal::User {
+                account,
+                arn: asked.arn,
+                id: Some(id),
+            },
+        }
+    }
+}
+
+/// None when it is no more.
+fn subject<'a>(
+    asked: &Asked<'a>,
+    directory: &'a Directory,
+) -> Result<Option<Subject<'a>>, Dangling> {
+    let declared = federation::has_provider(directory, asked.principal_arn);
+    let provider = IamArn::parse(asked.principal_arn).filter(|_| declared.is_some());
+    let (account, name, id, effective) = match asked.session {
+        None if let Some(provider) = provider => {
+            if declared != Some(true) {
+                return Ok(None);
+            }
+            (provider.account, "", "", Effective::default())
+        }
+        Some(SessionKind::Role) => {
+            let Some(role) = directory.role(asked.principal_arn) else {
+                return Ok(None);
+            };
+            (
+                role.account,
+                &*role.name,
+                &*role.id,
+                directory.effective_of_role(role)?,
+            )
+        }
+        _ => {
+            let Some(user) = directory.user(asked.principal_arn) else {
+                return Ok(None);
+            };
+            (
+                user.account,
+                &*user.name,
+                &*user.id,
+                directory.effective_of_user(user)?,
+            )
+        }
+    };
+    Ok(Some(Subject {
+        account,
+        name,
+        id,
+        is_provider: declared.is_some(),
+        effective,
+    }))
+}

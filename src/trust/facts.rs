@@ -1,0 +1,312 @@
+//! What a request says to the policies: its condition keys.
+
+use std::borrow::Cow;
+
+use crate::base::clock::Timestamp;
+use crate::base::names::Tag;
+use crate::caller::{Caller, Identity};
+use crate::evaluator::Context;
+use crate::federation::FederatedIdentity;
+use crate::mfa::{Code, Proven};
+use crate::origin::Origin;
+use crate::proof::jwt::Flat;
+use crate::session::packing::TagClaim;
+
+/// What the request itself says to the policies: each key is in [`evaluator::keys`], which says when it
+/// is present.
+pub struct Facts<'a> {
+    pub(super) keys: Context<'a>,
+    /// The tags of the calling session.
+    pub(super) session_tags: &'a [TagClaim],
+}
+
+impl<'a> Facts<'a> {
+    /// The global condition keys: IAM User Guide, "AWS global condition context keys".
+    pub fn new(caller: &'a Caller, origin: &'a Origin, region: &'a str, now: Timestamp) -> Self {
+        let mut keys = Context::new();
+        keys.set("aws:currenttime", now.to_string());
+        keys.set("aws:epochtime", now.seconds().to_string());
+        keys.set("aws:sourceip", origin.source_ip.to_canonical().to_string());
+        keys.set(
+            "aws:securetransport",
+            if origin.secure_transport {
+                "true"
+            } else {
+                "false"
+            },
+        );
+        keys.set("aws:requestedregion", region);
+        keys.set(
+            "aws:useragent",
+            origin.user_agent.as_deref().unwrap_or_default(),
+        );
+        if let Some(referer) = &origin.referer {
+            keys.set("aws:referer", referer.as_str());
+        }
+        // Of the caller's account, unless what is asked for is another's: see `admit`.
+        keys.set("aws:resourceaccount", caller.account().to_string());
+        keys.set("aws:viaawsservice", "false");
+        keys.set("aws:viaawsmcpservice", "false");
+        if caller.federated().is_none() {
+            keys.set("aws:principalaccount", caller.account().to_string());
+            keys.set("aws:userid", caller.user_id());
+            keys.set("aws:principalisawsservice", "false");
+        }
+        for tag in caller.tags() {
+            keys.set(format!("aws:principaltag/{}", tag.key), tag.value);
+        }
+        identify(&mut keys, caller);
+        describe_session(&mut keys, caller);
+        let session_tags = caller
+            .session()
+            .map(|s| s.limits.tags.as_slice())
+            .unwrap_or_default();
+        let facts = Self { keys, session_tags }.transitive_tag_keys(&[]);
+        match caller.mfa_age(now) {
+            Some(age) => facts.mfa(age),
+            None => facts,
+        }
+    }
+
+    /// The transitive tag keys that are asked for, and those that the calling session passes on anyway.
+    fn transitive_tag_keys(mut self, asked: &'a [String]) -> Self {
+        let inherited = self
+            .session_tags
+            .iter()
+            .filter(|t| t.transitive)
+            .map(|t| Cow::from(t.key.as_str()));
+        let keys: Vec<_> = asked
+            .iter()
+            .map(|k| Cow::from(k.as_str()))
+            .chain(inherited)
+            .collect();
+        if !keys.is_empty() {
+            self.keys.set_many("sts:transitivetagkeys", keys);
+        }
+        self
+    }
+
+    /// Says that an MFA code was given for this very request.
+    #[must_use]
+    pub fn proven(self, _: &Proven) -> Self {
+        self.mfa(0)
+    }
+
+    /// What the request would say if a code that was not looked at yet were good.
+    pub fn supposing(self, _: &Code) -> Supposed<'a> {
+        Supposed(self.mfa(0))
+    }
+
+    fn mfa(mut self, age_seconds: i64) -> Self {
+        self.keys.set("aws:multifactorauthpresent", "true");
+        self.keys
+            .set("aws:multifactorauthage", age_seconds.to_string());
+        self
+    }
+
+    /// Adds what a request for a session says.
+    #[must_use]
+    pub fn session(mut self, request: &SessionRequest<'a>) -> Self {
+        let keys = &mut self.keys;
+        if let Some(name) = request.role_session_name {
+            keys.set("sts:rolesessionname", name);
+        }
+        if let Some(id) = request.external_id {
+            keys.set("sts:externalid", id);
+        }
+        if let Some(identity) = request.source_identity {
+            keys.set("sts:sourceidentity", identity);
+        }
+        for tag in request.tags {
+            keys.set(format!("aws:requesttag/{}", tag.key), tag.value.as_str());
+        }
+        if !request.tags.is_empty() {
+            keys.set_many(
+                "aws:tagkeys",
+                request
+                    .tags
+                    .iter()
+                    .map(|t| Cow::from(t.key.as_str()))
+                    .collect(),
+            );
+        }
+        if let Some(authorized) = request.role_authorized_by_idp {
+            keys.set(
+                "sts:roleauthorizedbyidp",
+                if authorized { "true" } else { "false" },
+            );
+        }
+        if request.transitive_tag_keys.is_empty() {
+            self
+        } else {
+            self.transitive_tag_keys(request.transitive_tag_keys)
+        }
+    }
+
+    /// Adds what a provider's token says.
+    #[must_use]
+    pub fn federated(mut self, identity: &'a FederatedIdentity) -> Self {
+        for (key, value) in &identity.keys {
+            set_claim(&mut self.keys, key.as_str(), value);
+        }
+        self
+    }
+
+    /// Adds what a request for a web identity token says.
+    #[must_use]
+    pub fn web_identity(
+        mut self,
+        audience: &'a [String],
+        algorithm: &'static str,
+        seconds: &'a str,
+    ) -> Self {
+        self.keys.set_many(
+            "sts:identitytokenaudience",
+            audience.iter().map(|a| Cow::from(a.as_str())).collect(),
+        );
+        self.keys.set("sts:signingalgorithm", algorithm);
+        self.keys.set("sts:durationseconds", seconds);
+        self
+    }
+
+    /// Adds the tags of what is asked for. `iam:ResourceTag` speaks of users and roles alone.
+    pub fn resource_tags(&mut self, tags: &'a [Tag], of_user_or_role: bool) {
+        let tags = tags
+            .iter()
+            .map(|tag| (tag.key.as_str(), tag.value.as_str()));
+        self.keys.set_resource_tags(tags, of_user_or_role);
+    }
+}
+
+/// Facts of which one is not proven: for whoever would be refused anyway. No [`Grant`] is made of them.
+pub struct Supposed<'a>(pub(super) Facts<'a>);
+
+/// A claim as conditions see it: a list is multivalued, even if it has one member.
+fn set_claim<'a>(keys: &mut Context<'a>, name: impl Into<Cow<'a, str>>, value: &'a Flat) {
+    match value {
+        Flat::One(text) => keys.set(name, text.as_str()),
+        Flat::Many(texts) => {
+            keys.set_many(name, texts.iter().map(|t| Cow::from(t.as_str())).collect())
+        }
+    }
+}
+
+/// What a request for a session says to the policies.
+#[derive(Default)]
+pub struct SessionRequest<'a> {
+    /// `sts:RoleSessionName`
+    pub role_session_name: Option<&'a str>,
+    /// `sts:ExternalId`
+    pub external_id: Option<&'a str>,
+    /// `sts:SourceIdentity`
+    pub source_identity: Option<&'a str>,
+    /// `aws:RequestTag/*`, `aws:TagKeys`
+    pub tags: &'a [Tag],
+    /// `sts:TransitiveTagKeys`
+    pub transitive_tag_keys: &'a [String],
+    /// `sts:RoleAuthorizedByIdp`
+    pub role_authorized_by_idp: Option<bool>,
+}
+
+/// Who calls, by the keys that say so.
+fn identify<'a>(keys: &mut Context<'a>, caller: &'a Caller) {
+    match &caller.identity {
+        Identity::User(user) | Identity::UserSession { user, .. } => {
+            keys.set("aws:principaltype", "User");
+            keys.set("aws:principalarn", &*user.arn);
+            keys.set("aws:username", &*user.name);
+        }
+        Identity::RoleSession { role, session } => {
+            keys.set("aws:principaltype", "AssumedRole");
+            // Of a session this is its role's ARN.
+            keys.set("aws:principalarn", &*role.arn);
+            if let Some(vouched) = &session.vouched {
+                keys.set("aws:federatedprovider", vouched.provider_arn.as_str());
+                for (key, value) in &vouched.keys {
+                    set_claim(keys, key.as_str(), value);
+                }
+            }
+        }
+        Identity::FederatedUser { session, .. } => {
+            keys.set("aws:principaltype", "FederatedUser");
+            keys.set("aws:principalarn", session.arn.as_str());
+        }
+        Identity::Federated(identity) => keys.set("aws:federatedprovider", &*identity.provider_arn),
+    }
+}
+
+/// What the caller's session says, if it has one.
+fn describe_session<'a>(keys: &mut Context<'a>, caller: &'a Caller) {
+    if let Some(session) = caller.session() {
+        keys.set(
+            "aws:tokenissuetime",
+            Timestamp::from_seconds(session.claims.issued_at).to_string(),
+        );
+        // Absent, not false, on long-term keys.
+        keys.set("aws:multifactorauthpresent", "false");
+        if !session.claims.source_identity.is_empty() {
+            keys.set(
+                "aws:sourceidentity",
+                session.claims.source_identity.as_str(),
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::Directory;
+    use crate::evaluator::keys;
+
+    #[test]
+    fn every_fact_stands_in_the_table_of_keys() {
+        let declaration = serde_json::json!({"UserDetailList": [{"Path": "/", "UserName": "alice",
+            "UserId": "AIDAALICEALICEALICE1", "Arn": "arn:aws:iam::111122223333:user/alice",
+            "Tags": [{"Key": "Team", "Value": "blue"}]}]});
+        let directory = Directory::compile(declaration.to_string().as_bytes(), None).unwrap();
+        let user = directory.users().next().unwrap().clone();
+        let effective = directory.effective_of_user(&user).unwrap();
+        let caller = Caller {
+            identity: Identity::User(user),
+            access_key_id: "AKIA".into(),
+            effective,
+        };
+        let origin = Origin {
+            source_ip: [127, 0, 0, 1].into(),
+            secure_transport: true,
+            user_agent: Some("x".into()),
+            referer: Some("https://example.com/".into()),
+            call: None,
+        };
+        let tags = [Tag {
+            key: "Team".into(),
+            value: "blue".into(),
+        }];
+        let request = SessionRequest {
+            role_session_name: Some("s"),
+            external_id: Some("x"),
+            source_identity: Some("y"),
+            tags: &tags,
+            transitive_tag_keys: &["Team".to_owned()],
+            role_authorized_by_idp: Some(true),
+        };
+        let mut facts = Facts::new(&caller, &origin, "us-east-1", Timestamp::from_seconds(0))
+            .session(&request)
+            .mfa(1);
+        facts.resource_tags(&tags, true);
+        let unknown: Vec<&str> = facts
+            .keys
+            .names()
+            .filter(|n| {
+                keys::find(n).is_none_or(|k| matches!(k.presence, keys::Presence::Never(_)))
+            })
+            .collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+        assert!(
+            facts.keys.names().count() >= 25,
+            "{:?}",
+            facts.keys.names().collect::<Vec<_>>()
+        );
+    }
+}
