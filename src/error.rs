@@ -24,6 +24,10 @@ pub use command::CommandError;
 
 /// Why a call was refused. `Display` is what the caller reads.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(
+    clippy::enum_variant_names,
+    reason = "the names of AWS's errors, some of which end with the word"
+)]
 pub enum Error {
     /// A policy does not allow it. The sentence is AWS's and gives no reason; the audit has it.
     #[error("User: {principal} is not authorized to perform: {action} on resource: {resource}")]

@@ -35,7 +35,6 @@
 //! - [`files`], [`keyring_file`]: files that hold secrets, read and written whole or not at all
 //! - [`master_key`]: what long-term secrets are sealed with
 //! - [`metrics`]: what monitoring reads
-//! - [`providers`]: the keys of OpenID Connect providers, fetched and kept
 //! - [`revocations`]: what was revoked, ready to be asked by every call
 //! - [`sessions`]: records of live sessions, in memory or in Redis; they decide nothing
 //! - [`single_use`]: signatures that brought something already
