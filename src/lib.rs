@@ -13,8 +13,9 @@
 //! A change goes the other way: [`commands`] checks it, [`store`] writes it with its number in the
 //! feed, and every broker takes it from there into [`revocations`] and a new [`directory`] snapshot.
 //!
-//! The modules stand in five bands. Each uses its own band and those above it only, and no module
-//! comes back to itself by way of others than its own children; a test sees to both.
+//! The modules stand in five bands. Each uses its own band and those above it only, and but for a few
+//! known circles no module comes back to itself by way of others than its own children; a test sees
+//! to both.
 //!
 //! Words, which everything else is written in:
 //! - [`base`]: names and ARNs that were checked when they were read, secrets, clock, randomness, digests
