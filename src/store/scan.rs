@@ -202,11 +202,16 @@ pub(super) async fn missing(connection: &mut AnyConnection) -> Result<Vec<String
             let text = |at: usize| row.try_get::<&str, _>(at).map_err(classify);
             let (kind, id, action) = (text(0)?, text(1)?, text(3)?);
             let last: i64 = row.try_get(2).map_err(classify)?;
-            let version: Option<i64> = row.try_get(4).map_err(classify)?;
             if Kind::parse(kind).is_none() {
                 continue;
             }
             let name = format!("{kind} {}", clip(id));
+            let Ok(version) = row.try_get::<Option<i64>, _>(4) else {
+                named.push(format!(
+                    "{name} is not as a broker wrote it (its version is of another type)"
+                ));
+                continue;
+            };
             match (version, is_deletion(action)) {
                 (None, true) => {}
                 (None, false) => {
