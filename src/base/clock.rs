@@ -137,7 +137,7 @@ impl fmt::Display for Timestamp {
 
 /// Where the broker gets the time from.
 pub trait Clock: Send + Sync {
-    /// Now.
+    /// The time by which it was judged.
     fn now(&self) -> Timestamp;
 
     /// Time that only passes: since some instant before, whatever is done to the wall clock.

@@ -69,9 +69,9 @@ impl Credentials {
 /// What to ask for. See the proto for each field's bounds.
 #[derive(Debug, Clone, Default)]
 pub struct AssumeRole {
-    /// Required.
+    /// The parameter `RoleArn`, which is required.
     pub role_arn: String,
-    /// Required.
+    /// The parameter `RoleSessionName`, which is required.
     pub role_session_name: String,
     /// 900 to 129600.
     pub duration_seconds: Option<i32>,

@@ -33,9 +33,9 @@ const MAX_CHAIN: usize = 10;
 /// The parameters as a wire carries them, unchecked.
 #[derive(Default)]
 pub struct AssumeRoleInput {
-    /// Required.
+    /// The parameter `RoleArn`, which is required.
     pub role_arn: Option<String>,
-    /// Required.
+    /// The parameter `RoleSessionName`, which is required.
     pub role_session_name: Option<String>,
     /// Managed session policies.
     pub policy_arns: Vec<String>,

@@ -25,11 +25,11 @@ use crate::session::durations;
 /// The parameters as a wire carries them, unchecked.
 #[derive(Default)]
 pub struct AssumeRoleWithWebIdentityInput {
-    /// Required.
+    /// The parameter `RoleArn`, which is required.
     pub role_arn: Option<String>,
-    /// Required.
+    /// The parameter `RoleSessionName`, which is required.
     pub role_session_name: Option<String>,
-    /// Required.
+    /// The parameter `WebIdentityToken`, which is required.
     pub web_identity_token: Option<String>,
     /// Of an OAuth 2.0 access token.
     pub provider_id: Option<String>,

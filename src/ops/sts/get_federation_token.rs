@@ -26,7 +26,7 @@ use crate::trust::{self, SessionRequest};
 /// The parameters as a wire carries them, unchecked.
 #[derive(Default)]
 pub struct GetFederationTokenInput {
-    /// Required.
+    /// The parameter `Name`, which is required.
     pub name: Option<String>,
     /// The inline session policy.
     pub policy: Option<String>,

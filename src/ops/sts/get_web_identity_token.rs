@@ -36,7 +36,7 @@ const NAMESPACE: &str = "https://sts.amazonaws.com/";
 pub struct GetWebIdentityTokenInput {
     /// Required: 1 to 10.
     pub audience: Vec<String>,
-    /// Required.
+    /// The parameter `SigningAlgorithm`, which is required.
     pub signing_algorithm: Option<String>,
     /// In seconds.
     pub duration_seconds: Option<i64>,

@@ -85,7 +85,7 @@ pub enum Refusal {
         not_before: Timestamp,
         /// The last instant.
         not_after: Timestamp,
-        /// Now.
+        /// The time by which it was judged.
         now: Timestamp,
     },
     /// The metadata is out of date, by its own word.
@@ -93,7 +93,7 @@ pub enum Refusal {
     MetadataExpired {
         /// Its `validUntil`.
         valid_until: Timestamp,
-        /// Now.
+        /// The time by which it was judged.
         now: Timestamp,
     },
     /// Another issuer than the one of the metadata.
@@ -152,7 +152,7 @@ pub enum Refusal {
         element: &'static str,
         /// The time.
         at: Timestamp,
-        /// Now.
+        /// The time by which it was judged.
         now: Timestamp,
     },
     /// The time of the assertion is over.
@@ -164,7 +164,7 @@ pub enum Refusal {
         attribute: &'static str,
         /// The time.
         at: Timestamp,
-        /// Now.
+        /// The time by which it was judged.
         now: Timestamp,
     },
     /// No statement that the subject was authenticated.

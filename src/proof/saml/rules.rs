@@ -14,7 +14,7 @@ pub const LEEWAY: Duration = Duration::from_secs(60);
 /// What the assertion must be made for. Where a list is empty nothing is accepted.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules<'a> {
-    /// Now.
+    /// The time by which it was judged.
     pub now: Timestamp,
     /// How far the clocks may differ: [`LEEWAY`], unless configured.
     pub leeway: Duration,
