@@ -1,12 +1,12 @@
-//! The evaluator's door: a request and the policies in force go in, a [`Decision`] comes out.
+//! Policy evaluation: takes a request and the policies in force and returns a [`Decision`].
 //!
-//! This is the only place where policy is judged. It is pure: no clock, no store, no role, no
-//! network; whatever a decision depends on is in its arguments. A document is checked and compiled
-//! once ([`Policy::parse`]) and then matched without allocation.
+//! This is the only place where policies are evaluated. It is pure: it reads no clock, no store and
+//! no network and knows nothing of roles; a decision depends only on the arguments. A document is
+//! validated and compiled once ([`Policy::parse`]); matching it then allocates nothing.
 //!
 //! The rules are those of the IAM User Guide, "Policy evaluation logic" and "IAM JSON policy
-//! elements reference". Where AWS's documentation is silent, the answer that refuses is taken: an
-//! Allow in doubt does not match, a Deny in doubt does.
+//! elements reference". Where AWS's documentation leaves a case open, the restrictive answer is
+//! taken: an ambiguous Allow does not match, and an ambiguous Deny does.
 
 mod actions;
 mod condition;

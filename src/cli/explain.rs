@@ -157,8 +157,8 @@ fn statement(s: &Value) -> String {
     );
     for (what, phrase) in [
         ("principal", "name the principal"),
-        ("action", "speak of the action"),
-        ("resource", "speak of the resource"),
+        ("action", "cover the action"),
+        ("resource", "cover the resource"),
     ] {
         if at(s, &format!("/matches/{what}")) == Value::Bool(false) {
             out.push_str(&format!("    does not {phrase}\n"));

@@ -98,12 +98,12 @@ fn policies_of_aws_itself_have_a_mebibyte_and_customers_have_their_quota() {
     );
     let error = compiled(aws, spaced(policy(4_000).to_string(), (1 << 20) + 1)).unwrap_err();
     assert!(
-        error.contains("1048576 bytes, white space included"),
+        error.contains("1048576 bytes, including white space"),
         "{error}"
     );
     let error = compiled(own, policy(1_000).to_string()).unwrap_err();
     assert!(
-        error.contains("10240 characters, white space not counted"),
+        error.contains("10240 characters (white space is not counted)"),
         "{error}"
     );
     // Many statements on one line: the place of each is told without counting from the beginning.

@@ -1,11 +1,11 @@
-//! The actions that policies can name in the services of this broker, and what a misspelt name most
-//! likely means.
+//! The action names of the services that this broker answers for, and suggestions for misspelt
+//! ones.
 
 use super::context::Context;
 use super::pattern::Match;
 use super::statement::ActionPattern;
 
-/// Service Authorization Reference, "AWS Security Token Service".
+/// The actions of STS, from the Service Authorization Reference, "AWS Security Token Service".
 const STS: &[&str] = &[
     "AssumeRole",
     "AssumeRoleWithSAML",
@@ -25,7 +25,8 @@ const STS: &[&str] = &[
     "TagSession",
 ];
 
-/// Service Authorization Reference, "AWS Identity and Access Management".
+/// The actions of IAM, from the Service Authorization Reference, "AWS Identity and Access
+/// Management".
 const IAM: &[&str] = &[
     "AcceptDelegationRequest",
     "AddClientIDToOpenIDConnectProvider",
@@ -221,10 +222,11 @@ const IAM: &[&str] = &[
     "UploadSigningCertificate",
 ];
 
-/// What AWS has no actions for.
+/// The broker's own actions, which have no counterpart in AWS.
 const BREVET: &[&str] = &["DescribeSession", "ListSessions", "RevokeSessions"];
 
-/// The actions of a service of this broker; none of any other service.
+/// The known actions of the service with this prefix (`sts`, `iam` or `brevet`, in any case), or
+/// `None` for any other service.
 fn of_service(prefix: &str) -> Option<&'static [&'static str]> {
     match prefix.to_ascii_lowercase().as_str() {
         "sts" => Some(STS),
@@ -234,8 +236,8 @@ fn of_service(prefix: &str) -> Option<&'static [&'static str]> {
     }
 }
 
-/// Whether an action names a service of this broker and no action of it, and which action it most
-/// likely means.
+/// Returns the action's text if it names a service of this broker but matches none of its actions,
+/// together with the action that was most likely meant.
 pub(super) fn unknown(pattern: &ActionPattern) -> Option<(&str, Option<String>)> {
     let ActionPattern::Named { text, name, .. } = pattern else {
         return None;
@@ -255,8 +257,8 @@ pub(super) fn unknown(pattern: &ActionPattern) -> Option<(&str, Option<String>)>
     ))
 }
 
-/// The name that differs least from `wanted`, without regard to case, if it differs in at most a third
-/// of its characters.
+/// The name with the smallest edit distance to `wanted`, ignoring case, if at most a third of its
+/// characters differ.
 pub(super) fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let wanted = wanted.to_ascii_lowercase();
     let distances = names.map(|name| (distance(&wanted, &name.to_ascii_lowercase()), name));
@@ -264,7 +266,8 @@ pub(super) fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) ->
     (least * 3 <= name.len()).then_some(name)
 }
 
-/// How many characters must be inserted, deleted or replaced to make one text of the other.
+/// The edit distance of two texts: how many characters must be inserted, deleted or replaced to
+/// turn one into the other.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

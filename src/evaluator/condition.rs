@@ -9,12 +9,12 @@ use std::borrow::Cow;
 use self::operators::Test;
 use super::context::{Context, Value};
 
-/// One operator over one key: a statement applies only if each of its conditions holds.
+/// One operator applied to one key. A statement applies only if all of its conditions hold.
 #[derive(Debug, Clone)]
 pub(super) struct Condition {
-    /// In lower case.
+    /// The condition key, in lower case.
     key: Box<str>,
-    /// As written, for those who ask why.
+    /// The operator as the policy spells it, for explanations.
     operator: Box<str>,
     wanted: Box<[Box<str>]>,
     set: Set,
@@ -25,15 +25,15 @@ pub(super) struct Condition {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Set {
-    /// No set qualifier.
+    /// No set operator.
     Plain,
     ForAll,
     ForAny,
 }
 
 impl Condition {
-    /// Compiles one operator, key and its wanted values. `variables` says whether the document's
-    /// version knows policy variables. The error is the rule that was broken.
+    /// Compiles an operator, its key and the wanted values. `variables` says whether the document's
+    /// version supports policy variables. The error is the rule that was broken.
     pub fn parse(
         operator: &str,
         key: &str,
@@ -44,17 +44,17 @@ impl Condition {
             None => (Set::Plain, operator),
             Some(("ForAllValues", rest)) => (Set::ForAll, rest),
             Some(("ForAnyValue", rest)) => (Set::ForAny, rest),
-            Some(_) => return Err("a set operator is `ForAllValues` or `ForAnyValue`".into()),
+            Some(_) => return Err("a set operator must be `ForAllValues` or `ForAnyValue`".into()),
         };
         let (name, if_exists) = match rest.strip_suffix("IfExists") {
             Some(name) => (name, true),
             None => (rest, false),
         };
         if name == "Null" && if_exists {
-            return Err("`Null` does not go with `IfExists`".into());
+            return Err("`Null` cannot be combined with `IfExists`".into());
         }
         if name == "Null" && set != Set::Plain {
-            return Err("`Null` does not go with a set operator".into());
+            return Err("`Null` cannot be combined with `ForAllValues` or `ForAnyValue`".into());
         }
         let Some((negated, test)) = Test::compile(name, values, variables)? else {
             return Err(format!("`{operator}` is not a condition operator").into());
@@ -71,17 +71,17 @@ impl Condition {
         })
     }
 
-    /// In lower case.
+    /// The condition key, in lower case.
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// As written.
+    /// The operator as the policy spells it.
     pub fn operator(&self) -> &str {
         &self.operator
     }
 
-    /// As written.
+    /// The wanted values as the policy spells them.
     pub fn wanted(&self) -> &[Box<str>] {
         &self.wanted
     }
@@ -94,17 +94,17 @@ impl Condition {
             && !matches!(self.test, Test::Null(_))
     }
 
-    /// Whether the condition keeps out callers that its author did not have in mind, because it demands
-    /// something of the request. A condition that holds without its key (`…IfExists`, `ForAllValues:`),
-    /// that says only what the key must not be, or that takes every value demands nothing.
+    /// Whether the condition demands something of the request, so that it keeps unintended callers
+    /// out. A condition that holds without its key (`…IfExists`, `ForAllValues:`), that only
+    /// excludes values, or that accepts every value demands nothing.
     pub fn restricts(&self) -> bool {
         (self.needs_its_key() || matches!(self.test, Test::Null(_)))
             && !self.test.takes_everything()
     }
 
-    /// What a key must be for the condition to hold, for each wanted value: the text before its first
-    /// wildcard, and whether that is all of it. None when the condition is no equality of texts or
-    /// ARNs, holds without its key or by negation, or has a variable in a wanted value.
+    /// For each wanted value, the text before its first wildcard and whether that is the whole
+    /// value. `None` if the condition does not compare texts or ARNs for equality, holds without
+    /// its key or by negation, or has a variable in a wanted value.
     pub fn pinned(&self) -> Option<Vec<(String, bool)>> {
         if !self.needs_its_key() {
             return None;
@@ -112,18 +112,19 @@ impl Condition {
         self.test.pinned()
     }
 
-    /// Whether the condition holds when its key is absent, as an Allow sees it.
+    /// Whether an Allow statement's condition holds when the request does not have the key.
     pub fn holds_without_its_key(&self) -> bool {
         self.holds(&Context::new(), false)
     }
 
-    /// Whether it says what the key must not be, and does not spare an absent key by `…IfExists`.
+    /// Whether the operator is a negation that also holds when the key is absent because it is not
+    /// written with `…IfExists` or a set operator.
     pub fn is_negated(&self) -> bool {
         self.negated && !self.if_exists && self.set == Set::Plain
     }
 
-    /// Whether the condition holds. `in_doubt` is the answer where documentation leaves it open: a
-    /// Deny passes `true`, so that it applies, and an Allow `false`.
+    /// Whether the condition holds. `in_doubt` is the answer for cases that AWS's documentation
+    /// leaves open: `true` for a Deny, so that it applies, and `false` for an Allow.
     pub fn holds(&self, context: &Context<'_>, in_doubt: bool) -> bool {
         let got = context.lookup(&self.key);
         if let Test::Null(wanted) = &self.test {
@@ -134,7 +135,8 @@ impl Condition {
             // IAM User Guide, "Set operators for multivalued context keys": true without a key, and
             // true for a null data set, "such as an empty string".
             (got, Set::ForAll) if got.is_none_or(Value::is_null) => true,
-            // "IfExists" says true, "ForAnyValue" says false: documentation gives no order.
+            // `IfExists` would give true and `ForAnyValue` false; the documentation does not say
+            // which prevails.
             (got, Set::ForAny) if got.is_none_or(Value::is_null) => self.if_exists && in_doubt,
             (None, _) => self.if_exists || self.negated,
             (Some(Value::One(text)), _) => self.satisfies(text, context, in_doubt),
@@ -144,7 +146,7 @@ impl Condition {
             (Some(Value::Many(texts)), Set::ForAny) => {
                 texts.iter().any(|t| self.satisfies(t, context, in_doubt))
             }
-            // A list without a set operator is "not supported" and has no documented result.
+            // A list without a set operator is "not supported"; its result is undocumented.
             (Some(Value::Many(_)), Set::Plain) => in_doubt,
         }
     }
@@ -152,7 +154,8 @@ impl Condition {
     fn satisfies(&self, got: &str, context: &Context<'_>, in_doubt: bool) -> bool {
         match self.test.hits(got, context) {
             Some(hit) => hit != self.negated,
-            // A value of another type satisfies nothing; that it is "not equal" is not documented.
+            // A value of another type matches nothing. Whether a negated operator then holds is
+            // undocumented.
             None => self.negated && in_doubt,
         }
     }

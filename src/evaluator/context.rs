@@ -1,18 +1,19 @@
-//! What one request knows of each condition key.
+//! The values that a request has for the condition keys.
 
 use std::borrow::Cow;
 
 /// The value of a condition key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value<'a> {
-    /// A single-valued key. Numbers, booleans and dates are text, binary is base64.
+    /// The value of a single-valued key. Numbers, booleans and dates are text; binary values are
+    /// base64.
     One(Cow<'a, str>),
-    /// A multivalued key, also when it has one member. An empty list counts as absent.
+    /// The values of a multivalued key, even if there is only one. An empty list counts as absent.
     Many(Vec<Cow<'a, str>>),
 }
 
 impl Value<'_> {
-    /// Whether it is a null data set: nothing, or nothing but empty texts.
+    /// Whether the value is a null data set: no values, or only empty ones.
     pub(super) fn is_null(&self) -> bool {
         match self {
             Self::One(text) => text.is_empty(),
@@ -21,21 +22,22 @@ impl Value<'_> {
     }
 }
 
-/// The condition keys of one request. Names are compared without case; what is not in here is
-/// absent, and the evaluator adds nothing.
+/// The condition keys of one request. Key names are compared without regard to case. A key that is
+/// not listed is absent; the evaluator adds none.
 #[derive(Debug, Clone, Default)]
 pub struct Context<'a> {
-    /// Names in lower case. A request has a few dozen at most, so a scan beats a map.
+    /// Key names are in lower case. A request has a few dozen keys at most, so a scan is faster
+    /// than a map.
     entries: Vec<(Cow<'a, str>, Value<'a>)>,
-    /// The tags of what is asked for. Their keys are made into names when a policy asks for one: how
-    /// many there are does then not show in the time that a refusal takes.
+    /// The tags of the requested resource. Their key names are only built when a policy asks for
+    /// one, so that the time a refusal takes does not reveal how many tags there are.
     resource_tags: Vec<(&'a str, Value<'a>)>,
-    /// Whether `iam:ResourceTag` speaks of them too.
+    /// Whether `iam:ResourceTag/…` refers to these tags too, as it does for users and roles.
     of_user_or_role: bool,
 }
 
 impl<'a> Context<'a> {
-    /// No key at all.
+    /// A context without any key.
     pub fn new() -> Self {
         Self {
             entries: Vec::with_capacity(24),
@@ -53,8 +55,8 @@ impl<'a> Context<'a> {
         self.put(name.into(), Value::Many(values));
     }
 
-    /// Sets the tags of what is asked for: `aws:ResourceTag/…`, and of a user or role also
-    /// `iam:ResourceTag/…`.
+    /// Sets the tags of the requested resource, read as `aws:ResourceTag/…` and, if the resource is
+    /// a user or role, also as `iam:ResourceTag/…`.
     pub fn set_resource_tags(
         &mut self,
         tags: impl Iterator<Item = (&'a str, &'a str)>,
@@ -78,7 +80,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// All keys with their values, but for the tags of what is asked for.
+    /// All keys with their values, except the tags of the requested resource.
     pub fn listed(&self) -> Vec<(String, Vec<String>)> {
         let texts = |value: &Value<'_>| match value {
             Value::One(text) => vec![text.to_string()],
@@ -90,12 +92,12 @@ impl<'a> Context<'a> {
             .collect()
     }
 
-    /// The names of all keys, in lower case, but for the tags of what is asked for.
+    /// The names of all keys in lower case, except the tags of the requested resource.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.iter().map(|(name, _)| &**name)
     }
 
-    /// `name` in lower case.
+    /// The value of the key `name`, which must be in lower case.
     pub(super) fn lookup(&self, name: &str) -> Option<&Value<'a>> {
         let value = self.entries.iter().find(|(n, _)| n == name).map(|(_, v)| v);
         match value.or_else(|| self.resource_tag(name))? {

@@ -1,6 +1,7 @@
-//! A policy document: its text is checked and compiled to a [`Policy`] once.
+//! Policy documents: validates the text of a document and compiles it to a [`Policy`].
 //!
-//! Grammar: IAM User Guide, "Grammar of the IAM JSON policy language"; sizes: "IAM and AWS STS quotas".
+//! The grammar is in the IAM User Guide, "Grammar of the IAM JSON policy language", the size limits
+//! in "IAM and AWS STS quotas".
 
 mod elements;
 mod places;
@@ -23,11 +24,11 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Checks and compiles a document.
+    /// Validates and compiles a document of the given kind.
     ///
     /// # Errors
-    /// The first rule that the document breaks, and its place. An unknown element or operator is
-    /// an error, never passed by; an unknown condition key is legal.
+    /// [`ParseError`] for the first rule that the document breaks, with its place. An unknown
+    /// element or operator is an error; an unknown condition key is allowed.
     pub fn parse(kind: Kind, text: &str) -> Result<Self, ParseError> {
         let reader = Reader::new(text);
         check_size(&reader, kind)?;
@@ -35,7 +36,7 @@ impl Policy {
         let root = reader.root()?;
         let mut version_2012 = false;
         let mut statement = None;
-        for (name, value) in reader.object(&root, "a policy is a JSON object")? {
+        for (name, value) in reader.object(&root, "a policy must be a JSON object")? {
             match &*name {
                 "Version" => version_2012 = is_version_2012(&reader, &value)?,
                 "Id" => {
@@ -50,7 +51,7 @@ impl Policy {
         }
         // AWS Organizations User Guide, "RCP syntax".
         if kind == Kind::ResourceControl && !version_2012 {
-            let rule = "a resource control policy needs the Version `2012-10-17`";
+            let rule = "a resource control policy must have the Version `2012-10-17`";
             return Err(reader.error(&root, rule));
         }
         let Some(statement) = statement else {
@@ -63,8 +64,8 @@ impl Policy {
         })
     }
 
-    /// Exchanges users, roles and sessions that the Principal elements name by ARN for unique ids
-    /// (`AIDA…`, `AROA…:SESSION`), as `bound` has them. What it has none for stays.
+    /// Replaces the ARNs of users, roles and sessions in the Principal elements by their unique ids
+    /// (`AIDA…`, `AROA…:SESSION`), which `bound` looks up. An ARN without an id stays as it is.
     pub fn bind_principals(&mut self, mut bound: impl FnMut(&str) -> Option<String>) {
         for statement in &mut self.statements {
             let (Principals::Are(patterns) | Principals::AreNot(patterns)) =
@@ -85,8 +86,8 @@ impl Policy {
         }
     }
 
-    /// The users, roles and sessions that the Principal elements name by ARN, and those that they name by
-    /// unique id (`AIDA…`, `AROA…:SESSION`).
+    /// The users, roles and sessions that the Principal elements name, by ARN or by unique id
+    /// (`AIDA…`, `AROA…:SESSION`).
     pub fn named_principals(&self) -> impl Iterator<Item = NamedPrincipal<'_>> {
         let patterns = self
             .statements
@@ -110,18 +111,19 @@ impl Policy {
 fn check_size(reader: &Reader<'_>, kind: Kind) -> Result<(), ParseError> {
     let whole = reader.whole();
     if whole.raw.len() > MAX_BYTES {
-        let rule = format!("a document has at most {MAX_BYTES} bytes, white space included");
+        let rule =
+            format!("a policy document may have at most {MAX_BYTES} bytes, including white space");
         return Err(reader.error(&whole, rule));
     }
     let counts = |c: &char| kind.counts_white_space() || !matches!(c, ' ' | '\t' | '\n' | '\r');
     if whole.raw.chars().filter(counts).count() > kind.max_characters() {
         let white_space = if kind.counts_white_space() {
-            "included"
+            "counted"
         } else {
             "not counted"
         };
         let rule = format!(
-            "a document of this kind has at most {} characters, white space {white_space}",
+            "a policy of this kind may have at most {} characters (white space is {white_space})",
             kind.max_characters()
         );
         return Err(reader.error(&whole, rule));
@@ -129,16 +131,17 @@ fn check_size(reader: &Reader<'_>, kind: Kind) -> Result<(), ParseError> {
     Ok(())
 }
 
-/// Whether a document of this Version knows policy variables.
+/// Reads the Version element: whether this version supports policy variables.
 fn is_version_2012(reader: &Reader<'_>, version: &Node<'_>) -> Result<bool, ParseError> {
     match &*reader.string(version)? {
         "2012-10-17" => Ok(true),
         "2008-10-17" => Ok(false),
-        _ => Err(reader.error(version, "Version is `2012-10-17` or `2008-10-17`")),
+        _ => Err(reader.error(version, "Version must be `2012-10-17` or `2008-10-17`")),
     }
 }
 
-/// One statement, or a list of at least one. No two have the same Sid.
+/// Compiles the Statement element: one statement or a list of at least one, whose Sids must be
+/// unique.
 fn compile_statements(
     reader: &Reader<'_>,
     element: &Node<'_>,

@@ -1,6 +1,8 @@
-//! Explicit deny, boundaries, session policies, allow. Knows no role and no store.
+//! Evaluates one request: explicit deny, boundaries, session policies, then allow. It knows no
+//! roles and no store.
 //!
-//! IAM User Guide, "Policy evaluation logic" and "Cross-account policy evaluation logic".
+//! The rules are in the IAM User Guide, "Policy evaluation logic" and "Cross-account policy
+//! evaluation logic".
 
 use super::document::Policy;
 use super::matching::{action_matches, applies_to_resource};
@@ -9,7 +11,7 @@ use super::principals::Principals;
 use super::request::{Decision, Policies, Principal, Request, Source, StatementRef};
 use super::statement::{Effect, Statement};
 
-/// Judges one request. Allocates nothing and has no other input than its arguments.
+/// Decides one request. Allocates nothing and depends only on its arguments.
 pub fn evaluate(request: &Request<'_>, policies: &Policies<'_>) -> Decision {
     if let Some(by) = denial(request, policies) {
         return Decision::denied(by);
@@ -56,7 +58,7 @@ pub fn evaluate(request: &Request<'_>, policies: &Policies<'_>) -> Decision {
     }
 }
 
-/// The first Deny statement of the policies in force that applies.
+/// The first Deny statement in force that applies to the request.
 fn denial(request: &Request<'_>, policies: &Policies<'_>) -> Option<StatementRef> {
     let bounded = policies.boundary.is_some();
     policies.in_force().find_map(|(source, policy)| {
@@ -65,10 +67,10 @@ fn denial(request: &Request<'_>, policies: &Policies<'_>) -> Option<StatementRef
     })
 }
 
-/// The statement of the principal's own policies that allows.
+/// The statement of the principal's own policies that allows the request.
 fn identity_grant(request: &Request<'_>, policies: &Policies<'_>) -> Option<StatementRef> {
-    // A federated user has the calling user's policies, cut by its session policies; with none passed
-    // it has nothing.
+    // A federated user has the calling user's policies, limited by its session policies. Without
+    // session policies it has no permissions.
     if matches!(request.principal, Principal::FederatedUser { .. }) && policies.session.is_none() {
         return None;
     }
@@ -79,13 +81,13 @@ fn identity_grant(request: &Request<'_>, policies: &Policies<'_>) -> Option<Stat
     })
 }
 
-/// The first statement of a policy without principals that allows.
+/// The first Allow statement that applies, in a policy without Principal elements.
 fn allow(policy: &Policy, request: &Request<'_>) -> Option<usize> {
     policy.first(Effect::Allow, request, |s| applies_to_resource(s, request))
 }
 
 impl Policy {
-    /// The first statement of this effect that speaks of the action and passes `test`.
+    /// The first statement with this effect that covers the action and passes `test`.
     fn first(
         &self,
         effect: Effect,
@@ -104,7 +106,7 @@ impl Policy {
     }
 }
 
-/// The strongest grant of a resource or trust policy, and its statement.
+/// The strongest grant of a resource or trust policy, with the statement that makes it.
 fn grant(policy: &Policy, request: &Request<'_>) -> Option<(Named, StatementRef)> {
     let mut best = None;
     for (index, statement) in policy.statements.iter().enumerate() {
@@ -117,7 +119,7 @@ fn grant(policy: &Policy, request: &Request<'_>) -> Option<(Named, StatementRef)
                 .iter()
                 .filter_map(|p| names_in(statement, p, &request.principal))
                 .max(),
-            // In doubt whether an entry names the caller, it does: the Allow is for all others.
+            // If an entry may name the caller, it does, because this Allow is meant for all others.
             Principals::AreNot(patterns) => patterns
                 .iter()
                 .all(|p| names(p, &request.principal, Effect::Deny).is_none())
@@ -135,7 +137,7 @@ fn grant(policy: &Policy, request: &Request<'_>) -> Option<(Named, StatementRef)
     best
 }
 
-/// Whether a Deny statement hits, its action apart.
+/// Whether a Deny statement applies to the request, apart from its action.
 fn denies(statement: &Statement, request: &Request<'_>, bounded: bool) -> bool {
     principal_matches(statement, request, bounded) != Some(false)
         && applies_to_resource(statement, request)

@@ -1,5 +1,6 @@
-//! A decision as an answer: what every statement did, and why not. Costs nothing when nobody asks:
-//! [`evaluate`] keeps no trace, and this goes over the statements once more.
+//! Explains a decision: what every statement did and why it did not apply. [`evaluate`] keeps no
+//! trace, so that decisions cost nothing extra; an explanation goes through the statements once
+//! more.
 
 use serde::Serialize;
 
@@ -11,57 +12,57 @@ use super::naming::principal_matches;
 use super::request::{Decision, Policies, Request, Source, StatementRef};
 use super::statement::{Effect, Statement};
 
-/// A decision and everything behind it.
+/// A decision and the report of every statement behind it.
 #[derive(Debug)]
 pub struct Explanation {
-    /// As [`evaluate`] decides.
+    /// The decision, as [`evaluate`] makes it.
     pub decision: Decision,
-    /// Every statement of every policy in force, in order.
+    /// One report for every statement of every policy in force, in order.
     pub statements: Vec<StatementReport>,
-    /// Condition keys that a statement asks for and the request does not have, in lower case.
+    /// Condition keys that a statement uses and the request does not have, in lower case.
     pub missing_keys: Vec<String>,
 }
 
 /// What one statement did.
 #[derive(Debug)]
 pub struct StatementReport {
-    /// Which statement it is.
+    /// The policy and the statement's position in it.
     pub at: StatementRef,
-    /// Its Sid.
+    /// The statement's Sid, if it has one.
     pub sid: Option<String>,
-    /// Whether it denies.
+    /// Whether the statement's Effect is Deny.
     pub denies: bool,
-    /// Whether it applies: all of the following.
+    /// Whether the statement applies, which takes all of the following.
     pub applies: bool,
-    /// Whether it names the principal; none where no Principal is allowed.
+    /// Whether it names the principal; `None` in a policy without Principal elements.
     pub principal: Option<bool>,
-    /// Whether it speaks of the action.
+    /// Whether it covers the action.
     pub action: bool,
-    /// Whether it speaks of the resource.
+    /// Whether it covers the resource.
     pub resource: bool,
-    /// Operator by operator, key by key.
+    /// One report for each operator and key.
     pub conditions: Vec<ConditionReport>,
 }
 
-/// What one condition wanted, and what it got.
+/// What one condition wanted and what the request had.
 #[derive(Debug, Serialize)]
 pub struct ConditionReport {
-    /// As written: `ForAnyValue:StringLike`.
+    /// The operator as the policy spells it, such as `ForAnyValue:StringLike`.
     pub operator: String,
-    /// In lower case.
+    /// The condition key, in lower case.
     pub key: String,
-    /// As written.
+    /// The wanted values as the policy spells them.
     pub wanted: Vec<String>,
-    /// None: the request does not have the key.
+    /// The request's values, or `None` if the request does not have the key.
     pub got: Option<Vec<String>>,
-    /// Whether it holds.
+    /// Whether the condition holds.
     pub holds: bool,
-    /// What would have made it hold: "differs only in case".
+    /// A hint on how the value nearly matched, such as "differs only in case".
     #[serde(skip_serializing_if = "Option::is_none")]
     pub near_miss: Option<&'static str>,
 }
 
-/// Judges a request and says why.
+/// Decides a request and reports why.
 pub fn explain(request: &Request<'_>, policies: &Policies<'_>) -> Explanation {
     let decision = evaluate(request, policies);
     let bounded = policies.boundary.is_some();
@@ -147,16 +148,16 @@ fn near_miss(got: &[String], wanted: &[Box<str>]) -> Option<&'static str> {
     } else if pairs().any(|(g, w)| g != w && g.trim() == w.trim()) {
         Some("differs only in white space")
     } else if pairs().any(|(g, w)| g.trim_end_matches('/') == w.trim_end_matches('/') && g != w) {
-        Some("differs only in a slash at the end")
+        Some("differs only in a trailing slash")
     } else if pairs().any(|(_, w)| w.contains(['*', '?'])) {
-        Some("a wildcard in the wanted value works only with StringLike and Arn operators")
+        Some("wildcards work only with StringLike and the Arn operators")
     } else {
         None
     }
 }
 
 impl StatementReport {
-    /// In one line: why it does not apply, or that it does.
+    /// The report in one line: that the statement applies, or why it does not.
     pub fn why(&self) -> String {
         if self.applies {
             return "applies".to_owned();
@@ -166,10 +167,10 @@ impl StatementReport {
             reasons.push("does not name the principal".to_owned());
         }
         if !self.action {
-            reasons.push("does not speak of the action".to_owned());
+            reasons.push("does not cover the action".to_owned());
         }
         if !self.resource {
-            reasons.push("does not speak of the resource".to_owned());
+            reasons.push("does not cover the resource".to_owned());
         }
         for condition in self.conditions.iter().filter(|c| !c.holds) {
             let got = condition.got.as_ref().map_or("nothing".to_owned(), |got| {

@@ -1,28 +1,28 @@
-//! Statements by action: a decision looks at those that may speak of the action, and at no others,
-//! so that a policy with a thousand statements does not cost a thousand matches.
+//! An index of statements by action, so that a decision looks only at statements that may cover its
+//! action and a policy with a thousand statements does not cost a thousand matches.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use super::statement::{ActionPattern, Actions, Effect, Statement};
 
-/// Built once a document, read without allocation.
+/// The index of one document. It is built once and read without allocation.
 #[derive(Debug, Clone)]
 pub(super) struct Index {
     allow: Buckets,
     deny: Buckets,
 }
 
-/// Sorted names in lower case, each with positions of statements.
+/// Sorted names in lower case, each with the positions of its statements.
 type Bucket = Box<[(Box<str>, Box<[u32]>)]>;
 
 #[derive(Debug, Clone, Default)]
 struct Buckets {
-    /// By whole action in lower case: these speak of it for sure.
+    /// Statements that name a whole action, by that action in lower case. They certainly cover it.
     exact: Bucket,
-    /// By service in lower case: the name has a wildcard.
+    /// Statements with a wildcard in the action's name, by service in lower case.
     service: Bucket,
-    /// `*`, `NotAction`, a wildcard in the service.
+    /// Statements with `*`, `NotAction` or a wildcard in the service.
     any: Box<[u32]>,
 }
 
@@ -34,8 +34,8 @@ impl Index {
         }
     }
 
-    /// Positions of statements of this effect that may speak of the action, and whether they do for
-    /// sure. A statement may come twice.
+    /// The positions of the statements with this effect that may cover the action, and whether they
+    /// certainly do. A position may come twice.
     pub fn candidates<'a>(
         &'a self,
         effect: Effect,
@@ -109,7 +109,7 @@ fn find<'a>(sorted: &'a Bucket, key: &str) -> &'a [u32] {
     }
 }
 
-/// The order of `lower`, which is in lower case, and of `other` put in lower case.
+/// Compares `lower`, which is in lower case, with `other` converted to lower case.
 fn compare(lower: &str, other: &str) -> Ordering {
     lower
         .bytes()

@@ -1,7 +1,7 @@
-//! JSON that knows its places: every value stays a slice of the text until its turn, so that each
-//! error has a pointer, a line and a column, and a duplicate key is never lost.
+//! A JSON reader that keeps positions. Every value stays a slice of the text until it is read, so
+//! that each error has a pointer, a line and a column, and a duplicate key is never lost.
 //!
-//! Reads one level at a time with `serde_json`. Knows nothing of policies.
+//! It reads one level at a time with `serde_json` and knows nothing of policies.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -11,17 +11,17 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// Nesting beyond this many levels is refused before anything is parsed.
+/// Documents nested more deeply than this are refused before they are parsed.
 const MAX_DEPTH: usize = 32;
 
-/// Where in a document something is wrong.
+/// The place of an error in a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// JSON pointer (RFC 6901): `/Statement/0/Effect`.
+    /// A JSON pointer (RFC 6901), such as `/Statement/0/Effect`.
     pub pointer: String,
-    /// Counted from 1.
+    /// The line, counted from 1.
     pub line: usize,
-    /// In characters, counted from 1.
+    /// The column in characters, counted from 1.
     pub column: usize,
 }
 
@@ -31,28 +31,28 @@ pub struct Place {
 pub struct ParseError {
     /// The first place that breaks the rule.
     pub place: Place,
-    /// What must hold there.
+    /// The rule that the document breaks there.
     pub rule: Cow<'static, str>,
 }
 
-/// A JSON value that has not been looked into yet.
+/// A JSON value that has not been parsed yet.
 #[derive(Clone)]
 pub(super) struct Node<'a> {
-    /// Its text, without white space around it.
+    /// The value's text without surrounding white space.
     pub raw: &'a str,
     pointer: String,
 }
 
-/// Reads one text, and says where in it something is wrong.
+/// Reads one text and locates errors in it.
 pub(super) struct Reader<'a> {
     text: &'a str,
-    /// An offset, its line and its column: most places are asked for in the order of the text, and
-    /// are counted from the place before them.
+    /// An offset with its line and column. Places are mostly asked for in the order of the text, so
+    /// each is counted from the one before.
     known: Cell<(usize, usize, usize)>,
 }
 
 impl<'a> Reader<'a> {
-    /// Reads `text` from its beginning.
+    /// Creates a reader of `text`.
     pub fn new(text: &'a str) -> Self {
         Self {
             text,
@@ -60,7 +60,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The whole text, not yet looked into.
+    /// The whole text as one unparsed value.
     pub fn whole(&self) -> Node<'a> {
         Node {
             raw: self.text,
@@ -68,11 +68,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Refuses characters that no policy has, and nesting too deep to parse.
+    /// Refuses characters that policies may not contain, and nesting beyond [`MAX_DEPTH`].
     pub fn check_text(&self) -> Result<(), ParseError> {
         let legal = |c: char| matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{ff}');
         if let Some((offset, _)) = self.text.char_indices().find(|(_, c)| !legal(*c)) {
-            let rule = "characters are tab, line feed, carriage return and U+0020 to U+00FF";
+            let rule = "a policy may contain only tabs, line feeds, carriage returns and the characters U+0020 to U+00FF";
             return Err(self.error_at(offset, String::new(), rule.into()));
         }
         let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
@@ -178,7 +178,7 @@ impl<'a> Reader<'a> {
         Ok(text)
     }
 
-    /// A string, or a list of at least one string.
+    /// Reads a string, or a list of at least one string.
     pub fn strings(&self, node: &Node<'a>) -> Result<Vec<(String, Node<'a>)>, ParseError> {
         match node.raw.as_bytes().first() {
             Some(b'"') => Ok(vec![(self.string(node)?, node.clone())]),
@@ -196,7 +196,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The wanted values of a condition: strings, numbers and booleans, each taken as its text.
+    /// Reads the wanted values of a condition (strings, numbers and booleans) as text.
     pub fn scalars(&self, node: &Node<'a>) -> Result<Vec<Cow<'a, str>>, ParseError> {
         let items = match node.raw.as_bytes().first() {
             Some(b'[') => self.array(node)?,
@@ -207,7 +207,7 @@ impl<'a> Reader<'a> {
             Some(b't' | b'f' | b'-' | b'0'..=b'9') => Ok(Cow::Borrowed(item.raw)),
             _ => Err(self.error(
                 &item,
-                "a condition value is a string, a number, a boolean or a list of these",
+                "a condition value must be a string, a number, a boolean or a list of these",
             )),
         };
         items.into_iter().map(scalar).collect()
@@ -217,7 +217,8 @@ impl<'a> Reader<'a> {
         self.error_at(self.offset(node), node.pointer.clone(), rule.into())
     }
 
-    /// Every node is a slice of the text, so its address says its place.
+    /// The byte offset of a node. Every node is a slice of the text, so its address gives its
+    /// offset.
     pub fn offset(&self, node: &Node<'_>) -> usize {
         (node.raw.as_ptr() as usize)
             .saturating_sub(self.text.as_ptr() as usize)
@@ -247,7 +248,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The byte offset of a line and column (both from 1, in bytes) as `serde_json` reports them.
+/// The byte offset of a line and column as `serde_json` reports them: both from 1, columns in
+/// bytes.
 fn position(text: &str, line: usize, column: usize) -> usize {
     let lines: usize = text
         .split_inclusive('\n')
@@ -261,7 +263,7 @@ fn position(text: &str, line: usize, column: usize) -> usize {
     offset
 }
 
-/// The members of an object in order, duplicates and all.
+/// The members of an object in order, with duplicates.
 struct Members<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Members<'de> {
@@ -307,16 +309,16 @@ impl<'de> Deserialize<'de> for Items<'de> {
     }
 }
 
-/// A character that no string of a policy holds, however it is written: `\u0000` is refused like the
-/// bare character, which [`Reader::check_text`] refuses.
+/// Whether no string of a policy may contain the character, even escaped. [`Reader::check_text`]
+/// refuses the bare character; this also finds `\u0000` and the like.
 fn is_control(c: char) -> bool {
     c.is_control() && !matches!(c, '\t' | '\n' | '\r')
 }
 
 const NO_CONTROL_CHARACTERS: &str =
-    "must not have a control character (except tab, line feed and carriage return)";
+    "must not contain control characters other than tab, line feed and carriage return";
 
-/// Foreign text for an error message: short, and on one line.
+/// Shortens foreign text to 64 characters on one line, for an error message.
 pub(super) fn clip(text: &str) -> String {
     text.chars().take(64).flat_map(char::escape_debug).collect()
 }

@@ -1,10 +1,10 @@
 //! The condition keys that AWS documents for global use, IAM, STS and federation: which of them a
 //! request to this broker has, when, and with which value.
 //!
-//! A documented key that AWS has in a request and this broker had not would make a Deny on it deny
-//! nothing. So every documented key has an entry here, also those that no request here can have:
-//! `brevet policy check` warns where a statement depends on one of these. `docs/condition-keys.md` shows
-//! this table; a test compares the two.
+//! If AWS has a documented key in a request and this broker did not, a Deny on that key would deny
+//! nothing. So every documented key has an entry here, including those that no request to this
+//! broker can have: `brevet policy check` warns if a statement depends on one of these.
+//! `docs/condition-keys.md` shows this table, and a test compares the two.
 
 mod global;
 mod iam;
@@ -14,35 +14,35 @@ mod sts;
 
 use super::kind::Kind;
 
-/// What a key's values are.
+/// The type of a key's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Type {
-    /// Text.
+    /// Any text.
     String,
-    /// An ARN.
+    /// An Amazon Resource Name.
     Arn,
     /// `true` or `false`.
     Bool,
-    /// ISO 8601 or seconds since 1970.
+    /// A date in ISO 8601 or in seconds since 1970.
     Date,
-    /// A number.
+    /// A decimal number.
     Numeric,
-    /// An address.
+    /// An IPv4 or IPv6 address.
     IpAddress,
 }
 
 /// When a request has a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
-    /// Every request that a policy decides has it.
+    /// Every request that policies are evaluated for has it.
     Always,
-    /// A clause that says when: "on temporary credentials".
+    /// Only some requests have it; the text says which: "on temporary credentials".
     When(&'static str),
-    /// No request has it; a clause that says why.
+    /// No request has it; the text says why.
     Never(&'static str),
 }
 
-/// The page that documents a key.
+/// The AWS documentation page that describes a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// IAM User Guide, "AWS global condition context keys".
@@ -57,21 +57,21 @@ pub enum Source {
     Sts,
 }
 
-/// A condition key.
+/// A documented condition key.
 #[derive(Debug, Clone, Copy)]
 pub struct Key {
-    /// As AWS writes it; a trailing `/` means a family of keys. A leading `:` replaces the name of
-    /// an OpenID Connect provider, and a bare `:` means any claim of its tokens.
+    /// The name as AWS writes it. A trailing `/` denotes a family of keys. A leading `:` stands in
+    /// for the name of an OpenID Connect provider, and a bare `:` for any claim of its tokens.
     pub name: &'static str,
-    /// Of its values.
+    /// The type of its values.
     pub r#type: Type,
-    /// Whether it may have several values.
+    /// Whether the key may have several values.
     pub multivalued: bool,
-    /// When a request has it.
+    /// Which requests have the key.
     pub presence: Presence,
-    /// What it says where it is present.
+    /// What the value is if the key is present.
     pub value: &'static str,
-    /// Where AWS documents it.
+    /// The page on which AWS documents it.
     pub source: Source,
 }
 
@@ -131,17 +131,17 @@ const fn never_many(source: Source, name: &'static str, r#type: Type, why: &'sta
     }
 }
 
-/// Shared by the pages of IAM and STS.
-const NO_ACTION: &str = "no action that has it is answered";
+/// The reason shared by several keys of IAM and STS.
+const NO_ACTION: &str = "Brevet has no action that sets it";
 
-/// Every key, in the order of AWS's pages.
+/// All keys in the order of AWS's pages.
 pub fn all() -> impl Iterator<Item = &'static Key> {
     PAGES.into_iter().flatten()
 }
 
 const PAGES: [&[Key]; 5] = [global::KEYS, iam::KEYS, oidc::KEYS, saml::KEYS, sts::KEYS];
 
-/// The entry of a key, whose name is compared without case; none for a key that AWS does not document
+/// Finds the entry of a key by its name, ignoring case. `None` for a key that AWS does not document
 /// for these services.
 pub fn find(name: &str) -> Option<&'static Key> {
     if let Some(claim) = claim(name) {
@@ -160,9 +160,9 @@ pub fn find(name: &str) -> Option<&'static Key> {
     })
 }
 
-/// The claim that a key names after its provider: `sub` of `idp.example.com/tenant:sub`. The name of a
-/// provider begins with a host, which has a dot or is the `localhost` of development; the prefix of a
-/// service has none.
+/// The claim that a key names after its provider: `sub` in `idp.example.com/tenant:sub`. A
+/// provider's name begins with a host, which contains a dot or is `localhost` in development; the
+/// prefix of a service does not.
 fn claim(name: &str) -> Option<&str> {
     let (host, _) = name.split_once([':', '/'])?;
     let (provider, claim) = name.rsplit_once(':')?;
@@ -170,19 +170,20 @@ fn claim(name: &str) -> Option<&str> {
     (is_host && !provider.is_empty() && !claim.is_empty()).then_some(claim)
 }
 
-/// Why no request that a policy of this kind decides has the key; none: one can have it.
+/// Why no request that a policy of this kind is evaluated for has the key, or `None` if one can
+/// have it.
 pub fn why_absent(name: &str, kind: Kind) -> Option<&'static str> {
     let Some(key) = find(name) else {
         return Some("it is not one of the keys that this broker knows");
     };
     match key.presence {
         Presence::Never(why) => Some(why),
-        // A login is decided by the role's trust policy; whoever logs in has no policies yet.
+        // A login is decided by the role's trust policy; the caller has no policies of its own yet.
         _ if key.source == Source::Oidc
             && ![":amr", ":aud", ":sub"].contains(&key.name)
             && !matches!(kind, Kind::Trust | Kind::Resource | Kind::ResourceControl) =>
         {
-            Some("of a token's claims a session has only `amr`, `aud` and `sub`")
+            Some("a session has only the claims `amr`, `aud` and `sub` of its token")
         }
         _ => None,
     }

@@ -1,19 +1,22 @@
-//! What a policy document is for, and what follows from that: its size and its elements.
+//! The kinds of policy documents, and what depends on the kind: size limits and allowed elements.
 
-/// The longest document of any kind, white space included, in bytes.
+/// The maximum size of any document in bytes, including white space.
 pub(super) const MAX_BYTES: usize = 1 << 20;
 
-/// What a document is for: it decides which elements it may have and how long it may be.
+/// What a policy document is for. The kind decides which elements it may have and how long it may
+/// be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// Attached to or embedded in a user, group or role. At most 10,240 characters.
+    /// A policy attached to or embedded in a user, group or role. At most 10,240 characters.
     Identity,
-    /// One of AWS's own managed policies, as exports hold them. No quota of a customer's holds for them:
-    /// `AWSSupportServiceRolePolicy`, which every account has, had 135,200 characters in version 56.
+    /// One of AWS's own managed policies, as found in exports. Customer quotas do not apply to
+    /// them: version 56 of `AWSSupportServiceRolePolicy`, which every account has, had 135,200
+    /// characters.
     AwsManaged,
     /// A permissions boundary. At most 10,240 characters.
     Boundary,
-    /// Passed with a request for a session. At most 2,048 characters, white space included.
+    /// A policy passed with a request for a session. At most 2,048 characters, including white
+    /// space.
     Session,
     /// A role's trust policy. At most 8,192 characters.
     Trust,
@@ -26,8 +29,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The longest document of this kind, in characters. White space counts only in a session
-    /// policy, whose limit is that of the parameter that it is passed in.
+    /// The maximum length of a document of this kind in characters. White space counts only in a
+    /// session policy, whose limit is that of the request parameter.
     pub fn max_characters(self) -> usize {
         match self {
             Self::AwsManaged => MAX_BYTES,
@@ -44,13 +47,13 @@ impl Kind {
         self == Self::Session
     }
 
-    /// Whether its statements have a Principal element.
+    /// Whether statements of this kind have a Principal element.
     pub(super) fn names_principals(self) -> bool {
         matches!(self, Self::Trust | Self::Resource | Self::ResourceControl)
     }
 
-    /// Whether an ARN in Resource may leave out the parts after the service. IAM takes such ARNs in the
-    /// policies of principals; STS refuses them in a session policy.
+    /// Whether an ARN in Resource may leave out the parts after the service. IAM accepts such ARNs
+    /// in the policies of principals; STS refuses them in a session policy.
     pub(super) fn may_abbreviate_arns(self) -> bool {
         matches!(
             self,

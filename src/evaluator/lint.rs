@@ -1,7 +1,7 @@
-//! What is legal and most likely not meant: findings with their places.
+//! Findings about policies that are legal but probably not what their author meant.
 //!
-//! The checks are those that AWS's Access Analyzer warns of, and one of our own: a condition on a
-//! key that no request to this broker has, where that decides the outcome.
+//! The checks are those of AWS's Access Analyzer, and one of Brevet's own: a condition on a key
+//! that no request to this broker has, if that decides the outcome.
 
 mod outsiders;
 mod principals;
@@ -19,20 +19,20 @@ use super::statement::{Actions, Effect};
 
 pub use outsiders::{Outsider, outsiders};
 
-/// Something to look at.
+/// A problem found in a policy document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// `error` (the document is refused) or `warning`.
+    /// `error` if the document is refused, otherwise `warning`.
     pub level: &'static str,
-    /// A short name of the check.
+    /// The short name of the check, such as `confused-deputy`.
     pub check: &'static str,
-    /// What is the matter.
+    /// What is wrong and what to do about it.
     pub message: String,
-    /// JSON pointer.
+    /// A JSON pointer (RFC 6901) to the place.
     pub pointer: String,
-    /// Counted from 1.
+    /// The line, counted from 1.
     pub line: usize,
-    /// Counted from 1.
+    /// The column in characters, counted from 1.
     pub column: usize,
 }
 
@@ -49,7 +49,7 @@ impl From<ParseError> for Finding {
     }
 }
 
-/// Checks a document. `account`, if known, is its owner: principals of others are foreign.
+/// Checks a document. `account`, if known, owns it: principals of other accounts count as foreign.
 pub fn lint(kind: Kind, text: &str, account: Option<&str>) -> Vec<Finding> {
     let policy = match Policy::parse(kind, text) {
         Ok(policy) => policy,
@@ -80,18 +80,18 @@ pub fn lint(kind: Kind, text: &str, account: Option<&str>) -> Vec<Finding> {
         for (action, meant) in named.iter().filter_map(actions::unknown) {
             let service = action.split(':').next().unwrap_or_default();
             let meant = meant
-                .map(|meant| format!(": `{meant}` may be meant"))
+                .map(|meant| format!("; did you mean `{meant}`?"))
                 .unwrap_or_default();
             warn(
                 "unknown-action",
-                format!("`{action}` is no action of {service}{meant}"),
+                format!("`{service}` has no action `{action}`{meant}"),
             );
         }
     }
     findings
 }
 
-/// What a condition comes to whose key no request has, where that decides the statement.
+/// What a condition on a key that no request has leads to, if that decides the statement.
 fn absent_key(kind: Kind, effect: Effect, condition: &Condition) -> Option<String> {
     let key = condition.key();
     let why = keys::why_absent(key, kind)?;
@@ -99,13 +99,13 @@ fn absent_key(kind: Kind, effect: Effect, condition: &Condition) -> Option<Strin
         (false, Effect::Allow) => "the statement never allows",
         (false, Effect::Deny) => "the statement never denies",
         (true, _) if condition.is_negated() => "the condition holds for every request",
-        // What was written for an absent key does what it says.
+        // A condition written for the case of an absent key works as intended.
         (true, _) => return None,
     };
     let meant = match keys::find(key) {
         Some(_) => None,
         None => {
-            // Of another service's keys nothing is known.
+            // The keys of other services are not known.
             let service = key.split(':').next().unwrap_or_default();
             let same = |name: &&str| {
                 name.split(':')
@@ -116,7 +116,7 @@ fn absent_key(kind: Kind, effect: Effect, condition: &Condition) -> Option<Strin
         }
     };
     let meant = meant
-        .map(|meant| format!("; `{meant}` may be meant"))
+        .map(|meant| format!("; did you mean `{meant}`?"))
         .unwrap_or_default();
     Some(format!(
         "no request to this broker has the key `{key}` ({why}): {outcome}{meant}"
@@ -307,11 +307,11 @@ mod tests {
             panic!("{messages:?}")
         };
         assert!(
-            key.contains("never denies") && key.contains("`aws:PrincipalAccount` may be meant"),
+            key.contains("never denies") && key.contains("did you mean `aws:PrincipalAccount`?"),
             "{key}"
         );
         assert!(
-            action.contains("`sts:AsumeRole`") && action.contains("`sts:AssumeRole` may be meant"),
+            action.contains("`sts:AsumeRole`") && action.contains("did you mean `sts:AssumeRole`?"),
             "{action}"
         );
     }

@@ -1,10 +1,10 @@
-//! Whether a statement speaks of the action and the resource of a request.
+//! Tells whether a statement covers the action and the resource of a request.
 
 use super::pattern::{ArnPattern, Match};
 use super::request::Request;
 use super::statement::{ActionPattern, Actions, Effect, Resources, Statement};
 
-/// Resource and conditions; principal and action are the callers' business.
+/// Whether the resource and the conditions match. Callers check the principal and the action.
 pub(super) fn applies_to_resource(statement: &Statement, request: &Request<'_>) -> bool {
     let in_doubt = statement.effect.applies_in_doubt();
     resource_matches(statement, request)
@@ -14,7 +14,7 @@ pub(super) fn applies_to_resource(statement: &Statement, request: &Request<'_>) 
             .all(|c| c.holds(request.context, in_doubt))
 }
 
-/// Whether the Action or NotAction element speaks of the action.
+/// Whether the Action or NotAction element covers the action.
 pub(super) fn action_matches(statement: &Statement, request: &Request<'_>) -> bool {
     match &statement.actions {
         Actions::Are(patterns) => patterns.iter().any(|p| p.matches(request)),
@@ -22,7 +22,7 @@ pub(super) fn action_matches(statement: &Statement, request: &Request<'_>) -> bo
     }
 }
 
-/// Whether the Resource or NotResource element speaks of the resource.
+/// Whether the Resource or NotResource element covers the resource.
 pub(super) fn resource_matches(statement: &Statement, request: &Request<'_>) -> bool {
     match &statement.resources {
         Resources::Implied => true,
@@ -33,8 +33,8 @@ pub(super) fn resource_matches(statement: &Statement, request: &Request<'_>) -> 
     }
 }
 
-/// `NotResource`: a variable without a value names nothing, and what that leaves is not
-/// documented: a Deny then applies and an Allow does not.
+/// Whether a `NotResource` element covers the resource. A variable without a value matches nothing,
+/// and AWS does not document what follows: a Deny then applies and an Allow does not.
 fn excluded(patterns: &[ArnPattern], effect: Effect, request: &Request<'_>) -> bool {
     let mut doubt = false;
     for pattern in patterns {

@@ -1,24 +1,25 @@
-//! Whether the Principal element of a statement names a caller, and in which of its forms.
+//! Tells whether the Principal element of a statement names a caller, and by which of its forms.
 //!
-//! IAM User Guide, "AWS JSON policy elements: Principal" and "NotPrincipal".
+//! The rules are in the IAM User Guide, "AWS JSON policy elements: Principal" and "NotPrincipal".
 
 use super::principals::{PrincipalPattern, Principals};
 use super::request::{Principal, Request};
 use super::shared_issuers::is_unbound;
 use super::statement::{Effect, Statement};
 
-/// How a resource policy names the principal that it allows, weakest first.
+/// How a resource policy names the principal that it allows, from the weakest to the strongest
+/// form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Named {
-    /// Only by its account: that account's own policies must allow too.
+    /// By its account: the account's own policies must allow the request too.
     Account,
-    /// By its role: within boundary and session policies.
+    /// By its role: the permissions boundary and session policies still limit the grant.
     Role,
-    /// Itself, or everybody: nothing limits the grant.
+    /// By itself, or as everybody: nothing limits the grant.
     Directly,
 }
 
-/// Whether the Principal element speaks of the caller; none where there may be none.
+/// Whether the Principal element matches the caller; `None` if the statement has no such element.
 pub(super) fn principal_matches(
     statement: &Statement,
     request: &Request<'_>,
@@ -36,16 +37,18 @@ pub(super) fn principal_matches(
                 .iter()
                 .all(|p| names(p, &request.principal, Effect::Deny).is_none()),
         ),
-        // "NotPrincipal" with "Deny" always hits a principal that has a permissions boundary; else
-        // only a principal that is named in each of its forms (account, role, session) escapes.
+        // `NotPrincipal` with `Deny` always applies to a principal that has a permissions boundary.
+        // Otherwise a principal escapes only if each of its forms (account, role, session) is
+        // named.
         (Principals::AreNot(patterns), Effect::Deny) => {
             Some(bounded || !names_fully(patterns, &request.principal))
         }
     }
 }
 
-/// How an entry of a statement's Principal names the principal. `*` in an Allow does not name an
-/// identity provider that many organisations share, unless the conditions say whose tokens are meant.
+/// How an entry of a statement's Principal names the principal, if it does. `*` in an Allow does
+/// not name an identity provider that many organisations share unless the conditions say whose
+/// tokens are meant.
 pub(super) fn names_in(
     statement: &Statement,
     pattern: &PrincipalPattern,
@@ -61,8 +64,8 @@ pub(super) fn names_in(
     (!stranger).then_some(named)
 }
 
-/// How an entry names the principal. `effect` decides what documentation leaves open: whether
-/// `{"AWS": "*"}` names an identity provider. A Deny hits it, an Allow does not let it in.
+/// How an entry names the principal, if it does. AWS's documentation leaves open whether `{"AWS":
+/// "*"}` names an identity provider: here it does if `effect` is Deny, and does not if it is Allow.
 pub(super) fn names(
     pattern: &PrincipalPattern,
     principal: &Principal<'_>,
@@ -124,9 +127,10 @@ pub(super) fn names(
     }
 }
 
-/// Whether the entries name the principal in each form that it has: account, role and session.
+/// Whether the entries name every form of the principal: account, role and session.
 fn names_fully(patterns: &[PrincipalPattern], principal: &Principal<'_>) -> bool {
-    // `NotPrincipal` of a Deny: what is named in doubt is not spared, so these are read as an Allow reads them.
+    // This is the `NotPrincipal` of a Deny: an entry that only may name the principal must not
+    // spare it, so the entries are read as in an Allow.
     let named = |wanted| {
         patterns
             .iter()

@@ -1,25 +1,25 @@
 //! Wildcards and `${variables}` in actions, resources, principals and string conditions.
 //!
 //! A pattern is compiled to atoms once. Matching never allocates and never recurses: after a
-//! mismatch it goes back only to the last star, so its cost is at most the length of the pattern
+//! mismatch it returns only to the last star, so its cost is at most the length of the pattern
 //! times the length of the text, whatever the number of stars.
 
 use super::context::{Context, Value};
 
-/// The most `?` in one pattern: a star before thousands of them would make every position of a text
-/// a long attempt.
+/// The maximum number of `?` in a pattern. A star before thousands of them would make matching slow
+/// at every position of a text.
 const MAX_ONES: usize = 64;
 
-/// What a pattern is made of.
+/// One element of a compiled pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Atom {
-    /// Bytes that must be there as they are.
+    /// Bytes that must match exactly.
     Literal(Box<str>),
     /// `?`: exactly one character (not one byte).
     One,
-    /// `*`: any text, also none.
+    /// `*`: any text, including none.
     Star,
-    /// `${key}` or `${key, 'default'}`: the text of a single-valued key, taken literally.
+    /// `${key}` or `${key, 'default'}`: the value of a single-valued key, matched literally.
     Variable {
         key: Box<str>,
         default: Option<Box<str>>,
@@ -32,12 +32,12 @@ pub(super) struct Pattern {
     atoms: Box<[Atom]>,
 }
 
-/// What special characters mean in a pattern.
+/// Which special characters a pattern has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Syntax {
     /// `*` and `?` are wildcards.
     pub wildcards: bool,
-    /// `${…}` is a variable or an escape. Only in documents of version 2012-10-17.
+    /// `${…}` is a variable or an escape. This holds only in documents of version 2012-10-17.
     pub variables: bool,
 }
 
@@ -46,12 +46,13 @@ pub(super) struct Syntax {
 pub(super) enum Match {
     Yes,
     No,
-    /// A variable without a value and without a default: the pattern matches nothing.
+    /// A variable has neither a value nor a default, so the pattern matches nothing.
     NoValue,
 }
 
 impl Pattern {
-    /// Compiles `text`. Fails, with the rule, when a `${` is not closed or names no key.
+    /// Compiles `text`. The error is the rule that it breaks: a `${` is not closed or names no key,
+    /// or there are too many `?`.
     pub fn parse(text: &str, syntax: Syntax) -> Result<Self, &'static str> {
         let mut atoms = Vec::new();
         let mut literal = String::new();
@@ -69,14 +70,14 @@ impl Pattern {
                 '?' if syntax.wildcards => {
                     ones += 1;
                     if ones > MAX_ONES {
-                        return Err("a pattern has at most 64 `?`");
+                        return Err("a pattern may have at most 64 `?`");
                     }
                     flush(&mut atoms, &mut literal);
                     atoms.push(Atom::One);
                 }
                 '$' if syntax.variables && rest.starts_with('{') => {
                     let Some((name, after)) = rest.get(1..).and_then(|r| r.split_once('}')) else {
-                        return Err("a policy variable `${` is not closed by `}`");
+                        return Err("a policy variable that begins with `${` must end with `}`");
                     };
                     rest = after;
                     match name {
@@ -96,27 +97,29 @@ impl Pattern {
         })
     }
 
-    /// Compares byte by byte as documents are written.
+    /// Matches byte for byte.
     pub fn matches(&self, text: &str, context: &Context<'_>) -> Match {
         self.run(text, context, |a, b| a == b)
     }
 
-    /// Compares ASCII letters without regard to case (`StringEqualsIgnoreCase`, action names).
+    /// Matches ASCII letters without regard to case, as for `StringEqualsIgnoreCase` and action
+    /// names.
     pub fn matches_ignore_case(&self, text: &str, context: &Context<'_>) -> Match {
         self.run(text, context, |a, b| a.eq_ignore_ascii_case(b))
     }
 
-    /// Whether a text without variables matches, without regard to case.
+    /// Whether `text` matches without regard to case and without any variable having a value.
     pub fn is_like(&self, text: &str) -> bool {
         self.matches_ignore_case(text, &Context::default()) == Match::Yes
     }
 
-    /// Whether every text matches: `*`.
+    /// Whether the pattern is `*`, which every text matches.
     pub fn is_any(&self) -> bool {
         !self.atoms.is_empty() && self.atoms.iter().all(|atom| matches!(atom, Atom::Star))
     }
 
-    /// The text before the first wildcard, and whether that is all; none with a variable in it.
+    /// The text before the first wildcard and whether that is the whole pattern; `None` if it has a
+    /// variable.
     pub fn pinned(&self) -> Option<(String, bool)> {
         let (mut literal, mut whole) = (String::new(), true);
         for atom in &self.atoms {
@@ -131,7 +134,7 @@ impl Pattern {
     }
 
     fn run(&self, text: &str, context: &Context<'_>, same: fn(&[u8], &[u8]) -> bool) -> Match {
-        // Most patterns have one of these shapes.
+        // Fast paths for the most common forms.
         let simple = match &*self.atoms {
             [] => text.is_empty(),
             [Atom::Star] => true,
@@ -145,7 +148,7 @@ impl Pattern {
     }
 
     fn search(&self, text: &str, context: &Context<'_>, same: fn(&[u8], &[u8]) -> bool) -> Match {
-        // A variable without a value must be noticed even where the text would fail before it.
+        // A variable without a value must be noticed even if the text fails to match before it.
         for atom in &self.atoms {
             if let Atom::Variable { key, default } = atom
                 && resolve(key, default.as_deref(), context).is_none()
@@ -196,7 +199,8 @@ fn flush(atoms: &mut Vec<Atom>, literal: &mut String) {
     }
 }
 
-/// `key` or `key, 'default'`: IAM User Guide, "Policy variables", "Specifying default values".
+/// Reads `key` or `key, 'default'`. IAM User Guide, "Policy variables", "Specifying default
+/// values".
 fn variable(name: &str) -> Result<Atom, &'static str> {
     let (key, default) = match name.split_once(',') {
         None => (name.trim(), None),
@@ -212,7 +216,7 @@ fn variable(name: &str) -> Result<Atom, &'static str> {
         }
     };
     if key.is_empty() {
-        return Err("a policy variable names a condition key");
+        return Err("a policy variable must name a condition key");
     }
     Ok(Atom::Variable {
         key: key.to_ascii_lowercase().into(),
@@ -223,7 +227,8 @@ fn variable(name: &str) -> Result<Atom, &'static str> {
 fn resolve<'a>(key: &str, default: Option<&'a str>, context: &'a Context<'_>) -> Option<&'a str> {
     match context.lookup(key) {
         Some(Value::One(text)) => Some(text),
-        // Only single-valued keys can be variables; a key with several values counts as none.
+        // Only single-valued keys can be used as variables; a key with several values counts as
+        // absent.
         Some(Value::Many(_)) => None,
         None => default,
     }
@@ -234,7 +239,7 @@ fn prefix(text: &[u8], pos: usize, wanted: &[u8], same: fn(&[u8], &[u8]) -> bool
     same(there, wanted).then_some(wanted.len())
 }
 
-/// The length in bytes of the character that begins with this byte of valid UTF-8.
+/// The length in bytes of a UTF-8 character that begins with this byte.
 fn char_len(lead: u8) -> usize {
     match lead {
         0xf0.. => 4,
@@ -244,30 +249,31 @@ fn char_len(lead: u8) -> usize {
     }
 }
 
-/// A resource or `Arn*` pattern: six colon-delimited parts, each matched by itself, so that a
-/// wildcard never reaches over a colon; the sixth part runs to the end of the text.
+/// A resource or `Arn*` pattern: six colon-separated parts, each matched by itself, so that a
+/// wildcard never matches across a colon. The sixth part runs to the end of the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ArnPattern {
-    /// Only `*`.
+    /// The pattern `*`.
     Any,
     Parts(Box<[Pattern; 6]>),
 }
 
 impl ArnPattern {
-    /// Fails, with the rule, when the text is neither `*` nor six parts that begin with `arn`.
+    /// Compiles `text`. The error is the rule that it breaks: it must be `*` or six parts that
+    /// begin with `arn`.
     pub fn parse(text: &str, variables: bool) -> Result<Self, &'static str> {
         Self::compile(
             text,
             variables,
-            "must be `*` or an ARN: six parts with colons between them, the first one `arn`",
+            "must be `*` or an ARN: six parts separated by colons, of which the first is `arn`",
         )
     }
 
-    /// As [`ArnPattern::parse`], but the parts after the service may be left out: a part that is left
-    /// out is `*`, so that `arn:aws:sqs` names every resource of Amazon SQS.
+    /// Like [`ArnPattern::parse`], but the parts after the service may be left out. A missing part
+    /// counts as `*`, so that `arn:aws:sqs` names every resource of Amazon SQS.
     pub fn parse_abbreviated(text: &str, variables: bool) -> Result<Self, &'static str> {
         const RULE: &str =
-            "must be `*` or an ARN that names at least its partition and service: `arn:aws:sqs`";
+            "must be `*` or an ARN with at least a partition and a service, such as `arn:aws:sqs`";
         let given = text.splitn(6, ':').count();
         match text.split(':').nth(2) {
             Some(service) if given < 6 && !service.is_empty() => {
@@ -297,7 +303,8 @@ impl ArnPattern {
         if first != "arn" && first != "*" {
             return Err(rule);
         }
-        // Variables work only in the sixth part: IAM User Guide, "Where you can use policy variables".
+        // Variables work only in the sixth part: IAM User Guide, "Where you can use policy
+        // variables".
         Ok(Self::Parts(Box::new([
             part(first, false)?,
             part(second, false)?,
@@ -308,7 +315,7 @@ impl ArnPattern {
         ])))
     }
 
-    /// Whether it leaves both the account and the resource open: `*`, `arn:aws:iam::*:*`.
+    /// Whether the pattern leaves both the account and the resource open: `*`, `arn:aws:iam::*:*`.
     pub fn is_any(&self) -> bool {
         match self {
             Self::Any => true,
@@ -316,7 +323,7 @@ impl ArnPattern {
         }
     }
 
-    /// As [`Pattern::pinned`], of the whole ARN.
+    /// Like [`Pattern::pinned`], for the whole ARN.
     pub fn pinned(&self) -> Option<(String, bool)> {
         let Self::Parts(patterns) = self else {
             return Some((String::new(), false));

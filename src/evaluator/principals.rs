@@ -1,52 +1,54 @@
-//! The Principal element: the forms in which it names somebody, and their texts.
+//! The Principal element: the forms in which it can name principals.
 //!
-//! IAM User Guide, "AWS JSON policy elements: Principal". Who a caller is, and whether an entry names
-//! it, is for `naming.rs`.
+//! The rules are in the IAM User Guide, "AWS JSON policy elements: Principal". `naming.rs` decides
+//! whether an entry names a caller.
 
-/// The element of one statement.
+/// The Principal element of one statement.
 #[derive(Debug, Clone)]
 pub(super) enum Principals {
-    /// There is no such element: the policy is its principal's own.
+    /// There is no such element: the policy belongs to its principal.
     Implied,
     Are(Box<[PrincipalPattern]>),
     AreNot(Box<[PrincipalPattern]>),
 }
 
-/// One entry of a Principal element. No entry has a wildcard inside.
+/// One entry of a Principal element. An entry never contains a wildcard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PrincipalPattern {
     /// `"*"`: everybody.
     Any,
-    /// `{"AWS": "*"}`: everybody in an account. An Allow does not name identity providers by it.
+    /// `{"AWS": "*"}`: everybody in any account. In an Allow it does not name identity providers.
     AnyAws,
-    /// An account: twelve digits (of the caller's own partition), or `arn:PARTITION:iam::ACCOUNT:root`.
+    /// An account: twelve digits (in the caller's own partition), or
+    /// `arn:PARTITION:iam::ACCOUNT:root`.
     Account {
         partition: Option<Box<str>>,
         id: Box<str>,
     },
-    /// `arn:aws:iam::ACCOUNT:role/PATH/NAME`, which every session of the role carries. Compared whole
-    /// with a caller whose path is known.
+    /// `arn:aws:iam::ACCOUNT:role/PATH/NAME`, which matches every session of the role. The whole
+    /// ARN is compared if the caller's path is known.
     Role {
         arn: Box<str>,
         account: Box<str>,
         name: Box<str>,
     },
-    /// Any other principal ARN, compared whole: a user, an assumed-role or federated-user session.
+    /// Any other principal ARN, compared as a whole: a user, or an assumed-role or federated-user
+    /// session.
     Exact(Box<str>),
-    /// A user or a role by its unique id (`AIDA…`, `AROA…`), whatever its name is now.
+    /// A user or role by its unique id (`AIDA…`, `AROA…`), whatever its current name.
     Id(Box<str>),
-    /// One session of a role: the role's unique id, and the session's name.
+    /// One session of a role, by the role's unique id and the session's name.
     Session { role: Box<str>, name: Box<str> },
-    /// `{"Federated": …}`: an identity provider, by ARN or domain.
+    /// `{"Federated": …}`: an identity provider by ARN or domain.
     Federated(Box<str>),
-    /// `{"Service": …}`.
+    /// `{"Service": …}`: a service by its principal name, such as `ec2.amazonaws.com`.
     Service(Box<str>),
-    /// `{"CanonicalUser": …}`: legal, and nobody Brevet knows.
+    /// `{"CanonicalUser": …}`: allowed in a policy, but matches nobody in Brevet.
     CanonicalUser,
 }
 
 impl PrincipalPattern {
-    /// One text under `AWS`. The error is the rule that it breaks.
+    /// Reads one text under `AWS`. The error is the rule that it breaks.
     pub fn parse_aws(text: &str) -> Result<Self, &'static str> {
         let digits = |t: &str| t.len() == 12 && t.bytes().all(|b| b.is_ascii_digit());
         if text == "*" {
@@ -61,7 +63,8 @@ impl PrincipalPattern {
         if text.contains(['*', '?']) {
             return Err("a principal ARN must not have a wildcard");
         }
-        // Policies are stored with unique ids, and one that nobody has any more is shown as it is.
+        // Policies are stored with unique ids. An id that no longer belongs to anybody stays as it
+        // is.
         if is_unique_id(text) {
             return Ok(Self::Id(text.into()));
         }
@@ -80,7 +83,7 @@ impl PrincipalPattern {
             (next(), next(), next(), next(), next(), next());
         if arn != "arn" || partition.is_empty() || !region.is_empty() || !digits(account) {
             return Err(
-                "an AWS principal is `*`, a 12-digit account, a principal's ARN or its unique id",
+                "an AWS principal must be `*`, a 12-digit account id, a principal's ARN or its unique id",
             );
         }
         match (service, resource.split_once('/')) {
@@ -94,7 +97,7 @@ impl PrincipalPattern {
                     account: account.into(),
                     name: name.into(),
                 }),
-                _ => Err("the role's name is missing"),
+                _ => Err("the ARN of a role must end in the role's name"),
             },
             ("iam", Some(("user", name))) if !name.is_empty() => Ok(Self::Exact(text.into())),
             ("sts", Some(("assumed-role", rest)))
@@ -106,23 +109,23 @@ impl PrincipalPattern {
                 Ok(Self::Exact(text.into()))
             }
             _ => Err(
-                "an AWS principal is an account, a user, a role, an assumed-role or a federated-user session",
+                "an AWS principal must be an account, a user, a role, an assumed-role session or a federated-user session",
             ),
         }
     }
 }
 
-/// The form of a unique id of a user or role: 16 to 128 letters and digits. IAM API Reference, "User":
-/// `UserId`.
+/// Whether the text has the form of a unique id of a user or role: 16 to 128 letters and digits.
+/// IAM API Reference, "User": `UserId`.
 fn is_unique_id(text: &str) -> bool {
     (16..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric())
 }
 
-/// How a Principal element names a user, a role or a session.
+/// How a Principal element names a user, role or session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NamedPrincipal<'a> {
     /// By its ARN.
     ByArn(&'a str),
-    /// By its unique id, or its role's.
+    /// By its own unique id, or by that of its role.
     ById(&'a str),
 }

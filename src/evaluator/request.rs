@@ -1,50 +1,51 @@
-//! The question and the answer: a request, the policies in force for it, and the decision.
+//! The input and the output of the evaluator: a request, the policies in force for it, and the
+//! decision.
 //!
-//! Only types: how they are judged is in `evaluate.rs`.
+//! This file has only types; `evaluate.rs` has the rules.
 
 use super::context::Context;
 use super::document::Policy;
 
-/// Who asks.
+/// The principal that makes a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Principal<'a> {
-    /// An IAM user, by ARN.
+    /// An IAM user.
     User {
-        /// Twelve digits.
+        /// The 12-digit account id.
         account: &'a str,
         /// The user's ARN.
         arn: &'a str,
-        /// The user's unique id (`AIDA…`), where it is known.
+        /// The user's unique id (`AIDA…`), if known.
         id: Option<&'a str>,
     },
     /// A session of a role: `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`.
     RoleSession {
-        /// Twelve digits.
+        /// The 12-digit account id.
         account: &'a str,
         /// The role's name without its path.
         role: &'a str,
-        /// The role's ARN with its path. Where it is not known, the name says which role it is.
+        /// The role's ARN with its path, if known. Without it, the role is identified by its name.
         role_arn: Option<&'a str>,
         /// The session's ARN.
         arn: &'a str,
-        /// The role's unique id (`AROA…`), where it is known.
+        /// The role's unique id (`AROA…`), if known.
         id: Option<&'a str>,
     },
     /// A session of GetFederationToken: `arn:aws:sts::ACCOUNT:federated-user/NAME`.
     FederatedUser {
-        /// Twelve digits.
+        /// The 12-digit account id.
         account: &'a str,
         /// The session's ARN.
         arn: &'a str,
     },
-    /// An identity provider, by ARN or domain; only `Federated` entries name it.
+    /// An identity provider, by ARN or domain. Only `Federated` entries name it.
     Federated(&'a str),
-    /// A service; only `Service` entries name it.
+    /// A service. Only `Service` entries name it.
     Service(&'a str),
 }
 
 impl<'a> Principal<'a> {
-    /// Twelve digits; none for those who belong to no account.
+    /// The 12-digit account id, or `None` for principals outside any account.
     pub(super) fn account(&self) -> Option<&'a str> {
         match self {
             Self::User { account, .. }
@@ -54,7 +55,7 @@ impl<'a> Principal<'a> {
         }
     }
 
-    /// The partition of its ARN: `aws`, `aws-us-gov`, `aws-cn`.
+    /// The partition of the principal's ARN: `aws`, `aws-us-gov` or `aws-cn`.
     pub(super) fn partition(&self) -> Option<&'a str> {
         match self {
             Self::User { arn, .. }
@@ -65,42 +66,44 @@ impl<'a> Principal<'a> {
     }
 }
 
-/// What is asked.
+/// A request to decide.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
-    /// Who asks.
+    /// The principal that makes the request.
     pub principal: Principal<'a>,
-    /// `service:Name`.
+    /// The action, as `service:Name`.
     pub action: &'a str,
-    /// A literal name, even if it holds `*` or `?`.
+    /// The resource's ARN, taken literally even if it contains `*` or `?`.
     pub resource: &'a str,
-    /// The account that owns the resource (not every ARN names it).
+    /// The account that owns the resource, since not every ARN contains it.
     pub resource_account: &'a str,
-    /// What is known of each condition key.
+    /// The condition keys of the request.
     pub context: &'a Context<'a>,
 }
 
 /// The policies in force for one request.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Policies<'a> {
-    /// Of the user and its groups, or of the role; managed and inline.
+    /// The managed and inline policies of the user and its groups, or of the role.
     pub identity: &'a [&'a Policy],
     /// The resource's policy, or the role's trust policy.
     pub resource: Option<&'a Policy>,
-    /// Whether `resource` is a trust policy, which must always allow.
+    /// Whether `resource` is a trust policy, without whose consent nothing is allowed.
     pub resource_is_trust: bool,
-    /// Session policies, which act as one document; `None`: none was passed.
+    /// Session policies, which are combined as one document. `None` if none was passed.
     pub session: Option<&'a [&'a Policy]>,
-    /// The permissions boundary.
+    /// The permissions boundary of the user or role, if it has one.
     pub boundary: Option<&'a Policy>,
-    /// Service control policies from the root down, a list a level; `None`: not in an organization.
+    /// Service control policies from the root down, one list for each level. `None` outside an
+    /// organization.
     pub service_control: Option<&'a [&'a [&'a Policy]]>,
-    /// Resource control policies, likewise; what `RCPFullAWSAccess` allows is not spelled out.
+    /// Resource control policies, likewise. The default `RCPFullAWSAccess` is implied and not
+    /// listed.
     pub resource_control: Option<&'a [&'a [&'a Policy]]>,
 }
 
 impl<'a> Policies<'a> {
-    /// Every policy in force with its place.
+    /// Every policy in force, with the place that it has in `self`.
     pub(super) fn in_force(&self) -> impl Iterator<Item = (Source, &'a Policy)> + use<'a> {
         let levels = |set: Option<&'a [&'a [&'a Policy]]>, source: fn(usize, usize) -> Source| {
             let set = set.unwrap_or_default().iter().enumerate();
@@ -131,54 +134,54 @@ impl<'a> Policies<'a> {
     }
 }
 
-/// The three answers.
+/// The possible results of an evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Something allows and nothing denies.
+    /// All required policies allow the request, and none denies it.
     Allowed,
     /// A Deny statement applies.
     ExplicitlyDenied,
-    /// Nothing denies, and something that is needed is missing.
+    /// No statement denies the request, but a policy that has to allow it does not.
     ImplicitlyDenied,
 }
 
 /// Which of the policies in force a statement belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// `Policies::identity`, by position.
+    /// A policy of [`Policies::identity`], by position.
     Identity(usize),
-    /// The resource's or the trust policy.
+    /// The resource's policy or the role's trust policy.
     Resource,
-    /// `Policies::session`, by position.
+    /// A policy of [`Policies::session`], by position.
     Session(usize),
     /// The permissions boundary.
     Boundary,
-    /// `Policies::service_control`, by level and position.
+    /// A policy of [`Policies::service_control`], by level and position.
     ServiceControl(usize, usize),
-    /// `Policies::resource_control`, by level and position.
+    /// A policy of [`Policies::resource_control`], by level and position.
     ResourceControl(usize, usize),
 }
 
-/// A statement, by its place in the policies in force.
+/// A statement, by its position in the policies in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StatementRef {
-    /// The policy.
+    /// The policy that contains the statement.
     pub source: Source,
-    /// The statement's position in it, from 0.
+    /// The statement's position in the policy, from 0.
     pub index: usize,
 }
 
-/// The answer and the statement that made it.
+/// The result of an evaluation and the statement that caused it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decision {
-    /// Allowed or not, and how.
+    /// Whether the request is allowed, explicitly denied or implicitly denied.
     pub outcome: Outcome,
-    /// The statement that denied, or that granted; none where something was missing.
+    /// The statement that denied or allowed the request; `None` for an implicit deny.
     pub by: Option<StatementRef>,
 }
 
 impl Decision {
-    /// Something that is needed does not allow.
+    /// The implicit deny: a policy that has to allow the request does not.
     pub(super) const MISSING: Self = Self {
         outcome: Outcome::ImplicitlyDenied,
         by: None,
@@ -198,7 +201,7 @@ impl Decision {
         }
     }
 
-    /// Whether the request may go on.
+    /// Whether the request is allowed.
     pub fn is_allowed(&self) -> bool {
         self.outcome == Outcome::Allowed
     }

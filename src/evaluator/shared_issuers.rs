@@ -1,8 +1,8 @@
-//! Identity providers that many organisations share, all of them under one issuer, and whether the
-//! conditions of a statement say whose tokens are meant.
+//! Identity providers that many organisations share under one issuer, and whether the conditions of
+//! a statement say whose tokens are meant.
 //!
-//! `shared_issuers.json` is the list of such providers that AWS publishes (and its source), with what
-//! in their tokens names the organisation.
+//! `shared_issuers.json` lists the providers that AWS publishes, with the source, and says which
+//! claims of their tokens identify the organisation.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -11,17 +11,17 @@ use serde::Deserialize;
 
 use super::condition::Condition;
 
-/// A provider whose tokens every one of its customers can get, all under one issuer.
+/// A provider that issues tokens to all of its customers under the same issuer.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SharedProvider {
-    /// For people.
+    /// The provider's name as people know it, such as `GitLab`.
     pub name: String,
-    /// As a provider's ARN names them.
+    /// The issuers, written as in a provider's ARN.
     pub issuers: Vec<String>,
-    /// The claim that AWS demands a trust policy to evaluate; none where AWS demands nothing.
+    /// The claim that AWS requires a trust policy to check; `None` if AWS requires none.
     pub control: Option<String>,
-    /// By claim, or by whole condition key: the forms of values that name an owner.
+    /// For each claim or whole condition key, the forms of values that identify an owner.
     pub(super) names_an_owner: BTreeMap<String, Vec<String>>,
 }
 
@@ -32,25 +32,26 @@ struct List {
     _source: String,
     #[serde(rename = "how_to_read")]
     _how_to_read: Vec<String>,
-    /// Values that every tenant's tokens have alike.
+    /// Values that the tokens of every tenant have in common.
     no_owner: Vec<String>,
     providers: Vec<SharedProvider>,
 }
 
-/// A part of this program, which a test reads; none if it could not be read: every provider then counts
-/// as shared.
+/// The list, which is compiled into the program and read by a test. `None` if it cannot be read;
+/// every provider then counts as shared.
 static LIST: LazyLock<Option<List>> =
     LazyLock::new(|| serde_json::from_str(include_str!("shared_issuers.json")).ok());
 
-/// All of them.
+/// All shared providers.
 pub fn shared_providers() -> &'static [SharedProvider] {
     LIST.as_ref()
         .map(|list| list.providers.as_slice())
         .unwrap_or_default()
 }
 
-/// Whether a provider's tokens are anybody's, and no condition says whose are meant: only an
-/// equality does, of a claim that names an owner, with no wildcard before the owner ends and no variable.
+/// Whether anybody can get the provider's tokens and no condition says whose are meant. Only an
+/// equality on a claim that identifies an owner does, with no variable and no wildcard before the
+/// end of the owner's name.
 pub(super) fn is_unbound(provider_arn: &str, conditions: &[Condition]) -> bool {
     let Some(issuer) = issuer(provider_arn) else {
         return false;
@@ -73,7 +74,7 @@ pub(super) fn is_unbound(provider_arn: &str, conditions: &[Condition]) -> bool {
         let (Some((_, forms)), Some(pinned)) = (forms, condition.pinned()) else {
             return false;
         };
-        // An operator may compare without case, so no spelling of such a value names an owner.
+        // An operator may ignore case, so no spelling of such a value identifies an owner.
         let is_everybodys = |literal: &str| {
             list.no_owner
                 .iter()
@@ -91,8 +92,8 @@ fn claim_key(issuer: &str, claim: &str) -> String {
     format!("{issuer}:{claim}").to_ascii_lowercase()
 }
 
-/// Whether a value is of a form that names an owner. `literal` is the text before its first
-/// wildcard; `whole`: it has none.
+/// Whether a value has one of the forms that identify an owner. `literal` is the text before the
+/// value's first wildcard, and `whole` says that it has no wildcard.
 fn names_an_owner(forms: &[String], literal: &str, whole: bool) -> bool {
     forms.iter().any(|form| {
         let (before, end) = form.split_once("OWNER").unwrap_or((form, ""));
@@ -105,8 +106,8 @@ fn names_an_owner(forms: &[String], literal: &str, whole: bool) -> bool {
     })
 }
 
-/// An issuer's entry, and its name in the list. Trailing slashes and the port of https are no
-/// difference that a tenant could make.
+/// The entry of an issuer and its name in the list. Trailing slashes and the https port are
+/// ignored, since tenants cannot differ by them.
 pub(super) fn find(issuer: &str) -> Option<(&'static SharedProvider, &'static str)> {
     let (host, path) = issuer.split_once('/').unwrap_or((issuer, ""));
     let host = host.strip_suffix(":443").unwrap_or(host);
@@ -119,7 +120,7 @@ pub(super) fn find(issuer: &str) -> Option<(&'static SharedProvider, &'static st
         .find_map(|p| p.issuers.iter().find(|i| is(i)).map(|i| (p, i.as_str())))
 }
 
-/// `HOST/PATH` of a provider's ARN.
+/// The `HOST/PATH` part of a provider's ARN.
 pub(super) fn issuer(provider_arn: &str) -> Option<&str> {
     provider_arn
         .split_once(":oidc-provider/")

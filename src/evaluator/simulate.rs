@@ -1,6 +1,6 @@
-//! Cases in the format of `tests/data/policy/FORMAT.md`: a request and the policies in force, or a
-//! document that may be malformed. Read from a line of JSON, decided, and compared with what the
-//! line expects.
+//! Policy test cases in the format of `tests/data/policy/FORMAT.md`: each line of JSON has a
+//! request with its policies, or a document that may be malformed. A line is read, decided, and
+//! compared with the result that it expects.
 
 mod case;
 
@@ -11,26 +11,26 @@ use super::{Decision, Explanation, Outcome, Source, StatementRef, evaluate, expl
 
 pub use case::kind;
 
-/// What came of a line.
+/// The result of one line.
 #[derive(Debug, Serialize)]
 pub struct Verdict {
-    /// The case's name; empty when the line could not be read.
+    /// The case's name, or an empty text if the line could not be read.
     pub name: String,
-    /// `Allowed`, `ExplicitlyDenied`, `ImplicitlyDenied`; `accept` or `reject` of a document;
-    /// `error` when the line is no case.
+    /// `Allowed`, `ExplicitlyDenied` or `ImplicitlyDenied` for a request, `accept` or `reject` for
+    /// a document, and `error` if the line is not a valid case.
     pub decision: String,
-    /// The statement that decided.
+    /// The statement that decided, such as `identity[0].Statement[2]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub matched: Option<String>,
-    /// Why a document or a line was refused.
+    /// Why the document or the line was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Whether the line expects something else.
+    /// Whether the result differs from what the line expects.
     #[serde(skip)]
     pub differs: bool,
 }
 
-/// Decides one line. A line that is no case is a verdict too, so that it does not stop the rest.
+/// Decides one line. An invalid line gives a verdict too, so that it does not stop the others.
 pub fn simulate(line: &str) -> Verdict {
     match read(line) {
         Err(error) => Verdict {
@@ -61,19 +61,19 @@ pub fn simulate(line: &str) -> Verdict {
     }
 }
 
-/// Explains the decision of one line.
+/// Explains the decision for one line.
 ///
 /// # Errors
-/// When the line is no case of a request.
+/// A message if the line cannot be read, or if it is a document case, which has no decision.
 pub fn explain_case(line: &str) -> Result<(String, Explanation), String> {
     let case = read(line).map_err(|e| e.text)?;
     match case.body {
         Body::Request(request) => Ok((case.name, request.with(explain))),
-        Body::Document(_) => Err("is a case of a document, which has no decision".to_owned()),
+        Body::Document(_) => Err("this case is about a document, which has no decision".to_owned()),
     }
 }
 
-/// As cases and people name it.
+/// The name of the outcome in cases and output.
 pub fn outcome(decision: &Decision) -> &'static str {
     match decision.outcome {
         Outcome::Allowed => "Allowed",
@@ -82,7 +82,7 @@ pub fn outcome(decision: &Decision) -> &'static str {
     }
 }
 
-/// `identity[0].Statement[2]`
+/// The place of a statement, such as `identity[0].Statement[2]`.
 pub fn place(by: StatementRef) -> String {
     let policy = match by.source {
         Source::Identity(i) => format!("identity[{i}]"),

@@ -1,13 +1,13 @@
-//! A statement as it is compiled: what is left of the JSON for those who judge, explain and lint.
+//! A compiled statement: what evaluation, explanation and lint need of its JSON.
 
 use super::condition::Condition;
 use super::pattern::{ArnPattern, Pattern};
 use super::principals::Principals;
 
-/// One statement.
+/// A compiled statement.
 #[derive(Debug, Clone)]
 pub(super) struct Statement {
-    /// Line and column where it begins.
+    /// The line and column at which it begins, both from 1.
     pub begins: (usize, usize),
     pub sid: Option<Box<str>>,
     pub effect: Effect,
@@ -24,7 +24,8 @@ pub(super) enum Effect {
 }
 
 impl Effect {
-    /// The answer to what documentation leaves open: a Deny in doubt applies, an Allow does not.
+    /// Whether a statement with this effect applies if AWS's documentation leaves it open: a Deny
+    /// does, an Allow does not.
     #[inline]
     pub fn applies_in_doubt(self) -> bool {
         self == Self::Deny
@@ -40,9 +41,9 @@ pub(super) enum Actions {
 #[derive(Debug, Clone)]
 pub(super) enum ActionPattern {
     Any,
-    /// `service:name`, each with wildcards and without regard to case.
+    /// `service:name`, each with wildcards and matched without regard to case.
     Named {
-        /// As written.
+        /// The whole pattern as the policy spells it.
         text: Box<str>,
         service: Pattern,
         name: Pattern,
@@ -51,7 +52,7 @@ pub(super) enum ActionPattern {
 
 #[derive(Debug, Clone)]
 pub(super) enum Resources {
-    /// A trust policy speaks of its role.
+    /// There is no such element: a trust policy applies to its own role.
     Implied,
     Are(Box<[ArnPattern]>),
     AreNot(Box<[ArnPattern]>),

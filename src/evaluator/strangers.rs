@@ -1,5 +1,5 @@
-//! Whom a trust policy lets in although its author can hardly mean it: everybody, or whoever has an
-//! account with an identity provider that many organisations share.
+//! Finds principals that a trust policy allows but its author probably did not mean to: everybody,
+//! or anyone with an account at an identity provider that many organisations share.
 
 use super::condition::Condition;
 use super::document::Policy;
@@ -10,14 +10,14 @@ use crate::base::arn::arn_of_principal;
 
 pub use super::shared_issuers::{SharedProvider, shared_providers};
 
-/// A shared issuer whose tokens a trust policy lets in without saying whose.
+/// A shared issuer that a trust policy allows without saying whose tokens are meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unbound {
-    /// As the list names it: `gitlab.com`.
+    /// The issuer as in the list, such as `gitlab.com`.
     pub issuer: &'static str,
-    /// For people: `GitLab`.
+    /// The provider's name as people know it, such as `GitLab`.
     pub name: &'static str,
-    /// The claim to bind.
+    /// The claim that a condition should check.
     pub control: &'static str,
 }
 
@@ -54,9 +54,9 @@ pub fn unbound_issuers(trust: &Policy) -> Vec<Unbound> {
     all
 }
 
-/// Who from another account is let in without an external id that keeps a third party apart from
-/// others that the same account acts for: IAM User Guide, "The confused deputy problem". `arn` has the
-/// ARN of whoever bears a unique id.
+/// The principals of other accounts that the policy allows without demanding an external id, which
+/// keeps apart the third parties that one account acts for: IAM User Guide, "The confused deputy
+/// problem". `arn` returns the ARN of the user or role with a unique id.
 pub fn without_external_id<'a>(
     trust: &Policy,
     account: &str,
@@ -87,7 +87,7 @@ pub fn without_external_id<'a>(
     all
 }
 
-/// Whether a condition wants an external id, and not just any.
+/// Whether a condition demands a particular external id, not just any.
 pub(super) fn demands_external_id(conditions: &[Condition]) -> bool {
     let says_which = |pinned: Vec<(String, bool)>| {
         pinned
@@ -99,7 +99,7 @@ pub(super) fn demands_external_id(conditions: &[Condition]) -> bool {
         .any(|c| c.key() == "sts:externalid" && c.pinned().is_some_and(says_which))
 }
 
-/// A principal of another account, by ARN.
+/// The ARN of the principal, if it belongs to another account.
 pub(super) fn foreign(pattern: &PrincipalPattern, account: &str) -> Option<String> {
     match pattern {
         PrincipalPattern::Account { partition, id } => {
@@ -116,8 +116,9 @@ pub(super) fn foreign(pattern: &PrincipalPattern, account: &str) -> Option<Strin
     }
 }
 
-/// The first of these providers (ARNs) that is shared, and whose tokens an Allow statement for
-/// `"Principal": "*"` speaks of without saying whose are meant. Such a statement does not let them in.
+/// The first of these providers (ARNs) that is shared and that an Allow statement with
+/// `"Principal": "*"` would cover without saying whose tokens are meant. Such a statement does not
+/// allow its tokens.
 pub fn unbound_by_everybody<'a>(trust: &Policy, providers: &[&'a str]) -> Option<&'a str> {
     allows(trust).find_map(|(_, statement)| {
         let Principals::Are(patterns) = &statement.principals else {
@@ -130,14 +131,15 @@ pub fn unbound_by_everybody<'a>(trust: &Policy, providers: &[&'a str]) -> Option
     })
 }
 
-/// Whether an Allow statement speaks of everybody, providers and all: `"Principal": "*"`.
+/// Whether an Allow statement has `"Principal": "*"`, which covers identity providers too.
 pub fn names_everybody(trust: &Policy) -> bool {
     let everybody = |s: &Statement| matches!(&s.principals, Principals::Are(p) if p.contains(&PrincipalPattern::Any));
     allows(trust).any(|(_, s)| everybody(s))
 }
 
-/// The position of an Allow statement that lets in everybody, and has no condition that keeps a stranger
-/// out: one that says only who is not meant, or that a request without the key fulfils, is none.
+/// The position of an Allow statement that allows everybody and has no condition that keeps
+/// strangers out. A condition that only excludes somebody, or that holds without its key, keeps
+/// nobody out.
 pub fn public_statement(trust: &Policy) -> Option<usize> {
     let public = |statement: &Statement| match &statement.principals {
         Principals::Are(patterns) => {
@@ -151,8 +153,8 @@ pub fn public_statement(trust: &Policy) -> Option<usize> {
     allows(trust).find(|(_, s)| public(s)).map(|(at, _)| at)
 }
 
-/// Those whom a trust policy lets in and who never call this broker: AWS's services, and whoever comes
-/// with a SAML assertion.
+/// Principals that a trust policy allows but that never call this broker: AWS services, and holders
+/// of SAML assertions.
 pub fn who_never_calls(trust: &Policy) -> Vec<String> {
     let mut found = Vec::new();
     for (_, statement) in allows(trust) {
@@ -172,8 +174,8 @@ pub fn who_never_calls(trust: &Policy) -> Vec<String> {
     found
 }
 
-/// What AWS builds in, and what takes its place here: IAM User Guide, "AWS JSON policy elements:
-/// Principal", "OIDC federated principals".
+/// The providers that are built into AWS, and what to declare for each of them in Brevet: IAM User
+/// Guide, "AWS JSON policy elements: Principal", "OIDC federated principals".
 const BUILT_IN: &[(&str, &str)] = &[
     (
         "accounts.google.com",
@@ -193,8 +195,8 @@ const BUILT_IN: &[(&str, &str)] = &[
     ),
 ];
 
-/// A provider that is built in to AWS and not here, named in an Allow statement by its domain; and
-/// what to declare instead.
+/// A provider that is built into AWS but not into Brevet and that an Allow statement names by its
+/// domain, with what to declare instead.
 pub fn built_in_provider(trust: &Policy) -> Option<(&str, &'static str)> {
     allows(trust).find_map(|(_, statement)| {
         let Principals::Are(patterns) = &statement.principals else {
@@ -209,7 +211,7 @@ pub fn built_in_provider(trust: &Policy) -> Option<(&str, &'static str)> {
     })
 }
 
-/// What to declare instead of a provider that is built in to AWS; none: it is not.
+/// What to declare instead of a provider that is built into AWS; `None` if it is not built in.
 pub(super) fn instead_of_built_in(provider: &str) -> Option<&'static str> {
     BUILT_IN
         .iter()
@@ -225,8 +227,8 @@ fn allows(trust: &Policy) -> impl Iterator<Item = (usize, &Statement)> {
         .filter(|(_, s)| s.effect == Effect::Allow)
 }
 
-/// Whether a statement may apply to a caller who shows a provider's token. A caller without an
-/// account has none of the keys that name one, and of claims only those of its own provider.
+/// Whether a statement may apply to a caller who shows a provider's token. Such a caller has none
+/// of the keys of account principals, and only the claims of its own provider.
 fn speaks_of_web_identities(statement: &Statement) -> bool {
     const ACTION: &str = "AssumeRoleWithWebIdentity";
     let acts = match &statement.actions {

@@ -1,6 +1,6 @@
-//! The values that conditions compare: numbers, dates, addresses, booleans and binary texts.
+//! The values that conditions compare: numbers, dates, addresses, booleans and binary data.
 //!
-//! IAM User Guide, "IAM JSON policy elements: Condition operators".
+//! The formats are in the IAM User Guide, "IAM JSON policy elements: Condition operators".
 
 use std::cmp::Ordering;
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-/// `true` or `false`, in any case.
+/// Parses `true` or `false` in any case.
 pub(super) fn boolean(text: &str) -> Option<bool> {
     if text.eq_ignore_ascii_case("true") {
         Some(true)
@@ -19,7 +19,7 @@ pub(super) fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// Whether the base64 text `got` encodes exactly these bytes. Allocates nothing.
+/// Whether the base64 text `got` encodes exactly the bytes `wanted`. Allocates nothing.
 pub(super) fn binary_equals(got: &str, wanted: &[u8]) -> bool {
     let mut rest = wanted;
     let mut chunks = got.as_bytes().chunks(4).peekable();
@@ -47,7 +47,8 @@ pub struct Network {
 }
 
 impl Network {
-    /// `10.0.0.0/8`, `2001:db8::/32`; without a prefix length, one address.
+    /// Parses a range such as `10.0.0.0/8` or `2001:db8::/32`. Without a prefix length it is one
+    /// address.
     pub fn parse(text: &str) -> Option<Self> {
         let (address, prefix) = match text.split_once('/') {
             None => (text.parse().ok()?, None),
@@ -68,13 +69,13 @@ impl Network {
         (prefix <= whole).then_some(Self { address, prefix })
     }
 
-    /// Whether every address of its family is in the range.
+    /// Whether the range contains every address of its family.
     pub(super) fn is_everything(&self) -> bool {
         self.prefix == 0
     }
 
-    /// Whether an address is in the range. The families never match each other.
-    // A shift by the whole width is `None` on both sides: `/0`.
+    /// Whether the range contains an address. IPv4 and IPv6 never match each other.
+    // Shifting by the whole width gives `None` on both sides, which makes `/0` match.
     pub fn contains(self, got: IpAddr) -> bool {
         match (self.address, got) {
             (IpAddr::V4(a), IpAddr::V4(b)) => {
@@ -99,7 +100,8 @@ pub(super) struct Decimal {
 }
 
 impl Decimal {
-    /// `-12.50`: an optional sign, digits, an optional fraction. Nothing else is a number.
+    /// Parses an optional sign, digits and an optional fraction, such as `-12.50`, and nothing
+    /// else.
     pub fn parse(text: &str) -> Option<Self> {
         let (negative, rest) = match text.strip_prefix(['-', '+']) {
             Some(rest) => (text.starts_with('-'), rest),
@@ -136,7 +138,7 @@ impl Ord for Decimal {
         };
         match (lift(self), lift(other)) {
             (Some(a), Some(b)) => a.cmp(&b),
-            // Only a number far beyond 38 digits overflows when lifted: it is the larger in size.
+            // Only a number far beyond 38 digits overflows here, so it has the larger magnitude.
             (None, Some(_)) => self.digits.signum().cmp(&0),
             (Some(_), None) => 0.cmp(&other.digits.signum()),
             (None, None) => self.digits.cmp(&other.digits),
@@ -150,7 +152,7 @@ impl PartialOrd for Decimal {
     }
 }
 
-/// Digits only: no sign, no space.
+/// Parses a number that consists of digits only, without sign or spaces.
 fn digits<T: std::str::FromStr>(text: &str) -> Option<T> {
     text.bytes()
         .all(|b| b.is_ascii_digit())
@@ -162,11 +164,12 @@ fn digits<T: std::str::FromStr>(text: &str) -> Option<T> {
 pub(super) struct Instant(i128);
 
 impl Instant {
-    /// The W3C profile of ISO 8601 (a date or a month without a time is its first instant, UTC), or seconds
-    /// since 1970.
+    /// Parses a date in the W3C profile of ISO 8601 or in seconds since 1970. A date or month
+    /// without a time means its first instant in UTC.
     pub fn parse(text: &str) -> Option<Self> {
         if let Some(number) = Decimal::parse(text) {
-            // `2026` could be a year; as a number of seconds it is what AWS calls epoch time.
+            // `2026` could be a year, but it is read as a number of seconds, which AWS calls epoch
+            // time.
             let factor = 10i128.checked_pow(9u32.checked_sub(number.scale)?)?;
             return Some(Self(number.digits.checked_mul(factor)?));
         }
@@ -176,13 +179,14 @@ impl Instant {
             10 if bytes.get(4) == Some(&b'-') && bytes.get(7) == Some(&b'-') => {
                 Self::day(text, digits(text.get(8..)?)?)
             }
-            // Anything longer has a time and must have a zone; a lower-case `t` or a space is another format.
+            // A longer text has a time and must have a zone. A lower-case `t` or a space is not
+            // accepted.
             17..=40 if bytes.get(10) == Some(&b'T') => Self::with_time(text),
             _ => None,
         }
     }
 
-    /// The first instant of a day of the month `YYYY-MM` that the text begins with.
+    /// The first instant of a day in the month `YYYY-MM` at the beginning of the text.
     fn day(text: &str, day: i8) -> Option<Self> {
         let year: i16 = digits(text.get(..4)?)?;
         let date = jiff::civil::Date::new(year, digits(text.get(5..7)?)?, day).ok()?;

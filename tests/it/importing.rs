@@ -483,7 +483,7 @@ fn what_policy_check_warns_of_and_what_means_nothing_here_is_named() {
         "AssumeRoleWithSAML is not answered",
         "inline policy own: no request to this broker has the key `aws:sourcevpc`",
         "[absent-key]",
-        "`sts:AssumeRole` may be meant",
+        "did you mean `sts:AssumeRole`?",
     ] {
         assert!(
             said.to_lowercase().contains(&named.to_lowercase()),

@@ -1,7 +1,7 @@
-//! The condition operators by name, and the wanted values compiled for each.
+//! The condition operators by name, and the wanted values compiled for each of them.
 //!
-//! IAM User Guide, "IAM JSON policy elements: Condition operators". Set qualifiers and `...IfExists`
-//! are the parent's business.
+//! The rules are in the IAM User Guide, "IAM JSON policy elements: Condition operators". The parent
+//! module handles set operators and `...IfExists`.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -14,7 +14,7 @@ use crate::evaluator::context::Context;
 use crate::evaluator::pattern::{ArnPattern, Match, Pattern, Syntax};
 use crate::evaluator::values::{Decimal, Instant, Network, binary_equals, boolean};
 
-/// The wanted values, compiled for their operator.
+/// The wanted values of a condition, compiled for its operator.
 #[derive(Debug, Clone)]
 pub(super) enum Test {
     Text(Vec<Pattern>),
@@ -25,11 +25,11 @@ pub(super) enum Test {
     Bool(Vec<bool>),
     Binary(Vec<Vec<u8>>),
     Ip(Vec<Network>),
-    /// Whether the key must be absent.
+    /// For each wanted value, whether the key must be absent.
     Null(Vec<bool>),
 }
 
-/// Which orderings of (got, wanted) satisfy a comparison.
+/// Which orderings of the request's value relative to the wanted one satisfy a comparison.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Accept {
     less: bool,
@@ -74,9 +74,10 @@ impl Accept {
 }
 
 impl Test {
-    /// Compiles the wanted values of an operator, given by its name without qualifiers. Says also
-    /// whether the operator is a negation; none if there is no such operator. `variables` says whether
-    /// the document's version knows policy variables. The error is the rule that a value breaks.
+    /// Compiles the wanted values of the operator called `name`, which has no qualifiers. Also
+    /// returns whether the operator is a negation; the result is `None` if there is no such
+    /// operator. `variables` says whether the document's version supports policy variables. The
+    /// error is the rule that a value breaks.
     pub fn compile(
         name: &str,
         values: &[Cow<'_, str>],
@@ -122,7 +123,7 @@ impl Test {
         }))
     }
 
-    /// Whether every value satisfies it.
+    /// Whether every value of the operator's type satisfies the test.
     pub fn takes_everything(&self) -> bool {
         match self {
             Self::Text(wanted) | Self::TextIgnoreCase(wanted) => wanted.iter().any(Pattern::is_any),
@@ -135,8 +136,8 @@ impl Test {
         }
     }
 
-    /// For each wanted text or ARN, what comes before its first wildcard, and whether that is all of
-    /// it. None for values of other types, and where a value has a variable.
+    /// For each wanted text or ARN, the text before its first wildcard and whether that is the
+    /// whole value. `None` for other types, and if a value contains a variable.
     pub fn pinned(&self) -> Option<Vec<(String, bool)>> {
         match self {
             Self::Text(wanted) | Self::TextIgnoreCase(wanted) => {
@@ -147,7 +148,7 @@ impl Test {
         }
     }
 
-    /// Whether a value is one of those wanted; none if it is not of the operator's type.
+    /// Whether `got` is one of the wanted values, or `None` if it is not of the operator's type.
     #[inline]
     pub fn hits(&self, got: &str, context: &Context<'_>) -> Option<bool> {
         Some(match self {
@@ -227,7 +228,7 @@ fn binaries(values: &[Cow<'_, str>]) -> Result<Vec<Vec<u8>>, Cow<'static, str>> 
     let one = |v: &Cow<'_, str>| {
         STANDARD
             .decode(v.as_bytes())
-            .map_err(|_| "a `BinaryEquals` value is base64".into())
+            .map_err(|_| "a `BinaryEquals` value must be base64".into())
     };
     values.iter().map(one).collect()
 }

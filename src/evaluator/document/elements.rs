@@ -1,4 +1,4 @@
-//! The elements of a statement: from JSON to their compiled form.
+//! Compiles the elements of a statement from JSON.
 
 use std::collections::HashSet;
 
@@ -9,7 +9,8 @@ use crate::evaluator::pattern::{ArnPattern, Pattern, Syntax};
 use crate::evaluator::principals::{PrincipalPattern, Principals};
 use crate::evaluator::statement::{ActionPattern, Actions, Effect, Resources, Statement};
 
-/// Compiles one statement. `variables` says whether the document's version knows policy variables.
+/// Compiles one statement. `variables` says whether the document's version supports policy
+/// variables.
 pub(super) fn statement(
     reader: &Reader<'_>,
     node: &Node<'_>,
@@ -17,13 +18,13 @@ pub(super) fn statement(
     variables: bool,
 ) -> Result<Statement, ParseError> {
     let mut elements = Elements::default();
-    for (name, value) in reader.object(node, "a statement is a JSON object")? {
+    for (name, value) in reader.object(node, "a statement must be a JSON object")? {
         elements.read(reader, &name, &value, kind, variables)?;
     }
     elements.finish(reader, node, kind)
 }
 
-/// What has been read of a statement.
+/// The elements of a statement that have been read so far.
 #[derive(Default)]
 struct Elements {
     sid: Option<Box<str>>,
@@ -48,11 +49,12 @@ impl Elements {
             "Effect" => self.effect = Some(parse_effect(reader, value, kind)?),
             "Principal" | "NotPrincipal" => {
                 if !kind.names_principals() {
-                    let rule = format!("{name} is an element only of trust and resource policies");
+                    let rule =
+                        format!("only trust and resource policies may have the element {name}");
                     return Err(reader.error(value, rule));
                 }
                 if self.principals.is_some() {
-                    let rule = "Principal and NotPrincipal exclude each other";
+                    let rule = "a statement may have only one of Principal and NotPrincipal, once";
                     return Err(reader.error(value, rule));
                 }
                 let patterns = parse_principals(reader, value, kind)?;
@@ -60,18 +62,21 @@ impl Elements {
                     "Principal" => Principals::Are(patterns),
                     _ if kind == Kind::Resource => Principals::AreNot(patterns),
                     _ => {
-                        let rule = "NotPrincipal is an element only of resource policies";
+                        let rule = "only resource policies may have the element NotPrincipal";
                         return Err(reader.error(value, rule));
                     }
                 });
             }
             "Action" | "NotAction" => {
                 if name == "NotAction" && kind == Kind::ResourceControl {
-                    let rule = "a resource control policy takes Action, not NotAction";
+                    let rule = "a resource control policy must use Action, not NotAction";
                     return Err(reader.error(value, rule));
                 }
                 if self.actions.is_some() {
-                    return Err(reader.error(value, "Action and NotAction exclude each other"));
+                    return Err(reader.error(
+                        value,
+                        "a statement may have only one of Action and NotAction",
+                    ));
                 }
                 let patterns = parse_actions(reader, value)?;
                 self.actions = Some(match name {
@@ -81,11 +86,14 @@ impl Elements {
             }
             "Resource" | "NotResource" => {
                 if kind == Kind::Trust {
-                    let rule = "a trust policy has no Resource: it speaks of its role";
+                    let rule = "a trust policy must not have Resource or NotResource: it applies to its own role";
                     return Err(reader.error(value, rule));
                 }
                 if self.resources.is_some() {
-                    return Err(reader.error(value, "Resource and NotResource exclude each other"));
+                    return Err(reader.error(
+                        value,
+                        "a statement may have only one of Resource and NotResource",
+                    ));
                 }
                 let patterns = parse_resources(reader, value, kind, variables)?;
                 self.resources = Some(match name {
@@ -137,21 +145,22 @@ fn parse_sid(
 ) -> Result<Option<Box<str>>, ParseError> {
     let text = reader.string(node)?;
     let plain = text.bytes().all(|b| b.is_ascii_alphanumeric());
-    // Resource and trust policies have taken other characters since before IAM.
+    // Resource and trust policies accept other characters, as they did before IAM existed.
     if !plain && !kind.names_principals() {
-        return Err(reader.error(node, "a Sid has only letters and digits"));
+        return Err(reader.error(node, "a Sid may have only letters and digits"));
     }
     Ok((!text.is_empty()).then(|| text.into()))
 }
 
 fn parse_effect(reader: &Reader<'_>, node: &Node<'_>, kind: Kind) -> Result<Effect, ParseError> {
     match &*reader.string(node)? {
-        "Allow" if kind == Kind::ResourceControl => {
-            Err(reader.error(node, "a resource control policy only denies"))
-        }
+        "Allow" if kind == Kind::ResourceControl => Err(reader.error(
+            node,
+            "the Effect of a resource control policy must be `Deny`",
+        )),
         "Allow" => Ok(Effect::Allow),
         "Deny" => Ok(Effect::Deny),
-        _ => Err(reader.error(node, "Effect is `Allow` or `Deny`")),
+        _ => Err(reader.error(node, "Effect must be `Allow` or `Deny`")),
     }
 }
 
@@ -163,13 +172,13 @@ fn parse_principals(
     if node.raw.starts_with('"') {
         return match &*reader.string(node)? {
             "*" => Ok(Box::new([PrincipalPattern::Any])),
-            _ => Err(reader.error(node, "the only principal without a type is `*`")),
+            _ => Err(reader.error(node, "a principal without a type must be `*`; write others as {\"AWS\": …}, {\"Federated\": …} or {\"Service\": …}")),
         };
     }
     let mut patterns = Vec::new();
-    let types = reader.object(node, "Principal is `*` or an object")?;
+    let types = reader.object(node, "Principal must be `*` or an object")?;
     if types.is_empty() {
-        return Err(reader.error(node, "a principal is required"));
+        return Err(reader.error(node, "Principal must name at least one principal"));
     }
     for (name, value) in types {
         for (text, at) in reader.strings(&value)? {
@@ -180,7 +189,7 @@ fn parse_principals(
                 "Federated" | "Service" if text.contains(['*', '?']) || text.is_empty() => {
                     return Err(reader.error(
                         &at,
-                        format!("a {name} principal is named whole, without wildcards"),
+                        format!("a {name} principal must be a full name without wildcards"),
                     ));
                 }
                 "Federated" => PrincipalPattern::Federated(text.into()),
@@ -188,7 +197,7 @@ fn parse_principals(
                 "CanonicalUser" => PrincipalPattern::CanonicalUser,
                 _ => {
                     let rule = format!(
-                        "`{}` is not a type of principal (AWS, Federated, Service, CanonicalUser)",
+                        "`{}` is not a type of principal: use AWS, Federated, Service or CanonicalUser",
                         clip(&name)
                     );
                     return Err(reader.error(&value, rule));
@@ -196,9 +205,10 @@ fn parse_principals(
             };
             let everybody = matches!(pattern, PrincipalPattern::Any | PrincipalPattern::AnyAws);
             if kind == Kind::ResourceControl && !everybody {
-                return Err(
-                    reader.error(&at, "a resource control policy takes only `*` as Principal")
-                );
+                return Err(reader.error(
+                    &at,
+                    "the Principal of a resource control policy must be `*`",
+                ));
             }
             patterns.push(pattern);
         }
@@ -226,7 +236,10 @@ fn parse_actions(reader: &Reader<'_>, node: &Node<'_>) -> Result<Box<[ActionPatt
         else {
             return Err(reader.error(
                 &at,
-                format!("`{}` is not an action: `*` or `service:Name`", clip(&text)),
+                format!(
+                    "`{}` is not an action: use `*` or `service:Name`",
+                    clip(&text)
+                ),
             ));
         };
         let compile = |t: &str| Pattern::parse(t, syntax).map_err(|rule| reader.error(&at, rule));
@@ -265,19 +278,19 @@ fn parse_conditions(
     variables: bool,
 ) -> Result<Vec<Condition>, ParseError> {
     let mut conditions = Vec::new();
-    for (operator, keys) in reader.object(node, "Condition is a JSON object")? {
+    for (operator, keys) in reader.object(node, "Condition must be a JSON object")? {
         let mut seen = HashSet::new();
-        for (key, value) in reader.object(&keys, "a condition operator holds an object")? {
+        for (key, value) in reader.object(
+            &keys,
+            "a condition operator must have an object of keys and values",
+        )? {
             if key.is_empty() {
-                return Err(reader.error(&value, "a condition key has a name"));
+                return Err(reader.error(&value, "the name of a condition key must not be empty"));
             }
             if !seen.insert(key.to_ascii_lowercase()) {
                 return Err(reader.error(
                     &value,
-                    format!(
-                        "duplicate condition key `{}` under one operator",
-                        clip(&key)
-                    ),
+                    format!("duplicate condition key `{}` in one operator", clip(&key)),
                 ));
             }
             let values = reader.scalars(&value)?;

@@ -1,20 +1,20 @@
-//! Where a document names AWS principals, for those who rewrite these names in its text.
+//! Finds where a document names AWS principals, so that callers can rewrite the names in its text.
 
 use std::ops::Range;
 
 use crate::evaluator::json::{Node, ParseError, Reader};
 
-/// The AWS principals of a document, in order: where the JSON string of each is (quotes included),
-/// and its text. Of a malformed document, those before the fault.
+/// The AWS principals of a document in order, each as the range of its JSON string (with its
+/// quotes) and its text. A malformed document yields those before the first error.
 pub fn aws_principals(text: &str) -> Vec<(Range<usize>, String)> {
     let mut found = Vec::new();
-    // What is wrong with a document is for `Policy::parse` to say.
+    // `Policy::parse` reports what is wrong with a document.
     let _ = find(&Reader::new(text), &mut found);
     found
 }
 
 fn find(reader: &Reader<'_>, found: &mut Vec<(Range<usize>, String)>) -> Result<(), ParseError> {
-    for (name, statements) in reader.object(&reader.root()?, "a policy is a JSON object")? {
+    for (name, statements) in reader.object(&reader.root()?, "a policy must be a JSON object")? {
         if name != "Statement" {
             continue;
         }
@@ -35,7 +35,7 @@ fn find_in_statement(
     statement: &Node<'_>,
     found: &mut Vec<(Range<usize>, String)>,
 ) -> Result<(), ParseError> {
-    for (name, element) in reader.object(statement, "a statement is a JSON object")? {
+    for (name, element) in reader.object(statement, "a statement must be a JSON object")? {
         if !matches!(&*name, "Principal" | "NotPrincipal") || !element.raw.starts_with('{') {
             continue;
         }

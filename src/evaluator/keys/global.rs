@@ -1,4 +1,4 @@
-//! The keys that every service has: IAM User Guide, "AWS global condition context keys".
+//! The global condition keys, from the IAM User Guide, "AWS global condition context keys".
 
 use super::Presence::{Always, When};
 use super::Source::Global;
@@ -13,14 +13,14 @@ const NO_VPC: &str = "no request comes through a VPC endpoint";
 const NO_RUNTIME: &str = "no AWS service hands out sessions of this broker";
 const NO_MCP: &str = "no AWS MCP server calls this broker";
 
-/// In the order of the page.
+/// The keys in the order of AWS's page.
 pub(super) const KEYS: &[Key] = &[
     one(
         Global,
         "aws:PrincipalArn",
         Arn,
         SIGNED,
-        "the user's ARN; on a role session its role's; of a federated user its own",
+        "the user's ARN; on a role session, the role's ARN; for a federated user, its own ARN",
     ),
     one(
         Global,
@@ -62,18 +62,13 @@ pub(super) const KEYS: &[Key] = &[
         When("on a user's access key and on its own sessions"),
         "the user's name",
     ),
-    never(
-        Global,
-        "aws:AssumedRoot",
-        Bool,
-        "AssumeRoot is not answered",
-    ),
+    never(Global, "aws:AssumedRoot", Bool, "Brevet has no AssumeRoot"),
     one(
         Global,
         "aws:FederatedProvider",
         String,
         When(
-            "on AssumeRoleWithWebIdentity, and on the session that it made; not on sessions that were assumed with that one",
+            "on AssumeRoleWithWebIdentity and on the session that it issued, but not on sessions assumed from that one",
         ),
         "the provider's ARN",
     ),
@@ -94,15 +89,15 @@ pub(super) const KEYS: &[Key] = &[
         Global,
         "aws:MultiFactorAuthAge",
         Numeric,
-        When("where an MFA code was given: with the call, or for the user's own session"),
-        "seconds since then",
+        When("when an MFA code was given with the call or for the user's own session"),
+        "seconds since the MFA code was given",
     ),
     one(
         Global,
         "aws:MultiFactorAuthPresent",
         Bool,
-        When("on temporary credentials, and where an MFA code comes with the call"),
-        "`true` where an MFA code was given, with the call or for the user's own session",
+        When("on temporary credentials, and when an MFA code was given with the call"),
+        "`true` if an MFA code was given with the call or for the user's own session",
     ),
     never(Global, "aws:ChatbotSourceArn", Arn, NO_RUNTIME),
     never(Global, "aws:Ec2InstanceSourceVpc", String, NO_RUNTIME),
@@ -152,7 +147,7 @@ pub(super) const KEYS: &[Key] = &[
         "aws:ResourceAccount",
         String,
         Always,
-        "the account of the role, user or device that is asked for; else the caller's",
+        "the account of the requested role, user or device; otherwise the caller's account",
     ),
     never(Global, "aws:ResourceOrgID", String, NO_ORGANIZATION),
     never_many(Global, "aws:ResourceOrgPaths", String, NO_ORGANIZATION),
@@ -161,7 +156,7 @@ pub(super) const KEYS: &[Key] = &[
         "aws:ResourceTag/",
         String,
         When(
-            "for each tag of the role, user or device that is asked for, and of a device that is made",
+            "for each tag of the requested role, user or device, including a device that is being created",
         ),
         "the tag's value",
     ),
@@ -191,7 +186,7 @@ pub(super) const KEYS: &[Key] = &[
         "aws:RequestedRegion",
         String,
         Always,
-        "the region that the signature names; where nothing is signed, the broker's first region",
+        "the region of the signature; for an unsigned call, the broker's first region",
     ),
     one(
         Global,
@@ -205,7 +200,7 @@ pub(super) const KEYS: &[Key] = &[
         "aws:TagKeys",
         String,
         When("when tags are passed"),
-        "the keys of these tags",
+        "the keys of the passed tags",
     ),
     one(
         Global,
@@ -223,7 +218,7 @@ pub(super) const KEYS: &[Key] = &[
         "aws:UserAgent",
         String,
         Always,
-        "the first 512 characters of the `User-Agent` header; empty without one",
+        "the first 512 characters of the `User-Agent` header; empty if there is none",
     ),
     never(Global, "aws:IsMcpServiceAction", Bool, NO_MCP),
 ];

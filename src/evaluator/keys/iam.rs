@@ -1,13 +1,14 @@
-//! The keys of IAM: IAM User Guide, "IAM and AWS STS condition context keys", "Available keys for IAM".
+//! The condition keys of IAM, from the IAM User Guide, "IAM and AWS STS condition context keys",
+//! "Available keys for IAM".
 
 use super::Presence::When;
 use super::Source::Iam;
 use super::Type::{Arn, Numeric, String};
 use super::{Key, NO_ACTION, never, never_many, one};
 
-const NO_FIDO: &str = "FIDO security keys are not registered here";
+const NO_FIDO: &str = "Brevet does not register FIDO security keys";
 
-/// In the order of the page.
+/// The keys in the order of AWS's page.
 pub(super) const KEYS: &[Key] = &[
     never(Iam, "iam:AWSServiceName", String, NO_ACTION),
     never_many(Iam, "iam:AccountPropertyNamespaces", String, NO_ACTION),
@@ -27,7 +28,7 @@ pub(super) const KEYS: &[Key] = &[
         Iam,
         "iam:ResourceTag/",
         String,
-        When("for each tag of the role or user that is asked for"),
+        When("for each tag of the requested role or user"),
         "the tag's value",
     ),
     never(Iam, "iam:RoleTemplateARN", Arn, NO_ACTION),

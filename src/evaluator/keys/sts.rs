@@ -1,14 +1,14 @@
-//! The keys of STS: IAM User Guide, "IAM and AWS STS condition context keys", "Available keys for
-//! AWS STS".
+//! The condition keys of STS, from the IAM User Guide, "IAM and AWS STS condition context keys",
+//! "Available keys for AWS STS".
 
 use super::Presence::When;
 use super::Source::Sts;
 use super::Type::{Arn, Bool, Numeric, String};
 use super::{Key, NO_ACTION, many, never, never_many, one};
 
-const NO_CONTEXT: &str = "ProvidedContexts are refused";
+const NO_CONTEXT: &str = "the parameter ProvidedContexts is refused";
 
-/// In the order of the page.
+/// The keys in the order of AWS's page.
 pub(super) const KEYS: &[Key] = &[
     never(Sts, "sts:AWSServiceName", String, NO_ACTION),
     one(
@@ -16,7 +16,7 @@ pub(super) const KEYS: &[Key] = &[
         "sts:DurationSeconds",
         Numeric,
         When("on GetWebIdentityToken"),
-        "the duration that is asked for, or 300",
+        "the requested duration in seconds, or 300 if none is given",
     ),
     one(
         Sts,
@@ -30,7 +30,7 @@ pub(super) const KEYS: &[Key] = &[
         "sts:IdentityTokenAudience",
         String,
         When("on GetWebIdentityToken"),
-        "the audiences that are asked for",
+        "the requested audiences",
     ),
     never(Sts, "sts:RequestContext/", String, NO_CONTEXT),
     never_many(Sts, "sts:RequestContextProviders", Arn, NO_CONTEXT),
@@ -39,7 +39,7 @@ pub(super) const KEYS: &[Key] = &[
         "sts:RoleAuthorizedByIdp",
         Bool,
         When("on AssumeRoleWithWebIdentity"),
-        "`true` if the token's claim `https://aws.amazon.com/roles` names the role, `false` if the token has no such claim; a claim that does not name the role refuses the token",
+        "`true` if the token's claim `https://aws.amazon.com/roles` names the role, `false` if the token has no such claim; a token whose claim does not name the role is refused",
     ),
     one(
         Sts,
@@ -60,14 +60,14 @@ pub(super) const KEYS: &[Key] = &[
         "sts:SourceIdentity",
         String,
         When("on AssumeRole and AssumeRoleWithWebIdentity, when one is passed or inherited"),
-        "the source identity of the session that is asked for",
+        "the source identity of the requested session",
     ),
-    never(Sts, "sts:TaskPolicyArn", Arn, "AssumeRoot is not answered"),
+    never(Sts, "sts:TaskPolicyArn", Arn, "Brevet has no AssumeRoot"),
     many(
         Sts,
         "sts:TransitiveTagKeys",
         String,
-        When("when some are passed, and on a session that has transitive tags"),
-        "the keys that are passed and those of the session's transitive tags",
+        When("when transitive tag keys are passed, and on a session that has transitive tags"),
+        "the passed keys and the keys of the session's transitive tags",
     ),
 ];

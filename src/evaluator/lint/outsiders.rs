@@ -1,4 +1,4 @@
-//! Who from outside an account a trust policy lets in, for a list of them.
+//! Lists the principals outside an account that a trust policy allows.
 
 use serde::Serialize;
 
@@ -7,18 +7,18 @@ use crate::evaluator::principals::{PrincipalPattern, Principals};
 use crate::evaluator::statement::Effect;
 use crate::evaluator::strangers;
 
-/// Somebody from outside an account whom a trust policy lets in.
+/// A principal outside an account that a trust policy allows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Outsider {
-    /// As the policy names it; `*` is everybody.
+    /// The principal as the policy names it; `*` is everybody.
     pub principal: String,
-    /// The statement's position.
+    /// The position of the statement, from 0.
     pub statement: usize,
-    /// What else must hold: `StringEquals sts:externalid [x]`.
+    /// The conditions that also have to hold, such as `StringEquals sts:externalid [x]`.
     pub conditions: Vec<String>,
 }
 
-/// Who from outside of `account` a role's trust policy lets in.
+/// The principals outside `account` that a role's trust policy allows.
 pub fn outsiders(trust: &Policy, account: &str) -> Vec<Outsider> {
     let mut found = Vec::new();
     for (index, statement) in trust

@@ -1,5 +1,5 @@
-//! Whom an Allow statement lets in: everybody, another account without an external id, or an identity
-//! provider whose tokens are not bound.
+//! Warnings about the principals of Allow statements: everybody, another account without an
+//! external id, or an identity provider without a condition on its tokens.
 
 use super::who::is_named;
 use crate::evaluator::condition::Condition;
@@ -9,7 +9,7 @@ use crate::evaluator::shared_issuers::is_unbound;
 use crate::evaluator::statement::Statement;
 use crate::evaluator::strangers;
 
-/// Whom a statement lets in although its author can hardly mean it.
+/// Warns about principals that a statement allows but its author probably did not mean to.
 pub(super) fn check(
     kind: Kind,
     statement: &Statement,
@@ -27,7 +27,7 @@ pub(super) fn check(
         Principals::AreNot(_) => {
             warn(
                 "not-principal-allow",
-                "NotPrincipal with Allow lets in everybody else, strangers included".to_owned(),
+                "NotPrincipal with Allow allows everybody who is not listed, including strangers: list those who are meant in Principal".to_owned(),
             );
         }
         Principals::Are(patterns) => {
@@ -36,13 +36,13 @@ pub(super) fn check(
                     PrincipalPattern::Any | PrincipalPattern::AnyAws
                         if !statement.conditions.iter().any(Condition::restricts) =>
                     {
-                        let message = "Principal `*` lets in everybody: no condition demands anything that a stranger \
-                                       does not have";
+                        let message = "Principal `*` allows everybody, and no condition demands anything that a \
+                                           stranger does not have: name the principals or add such a condition";
                         warn("public", message.to_owned());
                     }
                     PrincipalPattern::Any | PrincipalPattern::AnyAws if !is_named(statement) => {
-                        let message = "Principal `*` lets in everybody who meets the conditions, and none of them \
-                                       says who is meant: demand an aws:PrincipalAccount or aws:PrincipalArn";
+                        let message = "Principal `*` allows everybody who meets the conditions, and none of them says who \
+                                           is meant: add a condition on aws:PrincipalAccount or aws:PrincipalArn";
                         warn("public", message.to_owned());
                     }
                     _ if kind == Kind::Trust
@@ -50,8 +50,9 @@ pub(super) fn check(
                             account.and_then(|own| strangers::foreign(pattern, own))
                         && !strangers::demands_external_id(&statement.conditions) =>
                     {
-                        let message =
-                            format!("{other} may act for a third party: demand an sts:ExternalId");
+                        let message = format!(
+                            "{other} could be made to act for a third party (the confused deputy problem): add a condition on sts:ExternalId"
+                        );
                         warn("confused-deputy", message);
                     }
                     PrincipalPattern::Federated(provider) if kind == Kind::Trust => {
@@ -66,7 +67,7 @@ pub(super) fn check(
                         warn(
                             "confused-deputy",
                             format!(
-                                "{service} acts for any account: demand an aws:SourceArn or aws:SourceAccount"
+                                "{service} acts on behalf of any account: add a condition on aws:SourceArn or aws:SourceAccount"
                             ),
                         );
                     }
@@ -77,7 +78,7 @@ pub(super) fn check(
     }
 }
 
-/// Who trusts an OIDC provider must say whose tokens are meant.
+/// Warns if the conditions on an OIDC provider do not say whose tokens are meant.
 fn federated(provider: &str, statement: &Statement, warn: &mut impl FnMut(&'static str, String)) {
     if provider.contains(":saml-provider/") {
         return;
@@ -85,7 +86,9 @@ fn federated(provider: &str, statement: &Statement, warn: &mut impl FnMut(&'stat
     if let Some(instead) = strangers::instead_of_built_in(provider) {
         warn(
             "built-in-provider",
-            format!("`{provider}` is built in to AWS and not here: {instead}, and name its ARN"),
+            format!(
+                "`{provider}` is built into AWS but not into Brevet: {instead}, and name the ARN of that provider"
+            ),
         );
         return;
     }
@@ -99,7 +102,9 @@ fn federated(provider: &str, statement: &Statement, warn: &mut impl FnMut(&'stat
     if on(":aud").is_empty() {
         warn(
             "no-audience",
-            format!("tokens of `{provider}` for any audience are taken: bind `:aud`"),
+            format!(
+                "tokens of `{provider}` are accepted for any audience: add a condition on its `:aud` key"
+            ),
         );
     }
     let subjects = on(":sub");
@@ -111,17 +116,19 @@ fn federated(provider: &str, statement: &Statement, warn: &mut impl FnMut(&'stat
     if subjects.is_empty() {
         warn(
             "wildcard-subject",
-            format!("every subject of `{provider}` is let in: bind `:sub`"),
+            format!("every subject of `{provider}` is accepted: add a condition on its `:sub` key"),
         );
     } else if subjects.iter().any(wide) {
         warn(
             "wildcard-subject",
-            format!("subjects of `{provider}` are bound by a pattern that begins with `*`"),
+            format!(
+                "the pattern for subjects of `{provider}` begins with `*`: begin it with the part that only your subjects have"
+            ),
         );
     }
     if is_unbound(provider, &statement.conditions) {
         let message = format!(
-            "anybody can get tokens of `{provider}`, and no condition says whose are meant: a role with this policy is refused"
+            "anybody can get tokens of `{provider}`, and no condition says whose tokens are meant: a role with this trust policy is refused"
         );
         warn("unbound-subject", message);
     }

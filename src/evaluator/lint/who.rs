@@ -1,4 +1,4 @@
-//! Whether the conditions of a statement say who is meant, where its Principal does not.
+//! Tells whether the conditions of a statement say who is meant if its Principal does not.
 
 use std::net::IpAddr;
 
@@ -6,9 +6,10 @@ use crate::evaluator::condition::Condition;
 use crate::evaluator::keys::{self, Presence, Source};
 use crate::evaluator::statement::Statement;
 
-/// Whether a condition must hold that only certain callers meet: those of an account, a principal, a
-/// network. What every caller can have, or can choose (a time, a session name, an external id, a tag,
-/// a source identity), names nobody; nor does a condition that only leaves somebody out.
+/// Whether some condition can only be met by certain callers: those of an account, a principal or a
+/// network. A key that every caller can have or choose (a time, a session name, an external id, a
+/// tag, a source identity) identifies nobody, and neither does a condition that only excludes
+/// somebody.
 pub(super) fn is_named(statement: &Statement) -> bool {
     statement
         .conditions
@@ -28,7 +29,7 @@ fn names(condition: &Condition) -> bool {
         "aws:userid" => all(|id| literal(id).len() >= 12),
         "aws:sourceip" => all(is_network),
         key => match keys::find(key) {
-            // Nobody meets it, which is another finding.
+            // Nobody meets this condition; another finding reports that.
             Some(key) if matches!(key.presence, Presence::Never(_)) => true,
             Some(key) if key.source == Source::Oidc => all(|claim| !literal(claim).is_empty()),
             _ => false,
@@ -36,18 +37,19 @@ fn names(condition: &Condition) -> bool {
     }
 }
 
-/// An account, or the one whose role it is.
+/// Whether the text is an account id, or the variable for the account that owns the role.
 fn is_account(text: &str) -> bool {
     (text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit()))
         || text.eq_ignore_ascii_case("${aws:ResourceAccount}")
 }
 
-/// What a value has before its first wildcard or variable.
+/// The part of a value before its first wildcard or variable.
 fn literal(text: &str) -> &str {
     text.split(['*', '?', '$']).next().unwrap_or_default()
 }
 
-/// Amazon S3 User Guide, "The meaning of \"public\"": a range broader than /8 (IPv6: /32) is the public.
+/// Whether the text is a range narrow enough to identify somebody. Amazon S3 User Guide, "The
+/// meaning of \"public\"": a range broader than /8 (IPv6: /32) is public.
 fn is_network(text: &str) -> bool {
     let (address, prefix) = text.split_once('/').unwrap_or((text, "128"));
     let least = match address.parse() {

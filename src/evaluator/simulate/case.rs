@@ -1,4 +1,4 @@
-//! A case as a line of JSON has it, and the request and policies that it is about.
+//! Reads a test case from a line of JSON and compiles its request and policies.
 
 use std::collections::BTreeMap;
 
@@ -45,7 +45,7 @@ struct CasePolicies {
     rcp: Option<Vec<Vec<Box<RawValue>>>>,
 }
 
-/// The kind that a document case names.
+/// The kind of document with this name in a case.
 pub fn kind(name: &str) -> Option<Kind> {
     Some(match name {
         "identity" => Kind::Identity,
@@ -59,27 +59,27 @@ pub fn kind(name: &str) -> Option<Kind> {
     })
 }
 
-/// A case.
+/// A test case.
 pub(super) struct Case {
     pub name: String,
-    /// The decision that it expects; none: any.
+    /// The expected decision; `None` accepts any.
     pub expect: Option<String>,
     pub body: Body,
 }
 
-/// What it asks: whether a document is well-formed, or how a request is decided.
+/// What the case is about: whether a document is valid, or how a request is decided.
 pub(super) enum Body {
     Document(Result<(), String>),
     Request(Box<Parsed>),
 }
 
-/// A line that is no case, and why.
+/// A line that is not a valid case, and why.
 pub(super) struct BadLine {
     pub name: String,
     pub text: String,
 }
 
-/// A request with its policies compiled.
+/// A request and its compiled policies.
 pub(super) struct Parsed {
     request: CaseRequest,
     trust: bool,
@@ -91,7 +91,7 @@ pub(super) struct Parsed {
     rcp: Option<Vec<Vec<Policy>>>,
 }
 
-/// Reads a line, and compiles its policies.
+/// Reads a line and compiles its policies.
 pub(super) fn read(line: &str) -> Result<Case, BadLine> {
     let line: Line = serde_json::from_str(line).map_err(|e| BadLine {
         name: String::new(),
@@ -106,7 +106,7 @@ pub(super) fn read(line: &str) -> Result<Case, BadLine> {
             Body::Request(Box::new(compile(request, &policies).map_err(bad)?))
         }
         (None, None, Some(name), Some(text)) => {
-            let kind = kind(name).ok_or_else(|| bad(format!("`{name}` is no kind of document")))?;
+            let kind = kind(name).ok_or_else(|| bad(format!("`{name}` is not a kind of policy document: use identity, boundary, session, trust, resource, scp or rcp")))?;
             Body::Document(
                 Policy::parse(kind, text)
                     .map(|_| ())
@@ -115,7 +115,8 @@ pub(super) fn read(line: &str) -> Result<Case, BadLine> {
         }
         _ => {
             return Err(bad(
-                "a case has `request` and `policies`, or `kind` and `policy`".to_owned(),
+                "a case must have either `request` and `policies`, or `kind` and `policy`"
+                    .to_owned(),
             ));
         }
     };
@@ -145,7 +146,7 @@ fn compile(request: CaseRequest, policies: &CasePolicies) -> Result<Parsed, Stri
             })
             .transpose()
     };
-    // For `sts:*` actions the resource's policy is the role's trust policy.
+    // For `sts:*` actions, the resource's policy is the role's trust policy.
     let trust = policies.resource.is_some()
         && request
             .action
@@ -177,7 +178,7 @@ fn compile(request: CaseRequest, policies: &CasePolicies) -> Result<Parsed, Stri
 }
 
 impl Parsed {
-    /// Asks for something about the request.
+    /// Calls `judge` with the request and its policies.
     pub fn with<T>(&self, judge: fn(&Request<'_>, &Policies<'_>) -> T) -> T {
         let mut context = Context::new();
         for (name, value) in &self.request.context {
@@ -223,8 +224,8 @@ impl Parsed {
     }
 }
 
-/// A user, a role session or a federated user by ARN; an identity provider for the two actions
-/// that take one; a service otherwise.
+/// Reads a principal: a user, role session or federated user by ARN, an identity provider for the
+/// two actions that accept one, and otherwise a service.
 fn principal<'a>(text: &'a str, action: &str) -> Principal<'a> {
     let federated = ["sts:AssumeRoleWithWebIdentity", "sts:AssumeRoleWithSAML"];
     if federated.iter().any(|a| a.eq_ignore_ascii_case(action)) {
