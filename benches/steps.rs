@@ -14,8 +14,8 @@ use brevet::directory::Directory;
 use brevet::evaluator::{Context, Kind, Policies, Policy, Principal, Request, evaluate};
 use brevet::federation::providers::{Providers, Reach};
 use brevet::proof::sigv4::{Incoming, Presented, Signer};
+use brevet::session::key_state::KeyState;
 use brevet::session::keyring::Keyring;
-use brevet::session::keyring::State;
 use brevet::session::packing::{Limits, TagClaim, pack, unpack};
 use brevet::session::signing_key::{self, SigningKey};
 use brevet::session::token::{self, Claims};
@@ -178,8 +178,13 @@ fn federation(c: &mut Criterion) {
         "job_workflow_ref": "octo-org/octo-repo/.github/workflows/deploy.yml@refs/heads/main", "run_id": "1",
         "sha": "0123456789012345678901234567890123456789", "runner_environment": "github-hosted", "actor": "octocat",
     });
-    let rsa =
-        SigningKey::generate(signing_key::Algorithm::RS256, State::Current, &entropy, now).unwrap();
+    let rsa = SigningKey::generate(
+        signing_key::Algorithm::RS256,
+        KeyState::Current,
+        &entropy,
+        now,
+    )
+    .unwrap();
     let rsa_token = rsa.sign(claims.to_string().as_bytes()).unwrap();
     let es256 = {
         use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING as ALG, EcdsaKeyPair};

@@ -3,6 +3,7 @@
 
 pub mod durations;
 pub mod envelope;
+pub mod key_state;
 pub mod keyring;
 pub mod packing;
 pub mod signing_key;

@@ -17,7 +17,8 @@ use crate::directory::{self, Directory, unique_ids};
 use crate::files::{self, Audience};
 use crate::keyring_file;
 use crate::master_key::MasterKey;
-use crate::session::keyring::{self, Keyring, State};
+use crate::session::key_state::KeyState;
+use crate::session::keyring::{self, Keyring};
 use crate::store::Store;
 
 const EXAMPLES: &str = "\
@@ -156,11 +157,11 @@ fn list_keys(keyring: &Keyring) -> Result<(), Failure> {
     Ok(())
 }
 
-fn name(state: State) -> &'static str {
+fn name(state: KeyState) -> &'static str {
     match state {
-        State::Next => "next",
-        State::Current => "current",
-        State::Previous => "previous",
+        KeyState::Next => "next",
+        KeyState::Current => "current",
+        KeyState::Previous => "previous",
     }
 }
 

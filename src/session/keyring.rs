@@ -21,6 +21,7 @@ use crate::base::clock::Timestamp;
 use crate::base::entropy::{self, Entropy, NoEntropy};
 use crate::base::secret::Secret;
 use crate::session::durations;
+use crate::session::key_state::KeyState;
 use crate::session::signing_key::{self, Algorithm, SigningKey};
 
 /// How long a key that signed tokens for others is published after its last: their longest life,
@@ -40,18 +41,6 @@ pub enum KeyringError {
     Entropy(#[from] NoEntropy),
 }
 
-/// What a key is used for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum State {
-    /// Published, and not used yet.
-    Next,
-    /// Makes new tokens.
-    Current,
-    /// Opens the tokens that it made.
-    Previous,
-}
-
 /// The keyring file. Text forms of keys live only while it is read or written.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
@@ -66,7 +55,7 @@ struct Document {
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct KeyDocument {
     key_id: String,
-    state: State,
+    state: KeyState,
     /// When it came into this state, in seconds since 1970.
     since: i64,
     sealing_key: Zeroizing<String>,
@@ -77,7 +66,7 @@ struct KeyDocument {
 /// One key: an id and three secrets that are rotated together.
 pub struct Key {
     id: u32,
-    state: State,
+    state: KeyState,
     since: Timestamp,
     seal: hkdf::Prk,
     sign: Ed25519KeyPair,
@@ -111,7 +100,7 @@ impl Keyring {
             web_identity: Vec::new(),
             revoked: ArcSwap::default(),
         };
-        for state in [State::Current, State::Next] {
+        for state in [KeyState::Current, KeyState::Next] {
             let key = keyring.fresh(state, entropy, now)?;
             keyring.keys.push(key);
         }
@@ -134,7 +123,7 @@ impl Keyring {
             .copied()
             .collect::<Vec<_>>()
         {
-            for state in [State::Current, State::Next] {
+            for state in [KeyState::Current, KeyState::Next] {
                 self.web_identity
                     .push(signing_key(algorithm, state, entropy, now)?);
             }
@@ -145,7 +134,7 @@ impl Keyring {
     /// The key that signs tokens for others by that algorithm.
     pub fn signing_key(&self, algorithm: Algorithm) -> Option<&SigningKey> {
         let revoked = self.revoked.load();
-        let is_it = |k: &&SigningKey| k.algorithm() == algorithm && k.state == State::Current;
+        let is_it = |k: &&SigningKey| k.algorithm() == algorithm && k.state == KeyState::Current;
         self.web_identity
             .iter()
             .find(is_it)
@@ -210,7 +199,7 @@ impl Keyring {
         let mut current = keys
             .iter()
             .enumerate()
-            .filter(|(_, k)| k.state == State::Current)
+            .filter(|(_, k)| k.state == KeyState::Current)
             .map(|(i, _)| i);
         match (current.next(), current.next()) {
             (Some(current), None) => {
@@ -260,24 +249,24 @@ impl Keyring {
     /// # Errors
     /// Without a next key (nobody else could open what it makes), and without randomness.
     pub fn rotate(mut self, entropy: &dyn Entropy, now: Timestamp) -> Result<Self, KeyringError> {
-        let next = self.keys.iter().position(|k| k.state == State::Next);
+        let next = self.keys.iter().position(|k| k.state == KeyState::Next);
         let next = next.ok_or_else(|| {
             content("Keys: none has the State `next`; a key is published before it is used")
         })?;
         for (i, key) in self.keys.iter_mut().enumerate() {
-            if i == next || key.state == State::Current {
+            if i == next || key.state == KeyState::Current {
                 key.state = if i == next {
-                    State::Current
+                    KeyState::Current
                 } else {
-                    State::Previous
+                    KeyState::Previous
                 };
                 key.since = now;
             }
         }
-        let fresh = self.fresh(State::Next, entropy, now)?;
+        let fresh = self.fresh(KeyState::Next, entropy, now)?;
         self.keys.push(fresh);
         self.keys
-            .retain(|k| k.state != State::Previous || now.since(k.since) <= durations::MAX);
+            .retain(|k| k.state != KeyState::Previous || now.since(k.since) <= durations::MAX);
         if self.keys.len() > MAX_KEYS {
             let oldest = self.keys.iter().map(|key| key.since).min().unwrap_or(now);
             return Err(content(format!(
@@ -288,7 +277,7 @@ impl Keyring {
         self.current = self
             .keys
             .iter()
-            .position(|k| k.state == State::Current)
+            .position(|k| k.state == KeyState::Current)
             .unwrap_or_default();
         for algorithm in [Algorithm::RS256, Algorithm::ES384, Algorithm::EdDSA] {
             for key in self
@@ -297,8 +286,8 @@ impl Keyring {
                 .filter(|k| k.algorithm() == algorithm)
             {
                 let state = match key.state {
-                    State::Next => State::Current,
-                    State::Current | State::Previous => State::Previous,
+                    KeyState::Next => KeyState::Current,
+                    KeyState::Current | KeyState::Previous => KeyState::Previous,
                 };
                 if state != key.state {
                     (key.state, key.since) = (state, now);
@@ -306,11 +295,11 @@ impl Keyring {
             }
             if self.signing_key(algorithm).is_some() {
                 self.web_identity
-                    .push(signing_key(algorithm, State::Next, entropy, now)?);
+                    .push(signing_key(algorithm, KeyState::Next, entropy, now)?);
             }
         }
         self.web_identity
-            .retain(|k| k.state != State::Previous || now.since(k.since) <= PUBLISHED);
+            .retain(|k| k.state != KeyState::Previous || now.since(k.since) <= PUBLISHED);
         // One from before there were such keys, or of an algorithm that came later.
         self.with_signing_keys(
             &[Algorithm::RS256, Algorithm::ES384, Algorithm::EdDSA],
@@ -321,7 +310,7 @@ impl Keyring {
 
     fn fresh(
         &self,
-        state: State,
+        state: KeyState,
         entropy: &dyn Entropy,
         now: Timestamp,
     ) -> Result<Key, KeyringError> {
@@ -394,12 +383,12 @@ impl Keyring {
         now: Timestamp,
     ) -> Result<Self, KeyringError> {
         self.keys.retain(|k| !ids.contains(&text_id(k.id)));
-        for state in [State::Current, State::Next] {
+        for state in [KeyState::Current, KeyState::Next] {
             if self.keys.iter().any(|k| k.state == state) {
                 continue;
             }
-            match self.keys.iter_mut().find(|k| k.state == State::Next) {
-                Some(next) if state == State::Current => (next.state, next.since) = (state, now),
+            match self.keys.iter_mut().find(|k| k.state == KeyState::Next) {
+                Some(next) if state == KeyState::Current => (next.state, next.since) = (state, now),
                 _ => {
                     let key = self.fresh(state, entropy, now)?;
                     self.keys.push(key);
@@ -409,7 +398,7 @@ impl Keyring {
         self.current = self
             .keys
             .iter()
-            .position(|k| k.state == State::Current)
+            .position(|k| k.state == KeyState::Current)
             .unwrap_or_default();
         let algorithms: BTreeSet<_> = self
             .web_identity
@@ -419,7 +408,7 @@ impl Keyring {
         self.web_identity
             .retain(|k| !ids.contains(&k.id().to_ascii_lowercase()));
         for algorithm in algorithms.into_iter().filter_map(Algorithm::parse) {
-            for state in [State::Current, State::Next] {
+            for state in [KeyState::Current, KeyState::Next] {
                 let mut own = self
                     .web_identity
                     .iter_mut()
@@ -431,8 +420,8 @@ impl Keyring {
                     .web_identity
                     .iter_mut()
                     .filter(|k| k.algorithm() == algorithm);
-                match own.find(|k| k.state == State::Next) {
-                    Some(next) if state == State::Current => {
+                match own.find(|k| k.state == KeyState::Next) {
+                    Some(next) if state == KeyState::Current => {
                         (next.state, next.since) = (state, now)
                     }
                     _ => self
@@ -445,12 +434,12 @@ impl Keyring {
     }
 
     /// Ids and states, for people.
-    pub fn listing(&self) -> impl Iterator<Item = (u32, State, Timestamp)> {
+    pub fn listing(&self) -> impl Iterator<Item = (u32, KeyState, Timestamp)> {
         self.keys.iter().map(|k| (k.id, k.state, k.since))
     }
 
     /// Ids, algorithms and states of the keys that sign tokens for others, for people.
-    pub fn signing_listing(&self) -> impl Iterator<Item = (&str, Algorithm, State, Timestamp)> {
+    pub fn signing_listing(&self) -> impl Iterator<Item = (&str, Algorithm, KeyState, Timestamp)> {
         self.web_identity
             .iter()
             .map(|k| (k.id(), k.algorithm(), k.state, k.since))
@@ -475,7 +464,7 @@ impl Keyring {
 impl Key {
     fn new(
         id: u32,
-        state: State,
+        state: KeyState,
         since: Timestamp,
         raw: Secret<[[u8; 32]; 3]>,
     ) -> Result<Self, KeyringError> {
@@ -604,7 +593,7 @@ fn decode(field: &str, text: &str) -> Result<[u8; 32], KeyringError> {
 
 fn signing_key(
     algorithm: Algorithm,
-    state: State,
+    state: KeyState,
     entropy: &dyn Entropy,
     now: Timestamp,
 ) -> Result<SigningKey, KeyringError> {
@@ -643,7 +632,7 @@ mod tests {
             .rotate(&entropy, now)
             .unwrap();
         assert_ne!(second.current().unwrap().id(), first_id);
-        assert_eq!(second.find(first_id).unwrap().state, State::Previous);
+        assert_eq!(second.find(first_id).unwrap().state, KeyState::Previous);
         assert_eq!(second.current().unwrap().id(), first.keys[1].id());
         // Once the longest session is over, the key that made it goes.
         let third = second.rotate(&entropy, now.plus(durations::MAX)).unwrap();
@@ -698,7 +687,8 @@ mod tests {
         let renewed = Keyring::parse(&renewed.to_bytes().unwrap()).unwrap();
         assert_eq!(renewed.current().unwrap().id(), next);
         assert!(
-            renewed.keys.iter().any(|k| k.state == State::Next) && renewed.ids().is_disjoint(&ids)
+            renewed.keys.iter().any(|k| k.state == KeyState::Next)
+                && renewed.ids().is_disjoint(&ids)
         );
         assert!(renewed.signing_key(Algorithm::ES384).is_some());
         // Nothing is left of one that leaked as a whole.
@@ -736,7 +726,7 @@ mod tests {
         assert!(
             Key::new(
                 1,
-                State::Current,
+                KeyState::Current,
                 Timestamp::from_seconds(0),
                 Secret::new([[0; 32]; 3])
             )

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use crate::base::clock::Timestamp;
 use crate::base::entropy::{self, Entropy, NoEntropy};
 use crate::base::secret::Secret;
-use crate::session::keyring::State;
+use crate::session::key_state::KeyState;
 
 /// The length of a new RSA key, in bits: RFC 7518 section 3.3.
 const RSA_BITS: usize = 2_048;
@@ -56,7 +56,7 @@ impl Algorithm {
 pub(crate) struct KeyDocument {
     key_id: String,
     algorithm: Algorithm,
-    state: State,
+    state: KeyState,
     since: i64,
     pkcs8: Zeroizing<String>,
 }
@@ -71,7 +71,7 @@ enum Pair {
 pub struct SigningKey {
     id: String,
     algorithm: Algorithm,
-    pub(crate) state: State,
+    pub(crate) state: KeyState,
     pub(crate) since: Timestamp,
     pair: Pair,
     /// RFC 7517: public.
@@ -97,7 +97,7 @@ impl SigningKey {
     /// Without randomness.
     pub fn generate(
         algorithm: Algorithm,
-        state: State,
+        state: KeyState,
         entropy: &dyn Entropy,
         now: Timestamp,
     ) -> Result<Self, BadKey> {
@@ -153,7 +153,7 @@ impl SigningKey {
     fn new(
         id: String,
         algorithm: Algorithm,
-        state: State,
+        state: KeyState,
         since: Timestamp,
         pkcs8: Secret<Vec<u8>>,
     ) -> Result<Self, BadKey> {
@@ -277,7 +277,7 @@ mod tests {
     fn each_algorithm_signs_what_its_published_key_checks() {
         let (entropy, now) = (SystemEntropy::new(), Timestamp::from_seconds(1));
         for algorithm in [Algorithm::RS256, Algorithm::ES384, Algorithm::EdDSA] {
-            let made = SigningKey::generate(algorithm, State::Current, &entropy, now).unwrap();
+            let made = SigningKey::generate(algorithm, KeyState::Current, &entropy, now).unwrap();
             let key = SigningKey::parse(&made.document()).unwrap();
             assert_eq!(key.jwk(), made.jwk());
             let token = key.sign(br#"{"sub":"x"}"#).unwrap();

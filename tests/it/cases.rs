@@ -140,7 +140,7 @@ fn the_client_knows_nothing_of_the_broker() {
 }
 
 /// Circles that are known, each by its files. Whoever opens one takes its line away.
-const KNOWN_CIRCLES: [&[&str]; 8] = [
+const KNOWN_CIRCLES: [&[&str]; 7] = [
     &["config::document", "config::listener"],
     // A kind of the directory is spread over files that name each other.
     &[
@@ -156,8 +156,6 @@ const KNOWN_CIRCLES: [&[&str]; 8] = [
     &["server::directory_file", "server::reload"],
     &["server::follow", "server::parts"],
     &["server::serves", "server::shared"],
-    // The state of a key is named by the keys that sign tokens for others.
-    &["session::keyring", "session::signing_key"],
 ];
 
 /// A module and those under it may name each other; otherwise nobody comes back to where they began.

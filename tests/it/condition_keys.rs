@@ -9,7 +9,7 @@ use brevet::base::digest::sha256;
 use brevet::base::entropy::SystemEntropy;
 use brevet::evaluator::keys::{self, Presence, Type};
 use brevet::proof::sigv4::Signer;
-use brevet::session::keyring::State;
+use brevet::session::key_state::KeyState;
 use brevet::session::signing_key::{Algorithm, SigningKey};
 use http::HeaderMap;
 use serde_json::{Value, json};
@@ -645,7 +645,7 @@ async fn answer(
 fn signing_key() -> SigningKey {
     SigningKey::generate(
         Algorithm::ES384,
-        State::Current,
+        KeyState::Current,
         &SystemEntropy::new(),
         now(),
     )

@@ -7,7 +7,7 @@
 //! The conditions are theirs; placeholders are filled in as for an account outside an organization.
 
 use brevet::base::entropy::SystemEntropy;
-use brevet::session::keyring::State;
+use brevet::session::key_state::KeyState;
 use brevet::session::signing_key::{Algorithm, SigningKey};
 use serde_json::{Value, json};
 
@@ -96,7 +96,7 @@ fn provider_arn(host: &str) -> String {
 fn signing_key() -> SigningKey {
     SigningKey::generate(
         Algorithm::ES384,
-        State::Current,
+        KeyState::Current,
         &SystemEntropy::new(),
         now(),
     )

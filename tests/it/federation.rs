@@ -14,7 +14,7 @@ use brevet::budgets::BudgetLimits;
 use brevet::commands::Command;
 use brevet::config::Config;
 use brevet::directory::resource::{Kind, Resource};
-use brevet::session::keyring::State;
+use brevet::session::key_state::KeyState;
 use brevet::session::signing_key::{Algorithm, SigningKey};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
@@ -172,7 +172,7 @@ async fn answer(
 }
 
 fn signing(algorithm: Algorithm) -> SigningKey {
-    SigningKey::generate(algorithm, State::Current, &SystemEntropy::new(), now()).unwrap()
+    SigningKey::generate(algorithm, KeyState::Current, &SystemEntropy::new(), now()).unwrap()
 }
 
 /// A broker whose directory knows the providers, and a role that trusts the first of them.

@@ -9,7 +9,8 @@ use crate::audit::Target;
 use crate::files::{self, Audience};
 use crate::keyring_file;
 use crate::master_key::MasterKey;
-use crate::session::keyring::{Keyring, State};
+use crate::session::key_state::KeyState;
+use crate::session::keyring::Keyring;
 use crate::store::Place;
 
 impl Look<'_> {
@@ -104,7 +105,9 @@ impl Look<'_> {
                     keyring.cluster_id(),
                     keyring.listing().count()
                 );
-                let has_next = keyring.listing().any(|(_, state, _)| state == State::Next);
+                let has_next = keyring
+                    .listing()
+                    .any(|(_, state, _)| state == KeyState::Next);
                 self.lines.push(match has_next {
                     true => ok("keyring", says),
                     false => warning(

@@ -8,13 +8,13 @@ use super::key_set::{NOBODYS, nobodys};
 use super::*;
 use crate::base::clock::Timestamp;
 use crate::base::entropy::SystemEntropy;
-use crate::session::keyring::State;
+use crate::session::key_state::KeyState;
 use crate::session::signing_key::{Algorithm as Signs, SigningKey};
 
 fn signing(algorithm: Signs) -> SigningKey {
     SigningKey::generate(
         algorithm,
-        State::Current,
+        KeyState::Current,
         &SystemEntropy::new(),
         Timestamp::from_seconds(1),
     )
