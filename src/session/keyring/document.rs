@@ -1,0 +1,143 @@
+//! The keyring file: what it must look like to be read, and how it is written.
+
+use arc_swap::ArcSwap;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::{Key, Keyring, KeyringError, MAX_KEYS, content};
+use crate::base::clock::Timestamp;
+use crate::base::secret::Secret;
+use crate::session::key_state::KeyState;
+use crate::session::signing_key::{self, SigningKey};
+
+/// The keyring file. Text forms of keys live only while it is read or written.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct Document {
+    cluster_id: String,
+    keys: Vec<KeyDocument>,
+    #[serde(default)]
+    web_identity_keys: Vec<signing_key::KeyDocument>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct KeyDocument {
+    key_id: String,
+    state: KeyState,
+    /// When it came into this state, in seconds since 1970.
+    since: i64,
+    sealing_key: Zeroizing<String>,
+    signing_seed: Zeroizing<String>,
+    secret_key: Zeroizing<String>,
+}
+
+impl Keyring {
+    /// Reads a keyring from its file form.
+    ///
+    /// # Errors
+    /// Names the field and the rule.
+    pub fn parse(bytes: &[u8]) -> Result<Self, KeyringError> {
+        let document: Document =
+            serde_json::from_slice(bytes).map_err(|e| content(e.to_string()))?;
+        let cluster = &document.cluster_id;
+        if cluster.len() != 16 || !cluster.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(content("ClusterId: must be 16 hexadecimal digits"));
+        }
+        if document.keys.len() > MAX_KEYS {
+            return Err(content(format!("Keys: at most {MAX_KEYS}")));
+        }
+        let mut keys: Vec<Key> = Vec::new();
+        for key in &document.keys {
+            let id = u32::from_str_radix(&key.key_id, 16)
+                .ok()
+                .filter(|_| key.key_id.len() == 8);
+            let id = id.ok_or_else(|| content("KeyId: must be 8 hexadecimal digits"))?;
+            if keys.iter().any(|k| k.id == id) {
+                return Err(content(format!("KeyId: {:08x} is there twice", id)));
+            }
+            let raw = [
+                decode("SealingKey", &key.sealing_key)?,
+                decode("SigningSeed", &key.signing_seed)?,
+                decode("SecretKey", &key.secret_key)?,
+            ];
+            keys.push(Key::new(
+                id,
+                key.state,
+                Timestamp::from_seconds(key.since),
+                Secret::new(raw),
+            )?);
+        }
+        if document.web_identity_keys.len() > 3 * MAX_KEYS {
+            return Err(content(format!(
+                "WebIdentityKeys: at most {}",
+                3 * MAX_KEYS
+            )));
+        }
+        let web_identity = document
+            .web_identity_keys
+            .iter()
+            .map(SigningKey::parse)
+            .collect::<Result<_, _>>();
+        let web_identity = web_identity.map_err(|e| content(format!("WebIdentityKeys: {e}")))?;
+        let mut current = keys
+            .iter()
+            .enumerate()
+            .filter(|(_, k)| k.state == KeyState::Current)
+            .map(|(i, _)| i);
+        match (current.next(), current.next()) {
+            (Some(current), None) => {
+                let revoked = ArcSwap::default();
+                Ok(Self {
+                    cluster_id: document.cluster_id,
+                    keys,
+                    current,
+                    web_identity,
+                    revoked,
+                })
+            }
+            _ => Err(content("Keys: exactly one must have the State `current`")),
+        }
+    }
+
+    /// The file form.
+    ///
+    /// # Errors
+    /// Never with a sound keyring.
+    pub fn to_bytes(&self) -> Result<Zeroizing<Vec<u8>>, KeyringError> {
+        let encode = |bytes: &[u8; 32]| Zeroizing::new(STANDARD.encode(bytes));
+        let keys = self.keys.iter().map(|k| {
+            let [seal, sign, secret] = k.raw.expose();
+            KeyDocument {
+                key_id: format!("{:08x}", k.id),
+                state: k.state,
+                since: k.since.seconds(),
+                sealing_key: encode(seal),
+                signing_seed: encode(sign),
+                secret_key: encode(secret),
+            }
+        });
+        let document = Document {
+            cluster_id: self.cluster_id.clone(),
+            keys: keys.collect(),
+            web_identity_keys: self.web_identity.iter().map(SigningKey::document).collect(),
+        };
+        serde_json::to_vec_pretty(&document)
+            .map(Zeroizing::new)
+            .map_err(|e| content(e.to_string()))
+    }
+}
+
+fn decode(field: &str, text: &str) -> Result<[u8; 32], KeyringError> {
+    let bytes = Zeroizing::new(
+        STANDARD
+            .decode(text)
+            .map_err(|_| content(format!("{field}: must be base64")))?,
+    );
+    bytes
+        .as_slice()
+        .try_into()
+        .map_err(|_| content(format!("{field}: must be 32 bytes")))
+}

@@ -1,0 +1,176 @@
+//! One key of the keyring: what it seals, signs and derives.
+
+use ring::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
+use ring::hkdf;
+use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use zeroize::Zeroizing;
+
+use super::{KeyringError, content};
+use crate::base::clock::Timestamp;
+use crate::base::secret::Secret;
+use crate::session::key_state::KeyState;
+
+/// One key: an id and three secrets that are rotated together.
+pub struct Key {
+    pub(super) id: u32,
+    pub(super) state: KeyState,
+    pub(super) since: Timestamp,
+    seal: hkdf::Prk,
+    sign: Ed25519KeyPair,
+    secret: hkdf::Prk,
+    /// What is written back when the keyring changes.
+    pub(super) raw: Secret<[[u8; 32]; 3]>,
+}
+
+impl Key {
+    pub(super) fn new(
+        id: u32,
+        state: KeyState,
+        since: Timestamp,
+        raw: Secret<[[u8; 32]; 3]>,
+    ) -> Result<Self, KeyringError> {
+        let [seal, sign, secret] = raw.expose();
+        if raw
+            .expose()
+            .iter()
+            .any(|k| k.iter().all(|b| b == k.first().unwrap_or(&0)))
+        {
+            return Err(content(format!("key {id:08x} is not random")));
+        }
+        let prk = |bytes: &[u8; 32]| hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, bytes);
+        let pair = Ed25519KeyPair::from_seed_unchecked(sign)
+            .map_err(|_| content("SigningSeed: not an Ed25519 seed"))?;
+        Ok(Self {
+            id,
+            state,
+            since,
+            seal: prk(seal),
+            sign: pair,
+            secret: prk(secret),
+            raw,
+        })
+    }
+
+    /// Its name in tokens.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Ed25519 over `message`.
+    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
+        let mut out = [0; 64];
+        for (slot, byte) in out.iter_mut().zip(self.sign.sign(message).as_ref()) {
+            *slot = *byte;
+        }
+        out
+    }
+
+    /// Whether this key made the signature.
+    pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
+        UnparsedPublicKey::new(&ED25519, self.sign.public_key().as_ref())
+            .verify(message, signature)
+            .is_ok()
+    }
+
+    /// Encrypts in place under a key of its own for each `salt` (which must never repeat), so that
+    /// no number of tokens wears the sealing key out. Appends the tag.
+    pub fn seal(
+        &self,
+        salt: &[u8; 16],
+        aad: &[u8],
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), ring::error::Unspecified> {
+        self.message_key(salt)?
+            .seal_in_place_append_tag(zero_nonce(), Aad::from(aad), buffer)
+    }
+
+    /// Reverses [`Self::seal`]; the plain bytes, or an error if a single bit differs.
+    pub fn open<'a>(
+        &self,
+        salt: &[u8; 16],
+        aad: &[u8],
+        buffer: &'a mut [u8],
+    ) -> Result<&'a [u8], ring::error::Unspecified> {
+        Ok(self
+            .message_key(salt)?
+            .open_in_place(zero_nonce(), Aad::from(aad), buffer)?)
+    }
+
+    fn message_key(&self, salt: &[u8; 16]) -> Result<LessSafeKey, ring::error::Unspecified> {
+        let info = [b"brevet session token v1".as_slice(), salt];
+        let okm = self.seal.expand(&info, &aead::AES_256_GCM)?;
+        Ok(LessSafeKey::new(UnboundKey::from(okm)))
+    }
+
+    /// See [`Keyring::record_mac`](super::Keyring::record_mac).
+    pub(super) fn record_mac(
+        &self,
+        cluster_id: &str,
+    ) -> Result<ring::hmac::Key, ring::error::Unspecified> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        let info = [
+            b"brevet session record v1".as_slice(),
+            cluster_id.as_bytes(),
+        ];
+        self.seal.expand(&info, Bytes32)?.fill(bytes.as_mut())?;
+        Ok(ring::hmac::Key::new(
+            ring::hmac::HMAC_SHA256,
+            bytes.as_ref(),
+        ))
+    }
+
+    /// Thirty bytes that belong to one session and cannot be told from its token.
+    pub fn session_secret(
+        &self,
+        session_id: &[u8; 16],
+        access_key_id: &str,
+    ) -> Result<Zeroizing<[u8; 30]>, ring::error::Unspecified> {
+        let mut bytes = Zeroizing::new([0; 30]);
+        let info = [
+            b"brevet session secret v1".as_slice(),
+            session_id,
+            access_key_id.as_bytes(),
+        ];
+        self.secret.expand(&info, Bytes30)?.fill(bytes.as_mut())?;
+        Ok(bytes)
+    }
+}
+
+/// Each message key seals one message, so its nonce need not vary.
+fn zero_nonce() -> Nonce {
+    Nonce::assume_unique_for_key([0; aead::NONCE_LEN])
+}
+
+struct Bytes30;
+
+impl hkdf::KeyType for Bytes30 {
+    fn len(&self) -> usize {
+        30
+    }
+}
+
+struct Bytes32;
+
+impl hkdf::KeyType for Bytes32 {
+    fn len(&self) -> usize {
+        32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_05_constant_keys_are_refused() {
+        assert!(
+            Key::new(
+                1,
+                KeyState::Current,
+                Timestamp::from_seconds(0),
+                Secret::new([[0; 32]; 3])
+            )
+            .is_err()
+        );
+    }
+}

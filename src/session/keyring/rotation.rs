@@ -1,0 +1,237 @@
+//! Keys come and go: each is published before it is used, and kept until what it made has ended.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::{Key, Keyring, KeyringError, MAX_KEYS, content, text_id};
+use crate::base::clock::Timestamp;
+use crate::base::entropy::{self, Entropy, NoEntropy};
+use crate::base::secret::Secret;
+use crate::session::durations;
+use crate::session::key_state::KeyState;
+use crate::session::signing_key::{Algorithm, SigningKey};
+
+/// How long a key that signed tokens for others is published after its last: their longest life,
+/// and a day for whoever fetches keys seldom.
+const PUBLISHED: Duration = Duration::from_secs(90_000);
+
+impl Keyring {
+    /// With a current and a next key of each of these algorithms that has none.
+    ///
+    /// # Errors
+    /// Without randomness.
+    pub fn with_signing_keys(
+        mut self,
+        algorithms: &[Algorithm],
+        entropy: &dyn Entropy,
+        now: Timestamp,
+    ) -> Result<Self, KeyringError> {
+        for algorithm in algorithms
+            .iter()
+            .filter(|a| self.signing_key(**a).is_none())
+            .copied()
+            .collect::<Vec<_>>()
+        {
+            for state in [KeyState::Current, KeyState::Next] {
+                self.web_identity
+                    .push(signing_key(algorithm, state, entropy, now)?);
+            }
+        }
+        Ok(self)
+    }
+
+    /// Next becomes current, current becomes previous, and a new next key is published. Previous
+    /// keys go once every session they made has ended.
+    ///
+    /// # Errors
+    /// Without a next key (nobody else could open what it makes), and without randomness.
+    pub fn rotate(mut self, entropy: &dyn Entropy, now: Timestamp) -> Result<Self, KeyringError> {
+        let next = self.keys.iter().position(|k| k.state == KeyState::Next);
+        let next = next.ok_or_else(|| {
+            content("Keys: none has the State `next`; a key is published before it is used")
+        })?;
+        for (i, key) in self.keys.iter_mut().enumerate() {
+            if i == next || key.state == KeyState::Current {
+                key.state = if i == next {
+                    KeyState::Current
+                } else {
+                    KeyState::Previous
+                };
+                key.since = now;
+            }
+        }
+        let fresh = self.fresh(KeyState::Next, entropy, now)?;
+        self.keys.push(fresh);
+        self.keys
+            .retain(|k| k.state != KeyState::Previous || now.since(k.since) <= durations::MAX);
+        if self.keys.len() > MAX_KEYS {
+            let oldest = self.keys.iter().map(|key| key.since).min().unwrap_or(now);
+            return Err(content(format!(
+                "Keys: there would be more than {MAX_KEYS}: sessions of the previous keys go on until {}; rotate again then",
+                oldest.plus(durations::MAX)
+            )));
+        }
+        self.current = self
+            .keys
+            .iter()
+            .position(|k| k.state == KeyState::Current)
+            .unwrap_or_default();
+        for algorithm in [Algorithm::RS256, Algorithm::ES384, Algorithm::EdDSA] {
+            for key in self
+                .web_identity
+                .iter_mut()
+                .filter(|k| k.algorithm() == algorithm)
+            {
+                let state = match key.state {
+                    KeyState::Next => KeyState::Current,
+                    KeyState::Current | KeyState::Previous => KeyState::Previous,
+                };
+                if state != key.state {
+                    (key.state, key.since) = (state, now);
+                }
+            }
+            if self.signing_key(algorithm).is_some() {
+                self.web_identity
+                    .push(signing_key(algorithm, KeyState::Next, entropy, now)?);
+            }
+        }
+        self.web_identity
+            .retain(|k| k.state != KeyState::Previous || now.since(k.since) <= PUBLISHED);
+        // One from before there were such keys, or of an algorithm that came later.
+        self.with_signing_keys(
+            &[Algorithm::RS256, Algorithm::ES384, Algorithm::EdDSA],
+            entropy,
+            now,
+        )
+    }
+
+    pub(super) fn fresh(
+        &self,
+        state: KeyState,
+        entropy: &dyn Entropy,
+        now: Timestamp,
+    ) -> Result<Key, KeyringError> {
+        let id = u32::from_be_bytes(entropy::bytes(entropy)?);
+        if self.keys.iter().any(|k| k.id == id) {
+            return Err(content("a new key's id is taken; run the command again"));
+        }
+        let raw = [
+            entropy::bytes(entropy)?,
+            entropy::bytes(entropy)?,
+            entropy::bytes(entropy)?,
+        ];
+        Key::new(id, state, now, Secret::new(raw))
+    }
+
+    /// A keyring without some keys: the next key takes the place of the current one, and new keys are
+    /// made where one is missing.
+    ///
+    /// # Errors
+    /// Without randomness.
+    pub fn without(
+        mut self,
+        ids: &BTreeSet<String>,
+        entropy: &dyn Entropy,
+        now: Timestamp,
+    ) -> Result<Self, KeyringError> {
+        self.keys.retain(|k| !ids.contains(&text_id(k.id)));
+        for state in [KeyState::Current, KeyState::Next] {
+            if self.keys.iter().any(|k| k.state == state) {
+                continue;
+            }
+            match self.keys.iter_mut().find(|k| k.state == KeyState::Next) {
+                Some(next) if state == KeyState::Current => (next.state, next.since) = (state, now),
+                _ => {
+                    let key = self.fresh(state, entropy, now)?;
+                    self.keys.push(key);
+                }
+            }
+        }
+        self.current = self
+            .keys
+            .iter()
+            .position(|k| k.state == KeyState::Current)
+            .unwrap_or_default();
+        let algorithms: BTreeSet<_> = self
+            .web_identity
+            .iter()
+            .map(|k| k.algorithm().name())
+            .collect();
+        self.web_identity
+            .retain(|k| !ids.contains(&k.id().to_ascii_lowercase()));
+        for algorithm in algorithms.into_iter().filter_map(Algorithm::parse) {
+            for state in [KeyState::Current, KeyState::Next] {
+                let mut own = self
+                    .web_identity
+                    .iter_mut()
+                    .filter(|k| k.algorithm() == algorithm);
+                if own.any(|k| k.state == state) {
+                    continue;
+                }
+                let mut own = self
+                    .web_identity
+                    .iter_mut()
+                    .filter(|k| k.algorithm() == algorithm);
+                match own.find(|k| k.state == KeyState::Next) {
+                    Some(next) if state == KeyState::Current => {
+                        (next.state, next.since) = (state, now)
+                    }
+                    _ => self
+                        .web_identity
+                        .push(signing_key(algorithm, state, entropy, now)?),
+                }
+            }
+        }
+        Ok(self)
+    }
+}
+
+fn signing_key(
+    algorithm: Algorithm,
+    state: KeyState,
+    entropy: &dyn Entropy,
+    now: Timestamp,
+) -> Result<SigningKey, KeyringError> {
+    SigningKey::generate(algorithm, state, entropy, now)
+        .map_err(|_| KeyringError::Entropy(NoEntropy))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::entropy::SystemEntropy;
+
+    #[test]
+    fn a_keyring_is_written_read_and_rotated() {
+        let (entropy, now) = (SystemEntropy::new(), Timestamp::from_seconds(1_000));
+        let first = Keyring::generate(&entropy, now).unwrap();
+        let first_id = first.current().unwrap().id();
+        let second = Keyring::parse(&first.to_bytes().unwrap())
+            .unwrap()
+            .rotate(&entropy, now)
+            .unwrap();
+        assert_ne!(second.current().unwrap().id(), first_id);
+        assert_eq!(second.find(first_id).unwrap().state, KeyState::Previous);
+        assert_eq!(second.current().unwrap().id(), first.keys[1].id());
+        // Once the longest session is over, the key that made it goes.
+        let third = second.rotate(&entropy, now.plus(durations::MAX)).unwrap();
+        assert!(third.find(first_id).is_some());
+        let fourth = third
+            .rotate(&entropy, now.plus(durations::MAX * 2))
+            .unwrap();
+        assert!(fourth.find(first_id).is_none());
+    }
+
+    #[test]
+    fn it_is_not_rotated_into_more_keys_than_a_broker_reads() {
+        let (entropy, now) = (SystemEntropy::new(), Timestamp::from_seconds(1_000));
+        let mut keyring = Keyring::generate(&entropy, now).unwrap();
+        let refused = loop {
+            match keyring.rotate(&entropy, now) {
+                Ok(rotated) => keyring = Keyring::parse(&rotated.to_bytes().unwrap()).unwrap(),
+                Err(refused) => break refused.to_string(),
+            }
+        };
+        assert!(refused.contains("more than 16"), "{refused}");
+    }
+}
