@@ -15,7 +15,7 @@ use crate::federation::vouched::Vouched;
 use crate::lineage;
 use crate::proof::sigv4::SigningSecret;
 use crate::revocations::Key;
-use crate::session::keyring::{self, Keyring};
+use crate::session::keyring::{Keyring, SessionKey};
 use crate::session::packing::{self, Limits};
 use crate::session::token::{self, Claims};
 
@@ -248,7 +248,7 @@ impl std::ops::Deref for KeyringRef {
     }
 }
 
-fn opened(claims: Claims, key: &keyring::Key) -> Result<OpenedSession, Error> {
+fn opened(claims: Claims, key: &SessionKey) -> Result<OpenedSession, Error> {
     let own = lineage::own(&claims, false);
     let ancestors = lineage::ancestors(&claims);
     let came_from = lineage::came_from(&own, &claims.source_identity, &ancestors)?;

@@ -8,7 +8,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::session::keyring::{Key, Keyring};
+use crate::session::keyring::{Keyring, SessionKey};
 
 /// Form, key id, salt.
 const HEADER: usize = 1 + 4 + 16;
@@ -61,7 +61,7 @@ pub fn open<'k>(
     keyring: &'k Keyring,
     purpose: &Purpose,
     text: &str,
-) -> Result<(Vec<u8>, &'k Key), OpenError> {
+) -> Result<(Vec<u8>, &'k SessionKey), OpenError> {
     if text.len() > purpose.max_characters {
         return Err(OpenError);
     }
@@ -86,7 +86,7 @@ pub fn open<'k>(
     Ok((body.to_vec(), key))
 }
 
-fn header(purpose: &Purpose, key: &Key, salt: &[u8; 16]) -> [u8; HEADER] {
+fn header(purpose: &Purpose, key: &SessionKey, salt: &[u8; 16]) -> [u8; HEADER] {
     let mut header = [0; HEADER];
     let bytes = std::iter::once(purpose.form)
         .chain(key.id().to_be_bytes())

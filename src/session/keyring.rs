@@ -5,8 +5,8 @@
 //! for others turn with them. Knows no token format.
 
 mod document;
-mod key;
 mod rotation;
+mod session_key;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::base::entropy::{self, Entropy, NoEntropy};
 use crate::session::key_state::KeyState;
 use crate::session::signing_key::{Algorithm, SigningKey};
 
-pub use key::Key;
+pub use session_key::SessionKey;
 
 /// The most keys in one keyring.
 const MAX_KEYS: usize = 16;
@@ -37,7 +37,7 @@ pub enum KeyringError {
 /// All keys of one cluster of brokers.
 pub struct Keyring {
     cluster_id: String,
-    keys: Vec<Key>,
+    keys: Vec<SessionKey>,
     current: usize,
     /// What signs tokens for others.
     web_identity: Vec<SigningKey>,
@@ -90,14 +90,14 @@ impl Keyring {
     }
 
     /// The key that makes tokens.
-    pub fn current(&self) -> Option<&Key> {
+    pub fn current(&self) -> Option<&SessionKey> {
         self.keys
             .get(self.current)
             .filter(|k| !self.is_revoked(k.id))
     }
 
     /// The key of that id, in any state, unless it was revoked.
-    pub fn find(&self, id: u32) -> Option<&Key> {
+    pub fn find(&self, id: u32) -> Option<&SessionKey> {
         self.keys
             .iter()
             .find(|k| k.id == id)
@@ -143,7 +143,10 @@ impl Keyring {
 
     /// A key for authenticating the cluster's records in a shared cache, the same on every node
     /// and through every rotation for which a key is kept.
-    pub fn record_mac(&self, key: &Key) -> Result<ring::hmac::Key, ring::error::Unspecified> {
+    pub fn record_mac(
+        &self,
+        key: &SessionKey,
+    ) -> Result<ring::hmac::Key, ring::error::Unspecified> {
         key.record_mac(&self.cluster_id)
     }
 }

@@ -7,7 +7,7 @@ use prost::Message;
 
 use crate::base::secret::Secret;
 use crate::session::envelope::{self, OpenError, Purpose};
-use crate::session::keyring::{Key, Keyring};
+use crate::session::keyring::{Keyring, SessionKey};
 
 /// The longest token, in characters: what a request's signature may name.
 pub const MAX_CHARACTERS: usize = crate::proof::sigv4::MAX_TOKEN_BYTES;
@@ -143,7 +143,7 @@ pub fn seal(
 /// # Errors
 /// Never with a sound key.
 pub fn secret_access_key(
-    key: &Key,
+    key: &SessionKey,
     session_id: &[u8; 16],
     access_key_id: &str,
 ) -> Result<Secret<String>, ring::error::Unspecified> {
@@ -155,7 +155,7 @@ pub fn secret_access_key(
 ///
 /// # Errors
 /// [`OpenError`], whatever the reason.
-pub fn open<'k>(keyring: &'k Keyring, token: &str) -> Result<(Claims, &'k Key), OpenError> {
+pub fn open<'k>(keyring: &'k Keyring, token: &str) -> Result<(Claims, &'k SessionKey), OpenError> {
     let (body, key) = envelope::open(keyring, &PURPOSE, token)?;
     Ok((Claims::decode(&*body).map_err(|_| OpenError)?, key))
 }

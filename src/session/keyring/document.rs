@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{Key, Keyring, KeyringError, MAX_KEYS, content};
+use super::{Keyring, KeyringError, MAX_KEYS, SessionKey, content};
 use crate::base::clock::Timestamp;
 use crate::base::secret::Secret;
 use crate::session::key_state::KeyState;
@@ -49,7 +49,7 @@ impl Keyring {
         if document.keys.len() > MAX_KEYS {
             return Err(content(format!("Keys: at most {MAX_KEYS}")));
         }
-        let mut keys: Vec<Key> = Vec::new();
+        let mut keys: Vec<SessionKey> = Vec::new();
         for key in &document.keys {
             let id = u32::from_str_radix(&key.key_id, 16)
                 .ok()
@@ -63,7 +63,7 @@ impl Keyring {
                 decode("SigningSeed", &key.signing_seed)?,
                 decode("SecretKey", &key.secret_key)?,
             ];
-            keys.push(Key::new(
+            keys.push(SessionKey::new(
                 id,
                 key.state,
                 Timestamp::from_seconds(key.since),

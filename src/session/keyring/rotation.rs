@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Key, Keyring, KeyringError, MAX_KEYS, content, text_id};
+use super::{Keyring, KeyringError, MAX_KEYS, SessionKey, content, text_id};
 use crate::base::clock::Timestamp;
 use crate::base::entropy::{self, Entropy, NoEntropy};
 use crate::base::secret::Secret;
@@ -110,7 +110,7 @@ impl Keyring {
         state: KeyState,
         entropy: &dyn Entropy,
         now: Timestamp,
-    ) -> Result<Key, KeyringError> {
+    ) -> Result<SessionKey, KeyringError> {
         let id = u32::from_be_bytes(entropy::bytes(entropy)?);
         if self.keys.iter().any(|k| k.id == id) {
             return Err(content("a new key's id is taken; run the command again"));
@@ -120,7 +120,7 @@ impl Keyring {
             entropy::bytes(entropy)?,
             entropy::bytes(entropy)?,
         ];
-        Key::new(id, state, now, Secret::new(raw))
+        SessionKey::new(id, state, now, Secret::new(raw))
     }
 
     /// A keyring without some keys: the next key takes the place of the current one, and new keys are

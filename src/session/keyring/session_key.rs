@@ -11,7 +11,7 @@ use crate::base::secret::Secret;
 use crate::session::key_state::KeyState;
 
 /// One key: an id and three secrets that are rotated together.
-pub struct Key {
+pub struct SessionKey {
     pub(super) id: u32,
     pub(super) state: KeyState,
     pub(super) since: Timestamp,
@@ -22,7 +22,7 @@ pub struct Key {
     pub(super) raw: Secret<[[u8; 32]; 3]>,
 }
 
-impl Key {
+impl SessionKey {
     pub(super) fn new(
         id: u32,
         state: KeyState,
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn an_05_constant_keys_are_refused() {
         assert!(
-            Key::new(
+            SessionKey::new(
                 1,
                 KeyState::Current,
                 Timestamp::from_seconds(0),
