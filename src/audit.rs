@@ -11,7 +11,7 @@
 //!   ([`refusals`]) and written as one line for each kind.
 //!
 //! When the disk gets full, refusals are only counted first, then reads are refused; the rest belongs
-//! to the first queue. `docs/audit.md` has all of it for operators.
+//! to the first queue. `docs/reference/audit.md` has all of it for operators.
 
 mod chain;
 pub mod head;

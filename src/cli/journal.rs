@@ -1,5 +1,5 @@
 //! What commands that change or copy secrets write down: a record before they begin, and one when they
-//! have ended (`docs/audit.md`). Without the first one nothing is done.
+//! have ended (`docs/reference/audit.md`). Without the first one nothing is done.
 
 use std::path::Path;
 

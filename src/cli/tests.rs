@@ -118,7 +118,7 @@ fn the_log_is_shown_where_something_logs() {
 
 #[test]
 fn the_reference_has_every_command_and_its_examples_are_understood() {
-    let page = include_str!("../../docs/cli.md");
+    let page = include_str!("../../docs/reference/cli.md");
     for (path, _) in commands()
         .into_iter()
         .filter(|(_, command)| !command.has_subcommands())
@@ -126,11 +126,11 @@ fn the_reference_has_every_command_and_its_examples_are_understood() {
         let name = path.join(" ");
         assert!(
             page.contains(&format!("| `{name}` |")),
-            "docs/cli.md has no line for {name}"
+            "docs/reference/cli.md has no line for {name}"
         );
         assert!(
             page.lines().any(|line| line.starts_with(&name)),
-            "docs/cli.md has no example of {name}"
+            "docs/reference/cli.md has no example of {name}"
         );
     }
     for line in page.lines().filter(|line| line.starts_with("brevet ")) {

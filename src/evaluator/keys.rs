@@ -4,7 +4,7 @@
 //! If AWS has a documented key in a request and this broker did not, a Deny on that key would deny
 //! nothing. So every documented key has an entry here, including those that no request to this
 //! broker can have: `brevet policy check` warns if a statement depends on one of these.
-//! `docs/condition-keys.md` shows this table, and a test compares the two.
+//! `docs/reference/condition-keys.md` shows this table, and a test compares the two.
 
 mod global;
 mod iam;
@@ -242,10 +242,10 @@ mod tests {
 
     #[test]
     fn the_page_of_condition_keys_shows_this_table() {
-        let page = include_str!("../../docs/condition-keys.md");
+        let page = include_str!("../../docs/reference/condition-keys.md");
         assert!(
             page.contains(&markdown()),
-            "docs/condition-keys.md must have this table:\n{}",
+            "docs/reference/condition-keys.md must have this table:\n{}",
             markdown()
         );
     }

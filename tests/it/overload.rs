@@ -1,5 +1,5 @@
 //! More than there is room for: calls, memory, connections, headers and frames, each within its bound,
-//! and the good served all the while. `docs/overload.md` is the table of bounds.
+//! and the good served all the while. `docs/reference/limits.md` is the table of bounds.
 
 use std::convert::Infallible;
 use std::net::Ipv4Addr;

@@ -74,7 +74,7 @@ impl Look<'_> {
             Err(error) => failed(
                 "integrity",
                 error,
-                "docs/integrity.md says what it means; `brevet restore --accept` takes it as it is",
+                "docs/explanation/integrity.md says what it means; `brevet restore --accept` takes it as it is",
             ),
         });
         Some(store)
