@@ -21,6 +21,7 @@ mod limits;
 mod metadata;
 mod refusal;
 mod rules;
+mod seen;
 mod signature;
 mod xml;
 
@@ -178,17 +179,13 @@ fn signed(
     let Some(signature) = xml::children(element, signature::NAMESPACE, "Signature").next() else {
         return Ok(None);
     };
-    let keys: Vec<_> = idp
-        .signing_keys()
-        .iter()
-        .map(SigningKey::public_key)
-        .collect();
+    // Those that are valid first: a certificate that was renewed can have the key of the one before.
+    let mut keys: Vec<_> = idp.signing_keys().iter().collect();
+    keys.sort_by_key(|key| !key.is_valid(now));
+    let public_keys: Vec<_> = keys.iter().map(|key| key.public_key()).collect();
     let refused = |why| Refusal::Signature { signed: name, why };
-    let (octets, key) = signature::verify(element, signature, &keys).map_err(refused)?;
-    let key = idp
-        .signing_keys()
-        .get(key)
-        .ok_or(refused(SignatureError::Key))?;
+    let (octets, key) = signature::verify(element, signature, &public_keys).map_err(refused)?;
+    let key = keys.get(key).ok_or(refused(SignatureError::Key))?;
     if !key.is_valid(now) {
         return Err(Refusal::Certificate {
             not_before: key.not_before(),

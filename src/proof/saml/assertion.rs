@@ -3,7 +3,8 @@
 
 use roxmltree::Node;
 
-use super::refusal::{Refusal, seen};
+use super::refusal::Refusal;
+use super::seen::seen;
 use super::signature::NAMESPACE as XMLDSIG;
 use super::xml;
 use crate::base::clock::Timestamp;
@@ -19,6 +20,9 @@ const SUBJECT_TYPE_PREFIX: &str = "urn:oasis:names:tc:SAML:2.0:nameid-format:";
 const UNSPECIFIED: &str = "urn:oasis:names:tc:SAML:1.1:nameid-format:unspecified";
 /// Characters of an ID, which is remembered until the assertion is out of date.
 const MAX_ID: usize = 1_024;
+/// Characters of a name identifier, which is in the answer and in records. SAML Core 2.0 section 8.3.7
+/// bounds those that are persistent to 256.
+const MAX_NAME_ID: usize = 1_024;
 
 /// What is said around the assertion. Unless the response itself is signed, nobody has vouched for
 /// it: it can refuse a response and do nothing else.
@@ -79,7 +83,8 @@ impl NameId {
 /// A subject confirmation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubjectConfirmation {
-    /// Whether its method is bearer.
+    /// Whether its method is bearer, and anybody may present it: with an identifier in it, only whom
+    /// that identifies (SAML Core 2.0 section 2.4.1.1), which a request cannot show.
     pub is_bearer: bool,
     /// The URL that the assertion is presented to.
     pub recipient: Option<String>,
@@ -227,8 +232,12 @@ impl Assertion {
 impl NameId {
     fn read(name: Node<'_, '_>) -> Result<Self, Refusal> {
         let element = Element(name, "NameID");
+        let value = element.text()?;
+        if value.chars().count() > MAX_NAME_ID {
+            return Err(element.wrong("its text is longer than 1,024 characters"));
+        }
         Ok(Self {
-            value: element.text()?,
+            value,
             format: element.text_attribute("Format")?,
             name_qualifier: element.text_attribute("NameQualifier")?,
             sp_name_qualifier: element.text_attribute("SPNameQualifier")?,
@@ -239,9 +248,18 @@ impl NameId {
 impl SubjectConfirmation {
     fn read(confirmation: Node<'_, '_>) -> Result<Self, Refusal> {
         let element = Element(confirmation, "SubjectConfirmation");
+        element.has_only(&[
+            (SAML, "BaseID"),
+            (SAML, "NameID"),
+            (SAML, "EncryptedID"),
+            (SAML, "SubjectConfirmationData"),
+        ])?;
         let method = element.text_attribute("Method")?;
+        let names_its_presenter = ["BaseID", "NameID", "EncryptedID"]
+            .into_iter()
+            .any(|name| xml::children(confirmation, SAML, name).next().is_some());
         let mut read = Self {
-            is_bearer: method.as_deref() == Some(BEARER),
+            is_bearer: method.as_deref() == Some(BEARER) && !names_its_presenter,
             recipient: None,
             in_response_to: None,
             not_before: None,
@@ -251,8 +269,7 @@ impl SubjectConfirmation {
             let data = Element(data, "SubjectConfirmationData");
             read.recipient = data.text_attribute("Recipient")?;
             read.in_response_to = data.text_attribute("InResponseTo")?;
-            read.not_before = data.time("NotBefore")?;
-            read.not_on_or_after = data.time("NotOnOrAfter")?;
+            (read.not_before, read.not_on_or_after) = data.window()?;
         }
         Ok(read)
     }
@@ -275,9 +292,10 @@ impl Conditions {
                 return Err(Refusal::Condition(seen(xml::qualified_name(condition))));
             }
         }
+        let (not_before, not_on_or_after) = element.window()?;
         Ok(Self {
-            not_before: element.time("NotBefore")?,
-            not_on_or_after: element.time("NotOnOrAfter")?,
+            not_before,
+            not_on_or_after,
             audience_restrictions,
         })
     }
@@ -415,6 +433,17 @@ impl<'a, 'i: 'a> Element<'a, 'i> {
             None | Some("") => Ok(None),
             Some(value) if is_plain(value) => Ok(Some(value.to_owned())),
             Some(_) => Err(self.wrong("an attribute of it has a control character")),
+        }
+    }
+
+    /// `NotBefore` and `NotOnOrAfter`. If both are there, the first is earlier (SAML Core 2.0 sections
+    /// 2.4.1.2 and 2.5.1.2): the leeway for clocks would otherwise make a time out of none.
+    fn window(self) -> Result<(Option<Timestamp>, Option<Timestamp>), Refusal> {
+        match (self.time("NotBefore")?, self.time("NotOnOrAfter")?) {
+            (Some(from), Some(to)) if from >= to => {
+                Err(self.wrong("its NotBefore is not earlier than its NotOnOrAfter"))
+            }
+            window => Ok(window),
         }
     }
 

@@ -5,7 +5,9 @@
 use std::time::Duration;
 
 use super::assertion::Assertion;
-use super::refusal::{Refusal, seen};
+use super::limits::SPACE;
+use super::refusal::Refusal;
+use super::seen::seen;
 use crate::base::field::FieldError;
 use crate::base::names::{MAX_TAGS, RoleSessionName, SourceIdentity, Tag, tag_key, tag_value};
 
@@ -133,8 +135,14 @@ fn roles(assertion: &Assertion) -> Result<Vec<RolePair>, Refusal> {
             .map(|resource| resource.split('/').next().map(str::to_owned))?
     };
     let pair = |value: &str| {
-        let (first, second) = value.split_once(',')?;
-        let [first, second] = [first, second].map(|arn| arn.trim_matches([' ', '\t', '\r', '\n']));
+        // Names of roles can have commas too.
+        let mut commas = value.match_indices(',').map(|(at, _)| value.split_at(at));
+        let (first, second) = commas.find_map(|(first, rest)| {
+            let second = rest.strip_prefix(',')?;
+            let is_arn = second.trim_start_matches(SPACE).starts_with("arn:");
+            is_arn.then_some((first, second))
+        })?;
+        let [first, second] = [first, second].map(|arn| arn.trim_matches(SPACE));
         let (role, provider) = match (resource(first)?.as_str(), resource(second)?.as_str()) {
             ("role", "saml-provider") => (first, second),
             ("saml-provider", "role") => (second, first),

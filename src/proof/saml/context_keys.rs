@@ -9,8 +9,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ring::digest;
 
-use super::refusal::{Refusal, seen as legible};
+use super::refusal::Refusal;
 use super::rules::Accepted;
+use super::seen::seen as legible;
 use crate::base::arn::AccountId;
 
 /// The attributes that are seen, by their names in an assertion, and their keys. A condition sees no

@@ -21,9 +21,10 @@ pub(super) const RESPONSE: Limits = Limits {
 };
 
 /// The canonical text of a response or an assertion, which can be longer than the text it is made
-/// of: a namespace that was declared once is declared again at each element that needs it.
+/// of: a namespace that was declared once is declared again at each element that needs it. Where that
+/// is `xsi` at each value of an attribute, as with many identity providers, it doubles the text.
 pub(super) const CANONICAL: Limits = Limits {
-    bytes: 150_000,
+    bytes: 225_000,
     ..RESPONSE
 };
 

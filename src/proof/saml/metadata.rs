@@ -12,7 +12,8 @@ use x509_parser::public_key::PublicKey as ParsedKey;
 
 use super::assertion::{Element, SAMLP};
 use super::limits::{METADATA, SPACE, XmlError};
-use super::refusal::{Refusal, seen};
+use super::refusal::Refusal;
+use super::seen::seen;
 use super::signature::{KeyKind, NAMESPACE as XMLDSIG, PublicKey};
 use super::xml::{self, Source};
 use crate::base::clock::Timestamp;

@@ -4,10 +4,6 @@
 use super::limits::XmlError;
 use super::signature::SignatureError;
 use crate::base::clock::Timestamp;
-use crate::base::legible::Legible;
-
-/// Characters of a foreign value that a message repeats.
-const MAX_SEEN: usize = 200;
 
 /// The AWS error that a refusal becomes: STS API Reference, "AssumeRoleWithSAML", Errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -199,23 +195,6 @@ pub enum Refusal {
         /// How many pairs there are.
         pairs: usize,
     },
-}
-
-/// A foreign value as messages repeat it: on one line, legible, and not long.
-pub(super) fn seen(value: &str) -> String {
-    let end = value.char_indices().nth(MAX_SEEN).map(|(at, _)| at);
-    match end.and_then(|end| value.get(..end)) {
-        Some(beginning) => format!("{}...", Legible(beginning)),
-        None => Legible(value).to_string(),
-    }
-}
-
-/// A value that may be missing, as messages repeat it.
-pub(super) fn seen_or_missing(value: Option<&str>) -> String {
-    value.map_or_else(
-        || "missing".to_owned(),
-        |value| format!("`{}`", seen(value)),
-    )
 }
 
 impl Refusal {

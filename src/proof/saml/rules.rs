@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::Verified;
 use super::assertion::{Assertion, AuthnStatement, SubjectConfirmation};
-use super::refusal::{Refusal, seen, seen_or_missing};
+use super::refusal::Refusal;
+use super::seen::{seen, seen_or_missing};
 use crate::base::clock::Timestamp;
 
 /// How far the clocks of identity provider and broker may differ, unless it is configured.
@@ -197,7 +198,7 @@ fn in_response_to(
     Some(Refusal::InResponseTo {
         element,
         seen: seen_or_missing(seen),
-        expected: super::refusal::seen(expected),
+        expected: super::seen::seen(expected),
     })
 }
 

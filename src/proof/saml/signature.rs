@@ -15,6 +15,7 @@ use roxmltree::Node;
 
 use super::c14n::canonical;
 use super::limits::{CANONICAL, SPACE};
+use super::seen::seen;
 use super::xml::{self, Source};
 
 /// The namespace of XML Signature.
@@ -173,7 +174,7 @@ impl SignedInfo {
             ));
         }
         if algorithm(enveloped)? != ENVELOPED {
-            return Err(SignatureError::Algorithm(algorithm(enveloped)?.to_owned()));
+            return Err(SignatureError::Algorithm(seen(algorithm(enveloped)?)));
         }
         if !children(enveloped).is_empty() {
             return Err(Shape("the transform of an enveloped signature has parts"));
@@ -207,7 +208,7 @@ impl Canonicalization {
     fn read(method: Node<'_, '_>) -> Result<Self, SignatureError> {
         let algorithm = algorithm(method)?;
         if !matches!(algorithm, EXCLUSIVE | EXCLUSIVE_WITH_COMMENTS) {
-            return Err(SignatureError::Algorithm(algorithm.to_owned()));
+            return Err(SignatureError::Algorithm(seen(algorithm)));
         }
         let list = match *children(method) {
             [] => "",
@@ -265,7 +266,7 @@ impl Method {
             Some("rsa-sha512") => Ok(Self::RsaSha512),
             Some("ecdsa-sha256") => Ok(Self::EcdsaSha256),
             Some("ecdsa-sha384") => Ok(Self::EcdsaSha384),
-            _ => Err(SignatureError::Algorithm(uri.to_owned())),
+            _ => Err(SignatureError::Algorithm(seen(uri))),
         }
     }
 
@@ -360,7 +361,7 @@ impl DigestMethod {
             "http://www.w3.org/2001/04/xmlenc#sha256" => Ok(Self(&digest::SHA256)),
             "http://www.w3.org/2001/04/xmldsig-more#sha384" => Ok(Self(&digest::SHA384)),
             "http://www.w3.org/2001/04/xmlenc#sha512" => Ok(Self(&digest::SHA512)),
-            other => Err(SignatureError::Algorithm(other.to_owned())),
+            other => Err(SignatureError::Algorithm(seen(other))),
         }
     }
 }

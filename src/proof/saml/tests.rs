@@ -308,10 +308,16 @@ fn sa_06_each_rule_refuses_by_itself() {
             |r| matches!(r, Refusal::NoBearer),
         ),
         (
-            &[(
-                CONFIRMATION,
-                r#"<SubjectConfirmationData NotBefore="2099-01-01T00:00:00Z" "#,
-            )],
+            &[
+                (
+                    " NotOnOrAfter=\"",
+                    " NotOnOrAfter=\"2099-01-02T00:00:00Z\" x=\"",
+                ),
+                (
+                    CONFIRMATION,
+                    r#"<SubjectConfirmationData NotBefore="2099-01-01T00:00:00Z" "#,
+                ),
+            ],
             |r| {
                 matches!(
                     r,
@@ -849,4 +855,219 @@ fn sa_05_what_is_read_is_signed() {
     );
     assert!(verified("pysaml2-response", "pysaml2").envelope().is_signed);
     assert!(verified("pysaml2-both", "pysaml2").envelope().is_signed);
+}
+
+/// A certificate for the test key, valid in those years.
+fn certificate(from: i32, to: i32) -> String {
+    let pem = data("rsa.key");
+    let key = rcgen::KeyPair::from_pkcs8_pem_and_sign_algo(&pem, &rcgen::PKCS_RSA_SHA256).unwrap();
+    let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    parameters.not_before = rcgen::date_time_ymd(from, 1, 1);
+    parameters.not_after = rcgen::date_time_ymd(to, 1, 1);
+    let certificate = parameters.self_signed(&key).unwrap();
+    STANDARD.encode(certificate.der())
+}
+
+/// Metadata with these certificates.
+fn metadata_with(certificates: &[String]) -> Metadata {
+    let descriptor = |certificate: &String| {
+        format!(
+            "<KeyDescriptor><KeyInfo xmlns='{}'><X509Data><X509Certificate>{certificate}\
+             </X509Certificate></X509Data></KeyInfo></KeyDescriptor>",
+            signature::NAMESPACE
+        )
+    };
+    let text = data("xmlsec-metadata.xml");
+    let (before, keys) = text.split_once("<KeyDescriptor").unwrap();
+    let (_, after) = keys.rsplit_once("</KeyDescriptor>").unwrap();
+    let keys: String = certificates.iter().map(descriptor).collect();
+    Metadata::parse(format!("{before}{keys}{after}").as_bytes()).unwrap()
+}
+
+#[test]
+fn sa_04_a_certificate_is_renewed_with_the_same_key() {
+    let xml = changed(&[]);
+    let (old, new) = (certificate(2_020, 2_024), certificate(2_024, 2_050));
+    for certificates in [[old.clone(), new.clone()], [new, old.clone()]] {
+        let idp = metadata_with(&certificates);
+        assert_eq!(accept(xml.as_bytes(), &idp, made_at()).err(), None);
+    }
+    let refused = accept(xml.as_bytes(), &metadata_with(&[old]), made_at());
+    assert!(matches!(refused, Err(Refusal::Certificate { .. })));
+}
+
+#[test]
+fn messages_repeat_foreign_values_on_one_legible_line() {
+    let long = "x".repeat(5_000);
+    let algorithm = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256";
+    let xml = data("xmlsec-rsa-sha256.xml");
+    let forged = format!("urn:x&#10;2026-01-01 accepted&#x202e;&#x9b;{long}");
+    for old in [
+        algorithm,
+        "http://www.w3.org/2001/04/xmlenc#sha256",
+        "http://www.w3.org/2001/10/xml-exc-c14n#",
+        "http://www.w3.org/2000/09/xmldsig#enveloped-signature",
+        "urn:oasis:names:tc:SAML:2.0:status:Success",
+    ] {
+        let text = xml.replacen(&format!("\"{old}\""), &format!("\"{forged}\""), 1);
+        assert_ne!(text, xml);
+        let refused = accept(text.as_bytes(), &metadata("xmlsec"), made_at()).unwrap_err();
+        let message = refused.to_string();
+        assert!(message.contains("urn:x\\n2026"), "{message}");
+        assert!(message.len() < 1_000, "{message}");
+        assert!(!message.contains(|c: char| c.is_control() || c == '\u{202e}'));
+    }
+}
+
+#[test]
+fn sa_06_a_confirmation_that_names_its_presenter_is_nobody_elses() {
+    let start = format!(r#"<SubjectConfirmation Method="{BEARER}">"#);
+    for presenter in [
+        "<NameID>mallory</NameID>",
+        "<BaseID/>",
+        "<EncryptedID/>",
+        "<NameID>carol</NameID>",
+    ] {
+        let xml = changed(&[(&start, &format!("{start}{presenter}"))]);
+        assert_eq!(refusal(&xml), Refusal::NoBearer, "{presenter}");
+    }
+    let xml = changed(&[(&start, &format!("{start}<Other/>"))]);
+    assert!(matches!(refusal(&xml), Refusal::Element { .. }));
+}
+
+#[test]
+fn sa_06_a_time_that_never_is_is_not_made_by_the_leeway() {
+    let window = |at: Timestamp| {
+        let at = at.to_string();
+        format!(r#" NotBefore="{at}" NotOnOrAfter="{at}" x=""#)
+    };
+    let now = window(made_at());
+    for (element, old) in [
+        ("SubjectConfirmationData", CONFIRMATION.to_owned()),
+        ("Conditions", "<Conditions ".to_owned()),
+    ] {
+        // What was there becomes the value of an attribute that nobody knows.
+        let xml = data("xmlsec-rsa-sha256.xml");
+        let (before, rest) = xml.split_once(&old).unwrap();
+        let (attributes, rest) = rest.split_once('>').unwrap();
+        let attributes: String = attributes.replace('"', "'");
+        let end = if attributes.ends_with('/') { "/" } else { "" };
+        let attributes = attributes.trim_end_matches('/').replace('\'', "");
+        let xml = format!("{before}{old}{now}{attributes}\"{end}>{rest}");
+        let refused = refusal(&sign(&xml));
+        assert!(
+            matches!(refused, Refusal::Element { element: seen, .. } if seen == element),
+            "{refused:?}"
+        );
+    }
+}
+
+#[test]
+fn names_are_bounded() {
+    let name = |length: usize| changed(&[("car<!-- between -->ol", &"x".repeat(length))]);
+    assert!(accept(name(1_024).as_bytes(), &metadata("xmlsec"), made_at()).is_ok());
+    assert!(matches!(
+        refusal(&name(1_025)),
+        Refusal::Element {
+            element: "NameID",
+            ..
+        }
+    ));
+}
+
+#[test]
+fn names_of_roles_can_have_commas() {
+    let provider = "arn:aws:iam::111122223333:saml-provider/example";
+    let role = "arn:aws:iam::111122223333:role/Deploy";
+    let comma = "arn:aws:iam::111122223333:role/Deploy,arn";
+    for value in [
+        format!("{comma},{provider}"),
+        format!("{provider},{comma}"),
+        format!("{comma} , {provider}"),
+    ] {
+        let xml = changed(&[(&format!("{provider} , {role}"), &value)]);
+        let accepted = accept(xml.as_bytes(), &metadata("xmlsec"), made_at()).unwrap();
+        let claims = AwsClaims::read(accepted.assertion()).unwrap();
+        assert_eq!(claims.check_role(comma, provider), Ok(()), "{value}");
+        assert!(claims.check_role(role, provider).is_err(), "{value}");
+    }
+}
+
+/// A text that is near the limit and doubles when it is made canonical.
+#[test]
+fn the_canonical_text_of_the_longest_response_is_within_its_limit() {
+    let value = "<AttributeValue xsi:type=\"xs:string\">g</AttributeValue>";
+    let xml = data("xmlsec-rsa-sha256.xml");
+    let left = (MAX_CHARACTERS / 4 * 3 - xml.len()) / value.len();
+    let groups = format!(
+        "<Attribute Name=\"groups\">{}</Attribute><Attribute Name=\"text\">",
+        value.repeat(left - 1)
+    );
+    let xml = changed(&[("<Attribute Name=\"text\">", &groups)]);
+    let accepted = accept(xml.as_bytes(), &metadata("xmlsec"), made_at()).unwrap();
+    let mut attributes = accepted.assertion().attributes.iter();
+    let groups = attributes.find(|a| a.name == "groups").unwrap();
+    assert_eq!(groups.values.len(), left - 1);
+}
+
+#[test]
+fn sa_02_base64_has_one_alphabet_and_one_form() {
+    let idp = metadata("xmlsec");
+    let xml = data("xmlsec-rsa-sha256.xml").replace("&amp;", "\u{7ff}\u{7fe}\u{fff}");
+    let encoded = STANDARD.encode(&xml);
+    let is_base64 = |encoded: &str| verify(encoded, &idp, made_at()) != Err(Refusal::Base64);
+    assert!(is_base64(&encoded));
+    assert!(encoded.contains(['+', '/']));
+    for other in [
+        encoded.replace('+', "-").replace('/', "_"),
+        format!("{encoded}="),
+        format!("{encoded}===="),
+        format!("{encoded}\0"),
+        encoded.replacen('P', "P\t", 1),
+        encoded.replacen('P', "P%0A", 1),
+        format!("={encoded}"),
+    ] {
+        assert!(!is_base64(&other));
+    }
+    // Bits behind the last byte are zero.
+    assert_eq!(decode("PGEvPg=="), Ok(b"<a/>".to_vec()));
+    assert_eq!(decode("PGEvPh=="), Err(Refusal::Base64));
+}
+
+#[test]
+fn sa_03_an_ecdsa_signature_is_two_numbers_of_the_length_of_the_key() {
+    let idp = metadata("xmlsec");
+    let xml = data("xmlsec-p256-sha256.xml");
+    let open = xml.find("SignatureValue>").unwrap() + "SignatureValue>".len();
+    let end = open + xml[open..].find('<').unwrap();
+    let text: String = xml[open..end].split_whitespace().collect();
+    let made = STANDARD.decode(text).unwrap();
+    assert_eq!(made.len(), 64);
+    let with = |made: &[u8]| format!("{}{}{}", &xml[..open], STANDARD.encode(made), &xml[end..]);
+    assert!(accept(with(&made).as_bytes(), &idp, made_at()).is_ok());
+    let (r, s) = made.split_at(32);
+    let zeros = [0; 32];
+    let der = [&[0x30, 70, 2, 33, 0], r, &[2, 33, 0], s].concat();
+    for other in [
+        der,
+        [&[0], r, &[0], s].concat(),
+        [r, s, &[0]].concat(),
+        [&zeros[..], s].concat(),
+        [r, &zeros[..]].concat(),
+        zeros.repeat(2),
+        [s, r].concat(),
+        r.to_vec(),
+    ] {
+        let refused = accept(with(&other).as_bytes(), &idp, made_at());
+        assert!(
+            matches!(
+                refused,
+                Err(Refusal::Signature {
+                    why: SignatureError::Key,
+                    ..
+                })
+            ),
+            "{other:?}"
+        );
+    }
 }

@@ -275,6 +275,26 @@ mod tests {
     }
 
     #[test]
+    fn sa_02_namespaces_are_bound_in_one_way() {
+        const XML: &str = "http://www.w3.org/XML/1998/namespace";
+        const XMLNS: &str = "http://www.w3.org/2000/xmlns/";
+        for text in [
+            "<a xmlns:b='urn:x' xmlns:c='urn:x' b:d='1' c:d='2'/>".to_owned(),
+            "<a b:c=''/>".to_owned(),
+            "<b:a/>".to_owned(),
+            "<a xmlns:b='urn:x'/><b:a/>".to_owned(),
+            "<a xmlns:b='urn:x'></b:a>".to_owned(),
+            format!("<a xmlns:b='{XML}'/>"),
+            format!("<a xmlns:b='{XMLNS}'/>"),
+            format!("<a xmlns='{XML}'/>"),
+            format!("<a xmlns='{XMLNS}'/>"),
+            format!("<a xmlns:xml='{XML}'/>"),
+        ] {
+            assert!(refused(text.as_bytes()).is_some(), "{text}");
+        }
+    }
+
+    #[test]
     fn line_ends_are_line_feeds_before_anything_else() {
         let octets = b"<a b='c\r\nd'>\r\n\r&#13;&#10;e\r&#10;<![CDATA[\r]]></a>";
         let source = Source::new(octets, &RESPONSE).unwrap();
