@@ -1,0 +1,107 @@
+//! What xmlsec1 says of a response: a verifier by others, on another parser, another canonicalization
+//! and another library of cryptography. It knows signatures, and no rule of SAML.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::*;
+
+/// The element that signatures are counted by.
+const SIGNATURES: &str =
+    "//*[local-name()='Signature' and namespace-uri()='http://www.w3.org/2000/09/xmldsig#']";
+
+/// xmlsec1 with the certificate of one identity provider's key.
+pub(super) struct Xmlsec1 {
+    folder: tempfile::TempDir,
+    certificate: PathBuf,
+}
+
+impl Xmlsec1 {
+    /// With the certificate of the key that signed the target.
+    pub fn new(target: &Target) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let metadata = data(&format!("{}-metadata.xml", target.provider));
+        let metadata = Document::parse(&metadata).unwrap();
+        let certificates = metadata
+            .descendants()
+            .filter(|node| xml::is(*node, signature::NAMESPACE, "X509Certificate"));
+        let mut this = Self {
+            folder,
+            certificate: PathBuf::new(),
+        };
+        for (number, certificate) in certificates.enumerate() {
+            let text: String = xml::text(certificate).unwrap().split_whitespace().collect();
+            let lines: Vec<_> = text
+                .as_bytes()
+                .chunks(64)
+                .map(String::from_utf8_lossy)
+                .collect();
+            let pem = format!(
+                "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+                lines.join("\n")
+            );
+            this.certificate = this.folder.path().join(format!("{number}.pem"));
+            std::fs::write(&this.certificate, pem).unwrap();
+            if this.accepts(target.xml.as_bytes()) {
+                return this;
+            }
+        }
+        panic!("xmlsec1 does not accept {} itself", target.name);
+    }
+
+    /// Whether every signature of the response is good.
+    pub fn accepts(&self, response: &[u8]) -> bool {
+        let file = self.write(0, response);
+        let signatures = signatures(response).max(1);
+        (1..=signatures).all(|number| self.verifies(number, std::slice::from_ref(&file)))
+    }
+
+    /// The responses that it does not accept, of many that it should.
+    pub fn refused<'a>(&self, responses: &'a [Vec<u8>]) -> Vec<&'a [u8]> {
+        let files: Vec<_> = responses
+            .iter()
+            .enumerate()
+            .map(|(number, response)| (self.write(number, response), signatures(response)))
+            .collect();
+        let most = files.iter().map(|(_, signatures)| *signatures).max();
+        // One process for all, and one for each only if it is not content.
+        let all_are_good = (1..=most.unwrap_or(0)).all(|number| {
+            let with_it = files.iter().filter(|(_, signatures)| *signatures >= number);
+            let with_it: Vec<_> = with_it.map(|(file, _)| file.clone()).collect();
+            self.verifies(number, &with_it)
+        });
+        if all_are_good {
+            return Vec::new();
+        }
+        let all = responses.iter().map(Vec::as_slice);
+        all.filter(|response| !self.accepts(response)).collect()
+    }
+
+    fn write(&self, number: usize, response: &[u8]) -> PathBuf {
+        let file = self.folder.path().join(format!("{number}.xml"));
+        std::fs::write(&file, response).unwrap();
+        file
+    }
+
+    /// Whether the signature of that number is good in all of the files.
+    fn verifies(&self, number: usize, files: &[impl AsRef<Path>]) -> bool {
+        let output = Command::new("xmlsec1")
+            .args(["--verify", "--enabled-reference-uris", "same-doc"])
+            .args(["--enabled-key-data", "raw-x509-cert", "--pubkey-cert-pem"])
+            .arg(&self.certificate)
+            .args(["--id-attr:ID", &format!("{SAML}:Assertion")])
+            .args(["--id-attr:ID", &format!("{SAMLP}:Response")])
+            .args(["--node-xpath", &format!("({SIGNATURES})[{number}]")])
+            .args(files.iter().map(AsRef::as_ref))
+            .output()
+            .expect("xmlsec1 is needed: Debian's package of that name");
+        output.status.success()
+    }
+}
+
+/// How many signatures a response has, if it can be parsed.
+fn signatures(response: &[u8]) -> usize {
+    let text = String::from_utf8_lossy(response);
+    let is_signature = |node: &Node<'_, '_>| xml::is(*node, signature::NAMESPACE, "Signature");
+    Document::parse(&text).map_or(0, |d| d.descendants().filter(is_signature).count())
+}
