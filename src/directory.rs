@@ -40,7 +40,7 @@ use table::{Names, Table};
 pub use declared::Defaults;
 #[cfg(any(test, feature = "internals"))]
 pub use kinds::normal_seed;
-pub use kinds::{AccessKey, MfaDevice, OWN_ISSUER, OidcProvider, Role, User, is_issuer};
+pub use kinds::{AccessKey, MfaDevice, OidcProvider, Role, User, is_issuer};
 pub use limits::{ACCESS_KEYS_PER_USER, BrokenRule, Limits, MFA_DEVICES_PER_USER};
 pub use load::{MAX_BYTES, declared, parse};
 pub use policies::{Dangling, Effective, is_aws_managed};

@@ -54,6 +54,7 @@
 //! - [`mint`]: a grant to credentials; knows no policy
 //! - [`authorization_message`]: a refusal, sealed for those who may know why
 //! - [`commands`]: the one door for changes of the directory
+//! - [`directory_file`]: a directory that is a file, and what ends when something goes from it
 //! - [`ops`]: the door for calls, and one file for each action
 //!
 //! Faces, which know a wire or an operator and hold no rule: see each.
@@ -117,6 +118,7 @@ mod parts {
     pub mod broker;
     pub mod caller;
     pub mod commands;
+    pub mod directory_file;
     pub mod federation;
     pub mod lineage;
     pub mod mfa;

@@ -3,13 +3,23 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::kinds::Role;
+use super::kinds::{OWN_ISSUER, Role};
 use super::policies::is_aws_managed;
 use super::{Directory, principals};
 use crate::base::arn::AccountId;
 use crate::evaluator::{NamedPrincipal, strangers};
 
 impl Directory {
+    /// Why a provider must be removed that is the broker itself, which vouches for nobody here. `issuer` is
+    /// the broker as an issuer of tokens. None: no provider is.
+    pub fn own_provider(&self, issuer: Option<&str>) -> Option<String> {
+        let provider = issuer.and_then(|issuer| self.provider_of(issuer))?;
+        Some(format!(
+            "OpenIDConnectProviders {}: Url {OWN_ISSUER}",
+            provider.arn
+        ))
+    }
+
     /// What an operator should look at: whoever may do nothing because a policy is not here, roles
     /// whose trust policy is not in force, and cross-account trust without an external id. A sentence
     /// each, in the order of ARNs.

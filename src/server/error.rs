@@ -2,10 +2,9 @@
 
 use std::net::SocketAddr;
 
-use super::directory_file::TakeError;
-use super::reload::DirectoryLoadError;
 use crate::base::entropy::NoEntropy;
 use crate::clock_mark::ClockMarkError;
+use crate::directory_file::{DirectoryLoadError, TakeError};
 use crate::keyring_file::KeyringFileError;
 use crate::master_key::MasterKeyError;
 use crate::store::{StoreError, WatermarkError};

@@ -9,9 +9,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::Shared;
 use super::parts::reported_keys;
 use super::shared::bind_revoked_keys;
-use super::{Shared, own_provider};
 use crate::audit::{self, UserIdentity};
 use crate::base::clock::Timestamp;
 use crate::base::entropy;
@@ -200,7 +200,7 @@ pub(super) async fn follow(shared: Arc<Shared>) {
             let node = Node {
                 confirmed: broker.feed.sequence(),
                 master_keys,
-                directory: shared.serves.load().digest.clone(),
+                directory: shared.serving.digest(),
                 ..shared.node.clone()
             };
             if let Err(error) = broker.store.report(&node).await {
@@ -620,7 +620,8 @@ const MAX_WARNED: usize = 50;
 /// the directory is a file, its roles whose tags override a rule go to the audit log (a change of the
 /// store is in it by itself).
 pub(super) fn announce(broker: &Broker, directory: &Directory) {
-    let mut warnings: Vec<String> = own_provider(directory, broker.issuer.as_deref())
+    let mut warnings: Vec<String> = directory
+        .own_provider(broker.issuer.as_deref())
         .into_iter()
         .collect();
     warnings.extend(directory.warnings());

@@ -4,9 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::directory_file::{Compiled, DirectoryFile, Taker};
 use super::reload::Stamps;
-use super::serves::Serves;
 use super::{StartError, follow};
 use crate::base::clock::{HighWaterClock, Timestamp};
 use crate::base::digest::hex;
@@ -14,6 +12,7 @@ use crate::base::entropy::{self, Entropy, NoEntropy};
 use crate::commands::{self, CommandContext};
 use crate::config::Config;
 use crate::directory::Directory;
+use crate::directory_file::{Compiled, DirectoryFile, Serves, Taker};
 use crate::keyring_file;
 use crate::master_key::MasterKey;
 use crate::revocations::Revocations;

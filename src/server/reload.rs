@@ -3,65 +3,23 @@
 //! checked whole and swapped at once; what is broken changes nothing and says why.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::signal::unix::Signal;
 
-use super::directory_file::{DirectoryFile, TakeError, Taker};
 use super::{Shared, service_manager};
-use crate::base::entropy::NoEntropy;
 use crate::config::Config;
-use crate::directory::{Directory, DirectoryError, OWN_ISSUER};
-use crate::files::FileError;
+use crate::directory_file::{DirectoryFile, Serves, TakeError, Taker};
 use crate::keyring_file;
-use crate::master_key::{MasterKey, MasterKeyError};
+use crate::master_key::MasterKey;
 use crate::metrics::Reload;
 use crate::tls;
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// Why a directory could not be loaded.
-#[derive(Debug, thiserror::Error)]
-pub enum DirectoryLoadError {
-    /// The file.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// The key for its sealed secrets.
-    #[error("[directory] master_key: {0}")]
-    MasterKey(#[from] MasterKeyError),
-    /// Its content.
-    #[error(transparent)]
-    Content(#[from] DirectoryError),
-    /// Random bytes for the ids that it leaves out.
-    #[error(transparent)]
-    Entropy(#[from] NoEntropy),
-    /// A provider in it is the broker itself.
-    #[error("directory: {0}")]
-    OwnIssuer(String),
-    /// It has secrets in clear, and others can read it.
-    #[error(
-        "{path}: holds {count} secrets in clear, so it must be private; run `chmod 600 {path}`, or seal them with `brevet seal`"
-    )]
-    Readable {
-        /// The file.
-        path: PathBuf,
-        /// How many.
-        count: usize,
-    },
-}
-
-/// That a provider of a directory is the broker itself, which vouches for nobody here.
-pub fn own_provider(directory: &Directory, issuer: Option<&str>) -> Option<String> {
-    let provider = issuer.and_then(|issuer| directory.provider_of(issuer))?;
-    Some(format!(
-        "OpenIDConnectProviders {}: Url {OWN_ISSUER}",
-        provider.arn
-    ))
-}
 
 /// Looks at the files until the daemon is gone.
 pub(super) async fn watch(
@@ -85,7 +43,12 @@ pub(super) async fn watch(
         let master_key =
             config.master_key.is_some() && (asked || seen.master_key != now.master_key);
         let directory = config.directory.is_some()
-            && (asked || seen.directory != now.directory || shared.may_end_what_was_left().await);
+            && (asked
+                || seen.directory != now.directory
+                || shared
+                    .serving
+                    .may_end_what_was_left(&shared.broker, &shared.node)
+                    .await);
         let keyring = asked || seen.keyring != now.keyring;
         let certificate = asked || seen.certificate != now.certificate;
         seen = now;
@@ -158,7 +121,10 @@ fn reload_directory(config: &Config, shared: &Shared) -> Result<(), TakeError> {
             "keys, users, roles and providers went from the directory, and their sessions have ended"
         );
     }
-    shared.serves(taken.digest, taken.left);
+    shared.serving.set(Serves {
+        digest: taken.digest,
+        left: taken.left,
+    });
     super::follow::announce(&shared.broker, &taken.directory);
     shared.broker.directory.store(Arc::new(taken.directory));
     Ok(())

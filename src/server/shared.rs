@@ -2,19 +2,18 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwapOption;
 use rustls::ServerConfig;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 
 use super::clock::{self, Timekeeper};
-use super::serves::Serves;
 use super::{certificate, descriptors, handshake, memory};
 use crate::admission::{Admission, Bounds};
 use crate::broker::Broker;
 use crate::config::{Config, Limits, Listener};
+use crate::directory_file::{Serves, Serving};
 use crate::feed::Standing;
 use crate::sessions;
 use crate::store::Node;
@@ -34,9 +33,7 @@ pub(super) struct Shared {
     pub(super) watermark: Option<PathBuf>,
     pub(super) timekeeper: Timekeeper,
     pub(super) node: Node,
-    pub(super) serves: ArcSwap<Serves>,
-    /// When it was last asked whether other brokers have another directory file.
-    pub(super) asked_for_others: ArcSwap<Duration>,
+    pub(super) serving: Arc<Serving>,
     /// Where calls are served, and work is done that is not urgent.
     pub(super) ordinary: Handle,
     pub(super) stop: watch::Receiver<bool>,
@@ -73,8 +70,7 @@ impl Shared {
             watermark: config.watermark.clone(),
             timekeeper,
             node,
-            serves: ArcSwap::from_pointee(serves),
-            asked_for_others: ArcSwap::from_pointee(Duration::ZERO),
+            serving: Arc::new(Serving::new(serves)),
             ordinary: Handle::current(),
             stop,
             broker,

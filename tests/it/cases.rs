@@ -153,9 +153,7 @@ const KNOWN_CIRCLES: [&[&str]; 7] = [
     ],
     &["query::call", "query::respond", "query::sts"],
     &["server::connection", "server::front", "server::wire"],
-    &["server::directory_file", "server::reload"],
     &["server::follow", "server::parts"],
-    &["server::serves", "server::shared"],
 ];
 
 /// A module and those under it may name each other; otherwise nobody comes back to where they began.

@@ -7,8 +7,9 @@ use super::line::{failed, ok, warning};
 use crate::base::entropy::SystemEntropy;
 use crate::cli::second_factor;
 use crate::directory::Directory;
+use crate::directory_file::DirectoryFile;
 use crate::master_key::MasterKey;
-use crate::server::{self, DirectoryFile};
+use crate::server;
 use crate::session::keyring::Keyring;
 use crate::store::{Access, DirectoryEntries, Store, StoreError, WatermarkError};
 
@@ -180,7 +181,7 @@ impl Look<'_> {
         self.warnings.extend(directory.warnings());
         self.warnings.extend(second_factor::warnings(&directory));
         self.warnings
-            .extend(server::own_provider(&directory, config.issuer.as_deref()));
+            .extend(directory.own_provider(config.issuer.as_deref()));
         Some(directory)
     }
 

@@ -2,6 +2,7 @@
 //! file is in force, so that nothing lives again when the old file comes back.
 
 use crate::directory::Directory;
+use crate::directory::resource::{Kind, Name};
 use crate::revocations::Selector;
 
 /// One thing that sessions come from and that is gone, disabled, or another one under its name.
@@ -20,6 +21,24 @@ impl Departure {
             account: owner(arn).to_owned(),
             value: value.to_owned(),
         }
+    }
+
+    /// What ends with an entry that is gone, or is another one under its name.
+    pub fn of(name: &Name, identity: &str) -> Option<Self> {
+        let (selector, owner) = match name.kind {
+            Kind::User | Kind::OidcProvider | Kind::SamlProvider => {
+                (Selector::Principal, name.id.as_str())
+            }
+            Kind::Role => (Selector::Role, name.id.as_str()),
+            // Its owner's ARN.
+            Kind::AccessKey => (Selector::AccessKey, identity),
+            Kind::Account
+            | Kind::Policy
+            | Kind::Group
+            | Kind::InstanceProfile
+            | Kind::MfaDevice => return None,
+        };
+        Some(Self::new(selector, owner, &name.id))
     }
 }
 
