@@ -55,6 +55,8 @@
 //! - [`authorization_message`]: a refusal, sealed for those who may know why
 //! - [`commands`]: the one door for changes of the directory
 //! - [`directory_file`]: a directory that is a file, and what ends when something goes from it
+//! - [`follow`]: the change feed to revocations and a new snapshot on every broker
+//! - [`upkeep`]: the store is checked and swept beside the calls
 //! - [`ops`]: the door for calls, and one file for each action
 //!
 //! Faces, which know a wire or an operator and hold no rule: see each.
@@ -120,6 +122,7 @@ mod parts {
     pub mod commands;
     pub mod directory_file;
     pub mod federation;
+    pub mod follow;
     pub mod lineage;
     pub mod mfa;
     pub mod mint;
@@ -127,6 +130,7 @@ mod parts {
     pub mod origin;
     pub mod tokens;
     pub mod trust;
+    pub mod upkeep;
 
     // Faces: know a wire or an operator; hold no rule.
     pub mod config;

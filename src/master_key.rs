@@ -190,6 +190,11 @@ impl MasterKey {
         self.keys.iter().map(|k| &*k.id)
     }
 
+    /// The ids of all keys, separated by commas, as a broker reports them.
+    pub fn listed_ids(&self) -> String {
+        self.ids().collect::<Vec<_>>().join(",")
+    }
+
     /// Whether a key is here.
     pub fn holds(&self, id: &str) -> bool {
         self.keys.iter().any(|k| k.id == id)

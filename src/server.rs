@@ -10,7 +10,6 @@ mod cors;
 mod descriptors;
 mod dispatch;
 mod error;
-mod follow;
 mod frames;
 mod front;
 mod handshake;
@@ -37,9 +36,11 @@ use crate::base::clock::Clock;
 use crate::base::entropy::Entropy;
 use crate::broker::Broker;
 use crate::config::{Config, Limits};
+use crate::follow;
 use crate::metrics::Metrics;
 use crate::store::{SqliteLock, Watermark};
 use crate::tls;
+use crate::upkeep;
 
 use assembly::Materials;
 use clock::Timekeeper;
@@ -204,7 +205,7 @@ impl Running {
         for task in &self.tasks {
             task.abort();
         }
-        follow::note_key_use(&self.broker).await;
+        upkeep::note_key_use(&self.broker).await;
         if self.broker.store.is_shared() {
             // If it cannot be said, the others notice within seconds.
             let _ = self.broker.store.leave(&self.shared.node).await;
@@ -214,7 +215,8 @@ impl Running {
         let shared = self.shared.clone();
         // They wait for files to be synced.
         let closing = tokio::task::spawn_blocking(move || {
-            follow::save_watermark(&shared, shared.broker.feed.place());
+            let (broker, watermark) = (&shared.broker, shared.watermark.as_deref());
+            follow::save_watermark(broker, watermark, broker.feed.place());
             shared.timekeeper.save_or_say();
             shared.broker.audit.close();
         });

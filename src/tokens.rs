@@ -19,6 +19,9 @@ use crate::session::keyring::{Keyring, SessionKey};
 use crate::session::packing::{self, Limits};
 use crate::session::token::{self, Claims};
 
+/// What is wrong with a node whose signing key was revoked, and what to do.
+pub const WITHOUT_SIGNING_KEY: &str = "the keyring's current key was revoked, so that no session can be issued; take the keyring \
+                                   file that `brevet keyring revoke` or `brevet keyring rotate` has written since then";
 /// A session token that was opened, and what follows from it alone.
 pub struct OpenedSession {
     /// What it says.
@@ -195,6 +198,13 @@ impl Tokens {
     /// Whether there is a key to make sessions with.
     pub fn can_sign(&self) -> bool {
         self.with_keyring(|keyring| keyring.current().is_some())
+    }
+
+    /// Logs that no session can be issued, if that is so.
+    pub fn warn_unless_it_can_sign(&self) {
+        if !self.can_sign() {
+            tracing::error!("{WITHOUT_SIGNING_KEY}");
+        }
     }
 
     /// What was opened before is opened anew.

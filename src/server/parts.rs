@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::StartError;
 use super::reload::Stamps;
-use super::{StartError, follow};
 use crate::base::clock::{HighWaterClock, Timestamp};
 use crate::base::digest::hex;
 use crate::base::entropy::{self, Entropy, NoEntropy};
@@ -13,6 +13,7 @@ use crate::commands::{self, CommandContext};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::directory_file::{Compiled, DirectoryFile, Serves, Taker};
+use crate::follow;
 use crate::keyring_file;
 use crate::master_key::MasterKey;
 use crate::revocations::Revocations;
@@ -129,7 +130,7 @@ impl Parts {
             master_keys: self
                 .master_key
                 .as_deref()
-                .map(reported_keys)
+                .map(MasterKey::listed_ids)
                 .unwrap_or_default(),
             cluster_id: self.keyring.cluster_id().to_owned(),
         }
@@ -298,9 +299,4 @@ pub async fn load_store(
         .await
         .map(|(directory, _)| directory)
         .map_err(|e| StartError::Rows(e.to_string()))
-}
-
-/// The ids of a broker's master keys, as it reports them.
-pub(super) fn reported_keys(key: &MasterKey) -> String {
-    key.ids().collect::<Vec<_>>().join(",")
 }

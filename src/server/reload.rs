@@ -13,6 +13,7 @@ use tokio::signal::unix::Signal;
 use super::{Shared, service_manager};
 use crate::config::Config;
 use crate::directory_file::{DirectoryFile, Serves, TakeError, Taker};
+use crate::follow;
 use crate::keyring_file;
 use crate::master_key::MasterKey;
 use crate::metrics::Reload;
@@ -125,7 +126,7 @@ fn reload_directory(config: &Config, shared: &Shared) -> Result<(), TakeError> {
         digest: taken.digest,
         left: taken.left,
     });
-    super::follow::announce(&shared.broker, &taken.directory);
+    follow::announce(&shared.broker, &taken.directory);
     shared.broker.directory.store(Arc::new(taken.directory));
     Ok(())
 }
@@ -157,7 +158,7 @@ fn reload_keyring(config: &Config, shared: &Shared) -> Result<(), String> {
         );
     }
     shared.broker.tokens.replace(keyring);
-    super::shared::say_without_signing_key(&shared.broker);
+    shared.broker.tokens.warn_unless_it_can_sign();
     Ok(())
 }
 

@@ -15,9 +15,12 @@ use crate::broker::Broker;
 use crate::config::{Config, Limits, Listener};
 use crate::directory_file::{Serves, Serving};
 use crate::feed::Standing;
+use crate::follow::FollowContext;
 use crate::sessions;
 use crate::store::Node;
 use crate::tls::Identity;
+use crate::tokens::WITHOUT_SIGNING_KEY;
+use crate::upkeep::SaveTime;
 
 /// What every connection shares.
 pub(super) struct Shared {
@@ -77,6 +80,23 @@ impl Shared {
         }
     }
 
+    /// What following the change feed needs.
+    pub(super) fn follow_context(&self) -> FollowContext {
+        FollowContext {
+            broker: self.broker.clone(),
+            node: self.node.clone(),
+            serving: self.serving.clone(),
+            watermark: self.watermark.clone(),
+            ordinary: self.ordinary.clone(),
+        }
+    }
+
+    /// Writes down the highest time that was seen.
+    pub(super) fn time_saver(self: &Arc<Self>) -> SaveTime {
+        let shared = self.clone();
+        Arc::new(move || shared.timekeeper.save())
+    }
+
     /// Whether it can issue safely; else why not.
     pub(super) fn is_ready(&self) -> Result<(), String> {
         if *self.stop.borrow() {
@@ -113,23 +133,5 @@ impl Shared {
         Err(format!(
             "the change feed has not been confirmed for {age} s: {why}"
         ))
-    }
-}
-
-/// What is wrong with a node whose signing key was revoked, and what to do.
-const WITHOUT_SIGNING_KEY: &str = "the keyring's current key was revoked, so that no session can be issued; take the keyring \
-                                   file that `brevet keyring revoke` or `brevet keyring rotate` has written since then";
-
-/// Puts in force what the store says of signing keys.
-pub(super) fn bind_revoked_keys(broker: &Broker) {
-    if broker.tokens.revoke(&broker.revocations.signing_keys()) {
-        say_without_signing_key(broker);
-    }
-}
-
-/// Says so in the log, if no session can be issued.
-pub(super) fn say_without_signing_key(broker: &Broker) {
-    if !broker.tokens.can_sign() {
-        tracing::error!("{WITHOUT_SIGNING_KEY}");
     }
 }

@@ -9,8 +9,10 @@ use tokio::task::JoinHandle;
 
 use super::listeners::Listeners;
 use super::shared::Shared;
-use super::{StartError, budgets, certificate, clock, connection, follow, operator};
+use super::{StartError, budgets, certificate, clock, connection, operator};
 use crate::broker::Broker;
+use crate::follow;
+use crate::upkeep;
 
 /// A thread for what must not wait for calls: following the change feed, and revoking.
 pub(super) struct Urgent(Option<Runtime>);
@@ -59,8 +61,10 @@ pub(super) fn spawn(
         tokio::spawn(probe(shared.clone())),
         tokio::spawn(clock::watch(shared.clone())),
         tokio::spawn(certificate::watch(shared.clone())),
-        urgent.handle().spawn(follow::follow(shared.clone())),
-        tokio::spawn(follow::tend(shared.clone(), loaded_in)),
+        urgent
+            .handle()
+            .spawn(follow::follow(Arc::new(shared.follow_context()))),
+        tokio::spawn(upkeep::run(broker.clone(), shared.time_saver(), loaded_in)),
         tokio::spawn(budgets::look_after(shared.clone())),
         tokio::spawn(budgets::exchange(shared.clone())),
         tokio::spawn(refresh_providers(broker.clone())),

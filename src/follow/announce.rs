@@ -1,0 +1,32 @@
+//! What an operator should know of a directory that was just loaded.
+
+use super::audit;
+use crate::broker::Broker;
+use crate::directory::Directory;
+
+/// So many warnings are logged one by one when a directory is loaded.
+const MAX_WARNED: usize = 50;
+
+/// What an operator should know of a directory that was just loaded: the warnings go to the log. Where
+/// the directory is a file, its roles whose tags override a rule go to the audit log (a change of the
+/// store is in it by itself).
+pub fn announce(broker: &Broker, directory: &Directory) {
+    let mut warnings: Vec<String> = directory
+        .own_provider(broker.issuer.as_deref())
+        .into_iter()
+        .collect();
+    warnings.extend(directory.warnings());
+    for warning in warnings.iter().take(MAX_WARNED) {
+        tracing::warn!("{warning}");
+    }
+    if let Some(rest) = warnings
+        .len()
+        .checked_sub(MAX_WARNED)
+        .filter(|rest| *rest > 0)
+    {
+        tracing::warn!("{rest} more warnings of this kind; `brevet check` prints all of them");
+    }
+    if !broker.directory_is_in_the_store {
+        audit::write_down_overridden(broker, directory);
+    }
+}

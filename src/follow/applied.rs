@@ -1,0 +1,89 @@
+//! Changes of the feed, applied to a copy of the directory, and put in force.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::MAX_AUDITED;
+use super::audit::write_down;
+use super::error::FollowError;
+use crate::broker::Broker;
+use crate::commands::Detail;
+use crate::directory::Directory;
+use crate::directory::resource::{Kind, Name, Resource};
+use crate::store::Change;
+
+/// What was made of changes, to be put in force.
+pub(super) struct Applied {
+    /// None: it stays as it is.
+    pub(super) directory: Option<Directory>,
+    pub(super) changes: Vec<(Change, Detail)>,
+    /// The last change, and the digest of the feed up to it.
+    pub(super) reached: (i64, String),
+}
+
+/// Takes changes one by one into a copy of the directory.
+pub(super) fn apply(
+    broker: &Broker,
+    changes: Vec<Change>,
+    details: Vec<Detail>,
+) -> Result<Applied, FollowError> {
+    let mut applied = None;
+    if broker.directory_is_in_the_store {
+        let mut directory = Directory::clone(&broker.directory.load());
+        let mut touched = Vec::new();
+        for change in &changes {
+            let fault = |why: String| FollowError::Change(change.sequence, why);
+            let Some(kind) = Kind::parse(&change.kind) else {
+                continue;
+            };
+            match &change.body {
+                Some(body) => {
+                    let resource = Resource::parse(kind, body).map_err(|e| fault(e.to_string()))?;
+                    let master_key = broker.master_key.load();
+                    directory
+                        .insert_stored(&resource, master_key.as_deref())
+                        .map_err(|e| fault(e.to_string()))?;
+                    touched.push((change.sequence, resource));
+                }
+                None => directory.remove(&Name::new(kind, change.id.as_str())),
+            }
+        }
+        for (sequence, resource) in &touched {
+            let whole = directory.refers_to_what_is_there(resource);
+            whole.map_err(|e| FollowError::Change(*sequence, e.to_string()))?;
+        }
+        applied = Some(directory);
+    }
+    let reached = changes
+        .last()
+        .map_or_else(|| broker.feed.place(), |c| (c.sequence, c.chain.clone()));
+    Ok(Applied {
+        directory: applied,
+        changes: changes.into_iter().zip(details).collect(),
+        reached,
+    })
+}
+
+impl Applied {
+    /// What the directory is; then the audit. What was revoked is in force already. `asked_at` is when it
+    /// was known that there is no more.
+    pub(super) fn put_in_force(self, broker: &Broker, asked_at: Duration) {
+        if let Some(directory) = self.directory {
+            broker.directory.store(Arc::new(directory));
+        }
+        let (reached, chain) = &self.reached;
+        broker.store.reached(*reached, chain);
+        broker.feed.confirm(*reached, chain, asked_at);
+        let mut changes = self.changes.into_iter();
+        for (change, detail) in changes.by_ref().take(MAX_AUDITED) {
+            write_down(broker, &change, detail);
+        }
+        if let Some((first, _)) = changes.next() {
+            tracing::info!(
+                first = first.sequence,
+                last = reached,
+                "changes are in the feed and not in the audit log"
+            );
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Changes of the feed and loaded directories, in this node's audit log.
+
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::MAX_AUDITED;
+use crate::audit::{self, UserIdentity};
+use crate::base::entropy;
+use crate::broker::Broker;
+use crate::commands::{Actor, Detail};
+use crate::directory::Directory;
+use crate::store::{Change, StoreError};
+
+/// Writes down in this node's audit what ended with the changes after one that were made before this node
+/// followed the feed.
+pub async fn write_down_what_ended(broker: &Broker, after: i64) -> Result<(), StoreError> {
+    for change in broker.store.feed_after(after, MAX_AUDITED).await? {
+        match serde_json::from_str::<Detail>(&change.detail) {
+            Ok(detail) if detail.revoked.is_empty() => {}
+            Ok(detail) => write_down(broker, &change, detail),
+            Err(error) => return Err(StoreError::Row(error.to_string())),
+        }
+    }
+    Ok(())
+}
+
+/// A change of the feed as this node's audit has it: who, what, before and after, and its number.
+pub(super) fn write_down(broker: &Broker, change: &Change, detail: Detail) {
+    let Some((request_id, event_id)) = ids(broker) else {
+        return;
+    };
+    let actor: Actor =
+        serde_json::from_str(&change.actor).unwrap_or_else(|_| Actor::operator("unknown"));
+    let request_id = actor.request_id.clone().unwrap_or(request_id);
+    let mut record = audit::record(
+        change.action.clone(),
+        broker.clock.now(),
+        request_id,
+        event_id,
+    );
+    record.event_type = "BrevetChange";
+    record.event_source = "iam.amazonaws.com";
+    record.read_only = false;
+    record.aws_region.clone_from(&broker.region);
+    record.user_identity = UserIdentity {
+        r#type: actor.r#type.into(),
+        arn: actor.arn,
+        access_key_id: actor.access_key_id,
+        user_name: actor.user_name,
+        ..UserIdentity::default()
+    };
+    record.request_parameters = raw(&serde_json::json!({"kind": change.kind, "id": change.id}));
+    record.additional_event_data = raw(&serde_json::json!({
+        "sequenceNumber": change.sequence, "before": detail.before, "after": detail.after, "beforeSha256": detail.before_sha256, "afterSha256": detail.after_sha256, "revoked": detail.revoked,
+        "overridden": detail.overridden, "entries": detail.entries,
+    }));
+    if broker.audit.note(&record).is_err() {
+        tracing::error!(
+            sequence = change.sequence,
+            "a change is in the feed and not in the audit log"
+        );
+    }
+}
+
+/// Writes down the roles whose tags override a rule, of a directory that is a file.
+pub(super) fn write_down_overridden(broker: &Broker, directory: &Directory) {
+    for role in directory.roles().filter(|role| !role.overridden.is_empty()) {
+        let Some((request_id, event_id)) = ids(broker) else {
+            return;
+        };
+        let mut record = audit::record("LoadDirectory", broker.clock.now(), request_id, event_id);
+        record.event_type = "BrevetChange";
+        record.event_source = "iam.amazonaws.com";
+        record.read_only = false;
+        record.aws_region.clone_from(&broker.region);
+        record.request_parameters = raw(&serde_json::json!({"kind": "role", "id": role.arn}));
+        record.additional_event_data = raw(&serde_json::json!({"overridden": role.overridden}));
+        if broker.audit.note(&record).is_err() {
+            tracing::error!(role = %role.arn, "a tag overrides a rule, and the audit log does not say so");
+        }
+    }
+}
+
+/// Two random UUIDs, for a record of the audit log.
+fn ids(broker: &Broker) -> Option<(String, String)> {
+    let uuid = || {
+        let bytes = entropy::bytes::<16>(&*broker.entropy).ok()?;
+        Some(
+            uuid::Builder::from_random_bytes(bytes)
+                .into_uuid()
+                .to_string(),
+        )
+    };
+    Some((uuid()?, uuid()?))
+}
+
+fn raw(value: &serde_json::Value) -> Option<Box<RawValue>> {
+    to_raw_value(value).ok()
+}

@@ -1,0 +1,87 @@
+//! Many changes, or everything anew: what takes its time, beside the following of the feed.
+
+use std::sync::Arc;
+
+use super::applied::{Applied, apply};
+use super::error::FollowError;
+use super::revoked::{bind_revoked_keys, revoke, revoke_one};
+use super::{FollowContext, MAX_AUDITED, announce, load};
+use crate::broker::Broker;
+use crate::store::Step;
+
+/// Takes many changes, or everything: it takes its time, and holds up nothing.
+pub(super) async fn catch_up(
+    context: Arc<FollowContext>,
+    here: i64,
+    chain: String,
+) -> Result<Applied, FollowError> {
+    let Step::Changes(changes) = context
+        .broker
+        .store
+        .many_changes_after(here, &chain)
+        .await?
+    else {
+        return reload(&context.broker, here, &chain).await;
+    };
+    let taking = tokio::task::spawn_blocking(move || {
+        let details = revoke(&context.broker, &changes)?;
+        apply(&context.broker, changes, details)
+    });
+    taking
+        .await
+        .map_err(|_| FollowError::Change(here, "taking the changes failed".to_owned()))?
+}
+
+/// Loads everything anew, of a store that went on from the last change that is in force here.
+async fn reload(broker: &Arc<Broker>, here: i64, chain: &str) -> Result<Applied, FollowError> {
+    // First the head, so that what changes meanwhile is taken again.
+    let mut seen = Vec::new();
+    let mut more = 0_usize;
+    let mut marked = Ok(());
+    let head = broker
+        .store
+        .goes_on_from(here, chain, |change| {
+            // What ends sessions binds whatever else is shown: ending one too many lets nobody in.
+            match revoke_one(broker, change.sequence, &change.detail) {
+                Ok(detail) if seen.len() < MAX_AUDITED => seen.push((change, detail)),
+                Ok(_) => more += 1,
+                Err(error) if marked.is_ok() => marked = Err(error),
+                Err(_) => {}
+            }
+        })
+        .await?;
+    marked?;
+    broker.store.reached(head.sequence, &head.chain);
+    broker
+        .store
+        .load_revocations(&broker.revocations, broker.clock.now())
+        .await?;
+    bind_revoked_keys(broker);
+    let mut directory = None;
+    if broker.directory_is_in_the_store {
+        let master_key = broker.master_key.load_full();
+        let master_key = master_key
+            .ok_or_else(|| FollowError::Change(0, "there is no master key".to_owned()))?;
+        let reader = broker.clone();
+        // Reading waits for compiling on its thread, which must not be one that calls are served on.
+        let loading = tokio::task::spawn_blocking(move || {
+            tokio::runtime::Handle::current().block_on(load(&reader.store, &master_key))
+        });
+        let loaded = loading
+            .await
+            .map_err(|_| FollowError::Change(0, "loading failed".to_owned()))??;
+        announce(broker, &loaded.0);
+        directory = Some(loaded.0);
+    }
+    tracing::info!(
+        sequence = head.sequence,
+        after = here,
+        in_the_feed_only = more,
+        "the store was loaded anew"
+    );
+    Ok(Applied {
+        directory,
+        changes: seen,
+        reached: (head.sequence, head.chain),
+    })
+}

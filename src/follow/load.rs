@@ -1,0 +1,75 @@
+//! The directory, compiled from the store's rows.
+
+use std::sync::Arc;
+
+use super::error::FollowError;
+use crate::directory::Directory;
+use crate::directory::resource::{Kind, Resource};
+use crate::master_key::MasterKey;
+use crate::store::{Head, Store};
+
+/// So many rows go from reading to compiling at once.
+const BATCH: usize = 512;
+
+/// The directory as the store has it, compiled; and the head that it belongs to.
+///
+/// # Errors
+/// The first row that cannot be loaded.
+pub async fn load(
+    store: &Store,
+    master_key: &Arc<MasterKey>,
+) -> Result<(Directory, Head), FollowError> {
+    // Rows are read and compiled side by side: of a million, each takes as long as the other.
+    let (sender, receiver) = std::sync::mpsc::sync_channel::<Vec<Row>>(16);
+    let master_key = master_key.clone();
+    let compiling = tokio::task::spawn_blocking(move || compile(&receiver, &master_key));
+    let mut batch = Vec::with_capacity(BATCH);
+    let scanned = store
+        .scan::<FollowError>(|kind, id, version, body| {
+            batch.push(Row {
+                kind,
+                id: id.to_owned(),
+                version,
+                body: body.to_owned(),
+            });
+            if batch.len() < BATCH {
+                return Ok(());
+            }
+            let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
+            sender
+                .send(full)
+                .map_err(|_| FollowError::Change(version, "is not the first that fails".to_owned()))
+        })
+        .await;
+    // If nobody takes it, compiling has failed, and says why.
+    let _ = sender.send(batch);
+    drop(sender);
+    let directory = compiling
+        .await
+        .map_err(|_| FollowError::Change(0, "compiling failed".to_owned()))??;
+    Ok((directory, scanned?))
+}
+
+struct Row {
+    kind: Kind,
+    id: String,
+    version: i64,
+    body: String,
+}
+
+fn compile(
+    rows: &std::sync::mpsc::Receiver<Vec<Row>>,
+    master_key: &MasterKey,
+) -> Result<Directory, FollowError> {
+    let mut directory = Directory::empty().map_err(|e| FollowError::Change(0, e.to_string()))?;
+    for row in rows.iter().flatten() {
+        let fault = |why: String| {
+            FollowError::Change(row.version, format!("{} {}: {why}", row.kind, row.id))
+        };
+        let resource = Resource::parse(row.kind, &row.body).map_err(|e| fault(e.to_string()))?;
+        directory
+            .insert_stored(&resource, Some(master_key))
+            .map_err(|e| fault(e.to_string()))?;
+    }
+    Ok(directory)
+}

@@ -1,0 +1,46 @@
+//! What this node says of itself to those that share its store.
+
+use std::time::Duration;
+
+use super::FollowContext;
+use crate::master_key::MasterKey;
+use crate::store::Node;
+
+/// How often a node says that it is here when nothing changes.
+const REPORT_EVERY: Duration = Duration::from_secs(2);
+
+/// When this node last reported, by the monotonic clock.
+#[derive(Default)]
+pub(super) struct Reports {
+    sent_at: Option<Duration>,
+}
+
+impl Reports {
+    /// Reports at least every two seconds, and at once when the node `has_moved` along the feed.
+    pub(super) async fn send_if_due(&mut self, context: &FollowContext, has_moved: bool) {
+        let broker = &context.broker;
+        let now = broker.clock.monotonic();
+        let is_due = self
+            .sent_at
+            .is_none_or(|at| now.saturating_sub(at) >= REPORT_EVERY);
+        if !broker.store.is_shared() || !(is_due || has_moved) {
+            return;
+        }
+        let master_keys = broker
+            .master_key
+            .load()
+            .as_deref()
+            .map(MasterKey::listed_ids)
+            .unwrap_or_default();
+        let node = Node {
+            confirmed: broker.feed.sequence(),
+            master_keys,
+            directory: context.serving.digest(),
+            ..context.node.clone()
+        };
+        if let Err(error) = broker.store.report(&node).await {
+            tracing::debug!(%error, "this node could not say that it is here");
+        }
+        self.sent_at = Some(now);
+    }
+}

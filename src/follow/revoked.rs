@@ -1,0 +1,49 @@
+//! What the feed says that ended: sessions by marks, and signing keys.
+
+use super::error::FollowError;
+use crate::broker::Broker;
+use crate::commands::Detail;
+use crate::revocations::{Key, Mark, Selector};
+use crate::store::Change;
+
+/// What ends with changes, at once.
+pub(super) fn revoke(broker: &Broker, changes: &[Change]) -> Result<Vec<Detail>, FollowError> {
+    changes
+        .iter()
+        .map(|change| revoke_one(broker, change.sequence, &change.detail))
+        .collect()
+}
+
+pub(super) fn revoke_one(
+    broker: &Broker,
+    sequence: i64,
+    detail: &str,
+) -> Result<Detail, FollowError> {
+    let fault = |why: String| FollowError::Change(sequence, why);
+    let detail: Detail = serde_json::from_str(detail).map_err(|e| fault(e.to_string()))?;
+    for revoked in &detail.revoked {
+        let selector = Selector::parse(&revoked.selector)
+            .ok_or_else(|| fault("an unknown selector".into()))?;
+        if selector == Selector::SigningKey {
+            broker.revocations.revoke_signing_key(&revoked.value);
+            bind_revoked_keys(broker);
+            continue;
+        }
+        let mark = Mark {
+            before_sequence: revoked.before_sequence,
+            before_seconds: revoked.before_seconds,
+            expires_at: revoked.expires_at,
+        };
+        broker
+            .revocations
+            .mark(&Key::new(selector, &revoked.account, &revoked.value), mark);
+    }
+    Ok(detail)
+}
+
+/// Does without the signing keys that the store says were revoked.
+pub(super) fn bind_revoked_keys(broker: &Broker) {
+    if broker.tokens.revoke(&broker.revocations.signing_keys()) {
+        broker.tokens.warn_unless_it_can_sign();
+    }
+}
