@@ -233,14 +233,17 @@ impl Daemon {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stderr.as_mut().unwrap())
-            .read_line(&mut line)
-            .unwrap();
+        let address = BufReader::new(child.stderr.as_mut().unwrap())
+            .lines()
+            .find_map(|line| {
+                let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+                line["fields"]["address"]
+                    .as_str()
+                    .map(|address| address.parse().unwrap())
+            })
+            .expect("the broker ended before it listened");
         let started = started.elapsed();
         pin(child.id(), 0);
-        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-        let address = line["fields"]["address"].as_str().unwrap().parse().unwrap();
         Self {
             child,
             address,
