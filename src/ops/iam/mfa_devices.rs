@@ -7,6 +7,7 @@
 
 mod assignment;
 mod lists;
+mod qr_code;
 mod virtual_device;
 
 use std::sync::Arc;

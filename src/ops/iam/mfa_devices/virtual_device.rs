@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::device;
+use super::{device, qr_code};
 use crate::base::entropy;
 use crate::base::field::FieldError;
 use crate::base::names;
@@ -87,7 +87,8 @@ impl Action for CreateVirtualMfaDevice {
             .with_issuer(Some(ISSUER))
             .build()
             .map_err(|_| Error::InternalFailure)?;
-        let qr_code = Zeroizing::new(totp.to_qr_png().map_err(|_| Error::InternalFailure)?);
+        let url = Zeroizing::new(totp.to_url().map_err(|_| Error::InternalFailure)?);
+        let qr_code = qr_code::png(&url)?;
         let device = declaration::MfaDeviceDetail {
             serial_number: serial.clone(),
             base32_string_seed: Some(seed.clone()),
