@@ -1,9 +1,9 @@
-//! How much a principal, an account and a source address may ask for: calls a second, and sessions
-//! that live at a time. Whoever exceeds a budget is refused; nobody else notices.
+//! Limits on how much a principal, an account and a source address may ask for: calls per second,
+//! and live sessions. A caller that exceeds a budget is refused; others are not affected.
 //!
-//! Each broker decides by what it has counted itself. Of a limit that several brokers share it takes
-//! an equal share, or what the others leave over if it has heard what they use: see
-//! [`Budgets::unsent`] and [`Budgets::heard`].
+//! Each broker decides from its own counts. Of a limit that several brokers share, it uses an equal
+//! share, or whatever the others leave if it knows what they use: see [`Budgets::unsent`] and
+//! [`Budgets::heard`].
 
 mod calls;
 mod sessions;
@@ -19,20 +19,20 @@ use crate::base::digest::{hex, sha256};
 use calls::Calls;
 use sessions::Sessions;
 
-/// The section `[budgets]` of the configuration; `None`: no limit.
+/// The limits of the configuration section `[budgets]`. `None` means no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BudgetLimits {
-    /// Calls of one principal that issue, change or look something up, a second.
+    /// Calls per second of one principal that issue, change or look up something.
     pub principal_calls: Option<NonZeroU32>,
-    /// Calls of one principal that only ask who it is, a second.
+    /// Calls per second of one principal that only ask for its own identity.
     pub principal_reads: Option<NonZeroU32>,
-    /// Sessions of one principal that have not ended.
+    /// Unexpired sessions of one principal.
     pub principal_sessions: Option<NonZeroU32>,
-    /// Calls of all principals of one account that issue, change or look something up, a second.
+    /// Calls per second of all principals of one account that issue, change or look up something.
     pub account_calls: Option<NonZeroU32>,
-    /// Sessions of one account that have not ended.
+    /// Unexpired sessions of one account.
     pub account_sessions: Option<NonZeroU32>,
-    /// Calls from one source address that prove nobody, a second.
+    /// Calls per second from one source address whose caller was not authenticated.
     pub unproven_calls: Option<NonZeroU32>,
 }
 
@@ -60,54 +60,57 @@ impl Default for BudgetLimits {
     }
 }
 
-/// What a call of an operation is counted as.
+/// Which budgets a call of an operation counts towards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CountedAs {
-    /// It issues, changes or looks something up: counted for the principal and for its account.
+    /// It issues, changes or looks up something: counts for the principal and for its account.
     Call,
-    /// It says what its own proof says: counted for the principal, apart from calls.
+    /// It returns what the caller's own credentials say: counts for the principal, apart from other
+    /// calls.
     Read,
-    /// It ends sessions: counted for the principal, apart from everything else, so that no other call
-    /// of anybody stands in its way.
+    /// It ends sessions: counts for the principal, apart from all other calls, so that no other
+    /// call can keep a revocation from being made.
     Revocation,
 }
 
-/// Calls with one signature that may come a second, however small half of the principal's budget is:
-/// a client may well make the same call several times in one second, for which its signature is the same.
+/// The number of calls per second with one signature that are always allowed, even if half of the
+/// principal's budget is less. A client may make the same call several times in one second, and the
+/// calls then have the same signature.
 const MIN_REPEATS: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
 
-/// Whose call it is.
+/// The principal of a call, for counting.
 #[derive(Debug, Clone, Copy)]
 pub struct Counted<'a> {
-    /// The user or the role.
+    /// The unique id of the user or role.
     pub principal: &'a str,
-    /// Its account.
+    /// The principal's account.
     pub account: &'a str,
-    /// The signature that proves it; none: a token does.
+    /// The call's signature; `None` if a token authenticates the caller.
     pub signature: Option<&'a [u8]>,
 }
 
-/// The budget that is exceeded.
+/// A budget that was exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exceeded {
-    /// `[budgets.principal] calls_per_second`
+    /// `[budgets.principal] calls_per_second`.
     Principal,
-    /// `[budgets.principal] reads_per_second`
+    /// `[budgets.principal] reads_per_second`.
     Reads,
-    /// A tenth of `[budgets.principal] calls_per_second`, of calls that end sessions.
+    /// A tenth of `[budgets.principal] calls_per_second`, for calls that end sessions.
     Revocations,
-    /// What one signature may use of its principal's budget, however often it comes again: a half.
+    /// Half of the principal's budget, which is what one signature may use however often it is
+    /// repeated.
     Repeats,
-    /// `[budgets.account] calls_per_second`
+    /// `[budgets.account] calls_per_second`.
     Account,
-    /// `[budgets.source] unproven_calls_per_second`
+    /// `[budgets.source] unproven_calls_per_second`.
     Source,
     /// `live_sessions` of the principal or of the account.
     Sessions,
 }
 
 impl Exceeded {
-    /// As metrics name it.
+    /// The budget's name in metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Principal => "principal",
@@ -121,8 +124,8 @@ impl Exceeded {
     }
 }
 
-/// Where a call comes from, as budgets count it: an IPv4 address, or the /64 of an IPv6 address,
-/// which is the least that one customer of a network gets.
+/// The source address of a call for counting: an IPv4 address, or the /64 of an IPv6 address, which
+/// is the smallest network that a customer gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Source([u8; 16]);
 
@@ -135,7 +138,7 @@ impl fmt::Display for Source {
     }
 }
 
-/// The source that an address belongs to.
+/// The source to which an address belongs.
 pub fn source(ip: IpAddr) -> Source {
     match ip.to_canonical() {
         IpAddr::V4(ip) => Source(ip.to_ipv6_mapped().octets()),
@@ -143,45 +146,46 @@ pub fn source(ip: IpAddr) -> Source {
     }
 }
 
-/// Calls of a key that the other brokers have not heard of yet.
+/// Calls of one key that the other brokers have not been told about.
 #[derive(Debug, Clone)]
 pub struct Unsent {
     budget: Exceeded,
     key: Box<[u8]>,
-    /// How many.
+    /// The number of calls.
     pub calls: u64,
 }
 
 impl Unsent {
-    /// The key's name among brokers: of a fixed length, whatever a principal is called.
+    /// The key's name among brokers. It has a fixed length, whatever the length of the principal's
+    /// id.
     pub fn name(&self) -> String {
         let digest = sha256(&[self.budget.name().as_bytes(), b"\n", &self.key].concat());
         hex(digest.get(..16).unwrap_or(&digest))
     }
 }
 
-/// What each has used of its budgets. Times are those of the monotonic clock.
+/// Counts what each key has used of its budgets. Times are those of the monotonic clock.
 pub struct Budgets {
     principal_calls: Option<Calls>,
     principal_reads: Option<Calls>,
     revocations: Option<Calls>,
-    /// By signature: of calls, and of reads.
+    /// Repeated signatures of calls and of reads, by signature.
     repeated_calls: Option<Calls>,
     repeated_reads: Option<Calls>,
     account_calls: Option<Calls>,
-    /// What is left for everybody when some have used up the account's budget: by account, and of it by
-    /// principal.
+    /// A reserve for everybody else if a few principals have used up an account's budget: in total
+    /// by account, and within it by principal.
     account_reserve: Option<Calls>,
     principal_reserve: Option<Calls>,
     unproven: Option<Calls>,
     principal_sessions: Option<Sessions>,
     account_sessions: Option<Sessions>,
-    /// Brokers that share the limits, this one included.
+    /// The number of brokers that share the limits, including this one.
     brokers: AtomicU64,
 }
 
 impl Budgets {
-    /// With nothing used, and no other broker heard of.
+    /// Creates budgets with nothing used. They are not shared with other brokers yet.
     pub fn new(limits: BudgetLimits) -> Self {
         let divided = |limit: NonZeroU32, by: u32| {
             NonZeroU32::new(limit.get() / by).unwrap_or(NonZeroU32::MIN)
@@ -207,12 +211,12 @@ impl Budgets {
         }
     }
 
-    /// Counts a call of a principal that its signature has proven. Whoever captured a signed request can
-    /// send it again for a quarter of an hour, so a signature may use half of a budget and no more.
+    /// Counts a call of an authenticated principal. Whoever captures a signed request can send it
+    /// again for 15 minutes, so one signature may use at most half of a budget.
     ///
     /// # Errors
-    /// When the principal's or the account's budget is used up, or the signature's part of it. The call
-    /// is then not counted for the one that has none left.
+    /// The budget that is used up: the principal's, the account's, or the part for one signature.
+    /// The call is then not counted in that budget.
     pub fn call(
         &self,
         counted_as: CountedAs,
@@ -237,7 +241,8 @@ impl Budgets {
                 self.take(Exceeded::Principal, principal, now)?;
                 self.take(Exceeded::Account, caller.account.as_bytes(), now)
                     .or_else(|exceeded| {
-                        // The many calls of some are not in the way of the few of others.
+                        // The many calls of a few principals must not block the few calls of
+                        // others.
                         let brokers = self.brokers_in(Exceeded::Account);
                         let left = |reserve: &Option<Calls>, key: &[u8]| {
                             reserve
@@ -252,23 +257,24 @@ impl Budgets {
         }
     }
 
-    /// Counts a call that a token proves and that nobody has admitted, for whoever vouches for it.
+    /// Counts a call that was authenticated by a token of `provider` but refused.
     ///
     /// # Errors
-    /// When there were too many.
+    /// [`Exceeded::Principal`] if there were too many such calls.
     pub fn unadmitted(&self, provider: &str, now: Duration) -> Result<(), Exceeded> {
         self.take(Exceeded::Principal, provider.as_bytes(), now)
     }
 
-    /// Counts a call that has proven nobody.
+    /// Counts a call whose caller was not authenticated.
     ///
     /// # Errors
-    /// When there were too many from its source.
+    /// [`Exceeded::Source`] if there were too many such calls from its source.
     pub fn unproven(&self, source: Source, now: Duration) -> Result<(), Exceeded> {
         self.take(Exceeded::Source, &source.0, now)
     }
 
-    /// Gives back what [`Budgets::unproven`] has taken for a call that has proven somebody since.
+    /// Takes back what [`Budgets::unproven`] counted, for a call whose caller has been
+    /// authenticated since.
     pub fn proven(&self, source: Source) {
         if let Some(calls) = &self.unproven {
             calls.give_back(&source.0);
@@ -278,7 +284,7 @@ impl Budgets {
     /// Counts a session that ends at `end`.
     ///
     /// # Errors
-    /// When the principal or its account has too many that live.
+    /// [`Exceeded::Sessions`] if the principal or its account has too many live sessions.
     pub fn session(
         &self,
         principal: &str,
@@ -297,7 +303,7 @@ impl Budgets {
         Ok(())
     }
 
-    /// How many brokers share the limits, this one included.
+    /// Sets the number of brokers that share the limits, including this one.
     pub fn share_among(&self, brokers: usize) {
         self.brokers.store(
             u64::try_from(brokers).unwrap_or(u64::MAX).max(1),
@@ -305,13 +311,13 @@ impl Budgets {
         );
     }
 
-    /// Whether there is anybody to share the limits with.
+    /// Whether other brokers share the limits.
     pub fn are_shared(&self) -> bool {
         self.brokers.load(Ordering::Relaxed) > 1
     }
 
-    /// Calls to tell the other brokers of: at most `most` keys, those with the most calls first.
-    /// Unproven calls are not among them: each broker counts those for itself.
+    /// The calls to report to the other brokers: at most `most` keys, those with the most calls
+    /// first. Unproven calls are not included, because each broker counts those by itself.
     pub fn unsent(&self, most: usize) -> Vec<Unsent> {
         let mut unsent = Vec::new();
         for budget in [Exceeded::Account, Exceeded::Principal, Exceeded::Reads] {
@@ -327,15 +333,15 @@ impl Budgets {
         unsent
     }
 
-    /// Takes in how many calls all brokers have told of for a key, those of `sent` included. `None`,
-    /// and a number that cannot be: it is not known what the others use.
+    /// Records the total number of calls that all brokers have reported for a key, including those
+    /// of `sent`. With `None`, or an impossible number, the use of the others is unknown.
     pub fn heard(&self, sent: &Unsent, total: Option<i64>, now: Duration) {
         if let Some(calls) = self.counted_in(sent.budget) {
             calls.heard(&sent.key, sent.calls, total, now);
         }
     }
 
-    /// Forgets whose calls were so long ago that they do not matter any more.
+    /// Forgets keys whose calls are too old to matter.
     pub fn sweep_calls(&self, now: Duration) {
         for budget in [
             Exceeded::Principal,
@@ -361,7 +367,7 @@ impl Budgets {
         }
     }
 
-    /// Forgets whose sessions have all ended.
+    /// Forgets principals and accounts whose sessions have all ended.
     pub fn sweep_sessions(&self, now: Timestamp) {
         for sessions in [&self.principal_sessions, &self.account_sessions]
             .into_iter()
@@ -371,7 +377,7 @@ impl Budgets {
         }
     }
 
-    /// Forgets all sessions: they have ended before their time.
+    /// Forgets all sessions, because they were ended early.
     pub fn forget_sessions(&self) {
         self.sweep_sessions(Timestamp::from_millis(i64::MAX));
     }
@@ -387,7 +393,7 @@ impl Budgets {
         }
     }
 
-    /// How many brokers share a limit.
+    /// The number of brokers that share a limit.
     fn brokers_in(&self, budget: Exceeded) -> u64 {
         if budget == Exceeded::Source {
             1

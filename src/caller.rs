@@ -1,5 +1,5 @@
-//! [`Caller`]: who calls, once that is proven. It answers what policies, audit, budgets and a new
-//! session ask of whoever calls; how it was proven is `authn`'s.
+//! [`Caller`]: the authenticated caller of a request. It answers what policies, audit, budgets and
+//! new sessions need to know about the caller; `authn` does the authentication.
 
 use std::sync::Arc;
 
@@ -14,47 +14,47 @@ use crate::lineage;
 use crate::session::token::Ancestor;
 use crate::tokens::OpenedSession;
 
-/// Who calls: proven, and still in the directory.
+/// An authenticated caller that is still in the directory.
 pub struct Caller {
-    /// What kind of principal.
+    /// The kind of principal, with its entry in the directory.
     pub identity: Identity,
-    /// The key that signed.
+    /// The id of the access key that signed the request.
     pub access_key_id: String,
-    /// What it may do and what limits it, in the snapshot that it was proven by.
+    /// The caller's policies and boundary, from the snapshot against which it was authenticated.
     pub effective: Effective,
 }
 
-/// A proven principal.
+/// An authenticated principal.
 pub enum Identity {
-    /// A user, by a long-term key.
+    /// A user with a long-term access key.
     User(Arc<User>),
-    /// A user, by a session of its own.
+    /// A user with a session of its own, from GetSessionToken.
     UserSession {
-        /// The user as the directory has it now.
+        /// The user's current entry in the directory.
         user: Arc<User>,
-        /// The session.
+        /// The opened session token.
         session: Arc<OpenedSession>,
     },
     /// A session of a role that still exists.
     RoleSession {
-        /// The role as the directory has it now.
+        /// The role's current entry in the directory.
         role: Arc<Role>,
-        /// The session.
+        /// The opened session token.
         session: Arc<OpenedSession>,
     },
-    /// Somebody whom a user vouches for.
+    /// A federated user, for whom a user called GetFederationToken.
     FederatedUser {
-        /// The user as the directory has it now.
+        /// The current directory entry of the user that called GetFederationToken.
         user: Arc<User>,
-        /// The session.
+        /// The opened session token.
         session: Arc<OpenedSession>,
     },
-    /// Whoever a provider outside vouches for.
+    /// A caller with a token of an external identity provider.
     Federated(Arc<FederatedIdentity>),
 }
 
 impl Caller {
-    /// The principal's own ARN: the user's, or the session's.
+    /// The ARN of the user, session or identity provider.
     pub fn arn(&self) -> &str {
         match (&self.identity, self.session()) {
             (Identity::Federated(identity), _) => &identity.provider_arn,
@@ -63,7 +63,7 @@ impl Caller {
         }
     }
 
-    /// `AIDA…`, `AROA…:SESSION` or `ACCOUNT:NAME`.
+    /// The caller's `UserId`: `AIDA…`, `AROA…:SESSION` or `ACCOUNT:NAME`.
     pub fn user_id(&self) -> &str {
         match (&self.identity, self.session()) {
             (Identity::Federated(identity), _) => &identity.principal_id,
@@ -72,7 +72,7 @@ impl Caller {
         }
     }
 
-    /// The principal's account.
+    /// The account to which the principal belongs.
     pub fn account(&self) -> AccountId {
         match &self.identity {
             Identity::User(user) => user.account,
@@ -83,7 +83,7 @@ impl Caller {
         }
     }
 
-    /// The session, if the caller holds temporary credentials.
+    /// The session, if the caller has temporary credentials.
     pub fn session(&self) -> Option<&OpenedSession> {
         match &self.identity {
             Identity::User(_) | Identity::Federated(_) => None,
@@ -93,7 +93,7 @@ impl Caller {
         }
     }
 
-    /// The user that the caller is, by whichever of its own credentials.
+    /// The user, if the caller is one, whether it uses a long-term key or a session of its own.
     pub fn user(&self) -> Option<&Arc<User>> {
         match &self.identity {
             Identity::User(user) | Identity::UserSession { user, .. } => Some(user),
@@ -103,9 +103,9 @@ impl Caller {
         }
     }
 
-    /// The unique id of the user whose key or session this caller goes back to: its own, or that of
-    /// whoever assumed the first role of the chain. A rule that protects a user from whoever has found a
-    /// key of it asks for this, since a role's session is made with the key as easily.
+    /// The unique id of the user behind this caller: its own, or that of the user who assumed the
+    /// first role of the chain. A rule that protects a user against a stolen key must use this,
+    /// because the thief can make a role session with the key just as easily.
     pub fn user_behind(&self) -> Option<&str> {
         match &self.identity {
             Identity::User(user)
@@ -125,7 +125,7 @@ impl Caller {
         }
     }
 
-    /// Whom a provider outside vouches for.
+    /// The identity for which an external provider vouches, if the caller is one.
     pub fn federated(&self) -> Option<&Arc<FederatedIdentity>> {
         match &self.identity {
             Identity::Federated(identity) => Some(identity),
@@ -133,7 +133,7 @@ impl Caller {
         }
     }
 
-    /// Whose budget a call is counted in: the user's or the role's unique id.
+    /// The key under which the call is counted: the unique id of the user or role.
     pub fn budget_key(&self) -> &str {
         match &self.identity {
             Identity::User(user)
@@ -144,8 +144,8 @@ impl Caller {
         }
     }
 
-    /// How long ago the session's holder gave an MFA code, in seconds; none: no code was given.
-    /// It counts for a user's own session alone: a role's session does not inherit it.
+    /// How many seconds ago the caller gave an MFA code; `None` if it gave none. This applies only
+    /// to a user's own session, because a role session does not inherit it.
     pub fn mfa_age(&self, now: Timestamp) -> Option<i64> {
         match &self.identity {
             Identity::UserSession { session, .. } if session.claims.mfa_at > 0 => {
@@ -155,7 +155,7 @@ impl Caller {
         }
     }
 
-    /// As policies name it.
+    /// The caller as the principal of an evaluator request.
     pub fn principal(&self) -> Principal<'_> {
         match &self.identity {
             Identity::User(user) | Identity::UserSession { user, .. } => Principal::User {
@@ -178,22 +178,22 @@ impl Caller {
         }
     }
 
-    /// Its identity policies.
+    /// The caller's identity policies.
     pub fn policies(&self) -> &[Arc<Policy>] {
         &self.effective.identity
     }
 
-    /// Its permissions boundary.
+    /// The caller's permissions boundary.
     pub fn boundary(&self) -> Option<&Policy> {
         self.effective.boundary.as_deref()
     }
 
-    /// How many principals a session that this caller makes comes from.
+    /// The number of principals behind a session that this caller makes, including the caller.
     pub fn depth(&self) -> usize {
         self.session().map_or(0, |s| s.claims.ancestors.len()) + 1
     }
 
-    /// Whom a session that this caller makes comes from: the chain so far, and the caller.
+    /// The principals behind a session that this caller makes: the chain so far, then the caller.
     pub fn lineage(&self) -> Vec<Ancestor> {
         match (&self.identity, self.session()) {
             (_, Some(session)) => {
@@ -210,7 +210,8 @@ impl Caller {
                 access_key_id: self.access_key_id.clone(),
                 ..Ancestor::default()
             }],
-            // The provider: without it the sessions that it vouched for have nothing behind them.
+            // The provider is included, because otherwise nothing would be behind the sessions that
+            // it vouched for.
             (Identity::Federated(identity), _) => {
                 vec![Ancestor {
                     arn: identity.provider_arn.to_string(),
@@ -221,7 +222,7 @@ impl Caller {
         }
     }
 
-    /// Its tags: the user's or the role's under the session's, which override them.
+    /// The caller's tags: those of the user or role, overridden by those of the session.
     pub fn tags(&self) -> Vec<Tag> {
         let own = match &self.identity {
             Identity::User(user)
@@ -246,7 +247,7 @@ impl Caller {
             .collect()
     }
 
-    /// As the audit names it.
+    /// The caller as audit records describe it.
     pub fn audited(&self) -> UserIdentity {
         let (r#type, user_name, issuer) = match &self.identity {
             Identity::User(user) | Identity::UserSession { user, .. } => {

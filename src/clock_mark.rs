@@ -1,5 +1,5 @@
-//! The highest time that this node has seen, in a file beside the watermark: what has expired before a
-//! restart is not valid after it, whatever the wall clock says then. Knows no clock.
+//! The highest time that this node has seen, kept in a file next to the watermark, so that what
+//! expired before a restart stays expired whatever the wall clock says afterwards. Reads no clock.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,24 +10,24 @@ use serde::{Deserialize, Serialize};
 use crate::base::clock::Timestamp;
 use crate::files::{self, Audience, FileError};
 
-/// How often the file's lock is tried, and the pause between two tries: two seconds in all.
+/// The number of attempts to take the file's lock and the pause between them: two seconds in all.
 const LOCK_TRIES: u32 = 40;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
-/// What the file holds.
+/// The content of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct ClockMark {
-    /// The highest time that was seen, in milliseconds since 1970.
+    /// The highest time seen, in milliseconds since 1970.
     pub milliseconds: i64,
-    /// How often an operator has said that the clock is right although the mark is ahead of it.
+    /// How often an operator has confirmed the clock although the mark was ahead of it.
     pub accepted: u64,
-    /// The change of the feed by which the last of these ended what was issued before.
+    /// The feed's change by which the last of these confirmations ended everything issued before.
     pub sequence: i64,
 }
 
 impl ClockMark {
-    /// The highest time that was seen.
+    /// The highest time seen.
     pub fn time(self) -> Timestamp {
         Timestamp::from_millis(self.milliseconds)
     }
@@ -36,24 +36,24 @@ impl ClockMark {
 /// Why the mark could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum ClockMarkError {
-    /// The file's content.
+    /// The content of the file is not valid.
     #[error(
-        "{0}: is not what a broker writes; `brevet clock accept` ends every session and writes it anew"
+        "{0}: the content is not a clock mark; `brevet clock accept` ends every session and writes a new one"
     )]
     Content(PathBuf),
-    /// The file.
+    /// The file could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
 }
 
-/// The file. A broker and commands beside it write it one after the other.
+/// The file. Brokers and commands on this node take turns to write it.
 #[derive(Debug, Clone)]
 pub struct ClockMarkFile {
     path: PathBuf,
 }
 
 impl ClockMarkFile {
-    /// `store.watermark` has `store.watermark.clock` beside it.
+    /// The mark next to a watermark: `store.watermark.clock` for `store.watermark`.
     pub fn beside(watermark: &Path) -> Self {
         let mut name = watermark.as_os_str().to_owned();
         name.push(".clock");
@@ -61,15 +61,15 @@ impl ClockMarkFile {
     }
 
     #[cfg(any(test, feature = "internals"))]
-    /// Where it is.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Reads it; none where no broker has written one yet.
+    /// Reads the mark; `None` if no broker has written one yet.
     ///
     /// # Errors
-    /// When it is there and cannot be read.
+    /// [`ClockMarkError`] if the file exists but cannot be read or is not valid.
     pub fn load(&self) -> Result<Option<ClockMark>, ClockMarkError> {
         if !self.path.exists() {
             return Ok(None);
@@ -80,11 +80,12 @@ impl ClockMarkFile {
         Ok(Some(mark))
     }
 
-    /// Writes down a higher time, and gives back what the file holds then. `accepted` is what the caller
-    /// knows of: where an operator has accepted the clock since, nothing is written.
+    /// Raises the mark to `time` if that is higher, and returns what the file then holds.
+    /// `accepted` is the number of confirmations known to the caller: if an operator has confirmed
+    /// the clock since, nothing is written.
     ///
     /// # Errors
-    /// When the file cannot be read or written.
+    /// [`ClockMarkError`] if the file cannot be read or written.
     pub fn raise(&self, time: Timestamp, accepted: u64) -> Result<ClockMark, ClockMarkError> {
         self.exclusively(|| {
             let known = self.load()?.unwrap_or(ClockMark {
@@ -102,15 +103,16 @@ impl ClockMarkFile {
         })
     }
 
-    /// Sets the mark to `time`, an operator having said so: everything that was issued before ended with
-    /// the change `sequence`.
+    /// Sets the mark to `time` because an operator has confirmed the clock. `sequence` is the
+    /// change that ended everything issued before.
     ///
     /// # Errors
-    /// When the file cannot be written. What it held does not matter.
+    /// [`ClockMarkError::File`] if the file cannot be written. Its previous content does not
+    /// matter.
     pub fn accept(&self, time: Timestamp, sequence: i64) -> Result<ClockMark, ClockMarkError> {
         self.exclusively(|| {
-            // A file that cannot be read is replaced. A broker that runs knows how often it was accepted,
-            // and takes any other number that is higher.
+            // An unreadable file is replaced. A running broker knows the number of confirmations
+            // and accepts any higher one.
             let known = self
                 .load()
                 .ok()
@@ -139,7 +141,7 @@ impl ClockMarkFile {
         path.push(".lock");
         let path = PathBuf::from(path);
         let lock = files::create_private(&path)?;
-        // Whoever writes the mark has the lock for a moment. Nobody is waited for without an end.
+        // The lock is held only for a moment by whoever writes the mark, so the wait is bounded.
         for _ in 1..LOCK_TRIES {
             if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
                 return work();

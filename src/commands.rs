@@ -1,10 +1,10 @@
-//! The one door for changes of the directory: typed commands, checked by AWS's rules, written with
-//! their place in the feed in one transaction. Knows no wire: the IAM API and the import of files
-//! are faces on exactly these commands.
+//! All changes of the directory: typed commands, checked against AWS's rules and written in one
+//! transaction with their place in the feed. This module knows no wire format; the IAM API and the
+//! import of files both use these commands.
 //!
-//! Every command may name the version of the resource that it was based on (the change that wrote
-//! it). Of two administrators who change a resource at once, the second gets ConcurrentModification
-//! and overwrites nothing.
+//! Every command may name the version of the resource on which it is based (the number of the
+//! change that wrote it). If two administrators change a resource at once, the second gets
+//! ConcurrentModification and overwrites nothing.
 mod accept_clock;
 mod action;
 mod change;
@@ -41,7 +41,7 @@ pub use principals::bind_stored;
 pub use seal::reseal;
 pub use secrets::{Secrets, open_all};
 
-/// One change that somebody asks for. What IAM gives by itself (ids, dates, paths) may be left empty.
+/// A requested change. What IAM generates itself (ids, dates, paths) may be left empty.
 #[derive(Debug)]
 pub enum Command {
     /// Creates a resource.
@@ -53,48 +53,49 @@ pub enum Command {
             reason = "actions of the IAM API that are not answered yet make it"
         )
     )]
-    /// Gives a resource another content.
+    /// Replaces the content of a resource.
     Replace {
-        /// Its whole content.
+        /// The complete new content.
         resource: Resource,
-        /// The version that the decision was based on; none: whichever there is.
+        /// The version on which the change is based; `None` accepts any.
         expected: Option<i64>,
     },
     /// Changes one aspect of a resource.
     Edit {
-        /// The resource.
+        /// The resource to change.
         name: Name,
         /// The aspect and its new value.
         edit: Edit,
-        /// The version that the decision was based on; none: whichever there is.
+        /// The version on which the change is based; `None` accepts any.
         expected: Option<i64>,
     },
     /// Deletes a resource on which nothing depends.
     Delete {
-        /// The resource.
+        /// The resource to delete.
         name: Name,
-        /// The version that the decision was based on; none: whichever there is.
+        /// The version on which the change is based; `None` accepts any.
         expected: Option<i64>,
     },
 }
 
-/// What every command is executed with.
+/// What commands need to run.
 #[derive(Clone, Copy)]
 pub struct CommandContext<'a> {
-    /// Holds the rows that a command changes.
+    /// The store that holds the directory's rows.
     pub store: &'a Store,
-    /// Seals the secrets of rows.
+    /// The key that seals the secrets in rows.
     pub master_key: &'a MasterKey,
     /// Source of the random bytes of new ids.
     pub entropy: &'a dyn Entropy,
-    /// The instant of the change.
+    /// The time of the change.
     pub now: Timestamp,
-    /// The issuer of this broker's own tokens, if it issues any: no provider may have that URL.
+    /// The issuer of this broker's own tokens, if it issues any. No identity provider may have that
+    /// URL.
     pub issuer: Option<&'a str>,
 }
 
 impl<'a> CommandContext<'a> {
-    /// What IAM gives new resources by itself.
+    /// The values that IAM generates for new resources.
     fn defaults(&self) -> Defaults<'a> {
         Defaults {
             entropy: self.entropy,
@@ -104,12 +105,12 @@ impl<'a> CommandContext<'a> {
 }
 
 #[cfg(any(test, feature = "internals"))]
-/// Executes commands in order, all of them or none, and gives the number of the last change. The feed
-/// records them as `action`, the name of what was asked for (`TagUser`); a deletion is named after
-/// what it deletes.
+/// Executes all commands in order, or none of them if one fails, and returns the number of the last
+/// change. The feed records the changes as `action`, the name of the call (`TagUser`); a deletion
+/// is named after the kind of resource that it deletes.
 ///
 /// # Errors
-/// The first command that breaks a rule; nothing was changed.
+/// The error of the first command that breaks a rule; nothing was changed.
 pub async fn execute(
     cx: CommandContext<'_>,
     actor: &Actor,
@@ -119,10 +120,10 @@ pub async fn execute(
     execute_in(cx.store.write().await?, cx, actor, action, commands).await
 }
 
-/// Executes commands as one change that was begun.
+/// Executes commands in a transaction that has already begun.
 ///
 /// # Errors
-/// As [`execute`].
+/// The same as for [`execute`].
 pub async fn execute_in(
     mut writer: Writer<'_>,
     cx: CommandContext<'_>,
@@ -193,7 +194,7 @@ async fn change_one_aspect(
         unseal(&mut new, cx)?;
     }
     edit.apply(&mut new, cx.now)?;
-    // Whoever writes a trust policy names those who are there.
+    // Everybody that a new trust policy names must exist.
     let is_trust = matches!(edit, Edit::UpdateAssumeRolePolicy(_));
     let named_before = (!is_trust).then_some(&old);
     principals::bind_to_store(writer, &mut new, named_before).await?;
@@ -205,10 +206,11 @@ async fn change_one_aspect(
     }
 }
 
-/// The resource as the store has it.
+/// Reads a resource from the store.
 ///
 /// # Errors
-/// If it is not there, or has another version than the command was based on.
+/// `NoSuchEntity` if it does not exist, and `ConcurrentModification` if its version is not
+/// `expected`.
 async fn current(
     writer: &mut Writer<'_>,
     name: &Name,
@@ -242,7 +244,7 @@ async fn put(
 ) -> Result<(), CommandError> {
     let name = new.name();
     seal(&mut new, old.as_ref(), cx)?;
-    // The compiler of snapshots has the last word: what it does not take, no node could load.
+    // The snapshot compiler has the last word: no broker could load what it refuses.
     let mut scratch = Directory::empty().map_err(refused)?;
     scratch.insert(&new, Some(cx.master_key)).map_err(refused)?;
     if let Some(id) = new.unique_id().filter(|id| !id.is_empty())
@@ -283,8 +285,8 @@ async fn delete(
     Ok(writer.delete(&name).await?)
 }
 
-/// Gives a resource another ARN. What refers to it refers to the new one from then on, and sessions
-/// that came from the old one end.
+/// Changes the name of a resource and thereby its ARN. Resources that refer to it follow, and
+/// sessions issued under the old name end.
 async fn rename(
     cx: CommandContext<'_>,
     writer: &mut Writer<'_>,
@@ -325,7 +327,7 @@ async fn record(
     revoked: Option<(Selector, String, String)>,
 ) -> Result<(), CommandError> {
     if let Some((selector, account, value)) = revoked {
-        // What was issued under the change before this one has ended.
+        // Everything issued before this change has ended.
         let mark = Mark {
             before_sequence: writer.sequence() + 1,
             before_seconds: 0,
@@ -350,7 +352,7 @@ async fn record(
     Ok(writer.keep_documents(sequence, &detail.documents).await?)
 }
 
-/// The sessions that end with a resource that is deleted or disabled.
+/// The sessions that end when a resource is deleted or disabled: selector, account and value.
 fn ends(resource: &Resource) -> Option<(Selector, String, String)> {
     let (account, id) = (resource.account().to_owned(), resource.name().id);
     resource.sessions().map(|selector| (selector, account, id))

@@ -1,8 +1,9 @@
-//! Accounts, users, groups, roles and policies as one immutable compiled snapshot. A change makes
-//! a new snapshot, of which only what changed is new, and swaps it; a request sees one. Knows no
-//! SQL: whether it was read from a file or from the store's rows makes no difference.
+//! Accounts, users, groups, roles and policies as one immutable compiled snapshot. A change builds
+//! a new snapshot that shares everything unchanged, and swaps it in; each request sees one
+//! snapshot. This module knows no SQL: it makes no difference whether the snapshot was read from a
+//! file or from the store's rows.
 //!
-//! `kinds/` has one file for each kind of resource, and `registry.rs` says which there are.
+//! `kinds/` has one file for each kind of resource; `registry.rs` lists them.
 
 mod compile;
 pub mod declaration;
@@ -52,13 +53,13 @@ pub use strangers::check_everybody;
 pub use strangers::{PUBLIC, UNBOUND_SUBJECT};
 pub use warnings::{closed_warning, external_id_warning};
 
-/// Why a directory was refused: where, and the rule.
+/// Why a directory was refused: the place and the rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("directory: {place}: {rule}")]
 pub struct DirectoryError {
-    /// `RoleDetailList[3] Deploy: AssumeRolePolicyDocument`
+    /// The place, such as `RoleDetailList[3] Deploy: AssumeRolePolicyDocument`.
     pub place: String,
-    /// What must hold.
+    /// The rule that is broken there.
     pub rule: String,
 }
 
@@ -69,7 +70,7 @@ fn fault(place: impl Into<String>, rule: impl Into<String>) -> DirectoryError {
     }
 }
 
-/// The compiled snapshot. A clone shares everything.
+/// The compiled snapshot. Cloning is cheap, because a clone shares everything.
 #[derive(Clone)]
 pub struct Directory {
     users: Table<User>,
@@ -83,18 +84,19 @@ pub struct Directory {
     oidc_providers: Table<OidcProvider>,
     saml_providers: Table<SamlProvider>,
     decoy: Arc<Role>,
-    /// Takes the place of a policy whose document is not here.
+    /// Stands in for a policy whose document is missing, and denies everything.
     closed: Arc<Policy>,
     clear_secrets: usize,
-    /// The accounts that the file or the store has.
+    /// The accounts that the file or the store declares.
     accounts: Arc<HashSet<AccountId>>,
 }
 
 impl Directory {
-    /// Nobody and nothing.
+    /// Creates an empty snapshot.
     ///
     /// # Errors
-    /// Never: the role that trusts nobody always compiles.
+    /// [`DirectoryError`] if the built-in role that trusts nobody does not compile, which cannot
+    /// happen.
     pub fn empty() -> Result<Self, DirectoryError> {
         Ok(Self {
             users: Table::default(),
@@ -114,10 +116,11 @@ impl Directory {
         })
     }
 
-    /// Compiles a new or changed resource and puts it in. What it refers to must be there.
+    /// Compiles a new or changed resource and adds it. Everything that it refers to must already be
+    /// there.
     ///
     /// # Errors
-    /// The first rule that it breaks; the snapshot is then of no use.
+    /// The first rule that the resource breaks; the snapshot must then be discarded.
     pub fn insert(
         &mut self,
         resource: &Resource,
@@ -126,11 +129,12 @@ impl Directory {
         self.insert_from(Source::Declared, resource, master_key)
     }
 
-    /// Puts in a resource of the store, which was checked by the rules of the time when it was written.
-    /// A role that lets in strangers by today's rules lets in nobody, and [`Directory::warnings`] names it.
+    /// Adds a resource from the store, which was checked against the rules in force when it was
+    /// written. A role that would let strangers in under the current rules trusts nobody, and
+    /// [`Directory::warnings`] names it.
     ///
     /// # Errors
-    /// The first rule that it breaks; the snapshot is then of no use.
+    /// The first rule that the resource breaks; the snapshot must then be discarded.
     pub fn insert_stored(
         &mut self,
         resource: &Resource,
@@ -154,15 +158,15 @@ impl Directory {
         resource.insert(self, &how)
     }
 
-    /// Removes a resource. What refers to it is refused from then on.
+    /// Removes a resource. Resources that refer to it are refused from then on.
     pub fn remove(&mut self, name: &Name) {
         self.remove_of_kind(name.kind, &name.id);
     }
 
-    /// Checks that everything a resource refers to is there.
+    /// Checks that everything a resource refers to exists.
     ///
     /// # Errors
-    /// Names what is missing.
+    /// [`DirectoryError`] that names the missing resource.
     pub fn refers_to_what_is_there(&self, resource: &Resource) -> Result<(), DirectoryError> {
         self.check_links(&resource.name().to_string(), resource)
     }
@@ -173,7 +177,7 @@ impl Directory {
                 continue;
             }
             let hint = if link.kind == Kind::Policy {
-                " in Policies; add its document there"
+                " in Policies; add it there with its document"
             } else {
                 ""
             };
@@ -183,95 +187,95 @@ impl Directory {
         Ok(())
     }
 
-    /// The user of that ARN.
+    /// The user with this ARN.
     pub fn user(&self, arn: &str) -> Option<&Arc<User>> {
         self.users.get(arn)
     }
 
-    /// The user of an account by its name, whatever its path and the case of the letters.
+    /// The user with this name in an account, ignoring paths and the case of letters.
     pub fn user_named(&self, account: AccountId, name: &str) -> Option<&Arc<User>> {
         self.user_names.get(account, name)
     }
 
-    /// The role of that ARN.
+    /// The role with this ARN.
     pub fn role(&self, arn: &str) -> Option<&Arc<Role>> {
         self.roles.get(arn)
     }
 
-    /// The role of an account by its name, whatever its path and the case of the letters.
+    /// The role with this name in an account, ignoring paths and the case of letters.
     pub fn role_named(&self, account: AccountId, name: &str) -> Option<&Arc<Role>> {
         self.role_names.get(account, name)
     }
 
-    /// A role that trusts nobody: judged in the place of one that does not exist, so that unknown
-    /// and forbidden cost the same and read the same.
+    /// A role that trusts nobody. It is evaluated in place of a role that does not exist, so that
+    /// an unknown role and a forbidden one take the same time and give the same answer.
     pub fn decoy(&self) -> &Arc<Role> {
         &self.decoy
     }
 
-    /// The long-term key of that id.
+    /// The long-term access key with this id.
     pub fn access_key(&self, id: &str) -> Option<&Arc<AccessKey>> {
         self.keys.get(id)
     }
 
-    /// The managed policy of that ARN, in its default version.
+    /// The default version of the managed policy with this ARN.
     pub fn managed_policy(&self, arn: &str) -> Option<&Arc<Policy>> {
         self.managed.get(arn).map(|m| &m.policy)
     }
 
-    /// Denies everything: it takes the place of a policy that is not known here.
+    /// A policy that denies everything, used in place of a policy whose document is missing.
     pub fn closed_policy(&self) -> &Arc<Policy> {
         &self.closed
     }
 
-    /// The OpenID Connect provider of that ARN.
+    /// The OpenID Connect provider with this ARN.
     pub fn oidc_provider(&self, arn: &str) -> Option<&Arc<OidcProvider>> {
         self.oidc_providers.get(arn)
     }
 
-    /// All OpenID Connect providers, in no order.
+    /// All OpenID Connect providers, in no particular order.
     pub fn oidc_providers(&self) -> impl Iterator<Item = &Arc<OidcProvider>> {
         self.oidc_providers.values()
     }
 
-    /// A provider that an issuer of tokens is declared as, in whichever account.
+    /// A provider, in any account, that is declared for this token issuer.
     pub fn provider_of(&self, issuer: &str) -> Option<&Arc<OidcProvider>> {
         self.oidc_providers
             .values()
             .find(|provider| is_issuer(&provider.url, issuer))
     }
 
-    /// All users, in no order.
+    /// All users, in no particular order.
     pub fn users(&self) -> impl Iterator<Item = &Arc<User>> {
         self.users.values()
     }
 
-    /// All roles, in no order.
+    /// All roles, in no particular order.
     pub fn roles(&self) -> impl Iterator<Item = &Arc<Role>> {
         self.roles.values()
     }
 
-    /// All long-term keys, in no order.
+    /// All long-term access keys, in no particular order.
     pub fn access_keys(&self) -> impl Iterator<Item = &Arc<AccessKey>> {
         self.keys.values()
     }
 
-    /// The MFA device of that serial number.
+    /// The MFA device with this serial number.
     pub fn mfa_device(&self, serial_number: &str) -> Option<&Arc<MfaDevice>> {
         self.mfa_devices.get(serial_number)
     }
 
-    /// All MFA devices, in no order.
+    /// All MFA devices, in no particular order.
     pub fn mfa_devices(&self) -> impl Iterator<Item = &Arc<MfaDevice>> {
         self.mfa_devices.values()
     }
 
-    /// How many users, roles and access keys there are.
+    /// The numbers of users, roles and access keys.
     pub fn counts(&self) -> (usize, usize, usize) {
         (self.users.len(), self.roles.len(), self.keys.len())
     }
 
-    /// How many secrets stood in the file in clear.
+    /// The number of secrets that the file had in clear.
     pub fn clear_secrets(&self) -> usize {
         self.clear_secrets
     }

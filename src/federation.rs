@@ -1,5 +1,6 @@
-//! Whom a provider outside vouches for: one shape, whatever kind of provider it is. What reads tokens
-//! of one kind fills it in; callers, policies, audit and operations only know the shape.
+//! The identity for which an external identity provider vouches, in one form for all kinds of
+//! providers. The reader of each kind of token fills it in; callers, policies, audit and operations
+//! know only this form.
 
 pub mod oidc;
 pub mod providers;
@@ -16,59 +17,59 @@ use crate::error::Error;
 use crate::proof::jwt::{Flat, Verified};
 use crate::session::token;
 
-/// Somebody whom a provider vouches for, by a token or an assertion that was verified.
+/// An identity for which a provider vouches, by a token or assertion that was verified.
 pub struct FederatedIdentity {
-    /// `arn:aws:iam::ACCOUNT:oidc-provider/HOST/PATH`
+    /// The provider's ARN, `arn:aws:iam::ACCOUNT:oidc-provider/HOST/PATH`.
     pub provider_arn: Box<str>,
-    /// The provider's account: it vouches for that account's roles only.
+    /// The provider's account. The provider vouches only for the roles of this account.
     pub account: AccountId,
-    /// As the provider names itself: its URL.
+    /// The provider's URL, by which its tokens name it.
     pub issuer: Box<str>,
-    /// Whom it vouches for.
+    /// The subject of the token.
     pub subject: String,
-    /// Whom the token was given to.
+    /// The client to which the token was issued.
     pub audience: String,
-    /// `ISSUER:AUDIENCE:SUBJECT`, as CloudTrail names it; calls are counted by it.
+    /// `ISSUER:AUDIENCE:SUBJECT`, as in CloudTrail. Calls are counted under this id.
     pub principal_id: String,
-    /// The condition keys that the token sets, under the provider's name, in the order in which they
-    /// are set: of two with the same name the later one holds.
+    /// The condition keys from the token, prefixed with the provider's name, in the order in which
+    /// they are set: of two with the same name, the later one applies.
     pub keys: Vec<(String, Flat)>,
-    /// What the token asks for the session.
+    /// What the token requests for the session.
     pub asked: Result<Asked, Error>,
-    /// The roles, by ARN, that the token says it is good for; none: it does not say.
+    /// The ARNs of the roles for which the token is valid, or `None` if it does not say.
     pub roles: Result<Option<Vec<String>>, Error>,
-    /// What marks the token as used, where it is good once.
+    /// The record of the token's use, if the provider's tokens are valid only once.
     pub once: Option<Result<Once, Error>>,
-    /// When its sessions end at the latest; none: the provider does not say.
+    /// The latest end of its sessions, or `None` if the provider sets none.
     pub session_ends_by: Option<Timestamp>,
-    /// What a session of it carries.
+    /// The part of the token that its session carries.
     pub remembered: Option<token::WebIdentity>,
     source: Source,
 }
 
-/// What a token asks for the session that is made of it.
+/// What a token requests for the session that is made from it.
 #[derive(Debug, Default)]
 pub struct Asked {
-    /// Session tags.
+    /// The session tags.
     pub tags: Vec<Tag>,
-    /// The keys of those that are inherited.
+    /// The keys of the tags that are inherited by later sessions.
     pub transitive_tag_keys: Vec<String>,
-    /// Who stands behind the session.
+    /// The source identity of the session.
     pub source_identity: Option<SourceIdentity>,
 }
 
-/// What tells a token that is good once from all others.
+/// The identification of a token that is valid only once.
 #[derive(Debug)]
 pub struct Once {
-    /// The token's own id, unique among its issuer's.
+    /// The token's own id, unique among the tokens of its issuer.
     pub id: String,
-    /// When it was issued.
+    /// When the token was issued.
     pub issued_at: Timestamp,
-    /// From then on it is refused anyway.
+    /// When the token expires, so that it need not be remembered.
     pub expires_at: Timestamp,
 }
 
-/// What was verified, by kind of provider: the only place that tells them apart.
+/// The verified token, by kind of provider. Only this type distinguishes the kinds.
 enum Source {
     Oidc {
         provider: Arc<OidcProvider>,
@@ -77,19 +78,20 @@ enum Source {
 }
 
 impl FederatedIdentity {
-    /// What CloudTrail calls this kind of principal.
+    /// The name of this kind of principal in CloudTrail.
     pub fn user_type(&self) -> &'static str {
         match self.source {
             Source::Oidc { .. } => "WebIdentityUser",
         }
     }
 
-    /// Whether the token names the role among those that it is good for; false: it names none at all.
+    /// Whether the token names the role among those for which it is valid; `false` if it names no
+    /// roles.
     ///
     /// # Errors
-    /// A token that names other roles only, or says so in a malformed way, is refused whatever the
-    /// role's trust policy says. Service Authorization Reference for AWS STS,
-    /// `sts:RoleAuthorizedByIdp`.
+    /// `InvalidIdentityToken` if the token names only other roles or its claim is malformed; it is
+    /// then refused whatever the role's trust policy says. Service Authorization Reference for AWS
+    /// STS, `sts:RoleAuthorizedByIdp`.
     pub fn authorizes(&self, role: &RoleArn) -> Result<bool, Error> {
         match &self.roles {
             Ok(None) => Ok(false),
@@ -103,11 +105,11 @@ impl FederatedIdentity {
         }
     }
 
-    /// Whether the provider still vouches: the token is not over, and the provider, as the directory
-    /// has it now, would take it.
+    /// Checks that the provider still vouches: the token has not expired, and the provider's
+    /// current entry in the directory accepts it.
     ///
     /// # Errors
-    /// As when the token is shown now.
+    /// The same as if the token were shown now.
     pub fn still_good(&self, directory: &Directory, now: Timestamp) -> Result<(), Box<Unproven>> {
         match &self.source {
             Source::Oidc { provider, token } => oidc::still_good(provider, token, directory, now),
@@ -115,7 +117,8 @@ impl FederatedIdentity {
     }
 }
 
-/// Whether the directory has the provider of an ARN; none: it is no provider's.
+/// Whether the directory contains the provider with this ARN; `None` if the ARN is not a
+/// provider's.
 pub fn has_provider(directory: &Directory, arn: &str) -> Option<bool> {
     match IamArn::parse(arn)?.kind {
         "oidc-provider" => Some(directory.oidc_provider(arn).is_some()),

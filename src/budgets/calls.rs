@@ -1,4 +1,4 @@
-//! Calls a second, by key: a leaky bucket for each, in a table of bounded size.
+//! Calls per second by key: one leaky bucket for each key, in a table of bounded size.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -9,26 +9,27 @@ use std::time::Duration;
 
 use crate::base::digest::sha256;
 
-/// One call, in the unit in which buckets are filled. Thousandths of a call a second, times
-/// microseconds, are in this unit.
+/// One call in the unit in which buckets are filled: thousandths of a call per second, times
+/// microseconds.
 const CALL: u64 = 1_000_000_000;
-/// How many seconds' calls may come at once.
+/// How many seconds' worth of calls may come at once.
 const BURST_SECONDS: u64 = 2;
 const SHARDS: usize = 16;
-/// The most keys in a shard that are counted apart: 65,536 in a table. The others are counted together.
+/// The maximum number of keys that one shard counts separately, 65,536 in a whole table. All others
+/// share a bucket.
 const MAX_KEYS: usize = 4_096;
-/// Longer keys are counted under their digest, so that the table is bounded in bytes too.
+/// Longer keys are replaced by their digest, so that the table's size in bytes is bounded too.
 const MAX_KEY_BYTES: usize = 64;
-/// A full shard is searched for what has run out at most so often.
+/// A full shard is searched for empty buckets at most this often.
 const SEARCH_EVERY: Duration = Duration::from_millis(100);
-/// After so long without a call it is forgotten what the other brokers use.
+/// The use of the other brokers is forgotten after a key has had no call for this long.
 const IDLE: Duration = Duration::from_secs(10);
-/// Over how long the use of the others is averaged.
+/// The period over which the use of the other brokers is averaged.
 const AVERAGED: Duration = Duration::from_secs(1);
 
 /// What each key has used of one limit.
 pub(super) struct Calls {
-    /// Thousandths of a call a second.
+    /// The limit in thousandths of a call per second.
     limit: u64,
     shards: [Mutex<Shard>; SHARDS],
     hasher: RandomState,
@@ -37,30 +38,30 @@ pub(super) struct Calls {
 #[derive(Default)]
 struct Shard {
     buckets: HashMap<Box<[u8]>, Bucket>,
-    /// Of all that there is no room for.
+    /// The bucket shared by all keys for which there is no room.
     others: Bucket,
     searched_at: Option<Duration>,
 }
 
-/// Instants are in microseconds of the monotonic clock.
+/// A leaky bucket. Instants are in microseconds of the monotonic clock.
 #[derive(Default)]
 struct Bucket {
-    /// How full it was then; a bucket that is full takes no call.
+    /// The level at the instant `at`. A full bucket admits no call.
     level: u64,
     at: u64,
-    /// Calls that the other brokers have not been told of.
+    /// Calls that the other brokers have not been told about.
     unsent: u64,
     exchange: Option<Exchange>,
 }
 
-/// What has been heard of the other brokers.
+/// What is known about the use of the other brokers.
 struct Exchange {
-    /// What all had told when `at`.
+    /// The total that all brokers had reported at the instant `at`.
     total: i64,
     at: u64,
-    /// Calls that this broker has told of since.
+    /// Calls that this broker has reported since.
     sent: u64,
-    /// What the others use, in thousandths of a call a second.
+    /// The use of the other brokers, in thousandths of a call per second.
     others: Option<u64>,
 }
 
@@ -73,7 +74,7 @@ impl Calls {
         }
     }
 
-    /// Counts a call, unless this broker's share of the limit is used up.
+    /// Counts a call and returns true, unless this broker's share of the limit is used up.
     pub fn take(&self, key: &[u8], brokers: u64, now: Duration) -> bool {
         let key = bounded(key);
         let shard = &mut *self.shard(&key);
@@ -87,7 +88,7 @@ impl Calls {
         bucket.take(self.limit, brokers, micros(now))
     }
 
-    /// Takes one call back.
+    /// Takes back one call.
     pub fn give_back(&self, key: &[u8]) {
         let key = bounded(key);
         let shard = &mut *self.shard(&key);
@@ -96,8 +97,8 @@ impl Calls {
         bucket.unsent = bucket.unsent.saturating_sub(1);
     }
 
-    /// Calls that the other brokers have not been told of, by key: of at most `most` keys, those
-    /// with the most calls, so that every key's turn comes.
+    /// The calls that the other brokers have not been told about, by key: at most `most` keys,
+    /// those with the most calls, so that each key gets its turn.
     pub fn take_unsent(&self, most: usize) -> Vec<(Box<[u8]>, u64)> {
         let mut counts = Vec::new();
         for shard in &self.shards {
@@ -127,14 +128,15 @@ impl Calls {
         taken
     }
 
-    /// Takes in what all brokers together have told of, `sent` of this one included.
+    /// Records the total that all brokers have reported for a key, including `sent` calls of this
+    /// broker.
     pub fn heard(&self, key: &[u8], sent: u64, total: Option<i64>, now: Duration) {
         if let Some(bucket) = self.shard(key).buckets.get_mut(key) {
             bucket.heard(self.limit, sent, total, micros(now));
         }
     }
 
-    /// Forgets keys that were not used for a while.
+    /// Forgets keys that have been idle for a while.
     pub fn sweep(&self, brokers: u64, now: Duration) {
         let now = micros(now);
         for shard in &self.shards {
@@ -154,7 +156,7 @@ impl Calls {
 }
 
 impl Shard {
-    /// Whether one more key can be counted apart.
+    /// Whether one more key can be counted separately.
     fn has_room(&mut self, limit: u64, brokers: u64, now: Duration) -> bool {
         if self.buckets.len() < MAX_KEYS {
             return true;
@@ -176,7 +178,7 @@ impl Bucket {
         let share = self.share(limit, brokers);
         self.level = self.level_at(share, now);
         self.at = self.at.max(now);
-        // One call can always come, however small the share.
+        // One call is always possible, however small the share.
         let burst = share.saturating_mul(BURST_SECONDS * 1_000_000).max(CALL);
         let Some(level) = self.level.checked_add(CALL).filter(|level| *level <= burst) else {
             return false;
@@ -186,8 +188,7 @@ impl Bucket {
         true
     }
 
-    /// How much of the limit is this broker's: an equal share, or what the others leave over if that
-    /// is more.
+    /// This broker's part of the limit: an equal share, or what the others leave if that is more.
     fn share(&self, limit: u64, brokers: u64) -> u64 {
         let others = self.exchange.as_ref().and_then(|e| e.others);
         let left_over = others.map_or(0, |others| limit.saturating_sub(others));
@@ -199,7 +200,7 @@ impl Bucket {
             .saturating_sub(now.saturating_sub(self.at).saturating_mul(share))
     }
 
-    /// Whether it takes as many calls as a new one.
+    /// Whether the bucket admits as many calls as a new one.
     fn is_empty(&self, limit: u64, brokers: u64, now: u64) -> bool {
         self.level_at(self.share(limit, brokers), now) == 0
     }
@@ -223,7 +224,8 @@ impl Bucket {
         if elapsed == 0 {
             return;
         }
-        // What was added meanwhile and not by this broker. Less than nothing: somebody else writes there.
+        // What the other brokers have added meanwhile. If it is negative, something else writes to
+        // the counter.
         let added = total
             .checked_sub(exchange.total)
             .and_then(|added| u64::try_from(added).ok());
@@ -235,7 +237,7 @@ impl Bucket {
         let others = match exchange.others {
             None => rate,
             Some(known) => {
-                // The longer ago, the less it counts.
+                // The longer ago a rate was measured, the less it counts.
                 let (new, old) = (u128::from(elapsed), u128::from(micros(AVERAGED)));
                 let sum = u128::from(rate) * new + u128::from(known) * old;
                 u64::try_from(sum / (new + old)).unwrap_or(u64::MAX)

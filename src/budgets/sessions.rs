@@ -1,4 +1,4 @@
-//! Sessions that live, by whose they are.
+//! Live sessions by principal or account.
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
@@ -6,13 +6,13 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::base::clock::Timestamp;
 
-/// How many sessions of each have not ended.
+/// The number of unexpired sessions of each principal or account.
 pub(super) struct Sessions {
     most: u64,
     live: Mutex<HashMap<Box<str>, Live>>,
 }
 
-/// Sessions by the minute in which they end.
+/// The number of sessions for each minute in which some end.
 #[derive(Default)]
 struct Live {
     ends: VecDeque<(i64, u64)>,
@@ -27,7 +27,7 @@ impl Sessions {
         }
     }
 
-    /// Counts one more, unless that were too many.
+    /// Counts one more session and returns true, unless that would be too many.
     pub fn add(&self, who: &str, now: Timestamp, end: Timestamp) -> bool {
         let mut all = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         let live = match all.get_mut(who) {
@@ -42,7 +42,7 @@ impl Sessions {
         true
     }
 
-    /// Forgets who has none.
+    /// Forgets everybody without live sessions.
     pub fn sweep(&self, now: Timestamp) {
         self.live
             .lock()

@@ -1,21 +1,21 @@
-//! An operator says that the clock is right, although this node has seen a later time. What was issued
-//! before ends: it was dated by a clock that was wrong, and what is known of its revocations and its
-//! codes was swept by that clock.
+//! Lets an operator confirm the clock although this node has seen a later time. Everything issued
+//! before ends, because it was dated by a wrong clock, by which revocations and used codes were
+//! also swept.
 
 use super::{Actor, CommandError, Detail, Revoked};
 use crate::base::clock::Timestamp;
 use crate::revocations::{Mark, Selector};
 use crate::store::{Entry, Lockout, Store, StoreError};
 
-/// The action of the change by which an operator accepted the clock.
+/// The name of the change by which an operator confirms the clock.
 pub const ACCEPT_CLOCK: &str = "AcceptClock";
 
-/// Ends every session that was issued so far, and codes and assertions of the time before `now`. `highest`
-/// is the latest time by which a session may have been dated; `lockout` is how many wrong MFA codes a
-/// user may give. The change's number.
+/// Ends every session issued so far, and forgets codes and assertions dated after `now`. `highest`
+/// is the latest time by which a session may have been dated; `lockout` is how many wrong MFA codes
+/// a user may give. Returns the number of the change.
 ///
 /// # Errors
-/// If the store does not answer in time; nothing was changed.
+/// [`CommandError::Store`] if the store does not answer in time; nothing was changed.
 pub async fn accept_clock(
     store: &Store,
     actor: &Actor,
@@ -25,7 +25,7 @@ pub async fn accept_clock(
     now: Timestamp,
 ) -> Result<i64, CommandError> {
     let mut writer = store.write_revocation().await?;
-    // A session may be dated by the wrong clock: the mark outlives that too.
+    // A session may be dated by the wrong clock, so the mark must outlive that date too.
     let expires_at = Mark::outlives(highest.max(now));
     let mark = Mark {
         before_sequence: writer.sequence() + 1,

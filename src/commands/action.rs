@@ -1,10 +1,10 @@
-//! What the change feed calls a change. It has the name of the action that asked for it, with two
-//! exceptions: an import is no action of the IAM API, and a deletion is named after what it deletes,
-//! because that name tells the store that no row is left.
+//! The names of changes in the feed. A change has the name of the action that requested it, with
+//! two exceptions: an import is not an action of the IAM API, and a deletion is named after the
+//! kind of resource that it deletes, because that name tells the store that no row is left.
 
 use crate::directory::resource::Kind;
 
-/// What is done with a resource.
+/// What a change does with a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verb {
     Create,
@@ -12,7 +12,7 @@ pub(super) enum Verb {
     Delete,
 }
 
-/// `Create` and a role are `CreateRole`.
+/// The name of a change: `CreateRole` for `Create` and a role.
 pub(super) fn named(verb: Verb, kind: Kind) -> &'static str {
     macro_rules! names {
         ($noun:literal) => {
@@ -37,8 +37,8 @@ pub(super) fn named(verb: Verb, kind: Kind) -> &'static str {
     }
 }
 
-/// The name of a change after which the resource is there. An action that is called after a deletion
-/// may change other resources on the way; they are not gone.
+/// The name of a change after which the resource still exists. An action with the name of a
+/// deletion may also change other resources, which must not be recorded as deleted.
 pub(super) fn kept(action: &'static str, kind: Kind) -> &'static str {
     let is_deletion = Kind::ALL
         .iter()

@@ -1,5 +1,5 @@
-//! What the change feed says of a change: who made it, what differs, and which sessions it ended.
-//! Policy documents are given by their digest, and no secret is in it.
+//! What the feed records of a change: who made it, what differs, and which sessions it ended.
+//! Policy documents are recorded by digest, and secrets not at all.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -10,28 +10,28 @@ use crate::directory::resource::Resource;
 use crate::revocations::{Mark, Selector};
 use crate::store::Documents;
 
-/// Who makes a change, as the feed and the audit log record it.
+/// Who made a change, as the feed and the audit log record it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Actor {
-    /// `IAMUser`, `AssumedRole`; `Operator` for somebody at the broker's own machine.
+    /// `IAMUser` or `AssumedRole`; `Operator` for an operator on the broker's own machine.
     pub r#type: String,
-    /// Of a principal.
+    /// The principal's ARN; absent for an operator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arn: Option<String>,
-    /// The key that signed.
+    /// The id of the access key that signed the call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access_key_id: Option<String>,
-    /// Of an operator: the system account.
+    /// An operator's account on the system.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_name: Option<String>,
-    /// The call, as answer and audit name it.
+    /// The id of the request, as in its answer and its audit record.
     #[serde(rename = "requestID", skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
 }
 
 impl Actor {
-    /// Somebody at the broker's own machine, by system account.
+    /// An operator on the broker's own machine, identified by system account.
     pub fn operator(user_name: &str) -> Self {
         Self {
             r#type: "Operator".to_owned(),
@@ -42,45 +42,46 @@ impl Actor {
         }
     }
 
-    /// Its JSON text, as the feed holds it.
+    /// The actor as JSON text, as the feed stores it.
     pub fn text(&self) -> String {
         serde_json::to_string(self).unwrap_or_else(|_| "{}".to_owned())
     }
 }
 
-/// What the feed says of one change.
+/// What the feed records about one change.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Detail {
-    /// What was, of the fields that changed: policies by digest, no secrets.
+    /// The old values of the fields that changed; policies by digest, without secrets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<Value>,
-    /// What is.
+    /// The new values of those fields.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<Value>,
-    /// The SHA-256 of the whole thing as it was, as the store keeps it beside the feed.
+    /// The SHA-256 of the whole resource before the change, which the store keeps next to the feed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before_sha256: Option<String>,
-    /// The same of the thing as it is.
+    /// The SHA-256 of the whole resource after the change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after_sha256: Option<String>,
-    /// What ended with it.
+    /// The sessions that the change ended.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub revoked: Vec<Revoked>,
-    /// The tags of a role that override a rule on whom it may let in.
+    /// Tags of a role that override a rule about whom its trust policy may allow.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub overridden: Vec<String>,
-    /// The entries of a directory file that came, with their unique ids (of access keys: their users'
-    /// ARNs), and those that went, without: kind, ARN or id, and the unique id.
+    /// The entries of a directory file that appeared, with their unique ids (for access keys, their
+    /// users' ARNs), and those that disappeared, without one. Each has a kind, an ARN or id, and
+    /// the unique id.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub entries: Vec<(String, String, Option<String>)>,
-    /// The whole thing before and after, which is kept beside the feed.
+    /// The whole resource before and after the change, which is kept next to the feed.
     #[serde(skip)]
     pub documents: Documents,
 }
 
 impl Detail {
-    /// Of a thing that was changed, made or deleted.
+    /// Describes a resource that was created, changed or deleted.
     pub(super) fn of(old: Option<&Resource>, new: Option<&Resource>) -> Self {
         let (old, new) = (old.map(public), new.map(public));
         let documents = Documents {
@@ -99,21 +100,21 @@ impl Detail {
     }
 }
 
-/// A revocation as a change of the feed carries it.
+/// A revocation as the feed carries it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Revoked {
-    /// See [`Selector`].
+    /// The name of the [`Selector`], which says what kind of thing was revoked.
     pub selector: String,
-    /// Twelve digits.
+    /// The 12-digit account id.
     pub account: String,
-    /// Of the selector.
+    /// The value to which the selector applies, such as a principal's ARN.
     pub value: String,
-    /// Sessions issued under an earlier change have ended.
+    /// Sessions issued under an earlier change than this have ended.
     pub before_sequence: i64,
-    /// Sessions issued before this second since 1970 have ended.
+    /// Sessions issued before this time, in seconds since 1970, have ended.
     pub before_seconds: i64,
-    /// When the last of them would have ended by itself.
+    /// When the last of the ended sessions would have expired, in seconds since 1970.
     pub expires_at: i64,
 }
 
@@ -131,7 +132,7 @@ impl Revoked {
     }
 }
 
-/// The fields that differ, before and after: policies by digest, no secrets.
+/// The fields that differ, with their values before and after; policies by digest, without secrets.
 fn differing(old: Option<Value>, new: Option<Value>) -> (Option<Value>, Option<Value>) {
     match (old, new) {
         (Some(Value::Object(old)), Some(Value::Object(new))) => {
@@ -149,7 +150,7 @@ fn differing(old: Option<Value>, new: Option<Value>) -> (Option<Value>, Option<V
     }
 }
 
-/// A resource without its secrets.
+/// A resource as JSON, without its secrets.
 pub(super) fn public(resource: &Resource) -> Value {
     let text = resource.text().unwrap_or_default();
     let mut value = serde_json::from_str(&text).unwrap_or(Value::Null);
@@ -157,7 +158,7 @@ pub(super) fn public(resource: &Resource) -> Value {
         for (name, field) in fields.iter_mut() {
             let sealed = name.strip_prefix("Sealed").unwrap_or(name);
             if SECRET_FIELDS.contains(&sealed) {
-                // Whether it changed can be told, and no more.
+                // Only whether the secret has changed can be seen.
                 *field = json!(format!("sealed {}", digest(&field.to_string())));
             }
         }
@@ -165,7 +166,7 @@ pub(super) fn public(resource: &Resource) -> Value {
     value
 }
 
-/// Policy documents and metadata as their digests.
+/// Replaces policy documents and metadata by their digests.
 fn digested(value: Value) -> Value {
     match value {
         Value::Object(fields) => fields

@@ -1,5 +1,5 @@
-//! One aspect of a resource: what is attached to it, what is in it, or what is said of it. Each aspect
-//! is a file of its own; this one says which there are.
+//! Changes of one aspect of a resource, such as its tags or its attached policies. Each aspect has
+//! a file of its own; this file lists them.
 
 mod attributes;
 mod groups;
@@ -23,67 +23,69 @@ pub(super) use rename::follow;
         reason = "actions of the IAM API that are not answered yet make them"
     )
 )]
-/// A change of one aspect, as the IAM API names it for the kind of thing it is.
+/// A change of one aspect of a resource, named as in the IAM API.
 #[derive(Debug, Clone)]
 pub enum Edit {
-    /// Attach a managed policy, by ARN, to a user, group or role.
+    /// Attaches a managed policy, given by ARN, to a user, group or role.
     AttachPolicy(String),
-    /// Detach it.
+    /// Detaches a managed policy, given by ARN.
     DetachPolicy(String),
-    /// Embed a policy: its name and document.
+    /// Sets an inline policy, given by name and document.
     PutPolicy(String, String),
-    /// Take an embedded policy out.
+    /// Deletes an inline policy, given by name.
     DeletePolicy(String),
-    /// Set the permissions boundary of a user or role, by ARN.
+    /// Sets the permissions boundary of a user or role, given by ARN.
     PutPermissionsBoundary(String),
-    /// Lift it.
+    /// Removes the permissions boundary of a user or role.
     DeletePermissionsBoundary,
-    /// Set tags; a key that is there gets the new value.
+    /// Sets tags; the value of an existing key is replaced.
     Tag(Vec<(String, String)>),
     /// Remove tags, by key.
     Untag(Vec<String>),
-    /// Put a user in a group.
+    /// Adds a user to a group.
     AddToGroup(String),
-    /// Take it out.
+    /// Removes a user from a group.
     RemoveFromGroup(String),
-    /// Who may assume a role.
+    /// Sets a role's trust policy.
     UpdateAssumeRolePolicy(String),
-    /// A role's or policy's description.
+    /// Sets the description of a role or policy.
     UpdateDescription(String),
-    /// 3,600 to 129,600 seconds.
+    /// Sets a role's maximum session duration, from 3,600 to 129,600 seconds.
     UpdateMaxSessionDuration(i64),
-    /// Another name, another path, or both, for a user or group.
+    /// Changes the name, the path or both of a user or group.
     Rename {
-        /// The new name.
+        /// The new name, if it changes.
         name: Option<String>,
-        /// The new path.
+        /// The new path, if it changes.
         path: Option<String>,
     },
-    /// A new version of a managed policy, in force at once or not.
+    /// Creates a version of a managed policy from a document, and makes it the default if the flag
+    /// is set.
     CreatePolicyVersion(String, bool),
-    /// A version that is not in force.
+    /// Deletes a version of a managed policy that is not the default.
     DeletePolicyVersion(String),
-    /// The version in force.
+    /// Sets the default version of a managed policy.
     SetDefaultPolicyVersion(String),
-    /// Whether an access key proves anything.
+    /// Activates or deactivates an access key.
     SetActive(bool),
-    /// The role of an instance profile.
+    /// Adds the role of an instance profile.
     AddRole(String),
-    /// None any more.
+    /// Removes the role of an instance profile.
     RemoveRole(String),
-    /// An account's alias.
+    /// Sets or removes an account's alias.
     SetAlias(Option<String>),
-    /// Give an MFA device to a user, by ARN.
+    /// Assigns an MFA device to a user, given by ARN.
     AssignMfaDevice(String),
-    /// Take it back.
+    /// Takes an MFA device away from its user.
     ReleaseMfaDevice,
 }
 
 impl Edit {
-    /// Changes the resource.
+    /// Applies the change to the resource.
     ///
     /// # Errors
-    /// When this kind of resource has no such aspect, or what is to go is not there.
+    /// `Validation` if this kind of resource does not have the aspect, and `NoSuchEntity` if what
+    /// should be removed does not exist.
     pub(super) fn apply(
         &self,
         resource: &mut Resource,
@@ -127,7 +129,7 @@ fn parse(document: &str) -> Result<Document, CommandError> {
     Document::new(document).map_err(|e| CommandError::MalformedPolicyDocument(e.to_string()))
 }
 
-/// Removes the member of a list that is meant, which `what` names for people.
+/// Removes the first item for which `is_meant` holds. `what` names it in the error.
 fn remove_from<T>(
     list: &mut Vec<T>,
     is_meant: impl Fn(&T) -> bool,
@@ -141,11 +143,11 @@ fn remove_from<T>(
     Ok(())
 }
 
-/// This kind of resource has no such aspect.
+/// The error for a kind of resource that does not have the aspect `what`.
 fn unfit(resource: &Resource, what: &str) -> CommandError {
     let kind = resource.kind();
     CommandError::Validation(format!(
-        "{}: {what} cannot be set on a resource of kind {kind}",
+        "{}: a resource of kind {kind} cannot have {what}",
         resource.name()
     ))
 }

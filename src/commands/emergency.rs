@@ -1,5 +1,6 @@
-//! What an operator ends from beside the broker when something leaked: signing keys, and sessions of
-//! every kind. It needs no session and no permission of the broker, and waits behind no call.
+//! Emergency revocations by an operator on the broker's machine when something has leaked: of
+//! signing keys and of sessions. They need no session and no permission, and wait for no other
+//! call.
 
 use super::{Actor, Detail, Revoked};
 use crate::base::arn::AccountId;
@@ -7,11 +8,11 @@ use crate::base::clock::Timestamp;
 use crate::revocations::{Mark, Selector};
 use crate::store::{Entry, Store, StoreError, Writer};
 
-/// Revokes signing keys for ever, by their ids in the keyring (see [`crate::session::keyring::normal_id`]). The
-/// number of the last change.
+/// Revokes signing keys permanently, by their ids in the keyring (see
+/// [`crate::session::keyring::normal_id`]). Returns the number of the last change.
 ///
 /// # Errors
-/// The store's; nothing was changed.
+/// [`StoreError`] if the store cannot write the change; nothing was changed.
 pub async fn revoke_signing_keys(
     store: &Store,
     actor: &Actor,
@@ -19,7 +20,7 @@ pub async fn revoke_signing_keys(
     now: Timestamp,
 ) -> Result<i64, StoreError> {
     let mut writer = store.write_revocation().await?;
-    // Whatever a session of the key says of itself.
+    // The mark must cover every session of the key, whatever date the session claims.
     let mark = Mark {
         before_sequence: i64::MAX,
         before_seconds: i64::MAX,
@@ -39,10 +40,11 @@ pub async fn revoke_signing_keys(
     writer.commit().await
 }
 
-/// Ends every session that was issued before now: of an account, or of all. The number of the change.
+/// Ends every session issued before now, of one account or of all. Returns the number of the
+/// change.
 ///
 /// # Errors
-/// The store's; nothing was changed.
+/// [`StoreError`] if the store cannot write the change; nothing was changed.
 pub async fn end_sessions(
     store: &Store,
     actor: &Actor,

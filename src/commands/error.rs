@@ -1,4 +1,4 @@
-//! What the compiler of snapshots refuses, as a refusal of the command.
+//! Converts errors of the snapshot compiler into errors of the command.
 
 use crate::directory::DirectoryError;
 use crate::error::CommandError;

@@ -1,22 +1,22 @@
-//! The directory of the store, as a file declares it.
+//! Exports the store's directory in the format of a directory file.
 
 use crate::directory::declaration::Declaration;
 use crate::directory::principals;
 use crate::directory::resource::{Name, Resource};
 use crate::store::{Store, StoreError};
 
-/// The whole directory, as a file declares it.
+/// Exports the whole directory in the format of a directory file.
 ///
 /// # Errors
-/// Without an answer, or a row that is not understood.
+/// [`StoreError`] if the store does not answer or a row cannot be read.
 pub async fn export(store: &Store) -> Result<Declaration, StoreError> {
     export_of(store, |_| true).await
 }
 
-/// Those things of the directory that are wanted, as a file declares them.
+/// Exports the wanted part of the directory in the format of a directory file.
 ///
 /// # Errors
-/// Without an answer, or a row that is not understood.
+/// [`StoreError`] if the store does not answer or a row cannot be read.
 pub async fn export_of(
     store: &Store,
     is_wanted: impl Fn(&Name) -> bool,

@@ -1,5 +1,5 @@
-//! A declared directory against the store's: what would change, and its doing. Each declared resource is
-//! judged by the rules of a command ([`rules::check`]).
+//! Compares a declared directory with the store's, shows what would change, and applies it. Each
+//! declared resource must keep the rules of a command ([`rules::check`]).
 
 mod after;
 mod planned;
@@ -17,31 +17,32 @@ use after::After;
 
 pub use planned::Planned;
 
-/// So many resources that break a rule are named.
+/// The maximum number of resources whose errors are reported.
 const MAX_ERRORS: usize = 1_000;
 
 /// What an import would change.
 #[derive(Debug, Default)]
 pub struct Import {
-    /// In the order in which it is done.
+    /// The changes, in the order in which they are applied.
     pub planned: Vec<Planned>,
-    /// How many things are as they are declared.
+    /// How many resources are already as declared.
     pub unchanged: usize,
-    /// How many are there and not declared, and stay.
+    /// How many resources exist, are not declared, and stay.
     pub kept: usize,
-    /// What is taken, and most likely not meant: a sentence each.
+    /// Findings about resources that are accepted but probably not as intended, one sentence each.
     pub warnings: Vec<String>,
-    /// Why it cannot be done. The plan then leaves out what these are about.
+    /// Why the import cannot be applied. The plan leaves out the resources concerned.
     pub errors: Vec<CommandError>,
-    /// Unique ids that trust policies were bound to, each with a role that names it and its ARN.
+    /// Unique ids to which trust policies were bound, each with a role that names it and the ARN
+    /// that it had.
     bound: HashMap<String, (String, String)>,
 }
 
-/// Compares a declaration with the store. With `prune`, what is in the declaration's accounts and
-/// not declared goes.
+/// Compares a declaration with the store. With `prune`, resources that exist in the declaration's
+/// accounts but are not declared are deleted.
 ///
 /// # Errors
-/// The first declared thing that breaks a rule, and whatever the store says.
+/// The error of the first declared resource that breaks a rule, or [`CommandError::Store`].
 pub async fn plan(
     cx: CommandContext<'_>,
     declaration: Declaration,
@@ -55,10 +56,11 @@ pub async fn plan(
     }
 }
 
-/// As [`plan`], with every declared resource that breaks a rule in [`Import::errors`].
+/// Like [`plan`], but collects the errors of all declared resources in [`Import::errors`].
 ///
 /// # Errors
-/// When the declaration cannot be read as a whole, and whatever the store says.
+/// [`CommandError::Validation`] if the declaration cannot be read as a whole, or
+/// [`CommandError::Store`].
 pub async fn survey(
     cx: CommandContext<'_>,
     declaration: Declaration,
@@ -98,7 +100,7 @@ pub async fn survey(
             after.put(&resource)?;
         }
     }
-    // What others depend on goes last.
+    // Resources on which others depend are deleted last.
     gone.sort_by(|a, b| b.0.cmp(&a.0));
     let gone = gone.into_iter();
     let gone = gone.map(|(_, version, old)| Planned::Delete { old, version });
@@ -113,7 +115,7 @@ pub async fn survey(
     Ok(import)
 }
 
-/// All rows of the directory: the version and text of each.
+/// All rows of the directory, each with its version and text.
 async fn rows(store: &Store) -> Result<HashMap<Name, (i64, String)>, StoreError> {
     let mut rows = HashMap::new();
     store
@@ -126,10 +128,10 @@ async fn rows(store: &Store) -> Result<HashMap<Name, (i64, String)>, StoreError>
 }
 
 impl Import {
-    /// Plans one declared resource; `old` is its version and content in the store.
+    /// Plans one declared resource. `old` is its version and content in the store.
     ///
     /// # Errors
-    /// The rule that it breaks.
+    /// The rule that the resource breaks.
     async fn take(
         &mut self,
         cx: CommandContext<'_>,
@@ -145,7 +147,7 @@ impl Import {
         let bound = self.bind(after, &mut new, stored)?;
         let mut whole = after;
         rules::check(&mut whole, &new, stored, cx.issuer).await?;
-        // The compiler of snapshots has the last word: what it does not take, no node could load.
+        // The snapshot compiler has the last word: no broker could load what it refuses.
         scratch.insert(&new, Some(cx.master_key)).map_err(refused)?;
         let looked = scratch.role(&name.id).map(|role| after.look_at(role));
         scratch.remove(&name);
@@ -173,7 +175,8 @@ impl Import {
         Ok(())
     }
 
-    /// Binds a role's trust policy to the users and roles that will be there: their unique ids and ARNs.
+    /// Binds a role's trust policy to the users and roles that will exist after the import. Returns
+    /// their unique ids and ARNs.
     fn bind(
         &mut self,
         after: &After,
@@ -188,20 +191,20 @@ impl Import {
             };
             let not_here = bind(role, old, |named| after.resolve(named, &mut bound))?;
             self.warnings.extend(not_here.iter().map(|principal| {
-                format!("role {} names {principal} in its trust policy, as before, and nobody has that ARN: leave the entry out", role.arn)
+                format!("the trust policy of role {} still names {principal}, but no user or role has that ARN: remove the entry", role.arn)
             }));
         }
         Ok(bound)
     }
 
-    /// Remembers why something cannot be done.
+    /// Records why a resource cannot be imported, up to [`MAX_ERRORS`].
     fn refuse(&mut self, error: CommandError) {
         if self.errors.len() < MAX_ERRORS {
             self.errors.push(error);
         }
     }
 
-    /// The names of what is changed or deleted.
+    /// The names of the resources that are changed or deleted.
     pub fn replaced(&self) -> HashSet<Name> {
         let old = |planned: &Planned| match planned {
             Planned::Create(_) => None,
@@ -211,19 +214,19 @@ impl Import {
         self.planned.iter().filter_map(old).collect()
     }
 
-    /// Does it, all of it or nothing. The number of the last change.
+    /// Applies all changes, or none if one fails. Returns the number of the last change.
     ///
     /// # Errors
-    /// When something was changed since the plan was made, or something declared refers to what is
-    /// not there.
+    /// `ConcurrentModification` if a resource was changed since the plan was made, and
+    /// `NoSuchEntity` if a declared resource refers to one that does not exist.
     pub async fn apply(&self, cx: CommandContext<'_>, actor: &Actor) -> Result<i64, CommandError> {
         Ok(self.write(cx, actor).await?.commit().await?)
     }
 
-    /// Does everything that [`Import::apply`] does, and undoes it.
+    /// Does everything that [`Import::apply`] does, and rolls it back.
     ///
     /// # Errors
-    /// Those of [`Import::apply`].
+    /// The same as for [`Import::apply`].
     pub async fn rehearse(
         &self,
         cx: CommandContext<'_>,
@@ -266,7 +269,7 @@ impl Import {
             )));
         }
         for (id, (role, principal)) in &self.bound {
-            // Somebody else may have deleted it since the plan was made.
+            // Somebody may have deleted it since the plan was made.
             if writer.find_unique(id).await?.is_none() {
                 return Err(missing(role, principal));
             }

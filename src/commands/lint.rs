@@ -1,10 +1,10 @@
-//! What `brevet policy check` warns of, for the policies of a resource that is declared.
+//! The findings of `brevet policy check` for the policies of a declared resource.
 
 use crate::directory::resource::Resource;
 use crate::evaluator::Kind as PolicyKind;
 use crate::evaluator::lint::lint;
 
-/// A sentence for each finding, with the resource and the policy.
+/// One sentence for each finding, with the names of the resource and the policy.
 pub(super) fn warnings(resource: &Resource) -> Vec<String> {
     let name = resource.name();
     let mut all = Vec::new();
@@ -13,7 +13,8 @@ pub(super) fn warnings(resource: &Resource) -> Vec<String> {
             continue;
         };
         let findings = lint(policy.kind, &text, Some(resource.account()));
-        // Trust in other accounts without an external id has a warning with the names of both.
+        // Trust in other accounts without an external id has its own warning, which names both
+        // sides.
         let is_said = |check: &str| policy.kind == PolicyKind::Trust && check == "confused-deputy";
         let findings = findings
             .iter()

@@ -1,4 +1,4 @@
-//! Principals of trust policies, bound to unique ids when a role is written: see
+//! Binds the principals of trust policies to unique ids when a role is written: see
 //! [`crate::directory::principals`].
 
 use std::collections::HashMap;
@@ -12,29 +12,29 @@ use crate::directory::resource::{Kind, Name, Resource, folded};
 use crate::directory::unique_ids;
 use crate::store::Writer;
 
-/// What becomes of a principal that is named by ARN.
+/// The result of looking up a principal that is named by ARN.
 pub(super) enum Resolved {
-    /// Nobody knows its account here: it stays by ARN.
+    /// The account is not in this directory, so the principal stays an ARN.
     Elsewhere,
-    /// Its account is here and it is not.
+    /// The account is in this directory, but the principal does not exist.
     Missing,
-    /// A row names it so.
+    /// The unique id by which a row names the principal.
     Bound(String),
 }
 
-/// A principal of a trust policy is not in the store.
+/// The error for a principal of a trust policy that is not in the store.
 pub(super) fn missing(role: &str, principal: &str) -> CommandError {
     CommandError::MalformedPolicyDocument(format!(
-        "role {role}: AssumeRolePolicyDocument: there is no principal `{principal}` in the store after this change; \
-         leave it out, or make it as well"
+        "role {role}: AssumeRolePolicyDocument: the principal `{principal}` will not exist in the store after this change; \
+                    remove it from the policy, or create it as well"
     ))
 }
 
-/// Puts unique ids in the place of the ARNs of a role's trust policy, as `resolve` has them. Principals
-/// that are not here and that the role named by ARN before (`old`) stay as they are: returns them.
+/// Replaces the ARNs in a role's trust policy by unique ids, which `resolve` looks up. ARNs that do
+/// not exist stay if the role had them before (`old`); they are returned.
 ///
 /// # Errors
-/// Names the role and the principal that is not here.
+/// `MalformedPolicyDocument`, with the role and the principal that does not exist.
 pub(super) fn bind(
     role: &mut RoleDetail,
     old: Option<&RoleDetail>,
@@ -63,10 +63,11 @@ pub(super) fn bind(
     }
 }
 
-/// Binds the trust policy of a thing that is a role to the users and roles of the store, itself included.
+/// Binds the trust policy, if `thing` is a role, to the users and roles of the store, including
+/// itself.
 ///
 /// # Errors
-/// See [`bind`].
+/// The same as for [`bind`].
 pub(super) async fn bind_to_store(
     writer: &mut Writer<'_>,
     thing: &mut Resource,
@@ -144,13 +145,13 @@ async fn find(
         .map_or(Resolved::Missing, |id| Resolved::Bound(named.bound(id))))
 }
 
-/// Binds the trust policies of rows that an earlier version wrote, or that were written when an account was
-/// not here, in one change: those that name users or roles of accounts that are here by ARN. One that nobody
-/// has is exchanged for a unique id that nobody has: whoever gets the name later is not meant. How many
-/// roles there were.
+/// Binds the trust policies of rows that an earlier version wrote, or that were written when an
+/// account was not in the directory, in one change. ARNs of existing users and roles are replaced
+/// by their unique ids; an ARN that nobody has is replaced by a new unique id that nobody has, so
+/// that whoever gets the name later is not trusted. Returns the number of roles.
 ///
 /// # Errors
-/// Nothing was changed then, and the roles go on trusting by name.
+/// If the store refuses the change. Nothing was changed then, and the roles still trust by name.
 pub async fn bind_stored(
     cx: CommandContext<'_>,
     directory: &Directory,
@@ -176,7 +177,7 @@ pub async fn bind_stored(
     }
 }
 
-/// Puts unique ids that nobody has in the place of ARNs of accounts that are here that nobody has.
+/// Replaces ARNs that nobody in a known account has by unique ids that nobody has.
 async fn close(
     cx: CommandContext<'_>,
     writer: &mut Writer<'_>,
@@ -208,8 +209,8 @@ async fn close(
             role = %role.arn,
             principal = %principal,
             id = %id,
-            "a trust policy names somebody by ARN whom nobody here is; it names an id that nobody has from now on, \
-             so that whoever gets the name is not let in"
+            "a trust policy names a principal by an ARN that nobody has; it now names an unused unique id instead, \
+                            so that whoever gets the name later is not trusted"
         );
         closed.insert(principal, id);
     }

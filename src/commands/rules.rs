@@ -1,5 +1,5 @@
-//! The rules of a change: what a command and an import are judged by alike. The rules and quotas of one
-//! resource by itself stand with its kind, in the directory.
+//! The rules for changes, which commands and imports share. The rules and quotas of a single
+//! resource are in its file in `directory/kinds`.
 
 use std::future::Future;
 
@@ -11,12 +11,13 @@ use crate::directory::{
 };
 use crate::store::Writer;
 
-/// The directory that a changed resource is judged beside: the store's, or the one that an import makes.
+/// The directory against which a changed resource is checked: the store's, or the result of an
+/// import.
 pub(super) trait Whole {
-    /// Whether it has what a link names, by id or by folded name.
+    /// Whether the resource that a link names, by id or by folded name, exists.
     fn has(&mut self, link: &Name) -> impl Future<Output = Result<bool, CommandError>> + Send;
 
-    /// How many resources of the kind of `own` a user has, without `own` itself.
+    /// How many resources of the kind of `own` a user has, not counting `own`.
     fn others_of_user(
         &mut self,
         user_arn: &str,
@@ -41,11 +42,12 @@ impl Whole for Writer<'_> {
     }
 }
 
-/// Judges a resource that is new, or was `old`. `issuer` is the broker as an issuer of tokens.
+/// Checks a resource that is new or replaces `old`. `issuer` is the issuer of the broker's own
+/// tokens.
 ///
 /// # Errors
-/// The first rule that it breaks. A quota that `old` exceeded by as much, because it is older than the
-/// quota, is not broken anew.
+/// The first rule that the resource breaks. A quota that `old` exceeded by as much, because the
+/// resource is older than the quota, does not count as broken.
 pub(super) async fn check(
     whole: &mut impl Whole,
     new: &Resource,
@@ -57,7 +59,7 @@ pub(super) async fn check(
     check_counts(whole, new, old).await
 }
 
-/// The rules and quotas of one resource by itself.
+/// Checks the rules and quotas of one resource by itself.
 fn check_itself(
     new: &Resource,
     old: Option<&Resource>,
@@ -95,8 +97,8 @@ fn check_itself(
     }
 }
 
-/// Everything that a resource refers to is there. A policy of AWS's that is not here may stay where it
-/// was before (`old`); it closes what it is attached to.
+/// Checks that everything to which a resource refers exists. An AWS managed policy that is missing
+/// may stay where it already was in `old`; it denies everything.
 async fn check_references(
     whole: &mut impl Whole,
     new: &Resource,
@@ -121,21 +123,22 @@ async fn check_references(
     Ok(())
 }
 
-/// Whether a link is to a policy of AWS's, which exports may leave out.
+/// Whether a link names an AWS managed policy, which exports may leave out.
 pub(super) fn is_missing_policy(link: &Name) -> bool {
     link.kind == Kind::Policy && is_aws_managed(&link.id)
 }
 
-/// How many resources of a kind one user may have.
+/// The quota for one kind of resource of a user.
 pub(super) struct UserQuota {
-    /// Of this kind.
+    /// The kind of resource that counts.
     pub kind: Kind,
-    /// As AWS names it.
+    /// The name of the quota in AWS.
     quota: &'static str,
     most: usize,
 }
 
-/// The quota that a resource counts for, and the ARN of its user; none without either.
+/// The quota towards which a resource counts and the ARN of its user; `None` if no quota applies or
+/// it has no user.
 pub(super) fn user_quota(resource: &Resource) -> Option<(UserQuota, &str)> {
     let (user, quota, most) = match resource {
         Resource::AccessKey(key) => (&key.user_arn, "AccessKeysPerUser", ACCESS_KEYS_PER_USER),
@@ -148,7 +151,7 @@ pub(super) fn user_quota(resource: &Resource) -> Option<(UserQuota, &str)> {
     (!user.is_empty()).then_some((UserQuota { kind, quota, most }, user))
 }
 
-/// No user gets too many access keys or MFA devices.
+/// Checks that no user gets too many access keys or MFA devices.
 async fn check_counts(
     whole: &mut impl Whole,
     new: &Resource,
@@ -172,7 +175,7 @@ async fn check_counts(
     Ok(())
 }
 
-/// No other resource has the name of a new one.
+/// Checks that no other resource has the name of a new one.
 pub(super) async fn check_name_is_free(
     writer: &mut Writer<'_>,
     new: &Resource,
@@ -184,26 +187,28 @@ pub(super) async fn check_name_is_free(
     match writer.find(name.kind, &new.folded()).await? {
         None => Ok(()),
         Some(other) => Err(CommandError::EntityAlreadyExists(format!(
-            "{name}: {other} has the same name (without regard to case)"
+            "{other}, whose name is the same as that of {name} without regard to case"
         ))),
     }
 }
 
-/// Nothing depends on it, and it has nothing of its own left: IAM API Reference, "DeleteUser",
-/// "DeleteRole", "DeleteGroup", "DeletePolicy".
+/// Checks that nothing depends on the resource and that it has nothing left of its own: IAM API
+/// Reference, "DeleteUser", "DeleteRole", "DeleteGroup", "DeletePolicy".
 pub(super) async fn check_deletable(
     writer: &mut Writer<'_>,
     resource: &Resource,
 ) -> Result<(), CommandError> {
     let name = resource.name();
     if let Some(first) = resource.must_go_first() {
-        return Err(CommandError::DeleteConflict(format!("{name}: {first}")));
+        return Err(CommandError::DeleteConflict(format!(
+            "{name} cannot be deleted: {first}"
+        )));
     }
     if let Resource::Account(account) = resource
         && let Some(owned) = writer.owns(&account.account_id).await?
     {
         return Err(CommandError::DeleteConflict(format!(
-            "{name}: it still has {owned}"
+            "{name} cannot be deleted: it still has {owned}"
         )));
     }
     let referrers = writer
@@ -211,7 +216,7 @@ pub(super) async fn check_deletable(
         .await?;
     match referrers.first() {
         Some(first) => Err(CommandError::DeleteConflict(format!(
-            "{name}: {first} depends on it"
+            "{name} cannot be deleted: {first} depends on it"
         ))),
         None => Ok(()),
     }

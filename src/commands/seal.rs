@@ -1,5 +1,5 @@
-//! Secrets of resources: sealed before a row is written, and sealed anew under another master key or
-//! for another owner.
+//! Seals the secrets of resources before a row is written, and reseals them under another master
+//! key or for another owner.
 
 use zeroize::Zeroizing;
 
@@ -11,7 +11,7 @@ use crate::directory::resource::{Name, Resource};
 use crate::master_key::MasterKey;
 use crate::store::StoreError;
 
-/// Seals a secret in clear. One that is what was there stays as it was sealed.
+/// Seals a secret that was given in clear. A secret that has not changed keeps its sealed form.
 pub(super) fn seal(
     resource: &mut Resource,
     old: Option<&Resource>,
@@ -28,7 +28,8 @@ pub(super) fn seal(
         .map_err(|rule| CommandError::Validation(format!("{name}: {}: {rule}", field.name)))?;
     if field.sealed.is_some() {
         return Err(CommandError::Validation(format!(
-            "{name}: a secret stands there in clear and sealed"
+            "{name}: {} is given both in clear and sealed; keep only one of the two",
+            field.name
         )));
     }
     let before = old.and_then(Resource::secret).and_then(|old| old.sealed);
@@ -46,7 +47,7 @@ pub(super) fn seal(
     Ok(())
 }
 
-/// Opens a sealed secret: it is bound to its owner, and must be sealed anew under another one.
+/// Opens a sealed secret. It is bound to its owner and must be resealed for another one.
 pub(super) fn unseal(resource: &mut Resource, cx: CommandContext<'_>) -> Result<(), CommandError> {
     let Some(field) = resource.secret() else {
         return Ok(());
@@ -59,10 +60,10 @@ pub(super) fn unseal(resource: &mut Resource, cx: CommandContext<'_>) -> Result<
     Ok(())
 }
 
-/// Seals every secret of the store anew under the key that seals now. How many there were.
+/// Reseals every secret of the store under the current master key. Returns the number of secrets.
 ///
 /// # Errors
-/// When one of them does not open; nothing was changed.
+/// If a secret cannot be opened; the portion that contains it was not changed.
 pub async fn reseal(cx: CommandContext<'_>, actor: &Actor) -> Result<usize, CommandError> {
     let mut names = Vec::new();
     cx.store
@@ -74,7 +75,8 @@ pub async fn reseal(cx: CommandContext<'_>, actor: &Actor) -> Result<usize, Comm
         })
         .await?;
     let mut resealed = 0;
-    // In portions: other changes are not held up for long, and a portion is all or nothing.
+    // The work is done in portions, so that other changes do not wait long. Each portion is written
+    // completely or not at all.
     for portion in names.chunks(256) {
         let mut writer = cx.store.write_much().await?;
         for name in portion {
@@ -95,7 +97,7 @@ pub async fn reseal(cx: CommandContext<'_>, actor: &Actor) -> Result<usize, Comm
     Ok(resealed)
 }
 
-/// Whether a resource had a secret that another key sealed.
+/// Reseals the resource's secret if another key sealed it, and returns whether it did.
 fn seal_anew(resource: &mut Resource, cx: CommandContext<'_>) -> Result<bool, CommandError> {
     let Some(field) = resource.secret() else {
         return Ok(false);

@@ -1,4 +1,5 @@
-//! Which master keys the secrets of a store are sealed under, and whether each of them opens.
+//! Finds out which master keys the secrets of a store are sealed under, and whether each secret can
+//! be opened.
 
 use std::collections::BTreeMap;
 
@@ -6,36 +7,38 @@ use crate::directory::resource::{Name, Resource};
 use crate::master_key::{MasterKey, MasterKeyError};
 use crate::store::{Store, StoreError};
 
-/// How many secrets that do not open are named.
+/// The maximum number of broken secrets that are named.
 const NAMED: usize = 10;
 
-/// What was found of the secrets of a store.
+/// The result of opening the secrets of a store.
 #[derive(Debug, Default)]
 pub struct Secrets {
-    /// How many open, by the id of their key; secrets of the first version do not say which one that is.
+    /// How many secrets could be opened, by the id of their key. Secrets of the first format
+    /// version do not record the id.
     pub opened: BTreeMap<String, usize>,
-    /// How many are sealed under a key that is not at hand, by its id.
+    /// How many secrets are sealed under a key that is not available, by the key's id.
     pub missing: BTreeMap<String, usize>,
-    /// Some of those that do not open under their own key: they were altered, or belong to another owner.
+    /// Some of the resources whose secrets cannot be opened with their own key, because they were
+    /// altered or belong to another owner. At most [`NAMED`].
     pub broken: Vec<Name>,
-    /// How many there are of these.
+    /// The number of all such secrets.
     pub broken_count: usize,
 }
 
 impl Secrets {
-    /// How many there are.
+    /// The number of secrets.
     pub fn count(&self) -> usize {
         self.opened.values().sum::<usize>()
             + self.missing.values().sum::<usize>()
             + self.broken_count
     }
 
-    /// Whether all of them open.
+    /// Whether all secrets could be opened.
     pub fn all_open(&self) -> bool {
         self.missing.is_empty() && self.broken_count == 0
     }
 
-    /// How many are sealed under another key than this one.
+    /// How many secrets are sealed under another key than this one.
     pub fn sealed_otherwise(&self, id: &str) -> usize {
         self.count() - self.opened.get(id).copied().unwrap_or_default()
     }
@@ -44,7 +47,7 @@ impl Secrets {
 /// Opens every secret of a store.
 ///
 /// # Errors
-/// Without an answer, or a row that is not understood.
+/// [`StoreError`] if the store does not answer or a row cannot be read.
 pub async fn open_all(store: &Store, master_key: &MasterKey) -> Result<Secrets, StoreError> {
     let mut found = Secrets::default();
     store

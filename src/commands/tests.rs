@@ -1073,7 +1073,7 @@ async fn two_things_with_one_name_or_unique_id_are_both_named() {
         json!({"RoleDetailList": [role_of("a1", id), role_of("A1", "AROA00000000000000002")]});
     says(
         plan(world.cx(), file(&both), false).await.unwrap_err(),
-        &["role/a1", "role/A1", "regard to case"],
+        &["role/a1", "role/A1", "ignoring case"],
     );
     // In the store and in a file.
     apply(

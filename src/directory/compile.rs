@@ -1,4 +1,5 @@
-//! The rules that a declared form must keep to be compiled, and the compiling of its policies.
+//! Checks and compiles the parts that several kinds of resources share: policies, ids, ARNs and
+//! tags.
 
 use super::shape::{self, Document};
 use super::strangers::UNBOUND_SUBJECT;
@@ -7,7 +8,7 @@ use crate::base::arn::{AccountId, IamArn};
 use crate::base::names::{self, Tag, is_iam_name};
 use crate::evaluator::{Kind as PolicyKind, Policy};
 
-/// Compiles a policy document, which is required.
+/// Compiles a policy document, which must not be missing.
 pub(super) fn compile(
     place: &str,
     kind: PolicyKind,
@@ -18,7 +19,7 @@ pub(super) fn compile(
     Policy::parse(kind, &text).map_err(|e| fault(place, e.to_string()))
 }
 
-/// A policy that denies everything, whatever else allows it.
+/// A policy that denies everything, whatever other policies allow.
 pub(super) fn deny_all(kind: PolicyKind) -> Result<Policy, DirectoryError> {
     let whom = if kind == PolicyKind::Trust {
         r#""Principal":"*""#
@@ -31,18 +32,18 @@ pub(super) fn deny_all(kind: PolicyKind) -> Result<Policy, DirectoryError> {
     Policy::parse(kind, &text).map_err(|e| fault("closed", e.to_string()))
 }
 
-/// What AWS takes for a unique id.
+/// Checks a unique id by AWS's rule.
 pub(super) fn unique_id(place: &str, id: &str) -> Result<(), DirectoryError> {
     if !(16..=128).contains(&id.len()) || !id.bytes().all(|b| b.is_ascii_alphanumeric()) {
         return Err(fault(
             place,
-            "the unique id must be 16 to 128 letters and digits; left out, one is made",
+            "the unique id must be 16 to 128 letters and digits; leave it out to have one generated",
         ));
     }
     Ok(())
 }
 
-/// The ARN must be of this kind and end in this name; the account is its own.
+/// Checks that the ARN is of this kind and ends in this name. Returns its account.
 pub(super) fn identity_arn(
     place: &str,
     arn: &str,
@@ -50,7 +51,10 @@ pub(super) fn identity_arn(
     name: &str,
 ) -> Result<AccountId, DirectoryError> {
     if !is_iam_name(name, 128) {
-        return Err(fault(place, "a name is 1 to 128 characters of [\\w+=,.@-]"));
+        return Err(fault(
+            place,
+            "the name must be 1 to 128 letters, digits or characters of `+=,.@_-`",
+        ));
     }
     match IamArn::parse(arn) {
         Some(parsed)
@@ -68,13 +72,14 @@ pub(super) fn identity_arn(
     }
 }
 
-/// Tags of the directory, each key once without regard to case.
+/// Checks the tags of a resource, whose keys must be unique without regard to case.
 pub(super) fn tags(place: &str, tags: &[shape::Tag]) -> Result<Box<[Tag]>, DirectoryError> {
     let mut checked: Vec<Tag> = Vec::with_capacity(tags.len());
     for tag in tags {
-        // Roles of AWS's own services carry reserved `aws:` tags; an export may hold them.
+        // AWS's service-linked roles have reserved `aws:` tags, and an export may contain them.
         let key = tag.key.strip_prefix("aws:").unwrap_or(&tag.key);
-        // An earlier version asked for `oidc.eks.*.amazonaws.com` here, which no tag of AWS's can be.
+        // An earlier version accepted `oidc.eks.*.amazonaws.com` here, which no tag of AWS can
+        // contain.
         let value = if tag.key == UNBOUND_SUBJECT {
             tag.value.replace('*', "")
         } else {
@@ -85,7 +90,7 @@ pub(super) fn tags(place: &str, tags: &[shape::Tag]) -> Result<Box<[Tag]>, Direc
         if checked.iter().any(|t| t.key.eq_ignore_ascii_case(&tag.key)) {
             return Err(fault(
                 format!("{place}: Tags"),
-                format!("key `{}` is there twice", tag.key),
+                format!("duplicate key `{}`", tag.key),
             ));
         }
         checked.push(Tag {

@@ -1,7 +1,7 @@
-//! The directory file as it is written: what `aws iam get-account-authorization-details` prints, and one
-//! section `Brevet`. Each list holds the declared form of one kind of resource.
+//! The format of the directory file: the output of `aws iam get-account-authorization-details`, and
+//! a section `Brevet`. Each list holds the declared form of one kind of resource.
 
-// The fields are AWS's own, named and documented there.
+// The fields are AWS's and are documented there.
 #![allow(missing_docs)]
 
 use std::collections::{BTreeSet, HashMap};
@@ -18,16 +18,17 @@ pub use super::kinds::{
 pub use super::shape::{Attached, Boundary, Document, Ignored, InlinePolicy, Tag};
 
 shape! {
-    /// The whole file.
+    /// The whole directory file.
     Declaration {
         user_detail_list: Vec<UserDetail>,
         group_detail_list: Vec<GroupDetail>,
         role_detail_list: Vec<RoleDetail>,
         policies: Vec<ManagedPolicyDetail>,
-        /// Of a paged answer: must not be true, since a part is not the whole.
+        /// In a page of a longer answer this is true; such a file is refused, since it is
+        /// incomplete.
         is_truncated: Option<bool>,
         marker: Option<String>,
-        /// The AWS CLI's mark of a part.
+        /// The AWS CLI's mark of an incomplete answer.
         next_token: Option<String>,
         response_metadata: Ignored,
         brevet: Brevet,
@@ -35,10 +36,10 @@ shape! {
 }
 
 shape! {
-    /// What AWS's export does not print.
+    /// The resources that AWS's export does not contain.
     Brevet {
         accounts: Vec<Account>,
-        /// Those that no role of the export carries in its own list.
+        /// Instance profiles that are not in the list of any role of the export.
         instance_profiles: Vec<InstanceProfile>,
         access_keys: Vec<AccessKeyDetail>,
         #[serde(rename = "MFADevices")]
@@ -51,12 +52,12 @@ shape! {
 }
 
 impl Declaration {
-    /// All that a file declares, each kind after those that it refers to. What an export counts and
-    /// observes (attachments, last use) is not declared and falls away; documents that were
-    /// URL-encoded are plain from here on.
+    /// All resources that a file declares, each kind after those to which it refers. What an export
+    /// only observes (attachment counts, last use) is dropped, and URL-encoded documents are
+    /// decoded.
     ///
     /// # Errors
-    /// A document that cannot be decoded, by its owner's ARN.
+    /// A message with the owner's ARN if a document cannot be decoded.
     pub fn into_resources(self) -> Result<Vec<Resource>, String> {
         let mut roles = self.role_detail_list;
         let brevet = self.brevet;
@@ -89,8 +90,8 @@ impl Declaration {
         Ok(accounts.chain(all).collect())
     }
 
-    /// The file that declares these, as AWS's export would print it: instance profiles inside their
-    /// roles, attachments counted.
+    /// The file that declares these resources, in the form of AWS's export: instance profiles are
+    /// inside their roles, and attachments are counted.
     pub fn from_resources(resources: impl IntoIterator<Item = Resource>) -> Self {
         let mut file = Self::default();
         let mut profiles: Vec<InstanceProfile> = Vec::new();
@@ -113,7 +114,8 @@ impl Declaration {
         file
     }
 
-    /// Counts where each managed policy is attached, and where it is a permissions boundary.
+    /// Counts for each managed policy how often it is attached and how often it is a permissions
+    /// boundary.
     fn count_attachments(&mut self) {
         let mut used = HashMap::<&str, (i64, i64)>::new();
         let users = self.user_detail_list.iter();
@@ -140,7 +142,8 @@ impl Declaration {
         }
     }
 
-    /// Puts instance profiles into their roles, with the role inside once more, as AWS does.
+    /// Moves instance profiles into their roles and repeats the role inside each profile, as AWS
+    /// does.
     fn put_into_roles(&mut self, profiles: Vec<InstanceProfile>) {
         let mut places = HashMap::new();
         for (place, role) in self.role_detail_list.iter().enumerate() {
@@ -169,7 +172,7 @@ impl Declaration {
     }
 }
 
-/// The accounts that own what is declared, and are not declared themselves.
+/// The accounts that own declared resources without being declared themselves.
 fn mentioned(accounts: &[Account], resources: &[Resource]) -> Vec<Account> {
     let declared: BTreeSet<&str> = accounts.iter().map(|a| a.account_id.as_str()).collect();
     let owners: BTreeSet<&str> = resources.iter().map(Resource::account).collect();
@@ -182,15 +185,17 @@ fn mentioned(accounts: &[Account], resources: &[Resource]) -> Vec<Account> {
     accounts.collect()
 }
 
-/// Makes a JSON object of every policy document, whichever form it came in.
+/// Turns every policy document into a JSON object, whether it is given as an object or as
+/// (URL-encoded) text.
 fn decode(resource: &mut Resource) -> Result<(), String> {
     let owner = resource.name().id;
     for document in resource.documents_mut().into_iter().flatten() {
         let text = document
             .text()
-            .map_err(|rule| format!("{owner}: a policy document is {rule}"))?;
+            .map_err(|rule| format!("{owner}: a policy document {rule}"))?;
         let text = Document::new(&text);
-        *document = text.map_err(|e| format!("{owner}: a policy document is not JSON: {e}"))?;
+        *document =
+            text.map_err(|e| format!("{owner}: a policy document is not valid JSON: {e}"))?;
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! What each kind of resource says of its declared form. `kinds/` has one file a kind, which holds the
-//! declared form, the compiled form and this trait between them.
+//! The trait that the declared form of each kind of resource implements. Each file in `kinds/`
+//! holds the declared form of a kind, its compiled form and this trait's implementation.
 
 use super::limits::Limits;
 use super::name::Name;
@@ -14,144 +14,146 @@ use crate::evaluator::Kind as PolicyKind;
 use crate::master_key::MasterKey;
 use crate::revocations::Selector;
 
-/// The declared form of one kind of resource. What a kind does not have, it leaves to the default.
+/// The declared form of one kind of resource. The defaults are for kinds that do not have the
+/// aspect.
 pub(super) trait Declared {
-    /// Whether its kind has a secret.
+    /// Whether resources of this kind have a secret.
     const HAS_SECRET: bool = false;
 
-    /// Its ARN, access key id, serial number or account id.
+    /// The ARN, access key id, serial number or account id.
     fn id(&self) -> &str;
 
-    /// Its name for people.
+    /// The name shown to people.
     fn label(&self) -> &str {
         self.id()
     }
 
-    /// What must be unique in its kind without regard to case.
+    /// The text that must be unique among resources of the kind; in lower case if case does not
+    /// matter.
     fn folded(&self) -> String {
         self.id().to_ascii_lowercase()
     }
 
-    /// The account that owns it.
+    /// The account that owns the resource.
     fn account(&self) -> &str {
         account_of(self.id())
     }
 
-    /// Never given twice.
+    /// The unique id, which is never given to another resource.
     fn unique_id(&self) -> Option<&str> {
         None
     }
 
-    /// What it refers to, by id or by folded name.
+    /// The resources to which this one refers, by id or by folded name.
     fn links(&self) -> Vec<Name> {
         Vec::new()
     }
 
-    /// None: its kind has no tags.
+    /// The tags, or `None` if this kind has no tags.
     fn tags_mut(&mut self) -> Option<&mut Vec<Tag>> {
         None
     }
 
-    /// Its policies.
+    /// The policies that are part of the resource.
     fn policies(&self) -> Vec<PolicyOf<'_>> {
         Vec::new()
     }
 
-    /// The documents of its policies.
+    /// The documents of the policies that are part of the resource.
     fn documents_mut(&mut self) -> Vec<&mut Option<Document>> {
         Vec::new()
     }
 
-    /// What an export counts and observes is not declared and falls away.
+    /// Drops what an export only counts or observes, since it is not declared.
     fn drop_what_is_observed(&mut self) {}
 
-    /// Its secret, if its kind has one.
+    /// The secret, if this kind has one.
     fn secret(&self) -> Option<SecretField<'_>> {
         None
     }
 
-    /// Puts its secret in the place of the one that it has.
+    /// Replaces the secret.
     fn set_secret(&mut self, _: SecretText) {}
 
-    /// Gives what IAM gives by itself, where it is left out.
+    /// Fills in the values that IAM generates and the declaration leaves out.
     fn fill(&mut self, defaults: &Defaults<'_>) -> Result<(), NoEntropy>;
 
-    /// What a declaration leaves out stays as it is in `old`.
+    /// Keeps the values of `old` that the declaration leaves out.
     fn keep_what_is_left_out(&mut self, old: &Self);
 
-    /// The rules and quotas that need nothing but itself.
+    /// Checks the rules and quotas that concern only this resource.
     fn check(&self, limits: &mut Limits<'_>);
 
-    /// What must go before it can be deleted.
+    /// What has to be removed before the resource can be deleted, as an instruction.
     fn must_go_first(&self) -> Option<&'static str> {
         None
     }
 
-    /// Whether it is in use.
+    /// Whether the resource is active.
     fn is_active(&self) -> bool {
         true
     }
 
-    /// What kind of sessions end with it.
+    /// The selector of the sessions that end with the resource.
     fn sessions(&self) -> Option<Selector> {
         None
     }
 
-    /// Compiles it and puts it into a snapshot, in the place of one of the same name.
+    /// Compiles the resource and adds it to a snapshot, replacing one of the same name.
     fn insert(&self, directory: &mut Directory, how: &Insertion<'_>) -> Result<(), DirectoryError>;
 
-    /// Removes the resource of that id from a snapshot.
+    /// Removes the resource with this id from a snapshot.
     fn remove(directory: &mut Directory, id: &str);
 
-    /// Whether a snapshot has what a link names. Kinds that no snapshot can look up by what links
-    /// hold say yes: the store's rows are asked instead.
+    /// Whether a snapshot contains what a link names. Kinds that a snapshot cannot look up by the
+    /// text of a link return true; the store's rows are checked instead.
     fn is_in(_: &Directory, _: &str) -> bool {
         true
     }
 }
 
-/// One policy of a resource.
+/// A policy that is part of a resource.
 pub struct PolicyOf<'a> {
-    /// Whom it speaks of.
+    /// What the policy is for.
     pub kind: PolicyKind,
-    /// `inline policy NAME`
+    /// The place of the policy in the resource, such as `inline policy NAME`.
     pub place: String,
-    /// None: it is required, and left out.
+    /// The document, or `None` if a required document is missing.
     pub document: Option<&'a Document>,
 }
 
-/// Where a resource comes from.
+/// The origin of a resource.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Source<'a> {
-    /// A file: whatever breaks a rule is refused, and trust policies are bound to the users and roles of
-    /// the same file.
+    /// A directory file: a resource that breaks a rule is refused, and trust policies are bound to
+    /// the users and roles of the same file.
     File(&'a Owners),
-    /// An import or a command: whatever breaks a rule is refused.
+    /// An import or a command: a resource that breaks a rule is refused.
     Declared,
-    /// The store. A rule may be younger than the row.
+    /// The store: the row may be older than a rule that it breaks.
     Stored,
 }
 
-/// How a resource is put into a snapshot.
+/// How a resource is added to a snapshot.
 pub(super) struct Insertion<'a> {
-    /// Where it stands, for people: `RoleDetailList[3] Deploy`.
+    /// The resource's place for messages, such as `RoleDetailList[3] Deploy`.
     pub place: &'a str,
-    /// Where it comes from.
+    /// The origin of the resource.
     pub source: Source<'a>,
-    /// Opens its secret.
+    /// The key that opens its secret; `None` if secrets must be in clear.
     pub master_key: Option<&'a MasterKey>,
 }
 
-/// What IAM gives a new resource by itself.
+/// The values that IAM generates for a new resource.
 pub struct Defaults<'a> {
     /// Source of the random bytes of unique ids.
     pub entropy: &'a dyn Entropy,
-    /// When it is made.
+    /// The time of creation.
     pub now: Timestamp,
 }
 
 impl Defaults<'_> {
-    /// An id that carries the account, as AWS's do, unless there is one.
+    /// Generates a unique id that contains the account, as AWS's do, unless one is given.
     pub(super) fn unique_id(
         &self,
         prefix: &str,
@@ -164,25 +166,25 @@ impl Defaults<'_> {
         Ok(())
     }
 
-    /// The instant of its making, unless there is one.
+    /// Sets the time of creation, unless one is given.
     pub(super) fn date(&self, date: &mut Option<String>) {
         date.get_or_insert_with(|| self.now.to_string());
     }
 
-    /// The path in its ARN, unless there is one.
+    /// Sets the path from the ARN, unless one is given.
     pub(super) fn path(&self, path: &mut Option<String>, arn: &str) {
         path.get_or_insert_with(|| path_of(arn));
     }
 }
 
-/// Keeps a value that a declaration leaves out.
+/// Keeps the old value if the declaration leaves it out.
 pub(super) fn keep<T: Clone>(new: &mut Option<T>, old: &Option<T>) {
     if new.is_none() {
         new.clone_from(old);
     }
 }
 
-/// Keeps a unique id that a declaration leaves out.
+/// Keeps the old unique id if the declaration leaves it out.
 pub(super) fn keep_id(new: &mut String, old: &str) {
     if new.is_empty() {
         old.clone_into(new);

@@ -1,5 +1,5 @@
-//! One file for each kind of resource: its declared form, its compiled form, its rules, and how it is
-//! put into a snapshot and removed from it.
+//! One file for each kind of resource: its declared form, its compiled form, its rules, and how it
+//! is added to a snapshot and removed from it.
 
 mod access_key;
 mod account;

@@ -1,6 +1,6 @@
-//! AWS's rules and quotas for one resource by itself: IAM User Guide, "IAM and AWS STS quotas" and "IAM
-//! identifiers"; IAM API Reference, each action's parameters. A quota that can be raised counts at
-//! what it can be raised to. Accounts have no quotas of users, groups, roles or policies.
+//! AWS's rules and quotas for a single resource: IAM User Guide, "IAM and AWS STS quotas" and "IAM
+//! identifiers"; IAM API Reference, the parameters of each action. For a quota that AWS can raise,
+//! the highest value applies. Accounts have no quotas for users, groups, roles or policies.
 
 use std::collections::HashSet;
 
@@ -8,59 +8,60 @@ use super::shape::{Attached, Document, InlinePolicy, Tag};
 use crate::base::arn::{AccountId, IamArn, account_of};
 use crate::base::names::{MAX_TAGS, is_iam_name};
 
-/// Groups of one user.
+/// The maximum number of groups of a user.
 pub const GROUPS_PER_USER: usize = 10;
-/// Access keys of one user.
+/// The maximum number of access keys of a user.
 pub const ACCESS_KEYS_PER_USER: usize = 2;
-/// MFA devices of one user.
+/// The maximum number of MFA devices of a user.
 pub const MFA_DEVICES_PER_USER: usize = 8;
-/// Managed policies attached to one user (10, raisable to 20).
+/// The maximum number of managed policies attached to a user (10 in AWS, up to 20 on request).
 pub const POLICIES_PER_USER: usize = 20;
-/// Managed policies attached to one group.
+/// The maximum number of managed policies attached to a group.
 pub const POLICIES_PER_GROUP: usize = 10;
-/// Managed policies attached to one role (10, raisable to 25).
+/// The maximum number of managed policies attached to a role (10 in AWS, up to 25 on request).
 pub const POLICIES_PER_ROLE: usize = 25;
-/// Characters of all inline policies of one user, white space not counted.
+/// The maximum number of characters, without white space, of all inline policies of a user.
 pub const USER_POLICY_SIZE: usize = 2_048;
-/// The same of one group.
+/// The maximum number of characters, without white space, of all inline policies of a group.
 pub const GROUP_POLICY_SIZE: usize = 5_120;
-/// The same of one role.
+/// The maximum number of characters, without white space, of all inline policies of a role.
 pub const ROLE_POLICY_SIZE: usize = 10_240;
-/// Characters of one managed policy, white space not counted.
+/// The maximum number of characters, without white space, of a managed policy.
 pub const POLICY_SIZE: usize = 6_144;
-/// Characters of one trust policy, white space not counted (2,048, raisable to 8,192).
+/// The maximum number of characters, without white space, of a trust policy (2,048 in AWS, up to
+/// 8,192 on request).
 pub const ASSUME_ROLE_POLICY_SIZE: usize = 8_192;
-/// Versions of one managed policy.
+/// The maximum number of versions of a managed policy.
 pub const VERSIONS_PER_POLICY: usize = 5;
-/// Client ids of one OpenID Connect provider.
+/// The maximum number of client ids of an OpenID Connect provider.
 pub const CLIENT_IDS_PER_PROVIDER: usize = 100;
-/// Thumbprints of one OpenID Connect provider.
+/// The maximum number of thumbprints of an OpenID Connect provider.
 pub const THUMBPRINTS_PER_PROVIDER: usize = 5;
-/// Roles of one instance profile.
+/// The maximum number of roles in an instance profile.
 pub const ROLES_PER_INSTANCE_PROFILE: usize = 1;
-/// Characters of a path.
+/// The maximum number of characters in a path.
 const MAX_PATH: usize = 512;
-/// Characters of a description.
+/// The maximum number of characters in a description.
 const MAX_DESCRIPTION: usize = 1_000;
 
 /// A rule that a resource breaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BrokenRule {
-    /// A field is not as it must be.
+    /// A field has an invalid value; the text says what must hold.
     Invalid(String),
-    /// It has too many of something.
+    /// A quota is exceeded.
     Exceeded {
-        /// As AWS names it: `PoliciesPerRole`.
+        /// The name of the quota in AWS, such as `PoliciesPerRole`.
         quota: &'static str,
-        /// How many there are.
+        /// The number that the resource has.
         count: usize,
-        /// How many there may be.
+        /// The number that the quota allows.
         most: usize,
     },
 }
 
 impl BrokenRule {
-    /// Whether it is a quota that was exceeded before, by as much or by more.
+    /// Whether this is a quota that was already exceeded by at least as much before.
     pub fn was_broken(&self, before: &[Self]) -> bool {
         let Self::Exceeded { quota, count, .. } = self else {
             return false;
@@ -73,19 +74,19 @@ impl BrokenRule {
 /// Collects the rules that a resource breaks.
 #[derive(Debug, Default)]
 pub struct Limits<'a> {
-    /// The issuer of this broker's own tokens: no provider may have that URL.
+    /// The issuer of this broker's own tokens. No identity provider may have that URL.
     pub issuer: Option<&'a str>,
-    /// The rules that are broken, in the order in which they were checked.
+    /// The broken rules, in the order in which they were checked.
     pub broken: Vec<BrokenRule>,
 }
 
 impl Limits<'_> {
-    /// A field is not as it must be.
+    /// Records that a field has an invalid value.
     pub(super) fn invalid(&mut self, rule: impl Into<String>) {
         self.broken.push(BrokenRule::Invalid(rule.into()));
     }
 
-    /// So many of something are one too many, or not.
+    /// Checks a quota.
     pub(super) fn quota(&mut self, quota: &'static str, count: usize, most: usize) {
         if count > most {
             self.broken
@@ -93,7 +94,7 @@ impl Limits<'_> {
         }
     }
 
-    /// Name, path and ARN fit each other, and each has its characters.
+    /// Checks that the name and the path are well-formed and that the ARN consists of them.
     pub(super) fn named(
         &mut self,
         kind: &str,
@@ -103,14 +104,14 @@ impl Limits<'_> {
     ) {
         if !is_iam_name(name, longest) {
             self.invalid(format!(
-                "a {kind}'s name must be 1 to {longest} characters of [\\w+=,.@-]"
+                "the name of a {kind} must be 1 to {longest} letters, digits or characters of `+=,.@_-`"
             ));
         }
         let path = path.unwrap_or("/");
         let whole = path.starts_with('/') && path.ends_with('/') && path.len() <= MAX_PATH;
         if !whole || !path.bytes().all(|b| (0x21..=0x7e).contains(&b)) {
             self.invalid(format!(
-                "Path must begin and end with `/`, have at most {MAX_PATH} characters, and no space"
+                "Path must begin and end with `/`, have at most {MAX_PATH} printable ASCII characters and contain no space"
             ));
         }
         let account = account_of(arn);
@@ -122,27 +123,27 @@ impl Limits<'_> {
         }
     }
 
-    /// Managed policies that are attached.
+    /// Checks the attached managed policies, of which there may be `most`.
     pub(super) fn attached(&mut self, quota: &'static str, list: &[Attached], most: usize) {
         self.quota(quota, list.len(), most);
         let arns = list.iter().map(|a| a.policy_arn.as_str());
         self.each_once("AttachedManagedPolicies", arns);
     }
 
-    /// Inline policies; `most` is what they may have together.
+    /// Checks the inline policies, which together may have `most` characters without white space.
     pub(super) fn inline(&mut self, quota: &'static str, list: &[InlinePolicy], most: usize) {
         let names = list.iter().map(|p| p.policy_name.as_str());
         self.each_once("inline policies", names.clone());
         for name in names {
             if !is_iam_name(name, 128) {
-                self.invalid("an inline policy's name must be 1 to 128 characters of [\\w+=,.@-]");
+                self.invalid("the name of an inline policy must be 1 to 128 letters, digits or characters of `+=,.@_-`");
             }
         }
         let sizes = list.iter().map(|p| size(p.policy_document.as_ref()));
         self.quota(quota, sizes.sum(), most);
     }
 
-    /// One policy document.
+    /// Checks the size of a policy document, which may have `most` characters without white space.
     pub(super) fn document(
         &mut self,
         quota: &'static str,
@@ -152,7 +153,7 @@ impl Limits<'_> {
         self.quota(quota, size(document), most);
     }
 
-    /// A description.
+    /// Checks the length of a description.
     pub(super) fn description(&mut self, text: Option<&str>) {
         let count = text.map_or(0, |t| t.chars().count());
         if count > MAX_DESCRIPTION {
@@ -162,23 +163,23 @@ impl Limits<'_> {
         }
     }
 
-    /// Tags.
+    /// Checks the number of tags.
     pub(super) fn tags(&mut self, quota: &'static str, tags: &[Tag]) {
         self.quota(quota, tags.len(), MAX_TAGS);
     }
 
-    /// No two names of a list are the same without regard to case.
+    /// Checks that no name occurs twice in a list, ignoring case.
     pub(super) fn each_once<'n>(&mut self, list: &str, names: impl Iterator<Item = &'n str>) {
         let mut seen = HashSet::new();
         for name in names {
             if !seen.insert(name.to_ascii_lowercase()) {
-                self.invalid(format!("`{name}` is in {list} twice"));
+                self.invalid(format!("duplicate `{name}` in {list}"));
             }
         }
     }
 }
 
-/// How many characters of a document count.
+/// The number of characters of a document without white space.
 fn size(document: Option<&Document>) -> usize {
     let text = document.and_then(|d| d.text().ok()).unwrap_or_default();
     text.chars().filter(|c| !c.is_whitespace()).count()

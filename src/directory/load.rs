@@ -1,4 +1,4 @@
-//! A directory file: read, checked as a whole and compiled.
+//! Reads a directory file, checks it as a whole and compiles it.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use super::{Directory, DirectoryError, fault};
 use crate::evaluator::strangers;
 use crate::master_key::MasterKey;
 
-/// The longest file to import or to serve from, in bytes.
+/// The maximum size in bytes of a directory file.
 pub const MAX_BYTES: u64 = 64 << 20;
 
 impl Directory {
@@ -20,7 +20,8 @@ impl Directory {
     /// Reads, checks and compiles a directory file as a whole.
     ///
     /// # Errors
-    /// The first place that breaks a rule. Sealed secrets need `master_key`.
+    /// [`DirectoryError`] with the first place that breaks a rule. Sealed secrets need
+    /// `master_key`.
     pub fn compile(text: &[u8], master_key: Option<&MasterKey>) -> Result<Self, DirectoryError> {
         Self::from_declaration(parse(text)?, master_key)
     }
@@ -28,7 +29,7 @@ impl Directory {
     /// Checks and compiles a declaration.
     ///
     /// # Errors
-    /// The first place that breaks a rule.
+    /// [`DirectoryError`] with the first place that breaks a rule.
     pub fn from_declaration(
         declaration: Declaration,
         master_key: Option<&MasterKey>,
@@ -63,10 +64,10 @@ impl Directory {
     }
 }
 
-/// Reads a directory file's text; forms only.
+/// Parses the text of a directory file. This checks only its syntax and fields.
 ///
 /// # Errors
-/// Line, column and rule.
+/// [`DirectoryError`] with the line, the column and the rule.
 pub fn parse(text: &[u8]) -> Result<Declaration, DirectoryError> {
     serde_json::from_slice(text).map_err(|e| {
         fault(
@@ -76,10 +77,11 @@ pub fn parse(text: &[u8]) -> Result<Declaration, DirectoryError> {
     })
 }
 
-/// What a declaration declares, each thing after those that it refers to.
+/// All resources of a declaration, each after those to which it refers.
 ///
 /// # Errors
-/// When it is a part of an export, or a document in it cannot be decoded.
+/// [`DirectoryError`] if the declaration is only a page of an export, or a document in it cannot be
+/// decoded.
 pub fn declared(declaration: Declaration) -> Result<Vec<Resource>, DirectoryError> {
     let part = match &declaration {
         Declaration {
@@ -95,7 +97,7 @@ pub fn declared(declaration: Declaration) -> Result<Vec<Resource>, DirectoryErro
     if let Some(field) = part {
         return Err(fault(
             field,
-            "the export is one page of several; export it whole (`--max-items` unset)",
+            "this is only one page of an export; export everything at once (without `--max-items`)",
         ));
     }
     let resources = declaration
@@ -112,7 +114,9 @@ pub fn declared(declaration: Declaration) -> Result<Vec<Resource>, DirectoryErro
                 Kind::AccessKey => "AccessKeyId is missing".to_owned(),
                 Kind::MfaDevice => "SerialNumber is missing".to_owned(),
                 kind => {
-                    format!("Arn is missing: must be like `arn:aws:iam::111122223333:{kind}/NAME`")
+                    format!(
+                        "Arn is missing; it has the form `arn:aws:iam::111122223333:{kind}/NAME`"
+                    )
                 }
             };
             return Err(fault(place.trim_end(), rule));
@@ -122,19 +126,20 @@ pub fn declared(declaration: Declaration) -> Result<Vec<Resource>, DirectoryErro
     Ok(resources)
 }
 
-/// Names and unique ids that were there, each with its place.
+/// The names and unique ids seen so far, each with its place.
 #[derive(Default)]
 struct Unique(HashMap<String, String>);
 
 impl Unique {
-    /// Names are unique in their account and kind without regard to case; unique ids everywhere.
+    /// Checks that names are unique in their account and kind, ignoring case, and that unique ids
+    /// are unique everywhere.
     fn resource(&mut self, place: &str, resource: &Resource) -> Result<(), DirectoryError> {
         let kind = resource.kind();
         self.insert(place, resource.name().to_string(), "the same name")?;
         self.insert(
             place,
             format!("{kind}/{}", resource.folded()),
-            "the same name (without regard to case)",
+            "the same name (ignoring case)",
         )?;
         match resource.unique_id() {
             Some(id) => self.insert(place, format!("id {id}"), "the same unique id"),

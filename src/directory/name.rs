@@ -1,4 +1,4 @@
-//! How one resource is named: its kind, and an id that is unique in its kind.
+//! The name of a resource: its kind, and an id that is unique in the kind.
 
 use std::fmt;
 
@@ -7,8 +7,8 @@ use crate::base::arn::IamArn;
 
 macro_rules! define_kinds {
     ($($variant:ident: $form:ty as $inner:ty = $name:literal in $list:literal;)*) => {
-        /// What kind of resource. Kinds are in the order of their references: each comes after those
-        /// that it refers to.
+        /// A kind of resource. Kinds are ordered by their references: each comes after those to
+        /// which it refers.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[allow(missing_docs)]
         pub enum Kind {
@@ -16,10 +16,10 @@ macro_rules! define_kinds {
         }
 
         impl Kind {
-            /// All of them, each after those that it refers to.
+            /// All kinds, each after those to which it refers.
             pub const ALL: [Self; [$($name),*].len()] = [$(Self::$variant),*];
 
-            /// As rows and people name it.
+            /// The name of the kind in rows and messages.
             pub fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name,)*
@@ -39,7 +39,7 @@ macro_rules! define_kinds {
 every_kind!(define_kinds);
 
 impl Kind {
-    /// Reverses [`Self::as_str`].
+    /// The kind with this name; the reverse of [`Self::as_str`].
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|k| k.as_str() == text)
     }
@@ -51,17 +51,17 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Names one resource: its kind, and its ARN, access key id, serial number or account id.
+/// The name of a resource: its kind, and its ARN, access key id, serial number or account id.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name {
     /// What kind of resource.
     pub kind: Kind,
-    /// Unique in its kind.
+    /// The ARN, access key id, serial number or account id, which is unique in the kind.
     pub id: String,
 }
 
 impl Name {
-    /// The name of that kind and id.
+    /// Creates the name of the resource with this kind and id.
     pub fn new(kind: Kind, id: impl Into<String>) -> Self {
         Self {
             kind,
@@ -76,12 +76,13 @@ impl fmt::Display for Name {
     }
 }
 
-/// `ACCOUNT/name` in lower case: names are unique in their account and kind without regard to case.
+/// The folded name, `ACCOUNT/name` in lower case: names are unique in their account and kind
+/// without regard to case.
 pub fn folded(account: &str, name: &str) -> String {
     format!("{account}/{}", name.to_ascii_lowercase())
 }
 
-/// The account and the name of an ARN as the folded name that must be unique.
+/// The folded name of the resource with this ARN; `None` if the text is not an ARN of IAM.
 pub fn folded_arn(arn: &str) -> Option<String> {
     IamArn::parse(arn).map(|a| folded(a.account.as_str(), a.name))
 }

@@ -1,4 +1,4 @@
-//! The policies of a user, group or role: compiled, referred to, and found in a snapshot.
+//! The policies of a user, group or role: how they are compiled, referenced and looked up.
 
 use std::sync::Arc;
 
@@ -11,16 +11,16 @@ use super::{Directory, DirectoryError, fault};
 use crate::base::arn::{AccountId, IamArn};
 use crate::evaluator::{Kind as PolicyKind, Policy};
 
-/// Whether a policy is one of AWS's own. Exports hold the documents of those that are attached, and
-/// leave deprecated ones out.
+/// Whether a policy is an AWS managed one. Exports contain the documents of those that are
+/// attached, but leave out deprecated ones.
 pub fn is_aws_managed(policy_arn: &str) -> bool {
     policy_arn
         .strip_prefix("arn:aws:iam::aws:policy/")
         .is_some_and(|name| !name.is_empty())
 }
 
-/// The policies of one user, group or role. Managed ones are named and not held, so that a policy
-/// that changes changes in one place.
+/// The policies of one user, group or role. Managed policies are referenced by ARN, so that a
+/// change of a policy takes effect for all at once.
 #[derive(Debug, Default)]
 pub(super) struct EntityPolicies {
     inline: Box<[Arc<Policy>]>,
@@ -29,27 +29,28 @@ pub(super) struct EntityPolicies {
 }
 
 impl EntityPolicies {
-    /// The ARNs of the managed policies, the permissions boundary last.
+    /// The ARNs of the managed policies, and of the permissions boundary last.
     pub fn named(&self) -> impl Iterator<Item = &Arc<str>> {
         self.managed.iter().chain(&self.boundary)
     }
 }
 
-/// What limits and allows a principal, in one snapshot.
+/// The policies that allow and limit what a principal may do, in one snapshot.
 #[derive(Debug, Default)]
 pub struct Effective {
-    /// Managed and inline policies, of groups too.
+    /// Managed and inline policies, including those of groups.
     pub identity: Vec<Arc<Policy>>,
-    /// The permissions boundary.
+    /// The permissions boundary, if there is one.
     pub boundary: Option<Arc<Policy>>,
 }
 
-/// Something names a policy or a group that the snapshot does not have: nothing is decided then.
+/// A resource refers to a policy or group that the snapshot does not have, so that nothing can be
+/// decided.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the directory has no `{0}`, which is referred to")]
+#[error("the directory does not contain `{0}`, to which it refers")]
 pub struct Dangling(pub String);
 
-/// The managed policies that an entity refers to.
+/// The managed policies to which an entity refers.
 pub(super) fn links(attached: &[Attached], boundary: Option<&Boundary>) -> Vec<Name> {
     let attached = attached.iter().map(|a| &a.policy_arn);
     let arns = attached.chain(boundary.map(|b| &b.permissions_boundary_arn));
@@ -57,7 +58,7 @@ pub(super) fn links(attached: &[Attached], boundary: Option<&Boundary>) -> Vec<N
         .collect()
 }
 
-/// Inline policies with their names for people.
+/// The inline policies of an entity, with their names for messages.
 pub(super) fn inline_policies(list: &[InlinePolicy]) -> Vec<PolicyOf<'_>> {
     let policies = list.iter().map(|policy| PolicyOf {
         kind: PolicyKind::Identity,
@@ -68,7 +69,7 @@ pub(super) fn inline_policies(list: &[InlinePolicy]) -> Vec<PolicyOf<'_>> {
 }
 
 impl Directory {
-    /// Compiles the policies of an entity of an account.
+    /// Compiles the policies of a user, group or role of `account`.
     pub(super) fn entity_policies(
         &self,
         place: &str,
@@ -82,7 +83,7 @@ impl Directory {
             let place = format!("{place}: {}", policy.place);
             compiled.push(Arc::new(compile(&place, policy.kind, policy.document)?));
         }
-        // Entities share the ARN of a policy.
+        // All entities share the allocation of a policy's ARN.
         let shared = |field: &str, arn: &str| -> Result<Arc<str>, DirectoryError> {
             if IamArn::parse(arn).is_some_and(|a| a.account != account) {
                 return Err(fault(
@@ -104,10 +105,10 @@ impl Directory {
         })
     }
 
-    /// What a user may do, its groups' policies included.
+    /// The policies of a user, including those of its groups.
     ///
     /// # Errors
-    /// When a policy or group that is named is missing: nothing can be decided then.
+    /// [`Dangling`] if a referenced policy or group is missing.
     pub fn effective_of_user(&self, user: &User) -> Result<Effective, Dangling> {
         let mut effective = self.effective(&user.policies)?;
         for name in &user.groups {
@@ -122,16 +123,16 @@ impl Directory {
         Ok(effective)
     }
 
-    /// What a role's sessions may do at the most.
+    /// The policies and the boundary of a role's sessions.
     ///
     /// # Errors
-    /// When a policy that is named is missing: nothing can be decided then.
+    /// [`Dangling`] if a referenced policy is missing.
     pub fn effective_of_role(&self, role: &Role) -> Result<Effective, Dangling> {
         self.effective(&role.policies)
     }
 
     fn effective(&self, policies: &EntityPolicies) -> Result<Effective, Dangling> {
-        // A policy that is not known may deny anything: whoever has it may do nothing.
+        // An unknown policy may deny anything, so whoever has it is denied everything.
         let missing = |arn: &Arc<str>| {
             if is_aws_managed(arn) {
                 Ok(self.closed.clone())

@@ -1,7 +1,8 @@
-//! Users and roles in trust policies. People read and write them as ARNs; a row of the store names them
-//! by unique id, so that nobody is trusted for bearing the name of somebody who was deleted. IAM User
-//! Guide, "AWS JSON policy elements: Principal": an ARN "transforms into the unique principal ID" of the
-//! user or role when a policy is saved, and the id is shown when they are gone.
+//! The users and roles in trust policies. People read and write them as ARNs, while rows of the
+//! store name them by unique id, so that nobody is trusted for having the name of somebody who was
+//! deleted. IAM User Guide, "AWS JSON policy elements: Principal": an ARN "transforms into the
+//! unique principal ID" of the user or role when a policy is saved, and the id is shown when they
+//! are gone.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,28 +12,28 @@ use crate::base::arn::{Arn, arn_of_principal};
 use crate::base::names::RoleSessionName;
 use crate::evaluator::aws_principals;
 
-/// An ARN in a trust policy whose owner has a unique id.
+/// An ARN in a trust policy that belongs to something with a unique id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Named<'a> {
-    /// `arn:aws:iam::ACCOUNT:user/PATH/NAME`
+    /// A user, `arn:aws:iam::ACCOUNT:user/PATH/NAME`.
     User {
-        /// Twelve digits.
+        /// The 12-digit account id.
         account: &'a str,
-        /// As it is written.
+        /// The whole ARN as written.
         arn: &'a str,
     },
-    /// `arn:aws:iam::ACCOUNT:role/PATH/NAME`
+    /// A role, `arn:aws:iam::ACCOUNT:role/PATH/NAME`.
     Role {
-        /// Twelve digits.
+        /// The 12-digit account id.
         account: &'a str,
-        /// As it is written.
+        /// The whole ARN as written.
         arn: &'a str,
     },
-    /// `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`
+    /// A session of a role, `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`.
     Session {
-        /// Twelve digits.
+        /// The 12-digit account id.
         account: &'a str,
-        /// The role's name, without its path.
+        /// The role's name without its path.
         role: &'a str,
         /// The session's name.
         session: &'a str,
@@ -40,8 +41,9 @@ pub enum Named<'a> {
 }
 
 impl<'a> Named<'a> {
-    /// None for whatever has no unique id: accounts, `*`, federated users, unique ids themselves,
-    /// principals of another partition, and sessions whose name no session can have.
+    /// Parses an ARN. `None` for principals without a unique id: accounts, `*`, federated users,
+    /// unique ids themselves, principals of another partition, and sessions with an impossible
+    /// name.
     pub fn parse(principal: &'a str) -> Option<Self> {
         let arn =
             Arn::parse(principal).filter(|arn| arn.partition == "aws" && arn.region.is_empty());
@@ -73,7 +75,7 @@ impl<'a> Named<'a> {
         }
     }
 
-    /// Twelve digits.
+    /// The 12-digit account id.
     pub fn account(&self) -> &'a str {
         match self {
             Self::User { account, .. }
@@ -82,7 +84,7 @@ impl<'a> Named<'a> {
         }
     }
 
-    /// How a row of the store names it, given the unique id of the user or role.
+    /// The text by which a row of the store names it, given the unique id of the user or role.
     pub fn bound(&self, id: &str) -> String {
         match self {
             Self::User { .. } | Self::Role { .. } => id.to_owned(),
@@ -91,17 +93,17 @@ impl<'a> Named<'a> {
     }
 }
 
-/// The unique ids of the users and roles of a file, by the names that trust policies use.
+/// The unique ids of the users and roles in a file, by the names that trust policies use.
 #[derive(Debug, Default)]
 pub struct Owners {
     users: HashMap<String, String>,
     roles: HashMap<String, String>,
-    /// By account and name.
+    /// The unique ids of roles, by account and role name.
     role_names: HashMap<(String, String), String>,
 }
 
 impl Owners {
-    /// Of those among these things.
+    /// Collects the unique ids of the users and roles among `things`.
     pub fn of(things: &[Resource]) -> Self {
         let mut owners = Self::default();
         for thing in things {
@@ -120,7 +122,8 @@ impl Owners {
         owners
     }
 
-    /// What stands for a principal that is named by ARN; none: it has no unique id here.
+    /// The text with the unique id for a principal that is named by ARN; `None` if it has none in
+    /// this file.
     pub fn bound(&self, principal: &str) -> Option<String> {
         let named = Named::parse(principal)?;
         let id = match named {
@@ -134,7 +137,7 @@ impl Owners {
     }
 }
 
-/// The AWS principals of a role's trust policy, as they are written.
+/// The AWS principals of a role's trust policy as written.
 pub fn written(role: &RoleDetail) -> Vec<String> {
     let Some(Ok(text)) = role
         .assume_role_policy_document
@@ -149,8 +152,8 @@ pub fn written(role: &RoleDetail) -> Vec<String> {
         .collect()
 }
 
-/// Exchanges AWS principals in a role's trust policy, and leaves everything else of its text as it is
-/// written. A malformed document stays as it is: compiling it says what is wrong.
+/// Replaces AWS principals in a role's trust policy and leaves the rest of its text as written. A
+/// malformed document is not changed; compiling it reports the error.
 pub fn exchange(role: &mut RoleDetail, mut with: impl FnMut(&str) -> Option<String>) {
     let Some(Ok(text)) = role
         .assume_role_policy_document
@@ -177,13 +180,13 @@ pub fn exchange(role: &mut RoleDetail, mut with: impl FnMut(&str) -> Option<Stri
     }
 }
 
-/// The unique id in a principal that is one, or a session of one.
+/// The unique id in a principal that is a unique id or a session of one.
 pub fn id(principal: &str) -> &str {
     principal.split_once(':').map_or(principal, |(id, _)| id)
 }
 
-/// Puts ARNs into all trust policies where they have unique ids of users and roles that are among
-/// these things.
+/// Replaces unique ids in all trust policies by ARNs, where they belong to users or roles among
+/// `things`.
 pub fn show(things: &mut [Resource]) {
     let role = |thing: &Resource| {
         if let Resource::Role(role) = thing {

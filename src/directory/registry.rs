@@ -1,8 +1,8 @@
-//! The registry of kinds. A new kind is a file under `kinds/`, a line here, and its list in
-//! [`super::declaration::Brevet`].
+//! The list of all kinds of resources. A new kind is a file in `kinds/`, a line here, and its list
+//! in [`super::declaration::Brevet`].
 
-/// Calls a macro with every kind of resource, each after those that it refers to: its variant, the
-/// declared form that the variant holds, that form without a box, the name that rows and people use,
+/// Calls a macro with every kind of resource, each after those to which it refers: its variant, the
+/// declared form that the variant holds, that form without a box, the name in rows and messages,
 /// and the list of a directory file that holds resources of the kind.
 macro_rules! every_kind {
     ($define:ident) => {

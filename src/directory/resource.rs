@@ -1,5 +1,5 @@
-//! One resource of the directory, whatever its kind: a row's text, and what
-//! [`Declared`] says of each kind.
+//! A resource of the directory of any kind, read from and written to the text of a row.
+//! [`Declared`] says what differs between kinds.
 
 use serde::Serialize;
 
@@ -20,14 +20,14 @@ pub use super::name::{Kind, Name, folded};
 
 macro_rules! define_resources {
     ($($variant:ident: $form:ty as $inner:ty = $name:literal in $list:literal;)*) => {
-        /// One resource in its declared form.
+        /// A resource in its declared form.
         #[derive(Debug, Clone)]
         #[allow(missing_docs)]
         pub enum Resource {
             $($variant($form),)*
         }
 
-        /// Runs the same expression on the declared form, whichever it is.
+        /// Evaluates the same expression for the declared form of any kind.
         macro_rules! with {
             ($resource:expr, $shape:ident => $run:expr) => {
                 match $resource {
@@ -37,25 +37,25 @@ macro_rules! define_resources {
         }
 
         impl Resource {
-            /// Reads a row.
+            /// Parses the text of a row.
             ///
             /// # Errors
-            /// Where the text is not of this kind's form.
+            /// If the text does not have the form of this kind.
             pub fn parse(kind: Kind, text: &str) -> Result<Self, serde_json::Error> {
                 Ok(match kind {
                     $(Kind::$variant => Self::$variant(serde_json::from_str(text)?),)*
                 })
             }
 
-            /// What kind of resource.
+            /// The kind of the resource.
             pub fn kind(&self) -> Kind {
                 match self {
                     $(Self::$variant(_) => Kind::$variant,)*
                 }
             }
 
-            /// What a declaration leaves out because IAM gives it, or because AWS's export does not
-            /// have it, stays as it is in `old`.
+            /// Keeps the values of `old` that the declaration leaves out, because IAM generates
+            /// them or AWS's export does not contain them.
             pub fn keep_what_is_left_out(&mut self, old: &Self) {
                 match (self, old) {
                     $((Self::$variant(new), Self::$variant(old)) => new.keep_what_is_left_out(old),)*
@@ -92,10 +92,10 @@ macro_rules! define_resources {
 every_kind!(define_resources);
 
 impl Resource {
-    /// The row. Secrets in clear are not for a row: commands seal them first.
+    /// The text of a row. Secrets in clear must not be written to a row: commands seal them first.
     ///
     /// # Errors
-    /// Never with a declared form.
+    /// If serialization fails, which does not happen with a declared form.
     pub fn text(&self) -> Result<String, serde_json::Error> {
         fn text(form: &impl Serialize) -> Result<String, serde_json::Error> {
             serde_json::to_string(form)
@@ -103,32 +103,33 @@ impl Resource {
         with!(self, form => text(form))
     }
 
-    /// Its name everywhere.
+    /// The kind and id of the resource.
     pub fn name(&self) -> Name {
         Name::new(self.kind(), with!(self, form => form.id()))
     }
 
-    /// Its name for people, without path and account where it has one.
+    /// The name shown to people, without path and account if it has one.
     pub fn label(&self) -> &str {
         with!(self, form => form.label())
     }
 
-    /// What must be unique in its kind without regard to case: `ACCOUNT/name` where it has a name.
+    /// The text that must be unique among resources of the kind: `ACCOUNT/name` in lower case if it
+    /// has a name.
     pub fn folded(&self) -> String {
         with!(self, form => form.folded())
     }
 
-    /// `AIDA…`, `AROA…`, `AGPA…`, `ANPA…`, `AIPA…`: never given twice.
+    /// The unique id, such as `AIDA…` or `AROA…`, which is never given to another resource.
     pub fn unique_id(&self) -> Option<&str> {
         with!(self, form => form.unique_id())
     }
 
-    /// The account that owns it; `aws` for AWS's own policies.
+    /// The account that owns the resource; `aws` for AWS managed policies.
     pub fn account(&self) -> &str {
         with!(self, form => form.account())
     }
 
-    /// What it refers to, by id or by folded name; each once, in order.
+    /// The resources to which it refers, by id or by folded name, sorted and without duplicates.
     pub fn links(&self) -> Vec<Name> {
         let mut links = with!(self, form => form.links());
         links.sort();
@@ -136,60 +137,61 @@ impl Resource {
         links
     }
 
-    /// Its tags; none where its kind has no tags.
+    /// The tags, or `None` if the kind has no tags.
     pub fn tags_mut(&mut self) -> Option<&mut Vec<Tag>> {
         with!(self, form => form.tags_mut())
     }
 
-    /// Its policies, each with its kind and its name for people.
+    /// The policies, each with its kind and its name for messages.
     pub fn policies(&self) -> Vec<PolicyOf<'_>> {
         with!(self, form => form.policies())
     }
 
-    /// The documents of its policies.
+    /// The documents of the policies.
     pub(super) fn documents_mut(&mut self) -> Vec<&mut Option<Document>> {
         with!(self, form => form.documents_mut())
     }
 
-    /// What an export counts and observes (attachments, last use) is not declared and falls away.
+    /// Drops what an export only counts or observes (attachments, last use), since it is not
+    /// declared.
     pub(super) fn drop_what_is_observed(&mut self) {
         with!(self, form => form.drop_what_is_observed());
     }
 
-    /// Its secret; none where its kind has no secret.
+    /// The secret, or `None` if the kind has no secret.
     pub fn secret(&self) -> Option<SecretField<'_>> {
         with!(self, form => form.secret())
     }
 
-    /// Puts its secret in the place of the one that it has, in clear or sealed.
+    /// Replaces the secret by one in clear or a sealed one.
     pub fn set_secret(&mut self, text: SecretText) {
         with!(self, form => form.set_secret(text));
     }
 
-    /// Gives what IAM gives a new resource by itself, where it is left out.
+    /// Fills in the values that IAM generates and the declaration leaves out.
     ///
     /// # Errors
-    /// Without random bytes for its unique id.
+    /// [`NoEntropy`] if there are no random bytes for a unique id.
     pub fn fill(&mut self, defaults: &Defaults<'_>) -> Result<(), NoEntropy> {
         with!(self, form => form.fill(defaults))
     }
 
-    /// Judges it by the rules and quotas that need nothing but itself.
+    /// Checks the rules and quotas that concern only this resource.
     pub fn check(&self, limits: &mut Limits<'_>) {
         with!(self, form => form.check(limits));
     }
 
-    /// What it has of its own that must go before it can be deleted, as an instruction.
+    /// What has to be removed before the resource can be deleted, as an instruction.
     pub fn must_go_first(&self) -> Option<&'static str> {
         with!(self, form => form.must_go_first())
     }
 
-    /// Whether it is in use: an access key that was switched off is not.
+    /// Whether the resource is active; an access key that was deactivated is not.
     pub fn is_active(&self) -> bool {
         with!(self, form => form.is_active())
     }
 
-    /// What kind of sessions end with it; none: it begins none.
+    /// The selector of the sessions that end with the resource; `None` if no sessions come from it.
     pub fn sessions(&self) -> Option<Selector> {
         with!(self, form => form.sessions())
     }

@@ -1,5 +1,5 @@
-//! The secret of a resource that has one: an access key's secret or an MFA device's seed. A file may
-//! hold it in clear; rows hold it sealed under the master key.
+//! The secret of a resource: the secret of an access key or the seed of an MFA device. A file may
+//! contain it in clear; rows contain it sealed under the master key.
 
 use zeroize::Zeroizing;
 
@@ -9,23 +9,23 @@ use crate::base::entropy::Entropy;
 use crate::base::secret::Secret;
 use crate::master_key::{MasterKey, MasterKeyError};
 
-/// The secret as a declared form holds it.
+/// The secret in a declared form.
 pub struct SecretField<'a> {
-    /// The field that holds it in clear, as a file names it: `SecretAccessKey`. Sealed, its name
-    /// begins with `Sealed`.
+    /// The field of a file that holds the secret in clear, such as `SecretAccessKey`. The field for
+    /// the sealed secret has the prefix `Sealed`.
     pub name: &'static str,
-    /// What a sealed secret is bound to: the kind, the id and the owner of its resource. Under
-    /// another owner it does not open.
+    /// The context to which a sealed secret is bound: the kind, the id and the owner of its
+    /// resource. It cannot be opened for another owner.
     pub bound_to: String,
-    /// In clear.
+    /// The secret in clear, if the resource has it in clear.
     pub clear: Option<&'a str>,
-    /// Sealed.
+    /// The sealed secret, if the resource has it sealed.
     pub sealed: Option<&'a str>,
-    /// Checks a secret, and gives it the form in which it is kept.
+    /// Checks a secret and returns its normal form. The error is the rule that it breaks.
     pub normal: fn(&str) -> Result<Zeroizing<String>, &'static str>,
 }
 
-/// The secret to put in the place of the one that is there.
+/// A new secret for a resource.
 pub enum SecretText {
     /// In clear.
     Clear(Zeroizing<String>),
@@ -34,7 +34,7 @@ pub enum SecretText {
 }
 
 impl SecretText {
-    /// Its two fields: in clear and sealed.
+    /// The values of the two fields, in clear and sealed.
     pub(super) fn into_fields(self) -> (Option<Zeroizing<String>>, Option<String>) {
         match self {
             Self::Clear(text) => (Some(text), None),
@@ -43,17 +43,16 @@ impl SecretText {
     }
 }
 
-/// The names of all fields that hold a secret in clear. Nothing that is shown or recorded has what is
-/// in them.
+/// The names of all fields that hold a secret in clear. Their content is never shown or recorded.
 pub const SECRET_FIELDS: [&str; 3] = ["SecretAccessKey", "Base32StringSeed", "PrivateKeyList"];
 
-/// What a sealed secret is bound to.
+/// The context to which a sealed secret is bound.
 pub fn sealing_name(kind: &str, name: &str, owner: &str) -> String {
     format!("brevet {kind} v1\n{name}\n{owner}")
 }
 
 impl Directory {
-    /// The secret of a resource that is put into the snapshot, in the form in which it is kept.
+    /// Opens the secret of a resource that is added to the snapshot, in its normal form.
     pub(super) fn open_secret(
         &mut self,
         field: Option<SecretField<'_>>,
@@ -61,7 +60,7 @@ impl Directory {
     ) -> Result<Secret<String>, DirectoryError> {
         let place = how.place;
         let Some(field) = field else {
-            return Err(fault(place, "has no secret"));
+            return Err(fault(place, "must have a secret"));
         };
         let name = field.name;
         let secret = match (field.clear, field.sealed, how.master_key) {
@@ -75,7 +74,7 @@ impl Directory {
             (None, Some(_), None) => {
                 return Err(fault(
                     format!("{place}: Sealed{name}"),
-                    "needs the master key it was sealed with",
+                    "needs the master key with which it was sealed ([directory] master_key)",
                 ));
             }
             _ => {
@@ -92,7 +91,7 @@ impl Directory {
 }
 
 impl Declaration {
-    /// Whether a secret in it is not sealed: the file must then be private.
+    /// Whether a secret in the declaration is in clear; the file must then be private.
     pub fn has_clear_secrets(&self) -> bool {
         fn any(list: &[impl Declared]) -> bool {
             list.iter()
@@ -102,10 +101,11 @@ impl Declaration {
         any(&self.brevet.access_keys) || any(&self.brevet.mfa_devices)
     }
 
-    /// Seals all of its secrets that are in clear. How many there were.
+    /// Seals all secrets that are in clear and returns their number.
     ///
     /// # Errors
-    /// Without randomness; what was sealed by then stays sealed.
+    /// [`MasterKeyError`] if there are no random bytes. Secrets that were sealed before stay
+    /// sealed.
     pub fn seal_secrets(
         &mut self,
         key: &MasterKey,

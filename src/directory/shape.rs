@@ -1,7 +1,7 @@
-//! What declared forms are made of: AWS's structures that several kinds share, and how their fields are
-//! read and written.
+//! The building blocks of declared forms: AWS's structures that several kinds share, and how their
+//! fields are read and written.
 
-// The fields are AWS's own, named and documented there.
+// The fields are AWS's and are documented there.
 #![allow(missing_docs)]
 
 use std::borrow::Cow;
@@ -35,7 +35,7 @@ macro_rules! shape {
 
 pub(super) use shape;
 
-/// Absent and empty are written alike: not at all.
+/// Whether a field is left out when it is written. Absent and empty values are.
 pub(super) trait Absent {
     fn is_absent(&self) -> bool;
 }
@@ -59,15 +59,15 @@ impl Absent for String {
 }
 
 impl Absent for bool {
-    /// `false` is written.
+    /// `false` is written too.
     fn is_absent(&self) -> bool {
         false
     }
 }
 
-/// A field of AWS's answers that says nothing here: taken whatever is in it, and not kept; whether it was
-/// there is known (`Declaration::unsupported`). The names are those of botocore's model, so that a
-/// misspelt field is still an error.
+/// A field of AWS's answers that has no meaning in Brevet. Any value is accepted and dropped; only
+/// whether the field was given is kept (see `Declaration::unsupported`). The names are those of
+/// botocore's model, so that a misspelt field is still an error.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Ignored(pub bool);
 
@@ -90,7 +90,7 @@ impl<'de> Deserialize<'de> for Ignored {
 }
 
 shape! {
-    /// A policy embedded in a user, group or role.
+    /// An inline policy of a user, group or role.
     InlinePolicy {
         policy_name: String,
         policy_document: Option<Document>,
@@ -98,7 +98,7 @@ shape! {
 }
 
 shape! {
-    /// A managed policy attached to something.
+    /// A managed policy that is attached to a user, group or role.
     Attached {
         policy_name: Option<String>,
         policy_arn: String,
@@ -106,7 +106,7 @@ shape! {
 }
 
 shape! {
-    /// A permissions boundary.
+    /// A permissions boundary, by the ARN of a managed policy.
     Boundary {
         permissions_boundary_type: Option<String>,
         permissions_boundary_arn: String,
@@ -114,44 +114,45 @@ shape! {
 }
 
 shape! {
-    /// A tag.
+    /// A tag of a resource.
     Tag {
         key: String,
         value: String,
     }
 }
 
-/// A policy document: a JSON object, or a string that holds one, URL-encoded (as the IAM API
+/// A policy document: a JSON object, or a string that contains one, URL-encoded (as the IAM API
 /// sends it) or plain.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Document(Box<RawValue>);
 
 impl Document {
-    /// From a document's text.
+    /// Creates a document from its text.
     ///
     /// # Errors
-    /// When it is not JSON.
+    /// If the text is not JSON.
     pub fn new(text: &str) -> Result<Self, serde_json::Error> {
         RawValue::from_string(text.to_owned()).map(Self)
     }
 
-    /// The document's text.
+    /// The text of the document, decoded.
     ///
     /// # Errors
-    /// When a string is not URL-encoded UTF-8.
+    /// If the document is a string that is not URL-encoded UTF-8.
     pub fn text(&self) -> Result<Cow<'_, str>, &'static str> {
         let raw = self.0.get();
         if !raw.starts_with('"') {
             return Ok(Cow::Borrowed(raw));
         }
-        let text: String = serde_json::from_str(raw).map_err(|_| "not a JSON string")?;
+        let text: String =
+            serde_json::from_str(raw).map_err(|_| "must be a JSON object or string")?;
         if text.trim_start().starts_with('{') {
             return Ok(Cow::Owned(text));
         }
         let decoded = percent_decode_str(&text)
             .decode_utf8()
-            .map_err(|_| "not URL-encoded UTF-8")?;
+            .map_err(|_| "must be URL-encoded UTF-8")?;
         Ok(Cow::Owned(decoded.into_owned()))
     }
 }

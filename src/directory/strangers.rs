@@ -1,28 +1,28 @@
-//! Rules on trust policies that would let in somebody whom their author cannot mean, and the tags of a
-//! role that override them.
+//! Rules against trust policies that allow strangers, and the tags of a role that override them.
 
 use super::{DirectoryError, fault};
 use crate::base::arn::account_of;
 use crate::base::names::Tag;
 use crate::evaluator::{Policy, strangers};
 
-/// The tag of a role that trusts a shared issuer whoever the subject is; its value is the issuer
-/// without `https://` (several of them with spaces between).
+/// The tag of a role that trusts a shared issuer whatever the subject. Its value is the issuer
+/// without `https://`, or several separated by spaces.
 pub const UNBOUND_SUBJECT: &str = "brevet:unbound-subject";
-/// The tag of a role that lets in everybody without a condition that keeps strangers out; its value is `true`.
+/// The tag of a role that trusts everybody without a condition that keeps strangers out. Its value
+/// is `true`.
 pub const PUBLIC: &str = "brevet:public";
 
-/// The tags of a role that override a rule on whom its trust policy lets in.
+/// Checks whom a trust policy allows. Returns the tags of the role that override a rule.
 ///
 /// # Errors
-/// The rule that no tag overrides, and the tag that would.
+/// The rule that is broken and not overridden, with the tag that would override it.
 pub(super) fn overriding_tags(trust: &Policy, tags: &[Tag]) -> Result<Vec<String>, String> {
     let value = |key: &str| tags.iter().find(|t| t.key == key).map(|t| t.value.as_str());
     let mut overridden = Vec::new();
     if let Some(at) = strangers::public_statement(trust) {
         if value(PUBLIC) != Some("true") {
             return Err(format!(
-                "statement {at} lets in everybody: its Principal is `*`, and no condition demands what a stranger does not have; name who is meant, or tag the role `{PUBLIC}` = `true`"
+                "statement {at} allows everybody: its Principal is `*`, and no condition demands anything that a stranger does not have; name the principals, or tag the role with `{PUBLIC}` = `true`"
             ));
         }
         overridden.push(format!("{PUBLIC} = true"));
@@ -33,7 +33,7 @@ pub(super) fn overriding_tags(trust: &Policy, tags: &[Tag]) -> Result<Vec<String
         if !named {
             let (issuer, name, control) = (issuer.issuer, issuer.name, issuer.control);
             return Err(format!(
-                "anybody can get tokens of `{issuer}` ({name}): bind `{control}`, or a claim that names an owner as well, to a value without a wildcard before the owner; or tag the role `{UNBOUND_SUBJECT}` = `{issuer}`"
+                "anybody can get tokens of `{issuer}` ({name}): add a condition on `{control}`, or on another claim that identifies the owner, without a wildcard before the owner's name; or tag the role with `{UNBOUND_SUBJECT}` = `{issuer}`"
             ));
         }
         overridden.push(format!("{UNBOUND_SUBJECT} = {}", issuer.issuer));
@@ -41,11 +41,11 @@ pub(super) fn overriding_tags(trust: &Policy, tags: &[Tag]) -> Result<Vec<String
     Ok(overridden)
 }
 
-/// A role that trusts everybody does not thereby trust the tenants of a shared issuer that its account
-/// has a provider for: whoever means them names the provider.
+/// Checks that a role that trusts everybody does not thereby trust all tenants of a shared issuer
+/// for which its account has a provider. A policy that means them must name the provider.
 ///
 /// # Errors
-/// Names the provider.
+/// [`DirectoryError`] that names the provider.
 pub fn check_everybody(
     place: &str,
     role: &str,
@@ -61,7 +61,7 @@ pub fn check_everybody(
         None => Ok(()),
         Some(provider) => {
             let rule = format!(
-                "Principal `*` would let in whoever has a token of `{provider}`, which anybody can get: name the principals, or the provider with a condition on whose tokens are meant"
+                "Principal `*` would allow anybody with a token of `{provider}`, which anybody can get: name the principals, or name the provider and add a condition that says whose tokens are meant"
             );
             Err(fault(place, rule))
         }

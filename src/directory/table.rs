@@ -1,5 +1,5 @@
-//! A map of which a copy is cheap, and a changed copy costs one shard: a snapshot of a million
-//! entries takes a change without being copied.
+//! A map that is cheap to copy, and of which a changed copy costs only one shard: a snapshot with a
+//! million entries can change without being copied as a whole.
 
 use std::borrow::Borrow;
 use std::collections::HashSet;
@@ -8,20 +8,20 @@ use std::sync::Arc;
 
 use crate::base::arn::AccountId;
 
-/// A thousand entries a shard when there are a million.
+/// With a million entries, a shard has about a thousand.
 const SHARDS: usize = 1_024;
 
-/// What an entry is found by.
+/// An entry that is found by its own key.
 pub trait Keyed {
-    /// Unique in its table.
+    /// The key, which is unique in its table.
     fn key(&self) -> &str;
 }
 
-/// What is unique in its account by its name, without regard to case.
+/// An entry that is found by its account and its name, ignoring case.
 pub trait Named {
-    /// Its owner.
+    /// The account that owns it.
     fn account(&self) -> AccountId;
-    /// Without its path.
+    /// The name without its path.
     fn name(&self) -> &str;
 }
 
@@ -41,42 +41,42 @@ struct Entry<T>(Arc<T>);
 struct ByName<T>(Arc<T>);
 
 impl<T: Keyed> Table<T> {
-    /// The entry of that key.
+    /// The entry with this key.
     pub fn get(&self, key: &str) -> Option<&Arc<T>> {
         self.0.get(key).map(|e| &e.0)
     }
 
-    /// Puts an entry in; the one that had its key goes out.
+    /// Adds an entry, and returns the previous one with the same key.
     pub fn put(&mut self, value: impl Into<Arc<T>>) -> Option<Arc<T>> {
         let entry = Entry(value.into());
         self.0.shard_mut(entry.0.key())?.replace(entry).map(|e| e.0)
     }
 
-    /// Takes an entry out.
+    /// Removes and returns the entry with this key.
     pub fn remove(&mut self, key: &str) -> Option<Arc<T>> {
         self.0.shard_mut(key)?.take(key).map(|e| e.0)
     }
 
-    /// All entries, in no order.
+    /// All entries, in no particular order.
     pub fn values(&self) -> impl Iterator<Item = &Arc<T>> {
         self.0.shards.iter().flat_map(|s| s.iter()).map(|e| &e.0)
     }
 
-    /// How many.
+    /// The number of entries.
     pub fn len(&self) -> usize {
         self.0.shards.iter().map(|s| s.len()).sum()
     }
 }
 
 impl<T: Named> Names<T> {
-    /// The entry of that account and name.
+    /// The entry with this account and name, ignoring case.
     pub fn get(&self, account: AccountId, name: &str) -> Option<&Arc<T>> {
         self.0
             .get(&Wanted { account, name } as &dyn Named)
             .map(|e| &e.0)
     }
 
-    /// Puts an entry in; the one that had its name goes out.
+    /// Adds an entry, replacing the previous one with the same name.
     pub fn put(&mut self, value: Arc<T>) {
         let entry = ByName(value);
         if let Some(shard) = self.0.shard_mut(&*entry.0 as &dyn Named) {
@@ -84,7 +84,7 @@ impl<T: Named> Names<T> {
         }
     }
 
-    /// Takes an entry out, if it is this one that has the name.
+    /// Removes an entry, unless another one has its name by now.
     pub fn remove(&mut self, value: &Arc<T>) {
         let name = &**value as &dyn Named;
         if self.0.get(name).is_some_and(|e| Arc::ptr_eq(&e.0, value))
@@ -103,14 +103,15 @@ impl<E: Clone + Hash + Eq> Shards<E> {
         self.shards.get(self.place(key))?.get(key)
     }
 
-    /// The shard of a key, to be changed: in this copy alone.
+    /// The shard of a key for changing it in this copy only.
     fn shard_mut<Q: ?Sized + Hash>(&mut self, key: &Q) -> Option<&mut HashSet<E>> {
         let at = self.place(key);
         Some(Arc::make_mut(Arc::make_mut(&mut self.shards).get_mut(at)?))
     }
 
     fn place<Q: ?Sized + Hash>(&self, key: &Q) -> usize {
-        // The low bits place an entry within its shard.
+        // The low bits of the hash choose the place inside the shard, so the high bits choose the
+        // shard.
         usize::try_from(self.hasher.hash_one(key) >> 32).unwrap_or_default() % SHARDS
     }
 }
@@ -183,7 +184,7 @@ impl<T: Keyed> PartialEq for Entry<T> {
 
 impl<T: Keyed> Eq for Entry<T> {}
 
-/// The name of something that is looked for.
+/// The account and name of an entry that is looked up.
 struct Wanted<'a> {
     account: AccountId,
     name: &'a str,

@@ -1,5 +1,5 @@
-//! The unique ids of users, roles, groups, policies and instance profiles. Whoever makes one of them may
-//! leave its id out: then it is made up. IAM User Guide, "IAM identifiers", section "Unique identifiers".
+//! The unique ids of users, roles, groups, policies and instance profiles. An id that is left out
+//! is generated. IAM User Guide, "IAM identifiers", section "Unique identifiers".
 
 use std::collections::HashSet;
 
@@ -9,7 +9,7 @@ use crate::base::arn::{AccountId, IamArn};
 use crate::base::entropy::{self, Entropy, NoEntropy};
 use crate::base::names::{AccessKeyId, AccessKeyKind};
 
-/// What the unique ids of a kind begin with; none: it has none.
+/// The prefix of the unique ids of a kind; `None` if the kind has none.
 pub fn prefix(kind: Kind) -> Option<&'static str> {
     match kind {
         Kind::User => Some("AIDA"),
@@ -25,11 +25,11 @@ pub fn prefix(kind: Kind) -> Option<&'static str> {
     }
 }
 
-/// A new unique id of something in an account. Thirty-nine of its bits are random: whoever makes many of
-/// them must see that none is made twice.
+/// Generates a unique id for a resource of an account. It has 39 random bits, so that callers who
+/// generate many must check for duplicates.
 ///
 /// # Errors
-/// Without random bytes.
+/// [`NoEntropy`] if there are no random bytes.
 pub fn mint(prefix: &str, account: AccountId, entropy: &dyn Entropy) -> Result<String, NoEntropy> {
     let minted = AccessKeyId::mint(AccessKeyKind::LongTerm, account, entropy::bytes(entropy)?);
     Ok(format!(
@@ -38,8 +38,9 @@ pub fn mint(prefix: &str, account: AccountId, entropy: &dyn Entropy) -> Result<S
     ))
 }
 
-/// Visits everything in a file that has a unique id: its kind, its ARN, and the id, which is empty where the
-/// file leaves it out. AWS's own policies have ids that AWS gave.
+/// Calls `each` for everything in a file that has a unique id, with its kind, its ARN and the id,
+/// which is empty if the file leaves it out. AWS managed policies are skipped, because AWS gives
+/// their ids.
 fn visit<E>(
     file: &mut Declaration,
     mut each: impl FnMut(Kind, &str, &mut String) -> Result<(), E>,
@@ -74,11 +75,12 @@ fn visit<E>(
     Ok(())
 }
 
-/// Gives everything in a file that has a unique id and does not state it one: the id that `kept` has for it,
-/// or a new one. How many are new. What has no legal ARN gets none; compiling the file says what is wrong.
+/// Fills in the unique ids that a file leaves out: the id that `kept` has for the resource, or a
+/// new one. Returns the number of new ids. A resource with an invalid ARN gets none; compiling the
+/// file reports the error.
 ///
 /// # Errors
-/// Without random bytes.
+/// [`NoEntropy`] if there are no random bytes.
 pub fn fill<'k>(
     file: &mut Declaration,
     kept: impl Fn(Kind, &str) -> Option<&'k str>,

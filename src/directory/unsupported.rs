@@ -1,10 +1,11 @@
-//! What an account's export has and this broker does nothing with. An import takes it, and names it.
+//! Warnings about parts of an account's export that have no effect in this broker. An import
+//! accepts them and names them.
 
 use super::declaration::{Declaration, Ignored, RoleDetail};
 use crate::evaluator::{Kind, Policy, strangers};
 
 impl Declaration {
-    /// A sentence for each thing and each field that means nothing here.
+    /// One sentence for each resource and field that has no effect.
     pub fn unsupported(&self) -> Vec<String> {
         let mut all = Vec::new();
         for role in &self.role_detail_list {
@@ -24,8 +25,8 @@ impl Declaration {
             .flat_map(|role| &role.instance_profile_list);
         for profile in in_roles.chain(&self.brevet.instance_profiles) {
             all.push(format!(
-                "instance profile {}: is kept, and no machine gets credentials by it: this broker has no instance metadata \
-                 service",
+                "instance profile {}: it is kept, but no machine gets credentials through it, because this broker has no instance \
+                                 metadata service",
                 profile.arn
             ));
         }
@@ -56,15 +57,15 @@ impl Declaration {
 fn fields(all: &mut Vec<String>, owner: &str, named: &[(&str, Ignored)]) {
     for (name, Ignored(is_there)) in named {
         if *is_there {
-            all.push(format!("{owner}: {name} is not supported, and left out"));
+            all.push(format!("{owner}: {name} is not supported and is left out"));
         }
     }
 }
 
-/// Principals of a trust policy that never call this broker.
+/// A warning about principals of a trust policy that never call this broker.
 fn unreachable(role: &RoleDetail) -> Option<String> {
     let text = role.assume_role_policy_document.as_ref()?.text().ok()?;
-    // One that cannot be read is refused elsewhere.
+    // A policy that cannot be parsed is refused elsewhere.
     let trust = Policy::parse(Kind::Trust, &text).ok()?;
     let named = strangers::who_never_calls(&trust);
     if named.is_empty() {

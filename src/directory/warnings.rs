@@ -1,4 +1,4 @@
-//! What an operator should look at in a snapshot.
+//! Warnings about a snapshot, for the operator.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -10,8 +10,7 @@ use crate::base::arn::AccountId;
 use crate::evaluator::{NamedPrincipal, strangers};
 
 impl Directory {
-    /// Why a provider must be removed that is the broker itself, which vouches for nobody here. `issuer` is
-    /// the broker as an issuer of tokens. None: no provider is.
+    /// Why a provider that names the broker's own issuer must be removed; `None` if there is none.
     pub fn own_provider(&self, issuer: Option<&str>) -> Option<String> {
         let provider = issuer.and_then(|issuer| self.provider_of(issuer))?;
         Some(format!(
@@ -20,9 +19,9 @@ impl Directory {
         ))
     }
 
-    /// What an operator should look at: whoever may do nothing because a policy is not here, roles
-    /// whose trust policy is not in force, and cross-account trust without an external id. A sentence
-    /// each, in the order of ARNs.
+    /// One sentence for each problem: resources that are denied everything because the document of
+    /// a policy is missing, roles whose trust policy is not in force, and trust in other accounts
+    /// without an external id. They are sorted by ARN.
     pub fn warnings(&self) -> Vec<String> {
         let mut roles: Vec<_> = self.roles().collect();
         roles.sort_by(|a, b| a.arn.cmp(&b.arn));
@@ -53,7 +52,7 @@ impl Directory {
         all.sort();
         all.extend(self.named_by_arn().into_iter().filter(|named| !named.is_here).map(|named| {
             let (role, principal) = (&named.role.arn, named.principal);
-            format!("role {role} names {principal} by ARN in its trust policy, and nobody here has that ARN: whoever gets it is meant; leave the entry out")
+            format!("the trust policy of role {role} names {principal}, but no user or role has that ARN: whoever gets it later is trusted; remove the entry")
         }));
         let arns = self.arns_of_principals(&roles);
         for role in &roles {
@@ -67,14 +66,17 @@ impl Directory {
             let gone: BTreeSet<&str> = ids.filter(|id| !arns.contains_key(id)).collect();
             all.extend(gone.into_iter().map(|id| {
                 format!(
-                    "role {} names {id} in its trust policy, a unique id that nobody here has: leave the entry out",
+                    "the trust policy of role {} names the unique id {id}, which no user or role has: remove the entry",
                     role.arn
                 )
             }));
         }
         for role in roles {
             if let Some(rule) = &role.closed {
-                all.push(format!("role {} lets in nobody: {rule}", role.arn));
+                all.push(format!(
+                    "role {} trusts nobody, because its trust policy breaks a rule: {rule}",
+                    role.arn
+                ));
             }
             let arn = |id: &str| arns.get(id).copied();
             let foreign = strangers::without_external_id(&role.trust, role.account.as_str(), arn);
@@ -87,7 +89,8 @@ impl Directory {
         all
     }
 
-    /// By unique id, the ARNs of the users and roles that the trust policies of these roles name so.
+    /// The ARNs of the users and roles that the trust policies of these roles name by unique id, by
+    /// that id.
     fn arns_of_principals(&self, roles: &[&Arc<Role>]) -> HashMap<&str, &str> {
         let wanted: HashSet<&str> = roles
             .iter()
@@ -108,9 +111,9 @@ impl Directory {
         all.filter(|(id, _)| wanted.contains(id)).collect()
     }
 
-    /// The principals of accounts that are here that trust policies name by ARN, in the order of the roles'
-    /// ARNs: rows of an earlier version, and of a time when the account was not here; of a file, principals
-    /// that it does not declare.
+    /// The principals of known accounts that trust policies name by ARN, sorted by the roles' ARNs.
+    /// These come from rows of an earlier version or from a time when the account was unknown, and
+    /// in a file they are principals that it does not declare.
     fn named_by_arn(&self) -> Vec<NamedByArn<'_>> {
         let mut all = Vec::new();
         for role in self.roles.values() {
@@ -142,8 +145,8 @@ impl Directory {
         all
     }
 
-    /// The ARNs of the roles whose trust policies name somebody of an account in the store by ARN, and should
-    /// do so by unique id.
+    /// The ARNs of the roles whose trust policies name principals of known accounts by ARN and
+    /// should name them by unique id.
     pub fn bindable(&self) -> Vec<String> {
         let named = self.named_by_arn().into_iter();
         let mut roles: Vec<String> = named.map(|named| named.role.arn.to_string()).collect();
@@ -152,24 +155,24 @@ impl Directory {
     }
 }
 
-/// A principal that a trust policy names by ARN although its account is in the store.
+/// A principal that a trust policy names by ARN although its account is in the directory.
 struct NamedByArn<'a> {
     role: &'a Arc<Role>,
     principal: &'a str,
-    /// Whether somebody has the ARN.
+    /// Whether a user or role has the ARN.
     is_here: bool,
 }
 
-/// What is said of somebody who is attached to a policy of AWS's whose document is not here.
+/// The warning about a resource with an AWS managed policy whose document is missing.
 pub fn closed_warning(owner: &str, policy_arn: &str) -> String {
     format!(
-        "{owner} may do nothing: the document of `{policy_arn}` is not here, and it may deny anything; import the policy (a deprecated one with a document of your own) or detach it"
+        "{owner} is denied everything: the document of its policy `{policy_arn}` is missing and could deny anything; import the policy (for a deprecated one, with a document of your own) or detach it"
     )
 }
 
-/// What is said of a role that another account's principal may assume without an external id.
+/// The warning about a role that a principal of another account may assume without an external id.
 pub fn external_id_warning(role: &str, principal: &str) -> String {
     format!(
-        "role {role} trusts {principal} of another account without an sts:ExternalId: if that account acts for others, any of them may ask it to assume this role"
+        "role {role} trusts {principal} of another account without a condition on sts:ExternalId: if that account acts for others, any of them may have it assume this role"
     )
 }

@@ -1,5 +1,5 @@
-//! The claims of a verified ID token to a [`FederatedIdentity`]: OpenID Connect Core 1.0 section
-//! 3.1.3.7. It knows no keys and asks nobody.
+//! Turns the claims of a verified ID token into a [`FederatedIdentity`]: OpenID Connect Core 1.0
+//! section 3.1.3.7. It knows no keys and calls no provider.
 
 use std::sync::Arc;
 
@@ -13,19 +13,19 @@ use crate::error::Error;
 use crate::proof::jwt::{Flat, Rounded, Verified};
 use crate::session::token;
 
-/// How far a provider's clock may be ahead of ours, in seconds.
+/// How many seconds a provider's clock may be ahead of ours.
 const PROVIDER_AHEAD_SECONDS: i64 = 60;
-/// Where a token carries session tags, and who stands behind the session: IAM User Guide, "Pass
-/// session tags in AWS STS" and "Monitor and control actions taken with assumed roles".
+/// The claims for session tags and the source identity: IAM User Guide, "Pass session tags in AWS
+/// STS" and "Monitor and control actions taken with assumed roles".
 const TAGS: &str = "https://aws.amazon.com/tags";
 const SOURCE_IDENTITY: &str = "https://aws.amazon.com/source_identity";
-/// Where a token says which roles it is good for, and no others, by their ARNs.
+/// The claim with the ARNs of the only roles for which the token is valid.
 const ROLES: &str = "https://aws.amazon.com/roles";
 
-/// What whoever shows an unknown provider's token reads, and whoever shows a forged one.
+/// The text of the refusal, which is the same for a token of an unknown provider and a forged one.
 const NOT_VOUCHED: &str = "The web identity token that was passed is not one that an identity provider of the role's account vouches for";
 
-/// The refusal of a token that nobody vouches for.
+/// The refusal of a token for which no provider of the role's account vouches.
 pub(crate) fn not_vouched(reason: Reason) -> Box<Unproven> {
     Unproven::because(Error::InvalidIdentityToken(NOT_VOUCHED.to_owned()), reason)
 }
@@ -34,10 +34,10 @@ fn invalid(text: &str, reason: Reason) -> Box<Unproven> {
     Unproven::because(Error::InvalidIdentityToken(text.to_owned()), reason)
 }
 
-/// What a verified token says of its bearer, if all of it is in order now.
+/// Reads the identity from a verified token, if all of its claims are valid now.
 ///
 /// # Errors
-/// InvalidIdentityToken or ExpiredTokenException, each with a reason.
+/// `InvalidIdentityToken` or `ExpiredTokenException`, with the reason for the audit log.
 pub fn identity(
     token: Verified,
     provider: Arc<OidcProvider>,
@@ -51,7 +51,8 @@ pub fn identity(
         .ok_or_else(|| invalid("The token has no `sub`", Reason::NoSubject))?
         .to_owned();
     let audience = audience(&token, &provider)?;
-    // A logout token has events; Keycloak's access and refresh tokens say what they are in the claims.
+    // A logout token has events. Keycloak's access and refresh tokens state their type in the claim
+    // `typ`.
     let kind = token.text("typ").unwrap_or("ID");
     if token.claims().contains_key("events") || !["ID", "JWT"].contains(&kind) {
         return Err(invalid(
@@ -62,7 +63,7 @@ pub fn identity(
     let claims = token.flattened();
     let claims = claims.ok_or_else(|| {
         invalid(
-            "Two claims of the token differ in case only",
+            "Two claims of the token differ only in case",
             Reason::AmbiguousClaims,
         )
     })?;
@@ -90,7 +91,7 @@ pub fn identity(
     })
 }
 
-/// The claims as condition keys: each under the provider's URL without its scheme.
+/// The claims as condition keys, prefixed with the provider's URL without its scheme.
 fn keys(
     provider: &OidcProvider,
     token: &Verified,
@@ -103,7 +104,8 @@ fn keys(
         .into_iter()
         .map(|(path, value)| (format!("{issuer}:{path}"), value))
         .collect();
-    // As AWS has it: whom the token was given to stands for its audience, which is the other key.
+    // As in AWS, `aud` is the client to which the token was issued, and `oaud` the token's
+    // audience.
     let audiences = token.texts("aud").unwrap_or_default();
     let audiences = match audiences.as_slice() {
         [] => None,
@@ -117,7 +119,7 @@ fn keys(
     keys
 }
 
-/// What a session of a token carries of it.
+/// The part of the token that its session carries.
 fn remembered(subject: &str, audience: &str, methods: Option<&Flat>) -> token::WebIdentity {
     let (authentication_methods, methods_are_a_list) = match methods {
         None => (Vec::new(), false),
@@ -132,7 +134,7 @@ fn remembered(subject: &str, audience: &str, methods: Option<&Flat>) -> token::W
     }
 }
 
-/// A session token carries them: they have a limit.
+/// Checks the length of the claim `amr`, because the session token carries it.
 fn check_methods(methods: Option<&Flat>) -> Result<(), Box<Unproven>> {
     let length = match methods {
         None => 0,
@@ -141,14 +143,14 @@ fn check_methods(methods: Option<&Flat>) -> Result<(), Box<Unproven>> {
     };
     if length > MAX_METHODS {
         return Err(invalid(
-            "The claim `amr` of the token is too long: 1,024 bytes are taken",
+            "The claim `amr` of the token is longer than 1,024 bytes",
             Reason::MethodsTooLong,
         ));
     }
     Ok(())
 }
 
-/// Whether the provider, as the directory has it now, would take the token now.
+/// Checks that the provider's current entry in the directory accepts the token now.
 pub(super) fn still_good(
     provider: &OidcProvider,
     token: &Verified,
@@ -161,7 +163,8 @@ pub(super) fn still_good(
     Ok(())
 }
 
-/// A provider as the directory has it now, if the key that was found for it before is still its own.
+/// The provider's current entry in the directory, if the keys that were used for the earlier one
+/// are still its keys.
 pub(crate) fn as_it_is_now<'d>(
     asked: &OidcProvider,
     directory: &'d Directory,
@@ -181,12 +184,13 @@ pub(crate) fn as_it_is_now<'d>(
     Ok(provider)
 }
 
-/// When a token was issued and when it expires; it is good now.
+/// Checks that a token is valid now. Returns when it was issued and when it expires, in seconds
+/// since 1970.
 fn times(token: &Verified, now: Timestamp) -> Result<(i64, i64), Box<Unproven>> {
     let time = |claim, rounded| {
         token.seconds(claim, rounded).map_err(|_| {
             invalid(
-                "A time in the token is not a number of seconds",
+                "The times in the token must be numbers of seconds since 1970",
                 Reason::Times,
             )
         })
@@ -212,8 +216,9 @@ fn times(token: &Verified, now: Timestamp) -> Result<(i64, i64), Box<Unproven>> 
     Ok((issued_at, expires_at))
 }
 
-/// Whom a token is for: OpenID Connect Core 1.0 section 3.1.3.7. Of several audiences it must be for
-/// us alone, or say whom it was given to.
+/// The audience of a token: OpenID Connect Core 1.0 section 3.1.3.7. If there are several
+/// audiences, all must be client ids of the provider, or `azp` must name the client to which the
+/// token was issued.
 fn audience(token: &Verified, provider: &OidcProvider) -> Result<String, Box<Unproven>> {
     let audiences = token.texts("aud").unwrap_or_default();
     let ours = |audience: &str| provider.client_ids.iter().any(|id| id == audience);
@@ -247,7 +252,7 @@ fn asked(token: &Verified) -> Result<Asked, Error> {
     })
 }
 
-/// `{"principal_tags": {"Team": ["blue"]}, "transitive_tag_keys": ["Team"]}`
+/// Reads `{"principal_tags": {"Team": ["blue"]}, "transitive_tag_keys": ["Team"]}`.
 fn session_tags(token: &Verified) -> Result<(Vec<Tag>, Vec<String>), Error> {
     let bad = || malformed(TAGS);
     let Some(claim) = token.claims().get(TAGS) else {
@@ -310,15 +315,15 @@ fn roles(token: &Verified) -> Result<Option<Vec<String>>, Error> {
 }
 
 fn malformed(claim: &str) -> Error {
-    Error::InvalidIdentityToken(format!("The claim `{claim}` is not as it should be"))
+    Error::InvalidIdentityToken(format!("The claim `{claim}` of the token is malformed"))
 }
 
-/// What marks a token of a provider whose tokens are good once.
+/// The record of the use of a token whose provider's tokens are valid only once.
 fn once(token: &Verified, issued_at: i64, expires_at: i64) -> Result<Once, Error> {
     let id = token
         .text("jti")
         .filter(|id| !id.is_empty() && id.len() <= 1_024);
-    let missing = "The token has no `jti`, which this provider's must have";
+    let missing = "The token has no `jti`, which tokens of this provider must have";
     Ok(Once {
         id: id
             .ok_or_else(|| Error::InvalidIdentityToken(missing.into()))?

@@ -67,7 +67,7 @@ async fn cf_04_everybody_without_a_condition_is_refused_by_role_rule_and_tag() {
                 "{error}"
             );
             assert!(
-                error.contains("lets in everybody: its Principal is `*`"),
+                error.contains("allows everybody: its Principal is `*`"),
                 "{error}"
             );
             assert!(error.contains("`brevet:public` = `true`"), "{error}");
@@ -280,7 +280,7 @@ async fn oi_03_a_role_for_everybody_is_none_for_the_tenants_of_a_shared_issuer()
     );
     let error = planned(&hand, &file).await.unwrap_err().to_string();
     assert!(
-        error.contains("built in to AWS") && error.contains("https://accounts.google.com"),
+        error.contains("built into AWS") && error.contains("https://accounts.google.com"),
         "{error}"
     );
 }
@@ -323,7 +323,7 @@ async fn a_role_of_the_store_that_breaks_a_younger_rule_lets_in_nobody_and_the_r
     let warnings = directory.warnings();
     assert!(
         warnings.iter().any(|w| w.contains(ROLE)
-            && w.contains("lets in nobody")
+            && w.contains("trusts nobody")
             && w.contains("brevet:public"))
     );
     // The tag is all that it takes.

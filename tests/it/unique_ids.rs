@@ -384,7 +384,7 @@ async fn a_file_with_a_fault_changes_nothing_and_the_fault_is_named() {
             short,
             [
                 "UserDetailList[0] alice",
-                "16 to 128 letters and digits; left out, one is made",
+                "16 to 128 letters and digits; leave it out to have one generated",
             ],
         ),
     ] {

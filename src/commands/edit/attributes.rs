@@ -1,5 +1,5 @@
-//! Single fields: a role's trust policy, a description, a duration, a key's status, the role of an
-//! instance profile, an account's alias.
+//! Single fields of resources: a role's trust policy, descriptions, the session duration, a key's
+//! status, the role of an instance profile, and an account's alias.
 
 use super::{parse, remove_from, unfit};
 use crate::commands::CommandError;

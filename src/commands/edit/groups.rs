@@ -1,10 +1,11 @@
-//! Which groups a user is in. Names compare without regard to case.
+//! The groups of a user. Names are compared without regard to case.
 
 use super::{remove_from, unfit};
 use crate::commands::CommandError;
 use crate::directory::resource::Resource;
 
-/// Adding a user to a group that it is in already changes nothing: IAM API Reference, "AddUserToGroup".
+/// Adds a user to a group. It is not an error if the user is already in it: IAM API Reference,
+/// "AddUserToGroup".
 pub(super) fn add(resource: &mut Resource, name: &str) -> Result<(), CommandError> {
     let groups = of(resource)?;
     if !groups.iter().any(|g| g.eq_ignore_ascii_case(name)) {

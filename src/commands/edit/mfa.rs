@@ -1,4 +1,4 @@
-//! Whose an MFA device is.
+//! The assignment of MFA devices to users.
 
 use super::unfit;
 use crate::base::clock::Timestamp;

@@ -1,4 +1,4 @@
-//! Attached and inline policies, and the permissions boundary, of users, groups and roles.
+//! Attached policies, inline policies and permissions boundaries of users, groups and roles.
 
 use super::{parse, remove_from, unfit};
 use crate::base::arn::name_of;
@@ -6,7 +6,8 @@ use crate::commands::CommandError;
 use crate::directory::declaration::{Attached, Boundary, InlinePolicy};
 use crate::directory::resource::Resource;
 
-/// Attaching a policy that is attached already changes nothing: IAM API Reference, "AttachRolePolicy".
+/// Attaches a policy. It is not an error if it is already attached: IAM API Reference,
+/// "AttachRolePolicy".
 pub(super) fn attach(resource: &mut Resource, arn: &str) -> Result<(), CommandError> {
     let list = attached(resource)?;
     if !list.iter().any(|a| a.policy_arn == arn) {

@@ -1,4 +1,4 @@
-//! Another name or path of a user or group, and what refers to it by the old one.
+//! New names and paths of users and groups, and the resources that refer to them.
 
 use super::unfit;
 use crate::base::arn::IamArn;
@@ -26,7 +26,7 @@ pub(super) fn rename(
     Ok(())
 }
 
-/// What referred to a resource by its old name refers to it by the new one.
+/// Updates the references from `referrer` to a resource that was renamed from `old` to `new`.
 pub(in crate::parts::commands) fn follow(referrer: &mut Resource, old: &Resource, new: &Resource) {
     match (referrer, old, new) {
         (Resource::User(user), Resource::Group(old), Resource::Group(new)) => {

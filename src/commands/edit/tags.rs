@@ -1,4 +1,5 @@
-//! Tags. Keys compare without regard to case, and keep the case of whoever wrote them last.
+//! Tags. Keys are compared without regard to case, and keep the case in which they were last
+//! written.
 
 use super::unfit;
 use crate::commands::CommandError;
@@ -20,7 +21,7 @@ pub(super) fn set(resource: &mut Resource, tags: &[(String, String)]) -> Result<
     Ok(())
 }
 
-/// A key that is not there is no error: IAM API Reference, "UntagRole".
+/// Removes tags. It is not an error if a key does not exist: IAM API Reference, "UntagRole".
 pub(super) fn remove(resource: &mut Resource, keys: &[String]) -> Result<(), CommandError> {
     of(resource)?.retain(|t| !keys.iter().any(|k| t.key.eq_ignore_ascii_case(k)));
     Ok(())

@@ -37,7 +37,7 @@ pub(super) fn delete(resource: &mut Resource, id: &str) -> Result<(), CommandErr
     let policy = of(resource)?;
     if policy.default_version_id.as_deref() == Some(id) {
         return Err(CommandError::DeleteConflict(format!(
-            "version {id} is the one in force"
+            "version {id} is the default version: set another default version first"
         )));
     }
     remove_from(&mut policy.policy_version_list, |v| v.version_id == id, id)

@@ -1,4 +1,4 @@
-//! The directory as it will be when an import is done, as far as resources say something of each other.
+//! The directory as it will be after an import, as far as resources refer to each other.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,31 +11,31 @@ use crate::directory::resource::{Kind, Name, Resource, folded};
 use crate::directory::{Role, check_everybody, closed_warning, external_id_warning};
 use crate::evaluator::strangers;
 
-/// What the store will hold when an import is done, as far as things say something of each other.
+/// The resources that the store will hold after an import, as far as they refer to each other.
 #[derive(Default)]
 pub(super) struct After {
     names: HashSet<Name>,
-    /// By kind and folded name.
+    /// Names by kind and folded name.
     folded: HashMap<(Kind, String), Name>,
     unique_ids: HashMap<String, Name>,
-    /// By ARN, the unique ids of users and roles.
+    /// The unique ids of users and roles, by ARN.
     ids: HashMap<String, String>,
-    /// ARNs of OpenID Connect providers.
+    /// The ARNs of OpenID Connect providers.
     providers: Vec<String>,
-    /// Who refers to which policy of AWS's.
+    /// Resources with an AWS managed policy, and its ARN.
     of_aws: Vec<(Name, String)>,
-    /// How many access keys and MFA devices each user has, by kind and the user's ARN.
+    /// The number of access keys and MFA devices of each user, by kind and the user's ARN.
     of_users: HashMap<(Kind, String), usize>,
 }
 
 impl After {
     /// # Errors
-    /// When something else is declared or stays that has its name or its unique id: names both.
+    /// If a declared or remaining resource has the same name or unique id; the error names both.
     pub fn put(&mut self, thing: &Resource) -> Result<(), CommandError> {
         let name = thing.name();
         if !self.names.insert(name.clone()) {
             return Err(CommandError::Validation(format!(
-                "{name} is declared twice"
+                "{name} is declared more than once"
             )));
         }
         let same = |what: &str, other: &Name| {
@@ -45,7 +45,7 @@ impl After {
             .folded
             .insert((name.kind, thing.folded()), name.clone())
         {
-            return Err(same("the same name (without regard to case)", &other));
+            return Err(same("the same name, ignoring case", &other));
         }
         if let Some(id) = thing.unique_id().filter(|id| !id.is_empty())
             && let Some(other) = self.unique_ids.insert(id.to_owned(), name.clone())
@@ -70,7 +70,7 @@ impl After {
         Ok(())
     }
 
-    /// How a row names a principal; `bound` gets the unique id and the ARN.
+    /// How a row names a principal. The unique id and the ARN are added to `bound`.
     pub fn resolve(&self, named: &Named<'_>, bound: &mut Vec<(String, String)>) -> Resolved {
         if !self
             .names
@@ -95,7 +95,7 @@ impl After {
         }
     }
 
-    /// The ARN of whoever will have a unique id.
+    /// The ARN of the user or role that will have a unique id.
     fn arn(&self, id: &str) -> Option<&str> {
         let name = self
             .unique_ids
@@ -104,7 +104,8 @@ impl After {
         name.map(|name| name.id.as_str())
     }
 
-    /// A role before and after, with ARNs in its trust policy for the unique ids of those who will be here.
+    /// A role before and after the import, with ARNs in place of the unique ids in its trust
+    /// policy.
     pub fn readable(&self, old: &Resource, new: &Resource) -> Option<Box<(Resource, Resource)>> {
         let show = |thing: &Resource| {
             let Resource::Role(role) = thing else {
@@ -119,20 +120,22 @@ impl After {
         Some(Box::new((show(old)?, show(new)?)))
     }
 
-    /// What is most likely not meant in a role.
+    /// Warnings about a role that was probably not meant to be as it is.
     ///
     /// # Errors
-    /// When it lets in the tenants of a shared issuer without saying which.
+    /// If the role allows the tenants of a shared issuer without saying which.
     pub fn look_at(&self, role: &Role) -> Result<Vec<String>, CommandError> {
         if strangers::names_everybody(&role.trust) {
             let providers: Vec<&str> = self.providers.iter().map(String::as_str).collect();
             let place = format!("role {}: AssumeRolePolicyDocument", role.arn);
             check_everybody(&place, &role.arn, &role.trust, &providers).map_err(refused)?;
         }
-        let tags = role
-            .overridden
-            .iter()
-            .map(|tag| format!("role {} lets in strangers by its tag {tag}", role.arn));
+        let tags = role.overridden.iter().map(|tag| {
+            format!(
+                "role {} may be assumed by strangers because of its tag {tag}",
+                role.arn
+            )
+        });
         let foreign =
             strangers::without_external_id(&role.trust, role.account.as_str(), |id| self.arn(id));
         let foreign = foreign
@@ -141,7 +144,7 @@ impl After {
         Ok(tags.chain(foreign).collect())
     }
 
-    /// Who will have a policy of AWS's whose document is not here.
+    /// Warnings about resources with an AWS managed policy whose document is missing.
     pub fn closed(&self) -> Vec<String> {
         let missing = self
             .of_aws
@@ -155,10 +158,10 @@ impl After {
     }
 }
 
-/// What is declared is judged beside what else is declared, and beside what stays.
+/// Declared resources are checked against the other declared resources and those that stay.
 impl Whole for &After {
-    /// A policy of AWS's may be missing: exports leave out deprecated ones, and a warning names whoever
-    /// has one ([`After::closed`]).
+    /// An AWS managed policy may be missing, because exports leave out deprecated ones;
+    /// [`After::closed`] warns about it.
     async fn has(&mut self, link: &Name) -> Result<bool, CommandError> {
         let folded = (link.kind, link.id.clone());
         Ok(self.names.contains(link)
@@ -168,7 +171,7 @@ impl Whole for &After {
 
     async fn others_of_user(&mut self, user_arn: &str, own: &Name) -> Result<usize, CommandError> {
         let count = self.of_users.get(&(own.kind, user_arn.to_owned()));
-        // The resource itself is among them.
+        // The count includes the resource itself.
         Ok(count.map_or(0, |count| count.saturating_sub(1)))
     }
 }

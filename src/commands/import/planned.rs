@@ -1,4 +1,4 @@
-//! One resource that an import changes: its doing, and how it is shown to people.
+//! One resource that an import changes: how the change is applied and shown.
 
 use std::time::Duration;
 
@@ -13,30 +13,30 @@ use crate::commands::{
 use crate::directory::resource::Resource;
 use crate::store::Writer;
 
-/// How long a difference may take to become a short one; after that it is any difference.
+/// The time limit for finding a short difference; after it, any difference will do.
 const DIFF_WITHIN: Duration = Duration::from_millis(500);
 
-/// One resource that is declared otherwise than it is.
+/// A resource whose declaration differs from the store.
 #[derive(Debug)]
 pub enum Planned {
-    /// It is declared and not there.
+    /// It is declared and does not exist.
     Create(Resource),
-    /// It is there and declared otherwise.
+    /// It exists and is declared differently.
     Update {
-        /// As it is.
+        /// The current content.
         old: Box<Resource>,
-        /// As it is declared.
+        /// The declared content.
         new: Box<Resource>,
-        /// The change that wrote what is there.
+        /// The version of the current content: the change that wrote it.
         version: i64,
-        /// Both as people read them, where rows say it otherwise.
+        /// Both contents with ARNs in place of unique ids, if they contain any.
         readable: Option<Box<(Resource, Resource)>>,
     },
-    /// It is there and not declared.
+    /// It exists and is not declared.
     Delete {
-        /// As it is.
+        /// The current content.
         old: Resource,
-        /// The change that wrote it.
+        /// The version of the current content: the change that wrote it.
         version: i64,
     },
 }
@@ -59,7 +59,7 @@ impl Planned {
             } => {
                 current(writer, &old.name(), Some(*version)).await?;
                 let name = new.name();
-                // Made anew under its name: what came from the old one ends.
+                // The resource was recreated under its name, so sessions of the old one end.
                 let remade = old.unique_id() != new.unique_id();
                 let ended = (remade || (old.is_active() && !new.is_active()))
                     .then(|| ends(old))
@@ -80,7 +80,7 @@ impl Planned {
         }
     }
 
-    /// For people: a line, and what differs in it.
+    /// Describes the change for people: one line, followed by the differences.
     pub fn describe(&self) -> String {
         match self {
             Self::Create(new) => format!("+ {}\n", new.name()),
@@ -107,7 +107,7 @@ impl Planned {
     }
 }
 
-/// A sealed secret says nothing to people but that it is another one.
+/// Shortens sealed secrets: people can only see that the secret is a different one.
 fn shown(value: Value) -> Value {
     match value {
         Value::String(text) => match text.strip_prefix("sealed ") {

@@ -1,6 +1,6 @@
 //! Long-term access keys.
 
-// The fields of declared forms are AWS's own, named and documented there.
+// The fields of the declared form are AWS's and are documented there.
 #![allow(missing_docs)]
 
 use std::sync::Arc;
@@ -21,7 +21,8 @@ use crate::proof::sigv4::SigningSecret;
 use crate::revocations::Selector;
 
 shape! {
-    /// A long-term access key. Its secret in clear (for import) or sealed under the master key.
+    /// A long-term access key, whose secret is in clear (for import) or sealed under the master
+    /// key.
     AccessKeyDetail {
         user_arn: String,
         access_key_id: String,
@@ -33,16 +34,16 @@ shape! {
     }
 }
 
-/// A long-term access key, compiled.
+/// A compiled long-term access key.
 #[derive(Debug)]
 pub struct AccessKey {
-    /// `AKIA…`
+    /// The id of the key, `AKIA…`.
     pub id: AccessKeyId,
-    /// What its holder signs with.
+    /// The secret with which the key's owner signs requests.
     pub secret: SigningSecret,
-    /// The user that it belongs to.
+    /// The ARN of the user to whom the key belongs.
     pub user_arn: Arc<str>,
-    /// An inactive key proves nothing.
+    /// Whether the key may be used. An inactive key is refused.
     pub active: bool,
 }
 
@@ -59,7 +60,7 @@ impl Declared for AccessKeyDetail {
         &self.access_key_id
     }
 
-    /// Ids of keys are told apart by case.
+    /// Access key ids are case-sensitive.
     fn folded(&self) -> String {
         self.access_key_id.clone()
     }
@@ -94,7 +95,7 @@ impl Declared for AccessKeyDetail {
 
     fn keep_what_is_left_out(&mut self, old: &Self) {
         keep(&mut self.create_date, &old.create_date);
-        // A key that was switched off is not switched on by a file that does not speak of it.
+        // A file that does not mention the status must not reactivate a key that was deactivated.
         keep(&mut self.status, &old.status);
     }
 
@@ -129,7 +130,7 @@ impl Declared for AccessKeyDetail {
                 ));
             }
         };
-        // Keys of a user share its ARN.
+        // All keys of a user share the allocation of its ARN.
         let user = directory.users.get(&self.user_arn);
         let user_arn = user.map_or_else(|| self.user_arn.as_str().into(), |u| u.arn.clone());
         directory.keys.put(AccessKey {
@@ -146,14 +147,14 @@ impl Declared for AccessKeyDetail {
     }
 }
 
-/// Long enough to be random, and no example of a manual.
+/// Checks that a secret is long enough to be random and is not an example from documentation.
 fn normal_secret(secret: &str) -> Result<Zeroizing<String>, &'static str> {
     if !(16..=128).contains(&secret.len()) || !secret.bytes().all(|b| b.is_ascii_graphic()) {
         return Err("must be 16 to 128 printable ASCII characters");
     }
     let first = secret.bytes().next();
     if secret.ends_with("EXAMPLEKEY") || secret.bytes().all(|b| Some(b) == first) {
-        return Err("is an example; make a random one");
+        return Err("is an example from documentation; generate a random one");
     }
     Ok(Zeroizing::new(secret.to_owned()))
 }

@@ -1,6 +1,6 @@
 //! Accounts.
 
-// The fields of declared forms are AWS's own, named and documented there.
+// The fields of the declared form are AWS's and are documented there.
 #![allow(missing_docs)]
 
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::directory::shape::shape;
 use crate::directory::{Directory, DirectoryError, fault};
 
 shape! {
-    /// An account.
+    /// An account and its alias.
     Account {
         account_id: String,
         account_alias: Option<String>,
@@ -25,7 +25,7 @@ impl Declared for Account {
         &self.account_id
     }
 
-    /// Aliases are unique among all accounts.
+    /// Account aliases are unique among all accounts.
     fn folded(&self) -> String {
         let alias = self.account_alias.as_ref();
         alias.map_or_else(|| self.account_id.clone(), |a| a.to_ascii_lowercase())
@@ -56,7 +56,7 @@ impl Declared for Account {
                 && !alias.ends_with('-')
         };
         if self.account_alias.as_deref().is_some_and(|a| !is_alias(a)) {
-            limits.invalid("AccountAlias must be 3 to 63 of a-z, 0-9 and single hyphens inside");
+            limits.invalid("AccountAlias must be 3 to 63 characters of a-z, 0-9 and hyphens, and must not begin or end with a hyphen");
         }
     }
 
@@ -64,7 +64,7 @@ impl Declared for Account {
         let Some(account) = AccountId::parse(&self.account_id) else {
             return Err(fault(how.place, "AccountId must be twelve digits"));
         };
-        // The snapshot of a command or an import is made to judge one resource.
+        // The snapshot of a command or import exists only to check one resource.
         if !matches!(how.source, Source::Declared) {
             Arc::make_mut(&mut directory.accounts).insert(account);
         }

@@ -1,6 +1,6 @@
 //! Groups.
 
-// The fields of declared forms are AWS's own, named and documented there.
+// The fields of the declared form are AWS's and are documented there.
 #![allow(missing_docs)]
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::directory::table::Keyed;
 use crate::directory::{Directory, DirectoryError};
 
 shape! {
-    /// A group.
+    /// A group with its policies.
     GroupDetail {
         path: Option<String>,
         group_name: String,
@@ -29,10 +29,10 @@ shape! {
     }
 }
 
-/// A group, compiled.
+/// A compiled group.
 #[derive(Debug)]
 pub(in crate::parts::directory) struct Group {
-    /// `ACCOUNT/name` in lower case, as users name it.
+    /// `ACCOUNT/name` in lower case, by which users refer to the group.
     pub folded: Arc<str>,
     pub policies: EntityPolicies,
 }

@@ -1,6 +1,6 @@
-//! Instance profiles. A snapshot has none: nothing that is asked of the broker needs them.
+//! Instance profiles. A snapshot does not contain them, because no decision depends on them.
 
-// The fields of declared forms are AWS's own, named and documented there.
+// The fields of the declared form are AWS's and are documented there.
 #![allow(missing_docs)]
 
 use crate::base::arn::account_of;
@@ -13,8 +13,8 @@ use crate::directory::shape::{Document, Ignored, Tag, shape};
 use crate::directory::{Directory, DirectoryError, fault};
 
 shape! {
-    /// An instance profile; it holds one role at the most. In an account's export it stands inside
-    /// its role, with the role inside it once more.
+    /// An instance profile, which has at most one role. In an account's export it is inside its
+    /// role, and the role is repeated inside it.
     InstanceProfile {
         path: Option<String>,
         instance_profile_name: String,
@@ -22,13 +22,13 @@ shape! {
         arn: String,
         create_date: Option<String>,
         roles: Vec<ProfileRole>,
-        /// AWS's export does not say; none: as they are.
+        /// The tags; `None` leaves them as they are, since AWS's export does not contain them.
         tags: Option<Vec<Tag>>,
     }
 }
 
 shape! {
-    /// The role in an instance profile: only its name counts.
+    /// The role in an instance profile. Only its name is used.
     ProfileRole {
         path: Option<String>,
         role_name: String,
@@ -120,7 +120,7 @@ impl Declared for InstanceProfile {
         identity_arn(how.place, arn, "instance-profile", name)?;
         unique_id(how.place, &self.instance_profile_id)?;
         if self.roles.len() > ROLES_PER_INSTANCE_PROFILE {
-            return Err(fault(how.place, "Roles must have one member at the most"));
+            return Err(fault(how.place, "Roles must have at most one member"));
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
-//! TOTP devices.
+//! TOTP devices for multi-factor authentication.
 
-// The fields of declared forms are AWS's own, named and documented there.
+// The fields of the declared form are AWS's and are documented there.
 #![allow(missing_docs)]
 
 use zeroize::Zeroizing;
@@ -19,7 +19,8 @@ use crate::directory::table::Keyed;
 use crate::directory::{Directory, DirectoryError, fault};
 
 shape! {
-    /// A TOTP device; without `UserArn` it is nobody's yet. Its seed in clear (for import) or sealed under the master key.
+    /// A TOTP device, which is unassigned without a `UserArn`. Its seed is in clear (for import) or
+    /// sealed under the master key.
     MfaDeviceDetail {
         serial_number: String,
         user_arn: String,
@@ -37,28 +38,28 @@ shape! {
     }
 }
 
-/// A TOTP device, compiled.
+/// A compiled TOTP device.
 #[derive(Debug)]
 pub struct MfaDevice {
-    /// `arn:aws:iam::ACCOUNT:mfa/NAME`, or a hardware serial number.
+    /// `arn:aws:iam::ACCOUNT:mfa/NAME`, or the serial number of a hardware device.
     pub serial_number: SerialNumber,
-    /// The user that it is assigned to, if any.
+    /// The ARN of the user to whom the device is assigned, if any.
     pub user_arn: Option<Box<str>>,
-    /// Base32.
+    /// The seed in Base32, without padding and in upper case.
     pub seed: Secret<String>,
-    /// Of the codes: 6 to 8.
+    /// The number of digits of its codes: 6 to 8.
     pub digits: u8,
-    /// Of the HMAC.
+    /// The hash function of the HMAC.
     algorithm: totp_rs::Algorithm,
-    /// When it was made, in seconds since 1970; 0: unknown.
+    /// When the device was created, in seconds since 1970; 0 if unknown.
     pub made_at: i64,
-    /// When it was assigned to its user.
+    /// When the device was assigned to its user.
     pub enable_date: Option<Box<str>>,
     pub tags: Box<[names::Tag]>,
 }
 
 impl MfaDevice {
-    /// What shows its codes, one for each 30 seconds. A device of a snapshot always has it.
+    /// The generator of its codes, one for each 30 seconds. Every device of a snapshot has one.
     pub fn totp(&self) -> Option<totp_rs::Totp> {
         let secret = totp_rs::Secret::try_from_base32(self.seed.expose()).ok()?;
         let builder = totp_rs::Builder::new()
@@ -82,7 +83,7 @@ impl Declared for MfaDeviceDetail {
         &self.serial_number
     }
 
-    /// A hardware device's serial number names no account: its user does.
+    /// The serial number of a hardware device contains no account, so its user's account counts.
     fn account(&self) -> &str {
         if self.user_arn.is_empty() {
             account_of(&self.serial_number)
@@ -121,7 +122,7 @@ impl Declared for MfaDeviceDetail {
         Ok(())
     }
 
-    /// A device that is given to somebody else is as new.
+    /// A device that is assigned to another user is treated as new.
     fn keep_what_is_left_out(&mut self, old: &Self) {
         if self.user_arn == old.user_arn {
             keep(&mut self.create_date, &old.create_date);
@@ -133,7 +134,7 @@ impl Declared for MfaDeviceDetail {
         let arn = IamArn::parse(&self.serial_number);
         if self.user_arn.is_empty() && arn.is_none_or(|arn| arn.kind != "mfa") {
             limits.invalid(
-                "SerialNumber must be `arn:aws:iam::ACCOUNT:mfa/NAME` while it is nobody's",
+                "SerialNumber must be `arn:aws:iam::ACCOUNT:mfa/NAME` as long as the device is not assigned to a user",
             );
         }
         limits.tags("TagsPerMFADevice", &self.tags);
@@ -174,7 +175,7 @@ impl Declared for MfaDeviceDetail {
         if compiled.totp().is_none() {
             return Err(fault(
                 format!("{place}: Base32StringSeed"),
-                "is no seed that codes can be made of",
+                "codes cannot be generated from this seed",
             ));
         }
         directory.mfa_devices.put(compiled);
@@ -186,11 +187,11 @@ impl Declared for MfaDeviceDetail {
     }
 }
 
-/// A TOTP seed as devices and sites print it, which is Base32 (RFC 4648 section 6) in either case, in
-/// groups, with hyphens, padded or not; as it is kept: bare, in upper case.
+/// Normalizes a TOTP seed to plain Base32 in upper case. Devices and sites show seeds as Base32
+/// (RFC 4648 section 6) in either case, in groups, with hyphens, and with or without padding.
 ///
 /// # Errors
-/// What is wrong with it, without a character of it.
+/// The rule that the text breaks. The message contains no character of it.
 pub fn normal_seed(text: &str) -> Result<Zeroizing<String>, &'static str> {
     let text = text.trim_ascii_end().trim_end_matches('=');
     let mut seed = Zeroizing::new(String::with_capacity(text.len()));
@@ -212,7 +213,7 @@ pub fn normal_seed(text: &str) -> Result<Zeroizing<String>, &'static str> {
         0..26 => Err("must have at least 16 bytes, which are 26 characters of Base32"),
         513.. => Err("must have at most 512 characters"),
         length if [1, 3, 6].contains(&(length % 8)) => {
-            Err("is cut off: no Base32 text has so many characters")
+            Err("is incomplete: Base32 text never has this number of characters")
         }
         _ => Ok(seed),
     }

@@ -1,6 +1,6 @@
 //! OpenID Connect providers.
 
-// The fields of declared forms are AWS's own, named and documented there.
+// The fields of the declared form are AWS's and are documented there.
 #![allow(missing_docs)]
 
 use serde_json::value::RawValue;
@@ -15,12 +15,12 @@ use crate::directory::{Directory, DirectoryError, fault};
 use crate::proof::jwt::KeySet;
 use crate::revocations::Selector;
 
-/// Why the broker is no provider of its own.
+/// Why the broker must not be declared as one of its own identity providers.
 pub const OWN_ISSUER: &str = "is this broker's own [web_identity] issuer: a session that exchanged its own token for \
      another session would lose its session policies, its chain and whatever revokes it; remove the provider";
 
-/// Whether a provider's URL names an issuer, however it is spelled: the scheme, the case of the host, the
-/// port of https and slashes at the end make no difference.
+/// Whether a provider's URL names an issuer. The scheme, the case of the host, the https port and
+/// trailing slashes are ignored.
 pub fn is_issuer(url: &str, issuer: &str) -> bool {
     fn parts(url: &str) -> (String, &str) {
         let rest = url
@@ -39,19 +39,21 @@ pub fn is_issuer(url: &str, issuer: &str) -> bool {
 }
 
 shape! {
-    /// As `aws iam get-open-id-connect-provider` prints it, with `Arn`; and what Brevet adds.
+    /// The output of `aws iam get-open-id-connect-provider` with the `Arn`, and Brevet's own
+    /// fields.
     OidcProviderDetail {
         arn: String,
         url: String,
         #[serde(rename = "ClientIDList")]
         client_id_list: Vec<String>,
-        /// Kept, not used: the connection's certificate must be good for the public roots, or for the CA.
+        /// Kept but not used: the certificate of the connection must be valid for the public roots
+        /// or for the given CA.
         thumbprint_list: Vec<String>,
-        /// PEM of the CA that signed the certificate of the provider's endpoints.
+        /// The PEM certificate of the CA that signed the certificates of the provider's endpoints.
         certificate_authority: Option<String>,
-        /// The keys themselves (RFC 7517), for a broker that cannot go and ask.
+        /// The provider's keys (RFC 7517), for a broker that cannot fetch them.
         json_web_key_set: Option<Box<RawValue>>,
-        /// Whether each token is good once, by its `jti`.
+        /// Whether each token is accepted only once, by its `jti`.
         one_time: Option<bool>,
         create_date: Option<String>,
         tags: Vec<Tag>,
@@ -61,26 +63,26 @@ shape! {
     }
 }
 
-/// An OpenID Connect provider, compiled.
+/// A compiled OpenID Connect provider.
 #[derive(Debug)]
 pub struct OidcProvider {
-    /// `arn:aws:iam::ACCOUNT:oidc-provider/HOST/PATH`
+    /// The ARN, `arn:aws:iam::ACCOUNT:oidc-provider/HOST/PATH`.
     pub arn: Box<str>,
-    /// The issuer, as its tokens name it: with its scheme.
+    /// The issuer as the provider's tokens name it, including the scheme.
     pub url: Box<str>,
     pub account: AccountId,
-    /// Whom its tokens must be for.
+    /// The client ids (audiences), one of which every token must name.
     pub client_ids: Box<[String]>,
-    /// Its keys, where they are declared and not asked for.
+    /// The provider's keys, if they are declared instead of fetched.
     pub keys: Option<KeySet>,
-    /// PEM of the CA of its endpoints.
+    /// The PEM certificate of the CA for the provider's endpoints.
     pub ca: Option<Box<[u8]>>,
-    /// Whether each of its tokens is good once.
+    /// Whether each token is accepted only once.
     pub one_time: bool,
 }
 
 impl OidcProvider {
-    /// Whether another declaration of it would be asked for its keys in the same way.
+    /// Whether the keys of another declaration would be fetched in the same way.
     pub fn asks_like(&self, other: &Self) -> bool {
         self.url == other.url && self.ca == other.ca
     }
@@ -143,13 +145,13 @@ impl Declared for OidcProviderDetail {
             let rule = "Arn must be `arn:aws:iam::ACCOUNT:oidc-provider/NAME`";
             return Err(fault(place, rule));
         };
-        // AWS's own listing leaves the scheme out.
+        // AWS's own listing leaves out the scheme.
         let url = match self.url.split_once("://") {
             Some(_) => self.url.clone(),
             None => format!("https://{}", self.url),
         };
         let Some(name) = provider_name(&url) else {
-            let rule = "must be `https://HOST/PATH` without user, query and fragment (or http:// on this machine), HOST more than one word";
+            let rule = "must be `https://HOST/PATH` without user, query or fragment, and HOST must contain a dot (`http://` is accepted only for this machine)";
             return Err(fault(format!("{place}: Url"), rule));
         };
         let arn = format!("arn:aws:iam::{account}:oidc-provider/{name}");
@@ -161,9 +163,9 @@ impl Declared for OidcProviderDetail {
             .map(|text| KeySet::parse(text.get().as_bytes()))
             .transpose();
         let keys_fault = |rule: &str| fault(format!("{place}: JsonWebKeySet"), rule);
-        let keys = keys.map_err(|_| keys_fault("must be a JSON Web Key Set"))?;
+        let keys = keys.map_err(|_| keys_fault("must be a JSON Web Key Set (RFC 7517)"))?;
         if keys.as_ref().is_some_and(KeySet::is_empty) {
-            return Err(keys_fault("must have a key that can be used"));
+            return Err(keys_fault("must have at least one supported key"));
         }
         let ca = self.certificate_authority.as_ref();
         directory.oidc_providers.put(OidcProvider {
@@ -183,19 +185,18 @@ impl Declared for OidcProviderDetail {
     }
 }
 
-/// The name of a provider in its ARN: its URL without the scheme. None for a URL that no provider
-/// can have.
+/// The name of a provider in its ARN: its URL without the scheme. `None` if the URL is not allowed.
 fn provider_name(url: &str) -> Option<&str> {
     let name = url
         .strip_prefix("https://")
         .or_else(|| url.strip_prefix("http://").filter(|name| is_loopback(name)))?;
     let legal = |b: u8| b.is_ascii_alphanumeric() || b"-._~:/[]%".contains(&b);
-    // Claims are condition keys under this name, which must not be that of a service.
+    // Claims become condition keys with this name as prefix, which must not be that of a service.
     let is_distinct = !name.starts_with('/') && name.contains(['.', '/', ':']);
     (is_distinct && name.bytes().all(legal)).then_some(name)
 }
 
-/// Whether a URL's authority and path are of this machine.
+/// Whether the authority of a URL names this machine. `rest` is the URL without its scheme.
 fn is_loopback(rest: &str) -> bool {
     let authority = rest.split('/').next().unwrap_or_default();
     let host = authority

@@ -1,6 +1,6 @@
-//! Managed policies with their versions.
+//! Managed policies and their versions.
 
-// The fields of declared forms are AWS's own, named and documented there.
+// The fields of the declared form are AWS's and are documented there.
 #![allow(missing_docs)]
 
 use std::sync::Arc;
@@ -32,7 +32,7 @@ shape! {
         create_date: Option<String>,
         update_date: Option<String>,
         policy_version_list: Vec<PolicyVersion>,
-        /// AWS's export does not say; none: as they are.
+        /// The tags; `None` leaves them as they are, since AWS's export does not contain them.
         tags: Option<Vec<Tag>>,
     }
 }
@@ -47,7 +47,7 @@ shape! {
     }
 }
 
-/// A managed policy, in its default version.
+/// A compiled managed policy: its default version.
 #[derive(Debug)]
 pub(in crate::parts::directory) struct ManagedPolicy {
     pub arn: Arc<str>,
@@ -99,7 +99,7 @@ impl Declared for ManagedPolicyDetail {
     fn drop_what_is_observed(&mut self) {
         self.attachment_count = None;
         self.permissions_boundary_usage_count = None;
-        // Where both say which version is in force, one of them does.
+        // If both fields name a default version, the id is used.
         if self.default_version_id.is_none() {
             let mut versions = self.policy_version_list.iter();
             let default = versions.find(|v| v.is_default_version);
@@ -116,7 +116,7 @@ impl Declared for ManagedPolicyDetail {
         Ok(())
     }
 
-    /// AWS's `ManagedPolicyDetail` has no tags.
+    /// AWS's `ManagedPolicyDetail` has no tags, so they are kept.
     fn keep_what_is_left_out(&mut self, old: &Self) {
         keep(&mut self.policy_id, &old.policy_id);
         keep(&mut self.create_date, &old.create_date);
@@ -125,7 +125,7 @@ impl Declared for ManagedPolicyDetail {
 
     fn check(&self, limits: &mut Limits<'_>) {
         let versions = self.policy_version_list.iter();
-        // AWS's own policies are named by AWS and keep to no quota of its customers.
+        // AWS managed policies are not bound to the naming rules and quotas of customers.
         if !is_aws_managed(&self.arn) {
             let name = (self.policy_name.as_str(), 128);
             limits.named("policy", &self.arn, self.path.as_deref(), name);
@@ -157,7 +157,7 @@ impl Declared for ManagedPolicyDetail {
         let (Some(version), None) = (versions.next(), versions.next()) else {
             return Err(fault(
                 format!("{place}: PolicyVersionList"),
-                "exactly one version must be the default one",
+                "exactly one version must be the default version",
             ));
         };
         let kind = if aws_managed {
@@ -178,7 +178,7 @@ impl Declared for ManagedPolicyDetail {
         directory.managed.remove(id);
     }
 
-    /// AWS's own policies may be missing; whoever has one may then do nothing.
+    /// AWS managed policies may be missing; they then deny everything.
     fn is_in(directory: &Directory, id: &str) -> bool {
         directory.managed.get(id).is_some() || is_aws_managed(id)
     }

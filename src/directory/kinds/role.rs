@@ -1,6 +1,6 @@
 //! Roles.
 
-// The fields of declared forms are AWS's own, named and documented there.
+// The fields of the declared form are AWS's and are documented there.
 #![allow(missing_docs)]
 
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::revocations::Selector;
 use crate::session::durations;
 
 shape! {
-    /// A role.
+    /// A role with its policies.
     RoleDetail {
         path: Option<String>,
         role_name: String,
@@ -41,38 +41,39 @@ shape! {
         permissions_boundary: Option<Boundary>,
         tags: Vec<Tag>,
         role_last_used: Ignored,
-        /// In seconds, 3,600 to 129,600.
+        /// In seconds, from 3,600 to 129,600; 3,600 by default.
         max_session_duration: Option<i64>,
         max_signin_session_duration: Ignored,
         source_role_template: Ignored,
     }
 }
 
-/// A role, compiled.
+/// A compiled role.
 #[derive(Debug)]
 pub struct Role {
-    /// `arn:aws:iam::ACCOUNT:role/PATH/NAME`
+    /// The ARN, `arn:aws:iam::ACCOUNT:role/PATH/NAME`.
     pub arn: Box<str>,
-    /// Without its path; unique in its account.
+    /// The name without its path, unique in the account.
     pub name: Box<str>,
-    /// `AROA…`
+    /// The unique id, `AROA…`.
     pub id: Box<str>,
     pub account: AccountId,
-    /// Who may assume it.
+    /// The trust policy, which says who may assume the role.
     pub trust: Policy,
-    /// What its sessions may do.
+    /// The policies and the boundary of the role's sessions.
     pub(in crate::parts::directory) policies: EntityPolicies,
     pub tags: Box<[names::Tag]>,
-    /// 3,600 to 129,600 s.
+    /// The maximum session duration, from 1 to 36 hours.
     pub max_session: Duration,
-    /// Rules that tags of the role override: `brevet:public` = `true`.
+    /// The tags of the role that override a rule about strangers, such as `brevet:public = true`.
     pub overridden: Box<[String]>,
-    /// Why its trust policy is not in force and lets in nobody: it was stored before a rule that it breaks.
+    /// Why the trust policy is not in force and the role trusts nobody: the policy breaks a rule
+    /// that is newer than the stored row.
     pub closed: Option<Box<str>>,
 }
 
 impl Role {
-    /// A role that trusts nobody.
+    /// A role that trusts nobody; see [`Directory::decoy`].
     pub(in crate::parts::directory) fn decoy() -> Result<Self, DirectoryError> {
         let trust = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::000000000000:user/nobody"},"Action":"sts:AssumeRole","Condition":{"StringEquals":{"sts:ExternalId":"never"}}}]}"#;
         Ok(Self {
@@ -159,7 +160,7 @@ impl Declared for RoleDetail {
         Ok(())
     }
 
-    /// AWS's `RoleDetail` has neither a description nor a session duration.
+    /// AWS's `RoleDetail` has neither a description nor a session duration, so they are kept.
     fn keep_what_is_left_out(&mut self, old: &Self) {
         keep_id(&mut self.role_id, &old.role_id);
         keep(&mut self.create_date, &old.create_date);
@@ -197,7 +198,7 @@ impl Declared for RoleDetail {
         unique_id(place, &self.role_id)?;
         let seconds = self.max_session_duration.unwrap_or(3_600);
         if !(3_600..=129_600).contains(&seconds) {
-            let rule = format!("{seconds} is not from 3600 to 129600 seconds");
+            let rule = format!("must be from 3600 to 129600 seconds, not {seconds}");
             return Err(fault(format!("{place}: MaxSessionDuration"), rule));
         }
         let document = self.assume_role_policy_document.as_ref();
@@ -236,17 +237,17 @@ impl Declared for RoleDetail {
     }
 }
 
-/// The trust policy of a role as it is in force.
+/// The trust policy of a role that is in force.
 struct Trust {
     policy: Policy,
     /// The tags that override a rule.
     overridden: Vec<String>,
-    /// Why it lets in nobody.
+    /// Why the role trusts nobody, if its own trust policy is not in force.
     closed: Option<Box<str>>,
 }
 
-/// Judges whom a trust policy lets in. A role of the store that lets in strangers by a rule that is
-/// younger than its row lets in nobody.
+/// Checks whom a trust policy allows. A stored role that would let strangers in by a rule that is
+/// newer than its row trusts nobody instead.
 fn judged(
     mut policy: Policy,
     tags: &[names::Tag],
@@ -270,8 +271,9 @@ fn judged(
     if !matches!(source, Source::Stored)
         && let Some((domain, instead)) = strangers::built_in_provider(&policy)
     {
-        let rule =
-            format!("`{domain}` is built in to AWS and not here: {instead}, and name its ARN");
+        let rule = format!(
+            "`{domain}` is built into AWS but not into Brevet: {instead}, and name the ARN of that provider"
+        );
         return Err(fault(place, rule));
     }
     Ok(Trust {

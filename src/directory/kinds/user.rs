@@ -1,6 +1,6 @@
 //! Users.
 
-// The fields of declared forms are AWS's own, named and documented there.
+// The fields of the declared form are AWS's and are documented there.
 #![allow(missing_docs)]
 
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::directory::{Directory, DirectoryError};
 use crate::revocations::Selector;
 
 shape! {
-    /// A user.
+    /// A user with its groups and policies.
     UserDetail {
         path: Option<String>,
         user_name: String,
@@ -34,19 +34,19 @@ shape! {
     }
 }
 
-/// A user, compiled.
+/// A compiled user.
 #[derive(Debug)]
 pub struct User {
-    /// `arn:aws:iam::ACCOUNT:user/PATH/NAME`
+    /// The ARN, `arn:aws:iam::ACCOUNT:user/PATH/NAME`.
     pub arn: Arc<str>,
-    /// Without its path.
+    /// The name without its path.
     pub name: Box<str>,
-    /// `AIDA…`
+    /// The unique id, `AIDA…`.
     pub id: Box<str>,
     pub account: AccountId,
-    /// What it may do, its groups' policies not included.
+    /// The user's own policies and boundary, without the policies of its groups.
     pub(in crate::parts::directory) policies: EntityPolicies,
-    /// Its groups, by folded name.
+    /// The user's groups, by folded name.
     pub(in crate::parts::directory) groups: Box<[Arc<str>]>,
     pub tags: Box<[names::Tag]>,
 }
@@ -155,7 +155,7 @@ impl Declared for UserDetail {
             &self.attached_managed_policies,
             self.permissions_boundary.as_ref(),
         )?;
-        // Users of a group share its name.
+        // All users of a group share the allocation of its name.
         let groups = self.group_list.iter().map(|name| {
             let folded = folded(account.as_str(), name);
             let group = directory.groups.get(&folded);
