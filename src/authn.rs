@@ -1,4 +1,4 @@
-//! Evidence to [`Caller`]: one kind of proof a file.
+//! Authentication: turns evidence into a [`Caller`], with one file for each kind of proof.
 
 pub mod signature;
 pub mod unproven;
@@ -16,41 +16,41 @@ use crate::proof::sigv4::Presented;
 use signature::Judges;
 pub use unproven::{Reason, Unproven};
 
-/// How far another node's clock may be ahead of ours when it issues.
+/// How many seconds the clock of a node that issues a session may be ahead of ours.
 pub const ISSUED_AHEAD_SECONDS: i64 = 60;
 
-/// What came with a request to say who calls.
+/// What a request contains to identify its caller.
 pub enum Evidence {
-    /// Nothing.
+    /// The request contains nothing.
     Anonymous,
-    /// Something, not judged yet.
+    /// The request contains a proof, which has not been checked yet.
     Shown(Shown),
 }
 
-/// What a caller showed.
+/// The proof that a caller showed.
 pub enum Shown {
-    /// A signature, with the session token that came along.
+    /// A signature, with the session token that accompanied it.
     Signature(Box<Presented>),
-    /// A token of an OpenID Connect provider of that account.
+    /// A token of an OpenID Connect provider.
     WebIdentity {
-        /// As it came.
+        /// The token as it was received.
         token: Secret<String>,
-        /// Of the role that is asked for.
+        /// The account of the requested role, whose provider must vouch for the token.
         account: AccountId,
     },
 }
 
-/// The kinds of [`Shown`]: each operation takes one of them.
+/// The kind of a [`Shown`] proof. Each operation accepts one kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proof {
-    /// A signature with a key of the directory or of a session.
+    /// A signature with a key from the directory or from a session.
     Signature,
     /// A token of an OpenID Connect provider.
     WebIdentity,
 }
 
 impl Evidence {
-    /// A signature; none: nothing was shown.
+    /// The evidence of a request that may be signed.
     pub fn signed(presented: Option<Presented>) -> Self {
         presented.map_or(Self::Anonymous, |p| {
             Self::Shown(Shown::Signature(Box::new(p)))
@@ -59,7 +59,7 @@ impl Evidence {
 }
 
 impl Shown {
-    /// Which kind it is.
+    /// The kind of this proof.
     pub fn proof(&self) -> Proof {
         match self {
             Self::Signature(_) => Proof::Signature,
@@ -67,7 +67,7 @@ impl Shown {
         }
     }
 
-    /// The region that a signature names.
+    /// The region in the signature, which has not been verified yet.
     pub fn unverified_region(&self) -> Option<&str> {
         match self {
             Self::Signature(presented) => Some(presented.unverified_region()),
@@ -75,7 +75,7 @@ impl Shown {
         }
     }
 
-    /// Whether it is a signature in a URL, which is made to be passed on.
+    /// Whether the proof is a presigned URL, which can be passed on.
     pub fn is_presigned(&self) -> bool {
         match self {
             Self::Signature(presented) => presented.is_presigned(),
@@ -83,8 +83,8 @@ impl Shown {
         }
     }
 
-    /// What tells it from others, if whoever shows it is who is connected: a presigned URL does not
-    /// say so.
+    /// A digest that identifies the proof, if the caller who shows it is the one on the connection.
+    /// That is not known of a presigned URL.
     pub fn digest(&self) -> Option<[u8; 32]> {
         match self {
             Self::Signature(presented) if presented.is_presigned() => None,
@@ -94,10 +94,11 @@ impl Shown {
     }
 }
 
-/// Who calls, and what it signed. `service` is whom a signature must be for: `sts`, `iam`.
+/// Authenticates a caller. Returns the caller and what it signed. `service` is the service that a
+/// signature must name: `sts` or `iam`.
 ///
 /// # Errors
-/// AWS's code for each, with what the audit says of it.
+/// [`Unproven`] with AWS's error for the caller, and the reason for the audit log.
 pub async fn prove(
     broker: &Broker,
     service: &str,
@@ -115,22 +116,23 @@ pub async fn prove(
             })),
         },
         Shown::WebIdentity { token, account } => {
-            // Its provider may have to be asked for keys; the token is judged by what holds then.
+            // The provider's keys may have to be fetched first; the token is then checked against
+            // the state after that.
             let moment = || (broker.directory.load_full(), broker.clock.now());
             let (providers, own) = (&broker.providers, broker.issuer.as_deref());
             let token = token.expose();
             let asked =
                 web_identity::authenticate(token, account, providers, directory, own, moment);
-            // Boxed, as it is larger than all that a signed call needs.
+            // Boxed, because it is larger than everything that a signed call needs.
             Ok((Box::pin(asked).await?, None))
         }
     }
 }
 
-/// Who signed, judged by what the broker knows.
+/// Authenticates a signed request against the broker's current state.
 ///
 /// # Errors
-/// As [`signature::authenticate`].
+/// The same as for [`signature::authenticate`].
 pub fn signed(
     broker: &Broker,
     service: &str,

@@ -1,10 +1,10 @@
-//! A refusal, sealed for those who may know why: what AccessDenied carries and
-//! DecodeAuthorizationMessage opens. STS API Reference, "DecodeAuthorizationMessage".
+//! The reason of a refusal, sealed for those who may know it: AccessDenied contains it, and
+//! DecodeAuthorizationMessage opens it. STS API Reference, "DecodeAuthorizationMessage".
 //!
-//! It holds what was asked, by whom and in which circumstances, and nothing of any policy: whoever
-//! may not open it learns nothing from it, not even from its length, which depends on the caller's
-//! own session alone. What every statement does with the request is found out when it is opened, by
-//! the policies of then.
+//! A message contains the request, its caller and its circumstances, but nothing of any policy.
+//! Whoever may not open it learns nothing, not even from its length, which depends only on the
+//! caller's own session. What every statement does with the request is determined when the message
+//! is opened, by the policies in force then.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -19,53 +19,54 @@ use crate::session::keyring::Keyring;
 use crate::session::token::Kind;
 use crate::trust::Denied;
 
-/// The length of what is sealed, session policies apart: what is less is filled up.
+/// The length in bytes of the sealed text without session policies. Shorter texts are padded.
 const CAPACITY: usize = 1_200;
-/// The longest session policies that are sealed along, in bytes; of longer ones the message says
-/// that they are not in it.
+/// The maximum size in bytes of the session policies in a message. If they are larger, the message
+/// says that they are missing.
 const MAX_LIMITS: usize = 2_048;
-/// The longest text of keys that is packed, in bytes; further ones are left out.
+/// The maximum size in bytes of the condition keys before packing; further keys are left out.
 const MAX_KEYS: usize = 32_768;
-/// The most that it may unfold to.
+/// The maximum size in bytes of an unpacked message.
 const MAX_UNPACKED: usize = 65_536;
 const PURPOSE: Purpose = Purpose {
     name: "brevet authorization message v1",
     form: 1,
     max_characters: 10_240,
 };
-/// What a message is made of, so that it packs well. A change of it is a new form.
+/// Common parts of messages, so that they pack well. A change of the dictionary requires a new
+/// form.
 const DICTIONARY: &[u8] = br#"{"request_id":"","at":,"sequence":,"session":null,"principal_arn":"arn:aws:iam::","principal_id":"AROA","arn":"arn:aws:sts::","action":"sts:AssumeRole","resource":"arn:aws:iam::","explicit_deny":false,"note":null,"keys":[["aws:currenttime",["2026-"]],["aws:epochtime",[""]],["aws:sourceip",["127.0.0.1"]],["aws:securetransport",["false"]],["aws:requestedregion",["us-east-1"]],["aws:useragent",["aws-cli/2 Boto3/1 md/Botocore#1 ua/2.1 os/linux lang/python md/pyimpl#CPython cfg/retry-mode#legacy"]],["aws:principalaccount",[""]],["aws:userid",["AIDA"]],["aws:principaltype",["AssumedRole"]],["aws:principalarn",["arn:aws:iam::"]],["aws:multifactorauthpresent",["true"]],["aws:tokenissuetime",[""]],["aws:username",[""]],["sts:rolesessionname",[""]],["sts:externalid",[""]]],"cut":false}"#;
 
-/// A refusal.
+/// A refused request, with what is needed to explain the refusal.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Message {
     request_id: String,
-    /// Seconds since 1970.
+    /// The time of the refusal, in seconds since 1970.
     at: i64,
-    /// The last change of the feed by which it was decided.
+    /// The last change of the feed that was in force.
     sequence: i64,
-    /// How the principal's session came about; none: a long-term key.
+    /// How the principal's session was issued, as a [`Kind`]; `None` for a long-term key.
     session: Option<i32>,
-    /// Of a role's session the role, else the user.
+    /// The ARN of the role for a role session, otherwise of the user.
     principal_arn: String,
     principal_id: String,
     arn: String,
     action: String,
     resource: String,
     explicit_deny: bool,
-    /// What no statement says.
+    /// The reason, if it is not in any policy.
     note: Option<String>,
-    /// Condition keys in lower case; tags of the resource are not in it.
+    /// The condition keys in lower case, without the tags of the resource.
     keys: Vec<(String, Vec<String>)>,
-    /// Whether session policies cut the principal.
+    /// Whether session policies limit the principal.
     cut: bool,
-    /// What cuts it, packed; empty where it is too long.
+    /// The packed session policies; empty if they are too large.
     #[serde(skip)]
     pub limits: Vec<u8>,
 }
 
 impl Message {
-    /// A refusal of the caller.
+    /// Describes the refusal of a caller.
     pub fn new(
         request_id: &str,
         caller: &Caller,
@@ -108,10 +109,10 @@ impl Message {
         }
     }
 
-    /// Seals it.
+    /// Seals the message.
     ///
     /// # Errors
-    /// Without randomness or a current key.
+    /// [`Error`] if there are no random bytes or no current key.
     pub fn seal(mut self, keyring: &Keyring, entropy: &dyn Entropy) -> Result<String, Error> {
         let packed = self.pack()?;
         let length = u16::try_from(packed.len()).map_err(|_| Error::InternalFailure)?;
@@ -128,13 +129,13 @@ impl Message {
         )?)
     }
 
-    /// The message with as many keys as there is room for. Tags and claims are the last keys, and are
-    /// known elsewhere. A caller chooses how many there are, so each is written once, and the number
-    /// that fits is found by halving.
+    /// The packed message with as many condition keys as fit. Tags and claims are the last keys,
+    /// and can be found out elsewhere. The caller determines how many keys there are, so each is
+    /// written only once, and the number that fits is found by bisection.
     fn pack(&mut self) -> Result<Vec<u8>, Error> {
         let keys = std::mem::take(&mut self.keys);
         let text = serde_json::to_vec(self).map_err(|_| Error::InternalFailure)?;
-        // What follows the keys has no bracket in it: the last one is the end of the empty list.
+        // No bracket follows the list of keys, so the last one is the end of the empty list.
         let end = text
             .iter()
             .rposition(|b| *b == b']')
@@ -173,10 +174,10 @@ impl Message {
         Ok(best)
     }
 
-    /// Opens one.
+    /// Opens a message.
     ///
     /// # Errors
-    /// One for every reason.
+    /// [`Error::InvalidAuthorizationMessage`] for any reason.
     pub fn open(text: &str, keyring: &Keyring) -> Result<Self, Error> {
         let read = || {
             let (body, _) = envelope::open(keyring, &PURPOSE, text).ok()?;
@@ -194,42 +195,42 @@ impl Message {
         read().ok_or(Error::InvalidAuthorizationMessage)
     }
 
-    /// How the principal's session came about; none: a long-term key.
+    /// How the principal's session was issued; `None` for a long-term key.
     pub fn session(&self) -> Option<Kind> {
         self.session.and_then(|kind| Kind::try_from(kind).ok())
     }
 
-    /// Of a role's session the role, else the user.
+    /// The ARN of the role for a role session, otherwise of the user.
     pub fn principal_arn(&self) -> &str {
         &self.principal_arn
     }
 
-    /// The principal's own ARN.
+    /// The ARN of the user or session itself.
     pub fn arn(&self) -> &str {
         &self.arn
     }
 
-    /// What was asked.
+    /// The requested action, such as `sts:AssumeRole`.
     pub fn action(&self) -> &str {
         &self.action
     }
 
-    /// What it was about.
+    /// The ARN of the resource.
     pub fn resource(&self) -> &str {
         &self.resource
     }
 
-    /// The circumstances.
+    /// The condition keys of the request with their values.
     pub fn keys(&self) -> &[(String, Vec<String>)] {
         &self.keys
     }
 
-    /// The last change of the feed by which it was decided.
+    /// The last change of the feed that was in force.
     pub fn sequence(&self) -> i64 {
         self.sequence
     }
 
-    /// The principal's account, and the resource's, where its ARN names one.
+    /// The account of the principal, and that of the resource if its ARN contains one.
     pub fn accounts(&self) -> (&str, Option<&str>) {
         fn owner(arn: &str) -> Option<&str> {
             arn.split(':').nth(4).filter(|account| !account.is_empty())
@@ -240,7 +241,7 @@ impl Message {
         )
     }
 
-    /// AWS's JSON shape, and beside it what every statement does.
+    /// The message in AWS's JSON format, with an additional report of what every statement does.
     pub fn decoded(&self, told: &Told) -> Value {
         let reports = told
             .explanation
@@ -248,8 +249,8 @@ impl Message {
             .map(|e| e.statements.as_slice())
             .unwrap_or_default();
         let visible: Vec<&StatementReport> = reports.iter().filter(|s| told.shows(s)).collect();
-        // Of another account's policies nothing is told, not even that one of them denies: it may be the
-        // principal's account's, or the resource's.
+        // Nothing is revealed about the policies of another account, not even that one of them
+        // denies: it could belong to the principal's account or to the resource's.
         let sees_all = told.of_principal && told.of_resource;
         let explicit_deny =
             self.explicit_deny && (sees_all || visible.iter().any(|s| s.applies && s.denies));
@@ -308,68 +309,74 @@ impl Message {
         })
     }
 
-    /// In a sentence or two.
+    /// The reason in one or two sentences.
     fn summary(&self, told: &Told, visible: &[&StatementReport], explicit_deny: bool) -> String {
-        // It speaks of the caller's own credentials.
+        // The note is about the caller's own credentials.
         if let Some(note) = self.note.as_ref().filter(|_| told.of_principal) {
             return note.clone();
         }
         let mut text = match (&told.missing, &told.explanation) {
             (Some(missing), _) => missing.clone(),
-            (None, None) => "The principal is no more, so its policies cannot be told.".to_owned(),
+            (None, None) => {
+                "The principal no longer exists, so its policies cannot be shown.".to_owned()
+            }
             (None, Some(_)) if explicit_deny => {
                 match visible.iter().find(|s| s.denies && s.applies) {
-                    Some(s) => format!("Statement {} denies it.", place(s)),
-                    None => "A statement that is no more denied it.".to_owned(),
+                    Some(s) => format!("Statement {} denies the request.", place(s)),
+                    None => "A statement that no longer exists denied the request.".to_owned(),
                 }
             }
             (None, Some(_)) => match nearest(visible) {
                 Some((s, c)) => {
                     let got = match &c.got {
                         _ if !told.may_know(&c.key) => {
-                            "what only the caller's account is told".to_owned()
+                            "a value that only the caller's account may see".to_owned()
                         }
                         Some(got) => format!("`{}`", got.join("`, `")),
-                        None => "nothing".to_owned(),
+                        None => "no value for it".to_owned(),
                     };
                     let near = c.near_miss.map(|n| format!(" ({n})")).unwrap_or_default();
                     format!(
-                        "Something that has to allow it does not. Nearest: statement {} wants {} {} `{}`, and got {got}{near}.",
+                        "No policy that must allow the request allows it. Closest match: statement {} requires {} {} `{}`, but the request has {got}{near}.",
                         place(s),
                         c.operator,
                         c.key,
                         c.wanted.join("`, `"),
                     )
                 }
-                None => "Something that has to allow it does not.".to_owned(),
+                None => "No policy that must allow the request allows it.".to_owned(),
             },
         };
         if self.cut && self.limits.is_empty() {
-            text.push_str(" The session's own policies were too long to be in the message.");
+            text.push_str(
+                " The session's own policies were too long to be included in the message.",
+            );
         }
         if told.changed {
-            text.push_str(" Policies were changed since; this goes by those of now.");
+            text.push_str(
+                " Policies have changed since then; this explanation uses the current ones.",
+            );
         }
         text
     }
 }
 
-/// What a reader is told beside the message itself.
+/// What is shown to a reader in addition to the message itself.
 pub struct Told {
-    /// By the policies of now.
+    /// The explanation by the current policies; `None` if the principal no longer exists.
     pub explanation: Option<Explanation>,
-    /// Whether the reader is of the principal's account, whose policies it may read.
+    /// Whether the reader belongs to the principal's account and may see its policies.
     pub of_principal: bool,
-    /// Whether the reader is of the resource's account.
+    /// Whether the reader belongs to the resource's account and may see its policy.
     pub of_resource: bool,
-    /// That there is no such resource, for those who may know.
+    /// A sentence if the resource does not exist, for readers who may know that.
     pub missing: Option<String>,
-    /// Whether the directory was changed since.
+    /// Whether the directory has changed since.
     pub changed: bool,
 }
 
-/// Condition keys, in lower case, that say where and with what somebody works: nothing of it is meant
-/// for the account of the role that was asked for. The names of tags follow the slash.
+/// Condition keys, in lower case, that reveal where and with what somebody works. They are not
+/// shown to the account of the requested role. A trailing `/` denotes a family of keys.
 const PRIVATE_KEYS: [&str; 8] = [
     "aws:sourceip",
     "aws:useragent",
@@ -382,7 +389,7 @@ const PRIVATE_KEYS: [&str; 8] = [
 ];
 
 impl Told {
-    /// Whether the reader may know what a request said of a condition key.
+    /// Whether the reader may see the request's value of a condition key.
     fn may_know(&self, key: &str) -> bool {
         let is_private = |private: &&str| {
             key.get(..private.len())
@@ -392,7 +399,8 @@ impl Told {
         self.of_principal || !PRIVATE_KEYS.iter().any(is_private)
     }
 
-    /// Each account's policies are its own business.
+    /// Whether the reader may see a statement: the policies of each account are visible only to
+    /// that account.
     fn shows(&self, report: &StatementReport) -> bool {
         if report.at.source == Source::Resource {
             self.of_resource
@@ -406,7 +414,7 @@ fn values(key: &str, values: &[String]) -> Value {
     json!({"key": key, "values": {"items": values.iter().map(|v| json!({"value": v})).collect::<Vec<_>>()}})
 }
 
-/// The kind of policy that a statement stands in, and which of them.
+/// The kind of policy to which a statement belongs, and its number among that kind.
 fn policy(report: &StatementReport) -> (&'static str, usize) {
     match report.at.source {
         Source::Identity(n) => ("identity policy", n),
@@ -432,7 +440,7 @@ fn place(report: &StatementReport) -> String {
     format!("{}{sid} of {whose} {}", report.at.index, policy(report).0)
 }
 
-/// The condition that kept an allowing statement from applying, near misses first.
+/// The condition that kept an allowing statement from applying, preferring near misses.
 fn nearest<'a>(
     visible: &[&'a StatementReport],
 ) -> Option<(&'a StatementReport, &'a ConditionReport)> {

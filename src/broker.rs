@@ -1,5 +1,4 @@
-//! [`Broker`]: the toolbox that every operation shares. It knows what there is to work with, and no
-//! request.
+//! [`Broker`]: the state that all operations share, which knows nothing of any request.
 
 use std::sync::Arc;
 
@@ -25,85 +24,82 @@ use crate::single_use::SingleUse;
 use crate::store::{KeyUse, Store};
 use crate::tokens::Tokens;
 
-/// The toolbox that every operation shares.
+/// The state that all operations share.
 pub struct Broker {
-    /// Who and what there is.
+    /// The current snapshot of the directory.
     pub directory: ArcSwap<Directory>,
-    /// The keys of session tokens.
+    /// The keyring, and a cache of opened session tokens.
     pub tokens: Tokens,
-    /// Session policies that were found to be sound, by SHA-256.
+    /// The SHA-256 digests of session policies that were found to be valid.
     pub sound_policies: Cache<[u8; 32], ()>,
-    /// How much each may ask for.
+    /// Counts how much of their budgets callers have used.
     pub budgets: Budgets,
-    /// Who vouches in web identity tokens: a URL; none: nobody.
+    /// The issuer of web identity tokens, as a URL; `None` if this broker issues none.
     pub issuer: Option<String>,
     /// The keys of OpenID Connect providers.
     pub providers: Arc<Providers>,
-    /// What is on record about live sessions.
+    /// The records of live sessions.
     pub sessions: Sessions,
-    /// What secrets of the directory are sealed with.
+    /// The key that seals the secrets of the directory.
     pub master_key: ArcSwapOption<MasterKey>,
-    /// Whether the directory can be changed here; else it is a file.
+    /// Whether the directory can be changed through the API. Otherwise it is managed in a file.
     pub directory_is_in_the_store: bool,
-    /// What must not be lost.
+    /// The durable store.
     pub store: Store,
-    /// When long-term keys were last used.
+    /// Records when long-term keys were last used.
     pub key_use: KeyUse,
-    /// Signatures that were used, where each may be used once.
+    /// The signatures that were used, if each may be used only once.
     pub single_use: Option<SingleUse>,
-    /// What was revoked.
+    /// The revocations in force.
     pub revocations: Revocations,
-    /// How much of the store's changes is in force here.
+    /// How much of the store's change feed is in force on this node.
     pub feed: Feed,
-    /// Where urgent calls are served: on a thread that no other call takes time from.
+    /// A runtime on a thread of its own for urgent calls, so that other calls cannot delay them.
     pub urgent: Handle,
-    /// What is written down.
+    /// The audit log.
     pub audit: Audit,
-    /// The time, which never goes back.
+    /// The clock, which never goes back.
     pub clock: Arc<HighWaterClock>,
-    /// Source of random bytes; a seeded twin in tests.
+    /// The source of random bytes; tests use one with a seed.
     pub entropy: Arc<dyn Entropy>,
-    /// What monitoring reads.
+    /// The metrics for monitoring.
     pub metrics: Arc<Metrics>,
-    /// What a signature must keep to.
+    /// The rules for signatures.
     pub rules: Rules,
-    /// What clients call this broker: a signed request for another host is refused.
+    /// The names by which clients call this broker. A request signed for another host is refused.
     pub names: ArcSwap<HostNames>,
-    /// The first of the regions.
+    /// The broker's own region, which is the first of the configured regions.
     pub region: String,
 }
 
 impl Broker {
-    /// Nothing is accepted where it is not known what was revoked.
+    /// Checks that this node knows what is revoked, without which nothing may be accepted.
     ///
     /// # Errors
-    /// [`Error::ServiceUnavailable`] while the store does not say what was revoked, or is not to be
-    /// believed.
+    /// [`Error::ServiceUnavailable`] while the store cannot be reached or cannot be trusted.
     pub fn must_know_what_is_revoked(&self) -> Result<(), Error> {
         match self.feed.standing(self.clock.monotonic()) {
             Standing::Fresh | Standing::Stale(_) => Ok(()),
-            Standing::Cut(_) => Err(Error::ServiceUnavailable(
-                "what was revoked is not known here; the store",
-            )),
+            Standing::Cut(_) => Err(Error::ServiceUnavailable("the list of revocations")),
             Standing::Distrusted => Err(Error::ServiceUnavailable(
-                "the store is not as brokers left it; it",
+                "the store, which was changed by something other than a broker,",
             )),
         }
     }
 
-    /// Nothing is issued or changed where the clock cannot be right: it would be dated wrongly. What
-    /// only takes away goes on.
+    /// Checks that the clock is plausible, without which nothing may be issued or changed, because
+    /// it would be dated wrongly. Calls that only revoke something are not checked.
     ///
     /// # Errors
-    /// [`Error::ServiceUnavailable`] while the clock is behind what it said before.
+    /// [`Error::ServiceUnavailable`] while the wall clock is too far behind the time seen before.
     pub fn must_know_the_time(&self) -> Result<(), Error> {
         match self.clock.is_behind() {
             None => Ok(()),
-            Some(_) => Err(Error::ServiceUnavailable("the right time")),
+            Some(_) => Err(Error::ServiceUnavailable("the correct time")),
         }
     }
 
-    /// The refusal of a call beyond a limit, counted under the limit's name.
+    /// The refusal of a call that exceeds a limit, which is counted under the limit's name.
     pub fn throttled(&self, limit: &'static str) -> Error {
         self.metrics
             .throttled

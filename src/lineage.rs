@@ -1,5 +1,5 @@
-//! Whom a session comes from: how each principal of its chain is called, and what a revocation of any
-//! of them ends.
+//! The lineage of a session: how each principal of its chain is named, and which revocations end
+//! the session.
 
 use std::borrow::Cow;
 
@@ -9,8 +9,8 @@ use crate::error::Error;
 use crate::revocations::{Key, Selector, provider_subject};
 use crate::session::token::{self, Ancestor, Claims};
 
-/// Whom a session comes from, as what comes from it in turn says so: the session of a provider's token
-/// has the token's subject in another place.
+/// The principals behind a session, as sessions made from it record them. In the session of a
+/// provider's token, the token's subject is stored in another field and is filled in here.
 pub fn ancestors(claims: &Claims) -> Cow<'_, [Ancestor]> {
     match (claims.ancestors.as_slice(), &claims.web_identity) {
         ([provider], Some(identity)) if provider.subject.is_empty() => Cow::Owned(vec![Ancestor {
@@ -21,7 +21,8 @@ pub fn ancestors(claims: &Claims) -> Cow<'_, [Ancestor]> {
     }
 }
 
-/// A session, as the last one of the chain that it ends. `restricted`: whether session policies cut it.
+/// The session itself as an ancestor of sessions made from it. `restricted` says whether session
+/// policies limit it.
 pub fn own(claims: &Claims, restricted: bool) -> Ancestor {
     Ancestor {
         arn: claims.principal_arn.clone(),
@@ -34,7 +35,7 @@ pub fn own(claims: &Claims, restricted: bool) -> Ancestor {
     }
 }
 
-/// What `aws:userid` and GetCallerIdentity call a session's principal.
+/// The value of `aws:userid` and of `UserId` in GetCallerIdentity for a session.
 pub fn user_id(
     account: AccountId,
     kind: token::Kind,
@@ -48,11 +49,11 @@ pub fn user_id(
     }
 }
 
-/// The session itself and each of its ancestors, as revocations name them: what ends one of them
-/// ends it.
+/// The revocation keys of the session and of each of its ancestors: a revocation of any of them
+/// ends the session.
 ///
 /// # Errors
-/// When one of them is no principal.
+/// `InvalidClientTokenId` if one of the ARNs is not the ARN of a principal.
 pub fn came_from(
     own: &Ancestor,
     source_identity: &str,
@@ -107,18 +108,18 @@ pub fn came_from(
     Ok(keys.into())
 }
 
-/// `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`
+/// The ARN of a role session, `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`.
 pub fn session_arn(account: AccountId, role_name: &str, role_session_name: &str) -> String {
     format!("arn:aws:sts::{account}:assumed-role/{role_name}/{role_session_name}")
 }
 
-/// `arn:aws:sts::ACCOUNT:federated-user/NAME`
+/// The ARN of a federated user, `arn:aws:sts::ACCOUNT:federated-user/NAME`.
 pub fn federated_user_arn(account: AccountId, name: &str) -> String {
     format!("arn:aws:sts::{account}:federated-user/{name}")
 }
 
 impl Ancestor {
-    /// The principal's own ARN: the user's, or the session's.
+    /// The ARN of the principal: the user's, or the session's.
     pub fn principal_arn(&self) -> String {
         match IamArn::parse(&self.arn) {
             Some(arn) if self.session_name.is_empty() || arn.name.is_empty() => self.arn.clone(),

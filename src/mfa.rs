@@ -1,10 +1,11 @@
-//! MFA by TOTP: a device and its code to a proof. RFC 6238 with RFC 4226; IAM User Guide,
-//! "Configuring MFA-protected API access".
+//! Multi-factor authentication with TOTP: checks a code of a device. RFC 6238 with RFC 4226; IAM
+//! User Guide, "Configuring MFA-protected API access".
 //!
-//! A code is good once: the step that it was made for is spent in the store, where steps only grow.
-//! Wrong codes are counted in the same transaction, by user and not by session, so that guessing is
-//! bounded whatever else happens. Without the store nothing is proven; what the store has said of a
-//! user who is locked out, or of a code that is spent, need not be asked again.
+//! A code is valid once: the time step for which it was generated is marked as spent in the store,
+//! where steps only increase. Wrong codes are counted in the same transaction, by user and not by
+//! session, which bounds guessing in any case. Without the store no code is accepted. What the
+//! store has already said about a user who is locked out or a code that is spent is not asked
+//! again.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -18,24 +19,28 @@ use crate::directory::{Directory, MfaDevice, User};
 use crate::error::{Error, MfaError};
 use crate::store::{Attempt, Lockout, MAX_DRIFT, Matched, STEP_SECONDS, StoreError};
 
-/// How many steps beside the device's own a code may be of: RFC 6238 section 5.2.
+/// How many steps before or after the device's current step a code is accepted: RFC 6238 section
+/// 5.2.
 const WINDOW: i64 = 1;
-/// How far a device's clock may be off when it is enabled or synchronised, in steps: ten minutes.
+/// How far a device's clock may be off when the device is enabled or synchronised, in steps: ten
+/// minutes.
 const SYNCHRONISATION: i64 = MAX_DRIFT;
-/// A user may give five wrong codes, and one more every 15 minutes: at most a hundred a day.
+/// A user may give five wrong codes, and another one every 15 minutes, which is at most about a
+/// hundred a day.
 pub const LOCKOUT: Lockout = Lockout {
     failures: 5,
     forgiven_after_seconds: 900,
 };
 
-/// An MFA device and its code, as a caller gave them.
+/// An MFA device and its code as a caller gave them.
 pub struct Code {
     serial_number: Option<SerialNumber>,
     token_code: Option<Secret<String>>,
 }
 
 impl Code {
-    /// As given; what is missing or malformed is refused, and counted, by [`prove`].
+    /// Creates a code from the request's fields. [`prove`] refuses and counts missing or malformed
+    /// ones.
     pub fn new(serial_number: Option<SerialNumber>, token_code: Option<String>) -> Self {
         Self {
             serial_number,
@@ -43,29 +48,30 @@ impl Code {
         }
     }
 
-    /// The device, for the audit.
+    /// The serial number of the device, for the audit record.
     pub fn serial_number(&self) -> Option<&str> {
         self.serial_number.as_ref().map(SerialNumber::as_str)
     }
 }
 
-/// The caller gave a code of a device of its own, now, for the first time. Nothing else makes one.
+/// Proof that the caller gave a code of its own device, which was not used before. Only this module
+/// can create it.
 pub struct Proven {
     at: Timestamp,
 }
 
 impl Proven {
-    /// When the code was spent.
+    /// When the code was accepted and spent.
     pub fn at(&self) -> Timestamp {
         self.at
     }
 }
 
-/// Why a code proves nothing.
+/// Why a code was not accepted.
 pub struct Refused {
-    /// What the caller is told.
+    /// The error for the caller.
     pub error: Error,
-    /// What the audit says besides it: `wrong`, `spent`, `locked`.
+    /// The outcome in the audit record: `wrong`, `spent` or `locked`.
     pub remark: Option<&'static str>,
 }
 
@@ -78,27 +84,29 @@ impl<E: Into<Error>> From<E> for Refused {
     }
 }
 
-/// What holds at an instant.
+/// The state of the directory at an instant.
 pub struct Moment {
-    /// The snapshot of then.
+    /// The snapshot at that instant.
     pub directory: Arc<Directory>,
     /// The instant.
     pub now: Timestamp,
 }
 
-/// A code that is being judged. After each wait for the store it is judged on what holds then.
+/// A code that is being checked. After each wait for the store it is checked against the current
+/// state.
 struct Attempting<'a, R> {
     broker: &'a Broker,
     moment: Moment,
-    /// Says what holds now, or why the caller would be refused if it came now.
+    /// Returns the current state, or the error with which the caller would now be refused.
     renew: R,
 }
 
-/// Checks and spends a code of the calling user; none: the caller is no user. `renew` says what holds
-/// after a wait, or refuses a caller that may not go on.
+/// Checks and spends a code of the calling user; `user` is `None` if the caller is not a user.
+/// After each wait, `renew` returns the current state or refuses a caller that is no longer valid.
 ///
 /// # Errors
-/// [`MfaError`] says why, as much as the caller may know. A store that does not answer is a refusal.
+/// [`Refused`] with an [`MfaError`] that says as much as the caller may know, or with the store's
+/// error if it does not answer.
 pub async fn prove(
     broker: &Broker,
     user: Option<Arc<User>>,
@@ -130,7 +138,7 @@ pub async fn prove(
             .failed(&user, FieldError::new("TokenCode", rule).into())
             .await);
     }
-    // A code that was used is no guess, however late it comes again.
+    // A code that was used before is not a guess, however late it is repeated.
     let is_used = |step: Option<i64>| step.is_some_and(|step| shows(&device, given, step));
     if is_used(broker.store.last_spent_step(serial)) {
         return Err(at.spent());
@@ -153,7 +161,7 @@ pub async fn prove(
         made_at: device.made_at,
     };
     match at.attempt(&user, Some(matched)).await? {
-        // It may have been taken away meanwhile, or made anew with another seed.
+        // Meanwhile the device may have been taken away, or replaced by one with another seed.
         Attempt::Accepted => match at.moment.device_of(&user, serial) {
             Some(device) if shows(&device, given, step) => Ok(Proven { at: at.moment.now }),
             _ => Err(MfaError::NotAssociated.into()),
@@ -163,12 +171,12 @@ pub async fn prove(
     }
 }
 
-/// Checks two consecutive codes of a device, and sets what is known of its clock: IAM API
-/// Reference, "EnableMFADevice" and "ResyncMFADevice".
+/// Checks two consecutive codes of a device and stores the offset of its clock: IAM API Reference,
+/// "EnableMFADevice" and "ResyncMFADevice".
 ///
 /// # Errors
-/// `InvalidAuthenticationCode`, counted for the user; `EntityTemporarilyUnmodifiable` once there were
-/// too many.
+/// `InvalidAuthenticationCode` if the codes are wrong, which counts against the user, and
+/// `EntityTemporarilyUnmodifiable` after too many failures.
 pub async fn synchronise(
     broker: &Broker,
     user: &User,
@@ -204,11 +212,11 @@ pub async fn synchronise(
     });
     match (at.attempt(user, matched).await?, found) {
         (Attempt::Accepted, Some(step)) => {
-            // One step off is what reading and typing takes.
+            // An offset of one step is normal for reading and typing.
             let off = step + 1 - here;
             let drift = if off.abs() > WINDOW { off } else { 0 };
             at.wait(broker.store.set_mfa_drift(serial, drift)).await?;
-            // It may have been made anew meanwhile, with another seed.
+            // Meanwhile the device may have been replaced by one with another seed.
             let now = at.moment.directory.mfa_device(serial);
             if now.is_some_and(|device| shows_both(device, step)) {
                 Ok(())
@@ -225,7 +233,7 @@ pub async fn synchronise(
 }
 
 impl Moment {
-    /// A user's device, as the directory has it then.
+    /// The device with this serial number, if it is assigned to the user.
     fn device_of(&self, user: &User, serial_number: &str) -> Option<Arc<MfaDevice>> {
         self.directory
             .mfa_device(serial_number)
@@ -244,7 +252,7 @@ impl<R: FnMut() -> Result<Moment, Error>> Attempting<'_, R> {
         Ok(done)
     }
 
-    /// Spends a code that matched, or counts one that did not.
+    /// Spends a code that matched, or counts a failure.
     async fn attempt(&mut self, user: &User, matched: Option<Matched>) -> Result<Attempt, Error> {
         let now = self.moment.now;
         let broker = self.broker;
@@ -252,7 +260,7 @@ impl<R: FnMut() -> Result<Moment, Error>> Attempting<'_, R> {
             .await
     }
 
-    /// Counts a failure of the user; the refusal itself, or that there were too many.
+    /// Counts a failure of the user. Returns the refusal, or that there were too many failures.
     async fn failed(&mut self, user: &User, refusal: Error) -> Refused {
         match self.attempt(user, None).await {
             Ok(Attempt::Locked) => self.locked(),
@@ -263,8 +271,11 @@ impl<R: FnMut() -> Result<Moment, Error>> Attempting<'_, R> {
 
     fn wrong(&self, user: &User, refusal: Error) -> Refused {
         if self.broker.store.is_locked(&user.id, self.moment.now) {
-            // Said once: what is tried from here on is in the metrics and the audit.
-            tracing::warn!(user = &*user.arn, "too many MFA codes of a user failed");
+            // This is logged only once; later attempts are in the metrics and the audit log.
+            tracing::warn!(
+                user = &*user.arn,
+                "too many wrong MFA codes: the user is locked out for now"
+            );
         }
         self.refused("wrong", refusal)
     }
@@ -277,7 +288,8 @@ impl<R: FnMut() -> Result<Moment, Error>> Attempting<'_, R> {
         self.refused("locked", MfaError::Locked.into())
     }
 
-    /// Somebody guesses, or mistypes: monitoring and the auditor see it.
+    /// Counts the refusal in the metrics, so that guessing shows in monitoring and in the audit
+    /// log.
     fn refused(&self, outcome: &'static str, error: Error) -> Refused {
         self.broker
             .metrics
@@ -291,7 +303,7 @@ impl<R: FnMut() -> Result<Moment, Error>> Attempting<'_, R> {
     }
 }
 
-/// Whether a code is the one that the device shows in a step; compared in constant time.
+/// Whether the device shows this code in a step. The comparison takes constant time.
 fn shows(device: &MfaDevice, code: &str, step: i64) -> bool {
     let Ok(seconds) = u64::try_from(step.saturating_mul(STEP_SECONDS)) else {
         return false;

@@ -1,4 +1,5 @@
-//! [`Grant`] to credentials and session record. Knows no policy, awaits nothing.
+//! Makes credentials and a session record from a [`Grant`]. Knows no policies and waits for
+//! nothing.
 
 use std::time::Duration;
 
@@ -15,52 +16,54 @@ use crate::session::token::{self, Ancestor, Claims};
 use crate::sessions::{SessionId, SessionRecord};
 use crate::trust::Grant;
 
-/// What a caller takes away.
+/// Temporary credentials as they are returned to a caller.
 #[derive(Debug)]
 pub struct Credentials {
-    /// `ASIA…`
+    /// The id of the temporary access key, `ASIA…`.
     pub access_key_id: AccessKeyId,
-    /// Forty characters.
+    /// The secret key, which has 40 characters.
     pub secret_access_key: Secret<String>,
-    /// Goes with every request.
+    /// The session token, which must accompany every request.
     pub session_token: Secret<String>,
-    /// When they were made.
+    /// When the credentials were issued.
     pub issued_at: Timestamp,
-    /// From then on they are refused.
+    /// When the credentials expire.
     pub expires_at: Timestamp,
 }
 
-/// A session that was made: credentials for its holder, a record for the broker.
+/// A new session: credentials for the caller and a record for the broker.
 pub struct Session {
-    /// For the holder.
+    /// The credentials for the caller.
     pub credentials: Credentials,
-    /// For the broker.
+    /// The record for the broker.
     pub record: SessionRecord,
-    /// `AROA…:SESSION`, `ACCOUNT:NAME` or `AIDA…`.
+    /// The `UserId`: `AROA…:SESSION`, `ACCOUNT:NAME` or `AIDA…`.
     pub user_id: String,
-    /// `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`, `…:federated-user/NAME`, or the user's.
+    /// The ARN: `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`, `…:federated-user/NAME`, or the
+    /// user's.
     pub arn: String,
 }
 
-/// How a session differs from its principal.
+/// The properties of a session that do not follow from its grant.
 pub struct Shape {
-    /// What the caller calls it; empty for a user's own.
+    /// The name of the session; empty for a user's own session.
     pub session_name: String,
-    /// Who stands behind it; empty: nobody was named.
+    /// The source identity; empty if none was given.
     pub source_identity: String,
-    /// Session tags, inherited ones included, for the record.
+    /// All session tags including inherited ones, for the record.
     pub tags: Vec<TagClaim>,
-    /// What cuts it.
+    /// The packed session policies and tags.
     pub packed: Packed,
-    /// The MFA code that was given for it.
+    /// The proof of the MFA code that was given for the session, if any.
     pub mfa: Option<Proven>,
 }
 
-/// Makes a session of a grant that ends after `term`. `issued_under` is the last change of the feed
-/// that is in force here, and the store that it is of: a revocation that comes later ends it.
+/// Makes a session from a grant. It expires after `term`. `issued_under` is the last change of the
+/// feed in force on this node, with the id of its store: any later revocation ends the session.
 ///
 /// # Errors
-/// Without randomness or without a current key.
+/// [`Error`] if there are no random bytes or no current signing key, or if the token would be too
+/// long.
 pub fn session(
     grant: Grant<'_>,
     term: Duration,
@@ -98,10 +101,10 @@ pub fn session(
     let secret_access_key = token::secret_access_key(key, &session_id, access_key_id.as_str())?;
     let session_token = Secret::new(token::seal(keyring, &claims, &salt)?);
     if session_token.expose().len() > token::MAX_CHARACTERS {
-        // The allotment and the limit of chains are set so that this cannot be.
+        // The limits on packed data and on chains make this impossible.
         tracing::error!(
             length = session_token.expose().len(),
-            "a session token is too long to be used"
+            "a session token would be too long to be used; the call was refused"
         );
         return Err(Error::InternalFailure);
     }

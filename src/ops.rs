@@ -1,5 +1,5 @@
-//! The door: [`serve`]. Whatever comes in by whichever wire is authenticated, run, written down and
-//! only then answered, in this order and in this file. It knows no action by name.
+//! [`serve`], the entry point of all calls. Whatever arrives over any wire is authenticated, run,
+//! recorded and only then answered, in this order and in this file. It knows no action by name.
 
 pub mod admin;
 pub mod context;
@@ -39,22 +39,22 @@ use crate::metrics::Call as CallLabel;
 use crate::origin::Origin;
 use crate::proof::sigv4::Rules;
 
-/// The longest time from a call's headers to its answer, on either wire. What was begun is then done
-/// without its caller.
+/// The time limit from a call's headers to its answer, on all wires. Work that has begun is
+/// finished even if the caller has gone.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The answer to a call.
 pub struct Reply<T> {
-    /// Names the call in answer, audit and log.
+    /// The id of the call in its answer, in the audit log and in log messages.
     pub request_id: String,
-    /// What came of it.
+    /// The result of the call.
     pub result: Result<T, Error>,
 }
 
-/// Serves one call. A caller who hangs up erases nothing: the call then goes on without them.
+/// Serves one call. If the caller disconnects, the call still runs to its end.
 ///
-/// `evidence` and `input` are the wire's parse results, so that a malformed request is a recorded
-/// refusal too.
+/// `evidence` and `input` are the results of parsing, so that a malformed request is recorded as a
+/// refusal, too.
 pub async fn serve<O: Operation>(
     broker: &Arc<Broker>,
     evidence: Result<Evidence, Error>,
@@ -79,7 +79,7 @@ pub async fn serve<O: Operation>(
     .await
 }
 
-/// Runs a call and writes down what came of it: no record, no answer.
+/// Runs a call and records its result. Without a record there is no answer.
 async fn conclude<O: Operation>(
     broker: &Broker,
     service: Service,
@@ -120,7 +120,8 @@ async fn conclude<O: Operation>(
     Reply { request_id, result }
 }
 
-/// A defect ends its own call only, and is on record as any refusal is.
+/// Turns a panic into an internal failure of this call only, which is recorded like any other
+/// refusal.
 async fn guarded<O: Operation>(
     call: impl Future<Output = Result<O::Output, Error>>,
 ) -> Result<O::Output, Error> {
@@ -129,7 +130,7 @@ async fn guarded<O: Operation>(
         catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx))).unwrap_or_else(|_| {
             tracing::error!(
                 action = O::NAME,
-                "this call panicked, which is a defect of Brevet; it was refused"
+                "a call panicked, which is a bug in Brevet; the call was refused"
             );
             Poll::Ready(Err(Error::InternalFailure))
         })
@@ -149,7 +150,7 @@ fn measure(broker: &Broker, action: &'static str, outcome: &'static str, started
         .observe(started.elapsed().as_secs_f64());
 }
 
-/// From evidence to output: who calls, whether they have asked too often, and the operation.
+/// Authenticates the caller, checks its budgets and runs the operation.
 async fn run<O: Operation>(
     broker: &Broker,
     service: Service,
@@ -159,7 +160,7 @@ async fn run<O: Operation>(
     now: Timestamp,
     record: &mut Record,
 ) -> Result<O::Output, Error> {
-    // Before the snapshot: what is judged by an older one must not pass for newer.
+    // Read before the snapshot, so that what an older snapshot decides does not count as newer.
     let issued_under = broker.feed.sequence();
     let directory = broker.directory.load_full();
     let unproven = Unproven::new(broker, origin);
@@ -203,14 +204,14 @@ async fn run<O: Operation>(
         record,
     };
     if cx.signed.is_none() {
-        // It may have waited for the provider's keys.
+        // The call may have waited for the provider's keys.
         cx.renew()?;
     }
     #[cfg(feature = "failpoints")]
     failpoint::hit(O::NAME);
     if !is_open {
         let action = format!("{}:{}", O::SERVICE.prefix(), O::NAME);
-        let note = "Credentials of this kind do not reach this action.";
+        let note = "This action cannot be called with credentials of this kind.";
         return Err(cx.refuse_because(&action, "*", note));
     }
     let claim = match &cx.signed {
@@ -226,8 +227,8 @@ async fn run<O: Operation>(
     result
 }
 
-/// The refusal of somebody who shows nothing. What is wrong with the request they hear only where
-/// nothing needs to be proven for that.
+/// The refusal of a caller without evidence. Errors in the request are only reported if the action
+/// needs no proof to see them.
 fn of_nobody<O: Operation>(input: Result<O, Error>) -> Error {
     match input {
         Err(error @ (Error::NotAvailable(_) | Error::InvalidAction { .. })) => error,
@@ -236,7 +237,7 @@ fn of_nobody<O: Operation>(input: Result<O, Error>) -> Error {
     }
 }
 
-/// Whether an action may be asked for by a URL that was signed beforehand and can be passed on.
+/// Whether an action may be called by a presigned URL, which can be passed on.
 fn takes_presigned<O: Operation>(rules: &Rules) -> bool {
     O::SERVICE == Service::Sts
         && (O::TAKES_PRESIGNED || rules.presigned_actions.iter().any(|a| a == O::NAME))

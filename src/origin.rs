@@ -1,28 +1,29 @@
-//! Where a request came from: what a connection says of its client.
+//! The origin of a request: what its connection says about the client.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::admission::{Call, Shed};
 
-/// Where a request came from.
+/// The origin of a request.
 #[derive(Debug, Clone)]
 pub struct Origin {
-    /// The client's address: the peer's, or what a trusted proxy says of its client (`[listen]
+    /// The client's address: that of the peer, or the one that a trusted proxy reports (`[listen]
     /// trusted_proxies`).
     pub source_ip: IpAddr,
-    /// Whether the client's connection is TLS: this one, or by a trusted proxy's word the one to it.
+    /// Whether the client's connection uses TLS: this connection, or the one that a trusted proxy
+    /// reports.
     pub secure_transport: bool,
-    /// At most 512 characters.
+    /// The `User-Agent` header, cut to 512 characters.
     pub user_agent: Option<String>,
-    /// The `Referer` header, at most 512 characters.
+    /// The `Referer` header, cut to 512 characters.
     pub referer: Option<String>,
-    /// As what it is counted while it is served; none: it came over no connection.
+    /// How the call is counted while it is served; `None` if it did not arrive over a connection.
     pub call: Option<Arc<Call>>,
 }
 
 impl Origin {
-    /// Why its body was not taken, if it was not for want of room.
+    /// Why the body of the request was not accepted, if that was for lack of capacity.
     pub fn shed(&self) -> Option<Shed> {
         self.call.as_ref().and_then(|call| call.shed())
     }

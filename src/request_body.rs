@@ -1,5 +1,5 @@
-//! The body of an HTTP request, received whole and within its limits, for every protocol that is
-//! no gRPC.
+//! Receives the body of an HTTP request as a whole and within its limits, for every protocol except
+//! gRPC.
 
 use std::sync::Arc;
 
@@ -13,13 +13,15 @@ use crate::error::Error;
 use crate::ops::{self, CALL_TIMEOUT, Refusal};
 use crate::origin::Origin;
 
-/// The longest body, in bytes: a SAML response of 100,000 characters, encoded twice.
+/// The maximum size of a body in bytes: enough for a SAML response of 100,000 characters, encoded
+/// twice.
 pub const MAX_BODY_BYTES: usize = 262_144;
 
-/// Receives a body.
+/// Receives the body of a request.
 ///
 /// # Errors
-/// When it is longer than [`MAX_BODY_BYTES`], ends early, or there is no room for it.
+/// [`Error::TooLarge`] if the body is longer than [`MAX_BODY_BYTES`], [`Error::Malformed`] if it
+/// ends early, and [`Error::ServiceUnavailable`] if there is no capacity for it.
 pub async fn read<B>(
     broker: &Broker,
     origin: &Origin,
@@ -49,8 +51,8 @@ where
     }
 }
 
-/// A body that comes in one frame stays where it is. Otherwise its frames are copied together, since
-/// each of them keeps the whole buffer that it was read into.
+/// Returns a body in one piece. A body of one frame is not copied. Otherwise the frames are copied
+/// together, because each of them keeps the whole buffer alive into which it was read.
 async fn in_one_piece<B: http_body::Body>(body: B) -> Result<Bytes, B::Error> {
     let mut body = std::pin::pin!(body);
     let (mut first, mut all) = (Bytes::new(), Vec::new());
@@ -75,8 +77,7 @@ async fn in_one_piece<B: http_body::Body>(body: B) -> Result<Bytes, B::Error> {
     Ok(if all.is_empty() { first } else { all.into() })
 }
 
-/// Where a call came from, without the texts, which are rarely needed again: what [`too_late`]
-/// takes.
+/// The origin of a call without its texts, which are rarely needed again, for [`too_late`].
 pub fn without_texts(origin: &Origin) -> Origin {
     Origin {
         user_agent: None,
@@ -87,7 +88,7 @@ pub fn without_texts(origin: &Origin) -> Origin {
 }
 
 /// Records the refusal of a call that was not received and answered within [`CALL_TIMEOUT`]. Its
-/// answer must be [`closing`].
+/// answer must be passed to [`closing`].
 pub async fn too_late(broker: &Arc<Broker>, origin: Origin, headers: &HeaderMap) -> Refusal {
     let agent = headers
         .get(USER_AGENT)
@@ -100,8 +101,8 @@ pub async fn too_late(broker: &Arc<Broker>, origin: Origin, headers: &HeaderMap)
     ops::refuse_unread(broker, "none", error, origin).await
 }
 
-/// Ends the connection after an answer to a request whose body was not read, because the start of the
-/// next request is then unknown.
+/// Makes an answer close the connection, because the body of its request was not read and the start
+/// of the next request is therefore unknown.
 pub fn closing(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
     response
         .headers_mut()

@@ -1,5 +1,5 @@
-//! Session tokens that were opened: what follows from a token alone, remembered until its keyring
-//! goes. Whether the session may still be used is `authn`'s question.
+//! A cache of opened session tokens. What follows from a token alone is remembered until the
+//! keyring changes; `authn` decides whether the session may still be used.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,41 +19,43 @@ use crate::session::keyring::{Keyring, SessionKey};
 use crate::session::packing::{self, Limits};
 use crate::session::token::{self, Claims};
 
-/// What is wrong with a node whose signing key was revoked, and what to do.
+/// The fault of a node whose signing key was revoked, and what to do about it.
 pub const WITHOUT_SIGNING_KEY: &str = "the keyring's current key was revoked, so that no session can be issued; take the keyring \
                                    file that `brevet keyring revoke` or `brevet keyring rotate` has written since then";
-/// A session token that was opened, and what follows from it alone.
+/// An opened session token, and what follows from it alone.
 pub struct OpenedSession {
-    /// What it says.
+    /// The claims of the token.
     pub claims: Claims,
-    /// What cuts it.
+    /// The session policies and tags.
     pub limits: Limits,
-    /// The principal's account.
+    /// The account of the principal.
     pub account: AccountId,
-    /// `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`, `…:federated-user/NAME`, or the user's ARN.
+    /// The ARN: `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`, `…:federated-user/NAME`, or the
+    /// user's ARN.
     pub arn: String,
-    /// `AROA…:SESSION`, `ACCOUNT:NAME`, or the user's `AIDA…`.
+    /// The `UserId`: `AROA…:SESSION`, `ACCOUNT:NAME`, or the user's `AIDA…`.
     pub user_id: String,
-    /// The inline session policy.
+    /// The compiled inline session policy.
     pub policy: Option<Policy>,
-    /// Who vouched for it, if it is the session of a provider's token.
+    /// The provider and the claims behind it, if it was issued for a provider's token.
     pub vouched: Option<Vouched>,
     pub(crate) secret: SigningSecret,
-    /// All that it came from, as revocations name it.
+    /// The revocation keys of the session and its ancestors.
     pub(crate) came_from: Box<[Key]>,
 }
 
 impl OpenedSession {
-    /// Whether session policies cut it.
+    /// Whether session policies limit the session.
     pub fn is_restricted(&self) -> bool {
         self.policy.is_some() || !self.limits.policy_arns.is_empty()
     }
 
-    /// What it takes in memory, in bytes: at least what it holds, by the texts that it is made of.
+    /// An estimate of the memory that it uses, in bytes, from the lengths of its texts.
     pub fn weight(&self) -> usize {
-        /// The structure itself, its signing key, its place in the cache, and what the allocator rounds up.
+        /// The structure itself, its signing key, its entry in the cache, and the allocator's
+        /// overhead.
         const FIXED: usize = 1_728;
-        /// An ancestor, a tag or an ARN with its allocations.
+        /// The overhead of an ancestor, a tag or an ARN.
         const ITEM: usize = 160;
         let claims = &self.claims;
         let ancestors = claims.ancestors.iter().map(|a| {
@@ -94,8 +96,8 @@ impl OpenedSession {
     }
 }
 
-/// What a policy takes in memory, text and compiled form, in bytes, by its text. Each string becomes patterns
-/// that are made of atoms; an ARN has six, and `:`, `*`, `?` and `$` divide them.
+/// An estimate of the memory that a policy uses, in text and compiled form, in bytes. Each string
+/// becomes patterns of atoms; an ARN has six patterns, and `:`, `*`, `?` and `$` separate atoms.
 pub fn compiled_weight(text: &str) -> usize {
     let (mut strings, mut atoms) = (0, 0);
     for byte in text.bytes() {
@@ -108,12 +110,12 @@ pub fn compiled_weight(text: &str) -> usize {
     1_024 + 4 * text.len() + 128 * strings + 80 * atoms
 }
 
-/// How many opened tokens are remembered.
+/// The limits of the cache.
 #[derive(Debug, Clone, Copy)]
 pub struct TokenBounds {
-    /// In number; 0: none is.
+    /// The maximum number of tokens; 0 turns the cache off.
     pub max_tokens: u64,
-    /// In bytes, as [`OpenedSession::weight`] counts.
+    /// The maximum size in bytes, as [`OpenedSession::weight`] counts them.
     pub max_bytes: u64,
 }
 
@@ -126,13 +128,13 @@ impl Default for TokenBounds {
     }
 }
 
-/// The keyring, and the tokens that it opened lately.
+/// The keyring in force, and a cache of the tokens that it has opened.
 pub struct Tokens {
     keyring: ArcSwap<Generation>,
-    /// The ids of keys that were revoked, in whichever keyring they are. Held while a keyring is put in
-    /// force.
+    /// The ids of revoked keys, whether or not they are in the keyring. Locked while a keyring is
+    /// put in force.
     revoked: Mutex<BTreeSet<String>>,
-    /// By the SHA-256 of all of a token's bytes.
+    /// The cache, by the SHA-256 of a token.
     opened: Cache<[u8; 32], Opened>,
 }
 
@@ -143,15 +145,15 @@ struct Generation {
 
 #[derive(Clone)]
 struct Opened {
-    /// Of the keyring that opened it: a retired key's tokens go with the keyring.
+    /// The number of the keyring that opened the token. The tokens of a removed key go with it.
     generation: u64,
     session: Arc<OpenedSession>,
 }
 
 impl Tokens {
-    /// Remembers tokens within bounds; the least used are forgotten.
+    /// Creates a cache with limits; the least used tokens are dropped first.
     pub fn new(keyring: Keyring, bounds: TokenBounds) -> Self {
-        // One bound does for both: no token counts for less than its share of the number.
+        // One limit enforces both: each token counts for at least its share of the maximum number.
         let least = bounds.max_bytes.checked_div(bounds.max_tokens).unwrap_or(0);
         let opened = Cache::builder()
             .max_capacity(if bounds.max_tokens == 0 {
@@ -175,14 +177,15 @@ impl Tokens {
         }
     }
 
-    /// Uses another keyring from now on, without the keys that were revoked.
+    /// Puts another keyring in force, without the keys that were revoked.
     pub fn replace(&self, keyring: Keyring) {
         let revoked = self.revoked.lock().unwrap_or_else(PoisonError::into_inner);
         keyring.revoke(&revoked);
         self.next_generation(Arc::new(keyring));
     }
 
-    /// Does without keys from now on, in this keyring and in every later one. False: that is no news.
+    /// Revokes keys in this keyring and all later ones. Returns whether one of them was not revoked
+    /// yet.
     pub fn revoke(&self, ids: &BTreeSet<String>) -> bool {
         let mut revoked = self.revoked.lock().unwrap_or_else(PoisonError::into_inner);
         if revoked.is_superset(ids) {
@@ -195,39 +198,39 @@ impl Tokens {
         true
     }
 
-    /// Whether there is a key to make sessions with.
+    /// Whether there is a key for issuing sessions.
     pub fn can_sign(&self) -> bool {
         self.with_keyring(|keyring| keyring.current().is_some())
     }
 
-    /// Logs that no session can be issued, if that is so.
+    /// Logs an error if no session can be issued, because the signing key was revoked.
     pub fn warn_unless_it_can_sign(&self) {
         if !self.can_sign() {
             tracing::error!("{WITHOUT_SIGNING_KEY}");
         }
     }
 
-    /// What was opened before is opened anew.
+    /// Puts a keyring in force and empties the cache.
     fn next_generation(&self, keyring: Arc<Keyring>) {
         let number = self.keyring.load().number.wrapping_add(1);
         self.keyring.store(Arc::new(Generation { number, keyring }));
         self.opened.invalidate_all();
     }
 
-    /// Runs with the keyring in force.
+    /// Calls `run` with the keyring in force.
     pub fn with_keyring<T>(&self, run: impl FnOnce(&Keyring) -> T) -> T {
         run(&self.keyring.load().keyring)
     }
 
-    /// The keyring in force, to be held across an await.
+    /// The keyring in force, in a form that can be held across an await.
     pub fn keyring(&self) -> impl std::ops::Deref<Target = Keyring> + use<> {
         KeyringRef(self.keyring.load_full())
     }
 
-    /// Opens a token, or remembers having done so. Says nothing of its expiry.
+    /// Opens a token, or takes it from the cache. Does not check whether it has expired.
     ///
     /// # Errors
-    /// [`Error::InvalidClientTokenId`] for a token that no key of the keyring has made.
+    /// [`Error::InvalidClientTokenId`] if no key of the keyring made the token.
     pub fn open(&self, token: &str) -> Result<Arc<OpenedSession>, Error> {
         let generation = self.keyring.load();
         let digest = sha256(token.as_bytes());

@@ -1,5 +1,5 @@
-//! Role, caller and facts to [`Grant`]: where trust, identity, boundary and session policies meet.
-//! Awaits nothing.
+//! Decides whether a caller may get a session. Trust, identity, boundary and session policies meet
+//! here, and the result is a [`Grant`]. It waits for nothing.
 
 mod denied;
 mod explain;
@@ -19,11 +19,11 @@ use crate::directory::{Directory, Role, User};
 use crate::evaluator::Outcome;
 use crate::session::token::{self, Ancestor, Kind as SessionKind};
 
-/// Leave to hold a session. Made in this file alone; `mint` consumes it, so that no credentials
-/// exist without a decision.
+/// The permission to issue a session. Only this file can create it, and `mint` consumes it, so that
+/// no credentials exist without a decision.
 ///
-/// It borrows the caller that it was decided for: a call that waits sees its caller anew, and then
-/// needs a new decision.
+/// It borrows the caller for whom it was decided: a call that waits authenticates its caller again,
+/// and then needs a new decision.
 pub struct Grant<'c> {
     to: Bearer,
     lineage: Vec<Ancestor>,
@@ -38,7 +38,7 @@ enum Bearer {
 }
 
 impl Grant<'_> {
-    /// How the session comes about, and the ARN and unique id of its principal.
+    /// How the session is issued, and the ARN and unique id of its principal.
     pub fn principal(&self) -> (SessionKind, &str, &str) {
         match &self.to {
             Bearer::Role(role) => (SessionKind::Role, &role.arn, &role.id),
@@ -47,7 +47,7 @@ impl Grant<'_> {
         }
     }
 
-    /// The principal's account.
+    /// The account of the principal.
     pub fn account(&self) -> AccountId {
         match &self.to {
             Bearer::Role(role) => role.account,
@@ -55,23 +55,23 @@ impl Grant<'_> {
         }
     }
 
-    /// Whom the session comes from, the one that was let in last.
+    /// The principals behind the session, the caller last.
     pub fn lineage(&self) -> &[Ancestor] {
         &self.lineage
     }
 
-    /// What a provider's token said of the holder, where one was shown for this session.
+    /// What a provider's token said about the caller, if one was shown for this session.
     pub fn web_identity(&self) -> Option<&token::WebIdentity> {
         self.web_identity.as_ref()
     }
 }
 
-/// Decides whether the caller may act as the role: every action must be allowed, by the trust
-/// policy and by what the caller's account, boundary and session policies leave. `asked` is the ARN
-/// that the caller named; where there is no such role, `role` is the directory's decoy.
+/// Decides whether the caller may assume the role: the trust policy and the caller's own policies,
+/// boundary and session policies must allow every action. `asked` is the ARN that the caller named;
+/// if there is no such role, `role` is the directory's decoy.
 ///
 /// # Errors
-/// The first action that is not allowed.
+/// [`Denied`] for the first action that is not allowed.
 pub fn admit<'c>(
     role: &Arc<Role>,
     asked: &RoleArn,
@@ -91,10 +91,10 @@ pub fn admit<'c>(
     })
 }
 
-/// Whether [`admit`] would decide so if what is supposed were proven.
+/// Whether [`admit`] would allow it if the supposed facts were true.
 ///
 /// # Errors
-/// As [`admit`].
+/// The same as for [`admit`].
 pub fn would_admit(
     role: &Arc<Role>,
     asked: &RoleArn,
@@ -106,7 +106,7 @@ pub fn would_admit(
     admissible(role, asked, caller, directory, facts.0, actions).map(drop)
 }
 
-/// The chain of principals that leads to the role, if the caller may act as it.
+/// The chain of principals that leads to the role, if the caller may assume it.
 fn admissible(
     role: &Arc<Role>,
     asked: &RoleArn,
@@ -115,7 +115,7 @@ fn admissible(
     facts: Facts<'_>,
     actions: &[&'static str],
 ) -> Result<Vec<Ancestor>, Box<Denied>> {
-    // From here on it lives no longer than the role.
+    // This shortens the lifetime to that of the role, whose tags are added.
     let mut facts: Facts<'_> = facts;
     facts
         .keys
@@ -129,20 +129,22 @@ fn admissible(
     };
     for action in actions {
         let question = question(action);
-        // What is not there is judged all the same, and takes as long.
+        // A role that does not exist is evaluated all the same, so that the time does not reveal
+        // it.
         let decision = question.decide();
         if !decision.is_allowed() || !found {
             return Err(question.denied(decision));
         }
     }
-    // A session that policies cut does not come back to its role, by itself or by another, without
-    // them; nor does it go anywhere that they do not name.
+    // A session that is limited by session policies must not return to its role without them,
+    // neither itself nor through another session, and must not assume a role that they do not
+    // allow.
     let lineage = caller.lineage();
     let question = question("sts:AssumeRole");
     let note = if lineage.iter().any(|a| a.restricted && *a.arn == *role.arn) {
-        "A session that session policies cut does not come back to its role without them."
+        "A session that is limited by session policies cannot assume its own role again without them."
     } else if !question.is_within_session_policies() {
-        "The calling session's own session policies do not allow it."
+        "The session policies of the calling session do not allow this."
     } else {
         return Ok(lineage);
     };
@@ -153,11 +155,11 @@ fn admissible(
     )))
 }
 
-/// Leave for a user's own session. It needs no permission (IAM User Guide, "Permissions for
-/// GetSessionToken"); an explicit deny refuses it all the same.
+/// Decides on a user's own session. It needs no permission (IAM User Guide, "Permissions for
+/// GetSessionToken"), but an explicit deny refuses it.
 ///
 /// # Errors
-/// When a policy denies it, or the caller is no user with a long-term key.
+/// [`Denied`] if a policy explicitly denies it, or the caller is not a user with a long-term key.
 pub fn own_session<'c>(
     caller: &'c Caller,
     directory: &Directory,
@@ -173,10 +175,10 @@ pub fn own_session<'c>(
     })
 }
 
-/// Whether [`own_session`] would decide so if what is supposed were proven.
+/// Whether [`own_session`] would allow it if the supposed facts were true.
 ///
 /// # Errors
-/// As [`own_session`].
+/// The same as for [`own_session`].
 pub fn would_have_session(
     caller: &Caller,
     directory: &Directory,
@@ -198,10 +200,11 @@ fn may_have_session<'c>(
     }
 }
 
-/// Leave for somebody whom a user vouches for: every action must be allowed on the federated user.
+/// Decides on a session for a federated user. Every action must be allowed on the federated user's
+/// ARN.
 ///
 /// # Errors
-/// The first action that is not allowed.
+/// [`Denied`] for the first action that is not allowed.
 pub fn vouch<'c>(
     caller: &'c Caller,
     directory: &Directory,
@@ -223,7 +226,8 @@ pub fn vouch<'c>(
             })
         }
         _ => {
-            let note = "Temporary credentials do not vouch for anybody.";
+            let note =
+                "Temporary credentials cannot be used to get a session for a federated user.";
             Err(Box::new(Denied::because(
                 "sts:GetFederationToken".to_owned(),
                 facts,
@@ -233,10 +237,10 @@ pub fn vouch<'c>(
     }
 }
 
-/// Decides whether the caller's own policies allow an action of this service.
+/// Decides whether the caller's own policies allow an action.
 ///
 /// # Errors
-/// When they do not.
+/// [`Denied`] if they do not.
 pub fn permit(
     caller: &Caller,
     directory: &Directory,

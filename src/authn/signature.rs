@@ -1,5 +1,5 @@
-//! A signature to a caller: who signed, with which key, and whether what stands behind the key is still
-//! there.
+//! Authenticates a signature: who signed, with which key, and whether the principals behind the key
+//! still exist.
 
 use std::sync::Arc;
 
@@ -16,28 +16,30 @@ use crate::revocations::Revocations;
 use crate::session::token::{self, Ancestor};
 use crate::tokens::{OpenedSession, Tokens};
 
-/// What callers are judged against.
+/// The state against which a signature is checked.
 pub struct Judges<'a> {
-    /// The keys of session tokens.
+    /// The keys and the cache of session tokens.
     pub tokens: &'a Tokens,
-    /// The snapshot.
+    /// The directory's snapshot.
     pub directory: &'a Directory,
-    /// What was revoked.
+    /// The revocations in force.
     pub revocations: &'a Revocations,
-    /// The store that says so.
+    /// The id of the store that they come from.
     pub store_id: &'a str,
-    /// What a signature must keep to.
+    /// The rules for signatures.
     pub rules: &'a Rules,
-    /// What clients call this broker.
+    /// The names by which clients call this broker.
     pub names: &'a HostNames,
-    /// Whom the request must be for: `sts`, `iam`.
+    /// The service that the signature must name: `sts` or `iam`.
     pub service: &'a str,
 }
 
-/// Who signed. Host, scope and time come first, since they need no key.
+/// Authenticates the caller of a signed request. The host, the scope and the time are checked
+/// first, because they need no key.
 ///
 /// # Errors
-/// AWS's code for each: unknown key, wrong signature, expired or revoked session, foreign token.
+/// AWS's error for each case: an unknown key, a wrong signature, an expired or revoked session, or
+/// a token of another cluster.
 pub fn authenticate(
     presented: &Presented,
     judges: &Judges<'_>,
@@ -65,7 +67,7 @@ pub fn authenticate(
                 session.claims.issued_under,
                 session.claims.issued_at,
             );
-            // What another store revoked is not known here.
+            // This store does not know what another store revoked.
             let foreign = session.claims.store_id != judges.store_id;
             if revoked || foreign || !session.claims.ancestors.iter().all(|a| lives(a, directory)) {
                 return Err(Error::Ended);
@@ -96,21 +98,21 @@ pub fn authenticate(
     }
 }
 
-/// Refuses what was signed for another host: whoever that is may be passing it on.
+/// Refuses a request that was signed for another host, because that host may be passing it on.
 fn for_this_broker(host: &str, names: &HostNames) -> Result<(), Error> {
     if names.contains(host) {
         return Ok(());
     }
     Err(Error::SignatureDoesNotMatch(format!(
-        "The request was signed for the host `{}`, which is no name of this broker. It takes requests for: {names} \
+        "The request was signed for the host `{}`, which is not a name of this broker. It accepts requests for: {names} \
          ([listen] names).",
         audit::clip(host)
     )))
 }
 
-/// The principal of a session as the directory has it now. A role or user that was deleted, or made
-/// anew under its name, has no sessions; and none has what came from a principal or a key that is no
-/// more.
+/// The current directory entry of a session's principal. A role or user that was deleted, or
+/// recreated under its name, has no valid sessions, and neither has anything that came from a
+/// principal or key that no longer exists.
 fn stands_behind(
     session: Arc<OpenedSession>,
     directory: &Directory,
@@ -139,7 +141,7 @@ fn stands_behind(
     Ok((identity, effective))
 }
 
-/// Whether a principal of the chain is still what it was.
+/// Whether a principal of the chain still exists unchanged.
 fn lives(ancestor: &Ancestor, directory: &Directory) -> bool {
     if let Some(declared) = federation::has_provider(directory, &ancestor.arn) {
         return declared;

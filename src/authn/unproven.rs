@@ -1,20 +1,20 @@
-//! Why somebody is not who they say: what the caller is told, and what the audit says besides.
+//! Failed authentication: the error for the caller, and the reason for the audit log.
 
 use crate::error::Error;
 
-/// Somebody is not who they say, or no longer.
+/// The caller could not be authenticated, or no longer can be.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unproven {
-    /// What the caller is told.
+    /// The error for the caller.
     pub error: Error,
-    /// The access key that was claimed.
+    /// The id of the access key that was claimed.
     pub claimed_key: Option<String>,
-    /// What the audit says besides the error; none: the error says it all.
+    /// The reason for the audit log; `None` if the error says it all.
     pub reason: Option<Reason>,
 }
 
 impl Unproven {
-    /// Of somebody who claims no access key.
+    /// The failure of a caller that claimed no access key.
     pub fn because(error: Error, reason: Reason) -> Box<Self> {
         Box::new(Self {
             error,
@@ -24,9 +24,9 @@ impl Unproven {
     }
 }
 
-/// Why somebody is not proven, in words for the audit.
+/// Why a caller could not be authenticated, as audit records state it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)] // each is its text
+#[allow(missing_docs)] // the texts in `as_str` describe the reasons
 pub enum Reason {
     Ended,
     Header,
@@ -51,7 +51,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// As audit records have it.
+    /// The text of the reason in audit records.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ended => "ended",
@@ -60,13 +60,13 @@ impl Reason {
             Self::OwnIssuer => "the broker's own issuer",
             Self::UnknownIssuer => "unknown issuer",
             Self::UnknownKey => "unknown key",
-            Self::KeysUnavailable => "the provider's keys cannot be had",
-            Self::Signature => "the signature is not good",
+            Self::KeysUnavailable => "the provider's keys could not be fetched",
+            Self::Signature => "the signature is not valid",
             Self::NoSubject => "no sub",
             Self::NotAnIdToken => "not an ID token",
             Self::AmbiguousClaims => "ambiguous claims",
             Self::MethodsTooLong => "amr too long",
-            Self::ProviderChanged => "the provider was changed meanwhile",
+            Self::ProviderChanged => "the provider has changed since then",
             Self::Times => "times",
             Self::NoExpiry => "no exp",
             Self::NoIssueTime => "no iat",

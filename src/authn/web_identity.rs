@@ -1,5 +1,5 @@
-//! A token of an OpenID Connect provider to a caller: whose key signed it. What its claims say is
-//! `federation::oidc`'s.
+//! Authenticates a token of an OpenID Connect provider by its signature. `federation::oidc` checks
+//! the claims.
 
 use std::sync::Arc;
 
@@ -13,13 +13,14 @@ use crate::federation::oidc::{self, not_vouched};
 use crate::federation::providers::{KeyError, Providers};
 use crate::proof::jwt::{TokenError, Unverified, Verified};
 
-/// Whom a token is of. What is wrong with it the caller learns as far as it can act on it; the reason
-/// is for the audit. The broker itself, `own_issuer`, vouches for nobody here: what limits a session and
-/// what ends it would be lost. The provider may have to be asked for its keys: the
-/// token is then judged by the directory and the clock of the `moment` at which they are there.
+/// Authenticates the holder of a token. The caller learns what is wrong with it only as far as it
+/// can act on that; the reason is for the audit log. The broker's own issuer, `own_issuer`, is
+/// refused, because the limits and revocations of a session would be lost. If the provider's keys
+/// have to be fetched, the token is checked against the directory and the clock that `moment`
+/// returns after that.
 ///
 /// # Errors
-/// InvalidIdentityToken, ExpiredTokenException or IDPCommunicationError, each with a reason.
+/// `InvalidIdentityToken`, `ExpiredTokenException` or `IDPCommunicationError`, each with a reason.
 pub async fn authenticate(
     token: &str,
     account: AccountId,
@@ -39,7 +40,8 @@ pub async fn authenticate(
     })
 }
 
-/// A token that one of the account's providers has signed, and the provider.
+/// Verifies that one of the account's providers signed the token. Returns its claims and the
+/// provider.
 async fn verified(
     token: &str,
     account: AccountId,
@@ -56,7 +58,7 @@ async fn verified(
         .strip_prefix("https://")
         .or_else(|| issuer.strip_prefix("http://"))
         .unwrap_or_default();
-    // The provider is found by its whole name, which is then compared byte for byte.
+    // The provider is looked up by its whole name, and its URL is then compared byte for byte.
     let provider = directory.oidc_provider(&format!("arn:aws:iam::{account}:oidc-provider/{rest}"));
     let own = own_issuer.is_some_and(|own| is_issuer(issuer, own));
     let unknown = if own {

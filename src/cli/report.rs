@@ -170,7 +170,7 @@ fn step(code: &str, sentence: &str) -> Option<&'static str> {
         _ if sentence.contains("no record of this session") => {
             "`brevet sessions list --include-revoked` lists what is on record; what is not can still be revoked by its id"
         }
-        "SignatureDoesNotMatch" if sentence.contains("no name of this broker") => {
+        "SignatureDoesNotMatch" if sentence.contains("not a name of this broker") => {
             "call it by one of these names (--endpoint, AWS_ENDPOINT_URL_STS), or add the host to [listen] names in the \
              broker's configuration and restart it"
         }

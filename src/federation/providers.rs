@@ -1,8 +1,9 @@
-//! The keys of OpenID Connect providers: fetched once, kept, refreshed before they are old, and
-//! served while the provider is away, up to a stated age. OpenID Connect Discovery 1.0.
+//! The signing keys of OpenID Connect providers. They are fetched once, cached, refreshed before
+//! they get old, and used while the provider is unreachable, up to a maximum age. OpenID Connect
+//! Discovery 1.0.
 //!
-//! Nobody's login waits because somebody else shows unknown key ids: a provider is asked by one
-//! request at a time, and for unknown ids at most once in [`ASK_EVERY`].
+//! Unknown key ids shown by one caller must not delay the logins of others: at most one request to
+//! a provider is in flight, and unknown ids cause at most one request in [`ASK_EVERY`].
 
 mod fetch;
 
@@ -17,29 +18,30 @@ use crate::proof::jwt::{Key, KeySet};
 use fetch::Fetcher;
 pub use fetch::Reach;
 
-/// How old keys may be before they are fetched again, while the provider is in use.
+/// The age after which keys are fetched again while the provider is in use.
 pub const REFRESH_AFTER: Duration = Duration::from_secs(300);
-/// How old keys may be at all: a provider that has been away for so long vouches for nobody.
+/// The maximum age of keys. The tokens of a provider that has been unreachable for this long are
+/// refused.
 pub const MAX_AGE: Duration = Duration::from_secs(86_400);
-/// The least between two attempts for the sake of unknown key ids, or after a failure.
+/// The minimum time between two requests that are caused by unknown key ids or follow a failure.
 pub const ASK_EVERY: Duration = Duration::from_secs(30);
-/// A provider that nobody showed a token of for so long is refreshed when somebody does.
+/// A provider whose tokens nobody has shown for this long is only refreshed once somebody does.
 const IN_USE: Duration = Duration::from_secs(3_600);
-/// The most providers whose keys are kept.
+/// The maximum number of providers whose keys are cached.
 const MAX_PROVIDERS: usize = 10_000;
 
-/// Why there is no key.
+/// Why a key is not available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// The provider has no such key.
+    /// The provider has no key with this id.
     #[error("the provider has no such key")]
     Unknown,
-    /// The provider cannot be asked now.
+    /// The provider is unreachable, or was asked too recently to be asked again.
     #[error("the provider cannot be asked now")]
     Unreachable,
 }
 
-/// What is known of the keys of all providers that were asked for.
+/// The cached keys of all providers that were in use.
 pub struct Providers {
     entries: Mutex<HashMap<Box<str>, Arc<Entry>>>,
     fetcher: Fetcher,
@@ -49,25 +51,25 @@ pub struct Providers {
 struct Entry {
     provider: Arc<OidcProvider>,
     known: Mutex<Known>,
-    /// Held while the provider is asked.
+    /// Held while a request to the provider is in flight.
     asking: tokio::sync::Mutex<()>,
 }
 
-/// Times are on the monotonic clock.
+/// The cached state of a provider. Times are those of the monotonic clock.
 #[derive(Default)]
 struct Known {
     keys: Option<(Arc<KeySet>, Duration)>,
     asked_at: Option<Duration>,
-    /// Whether it answered then.
+    /// Whether the last request failed.
     away: bool,
     used_at: Duration,
 }
 
 impl Providers {
-    /// With nothing known.
+    /// Creates an empty cache.
     ///
     /// # Errors
-    /// When there is no TLS to ask by.
+    /// [`rustls::Error`] if TLS cannot be set up.
     pub fn new(reach: Reach, clock: Arc<dyn Clock>) -> Result<Self, rustls::Error> {
         Ok(Self {
             entries: Mutex::default(),
@@ -76,10 +78,11 @@ impl Providers {
         })
     }
 
-    /// Asks a provider for its discovery document and its keys, whatever is known of them: how many it has.
+    /// Fetches a provider's discovery document and keys without using the cache. Returns the number
+    /// of keys.
     ///
     /// # Errors
-    /// Why they cannot be had.
+    /// A message that says why they could not be fetched.
     pub async fn examine(&self, provider: &OidcProvider) -> Result<usize, String> {
         match &provider.keys {
             Some(keys) => Ok(keys.count()),
@@ -92,10 +95,10 @@ impl Providers {
         }
     }
 
-    /// A provider's key of that id.
+    /// The provider's key with this id, from the cache or from the provider.
     ///
     /// # Errors
-    /// [`KeyError`]
+    /// [`KeyError`] if the key is unknown or the provider cannot be reached.
     pub async fn key(&self, provider: &Arc<OidcProvider>, id: &str) -> Result<Key, KeyError> {
         if let Some(keys) = &provider.keys {
             return keys.get(id).cloned().ok_or(KeyError::Unknown);
@@ -115,13 +118,14 @@ impl Providers {
                 .asked_at
                 .is_some_and(|at| now.saturating_sub(at) < ASK_EVERY);
             match key {
-                // The provider is away, as far as is known.
+                // The keys are recent enough, or the provider was just asked and did not answer.
                 Some(key) if new || asked_lately => return Ok(key),
                 key => (key, usable.is_none(), asked_lately),
             }
         };
         if let Some(key) = old {
-            // Nobody asked for a while: what was retired meanwhile must not pass. One request finds out.
+            // The keys have not been refreshed for a while, and a retired key must not be accepted,
+            // so one request checks.
             let Ok(_asking) = entry.asking.try_lock() else {
                 return Ok(key);
             };
@@ -129,13 +133,13 @@ impl Providers {
             return entry.usable(now, id);
         }
         match (cold, asked_lately) {
-            // It was asked: this key was not among its keys, or it did not answer.
+            // The provider was asked recently: it does not have this key, or it did not answer.
             (false, true) => return entry.usable(now, id),
             (true, true) if entry.asking.try_lock().is_ok() => return Err(KeyError::Unreachable),
             _ => {}
         }
         if cold {
-            // Nothing is known: whoever comes waits for the one who asks.
+            // No keys yet: all callers wait for the one request in flight.
             let _asking = entry.asking.lock().await;
             if entry.is_cold(now) {
                 self.ask(&entry).await;
@@ -149,8 +153,8 @@ impl Providers {
         entry.usable(now, id)
     }
 
-    /// Fetches what is in use and not new any more, each provider by itself. To be called now and
-    /// then.
+    /// Refreshes the keys of providers in use that are no longer recent, each in its own task. Must
+    /// be called periodically.
     pub fn refresh(self: &Arc<Self>) {
         let now = self.clock.monotonic();
         let due: Vec<Arc<Entry>> = {
@@ -175,7 +179,7 @@ impl Providers {
     fn entry(&self, provider: &Arc<OidcProvider>) -> Option<Arc<Entry>> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         match entries.get(&provider.arn) {
-            // One that was declared anew is asked anew.
+            // A provider whose declaration has changed is asked again.
             Some(entry) if entry.provider.asks_like(provider) => return Some(entry.clone()),
             None if entries.len() >= MAX_PROVIDERS => return None,
             _ => {}
@@ -198,7 +202,7 @@ impl Providers {
         match fetched {
             Ok(keys) => known.keys = Some((Arc::new(keys), now)),
             Err(error) => {
-                tracing::warn!(provider = %entry.provider.url, %error, "an identity provider's keys cannot be had");
+                tracing::warn!(provider = %entry.provider.url, %error, "the keys of an identity provider could not be fetched");
             }
         }
     }
@@ -217,7 +221,7 @@ impl Entry {
         match &known.keys {
             Some((keys, at)) if now.saturating_sub(*at) <= MAX_AGE => match keys.get(id) {
                 Some(key) => Ok(key.clone()),
-                // It may be a new one: whoever shows it may try again.
+                // The key may be new, so the caller may try again.
                 None if known.away => Err(KeyError::Unreachable),
                 None => Err(KeyError::Unknown),
             },

@@ -1,25 +1,29 @@
-//! Whom a session of a federated identity comes from, as its requests show it to policies.
+//! The provider and the claims behind a session of a federated identity, as its requests show them
+//! to policies.
 
 use crate::proof::jwt::Flat;
 use crate::session::token::Claims;
 
-/// The claim that says how somebody was authenticated: OpenID Connect Core 1.0 section 2.
+/// The claim that says how the user was authenticated: OpenID Connect Core 1.0 section 2.
 pub const METHODS: &str = "amr";
-/// The longest list of these that is taken, in bytes with one for each member: a session token carries it.
+/// The maximum length of this claim in bytes, with one for each list member, because session tokens
+/// carry it.
 pub const MAX_METHODS: usize = 1_024;
 
-/// Whom a session of a web identity comes from, as its requests show it to policies.
+/// The provider and the claims behind a web identity session, as its requests show them to
+/// policies.
 pub struct Vouched {
-    /// `arn:aws:iam::ACCOUNT:oidc-provider/HOST/PATH`
+    /// The provider's ARN, `arn:aws:iam::ACCOUNT:oidc-provider/HOST/PATH`.
     pub provider_arn: String,
-    /// Condition keys in lower case.
+    /// Condition keys with their values; names are in lower case.
     pub keys: Vec<(String, Flat)>,
 }
 
 impl Vouched {
-    /// None for a session that was not made of a provider's token.
+    /// Reads them from a session token's claims; `None` if the session was not made from a
+    /// provider's token.
     pub fn new(claims: &Claims) -> Option<Self> {
-        // What was issued before tokens carried claims still says who vouched for it.
+        // Sessions issued before session tokens carried claims still name the provider.
         let [provider] = claims.ancestors.as_slice() else {
             return None;
         };

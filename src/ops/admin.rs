@@ -1,4 +1,5 @@
-//! What an account's administrators do about sessions: one file an action. AWS has no such actions.
+//! Actions for an account's administrators to list, describe and revoke sessions, one file each.
+//! AWS has no such actions.
 
 pub mod describe_session;
 pub mod list_sessions;

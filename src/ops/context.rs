@@ -1,5 +1,5 @@
-//! [`Context`]: one request while it is being served. It awaits the store, refuses, issues and writes
-//! down, for whichever operation runs; it knows none of them.
+//! [`Context`]: one request while it is being served. It waits for the store, refuses calls, issues
+//! sessions and fills in the audit record for any operation, and knows none of them.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -27,34 +27,36 @@ use crate::proof::sigv4::Presented;
 use crate::store::StoreError;
 use crate::trust::{Denied, Facts, Grant};
 
-/// One request while it is being served: who, when, and its audit record. What it is decided on is of
-/// one moment: when it began, or when it last had to wait ([`Context::wait`]).
+/// One request while it is being served: the caller, the time and the audit record. All decisions
+/// are based on the state at one instant: when the request began, or when it last had to wait
+/// ([`Context::wait`]).
 pub struct Context<'a> {
-    /// The toolbox. An operation awaits its store by [`Context::wait`] alone.
+    /// The shared state of the broker. An operation must wait for its store only through
+    /// [`Context::wait`].
     pub broker: &'a Broker,
     /// The snapshot that this request sees.
     pub directory: Arc<Directory>,
     /// The instant that this request sees.
     pub now: Timestamp,
-    /// The last change of the feed that was in force before anything was judged.
+    /// The last change of the feed that was in force before anything was decided.
     pub issued_under: i64,
     pub(super) caller: Caller,
-    /// What the caller signed; none of a caller that another proves.
+    /// The request as the caller signed it; `None` if the caller was authenticated by a token.
     pub(super) signed: Option<Box<Presented>>,
     pub(super) service: Service,
     pub(super) origin: &'a Origin,
-    /// The region that the signature names; the broker's own where nothing is signed.
+    /// The region in the signature; the broker's first region if nothing is signed.
     pub(super) region: String,
     pub(super) record: &'a mut Record,
 }
 
 impl Context<'_> {
-    /// Who calls.
+    /// The authenticated caller.
     pub fn caller(&self) -> &Caller {
         &self.caller
     }
 
-    /// The caller as the one who makes a change.
+    /// The caller as the author of a change.
     pub fn actor(&self) -> Actor {
         Actor {
             r#type: self.caller.audited().r#type.into_owned(),
@@ -65,12 +67,13 @@ impl Context<'_> {
         }
     }
 
-    /// Waits for the store. What is decided afterwards is decided on what holds then: the directory,
-    /// the revocations and the clock of that moment, and a caller who is still who it was. So a grant
-    /// is made after the last wait: it borrows the caller, and does not live through another one.
+    /// Waits for the store. Decisions after that are based on the state after the wait: the
+    /// directory, the revocations and the clock of that moment, and a caller that was authenticated
+    /// again. A grant borrows the caller and therefore cannot outlive another wait, so it is made
+    /// after the last one.
     ///
     /// # Errors
-    /// The store's, or why the caller would be refused if it came now.
+    /// The store's error, or the error with which the caller would now be refused.
     pub async fn wait<T>(
         &mut self,
         work: impl Future<Output = Result<T, StoreError>>,
@@ -80,9 +83,9 @@ impl Context<'_> {
         Ok(done)
     }
 
-    /// Sees what holds now, as if the call came now.
+    /// Updates the state as if the call arrived now.
     pub(super) fn renew(&mut self) -> Result<(), Error> {
-        // Before the snapshot: what is judged by an older one must not pass for newer.
+        // Read before the snapshot, so that what an older snapshot decides does not count as newer.
         self.issued_under = self.broker.feed.sequence();
         self.directory = self.broker.directory.load_full();
         self.now = self.broker.clock.now();
@@ -111,7 +114,7 @@ impl Context<'_> {
         Facts::new(&self.caller, self.origin, &self.region, self.now)
     }
 
-    /// Writes down why, and tells the caller AWS's opaque sentence.
+    /// Records the reason of a refusal, and returns AWS's error with the sealed reason.
     pub fn refuse(&mut self, denied: &Denied, resource: &str) -> Error {
         self.record.additional_event_data = denied.audited();
         let sealed = self.broker.tokens.with_keyring(|keyring| {
@@ -129,12 +132,12 @@ impl Context<'_> {
             principal: self.caller.arn().to_owned(),
             action: denied.action.clone(),
             resource: resource.to_owned(),
-            // Without one it is refused all the same.
+            // The call is refused even if the message cannot be sealed.
             encoded_message: sealed.unwrap_or_default(),
         }
     }
 
-    /// As [`Context::refuse`], in the words for whoever a provider vouches for: they have no ARN.
+    /// Like [`Context::refuse`], but worded for federated callers, who have no ARN.
     pub fn refuse_as_federated(&mut self, denied: &Denied, resource: &str) -> Error {
         match self.refuse(denied, resource) {
             Error::AccessDenied {
@@ -149,17 +152,17 @@ impl Context<'_> {
         }
     }
 
-    /// A refusal that no policy makes; why is for those who may know.
+    /// Refuses a call for a reason that is not a policy. `note` explains it to those who may know.
     pub fn refuse_because(&mut self, action: &str, resource: &str, note: &'static str) -> Error {
         let denied = Denied::because(action.to_owned(), &self.facts(), note);
         self.refuse(&denied, resource)
     }
 
-    /// Checks and spends an MFA code of the caller's own device. It waits for the store: what is
-    /// decided with the proof is decided on what holds afterwards.
+    /// Checks and spends an MFA code of the caller's own device. This waits for the store, so
+    /// decisions based on the proof use the state after it.
     ///
     /// # Errors
-    /// As [`mfa::prove`].
+    /// The same as for [`mfa::prove`].
     pub async fn prove(&mut self, code: &Code) -> Result<mfa::Proven, Error> {
         let (broker, user) = (self.broker, self.caller.user().cloned());
         let (moment, renew) = self.moments();
@@ -167,10 +170,10 @@ impl Context<'_> {
         proven.map_err(|refused| self.mistaken(refused))
     }
 
-    /// Checks two consecutive codes of a device, and sets what is known of its clock.
+    /// Checks two consecutive codes of a device and stores the offset of its clock.
     ///
     /// # Errors
-    /// As [`mfa::synchronise`].
+    /// The same as for [`mfa::synchronise`].
     pub async fn synchronise(
         &mut self,
         user: &User,
@@ -183,7 +186,8 @@ impl Context<'_> {
         done.map_err(|refused| self.mistaken(refused))
     }
 
-    /// What holds now, and how what holds later is found out: the caller is proven anew each time.
+    /// The current state, and a function that returns the state after a wait and authenticates the
+    /// caller again.
     fn moments(&mut self) -> (Moment, impl FnMut() -> Result<Moment, Error> + Send) {
         let moment = self.moment();
         let renew = || self.renew().map(|()| self.moment());
@@ -205,11 +209,11 @@ impl Context<'_> {
         refused.error
     }
 
-    /// Counts a call of a federated identity that the role's trust policy has admitted, for the identity and
-    /// for the role's account. Until then it has proven nothing to that account.
+    /// Counts a call of a federated identity that the role's trust policy allows, for the identity
+    /// and the role's account. Before that, the caller has not proved anything to the account.
     ///
     /// # Errors
-    /// When one of the two budgets is used up.
+    /// [`Error::Throttling`] if one of the two budgets is used up.
     pub fn count_admitted(&self, account: AccountId) -> Result<(), Error> {
         let (broker, now) = (self.broker, self.broker.clock.monotonic());
         broker
@@ -224,11 +228,11 @@ impl Context<'_> {
         counted.map_err(|exceeded| broker.throttled(exceeded.name()))
     }
 
-    /// Counts a call of a federated identity that was not admitted, for its provider: its source has paid
-    /// for it already, and nobody else does.
+    /// Counts a refused call of a federated identity for its provider. It has already been counted
+    /// for its source address, and nobody else is charged for it.
     ///
     /// # Errors
-    /// When there were too many.
+    /// [`Error::Throttling`] if there were too many such calls.
     pub fn count_unadmitted(&self) -> Result<(), Error> {
         let counted = self
             .broker
@@ -237,7 +241,7 @@ impl Context<'_> {
         counted.map_err(|exceeded| self.broker.throttled(exceeded.name()))
     }
 
-    /// Makes a session and puts it on record.
+    /// Issues a session and records it.
     pub async fn issue(
         &self,
         grant: Grant<'_>,
@@ -253,7 +257,7 @@ impl Context<'_> {
         let keyring = self.broker.tokens.keyring();
         if keyring.current().is_none() {
             return Err(Error::ServiceUnavailable(
-                "a signing key that was not revoked",
+                "a signing key that has not been revoked",
             ));
         }
         let issued_under = (self.issued_under, self.broker.store.id());
@@ -273,14 +277,14 @@ impl Context<'_> {
         Ok(session)
     }
 
-    /// Writes down what was answered.
+    /// Records the elements of the answer in the audit record.
     pub fn answered(&mut self, elements: &impl Serialize, recipient_account: &str) {
         self.record.response_elements = serde_json::value::to_raw_value(elements).ok();
         self.record.recipient_account_id = Some(recipient_account.to_owned());
     }
 }
 
-/// What the audit says of somebody who was not proven.
+/// The additional data in the audit record of a caller that was not authenticated.
 #[derive(Serialize)]
 pub(super) struct Unproved {
     reason: &'static str,
@@ -293,7 +297,7 @@ impl Unproved {
     }
 }
 
-/// What the audit says of an MFA code that was not taken.
+/// The additional data in the audit record of an MFA code that was not accepted.
 #[derive(Serialize)]
 struct Mistaken {
     mfa: &'static str,

@@ -1,7 +1,8 @@
-//! A defect where a test wants one.
+//! A deliberate panic for tests.
 
-/// Panics in the action that `BREVET_FAILPOINT_PANIC` names, so that a test sees what becomes of it.
-#[allow(clippy::panic)] // its purpose
+/// Panics in the actions that the variable `BREVET_FAILPOINT_PANIC` lists, so that a test can
+/// observe the effect.
+#[allow(clippy::panic)] // this is its purpose
 pub(super) fn hit(action: &str) {
     static IN: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
     if IN

@@ -1,5 +1,6 @@
-//! The actions of the IAM API. Each reads its model's input, is authorised on what it is about, and
-//! answers in its model's shape. A new one is an [`Action`] and a line in [`actions`].
+//! The actions of the IAM API. Each parses its input by AWS's model, is authorized on the resource
+//! that it concerns, and answers in the form of the model. A new action is an [`Action`] and a line
+//! in [`actions`].
 
 pub mod action;
 pub mod actions;

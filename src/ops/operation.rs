@@ -1,4 +1,4 @@
-//! [`Operation`]: what the door has to know of an action before it runs it.
+//! [`Operation`]: what [`serve`](super::serve) needs to know about an action.
 
 use std::future::Future;
 
@@ -11,50 +11,51 @@ use crate::budgets::CountedAs;
 use crate::caller::{Caller, Identity};
 use crate::error::Error;
 
-/// One action of the API. Its `run` is the story.
+/// One action of the API. Its `run` contains all of its decisions, from top to bottom.
 pub trait Operation: Sized + Send + 'static {
-    /// As AWS names it.
+    /// The name of the action in AWS.
     const NAME: &'static str;
-    /// Whose action it is.
+    /// The service to which the action belongs.
     const SERVICE: Service = Service::Sts;
-    /// What proves the caller. Nothing else stands in for it.
+    /// The kind of proof that authenticates the caller. No other kind is accepted.
     const PROOF: Proof = Proof::Signature;
-    /// Which kinds of credentials may ask for it at all.
+    /// The kinds of credentials that may call the action.
     const OPEN_TO: OpenTo = OpenTo::UsersAndRoles;
-    /// Whether a URL that was signed beforehand, and can be passed on, may always ask for it; else the
-    /// configuration says so.
+    /// Whether a presigned URL, which can be passed on, may always call the action. Otherwise the
+    /// configuration decides.
     const TAKES_PRESIGNED: bool = false;
-    /// Which budget its calls are counted in.
+    /// The budget towards which its calls count.
     const COUNTED_AS: CountedAs;
-    /// Whether it leaves everything as it is; a session is no change.
+    /// Whether the action changes nothing. Issuing a session does not count as a change.
     const READ_ONLY: bool = true;
-    /// Whether the answer holds credentials: its record must then be on stable storage first.
+    /// Whether the answer contains credentials. If so, its audit record must be on stable storage
+    /// first.
     const HANDS_OUT: bool;
-    /// Whether an answer needs a record. An action that only takes away does not.
+    /// Whether an answer needs an audit record. An action that only revokes something does not.
     const MUST_BE_RECORDED: bool = true;
-    /// Whether it must not wait for the calls of others.
+    /// Whether the action must not wait for other calls.
     const IS_URGENT: bool = false;
-    /// What the caller gets.
+    /// The output for the caller.
     type Output: Send + 'static;
 
-    /// The parameters for the audit; never a secret.
+    /// The parameters for the audit record, without secrets.
     fn parameters(&self) -> Option<Box<RawValue>>;
 
-    /// From request to output.
+    /// Runs the action.
     fn run(self, cx: &mut Context<'_>) -> impl Future<Output = Result<Self::Output, Error>> + Send;
 }
 
-/// What kinds of credentials an action is open to at all: IAM User Guide, "Compare AWS STS
-/// credentials". Whatever else limits the caller comes on top.
+/// The kinds of credentials that may call an action: IAM User Guide, "Compare AWS STS credentials".
+/// Policies and other limits apply in addition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenTo {
-    /// Long-term keys, sessions of roles, and whoever a provider vouches for.
+    /// Long-term keys, role sessions, and callers with a token of an identity provider.
     UsersAndRoles,
-    /// Those, and a user's own sessions.
+    /// In addition, a user's own sessions.
     UserSessions,
-    /// Those, and a user's own sessions if an MFA code was given for them.
+    /// In addition, a user's own sessions for which an MFA code was given.
     UserSessionsWithMfa,
-    /// All kinds. An operation that refuses some of them in AWS's own words says this, too.
+    /// All kinds. An operation that refuses some of them with AWS's own text uses this, too.
     All,
 }
 

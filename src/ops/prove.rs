@@ -1,4 +1,5 @@
-//! Who calls: what was shown is judged, counted and written down, before anything is run.
+//! Authenticates the caller of a request, counts the call and fills in the audit record before
+//! anything is run.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::error::{Class, Error};
 use crate::origin::Origin;
 use crate::proof::sigv4::Presented;
 
-/// A call that has proven nobody yet: it counts for where it comes from.
+/// A call whose caller is not authenticated yet. It counts for its source address.
 pub(super) struct Unproven<'a> {
     broker: &'a Broker,
     origin: &'a Origin,
@@ -33,7 +34,8 @@ impl<'a> Unproven<'a> {
         }
     }
 
-    /// The refusal of a call that proves nobody; another one once there were too many.
+    /// The refusal of an unauthenticated call: the given error, or throttling if there were too
+    /// many.
     pub(super) fn refuse(&self, error: Error) -> Error {
         self.count().err().unwrap_or(error)
     }
@@ -64,8 +66,8 @@ impl<'a> Unproven<'a> {
     }
 }
 
-/// Who calls, and what it signed. It is judged by the directory and
-/// the instant that come with the service it must be for.
+/// Authenticates the caller by the directory, the time and the service for which the proof must be
+/// valid. Returns the caller and what it signed.
 pub(super) async fn caller(
     unproven: &Unproven<'_>,
     (service, directory, now): (Service, &Directory, Timestamp),
@@ -73,8 +75,9 @@ pub(super) async fn caller(
     record: &mut Record,
 ) -> Result<(Caller, Option<Box<Presented>>), Error> {
     let broker = unproven.broker;
-    // A signature is checked whatever else came from there: a good caller beside a bad one is served.
-    // A token is not, since checking it costs more; it is given back when a role has admitted it.
+    // A signature is checked whatever else came from the source, so that a good caller is served
+    // next to a bad one. A token costs more to check, so it is counted first, and given back once a
+    // role has admitted it.
     let is_signed = matches!(shown, Shown::Signature(_));
     if !is_signed {
         unproven.count()?;
@@ -89,12 +92,13 @@ pub(super) async fn caller(
                 claimed_key,
                 reason,
             } = *refused;
-            // Not proven: `type` says Unknown, and the key is what was claimed.
+            // The caller is not authenticated: `type` is Unknown, and the key is the one that was
+            // claimed.
             record.user_identity.access_key_id = claimed_key;
             if let Some(reason) = reason {
                 record.additional_event_data = Unproved::audited(reason);
             }
-            // A broken directory is not the caller's doing.
+            // An inconsistent directory is not the caller's fault.
             return Err(if is_signed && error.class() != Class::Internal {
                 unproven.refuse(error)
             } else {

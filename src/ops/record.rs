@@ -1,4 +1,5 @@
-//! The audit record of a call: what it says before anything is proven, and when it must be written.
+//! The audit record of a call: what it contains before the caller is authenticated, and when it
+//! must be written.
 
 use std::borrow::Cow;
 
@@ -12,14 +13,14 @@ use crate::budgets::CountedAs;
 use crate::error::Error;
 use crate::origin::Origin;
 
-/// The longest user agent in a record, in bytes as they are written: it is not signed, so whoever has a
-/// signed request can choose it.
+/// The maximum length of a user agent in a record, in bytes as written. The user agent is not
+/// signed, so anybody with a signed request can choose it.
 const MAX_USER_AGENT: usize = 512;
 
-/// A record that says what was asked and from where.
+/// Begins a record with the requested action and the source of the call.
 ///
 /// # Errors
-/// Without randomness: nothing can be named.
+/// [`Error`] if there are no random bytes for the ids.
 pub(super) fn begin<O: Operation>(
     broker: &Broker,
     service: Service,
@@ -42,7 +43,8 @@ pub(super) fn begin<O: Operation>(
     Ok(record)
 }
 
-/// Writes down what came of a call. An answer that must be on record and is not becomes a refusal.
+/// Writes the result of a call to the audit log. An answer that must be recorded but cannot be
+/// becomes a refusal.
 pub(super) async fn write<O: Operation>(
     broker: &Broker,
     record: &mut Record,
@@ -73,7 +75,7 @@ pub(super) async fn write<O: Operation>(
     result
 }
 
-/// Of the request and of its event.
+/// The ids of the request and of the audit event.
 fn ids(random: [u8; 32]) -> (String, String) {
     let mut halves = random.chunks_exact(16).map(|half| {
         let bytes = half.try_into().unwrap_or_default();

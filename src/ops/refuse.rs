@@ -1,4 +1,5 @@
-//! Refusals of what is no operation: recorded and counted like any other call.
+//! Refusals of calls that do not reach an operation. They are recorded and counted like any other
+//! call.
 
 use std::sync::Arc;
 
@@ -16,16 +17,16 @@ use crate::error::Error;
 use crate::metrics;
 use crate::origin::Origin;
 
-/// A recorded refusal.
+/// A refusal that was recorded.
 pub struct Refusal {
-    /// Names the call in answer, audit and log.
+    /// The id of the call in its answer, in the audit log and in log messages.
     pub request_id: String,
-    /// What the caller is told.
+    /// The error for the caller.
     pub error: Error,
 }
 
-/// Records the refusal of a call that is no operation: an unknown or unavailable action. A caller
-/// that proves nothing hears that first.
+/// Records the refusal of a call to an unknown or unsupported action. A caller that cannot be
+/// authenticated gets that error first.
 pub async fn refuse(
     broker: &Arc<Broker>,
     service: Service,
@@ -34,7 +35,7 @@ pub async fn refuse(
     error: Error,
     origin: Origin,
 ) -> Refusal {
-    // Boxed, as refusals are part of every call's future and larger than most of it.
+    // Boxed, because refusals are part of every call's future and larger than most of it.
     let reply = Box::pin(conclude::<Nothing>(
         broker,
         service,
@@ -50,7 +51,8 @@ pub async fn refuse(
     }
 }
 
-/// Records the refusal of a request that cannot be read, so that nothing in it was proven.
+/// Records the refusal of a request that cannot be parsed, whose caller is therefore not
+/// authenticated.
 pub async fn refuse_unread(
     broker: &Arc<Broker>,
     name: impl Into<String>,
@@ -69,7 +71,8 @@ pub async fn refuse_unread(
     .await
 }
 
-/// Counts somebody who is turned away for want of room: what they are told.
+/// Counts a call that is turned away because the broker is overloaded. Returns the error for the
+/// caller.
 pub fn shed(broker: &Broker, shed: Shed) -> Error {
     broker
         .metrics
@@ -81,7 +84,7 @@ pub fn shed(broker: &Broker, shed: Shed) -> Error {
     Error::ServiceUnavailable("capacity for this request")
 }
 
-/// No operation.
+/// A placeholder for calls without an operation.
 enum Nothing {}
 
 impl Operation for Nothing {

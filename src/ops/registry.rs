@@ -1,5 +1,5 @@
-//! Every action there is, by name: what the wires dispatch on, and the only file of `ops` that knows
-//! them all.
+//! All actions by name. The interfaces dispatch on this list, and only this file of `ops` knows all
+//! of them.
 
 use super::admin::describe_session::DescribeSession;
 use super::admin::list_sessions::ListSessions;
@@ -17,7 +17,7 @@ use super::sts::get_web_identity_token::GetWebIdentityToken;
 use crate::audit;
 use crate::error::Error;
 
-/// Every action of the API and whether this version answers it: what both wires dispatch on.
+/// Every action of the STS API, and whether this version supports it.
 pub const ACTIONS: &[(&str, bool)] = &[
     (AssumeRole::NAME, true),
     (AssumeRoleWithWebIdentity::NAME, true),
@@ -34,7 +34,8 @@ pub const ACTIONS: &[(&str, bool)] = &[
     not(any(test, feature = "internals")),
     allow(dead_code, reason = "tests compare it with the wires")
 )]
-/// What an account's administrators do about sessions. On gRPC only: AWS has no such actions.
+/// The actions for administrators of sessions. They exist only in gRPC, because AWS has no such
+/// actions.
 pub const ADMINISTRATION: &[&str] = &[
     ListSessions::NAME,
     DescribeSession::NAME,
@@ -42,7 +43,7 @@ pub const ADMINISTRATION: &[&str] = &[
     PreviewRevocation::NAME,
 ];
 
-/// Why an action is not answered.
+/// The error for an action that is not supported.
 pub fn unanswered(action: &str, version: &str) -> Error {
     match ACTIONS
         .iter()

@@ -1,5 +1,6 @@
-//! Whether a signature brought credentials or a change before: `[sts] single_use_signatures`. A
-//! signature that comes again is answered Throttling, which makes clients sign anew.
+//! Refuses signatures that have already been used for credentials or a change, if `[sts]
+//! single_use_signatures` is set. A repeated signature is answered with Throttling, which makes
+//! clients sign again.
 
 use std::time::Duration;
 
@@ -9,18 +10,18 @@ use crate::error::Error;
 use crate::proof::sigv4::{MAX_SKEW, Presented};
 use crate::single_use::{Digest, Refused, SingleUse};
 
-/// A signature that is being used. It stays used, unless it brings nothing.
+/// A signature in use. It stays used unless the call fails and releases it.
 pub(super) struct Claim<'a> {
     broker: &'a Broker,
     single_use: &'a SingleUse,
     signature: Digest,
 }
 
-/// Marks a signature as used: here, and for the brokers on the same Redis. None: signatures may be used
-/// as often as they are good.
+/// Marks a signature as used, on this broker and on those that share its Redis. Returns `None` if
+/// signatures may be repeated while they are valid.
 ///
 /// # Errors
-/// [`Error::Throttling`] when it was used before, or cannot be remembered.
+/// [`Error::Throttling`] if the signature was used before or cannot be remembered.
 pub(super) async fn claim<'a>(
     broker: &'a Broker,
     presented: &Presented,
@@ -30,7 +31,7 @@ pub(super) async fn claim<'a>(
         return Ok(None);
     };
     let signature = presented.digest();
-    // As long as it would be taken, whatever its kind; and a second that is begun.
+    // The longest time for which a signature of any kind is valid, and the second that has begun.
     let left = presented
         .unverified_date()
         .plus(MAX_SKEW + Duration::from_secs(1))
@@ -51,10 +52,10 @@ pub(super) async fn claim<'a>(
         .await
     {
         Ok(true) => {}
-        // Another broker has seen it; so has this one from now on.
+        // Another broker has seen it. From now on this broker knows it, too.
         Ok(false) => return Err(broker.throttled("signature")),
         Err(error) => {
-            tracing::debug!(%error, "whether another broker has seen a signature is not known");
+            tracing::debug!(%error, "could not find out whether another broker has seen a signature");
             broker.metrics.signatures_unshared.inc();
         }
     }
@@ -66,7 +67,7 @@ pub(super) async fn claim<'a>(
 }
 
 impl Claim<'_> {
-    /// It brought nothing, and may come again.
+    /// Releases the signature of a call that failed, so that it may be used again.
     pub(super) async fn release(self) {
         self.single_use.release(&self.signature);
         self.broker

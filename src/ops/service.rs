@@ -1,18 +1,18 @@
-//! Whose action a request asks for.
+//! The services whose actions a request can call.
 
-/// Whose actions there are.
+/// A service with actions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Service {
-    /// The security token service.
+    /// AWS's Security Token Service.
     Sts,
-    /// The administration of identities.
+    /// AWS's Identity and Access Management.
     Iam,
-    /// What AWS has no actions for.
+    /// Brevet's own actions, which have no counterpart in AWS.
     Brevet,
 }
 
 impl Service {
-    /// As policies name it.
+    /// The prefix of the service's actions in policies.
     pub fn prefix(self) -> &'static str {
         match self {
             Self::Sts => "sts",
@@ -21,7 +21,7 @@ impl Service {
         }
     }
 
-    /// As a signature's scope names it.
+    /// The name of the service in the credential scope of a signature.
     pub(super) fn scope(self) -> &'static str {
         match self {
             Self::Sts | Self::Brevet => "sts",

@@ -1,4 +1,4 @@
-//! The actions of the Security Token Service: one file an action, named as AWS names it.
+//! The actions of the Security Token Service, each in a file with AWS's name for it.
 
 pub mod assume_role;
 pub mod assume_role_with_web_identity;

@@ -1,4 +1,5 @@
-//! [`ToTheEnd`]: a call goes on without a caller who hangs up, so that nothing is half done.
+//! [`ToTheEnd`]: lets a call run to its end after its caller has disconnected, so that nothing is
+//! half done.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -6,8 +7,8 @@ use std::task::{Context, Poll};
 
 use crate::store;
 
-/// A future that runs to its end: if nobody waits for it any more, on a task of its own. There it
-/// leaves the queue for the store, if it has not got further.
+/// A future that always runs to its end: if it is dropped, it continues on a task of its own. If it
+/// is still waiting for the store then, it leaves that queue.
 pub(super) struct ToTheEnd<T: Send + 'static>(Option<Pin<Box<dyn Future<Output = T> + Send>>>);
 
 impl<T: Send + 'static> ToTheEnd<T> {

@@ -1,4 +1,4 @@
-//! A refusal by policy: what the audit and whoever may know are told of it.
+//! A refusal by policy: what the audit log and those who may know are told about it.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -6,20 +6,20 @@ use serde_json::value::RawValue;
 use super::facts::Facts;
 use crate::evaluator::{Decision, Outcome, Source};
 
-/// A refusal: which action was not allowed, and why (for those who may know, not for the caller).
+/// A refusal: which action was not allowed, and why. The reason is only for those who may know it.
 pub struct Denied {
-    /// `sts:AssumeRole`, `sts:TagSession`, …
+    /// The action, such as `sts:AssumeRole` or `sts:TagSession`.
     pub action: String,
-    /// What the evaluator said.
+    /// The decision of the evaluator.
     pub decision: Decision,
-    /// What the request said: condition keys in lower case.
+    /// The condition keys of the request, in lower case, with their values.
     pub keys: Vec<(String, Vec<String>)>,
-    /// What no statement says.
+    /// The reason, if it is not in any policy.
     pub note: Option<&'static str>,
 }
 
 impl Denied {
-    /// A refusal that no policy made.
+    /// A refusal for a reason that is not in any policy.
     pub fn because(action: String, facts: &Facts<'_>, note: &'static str) -> Self {
         let decision = Decision {
             outcome: Outcome::ImplicitlyDenied,
@@ -34,7 +34,7 @@ impl Denied {
     }
 }
 
-/// What the audit says of a refusal.
+/// The audit record of a refusal.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Audited {
@@ -46,7 +46,7 @@ struct Audited {
 }
 
 impl Denied {
-    /// Which kind of policy and which statement decided, for the audit.
+    /// The kind of policy and the statement that decided, for the audit record.
     pub fn audited(&self) -> Option<Box<RawValue>> {
         let by = self.decision.by;
         let audited = Audited {

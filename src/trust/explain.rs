@@ -1,4 +1,4 @@
-//! A decision of before, looked at anew: what every statement does with the request.
+//! Explains an earlier decision: evaluates the request again and reports what every statement does.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -11,34 +11,34 @@ use crate::evaluator::{self, Context, Explanation, Policy, Principal};
 use crate::federation;
 use crate::session::token::Kind as SessionKind;
 
-/// A request that was decided before, to be explained.
+/// A request that was decided before and is to be explained.
 pub struct Asked<'a> {
-    /// How the principal's session came about; none: a long-term key.
+    /// How the principal's session was issued; `None` for a long-term key.
     pub session: Option<SessionKind>,
-    /// Of a role's session the role, else the user.
+    /// The ARN of the role for a role session, otherwise of the user or identity provider.
     pub principal_arn: &'a str,
-    /// Its own ARN.
+    /// The principal's own ARN.
     pub arn: &'a str,
-    /// Session policies: the inline one, and managed ones.
+    /// The inline session policy.
     pub policy: Option<&'a Policy>,
-    /// See `policy`.
+    /// The ARNs of managed session policies.
     pub policy_arns: &'a [String],
-    /// What the request said.
+    /// The condition keys of the request with their values.
     pub keys: &'a [(String, Vec<String>)],
-    /// `sts:AssumeRole`
+    /// The action, such as `sts:AssumeRole`.
     pub action: &'a str,
-    /// What it was about.
+    /// The ARN of the resource.
     pub resource: &'a str,
-    /// Whether the resource's own policy and tags are looked at: not for a reader of another account,
-    /// who must not learn even that it exists.
+    /// Whether to use the resource's own policy and tags. A reader from another account must not
+    /// even learn whether the resource exists.
     pub look_at_resource: bool,
 }
 
-/// What every statement does with a request, by the policies of now. None when the principal is no
-/// more.
+/// Reports what every statement does with a request under the current policies. `None` if the
+/// principal no longer exists.
 ///
 /// # Errors
-/// When a policy that is named is missing.
+/// [`Dangling`] if a referenced policy is missing.
 pub fn explain(asked: &Asked<'_>, directory: &Directory) -> Result<Option<Explanation>, Dangling> {
     let Some(subject) = subject(asked, directory)? else {
         return Ok(None);
@@ -82,7 +82,7 @@ pub fn explain(asked: &Asked<'_>, directory: &Directory) -> Result<Option<Explan
     Ok(Some(question.ask(evaluator::explain)))
 }
 
-/// Whom a request was of, as the directory has it now.
+/// The current directory entry of a request's principal.
 struct Subject<'a> {
     account: AccountId,
     name: &'a str,
@@ -92,7 +92,7 @@ struct Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
-    /// As policies name it.
+    /// The principal as policies see it.
     fn principal(&'a self, asked: &Asked<'a>) -> Principal<'a> {
         let (account, name, id) = (self.account.as_str(), self.name, self.id);
         match asked.session {
@@ -117,7 +117,7 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// None when it is no more.
+/// The current entry of the principal; `None` if it no longer exists.
 fn subject<'a>(
     asked: &Asked<'a>,
     directory: &'a Directory,

@@ -1,4 +1,4 @@
-//! What a request says to the policies: its condition keys.
+//! The condition keys of a request.
 
 use std::borrow::Cow;
 
@@ -12,8 +12,8 @@ use crate::origin::Origin;
 use crate::proof::jwt::Flat;
 use crate::session::packing::TagClaim;
 
-/// What the request itself says to the policies: each key is in [`evaluator::keys`], which says when it
-/// is present.
+/// The condition keys of a request. Each key is described in [`evaluator::keys`], which says when
+/// it is present.
 pub struct Facts<'a> {
     pub(super) keys: Context<'a>,
     /// The tags of the calling session.
@@ -21,7 +21,7 @@ pub struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    /// The global condition keys: IAM User Guide, "AWS global condition context keys".
+    /// Sets the global condition keys: IAM User Guide, "AWS global condition context keys".
     pub fn new(caller: &'a Caller, origin: &'a Origin, region: &'a str, now: Timestamp) -> Self {
         let mut keys = Context::new();
         keys.set("aws:currenttime", now.to_string());
@@ -43,7 +43,8 @@ impl<'a> Facts<'a> {
         if let Some(referer) = &origin.referer {
             keys.set("aws:referer", referer.as_str());
         }
-        // Of the caller's account, unless what is asked for is another's: see `admit`.
+        // This is the caller's account unless the requested resource belongs to another one: see
+        // `admit`.
         keys.set("aws:resourceaccount", caller.account().to_string());
         keys.set("aws:viaawsservice", "false");
         keys.set("aws:viaawsmcpservice", "false");
@@ -68,7 +69,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// The transitive tag keys that are asked for, and those that the calling session passes on anyway.
+    /// Sets the requested transitive tag keys and those that the calling session passes on anyway.
     fn transitive_tag_keys(mut self, asked: &'a [String]) -> Self {
         let inherited = self
             .session_tags
@@ -86,13 +87,13 @@ impl<'a> Facts<'a> {
         self
     }
 
-    /// Says that an MFA code was given for this very request.
+    /// Records that an MFA code was given with this request.
     #[must_use]
     pub fn proven(self, _: &Proven) -> Self {
         self.mfa(0)
     }
 
-    /// What the request would say if a code that was not looked at yet were good.
+    /// The facts as if a code that has not been checked yet were valid.
     pub fn supposing(self, _: &Code) -> Supposed<'a> {
         Supposed(self.mfa(0))
     }
@@ -104,7 +105,7 @@ impl<'a> Facts<'a> {
         self
     }
 
-    /// Adds what a request for a session says.
+    /// Adds the keys of a request for a session.
     #[must_use]
     pub fn session(mut self, request: &SessionRequest<'a>) -> Self {
         let keys = &mut self.keys;
@@ -143,7 +144,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// Adds what a provider's token says.
+    /// Adds the claims of a provider's token.
     #[must_use]
     pub fn federated(mut self, identity: &'a FederatedIdentity) -> Self {
         for (key, value) in &identity.keys {
@@ -152,7 +153,7 @@ impl<'a> Facts<'a> {
         self
     }
 
-    /// Adds what a request for a web identity token says.
+    /// Adds the keys of a request for a web identity token.
     #[must_use]
     pub fn web_identity(
         mut self,
@@ -169,7 +170,7 @@ impl<'a> Facts<'a> {
         self
     }
 
-    /// Adds the tags of what is asked for. `iam:ResourceTag` speaks of users and roles alone.
+    /// Adds the tags of the requested resource. `iam:ResourceTag` applies only to users and roles.
     pub fn resource_tags(&mut self, tags: &'a [Tag], of_user_or_role: bool) {
         let tags = tags
             .iter()
@@ -178,10 +179,11 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// Facts of which one is not proven: for whoever would be refused anyway. No [`Grant`] is made of them.
+/// Facts of which one has not been proved, to find out whether a caller would be refused anyway. No
+/// [`Grant`] is made from them.
 pub struct Supposed<'a>(pub(super) Facts<'a>);
 
-/// A claim as conditions see it: a list is multivalued, even if it has one member.
+/// Sets a key to the value of a claim. A list is multivalued, even if it has one member.
 fn set_claim<'a>(keys: &mut Context<'a>, name: impl Into<Cow<'a, str>>, value: &'a Flat) {
     match value {
         Flat::One(text) => keys.set(name, text.as_str()),
@@ -191,24 +193,24 @@ fn set_claim<'a>(keys: &mut Context<'a>, name: impl Into<Cow<'a, str>>, value: &
     }
 }
 
-/// What a request for a session says to the policies.
+/// The parts of a request for a session that become condition keys.
 #[derive(Default)]
 pub struct SessionRequest<'a> {
-    /// `sts:RoleSessionName`
+    /// The value of `sts:RoleSessionName`.
     pub role_session_name: Option<&'a str>,
-    /// `sts:ExternalId`
+    /// The value of `sts:ExternalId`.
     pub external_id: Option<&'a str>,
-    /// `sts:SourceIdentity`
+    /// The value of `sts:SourceIdentity`.
     pub source_identity: Option<&'a str>,
-    /// `aws:RequestTag/*`, `aws:TagKeys`
+    /// The tags for `aws:RequestTag/…` and `aws:TagKeys`.
     pub tags: &'a [Tag],
-    /// `sts:TransitiveTagKeys`
+    /// The keys for `sts:TransitiveTagKeys`.
     pub transitive_tag_keys: &'a [String],
-    /// `sts:RoleAuthorizedByIdp`
+    /// The value of `sts:RoleAuthorizedByIdp`.
     pub role_authorized_by_idp: Option<bool>,
 }
 
-/// Who calls, by the keys that say so.
+/// Sets the keys that identify the caller.
 fn identify<'a>(keys: &mut Context<'a>, caller: &'a Caller) {
     match &caller.identity {
         Identity::User(user) | Identity::UserSession { user, .. } => {
@@ -218,7 +220,7 @@ fn identify<'a>(keys: &mut Context<'a>, caller: &'a Caller) {
         }
         Identity::RoleSession { role, session } => {
             keys.set("aws:principaltype", "AssumedRole");
-            // Of a session this is its role's ARN.
+            // For a session, this is the ARN of its role.
             keys.set("aws:principalarn", &*role.arn);
             if let Some(vouched) = &session.vouched {
                 keys.set("aws:federatedprovider", vouched.provider_arn.as_str());
@@ -235,14 +237,14 @@ fn identify<'a>(keys: &mut Context<'a>, caller: &'a Caller) {
     }
 }
 
-/// What the caller's session says, if it has one.
+/// Sets the keys of the caller's session, if it has one.
 fn describe_session<'a>(keys: &mut Context<'a>, caller: &'a Caller) {
     if let Some(session) = caller.session() {
         keys.set(
             "aws:tokenissuetime",
             Timestamp::from_seconds(session.claims.issued_at).to_string(),
         );
-        // Absent, not false, on long-term keys.
+        // With long-term keys this key is absent, not false.
         keys.set("aws:multifactorauthpresent", "false");
         if !session.claims.source_identity.is_empty() {
             keys.set(

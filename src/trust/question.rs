@@ -1,4 +1,4 @@
-//! One question to the evaluator: which policies speak of a request.
+//! A question to the evaluator: a request with the policies that apply to it.
 
 use std::sync::Arc;
 
@@ -9,13 +9,13 @@ use crate::caller::Caller;
 use crate::directory::Directory;
 use crate::evaluator::{self, Context, Decision, Policies, Policy, Principal, Request};
 
-/// One question to the evaluator.
+/// A question to the evaluator.
 pub(super) struct Question<'a> {
     pub(super) principal: Principal<'a>,
     pub(super) account: AccountId,
     pub(super) identity: Vec<&'a Policy>,
     pub(super) boundary: Option<&'a Policy>,
-    /// The policies that cut the caller's session; none: nothing was passed.
+    /// The session policies of the caller's session; `None` if none were passed.
     pub(super) session: Option<Vec<&'a Policy>>,
     pub(super) context: &'a Context<'a>,
     pub(super) action: &'a str,
@@ -25,7 +25,7 @@ pub(super) struct Question<'a> {
 }
 
 impl<'a> Question<'a> {
-    /// About a thing of the caller's own account.
+    /// A question about a resource of the caller's own account.
     pub(super) fn own(
         caller: &'a Caller,
         directory: &'a Directory,
@@ -72,8 +72,8 @@ impl<'a> Question<'a> {
         self.ask(evaluator::evaluate)
     }
 
-    /// Whether the session's policies allow it by themselves: a trust policy that names the session
-    /// directly does not lift them.
+    /// Whether the session policies by themselves allow the request. A trust policy that names the
+    /// session directly does not override them.
     pub(super) fn is_within_session_policies(&self) -> bool {
         let Some(session) = &self.session else {
             return true;
@@ -103,8 +103,8 @@ impl<'a> Question<'a> {
     }
 }
 
-/// The policies that cut a session. A managed policy that is gone may have denied anything, so a
-/// session that names it may do nothing.
+/// The policies that limit a session. A managed policy that no longer exists may have denied
+/// anything, so a session that names it is denied everything.
 pub(super) fn session_policies<'a>(
     inline: Option<&'a Policy>,
     arns: &[String],

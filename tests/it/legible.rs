@@ -128,7 +128,10 @@ fn an_identity_provider_writes_no_lines_into_the_log() {
         let log = read_log();
         assert!(is_legible(&log), "{log:?}");
         for line in log.lines().filter(|line| line.contains("forged")) {
-            assert!(line.contains("keys cannot be had"), "{line}");
+            assert!(
+                line.contains("keys of an identity provider could not be fetched"),
+                "{line}"
+            );
         }
         assert!(
             !log.lines().any(|line| line.starts_with("2026-01-01")),

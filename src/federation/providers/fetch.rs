@@ -1,6 +1,7 @@
-//! Discovery documents and key sets, over a client that goes nowhere else: https alone, no redirect,
-//! no compression, bounded in size and time, and no connection to an address that is not out on the
-//! internet (checked on the address that is connected to, so that no name changes its mind).
+//! Fetches discovery documents and key sets with a restricted HTTP client: only https, no
+//! redirects, no compression, limits on size and time, and only connections to public internet
+//! addresses. The address is checked when it is connected to, so that a change in DNS cannot bypass
+//! the check.
 
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -24,38 +25,38 @@ use rustls::{ClientConfig, RootCertStore};
 use crate::directory::OidcProvider;
 use crate::proof::jwt::{KeySet, MAX_KEY_SET_BYTES};
 
-/// From the first packet to the last byte, discovery and keys together.
+/// The time limit for fetching the discovery document and the keys together.
 const DEADLINE: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_DISCOVERY_BYTES: usize = 65_536;
-/// A name that means this machine, whatever a resolver says: RFC 6761 section 6.3.
+/// The name of this machine, whatever a resolver says: RFC 6761 section 6.3.
 const LOCALHOST: &str = "localhost";
 
-/// Where the client may go.
+/// Which addresses the client may connect to.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Reach {
-    /// Addresses of private networks and of this machine too.
+    /// Whether private networks and this machine are allowed, too.
     pub private: bool,
-    /// Plain http to this machine: for development.
+    /// Whether plain http to this machine is allowed, for development.
     pub http_on_loopback: bool,
 }
 
-/// Why a document could not be had.
+/// Why a document could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FetchError {
     #[error("no answer within 5 seconds")]
     Late,
-    #[error("`{0}` is no URL to go to")]
+    #[error("`{0}` is not a URL that may be fetched: it must be https, without user and password")]
     Url(String),
     #[error(
-        "{0} is not out on the internet; [federation] private_addresses lets the broker go there"
+        "{0} is not a public internet address; set [federation] private_addresses to allow private addresses"
     )]
     Address(IpAddr),
     #[error("{0}")]
     Connection(String),
-    #[error("it answered {0}")]
+    #[error("the provider answered with HTTP status {0}")]
     Status(StatusCode),
-    #[error("its answer is compressed, too long, or not what it should be: {0}")]
+    #[error("the provider's answer is compressed, too long or invalid: {0}")]
     Content(&'static str),
 }
 
@@ -77,7 +78,7 @@ impl Fetcher {
         })
     }
 
-    /// A provider's keys, by its discovery document.
+    /// Fetches the keys of a provider, whose address is in its discovery document.
     pub async fn keys(&self, provider: &OidcProvider) -> Result<KeySet, FetchError> {
         let pinned = match &provider.ca {
             Some(pem) => Some(self.pinned(pem)?),
@@ -93,7 +94,8 @@ impl Fetcher {
             let discovery: serde_json::Value = serde_json::from_slice(&discovery)
                 .map_err(|_| FetchError::Content("the discovery document"))?;
             let text = |name: &str| discovery.get(name).and_then(|v| v.as_str());
-            // Discovery 1.0 section 4.3: it must be exactly the issuer that was asked for.
+            // Discovery 1.0 section 4.3: `issuer` must be exactly the issuer for which the document
+            // was requested.
             if text("issuer") != Some(&*provider.url) {
                 return Err(FetchError::Content("`issuer` in the discovery document"));
             }
@@ -130,7 +132,7 @@ impl Fetcher {
             .trim_start_matches('[')
             .trim_end_matches(']')
             .to_owned();
-        // A literal address is not resolved, so it is looked at here.
+        // A literal address is not resolved, so it has to be checked here.
         let address = host.parse::<IpAddr>().ok();
         let loopback = host == LOCALHOST || address.is_some_and(|a| a.is_loopback());
         match uri.scheme_str() {
@@ -161,7 +163,7 @@ impl Fetcher {
         }
         let body = Limited::new(response.into_body(), limit).collect().await;
         Ok(body
-            .map_err(|_| FetchError::Content("its body"))?
+            .map_err(|_| FetchError::Content("the body"))?
             .to_bytes())
     }
 }
@@ -176,7 +178,7 @@ fn client(reach: Reach, roots: RootCertStore) -> Result<Http, rustls::Error> {
     connector.enforce_http(false);
     connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
     let builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls);
-    // What may be plain is decided for each URL.
+    // Whether plain http is allowed is decided for each URL.
     let connector = builder
         .https_or_http()
         .enable_http1()
@@ -203,7 +205,8 @@ impl Reach {
     }
 }
 
-/// Out on the internet: IANA's special-purpose address registries leave the rest.
+/// Whether the address is on the public internet, that is, not in IANA's registries of
+/// special-purpose addresses.
 fn is_global(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => is_global_v4(v4),
@@ -236,18 +239,18 @@ fn is_global_v6(address: Ipv6Addr) -> bool {
         is_global_v4(Ipv4Addr::new(p, q, r, s))
     };
     match (a, b) {
-        // IPv4 in other clothes: mapped and compatible, NAT64, 6to4.
+        // IPv6 addresses that contain an IPv4 address: mapped, compatible, NAT64 and 6to4.
         (0, 0) if (c, d, e) == (0, 0, 0) && (f == 0xffff || f == 0) => f == 0xffff && inner(g, h),
         (0x64, 0xff9b) => (c, d, e, f) == (0, 0, 0, 0) && inner(g, h),
         (0x2002, _) => inner(b, c),
-        // Of 2001::/23 the assignments that are reachable are not providers.
+        // No identity provider is in the reachable assignments of 2001::/23.
         (0x2001, 0..=0x1ff) | (0x2001, 0xdb8) => false,
         // Global unicast is 2000::/3.
         _ => a & 0xe000 == 0x2000,
     }
 }
 
-/// A resolver that leaves the addresses that may be gone to.
+/// A resolver that returns only addresses that are allowed.
 #[derive(Clone)]
 struct Guarded(Reach);
 
@@ -272,7 +275,7 @@ impl tower_service::Service<Name> for Guarded {
                 .collect();
             if allowed.is_empty() {
                 return Err(std::io::Error::other(
-                    "the name has no address that is out on the internet",
+                    "the name has no public internet address; set [federation] private_addresses to allow private addresses",
                 ));
             }
             Ok(allowed.into_iter())

@@ -1,4 +1,4 @@
-//! DescribeSession: what is on record about one session.
+//! DescribeSession: returns the record of one session.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -15,7 +15,7 @@ use crate::ops::service::Service;
 use crate::sessions::{self, SessionId};
 use crate::trust;
 
-/// The request.
+/// The checked request of DescribeSession.
 #[derive(Debug)]
 pub struct DescribeSession {
     session_id: SessionId,
@@ -31,7 +31,7 @@ impl DescribeSession {
     /// Checks the parameters.
     ///
     /// # Errors
-    /// Names the field and the rule.
+    /// [`Error`] that names the field and the rule.
     pub fn parse(session_id: &str) -> Result<Self, Error> {
         let session_id = sessions::session_id(session_id).ok_or_else(|| {
             FieldError::new("SessionId", "must be 32 hexadecimal digits in lower case")
@@ -70,11 +70,11 @@ impl Operation for DescribeSession {
             .sessions
             .find(&keyring, &self.session_id, cx.now)
             .await?;
-        // Another account's session is none.
+        // A session of another account is reported as not found.
         let account = cx.caller().account();
         let own = found
             .filter(|r| IamArn::parse(&r.principal_arn).is_some_and(|arn| arn.account == account));
         let view = own.and_then(|record| SessionView::new(record, &cx.broker.revocations));
-        view.ok_or_else(|| Error::NotFound("there is no record of this session".to_owned()))
+        view.ok_or_else(|| Error::NotFound("There is no record of this session.".to_owned()))
     }
 }

@@ -1,4 +1,4 @@
-//! ListSessions: what is on record about the account's sessions.
+//! ListSessions: lists the records of the account's sessions.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -18,7 +18,7 @@ use crate::session::keyring::Keyring;
 use crate::sessions::SessionRecord;
 use crate::trust;
 
-/// The request.
+/// The checked request of ListSessions.
 #[derive(Debug)]
 pub struct ListSessions {
     role_arn: Option<RoleArn>,
@@ -27,11 +27,11 @@ pub struct ListSessions {
     include_revoked: bool,
 }
 
-/// The answer.
+/// The answer of ListSessions.
 pub struct ListSessionsOutput {
-    /// Those that end first first.
+    /// The sessions of this page, ordered by expiry.
     pub sessions: Vec<SessionView>,
-    /// Where to go on; empty at the end.
+    /// The marker of the next page; empty on the last page.
     pub marker: String,
     /// Whether all brokers share the records.
     pub shared: bool,
@@ -48,10 +48,10 @@ struct Parameters<'a> {
 }
 
 impl ListSessions {
-    /// Checks the parameters.
+    /// Checks the parameters. `max_items` is from 1 to 1,000, and 100 by default.
     ///
     /// # Errors
-    /// Names the field and the rule.
+    /// [`Error`] that names the field and the rule.
     pub fn parse(
         role_arn: Option<&str>,
         max_items: Option<i32>,
@@ -76,8 +76,9 @@ impl ListSessions {
     }
 }
 
-/// The place in the records behind which a listing goes on. The record there may be another account's:
-/// its session's id is nothing that the caller may know, so the marker is sealed, for that account alone.
+/// The purpose of sealed markers. A marker names the record after which the listing continues. That
+/// record may belong to another account, whose session ids the caller must not learn, so the marker
+/// is sealed and valid only for the caller's account.
 const MARKER: Purpose = Purpose {
     name: "brevet listing marker v1",
     form: 1,
@@ -92,7 +93,7 @@ fn opened(keyring: &Keyring, account: AccountId, marker: &str) -> Result<String,
         .ok()
         .and_then(|(body, _)| String::from_utf8(body).ok());
     let place = opened.and_then(|text| text.strip_prefix(account.as_str()).map(str::to_owned));
-    place.ok_or_else(|| FieldError::new("Marker", "must be one that an answer had").into())
+    place.ok_or_else(|| FieldError::new("Marker", "must be the Marker of an earlier answer").into())
 }
 
 impl Operation for ListSessions {

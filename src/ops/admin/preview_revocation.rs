@@ -1,4 +1,4 @@
-//! PreviewRevocation: what RevokeSessions would hit. It changes nothing.
+//! PreviewRevocation: reports what RevokeSessions would revoke, and changes nothing.
 
 use serde_json::value::RawValue;
 
@@ -9,7 +9,7 @@ use crate::ops::context::Context;
 use crate::ops::operation::{OpenTo, Operation};
 use crate::ops::service::Service;
 
-/// The request to say what [`RevokeSessions`] would hit.
+/// The checked request of PreviewRevocation, with the parameters of RevokeSessions.
 #[derive(Debug)]
 pub struct PreviewRevocation(pub RevokeSessions);
 

@@ -1,5 +1,5 @@
-//! RevokeSessions: sessions end before their time, and so does what came from them. Durable before
-//! it is answered, and in force on every connected broker within two seconds.
+//! RevokeSessions: ends sessions early, including those that came from them. The revocation is
+//! durable before the call is answered, and in force on every connected broker within two seconds.
 
 mod hit;
 mod selected;
@@ -27,41 +27,41 @@ use crate::revocations::{Key, Mark, Selector};
 use crate::store::{Entry, Node};
 use crate::trust;
 
-/// The checked request.
+/// The checked request of RevokeSessions.
 #[derive(Debug)]
 pub struct RevokeSessions {
     selector: Selector,
     value: String,
-    /// The account in an ARN; it must be the caller's.
+    /// The account in the given ARN, which must be the caller's.
     account: Option<String>,
     issued_before: Option<i64>,
-    /// Of a long-term key: whether it is to prove nothing any more.
+    /// Whether to deactivate the long-term access key that is named.
     deactivate: bool,
 }
 
-/// The answer.
+/// The answer of RevokeSessions.
 pub struct RevokeSessionsOutput {
-    /// The change's number.
+    /// The number of the change in the feed.
     pub sequence_number: i64,
-    /// The brokers that may accept sessions, this one among them.
+    /// The number of brokers that may accept sessions, including this one.
     pub nodes_connected: usize,
-    /// Those of them that are not known to have it in force.
+    /// The brokers on which the revocation is not confirmed to be in force.
     pub pending: Vec<Node>,
-    /// What was hit.
+    /// What the revocation applied to.
     pub target: Target,
-    /// Whether the access key itself was made inactive.
+    /// Whether the access key itself was deactivated.
     pub access_key_deactivated: bool,
 }
 
-/// What a revocation hits, as far as this broker knows.
+/// What a revocation applies to, as far as this broker knows.
 pub struct Target {
-    /// Whether the directory has the role, the user or the long-term access key that was named.
-    /// None where none of these was.
+    /// Whether the directory contains the role, user or long-term access key that was named. `None`
+    /// if none of these was named.
     pub exists: Option<bool>,
-    /// The sessions on record that had not ended, and end by this. None: the records could not be
-    /// read in time.
+    /// The number of recorded sessions that had not ended and end by this. `None` if the records
+    /// could not be read in time.
     pub sessions: Option<Counted>,
-    /// Whether a long-term access key was named that is active.
+    /// Whether an active long-term access key was named.
     pub access_key_goes_on: bool,
 }
 
@@ -80,7 +80,7 @@ impl RevokeSessions {
     /// Checks the parameters.
     ///
     /// # Errors
-    /// Names the field and the rule.
+    /// [`Error`] that names the field and the rule.
     pub fn parse(
         asked: Option<Asked>,
         issued_before: Option<i64>,
@@ -94,7 +94,7 @@ impl RevokeSessions {
             Some(asked) => asked.selected()?,
             None if issued_before.is_some() => Selected::account(),
             None => {
-                let rule = "must not be null where no selector is given: it would end every session of the account";
+                let rule = "must be given if nothing else is selected, because this ends every session of the account";
                 return Err(FieldError::new("IssuedBefore", rule).into());
             }
         };
@@ -118,9 +118,9 @@ impl Operation for RevokeSessions {
     const SERVICE: Service = Service::Brevet;
     const OPEN_TO: OpenTo = OpenTo::UserSessions;
     const HANDS_OUT: bool = false;
-    /// The calls of others may be what it is to end.
+    /// It must not wait for other calls, which may be the ones to be ended.
     const IS_URGENT: bool = true;
-    /// It is in the feed, which is durable; an audit log that cannot be written must not keep
+    /// The revocation is in the durable feed. An audit log that cannot be written must not keep
     /// anybody from ending a session.
     const MUST_BE_RECORDED: bool = false;
     type Output = RevokeSessionsOutput;
@@ -140,7 +140,7 @@ impl Operation for RevokeSessions {
     async fn run(self, cx: &mut Context<'_>) -> Result<RevokeSessionsOutput, Error> {
         self.admit(cx)?;
         if self.deactivate {
-            // Whether it may is said before anything ends.
+            // Permission is checked before anything is ended.
             self.deactivation(cx)?;
         }
         let mut writer = cx.wait(cx.broker.store.write_revocation()).await?;
@@ -174,7 +174,7 @@ impl Operation for RevokeSessions {
             .revoke(self.selector.as_str(), account.as_str(), &self.value, mark)
             .await?;
         let sequence_number = writer.commit().await?;
-        // Here at once; elsewhere by the feed.
+        // It is in force here at once, and on other brokers through the feed.
         cx.broker.revocations.mark(&hit.key, mark);
         cx.broker.feed.nudge();
         let ((nodes_connected, pending), sessions) = tokio::join!(
@@ -186,7 +186,7 @@ impl Operation for RevokeSessions {
             .revocations_pending_nodes
             .set(i64::try_from(pending.len()).unwrap_or(i64::MAX));
         let mut target = Target { sessions, ..known };
-        // What came from the key has ended already, whatever becomes of this.
+        // The sessions of the key have ended already, whether or not this succeeds.
         let access_key_deactivated = self.deactivate && self.deactivate_key(cx).await;
         target.access_key_goes_on &= !access_key_deactivated;
         Ok(RevokeSessionsOutput {
@@ -200,7 +200,7 @@ impl Operation for RevokeSessions {
 }
 
 impl RevokeSessions {
-    /// Whether the caller may, and the account that is its own.
+    /// Checks that the caller may revoke this. Returns the caller's account.
     pub(super) fn admit(&self, cx: &mut Context<'_>) -> Result<AccountId, Error> {
         let resource = match self.selector {
             Selector::Principal | Selector::Role => self.value.clone(),
@@ -228,7 +228,7 @@ impl RevokeSessions {
                 _ if self.value.contains(PROVIDER) => "ProviderArn",
                 _ => "PrincipalArn",
             };
-            return Err(FieldError::new(field, "must be of the caller's account").into());
+            return Err(FieldError::new(field, "must be in the caller's account").into());
         }
         if self.issued_before.is_some_and(|at| at > cx.now.seconds()) {
             return Err(FieldError::new("IssuedBefore", "must not be in the future").into());
@@ -236,11 +236,11 @@ impl RevokeSessions {
         Ok(account)
     }
 
-    /// The mark that goes behind the last change of the feed.
+    /// The mark that follows the last change of the feed.
     pub(super) fn hit(&self, cx: &Context<'_>, account: &str, last_change: i64) -> Hit {
         let key = Key::new(self.selector, account, &self.value);
         let mark = Mark {
-            // Whatever was issued before this change was in force, by whichever clock.
+            // Everything issued before this change was in force, whatever the clocks said.
             before_sequence: if self.issued_before.is_some() {
                 0
             } else {
@@ -256,7 +256,8 @@ impl RevokeSessions {
         }
     }
 
-    /// Makes the access key inactive; whether it is. A failure does not undo the revocation.
+    /// Deactivates the access key and returns whether that succeeded. A failure does not undo the
+    /// revocation.
     async fn deactivate_key(&self, cx: &mut Context<'_>) -> bool {
         let decide = |cx: &mut Context<'_>| Ok(vec![self.deactivation(cx)?]);
         match change(cx, "UpdateAccessKey", decide).await {
@@ -268,10 +269,10 @@ impl RevokeSessions {
         }
     }
 
-    /// The change that makes the access key inactive, if the caller may.
+    /// The change that deactivates the access key, if the caller is allowed to make it.
     fn deactivation(&self, cx: &mut Context<'_>) -> Result<Command, Error> {
         if !cx.broker.directory_is_in_the_store {
-            let why = "the directory is a file; set the key's `Status` to `Inactive` there, and revoke without deactivating";
+            let why = "the directory is managed in a file: set the key's `Status` to `Inactive` in that file, and call RevokeSessions without DeactivateAccessKey";
             return Err(Error::UnmodifiableEntity(why));
         }
         let account = cx.caller().account();
@@ -299,7 +300,7 @@ impl RevokeSessions {
         })
     }
 
-    /// What the directory knows of whatever the selector names; of the caller's account alone.
+    /// What the directory knows about whatever the selector names, in the caller's account only.
     pub(super) fn known(&self, directory: &Directory, account: &str) -> Target {
         let mut access_key_goes_on = false;
         let exists = match self.selector {
@@ -331,7 +332,7 @@ impl RevokeSessions {
     }
 }
 
-/// How ids of temporary access keys begin.
+/// The prefix of the ids of temporary access keys.
 const TEMPORARY_KEY: &str = "ASIA";
-/// What ARNs of OpenID Connect providers have in them, and no others.
+/// The part by which ARNs of OpenID Connect providers are recognized.
 const PROVIDER: &str = ":oidc-provider/";

@@ -1,25 +1,25 @@
-//! A session as its account's administrators see it, and what it came from.
+//! A session as the administrators of its account see it, including the principals behind it.
 
 use crate::lineage;
 use crate::revocations::{Key, Revocations};
 use crate::session::token::Ancestor;
 use crate::sessions::SessionRecord;
 
-/// A session as its account's administrators see it.
+/// A session as the administrators of its account see it.
 #[derive(Debug)]
 pub struct SessionView {
-    /// What is on record.
+    /// The session's record.
     pub record: SessionRecord,
-    /// Its principal's.
+    /// The ARN of the session's principal.
     pub arn: String,
     /// The chain of principals behind it, oldest first.
     pub came_from: Vec<String>,
-    /// Whether a revocation has ended it.
+    /// Whether the session was revoked.
     pub revoked: bool,
 }
 
 impl SessionView {
-    /// None for a record that names no principal.
+    /// Creates the view; `None` if the record contains an invalid ARN.
     pub(super) fn new(record: SessionRecord, revocations: &Revocations) -> Option<Self> {
         let own = own_ancestor(&record);
         let keys = came_from(&record)?;
@@ -38,7 +38,7 @@ impl SessionView {
     }
 }
 
-/// The session on record, as the last one of the chain that it ends.
+/// The session itself as the last principal of its chain.
 fn own_ancestor(record: &SessionRecord) -> Ancestor {
     Ancestor {
         arn: record.principal_arn.clone(),
@@ -51,7 +51,8 @@ fn own_ancestor(record: &SessionRecord) -> Ancestor {
     }
 }
 
-/// What a session on record came from. None for a record that names no principal.
+/// The revocation keys of a session and its ancestors; `None` if the record contains an invalid
+/// ARN.
 pub(super) fn came_from(record: &SessionRecord) -> Option<Box<[Key]>> {
     lineage::came_from(
         &own_ancestor(record),

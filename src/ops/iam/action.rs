@@ -1,4 +1,4 @@
-//! [`Action`]: what an action of the IAM API is, and how it is authorised.
+//! [`Action`]: an action of the IAM API and its authorization.
 
 use std::future::Future;
 
@@ -18,33 +18,34 @@ use crate::trust::{self, SessionRequest};
 
 /// One action of the IAM API.
 pub trait Action: DeserializeOwned + Send + 'static {
-    /// As AWS names it. Policies name it `iam:NAME`.
+    /// The name of the action in AWS. Policies call it `iam:NAME`.
     const NAME: &'static str;
-    /// Whether it leaves everything as it is.
+    /// Whether the action changes nothing.
     const READ_ONLY: bool;
-    /// Whether the answer holds a secret.
+    /// Whether the answer contains a secret.
     const HANDS_OUT: bool = false;
-    /// In the model's shape.
+    /// The output in the form of AWS's model.
     type Output: Serialize;
 
-    /// From input to output.
+    /// Runs the action.
     fn run(self, cx: &mut Context<'_>) -> impl Future<Output = Result<Self::Output, Error>> + Send;
 }
 
-/// An action as an operation.
+/// Makes an [`Action`] an [`Operation`].
 pub struct Iam<A> {
     action: A,
     parameters: Option<Box<RawValue>>,
 }
 
 impl<A: Action> Iam<A> {
-    /// From an input that has its model's shape, and what of it the audit may know.
+    /// Creates the operation from an input in the form of AWS's model, and from the part of it that
+    /// may appear in the audit log.
     ///
     /// # Errors
-    /// When it has not.
+    /// [`Error::InternalFailure`] if the input does not have that form, which is a bug.
     pub fn parse(input: Map<String, Value>, audited: Map<String, Value>) -> Result<Self, Error> {
         let action = serde_json::from_value(Value::Object(input)).map_err(|error| {
-            tracing::error!(%error, action = A::NAME, "an input of the model's shape is not understood");
+            tracing::error!(%error, action = A::NAME, "an input that matches AWS's model could not be parsed");
             Error::InternalFailure
         })?;
         Ok(Self {
@@ -73,23 +74,23 @@ impl<A: Action> Operation for Iam<A> {
     }
 }
 
-/// As policies name an action.
+/// The name of an action in policies.
 pub(super) fn permission<A: Action>() -> String {
     format!("{}:{}", Service::Iam.prefix(), A::NAME)
 }
 
-/// What an action is authorised on.
+/// The resource on which an action is authorized.
 pub(super) struct Resource<'a> {
-    /// Its ARN, or `*`.
+    /// The ARN of the resource, or `*`.
     pub arn: &'a str,
-    /// The tags that it has.
+    /// The resource's current tags.
     pub tags: &'a [Tag],
-    /// The tags that the request brings.
+    /// The tags in the request.
     pub requested_tags: &'a [Tag],
 }
 
 impl<'a> Resource<'a> {
-    /// A resource with the tags that it has.
+    /// An existing resource with its tags.
     pub fn new(arn: &'a str, tags: &'a [Tag]) -> Self {
         Self {
             arn,
@@ -98,12 +99,12 @@ impl<'a> Resource<'a> {
         }
     }
 
-    /// No resource in particular.
+    /// No particular resource.
     pub fn any() -> Self {
         Self::new("*", &[])
     }
 
-    /// A resource that is to be made with these tags: they are its own already.
+    /// A resource that is to be created with these tags, which count as its own already.
     pub fn to_be_made(arn: &'a str, tags: &'a [Tag]) -> Self {
         Self {
             arn,
@@ -113,10 +114,10 @@ impl<'a> Resource<'a> {
     }
 }
 
-/// The caller's own policies must allow the action on the resource.
+/// Checks that the caller's own policies allow the action on the resource.
 ///
 /// # Errors
-/// [`Error::AccessDenied`], whether or not the resource exists.
+/// [`Error::AccessDenied`] if they do not, whether or not the resource exists.
 pub(super) fn permit<A: Action>(
     cx: &mut Context<'_>,
     resource: &Resource<'_>,

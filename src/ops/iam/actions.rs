@@ -1,5 +1,5 @@
-//! Every action of the IAM API that is answered: what the wire dispatches on, and the only file that
-//! knows them all.
+//! The supported actions of the IAM API. The Query interface dispatches on this list, and only this
+//! file knows all of them.
 
 use super::action::Action;
 use super::mfa_devices::{
@@ -9,23 +9,23 @@ use super::mfa_devices::{
 
 /// Something that can be done with any action.
 pub trait Visitor {
-    /// What comes of it.
+    /// The result of the visit.
     type Output;
 
-    /// Does it.
+    /// Visits the action `A`.
     fn visit<A: Action>(self) -> Self::Output;
 }
 
 macro_rules! actions {
     ($($action:ident),+ $(,)?) => {
-        /// The names of all actions that are answered.
+        /// The names of all supported actions.
         #[cfg(any(test, feature = "internals"))]
         pub const NAMES: &[&str] = &[$($action::NAME),+];
 
-        /// Hands the action of that name to a visitor.
+        /// Calls the visitor with the action of this name.
         ///
         /// # Errors
-        /// The visitor, if there is no such action.
+        /// The visitor itself, if there is no such action.
         pub fn visit<V: Visitor>(name: &str, visitor: V) -> Result<V::Output, V> {
             match name {
                 $($action::NAME => Ok(visitor.visit::<$action>()),)+

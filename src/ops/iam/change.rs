@@ -1,4 +1,4 @@
-//! How an action changes the directory.
+//! Changes of the directory by actions of the IAM API.
 
 use std::time::Duration;
 
@@ -6,15 +6,15 @@ use crate::commands::{self, Command, CommandContext};
 use crate::error::Error;
 use crate::ops::context::Context;
 
-/// How long an answer waits for its own change to be in force here.
+/// How long an answer waits for its own change to be in force on this node.
 const OWN_CHANGE: Duration = Duration::from_secs(2);
 
-/// Changes the directory, and waits until the change is in force here: what the caller asks next
-/// sees it. `decide` says what is to be changed, or why not: before the store is asked for anything,
-/// and again when it is this call's turn to write. The feed records the change as `action`.
+/// Changes the directory and waits until the change is in force on this node, so that the caller's
+/// next call sees it. `decide` returns the commands or a refusal. It is called before the store is
+/// asked, and again once this call may write. The feed records the change as `action`.
 ///
 /// # Errors
-/// Those of `decide`, of the commands and of the store. Then nothing was changed.
+/// The errors of `decide`, of the commands and of the store. Nothing was changed then.
 pub(in crate::parts::ops) async fn change(
     cx: &mut Context<'_>,
     action: &'static str,
@@ -28,7 +28,7 @@ pub(in crate::parts::ops) async fn change(
         .filter(|_| cx.broker.directory_is_in_the_store);
     let Some(master_key) = master_key else {
         return Err(Error::UnmodifiableEntity(
-            "the directory is a file, and is changed there",
+            "the directory is read-only, because it is managed in a file ([directory] file); edit that file instead",
         ));
     };
     let writer = cx.wait(cx.broker.store.write()).await?;
@@ -54,7 +54,7 @@ pub(in crate::parts::ops) async fn change(
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    // It is durable; a node that is late sees it later.
+    // The change is durable; a slow node only sees it later.
     let _ = tokio::time::timeout(OWN_CHANGE, seen).await;
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! MFA devices: IAM API Reference, "CreateVirtualMFADevice", "EnableMFADevice", "ResyncMFADevice",
 //! "DeactivateMFADevice", "DeleteVirtualMFADevice", "ListMFADevices", "ListVirtualMFADevices".
 //!
-//! A user that has a device changes its own devices with a code of the last 15 minutes only, and not
-//! by way of a role either: whoever finds its access key must not be able to take the second factor
-//! off.
+//! A user that has a device may change its own devices only with an MFA code from the last 15
+//! minutes, and not through a role. Otherwise, whoever finds the user's access key could remove the
+//! second factor.
 
 mod assignment;
 mod lists;
@@ -22,10 +22,10 @@ pub use assignment::{DeactivateMfaDevice, EnableMfaDevice, ResyncMfaDevice};
 pub use lists::{ListMfaDevices, ListVirtualMfaDevices};
 pub use virtual_device::{CreateVirtualMfaDevice, DeleteVirtualMfaDevice};
 
-/// How old a code may be when a user changes its own devices, in seconds.
+/// The maximum age in seconds of the MFA code with which a user may change its own devices.
 const FRESH_SECONDS: i64 = 900;
 
-/// A device of the caller's account.
+/// The device with this serial number, if it belongs to the caller's account.
 fn device(cx: &Context<'_>, serial_number: &str) -> Result<Arc<MfaDevice>, Error> {
     let account = cx.caller().account();
     let own = |d: &&Arc<MfaDevice>| {
@@ -42,7 +42,7 @@ fn device(cx: &Context<'_>, serial_number: &str) -> Result<Arc<MfaDevice>, Error
         .ok_or_else(missing)
 }
 
-/// A device of that user.
+/// The device with this serial number, if it is assigned to the user.
 fn device_of(cx: &Context<'_>, user: &User, serial_number: &str) -> Result<Arc<MfaDevice>, Error> {
     Some(device(cx, serial_number)?)
         .filter(|d| d.user_arn.as_deref() == Some(&*user.arn))
@@ -53,9 +53,9 @@ fn missing() -> Error {
     Error::NotFound("There is no such MFA device.".to_owned())
 }
 
-/// Whoever changes its own devices and has one must have used it lately.
+/// Checks that a caller that changes its own devices, and has one, has given a code recently.
 fn fresh<A: Action>(cx: &mut Context<'_>, user: &User) -> Result<(), Error> {
-    // A role's session has no code of its own, and the found key makes one as well.
+    // A role session has no code of its own, and a stolen key can make one just as easily.
     let own = cx.caller().user_behind() == Some(&*user.id);
     let protected = || {
         cx.directory
@@ -69,6 +69,6 @@ fn fresh<A: Action>(cx: &mut Context<'_>, user: &User) -> Result<(), Error> {
     if !own || is_fresh || !protected() {
         return Ok(());
     }
-    let note = "A user that has an MFA device changes its own devices with a code of the last quarter of an hour alone, and not by way of a role.";
+    let note = "To change your own MFA devices, use a session of your own with an MFA code from the last 15 minutes, not a role session.";
     Err(cx.refuse_because(&permission::<A>(), &user.arn, note))
 }

@@ -1,11 +1,11 @@
-//! Lists in pages: `Marker` and `MaxItems` of a request, `IsTruncated` and `Marker` of its answer.
+//! Pages of lists: `Marker` and `MaxItems` in a request, `IsTruncated` and `Marker` in its answer.
 
 use serde::{Deserialize, Serialize};
 
-/// How many items a page has if the request does not say.
+/// The number of items of a page if the request does not say.
 const DEFAULT_ITEMS: usize = 100;
 
-/// The page that is asked for. A part of a request.
+/// The part of a request that says which page is requested.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct PageRequest {
@@ -13,7 +13,7 @@ pub(super) struct PageRequest {
     max_items: Option<usize>,
 }
 
-/// Where a page ends. A part of an answer.
+/// The part of an answer that says where the page ends.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct PageEnd {
@@ -22,8 +22,8 @@ pub(super) struct PageEnd {
 }
 
 impl PageRequest {
-    /// The items of the page in the order of their keys, and its end. A marker is the key of the last
-    /// item before the page, so that it stays good when that item is deleted.
+    /// The items of the page, sorted by key, and its end. The marker is the key of the last item
+    /// before the page, so that it stays valid if that item is deleted.
     pub(super) fn take<T>(
         self,
         items: impl Iterator<Item = T>,

@@ -1,4 +1,4 @@
-//! What an action is about, before it is known whether the caller may know of it.
+//! The user that an action concerns, before it is known whether the caller may know that user.
 
 use std::sync::Arc;
 
@@ -9,27 +9,28 @@ use crate::directory::User;
 use crate::error::Error;
 use crate::ops::context::Context;
 
-/// A user that an action is about.
+/// A user that an action concerns.
 pub(super) struct Target {
     name: String,
-    /// As the directory has it; of a user that there is not, as it would be.
+    /// The user's ARN in the directory, or the ARN that it would have if it existed.
     pub(super) arn: String,
     user: Option<Arc<User>>,
 }
 
 impl Target {
-    /// The user of that name in the caller's account; nothing named: the calling user. No store is
-    /// asked: whether the caller may know is not decided yet.
+    /// The user with this name in the caller's account, or the calling user if no name is given.
+    /// This does not ask the store, because it is not decided yet whether the caller may know the
+    /// answer.
     ///
     /// # Errors
-    /// When no name is given, and the caller is no user.
+    /// [`Error`] for `UserName` if no name is given and the caller is not a user.
     pub(super) fn find(cx: &Context<'_>, user_name: Option<&str>) -> Result<Self, Error> {
         let own = cx.caller().user();
         let name = match (user_name, own) {
             (Some(name), _) => name,
             (None, Some(user)) => &user.name,
             (None, None) => {
-                let rule = "must not be null: the caller is no user";
+                let rule = "must be given, because the caller is not a user";
                 return Err(FieldError::new("UserName", rule).into());
             }
         };
@@ -46,23 +47,23 @@ impl Target {
         })
     }
 
-    /// The tags of the user, as far as there is one.
+    /// The tags of the user, if it exists.
     pub(super) fn tags(&self) -> &[Tag] {
         self.user.as_ref().map(|u| &*u.tags).unwrap_or_default()
     }
 
-    /// The user.
+    /// The user. Must be called after the authorization, so that a caller without permission learns
+    /// nothing.
     ///
     /// # Errors
-    /// [`Error::NotFound`], in AWS's words. Comes after the authorisation: who may not know learns
-    /// nothing.
+    /// [`Error::NotFound`] in AWS's words if there is no such user.
     pub(super) fn user(&self) -> Result<&Arc<User>, Error> {
         let missing =
             || Error::NotFound(format!("The user with name {} cannot be found.", self.name));
         self.user.as_ref().ok_or_else(missing)
     }
 
-    /// What the action is authorised on.
+    /// The resource on which the action is authorized.
     pub(super) fn resource(&self) -> Resource<'_> {
         Resource::new(&self.arn, self.tags())
     }

@@ -1,4 +1,5 @@
-//! AssumeRole: STS API Reference, "AssumeRole".
+//! AssumeRole: issues a session of a role to an authenticated caller. STS API Reference,
+//! "AssumeRole".
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,11 +27,11 @@ use crate::session::packing::{self, Limits, TagClaim};
 use crate::tokens::OpenedSession;
 use crate::trust::{self, Denied, Facts, Grant, SessionRequest};
 
-/// The most roles in a chain of sessions: each is named in the token, so that what ends one ends all
-/// that came from it.
+/// The maximum number of roles in a chain of sessions. The token names each of them, so that a
+/// revocation of one ends everything that came from it.
 const MAX_CHAIN: usize = 10;
 
-/// The parameters as a wire carries them, unchecked.
+/// The parameters as the caller sent them, not checked yet. AWS documents the fields.
 #[derive(Default)]
 pub struct AssumeRoleInput {
     /// The parameter `RoleArn`, which is required.
@@ -55,11 +56,11 @@ pub struct AssumeRoleInput {
     pub token_code: Option<String>,
     /// Who stands behind the chain.
     pub source_identity: Option<String>,
-    /// Whether contexts of a trusted provider are passed.
+    /// Whether contexts of a trusted provider were passed.
     pub provided_contexts: bool,
 }
 
-/// The checked request.
+/// The checked request of AssumeRole.
 pub struct AssumeRole {
     role_arn: RoleArn,
     role_session_name: RoleSessionName,
@@ -73,17 +74,17 @@ pub struct AssumeRole {
     source_identity: Option<SourceIdentity>,
 }
 
-/// The answer.
+/// The answer of AssumeRole.
 pub struct AssumeRoleOutput {
-    /// What the caller came for.
+    /// The credentials of the new session.
     pub credentials: Credentials,
-    /// `AROA…:SESSION`
+    /// The role's unique id and the session's name, `AROA…:SESSION`.
     pub assumed_role_id: String,
-    /// `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`
+    /// The ARN of the session, `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`.
     pub arn: String,
-    /// In percent.
+    /// The size of the packed session policies and tags, in percent of the limit.
     pub packed_policy_size: u64,
-    /// In force; none if empty.
+    /// The source identity in force; empty if there is none.
     pub source_identity: String,
 }
 
@@ -91,7 +92,7 @@ impl AssumeRole {
     /// Checks each parameter by itself.
     ///
     /// # Errors
-    /// Names the first field that breaks a rule, and the rule.
+    /// [`Error`] that names the first field that breaks a rule, and the rule.
     pub fn parse(input: AssumeRoleInput) -> Result<Self, Error> {
         let role_arn = RoleArn::parse("RoleArn", &required("RoleArn", input.role_arn)?)?;
         let name = required("RoleSessionName", input.role_session_name)?;
@@ -104,7 +105,8 @@ impl AssumeRole {
             .map(|id| SourceIdentity::parse("SourceIdentity", &id))
             .transpose()?;
         if input.provided_contexts {
-            let rule = "must be null: there is no provider here whose context assertions could be verified";
+            let rule =
+                "must be left out: Brevet has no provider whose context assertions it could verify";
             return Err(FieldError::new("ProvidedContexts", rule).into());
         }
         Ok(Self {
@@ -151,10 +153,10 @@ impl Operation for AssumeRole {
     async fn run(self, cx: &mut Context<'_>) -> Result<AssumeRoleOutput, Error> {
         if cx.caller().depth() > MAX_CHAIN {
             return Err(Error::Malformed(format!(
-                "a chain of sessions has at most {MAX_CHAIN} roles"
+                "a chain of sessions may have at most {MAX_CHAIN} roles"
             )));
         }
-        // Both follow from the caller's session token, and from nothing that could change meanwhile.
+        // Both depend only on the caller's session token, so they cannot change during a wait.
         let source_identity = InForce::of(self.source_identity.as_ref(), cx.caller().session());
         let inherited = inherited_tags(cx.caller().session());
         let is_tagged = !self.tags.is_empty() || !inherited.is_empty();
@@ -162,11 +164,13 @@ impl Operation for AssumeRole {
 
         let mut proven = None;
         if let Some(code) = &self.mfa {
-            // Whoever would be refused with a code as well is refused before the store is asked.
+            // A caller that would be refused even with a valid code is refused before the store is
+            // asked.
             if let Err(denied) = self.foresee(cx, code, &source_identity, actions) {
                 return Err(cx.refuse(&denied, self.role_arn.as_str()));
             }
-            // Before the decision, which may ask for it. The code is spent whatever comes of that.
+            // The code is spent before the decision, which may require it, and stays spent whatever
+            // the decision is.
             proven = Some(cx.prove(code).await?);
         }
         let role = self.role(cx);
@@ -175,7 +179,7 @@ impl Operation for AssumeRole {
             Err(denied) => return Err(cx.refuse(&denied, self.role_arn.as_str())),
         };
         if source_identity == InForce::Changed {
-            let note = "A source identity, once set, does not change along a chain of sessions.";
+            let note = "A source identity cannot be changed once it is set in a chain of sessions.";
             return Err(cx.refuse_because("sts:SetSourceIdentity", self.role_arn.as_str(), note));
         }
 
@@ -196,8 +200,8 @@ impl Operation for AssumeRole {
             source_identity: source_identity.into_text(),
             tags: limits.tags,
             packed,
-            // It is the caller's proof and not the role's: IAM User Guide, "Configuring MFA-protected
-            // API access".
+            // An MFA code proves something about the caller, not about the role session: IAM User
+            // Guide, "Configuring MFA-protected API access".
             mfa: None,
         };
         let account = role.account;
@@ -214,7 +218,7 @@ impl Operation for AssumeRole {
 }
 
 impl AssumeRole {
-    /// The role as the directory has it now, or the one that trusts nobody.
+    /// The role's current entry in the directory, or the decoy role that trusts nobody.
     fn role(&self, cx: &Context<'_>) -> Arc<Role> {
         cx.directory
             .role(self.role_arn.as_str())
@@ -222,7 +226,7 @@ impl AssumeRole {
             .clone()
     }
 
-    /// Whether the caller may act as the role, now; with what its device proves.
+    /// Decides whether the caller may assume the role now, given the proof of its MFA code.
     fn decide<'c>(
         &self,
         cx: &'c Context<'_>,
@@ -240,7 +244,7 @@ impl AssumeRole {
         trust::admit(role, asked, caller, &cx.directory, facts, actions)
     }
 
-    /// Whether the caller might act as the role if its code were good.
+    /// Decides whether the caller could assume the role if its MFA code were valid.
     fn foresee(
         &self,
         cx: &Context<'_>,
@@ -265,7 +269,8 @@ impl AssumeRole {
     }
 }
 
-/// What the policies must allow: passing tags and naming a source identity are actions of their own.
+/// The actions that policies must allow. Passing tags and setting a source identity are actions of
+/// their own.
 fn actions(tags: bool, source_identity: bool) -> &'static [&'static str] {
     match (tags, source_identity) {
         (false, false) => &["sts:AssumeRole"],
@@ -275,14 +280,14 @@ fn actions(tags: bool, source_identity: bool) -> &'static [&'static str] {
     }
 }
 
-/// Who stands behind the new session. A source identity is set once and goes down the chain.
+/// The source identity of the new session. Once set, it is inherited along the chain.
 #[derive(PartialEq, Eq)]
 enum InForce {
-    /// Nobody is named.
+    /// There is no source identity.
     Nobody,
-    /// The caller's session names somebody, or this request is the first that does.
+    /// The caller's session has this source identity, or this request sets it first.
     Named(String),
-    /// The request names somebody else than the caller's session does.
+    /// The request names another source identity than the caller's session has.
     Changed,
 }
 
@@ -299,7 +304,7 @@ impl InForce {
         }
     }
 
-    /// Whom policies see; an attempt to change it shows them nobody.
+    /// The source identity that policies see. An attempt to change it shows them none.
     fn named(&self) -> Option<&str> {
         match self {
             Self::Named(name) => Some(name),
@@ -307,7 +312,7 @@ impl InForce {
         }
     }
 
-    /// As session tokens have it: empty for nobody.
+    /// The source identity for the session token; empty if there is none.
     fn into_text(self) -> String {
         match self {
             Self::Named(name) => name,
@@ -356,7 +361,7 @@ fn session_tags(
     if all.len() > MAX_TAGS {
         return Err(FieldError::new(
             "Tags",
-            format!("must have at most {MAX_TAGS} items, inherited ones included"),
+            format!("must have at most {MAX_TAGS} items, including inherited tags"),
         )
         .into());
     }

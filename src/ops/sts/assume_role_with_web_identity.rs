@@ -1,5 +1,5 @@
-//! AssumeRoleWithWebIdentity: a role for whoever an OpenID Connect provider vouches for. The token is
-//! all the proof there is: STS API Reference, "AssumeRoleWithWebIdentity".
+//! AssumeRoleWithWebIdentity: issues a session of a role to the holder of an OpenID Connect
+//! provider's token. The token is the only proof: STS API Reference, "AssumeRoleWithWebIdentity".
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -22,7 +22,7 @@ use crate::ops::operation::Operation;
 use crate::proof::jwt;
 use crate::session::durations;
 
-/// The parameters as a wire carries them, unchecked.
+/// The parameters as the caller sent them, not checked yet. AWS documents the fields.
 #[derive(Default)]
 pub struct AssumeRoleWithWebIdentityInput {
     /// The parameter `RoleArn`, which is required.
@@ -31,7 +31,7 @@ pub struct AssumeRoleWithWebIdentityInput {
     pub role_session_name: Option<String>,
     /// The parameter `WebIdentityToken`, which is required.
     pub web_identity_token: Option<String>,
-    /// Of an OAuth 2.0 access token.
+    /// The provider of an OAuth 2.0 access token, which is refused.
     pub provider_id: Option<String>,
     /// Managed session policies.
     pub policy_arns: Vec<String>,
@@ -41,34 +41,34 @@ pub struct AssumeRoleWithWebIdentityInput {
     pub duration_seconds: Option<i64>,
 }
 
-/// The checked request, its token apart: that is the evidence.
+/// The checked request without its token, which is the evidence.
 pub struct AssumeRoleWithWebIdentity(FederatedSession);
 
-/// The answer.
+/// The answer of AssumeRoleWithWebIdentity.
 pub struct AssumeRoleWithWebIdentityOutput {
-    /// What the caller came for.
+    /// The credentials of the new session.
     pub credentials: Credentials,
-    /// `AROA…:SESSION`
+    /// The role's unique id and the session's name, `AROA…:SESSION`.
     pub assumed_role_id: String,
-    /// `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`
+    /// The ARN of the session, `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`.
     pub arn: String,
-    /// In percent.
+    /// The size of the packed session policies and tags, in percent of the limit.
     pub packed_policy_size: u64,
-    /// The token's `iss`.
+    /// The token's issuer, from the claim `iss`.
     pub provider: String,
-    /// The token's `aud`, or its `azp`.
+    /// The client to which the token was issued, from the claim `azp` or else `aud`.
     pub audience: String,
-    /// The token's `sub`.
+    /// The token's subject, from the claim `sub`.
     pub subject: String,
-    /// In force; none if empty.
+    /// The source identity in force; empty if there is none.
     pub source_identity: String,
 }
 
 impl AssumeRoleWithWebIdentity {
-    /// Checks each parameter by itself; what proves the caller, and what it asks for.
+    /// Checks each parameter by itself. Returns the evidence and the request.
     ///
     /// # Errors
-    /// Names the first field that breaks a rule, and the rule.
+    /// [`Error`] that names the first field that breaks a rule, and the rule.
     pub fn parse(input: AssumeRoleWithWebIdentityInput) -> Result<(Evidence, Self), Error> {
         let role_arn = RoleArn::parse("RoleArn", &required("RoleArn", input.role_arn)?)?;
         let name = required("RoleSessionName", input.role_session_name)?;
@@ -79,7 +79,7 @@ impl AssumeRoleWithWebIdentity {
         )?));
         field::length("WebIdentityToken", token.expose(), 4, jwt::MAX_CHARACTERS)?;
         if input.provider_id.is_some() {
-            let rule = "must be null: OAuth 2.0 access tokens are not accepted, ID tokens are";
+            let rule = "must be left out: only ID tokens are accepted, not OAuth 2.0 access tokens";
             return Err(FieldError::new("ProviderId", rule).into());
         }
         let request = FederatedSession {
@@ -118,13 +118,13 @@ impl Operation for AssumeRoleWithWebIdentity {
     }
 
     async fn run(self, cx: &mut Context<'_>) -> Result<AssumeRoleWithWebIdentityOutput, Error> {
-        // Signed calls do not come here.
+        // A signed call cannot get here.
         let identity = cx
             .caller()
             .federated()
             .cloned()
             .ok_or(Error::MissingAuthenticationToken)?;
-        // The provider's own word comes before the role's.
+        // What the provider says about roles is checked before the role's trust policy.
         let authorized = identity.authorizes(&self.0.role_arn)?;
         let action = "sts:AssumeRoleWithWebIdentity";
         let made = self.0.make(cx, &identity, action, Some(authorized)).await?;
@@ -150,8 +150,8 @@ impl Operation for AssumeRoleWithWebIdentity {
     }
 }
 
-/// Without the white space around it: files that tokens come in often end with a line break. In place,
-/// so that no copy is left.
+/// Removes surrounding white space, because files with tokens often end in a line break. This is
+/// done in place, so that no copy of the token remains.
 fn trimmed(mut token: String) -> String {
     const BLANK: [char; 4] = [' ', '\t', '\r', '\n'];
     token.truncate(token.trim_end_matches(BLANK).len());

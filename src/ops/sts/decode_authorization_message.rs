@@ -1,4 +1,4 @@
-//! DecodeAuthorizationMessage: why a call was refused. STS API Reference,
+//! DecodeAuthorizationMessage: explains why a call was refused. STS API Reference,
 //! "DecodeAuthorizationMessage".
 
 use serde_json::value::RawValue;
@@ -15,14 +15,14 @@ use crate::ops::operation::Operation;
 use crate::session::packing;
 use crate::trust::{self, Asked};
 
-/// The checked request.
+/// The checked request of DecodeAuthorizationMessage.
 pub struct DecodeAuthorizationMessage {
     encoded_message: String,
 }
 
-/// The answer.
+/// The answer of DecodeAuthorizationMessage.
 pub struct DecodeAuthorizationMessageOutput {
-    /// JSON.
+    /// The decoded message as a JSON document.
     pub decoded_message: String,
 }
 
@@ -30,7 +30,7 @@ impl DecodeAuthorizationMessage {
     /// Checks the parameter.
     ///
     /// # Errors
-    /// Names the field and the rule.
+    /// [`Error`] that names the field and the rule.
     pub fn parse(encoded_message: Option<String>) -> Result<Self, Error> {
         let text =
             encoded_message.ok_or_else(|| FieldError::new("EncodedMessage", "must not be null"))?;
@@ -100,8 +100,8 @@ impl Operation for DecodeAuthorizationMessage {
     }
 }
 
-/// That there is no such role; and one that was meant, perhaps: names of roles are unique without
-/// regard to case and path.
+/// A sentence if the requested role does not exist, with the role that may have been meant: role
+/// names are unique without regard to case and path.
 fn missing(cx: &Context<'_>, message: &Message) -> Option<String> {
     let role = IamArn::parse(message.resource()).filter(|arn| arn.kind == "role");
     let arn = role.filter(|_| cx.directory.role(message.resource()).is_none())?;

@@ -1,5 +1,5 @@
-//! A role's session for whoever a provider vouches for, whatever kind of provider it is: what every
-//! AssumeRoleWith… does once its caller is proven.
+//! Issues a role session to a federated caller, whatever the kind of provider: the part that all
+//! AssumeRoleWith… actions have in common once the caller is authenticated.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::session::durations;
 use crate::session::packing::{self, Limits, Packed, TagClaim};
 use crate::trust::{self, Denied, Grant, SessionRequest};
 
-/// What is asked for, each parameter checked by itself.
+/// The requested session, whose parameters have each been checked by themselves.
 pub(super) struct FederatedSession {
     pub(super) role_arn: RoleArn,
     pub(super) role_session_name: RoleSessionName,
@@ -25,16 +25,16 @@ pub(super) struct FederatedSession {
     pub(super) duration: Option<Duration>,
 }
 
-/// A session that was made.
+/// The session that was issued.
 pub(super) struct Made {
     pub(super) session: mint::Session,
-    /// In percent.
+    /// The size of the packed session policies and tags, in percent of the limit.
     pub(super) packed_policy_size: u64,
-    /// The role's.
+    /// The account of the role.
     pub(super) account: AccountId,
 }
 
-/// How long a session lives, and what cuts it.
+/// The duration and the limits of a session.
 struct Limited {
     term: Duration,
     tags: Vec<TagClaim>,
@@ -42,11 +42,11 @@ struct Limited {
 }
 
 impl FederatedSession {
-    /// Makes the session, if the role's trust policy allows `action` and what the token asks for.
-    /// `authorized`: what `sts:RoleAuthorizedByIdp` says; none: the key is absent.
+    /// Issues the session, if the role's trust policy allows `action` and what the token requests.
+    /// `authorized` is the value of `sts:RoleAuthorizedByIdp`; with `None` the key is absent.
     ///
     /// # Errors
-    /// What the caller may know of why not.
+    /// [`Error`] that says as much as the caller may know.
     pub(super) async fn make(
         self,
         cx: &mut Context<'_>,
@@ -79,8 +79,8 @@ impl FederatedSession {
         let (role, (grant, limited)) = match &identity.once {
             None => (role, granted),
             Some(once) => {
-                // Whoever is refused keeps the token. It is spent before the decision that counts, since
-                // that takes its time.
+                // A refused caller keeps its token, so the decision is made first. Spending the
+                // token takes time, so the decision is made again after it.
                 drop(granted);
                 spend(cx, identity, once).await?;
                 let role = self.role(cx);
@@ -110,7 +110,7 @@ impl FederatedSession {
         })
     }
 
-    /// The role as the directory has it now, or the one that trusts nobody.
+    /// The role's current entry in the directory, or the decoy role that trusts nobody.
     fn role(&self, cx: &Context<'_>) -> Arc<Role> {
         cx.directory
             .role(self.role_arn.as_str())
@@ -118,7 +118,7 @@ impl FederatedSession {
             .clone()
     }
 
-    /// Whether whoever the token is of may act as the role, now.
+    /// Decides whether the federated caller may assume the role now.
     fn admit<'c>(
         &self,
         cx: &'c Context<'_>,
@@ -140,7 +140,8 @@ impl FederatedSession {
         trust::admit(role, wanted, caller, &cx.directory, facts, &actions)
     }
 
-    /// How long the session lives, which is no longer than its provider says, and what cuts it.
+    /// The duration of the session, which the provider may limit, and its session policies and
+    /// tags.
     fn limits(
         &self,
         cx: &Context<'_>,
@@ -179,7 +180,7 @@ impl FederatedSession {
     }
 }
 
-/// Marks a token that is good once as used.
+/// Marks a token that is valid only once as used.
 async fn spend(
     cx: &mut Context<'_>,
     identity: &FederatedIdentity,
@@ -197,6 +198,8 @@ async fn spend(
     if first {
         Ok(())
     } else {
-        Err(Error::IdpRejectedClaim("The token was used already".into()))
+        Err(Error::IdpRejectedClaim(
+            "The token has already been used".into(),
+        ))
     }
 }

@@ -1,4 +1,5 @@
-//! GetAccessKeyInfo: the account that an access key id belongs to. Says nothing of the key's state.
+//! GetAccessKeyInfo: returns the account to which an access key id belongs, and nothing about the
+//! key's state.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -12,14 +13,14 @@ use crate::ops::context::Context;
 use crate::ops::operation::Operation;
 use crate::trust;
 
-/// The request.
+/// The checked request of GetAccessKeyInfo.
 pub struct GetAccessKeyInfo {
     access_key_id: AccessKeyId,
 }
 
-/// The answer.
+/// The answer of GetAccessKeyInfo.
 pub struct GetAccessKeyInfoOutput {
-    /// Twelve digits.
+    /// The 12-digit account id.
     pub account: String,
 }
 
@@ -33,7 +34,7 @@ impl GetAccessKeyInfo {
     /// Checks the parameters.
     ///
     /// # Errors
-    /// Names the field and the rule.
+    /// [`Error`] that names the field and the rule.
     pub fn parse(access_key_id: Option<&str>) -> Result<Self, Error> {
         let id = access_key_id.ok_or_else(|| FieldError::new("AccessKeyId", "must not be null"))?;
         Ok(Self {
@@ -64,7 +65,7 @@ impl Operation for GetAccessKeyInfo {
             "*",
         );
         permitted.map_err(|denied| cx.refuse(&denied, "*"))?;
-        // An imported key may be older than ids that carry their account.
+        // An imported key may be older than the form of ids that contains the account.
         let known = cx
             .directory
             .access_key(self.access_key_id.as_str())
@@ -72,7 +73,7 @@ impl Operation for GetAccessKeyInfo {
             .map(|a| a.account);
         let account = known.or_else(|| self.access_key_id.account());
         let account = account
-            .ok_or_else(|| FieldError::new("AccessKeyId", "must be one that tells its account"))?;
+            .ok_or_else(|| FieldError::new("AccessKeyId", "must be an id from which the account can be told, or the id of a key in this directory"))?;
         Ok(GetAccessKeyInfoOutput {
             account: account.to_string(),
         })

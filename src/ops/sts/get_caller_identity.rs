@@ -1,5 +1,5 @@
-//! GetCallerIdentity: who the credentials belong to. Needs no permission, and works under an
-//! explicit deny: STS API Reference, "GetCallerIdentity".
+//! GetCallerIdentity: returns to whom the credentials belong. It needs no permission, and works
+//! even with an explicit deny: STS API Reference, "GetCallerIdentity".
 
 use serde_json::value::RawValue;
 
@@ -8,16 +8,16 @@ use crate::error::Error;
 use crate::ops::context::Context;
 use crate::ops::operation::{OpenTo, Operation};
 
-/// The request: nothing but its signature.
+/// The request of GetCallerIdentity, which has no parameters.
 pub struct GetCallerIdentity;
 
-/// The answer.
+/// The answer of GetCallerIdentity.
 pub struct GetCallerIdentityOutput {
-    /// `AIDA…`, or `AROA…:SESSION`.
+    /// The caller's unique id: `AIDA…`, `AROA…:SESSION` or `ACCOUNT:NAME`.
     pub user_id: String,
-    /// Twelve digits.
+    /// The 12-digit account id.
     pub account: String,
-    /// The principal's ARN.
+    /// The ARN of the user or session.
     pub arn: String,
 }
 

@@ -1,6 +1,6 @@
-//! GetFederationToken: a session for somebody whom a user vouches for. It can do what both the
-//! user's policies and the session policies allow; with none passed, nothing. STS API Reference,
-//! "GetFederationToken".
+//! GetFederationToken: issues a session for a federated user, for whom the calling user vouches.
+//! The session can do what both the user's policies and the session policies allow; without session
+//! policies it can do nothing. STS API Reference, "GetFederationToken".
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::session::durations;
 use crate::session::packing::{self, Limits, TagClaim};
 use crate::trust::{self, SessionRequest};
 
-/// The parameters as a wire carries them, unchecked.
+/// The parameters as the caller sent them, not checked yet. AWS documents the fields.
 #[derive(Default)]
 pub struct GetFederationTokenInput {
     /// The parameter `Name`, which is required.
@@ -38,7 +38,7 @@ pub struct GetFederationTokenInput {
     pub tags: Vec<Tag>,
 }
 
-/// The checked request.
+/// The checked request of GetFederationToken.
 pub struct GetFederationToken {
     name: FederatedUserName,
     policy: Option<String>,
@@ -47,15 +47,15 @@ pub struct GetFederationToken {
     tags: Vec<Tag>,
 }
 
-/// The answer.
+/// The answer of GetFederationToken.
 pub struct GetFederationTokenOutput {
-    /// What the caller came for.
+    /// The credentials of the new session.
     pub credentials: Credentials,
-    /// `ACCOUNT:NAME`
+    /// The id of the federated user, `ACCOUNT:NAME`.
     pub federated_user_id: String,
-    /// `arn:aws:sts::ACCOUNT:federated-user/NAME`
+    /// The ARN of the session, `arn:aws:sts::ACCOUNT:federated-user/NAME`.
     pub arn: String,
-    /// In percent.
+    /// The size of the packed session policies and tags, in percent of the limit.
     pub packed_policy_size: u64,
 }
 
@@ -63,7 +63,7 @@ impl GetFederationToken {
     /// Checks each parameter by itself.
     ///
     /// # Errors
-    /// Names the first field that breaks a rule, and the rule.
+    /// [`Error`] that names the first field that breaks a rule, and the rule.
     pub fn parse(input: GetFederationTokenInput) -> Result<Self, Error> {
         Ok(Self {
             name: FederatedUserName::parse("Name", &required("Name", input.name)?)?,
@@ -81,7 +81,7 @@ impl GetFederationToken {
 impl Operation for GetFederationToken {
     const NAME: &'static str = "GetFederationToken";
     const COUNTED_AS: CountedAs = CountedAs::Call;
-    /// It says by itself what it is not open to, in AWS's words.
+    /// It refuses temporary credentials itself, with AWS's own text.
     const OPEN_TO: OpenTo = OpenTo::All;
     const HANDS_OUT: bool = true;
     type Output = GetFederationTokenOutput;

@@ -1,4 +1,5 @@
-//! GetSessionToken: a session of the user itself. STS API Reference, "GetSessionToken".
+//! GetSessionToken: issues a session of the calling user itself. STS API Reference,
+//! "GetSessionToken".
 
 use std::time::Duration;
 
@@ -16,15 +17,15 @@ use crate::session::durations;
 use crate::session::packing::Packed;
 use crate::trust::{self, Denied, Grant};
 
-/// The checked request.
+/// The checked request of GetSessionToken.
 pub struct GetSessionToken {
     duration: Option<Duration>,
     mfa: Option<Code>,
 }
 
-/// The answer.
+/// The answer of GetSessionToken.
 pub struct GetSessionTokenOutput {
-    /// What the caller came for.
+    /// The credentials of the new session.
     pub credentials: Credentials,
 }
 
@@ -32,7 +33,7 @@ impl GetSessionToken {
     /// Checks each parameter by itself.
     ///
     /// # Errors
-    /// Names the first field that breaks a rule, and the rule.
+    /// [`Error`] that names the first field that breaks a rule, and the rule.
     pub fn parse(
         duration_seconds: Option<i64>,
         serial_number: Option<String>,
@@ -48,7 +49,7 @@ impl GetSessionToken {
 impl Operation for GetSessionToken {
     const NAME: &'static str = "GetSessionToken";
     const COUNTED_AS: CountedAs = CountedAs::Call;
-    /// It says by itself what it is not open to, in AWS's words.
+    /// It refuses temporary credentials itself, with AWS's own text.
     const OPEN_TO: OpenTo = OpenTo::All;
     const HANDS_OUT: bool = true;
     type Output = GetSessionTokenOutput;
@@ -67,7 +68,8 @@ impl Operation for GetSessionToken {
         }
         let mut proven = None;
         if let Some(code) = &self.mfa {
-            // Whoever would be refused with a code as well is refused before the store is asked.
+            // A caller that would be refused even with a valid code is refused before the store is
+            // asked.
             let supposed = cx.facts().supposing(code);
             let foreseen = trust::would_have_session(cx.caller(), &cx.directory, &supposed);
             drop(supposed);
@@ -100,7 +102,7 @@ impl Operation for GetSessionToken {
     }
 }
 
-/// Whether the caller gets one, now; with what its device proves.
+/// Decides whether the caller gets a session now, given the proof of its MFA code.
 fn decide<'c>(cx: &'c Context<'_>, proven: Option<&Proven>) -> Result<Grant<'c>, Box<Denied>> {
     let facts = cx.facts();
     let facts = match proven {

@@ -1,5 +1,6 @@
-//! GetWebIdentityToken: a short-lived JSON Web Token that tells others who the caller is. STS API
-//! Reference, "GetWebIdentityToken"; IAM User Guide, "Federating to external services".
+//! GetWebIdentityToken: issues a short-lived JSON Web Token that tells other services who the
+//! caller is. STS API Reference, "GetWebIdentityToken"; IAM User Guide, "Federating to external
+//! services".
 
 use std::time::Duration;
 
@@ -22,29 +23,29 @@ use crate::ops::operation::Operation;
 use crate::session::signing_key::Algorithm;
 use crate::trust::{self, SessionRequest};
 
-/// The longest claims, in bytes.
+/// The maximum size of the claims in bytes.
 const MAX_CLAIMS: usize = 8_192;
 const MAX_AUDIENCES: usize = 10;
 const MIN_SECONDS: i64 = 60;
 const MAX_SECONDS: i64 = 3_600;
 const DEFAULT: Duration = Duration::from_secs(300);
-/// Whose claims they are.
+/// The claim that holds AWS's own claims.
 const NAMESPACE: &str = "https://sts.amazonaws.com/";
 
-/// The parameters as a wire carries them, unchecked.
+/// The parameters as the caller sent them, not checked yet. AWS documents the fields.
 #[derive(Default)]
 pub struct GetWebIdentityTokenInput {
-    /// Required: 1 to 10.
+    /// The parameter `Audience`: from 1 to 10 audiences.
     pub audience: Vec<String>,
     /// The parameter `SigningAlgorithm`, which is required.
     pub signing_algorithm: Option<String>,
-    /// In seconds.
+    /// From 60 to 3,600 seconds; 300 by default.
     pub duration_seconds: Option<i64>,
-    /// Claims that the caller adds.
+    /// Claims that the caller adds to the token.
     pub tags: Vec<Tag>,
 }
 
-/// The checked request.
+/// The checked request of GetWebIdentityToken.
 pub struct GetWebIdentityToken {
     audience: Vec<String>,
     algorithm: Algorithm,
@@ -52,11 +53,11 @@ pub struct GetWebIdentityToken {
     tags: Vec<Tag>,
 }
 
-/// The answer.
+/// The answer of GetWebIdentityToken.
 pub struct GetWebIdentityTokenOutput {
-    /// A JWT.
+    /// The signed JSON Web Token.
     pub web_identity_token: Secret<String>,
-    /// From then on nobody should take it.
+    /// When the token expires.
     pub expiration: Timestamp,
 }
 
@@ -64,7 +65,7 @@ impl GetWebIdentityToken {
     /// Checks each parameter by itself.
     ///
     /// # Errors
-    /// Names the first field that breaks a rule, and the rule.
+    /// [`Error`] that names the first field that breaks a rule, and the rule.
     pub fn parse(input: GetWebIdentityTokenInput) -> Result<Self, Error> {
         if input.audience.is_empty() || input.audience.len() > MAX_AUDIENCES {
             return Err(FieldError::new(
@@ -140,7 +141,7 @@ impl Operation for GetWebIdentityToken {
             return Err(cx.refuse(&denied, "*"));
         }
         let Some(issuer) = &cx.broker.issuer else {
-            let text = "Outbound web identity federation is not enabled: this broker has no [web_identity] issuer";
+            let text = "Outbound web identity federation is not enabled: set [web_identity] issuer in the broker's configuration";
             return Err(Error::OutboundWebIdentityFederationDisabled(
                 text.to_owned(),
             ));
@@ -162,7 +163,7 @@ impl Operation for GetWebIdentityToken {
         let keyring = cx.broker.tokens.keyring();
         let key = keyring.signing_key(self.algorithm).ok_or_else(|| {
             let text = format!(
-                "this broker has no {} key: `brevet keyring rotate` makes one",
+                "this broker has no {} key: create one with `brevet keyring rotate`",
                 self.algorithm.name()
             );
             Error::OutboundWebIdentityFederationDisabled(text)
@@ -193,7 +194,8 @@ fn claims(
     expiration: Timestamp,
 ) -> Value {
     let caller = cx.caller();
-    // The principal, not the session: a relying party's rules outlive sessions.
+    // The subject is the principal and not the session, because the rules of relying parties
+    // outlive sessions.
     let subject = match &caller.identity {
         Identity::RoleSession { role, .. } => &*role.arn,
         _ => caller.arn(),

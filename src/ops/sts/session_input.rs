@@ -1,5 +1,5 @@
-//! The parameters that several operations share, each checked once: session policies, tags, and an
-//! MFA code.
+//! Parameters that several operations share (session policies, tags and MFA codes), each of which
+//! is checked in one place.
 
 use serde::Serialize;
 
@@ -14,10 +14,10 @@ use crate::mfa::Code;
 use crate::mint;
 use crate::ops::context::Context;
 
-/// The most managed session policies.
+/// The maximum number of managed session policies.
 const MAX_POLICY_ARNS: usize = 10;
 
-/// A parameter that must be there.
+/// Returns a required parameter, or the error that it is missing.
 pub(super) fn required(field: &'static str, value: Option<String>) -> Result<String, FieldError> {
     value.ok_or_else(|| FieldError::new(field, "must not be null"))
 }
@@ -36,7 +36,7 @@ pub(super) fn policy_arns(arns: Vec<String>) -> Result<Vec<String>, Error> {
     Ok(arns)
 }
 
-/// Managed session policies must be there, and of the account whose session they cut.
+/// Checks that the managed session policies exist in the account of the session that they limit.
 pub(super) fn check_policy_arns(
     cx: &Context<'_>,
     arns: &[String],
@@ -55,15 +55,15 @@ pub(super) fn check_policy_arns(
     Ok(())
 }
 
-/// The parameter by its own length, white space included; what it says is checked later, and what it
-/// comes to when packed is another limit.
+/// Checks the length of the parameter, including white space. The content is checked later, and the
+/// packed size has a limit of its own.
 pub(super) fn session_policy(text: String) -> Result<String, FieldError> {
     field::length("Policy", &text, 1, Kind::Session.max_characters())?;
     Ok(text)
 }
 
-/// A session policy must be one. Callers pass the same one again and again: one that was found to
-/// be sound is remembered by its digest.
+/// Checks that a session policy is valid. Callers pass the same policies again and again, so the
+/// digests of valid ones are remembered.
 pub(super) fn check_session_policy(cx: &Context<'_>, text: &str) -> Result<(), Error> {
     if text.is_empty() {
         return Ok(());
@@ -77,7 +77,8 @@ pub(super) fn check_session_policy(cx: &Context<'_>, text: &str) -> Result<(), E
     Ok(())
 }
 
-/// An MFA device and its code, as given. The code's own form is checked where it is counted.
+/// The MFA device and its code as the caller gave them. The form of the code is checked where wrong
+/// codes are counted.
 pub(super) fn mfa(
     serial_number: Option<String>,
     token_code: Option<String>,

@@ -1,4 +1,4 @@
-//! What a revocation hits: the sessions on record that end by it, and how far it has spread.
+//! Counts the recorded sessions that a revocation ends, and follows how far it has spread.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,23 +13,23 @@ use crate::revocations::{Key, Mark, Revocations};
 use crate::sessions::SessionRecord;
 use crate::store::Node;
 
-/// How long an answer waits for the other brokers.
+/// How long the answer waits for other brokers.
 const SPREAD: Duration = Duration::from_secs(2);
-/// How long records are counted: nobody who ends sessions waits for the whole of a large store.
+/// The time limit for counting records, so that a large store does not delay a revocation.
 const COUNTING: Duration = Duration::from_millis(500);
-/// How often it looks.
+/// The pause between two looks at the other brokers.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// Records that were looked at.
+/// The number of records to which a revocation applies.
 #[derive(Debug, Clone, Copy)]
 pub struct Counted {
-    /// How many of them are hit.
+    /// How many of the records that were looked at it applies to.
     pub hit: usize,
-    /// Whether there are more.
+    /// Whether there are records that were not looked at.
     pub more: bool,
 }
 
-/// A mark, and the one that was in force on the same thing before it.
+/// A new mark, and the mark on the same key that it replaces.
 pub(in crate::parts::ops::admin) struct Hit {
     pub(super) key: Key,
     pub(super) mark: Mark,
@@ -37,8 +37,8 @@ pub(in crate::parts::ops::admin) struct Hit {
 }
 
 impl Hit {
-    /// Counts the account's sessions on record that end by the mark and had not ended before it, for
-    /// as long as [`COUNTING`].
+    /// Counts the account's recorded sessions that the mark ends and that had not ended before, for
+    /// at most [`COUNTING`].
     pub(in crate::parts::ops::admin) async fn count(
         &self,
         broker: &Broker,
@@ -52,7 +52,7 @@ impl Hit {
             if own && self.hits(&broker.revocations, record) {
                 hit.fetch_add(1, Ordering::Relaxed);
             }
-            // None is kept: there may be many, and each may be large.
+            // No record is kept: there may be many, and they may be large.
             false
         };
         let keyring = broker.tokens.keyring();
@@ -83,19 +83,21 @@ impl Hit {
     }
 }
 
-/// Waits for the change to be in force on every broker that is heard of. How many brokers may accept
-/// sessions, and which of them the change has not reached: one that is not heard of is among these,
-/// and is not waited for.
+/// Waits until the change is in force on every broker that responds. Returns how many brokers may
+/// accept sessions, and which of them have not confirmed the change; a broker that does not respond
+/// is among these but is not waited for.
 pub(super) async fn spread(broker: &Broker, sequence: i64) -> (usize, Vec<Node>) {
     let mut seen = (1, Vec::new());
     let look = async {
         loop {
-            // Until this node counts it, sessions that it issues would end with those from before.
+            // Until this node has the change in force, sessions that it issues would end with the
+            // older ones.
             let counted = broker.feed.sequence() >= sequence;
             if counted && !broker.store.is_shared() {
                 return;
             }
-            // Without an answer the last one stands: it is durable, and nobody is said to have it.
+            // If the store does not answer, the previous result remains; it counts nobody as
+            // confirmed too early.
             if broker.store.is_shared()
                 && let Ok(nodes) = broker.store.nodes_after(Instant::now()).await
             {
@@ -113,7 +115,7 @@ pub(super) async fn spread(broker: &Broker, sequence: i64) -> (usize, Vec<Node>)
             tokio::time::sleep(LOOK_EVERY).await;
         }
     };
-    // What is not there by then is in the answer.
+    // Brokers that are still missing are listed in the answer.
     let _ = tokio::time::timeout(SPREAD, look).await;
     seen
 }

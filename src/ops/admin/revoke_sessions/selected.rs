@@ -1,4 +1,5 @@
-//! What sessions come from, as a request names it: checked, and as marks name it.
+//! The selection of sessions in a request to revoke them: checked, and converted to the key of a
+//! mark.
 
 use crate::base::arn::{AccountId, IamArn, RoleArn};
 use crate::base::field::{self, FieldError};
@@ -7,7 +8,7 @@ use crate::error::Error;
 use crate::revocations::{Selector, provider_subject};
 use crate::sessions;
 
-/// What the sessions come from, unchecked.
+/// What the sessions to revoke have in common, as the request names it and not yet checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Asked {
@@ -23,16 +24,16 @@ pub enum Asked {
     All(bool),
 }
 
-/// What a mark names.
+/// The key of a mark, except for its account.
 pub(super) struct Selected {
     pub(super) selector: Selector,
     pub(super) value: String,
-    /// The account in an ARN; it must be the caller's.
+    /// The account in the given ARN, which must be the caller's.
     pub(super) account: Option<String>,
 }
 
 impl Selected {
-    /// All sessions of the caller's account.
+    /// Selects all sessions of the caller's account.
     pub(super) fn account() -> Self {
         Self {
             selector: Selector::Account,
@@ -43,8 +44,10 @@ impl Selected {
 }
 
 impl Asked {
+    /// Checks the selection.
+    ///
     /// # Errors
-    /// Names the field and the rule.
+    /// [`Error`] that names the field and the rule.
     pub(super) fn selected(self) -> Result<Selected, Error> {
         let mut account = None;
         let (selector, value) = match self {
@@ -80,7 +83,7 @@ impl Asked {
             }
             Self::All(true) => (Selector::Account, String::new()),
             Self::All(false) => {
-                return Err(FieldError::new("All", "must be true where it is the selector").into());
+                return Err(FieldError::new("All", "must be true if it is given").into());
             }
         };
         Ok(Selected {
@@ -91,14 +94,16 @@ impl Asked {
     }
 }
 
-/// Whom a provider vouched for; no subject: all of them.
+/// Selects the sessions for which a provider vouched: those of one subject, or all of them.
 fn vouched_for(provider_arn: String, subject: Option<String>) -> Result<(Selector, String), Error> {
     match subject {
         None => Ok((Selector::Principal, provider_arn)),
         Some(subject) => {
             field::length("Subject", &subject, 1, 255)?;
             if subject.chars().any(char::is_control) {
-                return Err(FieldError::new("Subject", "must not have control characters").into());
+                return Err(
+                    FieldError::new("Subject", "must not contain control characters").into(),
+                );
             }
             let value = provider_subject(&provider_arn, &subject);
             Ok((Selector::ProviderSubject, value))
@@ -106,7 +111,7 @@ fn vouched_for(provider_arn: String, subject: Option<String>) -> Result<(Selecto
     }
 }
 
-/// An OpenID Connect provider's account.
+/// The account in the ARN of an OpenID Connect provider.
 fn provider_account(arn: &str) -> Result<String, Error> {
     field::length("ProviderArn", arn, 20, 2048)?;
     let provider = IamArn::parse(arn).filter(|a| a.kind == "oidc-provider" && !arn.contains(' '));
@@ -117,7 +122,7 @@ fn provider_account(arn: &str) -> Result<String, Error> {
         .ok_or_else(|| FieldError::new("ProviderArn", rule).into())
 }
 
-/// A user's ARN, an assumed role's session's, or a federated user's.
+/// The account in the ARN of a user, a role session or a federated user.
 fn principal_account(arn: &str) -> Result<String, Error> {
     field::length("PrincipalArn", arn, 20, 2048)?;
     let user = IamArn::parse(arn)

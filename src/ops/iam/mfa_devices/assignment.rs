@@ -1,4 +1,4 @@
-//! An MFA device becomes a user's, is brought into step with its clock, and is taken back.
+//! Assigns MFA devices to users, synchronises their clocks, and takes them away.
 
 use serde::Deserialize;
 use zeroize::Zeroizing;
@@ -12,7 +12,7 @@ use crate::ops::iam::action::{Action, permit};
 use crate::ops::iam::change::change;
 use crate::ops::iam::target::Target;
 
-/// A device becomes a user's, by two consecutive codes.
+/// Assigns a device to a user, who gives two consecutive codes of it.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct EnableMfaDevice {
@@ -59,7 +59,7 @@ impl Action for EnableMfaDevice {
     }
 }
 
-/// What is known of a device's clock, by two consecutive codes.
+/// Synchronises with a device's clock by two consecutive codes.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ResyncMfaDevice {
@@ -88,7 +88,7 @@ impl Action for ResyncMfaDevice {
     }
 }
 
-/// A device is nobody's any more.
+/// Takes a device away from its user.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct DeactivateMfaDevice {

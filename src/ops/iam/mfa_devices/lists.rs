@@ -1,4 +1,4 @@
-//! The MFA devices of a user, and the virtual ones of an account.
+//! Lists the MFA devices of a user, and the virtual devices of an account.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::ops::iam::page::{PageEnd, PageRequest};
 use crate::ops::iam::target::Target;
 use crate::store::Stored;
 
-/// A user's devices.
+/// Lists a user's devices.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ListMfaDevices {
@@ -70,7 +70,7 @@ impl Action for ListMfaDevices {
     }
 }
 
-/// The account's virtual devices.
+/// Lists the virtual devices of the account.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ListVirtualMfaDevices {
@@ -79,7 +79,7 @@ pub struct ListVirtualMfaDevices {
     page: PageRequest,
 }
 
-/// One page of an account's virtual devices; seeds are not in it.
+/// One page of an account's virtual devices, without their seeds.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct VirtualDevices {
@@ -155,7 +155,7 @@ impl Action for ListVirtualMfaDevices {
     }
 }
 
-/// A date that the model requires and nobody wrote down.
+/// The date that stands in for an unknown one, because the model requires a date.
 const UNKNOWN_DATE: &str = "1970-01-01T00:00:00Z";
 
 fn listed(cx: &Context<'_>, arn: &str, row: Option<&Stored>) -> Result<Option<ListedUser>, Error> {
@@ -179,7 +179,7 @@ fn listed(cx: &Context<'_>, arn: &str, row: Option<&Stored>) -> Result<Option<Li
     }))
 }
 
-/// Devices by serial number.
+/// One page of devices, sorted by serial number.
 fn page(
     cx: &Context<'_>,
     wanted: impl Fn(&MfaDevice) -> bool,

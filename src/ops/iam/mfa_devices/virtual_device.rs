@@ -1,4 +1,4 @@
-//! A virtual MFA device is made, and deleted.
+//! Creates and deletes virtual MFA devices.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -17,12 +17,12 @@ use crate::ops::context::Context;
 use crate::ops::iam::action::{self, Action, permit};
 use crate::ops::iam::change::change;
 
-/// Bytes of a seed: RFC 4226 section 4, R6.
+/// The number of bytes in a seed: RFC 4226 section 4, R6.
 const SEED_BYTES: usize = 20;
-/// What an authenticator shows the code under.
+/// The name under which an authenticator app shows the codes.
 const ISSUER: &str = "Brevet";
 
-/// A new device of the account, nobody's yet.
+/// Creates a device in the account, which is not assigned to a user yet.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct CreateVirtualMfaDevice {
@@ -33,7 +33,7 @@ pub struct CreateVirtualMfaDevice {
     tags: Vec<Tag>,
 }
 
-/// The seed is in this answer and in no other.
+/// The created device. Its seed is returned only in this answer.
 #[derive(Serialize)]
 pub struct Created {
     #[serde(rename = "VirtualMFADevice")]
@@ -75,7 +75,7 @@ impl Action for CreateVirtualMfaDevice {
         let resource = action::Resource::to_be_made(&serial, &tags);
         permit::<Self>(cx, &resource)?;
         if serial.len() > 256 {
-            let rule = "must leave the serial number, path included, at most 256 characters";
+            let rule = "is too long: the serial number made from Path and VirtualMFADeviceName may have at most 256 characters";
             return Err(FieldError::new("VirtualMFADeviceName", rule).into());
         }
         let random = Zeroizing::new(entropy::bytes::<SEED_BYTES>(&*cx.broker.entropy)?);
@@ -112,7 +112,7 @@ impl Action for CreateVirtualMfaDevice {
     }
 }
 
-/// A device that is nobody's is no more.
+/// Deletes a device that is not assigned to a user.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct DeleteVirtualMfaDevice {
