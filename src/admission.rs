@@ -1,11 +1,12 @@
-//! Who is served when there is not enough for everybody: the connections, the calls in flight and the
-//! bytes that requests hold, counted for the whole process and for each source address.
+//! Decides who is served if there is not enough capacity for everybody. It counts connections,
+//! calls in flight and the bytes that requests hold, for the whole process and for each source
+//! address.
 //!
-//! Five rules. A quarter of the calls and of the bytes is kept for connections on which a signature or
-//! a token was verified that was seen nowhere else. Neither a source address nor a principal holds more
-//! than a quarter of anything. Whoever exceeds either is refused at once and never waits. When there is
-//! no room at all, whoever holds most gives way. Revocations have room of their own. Knows no protocol
-//! and no socket.
+//! There are five rules. A quarter of the calls and bytes is reserved for proven connections: those
+//! on which a signature or token was verified that was seen on no other connection. No source
+//! address and no principal may use more than a quarter of anything. A caller that exceeds either
+//! limit is refused at once and never waits. If there is no capacity at all, whoever uses most
+//! gives way. Revocations have capacity of their own. This module knows no protocol and no socket.
 
 mod awaited;
 mod call;
@@ -29,56 +30,56 @@ pub use call::Call;
 pub use connection::{Connection, Handshake};
 use holdings::{Account, Holder, Holdings, Sources, take};
 
-/// What a call takes beside its headers and its body, in bytes: its task, its stream, and its share
-/// of the buffer that it was read into.
+/// The memory in bytes that a call uses in addition to its headers and body: its task, its stream,
+/// and its share of the buffer into which it was read.
 pub const CALL_BYTES: usize = 16_384;
-/// What an answer takes until it is sent, in bytes; of one that is not short its length is added.
+/// The memory in bytes that an answer uses until it is sent. The length of a long answer is added.
 pub const ANSWER_BYTES: usize = 4_096;
-/// How many bodies that are not short a connection may send at once until a call on it has proven
-/// somebody.
+/// How many long bodies a connection may send at once before a caller has been authenticated on it.
 pub const UNPROVEN_BODIES: usize = 16;
-/// Clients of trusted proxies that have proven somebody are remembered for so long, and so many.
+/// How many clients of trusted proxies are remembered as authenticated, and for how long.
 const PROVEN_SOURCES: (u64, Duration) = (65_536, Duration::from_secs(600));
 
-/// Proofs are remembered for as long as a signature can be valid, and so many: 15 minutes before its
-/// date and 15 minutes after it. Only those are kept that made a connection a proven one.
+/// How many proofs are remembered, and for how long: a signature can be valid from 15 minutes
+/// before its date until 15 minutes after it. Only proofs that made a connection a proven one are
+/// kept.
 const PROOFS: (u64, Duration) = (65_536, Duration::from_secs(1_800));
-/// How many revocations are served beside all other calls.
+/// How many revocations are served in addition to all other calls.
 const REVOCATIONS: usize = 64;
-/// Of so many connections one may be in its TLS handshake, and how many at the most: each takes up to
-/// 60 KB.
+/// One in this many connections may be in its TLS handshake, and at most this many in all, because
+/// each handshake takes up to 60 KB.
 const HANDSHAKES: (usize, usize) = (8, 1_024);
 
-/// How much there is.
+/// The capacity of a process or the share of a source.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// Open connections.
+    /// The number of open connections.
     pub connections: usize,
-    /// Calls in flight.
+    /// The number of calls in flight.
     pub calls: usize,
-    /// Bytes that requests and answers hold.
+    /// The number of bytes that requests and answers hold.
     pub bytes: usize,
 }
 
-/// Why somebody was turned away. Each is a label of the metric `shed_total`.
+/// Why a call or connection was turned away. Each reason is a label of the metric `shed_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Shed {
     /// Too many calls are in flight.
     #[error("too many calls are in flight")]
     Calls,
-    /// Requests hold too many bytes.
+    /// Requests hold too much memory.
     #[error("requests hold too much memory")]
     Memory,
-    /// The source address has its share.
-    #[error("the source address has its share")]
+    /// The source address has used up its share.
+    #[error("the source address has used up its share")]
     Source,
-    /// The principal has its share.
-    #[error("the principal has its share")]
+    /// The principal has used up its share.
+    #[error("the principal has used up its share")]
     Principal,
 }
 
 impl Shed {
-    /// The metric's label.
+    /// The label of the reason in metrics.
     pub fn reason(self) -> &'static str {
         match self {
             Self::Calls => "calls",
@@ -89,57 +90,57 @@ impl Shed {
     }
 }
 
-/// What a call is for. An eighth of a source's share, and a sixteenth of all bytes, is kept for refusals
-/// and revocations, so that those who are turned away for want of room are told so. Half of that
-/// sixteenth is kept for revocations alone, which also have slots of their own.
+/// What capacity is used for. An eighth of a source's share, and a sixteenth of all bytes, is
+/// reserved for refusals and revocations, so that callers who are turned away can be told so. Half
+/// of that sixteenth is reserved for revocations only, which also have slots of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// Anything else.
+    /// Any call other than these.
     Call,
-    /// To be told that there is no room.
+    /// The answer to a call that is turned away for lack of capacity.
     Refusal,
-    /// To end sessions.
+    /// A call that ends sessions.
     Revocation,
 }
 
-/// The accounts of one process.
+/// The used capacity of one process.
 pub struct Admission {
     calls: Account,
     revocations: Account,
     bytes: Account,
     handshakes: Account,
-    /// What one source may hold.
+    /// The share of one source.
     share: Bounds,
     sources: Arc<Sources>,
-    /// Connections that have proven nobody, the oldest first; those that have gone or proven somebody
-    /// since are passed over.
+    /// Connections without an authenticated caller, oldest first. Entries that have closed or been
+    /// authenticated since are skipped.
     newcomers: Mutex<VecDeque<Weak<Connection>>>,
-    /// Connections that have proven somebody.
+    /// Connections with an authenticated caller.
     proven: Mutex<VecDeque<Weak<Connection>>>,
-    /// Connections in their TLS handshake, the oldest first.
+    /// Connections in their TLS handshake, oldest first.
     shaking: Mutex<VecDeque<Weak<Connection>>>,
     max_newcomers: usize,
-    /// Clients of trusted proxies that have proven somebody, and whom.
+    /// Clients of trusted proxies that were authenticated, with their principals.
     proven_sources: Cache<Source, Arc<Holdings>>,
-    /// What has proven somebody, and where.
+    /// Where each proof was first seen.
     proofs: Cache<[u8; 16], Place>,
-    /// By [`Rank`].
+    /// Calls that wait for their bodies, by [`Rank`].
     awaited: [Mutex<Awaited>; 3],
     connected: AtomicU64,
     started: Instant,
 }
 
-/// Where a proof was seen.
+/// The place at which a proof was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
-    /// By its number.
+    /// A connection, by its number.
     Connection(u64),
-    /// A client of trusted proxies.
+    /// A client of a trusted proxy, by its source address.
     Source(Source),
 }
 
 impl Admission {
-    /// With nothing taken.
+    /// Creates an admission with nothing in use.
     pub fn new(bounds: Bounds) -> Arc<Self> {
         let quarter = |most: usize| (most / 4).max(1);
         Arc::new(Self {
@@ -171,11 +172,11 @@ impl Admission {
         })
     }
 
-    /// Counts a connection of an address. None: of a trusted proxy, whose calls are counted for
-    /// their own clients, and which is no source itself.
+    /// Counts a connection from an address. `None` denotes a trusted proxy, which does not count as
+    /// a source; its calls count for its own clients.
     ///
     /// # Errors
-    /// When the source has as many as it may.
+    /// [`Shed::Source`] if the source already has its share of connections.
     pub fn connect(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Arc<Connection>, Shed> {
         let source = address.map(|address| self.holdings(Holder::Source(budgets::source(address))));
         if let Some(source) = &source
@@ -207,8 +208,9 @@ impl Admission {
         Ok(connection)
     }
 
-    /// Asks a connection to leave: the oldest that has proven nobody; if there is none, of whoever holds
-    /// most connections the one that has made no call for the longest time. False: there is none.
+    /// Asks a connection to close: the oldest one without an authenticated caller, or else, among
+    /// the connections of the holder with the most, the one that has been idle longest. Returns
+    /// false if there is none.
     pub fn make_room(&self) -> bool {
         let mut newcomers = lock(&self.newcomers);
         while let Some(oldest) = newcomers.pop_front() {
@@ -240,11 +242,11 @@ impl Admission {
         first.is_some_and(|connection| connection.ask_to_leave())
     }
 
-    /// Counts a connection's TLS handshake until what this returns is dropped. When there are as many as
-    /// there may be, the oldest one of whoever holds most ends.
+    /// Counts a connection's TLS handshake until the returned value is dropped. If there are too
+    /// many, the oldest handshake of the source with the most is ended.
     ///
     /// # Errors
-    /// When the connection's source has its share.
+    /// [`Shed::Source`] if the connection's source already has its share of handshakes.
     pub fn handshake(&self, connection: &Arc<Connection>) -> Result<Handshake, Shed> {
         let share = (self.handshakes.most / 4).max(1);
         if let Some(source) = &connection.source
@@ -286,18 +288,18 @@ impl Admission {
         }
     }
 
-    /// How many calls are in flight.
+    /// The number of calls in flight.
     pub fn calls_in_flight(&self) -> usize {
         self.calls.used.load(Ordering::Relaxed)
     }
 
-    /// How many bytes requests and answers hold.
+    /// The number of bytes that requests and answers hold.
     pub fn request_memory_bytes(&self) -> usize {
         self.bytes.used.load(Ordering::Relaxed)
     }
 
     #[cfg(any(test, feature = "internals"))]
-    /// How many source addresses hold a connection, or anything else.
+    /// The number of source addresses that use any capacity.
     pub fn sources(&self) -> usize {
         lock(&self.sources)
             .keys()
@@ -338,8 +340,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Puts a connection behind the others of a list, which forgets those that are gone or no longer belong
-/// in it when it is long.
+/// Appends a connection to a list. If the list is long, entries that are gone or no longer belong
+/// in it are removed first.
 fn remember(
     list: &Mutex<VecDeque<Weak<Connection>>>,
     connection: &Arc<Connection>,
@@ -348,7 +350,8 @@ fn remember(
 ) {
     let mut list = lock(list);
     if list.len() >= most {
-        // Not dropped under the lock: the last holder of a connection gives back what it holds.
+        // Connections must not be dropped while the lock is held, because the last owner of a
+        // connection returns its capacity.
         list.retain(|c| c.strong_count() > 0);
         let all: Vec<_> = list.iter().filter_map(Weak::upgrade).collect();
         *list = all

@@ -1,5 +1,5 @@
-//! The words that everything else is written in: names and ARNs that were checked when they were
-//! read, secrets, the clock, randomness, digests. No input or output.
+//! The vocabulary of everything else: names and ARNs that are checked when they are parsed,
+//! secrets, the clock, randomness and digests. It does no input or output.
 
 pub mod arn;
 pub mod clock;

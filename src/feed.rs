@@ -1,5 +1,5 @@
-//! How much of the change feed this node has taken in, and how long ago it last made sure that
-//! there is no more. Knows no store.
+//! Tracks how much of the change feed is in force on this node, and when this was last confirmed to
+//! be all of it. Knows no store.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -7,39 +7,41 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-/// A node that has not confirmed the feed's head for so long is not ready.
+/// A node that has not confirmed the head of the feed for this long is not ready.
 pub const NOT_READY_AFTER: Duration = Duration::from_secs(10);
 
-/// This node's place in the change feed.
+/// The node's position in the change feed.
 pub struct Feed {
     sequence: AtomicI64,
-    /// The last change that is in force, and the digest of it and of all before it.
+    /// The last change in force, and the digest of it and all changes before it.
     place: Mutex<(i64, String)>,
     /// Milliseconds of the monotonic clock.
     confirmed_at: AtomicU64,
     refuse_after: Duration,
     fault: Mutex<Option<String>>,
-    /// Whether the fault is that the database holds what no broker wrote.
+    /// Whether the fault is that the database contains something that no broker wrote.
     is_distrusted: AtomicBool,
     nudge: Notify,
 }
 
-/// How far a node may be trusted.
+/// How far a node's knowledge of revocations may be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// It knows what is revoked.
+    /// The node knows what is revoked.
     Fresh,
-    /// It has not confirmed it for so long: not ready, and sessions go on.
+    /// The head has not been confirmed for this long: the node is not ready, but still accepts
+    /// sessions.
     Stale(Duration),
-    /// For longer than the bound: nothing is accepted.
+    /// The head has not been confirmed for longer than the configured bound: nothing is accepted.
     Cut(Duration),
-    /// The database holds what no broker wrote: nothing is accepted.
+    /// The database contains something that no broker wrote: nothing is accepted.
     Distrusted,
 }
 
 impl Feed {
-    /// At the change that the snapshot was loaded with and the digest of the feed up to it, confirmed just
-    /// now.
+    /// Creates a feed at the change with which the snapshot was loaded. `chain` is the digest of
+    /// the feed up to it, `monotonic` the time of confirmation, and `refuse_after` the age of the
+    /// last confirmation after which nothing is accepted.
     pub fn new(sequence: i64, chain: &str, monotonic: Duration, refuse_after: Duration) -> Self {
         let feed = Self {
             sequence: AtomicI64::new(sequence),
@@ -54,8 +56,8 @@ impl Feed {
         feed
     }
 
-    /// Everything up to this change, whose digest is `chain`, is in force here. `monotonic` is when the head
-    /// was asked for, not when the answer came.
+    /// Records that everything up to this change, whose digest is `chain`, is in force. `monotonic`
+    /// is the time at which the head was requested, not when the answer came.
     pub fn confirm(&self, sequence: i64, chain: &str, monotonic: Duration) {
         {
             let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
@@ -71,14 +73,14 @@ impl Feed {
         self.is_distrusted.store(false, Ordering::Release);
     }
 
-    /// The database holds what no broker wrote: nothing is accepted until the head is confirmed again. True
-    /// when that is news.
+    /// Records that the database contains something that no broker wrote: nothing is accepted until
+    /// the head is confirmed again. Returns whether `why` is a new reason.
     pub fn distrust(&self, why: String) -> bool {
         self.is_distrusted.store(true, Ordering::Release);
         self.fail(why)
     }
 
-    /// The last change that is in force here, and the digest of it and of all before it.
+    /// The last change in force, and the digest of it and all changes before it.
     pub fn place(&self) -> (i64, String) {
         self.place
             .lock()
@@ -86,7 +88,7 @@ impl Feed {
             .clone()
     }
 
-    /// Why the head could not be confirmed. True when that is news.
+    /// Records why the head could not be confirmed. Returns whether `why` is a new reason.
     pub fn fail(&self, why: String) -> bool {
         let mut fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
         let news = fault.as_ref() != Some(&why);
@@ -94,7 +96,7 @@ impl Feed {
         news
     }
 
-    /// Why the head could not be confirmed last time.
+    /// Why the last attempt to confirm the head failed; `None` if it succeeded.
     pub fn fault(&self) -> Option<String> {
         self.fault
             .lock()
@@ -102,24 +104,24 @@ impl Feed {
             .clone()
     }
 
-    /// Says that there is a change to take, so that it is not waited for.
+    /// Wakes up the task that follows the feed, so that a change is read at once.
     pub fn nudge(&self) {
         self.nudge.notify_one();
     }
 
-    /// Until somebody says so.
+    /// Waits until [`Feed::nudge`] is called.
     pub async fn nudged(&self) {
         self.nudge.notified().await;
     }
 
-    /// How long ago it was last made sure that there is no more than is in force here.
+    /// How long ago the head was last confirmed.
     pub fn age(&self, monotonic: Duration) -> Duration {
         monotonic.saturating_sub(Duration::from_millis(
             self.confirmed_at.load(Ordering::Acquire),
         ))
     }
 
-    /// The last change that is in force here.
+    /// The number of the last change in force.
     pub fn sequence(&self) -> i64 {
         self.sequence.load(Ordering::Acquire)
     }

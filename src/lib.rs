@@ -13,53 +13,58 @@
 //! A change goes the other way: [`commands`] checks it, [`store`] writes it with its number in the
 //! feed, and every broker takes it from there into [`revocations`] and a new [`directory`] snapshot.
 //!
-//! The modules stand in five bands. Each uses its own band and those above it only, and but for a few
-//! known circles no module comes back to itself by way of others than its own children; a test sees
-//! to both.
+//! The modules are in five bands. Each module uses only its own band and those above it, and apart
+//! from a few known circles no module depends on itself by way of modules other than its own
+//! children. A test checks both.
 //!
-//! Words, which everything else is written in:
-//! - [`base`]: names and ARNs that were checked when they were read, secrets, clock, randomness, digests
+//! Words, the vocabulary of everything else:
+//! - [`base`]: names and ARNs that are checked when they are parsed, secrets, clock, randomness,
+//!   digests
 //!
-//! Rules, which are pure:
-//! - [`evaluator`]: a request and the policies in force to a decision; knows no role and no store
-//! - [`proof`]: foreign bytes and keys to verified claims; knows no clock and no network
-//! - [`session`]: keyring, session tokens, how long a session may live and how much it may carry
+//! Rules, which are pure functions:
+//! - [`evaluator`]: decides a request by the policies in force; knows no roles and no store
+//! - [`proof`]: turns foreign bytes and keys into verified claims; knows no clock and no network
+//! - [`session`]: the keyring, session tokens, and the limits of a session's duration and size
 //!
-//! State, which decides nothing:
-//! - [`admission`]: who is served when there is not enough for everybody
-//! - [`audit`]: one line for each call, on stable storage before a credential leaves
+//! State, which makes no decisions:
+//! - [`admission`]: which calls are served if there is not enough capacity for all
+//! - [`audit`]: one line for each call, on stable storage before a credential is returned
 //! - [`budgets`]: how much a principal, an account and a source address may ask for
 //! - [`clock_mark`]: the highest time that this node has seen
 //! - [`directory`]: accounts, users, roles, policies and providers as one immutable snapshot
 //! - [`error`]: one variant for each answer that a caller can act on; knows no status code
-//! - [`feed`]: how much of the store's changes is in force here
-//! - [`files`], [`keyring_file`]: files that hold secrets, read and written whole or not at all
-//! - [`master_key`]: what long-term secrets are sealed with
-//! - [`metrics`]: what monitoring reads
-//! - [`revocations`]: what was revoked, ready to be asked by every call
-//! - [`sessions`]: records of live sessions, in memory or in Redis; they decide nothing
-//! - [`single_use`]: signatures that brought something already
-//! - [`store`]: what must not be lost, in SQL
+//! - [`feed`]: how much of the store's change feed is in force on this node
+//! - [`files`], [`keyring_file`]: files with secrets, which are read and written completely or not
+//!   at all
+//! - [`master_key`]: the key that seals long-term secrets
+//! - [`metrics`]: the values for monitoring
+//! - [`revocations`]: what has been revoked, ready for lookup by every call
+//! - [`sessions`]: records of live sessions, in memory or in Redis, on which no decision depends
+//! - [`single_use`]: signatures that have already been used for something that they may do only
+//!   once
+//! - [`store`]: everything that must not be lost, in SQL
 //!
-//! Flow, which may wait, and knows no wire format:
-//! - [`broker`]: the toolbox that every operation shares
+//! Flow, which may wait and knows no wire format:
+//! - [`broker`]: the state that all operations share
 //! - [`origin`]: where a request came from
-//! - [`authn`]: evidence to a caller, one kind of proof a file
-//! - [`caller`]: who calls, once that is proven
-//! - [`tokens`]: session tokens that were opened, remembered
-//! - [`lineage`]: whom a session comes from, and what a revocation of any of them ends
-//! - [`federation`]: whom a provider outside vouches for
-//! - [`mfa`]: a device and its code to a proof, and the code is spent
-//! - [`trust`]: role, caller and facts to a [`trust::Grant`]
-//! - [`mint`]: a grant to credentials; knows no policy
-//! - [`authorization_message`]: a refusal, sealed for those who may know why
-//! - [`commands`]: the one door for changes of the directory
-//! - [`directory_file`]: a directory that is a file, and what ends when something goes from it
-//! - [`follow`]: the change feed to revocations and a new snapshot on every broker
-//! - [`upkeep`]: the store is checked and swept beside the calls
-//! - [`ops`]: the door for calls, and one file for each action
+//! - [`authn`]: authenticates a caller, with one file for each kind of proof
+//! - [`caller`]: the authenticated caller
+//! - [`tokens`]: a cache of opened session tokens
+//! - [`lineage`]: the principals behind a session, each of which can be revoked
+//! - [`federation`]: identities for which an external provider vouches
+//! - [`mfa`]: checks a device's code and spends it
+//! - [`trust`]: decides on a role, a caller and the facts of a request, and makes a
+//!   [`trust::Grant`]
+//! - [`mint`]: makes credentials from a grant; knows no policies
+//! - [`authorization_message`]: the reason of a refusal, sealed for those who may know it
+//! - [`commands`]: the only way to change the directory
+//! - [`directory_file`]: a directory that is managed in a file, and what ends when an entry disappears
+//! - [`follow`]: follows the change feed, and puts revocations and new snapshots in force
+//! - [`upkeep`]: checks and sweeps the store in the background
+//! - [`ops`]: the only way into a call, and one file for each action
 //!
-//! Faces, which know a wire or an operator and hold no rule: see each.
+//! Faces, each of which knows a wire format or serves an operator, and has no rules: see their
+//! documentation.
 
 #![cfg_attr(
     not(test),
@@ -74,7 +79,7 @@
 // Words: std and serde; no IO.
 pub mod base;
 
-// Rules and faces for other programs as well: a feature each, with nothing of the broker.
+// Rules and faces that other programs can use as well: one feature each, without the broker.
 #[cfg(feature = "client")]
 pub mod api;
 #[cfg(feature = "client")]
@@ -89,15 +94,15 @@ mod cli;
 #[cfg(feature = "broker")]
 pub use cli::main;
 
-/// What the broker is made of: private, so that the compiler finds what nothing uses. The tests of this
-/// package see it by the feature `internals`.
+/// The parts of the broker. They are private, so that the compiler finds unused code. The tests of
+/// this package access them through the feature `internals`.
 #[cfg(feature = "broker")]
 #[path = ""]
 mod parts {
     // Rules: pure; bytes, keys and `now` in, a verdict out.
     pub mod session;
 
-    // State: speaks words and rules outward; decides nothing.
+    // State: in terms of words and rules; makes no decisions.
     pub mod admission;
     pub mod audit;
     pub mod budgets;
@@ -114,7 +119,7 @@ mod parts {
     pub mod single_use;
     pub mod store;
 
-    // Flow: may await; knows rules and state, never a wire format.
+    // Flow: may await; knows rules and state, but no wire format.
     pub mod authn;
     pub mod authorization_message;
     pub mod broker;
@@ -132,7 +137,7 @@ mod parts {
     pub mod trust;
     pub mod upkeep;
 
-    // Faces: know a wire or an operator; hold no rule.
+    // Faces: know a wire format or an operator; have no rules.
     pub mod config;
     pub mod grpc;
     pub mod oauth;

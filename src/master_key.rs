@@ -1,7 +1,8 @@
-//! The key under which long-term secrets rest: AES-256-GCM, bound to what each secret belongs to.
+//! The master key, which seals long-term secrets with AES-256-GCM and binds each to its owner.
 //!
-//! The file holds one key a line. The first seals, all of them open: `brevet rekey` puts a new one
-//! in front and reseals the store. The old ones stay for backups until `brevet rekey --forget`.
+//! The file contains one key in each line. The first key seals, and all keys open: `brevet rekey`
+//! puts a new key in front and reseals the store. Old keys stay for backups until `brevet rekey
+//! --forget`.
 
 use std::path::Path;
 
@@ -15,39 +16,39 @@ use crate::base::entropy::{self, Entropy, NoEntropy};
 use crate::base::secret::Secret;
 use crate::files::{self, Audience, FileError};
 
-/// The most keys in one file: the one in use, the one to come, those that go.
+/// The maximum number of keys in a file: the current one, the next one, and retired ones.
 const MAX_KEYS: usize = 8;
-/// Before a key that is published and not used yet. No base64 text begins like this.
+/// The prefix of a key that is published but not used yet. No base64 text begins with it.
 const NEXT: &str = "next:";
 
-/// Why a master key was refused, or did not open something.
+/// Why a master key was refused or could not open a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum MasterKeyError {
-    /// The file itself.
+    /// The file could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Its content.
+    /// The content of the file is not valid.
     #[error(
         "{0}: must be 32 random bytes in base64 on each of 1 to {MAX_KEYS} lines, as `brevet init` and `brevet rekey` write them"
     )]
     Content(std::path::PathBuf),
-    /// Sealed under a key that is not in the file.
-    #[error("is sealed under the master key {0}, which the master key file does not hold")]
+    /// The secret is sealed under a key that is not in the file.
+    #[error("is sealed under the master key {0}, which is not in the master key file")]
     Unknown(String),
-    /// It belongs to something else, or it was altered.
-    #[error("does not open under this master key")]
+    /// The secret belongs to something else, or was altered.
+    #[error("cannot be opened with this master key: it was altered, or sealed for another owner")]
     Sealed,
-    /// There is no room for one more key.
+    /// The file has no room for another key.
     #[error(
-        "the master key file holds {MAX_KEYS} keys, which is the most; `brevet rekey --forget` takes out the retired ones"
+        "the master key file already has the maximum of {MAX_KEYS} keys; remove the retired ones with `brevet rekey --forget`"
     )]
     Full,
-    /// Nothing is sealed without random bytes.
+    /// There are no random bytes, without which nothing can be sealed.
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
 }
 
-/// Seals and opens secrets at rest.
+/// The keys of a master key file, which seal and open stored secrets.
 pub struct MasterKey {
     keys: Vec<Entry>,
 }
@@ -56,33 +57,33 @@ struct Entry {
     id: String,
     key: LessSafeKey,
     text: Zeroizing<String>,
-    /// Published, and not used yet.
+    /// Whether the key is published but not used yet.
     next: bool,
 }
 
 impl MasterKey {
-    /// Makes a key and writes it, mode 0600.
+    /// Generates a key and writes it to a file with mode 0600.
     ///
     /// # Errors
-    /// Without randomness, or when the file cannot be written.
+    /// [`MasterKeyError`] if there are no random bytes or the file cannot be written.
     pub fn create(path: &Path, entropy: &dyn Entropy) -> Result<Self, MasterKeyError> {
         let key = Self { keys: Vec::new() }.with_fresh(path, entropy)?;
         key.save(path)?;
         Ok(key)
     }
 
-    /// A key that is nowhere but in this process.
+    /// Generates a key that exists only in this process.
     ///
     /// # Errors
-    /// Without randomness.
+    /// [`MasterKeyError::Entropy`] if there are no random bytes.
     pub fn ephemeral(entropy: &dyn Entropy) -> Result<Self, MasterKeyError> {
         Self { keys: Vec::new() }.with_fresh(Path::new("in memory"), entropy)
     }
 
-    /// Reads a key file, which must be private to this account.
+    /// Reads a key file, which only this account may be able to read.
     ///
     /// # Errors
-    /// Names the file and the rule.
+    /// [`MasterKeyError`] that names the file and the rule.
     pub fn load(path: &Path) -> Result<Self, MasterKeyError> {
         let content = || MasterKeyError::Content(path.to_owned());
         let file = files::read(path, Audience::Owner, 4_096)?;
@@ -112,10 +113,10 @@ impl MasterKey {
         Ok(Self { keys })
     }
 
-    /// Writes the file, mode 0600.
+    /// Writes the keys to a file with mode 0600.
     ///
     /// # Errors
-    /// The system's answer; the old file then stays.
+    /// [`MasterKeyError::File`] if the file cannot be written; the old file then stays.
     pub fn save(&self, path: &Path) -> Result<(), MasterKeyError> {
         let mut text = Zeroizing::new(String::new());
         for entry in &self.keys {
@@ -128,10 +129,11 @@ impl MasterKey {
         Ok(files::write_private(path, text.as_bytes())?)
     }
 
-    /// The same keys and a new one at the end, which opens and does not seal yet.
+    /// Adds a new key at the end, which can open but does not seal yet.
     ///
     /// # Errors
-    /// Without randomness, or when the file is full.
+    /// [`MasterKeyError`] if there are no random bytes, or [`MasterKeyError::Full`] if there are
+    /// too many keys.
     pub fn with_fresh(
         mut self,
         path: &Path,
@@ -150,7 +152,7 @@ impl MasterKey {
         Ok(self)
     }
 
-    /// The same keys, the published one in front: it seals from now on.
+    /// Moves the published key to the front, so that it seals from now on.
     #[must_use]
     pub fn promoted(mut self) -> Self {
         if let Some(at) = self.keys.iter().position(|k| k.next) {
@@ -160,7 +162,7 @@ impl MasterKey {
         self
     }
 
-    /// Without the keys that only open: the one that seals, and the published one.
+    /// Removes the retired keys, so that the sealing key and the published one are left.
     #[must_use]
     pub fn without_retired(mut self) -> Self {
         let sealing = self.id().to_owned();
@@ -168,10 +170,10 @@ impl MasterKey {
         self
     }
 
-    /// With those keys of another file that are not here, to open with.
+    /// Adds the keys of another file that are missing here, for opening only.
     ///
     /// # Errors
-    /// When there are too many.
+    /// [`MasterKeyError::Full`] if there are too many keys.
     pub fn with_keys_of(mut self, other: Self) -> Result<Self, MasterKeyError> {
         for key in other.keys {
             if !self.holds(&key.id) {
@@ -185,7 +187,7 @@ impl MasterKey {
         }
     }
 
-    /// The ids of all keys; the first one is that of the key that seals.
+    /// The ids of all keys; the sealing key comes first.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
         self.keys.iter().map(|k| &*k.id)
     }
@@ -195,17 +197,17 @@ impl MasterKey {
         self.ids().collect::<Vec<_>>().join(",")
     }
 
-    /// Whether a key is here.
+    /// Whether there is a key with this id.
     pub fn holds(&self, id: &str) -> bool {
         self.keys.iter().any(|k| k.id == id)
     }
 
-    /// The id of the key that was published and seals nothing yet.
+    /// The id of the key that is published but does not seal yet.
     pub fn next_id(&self) -> Option<&str> {
         self.keys.iter().find(|k| k.next).map(|k| &*k.id)
     }
 
-    /// The ids of the keys that sealed once, and only open now.
+    /// The ids of the retired keys, which used to seal and now only open.
     pub fn retired_ids(&self) -> Vec<String> {
         self.keys
             .iter()
@@ -216,26 +218,28 @@ impl MasterKey {
     }
 
     #[cfg(any(test, feature = "internals"))]
-    /// How many keys there are.
+    /// The number of keys.
     pub fn count(&self) -> usize {
         self.keys.len()
     }
 
-    /// The id of the key that seals: 8 hexadecimal digits, not secret.
+    /// The id of the sealing key: 8 hexadecimal digits, which are not secret.
     pub fn id(&self) -> &str {
         self.keys.first().map_or("", |k| &k.id)
     }
 
-    /// The id of the key that sealed a text; none in texts of the first version.
+    /// The id of the key that sealed a text; `None` for a text of the first version, which has no
+    /// id.
     pub fn sealed_by(sealed: &str) -> Option<&str> {
         sealed.split_once(':').map(|(id, _)| id)
     }
 
-    /// Of each key, its id and what further keys are derived from by HKDF-SHA256 (RFC 5869) under a
-    /// salt. The key that seals comes first.
+    /// For each key, its id and the HKDF-SHA256 extract (RFC 5869) under a salt, from which further
+    /// keys are derived. The sealing key comes first.
     ///
     /// # Errors
-    /// Never with keys that were loaded or made here.
+    /// [`MasterKeyError::Sealed`] if a key is not valid base64, which cannot happen with loaded or
+    /// generated keys.
     pub fn extracts(&self, salt: &[u8]) -> Result<Vec<(&str, hkdf::Prk)>, MasterKeyError> {
         let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, salt);
         let extract = |entry| {
@@ -250,10 +254,11 @@ impl MasterKey {
         self.keys.iter().map(extract).collect()
     }
 
-    /// Seals a secret for one owner (`belongs_to` is authenticated, not stored): `KEYID:base64`.
+    /// Seals a secret for one owner and returns `KEYID:base64`. `belongs_to` is authenticated but
+    /// not stored.
     ///
     /// # Errors
-    /// Without randomness.
+    /// [`MasterKeyError::Entropy`] if there are no random bytes.
     pub fn seal(
         &self,
         belongs_to: &str,
@@ -276,11 +281,11 @@ impl MasterKey {
         ))
     }
 
-    /// Reverses [`Self::seal`].
+    /// Opens a secret that was sealed by [`Self::seal`].
     ///
     /// # Errors
-    /// [`MasterKeyError::Unknown`] for a key that is not here, [`MasterKeyError::Sealed`] for another
-    /// owner or altered bytes.
+    /// [`MasterKeyError::Unknown`] if the key is not in the file, and [`MasterKeyError::Sealed`] if
+    /// the owner differs or the text was altered.
     pub fn open(&self, belongs_to: &str, sealed: &str) -> Result<Secret<String>, MasterKeyError> {
         match sealed.split_once(':') {
             Some((id, body)) => {
@@ -289,7 +294,7 @@ impl MasterKey {
                     .ok_or_else(|| MasterKeyError::Unknown(clip(id)))?
                     .open(belongs_to, body)
             }
-            // The first version did not name its key.
+            // Texts of the first version do not contain the key's id.
             None => self
                 .keys
                 .iter()
@@ -300,7 +305,7 @@ impl MasterKey {
 }
 
 impl Entry {
-    /// None unless the bytes are a key, and not the same byte again and again.
+    /// Creates an entry; `None` if the bytes are not a valid key or are all the same.
     fn new(bytes: &[u8]) -> Option<Self> {
         if bytes.iter().all(|b| Some(b) == bytes.first()) {
             return None;

@@ -1,10 +1,11 @@
-//! What was revoked, in this process's memory: the store's rows, ready to be asked by every call.
-//! A mark is dropped when every session that it can touch has ended, and never for want of room.
+//! The revocations in force, in memory: the store's rows in a form that every call can check
+//! quickly. A mark is dropped once every session to which it can apply has ended, and never for
+//! lack of space.
 //!
-//! A mark speaks of *one thing that sessions come from* (a session, an access key, a principal, a
-//! role, a source identity, an account), and refuses the sessions that came from it before a change
-//! of the feed, or before an instant. Each session says under which change it was issued, so that
-//! no clock decides whether it came before a revocation.
+//! A mark applies to *one origin of sessions* (a session, an access key, a principal, a role, a
+//! source identity, an account). It refuses the sessions from that origin that were issued before a
+//! change of the feed, or before an instant. Each session records under which change it was issued,
+//! so that no clock decides whether it is older than a revocation.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,35 +16,36 @@ use crate::base::clock::Timestamp;
 use crate::base::digest::sha256;
 use crate::session::durations;
 
-/// What kind of thing sessions come from.
+/// The kind of origin to which a revocation applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Selector {
     /// One session, by its id.
     Session,
-    /// An access key, temporary or long-term.
+    /// A temporary or long-term access key.
     AccessKey,
-    /// A user or a role session, by ARN.
+    /// A user, role session or federated user, by ARN; or an identity provider, by ARN.
     Principal,
     /// All sessions of a role.
     Role,
-    /// Whoever stands behind a chain of sessions.
+    /// All sessions with a source identity.
     SourceIdentity,
-    /// All sessions of an account's roles.
+    /// All sessions of an account.
     Account,
     /// All sessions of the cluster.
     Everything,
-    /// Whom an OpenID Connect provider vouched for: the provider's ARN and the subject, see
-    /// [`provider_subject`].
+    /// The sessions of one subject of an OpenID Connect provider, by the provider's ARN and the
+    /// subject; see [`provider_subject`].
     ProviderSubject,
-    /// A signing key, by its id in the keyring. It is revoked for ever, and has no mark: see
+    /// A signing key, by its id in the keyring. It is revoked permanently and has no mark: see
     /// [`Revocations::revoke_signing_key`].
     SigningKey,
 }
 
-/// How many kinds there are.
+/// The number of kinds.
 const KINDS: usize = 9;
 
-/// What [`Selector::ProviderSubject`] names: an ARN has no space in it.
+/// The value for [`Selector::ProviderSubject`], which is unambiguous because an ARN contains no
+/// space.
 pub fn provider_subject(provider_arn: &str, subject: &str) -> String {
     format!("{provider_arn} {subject}")
 }
@@ -61,7 +63,7 @@ impl Selector {
         Self::SigningKey,
     ];
 
-    /// As rows and people name it.
+    /// The name of the selector in rows and messages.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Session => "session",
@@ -76,7 +78,7 @@ impl Selector {
         }
     }
 
-    /// Reverses [`Self::as_str`].
+    /// The selector with this name; the reverse of [`Self::as_str`].
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|s| s.as_str() == text)
     }
@@ -89,8 +91,8 @@ impl Selector {
     }
 }
 
-/// One thing that sessions come from, as sixteen bytes. It holds the account, so that nobody ends
-/// sessions of another account by a name that both use.
+/// An origin of sessions as a 16-byte digest. The digest includes the account, so that nobody can
+/// end sessions of another account by a name that exists in both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Key {
     selector: Selector,
@@ -98,7 +100,7 @@ pub struct Key {
 }
 
 impl Key {
-    /// Of a thing of an account (twelve digits; empty for [`Selector::Everything`]).
+    /// The key of an origin in an account (12 digits; empty for [`Selector::Everything`]).
     pub fn new(selector: Selector, account: &str, value: &str) -> Self {
         let text = format!("{}\n{account}\n{value}", selector.as_str());
         let mut digest = [0; 16];
@@ -109,30 +111,31 @@ impl Key {
     }
 }
 
-/// Which sessions of a thing are refused.
+/// Which sessions of an origin are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Mark {
-    /// Those issued under a change before this one.
+    /// Sessions issued under an earlier change than this are refused.
     pub before_sequence: i64,
-    /// Those issued before this second since 1970.
+    /// Sessions issued before this time, in seconds since 1970, are refused.
     pub before_seconds: i64,
-    /// When the last of them has ended, in seconds since 1970.
+    /// When the last of these sessions has ended, in seconds since 1970.
     pub expires_at: i64,
 }
 
 impl Mark {
-    /// When the last session that was issued by `now` has ended.
+    /// When the last session that was issued by `now` has ended, in seconds since 1970.
     pub fn outlives(now: Timestamp) -> i64 {
-        // A broker whose clock is ahead by the skew that is let pass may have issued it.
+        // The session may have been issued by a broker whose clock is ahead by the tolerated skew.
         now.plus(durations::MAX + Duration::from_secs(60)).seconds()
     }
 
-    /// Whether it refuses a session that was issued under a change, at a second since 1970.
+    /// Whether the mark refuses a session that was issued under this change and at this time, in
+    /// seconds since 1970.
     pub fn refuses(self, issued_under: i64, issued_at: i64) -> bool {
         issued_under < self.before_sequence || issued_at < self.before_seconds
     }
 
-    /// Both marks at once.
+    /// Combines two marks, so that the result refuses what either refuses.
     #[must_use]
     pub fn joined(self, other: Self) -> Self {
         Self {
@@ -143,12 +146,13 @@ impl Mark {
     }
 }
 
-/// A sweep holds one of so many locks of a kind, and for that long only.
+/// The number of shards for each kind of origin. A sweep locks only one shard at a time, and only
+/// briefly.
 const SHARDS: usize = 16;
 
 type Shard = RwLock<HashMap<[u8; 16], Mark>>;
 
-/// All marks in force.
+/// All revocations in force.
 #[derive(Default)]
 pub struct Revocations {
     kinds: [[Shard; SHARDS]; KINDS],
@@ -157,7 +161,7 @@ pub struct Revocations {
 }
 
 impl Revocations {
-    /// Whether one of the things that a session came from was revoked after it was issued.
+    /// Whether one of the origins of a session was revoked after the session was issued.
     pub fn is_revoked(&self, came_from: &[Key], issued_under: i64, issued_at: i64) -> bool {
         came_from.iter().any(|key| {
             self.find(key)
@@ -165,7 +169,7 @@ impl Revocations {
         })
     }
 
-    /// Puts a mark in force, beside what is marked already.
+    /// Puts a mark in force, in addition to an existing one for the same origin.
     pub fn mark(&self, key: &Key, mark: Mark) {
         let Some((shard, count)) = self.shard(key) else {
             return;
@@ -178,7 +182,8 @@ impl Revocations {
         shard.insert(key.digest, mark.joined(old.unwrap_or_default()));
     }
 
-    /// Remembers that a signing key was revoked, by its id in the keyring. Nothing takes that back.
+    /// Records that a signing key, given by its id in the keyring, was revoked. This cannot be
+    /// undone.
     pub fn revoke_signing_key(&self, id: &str) {
         self.signing_keys
             .write()
@@ -186,7 +191,7 @@ impl Revocations {
             .insert(id.to_owned());
     }
 
-    /// The ids of all signing keys that were revoked.
+    /// The ids of all revoked signing keys.
     pub fn signing_keys(&self) -> BTreeSet<String> {
         self.signing_keys
             .read()
@@ -194,7 +199,7 @@ impl Revocations {
             .clone()
     }
 
-    /// Drops the marks of which every session has ended.
+    /// Drops the marks whose sessions have all ended.
     pub fn sweep(&self, now: Timestamp) {
         for (shards, count) in self.kinds.iter().zip(&self.counts) {
             for shard in shards {
@@ -207,18 +212,18 @@ impl Revocations {
     }
 
     #[cfg(any(test, feature = "internals"))]
-    /// How many marks are in force.
+    /// The number of marks in force.
     pub fn len(&self) -> usize {
         self.counts.iter().map(|c| c.load(Ordering::Relaxed)).sum()
     }
 
     #[cfg(any(test, feature = "internals"))]
-    /// Whether nothing is revoked.
+    /// Whether no mark is in force.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The mark in force on one thing that sessions come from.
+    /// The mark in force for an origin of sessions.
     pub fn find(&self, key: &Key) -> Option<Mark> {
         let (shard, count) = self.shard(key)?;
         if count.load(Ordering::Relaxed) == 0 {

@@ -1,5 +1,5 @@
-//! What a session is: the keys that sign it, what its token says, how long it may live, and how much
-//! its policies and tags may take up.
+//! Sessions: the keys that sign them, the content of their tokens, their duration, and the size of
+//! their policies and tags.
 
 pub mod durations;
 pub mod envelope;

@@ -1,29 +1,30 @@
-//! Signatures that brought something already, for as long as they would be taken again. In this
-//! process's memory; which of them other brokers have seen, it does not know.
+//! Signatures that have already been used for something that they may do only once, kept in memory
+//! for as long as they would be accepted again. This module does not know what other brokers have
+//! seen.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// The most signatures that are remembered: a table of them takes 27 MB. A signature is remembered for
-/// 15 minutes from its date, so this is enough for 1,000 of them a second.
+/// The maximum number of signatures, which take 27 MB. A signature is remembered until 15 minutes
+/// after its date, so this is enough for 1,000 signatures per second.
 pub const MAX_SIGNATURES: usize = 900_000;
-/// How often a full table is looked through for what has run out.
+/// A full table is searched for expired entries at most this often.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
-/// A signature, by sixteen bytes of a digest.
+/// A signature, as 16 bytes of a digest.
 pub type Digest = [u8; 16];
 
-/// Why a signature is not taken.
+/// Why a signature is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// It was used, or is being used.
+    /// The signature was used, or is being used.
     Used,
-    /// There is no room to remember it.
+    /// There is no room to remember the signature.
     Full,
 }
 
-/// Signatures that were used. Times are those of the monotonic clock.
+/// The signatures that were used. Times are those of the monotonic clock.
 pub struct SingleUse {
     max: usize,
     used: Mutex<Used>,
@@ -31,7 +32,7 @@ pub struct SingleUse {
 
 #[derive(Default)]
 struct Used {
-    /// Until when each would be taken again.
+    /// For each signature, the time until which it would be accepted again.
     until: HashMap<Digest, Duration>,
     swept_at: Duration,
 }
@@ -50,10 +51,10 @@ impl SingleUse {
         }
     }
 
-    /// Marks a signature as used; it is remembered until an instant.
+    /// Marks a signature as used until an instant.
     ///
     /// # Errors
-    /// When it was used before, or when it cannot be remembered: nobody then knows whether it was.
+    /// [`Refused::Used`] if it was used before, and [`Refused::Full`] if it cannot be remembered.
     pub fn claim(&self, signature: Digest, until: Duration, now: Duration) -> Result<(), Refused> {
         let mut used = self.used();
         if used
@@ -73,12 +74,12 @@ impl SingleUse {
         Ok(())
     }
 
-    /// Forgets a signature that brought nothing.
+    /// Forgets a signature whose call failed.
     pub fn release(&self, signature: &Digest) {
         self.used().until.remove(signature);
     }
 
-    /// Forgets what would not be taken again anyway.
+    /// Forgets signatures that would not be accepted again anyway.
     pub fn sweep(&self, now: Duration) {
         self.used().sweep(now);
     }

@@ -1,6 +1,7 @@
-//! Calls whose bodies have not come yet, by the source that sent them. They are the cheapest way to
-//! hold what others need, so they give way: when there is no room, the oldest of whoever holds most is
-//! answered that there is none. A newcomer therefore always finds room among those who only wait.
+//! Calls that wait for their bodies, by source. Waiting is the cheapest way to occupy capacity, so
+//! these calls give way: if there is no capacity, the oldest waiting call of the source that uses
+//! most is answered with an overload error. A new call therefore always finds room among those that
+//! only wait.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
@@ -16,16 +17,16 @@ pub(super) struct Awaited {
     by_bytes: BTreeSet<(usize, Source)>,
 }
 
-/// What one source holds of calls whose bodies are awaited.
+/// The waiting calls of one source.
 #[derive(Default)]
 struct Held {
-    /// The oldest first.
+    /// The calls by number, oldest first.
     calls: BTreeMap<u64, Weak<Call>>,
     bytes: usize,
 }
 
 impl Awaited {
-    /// A call of a source, which holds so many bytes, begins to wait. Under what number it is known.
+    /// Adds a call of a source, which uses `bytes`. Returns the call's number.
     pub(super) fn begin(&mut self, source: Source, call: &Arc<Call>, bytes: usize) -> u64 {
         self.next += 1;
         let (number, call) = (self.next, Arc::downgrade(call));
@@ -36,12 +37,12 @@ impl Awaited {
         number
     }
 
-    /// One of its calls holds so many bytes more.
+    /// Records that one of the source's calls uses `bytes` more.
     pub(super) fn grow(&mut self, source: Source, bytes: usize) {
         self.change(source, |held| held.bytes += bytes);
     }
 
-    /// The call of that number, which holds so many bytes, waits no longer.
+    /// Removes a call, which uses `bytes`.
     pub(super) fn end(&mut self, source: Source, number: u64, bytes: usize) {
         self.change(source, |held| {
             held.calls.remove(&number);
@@ -49,8 +50,9 @@ impl Awaited {
         });
     }
 
-    /// Whose call should give way to one of `newcomer` that needs so many bytes: the oldest of the source
-    /// that holds most of what is short. None: nobody holds more than the newcomer would.
+    /// The call that should give way to a call of `newcomer` that needs `bytes`: the oldest of the
+    /// source that uses most of what is short. `None` if no source uses more than the newcomer
+    /// would.
     pub(super) fn first_to_go(
         &self,
         short_of: Shed,
@@ -69,7 +71,7 @@ impl Awaited {
         if *most <= own {
             return None;
         }
-        // One that cannot be had any more is just going.
+        // A call that can no longer be upgraded is just being dropped.
         self.sources
             .get(source)?
             .calls

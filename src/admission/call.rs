@@ -1,4 +1,4 @@
-//! A call, and what is counted for it until it is answered and sent.
+//! A call, and the capacity that it uses until it is answered and the answer is sent.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,15 +13,16 @@ use super::{ANSWER_BYTES, CALL_BYTES, Place, Purpose, Shed, lock, remember};
 use crate::base::digest::sha256;
 use crate::budgets::{self, Source};
 
-/// How long an answer may be without taking more, in bytes.
+/// The maximum length in bytes of an answer that is covered by
+/// [`ANSWER_BYTES`](super::ANSWER_BYTES).
 pub(super) const SHORT_ANSWER: usize = 2_048;
 impl Connection {
-    /// Counts a call whose headers take so many bytes. `address` is the client's, of which a trusted
-    /// proxy speaks. Revocations are counted for themselves, so that neither others of their source nor
-    /// a full account keep them out.
+    /// Counts a call whose headers have `header_bytes`. `address` is the client's, as reported by a
+    /// trusted proxy if there is one. Revocations are counted separately, so that other calls of
+    /// their source or a full process cannot keep them out.
     ///
     /// # Errors
-    /// When there is no room for it.
+    /// [`Shed`] with the resource that is used up.
     pub fn call(
         self: &Arc<Self>,
         address: IpAddr,
@@ -43,10 +44,10 @@ impl Connection {
         Ok(Arc::new(call))
     }
 
-    /// Counts an answer to a call that is turned away.
+    /// Counts the answer to a call that is turned away.
     ///
     /// # Errors
-    /// When there is no room even for that. The connection should then end.
+    /// [`Shed`] if there is no capacity even for that. The connection should then be closed.
     pub fn refusal(self: &Arc<Self>, address: IpAddr) -> Result<Arc<Call>, Shed> {
         let call = self.counted(address, Purpose::Refusal, ANSWER_BYTES, ANSWER_BYTES);
         self.admission.take_bytes(
@@ -59,7 +60,7 @@ impl Connection {
         Ok(Arc::new(call))
     }
 
-    /// A call that is not counted yet.
+    /// Creates a call that is not counted yet.
     fn counted(
         self: &Arc<Self>,
         address: IpAddr,
@@ -102,15 +103,16 @@ impl Connection {
     }
 }
 
-/// A call that is counted until it is answered, and whose bytes are counted until nobody holds it
-/// any more: an answer that is not sent yet does.
+/// A call that counts until it is answered, and whose bytes count until it is dropped. An answer
+/// that is still being sent keeps it alive.
 pub struct Call {
     pub(super) connection: Arc<Connection>,
-    /// None: the connection's.
+    /// The source, if it is not the connection's: the client of a trusted proxy.
     pub(super) source: Option<Arc<Holdings>>,
-    /// Whom the connection, or the proxy's client, had proven when the call came.
+    /// The principal that was authenticated on the connection, or for the proxy's client, when the
+    /// call arrived.
     pub(super) principal: Option<Arc<Holdings>>,
-    /// The source's.
+    /// The address of the source.
     pub(super) address: Source,
     pub(super) rank: Rank,
     pub(super) is_counted: AtomicBool,
@@ -121,7 +123,7 @@ pub struct Call {
     pub(super) shed: OnceLock<Shed>,
 }
 
-/// A call's place among those whose bodies are awaited.
+/// The entry of a call among those that wait for their bodies.
 struct Waits {
     number: u64,
     bytes: usize,
@@ -135,15 +137,15 @@ impl std::fmt::Debug for Call {
 }
 
 impl Call {
-    /// The connection that it came over.
+    /// The connection over which the call arrived.
     pub fn connection(&self) -> &Arc<Connection> {
         &self.connection
     }
 
-    /// A signature or a token of a principal was verified, of which `proof` is a digest: from now on the
-    /// connection is preferred to those that have proven nobody. It is not if the same proof was seen on
-    /// another connection, since somebody may only have come by it, nor if the principal's connections
-    /// have its share.
+    /// Records that a signature or token of a principal was verified, of which `proof` is a digest.
+    /// From now on the connection is preferred to unauthenticated ones, unless the same proof was
+    /// seen on another connection, because it may have been stolen, or the principal already has
+    /// its share of connections.
     pub fn prove(&self, principal: &str, proof: [u8; 32]) {
         let admission = &self.connection.admission;
         let holdings = || {
@@ -164,7 +166,7 @@ impl Call {
                     return;
                 }
                 if let Err(principal) = connection.principal.set(principal) {
-                    // Another call has proven somebody meanwhile.
+                    // Another call has authenticated a principal in the meantime.
                     principal.connections.fetch_sub(1, Ordering::Relaxed);
                     return;
                 }
@@ -186,10 +188,10 @@ impl Call {
         }
     }
 
-    /// Counts bytes of the body, as they arrive.
+    /// Counts bytes of the body as they arrive.
     ///
     /// # Errors
-    /// When there is no room for them.
+    /// [`Shed`] if there is no capacity for them.
     pub fn charge(&self, bytes: usize) -> Result<(), Shed> {
         let used = self.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let charged = self.charged.load(Ordering::Relaxed);
@@ -210,7 +212,7 @@ impl Call {
             admission.take_bytes(self.holders(), more, proven, purpose)
         });
         if let Err(shed) = taken {
-            let _ = self.shed.set(shed); // the first reason counts
+            let _ = self.shed.set(shed); // the first reason is kept
             return Err(shed);
         }
         self.charged.fetch_add(more, Ordering::Relaxed);
@@ -221,11 +223,11 @@ impl Call {
         Ok(())
     }
 
-    /// More of its body has to come before anything can be done: until then it gives way to others.
-    /// `waker` is told.
+    /// Records that more of the body must arrive before the call can continue; until then it gives
+    /// way to others. `waker` is woken if it does.
     ///
     /// # Errors
-    /// When it has given way.
+    /// [`Shed`] if the call has given way.
     pub fn awaits_body(self: &Arc<Self>, waker: &Waker) -> Result<(), Shed> {
         let mut awaited = lock(&self.awaited);
         if let Some(shed) = self.shed() {
@@ -250,7 +252,7 @@ impl Call {
         Ok(())
     }
 
-    /// Its body is there, or was given up.
+    /// Records that the body has arrived or was abandoned.
     pub fn has_body(&self) {
         self.waits_no_longer();
     }
@@ -264,11 +266,12 @@ impl Call {
         Some(waits.waker)
     }
 
-    /// Gives back what it holds, but for what its answer takes, unless its body has come meanwhile.
+    /// Returns the capacity of the call, except for its answer, unless its body has arrived in the
+    /// meantime.
     pub(super) fn give_way(&self, shed: Shed) {
         let mut awaited = lock(&self.awaited);
         let Some(waits) = awaited.take() else { return };
-        let _ = self.shed.set(shed); // the first reason counts
+        let _ = self.shed.set(shed); // the first reason is kept
         drop(awaited);
         self.connection
             .admission
@@ -278,12 +281,12 @@ impl Call {
         waits.waker.wake();
     }
 
-    /// Why its body was turned away, if it was for want of room.
+    /// Why the body was turned away, if that was for lack of capacity.
     pub fn shed(&self) -> Option<Shed> {
         self.shed.get().copied()
     }
 
-    /// It is no longer in flight: what is left of it is an answer.
+    /// Records that the call is no longer in flight, so that only its answer counts.
     pub fn answered(&self) {
         self.lands();
         self.used
@@ -305,8 +308,8 @@ impl Call {
         }
     }
 
-    /// Counts bytes of the answer. They are there already, so this goes beyond every bound; whoever
-    /// comes next pays for it.
+    /// Counts bytes of the answer. They exist already, so no limit applies here; the next calls
+    /// find less capacity instead.
     pub fn charge_answer(&self, bytes: usize) {
         let used = self.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let charged = self.charged.load(Ordering::Relaxed);
@@ -322,7 +325,7 @@ impl Call {
         }
     }
 
-    /// A revocation is nobody's.
+    /// A revocation is charged to no holder.
     fn holders(&self) -> Holders<'_> {
         match self.rank {
             Rank::Revocation => Holders {

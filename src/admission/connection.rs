@@ -1,4 +1,4 @@
-//! A connection, and what is counted on it.
+//! A connection, and the capacity that it uses.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -9,9 +9,9 @@ use super::holdings::{Holders, Holdings};
 use super::room::in_steps;
 use super::{Admission, Purpose};
 
-/// So much of what waits in a connection's buffers is part of the connection's own memory.
+/// This much of the data in a connection's buffers counts as the connection's own memory.
 pub(super) const CONNECTION_BUFFER: usize = 16_384;
-/// A TLS handshake that is counted.
+/// A TLS handshake in progress, which counts until it is dropped.
 pub struct Handshake(pub(super) Arc<Connection>);
 
 impl Drop for Handshake {
@@ -24,44 +24,44 @@ impl Drop for Handshake {
     }
 }
 
-/// A connection, and what is counted on it.
+/// A connection, and the capacity that it uses.
 pub struct Connection {
     pub(super) admission: Arc<Admission>,
     pub(super) number: u64,
-    /// None: a trusted proxy's.
+    /// The source of the connection; `None` for a trusted proxy.
     pub(super) source: Option<Arc<Holdings>>,
-    /// Whom it has proven.
+    /// The principal that was authenticated on the connection.
     pub(super) principal: OnceLock<Arc<Holdings>>,
     pub(super) proven: AtomicBool,
     pub(super) is_shaking: AtomicBool,
-    /// Whether it was asked to leave.
+    /// Whether the connection was asked to close.
     pub(super) asked: AtomicBool,
-    /// Nanoseconds since the start.
+    /// The time of the last call, in nanoseconds since the start.
     pub(super) last_call: AtomicU64,
-    /// Closed once a call has proven somebody.
+    /// Permits for long bodies. Closed once a caller has been authenticated.
     pub(super) bodies: Arc<Semaphore>,
     pub(super) leave: Notify,
     pub(super) open_bodies: AtomicUsize,
-    /// Bytes that came and that nobody has taken from the protocol's buffers yet. Bytes of bodies that
-    /// were given up are in it until no body is open, so it may be too much and never too little.
+    /// The number of bytes received but not yet taken from the protocol's buffers. It includes
+    /// bytes of abandoned bodies until no body is open, so it may be too high but never too low.
     pub(super) buffered: AtomicI64,
-    /// How much of that is charged, and whether anything is.
+    /// How many of these bytes are charged, and whether any are.
     pub(super) charged: Mutex<usize>,
     pub(super) is_charged: AtomicBool,
 }
 
 impl Connection {
-    /// Whether a call on it has proven somebody.
+    /// Whether a caller was authenticated on the connection.
     pub fn is_proven(&self) -> bool {
         self.proven.load(Ordering::Relaxed)
     }
 
-    /// Ready when the connection should end to make room for another.
+    /// Completes when the connection should close to make room for another.
     pub async fn asked_to_leave(&self) {
         self.leave.notified().await;
     }
 
-    /// False: it was asked before.
+    /// Asks the connection to close. Returns false if it was asked before.
     pub(super) fn ask_to_leave(&self) -> bool {
         self.leave.notify_one();
         !self.asked.swap(true, Ordering::Relaxed)
@@ -71,17 +71,18 @@ impl Connection {
         self.source.iter().chain(self.principal.get())
     }
 
-    /// The right to send a long body, if it takes one: nobody has been proven yet.
+    /// The permits that a long body needs, if it needs one because no caller has been authenticated
+    /// yet.
     pub fn bodies(&self) -> Option<&Arc<Semaphore>> {
         (self.source.is_some() && !self.is_proven()).then_some(&self.bodies)
     }
 
-    /// A body that is to be read begins.
+    /// Records that reading a body begins.
     pub fn body_begins(&self) {
         self.open_bodies.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A body was read, or given up.
+    /// Records that a body was read or abandoned.
     pub fn body_ends(&self) {
         if self.open_bodies.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.buffered.store(0, Ordering::Relaxed);
@@ -89,18 +90,18 @@ impl Connection {
         }
     }
 
-    /// So many bytes of bodies came.
+    /// Records that bytes of bodies were received.
     pub fn buffered(&self, bytes: usize) {
         self.buffered.fetch_add(signed(bytes), Ordering::Relaxed);
     }
 
-    /// So many of them were taken.
+    /// Records that bytes of bodies were taken from the buffers.
     pub fn taken(&self, bytes: usize) {
         self.buffered.fetch_sub(signed(bytes), Ordering::Relaxed);
     }
 
-    /// Brings the charge to what waits in the buffers and `more`. False: there is no room, so nothing
-    /// more should be read now.
+    /// Charges the data in the buffers and `more` bytes. Returns false if there is no capacity, in
+    /// which case nothing more should be read for now.
     pub fn settle(&self, more: usize) -> bool {
         let waiting = usize::try_from(self.buffered.load(Ordering::Relaxed))
             .unwrap_or(0)

@@ -1,4 +1,4 @@
-//! What one source address or principal holds, and what the process has: counters with a bound.
+//! Counters with a limit, for a source address, a principal or the whole process.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use super::Shed;
 use crate::budgets::Source;
 
-/// Something of which there is so much and no more.
+/// A limited resource of the process.
 #[derive(Debug)]
 pub(super) struct Account {
     pub(super) most: usize,
@@ -22,7 +22,7 @@ impl Account {
         }
     }
 
-    /// How much there is for somebody. A quarter is kept for the proven.
+    /// The amount available to a caller. A quarter is reserved for authenticated callers.
     pub(super) fn open_to(&self, proven: bool) -> usize {
         if proven {
             self.most
@@ -45,7 +45,7 @@ pub(super) fn take(used: &AtomicUsize, amount: usize, most: usize) -> bool {
     fits
 }
 
-/// Whose accounts a call is charged to beside the process's.
+/// The holders whose shares a call is charged to, in addition to the process.
 #[derive(Clone, Copy)]
 pub(super) struct Holders<'a> {
     pub(super) source: Option<&'a Holdings>,
@@ -53,8 +53,10 @@ pub(super) struct Holders<'a> {
 }
 
 impl Holders<'_> {
+    /// Charges all holders.
+    ///
     /// # Errors
-    /// When one of them has its share.
+    /// [`Shed::Source`] or [`Shed::Principal`] if that holder's share is used up.
     pub(super) fn take(
         self,
         what: fn(&Holdings) -> &AtomicUsize,
@@ -81,7 +83,7 @@ impl Holders<'_> {
         Ok(())
     }
 
-    /// Beyond every bound.
+    /// Charges all holders, whatever their limits.
     pub(super) fn add(self, what: fn(&Holdings) -> &AtomicUsize, amount: usize) {
         for holder in [self.source, self.principal].into_iter().flatten() {
             what(holder).fetch_add(amount, Ordering::Relaxed);
@@ -97,15 +99,15 @@ impl Holders<'_> {
 
 pub(super) type Sources = Mutex<HashMap<Holder, Weak<Holdings>>>;
 
-/// Who may hold no more than a share.
+/// Somebody who may use only a share of the capacity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Holder {
     Source(Source),
-    /// By a digest of what budgets know it by.
+    /// A principal, by a digest of its budget key.
     Principal([u8; 16]),
 }
 
-/// What one source or principal holds. It is forgotten when it holds nothing.
+/// What one source or principal uses. It is removed from the table when it uses nothing.
 pub(super) struct Holdings {
     pub(super) holder: Holder,
     pub(super) table: Arc<Sources>,
@@ -113,7 +115,7 @@ pub(super) struct Holdings {
     pub(super) handshakes: AtomicUsize,
     pub(super) calls: AtomicUsize,
     pub(super) bytes: AtomicUsize,
-    /// When all the header bytes that came would have come at the pace that is allowed, in nanoseconds
+    /// When the allowed rate would have permitted all header bytes received so far, in nanoseconds
     /// since the start.
     pub(super) headers_paid: AtomicU64,
 }
@@ -121,7 +123,7 @@ pub(super) struct Holdings {
 impl Drop for Holdings {
     fn drop(&mut self) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        // Another one may stand in its place by now.
+        // Another entry may have replaced this one in the table by now.
         if table
             .get(&self.holder)
             .is_some_and(|holdings| holdings.strong_count() == 0)

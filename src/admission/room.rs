@@ -1,4 +1,4 @@
-//! Room for calls and bytes: who gets it, and who gives way when there is none.
+//! Allocates capacity for calls and bytes, and decides which calls give way if there is not enough.
 
 use std::sync::MutexGuard;
 
@@ -7,11 +7,12 @@ use super::holdings::{Holders, take};
 use super::{Admission, Purpose, Shed, lock};
 use crate::budgets::Source;
 
-/// How many calls may have to give way to one.
+/// The maximum number of calls that give way to one call.
 const MAX_GIVE_WAY: usize = 16;
-/// A call's bytes are counted in steps, so that a short body costs no further counting.
+/// The bytes of a call are counted in steps of this size, so that a short body is counted only
+/// once.
 const STEP: usize = 4_096;
-/// Who goes before whom when there is no room.
+/// The priority of a call if there is not enough capacity, lowest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rank {
     Unproven,
@@ -20,7 +21,7 @@ pub(super) enum Rank {
 }
 
 impl Admission {
-    /// Tries until there is room, while others give way.
+    /// Repeats `attempt` until there is capacity, while other calls give way.
     pub(super) fn with_room(
         &self,
         rank: Rank,
@@ -45,7 +46,7 @@ impl Admission {
                 (Rank::Proven, _) => [Some(Rank::Unproven), Some(Rank::Proven), None],
                 (Rank::Unproven, _) => [Some(Rank::Unproven), None, None],
             };
-            // The lock is not held when the call gives way.
+            // The lock must not be held while the call gives way.
             let first = before
                 .into_iter()
                 .flatten()

@@ -1,32 +1,32 @@
-//! [`AccountId`], [`IamArn`] and [`RoleArn`]: the grammar of ARNs, not who exists. ARNs of the directory
-//! are taken apart here only.
+//! [`AccountId`], [`IamArn`] and [`RoleArn`]: the grammar of ARNs, regardless of what exists. ARNs
+//! of the directory are parsed only here.
 
 use std::fmt;
 
 use crate::base::field::FieldError;
 
-/// An account: twelve digits.
+/// The id of an account, which has 12 digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AccountId([u8; 12]);
 
 impl AccountId {
-    /// None unless the text is twelve digits.
+    /// Parses an account id; `None` unless the text is 12 digits.
     pub fn parse(text: &str) -> Option<Self> {
         let bytes: [u8; 12] = text.as_bytes().try_into().ok()?;
         bytes.iter().all(u8::is_ascii_digit).then_some(Self(bytes))
     }
 
-    /// From its number. None beyond twelve digits.
+    /// The account id with this number; `None` if it has more than 12 digits.
     pub fn from_number(number: u64) -> Option<Self> {
         Self::parse(&format!("{number:012}"))
     }
 
-    /// Its digits as a number.
+    /// The account id as a number.
     pub fn number(self) -> u64 {
         self.0.iter().fold(0, |n, d| n * 10 + u64::from(d - b'0'))
     }
 
-    /// Its twelve digits.
+    /// The account id as 12 digits.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
@@ -44,23 +44,23 @@ impl fmt::Debug for AccountId {
     }
 }
 
-/// `arn:PARTITION:SERVICE:REGION:ACCOUNT:RESOURCE` taken apart: IAM User Guide, "IAM identifiers".
+/// The parts of `arn:PARTITION:SERVICE:REGION:ACCOUNT:RESOURCE`: IAM User Guide, "IAM identifiers".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arn<'a> {
-    /// `aws`, `aws-cn`, `aws-us-gov`.
+    /// The partition: `aws`, `aws-cn` or `aws-us-gov`.
     pub partition: &'a str,
-    /// `iam`, `sts`.
+    /// The service, such as `iam` or `sts`.
     pub service: &'a str,
-    /// Empty for IAM and STS.
+    /// The region, which is empty for IAM and STS.
     pub region: &'a str,
-    /// Twelve digits, or `aws` for AWS's own policies.
+    /// The 12-digit account id, or `aws` for AWS managed policies.
     pub account: &'a str,
-    /// Everything after the account: it may have colons and slashes.
+    /// Everything after the account, which may contain colons and slashes.
     pub resource: &'a str,
 }
 
 impl<'a> Arn<'a> {
-    /// None unless the text has six parts, of which the first is `arn`.
+    /// Parses an ARN; `None` unless the text has six parts, of which the first is `arn`.
     pub fn parse(text: &'a str) -> Option<Self> {
         let mut parts = text.splitn(6, ':');
         if parts.next() != Some("arn") {
@@ -76,29 +76,30 @@ impl<'a> Arn<'a> {
     }
 }
 
-/// The account in an ARN, as it is written there. Empty for a text that is no ARN.
+/// The account in an ARN as written; empty for a text that is not an ARN.
 pub fn account_of(arn: &str) -> &str {
     arn.split(':').nth(4).unwrap_or_default()
 }
 
-/// The last part of an ARN: the name without its path.
+/// The last part of an ARN, which is the name without its path.
 pub fn name_of(arn: &str) -> &str {
     arn.rsplit('/').next().unwrap_or_default()
 }
 
-/// `arn:aws:iam::ACCOUNT:KIND/PATH/NAME` taken apart: IAM User Guide, "IAM identifiers".
+/// The parts of `arn:aws:iam::ACCOUNT:KIND/PATH/NAME`: IAM User Guide, "IAM identifiers".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IamArn<'a> {
     /// The account that owns the resource.
     pub account: AccountId,
-    /// `user`, `role`, `group`, `policy`, `mfa`, `oidc-provider`, `saml-provider`.
+    /// The kind of resource: `user`, `role`, `group`, `policy`, `mfa`, `oidc-provider` or
+    /// `saml-provider`.
     pub kind: &'a str,
     /// The name without its path.
     pub name: &'a str,
 }
 
 impl<'a> IamArn<'a> {
-    /// None unless the text has this form in the partition `aws`.
+    /// Parses an ARN; `None` unless the text has this form, in the partition `aws`.
     pub fn parse(text: &'a str) -> Option<Self> {
         let (account, resource) = text.strip_prefix("arn:aws:iam::")?.split_once(':')?;
         let (kind, path) = resource.split_once('/')?;
@@ -110,13 +111,13 @@ impl<'a> IamArn<'a> {
         })
     }
 
-    /// The ARN of that kind, path (`/` or `/PATH/`) and name.
+    /// The ARN of a resource of this kind, path (`/` or `/PATH/`) and name.
     pub fn text(account: &str, kind: &str, path: &str, name: &str) -> String {
         format!("arn:aws:iam::{account}:{kind}{path}{name}")
     }
 }
 
-/// The path in `arn:aws:iam::ACCOUNT:KIND/PATH/NAME`: `/PATH/`, or `/` where it has none.
+/// The path in `arn:aws:iam::ACCOUNT:KIND/PATH/NAME`: `/PATH/`, or `/` if there is none.
 pub fn path_of(arn: &str) -> String {
     let resource = arn.splitn(6, ':').nth(5).and_then(|r| r.split_once('/'));
     match resource.and_then(|(_, rest)| rest.rsplit_once('/')) {
@@ -125,8 +126,8 @@ pub fn path_of(arn: &str) -> String {
     }
 }
 
-/// The account of `arn:aws:iam::ACCOUNT:KIND/NAME`, where the name may be anything but empty, a URL
-/// too. None for every other text.
+/// The account in `arn:aws:iam::ACCOUNT:KIND/NAME`, where the name may be any text that is not
+/// empty, such as a URL. `None` for any other text.
 pub fn account_of_provider(arn: &str, kind: &str) -> Option<AccountId> {
     let (account, resource) = arn.strip_prefix("arn:aws:iam::")?.split_once(':')?;
     let name = resource.strip_prefix(kind)?.strip_prefix('/')?;
@@ -141,10 +142,10 @@ pub struct RoleArn {
 }
 
 impl RoleArn {
-    /// Checks form and length, not that the role exists.
+    /// Checks the form and the length, but not that the role exists.
     ///
     /// # Errors
-    /// Names the field and the rule.
+    /// [`FieldError`] that names the field and the rule.
     pub fn parse(field: &'static str, text: &str) -> Result<Self, FieldError> {
         crate::base::field::length(field, text, 20, 2048)?;
         let legal = text.bytes().all(|b| b.is_ascii_graphic());
@@ -160,7 +161,7 @@ impl RoleArn {
         }
     }
 
-    /// As it was given.
+    /// The ARN as it was given.
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -171,8 +172,8 @@ impl RoleArn {
     }
 }
 
-/// The ARN to show for a unique id or for a session of one. None: nobody has the id any more, or it is
-/// no id, and it is shown as it is.
+/// The ARN to show for a unique id or for a session of one. `None` if nobody has the id or the text
+/// is not an id; it is then shown as it is.
 pub fn arn_of_principal<'a>(
     principal: &str,
     arn: impl Fn(&str) -> Option<&'a str>,

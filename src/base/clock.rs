@@ -1,4 +1,4 @@
-//! [`Timestamp`] and [`Clock`]: the only reader of system time.
+//! [`Timestamp`] and [`Clock`]. This is the only module that reads the system's time.
 
 mod high_water;
 
@@ -18,32 +18,32 @@ const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// Milliseconds since 1970.
+    /// The number of milliseconds since 1970.
     pub const fn millis(self) -> i64 {
         self.0
     }
 
-    /// From milliseconds since 1970.
+    /// Creates a timestamp from milliseconds since 1970.
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
     }
 
-    /// From whole seconds since 1970.
+    /// Creates a timestamp from whole seconds since 1970.
     pub const fn from_seconds(seconds: i64) -> Self {
         Self(seconds.saturating_mul(1000))
     }
 
-    /// Whole seconds since 1970, rounded down.
+    /// The number of whole seconds since 1970, rounded down.
     pub const fn seconds(self) -> i64 {
         self.0.div_euclid(1000)
     }
 
-    /// The whole second that this instant lies in.
+    /// The beginning of the second that contains this instant.
     pub const fn whole_second(self) -> Self {
         Self::from_seconds(self.seconds())
     }
 
-    /// This instant and a span later.
+    /// The instant that is `span` later.
     #[must_use]
     pub fn plus(self, span: Duration) -> Self {
         Self(
@@ -52,7 +52,7 @@ impl Timestamp {
         )
     }
 
-    /// This instant and a span earlier.
+    /// The instant that is `span` earlier.
     #[must_use]
     pub fn minus(self, span: Duration) -> Self {
         Self(
@@ -66,7 +66,8 @@ impl Timestamp {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// The SigV4 form, `20260102T030405Z`. None when it is not exactly that or names no real instant.
+    /// Parses the SigV4 form, `20260102T030405Z`. `None` if the text differs from that or names no
+    /// real instant.
     pub fn from_amz(text: &str) -> Option<Self> {
         let digits = |from: usize, to: usize| -> Option<i16> {
             let part = text.get(from..to)?;
@@ -91,7 +92,8 @@ impl Timestamp {
         Some(Self::from_seconds(at.timestamp().as_second()))
     }
 
-    /// A date of HTTP, `Fri, 02 Jan 2026 03:04:05 GMT` (RFC 9110 section 5.6.7). None for anything else.
+    /// Parses an HTTP date, `Fri, 02 Jan 2026 03:04:05 GMT` (RFC 9110 section 5.6.7). `None` for
+    /// anything else.
     pub fn from_http_date(text: &str) -> Option<Self> {
         let rest = text.strip_suffix(" GMT")?;
         let [day, month] = [rest.get(5..7)?, rest.get(8..11)?];
@@ -102,7 +104,7 @@ impl Timestamp {
             rest.get(17..)?.replace(':', "")
         );
         let at = Self::from_amz(&amz)?;
-        // Compared as a whole, so that separators and the day of the week are right too.
+        // The whole text is compared, so that the separators and the weekday must be right, too.
         (at.to_http_date()? == text).then_some(at)
     }
 
@@ -125,7 +127,8 @@ impl Timestamp {
     }
 }
 
-/// ISO 8601 in whole seconds, UTC: `2026-01-02T03:04:05Z`, which every SDK parses.
+/// Formats the instant as ISO 8601 in whole seconds, UTC: `2026-01-02T03:04:05Z`, which every SDK
+/// can parse.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_second(self.seconds()) {
@@ -135,12 +138,12 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Where the broker gets the time from.
+/// A source of time.
 pub trait Clock: Send + Sync {
-    /// The time by which it was judged.
+    /// The current time by which decisions are made.
     fn now(&self) -> Timestamp;
 
-    /// Time that only passes: since some instant before, whatever is done to the wall clock.
+    /// The time since a fixed instant in the past. It is not affected by changes of the wall clock.
     fn monotonic(&self) -> Duration;
 }
 
@@ -158,7 +161,7 @@ impl Clock for SystemClock {
     }
 
     fn monotonic(&self) -> Duration {
-        // It goes on while the machine is suspended, which [`std::time::Instant`] does not.
+        // This clock also counts while the machine is suspended, unlike [`std::time::Instant`].
         let since_boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         let seconds = u64::try_from(since_boot.tv_sec).unwrap_or_default();
         let nanoseconds = u32::try_from(since_boot.tv_nsec).unwrap_or_default();
@@ -166,17 +169,18 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands until it is moved: the wall's time, and what has passed, in milliseconds.
+/// A clock for tests that moves only when told to: its wall time and its monotonic time, in
+/// milliseconds.
 #[derive(Debug)]
 pub struct ManualClock(AtomicI64, AtomicU64);
 
 impl ManualClock {
-    /// Stands at `now`.
+    /// Creates a clock with this wall time.
     pub fn new(now: Timestamp) -> Self {
         Self(AtomicI64::new(now.0), AtomicU64::new(0))
     }
 
-    /// Moves the wall's time on by `span`.
+    /// Moves the wall time forward by `span`; the monotonic time does not change.
     pub fn advance(&self, span: Duration) {
         self.0.fetch_add(
             i64::try_from(span.as_millis()).unwrap_or(i64::MAX),
@@ -184,7 +188,7 @@ impl ManualClock {
         );
     }
 
-    /// Lets time pass without moving the wall's.
+    /// Moves the monotonic time forward by `span`; the wall time does not change.
     pub fn pass(&self, span: Duration) {
         self.1.fetch_add(
             u64::try_from(span.as_millis()).unwrap_or(u64::MAX),
@@ -192,7 +196,7 @@ impl ManualClock {
         );
     }
 
-    /// Sets the wall's time, forth or back; nothing passes.
+    /// Sets the wall time, forward or back; the monotonic time does not change.
     pub fn set(&self, now: Timestamp) {
         self.0.store(now.0, Ordering::SeqCst);
     }

@@ -1,18 +1,18 @@
-//! What is wrong with one field of a request, and the rule of length that most fields have.
+//! Errors in fields of a request, and the length rule that most fields have.
 
 use std::borrow::Cow;
 
-/// A request field that breaks a rule. The value itself is not repeated: it may be a secret.
+/// A field of a request that breaks a rule. The value is not repeated, because it may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldError {
-    /// The field as the API names it: `RoleSessionName`.
+    /// The name of the field in the API, such as `RoleSessionName`.
     pub field: Cow<'static, str>,
-    /// What must hold, as a clause: "must have length greater than or equal to 2".
+    /// The rule as a clause: "must have length greater than or equal to 2".
     pub rule: Cow<'static, str>,
 }
 
 impl FieldError {
-    /// A broken rule on a field.
+    /// Creates the error for a field and the rule that it breaks.
     pub fn new(field: impl Into<Cow<'static, str>>, rule: impl Into<Cow<'static, str>>) -> Self {
         Self {
             field: field.into(),
@@ -21,7 +21,7 @@ impl FieldError {
     }
 }
 
-/// Refuses a text whose number of characters is out of bounds.
+/// Checks that the number of characters of a text is from `min` to `max`.
 pub(crate) fn length(
     field: &'static str,
     text: &str,

@@ -1,5 +1,5 @@
-//! URL-encoded forms (`application/x-www-form-urlencoded`), read strictly: what two readers could
-//! understand in two ways is refused.
+//! URL-encoded forms (`application/x-www-form-urlencoded`), parsed strictly: whatever could be
+//! understood in two ways is refused.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -9,27 +9,27 @@ use super::field::FieldError;
 
 /// The media type of a form.
 pub const FORM: &[u8] = b"application/x-www-form-urlencoded";
-/// The most parameters of a form.
+/// The maximum number of parameters in a form.
 pub const MAX_PARAMETERS: usize = 512;
 
-/// Why a form cannot be read.
+/// Why a form was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FormError {
-    /// More than [`MAX_PARAMETERS`].
+    /// There are more than [`MAX_PARAMETERS`] parameters.
     #[error("more than {MAX_PARAMETERS} parameters")]
     TooMany,
-    /// A name or a value with a bad escape, a control character, or bytes that are no UTF-8.
+    /// A name or value has an invalid escape, a control character, or bytes that are not UTF-8.
     #[error("a parameter is not URL-encoded UTF-8")]
     Encoding,
-    /// Two names that are the same, or differ in case only.
+    /// Two names are the same or differ only in case.
     #[error("duplicate parameter")]
     Duplicate,
 }
 
-/// The pairs of a form in their order.
+/// The names and values of a form in order.
 ///
 /// # Errors
-/// When there are too many, or one is not URL-encoded UTF-8.
+/// [`FormError`] if there are too many parameters, or one is not URL-encoded UTF-8.
 pub fn pairs(text: &[u8]) -> Result<Vec<(String, String)>, FormError> {
     let mut pairs = Vec::new();
     for pair in text.split(|b| *b == b'&').filter(|p| !p.is_empty()) {
@@ -67,29 +67,29 @@ fn decode(text: &[u8]) -> Result<String, FormError> {
         .map_err(|_| FormError::Encoding)
 }
 
-/// Parameters by name, each taken once; what nobody takes is unknown.
+/// The parameters of a form by name. Each is taken once, and whatever nobody takes is unknown.
 #[derive(Default)]
 pub struct Parameters {
     by_name: BTreeMap<String, String>,
-    /// The names in lower case: two that differ only in case are a duplicate.
+    /// The names in lower case, to detect names that differ only in case.
     folded: HashSet<String>,
 }
 
 impl Parameters {
-    /// The parameters of a form.
+    /// Parses the parameters of a form.
     ///
     /// # Errors
-    /// When it cannot be read in exactly one way.
+    /// [`FormError`] if the form is invalid or ambiguous.
     pub fn read(form: &[u8]) -> Result<Self, FormError> {
         let mut parameters = Self::default();
         parameters.read_more(form)?;
         Ok(parameters)
     }
 
-    /// Adds those of another form.
+    /// Adds the parameters of another form.
     ///
     /// # Errors
-    /// When it cannot be read in exactly one way, or repeats a name.
+    /// [`FormError`] if the form is invalid or ambiguous, or repeats a name.
     pub fn read_more(&mut self, form: &[u8]) -> Result<(), FormError> {
         for (name, value) in pairs(form)? {
             self.put(name, value)?;
@@ -97,10 +97,10 @@ impl Parameters {
         Ok(())
     }
 
-    /// Adds a parameter.
+    /// Adds one parameter.
     ///
     /// # Errors
-    /// When there is one of that name, in whatever case.
+    /// [`FormError::Duplicate`] if there is one with the same name, in any case.
     pub fn put(&mut self, name: String, value: String) -> Result<(), FormError> {
         if !self.folded.insert(name.to_ascii_lowercase()) {
             return Err(FormError::Duplicate);
@@ -109,22 +109,22 @@ impl Parameters {
         Ok(())
     }
 
-    /// How many are left.
+    /// The number of parameters that have not been taken.
     pub fn len(&self) -> usize {
         self.by_name.len()
     }
 
-    /// Whether none is left.
+    /// Whether all parameters have been taken.
     pub fn is_empty(&self) -> bool {
         self.by_name.is_empty()
     }
 
-    /// Takes the parameter of that name.
+    /// Takes the value of the parameter with this name.
     pub fn take(&mut self, name: &str) -> Option<String> {
         self.by_name.remove(name)
     }
 
-    /// Whether there is anything under a prefix.
+    /// Whether there is a parameter whose name begins with `PREFIX.`.
     pub fn has_under(&self, prefix: &str) -> bool {
         let dotted = format!("{prefix}.");
         self.by_name
@@ -133,7 +133,8 @@ impl Parameters {
             .is_some_and(|(name, _)| name.starts_with(&dotted))
     }
 
-    /// Takes a lone `Name=`, which is the empty list or map, if there is one.
+    /// Takes a parameter `Name=` without a value, which stands for an empty list or map. Returns
+    /// whether there was one.
     pub fn take_empty(&mut self, name: &str) -> bool {
         let empty = self.by_name.get(name).is_some_and(String::is_empty);
         if empty {
@@ -142,10 +143,10 @@ impl Parameters {
         empty
     }
 
-    /// Takes a whole number.
+    /// Takes a parameter that is an integer.
     ///
     /// # Errors
-    /// When its value is no whole number in decimal digits.
+    /// [`FieldError`] if the value is not an integer in decimal digits.
     pub fn number(&mut self, name: &str) -> Result<Option<i64>, FieldError> {
         let Some(text) = self.take(name) else {
             return Ok(None);
@@ -160,8 +161,8 @@ impl Parameters {
             .ok_or_else(|| FieldError::new(name.to_owned(), "must be an integer"))
     }
 
-    /// Takes `Name.member.1` and so on without gaps, each item read by `item` from its prefix. A
-    /// lone `Name=` is the empty list.
+    /// Takes `Name.member.1` and so on without gaps; `item` takes each item by its prefix. A single
+    /// `Name=` is the empty list.
     pub fn list<T>(
         &mut self,
         name: &str,
@@ -175,10 +176,11 @@ impl Parameters {
         items
     }
 
-    /// Refuses what was not understood: an unknown name, a gap in a list.
+    /// Checks that all parameters were taken, so that there is no unknown name and no gap in a
+    /// list.
     ///
     /// # Errors
-    /// Names the first parameter that nobody took.
+    /// [`FieldError`] for the first parameter that nobody took.
     pub fn none_left(&self) -> Result<(), FieldError> {
         match self.by_name.keys().next() {
             None => Ok(()),

@@ -1,16 +1,17 @@
-//! What clients call this broker, and whether a `Host` is one of these names.
+//! The names by which clients call this broker, and the check whether a `Host` is one of them.
 //!
-//! A signature covers the host that its maker meant to call. A request that was signed for another
-//! host was meant for somebody else, who may be passing it on. Knows no certificate and no listener.
+//! A signature covers the host that the client meant to call. A request that was signed for another
+//! host was meant for somebody else, who may be passing it on. This module knows no certificates
+//! and no listeners.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
-/// The longest name of DNS, in characters: RFC 1035 section 2.3.4.
+/// The maximum length of a DNS name in characters: RFC 1035 section 2.3.4.
 const MAX_NAME_LENGTH: usize = 253;
 
-/// Whether a host of an address, with or without the brackets of an IPv6 address, is this machine by
-/// its very name: `localhost`, or a loopback address. Nothing is looked up.
+/// Whether a host, with or without the brackets of an IPv6 address, denotes this machine:
+/// `localhost`, or a loopback address. Nothing is looked up.
 pub fn is_loopback(host: &str) -> bool {
     let address = host
         .trim_start_matches('[')
@@ -19,28 +20,29 @@ pub fn is_loopback(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|a| a.to_canonical().is_loopback())
 }
 
-/// The names of a broker. They compare without regard to case, a final dot and the port.
+/// The names of a broker. Case, a trailing dot and the port are ignored in comparisons.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostNames(Option<Vec<HostName>>);
 
 /// One name of a broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HostName {
-    /// An IP address; an IPv4-mapped one is IPv4.
+    /// An IP address. IPv4-mapped IPv6 addresses are converted to IPv4.
     Address(IpAddr),
-    /// A name of DNS in lower case, without a final dot.
+    /// A DNS name in lower case, without a trailing dot.
     Domain(Box<str>),
-    /// `*.example.com`: any one label before the rest, as in certificates (RFC 9525 section 6.3).
+    /// `*.example.com`: any single label before the rest, as in certificates (RFC 9525 section
+    /// 6.3).
     AnyLabel(Box<str>),
 }
 
 impl HostNames {
-    /// Takes every host.
+    /// Accepts every host.
     pub fn any() -> Self {
         Self(None)
     }
 
-    /// Takes these hosts. Names that are there twice are kept once.
+    /// Accepts only these hosts. Duplicates are dropped.
     pub fn new(names: impl IntoIterator<Item = HostName>) -> Self {
         let mut kept: Vec<HostName> = Vec::new();
         for name in names {
@@ -51,17 +53,17 @@ impl HostNames {
         Self(Some(kept))
     }
 
-    /// The names; none where every host is taken.
+    /// The names; empty if every host is accepted.
     pub fn iter(&self) -> impl Iterator<Item = &HostName> {
         self.0.iter().flatten()
     }
 
-    /// Whether no host at all is taken.
+    /// Whether no host is accepted.
     pub fn is_empty(&self) -> bool {
         self.0.as_ref().is_some_and(Vec::is_empty)
     }
 
-    /// Whether a `Host` or `:authority`, with or without a port, is one of the names.
+    /// Whether a `Host` or `:authority`, with or without a port, is accepted.
     pub fn contains(&self, host: &str) -> bool {
         let Some(names) = &self.0 else { return true };
         let Some(host) = without_port(host) else {
@@ -77,7 +79,7 @@ impl HostNames {
         })
     }
 
-    /// A host that is taken, for a request that the broker makes to itself.
+    /// An accepted host, for requests that the broker makes to itself.
     pub fn example(&self) -> String {
         match self.0.as_ref().and_then(|names| names.first()) {
             None => "localhost".to_owned(),
@@ -87,7 +89,7 @@ impl HostNames {
     }
 }
 
-/// The names, separated by commas.
+/// Formats the names, separated by commas.
 impl fmt::Display for HostNames {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(names) = &self.0 else {
@@ -104,8 +106,8 @@ impl fmt::Display for HostNames {
 }
 
 impl HostName {
-    /// Reads a name as an operator or a certificate writes it: an address, a name of DNS, or one
-    /// with `*` as its first label. A port is dropped. None if it is none of these.
+    /// Parses a name as an operator or a certificate writes it: an address, a DNS name, or one
+    /// whose first label is `*`. A port is dropped. `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
         if let Ok(address) = text.parse::<IpAddr>() {
             return Some(Self::Address(address.to_canonical()));
@@ -138,7 +140,7 @@ impl fmt::Display for HostName {
     }
 }
 
-/// Letters, digits, `-` and `_`: what stands between two dots of a name.
+/// Whether the text is a label of a DNS name: 1 to 63 letters, digits, `-` and `_`.
 fn is_label(text: &str) -> bool {
     (1..=63).contains(&text.len())
         && text
@@ -146,7 +148,7 @@ fn is_label(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
-/// A `Host` without its port, its brackets and one final dot. None if it is malformed.
+/// Removes the port, the brackets and one trailing dot from a `Host`. `None` if it is malformed.
 fn without_port(host: &str) -> Option<&str> {
     let is_port = |port: &str| port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit());
     if let Some(rest) = host.strip_prefix('[') {

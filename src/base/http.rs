@@ -1,17 +1,17 @@
-//! What the head of an HTTP request says, read in one way only.
+//! Reads the header section of an HTTP request unambiguously.
 
 use http::header::HOST;
 use http::{HeaderMap, HeaderValue, Uri};
 
-/// Why the host of a request is not known: a clause for whoever sent the request.
+/// Why the host of a request could not be determined, as a clause for its sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct HostError(&'static str);
 
-/// What the client called this server; `Host` and `:authority` must not differ.
+/// The host that the client meant to call. `Host` and `:authority` must not differ.
 ///
 /// # Errors
-/// When the request names no host, two hosts, or one that is no text.
+/// [`HostError`] if the request names no host, two hosts, or one that is not ASCII text.
 pub fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a str, HostError> {
     let mut hosts = headers.get_all(HOST).iter().map(|v| v.to_str());
     let header = hosts
@@ -23,7 +23,7 @@ pub fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a str, HostErr
     }
     match (uri.authority().map(http::uri::Authority::as_str), header) {
         (Some(authority), Some(header)) if authority != header => {
-            Err(HostError("'host' and ':authority' differ"))
+            Err(HostError("'host' and ':authority' must be the same"))
         }
         (Some(host), _) | (None, Some(host)) if !host.is_empty() => Ok(host),
         _ => Err(HostError("the header 'host' is missing")),

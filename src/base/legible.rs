@@ -1,14 +1,14 @@
-//! Text of strangers for a reader's eyes: what a terminal or the reader of a log would obey is written
-//! out. Knows no terminal and no log.
+//! Makes foreign text safe to display: characters that a terminal or a reader of a log could be
+//! misled by are escaped. This module knows no terminals and no logs.
 //!
-//! Which characters these are: control characters (of which ESC and U+009B begin commands to a
-//! terminal, and a line feed begins a line that its writer never wrote), the line and paragraph
-//! separators of Unicode, the marks that turn the direction of a line (Unicode Technical Report 36,
-//! section 2.8), and characters that are not seen at all.
+//! These are control characters (of which ESC and U+009B begin terminal commands, and a line feed
+//! begins a line that its author did not write), the line and paragraph separators of Unicode, the
+//! marks that change the direction of text (Unicode Technical Report 36, section 2.8), and
+//! invisible characters.
 
 use std::fmt::{self, Write};
 
-/// Text on one line, without what a reader would obey.
+/// Displays text on one line, with misleading characters escaped.
 pub struct Legible<'a>(pub &'a str);
 
 impl fmt::Display for Legible<'_> {
@@ -17,23 +17,23 @@ impl fmt::Display for Legible<'_> {
     }
 }
 
-/// How text is written out.
+/// How text is escaped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// On one line: `\n`, `\u{1b}`.
+    /// As one line: `\n`, `\u{1b}`.
     Line,
-    /// On the lines that it has.
+    /// With its line breaks kept.
     Lines,
-    /// JSON, which stays the same JSON: `\u001b`. Whoever made it has escaped what is in its strings,
-    /// so a line feed stands between values.
+    /// As JSON that stays equivalent: `\u001b`. The strings in valid JSON are already escaped, so a
+    /// line feed can only be between values.
     Json,
 }
 
 impl Form {
-    /// Writes text in this form.
+    /// Writes text with misleading characters escaped.
     ///
     /// # Errors
-    /// The writer's.
+    /// The error of the writer.
     pub fn escape(self, text: &str, out: &mut impl Write) -> fmt::Result {
         let mut plain = 0;
         for (at, c) in text.char_indices().filter(|(_, c)| self.escapes(*c)) {
@@ -51,10 +51,10 @@ impl Form {
         out.write_str(text.get(plain..).unwrap_or_default())
     }
 
-    /// Text in this form.
+    /// Returns text with misleading characters escaped.
     pub fn of(self, text: &str) -> String {
         let mut out = String::with_capacity(text.len());
-        // A string takes everything.
+        // Writing to a string cannot fail.
         let _ = self.escape(text, &mut out);
         out
     }
@@ -69,7 +69,7 @@ impl Form {
     }
 }
 
-/// Whether a reader would obey a character, or not see it.
+/// Whether a character could mislead a reader or is invisible.
 fn is_obeyed(c: char) -> bool {
     c.is_control()
         || matches!(c,

@@ -1,13 +1,15 @@
-//! The names that callers pass: each charset and length rule once, at parse.
+//! Names in requests. Each character set and length is checked in one place, when the name is
+//! parsed.
 //!
-//! The bounds are those of botocore's published `sts` model (API version 2011-06-15).
+//! The rules are those of botocore's published `sts` model (API version 2011-06-15).
 
 use std::fmt;
 
 use crate::base::arn::AccountId;
 use crate::base::field::{FieldError, length};
 
-/// A validated name: what it is, its length in characters, its other characters beside `\w`.
+/// Defines a validated name: its type, its length in characters, and the characters that it allows
+/// besides `\w`.
 macro_rules! name {
     ($(#[$doc:meta])* $type:ident, $min:literal ..= $max:literal, $others:literal) => {
         $(#[$doc])*
@@ -15,10 +17,10 @@ macro_rules! name {
         pub struct $type(Box<str>);
 
         impl $type {
-            /// Checks length and characters.
+            /// Checks the length and the characters.
             ///
             /// # Errors
-            /// Names the field and the rule.
+            /// [`FieldError`] that names the field and the rule.
             pub fn parse(field: &'static str, text: &str) -> Result<Self, FieldError> {
                 length(field, text, $min, $max)?;
                 let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || $others.as_bytes().contains(&b);
@@ -29,7 +31,7 @@ macro_rules! name {
                 Ok(Self(text.into()))
             }
 
-            /// As it was given.
+            /// The name as it was given.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -44,36 +46,37 @@ macro_rules! name {
 }
 
 name!(
-    /// What the caller calls a role session: 2 to 64 characters.
+    /// The name of a role session: 2 to 64 characters.
     RoleSessionName, 2..=64, "+=,.@-"
 );
 name!(
-    /// Who stands behind a chain of sessions: 2 to 64 characters, not beginning with `aws:`
-    /// (a colon is not among its characters).
+    /// A source identity, which is set once for a chain of sessions: 2 to 64 characters. It cannot
+    /// begin with `aws:`, because a colon is not allowed.
     SourceIdentity, 2..=64, "+=,.@-"
 );
 name!(
-    /// Whom a user vouches for: 2 to 32 characters.
+    /// The name of a federated user: 2 to 32 characters.
     FederatedUserName, 2..=32, "+=,.@-"
 );
 name!(
-    /// The shared identifier of a third party's customer: 2 to 1224 characters. It is not a secret.
+    /// An external id, which identifies a customer of a third party: 2 to 1224 characters. It is
+    /// not a secret.
     ExternalId, 2..=1224, "+=,.@:/-"
 );
 name!(
-    /// A long-term (`AKIA…`) or temporary (`ASIA…`) access key id: 16 to 128 characters.
+    /// The id of a long-term (`AKIA…`) or temporary (`ASIA…`) access key: 16 to 128 characters.
     AccessKeyId, 16..=128, ""
 );
 name!(
-    /// An MFA device, by serial number or ARN: 9 to 256 characters.
+    /// The serial number or ARN of an MFA device: 9 to 256 characters.
     SerialNumber, 9..=256, "+=/:,.@-"
 );
 
 const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 
 impl AccessKeyId {
-    /// An id that carries its account as AWS's do: sixteen base32 characters, whose bits are one 1,
-    /// forty of the account's number and thirty-nine of chance.
+    /// Creates an id that contains its account, as AWS's do: sixteen base32 characters, whose bits
+    /// are a 1, 40 bits of the account's number and 39 random bits.
     pub fn mint(prefix: AccessKeyKind, account: AccountId, chance: [u8; 5]) -> Self {
         let tail = chance.iter().fold(0u128, |n, b| n << 8 | u128::from(*b)) & ((1 << 39) - 1);
         let bits = 1 << 79 | u128::from(account.number()) << 39 | tail;
@@ -86,7 +89,7 @@ impl AccessKeyId {
         Self(text.into())
     }
 
-    /// The account that an id of AWS's form carries; none in other ids.
+    /// The account in an id of AWS's form; `None` for other ids.
     pub fn account(&self) -> Option<AccountId> {
         let payload = self.0.get(4..).filter(|p| p.len() == 16)?;
         let mut bits = 0u128;
@@ -99,18 +102,18 @@ impl AccessKeyId {
         AccountId::from_number(u64::try_from(bits >> 39 & ((1 << 40) - 1)).ok()?)
     }
 
-    /// Whether the id says that it is a temporary one.
+    /// Whether the id is that of a temporary key.
     pub fn is_temporary(&self) -> bool {
         self.0.starts_with(AccessKeyKind::Temporary.as_str())
     }
 }
 
-/// What kind of credential an access key id belongs to.
+/// The kind of an access key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AccessKeyKind {
-    /// `AKIA`
+    /// A long-term key, whose id begins with `AKIA`.
     LongTerm,
-    /// `ASIA`
+    /// A temporary key, whose id begins with `ASIA`.
     Temporary,
 }
 
@@ -123,29 +126,29 @@ impl AccessKeyKind {
     }
 }
 
-/// Whether a text can be the name of a user, group, role, policy or instance profile of so many
-/// characters at most: `[\w+=,.@-]+`. IAM User Guide, "IAM name requirements".
+/// Whether a text is a valid name for a user, group, role, policy or instance profile: at most
+/// `longest` characters of `[\w+=,.@-]`. IAM User Guide, "IAM name requirements".
 pub fn is_iam_name(text: &str, longest: usize) -> bool {
     let legal = |b: u8| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b);
     (1..=longest).contains(&text.len()) && text.bytes().all(legal)
 }
 
-/// A session tag. Keys compare without case and keep it.
+/// A tag. Keys are compared without regard to case but keep their case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tag {
-    /// 1 to 128 characters.
+    /// The key: 1 to 128 characters.
     pub key: String,
-    /// 0 to 256 characters.
+    /// The value: 0 to 256 characters.
     pub value: String,
 }
 
-/// The most session tags, and the most transitive tag keys, of one request.
+/// The maximum number of session tags, and of transitive tag keys, in a request.
 pub const MAX_TAGS: usize = 50;
 
-/// Checks one tag key. `[\p{L}\p{Z}\p{N}_.:/=+\-@]+`, and not AWS's reserved prefix.
+/// Checks a tag key: `[\p{L}\p{Z}\p{N}_.:/=+\-@]+`, without AWS's reserved prefix `aws:`.
 ///
 /// # Errors
-/// Names the field and the rule.
+/// [`FieldError`] that names the field and the rule.
 pub fn tag_key(field: &'static str, text: &str) -> Result<(), FieldError> {
     length(field, text, 1, 128)?;
     if text
@@ -160,17 +163,17 @@ pub fn tag_key(field: &'static str, text: &str) -> Result<(), FieldError> {
     tag_characters(field, text)
 }
 
-/// Checks one tag value.
+/// Checks a tag value: at most 256 characters of the same set as keys.
 ///
 /// # Errors
-/// Names the field and the rule.
+/// [`FieldError`] that names the field and the rule.
 pub fn tag_value(field: &'static str, text: &str) -> Result<(), FieldError> {
     length(field, text, 0, 256)?;
     tag_characters(field, text)
 }
 
 fn tag_characters(field: &'static str, text: &str) -> Result<(), FieldError> {
-    // `char::is_numeric` is \p{N}; \p{Z} is white space less the controls.
+    // `char::is_numeric` is \p{N}; \p{Z} is white space without control characters.
     let legal = |c: char| {
         c.is_alphanumeric() || (c.is_whitespace() && !c.is_control()) || "_.:/=+-@".contains(c)
     };
@@ -183,10 +186,11 @@ fn tag_characters(field: &'static str, text: &str) -> Result<(), FieldError> {
     ))
 }
 
-/// The tags of a request: each well-formed, no key twice, and at most [`MAX_TAGS`].
+/// Checks the tags of a request: each is well-formed, no key is repeated, and there are at most
+/// [`MAX_TAGS`].
 ///
 /// # Errors
-/// Names the rule that is broken.
+/// [`FieldError`] with the rule that is broken.
 pub fn tags(tags: Vec<Tag>) -> Result<Vec<Tag>, FieldError> {
     if tags.len() > MAX_TAGS {
         return Err(FieldError::new(
@@ -199,7 +203,7 @@ pub fn tags(tags: Vec<Tag>) -> Result<Vec<Tag>, FieldError> {
         tag_value("Tags", &tag.value)?;
         let mut earlier = tags.iter().take(i);
         if earlier.any(|t| t.key.eq_ignore_ascii_case(&tag.key)) {
-            let rule = "must not repeat a key; keys are compared without case";
+            let rule = "must not repeat a key; keys are compared without regard to case";
             return Err(FieldError::new("Tags", rule));
         }
     }

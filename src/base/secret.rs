@@ -1,23 +1,23 @@
-//! [`Secret`]: wiped on drop, redacted in `Debug`, and compared in constant time only
-//! ([`is_same_secret`]).
+//! [`Secret`]: a value that is overwritten when dropped, redacted in `Debug`, and compared only in
+//! constant time ([`is_same_secret`]).
 
 use std::fmt;
 
 use ring::hmac;
 use zeroize::Zeroize;
 
-/// A value that never prints, never serializes and is overwritten when it is dropped.
+/// A value that is never printed or serialized, and is overwritten when it is dropped.
 #[derive(Clone)]
 pub struct Secret<T: Zeroize>(T);
 
 impl<T: Zeroize> Secret<T> {
-    /// Takes a value into safe keeping.
+    /// Wraps a value.
     pub fn new(value: T) -> Self {
         Self(value)
     }
 
-    /// The value itself, for the line that hands it to cryptography or to its owner. Every call is
-    /// a place to review.
+    /// The value itself, for passing it to cryptography or to its owner. Every call of this
+    /// deserves a review.
     pub fn expose(&self) -> &T {
         &self.0
     }
@@ -35,7 +35,7 @@ impl<T: Zeroize> fmt::Debug for Secret<T> {
     }
 }
 
-/// Whether two secrets are the same, in constant time: compares their MACs under one key.
+/// Whether two secrets are the same, in constant time, by comparing their MACs under one key.
 pub fn is_same_secret(one: &[u8], two: &[u8]) -> bool {
     let key = hmac::Key::new(hmac::HMAC_SHA256, one);
     hmac::verify(&key, two, hmac::sign(&key, one).as_ref()).is_ok()

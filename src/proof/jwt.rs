@@ -1,8 +1,9 @@
-//! JSON Web Tokens of others, strictly: RFC 7519, RFC 7515, RFC 7517, RFC 8725, OpenID Connect Core
-//! 1.0 section 3.1.3.7. Knows bytes and keys; no clock, no network, no provider.
+//! Strict verification of foreign JSON Web Tokens: RFC 7519, RFC 7515, RFC 7517, RFC 8725, OpenID
+//! Connect Core 1.0 section 3.1.3.7. It knows bytes and keys, but no clock, no network and no
+//! provider.
 //!
-//! Nothing is decided by what a token says of itself: the key is the provider's own, and the
-//! algorithm is the key's. A signature is checked over the bytes that are then read, once.
+//! No decision relies on what a token says about itself: the key is the provider's own, and the key
+//! determines the algorithm. The bytes whose signature was checked are parsed once.
 
 mod adapter;
 mod claims;
@@ -14,20 +15,20 @@ pub use claims::{Flat, Rounded, Verified};
 pub use key_set::{Key, KeySet, MAX_KEY_SET_BYTES};
 pub use unverified::{MAX_CHARACTERS, Unverified};
 
-/// The longest key id.
+/// The maximum length of a key id in bytes.
 const MAX_KEY_ID: usize = 512;
 
-/// Why a token is no token. One word for every reason but those that a caller can act on.
+/// Why a token was refused. The reasons are coarse, except where a caller can act on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// Not three parts of strict base64url with strict JSON in the first two.
+    /// The token is not three parts of strict base64url with strict JSON in the first two.
     #[error("the token is malformed")]
     Malformed,
-    /// A header that asks for something that is not done here, or an algorithm that is not taken.
+    /// The header requires something that is not supported, or an algorithm that is not accepted.
     #[error("the token's header is not accepted")]
     Header,
     /// The key did not make the signature.
-    #[error("the token's signature is not good")]
+    #[error("the token's signature is not valid")]
     Signature,
 }
 

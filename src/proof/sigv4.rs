@@ -1,10 +1,10 @@
-//! AWS Signature Version 4: what a request presents, and whether the signature is right.
+//! AWS Signature Version 4: reads the signature of a request and verifies it.
 //!
-//! Knows methods, paths, headers and bytes; knows no HTTP server, no key store and no clock.
-//! Source: "AWS Signature Version 4 for API requests" (IAM User Guide). What the broker acts on is
-//! signed (the host, the security token, its own headers), derived (the date is part of the string
-//! to sign) or compared (the payload by its hash), and none of it may be duplicated. Headers that it
-//! does not act on may be unsigned, as AWS's own SDKs leave some of them.
+//! It knows methods, paths, headers and bytes, but no HTTP server, no key store and no clock. The
+//! rules are in the IAM User Guide, "AWS Signature Version 4 for API requests". Everything on which
+//! the broker acts is signed (the host, the security token, its own headers), derived (the date is
+//! part of the string to sign) or compared (the payload, by its hash), and must not be duplicated.
+//! Headers on which it does not act may be unsigned, since AWS's own SDKs leave some unsigned.
 
 mod canonical;
 mod presented;
@@ -20,61 +20,62 @@ pub use presented::Presented;
 pub use signer::Signer;
 pub use signing_secret::SigningSecret;
 
-/// The only algorithm.
+/// The only supported algorithm.
 pub const ALGORITHM: &str = "AWS4-HMAC-SHA256";
-/// How far a request's date may be from the server's clock: AWS's own window. A presigned request is
-/// good for as long from its date, whatever its `X-Amz-Expires` says.
+/// How far the date of a request may be from the server's clock, which is AWS's own window. A
+/// presigned request is valid for this long after its date, whatever its `X-Amz-Expires` says.
 pub const MAX_SKEW: Duration = Duration::from_secs(900);
-/// The longest session token looked at, in bytes.
+/// The maximum length of a session token in bytes.
 pub const MAX_TOKEN_BYTES: usize = 16_384;
 
 const X_AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
 const X_AMZ_SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
-/// Headers that only this broker reads.
+/// The prefix of headers that only Brevet uses.
 const OWN_HEADERS: &str = "x-brevet-";
 /// Why a signature was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SigError {
-    /// Something is missing, malformed or duplicated.
+    /// The signature is missing a part, malformed or ambiguous.
     #[error("{0}")]
     Incomplete(String),
-    /// Complete, and not right.
+    /// The signature is complete but wrong.
     #[error("{0}")]
     Mismatch(String),
-    /// Too old, or from the future.
+    /// The request is too old, or dated in the future.
     #[error("{0}")]
     Expired(String),
 }
 
-/// A request as it came over the wire.
+/// A request as it was received.
 #[derive(Debug, Clone, Copy)]
 pub struct Incoming<'a> {
-    /// `GET` or `POST`.
+    /// The HTTP method, `GET` or `POST`.
     pub method: &'a str,
     /// The path as sent, still encoded.
     pub path: &'a str,
-    /// The query's parameters, decoded, in the order sent.
+    /// The decoded parameters of the query in the order in which they were sent.
     pub query: &'a [(String, String)],
-    /// All headers.
+    /// All headers of the request.
     pub headers: &'a HeaderMap,
-    /// What the client called this server: `Host` or `:authority`.
+    /// The name by which the client called this server: `Host` or `:authority`.
     pub host: &'a str,
-    /// SHA-256 of the payload: the body on Query, the message's bytes on gRPC.
+    /// The SHA-256 of the payload: of the body in the Query API, and of the message's bytes in
+    /// gRPC.
     pub payload_sha256: [u8; 32],
 }
 
-/// What a verifier insists on.
+/// The rules of a verifier.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// The regions that a scope may name; [`ANY_REGION`] among them takes each.
+    /// The regions that a signature may name. If [`ANY_REGION`] is among them, all are accepted.
     pub regions: Vec<String>,
-    /// How far the request's date may be off; at most [`MAX_SKEW`].
+    /// How far the request's date may be off, at most [`MAX_SKEW`].
     pub skew: Duration,
-    /// The actions of STS that a presigned request may ask for, besides GetCallerIdentity.
+    /// The STS actions that a presigned request may call, besides GetCallerIdentity.
     pub presigned_actions: Vec<String>,
 }
 
-/// In [`Rules::regions`]: a scope may name any region.
+/// The entry of [`Rules::regions`] that accepts any region.
 pub const ANY_REGION: &str = "*";
 
 impl Rules {
@@ -83,7 +84,7 @@ impl Rules {
     }
 }
 
-/// Whether a text can be a region's name: up to 64 lower-case letters, digits and `-`.
+/// Whether a text is a valid region name: up to 64 lower-case letters, digits and hyphens.
 pub fn is_region(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text
@@ -91,8 +92,8 @@ pub fn is_region(text: &str) -> bool {
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
-/// Whether a parameter of a URL's query belongs to the signer and not to the action: its name begins
-/// with `X-Amz-`, in any case.
+/// Whether a query parameter belongs to the signature and not to the action: its name begins with
+/// `X-Amz-`, in any case.
 pub fn is_signers_parameter(name: &str) -> bool {
     name.get(..6)
         .is_some_and(|prefix| prefix.eq_ignore_ascii_case("x-amz-"))

@@ -1,41 +1,43 @@
-//! How long a session may live: every minimum, maximum and role-chaining rule.
+//! The durations of sessions: every minimum, maximum and role-chaining rule.
 
 use std::time::Duration;
 
 use crate::base::field::FieldError;
 
-/// The shortest session.
+/// The minimum duration of a session: 15 minutes.
 pub const MIN: Duration = Duration::from_secs(900);
-/// The longest session of any kind, 36 hours; AWS's limit for roles is 12 hours.
+/// The maximum duration of any session: 36 hours. AWS's limit for roles is 12 hours.
 pub const MAX: Duration = Duration::from_secs(129_600);
-/// The shortest and the default `MaxSessionDuration` of a role, and the default session.
+/// The minimum and default `MaxSessionDuration` of a role, and the default duration of its
+/// sessions: an hour.
 pub const ROLE_DEFAULT: Duration = Duration::from_secs(3_600);
-/// The default of a user's own session and of a federated user's: 12 hours.
+/// The default duration of a user's own session and of a federated user's session: 12 hours.
 pub const USER_DEFAULT: Duration = Duration::from_secs(43_200);
-/// The longest session that a temporary credential can get: IAM User Guide, "Role chaining".
+/// The maximum duration of a session issued to temporary credentials: IAM User Guide, "Role
+/// chaining".
 pub const CHAINED_MAX: Duration = Duration::from_secs(3_600);
 
 /// Why a duration was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DurationError {
-    /// Outside of what the API takes at all.
+    /// The duration is outside the bounds of the API.
     #[error("{} {}", .0.field, .0.rule)]
     Bounds(FieldError),
-    /// Within the API's bounds, beyond the role's.
+    /// The duration is within the bounds of the API but longer than the role allows.
     #[error("The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")]
     OverRoleMaximum,
-    /// A temporary credential asks for more than an hour.
+    /// Temporary credentials were used to request more than an hour.
     #[error(
         "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining."
     )]
     OverChainingLimit,
 }
 
-/// The term of a role session; nothing asked for is an hour, or the role's maximum if that is
-/// shorter. A request is refused, never shortened.
+/// The duration of a role session. The default is an hour, or the role's maximum if that is
+/// shorter. A request that is too long is refused, never shortened.
 ///
 /// # Errors
-/// See [`DurationError`].
+/// [`DurationError`] that names the limit that is exceeded.
 pub fn role_session(
     asked: Option<Duration>,
     role_max: Duration,
@@ -53,10 +55,10 @@ pub fn role_session(
     Ok(term)
 }
 
-/// A number of seconds within what the API takes at all: 900 to 129,600.
+/// Checks that a number of seconds is within the bounds of the API: 900 to 129,600.
 ///
 /// # Errors
-/// [`DurationError::Bounds`] names the rule.
+/// [`DurationError::Bounds`] that names the bound.
 pub fn bounded(seconds: i64) -> Result<Duration, DurationError> {
     let error = |rule: String| DurationError::Bounds(FieldError::new("DurationSeconds", rule));
     let span = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());

@@ -1,39 +1,43 @@
-//! What a broker hands out and the cluster reads again: signed, then sealed, opaque to its holder.
+//! Envelopes: texts that a broker issues and any broker of the cluster can read again. They are
+//! signed, then sealed, and opaque to their holders.
 //!
-//! `base64url( form ‖ key id ‖ salt ‖ AES-256-GCM( Ed25519 signature ‖ body ) )`. Only a holder of
-//! the signing key can make one, only a broker of the cluster can read one. The header, the purpose
-//! and the cluster id are authenticated, so that what was made for one purpose opens for no other.
-//! Knows keys and bytes, no store and no clock.
+//! The format is `base64url( form ‖ key id ‖ salt ‖ AES-256-GCM( Ed25519 signature ‖ body ) )`.
+//! Only a holder of the signing key can make an envelope, and only a broker of the cluster can read
+//! one. The header, the purpose and the cluster id are authenticated, so that an envelope for one
+//! purpose cannot be opened for another. This module knows keys and bytes, but no store and no
+//! clock.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::session::keyring::{Keyring, SessionKey};
 
-/// Form, key id, salt.
+/// The length of the header in bytes: the form, the key id and the salt.
 const HEADER: usize = 1 + 4 + 16;
 const SIGNATURE: usize = 64;
 
-/// What an envelope is for.
+/// The purpose of an envelope.
 #[derive(Debug, Clone, Copy)]
 pub struct Purpose {
-    /// Told apart from whatever else is signed or sealed with these keys.
+    /// The name of the purpose, which must differ from everything else that is signed or sealed
+    /// with these keys.
     pub name: &'static str,
-    /// The form of the body.
+    /// The version of the body's format.
     pub form: u8,
-    /// The longest text that is looked at, in characters.
+    /// The maximum length of an envelope in characters.
     pub max_characters: usize,
 }
 
-/// A text that does not open. One word for every reason: its holder has no business knowing.
+/// The envelope cannot be opened. The reason is not distinguished, because the holder must not
+/// learn it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the text does not open")]
+#[error("the text cannot be opened")]
 pub struct OpenError;
 
-/// Signs and seals a body under the keyring's current key. `salt` must never repeat.
+/// Signs and seals a body with the keyring's current key. A `salt` must never be used twice.
 ///
 /// # Errors
-/// When the keyring has no current key.
+/// [`ring::error::Unspecified`] if the keyring has no current key.
 pub fn seal(
     keyring: &Keyring,
     purpose: &Purpose,
@@ -53,10 +57,10 @@ pub fn seal(
     Ok(URL_SAFE_NO_PAD.encode(sealed))
 }
 
-/// Opens a text and checks who made it: the body, and the key it was made with.
+/// Opens an envelope and checks its signature. Returns the body and the key that signed it.
 ///
 /// # Errors
-/// [`OpenError`], whatever the reason.
+/// [`OpenError`] for any reason.
 pub fn open<'k>(
     keyring: &'k Keyring,
     purpose: &Purpose,

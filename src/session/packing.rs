@@ -1,31 +1,32 @@
-//! What cuts a session, packed: session policies and tags, compressed, under one ceiling.
+//! Packs the session policies and tags of a session: they are compressed and share one size limit.
 //! STS API Reference: `PackedPolicySize`, and the error `PackedPolicyTooLarge`.
 
 use prost::Message;
 
-/// What session policies and tags may take up together when packed, in bytes. With the rest of the
-/// claims and the encoding it keeps a session token under [`crate::session::token::MAX_CHARACTERS`].
+/// The maximum size in bytes of packed session policies and tags together. With the rest of the
+/// claims and the encoding it keeps a session token below
+/// [`crate::session::token::MAX_CHARACTERS`].
 pub const ALLOTMENT: usize = 4_096;
-/// What they may take up together before they are packed, in bytes: opened tokens and session records
-/// hold them in this form, and text that repeats itself packs to a fraction of it.
+/// The maximum size in bytes of session policies and tags together before packing. Opened tokens
+/// and session records hold them unpacked, and repetitive text packs to a fraction of its size.
 pub const MAX_UNPACKED: usize = 16_384;
-/// The most that a token may unfold to. Tokens of earlier versions, which live for up to 36 hours,
-/// were bounded by this alone.
+/// The maximum size in bytes to which a token is unpacked. It is the only limit for tokens of
+/// earlier versions, which live for up to 36 hours.
 const MAX_UNFOLDED: usize = 131_072;
-/// What policies and tags are made of, so that even a short one packs well. A change of it is a new
-/// form of the session token.
+/// Common parts of policies and tags, so that even short ones pack well. A change of the dictionary
+/// requires a new form of the session token.
 const DICTIONARY: &[u8] = br#"CostCenter Department Environment Project Team Owner production staging development team project department email userName {"Version":"2012-10-17","Statement":[{"Sid":"","Effect":"Deny","NotAction":["iam:*","sts:*"],"Resource":"*","Condition":{"StringNotEquals":{"aws:PrincipalTag/":"","aws:RequestedRegion":["us-east-1","eu-west-1","eu-central-1"]},"Bool":{"aws:SecureTransport":"false"}}},{"Effect":"Allow","Action":["ec2:Describe*","dynamodb:GetItem","dynamodb:PutItem","dynamodb:Query","sqs:SendMessage","kms:Decrypt","logs:PutLogEvents","sts:AssumeRole","s3:ListBucket","s3:GetObject","s3:PutObject"],"Resource":["arn:aws:dynamodb:us-east-1::table/","arn:aws:iam::aws:policy/","arn:aws:iam:::role/","arn:aws:s3:::","arn:aws:s3:::/*"]}]}"#;
 
-/// What cuts a session.
+/// The session policies and tags that limit a session.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct Limits {
-    /// Session tags, inherited ones included.
+    /// The session tags, including inherited ones.
     #[prost(message, repeated, tag = "1")]
     pub tags: Vec<TagClaim>,
-    /// The inline session policy, without insignificant white space; empty: none was passed.
+    /// The inline session policy without insignificant white space; empty if none was passed.
     #[prost(string, tag = "2")]
     pub policy: String,
-    /// Managed session policies.
+    /// The ARNs of managed session policies.
     #[prost(string, repeated, tag = "3")]
     pub policy_arns: Vec<String>,
 }
@@ -33,27 +34,27 @@ pub struct Limits {
 /// A session tag.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct TagClaim {
-    /// Compared without case.
+    /// The tag key, which is compared without regard to case.
     #[prost(string, tag = "1")]
     pub key: String,
-    /// Its value.
+    /// The tag value.
     #[prost(string, tag = "2")]
     pub value: String,
-    /// Whether sessions made with this one inherit it.
+    /// Whether sessions that are assumed from this one inherit the tag.
     #[prost(bool, tag = "3")]
     pub transitive: bool,
 }
 
-/// Limits as a token carries them.
+/// Packed limits, as a token carries them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Packed {
-    /// Compressed; empty: nothing cuts the session.
+    /// The compressed bytes; empty if there are no session policies and no tags.
     pub bytes: Vec<u8>,
-    /// Of the allotment, in percent, rounded up: 0 to 100.
+    /// The used part of the allotment in percent, rounded up, from 0 to 100.
     pub percent: u64,
 }
 
-/// More than the allotment, and who takes how much of it.
+/// Session policies and tags exceed the allotment; the error lists the share of each part.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("Packed size of session {what} consumes {percent}% of allotted space: {bill}.")]
 pub struct TooLarge {
@@ -62,11 +63,11 @@ pub struct TooLarge {
     bill: String,
 }
 
-/// Packs, after removing the policy's insignificant white space: it means nothing, and a caller
-/// could otherwise make a session as large as it likes with it.
+/// Packs session policies and tags. Insignificant white space in the policy is removed first,
+/// because a caller could otherwise make a session arbitrarily large with it.
 ///
 /// # Errors
-/// [`TooLarge`] names the bill.
+/// [`TooLarge`] if the allotment is exceeded.
 pub fn pack(limits: &mut Limits) -> Result<Packed, Box<TooLarge>> {
     if *limits == Limits::default() {
         return Ok(Packed::default());
@@ -79,7 +80,7 @@ pub fn pack(limits: &mut Limits) -> Result<Packed, Box<TooLarge>> {
     Ok(Packed { bytes, percent })
 }
 
-/// Reverses [`pack`]. None for what it did not make.
+/// Unpacks what [`pack`] returned. `None` for anything else.
 pub fn unpack(bytes: &[u8]) -> Option<Limits> {
     if bytes.is_empty() {
         return Some(Limits::default());
@@ -91,8 +92,8 @@ pub fn unpack(bytes: &[u8]) -> Option<Limits> {
     Limits::decode(&*lz4_flex::block::decompress_with_dict(rest, size, DICTIONARY).ok()?).ok()
 }
 
-/// The packed bytes, and how much of the space they consume, in percent: of [`ALLOTMENT`] when packed
-/// or of [`MAX_UNPACKED`] before, whichever is more.
+/// The packed bytes and the space that they use, in percent: of [`ALLOTMENT`] after packing or of
+/// [`MAX_UNPACKED`] before it, whichever is more.
 fn weighed(limits: &Limits) -> (Vec<u8>, u64) {
     let plain = limits.encode_to_vec();
     let packed = lz4_flex::block::compress_prepend_size_with_dict(&plain, DICTIONARY);
@@ -102,7 +103,7 @@ fn weighed(limits: &Limits) -> (Vec<u8>, u64) {
     (packed, consumed)
 }
 
-/// Removes the white space of a JSON text that stands outside its strings (RFC 8259 section 2).
+/// Removes the white space outside strings from a JSON text (RFC 8259 section 2).
 fn remove_white_space(text: &mut String) {
     let (mut in_string, mut escaped) = (false, false);
     text.retain(|c| {
@@ -116,7 +117,7 @@ fn remove_white_space(text: &mut String) {
     });
 }
 
-/// Each part's share, weighed alone; of tags the heaviest ten by name.
+/// The error with the share of each part, packed by itself; for tags, the ten largest by name.
 fn too_large(limits: &Limits, total: u64) -> TooLarge {
     let alone = |limits: &Limits| weighed(limits).1;
     let mut bill = Vec::new();
@@ -154,7 +155,7 @@ fn too_large(limits: &Limits, total: u64) -> TooLarge {
             .map(|(share, key)| format!("{share}% from tag {key}")),
     );
     if tags.len() > 10 {
-        bill.push(format!("the rest from {} more tags", tags.len() - 10));
+        bill.push(format!("and the rest from {} more tags", tags.len() - 10));
     }
     let policies = !limits.policy.is_empty() || !limits.policy_arns.is_empty();
     let what = match (policies, tags.is_empty()) {

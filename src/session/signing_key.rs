@@ -1,5 +1,5 @@
-//! The keys that vouch for sessions to others: JSON Web Signatures (RFC 7515), and the key set by
-//! which anybody checks them (RFC 7517). RS256 and ES384 as AWS allows, EdDSA (RFC 8037) besides.
+//! The keys that sign tokens for other services: JSON Web Signatures (RFC 7515), and the public key
+//! set for verifying them (RFC 7517). RS256 and ES384 as in AWS, and also EdDSA (RFC 8037).
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -18,10 +18,10 @@ use crate::base::entropy::{self, Entropy, NoEntropy};
 use crate::base::secret::Secret;
 use crate::session::key_state::KeyState;
 
-/// The length of a new RSA key, in bits: RFC 7518 section 3.3.
+/// The length of a new RSA key in bits: RFC 7518 section 3.3.
 const RSA_BITS: usize = 2_048;
 
-/// How a token is signed: RFC 7518 section 3.1, RFC 8037 section 3.1.
+/// The signature algorithm of a token: RFC 7518 section 3.1, RFC 8037 section 3.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Algorithm {
     /// RSASSA-PKCS1-v1_5 with SHA-256.
@@ -33,14 +33,14 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// None for any other name.
+    /// The algorithm with this name; `None` for any other name.
     pub fn parse(name: &str) -> Option<Self> {
         [Self::RS256, Self::ES384, Self::EdDSA]
             .into_iter()
             .find(|a| a.name() == name)
     }
 
-    /// Its name in a token's header.
+    /// The name of the algorithm in a token's header.
     pub fn name(self) -> &'static str {
         match self {
             Self::RS256 => "RS256",
@@ -50,7 +50,7 @@ impl Algorithm {
     }
 }
 
-/// A signing key as the keyring file holds it.
+/// A signing key in the form of the keyring file.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub(crate) struct KeyDocument {
@@ -67,21 +67,21 @@ enum Pair {
     Ed25519(Box<Ed25519KeyPair>),
 }
 
-/// A key that signs tokens for others, and how they check them.
+/// A key that signs tokens, with its public form for verifiers.
 pub struct SigningKey {
     id: String,
     algorithm: Algorithm,
     pub(crate) state: KeyState,
     pub(crate) since: Timestamp,
     pair: Pair,
-    /// RFC 7517: public.
+    /// The public key as a JSON Web Key (RFC 7517).
     jwk: Value,
     pkcs8: Secret<Vec<u8>>,
 }
 
-/// A key could not be made or read.
+/// A key could not be generated or parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a key of its algorithm")]
+#[error("the key is not valid for its algorithm")]
 pub struct BadKey;
 
 impl From<NoEntropy> for BadKey {
@@ -91,10 +91,11 @@ impl From<NoEntropy> for BadKey {
 }
 
 impl SigningKey {
-    /// A fresh key. One of RSA takes up to a second; chance for the others is the system's own.
+    /// Generates a key. An RSA key takes up to a second. Keys of the other algorithms use the
+    /// system's random bytes instead of `entropy`.
     ///
     /// # Errors
-    /// Without randomness.
+    /// [`BadKey`] if there are no random bytes.
     pub fn generate(
         algorithm: Algorithm,
         state: KeyState,
@@ -103,7 +104,7 @@ impl SigningKey {
     ) -> Result<Self, BadKey> {
         let random = entropy::system();
         let pkcs8 = match algorithm {
-            // ring makes no RSA keys; it signs with them.
+            // `ring` signs with RSA keys but cannot generate them.
             Algorithm::RS256 => {
                 let key = rsa::PrivateKey::new(&mut Rng(entropy), RSA_BITS).map_err(|_| BadKey)?;
                 key.to_pkcs8_der().map_err(|_| BadKey)?.as_bytes().to_vec()
@@ -171,7 +172,7 @@ impl SigningKey {
                 let pair =
                     EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, bytes, &random);
                 let pair = pair.map_err(|_| BadKey)?;
-                // Uncompressed: 4, x, y.
+                // The uncompressed point: a byte 4, then x and y.
                 let point = pair.public_key().as_ref().get(1..97).ok_or(BadKey)?;
                 let (x, y) = point.split_at(48);
                 let public = json!({"kty": "EC", "crv": "P-384", "x": text(x), "y": text(y)});
@@ -199,25 +200,25 @@ impl SigningKey {
         })
     }
 
-    /// How it signs.
+    /// The algorithm with which the key signs.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// Its name in tokens and in the key set.
+    /// The id of the key in tokens and in the key set.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// The key by which anybody checks its tokens: RFC 7517.
+    /// The public key as a JSON Web Key (RFC 7517).
     pub fn jwk(&self) -> &Value {
         &self.jwk
     }
 
-    /// A signed token in compact form: RFC 7515 section 7.1, RFC 7519.
+    /// Signs claims and returns the token in compact form: RFC 7515 section 7.1, RFC 7519.
     ///
     /// # Errors
-    /// Never with a sound key.
+    /// [`ring::error::Unspecified`] if signing fails, which does not happen with a valid key.
     pub fn sign(&self, claims: &[u8]) -> Result<String, ring::error::Unspecified> {
         let header =
             json!({"alg": self.algorithm.name(), "kid": self.id, "typ": "JWT"}).to_string();
@@ -247,7 +248,7 @@ impl SigningKey {
     }
 }
 
-/// Our chance as the RSA library takes it.
+/// Adapts our source of random bytes to the RSA library.
 struct Rng<'a>(&'a dyn Entropy);
 
 impl rsa::rand_core::TryRng for Rng<'_> {

@@ -1,5 +1,5 @@
-//! Session tokens: what a session is, in an [`envelope`]. The secret access key is not in it and
-//! cannot be derived from it.
+//! Session tokens: the claims of a session in an [`envelope`]. The secret access key is not in the
+//! token and cannot be derived from it.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,7 +9,7 @@ use crate::base::secret::Secret;
 use crate::session::envelope::{self, OpenError, Purpose};
 use crate::session::keyring::{Keyring, SessionKey};
 
-/// The longest token, in characters: what a request's signature may name.
+/// The maximum length of a token in characters, as the signature of a request limits it.
 pub const MAX_CHARACTERS: usize = crate::proof::sigv4::MAX_TOKEN_BYTES;
 const PURPOSE: Purpose = Purpose {
     name: "brevet session token v1",
@@ -17,119 +17,123 @@ const PURPOSE: Purpose = Purpose {
     max_characters: MAX_CHARACTERS,
 };
 
-/// How a session came about.
+/// How a session was issued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, prost::Enumeration)]
 #[repr(i32)]
 pub enum Kind {
-    /// AssumeRole: the principal is a role.
+    /// By AssumeRole and its variants: the principal is a role.
     Role = 0,
-    /// GetSessionToken: the principal is the user itself.
+    /// By GetSessionToken: the principal is the user itself.
     User = 1,
-    /// GetFederationToken: somebody whom a user vouches for.
+    /// By GetFederationToken: the principal is a user that vouches for a federated user.
     FederatedUser = 2,
 }
 
-/// What a session is. Times are in seconds since 1970.
+/// The claims of a session. Times are in seconds since 1970.
 #[derive(Clone, PartialEq, Message)]
 pub struct Claims {
-    /// Sixteen random bytes: the session's name everywhere.
+    /// The id of the session: 16 random bytes.
     #[prost(bytes = "vec", tag = "1")]
     pub session_id: Vec<u8>,
-    /// `ASIA…`
+    /// The id of the temporary access key, `ASIA…`.
     #[prost(string, tag = "2")]
     pub access_key_id: String,
-    /// The assumed role, or the user whose session it is.
+    /// The ARN of the assumed role, or of the user whose session it is.
     #[prost(string, tag = "3")]
     pub principal_arn: String,
-    /// `AROA…` or `AIDA…`: a principal made anew under the same name is another one.
+    /// The unique id of the principal, `AROA…` or `AIDA…`, so that a principal recreated under the
+    /// same name is another one.
     #[prost(string, tag = "4")]
     pub principal_id: String,
-    /// What the caller called the session; empty for a user's own.
+    /// The name of the session; empty for a user's own session.
     #[prost(string, tag = "5")]
     pub session_name: String,
-    /// When it was issued.
+    /// When the session was issued.
     #[prost(int64, tag = "6")]
     pub issued_at: i64,
-    /// From this second on it is refused.
+    /// When the session expires; it is refused from this second on.
     #[prost(int64, tag = "7")]
     pub expires_at: i64,
-    /// Who stands behind the chain; empty: nobody was named.
+    /// The source identity; empty if there is none.
     #[prost(string, tag = "8")]
     pub source_identity: String,
-    /// What cuts it: [`crate::session::packing`].
+    /// The packed session policies and tags: [`crate::session::packing`].
     #[prost(bytes = "vec", tag = "9")]
     pub packed: Vec<u8>,
-    /// How it came about.
+    /// How the session was issued, as a [`Kind`].
     #[prost(enumeration = "Kind", tag = "10")]
     pub kind: i32,
-    /// When its holder gave an MFA code; 0: not at all.
+    /// When the user gave an MFA code for the session; 0 if it gave none.
     #[prost(int64, tag = "11")]
     pub mfa_at: i64,
-    /// Whom the session comes from, the first first: a long-term key's user, then the sessions in
-    /// between. What ends one of them ends this session.
+    /// The chain of principals behind the session, oldest first: the user of a long-term key, then
+    /// the sessions in between. A revocation of any of them ends this session.
     #[prost(message, repeated, tag = "12")]
     pub ancestors: Vec<Ancestor>,
-    /// The last change of the feed that was in force where it was issued. A revocation refuses what
-    /// was issued under an earlier change than its own, whatever the clocks say.
+    /// The last change of the feed that was in force when the session was issued. A revocation
+    /// refuses sessions issued under an earlier change than its own, whatever the clocks say.
     #[prost(int64, tag = "13")]
     pub issued_under: i64,
-    /// The store that the change is of. Another store knows nothing of what was revoked here.
+    /// The store to which that change belongs. Another store does not know what was revoked in this
+    /// one.
     #[prost(string, tag = "14")]
     pub store_id: String,
-    /// What a provider's token said, where one was shown for this very session; the provider is its only
-    /// ancestor.
+    /// What a provider's token said, if one was shown for this very session. The provider is then
+    /// its only ancestor.
     #[prost(message, optional, tag = "15")]
     pub web_identity: Option<WebIdentity>,
 }
 
-/// The claims of a provider's token that the session's own requests show to policies. IAM User Guide,
-/// "Available keys for AWS OIDC federation": these are "available in session", and no others are.
+/// The claims of a provider's token that policies see in requests of the session. IAM User Guide,
+/// "Available keys for AWS OIDC federation": exactly these are "available in session".
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct WebIdentity {
-    /// `sub`
+    /// The claim `sub`.
     #[prost(string, tag = "1")]
     pub subject: String,
-    /// `azp`; without one, `aud`.
+    /// The claim `azp`, or `aud` if there is no `azp`.
     #[prost(string, tag = "2")]
     pub audience: String,
-    /// `amr`; empty: the token has none.
+    /// The claim `amr`; empty if the token has none.
     #[prost(string, repeated, tag = "3")]
     pub authentication_methods: Vec<String>,
-    /// Whether `amr` is a list.
+    /// Whether the claim `amr` is a list.
     #[prost(bool, tag = "4")]
     pub methods_are_a_list: bool,
 }
 
-/// A principal in the chain that led to a session.
+/// A principal in the chain behind a session.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct Ancestor {
-    /// A user's ARN, or the ARN of a session's role.
+    /// The ARN of a user, of a role in the case of a session, or of an identity provider.
     #[prost(string, tag = "1")]
     pub arn: String,
-    /// `AIDA…` or `AROA…`: a principal made anew under the same name is another one.
+    /// The unique id, `AIDA…` or `AROA…`, so that a principal recreated under the same name is
+    /// another one.
     #[prost(string, tag = "2")]
     pub unique_id: String,
-    /// The key that it signed with.
+    /// The id of the access key that it signed with.
     #[prost(string, tag = "3")]
     pub access_key_id: String,
-    /// Of a role's session or a federated user.
+    /// The name of the role session or federated user; otherwise empty.
     #[prost(string, tag = "4")]
     pub session_name: String,
-    /// Of a session; empty: a user by a long-term key.
+    /// The id of the session; empty for a user with a long-term key.
     #[prost(bytes = "vec", tag = "5")]
     pub session_id: Vec<u8>,
-    /// Whether session policies cut it: such a session does not come back to its role without them.
+    /// Whether session policies limit the session, which then must not return to its role without
+    /// them.
     #[prost(bool, tag = "6")]
     pub restricted: bool,
-    /// Of a provider: whom it vouched for, as its tokens name them (`sub`).
+    /// The subject for which a provider vouched (`sub`); empty for other principals.
     #[prost(string, tag = "7")]
     pub subject: String,
 }
 
-/// Signs and seals claims under the keyring's current key. `salt` must never repeat.
+/// Signs and seals claims with the keyring's current key. A `salt` must never be used twice.
 ///
 /// # Errors
-/// When the keyring has no current key.
+/// [`ring::error::Unspecified`] if the keyring has no current key.
 pub fn seal(
     keyring: &Keyring,
     claims: &Claims,
@@ -138,10 +142,10 @@ pub fn seal(
     envelope::seal(keyring, &PURPOSE, &claims.encode_to_vec(), salt)
 }
 
-/// The forty characters that a session's holder signs with.
+/// The secret access key of a session, which has 40 characters.
 ///
 /// # Errors
-/// Never with a sound key.
+/// [`ring::error::Unspecified`] if the derivation fails, which does not happen with a valid key.
 pub fn secret_access_key(
     key: &SessionKey,
     session_id: &[u8; 16],
@@ -151,10 +155,10 @@ pub fn secret_access_key(
     Ok(Secret::new(STANDARD.encode(secret.as_ref())))
 }
 
-/// Opens a token and checks who made it. Whether it has expired is the caller's question.
+/// Opens a token and checks its signature. The caller must check whether it has expired.
 ///
 /// # Errors
-/// [`OpenError`], whatever the reason.
+/// [`OpenError`] for any reason.
 pub fn open<'k>(keyring: &'k Keyring, token: &str) -> Result<(Claims, &'k SessionKey), OpenError> {
     let (body, key) = envelope::open(keyring, &PURPOSE, token)?;
     Ok((Claims::decode(&*body).map_err(|_| OpenError)?, key))

@@ -1,5 +1,5 @@
-//! A clock that never goes back. Expiry is judged by it everywhere, so that nothing that has expired
-//! is valid again because somebody, or a faulty time server, put the wall clock back.
+//! A clock that never goes back. All expiry is decided by it, so that nothing that has expired
+//! becomes valid again because somebody, or a faulty time server, set the wall clock back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -7,22 +7,22 @@ use std::time::Duration;
 
 use super::{Clock, Timestamp};
 
-/// While the wall clock is behind, this clock runs by one part in so many more slowly, until the wall
-/// clock has caught up. It does not stand still, since sessions must end; and it does not run at full
-/// speed, since it would then stay ahead for good.
+/// While the wall clock is behind, this clock runs slower by one part in this many, until the wall
+/// clock has caught up. It does not stop, because sessions must end, and it does not run at full
+/// speed, because it would then stay ahead for good.
 const SLOWED_BY: i64 = 16;
 
-/// The later of the wall clock and of the highest time that was seen before.
+/// The later of the wall clock and the highest time seen before.
 pub struct HighWaterClock {
     wall: Arc<dyn Clock>,
-    /// How far behind the highest time the wall clock may be.
+    /// How far the wall clock may be behind the highest time.
     allowed: Duration,
-    /// The highest time that was seen, less what had passed by then: in milliseconds. It only grows.
+    /// The highest time seen minus the time passed by then, in milliseconds. It only increases.
     offset: AtomicI64,
 }
 
 impl HighWaterClock {
-    /// Begins at the wall clock's time, or at `mark` if that is later.
+    /// Creates a clock that starts at the wall clock's time, or at `mark` if that is later.
     pub fn new(wall: Arc<dyn Clock>, mark: Option<Timestamp>, allowed: Duration) -> Self {
         let clock = Self {
             wall,
@@ -36,9 +36,9 @@ impl HighWaterClock {
         clock
     }
 
-    /// The time that everything is judged by. It never goes back.
+    /// The current time by which everything is decided. It never goes back.
     pub fn now(&self) -> Timestamp {
-        // In this order: a thread that is held up in between must not count that time twice.
+        // The order matters: a thread that is delayed in between must not count that time twice.
         let wall = self.wall.now().millis();
         let passed = self.passed();
         let offset = wall.saturating_sub(passed);
@@ -46,28 +46,28 @@ impl HighWaterClock {
         Timestamp::from_millis(highest.saturating_add(passed))
     }
 
-    /// Time that only passes, as [`Clock::monotonic`].
+    /// The monotonic time; see [`Clock::monotonic`].
     pub fn monotonic(&self) -> Duration {
         self.wall.monotonic()
     }
 
-    /// The wall clock's time, which may be behind.
+    /// The wall clock's time, which may be behind this clock.
     pub fn wall(&self) -> Timestamp {
         self.wall.now()
     }
 
-    /// How far the wall clock is behind the highest time that was seen.
+    /// How far the wall clock is behind this clock.
     pub fn lag(&self) -> Duration {
         let wall = self.wall.now();
         self.now().since(wall)
     }
 
-    /// How far the wall clock is behind, if that is more than is allowed: nothing may be issued then.
+    /// How far the wall clock is behind, if that is more than allowed. Nothing may be issued then.
     pub fn is_behind(&self) -> Option<Duration> {
         Some(self.lag()).filter(|lag| *lag > self.allowed)
     }
 
-    /// How long it takes until the wall clock has caught up so far that it is not too far behind any more.
+    /// How long it takes until the wall clock is within the allowed lag again.
     pub fn until_caught_up(&self) -> Duration {
         let slowed_by = u32::try_from(SLOWED_BY).unwrap_or(u32::MAX);
         self.lag()
@@ -75,7 +75,7 @@ impl HighWaterClock {
             .saturating_mul(slowed_by)
     }
 
-    /// Goes on from `mark`, if that is later than now.
+    /// Continues from `mark`, if that is later than now.
     pub fn raise(&self, mark: Timestamp) {
         self.offset.fetch_max(
             mark.millis().saturating_sub(self.passed()),
@@ -83,8 +83,8 @@ impl HighWaterClock {
         );
     }
 
-    /// Goes back to `mark`, or to the wall clock's time if that is later. Whatever was issued before must
-    /// have been ended by then.
+    /// Goes back to `mark`, or to the wall clock's time if that is later. Everything issued before
+    /// must have been ended already.
     pub fn accept(&self, mark: Timestamp) {
         let time = self.wall.now().max(mark);
         self.offset.store(
@@ -93,7 +93,7 @@ impl HighWaterClock {
         );
     }
 
-    /// Milliseconds that have passed, slowed.
+    /// The milliseconds that have passed, slowed down.
     fn passed(&self) -> i64 {
         let passed = i64::try_from(self.wall.monotonic().as_millis()).unwrap_or(i64::MAX);
         passed - passed / SLOWED_BY

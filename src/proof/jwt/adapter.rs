@@ -1,4 +1,4 @@
-//! `jsonwebtoken` with the cryptography of `ring`, which everything else here uses too.
+//! Connects `jsonwebtoken` to the cryptography of `ring`, which the rest of Brevet uses too.
 
 use std::sync::LazyLock;
 
@@ -7,7 +7,7 @@ use jsonwebtoken::errors::{Error as JwtError, ErrorKind};
 use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind, EncodingKey};
 use ring::signature::{self as sig, UnparsedPublicKey, VerificationAlgorithm};
 
-/// Whether the key made a signature (base64url) over a message by an algorithm.
+/// Whether the key made a signature (in base64url) over a message with an algorithm.
 pub(super) fn verify(
     message: &str,
     signature: &str,
@@ -19,7 +19,7 @@ pub(super) fn verify(
         .is_ok_and(|good| good)
 }
 
-/// It verifies only: tokens are signed elsewhere, by `ring` directly.
+/// This provider only verifies. Tokens are signed elsewhere, with `ring` directly.
 static RING: CryptoProvider = CryptoProvider {
     signer_factory: |_: &Algorithm, _: &EncodingKey| {
         Err(JwtError::from(ErrorKind::InvalidAlgorithm))
@@ -34,7 +34,7 @@ static RING: CryptoProvider = CryptoProvider {
 };
 
 static PROVIDER_INSTALLED: LazyLock<()> = LazyLock::new(|| {
-    // An error says that it is there already.
+    // An error means that a provider is already installed.
     let _ = RING.install_default();
 });
 

@@ -1,4 +1,4 @@
-//! The claims of a token whose signature is good.
+//! The claims of a token whose signature has been verified.
 
 use std::collections::HashSet;
 
@@ -6,36 +6,38 @@ use serde_json::{Map, Value};
 
 use super::TokenError;
 
-/// The most claims, nested ones included.
+/// The maximum number of claims, including nested ones.
 const MAX_CLAIMS: usize = 500;
-/// How deep nested claims are looked into.
+/// The depth to which nested claims are read.
 const MAX_CLAIM_DEPTH: usize = 4;
 
-/// The claims of a token whose signature is good.
+/// The claims of a token whose signature has been verified.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Verified(Map<String, Value>);
 
 impl Verified {
-    /// Claims whose signature was checked.
+    /// Must be called only with claims whose signature has been verified.
     pub(super) fn new(claims: Map<String, Value>) -> Self {
         Self(claims)
     }
 
-    /// All claims.
+    /// All claims as a JSON object.
     pub fn claims(&self) -> &Map<String, Value> {
         &self.0
     }
 
-    /// A claim that is a text.
+    /// The value of a claim, if it is a text.
     pub fn text(&self, claim: &str) -> Option<&str> {
         self.0.get(claim).and_then(Value::as_str)
     }
 
-    /// A claim that is a time, in seconds since 1970. RFC 7519 section 2 lets it have a fraction, which
-    /// is rounded so that the token is good for no longer. `Err`: it is there and is no time.
+    /// The value of a claim as a time in seconds since 1970, or `None` if there is no such claim.
+    /// RFC 7519 section 2 allows fractions, which must be rounded so that the token is not valid
+    /// for longer.
     ///
     /// # Errors
-    /// [`TokenError::Malformed`]
+    /// [`TokenError::Malformed`] if the claim is not a number, or is negative or after the year
+    /// 9999.
     pub fn seconds(&self, claim: &str, rounded: Rounded) -> Result<Option<i64>, TokenError> {
         let Some(value) = self.0.get(claim) else {
             return Ok(None);
@@ -44,7 +46,7 @@ impl Verified {
         const LATEST: i64 = 253_402_300_799;
         let seconds = match (value.as_i64(), value.as_f64()) {
             (Some(seconds), _) => seconds,
-            // The range is that of numbers whose integers are exact.
+            // In this range, floating-point numbers represent all integers exactly.
             (None, Some(time)) if (0.0..=LATEST as f64).contains(&time) => match rounded {
                 Rounded::Down => time.floor() as i64,
                 Rounded::Up => time.ceil() as i64,
@@ -58,10 +60,10 @@ impl Verified {
         }
     }
 
-    /// Every claim that a condition can look at, by its path: the names of nested claims are joined by
-    /// slashes; texts, numbers and booleans are texts; a list is one of them. None when two claims would
-    /// have the same path without regard to case (nobody could say which of them is meant), or when there
-    /// are too many.
+    /// Every claim that a condition can check, by its path: the names of nested claims are joined
+    /// with slashes; texts, numbers and booleans become texts, and a list becomes several of them.
+    /// `None` if two claims have the same path ignoring case, because it would be ambiguous which
+    /// one is meant, or if there are more than [`MAX_CLAIMS`].
     pub fn flattened(&self) -> Option<Vec<(String, Flat)>> {
         let (mut flat, mut seen) = (Vec::new(), HashSet::new());
         let mut open: Vec<(String, &Value, usize)> =
@@ -88,7 +90,8 @@ impl Verified {
         Some(flat)
     }
 
-    /// A claim that is a text or a list of texts; none of them empty. None: absent, or something else.
+    /// The value of a claim that is a text or a list of texts. `None` if it is absent, of another
+    /// type, or empty.
     pub fn texts(&self, claim: &str) -> Option<Vec<&str>> {
         let texts: Vec<&str> = match self.0.get(claim)? {
             Value::String(text) => vec![text.as_str()],
@@ -99,21 +102,21 @@ impl Verified {
     }
 }
 
-/// What becomes of a fraction of a second.
+/// How a fraction of a second is rounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rounded {
-    /// The second that has begun: for the end of a span.
+    /// Down to the current second, for the end of a period.
     Down,
-    /// The next one: for its beginning.
+    /// Up to the next second, for the beginning of a period.
     Up,
 }
 
-/// The value of a claim as a condition sees it.
+/// The value of a claim as conditions see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Flat {
     /// A text, number or boolean.
     One(String),
-    /// A list of them.
+    /// A list of texts, numbers or booleans.
     Many(Vec<String>),
 }
 

@@ -1,5 +1,5 @@
-//! The keys of a provider: a JSON Web Key Set (RFC 7517, RFC 7518 section 6, RFC 8037), and which
-//! algorithms each key signs by.
+//! The keys of a provider: a JSON Web Key Set (RFC 7517, RFC 7518 section 6, RFC 8037), and the
+//! algorithms that each key may be used with.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -12,14 +12,14 @@ use serde_json::{Value, json};
 
 use super::{MAX_KEY_ID, TokenError};
 
-/// The longest key set, in bytes.
+/// The maximum size of a key set in bytes.
 pub const MAX_KEY_SET_BYTES: usize = 1 << 20;
-/// The most keys in a key set.
+/// The maximum number of keys in a key set.
 const MAX_KEYS: usize = 200;
-/// RSA moduli, in bytes: 2,048 to 8,192 bits.
+/// The permitted sizes of RSA moduli in bytes: 2,048 to 8,192 bits.
 const RSA_BYTES: std::ops::RangeInclusive<usize> = 256..=1_024;
 
-/// A provider's key: what it is fixes how it signs.
+/// A provider's key, which determines the algorithms with which it may sign.
 #[derive(Clone)]
 pub struct Key {
     pub(super) key: DecodingKey,
@@ -32,21 +32,22 @@ impl fmt::Debug for Key {
     }
 }
 
-/// A provider's keys, by id.
+/// The keys of a provider, by key id.
 #[derive(Debug, Clone, Default)]
 pub struct KeySet(HashMap<String, Key>);
 
 impl KeySet {
-    /// How many keys there are.
+    /// The number of usable keys.
     pub fn count(&self) -> usize {
         self.0.len()
     }
 
-    /// Reads a JSON Web Key Set. A key that cannot be used (symmetric, for encryption, too short, of
-    /// another curve, without an id, or with a duplicate id) is passed over.
+    /// Parses a JSON Web Key Set. Keys that cannot be used are skipped: symmetric or encryption
+    /// keys, keys that are too short or of another curve, and keys without an id or with a
+    /// duplicate one.
     ///
     /// # Errors
-    /// When it is no key set, or too long.
+    /// [`TokenError::Malformed`] if it is not a key set, or is too long.
     pub fn parse(text: &[u8]) -> Result<Self, TokenError> {
         if text.len() > MAX_KEY_SET_BYTES {
             return Err(TokenError::Malformed);
@@ -66,7 +67,7 @@ impl KeySet {
                 .filter(|id| !id.is_empty() && id.len() <= MAX_KEY_ID);
             let Some(id) = id else { continue };
             if !seen.insert(id) {
-                // Nobody can say which of the two is meant.
+                // It would be ambiguous which of the two is meant.
                 keys.remove(id);
             } else if let Some(key) = key(jwk) {
                 keys.insert(id.to_owned(), key);
@@ -75,12 +76,12 @@ impl KeySet {
         Ok(Self(keys))
     }
 
-    /// The key of that id.
+    /// The key with this id.
     pub fn get(&self, id: &str) -> Option<&Key> {
         self.0.get(id)
     }
 
-    /// Whether there is none that could be used.
+    /// Whether there is no usable key.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -95,7 +96,7 @@ const RSA: &[Algorithm] = &[
     Algorithm::PS512,
 ];
 
-/// The algorithm of that name, if it is taken here.
+/// The algorithm with this name, if it is accepted.
 pub(super) fn algorithm(name: &str) -> Option<Algorithm> {
     let all = RSA
         .iter()
@@ -116,7 +117,7 @@ fn key(jwk: &Value) -> Option<Key> {
     let (key, algorithms): (DecodingKey, &'static [Algorithm]) = match (text("kty")?, text("crv")) {
         ("RSA", None) => {
             let (n, e) = (bytes("n")?, bytes("e")?);
-            // ring refuses exponents below 3 and even moduli.
+            // `ring` refuses exponents below 3 and even moduli.
             if !RSA_BYTES.contains(&n.len()) || n.first() == Some(&0) || e.is_empty() || e.len() > 8
             {
                 return None;
@@ -131,7 +132,7 @@ fn key(jwk: &Value) -> Option<Key> {
         }
         _ => return None,
     };
-    // One that says how it signs signs in no other way.
+    // A key that states its algorithm must not be used with another one.
     let algorithms = match jwk.get("alg") {
         None => algorithms,
         Some(alg) => {
@@ -143,8 +144,8 @@ fn key(jwk: &Value) -> Option<Key> {
     Some(Key { key, algorithms })
 }
 
-/// Keys that vouch for nothing, for signatures that are checked in vain: the curves' own base points
-/// (SP 800-186).
+/// Keys that belong to nobody, for checking signatures without effect: the base points of the
+/// curves themselves (SP 800-186).
 pub(super) static NOBODYS: LazyLock<KeySet> = LazyLock::new(|| {
     let keys = json!({"keys": [
         {"kid": "ES256", "kty": "EC", "crv": "P-256", "x": "axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY", "y": "T-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU"},
@@ -158,7 +159,8 @@ pub(super) static NOBODYS: LazyLock<KeySet> = LazyLock::new(|| {
     KeySet::parse(keys.to_string().as_bytes()).unwrap_or_default()
 });
 
-/// Such a key for an algorithm: of RSA a modulus of ones, as long as the signature.
+/// A key that belongs to nobody, for an algorithm. For RSA it is a modulus of ones, as long as the
+/// signature.
 pub(super) fn nobodys(algorithm: Algorithm, signature: usize) -> Option<DecodingKey> {
     if RSA.contains(&algorithm) {
         let length = signature.clamp(*RSA_BYTES.start(), *RSA_BYTES.end());
@@ -173,7 +175,7 @@ pub(super) fn nobodys(algorithm: Algorithm, signature: usize) -> Option<Decoding
     }
 }
 
-/// SEC 1 section 2.3.3, uncompressed.
+/// Encodes a curve point without compression: SEC 1 section 2.3.3.
 fn point(x: &[u8], y: &[u8], size: usize) -> Option<DecodingKey> {
     (x.len() == size && y.len() == size).then(|| DecodingKey::from_ec_der(&[&[4], x, y].concat()))
 }

@@ -1,5 +1,5 @@
-//! The parts of a token as JSON, strictly: base64url without padding or stray bits, no name twice in an
-//! object, no control characters in what people and logs read.
+//! Strict parsing of the parts of a token: base64url without padding or stray bits, no duplicate
+//! names in an object, and no control characters in texts that people and logs read.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use serde_json::{Map, Number, Value};
 
 use super::TokenError;
 
-/// A part of a token: strict base64url of a JSON object without duplicate names.
+/// Parses a part of a token: strict base64url of a JSON object without duplicate names.
 pub(super) fn object(part: &str) -> Result<Map<String, Value>, TokenError> {
     let bytes = URL_SAFE_NO_PAD
         .decode(part)
@@ -22,8 +22,8 @@ pub(super) fn object(part: &str) -> Result<Map<String, Value>, TokenError> {
     }
 }
 
-/// Whether no name and no text in a claim has a control character. A postal address may have line
-/// breaks: OpenID Connect Core 1.0 section 5.1.1.
+/// Whether no name and no text in a claim contains a control character. A postal address may
+/// contain line breaks: OpenID Connect Core 1.0 section 5.1.1.
 pub(super) fn is_plain(name: &str, value: &Value) -> bool {
     fn printable(text: &str) -> bool {
         !text.chars().any(char::is_control)
@@ -46,8 +46,8 @@ pub(super) fn is_plain(name: &str, value: &Value) -> bool {
         }
 }
 
-/// JSON without duplicate names: RFC 8725 section 2.4 says why. The parser stops at a depth of
-/// 128 by itself.
+/// JSON without duplicate names, for the reasons in RFC 8725 section 2.4. The parser itself stops
+/// at a depth of 128.
 struct Strict(Value);
 
 impl<'de> Deserialize<'de> for Strict {

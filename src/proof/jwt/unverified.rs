@@ -1,5 +1,5 @@
-//! A token as it comes: taken apart, nothing of it true yet; and the check of its signature, which makes
-//! its claims true.
+//! A token as it was received, parsed but not trusted, and the check of its signature that yields
+//! trusted claims.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,10 +11,10 @@ use super::key_set::{Key, algorithm, nobodys};
 use super::strict_json::{is_plain, object};
 use super::{MAX_KEY_ID, TokenError, adapter};
 
-/// The longest token, in characters: STS API Reference, "AssumeRoleWithWebIdentity".
+/// The maximum length of a token in characters: STS API Reference, "AssumeRoleWithWebIdentity".
 pub const MAX_CHARACTERS: usize = 20_000;
 
-/// A token taken apart; nothing of it is true yet.
+/// A parsed token, none of whose content may be trusted yet.
 #[derive(Debug)]
 pub struct Unverified<'a> {
     message: &'a str,
@@ -26,27 +26,29 @@ pub struct Unverified<'a> {
 }
 
 impl<'a> Unverified<'a> {
-    /// Takes a token apart.
+    /// Parses a token.
     ///
     /// # Errors
-    /// When it is malformed, or its header asks for what is not done here.
+    /// [`TokenError`] if the token is malformed, or its header requires something that is not
+    /// supported.
     pub fn read(token: &'a str) -> Result<Self, TokenError> {
         if token.len() > MAX_CHARACTERS {
             return Err(TokenError::Malformed);
         }
         let (message, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
         let (header, claims) = message.split_once('.').ok_or(TokenError::Malformed)?;
-        // The engine is strict: no padding, no white space, no stray bits at the end.
+        // The decoder is strict: no padding, no white space, no stray bits at the end.
         let signature_bytes = URL_SAFE_NO_PAD
             .decode(signature)
             .map_err(|_| TokenError::Malformed)?;
         let header = object(header)?;
         let claims = object(claims)?;
-        // Where people and logs read them they would pass for something else, or end a text early.
+        // In logs and texts for people, control characters could look like something else or end a
+        // text early.
         if !claims.iter().all(|(name, value)| is_plain(name, value)) {
             return Err(TokenError::Malformed);
         }
-        // What could name another key, or change what is signed, refuses the token.
+        // Header fields that could select another key or change what is signed are refused.
         let foreign = ["jku", "jwk", "x5u", "x5c", "crit", "b64", "zip", "enc"];
         if header.keys().any(|name| foreign.contains(&name.as_str())) {
             return Err(TokenError::Header);
@@ -56,8 +58,8 @@ impl<'a> Unverified<'a> {
             None => Ok(None),
             Some(_) => Err(TokenError::Header),
         };
-        // An ID token has the type `JWT` or none (a JWT-SVID also `JOSE`): access and logout tokens say
-        // what they are (RFC 9068, OpenID Connect Back-Channel Logout 1.0).
+        // An ID token has the type `JWT` or none (a JWT-SVID also `JOSE`). Access and logout tokens
+        // have types of their own (RFC 9068, OpenID Connect Back-Channel Logout 1.0).
         let id_token =
             |typ: &str| typ.eq_ignore_ascii_case("jwt") || typ.eq_ignore_ascii_case("jose");
         if text("typ")?.is_some_and(|typ| !id_token(typ)) {
@@ -77,22 +79,23 @@ impl<'a> Unverified<'a> {
         })
     }
 
-    /// Which key it says it was signed with.
+    /// The id of the key with which the token claims to be signed.
     pub fn key_id(&self) -> &str {
         &self.key_id
     }
 
-    /// A claim that nobody has vouched for: to find out whose key to ask.
+    /// A claim that is not verified yet, for finding out whose key to use.
     pub fn unverified_text(&self, claim: &str) -> Option<&str> {
         self.claims.get(claim).and_then(Value::as_str)
     }
 
-    /// Checks the signature. Without a key that may have made it, it is checked all the same, in vain:
-    /// else the time would show whether there is such a provider or key. What finding them costs (about
-    /// a microsecond) is not made up for.
+    /// Checks the signature. Without a key that could have made it, a check is made with a key that
+    /// belongs to nobody; otherwise the time would show whether the provider or key exists. The
+    /// time for finding them, about a microsecond, is not compensated.
     ///
     /// # Errors
-    /// When the key did not make it, or does not do so by this algorithm, or there is none.
+    /// [`TokenError::Signature`] if there is no key, or the key did not make the signature with
+    /// this algorithm.
     pub fn verify(self, key: Option<&Key>) -> Result<Verified, TokenError> {
         let check =
             |key: &DecodingKey| adapter::verify(self.message, self.signature, key, self.algorithm);
@@ -107,8 +110,8 @@ impl<'a> Unverified<'a> {
         }
     }
 
-    /// Whether the key signs by this algorithm, and is not refused by ring before any work: an RSA
-    /// signature is a number below the modulus, and as long.
+    /// Whether the key may be used with this algorithm and `ring` would not refuse the signature
+    /// without any work: an RSA signature is a number below the modulus and of the same length.
     fn may_be_by(&self, key: &Key) -> bool {
         key.algorithms.contains(&self.algorithm)
             && match key.key.kind() {

@@ -1,5 +1,5 @@
-//! What is signed, and with which key: "Create a canonical request", "Create a string to sign" and
-//! "Derive a signing key" of AWS Signature Version 4. Used by both sides.
+//! The canonical request, the string to sign and the signing key of AWS Signature Version 4, for
+//! signing and verifying.
 
 use http::HeaderMap;
 use http::header::HOST;
@@ -19,7 +19,8 @@ pub(super) fn canonical_request(
     signed: &[&str],
     payload_sha256_hex: &str,
 ) -> Result<[u8; 32], SigError> {
-    // Every path that this server answers is in canonical form; another could be read in two ways.
+    // Every path that this server answers is in canonical form; any other could be read in two
+    // ways.
     let segments_plain = path
         .split('/')
         .skip(1)
@@ -51,7 +52,7 @@ pub(super) fn canonical_request(
             let mut values = headers.get_all(*name).iter().peekable();
             if values.peek().is_none() {
                 return Err(mismatch(format!(
-                    "the SignedHeader '{name}' is not in the request"
+                    "the signed header '{name}' is missing from the request"
                 )));
             }
             for (i, value) in values.enumerate() {
@@ -73,7 +74,7 @@ pub(super) fn canonical_request(
     Ok(sha256(text.as_bytes()))
 }
 
-/// White space around a value goes, runs of spaces within become one.
+/// Appends a header value without surrounding white space and with runs of spaces reduced to one.
 fn push_trimmed(text: &mut String, value: &str) {
     if !value.contains("  ") {
         text.push_str(value.trim());
@@ -87,7 +88,7 @@ fn push_trimmed(text: &mut String, value: &str) {
     }
 }
 
-/// "Create a string to sign".
+/// The string to sign: "Create a string to sign".
 pub(super) fn string_to_sign(
     amz_date: &str,
     day: &str,
@@ -114,7 +115,7 @@ pub(super) fn string_to_sign(
     text
 }
 
-/// "Derive a signing key".
+/// The signing key for a day, region and service: "Derive a signing key".
 pub(super) fn signing_key(
     secret: &[u8],
     day: &str,

@@ -1,4 +1,4 @@
-//! The proof that a request presents: what it says, and whether it is right.
+//! The signature of a request as it was read, and its verification.
 
 pub(super) mod read;
 
@@ -9,7 +9,7 @@ use super::{MAX_SKEW, Rules, SigError, mismatch};
 use crate::base::clock::Timestamp;
 use crate::base::digest::sha256;
 
-/// The proof that a request carries, taken off the wire and not yet checked.
+/// The signature of a request, parsed but not verified yet.
 #[derive(Clone)]
 pub struct Presented {
     access_key_id: String,
@@ -18,61 +18,65 @@ pub struct Presented {
     service: String,
     signed_at: Timestamp,
     amz_date: String,
-    /// Whom the client meant to call: the `host` that was signed, as it was sent.
+    /// The `host` that was signed, as it was sent: the server that the client meant to call.
     host: String,
-    /// Whether the proof is in the query.
+    /// Whether the signature is in the query.
     presigned: bool,
     canonical_request_sha256: [u8; 32],
     signature: [u8; 32],
 }
 
 impl Presented {
-    /// The key that the caller claims to hold. Nothing may be decided by it before [`Self::verify`].
+    /// The id of the access key that the caller claims to have. It must not be relied on before
+    /// [`Self::verify`].
     pub fn unverified_access_key_id(&self) -> &str {
         &self.access_key_id
     }
 
-    /// The region that the signature's scope names: true once [`Self::verify`] says so.
+    /// The region in the signature's scope. It must not be relied on before [`Self::verify`].
     pub fn unverified_region(&self) -> &str {
         &self.region
     }
 
-    /// The session token that came along, if any.
+    /// The session token that was sent with the signature, if any.
     pub fn unverified_session_token(&self) -> Option<&str> {
         self.session_token.as_deref()
     }
 
-    /// Whom the client meant to call: the `host` that it says it signed, with its port if it has one.
+    /// The `host` that was signed, with its port if it has one: the server that the client meant to
+    /// call.
     pub fn unverified_host(&self) -> &str {
         &self.host
     }
 
-    /// When it was signed, as it says: true once [`Self::verify`] says so.
+    /// When the request claims to have been signed. It must not be relied on before
+    /// [`Self::verify`].
     pub fn unverified_date(&self) -> Timestamp {
         self.signed_at
     }
 
-    /// The same sixteen bytes for the same signature of the same key, and for no other.
+    /// A 16-byte digest that is the same for the same signature of the same key, and for no other.
     pub fn digest(&self) -> [u8; 16] {
         let digest = sha256(&[&self.signature, self.access_key_id.as_bytes()].concat());
         digest.first_chunk().copied().unwrap_or_default()
     }
 
-    /// The signature itself: the same one, if the same request comes again.
+    /// The signature itself, which is the same if the same request is sent again.
     pub fn signature(&self) -> &[u8] {
         &self.signature
     }
 
-    /// Whether the proof is in the query, so that whoever has the URL has the proof.
+    /// Whether the signature is in the query, so that anybody with the URL can use it.
     pub fn is_presigned(&self) -> bool {
         self.presigned
     }
 
-    /// Checks what needs no key: scope and time. `service` is whom the request must be for; IAM's
-    /// region is `us-east-1` wherever it is.
+    /// Checks what needs no key: the scope and the date. `service` is the service that must be
+    /// named. For IAM, the region `us-east-1` is always accepted.
     ///
     /// # Errors
-    /// [`SigError::Mismatch`] on a foreign scope, [`SigError::Expired`] outside the window.
+    /// [`SigError::Mismatch`] if the scope is wrong, and [`SigError::Expired`] if the date is out
+    /// of range.
     pub fn check_scope(
         &self,
         now: Timestamp,
@@ -115,10 +119,10 @@ impl Presented {
         Ok(())
     }
 
-    /// Checks the signature itself, in constant time.
+    /// Checks the signature itself in constant time.
     ///
     /// # Errors
-    /// [`SigError::Mismatch`] when the holder of this secret did not sign this request.
+    /// [`SigError::Mismatch`] if the signature was not made with this secret.
     pub fn verify(&self, secret_access_key: &[u8]) -> Result<(), SigError> {
         let (day, region, service) = self.scope();
         self.verify_by(&hmac::Key::new(
@@ -127,7 +131,7 @@ impl Presented {
         ))
     }
 
-    /// The day, the region and the service that a signature is good for.
+    /// The day, region and service for which the signature is valid.
     pub(super) fn scope(&self) -> (&str, &str, &str) {
         (
             self.amz_date.get(..8).unwrap_or_default(),
@@ -136,7 +140,7 @@ impl Presented {
         )
     }
 
-    /// By a key that was derived for [`Self::scope`].
+    /// Checks the signature with a signing key that was derived for [`Self::scope`].
     pub(super) fn verify_by(&self, key: &hmac::Key) -> Result<(), SigError> {
         let (day, region, service) = self.scope();
         let text = string_to_sign(

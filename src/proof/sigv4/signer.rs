@@ -1,4 +1,4 @@
-//! The client's side: signing a request by its headers.
+//! Signs requests, for clients.
 
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName};
@@ -9,27 +9,28 @@ use super::{ALGORITHM, OWN_HEADERS, SigError, X_AMZ_DATE, X_AMZ_SECURITY_TOKEN, 
 use crate::base::clock::Timestamp;
 use crate::base::digest::hex;
 
-/// What a client signs with.
+/// The credentials and the scope with which a client signs.
 #[derive(Debug)]
 pub struct Signer<'a> {
-    /// `AKIA…` or `ASIA…`
+    /// The id of the access key, `AKIA…` or `ASIA…`.
     pub access_key_id: &'a str,
-    /// The secret of that key.
+    /// The secret of the access key.
     pub secret_access_key: &'a [u8],
     /// The session token, for temporary credentials.
     pub session_token: Option<&'a str>,
-    /// The scope's region.
+    /// The region in the signature's scope.
     pub region: &'a str,
-    /// The scope's service.
+    /// The service in the signature's scope.
     pub service: &'a str,
 }
 
 impl Signer<'_> {
-    /// Puts `x-amz-date`, `x-amz-security-token` and `authorization` on a request; signs the host,
-    /// the content type if there is one, and everything in `x-amz-`.
+    /// Adds `x-amz-date`, `x-amz-security-token` and `authorization` to a request. Signs the host,
+    /// the content type if there is one, and all headers whose names begin with `x-amz-` or
+    /// `x-brevet-`.
     ///
     /// # Errors
-    /// When the path or a header cannot be signed.
+    /// [`SigError`] if the path or a header cannot be signed.
     pub fn sign(
         &self,
         method: &str,
@@ -41,7 +42,7 @@ impl Signer<'_> {
     ) -> Result<(), SigError> {
         let value = |text: &str| {
             http::HeaderValue::from_str(text)
-                .map_err(|_| incomplete("a value is not fit for a header"))
+                .map_err(|_| incomplete("a value cannot be sent in a header"))
         };
         let amz_date = now.to_amz();
         headers.insert(X_AMZ_DATE, value(&amz_date)?);

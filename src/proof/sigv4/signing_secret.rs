@@ -1,4 +1,5 @@
-//! A secret access key, and the signing key of the day, region and service that it was last used for.
+//! A secret access key with a cache of the signing key for the day, region and service that it was
+//! last used with.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,9 +13,9 @@ use super::canonical::signing_key;
 use super::presented::Presented;
 use crate::base::secret::Secret;
 
-/// The secret of an access key or of a session. Four of the six HMACs of a signature depend only on the
-/// secret and the scope, and a client signs for one scope all day; what they came to is kept for the
-/// scope of the last good signature. Nobody else's request changes what is kept.
+/// The secret of an access key or session. Four of the six HMACs of a signature depend only on the
+/// secret and the scope, and a client uses the same scope all day, so the signing key for the scope
+/// of the last valid signature is cached. Only valid signatures change the cache.
 pub struct SigningSecret {
     secret: Secret<String>,
     last: ArcSwapOption<Derived>,
@@ -28,7 +29,7 @@ struct Derived {
 }
 
 impl SigningSecret {
-    /// With nothing derived yet.
+    /// Creates a secret with an empty cache.
     pub fn new(secret: Secret<String>) -> Self {
         Self {
             secret,
@@ -41,10 +42,10 @@ impl SigningSecret {
         self.secret.expose()
     }
 
-    /// Whether the holder of this secret signed a request.
+    /// Verifies that a request was signed with this secret.
     ///
     /// # Errors
-    /// [`SigError::Mismatch`] when somebody else did.
+    /// [`SigError::Mismatch`] if it was not.
     pub fn verify(&self, presented: &Presented) -> Result<(), SigError> {
         let (day, region, service) = presented.scope();
         if let Some(last) = &*self.last.load()

@@ -1,4 +1,5 @@
-//! Taking the proof off the wire: from the `Authorization` header, or from the query of a presigned URL.
+//! Reads the signature of a request from the `Authorization` header or from the query of a
+//! presigned URL.
 
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, DATE, HeaderName};
@@ -13,7 +14,7 @@ use crate::proof::sigv4::{
 };
 
 const X_AMZ_CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
-/// The parameters of a presigned request that are its proof.
+/// The query parameters that make up the signature of a presigned request.
 pub(in crate::proof::sigv4) const PROOF_PARAMETERS: &[&str] = &[
     "X-Amz-Algorithm",
     "X-Amz-Credential",
@@ -26,10 +27,10 @@ pub(in crate::proof::sigv4) const PROOF_PARAMETERS: &[&str] = &[
 
 impl Presented {
     /// Reads the signature from the `Authorization` header or from the query of a presigned URL.
-    /// `None` when the request shows neither.
+    /// `None` if the request has neither.
     ///
     /// # Errors
-    /// When what it shows is incomplete, ambiguous, or leaves something unsigned.
+    /// [`SigError`] if the signature is incomplete or ambiguous, or does not cover what it must.
     pub fn read(incoming: &Incoming<'_>) -> Result<Option<Self>, SigError> {
         let proof = |name: &str| {
             PROOF_PARAMETERS
@@ -43,7 +44,7 @@ impl Presented {
         match (single(incoming.headers, &AUTHORIZATION)?, presigned) {
             (None, false) => Ok(None),
             (Some(_), true) => Err(incomplete(
-                "credentials in both the Authorization header and the query",
+                "the request must not have credentials in both the Authorization header and the query",
             )),
             (Some(header), false) => Self::from_header(incoming, header).map(Some),
             (None, true) => Self::from_query(incoming).map(Some),
@@ -73,7 +74,7 @@ impl Presented {
             };
             if slot.replace(value).is_some() {
                 return Err(incomplete(format!(
-                    "Authorization header has `{name}` twice"
+                    "duplicate `{name}` in the Authorization header"
                 )));
             }
         }
@@ -98,7 +99,7 @@ impl Presented {
     }
 
     fn from_query(incoming: &Incoming<'_>) -> Result<Self, SigError> {
-        // In another case it would be a second form of the same parameter.
+        // In another case it would be a second spelling of the same parameter.
         let get = |wanted: &str| -> Result<Option<&str>, SigError> {
             let mut found = incoming
                 .query
@@ -108,7 +109,7 @@ impl Presented {
                 (None, _) => Ok(None),
                 (Some((name, value)), None) if name == wanted => Ok(Some(value)),
                 (Some(_), None) => Err(incomplete(format!(
-                    "the query must spell `{wanted}` exactly so"
+                    "the query parameter `{wanted}` must be spelled exactly like this"
                 ))),
                 (Some(_), Some(_)) => {
                     Err(incomplete(format!("duplicate query parameter `{wanted}`")))
@@ -123,11 +124,11 @@ impl Presented {
         if need("X-Amz-Algorithm")? != ALGORITHM {
             return Err(incomplete("X-Amz-Algorithm must be AWS4-HMAC-SHA256"));
         }
-        // What it says does not matter: see `MAX_SKEW`.
+        // The value does not matter: see `MAX_SKEW`.
         get("X-Amz-Expires")?;
         if single(incoming.headers, &X_AMZ_SECURITY_TOKEN)?.is_some() {
             return Err(incomplete(
-                "a presigned request carries its security token in the query",
+                "a presigned request must have its security token in the query, not in a header",
             ));
         }
         let amz_date = need("X-Amz-Date")?;
@@ -157,7 +158,7 @@ impl Presented {
         }
         if parts.amz_date.get(..8) != Some(scope.day) {
             return Err(mismatch(
-                "the date in Credential is not the day of X-Amz-Date",
+                "the date in Credential must be the day of X-Amz-Date",
             ));
         }
         let signature = lower_hex(parts.signature)
@@ -196,7 +197,7 @@ impl Presented {
     }
 }
 
-/// The parts of a signature, as they were sent.
+/// The parts of a signature as they were sent.
 struct Parts<'a> {
     credential: &'a str,
     signed_headers: &'a str,
@@ -207,7 +208,7 @@ struct Parts<'a> {
     presigned: bool,
 }
 
-/// What a Credential names: `ID/YYYYMMDD/REGION/SERVICE/aws4_request`.
+/// The scope in a Credential: `ID/YYYYMMDD/REGION/SERVICE/aws4_request`.
 struct Scope<'a> {
     access_key_id: &'a str,
     day: &'a str,
@@ -233,7 +234,7 @@ impl<'a> Scope<'a> {
         if !(1..=128).contains(&id.len())
             || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
         {
-            return Err(incomplete("Credential has no well-formed access key id"));
+            return Err(incomplete("the access key id in Credential is malformed"));
         }
         Ok(Self {
             access_key_id: id,
@@ -244,9 +245,10 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// When a request says it was signed, and the same in the form of the string to sign: from
-/// `X-Amz-Date`, else from `Date`, which may also be a date of HTTP ("Elements of an AWS API request
-/// signature"). Neither has to be a signed header, since the string to sign holds the date.
+/// When a request claims to have been signed, and the same in the form of the string to sign: from
+/// `X-Amz-Date`, or else from `Date`, which may also be an HTTP date ("Elements of an AWS API
+/// request signature"). Neither has to be a signed header, because the string to sign contains the
+/// date.
 fn header_date(headers: &HeaderMap) -> Result<(Timestamp, String), SigError> {
     if let Some(text) = single(headers, &X_AMZ_DATE)? {
         let at = Timestamp::from_amz(text)
@@ -260,12 +262,12 @@ fn header_date(headers: &HeaderMap) -> Result<(Timestamp, String), SigError> {
     })?;
     let at = Timestamp::from_amz(text).or_else(|| Timestamp::from_http_date(text));
     let at = at.ok_or_else(|| {
-        incomplete("Date must be `YYYYMMDDTHHMMSSZ` or a date of HTTP (RFC 9110 section 5.6.7)")
+        incomplete("Date must be `YYYYMMDDTHHMMSSZ` or an HTTP date (RFC 9110 section 5.6.7)")
     })?;
     Ok((at, at.to_amz()))
 }
 
-/// Refuses a request that leaves unsigned what the broker acts on and can neither derive nor compare:
+/// Refuses a request that does not sign what the broker acts on and can neither derive nor compare:
 /// the host, the security token, and every header of its own.
 fn insist_on_signed(incoming: &Incoming<'_>, signed: &[&str]) -> Result<(), SigError> {
     let ordered = signed
@@ -290,7 +292,7 @@ fn insist_on_signed(incoming: &Incoming<'_>, signed: &[&str]) -> Result<(), SigE
         }
         if !signed.contains(&name.as_str()) {
             return Err(mismatch(format!(
-                "the header '{name}' is present and not a SignedHeader"
+                "the header '{name}' must be a SignedHeader if it is sent"
             )));
         }
         single(incoming.headers, name)?;
@@ -298,7 +300,7 @@ fn insist_on_signed(incoming: &Incoming<'_>, signed: &[&str]) -> Result<(), SigE
     Ok(())
 }
 
-/// The value of a header that may be there at most once.
+/// The value of a header that must not be repeated; `None` if it is absent.
 fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, SigError> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
