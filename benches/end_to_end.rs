@@ -1,9 +1,11 @@
-//! The daemon under load beside a bare tonic echo with messages of the same shape, in one run.
+//! Compares the daemon under load with a bare tonic echo server whose messages have the same form,
+//! in one run.
 //!
-//! Each server runs in a process of its own with one worker thread, pinned to core 0; the load
+//! Each server runs in a process of its own with one worker thread, pinned to core 0. The load
 //! comes from this process, pinned to core 1, and is signed once beforehand, so that the generator
-//! costs the same for all. Printed: requests a second, CPU time of the server for one request, and
-//! the ratio to the baselines. `cargo bench --bench end_to_end [-- SECONDS]`
+//! costs the same for all servers. The output has the requests per second, the CPU time of the
+//! server per request, and the ratios to the baselines. Run with `cargo bench --bench end_to_end
+//! [-- SECONDS]`.
 
 mod load;
 
@@ -23,7 +25,7 @@ use load::{Outcome, WIDE_BUDGETS, drive, load, pin};
 
 const ROLE: &str = "arn:aws:iam::111122223333:role/Demo";
 
-/// The baselines get the daemon's allocator, so that it is no part of the ratio.
+/// The baselines use the daemon's allocator, so that it does not affect the ratios.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -85,7 +87,7 @@ fn main() {
             .assume_role(span)
             .print("(c) AssumeRole, records in Redis", Some(&a), Some(&b));
     } else {
-        println!("redis-server is not installed: the Redis row is left out");
+        println!("redis-server is not installed, so the row for Redis is left out");
     }
 }
 
@@ -119,7 +121,7 @@ impl Echo {
     }
 }
 
-/// Whose session.
+/// The kind of session with which a call is made.
 #[derive(Clone, Copy)]
 enum Asked {
     Role,
@@ -394,7 +396,7 @@ fn assume_role() -> pb::AssumeRoleRequest {
     }
 }
 
-/// The baseline: tonic's own server and codec, nothing else.
+/// The baseline: tonic's own server and codec, and nothing else.
 fn echo(sign: bool) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

@@ -1,6 +1,6 @@
-//! A million revocations in force: what a check costs, and what they weigh.
+//! Measures the cost of a check with a million revocations in force, and the memory that they use.
 //!
-//! `cargo bench --bench revocations [-- COUNT]`
+//! Run with `cargo bench --bench revocations [-- COUNT]`.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -26,7 +26,7 @@ fn main() {
         expires_at: i64::MAX,
     };
     for n in 0..count {
-        // As they come: most end one session, some a key or a person.
+        // A realistic mixture: most revocations end one session, some a key or a person.
         let selector = match n % 10 {
             0 => Selector::AccessKey,
             1 => Selector::SourceIdentity,
@@ -61,7 +61,7 @@ fn main() {
     }
 }
 
-/// What a session's token says that it came from.
+/// The revocation keys of a session and its ancestors.
 fn came_from(n: usize, ancestors: usize) -> Vec<Key> {
     let mut keys = vec![
         Key::new(Selector::Everything, "", ""),

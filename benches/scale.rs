@@ -1,7 +1,8 @@
-//! A directory of 100,000 roles and 1,000,000 users in SQLite: the time to start from it, its weight
-//! in memory, the CPU time of one change, and AssumeRole beside the same broker with ten roles.
+//! Measures a broker whose directory has 100,000 roles and 1,000,000 users in SQLite: the start-up
+//! time, the memory, the CPU time of one change, and AssumeRole in comparison to the same broker
+//! with ten roles.
 //!
-//! `cargo bench --bench scale [-- ROLES USERS]`. One user in ten has an access key.
+//! Run with `cargo bench --bench scale [-- ROLES USERS]`. One user in ten has an access key.
 
 mod load;
 
@@ -79,7 +80,8 @@ fn main() {
         );
     }
     drop((little, daemon));
-    // Roles and users apart: by the memory of brokers that hold one kind alone.
+    // The memory of roles and of users is measured separately, with brokers that have only one of
+    // the two.
     for (what, roles, users) in [("role", roles / 10, 10), ("user", 10, users / 10)] {
         let home = Home::new(roles, users);
         let daemon = Daemon::start(&home.path);
@@ -91,7 +93,7 @@ fn main() {
     }
 }
 
-/// A broker's folder.
+/// The folder of a broker.
 struct Home {
     _dir: tempfile::TempDir,
     path: PathBuf,
@@ -266,7 +268,7 @@ impl Daemon {
         drive(self.address, self.child.id(), &request, SPAN).cpu_micros
     }
 
-    /// CPU milliseconds of one change, and of a second without any.
+    /// The CPU milliseconds of one change, and of a second without any.
     fn change(&self, home: &Home) -> (f64, f64) {
         let before = cpu_seconds(self.child.id());
         std::thread::sleep(SPAN);
@@ -309,7 +311,7 @@ impl Daemon {
                 )
                 .await
                 .unwrap();
-                // One by one, as administrators make them.
+                // Changes are made one by one, as by administrators.
                 tokio::time::sleep(Duration::from_millis(110)).await;
             }
         });
@@ -325,7 +327,7 @@ impl Drop for Daemon {
     }
 }
 
-/// Resident bytes.
+/// The resident memory of a process in bytes.
 fn memory(pid: u32) -> u64 {
     let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
     statm

@@ -1,4 +1,4 @@
-//! A million live sessions in memory: what they weigh. `cargo bench --bench sessions`
+//! Measures the memory of a million live sessions. Run with `cargo bench --bench sessions`.
 
 use brevet::base::clock::Timestamp;
 use brevet::base::entropy::{self, SystemEntropy};
@@ -56,7 +56,7 @@ fn main() {
     );
 }
 
-/// Bytes of memory in use: proc(5), `statm`, second field, in pages of 4 KiB.
+/// The resident memory of this process in bytes: proc(5), `statm`, second field, in pages of 4 KiB.
 fn resident() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4_096

@@ -1,4 +1,4 @@
-//! What each step of AssumeRole costs by itself: the budget behind `end_to_end`.
+//! Measures each step of AssumeRole by itself, to explain the results of `end_to_end`.
 
 use std::hint::black_box;
 
@@ -117,7 +117,7 @@ fn tokens(c: &mut Criterion) {
         b.iter(|| token::seal(&keyring, black_box(&claims), &[1; 16]).unwrap())
     });
     let sealed = token::seal(&keyring, &claims, &[1; 16]).unwrap();
-    c.bench_function("token: open and verify (not remembered)", |b| {
+    c.bench_function("token: open and verify (not cached)", |b| {
         b.iter(|| token::open(&keyring, black_box(&sealed)).unwrap().0)
     });
     c.bench_function("secret: derive from key and session id", |b| {
@@ -162,7 +162,7 @@ fn packing(c: &mut Criterion) {
     });
 }
 
-/// A login with keys at hand, beside the bare check of the same signature.
+/// Measures a login with cached keys, in comparison to a bare check of the same signature.
 fn federation(c: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -213,7 +213,7 @@ fn federation(c: &mut Criterion) {
     let account = AccountId::parse("111122223333").unwrap();
     for (name, token) in [("RS256", &rsa_token), ("ES256", &ec_token)] {
         c.bench_function(
-            &format!("login: {name}, from the token's text to its claims judged"),
+            &format!("login: {name}, from the token's text to an authenticated caller"),
             |b| {
                 b.iter(|| {
                     let moment = || (directory.clone(), now);
@@ -258,7 +258,8 @@ fn federation(c: &mut Criterion) {
     });
 }
 
-/// A response and its certificate, beside the signature check that nothing can save.
+/// Measures a response and its certificate, in comparison to the signature check alone, which is
+/// unavoidable.
 fn saml(c: &mut Criterion) {
     use base64::Engine;
     use base64::engine::general_purpose::STANDARD;

@@ -1,6 +1,7 @@
-//! One request again and again against a server in a process of its own, and that process's CPU time.
+//! Sends one request repeatedly to a server in a process of its own, and measures the CPU time of
+//! that process.
 
-// Each bench uses a part of it.
+// Each benchmark uses only a part of this module.
 #![allow(dead_code)]
 
 use std::net::SocketAddr;
@@ -19,7 +20,7 @@ use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 
-/// For the end of a configuration: calls are counted, and no budget is used up.
+/// Settings to append to a configuration: calls are counted, but no budget is ever used up.
 pub const WIDE_BUDGETS: &str = r#"
 [budgets]
 principal = { calls_per_second = 4000000000, reads_per_second = 4000000000 }
@@ -29,7 +30,7 @@ account = { calls_per_second = 4000000000 }
 const CONNECTIONS: usize = 4;
 const IN_FLIGHT: usize = 128;
 
-/// What a run came to.
+/// The result of a run.
 pub struct Outcome {
     pub per_second: f64,
     pub cpu_micros: f64,
@@ -38,7 +39,7 @@ pub struct Outcome {
 
 impl Outcome {
     pub fn print(&self, name: &str, a: Option<&Outcome>, b: Option<&Outcome>) {
-        // By CPU: the generator's core may be the narrower one.
+        // The ratio is of CPU time, because the core of the load generator may be the bottleneck.
         let ratio = |base: Option<&Outcome>| {
             base.map_or(String::new(), |base| {
                 format!("{:.2}", base.cpu_micros / self.cpu_micros)
@@ -55,7 +56,7 @@ impl Outcome {
     }
 }
 
-/// One request, framed and signed, to be sent again and again.
+/// A request, framed and signed, that can be sent repeatedly.
 pub struct Load {
     uri: String,
     headers: HeaderMap,
@@ -184,11 +185,12 @@ pub fn pin(pid: u32, core: u32) {
         .status();
     assert!(
         done.is_ok_and(|s| s.success()),
-        "taskset (util-linux) pins the processes"
+        "taskset from util-linux is required to pin the processes"
     );
 }
 
-/// User and system time of all threads: proc(5), `stat`, fields 14 and 15, in hundredths.
+/// The user and system time of all threads in seconds: proc(5), `stat`, fields 14 and 15, in
+/// hundredths of a second.
 pub fn cpu_seconds(pid: u32) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<&str> = stat

@@ -1,1 +1,1 @@
-//! See `benches/decisions.rs`.
+//! The benchmark is in `benches/decisions.rs`.

@@ -1,5 +1,6 @@
 #![no_main]
-//! No pair of policy and request makes a decision panic, and an explanation never differs from it.
+//! No policy and request make a decision panic, and an explanation always reports the same
+//! decision.
 
 use brevet::evaluator::{Context, Kind, Policies, Policy, Principal, Request, evaluate, explain};
 use libfuzzer_sys::fuzz_target;

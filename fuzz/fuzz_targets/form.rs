@@ -1,5 +1,5 @@
 #![no_main]
-//! No URL or body makes the Query protocol's parser panic.
+//! No URL or body makes the parser of the Query API panic.
 
 use libfuzzer_sys::fuzz_target;
 

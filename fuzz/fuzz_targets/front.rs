@@ -1,6 +1,6 @@
 #![no_main]
-//! Nothing that a proxy or a client says about who is at the other end makes its reader panic: host names,
-//! forwarded headers, the PROXY protocol's header. Without trusted proxies nothing of it is believed.
+//! No host name, forwarded header or PROXY protocol header makes its parser panic, whether it comes
+//! from a proxy or a client. Without trusted proxies, forwarded headers are ignored.
 
 use brevet::config::{ForwardedHeader, Listener};
 use brevet::evaluator::Network;

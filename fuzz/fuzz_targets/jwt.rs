@@ -1,5 +1,5 @@
 #![no_main]
-//! No text makes the reader of foreign tokens and key sets panic.
+//! No text makes the parsers of foreign tokens and key sets panic.
 
 use brevet::proof::jwt::{KeySet, Unverified};
 use libfuzzer_sys::fuzz_target;

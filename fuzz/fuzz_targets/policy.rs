@@ -1,5 +1,5 @@
 #![no_main]
-//! No text makes the policy parser panic, and what it takes can be judged.
+//! No text makes the policy parser panic, and every accepted policy can be evaluated.
 
 use brevet::evaluator::{Context, Kind, Policies, Policy, Principal, Request, evaluate};
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,6 @@
 #![no_main]
-//! No header, path or query makes the signature reader panic, and none verifies by accident.
+//! No header, path or query makes the signature parser panic, and no signature verifies by
+//! accident.
 
 use brevet::proof::sigv4::{Incoming, Presented};
 use http::{HeaderMap, HeaderValue};

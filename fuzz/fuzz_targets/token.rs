@@ -1,5 +1,6 @@
 #![no_main]
-//! No text opens as a session token or an authorization message, and no bytes unpack to more than they may.
+//! No text opens as a session token or an authorization message, and nothing unpacks to more than
+//! the limit.
 
 use std::sync::LazyLock;
 

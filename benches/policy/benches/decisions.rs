@@ -1,5 +1,5 @@
-//! One decision, beside Cedar on an equivalent policy set and request, in one run:
-//! `cargo bench --manifest-path benches/policy/Cargo.toml`
+//! Compares one decision with Cedar on an equivalent policy set and request, in one run. Run with
+//! `cargo bench --manifest-path benches/policy/Cargo.toml`.
 
 use std::fmt::Write;
 use std::hint::black_box;
@@ -67,7 +67,7 @@ fn trust(c: &mut Criterion) {
     c.bench_function("trust policy: cedar", |b| b.iter(|| cedar.decide()));
 }
 
-/// Statements with conditions on one service; the last one allows.
+/// Statements with conditions on actions of one service, of which only the last allows the request.
 fn relevant(n: usize) -> (Vec<String>, String) {
     let mut cedar = String::new();
     let statements = (0..n).map(|i| {
@@ -115,7 +115,7 @@ fn identity(c: &mut Criterion) {
         b.iter(|| allowed(black_box(&fifty)))
     });
 
-    // 950 that speak of other actions, of other services and of this one, before the fifty.
+    // Before the fifty statements, 950 for other actions, of other services and of this one.
     let others = (0..950).map(|i| {
         let action = if i % 2 == 0 {
             format!("service{i}:Act*")
@@ -126,7 +126,7 @@ fn identity(c: &mut Criterion) {
     });
     let thousand = compile(&others.chain(statements).collect::<Vec<_>>());
     assert!(allowed(&thousand));
-    c.bench_function("1,000 statements, 950 of other actions: brevet", |b| {
+    c.bench_function("1,000 statements, 950 for other actions: brevet", |b| {
         b.iter(|| allowed(black_box(&thousand)))
     });
 
