@@ -55,7 +55,7 @@ const HANDSHAKES: (usize, usize) = (8, 1_024);
 pub struct Bounds {
     /// The number of open connections.
     pub connections: usize,
-    /// The number of calls in flight.
+    /// How many calls are being served, or wait for their bodies.
     pub calls: usize,
     /// The number of bytes that requests and answers hold.
     pub bytes: usize,
@@ -109,13 +109,11 @@ pub struct Admission {
     revocations: Account,
     bytes: Account,
     handshakes: Account,
-    /// The share of one source.
     share: Bounds,
     sources: Arc<Sources>,
     /// Connections without an authenticated caller, oldest first. Entries that have closed or been
     /// authenticated since are skipped.
     newcomers: Mutex<VecDeque<Weak<Connection>>>,
-    /// Connections with an authenticated caller.
     proven: Mutex<VecDeque<Weak<Connection>>>,
     /// Connections in their TLS handshake, oldest first.
     shaking: Mutex<VecDeque<Weak<Connection>>>,
@@ -288,7 +286,7 @@ impl Admission {
         }
     }
 
-    /// The number of calls in flight.
+    /// How many calls are being served, or wait for their bodies.
     pub fn calls_in_flight(&self) -> usize {
         self.calls.used.load(Ordering::Relaxed)
     }

@@ -33,7 +33,7 @@ pub enum Shown {
     Signature(Box<Presented>),
     /// A token of an OpenID Connect provider.
     WebIdentity {
-        /// The token as it was received.
+        /// The token in compact form, whose signature has not been checked.
         token: Secret<String>,
         /// The account of the requested role, whose provider must vouch for the token.
         account: AccountId,
@@ -59,7 +59,7 @@ impl Evidence {
 }
 
 impl Shown {
-    /// The kind of this proof.
+    /// Tells which kind of proof this is, so that it can be compared with an operation's `PROOF`.
     pub fn proof(&self) -> Proof {
         match self {
             Self::Signature(_) => Proof::Signature,

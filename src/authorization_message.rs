@@ -109,7 +109,7 @@ impl Message {
         }
     }
 
-    /// Seals the message.
+    /// Seals the message into the text that an AccessDenied error contains.
     ///
     /// # Errors
     /// [`Error`] if there are no random bytes or no current key.
@@ -174,7 +174,7 @@ impl Message {
         Ok(best)
     }
 
-    /// Opens a message.
+    /// Opens the text of an AccessDenied error.
     ///
     /// # Errors
     /// [`Error::InvalidAuthorizationMessage`] for any reason.
@@ -371,7 +371,8 @@ pub struct Told {
     pub of_resource: bool,
     /// A sentence if the resource does not exist, for readers who may know that.
     pub missing: Option<String>,
-    /// Whether the directory has changed since.
+    /// Whether the directory has changed since the refusal, so that the explanation may differ from
+    /// the reason at that time.
     pub changed: bool,
 }
 

@@ -26,7 +26,7 @@ use crate::tokens::Tokens;
 
 /// The state that all operations share.
 pub struct Broker {
-    /// The current snapshot of the directory.
+    /// The current snapshot of the directory, which is replaced as a whole when something changes.
     pub directory: ArcSwap<Directory>,
     /// The keyring, and a cache of opened session tokens.
     pub tokens: Tokens,
@@ -38,33 +38,34 @@ pub struct Broker {
     pub issuer: Option<String>,
     /// The keys of OpenID Connect providers.
     pub providers: Arc<Providers>,
-    /// The records of live sessions.
+    /// The records of live sessions, for listing them. No decision depends on these.
     pub sessions: Sessions,
     /// The key that seals the secrets of the directory.
     pub master_key: ArcSwapOption<MasterKey>,
     /// Whether the directory can be changed through the API. Otherwise it is managed in a file.
     pub directory_is_in_the_store: bool,
-    /// The durable store.
+    /// The SQL store with everything that must not be lost.
     pub store: Store,
     /// Records when long-term keys were last used.
     pub key_use: KeyUse,
     /// The signatures that were used, if each may be used only once.
     pub single_use: Option<SingleUse>,
-    /// The revocations in force.
+    /// The revocations that are in force on this node, against which every session is checked.
     pub revocations: Revocations,
     /// How much of the store's change feed is in force on this node.
     pub feed: Feed,
     /// A runtime on a thread of its own for urgent calls, so that other calls cannot delay them.
     pub urgent: Handle,
-    /// The audit log.
+    /// The audit log, in which each call is recorded before it is answered.
     pub audit: Audit,
     /// The clock, which never goes back.
     pub clock: Arc<HighWaterClock>,
     /// The source of random bytes; tests use one with a seed.
     pub entropy: Arc<dyn Entropy>,
-    /// The metrics for monitoring.
+    /// The counters and gauges that are exposed to monitoring.
     pub metrics: Arc<Metrics>,
-    /// The rules for signatures.
+    /// The accepted regions, the permitted difference of clocks, and the actions that may be
+    /// presigned.
     pub rules: Rules,
     /// The names by which clients call this broker. A request signed for another host is refused.
     pub names: ArcSwap<HostNames>,

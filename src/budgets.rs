@@ -37,7 +37,7 @@ pub struct BudgetLimits {
 }
 
 impl BudgetLimits {
-    /// No limits.
+    /// Limits that never refuse a call or session.
     pub const OFF: Self = Self {
         principal_calls: None,
         principal_reads: None,
@@ -83,13 +83,13 @@ const MIN_REPEATS: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
 pub struct Counted<'a> {
     /// The unique id of the user or role.
     pub principal: &'a str,
-    /// The principal's account.
+    /// The 12-digit id of the principal's account.
     pub account: &'a str,
     /// The call's signature; `None` if a token authenticates the caller.
     pub signature: Option<&'a [u8]>,
 }
 
-/// A budget that was exceeded.
+/// The limit because of which a call or session was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exceeded {
     /// `[budgets.principal] calls_per_second`.
@@ -151,7 +151,7 @@ pub fn source(ip: IpAddr) -> Source {
 pub struct Unsent {
     budget: Exceeded,
     key: Box<[u8]>,
-    /// The number of calls.
+    /// How many calls have not been reported.
     pub calls: u64,
 }
 

@@ -24,7 +24,7 @@ pub struct Caller {
     pub effective: Effective,
 }
 
-/// An authenticated principal.
+/// An authenticated principal, with its current entry in the directory and its session.
 pub enum Identity {
     /// A user with a long-term access key.
     User(Arc<User>),
@@ -32,21 +32,21 @@ pub enum Identity {
     UserSession {
         /// The user's current entry in the directory.
         user: Arc<User>,
-        /// The opened session token.
+        /// The claims and limits of the session token that the caller sent.
         session: Arc<OpenedSession>,
     },
     /// A session of a role that still exists.
     RoleSession {
         /// The role's current entry in the directory.
         role: Arc<Role>,
-        /// The opened session token.
+        /// The claims and limits of the session token that the caller sent.
         session: Arc<OpenedSession>,
     },
     /// A federated user, for whom a user called GetFederationToken.
     FederatedUser {
         /// The current directory entry of the user that called GetFederationToken.
         user: Arc<User>,
-        /// The opened session token.
+        /// The claims and limits of the session token that the caller sent.
         session: Arc<OpenedSession>,
     },
     /// A caller with a token of an external identity provider.
@@ -178,12 +178,12 @@ impl Caller {
         }
     }
 
-    /// The caller's identity policies.
+    /// The identity policies of the user, with those of its groups, or of the role.
     pub fn policies(&self) -> &[Arc<Policy>] {
         &self.effective.identity
     }
 
-    /// The caller's permissions boundary.
+    /// The permissions boundary of the user or role, if it has one.
     pub fn boundary(&self) -> Option<&Policy> {
         self.effective.boundary.as_deref()
     }

@@ -27,7 +27,7 @@ pub struct ClockMark {
 }
 
 impl ClockMark {
-    /// The highest time seen.
+    /// The mark as a timestamp.
     pub fn time(self) -> Timestamp {
         Timestamp::from_millis(self.milliseconds)
     }
@@ -61,7 +61,7 @@ impl ClockMarkFile {
     }
 
     #[cfg(any(test, feature = "internals"))]
-    /// The path of the file.
+    /// Where the file is, for tests.
     pub fn path(&self) -> &Path {
         &self.path
     }

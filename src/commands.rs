@@ -44,7 +44,7 @@ pub use secrets::{Secrets, open_all};
 /// A requested change. What IAM generates itself (ids, dates, paths) may be left empty.
 #[derive(Debug)]
 pub enum Command {
-    /// Creates a resource.
+    /// Creates a resource, whose name must not be in use.
     Create(Resource),
     #[cfg_attr(
         not(any(test, feature = "internals")),
@@ -87,7 +87,7 @@ pub struct CommandContext<'a> {
     pub master_key: &'a MasterKey,
     /// Source of the random bytes of new ids.
     pub entropy: &'a dyn Entropy,
-    /// The time of the change.
+    /// The time at which the change is dated.
     pub now: Timestamp,
     /// The issuer of this broker's own tokens, if it issues any. No identity provider may have that
     /// URL.

@@ -187,7 +187,7 @@ impl Directory {
         Ok(())
     }
 
-    /// The user with this ARN.
+    /// Looks up a user by its whole ARN, with the path.
     pub fn user(&self, arn: &str) -> Option<&Arc<User>> {
         self.users.get(arn)
     }
@@ -197,7 +197,7 @@ impl Directory {
         self.user_names.get(account, name)
     }
 
-    /// The role with this ARN.
+    /// Looks up a role by its whole ARN, with the path.
     pub fn role(&self, arn: &str) -> Option<&Arc<Role>> {
         self.roles.get(arn)
     }
@@ -260,7 +260,7 @@ impl Directory {
         self.keys.values()
     }
 
-    /// The MFA device with this serial number.
+    /// Looks up an MFA device by its serial number, which is an ARN for virtual devices.
     pub fn mfa_device(&self, serial_number: &str) -> Option<&Arc<MfaDevice>> {
         self.mfa_devices.get(serial_number)
     }

@@ -25,7 +25,7 @@ pub struct FederatedIdentity {
     pub account: AccountId,
     /// The provider's URL, by which its tokens name it.
     pub issuer: Box<str>,
-    /// The subject of the token.
+    /// The user or workload for which the provider vouches, as the provider names it.
     pub subject: String,
     /// The client to which the token was issued.
     pub audience: String,
@@ -50,11 +50,11 @@ pub struct FederatedIdentity {
 /// What a token requests for the session that is made from it.
 #[derive(Debug, Default)]
 pub struct Asked {
-    /// The session tags.
+    /// Session tags, which the role's trust policy must allow with `sts:TagSession`.
     pub tags: Vec<Tag>,
     /// The keys of the tags that are inherited by later sessions.
     pub transitive_tag_keys: Vec<String>,
-    /// The source identity of the session.
+    /// The source identity, which the role's trust policy must allow with `sts:SetSourceIdentity`.
     pub source_identity: Option<SourceIdentity>,
 }
 
@@ -63,7 +63,7 @@ pub struct Asked {
 pub struct Once {
     /// The token's own id, unique among the tokens of its issuer.
     pub id: String,
-    /// When the token was issued.
+    /// The token's `iat`, which dates its use in the store.
     pub issued_at: Timestamp,
     /// When the token expires, so that it need not be remembered.
     pub expires_at: Timestamp,

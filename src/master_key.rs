@@ -197,7 +197,7 @@ impl MasterKey {
         self.ids().collect::<Vec<_>>().join(",")
     }
 
-    /// Whether there is a key with this id.
+    /// Whether the file contains the key with this id.
     pub fn holds(&self, id: &str) -> bool {
         self.keys.iter().any(|k| k.id == id)
     }
@@ -218,7 +218,7 @@ impl MasterKey {
     }
 
     #[cfg(any(test, feature = "internals"))]
-    /// The number of keys.
+    /// The number of keys, including the published and the retired ones.
     pub fn count(&self) -> usize {
         self.keys.len()
     }

@@ -69,7 +69,7 @@ impl Proven {
 
 /// Why a code was not accepted.
 pub struct Refused {
-    /// The error for the caller.
+    /// What the caller is told.
     pub error: Error,
     /// The outcome in the audit record: `wrong`, `spent` or `locked`.
     pub remark: Option<&'static str>,
@@ -88,7 +88,7 @@ impl<E: Into<Error>> From<E> for Refused {
 pub struct Moment {
     /// The snapshot at that instant.
     pub directory: Arc<Directory>,
-    /// The instant.
+    /// The time by which codes are checked.
     pub now: Timestamp,
 }
 

@@ -25,17 +25,17 @@ pub struct Credentials {
     pub secret_access_key: Secret<String>,
     /// The session token, which must accompany every request.
     pub session_token: Secret<String>,
-    /// When the credentials were issued.
+    /// The time of issue, cut to the whole second.
     pub issued_at: Timestamp,
-    /// When the credentials expire.
+    /// The instant from which the credentials are refused.
     pub expires_at: Timestamp,
 }
 
 /// A new session: credentials for the caller and a record for the broker.
 pub struct Session {
-    /// The credentials for the caller.
+    /// Credentials that are returned to the caller and kept nowhere.
     pub credentials: Credentials,
-    /// The record for the broker.
+    /// The entry for the list of live sessions, without any secret.
     pub record: SessionRecord,
     /// The `UserId`: `AROA…:SESSION`, `ACCOUNT:NAME` or `AIDA…`.
     pub user_id: String,

@@ -47,7 +47,7 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Reply<T> {
     /// The id of the call in its answer, in the audit log and in log messages.
     pub request_id: String,
-    /// The result of the call.
+    /// The operation's output, or the error for the caller.
     pub result: Result<T, Error>,
 }
 

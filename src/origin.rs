@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::admission::{Call, Shed};
 
-/// The origin of a request.
+/// What a connection and the headers say about the sender of a request.
 #[derive(Debug, Clone)]
 pub struct Origin {
     /// The client's address: that of the peer, or the one that a trusted proxy reports (`[listen]

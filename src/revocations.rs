@@ -41,7 +41,6 @@ pub enum Selector {
     SigningKey,
 }
 
-/// The number of kinds.
 const KINDS: usize = 9;
 
 /// The value for [`Selector::ProviderSubject`], which is unambiguous because an ARN contains no
@@ -152,7 +151,7 @@ const SHARDS: usize = 16;
 
 type Shard = RwLock<HashMap<[u8; 16], Mark>>;
 
-/// All revocations in force.
+/// Answers for every call whether a session was revoked. Reading takes a short lock on one shard.
 #[derive(Default)]
 pub struct Revocations {
     kinds: [[Shard; SHARDS]; KINDS],

@@ -24,11 +24,11 @@ pub const WITHOUT_SIGNING_KEY: &str = "the keyring's current key was revoked, so
                                    file that `brevet keyring revoke` or `brevet keyring rotate` has written since then";
 /// An opened session token, and what follows from it alone.
 pub struct OpenedSession {
-    /// The claims of the token.
+    /// What the token says about the session.
     pub claims: Claims,
     /// The session policies and tags.
     pub limits: Limits,
-    /// The account of the principal.
+    /// The account of the role or user.
     pub account: AccountId,
     /// The ARN: `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`, `…:federated-user/NAME`, or the
     /// user's ARN.

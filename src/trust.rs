@@ -47,7 +47,7 @@ impl Grant<'_> {
         }
     }
 
-    /// The account of the principal.
+    /// The account of the role or user to which the session will belong.
     pub fn account(&self) -> AccountId {
         match &self.to {
             Bearer::Role(role) => role.account,

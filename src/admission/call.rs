@@ -112,7 +112,6 @@ pub struct Call {
     /// The principal that was authenticated on the connection, or for the proxy's client, when the
     /// call arrived.
     pub(super) principal: Option<Arc<Holdings>>,
-    /// The address of the source.
     pub(super) address: Source,
     pub(super) rank: Rank,
     pub(super) is_counted: AtomicBool,

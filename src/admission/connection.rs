@@ -30,11 +30,9 @@ pub struct Connection {
     pub(super) number: u64,
     /// The source of the connection; `None` for a trusted proxy.
     pub(super) source: Option<Arc<Holdings>>,
-    /// The principal that was authenticated on the connection.
     pub(super) principal: OnceLock<Arc<Holdings>>,
     pub(super) proven: AtomicBool,
     pub(super) is_shaking: AtomicBool,
-    /// Whether the connection was asked to close.
     pub(super) asked: AtomicBool,
     /// The time of the last call, in nanoseconds since the start.
     pub(super) last_call: AtomicU64,

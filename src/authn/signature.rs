@@ -18,15 +18,15 @@ use crate::tokens::{OpenedSession, Tokens};
 
 /// The state against which a signature is checked.
 pub struct Judges<'a> {
-    /// The keys and the cache of session tokens.
+    /// Opens session tokens.
     pub tokens: &'a Tokens,
-    /// The directory's snapshot.
+    /// The snapshot in which keys, users and roles are looked up.
     pub directory: &'a Directory,
-    /// The revocations in force.
+    /// Tells whether a session was ended early.
     pub revocations: &'a Revocations,
-    /// The id of the store that they come from.
+    /// The id of this broker's store. Sessions issued under another store are refused.
     pub store_id: &'a str,
-    /// The rules for signatures.
+    /// The accepted regions and the permitted difference of clocks.
     pub rules: &'a Rules,
     /// The names by which clients call this broker.
     pub names: &'a HostNames,

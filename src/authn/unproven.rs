@@ -5,7 +5,7 @@ use crate::error::Error;
 /// The caller could not be authenticated, or no longer can be.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unproven {
-    /// The error for the caller.
+    /// What the caller is told, which may say less than `reason`.
     pub error: Error,
     /// The id of the access key that was claimed.
     pub claimed_key: Option<String>,

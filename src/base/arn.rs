@@ -21,12 +21,12 @@ impl AccountId {
         Self::parse(&format!("{number:012}"))
     }
 
-    /// The account id as a number.
+    /// The account id as a number, which drops leading zeros.
     pub fn number(self) -> u64 {
         self.0.iter().fold(0, |n, d| n * 10 + u64::from(d - b'0'))
     }
 
-    /// The account id as 12 digits.
+    /// The 12 digits, including leading zeros.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
@@ -166,7 +166,7 @@ impl RoleArn {
         &self.text
     }
 
-    /// The account that owns the role.
+    /// The owner of the role, as named in its ARN.
     pub fn account(&self) -> AccountId {
         self.account
     }

@@ -138,7 +138,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// A source of time.
+/// A source of time. Production code uses [`HighWaterClock`], and tests use [`ManualClock`].
 pub trait Clock: Send + Sync {
     /// The current time by which decisions are made.
     fn now(&self) -> Timestamp;
@@ -147,7 +147,7 @@ pub trait Clock: Send + Sync {
     fn monotonic(&self) -> Duration;
 }
 
-/// The system's wall clock.
+/// The operating system's wall clock, which can jump in both directions.
 #[derive(Debug, Default)]
 pub struct SystemClock;
 

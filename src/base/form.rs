@@ -7,7 +7,7 @@ use percent_encoding::percent_decode;
 
 use super::field::FieldError;
 
-/// The media type of a form.
+/// The media type of a form without parameters, for comparison with a `Content-Type` header.
 pub const FORM: &[u8] = b"application/x-www-form-urlencoded";
 /// The maximum number of parameters in a form.
 pub const MAX_PARAMETERS: usize = 512;

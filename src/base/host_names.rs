@@ -37,7 +37,7 @@ pub enum HostName {
 }
 
 impl HostNames {
-    /// Accepts every host.
+    /// Names that accept every host, for brokers whose names are not known.
     pub fn any() -> Self {
         Self(None)
     }

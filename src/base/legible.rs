@@ -17,7 +17,7 @@ impl fmt::Display for Legible<'_> {
     }
 }
 
-/// How text is escaped.
+/// How text is escaped, depending on where it is displayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// As one line: `\n`, `\u{1b}`.

@@ -11,7 +11,7 @@ use zeroize::Zeroize;
 pub struct Secret<T: Zeroize>(T);
 
 impl<T: Zeroize> Secret<T> {
-    /// Wraps a value.
+    /// Wraps a value. Copies that were made of it before are not wiped.
     pub fn new(value: T) -> Self {
         Self(value)
     }

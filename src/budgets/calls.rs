@@ -88,7 +88,7 @@ impl Calls {
         bucket.take(self.limit, brokers, micros(now))
     }
 
-    /// Takes back one call.
+    /// Takes back one call, for a caller that turns out to be counted elsewhere.
     pub fn give_back(&self, key: &[u8]) {
         let key = bounded(key);
         let shard = &mut *self.shard(&key);

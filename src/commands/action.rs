@@ -4,7 +4,6 @@
 
 use crate::directory::resource::Kind;
 
-/// What a change does with a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verb {
     Create,

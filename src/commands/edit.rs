@@ -40,7 +40,7 @@ pub enum Edit {
     DeletePermissionsBoundary,
     /// Sets tags; the value of an existing key is replaced.
     Tag(Vec<(String, String)>),
-    /// Remove tags, by key.
+    /// Removes tags, given by key.
     Untag(Vec<String>),
     /// Adds a user to a group.
     AddToGroup(String),

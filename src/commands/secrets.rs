@@ -26,7 +26,7 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// The number of secrets.
+    /// The number of secrets in the store, whether or not they could be opened.
     pub fn count(&self) -> usize {
         self.opened.values().sum::<usize>()
             + self.missing.values().sum::<usize>()

@@ -49,7 +49,7 @@ pub(super) trait Declared {
         Vec::new()
     }
 
-    /// The tags, or `None` if this kind has no tags.
+    /// The tags, for changing them. `None` if this kind has no tags.
     fn tags_mut(&mut self) -> Option<&mut Vec<Tag>> {
         None
     }
@@ -72,7 +72,6 @@ pub(super) trait Declared {
         None
     }
 
-    /// Replaces the secret.
     fn set_secret(&mut self, _: SecretText) {}
 
     /// Fills in the values that IAM generates and the declaration leaves out.
@@ -89,7 +88,7 @@ pub(super) trait Declared {
         None
     }
 
-    /// Whether the resource is active.
+    /// Whether the resource may be used. Only access keys can be inactive.
     fn is_active(&self) -> bool {
         true
     }
@@ -114,7 +113,7 @@ pub(super) trait Declared {
 
 /// A policy that is part of a resource.
 pub struct PolicyOf<'a> {
-    /// What the policy is for.
+    /// What the policy is for, which decides the rules that it must keep.
     pub kind: PolicyKind,
     /// The place of the policy in the resource, such as `inline policy NAME`.
     pub place: String,
@@ -148,7 +147,7 @@ pub(super) struct Insertion<'a> {
 pub struct Defaults<'a> {
     /// Source of the random bytes of unique ids.
     pub entropy: &'a dyn Entropy,
-    /// The time of creation.
+    /// The creation date of resources that do not state one.
     pub now: Timestamp,
 }
 

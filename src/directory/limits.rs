@@ -49,7 +49,7 @@ const MAX_DESCRIPTION: usize = 1_000;
 pub enum BrokenRule {
     /// A field has an invalid value; the text says what must hold.
     Invalid(String),
-    /// A quota is exceeded.
+    /// The resource has more of something than a quota allows.
     Exceeded {
         /// The name of the quota in AWS, such as `PoliciesPerRole`.
         quota: &'static str,
@@ -86,7 +86,6 @@ impl Limits<'_> {
         self.broken.push(BrokenRule::Invalid(rule.into()));
     }
 
-    /// Checks a quota.
     pub(super) fn quota(&mut self, quota: &'static str, count: usize, most: usize) {
         if count > most {
             self.broken
@@ -153,7 +152,6 @@ impl Limits<'_> {
         self.quota(quota, size(document), most);
     }
 
-    /// Checks the length of a description.
     pub(super) fn description(&mut self, text: Option<&str>) {
         let count = text.map_or(0, |t| t.chars().count());
         if count > MAX_DESCRIPTION {
@@ -163,7 +161,6 @@ impl Limits<'_> {
         }
     }
 
-    /// Checks the number of tags.
     pub(super) fn tags(&mut self, quota: &'static str, tags: &[Tag]) {
         self.quota(quota, tags.len(), MAX_TAGS);
     }

@@ -54,7 +54,7 @@ impl fmt::Display for Kind {
 /// The name of a resource: its kind, and its ARN, access key id, serial number or account id.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name {
-    /// What kind of resource.
+    /// The kind of resource, in which the id is unique.
     pub kind: Kind,
     /// The ARN, access key id, serial number or account id, which is unique in the kind.
     pub id: String,

@@ -35,7 +35,7 @@ pub enum Named<'a> {
         account: &'a str,
         /// The role's name without its path.
         role: &'a str,
-        /// The session's name.
+        /// The name of the session, which trust policies keep next to the role's unique id.
         session: &'a str,
     },
 }

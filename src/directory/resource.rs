@@ -47,7 +47,7 @@ macro_rules! define_resources {
                 })
             }
 
-            /// The kind of the resource.
+            /// Which kind of resource this is.
             pub fn kind(&self) -> Kind {
                 match self {
                     $(Self::$variant(_) => Kind::$variant,)*
@@ -103,7 +103,7 @@ impl Resource {
         with!(self, form => text(form))
     }
 
-    /// The kind and id of the resource.
+    /// The name under which the resource is stored: its kind and its id.
     pub fn name(&self) -> Name {
         Name::new(self.kind(), with!(self, form => form.id()))
     }

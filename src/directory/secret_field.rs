@@ -17,9 +17,9 @@ pub struct SecretField<'a> {
     /// The context to which a sealed secret is bound: the kind, the id and the owner of its
     /// resource. It cannot be opened for another owner.
     pub bound_to: String,
-    /// The secret in clear, if the resource has it in clear.
+    /// The secret in clear, as files may contain it.
     pub clear: Option<&'a str>,
-    /// The sealed secret, if the resource has it sealed.
+    /// The secret sealed under the master key, as rows contain it.
     pub sealed: Option<&'a str>,
     /// Checks a secret and returns its normal form. The error is the rule that it breaks.
     pub normal: fn(&str) -> Result<Zeroizing<String>, &'static str>,
@@ -27,9 +27,9 @@ pub struct SecretField<'a> {
 
 /// A new secret for a resource.
 pub enum SecretText {
-    /// In clear.
+    /// The secret itself, which is wiped when dropped.
     Clear(Zeroizing<String>),
-    /// Sealed under the master key.
+    /// The secret sealed under the master key, in the form that a row contains.
     Sealed(String),
 }
 

@@ -62,7 +62,6 @@ impl<T: Keyed> Table<T> {
         self.0.shards.iter().flat_map(|s| s.iter()).map(|e| &e.0)
     }
 
-    /// The number of entries.
     pub fn len(&self) -> usize {
         self.0.shards.iter().map(|s| s.len()).sum()
     }

@@ -182,7 +182,6 @@ mod tests {
 
     #[test]
     fn no_id_is_made_twice() {
-        /// Says each thing twice.
         struct Stutter(std::sync::atomic::AtomicU8);
         impl Entropy for Stutter {
             fn fill(&self, buffer: &mut [u8]) -> Result<(), NoEntropy> {

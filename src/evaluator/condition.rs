@@ -25,7 +25,6 @@ pub(super) struct Condition {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Set {
-    /// No set operator.
     Plain,
     ForAll,
     ForAny,

@@ -23,7 +23,7 @@ pub struct Explanation {
     pub missing_keys: Vec<String>,
 }
 
-/// What one statement did.
+/// How one statement compares with the request, part by part.
 #[derive(Debug)]
 pub struct StatementReport {
     /// The policy and the statement's position in it.
@@ -55,7 +55,7 @@ pub struct ConditionReport {
     pub wanted: Vec<String>,
     /// The request's values, or `None` if the request does not have the key.
     pub got: Option<Vec<String>>,
-    /// Whether the condition holds.
+    /// Whether the condition holds for the request.
     pub holds: bool,
     /// A hint on how the value nearly matched, such as "differs only in case".
     #[serde(skip_serializing_if = "Option::is_none")]

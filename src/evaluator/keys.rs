@@ -17,17 +17,17 @@ use super::kind::Kind;
 /// The type of a key's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Type {
-    /// Any text.
+    /// Text, compared with the `String…` operators.
     String,
-    /// An Amazon Resource Name.
+    /// An Amazon Resource Name, compared with the `Arn…` operators.
     Arn,
-    /// `true` or `false`.
+    /// `true` or `false`, compared with `Bool`.
     Bool,
     /// A date in ISO 8601 or in seconds since 1970.
     Date,
-    /// A decimal number.
+    /// A decimal number, compared with the `Numeric…` operators.
     Numeric,
-    /// An IPv4 or IPv6 address.
+    /// An IPv4 or IPv6 address, compared with `IpAddress` and `NotIpAddress`.
     IpAddress,
 }
 
@@ -57,13 +57,13 @@ pub enum Source {
     Sts,
 }
 
-/// A documented condition key.
+/// A documented condition key, and what a request to this broker has for it.
 #[derive(Debug, Clone, Copy)]
 pub struct Key {
     /// The name as AWS writes it. A trailing `/` denotes a family of keys. A leading `:` stands in
     /// for the name of an OpenID Connect provider, and a bare `:` for any claim of its tokens.
     pub name: &'static str,
-    /// The type of its values.
+    /// The type of its values, which decides the operators that fit.
     pub r#type: Type,
     /// Whether the key may have several values.
     pub multivalued: bool,

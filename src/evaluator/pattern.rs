@@ -35,7 +35,6 @@ pub(super) struct Pattern {
 /// Which special characters a pattern has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Syntax {
-    /// `*` and `?` are wildcards.
     pub wildcards: bool,
     /// `${…}` is a variable or an escape. This holds only in documents of version 2012-10-17.
     pub variables: bool,
@@ -253,7 +252,7 @@ fn char_len(lead: u8) -> usize {
 /// wildcard never matches across a colon. The sixth part runs to the end of the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ArnPattern {
-    /// The pattern `*`.
+    /// The pattern `*`, which also matches texts that are not ARNs.
     Any,
     Parts(Box<[Pattern; 6]>),
 }

@@ -124,7 +124,7 @@ fn is_unique_id(text: &str) -> bool {
 /// How a Principal element names a user, role or session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NamedPrincipal<'a> {
-    /// By its ARN.
+    /// By the ARN of the user, role or session.
     ByArn(&'a str),
     /// By its own unique id, or by that of its role.
     ById(&'a str),

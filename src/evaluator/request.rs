@@ -9,7 +9,7 @@ use super::document::Policy;
 /// The principal that makes a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Principal<'a> {
-    /// An IAM user.
+    /// An IAM user, with a long-term key or a session of its own.
     User {
         /// The 12-digit account id.
         account: &'a str,
@@ -66,10 +66,10 @@ impl<'a> Principal<'a> {
     }
 }
 
-/// A request to decide.
+/// A request to decide: a principal wants to perform an action on a resource.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
-    /// The principal that makes the request.
+    /// The caller, as Principal elements and account rules see it.
     pub principal: Principal<'a>,
     /// The action, as `service:Name`.
     pub action: &'a str,
@@ -154,7 +154,7 @@ pub enum Source {
     Resource,
     /// A policy of [`Policies::session`], by position.
     Session(usize),
-    /// The permissions boundary.
+    /// The permissions boundary of the principal.
     Boundary,
     /// A policy of [`Policies::service_control`], by level and position.
     ServiceControl(usize, usize),
@@ -201,7 +201,7 @@ impl Decision {
         }
     }
 
-    /// Whether the request is allowed.
+    /// Whether the request may proceed. Both kinds of denial return false.
     pub fn is_allowed(&self) -> bool {
         self.outcome == Outcome::Allowed
     }

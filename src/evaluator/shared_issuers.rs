@@ -42,7 +42,7 @@ struct List {
 static LIST: LazyLock<Option<List>> =
     LazyLock::new(|| serde_json::from_str(include_str!("shared_issuers.json")).ok());
 
-/// All shared providers.
+/// All providers of the list; empty if the list cannot be read.
 pub fn shared_providers() -> &'static [SharedProvider] {
     LIST.as_ref()
         .map(|list| list.providers.as_slice())

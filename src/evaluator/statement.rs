@@ -4,7 +4,6 @@ use super::condition::Condition;
 use super::pattern::{ArnPattern, Pattern};
 use super::principals::Principals;
 
-/// A compiled statement.
 #[derive(Debug, Clone)]
 pub(super) struct Statement {
     /// The line and column at which it begins, both from 1.

@@ -51,7 +51,7 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// The authenticated caller.
+    /// The caller, authenticated against the current state.
     pub fn caller(&self) -> &Caller {
         &self.caller
     }

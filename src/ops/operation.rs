@@ -35,13 +35,14 @@ pub trait Operation: Sized + Send + 'static {
     const MUST_BE_RECORDED: bool = true;
     /// Whether the action must not wait for other calls.
     const IS_URGENT: bool = false;
-    /// The output for the caller.
+    /// What a successful call returns; each interface converts it to its wire format.
     type Output: Send + 'static;
 
     /// The parameters for the audit record, without secrets.
     fn parameters(&self) -> Option<Box<RawValue>>;
 
-    /// Runs the action.
+    /// Makes the decisions and performs the action. The caller is authenticated and counted
+    /// already.
     fn run(self, cx: &mut Context<'_>) -> impl Future<Output = Result<Self::Output, Error>> + Send;
 }
 

@@ -17,11 +17,11 @@ use crate::error::Error;
 use crate::metrics;
 use crate::origin::Origin;
 
-/// A refusal that was recorded.
+/// The answer to a call that was refused and recorded.
 pub struct Refusal {
     /// The id of the call in its answer, in the audit log and in log messages.
     pub request_id: String,
-    /// The error for the caller.
+    /// What the caller is told.
     pub error: Error,
 }
 

@@ -43,7 +43,7 @@ pub const ADMINISTRATION: &[&str] = &[
     PreviewRevocation::NAME,
 ];
 
-/// The error for an action that is not supported.
+/// The error for an action that AWS has but this version does not support, or that does not exist.
 pub fn unanswered(action: &str, version: &str) -> Error {
     match ACTIONS
         .iter()

@@ -1,6 +1,6 @@
 //! The services whose actions a request can call.
 
-/// A service with actions.
+/// The services that share the broker's endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Service {
     /// AWS's Security Token Service.

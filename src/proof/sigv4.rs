@@ -55,7 +55,7 @@ pub struct Incoming<'a> {
     pub path: &'a str,
     /// The decoded parameters of the query in the order in which they were sent.
     pub query: &'a [(String, String)],
-    /// All headers of the request.
+    /// All headers of the request, of which SignedHeaders names those that are covered.
     pub headers: &'a HeaderMap,
     /// The name by which the client called this server: `Host` or `:authority`.
     pub host: &'a str,
@@ -64,7 +64,7 @@ pub struct Incoming<'a> {
     pub payload_sha256: [u8; 32],
 }
 
-/// The rules of a verifier.
+/// The configurable rules of a verifier.
 #[derive(Debug, Clone)]
 pub struct Rules {
     /// The regions that a signature may name. If [`ANY_REGION`] is among them, all are accepted.

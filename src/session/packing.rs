@@ -31,13 +31,13 @@ pub struct Limits {
     pub policy_arns: Vec<String>,
 }
 
-/// A session tag.
+/// A session tag with the flag that makes it transitive.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct TagClaim {
     /// The tag key, which is compared without regard to case.
     #[prost(string, tag = "1")]
     pub key: String,
-    /// The tag value.
+    /// The tag value, of at most 256 characters.
     #[prost(string, tag = "2")]
     pub value: String,
     /// Whether sessions that are assumed from this one inherit the tag.

@@ -28,7 +28,7 @@ pub enum Algorithm {
     RS256,
     /// ECDSA on P-384 with SHA-384.
     ES384,
-    /// Ed25519.
+    /// Ed25519, which AWS does not offer.
     EdDSA,
 }
 
@@ -200,7 +200,7 @@ impl SigningKey {
         })
     }
 
-    /// The algorithm with which the key signs.
+    /// The only algorithm with which the key is used.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }

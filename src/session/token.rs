@@ -48,7 +48,7 @@ pub struct Claims {
     /// The name of the session; empty for a user's own session.
     #[prost(string, tag = "5")]
     pub session_name: String,
-    /// When the session was issued.
+    /// The time of issue, by the clock of the broker that issued the session.
     #[prost(int64, tag = "6")]
     pub issued_at: i64,
     /// When the session expires; it is refused from this second on.

@@ -10,7 +10,7 @@ use crate::evaluator::{Decision, Outcome, Source};
 pub struct Denied {
     /// The action, such as `sts:AssumeRole` or `sts:TagSession`.
     pub action: String,
-    /// The decision of the evaluator.
+    /// The evaluator's decision, with the statement that denied the request if one did.
     pub decision: Decision,
     /// The condition keys of the request, in lower case, with their values.
     pub keys: Vec<(String, Vec<String>)>,

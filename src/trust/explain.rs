@@ -27,7 +27,7 @@ pub struct Asked<'a> {
     pub keys: &'a [(String, Vec<String>)],
     /// The action, such as `sts:AssumeRole`.
     pub action: &'a str,
-    /// The ARN of the resource.
+    /// The ARN of the resource, such as that of the requested role.
     pub resource: &'a str,
     /// Whether to use the resource's own policy and tags. A reader from another account must not
     /// even learn whether the resource exists.

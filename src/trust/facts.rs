@@ -16,7 +16,7 @@ use crate::session::packing::TagClaim;
 /// it is present.
 pub struct Facts<'a> {
     pub(super) keys: Context<'a>,
-    /// The tags of the calling session.
+    /// The calling session's tags, some of which may be transitive.
     pub(super) session_tags: &'a [TagClaim],
 }
 
@@ -195,18 +195,13 @@ fn set_claim<'a>(keys: &mut Context<'a>, name: impl Into<Cow<'a, str>>, value: &
 
 /// The parts of a request for a session that become condition keys.
 #[derive(Default)]
+#[allow(missing_docs)]
 pub struct SessionRequest<'a> {
-    /// The value of `sts:RoleSessionName`.
     pub role_session_name: Option<&'a str>,
-    /// The value of `sts:ExternalId`.
     pub external_id: Option<&'a str>,
-    /// The value of `sts:SourceIdentity`.
     pub source_identity: Option<&'a str>,
-    /// The tags for `aws:RequestTag/…` and `aws:TagKeys`.
     pub tags: &'a [Tag],
-    /// The keys for `sts:TransitiveTagKeys`.
     pub transitive_tag_keys: &'a [String],
-    /// The value of `sts:RoleAuthorizedByIdp`.
     pub role_authorized_by_idp: Option<bool>,
 }
 

@@ -29,7 +29,7 @@ shape! {
     }
 }
 
-/// A compiled group.
+/// A compiled group, which users refer to by its folded name.
 #[derive(Debug)]
 pub(in crate::parts::directory) struct Group {
     /// `ACCOUNT/name` in lower case, by which users refer to the group.

@@ -38,7 +38,7 @@ shape! {
     }
 }
 
-/// A compiled TOTP device.
+/// A TOTP device in a snapshot, with its seed unsealed.
 #[derive(Debug)]
 pub struct MfaDevice {
     /// `arn:aws:iam::ACCOUNT:mfa/NAME`, or the serial number of a hardware device.

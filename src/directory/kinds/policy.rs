@@ -18,7 +18,7 @@ use crate::directory::{Directory, DirectoryError, fault};
 use crate::evaluator::{Kind as PolicyKind, Policy};
 
 shape! {
-    /// A managed policy with its versions.
+    /// A managed policy in the form of AWS's export.
     ManagedPolicyDetail {
         policy_name: String,
         policy_id: Option<String>,
@@ -38,7 +38,7 @@ shape! {
 }
 
 shape! {
-    /// One version of a managed policy.
+    /// A version of a managed policy, of which exactly one is the default.
     PolicyVersion {
         document: Option<Document>,
         version_id: String,

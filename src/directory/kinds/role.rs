@@ -26,7 +26,7 @@ use crate::revocations::Selector;
 use crate::session::durations;
 
 shape! {
-    /// A role with its policies.
+    /// A role in the form of AWS's export.
     RoleDetail {
         path: Option<String>,
         role_name: String,
@@ -48,7 +48,7 @@ shape! {
     }
 }
 
-/// A compiled role.
+/// A role in a snapshot, with its policies compiled.
 #[derive(Debug)]
 pub struct Role {
     /// The ARN, `arn:aws:iam::ACCOUNT:role/PATH/NAME`.

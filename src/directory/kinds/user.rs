@@ -19,7 +19,7 @@ use crate::directory::{Directory, DirectoryError};
 use crate::revocations::Selector;
 
 shape! {
-    /// A user with its groups and policies.
+    /// A user in the form of AWS's export.
     UserDetail {
         path: Option<String>,
         user_name: String,
@@ -34,7 +34,7 @@ shape! {
     }
 }
 
-/// A compiled user.
+/// A user in a snapshot, with its policies compiled.
 #[derive(Debug)]
 pub struct User {
     /// The ARN, `arn:aws:iam::ACCOUNT:user/PATH/NAME`.

@@ -45,7 +45,8 @@ struct CasePolicies {
     rcp: Option<Vec<Vec<Box<RawValue>>>>,
 }
 
-/// The kind of document with this name in a case.
+/// The kind of document that a case calls `identity`, `boundary`, `session`, `trust`, `resource`,
+/// `scp` or `rcp`.
 pub fn kind(name: &str) -> Option<Kind> {
     Some(match name {
         "identity" => Kind::Identity,
@@ -59,7 +60,6 @@ pub fn kind(name: &str) -> Option<Kind> {
     })
 }
 
-/// A test case.
 pub(super) struct Case {
     pub name: String,
     /// The expected decision; `None` accepts any.

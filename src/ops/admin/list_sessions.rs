@@ -27,7 +27,7 @@ pub struct ListSessions {
     include_revoked: bool,
 }
 
-/// The answer of ListSessions.
+/// A page of the account's sessions.
 pub struct ListSessionsOutput {
     /// The sessions of this page, ordered by expiry.
     pub sessions: Vec<SessionView>,

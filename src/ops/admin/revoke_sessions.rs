@@ -39,7 +39,7 @@ pub struct RevokeSessions {
     deactivate: bool,
 }
 
-/// The answer of RevokeSessions.
+/// What a revocation ended, and how far it has spread.
 pub struct RevokeSessionsOutput {
     /// The number of the change in the feed.
     pub sequence_number: i64,
@@ -49,7 +49,8 @@ pub struct RevokeSessionsOutput {
     pub pending: Vec<Node>,
     /// What the revocation applied to.
     pub target: Target,
-    /// Whether the access key itself was deactivated.
+    /// Whether the long-term access key is now inactive, so that no new sessions can be made with
+    /// it.
     pub access_key_deactivated: bool,
 }
 

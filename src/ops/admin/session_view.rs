@@ -8,13 +8,13 @@ use crate::sessions::SessionRecord;
 /// A session as the administrators of its account see it.
 #[derive(Debug)]
 pub struct SessionView {
-    /// The session's record.
+    /// The record as the broker that issued the session wrote it.
     pub record: SessionRecord,
     /// The ARN of the session's principal.
     pub arn: String,
     /// The chain of principals behind it, oldest first.
     pub came_from: Vec<String>,
-    /// Whether the session was revoked.
+    /// Whether a revocation on this node ended the session.
     pub revoked: bool,
 }
 

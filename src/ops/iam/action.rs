@@ -27,7 +27,7 @@ pub trait Action: DeserializeOwned + Send + 'static {
     /// The output in the form of AWS's model.
     type Output: Serialize;
 
-    /// Runs the action.
+    /// Authorizes the call and performs it.
     fn run(self, cx: &mut Context<'_>) -> impl Future<Output = Result<Self::Output, Error>> + Send;
 }
 
@@ -81,16 +81,16 @@ pub(super) fn permission<A: Action>() -> String {
 
 /// The resource on which an action is authorized.
 pub(super) struct Resource<'a> {
-    /// The ARN of the resource, or `*`.
+    /// The ARN for `Resource` elements, or `*` if the action concerns no particular resource.
     pub arn: &'a str,
-    /// The resource's current tags.
+    /// The tags for `aws:ResourceTag/…`.
     pub tags: &'a [Tag],
-    /// The tags in the request.
+    /// The tags for `aws:RequestTag/…` and `aws:TagKeys`.
     pub requested_tags: &'a [Tag],
 }
 
 impl<'a> Resource<'a> {
-    /// An existing resource with its tags.
+    /// An existing resource, for a request without tags.
     pub fn new(arn: &'a str, tags: &'a [Tag]) -> Self {
         Self {
             arn,
@@ -99,7 +99,7 @@ impl<'a> Resource<'a> {
         }
     }
 
-    /// No particular resource.
+    /// The resource `*`, for actions that concern no particular one.
     pub fn any() -> Self {
         Self::new("*", &[])
     }

@@ -12,7 +12,7 @@ pub trait Visitor {
     /// The result of the visit.
     type Output;
 
-    /// Visits the action `A`.
+    /// Called with the type of the action that was found.
     fn visit<A: Action>(self) -> Self::Output;
 }
 

@@ -33,28 +33,18 @@ const MAX_CHAIN: usize = 10;
 
 /// The parameters as the caller sent them, not checked yet. AWS documents the fields.
 #[derive(Default)]
+#[allow(missing_docs)]
 pub struct AssumeRoleInput {
-    /// The parameter `RoleArn`, which is required.
     pub role_arn: Option<String>,
-    /// The parameter `RoleSessionName`, which is required.
     pub role_session_name: Option<String>,
-    /// Managed session policies.
     pub policy_arns: Vec<String>,
-    /// The inline session policy.
     pub policy: Option<String>,
-    /// In seconds.
     pub duration_seconds: Option<i64>,
-    /// Session tags.
     pub tags: Vec<Tag>,
-    /// Those of them that are inherited.
     pub transitive_tag_keys: Vec<String>,
-    /// Of a third party.
     pub external_id: Option<String>,
-    /// An MFA device.
     pub serial_number: Option<String>,
-    /// Its code.
     pub token_code: Option<String>,
-    /// Who stands behind the chain.
     pub source_identity: Option<String>,
     /// Whether contexts of a trusted provider were passed.
     pub provided_contexts: bool,
@@ -74,9 +64,9 @@ pub struct AssumeRole {
     source_identity: Option<SourceIdentity>,
 }
 
-/// The answer of AssumeRole.
+/// The session that AssumeRole issued.
 pub struct AssumeRoleOutput {
-    /// The credentials of the new session.
+    /// The temporary credentials, which are returned only here.
     pub credentials: Credentials,
     /// The role's unique id and the session's name, `AROA…:SESSION`.
     pub assumed_role_id: String,

@@ -24,29 +24,24 @@ use crate::session::durations;
 
 /// The parameters as the caller sent them, not checked yet. AWS documents the fields.
 #[derive(Default)]
+#[allow(missing_docs)]
 pub struct AssumeRoleWithWebIdentityInput {
-    /// The parameter `RoleArn`, which is required.
     pub role_arn: Option<String>,
-    /// The parameter `RoleSessionName`, which is required.
     pub role_session_name: Option<String>,
-    /// The parameter `WebIdentityToken`, which is required.
     pub web_identity_token: Option<String>,
     /// The provider of an OAuth 2.0 access token, which is refused.
     pub provider_id: Option<String>,
-    /// Managed session policies.
     pub policy_arns: Vec<String>,
-    /// The inline session policy.
     pub policy: Option<String>,
-    /// In seconds.
     pub duration_seconds: Option<i64>,
 }
 
 /// The checked request without its token, which is the evidence.
 pub struct AssumeRoleWithWebIdentity(FederatedSession);
 
-/// The answer of AssumeRoleWithWebIdentity.
+/// The session that AssumeRoleWithWebIdentity issued, and what was read from the token.
 pub struct AssumeRoleWithWebIdentityOutput {
-    /// The credentials of the new session.
+    /// The temporary credentials, which are returned only here.
     pub credentials: Credentials,
     /// The role's unique id and the session's name, `AROA…:SESSION`.
     pub assumed_role_id: String,

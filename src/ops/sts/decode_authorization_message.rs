@@ -20,9 +20,9 @@ pub struct DecodeAuthorizationMessage {
     encoded_message: String,
 }
 
-/// The answer of DecodeAuthorizationMessage.
+/// The explanation of a refusal.
 pub struct DecodeAuthorizationMessageOutput {
-    /// The decoded message as a JSON document.
+    /// AWS's JSON document about the refusal, with an additional member `explanation`.
     pub decoded_message: String,
 }
 

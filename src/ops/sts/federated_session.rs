@@ -25,12 +25,10 @@ pub(super) struct FederatedSession {
     pub(super) duration: Option<Duration>,
 }
 
-/// The session that was issued.
 pub(super) struct Made {
     pub(super) session: mint::Session,
     /// The size of the packed session policies and tags, in percent of the limit.
     pub(super) packed_policy_size: u64,
-    /// The account of the role.
     pub(super) account: AccountId,
 }
 

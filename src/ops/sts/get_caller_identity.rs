@@ -11,7 +11,7 @@ use crate::ops::operation::{OpenTo, Operation};
 /// The request of GetCallerIdentity, which has no parameters.
 pub struct GetCallerIdentity;
 
-/// The answer of GetCallerIdentity.
+/// The identity to which the credentials belong.
 pub struct GetCallerIdentityOutput {
     /// The caller's unique id: `AIDA…`, `AROA…:SESSION` or `ACCOUNT:NAME`.
     pub user_id: String,

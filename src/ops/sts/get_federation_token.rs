@@ -25,16 +25,12 @@ use crate::trust::{self, SessionRequest};
 
 /// The parameters as the caller sent them, not checked yet. AWS documents the fields.
 #[derive(Default)]
+#[allow(missing_docs)]
 pub struct GetFederationTokenInput {
-    /// The parameter `Name`, which is required.
     pub name: Option<String>,
-    /// The inline session policy.
     pub policy: Option<String>,
-    /// Managed session policies.
     pub policy_arns: Vec<String>,
-    /// In seconds.
     pub duration_seconds: Option<i64>,
-    /// Session tags.
     pub tags: Vec<Tag>,
 }
 
@@ -47,9 +43,9 @@ pub struct GetFederationToken {
     tags: Vec<Tag>,
 }
 
-/// The answer of GetFederationToken.
+/// The session that GetFederationToken issued.
 pub struct GetFederationTokenOutput {
-    /// The credentials of the new session.
+    /// The temporary credentials, which are returned only here.
     pub credentials: Credentials,
     /// The id of the federated user, `ACCOUNT:NAME`.
     pub federated_user_id: String,

@@ -23,9 +23,9 @@ pub struct GetSessionToken {
     mfa: Option<Code>,
 }
 
-/// The answer of GetSessionToken.
+/// The session that GetSessionToken issued.
 pub struct GetSessionTokenOutput {
-    /// The credentials of the new session.
+    /// The temporary credentials, which are returned only here.
     pub credentials: Credentials,
 }
 

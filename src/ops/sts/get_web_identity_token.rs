@@ -53,11 +53,11 @@ pub struct GetWebIdentityToken {
     tags: Vec<Tag>,
 }
 
-/// The answer of GetWebIdentityToken.
+/// The token that GetWebIdentityToken issued.
 pub struct GetWebIdentityTokenOutput {
     /// The signed JSON Web Token.
     pub web_identity_token: Secret<String>,
-    /// When the token expires.
+    /// The token's `exp`.
     pub expiration: Timestamp,
 }
 

@@ -76,7 +76,7 @@ impl KeySet {
         Ok(Self(keys))
     }
 
-    /// The key with this id.
+    /// Looks up a usable key by its `kid`.
     pub fn get(&self, id: &str) -> Option<&Key> {
         self.0.get(id)
     }

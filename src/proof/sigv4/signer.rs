@@ -14,7 +14,7 @@ use crate::base::digest::hex;
 pub struct Signer<'a> {
     /// The id of the access key, `AKIA…` or `ASIA…`.
     pub access_key_id: &'a str,
-    /// The secret of the access key.
+    /// The secret from which the signing key is derived.
     pub secret_access_key: &'a [u8],
     /// The session token, for temporary credentials.
     pub session_token: Option<&'a str>,

@@ -14,7 +14,7 @@ use crate::ops::iam::page::{PageEnd, PageRequest};
 use crate::ops::iam::target::Target;
 use crate::store::Stored;
 
-/// Lists a user's devices.
+/// ListMFADevices: the devices of one user, page by page.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ListMfaDevices {
@@ -70,7 +70,7 @@ impl Action for ListMfaDevices {
     }
 }
 
-/// Lists the virtual devices of the account.
+/// ListVirtualMFADevices: the virtual devices of the account, page by page.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ListVirtualMfaDevices {
