@@ -505,7 +505,7 @@ mod tests {
             (("111122223333", Some("444455556666")), 0)
         );
         assert!(Message::open(&long, &keyring).unwrap().keys.len() > 5);
-        // Session policies ride along, and come back.
+        // Session policies are included, and can be read again.
         let cut = Message {
             limits: vec![9; 700],
             ..message(1)
@@ -559,7 +559,7 @@ mod tests {
                 kept.len()
             );
         }
-        // What packs well is kept to a stated length, and can be opened.
+        // A text that packs well keeps to the limit and can be opened.
         let same = |n: usize| (format!("aws:requesttag/{n}"), vec!["x".repeat(256)]);
         let sealed = seal(Message {
             keys: (0..5_000).map(same).collect(),

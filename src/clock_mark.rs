@@ -178,7 +178,7 @@ mod tests {
             (accepted.time(), accepted.accepted, accepted.sequence),
             (at(50), 1, 7)
         );
-        // A broker that has not noticed yet does not undo it.
+        // A broker that has not noticed the confirmation yet does not undo it.
         assert_eq!(file.raise(at(200), 0).unwrap(), accepted);
         assert_eq!(file.load().unwrap(), Some(accepted));
         assert_eq!(

@@ -396,9 +396,9 @@ mod tests {
                 .to_string()
                 .contains(&old_id)
         );
-        // As the first version sealed: without an id.
+        // A text of the first format version, without an id.
         assert!(alone.open("a", after.split_once(':').unwrap().1).is_ok());
-        // An old file opens what it sealed, beside the keys of today.
+        // The keys of an old file open what they sealed, in addition to the current keys.
         let old = alone.with_keys_of(MasterKey::load(&path).unwrap()).unwrap();
         assert!(old.id() != old_id && old.holds(&old_id) && old.open("a", &before).is_ok());
         assert_eq!((old.ids().count(), old.next_id()), (2, None));

@@ -257,10 +257,10 @@ mod tests {
         }
     }
 
-    /// Whoever awaits the store in another way goes on with a snapshot and a caller of before.
+    /// Code that waits for the store in another way continues with an outdated snapshot and caller.
     #[test]
     fn operations_wait_for_the_store_by_the_context_alone() {
-        // They answer at once; or what was decided is done, and only spreads.
+        // These return at once, or the decision is already carried out and is only being spread.
         const FREE: [&str; 5] = [
             "id",
             "is_shared",

@@ -266,7 +266,7 @@ mod tests {
         assert!(revocations.is_revoked(&[other, role], 6, 1_000_000));
         assert!(!revocations.is_revoked(&[other, role], 7, 0));
         assert!(!revocations.is_revoked(&[other], 6, 0));
-        // A later, weaker mark takes nothing back.
+        // A later, weaker mark does not undo the earlier one.
         revocations.mark(&role, mark(3, 500));
         assert!(revocations.is_revoked(&[role], 6, 1_000));
         assert!(

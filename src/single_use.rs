@@ -106,7 +106,7 @@ mod tests {
         assert_eq!(used.claim([1; 16], at(900), at(0)), Ok(()));
         assert_eq!(used.claim([1; 16], at(900), at(900)), Err(Refused::Used));
         assert_eq!(used.claim([2; 16], at(900), at(0)), Ok(()));
-        // What brought nothing may come again.
+        // A signature whose call failed may be used again.
         used.release(&[1; 16]);
         assert_eq!(used.claim([1; 16], at(900), at(0)), Ok(()));
         used.sweep(at(901));
@@ -125,7 +125,7 @@ mod tests {
             Err(Refused::Used),
             "and what was used is known"
         );
-        // Whatever has run out makes room.
+        // Expired signatures make room.
         assert_eq!(used.claim([9; 16], at(2_000), at(902)), Ok(()));
         assert_eq!(used.used().until.len(), 2);
     }

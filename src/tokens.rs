@@ -303,7 +303,7 @@ mod tests {
     use crate::base::entropy::SystemEntropy;
     use crate::session::packing::TagClaim;
 
-    /// A token of a session with so many bytes of tags.
+    /// A token of a session whose tags have this many bytes.
     fn token(keyring: &Keyring, n: u8, bytes: usize) -> String {
         let tags = vec![TagClaim {
             key: "k".into(),

@@ -21,7 +21,8 @@ fn ip(n: u8) -> IpAddr {
     [127, 0, 0, n].into()
 }
 
-/// As many calls on one connection as there is room for, and why there were no more.
+/// Makes calls on one connection until one is turned away. Returns the calls, and why there were no
+/// more.
 fn fill(connection: &Arc<Connection>, header_bytes: usize) -> (Vec<Arc<Call>>, Shed) {
     let mut calls = Vec::new();
     loop {
@@ -57,7 +58,7 @@ fn no_source_holds_more_than_a_quarter() {
     let other = admission.connect(Some(ip(2))).unwrap();
     let (calls, shed) = fill(&connections[0], 0);
     assert_eq!((calls.len(), shed), (20, Shed::Source));
-    // All connections of the address, and also after it has proven somebody.
+    // This covers all connections of the address, also after a caller was authenticated.
     calls[0].prove("alice", [1; 32]);
     assert_eq!(
         connections[1].call(ip(1), 0, Purpose::Call).err(),
@@ -79,7 +80,7 @@ fn no_source_holds_more_than_a_quarter() {
     assert!(other.call(ip(2), 2 * MIB, Purpose::Call).is_ok());
     drop((calls, refusals, connections, other));
     assert!(is_empty(&admission));
-    // An IPv6 network of 64 bits is one source.
+    // An IPv6 network with a 64-bit prefix is one source.
     let of = |text: &str| admission.connect(Some(text.parse().unwrap()));
     let connections: Vec<_> = (0..10)
         .map(|n| of(&format!("2001:db8:1:2::{n}")).unwrap())
@@ -137,7 +138,8 @@ fn behind_a_trusted_proxy_the_client_is_the_source() {
     };
     let (one, two, three) = (of(1), of(2), of(3));
     assert_eq!([one.len(), two.len(), three.len()], [20, 20, 20]);
-    // A client that has proven somebody is known on every connection of the proxy, and it alone.
+    // A client that was authenticated is known on every connection of the proxy, and no other
+    // client is.
     assert!(proxy[0].call(ip(7), 0, Purpose::Call).is_err());
     drop(three);
     proxy[0]
@@ -202,12 +204,12 @@ fn what_waits_in_buffers_is_charged_beyond_a_connections_own_share() {
     connection.taken(90_000);
     assert!(connection.settle(0) && held() == 12_288);
     assert!(connection.settle(200_000) && held() == 212_992);
-    // No more than the source's share: nothing is read until there is room again.
+    // At most the source's share: nothing more is read until there is capacity again.
     connection.buffered(17 * MIB);
     assert!(!connection.settle(0));
     connection.taken(17 * MIB);
     assert!(connection.settle(0) && held() == 12_288);
-    // Bodies that were given up leave nothing behind.
+    // Abandoned bodies do not stay charged.
     connection.body_ends();
     assert_eq!(held(), 12_288);
     connection.body_ends();
@@ -238,10 +240,10 @@ fn header_blocks_of_a_source_are_unpacked_at_its_pace_until_somebody_is_proven()
         "nobody else waits"
     );
     assert!(one.may_unpack_at(&source, at(1.5)));
-    // What was not used in a quiet hour is not saved up beyond a second's worth.
+    // What was not used in a quiet hour is saved up for one second's worth only.
     one.unpacked_at(&source, 400_000, at(3_600.0));
     assert!(!one.may_unpack_at(&source, at(3_600.0)));
-    // A trusted proxy is no source itself.
+    // A trusted proxy does not count as a source.
     proxy.unpacked(usize::MAX);
     assert!(proxy.may_unpack());
     one.unpacked(10 * MIB);
@@ -274,7 +276,7 @@ async fn the_oldest_connection_that_has_proven_nobody_makes_room() {
     );
     late.asked_to_leave().await;
     assert!(!admission.make_room());
-    // Those that came and went are not remembered for ever.
+    // Connections that were closed are forgotten.
     for _ in 0..1_000 {
         admission.connect(Some(ip(1))).unwrap();
     }
@@ -302,7 +304,7 @@ fn waker() -> &'static Waker {
     Waker::noop()
 }
 
-/// Calls of a connection whose bodies do not come, until one is turned away or gives way.
+/// Makes calls whose bodies do not arrive, until one is turned away or gives way.
 fn wait(connection: &Arc<Connection>, most: usize) -> Vec<Arc<Call>> {
     let calls = (0..most).map_while(|_| connection.call(ip(1), 0, Purpose::Call).ok());
     calls
@@ -322,7 +324,8 @@ fn calls_whose_bodies_are_awaited_give_way() {
     let held: Vec<_> = attackers.iter().map(|c| wait(c, 100)).collect();
     assert_eq!(held.iter().map(Vec::len).collect::<Vec<_>>(), [20, 20, 20]);
     assert_eq!(admission.calls_in_flight(), 60);
-    // Whoever comes has room, at the expense of those who hold most: in the end each has as much.
+    // Each newcomer finds capacity, at the expense of those who use most; in the end all have the
+    // same.
     let good = of(9);
     let late = wait(&good, 100);
     assert_eq!(late.len(), 15);
@@ -333,7 +336,7 @@ fn calls_whose_bodies_are_awaited_give_way() {
     assert_eq!(admission.calls_in_flight(), 60);
     assert_eq!(held[0][0].shed(), Some(Shed::Calls), "the oldest first");
     assert!(held[0][0].awaits_body(waker()).is_err());
-    // A call whose body is there keeps its place.
+    // A call whose body has arrived does not give way.
     late[0].has_body();
     let more = [of(10), of(11), of(12)].map(|c| wait(&c, 100));
     assert!(more.iter().all(|calls| !calls.is_empty()) && late[0].shed().is_none());
@@ -350,7 +353,7 @@ fn bytes_of_bodies_that_are_awaited_give_way() {
     held.iter()
         .flatten()
         .for_each(|call| call.charge(3 * MIB).unwrap());
-    // The oldest call of whoever holds most, and no more than is needed.
+    // The oldest call of the source that uses most gives way, and no more calls than necessary.
     let good = of(9);
     let call = good.call(ip(9), 0, Purpose::Call).unwrap();
     call.charge(8 * MIB).unwrap();
@@ -363,7 +366,7 @@ fn bytes_of_bodies_that_are_awaited_give_way() {
         held.iter()
             .any(|calls| calls[0].shed() == Some(Shed::Memory))
     );
-    // It cannot be made to hold more than the others by asking for more.
+    // A source cannot get more than the others by asking for more.
     assert_eq!(call.charge(8 * MIB), Err(Shed::Source));
     drop((held, call, attackers, good));
     assert!(is_empty(&admission));
@@ -380,7 +383,7 @@ fn revocations_have_room_of_their_own() {
             .unwrap()
             .prove(&n.to_string(), [n as u8; 32]);
     }
-    // Everything is taken by calls in progress, also of the one who revokes.
+    // All capacity is used by calls in progress, including calls of the caller that revokes.
     let calls: Vec<_> = connections.iter().map(|c| fill(c, 3 * MIB).0).collect();
     let small: Vec<_> = connections.iter().map(|c| fill(c, 0).0).collect();
     let refusals: Vec<_> = connections
@@ -395,7 +398,7 @@ fn revocations_have_room_of_their_own() {
         .call(ip(1), 1_000, Purpose::Revocation)
         .unwrap();
     revocation.charge(1_000).unwrap();
-    // Those who only wait do not keep others out.
+    // Calls that only wait do not keep others out.
     let idle: Vec<_> = (0..REVOCATIONS * 2)
         .map_while(|_| connections[1].call(ip(1), 0, Purpose::Revocation).ok())
         .inspect(|call| call.awaits_body(waker()).unwrap())
@@ -423,12 +426,12 @@ fn a_proof_that_was_seen_elsewhere_proves_no_connection() {
     let one = prove(1, "alice", 1);
     let copy = prove(2, "alice", 1);
     assert!(one.is_proven() && !copy.is_proven());
-    // A proof of its own proves it after all.
+    // A proof of its own makes it a proven connection.
     copy.call(ip(2), 0, Purpose::Call)
         .unwrap()
         .prove("alice", [2; 32]);
     assert!(copy.is_proven());
-    // Behind a proxy the same holds of its clients.
+    // The same holds for the clients of a proxy.
     let proxy = admission.connect(None).unwrap();
     for (client, proof, proven) in [(7, 3, true), (8, 3, false), (8, 1, false), (8, 4, true)] {
         proxy
@@ -486,7 +489,7 @@ async fn there_is_always_somebody_who_makes_room() {
     };
     let bob = connect(1, "bob", 1);
     let alice = [connect(2, "alice", 2), connect(3, "alice", 3)];
-    // The longest idle one of whoever holds most, and then the other.
+    // The connection of the biggest holder that has been idle longest, and then the other.
     alice[0].call(ip(2), 0, Purpose::Call).unwrap();
     let left = async |c: &Connection| {
         tokio::time::timeout(Duration::ZERO, c.asked_to_leave())
@@ -516,7 +519,8 @@ async fn handshakes_are_bounded_for_each_source_and_in_all() {
     assert!(held.iter().all(|of| of.len() == most / 4));
     assert_eq!(begin(1).err(), Some(Shed::Source));
     held[3].truncate(2);
-    // One more has room, and then somebody goes: the oldest of whoever has most.
+    // There is room for one more; after that, the oldest connection of the biggest holder is
+    // closed.
     let rest: Vec<_> = (0..most / 4 - 2)
         .map(|n| begin(10 + n as u8).unwrap())
         .collect();

@@ -81,7 +81,7 @@ fn is_obeyed(c: char) -> bool {
 mod tests {
     use super::*;
 
-    /// One of each kind of character that is written out.
+    /// One character of each kind that is escaped.
     const HOSTILE: [char; 17] = [
         '\0',
         '\r',

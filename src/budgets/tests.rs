@@ -16,14 +16,14 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// How many of `asked` calls pass at an instant.
+/// How many of `asked` calls are admitted at an instant.
 fn passed(budgets: &Budgets, principal: &str, asked: usize, now: Duration) -> usize {
     (0..asked)
         .filter(|_| budgets.call(CountedAs::Call, by(principal), now).is_ok())
         .count()
 }
 
-/// A call of a principal by a token.
+/// The counting of a principal that shows a token, so that there is no signature.
 fn by(principal: &str) -> Counted<'_> {
     Counted {
         principal,
@@ -47,7 +47,7 @@ fn twice_a_seconds_calls_may_come_at_once_and_time_gives_them_back() {
     assert_eq!(passed(&budgets, "a", 10, seconds(0)), 4);
     assert_eq!(passed(&budgets, "b", 10, seconds(0)), 4, "each has its own");
     assert_eq!(passed(&budgets, "a", 10, Duration::from_millis(500)), 1);
-    // What is refused costs nothing, however often it is asked.
+    // A refused call costs nothing, however often it is repeated.
     for millis in 500..1_000 {
         assert_eq!(passed(&budgets, "a", 1, Duration::from_millis(millis)), 0);
     }
@@ -72,7 +72,7 @@ fn calls_reads_accounts_and_sources_are_counted_apart() {
         "reads count for neither the principal's calls nor the account"
     );
     assert_eq!(call("a", CountedAs::Call), Err(Exceeded::Principal));
-    // The account's six, and of what is left for everybody the least that there can be.
+    // The six calls of the account, and the minimum of the reserve.
     assert_eq!(count("b", CountedAs::Call), 4);
     assert_eq!(call("c", CountedAs::Call), Err(Exceeded::Account));
     let source = source([192, 0, 2, 1].into());
@@ -97,7 +97,8 @@ fn whoever_calls_little_is_served_while_others_use_up_the_account() {
         little += passed(&budgets, "little", 1, now);
     }
     assert_eq!(little, 100, "ten a second of a hundred");
-    // 2,000 a second and as many again at once, and of the reserve an eighth of each one's own budget.
+    // 2,000 per second and the same number as a burst, and from the reserve an eighth of each
+    // principal's own budget.
     assert!(busy <= 10 * 2_000 + 4_000 + 40 * (10 * 12 + 24), "{busy}");
 }
 
@@ -161,12 +162,12 @@ fn no_number_of_sources_makes_the_table_grow_and_none_is_free() {
     let unproven = |n, now| budgets.unproven(from(n), now).is_ok();
     let all = 200_000;
     let passed = (0..all).filter(|n| unproven(*n, seconds(0))).count();
-    // 16 shards of 4,096, and two calls in each shard for all the others together.
+    // 16 shards of 4,096 keys, and in each shard two calls for all other keys together.
     assert!((60_000..=65_536 + 32).contains(&passed), "{passed}");
     assert!(!unproven(all, seconds(0)));
-    // Whoever came when there was room has kept what is left of its budget.
+    // Keys that were counted separately have kept the rest of their budget.
     assert!(unproven(0, seconds(0)) && !unproven(0, seconds(0)));
-    // What has run out makes room.
+    // Expired keys make room.
     assert!((0..all).filter(|n| unproven(all + n, seconds(1))).count() > 60_000);
     budgets.sweep_calls(seconds(60));
     assert!(unproven(all, seconds(60)));
@@ -216,10 +217,11 @@ fn brokers_share_a_limit_and_take_what_the_others_leave_over() {
     };
     let both = run(&[(&one, 10), (&two, 10)], 10);
     assert!(both.iter().all(|sum| (45..=70).contains(sum)), "{both:?}");
-    // The other one rests: within a second or two its share is taken too, and no more than the limit.
+    // The other broker is idle: within two seconds its share is used as well, but never more than
+    // the limit.
     let alone = run(&[(&one, 10)], 20);
     assert!((85..=110).contains(&alone[0]), "{alone:?}");
-    // It comes back, and has at least its equal share at once.
+    // It returns, and has at least its equal share at once.
     let both = run(&[(&one, 10), (&two, 10)], 30);
     assert!(both[1] >= 45 && both[0] + both[1] <= 135, "{both:?}");
 }
@@ -252,10 +254,10 @@ fn what_others_write_moves_the_share_and_never_refuses() {
         let passed = hear(odd);
         assert!((10..=20).contains(&passed), "{odd:?}: {passed}");
     }
-    // A broker that is alone has the whole limit, whatever was written.
+    // A single broker has the whole limit, whatever was reported.
     budgets.share_among(0);
     assert_eq!(hear(Some(i64::MAX)), 20);
-    // A share of less than one call is still one call at a time.
+    // A share of less than one call still admits one call at a time.
     budgets.share_among(usize::MAX);
     assert_eq!(passed(&budgets, "b", 10, seconds(0)), 1);
     assert_eq!(passed(&budgets, "b", 10, seconds(3_600 * 24 * 365)), 1);

@@ -131,7 +131,7 @@ fn key(id: &str, user: &str) -> Command {
     )
 }
 
-/// The refusal's code, as IAM names it; `ok` when there is none.
+/// The error code of IAM, or `ok` if there is no error.
 fn code(result: &Result<i64, CommandError>) -> String {
     match result {
         Ok(_) => "ok".to_owned(),
@@ -545,11 +545,11 @@ async fn the_feed_says_who_what_before_and_after_and_no_secret() {
     );
     assert_eq!(detail(4)["Before"], json!({"MaxSessionDuration": 3_600}));
     assert_eq!(detail(4)["After"], json!({"MaxSessionDuration": 7_200}));
-    // A key that is disabled and a role that is deleted end what came from them.
+    // Disabling a key and deleting a role end the sessions that came from them.
     assert_eq!(detail(5)["Revoked"][0]["Selector"], "access-key");
     assert_eq!(detail(6)["Revoked"][0]["Selector"], "role");
     assert_eq!(detail(6)["Revoked"][0]["BeforeSequence"], 7);
-    // The whole of each thing is kept beside the feed, and each change has the digests.
+    // The whole resource is kept next to the feed, and each change contains the digests.
     let documents = world.store.documents_between(0, 100).await.unwrap();
     assert_eq!(
         documents.iter().map(|(n, _)| *n).collect::<Vec<_>>(),
@@ -654,8 +654,8 @@ async fn a_renamed_user_keeps_keys_and_groups_and_loses_sessions() {
     assert!(revoked);
 }
 
-/// An export in AWS's shape: 200 roles, 150 policies, boundaries, tags, groups, instance profiles,
-/// and documents URL-encoded as the IAM API prints them.
+/// An export in AWS's format: 200 roles, 150 policies, boundaries, tags, groups, instance profiles,
+/// and documents that are URL-encoded as in the IAM API.
 fn realistic() -> String {
     use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
     let encoded = |text: String| json!(utf8_percent_encode(&text, NON_ALPHANUMERIC).to_string());
@@ -761,7 +761,7 @@ async fn an_export_imported_exported_and_imported_again_is_identical() {
         .unwrap();
     third.apply(cx, &Actor::operator("test")).await.unwrap();
     assert_eq!(printed(&export(&other).await.unwrap()), exported);
-    // What AWS prints and this prints agree on what is counted and nested.
+    // AWS's output and Brevet's agree on counts and nesting.
     let value: Value = serde_json::from_str(&exported).unwrap();
     let role = value["RoleDetailList"]
         .as_array()
@@ -808,7 +808,7 @@ async fn an_import_shows_changes_prunes_and_refuses_what_is_broken() {
             .count(),
         1
     );
-    // Somebody was faster.
+    // Another administrator was faster.
     world
         .run(edit(
             Kind::Role,
@@ -831,7 +831,7 @@ async fn an_import_shows_changes_prunes_and_refuses_what_is_broken() {
         .apply(world.cx(), &Actor::operator("t"))
         .await
         .unwrap();
-    // A policy that goes while it is attached.
+    // A policy that is deleted while it is attached.
     value["Policies"].as_array_mut().unwrap().remove(3);
     let error = plan(world.cx(), whole(&value.to_string()), true)
         .await
@@ -900,7 +900,7 @@ async fn mf_02_mf_04_a_step_and_an_id_are_good_once_and_steps_only_grow() {
     assert!(!spend("arn:x", step - 1).await);
     assert!(spend("arn:y", step).await, "another device");
     assert!(spend("arn:x", step + 1).await);
-    // Of the time before this store: nobody knows.
+    // For the time before this store, the last use is unknown.
     let home = tempfile::tempdir().unwrap();
     let place = Place::Sqlite(home.path().join("store.db"));
     let lasting = Store::open(&place, Access::Create, None, NOW, &SystemEntropy::new())
@@ -934,7 +934,7 @@ async fn mf_02_mf_04_a_step_and_an_id_are_good_once_and_steps_only_grow() {
             .await
             .unwrap()
     );
-    // What ran out is swept, and nothing else.
+    // Expired entries are swept, and nothing else.
     store
         .sweep(Timestamp::from_seconds(NOW.seconds() + 59), NOW)
         .await
@@ -965,7 +965,7 @@ async fn mf_01_a_user_has_five_wrong_codes_and_a_hundred_a_day() {
         assert_eq!(wrong("AIDA1", at(0)).await, Attempt::Counted);
     }
     assert_eq!(wrong("AIDA1", at(0)).await, Attempt::Locked);
-    // A right code is not looked at, and not spent.
+    // A correct code is neither checked nor spent.
     let step = at(0).seconds() / 30 + 100;
     assert_eq!(
         store
@@ -979,7 +979,7 @@ async fn mf_01_a_user_has_five_wrong_codes_and_a_hundred_a_day() {
         Attempt::Counted,
         "another user"
     );
-    // After a quarter of an hour it is; and it forgives nothing.
+    // After 15 minutes it is accepted, but the failures are not forgotten.
     assert_eq!(
         store
             .attempt("AIDA1", right(step), mfa::LOCKOUT, at(900))
@@ -989,13 +989,13 @@ async fn mf_01_a_user_has_five_wrong_codes_and_a_hundred_a_day() {
     );
     assert_eq!(wrong("AIDA1", at(900)).await, Attempt::Counted);
     assert_eq!(wrong("AIDA1", at(900)).await, Attempt::Locked);
-    // Whoever tries every minute gets a hundred in a day.
+    // Trying every minute gives about a hundred attempts a day.
     let mut counted = 0;
     for minute in 0..24 * 60 {
         counted += usize::from(wrong("AIDA3", at(minute * 60)).await == Attempt::Counted);
     }
     assert_eq!(counted, 100);
-    // What is forgiven is forgotten.
+    // Forgiven failures are deleted.
     store.sweep(at(90_000), at(90_000)).await.unwrap();
     assert_eq!(wrong("AIDA1", at(90_000)).await, Attempt::Counted);
 }
@@ -1095,7 +1095,7 @@ async fn two_things_with_one_name_or_unique_id_are_both_named() {
         world.run(command).await.unwrap_err(),
         &["role/a1", "role/b1", id],
     );
-    // What goes with the same import is no hindrance.
+    // A resource that the same import deletes does not conflict.
     apply(&world, &other, true).await.unwrap();
 }
 
@@ -1137,7 +1137,7 @@ async fn what_an_export_of_aws_does_not_say_stays_as_it_is() {
         "Brevet": {"InstanceProfiles": [profile(true)], "AccessKeys": [key("Inactive")], "MFADevices": [device]}});
     apply(&world, &full, false).await.unwrap();
     let before = world.store.head().await.unwrap();
-    // The same import, and one by AWS's own fields alone; a day later.
+    // A day later, the same import, and one with only AWS's own fields.
     let plain = json!({"UserDetailList": users, "RoleDetailList": [role_of("r", "AROA00000000000000001")],
         "Policies": [policy(Value::Null)],
         "Brevet": {"InstanceProfiles": [profile(false)], "AccessKeys": [key("")],
@@ -1153,7 +1153,7 @@ async fn what_an_export_of_aws_does_not_say_stays_as_it_is() {
         assert!(shown.is_empty(), "{shown}");
     }
     assert_eq!(world.store.head().await.unwrap(), before);
-    // What is said is done: empty is said, for tags.
+    // Explicit values are applied; for tags, empty is an explicit value.
     let mut emptied = plain.clone();
     emptied["Policies"] = json!([policy(json!([]))]);
     emptied["RoleDetailList"][0]["MaxSessionDuration"] = json!(3_600);
@@ -1189,7 +1189,8 @@ async fn a_policy_of_aws_that_an_export_leaves_out_is_a_warning_and_comes_later(
         .apply(world.cx(), &Actor::operator("t"))
         .await
         .unwrap();
-    // What is not about that policy can be changed; attaching another that is not here cannot be done.
+    // Changes that do not concern that policy are possible, but attaching another missing policy is
+    // not.
     world
         .run(edit(
             Kind::Role,
@@ -1224,7 +1225,7 @@ async fn a_policy_of_aws_that_an_export_leaves_out_is_a_warning_and_comes_later(
         .apply(world.cx(), &Actor::operator("t"))
         .await
         .unwrap();
-    // A policy of the account's own that is not there is still an error.
+    // A missing policy of the account itself is still an error.
     let mut own = role_of("s", "AROA00000000000000002");
     own["AttachedManagedPolicies"] = json!([{"PolicyName": "Q", "PolicyArn": arn("policy", "Q")}]);
     let error = apply(&world, &json!({"RoleDetailList": [own]}), false)
@@ -1258,7 +1259,7 @@ async fn an_import_of_many_large_policies_takes_time_in_proportion() {
         (started.elapsed(), shown)
     };
     let (small, _) = timed(&export(2, 1_000, "a:b")).await;
-    // Ten times the text in as many policies, every line of it another one.
+    // Ten times the text in the same number of policies, with every line different.
     let (large, shown) = timed(&export(2, 10_000, "c:d")).await;
     assert!(shown > 500_000, "all of it differs");
     let bound = small * 10 * 6 + std::time::Duration::from_secs(4);
@@ -1299,7 +1300,7 @@ async fn the_broker_itself_is_taken_as_a_provider_by_no_command() {
     ] {
         run(provider(other)).await.unwrap();
     }
-    // One that another configuration let in is not changed either, only taken out.
+    // A provider that another configuration allowed cannot be changed either, only deleted.
     world
         .run(provider("https://broker.example.com/a"))
         .await
@@ -1333,7 +1334,7 @@ async fn the_broker_itself_is_taken_as_a_provider_by_no_command() {
     assert!(refused.contains("own [web_identity] issuer"), "{refused}");
 }
 
-/// A statement that names somebody.
+/// A statement with these AWS principals.
 fn names(effect: &str, principals: Value) -> Value {
     json!({"Effect": effect, "Principal": {"AWS": principals}, "Action": "sts:AssumeRole"})
 }
@@ -1350,13 +1351,13 @@ async fn row_of(world: &World, name: &Name) -> String {
     stored.body
 }
 
-/// The trust policy of a role as its row has it.
+/// The trust policy of a role as it is stored.
 async fn trust_row(world: &World, name: &str) -> String {
     let body = row_of(world, &Name::new(Kind::Role, arn("role", name))).await;
     serde_json::from_str::<Value>(&body).unwrap()["AssumeRolePolicyDocument"].to_string()
 }
 
-/// The trust policy of a role as an export has it.
+/// The trust policy of a role as it is exported.
 async fn trust_shown(world: &World, name: &str) -> String {
     let declaration = export(&world.store).await.unwrap();
     let role = declaration
@@ -1434,7 +1435,7 @@ async fn rows_name_principals_by_unique_id_and_people_by_arn() {
         canonical(&whole(&statements.to_string()))
     );
     export_changes_nothing(&world).await;
-    // The one who is renamed is meant as before.
+    // A renamed user is still trusted.
     let rename = Edit::Rename {
         name: Some("alicia".into()),
         path: Some("/staff/".into()),
@@ -1447,7 +1448,7 @@ async fn rows_name_principals_by_unique_id_and_people_by_arn() {
             .contains(&arn("user", "staff/alicia"))
     );
     export_changes_nothing(&world).await;
-    // Of the one who is deleted the id is left, which is nobody's, also when the name comes back.
+    // Only the id of a deleted user is left. It belongs to nobody, even if the name is used again.
     world
         .run(delete(Kind::User, &arn("user", "staff/alicia")))
         .await
@@ -1464,7 +1465,7 @@ async fn rows_name_principals_by_unique_id_and_people_by_arn() {
             .run(create("user", json!({"UserName": "alicia", "Path": "/staff/", "Arn": arn("user", "staff/alicia")})))
             .await;
     }
-    // Another edit of the role does not bind it to the new one; naming it again does.
+    // Another edit of the role does not bind it to the new user; naming the user again does.
     let tag = Edit::Tag(vec![("k".into(), "v".into())]);
     world.run(edit(Kind::Role, &own, tag)).await.unwrap();
     assert_eq!(trust_row(&world, "R").await, row);
@@ -1521,14 +1522,14 @@ async fn who_will_not_be_there_refuses_by_role_and_principal() {
             );
         }
     }
-    // Who goes with the same import will not be there.
+    // A user whom the same import deletes will not exist.
     let trusts_alice = trusting("R", json!([names("Allow", json!(arn("user", "alice")))]));
     refused(
         apply(&world, &json!({"RoleDetailList": [trusts_alice]}), true).await,
         &arn("user", "alice"),
     );
     assert_eq!(world.store.head().await.unwrap(), before);
-    // Who comes with it will, in whatever order, and roles may name each other.
+    // A user whom it creates will exist, in any order, and roles may name each other.
     let both = json!({"UserDetailList": [{"UserName": "bob", "Arn": arn("user", "bob")}], "RoleDetailList": [
         trusting("R", json!([names("Allow", json!([arn("user", "bob"), arn("role", "S")]))])),
         trusting("S", json!([names("Allow", json!([arn("role", "R"), arn("role", "S")]))])),
@@ -1537,7 +1538,7 @@ async fn who_will_not_be_there_refuses_by_role_and_principal() {
     let rows = trust_row(&world, "R").await + &trust_row(&world, "S").await;
     assert!(!rows.contains("arn:aws"), "{rows}");
     export_changes_nothing(&world).await;
-    // Who goes after the plan was made will not be there either.
+    // A user who is deleted after planning will not exist either.
     let planned = plan(
         world.cx(),
         file(&json!({"RoleDetailList": [trusts_alice]})),
@@ -1553,7 +1554,7 @@ async fn who_will_not_be_there_refuses_by_role_and_principal() {
         planned.apply(world.cx(), &Actor::operator("t")).await,
         &arn("user", "alice"),
     );
-    // An id that is nobody's is taken: it lets in nobody.
+    // An id that belongs to nobody is accepted, because it allows nobody.
     let gone = trusting("R", json!([names("Allow", json!("AIDASOMEBODYWHOISGONE"))]));
     apply(&world, &json!({"RoleDetailList": [gone]}), false)
         .await
@@ -1575,14 +1576,15 @@ async fn an_import_shows_to_whom_a_trust_policy_is_bound_anew() {
     .await
     .unwrap();
     assert!(trust_row(&world, "R").await.contains(one));
-    // Made anew by an import that does not speak of the role: it trusts nobody any more.
+    // If an import recreates the user and does not mention the role, the role no longer trusts
+    // anybody.
     apply(&world, &json!({"UserDetailList": [alice(two)]}), false)
         .await
         .unwrap();
     assert!(
         trust_row(&world, "R").await.contains(one) && trust_shown(&world, "R").await.contains(one)
     );
-    // One that does speak of it means whoever is declared.
+    // If it mentions the role, the declared user is meant.
     let again = json!({"UserDetailList": [alice(two)], "RoleDetailList": [trusts]});
     let planned = plan(world.cx(), file(&again), false).await.unwrap();
     let shown: String = planned.planned.iter().map(Planned::describe).collect();
@@ -1644,7 +1646,7 @@ async fn rows_of_an_earlier_version_are_bound_once() {
             && !row.contains(&alice),
         "{row}"
     );
-    // Somebody who was gone before is nobody from now on, whoever has the name later.
+    // A user who was deleted before is bound to an unused id, whoever gets the name later.
     let nobody = (row.split('"'))
         .find(|text| text.starts_with("AIDA") && *text != id)
         .unwrap()
@@ -1659,12 +1661,12 @@ async fn rows_of_an_earlier_version_are_bound_once() {
         id_of(&world, &Name::new(Kind::User, gone.as_str())).await,
         nobody
     );
-    // There is nothing more to do, also when somebody else has the name.
+    // Nothing more is bound, even if another user has the name.
     world.run(delete(Kind::User, &alice)).await.unwrap();
     world.run(user("alice")).await.unwrap();
     assert_eq!(bind_stored(world.cx(), &load().await).await.unwrap(), 0);
     assert_eq!(trust_row(&world, "R").await, row);
-    // Who is gone is warned of, and does not stand in the way of other changes.
+    // There is a warning about the missing user, but other changes are possible.
     let warnings = load().await.warnings();
     for gone in [&nobody, &id] {
         assert!(
@@ -1724,7 +1726,8 @@ async fn a_principal_of_another_account_is_warned_of_by_its_arn() {
 
 proptest::proptest! {
     #![proptest_config(proptest::test_runner::Config::with_cases(24))]
-    /// Whatever trust policies name, and whoever goes: what is exported and imported is as it was.
+    /// Whatever trust policies name, and whoever is deleted, exporting and importing changes
+    /// nothing.
     #[test]
     fn an_export_that_is_imported_changes_nothing(
         picks in proptest::collection::vec((0usize..7, 0usize..2), 1..8),

@@ -206,7 +206,7 @@ mod tests {
 
     use super::*;
 
-    /// A value of a shape of AWS's model, with every member that it can have.
+    /// A value of a shape in AWS's model, with all possible members.
     fn whole(model: &Value, shape: &str) -> Value {
         let shape = &model["shapes"][shape];
         let of = |reference: &Value| whole(model, reference.as_str().unwrap());
@@ -237,7 +237,8 @@ mod tests {
         let mut export = whole(&model(), "GetAccountAuthorizationDetailsResponse");
         let parse = |export: &Value| serde_json::from_str::<Declaration>(&export.to_string());
         parse(&export).unwrap_or_else(|e| panic!("{e}: {export}"));
-        // The model's roles in instance profiles have fields that the details of roles have not.
+        // In AWS's model, the roles in instance profiles have fields that `RoleDetail` does not
+        // have.
         let role = &export["RoleDetailList"][0]["InstanceProfileList"][0]["Roles"][0];
         for field in [
             "Description",

@@ -288,7 +288,7 @@ mod tests {
 
     #[test]
     fn what_is_bound_and_shown_again_is_as_it_was_written() {
-        // White space, order, single texts and lists, and ARNs that are no principals.
+        // White space, order, single texts and lists, and ARNs outside Principal elements.
         let written = r#"{ "Statement": [
             {"Sid": "arn:aws:iam::111122223333:user/dev/alice", "Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com","AWS" : [ "arn:aws:iam::111122223333:user/dev/alice",
               "111122223333","*","arn:aws:iam::111122223333:root", "arn:aws:iam::444455556666:user/x", "arn:aws:iam::111122223333:role\/prod\/Mid"]},"Action":"sts:AssumeRole"},

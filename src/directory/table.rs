@@ -292,7 +292,8 @@ mod tests {
         names.put(first.clone());
         assert_eq!(names.get(one, "aLICE").unwrap().2, 1);
         assert!(names.get(two, "Alice").is_none() && names.get(one, "Alic").is_none());
-        // Under another path, say: the name is the new one's, and stays so when the old one goes.
+        // For example under another path: the name belongs to the new entry, also after the old one
+        // is removed.
         names.put(Arc::new(Person(one, "alice", 2)));
         names.remove(&first);
         assert_eq!(names.get(one, "ALICE").unwrap().2, 2);

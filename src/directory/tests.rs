@@ -80,7 +80,7 @@ fn policies_of_aws_itself_have_a_mebibyte_and_customers_have_their_quota() {
     );
     let policy =
         |n| json!({"Statement": {"Effect": "Allow", "Action": actions(n), "Resource": "*"}});
-    // As the CLI indents it, and with white space up to the limit: that is not counted.
+    // Indented as by the AWS CLI, and with white space up to the limit, which is not counted.
     assert_eq!(
         compiled(aws, serde_json::to_string_pretty(&policy(4_000)).unwrap()),
         Ok(())
@@ -106,7 +106,8 @@ fn policies_of_aws_itself_have_a_mebibyte_and_customers_have_their_quota() {
         error.contains("10240 characters (white space is not counted)"),
         "{error}"
     );
-    // Many statements on one line: the place of each is told without counting from the beginning.
+    // With many statements on one line, their places are found without counting from the beginning
+    // each time.
     let statement = json!({"Effect": "Deny", "Action": "a:b", "Resource": "*"});
     let many = json!({"Statement": vec![statement; 20_000]}).to_string();
     let started = std::time::Instant::now();

@@ -332,7 +332,7 @@ mod tests {
         ] {
             assert_eq!(of(known), None, "{known}");
         }
-        // What this broker knows nothing of is not judged.
+        // Actions of services that this broker does not know are not checked.
         assert_eq!(of("s3:GetObjekt"), None);
         assert_eq!(of("s*:Nothing"), None);
     }

@@ -164,7 +164,7 @@ impl Condition {
 mod tests {
     use super::*;
 
-    /// What a statement passes as `in_doubt`.
+    /// The value that a statement with this effect passes as `in_doubt`.
     const ALLOW: bool = false;
     const DENY: bool = true;
 
@@ -228,7 +228,7 @@ mod tests {
                     "{empty:?}"
                 );
             }
-            // One member that says something makes the set something.
+            // One member that is not empty makes the set non-empty.
             assert!(holds("Null", &["false"], many(&["", "x"]), effect));
             assert!(!holds(
                 "ForAllValues:StringEquals",
@@ -278,7 +278,8 @@ mod tests {
         // An empty text is compared like any other.
         assert!(holds("StringEquals", &[""], one(""), ALLOW));
         assert!(!holds("StringEqualsIfExists", &["x"], one(""), ALLOW));
-        // A bare IPv6 address is /128; an IPv4-mapped one is IPv6 and nothing else.
+        // An IPv6 address without a prefix length is a /128; an IPv4-mapped address counts as IPv6
+        // only.
         assert!(holds(
             "IpAddress",
             &["2001:db8::1"],
@@ -297,7 +298,8 @@ mod tests {
             one("::ffff:10.0.0.1"),
             ALLOW
         ));
-        // Case is folded in ASCII alone; a short number is seconds since 1970; an ARN has six parts.
+        // Case is ignored only in ASCII; a short number is in seconds since 1970; an ARN has six
+        // parts.
         assert!(!holds(
             "StringEqualsIgnoreCase",
             &["\u{c9}"],

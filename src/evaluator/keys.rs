@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     impl Key {
-        /// The key as a policy would name it, with the parts that vary in capitals.
+        /// The key as a policy would name it, with variable parts in capitals.
         fn written(&self) -> String {
             match self.name {
                 ":" => "PROVIDER:CLAIM".to_owned(),
@@ -206,7 +206,7 @@ mod tests {
         }
     }
 
-    /// The table as the page has it.
+    /// The table in the form of the page `condition-keys.md`.
     fn markdown() -> String {
         let mut text =
             "| key | type | present | value | documented under |\n| --- | --- | --- | --- | --- |\n".to_owned();

@@ -290,7 +290,7 @@ mod tests {
         ] {
             assert_eq!(trust(bound), [""; 0], "{bound}");
         }
-        // Nobody has the key, which is another finding.
+        // No request has the key, which is another finding.
         assert_eq!(
             trust(r#"{"StringEquals":{"aws:PrincipalOrgID":"o-1"}}"#),
             ["absent-key"]

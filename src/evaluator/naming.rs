@@ -175,7 +175,8 @@ mod tests {
     const OWN_IDP: Principal<'_> =
         Principal::Federated("arn:aws:iam::111122223333:oidc-provider/idp.example");
 
-    /// Whether a trust policy with that principal lets the caller in, and whether a Deny hits it.
+    /// Whether a trust policy with this principal allows the caller, and whether a Deny applies to
+    /// it.
     fn named(principal: Principal<'_>, element: &str, condition: &str) -> (bool, bool) {
         let decide = |effect: &str, more: &str| {
             let text = format!(
@@ -219,7 +220,8 @@ mod tests {
             assert_eq!(named(provider, r#"{"AWS":"*"}"#, ""), (false, true));
         }
         assert_eq!(named(OWN_IDP, r#""*""#, ""), (true, true));
-        // Whoever has a token of a shared issuer is named by what binds the owner, not by `*`.
+        // The holder of a shared issuer's token is named only if conditions identify the owner, not
+        // by `*` alone.
         let ip = r#""IpAddress":{"aws:SourceIp":"192.0.2.0/24"}"#;
         assert_eq!(named(GITLAB, r#""*""#, ""), (false, true));
         assert_eq!(named(GITLAB, r#""*""#, ip), (false, true));
@@ -284,7 +286,7 @@ mod tests {
             assert_eq!(named(USER, &aws(wanted), "").1, is, "{wanted}");
             assert_eq!(named(SESSION, &aws(wanted), "").1, is, "{wanted}");
         }
-        // Without its path a role is known by its name: so the cases of `policy simulate` have it.
+        // Without a path, a role is identified by its name, as in the cases of `policy simulate`.
         let Principal::RoleSession {
             account, role, arn, ..
         } = SESSION

@@ -454,7 +454,7 @@ mod tests {
         assert!(Pattern::parse(&format!("*{}b", "?a".repeat(MAX_ONES + 1)), ALL).is_err());
     }
 
-    /// The obvious matcher: recursion on characters.
+    /// A simple reference matcher that recurses on characters.
     fn slow(p: &[char], t: &[char]) -> bool {
         match p.split_first() {
             None => t.is_empty(),

@@ -320,7 +320,8 @@ mod tests {
                     first(&trust(issuer, &audience)).is_some(),
                     "{issuer}: an audience of all tenants"
                 );
-                // What AWS demands to be evaluated, evaluated whole, is enough.
+                // A condition on the claim that AWS requires is enough if the whole value is
+                // compared.
                 let Some(control) = &provider.control else {
                     continue;
                 };
@@ -366,7 +367,7 @@ mod tests {
             claim("StringEquals", "repository", "good/app"),
             claim("StringLike", "repository", "good/*"),
             claim("StringEquals", "enterprise_id", "77"),
-            // `${*}` is a star that is meant as one.
+            // `${*}` is a literal star.
             sub("StringLike", "repo:good/${*}"),
         ] {
             assert_eq!(first(&trust(GITHUB, &bound)), None, "{bound}");
@@ -387,7 +388,8 @@ mod tests {
             sub("StringLikeIfExists", "repo:good/*"),
             sub("ForAllValues:StringEquals", main),
             sub("Null", "false"),
-            // The caller chooses the value of the variable; or the token's own claim is compared with itself.
+            // The caller chooses the value of the variable, or the token's claim is compared with
+            // itself.
             sub("StringLike", "repo:${sts:RoleSessionName}/*"),
             sub("StringLike", "repo:good/${sts:RoleSessionName}"),
             sub("StringEquals", "${token.actions.githubusercontent.com:sub}"),
@@ -398,7 +400,8 @@ mod tests {
             claim("StringLike", "repository", "/*"),
             claim("StringLike", "repository_owner", "g*"),
             claim("StringLike", "repository_owner_id", "1*"),
-            // Whose workflow is called says nothing of who calls it; a tenant chooses the form of its subjects.
+            // The owner of a called workflow says nothing about the caller, and a tenant chooses
+            // the form of its subjects.
             claim(
                 "StringEquals",
                 "job_workflow_ref",

@@ -205,7 +205,7 @@ mod tests {
             .map(|i| tag(&format!("key{i:02}"), &noise(200 + i)))
             .collect();
         let refused = pack(&mut large).map(|p| p.percent);
-        // Text that repeats itself packs; text that does not is billed.
+        // Repetitive text packs well; other text uses the allotment.
         assert!(refused.is_ok_and(|p| p < 100));
         for (i, tag) in large.tags.iter_mut().enumerate() {
             tag.value =

@@ -238,7 +238,7 @@ mod tests {
         let (one, two) = (keyring(), keyring());
         let token = seal(&one, &claims(), &[1; 16]).unwrap();
         assert!(open(&two, &token).is_err());
-        // A retired key is gone from the ring and opens nothing.
+        // A key that was removed from the keyring opens nothing.
         let now = Timestamp::from_seconds(1);
         let later = now.plus(crate::session::durations::MAX * 2);
         let entropy = SystemEntropy::new();

@@ -129,7 +129,7 @@ mod tests {
         )
     }
 
-    /// Time passes, and the wall clock goes on by as much.
+    /// Lets time pass on both the monotonic clock and the wall clock.
     fn pass(wall: &ManualClock, seconds: u64) {
         wall.pass(Duration::from_secs(seconds));
         wall.advance(Duration::from_secs(seconds));
@@ -157,7 +157,7 @@ mod tests {
             (clock.now(), clock.lag()),
             (seconds(3_200), Duration::from_secs(100))
         );
-        // A session of 900 seconds ends after at most a sixteenth more.
+        // A session of 900 seconds lasts at most a sixteenth longer.
         pass(&wall, 960);
         assert_eq!(
             (clock.now(), clock.lag()),
@@ -180,7 +180,7 @@ mod tests {
             (clock.now(), clock.is_behind()),
             (seconds(915), Some(Duration::from_secs(915)))
         );
-        // It goes on, and catches up at last.
+        // It continues, and catches up in the end.
         assert_eq!(clock.until_caught_up(), Duration::from_secs(240));
         pass(&wall, 239);
         assert!(clock.is_behind().is_some());
@@ -197,7 +197,7 @@ mod tests {
         );
         clock.accept(START);
         assert_eq!((clock.now(), clock.lag()), (START, Duration::ZERO));
-        // One that is earlier than the wall clock says nothing.
+        // A mark that is earlier than the wall clock has no effect.
         let (_, clock) = clocks(Some(Timestamp::from_seconds(5)));
         assert_eq!(clock.now(), START);
         clock.accept(Timestamp::from_seconds(5));

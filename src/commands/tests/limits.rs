@@ -1,8 +1,8 @@
-//! Each limit, by a command and by an import: the same verdict.
+//! Each limit gives the same result for a command and for an import.
 
 use super::*;
 
-/// A policy document of exactly so many characters.
+/// A policy document with exactly this number of characters.
 fn document(mut statement: Value, size: usize) -> Value {
     let mut values = vec![String::new()];
     loop {
@@ -54,7 +54,7 @@ fn tags(count: usize) -> Vec<Value> {
     (0..count).map(tag).collect()
 }
 
-/// A directory in which a resource of that name has so many of something.
+/// A directory in which the resource with this name has `count` of something.
 type Having = fn(usize, &str) -> Value;
 
 fn user_with(name: &str, field: &str, value: Value) -> Value {
@@ -202,7 +202,7 @@ fn declaration(file: &Value) -> Declaration {
     directory::parse(file.to_string().as_bytes()).unwrap()
 }
 
-/// Creates everything that a file declares and that is not there yet, a command each.
+/// Creates all declared resources that do not exist yet, with one command each.
 async fn by_commands(world: &World, file: &Value) -> Result<i64, CommandError> {
     let mut sequence = 0;
     for resource in directory::declared(declaration(file)).unwrap() {
@@ -300,7 +300,7 @@ async fn a_key_that_is_imported_counts_beside_those_that_are_there() {
     by_import(&world, &keys(&[1, 2])).await.unwrap();
     assert_eq!(code(&by_import(&world, &keys(&[3])).await), "LimitExceeded");
     by_import(&world, &keys(&[1, 2])).await.unwrap();
-    // One goes in the same import.
+    // One is deleted in the same import.
     let import = plan(world.cx(), declaration(&keys(&[2, 3])), true)
         .await
         .unwrap();
@@ -334,7 +334,7 @@ async fn what_is_older_than_a_quota_may_shrink_and_not_grow() {
     world.run(attach()).await.unwrap();
     let again = change(Edit::AttachPolicy(arn("policy", "P0")));
     assert_eq!(code(&world.run(again).await), "LimitExceeded");
-    // An import that says what is there says nothing new.
+    // An import of the existing state changes nothing.
     let mut file = serde_json::to_value(export(&world.store).await.unwrap()).unwrap();
     assert!(
         plan(world.cx(), declaration(&file), true)
@@ -366,7 +366,7 @@ async fn exports_of_real_accounts_are_imported() {
                 else {
                     continue;
                 };
-                // A file of another kind of data can be an empty declaration.
+                // A file with data of another kind can look like an empty declaration.
                 if declaration.role_detail_list.is_empty() {
                     continue;
                 }

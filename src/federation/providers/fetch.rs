@@ -360,7 +360,8 @@ mod tests {
         ] {
             assert!(fetcher.get(&fetcher.http, url, 10).await.is_err(), "{url}");
         }
-        // For development, plain http to this machine by its name or address, and to nowhere else.
+        // For development, plain http is allowed to this machine, by name or address, and to no
+        // other.
         let dev = Fetcher::new(Reach {
             http_on_loopback: true,
             private: false,

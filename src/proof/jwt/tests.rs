@@ -101,7 +101,7 @@ fn tk_01_a_token_does_not_choose_its_algorithm() {
             .is_err()
         );
     }
-    // A good signature of one way under the name of another.
+    // A valid signature of one algorithm under the name of another.
     let good = rsa.sign(b"{}").unwrap();
     let signature = good.rsplit_once('.').unwrap().1;
     for alg in ["PS256", "RS384", "ES256", "ES384", "EdDSA"] {
@@ -138,7 +138,7 @@ fn an_01_a_signature_that_nobodys_key_made_counts_for_nothing() {
     ] {
         assert!(nobodys(algorithm, 256).is_some(), "{algorithm:?}");
     }
-    // Everybody knows the private key of a base point: it is one.
+    // Everybody knows the private key of a base point, which is one.
     let random = crate::base::entropy::system();
     let one = [vec![0; 31], vec![1]].concat();
     let by = |x: &str| URL_SAFE_NO_PAD.decode(x).unwrap();

@@ -154,7 +154,7 @@ mod tests {
                 before.as_ref().map(|(r, s, _)| (r.as_str(), s.as_str())),
                 Some((region, service))
             );
-            // Of the same scope, and of another.
+            // With the same scope, and with another.
             for (region, at) in [(region, at), ("ap-south-1", at), (region, at + DAY)] {
                 assert!(
                     secret

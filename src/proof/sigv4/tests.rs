@@ -12,7 +12,7 @@ use crate::base::digest::{hex, sha256};
 
 const SECRET: &[u8] = b"wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
-/// Cases whose request this server never answers: it refuses what could be read in two ways.
+/// Cases whose requests this server refuses, because they could be read in two ways.
 const REFUSED: &[&str] = &[
     "get-header-value-multiline",
     "get-relative-normalized",
@@ -174,7 +174,7 @@ fn rules(regions: &[&str]) -> Rules {
     }
 }
 
-/// Signs by hand: exactly these headers of a request that has all of them.
+/// Signs exactly these headers of a request that has all of them.
 fn signed_by_hand(headers: &mut HeaderMap, names: &[&str], payload: &[u8; 32], date: &str) {
     let canonical = canonical_request(
         "POST",
@@ -249,7 +249,7 @@ fn sv_01_what_is_acted_on_is_signed_derived_or_compared() {
         check(&twice, payload, "sts.example:8080"),
         Err(SigError::Incomplete(_))
     ));
-    // Added afterwards: what the broker acts on is refused, what it does not is nothing to it.
+    // Headers added after signing are refused if the broker acts on them, and otherwise ignored.
     for (name, refused) in [
         ("x-brevet-extra", true),
         ("x-amz-extra", false),
@@ -336,7 +336,7 @@ fn sv_01_a_date_that_is_no_signed_header_is_in_the_signature_all_the_same() {
             "no date"
         );
     }
-    // Of two, AWS's own counts.
+    // If both are present, AWS's own header is used.
     let mut headers = HeaderMap::new();
     headers.insert("x-amz-date", HeaderValue::from_static("20261124T010203Z"));
     headers.insert(
@@ -531,14 +531,15 @@ fn sv_07_any_region_is_still_a_region() {
     }
 }
 
-/// A presigned request of the suite, with other parameters.
+/// A presigned request of the test suite with other parameters.
 fn presigned(change: impl Fn(&mut Vec<(String, String)>)) -> Sent {
     let mut sent = Sent::read(Path::new(concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/tests/data/sigv4/get-vanilla-query/query-signed-request.txt"
     )));
     change(&mut sent.query);
-    // Signed anew: what is asked for is whether the parameters are taken, not whether they were altered.
+    // Signed again, because the test is about whether the parameters are accepted, not whether they
+    // were altered.
     let get = |name: &str| {
         sent.query
             .iter()
@@ -646,7 +647,7 @@ fn sv_03_a_presigned_request_has_each_part_once_and_as_it_is_spelled() {
             presigned(|query| query.push((name.clone(), "1".to_owned()))).presented()
         };
         for twin in [(*name).to_owned(), name.to_lowercase(), name.to_uppercase()] {
-            // Of a token there was none: alone it is complete, but for its spelling.
+            // There was no token, so it is complete by itself except for its spelling.
             let alone = *name == "X-Amz-Security-Token" && twin == *name;
             assert_eq!(add(twin.clone()).is_ok(), alone, "{twin}");
         }
@@ -692,7 +693,8 @@ fn sv_03_two_proofs_are_none() {
             "{name} alone"
         );
     }
-    // What is no proof stands beside a header like any parameter, and under its signature.
+    // Parameters that are not part of the signature may accompany the header, and are signed like
+    // any other.
     let query = [("x-amz-user-agent".to_owned(), "x".to_owned())];
     let (method, path, host) = ("POST", "/", "sts.example:8080");
     let incoming = Incoming {
