@@ -215,7 +215,7 @@ impl Message {
         &self.action
     }
 
-    /// The ARN of the resource.
+    /// The ARN that the request named, whether or not the resource exists.
     pub fn resource(&self) -> &str {
         &self.resource
     }

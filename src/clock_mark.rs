@@ -14,7 +14,7 @@ use crate::files::{self, Audience, FileError};
 const LOCK_TRIES: u32 = 40;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
-/// The content of the file.
+/// What the file records, as a JSON object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct ClockMark {

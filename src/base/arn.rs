@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::base::field::FieldError;
 
-/// The id of an account, which has 12 digits.
+/// A valid account id: exactly 12 digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AccountId([u8; 12]);
 

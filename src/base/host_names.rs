@@ -58,7 +58,7 @@ impl HostNames {
         self.0.iter().flatten()
     }
 
-    /// Whether no host is accepted.
+    /// Whether the list is empty, so that every host is refused.
     pub fn is_empty(&self) -> bool {
         self.0.as_ref().is_some_and(Vec::is_empty)
     }

@@ -102,13 +102,13 @@ impl AccessKeyId {
         AccountId::from_number(u64::try_from(bits >> 39 & ((1 << 40) - 1)).ok()?)
     }
 
-    /// Whether the id is that of a temporary key.
+    /// Whether the id begins with `ASIA`, which marks temporary credentials.
     pub fn is_temporary(&self) -> bool {
         self.0.starts_with(AccessKeyKind::Temporary.as_str())
     }
 }
 
-/// The kind of an access key.
+/// Whether an access key is long-term or temporary, which its id shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AccessKeyKind {
     /// A long-term key, whose id begins with `AKIA`.

@@ -1,4 +1,4 @@
-//! Live sessions by principal or account.
+//! Counts live sessions by principal or account, to the minute in which they end.
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;

@@ -42,9 +42,9 @@ pub enum Edit {
     Tag(Vec<(String, String)>),
     /// Removes tags, given by key.
     Untag(Vec<String>),
-    /// Adds a user to a group.
+    /// Adds a user to a group, given by name.
     AddToGroup(String),
-    /// Removes a user from a group.
+    /// Removes a user from a group, given by name.
     RemoveFromGroup(String),
     /// Sets a role's trust policy.
     UpdateAssumeRolePolicy(String),
@@ -64,11 +64,11 @@ pub enum Edit {
     CreatePolicyVersion(String, bool),
     /// Deletes a version of a managed policy that is not the default.
     DeletePolicyVersion(String),
-    /// Sets the default version of a managed policy.
+    /// Makes a version of a managed policy, given by id (`v2`), the default.
     SetDefaultPolicyVersion(String),
     /// Activates or deactivates an access key.
     SetActive(bool),
-    /// Adds the role of an instance profile.
+    /// Adds a role, given by name, to an instance profile.
     AddRole(String),
     /// Removes the role of an instance profile.
     RemoveRole(String),

@@ -133,7 +133,7 @@ pub(super) enum Source<'a> {
     Stored,
 }
 
-/// How a resource is added to a snapshot.
+/// The circumstances under which a resource is added to a snapshot.
 pub(super) struct Insertion<'a> {
     /// The resource's place for messages, such as `RoleDetailList[3] Deploy`.
     pub place: &'a str,

@@ -147,7 +147,7 @@ impl Resource {
         with!(self, form => form.policies())
     }
 
-    /// The documents of the policies.
+    /// The documents of all policies, for decoding them.
     pub(super) fn documents_mut(&mut self) -> Vec<&mut Option<Document>> {
         with!(self, form => form.documents_mut())
     }

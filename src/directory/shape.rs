@@ -114,7 +114,7 @@ shape! {
 }
 
 shape! {
-    /// A tag of a resource.
+    /// A tag. Keys are unique in a resource, ignoring case.
     Tag {
         key: String,
         value: String,

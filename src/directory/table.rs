@@ -41,7 +41,7 @@ struct Entry<T>(Arc<T>);
 struct ByName<T>(Arc<T>);
 
 impl<T: Keyed> Table<T> {
-    /// The entry with this key.
+    /// Looks up an entry; only one shard is read.
     pub fn get(&self, key: &str) -> Option<&Arc<T>> {
         self.0.get(key).map(|e| &e.0)
     }

@@ -36,9 +36,9 @@ pub struct StatementReport {
     pub applies: bool,
     /// Whether it names the principal; `None` in a policy without Principal elements.
     pub principal: Option<bool>,
-    /// Whether it covers the action.
+    /// Whether Action or NotAction covers the requested action.
     pub action: bool,
-    /// Whether it covers the resource.
+    /// Whether Resource or NotResource covers the requested resource.
     pub resource: bool,
     /// One report for each operator and key.
     pub conditions: Vec<ConditionReport>,
@@ -55,7 +55,8 @@ pub struct ConditionReport {
     pub wanted: Vec<String>,
     /// The request's values, or `None` if the request does not have the key.
     pub got: Option<Vec<String>>,
-    /// Whether the condition holds for the request.
+    /// Whether the condition holds. A condition whose meaning AWS leaves open holds in a Deny and
+    /// fails in an Allow.
     pub holds: bool,
     /// A hint on how the value nearly matched, such as "differs only in case".
     #[serde(skip_serializing_if = "Option::is_none")]

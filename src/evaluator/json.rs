@@ -87,7 +87,10 @@ impl<'a> Reader<'a> {
                         return Err(self.error_at(
                             offset,
                             String::new(),
-                            format!("nested more than {MAX_DEPTH} levels deep").into(),
+                            format!(
+                                "a policy must not be nested more than {MAX_DEPTH} levels deep"
+                            )
+                            .into(),
                         ));
                     }
                 }
@@ -286,7 +289,6 @@ impl<'de> Deserialize<'de> for Members<'de> {
     }
 }
 
-/// The items of an array.
 struct Items<'a>(Vec<&'a RawValue>);
 
 impl<'de> Deserialize<'de> for Items<'de> {

@@ -96,7 +96,7 @@ impl Pattern {
         })
     }
 
-    /// Matches byte for byte.
+    /// Matches a whole text byte for byte. Variables take their values from `context`.
     pub fn matches(&self, text: &str, context: &Context<'_>) -> Match {
         self.run(text, context, |a, b| a == b)
     }

@@ -34,9 +34,9 @@ pub struct Context<'a> {
     /// The shared state of the broker. An operation must wait for its store only through
     /// [`Context::wait`].
     pub broker: &'a Broker,
-    /// The snapshot that this request sees.
+    /// The snapshot on which decisions are based. [`Context::wait`] replaces it.
     pub directory: Arc<Directory>,
-    /// The instant that this request sees.
+    /// The time on which decisions are based. [`Context::wait`] replaces it.
     pub now: Timestamp,
     /// The last change of the feed that was in force before anything was decided.
     pub issued_under: i64,

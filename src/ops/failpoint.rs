@@ -1,4 +1,4 @@
-//! A deliberate panic for tests.
+//! A deliberate panic, with which tests check that a bug in one call does not affect others.
 
 /// Panics in the actions that the variable `BREVET_FAILPOINT_PANIC` lists, so that a test can
 /// observe the effect.

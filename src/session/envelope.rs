@@ -16,7 +16,7 @@ use crate::session::keyring::{Keyring, SessionKey};
 const HEADER: usize = 1 + 4 + 16;
 const SIGNATURE: usize = 64;
 
-/// The purpose of an envelope.
+/// What an envelope is used for. An envelope cannot be opened for another purpose.
 #[derive(Debug, Clone, Copy)]
 pub struct Purpose {
     /// The name of the purpose, which must differ from everything else that is signed or sealed

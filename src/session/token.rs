@@ -112,7 +112,7 @@ pub struct Ancestor {
     /// another one.
     #[prost(string, tag = "2")]
     pub unique_id: String,
-    /// The id of the access key that it signed with.
+    /// The access key with which the next session of the chain was requested.
     #[prost(string, tag = "3")]
     pub access_key_id: String,
     /// The name of the role session or federated user; otherwise empty.

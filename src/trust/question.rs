@@ -9,7 +9,7 @@ use crate::caller::Caller;
 use crate::directory::Directory;
 use crate::evaluator::{self, Context, Decision, Policies, Policy, Principal, Request};
 
-/// A question to the evaluator.
+/// A request, with references to all policies that apply to it.
 pub(super) struct Question<'a> {
     pub(super) principal: Principal<'a>,
     pub(super) account: AccountId,

@@ -1,4 +1,4 @@
-//! The assignment of MFA devices to users.
+//! Assigns MFA devices to users and takes them away. A device belongs to at most one user.
 
 use super::unfit;
 use crate::base::clock::Timestamp;

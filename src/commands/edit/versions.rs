@@ -1,4 +1,4 @@
-//! Versions of a managed policy.
+//! Versions of a managed policy. A new one gets the number after the highest existing one.
 
 use super::{parse, remove_from, unfit};
 use crate::base::clock::Timestamp;

@@ -1,4 +1,5 @@
-//! Long-term access keys.
+//! Long-term access keys: the secret is kept sealed, and an inactive key is refused. Deactivating
+//! or deleting a key ends the sessions that were made with it.
 
 // The fields of the declared form are AWS's and are documented there.
 #![allow(missing_docs)]
@@ -37,7 +38,7 @@ shape! {
 /// A compiled long-term access key.
 #[derive(Debug)]
 pub struct AccessKey {
-    /// The id of the key, `AKIA…`.
+    /// The public id of the key, which requests name: `AKIA…`.
     pub id: AccessKeyId,
     /// The secret with which the key's owner signs requests.
     pub secret: SigningSecret,

@@ -1,4 +1,4 @@
-//! Accounts.
+//! Accounts, which are known by declaration or because something declared belongs to them.
 
 // The fields of the declared form are AWS's and are documented there.
 #![allow(missing_docs)]
@@ -13,7 +13,7 @@ use crate::directory::shape::shape;
 use crate::directory::{Directory, DirectoryError, fault};
 
 shape! {
-    /// An account and its alias.
+    /// An account; the alias is optional and unique among all accounts.
     Account {
         account_id: String,
         account_alias: Option<String>,

@@ -1,4 +1,4 @@
-//! Groups.
+//! Groups of users. A group is not a principal: it only passes its policies on to its members.
 
 // The fields of the declared form are AWS's and are documented there.
 #![allow(missing_docs)]
@@ -17,7 +17,7 @@ use crate::directory::table::Keyed;
 use crate::directory::{Directory, DirectoryError};
 
 shape! {
-    /// A group with its policies.
+    /// A group in the form of AWS's export.
     GroupDetail {
         path: Option<String>,
         group_name: String,

@@ -1,4 +1,5 @@
-//! OpenID Connect providers.
+//! OpenID Connect providers, whose tokens AssumeRoleWithWebIdentity accepts for roles of the same
+//! account.
 
 // The fields of the declared form are AWS's and are documented there.
 #![allow(missing_docs)]

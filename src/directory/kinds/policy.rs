@@ -1,4 +1,5 @@
-//! Managed policies and their versions.
+//! Managed policies. Only the default version is compiled; the others are kept for the store and
+//! exports.
 
 // The fields of the declared form are AWS's and are documented there.
 #![allow(missing_docs)]

@@ -1,4 +1,4 @@
-//! Roles.
+//! Roles, with the check of whom their trust policies allow.
 
 // The fields of the declared form are AWS's and are documented there.
 #![allow(missing_docs)]

@@ -1,4 +1,4 @@
-//! Users.
+//! Users. Their groups are referenced by name, so that a changed group takes effect at once.
 
 // The fields of the declared form are AWS's and are documented there.
 #![allow(missing_docs)]

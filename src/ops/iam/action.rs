@@ -74,7 +74,7 @@ impl<A: Action> Operation for Iam<A> {
     }
 }
 
-/// The name of an action in policies.
+/// The name of an action in policies, such as `iam:EnableMFADevice`.
 pub(super) fn permission<A: Action>() -> String {
     format!("{}:{}", Service::Iam.prefix(), A::NAME)
 }

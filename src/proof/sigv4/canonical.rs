@@ -88,7 +88,7 @@ fn push_trimmed(text: &mut String, value: &str) {
     }
 }
 
-/// The string to sign: "Create a string to sign".
+/// The text over which the signature is computed: "Create a string to sign".
 pub(super) fn string_to_sign(
     amz_date: &str,
     day: &str,
@@ -115,7 +115,8 @@ pub(super) fn string_to_sign(
     text
 }
 
-/// The signing key for a day, region and service: "Derive a signing key".
+/// Derives the HMAC key for a day, region and service from a secret access key: "Derive a signing
+/// key".
 pub(super) fn signing_key(
     secret: &[u8],
     day: &str,

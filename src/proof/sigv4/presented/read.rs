@@ -154,7 +154,7 @@ impl Presented {
             .session_token
             .is_some_and(|t| t.len() > MAX_TOKEN_BYTES || t.is_empty())
         {
-            return Err(incomplete("the security token is empty or too long"));
+            return Err(incomplete("the security token must have 1 to 16384 bytes"));
         }
         if parts.amz_date.get(..8) != Some(scope.day) {
             return Err(mismatch(
