@@ -19,7 +19,7 @@ pub struct Secrets {
     /// How many secrets are sealed under a key that is not available, by the key's id.
     pub missing: BTreeMap<String, usize>,
     /// Some of the resources whose secrets cannot be opened with their own key, because they were
-    /// altered or belong to another owner. At most [`NAMED`].
+    /// altered or belong to another owner. At most 10.
     pub broken: Vec<Name>,
     /// The number of all such secrets.
     pub broken_count: usize,

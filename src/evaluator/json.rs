@@ -311,8 +311,9 @@ impl<'de> Deserialize<'de> for Items<'de> {
     }
 }
 
-/// Whether no string of a policy may contain the character, even escaped. [`Reader::check_text`]
-/// refuses the bare character; this also finds `\u0000` and the like.
+/// Whether a character is a control character that no string of a policy may contain.
+/// [`Reader::check_text`] refuses bare ones; this also finds those written as escapes, such as
+/// `\u0000`.
 fn is_control(c: char) -> bool {
     c.is_control() && !matches!(c, '\t' | '\n' | '\r')
 }

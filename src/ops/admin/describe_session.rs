@@ -15,7 +15,7 @@ use crate::ops::service::Service;
 use crate::sessions::{self, SessionId};
 use crate::trust;
 
-/// The checked request of DescribeSession.
+/// A call of DescribeSession whose parameters have been checked.
 #[derive(Debug)]
 pub struct DescribeSession {
     session_id: SessionId,

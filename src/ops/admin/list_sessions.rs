@@ -18,7 +18,7 @@ use crate::session::keyring::Keyring;
 use crate::sessions::SessionRecord;
 use crate::trust;
 
-/// The checked request of ListSessions.
+/// A call of ListSessions whose parameters have been checked.
 #[derive(Debug)]
 pub struct ListSessions {
     role_arn: Option<RoleArn>,

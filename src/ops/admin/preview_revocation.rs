@@ -9,7 +9,7 @@ use crate::ops::context::Context;
 use crate::ops::operation::{OpenTo, Operation};
 use crate::ops::service::Service;
 
-/// The checked request of PreviewRevocation, with the parameters of RevokeSessions.
+/// A call of PreviewRevocation, with the checked parameters of RevokeSessions.
 #[derive(Debug)]
 pub struct PreviewRevocation(pub RevokeSessions);
 

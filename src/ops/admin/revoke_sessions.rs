@@ -27,7 +27,7 @@ use crate::revocations::{Key, Mark, Selector};
 use crate::store::{Entry, Node};
 use crate::trust;
 
-/// The checked request of RevokeSessions.
+/// A call of RevokeSessions whose parameters have been checked.
 #[derive(Debug)]
 pub struct RevokeSessions {
     selector: Selector,

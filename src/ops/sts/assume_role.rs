@@ -50,7 +50,7 @@ pub struct AssumeRoleInput {
     pub provided_contexts: bool,
 }
 
-/// The checked request of AssumeRole.
+/// A call of AssumeRole whose parameters have been checked.
 pub struct AssumeRole {
     role_arn: RoleArn,
     role_session_name: RoleSessionName,

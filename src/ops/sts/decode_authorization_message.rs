@@ -15,7 +15,7 @@ use crate::ops::operation::Operation;
 use crate::session::packing;
 use crate::trust::{self, Asked};
 
-/// The checked request of DecodeAuthorizationMessage.
+/// A call of DecodeAuthorizationMessage whose parameters have been checked.
 pub struct DecodeAuthorizationMessage {
     encoded_message: String,
 }

@@ -13,7 +13,7 @@ use crate::ops::context::Context;
 use crate::ops::operation::Operation;
 use crate::trust;
 
-/// The checked request of GetAccessKeyInfo.
+/// A call of GetAccessKeyInfo whose parameters have been checked.
 pub struct GetAccessKeyInfo {
     access_key_id: AccessKeyId,
 }

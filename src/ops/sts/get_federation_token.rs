@@ -34,7 +34,7 @@ pub struct GetFederationTokenInput {
     pub tags: Vec<Tag>,
 }
 
-/// The checked request of GetFederationToken.
+/// A call of GetFederationToken whose parameters have been checked.
 pub struct GetFederationToken {
     name: FederatedUserName,
     policy: Option<String>,

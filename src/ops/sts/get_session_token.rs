@@ -17,7 +17,7 @@ use crate::session::durations;
 use crate::session::packing::Packed;
 use crate::trust::{self, Denied, Grant};
 
-/// The checked request of GetSessionToken.
+/// A call of GetSessionToken whose parameters have been checked.
 pub struct GetSessionToken {
     duration: Option<Duration>,
     mfa: Option<Code>,

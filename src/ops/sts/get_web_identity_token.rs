@@ -45,7 +45,7 @@ pub struct GetWebIdentityTokenInput {
     pub tags: Vec<Tag>,
 }
 
-/// The checked request of GetWebIdentityToken.
+/// A call of GetWebIdentityToken whose parameters have been checked.
 pub struct GetWebIdentityToken {
     audience: Vec<String>,
     algorithm: Algorithm,

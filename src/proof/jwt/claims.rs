@@ -63,7 +63,7 @@ impl Verified {
     /// Every claim that a condition can check, by its path: the names of nested claims are joined
     /// with slashes; texts, numbers and booleans become texts, and a list becomes several of them.
     /// `None` if two claims have the same path ignoring case, because it would be ambiguous which
-    /// one is meant, or if there are more than [`MAX_CLAIMS`].
+    /// one is meant, or if there are more than 500 claims.
     pub fn flattened(&self) -> Option<Vec<(String, Flat)>> {
         let (mut flat, mut seen) = (Vec::new(), HashSet::new());
         let mut open: Vec<(String, &Value, usize)> =
