@@ -73,8 +73,8 @@ pub fn session(
     entropy: &dyn Entropy,
     now: Timestamp,
 ) -> Result<Session, Error> {
-    let [chance @ .., a, b, c, d, e] = entropy::bytes::<37>(entropy)?;
-    let (session_id, salt): (SessionId, [u8; 16]) = split(chance);
+    let [random @ .., a, b, c, d, e] = entropy::bytes::<37>(entropy)?;
+    let (session_id, salt): (SessionId, [u8; 16]) = split(random);
     let account = grant.account();
     let access_key_id = AccessKeyId::mint(AccessKeyKind::Temporary, account, [a, b, c, d, e]);
     let issued_at = now.whole_second();

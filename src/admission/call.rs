@@ -253,10 +253,10 @@ impl Call {
 
     /// Records that the body has arrived or was abandoned.
     pub fn has_body(&self) {
-        self.waits_no_longer();
+        self.stop_waiting();
     }
 
-    fn waits_no_longer(&self) -> Option<Waker> {
+    fn stop_waiting(&self) -> Option<Waker> {
         let waits = lock(&self.awaited).take()?;
         self.connection
             .admission
@@ -287,7 +287,7 @@ impl Call {
 
     /// Records that the call is no longer in flight, so that only its answer counts.
     pub fn answered(&self) {
-        self.lands();
+        self.leave_flight();
         self.used
             .store(ANSWER_BYTES - SHORT_ANSWER, Ordering::Relaxed);
         let charged = self.charged.swap(ANSWER_BYTES, Ordering::Relaxed);
@@ -296,7 +296,7 @@ impl Call {
             .give_back_bytes(self.holders(), charged.saturating_sub(ANSWER_BYTES));
     }
 
-    fn lands(&self) {
+    fn leave_flight(&self) {
         if self.in_flight.swap(false, Ordering::Relaxed) {
             let admission = &self.connection.admission;
             self.holders().give_back(|h| &h.calls, 1);
@@ -344,8 +344,8 @@ impl Drop for Call {
         if !*self.is_counted.get_mut() {
             return;
         }
-        self.waits_no_longer();
-        self.lands();
+        self.stop_waiting();
+        self.leave_flight();
         let charged = *self.charged.get_mut();
         self.connection
             .admission

@@ -69,10 +69,17 @@ pub fn authenticate(
             );
             // This store does not know what another store revoked.
             let foreign = session.claims.store_id != judges.store_id;
-            if revoked || foreign || !session.claims.ancestors.iter().all(|a| lives(a, directory)) {
+            if revoked
+                || foreign
+                || !session
+                    .claims
+                    .ancestors
+                    .iter()
+                    .all(|a| still_exists(a, directory))
+            {
                 return Err(Error::Ended);
             }
-            let (identity, effective) = stands_behind(session, directory)?;
+            let (identity, effective) = current_principal(session, directory)?;
             Ok(Caller {
                 identity,
                 access_key_id: id.to_owned(),
@@ -113,7 +120,7 @@ fn for_this_broker(host: &str, names: &HostNames) -> Result<(), Error> {
 /// The current directory entry of a session's principal. A role or user that was deleted, or
 /// recreated under its name, has no valid sessions, and neither has anything that came from a
 /// principal or key that no longer exists.
-fn stands_behind(
+fn current_principal(
     session: Arc<OpenedSession>,
     directory: &Directory,
 ) -> Result<(Identity, Effective), Error> {
@@ -142,7 +149,7 @@ fn stands_behind(
 }
 
 /// Whether a principal of the chain still exists unchanged.
-fn lives(ancestor: &Ancestor, directory: &Directory) -> bool {
+fn still_exists(ancestor: &Ancestor, directory: &Directory) -> bool {
     if let Some(declared) = federation::has_provider(directory, &ancestor.arn) {
         return declared;
     }

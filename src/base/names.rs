@@ -77,8 +77,8 @@ const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 impl AccessKeyId {
     /// Creates an id that contains its account, as AWS's do: sixteen base32 characters, whose bits
     /// are a 1, 40 bits of the account's number and 39 random bits.
-    pub fn mint(prefix: AccessKeyKind, account: AccountId, chance: [u8; 5]) -> Self {
-        let tail = chance.iter().fold(0u128, |n, b| n << 8 | u128::from(*b)) & ((1 << 39) - 1);
+    pub fn mint(prefix: AccessKeyKind, account: AccountId, random: [u8; 5]) -> Self {
+        let tail = random.iter().fold(0u128, |n, b| n << 8 | u128::from(*b)) & ((1 << 39) - 1);
         let bits = 1 << 79 | u128::from(account.number()) << 39 | tail;
         let mut text = String::with_capacity(20);
         text.push_str(prefix.as_str());

@@ -149,9 +149,11 @@ impl Import {
         rules::check(&mut whole, &new, stored, cx.issuer).await?;
         // The snapshot compiler has the last word: no broker could load what it refuses.
         scratch.insert(&new, Some(cx.master_key)).map_err(refused)?;
-        let looked = scratch.role(&name.id).map(|role| after.look_at(role));
+        let checked = scratch
+            .role(&name.id)
+            .map(|role| after.warnings_about(role));
         scratch.remove(&name);
-        let warnings = looked.transpose()?.unwrap_or_default();
+        let warnings = checked.transpose()?.unwrap_or_default();
         self.warnings.extend(warnings);
         match old {
             Some((_, old)) if public(&old) == public(&new) => {

@@ -104,7 +104,7 @@ impl Context<'_> {
             },
         };
         if renewed == Err(Error::Ended) {
-            self.record.additional_event_data = Unproved::audited(Reason::Ended);
+            self.record.additional_event_data = AuditedReason::audited(Reason::Ended);
         }
         renewed
     }
@@ -167,7 +167,7 @@ impl Context<'_> {
         let (broker, user) = (self.broker, self.caller.user().cloned());
         let (moment, renew) = self.moments();
         let proven = mfa::prove(broker, user, code, moment, renew).await;
-        proven.map_err(|refused| self.mistaken(refused))
+        proven.map_err(|refused| self.record_mfa_failure(refused))
     }
 
     /// Checks two consecutive codes of a device and stores the offset of its clock.
@@ -183,7 +183,7 @@ impl Context<'_> {
         let broker = self.broker;
         let (moment, renew) = self.moments();
         let done = mfa::synchronise(broker, user, device, codes, moment, renew).await;
-        done.map_err(|refused| self.mistaken(refused))
+        done.map_err(|refused| self.record_mfa_failure(refused))
     }
 
     /// The current state, and a function that returns the state after a wait and authenticates the
@@ -201,10 +201,10 @@ impl Context<'_> {
         }
     }
 
-    fn mistaken(&mut self, refused: mfa::Refused) -> Error {
+    fn record_mfa_failure(&mut self, refused: mfa::Refused) -> Error {
         if let Some(mfa) = refused.remark {
             self.record.additional_event_data =
-                serde_json::value::to_raw_value(&Mistaken { mfa }).ok();
+                serde_json::value::to_raw_value(&AuditedMfaFailure { mfa }).ok();
         }
         refused.error
     }
@@ -286,11 +286,11 @@ impl Context<'_> {
 
 /// The additional data in the audit record of a caller that was not authenticated.
 #[derive(Serialize)]
-pub(super) struct Unproved {
+pub(super) struct AuditedReason {
     reason: &'static str,
 }
 
-impl Unproved {
+impl AuditedReason {
     pub(super) fn audited(reason: Reason) -> Option<Box<RawValue>> {
         let reason = reason.as_str();
         serde_json::value::to_raw_value(&Self { reason }).ok()
@@ -299,6 +299,6 @@ impl Unproved {
 
 /// The additional data in the audit record of an MFA code that was not accepted.
 #[derive(Serialize)]
-struct Mistaken {
+struct AuditedMfaFailure {
     mfa: &'static str,
 }

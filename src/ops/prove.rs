@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::context::Unproved;
+use super::context::AuditedReason;
 use super::service::Service;
 use crate::audit::Record;
 use crate::authn::{self, Shown};
@@ -96,7 +96,7 @@ pub(super) async fn caller(
             // claimed.
             record.user_identity.access_key_id = claimed_key;
             if let Some(reason) = reason {
-                record.additional_event_data = Unproved::audited(reason);
+                record.additional_event_data = AuditedReason::audited(reason);
             }
             // An inconsistent directory is not the caller's fault.
             return Err(if is_signed && error.class() != Class::Internal {

@@ -124,7 +124,7 @@ impl After {
     ///
     /// # Errors
     /// If the role allows the tenants of a shared issuer without saying which.
-    pub fn look_at(&self, role: &Role) -> Result<Vec<String>, CommandError> {
+    pub fn warnings_about(&self, role: &Role) -> Result<Vec<String>, CommandError> {
         if strangers::names_everybody(&role.trust) {
             let providers: Vec<&str> = self.providers.iter().map(String::as_str).collect();
             let place = format!("role {}: AssumeRolePolicyDocument", role.arn);

@@ -205,7 +205,7 @@ impl Declared for RoleDetail {
         let trust_place = format!("{place}: AssumeRolePolicyDocument");
         let trust = compile(&trust_place, PolicyKind::Trust, document)?;
         let tags = tags(place, &self.tags)?;
-        let trust = judged(trust, &tags, &trust_place, how.source)?;
+        let trust = checked(trust, &tags, &trust_place, how.source)?;
         let policies = directory.entity_policies(
             place,
             account,
@@ -248,7 +248,7 @@ struct Trust {
 
 /// Checks whom a trust policy allows. A stored role that would let strangers in by a rule that is
 /// newer than its row trusts nobody instead.
-fn judged(
+fn checked(
     mut policy: Policy,
     tags: &[names::Tag],
     place: &str,

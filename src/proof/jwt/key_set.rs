@@ -146,7 +146,7 @@ fn key(jwk: &Value) -> Option<Key> {
 
 /// Keys that belong to nobody, for checking signatures without effect: the base points of the
 /// curves themselves (SP 800-186).
-pub(super) static NOBODYS: LazyLock<KeySet> = LazyLock::new(|| {
+pub(super) static DECOY_KEYS: LazyLock<KeySet> = LazyLock::new(|| {
     let keys = json!({"keys": [
         {"kid": "ES256", "kty": "EC", "crv": "P-256", "x": "axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY", "y": "T-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU"},
         {
@@ -161,7 +161,7 @@ pub(super) static NOBODYS: LazyLock<KeySet> = LazyLock::new(|| {
 
 /// A key that belongs to nobody, for an algorithm. For RSA it is a modulus of ones, as long as the
 /// signature.
-pub(super) fn nobodys(algorithm: Algorithm, signature: usize) -> Option<DecodingKey> {
+pub(super) fn decoy_key(algorithm: Algorithm, signature: usize) -> Option<DecodingKey> {
     if RSA.contains(&algorithm) {
         let length = signature.clamp(*RSA_BYTES.start(), *RSA_BYTES.end());
         Some(DecodingKey::from_rsa_raw_components(
@@ -169,7 +169,7 @@ pub(super) fn nobodys(algorithm: Algorithm, signature: usize) -> Option<Decoding
             &[1, 0, 1],
         ))
     } else {
-        NOBODYS
+        DECOY_KEYS
             .get(&format!("{algorithm:?}"))
             .map(|key| key.key.clone())
     }

@@ -4,7 +4,7 @@ use jsonwebtoken::Algorithm;
 use ring::signature as sig;
 use serde_json::{Value, json};
 
-use super::key_set::{NOBODYS, nobodys};
+use super::key_set::{DECOY_KEYS, decoy_key};
 use super::*;
 use crate::base::clock::Timestamp;
 use crate::base::entropy::SystemEntropy;
@@ -136,7 +136,7 @@ fn an_01_a_signature_that_nobodys_key_made_counts_for_nothing() {
         Algorithm::ES384,
         Algorithm::EdDSA,
     ] {
-        assert!(nobodys(algorithm, 256).is_some(), "{algorithm:?}");
+        assert!(decoy_key(algorithm, 256).is_some(), "{algorithm:?}");
     }
     // Everybody knows the private key of a base point, which is one.
     let random = crate::base::entropy::system();
@@ -159,7 +159,7 @@ fn an_01_a_signature_that_nobodys_key_made_counts_for_nothing() {
     let message = message.trim_end_matches('.');
     let signature = URL_SAFE_NO_PAD.encode(pair.sign(&random, message.as_bytes()).unwrap());
     let token = format!("{message}.{signature}");
-    assert!(check(&token, &NOBODYS).is_ok(), "a key like any other");
+    assert!(check(&token, &DECOY_KEYS).is_ok(), "a key like any other");
     assert_eq!(
         check(&token, &KeySet::default()),
         Err(TokenError::Signature)

@@ -7,7 +7,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
 use serde_json::{Map, Value};
 
 use super::claims::Verified;
-use super::key_set::{Key, algorithm, nobodys};
+use super::key_set::{Key, algorithm, decoy_key};
 use super::strict_json::{is_plain, object};
 use super::{MAX_KEY_ID, TokenError, adapter};
 
@@ -100,7 +100,7 @@ impl<'a> Unverified<'a> {
         let check =
             |key: &DecodingKey| adapter::verify(self.message, self.signature, key, self.algorithm);
         let Some(key) = key.filter(|key| self.may_be_by(key)) else {
-            let _ = nobodys(self.algorithm, self.signature_bytes.len()).map(|key| check(&key));
+            let _ = decoy_key(self.algorithm, self.signature_bytes.len()).map(|key| check(&key));
             return Err(TokenError::Signature);
         };
         if check(&key.key) {
