@@ -1,5 +1,5 @@
-//! The commands: one function each, returning an exit status. Standard output is data, standard
-//! error is talk.
+//! The commands of `brevet`, one function for each. Data goes to standard output, everything for people to
+//! standard error.
 
 mod assume_role;
 mod audit;
@@ -53,31 +53,31 @@ const STYLES: Styles = Styles::styled()
     .usage(AnsiColor::Green.on_default().bold())
     .literal(AnsiColor::Cyan.on_default().bold());
 
-/// What is logged unless it is said otherwise: Brevet's own lines, and of libraries what is wrong.
-/// h2 warns of whatever hostile peers send, and PostgreSQL's own notices are in its own log.
+/// The default log filter: Brevet's own events from `info` up, and warnings of its libraries. h2 warns of
+/// whatever hostile peers send, and PostgreSQL keeps its notices in a log of its own.
 const DEFAULT_LOG: &str = "warn,brevet=info,h2=error,sqlx::postgres::notice=off";
 
 const EXAMPLES: &str = "\
 Examples:
   brevet serve --dev
-      A demo account on 127.0.0.1:7480, and what to paste to use it.
+      Starts a demo account on 127.0.0.1:7480 and prints commands to paste.
   brevet init /var/lib/brevet
-      A configuration, its keys and a first administrator, for real.
+      Makes a configuration, its keys and a first administrator, for production.
   brevet whoami
-      Who you are to the broker, and which settings say so.
+      Shows who the broker says you are, and which settings decided that.
 
-Exit status: 0 done, 1 failed, 2 not understood.";
+Exit status: 0 success, 1 failure, 2 the command line was not understood.";
 
 /// A self-hosted broker of temporary credentials that speaks AWS STS and gRPC
 ///
-/// `brevet serve` is the broker. Commands with --config work beside it on its files and its store;
-/// commands with --endpoint call it, signed like a call of AWS's own tools.
+/// `brevet serve` is the broker. Commands that take --config work directly on its files and its store;
+/// commands that take --endpoint call it, and sign their calls as AWS's own tools do.
 #[derive(Debug, Parser)]
 #[command(name = "brevet", version, styles = STYLES, arg_required_else_help = true, max_term_width = 100, after_long_help = EXAMPLES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
-    // Taken by every command, and shown by those that log.
+    // Every command accepts these two; only the commands that log show them in their help.
     #[arg(
         long,
         global = true,
@@ -92,19 +92,20 @@ struct Arguments {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum LogFormat {
-    /// For people
+    /// Text for people
     Text,
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
 }
 
-/// What a command that runs on writes to standard error.
+/// Logging options of the commands that keep running.
 #[derive(Debug, Args)]
 struct LogArguments {
-    /// What to log: `info`, `debug`, `brevet=trace`, … [default: Brevet's own lines, and what is wrong]
+    /// What to log: `info`, `debug`, `brevet=trace`, … [default: Brevet's own events, and warnings of
+    /// libraries]
     #[arg(long, env = "BREVET_LOG", value_name = "FILTER")]
     log: Option<String>,
-    /// How to log [default: text]
+    /// The format of the log [default: text]
     #[arg(long, value_enum, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
 }
@@ -148,41 +149,42 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct ConfigArgument {
-    /// The broker's configuration
+    /// The broker's configuration file
     #[arg(long, env = "BREVET_CONFIG", value_name = "FILE")]
     config: PathBuf,
 }
 
-/// Where help shows the flags of [`CallArguments`].
+/// The heading in `--help` under which the flags of [`CallArguments`] are listed.
 const CALL: &str = "Broker and credentials";
 
 /// The broker to call, and how to sign for it.
 #[derive(Debug, Args)]
 struct CallArguments {
-    /// The broker [env: BREVET_ENDPOINT, AWS_ENDPOINT_URL_STS, AWS_ENDPOINT_URL; then the profile's;
-    /// default: http://127.0.0.1:7480]
+    /// The URL of the broker [env: BREVET_ENDPOINT, AWS_ENDPOINT_URL_STS, AWS_ENDPOINT_URL; then the
+    /// profile's; default: http://127.0.0.1:7480]
     #[arg(long, help_heading = CALL, visible_alias = "endpoint-url", value_name = "URL")]
     endpoint: Option<String>,
     /// The region to sign for [env: AWS_REGION, AWS_DEFAULT_REGION; then the profile's; default:
     /// us-east-1]
     #[arg(long, help_heading = CALL, value_name = "REGION")]
     region: Option<String>,
-    /// A profile of ~/.aws/config; stronger than keys in the environment [env: AWS_PROFILE]
+    /// A profile of ~/.aws/config; it takes precedence over keys in the environment [env: AWS_PROFILE]
     #[arg(long, help_heading = CALL, value_name = "NAME")]
     profile: Option<String>,
-    /// PEM of the CA that signed the broker's certificate [env: AWS_CA_BUNDLE; then the profile's;
-    /// default: the system's]
+    /// A PEM file with the CA that signed the broker's certificate [env: AWS_CA_BUNDLE; then the
+    /// profile's; default: the system's]
     #[arg(long, help_heading = CALL, visible_alias = "ca-bundle", value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// Let http:// go beyond this machine: credentials then travel in clear
+    /// Allow http:// to other machines; credentials are then sent unencrypted
     #[arg(long, help_heading = CALL)]
     plaintext_off_loopback: bool,
 }
 
-/// What went wrong, in words for the person at the terminal.
+/// Why a command failed, in words for the person at the terminal.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// Runs the command line. 0: done, 1: it failed, 2: it was not understood.
+/// Runs the command line and returns its exit status: 0 for success, 1 for a failure, 2 for a command line
+/// that was not understood.
 pub fn main() -> ExitCode {
     let words: Vec<String> = std::env::args_os()
         .map(|word| word.to_string_lossy().into_owned())
@@ -204,7 +206,7 @@ pub fn main() -> ExitCode {
     let for_a_shell = matches!(&arguments.command, Command::AssumeRole(a) if a.is_for_a_shell());
     match run(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
-        // Where the exit status is a verdict, it is not known.
+        // The exit status of these commands is a verdict, and none was reached.
         Err(failure) if failure.is::<print::ReaderIsGone>() => ExitCode::from(u8::from(judges)),
         Err(failure) => {
             if for_a_shell {
@@ -246,7 +248,7 @@ fn run(command: Command) -> Result<(), Failure> {
     }
 }
 
-/// Sets up the log: by the flags of a command that logs, or those that every command takes.
+/// Sets up the log by the command's own flags, else the flags that every command accepts, else BREVET_LOG.
 fn log_to_stderr(arguments: &Arguments) -> Result<(), Failure> {
     let shown = match &arguments.command {
         Command::Serve(arguments) => Some(&arguments.log),
@@ -263,11 +265,11 @@ fn log_to_stderr(arguments: &Arguments) -> Result<(), Failure> {
         .or(arguments.log_format)
         .unwrap_or(LogFormat::Text);
     let filter = EnvFilter::try_new(filter.as_deref().unwrap_or(DEFAULT_LOG))?
-        // Whoever can write to the database could write the log with it.
+        // Otherwise whoever can write to the database could write lines into this log.
         .add_directive("sqlx::postgres::notice=off".parse()?);
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        // A log that nobody reads any more is no reason to stop.
+        // A closed standard error does not stop the program.
         .log_internal_errors(false);
     match format {
         LogFormat::Text => builder
@@ -278,7 +280,7 @@ fn log_to_stderr(arguments: &Arguments) -> Result<(), Failure> {
     }
 }
 
-/// A role's ARN: as it is given, or that of a role of the caller's own account by its name.
+/// Returns an ARN as it is, and for a role's name the ARN of that role in the caller's own account.
 async fn role_arn(client: &Client, text: &str) -> Result<String, Failure> {
     if text.starts_with("arn:") {
         return Ok(text.to_owned());
@@ -294,10 +296,10 @@ async fn role_arn(client: &Client, text: &str) -> Result<String, Failure> {
     Ok(format!("arn:aws:iam::{account}:role/{name}"))
 }
 
-/// How many warnings are printed one by one.
+/// How many warnings are printed; the others are only counted.
 const WARNED: usize = 200;
 
-/// What is most likely not meant, on standard error.
+/// Prints warnings (what is valid but most likely a mistake) to standard error.
 fn warn(warnings: &[String]) {
     for warning in warnings.iter().take(WARNED) {
         print::note(format_args!("warning: {}", print::visible(warning)));

@@ -1,5 +1,5 @@
-//! `brevet assume-role`: credentials for a role, over gRPC, and how a shell, a program or AWS's own
-//! tools take them in.
+//! `brevet assume-role`: gets credentials for a role over gRPC, and prints them for a shell, a program or
+//! AWS's own tools.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -15,26 +15,26 @@ use crate::client::{
 
 const MAX_POLICY_BYTES: u64 = 64 << 10;
 
-/// What AWS_PROFILE is set to when no credentials could be had. No tool finds such a profile, so
-/// none goes on with the credentials of a `default` profile, or of the machine, instead.
+/// The value of AWS_PROFILE after a failure. No tool finds a profile of this name, so none falls back to
+/// the credentials of a `default` profile or of the machine.
 pub(super) const FAILED_PROFILE: &str = "brevet-assume-role-failed";
 
 const EXAMPLES: &str = "\
 Examples:
   eval \"$(brevet assume-role --role-arn Demo --format env)\"
-      The shell acts as the role. If that fails, the shell has no credentials at all.
+      Makes the shell act as the role. If the call fails, the shell is left without credentials.
   brevet assume-role --role-arn arn:aws:iam::111122223333:role/Demo --role-session-name deploy-42
-      JSON, as `aws sts assume-role` prints it.
+      Prints JSON, as `aws sts assume-role` does.
   brevet assume-role --role-arn Admin --serial-number arn:aws:iam::111122223333:mfa/alice
       Asks for the code of the MFA device on the terminal.
   brevet assume-role --web-identity-token-file ci.jwt --role-arn arn:aws:iam::111122223333:role/C
-      For whoever the token's provider vouches for; nothing is signed.";
+      Proves who you are with the provider's token instead of an access key.";
 
 /// Get credentials for a role, over gRPC
 ///
-/// Asks the broker for a session of a role and prints its credentials. The call is signed with what
-/// AWS's own tools would sign with: keys in the environment, or a profile of ~/.aws/config. A role
-/// in your own account may be named without its ARN.
+/// Asks the broker for a session of a role and prints its credentials. The call is signed with the
+/// credentials that AWS's own tools would use: keys in the environment, or a profile of
+/// ~/.aws/config. A role in your own account can be given by its name instead of its ARN.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct AssumeRoleArguments {
@@ -43,38 +43,38 @@ pub(super) struct AssumeRoleArguments {
     /// The role: arn:aws:iam::ACCOUNT:role/NAME, or the NAME of one in your own account
     #[arg(long, value_name = "ARN")]
     role_arn: String,
-    /// What to call the session: 2 to 64 letters, digits and `_+=,.@-` [default: USER@HOST]
+    /// The name of the session: 2 to 64 letters, digits and `_+=,.@-` [default: USER@HOST]
     #[arg(long, value_name = "NAME")]
     role_session_name: Option<String>,
-    /// How long the session lasts: 900 to 129600 [default: 3600]
+    /// How long the session lasts, in seconds: 900 to 129600 [default: 3600]
     #[arg(long, value_name = "SECONDS", value_parser = values::seconds)]
     duration_seconds: Option<i32>,
-    /// A policy that the session is cut to: JSON, or file://PATH
+    /// A session policy, which limits what the session may do: JSON, or file://PATH
     #[arg(long, value_name = "JSON", value_parser = values::policy)]
     policy: Option<String>,
-    /// A managed policy that the session is cut to; may be given ten times
+    /// A managed policy that limits what the session may do; may be given up to 10 times
     #[arg(long = "policy-arn", value_name = "ARN")]
     policy_arns: Vec<String>,
-    /// A session tag; may be given fifty times
+    /// A session tag; may be given up to 50 times
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = values::tag)]
     tags: Vec<(String, String)>,
-    /// The key of a tag that sessions made with this one inherit
+    /// The key of a session tag that is passed on to sessions assumed from this one; may be repeated
     #[arg(long = "transitive-tag-key", value_name = "KEY")]
     transitive_tag_keys: Vec<String>,
-    /// The external id that was agreed with the role's owner
+    /// The external id that you agreed on with the role's owner
     #[arg(long, value_name = "ID")]
     external_id: Option<String>,
-    /// The person behind the chain of sessions; it never changes along the chain
+    /// The person or program behind the session; sessions assumed from it keep the same value
     #[arg(long, value_name = "NAME")]
     source_identity: Option<String>,
-    /// Your MFA device
+    /// The ARN (or serial number) of your MFA device
     #[arg(long, value_name = "ARN")]
     serial_number: Option<String>,
-    /// The device's code [default: asked for on the terminal]
+    /// The current code of the MFA device [default: asked for on the terminal]
     #[arg(long, value_name = "DIGITS", requires = "serial_number")]
     token_code: Option<String>,
-    /// A file with a token of an OpenID Connect provider, `-` for standard input: the token is the
-    /// proof, and no access key is needed
+    /// A file with a token of an OpenID Connect provider, `-` for standard input; the token proves who
+    /// you are, and no access key is needed
     #[arg(long, value_name = "FILE", conflicts_with_all = ["tags", "transitive_tag_keys", "external_id", "source_identity", "serial_number"])]
     web_identity_token_file: Option<PathBuf>,
     /// How to print the credentials
@@ -84,16 +84,16 @@ pub(super) struct AssumeRoleArguments {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// As `aws sts assume-role` prints it
+    /// JSON as `aws sts assume-role` prints it
     Json,
-    /// For `eval "$(…)"` in a POSIX shell; if it fails, eval ends in an error and the shell is left
-    /// without credentials
+    /// Lines for `eval "$(…)"` in a POSIX shell; if the command fails, eval fails too and the shell is
+    /// left without credentials
     Env,
-    /// For `credential_process` in ~/.aws/config
+    /// JSON for `credential_process` in ~/.aws/config
     CredentialProcess,
 }
 
-/// What came of it.
+/// The broker's answer to either operation.
 enum Answer {
     Role(AssumedRole),
     WebIdentity(WebIdentityRole),
@@ -112,7 +112,7 @@ async fn ask(settings: &Settings, arguments: &AssumeRoleArguments) -> Result<Ans
         .unwrap_or_else(|| settings.default_session_name());
     if let Some(file) = &arguments.web_identity_token_file {
         if !arguments.role_arn.starts_with("arn:") {
-            let rule = "with --web-identity-token-file there is no account of your own; write the whole ARN";
+            let rule = "with --web-identity-token-file the role must be given by its whole ARN";
             return Err(format!(
                 "--role-arn {}: {rule}, arn:aws:iam::ACCOUNT:role/{0}",
                 arguments.role_arn
@@ -159,7 +159,7 @@ async fn ask(settings: &Settings, arguments: &AssumeRoleArguments) -> Result<Ans
     Ok(Answer::Role(client.assume_role(&request).await?))
 }
 
-/// As `aws sts assume-role` prints it, and as `credential_process` is read.
+/// Credentials with the names that `aws sts assume-role` prints and `credential_process` expects.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Printed<'a> {
@@ -172,8 +172,8 @@ struct Printed<'a> {
 }
 
 impl Printed<'_> {
-    /// Whether each value has the characters of its kind alone. What is printed here goes into a shell,
-    /// into files and into other programs' requests.
+    /// Refuses a value with characters that its kind never has: what is printed here goes into shells,
+    /// files and the requests of other programs.
     fn check(&self) -> Result<(), Failure> {
         let letters = |value: &str, more: &str| {
             !value.is_empty()
@@ -187,11 +187,10 @@ impl Printed<'_> {
             ("session token", self.session_token, "+/=_-"),
         ] {
             if !letters(value, more) {
-                let fault = "has characters that no credential has";
-                return Err(format!(
-                    "the broker's answer is not to be trusted: its {what} {fault}"
-                )
-                .into());
+                let fault = "contains characters that no credential has";
+                return Err(
+                    format!("the broker's answer cannot be trusted: its {what} {fault}").into(),
+                );
             }
         }
         Ok(())
@@ -245,14 +244,14 @@ fn print(settings: &Settings, answer: &Answer, format: Format) -> Result<(), Fai
     }
 }
 
-/// Variables that would outlive the credentials that they belonged to.
+/// Variables of earlier credentials; each would be stronger than the new ones, or contradict them.
 const STALE: [&str; 4] = [
     "AWS_PROFILE",
     "AWS_DEFAULT_PROFILE",
     "AWS_SECURITY_TOKEN",
     "AWS_ACCOUNT_ID",
 ];
-/// Variables of the credentials.
+/// The variables that hold the credentials.
 const OWN: [&str; 4] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
@@ -260,7 +259,8 @@ const OWN: [&str; 4] = [
     "AWS_CREDENTIAL_EXPIRATION",
 ];
 
-/// Lines that a POSIX shell runs: the credentials, where they are good, and nothing of others.
+/// Lines for a POSIX shell that export the credentials, the region and the endpoints, and unset what
+/// belonged to other credentials.
 fn exports(
     settings: &Settings,
     credentials: &Credentials,
@@ -268,14 +268,14 @@ fn exports(
 ) -> Result<String, Failure> {
     let mut lines = format!("unset {}\n", STALE.join(" "));
     let mut export = |name: &str, value: &str, more: &str| -> Result<(), Failure> {
-        // A value ends up in a shell: one that is not of its alphabet is never printed.
+        // A shell runs this line, so a value outside its alphabet is never printed.
         if value.is_empty()
             || !value
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || more.as_bytes().contains(&b))
         {
             return Err(format!(
-                "the broker's answer is not to be trusted: {name} has characters that no credential has"
+                "the broker's answer cannot be trusted: {name} contains characters that no credential has"
             )
             .into());
         }
@@ -298,8 +298,8 @@ fn exports(
     Ok(lines)
 }
 
-/// What `--format env` prints when there are no credentials: `eval` then ends in an error, and the
-/// shell is left with none at all, rather than with the stronger ones that it had.
+/// What `--format env` prints after a failure: `eval` ends in an error, and the shell is left without any
+/// credentials instead of keeping the more powerful ones that it had.
 pub(super) fn failed_exports() -> String {
     let mut unset: Vec<&str> = OWN.iter().chain(&STALE).copied().collect();
     unset.retain(|name| *name != "AWS_PROFILE");
@@ -310,13 +310,13 @@ pub(super) fn failed_exports() -> String {
 }
 
 impl AssumeRoleArguments {
-    /// Whether a shell runs what is printed.
+    /// Whether the output is meant for `eval` in a shell.
     pub(super) fn is_for_a_shell(&self) -> bool {
         self.format == Format::Env
     }
 }
 
-/// Whether a command line that was not understood meant to print for a shell.
+/// Whether a command line that could not be parsed asked for `--format env`.
 pub(super) fn was_for_a_shell(arguments: &[String]) -> bool {
     let format =
         |pair: &[String]| matches!(pair, [flag, value] if flag == "--format" && value == "env");
@@ -324,7 +324,7 @@ pub(super) fn was_for_a_shell(arguments: &[String]) -> bool {
         && (arguments.iter().any(|a| a == "--format=env") || arguments.windows(2).any(format))
 }
 
-/// A policy, of `file://PATH` as AWS's CLI takes it, or as it is written.
+/// Reads the policy that `file://PATH` names, as AWS's CLI does; other text is the policy itself.
 pub(super) fn policy(text: &str) -> Result<String, Failure> {
     match text.strip_prefix("file://") {
         Some(path) => input::read_text(std::path::Path::new(path), MAX_POLICY_BYTES),

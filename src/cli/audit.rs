@@ -1,4 +1,4 @@
-//! `brevet audit verify`: whether the lines of the audit log are those that the broker wrote.
+//! `brevet audit verify`: checks that the lines of the audit log are those that the broker wrote.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -15,16 +15,16 @@ use crate::config::Config;
 const EXAMPLES: &str = "\
 Examples:
   brevet audit verify --config /var/lib/brevet/brevet.toml audit.jsonl-20261124 audit.jsonl
-      The files of two days, the older one first, up to the last line that the broker has written.
+      Checks the files of two days, the older one first, up to the last line that the broker wrote.
   zcat audit.jsonl-20261123.gz | brevet audit verify - audit.jsonl-20261124
-      Lines that were cut off at the end cannot be told: no head is named.
+      Checks without a head: lines that were cut off at the end are not found.
   brevet audit verify --head 81344:6d0b…2e audit.jsonl
-      With a head of the broker's own log.";
+      Checks up to a head that was taken from the broker's own log.";
 
 /// Check the audit log
 ///
-/// Each line of the log carries its number and a hash over itself and the line before it, so that lines
-/// that were changed afterwards can be found. The log needs no broker for that, and no key.
+/// Each line of the log carries its number and a hash over itself and the line before it, so lines that
+/// were changed afterwards can be found. Checking needs no broker and no key.
 #[derive(Debug, Subcommand)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) enum AuditCommand {
@@ -36,7 +36,7 @@ pub(super) enum AuditCommand {
 /// Reads files of the log in the order in which they were written, the oldest first, and checks that
 /// each line follows from the line before it. Prints one line for each fault: FILE:LINE and what is wrong.
 /// Exits with 1 if there is any. Lines that are missing at the end leave no gap: they are found only
-/// with the head of the chain, which the broker keeps beside its watermark and writes to its own log.
+/// with the head of the chain, which the broker keeps beside its watermark file and writes to its own log.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct VerifyArguments {
@@ -53,7 +53,7 @@ pub(super) struct VerifyArguments {
 
 pub(super) fn run(command: AuditCommand) -> Result<(), Failure> {
     let AuditCommand::Verify(arguments) = command;
-    // Before the files: a broker that runs goes on writing.
+    // The head is read before the files, since a running broker keeps writing.
     let head = head_of(&arguments)?;
     let mut verifier = Verifier::new(head);
     for file in &arguments.files {
@@ -87,7 +87,7 @@ fn conclude(report: &Report, head: Option<Link>) -> Result<(), Failure> {
             ));
             if first != 1 {
                 print::note(format_args!(
-                    "The lines before {first} are not in these files; line {first} itself can be checked only together with \
+                    "The lines before {first} are not in these files; line {first} itself can only be checked together with \
                      the line before it."
                 ));
             }
@@ -96,14 +96,14 @@ fn conclude(report: &Report, head: Option<Link>) -> Result<(), Failure> {
     }
     if report.before_the_chain > 0 {
         print::note(format_args!(
-            "The first {} lines were written before there was a chain; nothing is known of them.",
+            "The first {} lines were written before the log had a hash chain and could not be checked.",
             report.before_the_chain
         ));
     }
     if head.is_none() {
         print::note(
-            "No head was named (--config or --head): lines that were cut off at the end cannot be told, nor a log that \
-             somebody has computed anew.",
+            "No head was given (--config or --head), so lines that were cut off at the end, or a log whose hashes were \
+             all recomputed, would not be found.",
         );
     }
     let faults = report.more + u64::try_from(report.faults.len()).unwrap_or(u64::MAX);
@@ -132,7 +132,7 @@ fn head_of(arguments: &VerifyArguments) -> Result<Option<Link>, Failure> {
         .watermark
         .as_deref()
         .map(head::beside)
-        .ok_or("[store] watermark: is not set")?;
+        .ok_or("[store] watermark: is not set, so no head is kept; give one with --head")?;
     let head = head::load(&path)?;
     head.map(Some)
         .ok_or_else(|| format!("{}: no broker has written a head yet", path.display()).into())

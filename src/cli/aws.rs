@@ -1,4 +1,4 @@
-//! How a command finds its broker and what to sign with: flags, the environment, `~/.aws/config`
+//! How a command finds its broker and the credentials to sign with: flags, the environment, `~/.aws/config`
 //! and `~/.aws/credentials`, in the order of AWS's SDKs. Knows no command.
 
 mod credentials;
@@ -17,7 +17,7 @@ pub(super) use credentials::{Found, web_identity_token};
 #[cfg(test)]
 pub(super) use words::split as words_of;
 
-/// Where `serve --dev` and a fresh `brevet init` listen.
+/// The address on which `serve --dev` and a new configuration of `brevet init` listen.
 const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:7480";
 const DEFAULT_REGION: &str = "us-east-1";
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -28,7 +28,7 @@ const MAX_CA_BYTES: u64 = 4 << 20;
 pub(super) struct Environment(BTreeMap<String, String>);
 
 impl Environment {
-    /// Of this process.
+    /// The variables of this process; bytes that are not UTF-8 are replaced.
     pub(super) fn of_process() -> Self {
         Self(
             std::env::vars_os()
@@ -42,7 +42,7 @@ impl Environment {
         )
     }
 
-    /// A variable that is set and not empty.
+    /// The value of a variable; an empty one counts as not set.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0
             .get(name)
@@ -56,7 +56,7 @@ impl Environment {
             .find_map(|name| self.get(name).map(|value| Setting::new(value, *name)))
     }
 
-    /// A path that AWS's tools name by a variable, else a place under the home folder.
+    /// The path in the variable `name`, where `~/` is the home folder, else `at_home` under the home folder.
     fn path(&self, name: &str, at_home: &str) -> Option<PathBuf> {
         let home = self.get("HOME").map(PathBuf::from);
         match self.get(name) {
@@ -69,7 +69,7 @@ impl Environment {
     }
 }
 
-/// A value, and what it was taken from, for people.
+/// A value, and the flag, variable or profile that it was taken from, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Setting {
     pub(super) value: String,
@@ -85,7 +85,7 @@ impl Setting {
     }
 }
 
-/// `~/.aws/config` and `~/.aws/credentials`. A file that is not there is an empty one.
+/// The contents of `~/.aws/config` and `~/.aws/credentials`; a missing file counts as empty.
 #[derive(Debug, Default)]
 struct Files {
     config: Document,
@@ -125,7 +125,7 @@ impl Files {
             .and_then(|header| self.config.get(header))
     }
 
-    /// The profile in the configuration file alone.
+    /// The profile as the configuration file has it, without the credentials file.
     fn in_config(&self, name: &str) -> Option<&Section> {
         let plain = if name == "default" {
             self.config.get(name)
@@ -135,7 +135,7 @@ impl Files {
         self.section("profile", name).or(plain)
     }
 
-    /// The profile, with what the credentials file says of it on top.
+    /// The profile of both files; where both set an option, the credentials file wins.
     fn profile(&self, name: &str) -> Option<Section> {
         let (config, credentials) = (self.in_config(name), self.credentials.get(name));
         if config.is_none() && credentials.is_none() {
@@ -146,7 +146,7 @@ impl Files {
         Some(merged)
     }
 
-    /// The names of all profiles.
+    /// The names of the profiles in both files, sorted.
     fn names(&self) -> Vec<String> {
         let of_config = self.config.keys().filter_map(|header| {
             let words = words::split(header).unwrap_or_default();
@@ -169,7 +169,7 @@ impl Files {
     }
 }
 
-/// An option of a profile that is text and not empty.
+/// An option of a section; nested options and empty values count as not set.
 fn text<'a>(section: &'a Section, option: &str) -> Option<&'a str> {
     section
         .get(option)
@@ -177,11 +177,11 @@ fn text<'a>(section: &'a Section, option: &str) -> Option<&'a str> {
         .filter(|v| !v.is_empty())
 }
 
-/// Everything that a call depends on but the credentials.
+/// Everything that a call depends on except the credentials.
 pub(super) struct Settings {
     pub(super) endpoint: Setting,
     pub(super) region: Setting,
-    /// The profile that was chosen; none: the one called `default`, if there is one.
+    /// The profile that was asked for; `None` means the profile `default`, if there is one.
     pub(super) profile: Option<Setting>,
     ca: Option<Setting>,
     plaintext_off_loopback: bool,
@@ -190,10 +190,11 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// From a command's flags and this process's environment.
+    /// Finds the settings by a command's flags, this process's environment and AWS's files.
     ///
     /// # Errors
-    /// Names the file, the variable or the flag, and what is wrong with it.
+    /// A file cannot be read, or a flag, variable or option has a bad value; the message names it and the
+    /// rule.
     pub(super) fn of(call: &CallArguments) -> Result<Self, Failure> {
         Self::resolve(call, Environment::of_process())
     }
@@ -259,15 +260,15 @@ impl Settings {
         })
     }
 
-    /// The chosen profile's name, or `default`.
+    /// The name of the chosen profile, or `default`.
     fn profile_name(&self) -> &str {
         self.profile
             .as_ref()
             .map_or("default", |p| p.value.as_str())
     }
 
-    /// What the chosen profile names besides credentials and region: endpoints, by the variable
-    /// that says the same. A shell that leaves the profile needs them to reach the same servers.
+    /// The endpoints that the chosen profile sets, each under the variable that means the same. A shell
+    /// that stops using the profile needs them to reach the same servers.
     pub(super) fn endpoints_of_profile(&self) -> BTreeMap<String, String> {
         let section = self.files.profile(self.profile_name()).unwrap_or_default();
         let services =
@@ -298,7 +299,7 @@ impl Settings {
         };
         if endpoint.is_in_clear() && !self.plaintext_off_loopback {
             return Err(format!(
-                "{}: {}: http:// beyond this machine carries credentials in clear. Use https://, or say \
+                "{}: {}: http:// to another machine sends credentials unencrypted. Use https://, or add \
                  --plaintext-off-loopback if nobody else is on the network in between",
                 self.endpoint.from, self.endpoint.value
             )
@@ -332,12 +333,12 @@ impl Settings {
         })
     }
 
-    /// What a session is called that nobody named: who asks for it, and where.
+    /// The name of a session for which none was given: `USER@HOST`.
     pub(super) fn default_session_name(&self) -> String {
         credentials::default_session_name(&self.environment)
     }
 
-    /// A client that signs nothing.
+    /// A client that does not sign its calls.
     pub(super) fn anonymous(&self) -> Result<Client, Failure> {
         Ok(Client::anonymous(
             &self.endpoint()?,
@@ -345,19 +346,19 @@ impl Settings {
         )?)
     }
 
-    /// The credentials to sign with, and where they are from.
+    /// The credentials to sign with, and where they were found.
     pub(super) async fn credentials(&self) -> Result<Found, Failure> {
         credentials::find(self).await
     }
 
-    /// A client that signs with what [`Self::credentials`] finds.
+    /// A client that signs with the credentials that [`Self::credentials`] finds.
     pub(super) async fn client(&self) -> Result<Client, Failure> {
         let found = self.credentials().await?;
         self.client_with(found.credentials)
     }
 }
 
-/// The endpoint of STS in the `services` section that a profile names.
+/// The endpoint of STS in the `[services]` section that a profile refers to.
 fn service_endpoint(
     files: &Files,
     section: &Section,
@@ -387,9 +388,9 @@ fn service_endpoint(
 fn no_such_profile(chosen: &Setting, files: &Files) -> String {
     let names = files.names();
     let known = if names.is_empty() {
-        "there are none".to_owned()
+        "it has no profiles".to_owned()
     } else {
-        format!("there are: {}", names.join(", "))
+        format!("it has: {}", names.join(", "))
     };
     let failed = if chosen.value == super::assume_role::FAILED_PROFILE {
         ". An earlier `brevet assume-role --format env` failed in this shell and left no credentials in it; \
@@ -405,7 +406,7 @@ fn no_such_profile(chosen: &Setting, files: &Files) -> String {
     )
 }
 
-/// A URL of a host, and nothing below it.
+/// Checks that an endpoint is `http://` or `https://` with a host and a port, without user, path or query.
 fn check_endpoint(endpoint: &Setting) -> Result<(), Failure> {
     let Setting { value, from } = endpoint;
     let lower = value.to_ascii_lowercase();
@@ -413,7 +414,7 @@ fn check_endpoint(endpoint: &Setting) -> Result<(), Failure> {
         let scheme = match value.split_once("://") {
             Some((scheme, _)) => {
                 return Err(format!(
-                    "{from}: {value}: `{scheme}://` is not spoken here; use https://"
+                    "{from}: {value}: `{scheme}://` is not supported; use https://"
                 )
                 .into());
             }
@@ -445,7 +446,7 @@ fn check_endpoint(endpoint: &Setting) -> Result<(), Failure> {
             .unwrap_or_default();
         let scheme = uri.scheme_str().unwrap_or("https");
         return Err(format!(
-            "{from}: {value}: must be a host and a port alone: {scheme}://{authority}"
+            "{from}: {value}: must be a scheme, a host and a port only; write {scheme}://{authority}"
         )
         .into());
     }

@@ -1,4 +1,4 @@
-//! `brevet backup`: a copy of the store.
+//! `brevet backup`: copies a SQLite store to a file.
 
 use std::path::PathBuf;
 
@@ -15,16 +15,17 @@ const BACKUP_EXAMPLES: &str = "\
 Examples:
   brevet backup --config /var/lib/brevet/brevet.toml /backup/store.db";
 
-/// Copy a SQLite store to a new file, with the broker running or not
+/// Copy a SQLite store to a new file, whether the broker runs or not
 ///
-/// The copy holds the store as of one change of the feed. Its secrets are sealed under the master
-/// key, which is not in it: keep both, and apart. PostgreSQL has pg_dump.
+/// The copy holds the store as it was at one change of the feed. Its secrets are sealed under the
+/// master key, which the copy does not contain: keep both, in different places. For PostgreSQL use
+/// pg_dump.
 #[derive(Debug, Args)]
 #[command(after_long_help = BACKUP_EXAMPLES)]
 pub(super) struct BackupArguments {
     #[command(flatten)]
     config: ConfigArgument,
-    /// The copy; it must not be there yet
+    /// The file to write; it must not exist yet
     file: PathBuf,
 }
 
@@ -52,7 +53,7 @@ pub(super) fn backup(arguments: &BackupArguments) -> Result<(), Failure> {
         file.display(),
         head.sequence
     ));
-    print::note("Its secrets are sealed under the master key: keep that too, and elsewhere.");
+    print::note("Its secrets are sealed under the master key: back that up too, in another place.");
     if let Some(Ok(key)) = config.master_key.as_deref().map(MasterKey::load) {
         print::note(format_args!(
             "The master key is now {}; a restore needs a file that holds it.",

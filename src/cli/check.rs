@@ -1,4 +1,5 @@
-//! `brevet check`: everything that `brevet serve` and its first request need, one line each.
+//! `brevet check`: checks everything that `brevet serve` and its first request need, and prints a line for
+//! each check.
 
 mod audit;
 mod certificate;
@@ -23,12 +24,12 @@ Examples:
   brevet check --config /var/lib/brevet/brevet.toml --output json
       For a pipeline: exits with 1 if anything fails.";
 
-/// Check all that the broker and its first request need, without listening
+/// Check everything that the broker and its first request need, without starting it
 ///
-/// Looks at the configuration, files and their modes, keys, the store and every secret in it, the
-/// audit log and its disk, Redis, the certificate, identity providers, the clock and the addresses,
-/// with the broker running or not. One line each: ok, warn or FAIL with what to do. Exits with 1 if
-/// anything fails; warnings do not change the exit status.
+/// Checks the configuration, files and their modes, keys, the store and every secret in it, the audit
+/// log and its disk, Redis, the certificate, identity providers, the clock and the addresses, whether
+/// the broker runs or not. Prints a line for each: ok, warn or FAIL, and what to do about it. Exits
+/// with 1 if anything fails; warnings do not change the exit status.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct CheckArguments {
@@ -43,9 +44,9 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<(), Failure> {
     let (lines, warnings) = match Config::load(path) {
         Err(error) => {
             let fix = match &error {
-                ConfigError::File(_) => "do what the line says, or name another file with --config",
+                ConfigError::File(_) => "mend this file, or name another one with --config",
                 _ => {
-                    "correct the configuration; every key and its default are in config/brevet.toml of the source"
+                    "correct the configuration; config/brevet.toml in the source has every key and its default"
                 }
             };
             (vec![failed("configuration", error, fix)], Vec::new())

@@ -1,4 +1,4 @@
-//! `brevet clock accept`, and the time that commands beside a broker go by.
+//! `brevet clock accept`, and the time that commands which work beside a broker use.
 
 use clap::{Args, Subcommand};
 
@@ -14,23 +14,23 @@ const EXAMPLES: &str = "\
 Examples:
   brevet clock accept --config /var/lib/brevet/brevet.toml";
 
-/// Say that the machine's clock is right
+/// Tell the broker that the machine's clock is right
 ///
-/// A broker keeps the highest time that it has seen and never goes back behind it. If the clock was
-/// ahead once and was set right since, the broker is not ready until that time has come, unless an
-/// operator says that the clock is right.
+/// A broker records the latest time that it has seen and never goes back before it. If the clock was
+/// ahead and has been corrected, the broker is not ready until that time has come, unless an operator
+/// confirms that the clock is right.
 #[derive(Debug, Subcommand)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) enum ClockCommand {
     Accept(AcceptArguments),
 }
 
-/// Go on with the clock as it is, and end every session that was issued before
+/// Accept the clock as it is, and end every session that was issued before
 ///
-/// Sets the highest time that this node has seen to now. Sessions that were issued before are dated by
-/// a clock that was wrong, so all of them end, on every broker of the store; codes and assertions of the
-/// time before are not taken. Works with the broker running, which takes it within seconds, or not.
-/// Changes nothing if the clock is not behind.
+/// Sets the latest time that this node has seen to now. Earlier sessions were dated by a clock that
+/// was wrong, so all of them end, on every broker of the store; MFA codes and assertions from before
+/// are refused. The broker may run (it notices within seconds) or not. Changes nothing if the clock is
+/// not behind.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct AcceptArguments {
@@ -41,19 +41,20 @@ pub(super) struct AcceptArguments {
 pub(super) fn run(command: ClockCommand) -> Result<(), Failure> {
     let ClockCommand::Accept(arguments) = command;
     let config = Config::load(&arguments.config.config)?;
-    let file = mark_file(&config).ok_or("[store] watermark: is not set, so no time is kept")?;
+    let file = mark_file(&config)
+        .ok_or("[store] watermark: is not set, so this node keeps no time to correct")?;
     let now = SystemClock.now();
     let highest = match file.load() {
         Ok(mark) => match mark.map(ClockMark::time).filter(|highest| *highest > now) {
             Some(highest) => highest,
             None => {
                 print::note(format_args!(
-                    "The clock ({now}) is not behind the highest time that was seen; nothing was changed."
+                    "The clock ({now}) is not behind the latest time that this node has seen; nothing was changed."
                 ));
                 return Ok(());
             }
         },
-        // It says nothing of the time before; everything ends either way.
+        // The earlier time is lost with the file; all sessions end in either case.
         Err(error) => {
             print::note(format_args!("{error}"));
             now
@@ -69,19 +70,19 @@ pub(super) fn run(command: ClockCommand) -> Result<(), Failure> {
     let sequence = super::runtime()?.block_on(super::store::beside(&config, now, work))?;
     file.accept(now, sequence)?;
     print::note(format_args!(
-        "The highest time that was seen is {now} now; it was {highest}."
+        "The latest time that this node has seen is now {now}; it was {highest}."
     ));
     print::note(format_args!(
-        "Every session that was issued before has ended (change {sequence}). A broker that runs goes on within seconds."
+        "Every session that was issued before has ended (change {sequence}). A running broker is ready again within seconds."
     ));
     Ok(())
 }
 
-/// The time that a command beside a broker goes by: the later of the clock and the highest time that the
-/// broker has seen.
+/// The time that a command beside a broker uses: the later of the machine's clock and the latest time that
+/// the broker has recorded.
 ///
 /// # Errors
-/// When that cannot be read.
+/// The file with the recorded time cannot be read.
 pub(super) fn now(config: &Config) -> Result<Timestamp, Failure> {
     let mark = mark_file(config)
         .map(|file| file.load())

@@ -1,4 +1,5 @@
-//! The demo account of `brevet serve --dev`: made up at each start, and what to paste to use it.
+//! The demo account of `brevet serve --dev`, which is made anew at each start, and the lines to paste for
+//! trying it.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,7 +18,8 @@ use crate::directory::declaration::Declaration;
 
 const ACCOUNT: &str = "111122223333";
 
-/// What a started demo holds, for programs that start a broker to test against.
+/// What a running demo holds, with its secrets, as `--world` writes it for programs that test against a
+/// broker.
 #[derive(Debug, Serialize)]
 pub(super) struct World {
     region: &'static str,
@@ -48,14 +50,14 @@ struct WorldRole {
     max: u64,
 }
 
-/// Who and what the directory of a demo has, with the secrets.
+/// The users and roles of a demo's directory, with their secrets.
 pub(super) struct Demo {
     account_id: String,
     users: BTreeMap<String, WorldUser>,
     roles: BTreeMap<String, WorldRole>,
 }
 
-/// A user who may assume roles, one who may not, and roles to try.
+/// Declares alice, who may assume roles, bob, who may not, and four roles to try.
 pub(super) fn declaration(entropy: &dyn Entropy) -> Result<Declaration, Failure> {
     let account = AccountId::parse(ACCOUNT).ok_or("the demo account")?;
     let key = || -> Result<(String, String), Failure> {
@@ -106,7 +108,7 @@ pub(super) fn declaration(entropy: &dyn Entropy) -> Result<Declaration, Failure>
     Ok(serde_json::from_str(&value.to_string())?)
 }
 
-/// Compiles a declaration, and remembers what to print of it.
+/// Compiles a declaration, and collects what is printed about it.
 pub(super) fn compile(declaration: Declaration) -> Result<(Directory, Demo), Failure> {
     let directory = Directory::from_declaration(declaration, None)?;
     let mut users = BTreeMap::new();
@@ -174,8 +176,7 @@ impl Demo {
     }
 }
 
-/// What to paste, on standard output. Each line does the same when it is pasted again, and in
-/// whatever folder.
+/// Prints lines to paste to standard output. Each can be pasted again, and in any folder.
 pub(super) fn greet(world: &World) {
     // The demo serves whether or not anybody reads this.
     let _ = print::block(greeting(world));
@@ -183,7 +184,7 @@ pub(super) fn greet(world: &World) {
 
 fn greeting(world: &World) -> String {
     let mut out = format!(
-        "Brevet {}, development mode: made-up keys, nothing is kept.\n  AWS Query and gRPC  {}\n  \
+        "Brevet {}, development mode: keys are made up, and nothing is kept.\n  AWS Query and gRPC  {}\n  \
          operators           {}/readyz  {2}/metrics\n",
         version::text(),
         world.sts_endpoint,
@@ -196,7 +197,7 @@ fn greeting(world: &World) -> String {
     let (Some((id, secret)), Some(role)) = (user, world.roles.values().next()) else {
         return out;
     };
-    // A directory file may hold whatever it likes; these lines are there to be pasted.
+    // Values from a directory file are arbitrary text, and these lines are pasted into a shell.
     let (endpoint, region, role) = (&world.sts_endpoint, world.region, print::word(&role.arn));
     let (id, secret) = (print::word(id), print::word(secret));
     let program = program();
@@ -206,16 +207,16 @@ fn greeting(world: &World) -> String {
          export AWS_REGION={region} AWS_DEFAULT_REGION={region} AWS_ACCESS_KEY_ID={id} AWS_SECRET_ACCESS_KEY={secret}\n  \
          aws --endpoint-url {endpoint} sts get-caller-identity\n  \
          aws --endpoint-url {endpoint} sts assume-role --role-arn {role} --role-session-name demo\n\
-         \nThe same over gRPC, into the shell's environment, and then as the role:\n\n  \
+         \nThe same over gRPC, into the shell's environment, and a call as the role:\n\n  \
          eval \"$({program} assume-role --endpoint {} --role-arn {role} --role-session-name demo --format env)\"\n  \
          aws --endpoint-url {endpoint} sts get-caller-identity\n\
-         \nCtrl-C ends it.\n",
+         \nCtrl-C stops the broker.\n",
         world.grpc_endpoint
     ));
     out
 }
 
-/// This program by its whole path, quoted where a shell needs it.
+/// The path of this program, quoted for a shell where that is needed.
 fn program() -> String {
     let path = std::env::current_exe()
         .ok()

@@ -1,4 +1,4 @@
-//! A directory file that a command is given.
+//! Reading a directory file that a command was given.
 
 use std::path::Path;
 
@@ -9,13 +9,14 @@ use crate::directory::{self, DirectoryError};
 /// Reads a directory file; `-` is standard input.
 ///
 /// # Errors
-/// Names the place in the file, and the rule.
+/// The file cannot be read, is too large or breaks a rule; the message names the place in the file and the
+/// rule.
 pub(super) fn read(path: &Path) -> Result<Declaration, Failure> {
     let bytes = input::read(path, directory::MAX_BYTES)?;
     directory::parse(&bytes).map_err(|error| unread(&path.display().to_string(), &error))
 }
 
-/// Why a directory file cannot be read, by the name that it was given.
+/// The failure to report for a malformed directory file; `file` is the name that the operator gave.
 pub(super) fn unread(file: &str, error: &DirectoryError) -> Failure {
     let shape =
         "must be JSON as `aws iam get-account-authorization-details` or `brevet export` prints it";

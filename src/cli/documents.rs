@@ -1,4 +1,4 @@
-//! The documents of changes of the feed, as `brevet changes --documents` prints them.
+//! The whole documents before and after a change, as `brevet changes --documents` prints them.
 
 use serde_json::Value;
 
@@ -6,10 +6,10 @@ use super::Failure;
 use crate::base::digest::{hex, sha256};
 use crate::store::Documents;
 
-/// Adds to what is printed of a change what the thing was before and after it.
+/// Adds the documents before and after a change to the line that is printed for it.
 ///
 /// # Errors
-/// When a document is not the one that the change has the digest of.
+/// A document does not have the digest that the change records for it, so it was altered in the database.
 pub(super) fn add(line: &mut Value, sequence: i64, documents: Documents) -> Result<(), Failure> {
     let both = [
         ("BeforeDocument", "BeforeSha256", documents.before),
@@ -23,8 +23,8 @@ pub(super) fn add(line: &mut Value, sequence: i64, documents: Documents) -> Resu
             .and_then(Value::as_str);
         if digest != Some(hex(&sha256(text.as_bytes())).as_str()) {
             return Err(format!(
-                "change {sequence}: its {name} has another digest than the change says: it was altered in the database; \
-                 without --documents the feed is printed"
+                "change {sequence}: the digest of its {name} does not match the change: the document was altered in the \
+                 database. Leave out --documents to print the feed itself"
             )
             .into());
         }

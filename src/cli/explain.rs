@@ -1,4 +1,4 @@
-//! `brevet explain`: why a call was refused, for people.
+//! `brevet explain`: shows people why a call was refused.
 
 use clap::Args;
 use serde_json::Value;
@@ -13,23 +13,23 @@ const MAX_MESSAGE_BYTES: u64 = 64 << 10;
 const EXAMPLES: &str = "\
 Examples:
   aws sts assume-role --role-arn ARN --role-session-name x 2>&1 | brevet explain
-      The whole error of AWS's own tools, from standard input.
+      Reads the whole error of AWS's own tools from standard input.
   brevet explain AbCdEf0123
-      The encoded message, as `brevet` prints it under an error.
+      Explains an encoded message, as `brevet` prints it under an error.
   brevet explain --output json -
-      As DecodeAuthorizationMessage answers it.";
+      Prints what DecodeAuthorizationMessage answers.";
 
-/// Tell why a call was refused: opens the encoded message of an AccessDenied
+/// Explain why a call was refused, from the encoded message of an AccessDenied
 ///
-/// Shows who was refused what, which statements were looked at, which condition failed and what was
+/// Shows who was refused what, which statements were evaluated, which conditions failed and what came
 /// closest. Needs permission for sts:DecodeAuthorizationMessage in the account of the caller or of
-/// the resource; each account is shown its own policies alone.
+/// the resource; each account is shown only its own policies.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct ExplainArguments {
     #[command(flatten)]
     call: CallArguments,
-    /// The encoded message, or the whole error; `-` or nothing: from standard input
+    /// The encoded message, or the whole error [default: read from standard input, as with `-`]
     message: Option<String>,
     /// The same as --output json
     #[arg(long)]
@@ -52,35 +52,34 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<(), Failure> {
     if arguments.json || arguments.output.is_json() {
         print::json(&decoded)
     } else {
-        print::block(told(&decoded))
+        print::block(describe(&decoded))
     }
 }
 
-/// The encoded message in what was pasted: an error of AWS's tools, one of `brevet`, or the message
-/// by itself.
+/// Finds the encoded message in an error of AWS's tools or of `brevet`; a single word is the message
+/// itself.
 fn encoded(text: &str) -> Result<&str, Failure> {
     if let (_, Some(encoded)) = split_encoded_message(text) {
         return Ok(encoded);
     }
     if let Some((_, rest)) = text.rsplit_once("brevet explain ") {
-        return rest
-            .split_whitespace()
-            .next()
-            .ok_or_else(|| "the encoded message is missing".into());
+        return rest.split_whitespace().next().ok_or_else(|| {
+            "no encoded message follows `brevet explain`; paste the whole line".into()
+        });
     }
     let mut words = text.split_whitespace();
     match (words.next(), words.next()) {
         (Some(word), None) => Ok(word),
         (None, _) => {
-            Err("there is no encoded message: give the one that an AccessDenied carries, or the whole error".into())
+            Err("there is no encoded message: paste the one in an AccessDenied error, or the whole error".into())
         }
         (Some(_), Some(_)) => {
-            Err("this text has no encoded message: only an AccessDenied that policies decided carries one".into())
+            Err("this text contains no encoded message: only an AccessDenied that policies decided has one".into())
         }
     }
 }
 
-fn told(decoded: &Value) -> String {
+fn describe(decoded: &Value) -> String {
     let (context, explanation) = (at(decoded, "/context"), at(decoded, "/explanation"));
     let mut out = format!(
         "{} was refused {} on {}\n  at {}, request {}\n\n{}\n",
@@ -98,7 +97,7 @@ fn told(decoded: &Value) -> String {
     for s in statements {
         out.push_str(&statement(&s));
     }
-    out.push_str("\nThe request said:\n");
+    out.push_str("\nThe condition keys of the request:\n");
     for item in all(&context, "/conditions/items") {
         let values = all(&item, "/values/items")
             .iter()
@@ -113,8 +112,8 @@ fn told(decoded: &Value) -> String {
     out
 }
 
-/// A text, without what a terminal would obey: some of it was chosen by whoever called (a user
-/// agent, a name, a tag).
+/// A string with its control characters escaped: the caller chose some of it (a user agent, a name, a
+/// tag).
 fn text(value: &Value) -> String {
     print::visible(value.as_str().unwrap_or_default())
 }
@@ -136,7 +135,7 @@ fn all(value: &Value, path: &str) -> Vec<Value> {
     }
 }
 
-/// A statement that was looked at: whether it applies, and what of it does not match.
+/// Describes an evaluated statement: whether it applies, and which of its elements do not match.
 fn statement(s: &Value) -> String {
     let sid = at(s, "/sid");
     let sid = sid
@@ -155,13 +154,9 @@ fn statement(s: &Value) -> String {
         "  {policy} {number}, statement {index}{sid}: {} {applies}\n",
         text(&at(s, "/effect"))
     );
-    for (what, phrase) in [
-        ("principal", "name the principal"),
-        ("action", "cover the action"),
-        ("resource", "cover the resource"),
-    ] {
-        if at(s, &format!("/matches/{what}")) == Value::Bool(false) {
-            out.push_str(&format!("    does not {phrase}\n"));
+    for element in ["principal", "action", "resource"] {
+        if at(s, &format!("/matches/{element}")) == Value::Bool(false) {
+            out.push_str(&format!("    does not match the {element}\n"));
         }
     }
     for c in all(s, "/conditions") {
@@ -189,7 +184,7 @@ fn condition(c: &Value) -> String {
         .unwrap_or_default();
     let (operator, key) = (text(&at(c, "/operator")), text(&at(c, "/key")));
     format!(
-        "    {mark}: {operator} {key} wanted {}, got {got}{near}\n",
+        "    {mark}: {operator} {key} requires {}, the request has {got}{near}\n",
         list(&at(c, "/wanted"))
     )
 }
@@ -218,20 +213,20 @@ mod tests {
             encoded("error: NoSuchEntity: x")
                 .unwrap_err()
                 .to_string()
-                .contains("has no encoded message")
+                .contains("contains no encoded message")
         );
         assert!(
             encoded("why: brevet explain ")
                 .unwrap_err()
                 .to_string()
-                .contains("is missing")
+                .contains("paste the whole line")
         );
     }
 
     #[test]
     fn what_a_caller_chose_is_shown_and_not_obeyed() {
         let decoded = serde_json::json!({"context": {"action": "sts:x\u{1b}]0;y\u{7}", "principal": {"arn": "a\u{202e}b"}}});
-        let shown = told(&decoded);
+        let shown = describe(&decoded);
         assert!(
             shown.contains("sts:x\\u{1b}]0;y\\u{7}") && shown.contains("a\\u{202e}b"),
             "{shown}"

@@ -1,4 +1,4 @@
-//! `brevet health`: whether the broker is ready, for containers, systemd and people.
+//! `brevet health`: asks a broker whether it is ready, for containers, systemd and people.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -15,20 +15,20 @@ const MAX_ANSWER_BYTES: u64 = 64 << 10;
 const EXAMPLES: &str = "\
 Examples:
   brevet health
-      The broker on this machine, at 127.0.0.1:7481.
+      Asks the broker on this machine, at 127.0.0.1:7481.
   brevet health --config /etc/brevet/brevet.toml
-      At the [operator] address of a configuration, as in a container's health check.
+      Asks at the [operator] address of a configuration, as in a container's health check.
   brevet health --operator 10.0.0.7:7481
-      On another machine.";
+      Asks a broker on another machine.";
 
 /// Ask a broker whether it is ready
 ///
-/// Asks the operators' endpoint for /readyz and prints what it says. Exits with 0 if the broker is
-/// ready (also when it is degraded), and with 1 and the reason if it is not, or does not answer.
+/// Requests /readyz from the operators' endpoint and prints the answer. Exits with 0 if the broker is
+/// ready, even if degraded, and with 1 and the reason if it is not ready or does not answer.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct HealthArguments {
-    /// The configuration that names the operators' address
+    /// The configuration file with the [operator] address
     #[arg(
         long,
         env = "BREVET_CONFIG",
@@ -36,10 +36,10 @@ pub(super) struct HealthArguments {
         conflicts_with = "operator"
     )]
     config: Option<PathBuf>,
-    /// The operators' address [default: 127.0.0.1:7481]
+    /// The broker's [operator] address [default: 127.0.0.1:7481]
     #[arg(long, value_name = "ADDR")]
     operator: Option<SocketAddr>,
-    /// How long the answer may take: 1 to 60
+    /// How long to wait for the answer, in seconds: 1 to 60
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
     timeout_seconds: u64,
 }
@@ -59,13 +59,16 @@ pub(super) fn run(arguments: &HealthArguments) -> Result<(), Failure> {
         200 if body.starts_with("ready") => print::line(body),
         503 if body.starts_with("not ready") => Err(body.into()),
         _ => {
-            let rule = "is not the operators' address; it is [operator] address of the configuration, by default 127.0.0.1:7481";
-            Err(format!("{address} answers HTTP {status} and {rule}").into())
+            let next = "name the [operator] address of the broker's configuration, by default 127.0.0.1:7481";
+            Err(format!(
+                "{address} answers HTTP {status}, so it is not the operators' endpoint; {next}"
+            )
+            .into())
         }
     }
 }
 
-/// An address that is listened on, as one that can be connected to.
+/// Turns an address to listen on into one to connect to: an unspecified IP address becomes loopback.
 pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -75,14 +78,14 @@ pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-/// What an operators' endpoint says of being ready: status and text.
+/// Requests `/readyz`, and returns the HTTP status and the body.
 ///
 /// # Errors
-/// Why there is no answer.
+/// A sentence for people: the connection failed, the answer took longer than `timeout`, or it is not HTTP.
 pub(super) fn ask(address: SocketAddr, timeout: Duration) -> Result<(u16, String), String> {
     let text = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut => {
-            format!("nothing within {} s", timeout.as_secs())
+            format!("no answer within {} s", timeout.as_secs())
         }
         _ => error.to_string(),
     };
@@ -100,7 +103,7 @@ pub(super) fn ask(address: SocketAddr, timeout: Duration) -> Result<(u16, String
         .ok_or_else(|| "this is not an operators' endpoint".to_owned())
 }
 
-/// An HTTP/1.1 answer: its status, and its body.
+/// Splits an HTTP/1.1 answer into its status and its body.
 fn parse(answer: &str) -> Option<(u16, String)> {
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;

@@ -1,4 +1,4 @@
-//! `brevet import`: the directory in the store as a file declares it.
+//! `brevet import`: makes the directory in the store equal to what a file declares.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,34 +24,33 @@ use crate::store::Store;
 const EXAMPLES: &str = "\
 Examples:
   brevet import --config /var/lib/brevet/brevet.toml account.json
-      Shows what would change, with a diff of each.
+      Shows what would change, with a diff of each change.
   brevet import --config /var/lib/brevet/brevet.toml account.json --apply
-      Does it, with the broker running.
+      Makes the changes, while the broker runs.
   aws iam get-account-authorization-details | brevet import --config brevet.toml -
-      From standard input.";
+      Reads an export of AWS from standard input.";
 
-/// How many differences, and how many errors, are shown one by one.
+/// How many changes, and how many errors, are shown; the others are only counted.
 const SHOWN: usize = 200;
 
-/// Bring the directory in the store to what a file declares
+/// Make the directory in the store equal to what a file declares
 ///
-/// Shows what would change (+ created, ~ changed, - deleted), with a diff of each, and changes
-/// nothing without --apply. With it, either all of it is done or nothing. Without it, everything is
-/// tried and undone again: it exits with 1 whenever --apply would. What is wrong comes first, what is
-/// most likely not meant after it, and then the plan. The file has the shape that
-/// `aws iam get-account-authorization-details` and `brevet export` print.
+/// Shows what would change (+ created, ~ changed, - deleted), with a diff of each change. With --apply,
+/// all of it is done or nothing. Without --apply, everything is tried and undone again, so it exits
+/// with 1 whenever --apply would. Errors are printed first, then warnings, then the plan. The file has
+/// the format that `aws iam get-account-authorization-details` and `brevet export` print.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct ImportArguments {
     #[command(flatten)]
     config: ConfigArgument,
-    /// What `aws iam get-account-authorization-details` or `brevet export` prints; `-` for standard
-    /// input
+    /// A file that `aws iam get-account-authorization-details` or `brevet export` printed; `-` for
+    /// standard input
     file: PathBuf,
-    /// Do it
+    /// Make the changes
     #[arg(long)]
     apply: bool,
-    /// Delete what is in the file's accounts and not in the file
+    /// Delete everything in the file's accounts that the file does not declare
     #[arg(long)]
     prune: bool,
 }
@@ -66,7 +65,7 @@ pub(super) fn run(arguments: &ImportArguments) -> Result<(), Failure> {
     let config = Config::load(&arguments.config.config)?;
     if let Some(path) = &config.directory {
         return Err(format!(
-            "[directory] file: roles are in {}, and read-only here",
+            "[directory] file: the directory is managed in {}, so the store has none to import into; edit that file",
             path.display()
         )
         .into());
@@ -83,7 +82,7 @@ pub(super) fn run(arguments: &ImportArguments) -> Result<(), Failure> {
         issuer: config.issuer.as_deref(),
     };
     let import = runtime.block_on(commands::survey(context, declaration, prune));
-    let import = import.map_err(|error| format!("{name}: {}", told(&error)))?;
+    let import = import.map_err(|error| format!("{name}: {}", message(&error)))?;
     let tried = match (
         import.errors.is_empty() && !import.planned.is_empty(),
         arguments.apply,
@@ -95,31 +94,35 @@ pub(super) fn run(arguments: &ImportArguments) -> Result<(), Failure> {
             apply(&config, config_file, &runtime, &import, context, &name).map(Some)
         }
     };
-    let mut errors: Vec<String> = import.errors.iter().map(told).collect();
+    let mut errors: Vec<String> = import.errors.iter().map(message).collect();
     errors.extend(tried.as_ref().err().map(ToString::to_string));
     for error in errors.iter().take(SHOWN) {
         print::note(format_args!("error: {}", print::visible_lines(error)));
     }
     super::warn(&import.warnings);
-    let shown = show(&import);
-    if import.kept > 0 && !prune {
+    // A file with nothing but errors has no plan to show.
+    let has_plan = errors.is_empty() || !import.planned.is_empty();
+    let shown = if has_plan { show(&import) } else { Ok(()) };
+    if import.kept > 0 && !prune && has_plan {
         print::note(format_args!(
-            "What is not in the file stays; with --prune it goes, as far as it is in the file's accounts."
+            "What the file does not declare stays; --prune deletes it, in the file's accounts."
         ));
     }
     if !errors.is_empty() {
         return Err(refused(&name, errors.len()));
     }
     match shown {
-        // Whoever stopped reading the plan asked for it to be done all the same.
+        // The changes were asked for and are made, even if nobody read the plan to its end.
         Err(failure) if matches!(tried, Ok(Some(_))) && failure.is::<print::ReaderIsGone>() => {}
         shown => shown?,
     }
     match tried {
         Ok(Some(sequence)) => print::note(format_args!(
-            "Done, up to change {sequence}; every connected broker takes it within 2 s."
+            "Done, up to change {sequence}; every connected broker uses it within 2 s."
         )),
-        _ if !import.planned.is_empty() => print::note("Nothing was changed: --apply does it."),
+        _ if !import.planned.is_empty() => {
+            print::note("Nothing was changed: add --apply to make these changes.")
+        }
         _ => {}
     }
     runtime.block_on(store.close());
@@ -138,7 +141,8 @@ fn refused(name: &str, errors: usize) -> Failure {
     format!("{name}: nothing was changed: {counted}, see above{more}").into()
 }
 
-/// Nobody else writes or reads what comes by standard input; a file with secrets in clear must be private.
+/// Reads the declaration. A file with unsealed secrets must be private to its owner; standard input is
+/// private already.
 fn read(file: &Path, name: &str) -> Result<Declaration, Failure> {
     let unread = |error: DirectoryError| directory_file::unread(name, &error);
     if input::is_stdin(file) {
@@ -152,7 +156,8 @@ fn read(file: &Path, name: &str) -> Result<Declaration, Failure> {
     Ok(declaration)
 }
 
-fn told(error: &CommandError) -> String {
+/// The error without the prefixes that say nothing to the person at the terminal.
+fn message(error: &CommandError) -> String {
     error
         .to_string()
         .trim_start_matches("ValidationError: ")
@@ -160,7 +165,10 @@ fn told(error: &CommandError) -> String {
         .to_owned()
 }
 
-/// Everything that [`apply`] does, undone again.
+/// Does everything that [`apply`] does, and rolls it back.
+///
+/// # Errors
+/// Whatever would make [`apply`] fail, a log of commands that cannot be written included.
 fn rehearse(
     config: &Config,
     runtime: &tokio::runtime::Runtime,
@@ -170,7 +178,7 @@ fn rehearse(
     journal::of(config).is_writable()?;
     runtime
         .block_on(import.rehearse(context, &operator()))
-        .map_err(|error| told(&error).into())
+        .map_err(|error| message(&error).into())
 }
 
 fn apply(
@@ -186,15 +194,15 @@ fn apply(
         let kept = keep(config, runtime, import, context.store)?;
         let applied = runtime.block_on(import.apply(context, &operator()));
         if let (Err(_), Some(kept)) = (&applied, &kept) {
-            // Nothing was changed, so that nothing was replaced.
+            // Nothing was changed, so there is nothing to bring back.
             let _ = std::fs::remove_file(kept);
         }
-        let sequence = applied.map_err(|error| told(&error))?;
+        let sequence = applied.map_err(|error| message(&error))?;
         runtime
             .block_on(server::entrance(config, Some(context.master_key)).leave(context.store))?;
         if let Some(kept) = &kept {
             print::note(format_args!(
-                "What was changed or deleted is kept as it was in {}.",
+                "What was changed or deleted is kept in {}.",
                 kept.display()
             ));
             print::note(format_args!(
@@ -207,7 +215,8 @@ fn apply(
     })
 }
 
-/// Writes what an import replaces to a file that brings it back. None: it replaces nothing.
+/// Writes what an import changes or deletes to a file, which can be imported to bring it back. Returns
+/// `None` if the import only creates.
 fn keep(
     config: &Config,
     runtime: &tokio::runtime::Runtime,
@@ -257,7 +266,7 @@ fn show(import: &Import) -> Result<(), Failure> {
         counted.join(", ")
     };
     print::note(format_args!(
-        "{counted}; {} as declared; {} in the store and not in the file",
+        "{counted}; {} unchanged; {} in the store but not in the file",
         import.unchanged, import.kept
     ));
     shown

@@ -1,4 +1,4 @@
-//! `brevet init`: a configuration, its keys, and a first administrator.
+//! `brevet init`: makes a configuration, its keys, a store and a first administrator.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -31,11 +31,11 @@ const CONFIGURATION: &str = r#"# Brevet. Every other key and its default: config
 
 [listen]
 address = "127.0.0.1:7480"
-# What clients call this broker; a request that was signed for another host is refused. Add the name
-# that you give to clients.
+# The names by which clients call this broker; a request that was signed for another host is refused.
+# Add the name that you give to clients.
 names = NAMES
 
-# To listen beyond this machine:
+# To listen on other addresses than loopback:
 # [tls]
 # certificate = "tls.crt"
 # private_key = "tls.key"
@@ -45,7 +45,7 @@ address = "127.0.0.1:7481"
 
 [store]
 STORE
-# What this node has seen of the store; not to be backed up with it.
+# Records what this node has seen of the store. Do not back it up together with the store.
 watermark = "store.watermark"
 
 [directory]
@@ -62,27 +62,28 @@ file = "audit.jsonl"
 # issuer = "https://broker.example.com"
 "#;
 
-/// The role of the administrator as it is once its user has a second factor, for `brevet import`.
+/// A file for `brevet import`, after which the administrator's role requires a second factor.
 const MFA_FILE: &str = "administrator-mfa.json";
 
 const EXAMPLES: &str = "\
 Examples:
   brevet init /var/lib/brevet --account 111122223333
-      With a SQLite store, for one broker.
+      Keeps the store in a SQLite file, for one broker.
   brevet init /var/lib/brevet --store postgres://brevet@db/brevet --store-password-file db.pass
-      With PostgreSQL, for many: copy brevet.toml, master.key, keyring.json and store.watermark to the others.";
+      Keeps the store in PostgreSQL, for several brokers: copy brevet.toml, master.key, keyring.json and
+      store.watermark to the others.";
 
-/// Make a configuration, its keys, a store, and a first administrator
+/// Make a configuration, its keys, a store and a first administrator
 ///
 /// Makes a folder that only this account can read, with brevet.toml, master.key, keyring.json and
-/// store.db, and prints the administrator's access key: once, as lines for a shell. Nothing is left
-/// of it if anything fails.
+/// store.db, and prints the administrator's access key once, as lines for a shell. If anything fails,
+/// everything that it made is removed again.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct InitArguments {
-    /// The folder to make; it must not hold anything yet
+    /// The folder to make; if it exists, it must be empty
     dir: PathBuf,
-    /// The first account: twelve digits [default: made up]
+    /// The number of the first account: twelve digits [default: a random one]
     #[arg(long, value_name = "ACCOUNT_ID")]
     account: Option<String>,
     #[command(flatten)]
@@ -97,11 +98,11 @@ struct StoreArguments {
     /// A private file with the PostgreSQL user's password
     #[arg(long = "store-password-file", value_name = "FILE", requires = "url")]
     password_file: Option<PathBuf>,
-    /// PEM of the CA that signed the certificate of the PostgreSQL server
+    /// A PEM file with the CA that signed the PostgreSQL server's certificate
     #[arg(long = "store-ca-file", value_name = "FILE", requires = "url")]
     ca_file: Option<PathBuf>,
-    /// Take a PostgreSQL server beyond this machine that is not verified, by an sslmode below
-    /// verify-full: whoever is on the network in between can then read and change the store
+    /// Accept a PostgreSQL server on another machine that is not verified (an sslmode below
+    /// verify-full); whoever is on the network in between can then read and change the store
     #[arg(long = "store-unverified-off-loopback", requires = "url")]
     unverified: bool,
 }
@@ -112,7 +113,7 @@ pub(super) fn run(arguments: &InitArguments) -> Result<(), Failure> {
     let account = account(arguments.account.as_deref(), &entropy)?;
     let section = arguments.store.section()?;
     files::create_private_dir(dir)?;
-    // Of two at once one goes on, and what it makes is nobody else's to clean up.
+    // If two run at once, one stops here, before it could clean up what the other makes.
     let _lock = Lock::take(dir)?;
     if dir.read_dir()?.next().is_some() {
         return Err(format!("{}: is not empty; name a new folder", dir.display()).into());
@@ -143,7 +144,7 @@ pub(super) fn run(arguments: &InitArguments) -> Result<(), Failure> {
     say_what_is_next(dir, &path, account, &id, &secret)
 }
 
-/// The account that was asked for, or a made-up one.
+/// The account that was asked for, or a random one without leading zero.
 fn account(asked: Option<&str>, entropy: &SystemEntropy) -> Result<AccountId, Failure> {
     match asked {
         Some(text) => Ok(AccountId::parse(text).ok_or_else(|| {
@@ -158,7 +159,7 @@ fn account(asked: Option<&str>, entropy: &SystemEntropy) -> Result<AccountId, Fa
 }
 
 impl StoreArguments {
-    /// `[store]` of the configuration.
+    /// The keys of `[store]` in the new configuration.
     fn section(&self) -> Result<String, Failure> {
         let mut section = String::from("file = \"store.db\"");
         if let Some(url) = &self.url {
@@ -188,7 +189,7 @@ impl StoreArguments {
     }
 }
 
-/// Nothing is left of a beginning that came to nothing; the folder was empty, and is locked.
+/// Removes everything that a failed `init` may have made. The folder was empty, and is still locked.
 fn clean_up(dir: &Path) {
     let made = [
         "brevet.toml",
@@ -206,7 +207,7 @@ fn clean_up(dir: &Path) {
     }
 }
 
-/// Prints the administrator's access key, and what to do with it.
+/// Prints the administrator's access key, and the next commands to run.
 fn say_what_is_next(
     dir: &Path,
     configuration: &Path,
@@ -218,7 +219,9 @@ fn say_what_is_next(
     print::note(format_args!(
         "{folder} holds a configuration, a store, a keyring and a master key."
     ));
-    print::note("The administrator's access key is printed once and kept sealed:\n");
+    print::note(
+        "The administrator's access key follows. It is printed only now, and stored sealed:\n",
+    );
     print::block(format_args!(
         "export AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1\n\
          export AWS_ACCESS_KEY_ID={id}\n\
@@ -227,7 +230,7 @@ fn say_what_is_next(
     ))
     .map_err(|error| {
         format!(
-            "the access key could not be printed, and is kept nowhere in clear: {error}; remove {folder} and start over"
+            "the access key could not be printed: {error}. It is stored nowhere unsealed, so remove {folder} and start over"
         )
     })?;
     print::note(format_args!(
@@ -238,7 +241,7 @@ fn say_what_is_next(
         "        --role-arn arn:aws:iam::{account}:role/Administrator --role-session-name first"
     ));
     print::note(
-        "\nWhoever finds that key is administrator, until these two commands make the role ask for a second factor:",
+        "\nAnybody with that key is administrator, until these two commands make the role require a second factor:",
     );
     print::note("  brevet mfa enroll --endpoint http://127.0.0.1:7480");
     print::note(format_args!(
@@ -251,7 +254,7 @@ fn say_what_is_next(
     Ok(())
 }
 
-/// Held by the one `brevet init` that works in a folder, until it ends.
+/// A lock on the folder, so that only one `brevet init` works in it at a time.
 struct Lock(#[allow(dead_code, reason = "the lock lives as long as the folder is open")] File);
 
 impl Lock {
@@ -259,15 +262,18 @@ impl Lock {
         let folder = File::open(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
         match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self(folder)),
-            Err(Errno::WOULDBLOCK) => {
-                Err(format!("{}: another `brevet init` is at work there", dir.display()).into())
-            }
+            Err(Errno::WOULDBLOCK) => Err(format!(
+                "{}: another `brevet init` is running there; wait until it ends",
+                dir.display()
+            )
+            .into()),
             Err(error) => Err(format!("{}: cannot be locked: {error}", dir.display()).into()),
         }
     }
 }
 
-/// What clients on this machine call the broker, and the machine's own name if it can be a host's.
+/// `[listen] names` of a new configuration: the names of loopback, and this machine's own if it is a valid
+/// host name.
 fn names() -> toml::Value {
     let nodename = rustix::system::uname()
         .nodename()
@@ -281,7 +287,7 @@ fn names() -> toml::Value {
     names.into()
 }
 
-/// The role of the administrator, which demands an MFA code of its user or does not.
+/// The administrator's role; `with_code` says whether it requires an MFA code of its user.
 fn administrator(account: AccountId, user_arn: &str, with_code: bool) -> serde_json::Value {
     let mut statement = json!({
         "Effect": "Allow", "Principal": {"AWS": user_arn},
@@ -304,7 +310,8 @@ fn administrator(account: AccountId, user_arn: &str, with_code: bool) -> serde_j
     })
 }
 
-/// Keys, store and a first administrator; the administrator's access key.
+/// Makes the keys, the store and the first administrator, and returns the administrator's access key id and
+/// secret.
 fn make(
     dir: &Path,
     config: &Config,
@@ -331,7 +338,7 @@ fn make(
         "RoleDetailList": [administrator(account, &user_arn, false)],
         "Brevet": {"AccessKeys": [{"UserArn": user_arn, "AccessKeyId": id.as_str(), "SecretAccessKey": secret.as_str()}]}
     });
-    // By way of its text: documents are kept as they are written.
+    // Parsed from text, since policy documents are stored as they were written.
     let text = Zeroizing::new(declared.to_string());
     let declaration = directory::parse(text.as_bytes())?;
     super::runtime()?.block_on(async {
@@ -339,7 +346,8 @@ fn make(
         if !store.is_new() {
             return Err::<(), Failure>(
                 format!(
-                    "{}: holds a directory already; copy the other broker's configuration, keys and watermark to join it",
+                    "{}: already holds a directory; to join it, copy the other broker's configuration, keys and watermark \
+                     instead of running init",
                     config.store
                 )
                 .into(),
@@ -347,7 +355,7 @@ fn make(
         }
         let context = CommandContext { store: &store, master_key: &master_key, entropy, now, issuer: None };
         commands::plan(context, declaration, false).await?.apply(context, &super::operator()).await?;
-        // From here on a store that went back is noticed.
+        // Writes the watermark: from now on a store that was put back is noticed.
         crate::server::entrance(config, Some(&master_key)).leave(&store).await?;
         store.close().await;
         Ok(())

@@ -1,4 +1,4 @@
-//! What a command reads: a file, or standard input where the name is `-`. Bounded.
+//! Bounded reading of files, and of standard input where a command takes `-` for it.
 
 use std::io::Read;
 use std::path::Path;
@@ -7,15 +7,15 @@ use zeroize::Zeroizing;
 
 use super::Failure;
 
-/// Whether a name means standard input.
+/// Whether a path is `-`, which means standard input.
 pub(super) fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-/// A file, or standard input for `-`.
+/// Reads a file, or standard input for `-`.
 ///
 /// # Errors
-/// Names the file; one that has more than `max_bytes` is refused.
+/// The file cannot be read, or has more than `max_bytes` bytes; the message names the file.
 pub(super) fn read(path: &Path, max_bytes: u64) -> Result<Zeroizing<Vec<u8>>, Failure> {
     if is_stdin(path) {
         bounded(std::io::stdin().lock(), "standard input", max_bytes)
@@ -24,10 +24,10 @@ pub(super) fn read(path: &Path, max_bytes: u64) -> Result<Zeroizing<Vec<u8>>, Fa
     }
 }
 
-/// [`read`], as text.
+/// Reads text as [`read`] does.
 ///
 /// # Errors
-/// Those of [`read`]; and what is not UTF-8.
+/// Those of [`read`], and text that is not UTF-8.
 pub(super) fn read_text(path: &Path, max_bytes: u64) -> Result<String, Failure> {
     let bytes = read(path, max_bytes)?;
     let text =
@@ -35,10 +35,10 @@ pub(super) fn read_text(path: &Path, max_bytes: u64) -> Result<String, Failure> 
     Ok(text.to_owned())
 }
 
-/// A file alone: `-` is a name like any other.
+/// Reads a file; a file called `-` is a file like any other.
 ///
 /// # Errors
-/// Names the file; one that has more than `max_bytes` is refused.
+/// The file cannot be read, or has more than `max_bytes` bytes; the message names the file.
 pub(super) fn read_file(path: &Path, max_bytes: u64) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let name = path.display().to_string();
     let file = std::fs::File::open(path).map_err(|error| format!("{name}: {error}"))?;
@@ -52,7 +52,7 @@ fn bounded(input: impl Read, name: &str, max_bytes: u64) -> Result<Zeroizing<Vec
         .read_to_end(&mut bytes)
         .map_err(|error| format!("{name}: {error}"))?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > max_bytes {
-        return Err(format!("{name}: has more than {max_bytes} bytes").into());
+        return Err(format!("{name}: must have at most {max_bytes} bytes").into());
     }
     Ok(bytes)
 }

@@ -1,5 +1,5 @@
-//! What commands that change or copy secrets write down: a record before they begin, and one when they
-//! have ended (`docs/reference/audit.md`). Without the first one nothing is done.
+//! The log of commands: each command that changes or copies secrets writes a record before it begins, and
+//! another when it has ended (`docs/reference/audit.md`). If the first cannot be written, the command does nothing.
 
 use std::path::Path;
 
@@ -12,21 +12,22 @@ use crate::base::entropy::{self, SystemEntropy};
 use crate::config::Config;
 use crate::files;
 
-/// The log of the commands of a configuration's broker.
+/// The log of commands that belongs to a configuration.
 pub(super) fn of(config: &Config) -> LocalLog {
     LocalLog::of(&config.audit, files::folder(&config.keyring))
 }
 
-/// The log of commands that have a keyring and no configuration: beside the keyring.
+/// The log of commands for a command that has only a keyring: it lies beside the keyring file.
 pub(super) fn beside(keyring: &Path) -> LocalLog {
     LocalLog::of(&crate::audit::Target::Stdout, files::folder(keyring))
 }
 
-/// Does something that must be on record. `work` returns what it came to, and what of it belongs on
-/// record.
+/// Runs `work` between its two records. `work` returns its result, and the part of it that belongs in the
+/// second record.
 ///
 /// # Errors
-/// When the record cannot be written: nothing was done then. Otherwise those of `work`.
+/// The first record cannot be written, in which case `work` is not run; else the errors of `work`. A
+/// second record that cannot be written is only warned of.
 pub(super) fn recorded<T>(
     log: &LocalLog,
     name: &'static str,
@@ -44,7 +45,7 @@ pub(super) fn recorded<T>(
         request_id,
     };
     log.write(&deed, Phase::Begun, SystemClock.now(), &entropy).map_err(|error| {
-        format!("this must be on record, and the log of commands cannot be written: {error}; nothing was done")
+        format!("the log of commands, which must record this, cannot be written: {error}; nothing was done")
     })?;
     let result = work();
     let text = result.as_ref().err().map(ToString::to_string);
@@ -54,16 +55,16 @@ pub(super) fn recorded<T>(
     };
     if let Err(error) = log.write(&deed, phase, SystemClock.now(), &entropy) {
         print::note(format_args!(
-            "warning: the log of commands does not say how this ended: {error}"
+            "warning: the end of this command could not be written to the log of commands: {error}"
         ));
     }
     result.map(|(value, _)| value)
 }
 
-/// As [`recorded`], for work that returns nothing.
+/// Does what [`recorded`] does, for work that returns nothing.
 ///
 /// # Errors
-/// As [`recorded`].
+/// Those of [`recorded`].
 pub(super) fn note(
     log: &LocalLog,
     name: &'static str,

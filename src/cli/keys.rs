@@ -1,4 +1,5 @@
-//! `brevet keyring` and `brevet seal`.
+//! `brevet keyring`: the keys of session tokens and of web identity tokens; and `brevet seal`: the secrets
+//! in a directory file.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -35,24 +36,24 @@ Examples:
 const ROTATE_EXAMPLES: &str = "\
 Examples:
   brevet keyring rotate /var/lib/brevet/keyring.json
-      On one machine; then copy the file to every broker of the cluster.";
+      Run it on one machine, then copy the file to every broker of the cluster.";
 
 const REVOKE_EXAMPLES: &str = "\
 Examples:
   brevet keyring revoke --config /var/lib/brevet/brevet.toml 1f3c09aa
-      The key with this id, as `brevet keyring list` shows it.
+      Revokes the key with this id, as `brevet keyring list` shows it.
   brevet keyring revoke --config /var/lib/brevet/brevet.toml --all
-      Every key in the keyring: the file leaked.";
+      Revokes every key in the keyring, because the file leaked.";
 
 const SEAL_EXAMPLES: &str = "\
 Examples:
   brevet seal --config /var/lib/brevet/brevet.toml";
 
-/// List, rotate or revoke the keys of session tokens
+/// List, rotate or revoke the keys that seal session tokens
 ///
-/// A keyring holds the key that new sessions are made with, the next one (published before it is
-/// used), and those that sessions in use were made with. A broker reads the file again by itself
-/// when it changes.
+/// A keyring holds the current key, which seals new session tokens, the next one (copied to every
+/// broker before it is used), and previous ones, which open the tokens that they sealed. A running
+/// broker reads the file again when it changes.
 #[derive(Debug, Subcommand)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) enum KeyringCommand {
@@ -61,62 +62,61 @@ pub(super) enum KeyringCommand {
     Revoke(RevokeArguments),
 }
 
-/// List the keys: their ids, their states and since when
+/// List the keys with their ids, their states and the times of the last change
 ///
-/// Prints the cluster that the keyring belongs to and one line for each key: next, current, or
-/// previous. As JSON also the keys that sign web identity tokens. Nothing secret is printed.
+/// Prints the cluster that the keyring belongs to and one line for each key: next, current or
+/// previous. JSON output also has the keys that sign web identity tokens. Nothing secret is printed.
 #[derive(Debug, Args)]
 #[command(after_long_help = LIST_EXAMPLES)]
 pub(super) struct ListArguments {
-    /// The keyring
+    /// The keyring file
     file: PathBuf,
     #[command(flatten)]
     output: TextOutputArgument,
 }
 
-/// Use the next key, keep the current one for its sessions, and publish a new next one
+/// Make the next key current, keep the current one for its sessions, and make a new next one
 ///
-/// No session ends by it. Every broker must have the file before the next rotation, so that each
-/// knows a key before sessions are made with it.
+/// No session ends. Every broker must have the new file before the next rotation, so that each knows
+/// a key before it seals a token.
 #[derive(Debug, Args)]
 #[command(after_long_help = ROTATE_EXAMPLES)]
 pub(super) struct RotateArguments {
-    /// The keyring
+    /// The keyring file
     file: PathBuf,
     #[command(flatten)]
     output: TextOutputArgument,
 }
 
-/// Revoke keys for good: what was made with them is refused, whatever a keyring file says
+/// Revoke keys for good: tokens that were made with them are refused from now on
 ///
-/// For a key that leaked. The store remembers the key's id for ever, and every connected broker does
-/// without the key within 2 seconds: sessions that were made with it end, and it is published to nobody.
-/// An old keyring file that is put back changes nothing of that. Then the keyring file is written anew:
-/// the next key takes the place of a current one, and a new next key is made. Copy the file to every
-/// broker: one whose current key was revoked issues nothing until it has it.
+/// For keys that leaked. The store keeps the ids of revoked keys for ever, and every connected broker
+/// stops using them within 2 seconds: their sessions end, and they are no longer published. Putting an
+/// old keyring file back does not undo this. Then the keyring file is written anew: the next key
+/// replaces a current one, and a new next key is made. Copy the file to every broker: one whose current
+/// key was revoked issues nothing until it has the new file.
 #[derive(Debug, Args)]
 #[command(after_long_help = REVOKE_EXAMPLES)]
 pub(super) struct RevokeArguments {
     #[command(flatten)]
     config: ConfigArgument,
-    /// The keys: 8 hexadecimal digits, or 16 of a key for web identity tokens
+    /// The ids of the keys: 8 hexadecimal digits, or 16 for a key of web identity tokens
     #[arg(value_name = "KEYID", required_unless_present = "all", value_parser = key_id)]
     key_ids: Vec<String>,
-    /// Every key in the keyring file, the next ones too; all sessions end
+    /// Revoke every key in the keyring file, the next ones too; all sessions end
     #[arg(long, conflicts_with = "key_ids")]
     all: bool,
 }
 
 fn key_id(text: &str) -> Result<String, &'static str> {
     keyring::normal_id(text)
-        .ok_or("a key's id is 8 hexadecimal digits, or 16 of a key for web identity tokens")
+        .ok_or("must be 8 hexadecimal digits, or 16 for a key of web identity tokens")
 }
 
-/// Seal the secrets that stand in a directory file in clear
+/// Seal the unsealed secrets in a directory file
 ///
-/// For brokers whose directory is a file ([directory] file): access keys and MFA seeds that are
-/// written in clear are replaced by ones that are sealed under the master key. Nothing else in the
-/// file changes.
+/// For brokers whose directory is a file ([directory] file): replaces secret access keys and MFA seeds
+/// in plain text by ones that are sealed under the master key. Nothing else in the file changes.
 #[derive(Debug, Args)]
 #[command(after_long_help = SEAL_EXAMPLES)]
 pub(super) struct SealArguments {
@@ -168,12 +168,14 @@ fn name(state: KeyState) -> &'static str {
 fn revoke(arguments: &RevokeArguments) -> Result<(), Failure> {
     let config = Config::load(&arguments.config.config)?;
     let file = &config.keyring;
-    // Named keys are revoked whatever is wrong with the file.
+    // Keys that were named are revoked even if the keyring file cannot be read.
     let keyring = keyring_file::load(file);
     let ids: BTreeSet<String> = match (&keyring, arguments.all) {
         (Ok(keyring), true) => keyring.ids(),
         (Err(error), true) => {
-            return Err(format!("{error}; name the keys that leaked by their ids").into());
+            return Err(
+                format!("{error}; give the ids of the keys that leaked instead of --all").into(),
+            );
         }
         (_, false) => arguments.key_ids.iter().cloned().collect(),
     };
@@ -188,9 +190,9 @@ fn revoke(arguments: &RevokeArguments) -> Result<(), Failure> {
         "Revoked by change {sequence}: {}",
         list.join(", ")
     ))?;
-    print::note("Every connected broker does without them within 2 s. It cannot be taken back.");
+    print::note("Every connected broker stops using them within 2 s. This cannot be undone.");
     let keyring = keyring.map_err(|error| {
-        format!("the keys are revoked, and the keyring file is not written anew: {error}")
+        format!("the keys are revoked, but the keyring file could not be written anew: {error}")
     })?;
     let there = keyring.ids();
     let unknown: Vec<&str> = list
@@ -210,10 +212,10 @@ fn revoke(arguments: &RevokeArguments) -> Result<(), Failure> {
     }
     let renewed = keyring.without(&ids, &entropy, now)?;
     keyring_file::save(&renewed, file).map_err(|error| {
-        format!("the keys are revoked, and the keyring file is not written anew: {error}")
+        format!("the keys are revoked, but the keyring file could not be written anew: {error}")
     })?;
     print::note(format_args!(
-        "{} is written anew. Copy it to every broker now: one whose current key was revoked issues no session until it has it.",
+        "{} has new keys. Copy it to every broker now: one whose current key was revoked issues no session until it has it.",
         file.display()
     ));
     list_keys(&renewed)
@@ -233,12 +235,12 @@ fn rotate(file: &Path, as_json: bool) -> Result<(), Failure> {
         },
     )?;
     print::note(format_args!(
-        "The keyring as it was is kept as {0}. To go back: mv {0} {1}",
+        "The previous keyring file is kept as {0}. To go back: mv {0} {1}",
         kept.display(),
         file.display()
     ));
     print::note(format_args!(
-        "Copy {} to every broker of the cluster before the next rotation; each reads it by itself.",
+        "Copy {} to every broker of the cluster before the next rotation; each broker notices the new file.",
         file.display()
     ));
     list(file, as_json)
@@ -248,15 +250,15 @@ pub(super) fn seal(arguments: &SealArguments) -> Result<(), Failure> {
     let config = Config::load(&arguments.config.config)?;
     let path = config.directory.as_deref();
     let path =
-        path.ok_or("[directory] file: is not set; what is in the store is sealed already")?;
+        path.ok_or("[directory] file: is not set; secrets in the store are always sealed, so there is nothing to do")?;
     let key = config
         .master_key
         .as_deref()
-        .ok_or("[directory] master_key: names the key to seal with, and is missing")?;
+        .ok_or("[directory] master_key: is not set; it must name the key file to seal with")?;
     let key = MasterKey::load(key)?;
     let entropy = SystemEntropy::new();
     let bytes = files::read(path, Audience::Everyone, directory::MAX_BYTES)?;
-    // Whatever is wrong with the file is told before anything is written.
+    // Any fault of the file is reported before anything is written.
     check(bytes.expose(), &key, &entropy)?;
     let mut declaration: Declaration = serde_json::from_slice(bytes.expose())?;
     let sealed = declaration.seal_secrets(&key, &entropy)?;
@@ -264,7 +266,7 @@ pub(super) fn seal(arguments: &SealArguments) -> Result<(), Failure> {
         let mut text = serde_json::to_vec_pretty(&declaration)?;
         text.push(b'\n');
         check(&text, &key, &entropy)?;
-        // What was there had secrets in clear, and is not kept: nothing else in it changes.
+        // The old file is not kept: it held secrets in plain text, and nothing else in it changes.
         journal::note(
             &journal::of(&config),
             "SealDirectory",
@@ -276,7 +278,10 @@ pub(super) fn seal(arguments: &SealArguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Checks a directory file as a whole. Ids that it leaves out are the broker's to make.
+/// Compiles a directory file as the broker would, with made-up ids for those that it leaves out.
+///
+/// # Errors
+/// The first rule that the file breaks, with its place.
 fn check(text: &[u8], key: &MasterKey, entropy: &SystemEntropy) -> Result<(), Failure> {
     let mut declaration = directory::parse(text)?;
     unique_ids::fill(&mut declaration, |_, _| None, entropy)?;

@@ -1,4 +1,4 @@
-//! The log on standard error: one event a line, whatever strangers have put into it.
+//! The log on standard error: one line for each event, whatever strangers have put into it.
 
 use std::io::{self, Write};
 
@@ -7,33 +7,33 @@ use tracing_subscriber::fmt::MakeWriter;
 use super::print;
 use crate::base::legible::Form;
 
-/// Writes events to standard error, each of them as one line: what a terminal or another reader would
-/// obey is written out. An identity provider's answer, a database's error or a caller's header then
-/// makes no line of its own.
+/// Writes each event to standard error as one line, with control characters escaped. An identity
+/// provider's answer, a database's error or a caller's header can then neither command the terminal nor
+/// forge a line of the log.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Log {
     form: Form,
 }
 
 impl Log {
-    /// Of events as text.
+    /// A log of events as text.
     pub(super) fn text() -> Self {
         Self { form: Form::Line }
     }
 
-    /// Of events as JSON.
+    /// A log of events as JSON, one object per line.
     pub(super) fn json() -> Self {
         Self { form: Form::Json }
     }
 
-    /// One event, as it is formatted: with a line feed at its end, and in colours perhaps.
+    /// Turns a formatted event, which may have colours, into one line that ends with a line feed.
     fn line(self, event: &[u8]) -> Vec<u8> {
         let text = String::from_utf8_lossy(event);
         let text = text.strip_suffix('\n').unwrap_or(&text);
         let mut out = match self.form {
-            // Between values there is no line feed; one in a value is escaped already.
+            // JSON on one line has no line feed between values, and those in values are escaped.
             Form::Json => Form::Json.of(text).replace('\n', " "),
-            // Colours are the formatter's own: it writes ESC out where it is in a value.
+            // Colours can only be the formatter's: it escapes ESC in values.
             form => print::in_colours(text, form),
         };
         out.push('\n');

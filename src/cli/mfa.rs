@@ -1,4 +1,4 @@
-//! `brevet mfa enroll`: a phone becomes a user's second factor, on the IAM API's own actions.
+//! `brevet mfa enroll`: makes a phone a user's second factor, by the actions of the IAM API.
 
 use std::io::{BufRead, Write};
 
@@ -19,39 +19,38 @@ Examples:
 const ENROLL_EXAMPLES: &str = "\
 Examples:
   brevet mfa enroll
-      For yourself.
+      Enrolls a device for yourself.
   brevet mfa enroll --user-name bob --device-name bobs-phone
-      For somebody else, as an administrator.";
+      Enrolls a device for somebody else, as an administrator.";
 
 /// Enroll an MFA device
 ///
-/// A phone or a hardware token becomes a user's second factor. `aws iam` has the other actions on
-/// devices: list-mfa-devices, deactivate-mfa-device, resync-mfa-device and so on.
+/// Makes an authenticator app a user's second factor. For everything else use `aws iam`:
+/// list-mfa-devices, deactivate-mfa-device, resync-mfa-device and so on.
 #[derive(Debug, Subcommand)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) enum MfaCommand {
     Enroll(EnrollArguments),
 }
 
-/// Enroll a new device: shows a QR code for a phone, and asks for two codes of it
+/// Enroll a new device: shows a QR code for a phone, and asks for two codes from it
 ///
-/// Creates a virtual device, shows its key as a QR code and as text (once, here), and enables the
-/// device for the user with two codes that follow each other. If that fails three times, the device
-/// is deleted again.
+/// Creates a virtual device, shows its key once as a QR code and as text, and enables the device for
+/// the user with two consecutive codes. If that fails three times, the device is deleted again.
 #[derive(Debug, Args)]
 #[command(after_long_help = ENROLL_EXAMPLES)]
 pub(super) struct EnrollArguments {
     #[command(flatten)]
     call: CallArguments,
-    /// For this user [default: whoever signs]
+    /// The user who gets the device [default: the user whose credentials sign the call]
     #[arg(long, value_name = "NAME")]
     user_name: Option<String>,
-    /// What to call the device [default: the user's name]
+    /// The name of the device [default: the user's name]
     #[arg(long, value_name = "NAME")]
     device_name: Option<String>,
 }
 
-/// Tries until the device is given up.
+/// After this many failed attempts the device is deleted.
 const TRIES: usize = 3;
 
 pub(super) fn run(command: MfaCommand) -> Result<(), Failure> {
@@ -77,7 +76,7 @@ async fn enroll(
     };
     let user = user_name
         .or_else(own)
-        .ok_or("--user-name: whoever signs is no user, so name one")?;
+        .ok_or("--user-name: is required here, since the credentials are not those of a user")?;
     let name = device_name.unwrap_or_else(|| user.clone());
 
     let created = client
@@ -88,18 +87,18 @@ async fn enroll(
             .pointer(&format!("/VirtualMFADevice/{name}"))
             .and_then(|v| v.as_str())
     };
-    let serial = field("SerialNumber").ok_or("the answer has no serial number")?;
-    let seed = field("Base32StringSeed").ok_or("the answer has no seed")?;
+    let serial = field("SerialNumber").ok_or("the broker's answer has no SerialNumber")?;
+    let seed = field("Base32StringSeed").ok_or("the broker's answer has no Base32StringSeed")?;
     let seed = Zeroizing::new(String::from_utf8(STANDARD.decode(seed)?)?);
     show(&seed, &name, &identity.account)?;
 
     let enabled = enable(client, &user, serial).await;
     match &enabled {
         Ok(()) => {
-            print::note(format_args!("\n{user} has the device from now on:"));
+            print::note(format_args!("\nThe device is enabled for {user}:"));
             print::line(serial)?;
         }
-        // Nobody's device is of no use, and its name would be taken.
+        // A device that was not enabled is useless, and would keep its name taken.
         Err(_) => {
             _ = client
                 .iam("DeleteVirtualMFADevice", &[("SerialNumber", serial)])
@@ -114,8 +113,8 @@ async fn enable(client: &Client, user: &str, serial: &str) -> Result<(), Failure
     loop {
         left -= 1;
         let (first, second) = (
-            ask("A code of the device")?,
-            ask("The code after it (up to 30 seconds later)")?,
+            ask("A code from the device")?,
+            ask("The next code (wait up to 30 seconds)")?,
         );
         let parameters = [
             ("UserName", user),
@@ -128,7 +127,7 @@ async fn enable(client: &Client, user: &str, serial: &str) -> Result<(), Failure
             Err(error) if left > 0 => {
                 let error = print::visible(&error.to_string());
                 print::note(format_args!(
-                    "{error}\nAgain, with two codes that follow each other."
+                    "{error}\nTry again, with two consecutive codes."
                 ))
             }
             Err(error) => return Err(error.into()),
@@ -136,10 +135,10 @@ async fn enable(client: &Client, user: &str, serial: &str) -> Result<(), Failure
     }
 }
 
-/// The seed as a QR code that a phone reads, and in letters. It is shown here and never again.
+/// Prints the seed as a QR code and as text to standard error. It cannot be shown again later.
 fn show(seed: &str, name: &str, account: &str) -> Result<(), Failure> {
-    let secret =
-        totp_rs::Secret::try_from_base32(seed).map_err(|_| "the answer's seed is not base32")?;
+    let secret = totp_rs::Secret::try_from_base32(seed)
+        .map_err(|_| "the seed in the broker's answer is not base32")?;
     let totp = totp_rs::Builder::new()
         .with_secret(secret)
         .with_account_name(format!("{name}@{account}"))
@@ -149,12 +148,13 @@ fn show(seed: &str, name: &str, account: &str) -> Result<(), Failure> {
     let code = QrCode::encode_text(&url, QrCodeEcc::Low).map_err(|e| e.to_string())?;
     print::drawing(&drawn(&code, print::may_colour_stderr()));
     print::note(format_args!(
-        "Scan it with an authenticator, or type its key: {seed}\n"
+        "Scan it with an authenticator app, or type in its key: {seed}\n"
     ));
     Ok(())
 }
 
-/// Two rows of modules in a line of text, light ones filled, with a quiet zone around.
+/// Draws a QR code in text: each line holds two rows of modules, light ones filled, with a margin of two
+/// modules around.
 fn drawn(code: &QrCode, colours: bool) -> String {
     let light = |x: i32, y: i32| !code.get_module(x, y);
     let (begin, end) = if colours {

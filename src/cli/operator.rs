@@ -1,18 +1,18 @@
-//! Who runs a command: the account that the kernel reports, and the one that logged in.
+//! Who runs a command: the account that the kernel reports, and the account that logged in.
 
 use std::io::Read;
 
 use crate::commands::Actor;
 
-/// What the kernel reports for a process that no login started: `(uid_t) -1`.
+/// The login uid that the kernel reports for a process that no login started: `(uid_t) -1`.
 const NO_LOGIN: u32 = u32::MAX;
-/// The longest name of an account that is looked at, in characters: useradd(8).
+/// Names of accounts are cut to this many characters, the longest that useradd(8) allows.
 const MAX_NAME: usize = 32;
-/// How much of the list of accounts is read, in bytes.
+/// How much of `/etc/passwd` is read, in bytes.
 const MAX_ACCOUNTS: u64 = 1 << 20;
 
-/// Whoever runs this command. The environment is a claim and never counts alone: `$SUDO_USER` stands
-/// beside the account as what it says.
+/// Describes who runs this command, for the change feed and the log of commands. `$SUDO_USER` is only a
+/// claim, so it is recorded as one, beside the account that the kernel reports.
 pub(super) fn operator() -> Actor {
     let login = std::fs::read_to_string("/proc/self/loginuid").ok();
     let account = Account {
@@ -57,8 +57,8 @@ impl Account {
     }
 }
 
-/// The name of an account in passwd(5). Accounts of a directory service have none here: the number
-/// counts.
+/// The name of an account in the text of passwd(5). Accounts of a directory service are not in that file
+/// and are described by their number.
 fn name_of(accounts: &str, uid: u32) -> Option<String> {
     accounts.lines().find_map(|line| {
         let mut fields = line.split(':');
@@ -76,7 +76,7 @@ fn clipped(name: &str) -> String {
 
 fn accounts() -> String {
     let mut text = Vec::new();
-    // Without it accounts are numbers.
+    // If the file cannot be read, accounts are described by their numbers.
     let _ = std::fs::File::open("/etc/passwd")
         .and_then(|f| f.take(MAX_ACCOUNTS).read_to_end(&mut text));
     String::from_utf8_lossy(&text).into_owned()

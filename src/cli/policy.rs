@@ -1,4 +1,4 @@
-//! `brevet policy`: thin faces on the evaluator.
+//! `brevet policy`: checks and tries policies by calling the evaluator on files.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ const CHECK_EXAMPLES: &str = "\
 Examples:
   brevet policy check --account 111122223333 trust.json
   brevet policy check --kind session --output json -
-      From standard input, for a program.";
+      Reads standard input and prints JSON.";
 
 const SIMULATE_EXAMPLES: &str = "\
 Examples:
@@ -46,8 +46,7 @@ Examples:
 
 /// Check, try and explain policies
 ///
-/// Works on files alone, without a broker: what a policy means is decided by the same code as in
-/// the broker.
+/// Works on files, without a broker. The code that decides is the same as in the broker.
 #[derive(Debug, Subcommand)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) enum PolicyCommand {
@@ -57,7 +56,7 @@ pub(super) enum PolicyCommand {
     Analyze(AnalyzeArguments),
 }
 
-/// Look for what is malformed, and for what is most likely not meant
+/// Check policy documents for errors and likely mistakes
 ///
 /// Prints each finding with its file, line and column. Exits with 1 if a document is malformed;
 /// warnings do not change the exit status.
@@ -67,10 +66,10 @@ pub(super) struct CheckArguments {
     /// Policy documents; `-` for standard input
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// What they are [default: by their elements]
+    /// The kind of the documents [default: guessed from their elements]
     #[arg(long, value_enum)]
     kind: Option<PolicyKind>,
-    /// Their owner: principals of other accounts are foreign
+    /// The account that owns the documents; principals of other accounts are warned of
     #[arg(long, value_name = "ACCOUNT_ID")]
     account: Option<String>,
     /// The same as --output json
@@ -80,26 +79,26 @@ pub(super) struct CheckArguments {
     output: TextOutputArgument,
 }
 
-/// Decide cases, one JSON object a line
+/// Decide test cases, which are JSON objects, one per line
 ///
 /// Prints the decision of each case as a JSON line. Exits with 1 if a case differs from what it
 /// expects. The format of cases is described in tests/data/policy/FORMAT.md of the source.
 #[derive(Debug, Args)]
 #[command(after_long_help = SIMULATE_EXAMPLES)]
 pub(super) struct SimulateArguments {
-    /// The cases; `-` for standard input
+    /// The file with the cases; `-` for standard input
     #[arg(long, value_name = "FILE")]
     cases: PathBuf,
 }
 
-/// Tell what every statement did in one case
+/// Explain the decision in one case, statement by statement
 ///
-/// Prints the decision, the statement that made it, what each of the other statements did and why
-/// not, and which condition keys the request did not have.
+/// Prints the decision, the statement that made it, what each other statement did and why, and which
+/// condition keys the request did not have.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXPLAIN_EXAMPLES)]
 pub(super) struct ExplainArguments {
-    /// The cases, as for `simulate`; `-` for standard input
+    /// The file with the cases, as for `simulate`; `-` for standard input
     #[arg(long, value_name = "FILE")]
     cases: PathBuf,
     /// The name of the case
@@ -110,18 +109,18 @@ pub(super) struct ExplainArguments {
 ///
 /// Reads every role of a directory file and prints each principal of another account, each
 /// federated principal and each wildcard that its trust policy admits, with the conditions. Exits
-/// with 1 if there is anybody, or a role that an import would refuse.
+/// with 1 if it finds any, or a role that an import would refuse.
 #[derive(Debug, Args)]
 #[command(after_long_help = ANALYZE_EXAMPLES)]
 pub(super) struct AnalyzeArguments {
-    /// What `brevet import` takes; `-` for standard input
+    /// A directory file, as for `brevet import`; `-` for standard input
     #[arg(
         value_name = "FILE",
         required_unless_present = "directory",
         conflicts_with = "directory"
     )]
     file: Option<PathBuf>,
-    /// The same
+    /// Another way to give FILE
     #[arg(long, value_name = "FILE")]
     directory: Option<PathBuf>,
     /// The same as --output json
@@ -133,15 +132,15 @@ pub(super) struct AnalyzeArguments {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum PolicyKind {
-    /// Of a user, group or role
+    /// A policy of a user, group or role
     Identity,
     /// A permissions boundary
     Boundary,
-    /// Passed for a session
+    /// A session policy
     Session,
     /// A role's trust policy
     Trust,
-    /// Of a resource
+    /// A policy of a resource
     Resource,
     /// A service control policy
     Scp,
@@ -164,7 +163,10 @@ pub(super) fn run(command: PolicyCommand) -> Result<(), Failure> {
             }
             let documents = arguments.files.len();
             if errors > 0 {
-                Err(format!("{errors} of {documents} documents are malformed").into())
+                Err(match documents {
+                    1 => "the document is malformed".into(),
+                    _ => format!("{errors} of {documents} documents are malformed").into(),
+                })
             } else {
                 Ok(())
             }
@@ -176,7 +178,7 @@ pub(super) fn run(command: PolicyCommand) -> Result<(), Failure> {
                 .file
                 .as_ref()
                 .or(arguments.directory.as_ref())
-                .ok_or("name a directory file")?;
+                .ok_or("FILE: is missing; name a directory file, or `-` for standard input")?;
             analyze(file, arguments.json || arguments.output.is_json())
         }
     }
@@ -196,7 +198,7 @@ impl From<PolicyKind> for Kind {
     }
 }
 
-/// Prints a file's findings; 1 if it is malformed.
+/// Prints the findings of a file. Returns the number of malformed documents in it: 0 or 1.
 fn check(
     path: &Path,
     kind: Option<Kind>,
@@ -223,7 +225,8 @@ fn check(
     Ok(usize::from(findings.iter().any(|f| f.level == "error")))
 }
 
-/// Principals without resources are a trust policy's, with resources a resource policy's.
+/// Guesses the kind of a policy: a trust policy has principals and no resources, a resource policy has
+/// both, an identity policy has no principals.
 fn guess(text: &str) -> Kind {
     match (text.contains("Principal\""), text.contains("Resource\"")) {
         (true, false) => Kind::Trust,
@@ -240,7 +243,7 @@ fn lines(path: &Path) -> Result<impl Iterator<Item = std::io::Result<String>>, F
             std::fs::File::open(path).map_err(|e| format!("{}: {e}", path.display()))?,
         ))
     };
-    // A line that is not UTF-8 is a bad line, and no reason to stop.
+    // A line that is not UTF-8 is reported as a bad case, and does not stop the others.
     let lines = file
         .split(b'\n')
         .map(|l| l.map(|l| String::from_utf8_lossy(&l).into_owned()));
@@ -260,7 +263,7 @@ fn decide(path: &Path) -> Result<(), Failure> {
         Ok(())
     })?;
     if differ > 0 {
-        Err(format!("{differ} of {all} cases differ from what they expect").into())
+        Err(format!("{differ} of {all} cases are not decided as they expect").into())
     } else {
         Ok(())
     }
@@ -302,13 +305,13 @@ fn explain(path: &Path, wanted: &str) -> Result<(), Failure> {
         return Ok(());
     }
     Err(format!(
-        "{path}: has no decision case `{wanted}`; `brevet policy simulate --cases {path}` prints the name of each",
+        "{path}: has no case `{wanted}` that can be decided; `brevet policy simulate --cases {path}` prints the name of each",
         path = path.display()
     )
     .into())
 }
 
-/// A way into a role from outside its account.
+/// A finding about a role: a way in from outside its account, or the reason why an import would refuse it.
 #[derive(Serialize)]
 struct Found<'a> {
     role: &'a str,
@@ -320,7 +323,7 @@ struct Found<'a> {
 #[serde(untagged)]
 enum Finding {
     Outsider(Outsider),
-    /// An import would refuse the role.
+    /// An import would refuse the role; holds the reason.
     Refused {
         refused: String,
     },
@@ -332,8 +335,8 @@ impl Found<'_> {
             Finding::Refused { refused } => format!("{:<60} refused: {refused}", self.role),
             Finding::Outsider(outsider) => {
                 let under = match outsider.conditions.join(" and ") {
-                    none if none.is_empty() => "without condition".to_owned(),
-                    conditions => format!("where {conditions}"),
+                    none if none.is_empty() => "without conditions".to_owned(),
+                    conditions => format!("if {conditions}"),
                 };
                 format!("{:<60} {:<60} {under}", self.role, outsider.principal)
             }
@@ -377,7 +380,7 @@ fn analyze(path: &Path, as_json: bool) -> Result<(), Failure> {
                 .flat_map(|trust| outsiders(trust, &account))
                 .map(Finding::Outsider);
             let mut found: Vec<Finding> = outsiders.collect();
-            // An import gives ids; without one the role is looked at all the same.
+            // An import makes missing ids, so a role without one is not refused for that.
             if role.role_id.is_empty() {
                 role.role_id = "AROA0000000000000000".to_owned();
             }

@@ -1,5 +1,4 @@
-//! What a port speaks that no broker answered on: TLS, plain HTTP, or something else. Asked only
-//! after a call has failed.
+//! Finds out what listens on a port where a call has failed: TLS, plain HTTP, or something else.
 
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -11,26 +10,26 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What a port answers with.
+/// What a port answered to the beginning of a TLS handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Speaks {
     /// A TLS handshake, or an alert.
     Tls,
-    /// HTTP/1.1 in clear.
+    /// HTTP/1.1 without TLS.
     Http,
     /// Something that is neither.
     Else,
-    /// Nothing within two seconds.
+    /// Nothing within [`TIMEOUT`], or the connection failed.
     Nothing,
 }
 
-/// Whether a URL is of https.
+/// Whether the scheme of a URL is https, in any case.
 pub(super) fn scheme_is_https(url: &str) -> bool {
     url.get(..8)
         .is_some_and(|start| start.eq_ignore_ascii_case("https://"))
 }
 
-/// The URL with another scheme.
+/// Replaces the scheme of a URL.
 pub(super) fn with_scheme(url: &str, scheme: &str) -> String {
     format!(
         "{scheme}://{}",
@@ -38,10 +37,10 @@ pub(super) fn with_scheme(url: &str, scheme: &str) -> String {
     )
 }
 
-/// Begins a TLS handshake, and looks at the first byte of the answer.
+/// Begins a TLS handshake with the host of a URL, and classifies the first byte of the answer.
 pub(super) fn look(url: &str) -> Speaks {
     match first_byte(url) {
-        // An alert, a handshake.
+        // The TLS record types `alert` and `handshake` (RFC 8446 section 5.1).
         Some(0x15 | 0x16) => Speaks::Tls,
         Some(b'H') => Speaks::Http,
         Some(_) => Speaks::Else,
@@ -64,7 +63,7 @@ fn first_byte(url: &str) -> Option<u8> {
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .ok()?;
-    // Nobody is trusted: the handshake never gets that far.
+    // No certificate is trusted, and none is needed: the handshake is never completed.
     let config = config
         .with_root_certificates(RootCertStore::empty())
         .with_no_client_auth();

@@ -1,6 +1,6 @@
-//! What a command prints: data on standard output, everything else on standard error. A reader that
-//! goes away ends a command quietly. Whatever is printed was perhaps written by a stranger (a broker's
-//! answer, a name from a file), so that nothing a terminal would obey gets out of here.
+//! Printing: data on standard output, everything else on standard error. A command ends quietly when the
+//! reader of its output goes away. Printed text may come from strangers (a broker's answer, a name in a
+//! file), so control characters are escaped here.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -10,25 +10,25 @@ use clap::{Args, ValueEnum};
 use super::Failure;
 use crate::base::legible::Form;
 
-/// How data is printed.
+/// The format of printed data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Output {
-    /// For people: columns, or sentences.
+    /// Columns or sentences, for people.
     Table,
-    /// For programs.
+    /// JSON, for programs.
     Json,
 }
 
 /// `--output` of a command that prints a table for people and JSON for programs.
 #[derive(Debug, Args)]
 pub(super) struct OutputArgument {
-    /// How to print it [default: a table on a terminal, otherwise JSON]
+    /// The output format [default: a table on a terminal, otherwise JSON]
     #[arg(long, value_enum, value_name = "FORMAT")]
     output: Option<Output>,
 }
 
 impl OutputArgument {
-    /// What was asked for; without it a terminal gets a table, and a program JSON.
+    /// The format that was asked for, else a table on a terminal and JSON otherwise.
     pub(super) fn chosen(&self) -> Output {
         let fitting = if io::stdout().is_terminal() {
             Output::Table
@@ -39,10 +39,10 @@ impl OutputArgument {
     }
 }
 
-/// `--output` of a command that prints for people unless it is told otherwise.
+/// `--output` of a command that prints for people by default.
 #[derive(Debug, Args)]
 pub(super) struct TextOutputArgument {
-    /// How to print it
+    /// The output format
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Output::Table)]
     output: Output,
 }
@@ -54,12 +54,12 @@ impl TextOutputArgument {
     }
 }
 
-/// Whoever read standard output went away: the command ends, quietly.
+/// The reader of standard output has gone away, so the command ends quietly.
 #[derive(Debug, thiserror::Error)]
-#[error("nobody reads the output any more")]
+#[error("the reader of standard output has closed it")]
 pub(super) struct ReaderIsGone;
 
-/// Standard output, and whether its reader went away.
+/// A writer that remembers whether its reader went away.
 struct Watched<W> {
     inner: W,
     gone: bool,
@@ -79,7 +79,7 @@ impl<W: Write> Write for Watched<W> {
     }
 }
 
-/// Writes data of this program's own to standard output, as it is.
+/// Writes data to standard output without escaping anything; for data that this program made itself.
 ///
 /// # Errors
 /// [`ReaderIsGone`], or what `write` fails with.
@@ -99,7 +99,7 @@ pub(super) fn data(
     result
 }
 
-/// Writes data to standard output in a form that no terminal obeys.
+/// Writes data to standard output with control characters escaped as `form` says.
 ///
 /// # Errors
 /// [`ReaderIsGone`], or what `write` fails with.
@@ -110,7 +110,7 @@ pub(super) fn legibly(
     data(|out| write(&mut Escaping { inner: out, form }))
 }
 
-/// Writes text in a form.
+/// A writer that escapes control characters as its form says.
 struct Escaping<'w> {
     inner: &'w mut dyn Write,
     form: Form,
@@ -118,14 +118,14 @@ struct Escaping<'w> {
 
 impl Write for Escaping<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // A character that was cut in two is offered again with what comes after it.
+        // A character that was cut in two is written with the next bytes: the caller offers it again.
         let whole = match std::str::from_utf8(bytes) {
             Ok(_) => bytes.len(),
             Err(error) if error.valid_up_to() > 0 => error.valid_up_to(),
             Err(_) => {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidData,
-                    "what is printed is no text",
+                    "the output is not UTF-8",
                 ));
             }
         };
@@ -142,29 +142,30 @@ impl Write for Escaping<'_> {
     }
 }
 
-/// A line of data.
+/// Prints a line of data; line feeds and other control characters in it are escaped.
 ///
 /// # Errors
-/// When standard output cannot be written.
+/// Standard output cannot be written.
 pub(super) fn line(text: impl Display) -> Result<(), Failure> {
     data(|out| Ok(writeln!(out, "{}", Form::Line.of(&text.to_string()))?))
 }
 
-/// A block of data that ends with a line feed of its own. Foreign text in it is made [`visible`] first,
-/// or it could make lines of its own.
+/// Prints lines of data that end with a line feed already. Text of strangers in it must have been made
+/// [`visible`], or it could forge lines.
 ///
 /// # Errors
-/// When standard output cannot be written.
+/// Standard output cannot be written.
 pub(super) fn block(text: impl Display) -> Result<(), Failure> {
     data(|out| Ok(write!(out, "{}", Form::Lines.of(&text.to_string()))?))
 }
 
-/// Text for people, on a line or more. If nobody can read it, the command goes on.
+/// Prints one or more lines for people to standard error. A standard error that cannot be written is
+/// ignored.
 pub(super) fn note(text: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{}", Form::Lines.of(&text.to_string()));
 }
 
-/// A drawing of this program's own for people, in colours perhaps.
+/// Prints a drawing that this program made, and its colours, to standard error.
 pub(super) fn drawing(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
@@ -174,25 +175,24 @@ pub(super) fn may_colour_stderr() -> bool {
     io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
 }
 
-/// JSON, indented. What a terminal would obey is written as `\uXXXX`, which is the same text to a
-/// program.
+/// Prints indented JSON. Control characters are written as `\uXXXX`, which means the same to a program.
 ///
 /// # Errors
-/// When standard output cannot be written.
+/// Standard output cannot be written.
 pub(super) fn json(value: &serde_json::Value) -> Result<(), Failure> {
     data(|out| Ok(writeln!(out, "{}", Form::Json.of(&format!("{value:#}")))?))
 }
 
-/// A JSON document on a line of its own.
+/// Prints a value as JSON on one line.
 ///
 /// # Errors
-/// When standard output cannot be written.
+/// Standard output cannot be written.
 pub(super) fn json_line(value: &impl serde::Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string(value)?;
     data(|out| Ok(writeln!(out, "{}", Form::Json.of(&text))?))
 }
 
-/// Text in a form, but for commands that set colours and weights and nothing else.
+/// Escapes control characters as `form` says, except sequences that only set colours and weights.
 pub(super) fn in_colours(text: &str, form: Form) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -212,8 +212,8 @@ pub(super) fn in_colours(text: &str, form: Form) -> String {
     out
 }
 
-/// How long the command is that text begins with, if it sets colours and weights
-/// (ECMA-48 section 8.3.117, SGR).
+/// If the text begins with a sequence that sets colours and weights (ECMA-48 section 8.3.117, SGR), its
+/// length in bytes.
 pub(super) fn colour_length(text: &str) -> Option<usize> {
     let parameters = text.strip_prefix("\u{1b}[")?;
     let end = parameters.find(|c: char| !c.is_ascii_digit() && c != ';')?;
@@ -223,8 +223,8 @@ pub(super) fn colour_length(text: &str) -> Option<usize> {
         .then_some(2 + end + 1)
 }
 
-/// Columns for people: a head and rows, each column as wide as its longest text. Control characters
-/// of foreign text are shown and not obeyed.
+/// Formats rows under a heading, each column as wide as its longest text. Control characters in the cells
+/// are escaped.
 pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let rows: Vec<Vec<String>> = rows
         .iter()
@@ -254,7 +254,7 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     out
 }
 
-/// Names and values for people, one a line.
+/// Formats names and values for people, one pair per line. Control characters in the values are escaped.
 pub(super) fn fields(fields: &[(&str, &str)]) -> String {
     let width = fields
         .iter()
@@ -267,13 +267,12 @@ pub(super) fn fields(fields: &[(&str, &str)]) -> String {
         .collect()
 }
 
-/// Foreign text on one line, without what a terminal would obey.
+/// Makes text of strangers safe to print within a line: control characters and line feeds are escaped.
 pub(super) fn visible(text: &str) -> String {
     Form::Line.of(text)
 }
 
-/// Foreign text as one word of a command line that somebody may paste: quoted where a POSIX shell would
-/// read anything else into it.
+/// Turns text of strangers into one word of a command line for a POSIX shell, quoted where that is needed.
 pub(super) fn word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:=@,".contains(c);
     let text = visible(text);
@@ -284,7 +283,7 @@ pub(super) fn word(text: &str) -> String {
     }
 }
 
-/// [`visible`] for text of several lines.
+/// Does what [`visible`] does, but keeps line feeds.
 pub(super) fn visible_lines(text: &str) -> String {
     Form::Lines.of(text)
 }

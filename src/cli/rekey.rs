@@ -1,7 +1,7 @@
-//! `brevet rekey`: the secrets of the store under a new master key.
+//! `brevet rekey`: seals the secrets of the store under a new master key.
 //!
-//! The key file is written before the store at each step, and no key leaves it but by `--forget`:
-//! wherever a run is cut off, every secret opens, and the next run goes on.
+//! Each step writes the key file before the store, and only `--forget` removes keys from it. So every
+//! secret can be opened wherever a run was interrupted, and the next run continues.
 
 use std::path::Path;
 use std::time::Duration;
@@ -20,37 +20,38 @@ use crate::master_key::MasterKey;
 use crate::server;
 use crate::store::{Broker, Place, SqliteLock, Store};
 
-/// How long a broker of this host is waited for until it reports the new key.
+/// How long to wait for a broker on this host to report that it has the new key.
 const REPORT_WITHIN: Duration = Duration::from_secs(10);
-/// How often it is looked whether it has.
+/// The pause between two looks at what brokers report.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// After so long a broker on a SQLite store has read the new file: it looks once a second.
+/// How long a broker on a SQLite store takes at most to read the new key file: it looks once a second.
 const READ_WITHIN: Duration = Duration::from_millis(1_500);
 
 const EXAMPLES: &str = "\
 Examples:
   brevet rekey --config /var/lib/brevet/brevet.toml
-      With one broker.
+      With one broker: makes a new key and seals everything under it.
   brevet rekey --config /var/lib/brevet/brevet.toml --publish
-      With several: then copy master.key to each of them, then `brevet rekey`.
+      With several brokers: makes a new key. Copy master.key to each of them, then run `brevet rekey`.
   brevet rekey --config /var/lib/brevet/brevet.toml --forget
-      Once no backup is needed any more that was made before.";
+      Removes old keys, once no backup from before the last `rekey` is needed any more.";
 
 /// Seal the secrets in the store under a new master key
 ///
-/// Works with the broker running. The old key stays in the file and opens what older backups hold,
-/// until `brevet rekey --forget`. With several brokers the new key must be on all of them first:
-/// `brevet rekey --publish`, copy master.key to each, then `brevet rekey`; it refuses while a broker
-/// that is connected to the store does not have the key. A run that was cut off is gone on with.
+/// The broker may be running. The old key stays in the file, since older backups need it, until
+/// `brevet rekey --forget`. With several brokers, the new key must be on all of them first: run
+/// `brevet rekey --publish`, copy master.key to each, then run `brevet rekey`, which refuses while a
+/// connected broker does not have the key. After an interruption, run the same command again.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct RekeyArguments {
     #[command(flatten)]
     config: ConfigArgument,
-    /// Only put the new key in the file, for copying it to the other brokers first
+    /// Only add the new key to the file, so that it can be copied to the other brokers first
     #[arg(long, conflicts_with = "forget")]
     publish: bool,
-    /// Take the retired keys out of the file: backups from before the last `rekey` need them
+    /// Remove retired keys from the file; backups from before the last `rekey` cannot be opened without
+    /// them
     #[arg(long)]
     forget: bool,
 }
@@ -58,7 +59,7 @@ pub(super) struct RekeyArguments {
 pub(super) fn run(arguments: &RekeyArguments) -> Result<(), Failure> {
     let config = Config::load(&arguments.config.config)?;
     if config.directory.is_some() {
-        return Err("[directory] file: secrets in a file are sealed by `brevet seal`; rekey is for the store".into());
+        return Err("[directory] file: the secrets are in that file, not in the store; use `brevet seal` for them".into());
     }
     let (path, key) = master_key(&config)?;
     let (runtime, store) = opened(&config, Some(&key))?;
@@ -99,12 +100,12 @@ impl Run<'_> {
             )?;
         } else {
             print::note(format_args!(
-                "{} holds a published key already.",
+                "{} already holds a published key.",
                 self.path.display()
             ));
         }
         print::note(
-            "Copy it to every broker; each reads it by itself within a second. Then: brevet rekey",
+            "Copy it to every broker; each notices the new file within a second. Then: brevet rekey",
         );
         Ok(())
     }
@@ -114,7 +115,7 @@ impl Run<'_> {
         key.save(self.path)?;
         let id = key.next_id().unwrap_or_default();
         print::note(format_args!(
-            "{} holds the new key {id}, which seals nothing yet.",
+            "{} now holds the new key {id}; nothing is sealed under it yet.",
             self.path.display()
         ));
         Ok(key)
@@ -133,14 +134,14 @@ impl Run<'_> {
                 format!(" (keys {})", missing.join(", "))
             };
             return Err(format!(
-                "{closed} of the {} secrets in the store do not open under {}{keys}; nothing was changed. Bring back the key \
-                 file that opens them",
+                "{closed} of the {} secrets in the store cannot be opened with {}{keys}; nothing was changed. Bring back the \
+                 key file that opens them",
                 found.count(),
                 self.path.display()
             )
             .into());
         }
-        // A run that was cut off, or a restored backup: the file has the key that seals already.
+        // After an interrupted run, or with a restored backup, the file already has the key to seal with.
         let goes_on = key.next_id().is_none() && found.sealed_otherwise(key.id()) > 0;
         let brokers = self.runtime.block_on(self.store.brokers())?;
         let connected: Vec<&Broker> = brokers.iter().filter(|b| b.is_connected).collect();
@@ -157,8 +158,8 @@ impl Run<'_> {
                 .collect();
             if !others.is_empty() {
                 return Err(format!(
-                    "{} would not have the new key. Nothing was changed.\n  next: brevet rekey --publish, copy {} to each of \
-                     them, then brevet rekey",
+                    "brokers on other hosts would not have the new key: {}; nothing was changed\n  next: brevet rekey \
+                     --publish, copy {} to each of them, then brevet rekey",
                     others.join(", "),
                     self.path.display()
                 )
@@ -182,7 +183,7 @@ impl Run<'_> {
             key.save(self.path)?;
             self.store.use_master_key(&key)?;
             if !self.store.is_shared() {
-                // A broker beside us reads the new file before it meets a secret sealed under it.
+                // A broker on this machine must have read the new file before it meets a secret sealed under it.
                 std::thread::sleep(READ_WITHIN);
             }
             self.reseal(&key)
@@ -192,13 +193,13 @@ impl Run<'_> {
     fn say_what_it_does(&self, key: &MasterKey, goes_on: bool, brokers: &[Broker]) {
         if goes_on {
             print::note(format_args!(
-                "Some secrets are sealed under older keys than {}: they are sealed under it now. For another new key, run \
-                 this again afterwards.",
+                "Some secrets are sealed under keys that are older than {}; they are now sealed under that one, and no new \
+                 key is made. Run this again afterwards for a new key.",
                 key.id()
             ));
         }
         print::note(format_args!(
-            "Backups that were made before this need the key that sealed them. {} keeps it until `brevet rekey --forget`.",
+            "Earlier backups need the key that sealed them. {} keeps it until `brevet rekey --forget`.",
             self.path.display()
         ));
         if let Place::Sqlite(place) = &self.config.store {
@@ -207,7 +208,7 @@ impl Run<'_> {
                 Err(crate::store::StoreError::InUse(_))
             );
             let what = if runs {
-                "The running broker reads the file by itself."
+                "A broker is running; it notices the new file."
             } else {
                 "No broker is running."
             };
@@ -216,16 +217,19 @@ impl Run<'_> {
         }
         for broker in brokers {
             let what = match broker.is_connected {
-                true => "is connected and goes on",
+                true => "is connected",
                 false => {
-                    "has not been heard of for more than ten seconds; when it comes back it needs this file"
+                    "has not reported for more than ten seconds; it needs this file before it is started again"
                 }
             };
             print::note(format_args!("{} {what}.", print::visible(&broker.name())));
         }
     }
 
-    /// Waits until every broker that is connected has read the published key.
+    /// Waits until every connected broker reports that it has the published key.
+    ///
+    /// # Errors
+    /// A broker did not report it within [`REPORT_WITHIN`], or the store cannot be read.
     fn wait_until_reported(&self, key: &MasterKey) -> Result<(), Failure> {
         let wanted = key.next_id().unwrap_or_default();
         let started = SystemClock.monotonic();
@@ -260,19 +264,19 @@ impl Run<'_> {
             .block_on(commands::reseal(context, &operator()));
         let resealed = resealed.map_err(|error| {
             format!(
-                "{error}\n  next: run `brevet rekey` again; {} holds every key, and nothing is lost",
+                "{error}\n  next: run `brevet rekey` again; {} still holds every key, so nothing is lost",
                 self.path.display()
             )
         })?;
-        // The rows are written anew under it as well.
+        // The MACs of the rows are made with the master key as well.
         self.renew(key)?;
         let retired = key.retired_ids();
         print::note(format_args!(
-            "{resealed} secrets are sealed under the key {}.",
+            "{resealed} secrets are now sealed under the key {}.",
             key.id()
         ));
         print::note(format_args!(
-            "{} keeps {} for older backups. To go back, restore one of them: it opens with this file.",
+            "{} keeps {} for older backups. To go back, restore such a backup with this file.",
             self.path.display(),
             retired.join(", ")
         ));
@@ -283,7 +287,7 @@ impl Run<'_> {
         ))
     }
 
-    /// Makes the MACs of all rows anew under the key that seals.
+    /// Makes the MACs of all rows anew under the sealing key, and writes the watermark.
     fn renew(&self, key: &MasterKey) -> Result<(), Failure> {
         let renewed = self.runtime.block_on(self.store.renew());
         renewed
@@ -297,7 +301,7 @@ impl Run<'_> {
         let retired = key.retired_ids();
         if retired.is_empty() {
             print::note(format_args!(
-                "{} holds no retired key.",
+                "{} holds no retired key; nothing was changed.",
                 self.path.display()
             ));
             return Ok(());
@@ -311,13 +315,13 @@ impl Run<'_> {
             .filter(|(id, _)| retired.contains(id))
             .map(|(_, n)| n)
             .sum();
-        // Secrets of the first version do not say which key opens them.
+        // Secrets in the first format do not name the key that opens them.
         let unnamed = found.opened.get("").copied().unwrap_or_default();
         if kept + unnamed > 0 || !found.all_open() {
             let number = found.sealed_otherwise(key.id());
             return Err(format!(
-                "{number} secrets in the store are not sealed under {}; nothing was changed.\n  next: brevet rekey, which \
-                 seals them, then brevet rekey --forget",
+                "{number} secrets in the store are not sealed under {}; nothing was changed\n  next: brevet rekey, which \
+                 seals them under it, then brevet rekey --forget",
                 key.id()
             )
             .into());
@@ -329,8 +333,8 @@ impl Run<'_> {
         let behind: Vec<String> = brokers.iter().filter(behind).map(Broker::name).collect();
         if !behind.is_empty() {
             return Err(format!(
-                "{} would still seal with another key than {}; nothing was changed.\n  next: copy {} there, wait for a few \
-                 seconds, then brevet rekey --forget",
+                "brokers that seal with another key than {1}: {0}; nothing was changed\n  next: copy {2} to each of them, \
+                 wait for a few seconds, then brevet rekey --forget",
                 behind.join(", "),
                 key.id(),
                 self.path.display()
@@ -346,12 +350,12 @@ impl Run<'_> {
                 self.renew(&key)?;
                 key.without_retired().save(self.path)?;
                 print::note(format_args!(
-                    "{} does not hold {} any more.",
+                    "{} no longer holds {}.",
                     self.path.display(),
                     retired.join(", ")
                 ));
                 print::note(
-                    "Backups that were made before the last `brevet rekey` need a copy of the file from then.",
+                    "Backups from before the last `brevet rekey` can only be opened with a copy of the file from then.",
                 );
                 Ok(((), Value::Null))
             },
@@ -367,15 +371,15 @@ fn refuse_if_any(lacking: &[&Broker], key: &str, path: &Path) -> Result<(), Fail
         .iter()
         .map(|b| match b.master_keys.is_empty() {
             true => format!(
-                "{} (of an earlier version, which does not say what it has)",
+                "{} (an earlier version, which does not report its keys)",
                 b.name()
             ),
             false => b.name(),
         })
         .collect();
     Err(format!(
-        "{} does not have the key {key}; no secret was sealed under it.\n  next: copy {} there; a broker reads it by itself \
-         within a second and reports it within a few. Then: brevet rekey",
+        "brokers that do not have the key {key}: {}; no secret was sealed under it\n  next: copy {} to each of them; a broker \
+         notices the new file within a second and reports it within a few. Then: brevet rekey",
         names.join(", "),
         path.display()
     )

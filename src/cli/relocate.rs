@@ -1,4 +1,4 @@
-//! `brevet move`: the store in another database, with everything that is in it.
+//! `brevet move`: moves the store to another database, with everything in it.
 
 use std::path::PathBuf;
 
@@ -17,28 +17,28 @@ use crate::store::{self, Access, Broker, Place, SqliteLock, Store, StoreError, W
 const EXAMPLES: &str = "\
 Examples:
   brevet move --config brevet.toml --to postgres://brevet@db/brevet --password-file db.pass
-      From SQLite to PostgreSQL, with the broker stopped.
+      Moves the store from SQLite to PostgreSQL, with the broker stopped.
   brevet move --config brevet.toml --to /var/lib/brevet/store.db
-      And back.";
+      Moves it back.";
 
 /// Move the store to another database, with every revocation and every spent code
 ///
-/// With every broker of the store stopped, copies all rows to an empty database in one transaction and
-/// compares both. What is left behind stays as it is, marked as moved: no broker and no command uses it
-/// by mistake. Sessions go on. A run that was cut off is gone on with by the same command; until it is
-/// complete, at most one of the two is used.
+/// Needs every broker of the store to be stopped. Copies all rows to an empty database in one
+/// transaction and compares both. The old store is kept and marked as moved, so that no broker and no
+/// command uses it by mistake. Sessions stay valid. After an interruption, run the same command again;
+/// at no time are both stores usable.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct MoveArguments {
     #[command(flatten)]
     config: ConfigArgument,
-    /// The other database, empty: postgres://USER@HOST/DATABASE, or a SQLite file to make
+    /// The new database, which must be empty: postgres://USER@HOST/DATABASE, or a SQLite file to make
     #[arg(long, value_name = "URL|FILE")]
     to: String,
     /// A private file with the PostgreSQL user's password
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
-    /// PEM of the CA that signed the PostgreSQL server's certificate, if it is your own
+    /// A PEM file with the CA that signed the PostgreSQL server's certificate, if it is your own
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
 }
@@ -59,7 +59,11 @@ pub(super) fn run(arguments: &MoveArguments) -> Result<(), Failure> {
         _ => false,
     };
     if is_same {
-        return Err(format!("--to {}: the store is there already", arguments.to).into());
+        return Err(format!(
+            "--to {}: the store is already there; name another database",
+            arguments.to
+        )
+        .into());
     }
     let parameters = json!({"from": config.store.to_string(), "to": to.to_string()});
     journal::recorded(&journal::of(&config), "MoveStore", parameters, || {
@@ -68,13 +72,15 @@ pub(super) fn run(arguments: &MoveArguments) -> Result<(), Failure> {
         Ok(((), json!({"rows": rows})))
     })?;
     print::note(format_args!(
-        "{} is marked as moved: it stays, and nobody uses it by mistake.",
+        "{} is kept and marked as moved, so that nothing uses it by mistake.",
         config.store
     ));
     say_section(arguments, &to)?;
-    print::note("Then: brevet check, and brevet serve. The watermark stays as it is.");
+    print::note("Then: brevet check, and brevet serve. Keep the watermark file as it is.");
     if let Place::Sqlite(path) = &config.store {
-        print::note("To go back before it was served elsewhere, with this configuration:");
+        print::note(
+            "To go back, before a broker has served the new store, with this configuration:",
+        );
         print::note(format_args!(
             "  brevet restore --config {} {}",
             arguments.config.config.display(),
@@ -84,9 +90,9 @@ pub(super) fn run(arguments: &MoveArguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Says what `[store]` of every broker's configuration must be.
+/// Prints what `[store]` must be in every broker's configuration.
 fn say_section(arguments: &MoveArguments, to: &Place) -> Result<(), Failure> {
-    print::note("Next: in the configuration of every broker");
+    print::note("Next: change the configuration of every broker to");
     print::note("  [store]");
     match to {
         Place::Postgres { url, .. } => {
@@ -144,11 +150,11 @@ async fn relocate(config: &Config, to: &Place) -> Result<Vec<(String, i64)>, Fai
         .await;
     let from = match opened {
         Ok(store) => {
-            // What no broker wrote goes nowhere.
+            // Rows that no broker wrote are not moved.
             store.verify(now).await?;
             store
         }
-        // An earlier run was cut off at its last step.
+        // An earlier run was interrupted at its last step.
         Err(WatermarkError::Store(StoreError::Moved(_))) => {
             Store::open(&config.store, Access::Move, key.as_ref(), now, &entropy).await?
         }
@@ -158,13 +164,14 @@ async fn relocate(config: &Config, to: &Place) -> Result<Vec<(String, i64)>, Fai
     for store in [&from, &target] {
         must_be_unused(store).await?;
     }
-    // What does not open here opens nowhere; a store that was marked already was looked at then.
+    // A secret that cannot be opened is not moved. A store that is already marked was checked before.
     if config.directory.is_none() && from.head().await.is_ok() {
         let (path, key) = master_key(config)?;
         let found = commands::open_all(&from, &key).await?;
         if !found.all_open() {
             return Err(format!(
-                "{} secrets in the store do not open under {}; nothing was changed",
+                "{} secrets in the store cannot be opened with {}; nothing was changed. Bring back the key file that opens \
+                 them",
                 found.missing.values().sum::<usize>() + found.broken_count,
                 path.display()
             )
@@ -173,9 +180,7 @@ async fn relocate(config: &Config, to: &Place) -> Result<Vec<(String, i64)>, Fai
     }
     let relocation = store::relocate(&from, &target).await?;
     for (table, rows) in &relocation.tables {
-        print::note(format_args!(
-            "{table:<16} {rows:>10} rows, the same in both"
-        ));
+        print::note(format_args!("{table:<16} {rows:>10} rows, equal in both"));
     }
     print::note(format_args!(
         "The store {} is at change {}.",
@@ -188,16 +193,19 @@ async fn relocate(config: &Config, to: &Place) -> Result<Vec<(String, i64)>, Fai
     Ok(tables)
 }
 
-/// Refuses a store that a broker is on.
+/// Refuses a store that a broker uses.
+///
+/// # Errors
+/// Names the brokers that use the store.
 async fn must_be_unused(store: &Store) -> Result<(), Failure> {
     let brokers = store.brokers().await?;
-    // One that has not been heard of for a while may come back.
+    // A broker that has not reported for a while counts too: it may come back.
     let names: Vec<String> = brokers.iter().map(Broker::name).collect();
     if names.is_empty() {
         return Ok(());
     }
     Err(format!(
-        "{} is on the store; nothing was changed.\n  next: stop every broker; one that was killed is given up after \
+        "brokers use the store: {}; nothing was changed\n  next: stop every broker; one that was killed is forgotten after \
          [store] refuse_after_seconds",
         names.join(", ")
     )

@@ -1,4 +1,4 @@
-//! What a command says when it failed: what happened, to what, and what to do next.
+//! What a failed command prints: what happened, to what, and what to do next.
 
 use std::io::Write;
 use std::path::Path;
@@ -11,27 +11,28 @@ use super::{Failure, assume_role, port, print};
 use crate::base::legible::Form;
 use crate::client::{ClientError, split_encoded_message};
 
-/// A file system with less is called full.
+/// A file system with fewer free bytes counts as full.
 const NEEDED_BYTES: u64 = 1 << 20;
 
-/// A failure of something that had no room to write in.
+/// A failure because a file system is full.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct NoRoom(String);
 
-/// A command that failed.
+/// Prints why a command failed, and returns its exit status.
 pub(super) fn failed(failure: &Failure) -> ExitCode {
-    print::note(format_args!("error: {}", told(failure)));
+    print::note(format_args!("error: {}", describe(failure)));
     ExitCode::FAILURE
 }
 
-/// A command line that was not understood, or asked for help.
+/// Prints why a command line was not understood, or the help that it asked for, and returns the exit
+/// status.
 pub(super) fn not_understood(mut error: clap::Error, words: &[String]) -> ExitCode {
     if matches!(
         error.kind(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
     ) {
-        // A reader that goes away has seen enough.
+        // If the reader has gone away, nothing is missing.
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
@@ -45,18 +46,18 @@ pub(super) fn not_understood(mut error: clap::Error, words: &[String]) -> ExitCo
             ContextValue::StyledStrs(tips.into_iter().map(StyledStr::from).collect()),
         );
     }
-    // The command line may have been put together from what strangers wrote.
+    // The command line may contain text of strangers.
     let text = error.render();
     let text = match print::may_colour_stderr() {
         true => print::in_colours(&text.ansi().to_string(), Form::Lines),
         false => print::visible_lines(&text.to_string()),
     };
-    // If nobody can read it, the exit status says so.
+    // If standard error cannot be written, the exit status is all there is.
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
     ExitCode::from(2)
 }
 
-/// What clap cannot know: where a missing value could come from.
+/// Hints that clap cannot give: where a missing value could come from.
 fn tips(error: &clap::Error) -> Vec<&'static str> {
     let about = |flag: &str| match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::Strings(arguments)) => arguments.iter().any(|a| a.starts_with(flag)),
@@ -65,9 +66,9 @@ fn tips(error: &clap::Error) -> Vec<&'static str> {
     };
     match error.kind() {
         ErrorKind::MissingRequiredArgument if about("--config") => vec![
-            "name a configuration with --config FILE, or once and for all: export BREVET_CONFIG=FILE",
+            "name a configuration with --config FILE, or for the whole shell: export BREVET_CONFIG=FILE",
             "`brevet init DIR` makes one, with keys, a store and a first administrator",
-            "`brevet serve --dev` needs none: a demo account on this machine alone",
+            "`brevet serve --dev` needs none: it starts a demo account on this machine only",
         ],
         ErrorKind::ValueValidation if about("--listen") => {
             vec![
@@ -81,13 +82,14 @@ fn tips(error: &clap::Error) -> Vec<&'static str> {
     }
 }
 
-/// `eval` of what a failed `--format env` prints ends in an error, and leaves no credentials.
+/// Prints lines whose `eval` fails and leaves the shell without credentials, for a failed `--format env`.
 pub(super) fn nothing_for_the_shell() {
-    // Without a reader nothing is run.
+    // Without a reader, nothing evaluates the lines.
     let _ = print::block(assume_role::failed_exports());
 }
 
-fn told(failure: &Failure) -> String {
+/// The failure in words, with the next step where one is known.
+fn describe(failure: &Failure) -> String {
     match failure.downcast_ref::<ClientError>() {
         Some(ClientError::Refused {
             code,
@@ -107,18 +109,18 @@ fn told(failure: &Failure) -> String {
                     )
                 }
             };
-            // Names and values of strangers may be in it: none of their lines passes for one of ours.
-            let mut told = print::visible_lines(text.trim_end()).replace('\n', "\n  | ");
+            // The text may contain names and values of strangers: the bar marks lines that could be theirs.
+            let mut text = print::visible_lines(text.trim_end()).replace('\n', "\n  | ");
             if let Some(next) = next {
-                told.push_str(&format!("\n  next: {next}"));
+                text.push_str(&format!("\n  next: {next}"));
             }
-            told
+            text
         }
     }
 }
 
-/// A failure of something that writes to these folders. SQLite speaks of an "I/O error" where a disk
-/// is full: say so.
+/// Adds that a file system is full, if one of `files` is on such a one: SQLite reports a full disk only as
+/// an "I/O error".
 pub(super) fn with_free_space(failure: Failure, files: &[&Path]) -> Failure {
     let full = files
         .iter()
@@ -144,7 +146,7 @@ pub(super) fn with_free_space(failure: Failure, files: &[&Path]) -> Failure {
     }
 }
 
-/// The broker's refusal, in its own words, and what there is to do about it.
+/// Describes the broker's refusal in its own words, with its request id and the next step.
 fn refused(code: &str, message: &str, request_id: &str) -> String {
     let (sentence, encoded) = split_encoded_message(message);
     let mut text = format!("{}: {}", print::visible(code), print::visible(sentence));
@@ -160,23 +162,23 @@ fn refused(code: &str, message: &str, request_id: &str) -> String {
     text
 }
 
-/// What to do about a refusal.
+/// What to do about a refusal, by its code and message.
 fn step(code: &str, sentence: &str) -> Option<&'static str> {
     Some(match code {
         _ if sentence.contains("valid region") => "name one of these with --region or AWS_REGION",
         _ if sentence.contains("MaxSessionDuration") => {
-            "ask for less with --duration-seconds, or raise MaxSessionDuration of the role"
+            "ask for fewer seconds with --duration-seconds, or raise MaxSessionDuration of the role"
         }
         _ if sentence.contains("no record of this session") => {
-            "`brevet sessions list --include-revoked` lists what is on record; what is not can still be revoked by its id"
+            "`brevet sessions list --include-revoked` lists the sessions on record; another one can still be revoked by its id"
         }
         "SignatureDoesNotMatch" if sentence.contains("not a name of this broker") => {
-            "call it by one of these names (--endpoint, AWS_ENDPOINT_URL_STS), or add the host to [listen] names in the \
-             broker's configuration and restart it"
+            "call the broker by one of these names (--endpoint, AWS_ENDPOINT_URL_STS), or add the host to [listen] names in \
+             its configuration and restart it"
         }
         "SignatureDoesNotMatch" => {
-            "check AWS_SECRET_ACCESS_KEY, and that AWS_SESSION_TOKEN is of the same credentials (`unset AWS_SESSION_TOKEN` \
-             for a long-term key); `brevet whoami` says where they are from"
+            "check AWS_SECRET_ACCESS_KEY, and that AWS_SESSION_TOKEN belongs to the same credentials (`unset \
+             AWS_SESSION_TOKEN` for a long-term key)"
         }
         "InvalidClientTokenId" => {
             "check the access key id and the endpoint: this broker does not know the key, or its session has ended. \
@@ -185,25 +187,25 @@ fn step(code: &str, sentence: &str) -> Option<&'static str> {
         "ExpiredToken" => {
             "get new credentials: assume the role again, or export the long-term key and unset AWS_SESSION_TOKEN"
         }
-        "ExpiredTokenException" => "get a new token of the provider",
+        "ExpiredTokenException" => "get a new token from the identity provider",
         "InvalidAuthorizationMessageException" => {
-            "paste the whole message, to a broker of the cluster that it is from"
+            "paste the whole message, and ask a broker of the cluster that it came from"
         }
-        "RequestExpired" => "set this machine's clock",
+        "RequestExpired" => "correct this machine's clock, or the broker's",
         "OutboundWebIdentityFederationDisabledException" => {
-            "set [web_identity] issuer in the broker's configuration to the https URL that relying parties reach"
+            "set [web_identity] issuer in the broker's configuration to an https URL at which relying parties reach it"
         }
         "Throttling" => {
-            "wait a moment and try again; [budgets] in the broker's configuration has the limits"
+            "wait a moment and try again; [budgets] in the broker's configuration sets the limits"
         }
         "ServiceUnavailable" => {
-            "try again; on the broker's machine `brevet health` says what it lacks"
+            "try again; on the broker's machine `brevet health` says what is missing"
         }
         _ => return None,
     })
 }
 
-/// No answer of a broker: what is most likely wrong with the address.
+/// Describes a broker that did not answer, with what is most likely wrong with the address.
 fn unreachable(url: &str, reason: &str) -> String {
     let text = format!(
         "cannot reach {}: {}",
@@ -212,14 +214,16 @@ fn unreachable(url: &str, reason: &str) -> String {
     );
     let has = |words: &[&str]| words.iter().any(|word| reason.contains(word));
     let next = if has(&["Connection refused"]) {
-        "nobody listens there. Start the broker (`brevet serve --dev` to try it), or name another with --endpoint"
+        "no program listens there. Start the broker (`brevet serve --dev` to try it), or name another one with --endpoint"
             .to_owned()
     } else if has(&["failed to lookup", "dns error", "Name or service not known"]) {
-        "the host is not known. Check --endpoint, BREVET_ENDPOINT, AWS_ENDPOINT_URL_STS and the profile".to_owned()
+        "the host name has no address. Check --endpoint, BREVET_ENDPOINT, AWS_ENDPOINT_URL_STS and the profile".to_owned()
     } else if has(&["UnknownIssuer"]) {
         "name the CA that signed the broker's certificate: --ca FILE, or AWS_CA_BUNDLE".to_owned()
     } else if has(&["invalid peer certificate"]) {
-        "the certificate does not fit: check the host in --endpoint, the certificate's names and its dates".to_owned()
+        "the broker's certificate is not valid for this call: check the host in --endpoint, the certificate's names and \
+         its dates"
+            .to_owned()
     } else {
         match (port::scheme_is_https(url), port::look(url)) {
             (false, port::Speaks::Tls) => {
@@ -229,11 +233,11 @@ fn unreachable(url: &str, reason: &str) -> String {
                 format!("this port does not speak TLS; use {}", print::visible(&port::with_scheme(url, "http")))
             }
             (false, port::Speaks::Http) => {
-                "this port speaks HTTP and no gRPC: it may be the operators' port, or a proxy without HTTP/2. A broker \
+                "this port speaks HTTP but not gRPC: it may be the operators' port, or a proxy without HTTP/2. A broker \
                  listens on 7480 unless [listen] address says otherwise"
                     .to_owned()
             }
-            _ => "check that a broker is there, and what is in between: --endpoint names it".to_owned(),
+            _ => "check that a broker runs at the address in --endpoint, and any proxy or firewall in between".to_owned(),
         }
     };
     format!("{text}\n  next: {next}")

@@ -1,4 +1,5 @@
-//! `brevet restore`: a copy of the store in the store's place.
+//! `brevet restore`: replaces the store by a backup of it, or accepts a store that was put back by other
+//! means.
 
 use std::path::{Path, PathBuf};
 
@@ -20,34 +21,33 @@ const RESTORE_EXAMPLES: &str = "\
 Examples:
   brevet restore --config /var/lib/brevet/brevet.toml /backup/store.db
   brevet restore --config brevet.toml /backup/store.db --master-key /backup/master.key
-      For a backup from before a `brevet rekey --forget`: its key is kept with today's from then on.
+      For a backup from before a `brevet rekey --forget`; its key is added to the key file.
   brevet restore --config /var/lib/brevet/brevet.toml --accept
       After `pg_restore` put a PostgreSQL store back.";
 
-/// Put a backup in the store's place; everything that was issued before ends
+/// Replace the store by a backup, and end every session that was issued before
 ///
 /// First opens every secret of the backup and loads all of it: a backup that this broker could not
-/// serve is refused, and nothing is replaced. The store that was there is kept beside it, under a
-/// name that is printed. What was revoked or used after the backup was made is not known any more,
-/// so every session from before the restore ends, and no code from before it is taken. A store or a
-/// backup with rows that no broker wrote is refused, and each of these rows named; --accept takes it
+/// serve is refused, and nothing is replaced. The replaced store is kept beside the new one, under a
+/// name that is printed. The backup does not know what was revoked or used after it was made, so every
+/// session from before the restore ends, and MFA codes and assertions from before are refused. A store
+/// or a backup with rows that no broker wrote is refused, and these rows are named; --accept accepts it
 /// as it is.
 #[derive(Debug, Args)]
 #[command(after_long_help = RESTORE_EXAMPLES)]
 pub(super) struct RestoreArguments {
     #[command(flatten)]
     config: ConfigArgument,
-    /// The backup
+    /// The backup file
     #[arg(required_unless_present = "accept")]
     file: Option<PathBuf>,
-    /// Go on with the store, or with the backup, as it is: it was put back or changed by other means, and
-    /// that is meant
+    /// Accept the store, or the backup, as it is, though it was put back or changed by other means
     #[arg(long)]
     accept: bool,
-    /// A master key file that opens the backup; the keys that it takes are added to [directory] master_key
+    /// A master key file that opens the backup; its keys are added to [directory] master_key
     #[arg(long, value_name = "FILE", requires = "file")]
     master_key: Option<PathBuf>,
-    /// The backup may be another store's than the one that is in its place
+    /// Allow a backup of another store than the one that it replaces
     #[arg(long, requires = "file")]
     another_store: bool,
 }
@@ -72,7 +72,7 @@ pub(super) fn restore(arguments: &RestoreArguments) -> Result<(), Failure> {
             })
         }
         (Some(_), _) => Err(
-            "a PostgreSQL store is put back by `pg_restore`; then: brevet restore --accept".into(),
+            "[store] url: put a PostgreSQL store back with `pg_restore`, then run `brevet restore --accept`".into(),
         ),
         (None, _) => journal::note(&journal::of(&config), "AcceptStore", json!({}), || {
             accept(&config)
@@ -80,10 +80,10 @@ pub(super) fn restore(arguments: &RestoreArguments) -> Result<(), Failure> {
     }
 }
 
-/// Takes the store as it is, and says in what it is not as brokers left it.
+/// Accepts the store as it is, and prints how it differs from what brokers wrote.
 fn accept(config: &Config) -> Result<(), Failure> {
     let watermark = config.watermark.as_deref();
-    // One that cannot be read says nothing; everything ends either way.
+    // A watermark that cannot be read is ignored: all sessions end in either case.
     let known = watermark.and_then(|path| Watermark::load(path).ok().flatten());
     let _lock = match &config.store {
         Place::Sqlite(path) => Some(store::SqliteLock::take(path)?),
@@ -110,15 +110,15 @@ fn accept(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Names every row that no broker wrote like this, with what is in it.
+/// Prints every row that differs from what a broker wrote, with its content.
 async fn say_what_is_taken(store: &Store, now: Timestamp) -> Result<Shown, Failure> {
     let shown = store.show(now).await?;
     if store.is_unsealed() {
-        print::note("The rows carry no MACs yet; they are taken as they are.");
+        print::note("The rows have no MACs yet; they are accepted as they are.");
     } else if shown.findings.is_empty() {
         print::note("Every row is as a broker wrote it.");
     } else {
-        print::note("Taken as it is, though no broker wrote it like this:");
+        print::note("Accepted, though no broker wrote it:");
         shown
             .findings
             .iter()
@@ -129,10 +129,10 @@ async fn say_what_is_taken(store: &Store, now: Timestamp) -> Result<Shown, Failu
 
 fn ended(head: &Head) {
     print::note(format_args!(
-        "The store goes on at change {}. Every session that was issued before now has ended,",
+        "The store is in use from change {} on. Every session that was issued before now has ended,",
         head.sequence
     ));
-    print::note("and codes and assertions from before now are not taken.");
+    print::note("and MFA codes and assertions from before now are refused.");
 }
 
 /// One run of `brevet restore FILE`.
@@ -144,7 +144,10 @@ struct Restore<'a> {
 }
 
 impl Restore<'_> {
-    /// Nothing is replaced before everything was looked at.
+    /// Checks everything, then replaces the store.
+    ///
+    /// # Errors
+    /// Whatever keeps a broker from serving the backup; nothing is replaced then.
     fn run(self) -> Result<Head, Failure> {
         let runtime = runtime()?;
         let now = clock::now(self.config)?;
@@ -179,7 +182,7 @@ impl Restore<'_> {
         let kept = files::name_for_replaced(&self.place, now);
         if self.place.exists() {
             print::note(format_args!(
-                "The store that is there now is kept as {}.",
+                "The present store is kept as {}.",
                 kept.display()
             ));
         }
@@ -217,7 +220,7 @@ impl Restore<'_> {
         Ok(placed.head)
     }
 
-    /// A signing key that was revoked is revoked for ever, whatever the backup knows of it.
+    /// Revokes the signing keys that the present store has revoked, in the backup too.
     fn keep_keys_revoked(
         &self,
         runtime: &tokio::runtime::Runtime,
@@ -226,9 +229,9 @@ impl Restore<'_> {
     ) -> Result<(), Failure> {
         match runtime.block_on(store::revoked_keys(&self.place)) {
             Some(ids) if ids.is_empty() => {}
-            // One that is taken as it is cannot be written to before.
+            // A backup that must be accepted cannot be written to before it is.
             Some(_) if self.arguments.accept => print::note(
-                "Revoke the signing keys once more that were revoked after the backup was made: `brevet keyring revoke`.",
+                "Revoke once more the signing keys that were revoked after the backup was made: `brevet keyring revoke`.",
             ),
             Some(ids) => {
                 let ids = ids.iter().map(String::as_str);
@@ -246,16 +249,20 @@ impl Restore<'_> {
                 ));
             }
             None => print::note(
-                "Signing keys that were revoked after the backup was made are not known here: revoke them once more \
-                 (`brevet keyring revoke`), if there were any.",
+                "If any signing keys were revoked after the backup was made, revoke them once more (`brevet keyring \
+                 revoke`): the store that knew them cannot be read.",
             ),
         }
         Ok(())
     }
 
-    /// The last change that this node has seen of the store that the backup is of.
+    /// Checks that the backup is one of this store, and returns the number of the last change that this
+    /// node has seen of it (0 if it has seen none).
+    ///
+    /// # Errors
+    /// The backup is of another store, and `--another-store` was not given.
     async fn same_store(&self, prepared: &Prepared) -> Result<i64, Failure> {
-        // One that cannot be read says nothing; everything ends either way.
+        // A watermark that cannot be read is ignored: all sessions end in either case.
         let known = self
             .config
             .watermark
@@ -270,8 +277,8 @@ impl Restore<'_> {
         let other = other.into_iter().flatten().find(|id| **id != head.store_id);
         if let Some(other) = other.filter(|_| !self.arguments.another_store) {
             return Err(format!(
-                "{}: is a backup of the store {}, and the one here is {other}: users, roles and revocations of the one are \
-                 not in the other. Nothing was replaced; name a backup of this store, or add --another-store to mean it",
+                "{}: is a backup of the store {}, but the store here is {other}, with other users, roles and revocations. \
+                 Nothing was replaced; name a backup of this store, or add --another-store if this is intended",
                 self.file.display(),
                 head.store_id
             )
@@ -288,8 +295,11 @@ impl Restore<'_> {
         Ok(seen.into_iter().flatten().max().unwrap_or_default())
     }
 
-    /// Opens every secret and loads everything, as the broker would. The master key file, if keys were
-    /// added to it.
+    /// Opens every secret and loads everything, as a broker would. Returns the master key file if keys
+    /// were added to it.
+    ///
+    /// # Errors
+    /// A secret cannot be opened, or a broker could not serve the backup.
     fn secrets(
         &self,
         runtime: &tokio::runtime::Runtime,
@@ -306,7 +316,7 @@ impl Restore<'_> {
         }
         let unfit = |error: String| {
             format!(
-                "{}: {error}. Nothing was replaced; name another backup",
+                "{}: {error}. Nothing was replaced; choose another backup",
                 self.file.display()
             )
         };
@@ -337,7 +347,7 @@ impl Restore<'_> {
         files::keep(path, &kept)?;
         key.save(path)?;
         print::note(format_args!(
-            "{} holds the keys of this backup too, which only open; the file as it was is {}.",
+            "{} now also holds the keys of this backup, for opening only; the previous file is kept as {}.",
             path.display(),
             kept.display()
         ));
@@ -345,30 +355,31 @@ impl Restore<'_> {
     }
 }
 
-/// Why a backup is refused whose rows do not open, and where their key may be.
+/// The message for a backup whose rows cannot be checked for lack of a master key, with the files that hold
+/// the key.
 fn unreadable(file: &Path, master_key: &Path, id: &str) -> String {
     let mut text = format!(
-        "{}: its rows do not open: they were written under the master key {id}, which {} does not hold",
+        "{}: its rows cannot be checked: they were written under the master key {id}, which {} does not hold",
         file.display(),
         master_key.display()
     );
     for holder in holders(master_key, id) {
         text.push_str(&format!(
-            "\n  it is in {}: add --master-key {0}",
+            "\n  that key is in {}: add --master-key {0}",
             holder.display()
         ));
     }
     format!("{text}\nNothing was replaced.\n  next: {FIND_KEY}")
 }
 
-/// What to do about a key that is missing.
+/// What to do if the key file of a backup is missing.
 const FIND_KEY: &str = "find the key file from when the backup was made (on another broker, or where the keys are kept \
                         apart from the backups), and add --master-key FILE";
 
-/// Why a backup is refused, and where its keys may be.
+/// The message for a backup whose secrets cannot be opened, with the files that hold the missing keys.
 fn unopened(file: &Path, master_key: &Path, found: &Secrets) -> String {
     let mut text = format!(
-        "{}: {} of its {} secrets do not open",
+        "{}: {} of its {} secrets cannot be opened",
         file.display(),
         closed(found),
         found.count()
@@ -380,18 +391,18 @@ fn unopened(file: &Path, master_key: &Path, found: &Secrets) -> String {
         ));
         for holder in holders(master_key, id) {
             text.push_str(&format!(
-                "\n    it is in {}: add --master-key {0}",
+                "\n    that key is in {}: add --master-key {0}",
                 holder.display()
             ));
         }
     }
     for name in &found.broken {
         text.push_str(&format!(
-            "\n  {name}: was altered, or belongs to another owner"
+            "\n  {name}: was altered, or copied from another owner"
         ));
     }
     let next = match found.missing.is_empty() {
-        true => "name another backup: this one was altered",
+        true => "choose another backup: this one was altered",
         false => FIND_KEY,
     };
     format!("{text}\nNothing was replaced.\n  next: {next}")
@@ -401,9 +412,9 @@ fn closed(found: &Secrets) -> usize {
     found.missing.values().sum::<usize>() + found.broken_count
 }
 
-/// Files beside a master key file, by whatever name, that hold a key.
+/// The master key files in the folder of `master_key`, whatever their names, that hold the key `id`.
 fn holders(master_key: &Path, id: &str) -> Vec<PathBuf> {
-    /// So many files of a folder are looked at.
+    /// How many files of the folder are looked at.
     const LOOKED_AT: usize = 1_000;
     let Ok(entries) = files::folder(master_key).read_dir() else {
         return Vec::new();

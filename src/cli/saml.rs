@@ -1,4 +1,4 @@
-//! `brevet saml`: what a response of an identity provider says, and which rule refuses it. Works on
+//! `brevet saml`: shows what a response of an identity provider says, and which rules it breaks. Works on
 //! files, without a broker.
 
 use std::path::PathBuf;
@@ -17,10 +17,11 @@ use crate::proof::saml::{
 };
 
 const MAX_METADATA_BYTES: u64 = 1_000_000;
-/// A response as XML, or in base64 with line breaks. How much of it is accepted is not for this bound.
+/// How much of a file is read, which may be XML, or base64 with line breaks. How long a response may be is
+/// decided by `proof::saml`.
 const MAX_RESPONSE_BYTES: u64 = 2 * MAX_CHARACTERS as u64;
 
-/// How long before the end of the metadata it is warned of.
+/// How long before the end of the metadata a warning is printed.
 const NEAR: Duration = Duration::from_secs(30 * 86_400);
 
 const EXAMPLES: &str = "\
@@ -31,12 +32,11 @@ const INSPECT_EXAMPLES: &str = "\
 Examples:
   brevet saml inspect --metadata idp.xml --audience urn:sp --recipient https://sp/acs response
   brevet saml inspect --metadata idp.xml --at 2026-01-02T03:04:05Z --output json -
-      From standard input, judged at the time when it was sent.";
+      Reads standard input, and checks the response as of the time when it was sent.";
 
-/// Look into SAML responses
+/// Inspect SAML responses
 ///
-/// Works on files, without a broker: what a response means and whether it is accepted is decided by
-/// the same code as in the broker.
+/// Works on files, without a broker. The code that decides is the same as in the broker.
 #[derive(Debug, Subcommand)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) enum SamlCommand {
@@ -45,15 +45,15 @@ pub(super) enum SamlCommand {
 
 /// Show what a SAML response says, every rule that it breaks, and what to change
 ///
-/// Prints the assertion if it is signed by a key of the metadata, and for each broken rule what has
-/// to be changed at the identity provider or here. Nothing of a response without a good signature is
-/// printed. Exits with 1 if any rule is broken.
+/// Prints the assertion if it is signed by a key of the metadata, and for each broken rule what to
+/// change at the identity provider or here. Nothing is printed of a response without a valid
+/// signature. Exits with 1 if any rule is broken.
 #[derive(Debug, Args)]
 #[command(after_long_help = INSPECT_EXAMPLES)]
 pub(super) struct InspectArguments {
-    /// The form field SAMLResponse, which is base64, or its XML; `-` for standard input
+    /// A file with the form field SAMLResponse (base64) or its XML; `-` for standard input
     response: PathBuf,
-    /// The metadata of the identity provider
+    /// The metadata document of the identity provider
     #[arg(long, value_name = "FILE")]
     metadata: PathBuf,
     /// An audience that assertions may be made for: the entity ID of the service provider
@@ -62,13 +62,13 @@ pub(super) struct InspectArguments {
     /// A URL that assertions may be sent to: an assertion consumer URL of the service provider
     #[arg(long, value_name = "URL")]
     recipient: Vec<String>,
-    /// The role that the response has to name, together with --provider-arn
+    /// The role that the response must name, together with --provider-arn
     #[arg(long, value_name = "ARN", requires = "provider_arn")]
     role_arn: Option<String>,
-    /// The SAML provider that the response has to name, together with --role-arn
+    /// The SAML provider that the response must name, together with --role-arn
     #[arg(long, value_name = "ARN", requires = "role_arn")]
     provider_arn: Option<String>,
-    /// The time to judge at [default: now]
+    /// The time at which to check the response [default: now]
     #[arg(long, value_name = "TIME", value_parser = values::instant)]
     at: Option<jiff::Timestamp>,
     #[command(flatten)]
@@ -140,12 +140,13 @@ fn inspect(arguments: &InspectArguments) -> Result<(), Failure> {
     }
     match broken.len() {
         0 => Ok(()),
-        1 => Err("the response is refused by one rule".into()),
-        many => Err(format!("the response is refused by {many} rules").into()),
+        1 => Err("the response breaks one rule".into()),
+        many => Err(format!("the response breaks {many} rules").into()),
     }
 }
 
-/// What will keep responses from being accepted: keys that cannot be used, and ends that are near.
+/// Warnings about metadata: keys that cannot be used, certificates that are not valid now, and an end that
+/// is near.
 fn metadata_warnings(idp: &Metadata, now: Timestamp) -> Vec<String> {
     let mut warnings = idp.unusable_keys().to_vec();
     for key in idp.signing_keys().iter().filter(|key| !key.is_valid(now)) {
@@ -158,14 +159,14 @@ fn metadata_warnings(idp: &Metadata, now: Timestamp) -> Vec<String> {
     }
     if let Some(end) = idp.usable_until().filter(|end| *end <= now.plus(NEAR)) {
         warnings.push(format!(
-            "the metadata is good until {end}: import the identity provider's newer metadata \
+            "the metadata is valid until {end}: import the identity provider's newer metadata \
              before then"
         ));
     }
     warnings
 }
 
-/// What is wrong with the attributes that AWS defines.
+/// The first rule that is broken by the attributes that AWS defines.
 fn claims_broken(assertion: &Assertion, arguments: &InspectArguments) -> Option<Refusal> {
     let claims = match AwsClaims::read(assertion) {
         Ok(claims) => claims,
@@ -247,7 +248,7 @@ fn assertion_json(assertion: &Assertion) -> Value {
     })
 }
 
-/// For people: a line for each thing that is said.
+/// Formats an assertion for people, one line for each value.
 fn shown(envelope: &Envelope, assertion: &Assertion) -> String {
     let mut rows: Vec<(&str, String)> = Vec::new();
     rows.push(("response", envelope.id.clone()));

@@ -1,14 +1,14 @@
-//! What `brevet check` says of users who administer others with their access key alone: whoever finds
-//! such a key is administrator.
+//! A warning of `brevet check`: users who can administer other users with nothing but an access key.
+//! Whoever finds such a key is administrator.
 
 use crate::directory::{Directory, Role, User};
 use crate::evaluator::{self, Context, Policies, Policy, Principal, Request};
 
-/// An action that administers users, whatever else a role may do.
+/// Whoever may call this action for all users counts as an administrator of users.
 const ADMINISTERS: &str = "iam:DeactivateMFADevice";
 
-/// The roles that administer users and that a user with an active access key may assume without an MFA
-/// code, one line for each.
+/// One warning for each role that administers users and that a user with an active access key may assume
+/// without an MFA code.
 pub(super) fn warnings(directory: &Directory) -> Vec<String> {
     let mut roles: Vec<_> = directory
         .roles()
@@ -30,10 +30,9 @@ pub(super) fn warnings(directory: &Directory) -> Vec<String> {
             .iter()
             .find(|user| assumes_without_code(directory, user, role))?;
         Some(format!(
-            "user {} may assume {}, which administers users, by an access key alone: enroll an MFA device (`brevet mfa \
-             enroll`), then let the role's trust policy demand \"Bool\": {{\"aws:MultiFactorAuthPresent\": \"true\"}} \
-             (`brevet init` leaves a file for its administrator: `brevet import --config FILE administrator-mfa.json \
-             --apply`)",
+            "user {} may assume {}, which administers users, with nothing but an access key: enroll an MFA device (`brevet \
+             mfa enroll`), then make the role's trust policy require \"Bool\": {{\"aws:MultiFactorAuthPresent\": \"true\"}} \
+             (for the administrator of `brevet init`: `brevet import --config FILE administrator-mfa.json --apply`)",
             user.arn, role.arn
         ))
     };
@@ -63,7 +62,7 @@ fn administers(directory: &Directory, role: &Role) -> bool {
         resource_account: &account,
         context: &context,
     };
-    // What refers to something that is missing decides nothing, and is told elsewhere.
+    // A role with a missing policy is reported by another check, and counts as no administrator here.
     directory.effective_of_role(role).is_ok_and(|effective| {
         let identity: Vec<&Policy> = effective.identity.iter().map(|p| &**p).collect();
         let policies = Policies {
@@ -75,7 +74,7 @@ fn administers(directory: &Directory, role: &Role) -> bool {
     })
 }
 
-/// Whether a user's long-term key alone assumes a role.
+/// Whether a user can assume a role with a long-term key and no MFA code.
 fn assumes_without_code(directory: &Directory, user: &User, role: &Role) -> bool {
     let account = user.account.to_string();
     let principal = Principal::User {

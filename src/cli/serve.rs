@@ -1,4 +1,4 @@
-//! `brevet serve`.
+//! `brevet serve`: runs the broker, from a configuration or in development mode.
 
 mod develop;
 
@@ -21,21 +21,21 @@ use crate::tls;
 const SERVE_EXAMPLES: &str = "\
 Examples:
   brevet serve --dev
-      A demo account on 127.0.0.1:7480, and what to paste to use it.
+      Starts a demo account on 127.0.0.1:7480 and prints commands to paste.
   brevet serve --config /var/lib/brevet/brevet.toml
-      For real.
+      Runs the broker of a configuration, for production.
   brevet serve --dev --listen 127.0.0.1:0 --world world.json
-      On any free port, for a test; the file says which.";
+      Listens on any free port, for a test; the file says which.";
 
 /// Run the broker
 ///
 /// Serves AWS STS (Query) and gRPC on one port and the operators' endpoints on another, until SIGTERM
-/// or Ctrl-C. SIGHUP reads the directory file, the keyring and the certificate again and opens the
-/// audit log anew. With --dev it needs no files: keys are made up, nothing is kept.
+/// or Ctrl-C. On SIGHUP it reads the directory file, the keyring and the certificate again, and reopens
+/// the audit log. With --dev it needs no files: it makes up keys, and keeps nothing.
 #[derive(Debug, Args)]
 #[command(after_long_help = SERVE_EXAMPLES)]
 pub(super) struct ServeArguments {
-    /// The configuration
+    /// The broker's configuration file
     #[arg(
         long,
         env = "BREVET_CONFIG",
@@ -44,16 +44,17 @@ pub(super) struct ServeArguments {
         conflicts_with = "dev"
     )]
     config: Option<PathBuf>,
-    /// Try it: made-up keys, a demo account, nothing kept, loopback alone
+    /// Development mode: a demo account with made-up keys, on loopback only; nothing is kept
     #[arg(long)]
     dev: bool,
-    /// With --dev: write what the demo holds to this file, mode 0600, once everything listens
+    /// With --dev: write endpoints, users, roles and secrets to this file, mode 0600, once the broker
+    /// listens
     #[arg(long, value_name = "FILE", requires = "dev")]
     world: Option<PathBuf>,
-    /// With --dev: a directory file instead of the demo account; `-` for standard input
+    /// With --dev: use this directory file instead of the demo account; `-` for standard input
     #[arg(long, value_name = "FILE", requires = "dev")]
     directory: Option<PathBuf>,
-    /// With --dev: the address to listen on, port 0 for any free one [default: 127.0.0.1:7480]
+    /// With --dev: the address to listen on; port 0 takes any free port [default: 127.0.0.1:7480]
     #[arg(long, value_name = "ADDR", requires = "dev")]
     listen: Option<SocketAddr>,
     /// With --dev: keep session records in this Redis
@@ -69,7 +70,7 @@ pub(super) struct ServeArguments {
 pub(super) fn run(arguments: ServeArguments) -> Result<(), Failure> {
     server::raise_descriptor_limit();
     super::runtime()?.block_on(async {
-        // Before anything listens: a signal that comes early must not kill calls in progress.
+        // Handled before anything listens: an early signal must not kill calls in progress.
         let mut end = Ends {
             term: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -103,9 +104,9 @@ pub(super) fn run(arguments: ServeArguments) -> Result<(), Failure> {
     })
 }
 
-/// What an operator looks for in the log of a start.
+/// What is logged when the broker starts.
 struct About {
-    /// Files that are written.
+    /// The files that the broker writes; a full file system is looked for under them.
     files: Vec<PathBuf>,
     store: String,
     audit: String,
@@ -128,7 +129,7 @@ impl About {
         };
         let certificate = match &config.tls {
             None => "none: plaintext".to_owned(),
-            // What keeps it from being read keeps the broker from starting, and is told there.
+            // A certificate that cannot be read keeps the broker from starting, with an error of its own.
             Some((path, _)) => tls::not_after(path).map_or_else(
                 |_| path.display().to_string(),
                 |end| format!("{}, until {end}", path.display()),
@@ -156,7 +157,7 @@ impl About {
     }
 }
 
-/// SIGTERM or SIGINT.
+/// The signals that stop the broker: SIGTERM and SIGINT.
 struct Ends {
     term: Signal,
     interrupt: Signal,

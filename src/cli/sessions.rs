@@ -1,4 +1,4 @@
-//! `brevet sessions`: over gRPC, as an administrator of the account.
+//! `brevet sessions`: lists, shows and revokes sessions over gRPC, for administrators of an account.
 
 mod list;
 mod revoke;
@@ -17,7 +17,7 @@ Examples:
   brevet sessions show 0123456789abcdef0123456789abcdef
   brevet sessions revoke --role-arn Demo --dry-run";
 
-/// List, show and end sessions
+/// List, show and revoke sessions
 ///
 /// For administrators of an account: the calls are signed like any other, and the caller's policies
 /// must allow brevet:ListSessions, brevet:DescribeSession or brevet:RevokeSessions.

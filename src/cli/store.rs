@@ -1,4 +1,5 @@
-//! What an operator reads out of the store beside its broker: the directory and the feed.
+//! `brevet export` and `brevet changes`, which read the store directly; and how commands open the store
+//! beside a broker.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -27,8 +28,8 @@ Examples:
 
 /// Print the directory in the store
 ///
-/// Prints it in the shape that `brevet import` reads: imported again, nothing changes. Secrets are
-/// sealed under the master key.
+/// Prints the format that `brevet import` reads; importing it again changes nothing. Secrets are sealed
+/// under the master key.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXPORT_EXAMPLES)]
 pub(super) struct ExportArguments {
@@ -36,24 +37,27 @@ pub(super) struct ExportArguments {
     config: ConfigArgument,
 }
 
-/// Print the change feed, one JSON object a line
+/// Print the change feed, one JSON object per line
 ///
-/// Each change of the directory and each revocation has a number, an actor, a time, and what was
-/// there before and after. Every broker follows this feed.
+/// Each change of the directory and each revocation has a number, an actor, a time, and digests of what
+/// was there before and after. Every broker follows this feed.
 #[derive(Debug, Args)]
 #[command(after_long_help = CHANGES_EXAMPLES)]
 pub(super) struct ChangesArguments {
     #[command(flatten)]
     config: ConfigArgument,
-    /// Only those after this change
+    /// Print only the changes after this one
     #[arg(long, default_value_t = 0, value_name = "NUMBER")]
     after: i64,
-    /// With the whole of each thing before and after the change, as far as it is kept
+    /// Also print the whole document before and after each change, as far as it is kept
     #[arg(long)]
     documents: bool,
 }
 
-/// Opens the store for a command beside the broker, if it is what this node has seen.
+/// Opens the store for a command that works beside the broker.
+///
+/// # Errors
+/// The store cannot be opened, or is behind what this node has seen of it.
 pub(super) fn opened(
     config: &Config,
     master_key: Option<&MasterKey>,
@@ -72,7 +76,10 @@ pub(super) fn opened(
     ))
 }
 
-/// As [`opened`], for a command that needs no master key for itself.
+/// Does what [`opened`] does, with the master key of the configuration, if it names one.
+///
+/// # Errors
+/// Those of [`opened`]; and a master key file that cannot be read.
 pub(super) fn opened_to_read(config: &Config) -> Result<(tokio::runtime::Runtime, Store), Failure> {
     let master_key = config
         .master_key
@@ -82,8 +89,10 @@ pub(super) fn opened_to_read(config: &Config) -> Result<(tokio::runtime::Runtime
     opened(config, master_key.as_ref())
 }
 
-/// Does something with the store beside the broker, if the store is what this node has seen; and writes down
-/// what this node has seen then.
+/// Opens the store beside the broker, runs `work` on it, and writes the watermark.
+///
+/// # Errors
+/// The store cannot be opened, or is behind what this node has seen of it; else the errors of `work`.
 pub(super) async fn beside<T, E: Into<Failure>>(
     config: &Config,
     now: Timestamp,
@@ -104,15 +113,15 @@ pub(super) async fn beside<T, E: Into<Failure>>(
     Ok(done)
 }
 
-/// A configuration's master key, and its file.
+/// The path of the configuration's master key file, and its keys.
 ///
 /// # Errors
-/// Names the file, or the setting that is missing.
+/// `[directory] master_key` is not set, or the file cannot be read.
 pub(super) fn master_key(config: &Config) -> Result<(&Path, MasterKey), Failure> {
     let path = config
         .master_key
         .as_deref()
-        .ok_or("[directory] master_key: is not set")?;
+        .ok_or("[directory] master_key: is not set; it must name the master key file")?;
     Ok((path, MasterKey::load(path)?))
 }
 

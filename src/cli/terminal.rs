@@ -1,5 +1,5 @@
-//! The person at the terminal, asked directly: standard output may be read by `eval`, and standard
-//! error by the program that runs a `credential_process`.
+//! Questions to the person at the terminal. They are asked on the terminal itself: `eval` may read standard
+//! output, and the program that runs a `credential_process` standard error.
 
 use std::fs::OpenOptions;
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
@@ -9,10 +9,10 @@ use zeroize::Zeroizing;
 use super::Failure;
 use crate::base::legible::Legible;
 
-/// Asks a question that `y` or `yes` agrees to. Where nobody sits at a terminal, nobody agrees.
+/// Asks a question, and returns whether the answer is `y` or `yes`. Without a terminal the answer is no.
 ///
 /// # Errors
-/// When the terminal cannot be read.
+/// The terminal cannot be read or written.
 pub(super) fn confirms(question: &str) -> Result<bool, Failure> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return Ok(false);
@@ -24,10 +24,10 @@ pub(super) fn confirms(question: &str) -> Result<bool, Failure> {
     Ok(["y", "yes"].contains(&line.trim().to_ascii_lowercase().as_str()))
 }
 
-/// Asks for the code of an MFA device. `otherwise` is what to do without a terminal.
+/// Asks for the code of an MFA device. `otherwise` says what to do without a terminal, for the message.
 ///
 /// # Errors
-/// When there is no terminal, or no code is given.
+/// There is no terminal, or an empty line was entered.
 pub(super) fn ask_code(serial_number: &str, otherwise: &str) -> Result<Zeroizing<String>, Failure> {
     let mut terminal = OpenOptions::new()
         .read(true)
@@ -35,7 +35,7 @@ pub(super) fn ask_code(serial_number: &str, otherwise: &str) -> Result<Zeroizing
         .open("/dev/tty")
         .map_err(|_| {
             format!(
-                "{serial_number} needs its code, and there is no terminal to ask on; {otherwise}"
+                "the code of {serial_number} is needed, and there is no terminal to ask on; {otherwise}"
             )
         })?;
     write!(terminal, "Code of {}: ", Legible(serial_number))?;
@@ -44,7 +44,9 @@ pub(super) fn ask_code(serial_number: &str, otherwise: &str) -> Result<Zeroizing
     BufReader::new(terminal).read_line(&mut line)?;
     let code = Zeroizing::new(line.trim().to_owned());
     if code.is_empty() {
-        return Err(format!("no code of {serial_number} was given").into());
+        return Err(
+            format!("no code of {serial_number} was entered; run the command again").into(),
+        );
     }
     Ok(code)
 }

@@ -1,9 +1,8 @@
-//! Values of flags that need more than clap's own parsers: each says what is wrong and what to
-//! write instead.
+//! Parsers of flag values whose messages say what to write instead.
 
 use super::Failure;
 
-/// A number of seconds.
+/// Parses a number of seconds. For text with a unit, such as `1h`, the message has the number to write.
 pub(super) fn seconds(text: &str) -> Result<i32, String> {
     if let Ok(seconds) = text.parse::<i32>() {
         return Ok(seconds);
@@ -22,7 +21,7 @@ pub(super) fn seconds(text: &str) -> Result<i32, String> {
     })
 }
 
-/// A tag as `KEY=VALUE`, or as AWS's CLI writes it: `Key=KEY,Value=VALUE`.
+/// Parses a tag: `KEY=VALUE`, or as AWS's CLI has it, `Key=KEY,Value=VALUE`.
 pub(super) fn tag(text: &str) -> Result<(String, String), String> {
     if let Some((key, value)) = text
         .strip_prefix("Key=")
@@ -30,17 +29,19 @@ pub(super) fn tag(text: &str) -> Result<(String, String), String> {
     {
         return Ok((key.to_owned(), value.to_owned()));
     }
-    let (key, value) = text.split_once('=').ok_or("must be KEY=VALUE")?;
+    let (key, value) = text
+        .split_once('=')
+        .ok_or("must be KEY=VALUE, such as team=payments")?;
     Ok((key.to_owned(), value.to_owned()))
 }
 
-/// A policy: JSON, or `file://PATH`.
+/// Reads a policy: JSON, or `file://PATH` for a file that holds it.
 pub(super) fn policy(text: &str) -> Result<String, String> {
     let text = super::assume_role::policy(text).map_err(|error: Failure| error.to_string())?;
     match text.trim_start().starts_with('{') {
         true => Ok(text),
         false if std::path::Path::new(&text).is_file() => {
-            Err(format!("must be JSON; of a file, write file://{text}"))
+            Err(format!("must be JSON; to read a file, write file://{text}"))
         }
         false => Err(
             "must be JSON, such as {\"Version\":\"2012-10-17\",\"Statement\":[…]}, or file://PATH"
@@ -49,10 +50,10 @@ pub(super) fn policy(text: &str) -> Result<String, String> {
     }
 }
 
-/// An instant.
+/// Parses an instant in RFC 3339.
 pub(super) fn instant(text: &str) -> Result<jiff::Timestamp, String> {
     text.parse()
-        .map_err(|_| "must be like 2026-01-02T03:04:05Z".to_owned())
+        .map_err(|_| "must be a time such as 2026-01-02T03:04:05Z".to_owned())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `brevet version`, `brevet completions` and `brevet man`: what this program says about itself.
+//! `brevet version`, `brevet completions` and `brevet man`.
 
 use std::path::PathBuf;
 
@@ -21,9 +21,9 @@ Examples:
 const MAN_EXAMPLES: &str = "\
 Examples:
   brevet man | man -l -
-      The page of brevet itself.
+      Shows the page of brevet itself.
   brevet man --dir /usr/share/man/man1
-      A page of every command.";
+      Writes a page for each command.";
 
 /// Print the version, the commit that it was built from, and that commit's date
 ///
@@ -38,23 +38,23 @@ pub(super) struct VersionArguments {
 
 /// Print completions for a shell
 ///
-/// Put what it prints where your shell looks for completions, or source it: bash, elvish, fish,
-/// powershell and zsh.
+/// Write the output to where your shell looks for completions, or source it. Supported shells: bash,
+/// elvish, fish, powershell and zsh.
 #[derive(Debug, Args)]
 #[command(after_long_help = COMPLETIONS_EXAMPLES)]
 pub(super) struct CompletionsArguments {
-    /// The shell
+    /// The shell to print completions for
     shell: clap_complete::Shell,
 }
 
 /// Print manual pages
 ///
-/// Prints the page of `brevet`, or writes one page for each command into a folder. They say the same
-/// as --help.
+/// Prints the page of `brevet`, or writes one page for each command into a folder. The pages are made
+/// from --help.
 #[derive(Debug, Args)]
 #[command(after_long_help = MAN_EXAMPLES)]
 pub(super) struct ManArguments {
-    /// Write the page of every command to this folder
+    /// Write a page for each command to this folder
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }
@@ -63,7 +63,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 const COMMIT: &str = env!("BREVET_COMMIT");
 const COMMIT_DATE: &str = env!("BREVET_COMMIT_DATE");
 
-/// `0.1.0 (0123456789ab, 2026-01-02)`
+/// Version, commit and the commit's date: `0.1.0 (0123456789ab, 2026-01-02)`.
 pub(super) fn text() -> String {
     let build = if cfg!(debug_assertions) {
         ", debug build"

@@ -1,4 +1,5 @@
-//! `brevet web-identity-token`: a signed statement of who the caller is, in a file that stays fresh.
+//! `brevet web-identity-token`: gets a token that proves to others who the caller is, and keeps it fresh in
+//! a file.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,38 +18,38 @@ Examples:
   brevet web-identity-token --audience https://vault.example.com
       Prints one token.
   brevet web-identity-token --audience sts.amazonaws.com --write /run/app/token
-      Writes the file and keeps it fresh until it is stopped. AWS_WEB_IDENTITY_TOKEN_FILE=/run/app/token
-      and AWS_ROLE_ARN then log any AWS SDK in to AWS.
+      Writes the file and keeps it fresh until the command is stopped. An AWS SDK uses the token with
+      AWS_WEB_IDENTITY_TOKEN_FILE=/run/app/token and AWS_ROLE_ARN.
   brevet web-identity-token --audience vault --write token.jwt --once
       Writes the file once.";
 
-/// Get a JSON Web Token that tells others who you are, and keep it fresh in a file
+/// Get a JSON Web Token that proves to others who you are, and keep it fresh in a file
 ///
-/// Calls GetWebIdentityToken. Services that take JSON Web Tokens (AWS, Vault, Kubernetes, any
-/// OpenID Connect relying party) check the token by the broker's published keys. With --write the
-/// file is replaced as a whole, with mode 0600, when half of the token's life is over; if the broker
-/// cannot be reached the old token stays and the call is tried again.
+/// Calls GetWebIdentityToken. Services that accept JSON Web Tokens (AWS, Vault, Kubernetes, any OpenID
+/// Connect relying party) verify the token with the broker's published keys. With --write, the file is
+/// replaced atomically, with mode 0600, when half of the token's lifetime is over; if the broker cannot
+/// be reached, the old token stays and the call is retried.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct WebIdentityTokenArguments {
     #[command(flatten)]
     call: CallArguments,
-    /// Whom the token is for; may be given ten times
+    /// A service that the token is for, which becomes its `aud`; may be given up to 10 times
     #[arg(long = "audience", value_name = "NAME", required = true)]
     audience: Vec<String>,
     /// Write the token to this file, mode 0600, and keep it fresh [default: print one]
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
-    /// With --write: write it once and end
+    /// With --write: write the token once and exit
     #[arg(long, requires = "write")]
     once: bool,
-    /// How long a token is good: 60 to 3600 [default: 300]
+    /// How long a token is valid, in seconds: 60 to 3600 [default: 300]
     #[arg(long, value_name = "SECONDS", value_parser = values::seconds)]
     duration_seconds: Option<i32>,
-    /// How the token is signed
+    /// The signature algorithm of the token
     #[arg(long, value_enum, ignore_case = true, default_value_t = Algorithm::Es384)]
     signing_algorithm: Algorithm,
-    /// A tag that the token carries; may be given fifty times
+    /// A tag that the token carries; may be given up to 50 times
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = values::tag)]
     tags: Vec<(String, String)>,
     #[command(flatten)]
@@ -58,11 +59,11 @@ pub(super) struct WebIdentityTokenArguments {
 #[derive(Debug, Clone, Copy, ValueEnum)]
 #[value(rename_all = "UPPER")]
 enum Algorithm {
-    /// ECDSA on P-384
+    /// ECDSA with the curve P-384
     Es384,
-    /// RSA, for those who take nothing else
+    /// RSA, for services that support nothing else
     Rs256,
-    /// Ed25519
+    /// EdDSA with the curve Ed25519
     #[value(name = "EdDSA")]
     EdDsa,
 }
@@ -77,20 +78,23 @@ impl Algorithm {
     }
 }
 
-/// The least and the most that is waited after a failure.
+/// The first and the longest pause after a failure; each pause is twice as long as the one before.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-/// The least that is waited before a token is replaced.
+/// The shortest time after which a token is replaced.
 const SHORTEST: Duration = Duration::from_secs(5);
-/// The wall clock is looked at this often, so that a machine that slept notices.
+/// The wall clock is read this often, so that the end of a machine's sleep is noticed.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 pub(super) fn run(arguments: &WebIdentityTokenArguments) -> Result<(), Failure> {
     super::runtime()?.block_on(async {
-        // Before the file is there: whoever waits for it may end this program at once.
+        // Handled before the file is written: whoever waits for the file may stop this program at once.
         let (mut term, mut interrupt) = (
             signal(SignalKind::terminate())?,
             signal(SignalKind::interrupt())?,
         );
+        if let Some(path) = &arguments.write {
+            check_folder(path)?;
+        }
         let token = fetch(arguments).await?;
         let Some(path) = &arguments.write else {
             return print::line(token.token.expose());
@@ -107,7 +111,7 @@ pub(super) fn run(arguments: &WebIdentityTokenArguments) -> Result<(), Failure> 
     })
 }
 
-/// One token, by the credentials of this moment: those of a profile are looked for anew.
+/// Gets one token. The credentials are looked up for each call, since those of a profile may change.
 async fn fetch(arguments: &WebIdentityTokenArguments) -> Result<WebIdentityToken, Failure> {
     let client = Settings::of(&arguments.call)?.client().await?;
     let algorithm = arguments.signing_algorithm.as_str();
@@ -115,15 +119,31 @@ async fn fetch(arguments: &WebIdentityTokenArguments) -> Result<WebIdentityToken
     let token = client
         .get_web_identity_token(audience, algorithm, arguments.duration_seconds, tags)
         .await?;
-    // It goes into files and into other programs' requests: RFC 7515 section 3.1, the compact form.
+    // The token goes into files and the requests of other programs, so only the characters of the compact
+    // serialization are accepted (RFC 7515 section 3.1).
     let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     if !token.token.expose().bytes().all(legal) {
         return Err(
-            "the broker's answer is not to be trusted: its token has characters that no token has"
+            "the broker's answer cannot be trusted: its token contains characters that no token has"
                 .into(),
         );
     }
     Ok(token)
+}
+
+/// Refuses a path in a folder that does not exist, before any call is made. A failed write would say "No
+/// such file" of the token, which need not exist.
+fn check_folder(path: &Path) -> Result<(), Failure> {
+    let folder = files::folder(path);
+    if folder.exists() {
+        return Ok(());
+    }
+    Err(format!(
+        "--write {}: the folder {} does not exist; make it first",
+        path.display(),
+        folder.display()
+    )
+    .into())
 }
 
 fn write(path: &Path, token: &WebIdentityToken) -> Result<(), Failure> {
@@ -158,7 +178,7 @@ async fn keep_fresh(
     }
 }
 
-/// When half of what is left is over.
+/// The middle between now and the token's expiry, at least [`SHORTEST`] from now.
 fn refresh_at(now: Timestamp, expires_at: Timestamp) -> Timestamp {
     now.plus((expires_at.since(now) / 2).max(SHORTEST))
 }

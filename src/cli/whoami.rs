@@ -1,4 +1,4 @@
-//! `brevet whoami`: who a call would be made as, and why.
+//! `brevet whoami`: shows the identity with which calls are made, and where its credentials come from.
 
 use clap::Args;
 use serde_json::json;
@@ -10,15 +10,15 @@ use super::{CallArguments, Failure};
 const EXAMPLES: &str = "\
 Examples:
   brevet whoami
-      Who you are, where the credentials are from, which broker was asked.
+      Shows who you are, where the credentials were found, and which broker was asked.
   brevet whoami --profile deploy --output json
-      As `aws sts get-caller-identity` prints it.";
+      Prints what `aws sts get-caller-identity` prints.";
 
-/// Show who you are to the broker, and which credentials and settings say so
+/// Show who the broker says you are, and which credentials and settings were used
 ///
-/// Asks the broker (GetCallerIdentity, which needs no permission), and tells which flag, variable or
-/// profile the credentials, the endpoint and the region were taken from. As JSON it is what
-/// `aws sts get-caller-identity` prints.
+/// Calls GetCallerIdentity, which needs no permission, and shows which flag, variable or profile the
+/// credentials, the endpoint and the region were taken from. JSON output is that of
+/// `aws sts get-caller-identity`.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct WhoamiArguments {

@@ -1,4 +1,4 @@
-//! What an error of the database means for whoever has to do something about it.
+//! From errors of the database to errors of the store.
 
 use std::time::Duration;
 
@@ -13,14 +13,16 @@ pub(super) fn classify(error: sqlx::Error) -> StoreError {
             match code.as_str() {
                 "2067" | "1555" | "23505" => StoreError::Taken,
                 "11" | "26" | "267" | "523" | "779" => StoreError::Damaged(format!(
-                    "the database is damaged or none: {}",
+                    "the file is damaged, or is not a database: {}",
                     inner.message()
                 )),
                 "13" | "8" | "264" | "520" | "776" | "1032" | "1288" | "1544" | "778" | "10"
-                | "53100" | "25006" | "42501" | "14" => {
-                    StoreError::NotWritable(inner.message().to_owned())
-                }
-                // The database's administrator ended the connection, or the server did because it was idle.
+                | "53100" | "25006" | "14" => StoreError::NotWritable(inner.message().to_owned()),
+                "42501" => StoreError::NotWritable(format!(
+                    "{}; the user in [store] url must own the database and its tables (`ALTER DATABASE ... OWNER TO ...`)",
+                    inner.message()
+                )),
+                // An administrator of the database ended the connection, or the server did because it was idle.
                 "57P01" | "57P02" | "25P03" => StoreError::Disconnected(inner.message().to_owned()),
                 _ => StoreError::Unavailable(format!("{} ({code})", inner.message())),
             }
@@ -35,12 +37,12 @@ pub(super) fn classify(error: sqlx::Error) -> StoreError {
     }
 }
 
-/// The database did not answer in time.
+/// The error for a database that did not answer within its deadline.
 pub(super) fn late(deadline: Duration) -> StoreError {
     StoreError::Unavailable(format!("no answer within {} s", deadline.as_secs()))
 }
 
-/// The database has tables and no store in them.
+/// The error for a database that has the tables of a store but not the row that identifies it.
 pub(super) fn no_store() -> StoreError {
-    StoreError::Row("the row that says what the store is, is gone".to_owned())
+    StoreError::Row("the row that identifies the store is missing".to_owned())
 }

@@ -1,147 +1,150 @@
-//! Why the store refuses or fails, each with what an operator can do about it.
+//! The errors of the store, each with what an operator can do about it.
 
 use std::path::PathBuf;
 
 use crate::base::entropy::NoEntropy;
 use crate::files::FileError;
 
-/// The value of `[store] unverified_off_loopback`: what is given up where a database beyond this
-/// machine is not verified.
+/// The required value of `[store] unverified_off_loopback`. It says what an operator accepts who uses an
+/// unverified database on another machine.
 pub const UNVERIFIED_SENTENCE: &str =
     "whoever is on the network in between can read and change the store";
 
-/// Why the store did not do it. Nothing was changed unless it says otherwise.
+/// Why an operation of the store failed. Unless the variant says otherwise, nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// No answer, or no connection.
+    /// The database cannot be reached, did not answer in time, or failed in a way that has no variant.
     #[error("the store does not answer: {0}")]
     Unavailable(String),
-    /// Made by a later version.
+    /// A later version of Brevet has changed the store's schema.
     #[error(
         "the store has schema {found}, which is newer than this program's ({known}); run the newer program"
     )]
     Newer {
-        /// What it has.
+        /// The schema version of the store.
         found: i64,
-        /// What is known here.
+        /// The latest schema version that this program knows.
         known: i64,
     },
-    /// Made by an earlier version, and not brought up to date yet.
+    /// An earlier version of Brevet made the store, and no broker has migrated it yet.
     #[error(
         "the store has schema {found}, older than this program's ({known}); `brevet serve` brings it up to date"
     )]
     Older {
-        /// What it has.
+        /// The schema version of the store.
         found: i64,
-        /// What is known here.
+        /// The schema version that this program needs.
         known: i64,
     },
-    /// The connection ended.
+    /// The connection to the database ended; another attempt gets a new one.
     #[error("the store does not answer: {0}")]
     Disconnected(String),
-    /// Too many callers wait for it.
-    #[error("too many callers wait for the store")]
+    /// Too many callers are waiting for a connection.
+    #[error("too many callers are waiting for the store")]
     Busy,
-    /// There is no database.
+    /// The database file does not exist, or the database is empty.
     #[error(
         "{0}: there is no store; `brevet init` makes one, `brevet restore` brings a backup back"
     )]
     Missing(PathBuf),
-    /// It is no store, or was damaged.
+    /// The database is damaged, or is not a store.
     #[error("{0}; restore a backup: `brevet restore FILE`")]
     Damaged(String),
-    /// A file to restore from is none.
+    /// A file to restore from is not a complete backup.
     #[error(
-        "{path}: is not a whole backup of a store: {why}; name another file. Nothing was replaced"
+        "{path}: is not a complete backup of a store: {why}; name another file. Nothing was replaced"
     )]
     Backup {
-        /// The file.
+        /// The file that was named.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the file.
         why: String,
     },
-    /// It was moved.
+    /// `brevet move` has moved the store; holds the address of the new one.
     #[error(
-        "this store was moved to {0}, and what is here is what was left behind: name the other one in [store]. To come back, \
-         restore this one: `brevet restore FILE`"
+        "this store was moved to {0}, and this is the old copy: name the new one in [store]. To use the old copy again, run \
+         `brevet restore FILE`"
     )]
     Moved(String),
-    /// It is a copy that is not complete.
+    /// The database is the target of a `brevet move` that was interrupted.
     #[error(
-        "this is a copy of a store that `brevet move` was making when it was cut off; run it again"
+        "this is an incomplete copy of a store, since `brevet move` was interrupted; run `brevet move` again"
     )]
     Arriving,
-    /// It cannot be moved there.
+    /// The store cannot be moved to the database that was named; holds the reason.
     #[error("the store cannot be moved: {0}")]
     Unmovable(String),
-    /// Another process serves it.
-    #[error("{0}: another broker serves this store; SQLite is for one broker, PostgreSQL for many")]
+    /// Another process has locked the SQLite store.
+    #[error(
+        "{0}: another broker serves this store; stop it first (a SQLite store is for one broker, PostgreSQL for several)"
+    )]
     InUse(PathBuf),
-    /// No room, or no right to write.
+    /// The disk is full, or the process or database user may not write.
     #[error("the store cannot be written: {0}")]
     NotWritable(String),
-    /// Something else has that name.
-    #[error("something has that name, that alias or that unique id already")]
+    /// A unique constraint: another entry has the name, alias or unique id.
+    #[error("another entry already has that name, alias or unique id")]
     Taken,
-    /// Its address, or the options in it.
+    /// The address of the store, or an option in it, breaks a rule.
     #[error("[store]: {0}")]
     Address(String),
-    /// The server is not known to be the database.
+    /// The PostgreSQL server did not prove by a certificate that it is the right one.
     #[error(
         "the database at {server} is not verified: {reason}. Give the server a certificate for that name, and name its CA \
-         in [store] ca_file if it is your own; or do without with a lesser sslmode in [store] url, for which [store] needs \
-         unverified_off_loopback = \"{UNVERIFIED_SENTENCE}\""
+         in [store] ca_file if it is your own (`brevet move --ca-file`, `brevet init --store-ca-file`); or accept an \
+         unverified server with a lower sslmode in [store] url, for which [store] needs unverified_off_loopback = \
+         \"{UNVERIFIED_SENTENCE}\""
     )]
     Unverified {
-        /// `HOST:PORT`
+        /// The server as `HOST:PORT`.
         server: String,
         /// What is wrong with its certificate, or that it has none.
         reason: String,
     },
-    /// A file beside it.
+    /// A file beside the store, such as its lock or its watermark, cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// No chance, no store.
+    /// The system has no random bytes.
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
-    /// A row that this program did not write.
-    #[error("the store holds a row that is not understood: {0}")]
+    /// A row cannot be read as this program would have written it.
+    #[error("the store holds a row that cannot be read: {0}")]
     Row(String),
-    /// The database holds what no broker wrote, or does not hold what one wrote.
+    /// The database holds something that no broker wrote, or lacks something that one wrote.
     #[error(
-        "{0}: the database was changed by something other than a broker. Put it right, or, if it is meant as it is, \
-         `brevet restore --accept` takes it, ends everything that was issued before, and goes on"
+        "{0}: the database was changed by something other than a broker. Undo the change, or, if it is intended, accept it \
+         with `brevet restore --accept`, which ends every session that was issued before"
     )]
     Tampered(String),
-    /// Its rows are written under a master key that is not here.
+    /// The rows were written under a master key that the key file does not hold.
     #[error(
         "the store is sealed under the master key {0}, which the master key file does not hold; copy the file from a broker \
          that has it"
     )]
     Key(String),
-    /// It is at an earlier change than it was.
+    /// The store is at an earlier change than this node has seen.
     #[error(
-        "the store is at change {found}, and this broker has seen change {seen}: it was put back to an earlier state"
+        "the store is at change {found}, but this broker has seen change {seen}: the store was put back to an earlier state"
     )]
     WentBack {
-        /// As it is.
+        /// The number of the store's last change.
         found: i64,
-        /// As it was.
+        /// The number of the last change that this node has seen.
         seen: i64,
     },
-    /// A backup of an earlier version.
+    /// A backup of an earlier version, whose rows have no MACs.
     #[error(
-        "{0}: was written by an earlier version, whose rows carry no MACs, so that nobody can tell whether they were \
-         changed; `brevet restore FILE --accept` takes them as they are"
+        "{0}: was written by an earlier version, whose rows have no MACs, so changes to them cannot be detected; `brevet \
+         restore FILE --accept` accepts them as they are"
     )]
     Unsealed(String),
-    /// No key can be derived from the master key.
+    /// The keys of the store cannot be derived from the master key.
     #[error("[directory] master_key: {0}")]
     MasterKey(#[from] crate::master_key::MasterKeyError),
 }
 
 impl StoreError {
-    /// Whether the database holds what no broker wrote.
+    /// Whether the error means that something other than a broker may have written to the database.
     pub fn is_tampering(&self) -> bool {
         matches!(self, Self::Tampered(_) | Self::Row(_) | Self::Key(_))
     }

@@ -116,7 +116,7 @@ async fn au_04_the_chain_goes_on_over_rotation_and_kill_9_and_what_is_changed_is
     // Piecewise too; the command says what it cannot know.
     let (whole, text) = verify(&home, false, &[&second]);
     assert!(
-        whole && text.contains("No head was named") && text.contains("are not in these files"),
+        whole && text.contains("No head was given") && text.contains("are not in these files"),
         "{text}"
     );
 

@@ -257,7 +257,7 @@ const CASES: &[Case] = &[
         },
         "certificate",
         "FAIL",
-        &["is good from", "clock"],
+        &["is not valid before", "clock"],
     ),
     (
         "a certificate for another name",
@@ -379,7 +379,7 @@ fn a_running_broker_is_no_fault_and_another_program_is() {
     for line in ["listen", "operator"] {
         let (got, said) = verdict(&home, line);
         assert!(
-            got == "ok" && said.contains("a broker that is running (ready)"),
+            got == "ok" && said.contains("a running broker (ready)"),
             "{line}: {got} {said}"
         );
     }

@@ -226,6 +226,11 @@ fn typical_mistakes_are_answered_with_the_thing_and_the_next_step() {
             &["notes.txt", "JSON Web Token"],
         ),
         (
+            "brevet web-identity-token --audience x --write gone/token",
+            1,
+            &["--write gone/token", "the folder gone", "make it first"],
+        ),
+        (
             "setsid brevet assume-role --role-arn Administrator --serial-number arn:aws:iam::111122223333:mfa/x",
             1,
             &["mfa/x", "--token-code"],
@@ -253,7 +258,7 @@ fn typical_mistakes_are_answered_with_the_thing_and_the_next_step() {
         (
             "brevet sessions revoke --role-arn Adminstrator",
             0,
-            &["nothing of this name", "spelling"],
+            &["nothing with this name", "spelling"],
         ),
         (
             "brevet sessions show 1234",
@@ -529,7 +534,11 @@ fn typical_mistakes_are_answered_with_the_thing_and_the_next_step() {
         (
             "brevet restore --config {config} notes.txt",
             1,
-            &["store.db", "another broker serves this store"],
+            &[
+                "store.db",
+                "another broker serves this store",
+                "stop it first",
+            ],
         ),
         (
             "brevet keyring list gone.json",
@@ -551,7 +560,7 @@ fn typical_mistakes_are_answered_with_the_thing_and_the_next_step() {
         (
             "brevet seal --config {config}",
             1,
-            &["[directory] file", "sealed already"],
+            &["[directory] file", "always sealed"],
         ),
     ];
     let mut wrong = Vec::new();

@@ -393,21 +393,21 @@ fn backup_rekey_restore_and_what_comes_between() {
         "8a truncated backup",
         &case,
         &["restore", &case.file(backup)],
-        &["is not a whole backup"],
+        &["is not a complete backup"],
     );
     std::fs::write(case.path.join(backup), b"").unwrap();
     refused(
         "8b empty backup",
         &case,
         &["restore", &case.file(backup)],
-        &["is not a whole backup"],
+        &["is not a complete backup"],
     );
     std::fs::write(case.path.join(backup), vec![b'x'; 8_192]).unwrap();
     refused(
         "8c something else",
         &case,
         &["restore", &case.file(backup)],
-        &["is not a whole backup"],
+        &["is not a complete backup"],
     );
     refused(
         "8d a missing file",
@@ -478,7 +478,7 @@ fn backup_rekey_restore_and_what_comes_between() {
         "12 over a store that is gone",
         Some(0),
         &said,
-        "every secret opens",
+        "every secret can be opened",
     );
 
     let case = desk.copy();

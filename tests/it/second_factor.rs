@@ -31,7 +31,7 @@ async fn mf_06_two_commands_make_the_administrator_ask_for_a_code_and_check_warn
 
     let home = Home::init();
     let warning = "user arn:aws:iam::111122223333:user/administrator may assume \
-                   arn:aws:iam::111122223333:role/Administrator, which administers users, by an access key alone";
+                   arn:aws:iam::111122223333:role/Administrator, which administers users, with nothing but an access key";
     let checked = home.run(&["check"]);
     assert!(
         checked.contains(warning) && checked.contains("aws:MultiFactorAuthPresent"),
@@ -79,7 +79,10 @@ async fn mf_06_two_commands_make_the_administrator_ask_for_a_code_and_check_warn
         "{said}"
     );
     let checked = home.run(&["check"]);
-    assert!(!checked.contains("by an access key alone"), "{checked}");
+    assert!(
+        !checked.contains("with nothing but an access key"),
+        "{checked}"
+    );
     eventually("the role asks for a code", async || {
         client
             .assume_role(&role)

@@ -1,7 +1,7 @@
-//! What a call is signed with, in botocore's order: the environment; then, of the chosen profile,
+//! Finds the credentials to sign with, in botocore's order: the environment; then, of the chosen profile,
 //! `role_arn` with `source_profile` or `credential_source`, a web identity token, keys in the
-//! credentials file, `credential_process`, keys in the configuration file. What AWS's tools would
-//! try and Brevet does not is refused by name: going on silently could sign as somebody else.
+//! credentials file, `credential_process`, keys in the configuration file. A source that AWS's tools
+//! support and Brevet does not is refused by name: skipping it could sign as somebody else.
 
 use std::io::Read;
 use std::path::Path;
@@ -16,15 +16,15 @@ use crate::base::secret::Secret;
 use crate::cli::{Failure, input, terminal};
 use crate::client::{AssumeRole, AssumeRoleWithWebIdentity, Credentials};
 
-/// The most that a `credential_process` may print.
+/// How much output of a `credential_process` is read.
 const MAX_OUTPUT_BYTES: u64 = 64 << 10;
-/// The longest web identity token.
+/// The longest web identity token that STS accepts.
 const MAX_TOKEN_BYTES: u64 = 20_000;
-/// Names the profiles whose `credential_process` is running, so that one that calls `brevet` with
-/// its own profile is told instead of starting itself for ever.
+/// The variable with the names of the profiles whose `credential_process` is running, one per line. A
+/// process that calls `brevet` with its own profile is refused instead of starting itself for ever.
 const RUNNING: &str = "BREVET_CREDENTIAL_PROCESS_OF";
 
-/// Credentials, and where they are from, for people.
+/// Credentials, and where they were found, for people.
 pub(in crate::cli) struct Found {
     pub(in crate::cli) credentials: Credentials,
     pub(in crate::cli) from: String,
@@ -39,13 +39,14 @@ impl Found {
     }
 }
 
-/// The credentials to sign with.
+/// Finds the credentials to sign with.
 ///
 /// # Errors
-/// Names what is missing or not supported; or the broker's refusal of a role on the way.
+/// There are none, a setting is incomplete or not supported (the message names it), or the broker refuses
+/// a role that the profile assumes.
 pub(super) async fn find(settings: &Settings) -> Result<Found, Failure> {
     let environment = &settings.environment;
-    // A profile that is named by a flag is stronger than keys in the environment, as in AWS's tools.
+    // A profile that is named by a flag takes precedence over keys in the environment, as in AWS's tools.
     let by_flag = settings
         .profile
         .as_ref()
@@ -65,7 +66,7 @@ pub(super) async fn find(settings: &Settings) -> Result<Found, Failure> {
     }
 }
 
-/// Keys in the environment.
+/// The keys in the environment, if AWS_ACCESS_KEY_ID is set.
 fn of_environment(environment: &Environment) -> Result<Option<Found>, Failure> {
     let Some(id) = environment.get("AWS_ACCESS_KEY_ID") else {
         return Ok(None);
@@ -77,8 +78,8 @@ fn of_environment(environment: &Environment) -> Result<Option<Found>, Failure> {
         .get("AWS_SESSION_TOKEN")
         .or_else(|| environment.get("AWS_SECURITY_TOKEN"));
     if token.is_some() && id.starts_with("AKIA") {
-        let rule = "AWS_SESSION_TOKEN is set beside it, and belongs to other credentials; run `unset AWS_SESSION_TOKEN`";
-        return Err(format!("AWS_ACCESS_KEY_ID is {id}, a long-term key, and {rule}").into());
+        let rule = "AWS_SESSION_TOKEN is also set, which belongs to other credentials; run `unset AWS_SESSION_TOKEN`";
+        return Err(format!("AWS_ACCESS_KEY_ID is {id}, a long-term key, but {rule}").into());
     }
     Ok(Some(Found::new(
         Credentials::new(id, secret, token),
@@ -86,7 +87,7 @@ fn of_environment(environment: &Environment) -> Result<Option<Found>, Failure> {
     )))
 }
 
-/// Whether a profile assumes its role with other credentials.
+/// Whether a profile assumes a role with the credentials of another source.
 fn is_role(profile: &Section) -> bool {
     text(profile, "role_arn").is_some() && text(profile, "web_identity_token_file").is_none()
 }
@@ -95,7 +96,7 @@ fn has_keys(profile: &Section) -> bool {
     profile.contains_key("aws_access_key_id") || profile.contains_key("aws_secret_access_key")
 }
 
-/// The session of a profile's role. `visited` are the profiles on the way here.
+/// Assumes the role of a profile. `visited` are the profiles that led here, for finding circles.
 async fn role(settings: &Settings, name: &str, visited: Vec<String>) -> Result<Found, Failure> {
     let profile = settings.files.profile(name).unwrap_or_default();
     let source = match (
@@ -109,18 +110,18 @@ async fn role(settings: &Settings, name: &str, visited: Vec<String>) -> Result<F
             .into());
         }
         (None, None) => {
-            let rule = "has role_arn and no source_profile: name the profile whose credentials may assume the role";
+            let rule = "has role_arn but no source_profile; name there the profile whose credentials may assume the role";
             return Err(format!("the profile `{name}` {rule}").into());
         }
         (None, Some("Environment")) => {
-            let rule = "says credential_source = Environment, and AWS_ACCESS_KEY_ID is not set";
+            let rule = "has credential_source = Environment, but AWS_ACCESS_KEY_ID is not set; export an access key";
             of_environment(&settings.environment)?
                 .ok_or_else(|| format!("the profile `{name}` {rule}"))?
         }
         (None, Some(other)) => {
-            let rule = "which brevet does not ask; supported: Environment. Or use source_profile";
+            let rule = "which brevet does not support; use Environment, or source_profile";
             return Err(
-                format!("the profile `{name}` says credential_source = {other}, {rule}").into(),
+                format!("the profile `{name}` has credential_source = {other}, {rule}").into(),
             );
         }
         (Some(source), None) => source_of(settings, name, source, visited).await?,
@@ -134,7 +135,7 @@ async fn role(settings: &Settings, name: &str, visited: Vec<String>) -> Result<F
     let mfa = match text(&profile, "mfa_serial") {
         Some(serial) => Some((
             serial.to_owned(),
-            terminal::ask_code(serial, "run this where there is one")?.to_string(),
+            terminal::ask_code(serial, "run this command on a terminal")?.to_string(),
         )),
         None => None,
     };
@@ -170,15 +171,15 @@ async fn source_of(
 ) -> Result<Found, Failure> {
     let profile = settings.files.profile(source).ok_or_else(|| {
         format!(
-            "the profile `{name}` says source_profile = {source}, and there is no such profile in {}",
+            "the profile `{name}` has source_profile = {source}, but there is no such profile in {}",
             settings.files.place()
         )
     })?;
     // A profile may name itself, for its own keys.
     if visited.iter().any(|v| v == source) && !(source == name && has_keys(&profile)) {
-        let rule = "end it with a profile that has credentials of its own";
+        let rule = "one of these profiles must have credentials of its own";
         return Err(format!(
-            "source_profile goes round in a circle: {} -> {source}; {rule}",
+            "source_profile is circular: {} -> {source}; {rule}",
             visited.join(" -> ")
         )
         .into());
@@ -189,11 +190,13 @@ async fn source_of(
     }
     let found = of_profile(settings, source, &profile, None).await?;
     found.ok_or_else(|| {
-        format!("the source profile `{source}` of `{name}` has no credentials").into()
+        format!("the profile `{source}`, which is source_profile of `{name}`, has no credentials")
+            .into()
     })
 }
 
-/// What a profile has by itself. `environment`: where its web identity may come from instead.
+/// The credentials of a profile that assumes no role with others. With `environment`, the variables of a web
+/// identity token take precedence over the profile's options.
 async fn of_profile(
     settings: &Settings,
     name: &str,
@@ -205,14 +208,14 @@ async fn of_profile(
     }
     let refused = |option: &str, what: &str| -> Failure {
         format!(
-            "the profile `{name}` has {option}: brevet does not {what}. Hand the credentials over: \
+            "the profile `{name}` has {option}, but brevet does not {what}. Export its credentials first: \
              eval \"$(aws configure export-credentials --profile {name} --format env)\""
         )
         .into()
     };
     for option in ["sso_session", "sso_start_url", "sso_account_id"] {
         if profile.contains_key(option) {
-            return Err(refused(option, "log in by AWS IAM Identity Center"));
+            return Err(refused(option, "log in to AWS IAM Identity Center"));
         }
     }
     if let Some(keys) = settings.files.credentials.get(name)
@@ -229,19 +232,19 @@ async fn of_profile(
         return Ok(Some(found));
     }
     if profile.contains_key("login_session") {
-        return Err(refused("login_session", "log in by `aws login`"));
+        return Err(refused("login_session", "use sessions of `aws login`"));
     }
     Ok(None)
 }
 
-/// Keys that stand in a section.
+/// The access key in a section. `place` describes the file, for people.
 fn keys_of(section: &Section, name: &str, place: &str) -> Result<Option<Found>, Failure> {
     let Some(id) = text(section, "aws_access_key_id") else {
         return Ok(None);
     };
     let secret = text(section, "aws_secret_access_key").ok_or_else(|| {
         format!(
-            "the profile `{name}` in {place} has aws_access_key_id and no aws_secret_access_key"
+            "the profile `{name}` in {place} has aws_access_key_id but no aws_secret_access_key; add it"
         )
     })?;
     let token = text(section, "aws_session_token").or_else(|| text(section, "aws_security_token"));
@@ -251,7 +254,8 @@ fn keys_of(section: &Section, name: &str, place: &str) -> Result<Option<Found>, 
     )))
 }
 
-/// A session by a token of an OpenID Connect provider: the environment's, else the profile's.
+/// Assumes a role with a token of an OpenID Connect provider, if the environment or the profile names a
+/// token file.
 async fn web_identity(
     settings: &Settings,
     name: &str,
@@ -268,7 +272,7 @@ async fn web_identity(
         return Ok(None);
     };
     let role_arn = setting("AWS_ROLE_ARN", "role_arn").ok_or_else(|| {
-        format!("the web identity token {file} is for no role: set AWS_ROLE_ARN, or role_arn of the profile `{name}`")
+        format!("no role is named for the web identity token {file}: set AWS_ROLE_ARN, or role_arn of the profile `{name}`")
     })?;
     let session = setting("AWS_ROLE_SESSION_NAME", "role_session_name");
     let request = AssumeRoleWithWebIdentity {
@@ -289,7 +293,10 @@ async fn web_identity(
     )))
 }
 
-/// Reads a provider's token, from `-` too.
+/// Reads a token of a provider from a file, or from standard input for `-`.
+///
+/// # Errors
+/// The file cannot be read, or does not look like a JSON Web Token.
 pub(in crate::cli) fn web_identity_token(file: &Path) -> Result<Secret<String>, Failure> {
     let bytes = input::read(file, MAX_TOKEN_BYTES)?;
     let token = std::str::from_utf8(&bytes)
@@ -297,12 +304,16 @@ pub(in crate::cli) fn web_identity_token(file: &Path) -> Result<Secret<String>, 
         .unwrap_or_default();
     let legal = |b: u8| b.is_ascii_alphanumeric() || b"-_.=".contains(&b);
     if token.is_empty() || !token.bytes().all(legal) {
-        return Err(format!("{}: does not hold a JSON Web Token", file.display()).into());
+        return Err(format!(
+            "{}: must hold a JSON Web Token and nothing else",
+            file.display()
+        )
+        .into());
     }
     Ok(Secret::new(token.to_owned()))
 }
 
-/// As a `credential_process` prints them.
+/// The output of a `credential_process`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Printed {
@@ -312,7 +323,11 @@ struct Printed {
     session_token: Option<Zeroizing<String>>,
 }
 
-/// Runs a profile's `credential_process`: split into words, without a shell, as AWS's tools do.
+/// Runs the `credential_process` of a profile. As with AWS's tools, the command is split into words, and no
+/// shell is run.
+///
+/// # Errors
+/// The command calls itself, cannot be run or fails, or its output is not as AWS's tools expect it.
 fn process(settings: &Settings, name: &str, command: &str) -> Result<Found, Failure> {
     let fault = |what: String| -> Failure {
         format!("credential_process of the profile `{name}` {what}").into()
@@ -320,7 +335,8 @@ fn process(settings: &Settings, name: &str, command: &str) -> Result<Found, Fail
     let running = settings.environment.get(RUNNING).unwrap_or_default();
     if running.lines().any(|profile| profile == name) {
         return Err(fault(
-            "calls brevet with this same profile, which would go on for ever; give it other credentials".into(),
+            "calls brevet with the same profile, which would never end; give it other credentials"
+                .into(),
         ));
     }
     let words = words::split(command).map_err(|rule| fault(rule.to_owned()))?;
@@ -338,7 +354,7 @@ fn process(settings: &Settings, name: &str, command: &str) -> Result<Found, Fail
     let errors = std::thread::spawn(move || {
         let mut text = Vec::new();
         if let Some(errors) = errors {
-            // What cannot be read of it is not shown.
+            // If it cannot be read, the failure is reported without it.
             let _ = errors.take(MAX_OUTPUT_BYTES).read_to_end(&mut text);
         }
         String::from_utf8_lossy(&text).trim().to_owned()
@@ -356,7 +372,7 @@ fn process(settings: &Settings, name: &str, command: &str) -> Result<Found, Fail
         .map_err(|error| fault(format!("did not print JSON: {error}")))?;
     if printed.version != Some(1) {
         return Err(fault(
-            "printed no `\"Version\": 1`, the only one that there is".into(),
+            "must print `\"Version\": 1`, the only version that is supported".into(),
         ));
     }
     let missing = |field: &str| fault(format!("printed no {field}"));
@@ -373,20 +389,20 @@ fn process(settings: &Settings, name: &str, command: &str) -> Result<Found, Fail
     ))
 }
 
-/// Why there is nothing to sign with, and what to do about it.
+/// The message for missing credentials: where they were looked for, and what to do.
 fn nothing(settings: &Settings) -> Failure {
     for variable in [
         "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
         "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     ] {
         if settings.environment.get(variable).is_some() {
-            return format!("{variable} is set: brevet does not ask container endpoints. Use AWS_WEB_IDENTITY_TOKEN_FILE with AWS_ROLE_ARN, or a profile").into();
+            return format!("{variable} is set, but brevet does not call container endpoints; use AWS_WEB_IDENTITY_TOKEN_FILE with AWS_ROLE_ARN, or a profile").into();
         }
     }
     let profile = match &settings.profile {
-        Some(chosen) => format!("the profile `{}` has none", chosen.value),
+        Some(chosen) => format!("the profile `{}` has no credentials", chosen.value),
         None => format!(
-            "{} has no profile `default` with any",
+            "{} has no profile `default` with credentials",
             settings.files.place()
         ),
     };
@@ -397,7 +413,7 @@ fn nothing(settings: &Settings) -> Failure {
     .into()
 }
 
-/// `USER@HOST`, within what a session may be called: 2 to 64 characters of `[\w+=,.@-]`.
+/// `USER@HOST`, cut and changed to fit the rule for names of sessions: 2 to 64 characters of `[\w+=,.@-]`.
 pub(in crate::cli) fn default_session_name(environment: &Environment) -> String {
     let user = environment
         .get("USER")

@@ -1,26 +1,26 @@
 //! The format of `~/.aws/config` and `~/.aws/credentials`, as botocore reads it: sections, options
-//! (`=` or `:`), full-line comments (`#` and `;`), values that go on in indented lines, and one
-//! level of nested options. Knows no profile.
+//! (`=` or `:`), full-line comments (`#` and `;`), values that continue in indented lines, and one level
+//! of nested options. Does not know what a profile is.
 
 use std::collections::BTreeMap;
 
-/// A file: sections by name, as they are written between the brackets.
+/// The sections of a file, by what is between their brackets.
 pub(super) type Document = BTreeMap<String, Section>;
 
-/// Options by name, in lower case.
+/// The options of a section, by their names in lower case.
 pub(super) type Section = BTreeMap<String, Value>;
 
-/// What an option is set to.
+/// The value of an option.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Value {
-    /// Lines of a value are joined with line feeds.
+    /// Text; its lines are joined with line feeds.
     Text(String),
-    /// `name =` with indented `option = value` lines below it.
+    /// Nested options: `name =` with indented `option = value` lines below it.
     Nested(BTreeMap<String, String>),
 }
 
 impl Value {
-    /// The text; none of nested options.
+    /// The text; `None` for nested options.
     pub(super) fn text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
@@ -29,29 +29,29 @@ impl Value {
     }
 }
 
-/// Where a file is not what botocore takes.
+/// A line that botocore would refuse, and the rule.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {rule}")]
 pub(super) struct IniError {
-    /// From 1.
+    /// The number of the line, counted from 1.
     line: usize,
     rule: String,
 }
 
-/// Options of this section hold in every other one.
+/// The options of this section are defaults for every other section.
 const DEFAULTS: &str = "DEFAULT";
 
-/// An option while its lines are read.
+/// The option whose value may continue in the next line.
 struct Open {
     section: String,
     option: String,
 }
 
-/// Reads a file.
+/// Parses a file.
 ///
 /// # Errors
-/// The first line that is no section, option, comment or continuation; a section or an option that
-/// is there twice; nested lines without `=`.
+/// The first line that is no section, option, comment or continuation; that repeats a section or an option;
+/// or that is nested and has no `=`.
 pub(super) fn parse(text: &str) -> Result<Document, IniError> {
     let fault = |line: usize, rule: String| IniError {
         line: line + 1,
@@ -65,7 +65,7 @@ pub(super) fn parse(text: &str) -> Result<Document, IniError> {
         let value = line.trim();
         let comment = value.starts_with(['#', ';']);
         if value.is_empty() || comment {
-            // An empty line belongs to the value above it, and a comment does not.
+            // An empty line belongs to the value above it; a comment does not.
             if let (false, Some(open)) = (comment, &open) {
                 append(&mut raw, open, "");
             }
@@ -84,10 +84,7 @@ pub(super) fn parse(text: &str) -> Result<Document, IniError> {
             && !name.is_empty()
         {
             if name != DEFAULTS && raw.contains_key(name) {
-                return Err(fault(
-                    number,
-                    format!("the section [{name}] is there twice"),
-                ));
+                return Err(fault(number, format!("duplicate section [{name}]")));
             }
             raw.entry(name.to_owned()).or_default();
             (section, open) = (Some(name.to_owned()), None);
@@ -96,7 +93,7 @@ pub(super) fn parse(text: &str) -> Result<Document, IniError> {
         let Some(section) = &section else {
             return Err(fault(
                 number,
-                "an option before the first [section]".to_owned(),
+                "has an option before the first [section]".to_owned(),
             ));
         };
         let Some((option, first)) = value
@@ -105,7 +102,7 @@ pub(super) fn parse(text: &str) -> Result<Document, IniError> {
         else {
             return Err(fault(
                 number,
-                "is neither a [section] nor `option = value`".to_owned(),
+                "must be a [section] or `option = value`".to_owned(),
             ));
         };
         let option = option.trim_end().to_lowercase();
@@ -116,7 +113,7 @@ pub(super) fn parse(text: &str) -> Result<Document, IniError> {
         {
             return Err(fault(
                 number,
-                format!("the option `{option}` of [{section}] is there twice"),
+                format!("duplicate option `{option}` in [{section}]"),
             ));
         }
         open = Some(Open {
@@ -157,7 +154,7 @@ fn append(
     }
 }
 
-/// The lines of one option: its text, or nested options when the first line is empty.
+/// The value in the lines of one option: nested options if the first line is empty, else text.
 fn value(mut lines: Vec<String>) -> Result<Value, String> {
     while lines.last().is_some_and(String::is_empty) && lines.len() > 1 {
         lines.pop();
@@ -170,7 +167,7 @@ fn value(mut lines: Vec<String>) -> Result<Value, String> {
     for line in lines.iter().filter(|l| !l.is_empty()) {
         let (option, value) = line
             .split_once('=')
-            .ok_or_else(|| format!("`{line}` below it is not `option = value`"))?;
+            .ok_or_else(|| format!("the nested line `{line}` must be `option = value`"))?;
         options.insert(option.trim().to_owned(), value.trim().to_owned());
     }
     Ok(Value::Nested(options))
@@ -230,21 +227,18 @@ mod tests {
                 "[a]\nx = 1\n\n[a]\n",
                 "line 4: the section [a] is there twice",
             ),
-            (
-                "[a]\nx = 1\nX = 2\n",
-                "line 3: the option `x` of [a] is there twice",
-            ),
+            ("[a]\nx = 1\nX = 2\n", "line 3: duplicate option `x` in [a]"),
             (
                 "[a]\nnonsense\n",
-                "line 2: is neither a [section] nor `option = value`",
+                "line 2: must be a [section] or `option = value`",
             ),
             (
                 "[a]\n= 1\n",
-                "line 2: is neither a [section] nor `option = value`",
+                "line 2: must be a [section] or `option = value`",
             ),
             (
                 "[a]\nsts =\n  endpoint_url\n",
-                "line 2: `endpoint_url` below it is not `option = value`",
+                "line 2: the nested line `endpoint_url` must be `option = value`",
             ),
         ] {
             assert_eq!(parse(bad).unwrap_err().to_string(), expected);

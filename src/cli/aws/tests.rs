@@ -170,15 +170,15 @@ fn a_setting_that_cannot_be_used_is_named_with_its_place() {
         ),
         ("127.0.0.1:7480", "write http://127.0.0.1:7480"),
         ("localhost", "write http://localhost"),
-        ("ftp://x", "`ftp://` is not spoken here"),
+        ("ftp://x", "`ftp://` is not supported"),
         ("https://", "https://HOST:PORT"),
         (
             "https://x/sts",
-            "must be a host and a port alone: https://x",
+            "must be a scheme, a host and a port only; write https://x",
         ),
         (
             "https://u:p@x",
-            "must be a host and a port alone: https://x",
+            "must be a scheme, a host and a port only; write https://x",
         ),
         ("https://x y", "https://HOST:PORT"),
     ] {
@@ -250,15 +250,15 @@ async fn what_is_not_supported_is_refused_by_name() {
     for (config, expected) in [
         (
             "[default]\nsso_session = x\n",
-            "sso_session: brevet does not log in by AWS IAM Identity Center",
+            "sso_session, but brevet does not log in to AWS IAM Identity Center",
         ),
         (
             "[default]\nlogin_session = x\n",
-            "login_session: brevet does not log in by `aws login`",
+            "login_session, but brevet does not use sessions of `aws login`",
         ),
         (
             "[default]\nrole_arn = r\n",
-            "role_arn and no source_profile",
+            "role_arn but no source_profile",
         ),
         (
             "[default]\nrole_arn = r\nsource_profile = a\ncredential_source = b\n",
@@ -266,7 +266,7 @@ async fn what_is_not_supported_is_refused_by_name() {
         ),
         (
             "[default]\nrole_arn = r\ncredential_source = Ec2InstanceMetadata\n",
-            "supported: Environment",
+            "use Environment, or source_profile",
         ),
         (
             "[default]\nrole_arn = r\ncredential_source = Environment\n",
@@ -278,19 +278,19 @@ async fn what_is_not_supported_is_refused_by_name() {
         ),
         (
             "[default]\nrole_arn = r\nsource_profile = default\n",
-            "goes round in a circle: default -> default",
+            "is circular: default -> default",
         ),
         (
             "[default]\nrole_arn = r\nsource_profile = a\n[profile a]\nrole_arn = r\nsource_profile = default\n",
-            "goes round in a circle: default -> a -> default",
+            "is circular: default -> a -> default",
         ),
         (
             "[default]\nrole_arn = r\nsource_profile = a\n[profile a]\nregion = x\n",
-            "the source profile `a` of `default` has no credentials",
+            "the profile `a`, which is source_profile of `default`, has no credentials",
         ),
         (
             "[default]\nweb_identity_token_file = /t\n",
-            "is for no role",
+            "no role is named for the web identity token",
         ),
         (
             "[default]\naws_access_key_id = A\n",
@@ -343,7 +343,7 @@ async fn what_is_not_supported_is_refused_by_name() {
         .err()
         .unwrap()
         .to_string();
-    assert!(message.contains("go on for ever"), "{message}");
+    assert!(message.contains("would never end"), "{message}");
 }
 
 #[test]

@@ -1,10 +1,11 @@
-//! A command line into its words, as a POSIX shell splits it and as AWS's tools split
-//! `credential_process`: quotes and backslashes, and nothing else. No shell is run.
+//! Splits a command line into words, as a POSIX shell does and as AWS's tools do with `credential_process`:
+//! only quotes and backslashes are special. No shell is run.
 
 /// Splits a command line.
 ///
 /// # Errors
-/// A quotation that is not closed, or a backslash at the end.
+/// A quotation that is not closed, or a backslash at the end. The text continues a sentence such as "The
+/// command line …".
 pub(in crate::cli) fn split(text: &str) -> Result<Vec<String>, &'static str> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;

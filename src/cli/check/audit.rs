@@ -1,4 +1,4 @@
-//! The audit log.
+//! Checks of the audit log.
 
 use super::Look;
 use super::line::{failed, ok, warning};
@@ -7,7 +7,8 @@ use crate::cli::journal;
 use crate::files;
 
 impl Look<'_> {
-    /// The audit log, the log of commands beside it, and their disk.
+    /// Checks that the audit log and the log of commands beside it can be written, and how much room their
+    /// file system has.
     pub(super) fn audit(&mut self) {
         let Target::File { path, .. } = &self.config.audit else {
             return self.lines.push(ok("audit log", "standard output"));
@@ -24,11 +25,12 @@ impl Look<'_> {
             return self.lines.push(failed(
                 "audit log",
                 says,
-                "give it to the broker's account: nothing is issued without it",
+                "make the broker's account its owner: nothing is issued without an audit log",
             ));
         }
         if let Err(error) = journal::of(self.config).is_writable() {
-            let fix = "make it writable: backup, restore, export and keyring rotation are on record there";
+            let fix =
+                "make it writable: backup, restore, export and keyring rotation are recorded there";
             self.lines.push(failed("audit log", error, fix));
             return;
         }
@@ -36,7 +38,7 @@ impl Look<'_> {
             Err(error) => failed(
                 "audit log",
                 format!("{shown}: {error}"),
-                "look at the file system",
+                "check the file system",
             ),
             Ok((room, free)) => {
                 let says = format!("{shown}, {} MiB free", free >> 20);
@@ -45,15 +47,17 @@ impl Look<'_> {
                     Room::Enough => ok("audit log", says),
                     Room::CountsRefusals => warning(
                         "audit log",
-                        format!("{says}: refusals are only counted"),
+                        format!("{says}: refusals are counted but not recorded"),
                         fix,
                     ),
                     Room::RefusesReads => failed(
                         "audit log",
-                        format!("{says}: calls that read are refused"),
+                        format!("{says}: calls that only read are refused"),
                         fix,
                     ),
-                    Room::Full => failed("audit log", format!("{says}: nothing is issued"), fix),
+                    Room::Full => {
+                        failed("audit log", format!("{says}: all calls are refused"), fix)
+                    }
                 }
             }
         };

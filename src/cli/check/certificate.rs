@@ -1,4 +1,4 @@
-//! The certificate, and the names that clients call the broker by.
+//! Checks of the certificate, and of the names by which clients call the broker.
 
 use std::path::Path;
 
@@ -26,7 +26,7 @@ impl Look<'_> {
             Some((path, Err(error))) => failed(
                 "certificate",
                 format!("{}: {error}", path.display()),
-                "put a certificate and its key there",
+                "put a certificate and its private key there, or correct [tls]",
             ),
             Some((path, Ok(identity))) => self.judge(path, identity, names.as_ref().ok()),
         };
@@ -36,26 +36,26 @@ impl Look<'_> {
             Err(error) => failed(
                 "names",
                 error,
-                "set [listen] names to what clients call this broker",
+                "set [listen] names to the names by which clients call this broker",
             ),
         });
     }
 
-    /// Dates and names of a certificate that belongs to its key.
+    /// Checks the dates and the names of a certificate that fits its key.
     fn judge(&self, path: &Path, identity: &Identity, names: Option<&HostNames>) -> Line {
         let path = path.display();
         let Some((from, until)) = identity.validity else {
             return failed(
                 "certificate",
                 format!("{path}: its dates cannot be read"),
-                "put another one there",
+                "replace it by another certificate",
             );
         };
         if self.now < from {
             return failed(
                 "certificate",
-                format!("{path}: is good from {from} only"),
-                "check this machine's clock",
+                format!("{path}: is not valid before {from}"),
+                "check this machine's clock, or use another certificate",
             );
         }
         if let Some(text) = certificate::warning(until, self.now) {
@@ -64,12 +64,12 @@ impl Look<'_> {
                 true => warning(
                     "certificate",
                     says,
-                    "renew it; the broker reads it by itself",
+                    "renew it; a running broker notices the new file",
                 ),
                 false => failed(
                     "certificate",
                     says,
-                    "renew it; the broker reads it by itself",
+                    "renew it; a running broker notices the new file",
                 ),
             };
         }
@@ -82,11 +82,13 @@ impl Look<'_> {
         let mut steps = Vec::new();
         if !missing.is_empty() {
             says += &format!("; not for {}", missing.join(", "));
-            steps.push("get one for every name of [listen] names that clients use over TLS");
+            steps.push(
+                "get a certificate with every name of [listen] names that clients use over TLS",
+            );
         }
         if !refused.is_empty() {
             says += &format!("; requests for {} are refused", refused.join(", "));
-            steps.push("add to [listen] names what clients call this broker");
+            steps.push("add to [listen] names the names by which clients call this broker");
         }
         match steps.is_empty() {
             true => ok("certificate", says),
@@ -95,16 +97,16 @@ impl Look<'_> {
     }
 }
 
-/// The names that are not among the others.
+/// The `names` that `others` do not cover.
 fn uncovered(names: &HostNames, others: &HostNames) -> Vec<String> {
     let missing = names.iter().filter(|name| !covers(others, name));
     missing.map(ToString::to_string).collect()
 }
 
-/// Whether a certificate is for a name of the configuration.
+/// Whether a certificate covers a name of the configuration.
 fn covers(certified: &HostNames, name: &HostName) -> bool {
     match name {
-        // Any one label: a certificate for the same pattern covers it.
+        // A pattern is only covered by a certificate for the same pattern.
         HostName::AnyLabel(_) => certified.iter().any(|own| own == name),
         _ => certified.contains(&name.to_string()),
     }

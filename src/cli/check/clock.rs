@@ -1,4 +1,4 @@
-//! This machine's clock.
+//! Checks of this machine's clock.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::line::{failed, ok};
 use crate::cli::clock;
 use crate::store::{Store, StoreError};
 
-/// How far the database's clock, or the last change, may be off.
+/// How far this machine's clock may differ from the database's, or be behind the last change.
 const MAX_CLOCK_OFFSET: Duration = Duration::from_secs(60);
 
 impl Look<'_> {
@@ -16,11 +16,14 @@ impl Look<'_> {
             Err(error) => {
                 return self
                     .lines
-                    .push(failed("clock", error, "run what the line says"));
+                    .push(failed("clock", error, "do what the message says"));
             }
             Ok(highest) if highest.since(self.now) > MAX_CLOCK_OFFSET => {
-                let says = format!("{}: behind {highest}, which the broker has seen", self.now);
-                let fix = "set this machine's clock; if it was ahead before and is right now: brevet clock accept";
+                let says = format!(
+                    "{}: is behind {highest}, which the broker has seen",
+                    self.now
+                );
+                let fix = "correct this machine's clock; if it was ahead before and is right now: brevet clock accept";
                 return self.lines.push(failed("clock", says, fix));
             }
             Ok(_) => {}
@@ -30,7 +33,7 @@ impl Look<'_> {
             Ok::<_, StoreError>((store.database_time().await?, store.last_changed_at().await?))
         };
         let line = match read.await {
-            Err(error) => failed("clock", error, "look at the database's log"),
+            Err(error) => failed("clock", error, "check the database's log"),
             Ok((database, last)) => {
                 let here = self.now;
                 let off = database.map(|there| here.seconds() - there);
@@ -39,17 +42,20 @@ impl Look<'_> {
                 match off {
                     Some(off) if off.abs() > most => failed(
                         "clock",
-                        format!("{} s off the database's", off.abs()),
-                        "set both clocks, by NTP: signatures and sessions depend on them",
+                        format!("differs by {} s from the database's clock", off.abs()),
+                        "synchronize both clocks by NTP: signatures and sessions depend on them",
                     ),
                     _ if behind > most => failed(
                         "clock",
-                        format!("{behind} s behind the last change of the store"),
-                        "set this machine's clock: a clock that was put back revives what has ended",
+                        format!("is {behind} s behind the last change of the store"),
+                        "correct this machine's clock: with a clock that was put back, ended sessions become valid again",
                     ),
                     Some(off) => ok(
                         "clock",
-                        format!("{here}, {} s off the database's", off.abs()),
+                        format!(
+                            "{here}, differs by {} s from the database's clock",
+                            off.abs()
+                        ),
                     ),
                     None => ok(
                         "clock",

@@ -1,4 +1,4 @@
-//! Files and their modes, and the keys in them.
+//! Checks of files, their owners and modes, and of the keys in them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::session::keyring::Keyring;
 use crate::store::Place;
 
 impl Look<'_> {
-    /// Owners and modes of everything that a broker reads.
+    /// Checks owner and mode of every file that a broker reads.
     pub(super) fn modes(&mut self) {
         let config = self.config;
         let mut named: Vec<(&Path, Audience)> = vec![(&config.keyring, Audience::Owner)];
@@ -50,7 +50,7 @@ impl Look<'_> {
         {
             named.push((path, Audience::Owner));
         }
-        // One that is missing is another line's business.
+        // A missing file is reported by the check that reads it.
         let there: Vec<_> = named
             .into_iter()
             .filter(|(path, _)| path.exists())
@@ -68,7 +68,7 @@ impl Look<'_> {
             false => failed(
                 "file modes",
                 unfit.join("; "),
-                "run what the line says, as the files' owner",
+                "do what the message says, as the owner of the files",
             ),
         });
     }
@@ -88,7 +88,7 @@ impl Look<'_> {
                 Some(Arc::new(key))
             }
             Err(error) => {
-                let fix = "bring back the file from another broker or from where it is kept; without it no secret opens";
+                let fix = "bring back the file from another broker or from a backup; without it no secret can be opened";
                 self.lines.push(failed("master key", error, fix));
                 None
             }
@@ -112,14 +112,15 @@ impl Look<'_> {
                     true => ok("keyring", says),
                     false => warning(
                         "keyring",
-                        format!("{says}, none of them next"),
-                        "it cannot be rotated",
+                        format!("{says}, none of them next, so it cannot be rotated"),
+                        "bring back the file from another broker of the cluster, or from a backup",
                     ),
                 });
                 Some(keyring)
             }
             Err(error) => {
-                let fix = "bring back the file from another broker of the cluster, or from a copy";
+                let fix =
+                    "bring back the file from another broker of the cluster, or from a backup";
                 self.lines.push(failed("keyring", error, fix));
                 None
             }

@@ -1,4 +1,4 @@
-//! What is said of one thing that was looked at.
+//! One line of `brevet check`: the result of one check, and what to do about it.
 
 use crate::cli::print;
 
@@ -9,7 +9,7 @@ pub(super) enum Verdict {
     Failed,
 }
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) check: &'static str,

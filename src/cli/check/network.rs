@@ -1,4 +1,4 @@
-//! What is elsewhere: Redis, identity providers, and the broker's own addresses.
+//! Checks of the network: Redis, identity providers, and the broker's own addresses.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -16,10 +16,11 @@ use crate::metrics::Metrics;
 use crate::session::keyring::Keyring;
 use crate::sessions::Sessions;
 
-/// So many providers are asked, so many of them at once.
+/// How many providers are asked.
 const MAX_PROVIDERS: usize = 256;
+/// How many providers are asked at the same time.
 const ASKED_AT_ONCE: usize = 16;
-/// How long a running broker may take to say whether it is ready.
+/// How long to wait for a running broker to say whether it is ready.
 const HEALTH_WITHIN: Duration = Duration::from_secs(3);
 
 impl Look<'_> {
@@ -33,7 +34,7 @@ impl Look<'_> {
             Err(error) => Err(error.to_string()),
         };
         self.lines.push(match examined {
-            Ok(()) => ok("redis", format!("{urls}: lets the broker in, does not evict")),
+            Ok(()) => ok("redis", format!("{urls}: accepts the broker, and evicts nothing")),
             Err(why) => failed(
                 "redis",
                 format!("{urls}: {why}"),
@@ -53,7 +54,13 @@ impl Look<'_> {
         all.truncate(MAX_PROVIDERS);
         let providers = match Providers::new(self.config.reach, Arc::new(SystemClock)) {
             Ok(providers) => Arc::new(providers),
-            Err(error) => return self.lines.push(failed("provider", error, "report this")),
+            Err(error) => {
+                return self.lines.push(failed(
+                    "provider",
+                    error,
+                    "report this as a fault of Brevet",
+                ));
+            }
         };
         let mut results = Vec::with_capacity(all.len());
         for portion in all.chunks(ASKED_AT_ONCE) {
@@ -73,20 +80,21 @@ impl Look<'_> {
                 Err(why) => failed(
                     "provider",
                     format!("{url}: {why}"),
-                    "let this machine reach it (its discovery document and its keys), or correct Url and CertificateAuthority",
+                    "let this machine reach its discovery document and its keys, or correct Url and CertificateAuthority of \
+                     the provider",
                 ),
             });
         }
         if unasked > 0 {
             self.lines.push(warning(
                 "provider",
-                format!("{unasked} more were not asked"),
-                "look at the broker's log",
+                format!("{unasked} more providers were not asked"),
+                "check the broker's log for them",
             ));
         }
     }
 
-    /// Free, or taken by the broker that is running.
+    /// Checks that the broker's addresses are free, or in use by a running broker.
     pub(super) fn addresses(&mut self) {
         let operator = self.config.operator;
         let answers = || health::ask(health::reachable(operator), HEALTH_WITHIN).ok();
@@ -96,16 +104,13 @@ impl Look<'_> {
                 Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => match answers() {
                     Some((200 | 503, says)) => ok(
                         check,
-                        format!(
-                            "{address}: taken by a broker that is running ({})",
-                            says.trim()
-                        ),
+                        format!("{address}: in use by a running broker ({})", says.trim()),
                     ),
                     _ => failed(
                         check,
-                        format!("{address}: taken by another program"),
+                        format!("{address}: in use by another program"),
                         format!(
-                            "end it (`ss -ltnp` names it), or set another address in [{check}] address"
+                            "stop that program (`ss -ltnp` names it), or set another address in [{check}] address"
                         ),
                     ),
                 },

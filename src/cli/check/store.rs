@@ -1,4 +1,4 @@
-//! The store, the directory with every secret in it, and the other brokers on the store.
+//! Checks of the store, of the directory with every secret in it, and of the other brokers on the store.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::server;
 use crate::session::keyring::Keyring;
 use crate::store::{Access, DirectoryEntries, Store, StoreError, WatermarkError};
 
-/// So many entries that went from the directory file are named.
+/// How many entries that are missing from the directory file are named; the others are only counted.
 const MAX_GONE: usize = 5;
 
 impl Look<'_> {
@@ -33,12 +33,12 @@ impl Look<'_> {
             {
                 self.lines.push(ok(
                     "store",
-                    format!("{}: is made at the first start", path.display()),
+                    format!("{}: will be made at the first start", path.display()),
                 ));
                 return None;
             }
             Err(WatermarkError::Store(error @ StoreError::Older { .. })) => {
-                let says = format!("{}: {error}; its content was not looked at", config.store);
+                let says = format!("{}: {error}; its content was not checked", config.store);
                 self.lines
                     .push(warning("store", says, "back it up, then start the broker"));
                 return None;
@@ -48,8 +48,10 @@ impl Look<'_> {
                     WatermarkError::Store(
                         StoreError::Unavailable(_) | StoreError::Disconnected(_),
                     ) => "start the database, or correct [store]",
-                    WatermarkError::Store(_) | WatermarkError::File(_) => "run what the line says",
-                    _ => "find out who put it back or changed it, before anything else",
+                    WatermarkError::Store(_) | WatermarkError::File(_) => {
+                        "do what the message says"
+                    }
+                    _ => "first find out who put it back or changed it",
                 };
                 self.lines
                     .push(failed("store", format!("{}: {error}", config.store), fix));
@@ -66,7 +68,7 @@ impl Look<'_> {
             }
             Err(error) => {
                 self.lines
-                    .push(failed("store", error, "look at the database's log"));
+                    .push(failed("store", error, "check the database's log"));
                 return None;
             }
         }
@@ -75,13 +77,16 @@ impl Look<'_> {
             Err(error) => failed(
                 "integrity",
                 error,
-                "docs/explanation/integrity.md says what it means; `brevet restore --accept` takes it as it is",
+                "docs/explanation/integrity.md says what this means; `brevet restore --accept` accepts the store as it is",
             ),
         });
         Some(store)
     }
 
-    /// Compiles a directory file with the ids that the store keeps for it. Nothing is written.
+    /// Compiles a directory file with the ids that the store keeps for its entries. Nothing is written.
+    ///
+    /// # Errors
+    /// A sentence for people: the file breaks a rule, or the store cannot be read.
     async fn directory_file(
         &mut self,
         file: &DirectoryFile,
@@ -116,16 +121,16 @@ impl Look<'_> {
             self.lines.push(warning(
                 "departures",
                 format!(
-                    "not in the file any more: {}{more}; their sessions end when the broker reads it",
+                    "no longer in the file: {}{more}; their sessions end when the broker reads it",
                     named.join(", ")
                 ),
-                "put them back before it does, if they are to stay",
+                "to keep them, put them back before the broker reads the file",
             ));
         }
         Ok(compiled.directory)
     }
 
-    /// Loads everything as a broker does, with every secret.
+    /// Loads the directory as a broker does, and opens every secret in it.
     pub(super) async fn directory(
         &mut self,
         store: Option<&Store>,
@@ -168,14 +173,14 @@ impl Look<'_> {
         };
         let (users, roles, keys) = directory.counts();
         let says = format!(
-            "{place}: {users} users, {roles} roles, {keys} access keys; every secret opens"
+            "{place}: {users} users, {roles} roles, {keys} access keys; every secret can be opened"
         );
         self.lines.push(match directory.clear_secrets() {
             0 => ok("directory", says),
             clear => warning(
                 "directory",
-                format!("{says}; {clear} secrets stand in it in clear"),
-                "brevet seal",
+                format!("{says}; {clear} secrets in it are not sealed"),
+                "run `brevet seal`",
             ),
         });
         self.warnings.extend(directory.warnings());
@@ -185,7 +190,7 @@ impl Look<'_> {
         Some(directory)
     }
 
-    /// The other brokers on a shared store: one cluster, and keys that they can open.
+    /// Checks that the connected brokers on a shared store belong to this cluster and have its master key.
     pub(super) async fn brokers(
         &mut self,
         store: Option<&Store>,
@@ -200,7 +205,7 @@ impl Look<'_> {
             Err(error) => {
                 return self
                     .lines
-                    .push(failed("brokers", error, "look at the database's log"));
+                    .push(failed("brokers", error, "check the database's log"));
             }
         };
         let connected: Vec<_> = brokers.iter().filter(|b| b.is_connected).collect();
@@ -214,7 +219,7 @@ impl Look<'_> {
             .collect();
         if !strangers.is_empty() {
             let says = format!(
-                "{} has the keyring of another cluster",
+                "brokers with the keyring of another cluster: {}",
                 strangers.join(", ")
             );
             let fix = "copy keyring.json from one broker to all: sessions of one cluster are refused by the other";
@@ -232,10 +237,10 @@ impl Look<'_> {
             false => failed(
                 "brokers",
                 format!(
-                    "{} does not have the master key that seals here",
+                    "brokers without the master key that seals here: {}",
                     lacking.join(", ")
                 ),
-                "copy master.key to it; it reads it by itself",
+                "copy master.key to each of them; a running broker notices the new file",
             ),
         });
     }

@@ -1,4 +1,4 @@
-//! Development mode: a broker without files, whose keys are made up and of which nothing is kept.
+//! Development mode: a broker without files, which makes up its keys and keeps nothing.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -29,7 +29,7 @@ use crate::session::signing_key::Algorithm;
 use crate::sessions::{self, Mode, RedisOptions};
 use crate::store::{Access, Place, Store};
 
-/// Starts it on loopback, and says what to paste to use it.
+/// Starts a broker in development mode on loopback, and prints lines to paste.
 pub(super) async fn start(arguments: &ServeArguments) -> Result<(Running, About), Failure> {
     let (listen, operator) = addresses(arguments)?;
     let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy::new()));
@@ -82,18 +82,22 @@ pub(super) async fn start(arguments: &ServeArguments) -> Result<(Running, About)
     Ok((running, about))
 }
 
-/// Where the service listens, and where the operators' endpoints do.
+/// The addresses of the service and of the operators' endpoints.
+///
+/// # Errors
+/// `--listen` is not an address of loopback.
 fn addresses(arguments: &ServeArguments) -> Result<(SocketAddr, SocketAddr), Failure> {
     let listen = arguments
         .listen
         .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 7480)));
     if !listen.ip().is_loopback() {
         return Err(format!(
-            "--listen {listen}: development mode listens on loopback alone; `brevet init` makes a real configuration"
+            "--listen {listen}: development mode listens on loopback only, such as 127.0.0.1:7480; `brevet init` makes a \
+             configuration for other addresses"
         )
         .into());
     }
-    // Beside the service, unless any port will do.
+    // The next port, or any free one if the service takes any free one.
     let port = match listen.port() {
         0 => 0,
         port => port.wrapping_add(1),
@@ -101,7 +105,7 @@ fn addresses(arguments: &ServeArguments) -> Result<(SocketAddr, SocketAddr), Fai
     Ok((listen, SocketAddr::new(listen.ip(), port)))
 }
 
-/// The directory: of a file, or the demo account.
+/// The declared directory, that of `--directory` or the demo account, and what it compiles to.
 fn declared(
     arguments: &ServeArguments,
     entropy: &dyn Entropy,
@@ -110,7 +114,7 @@ fn declared(
         Some(path) => directory_file::read(path)?,
         None => demo::declaration(entropy)?,
     };
-    // Nothing is kept: ids that the file leaves out are made at each start.
+    // Nothing is kept, so ids that the file leaves out are made up at each start.
     unique_ids::fill(&mut declaration, |_, _| None, entropy)?;
     let compiled = demo::compile(declaration.clone()).map_err(|error| match &arguments.directory {
         Some(path) => format!(
@@ -125,7 +129,8 @@ fn declared(
     Ok((declaration, compiled, demo))
 }
 
-/// Puts the directory into the store. What an import refuses is given back compiled, and read-only.
+/// Imports the directory into the store. If the import refuses it, returns the compiled directory, which is
+/// then served read-only.
 async fn imported(
     context: CommandContext<'_>,
     declaration: Declaration,
@@ -137,7 +142,7 @@ async fn imported(
     };
     let error = imported.err()?;
     print::note(format_args!(
-        "the directory is read-only: as an import it would be refused ({error})"
+        "the directory is read-only, because `brevet import` would refuse it: {error}"
     ));
     Some(compiled)
 }
@@ -186,7 +191,7 @@ fn config(
     })
 }
 
-/// An RSA key takes a while to make: nobody waits for it.
+/// Adds an RSA key to the keyring in the background, since making one takes a while.
 fn add_rsa_key(
     broker: Arc<Broker>,
     keyring: Zeroizing<Vec<u8>>,
@@ -198,7 +203,9 @@ fn add_rsa_key(
             .and_then(|k| k.with_signing_keys(&[Algorithm::RS256], &*entropy, now));
         match keyring {
             Ok(keyring) => broker.tokens.replace(keyring),
-            Err(error) => tracing::warn!(%error, "there is no RS256 key"),
+            Err(error) => {
+                tracing::warn!(%error, "no RS256 key could be made; RS256 tokens are refused")
+            }
         }
     });
 }

@@ -1,4 +1,4 @@
-//! `brevet sessions list`.
+//! `brevet sessions list`: lists the sessions on record of the caller's account.
 
 use clap::Args;
 use serde_json::json;
@@ -13,32 +13,32 @@ use crate::client::Client;
 const LIST_EXAMPLES: &str = "\
 Examples:
   brevet sessions list
-      Those of your account that have not ended, ordered by their end.
+      Lists the sessions of your account that have not ended, ordered by expiry.
   brevet sessions list --role-arn Demo --output json
-      Those of one role, for a program.
+      Lists the sessions of one role, as JSON.
   brevet sessions list --include-revoked --max-items 1000
-      With those that a revocation has ended.";
+      Lists also sessions that a revocation has ended.";
 
-/// List the sessions on record that have not ended, ordered by their end
+/// List the sessions on record that have not ended, ordered by expiry
 ///
-/// Shows the sessions of your account: who holds them, of which role, until when, and whom they come
-/// from. Records are kept in memory, or in Redis where brokers share them; a session that is not on
-/// record is valid all the same, and can be revoked all the same.
+/// Shows for each session of your account its principal, its role, its expiry and the principal that
+/// assumed it. Records are kept in memory, or in Redis where brokers share them. A session that is not
+/// on record is nevertheless valid, and can be revoked.
 #[derive(Debug, Args)]
 #[command(after_long_help = LIST_EXAMPLES)]
 pub(in crate::cli) struct ListArguments {
     #[command(flatten)]
     call: CallArguments,
-    /// Of this role alone: its ARN, or the name of a role of your own account
+    /// Only sessions of this role: its ARN, or the name of a role in your own account
     #[arg(long, value_name = "ARN")]
     role_arn: Option<String>,
-    /// With those that a revocation has ended
+    /// Include sessions that a revocation has ended
     #[arg(long)]
     include_revoked: bool,
-    /// At most this many: 1 to 1,000
+    /// The most sessions to list: 1 to 1,000
     #[arg(long, default_value_t = 100, value_name = "NUMBER")]
     max_items: i32,
-    /// Where the last answer ended
+    /// Continue where an earlier list ended: the marker that it printed
     #[arg(long, value_name = "MARKER")]
     marker: Option<String>,
     #[command(flatten)]
@@ -75,7 +75,7 @@ pub(super) async fn run(arguments: ListArguments) -> Result<(), Failure> {
             ))?;
             if !answer.marker.is_empty() {
                 print::note(format_args!(
-                    "There are more: --marker {}",
+                    "There are more sessions; continue with --marker {}",
                     print::word(&answer.marker)
                 ));
             }
@@ -83,13 +83,13 @@ pub(super) async fn run(arguments: ListArguments) -> Result<(), Failure> {
     }
     if !answer.shared {
         print::note(
-            "These are the records of the one broker that answered; with Redis all brokers share them.",
+            "These are only the records of the broker that answered; with Redis, all brokers share their records.",
         );
     }
     Ok(())
 }
 
-/// As many sessions as were asked for, however many pages they come in.
+/// Requests pages until there are `max_items` sessions, or no more.
 async fn pages(
     client: &Client,
     request: pb::ListSessionsRequest,
@@ -113,7 +113,7 @@ async fn pages(
         let page = client.list_sessions(next).await?;
         if page.marker == all.marker {
             return Err(format!(
-                "the broker's pages do not go on behind {}",
+                "the broker repeats the marker {}, so the list would never end",
                 print::visible(&page.marker)
             )
             .into());

@@ -1,4 +1,4 @@
-//! `brevet sessions revoke`.
+//! `brevet sessions revoke`: ends sessions, over gRPC or directly on the store.
 
 use std::path::{Path, PathBuf};
 
@@ -19,29 +19,29 @@ use crate::store::Store;
 const REVOKE_EXAMPLES: &str = "\
 Examples:
   brevet sessions revoke --role-arn Demo --dry-run
-      Says what would end, and ends nothing.
+      Shows what would end, and ends nothing.
   brevet sessions revoke --access-key-id ASIA0123456789ABCDEF
-      The session with this key, and what came from it.
+      Ends the session with this key, and the sessions assumed from it.
   brevet sessions revoke --principal-arn arn:aws:iam::111122223333:user/alice
-      Everything that came from a user.
+      Ends every session that a user obtained.
   brevet sessions revoke --access-key-id AKIA0123456789ABCDEF --deactivate-access-key
-      What came from a long-term key, and the key itself.
+      Ends the sessions of a long-term key, and deactivates the key.
   brevet sessions revoke --provider arn:aws:iam::111122223333:oidc-provider/idp --subject alice
-      Whom an identity provider vouched for.
+      Ends the sessions of one subject of an identity provider.
   brevet sessions revoke --role-arn Demo --issued-before 2026-01-02T03:04:05Z
-      The sessions of a role that were issued before an instant.
+      Ends the sessions of a role that were issued before a time.
   brevet sessions revoke --all
-      All sessions of your account.
+      Ends all sessions of your account.
   brevet sessions revoke --all --config /var/lib/brevet/brevet.toml
-      All sessions of all accounts, on the broker's own machine and without credentials.";
+      Ends all sessions of all accounts, on the broker's own machine and without credentials.";
 
 /// End sessions, whether they are on record or not
 ///
-/// Ends the sessions that come from what you name, and everything that came from those sessions in
-/// turn. The answer comes when the revocation is on stable storage, and says how many connected
-/// brokers have it in force and how many sessions on record it ended. It cannot be taken back. What
-/// is named stays: a role can be assumed again, and a long-term access key goes on signing unless it
-/// is deactivated.
+/// Ends the sessions that you select, and every session that was assumed from them. The answer comes
+/// once the revocation is on stable storage; it says how many connected brokers enforce it already and
+/// how many sessions on record have ended. A revocation cannot be undone. It does not change the role,
+/// user or key: a role can be assumed again, and a long-term access key stays active unless you
+/// deactivate it.
 #[derive(Debug, Args)]
 #[command(after_long_help = REVOKE_EXAMPLES)]
 pub(in crate::cli) struct RevokeArguments {
@@ -49,52 +49,52 @@ pub(in crate::cli) struct RevokeArguments {
     call: CallArguments,
     #[command(flatten)]
     selector: RevokeSelector,
-    /// With --access-key-id of a long-term key: make the key itself inactive too
+    /// With --access-key-id of a long-term key: also deactivate the key
     #[arg(long, requires = "access_key_id", conflicts_with = "dry_run")]
     deactivate_access_key: bool,
-    /// Say what would end, and end nothing
+    /// Show what would end, and end nothing
     #[arg(long)]
     dry_run: bool,
-    /// With --all: end them beside the broker, on its store, without credentials: of all accounts
+    /// With --all: work on the store of this configuration, without credentials, for all accounts
     #[arg(long, value_name = "FILE", requires = "all")]
     config: Option<PathBuf>,
-    /// With --all: of this account alone. Without --config it must be your own
+    /// With --all: only the sessions of this account; without --config it must be your own
     #[arg(long, value_name = "ACCOUNT_ID", requires = "all")]
     account: Option<String>,
     #[command(flatten)]
     output: OutputArgument,
 }
 
-/// One of the first seven, or a time, or both.
+/// What to revoke: one of the selectors, a time, or both.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true)]
 struct RevokeSelector {
-    /// One session: 32 hexadecimal digits
+    /// One session, by its id of 32 hexadecimal digits
     #[arg(long, value_name = "ID", conflicts_with_all = ["access_key_id", "principal_arn", "role_arn", "source_identity", "provider", "all"])]
     session_id: Option<String>,
-    /// What was signed for with an access key, and what came from that: ASIA… or AKIA…
+    /// The sessions that were obtained with an access key: ASIA… or AKIA…; and the session of that key
     #[arg(long, value_name = "ID", conflicts_with_all = ["principal_arn", "role_arn", "source_identity", "provider", "all"])]
     access_key_id: Option<String>,
-    /// What came from a user or a role session
+    /// The sessions that a user or a role session obtained
     #[arg(long, value_name = "ARN", conflicts_with_all = ["role_arn", "source_identity", "provider", "all"])]
     principal_arn: Option<String>,
-    /// All sessions of a role: its ARN, or the name of a role of your own account
+    /// All sessions of a role: its ARN, or the name of a role in your own account
     #[arg(long, value_name = "ARN", conflicts_with_all = ["source_identity", "provider", "all"])]
     role_arn: Option<String>,
-    /// The person behind a chain of sessions
+    /// The sessions with this source identity
     #[arg(long, value_name = "NAME", conflicts_with_all = ["provider", "all"])]
     source_identity: Option<String>,
-    /// Whom an OpenID Connect provider vouched for
+    /// The sessions that were obtained with tokens of an OpenID Connect provider
     #[arg(long, value_name = "ARN", conflicts_with = "all")]
     provider: Option<String>,
-    /// With --provider: this subject alone, as `sub` in the provider's tokens names it
+    /// With --provider: only the sessions of this subject, the `sub` of the provider's tokens
     #[arg(long, value_name = "SUB", requires = "provider")]
     subject: Option<String>,
     /// All sessions of your account
     #[arg(long)]
     all: bool,
-    /// Those issued before an instant, by the clock of the broker that issued them:
-    /// 2026-01-02T03:04:05Z; by itself: all of your account
+    /// Only sessions that were issued before this time, by the clock of the broker that issued them:
+    /// 2026-01-02T03:04:05Z; without a selector, those of your account
     #[arg(long, value_name = "TIME", value_parser = values::instant)]
     issued_before: Option<jiff::Timestamp>,
 }
@@ -110,7 +110,7 @@ pub(super) async fn run(arguments: RevokeArguments) -> Result<(), Failure> {
     if let Some(config) = &arguments.config {
         if arguments.selector.issued_before.is_some() {
             return Err(
-                "--issued-before: with --config every session that was issued before now ends"
+                "--issued-before: cannot be used with --config, which ends every session that was issued before now"
                     .into(),
             );
         }
@@ -120,8 +120,7 @@ pub(super) async fn run(arguments: RevokeArguments) -> Result<(), Failure> {
     if let Some(account) = account {
         let own = client.get_caller_identity().await?.account;
         if own != account.as_str() {
-            let rule =
-                "is not your account; on the broker's machine --config FILE ends sessions of any";
+            let rule = "must be your own account; to end sessions of another one, use --config FILE on the broker's machine";
             return Err(format!("--account {account}: {rule}").into());
         }
     }
@@ -132,7 +131,7 @@ pub(super) async fn run(arguments: RevokeArguments) -> Result<(), Failure> {
         if output == Output::Json {
             print::json(&json!({"DryRun": true, "Target": hit(&target)}))?;
         }
-        print::note(told(&target, true));
+        print::note(summary(&target, true));
         return Ok(());
     }
     let (key, is_role) = match &request.selector {
@@ -144,7 +143,8 @@ pub(super) async fn run(arguments: RevokeArguments) -> Result<(), Failure> {
     report(&answer, output, &key, is_role)
 }
 
-/// Revokes; and if the access key itself goes on, asks on a terminal whether it should.
+/// Revokes sessions. If the access key that selects them stays active, asks on a terminal whether to
+/// deactivate it.
 async fn revoke(
     client: &Client,
     mut request: pb::RevokeSessionsRequest,
@@ -155,7 +155,7 @@ async fn revoke(
     if !first.is_some_and(|target| target.access_key_goes_on)
         || request.deactivate_access_key
         || !terminal::confirms(&format!(
-            "The access key {key} itself is active and goes on signing. Deactivate it too?"
+            "The access key {key} is still active and can still sign calls. Deactivate it too?"
         ))?
     {
         return Ok(answer);
@@ -163,7 +163,7 @@ async fn revoke(
     request.deactivate_access_key = true;
     let counted = first.and_then(|target| target.sessions_on_record);
     let mut answer = client.revoke_sessions(request).await?;
-    // What the first call has ended.
+    // The count of the first call, which ended the sessions.
     answer.target = answer.target.map(|target| pb::RevocationTarget {
         sessions_on_record: counted,
         ..target
@@ -171,7 +171,7 @@ async fn revoke(
     Ok(answer)
 }
 
-/// Says what was revoked, and what goes on.
+/// Prints what was revoked, and what can still be used.
 fn report(
     answer: &pb::RevokeSessionsResponse,
     output: Output,
@@ -186,24 +186,25 @@ fn report(
             answer.sequence_number, answer.nodes_confirmed, answer.nodes_connected
         ))?,
     }
-    print::note(told(&target, false));
+    print::note(summary(&target, false));
     if target.access_key_goes_on {
         print::note(format_args!(
-            "The access key {key} itself is active and goes on signing. To end it: brevet sessions revoke --access-key-id \
-             {key} --deactivate-access-key. Where the directory is a file, set the key's \"Status\" to \"Inactive\" there."
+            "The access key {key} is still active and can still sign calls. To deactivate it: brevet sessions revoke \
+             --access-key-id {key} --deactivate-access-key. If the directory is a file, set the key's \"Status\" to \
+             \"Inactive\" there."
         ));
     } else if is_role && target.exists == Some(true) {
-        print::note("The role can be assumed again at once, by whoever its trust policy admits.");
+        print::note(
+            "The role can be assumed again at once by everybody whom its trust policy admits.",
+        );
     }
     if answer.access_key_deactivated {
-        print::note(format_args!(
-            "The access key {key} itself is inactive from now on."
-        ));
+        print::note(format_args!("The access key {key} is now inactive."));
     }
     if !answer.pending.is_empty() {
         print::note(
-            "It is durable. The brokers under \"Pending\" have not taken it yet, or are not heard of: each is not ready \
-             after 10 s without the change feed, and accepts nobody after its `refuse_after_seconds`.",
+            "The revocation is stored. The pending brokers have not confirmed it yet: each is not ready after 10 s \
+             without the change feed, and accepts nobody after its `refuse_after_seconds`.",
         );
         if output == Output::Table {
             for node in &answer.pending {
@@ -214,7 +215,7 @@ fn report(
     Ok(())
 }
 
-/// Ends sessions on the store of a broker, which takes it from there.
+/// Ends sessions directly on the store; running brokers read the revocation from there.
 async fn end_beside(
     config: &Path,
     account: Option<AccountId>,
@@ -245,17 +246,17 @@ async fn end_beside(
         Output::Table => print::line(format_args!("Revoked by change {sequence}."))?,
     }
     print::note(format_args!(
-        "Every session of {of} that was issued before now ends; it binds on every connected broker within 2 s."
+        "Every session of {of} that was issued before now ends, on every connected broker within 2 s."
     ));
-    print::note("Long-term access keys go on signing, and roles can be assumed again.");
+    print::note("Long-term access keys stay active, and roles can be assumed again.");
     Ok(())
 }
 
-/// What was hit, in a sentence.
-fn told(target: &pb::RevocationTarget, dry_run: bool) -> String {
+/// A sentence that says how many sessions on record end, and whether the selected thing exists.
+fn summary(target: &pb::RevocationTarget, dry_run: bool) -> String {
     let sessions = match (target.sessions_on_record, target.more) {
         (None, _) => {
-            "the session records cannot be read; what is not on record ends all the same".to_owned()
+            "the session records cannot be read, so the sessions are not counted; they end nevertheless".to_owned()
         }
         (Some(count), more) => {
             let at_least = if more { "at least " } else { "" };
@@ -269,9 +270,9 @@ fn told(target: &pb::RevocationTarget, dry_run: bool) -> String {
         }
     };
     match target.exists {
-        Some(false) => format!(
-            "There is nothing of this name in the directory (check its spelling); {sessions}."
-        ),
+        Some(false) => {
+            format!("The directory has nothing with this name (check the spelling); {sessions}.")
+        }
         _ => {
             let mut chars = sessions.chars();
             chars
@@ -366,15 +367,15 @@ mod tests {
             (
                 target(Some(false), Some(0), false),
                 false,
-                "There is nothing of this name in the directory (check its spelling); 0 sessions on record end.",
+                "The directory has nothing with this name (check the spelling); 0 sessions on record end.",
             ),
             (
                 target(None, None, false),
                 false,
-                "The session records cannot be read; what is not on record ends all the same.",
+                "The session records cannot be read, so the sessions are not counted; they end nevertheless.",
             ),
         ] {
-            assert_eq!(told(&hit, dry_run), expected);
+            assert_eq!(summary(&hit, dry_run), expected);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `brevet sessions show`.
+//! `brevet sessions show`: shows what is on record about one session.
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -15,14 +15,14 @@ Examples:
 
 /// Show one session on record
 ///
-/// Shows everything that is on record about a session: its principal, its tags, whom it comes from,
-/// which key the last of them signed with, and whether a revocation has ended it.
+/// Shows everything that is on record about a session: its principal, its tags, the chain of principals
+/// behind it, the access key with which it was assumed, and whether a revocation has ended it.
 #[derive(Debug, Args)]
 #[command(after_long_help = SHOW_EXAMPLES)]
 pub(in crate::cli) struct ShowArguments {
     #[command(flatten)]
     call: CallArguments,
-    /// Its id: 32 hexadecimal digits
+    /// The id of the session: 32 hexadecimal digits
     session_id: String,
     #[command(flatten)]
     output: OutputArgument,
@@ -55,7 +55,7 @@ pub(super) async fn run(arguments: ShowArguments) -> Result<(), Failure> {
     }
 }
 
-/// An item of a list: a name, or a tag.
+/// Formats an item of a list, which is a name or a tag.
 fn item(value: &Value) -> String {
     let field = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default();
     value.as_str().map_or_else(
