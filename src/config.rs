@@ -1,5 +1,5 @@
-//! TOML to a typed [`Config`]. Opens no socket. Unknown keys refuse, bounds are checked at load,
-//! errors name the key and the range; secrets are paths to files.
+//! Reads a TOML file into a checked [`Config`]. Unknown keys are refused, bounds are checked, errors name the
+//! key and the rule, and secrets are paths to files. Opens no socket.
 
 mod backends;
 mod document;
@@ -33,83 +33,83 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// Why a configuration was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file itself, or one that it names.
+    /// The configuration file, or a file that it names, cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Not TOML, or an unknown or misplaced key: with line and column.
+    /// The file is not TOML, or has an unknown or misplaced key.
     #[error("{path}: {error}")]
     Syntax {
-        /// The file.
+        /// The configuration file.
         path: PathBuf,
-        /// With its place.
+        /// The error, with line and column.
         error: Box<toml::de::Error>,
     },
-    /// A value out of its range.
+    /// A key is missing, or its value breaks a rule.
     #[error("{key}: {rule}")]
     Value {
-        /// `[listen] address`
+        /// Section and key, such as `[listen] address`.
         key: &'static str,
-        /// What must hold.
+        /// The rule that the value breaks, and what to write instead.
         rule: String,
     },
 }
 
-/// Where the configuration, keys and directory come from, checked.
+/// The broker's configuration, checked. Relative paths are resolved.
 #[derive(Debug)]
 pub struct Config {
-    /// The service's listener; port 0 takes any free one.
+    /// The address of the service; port 0 takes any free port.
     pub listen: SocketAddr,
-    /// Who may be meant and believed on that listener.
+    /// The names, proxies and origins that the service accepts.
     pub listener: Listener,
-    /// Certificate chain and private key; none: plaintext.
+    /// The files with the certificate chain and the private key; without them there is no TLS.
     pub tls: Option<(PathBuf, PathBuf)>,
-    /// The operators' listener.
+    /// The address of the operators' endpoints.
     pub operator: SocketAddr,
     /// The regions that a signature's scope may name; the first is the broker's own.
     pub regions: Vec<String>,
-    /// How far a signature's date may be off.
+    /// How far the date of a signature may differ from the broker's clock.
     pub skew: Duration,
-    /// The actions of STS that a presigned request may ask for, besides GetCallerIdentity.
+    /// The actions of STS that a presigned URL may call, besides GetCallerIdentity.
     pub presigned_actions: Vec<String>,
-    /// Whether a signature brings credentials or a change once only.
+    /// Whether a signature can be used only once for a call that issues credentials or changes something.
     pub single_use_signatures: bool,
-    /// Whether gRPC reflection answers.
+    /// Whether gRPC reflection is served.
     pub reflection: bool,
-    /// The directory file; none: the directory is in the store.
+    /// The directory file; without one the directory is in the store.
     pub directory: Option<PathBuf>,
-    /// What sealed secrets open with.
+    /// The file with the master key, which seals the secrets in the directory.
     pub master_key: Option<PathBuf>,
-    /// Where what must not be lost is.
+    /// The address of the store.
     pub store: Place,
-    /// What this node has seen of the store.
+    /// The file that records what this node has seen of the store.
     pub watermark: Option<PathBuf>,
-    /// A node that has not confirmed the change feed for so long accepts nobody: 10 s to 36 h.
+    /// A node that could not confirm the change feed for this long accepts nobody: 10 s to 36 h.
     pub refuse_after: Duration,
     /// How long a change stays in the feed: 1 to 36,500 days.
     pub keep_changes: Duration,
     /// The keyring file.
     pub keyring: PathBuf,
-    /// Where audit records go.
+    /// Where audit records are written.
     pub audit: Target,
-    /// The most session records in memory.
+    /// The bounds of the session records that are kept in memory.
     pub session_records: sessions::Bounds,
-    /// How many opened tokens are remembered.
+    /// The bounds of the cache of opened session tokens.
     pub opened_tokens: TokenBounds,
-    /// Where session records are shared.
+    /// The Redis in which brokers share session records; without it they are kept in memory.
     pub redis: Option<RedisOptions>,
-    /// See [`Limits`].
+    /// Bounds on connections, calls and times.
     pub limits: Limits,
-    /// Who vouches in web identity tokens; `{address}` in it is where the broker listens.
+    /// `iss` of web identity tokens; `{address}` in it is replaced by the address of the service.
     pub issuer: Option<String>,
-    /// Where identity providers may be.
+    /// On which networks identity providers may be.
     pub reach: Reach,
-    /// What a principal, an account and a source address may ask for.
+    /// How many calls and sessions a principal, an account and a source address may have.
     pub budgets: BudgetLimits,
 }
 
 impl Config {
-    /// What a file says that has nothing but what is required, in its folder. Its directory is
-    /// neither in a file nor in the store yet.
+    /// The configuration with default values, and with its files in `folder`. It has no directory file and no
+    /// master key yet.
     pub fn in_folder(folder: &Path, listen: SocketAddr) -> Self {
         Self {
             listen,
@@ -148,7 +148,7 @@ impl Config {
     /// Reads and checks a configuration file. Relative paths in it start at its own folder.
     ///
     /// # Errors
-    /// Names the file, or the key and its range.
+    /// The file cannot be read, is not TOML, or breaks a rule; see [`ConfigError`].
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let bytes = files::read(path, Audience::Everyone, MAX_FILE_BYTES)?;
         let text = std::str::from_utf8(bytes.expose())
@@ -166,15 +166,18 @@ impl Config {
         let missing = |key, such_as: &str| {
             value(
                 key,
-                format!("is missing: {such_as}; `brevet init` makes a configuration"),
+                format!("is missing ({such_as}); `brevet init` makes a complete configuration"),
             )
         };
         let listen = document
             .listen
             .ok_or_else(|| missing("[listen] address", "such as \"127.0.0.1:7480\""))?;
-        let keyring = document
-            .keyring
-            .ok_or_else(|| missing("[keyring] file", "the keys of session tokens"))?;
+        let keyring = document.keyring.ok_or_else(|| {
+            missing(
+                "[keyring] file",
+                "it names the file with the keys of session tokens",
+            )
+        })?;
         listener::check_plaintext(&listen, document.tls.is_some())?;
         let mut config = Self::in_folder(base, listen.address);
         config.listener = listener::listener(listen, document.tls.is_some())?;
@@ -184,7 +187,7 @@ impl Config {
         if config.directory.is_none() && config.master_key.is_none() {
             return Err(missing(
                 "[directory] master_key",
-                "the secrets in the store are sealed under it",
+                "it names the key file under which the secrets in the store are sealed",
             ));
         }
         config.tls = document.tls.map(|t| (at(t.certificate), at(t.private_key)));
@@ -261,7 +264,7 @@ impl Config {
     }
 }
 
-/// Actions as AWS names them, with or without `sts:`.
+/// Checks names of STS actions, which may begin with `sts:`, and returns them without it.
 fn presigned_actions(named: Vec<String>) -> Result<Vec<String>, ConfigError> {
     let one = |text: String| {
         let name = text.strip_prefix("sts:").unwrap_or(&text);
@@ -269,15 +272,15 @@ fn presigned_actions(named: Vec<String>) -> Result<Vec<String>, ConfigError> {
             true => Ok(name.to_owned()),
             false => Err(value(
                 "[sts] presigned_actions",
-                format!("`{text}` must be an action of STS"),
+                format!("`{text}` must be an action of STS, such as AssumeRole"),
             )),
         }
     };
     named.into_iter().map(one).collect()
 }
 
-/// OpenID Connect Discovery 1.0 section 3: an https URL without query and fragment; the discovery
-/// document is right below it.
+/// Checks an issuer: an https URL without query and fragment, below which the discovery document is
+/// (OpenID Connect Discovery 1.0 section 3).
 fn issuer(url: String) -> Result<String, ConfigError> {
     let rest = url.strip_prefix("https://").unwrap_or_default();
     let legal = |b: u8| b.is_ascii_alphanumeric() || b"-._~:/[]".contains(&b);
@@ -287,7 +290,7 @@ fn issuer(url: String) -> Result<String, ConfigError> {
         || url.len() > 255
         || !rest.bytes().all(legal)
     {
-        let rule = "must be `https://HOST` with port and path if need be, without a slash at the end: at most 255 characters";
+        let rule = "must be https://HOST, with a port and a path if needed, without a slash at the end, at most 255 characters";
         return Err(value("[web_identity] issuer", rule));
     }
     Ok(url)
@@ -314,7 +317,7 @@ fn audit(section: Option<AuditSection>, base: &Path) -> Result<Target, ConfigErr
         }) => Ok(Target::Stdout),
         Some(_) => Err(value(
             "[audit]",
-            "must have either `file` (and `sync`) or `stdout = true`",
+            "must have either `file` (with or without `sync`) or `stdout = true`",
         )),
     }
 }
@@ -330,7 +333,11 @@ fn ranged<T: PartialOrd + std::fmt::Display + Copy>(
         Some(asked) if range.contains(&asked) => Ok(asked),
         Some(asked) => Err(value(
             key,
-            format!("{asked} is not from {} to {}", range.start(), range.end()),
+            format!(
+                "must be from {} to {}, and is {asked}",
+                range.start(),
+                range.end()
+            ),
         )),
     }
 }
@@ -396,7 +403,7 @@ mod tests {
             ("listen.address = \"127.0.0.1:1\"", "duplicate"),
             (
                 "sts.skew_seconds = 901",
-                "[sts] skew_seconds: 901 is not from 1 to 900",
+                "[sts] skew_seconds: must be from 1 to 900, and is 901",
             ),
             ("sts.skew_seconds = \"9\"", "skew_seconds"),
             ("sts.regions = []", "[sts] regions"),
@@ -444,11 +451,11 @@ mod tests {
             ("limits.connections = 0", "[limits] connections"),
             (
                 "limits.request_memory_mib = 15",
-                "[limits] request_memory_mib: 15 is not from 16 to 65536",
+                "[limits] request_memory_mib: must be from 16 to 65536, and is 15",
             ),
             (
                 "limits.calls = 15",
-                "[limits] calls: 15 is not from 16 to 1000000",
+                "[limits] calls: must be from 16 to 1000000, and is 15",
             ),
             ("sessions.records_mib = 0", "[sessions] records_mib"),
             (
@@ -457,7 +464,7 @@ mod tests {
             ),
             (
                 "store.refuse_after_seconds = 9",
-                "[store] refuse_after_seconds: 9 is not from 10 to 129600",
+                "[store] refuse_after_seconds: must be from 10 to 129600, and is 9",
             ),
             (
                 "store = { file = \"a\", url = \"postgres://h/d\" }",

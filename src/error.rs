@@ -1,5 +1,5 @@
-//! [`Error`]: the refusal policy on one page. One variant for each answer that a caller can act
-//! on, named as STS names it. Knows no HTTP status and no gRPC code: each face maps its classes once.
+//! [`Error`]: every way in which a call can be refused. There is one variant for each answer that a caller
+//! can act on, named as AWS names it. Knows no HTTP status and no gRPC code: each face maps [`Class`] once.
 
 mod class;
 mod command;
@@ -22,177 +22,182 @@ use crate::store::StoreError;
 pub use class::Class;
 pub use command::CommandError;
 
-/// Why a call was refused. `Display` is what the caller reads.
+/// Why a call was refused. `Display` is the message to the caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[allow(
     clippy::enum_variant_names,
     reason = "the names of AWS's errors, some of which end with the word"
 )]
 pub enum Error {
-    /// A policy does not allow it. The sentence is AWS's and gives no reason; the audit has it.
+    /// A policy denies the call, or none allows it. The message is AWS's and gives no reason; the audit
+    /// record has it.
     #[error("User: {principal} is not authorized to perform: {action} on resource: {resource}")]
     AccessDenied {
         /// The caller's ARN.
         principal: String,
-        /// `sts:AssumeRole`
+        /// The action, such as `sts:AssumeRole`.
         action: String,
-        /// What it was about.
+        /// The ARN of the resource.
         resource: String,
-        /// Why, for those who may know: DecodeAuthorizationMessage opens it. Empty: there is none.
+        /// The sealed reason, which DecodeAuthorizationMessage opens for those who may read it; empty if
+        /// there is none.
         encoded_message: String,
     },
-    /// Temporary credentials where only long-term ones will do.
+    /// The action, which is named, requires long-term credentials, and the caller has temporary ones.
     #[error("Cannot call {0} with session credentials")]
     LongTermCredentialsOnly(&'static str),
-    /// An MFA code was given, or half of one, and proves nothing.
+    /// The MFA code or the device of a request is missing or wrong.
     #[error(transparent)]
     Mfa(#[from] MfaError),
     /// A parameter breaks a rule.
     #[error("1 validation error detected: Value at '{}' failed to satisfy constraint: Member {}", lower_first(&.0.field), .0.rule)]
     Validation(FieldError),
-    /// A duration beyond what the role or the chain allows.
+    /// The duration is longer than the role or role chaining allows.
     #[error("{0}")]
     Duration(DurationError),
-    /// The request cannot be read as one of this protocol.
+    /// The request is not one of this protocol, or breaks a rule that no single parameter breaks.
     #[error("{0}")]
     Malformed(String),
-    /// Its body is longer than any request can be.
-    #[error("the request is longer than {0} bytes")]
+    /// The body is longer than this limit, in bytes.
+    #[error("The request is longer than {0} bytes.")]
     TooLarge(usize),
-    /// It has more headers, or longer ones, than any request needs.
-    #[error("a request has at most {0} headers, of at most {1} bytes together")]
+    /// The request has more headers than the first limit, or they are longer together than the second, in
+    /// bytes.
+    #[error("The request has more than {0} headers, or they are longer than {1} bytes together.")]
     HeadersTooLarge(usize, usize),
-    /// Its body or the work on it took too long.
-    #[error("the request was not received and answered within {0} seconds")]
+    /// Receiving and answering the request took longer than this limit, in seconds.
+    #[error("The request was not received and answered within {0} seconds.")]
     RequestTimeout(u64),
-    /// A session policy that is no policy.
+    /// A policy document in the request cannot be parsed, or breaks a rule of the policy language.
     #[error("{0}")]
     MalformedPolicyDocument(String),
-    /// Policies and tags do not fit in a session.
+    /// The session policies and tags do not fit in a session token.
     #[error(transparent)]
     PackedPolicyTooLarge(#[from] Box<TooLarge>),
-    /// No action of that name and version.
+    /// There is no action of this name in this version of the API.
     #[error("Could not find operation {action} for version {version}")]
     InvalidAction {
-        /// As asked.
+        /// `Action` of the request.
         action: String,
-        /// As asked.
+        /// `Version` of the request.
         version: String,
     },
-    /// Part of the contract, and not of this version.
+    /// AWS has the action, which is named, but Brevet does not implement it.
     #[error("{0} is not available yet")]
     NotAvailable(Cow<'static, str>),
-    /// No credentials where some are needed.
+    /// The request carries no credentials, and the action requires some.
     #[error("Request is missing Authentication Token")]
     MissingAuthenticationToken,
-    /// The proof is incomplete or ambiguous.
+    /// The signature, or what belongs to it, is incomplete or ambiguous.
     #[error("{0}")]
     IncompleteSignature(String),
-    /// The proof does not hold.
+    /// The signature is wrong.
     #[error("{0}")]
     SignatureDoesNotMatch(String),
-    /// The action is not one that a presigned request may ask for.
+    /// The action, which is named, may not be called by a presigned URL.
     #[error(
-        "A presigned request may not ask for {0}: sign it in the Authorization header, or name the action in [sts] presigned_actions"
+        "A presigned request may not call {0}: sign it in the Authorization header, or name the action in [sts] presigned_actions."
     )]
     PresignedAction(&'static str),
-    /// An action of a service that is not here.
+    /// An action of an AWS service that Brevet does not implement.
     #[error("{0}")]
     UnknownOperation(String),
-    /// The proof is too old or from the future.
+    /// The date of the signature is too old or too far in the future.
     #[error("{0}")]
     RequestExpired(String),
-    /// Unknown key, disabled key, token that does not open, or the wrong token for the key.
+    /// The access key is unknown or inactive, or the session token cannot be opened or does not belong to
+    /// the key.
     #[error("The security token included in the request is invalid")]
     InvalidClientTokenId,
-    /// The session was ended before its time: revoked, or what it came from is no more. The caller
-    /// reads what holders of unknown credentials read; the audit says more.
+    /// The session was ended before its expiry: it was revoked, or a principal that it came from was
+    /// deleted. The message is that for unknown credentials; the audit record has the reason.
     #[error("The security token included in the request is invalid")]
     Ended,
-    /// The session is over.
+    /// The session has expired.
     #[error("The security token included in the request is expired")]
     ExpiredToken,
-    /// Something that is needed cannot be had now: nothing was granted.
-    #[error("{0} is not available at the moment")]
+    /// Something that the call requires, which is named, is unavailable. Nothing was granted.
+    #[error("The broker cannot answer at the moment: {0} is not available.")]
     ServiceUnavailable(&'static str),
-    /// What was asked for is not there, or not the caller's.
+    /// The entity that was asked for does not exist, or belongs to another account.
     #[error("{0}")]
     NotFound(String),
-    /// A trust policy does not allow it; whoever shows a token is told no more. STS says it in these words.
+    /// The trust policy does not allow the holder of a token to assume the role. The message is that of STS
+    /// and gives no reason.
     #[error("Not authorized to perform {action}")]
     NotAuthorized {
-        /// `sts:AssumeRoleWithWebIdentity`
+        /// The action, such as `sts:AssumeRoleWithWebIdentity`.
         action: String,
-        /// Why, for those who may know.
+        /// The sealed reason, as in [`Error::AccessDenied`].
         encoded_message: String,
     },
-    /// A token that no provider of the role's account vouches for, or that is not for us.
+    /// A token that no provider of the role's account has issued, or that is for another audience.
     #[error("{0}")]
     InvalidIdentityToken(String),
-    /// A token that is over.
+    /// A token of an identity provider that has expired.
     #[error("{0}")]
     ExpiredWebIdentityToken(String),
-    /// A token that is good and not taken.
+    /// A valid token that was refused, for example because it was used before.
     #[error("{0}")]
     IdpRejectedClaim(String),
-    /// The provider's keys cannot be had now.
+    /// The keys of the identity provider cannot be fetched at the moment.
     #[error(
-        "The identity provider could not be reached, or somebody else is asking it now; try again"
+        "The identity provider could not be reached, or another call is fetching its keys; try again."
     )]
     IdpCommunicationError,
-    /// A message that is no encoded authorization message, is too old, or is not the caller's to read.
+    /// A message that is not an encoded authorization message, is too old, or may not be read by the caller.
     #[error("The message is not an encoded authorization message that can be decoded here")]
     InvalidAuthorizationMessage,
-    /// Too many calls, or too many live sessions.
+    /// The caller makes too many calls, or has too many live sessions.
     #[error("Rate exceeded")]
     Throttling,
-    /// This broker issues no tokens for others.
+    /// This broker has no issuer configured, so it issues no web identity tokens.
     #[error("{0}")]
     OutboundWebIdentityFederationDisabled(String),
-    /// A token would outlive the session that asks for it.
+    /// The requested token would outlive the session that asks for it.
     #[error(
         "The requested token duration would extend the session beyond its original expiration time"
     )]
     SessionDurationEscalation,
-    /// A token's claims are too long.
+    /// The claims of the requested token are too long: their size and the limit, in bytes.
     #[error("The requested token payload size exceeds the maximum allowed size: {0} of {1} bytes")]
     JwtPayloadSizeExceeded(usize, usize),
-    /// There is one already.
+    /// An entity of this name already exists.
     #[error("{0}")]
     EntityAlreadyExists(String),
-    /// Something depends on it.
+    /// The entity cannot be deleted while others depend on it.
     #[error("{0}")]
     DeleteConflict(String),
-    /// One too many.
+    /// The change would exceed a quota.
     #[error("{0}")]
     LimitExceeded(String),
-    /// Somebody else changed it meanwhile.
+    /// Somebody else changed the entity at the same time.
     #[error("{0}")]
     ConcurrentModification(String),
-    /// It cannot be changed just now.
+    /// The entity cannot be changed at the moment.
     #[error("{0}")]
     EntityTemporarilyUnmodifiable(String),
-    /// It cannot be changed at all.
-    #[error("It cannot be changed here: {0}.")]
+    /// The broker cannot change its directory, because it is managed in a file; holds what to do instead.
+    #[error("The directory is read-only here: {0}.")]
     UnmodifiableEntity(&'static str),
-    /// Two codes that are not a device's.
+    /// The two codes are not consecutive codes of the device.
     #[error("Authentication code for device is not valid.")]
     InvalidAuthenticationCode,
-    /// The store did not do what was needed: nothing was granted or changed.
-    #[error("the store is not available at the moment")]
+    /// An operation of the store failed. Nothing was granted or changed.
+    #[error("The broker cannot answer at the moment: the store is not available.")]
     Store(Cause),
-    /// The master key cannot be used: nothing was changed.
-    #[error("the master key is not available at the moment")]
+    /// The master key cannot be used. Nothing was changed.
+    #[error("The broker cannot answer at the moment: the master key is not available.")]
     MasterKey(Cause),
-    /// The directory names something that it does not have: nothing was granted.
-    #[error("an internal error occurred")]
+    /// An entity of the directory refers to another that does not exist. Nothing was granted.
+    #[error("An internal error occurred.")]
     Dangling(Cause),
-    /// A broken invariant: nothing was granted.
-    #[error("an internal error occurred")]
+    /// An invariant is broken. Nothing was granted.
+    #[error("An internal error occurred.")]
     InternalFailure,
 }
 
-/// An error below a refusal, for the log and not for the caller.
+/// The error that caused a refusal. It is for the log, and is never shown to the caller.
 #[derive(Debug, Clone)]
 pub struct Cause(Arc<dyn std::error::Error + Send + Sync>);
 
@@ -208,7 +213,7 @@ impl std::fmt::Display for Cause {
     }
 }
 
-/// The caller is told the same, whatever the cause.
+/// Refusals that differ only in their cause are equal, since their callers get the same answer.
 impl PartialEq for Cause {
     fn eq(&self, _: &Self) -> bool {
         true
@@ -217,31 +222,31 @@ impl PartialEq for Cause {
 
 impl Eq for Cause {}
 
-/// Why an MFA code proves nothing. The sentences are AWS's, but for the last.
+/// Why an MFA code was refused. The messages are AWS's, except the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MfaError {
-    /// Half of a proof.
+    /// The request has a serial number or a code, but not both.
     #[error(
         "MultiFactorAuthentication failed, must provide both MFA serial number and one time pass code."
     )]
     Incomplete,
-    /// No such device, or not the caller's.
+    /// The device does not exist, or belongs to another user.
     #[error(
         "MultiFactorAuthentication failed, unable to validate MFA code.  Please verify your MFA serial number is valid and associated with this user."
     )]
     NotAssociated,
-    /// Wrong, or used already.
+    /// The code is wrong, or was used before.
     #[error("MultiFactorAuthentication failed with invalid MFA one time pass code.")]
     Invalid,
-    /// Not looked at.
+    /// The device is locked after too many wrong codes, so the code was not checked.
     #[error(
-        "MultiFactorAuthentication failed, too many invalid one time pass codes. Try again in 15 minutes; credentials that need no code go on working."
+        "MultiFactorAuthentication failed, too many invalid one time pass codes. Try again in 15 minutes; calls that need no code are not affected."
     )]
     Locked,
 }
 
 impl Error {
-    /// What the audit and the caller read, with the encoded authorization message if there is one.
+    /// The message to the caller, with the encoded authorization message if there is one.
     pub fn message(&self) -> String {
         match self.encoded_message() {
             Some(encoded) => format!("{self}. Encoded authorization failure message: {encoded}"),
@@ -249,7 +254,7 @@ impl Error {
         }
     }
 
-    /// What DecodeAuthorizationMessage opens, if it goes with the refusal.
+    /// The encoded authorization message of the refusal, if there is one.
     pub fn encoded_message(&self) -> Option<&str> {
         match self {
             Self::AccessDenied {
@@ -262,17 +267,17 @@ impl Error {
         }
     }
 
-    /// The code that AWS clients know this answer by.
+    /// The error code in AWS's terms, such as `AccessDenied`.
     pub fn code(&self) -> &'static str {
         self.kind().0
     }
 
-    /// What kind of answer this is: each wire has one status for each.
+    /// The class of the refusal; each face maps a class to its own status.
     pub fn class(&self) -> Class {
         self.kind().1
     }
 
-    /// The one table of refusals: a new one is a variant and a line here.
+    /// Code and class of each variant. A new refusal is a variant and a line in this table.
     fn kind(&self) -> (&'static str, Class) {
         match self {
             Self::AccessDenied { .. } | Self::NotAuthorized { .. } => {
@@ -344,7 +349,7 @@ impl Error {
         }
     }
 
-    /// Whether the same call may be answered a moment later.
+    /// Whether the same call may succeed if it is repeated a moment later.
     pub fn is_temporary(&self) -> bool {
         matches!(
             self.class(),
@@ -352,20 +357,24 @@ impl Error {
         )
     }
 
-    /// Writes to the log what an operator has to know of this refusal and the caller must not: once,
-    /// by whoever handles it.
+    /// Logs the cause of the refusal, which an operator must know and the caller must not. The code that
+    /// handles the refusal calls this once.
     pub fn log(&self) {
         match self {
             Self::Store(error) => {
-                tracing::warn!(%error, "a call that needs the store is refused");
+                tracing::warn!(%error, "a call was refused because the store failed");
             }
-            Self::MasterKey(error) => tracing::error!(%error, "a change is refused"),
-            Self::Dangling(error) => tracing::error!(%error, "nothing can be decided"),
+            Self::MasterKey(error) => {
+                tracing::error!(%error, "a change was refused because the master key cannot be used");
+            }
+            Self::Dangling(error) => {
+                tracing::error!(%error, "a call was refused because the directory is inconsistent");
+            }
             _ => {}
         }
     }
 
-    /// The field and the rule, where one parameter is to blame.
+    /// The field and the rule, if one parameter of the request breaks a rule.
     pub fn field(&self) -> Option<&FieldError> {
         match self {
             Self::Validation(field) | Self::Duration(DurationError::Bounds(field)) => Some(field),
@@ -374,7 +383,7 @@ impl Error {
     }
 }
 
-/// AWS names fields in messages with a small first letter: `roleSessionName`.
+/// The name of a field as AWS writes it in messages, with a small first letter: `roleSessionName`.
 fn lower_first(field: &str) -> String {
     let mut chars = field.chars();
     chars
@@ -437,7 +446,7 @@ impl From<Dangling> for Error {
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
-            // Counted where it was found: a line for each would be one more thing to flood.
+            // It is only counted, where it is found: a line in the log for each would flood the log.
             StoreError::Busy => Self::Throttling,
             error => Self::Store(Cause::new(error)),
         }
@@ -448,7 +457,7 @@ impl From<SessionsError> for Error {
     fn from(error: SessionsError) -> Self {
         match error {
             SessionsError::Unreachable(_) => Self::ServiceUnavailable("the session store"),
-            // It was told and counted where it was found; the caller learns nothing of it.
+            // It is logged and counted where it is found; the caller must not learn of it.
             SessionsError::Forged => Self::InternalFailure,
         }
     }
@@ -456,7 +465,7 @@ impl From<SessionsError> for Error {
 
 impl From<NoEntropy> for Error {
     fn from(_: NoEntropy) -> Self {
-        Self::ServiceUnavailable("randomness")
+        Self::ServiceUnavailable("the source of random bytes")
     }
 }
 

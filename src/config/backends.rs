@@ -1,4 +1,4 @@
-//! `[store]` and `[sessions.redis]`: the databases, and how they are trusted.
+//! `[store]` and `[sessions.redis]`: where the databases are, and how their servers are verified.
 
 use std::path::{Path, PathBuf};
 
@@ -12,11 +12,11 @@ use crate::files::{self, Audience};
 use crate::sessions::{self, Mode, RedisOptions};
 use crate::store::{self, Place};
 
-/// Where a store is that a command names: `postgres://…` with its password in a file, or a SQLite file. By
-/// the rules of [store].
+/// The store that a command names: `postgres://…`, with its password in a file, or a SQLite file. The rules of
+/// `[store]` apply.
 ///
 /// # Errors
-/// Names the key, and the rule.
+/// A rule of `[store]` is broken; the message names the key and the rule.
 pub fn store_at(
     to: &str,
     password_file: Option<&Path>,
@@ -66,7 +66,7 @@ pub(super) fn place(section: &StoreSection, base: &Path) -> Result<Place, Config
     }
 }
 
-/// Whether a key that gives protection up was set. It holds a sentence that says what is given up.
+/// Whether a key that gives up a protection is set. Its value must be the sentence that says what is given up.
 fn said(key: &'static str, text: Option<&str>, sentence: &str) -> Result<bool, ConfigError> {
     match text {
         None => Ok(false),
@@ -74,13 +74,13 @@ fn said(key: &'static str, text: Option<&str>, sentence: &str) -> Result<bool, C
         Some(_) => Err(value(
             key,
             format!(
-                "must be left out, or be the sentence that says what is given up: \"{sentence}\""
+                "must be left out, or be the sentence that says which protection is given up: \"{sentence}\""
             ),
         )),
     }
 }
 
-/// A file with the certificates of CAs: its path, and what it holds.
+/// Reads a PEM file with the certificates of CAs; returns its path and its content.
 fn certificates(key: &'static str, path: &Path) -> Result<(PathBuf, Vec<u8>), ConfigError> {
     let bytes = files::read(path, Audience::Everyone, MAX_FILE_BYTES)?
         .expose()
@@ -94,7 +94,7 @@ fn certificates(key: &'static str, path: &Path) -> Result<(PathBuf, Vec<u8>), Co
     }
 }
 
-/// A secret in a private file, on one line.
+/// Reads a secret from a private file; white space at its end is removed.
 fn secret(key: &'static str, path: &Path) -> Result<Secret<String>, ConfigError> {
     let bytes = files::read(path, Audience::Owner, 4_096)?;
     let text = std::str::from_utf8(bytes.expose()).map_err(|_| value(key, "must be UTF-8"))?;
@@ -127,20 +127,20 @@ pub(super) fn redis(section: Redis, base: &Path) -> Result<RedisOptions, ConfigE
     if secure == 0 && section.ca_file.is_some() {
         return Err(value(
             "[sessions.redis] ca_file",
-            "is of no use with `redis://`; TLS is `rediss://`",
+            "must be left out with `redis://`, which has no TLS; use `rediss://` for TLS",
         ));
     }
     let mode = match (section.mode.unwrap_or(RedisMode::Single), section.primary) {
         (RedisMode::Single, None) if section.urls.len() == 1 => Mode::Single,
         (RedisMode::Single, None) => {
-            return Err(value(URLS, "must be one URL when `mode` is `single`"));
+            return Err(value(URLS, "must be one URL if `mode` is `single`"));
         }
         (RedisMode::Sentinel, Some(primary)) if !primary.is_empty() => Mode::Sentinel { primary },
         (RedisMode::Cluster, None) => Mode::Cluster,
         _ => {
             return Err(value(
                 "[sessions.redis] primary",
-                "must be the primary's name when `mode` is `sentinel`, and absent otherwise",
+                "must be the name of the primary if `mode` is `sentinel`, and left out otherwise",
             ));
         }
     };

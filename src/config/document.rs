@@ -1,4 +1,4 @@
-//! The configuration file as it is written. Every key has a default but the paths.
+//! The structure of the configuration file. `config/brevet.toml` describes every key.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::listener::ForwardedHeader;
 
-/// The whole file.
+/// The sections of the file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Document {

@@ -1,4 +1,4 @@
-//! `[limits]`, `[budgets]` and the bounds of `[sessions]`: what one process takes on at the most.
+//! `[limits]`, `[budgets]` and the bounds of `[sessions]`.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -9,24 +9,25 @@ use crate::budgets::BudgetLimits;
 use crate::sessions;
 use crate::tokens::TokenBounds;
 
-/// What one process takes on at the most.
+/// The most connections, calls, memory and time that one broker spends.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Open connections.
+    /// The most connections that are open at the same time.
     pub connections: usize,
-    /// Calls in flight.
+    /// The most calls that are in progress at the same time.
     pub calls: usize,
-    /// Bytes that requests and unsent answers hold.
+    /// The most bytes that requests and unsent answers take in memory.
     pub request_memory_bytes: usize,
-    /// Calls at once on one HTTP/2 connection.
+    /// The most calls at the same time on one HTTP/2 connection.
     pub streams_per_connection: u32,
-    /// From the connection to its first whole request.
+    /// The longest time between the start of a connection and its first complete request.
     pub handshake: Duration,
-    /// Without a call in progress.
+    /// A connection without calls is closed after this time.
     pub idle: Duration,
-    /// Then it is asked to go; credentials of a rotated TLS key do not live on in old connections.
+    /// A connection is closed after this time once its calls are done, so that no old TLS session outlives a
+    /// replaced certificate by more than that.
     pub connection_age: Duration,
-    /// From the signal to the end of calls in progress.
+    /// How long calls in progress may take after the first signal to stop.
     pub shutdown_grace: Duration,
 }
 
@@ -105,7 +106,7 @@ pub(super) fn limits(section: Option<LimitsSection>) -> Result<Limits, ConfigErr
     })
 }
 
-/// Zero switches a budget off.
+/// The budgets of the file; a value of 0 switches a budget off.
 pub(super) fn budgets(section: &BudgetsSection) -> BudgetLimits {
     let BudgetsSection {
         principal,

@@ -1,4 +1,5 @@
-//! `[listen]`: what clients call the broker, and which proxies it believes.
+//! `[listen]`: the names of the broker, the proxies that it trusts, and the origins of web pages that may call
+//! it.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -10,26 +11,27 @@ use super::{ConfigError, value};
 use crate::base::host_names::{HostName, HostNames};
 use crate::evaluator::Network;
 
-/// The sentence that lets credentials travel in clear beyond this machine.
+/// The required value of `[listen] plaintext_off_loopback`, without which the broker does not listen on other
+/// addresses than loopback without TLS.
 pub const PLAINTEXT_SENTENCE: &str = "a proxy in front terminates TLS";
 
-/// Who may be meant and believed on the service's listener.
+/// The names, proxies and origins that the service accepts.
 #[derive(Debug, Clone, Default)]
 pub struct Listener {
-    /// What clients call this broker.
+    /// The host names by which clients call this broker.
     pub names: Names,
-    /// Whose forwarded headers, and whose PROXY headers, are believed.
+    /// The proxies whose forwarded headers, or PROXY headers, are trusted.
     pub trusted_proxies: Vec<Network>,
-    /// The header in which they name their clients.
+    /// The header in which the proxies name their clients.
     pub forwarded_header: ForwardedHeader,
-    /// Whether their connections begin with a header of the PROXY protocol, version 2.
+    /// Whether connections of the proxies begin with a header of the PROXY protocol, version 2.
     pub proxy_protocol: bool,
-    /// Pages of these origins may call the broker from a browser.
+    /// The origins of web pages that may call the broker from a browser.
     pub cors_origins: Vec<HeaderValue>,
 }
 
 impl Listener {
-    /// Whether an address is a proxy's that is believed.
+    /// Whether an address belongs to a trusted proxy.
     pub fn is_trusted(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
         self.trusted_proxies
@@ -38,38 +40,43 @@ impl Listener {
     }
 }
 
-/// Where the names come from that clients call this broker.
+/// The host names for which a request may be signed.
 #[derive(Debug, Clone, Default)]
 pub enum Names {
-    /// The address that it listens on, and its certificate.
+    /// The address that the broker listens on, and the names in its certificate.
     #[default]
     Derived,
-    /// The configuration.
+    /// The names in the configuration.
     Listed(HostNames),
-    /// Every name is taken: for development.
+    /// Any name, in development mode.
     Any,
 }
 
-/// Which header names a proxy's client.
+/// The header in which a proxy names its client.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 pub enum ForwardedHeader {
     /// `X-Forwarded-For`, with `X-Forwarded-Proto`.
     #[default]
     #[serde(rename = "x-forwarded-for")]
     XForwardedFor,
-    /// `Forwarded`: RFC 7239.
+    /// `Forwarded` (RFC 7239).
     #[serde(rename = "forwarded")]
     Forwarded,
 }
 
-/// Refuses a listener on which credentials would travel in clear without anybody having said so.
+/// Refuses an address other than loopback without TLS, unless the configuration says that a proxy in front
+/// has it.
+///
+/// # Errors
+/// Names `[listen] address` and what to set.
 pub(super) fn check_plaintext(section: &Listen, has_certificate: bool) -> Result<(), ConfigError> {
     if !has_certificate
         && !section.address.ip().is_loopback()
         && section.plaintext_off_loopback.as_deref() != Some(PLAINTEXT_SENTENCE)
     {
         let rule = format!(
-            "{} is not a loopback address: give [tls] a certificate, or set plaintext_off_loopback = \"{PLAINTEXT_SENTENCE}\"",
+            "{} is not a loopback address, so TLS is required: name a certificate in [tls], or set plaintext_off_loopback = \
+             \"{PLAINTEXT_SENTENCE}\"",
             section.address
         );
         return Err(value("[listen] address", rule));
@@ -80,7 +87,9 @@ pub(super) fn check_plaintext(section: &Listen, has_certificate: bool) -> Result
 pub(super) fn listener(section: Listen, has_certificate: bool) -> Result<Listener, ConfigError> {
     const NAMES: &str = "[listen] names";
     let names = match section.names {
-        Some(list) if list.is_empty() => return Err(value(NAMES, "must be at least one name")),
+        Some(list) if list.is_empty() => {
+            return Err(value(NAMES, "must have at least one name, or be left out"));
+        }
         Some(list) => {
             let one = |text: &String| {
                 let rule = format!(
@@ -109,7 +118,7 @@ pub(super) fn listener(section: Listen, has_certificate: bool) -> Result<Listene
     if section.proxy_protocol && trusted_proxies.is_empty() {
         return Err(value(
             "[listen] proxy_protocol",
-            "needs trusted_proxies: whose PROXY header is believed",
+            "requires trusted_proxies: name there the proxies whose PROXY header is trusted",
         ));
     }
     Ok(Listener {
@@ -125,16 +134,16 @@ pub(super) fn listener(section: Listen, has_certificate: bool) -> Result<Listene
     })
 }
 
-/// What is wrong with a listener whose names nobody knows.
+/// The rule for a listener on all addresses without a certificate, whose names cannot be derived.
 pub fn names_are_needed(address: SocketAddr) -> String {
     format!(
-        "is needed: {} is every address of this machine, and no certificate names a host. Name what clients call \
-         this broker, for example names = [\"sts.example.com\"]",
+        "is required, since {} means every address of this machine and no certificate names a host. Set the names by \
+         which clients call this broker, for example names = [\"sts.example.com\"]",
         address.ip()
     )
 }
 
-/// RFC 6454 section 6.1, as browsers send it.
+/// Checks that an origin is written as browsers send it (RFC 6454 section 6.1).
 fn cors_origin(text: &str) -> Result<HeaderValue, ConfigError> {
     let rest = text
         .split_once("://")

@@ -1,19 +1,19 @@
-//! The classes of refusals: what a status says, on every wire.
+//! The classes of refusals, each of which every face maps to one status of its own.
 
-/// What kind of answer a refusal is.
+/// The class of a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// A policy does not allow it.
+    /// No policy allows the call, or one denies it.
     Forbidden,
-    /// Credentials of this kind, or this code, do not reach it.
+    /// The action cannot be called with credentials of this kind, or with this MFA code.
     WrongCredentials,
-    /// It is switched off here.
+    /// The action is switched off in the broker's configuration.
     SwitchedOff,
-    /// A token of an identity provider that proves nothing.
+    /// A token of an identity provider is not valid.
     InvalidToken,
-    /// A token of an identity provider that is good, and not taken.
+    /// A token of an identity provider is valid, but was refused.
     RejectedToken,
-    /// An identity provider cannot be asked at the moment.
+    /// An identity provider cannot be reached at the moment.
     ProviderUnavailable,
     /// A parameter, or the request as a whole, breaks a rule.
     InvalidArgument,
@@ -21,30 +21,30 @@ pub enum Class {
     BodyTooLarge,
     /// There are too many headers, or they are too long.
     HeadersTooLarge,
-    /// It was not received and answered in time.
+    /// The request was not received and answered in time.
     Timeout,
-    /// There is no such action here.
+    /// The broker does not implement the action.
     Unimplemented,
-    /// The caller is not who it says, or shows nothing.
+    /// The caller showed no credentials, or did not prove to be their owner.
     Unauthenticated,
-    /// The proof is incomplete or too old.
+    /// The signature is incomplete, too old or from the future.
     UnfitProof,
-    /// Something that is needed cannot be had at the moment.
+    /// Something that the call requires is unavailable at the moment.
     Unavailable,
-    /// Too many calls, or too many sessions.
+    /// The caller makes too many calls, or has too many sessions.
     Throttled,
-    /// It is not there.
+    /// The entity does not exist.
     NotFound,
-    /// There is one already.
+    /// An entity of this name already exists.
     AlreadyExists,
-    /// Something else stands in the way.
+    /// The change conflicts with other entities, or with the present state of this one.
     Conflict,
-    /// One too many.
+    /// The change would exceed a quota.
     LimitExceeded,
-    /// Somebody else changed it meanwhile.
+    /// Somebody else changed the entity at the same time.
     ConcurrentModification,
-    /// It cannot be changed at all.
+    /// The broker cannot change its directory.
     Unmodifiable,
-    /// A defect, or a broken directory.
+    /// A fault of Brevet, or an inconsistent directory.
     Internal,
 }

@@ -1,4 +1,4 @@
-//! Why a command is refused, and what its caller is told.
+//! Why a command is refused, and the answer that its caller gets.
 
 use super::{Cause, Error};
 use crate::base::entropy::NoEntropy;
@@ -9,52 +9,53 @@ use crate::store::StoreError;
 /// Why a command was refused, named as IAM names it. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// There is no such thing.
+    /// The entity does not exist.
     #[error("NoSuchEntity: there is no {0}")]
     NoSuchEntity(String),
-    /// There is one already.
+    /// An entity of this name already exists.
     #[error("EntityAlreadyExists: {0}")]
     EntityAlreadyExists(String),
-    /// Something depends on it.
+    /// The entity cannot be deleted while others depend on it.
     #[error("DeleteConflict: {0}")]
     DeleteConflict(String),
-    /// One too many.
+    /// The change would exceed a quota.
     #[error("LimitExceeded: cannot exceed quota for {quota}: {most}; {what} would have {count}")]
     LimitExceeded {
-        /// Who or what would have too many.
+        /// The entity that would have too many.
         what: String,
-        /// As AWS names it: `PoliciesPerRole`.
+        /// The name of the quota at AWS, such as `PoliciesPerRole`.
         quota: &'static str,
-        /// How many it would have.
+        /// How many the entity would have.
         count: usize,
-        /// How many it may have.
+        /// How many the entity may have.
         most: usize,
     },
-    /// A policy document that is none.
+    /// A policy document cannot be parsed, or breaks a rule of the policy language.
     #[error("MalformedPolicyDocument: {0}")]
     MalformedPolicyDocument(String),
     /// A field breaks a rule.
     #[error("ValidationError: {0}")]
     Validation(String),
-    /// Somebody else changed it meanwhile.
+    /// Somebody else changed the entity at the same time.
     #[error(
-        "ConcurrentModification: {name} was changed meanwhile (version {found}, decided on {expected}); look again"
+        "ConcurrentModification: {name} was changed by somebody else (it is at version {found}, this change was made for \
+         version {expected}); read it again and repeat the change"
     )]
     ConcurrentModification {
-        /// The thing.
+        /// The entity.
         name: Name,
-        /// As the store has it.
+        /// Its version in the store.
         found: i64,
-        /// As the command was decided on.
+        /// The version for which the command was made.
         expected: i64,
     },
-    /// The store.
+    /// An operation of the store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The master key.
+    /// The master key cannot be used.
     #[error("[directory] master_key: {0}")]
     MasterKey(#[from] MasterKeyError),
-    /// No chance, no ids.
+    /// The system has no random bytes for ids and nonces.
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
 }
@@ -82,7 +83,7 @@ impl From<CommandError> for Error {
     }
 }
 
-/// The text of IAM for a quota that would be exceeded.
+/// The message of IAM for a quota that would be exceeded.
 fn exceeded(quota: &str, most: usize) -> String {
     if quota == "VersionsPerPolicy" {
         return format!(

@@ -222,11 +222,11 @@ mod tests {
     #[test]
     fn what_botocore_refuses_is_refused_with_its_line() {
         for (bad, expected) in [
-            ("a = b\n", "line 1: an option before the first [section]"),
             (
-                "[a]\nx = 1\n\n[a]\n",
-                "line 4: the section [a] is there twice",
+                "a = b\n",
+                "line 1: has an option before the first [section]",
             ),
+            ("[a]\nx = 1\n\n[a]\n", "line 4: duplicate section [a]"),
             ("[a]\nx = 1\nX = 2\n", "line 3: duplicate option `x` in [a]"),
             (
                 "[a]\nnonsense\n",

@@ -155,7 +155,7 @@ fn a_setting_that_cannot_be_used_is_named_with_its_place() {
         "{message}"
     );
     assert!(
-        message.ends_with("there are: default, general, local, two words"),
+        message.ends_with("it has: default, general, local, two words"),
         "{message}"
     );
     assert!(

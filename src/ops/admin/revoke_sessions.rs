@@ -273,7 +273,8 @@ impl RevokeSessions {
     /// The change that deactivates the access key, if the caller is allowed to make it.
     fn deactivation(&self, cx: &mut Context<'_>) -> Result<Command, Error> {
         if !cx.broker.directory_is_in_the_store {
-            let why = "the directory is managed in a file: set the key's `Status` to `Inactive` in that file, and call RevokeSessions without DeactivateAccessKey";
+            let why = "it is managed in a file ([directory] file). Set the key's `Status` to `Inactive` there, and revoke \
+                       without deactivating the key";
             return Err(Error::UnmodifiableEntity(why));
         }
         let account = cx.caller().account();

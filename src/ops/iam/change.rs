@@ -28,7 +28,7 @@ pub(in crate::parts::ops) async fn change(
         .filter(|_| cx.broker.directory_is_in_the_store);
     let Some(master_key) = master_key else {
         return Err(Error::UnmodifiableEntity(
-            "the directory is read-only, because it is managed in a file ([directory] file); edit that file instead",
+            "it is managed in a file ([directory] file of the broker's configuration); edit that file",
         ));
     };
     let writer = cx.wait(cx.broker.store.write()).await?;
