@@ -124,7 +124,7 @@ pub enum StoreError {
     Key(String),
     /// The store is at an earlier change than this node has seen.
     #[error(
-        "the store is at change {found}, but this broker has seen change {seen}: the store was put back to an earlier state"
+        "the store is at change {found}, but this broker has seen change {seen}: it was put back to an earlier state"
     )]
     WentBack {
         /// The number of the store's last change.

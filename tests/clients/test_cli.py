@@ -326,7 +326,7 @@ def test_a_shell_never_runs_what_a_broker_answers(person, tmp_path):
             answers.clear()
             answers[field] = hostile
             out, _, error = person.shell(script, **keys)
-            assert out == "status 1\n" and "not to be trusted" in error, (field, hostile, out, error)
+            assert out == "status 1\n" and "cannot be trusted" in error, (field, hostile, out, error)
             assert not mark.exists()
     answers.clear()
     shown = person.run("assume-role", "--role-arn", ROLE + "Demo", **keys)

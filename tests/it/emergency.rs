@@ -364,7 +364,7 @@ async fn op_04_a_long_term_key_goes_on_until_it_is_deactivated() {
     assert_eq!(shown["Target"]["AccessKeyGoesOn"], true);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
-        said.contains("goes on signing") && said.contains("--deactivate-access-key"),
+        said.contains("can still sign calls") && said.contains("--deactivate-access-key"),
         "{said}"
     );
     assert_eq!(who(&daemon, &session).await, "InvalidClientTokenId");
