@@ -164,7 +164,7 @@ pub(super) fn run(command: PolicyCommand) -> Result<(), Failure> {
             let documents = arguments.files.len();
             if errors > 0 {
                 Err(match documents {
-                    1 => "the document is malformed".into(),
+                    1 => "1 document is malformed".into(),
                     _ => format!("{errors} of {documents} documents are malformed").into(),
                 })
             } else {

@@ -272,7 +272,11 @@ impl Run<'_> {
         self.renew(key)?;
         let retired = key.retired_ids();
         print::note(format_args!(
-            "{resealed} secrets are now sealed under the key {}.",
+            "{} now sealed under the key {}.",
+            match resealed {
+                1 => "1 secret is".to_owned(),
+                _ => format!("{resealed} secrets are"),
+            },
             key.id()
         ));
         print::note(format_args!(

@@ -310,7 +310,7 @@ fn typical_mistakes_are_answered_with_the_thing_and_the_next_step() {
         (
             "brevet whoami --endpoint {broker}/sts",
             1,
-            &["--endpoint", "{broker}", "alone"],
+            &["--endpoint", "write {broker}"],
         ),
         (
             "brevet whoami --endpoint http://10.1.2.3:7480",
@@ -549,7 +549,7 @@ fn typical_mistakes_are_answered_with_the_thing_and_the_next_step() {
         (
             "brevet policy check notes.txt",
             1,
-            &["notes.txt", "1 of 1 documents are malformed"],
+            &["notes.txt", "1 document is malformed"],
         ),
         ("brevet policy check .", 1, &[".", "directory"]),
         (

@@ -199,7 +199,7 @@ fn a_new_master_key_waits_for_every_connected_broker() {
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     println!("{said}");
     assert!(
-        refused.status.code() == Some(1) && said.contains("does not have the key"),
+        refused.status.code() == Some(1) && said.contains("brokers that do not have the key"),
         "{said}"
     );
     assert!(said.contains("Earlier backups need the key"), "{said}");

@@ -343,7 +343,7 @@ fn backup_rekey_restore_and_what_comes_between() {
         "4b the same, meant, without its key",
         &case,
         &["restore", &foreign, "--another-store"],
-        &["cannot be opened", "foreign.key"],
+        &["cannot be checked", "foreign.key"],
     );
     let meant = [
         "restore",
