@@ -1,5 +1,5 @@
-//! The gRPC client that commands, tests and other programs share: it signs each call, and keeps
-//! session credentials fresh.
+//! A gRPC client for the broker, which signs each call and can keep session credentials fresh. Commands,
+//! tests and other programs use it.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), brevet::client::ClientError> {
@@ -40,10 +40,10 @@ pub use types::{
     WebIdentityRole, WebIdentityToken,
 };
 
-/// How long a call may take.
+/// How long connecting may take, and how long a call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// One signed connection, shared by its clones.
+/// A client for one broker and one set of credentials. Clones share the connection.
 #[derive(Clone)]
 pub struct Client {
     grpc: SecurityTokenServiceClient<Signed>,
@@ -60,18 +60,19 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    /// Connects at the first call, and again whenever needed.
+    /// Makes a client, which connects at its first call and again whenever that is needed.
     ///
     /// # Errors
-    /// When the URL or the CA cannot be used, or the URL is `http://` beyond this machine.
+    /// [`ClientError::Unreachable`] if the URL or the CA cannot be used, [`ClientError::InClear`] if the URL is
+    /// `http://` to another machine.
     pub fn new(endpoint: &Endpoint, credentials: Credentials) -> Result<Self, ClientError> {
         Self::with_clock(endpoint, credentials, Arc::new(SystemClock))
     }
 
-    /// [`Self::new`] with another clock.
+    /// Does what [`Self::new`] does, with a clock for the dates of signatures and for expiry.
     ///
     /// # Errors
-    /// When the URL or the CA cannot be used, or the URL is `http://` beyond this machine.
+    /// Those of [`Self::new`].
     pub fn with_clock(
         endpoint: &Endpoint,
         credentials: Credentials,
@@ -85,20 +86,20 @@ impl Client {
         Self::connect(endpoint, Some(credentials), clock)
     }
 
-    /// [`Self::new`], and `http://` goes anywhere: whoever is on the path reads the credentials that
-    /// are answered, and can answer with others. For a network that is private to the two ends.
+    /// Does what [`Self::new`] does, but allows `http://` to other machines. Anybody on the path can then read
+    /// the credentials that are issued, and can answer in place of the broker.
     ///
     /// # Errors
-    /// When the URL or the CA cannot be used.
+    /// [`ClientError::Unreachable`] if the URL or the CA cannot be used.
     pub fn in_clear(endpoint: &Endpoint, credentials: Credentials) -> Result<Self, ClientError> {
         Self::connect(endpoint, Some(credentials), Arc::new(SystemClock))
     }
 
-    /// A client that signs nothing, for [`Self::assume_role_with_web_identity`]. `in_clear` lets
-    /// `http://` go beyond this machine.
+    /// Makes a client that signs nothing, for [`Self::assume_role_with_web_identity`]. `in_clear` allows
+    /// `http://` to other machines.
     ///
     /// # Errors
-    /// When the URL or the CA cannot be used, or the URL is `http://` beyond this machine.
+    /// Those of [`Self::new`].
     pub fn anonymous(endpoint: &Endpoint, in_clear: bool) -> Result<Self, ClientError> {
         if endpoint.is_in_clear() && !in_clear {
             return Err(ClientError::InClear {
@@ -172,7 +173,7 @@ impl Client {
                     request_id,
                 }
             }
-            // Not the broker's word: something in between, or nothing at all.
+            // The status is not the broker's: something in between answered, or nothing did.
             None => {
                 let reason = std::error::Error::source(status)
                     .map_or_else(|| status.message().to_owned(), chain);

@@ -1,5 +1,5 @@
-//! Files that hold secrets or rule who may do what: read only when nobody else could have written
-//! them, written whole or not at all.
+//! Files that hold secrets or decide who may do what. They are read only if nobody but their owner could have
+//! written them, and are replaced atomically.
 
 mod private;
 mod trusted;
@@ -14,20 +14,20 @@ pub use trusted::{check, open_log, read};
 /// Why a file was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// The system's answer.
+    /// The operating system refused to open, read or write the file.
     #[error("{path}: {source}")]
     Io {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// It is there, and not fit to be trusted.
+    /// The file cannot be trusted: its owner, mode, kind or size breaks a rule.
     #[error("{path}: {rule}")]
     Unfit {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What must hold, and the way there.
+        /// The rule, and how to comply with it.
         rule: String,
     },
 }
@@ -35,9 +35,9 @@ pub enum FileError {
 /// Who may read a file besides its owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Audience {
-    /// Nobody: mode 0600 or 0400.
+    /// Nobody else: the mode must be 0600 or 0400.
     Owner,
-    /// Anybody; only the owner may write.
+    /// Anybody; but only the owner may write it.
     Everyone,
 }
 

@@ -1,4 +1,4 @@
-//! gRPC and operations, both ways. Holds no rule.
+//! The gRPC face: turns calls into operations, and their results into answers. Holds no rule.
 
 mod call;
 mod messages;
@@ -31,10 +31,10 @@ use crate::routes;
 use call::{Answer, BytesCodec, Call, Handler};
 use status::failure;
 
-/// The longest message, in bytes: a SAML response of 100,000 characters and what goes with it.
+/// The longest message, in bytes. A SAML response of 100,000 characters fits, with the other fields.
 pub const MAX_MESSAGE_BYTES: usize = 262_144;
 
-/// Hands a call of the service for callers to its operation.
+/// Runs the operation of a call of the SecurityTokenService.
 async fn dispatch(call: Call, name: &str) -> Answer {
     match name {
         AssumeRole::NAME => call.run::<AssumeRole>().await,
@@ -49,7 +49,7 @@ async fn dispatch(call: Call, name: &str) -> Answer {
     }
 }
 
-/// Hands a call of the service for administrators to its operation.
+/// Runs the operation of a call of the SessionAdministration service.
 async fn administer(call: Call, name: &str) -> Answer {
     match name {
         DescribeSession::NAME => call.run::<DescribeSession>().await,
@@ -60,7 +60,8 @@ async fn administer(call: Call, name: &str) -> Answer {
     }
 }
 
-/// Serves one call of either service, whatever came of it.
+/// Serves one call of either service. A call that fails before its operation is reached is recorded and
+/// refused, too.
 pub async fn serve<B>(
     broker: &Arc<Broker>,
     origin: Origin,
@@ -87,14 +88,14 @@ where
     let mut grpc =
         tonic::server::Grpc::new(BytesCodec).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let response = tokio::time::timeout(CALL_TIMEOUT, grpc.unary(handler, request)).await;
-    // Whatever failed before a handler was reached is a refusal like any other: recorded, then answered.
+    // A failure before the handler was reached is a refusal like any other: recorded, then answered.
     let error = match response {
         Ok(response) if reached.get().is_some() => return response,
         Ok(response) => match Status::from_header_map(response.headers()).map(|s| s.code()) {
             Some(Code::OutOfRange) => Error::TooLarge(MAX_MESSAGE_BYTES),
-            // A compression that was not offered: the status says what is accepted.
+            // The client used a compression that was not offered; tonic's status says what is accepted.
             Some(Code::Unimplemented) => {
-                let error = Error::Malformed("compressed messages are not accepted".into());
+                let error = Error::Malformed("Compressed messages are not accepted.".into());
                 let reply = ops::refuse_unread(broker, name, error, origin).await;
                 return match reply.error {
                     Error::Malformed(_) => response,
@@ -103,7 +104,7 @@ where
             }
             _ => match origin.shed() {
                 Some(shed) => ops::shed(broker, shed),
-                None => Error::Malformed("the request is not one gRPC message".into()),
+                None => Error::Malformed("The request must be exactly one gRPC message.".into()),
             },
         },
         Err(_) => Error::RequestTimeout(CALL_TIMEOUT.as_secs()),
@@ -124,7 +125,7 @@ pub async fn refuse(
     failure(&reply.request_id, &reply.error).into_http()
 }
 
-/// For a gRPC call to no service of ours.
+/// The answer to a gRPC call of a service that the broker does not have.
 pub fn unimplemented() -> http::Response<Body> {
     Status::unimplemented("no such service").into_http()
 }

@@ -1,4 +1,4 @@
-//! What an operator's monitoring reads: Prometheus text, no name of a person in any label.
+//! The metrics, in Prometheus's text format. Labels come from fixed sets and never name a person.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -8,85 +8,85 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
-/// An answered call. Both labels come from fixed sets.
+/// The labels of an answered call.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Call {
-    /// `AssumeRole`, or `none` when the action is unknown.
+    /// The action, such as `AssumeRole`; `none` if it is unknown.
     pub action: &'static str,
     /// `ok`, or the AWS error code.
     pub outcome: &'static str,
 }
 
-/// A reload of something from disk.
+/// The labels of a reload from disk.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Reload {
-    /// `directory`, `keyring`, `certificate`.
+    /// `directory`, `keyring` or `certificate`.
     pub what: &'static str,
     /// `ok` or `failed`.
     pub outcome: &'static str,
 }
 
-/// An MFA code that was refused.
+/// The label of an MFA code that was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct MfaRefused {
-    /// `wrong`, `spent`, `locked`.
+    /// `wrong`, `spent` (used before) or `locked` (the device is locked).
     pub outcome: &'static str,
 }
 
-/// A call beyond a budget.
+/// The label of a call that exceeded a budget.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Throttled {
-    /// `principal`, `reads`, `account`, `source`, `sessions`; `signature`: one that was used before, and
-    /// `signatures`: there are too many to remember.
+    /// `principal`, `reads`, `account`, `source` or `sessions`; or `signature` (it was used before) or
+    /// `signatures` (there are too many to remember).
     pub budget: &'static str,
 }
 
-/// A call that was refused because something ran out.
+/// The label of a call that was refused because a resource was exhausted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Shed {
-    /// What ran out: `store_queue` (too many callers wait for SQL, which is `Throttling`),
-    /// `store_deadline`, `audit`, `calls`, `memory`, `source`.
+    /// The resource: `store_queue` (too many callers wait for the database; the answer is `Throttling`),
+    /// `store_deadline`, `audit`, `calls`, `memory` or `source`.
     pub reason: &'static str,
 }
 
-/// One of the store's sets of connections.
+/// The label of one of the store's connection pools.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct StorePool {
-    /// `feed`, `revocation`, `read`, `write`, `background`.
+    /// `feed`, `revocation`, `read`, `write` or `background`.
     pub pool: &'static str,
 }
 
-/// No labels: a family of one, which is not shown before it has a value.
+/// An empty set of labels, for a metric that is only shown once it has a value.
 pub type Unlabelled = [(&'static str, &'static str); 0];
 
-/// All counters and gauges of one broker.
+/// The metrics of one broker.
 pub struct Metrics {
     registry: Registry,
     /// Calls by action and outcome.
     pub calls: Family<Call, Counter>,
-    /// Seconds from the whole request to the answer.
+    /// Seconds from the complete request to the answer.
     pub call_seconds: Histogram,
     /// Open connections.
     pub connections: Gauge,
-    /// Connections turned away or closed for a limit.
+    /// Connections that were refused or closed because of a limit.
     pub connections_refused: Counter,
-    /// Calls that are being served.
+    /// Calls in progress.
     pub calls_in_flight: Gauge,
-    /// Bytes that requests and unsent answers hold.
+    /// Bytes of memory that requests and unsent answers take.
     pub request_memory_bytes: Gauge,
-    /// 1 while the session store answers.
+    /// 1 while the session store answers, else 0.
     pub sessions_up: Gauge,
-    /// 1 while the session store is set up as a broker needs it.
+    /// 1 while the session store is configured as a broker needs it, else 0.
     pub sessions_fit: Gauge,
-    /// Session records that could not be written or did not fit.
+    /// Session records that could not be written, or for which there was no room.
     pub sessions_lost: Counter,
-    /// Session records that were not what this cluster wrote.
+    /// Session records that fail authentication: this cluster did not write them.
     pub sessions_forged: Counter,
-    /// Seconds by which the clock is behind the highest time that was seen.
+    /// Seconds by which the clock is behind the latest time that this node has seen.
     pub clock_behind_seconds: Gauge,
-    /// 1 while the store confirms the change feed.
+    /// 1 while the store confirms the change feed, else 0.
     pub feed_up: Gauge,
-    /// The last change that is in force here.
+    /// The number of the last change that this broker has applied.
     pub feed_sequence: Gauge,
     /// The first 48 bits of the digest of that change and of all before it.
     pub feed_digest: Gauge,
@@ -94,41 +94,41 @@ pub struct Metrics {
     pub store_unverified_seconds: Gauge,
     /// Seconds since the change feed was last confirmed.
     pub feed_age_seconds: Gauge,
-    /// Nodes that had not confirmed the last revocation when it was answered.
+    /// Brokers that had not confirmed the last revocation when it was answered.
     pub revocations_pending_nodes: Gauge,
-    /// Callers that wait for a connection to the database.
+    /// Callers that are waiting for a connection to the database.
     pub store_waiting: Family<StorePool, Gauge>,
-    /// 1 while audit records reach the disk.
+    /// 1 while audit records can be written, else 0.
     pub audit_up: Gauge,
-    /// The number of the last line of the audit log's chain.
+    /// The number of the last line of the audit log's hash chain.
     pub audit_sequence: Gauge,
-    /// Refusals that were counted in the audit log and have no line of their own.
+    /// Refusals that were only counted in the audit log, without a record of their own.
     pub audit_aggregated: Counter,
-    /// Free bytes of the audit log's file system; none where there is no such thing.
+    /// Free bytes of the audit log's file system; not set if the log is not a file.
     pub audit_free_bytes: Family<Unlabelled, Gauge>,
-    /// When the broker's certificate ends, in seconds since 1970; none without one.
+    /// When the broker's certificate expires, in seconds since 1970; not set without a certificate.
     pub certificate_expiration: Family<Unlabelled, Gauge>,
-    /// Calls that were refused because something ran out.
+    /// Calls that were refused because a resource was exhausted.
     pub shed: Family<Shed, Counter>,
     /// MFA codes that were refused.
     pub mfa_refused: Family<MfaRefused, Counter>,
     /// Brokers that share the budgets, this one included.
     pub brokers: Gauge,
-    /// Calls beyond a budget.
+    /// Calls that exceeded a budget.
     pub throttled: Family<Throttled, Counter>,
-    /// Signatures of which it was not known whether another broker had seen them.
+    /// Signatures of which it was unknown whether another broker had seen them.
     pub signatures_unshared: Counter,
     /// Reloads from disk.
     pub reloads: Family<Reload, Counter>,
 }
 
-/// The upper bounds of [`Metrics::call_seconds`]: 50 µs to 2.5 s.
+/// The upper bounds of the buckets of [`Metrics::call_seconds`]: 50 µs to 2.5 s.
 const CALL_SECONDS: [f64; 13] = [
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5,
 ];
 
 impl Metrics {
-    /// All at zero.
+    /// Registers all metrics. They start at 0, except those that say that something works, which start at 1.
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("brevet");
         let of = &mut registry;
@@ -144,21 +144,25 @@ impl Metrics {
             connections_refused: made(
                 of,
                 "connections_refused",
-                "Connections turned away or closed for a limit",
+                "Connections refused or closed because of a limit",
             ),
-            calls_in_flight: made(of, "calls_in_flight", "Calls being served"),
+            calls_in_flight: made(of, "calls_in_flight", "Calls in progress"),
             request_memory_bytes: made(
                 of,
                 "request_memory_bytes",
-                "Bytes that requests and unsent answers hold",
+                "Bytes of memory that requests and unsent answers take",
             ),
             sessions_up: made(of, "session_store_up", "1 while the session store answers"),
             sessions_fit: made(
                 of,
                 "session_store_fit",
-                "1 while the session store is set up as a broker needs it",
+                "1 while the session store is configured as a broker needs it",
             ),
-            sessions_lost: made(of, "session_records_lost", "Session records not written"),
+            sessions_lost: made(
+                of,
+                "session_records_lost",
+                "Session records that could not be written",
+            ),
             sessions_forged: made(
                 of,
                 "session_records_forged",
@@ -167,14 +171,18 @@ impl Metrics {
             clock_behind_seconds: made(
                 of,
                 "clock_behind_seconds",
-                "Seconds by which the clock is behind the highest time that was seen",
+                "Seconds by which the clock is behind the latest time that this node has seen",
             ),
             feed_up: made(of, "feed_up", "1 while the store confirms the change feed"),
-            feed_sequence: made(of, "feed_sequence", "The last change in force here"),
+            feed_sequence: made(
+                of,
+                "feed_sequence",
+                "The number of the last change that this broker has applied",
+            ),
             feed_digest: made(
                 of,
                 "feed_digest",
-                "The first 48 bits of the digest of that change and all before it: equal on brokers at the same change",
+                "The first 48 bits of the digest of the last applied change and all before it; equal on brokers at the same change",
             ),
             store_unverified_seconds: made(
                 of,
@@ -189,14 +197,14 @@ impl Metrics {
             revocations_pending_nodes: made(
                 of,
                 "revocations_pending_nodes",
-                "Nodes that had not confirmed the last revocation when it was answered",
+                "Brokers that had not confirmed the last revocation when it was answered",
             ),
             store_waiting: made(
                 of,
                 "store_waiting",
-                "Callers that wait for a connection to the database",
+                "Callers that are waiting for a connection to the database",
             ),
-            audit_up: made(of, "audit_up", "1 while audit records reach the disk"),
+            audit_up: made(of, "audit_up", "1 while audit records can be written"),
             audit_sequence: made(
                 of,
                 "audit_sequence",
@@ -205,7 +213,7 @@ impl Metrics {
             audit_aggregated: made(
                 of,
                 "audit_aggregated",
-                "Refusals counted in the audit log without a line of their own",
+                "Refusals that were only counted in the audit log",
             ),
             audit_free_bytes: made(
                 of,
@@ -215,20 +223,20 @@ impl Metrics {
             certificate_expiration: made(
                 of,
                 "tls_certificate_expiration_timestamp_seconds",
-                "When the broker's certificate ends, in seconds since 1970",
+                "When the broker's certificate expires, in seconds since 1970",
             ),
-            shed: made(of, "shed", "Calls refused because something ran out"),
+            shed: made(of, "shed", "Calls refused because a resource was exhausted"),
             mfa_refused: made(of, "mfa_codes_refused", "MFA codes refused"),
             brokers: made(
                 of,
                 "brokers",
                 "Brokers that share the budgets, this one included",
             ),
-            throttled: made(of, "throttled", "Calls beyond a budget"),
+            throttled: made(of, "throttled", "Calls that exceeded a budget"),
             signatures_unshared: made(
                 of,
                 "signatures_unshared",
-                "Signatures of which it was not known whether another broker had seen them",
+                "Signatures of which it was unknown whether another broker had seen them",
             ),
             reloads: made(of, "reloads", "Reloads from disk"),
             registry: Registry::default(),
@@ -244,7 +252,7 @@ impl Metrics {
         }
     }
 
-    /// The text that Prometheus scrapes.
+    /// Renders all metrics in Prometheus's text format.
     pub fn render(&self) -> String {
         let mut text = String::new();
         match encode(&mut text, &self.registry) {
@@ -254,7 +262,7 @@ impl Metrics {
     }
 }
 
-/// A metric at zero, which the registry renders under a name with a help text.
+/// Registers a metric with its default value under a name and a help text.
 fn made<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
     registered(registry, name, help, M::default())
 }

@@ -1,4 +1,5 @@
-//! OAuth 2.0 and OpenID Connect over HTTP: forms and JSON, both ways. Holds no rule.
+//! The OAuth 2.0 and OpenID Connect face: token exchange, and the broker's documents as an OpenID provider.
+//! Holds no rule.
 
 mod fault;
 pub mod token;

@@ -1,7 +1,8 @@
-//! The AWS Query protocol: forms and operations, both ways. Holds no rule.
+//! The AWS Query face: turns forms into operations, and their results into XML or JSON. Holds no rule.
 //!
-//! AWS's "Query API" pages and botocore's `query` serializer. One strict parse serves the check of
-//! the signature and the dispatch, so that no two readers see two requests.
+//! The protocol is that of AWS's "Query API" pages and of botocore's `query` serializer. A request is parsed
+//! once and strictly, for the check of the signature and for the operation, so the two cannot read it
+//! differently.
 
 mod answer;
 mod call;
@@ -35,7 +36,7 @@ use foreign::Foreign;
 use form::Pairs;
 use respond::Respond;
 
-/// Serves one request, whatever came of it.
+/// Serves one request of the Query protocol.
 pub async fn serve<B>(
     broker: &Arc<Broker>,
     origin: Origin,
@@ -87,7 +88,7 @@ where
         }
     };
     let evidence = evidence(head, &url, &body);
-    // Its parameters are its contents: while the call waits for something, it is held once.
+    // The parameters hold the same content; without this a waiting call would keep it twice.
     drop((body, url));
     let mut call = Call {
         broker,
@@ -111,7 +112,7 @@ where
     }
 }
 
-/// Refuses a request before its body is read, and ends its connection.
+/// Refuses a request before its body is read, and closes its connection.
 pub async fn refuse(
     broker: &Arc<Broker>,
     origin: Origin,
@@ -122,7 +123,7 @@ pub async fn refuse(
     closing(Respond::to(headers).failure(&reply.request_id, &reply.error))
 }
 
-/// The signature of a request, over the URL's parameters and the body as they were sent.
+/// Reads the signature of a request. It covers the URL's parameters and the body as they were sent.
 fn evidence(
     head: &http::request::Parts,
     url: &[(String, String)],
@@ -130,7 +131,7 @@ fn evidence(
 ) -> Result<Evidence, Error> {
     let presented = Presented::read(&Incoming {
         method: head.method.as_str(),
-        // Nothing else gets here: see `Pairs::read`.
+        // `Pairs::read` has refused every other path.
         path: "/",
         query: url,
         headers: &head.headers,

@@ -1,32 +1,31 @@
-//! The one table of ways in: which path of the service's listener is whose.
+//! The table of routes: which paths of the listeners are served by which face.
 //!
-//! Every host name that the broker goes by has the same paths; a signature says which of them it
-//! was made for.
+//! The paths are the same for every host name of the broker.
 
 use crate::admission::Purpose;
 use crate::api;
 
-/// Whose an HTTP request is that is no gRPC call.
+/// The face that serves an HTTP request other than a gRPC call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Http {
-    /// AWS's Query protocol, and whatever is nobody's: it is refused in the protocol of its client.
+    /// AWS's Query protocol. It also gets every unknown path, and refuses it in the protocol of its client.
     Query,
     /// OAuth 2.0 Token Exchange.
     TokenExchange,
-    /// The configuration of the broker as an OpenID Connect provider.
+    /// The metadata of the broker as an OpenID Connect provider.
     ProviderConfiguration,
-    /// The keys of the broker as an OpenID Connect provider.
+    /// The public keys of the broker as an OpenID Connect provider.
     KeySet,
 }
 
 /// The path of the OAuth 2.0 token endpoint.
 pub const TOKEN: &str = "/oauth2/token";
-/// The path of the OpenID Connect provider configuration: OpenID Connect Discovery 1.0 section 4.
+/// The path of the OpenID Connect provider metadata (OpenID Connect Discovery 1.0 section 4).
 pub const PROVIDER_CONFIGURATION: &str = "/.well-known/openid-configuration";
-/// The path of the key set that the provider configuration names.
+/// The path of the key set, which the provider metadata names.
 pub const KEY_SET: &str = "/.well-known/jwks.json";
 
-/// Whose an HTTP request is.
+/// The face that serves an HTTP request with this path.
 pub fn http(path: &str) -> Http {
     match path {
         TOKEN => Http::TokenExchange,
@@ -45,21 +44,21 @@ pub fn is_query(path: &str) -> bool {
 /// The service that a gRPC call is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Grpc {
-    /// The API for callers.
+    /// The service that issues credentials.
     SecurityTokenService,
-    /// The API for administrators.
+    /// The service for administrators of an account.
     SessionAdministration,
-    /// gRPC's own health checks.
+    /// gRPC's health checking service.
     Health,
-    /// gRPC's own server reflection.
+    /// gRPC's server reflection.
     Reflection,
-    /// The version of it that most tools still ask for.
+    /// The older version of server reflection, which most tools still use.
     ReflectionAlpha,
-    /// None that is here.
+    /// A service that the broker does not have.
     Unknown,
 }
 
-/// The service and the method of a gRPC call, whose path is `/SERVICE/METHOD`.
+/// Splits the path of a gRPC call, `/SERVICE/METHOD`, into the service and the method.
 pub fn grpc(path: &str) -> (Grpc, &str) {
     let rest = path.strip_prefix('/').unwrap_or_default();
     let (service, method) = rest.split_once('/').unwrap_or((rest, ""));
@@ -74,7 +73,7 @@ pub fn grpc(path: &str) -> (Grpc, &str) {
     (service, method)
 }
 
-/// For which calls there is room when there is none for others.
+/// The purpose of a call, which decides the capacity that is reserved for it.
 pub fn purpose(path: &str) -> Purpose {
     match path {
         api::REVOCATION => Purpose::Revocation,
@@ -82,20 +81,20 @@ pub fn purpose(path: &str) -> Purpose {
     }
 }
 
-/// What the listener for operators answers.
+/// An endpoint of the operators' listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operator {
-    /// Whether the process lives.
+    /// `/healthz`: the process runs.
     Health,
-    /// Whether it can issue safely.
+    /// `/readyz`: whether the broker can issue credentials safely.
     Readiness,
-    /// What monitoring reads.
+    /// `/metrics`: the metrics in Prometheus's text format.
     Metrics,
-    /// Nothing.
+    /// A path that does not exist.
     Unknown,
 }
 
-/// Whose a request to the listener for operators is.
+/// The endpoint of the operators' listener with this path.
 pub fn operator(path: &str) -> Operator {
     match path {
         "/healthz" => Operator::Health,

@@ -1,5 +1,5 @@
-//! rustls set-up: certificate and key files to a server configuration, and the names that the
-//! certificate is for. TLS 1.2 and 1.3, ring.
+//! TLS: loads certificate and key files into a rustls configuration (TLS 1.2 and 1.3, with ring), and reads
+//! the names and dates of the certificate.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -20,36 +20,36 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 /// Why a certificate or its key was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// One of the files.
+    /// One of the files cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Not PEM, or nothing in it.
+    /// A file is not PEM, or does not contain what it should.
     #[error("{path}: must hold {what} in PEM")]
     Pem {
-        /// The file.
+        /// The path of the file.
         path: std::path::PathBuf,
-        /// What was looked for.
+        /// What the file should contain, such as `a private key`.
         what: &'static str,
     },
-    /// The two do not belong together, or rustls does not take them.
-    #[error("tls: the certificate and the private key cannot be used: {0}")]
+    /// The private key does not fit the certificate, or rustls does not support them.
+    #[error("[tls]: the certificate and the private key cannot be used together: {0}")]
     Unusable(#[from] rustls::Error),
 }
 
-/// A certificate in use.
+/// A certificate with its private key.
 pub struct Identity {
-    /// Certificate and private key, ready to serve.
+    /// The rustls configuration of a server with this certificate.
     pub config: Arc<ServerConfig>,
-    /// The hosts that the certificate is for: its subject alternative names of DNS and IP.
+    /// The DNS names and IP addresses in the certificate's subject alternative names.
     pub names: Vec<HostName>,
-    /// From when until when it is good; none if it cannot be read.
+    /// The first and the last instant at which the certificate is valid; `None` if it cannot be read.
     pub validity: Option<(Timestamp, Timestamp)>,
 }
 
-/// Reads a certificate chain and its private key (mode 0600).
+/// Reads a certificate chain and its private key, whose file must be private to its owner.
 ///
 /// # Errors
-/// Names the file and the rule; a certificate and key that do not belong together are refused.
+/// A file cannot be read or is not PEM, or the key does not fit the certificate; see [`TlsError`].
 pub fn load(certificate: &Path, private_key: &Path) -> Result<Identity, TlsError> {
     let pem = |path: &Path, what| TlsError::Pem {
         path: path.to_owned(),
@@ -79,8 +79,8 @@ pub fn load(certificate: &Path, private_key: &Path) -> Result<Identity, TlsError
     })
 }
 
-/// Subject alternative names. A certificate without them, or one that cannot be read, names nobody;
-/// the common name counts for nothing (RFC 9525 section 2).
+/// The subject alternative names of a certificate. Without them, or if the certificate cannot be read, there
+/// are none: the common name is ignored (RFC 9525 section 2).
 fn names(certificate: &[u8]) -> Vec<HostName> {
     let Ok((_, parsed)) = X509Certificate::from_der(certificate) else {
         return Vec::new();
@@ -107,10 +107,10 @@ fn names(certificate: &[u8]) -> Vec<HostName> {
         .collect()
 }
 
-/// When the first certificate of a file, the broker's own, ends.
+/// When the first certificate of a file, which is the broker's own, expires.
 ///
 /// # Errors
-/// Names the file, and what it must hold.
+/// The file cannot be read, or does not hold a certificate in PEM.
 pub fn not_after(certificate: &Path) -> Result<Timestamp, TlsError> {
     let pem = || TlsError::Pem {
         path: certificate.to_owned(),
@@ -121,7 +121,7 @@ pub fn not_after(certificate: &Path) -> Result<Timestamp, TlsError> {
     validity(&first).map(|(_, until)| until).ok_or_else(pem)
 }
 
-/// From when until when a certificate is good: RFC 5280 section 4.1.2.5.
+/// The first and the last instant at which a certificate is valid (RFC 5280 section 4.1.2.5).
 fn validity(certificate: &[u8]) -> Option<(Timestamp, Timestamp)> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     let validity = parsed.validity();

@@ -1,4 +1,4 @@
-//! The calls of a client.
+//! The operations that a client can call.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::base::clock::Timestamp;
 use crate::base::secret::Secret;
 
 impl Client {
-    /// AssumeRole.
+    /// Calls AssumeRole: credentials for a role.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -57,7 +57,8 @@ impl Client {
         )
     }
 
-    /// AssumeRoleWithWebIdentity: the token is the proof, and nothing is signed.
+    /// Calls AssumeRoleWithWebIdentity: credentials for a role, for the holder of a provider's token. The call
+    /// is not signed.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -108,8 +109,8 @@ impl Client {
         })
     }
 
-    /// GetWebIdentityToken: a signed statement of who the caller is, for others. `algorithm` is
-    /// `ES384`, `RS256` or `EdDSA`; `duration_seconds` 60 to 3600, 300 without it.
+    /// Calls GetWebIdentityToken: a JSON Web Token that proves to others who the caller is. `algorithm` is
+    /// `ES384`, `RS256` or `EdDSA`. `duration_seconds` is 60 to 3600, by default 300.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -148,7 +149,8 @@ impl Client {
         })
     }
 
-    /// GetSessionToken: a session of the calling user, with an MFA device and its code, or without.
+    /// Calls GetSessionToken: a session of the calling user. `mfa` is the serial number of a device and its
+    /// present code.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -188,7 +190,7 @@ impl Client {
         Ok(Credentials { life, ..keys })
     }
 
-    /// GetCallerIdentity.
+    /// Calls GetCallerIdentity: who the credentials belong to.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -206,7 +208,7 @@ impl Client {
         })
     }
 
-    /// GetAccessKeyInfo: the account.
+    /// Calls GetAccessKeyInfo: the number of the account that an access key belongs to.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -224,7 +226,7 @@ impl Client {
             .account)
     }
 
-    /// DecodeAuthorizationMessage: JSON.
+    /// Calls DecodeAuthorizationMessage: why a call was refused, as JSON.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -246,7 +248,7 @@ impl Client {
 }
 
 impl Client {
-    /// ListSessions: what is on record about the account's sessions.
+    /// Calls ListSessions: a page of the account's sessions on record.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -263,7 +265,7 @@ impl Client {
             .into_inner())
     }
 
-    /// DescribeSession: what is on record about one.
+    /// Calls DescribeSession: what is on record about one session. `session_id` is 32 hexadecimal digits.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -283,7 +285,7 @@ impl Client {
             .ok_or(ClientError::Incomplete("session"))
     }
 
-    /// RevokeSessions: they end, and so does what came from them.
+    /// Calls RevokeSessions: ends sessions, and all sessions that were assumed from them.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -300,7 +302,7 @@ impl Client {
             .into_inner())
     }
 
-    /// PreviewRevocation: what RevokeSessions would hit; ends nothing.
+    /// Calls PreviewRevocation: what RevokeSessions would end. Nothing is ended.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -322,7 +324,7 @@ impl Client {
 }
 
 impl Client {
-    /// An action of the IAM API: its result as JSON.
+    /// Calls an action of the IAM API, and returns its result as JSON.
     ///
     /// # Errors
     /// See [`ClientError`].

@@ -1,37 +1,37 @@
-//! Why a call failed.
+//! The errors of the client.
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The URL, the CA or the connection.
+    /// The URL or the CA cannot be used, the connection failed, or something other than a broker answered.
     #[error("cannot reach {url}: {reason}")]
     Unreachable {
-        /// As configured.
+        /// The URL of the endpoint.
         url: String,
-        /// The chain of causes.
+        /// The error and its causes, on one line.
         reason: String,
     },
-    /// The broker refused.
+    /// The broker refused the call.
     #[error("{code}: {message}{}", named(.request_id))]
     Refused {
-        /// The AWS error code.
+        /// The AWS error code, such as `AccessDenied`.
         code: String,
-        /// What the broker says; may end with an encoded authorization message, see
+        /// The broker's message. It may end with an encoded authorization message, see
         /// [`split_encoded_message`].
         message: String,
-        /// Names the call in the broker's audit log. Empty if the answer had none.
+        /// Identifies the call in the broker's audit log; empty if the answer had no request id.
         request_id: String,
     },
-    /// The URL would carry credentials in clear beyond this machine.
+    /// The URL is `http://` to another machine, so credentials would be sent unencrypted.
     #[error(
-        "{url}: http:// beyond this machine would carry credentials in clear; use https://, or connect with `Client::in_clear`"
+        "{url}: http:// to another machine would send credentials unencrypted; use https://, or connect with `Client::in_clear`"
     )]
     InClear {
-        /// As configured.
+        /// The URL of the endpoint.
         url: String,
     },
-    /// An answer without what every answer has.
-    #[error("the answer has no {0}")]
+    /// The answer lacks a field, which is named, that every answer must have.
+    #[error("the broker's answer has no {0}")]
     Incomplete(&'static str),
 }
 
@@ -43,11 +43,11 @@ fn named(request_id: &str) -> String {
     }
 }
 
-/// What the broker puts before the encoded message of a refusal.
+/// The text that precedes the encoded message in a refusal.
 pub(super) const ENCODED_MESSAGE_MARK: &str = "Encoded authorization failure message: ";
 
-/// Splits what a refusal says into its sentence and the encoded message for
-/// DecodeAuthorizationMessage, if it has one.
+/// Splits the message of a refusal into its sentence and, if it has one, the encoded message for
+/// DecodeAuthorizationMessage.
 pub fn split_encoded_message(message: &str) -> (&str, Option<&str>) {
     match message.rsplit_once(ENCODED_MESSAGE_MARK) {
         Some((sentence, rest)) => (
@@ -58,7 +58,7 @@ pub fn split_encoded_message(message: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// An error and its causes on one line.
+/// Joins an error and its causes on one line; a cause that the line already contains is left out.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,4 +1,4 @@
-//! A session that renews itself.
+//! Credentials of a role that are refreshed before they expire.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -7,14 +7,14 @@ use super::{AssumeRole, Client, ClientError, Credentials};
 use crate::base::clock::Timestamp;
 use crate::base::entropy::{self, Entropy, SystemEntropy};
 
-/// The least that is left of credentials that are handed out while they cannot be refreshed.
+/// Credentials that expire sooner than this are not handed out.
 const MARGIN: Duration = Duration::from_secs(60);
-/// How long after a failed refresh the next one is tried, while the old credentials are good.
+/// The pause after a failed refresh, while the old credentials are still handed out.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
-/// A session that renews itself: `get` answers from memory, and when half of the credentials' life
-/// is over (give or take a tenth, so that a fleet does not come back all at once) one caller
-/// fetches new ones.
+/// Credentials of a role that are refreshed before they expire. [`RoleCredentials::get`] answers from memory.
+/// When 40 to 60 % of their lifetime is over (at random, so that a fleet does not refresh at the same time),
+/// one caller fetches new ones.
 #[derive(Clone)]
 pub struct RoleCredentials(Arc<Refreshing>);
 
@@ -23,7 +23,7 @@ struct Refreshing {
     request: AssumeRole,
     entropy: Arc<dyn Entropy>,
     current: RwLock<Option<Held>>,
-    /// One fetch at a time; the others wait for it, or go on with what there is.
+    /// Held by the caller that fetches. The others wait for it, or use the old credentials.
     fetching: tokio::sync::Mutex<()>,
 }
 
@@ -33,14 +33,14 @@ struct Held {
     refresh_at: Timestamp,
 }
 
-/// What to do with credentials in hand.
+/// What to do with the credentials in memory.
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
-    /// They are good, and young.
+    /// Use them.
     Use,
-    /// They are good; somebody should fetch new ones.
+    /// Use them, but fetch new ones.
     Refresh,
-    /// They are not to be used any more.
+    /// Do not use them, and wait for new ones.
     Wait,
 }
 
@@ -54,16 +54,16 @@ fn next(now: Timestamp, refresh_at: Timestamp, expires_at: Timestamp) -> Next {
     }
 }
 
-/// Half of the life, give or take a tenth of it; `chance` is any number.
-fn refresh_at(received_at: Timestamp, expires_at: Timestamp, chance: u16) -> Timestamp {
+/// When 40 to 60 % of the lifetime is over; `random` chooses the point between.
+fn refresh_at(received_at: Timestamp, expires_at: Timestamp, random: u16) -> Timestamp {
     let life = expires_at.since(received_at);
     received_at
         .plus(life * 2 / 5)
-        .plus(life / 5 * u32::from(chance) / u32::from(u16::MAX))
+        .plus(life / 5 * u32::from(random) / u32::from(u16::MAX))
 }
 
 impl RoleCredentials {
-    /// Fetches nothing yet.
+    /// Makes an empty cache; the first [`RoleCredentials::get`] fetches.
     pub fn new(client: Client, request: AssumeRole) -> Self {
         Self(Arc::new(Refreshing {
             client,
@@ -74,11 +74,11 @@ impl RoleCredentials {
         }))
     }
 
-    /// Credentials with at least a minute left. While the broker cannot be reached the old ones go
-    /// on until then.
+    /// Returns credentials that are valid for at least another minute. If they cannot be refreshed, the old
+    /// ones are returned as long as that holds.
     ///
     /// # Errors
-    /// When there are none that are good, and none can be fetched.
+    /// The error of AssumeRole, if there are no old credentials that can still be used.
     pub async fn get(&self) -> Result<Credentials, ClientError> {
         let inner = &self.0;
         let held = self.held();
@@ -101,8 +101,8 @@ impl RoleCredentials {
                     .credentials
                     .life
                     .ok_or(ClientError::Incomplete("expiration"))?;
-                let chance = entropy::bytes::<2>(&*inner.entropy).map_or(0, u16::from_be_bytes);
-                let refresh_at = refresh_at(received_at, expires_at, chance);
+                let random = entropy::bytes::<2>(&*inner.entropy).map_or(0, u16::from_be_bytes);
+                let refresh_at = refresh_at(received_at, expires_at, random);
                 self.hold(Held {
                     credentials: role.credentials.clone(),
                     refresh_at,
@@ -111,7 +111,7 @@ impl RoleCredentials {
             }
             Err(error) => match (self.judge(held.as_ref()), held.as_ref()) {
                 ((Next::Refresh, _), Some(held)) => {
-                    tracing::warn!(%error, "credentials could not be refreshed; the old ones go on");
+                    tracing::warn!(%error, "credentials could not be refreshed; using the old ones until they expire");
                     let refresh_at = inner.client.clock.now().plus(RETRY_AFTER);
                     self.hold(Held {
                         refresh_at,

@@ -1,4 +1,4 @@
-//! The connection of a client, which signs what goes through it.
+//! The connection of a client, which signs the requests that go through it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use crate::base::clock::Clock;
 use crate::base::digest::sha256;
 use crate::proof::sigv4::Signer;
 
-/// The longest answer of the IAM API.
+/// The longest answer of the IAM API that is accepted.
 const MAX_ANSWER_BYTES: usize = 4 << 20;
 
-/// A channel that signs what goes through it, where there are credentials to sign with.
+/// A channel that signs each request. Without credentials it does not sign.
 #[derive(Clone)]
 pub(super) struct Signed {
     pub(super) channel: Channel,
@@ -29,11 +29,14 @@ pub(super) struct Signed {
 }
 
 impl Signed {
-    /// A signed form in AWS's Query protocol, and its answer as JSON.
+    /// Sends a signed form in AWS's Query protocol to the IAM API. Returns status and body; the body is JSON.
+    ///
+    /// # Errors
+    /// The request cannot be signed or sent, or the answer is longer than [`MAX_ANSWER_BYTES`].
     pub(super) async fn form(&self, form: String) -> Result<(http::StatusCode, Bytes), BoxError> {
         let body = Bytes::from(form);
         let mut request = http::Request::post("/");
-        let headers = request.headers_mut().ok_or("a request without headers")?;
+        let headers = request.headers_mut().ok_or("the request cannot be built")?;
         let kind = http::HeaderValue::from_static("application/x-www-form-urlencoded");
         headers.insert(http::header::CONTENT_TYPE, kind);
         headers.insert(
@@ -96,14 +99,14 @@ impl Service<http::Request<Body>> for Signed {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        // The channel that was polled ready goes; a clone of it stays for the next call.
+        // The channel that was polled ready is used for this call; its clone is for the next.
         let clone = self.channel.clone();
         let mut channel = std::mem::replace(&mut self.channel, clone);
         let this = self.clone();
         Box::pin(async move {
             let (mut head, body) = request.into_parts();
             let body = body.collect().await?.to_bytes();
-            // Five bytes of gRPC framing come before the message: a flag and a length.
+            // The message comes after five bytes of gRPC framing: a flag and a length.
             let message: Bytes = if body.len() >= 5 {
                 body.slice(5..)
             } else {

@@ -1,4 +1,4 @@
-//! What calls are made with, and what they answer.
+//! The requests and answers of the client's operations.
 
 use std::sync::Arc;
 
@@ -6,14 +6,14 @@ use crate::base::clock::Timestamp;
 use crate::base::host_names::is_loopback;
 use crate::base::secret::Secret;
 
-/// Where the broker is.
+/// The broker to call.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
     /// `https://HOST:PORT`, or `http://` on loopback.
     pub url: String,
-    /// The region of the signature's scope.
+    /// The region for which calls are signed.
     pub region: String,
-    /// PEM of the CA that signed the broker's certificate; none: the system's roots.
+    /// The CA that signed the broker's certificate, in PEM; by default the system's CAs are used.
     pub ca_pem: Option<String>,
 }
 
@@ -31,26 +31,26 @@ impl Endpoint {
     }
 }
 
-/// What a client signs with. Never printed.
+/// Credentials to sign calls with. `Debug` does not print the secrets.
 #[derive(Debug, Clone)]
 pub struct Credentials {
-    /// `AKIA…` or `ASIA…`
+    /// `AKIA…` for a long-term key, `ASIA…` for a temporary one.
     pub access_key_id: String,
-    /// Its secret.
+    /// The secret access key.
     pub secret_access_key: Arc<Secret<String>>,
-    /// Of temporary credentials.
+    /// The session token, for temporary credentials.
     pub session_token: Option<Arc<Secret<String>>>,
-    /// Of temporary credentials: when they were received and when they end.
+    /// When the credentials were received and when they expire, for temporary credentials.
     pub life: Option<(Timestamp, Timestamp)>,
 }
 
 impl Credentials {
-    /// A long-term key.
+    /// Makes credentials of a long-term key.
     pub fn long_term(access_key_id: &str, secret_access_key: &str) -> Self {
         Self::new(access_key_id, secret_access_key, None)
     }
 
-    /// A key, with the session token of a temporary one.
+    /// Makes credentials of a key; a temporary key needs its session token.
     pub fn new(access_key_id: &str, secret_access_key: &str, session_token: Option<&str>) -> Self {
         Self {
             access_key_id: access_key_id.to_owned(),
@@ -60,39 +60,37 @@ impl Credentials {
         }
     }
 
-    /// When temporary credentials end.
+    /// When the credentials expire, if that is known.
     pub fn expires_at(&self) -> Option<Timestamp> {
         self.life.map(|(_, end)| end)
     }
 }
 
-/// What to ask for. See the proto for each field's bounds.
+/// The parameters of AssumeRole. `sts.proto` has the bounds of each field.
 #[derive(Debug, Clone, Default)]
+#[allow(missing_docs, reason = "the fields are the parameters of AWS")]
 pub struct AssumeRole {
-    /// The parameter `RoleArn`, which is required.
     pub role_arn: String,
-    /// The parameter `RoleSessionName`, which is required.
     pub role_session_name: String,
-    /// 900 to 129600.
+    /// 900 to 129600; by default 3600.
     pub duration_seconds: Option<i32>,
-    /// The inline session policy.
+    /// An inline session policy, as JSON.
     pub policy: Option<String>,
-    /// Managed session policies.
+    /// The ARNs of managed session policies.
     pub policy_arns: Vec<String>,
-    /// Session tags.
+    /// Keys and values of session tags.
     pub tags: Vec<(String, String)>,
-    /// Those that are inherited.
+    /// The keys of the tags that are passed on to sessions assumed from this one.
     pub transitive_tag_keys: Vec<String>,
-    /// Of a third party's customer.
     pub external_id: Option<String>,
-    /// Who stands behind the chain.
+    /// The person or program behind the session. It stays the same in sessions assumed from this one.
     pub source_identity: Option<String>,
-    /// The calling user's MFA device and its code.
+    /// The serial number of the calling user's MFA device, and its present code.
     pub mfa: Option<(String, String)>,
 }
 
 impl AssumeRole {
-    /// With nothing but what is required.
+    /// Makes a request with only the required parameters.
     pub fn new(role_arn: &str, role_session_name: &str) -> Self {
         Self {
             role_arn: role_arn.to_owned(),
@@ -102,27 +100,26 @@ impl AssumeRole {
     }
 }
 
-/// What to ask for with a token of an OpenID Connect provider. See the proto for each field's bounds.
+/// The parameters of AssumeRoleWithWebIdentity. `sts.proto` has the bounds of each field.
 #[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "the fields are the parameters of AWS")]
 pub struct AssumeRoleWithWebIdentity {
-    /// The role's ARN.
     pub role_arn: String,
-    /// What the session is called.
     pub role_session_name: String,
-    /// The provider's token: the proof.
+    /// The token of an OpenID Connect provider.
     pub token: Arc<Secret<String>>,
-    /// 900 to 129600.
+    /// 900 to 129600; by default 3600.
     pub duration_seconds: Option<i32>,
-    /// The inline session policy.
+    /// An inline session policy, as JSON.
     pub policy: Option<String>,
-    /// Managed session policies.
+    /// The ARNs of managed session policies.
     pub policy_arns: Vec<String>,
 }
 
-/// Credentials of a role for whoever a provider vouched for.
+/// The answer to AssumeRoleWithWebIdentity.
 #[derive(Debug, Clone)]
 pub struct WebIdentityRole {
-    /// The session.
+    /// The session of the role.
     pub role: AssumedRole,
     /// The token's `sub`.
     pub subject: String,
@@ -132,38 +129,38 @@ pub struct WebIdentityRole {
     pub audience: String,
 }
 
-/// A token that tells others who the caller is.
+/// A token that proves to others who the caller is.
 #[derive(Debug, Clone)]
 pub struct WebIdentityToken {
-    /// The JSON Web Token. Whoever holds it passes for the caller until it expires.
+    /// The JSON Web Token. Until it expires, anybody who holds it can act as the caller towards its audience.
     pub token: Arc<Secret<String>>,
-    /// From this instant on it is refused.
+    /// The token is refused from this instant on.
     pub expires_at: Timestamp,
 }
 
-/// What came of it.
+/// The answer to AssumeRole.
 #[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "the fields are those of AWS's answer")]
 pub struct AssumedRole {
-    /// The session's credentials.
     pub credentials: Credentials,
-    /// `AROA…:SESSION`
+    /// The role's unique id and the name of the session: `AROA…:SESSION`.
     pub assumed_role_id: String,
     /// `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`
     pub arn: String,
-    /// In percent.
+    /// How much of the space for session policies and tags is used, in percent: 0 to 100.
     pub packed_policy_size: i32,
-    /// In force; empty: none.
+    /// The source identity of the session; empty if it has none.
     pub source_identity: String,
 }
 
-/// Who credentials belong to.
+/// The answer to GetCallerIdentity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallerIdentity {
-    /// `AIDA…` or `AROA…:SESSION`
+    /// `AIDA…` for a user, `AROA…:SESSION` for a role session.
     pub user_id: String,
-    /// Twelve digits.
+    /// The number of the account: twelve digits.
     pub account: String,
-    /// The principal's ARN.
+    /// The ARN of the principal.
     pub arn: String,
 }
 

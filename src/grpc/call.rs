@@ -1,7 +1,7 @@
-//! One call on its way from tonic to its operation.
+//! One call, from tonic to its operation.
 //!
-//! The services are driven by hand on tonic's server: a signature covers the bytes of the message,
-//! so a handler needs those bytes and not a decoded form of them.
+//! The services are written by hand on tonic's server: a signature covers the bytes of the message, so
+//! the handler needs those bytes, not a decoded message.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -25,7 +25,7 @@ use crate::origin::Origin;
 use crate::proof::sigv4::{Incoming, Presented};
 use crate::routes::Grpc;
 
-/// What a handler answers with: encoded output, or why not.
+/// The answer of a handler: the encoded response, or a status.
 pub(super) type Answer = Result<Response<Bytes>, Status>;
 
 /// A call whose message has not been received yet.
@@ -36,7 +36,7 @@ pub(super) struct Handler {
     pub(super) name: String,
     pub(super) path: String,
     pub(super) host: Result<String, Error>,
-    /// Set when the message was received, and whatever follows is the handler's own answer.
+    /// Set once the message was received; from then on every answer is the handler's.
     pub(super) reached: Arc<OnceLock<()>>,
 }
 
@@ -50,7 +50,7 @@ impl tower_service::Service<Request<Bytes>> for Handler {
     }
 
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
-        let _ = self.reached.set(()); // once a call
+        let _ = self.reached.set(()); // a handler is called once
         let evidence = self.evidence(&request);
         let name = std::mem::take(&mut self.name);
         let service = self.service;
@@ -70,7 +70,7 @@ impl tower_service::Service<Request<Bytes>> for Handler {
 }
 
 impl Handler {
-    /// The signature in the metadata, over the real HTTP/2 request and the message's bytes.
+    /// Reads the signature from the metadata; it covers the HTTP/2 request and the bytes of the message.
     fn evidence(&self, request: &Request<Bytes>) -> Result<Evidence, Error> {
         let headers: &HeaderMap = request.metadata().as_ref();
         let host = self.host.clone()?;
@@ -95,14 +95,14 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// Runs the operation that the message is a request of.
+    /// Decodes the message and runs its operation.
     pub(super) async fn run<A: Rpc>(mut self) -> Answer {
         if A::PROOF != Proof::Signature {
-            // The proof is in the message: a signature that comes along is not looked at.
+            // The proof is in the message, so a signature is ignored.
             self.evidence = Ok(Evidence::Anonymous);
         }
         let input = A::Request::decode(self.message)
-            .map_err(|e| Error::Malformed(format!("the message cannot be decoded: {e}")))
+            .map_err(|e| Error::Malformed(format!("The message cannot be decoded: {e}.")))
             .and_then(|message| A::read(message, &mut self.evidence));
         let reply = ops::serve(&self.broker, self.evidence, input, self.origin).await;
         match reply.result {
@@ -118,7 +118,7 @@ impl Call {
         }
     }
 
-    /// Refuses a method that its service does not have.
+    /// Refuses a method that the service does not have.
     pub(super) async fn refuse(self, name: &str) -> Answer {
         let error = ops::registry::unanswered(name, "v1");
         let reply = ops::refuse(
@@ -134,7 +134,7 @@ impl Call {
     }
 }
 
-/// Messages as bytes.
+/// A codec that leaves messages as bytes.
 pub(super) struct BytesCodec;
 
 impl Codec for BytesCodec {

@@ -1,4 +1,4 @@
-//! Messages and operations, both ways.
+//! From protobuf messages to the inputs of operations, and from outputs to messages.
 
 use prost::Message;
 
@@ -25,18 +25,18 @@ use crate::ops::sts::get_web_identity_token::{
     GetWebIdentityToken, GetWebIdentityTokenInput, GetWebIdentityTokenOutput,
 };
 
-/// An operation that a message asks for, and the message that answers it.
+/// An operation that can be called over gRPC.
 pub(super) trait Rpc: Operation {
-    /// What asks for it.
+    /// The request message.
     type Request: Message + Default;
-    /// What answers it.
+    /// The response message.
     type Response: Message + From<Self::Output>;
 
-    /// The checked request. An operation whose proof is in its message puts it into `evidence`;
-    /// for all others that is the signature already.
+    /// Checks the message. `evidence` holds the signature of the request; an operation whose proof is in its
+    /// message replaces it by that proof.
     ///
     /// # Errors
-    /// Names the first field that breaks a rule, and the rule.
+    /// [`Error::Validation`] for the first field that breaks a rule, or [`Error::Malformed`].
     fn read(message: Self::Request, evidence: &mut Result<Evidence, Error>) -> Result<Self, Error>;
 }
 

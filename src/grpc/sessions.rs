@@ -1,4 +1,4 @@
-//! Messages of SessionAdministration and operations, both ways.
+//! The messages of SessionAdministration: from requests to inputs of operations, and from outputs to responses.
 
 use super::messages::Rpc;
 use crate::api::sts::v1 as pb;

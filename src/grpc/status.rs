@@ -1,4 +1,4 @@
-//! [`Error`] to [`Status`]: what a refusal is on gRPC.
+//! From a refusal ([`Error`]) to a gRPC [`Status`].
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::error::{Class, Error};
 
-/// A refusal as gRPC says it: a code, a sentence, and details for programs.
+/// The gRPC status of a refusal: a code, the message, and google.rpc details for programs.
 pub fn failure(request_id: &str, error: &Error) -> Status {
     let mut details = ErrorDetails::new();
     details
@@ -29,7 +29,7 @@ pub fn failure(request_id: &str, error: &Error) -> Status {
     Status::with_error_details(status(error), error.to_string(), details)
 }
 
-/// The one place where refusals become gRPC codes.
+/// The gRPC code for each class of refusals. No other code chooses one.
 fn status(error: &Error) -> Code {
     match error.class() {
         Class::Forbidden | Class::WrongCredentials | Class::RejectedToken => Code::PermissionDenied,
@@ -49,7 +49,7 @@ fn status(error: &Error) -> Code {
     }
 }
 
-/// `RoleSessionName` as the proto names it: `role_session_name`.
+/// The protobuf name of an AWS parameter: `role_session_name` for `RoleSessionName`.
 fn snake_case(field: &str) -> String {
     let mut out = String::with_capacity(field.len() + 4);
     for c in field.chars() {

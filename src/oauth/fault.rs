@@ -1,11 +1,11 @@
-//! [`Error`] to an HTTP status and an error code of OAuth.
+//! From a refusal ([`Error`]) to an HTTP status and an error code of OAuth.
 
 use http::StatusCode;
 
 use crate::error::{Class, Error};
 
-/// The one place where refusals become errors of OAuth: RFC 6749 section 5.2, RFC 8693 section
-/// 2.2.2.
+/// The HTTP status and the OAuth error code for each class of refusals (RFC 6749 section 5.2, RFC 8693
+/// section 2.2.2). No other code chooses them.
 pub(super) fn fault(error: &Error) -> (StatusCode, &'static str) {
     match error.class() {
         Class::InvalidToken | Class::RejectedToken => (StatusCode::BAD_REQUEST, "invalid_grant"),

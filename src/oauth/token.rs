@@ -1,10 +1,9 @@
-//! OAuth 2.0 Token Exchange (RFC 8693) at `/oauth2/token`: an ID token for a role's session
-//! credentials, in the standard's words. The same operation as AssumeRoleWithWebIdentity, and the same
-//! audit.
+//! OAuth 2.0 Token Exchange (RFC 8693) at `/oauth2/token`: exchanges an ID token for session credentials of
+//! a role. It runs the operation AssumeRoleWithWebIdentity, with the same audit record.
 //!
-//! `resource` is the role's ARN, `scope` (if there is one) the session's name. The answer's
-//! `access_token` is the session token; the access key that goes with it stands beside it. Who asks
-//! for a JWT with an `audience` gets what GetWebIdentityToken makes of that session instead.
+//! `resource` is the role's ARN, the optional `scope` is the name of the session. In the answer,
+//! `access_token` is the session token, and the access key is in fields of its own. If the request names
+//! an `audience` and asks for a JWT, it gets a token of GetWebIdentityToken for that session instead.
 
 use std::sync::Arc;
 
@@ -36,23 +35,23 @@ const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
-/// What is handed out: no type of the registry's.
+/// The type of session credentials, for which OAuth has no registered type.
 const SESSION: &str = "urn:brevet:params:oauth:token-type:aws-session";
-/// The session's name where none is asked for.
+/// The default name of the session.
 const SESSION_NAME: &str = "token-exchange";
 
-/// What is asked for.
+/// A parsed request.
 struct Asked {
     login: AssumeRoleWithWebIdentityInput,
-    /// A JWT of this type for that audience; none: the session itself.
+    /// The type and the audience of the JWT that was asked for; without them the answer is the session itself.
     token: Option<(&'static str, String)>,
 }
 
-/// Why a request is none that can be served: an error code of RFC 6749 section 5.2 or RFC 8693
-/// section 2.2.2.
+/// An error code (RFC 6749 section 5.2, RFC 8693 section 2.2.2) and a message, for a request that cannot be
+/// parsed.
 struct Refused(&'static str, String);
 
-/// Serves one request, whatever came of it.
+/// Serves one request of the token endpoint.
 pub async fn serve<B>(
     broker: &Arc<Broker>,
     origin: Origin,
@@ -104,7 +103,7 @@ async fn exchange(
             .and_then(|mut parameters| read(&mut parameters)),
         Ok(_) => Err(Refused(
             "invalid_request",
-            "the request must be a form in the body of a POST".to_owned(),
+            "The parameters must be a form in the body of a POST.".to_owned(),
         )),
         Err(error) => Err(Refused("invalid_request", error.to_string())),
     };
@@ -138,8 +137,7 @@ async fn exchange(
     }
 }
 
-/// The session that was just made asks for a token for somebody, in a call of its own: signed,
-/// authorised and written down like any other.
+/// Calls GetWebIdentityToken with the new session. The call is signed, authorized and recorded like any other.
 async fn vouched(
     broker: &Arc<Broker>,
     origin: Origin,
@@ -171,7 +169,7 @@ async fn vouched(
     }
 }
 
-/// A signature by the session's own key.
+/// Signs a request with the key of the session.
 fn signed(broker: &Broker, output: &AssumeRoleWithWebIdentityOutput) -> Result<Evidence, Error> {
     let host = &broker.names.load().example();
     let credentials = &output.credentials;
@@ -211,16 +209,16 @@ fn read(parameters: &mut Parameters) -> Result<Asked, Refused> {
         Some(_) => {
             return Err(Refused(
                 "unsupported_grant_type",
-                format!("the grant_type is `{GRANT}`"),
+                format!("grant_type must be `{GRANT}`."),
             ));
         }
-        None => return Err(invalid("grant_type is missing")),
+        None => return Err(invalid("grant_type is missing.")),
     }
     match parameters.take("subject_token_type").as_deref() {
         Some(ID_TOKEN | JWT) => {}
         _ => {
             return Err(invalid(
-                "subject_token_type must be of an id_token or a jwt",
+                "subject_token_type must be the type of an id_token or a jwt.",
             ));
         }
     }
@@ -230,11 +228,13 @@ fn read(parameters: &mut Parameters) -> Result<Asked, Refused> {
         (None | Some(ACCESS_TOKEN), Some(audience)) => Some((ACCESS_TOKEN, audience)),
         (Some(JWT), Some(audience)) => Some((JWT, audience)),
         (Some(ACCESS_TOKEN | JWT), None) => {
-            return Err(invalid("audience is missing: whom the token is for"));
+            return Err(invalid(
+                "audience is missing: it must name the service that the token is for.",
+            ));
         }
         _ => {
             return Err(invalid(
-                "requested_token_type must be the session's, an access_token or a jwt",
+                "requested_token_type must be the type of an aws-session, or with an audience of an access_token or a jwt.",
             ));
         }
     };
@@ -242,7 +242,7 @@ fn read(parameters: &mut Parameters) -> Result<Asked, Refused> {
         role_arn: Some(
             parameters
                 .take("resource")
-                .ok_or_else(|| invalid("resource is missing: the role's ARN"))?,
+                .ok_or_else(|| invalid("resource is missing: it must be the ARN of the role."))?,
         ),
         role_session_name: Some(
             parameters
@@ -252,7 +252,7 @@ fn read(parameters: &mut Parameters) -> Result<Asked, Refused> {
         web_identity_token: Some(
             parameters
                 .take("subject_token")
-                .ok_or_else(|| invalid("subject_token is missing"))?,
+                .ok_or_else(|| invalid("subject_token is missing."))?,
         ),
         ..AssumeRoleWithWebIdentityInput::default()
     };

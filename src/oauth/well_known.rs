@@ -1,5 +1,5 @@
-//! What a relying party reads to check a web identity token: OpenID Connect Discovery 1.0 section
-//! 4, RFC 7517. Public, and the same for everybody.
+//! The public documents with which relying parties verify web identity tokens: the provider's configuration
+//! (OpenID Connect Discovery 1.0 section 4) and its keys (RFC 7517).
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
@@ -10,16 +10,16 @@ use serde_json::{Value, json};
 use crate::broker::Broker;
 use crate::routes::KEY_SET;
 
-/// A document that the broker publishes as a provider of web identity tokens.
+/// A document that the broker publishes as an OpenID Connect provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Document {
-    /// What the provider does, and where its keys are.
+    /// The provider's metadata, with the address of its keys.
     Configuration,
-    /// The keys that its tokens are signed with.
+    /// The public keys of the tokens' signatures.
     KeySet,
 }
 
-/// The answer, if there is an issuer.
+/// Answers a request for a document. Returns `None` if the configuration names no issuer.
 pub fn answer(
     broker: &Broker,
     method: &Method,
@@ -64,7 +64,7 @@ pub fn answer(
     *response.body_mut() = Full::new(Bytes::from(document.to_string()));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    // A key is published one rotation before it signs, and stays until its last token is over.
+    // Caching is safe: a key is published one rotation before it signs, and until its last token has expired.
     headers.insert(
         CACHE_CONTROL,
         HeaderValue::from_static("public, max-age=3600"),

@@ -1,4 +1,4 @@
-//! Answers and faults as XML, or as JSON for those who ask: one tree, two writers.
+//! Answers and errors as a tree of elements, which is written as XML, or as JSON if the client asks for it.
 
 use std::borrow::Cow;
 
@@ -13,10 +13,10 @@ pub(super) enum Element {
     Text(String, String),
     Number(String, u64),
     Boolean(String, bool),
-    /// ISO 8601 in XML, seconds since 1970 in JSON.
+    /// Written as ISO 8601 in XML, and as seconds since 1970 in JSON.
     Time(String, Timestamp),
     Group(String, Vec<Element>),
-    /// A group whose members all have one name, which JSON leaves out.
+    /// A list: a group whose members all have the same name. In JSON it is an array.
     List(String, Vec<Element>),
 }
 
@@ -36,8 +36,8 @@ pub(super) fn group(name: impl Into<String>, elements: Vec<Element>) -> Element 
     Element::Group(name.into(), elements)
 }
 
-/// `<{Action}Response><{Action}Result>…</…><ResponseMetadata>…`; an action without output has no
-/// result.
+/// Writes `<{Action}Response><{Action}Result>…</…><ResponseMetadata>…`. An action without output has no
+/// `{Action}Result`.
 pub(super) fn success(
     action: &str,
     namespace: &str,
@@ -54,7 +54,7 @@ pub(super) fn success(
     render(&tree, namespace, json)
 }
 
-/// What was refused and whose fault it is: `Sender` or `Receiver`.
+/// The element of a refusal. `side` says whose fault it is: `Sender` or `Receiver`.
 pub(super) fn error(side: &str, code: &str, message: &str) -> Element {
     group(
         "Error",
@@ -66,10 +66,10 @@ pub(super) fn error(side: &str, code: &str, message: &str) -> Element {
     )
 }
 
-/// `<ErrorResponse><Error>…</Error><RequestId>…`
+/// Writes `<ErrorResponse><Error>…</Error><RequestId>…`.
 pub(super) fn failure(error: Element, namespace: &str, request_id: &str, json: bool) -> Vec<u8> {
     if json {
-        // AWS's JSON form has no outer name here.
+        // AWS's JSON form of an error has no outer object.
         let mut map = Map::new();
         insert(&mut map, &error);
         insert(&mut map, &text("RequestId", request_id));
@@ -82,7 +82,7 @@ pub(super) fn failure(error: Element, namespace: &str, request_id: &str, json: b
     )
 }
 
-/// `<Error>…`, without a namespace.
+/// Writes `<Error>…` without a namespace, as S3 does.
 pub(super) fn s3_error(elements: Vec<Element>) -> Vec<u8> {
     let mut writer = Writer::new(Vec::with_capacity(512));
     // Writing to memory does not fail.
@@ -133,9 +133,9 @@ fn write(
     writer.write_event(Event::End(BytesEnd::new(element.name())))
 }
 
-/// A text without characters that XML does not have.
+/// Replaces characters that XML does not allow by U+FFFD.
 fn legal(text: &str) -> Cow<'_, str> {
-    // Nearly all texts are of printable ASCII, and this is quick to see.
+    // Nearly every text is printable ASCII, for which this test is fast.
     if text.bytes().all(|b| matches!(b, b' '..=b'~')) || text.chars().all(xml_character) {
         return text.into();
     }
@@ -144,7 +144,7 @@ fn legal(text: &str) -> Cow<'_, str> {
         .collect()
 }
 
-/// XML 1.0 section 2.2.
+/// Whether XML allows a character (XML 1.0 section 2.2).
 fn xml_character(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
 }

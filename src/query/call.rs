@@ -1,4 +1,4 @@
-//! One request on its way to its operation.
+//! One request, from its form to its operation.
 
 use std::sync::Arc;
 
@@ -15,20 +15,21 @@ use crate::error::Error;
 use crate::ops::{self, Operation, Service};
 use crate::origin::Origin;
 
-/// An operation that a form asks for, and the elements that answer it.
+/// An operation that can be called in the Query protocol.
 pub(super) trait Query: Operation {
-    /// The checked request; what `form` still has then is unknown. An operation whose proof is in
-    /// its parameters puts it into `evidence`; for all others that is the signature already.
+    /// Takes the operation's parameters out of the form, and checks them. `evidence` holds the signature of
+    /// the request; an operation whose proof is in its parameters replaces it by that proof.
     ///
     /// # Errors
-    /// Names the first parameter that breaks a rule, and the rule.
+    /// [`Error::Validation`] for the first parameter that breaks a rule, or [`Error::Malformed`] for an unknown
+    /// parameter.
     fn read(form: &mut Parameters, evidence: &mut Result<Evidence, Error>) -> Result<Self, Error>;
 
-    /// The result's elements; none for an action without a result.
+    /// The elements of the result; `None` for an action without a result.
     fn write(output: Self::Output) -> Option<Vec<Element>>;
 }
 
-/// A request that was read, and whose action is not known yet.
+/// A request whose form was parsed, but whose action was not yet looked up.
 pub(super) struct Call<'a> {
     pub(super) broker: &'a Arc<Broker>,
     pub(super) respond: Respond,
@@ -38,10 +39,10 @@ pub(super) struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// Runs the operation that the form asks for.
+    /// Reads the form as this operation's, and runs it.
     pub(super) async fn run<A: Query>(mut self) -> Response<Full<Bytes>> {
         if A::PROOF != Proof::Signature {
-            // The proof is a parameter: a signature that comes along is not looked at.
+            // The proof is a parameter, so a signature is ignored.
             self.evidence = Ok(Evidence::Anonymous);
         }
         let input = A::read(&mut self.form, &mut self.evidence);
@@ -54,7 +55,7 @@ impl Call<'_> {
         }
     }
 
-    /// Refuses an action that is not answered.
+    /// Refuses an action that the broker does not implement.
     pub(super) async fn refuse(
         self,
         service: Service,

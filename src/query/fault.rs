@@ -1,10 +1,11 @@
-//! [`Error`] to an HTTP status and the side that AWS's faults name.
+//! From a refusal ([`Error`]) to an HTTP status, and to the side whose fault it is.
 
 use http::StatusCode;
 
 use crate::error::{Class, Error};
 
-/// The one place where refusals become HTTP statuses and AWS's sides.
+/// The HTTP status and the side (`Sender` or `Receiver`) for each class of refusals. No other code chooses
+/// them.
 pub(super) fn fault(error: &Error) -> (StatusCode, &'static str) {
     match error.class() {
         Class::Forbidden

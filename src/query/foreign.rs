@@ -1,8 +1,8 @@
-//! Requests for services that Brevet does not have, refused in the protocol that their client reads.
+//! Requests for AWS services that Brevet does not have. They are refused in the protocol of that service.
 //!
-//! A client whose endpoint for all services is this broker (`AWS_ENDPOINT_URL`) also sends the requests
-//! of other services here. Its user would see a refusal in XML as "cannot parse the answer". Which
-//! service a request is for is taken from unverified headers; it decides only the form of the refusal.
+//! A client with this broker as its endpoint for all services (`AWS_ENDPOINT_URL`) sends the requests for
+//! other services here, too. To its user, a refusal in XML would be "cannot parse the answer". The service
+//! is read from unverified headers, which is safe: it only decides the format of the refusal.
 
 use std::sync::Arc;
 
@@ -24,25 +24,25 @@ use crate::routes;
 
 /// The header that names the action in AWS's JSON protocols.
 const X_AMZ_TARGET: &str = "x-amz-target";
-/// Services of S3's REST protocol, as a signature's scope names them.
+/// The services with S3's REST protocol, by their names in a signature's scope.
 const S3: &[&str] = &["s3", "s3express", "s3-outposts", "s3-object-lambda"];
-/// Services of other REST protocols in XML, whose refusals look like those of the Query protocol.
+/// The services with other REST protocols in XML, whose errors look like those of the Query protocol.
 const REST_XML: &[&str] = &["cloudfront", "route53"];
-/// The services that Brevet has.
+/// The services that Brevet implements.
 const OURS: &[&str] = &["sts", "iam"];
 
-/// A protocol of AWS that Brevet does not speak.
+/// A protocol of AWS in which Brevet only refuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Protocol {
-    /// JSON 1.0 or 1.1, by its media type.
+    /// AWS JSON 1.0 or 1.1; holds the media type.
     Json(&'static str),
-    /// JSON over REST.
+    /// REST with JSON.
     RestJson,
-    /// XML over REST, as S3 has it.
+    /// S3's REST with XML.
     S3,
 }
 
-/// A request that is clearly for another service.
+/// A request that is certainly for another service.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Foreign {
     protocol: Protocol,
@@ -50,7 +50,7 @@ pub(super) struct Foreign {
 }
 
 impl Foreign {
-    /// None if the request may be one of the Query protocol.
+    /// Finds the protocol of a request; `None` if it may be the Query protocol.
     pub(super) fn read(head: &http::request::Parts) -> Option<Self> {
         let kind = head
             .headers
@@ -61,7 +61,7 @@ impl Foreign {
             .headers
             .get(X_AMZ_TARGET)
             .map(|v| String::from_utf8_lossy(v.as_bytes()));
-        // Most requests: nothing is copied to see that they are ours.
+        // This covers most requests of Brevet's own services without copying anything.
         if target.is_none()
             && kind.eq_ignore_ascii_case(FORM)
             && routes::is_query(head.uri.path())
@@ -113,8 +113,8 @@ impl Foreign {
         origin: Origin,
     ) -> Response<Full<Bytes>> {
         let error = Error::UnknownOperation(format!(
-            "`{}` is not an operation of this endpoint, which answers STS and IAM (AWS Query) and gRPC. To send only \
-             those here, set AWS_ENDPOINT_URL_STS and AWS_ENDPOINT_URL_IAM instead of AWS_ENDPOINT_URL",
+            "`{}` is not an operation of this endpoint, which only serves STS and IAM (AWS Query) and gRPC. To send only \
+             those requests here, set AWS_ENDPOINT_URL_STS and AWS_ENDPOINT_URL_IAM instead of AWS_ENDPOINT_URL.",
             self.asked
         ));
         let reply = ops::refuse_unread(broker, "none", error, origin).await;
@@ -126,7 +126,7 @@ impl Foreign {
     }
 }
 
-/// Whether a header has a signature for a service that Brevet has.
+/// Whether the Authorization header has a signature for a service that Brevet implements.
 fn is_signed_for_us(head: &http::request::Parts) -> bool {
     let scopes: [&[u8]; 2] = [b"/sts/aws4_request", b"/iam/aws4_request"];
     let signed = head
@@ -177,7 +177,7 @@ impl Protocol {
     }
 }
 
-/// The service in the scope of a signature that has not been verified.
+/// The service in the scope of an unverified signature, in the header or the URL.
 fn scope_service(head: &http::request::Parts) -> Option<String> {
     let third = |scope: &str| scope.split('/').nth(3).map(str::to_ascii_lowercase);
     if let Some(header) = head.headers.get(AUTHORIZATION) {

@@ -1,4 +1,4 @@
-//! A request of the Query protocol as a form: its URL and its body together.
+//! The parameters of a request of the Query protocol, from its URL and its body.
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -10,35 +10,35 @@ use crate::error::Error;
 use crate::proof::sigv4;
 use crate::routes;
 
-/// A request's parameters: those of the URL as sent, for the signature, and all of them by name.
+/// The parameters of a request: those of the URL as they were sent, for the signature, and all of them by name.
 pub(super) struct Pairs {
     pub(super) url: Vec<(String, String)>,
     pub(super) parameters: Parameters,
 }
 
 impl Pairs {
-    /// The parameters of a request, each name once, whether it is in the URL or in the body. What
-    /// the signer added to the URL is no parameter.
+    /// Parses the URL and the body. A name may occur only once, in the URL or in the body. The parameters of a
+    /// presigned URL's signature are left out.
     ///
     /// # Errors
-    /// When the request is none of the Query protocol, or can be read in two ways.
+    /// [`Error::Malformed`] if the request is not one of the Query protocol, or is ambiguous.
     pub(super) fn read(head: &http::request::Parts, body: &Bytes) -> Result<Self, Error> {
         if !routes::is_query(head.uri.path()) || !matches!(head.method, Method::GET | Method::POST)
         {
             return Err(Error::Malformed(
-                "only POST and GET of `/` are answered".into(),
+                "A request must be a POST or a GET of `/`.".into(),
             ));
         }
         if head.method == Method::GET && !body.is_empty() {
-            return Err(Error::Malformed("a GET has no body".into()));
+            return Err(Error::Malformed("A GET must have no body.".into()));
         }
-        // Some clients send no content type. Every body is read as a form.
+        // Some clients send no content type; every body is parsed as a form.
         let mut types = head.headers.get_all(CONTENT_TYPE).iter();
         let is_form =
             |v: &HeaderValue| media_type(v).is_empty() || media_type(v).eq_ignore_ascii_case(FORM);
         if !types.next().is_none_or(is_form) || types.next().is_some() {
             return Err(Error::Malformed(
-                "the content type must be `application/x-www-form-urlencoded`, or absent".into(),
+                "The content type must be `application/x-www-form-urlencoded`, or absent.".into(),
             ));
         }
         let url = form::pairs(head.uri.query().unwrap_or_default().as_bytes())?;

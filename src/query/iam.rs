@@ -1,5 +1,4 @@
-//! The IAM API (version 2010-05-08) on the same listener: inputs and answers in the shapes of its
-//! model.
+//! The IAM API (version 2010-05-08). Inputs are checked and answers are written by AWS's model of it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -20,10 +19,10 @@ use crate::ops::iam::actions::{self, Visitor};
 
 /// The API version that every request names.
 pub(super) const VERSION: &str = "2010-05-08";
-/// The namespace of its answers.
+/// The XML namespace of the answers.
 const NAMESPACE: &str = "https://iam.amazonaws.com/doc/2010-05-08/";
 
-/// Boxed: else the futures of all actions would be part of every call's own.
+/// The future of an answer. It is boxed, or every call's future would be as large as the largest action's.
 type Answer<'a> = Pin<Box<dyn Future<Output = Response<Full<Bytes>>> + Send + 'a>>;
 
 /// Serves one request of the IAM API.

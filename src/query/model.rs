@@ -1,5 +1,5 @@
-//! Requests and answers by a published model: shapes are data. What a shape says of a value (type,
-//! length, pattern, members) is checked here, once, for every action there is.
+//! Requests and answers by AWS's published model, in which the shapes of values are data. The rules of shapes
+//! (type, length, pattern, members) are checked here for every action.
 //!
 //! `iam_model.json` is botocore's model of IAM (Apache-2.0) without its documentation;
 //! `tests/clients/iam_model.py` writes it.
@@ -20,16 +20,16 @@ use crate::base::field::FieldError;
 use crate::base::form::Parameters;
 use crate::error::Error;
 
-/// IAM, version 2010-05-08.
+/// The model of IAM, version 2010-05-08. A unit test checks that it can be parsed.
 pub(super) static IAM: LazyLock<Option<Model>> =
     LazyLock::new(|| serde_json::from_str(include_str!("iam_model.json")).ok());
 
-/// The shape of every policy document, alone or in a list.
+/// The name of the shape of policy documents.
 const POLICY_DOCUMENT: &str = "policyDocumentType";
-/// The deepest nesting of a request.
+/// How deeply structures of a request or an answer may be nested.
 const MAX_DEPTH: usize = 8;
 
-/// A service's actions and their shapes.
+/// The actions of a service, and the shapes of their inputs and outputs.
 #[derive(Debug, Deserialize)]
 pub(super) struct Model {
     operations: BTreeMap<String, Action>,
@@ -89,7 +89,7 @@ impl Default for Shape {
     }
 }
 
-/// A pattern, compiled; one that needs look-around is left to the command's own rule.
+/// A compiled pattern. One that needs look-around cannot be compiled; the command's own rule checks the value.
 #[derive(Debug, Deserialize)]
 #[serde(from = "String")]
 struct Pattern {
@@ -99,22 +99,23 @@ struct Pattern {
 
 impl From<String> for Pattern {
     fn from(text: String) -> Self {
-        // A slash needs no escape here, and is none in the model's own language either.
+        // The model escapes slashes, which this crate's patterns do not allow.
         let regex = Regex::new(&format!("^(?:{})$", text.replace("\\/", "/"))).ok();
         Self { text, regex }
     }
 }
 
 impl Model {
-    /// Whether the service has such an action.
+    /// Whether the service has this action.
     pub(super) fn has(&self, action: &str) -> bool {
         self.operations.contains_key(action)
     }
 
-    /// A request's parameters as the action's input, checked; all of them must be its own.
+    /// Reads and checks the input of an action from the parameters of a request.
     ///
     /// # Errors
-    /// Names the first parameter that breaks a rule, and the rule.
+    /// [`Error::Validation`] for the first parameter that breaks a rule; [`Error::Malformed`] for one that the
+    /// action does not have.
     pub(super) fn read(
         &self,
         action: &str,
@@ -133,8 +134,8 @@ impl Model {
         Ok(input)
     }
 
-    /// An input for the audit log: without what the model calls sensitive, and with the digests of policy
-    /// documents in the place of their texts.
+    /// The input as it is recorded in the audit log: without values that the model marks as sensitive, and with
+    /// digests instead of policy documents.
     pub(super) fn audited(&self, action: &str, input: &Map<String, Value>) -> Map<String, Value> {
         let shape = self
             .operations
@@ -151,7 +152,7 @@ impl Model {
         };
         let public = |(name, value): (&String, &Value)| {
             let shape = members.and_then(|m| m.get(name))?;
-            // Codes are good once, and still nobody else's business.
+            // MFA codes are not marked as sensitive, but do not belong in the log either.
             let hidden =
                 name.starts_with("AuthenticationCode") || self.shapes.get(shape)?.sensitive;
             (!hidden).then(|| (lower(name), self.digested(shape, value)))
@@ -177,7 +178,7 @@ impl Model {
         }
     }
 
-    /// An action's output as the answer's elements; none where the action has no output.
+    /// The elements of an action's output; `None` if the action has no output.
     pub(super) fn write(&self, action: &str, output: &Value) -> Option<Vec<Element>> {
         let shape = self.operations.get(action)?.output.as_ref()?;
         match self.element("", shape, output, 0)? {

@@ -1,4 +1,4 @@
-//! How an answer is said: its headers, and its body in XML, or in JSON for those who ask.
+//! The HTTP response of an answer: its headers, and its body in XML, or in JSON if the client asks for it.
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
@@ -10,7 +10,7 @@ use super::fault::fault;
 use super::sts;
 use crate::error::Error;
 
-/// How to say it.
+/// The format of the response to a request.
 #[derive(Clone, Copy)]
 pub(super) struct Respond {
     json: bool,
@@ -19,7 +19,7 @@ pub(super) struct Respond {
 }
 
 impl Respond {
-    /// As these headers ask for it, in the namespace of STS.
+    /// The format that the request's headers ask for, with the namespace of STS.
     pub(super) fn to(headers: &HeaderMap) -> Self {
         let json = headers
             .get(ACCEPT)
@@ -30,7 +30,7 @@ impl Respond {
         }
     }
 
-    /// In another namespace.
+    /// Replaces the XML namespace.
     pub(super) fn within(self, namespace: &'static str) -> Self {
         Self { namespace, ..self }
     }

@@ -1,5 +1,4 @@
-//! The STS API (version 2011-06-15): which actions are answered, by which operation, and what each
-//! reads from a form and answers with.
+//! The STS API (version 2011-06-15): the operation of each action, its parameters and its result.
 
 use bytes::Bytes;
 use http::Response;
@@ -32,7 +31,7 @@ use crate::ops::{self, Operation, Service};
 
 /// The API version that every request names.
 pub(super) const VERSION: &str = "2011-06-15";
-/// The namespace of its answers.
+/// The XML namespace of the answers.
 pub(super) const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 
 /// Serves one request of the STS API.
@@ -125,7 +124,7 @@ impl Query for GetAccessKeyInfo {
 }
 
 impl Query for GetCallerIdentity {
-    /// Unknown parameters are ignored: proofs of identity that other servers replay carry some.
+    /// Ignores unknown parameters, since requests that other servers replay as proofs of identity carry some.
     fn read(_: &mut Parameters, _: &mut Result<Evidence, Error>) -> Result<Self, Error> {
         Ok(Self)
     }
@@ -199,7 +198,7 @@ impl Query for GetWebIdentityToken {
     }
 }
 
-/// The unchecked request for AssumeRole.
+/// Takes the parameters of AssumeRole out of a form, without checking their values.
 pub(super) fn assume_role(form: &mut Parameters) -> Result<AssumeRoleInput, Error> {
     let input = AssumeRoleInput {
         role_arn: form.take("RoleArn"),
@@ -257,7 +256,7 @@ fn role_user(assumed_role_id: String, arn: String) -> Element {
     group("AssumedRoleUser", user)
 }
 
-/// Left out if there is none.
+/// The element for a source identity; an empty one is left out.
 fn source_identity(source_identity: String) -> Option<Element> {
     (!source_identity.is_empty()).then(|| text("SourceIdentity", source_identity))
 }
