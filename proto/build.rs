@@ -1,5 +1,5 @@
-//! Generates the gRPC types without a system `protoc`, keeps the descriptors for reflection, and
-//! notes the commit that is built.
+//! Build script: generates the gRPC types without a system `protoc`, writes the descriptors for
+//! reflection, and records the commit that is built.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -26,17 +26,17 @@ fn generate() -> Result<(), Box<dyn std::error::Error>> {
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure()
-        // The server side is written by hand: it needs the message's own bytes to check a signature.
+        // The server is written by hand: it needs the bytes of a message to check its signature.
         .build_server(false)
-        // Requests and answers hold secrets; nothing generated may print them.
+        // Messages hold secrets, so generated types must not implement `Debug`.
         .skip_debug(["."])
         .compile_fds(descriptors)?;
     Ok(())
 }
 
-/// The commit and its date, for `brevet version`: of BREVET_COMMIT and BREVET_COMMIT_DATE where they
-/// are set (a build without `.git`), else of git, else `unknown`. The date is the commit's own, so
-/// that the same source gives the same program.
+/// Passes the commit and its date to `brevet version`: BREVET_COMMIT and BREVET_COMMIT_DATE if they are
+/// set (for a build without `.git`), else what git says, else `unknown`. The date is the commit's, so
+/// the same source gives the same program.
 fn note_commit() {
     let git = |arguments: &[&str]| {
         let output = Command::new("git")
@@ -62,7 +62,7 @@ fn note_commit() {
     ] {
         println!("cargo:rerun-if-env-changed={name}");
         let given = std::env::var(name).ok().filter(|v| !v.is_empty());
-        // Another repository that this folder happens to lie in says nothing of it.
+        // A repository around this folder, if there is one, is not this project's.
         let own = PathBuf::from(".git").exists();
         let value = given.or_else(|| if own { git(arguments) } else { None });
         println!(
@@ -70,8 +70,8 @@ fn note_commit() {
             value.unwrap_or_else(|| "unknown".to_owned())
         );
     }
-    // A release says exactly what it is. A debug build, made after each edit, is not made anew for
-    // each commit as well, and calls itself a debug build.
+    // A release build is rebuilt for each commit, so that it names the right one. A debug build is not;
+    // it calls itself a debug build.
     if std::env::var("PROFILE").is_ok_and(|profile| profile == "release") {
         for path in ["HEAD", "logs/HEAD"] {
             if let Some(path) = git(&["rev-parse", "--git-path", path]) {

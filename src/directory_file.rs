@@ -1,6 +1,6 @@
-//! A directory that is a file: read and compiled as a whole, and taken in. Taking it in gives ids to what
-//! the file has without one, and ends what went from it. The store keeps both, so that an id is made once,
-//! and so that what goes while no broker runs has ended all the same when it comes back.
+//! The directory as a file: it is read and compiled as a whole, then compared with what the store knows of it.
+//! Entries without a unique id get one, and the sessions of removed entries end. The store records both, so
+//! that an id is made only once, and that removals are noticed even if no broker was running.
 
 mod departures;
 mod serving;
@@ -21,37 +21,37 @@ use crate::store::DirectoryEntries;
 pub use serving::{Serves, Serving};
 pub use take::{TakeError, Taker};
 
-/// Why a directory could not be loaded.
+/// Why a directory file could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryLoadError {
-    /// The file.
+    /// The file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The key for its sealed secrets.
+    /// The master key for the sealed secrets cannot be loaded.
     #[error("[directory] master_key: {0}")]
     MasterKey(#[from] MasterKeyError),
-    /// Its content.
+    /// The content of the file breaks a rule.
     #[error(transparent)]
     Content(#[from] DirectoryError),
-    /// Random bytes for the ids that it leaves out.
+    /// The system has no random bytes for the ids that the file leaves out.
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
-    /// A provider in it is the broker itself.
+    /// A provider in the file is the broker itself.
     #[error("directory: {0}")]
     OwnIssuer(String),
-    /// It has secrets in clear, and others can read it.
+    /// The file has unsealed secrets, and other accounts can read it.
     #[error(
-        "{path}: holds {count} secrets in clear, so it must be private; run `chmod 600 {path}`, or seal them with `brevet seal`"
+        "{path}: holds {count} unsealed secrets, so it must be private; run `chmod 600 {path}`, or seal them with `brevet seal`"
     )]
     Readable {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// How many.
+        /// How many secrets are not sealed.
         count: usize,
     },
 }
 
-/// A directory file as it was read. It is not compiled yet.
+/// A directory file that was read, but not compiled yet.
 pub struct DirectoryFile {
     path: PathBuf,
     declaration: Declaration,
@@ -61,20 +61,20 @@ pub struct DirectoryFile {
     digest: String,
 }
 
-/// What a directory file has: each entry's name, and what makes it the same one under that name.
+/// The entries of a directory file: each name, with the identity (such as the unique id) of its present owner.
 type Entries = BTreeMap<Name, String>;
 
-/// A directory file with an id for everything that has one.
+/// A compiled directory file, whose entries all have their unique ids.
 pub struct Compiled {
-    /// The snapshot.
+    /// The compiled directory.
     pub directory: Directory,
-    /// How many ids are neither in the file nor in the store.
+    /// How many unique ids were made, since neither the file nor the store had them.
     pub made: usize,
     entries: Entries,
 }
 
 impl Compiled {
-    /// The entries that the store keeps and the file does not have.
+    /// The entries that the store knows and the file no longer has.
     pub fn gone<'k>(&self, kept: &'k DirectoryEntries) -> impl Iterator<Item = &'k Name> {
         let gone = kept
             .iter()
@@ -84,11 +84,11 @@ impl Compiled {
 }
 
 impl DirectoryFile {
-    /// Reads a directory file and the master key that it needs. `issuer` is the broker as an issuer of
-    /// tokens.
+    /// Reads a directory file and the master key for its secrets. `issuer` is `[web_identity] issuer`: a
+    /// directory must not name it as a provider.
     ///
     /// # Errors
-    /// Names the file or the place in it, and the rule.
+    /// A file cannot be read, or the directory file is malformed; the error names the place and the rule.
     pub fn read(
         path: &Path,
         master_key: Option<&Path>,
@@ -107,10 +107,10 @@ impl DirectoryFile {
         })
     }
 
-    /// Compiles the file. What it states no id for has the one that is kept, or a new one.
+    /// Compiles the file. An entry without a unique id gets the one that the store keeps for it, or a new one.
     ///
     /// # Errors
-    /// Names the place in the file, and the rule.
+    /// The file breaks a rule; the error names the place in the file and the rule.
     pub fn compile(
         &self,
         kept: &DirectoryEntries,
@@ -139,7 +139,7 @@ impl DirectoryFile {
     }
 }
 
-/// What a file has.
+/// The entries of a file whose removal matters.
 fn entries(file: &Declaration) -> Entries {
     let mut all = Entries::new();
     let mut put = |kind, id: &str, identity: &str| {
@@ -167,7 +167,7 @@ fn entries(file: &Declaration) -> Entries {
             &profile.instance_profile_id,
         );
     }
-    // One that is switched off is gone: what came from it has ended when it is switched on again.
+    // An inactive key counts as removed, so that its sessions do not become valid again with it.
     let is_active = |status: Option<&str>| status != Some("Inactive");
     for key in &file.brevet.access_keys {
         if is_active(key.status.as_deref()) {
@@ -183,7 +183,7 @@ fn entries(file: &Declaration) -> Entries {
     all
 }
 
-/// A digest of the names of entries. Files with the same ones do not end what each other has.
+/// A digest of the names of entries. Brokers whose files have the same names do not end each other's sessions.
 fn digest(entries: &Entries) -> String {
     let names: Vec<String> = entries.keys().map(Name::to_string).collect();
     hex(&sha256(names.join("\n").as_bytes()))

@@ -1,4 +1,5 @@
-//! [`Config`], clock and entropy to a running daemon: two listeners, reloads, and an orderly end.
+//! Turns a [`Config`], a clock and a source of random bytes into a running daemon: two listeners, background
+//! tasks, reloads, and a graceful shutdown.
 
 mod assembly;
 mod body;
@@ -56,17 +57,17 @@ use tasks::Urgent;
 
 /// A running daemon.
 pub struct Running {
-    /// Where the service listens.
+    /// The address of the service, with the port that the system chose.
     pub address: SocketAddr,
-    /// Where the operators' endpoints listen.
+    /// The address of the operators' endpoints.
     pub operator: SocketAddr,
-    /// The toolbox, for the process that embeds a broker.
+    /// The broker's state, for a process that embeds a broker.
     pub broker: Arc<Broker>,
     #[cfg_attr(
         not(any(test, feature = "internals")),
-        allow(dead_code, reason = "tests look at who holds what")
+        allow(dead_code, reason = "tests look at the counts")
     )]
-    /// What its clients hold.
+    /// The accounts of connections, calls and memory.
     pub admission: Arc<Admission>,
     limits: Limits,
     stop: watch::Sender<bool>,
@@ -77,16 +78,16 @@ pub struct Running {
     _lock: Option<SqliteLock>,
 }
 
-/// Starts a daemon from files.
+/// Starts a daemon from the files that a configuration names, and watches them for changes.
 ///
 /// # Errors
-/// Whatever is wrong, by name; nothing then listens.
+/// [`StartError`] names the setting or the file; nothing listens then.
 pub async fn start(
     config: Config,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 ) -> Result<Running, StartError> {
-    // Before they are read: a file that changes in between is read again.
+    // Taken before the files are read, so that a file that changes meanwhile is read again.
     let seen = Stamps::of(&config);
     let timekeeper = Timekeeper::start(&config, clock)?;
     let own = NodeName::new(&*entropy)?;
@@ -94,10 +95,10 @@ pub async fn start(
     run(config, parts, timekeeper, entropy, Some(read), own).await
 }
 
-/// Starts a daemon from parts; no file is read again.
+/// Starts a daemon from parts in memory, without watching any files.
 ///
 /// # Errors
-/// Whatever is wrong, by name; nothing then listens.
+/// [`StartError`] names the setting; nothing listens then.
 pub async fn start_with(
     config: Config,
     parts: Parts,
@@ -163,11 +164,11 @@ async fn run(
         stopped,
     ));
     let slots = Arc::new(Semaphore::new(shared.limits.connections));
-    // Before anybody is told that it listens: a SIGHUP that nobody receives ends the process.
+    // Done before anybody learns that the daemon listens, since an unhandled SIGHUP would end the process.
     let hangup = watch.is_some().then(|| signal(SignalKind::hangup()));
     let hangup = hangup.transpose().map_err(StartError::Signal)?;
     if broker.store.is_shared() {
-        // Before it accepts a session: a revocation elsewhere must know that this node may hold it.
+        // Done before any session is accepted: a revocation on another broker must wait for this one, too.
         broker.store.report(&shared.node).await?;
     }
     let (address, operator) = (listeners.address, listeners.operator);
@@ -192,28 +193,28 @@ async fn run(
 }
 
 impl Running {
-    /// Stops taking connections, lets calls in progress end within the grace, and closes the audit
-    /// log. `hurry` cuts the grace short.
+    /// Stops accepting connections, waits for calls in progress within the grace period, and closes the audit
+    /// log. The wait ends early when `hurry` completes.
     pub async fn shutdown(self, hurry: impl Future<Output = ()>) {
-        let _ = self.stop.send(true); // nobody listens any more: so much the better
+        let _ = self.stop.send(true); // fails if every receiver has ended already
         let all = u32::try_from(self.limits.connections).unwrap_or(u32::MAX);
         tokio::select! {
             _ = self.slots.acquire_many(all) => {}
-            () = tokio::time::sleep(self.limits.shutdown_grace) => tracing::warn!("calls in progress outlasted the grace and are cut off"),
-            () = hurry => tracing::warn!("a second signal: calls in progress are cut off"),
+            () = tokio::time::sleep(self.limits.shutdown_grace) => tracing::warn!("the grace period is over; aborting the calls in progress"),
+            () = hurry => tracing::warn!("received a second signal; aborting the calls in progress"),
         }
         for task in &self.tasks {
             task.abort();
         }
         upkeep::note_key_use(&self.broker).await;
         if self.broker.store.is_shared() {
-            // If it cannot be said, the others notice within seconds.
+            // If this fails, the other brokers notice within seconds that this one is gone.
             let _ = self.broker.store.leave(&self.shared.node).await;
         }
         self.broker.store.close().await;
         drop(self.urgent);
         let shared = self.shared.clone();
-        // They wait for files to be synced.
+        // These wait for files to be synced.
         let closing = tokio::task::spawn_blocking(move || {
             let (broker, watermark) = (&shared.broker, shared.watermark.as_deref());
             follow::save_watermark(broker, watermark, broker.feed.place());

@@ -1,11 +1,12 @@
-//! What went from a directory that is a file. It is written to the store as revocations before the new
-//! file is in force, so that nothing lives again when the old file comes back.
+//! Entries that were removed from a directory file. They are written to the store as revocations before the
+//! new file is used, so that their sessions do not become valid again if the old file comes back.
 
 use crate::directory::Directory;
 use crate::directory::resource::{Kind, Name};
 use crate::revocations::Selector;
 
-/// One thing that sessions come from and that is gone, disabled, or another one under its name.
+/// An entry that sessions came from, and that was removed, was disabled, or is now another one of the same
+/// name.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Departure {
     pub selector: Selector,
@@ -14,7 +15,7 @@ pub(super) struct Departure {
 }
 
 impl Departure {
-    /// Of a thing by its selector's value, of the account in an ARN.
+    /// Makes a departure of an entry in the account that the ARN names.
     pub fn new(selector: Selector, arn: &str, value: &str) -> Self {
         Self {
             selector,
@@ -23,14 +24,15 @@ impl Departure {
         }
     }
 
-    /// What ends with an entry that is gone, or is another one under its name.
+    /// The departure of an entry that was removed, or replaced by another one of the same name. `None` for an
+    /// entry that no session comes from.
     pub fn of(name: &Name, identity: &str) -> Option<Self> {
         let (selector, owner) = match name.kind {
             Kind::User | Kind::OidcProvider | Kind::SamlProvider => {
                 (Selector::Principal, name.id.as_str())
             }
             Kind::Role => (Selector::Role, name.id.as_str()),
-            // Its owner's ARN.
+            // The identity of an access key is the ARN of its owner.
             Kind::AccessKey => (Selector::AccessKey, identity),
             Kind::Account
             | Kind::Policy
@@ -42,7 +44,7 @@ impl Departure {
     }
 }
 
-/// What ends when one directory takes the place of another.
+/// The entries whose sessions end when one directory replaces another.
 pub(super) fn departures(old: &Directory, new: &Directory) -> Vec<Departure> {
     let keys = old.access_keys().filter(|key| {
         let id = key.id.as_str();

@@ -1,4 +1,4 @@
-//! Which directory file a broker serves, beside those of other brokers on its store.
+//! The directory file that a broker serves, compared with those of other brokers on its store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,27 +8,28 @@ use arc_swap::ArcSwap;
 use crate::broker::Broker;
 use crate::store::Node;
 
-/// Which directory file a broker serves.
+/// The directory file that a broker serves.
 #[derive(Default)]
 pub struct Serves {
-    /// A digest of the names of its entries; empty: the directory is no file.
+    /// A digest of the names of its entries; empty if the directory is not a file.
     pub digest: String,
-    /// How many entries it does not have that another broker's file has. They end with that one.
+    /// How many entries are not in this file but in another broker's. Their sessions end when no broker's
+    /// file has them.
     pub left: usize,
 }
 
-/// How often it is asked whether another broker's directory file still has what this one's does not have.
+/// How often the store is asked whether other brokers still have another directory file.
 const ASK_FOR_OTHERS_EVERY: Duration = Duration::from_secs(10);
 
-/// The directory file that is in force here.
+/// The directory file that is in use, which a reload may replace.
 pub struct Serving {
     now: ArcSwap<Serves>,
-    /// When it was last asked whether other brokers have another directory file.
+    /// When the store was last asked whether other brokers have another directory file.
     asked_for_others: ArcSwap<Duration>,
 }
 
 impl Serving {
-    /// What is in force from the start.
+    /// Begins with the directory file of the start, and warns if other brokers' files have more entries.
     pub fn new(serves: Serves) -> Self {
         serves.warn_of_what_is_left();
         Self {
@@ -37,19 +38,19 @@ impl Serving {
         }
     }
 
-    /// Notes which directory file is in force from now on, and says so if it lacks what others have.
+    /// Records which directory file is in use from now on, and warns if other brokers' files have more entries.
     pub fn set(&self, serves: Serves) {
         serves.warn_of_what_is_left();
         self.now.store(Arc::new(serves));
     }
 
-    /// A digest of the names of its entries; empty: the directory is no file.
+    /// A digest of the names of its entries; empty if the directory is not a file.
     pub fn digest(&self) -> String {
         self.now.load().digest.clone()
     }
 
-    /// Whether entries that were left because another broker's file has them may have ended by now: no
-    /// broker has another file any more.
+    /// Whether the directory file must be recorded again to end the sessions of removed entries, because no
+    /// other broker has another file any more.
     pub async fn may_end_what_was_left(&self, broker: &Broker, node: &Node) -> bool {
         let serves = self.now.load_full();
         let now = broker.clock.monotonic();
@@ -66,7 +67,7 @@ impl Serving {
         {
             Ok(others) => !others,
             Err(error) => {
-                tracing::debug!(%error, "it is not known whether other brokers have another directory file");
+                tracing::debug!(%error, "cannot find out whether other brokers have another directory file");
                 false
             }
         }
@@ -78,8 +79,8 @@ impl Serves {
         if self.left > 0 {
             tracing::warn!(
                 entries = self.left,
-                "another broker on this store has a directory file with entries that are not in this one; what went from \
-                 this file has not ended until that broker has the same file, or has stopped"
+                "another broker on this store has a directory file with entries that are not in this one; their sessions \
+                 do not end until that broker has the same file or has stopped"
             );
         }
     }

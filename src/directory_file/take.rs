@@ -13,59 +13,60 @@ use crate::directory::resource::Name;
 use crate::revocations::{Key, Mark};
 use crate::store::{DIRECTORY_ENTRIES, DirectoryEntries, Entry, Store, StoreError, Writer};
 
-/// So many entries and so many endings are one change of the feed.
+/// How many new entries, removed entries and revocations one change of the feed holds at most.
 const PORTION: usize = 100;
-/// How often the file is taken in anew because another broker was first.
+/// How often the transaction is tried if other brokers write at the same time.
 const ATTEMPTS: usize = 8;
 
-/// Why a directory file was not taken in. Nothing was changed.
+/// Why a directory file is not used. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum TakeError {
-    /// The file; it is looked at again when it changes.
+    /// The file is wrong; it is read again when it changes.
     #[error(transparent)]
     File(#[from] DirectoryLoadError),
-    /// What is new in it and what went from it cannot be written down; it is tried again.
+    /// New and removed entries cannot be recorded in the store. It is tried again.
     #[error(
-        "the directory file is not taken, because the store does not keep what is new in it and what went from it: {0}"
+        "the new directory file is not used, because its new and removed entries cannot be recorded in the store: {0}"
     )]
     Store(#[from] StoreError),
-    /// Other brokers were first, again and again.
+    /// Other brokers wrote at the same time, [`ATTEMPTS`] times.
     #[error(
-        "the directory file is not taken, because other brokers took theirs at the same time, {ATTEMPTS} times over; try again"
+        "the new directory file is not used, because other brokers recorded theirs at the same time, {ATTEMPTS} times in a \
+         row; it is tried again"
     )]
     Contended,
 }
 
-/// The broker that takes a file in, as other brokers on its store know it.
+/// A broker that records its directory file in the store.
 pub struct Taker<'a> {
-    /// Where entries are kept.
+    /// The store that records the entries.
     pub store: &'a Store,
-    /// Where ids come from.
+    /// The source of random bytes for unique ids.
     pub entropy: &'a dyn Entropy,
-    /// When.
+    /// The time of the change.
     pub now: Timestamp,
-    /// Made up at its start.
+    /// The random id that the broker made when it started.
     pub node: &'a str,
-    /// Its host's name.
+    /// The name of the broker's host.
     pub host: &'a str,
 }
 
-/// A directory file that was taken in.
+/// A directory file that is recorded in the store.
 pub struct Taken {
-    /// The snapshot, to be put in force.
+    /// The compiled directory, which is to be used from now on.
     pub directory: Directory,
     /// A digest of the names of its entries.
     pub digest: String,
-    /// What ended, to be put in force before.
+    /// The revocations of removed entries. They must be in force before the new directory is used.
     pub ended: Vec<(Key, Mark)>,
-    /// The last change of the feed before those that wrote down what ended.
+    /// The number of the last change of the feed before these revocations.
     pub after: i64,
-    /// How many entries the file does not have that another broker's file has. They end when that broker
-    /// does not have them any more either.
+    /// How many entries are not in this file but in another broker's. Their sessions end when no broker's
+    /// file has them.
     pub left: usize,
 }
 
-/// What is to be written.
+/// What must be recorded in the store.
 struct Change<'a> {
     came: Vec<(&'a Name, &'a str)>,
     went: Vec<&'a Name>,
@@ -73,12 +74,12 @@ struct Change<'a> {
 }
 
 impl Taker<'_> {
-    /// Compiles a file and writes down what is new in it and what went from it: in one transaction, so
-    /// that of two brokers the second finds what the first wrote. `early` is the file as it was compiled
-    /// before the store was opened, `old` the snapshot that is in force here.
+    /// Compiles a file, and records its new and removed entries in one transaction, so that the second of two
+    /// brokers finds what the first has written. `early` is the file as it was compiled before the store was
+    /// opened, `old` is the directory that is used at present.
     ///
     /// # Errors
-    /// Nothing was changed.
+    /// The file is wrong, or the store cannot be written; see [`TakeError`]. Nothing was changed.
     pub async fn take(
         &self,
         file: &DirectoryFile,
@@ -216,7 +217,8 @@ impl Taker<'_> {
         })
     }
 
-    /// What is to be written. `gone_is_gone`: no other broker's file has what this one does not have.
+    /// Finds what must be recorded. Entries that are missing from the file only count as removed if
+    /// `gone_is_gone` says that no other broker's file has them.
     fn change<'a>(
         &self,
         compiled: &'a Compiled,
@@ -250,7 +252,7 @@ impl Taker<'_> {
 }
 
 enum Written {
-    /// Another broker wrote meanwhile: this is what is kept now.
+    /// Another broker has written in the meantime; holds what the store knows now.
     Outdated(DirectoryEntries),
     Done {
         ended: Vec<(Key, Mark)>,

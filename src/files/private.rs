@@ -1,4 +1,4 @@
-//! Writing files that only their owner reads: whole or not at all, and with what they held before kept.
+//! Writing private files: atomically, and keeping what they held before.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -9,10 +9,10 @@ use super::trusted::{nofollow, open};
 use super::{FileError, io};
 use crate::base::clock::Timestamp;
 
-/// Writes a file of mode 0600 in one step: a reader sees the old content or the new, never a part.
+/// Writes a file of mode 0600 atomically: a reader sees the old content or the new, never a part.
 ///
 /// # Errors
-/// The system's answer; the old file then stays.
+/// [`FileError::Io`] if the file cannot be written; the old file is then unchanged.
 pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".new-{}", std::process::id()));
@@ -41,8 +41,8 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     })
 }
 
-/// A name for what a file holds before it is replaced at `now`: `FILE.replaced-20260102T030405Z`, with a
-/// number behind it if that is taken.
+/// The name under which a file is kept that is replaced at `now`: `FILE.replaced-20260102T030405Z`, with a
+/// number at the end if that exists.
 pub fn name_for_replaced(path: &Path, now: Timestamp) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".replaced-{}", now.to_amz()));
@@ -58,11 +58,11 @@ pub fn name_for_replaced(path: &Path, now: Timestamp) -> PathBuf {
         .unwrap_or_default()
 }
 
-/// Keeps what a file holds under another name, on stable storage, so that the file can be replaced by a
-/// rename. The file itself stays where it is.
+/// Keeps the content of a file under another name too, on stable storage. The file itself stays, and can then
+/// be replaced by a rename.
 ///
 /// # Errors
-/// The system's answer.
+/// [`FileError::Io`] if the file cannot be linked or copied, for example because `kept` exists.
 pub fn keep(path: &Path, kept: &Path) -> Result<(), FileError> {
     if fs::hard_link(path, kept).is_err() {
         // Not every file system has hard links.
@@ -83,11 +83,10 @@ pub fn keep(path: &Path, kept: &Path) -> Result<(), FileError> {
     sync_folder(kept)
 }
 
-/// Puts the entries of the folder that holds a file on stable storage: what was created, renamed or
-/// removed there.
+/// Puts the entries of a file's folder on stable storage: what was created, renamed or removed there.
 ///
 /// # Errors
-/// The system's answer.
+/// [`FileError::Io`] if the folder cannot be opened or synced.
 pub fn sync_folder(of: &Path) -> Result<(), FileError> {
     let folder = folder(of);
     File::open(folder)
@@ -95,18 +94,18 @@ pub fn sync_folder(of: &Path) -> Result<(), FileError> {
         .map_err(io(folder))
 }
 
-/// The folder that a file is in.
+/// The folder of a file; `.` for a name without a folder.
 pub fn folder(of: &Path) -> &Path {
     of.parent()
         .filter(|p| !p.as_os_str().is_empty())
         .unwrap_or(Path::new("."))
 }
 
-/// Makes an empty file of mode 0600 that something else will fill. One that is there stays; a symbolic
+/// Opens a file for reading and writing, and makes an empty one of mode 0600 if it does not exist. A symbolic
 /// link is refused.
 ///
 /// # Errors
-/// The system's answer.
+/// [`FileError::Io`] if the file cannot be opened or made.
 pub fn create_private(path: &Path) -> Result<File, FileError> {
     OpenOptions::new()
         .read(true)
@@ -119,10 +118,10 @@ pub fn create_private(path: &Path) -> Result<File, FileError> {
         .map_err(io(path))
 }
 
-/// Makes a folder of mode 0700, with its parents.
+/// Makes a folder of mode 0700, and its parents. A folder that exists is left as it is.
 ///
 /// # Errors
-/// The system's answer.
+/// [`FileError::Io`] if the folder cannot be made.
 pub fn create_private_dir(path: &Path) -> Result<(), FileError> {
     fs::DirBuilder::new()
         .recursive(true)

@@ -1,4 +1,4 @@
-//! Reading a file that nobody else could have written, and appending to one.
+//! Reading files that no other account could have written, and appending to such files.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Read;
@@ -8,12 +8,12 @@ use std::path::Path;
 use super::{Audience, FileError, io};
 use crate::base::secret::Secret;
 
-/// Reads a file of at most `max_bytes` after checking that no other account could have written it,
-/// nor read it where `audience` says so: no symbolic link, a regular file, owned by this account
-/// or by root, in a folder that others cannot write (a sticky one such as `/tmp` is fine).
+/// Reads a file of at most `max_bytes`. It must be a regular file and no symbolic link, be owned by this
+/// account or by root, be writable by its owner only, be readable only by `audience`, and be in a folder
+/// that others cannot write (a sticky one such as `/tmp` is allowed).
 ///
 /// # Errors
-/// Names the file and the rule.
+/// [`FileError::Unfit`] with the rule that is broken, or [`FileError::Io`] if the file cannot be read.
 pub fn read(path: &Path, audience: Audience, max_bytes: u64) -> Result<Secret<Vec<u8>>, FileError> {
     let unfit = |rule: String| FileError::Unfit {
         path: path.to_owned(),
@@ -23,7 +23,7 @@ pub fn read(path: &Path, audience: Audience, max_bytes: u64) -> Result<Secret<Ve
     let meta = fit(&file, path, audience)?;
     if meta.len() > max_bytes {
         return Err(unfit(format!(
-            "has {} bytes; at most {max_bytes} are read",
+            "must have at most {max_bytes} bytes, and has {}",
             meta.len()
         )));
     }
@@ -34,10 +34,10 @@ pub fn read(path: &Path, audience: Audience, max_bytes: u64) -> Result<Secret<Ve
     Ok(Secret::new(bytes))
 }
 
-/// Checks a file that something else will open: by the rules of [`read`].
+/// Checks the rules of [`read`], except the length, for a file that other code opens.
 ///
 /// # Errors
-/// Names the file and the rule.
+/// Those of [`read`].
 pub fn check(path: &Path, audience: Audience) -> Result<(), FileError> {
     let file = open(path)?;
     fit(&file, path, audience).map(|_| ())
@@ -45,7 +45,7 @@ pub fn check(path: &Path, audience: Audience) -> Result<(), FileError> {
 
 /// Opens a file that must not be a symbolic link.
 pub(super) fn open(path: &Path) -> Result<File, FileError> {
-    // Opened first and judged by its handle, so that it cannot be exchanged in between.
+    // The file is opened first and checked by its handle, so that it cannot be exchanged in between.
     OpenOptions::new()
         .read(true)
         .custom_flags(nofollow())
@@ -73,8 +73,8 @@ fn fit(file: &File, path: &Path, audience: Audience) -> Result<fs::Metadata, Fil
     owned(file, path, Some(audience))
 }
 
-/// Whether nobody else could have made it, nor reaches it in a way that `audience` does not have; none:
-/// anybody may.
+/// Checks that the file is owned by this account or root, and that its mode allows no more than `audience`
+/// (with `None`, any mode is allowed).
 fn owned(file: &File, path: &Path, audience: Option<Audience>) -> Result<fs::Metadata, FileError> {
     let unfit = |rule: String| FileError::Unfit {
         path: path.to_owned(),
@@ -97,7 +97,7 @@ fn owned(file: &File, path: &Path, audience: Option<Audience>) -> Result<fs::Met
             "chmod go-w"
         };
         return Err(unfit(format!(
-            "has mode {:04o}, which lets others in; run `{fix} {}`",
+            "has mode {:04o}, which gives other accounts access; run `{fix} {}`",
             meta.mode() & 0o7777,
             path.display()
         )));
@@ -106,8 +106,8 @@ fn owned(file: &File, path: &Path, audience: Option<Audience>) -> Result<fs::Met
     Ok(meta)
 }
 
-/// The rule that an owner breaks, and what to do: most often a command was run by root that the broker's
-/// own account has to run.
+/// The message for a file with a wrong owner. Most often root ran a command that the broker's account must
+/// run.
 pub(super) fn belongs_to_another(owner: u32, me: u32) -> String {
     let allowed = match me {
         0 => "root".to_owned(),
@@ -119,14 +119,14 @@ pub(super) fn belongs_to_another(owner: u32, me: u32) -> String {
     )
 }
 
-/// Whoever can write a folder on the way to a file, or owns a link on it, can put another file in its
-/// place.
+/// Checks the folders on the way to a file: whoever can write one of them, or owns a link on the way, could
+/// replace the file.
 fn check_folders(path: &Path, me: u32) -> Result<(), FileError> {
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    // As it is written, with its links, and as it is.
+    // The path as it was given, which may contain links, and the path that it resolves to.
     let (written, real) = (
         std::path::absolute(parent).map_err(io(parent))?,
         fs::canonicalize(parent).map_err(io(parent))?,
@@ -139,7 +139,7 @@ fn check_folders(path: &Path, me: u32) -> Result<(), FileError> {
     for folder in folders {
         let meta = fs::symlink_metadata(folder).map_err(io(folder))?;
         let sticky = meta.mode() & 0o1000 != 0;
-        // Above its own folder a group that root lets write is root's to choose, as in /var/log.
+        // In the folders above the file's own, root may allow a group to write, as in /var/log.
         let is_roots = meta.uid() == 0 && folder != real && folder != written;
         let others = if is_roots { 0o002 } else { 0o022 };
         let is_writable = !meta.is_symlink() && meta.mode() & others != 0 && !sticky;
@@ -165,12 +165,12 @@ fn check_folders(path: &Path, me: u32) -> Result<(), FileError> {
     Ok(())
 }
 
-/// Opens a log for appending, and makes it (mode 0600) where there is none. It must be as private as
-/// what [`read`] takes for [`Audience::Owner`]. It may be a pipe or a device instead; others may read
-/// from a pipe and not write to it.
+/// Opens a log for appending, and makes one of mode 0600 if it does not exist. A file must be as private as
+/// [`read`] requires for [`Audience::Owner`]. The log may also be a device, or a pipe, which others may read
+/// but not write.
 ///
 /// # Errors
-/// Names the file and the rule.
+/// [`FileError::Unfit`] with the rule that is broken, or [`FileError::Io`] if the log cannot be opened.
 pub fn open_log(path: &Path) -> Result<File, FileError> {
     let link = || FileError::Unfit {
         path: path.to_owned(),
@@ -181,7 +181,7 @@ pub fn open_log(path: &Path) -> Result<File, FileError> {
         .read(fs::symlink_metadata(path).map_or(true, |meta| meta.is_file()))
         .create(true)
         .mode(0o600)
-        // Unlike `open` it waits for the reader of a pipe.
+        // Unlike `open`, this waits for the reader of a pipe.
         .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
         .open(path)
         .map_err(|source| match source.raw_os_error() {
@@ -209,6 +209,6 @@ pub fn open_log(path: &Path) -> Result<File, FileError> {
 }
 
 pub(super) fn nofollow() -> i32 {
-    // O_NONBLOCK: a FIFO in the file's place is refused by its type, not waited for.
+    // O_NONBLOCK: a FIFO in place of the file is refused for its type; opening it must not wait.
     (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits() as i32
 }

@@ -1,4 +1,4 @@
-//! A broker from what was loaded.
+//! Assembles a broker from its configuration and what was loaded.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,15 +25,15 @@ use crate::single_use::SingleUse;
 use crate::store::KeyUse;
 use crate::tokens::Tokens;
 
-/// The broker's own region where the configuration takes any and names none.
+/// The broker's own region if the configuration only has `*`.
 const DEFAULT_REGION: &str = "us-east-1";
-/// How many session policies are remembered as sound.
+/// How many session policies the cache of valid ones holds.
 const SOUND_POLICIES: u64 = 10_000;
 
-/// The records of sessions: in Redis, or in memory.
+/// Opens the session records, in Redis or in memory.
 ///
 /// # Errors
-/// When Redis's address or certificate cannot be used.
+/// [`StartError::Redis`] if the address or the CA of Redis cannot be used.
 pub(super) fn sessions(config: &Config, metrics: &Arc<Metrics>) -> Result<Sessions, StartError> {
     Ok(match &config.redis {
         Some(options) => Sessions::in_redis(options, metrics.clone())?,
@@ -41,14 +41,14 @@ pub(super) fn sessions(config: &Config, metrics: &Arc<Metrics>) -> Result<Sessio
     })
 }
 
-/// What a broker is assembled from.
+/// Everything that a broker is assembled from.
 pub(super) struct Materials<'a> {
     pub(super) config: &'a Config,
     pub(super) parts: Parts,
     pub(super) loaded: Loaded,
     pub(super) sessions: Sessions,
     pub(super) names: HostNames,
-    /// Where the service listens.
+    /// The address of the service.
     pub(super) address: SocketAddr,
     pub(super) clock: Arc<HighWaterClock>,
     pub(super) entropy: Arc<dyn Entropy>,
@@ -57,10 +57,11 @@ pub(super) struct Materials<'a> {
 }
 
 impl Materials<'_> {
-    /// Assembles it, and opens its audit log.
+    /// Assembles the broker, and opens its audit log.
     ///
     /// # Errors
-    /// When the audit log cannot be opened, or no provider could be asked.
+    /// [`StartError::Audit`] if the audit log cannot be opened, [`StartError::Outbound`] if TLS to identity
+    /// providers cannot be set up.
     pub(super) fn broker(self) -> Result<Broker, StartError> {
         let (config, parts, loaded) = (self.config, self.parts, self.loaded);
         let region = config

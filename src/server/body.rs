@@ -1,4 +1,4 @@
-//! Bodies as they are counted: of requests while they arrive, of answers until they are sent.
+//! Bodies whose bytes are counted: those of requests while they arrive, those of answers until they are sent.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,16 +14,16 @@ use tokio::time::Sleep;
 
 use crate::admission::{Call, Shed};
 
-/// Why a request's body was not read to its end.
+/// Why the body of a request could not be read to its end.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BodyError {
-    /// The connection, or the client.
+    /// The connection failed, or the client broke the protocol.
     #[error(transparent)]
     Connection(#[from] hyper::Error),
-    /// There is no room for it.
+    /// The memory for requests is exhausted, or the call was shed for another.
     #[error(transparent)]
     Shed(#[from] Shed),
-    /// It went on for too long.
+    /// The body took longer than its deadline.
     #[error("the request did not end in time")]
     Late,
 }
@@ -31,11 +31,11 @@ pub(super) enum BodyError {
 type Permit =
     Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send + Sync>>;
 
-/// How much of a body is read at any time, in bytes: most bodies are shorter.
+/// Bodies up to this length, in bytes, are read without waiting; most are shorter.
 const SHORT_BODY: usize = 8_192;
 
-/// A request's body. Its bytes are counted as they arrive. On a connection that has proven nobody
-/// some bodies at a time are read beyond [`SHORT_BODY`]; the others wait, and their senders with them.
+/// The body of a request, whose bytes are counted as they arrive. On a connection on which no caller has
+/// proven its identity, only some bodies at a time are read beyond [`SHORT_BODY`]; the others wait.
 pub(super) struct Metered {
     body: Incoming,
     call: Arc<Call>,
@@ -46,7 +46,7 @@ pub(super) struct Metered {
 }
 
 enum Turn {
-    /// It is short so far.
+    /// The body has at most [`SHORT_BODY`] bytes so far.
     Short,
     Waiting(Permit),
     Taken {
@@ -70,7 +70,7 @@ impl Metered {
         }
     }
 
-    /// Ends it after some time, for those who answer as it goes on.
+    /// Sets a deadline for the body, for services that answer while it still arrives.
     pub(super) fn until(mut self, time: Duration) -> Self {
         self.deadline = Some(Box::pin(tokio::time::sleep(time)));
         self
@@ -95,7 +95,7 @@ impl Metered {
             return Poll::Ready(Some(Err(BodyError::Late)));
         }
         if let Turn::Waiting(permit) = &mut self.turn {
-            // Closed: somebody has been proven, so that nobody waits any more.
+            // An error means that the semaphore was closed: a caller was proven, and nobody has to wait.
             let permit = ready!(permit.as_mut().poll(cx)).ok();
             self.turn = Turn::Taken { _permit: permit };
         }
@@ -144,7 +144,7 @@ impl Body for Metered {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        // It may have given way to others.
+        // The call may have been shed for another.
         if let Some(shed) = this.call.shed() {
             return Poll::Ready(Some(Err(shed.into())));
         }
@@ -164,37 +164,37 @@ impl Body for Metered {
     }
 }
 
-/// The answers of a connection that are not sent yet.
+/// The answers of a connection that were not sent yet.
 #[derive(Debug, Default)]
 pub(super) struct Unsent {
     ages: Arc<Ages>,
-    /// Answers that hyper has and that nothing tells the end of: they are sent when it could write
-    /// all that it had.
+    /// Answers that hyper has taken. Nothing says when such an answer is sent; it is once hyper could write
+    /// everything that it had.
     handed_over: Mutex<HandedOver>,
 }
 
 #[derive(Debug, Default)]
 struct HandedOver {
     answers: Vec<Kept>,
-    /// The connection has ended: nothing is kept any more.
+    /// Whether the connection has ended; nothing is kept then.
     is_over: bool,
 }
 
-/// How many answers wait, by their age. An answer knows this and not [`Unsent`], which keeps answers:
-/// they would otherwise keep each other.
+/// How many answers are waiting, by their age. An answer refers to this and not to [`Unsent`], which holds
+/// answers: they would otherwise keep each other alive.
 #[derive(Debug, Default)]
 struct Ages {
-    /// By the second in which they came, modulo their number.
+    /// Counts by the second in which the answers came, modulo the number of counts.
     seconds: [AtomicU32; SECONDS],
     second: AtomicU32,
 }
 
 const SECONDS: usize = 16;
-/// An answer that is not read for longer ends its connection.
+/// If a client does not read an answer for longer than this, its connection is closed.
 pub(super) const MAX_UNREAD_SECONDS: u32 = 10;
 
 impl Unsent {
-    /// A second has passed. True: an answer has waited for longer than [`MAX_UNREAD_SECONDS`].
+    /// Called once a second. Returns whether an answer has waited for longer than [`MAX_UNREAD_SECONDS`].
     pub(super) fn tick(&self) -> bool {
         let now = self.ages.second.fetch_add(1, Ordering::Relaxed) + 1;
         let fresh = |slot: usize| {
@@ -205,7 +205,7 @@ impl Unsent {
         self.ages.seconds.iter().enumerate().any(waits)
     }
 
-    /// Keeps an answer that hyper has until [`Self::sent`], or until the connection is over.
+    /// Keeps an answer that hyper has taken, until [`Self::sent`] or the end of the connection.
     pub(super) fn hand_over(&self, call: Arc<Call>) {
         let kept = Kept::new(&self.ages, call);
         let mut handed_over = self.handed_over();
@@ -214,19 +214,19 @@ impl Unsent {
         }
     }
 
-    /// How many answers hyper has.
+    /// How many answers hyper has taken and not yet sent.
     pub(super) fn count(&self) -> usize {
         self.handed_over().answers.len()
     }
 
-    /// The first so many were sent.
+    /// Releases the first `count` answers, which were sent.
     pub(super) fn sent(&self, count: usize) {
         let mut handed_over = self.handed_over();
         let count = count.min(handed_over.answers.len());
         handed_over.answers.drain(..count);
     }
 
-    /// The connection has ended: nothing more is sent.
+    /// Releases all answers, since the connection has ended.
     pub(super) fn over(&self) {
         let mut handed_over = self.handed_over();
         handed_over.is_over = true;
@@ -244,7 +244,7 @@ fn slot_of(second: u32) -> usize {
     usize::try_from(second).unwrap_or(0) % SECONDS
 }
 
-/// An answer, or a piece of one, that is not sent yet.
+/// An answer, or a piece of one, that was not sent yet. It counts as waiting until it is dropped.
 #[derive(Debug)]
 pub(super) struct Kept {
     ages: Arc<Ages>,
@@ -274,7 +274,7 @@ impl Drop for Kept {
     }
 }
 
-/// An answer's body, whose pieces are counted until they are sent.
+/// The body of an answer, whose pieces are counted until they are sent.
 pub(super) struct Answer {
     body: tonic::body::Body,
     call: Arc<Call>,
@@ -283,8 +283,8 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// Over HTTP/2 each stream keeps its own pieces. Over HTTP/1.1, and where an answer is headers
-    /// alone, hyper has everything at once.
+    /// Counts a body. Over HTTP/2 each piece is kept by its stream. Over HTTP/1.1, and if the answer is only
+    /// headers, hyper takes everything at once.
     pub(super) fn new(
         body: tonic::body::Body,
         call: Arc<Call>,
@@ -336,7 +336,7 @@ impl Body for Answer {
     }
 }
 
-/// A piece of an answer.
+/// A piece of an answer's body, which is counted until it is sent.
 pub(super) struct Piece {
     bytes: Bytes,
     _kept: Option<Kept>,

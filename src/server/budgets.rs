@@ -1,22 +1,22 @@
-//! Budgets among brokers: how many share them, and what each has used. Nobody waits for this.
+//! Sharing budgets among brokers: how many brokers there are, and what each has used. No call waits for this.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Shared;
 
-/// How often brokers tell each other of the calls that they have counted.
+/// How often brokers exchange the numbers of calls that they have counted.
 const EXCHANGE_EVERY: Duration = Duration::from_millis(200);
-/// The most principals and accounts that are told of at once: those with the most calls.
+/// The most principals and accounts in one exchange; those with the most calls are chosen.
 const MAX_TOLD: usize = 512;
-/// How often brokers are counted, and what is not needed any more is forgotten.
+/// How often brokers are counted and unused counters are dropped.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// Brokers that were heard of are counted for so long after the last answer.
+/// How long the last count of brokers is used if they cannot be counted.
 const KEEP_COUNT: Duration = Duration::from_secs(10);
-/// Once in so many looks, who has no live sessions is forgotten too.
+/// Counters of live sessions that are zero are dropped once in this many rounds.
 const SWEEP_SESSIONS: u64 = 30;
 
-/// Tells the other brokers on the same Redis of calls, and hears of theirs, until the daemon is gone.
+/// Exchanges numbers of calls with the other brokers on the same Redis, until the daemon ends.
 pub(super) async fn exchange(shared: Arc<Shared>) {
     let broker = &shared.broker;
     if !broker.sessions.are_shared() {
@@ -43,7 +43,7 @@ pub(super) async fn exchange(shared: Arc<Shared>) {
     }
 }
 
-/// Counts the brokers that share the limits, and forgets what is not needed, until the daemon is gone.
+/// Counts the brokers that share the budgets, and drops unused counters, until the daemon ends.
 pub(super) async fn look_after(shared: Arc<Shared>) {
     let broker = &shared.broker;
     let mut tick = tokio::time::interval(LOOK_EVERY);
@@ -70,12 +70,12 @@ pub(super) async fn look_after(shared: Arc<Shared>) {
     }
 }
 
-/// The brokers that were heard of lately, this one included: those on a shared store, or else those
-/// on the same Redis. None without an answer.
+/// How many brokers have reported lately, including this one: those on a shared store, or else those on the
+/// same Redis. `None` if neither answers.
 async fn brokers(shared: &Shared) -> Option<usize> {
     let broker = &shared.broker;
     if broker.store.is_shared() {
-        // The connection is the feed's, which belongs to that thread.
+        // This uses the connection for the feed, which belongs to the urgent thread.
         let asked = broker.clone();
         let counted = broker
             .urgent

@@ -1,4 +1,4 @@
-//! When the broker's certificate ends: a metric, and a warning in the log in good time.
+//! The expiry of the broker's certificate: a metric, and a warning in the log in good time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -8,16 +8,16 @@ use super::Shared;
 use crate::base::clock::Timestamp;
 use crate::metrics::Metrics;
 
-/// So long before its end a certificate is warned of: two weeks.
+/// How long before its expiry a certificate is warned of: two weeks.
 pub const WARN_BEFORE: Duration = Duration::from_secs(14 * 86_400);
-/// How often it is looked at.
+/// How often the expiry is checked.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
-/// How often the same certificate is warned of.
+/// The shortest time between two warnings about the same certificate.
 const WARN_EVERY: Duration = Duration::from_secs(86_400);
-/// In the place of a time: there is no certificate, or it cannot be read.
+/// Stands for an unknown expiry: there is no certificate, or its dates cannot be read.
 const UNKNOWN: i64 = i64::MAX;
 
-/// When the certificate in use ends, in seconds since 1970.
+/// When the certificate in use expires, in seconds since 1970.
 pub(super) struct Ends(AtomicI64);
 
 impl Ends {
@@ -27,7 +27,7 @@ impl Ends {
         ends
     }
 
-    /// Another certificate is in use.
+    /// Records the validity of a new certificate.
     pub(super) fn set(&self, validity: Option<(Timestamp, Timestamp)>, metrics: &Metrics) {
         let seconds = validity.map_or(UNKNOWN, |(_, until)| until.seconds());
         self.0.store(seconds, Ordering::Relaxed);
@@ -46,21 +46,22 @@ impl Ends {
     }
 }
 
-/// What is to be said of a certificate, if anything.
+/// The warning about a certificate that has expired or soon will; `None` if it is valid for longer than
+/// [`WARN_BEFORE`].
 pub fn warning(ends_at: Timestamp, now: Timestamp) -> Option<String> {
     if now >= ends_at {
         return Some(format!(
-            "the certificate ended at {ends_at}: clients refuse this broker; put a new one in its place"
+            "the certificate expired at {ends_at}, so clients refuse this broker; replace it"
         ));
     }
     let left = ends_at.since(now);
     let days = left.as_secs() / 86_400;
     (left <= WARN_BEFORE).then(|| {
-        format!("the certificate ends at {ends_at}, in {days} days; put a new one in its place, it is read by itself")
+        format!("the certificate expires at {ends_at}, in {days} days; replace it (the broker notices the new file)")
     })
 }
 
-/// Looks at the certificate until the daemon is gone.
+/// Warns of the certificate's expiry in the log, until the daemon ends.
 pub(super) async fn watch(shared: Arc<Shared>) {
     let mut tick = tokio::time::interval(LOOK_EVERY);
     let mut warned: Option<(Timestamp, Duration)> = None;

@@ -1,4 +1,4 @@
-//! The service's connections: how many there are, whose they are, and TLS.
+//! The connections of the service: their limits, their clients behind proxies, and TLS.
 
 mod run;
 mod served;
@@ -18,11 +18,11 @@ use crate::admission;
 use run::run;
 pub(super) use served::MAX_HEADER_BYTES;
 
-/// How long a new connection waits for the one that makes room for it.
+/// How long a new connection waits for another one to be closed for it.
 const ROOM: Duration = Duration::from_millis(100);
-/// How long the accept loop rests when the system has no file descriptors left.
+/// How long the accept loop pauses after a failure, for example without free file descriptors.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
-/// Takes connections until the daemon stops.
+/// Accepts connections until the daemon stops.
 pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, slots: Arc<Semaphore>) {
     let mut stop = shared.stop.clone();
     let mut warned: Option<Instant> = None;
@@ -37,7 +37,7 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, slots: Ar
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(_) => {
-                    // Out of descriptors, or the peer has gone: either way trying at once is no use.
+                    // No file descriptors are left, or the peer has gone; trying again at once does not help.
                     warn("a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_BACK_OFF).await;
                     continue;
@@ -45,25 +45,25 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, slots: Ar
             },
             () = stopped(&mut stop) => return,
         };
-        // A trusted proxy stands for many clients: their calls are counted, not its connections.
+        // A trusted proxy connects for many clients, so their calls are counted and not its connections.
         let source = (!shared.listener.is_trusted(peer.ip())).then(|| peer.ip());
         let Ok(account) = shared.admission.connect(source) else {
             shared.broker.metrics.connections_refused.inc();
             warn(
-                "a source address has its share of the connections; more of it are closed at once",
+                "a source address has reached its share of the connections; its new connections are closed",
             );
             continue;
         };
         let Some(slot) = slot(&slots, &shared).await else {
             shared.broker.metrics.connections_refused.inc();
-            warn("the limit of connections is reached; more are closed at once");
+            warn("the limit of connections is reached; new connections are closed");
             continue;
         };
         tokio::spawn(serve(stream, peer, shared.clone(), account, slot));
     }
 }
 
-/// A place for one more connection: if there is none, another makes room.
+/// Takes a slot for one more connection. If there is none, another connection may be closed for it.
 async fn slot(slots: &Arc<Semaphore>, shared: &Shared) -> Option<OwnedSemaphorePermit> {
     if let Ok(slot) = slots.clone().try_acquire_owned() {
         return Some(slot);
@@ -84,12 +84,12 @@ async fn serve(
     account: Arc<admission::Connection>,
     _slot: OwnedSemaphorePermit,
 ) {
-    // Small answers leave at once; a socket that refuses the option still works.
+    // Small answers are sent at once; without the option the connection still works.
     let _ = stream.set_nodelay(true);
     let connections = &shared.broker.metrics.connections;
     connections.inc();
     if let Some(client) = client(&mut stream, peer, &shared).await {
-        // The PROXY protocol: the connection is one client's.
+        // With the PROXY protocol the connection belongs to a single client.
         let account = match client.ip == peer.ip().to_canonical() {
             true => Ok(account),
             false => shared.admission.connect(Some(client.ip)),
@@ -143,7 +143,8 @@ async fn talk(
     }
 }
 
-/// Who is at the other end; none if a trusted proxy was to say so and did not.
+/// The client of a connection. `None` if a trusted proxy should have named it with the PROXY protocol, and did
+/// not.
 async fn client(stream: &mut TcpStream, peer: SocketAddr, shared: &Shared) -> Option<Client> {
     let client = Client::new(peer.ip(), false);
     if !shared.listener.proxy_protocol || !shared.listener.is_trusted(client.ip) {
@@ -157,7 +158,7 @@ async fn client(stream: &mut TcpStream, peer: SocketAddr, shared: &Shared) -> Op
     {
         Ok(Ok(client)) => return Some(client),
         Ok(Err(error)) => {
-            tracing::debug!(%peer, %error, "a connection without a good PROXY header was closed")
+            tracing::debug!(%peer, %error, "closed a connection without a valid PROXY header")
         }
         Err(_) => {}
     }
@@ -165,7 +166,7 @@ async fn client(stream: &mut TcpStream, peer: SocketAddr, shared: &Shared) -> Op
     None
 }
 
-/// Until the daemon is told to stop, or is gone.
+/// Waits until the daemon is told to stop, or has ended.
 async fn stopped(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await; // an error says that the sender is gone
+    let _ = stop.wait_for(|stop| *stop).await; // an error means that the sender is gone
 }

@@ -1,8 +1,8 @@
-//! Cross-origin requests: what a browser asks before it lets a page of another origin call the
-//! broker, and read what it answers. Fetch Standard, "HTTP extensions for CORS".
+//! Cross-origin requests (Fetch Standard, "HTTP extensions for CORS"): the answers that a browser requires
+//! before it lets a page of another origin call the broker and read its answers.
 //!
-//! Calls are signed in a header that no browser adds by itself, so nothing here grants anything: a
-//! page needs keys like everybody else.
+//! Nothing here grants access: calls are signed with keys that the page must have, and no browser adds
+//! signatures by itself.
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -12,14 +12,14 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use tonic::body::Body;
 
-/// What pages may read of an answer: SDKs take their clock from the date.
+/// The headers of an answer that pages may read. SDKs correct their clock by the date.
 const EXPOSED: HeaderValue =
     HeaderValue::from_static("date, retry-after, x-amzn-requestid, x-amzn-errortype");
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST");
-/// For how long a browser need not ask again, in seconds.
+/// How long a browser may remember the answer to a preflight, in seconds.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 
-/// The origin of a request, if it is one of those that the configuration names.
+/// The origin of a request, if the configuration allows it.
 pub(super) fn origin(origins: &[HeaderValue], headers: &HeaderMap) -> Option<HeaderValue> {
     if origins.is_empty() {
         return None;
@@ -31,7 +31,7 @@ pub(super) fn origin(origins: &[HeaderValue], headers: &HeaderMap) -> Option<Hea
     }
 }
 
-/// The answer to a browser that asks whether it may call.
+/// The answer to a preflight request; `None` for other requests.
 pub(super) fn preflight<B>(request: &Request<B>, origin: &HeaderValue) -> Option<Response<Body>> {
     let headers = request.headers();
     if *request.method() != Method::OPTIONS || !headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
@@ -44,7 +44,7 @@ pub(super) fn preflight<B>(request: &Request<B>, origin: &HeaderValue) -> Option
     answer.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
     answer.insert(ACCESS_CONTROL_MAX_AGE, MAX_AGE);
     answer.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // SDKs add headers of their own; the signature says which of them count.
+    // All headers are allowed, since SDKs add their own; the signature decides which of them count.
     if let Some(wanted) = headers.get(ACCESS_CONTROL_REQUEST_HEADERS) {
         answer.insert(ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
     }
@@ -52,7 +52,7 @@ pub(super) fn preflight<B>(request: &Request<B>, origin: &HeaderValue) -> Option
     Some(response)
 }
 
-/// Lets pages of an origin read an answer.
+/// Adds the headers that let pages of an origin read an answer.
 pub(super) fn allow(headers: &mut HeaderMap, origin: &HeaderValue) {
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);

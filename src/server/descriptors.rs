@@ -1,22 +1,23 @@
-//! File descriptors: each connection takes one, and none may take those that the broker itself needs.
+//! File descriptors: each connection takes one, and some are reserved for the broker itself.
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// What is kept for listeners, the audit log, the store's connections (SQLite opens three files for
-/// each), Redis, identity providers, the operators' connections, and files that are read again.
+/// How many descriptors are reserved for listeners, the audit log, the store's connections (SQLite opens
+/// three files for each), Redis, identity providers, the operators' connections, and files that are read
+/// again.
 const RESERVED: u64 = 128;
 
-/// Takes as many descriptors as this process may have: the soft limit is 1,024 on most systems, for
-/// programs that cannot do with more.
+/// Raises the soft limit of file descriptors to the hard limit. The soft limit is 1,024 on most systems, for
+/// the sake of programs that use select(2).
 pub fn raise() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::debug!(%error, "the limit of file descriptors cannot be raised");
+        tracing::debug!(%error, "cannot raise the limit of file descriptors");
     }
 }
 
-/// How many of so many connections fit.
+/// Reduces a limit of connections to what this process has file descriptors for.
 pub(super) fn fitting(connections: usize) -> usize {
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let fitting = usize::try_from(beside_reserved(descriptors)).unwrap_or(usize::MAX);
@@ -25,7 +26,7 @@ pub(super) fn fitting(connections: usize) -> usize {
             connections,
             descriptors,
             fitting,
-            "[limits] connections is more than this process has file descriptors for: raise `ulimit -n`"
+            "[limits] connections is reduced, since this process has too few file descriptors; raise `ulimit -n`"
         );
     }
     fitting.min(connections)

@@ -1,5 +1,4 @@
-//! Hands each request to the protocol that it is of, and answers gRPC's own services: health checks
-//! and reflection.
+//! Passes each request to its face, and answers gRPC's own services: health checks and reflection.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -18,7 +17,7 @@ use crate::origin::Origin;
 use crate::routes::{self, Grpc, Http};
 use crate::{grpc, query};
 
-/// Answers a request.
+/// Answers a request by the face to which its path belongs.
 pub(super) async fn answer(
     shared: &Arc<Shared>,
     origin: Origin,
@@ -61,7 +60,7 @@ async fn answer_grpc(
                 tonic_health::pb::health_server::HealthServer::new(Health(shared.clone()));
             match tokio::time::timeout(CALL_TIMEOUT, service.call(request)).await {
                 Ok(result) => infallible(result),
-                Err(_) => tonic::Status::deadline_exceeded("the request did not arrive in time")
+                Err(_) => tonic::Status::deadline_exceeded("The request did not arrive in time.")
                     .into_http(),
             }
         }
@@ -93,7 +92,7 @@ fn infallible(result: Result<Response<Body>, Infallible>) -> Response<Body> {
     }
 }
 
-/// The standard health service; its answer is readiness's.
+/// gRPC's health service, which reports whether the broker is ready.
 struct Health(Arc<Shared>);
 
 #[tonic::async_trait]
@@ -104,7 +103,7 @@ impl tonic_health::pb::health_server::Health for Health {
     ) -> Result<tonic::Response<tonic_health::pb::HealthCheckResponse>, tonic::Status> {
         let known = ["", api::SERVICE, api::ADMINISTRATION];
         if !known.contains(&request.get_ref().service.as_str()) {
-            return Err(tonic::Status::not_found("no such service"));
+            return Err(tonic::Status::not_found("There is no such service."));
         }
         let status = match self.0.is_ready() {
             Ok(()) => tonic_health::ServingStatus::Serving,
@@ -129,6 +128,8 @@ impl tonic_health::pb::health_server::Health for Health {
         &self,
         _: tonic::Request<tonic_health::pb::HealthCheckRequest>,
     ) -> Result<tonic::Response<Self::WatchStream>, tonic::Status> {
-        Err(tonic::Status::unimplemented("ask with Check"))
+        Err(tonic::Status::unimplemented(
+            "Watch is not supported; call Check.",
+        ))
     }
 }

@@ -1,4 +1,4 @@
-//! Why a daemon does not start.
+//! The errors that keep a daemon from starting.
 
 use std::net::SocketAddr;
 
@@ -13,62 +13,62 @@ use crate::tls::TlsError;
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The directory file or its master key.
+    /// The directory file or its master key cannot be loaded.
     #[error(transparent)]
     Directory(#[from] DirectoryLoadError),
-    /// What the directory file has cannot be taken in.
+    /// The entries of the directory file cannot be recorded in the store.
     #[error(transparent)]
     Take(#[from] TakeError),
-    /// The store.
+    /// The store cannot be opened, or an operation of it failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The store is not what this node knew.
+    /// The store differs from what this node has seen of it.
     #[error("[store] watermark: {0}")]
     Watermark(WatermarkError),
-    /// The highest time that this node has seen.
+    /// The file with the latest time that this node has seen cannot be used.
     #[error("[store] watermark: {0}")]
     ClockMark(#[from] ClockMarkError),
-    /// What the store holds cannot be loaded.
+    /// A row of the store cannot be loaded.
     #[error("the directory in the store cannot be loaded: {0}")]
     Rows(String),
-    /// The master key.
+    /// The master key cannot be loaded.
     #[error("[directory] master_key: {0}")]
     MasterKey(#[from] MasterKeyError),
-    /// No chance.
+    /// The system has no random bytes.
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
-    /// No thread for what is urgent.
+    /// The urgent thread cannot be started.
     #[error("a thread cannot be started: {0}")]
     Thread(std::io::Error),
-    /// The keyring file.
+    /// The keyring file cannot be loaded.
     #[error(transparent)]
     Keyring(#[from] KeyringFileError),
-    /// Certificate or private key.
+    /// The certificate or its private key cannot be loaded.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// Nobody knows what clients call this broker.
+    /// No name is known by which clients call this broker.
     #[error("[listen] names: {0}")]
     Names(String),
-    /// No TLS to ask identity providers by.
-    #[error("tls: {0}")]
+    /// TLS to identity providers cannot be set up.
+    #[error("TLS to identity providers cannot be set up: {0}")]
     Outbound(#[from] rustls::Error),
-    /// The audit log.
+    /// The audit log cannot be opened.
     #[error("[audit]: {0}")]
     Audit(std::io::Error),
-    /// Redis's address or certificate.
+    /// The address or the CA of Redis cannot be used.
     #[error("[sessions.redis]: {0}")]
     Redis(#[from] ::redis::RedisError),
-    /// SIGHUP cannot be received.
-    #[error("SIGHUP cannot be received: {0}")]
+    /// The handler for SIGHUP cannot be installed.
+    #[error("the handler for SIGHUP cannot be installed: {0}")]
     Signal(std::io::Error),
-    /// An address that cannot be listened on.
+    /// The daemon cannot listen on an address.
     #[error("{key} {address}: {source}; name another address, or port 0 for any free one")]
     Listen {
-        /// `[listen] address`
+        /// The key of the configuration, such as `[listen] address`.
         key: &'static str,
-        /// As configured.
+        /// The address in the configuration.
         address: SocketAddr,
-        /// What the system said.
+        /// The error of the system.
         source: std::io::Error,
     },
 }

@@ -1,23 +1,24 @@
-//! The frames of HTTP/2 as they come in, known by their nine-byte headers alone (RFC 9113 section
-//! 4.1). hyper shows its service requests and bodies; what else a client sends, and how much of it
-//! waits, is counted here. Allocates nothing and understands no payload.
+//! Counts the HTTP/2 frames of a connection by their nine-byte headers (RFC 9113 section 4.1). hyper only
+//! shows requests and bodies; other frames, and how much of them is incomplete, are counted here. Allocates
+//! nothing, and does not look into payloads.
 
 use std::time::Instant;
 
-/// The longest run of frames that carry no call, and how many a second are added to it.
+/// The most frames in a row that belong to no call.
 ///
-/// A client at rest sends a PING every ten seconds at most (gRPC's keepalive), and at its start a
-/// SETTINGS, a WINDOW_UPDATE and, in browsers, some ten PRIORITY frames.
+/// An idle client sends at most a PING every ten seconds (gRPC's keepalive). When it connects, it sends a
+/// SETTINGS, a WINDOW_UPDATE and, in browsers, about ten PRIORITY frames.
 const IDLE_FRAMES: u32 = 100;
+/// How many such frames are allowed for each second.
 const IDLE_FRAMES_PER_SECOND: u64 = 20;
-/// How many such frames each call allows: a client acknowledges what it reads by up to two
-/// WINDOW_UPDATEs for each piece of an answer, gRPC's estimate of the bandwidth adds a PING and
-/// sometimes a SETTINGS, a call that is given up a RST_STREAM, and Chrome a PRIORITY_UPDATE.
+/// How many such frames are allowed for each call. A client acknowledges each piece of an answer with up to
+/// two WINDOW_UPDATEs; gRPC's estimate of the bandwidth adds a PING and sometimes a SETTINGS, an aborted
+/// call a RST_STREAM, and Chrome a PRIORITY_UPDATE.
 const IDLE_FRAMES_PER_CALL: u32 = 8;
-/// How many bytes of an answer allow one more: a piece of 16 KiB is acknowledged by two.
+/// One such frame is allowed for each so many bytes of answers: two frames acknowledge a piece of 16 KiB.
 const SENT_BYTES_PER_IDLE_FRAME: u64 = 4_096;
 
-/// What follows the first line of the preface: RFC 9113 section 3.4.
+/// The length of the connection preface after its first line, in bytes (RFC 9113 section 3.4).
 const REST_OF_PREFACE: u32 = 8;
 
 const DATA: u8 = 0;
@@ -25,44 +26,44 @@ const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
 const END_HEADERS: u8 = 0x4;
 
-/// Where in its frames a connection is.
+/// The position of a connection in its stream of frames.
 #[derive(Debug)]
 pub(super) struct Frames {
     header: [u8; 9],
-    /// How many bytes of the header have come.
+    /// How many bytes of the frame's header have arrived.
     have: usize,
-    /// How many bytes of the payload are to come.
+    /// How many bytes of the frame's payload are still to arrive.
     left: u32,
     kind: u8,
-    /// In a header block that goes on in another frame.
+    /// Whether a header block continues in the next frame.
     in_header_block: bool,
     idle: Allowance,
 }
 
-/// How many frames without a call are still taken.
+/// How many frames that belong to no call are still allowed.
 #[derive(Debug)]
 struct Allowance {
     left: u32,
-    /// When it was last added to.
+    /// When it was last refilled.
     since: Instant,
     sent: u64,
 }
 
-/// What came.
+/// What some bytes of the stream contained.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Seen {
-    /// Bytes of bodies, padding included: flow control counts it too.
+    /// Bytes of bodies, with their padding, which flow control counts as well.
     pub data: usize,
     /// Bytes of header blocks.
     pub headers: usize,
     /// Whether a frame began.
     pub began: bool,
-    /// Whether there have been too many frames without a call.
+    /// Whether there were too many frames that belong to no call.
     pub flood: bool,
 }
 
 impl Frames {
-    /// Behind the first line of the preface.
+    /// Begins after the first line of the connection preface.
     pub(super) fn new() -> Self {
         Self {
             header: [0; 9],
@@ -78,7 +79,7 @@ impl Frames {
         }
     }
 
-    /// Looks at the bytes that came.
+    /// Counts the frames in the next bytes of the stream.
     pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Seen {
         let mut seen = Seen::default();
         loop {
@@ -112,13 +113,13 @@ impl Frames {
         }
     }
 
-    /// A frame's header is whole. False: one frame too many.
+    /// Begins a frame whose header is complete. Returns false if it is one too many.
     fn begin(&mut self) -> bool {
         let [high, middle, low, kind, flags, ..] = self.header;
         self.left = u32::from_be_bytes([0, high, middle, low]);
         self.kind = kind;
         match kind {
-            // h2 counts small and empty ones itself.
+            // h2 itself limits small and empty DATA frames.
             DATA => true,
             HEADERS => {
                 self.in_header_block = flags & END_HEADERS == 0;
@@ -137,17 +138,17 @@ impl Frames {
         }
     }
 
-    /// So many bytes went out.
+    /// Counts bytes that were sent to the client.
     pub(super) fn sent(&mut self, bytes: usize) {
         self.idle.sent += bytes as u64;
     }
 
-    /// Whether a frame has begun and not ended.
+    /// Whether a frame or a header block is incomplete.
     pub(super) fn is_partial(&self) -> bool {
         self.have > 0 || self.left > 0 || self.in_header_block
     }
 
-    /// Whether a header block goes on in another frame.
+    /// Whether a header block continues in the next frame.
     pub(super) fn in_header_block(&self) -> bool {
         self.in_header_block
     }
@@ -158,7 +159,7 @@ impl Allowance {
         self.take_at(Instant::now)
     }
 
-    /// The clock is read only when nothing is left.
+    /// Takes one frame from the allowance. The clock is only read when nothing is left of it.
     fn take_at(&mut self, clock: impl FnOnce() -> Instant) -> bool {
         if self.left == 0 {
             let now = clock();

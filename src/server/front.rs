@@ -1,5 +1,5 @@
-//! What stands between a connection and the two protocols: requests that could be read in two ways
-//! are refused, the client behind proxies is found, and pages of other origins are let in.
+//! The first look at each request, before its protocol: ambiguous requests are refused, the client behind
+//! proxies is found, and cross-origin requests are answered.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::origin::Origin;
 use crate::{audit, grpc, query};
 
-/// Answers one request that came over a connection of `peer`, from `client`.
+/// Answers one request. `peer` is the other end of the connection, `client` the client behind it.
 pub(super) async fn answer(
     shared: &Arc<Shared>,
     peer: Client,
@@ -43,13 +43,13 @@ pub(super) async fn answer(
         notes.linger();
     }
     if is_chunked {
-        // Where the next request begins is not known to `wire`.
+        // `wire` cannot know where the next request begins, so there must be none.
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
 
-/// What a request that is turned away unread is answered and recorded by: nothing else of it is kept.
+/// The parts of a request that are kept to answer and record it if it is refused unread.
 pub(super) struct Turned {
     path: String,
     headers: HeaderMap,
@@ -81,10 +81,10 @@ impl Turned {
     }
 }
 
-/// The longest header that is kept of such a request, in bytes.
+/// The longest header of such a request that is kept, in bytes.
 const MAX_KEPT_HEADER: usize = 512;
 
-/// Refuses a request that is turned away unread.
+/// Refuses a request without reading its body.
 pub(super) async fn turn_away(
     shared: &Arc<Shared>,
     client: Client,
@@ -129,10 +129,10 @@ async fn admit(
     let origin = origin(client.unwrap_or(peer), headers, call);
     let mut refused = None;
     if let Err(Unreadable(name)) = client {
-        refused = Some(format!("the proxy's '{name}' header cannot be read"));
+        refused = Some(format!("The '{name}' header of the proxy cannot be read."));
     }
     if notes.is_ambiguous() || !is_plainly_framed(headers) {
-        refused = Some("the length of the body must be given in one way".to_owned());
+        refused = Some("The length of the body must be given in exactly one way.".to_owned());
     }
     if let Some(text) = refused {
         let error = Error::Malformed(text);
@@ -144,7 +144,7 @@ async fn admit(
         };
     }
     if is_grpc && *request.method() != Method::POST {
-        let error = Error::Malformed("a gRPC call is a POST".to_owned());
+        let error = Error::Malformed("A gRPC call must be a POST.".to_owned());
         let mut response = grpc::refuse(&shared.broker, origin, request.uri().path(), error).await;
         *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
         response
@@ -155,7 +155,7 @@ async fn admit(
     dispatch::answer(shared, origin, is_grpc, request).await
 }
 
-/// `application/grpc`, with or without the name of an encoding or parameters.
+/// Whether the content type is `application/grpc`, with or without an encoding or parameters.
 fn is_grpc(headers: &HeaderMap) -> bool {
     let rest = headers
         .get(CONTENT_TYPE)
@@ -163,8 +163,8 @@ fn is_grpc(headers: &HeaderMap) -> bool {
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
 }
 
-/// Whether a body's encoding, if one is named, is `chunked` once. What an HTTP server makes of
-/// anything else is not agreed on.
+/// Whether there is no transfer encoding, or exactly `chunked`. HTTP servers do not agree on the meaning of
+/// anything else.
 fn is_plainly_framed(headers: &HeaderMap) -> bool {
     let mut encodings = headers.get_all(TRANSFER_ENCODING).iter();
     encodings

@@ -1,5 +1,5 @@
-//! TLS handshakes within bounds: how much of a client's greeting is kept, and how many of them the
-//! processors work on at a time.
+//! Bounds for TLS handshakes: how much of a client's greeting is read, and how many handshakes the processors
+//! work on at the same time.
 
 use std::io;
 use std::pin::Pin;
@@ -9,15 +9,15 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
-/// The longest ClientHello, in bytes with its record headers. rustls would keep 64 KiB of one.
+/// The longest ClientHello, in bytes with its record headers. rustls itself would accept 64 KiB.
 const MAX_HELLO_BYTES: usize = 16_384;
-/// What may come after it until the handshake is done.
+/// How many bytes may follow it until the handshake is complete.
 const MAX_REST_BYTES: usize = 16_384;
 
-/// A stream of which only so much is read until [`Self::is_shaken`].
+/// A stream of which only a bounded number of bytes is read until the handshake is complete.
 pub(super) struct Greeting<S> {
     stream: S,
-    /// None: the handshake is done.
+    /// How many bytes may still be read; `None` once the handshake is complete.
     left: Option<usize>,
     is_answered: bool,
 }
@@ -31,7 +31,7 @@ impl<S> Greeting<S> {
         }
     }
 
-    /// The handshake is done: from now on everything is read.
+    /// Removes the bound, since the handshake is complete.
     pub(super) fn is_shaken(&mut self) {
         self.left = None;
     }
@@ -98,9 +98,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Greeting<S> {
 
 type Acquire = Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send>>;
 
-/// A future that goes on only while it has one of the places, and gives it back whenever it waits. A
-/// private key's work (a millisecond for RSA) happens within one turn, so that handshakes leave the
-/// other workers to those who are connected.
+/// A future that is only polled while it holds a permit, and returns it after each poll. The private key's
+/// work (a millisecond for RSA) happens within one poll, so handshakes leave the other workers to those
+/// who are connected already.
 pub(super) struct InTurn<F> {
     inner: Pin<Box<F>>,
     places: Arc<Semaphore>,
@@ -122,14 +122,14 @@ impl<F: Future> Future for InTurn<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        // Nobody closes the semaphore; without a place it goes on all the same.
+        // Nothing closes the semaphore; if it were closed, the future would still run.
         let _place = ready!(self.place.as_mut().poll(cx));
         self.place = Box::pin(self.places.clone().acquire_owned());
         self.inner.as_mut().poll(cx)
     }
 }
 
-/// How many handshakes are worked on at a time: half as many as there are workers.
+/// The permits for handshakes that are worked on at the same time: half as many as there are workers.
 pub(super) fn places() -> Arc<Semaphore> {
     let workers = tokio::runtime::Handle::current().metrics().num_workers();
     Arc::new(Semaphore::new((workers / 2).max(1)))

@@ -1,4 +1,4 @@
-//! The two listeners, and what clients call the one for the service.
+//! The two listeners, and the host names of the service.
 
 use std::net::SocketAddr;
 
@@ -8,25 +8,25 @@ use super::StartError;
 use crate::base::host_names::{HostName, HostNames};
 use crate::config::{self, Config, Names};
 
-/// How many connections wait to be accepted at the most; the system may allow fewer. With fewer a flood
-/// makes others wait for a second and more, until they ask again.
+/// How many connections may wait to be accepted; the system may allow fewer. With a short queue, a flood makes
+/// other clients wait for a second or more, until they try again.
 const BACKLOG: u32 = 4_096;
 
-/// Two listeners that nobody accepts on yet.
+/// The bound listeners, on which no connection is accepted yet.
 pub(super) struct Listeners {
     pub(super) service: TcpListener,
     pub(super) operators: TcpListener,
-    /// Where the service listens: with the port that the system chose.
+    /// The address of the service, with the port that the system chose.
     pub(super) address: SocketAddr,
-    /// Where the operators' endpoints listen.
+    /// The address of the operators' endpoints.
     pub(super) operator: SocketAddr,
 }
 
 impl Listeners {
-    /// Binds both.
+    /// Binds both listeners.
     ///
     /// # Errors
-    /// Names the key and the address that cannot be listened on.
+    /// [`StartError::Listen`] with the key and the address, if it cannot be listened on.
     pub(super) fn bind(config: &Config) -> Result<Self, StartError> {
         let (service, address) = bind("[listen] address", config.listen)?;
         let (operators, operator) = bind("[operator] address", config.operator)?;
@@ -59,10 +59,10 @@ fn bind(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAd
     })
 }
 
-/// What clients may call a broker of this configuration, whose certificate names these hosts.
+/// The host names of a broker with this configuration and these names in its certificate.
 ///
 /// # Errors
-/// When nobody knows.
+/// [`StartError::Names`] if there are none.
 pub fn host_names(config: &Config, certificate: &[HostName]) -> Result<HostNames, StartError> {
     let names = match &config.listener.names {
         Names::Any => HostNames::any(),

@@ -1,15 +1,15 @@
-//! Memory: each connection takes some whatever it does, and all of them together must leave room for
-//! the rest of the broker.
+//! The memory of connections: each takes some even if it is idle, and all of them together must leave enough
+//! for the rest of the broker.
 
 use std::path::{Path, PathBuf};
 
-/// What a connection can take beside the account of requests, in bytes: its task, the buffers of TLS
-/// and of its protocol, and a full table of HTTP/2 headers.
+/// How many bytes a connection can take besides its requests: its task, the buffers of TLS and of its
+/// protocol, and a full table of HTTP/2 headers.
 const CONNECTION_BYTES: u64 = 65_536;
-/// Connections may take so much of the memory: a quarter.
+/// Connections may take one part in this many of the memory.
 const PART: u64 = 4;
 
-/// How many of so many connections fit.
+/// Reduces a limit of connections to what a quarter of the memory is enough for.
 pub(super) fn fitting(connections: usize) -> usize {
     let Some(limit) = limit() else {
         return connections;
@@ -20,7 +20,7 @@ pub(super) fn fitting(connections: usize) -> usize {
             connections,
             memory_mib = limit >> 20,
             fitting,
-            "[limits] connections is as much as a quarter of the memory is for: 64 KiB for each"
+            "[limits] connections is reduced to what a quarter of the memory is enough for, at 64 KiB each"
         );
     }
     fitting.min(connections)
@@ -30,8 +30,8 @@ fn within(limit: u64) -> usize {
     usize::try_from((limit / PART / CONNECTION_BYTES).max(16)).unwrap_or(usize::MAX)
 }
 
-/// How many bytes this process may use: what the machine has, or less where its control group, or one
-/// around it, has a limit. None: the system does not say.
+/// How many bytes of memory this process may use: what the machine has, or less if its control group or one
+/// above it has a limit. `None` if the system does not say.
 fn limit() -> Option<u64> {
     let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let group = of_groups(&groups, Path::new("/sys/fs/cgroup"));
@@ -41,7 +41,7 @@ fn limit() -> Option<u64> {
     group.into_iter().chain(machine).min()
 }
 
-/// `MemTotal` of proc(5), `meminfo`.
+/// `MemTotal` in the text of `/proc/meminfo` (proc(5)), in bytes.
 fn total(meminfo: &str) -> Option<u64> {
     let line = meminfo
         .lines()
@@ -54,8 +54,8 @@ fn total(meminfo: &str) -> Option<u64> {
         .checked_mul(1_024)
 }
 
-/// The least limit of the groups that `/proc/self/cgroup` names and of those around them: cgroups(7).
-/// Within a container a group may have another path than without, so that only the root is found.
+/// The lowest limit of the control groups in `/proc/self/cgroup` and of those above them (cgroups(7)). In a
+/// container a group may have another path than outside, so that only the root is found.
 fn of_groups(groups: &str, root: &Path) -> Option<u64> {
     let limits = groups.lines().flat_map(|line| {
         let mut fields = line.splitn(3, ':');
@@ -72,7 +72,7 @@ fn of_groups(groups: &str, root: &Path) -> Option<u64> {
             _ => return Vec::new(),
         };
         let path = PathBuf::from(path.unwrap_or_default().trim_start_matches('/'));
-        // Without a limit a group says `max`, or a number beyond every machine.
+        // Without a limit the file contains `max`, or an impossibly large number.
         let read = |group: &Path| {
             std::fs::read_to_string(mount.join(group).join(file))
                 .ok()?

@@ -1,4 +1,4 @@
-//! The operators' listener: `/healthz`, `/readyz`, `/metrics`. Nothing secret, nothing that acts.
+//! The operators' listener: `/healthz`, `/readyz`, `/metrics`. It shows no secrets and changes nothing.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,11 +20,11 @@ use crate::base::legible::Legible;
 use crate::routes::{self, Operator};
 use crate::sessions::Standing;
 
-/// A scraper, a balancer and some people.
+/// The most connections: enough for a scraper, a load balancer and some people.
 const MAX_CONNECTIONS: usize = 64;
 const MAX_CONNECTION_AGE: Duration = Duration::from_secs(300);
 
-/// Serves until the daemon is gone, so that readiness can say "shutting down".
+/// Serves until the daemon ends, so that `/readyz` can still say "shutting down".
 pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
@@ -44,7 +44,7 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
                 .header_read_timeout(Duration::from_secs(10))
                 .max_headers(32)
                 .serve_connection(TokioIo::new(stream), service);
-            // An operator's broken connection is nobody's trouble.
+            // A failed connection of an operator needs no handling.
             let _ = tokio::time::timeout(MAX_CONNECTION_AGE, connection).await;
         });
     }
@@ -61,9 +61,12 @@ fn answer(
         (&Method::GET, Operator::Metrics) => (StatusCode::OK, metrics(shared)),
         (&Method::GET, Operator::Unknown) => (
             StatusCode::NOT_FOUND,
-            "there is /healthz, /readyz and /metrics\n".to_owned(),
+            "not found; there are /healthz, /readyz and /metrics\n".to_owned(),
         ),
-        _ => (StatusCode::METHOD_NOT_ALLOWED, "GET alone\n".to_owned()),
+        _ => (
+            StatusCode::METHOD_NOT_ALLOWED,
+            "only GET is allowed\n".to_owned(),
+        ),
     };
     let mut response = Response::new(Full::new(Bytes::from(text)));
     *response.status_mut() = status;
@@ -100,10 +103,11 @@ fn metrics(shared: &Shared) -> String {
     metrics.render()
 }
 
-/// Ready: it can issue safely. A missing Redis does not change that, and is told all the same.
+/// The answer of `/readyz`: ready if the broker can issue credentials safely. An unavailable Redis does not
+/// change that, but is mentioned.
 fn ready(shared: &Shared) -> (StatusCode, String) {
     let degraded = match shared.broker.sessions.standing() {
-        Standing::Down => "the session store does not answer, sessions go on without records",
+        Standing::Down => "the session store does not answer; sessions are issued without records",
         Standing::Odd => {
             "a key of this cluster in Redis holds a value of another type; delete the key that the log names"
         }

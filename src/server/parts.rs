@@ -1,4 +1,4 @@
-//! What a daemon is made of: read from files, then loaded from the store.
+//! The parts of a daemon: what is read from files, and what is loaded from the store.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,25 +20,25 @@ use crate::revocations::Revocations;
 use crate::session::keyring::Keyring;
 use crate::store::{Access, DirectoryEntries, Entrance, Head, Node, Place, SqliteLock, Store};
 
-/// What the daemon is made of before it listens.
+/// What a daemon needs before it loads the store.
 pub struct Parts {
-    /// What must not be lost.
+    /// The opened store.
     pub store: Store,
-    /// What secrets in it are sealed with.
+    /// The master key, which seals the secrets in the store.
     pub master_key: Option<Arc<MasterKey>>,
-    /// A directory that is not in the store.
+    /// The directory, if it is not in the store.
     pub directory: Option<Directory>,
-    /// The keys of session tokens.
+    /// The keys of session tokens and web identity tokens.
     pub keyring: Keyring,
-    /// Of a SQLite file.
+    /// The lock of a SQLite store.
     pub lock: Option<SqliteLock>,
 }
 
 impl Parts {
-    /// Reads what a configuration names, opens its store, and takes its directory file in.
+    /// Reads the files of a configuration, opens its store, and records its directory file there.
     ///
     /// # Errors
-    /// Whatever is wrong, by name.
+    /// [`StartError`] names the setting or the file.
     pub(super) async fn open(
         config: &Config,
         seen: Stamps,
@@ -56,8 +56,8 @@ impl Parts {
             DirectoryFile::read(path, config.master_key.as_deref(), config.issuer.as_deref())
         };
         let file = config.directory.as_deref().map(read).transpose()?;
-        // Whatever is wrong with it is found before there is a store. Where this node has seen one, the
-        // file is compiled with the ids that the store keeps, and not twice.
+        // On a first start, errors in the file are found before a store is made. Later, the file is only
+        // compiled once, with the ids that the store keeps.
         let is_known = config.watermark.as_deref().is_some_and(Path::exists);
         let early = file
             .as_ref()
@@ -69,8 +69,8 @@ impl Parts {
             Place::Sqlite(path) => Some(SqliteLock::take(path)?),
             Place::Postgres { .. } | Place::Memory => None,
         };
-        // Where roles are in a file, the store begins by itself, once; where they are in the store, an
-        // empty one would be a loss.
+        // With a directory file, a missing store is made. With the directory in the store, a missing store
+        // means that it was lost.
         let access = if file.is_some() {
             Access::Create
         } else {
@@ -82,7 +82,7 @@ impl Parts {
             .await?;
         if master_key.is_none() {
             tracing::warn!(
-                "[directory] master_key is not set: whoever can write to the database can take revocations back without notice"
+                "[directory] master_key is not set, so whoever can write to the database can undo revocations unnoticed"
             );
         }
         let mut read = FilesRead {
@@ -113,7 +113,7 @@ impl Parts {
         Ok((parts, read))
     }
 
-    /// How this node is known among those that share its store.
+    /// What this node reports about itself to the others on its store.
     pub(super) fn node(
         &self,
         config: &Config,
@@ -137,11 +137,11 @@ impl Parts {
     }
 }
 
-/// What a broker is called among those on its store.
+/// The names of a broker among those on its store.
 pub(super) struct NodeName {
-    /// Made up at its start.
+    /// A random id, which is made at each start.
     pub(super) node: String,
-    /// Its host's name.
+    /// The name of the host.
     pub(super) host: String,
 }
 
@@ -156,17 +156,18 @@ impl NodeName {
     }
 }
 
-/// What was read from files at the start.
+/// What is known of the files after they were read at the start.
 pub(super) struct FilesRead {
-    /// How they looked.
+    /// The files' sizes and times before they were read.
     pub(super) seen: Stamps,
     pub(super) serves: Serves,
-    /// The last change before those that ended what went from the directory file; none: nothing went.
+    /// The number of the last change before the revocations of removed entries; `None` if none was removed.
     pub(super) ended_after: Option<i64>,
 }
 
 impl FilesRead {
-    /// What is watched, what is served, and the change after which something ended.
+    /// Splits into the files to watch, the directory that is served, and the change after which entries of it
+    /// were revoked.
     pub(super) fn split(read: Option<Self>) -> (Option<Stamps>, Serves, Option<i64>) {
         match read {
             Some(read) => (Some(read.seen), read.serves, read.ended_after),
@@ -174,7 +175,7 @@ impl FilesRead {
         }
     }
 
-    /// Takes the directory file in: what went from it since it was last read ends.
+    /// Records the directory file in the store; sessions of entries that were removed from it end.
     async fn take(
         &mut self,
         file: &DirectoryFile,
@@ -186,8 +187,7 @@ impl FilesRead {
             self.ended_after = Some(taken.after);
             tracing::info!(
                 ended = taken.ended.len(),
-                "keys, users, roles and providers went from the directory since it was last read, and their \
-                 sessions have ended"
+                "entries were removed from the directory file since it was last read; their sessions have ended"
             );
         }
         self.serves = Serves {
@@ -198,35 +198,35 @@ impl FilesRead {
     }
 }
 
-/// What the store says when a daemon starts.
+/// What was loaded from the store when a daemon starts.
 pub(super) struct Loaded {
-    /// The last change before anything was read.
+    /// The last change before anything else was read.
     pub(super) head: Head,
     pub(super) revocations: Revocations,
     pub(super) directory: Directory,
-    /// Whether the directory can be changed; else it came from elsewhere.
+    /// Whether the directory is in the store, and can be changed.
     pub(super) directory_is_in_the_store: bool,
-    /// How long reading took.
+    /// How long loading took.
     pub(super) took: Duration,
 }
 
 impl Loaded {
-    /// Reads the store. A directory that is not in it comes from the parts.
+    /// Loads the store. A directory that is not in the store is taken from the parts.
     ///
     /// # Errors
-    /// The first thing that cannot be loaded.
+    /// [`StartError::Store`] or [`StartError::Rows`] for the first thing that cannot be loaded.
     pub(super) async fn load(
         parts: &mut Parts,
         config: &Config,
         clock: &HighWaterClock,
         entropy: &dyn Entropy,
     ) -> Result<Self, StartError> {
-        // First the head: what changes while the rest is read is taken again.
+        // The head is read first, so that changes during the load are applied afterwards.
         let loading = tokio::time::Instant::now();
         let head = parts.store.head().await?;
         parts.store.reached(head.sequence, &head.chain);
-        // The feed says when it was last changed: no clock of a broker is before that, whatever the
-        // mark beside the watermark says, or if it is missing.
+        // The clock must not be before the last change of the feed, even if the file with the latest seen
+        // time is missing or says otherwise.
         let last = parts.store.feed_after(head.sequence - 1, 1).await?;
         if let Some(change) = last.first() {
             clock.raise(Timestamp::from_millis(change.changed_at));
@@ -251,7 +251,11 @@ impl Loaded {
                 bind_principals(context, &directory).await;
                 directory
             }
-            (None, None) => return Err(StartError::Rows("there is no master key".to_owned())),
+            (None, None) => {
+                return Err(StartError::Rows(
+                    "[directory] master_key is not set".to_owned(),
+                ));
+            }
         };
         Ok(Self {
             head,
@@ -263,22 +267,22 @@ impl Loaded {
     }
 }
 
-/// Trust policies of an earlier version name principals by ARN: from now on by unique id. What this
-/// changes is taken with the other changes after the head.
+/// Replaces ARNs of principals in trust policies, which an earlier version has stored, by unique ids. The
+/// changes are applied with all others after the head.
 async fn bind_principals(context: CommandContext<'_>, directory: &Directory) {
     match commands::bind_stored(context, directory).await {
         Ok(0) => {}
         Ok(roles) => tracing::info!(
             roles,
-            "trust policies that named principals by ARN name unique ids now"
+            "replaced ARNs in the trust policies of roles by unique ids"
         ),
         Err(error) => {
-            tracing::warn!(%error, "trust policies of an earlier version still name principals by ARN")
+            tracing::warn!(%error, "cannot replace ARNs in trust policies of an earlier version by unique ids")
         }
     }
 }
 
-/// The way into the store of a configuration.
+/// How to open the store of a configuration.
 pub fn entrance<'a>(config: &'a Config, master_key: Option<&'a MasterKey>) -> Entrance<'a> {
     Entrance {
         place: &config.store,
@@ -287,10 +291,10 @@ pub fn entrance<'a>(config: &'a Config, master_key: Option<&'a MasterKey>) -> En
     }
 }
 
-/// Loads the directory of a store as a broker does: every row, and every secret in them.
+/// Loads the directory of a store as a broker does, with every row and every secret.
 ///
 /// # Errors
-/// The first row that cannot be loaded.
+/// [`StartError::Rows`] for the first row that cannot be loaded.
 pub async fn load_store(
     store: &Store,
     master_key: &Arc<MasterKey>,

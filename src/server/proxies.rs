@@ -1,7 +1,7 @@
-//! Who is at the other end when proxies stand in between: forwarded headers, and the PROXY protocol.
+//! Finds the client behind proxies, by forwarded headers or the PROXY protocol.
 //!
-//! Both are believed from the addresses in `[listen] trusted_proxies`, and from nobody else. What a
-//! trusted proxy says and cannot be read refuses the request: no decision is made on a guess.
+//! Both are only trusted from addresses in `[listen] trusted_proxies`. If a trusted proxy's header cannot be
+//! read, the request is refused: no decision is made on a guess.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -18,17 +18,17 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 /// The client of a request, as far as it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Client {
-    /// Its address; an IPv4-mapped one is IPv4.
+    /// The client's address; an IPv4-mapped address is converted to IPv4.
     pub ip: IpAddr,
-    /// Whether it speaks TLS, to this broker or to a trusted proxy.
+    /// Whether the client used TLS, to this broker or to a trusted proxy.
     pub secure_transport: bool,
-    /// Whether its forwarded headers may be read. A proxy that passes bytes on and does not say for
-    /// whom passes on headers that the client wrote.
+    /// Whether forwarded headers on the connection may be read. If a proxy only passes bytes on and does not
+    /// name its client, such headers are the client's own.
     pub may_forward: bool,
 }
 
 impl Client {
-    /// The other end of a connection, and whether that connection is TLS.
+    /// Makes a client from the other end of a connection, and whether the connection is TLS.
     pub fn new(ip: IpAddr, secure_transport: bool) -> Self {
         Self {
             ip: ip.to_canonical(),
@@ -38,14 +38,14 @@ impl Client {
     }
 }
 
-/// The name of a forwarded header that cannot be read.
+/// A forwarded header that cannot be read; holds its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unreadable(pub &'static str);
 
-/// The client of a request that came over a connection of `peer`.
+/// Finds the client of a request that came over a connection of `peer`.
 ///
 /// # Errors
-/// When a trusted proxy sent a header that cannot be read.
+/// [`Unreadable`] if a trusted proxy sent a header that cannot be read.
 pub fn client(
     listener: &Listener,
     peer: Client,
@@ -60,8 +60,8 @@ pub fn client(
     }
 }
 
-/// `X-Forwarded-For: CLIENT, PROXY, …`: each proxy adds the address that it was called from, so the
-/// last one that is no trusted proxy is the client. What stands before it the client wrote itself.
+/// Reads `X-Forwarded-For: CLIENT, PROXY, …`. Each proxy appends the address that called it, so the last
+/// address that is not a trusted proxy is the client. Everything before it was written by the client.
 fn x_forwarded(
     listener: &Listener,
     peer: Client,
@@ -84,7 +84,7 @@ fn x_forwarded(
             }
         }
     }
-    // Where several proxies say how they were called, each of them must have been called by TLS.
+    // If several proxies say how they were called, all of them must have been called over TLS.
     let all = |value: &HeaderValue| value.as_bytes().split(|b| *b == b',').all(is_https);
     let mut said = headers.get_all(X_FORWARDED_PROTO).iter().peekable();
     let secure_transport = if said.peek().is_none() {
@@ -103,7 +103,7 @@ fn is_https(scheme: &[u8]) -> bool {
     scheme.trim_ascii().eq_ignore_ascii_case(b"https")
 }
 
-/// RFC 7239: `Forwarded: for=CLIENT;proto=https, for=PROXY`.
+/// Reads `Forwarded: for=CLIENT;proto=https, for=PROXY` (RFC 7239).
 fn forwarded(listener: &Listener, peer: Client, headers: &HeaderMap) -> Result<Client, Unreadable> {
     let unreadable = Unreadable("forwarded");
     let mut elements = Vec::new();
@@ -112,7 +112,7 @@ fn forwarded(listener: &Listener, peer: Client, headers: &HeaderMap) -> Result<C
     }
     let mut client = peer;
     for element in elements.into_iter().rev() {
-        // `unknown` and names of the proxy's own are no addresses.
+        // `unknown` and obfuscated names are not addresses.
         client.ip = element
             .node
             .as_deref()
@@ -128,15 +128,15 @@ fn forwarded(listener: &Listener, peer: Client, headers: &HeaderMap) -> Result<C
     Ok(client)
 }
 
-/// One proxy's element of a `Forwarded` header.
+/// The element of one proxy in a `Forwarded` header.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Element {
     node: Option<String>,
     proto: Option<String>,
 }
 
-/// The elements of one header line, the one of the nearest proxy last. None if it breaks the grammar
-/// of RFC 7239 section 4.
+/// The elements of one header line, that of the nearest proxy last. `None` if the line breaks the grammar of
+/// RFC 7239 section 4.
 fn read_forwarded(text: &str) -> Option<Vec<Element>> {
     let mut elements = Vec::new();
     let mut element = Element::default();
@@ -163,7 +163,7 @@ fn read_forwarded(text: &str) -> Option<Vec<Element>> {
             }
             Some(_) => return None,
         };
-        // Something must follow a separator.
+        // A separator must be followed by another pair.
         if rest.is_empty() && !after.is_empty() {
             return None;
         }
@@ -174,7 +174,7 @@ fn read_forwarded(text: &str) -> Option<Vec<Element>> {
     Some(elements)
 }
 
-/// A token or a quoted string, and what comes after it.
+/// Reads a token or a quoted string; returns it and the rest of the text.
 fn read_value(text: &str) -> Option<(String, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text
@@ -194,12 +194,12 @@ fn read_value(text: &str) -> Option<(String, &str)> {
     }
 }
 
-/// RFC 9110 section 5.6.2.
+/// Whether a byte may be part of a token (RFC 9110 section 5.6.2).
 fn is_token(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
 }
 
-/// An address with or without a port: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]:80`.
+/// Parses an address with or without a port: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]:80`.
 fn address(node: &str) -> Option<IpAddr> {
     if let Ok(ip) = node.parse::<IpAddr>() {
         return Some(ip.to_canonical());
@@ -225,20 +225,19 @@ fn address(node: &str) -> Option<IpAddr> {
     Some(host.to_canonical())
 }
 
-/// "The PROXY protocol", section 2.2: what a header of version 2 begins with.
+/// The first bytes of a header of version 2 ("The PROXY protocol", section 2.2).
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
-/// The longest header that is read, in bytes behind the first sixteen.
+/// The longest header, in bytes after the first sixteen.
 const MAX_PROXY_HEADER_BYTES: usize = 4_096;
-/// `PP2_TYPE_SSL`, and in its first byte `PP2_CLIENT_SSL`.
+/// The field `PP2_TYPE_SSL`; the bit [`CLIENT_SSL`] of its first byte says that the client used TLS.
 const TYPE_SSL: u8 = 0x20;
 const CLIENT_SSL: u8 = 0x01;
 
-/// Reads the header of the PROXY protocol, version 2, that a trusted proxy begins its connection
-/// with: whom it calls for. `peer` is the proxy; it calls for itself when it says LOCAL or names no
-/// address.
+/// Reads the header of the PROXY protocol, version 2, with which a trusted proxy names its client at the start
+/// of a connection. `peer` is the proxy; it is the client itself if the header says LOCAL or has no address.
 ///
 /// # Errors
-/// When there is no such header, or it is malformed.
+/// The header is missing or malformed, or the connection fails.
 pub async fn read_proxy_header<S: AsyncRead + Unpin>(
     stream: &mut S,
     peer: Client,
@@ -249,7 +248,7 @@ pub async fn read_proxy_header<S: AsyncRead + Unpin>(
     let [signature @ .., command, family, high, low] = start;
     if signature != *SIGNATURE {
         return Err(malformed(
-            "a trusted proxy must begin with a header of the PROXY protocol, version 2",
+            "a connection of a trusted proxy must begin with a PROXY header, version 2",
         ));
     }
     let length = usize::from(u16::from_be_bytes([high, low]));
@@ -259,7 +258,7 @@ pub async fn read_proxy_header<S: AsyncRead + Unpin>(
     let mut rest = vec![0; length];
     stream.read_exact(&mut rest).await?;
     match command {
-        // LOCAL: the proxy's own, such as a health check.
+        // LOCAL: a connection of the proxy itself, such as a health check.
         0x20 => Ok(Client {
             may_forward: false,
             ..peer
@@ -273,10 +272,10 @@ pub async fn read_proxy_header<S: AsyncRead + Unpin>(
     }
 }
 
-/// The source address, and whether the additional fields say that the client spoke TLS.
+/// The client: its address, and whether the additional fields say that it used TLS.
 fn proxied(family: u8, rest: &[u8], peer: Client) -> Option<Client> {
     let (ip, mut fields) = match family {
-        // UNSPEC: the proxy does not know.
+        // UNSPEC: the proxy does not know its client.
         0x00 => {
             return Some(Client {
                 may_forward: false,
@@ -299,7 +298,7 @@ fn proxied(family: u8, rest: &[u8], peer: Client) -> Option<Client> {
                 fields,
             )
         }
-        // Datagrams and sockets of this machine do not come here.
+        // Datagrams and Unix sockets are not supported.
         _ => return None,
     };
     let mut secure_transport = false;

@@ -1,6 +1,6 @@
-//! What is read again on SIGHUP and on change: a directory file, the master key, the keyring, the
-//! certificate. Each is
-//! checked whole and swapped at once; what is broken changes nothing and says why.
+//! Reloads: the directory file, the master key, the keyring and the certificate are read again on SIGHUP and
+//! when they change. Each is checked as a whole, then swapped; a file with an error changes nothing and is
+//! logged.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -19,10 +19,10 @@ use crate::master_key::MasterKey;
 use crate::metrics::Reload;
 use crate::tls;
 
-/// How often the files are looked at.
+/// How often the files are checked for changes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Looks at the files until the daemon is gone.
+/// Watches the files for changes, and handles SIGHUP, until the daemon ends.
 pub(super) async fn watch(
     config: Config,
     shared: Arc<Shared>,
@@ -55,7 +55,7 @@ pub(super) async fn watch(
         seen = now;
         if master_key || directory || keyring || certificate {
             let (config, shared) = (config.clone(), shared.clone());
-            // Reading and compiling a large directory must not hold up calls.
+            // Reading and compiling a large directory takes long, and must not block calls.
             let reload = move || {
                 let mut is_due_again = false;
                 if master_key && let Some(path) = &config.master_key {
@@ -87,7 +87,9 @@ pub(super) async fn watch(
             match tokio::task::spawn_blocking(reload).await {
                 Ok(true) => seen.directory = None,
                 Ok(false) => {}
-                Err(_) => tracing::error!("a reload failed; everything stays as it was"),
+                Err(_) => {
+                    tracing::error!("a reload panicked; it may not have read all files again")
+                }
             }
         }
         if asked {
@@ -109,7 +111,7 @@ fn reload_directory(config: &Config, shared: &Shared) -> Result<(), TakeError> {
         node: &shared.node.node,
         host: &shared.node.host,
     };
-    // What went has ended for good, also if it comes back.
+    // Sessions of removed entries stay ended, even if the entries come back.
     let old = broker.directory.load_full();
     let taken = Handle::current().block_on(taker.take(&file, None, Some(&old)))?;
     for (key, mark) in &taken.ended {
@@ -119,7 +121,7 @@ fn reload_directory(config: &Config, shared: &Shared) -> Result<(), TakeError> {
     if !taken.ended.is_empty() {
         tracing::info!(
             ended = taken.ended.len(),
-            "keys, users, roles and providers went from the directory, and their sessions have ended"
+            "entries were removed from the directory file; their sessions have ended"
         );
     }
     shared.serving.set(Serves {
@@ -153,7 +155,8 @@ fn reload_keyring(config: &Config, shared: &Shared) -> Result<(), String> {
         .with_keyring(|old| old.cluster_id() != keyring.cluster_id())
     {
         return Err(
-            "keyring: ClusterId: is another cluster's; every session would end. Restart to mean it"
+            "keyring: ClusterId: belongs to another cluster, so every session would end. Restart the broker if that is \
+             intended"
                 .to_owned(),
         );
     }
@@ -169,7 +172,7 @@ fn told(shared: &Shared, what: &'static str, result: Result<(), String>) {
             "ok"
         }
         Err(error) => {
-            tracing::error!(%error, "the {what} was not taken; the old one stays");
+            tracing::error!(%error, "the new {what} is not used; the old one stays in use");
             "failed"
         }
     };
@@ -181,7 +184,7 @@ fn told(shared: &Shared, what: &'static str, result: Result<(), String>) {
         .inc();
 }
 
-/// How the files looked.
+/// The stamps of the watched files, by which changes are noticed.
 pub(super) struct Stamps {
     master_key: Stamp,
     directory: Stamp,
@@ -189,7 +192,8 @@ pub(super) struct Stamps {
     certificate: (Stamp, Stamp),
 }
 
-/// Enough to notice that a file was written or exchanged: its number, size and time.
+/// Inode number, size and modification time of a file; `None` if it does not exist. A change of any of them
+/// means that the file was written or replaced.
 type Stamp = Option<(u64, u64, i64, i64)>;
 
 impl Stamps {

@@ -1,5 +1,5 @@
-//! Tells systemd how the daemon is doing, by the protocol of sd_notify(3): a datagram of
-//! `NAME=value` lines to the socket that NOTIFY_SOCKET names. Without that variable nothing is sent.
+//! Notifies systemd of the daemon's state, by the protocol of sd_notify(3): a datagram of `NAME=value` lines
+//! to the socket in NOTIFY_SOCKET. Without that variable nothing is sent.
 
 use std::ffi::OsStr;
 use std::io;
@@ -9,19 +9,19 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Sends a state, such as `READY=1`.
+/// Sends a state, such as `READY=1`. A failure is logged.
 pub fn notify(state: &str) {
     let Some(socket) = std::env::var_os("NOTIFY_SOCKET").filter(|s| !s.is_empty()) else {
         return;
     };
     if let Err(error) = send(&socket, state) {
-        tracing::warn!(%error, "the service manager cannot be told {state:?}");
+        tracing::warn!(%error, "cannot notify the service manager of {state:?}");
     }
 }
 
-/// Says that a reload begins; `READY=1` says that it is over.
+/// Notifies the service manager that a reload begins; `READY=1` ends it.
 pub(super) fn reloading() {
-    // For `Type=notify-reload`, which compares the instant with its own clock.
+    // `Type=notify-reload` compares the time with its own clock.
     let now = clock_gettime(ClockId::Monotonic);
     notify(&format!(
         "RELOADING=1\nMONOTONIC_USEC={}",

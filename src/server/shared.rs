@@ -1,4 +1,4 @@
-//! What every connection shares, and whether the daemon is ready.
+//! The state that connections and tasks share, and whether the daemon is ready.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::tls::Identity;
 use crate::tokens::WITHOUT_SIGNING_KEY;
 use crate::upkeep::SaveTime;
 
-/// What every connection shares.
+/// The state that all connections and tasks share.
 pub(super) struct Shared {
     pub(super) broker: Arc<Broker>,
     pub(super) admission: Arc<Admission>,
@@ -31,7 +31,7 @@ pub(super) struct Shared {
     pub(super) reflection: bool,
     pub(super) tls: ArcSwapOption<ServerConfig>,
     pub(super) certificate: certificate::Ends,
-    /// Places for TLS handshakes that are worked on.
+    /// Permits for TLS handshakes that are worked on at the same time.
     pub(super) handshakes: Arc<Semaphore>,
     pub(super) watermark: Option<PathBuf>,
     pub(super) timekeeper: Timekeeper,
@@ -43,7 +43,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// What connections share from the start.
+    /// The state of a daemon that has just started.
     pub(super) fn new(
         config: &Config,
         broker: Arc<Broker>,
@@ -97,7 +97,10 @@ impl Shared {
         Arc::new(move || shared.timekeeper.save())
     }
 
-    /// Whether it can issue safely; else why not.
+    /// Whether the broker can issue credentials safely.
+    ///
+    /// # Errors
+    /// The reason, for `/readyz`.
     pub(super) fn is_ready(&self) -> Result<(), String> {
         if *self.stop.borrow() {
             return Err("shutting down".to_owned());
@@ -112,7 +115,9 @@ impl Shared {
             return Err(WITHOUT_SIGNING_KEY.to_owned());
         }
         if let sessions::Standing::Unfit(why) = self.broker.sessions.standing() {
-            return Err(format!("redis must not be used as it is: {why}"));
+            return Err(format!(
+                "redis is not configured as a broker needs it: {why}"
+            ));
         }
         let age = match self.broker.feed.standing(self.broker.clock.monotonic()) {
             Standing::Fresh => return Ok(()),

@@ -1,4 +1,4 @@
-//! What runs beside the calls: the tasks of a daemon, and the thread for what is urgent.
+//! The background tasks of a daemon, and the thread for urgent work.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::broker::Broker;
 use crate::follow;
 use crate::upkeep;
 
-/// A thread for what must not wait for calls: following the change feed, and revoking.
+/// A runtime with one thread for work that must not wait for calls: following the change feed, and revoking.
 pub(super) struct Urgent(Option<Runtime>);
 
 impl Urgent {
@@ -40,13 +40,13 @@ impl Urgent {
 impl Drop for Urgent {
     fn drop(&mut self) {
         if let Some(runtime) = self.0.take() {
-            // Waiting for it is not allowed where others are served.
+            // Waiting for its end would block this thread, on which calls are served.
             runtime.shutdown_background();
         }
     }
 }
 
-/// Starts the tasks of a daemon, whose directory was loaded in `loaded_in`.
+/// Starts the tasks of a daemon. `loaded_in` is how long loading its directory took.
 pub(super) fn spawn(
     shared: &Arc<Shared>,
     listeners: Listeners,
@@ -71,7 +71,7 @@ pub(super) fn spawn(
     ]
 }
 
-/// Looks after Redis once a second, so that readiness tells the truth without traffic.
+/// Probes Redis once a second, so that readiness is right even without calls.
 async fn probe(shared: Arc<Shared>) {
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     loop {
@@ -85,7 +85,7 @@ async fn probe(shared: Arc<Shared>) {
     }
 }
 
-/// Keys of providers in use are new before they are old.
+/// Refreshes the keys of identity providers in use before they are too old.
 async fn refresh_providers(broker: Arc<Broker>) {
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     loop {

@@ -1,15 +1,14 @@
-//! The bytes of a connection on their way to and from hyper: what hyper does not tell its service,
-//! and a close that lets the last answer arrive.
+//! Watches the bytes between a connection and hyper, for what hyper does not tell its service:
 //!
-//! - A request whose length is given in two ways (RFC 9112 section 6.3) is noticed here. hyper reads
-//!   it in one of them and drops the other header. A proxy in front may read it in the other.
-//! - After an answer to a request that was not read to its end, what the client still sends is read
-//!   and thrown away for a while. Otherwise the system would reset the connection, and the answer
-//!   could be lost on its way (RFC 9112 section 9.6).
-//! - What waits in hyper's buffers is counted: heads that are not whole, and bodies of HTTP/2 that
-//!   nobody has read. While there is no room for more, nothing more is read.
-//! - Header blocks of HTTP/2 are read at a pace for each source until somebody is proven on a connection.
-//! - Frames of HTTP/2 that carry no call are counted, and end the connection when there are too many.
+//! - A request whose length is given in two ways (RFC 9112 section 6.3) is detected here. hyper uses one of
+//!   them and drops the other header; a proxy in front may use the other one.
+//! - After an answer to a request that was not read to its end, the rest of the request is read and discarded
+//!   for a while. Otherwise the system would reset the connection, and the answer could be lost (RFC 9112
+//!   section 9.6).
+//! - The content of hyper's buffers is counted: incomplete heads, and unread bodies of HTTP/2. While the
+//!   memory for requests is exhausted, nothing more is read.
+//! - HTTP/2 header blocks are read at a limited rate per source, until a caller is proven on the connection.
+//! - HTTP/2 frames that belong to no call are counted, and too many of them end the connection.
 
 use std::io;
 use std::pin::Pin;
@@ -26,79 +25,79 @@ use super::connection::MAX_HEADER_BYTES;
 use super::frames::Frames;
 use crate::admission::Connection;
 
-/// How many bytes of header blocks are read before their calls are looked at. A byte can stand for a
-/// whole header (RFC 7541 section 6.1), and hyper unpacks everything that it can read first.
+/// How many bytes of header blocks are read before their calls run. One byte can stand for a whole header
+/// (RFC 7541 section 6.1), and hyper unpacks everything that it can read first.
 const HEADERS_IN_A_TURN: usize = 16_384;
-/// How long a connection waits whose source has sent more header blocks than their pace allows.
+/// How long a connection pauses if its source exceeds the rate of header blocks.
 const HEADER_PAUSE: Duration = Duration::from_millis(50);
-/// What an unpacked header block takes that is not whole yet, in bytes: at most as many headers as
-/// HTTP/2's limit of a list admits, each of which takes some 100 bytes beside its text.
+/// How many bytes an incomplete header block takes once it is unpacked, at most: as many headers as the limit
+/// of HTTP/2's header list allows, with about 100 bytes for each besides its text.
 const OPEN_HEADER_BLOCK: usize = 262_144;
-/// The longest time for which a client may go on sending after its answer.
+/// How long a client may keep sending after its answer.
 const LINGER: Duration = Duration::from_secs(5);
-/// The most that is read and thrown away, in bytes.
+/// The most bytes that are read and discarded after an answer.
 const LINGER_BYTES: usize = 128 << 20;
-/// How much of it at a time.
+/// How many bytes are discarded at a time.
 const LINGER_BUFFER: usize = 16_384;
-/// How many buffers of it before other connections have their turn.
+/// After so many buffers, other connections have their turn.
 const LINGER_TURN: usize = 32;
 
-/// What the two sides of a connection tell each other.
+/// The notes that the two sides of hyper, this file and the service, share about a connection.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
     ambiguous: AtomicBool,
     linger: AtomicBool,
     http2: AtomicBool,
-    /// Whether the system took less than was to be written, in this turn of the connection.
+    /// Whether a write was blocked in this turn of the connection.
     blocked: AtomicBool,
-    /// Why the connection must end at once.
+    /// Why the connection must be closed at once.
     cut: OnceLock<&'static str>,
     /// Bytes of header blocks that were read in this turn.
     headers: AtomicUsize,
-    /// Seconds that the connection has lived.
+    /// The age of the connection in seconds.
     second: AtomicU32,
-    /// One more than the second in which something began to come that is not whole; 0: nothing.
+    /// The second in which an incomplete head or frame began, plus 1; 0 if nothing is incomplete.
     partial_since: AtomicU32,
 }
 
 impl Notes {
-    /// Whether a request came in whose length was given in two ways.
+    /// Whether a request gave its length in two ways.
     pub(super) fn is_ambiguous(&self) -> bool {
         self.ambiguous.load(Ordering::Relaxed)
     }
 
-    /// The connection has its turn.
+    /// Called at the beginning of each turn of the connection.
     pub(super) fn turn(&self) {
         self.blocked.store(false, Ordering::Relaxed);
         self.headers.store(0, Ordering::Relaxed);
     }
 
-    /// A second has passed.
+    /// Called once a second.
     pub(super) fn tick(&self) {
         self.second.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether the connection speaks HTTP/2.
+    /// Whether the connection is HTTP/2.
     pub(super) fn is_http2(&self) -> bool {
         self.http2.load(Ordering::Relaxed)
     }
 
-    /// Whether the client's side of the connection was full in this turn.
+    /// Whether a write was blocked in this turn, since the client does not read.
     pub(super) fn is_blocked(&self) -> bool {
         self.blocked.load(Ordering::Relaxed)
     }
 
-    /// Ends the connection at its next turn, or in this one.
+    /// Closes the connection in this turn or the next one.
     pub(super) fn cut(&self, why: &'static str) {
         let _ = self.cut.set(why); // the first reason counts
     }
 
-    /// Why the connection must end at once.
+    /// Why the connection must be closed at once, if it must.
     pub(super) fn is_cut(&self) -> Option<&'static str> {
         self.cut.get().copied()
     }
 
-    /// For how many seconds a head, a header block or a frame has been coming.
+    /// For how many seconds a head, a header block or a frame has been incomplete.
     pub(super) fn partial_seconds(&self) -> u32 {
         match self.partial_since.load(Ordering::Relaxed) {
             0 => 0,
@@ -106,7 +105,7 @@ impl Notes {
         }
     }
 
-    /// Something is coming, or is whole; `anew`: it began just now.
+    /// Notes whether something is incomplete; `anew` says that it has just begun.
     fn partial(&self, is_partial: bool, anew: bool) {
         if !is_partial {
             self.partial_since.store(0, Ordering::Relaxed);
@@ -116,24 +115,24 @@ impl Notes {
         }
     }
 
-    /// Asks for the slow close, because a request was not read to its end.
+    /// Asks for a slow close, because a request was not read to its end.
     pub(super) fn linger(&self) {
         self.linger.store(true, Ordering::Relaxed);
     }
 }
 
-/// A stream that is watched.
+/// A stream whose bytes are watched.
 pub(super) struct Wire<S> {
     stream: S,
     framing: Framing,
     notes: Arc<Notes>,
     account: Arc<Connection>,
-    /// The wait for the pace of header blocks.
+    /// A pause because the source exceeds the rate of header blocks.
     pause: Option<Pin<Box<Sleep>>>,
     closing: Option<Closing>,
 }
 
-/// A close that is under way.
+/// A slow close that is in progress.
 struct Closing {
     deadline: Pin<Box<Sleep>>,
     buffer: Box<[u8]>,
@@ -152,8 +151,8 @@ impl<S> Wire<S> {
         }
     }
 
-    /// Whether more may be read now. If it may not for want of room, it is tried again within a
-    /// second, when the connection has its next turn.
+    /// Whether more may be read now. If the memory for requests is exhausted, the connection tries again
+    /// within a second, at its next turn.
     fn may_read(&mut self, cx: &mut Context<'_>) -> bool {
         if let Some(pause) = &mut self.pause {
             if pause.as_mut().poll(cx).is_pending() {
@@ -162,7 +161,7 @@ impl<S> Wire<S> {
             self.pause = None;
         }
         match &self.framing {
-            // It is kept here and in hyper's buffer.
+            // The head is kept both here and in hyper's buffer.
             Framing::Head(head) => self.account.settle(2 * head.len()),
             Framing::Frames(frames) => {
                 if self.notes.headers.load(Ordering::Relaxed) >= HEADERS_IN_A_TURN {
@@ -173,7 +172,7 @@ impl<S> Wire<S> {
                     let pause = self
                         .pause
                         .insert(Box::pin(tokio::time::sleep(HEADER_PAUSE)));
-                    // Its first turn asks the timer to wake the connection.
+                    // The first poll registers the timer, which then wakes the connection.
                     if pause.as_mut().poll(cx).is_ready() {
                         cx.waker().wake_by_ref();
                     }
@@ -189,7 +188,7 @@ impl<S> Wire<S> {
         }
     }
 
-    /// Looks at bytes that came.
+    /// Inspects bytes that were read.
     fn look(&mut self, bytes: &[u8]) {
         let notes = &self.notes;
         match &mut self.framing {
@@ -205,7 +204,7 @@ impl<S> Wire<S> {
                 }
                 notes.partial(frames.is_partial(), seen.began);
                 if seen.flood {
-                    notes.cut("it sent too many frames that carry no call");
+                    notes.cut("too many HTTP/2 frames that belong to no call");
                 }
             }
             framing => {
@@ -233,7 +232,7 @@ impl<S> Wire<S> {
         }
     }
 
-    /// Notes that the system does not take more.
+    /// Notes whether a write was blocked.
     fn written<T>(&self, result: Poll<T>) -> Poll<T> {
         if result.is_pending() {
             self.notes.blocked.store(true, Ordering::Relaxed);
@@ -298,7 +297,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
                 return Poll::Ready(Ok(()));
             }
             let mut thrown_away = ReadBuf::new(&mut closing.buffer);
-            // An error ends the connection as well as the client's own close does.
+            // A read error ends the connection, as the client's own close does.
             let read = ready!(Pin::new(&mut this.stream).poll_read(cx, &mut thrown_away));
             let count = thrown_away.filled().len();
             closing.left = closing.left.saturating_sub(count);
@@ -325,19 +324,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     }
 }
 
-/// Where in its requests a connection is.
+/// The position of a connection in its stream of requests.
 enum Framing {
-    /// In a request's head, of which these bytes have come.
+    /// In the head of a request; holds the bytes that have arrived.
     Head(Vec<u8>),
-    /// So many bytes of a body are to come.
+    /// In a body; holds how many bytes are still to arrive.
     Body(u64),
-    /// Behind a request after which hyper ends the connection.
+    /// After a request with which hyper ends the connection.
     Untracked,
-    /// HTTP/2.
+    /// On HTTP/2.
     Frames(Frames),
 }
 
-/// What a request's head says about the length of its body.
+/// What the head of a request says about the length of its body.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Lengths {
     content_length: Option<u64>,
@@ -347,7 +346,7 @@ struct Lengths {
 }
 
 impl Framing {
-    /// Whether a head has begun and is not whole.
+    /// Whether a head or a frame is incomplete.
     fn is_partial(&self) -> bool {
         match self {
             Self::Head(head) => !head.is_empty(),
@@ -356,7 +355,7 @@ impl Framing {
         }
     }
 
-    /// Looks at the bytes that came. True when a request among them gives its length in two ways.
+    /// Follows the next bytes of the stream. Returns whether a request in them gives its length in two ways.
     fn feed(&mut self, mut bytes: &[u8]) -> bool {
         let mut ambiguous = false;
         while !bytes.is_empty() {
@@ -377,7 +376,7 @@ impl Framing {
                 }
                 Self::Head(head) => {
                     let known = head.len();
-                    // A head mostly comes in one piece, and is then looked at where it is.
+                    // A head mostly arrives in one piece, and is then inspected without copying it.
                     let whole = if known == 0 {
                         bytes
                     } else {
@@ -407,8 +406,8 @@ impl Framing {
     }
 }
 
-/// The end of a request's head and what it says about the body. None while it is not whole. Of the
-/// preface of HTTP/2 the first line is one.
+/// The length of a request's head and what it says about the body; `None` if the head is incomplete. The first
+/// line of HTTP/2's preface counts as a head.
 fn read_head(bytes: &[u8]) -> Option<(usize, Lengths)> {
     let mut lengths = Lengths::default();
     let (mut at, mut lines) = (0, 0);
@@ -419,9 +418,9 @@ fn read_head(bytes: &[u8]) -> Option<(usize, Lengths)> {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         at += length + 1;
         match lines {
-            // Empty lines before a request are skipped: RFC 9112 section 2.2.
+            // Empty lines before a request are skipped (RFC 9112 section 2.2).
             0 if line.is_empty() => continue,
-            // Anything else that begins so is a request of HTTP/1.1 to hyper.
+            // hyper reads every other first line as a request of HTTP/1.1.
             0 if line == b"PRI * HTTP/2.0" => {
                 return Some((
                     at,
@@ -441,7 +440,7 @@ fn read_head(bytes: &[u8]) -> Option<(usize, Lengths)> {
 
 impl Lengths {
     fn add(&mut self, line: &[u8]) {
-        // Most names differ in their first letter.
+        // The first letter rules out most headers quickly.
         if !matches!(line.first(), Some(b'c' | b'C' | b't' | b'T')) {
             return;
         }
@@ -453,7 +452,7 @@ impl Lengths {
         } else if name.trim_ascii().eq_ignore_ascii_case(b"content-length") {
             self.ambiguous |= self.transfer_encoding || self.content_length.is_some();
             let value = value.get(1..).unwrap_or_default().trim_ascii();
-            // hyper refuses what is no number.
+            // If the value is not a number, hyper refuses the request.
             self.content_length = Some(
                 std::str::from_utf8(value)
                     .ok()

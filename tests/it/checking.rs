@@ -237,7 +237,7 @@ const CASES: &[Case] = &[
         },
         "certificate",
         "warn",
-        &["ends at", "renew"],
+        &["expires at", "renew"],
     ),
     (
         "a certificate that ended",
@@ -247,7 +247,7 @@ const CASES: &[Case] = &[
         },
         "certificate",
         "FAIL",
-        &["ended at", "renew"],
+        &["expired at", "renew"],
     ),
     (
         "a certificate of tomorrow",
@@ -465,7 +465,7 @@ fn a_certificate_that_ends_soon_is_in_the_metrics_and_in_the_log() {
     let (_, log) = daemon.ended();
     let warned = log
         .iter()
-        .filter(|line| line.contains("the certificate ends at") && line.contains("WARN"))
+        .filter(|line| line.contains("the certificate expires at") && line.contains("WARN"))
         .count();
     assert_eq!(warned, 1, "once a day");
 }

@@ -347,7 +347,7 @@ async fn what_the_store_does_not_keep_is_not_in_force() {
     assert!(matches!(error, StartError::Take(_)), "{error:?}");
     let said = error.to_string();
     assert!(
-        said.contains("the store does not keep what is new in it") && said.contains("no room"),
+        said.contains("cannot be recorded in the store") && said.contains("no room"),
         "{said}"
     );
     sql(&db, "DROP TRIGGER full").await;

@@ -1,4 +1,4 @@
-//! One connection from its first byte to its last, with every limit of HTTP spelled out.
+//! Serves one connection from its first byte to its last, with every limit of HTTP set explicitly.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,14 +20,15 @@ use crate::server::proxies::Client;
 use crate::server::shared::Shared;
 use crate::server::wire::Wire;
 
-/// The longest header list that h2 unpacks, in bytes as HTTP/2 counts them. What is between the two
-/// bounds is refused with an answer that every client understands; h2's own is not one of gRPC.
+/// The longest header list that h2 unpacks, in bytes as HTTP/2 counts them. A list that is longer than
+/// [`MAX_HEADER_BYTES`] but not than this is refused by us, with an answer that gRPC clients understand;
+/// h2's own refusal is not one.
 const MAX_UNPACKED_HEADER_BYTES: u32 = 65_536;
-/// How much of bodies that nobody has read yet h2 takes from a connection, in bytes. It is charged as it
-/// comes. h2 ends a connection on which more than half of this divided by 256 short pieces of bodies
-/// wait, so it must be enough for a short one of each stream.
+/// How many bytes of unread bodies h2 accepts on a connection. They are charged as they arrive. h2 closes a
+/// connection with more than (this / 2 / 256) unread short pieces, so it must allow a short one for each
+/// stream.
 const CONNECTION_WINDOW: u32 = 262_144;
-/// From the polite request to go to the closing.
+/// The time between asking a client to close the connection and closing it.
 const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Serves HTTP on a connection until it ends.
@@ -41,7 +42,7 @@ pub(super) async fn run<S>(
 {
     let served = Served::new(shared.clone(), peer, account.clone());
     let served = Arc::new(served);
-    // However it ends.
+    // Runs however the connection ends.
     let _over = Over(served.clone());
     let stream = Wire::new(stream, served.notes.clone(), account.clone());
     let service = {
@@ -53,7 +54,7 @@ pub(super) async fn run<S>(
     tokio::pin!(connection);
     let mut stop = shared.stop.clone();
     let mut tick = tokio::time::interval(Duration::from_secs(1));
-    // Once it was asked to go: when it is cut off.
+    // When the connection is closed, once the client was asked to close it.
     let mut deadline = None;
     loop {
         let reason = tokio::select! {
@@ -76,7 +77,7 @@ pub(super) async fn run<S>(
         };
         match (reason, deadline) {
             (Some("idle"), None) if !served.has_served() => {
-                // It never sent a request: nothing is lost by closing at once.
+                // No request was sent, so nothing is lost by closing at once.
                 shared.broker.metrics.connections_refused.inc();
                 return;
             }
@@ -89,15 +90,15 @@ pub(super) async fn run<S>(
                 };
                 deadline = Some(Instant::now() + goodbye);
             }
-            // Whoever has not finished by then is cut off.
+            // Calls that are still in progress are aborted.
             (_, Some(deadline)) if deadline <= Instant::now() => return,
             _ => {}
         }
     }
 }
 
-/// Gives back what was handed over to the connection when it ends, also if its task is dropped. Calls
-/// that it has begun may last longer.
+/// Releases the unsent answers when the connection ends, even if its task is dropped. Calls that it has begun
+/// may last longer.
 struct Over(Arc<Served>);
 
 impl Drop for Over {
@@ -106,15 +107,15 @@ impl Drop for Over {
     }
 }
 
-/// How a connection ended by itself.
+/// How a connection ended.
 enum End<T> {
     Over(T),
-    /// It broke a limit: why.
+    /// It broke a limit; holds the reason.
     Cut(&'static str),
 }
 
-/// Lets the calls that became ready together finish before the connection writes, so that their
-/// answers leave in one system call: whenever the connection is woken, the others go first.
+/// Lets calls that became ready together finish before the connection writes, so that their answers leave in
+/// one system call. To do so, it yields once whenever the connection is woken.
 struct Turn<'a, C> {
     inner: Pin<&'a mut C>,
     served: &'a Served,
@@ -138,7 +139,7 @@ impl<C: Future> Future for Turn<'_, C> {
             return Poll::Ready(End::Cut(why));
         }
         if !notes.is_blocked() {
-            // Whatever hyper had before its turn has been written. On HTTP/1.1 its calls run within it.
+            // Everything that hyper had taken before this poll is written. On HTTP/1.1 the calls run within it.
             unsent.sent(if notes.is_http2() {
                 handed_over
             } else {
@@ -154,7 +155,7 @@ fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        // hyper's own limit of the time also runs between two requests; `Wire` sees when one begins.
+        // hyper's own timeout also runs between two requests; `Wire` notices when a request begins.
         .header_read_timeout(None)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEADER_BYTES);

@@ -1,4 +1,4 @@
-//! The calls of one connection: taken in or turned away, counted, and watched for too long a pause.
+//! The calls of one connection: admitted or refused, counted, and watched for pauses that are too long.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -19,24 +19,24 @@ use crate::server::shared::Shared;
 use crate::server::wire::Notes;
 use crate::{ops, routes};
 
-/// The longest header list of one request, in bytes: a session token and room to spare.
+/// The longest header list of a request, in bytes. A session token fits with much to spare.
 pub(in crate::parts::server) const MAX_HEADER_BYTES: usize = 32_768;
 /// The most headers of one request.
 pub(super) const MAX_HEADERS: usize = 64;
-/// What a header takes in memory beside its text.
+/// How many bytes a header takes in memory besides its text.
 const HEADER_OVERHEAD: usize = 128;
-/// What the watchdog knows of a connection.
+/// The age of a connection and the times of its calls.
 struct Activity {
     born: Instant,
     calls: AtomicUsize,
-    /// Milliseconds after `born`.
+    /// When the last call ended, in milliseconds after `born`.
     last: AtomicU64,
-    /// How many calls there have been.
+    /// How many calls were begun.
     served: AtomicU64,
 }
 
 impl Activity {
-    /// Why the connection should end now.
+    /// Why the connection should be closed now: `age` or `idle`.
     fn verdict(&self, limits: &Limits) -> Option<&'static str> {
         if self.born.elapsed() > limits.connection_age {
             return Some("age");
@@ -64,7 +64,7 @@ pub(super) struct Served {
     pub(super) unsent: Unsent,
 }
 
-/// Counts a call as one in progress until it is answered or given up.
+/// Counts a call as in progress until it is answered or aborted.
 struct InProgress(Arc<Served>);
 
 impl InProgress {
@@ -84,13 +84,13 @@ impl Drop for InProgress {
     }
 }
 
-/// On the heap: hyper moves the future of each HTTP/2 call by value, into a task of its own, and keeps
-/// its room until the answer is read.
+/// The future of a call. It is boxed, since hyper moves the future of each HTTP/2 call into a task, and keeps
+/// its memory until the answer is read.
 pub(super) type Serving =
     Pin<Box<dyn Future<Output = Result<Response<Answer>, Infallible>> + Send>>;
 
 impl Served {
-    /// Those of a connection that has just begun.
+    /// The state of a connection that has just begun.
     pub(super) fn new(
         shared: Arc<Shared>,
         peer: Client,
@@ -111,17 +111,17 @@ impl Served {
         }
     }
 
-    /// Whether there was any call.
+    /// Whether any call was begun.
     pub(super) fn has_served(&self) -> bool {
         self.activity.served.load(Ordering::Relaxed) != 0
     }
 
-    /// Why the connection should end now.
+    /// Why the connection should be closed now: `age` or `idle`.
     pub(super) fn verdict(&self) -> Option<&'static str> {
         self.activity.verdict(&self.shared.limits)
     }
 
-    /// Takes a request in, or turns it away before anything of it is kept.
+    /// Admits a request, or refuses it before anything of it is kept.
     pub(super) fn serve(self: &Arc<Self>, request: Request<Incoming>) -> Serving {
         let in_progress = InProgress::new(self.clone());
         let is_http2 = request.version() == Version::HTTP_2;
@@ -168,8 +168,8 @@ impl Served {
         }
     }
 
-    /// A second has passed: what has been coming, or waiting to be read, for too long ends the
-    /// connection.
+    /// Called once a second. Cuts the connection if a head takes too long to arrive, or the client does not
+    /// read an answer.
     pub(super) fn tick(&self) {
         self.notes.tick();
         if self.unsent.tick() {
@@ -181,14 +181,14 @@ impl Served {
     }
 }
 
-/// What the request line and the headers take in memory; none if they are more than the limits.
+/// How many bytes the request line and the headers take in memory; `None` if they exceed the limits.
 fn header_bytes<B>(request: &Request<B>) -> Option<usize> {
     let headers = request.headers();
     let target = request
         .uri()
         .path_and_query()
         .map_or(0, |target| target.as_str().len());
-    // As on the wire of HTTP/1.1: a colon, a blank and a line end.
+    // As in HTTP/1.1, with a colon, a space and a line end for each header.
     let text = headers
         .iter()
         .map(|(name, value)| name.as_str().len() + value.len() + 4)
