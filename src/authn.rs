@@ -1,10 +1,11 @@
 //! Authentication: turns evidence into a [`Caller`], with one file for each kind of proof.
 
+pub mod saml;
 pub mod signature;
 pub mod unproven;
 pub mod web_identity;
 
-use crate::base::arn::AccountId;
+use crate::base::arn::{AccountId, SamlProviderArn};
 use crate::base::clock::Timestamp;
 use crate::base::digest::sha256;
 use crate::base::secret::Secret;
@@ -38,6 +39,15 @@ pub enum Shown {
         /// The account of the requested role, whose provider must vouch for the token.
         account: AccountId,
     },
+    /// A response of a SAML provider of that account.
+    Saml {
+        /// Its base64 text.
+        response: Secret<String>,
+        /// The provider that is said to have made it.
+        provider: SamlProviderArn,
+        /// Of the role that is asked for.
+        account: AccountId,
+    },
 }
 
 /// The kind of a [`Shown`] proof. Each operation accepts one kind.
@@ -47,6 +57,8 @@ pub enum Proof {
     Signature,
     /// A token of an OpenID Connect provider.
     WebIdentity,
+    /// A response of a SAML provider.
+    Saml,
 }
 
 impl Evidence {
@@ -64,6 +76,7 @@ impl Shown {
         match self {
             Self::Signature(_) => Proof::Signature,
             Self::WebIdentity { .. } => Proof::WebIdentity,
+            Self::Saml { .. } => Proof::Saml,
         }
     }
 
@@ -71,7 +84,7 @@ impl Shown {
     pub fn unverified_region(&self) -> Option<&str> {
         match self {
             Self::Signature(presented) => Some(presented.unverified_region()),
-            Self::WebIdentity { .. } => None,
+            Self::WebIdentity { .. } | Self::Saml { .. } => None,
         }
     }
 
@@ -79,7 +92,7 @@ impl Shown {
     pub fn is_presigned(&self) -> bool {
         match self {
             Self::Signature(presented) => presented.is_presigned(),
-            Self::WebIdentity { .. } => false,
+            Self::WebIdentity { .. } | Self::Saml { .. } => false,
         }
     }
 
@@ -90,6 +103,7 @@ impl Shown {
             Self::Signature(presented) if presented.is_presigned() => None,
             Self::Signature(presented) => presented.signature().try_into().ok(),
             Self::WebIdentity { token, .. } => Some(sha256(token.expose().as_bytes())),
+            Self::Saml { response, .. } => Some(sha256(response.expose().as_bytes())),
         }
     }
 }
@@ -125,6 +139,15 @@ pub async fn prove(
                 web_identity::authenticate(token, account, providers, directory, own, moment);
             // Boxed, because it is larger than everything that a signed call needs.
             Ok((Box::pin(asked).await?, None))
+        }
+        Shown::Saml {
+            response,
+            provider,
+            account,
+        } => {
+            let service = &broker.service_provider;
+            let caller = saml::authenticate(response, &provider, account, service, directory, now)?;
+            Ok((caller, None))
         }
     }
 }

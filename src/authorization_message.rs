@@ -94,7 +94,7 @@ impl Message {
             action: denied.action.clone(),
             resource: resource.to_owned(),
             explicit_deny: denied.decision.outcome == Outcome::ExplicitlyDenied,
-            note: denied.note.map(str::to_owned),
+            note: denied.note.as_deref().map(str::to_owned),
             keys: denied
                 .keys
                 .iter()

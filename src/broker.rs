@@ -14,6 +14,7 @@ use crate::budgets::Budgets;
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::federation::providers::Providers;
+use crate::federation::saml::ServiceProvider;
 use crate::feed::{Feed, Standing};
 use crate::master_key::MasterKey;
 use crate::metrics::{Metrics, Throttled};
@@ -36,6 +37,8 @@ pub struct Broker {
     pub budgets: Budgets,
     /// The issuer of web identity tokens, as a URL; `None` if this broker issues none.
     pub issuer: Option<String>,
+    /// What SAML assertions must be made for.
+    pub service_provider: Arc<ServiceProvider>,
     /// The keys of OpenID Connect providers.
     pub providers: Arc<Providers>,
     /// The records of live sessions, for listing them. No decision depends on these.

@@ -275,7 +275,7 @@ impl Caller {
             access_key_id: Some(self.access_key_id.clone()).filter(|id| !id.is_empty()),
             identity_provider: self
                 .federated()
-                .map(|identity| identity.provider_arn.to_string()),
+                .map(|identity| identity.audited_provider().to_owned()),
             user_name,
             session_context: self.session().map(|session| SessionContext {
                 session_issuer: issuer.map(|(r#type, id, arn, account, name)| SessionIssuer {

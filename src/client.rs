@@ -36,8 +36,8 @@ use signed::Signed;
 pub use error::{ClientError, split_encoded_message};
 pub use role_credentials::RoleCredentials;
 pub use types::{
-    AssumeRole, AssumeRoleWithWebIdentity, AssumedRole, CallerIdentity, Credentials, Endpoint,
-    WebIdentityRole, WebIdentityToken,
+    AssumeRole, AssumeRoleWithSaml, AssumeRoleWithWebIdentity, AssumedRole, CallerIdentity,
+    Credentials, Endpoint, SamlRole, WebIdentityRole, WebIdentityToken,
 };
 
 /// How long connecting may take, and how long a call may take.
@@ -95,8 +95,8 @@ impl Client {
         Self::connect(endpoint, Some(credentials), Arc::new(SystemClock))
     }
 
-    /// Makes a client that signs nothing, for [`Self::assume_role_with_web_identity`]. `in_clear` allows
-    /// `http://` to other machines.
+    /// Makes a client that signs nothing, for [`Self::assume_role_with_web_identity`] and
+    /// [`Self::assume_role_with_saml`]. `in_clear` allows `http://` to other machines.
     ///
     /// # Errors
     /// Those of [`Self::new`].

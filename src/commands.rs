@@ -16,6 +16,7 @@ mod import;
 mod lint;
 mod principals;
 mod rules;
+mod saml_provider;
 mod seal;
 mod secrets;
 
@@ -38,6 +39,7 @@ pub use emergency::{end_sessions, revoke_signing_keys};
 pub use export::{export, export_of};
 pub use import::{Import, Planned, plan, survey};
 pub use principals::bind_stored;
+pub use saml_provider::{Put, put_saml_provider};
 pub use seal::reseal;
 pub use secrets::{Secrets, open_all};
 
@@ -46,13 +48,6 @@ pub use secrets::{Secrets, open_all};
 pub enum Command {
     /// Creates a resource, whose name must not be in use.
     Create(Resource),
-    #[cfg_attr(
-        not(any(test, feature = "internals")),
-        allow(
-            dead_code,
-            reason = "actions of the IAM API that are not answered yet make it"
-        )
-    )]
     /// Replaces the content of a resource.
     Replace {
         /// The complete new content.

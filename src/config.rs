@@ -5,6 +5,7 @@ mod backends;
 mod document;
 mod limits;
 mod listener;
+mod saml;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use std::time::Duration;
 use crate::audit::Target;
 use crate::budgets::BudgetLimits;
 use crate::federation::providers::Reach;
+use crate::federation::saml::ServiceProvider;
 use crate::files::{self, Audience, FileError};
 use crate::ops::registry;
 use crate::proof::sigv4::{self, MAX_SKEW};
@@ -101,6 +103,8 @@ pub struct Config {
     pub limits: Limits,
     /// `iss` of web identity tokens; `{address}` in it is replaced by the address of the service.
     pub issuer: Option<String>,
+    /// What SAML assertions must be made for; `{address}` in it is where the broker listens.
+    pub service_provider: ServiceProvider,
     /// On which networks identity providers may be.
     pub reach: Reach,
     /// How many calls and sessions a principal, an account and a source address may have.
@@ -137,6 +141,7 @@ impl Config {
             redis: None,
             limits: Limits::default(),
             issuer: None,
+            service_provider: ServiceProvider::default(),
             reach: Reach {
                 private: false,
                 http_on_loopback: false,
@@ -209,6 +214,7 @@ impl Config {
             .web_identity
             .map(|w| issuer(w.issuer))
             .transpose()?;
+        config.service_provider = saml::service_provider(document.saml, config.issuer.as_deref())?;
         config.reach.private = document
             .federation
             .and_then(|f| f.private_addresses)

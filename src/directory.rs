@@ -34,14 +34,14 @@ use crate::master_key::MasterKey;
 use compile::deny_all;
 use declaration::Declaration;
 use declared::{Insertion, Source};
-use kinds::{Group, ManagedPolicy, SamlProvider};
+use kinds::{Group, ManagedPolicy};
 use resource::{Kind, Name, Resource};
 use table::{Names, Table};
 
 pub use declared::Defaults;
 #[cfg(any(test, feature = "internals"))]
 pub use kinds::normal_seed;
-pub use kinds::{AccessKey, MfaDevice, OidcProvider, Role, User, is_issuer};
+pub use kinds::{AccessKey, MfaDevice, OidcProvider, Role, SamlProvider, User, is_issuer};
 pub use limits::{ACCESS_KEYS_PER_USER, BrokenRule, Limits, MFA_DEVICES_PER_USER};
 pub use load::{MAX_BYTES, declared, parse};
 pub use policies::{Dangling, Effective, is_aws_managed};
@@ -243,6 +243,16 @@ impl Directory {
         self.oidc_providers
             .values()
             .find(|provider| is_issuer(&provider.url, issuer))
+    }
+
+    /// The SAML provider of that ARN.
+    pub fn saml_provider(&self, arn: &str) -> Option<&Arc<SamlProvider>> {
+        self.saml_providers.get(arn)
+    }
+
+    /// All SAML providers, in no order.
+    pub fn saml_providers(&self) -> impl Iterator<Item = &Arc<SamlProvider>> {
+        self.saml_providers.values()
     }
 
     /// All users, in no particular order.

@@ -4,12 +4,14 @@
 
 pub mod oidc;
 pub mod providers;
+pub mod saml;
 pub mod vouched;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::authn::unproven::Unproven;
-use crate::base::arn::{AccountId, IamArn, RoleArn};
+use crate::base::arn::{AccountId, RoleArn, account_of_provider};
 use crate::base::clock::Timestamp;
 use crate::base::names::{SourceIdentity, Tag};
 use crate::directory::{Directory, OidcProvider};
@@ -19,31 +21,35 @@ use crate::session::token;
 
 /// An identity for which a provider vouches, by a token or assertion that was verified.
 pub struct FederatedIdentity {
-    /// The provider's ARN, `arn:aws:iam::ACCOUNT:oidc-provider/HOST/PATH`.
+    /// The provider's ARN, `arn:aws:iam::ACCOUNT:oidc-provider/HOST/PATH` or
+    /// `arn:aws:iam::ACCOUNT:saml-provider/NAME`.
     pub provider_arn: Box<str>,
     /// The provider's account. The provider vouches only for the roles of this account.
     pub account: AccountId,
-    /// The provider's URL, by which its tokens name it.
+    /// The provider's URL or entity ID, by which its tokens or assertions name it.
     pub issuer: Box<str>,
     /// The user or workload for which the provider vouches, as the provider names it.
     pub subject: String,
-    /// The client to which the token was issued.
+    /// The client to which the token was issued, or the URL to which the assertion was sent.
     pub audience: String,
-    /// `ISSUER:AUDIENCE:SUBJECT`, as in CloudTrail. Calls are counted under this id.
+    /// `ISSUER:AUDIENCE:SUBJECT` or `NAME_QUALIFIER:SUBJECT`, as in CloudTrail. Calls are counted under
+    /// this id.
     pub principal_id: String,
-    /// The condition keys from the token, prefixed with the provider's name, in the order in which
-    /// they are set: of two with the same name, the later one applies.
+    /// The condition keys from the token or assertion, in the order in which they are set: of two with
+    /// the same name, the later one applies.
     pub keys: Vec<(String, Flat)>,
-    /// What the token requests for the session.
+    /// What the token or assertion requests for the session.
     pub asked: Result<Asked, Error>,
     /// The ARNs of the roles for which the token is valid, or `None` if it does not say.
     pub roles: Result<Option<Vec<String>>, Error>,
-    /// The record of the token's use, if the provider's tokens are valid only once.
+    /// The record of the use of the token or assertion, if it is valid only once.
     pub once: Option<Result<Once, Error>>,
+    /// The longest and the default duration of its sessions, or `None` if the provider sets none.
+    pub session_duration: Option<Duration>,
     /// The latest end of its sessions, or `None` if the provider sets none.
     pub session_ends_by: Option<Timestamp>,
-    /// The part of the token that its session carries.
-    pub remembered: Option<token::WebIdentity>,
+    /// The part of the token or assertion that its session carries.
+    pub remembered: token::Holder,
     source: Source,
 }
 
@@ -58,10 +64,12 @@ pub struct Asked {
     pub source_identity: Option<SourceIdentity>,
 }
 
-/// The identification of a token that is valid only once.
+/// The identification of a token or assertion that is valid only once.
 #[derive(Debug)]
 pub struct Once {
-    /// The token's own id, unique among the tokens of its issuer.
+    /// The issuer among whose ids the id is unique.
+    pub issuer: Box<str>,
+    /// The id of the token or assertion.
     pub id: String,
     /// The token's `iat`, which dates its use in the store.
     pub issued_at: Timestamp,
@@ -75,6 +83,7 @@ enum Source {
         provider: Arc<OidcProvider>,
         token: Verified,
     },
+    Saml(Box<saml::Shown>),
 }
 
 impl FederatedIdentity {
@@ -82,6 +91,31 @@ impl FederatedIdentity {
     pub fn user_type(&self) -> &'static str {
         match self.source {
             Source::Oidc { .. } => "WebIdentityUser",
+            Source::Saml(_) => "SAMLUser",
+        }
+    }
+
+    /// The provider as CloudTrail names it.
+    pub fn audited_provider(&self) -> &str {
+        match &self.source {
+            Source::Oidc { .. } => &self.provider_arn,
+            Source::Saml(shown) => shown.name_qualifier(),
+        }
+    }
+
+    /// What people call the proof.
+    pub fn proof_name(&self) -> &'static str {
+        match self.source {
+            Source::Oidc { .. } => "token",
+            Source::Saml(_) => "assertion",
+        }
+    }
+
+    /// The assertion that proves it; none: it is proven by something else.
+    pub fn assertion(&self) -> Option<&saml::Shown> {
+        match &self.source {
+            Source::Oidc { .. } => None,
+            Source::Saml(shown) => Some(shown),
         }
     }
 
@@ -105,14 +139,15 @@ impl FederatedIdentity {
         }
     }
 
-    /// Checks that the provider still vouches: the token has not expired, and the provider's
-    /// current entry in the directory accepts it.
+    /// Checks that the provider still vouches: the token or assertion has not expired, and the
+    /// provider's current entry in the directory accepts it.
     ///
     /// # Errors
     /// The same as if the token were shown now.
     pub fn still_good(&self, directory: &Directory, now: Timestamp) -> Result<(), Box<Unproven>> {
         match &self.source {
             Source::Oidc { provider, token } => oidc::still_good(provider, token, directory, now),
+            Source::Saml(shown) => shown.still_good(directory, now),
         }
     }
 }
@@ -120,8 +155,13 @@ impl FederatedIdentity {
 /// Whether the directory contains the provider with this ARN; `None` if the ARN is not a
 /// provider's.
 pub fn has_provider(directory: &Directory, arn: &str) -> Option<bool> {
-    match IamArn::parse(arn)?.kind {
-        "oidc-provider" => Some(directory.oidc_provider(arn).is_some()),
-        _ => None,
+    if account_of_provider(arn, "oidc-provider").is_some() {
+        return Some(directory.oidc_provider(arn).is_some());
     }
+    account_of_provider(arn, "saml-provider").map(|_| directory.saml_provider(arn).is_some())
+}
+
+/// The account of a provider of either kind; none: the text is no provider's ARN.
+pub fn account_of(arn: &str) -> Option<AccountId> {
+    account_of_provider(arn, "oidc-provider").or_else(|| account_of_provider(arn, "saml-provider"))
 }

@@ -18,6 +18,7 @@ use crate::ops::admin::list_sessions::ListSessions;
 use crate::ops::admin::preview_revocation::PreviewRevocation;
 use crate::ops::admin::revoke_sessions::RevokeSessions;
 use crate::ops::sts::assume_role::AssumeRole;
+use crate::ops::sts::assume_role_with_saml::AssumeRoleWithSaml;
 use crate::ops::sts::assume_role_with_web_identity::AssumeRoleWithWebIdentity;
 use crate::ops::sts::decode_authorization_message::DecodeAuthorizationMessage;
 use crate::ops::sts::get_access_key_info::GetAccessKeyInfo;
@@ -38,6 +39,7 @@ pub const MAX_MESSAGE_BYTES: usize = 262_144;
 async fn dispatch(call: Call, name: &str) -> Answer {
     match name {
         AssumeRole::NAME => call.run::<AssumeRole>().await,
+        AssumeRoleWithSaml::NAME => call.run::<AssumeRoleWithSaml>().await,
         AssumeRoleWithWebIdentity::NAME => call.run::<AssumeRoleWithWebIdentity>().await,
         DecodeAuthorizationMessage::NAME => call.run::<DecodeAuthorizationMessage>().await,
         GetAccessKeyInfo::NAME => call.run::<GetAccessKeyInfo>().await,

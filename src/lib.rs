@@ -144,6 +144,7 @@ mod parts {
     pub mod query;
     pub mod request_body;
     pub mod routes;
+    pub mod saml;
     pub mod server;
     pub mod tls;
 }

@@ -10,11 +10,11 @@ use crate::revocations::{Key, Selector, provider_subject};
 use crate::session::token::{self, Ancestor, Claims};
 
 /// The principals behind a session, as sessions made from it record them. In the session of a
-/// provider's token, the token's subject is stored in another field and is filled in here.
+/// provider's token or assertion, the subject is stored in another field and is filled in here.
 pub fn ancestors(claims: &Claims) -> Cow<'_, [Ancestor]> {
-    match (claims.ancestors.as_slice(), &claims.web_identity) {
-        ([provider], Some(identity)) if provider.subject.is_empty() => Cow::Owned(vec![Ancestor {
-            subject: identity.subject.clone(),
+    match (claims.ancestors.as_slice(), &claims.holder) {
+        ([provider], Some(holder)) if provider.subject.is_empty() => Cow::Owned(vec![Ancestor {
+            subject: holder.subject().to_owned(),
             ..provider.clone()
         }]),
         (ancestors, _) => Cow::Borrowed(ancestors),

@@ -49,6 +49,13 @@ pub struct Shed {
     pub reason: &'static str,
 }
 
+/// A SAML provider of the directory.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct SamlProviderLabel {
+    /// Its ARN.
+    pub provider: String,
+}
+
 /// The label of one of the store's connection pools.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct StorePool {
@@ -108,6 +115,9 @@ pub struct Metrics {
     pub audit_free_bytes: Family<Unlabelled, Gauge>,
     /// When the broker's certificate expires, in seconds since 1970; not set without a certificate.
     pub certificate_expiration: Family<Unlabelled, Gauge>,
+    /// Seconds until no response of a SAML provider is accepted any more: its metadata or the last of its
+    /// signing certificates has ended then.
+    pub saml_provider_usable_seconds: Family<SamlProviderLabel, Gauge>,
     /// Calls that were refused because a resource was exhausted.
     pub shed: Family<Shed, Counter>,
     /// MFA codes that were refused.
@@ -224,6 +234,11 @@ impl Metrics {
                 of,
                 "tls_certificate_expiration_timestamp_seconds",
                 "When the broker's certificate expires, in seconds since 1970",
+            ),
+            saml_provider_usable_seconds: made(
+                of,
+                "saml_provider_usable_seconds",
+                "Seconds until the metadata or the last signing certificate of a SAML provider ends; 0: it has ended",
             ),
             shed: made(of, "shed", "Calls refused because a resource was exhausted"),
             mfa_refused: made(of, "mfa_codes_refused", "MFA codes refused"),

@@ -95,7 +95,7 @@ pub fn session(
         ancestors: grant.lineage().to_vec(),
         issued_under: issued_under.0,
         store_id: issued_under.1.to_owned(),
-        web_identity: grant.web_identity().cloned(),
+        holder: grant.holder().cloned(),
     };
     let key = keyring.current().ok_or(Error::InternalFailure)?;
     let secret_access_key = token::secret_access_key(key, &session_id, access_key_id.as_str())?;

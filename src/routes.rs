@@ -4,6 +4,7 @@
 
 use crate::admission::Purpose;
 use crate::api;
+use crate::federation::saml::METADATA_PATH;
 
 /// The face that serves an HTTP request other than a gRPC call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub enum Http {
     ProviderConfiguration,
     /// The public keys of the broker as an OpenID Connect provider.
     KeySet,
+    /// The metadata of the broker as a SAML service provider.
+    SamlMetadata,
 }
 
 /// The path of the OAuth 2.0 token endpoint.
@@ -24,6 +27,8 @@ pub const TOKEN: &str = "/oauth2/token";
 pub const PROVIDER_CONFIGURATION: &str = "/.well-known/openid-configuration";
 /// The path of the key set, which the provider metadata names.
 pub const KEY_SET: &str = "/.well-known/jwks.json";
+/// The path of the metadata of the broker as a SAML service provider.
+pub const SAML_METADATA: &str = METADATA_PATH;
 
 /// The face that serves an HTTP request with this path.
 pub fn http(path: &str) -> Http {
@@ -31,6 +36,7 @@ pub fn http(path: &str) -> Http {
         TOKEN => Http::TokenExchange,
         PROVIDER_CONFIGURATION => Http::ProviderConfiguration,
         KEY_SET => Http::KeySet,
+        SAML_METADATA => Http::SamlMetadata,
         _ => Http::Query,
     }
 }
@@ -111,6 +117,7 @@ mod tests {
     #[test]
     fn only_the_exact_path_is_somebodys() {
         assert_eq!(http("/oauth2/token"), Http::TokenExchange);
+        assert_eq!(http("/saml/metadata"), Http::SamlMetadata);
         for path in ["/", "//", "/oauth2/token/", "/OAuth2/token", "/x", ""] {
             assert_eq!(http(path), Http::Query, "{path}");
         }

@@ -27,7 +27,7 @@ use crate::session::token::{self, Ancestor, Kind as SessionKind};
 pub struct Grant<'c> {
     to: Bearer,
     lineage: Vec<Ancestor>,
-    web_identity: Option<token::WebIdentity>,
+    holder: Option<token::Holder>,
     caller: PhantomData<&'c Caller>,
 }
 
@@ -60,9 +60,9 @@ impl Grant<'_> {
         &self.lineage
     }
 
-    /// What a provider's token said about the caller, if one was shown for this session.
-    pub fn web_identity(&self) -> Option<&token::WebIdentity> {
-        self.web_identity.as_ref()
+    /// What a provider said of the holder, where its token or assertion was shown for this session.
+    pub fn holder(&self) -> Option<&token::Holder> {
+        self.holder.as_ref()
     }
 }
 
@@ -84,9 +84,9 @@ pub fn admit<'c>(
     Ok(Grant {
         to: Bearer::Role(role.clone()),
         lineage,
-        web_identity: caller
+        holder: caller
             .federated()
-            .and_then(|identity| identity.remembered.clone()),
+            .map(|identity| identity.remembered.clone()),
         caller: PhantomData,
     })
 }
@@ -170,7 +170,7 @@ pub fn own_session<'c>(
     Ok(Grant {
         to: Bearer::User(user.clone()),
         lineage,
-        web_identity: None,
+        holder: None,
         caller: PhantomData,
     })
 }
@@ -221,7 +221,7 @@ pub fn vouch<'c>(
             Ok(Grant {
                 to: Bearer::FederatedUser(user.clone()),
                 lineage,
-                web_identity: None,
+                holder: None,
                 caller: PhantomData,
             })
         }

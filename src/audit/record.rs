@@ -65,7 +65,7 @@ pub struct Record {
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UserIdentity {
-    /// `IAMUser`, `AssumedRole`, `FederatedUser`, `WebIdentityUser`, `Operator`, or `Unknown` for a call that proved nothing.
+    /// `IAMUser`, `AssumedRole`, `FederatedUser`, `WebIdentityUser`, `SAMLUser`, `Operator`, or `Unknown` for a call that proved nothing.
     pub r#type: Cow<'static, str>,
     /// `AIDA…` or `AROA…:SESSION`
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,6 +1,9 @@
 //! Failed authentication: the error for the caller, and the reason for the audit log.
 
+use std::borrow::Cow;
+
 use crate::error::Error;
+use crate::proof::saml::Refusal;
 
 /// The caller could not be authenticated, or no longer can be.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,8 +28,8 @@ impl Unproven {
 }
 
 /// Why a caller could not be authenticated, as audit records state it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)] // the texts in `as_str` describe the reasons
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)] // the texts in `text` describe the reasons
 pub enum Reason {
     Ended,
     Header,
@@ -48,12 +51,16 @@ pub enum Reason {
     NotValidYet,
     AuthorizedParty,
     Audience,
+    UnknownSamlProvider,
+    SamlMetadata,
+    Saml(Box<Refusal>),
 }
 
 impl Reason {
     /// The text of the reason in audit records.
-    pub fn as_str(self) -> &'static str {
-        match self {
+    pub fn text(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::Saml(refusal) => return refusal.to_string().into(),
             Self::Ended => "ended",
             Self::Header => "the header is not accepted",
             Self::Malformed => "malformed",
@@ -74,6 +81,8 @@ impl Reason {
             Self::NotValidYet => "not valid yet",
             Self::AuthorizedParty => "azp",
             Self::Audience => "aud",
-        }
+            Self::UnknownSamlProvider => "the account of the role has no SAML provider of that ARN",
+            Self::SamlMetadata => "the metadata document of the SAML provider is not accepted",
+        })
     }
 }

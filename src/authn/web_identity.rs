@@ -68,7 +68,7 @@ async fn verified(
     };
     let provider = provider.filter(|p| *p.url == *issuer && !own).cloned();
     let key = match &provider {
-        None => Err(unknown),
+        None => Err(unknown.clone()),
         Some(provider) => match providers.key(provider, unverified.key_id()).await {
             Ok(key) => Ok(key),
             Err(KeyError::Unknown) => Err(Reason::UnknownKey),

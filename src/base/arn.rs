@@ -103,7 +103,14 @@ impl<'a> IamArn<'a> {
     pub fn parse(text: &'a str) -> Option<Self> {
         let (account, resource) = text.strip_prefix("arn:aws:iam::")?.split_once(':')?;
         let (kind, path) = resource.split_once('/')?;
-        let name = path.rsplit('/').next().filter(|n| !n.is_empty())?;
+        // The name of an OpenID Connect provider is a URL, which may end with a slash.
+        let name = match kind {
+            "oidc-provider" => path,
+            _ => path.rsplit('/').next().unwrap_or_default(),
+        };
+        if name.is_empty() {
+            return None;
+        }
         Some(Self {
             account: AccountId::parse(account)?,
             kind,
@@ -172,6 +179,61 @@ impl RoleArn {
     }
 }
 
+/// The ARN of a SAML provider: `arn:aws:iam::ACCOUNT:saml-provider/NAME`, 20 to 2048 characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SamlProviderArn {
+    text: String,
+    account: AccountId,
+}
+
+impl SamlProviderArn {
+    /// Checks form and length, not that the provider exists.
+    ///
+    /// # Errors
+    /// Names the field and the rule.
+    pub fn parse(field: &'static str, text: &str) -> Result<Self, FieldError> {
+        crate::base::field::length(field, text, 20, 2048)?;
+        let account = account_of_provider(text, "saml-provider");
+        match account.filter(|_| is_saml_provider_name(name_of_saml_provider(text))) {
+            Some(account) => Ok(Self {
+                text: text.to_owned(),
+                account,
+            }),
+            None => Err(FieldError::new(
+                field,
+                "must be the ARN of a SAML provider: `arn:aws:iam::ACCOUNT:saml-provider/NAME`",
+            )),
+        }
+    }
+
+    /// As it was given.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The account that owns the provider.
+    pub fn account(&self) -> AccountId {
+        self.account
+    }
+
+    /// The provider's name.
+    pub fn name(&self) -> &str {
+        name_of_saml_provider(&self.text)
+    }
+}
+
+/// What follows the kind in a SAML provider's ARN.
+fn name_of_saml_provider(arn: &str) -> &str {
+    arn.split_once(":saml-provider/")
+        .map_or("", |(_, name)| name)
+}
+
+/// IAM API Reference, "CreateSAMLProvider", Name: 1 to 128 characters of `[\w._-]`.
+fn is_saml_provider_name(name: &str) -> bool {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    (1..=128).contains(&name.len()) && name.bytes().all(legal)
+}
+
 /// The ARN to show for a unique id or for a session of one. `None` if nobody has the id or the text
 /// is not an id; it is then shown as it is.
 pub fn arn_of_principal<'a>(
@@ -214,6 +276,32 @@ mod tests {
         let provider = "arn:aws:iam::111122223333:oidc-provider/a.b/";
         assert!(account_of_provider(provider, "oidc-provider").is_some());
         assert!(account_of_provider(provider, "saml-provider").is_none());
+        assert_eq!(IamArn::parse(provider).unwrap().name, "a.b/");
+        assert_eq!(IamArn::parse("arn:aws:iam::111122223333:role/a/"), None);
+    }
+
+    #[test]
+    fn arns_of_saml_providers() {
+        let text = "arn:aws:iam::111122223333:saml-provider/corp_IdP.1-a";
+        let arn = SamlProviderArn::parse("PrincipalArn", text).unwrap();
+        assert_eq!(
+            (arn.account().as_str(), arn.name()),
+            ("111122223333", "corp_IdP.1-a")
+        );
+        for bad in [
+            "",
+            "arn:aws:iam::111122223333:saml-provider/",
+            "arn:aws:iam::111122223333:saml-provider/a/b",
+            "arn:aws:iam::111122223333:saml-provider/a b",
+            "arn:aws:iam::111122223333:oidc-provider/idp.example.com",
+            "arn:aws:iam::11112222333:saml-provider/corp",
+            "arn:aws-cn:iam::111122223333:saml-provider/corp",
+        ] {
+            assert!(
+                SamlProviderArn::parse("PrincipalArn", bad).is_err(),
+                "{bad}"
+            );
+        }
     }
 
     #[test]

@@ -9,11 +9,15 @@ use serde::Serialize;
 
 use super::aws::{self, Settings};
 use super::{CallArguments, Failure, input, print, terminal, values};
+use crate::base::secret::Secret;
 use crate::client::{
-    AssumeRole, AssumeRoleWithWebIdentity, AssumedRole, Credentials, WebIdentityRole,
+    AssumeRole, AssumeRoleWithSaml, AssumeRoleWithWebIdentity, AssumedRole, Credentials, SamlRole,
+    WebIdentityRole,
 };
 
 const MAX_POLICY_BYTES: u64 = 64 << 10;
+/// Base64 with line breaks. How much of it is accepted is for the broker to say.
+const MAX_RESPONSE_BYTES: u64 = 256 << 10;
 
 /// The value of AWS_PROFILE after a failure. No tool finds a profile of this name, so none falls back to
 /// the credentials of a `default` profile or of the machine.
@@ -28,7 +32,10 @@ Examples:
   brevet assume-role --role-arn Admin --serial-number arn:aws:iam::111122223333:mfa/alice
       Asks for the code of the MFA device on the terminal.
   brevet assume-role --web-identity-token-file ci.jwt --role-arn arn:aws:iam::111122223333:role/C
-      Proves who you are with the provider's token instead of an access key.";
+      Proves who you are with the provider's token instead of an access key.
+
+  brevet assume-role --saml-response-file r --saml-provider-arn \"$IDP\" --role-arn \"$ROLE\"
+      Proves who you are with the response of the SAML identity provider IDP.";
 
 /// Get credentials for a role, over gRPC
 ///
@@ -77,6 +84,13 @@ pub(super) struct AssumeRoleArguments {
     /// you are, and no access key is needed
     #[arg(long, value_name = "FILE", conflicts_with_all = ["tags", "transitive_tag_keys", "external_id", "source_identity", "serial_number"])]
     web_identity_token_file: Option<PathBuf>,
+    /// A file with the form field SAMLResponse of a SAML identity provider, `-` for standard input: the
+    /// response is the proof, and no access key is needed
+    #[arg(long, value_name = "FILE", requires = "saml_provider_arn", conflicts_with_all = ["web_identity_token_file", "role_session_name", "tags", "transitive_tag_keys", "external_id", "source_identity", "serial_number"])]
+    saml_response_file: Option<PathBuf>,
+    /// The SAML provider that vouches, together with --saml-response-file
+    #[arg(long, value_name = "ARN", requires = "saml_response_file")]
+    saml_provider_arn: Option<String>,
     /// How to print the credentials
     #[arg(long, value_enum, default_value_t = Format::Json)]
     format: Format,
@@ -97,6 +111,7 @@ enum Format {
 enum Answer {
     Role(AssumedRole),
     WebIdentity(WebIdentityRole),
+    Saml(SamlRole),
 }
 
 pub(super) fn run(arguments: &AssumeRoleArguments) -> Result<(), Failure> {
@@ -110,15 +125,24 @@ async fn ask(settings: &Settings, arguments: &AssumeRoleArguments) -> Result<Ans
         .role_session_name
         .clone()
         .unwrap_or_else(|| settings.default_session_name());
+    if let (Some(file), Some(provider)) =
+        (&arguments.saml_response_file, &arguments.saml_provider_arn)
+    {
+        check_whole_arn(&arguments.role_arn, "--saml-response-file")?;
+        let response = input::read_text(file, MAX_RESPONSE_BYTES)?;
+        let request = AssumeRoleWithSaml {
+            role_arn: arguments.role_arn.clone(),
+            principal_arn: provider.clone(),
+            response: Secret::new(response.trim().to_owned()).into(),
+            duration_seconds: arguments.duration_seconds,
+            policy: arguments.policy.clone(),
+            policy_arns: arguments.policy_arns.clone(),
+        };
+        let client = settings.anonymous()?;
+        return Ok(Answer::Saml(client.assume_role_with_saml(&request).await?));
+    }
     if let Some(file) = &arguments.web_identity_token_file {
-        if !arguments.role_arn.starts_with("arn:") {
-            let rule = "with --web-identity-token-file the role must be given by its whole ARN";
-            return Err(format!(
-                "--role-arn {}: {rule}, arn:aws:iam::ACCOUNT:role/{0}",
-                arguments.role_arn
-            )
-            .into());
-        }
+        check_whole_arn(&arguments.role_arn, "--web-identity-token-file")?;
         let request = AssumeRoleWithWebIdentity {
             role_arn: arguments.role_arn.clone(),
             role_session_name: session_name,
@@ -157,6 +181,15 @@ async fn ask(settings: &Settings, arguments: &AssumeRoleArguments) -> Result<Ans
         mfa,
     };
     Ok(Answer::Role(client.assume_role(&request).await?))
+}
+
+/// Without a signature there is no account that a role's name could be of.
+fn check_whole_arn(role_arn: &str, option: &str) -> Result<(), Failure> {
+    if role_arn.starts_with("arn:") {
+        return Ok(());
+    }
+    let rule = format!("with {option} there is no account of your own; write the whole ARN");
+    Err(format!("--role-arn {role_arn}: {rule}, arn:aws:iam::ACCOUNT:role/{role_arn}").into())
 }
 
 /// Credentials with the names that `aws sts assume-role` prints and `credential_process` expects.
@@ -199,7 +232,9 @@ impl Printed<'_> {
 
 fn print(settings: &Settings, answer: &Answer, format: Format) -> Result<(), Failure> {
     let role = match answer {
-        Answer::Role(role) | Answer::WebIdentity(WebIdentityRole { role, .. }) => role,
+        Answer::Role(role)
+        | Answer::WebIdentity(WebIdentityRole { role, .. })
+        | Answer::Saml(SamlRole { role, .. }) => role,
     };
     let credentials = &role.credentials;
     let token = credentials
@@ -230,17 +265,31 @@ fn print(settings: &Settings, answer: &Answer, format: Format) -> Result<(), Fai
                         role.source_identity.as_str().into(),
                     );
                 }
-                if let Answer::WebIdentity(identity) = answer {
-                    fields.insert(
-                        "SubjectFromWebIdentityToken".to_owned(),
-                        identity.subject.as_str().into(),
-                    );
-                    fields.insert("Provider".to_owned(), identity.provider.as_str().into());
-                    fields.insert("Audience".to_owned(), identity.audience.as_str().into());
+                for (name, value) in vouched(answer) {
+                    fields.insert(name.to_owned(), value.into());
                 }
             }
             print::json(&shown)
         }
+    }
+}
+
+/// What the answer says of whom a provider vouched for, as `aws sts` prints it.
+fn vouched(answer: &Answer) -> Vec<(&'static str, &str)> {
+    match answer {
+        Answer::Role(_) => Vec::new(),
+        Answer::WebIdentity(identity) => vec![
+            ("SubjectFromWebIdentityToken", &identity.subject),
+            ("Provider", &identity.provider),
+            ("Audience", &identity.audience),
+        ],
+        Answer::Saml(identity) => vec![
+            ("Subject", &identity.subject),
+            ("SubjectType", &identity.subject_type),
+            ("Issuer", &identity.issuer),
+            ("Audience", &identity.audience),
+            ("NameQualifier", &identity.name_qualifier),
+        ],
     }
 }
 

@@ -7,6 +7,7 @@ mod clock;
 mod files;
 mod line;
 mod network;
+mod saml;
 mod store;
 
 use clap::Args;
@@ -114,6 +115,7 @@ impl Look<'_> {
         self.audit();
         self.redis(keyring.as_ref()).await;
         self.providers(directory.as_ref()).await;
+        self.saml(directory.as_ref());
         self.addresses();
         if let Some(store) = store {
             store.close().await;

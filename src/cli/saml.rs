@@ -1,5 +1,7 @@
-//! `brevet saml`: shows what a response of an identity provider says, and which rules it breaks. Works on
-//! files, without a broker.
+//! `brevet saml`: what a response of an identity provider says, and which rule refuses it; and the
+//! metadata of providers.
+
+mod put_provider;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,11 +12,16 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::print::{self, TextOutputArgument};
-use super::{Failure, input, values};
+use super::{Failure, directory_file, input, store, values};
 use crate::base::clock::{Clock, SystemClock, Timestamp};
+use crate::commands;
+use crate::config::Config;
+use crate::directory::resource::{Kind, Name};
+use crate::federation::saml::ServiceProvider;
 use crate::proof::saml::{
-    self, Assertion, AwsClaims, AwsCode, Envelope, LEEWAY, MAX_CHARACTERS, Metadata, Refusal, Rules,
+    self, Assertion, AwsClaims, AwsCode, Envelope, MAX_CHARACTERS, Metadata, Refusal, Rules,
 };
+use put_provider::PutProviderArguments;
 
 const MAX_METADATA_BYTES: u64 = 1_000_000;
 /// How much of a file is read, which may be XML, or base64 with line breaks. How long a response may be is
@@ -22,25 +29,29 @@ const MAX_METADATA_BYTES: u64 = 1_000_000;
 const MAX_RESPONSE_BYTES: u64 = 2 * MAX_CHARACTERS as u64;
 
 /// How long before the end of the metadata a warning is printed.
-const NEAR: Duration = Duration::from_secs(30 * 86_400);
+pub(super) const NEAR: Duration = Duration::from_secs(30 * 86_400);
 
 const EXAMPLES: &str = "\
 Examples:
-  brevet saml inspect --metadata idp.xml --audience urn:sp --recipient https://sp/acs response";
+  brevet saml inspect --metadata idp.xml --audience urn:sp --recipient https://sp/acs response
+  brevet saml put-provider --config brevet.toml --arn \"$IDP\" --metadata idp.xml";
 
 const INSPECT_EXAMPLES: &str = "\
 Examples:
   brevet saml inspect --metadata idp.xml --audience urn:sp --recipient https://sp/acs response
   brevet saml inspect --metadata idp.xml --at 2026-01-02T03:04:05Z --output json -
-      Reads standard input, and checks the response as of the time when it was sent.";
+      Reads standard input, and checks the response as of the time when it was sent.
+  brevet saml inspect --config brevet.toml --provider-arn \"$IDP\" --role-arn \"$ROLE\" response
+      Checks it as the broker does: by its directory and its [saml] section.";
 
-/// Inspect SAML responses
+/// Inspect SAML responses, and renew the metadata of SAML providers
 ///
-/// Works on files, without a broker. The code that decides is the same as in the broker.
+/// The code that decides about a response is the same as in the broker.
 #[derive(Debug, Subcommand)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) enum SamlCommand {
     Inspect(InspectArguments),
+    PutProvider(PutProviderArguments),
 }
 
 /// Show what a SAML response says, every rule that it breaks, and what to change
@@ -53,9 +64,14 @@ pub(super) enum SamlCommand {
 pub(super) struct InspectArguments {
     /// A file with the form field SAMLResponse (base64) or its XML; `-` for standard input
     response: PathBuf,
-    /// The metadata document of the identity provider
-    #[arg(long, value_name = "FILE")]
-    metadata: PathBuf,
+    /// The metadata document of the identity provider [default: the document of --provider-arn in
+    /// the directory of the broker]
+    #[arg(long, value_name = "FILE", required_unless_present = "config")]
+    metadata: Option<PathBuf>,
+    /// A broker's configuration: its directory has the metadata, and its `[saml]` says for whom
+    /// assertions must be made
+    #[arg(long, value_name = "FILE", requires = "provider_arn")]
+    config: Option<PathBuf>,
     /// An audience that assertions may be made for: the entity ID of the service provider
     #[arg(long, value_name = "NAME")]
     audience: Vec<String>,
@@ -66,7 +82,7 @@ pub(super) struct InspectArguments {
     #[arg(long, value_name = "ARN", requires = "provider_arn")]
     role_arn: Option<String>,
     /// The SAML provider that the response must name, together with --role-arn
-    #[arg(long, value_name = "ARN", requires = "role_arn")]
+    #[arg(long, value_name = "ARN", required_unless_present_any = ["metadata"])]
     provider_arn: Option<String>,
     /// The time at which to check the response [default: now]
     #[arg(long, value_name = "TIME", value_parser = values::instant)]
@@ -78,13 +94,14 @@ pub(super) struct InspectArguments {
 pub(super) fn run(command: SamlCommand) -> Result<(), Failure> {
     match command {
         SamlCommand::Inspect(arguments) => inspect(&arguments),
+        SamlCommand::PutProvider(arguments) => put_provider::run(&arguments),
     }
 }
 
 fn inspect(arguments: &InspectArguments) -> Result<(), Failure> {
-    let metadata = input::read(&arguments.metadata, MAX_METADATA_BYTES)?;
-    let idp = Metadata::parse(&metadata)
-        .map_err(|error| format!("{}: {error}", arguments.metadata.display()))?;
+    let config = arguments.config.as_deref().map(Config::load).transpose()?;
+    let idp = identity_provider(arguments, config.as_ref())?;
+    let here = service_provider(arguments, config.as_ref());
     let text = input::read_text(&arguments.response, MAX_RESPONSE_BYTES)?;
     let text = text.trim();
     let encoded = match text.trim_start_matches('\u{feff}').starts_with('<') {
@@ -98,10 +115,10 @@ fn inspect(arguments: &InspectArguments) -> Result<(), Failure> {
     super::warn(&metadata_warnings(&idp, now));
     let rules = Rules {
         now,
-        leeway: LEEWAY,
+        leeway: here.leeway,
         issuer: idp.entity_id(),
-        audiences: &arguments.audience,
-        recipients: &arguments.recipient,
+        audiences: &here.audiences,
+        recipients: &here.recipients,
         in_response_to: None,
     };
     let (said, broken) = match saml::verify(&encoded, &idp, now) {
@@ -145,9 +162,59 @@ fn inspect(arguments: &InspectArguments) -> Result<(), Failure> {
     }
 }
 
+/// The identity provider of a file, or of the broker's directory.
+fn identity_provider(
+    arguments: &InspectArguments,
+    config: Option<&Config>,
+) -> Result<Metadata, Failure> {
+    if let Some(path) = &arguments.metadata {
+        let document = input::read(path, MAX_METADATA_BYTES)?;
+        let parsed = Metadata::parse(&document);
+        return parsed.map_err(|error| format!("{}: {error}", path.display()).into());
+    }
+    let (Some(config), Some(arn)) = (config, &arguments.provider_arn) else {
+        return Err("--metadata, or --config and --provider-arn: are missing".into());
+    };
+    let document = declared(config, arn)?.ok_or_else(|| {
+        format!(
+            "--provider-arn {arn}: the directory of the broker has no SAML provider of that ARN"
+        )
+    })?;
+    Metadata::parse(document.as_bytes()).map_err(|error| format!("{arn}: {error}").into())
+}
+
+/// The metadata document of a provider in the directory, be it a file or in the store.
+fn declared(config: &Config, arn: &str) -> Result<Option<String>, Failure> {
+    let declaration = match &config.directory {
+        Some(path) => directory_file::read(path)?,
+        None => {
+            let (runtime, store) = store::opened_to_read(config)?;
+            let name = Name::new(Kind::SamlProvider, arn);
+            let exported = runtime.block_on(commands::export_of(&store, |n| *n == name));
+            runtime.block_on(store.close());
+            exported?
+        }
+    };
+    let mut providers = declaration.brevet.saml_providers.into_iter();
+    let found = providers.find(|provider| provider.arn == arn);
+    Ok(found.map(|provider| provider.saml_metadata_document))
+}
+
+/// What assertions must be made for: what is given here, else what the broker is configured for.
+fn service_provider(arguments: &InspectArguments, config: Option<&Config>) -> ServiceProvider {
+    let mut here = config.map_or_else(ServiceProvider::default, |c| c.service_provider.clone());
+    if !arguments.audience.is_empty() {
+        here.audiences.clone_from(&arguments.audience);
+    }
+    if !arguments.recipient.is_empty() {
+        here.recipients.clone_from(&arguments.recipient);
+    }
+    here
+}
+
 /// Warnings about metadata: keys that cannot be used, certificates that are not valid now, and an end that
 /// is near.
-fn metadata_warnings(idp: &Metadata, now: Timestamp) -> Vec<String> {
+pub(super) fn metadata_warnings(idp: &Metadata, now: Timestamp) -> Vec<String> {
     let mut warnings = idp.unusable_keys().to_vec();
     for key in idp.signing_keys().iter().filter(|key| !key.is_valid(now)) {
         warnings.push(format!(

@@ -6,8 +6,8 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::error::chain;
 use super::{
-    AssumeRole, AssumeRoleWithWebIdentity, AssumedRole, CallerIdentity, Client, ClientError,
-    Credentials, WebIdentityRole, WebIdentityToken,
+    AssumeRole, AssumeRoleWithSaml, AssumeRoleWithWebIdentity, AssumedRole, CallerIdentity, Client,
+    ClientError, Credentials, SamlRole, WebIdentityRole, WebIdentityToken,
 };
 use crate::api::sts::v1 as pb;
 use crate::base::clock::Timestamp;
@@ -87,6 +87,35 @@ impl Client {
             subject: answer.subject_from_web_identity_token,
             provider: answer.provider,
             audience: answer.audience,
+        })
+    }
+
+    /// AssumeRoleWithSAML: the identity provider's response is the proof, and nothing is signed.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn assume_role_with_saml(
+        &self,
+        request: &AssumeRoleWithSaml,
+    ) -> Result<SamlRole, ClientError> {
+        let message = pb::AssumeRoleWithSamlRequest {
+            role_arn: request.role_arn.clone(),
+            principal_arn: request.principal_arn.clone(),
+            saml_assertion: request.response.expose().clone(),
+            policy_arns: request.policy_arns.clone(),
+            policy: request.policy.clone(),
+            duration_seconds: request.duration_seconds,
+        };
+        let answer = self.grpc.clone().assume_role_with_saml(message).await;
+        let answer = answer.map_err(|s| self.failed(&s))?.into_inner();
+        let (size, source) = (answer.packed_policy_size, answer.source_identity);
+        Ok(SamlRole {
+            role: self.assumed(answer.credentials, answer.assumed_role_user, size, source)?,
+            subject: answer.subject,
+            subject_type: answer.subject_type,
+            issuer: answer.issuer,
+            audience: answer.audience,
+            name_qualifier: answer.name_qualifier,
         })
     }
 

@@ -129,6 +129,40 @@ pub struct WebIdentityRole {
     pub audience: String,
 }
 
+/// What to ask for with a response of a SAML identity provider. See the proto for each field's bounds.
+#[derive(Debug, Clone)]
+pub struct AssumeRoleWithSaml {
+    /// The role's ARN.
+    pub role_arn: String,
+    /// The ARN of the SAML provider.
+    pub principal_arn: String,
+    /// The identity provider's response in base64: the proof.
+    pub response: Arc<Secret<String>>,
+    /// 900 to 129600.
+    pub duration_seconds: Option<i32>,
+    /// The inline session policy.
+    pub policy: Option<String>,
+    /// Managed session policies.
+    pub policy_arns: Vec<String>,
+}
+
+/// Credentials of a role for whoever a SAML identity provider vouched for.
+#[derive(Debug, Clone)]
+pub struct SamlRole {
+    /// The session.
+    pub role: AssumedRole,
+    /// The assertion's NameID.
+    pub subject: String,
+    /// The format of the NameID, without the prefix of SAML 2.0.
+    pub subject_type: String,
+    /// The entity ID of the identity provider.
+    pub issuer: String,
+    /// The URL that the assertion was sent to.
+    pub audience: String,
+    /// What makes the subject unique over all providers.
+    pub name_qualifier: String,
+}
+
 /// A token that proves to others who the caller is.
 #[derive(Debug, Clone)]
 pub struct WebIdentityToken {

@@ -25,6 +25,8 @@ pub(super) struct Document {
     pub(super) web_identity: Option<WebIdentitySection>,
     pub(super) federation: Option<FederationSection>,
     #[serde(default)]
+    pub(super) saml: SamlSection,
+    #[serde(default)]
     pub(super) budgets: BudgetsSection,
 }
 
@@ -38,6 +40,15 @@ pub(super) struct WebIdentitySection {
 #[serde(deny_unknown_fields)]
 pub(super) struct FederationSection {
     pub(super) private_addresses: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SamlSection {
+    pub(super) entity_id: Option<String>,
+    pub(super) audiences: Option<Vec<String>>,
+    pub(super) recipients: Option<Vec<String>>,
+    pub(super) leeway_seconds: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -24,6 +24,5 @@ pub use oidc_provider::{OWN_ISSUER, OidcProvider, OidcProviderDetail, is_issuer}
 pub(super) use policy::ManagedPolicy;
 pub use policy::{ManagedPolicyDetail, PolicyVersion};
 pub use role::{Role, RoleDetail};
-pub(super) use saml_provider::SamlProvider;
-pub use saml_provider::SamlProviderDetail;
+pub use saml_provider::{SamlProvider, SamlProviderDetail};
 pub use user::{User, UserDetail};

@@ -44,7 +44,12 @@ impl SecretText {
 }
 
 /// The names of all fields that hold a secret in clear. Their content is never shown or recorded.
-pub const SECRET_FIELDS: [&str; 3] = ["SecretAccessKey", "Base32StringSeed", "PrivateKeyList"];
+pub const SECRET_FIELDS: [&str; 4] = [
+    "SecretAccessKey",
+    "Base32StringSeed",
+    "PrivateKeyList",
+    "PrivateKeys",
+];
 
 /// The context to which a sealed secret is bound.
 pub fn sealing_name(kind: &str, name: &str, owner: &str) -> String {
@@ -98,7 +103,9 @@ impl Declaration {
                 .filter_map(Declared::secret)
                 .any(|secret| secret.clear.is_some())
         }
-        any(&self.brevet.access_keys) || any(&self.brevet.mfa_devices)
+        any(&self.brevet.access_keys)
+            || any(&self.brevet.mfa_devices)
+            || any(&self.brevet.saml_providers)
     }
 
     /// Seals all secrets that are in clear and returns their number.
@@ -128,6 +135,7 @@ impl Declaration {
             Ok(count)
         }
         Ok(seal(&mut self.brevet.access_keys, key, entropy)?
-            + seal(&mut self.brevet.mfa_devices, key, entropy)?)
+            + seal(&mut self.brevet.mfa_devices, key, entropy)?
+            + seal(&mut self.brevet.saml_providers, key, entropy)?)
     }
 }

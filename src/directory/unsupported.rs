@@ -45,10 +45,19 @@ impl Declaration {
             );
         }
         for provider in &self.brevet.saml_providers {
-            all.push(format!(
-                "SAML provider {}: is kept, and nobody comes in by it: AssumeRoleWithSAML is not answered",
-                provider.arn
-            ));
+            fields(
+                &mut all,
+                &format!("SAML provider {}", provider.arn),
+                &[
+                    ("ContextProvider", provider.context_provider),
+                    (
+                        "IdentityCenterInstanceArn",
+                        provider.identity_center_instance_arn,
+                    ),
+                    ("IdentityStoreArn", provider.identity_store_arn),
+                    ("SAMLKeyHashes", provider.saml_key_hashes),
+                ],
+            );
         }
         all
     }
@@ -72,8 +81,7 @@ fn unreachable(role: &RoleDetail) -> Option<String> {
         return None;
     }
     Some(format!(
-        "role {}: its trust policy names {}, and nobody comes in that way: no AWS service calls this broker, and \
-         AssumeRoleWithSAML is not answered",
+        "role {}: its trust policy names {}, and nobody comes in that way: no AWS service calls this broker",
         role.arn,
         named.join(", ")
     ))

@@ -54,6 +54,16 @@ impl Directory {
             let (role, principal) = (&named.role.arn, named.principal);
             format!("the trust policy of role {role} names {principal}, but no user or role has that ARN: whoever gets it later is trusted; remove the entry")
         }));
+        let closed = self.saml_providers().filter_map(|provider| {
+            let rule = provider.metadata.as_ref().err()?;
+            Some(format!(
+                "SAML provider {} vouches for nobody: its metadata document is not accepted: {rule}",
+                provider.arn
+            ))
+        });
+        let mut closed: Vec<String> = closed.collect();
+        closed.sort();
+        all.extend(closed);
         let arns = self.arns_of_principals(&roles);
         for role in &roles {
             let ids = role

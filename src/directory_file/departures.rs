@@ -67,7 +67,13 @@ pub(super) fn departures(old: &Directory, new: &Directory) -> Vec<Departure> {
         .filter(|provider| new.oidc_provider(&provider.arn).is_none());
     let providers =
         providers.map(|provider| Departure::new(Selector::Principal, &provider.arn, &provider.arn));
-    let mut all: Vec<Departure> = keys.chain(users).chain(roles).chain(providers).collect();
+    let saml_providers = old
+        .saml_providers()
+        .filter(|provider| new.saml_provider(&provider.arn).is_none());
+    let saml_providers = saml_providers
+        .map(|provider| Departure::new(Selector::Principal, &provider.arn, &provider.arn));
+    let all = keys.chain(users).chain(roles).chain(providers);
+    let mut all: Vec<Departure> = all.chain(saml_providers).collect();
     all.sort();
     all
 }

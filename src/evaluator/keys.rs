@@ -185,6 +185,14 @@ pub fn why_absent(name: &str, kind: Kind) -> Option<&'static str> {
         {
             Some("a session has only the claims `amr`, `aud` and `sub` of its token")
         }
+        _ if key.source == Source::Saml
+            && !["saml:namequalifier", "saml:sub", "saml:sub_type"].contains(&key.name)
+            && !matches!(kind, Kind::Trust | Kind::Resource | Kind::ResourceControl) =>
+        {
+            Some(
+                "of an assertion a session has only the subject, its type and `saml:namequalifier`",
+            )
+        }
         _ => None,
     }
 }

@@ -153,8 +153,7 @@ pub fn public_statement(trust: &Policy) -> Option<usize> {
     allows(trust).find(|(_, s)| public(s)).map(|(at, _)| at)
 }
 
-/// Principals that a trust policy allows but that never call this broker: AWS services, and holders
-/// of SAML assertions.
+/// Principals that a trust policy allows but that never call this broker: AWS services.
 pub fn who_never_calls(trust: &Policy) -> Vec<String> {
     let mut found = Vec::new();
     for (_, statement) in allows(trust) {
@@ -163,9 +162,6 @@ pub fn who_never_calls(trust: &Policy) -> Vec<String> {
         };
         found.extend(patterns.iter().filter_map(|pattern| match pattern {
             PrincipalPattern::Service(service) => Some(service.to_string()),
-            PrincipalPattern::Federated(provider) if provider.contains(":saml-provider/") => {
-                Some(provider.to_string())
-            }
             _ => None,
         }));
     }

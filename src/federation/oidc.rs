@@ -77,13 +77,14 @@ pub fn identity(
         account: provider.account,
         issuer: provider.url.clone(),
         principal_id: format!("{}:{audience}:{subject}", provider.url),
-        remembered: Some(remembered(&subject, &audience, methods)),
+        remembered: token::Holder::WebIdentity(remembered(&subject, &audience, methods)),
         keys: keys(&provider, &token, claims, &audience),
         asked: asked(&token),
         roles: roles(&token),
         once: provider
             .one_time
-            .then(|| once(&token, issued_at, expires_at)),
+            .then(|| once(&provider, &token, issued_at, expires_at)),
+        session_duration: None,
         session_ends_by: None,
         subject,
         audience,
@@ -319,12 +320,18 @@ fn malformed(claim: &str) -> Error {
 }
 
 /// The record of the use of a token whose provider's tokens are valid only once.
-fn once(token: &Verified, issued_at: i64, expires_at: i64) -> Result<Once, Error> {
+fn once(
+    provider: &OidcProvider,
+    token: &Verified,
+    issued_at: i64,
+    expires_at: i64,
+) -> Result<Once, Error> {
     let id = token
         .text("jti")
         .filter(|id| !id.is_empty() && id.len() <= 1_024);
     let missing = "The token has no `jti`, which tokens of this provider must have";
     Ok(Once {
+        issuer: provider.url.clone(),
         id: id
             .ok_or_else(|| Error::InvalidIdentityToken(missing.into()))?
             .to_owned(),

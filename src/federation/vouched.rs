@@ -2,7 +2,7 @@
 //! to policies.
 
 use crate::proof::jwt::Flat;
-use crate::session::token::Claims;
+use crate::session::token::{Claims, Holder, SamlSubject, WebIdentity};
 
 /// The claim that says how the user was authenticated: OpenID Connect Core 1.0 section 2.
 pub const METHODS: &str = "amr";
@@ -10,10 +10,11 @@ pub const METHODS: &str = "amr";
 /// carry it.
 pub const MAX_METHODS: usize = 1_024;
 
-/// The provider and the claims behind a web identity session, as its requests show them to
-/// policies.
+/// The provider and the claims behind a session of a federated identity, as its requests show them
+/// to policies.
 pub struct Vouched {
-    /// The provider's ARN, `arn:aws:iam::ACCOUNT:oidc-provider/HOST/PATH`.
+    /// The provider's ARN, `arn:aws:iam::ACCOUNT:oidc-provider/HOST/PATH` or
+    /// `arn:aws:iam::ACCOUNT:saml-provider/NAME`.
     pub provider_arn: String,
     /// Condition keys with their values; names are in lower case.
     pub keys: Vec<(String, Flat)>,
@@ -21,37 +22,53 @@ pub struct Vouched {
 
 impl Vouched {
     /// Reads them from a session token's claims; `None` if the session was not made from a
-    /// provider's token.
+    /// provider's token or assertion.
     pub fn new(claims: &Claims) -> Option<Self> {
         // Sessions issued before session tokens carried claims still name the provider.
         let [provider] = claims.ancestors.as_slice() else {
             return None;
         };
-        let (_, issuer) = provider.arn.split_once(":oidc-provider/")?;
-        let issuer = issuer.to_ascii_lowercase();
-        let mut keys = Vec::new();
-        if let Some(identity) = &claims.web_identity {
-            keys.push((format!("{issuer}:sub"), Flat::One(identity.subject.clone())));
-            keys.push((
-                format!("{issuer}:aud"),
-                Flat::One(identity.audience.clone()),
-            ));
-            match (
-                identity.methods_are_a_list,
-                identity.authentication_methods.as_slice(),
-            ) {
-                (true, methods) => {
-                    keys.push((format!("{issuer}:{METHODS}"), Flat::Many(methods.to_vec())))
-                }
-                (false, [method]) => {
-                    keys.push((format!("{issuer}:{METHODS}"), Flat::One(method.clone())))
-                }
-                (false, _) => {}
+        let keys = match (provider.arn.split_once(":oidc-provider/"), &claims.holder) {
+            (Some((_, issuer)), Some(Holder::WebIdentity(identity))) => {
+                of_token(&issuer.to_ascii_lowercase(), identity)
             }
-        }
+            (Some(_), _) => Vec::new(),
+            (None, Some(Holder::Saml(subject))) => of_assertion(subject),
+            (None, _) => return None,
+        };
         Some(Self {
             provider_arn: provider.arn.clone(),
             keys,
         })
     }
+}
+
+fn of_token(issuer: &str, identity: &WebIdentity) -> Vec<(String, Flat)> {
+    let mut keys = vec![
+        (format!("{issuer}:sub"), Flat::One(identity.subject.clone())),
+        (
+            format!("{issuer}:aud"),
+            Flat::One(identity.audience.clone()),
+        ),
+    ];
+    let methods = identity.authentication_methods.as_slice();
+    match (identity.methods_are_a_list, methods) {
+        (true, methods) => {
+            keys.push((format!("{issuer}:{METHODS}"), Flat::Many(methods.to_vec())));
+        }
+        (false, [method]) => {
+            keys.push((format!("{issuer}:{METHODS}"), Flat::One(method.clone())));
+        }
+        (false, _) => {}
+    }
+    keys
+}
+
+fn of_assertion(subject: &SamlSubject) -> Vec<(String, Flat)> {
+    let one = |key: &str, value: &str| (key.to_owned(), Flat::One(value.to_owned()));
+    vec![
+        one("saml:sub", &subject.subject),
+        one("saml:sub_type", &subject.subject_type),
+        one("saml:namequalifier", &subject.name_qualifier),
+    ]
 }

@@ -9,6 +9,9 @@ use crate::error::Error;
 use crate::mint::Credentials;
 use crate::ops::Operation;
 use crate::ops::sts::assume_role::{AssumeRole, AssumeRoleInput, AssumeRoleOutput};
+use crate::ops::sts::assume_role_with_saml::{
+    AssumeRoleWithSaml, AssumeRoleWithSamlInput, AssumeRoleWithSamlOutput,
+};
 use crate::ops::sts::assume_role_with_web_identity::{
     AssumeRoleWithWebIdentity, AssumeRoleWithWebIdentityInput, AssumeRoleWithWebIdentityOutput,
 };
@@ -77,6 +80,49 @@ impl From<AssumeRoleOutput> for pb::AssumeRoleResponse {
                 arn: output.arn,
             }),
             packed_policy_size: i32::try_from(output.packed_policy_size).unwrap_or(100),
+            source_identity: output.source_identity,
+        }
+    }
+}
+
+impl Rpc for AssumeRoleWithSaml {
+    type Request = pb::AssumeRoleWithSamlRequest;
+    type Response = pb::AssumeRoleWithSamlResponse;
+
+    fn read(m: Self::Request, evidence: &mut Result<Evidence, Error>) -> Result<Self, Error> {
+        let (response, operation) = Self::parse(m.into())?;
+        *evidence = Ok(response);
+        Ok(operation)
+    }
+}
+
+impl From<pb::AssumeRoleWithSamlRequest> for AssumeRoleWithSamlInput {
+    fn from(m: pb::AssumeRoleWithSamlRequest) -> Self {
+        Self {
+            role_arn: Some(m.role_arn),
+            principal_arn: Some(m.principal_arn),
+            saml_assertion: Some(m.saml_assertion),
+            policy_arns: m.policy_arns,
+            policy: m.policy,
+            duration_seconds: m.duration_seconds.map(i64::from),
+        }
+    }
+}
+
+impl From<AssumeRoleWithSamlOutput> for pb::AssumeRoleWithSamlResponse {
+    fn from(output: AssumeRoleWithSamlOutput) -> Self {
+        Self {
+            credentials: Some(output.credentials.into()),
+            assumed_role_user: Some(pb::AssumedRoleUser {
+                assumed_role_id: output.assumed_role_id,
+                arn: output.arn,
+            }),
+            packed_policy_size: i32::try_from(output.packed_policy_size).unwrap_or(100),
+            subject: output.subject,
+            subject_type: output.subject_type,
+            issuer: output.issuer,
+            audience: output.audience,
+            name_qualifier: output.name_qualifier,
             source_identity: output.source_identity,
         }
     }

@@ -1,6 +1,7 @@
 //! [`Context`]: one request while it is being served. It waits for the store, refuses calls, issues
 //! sessions and fills in the audit record for any operation, and knows none of them.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,14 +98,19 @@ impl Context<'_> {
                     .map(|caller| self.caller = caller)
             }
             None => match self.caller.federated() {
-                Some(identity) => identity
-                    .still_good(&self.directory, self.now)
-                    .map_err(|unproven| unproven.error),
+                Some(identity) => {
+                    let still_good = identity.still_good(&self.directory, self.now);
+                    still_good.map_err(|unproven| {
+                        self.record.additional_event_data =
+                            unproven.reason.as_ref().and_then(AuditedReason::audited);
+                        unproven.error
+                    })
+                }
                 None => Ok(()),
             },
         };
         if renewed == Err(Error::Ended) {
-            self.record.additional_event_data = AuditedReason::audited(Reason::Ended);
+            self.record.additional_event_data = AuditedReason::audited(&Reason::Ended);
         }
         renewed
     }
@@ -156,6 +162,11 @@ impl Context<'_> {
     pub fn refuse_because(&mut self, action: &str, resource: &str, note: &'static str) -> Error {
         let denied = Denied::because(action.to_owned(), &self.facts(), note);
         self.refuse(&denied, resource)
+    }
+
+    /// Replaces what the record says was asked for, once more of it is known.
+    pub fn asked(&mut self, parameters: &impl Serialize) {
+        self.record.request_parameters = serde_json::value::to_raw_value(parameters).ok();
     }
 
     /// Checks and spends an MFA code of the caller's own device. This waits for the store, so
@@ -287,12 +298,12 @@ impl Context<'_> {
 /// The additional data in the audit record of a caller that was not authenticated.
 #[derive(Serialize)]
 pub(super) struct AuditedReason {
-    reason: &'static str,
+    reason: Cow<'static, str>,
 }
 
 impl AuditedReason {
-    pub(super) fn audited(reason: Reason) -> Option<Box<RawValue>> {
-        let reason = reason.as_str();
+    pub(super) fn audited(reason: &Reason) -> Option<Box<RawValue>> {
+        let reason = reason.text();
         serde_json::value::to_raw_value(&Self { reason }).ok()
     }
 }

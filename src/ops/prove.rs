@@ -95,9 +95,7 @@ pub(super) async fn caller(
             // The caller is not authenticated: `type` is Unknown, and the key is the one that was
             // claimed.
             record.user_identity.access_key_id = claimed_key;
-            if let Some(reason) = reason {
-                record.additional_event_data = AuditedReason::audited(reason);
-            }
+            record.additional_event_data = reason.as_ref().and_then(AuditedReason::audited);
             // An inconsistent directory is not the caller's fault.
             return Err(if is_signed && error.class() != Class::Internal {
                 unproven.refuse(error)

@@ -7,6 +7,7 @@ use super::admin::preview_revocation::PreviewRevocation;
 use super::admin::revoke_sessions::RevokeSessions;
 use super::operation::Operation;
 use super::sts::assume_role::AssumeRole;
+use super::sts::assume_role_with_saml::AssumeRoleWithSaml;
 use super::sts::assume_role_with_web_identity::AssumeRoleWithWebIdentity;
 use super::sts::decode_authorization_message::DecodeAuthorizationMessage;
 use super::sts::get_access_key_info::GetAccessKeyInfo;
@@ -21,7 +22,7 @@ use crate::error::Error;
 pub const ACTIONS: &[(&str, bool)] = &[
     (AssumeRole::NAME, true),
     (AssumeRoleWithWebIdentity::NAME, true),
-    ("AssumeRoleWithSAML", false),
+    (AssumeRoleWithSaml::NAME, true),
     (GetSessionToken::NAME, true),
     (GetFederationToken::NAME, true),
     (GetCallerIdentity::NAME, true),

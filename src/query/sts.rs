@@ -12,6 +12,9 @@ use crate::base::names::Tag;
 use crate::error::Error;
 use crate::mint::Credentials;
 use crate::ops::sts::assume_role::{AssumeRole, AssumeRoleInput, AssumeRoleOutput};
+use crate::ops::sts::assume_role_with_saml::{
+    AssumeRoleWithSaml, AssumeRoleWithSamlInput, AssumeRoleWithSamlOutput,
+};
 use crate::ops::sts::assume_role_with_web_identity::{
     AssumeRoleWithWebIdentity, AssumeRoleWithWebIdentityInput, AssumeRoleWithWebIdentityOutput,
 };
@@ -38,6 +41,7 @@ pub(super) const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 pub(super) async fn serve(call: Call<'_>, action: &str) -> Response<Full<Bytes>> {
     match action {
         AssumeRole::NAME => call.run::<AssumeRole>().await,
+        AssumeRoleWithSaml::NAME => call.run::<AssumeRoleWithSaml>().await,
         AssumeRoleWithWebIdentity::NAME => call.run::<AssumeRoleWithWebIdentity>().await,
         DecodeAuthorizationMessage::NAME => call.run::<DecodeAuthorizationMessage>().await,
         GetAccessKeyInfo::NAME => call.run::<GetAccessKeyInfo>().await,
@@ -62,6 +66,38 @@ impl Query for AssumeRole {
             credentials(&output.credentials),
             role_user(output.assumed_role_id, output.arn),
             number("PackedPolicySize", output.packed_policy_size),
+        ];
+        elements.extend(source_identity(output.source_identity));
+        Some(elements)
+    }
+}
+
+impl Query for AssumeRoleWithSaml {
+    fn read(form: &mut Parameters, evidence: &mut Result<Evidence, Error>) -> Result<Self, Error> {
+        let input = AssumeRoleWithSamlInput {
+            role_arn: form.take("RoleArn"),
+            principal_arn: form.take("PrincipalArn"),
+            saml_assertion: form.take("SAMLAssertion"),
+            policy_arns: policy_arns(form),
+            policy: form.take("Policy"),
+            duration_seconds: form.number("DurationSeconds")?,
+        };
+        form.none_left()?;
+        let (response, operation) = Self::parse(input)?;
+        *evidence = Ok(response);
+        Ok(operation)
+    }
+
+    fn write(output: AssumeRoleWithSamlOutput) -> Option<Vec<Element>> {
+        let mut elements = vec![
+            credentials(&output.credentials),
+            role_user(output.assumed_role_id, output.arn),
+            number("PackedPolicySize", output.packed_policy_size),
+            text("Subject", output.subject),
+            text("SubjectType", output.subject_type),
+            text("Issuer", output.issuer),
+            text("Audience", output.audience),
+            text("NameQualifier", output.name_qualifier),
         ];
         elements.extend(source_identity(output.source_identity));
         Some(elements)

@@ -110,6 +110,7 @@ impl Materials<'_> {
                 .issuer
                 .as_ref()
                 .map(|issuer| issuer.replace("{address}", &address)),
+            service_provider: Arc::new(config.service_provider.listening_at(&address)),
             tokens,
             sessions: self.sessions,
             audit,

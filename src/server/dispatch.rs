@@ -15,7 +15,7 @@ use crate::oauth::well_known::{self, Document};
 use crate::ops::CALL_TIMEOUT;
 use crate::origin::Origin;
 use crate::routes::{self, Grpc, Http};
-use crate::{grpc, query};
+use crate::{grpc, query, saml};
 
 /// Answers a request by the face to which its path belongs.
 pub(super) async fn answer(
@@ -34,6 +34,7 @@ pub(super) async fn answer(
         Http::Query => None,
         Http::ProviderConfiguration => published(Document::Configuration),
         Http::KeySet => published(Document::KeySet),
+        Http::SamlMetadata => saml::metadata(broker, request.method()).map(|r| r.map(Body::new)),
         Http::TokenExchange => {
             let response = token::serve(broker, origin, request).await;
             return response.map(Body::new);

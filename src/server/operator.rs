@@ -17,6 +17,8 @@ use tokio::sync::Semaphore;
 
 use super::Shared;
 use crate::base::legible::Legible;
+use crate::metrics::SamlProviderLabel;
+use crate::proof::saml::Metadata;
 use crate::routes::{self, Operator};
 use crate::sessions::Standing;
 
@@ -100,7 +102,28 @@ fn metrics(shared: &Shared) -> String {
     metrics
         .feed_age_seconds
         .set(i64::try_from(age).unwrap_or(i64::MAX));
+    saml_providers(shared);
     metrics.render()
+}
+
+/// So many SAML providers have a line of their own.
+const MAX_SAML_PROVIDERS: usize = 1_000;
+
+/// Until when each SAML provider can be used, as the directory has it now.
+fn saml_providers(shared: &Shared) {
+    let (directory, now) = (shared.broker.directory.load(), shared.broker.clock.now());
+    let family = &shared.broker.metrics.saml_provider_usable_seconds;
+    family.clear();
+    for provider in directory.saml_providers().take(MAX_SAML_PROVIDERS) {
+        let metadata = provider.metadata.as_ref().ok();
+        let end = metadata.and_then(Metadata::usable_until);
+        let left = end.map_or(0, |end| end.since(now).as_secs());
+        let label = SamlProviderLabel {
+            provider: provider.arn.to_string(),
+        };
+        let left = i64::try_from(left).unwrap_or(i64::MAX);
+        family.get_or_create(&label).set(left);
+    }
 }
 
 /// The answer of `/readyz`: ready if the broker can issue credentials safely. An unavailable Redis does not

@@ -78,10 +78,46 @@ pub struct Claims {
     /// one.
     #[prost(string, tag = "14")]
     pub store_id: String,
-    /// What a provider's token said, if one was shown for this very session. The provider is then
-    /// its only ancestor.
-    #[prost(message, optional, tag = "15")]
-    pub web_identity: Option<WebIdentity>,
+    /// What a provider said of the holder, where its token or assertion was shown for this very session; the
+    /// provider is its only ancestor.
+    #[prost(oneof = "Holder", tags = "15, 16")]
+    pub holder: Option<Holder>,
+}
+
+/// What a provider said of a session's holder, as far as the session's own requests show it to policies.
+#[derive(Clone, PartialEq, Eq, prost::Oneof)]
+pub enum Holder {
+    /// In a token of an OpenID Connect provider.
+    #[prost(message, tag = "15")]
+    WebIdentity(WebIdentity),
+    /// In an assertion of a SAML provider.
+    #[prost(message, tag = "16")]
+    Saml(SamlSubject),
+}
+
+impl Holder {
+    /// Whom the provider vouched for.
+    pub fn subject(&self) -> &str {
+        match self {
+            Self::WebIdentity(identity) => &identity.subject,
+            Self::Saml(subject) => &subject.subject,
+        }
+    }
+}
+
+/// The subject of an assertion. IAM User Guide, "Available keys for SAML-based AWS STS federation": these
+/// keys are in subsequent requests too, and no others are.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct SamlSubject {
+    /// The NameID.
+    #[prost(string, tag = "1")]
+    pub subject: String,
+    /// The format of the NameID, without the prefix of SAML 2.0.
+    #[prost(string, tag = "2")]
+    pub subject_type: String,
+    /// What makes the subject unique over all providers.
+    #[prost(string, tag = "3")]
+    pub name_qualifier: String,
 }
 
 /// The claims of a provider's token that policies see in requests of the session. IAM User Guide,
@@ -125,7 +161,8 @@ pub struct Ancestor {
     /// them.
     #[prost(bool, tag = "6")]
     pub restricted: bool,
-    /// The subject for which a provider vouched (`sub`); empty for other principals.
+    /// The subject for which a provider vouched, as its tokens (`sub`) or assertions (NameID) name it;
+    /// empty for other principals.
     #[prost(string, tag = "7")]
     pub subject: String,
 }

@@ -1,5 +1,7 @@
 //! A refusal by policy: what the audit log and those who may know are told about it.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -15,12 +17,12 @@ pub struct Denied {
     /// The condition keys of the request, in lower case, with their values.
     pub keys: Vec<(String, Vec<String>)>,
     /// The reason, if it is not in any policy.
-    pub note: Option<&'static str>,
+    pub note: Option<Cow<'static, str>>,
 }
 
 impl Denied {
     /// A refusal for a reason that is not in any policy.
-    pub fn because(action: String, facts: &Facts<'_>, note: &'static str) -> Self {
+    pub fn because(action: String, facts: &Facts<'_>, note: impl Into<Cow<'static, str>>) -> Self {
         let decision = Decision {
             outcome: Outcome::ImplicitlyDenied,
             by: None,
@@ -29,7 +31,7 @@ impl Denied {
             action,
             decision,
             keys: facts.keys.listed(),
-            note: Some(note),
+            note: Some(note.into()),
         }
     }
 }
@@ -37,12 +39,14 @@ impl Denied {
 /// The audit record of a refusal.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Audited {
+struct Audited<'a> {
     decision: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     denied_by: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     statement: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
 }
 
 impl Denied {
@@ -60,6 +64,7 @@ impl Denied {
                 Source::ResourceControl(..) => "resource control policy",
             }),
             statement: by.map(|s| s.index),
+            reason: self.note.as_deref(),
         };
         serde_json::value::to_raw_value(&audited).ok()
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::facts::Facts;
 use super::question::{Question, session_policies};
-use crate::base::arn::{AccountId, IamArn};
+use crate::base::arn::AccountId;
 use crate::directory::{Dangling, Directory, Effective};
 use crate::evaluator::{self, Context, Explanation, Policy, Principal};
 use crate::federation;
@@ -123,13 +123,13 @@ fn subject<'a>(
     directory: &'a Directory,
 ) -> Result<Option<Subject<'a>>, Dangling> {
     let declared = federation::has_provider(directory, asked.principal_arn);
-    let provider = IamArn::parse(asked.principal_arn).filter(|_| declared.is_some());
+    let provider = federation::account_of(asked.principal_arn);
     let (account, name, id, effective) = match asked.session {
         None if let Some(provider) = provider => {
             if declared != Some(true) {
                 return Ok(None);
             }
-            (provider.account, "", "", Effective::default())
+            (provider, "", "", Effective::default())
         }
         Some(SessionKind::Role) => {
             let Some(role) = directory.role(asked.principal_arn) else {

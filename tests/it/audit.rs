@@ -34,6 +34,13 @@ fn role_arn() -> String {
     format!("{arn}{}/r", "p".repeat(2_048 - arn.len() - 2))
 }
 
+fn saml_provider_arn() -> String {
+    format!(
+        "arn:aws:iam::111122223333:saml-provider/{}",
+        "p".repeat(128)
+    )
+}
+
 /// The parameters of an action of STS at their largest, as far as they are checked one by one.
 fn largest(action: &str) -> Vec<(String, String)> {
     let mut form: Vec<(String, String)> = Vec::new();
@@ -69,7 +76,12 @@ fn largest(action: &str) -> Vec<(String, String)> {
         }
         "GetAccessKeyInfo" => put("AccessKeyId", "A".repeat(128)),
         "DecodeAuthorizationMessage" => put("EncodedMessage", wide(10_240)),
-        "GetCallerIdentity" | "AssumeRoleWithSAML" => {}
+        "AssumeRoleWithSAML" => {
+            put("RoleArn", role_arn());
+            put("PrincipalArn", saml_provider_arn());
+            put("SAMLAssertion", "A".repeat(100_000));
+        }
+        "GetCallerIdentity" => {}
         // On gRPC alone.
         other if registry::ADMINISTRATION.contains(&other) => {}
         other => panic!("say what the largest input of {other} is"),
@@ -280,7 +292,16 @@ fn largest_message(action: &str, policies: bool) -> Vec<u8> {
             ..Default::default()
         }
         .encode_to_vec(),
-        "GetCallerIdentity" | "AssumeRoleWithSAML" => Vec::new(),
+        "AssumeRoleWithSAML" => pb::AssumeRoleWithSamlRequest {
+            role_arn: role_arn(),
+            principal_arn: saml_provider_arn(),
+            saml_assertion: "A".repeat(100_000),
+            policy_arns: all("PolicyArns.", ""),
+            policy: one("Policy"),
+            duration_seconds: None,
+        }
+        .encode_to_vec(),
+        "GetCallerIdentity" => Vec::new(),
         other => panic!("say what the largest message of {other} is"),
     }
 }

@@ -15,10 +15,90 @@ use http::HeaderMap;
 use serde_json::{Value, json};
 
 use crate::harness::*;
+use crate::saml_idp::{Idp, RECIPIENT, Says};
 
 const ACCOUNT: &str = "111122223333";
 const HOST: &str = "idp.example.com/tenant";
 const PROVIDER: &str = "arn:aws:iam::111122223333:oidc-provider/idp.example.com/tenant";
+const SAML_PROVIDER: &str = "arn:aws:iam::111122223333:saml-provider/corp";
+const ENTITY: &str = "https://idp.example.com/saml";
+/// Attributes of assertions, and the keys that conditions see them by.
+const ATTRIBUTES: [(&str, &str); 26] = [
+    (
+        "urn:oid:1.3.6.1.4.1.5923.1.1.1.1",
+        "saml:edupersonaffiliation",
+    ),
+    ("urn:oid:1.3.6.1.4.1.5923.1.1.1.2", "saml:edupersonnickname"),
+    ("urn:oid:1.3.6.1.4.1.5923.1.1.1.3", "saml:edupersonorgdn"),
+    (
+        "urn:oid:1.3.6.1.4.1.5923.1.1.1.4",
+        "saml:edupersonorgunitdn",
+    ),
+    (
+        "urn:oid:1.3.6.1.4.1.5923.1.1.1.5",
+        "saml:edupersonprimaryaffiliation",
+    ),
+    (
+        "urn:oid:1.3.6.1.4.1.5923.1.1.1.6",
+        "saml:edupersonprincipalname",
+    ),
+    (
+        "urn:oid:1.3.6.1.4.1.5923.1.1.1.7",
+        "saml:edupersonentitlement",
+    ),
+    (
+        "urn:oid:1.3.6.1.4.1.5923.1.1.1.8",
+        "saml:edupersonprimaryorgunitdn",
+    ),
+    (
+        "urn:oid:1.3.6.1.4.1.5923.1.1.1.9",
+        "saml:edupersonscopedaffiliation",
+    ),
+    (
+        "urn:oid:1.3.6.1.4.1.5923.1.1.1.10",
+        "saml:edupersontargetedid",
+    ),
+    (
+        "urn:oid:1.3.6.1.4.1.5923.1.1.1.11",
+        "saml:edupersonassurance",
+    ),
+    ("urn:oid:1.3.6.1.4.1.5923.1.2.1.2", "saml:eduorghomepageuri"),
+    (
+        "urn:oid:1.3.6.1.4.1.5923.1.2.1.3",
+        "saml:eduorgidentityauthnpolicyuri",
+    ),
+    ("urn:oid:1.3.6.1.4.1.5923.1.2.1.4", "saml:eduorglegalname"),
+    ("urn:oid:1.3.6.1.4.1.5923.1.2.1.5", "saml:eduorgsuperioruri"),
+    (
+        "urn:oid:1.3.6.1.4.1.5923.1.2.1.6",
+        "saml:eduorgwhitepagesuri",
+    ),
+    ("urn:oid:2.5.4.3", "saml:cn"),
+    (
+        "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/name",
+        "saml:name",
+    ),
+    (
+        "http://schemas.xmlsoap.org/claims/CommonName",
+        "saml:commonName",
+    ),
+    (
+        "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/givenname",
+        "saml:givenName",
+    ),
+    (
+        "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/surname",
+        "saml:surname",
+    ),
+    ("urn:oid:0.9.2342.19200300.100.1.3", "saml:mail"),
+    (
+        "http://schemas.microsoft.com/ws/2008/06/identity/claims/primarygroupsid",
+        "saml:primaryGroupSID",
+    ),
+    ("2.5.4.45", "saml:x500UniqueIdentifier"),
+    ("urn:oid:0.9.2342.19200300.100.1.1", "saml:uid"),
+    ("0.9.2342.19200300.100.1.45", "saml:organizationStatus"),
+];
 const SEED: &str = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP";
 /// Whoever is not under test itself, and what is asked for where its trust policy is not.
 const CALLER: &str = "caller";
@@ -46,6 +126,10 @@ enum By {
     Web,
     /// Nothing but a provider's token: the question is AssumeRoleWithWebIdentity itself.
     Token,
+    /// A session of AssumeRoleWithSAML.
+    Saml,
+    /// Nothing but an assertion: the question is AssumeRoleWithSAML itself.
+    Assertion,
 }
 
 /// What is asked, unless it is AssumeRoleWithWebIdentity.
@@ -107,13 +191,16 @@ impl Ask {
             "sts:TagSession",
             "sts:SetSourceIdentity",
             "sts:AssumeRoleWithWebIdentity",
+            "sts:AssumeRoleWithSAML",
             "sts:GetWebIdentityToken",
             "sts:TagGetWebIdentityToken"
         ]);
         let statement = |effect: &str, condition: Value| {
             let mut s = json!({"Effect": effect, "Action": actions});
             match self.place {
-                Place::Trust => s["Principal"] = json!({"AWS": ACCOUNT, "Federated": PROVIDER}),
+                Place::Trust => {
+                    s["Principal"] = json!({"AWS": ACCOUNT, "Federated": [PROVIDER, SAML_PROVIDER]})
+                }
                 _ => s["Resource"] = json!("*"),
             }
             if !condition.is_null() {
@@ -187,7 +274,38 @@ fn question(key: &str, place: Place, ask: &Ask) -> Option<(By, What, &'static st
             wrong,
         ))
     };
+    let asserted = |right: &str| {
+        let operator = match key.starts_with("saml:") && keys::find(key).unwrap().multivalued {
+            true => "ForAnyValue:StringEquals",
+            false => "StringEquals",
+        };
+        let asked = (
+            By::Assertion,
+            What::AssumeRole,
+            operator,
+            json!(right),
+            json!("other"),
+        );
+        (place == Place::Trust).then_some(asked)
+    };
+    if ATTRIBUTES.iter().any(|(_, k)| *k == key) {
+        return asserted(&format!("value of {key}"));
+    }
     match key {
+        "saml:aud" => asserted(RECIPIENT),
+        "saml:iss" => asserted(ENTITY),
+        "saml:doc" => asserted("111122223333/corp"),
+        "saml:sub" => by(By::Saml, "StringEquals", json!("alice"), json!("bob")),
+        "saml:sub_type" => by(
+            By::Saml,
+            "StringEquals",
+            json!("persistent"),
+            json!("transient"),
+        ),
+        "saml:namequalifier" => {
+            let hash = "q9cKCJk6vpTW1u2/xwTUYDemF2k=";
+            by(By::Saml, "StringEquals", json!(hash), json!("other"))
+        }
         "aws:PrincipalArn" => {
             let own = if in_session {
                 arn("role", &role)
@@ -337,6 +455,8 @@ fn questions() -> Vec<Ask> {
                     // Whoever comes from a provider has the most to show.
                     by: if key.name.starts_with(':') || place == Place::Session {
                         By::Web
+                    } else if key.name.starts_with("saml:") {
+                        By::Saml
                     } else {
                         By::User
                     },
@@ -376,7 +496,7 @@ fn questions() -> Vec<Ask> {
 }
 
 /// A directory in which each question has its principal and policy.
-fn directory(asks: &[Ask], signing: &SigningKey) -> Value {
+fn directory(asks: &[Ask], signing: &SigningKey, idp: &Idp) -> Value {
     let team = json!([{"Key": "team", "Value": "blue"}]);
     let user = |name: &str, document: Value| {
         json!({"UserName": name, "UserId": user_id(name), "Arn": arn("user", name), "Tags": team,
@@ -387,8 +507,9 @@ fn directory(asks: &[Ask], signing: &SigningKey) -> Value {
             "AssumeRolePolicyDocument": trust, "RolePolicyList": [{"PolicyName": "own", "PolicyDocument": document}]})
     };
     let anybody = policy(
-        json!([{"Effect": "Allow", "Principal": {"AWS": ACCOUNT, "Federated": PROVIDER},
-        "Action": ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity", "sts:AssumeRoleWithWebIdentity"]}]),
+        json!([{"Effect": "Allow", "Principal": {"AWS": ACCOUNT, "Federated": [PROVIDER, SAML_PROVIDER]},
+        "Action": ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity", "sts:AssumeRoleWithWebIdentity",
+            "sts:AssumeRoleWithSAML"]}]),
     );
     let tier = json!([{"Key": "tier", "Value": "gold"}]);
     let mut users = vec![user(CALLER, everything())];
@@ -450,7 +571,8 @@ fn directory(asks: &[Ask], signing: &SigningKey) -> Value {
     json!({"UserDetailList": users, "GroupDetailList": [], "RoleDetailList": roles, "Policies": policies, "Brevet": {
         "AccessKeys": keys, "MFADevices": devices,
         "OpenIDConnectProviders": [{"Arn": PROVIDER, "Url": format!("https://{HOST}"), "ClientIDList": ["brevet", "api"],
-            "JsonWebKeySet": {"keys": [signing.jwk()]}}]
+            "JsonWebKeySet": {"keys": [signing.jwk()]}}],
+        "SAMLProviders": [idp.declared(SAML_PROVIDER)]
     }})
 }
 
@@ -570,6 +692,31 @@ async fn login(broker: &Broker, role: &str, token: &str, policy: Option<&str>) -
     broker.query(None, &form).await
 }
 
+/// A login by an assertion with every attribute that conditions can see.
+async fn login_by_saml(
+    broker: &Broker,
+    role: &str,
+    idp: &Idp,
+    id: &str,
+    policy: Option<&str>,
+) -> Answer {
+    let role = arn("role", role);
+    let mut says = Says::new(id, &role, SAML_PROVIDER, asked_at());
+    for (name, key) in ATTRIBUTES {
+        says = says.with_any(name, &[&format!("value of {key}")]);
+    }
+    let response = idp.response(&says);
+    let mut form = vec![
+        ("Action", "AssumeRoleWithSAML"),
+        VERSION,
+        ("RoleArn", &*role),
+        ("PrincipalArn", SAML_PROVIDER),
+        ("SAMLAssertion", &*response),
+    ];
+    form.extend(policy.map(|policy| ("Policy", policy)));
+    broker.query(None, &form).await
+}
+
 async fn with_code(broker: &Broker, user: &str) -> Keys {
     let code = crate::mfa::code(broker, 0);
     let serial = mfa_of(user);
@@ -586,7 +733,7 @@ async fn with_code(broker: &Broker, user: &str) -> Keys {
 async fn answer(
     broker: &Broker,
     ask: &Ask,
-    signing: &SigningKey,
+    (signing, idp): (&SigningKey, &Idp),
     shared: &mut BTreeMap<String, Keys>,
 ) -> String {
     let target = arn("role", &ask.target());
@@ -598,6 +745,11 @@ async fn answer(
             .code()
             .to_owned();
     }
+    let id = format!("question-{}", ask.number);
+    if ask.by == By::Assertion {
+        let answer = login_by_saml(broker, &ask.target(), idp, &id, None).await;
+        return answer.code().to_owned();
+    }
     // Credentials that no policy under test is in are made once.
     let name = format!("{:?}", ask.by);
     let keys = match shared.get(&name).filter(|_| ask.place == Place::Trust) {
@@ -606,6 +758,9 @@ async fn answer(
             By::User => keys_of(&ask.user()),
             By::Mfa => with_code(broker, &ask.user()).await,
             By::Role => assumed(broker, &ask.role(), policy.as_deref()).await,
+            By::Saml => {
+                session_of(&login_by_saml(broker, &ask.role(), idp, &id, policy.as_deref()).await)
+            }
             _ => session_of(
                 &login(
                     broker,
@@ -655,11 +810,12 @@ fn signing_key() -> SigningKey {
 #[tokio::test]
 async fn az_07_every_documented_condition_key_is_asked_in_every_kind_of_policy() {
     let signing = signing_key();
+    let idp = Idp::new(ENTITY);
     let asks = questions();
-    let broker = broker_of(&directory(&asks, &signing)).await;
+    let broker = broker_of(&directory(&asks, &signing, &idp)).await;
     let (mut shared, mut wrong) = (BTreeMap::new(), Vec::new());
     for ask in &asks {
-        let got = answer(&broker, ask, &signing, &mut shared).await;
+        let got = answer(&broker, ask, (&signing, &idp), &mut shared).await;
         if got != ask.expected() {
             wrong.push(format!("{ask:?}: got {got}, expected {}", ask.expected()));
         }
@@ -690,7 +846,7 @@ async fn az_07_every_documented_condition_key_is_asked_in_every_kind_of_policy()
 /// A broker with the caller, `Base` and `Target` as [`directory`] has them, and roles with these trust
 /// policies.
 async fn broker_with(signing: &SigningKey, roles: &[(&str, Value)]) -> Broker {
-    let mut directory = directory(&[], signing);
+    let mut directory = directory(&[], signing, &Idp::new(ENTITY));
     for (name, statements) in roles {
         directory["RoleDetailList"].as_array_mut().unwrap().push(
             json!({"RoleName": name, "RoleId": role_id(name),
@@ -873,7 +1029,7 @@ async fn what_a_session_remembers_of_a_token_is_bounded() {
 #[tokio::test]
 async fn an_empty_tag_is_no_tag_to_a_policy_that_demands_one() {
     let signing = signing_key();
-    let mut directory = directory(&[], &signing);
+    let mut directory = directory(&[], &signing, &Idp::new(ENTITY));
     let demand = |key: &str| {
         policy(
             json!([{"Effect": "Allow", "Action": "sts:*", "Resource": "*"},

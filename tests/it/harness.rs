@@ -216,6 +216,7 @@ pub fn config(dir: &Path) -> Config {
             ..Limits::default()
         },
         issuer: Some("http://{address}".to_owned()),
+        service_provider: brevet::federation::saml::ServiceProvider::at("https://sts.example.com"),
         reach: brevet::federation::providers::Reach {
             private: false,
             http_on_loopback: true,

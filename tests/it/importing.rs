@@ -479,8 +479,6 @@ fn what_policy_check_warns_of_and_what_means_nothing_here_is_named() {
         "no AWS service calls this broker",
         "MaxSigninSessionDuration",
         "instance profile arn:aws:iam::111122223333:instance-profile/I",
-        "saml-provider/S",
-        "AssumeRoleWithSAML is not answered",
         "inline policy own: no request to this broker has the key `aws:sourcevpc`",
         "[absent-key]",
         "did you mean `sts:AssumeRole`?",

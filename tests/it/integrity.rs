@@ -62,7 +62,7 @@ fn pair(kind: Kind) -> [Value; 2] {
         Kind::OidcProvider => json!({"Arn": arn("oidc-provider", &format!("idp{n}.example.com")),
             "Url": format!("https://idp{n}.example.com"), "ClientIDList": ["sts.amazonaws.com"]}),
         Kind::SamlProvider => json!({"Arn": arn("saml-provider", &format!("S{n}")),
-            "SAMLMetadataDocument": format!("{n}").repeat(1_000)}),
+            "SAMLMetadataDocument": include_str!("../data/saml/pysaml2-metadata.xml")}),
     })
 }
 

@@ -40,6 +40,8 @@ mod revocation;
 mod rotation;
 mod routes;
 mod saml;
+mod saml_idp;
+mod saml_login;
 mod second_factor;
 mod shutdown;
 mod single_use;

@@ -3,6 +3,8 @@
 use brevet::client::AssumeRole;
 
 use crate::harness::*;
+use crate::saml_idp::{Idp, Says};
+use crate::saml_login::{self, PROVIDER, ROLE};
 
 fn without_ids(mut record: serde_json::Value) -> serde_json::Value {
     for field in ["requestID", "eventID", "userAgent", "chain"] {
@@ -10,6 +12,10 @@ fn without_ids(mut record: serde_json::Value) -> serde_json::Value {
     }
     if let Some(credentials) = record.pointer_mut("/responseElements/credentials") {
         credentials.as_object_mut().unwrap().remove("accessKeyId");
+    }
+    // An assertion is good once: each wire has one of its own.
+    if let Some(parameters) = record["requestParameters"].as_object_mut() {
+        parameters.remove("sAMLAssertionID");
     }
     record
 }
@@ -108,6 +114,109 @@ async fn both_wires_say_and_record_the_same() {
         .map(|r| r.to_string())
         .collect();
     assert_eq!(records.len(), 2 * (cases.len() + 3 + 1));
+    records.sort();
+    for pair in records.chunks(2) {
+        assert_eq!(pair[0], pair[1]);
+    }
+}
+
+#[tokio::test]
+async fn both_wires_answer_assume_role_with_saml_alike() {
+    let idp = Idp::new("https://idp.example.com/saml");
+    let broker = saml_login::broker(&idp).await;
+    let good = |id: &str| Says::new(id, ROLE, PROVIDER, now());
+    let full = |id: &str| {
+        good(id)
+            .with("PrincipalTag:Team", &["blue"])
+            .with("TransitiveTagKeys", &["Team"])
+            .with("SourceIdentity", &["alice"])
+    };
+    let other = |id: &str| {
+        let mut says = good(id);
+        says.audience = "urn:other".to_owned();
+        says
+    };
+    let late = |id: &str| {
+        let mut says = good(id);
+        says.not_on_or_after = now().minus(std::time::Duration::from_secs(61));
+        says
+    };
+    let unpaired = |id: &str| good(id).with("Role", &["arn:aws:iam::111122223333:role/X"]);
+    let failed = |id: &str| {
+        let mut says = good(id);
+        says.status = "urn:oasis:names:tc:SAML:2.0:status:Responder".to_owned();
+        says
+    };
+    type Make<'a> = &'a dyn Fn(&str) -> Says;
+    let cases: [(&str, Make<'_>, &str, Option<i32>); 8] = [
+        ("ok", &good, PROVIDER, None),
+        ("ok", &full, PROVIDER, Some(900)),
+        ("ValidationError", &good, PROVIDER, Some(899)),
+        ("ValidationError", &good, ROLE, None),
+        ("InvalidIdentityToken", &other, PROVIDER, None),
+        ("ExpiredTokenException", &late, PROVIDER, None),
+        ("IDPRejectedClaim", &failed, PROVIDER, None),
+        ("AccessDenied", &unpaired, PROVIDER, None),
+    ];
+    let endpoint = brevet::client::Endpoint {
+        url: broker.url(),
+        region: "us-east-1".into(),
+        ca_pem: None,
+    };
+    let client = brevet::client::Client::anonymous(&endpoint, false).unwrap();
+    for (n, (expected, make, provider, seconds)) in cases.iter().enumerate() {
+        let text = seconds.map(|s| s.to_string());
+        let mut more = vec![("PrincipalArn", *provider)];
+        more.extend(text.as_deref().map(|text| ("DurationSeconds", text)));
+        let response = idp.response(&make(&format!("query{n}")));
+        let query = saml_login::login(&broker, &response, &more).await;
+        let response = idp.response(&make(&format!("grpc{n}")));
+        let request = brevet::client::AssumeRoleWithSaml {
+            role_arn: ROLE.to_owned(),
+            principal_arn: (*provider).to_owned(),
+            response: std::sync::Arc::new(brevet::base::secret::Secret::new(response)),
+            duration_seconds: *seconds,
+            policy: None,
+            policy_arns: Vec::new(),
+        };
+        let grpc = client.assume_role_with_saml(&request).await;
+        let grpc_code = grpc.as_ref().map_or_else(code, |_| "ok".to_owned());
+        assert_eq!(
+            (query.code(), grpc_code.as_str()),
+            (*expected, *expected),
+            "{n}: {}",
+            query.body
+        );
+        match &grpc {
+            Err(brevet::client::ClientError::Refused { message, .. }) => {
+                let said = query.element("Message").unwrap().replace("&apos;", "'");
+                let ((one, first), (two, second)) = (sentence(message), sentence(&said));
+                assert_eq!((one, first.len()), (two, second.len()));
+            }
+            Err(other) => panic!("{other}"),
+            Ok(made) => {
+                for (name, value) in [
+                    ("Subject", &made.subject),
+                    ("SubjectType", &made.subject_type),
+                    ("Issuer", &made.issuer),
+                    ("Audience", &made.audience),
+                    ("NameQualifier", &made.name_qualifier),
+                    ("AssumedRoleId", &made.role.assumed_role_id),
+                ] {
+                    assert_eq!(query.element(name), Some(value.as_str()), "{name}");
+                }
+            }
+        }
+    }
+    let mut records: Vec<_> = broker
+        .into_audit()
+        .await
+        .into_iter()
+        .filter(|r| r["eventName"] == "AssumeRoleWithSAML")
+        .map(without_ids)
+        .map(|r| r.to_string())
+        .collect();
+    assert_eq!(records.len(), 2 * cases.len());
     records.sort();
     for pair in records.chunks(2) {
         assert_eq!(pair[0], pair[1]);

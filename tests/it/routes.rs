@@ -10,6 +10,7 @@ const ALLOWED: &[&str] = &[
     "operator GET /readyz",
     "query GET /.well-known/jwks.json",
     "query GET /.well-known/openid-configuration",
+    "query GET /saml/metadata",
     "operator GET /metrics",
     "grpc /grpc.health.v1.Health/Check",
 ];
@@ -39,6 +40,7 @@ async fn an_04_nothing_answers_a_stranger_but_the_listed() {
                 "/readyz",
                 "/.well-known/openid-configuration",
                 "/.well-known/jwks.json",
+                "/saml/metadata",
             ] {
                 for (name, value) in [
                     ("x-none", "1"),
@@ -61,11 +63,9 @@ async fn an_04_nothing_answers_a_stranger_but_the_listed() {
                     };
                     let answer = broker.send(method, &target, headers, body).await;
                     if answer.status < 400 {
-                        let action = if path.starts_with("/.well-known/") {
-                            ""
-                        } else {
-                            action
-                        };
+                        let is_published =
+                            path.starts_with("/.well-known/") || path == "/saml/metadata";
+                        let action = if is_published { "" } else { action };
                         open.push(
                             format!("query {method} {path} {action}")
                                 .trim_end()

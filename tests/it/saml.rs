@@ -126,3 +126,79 @@ fn metadata_that_will_not_do_for_long_is_warned_of() {
         "{late}"
     );
 }
+
+#[test]
+fn a_provider_is_put_in_and_renewed_by_one_command() {
+    const ARN: &str = "arn:aws:iam::111122223333:saml-provider/example";
+    let home = crate::binary::Home::init();
+    home.edit(|toml| toml + "\n[web_identity]\nissuer = \"https://sts.example.com\"\n");
+    let run = |arguments: &[&str]| {
+        let output = brevet().args(arguments).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&said).into_owned(),
+        )
+    };
+    let config = home.config().display().to_string();
+    let put = |arn: &str, metadata: &str| {
+        let more = ["--arn", arn, "--metadata", metadata];
+        run(&[&["saml", "put-provider", "--config", &config], &more[..]].concat())
+    };
+    let (first, second) = (data("pysaml2-metadata.xml"), data("samlp-metadata.xml"));
+    let (status, said) = put(ARN, &first);
+    assert!(status == Some(0) && said.contains("is created"), "{said}");
+    let (status, said) = put(ARN, &first);
+    assert!(
+        status == Some(0) && said.contains("nothing was changed"),
+        "{said}"
+    );
+    let (status, said) = put(ARN, &second);
+    assert!(
+        status == Some(0) && said.contains("has this metadata"),
+        "{said}"
+    );
+    assert_eq!(put(ARN, &first).0, Some(0));
+    for (arn, metadata, named) in [
+        ("arn:aws:iam::111122223333:role/X", &first, "SAML provider"),
+        (
+            ARN,
+            &data("pysaml2-both.xml"),
+            "exactly one EntityDescriptor",
+        ),
+    ] {
+        let (status, said) = put(arn, metadata);
+        assert!(status == Some(1) && said.contains(named), "{said}");
+    }
+    let changes = home.run(&["changes"]);
+    for action in ["CreateSAMLProvider", "UpdateSAMLProvider"] {
+        assert!(changes.contains(action), "{action}: {changes}");
+    }
+
+    let at = made_at();
+    let inspected = run(&[
+        "saml",
+        "inspect",
+        "--config",
+        &config,
+        "--provider-arn",
+        ARN,
+        "--role-arn",
+        "arn:aws:iam::111122223333:role/Deploy",
+        "--at",
+        &at,
+        &data("pysaml2-both.xml"),
+    ]);
+    assert_eq!(inspected.0, Some(0), "{}", inspected.1);
+    assert!(inspected.1.ends_with("accepted\n"), "{}", inspected.1);
+
+    let (_, checked) = run(&["check", "--config", &config]);
+    for named in [
+        "entity ID (audience) https://sts.example.com/saml/metadata",
+        "ACS URL (recipient) https://sts.example.com/saml/acs",
+        "https://aws.amazon.com/SAML/Attributes/Role ",
+        "https://idp.example.com/metadata, signing certificates",
+    ] {
+        assert!(checked.contains(named), "{named}: {checked}");
+    }
+}

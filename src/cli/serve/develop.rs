@@ -20,6 +20,7 @@ use crate::config::{Config, Limits, Listener, Names};
 use crate::directory::declaration::Declaration;
 use crate::directory::{Directory, unique_ids};
 use crate::federation::providers::Reach;
+use crate::federation::saml::ServiceProvider;
 use crate::files;
 use crate::master_key::MasterKey;
 use crate::proof::sigv4::ANY_REGION;
@@ -182,6 +183,7 @@ fn config(
             ..Limits::default()
         },
         issuer: Some("http://{address}".to_owned()),
+        service_provider: service_provider(),
         reach: Reach {
             private: false,
             http_on_loopback: true,
@@ -189,6 +191,15 @@ fn config(
         budgets: BudgetLimits::OFF,
         ..Config::in_folder(Path::new(""), listen)
     })
+}
+
+/// This broker, and AWS: so that an identity provider that is set up for AWS can be tried.
+fn service_provider() -> ServiceProvider {
+    let mut here = ServiceProvider::at("http://{address}");
+    here.audiences.push("urn:amazon:webservices".to_owned());
+    here.recipients
+        .push("https://signin.aws.amazon.com/saml".to_owned());
+    here
 }
 
 /// Adds an RSA key to the keyring in the background, since making one takes a while.

@@ -1,20 +1,28 @@
-//! SAML providers. A snapshot knows only which there are.
+//! SAML providers: identity providers whose assertions a role of the same account may trust.
 
 // The fields of declared forms are AWS's own, named and documented there.
 #![allow(missing_docs)]
 
+use ring::rsa::KeyPair;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::pki_types::pem::PemObject;
 use serde_json::value::RawValue;
+use zeroize::Zeroizing;
 
-use crate::base::arn::account_of_provider;
+use crate::base::arn::{AccountId, SamlProviderArn, account_of, account_of_provider, name_of};
 use crate::base::entropy::NoEntropy;
-use crate::directory::declared::{Declared, Defaults, Insertion, keep};
+use crate::base::secret::Secret;
+use crate::directory::declared::{Declared, Defaults, Insertion, Source, keep};
 use crate::directory::limits::Limits;
+use crate::directory::secret_field::{SecretField, SecretText, sealing_name};
 use crate::directory::shape::{Ignored, Tag, shape};
 use crate::directory::table::Keyed;
 use crate::directory::{Directory, DirectoryError, fault};
+use crate::proof::saml::Metadata;
+use crate::revocations::Selector;
 
 shape! {
-    /// As `aws iam get-saml-provider` prints it, with `Arn`.
+    /// As `aws iam get-saml-provider` prints it, with `Arn`; and what Brevet adds.
     SamlProviderDetail {
         arn: String,
         #[serde(rename = "SAMLProviderUUID")]
@@ -24,7 +32,12 @@ shape! {
         create_date: Option<String>,
         valid_until: Option<String>,
         assertion_encryption_mode: Option<String>,
+        /// What AWS prints of its keys: their ids and dates. Kept, not used.
         private_key_list: Option<Box<RawValue>>,
+        /// PEM (PKCS#8) of the keys that assertions are encrypted to: one, or two during a rollover. In
+        /// clear (for import) or sealed under the master key.
+        private_keys: Option<Zeroizing<String>>,
+        sealed_private_keys: Option<String>,
         tags: Vec<Tag>,
         context_provider: Ignored,
         identity_center_instance_arn: Ignored,
@@ -36,8 +49,21 @@ shape! {
 
 /// A SAML provider, compiled.
 #[derive(Debug)]
-pub(in crate::parts::directory) struct SamlProvider {
-    arn: Box<str>,
+pub struct SamlProvider {
+    /// `arn:aws:iam::ACCOUNT:saml-provider/NAME`
+    pub arn: Box<str>,
+    pub account: AccountId,
+    /// The last part of the ARN.
+    pub name: Box<str>,
+    /// What its metadata document says. An error is the rule that a document of the store breaks,
+    /// which was written before there was the rule: such a provider vouches for nobody.
+    pub metadata: Result<Metadata, Box<str>>,
+    /// The keys that assertions are encrypted to, in PKCS#8 DER.
+    #[cfg_attr(
+        not(any(test, feature = "internals")),
+        allow(dead_code, reason = "a feature of its own decrypts assertions")
+    )]
+    pub private_keys: Box<[Secret<Vec<u8>>]>,
 }
 
 impl Keyed for SamlProvider {
@@ -47,12 +73,30 @@ impl Keyed for SamlProvider {
 }
 
 impl Declared for SamlProviderDetail {
+    const HAS_SECRET: bool = true;
+
     fn id(&self) -> &str {
         &self.arn
     }
 
     fn tags_mut(&mut self) -> Option<&mut Vec<Tag>> {
         Some(&mut self.tags)
+    }
+
+    /// None: it has no keys, as most providers.
+    fn secret(&self) -> Option<SecretField<'_>> {
+        let is_there = self.private_keys.is_some() || self.sealed_private_keys.is_some();
+        is_there.then(|| SecretField {
+            name: "PrivateKeys",
+            bound_to: sealing_name("saml provider", &self.arn, account_of(&self.arn)),
+            clear: self.private_keys.as_ref().map(|s| s.as_str()),
+            sealed: self.sealed_private_keys.as_deref(),
+            normal: normal_keys,
+        })
+    }
+
+    fn set_secret(&mut self, text: SecretText) {
+        (self.private_keys, self.sealed_private_keys) = text.into_fields();
     }
 
     fn fill(&mut self, defaults: &Defaults<'_>) -> Result<(), NoEntropy> {
@@ -62,27 +106,132 @@ impl Declared for SamlProviderDetail {
 
     fn keep_what_is_left_out(&mut self, old: &Self) {
         keep(&mut self.create_date, &old.create_date);
+        // What AWS prints of a provider has no keys.
+        if self.private_keys.is_none() {
+            keep(&mut self.sealed_private_keys, &old.sealed_private_keys);
+        }
     }
 
     fn check(&self, limits: &mut Limits<'_>) {
-        if !(1_000..=10_000_000).contains(&self.saml_metadata_document.len()) {
-            limits.invalid("SAMLMetadataDocument must have 1000 to 10000000 characters");
+        if self.saml_metadata_document.len() < 1_000 {
+            limits.invalid("SAMLMetadataDocument must have at least 1000 characters");
         }
         limits.tags("TagsPerSAMLProvider", &self.tags);
     }
 
+    fn sessions(&self) -> Option<Selector> {
+        Some(Selector::Principal)
+    }
+
     fn insert(&self, directory: &mut Directory, how: &Insertion<'_>) -> Result<(), DirectoryError> {
-        if account_of_provider(&self.arn, "saml-provider").is_none() {
+        let Some(account) = account_of_provider(&self.arn, "saml-provider") else {
             let rule = "Arn must be `arn:aws:iam::ACCOUNT:saml-provider/NAME`";
             return Err(fault(how.place, rule));
+        };
+        let metadata = Metadata::parse(self.saml_metadata_document.as_bytes());
+        let metadata = metadata.map_err(|error| error.to_string().into_boxed_str());
+        if !matches!(how.source, Source::Stored) {
+            SamlProviderArn::parse("Arn", &self.arn)
+                .map_err(|error| fault(how.place, format!("Arn {}", error.rule)))?;
+            if let Err(rule) = &metadata {
+                let place = format!("{}: SAMLMetadataDocument", how.place);
+                return Err(fault(place, &**rule));
+            }
         }
+        let private_keys = match self.secret() {
+            None => Vec::new(),
+            Some(field) => {
+                let text = directory.open_secret(Some(field), how)?;
+                let place = format!("{}: PrivateKeys", how.place);
+                private_keys(text.expose()).map_err(|rule| fault(place, rule))?
+            }
+        };
         directory.saml_providers.put(SamlProvider {
+            private_keys: private_keys.into(),
             arn: self.arn.as_str().into(),
+            account,
+            name: name_of(&self.arn).into(),
+            metadata,
         });
         Ok(())
     }
 
     fn remove(directory: &mut Directory, id: &str) {
         directory.saml_providers.remove(id);
+    }
+}
+
+/// Two, so that one can take the place of the other: IAM API Reference, "CreateSAMLProvider".
+const MAX_PRIVATE_KEYS: usize = 2;
+/// Characters of both: the same page.
+const MAX_PRIVATE_KEY_CHARACTERS: usize = 2 * 16_384;
+
+/// PEM of private keys, as it is kept.
+fn normal_keys(text: &str) -> Result<Zeroizing<String>, &'static str> {
+    private_keys(text)?;
+    Ok(Zeroizing::new(text.trim().to_owned()))
+}
+
+/// The keys of a PEM text.
+fn private_keys(text: &str) -> Result<Vec<Secret<Vec<u8>>>, &'static str> {
+    const RULE: &str =
+        "must be PEM of one or two RSA keys of 2,048 to 4,096 bits in PKCS#8 (`BEGIN PRIVATE KEY`)";
+    if text.len() > MAX_PRIVATE_KEY_CHARACTERS {
+        return Err("must have at most 32,768 characters");
+    }
+    let mut keys = Vec::new();
+    for key in PrivatePkcs8KeyDer::pem_slice_iter(text.as_bytes()) {
+        let key = key.map_err(|_| RULE)?;
+        let key = Secret::new(key.secret_pkcs8_der().to_vec());
+        KeyPair::from_pkcs8(key.expose()).map_err(|_| RULE)?;
+        keys.push(key);
+    }
+    let blocks = text.matches("-----BEGIN ").count();
+    if !(1..=MAX_PRIVATE_KEYS).contains(&keys.len()) || blocks != keys.len() {
+        return Err(RULE);
+    }
+    Ok(keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = include_str!("../../../tests/data/saml/rsa.key");
+
+    #[test]
+    fn keys_are_one_or_two_of_rsa() {
+        assert_eq!(private_keys(KEY).unwrap().len(), 1);
+        assert_eq!(private_keys(&format!("{KEY}\n{KEY}")).unwrap().len(), 2);
+        for bad in [
+            "",
+            "text",
+            &KEY.repeat(3),
+            &KEY.replace("MII", "MIJ"),
+            &KEY.replace("PRIVATE KEY", "EC PRIVATE KEY"),
+            &format!("{KEY}{}", KEY.replace("PRIVATE KEY", "CERTIFICATE")),
+            &" ".repeat(MAX_PRIVATE_KEY_CHARACTERS + 1),
+        ] {
+            assert!(private_keys(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_document_of_the_store_that_breaks_a_rule_vouches_for_nobody() {
+        use crate::directory::resource::{Kind, Resource};
+        let arn = "arn:aws:iam::111122223333:saml-provider/corp";
+        let json = serde_json::json!({"Arn": arn, "SAMLMetadataDocument": "x".repeat(1_000)});
+        let resource = Resource::parse(Kind::SamlProvider, &json.to_string()).unwrap();
+        let mut directory = Directory::empty().unwrap();
+        let error = directory.insert(&resource, None).unwrap_err();
+        assert!(error.place.ends_with("SAMLMetadataDocument"), "{error}");
+        let mut directory = Directory::empty().unwrap();
+        directory.insert_stored(&resource, None).unwrap();
+        assert!(directory.saml_provider(arn).unwrap().metadata.is_err());
+        assert!(
+            directory.warnings().iter().any(|w| w.contains(arn)),
+            "{:?}",
+            directory.warnings()
+        );
     }
 }

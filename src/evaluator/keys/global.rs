@@ -5,7 +5,8 @@ use super::Source::Global;
 use super::Type::{Arn, Bool, Date, IpAddress, Numeric, String};
 use super::{Key, Presence, many, never, never_many, one};
 
-const SIGNED: Presence = When("on every signed call; AssumeRoleWithWebIdentity is not signed");
+const SIGNED: Presence =
+    When("on every signed call; AssumeRoleWithSAML and AssumeRoleWithWebIdentity are not signed");
 const TEMPORARY: Presence = When("on temporary credentials");
 const NO_ORGANIZATION: &str = "accounts are in no organization";
 const NO_SERVICE: &str = "no AWS service calls this broker";
@@ -68,7 +69,7 @@ pub(super) const KEYS: &[Key] = &[
         "aws:FederatedProvider",
         String,
         When(
-            "on AssumeRoleWithWebIdentity and on the session that it issued, but not on sessions assumed from that one",
+            "on AssumeRoleWithSAML, on AssumeRoleWithWebIdentity and on the session that they issued, but not on sessions assumed from that one",
         ),
         "the provider's ARN",
     ),

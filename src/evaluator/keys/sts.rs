@@ -45,8 +45,8 @@ pub(super) const KEYS: &[Key] = &[
         Sts,
         "sts:RoleSessionName",
         String,
-        When("on AssumeRole and AssumeRoleWithWebIdentity"),
-        "RoleSessionName",
+        When("on AssumeRole, AssumeRoleWithSAML and AssumeRoleWithWebIdentity"),
+        "RoleSessionName; on AssumeRoleWithSAML, the attribute of the assertion",
     ),
     one(
         Sts,
@@ -59,7 +59,9 @@ pub(super) const KEYS: &[Key] = &[
         Sts,
         "sts:SourceIdentity",
         String,
-        When("on AssumeRole and AssumeRoleWithWebIdentity, when one is passed or inherited"),
+        When(
+            "on AssumeRole, AssumeRoleWithSAML and AssumeRoleWithWebIdentity, when one is passed or inherited",
+        ),
         "the source identity of the requested session",
     ),
     never(Sts, "sts:TaskPolicyArn", Arn, "Brevet has no AssumeRoot"),

@@ -19,6 +19,7 @@ use crate::commands::{Command, Detail, Edit, Revoked};
 use crate::directory::Directory;
 use crate::directory::resource::{Kind, Name};
 use crate::error::Error;
+use crate::federation;
 use crate::ops::context::Context;
 use crate::ops::iam::change::change;
 use crate::ops::operation::{OpenTo, Operation};
@@ -226,7 +227,7 @@ impl RevokeSessions {
         {
             let field = match self.selector {
                 Selector::Role => "RoleArn",
-                _ if self.value.contains(PROVIDER) => "ProviderArn",
+                _ if is_provider(&self.value) => "ProviderArn",
                 _ => "PrincipalArn",
             };
             return Err(FieldError::new(field, "must be in the caller's account").into());
@@ -307,9 +308,11 @@ impl RevokeSessions {
         let mut access_key_goes_on = false;
         let exists = match self.selector {
             Selector::Role => Some(directory.role(&self.value).is_some()),
-            Selector::Principal | Selector::ProviderSubject if self.value.contains(PROVIDER) => {
-                let arn = self.value.split(' ').next().unwrap_or_default();
-                Some(directory.oidc_provider(arn).is_some())
+            Selector::Principal | Selector::ProviderSubject
+                if let Some(exists) =
+                    federation::has_provider(directory, provider_of(&self.value)) =>
+            {
+                Some(exists)
             }
             Selector::Principal if self.value.starts_with("arn:aws:iam:") => {
                 Some(directory.user(&self.value).is_some())
@@ -336,5 +339,13 @@ impl RevokeSessions {
 
 /// The prefix of the ids of temporary access keys.
 const TEMPORARY_KEY: &str = "ASIA";
-/// The part by which ARNs of OpenID Connect providers are recognized.
-const PROVIDER: &str = ":oidc-provider/";
+
+/// Whether a mark names a provider, or somebody whom it vouched for.
+fn is_provider(value: &str) -> bool {
+    federation::account_of(provider_of(value)).is_some()
+}
+
+/// The provider in what a mark names: alone, or with a subject behind it.
+fn provider_of(value: &str) -> &str {
+    value.split(' ').next().unwrap_or_default()
+}

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use super::federated_session::FederatedSession;
 use super::session_input::{
     self, AnsweredCredentials, AnsweredRoleUser, audited_credentials, audited_role_user, required,
+    trimmed,
 };
 use crate::audit::Digest;
 use crate::authn::{Evidence, Proof, Shown};
@@ -143,15 +144,6 @@ impl Operation for AssumeRoleWithWebIdentity {
             source_identity: made.session.record.source_identity,
         })
     }
-}
-
-/// Removes surrounding white space, because files with tokens often end in a line break. This is
-/// done in place, so that no copy of the token remains.
-fn trimmed(mut token: String) -> String {
-    const BLANK: [char; 4] = [' ', '\t', '\r', '\n'];
-    token.truncate(token.trim_end_matches(BLANK).len());
-    token.drain(..token.len() - token.trim_start_matches(BLANK).len());
-    token
 }
 
 #[derive(Serialize)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::session_input::{check_policy_arns, check_session_policy};
 use crate::base::arn::{AccountId, RoleArn};
+use crate::base::clock::Timestamp;
 use crate::base::names::{RoleSessionName, SourceIdentity};
 use crate::directory::Role;
 use crate::error::Error;
@@ -77,8 +78,8 @@ impl FederatedSession {
         let (role, (grant, limited)) = match &identity.once {
             None => (role, granted),
             Some(once) => {
-                // A refused caller keeps its token, so the decision is made first. Spending the
-                // token takes time, so the decision is made again after it.
+                // A refused caller keeps its token or assertion, so the decision is made first. Spending it
+                // takes time, so the decision is made again after it.
                 drop(granted);
                 spend(cx, identity, once).await?;
                 let role = self.role(cx);
@@ -138,6 +139,27 @@ impl FederatedSession {
         trust::admit(role, wanted, caller, &cx.directory, facts, &actions)
     }
 
+    /// How long the session lives: what is asked for, else what the provider says. It is never longer than
+    /// the provider and the role let it be.
+    fn term(
+        &self,
+        role: &Role,
+        identity: &FederatedIdentity,
+        now: Timestamp,
+    ) -> Result<Duration, Error> {
+        let said = identity.session_duration;
+        let default = said.map(|most| most.min(role.max_session));
+        let term = durations::role_session(self.duration.or(default), role.max_session, false)?;
+        let term = said.map_or(term, |most| term.min(most));
+        let left = identity.session_ends_by.map(|end| end.since(now));
+        let term = left.map_or(term, |left| term.min(left));
+        if term < Duration::from_secs(1) {
+            let text = "The session of the user at the identity provider has ended";
+            return Err(Error::ExpiredWebIdentityToken(text.to_owned()));
+        }
+        Ok(term)
+    }
+
     /// The duration of the session, which the provider may limit, and its session policies and
     /// tags.
     fn limits(
@@ -147,10 +169,7 @@ impl FederatedSession {
         identity: &FederatedIdentity,
         asked: &SessionRequest<'_>,
     ) -> Result<Limited, Error> {
-        let term = durations::role_session(self.duration, role.max_session, false)?;
-        let term = identity
-            .session_ends_by
-            .map_or(term, |end| term.min(end.since(cx.now)));
+        let term = self.term(role, identity, cx.now)?;
         check_policy_arns(cx, &self.policy_arns, role.account)?;
         let tags = asked.tags.iter().map(|t| {
             let transitive = asked
@@ -178,7 +197,7 @@ impl FederatedSession {
     }
 }
 
-/// Marks a token that is valid only once as used.
+/// Marks a token or assertion that is valid only once as used.
 async fn spend(
     cx: &mut Context<'_>,
     identity: &FederatedIdentity,
@@ -190,14 +209,13 @@ async fn spend(
         .wait(
             cx.broker
                 .store
-                .see(&identity.issuer, &once.id, issued_at, expires_at),
+                .see(&once.issuer, &once.id, issued_at, expires_at),
         )
         .await?;
     if first {
         Ok(())
     } else {
-        Err(Error::IdpRejectedClaim(
-            "The token has already been used".into(),
-        ))
+        let text = format!("The {} has already been used", identity.proof_name());
+        Err(Error::IdpRejectedClaim(text))
     }
 }

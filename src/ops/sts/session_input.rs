@@ -22,6 +22,15 @@ pub(super) fn required(field: &'static str, value: Option<String>) -> Result<Str
     value.ok_or_else(|| FieldError::new(field, "must not be null"))
 }
 
+/// A token or response without the white space around it: files that these come in often end with a line
+/// break. In place, so that no copy is left.
+pub(super) fn trimmed(mut token: String) -> String {
+    const BLANK: [char; 4] = [' ', '\t', '\r', '\n'];
+    token.truncate(token.trim_end_matches(BLANK).len());
+    token.drain(..token.len() - token.trim_start_matches(BLANK).len());
+    token
+}
+
 pub(super) fn policy_arns(arns: Vec<String>) -> Result<Vec<String>, Error> {
     if arns.len() > MAX_POLICY_ARNS {
         return Err(FieldError::new(

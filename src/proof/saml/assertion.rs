@@ -45,6 +45,8 @@ pub struct Envelope {
 pub struct Assertion {
     /// Unique for its issuer. It may be used once.
     pub id: String,
+    /// When it was made.
+    pub issue_instant: Timestamp,
     /// The entity ID of the identity provider.
     pub issuer: String,
     /// Who it is about.
@@ -212,6 +214,9 @@ impl Assertion {
         }
         Ok(Self {
             id: element.id()?,
+            issue_instant: element
+                .time("IssueInstant")?
+                .ok_or(element.wrong("its IssueInstant is missing"))?,
             issuer: issuer_name(element.one(SAML, "Issuer")?)?,
             subject: NameId::read(subject.one(SAML, "NameID")?)?,
             confirmations: xml::children(subject.0, SAML, "SubjectConfirmation")

@@ -11,6 +11,9 @@ use super::seen::seen;
 use crate::base::field::FieldError;
 use crate::base::names::{MAX_TAGS, RoleSessionName, SourceIdentity, Tag, tag_key, tag_value};
 
+/// Seconds of `SessionDuration`.
+const SESSION_DURATION: std::ops::RangeInclusive<u32> = 900..=43_200;
+
 const PREFIX: &str = "https://aws.amazon.com/SAML/Attributes/";
 const ROLE: &str = "https://aws.amazon.com/SAML/Attributes/Role";
 const PRINCIPAL_TAG: &str = "https://aws.amazon.com/SAML/Attributes/PrincipalTag:";
@@ -59,8 +62,9 @@ impl AwsClaims {
             let seconds = text
                 .parse::<u32>()
                 .ok()
+                .filter(|seconds| SESSION_DURATION.contains(seconds))
                 .filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
-            let rule = FieldError::new(name, "must be a number of seconds");
+            let rule = FieldError::new(name, "must be 900 to 43200 seconds");
             seconds.ok_or_else(|| broken(name, text, &rule))
         };
         let duration = duration.map(seconds).transpose()?;

@@ -117,6 +117,11 @@ impl Verified {
                 rules.in_response_to,
             ),
             issuer("Assertion", &assertion.issuer),
+            // Whatever remembers used assertions goes by when they were made.
+            (assertion.issue_instant.minus(rules.leeway) > rules.now).then_some(Refusal::Element {
+                element: "Assertion",
+                rule: "its IssueInstant is in the future",
+            }),
             not_before("Conditions", conditions.not_before, rules),
             not_on_or_after(
                 "Conditions",

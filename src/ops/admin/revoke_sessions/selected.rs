@@ -5,6 +5,8 @@ use crate::base::arn::{AccountId, IamArn, RoleArn};
 use crate::base::field::{self, FieldError};
 use crate::base::names::{AccessKeyId, SourceIdentity};
 use crate::error::Error;
+use crate::federation;
+use crate::federation::saml::MAX_SUBJECT;
 use crate::revocations::{Selector, provider_subject};
 use crate::sessions;
 
@@ -99,7 +101,7 @@ fn vouched_for(provider_arn: String, subject: Option<String>) -> Result<(Selecto
     match subject {
         None => Ok((Selector::Principal, provider_arn)),
         Some(subject) => {
-            field::length("Subject", &subject, 1, 255)?;
+            field::length("Subject", &subject, 1, MAX_SUBJECT)?;
             if subject.chars().any(char::is_control) {
                 return Err(
                     FieldError::new("Subject", "must not contain control characters").into(),
@@ -111,14 +113,13 @@ fn vouched_for(provider_arn: String, subject: Option<String>) -> Result<(Selecto
     }
 }
 
-/// The account in the ARN of an OpenID Connect provider.
+/// The account in the ARN of an OpenID Connect provider or a SAML provider.
 fn provider_account(arn: &str) -> Result<String, Error> {
     field::length("ProviderArn", arn, 20, 2048)?;
-    let provider = IamArn::parse(arn).filter(|a| a.kind == "oidc-provider" && !arn.contains(' '));
-    let rule =
-        "must be the ARN of an OpenID Connect provider (`arn:aws:iam::ACCOUNT:oidc-provider/HOST`)";
+    let provider = federation::account_of(arn).filter(|_| !arn.contains(' '));
+    let rule = "must be the ARN of an OpenID Connect provider (`arn:aws:iam::ACCOUNT:oidc-provider/HOST`) or of a SAML provider (`arn:aws:iam::ACCOUNT:saml-provider/NAME`)";
     provider
-        .map(|a| a.account.to_string())
+        .map(|account| account.to_string())
         .ok_or_else(|| FieldError::new("ProviderArn", rule).into())
 }
 

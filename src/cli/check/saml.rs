@@ -1,0 +1,91 @@
+//! SAML: what an identity provider's administrator enters, and how long each provider can be used.
+
+use super::Look;
+use super::line::{Line, failed, ok, warning};
+use crate::cli::saml::{NEAR, metadata_warnings};
+use crate::directory::{Directory, SamlProvider};
+use crate::federation::saml::ATTRIBUTES;
+
+const RENEW: &str = "brevet saml put-provider --arn ARN --metadata FILE, with the identity provider's current metadata (where the directory is a file: put the document into it)";
+
+impl Look<'_> {
+    /// Nothing is said where there is no SAML provider.
+    pub(super) fn saml(&mut self, directory: Option<&Directory>) {
+        let Some(directory) = directory else { return };
+        let mut providers: Vec<_> = directory.saml_providers().collect();
+        if providers.is_empty() {
+            return;
+        }
+        providers.sort_by(|a, b| a.arn.cmp(&b.arn));
+        let here = self.service_provider();
+        self.lines.push(here);
+        for provider in providers {
+            let line = self.saml_provider(provider);
+            self.lines.push(line);
+        }
+    }
+
+    /// The names that an identity provider's administrator has to enter.
+    fn service_provider(&self) -> Line {
+        let here = &self.config.service_provider;
+        if here.audiences.is_empty() || here.recipients.is_empty() {
+            return failed(
+                "saml",
+                "no assertion is accepted: it is not known for whom one must be made",
+                "set [web_identity] issuer to the URL that this broker is reached by, or set [saml] audiences and recipients",
+            );
+        }
+        let says = format!(
+            "to enter at the identity provider: entity ID (audience) {}; ACS URL (recipient) {}; attributes {}",
+            here.audiences.join(" or "),
+            here.recipients.join(" or "),
+            ATTRIBUTES.join(" and "),
+        );
+        let of_aws = here.audiences.iter().any(|a| a == "urn:amazon:webservices");
+        if of_aws {
+            return warning(
+                "saml",
+                format!("{says}; an assertion that was made for AWS is good here too"),
+                "take urn:amazon:webservices out of [saml] audiences, unless that is meant",
+            );
+        }
+        ok("saml", says)
+    }
+
+    fn saml_provider(&self, provider: &SamlProvider) -> Line {
+        let (arn, now) = (&provider.arn, self.now);
+        let idp = match &provider.metadata {
+            Ok(idp) => idp,
+            Err(rule) => {
+                let says = format!("{arn}: its metadata document is not accepted: {rule}");
+                return failed("saml provider", says, RENEW);
+            }
+        };
+        let keys = idp.signing_keys().iter().map(|key| {
+            let fingerprint = key.fingerprint().get(..16).unwrap_or_default();
+            format!(
+                "{fingerprint}… from {} to {}",
+                key.not_before(),
+                key.not_after()
+            )
+        });
+        let says = format!(
+            "{arn}: {}, signing certificates (SHA-256): {}",
+            idp.entity_id(),
+            keys.collect::<Vec<_>>().join(", ")
+        );
+        let Some(end) = idp.usable_until() else {
+            return ok("saml provider", says);
+        };
+        if end <= now {
+            let says = format!("{says}; nobody is let in by it since {end}");
+            return failed("saml provider", says, RENEW);
+        }
+        let remarks = metadata_warnings(idp, now);
+        if remarks.is_empty() && end > now.plus(NEAR) {
+            return ok("saml provider", says);
+        }
+        let says = format!("{says}; {}", remarks.join("; "));
+        warning("saml provider", says, RENEW)
+    }
+}

@@ -1,0 +1,110 @@
+//! `[saml]`: what assertions must be made for here.
+
+use std::time::Duration;
+
+use super::document::SamlSection;
+use super::{ConfigError, ranged, value};
+use crate::federation::saml::ServiceProvider;
+use crate::proof::saml::LEEWAY;
+
+/// Characters of an entity ID: SAML Metadata 2.0 section 2.2.1.
+const MAX_CHARACTERS: usize = 1_024;
+const MAX_ITEMS: usize = 16;
+
+/// What the section says; what it leaves out follows from the URL that the broker is reached by.
+pub(super) fn service_provider(
+    section: SamlSection,
+    public_url: Option<&str>,
+) -> Result<ServiceProvider, ConfigError> {
+    let mut made = public_url.map_or_else(ServiceProvider::default, ServiceProvider::at);
+    if let Some(entity_id) = section.entity_id {
+        check("[saml] entity_id", std::slice::from_ref(&entity_id))?;
+        made.audiences = vec![entity_id.clone()];
+        made.entity_id = Some(entity_id);
+    }
+    if let Some(audiences) = section.audiences {
+        check("[saml] audiences", &audiences)?;
+        made.audiences = audiences;
+    }
+    if let Some(recipients) = section.recipients {
+        check("[saml] recipients", &recipients)?;
+        let is_url = |url: &String| url.starts_with("https://") || url.starts_with("http://");
+        if !recipients.iter().all(is_url) {
+            let rule = "must be URLs, such as `https://sts.example.com/saml/acs`";
+            return Err(value("[saml] recipients", rule));
+        }
+        made.recipients = recipients;
+    }
+    let default = LEEWAY.as_secs();
+    let seconds = ranged(
+        "[saml] leeway_seconds",
+        section.leeway_seconds,
+        default,
+        0..=300,
+    )?;
+    made.leeway = Duration::from_secs(seconds);
+    Ok(made)
+}
+
+fn check(key: &'static str, names: &[String]) -> Result<(), ConfigError> {
+    let is_name = |name: &String| {
+        (1..=MAX_CHARACTERS).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic())
+    };
+    if names.is_empty() || names.len() > MAX_ITEMS || !names.iter().all(is_name) {
+        let rule = format!(
+            "must be 1 to {MAX_ITEMS} URIs of at most {MAX_CHARACTERS} characters, without spaces"
+        );
+        return Err(value(key, rule));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str, public_url: Option<&str>) -> Result<ServiceProvider, String> {
+        let section: SamlSection = toml::from_str(text).map_err(|e| e.to_string())?;
+        service_provider(section, public_url).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn what_is_left_out_follows_from_the_public_url() {
+        let here = Some("https://sts.example.com");
+        let made = read("", here).unwrap();
+        let entity_id = "https://sts.example.com/saml/metadata";
+        assert_eq!(made.entity_id.as_deref(), Some(entity_id));
+        assert_eq!(made.audiences, [entity_id]);
+        assert_eq!(made.recipients, ["https://sts.example.com/saml/acs"]);
+        assert_eq!(made.leeway, Duration::from_secs(60));
+        assert_eq!(read("", None).unwrap(), ServiceProvider::default());
+
+        let made = read("entity_id = \"urn:sts\"\nleeway_seconds = 0", here).unwrap();
+        assert_eq!(made.audiences, ["urn:sts"]);
+        assert_eq!(made.leeway, Duration::ZERO);
+        let made = read("audiences = [\"urn:amazon:webservices\"]", here).unwrap();
+        assert_eq!(made.entity_id.as_deref(), Some(entity_id));
+        assert_eq!(made.audiences, ["urn:amazon:webservices"]);
+    }
+
+    #[test]
+    fn cf_01_what_is_wrong_is_named() {
+        for (text, named) in [
+            ("audience = []", "unknown field"),
+            ("audiences = []", "[saml] audiences: must be 1 to 16"),
+            ("audiences = [\"a b\"]", "[saml] audiences"),
+            ("entity_id = \"\"", "[saml] entity_id"),
+            (
+                "recipients = [\"sts.example.com\"]",
+                "[saml] recipients: must be URLs",
+            ),
+            (
+                "leeway_seconds = 301",
+                "[saml] leeway_seconds: 301 is not from 0 to 300",
+            ),
+        ] {
+            let error = read(text, None).unwrap_err();
+            assert!(error.contains(named), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! A verified assertion of a SAML provider to a [`FederatedIdentity`], and what an assertion must be
+//! made for here. It knows no wire and asks nobody.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Asked, FederatedIdentity, Once, Source};
+use crate::authn::unproven::{Reason, Unproven};
+use crate::base::arn::{AccountId, SamlProviderArn};
+use crate::base::clock::Timestamp;
+use crate::base::digest::{hex, sha256};
+use crate::base::secret::Secret;
+use crate::directory::{Directory, SamlProvider};
+use crate::error::Error;
+use crate::proof::jwt::Flat;
+use crate::proof::saml::{
+    self, Accepted, AwsClaims, AwsCode, ContextKey, LEEWAY, Metadata, Refusal, Rules, Verified,
+};
+use crate::session::token;
+
+/// The path of the metadata of this broker as a service provider; with the public URL in front, its
+/// entity ID.
+pub const METADATA_PATH: &str = "/saml/metadata";
+/// The path that identity providers send assertions to.
+pub const CONSUMER_PATH: &str = "/saml/acs";
+/// Characters of a NameID, which the session carries: SAML Core 2.0 section 8.3.7 has as many for
+/// persistent ones.
+pub const MAX_SUBJECT: usize = 256;
+/// The attributes that every assertion must have.
+pub const ATTRIBUTES: [&str; 2] = [
+    "https://aws.amazon.com/SAML/Attributes/Role",
+    "https://aws.amazon.com/SAML/Attributes/RoleSessionName",
+];
+/// Whose ids those of assertions are, among everything that is used once.
+const ONCE: &str = "urn:oasis:names:tc:SAML:2.0:assertion";
+
+/// This broker as a service provider: `[saml]` of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceProvider {
+    /// Its name; none: there is no public URL that it could be derived from.
+    pub entity_id: Option<String>,
+    /// The audiences that assertions may be made for; none: no assertion is accepted.
+    pub audiences: Vec<String>,
+    /// The URLs that assertions may be sent to; none: no assertion is accepted.
+    pub recipients: Vec<String>,
+    /// How far the clocks of an identity provider and of this broker may differ.
+    pub leeway: Duration,
+}
+
+impl Default for ServiceProvider {
+    fn default() -> Self {
+        Self {
+            entity_id: None,
+            audiences: Vec::new(),
+            recipients: Vec::new(),
+            leeway: LEEWAY,
+        }
+    }
+}
+
+impl ServiceProvider {
+    /// What follows from the URL that the broker is reached by.
+    pub fn at(public_url: &str) -> Self {
+        let entity_id = format!("{public_url}{METADATA_PATH}");
+        Self {
+            audiences: vec![entity_id.clone()],
+            recipients: vec![format!("{public_url}{CONSUMER_PATH}")],
+            entity_id: Some(entity_id),
+            leeway: LEEWAY,
+        }
+    }
+
+    /// With the address that the broker listens at in the place of `{address}`.
+    #[must_use]
+    pub fn listening_at(&self, address: &str) -> Self {
+        let put = |text: &String| text.replace("{address}", address);
+        Self {
+            entity_id: self.entity_id.as_ref().map(put),
+            audiences: self.audiences.iter().map(put).collect(),
+            recipients: self.recipients.iter().map(put).collect(),
+            leeway: self.leeway,
+        }
+    }
+
+    /// The metadata document of this broker, for identity providers: SAML Metadata 2.0. None: it has no
+    /// name, or no URL that assertions can be sent to.
+    pub fn metadata(&self) -> Option<String> {
+        let entity_id = escaped(self.entity_id.as_ref()?);
+        if self.recipients.is_empty() {
+            return None;
+        }
+        let consumers = self.recipients.iter().enumerate().map(|(index, url)| {
+            let is_default = if index == 0 { " isDefault=\"true\"" } else { "" };
+            let url = escaped(url);
+            format!(
+                "    <md:AssertionConsumerService Binding=\"urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST\" \
+                 Location=\"{url}\" index=\"{index}\"{is_default}/>\n"
+            )
+        });
+        let attributes = ATTRIBUTES.map(|name| {
+            format!(
+                "      <md:RequestedAttribute Name=\"{name}\" \
+                 NameFormat=\"urn:oasis:names:tc:SAML:2.0:attrname-format:uri\" isRequired=\"true\"/>\n"
+            )
+        });
+        Some(format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+             <md:EntityDescriptor xmlns:md=\"urn:oasis:names:tc:SAML:2.0:metadata\" entityID=\"{entity_id}\">\n  \
+             <md:SPSSODescriptor protocolSupportEnumeration=\"urn:oasis:names:tc:SAML:2.0:protocol\" \
+             AuthnRequestsSigned=\"false\" WantAssertionsSigned=\"true\">\n{}    \
+             <md:AttributeConsumingService index=\"0\">\n      \
+             <md:ServiceName xml:lang=\"en\">Brevet</md:ServiceName>\n{}    \
+             </md:AttributeConsumingService>\n  \
+             </md:SPSSODescriptor>\n\
+             </md:EntityDescriptor>\n",
+            consumers.collect::<String>(),
+            attributes.concat(),
+        ))
+    }
+
+    fn rules<'a>(&'a self, idp: &'a Metadata, now: Timestamp) -> Rules<'a> {
+        Rules {
+            now,
+            leeway: self.leeway,
+            issuer: idp.entity_id(),
+            audiences: &self.audiences,
+            recipients: &self.recipients,
+            in_response_to: None,
+        }
+    }
+}
+
+/// A text as the value of an attribute in XML.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('"', "&quot;")
+}
+
+/// An assertion that was shown and accepted.
+pub struct Shown {
+    /// The base64 text of the response.
+    text: Secret<String>,
+    service: Arc<ServiceProvider>,
+    provider: Arc<SamlProvider>,
+    verified: Verified,
+    accepted: Accepted,
+    claims: AwsClaims,
+    name_qualifier: String,
+}
+
+impl Shown {
+    /// What the assertion says that AWS defines.
+    pub fn claims(&self) -> &AwsClaims {
+        &self.claims
+    }
+
+    /// The assertion's own ID.
+    pub fn id(&self) -> &str {
+        &self.accepted.assertion().id
+    }
+
+    /// The format of the NameID, without the prefix of SAML 2.0.
+    pub fn subject_type(&self) -> &str {
+        self.accepted.assertion().subject.subject_type()
+    }
+
+    /// What makes the subject unique over all providers.
+    pub fn name_qualifier(&self) -> &str {
+        &self.name_qualifier
+    }
+
+    /// Whether the assertion would be accepted now. It is verified anew if the provider was changed.
+    pub(super) fn still_good(
+        &self,
+        directory: &Directory,
+        now: Timestamp,
+    ) -> Result<(), Box<Unproven>> {
+        let provider = directory
+            .saml_provider(&self.provider.arn)
+            .ok_or_else(|| not_vouched(Reason::UnknownSamlProvider))?;
+        let idp = metadata(provider)?;
+        let rules = self.service.rules(idp, now);
+        if Arc::ptr_eq(provider, &self.provider) {
+            return match self.verified.violations(&rules).into_iter().next() {
+                Some(refusal) => Err(refused(refusal)),
+                None => Ok(()),
+            };
+        }
+        let verified = saml::verify(self.text.expose(), idp, now).map_err(refused)?;
+        verified.accept(&rules).map(drop).map_err(refused)
+    }
+}
+
+/// Whom an assertion is about, if it is good here and now and the provider vouches for it.
+///
+/// # Errors
+/// InvalidIdentityToken, ExpiredTokenException or IDPRejectedClaim, each with a reason for the audit.
+pub fn identity(
+    text: Secret<String>,
+    provider: &Arc<SamlProvider>,
+    service: &Arc<ServiceProvider>,
+    now: Timestamp,
+) -> Result<FederatedIdentity, Box<Unproven>> {
+    let idp = metadata(provider)?;
+    let verified = saml::verify(text.expose(), idp, now).map_err(refused)?;
+    let rules = service.rules(idp, now);
+    let accepted = verified.clone().accept(&rules).map_err(refused)?;
+    let claims = AwsClaims::read(accepted.assertion()).map_err(refused)?;
+    let keys = accepted.context_keys(provider.account, &provider.name);
+    let keys = keys.map_err(refused)?;
+    let name_qualifier = accepted.name_qualifier(provider.account, &provider.name);
+    let assertion = accepted.assertion();
+    let subject = assertion.subject.value.clone();
+    let subject_type = assertion.subject.subject_type().to_owned();
+    for carried in [&subject, &subject_type] {
+        if carried.chars().count() > MAX_SUBJECT {
+            return Err(refused(Refusal::Element {
+                element: "NameID",
+                rule: "it or its Format is longer than 256 characters",
+            }));
+        }
+    }
+    let once = Once {
+        issuer: ONCE.into(),
+        id: digest(&assertion.issuer, &assertion.id),
+        issued_at: assertion.issue_instant,
+        expires_at: accepted.usable_until(),
+    };
+    Ok(FederatedIdentity {
+        provider_arn: provider.arn.clone(),
+        account: provider.account,
+        issuer: assertion.issuer.as_str().into(),
+        audience: accepted.recipient().to_owned(),
+        principal_id: format!("{name_qualifier}:{subject}"),
+        keys: keys.into_iter().map(key).collect(),
+        asked: Ok(Asked {
+            tags: claims.tags.clone(),
+            transitive_tag_keys: claims.transitive_tag_keys.clone(),
+            source_identity: claims.source_identity.clone(),
+        }),
+        roles: Ok(None),
+        once: Some(Ok(once)),
+        session_duration: claims.session_duration,
+        session_ends_by: accepted.session_not_on_or_after(),
+        remembered: token::Holder::Saml(token::SamlSubject {
+            subject: subject.clone(),
+            subject_type,
+            name_qualifier: name_qualifier.clone(),
+        }),
+        subject,
+        source: Source::Saml(Box::new(Shown {
+            text,
+            service: service.clone(),
+            provider: provider.clone(),
+            verified,
+            accepted,
+            claims,
+            name_qualifier,
+        })),
+    })
+}
+
+/// The provider of that ARN, if it is one of the role's account.
+///
+/// # Errors
+/// As for an assertion that nobody signed: who guesses learns nothing.
+pub fn provider_for<'d>(
+    arn: &SamlProviderArn,
+    account: AccountId,
+    directory: &'d Directory,
+) -> Result<&'d Arc<SamlProvider>, Box<Unproven>> {
+    directory
+        .saml_provider(arn.as_str())
+        .filter(|provider| provider.account == account)
+        .ok_or_else(|| not_vouched(Reason::UnknownSamlProvider))
+}
+
+fn metadata(provider: &SamlProvider) -> Result<&Metadata, Box<Unproven>> {
+    let metadata = provider.metadata.as_ref();
+    metadata.map_err(|_| not_vouched(Reason::SamlMetadata))
+}
+
+/// An issuer and an ID are both texts of the identity provider: the length tells where one ends.
+fn digest(issuer: &str, id: &str) -> String {
+    hex(&sha256(
+        format!("{} {issuer} {id}", issuer.len()).as_bytes(),
+    ))
+}
+
+fn key(key: ContextKey) -> (String, Flat) {
+    match key {
+        ContextKey::One(name, value) => (name.to_owned(), Flat::One(value)),
+        ContextKey::Many(name, values) => (name.to_owned(), Flat::Many(values)),
+    }
+}
+
+/// The refusal of an assertion that nobody vouches for here.
+fn not_vouched(reason: Reason) -> Box<Unproven> {
+    let text = "The SAML response is not one that the SAML provider vouches for here and now. The audit log of the broker says why";
+    Unproven::because(Error::InvalidIdentityToken(text.to_owned()), reason)
+}
+
+/// What the caller learns of a refusal: the code. The reason is for the audit.
+fn refused(refusal: Refusal) -> Box<Unproven> {
+    let error = match refusal.code() {
+        AwsCode::InvalidIdentityToken => {
+            return not_vouched(Reason::Saml(Box::new(refusal)));
+        }
+        AwsCode::ExpiredTokenException => {
+            Error::ExpiredWebIdentityToken("Response has expired".to_owned())
+        }
+        AwsCode::IdpRejectedClaim => {
+            let text = "The identity provider reports that it did not authenticate the user";
+            Error::IdpRejectedClaim(text.to_owned())
+        }
+        AwsCode::AccessDenied => Error::NotAuthorized {
+            action: "sts:AssumeRoleWithSAML".to_owned(),
+            encoded_message: String::new(),
+        },
+    };
+    Unproven::because(error, Reason::Saml(Box::new(refusal)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_metadata_names_this_broker() {
+        let mut here = ServiceProvider::at("https://sts.example.com");
+        here.recipients
+            .push("https://other.example.com/acs?a&b=\"<".to_owned());
+        let text = here.metadata().unwrap();
+        let document = roxmltree::Document::parse(&text).unwrap();
+        let root = document.root_element();
+        assert_eq!(
+            root.attribute("entityID"),
+            Some("https://sts.example.com/saml/metadata")
+        );
+        let values = |name: &'static str, attribute: &'static str| -> Vec<_> {
+            let named = document
+                .descendants()
+                .filter(|node| node.has_tag_name(("urn:oasis:names:tc:SAML:2.0:metadata", name)));
+            named.filter_map(|node| node.attribute(attribute)).collect()
+        };
+        assert_eq!(
+            values("AssertionConsumerService", "Location"),
+            [
+                "https://sts.example.com/saml/acs",
+                "https://other.example.com/acs?a&b=\"<"
+            ]
+        );
+        assert_eq!(values("AssertionConsumerService", "isDefault"), ["true"]);
+        assert_eq!(values("RequestedAttribute", "Name"), ATTRIBUTES);
+        assert_eq!(ServiceProvider::default().metadata(), None);
+    }
+
+    #[test]
+    fn where_an_issuer_ends_makes_a_difference() {
+        assert_ne!(digest("a", "b c"), digest("a b", "c"));
+        assert_eq!(digest("a", "b"), digest("a", "b"));
+    }
+}

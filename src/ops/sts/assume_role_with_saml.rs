@@ -1,0 +1,254 @@
+//! AssumeRoleWithSAML: a role for whoever a SAML identity provider vouches for. The response of the
+//! identity provider is all the proof there is: STS API Reference, "AssumeRoleWithSAML".
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::federated_session::FederatedSession;
+use super::session_input::{
+    self, AnsweredCredentials, AnsweredRoleUser, audited_credentials, audited_role_user, required,
+    trimmed,
+};
+use crate::audit::Digest;
+use crate::authn::{Evidence, Proof, Shown};
+use crate::base::arn::{RoleArn, SamlProviderArn};
+use crate::base::field;
+use crate::base::secret::Secret;
+use crate::budgets::CountedAs;
+use crate::error::Error;
+use crate::federation::FederatedIdentity;
+use crate::federation::saml;
+use crate::mint::Credentials;
+use crate::ops::context::Context;
+use crate::ops::operation::Operation;
+use crate::proof::saml::MAX_CHARACTERS;
+use crate::session::durations;
+use crate::trust::Denied;
+
+const ACTION: &str = "sts:AssumeRoleWithSAML";
+
+/// The parameters as a wire carries them, unchecked.
+#[derive(Default)]
+pub struct AssumeRoleWithSamlInput {
+    /// The parameter `RoleArn`, which is required.
+    pub role_arn: Option<String>,
+    /// The parameter `PrincipalArn`, which is required: the SAML provider.
+    pub principal_arn: Option<String>,
+    /// The parameter `SAMLAssertion`, which is required: the response, in base64.
+    pub saml_assertion: Option<String>,
+    /// Managed session policies.
+    pub policy_arns: Vec<String>,
+    /// The inline session policy.
+    pub policy: Option<String>,
+    /// In seconds.
+    pub duration_seconds: Option<i64>,
+}
+
+/// The checked request, its response apart: that is the evidence.
+pub struct AssumeRoleWithSaml {
+    role_arn: RoleArn,
+    provider_arn: SamlProviderArn,
+    policy_arns: Vec<String>,
+    policy: Option<String>,
+    duration: Option<Duration>,
+}
+
+/// The answer.
+pub struct AssumeRoleWithSamlOutput {
+    /// What the caller came for.
+    pub credentials: Credentials,
+    /// `AROA…:SESSION`
+    pub assumed_role_id: String,
+    /// `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`
+    pub arn: String,
+    /// In percent.
+    pub packed_policy_size: u64,
+    /// The assertion's NameID.
+    pub subject: String,
+    /// The format of the NameID, without the prefix of SAML 2.0.
+    pub subject_type: String,
+    /// The entity ID of the identity provider.
+    pub issuer: String,
+    /// The URL that the assertion was sent to.
+    pub audience: String,
+    /// What makes the subject unique over all providers.
+    pub name_qualifier: String,
+    /// In force; none if empty.
+    pub source_identity: String,
+}
+
+impl AssumeRoleWithSaml {
+    /// Checks each parameter by itself; what proves the caller, and what it asks for.
+    ///
+    /// # Errors
+    /// Names the first field that breaks a rule, and the rule.
+    pub fn parse(input: AssumeRoleWithSamlInput) -> Result<(Evidence, Self), Error> {
+        let role_arn = RoleArn::parse("RoleArn", &required("RoleArn", input.role_arn)?)?;
+        let provider = required("PrincipalArn", input.principal_arn)?;
+        let provider_arn = SamlProviderArn::parse("PrincipalArn", &provider)?;
+        let response = Secret::new(trimmed(required("SAMLAssertion", input.saml_assertion)?));
+        field::length("SAMLAssertion", response.expose(), 4, MAX_CHARACTERS)?;
+        let request = Self {
+            policy_arns: session_input::policy_arns(input.policy_arns)?,
+            policy: input
+                .policy
+                .map(session_input::session_policy)
+                .transpose()?,
+            duration: input.duration_seconds.map(durations::bounded).transpose()?,
+            provider_arn,
+            role_arn,
+        };
+        let shown = Shown::Saml {
+            response,
+            provider: request.provider_arn.clone(),
+            account: request.role_arn.account(),
+        };
+        Ok((Evidence::Shown(shown), request))
+    }
+
+    fn asked(&self) -> Parameters<'_> {
+        Parameters {
+            role_arn: self.role_arn.as_str(),
+            principal_arn: self.provider_arn.as_str(),
+            duration_seconds: self.duration.map(|d| d.as_secs()),
+            policy: self.policy.as_deref().map(Digest::of),
+            policy_arns: &self.policy_arns,
+            asserted: None,
+        }
+    }
+
+    /// The assertion must name the role with the provider, whatever the role's trust policy says.
+    fn check_role_pair(&self, cx: &mut Context<'_>, assertion: &saml::Shown) -> Result<(), Error> {
+        let (role, provider) = (self.role_arn.as_str(), self.provider_arn.as_str());
+        let Err(refusal) = assertion.claims().check_role(role, provider) else {
+            return Ok(());
+        };
+        cx.count_unadmitted()?;
+        let denied = Denied::because(ACTION.to_owned(), &cx.facts(), refusal.to_string());
+        Err(cx.refuse_as_federated(&denied, role))
+    }
+}
+
+impl Operation for AssumeRoleWithSaml {
+    const NAME: &'static str = "AssumeRoleWithSAML";
+    const COUNTED_AS: CountedAs = CountedAs::Call;
+    const HANDS_OUT: bool = true;
+    const PROOF: Proof = Proof::Saml;
+    type Output = AssumeRoleWithSamlOutput;
+
+    fn parameters(&self) -> Option<Box<RawValue>> {
+        serde_json::value::to_raw_value(&self.asked()).ok()
+    }
+
+    async fn run(self, cx: &mut Context<'_>) -> Result<AssumeRoleWithSamlOutput, Error> {
+        let identity = cx.caller().federated().cloned();
+        // Calls that are proven in another way do not come here.
+        let identity: Arc<FederatedIdentity> = identity.ok_or(Error::MissingAuthenticationToken)?;
+        let assertion = identity
+            .assertion()
+            .ok_or(Error::MissingAuthenticationToken)?;
+        cx.asked(&Parameters {
+            asserted: Some(Asserted::of(assertion)),
+            ..self.asked()
+        });
+        // The provider's own word comes before the role's.
+        self.check_role_pair(cx, assertion)?;
+        let session = FederatedSession {
+            role_arn: self.role_arn,
+            role_session_name: assertion.claims().role_session_name.clone(),
+            policy_arns: self.policy_arns,
+            policy: self.policy,
+            duration: self.duration,
+        };
+        let made = session.make(cx, &identity, ACTION, None).await?;
+        let source_identity = made.session.record.source_identity.clone();
+        let answered = Answered {
+            credentials: audited_credentials(&made.session.credentials),
+            assumed_role_user: audited_role_user(&made.session),
+            packed_policy_size: made.packed_policy_size,
+            subject: &identity.subject,
+            subject_type: assertion.subject_type(),
+            issuer: &identity.issuer,
+            audience: &identity.audience,
+            name_qualifier: assertion.name_qualifier(),
+            source_identity: Some(source_identity.as_str()).filter(|s| !s.is_empty()),
+        };
+        cx.answered(&answered, made.account.as_str());
+        Ok(AssumeRoleWithSamlOutput {
+            credentials: made.session.credentials,
+            assumed_role_id: made.session.user_id,
+            arn: made.session.arn,
+            packed_policy_size: made.packed_policy_size,
+            subject: identity.subject.clone(),
+            subject_type: assertion.subject_type().to_owned(),
+            issuer: identity.issuer.to_string(),
+            audience: identity.audience.clone(),
+            name_qualifier: assertion.name_qualifier().to_owned(),
+            source_identity,
+        })
+    }
+}
+
+/// As CloudTrail names them: IAM User Guide, "Logging IAM and AWS STS API calls with AWS CloudTrail".
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Parameters<'a> {
+    role_arn: &'a str,
+    principal_arn: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duration_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<Digest>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    policy_arns: &'a [String],
+    #[serde(flatten)]
+    asserted: Option<Asserted<'a>>,
+}
+
+/// What the assertion asks for, once it is verified.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Asserted<'a> {
+    #[serde(rename = "sAMLAssertionID")]
+    assertion_id: &'a str,
+    role_session_name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source_identity: Option<&'a str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    principal_tags: BTreeMap<&'a str, &'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    transitive_tag_keys: &'a [String],
+}
+
+impl<'a> Asserted<'a> {
+    fn of(assertion: &'a saml::Shown) -> Self {
+        let claims = assertion.claims();
+        let tags = claims.tags.iter();
+        Self {
+            assertion_id: assertion.id(),
+            role_session_name: claims.role_session_name.as_str(),
+            source_identity: claims.source_identity.as_ref().map(|s| s.as_str()),
+            principal_tags: tags.map(|t| (t.key.as_str(), t.value.as_str())).collect(),
+            transitive_tag_keys: &claims.transitive_tag_keys,
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answered<'a> {
+    credentials: AnsweredCredentials<'a>,
+    assumed_role_user: AnsweredRoleUser<'a>,
+    packed_policy_size: u64,
+    subject: &'a str,
+    subject_type: &'a str,
+    issuer: &'a str,
+    audience: &'a str,
+    name_qualifier: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source_identity: Option<&'a str>,
+}

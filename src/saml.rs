@@ -1,0 +1,32 @@
+//! SAML over HTTP: the metadata of this broker as a service provider. Public, and the same for
+//! everybody. Holds no rule.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Method, Response, StatusCode};
+use http_body_util::Full;
+
+use crate::broker::Broker;
+
+/// The metadata document; none: the broker has no name as a service provider.
+pub fn metadata(broker: &Broker, method: &Method) -> Option<Response<Full<Bytes>>> {
+    let document = broker.service_provider.metadata()?;
+    let mut response = Response::new(Full::new(Bytes::new()));
+    if method != Method::GET {
+        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+        let headers = response.headers_mut();
+        headers.insert(ALLOW, HeaderValue::from_static("GET"));
+        return Some(response);
+    }
+    *response.body_mut() = Full::new(Bytes::from(document));
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/samlmetadata+xml"),
+    );
+    headers.insert(
+        CACHE_CONTROL,
+        HeaderValue::from_static("public, max-age=3600"),
+    );
+    Some(response)
+}
