@@ -149,3 +149,50 @@ fn the_reference_has_every_command_and_its_examples_are_understood() {
         );
     }
 }
+
+/// The Markdown files in a folder and its folders.
+fn pages(folder: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            pages(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "md") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn every_brevet_command_in_the_documentation_is_understood() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = vec![root.join("README.md")];
+    pages(&root.join("docs"), &mut found);
+    let mut count = 0;
+    for page in found {
+        let text = std::fs::read_to_string(&page).unwrap().replace("\\\n", " ");
+        let mut is_shell = false;
+        for line in text.lines().map(str::trim) {
+            if let Some(info) = line.strip_prefix("```") {
+                is_shell = info.starts_with("sh ");
+                continue;
+            }
+            let call = line
+                .strip_prefix("runuser -u brevet -- ")
+                .unwrap_or(line)
+                .split([';', '|', '>', '<', '#', '&'])
+                .next()
+                .unwrap()
+                .trim_end_matches(" 2");
+            // The policy of an example is no file here.
+            if !is_shell || !call.starts_with("brevet ") || call.contains("file://") {
+                continue;
+            }
+            count += 1;
+            let words = aws::words_of(call).unwrap();
+            if let Err(error) = Arguments::command().try_get_matches_from(&words) {
+                panic!("{}: {call}: {error}", page.display());
+            }
+        }
+    }
+    assert!(count > 100, "{count} commands");
+}

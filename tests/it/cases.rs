@@ -1,4 +1,4 @@
-//! Every security case in `tests/cases.txt` has a test that carries its ID, and the bands of the
+//! Every security case in `tests/cases.md` has a test that carries its ID, and the bands of the
 //! module map hold.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,21 +20,84 @@ fn sources(dir: &str) -> Vec<(PathBuf, String)> {
     found
 }
 
+/// A case in `tests/cases.md`: its ID as tests carry it (`an_01`), and the files that have its tests.
+fn cases() -> Vec<(String, Vec<&'static str>)> {
+    include_str!("../cases.md")
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"))
+        .map(|row| row.split(" | ").collect::<Vec<_>>())
+        .filter(|cells| cells.len() == 4 && is_case(&name_of(cells[0])))
+        .map(|cells| {
+            let files = cells[3].split('`').filter(|part| part.ends_with(".rs"));
+            (name_of(cells[0]), files.collect())
+        })
+        .collect()
+}
+
+/// `AN-01` as it stands in the name of a test.
+fn name_of(id: &str) -> String {
+    id.to_ascii_lowercase().replace('-', "_")
+}
+
+/// `an_01`
+fn is_case(name: &str) -> bool {
+    name.len() == 5
+        && name.bytes().enumerate().all(|(at, byte)| match at {
+            0 | 1 => byte.is_ascii_lowercase(),
+            2 => byte == b'_',
+            _ => byte.is_ascii_digit(),
+        })
+}
+
+/// The IDs in the names of a file's functions: one named `au_03_op_01_nothing_is_lost` has two.
+fn ids_in(text: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for line in text.lines().map(str::trim_start) {
+        let line = line.strip_prefix("async ").unwrap_or(line);
+        let Some(rest) = line.strip_prefix("fn ") else {
+            continue;
+        };
+        let words: Vec<&str> = rest.split(['(', '<']).next().unwrap().split('_').collect();
+        let pairs = words.windows(2).map(|pair| pair.join("_"));
+        found.extend(pairs.filter(|pair| is_case(pair)));
+    }
+    found
+}
+
 #[test]
 fn every_case_has_its_test() {
-    let all: String = sources("src")
-        .into_iter()
-        .chain(sources("tests"))
-        .map(|(_, text)| text)
-        .collect();
-    let missing: Vec<&str> = include_str!("../cases.txt")
-        .split_whitespace()
-        .filter(|id| {
-            let name = id.to_ascii_lowercase().replace('-', "_");
-            !all.contains(&format!("fn {name}_")) && !all.contains(&format!("_{name}_"))
-        })
-        .collect();
-    assert!(missing.is_empty(), "cases without a test: {missing:?}");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let cases = cases();
+    assert!(cases.len() > 80, "{} cases", cases.len());
+    for (id, files) in &cases {
+        assert!(!files.is_empty(), "{id}: tests/cases.md names no file");
+        for file in files {
+            let text = std::fs::read_to_string(root.join(file));
+            let text = text.unwrap_or_else(|error| panic!("tests/cases.md, {id}: {file}: {error}"));
+            assert!(
+                ids_in(&text).contains(id),
+                "tests/cases.md: {file} has no test of {id}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_test_of_a_case_is_in_the_catalogue() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let cases = cases();
+    for (path, text) in sources("src").into_iter().chain(sources("tests")) {
+        let file = path.strip_prefix(root).unwrap().to_str().unwrap();
+        for id in ids_in(&text) {
+            let row = cases.iter().find(|(known, _)| *known == id);
+            let (_, files) = row
+                .unwrap_or_else(|| panic!("{file} has a test of {id}, and tests/cases.md no row"));
+            assert!(
+                files.contains(&file),
+                "tests/cases.md: the row of {id} does not name {file}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -1,0 +1,169 @@
+"""The pages are true: their links lead somewhere, and each command in them runs here or says why not.
+
+A block of commands has the language `sh` and says in its info string what happens to it here:
+
+    sh run                  run in order, in one shell for the page, in an empty folder; must succeed
+    sh run fails            the same, and its last command must fail
+    sh run background       started, and waited for until it listens
+    sh run background paste the `unset` and `export` lines that it prints are pasted into the page's shell
+    sh stop: REASON         not run, for this reason; what runs in the background is ended by SIGTERM
+    sh start: REASON        not run, for this reason; `brevet serve` is started with $BREVET_CONFIG
+    sh example: REASON      not run, for this reason
+
+`text output` is what the block before it prints, line by line; `…` stands for anything, and lines may be
+left out. BREVET names the program; `aws` is taken from the environment that pytest runs in.
+"""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tomllib
+
+import pytest
+
+from pages import PAGES, ROOT, anchors, blocks, links
+
+COMMANDS = {"sh"}
+DATA = {"text", "json", "jsonl", "toml", "ini", "yaml", "http", "xml", "python", "rust", "promql", "hcl"}
+KINDS = {"run", "start", "stop", "example"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_links_lead_somewhere(page):
+    wrong = []
+    for target in links(page):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, fragment = target.partition("#")
+        file = (ROOT / page.parent / path).resolve() if path else ROOT / page
+        if not file.exists() or ROOT not in (file, *file.parents):
+            wrong.append(target)
+        elif fragment and file.suffix == ".md" and fragment not in anchors(file.relative_to(ROOT)):
+            wrong.append(target)
+    assert not wrong, f"{page} links to what is not there: {wrong}"
+
+
+def test_every_page_is_in_the_index():
+    index = ROOT / "docs/README.md"
+    named = {(index.parent / target.partition("#")[0]).resolve() for target in links("docs/README.md")}
+    missing = [str(p) for p in PAGES if p.parts[0] == "docs" and ROOT / p != index and ROOT / p not in named]
+    assert not missing, f"docs/README.md does not name {missing}"
+
+
+def test_the_front_page_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) < 150
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_every_block_says_what_it_is(page):
+    wrong = []
+    for block in blocks(page):
+        where = f"{page}:{block.line}"
+        if block.language in COMMANDS:
+            if block.kind not in KINDS:
+                wrong.append(f"{where}: say `run` or `example: REASON`")
+            elif block.kind != "run" and len(block.reason) < 10:
+                wrong.append(f"{where}: say why it is not run")
+        elif block.language not in DATA:
+            wrong.append(f"{where}: `{block.language}` is no language that is known here")
+        elif block.kind == "example":
+            pass
+        elif block.language == "json":
+            json.loads(block.text)
+        elif block.language == "toml":
+            tomllib.loads(block.text)
+    assert not wrong, "\n".join(wrong)
+
+
+RUNNABLE = [page for page in PAGES if any(b.language in COMMANDS and b.kind == "run" for b in blocks(page))]
+
+
+def script(page, folder):
+    """The page's commands as one script, which leaves the output of each block in a file."""
+    lines = [
+        "set -e",
+        "pids=()",
+        "await() { for _ in $(seq 600); do grep -q 'brevet listens' \"$1\" && return; kill -0 \"$2\" || return 1; "
+        "sleep 0.1; done; return 1; }",
+        "stop() { for pid in \"${pids[@]}\"; do kill -TERM \"$pid\"; wait \"$pid\" || true; done; pids=(); }",
+    ]
+    for number, block in enumerate(b for b in blocks(page) if b.language in COMMANDS):
+        words = set(block.info.partition(":")[0].split())
+        out = f"{folder}/out.{block.line}"
+        lines.append(f"echo {page}:{block.line} >&3")
+        if block.kind == "stop":
+            lines.append("stop")
+        elif block.kind == "start" or "background" in words:
+            text = block.text if block.kind == "run" else 'brevet serve --config "$BREVET_CONFIG"\n'
+            text = re.sub(r"^brevet serve", "exec brevet serve", text, flags=re.MULTILINE)
+            lines += [f"( {text}) >{out} 2>&1 3>&- &", f"pids+=($!); await {out} $!"]
+            if "paste" in words:
+                lines.append(f"eval \"$(grep -E '^ +(unset|export) ' {out})\"")
+        elif block.kind == "run" and "fails" in words:
+            lines.append(f"if {{\n{block.text}}} >{out} 2>&1; then cat {out}; echo 'it should have failed'; exit 1; fi")
+        elif block.kind == "run":
+            lines.append(f"{{\n{block.text}}} >{out} 2>&1")
+    return "\n".join(lines + ["stop", "echo done >&3", ""])
+
+
+@pytest.fixture(scope="session")
+def isolation():
+    """A network of its own, and an empty /var/lib and /var/backups, so that pages may name real ports and paths."""
+    command = ["unshare", "--user", "--map-root-user", "--net", "--mount", sys.executable]
+    command.append(str(pathlib.Path(__file__).with_name("isolate.py")))
+    tried = subprocess.run([*command, "true"], capture_output=True, text=True)
+    if tried.returncode:
+        pytest.skip(f"no namespaces for users, networks and mounts here: {tried.stderr.strip()}")
+    return command
+
+
+@pytest.mark.parametrize("page", RUNNABLE, ids=str)
+def test_commands_do_what_the_page_says(page, tmp_path, isolation):
+    program = os.environ.get("BREVET") or ROOT / "target/debug/brevet"
+    folder, results = tmp_path / "folder", tmp_path / "results"
+    for new in (folder / "target/release", tmp_path / "home", results):
+        new.mkdir(parents=True)
+    (folder / "target/release/brevet").symlink_to(pathlib.Path(program).resolve())
+    for name in ("tests", "config", "deploy", "examples"):
+        (folder / name).symlink_to(ROOT / name)
+    aws = shutil.which("aws", path=f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}")
+    assert aws, "the AWS CLI is not installed; tests/clients/requirements.txt has it"
+    env = {
+        "HOME": str(tmp_path / "home"),
+        "LANG": "C.UTF-8",
+        "PATH": f"{folder / 'target/release'}:{pathlib.Path(aws).parent}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+        "TERM": "dumb",
+    }
+    (tmp_path / "page.sh").write_text(script(page, results))
+    with open(tmp_path / "steps", "wb") as steps, open(tmp_path / "rest", "wb") as rest:
+        process = subprocess.Popen(
+            [*isolation, "bash", "-c", 'exec bash "$0" 3>"$1"', tmp_path / "page.sh", tmp_path / "steps"],
+            cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=rest, stderr=rest, start_new_session=True,
+        )
+        try:
+            status = process.wait(timeout=300)
+        finally:
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+    steps = (tmp_path / "steps").read_text().splitlines()
+    last = steps[-1] if steps else "no step"
+    said = results / f"out.{last.rpartition(':')[2]}"
+    assert status == 0 and last == "done", (
+        f"{last} ended with {status}:\n{said.read_text() if said.exists() else ''}{(tmp_path / 'rest').read_text()}"
+    )
+    before = None
+    for block in blocks(page):
+        if block.language == "text" and block.info == "output":
+            printed = said = " ".join((results / f"out.{before.line}").read_text().split())
+            for part in (part for line in block.text.splitlines() for part in line.split("…")):
+                part = " ".join(part.split())
+                _, found, said = said.partition(part) if part else ("", " ", said)
+                assert found, f"{page}:{block.line}: `{part}` is not in what was printed:\n{printed}"
+        before = block
