@@ -188,8 +188,15 @@ fn every_brevet_command_in_the_documentation_is_understood() {
                 continue;
             }
             count += 1;
-            let words = aws::words_of(call).unwrap();
-            if let Err(error) = Arguments::command().try_get_matches_from(&words) {
+            let mut words = aws::words_of(call).unwrap();
+            let read = |words: &[String]| Arguments::command().try_get_matches_from(words);
+            let understood = read(&words).or_else(|error| {
+                // Pages set BREVET_CONFIG.
+                let is_config = error.to_string().contains("  --config <FILE>\n");
+                words.extend(["--config".to_owned(), "brevet.toml".to_owned()]);
+                if is_config { read(&words) } else { Err(error) }
+            });
+            if let Err(error) = understood {
                 panic!("{}: {call}: {error}", page.display());
             }
         }
