@@ -7,9 +7,10 @@ use super::{Actor, CommandContext, CommandError, Detail, read, record};
 use crate::base::arn::{AccountId, account_of, name_of};
 use crate::directory::Directory;
 use crate::directory::declaration::RoleDetail;
-use crate::directory::principals::{Named, exchange, written};
+use crate::directory::owners::Named;
+use crate::directory::principals::{exchange, written};
 use crate::directory::resource::{Kind, Name, Resource, folded};
-use crate::directory::unique_ids;
+use crate::directory::unique_id;
 use crate::store::Writer;
 
 /// The result of looking up a principal that is named by ARN.
@@ -203,8 +204,8 @@ async fn close(
             Named::User { .. } => Kind::User,
             Named::Role { .. } | Named::Session { .. } => Kind::Role,
         };
-        let prefix = unique_ids::prefix(kind).unwrap_or_default();
-        let id = named.bound(&unique_ids::mint(prefix, account, cx.entropy)?);
+        let prefix = unique_id::prefix(kind).unwrap_or_default();
+        let id = named.bound(&unique_id::mint(prefix, account, cx.entropy)?);
         tracing::warn!(
             role = %role.arn,
             principal = %principal,

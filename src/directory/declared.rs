@@ -3,10 +3,10 @@
 
 use super::limits::Limits;
 use super::name::Name;
-use super::principals::Owners;
+use super::owners::Owners;
 use super::secret_field::{SecretField, SecretText};
 use super::shape::{Document, Tag};
-use super::{Directory, DirectoryError, unique_ids};
+use super::{Directory, DirectoryError, unique_id};
 use crate::base::arn::{AccountId, account_of, path_of};
 use crate::base::clock::Timestamp;
 use crate::base::entropy::{Entropy, NoEntropy};
@@ -160,7 +160,7 @@ impl Defaults<'_> {
         id: &mut String,
     ) -> Result<(), NoEntropy> {
         if let (true, Some(account)) = (id.is_empty(), AccountId::parse(account)) {
-            *id = unique_ids::mint(prefix, account, self.entropy)?;
+            *id = unique_id::mint(prefix, account, self.entropy)?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::declaration::Declaration;
 use super::declared::{Insertion, Source};
 use super::name::Kind;
-use super::principals::Owners;
+use super::principals;
 use super::resource::Resource;
 use super::strangers::check_everybody;
 use super::{Directory, DirectoryError, fault};
@@ -38,7 +38,7 @@ impl Directory {
         let mut unique = Unique::default();
         let mut places = HashMap::<Kind, usize>::new();
         let resources = declared(declaration)?;
-        let owners = Owners::of(&resources);
+        let owners = principals::owners(&resources);
         for resource in resources {
             let index = places.entry(resource.kind()).or_default();
             let place = place(resource.kind().list(), *index, resource.label());

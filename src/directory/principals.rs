@@ -7,134 +7,29 @@
 use std::collections::{HashMap, HashSet};
 
 use super::declaration::{Document, RoleDetail};
+use super::owners::Owners;
 use super::resource::Resource;
-use crate::base::arn::{Arn, arn_of_principal};
-use crate::base::names::RoleSessionName;
+use crate::base::arn::arn_of_principal;
 use crate::evaluator::aws_principals;
 
-/// An ARN in a trust policy that belongs to something with a unique id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Named<'a> {
-    /// A user, `arn:aws:iam::ACCOUNT:user/PATH/NAME`.
-    User {
-        /// The 12-digit account id.
-        account: &'a str,
-        /// The whole ARN as written.
-        arn: &'a str,
-    },
-    /// A role, `arn:aws:iam::ACCOUNT:role/PATH/NAME`.
-    Role {
-        /// The 12-digit account id.
-        account: &'a str,
-        /// The whole ARN as written.
-        arn: &'a str,
-    },
-    /// A session of a role, `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`.
-    Session {
-        /// The 12-digit account id.
-        account: &'a str,
-        /// The role's name without its path.
-        role: &'a str,
-        /// The name of the session, which trust policies keep next to the role's unique id.
-        session: &'a str,
-    },
-}
-
-impl<'a> Named<'a> {
-    /// Parses an ARN. `None` for principals without a unique id: accounts, `*`, federated users,
-    /// unique ids themselves, principals of another partition, and sessions with an impossible
-    /// name.
-    pub fn parse(principal: &'a str) -> Option<Self> {
-        let arn =
-            Arn::parse(principal).filter(|arn| arn.partition == "aws" && arn.region.is_empty());
-        let Arn {
-            service,
-            account,
-            resource,
-            ..
-        } = arn?;
-        match (service, resource.split_once('/')?) {
-            ("iam", ("user", _)) => Some(Self::User {
-                account,
-                arn: principal,
-            }),
-            ("iam", ("role", _)) => Some(Self::Role {
-                account,
-                arn: principal,
-            }),
-            ("sts", ("assumed-role", rest)) => {
-                let (role, session) = rest.split_once('/')?;
-                RoleSessionName::parse("RoleSessionName", session).ok()?;
-                Some(Self::Session {
-                    account,
-                    role,
-                    session,
-                })
+/// The users and roles among these resources.
+pub fn owners(resources: &[Resource]) -> Owners {
+    let mut owners = Owners::default();
+    for resource in resources {
+        match resource {
+            Resource::User(user) => owners.add_user(&user.arn, &user.user_id),
+            Resource::Role(role) => {
+                owners.add_role(
+                    resource.account(),
+                    &role.role_name,
+                    &role.arn,
+                    &role.role_id,
+                );
             }
-            _ => None,
+            _ => {}
         }
     }
-
-    /// The 12-digit account id.
-    pub fn account(&self) -> &'a str {
-        match self {
-            Self::User { account, .. }
-            | Self::Role { account, .. }
-            | Self::Session { account, .. } => account,
-        }
-    }
-
-    /// The text by which a row of the store names it, given the unique id of the user or role.
-    pub fn bound(&self, id: &str) -> String {
-        match self {
-            Self::User { .. } | Self::Role { .. } => id.to_owned(),
-            Self::Session { session, .. } => format!("{id}:{session}"),
-        }
-    }
-}
-
-/// The unique ids of the users and roles in a file, by the names that trust policies use.
-#[derive(Debug, Default)]
-pub struct Owners {
-    users: HashMap<String, String>,
-    roles: HashMap<String, String>,
-    /// The unique ids of roles, by account and role name.
-    role_names: HashMap<(String, String), String>,
-}
-
-impl Owners {
-    /// Collects the unique ids of the users and roles among `things`.
-    pub fn of(things: &[Resource]) -> Self {
-        let mut owners = Self::default();
-        for thing in things {
-            match thing {
-                Resource::User(user) => {
-                    owners.users.insert(user.arn.clone(), user.user_id.clone());
-                }
-                Resource::Role(role) => {
-                    let name = (thing.account().to_owned(), role.role_name.clone());
-                    owners.role_names.insert(name, role.role_id.clone());
-                    owners.roles.insert(role.arn.clone(), role.role_id.clone());
-                }
-                _ => {}
-            }
-        }
-        owners
-    }
-
-    /// The text with the unique id for a principal that is named by ARN; `None` if it has none in
-    /// this file.
-    pub fn bound(&self, principal: &str) -> Option<String> {
-        let named = Named::parse(principal)?;
-        let id = match named {
-            Named::User { arn, .. } => self.users.get(arn)?,
-            Named::Role { arn, .. } => self.roles.get(arn)?,
-            Named::Session { account, role, .. } => self
-                .role_names
-                .get(&(account.to_owned(), role.to_owned()))?,
-        };
-        Some(named.bound(id))
-    }
+    owners
 }
 
 /// The AWS principals of a role's trust policy as written.
@@ -220,6 +115,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::directory::owners::Named;
     use crate::directory::resource::Kind;
 
     const ALICE: &str = "AIDAALICEALICEALICE1";

@@ -3,11 +3,11 @@
 
 use serde::Serialize;
 
-use super::declaration::{
+use super::declared::{Declared, Defaults, Insertion, PolicyOf};
+use super::kinds::{
     AccessKeyDetail, Account, GroupDetail, InstanceProfile, ManagedPolicyDetail, MfaDeviceDetail,
     OidcProviderDetail, RoleDetail, SamlProviderDetail, UserDetail,
 };
-use super::declared::{Declared, Defaults, Insertion, PolicyOf};
 use super::limits::Limits;
 use super::registry::every_kind;
 use super::secret_field::{SecretField, SecretText};

@@ -1,42 +1,12 @@
-//! The unique ids of users, roles, groups, policies and instance profiles. An id that is left out
-//! is generated. IAM User Guide, "IAM identifiers", section "Unique identifiers".
+//! The unique ids of what a directory file declares. An id that the file leaves out is generated.
 
 use std::collections::HashSet;
 
 use super::declaration::Declaration;
-use super::resource::Kind;
-use crate::base::arn::{AccountId, IamArn};
-use crate::base::entropy::{self, Entropy, NoEntropy};
-use crate::base::names::{AccessKeyId, AccessKeyKind};
-
-/// The prefix of the unique ids of a kind; `None` if the kind has none.
-pub fn prefix(kind: Kind) -> Option<&'static str> {
-    match kind {
-        Kind::User => Some("AIDA"),
-        Kind::Role => Some("AROA"),
-        Kind::Group => Some("AGPA"),
-        Kind::Policy => Some("ANPA"),
-        Kind::InstanceProfile => Some("AIPA"),
-        Kind::Account
-        | Kind::AccessKey
-        | Kind::MfaDevice
-        | Kind::OidcProvider
-        | Kind::SamlProvider => None,
-    }
-}
-
-/// Generates a unique id for a resource of an account. It has 39 random bits, so that callers who
-/// generate many must check for duplicates.
-///
-/// # Errors
-/// [`NoEntropy`] if there are no random bytes.
-pub fn mint(prefix: &str, account: AccountId, entropy: &dyn Entropy) -> Result<String, NoEntropy> {
-    let minted = AccessKeyId::mint(AccessKeyKind::LongTerm, account, entropy::bytes(entropy)?);
-    Ok(format!(
-        "{prefix}{}",
-        minted.as_str().trim_start_matches("AKIA")
-    ))
-}
+use super::name::Kind;
+use super::unique_id::{mint, prefix};
+use crate::base::arn::IamArn;
+use crate::base::entropy::{Entropy, NoEntropy};
 
 /// Calls `each` for everything in a file that has a unique id, with its kind, its ARN and the id,
 /// which is empty if the file leaves it out. AWS managed policies are skipped, because AWS gives

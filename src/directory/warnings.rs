@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::kinds::{OWN_ISSUER, Role};
 use super::policies::is_aws_managed;
-use super::{Directory, principals};
+use super::{Directory, owners};
 use crate::base::arn::AccountId;
 use crate::evaluator::{NamedPrincipal, strangers};
 
@@ -131,16 +131,16 @@ impl Directory {
                 let NamedPrincipal::ByArn(principal) = named else {
                     continue;
                 };
-                let Some(named) = principals::Named::parse(principal) else {
+                let Some(named) = owners::Named::parse(principal) else {
                     continue;
                 };
                 let account = AccountId::parse(named.account())
                     .filter(|account| self.accounts.contains(account));
                 let Some(account) = account else { continue };
                 let is_here = match named {
-                    principals::Named::User { arn, .. } => self.user(arn).is_some(),
-                    principals::Named::Role { arn, .. } => self.role(arn).is_some(),
-                    principals::Named::Session { role, .. } => self
+                    owners::Named::User { arn, .. } => self.user(arn).is_some(),
+                    owners::Named::Role { arn, .. } => self.role(arn).is_some(),
+                    owners::Named::Session { role, .. } => self
                         .role_named(account, role)
                         .is_some_and(|found| *found.name == *role),
                 };

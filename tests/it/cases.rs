@@ -203,17 +203,8 @@ fn the_client_knows_nothing_of_the_broker() {
 }
 
 /// Circles that are known, each by its files. Whoever opens one takes its line away.
-const KNOWN_CIRCLES: [&[&str]; 4] = [
+const KNOWN_CIRCLES: [&[&str]; 3] = [
     &["config::document", "config::listener"],
-    // A kind of the directory is spread over files that name each other.
-    &[
-        "directory::declaration",
-        "directory::declared",
-        "directory::principals",
-        "directory::resource",
-        "directory::secret_field",
-        "directory::unique_ids",
-    ],
     &["query::call", "query::respond", "query::sts"],
     &["server::connection", "server::front", "server::wire"],
 ];

@@ -1,0 +1,124 @@
+//! Users and roles as trust policies name them, and the unique ids that they have. Knows no resource.
+
+use std::collections::HashMap;
+
+use crate::base::arn::Arn;
+use crate::base::names::RoleSessionName;
+
+/// An ARN in a trust policy that belongs to something with a unique id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Named<'a> {
+    /// A user, `arn:aws:iam::ACCOUNT:user/PATH/NAME`.
+    User {
+        /// The 12-digit account id.
+        account: &'a str,
+        /// The whole ARN as written.
+        arn: &'a str,
+    },
+    /// A role, `arn:aws:iam::ACCOUNT:role/PATH/NAME`.
+    Role {
+        /// The 12-digit account id.
+        account: &'a str,
+        /// The whole ARN as written.
+        arn: &'a str,
+    },
+    /// A session of a role, `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`.
+    Session {
+        /// The 12-digit account id.
+        account: &'a str,
+        /// The role's name without its path.
+        role: &'a str,
+        /// The name of the session, which trust policies keep next to the role's unique id.
+        session: &'a str,
+    },
+}
+
+impl<'a> Named<'a> {
+    /// Parses an ARN. `None` for principals without a unique id: accounts, `*`, federated users,
+    /// unique ids themselves, principals of another partition, and sessions with an impossible
+    /// name.
+    pub fn parse(principal: &'a str) -> Option<Self> {
+        let arn =
+            Arn::parse(principal).filter(|arn| arn.partition == "aws" && arn.region.is_empty());
+        let Arn {
+            service,
+            account,
+            resource,
+            ..
+        } = arn?;
+        match (service, resource.split_once('/')?) {
+            ("iam", ("user", _)) => Some(Self::User {
+                account,
+                arn: principal,
+            }),
+            ("iam", ("role", _)) => Some(Self::Role {
+                account,
+                arn: principal,
+            }),
+            ("sts", ("assumed-role", rest)) => {
+                let (role, session) = rest.split_once('/')?;
+                RoleSessionName::parse("RoleSessionName", session).ok()?;
+                Some(Self::Session {
+                    account,
+                    role,
+                    session,
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// The 12-digit account id.
+    pub fn account(&self) -> &'a str {
+        match self {
+            Self::User { account, .. }
+            | Self::Role { account, .. }
+            | Self::Session { account, .. } => account,
+        }
+    }
+
+    /// The text by which a row of the store names it, given the unique id of the user or role.
+    pub fn bound(&self, id: &str) -> String {
+        match self {
+            Self::User { .. } | Self::Role { .. } => id.to_owned(),
+            Self::Session { session, .. } => format!("{id}:{session}"),
+        }
+    }
+}
+
+/// The unique ids of the users and roles in a file, by the names that trust policies use.
+#[derive(Debug, Default)]
+pub struct Owners {
+    users: HashMap<String, String>,
+    roles: HashMap<String, String>,
+    /// The unique ids of roles, by account and role name.
+    role_names: HashMap<(String, String), String>,
+}
+
+impl Owners {
+    /// Adds a user.
+    pub fn add_user(&mut self, arn: &str, id: &str) {
+        self.users.insert(arn.to_owned(), id.to_owned());
+    }
+
+    /// Adds a role; `name` is without its path.
+    pub fn add_role(&mut self, account: &str, name: &str, arn: &str, id: &str) {
+        let name = (account.to_owned(), name.to_owned());
+        self.role_names.insert(name, id.to_owned());
+        self.roles.insert(arn.to_owned(), id.to_owned());
+    }
+
+    /// The text with the unique id for a principal that is named by ARN; `None` if it has none in
+    /// this file.
+    pub fn bound(&self, principal: &str) -> Option<String> {
+        let named = Named::parse(principal)?;
+        let id = match named {
+            Named::User { arn, .. } => self.users.get(arn)?,
+            Named::Role { arn, .. } => self.roles.get(arn)?,
+            Named::Session { account, role, .. } => self
+                .role_names
+                .get(&(account.to_owned(), role.to_owned()))?,
+        };
+        Some(named.bound(id))
+    }
+}

@@ -1,0 +1,36 @@
+//! What a unique id is, and how one is made. IAM User Guide, "IAM identifiers", section "Unique
+//! identifiers".
+
+use super::name::Kind;
+use crate::base::arn::AccountId;
+use crate::base::entropy::{self, Entropy, NoEntropy};
+use crate::base::names::{AccessKeyId, AccessKeyKind};
+
+/// The prefix of the unique ids of a kind; `None` if the kind has none.
+pub fn prefix(kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::User => Some("AIDA"),
+        Kind::Role => Some("AROA"),
+        Kind::Group => Some("AGPA"),
+        Kind::Policy => Some("ANPA"),
+        Kind::InstanceProfile => Some("AIPA"),
+        Kind::Account
+        | Kind::AccessKey
+        | Kind::MfaDevice
+        | Kind::OidcProvider
+        | Kind::SamlProvider => None,
+    }
+}
+
+/// Generates a unique id for a resource of an account. It has 39 random bits, so that callers who
+/// generate many must check for duplicates.
+///
+/// # Errors
+/// [`NoEntropy`] if there are no random bytes.
+pub fn mint(prefix: &str, account: AccountId, entropy: &dyn Entropy) -> Result<String, NoEntropy> {
+    let minted = AccessKeyId::mint(AccessKeyKind::LongTerm, account, entropy::bytes(entropy)?);
+    Ok(format!(
+        "{prefix}{}",
+        minted.as_str().trim_start_matches("AKIA")
+    ))
+}
