@@ -3,6 +3,7 @@
 
 mod backends;
 mod document;
+mod forwarded_header;
 mod limits;
 mod listener;
 mod saml;
@@ -24,10 +25,11 @@ use crate::tokens::TokenBounds;
 use document::{AuditSection, Document, SingleUseSignatures, StoreSection, StsSection};
 
 pub use backends::store_at;
-pub use limits::Limits;
 #[cfg(any(test, feature = "internals"))]
+pub use forwarded_header::ForwardedHeader;
+pub use limits::Limits;
 pub use listener::PLAINTEXT_SENTENCE;
-pub use listener::{ForwardedHeader, Listener, Names, names_are_needed};
+pub use listener::{Listener, Names, names_are_needed};
 
 const MAX_FILE_BYTES: u64 = 1 << 20;
 const DAY: Duration = Duration::from_secs(86_400);

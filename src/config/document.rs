@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::listener::ForwardedHeader;
+use super::forwarded_header::ForwardedHeader;
 
 /// The sections of the file.
 #[derive(Debug, Deserialize)]

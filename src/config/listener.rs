@@ -4,9 +4,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use http::HeaderValue;
-use serde::Deserialize;
 
 use super::document::Listen;
+use super::forwarded_header::ForwardedHeader;
 use super::{ConfigError, value};
 use crate::base::host_names::{HostName, HostNames};
 use crate::evaluator::Network;
@@ -50,18 +50,6 @@ pub enum Names {
     Listed(HostNames),
     /// Any name, in development mode.
     Any,
-}
-
-/// The header in which a proxy names its client.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-pub enum ForwardedHeader {
-    /// `X-Forwarded-For`, with `X-Forwarded-Proto`.
-    #[default]
-    #[serde(rename = "x-forwarded-for")]
-    XForwardedFor,
-    /// `Forwarded` (RFC 7239).
-    #[serde(rename = "forwarded")]
-    Forwarded,
 }
 
 /// Refuses an address other than loopback without TLS, unless the configuration says that a proxy in front
