@@ -186,7 +186,7 @@ fn insert(map: &mut Map<String, Value>, element: &Element) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::query::sts::NAMESPACE;
+    use crate::query::respond::STS_NAMESPACE as NAMESPACE;
 
     #[test]
     fn both_forms() {

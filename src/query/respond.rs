@@ -7,8 +7,10 @@ use http_body_util::Full;
 
 use super::answer::{self, Element};
 use super::fault::fault;
-use super::sts;
 use crate::error::Error;
+
+/// The XML namespace of the STS API, and of an answer to a request whose API is not known.
+pub(super) const STS_NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 
 /// The format of the response to a request.
 #[derive(Clone, Copy)]
@@ -26,7 +28,7 @@ impl Respond {
             .is_some_and(|v| v.as_bytes().starts_with(b"application/json"));
         Self {
             json,
-            namespace: sts::NAMESPACE,
+            namespace: STS_NAMESPACE,
         }
     }
 

@@ -34,9 +34,6 @@ use crate::ops::{self, Operation, Service};
 
 /// The API version that every request names.
 pub(super) const VERSION: &str = "2011-06-15";
-/// The XML namespace of the answers.
-pub(super) const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
-
 /// Serves one request of the STS API.
 pub(super) async fn serve(call: Call<'_>, action: &str) -> Response<Full<Bytes>> {
     match action {
