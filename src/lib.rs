@@ -13,9 +13,8 @@
 //! A change goes the other way: [`commands`] checks it, [`store`] writes it with its number in the
 //! feed, and every broker takes it from there into [`revocations`] and a new [`directory`] snapshot.
 //!
-//! The modules are in five bands. Each module uses only its own band and those above it, and apart
-//! from a few known circles no module depends on itself by way of modules other than its own
-//! children. A test checks both.
+//! The modules are in five bands. Each module uses only its own band and those above it, and no
+//! module depends on itself by way of modules other than its own children. A test checks both.
 //!
 //! Words, the vocabulary of everything else:
 //! - [`base`]: names and ARNs that are checked when they are parsed, secrets, clock, randomness,

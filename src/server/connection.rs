@@ -16,7 +16,6 @@ use super::handshake::{Greeting, InTurn};
 use super::proxies::{self, Client};
 use crate::admission;
 use run::run;
-pub(super) use served::MAX_HEADER_BYTES;
 
 /// How long a new connection waits for another one to be closed for it.
 const ROOM: Duration = Duration::from_millis(100);

@@ -21,10 +21,11 @@ use memchr::memchr;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use super::connection::MAX_HEADER_BYTES;
 use super::frames::Frames;
 use crate::admission::Connection;
 
+/// The longest header list of a request, in bytes. A session token fits with much to spare.
+pub(super) const MAX_HEADER_BYTES: usize = 32_768;
 /// How many bytes of header blocks are read before their calls run. One byte can stand for a whole header
 /// (RFC 7541 section 6.1), and hyper unpacks everything that it can read first.
 const HEADERS_IN_A_TURN: usize = 16_384;

@@ -12,13 +12,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::served::{MAX_HEADER_BYTES, MAX_HEADERS, Served};
+use super::served::{MAX_HEADERS, Served};
 use super::stopped;
 use crate::admission;
 use crate::config::Limits;
 use crate::server::proxies::Client;
 use crate::server::shared::Shared;
-use crate::server::wire::Wire;
+use crate::server::wire::{MAX_HEADER_BYTES, Wire};
 
 /// The longest header list that h2 unpacks, in bytes as HTTP/2 counts them. A list that is longer than
 /// [`MAX_HEADER_BYTES`] but not than this is refused by us, with an answer that gRPC clients understand;

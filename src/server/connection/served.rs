@@ -16,11 +16,9 @@ use crate::server::body::{Answer, Metered, Unsent};
 use crate::server::front::{self, Turned};
 use crate::server::proxies::{self, Client};
 use crate::server::shared::Shared;
-use crate::server::wire::Notes;
+use crate::server::wire::{MAX_HEADER_BYTES, Notes};
 use crate::{ops, routes};
 
-/// The longest header list of a request, in bytes. A session token fits with much to spare.
-pub(in crate::parts::server) const MAX_HEADER_BYTES: usize = 32_768;
 /// The most headers of one request.
 pub(super) const MAX_HEADERS: usize = 64;
 /// How many bytes a header takes in memory besides its text.
