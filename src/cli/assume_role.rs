@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::aws::{self, Settings};
+use super::aws::{self, FAILED_PROFILE, Settings};
 use super::{CallArguments, Failure, input, print, terminal, values};
 use crate::base::secret::Secret;
 use crate::client::{
@@ -15,13 +15,8 @@ use crate::client::{
     WebIdentityRole,
 };
 
-const MAX_POLICY_BYTES: u64 = 64 << 10;
 /// Base64 with line breaks. How much of it is accepted is for the broker to say.
 const MAX_RESPONSE_BYTES: u64 = 256 << 10;
-
-/// The value of AWS_PROFILE after a failure. No tool finds a profile of this name, so none falls back to
-/// the credentials of a `default` profile or of the machine.
-pub(super) const FAILED_PROFILE: &str = "brevet-assume-role-failed";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -371,14 +366,6 @@ pub(super) fn was_for_a_shell(arguments: &[String]) -> bool {
         |pair: &[String]| matches!(pair, [flag, value] if flag == "--format" && value == "env");
     arguments.iter().any(|a| a == "assume-role")
         && (arguments.iter().any(|a| a == "--format=env") || arguments.windows(2).any(format))
-}
-
-/// Reads the policy that `file://PATH` names, as AWS's CLI does; other text is the policy itself.
-pub(super) fn policy(text: &str) -> Result<String, Failure> {
-    match text.strip_prefix("file://") {
-        Some(path) => input::read_text(std::path::Path::new(path), MAX_POLICY_BYTES),
-        None => Ok(text.to_owned()),
-    }
 }
 
 #[cfg(test)]

@@ -20,6 +20,9 @@ pub(super) use words::split as words_of;
 /// The address on which `serve --dev` and a new configuration of `brevet init` listen.
 const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:7480";
 const DEFAULT_REGION: &str = "us-east-1";
+/// The value of AWS_PROFILE after a failure. No tool finds a profile of this name, so none falls back to
+/// the credentials of a `default` profile or of the machine.
+pub(super) const FAILED_PROFILE: &str = "brevet-assume-role-failed";
 const MAX_FILE_BYTES: u64 = 1 << 20;
 const MAX_CA_BYTES: u64 = 4 << 20;
 
@@ -392,7 +395,7 @@ fn no_such_profile(chosen: &Setting, files: &Files) -> String {
     } else {
         format!("it has: {}", names.join(", "))
     };
-    let failed = if chosen.value == super::assume_role::FAILED_PROFILE {
+    let failed = if chosen.value == FAILED_PROFILE {
         ". An earlier `brevet assume-role --format env` failed in this shell and left no credentials in it; \
          run `unset AWS_PROFILE` to start over"
     } else {

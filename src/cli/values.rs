@@ -1,6 +1,8 @@
 //! Parsers of flag values whose messages say what to write instead.
 
-use super::Failure;
+use super::{Failure, input};
+
+const MAX_POLICY_BYTES: u64 = 64 << 10;
 
 /// Parses a number of seconds. For text with a unit, such as `1h`, the message has the number to write.
 pub(super) fn seconds(text: &str) -> Result<i32, String> {
@@ -37,7 +39,11 @@ pub(super) fn tag(text: &str) -> Result<(String, String), String> {
 
 /// Reads a policy: JSON, or `file://PATH` for a file that holds it.
 pub(super) fn policy(text: &str) -> Result<String, String> {
-    let text = super::assume_role::policy(text).map_err(|error: Failure| error.to_string())?;
+    let text = match text.strip_prefix("file://") {
+        Some(path) => input::read_text(std::path::Path::new(path), MAX_POLICY_BYTES)
+            .map_err(|error: Failure| error.to_string())?,
+        None => text.to_owned(),
+    };
     match text.trim_start().starts_with('{') {
         true => Ok(text),
         false if std::path::Path::new(&text).is_file() => {

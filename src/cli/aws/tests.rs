@@ -158,10 +158,7 @@ fn a_setting_that_cannot_be_used_is_named_with_its_place() {
         message.ends_with("it has: default, general, local, two words"),
         "{message}"
     );
-    assert!(
-        refused(&[("AWS_PROFILE", super::super::assume_role::FAILED_PROFILE)])
-            .contains("unset AWS_PROFILE")
-    );
+    assert!(refused(&[("AWS_PROFILE", super::FAILED_PROFILE)]).contains("unset AWS_PROFILE"));
     assert!(refused(&[("AWS_PROFILE", "two words")]).contains("has no [services gone]"));
     for (url, expected) in [
         (
