@@ -5,6 +5,7 @@ mod assume_role;
 mod audit;
 mod aws;
 mod backup;
+mod beside;
 mod check;
 mod clock;
 mod demo;

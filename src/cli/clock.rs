@@ -67,7 +67,7 @@ pub(super) fn run(command: ClockCommand) -> Result<(), Failure> {
     let work = async |store: &Store| {
         commands::accept_clock(store, &super::operator(), host, highest, mfa::LOCKOUT, now).await
     };
-    let sequence = super::runtime()?.block_on(super::store::beside(&config, now, work))?;
+    let sequence = super::runtime()?.block_on(super::beside::with_store(&config, now, work))?;
     file.accept(now, sequence)?;
     print::note(format_args!(
         "The latest time that this node has seen is now {now}; it was {highest}."

@@ -184,7 +184,7 @@ fn revoke(arguments: &RevokeArguments) -> Result<(), Failure> {
         let ids = ids.iter().map(String::as_str);
         commands::revoke_signing_keys(store, &super::operator(), ids, now).await
     };
-    let sequence = super::runtime()?.block_on(super::store::beside(&config, now, work))?;
+    let sequence = super::runtime()?.block_on(super::beside::with_store(&config, now, work))?;
     let list: Vec<&str> = ids.iter().map(String::as_str).collect();
     print::line(format_args!(
         "Revoked by change {sequence}: {}",

@@ -8,7 +8,6 @@ use clap::Args;
 use serde_json::json;
 
 use super::{ConfigArgument, Failure, clock, documents, journal, print, report};
-use crate::base::clock::Timestamp;
 use crate::base::entropy::SystemEntropy;
 use crate::base::legible::Form;
 use crate::commands;
@@ -87,30 +86,6 @@ pub(super) fn opened_to_read(config: &Config) -> Result<(tokio::runtime::Runtime
         .map(MasterKey::load)
         .transpose()?;
     opened(config, master_key.as_ref())
-}
-
-/// Opens the store beside the broker, runs `work` on it, and writes the watermark.
-///
-/// # Errors
-/// The store cannot be opened, or is behind what this node has seen of it; else the errors of `work`.
-pub(super) async fn beside<T, E: Into<Failure>>(
-    config: &Config,
-    now: Timestamp,
-    work: impl AsyncFnOnce(&Store) -> Result<T, E>,
-) -> Result<T, Failure> {
-    let master_key = config
-        .master_key
-        .as_deref()
-        .map(MasterKey::load)
-        .transpose()?;
-    let entrance = server::entrance(config, master_key.as_ref());
-    let store = entrance
-        .open(Access::Use, now, &SystemEntropy::new())
-        .await?;
-    let done = work(&store).await.map_err(Into::into)?;
-    entrance.leave(&store).await?;
-    store.close().await;
-    Ok(done)
 }
 
 /// The path of the configuration's master key file, and its keys.

@@ -282,7 +282,7 @@ fn uses() -> BTreeMap<String, BTreeSet<String>> {
         .collect()
 }
 
-/// Every path in `use`, taken apart, and every other one that begins with `crate`.
+/// Every path in `use`, taken apart, and every other one that begins with `crate` or `super`.
 fn paths(code: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut rest = code;
@@ -295,12 +295,17 @@ fn paths(code: &str) -> Vec<String> {
         }
         rest = &tree[end.min(tree.len())..];
     }
-    for (at, _) in code.match_indices("crate::") {
-        let path: String = code[at..]
-            .chars()
-            .take_while(|c| c.is_alphanumeric() || *c == '_' || *c == ':')
-            .collect();
-        found.push(path);
+    for start in ["crate::", "super::"] {
+        for (at, _) in code.match_indices(start) {
+            let is_inside = code[..at].ends_with("::");
+            let path: String = code[at..]
+                .chars()
+                .take_while(|c| c.is_alphanumeric() || *c == '_' || *c == ':')
+                .collect();
+            if !is_inside {
+                found.push(path);
+            }
+        }
     }
     found
 }

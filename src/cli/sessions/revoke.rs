@@ -10,7 +10,7 @@ use crate::base::arn::AccountId;
 use crate::base::clock::{Clock, SystemClock};
 use crate::cli::aws::Settings;
 use crate::cli::print::{self, Output, OutputArgument};
-use crate::cli::{CallArguments, Failure, operator, role_arn, store, terminal, values};
+use crate::cli::{CallArguments, Failure, beside, operator, role_arn, terminal, values};
 use crate::client::Client;
 use crate::commands;
 use crate::config::Config;
@@ -240,7 +240,7 @@ async fn end_beside(
     }
     let now = SystemClock.now();
     let work = async |store: &Store| commands::end_sessions(store, &operator(), account, now).await;
-    let sequence = store::beside(&config, now, work).await?;
+    let sequence = beside::with_store(&config, now, work).await?;
     match output {
         Output::Json => print::json(&json!({"SequenceNumber": sequence}))?,
         Output::Table => print::line(format_args!("Revoked by change {sequence}."))?,

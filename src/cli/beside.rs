@@ -1,0 +1,33 @@
+//! A command's work with the store next to a broker that may be running.
+
+use super::Failure;
+use crate::base::clock::Timestamp;
+use crate::base::entropy::SystemEntropy;
+use crate::config::Config;
+use crate::master_key::MasterKey;
+use crate::server;
+use crate::store::{Access, Store};
+
+/// Opens the store beside the broker, runs `work` on it, and writes the watermark.
+///
+/// # Errors
+/// The store cannot be opened, or is behind what this node has seen of it; else the errors of `work`.
+pub(super) async fn with_store<T, E: Into<Failure>>(
+    config: &Config,
+    now: Timestamp,
+    work: impl AsyncFnOnce(&Store) -> Result<T, E>,
+) -> Result<T, Failure> {
+    let master_key = config
+        .master_key
+        .as_deref()
+        .map(MasterKey::load)
+        .transpose()?;
+    let entrance = server::entrance(config, master_key.as_ref());
+    let store = entrance
+        .open(Access::Use, now, &SystemEntropy::new())
+        .await?;
+    let done = work(&store).await.map_err(Into::into)?;
+    entrance.leave(&store).await?;
+    store.close().await;
+    Ok(done)
+}
