@@ -162,59 +162,59 @@ impl Taker<'_> {
             if ended.is_none() && came.is_none() && went.is_none() {
                 break;
             }
-            let (came, went) = (came.unwrap_or_default(), went.unwrap_or_default());
-            let mark = Mark {
-                before_sequence: writer.sequence() + 1,
-                before_seconds: 0,
-                expires_at: Mark::outlives(self.now),
+            let portion = Portion {
+                came: came.unwrap_or_default(),
+                went: went.unwrap_or_default(),
+                ended: ended.unwrap_or_default(),
             };
-            let mut detail = Detail::default();
-            let entry = |name: &Name, identity: Option<&str>| {
-                let kind = name.kind.as_str().to_owned();
-                (kind, name.id.clone(), identity.map(str::to_owned))
-            };
-            let kept_from_now_on = came
-                .iter()
-                .map(|(name, identity)| entry(name, Some(identity)));
-            detail.entries = kept_from_now_on
-                .chain(went.iter().map(|name| entry(name, None)))
-                .collect();
-            let ended = ended.unwrap_or_default();
-            for departure in ended {
-                let Departure {
-                    selector,
-                    account,
-                    value,
-                } = departure;
-                let revoked = Revoked::new(*selector, account, value, mark);
-                detail.revoked.push(revoked);
-                marks.push((Key::new(*selector, account, value), mark));
-            }
-            let detail = serde_json::to_string(&detail);
-            writer
-                .record(&Entry {
-                    changed_at: self.now,
-                    actor: Actor::operator("brevet").text(),
-                    action: "LoadDirectory",
-                    kind: DIRECTORY_ENTRIES,
-                    id: file.path.display().to_string(),
-                    detail: detail.map_err(|error| StoreError::Row(error.to_string()))?,
-                })
-                .await?;
-            writer.forget_directory_entries(&kept, went).await?;
-            writer.keep_directory_entries(&kept, came).await?;
-            for departure in ended {
-                let selector = departure.selector.as_str();
-                writer
-                    .revoke(selector, &departure.account, &departure.value, mark)
-                    .await?;
-            }
+            marks.extend(self.write_portion(writer, file, &kept, &portion).await?);
         }
         Ok(Written::Done {
             ended: marks,
             after,
             left,
         })
+    }
+
+    /// Writes one change of the feed and its rows. Returns the marks of the sessions that it ends.
+    async fn write_portion(
+        &self,
+        writer: &mut Writer<'_>,
+        file: &DirectoryFile,
+        kept: &DirectoryEntries,
+        portion: &Portion<'_>,
+    ) -> Result<Vec<(Key, Mark)>, StoreError> {
+        let mark = Mark {
+            before_sequence: writer.sequence() + 1,
+            before_seconds: 0,
+            expires_at: Mark::outlives(self.now),
+        };
+        let detail = serde_json::to_string(&portion.detail(mark));
+        writer
+            .record(&Entry {
+                changed_at: self.now,
+                actor: Actor::operator("brevet").text(),
+                action: "LoadDirectory",
+                kind: DIRECTORY_ENTRIES,
+                id: file.path.display().to_string(),
+                detail: detail.map_err(|error| StoreError::Row(error.to_string()))?,
+            })
+            .await?;
+        writer.forget_directory_entries(kept, portion.went).await?;
+        writer.keep_directory_entries(kept, portion.came).await?;
+        let mut marks = Vec::with_capacity(portion.ended.len());
+        for departure in portion.ended {
+            let Departure {
+                selector,
+                account,
+                value,
+            } = departure;
+            writer
+                .revoke(selector.as_str(), account, value, mark)
+                .await?;
+            marks.push((Key::new(*selector, account, value), mark));
+        }
+        Ok(marks)
     }
 
     /// Finds what must be recorded. Entries that are missing from the file only count as removed if
@@ -247,6 +247,42 @@ impl Taker<'_> {
             came: came.map(|(name, id)| (name, id.as_str())).collect(),
             went,
             ended: ended.into_iter().collect(),
+        }
+    }
+}
+
+/// The part of a [`Change`] that one change of the feed records.
+struct Portion<'a> {
+    came: &'a [(&'a Name, &'a str)],
+    went: &'a [&'a Name],
+    ended: &'a [Departure],
+}
+
+impl Portion<'_> {
+    /// The detail of the change in the feed. `mark` ends the sessions.
+    fn detail(&self, mark: Mark) -> Detail {
+        let entry = |name: &Name, identity: Option<&str>| {
+            let kind = name.kind.as_str().to_owned();
+            (kind, name.id.clone(), identity.map(str::to_owned))
+        };
+        let kept_from_now_on = self
+            .came
+            .iter()
+            .map(|(name, identity)| entry(name, Some(identity)));
+        let revoked = self.ended.iter().map(|departure| {
+            Revoked::new(
+                departure.selector,
+                &departure.account,
+                &departure.value,
+                mark,
+            )
+        });
+        Detail {
+            entries: kept_from_now_on
+                .chain(self.went.iter().map(|name| entry(name, None)))
+                .collect(),
+            revoked: revoked.collect(),
+            ..Detail::default()
         }
     }
 }
