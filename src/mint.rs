@@ -113,24 +113,10 @@ pub fn session(
         session_name: claims.session_name.clone(),
         ..Ancestor::default()
     };
-    let ancestors = lineage::ancestors(&claims).into_owned();
     Ok(Session {
         user_id: lineage::user_id(account, kind, &claims.principal_id, &claims.session_name),
         arn: own.principal_arn(),
-        record: SessionRecord {
-            session_id: claims.session_id,
-            access_key_id: claims.access_key_id,
-            principal_arn: claims.principal_arn,
-            principal_id: claims.principal_id,
-            session_name: claims.session_name,
-            source_identity: claims.source_identity,
-            tags: shape.tags,
-            issued_at: claims.issued_at,
-            expires_at: claims.expires_at,
-            ancestors,
-            issued_under: claims.issued_under,
-            kind: claims.kind,
-        },
+        record: record(claims, shape.tags),
         credentials: Credentials {
             access_key_id,
             secret_access_key,
@@ -139,6 +125,24 @@ pub fn session(
             expires_at,
         },
     })
+}
+
+/// What the broker keeps of a session.
+fn record(claims: Claims, tags: Vec<TagClaim>) -> SessionRecord {
+    SessionRecord {
+        ancestors: lineage::ancestors(&claims).into_owned(),
+        session_id: claims.session_id,
+        access_key_id: claims.access_key_id,
+        principal_arn: claims.principal_arn,
+        principal_id: claims.principal_id,
+        session_name: claims.session_name,
+        source_identity: claims.source_identity,
+        tags,
+        issued_at: claims.issued_at,
+        expires_at: claims.expires_at,
+        issued_under: claims.issued_under,
+        kind: claims.kind,
+    }
 }
 
 fn split(bytes: [u8; 32]) -> ([u8; 16], [u8; 16]) {
