@@ -31,7 +31,7 @@ pub use self::refuse::{Refusal, refuse, refuse_unread, shed};
 pub use self::service::Service;
 use self::to_the_end::ToTheEnd;
 use crate::audit::{Counting, Record};
-use crate::authn::{Evidence, Proof};
+use crate::authn::{Evidence, Proof, Shown};
 use crate::base::clock::Timestamp;
 use crate::broker::Broker;
 use crate::error::Error;
@@ -164,14 +164,7 @@ async fn run<O: Operation>(
     let issued_under = broker.feed.sequence();
     let directory = broker.directory.load_full();
     let unproven = Unproven::new(broker, origin);
-    let shown = match evidence {
-        Err(error) => return Err(unproven.refuse(error)),
-        Ok(Evidence::Anonymous) => return Err(unproven.refuse(of_nobody(input))),
-        Ok(Evidence::Shown(shown)) if shown.proof() != O::PROOF => {
-            return Err(unproven.refuse(Error::MissingAuthenticationToken));
-        }
-        Ok(Evidence::Shown(shown)) => shown,
-    };
+    let (shown, input) = shown(evidence, input).map_err(|error| unproven.refuse(error))?;
     let region = shown
         .unverified_region()
         .unwrap_or(&broker.region)
@@ -225,6 +218,21 @@ async fn run<O: Operation>(
         claim.release().await;
     }
     result
+}
+
+/// The evidence, if it is of the kind that the operation asks for, and the input, whose errors are only
+/// reported to a proven caller.
+fn shown<O: Operation>(
+    evidence: Result<Evidence, Error>,
+    input: Result<O, Error>,
+) -> Result<(Shown, Result<O, Error>), Error> {
+    match evidence? {
+        Evidence::Anonymous => Err(of_nobody(input)),
+        Evidence::Shown(shown) if shown.proof() != O::PROOF => {
+            Err(Error::MissingAuthenticationToken)
+        }
+        Evidence::Shown(shown) => Ok((shown, input)),
+    }
 }
 
 /// The refusal of a caller without evidence. Errors in the request are only reported if the action
