@@ -38,18 +38,15 @@ use crate::base::entropy::Entropy;
 use crate::broker::Broker;
 use crate::config::{Config, Limits};
 use crate::follow;
-use crate::metrics::Metrics;
-use crate::store::{SqliteLock, Watermark};
-use crate::tls;
+use crate::store::SqliteLock;
 use crate::upkeep;
 
-use assembly::Materials;
+use assembly::Assembled;
 use clock::Timekeeper;
 pub use descriptors::raise as raise_descriptor_limit;
 pub use error::StartError;
-use listeners::Listeners;
 pub use listeners::host_names;
-use parts::{FilesRead, Loaded, NodeName};
+use parts::{FilesRead, NodeName};
 pub use parts::{Parts, entrance, load_store};
 use reload::Stamps;
 use shared::Shared;
@@ -112,68 +109,41 @@ pub async fn start_with(
 
 async fn run(
     config: Config,
-    mut parts: Parts,
+    parts: Parts,
     timekeeper: Timekeeper,
     entropy: Arc<dyn Entropy>,
     read: Option<FilesRead>,
     own: NodeName,
 ) -> Result<Running, StartError> {
-    let clock = timekeeper.clock();
-    let metrics = Arc::new(Metrics::new());
-    let files = config.tls.as_ref();
-    let identity = files.map(|(c, k)| tls::load(c, k)).transpose()?;
-    let names = host_names(&config, identity.as_ref().map_or(&[], |i| &i.names))?;
-    let sessions = assembly::sessions(&config, &metrics)?;
-    let loaded = Loaded::load(&mut parts, &config, &clock, &*entropy).await?;
-    if let Some(path) = &config.watermark {
-        Watermark::of(&loaded.head).save(path)?;
-    }
-    timekeeper.save()?;
-    let (watch, serves, ended_after) = FilesRead::split(read);
-    let node = parts.node(&config, own, &loaded.head, &serves);
-    let listeners = Listeners::bind(&config)?;
-    let urgent = Urgent::start()?;
-    let loaded_in = loaded.took;
-    let lock = parts.lock.take();
-    let materials = Materials {
-        config: &config,
-        parts,
-        loaded,
-        sessions,
-        names,
-        address: listeners.address,
-        clock,
-        entropy,
-        metrics,
-        urgent: urgent.handle(),
-    };
-    let broker = Arc::new(materials.broker()?);
-    follow::show_place(&broker);
-    follow::announce(&broker, &broker.directory.load());
-    if let Some(after) = ended_after {
-        follow::write_down_what_ended(&broker, after).await?;
-    }
+    let assembled = Assembled::of(&config, parts, &timekeeper, entropy, read, own).await?;
+    let broker = assembled.broker;
+    report_what_was_loaded(&broker, assembled.ended_after).await?;
     let (stop, stopped) = watch::channel(false);
     let shared = Arc::new(Shared::new(
         &config,
         broker.clone(),
-        identity,
+        assembled.identity,
         timekeeper,
-        node,
-        serves,
+        assembled.node,
+        assembled.serves,
         stopped,
     ));
     let slots = Arc::new(Semaphore::new(shared.limits.connections));
     // Done before anybody learns that the daemon listens, since an unhandled SIGHUP would end the process.
-    let hangup = watch.is_some().then(|| signal(SignalKind::hangup()));
+    let hangup = assembled
+        .watch
+        .is_some()
+        .then(|| signal(SignalKind::hangup()));
     let hangup = hangup.transpose().map_err(StartError::Signal)?;
     if broker.store.is_shared() {
         // Done before any session is accepted: a revocation on another broker must wait for this one, too.
         broker.store.report(&shared.node).await?;
     }
+    let (listeners, urgent) = (assembled.listeners, assembled.urgent);
     let (address, operator) = (listeners.address, listeners.operator);
+    let loaded_in = assembled.loaded_in;
     let mut tasks = tasks::spawn(&shared, listeners, slots.clone(), &urgent, loaded_in);
-    if let (Some(seen), Some(hangup)) = (watch, hangup) {
+    if let (Some(seen), Some(hangup)) = (assembled.watch, hangup) {
         let reloads = reload::watch(config, shared.clone(), seen, hangup);
         tasks.push(tokio::spawn(reloads));
     }
@@ -188,8 +158,22 @@ async fn run(
         tasks,
         urgent,
         shared,
-        _lock: lock,
+        _lock: assembled.lock,
     })
+}
+
+/// Reports what was loaded to the metrics, the log and the audit log. `ended_after` is the last change of the
+/// feed before the revocations of entries that the directory file does not have any more.
+async fn report_what_was_loaded(
+    broker: &Broker,
+    ended_after: Option<i64>,
+) -> Result<(), StartError> {
+    follow::show_place(broker);
+    follow::announce(broker, &broker.directory.load());
+    if let Some(after) = ended_after {
+        follow::write_down_what_ended(broker, after).await?;
+    }
+    Ok(())
 }
 
 impl Running {

@@ -1,14 +1,19 @@
-//! Assembles a broker from its configuration and what was loaded.
+//! Assembles a broker, and what its daemon needs next to it, from the configuration and what was loaded.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use moka::sync::Cache;
 use tokio::runtime::Handle;
 
 use super::StartError;
-use super::parts::{Loaded, Parts};
+use super::clock::Timekeeper;
+use super::listeners::{Listeners, host_names};
+use super::parts::{FilesRead, Loaded, NodeName, Parts};
+use super::reload::Stamps;
+use super::tasks::Urgent;
 use crate::audit::{self, Audit, Surroundings, Target};
 use crate::base::clock::HighWaterClock;
 use crate::base::entropy::Entropy;
@@ -16,13 +21,15 @@ use crate::base::host_names::HostNames;
 use crate::broker::Broker;
 use crate::budgets::Budgets;
 use crate::config::Config;
+use crate::directory_file::Serves;
 use crate::federation::providers::Providers;
 use crate::feed::Feed;
 use crate::metrics::Metrics;
 use crate::proof::sigv4::{ANY_REGION, Rules};
 use crate::sessions::Sessions;
 use crate::single_use::SingleUse;
-use crate::store::KeyUse;
+use crate::store::{KeyUse, Node, SqliteLock, Watermark};
+use crate::tls::{self, Identity};
 use crate::tokens::Tokens;
 
 /// The broker's own region if the configuration only has `*`.
@@ -34,26 +41,102 @@ const SOUND_POLICIES: u64 = 10_000;
 ///
 /// # Errors
 /// [`StartError::Redis`] if the address or the CA of Redis cannot be used.
-pub(super) fn sessions(config: &Config, metrics: &Arc<Metrics>) -> Result<Sessions, StartError> {
+fn sessions(config: &Config, metrics: &Arc<Metrics>) -> Result<Sessions, StartError> {
     Ok(match &config.redis {
         Some(options) => Sessions::in_redis(options, metrics.clone())?,
         None => Sessions::in_memory(config.session_records, metrics.clone()),
     })
 }
 
+/// A broker that serves nobody yet, and what its daemon needs next to it.
+pub(super) struct Assembled {
+    pub(super) broker: Arc<Broker>,
+    /// The certificate of the service; `None` without TLS.
+    pub(super) identity: Option<Identity>,
+    pub(super) node: Node,
+    pub(super) serves: Serves,
+    /// The state of the watched files when they were read; `None` if no file was read.
+    pub(super) watch: Option<Stamps>,
+    /// The last change before the revocations of entries that the directory file does not have any more;
+    /// `None` if there are none.
+    pub(super) ended_after: Option<i64>,
+    pub(super) listeners: Listeners,
+    pub(super) urgent: Urgent,
+    /// How long loading the store took.
+    pub(super) loaded_in: Duration,
+    pub(super) lock: Option<SqliteLock>,
+}
+
+impl Assembled {
+    /// Loads the store, records what this node has seen of it, and binds the listeners.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub(super) async fn of(
+        config: &Config,
+        mut parts: Parts,
+        timekeeper: &Timekeeper,
+        entropy: Arc<dyn Entropy>,
+        read: Option<FilesRead>,
+        own: NodeName,
+    ) -> Result<Self, StartError> {
+        let clock = timekeeper.clock();
+        let metrics = Arc::new(Metrics::new());
+        let files = config.tls.as_ref();
+        let identity = files.map(|(c, k)| tls::load(c, k)).transpose()?;
+        let names = host_names(config, identity.as_ref().map_or(&[], |i| &i.names))?;
+        let sessions = sessions(config, &metrics)?;
+        let loaded = Loaded::load(&mut parts, config, &clock, &*entropy).await?;
+        if let Some(path) = &config.watermark {
+            Watermark::of(&loaded.head).save(path)?;
+        }
+        timekeeper.save()?;
+        let (watch, serves, ended_after) = FilesRead::split(read);
+        let node = parts.node(config, own, &loaded.head, &serves);
+        let listeners = Listeners::bind(config)?;
+        let urgent = Urgent::start()?;
+        let loaded_in = loaded.took;
+        let lock = parts.lock.take();
+        let materials = Materials {
+            config,
+            parts,
+            loaded,
+            sessions,
+            names,
+            address: listeners.address,
+            clock,
+            entropy,
+            metrics,
+            urgent: urgent.handle(),
+        };
+        Ok(Self {
+            broker: Arc::new(materials.broker()?),
+            identity,
+            node,
+            serves,
+            watch,
+            ended_after,
+            listeners,
+            urgent,
+            loaded_in,
+            lock,
+        })
+    }
+}
+
 /// Everything that a broker is assembled from.
-pub(super) struct Materials<'a> {
-    pub(super) config: &'a Config,
-    pub(super) parts: Parts,
-    pub(super) loaded: Loaded,
-    pub(super) sessions: Sessions,
-    pub(super) names: HostNames,
+struct Materials<'a> {
+    config: &'a Config,
+    parts: Parts,
+    loaded: Loaded,
+    sessions: Sessions,
+    names: HostNames,
     /// The address of the service.
-    pub(super) address: SocketAddr,
-    pub(super) clock: Arc<HighWaterClock>,
-    pub(super) entropy: Arc<dyn Entropy>,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) urgent: Handle,
+    address: SocketAddr,
+    clock: Arc<HighWaterClock>,
+    entropy: Arc<dyn Entropy>,
+    metrics: Arc<Metrics>,
+    urgent: Handle,
 }
 
 impl Materials<'_> {
@@ -62,7 +145,7 @@ impl Materials<'_> {
     /// # Errors
     /// [`StartError::Audit`] if the audit log cannot be opened, [`StartError::Outbound`] if TLS to identity
     /// providers cannot be set up.
-    pub(super) fn broker(self) -> Result<Broker, StartError> {
+    fn broker(self) -> Result<Broker, StartError> {
         let (config, parts, loaded) = (self.config, self.parts, self.loaded);
         let region = config
             .regions

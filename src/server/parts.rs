@@ -52,18 +52,7 @@ impl Parts {
             .map(MasterKey::load)
             .transpose()?
             .map(Arc::new);
-        let read = |path| {
-            DirectoryFile::read(path, config.master_key.as_deref(), config.issuer.as_deref())
-        };
-        let file = config.directory.as_deref().map(read).transpose()?;
-        // On a first start, errors in the file are found before a store is made. Later, the file is only
-        // compiled once, with the ids that the store keeps.
-        let is_known = config.watermark.as_deref().is_some_and(Path::exists);
-        let early = file
-            .as_ref()
-            .filter(|_| !is_known)
-            .map(|file| file.compile(&DirectoryEntries::default(), entropy))
-            .transpose()?;
+        let (file, early) = Self::read_directory(config, entropy)?;
         let keyring = keyring_file::load(&config.keyring)?;
         let lock = match &config.store {
             Place::Sqlite(path) => Some(SqliteLock::take(path)?),
@@ -111,6 +100,26 @@ impl Parts {
             lock,
         };
         Ok((parts, read))
+    }
+
+    /// Reads the directory file, if there is one. On a first start it is also compiled, so that errors in the
+    /// file are found before a store is made. Later, the file is only compiled once, with the ids that the
+    /// store keeps.
+    fn read_directory(
+        config: &Config,
+        entropy: &dyn Entropy,
+    ) -> Result<(Option<DirectoryFile>, Option<Compiled>), StartError> {
+        let Some(path) = &config.directory else {
+            return Ok((None, None));
+        };
+        let file =
+            DirectoryFile::read(path, config.master_key.as_deref(), config.issuer.as_deref())?;
+        let is_known = config.watermark.as_deref().is_some_and(Path::exists);
+        let early = match is_known {
+            true => None,
+            false => Some(file.compile(&DirectoryEntries::default(), entropy)?),
+        };
+        Ok((Some(file), early))
     }
 
     /// What this node reports about itself to the others on its store.

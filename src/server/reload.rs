@@ -41,50 +41,23 @@ pub(super) async fn watch(
             shared.broker.audit.reopen();
         }
         let now = Stamps::of(&config);
-        let master_key =
-            config.master_key.is_some() && (asked || seen.master_key != now.master_key);
-        let directory = config.directory.is_some()
-            && (asked
-                || seen.directory != now.directory
-                || shared
-                    .serving
-                    .may_end_what_was_left(&shared.broker, &shared.node)
-                    .await);
-        let keyring = asked || seen.keyring != now.keyring;
-        let certificate = asked || seen.certificate != now.certificate;
+        let due = Due {
+            master_key: config.master_key.is_some() && (asked || seen.master_key != now.master_key),
+            directory: config.directory.is_some()
+                && (asked
+                    || seen.directory != now.directory
+                    || shared
+                        .serving
+                        .may_end_what_was_left(&shared.broker, &shared.node)
+                        .await),
+            keyring: asked || seen.keyring != now.keyring,
+            certificate: config.tls.is_some() && (asked || seen.certificate != now.certificate),
+        };
         seen = now;
-        if master_key || directory || keyring || certificate {
+        if due.is_anything() {
             let (config, shared) = (config.clone(), shared.clone());
             // Reading and compiling a large directory takes long, and must not block calls.
-            let reload = move || {
-                let mut is_due_again = false;
-                if master_key && let Some(path) = &config.master_key {
-                    let loaded = MasterKey::load(path).and_then(|key| {
-                        shared.broker.store.use_master_key(&key)?;
-                        shared.broker.master_key.store(Some(Arc::new(key)));
-                        Ok(())
-                    });
-                    told(&shared, "master key", loaded.map_err(|e| e.to_string()));
-                }
-                if directory {
-                    let loaded = reload_directory(&config, &shared);
-                    is_due_again =
-                        matches!(loaded, Err(TakeError::Store(_) | TakeError::Contended));
-                    told(
-                        &shared,
-                        "directory",
-                        loaded.map_err(|error| error.to_string()),
-                    );
-                }
-                if keyring {
-                    told(&shared, "keyring", reload_keyring(&config, &shared));
-                }
-                if certificate && config.tls.is_some() {
-                    told(&shared, "certificate", reload_certificate(&config, &shared));
-                }
-                is_due_again
-            };
-            match tokio::task::spawn_blocking(reload).await {
+            match tokio::task::spawn_blocking(move || due.reload(&config, &shared)).await {
                 Ok(true) => seen.directory = None,
                 Ok(false) => {}
                 Err(_) => {
@@ -96,6 +69,54 @@ pub(super) async fn watch(
             service_manager::notify("READY=1");
         }
     }
+}
+
+/// The files that must be read again.
+struct Due {
+    master_key: bool,
+    directory: bool,
+    keyring: bool,
+    certificate: bool,
+}
+
+impl Due {
+    fn is_anything(&self) -> bool {
+        self.master_key || self.directory || self.keyring || self.certificate
+    }
+
+    /// Reads the files again, the master key before what is sealed under it. Returns whether the directory
+    /// file must be read once more although it has not changed, because the store could not be written.
+    fn reload(&self, config: &Config, shared: &Shared) -> bool {
+        let mut is_due_again = false;
+        if self.master_key
+            && let Some(path) = &config.master_key
+        {
+            report(shared, "master key", reload_master_key(path, shared));
+        }
+        if self.directory {
+            let loaded = reload_directory(config, shared);
+            is_due_again = matches!(loaded, Err(TakeError::Store(_) | TakeError::Contended));
+            report(shared, "directory", loaded.map_err(|e| e.to_string()));
+        }
+        if self.keyring {
+            report(shared, "keyring", reload_keyring(config, shared));
+        }
+        if self.certificate {
+            report(shared, "certificate", reload_certificate(config, shared));
+        }
+        is_due_again
+    }
+}
+
+fn reload_master_key(path: &Path, shared: &Shared) -> Result<(), String> {
+    let key = MasterKey::load(path).map_err(|e| e.to_string())?;
+    let broker = &shared.broker;
+    broker
+        .store
+        .use_master_key(&key)
+        .map_err(|e| e.to_string())?;
+    broker.master_key.store(Some(Arc::new(key)));
+    Ok(())
 }
 
 fn reload_directory(config: &Config, shared: &Shared) -> Result<(), TakeError> {
@@ -165,7 +186,8 @@ fn reload_keyring(config: &Config, shared: &Shared) -> Result<(), String> {
     Ok(())
 }
 
-fn told(shared: &Shared, what: &'static str, result: Result<(), String>) {
+/// Logs and counts what came of reading a file again.
+fn report(shared: &Shared, what: &'static str, result: Result<(), String>) {
     let outcome = match result {
         Ok(()) => {
             tracing::info!("the {what} was read again");
