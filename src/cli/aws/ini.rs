@@ -41,11 +41,20 @@ pub(super) struct IniError {
 /// The options of this section are defaults for every other section.
 const DEFAULTS: &str = "DEFAULT";
 
-/// The option whose value may continue in the next line.
-struct Open {
-    section: String,
-    option: String,
+/// The lines of a file by option, and the place that the next line belongs to.
+#[derive(Default)]
+struct Lines {
+    sections: BTreeMap<String, Options>,
+    /// The section that the next option belongs to.
+    section: Option<String>,
+    /// The section and the option whose value an indented line continues.
+    open: Option<(String, String)>,
+    /// The indentation of the last line that was not a continuation.
+    indent: usize,
 }
+
+/// The lines of each option of a section, and the number of the first one.
+type Options = BTreeMap<String, (usize, Vec<String>)>;
 
 /// Parses a file.
 ///
@@ -57,72 +66,14 @@ pub(super) fn parse(text: &str) -> Result<Document, IniError> {
         line: line + 1,
         rule,
     };
-    let mut raw: BTreeMap<String, BTreeMap<String, (usize, Vec<String>)>> = BTreeMap::new();
-    let mut section: Option<String> = None;
-    let mut open: Option<Open> = None;
-    let mut indent = 0;
+    let mut lines = Lines::default();
     for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
-        let value = line.trim();
-        let comment = value.starts_with(['#', ';']);
-        if value.is_empty() || comment {
-            // An empty line belongs to the value above it; a comment does not.
-            if let (false, Some(open)) = (comment, &open) {
-                append(&mut raw, open, "");
-            }
-            continue;
-        }
-        let depth = line.chars().take_while(|c| c.is_whitespace()).count();
-        if let Some(open) = open.as_ref().filter(|_| depth > indent) {
-            append(&mut raw, open, value);
-            continue;
-        }
-        indent = depth;
-        if let Some(name) = value
-            .strip_prefix('[')
-            .and_then(|rest| rest.rsplit_once(']'))
-            .map(|(name, _)| name)
-            && !name.is_empty()
-        {
-            if name != DEFAULTS && raw.contains_key(name) {
-                return Err(fault(number, format!("duplicate section [{name}]")));
-            }
-            raw.entry(name.to_owned()).or_default();
-            (section, open) = (Some(name.to_owned()), None);
-            continue;
-        }
-        let Some(section) = &section else {
-            return Err(fault(
-                number,
-                "has an option before the first [section]".to_owned(),
-            ));
-        };
-        let Some((option, first)) = value
-            .split_once(['=', ':'])
-            .filter(|(option, _)| !option.trim().is_empty())
-        else {
-            return Err(fault(
-                number,
-                "must be a [section] or `option = value`".to_owned(),
-            ));
-        };
-        let option = option.trim_end().to_lowercase();
-        let options = raw.entry(section.clone()).or_default();
-        if options
-            .insert(option.clone(), (number, vec![first.trim().to_owned()]))
-            .is_some()
-        {
-            return Err(fault(
-                number,
-                format!("duplicate option `{option}` in [{section}]"),
-            ));
-        }
-        open = Some(Open {
-            section: section.clone(),
-            option,
-        });
+        lines
+            .read(number, line)
+            .map_err(|rule| fault(number, rule))?;
     }
     let mut document = Document::new();
-    for (name, options) in raw {
+    for (name, options) in lines.sections {
         let mut read = Section::new();
         for (option, (line, lines)) in options {
             read.insert(option, value(lines).map_err(|rule| fault(line, rule))?);
@@ -141,16 +92,70 @@ pub(super) fn parse(text: &str) -> Result<Document, IniError> {
     Ok(document)
 }
 
-fn append(
-    raw: &mut BTreeMap<String, BTreeMap<String, (usize, Vec<String>)>>,
-    open: &Open,
-    line: &str,
-) {
-    if let Some((_, lines)) = raw
-        .get_mut(&open.section)
-        .and_then(|options| options.get_mut(&open.option))
-    {
-        lines.push(line.to_owned());
+impl Lines {
+    /// Adds one line. The error is the rule that it breaks.
+    fn read(&mut self, number: usize, line: &str) -> Result<(), String> {
+        let value = line.trim();
+        let comment = value.starts_with(['#', ';']);
+        if value.is_empty() || comment {
+            // An empty line belongs to the value above it; a comment does not.
+            if !comment {
+                self.append("");
+            }
+            return Ok(());
+        }
+        let depth = line.chars().take_while(|c| c.is_whitespace()).count();
+        if self.open.is_some() && depth > self.indent {
+            self.append(value);
+            return Ok(());
+        }
+        self.indent = depth;
+        let name = value
+            .strip_prefix('[')
+            .and_then(|rest| rest.rsplit_once(']'))
+            .map(|(name, _)| name);
+        match name.filter(|name| !name.is_empty()) {
+            Some(name) => self.begin_section(name),
+            None => self.begin_option(number, value),
+        }
+    }
+
+    /// Continues the value of the open option, if there is one.
+    fn append(&mut self, line: &str) {
+        let Some((section, option)) = &self.open else {
+            return;
+        };
+        let options = self.sections.get_mut(section);
+        if let Some((_, lines)) = options.and_then(|options| options.get_mut(option)) {
+            lines.push(line.to_owned());
+        }
+    }
+
+    fn begin_section(&mut self, name: &str) -> Result<(), String> {
+        if name != DEFAULTS && self.sections.contains_key(name) {
+            return Err(format!("duplicate section [{name}]"));
+        }
+        self.sections.entry(name.to_owned()).or_default();
+        (self.section, self.open) = (Some(name.to_owned()), None);
+        Ok(())
+    }
+
+    fn begin_option(&mut self, number: usize, line: &str) -> Result<(), String> {
+        let Some(section) = &self.section else {
+            return Err("has an option before the first [section]".to_owned());
+        };
+        let (option, first) = line
+            .split_once(['=', ':'])
+            .filter(|(option, _)| !option.trim().is_empty())
+            .ok_or("must be a [section] or `option = value`")?;
+        let option = option.trim_end().to_lowercase();
+        let options = self.sections.entry(section.clone()).or_default();
+        let lines = (number, vec![first.trim().to_owned()]);
+        if options.insert(option.clone(), lines).is_some() {
+            return Err(format!("duplicate option `{option}` in [{section}]"));
+        }
+        self.open = Some((section.clone(), option));
+        Ok(())
     }
 }
 
