@@ -229,6 +229,19 @@ impl World {
             .map_err(|error| error.to_string())
     }
 
+    /// Opens a store as a node does that has seen nothing of it yet.
+    async fn open_unseen(&self, place: &Place, access: Access) -> Store {
+        Store::open(
+            place,
+            access,
+            Some(&self.master_key),
+            now(),
+            &SystemEntropy::new(),
+        )
+        .await
+        .unwrap()
+    }
+
     /// What a broker does before it listens, and once it does; each with its refusal.
     async fn start(&self, place: &Place) -> (Result<(), String>, Result<(), String>) {
         let store = match self.open(place, Access::Serve).await {
@@ -897,10 +910,8 @@ async fn an_earlier_state_is_refused_by_a_broker_that_has_seen_a_later_one() {
 #[tokio::test]
 async fn what_an_operator_accepts_is_taken_as_it_is_and_ends_what_came_before() {
     let world = World::new().await;
-    let (base, entropy) = (Place::Sqlite(world.path("base.db")), SystemEntropy::new());
-    let before = Store::open(&base, Access::Use, Some(&world.master_key), now(), &entropy)
-        .await
-        .unwrap();
+    let base = Place::Sqlite(world.path("base.db"));
+    let before = world.open_unseen(&base, Access::Use).await;
     revoke(&before, Selector::SigningKey, "", "0a0b0c0d", i64::MAX).await;
     before.close().await;
     let place = world
@@ -911,16 +922,7 @@ async fn what_an_operator_accepts_is_taken_as_it_is_and_ends_what_came_before() 
         )
         .await;
     assert!(world.start(&place).await.0.is_err());
-    let entropy = SystemEntropy::new();
-    let store = Store::open(
-        &place,
-        Access::Serve,
-        Some(&world.master_key),
-        now(),
-        &entropy,
-    )
-    .await
-    .unwrap();
+    let store = world.open_unseen(&place, Access::Serve).await;
     let findings = store.findings(now()).await.unwrap().join("\n");
     for named in [
         "role/R1 is not as",
@@ -1051,16 +1053,7 @@ async fn the_number_of_an_altered_store_is_not_taken_over() {
     let place = world
         .changed(1, "UPDATE store SET sequence = 9223372036854775806")
         .await;
-    let entropy = SystemEntropy::new();
-    let store = Store::open(
-        &place,
-        Access::Serve,
-        Some(&world.master_key),
-        now(),
-        &entropy,
-    )
-    .await
-    .unwrap();
+    let store = world.open_unseen(&place, Access::Serve).await;
     let shown = store.show(now()).await.unwrap();
     let head = store.accept(&shown, world.head, now()).await.unwrap();
     assert_eq!(head.sequence, world.head + 1);
@@ -1076,16 +1069,7 @@ async fn an_operator_accepts_what_was_shown_and_nothing_else() {
         format!("UPDATE resources SET body = replace(body, 'Allow', 'Deny') WHERE id = '{id}'")
     };
     let place = world.changed(1, &altered("R1")).await;
-    let entropy = SystemEntropy::new();
-    let store = Store::open(
-        &place,
-        Access::Serve,
-        Some(&world.master_key),
-        now(),
-        &entropy,
-    )
-    .await
-    .unwrap();
+    let store = world.open_unseen(&place, Access::Serve).await;
     let shown = store.show(now()).await.unwrap();
     let findings = shown.findings.join("\n");
     assert!(
@@ -1219,15 +1203,7 @@ async fn every_mac_is_made_anew_under_a_new_master_key() {
     let forged = world.path("forged.db");
     brevet::store::backup(&new, &forged).await.unwrap();
     let forged = Place::Sqlite(forged);
-    let forger = Store::open(
-        &forged,
-        Access::Use,
-        Some(&world.master_key),
-        now(),
-        &entropy,
-    )
-    .await
-    .unwrap();
+    let forger = world.open_unseen(&forged, Access::Use).await;
     let shown = forger.show(now()).await.unwrap();
     forger.accept(&shown, 0, now()).await.unwrap();
     forger.close().await;
@@ -1246,15 +1222,7 @@ async fn every_mac_is_made_anew_under_a_new_master_key() {
     let alone = promoted.without_retired();
     new.use_master_key(&alone).unwrap();
     new.verify(now()).await.unwrap();
-    let gone = Store::open(
-        &place,
-        Access::Use,
-        Some(&world.master_key),
-        now(),
-        &entropy,
-    )
-    .await
-    .unwrap();
+    let gone = world.open_unseen(&place, Access::Use).await;
     assert!(
         gone.verify(now())
             .await
