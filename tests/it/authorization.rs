@@ -332,11 +332,7 @@ async fn federate(broker: &Broker, keys: &Keys, more: &[(&str, &str)]) -> Result
     }
     let text = |name: &str| answer.element(name).unwrap().to_owned();
     assert_eq!(text("FederatedUserId"), "111122223333:guest");
-    Ok(Keys {
-        id: text("AccessKeyId"),
-        secret: text("SecretAccessKey"),
-        token: Some(text("SessionToken")),
-    })
+    Ok(answer.credentials())
 }
 
 #[tokio::test]
@@ -564,12 +560,7 @@ async fn az_05_a_chain_is_an_hour_keeps_its_source_and_proves_nothing_anew() {
         ("DurationSeconds", "129600"),
     ];
     let answer = broker.query(Some(&alice), &own).await;
-    let text = |name: &str| answer.element(name).unwrap().to_owned();
-    let own = Keys {
-        id: text("AccessKeyId"),
-        secret: text("SecretAccessKey"),
-        token: Some(text("SessionToken")),
-    };
+    let own = answer.credentials();
     let ask = async |keys: &Keys, seconds: i32| {
         let request = AssumeRole {
             duration_seconds: Some(seconds),

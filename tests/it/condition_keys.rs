@@ -620,15 +620,8 @@ fn token(signing: &SigningKey, more: &Value) -> String {
 async fn signed(broker: &Broker, keys: &Keys, form: &[(&str, &str)]) -> Answer {
     let body = encode(form);
     let mut headers = form_headers();
-    let signer = Signer {
-        access_key_id: &keys.id,
-        secret_access_key: keys.secret.as_bytes(),
-        session_token: keys.token.as_deref(),
-        region: "eu-central-1",
-        service: "sts",
-    };
     let host = broker.address.to_string();
-    signer
+    keys.signer("eu-central-1")
         .sign(
             "POST",
             "/",
@@ -647,20 +640,6 @@ fn seen(headers: &mut HeaderMap) {
     headers.insert("referer", "https://console.example.com/".parse().unwrap());
 }
 
-fn session_of(answer: &Answer) -> Keys {
-    let text = |name: &str| {
-        answer
-            .element(name)
-            .unwrap_or_else(|| panic!("{}", answer.body))
-            .to_owned()
-    };
-    Keys {
-        id: text("AccessKeyId"),
-        secret: text("SecretAccessKey"),
-        token: Some(text("SessionToken")),
-    }
-}
-
 /// A session of a role that the caller assumes: with a source identity, a transitive tag, and a session
 /// policy if one is given.
 async fn assumed(broker: &Broker, role: &str, policy: Option<&str>) -> Keys {
@@ -676,7 +655,7 @@ async fn assumed(broker: &Broker, role: &str, policy: Option<&str>) -> Keys {
         ("TransitiveTagKeys.member.1", "dept"),
     ];
     form.extend(policy.map(|policy| ("Policy", policy)));
-    session_of(&signed(broker, &keys_of(CALLER), &form).await)
+    signed(broker, &keys_of(CALLER), &form).await.credentials()
 }
 
 async fn login(broker: &Broker, role: &str, token: &str, policy: Option<&str>) -> Answer {
@@ -726,7 +705,7 @@ async fn with_code(broker: &Broker, user: &str) -> Keys {
         ("SerialNumber", &*serial),
         ("TokenCode", &*code),
     ];
-    session_of(&signed(broker, &keys_of(user), &form).await)
+    signed(broker, &keys_of(user), &form).await.credentials()
 }
 
 /// Asks, and says what came of it.
@@ -758,18 +737,17 @@ async fn answer(
             By::User => keys_of(&ask.user()),
             By::Mfa => with_code(broker, &ask.user()).await,
             By::Role => assumed(broker, &ask.role(), policy.as_deref()).await,
-            By::Saml => {
-                session_of(&login_by_saml(broker, &ask.role(), idp, &id, policy.as_deref()).await)
-            }
-            _ => session_of(
-                &login(
-                    broker,
-                    &ask.role(),
-                    &token(signing, &json!({})),
-                    policy.as_deref(),
-                )
-                .await,
-            ),
+            By::Saml => login_by_saml(broker, &ask.role(), idp, &id, policy.as_deref())
+                .await
+                .credentials(),
+            _ => login(
+                broker,
+                &ask.role(),
+                &token(signing, &json!({})),
+                policy.as_deref(),
+            )
+            .await
+            .credentials(),
         },
     };
     if ask.place == Place::Trust {
@@ -895,13 +873,15 @@ async fn a_provider_is_known_of_its_own_session_and_of_none_assumed_with_it() {
         ),
     ];
     let broker = broker_with(&signing, &roles).await;
-    let first = session_of(&login(&broker, BASE, &token(&signing, &json!({})), None).await);
+    let first = login(&broker, BASE, &token(&signing, &json!({})), None)
+        .await
+        .credentials();
     assert_eq!(assume(&broker, &first, "Vouched").await.code(), "ok");
     assert_eq!(
         assume(&broker, &first, "Unknown").await.code(),
         "AccessDenied"
     );
-    let second = session_of(&assume(&broker, &first, TARGET).await);
+    let second = assume(&broker, &first, TARGET).await.credentials();
     assert_eq!(
         assume(&broker, &second, "Vouched").await.code(),
         "AccessDenied"
@@ -1022,7 +1002,9 @@ async fn what_a_session_remembers_of_a_token_is_bounded() {
     // With everything else as long as it may be the token is still one that can be used.
     let long = json!({"amr": vec![""; 1_024], "sub": "\u{10ffff}".repeat(255),
         "https://aws.amazon.com/source_identity": "s".repeat(64)});
-    let session = session_of(&login(&broker, BASE, &token(&signing, &long), None).await);
+    let session = login(&broker, BASE, &token(&signing, &long), None)
+        .await
+        .credentials();
     assert_eq!(broker.who(&session).await, "ok");
 }
 

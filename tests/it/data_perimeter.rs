@@ -500,12 +500,7 @@ async fn access_is_denied_by_the_source_address() {
                 ("Policy", &*policy),
             ];
             let answer = broker.query(Some(&keys_of("plain")), &form).await;
-            let text = |name: &str| answer.element(name).unwrap().to_owned();
-            let session = Keys {
-                id: text("AccessKeyId"),
-                secret: text("SecretAccessKey"),
-                token: Some(text("SessionToken")),
-            };
+            let session = answer.credentials();
             let form = [
                 ("Action", "GetAccessKeyInfo"),
                 VERSION,

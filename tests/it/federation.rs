@@ -243,20 +243,6 @@ async fn login(broker: &Broker, token: &str) -> Answer {
     broker.query(None, &form).await
 }
 
-fn keys_of(answer: &Answer) -> Keys {
-    let text = |name: &str| {
-        answer
-            .element(name)
-            .unwrap_or_else(|| panic!("{}", answer.body))
-            .to_owned()
-    };
-    Keys {
-        id: text("AccessKeyId"),
-        secret: text("SecretAccessKey"),
-        token: Some(text("SessionToken")),
-    }
-}
-
 #[tokio::test]
 async fn a_login_and_all_that_the_answer_has() {
     let key = signing(Algorithm::ES384);
@@ -268,7 +254,7 @@ async fn a_login_and_all_that_the_answer_has() {
         .sign(with(claims(&idp), tags).to_string().as_bytes())
         .unwrap();
     let answer = login(&broker, &token).await;
-    let session = keys_of(&answer);
+    let session = answer.credentials();
     for (name, expected) in [
         ("SubjectFromWebIdentityToken", "alice@corp"),
         ("Audience", "brevet"),
@@ -925,7 +911,7 @@ async fn oi_06_a_provider_or_role_that_is_gone_vouches_for_nobody_and_its_sessio
     let idp = Idp::start(&[&key]).await;
     let broker = broker_of(&[provider(&idp.url())], &subject_is(&idp, "alice@corp")).await;
     let token = key.sign(claims(&idp).to_string().as_bytes()).unwrap();
-    let session = keys_of(&login(&broker, &token).await);
+    let session = login(&broker, &token).await.credentials();
     assert_eq!(broker.who(&session).await, "ok");
     let path = broker.dir.path().join("directory.json");
     let mut directory: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
@@ -1340,7 +1326,7 @@ async fn the_broker_itself_is_no_provider_of_its_own() {
         ("RoleSessionName", "cut"),
         ("Policy", &policy.to_string()),
     ];
-    let cut = keys_of(&broker.query(Some(&user(ADMIN)), &form).await);
+    let cut = broker.query(Some(&user(ADMIN)), &form).await.credentials();
     let form = [
         ("Action", "GetWebIdentityToken"),
         VERSION,
@@ -1379,7 +1365,7 @@ async fn op_04_what_a_provider_vouched_for_ends_by_provider_and_by_subject() {
         )
         .unwrap()
     };
-    let enter = async |subject: &str| keys_of(&login(&broker, &token(subject)).await);
+    let enter = async |subject: &str| login(&broker, &token(subject)).await.credentials();
     let (alice, bob) = (enter("alice@corp").await, enter("bob@corp").await);
     let chained = broker.assume(&alice, OPEN).await.unwrap();
     let provider_arn = provider(&idp.url())["Arn"].as_str().unwrap().to_owned();

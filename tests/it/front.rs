@@ -11,7 +11,6 @@ use brevet::base::host_names::{HostName, HostNames};
 use brevet::budgets::BudgetLimits;
 use brevet::config::{ForwardedHeader, Listener, Names};
 use brevet::evaluator::Network;
-use brevet::proof::sigv4::Signer;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -36,14 +35,7 @@ fn signed_for(
     body: &[u8],
 ) -> HeaderMap {
     use brevet::base::clock::Clock;
-    let signer = Signer {
-        access_key_id: &keys.id,
-        secret_access_key: keys.secret.as_bytes(),
-        session_token: keys.token.as_deref(),
-        region: "us-east-1",
-        service: "sts",
-    };
-    signer
+    keys.signer("us-east-1")
         .sign(
             "POST",
             path,
@@ -892,15 +884,9 @@ async fn sv_07_any_region_where_the_configuration_says_so() {
     let ask = async |broker: &Broker| {
         use brevet::base::clock::Clock;
         let (alice, body, mut headers) = (user("alice"), encode(WHO), form_headers());
-        let signer = Signer {
-            access_key_id: &alice.id,
-            secret_access_key: alice.secret.as_bytes(),
-            session_token: None,
-            region: "ap-southeast-7",
-            service: "sts",
-        };
         let host = broker.address.to_string();
-        signer
+        alice
+            .signer("ap-southeast-7")
             .sign(
                 "POST",
                 "/",

@@ -40,6 +40,19 @@ pub struct Keys {
     pub token: Option<String>,
 }
 
+impl Keys {
+    /// Signs with them, as a client of this region.
+    pub fn signer<'a>(&'a self, region: &'a str) -> Signer<'a> {
+        Signer {
+            access_key_id: &self.id,
+            secret_access_key: self.secret.as_bytes(),
+            session_token: self.token.as_deref(),
+            region,
+            service: "sts",
+        }
+    }
+}
+
 /// The long-term key of a user of the test directory; users are found by the end of their ARN.
 pub fn user(name: &str) -> Keys {
     let directory: serde_json::Value = serde_json::from_str(DIRECTORY).unwrap();
@@ -377,14 +390,7 @@ impl Broker {
         headers: &mut HeaderMap,
         payload: &[u8],
     ) {
-        let signer = Signer {
-            access_key_id: &keys.id,
-            secret_access_key: keys.secret.as_bytes(),
-            session_token: keys.token.as_deref(),
-            region: "us-east-1",
-            service: "sts",
-        };
-        signer
+        keys.signer("us-east-1")
             .sign(
                 "POST",
                 path,
@@ -488,6 +494,20 @@ impl Answer {
     pub fn code(&self) -> &str {
         self.element("Code")
             .unwrap_or(if self.status == 200 { "ok" } else { "no code" })
+    }
+
+    /// The credentials that were handed out.
+    pub fn credentials(&self) -> Keys {
+        let text = |name: &str| {
+            self.element(name)
+                .unwrap_or_else(|| panic!("{}", self.body))
+                .to_owned()
+        };
+        Keys {
+            id: text("AccessKeyId"),
+            secret: text("SecretAccessKey"),
+            token: Some(text("SessionToken")),
+        }
     }
 }
 

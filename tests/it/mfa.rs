@@ -101,12 +101,7 @@ pub async fn session_token(
     if answer.status != 200 {
         return Err(answer.element("Message").unwrap().to_owned());
     }
-    let text = |name: &str| answer.element(name).unwrap().to_owned();
-    Ok(Keys {
-        id: text("AccessKeyId"),
-        secret: text("SecretAccessKey"),
-        token: Some(text("SessionToken")),
-    })
+    Ok(answer.credentials())
 }
 
 #[tokio::test]

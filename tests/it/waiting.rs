@@ -350,12 +350,7 @@ async fn a_call_that_waited_is_decided_on_what_holds_when_it_is_decided() {
         ("DurationSeconds", "900"),
     ];
     let answer = broker.query(Some(&alice), &form).await;
-    let text = |name: &str| answer.element(name).unwrap().to_owned();
-    let session = Keys {
-        id: text("AccessKeyId"),
-        secret: text("SecretAccessKey"),
-        token: Some(text("SessionToken")),
-    };
+    let session = answer.credentials();
     let ended = meanwhile(&postgres, &broker, &session, async || {
         broker.clock.advance(Duration::from_secs(870))
     });
