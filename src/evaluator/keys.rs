@@ -100,35 +100,17 @@ const fn many(
     value: &'static str,
 ) -> Key {
     Key {
-        name,
-        r#type,
         multivalued: true,
-        presence,
-        value,
-        source,
+        ..one(source, name, r#type, presence, value)
     }
 }
 
 const fn never(source: Source, name: &'static str, r#type: Type, why: &'static str) -> Key {
-    Key {
-        name,
-        r#type,
-        multivalued: false,
-        presence: Presence::Never(why),
-        value: "",
-        source,
-    }
+    one(source, name, r#type, Presence::Never(why), "")
 }
 
 const fn never_many(source: Source, name: &'static str, r#type: Type, why: &'static str) -> Key {
-    Key {
-        name,
-        r#type,
-        multivalued: true,
-        presence: Presence::Never(why),
-        value: "",
-        source,
-    }
+    many(source, name, r#type, Presence::Never(why), "")
 }
 
 /// The reason shared by several keys of IAM and STS.
