@@ -21,7 +21,7 @@ use tonic::{Status, codegen::http};
 
 use brevet::api::sts::v1 as pb;
 
-use load::{Outcome, WIDE_BUDGETS, drive, load, pin};
+use load::{Outcome, WIDE_BUDGETS, drive, init, load, pin};
 
 const ROLE: &str = "arn:aws:iam::111122223333:role/Demo";
 
@@ -171,26 +171,9 @@ impl Broker {
             .unwrap();
         let brevet = env!("CARGO_BIN_EXE_brevet");
         let home = dir.path().join("broker");
-        let made = Command::new(brevet)
-            .arg("init")
-            .arg(&home)
-            .args(["--account", "111122223333"])
-            .stderr(Stdio::null())
-            .output()
-            .unwrap();
-        let text = String::from_utf8(made.stdout).unwrap();
-        let value = |name: &str| {
-            text.split_whitespace()
-                .find_map(|w| w.strip_prefix(name))
-                .unwrap()
-                .to_owned()
-        };
-        let keys = (value("AWS_ACCESS_KEY_ID="), value("AWS_SECRET_ACCESS_KEY="));
+        let keys = init(&home);
         let config = home.join("brevet.toml");
-        let mut toml = std::fs::read_to_string(&config)
-            .unwrap()
-            .replace("127.0.0.1:7480", "127.0.0.1:0")
-            .replace("127.0.0.1:7481", "127.0.0.1:0");
+        let mut toml = std::fs::read_to_string(&config).unwrap();
         if matches!(audit, Audit::Unsynced) {
             toml.push_str("sync = false\n");
         }

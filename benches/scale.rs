@@ -20,7 +20,7 @@ use brevet::directory::resource::{Kind, Name, Resource};
 use brevet::master_key::MasterKey;
 use brevet::store::{Access, Entry, Place, Store};
 
-use load::{cpu_seconds, drive, load, pin};
+use load::{cpu_seconds, drive, init, load, pin};
 
 const SPAN: Duration = Duration::from_secs(5);
 const CHANGES: u32 = 200;
@@ -107,26 +107,9 @@ impl Home {
             .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
             .unwrap();
         let path = dir.path().join("broker");
-        let made = Command::new(env!("CARGO_BIN_EXE_brevet"))
-            .arg("init")
-            .arg(&path)
-            .args(["--account", "111122223333"])
-            .stderr(Stdio::null())
-            .output()
-            .unwrap();
-        let text = String::from_utf8(made.stdout).unwrap();
-        let value = |name: &str| {
-            text.split_whitespace()
-                .find_map(|w| w.strip_prefix(name))
-                .unwrap()
-                .to_owned()
-        };
-        let keys = (value("AWS_ACCESS_KEY_ID="), value("AWS_SECRET_ACCESS_KEY="));
+        let keys = init(&path);
         let config = path.join("brevet.toml");
-        let toml = std::fs::read_to_string(&config)
-            .unwrap()
-            .replace("127.0.0.1:7480", "127.0.0.1:0")
-            .replace("127.0.0.1:7481", "127.0.0.1:0");
+        let toml = std::fs::read_to_string(&config).unwrap();
         std::fs::write(&config, toml + "sync = false\n" + load::WIDE_BUDGETS).unwrap();
         runtime().block_on(fill(&path, roles, users));
         Self {

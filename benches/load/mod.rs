@@ -5,6 +5,7 @@
 #![allow(dead_code)]
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +27,31 @@ pub const WIDE_BUDGETS: &str = r#"
 principal = { calls_per_second = 4000000000, reads_per_second = 4000000000 }
 account = { calls_per_second = 4000000000 }
 "#;
+
+/// Makes a broker's home in a folder, with free ports; returns the key of its administrator.
+pub fn init(home: &Path) -> (String, String) {
+    let made = Command::new(env!("CARGO_BIN_EXE_brevet"))
+        .arg("init")
+        .arg(home)
+        .args(["--account", "111122223333"])
+        .stderr(Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(made.stdout).unwrap();
+    let value = |name: &str| {
+        text.split_whitespace()
+            .find_map(|w| w.strip_prefix(name))
+            .unwrap()
+            .to_owned()
+    };
+    let config = home.join("brevet.toml");
+    let toml = std::fs::read_to_string(&config)
+        .unwrap()
+        .replace("127.0.0.1:7480", "127.0.0.1:0")
+        .replace("127.0.0.1:7481", "127.0.0.1:0");
+    std::fs::write(&config, toml).unwrap();
+    (value("AWS_ACCESS_KEY_ID="), value("AWS_SECRET_ACCESS_KEY="))
+}
 
 const CONNECTIONS: usize = 4;
 const IN_FLIGHT: usize = 128;

@@ -8,7 +8,6 @@ use brevet::base::clock::Clock;
 use brevet::base::digest::sha256;
 use brevet::base::entropy::SystemEntropy;
 use brevet::evaluator::keys::{self, Presence, Type};
-use brevet::proof::sigv4::Signer;
 use brevet::session::key_state::KeyState;
 use brevet::session::signing_key::{Algorithm, SigningKey};
 use http::HeaderMap;
