@@ -328,9 +328,8 @@ impl Admission {
     }
 
     /// Whether a proof is seen for the first time, or again at the same place.
-    fn is_first_seen(&self, proof: [u8; 32], place: Place) -> bool {
-        let [first @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = proof;
-        self.proofs.get_with(first, || place) == place
+    fn is_first_seen(&self, proof: [u8; 16], place: Place) -> bool {
+        self.proofs.get_with(proof, || place) == place
     }
 }
 

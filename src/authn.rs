@@ -98,12 +98,16 @@ impl Shown {
 
     /// A digest that identifies the proof, if the caller who shows it is the one on the connection.
     /// That is not known of a presigned URL.
-    pub fn digest(&self) -> Option<[u8; 32]> {
+    pub fn digest(&self) -> Option<[u8; 16]> {
         match self {
             Self::Signature(presented) if presented.is_presigned() => None,
-            Self::Signature(presented) => presented.signature().try_into().ok(),
-            Self::WebIdentity { token, .. } => Some(sha256(token.expose().as_bytes())),
-            Self::Saml { response, .. } => Some(sha256(response.expose().as_bytes())),
+            Self::Signature(presented) => Some(presented.digest()),
+            Self::WebIdentity { token, .. } => {
+                sha256(token.expose().as_bytes()).first_chunk().copied()
+            }
+            Self::Saml { response, .. } => {
+                sha256(response.expose().as_bytes()).first_chunk().copied()
+            }
         }
     }
 }

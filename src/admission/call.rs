@@ -145,7 +145,7 @@ impl Call {
     /// From now on the connection is preferred to unauthenticated ones, unless the same proof was
     /// seen on another connection, because it may have been stolen, or the principal already has
     /// its share of connections.
-    pub fn prove(&self, principal: &str, proof: [u8; 32]) {
+    pub fn prove(&self, principal: &str, proof: [u8; 16]) {
         let admission = &self.connection.admission;
         let holdings = || {
             let [first @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] =

@@ -59,7 +59,7 @@ fn no_source_holds_more_than_a_quarter() {
     let (calls, shed) = fill(&connections[0], 0);
     assert_eq!((calls.len(), shed), (20, Shed::Source));
     // This covers all connections of the address, also after a caller was authenticated.
-    calls[0].prove("alice", [1; 32]);
+    calls[0].prove("alice", [1; 16]);
     assert_eq!(
         connections[1].call(ip(1), 0, Purpose::Call).err(),
         Some(Shed::Source)
@@ -145,7 +145,7 @@ fn behind_a_trusted_proxy_the_client_is_the_source() {
     proxy[0]
         .call(ip(7), 0, Purpose::Call)
         .unwrap()
-        .prove("alice", [2; 32]);
+        .prove("alice", [2; 16]);
     let three = of(3);
     assert_eq!(three.len(), 20);
     assert!(
@@ -250,7 +250,7 @@ fn header_blocks_of_a_source_are_unpacked_at_its_pace_until_somebody_is_proven()
     assert!(!one.may_unpack() && !two.may_unpack());
     one.call(ip(1), 0, Purpose::Call)
         .unwrap()
-        .prove("alice", [3; 32]);
+        .prove("alice", [3; 16]);
     assert!(one.may_unpack() && !two.may_unpack());
 }
 
@@ -263,7 +263,7 @@ async fn the_oldest_connection_that_has_proven_nobody_makes_room() {
     connections[0]
         .call(ip(1), 0, Purpose::Call)
         .unwrap()
-        .prove("alice", [4; 32]);
+        .prove("alice", [4; 16]);
     assert!(admission.make_room());
     tokio::time::timeout(Duration::from_secs(5), connections[1].asked_to_leave())
         .await
@@ -295,7 +295,7 @@ async fn whoever_waits_to_send_a_body_goes_on_when_somebody_is_proven() {
     connection
         .call(ip(1), 0, Purpose::Call)
         .unwrap()
-        .prove("alice", [5; 32]);
+        .prove("alice", [5; 16]);
     assert!(waiting.await.unwrap().is_err() && connection.bodies().is_none());
     drop(permits);
 }
@@ -381,7 +381,7 @@ fn revocations_have_room_of_their_own() {
         connection
             .call(ip(1), 0, Purpose::Call)
             .unwrap()
-            .prove(&n.to_string(), [n as u8; 32]);
+            .prove(&n.to_string(), [n as u8; 16]);
     }
     // All capacity is used by calls in progress, including calls of the caller that revokes.
     let calls: Vec<_> = connections.iter().map(|c| fill(c, 3 * MIB).0).collect();
@@ -420,7 +420,7 @@ fn a_proof_that_was_seen_elsewhere_proves_no_connection() {
         connection
             .call(ip(n), 0, Purpose::Call)
             .unwrap()
-            .prove(principal, [proof; 32]);
+            .prove(principal, [proof; 16]);
         connection
     };
     let one = prove(1, "alice", 1);
@@ -429,7 +429,7 @@ fn a_proof_that_was_seen_elsewhere_proves_no_connection() {
     // A proof of its own makes it a proven connection.
     copy.call(ip(2), 0, Purpose::Call)
         .unwrap()
-        .prove("alice", [2; 32]);
+        .prove("alice", [2; 16]);
     assert!(copy.is_proven());
     // The same holds for the clients of a proxy.
     let proxy = admission.connect(None).unwrap();
@@ -437,7 +437,7 @@ fn a_proof_that_was_seen_elsewhere_proves_no_connection() {
         proxy
             .call(ip(client), 0, Purpose::Call)
             .unwrap()
-            .prove("bob", [proof; 32]);
+            .prove("bob", [proof; 16]);
         assert_eq!(
             admission
                 .proven_sources
@@ -457,7 +457,7 @@ fn a_principal_holds_a_quarter_as_a_source_does() {
             connection
                 .call(ip(n), 0, Purpose::Call)
                 .unwrap()
-                .prove("alice", [n; 32]);
+                .prove("alice", [n; 16]);
             connection
         })
         .collect();
@@ -484,7 +484,7 @@ async fn there_is_always_somebody_who_makes_room() {
         connection
             .call(ip(source), 0, Purpose::Call)
             .unwrap()
-            .prove(principal, [proof; 32]);
+            .prove(principal, [proof; 16]);
         connection
     };
     let bob = connect(1, "bob", 1);

@@ -53,10 +53,11 @@ impl<'a> Unproven<'a> {
         presented: &Presented,
     ) -> Result<(), Error> {
         let account = caller.account();
+        let signature = presented.digest();
         let counted = Counted {
             principal: caller.budget_key(),
             account: account.as_str(),
-            signature: Some(presented.signature()),
+            signature: Some(&signature),
         };
         let counted = self
             .broker
