@@ -25,6 +25,24 @@ impl Directory {
     pub fn warnings(&self) -> Vec<String> {
         let mut roles: Vec<_> = self.roles().collect();
         roles.sort_by(|a, b| a.arn.cmp(&b.arn));
+        let mut all = self.of_missing_policies(&roles);
+        all.extend(self.named_by_arn().into_iter().filter(|named| !named.is_here).map(|named| {
+            let (role, principal) = (&named.role.arn, named.principal);
+            format!("the trust policy of role {role} names {principal}, but no user or role has that ARN: whoever gets it later is trusted; remove the entry")
+        }));
+        all.extend(self.of_saml_providers());
+        let arns = self.arns_of_principals(&roles);
+        for role in &roles {
+            all.extend(of_unknown_ids(role, &arns));
+        }
+        for role in &roles {
+            all.extend(of_trust(role, &arns));
+        }
+        all
+    }
+
+    /// One sentence for each AWS managed policy that a user, group or role has and whose document is missing.
+    fn of_missing_policies(&self, roles: &[&Arc<Role>]) -> Vec<String> {
         let owners = self
             .users
             .values()
@@ -50,10 +68,11 @@ impl Directory {
             })
             .collect();
         all.sort();
-        all.extend(self.named_by_arn().into_iter().filter(|named| !named.is_here).map(|named| {
-            let (role, principal) = (&named.role.arn, named.principal);
-            format!("the trust policy of role {role} names {principal}, but no user or role has that ARN: whoever gets it later is trusted; remove the entry")
-        }));
+        all
+    }
+
+    /// One sentence for each SAML provider whose metadata document is not accepted.
+    fn of_saml_providers(&self) -> Vec<String> {
         let closed = self.saml_providers().filter_map(|provider| {
             let rule = provider.metadata.as_ref().err()?;
             Some(format!(
@@ -63,40 +82,7 @@ impl Directory {
         });
         let mut closed: Vec<String> = closed.collect();
         closed.sort();
-        all.extend(closed);
-        let arns = self.arns_of_principals(&roles);
-        for role in &roles {
-            let ids = role
-                .trust
-                .named_principals()
-                .filter_map(|named| match named {
-                    NamedPrincipal::ById(id) => Some(id),
-                    NamedPrincipal::ByArn(_) => None,
-                });
-            let gone: BTreeSet<&str> = ids.filter(|id| !arns.contains_key(id)).collect();
-            all.extend(gone.into_iter().map(|id| {
-                format!(
-                    "the trust policy of role {} names the unique id {id}, which no user or role has: remove the entry",
-                    role.arn
-                )
-            }));
-        }
-        for role in roles {
-            if let Some(rule) = &role.closed {
-                all.push(format!(
-                    "role {} trusts nobody, because its trust policy breaks a rule: {rule}",
-                    role.arn
-                ));
-            }
-            let arn = |id: &str| arns.get(id).copied();
-            let foreign = strangers::without_external_id(&role.trust, role.account.as_str(), arn);
-            all.extend(
-                foreign
-                    .into_iter()
-                    .map(|who| external_id_warning(&role.arn, &who)),
-            );
-        }
-        all
+        closed
     }
 
     /// The ARNs of the users and roles that the trust policies of these roles name by unique id, by
@@ -163,6 +149,43 @@ impl Directory {
         roles.dedup();
         roles
     }
+}
+
+/// One sentence for each unique id in a role's trust policy that nobody has. `arns` has the ARNs of those that
+/// somebody has.
+fn of_unknown_ids(role: &Role, arns: &HashMap<&str, &str>) -> Vec<String> {
+    let ids = role
+        .trust
+        .named_principals()
+        .filter_map(|named| match named {
+            NamedPrincipal::ById(id) => Some(id),
+            NamedPrincipal::ByArn(_) => None,
+        });
+    let gone: BTreeSet<&str> = ids.filter(|id| !arns.contains_key(id)).collect();
+    let sentence = |id| {
+        format!(
+            "the trust policy of role {} names the unique id {id}, which no user or role has: remove the entry",
+            role.arn
+        )
+    };
+    gone.into_iter().map(sentence).collect()
+}
+
+/// One sentence if a role's trust policy is not in force, and one for each other account that it trusts
+/// without an external id.
+fn of_trust(role: &Role, arns: &HashMap<&str, &str>) -> Vec<String> {
+    let closed = role.closed.as_ref().map(|rule| {
+        format!(
+            "role {} trusts nobody, because its trust policy breaks a rule: {rule}",
+            role.arn
+        )
+    });
+    let arn = |id: &str| arns.get(id).copied();
+    let foreign = strangers::without_external_id(&role.trust, role.account.as_str(), arn);
+    let foreign = foreign
+        .into_iter()
+        .map(|who| external_id_warning(&role.arn, &who));
+    closed.into_iter().chain(foreign).collect()
 }
 
 /// A principal that a trust policy names by ARN although its account is in the directory.
