@@ -63,13 +63,7 @@ pub(super) fn run(arguments: &ImportArguments) -> Result<(), Failure> {
         file.display().to_string()
     };
     let config = Config::load(&arguments.config.config)?;
-    if let Some(path) = &config.directory {
-        return Err(format!(
-            "[directory] file: the directory is managed in {}, so the store has none to import into; edit that file",
-            path.display()
-        )
-        .into());
-    }
+    check_directory(&config)?;
     let (_, master_key) = master_key(&config)?;
     let declaration = read(file, &name)?;
     let (runtime, store) = opened(&config, Some(&master_key))?;
@@ -127,6 +121,18 @@ pub(super) fn run(arguments: &ImportArguments) -> Result<(), Failure> {
     }
     runtime.block_on(store.close());
     Ok(())
+}
+
+/// Refuses a configuration whose directory is not in the store.
+fn check_directory(config: &Config) -> Result<(), Failure> {
+    match &config.directory {
+        None => Ok(()),
+        Some(path) => Err(format!(
+            "[directory] file: the directory is managed in {}, so the store has none to import into; edit that file",
+            path.display()
+        )
+        .into()),
+    }
 }
 
 fn refused(name: &str, errors: usize) -> Failure {
