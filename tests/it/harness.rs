@@ -497,6 +497,7 @@ impl Answer {
     }
 
     /// The credentials that were handed out.
+    #[track_caller]
     pub fn credentials(&self) -> Keys {
         let text = |name: &str| {
             self.element(name)

@@ -87,19 +87,6 @@ pub async fn login(broker: &Broker, response: &str, more: &[(&str, &str)]) -> An
     broker.query(None, &form).await
 }
 
-#[track_caller]
-fn keys_of(answer: &Answer) -> Keys {
-    let text = |name: &str| {
-        let text = answer.element(name);
-        text.unwrap_or_else(|| panic!("{}", answer.body)).to_owned()
-    };
-    Keys {
-        id: text("AccessKeyId"),
-        secret: text("SecretAccessKey"),
-        token: Some(text("SessionToken")),
-    }
-}
-
 #[tokio::test]
 async fn a_login_and_all_that_the_answer_has() {
     let idp = Idp::new(ENTITY);
@@ -110,7 +97,7 @@ async fn a_login_and_all_that_the_answer_has() {
         .with("SourceIdentity", &["alice"]);
     let response = idp.response(&says);
     let answer = login(&broker, &response, &[]).await;
-    let session = keys_of(&answer);
+    let session = answer.credentials();
     for (name, expected) in [
         ("Subject", "alice"),
         ("SubjectType", "persistent"),
@@ -554,7 +541,9 @@ async fn sessions_end_with_their_provider_and_by_revocation() {
     let enter = async |id: &str, subject: &str| {
         let mut says = says(id);
         says.subject = subject.to_owned();
-        keys_of(&login(&broker, &idp.response(&says), &[]).await)
+        login(&broker, &idp.response(&says), &[])
+            .await
+            .credentials()
     };
     let (alice, bob) = (enter("a", "alice").await, enter("b", "bob").await);
     let chained = broker.assume(&alice, OPEN).await.unwrap();
