@@ -107,6 +107,14 @@ impl Writer<'_> {
     /// Takes all rows as they are, and makes their MACs, their sums and the chain of the feed. The ids of the
     /// signing keys that were revoked, by changes whose MAC was right.
     pub(super) async fn reseal(&mut self) -> Result<BTreeSet<String>, StoreError> {
+        self.reseal_resources().await?;
+        self.reseal_revocations().await?;
+        self.reseal_directory_entries().await?;
+        self.reseal_changes().await
+    }
+
+    /// Computes the MACs and sums of all resources.
+    async fn reseal_resources(&mut self) -> Result<(), StoreError> {
         let mut after = Some((String::new(), String::new()));
         while let Some(from) = after {
             let rows = self.ask(move |c| resources(c, from)).await?;
@@ -125,6 +133,11 @@ impl Writer<'_> {
             }
             self.update(RESOURCES, macs).await?;
         }
+        Ok(())
+    }
+
+    /// Computes the MACs and sums of all revocations.
+    async fn reseal_revocations(&mut self) -> Result<(), StoreError> {
         let mut after = Some((String::new(), String::new(), String::new()));
         while let Some(from) = after {
             let rows = self.ask(move |c| revocations(c, from)).await?;
@@ -151,7 +164,12 @@ impl Writer<'_> {
             }
             self.update(REVOCATIONS, macs).await?;
         }
-        self.reseal_directory_entries().await?;
+        Ok(())
+    }
+
+    /// Computes the MACs and the chain of all changes. Returns the ids of the signing keys that were revoked by
+    /// changes whose MAC was right.
+    async fn reseal_changes(&mut self) -> Result<BTreeSet<String>, StoreError> {
         let mut after = Some(i64::MIN);
         let (mut first, mut revoked_keys) = (None, BTreeSet::new());
         while let Some(from) = after {
