@@ -144,13 +144,8 @@ struct Restore<'a> {
 }
 
 impl Restore<'_> {
-    /// Checks everything, then replaces the store.
-    ///
-    /// # Errors
-    /// Whatever keeps a broker from serving the backup; nothing is replaced then.
-    fn run(self) -> Result<Head, Failure> {
-        let runtime = runtime()?;
-        let now = clock::now(self.config)?;
+    /// The keys of the configuration, and those that are given with `--master-key`.
+    fn master_key(&self) -> Result<Option<MasterKey>, Failure> {
         let own = self
             .config
             .master_key
@@ -163,10 +158,20 @@ impl Restore<'_> {
             .as_deref()
             .map(MasterKey::load)
             .transpose()?;
-        let key = match (own, more) {
+        Ok(match (own, more) {
             (Some(own), Some(more)) => Some(own.with_keys_of(more)?),
             (own, more) => own.or(more),
-        };
+        })
+    }
+
+    /// Checks everything, then replaces the store.
+    ///
+    /// # Errors
+    /// Whatever keeps a broker from serving the backup; nothing is replaced then.
+    fn run(self) -> Result<Head, Failure> {
+        let runtime = runtime()?;
+        let now = clock::now(self.config)?;
+        let key = self.master_key()?;
         let prepared = runtime
             .block_on(store::prepare(
                 &self.file,
