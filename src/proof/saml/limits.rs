@@ -255,12 +255,14 @@ fn namespace(value: &str, is_default: bool) -> Result<(), XmlError> {
         return Ok(());
     }
     let is_accepted = |b: u8| b.is_ascii_alphanumeric() || b":/.#-_~?+@!$'()*,;".contains(&b);
-    let scheme = value.split_once(':').map(|(scheme, _)| scheme);
-    let is_absolute = scheme.is_some_and(|scheme| {
+    let is_absolute = value.split_once(':').is_some_and(|(scheme, rest)| {
+        let authority = rest.strip_prefix("//");
+        let authority = authority.and_then(|rest| rest.split(['/', '?', '#']).next());
         scheme.starts_with(|c: char| c.is_ascii_alphabetic())
             && scheme
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+            && authority.is_none_or(is_authority)
     });
     let fragments = value.matches('#').count();
     if value.len() <= MAX_NAMESPACE_NAME
@@ -272,6 +274,16 @@ fn namespace(value: &str, is_default: bool) -> Result<(), XmlError> {
     } else {
         Err(XmlError::Namespace)
     }
+}
+
+/// A host and perhaps a port (RFC 3986 section 3.2). No namespace has the name of a user in front.
+fn is_authority(text: &str) -> bool {
+    let (host, port) = text.split_once(':').unwrap_or((text, "0"));
+    let is_host = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    !host.is_empty()
+        && host.bytes().all(is_host)
+        && (1..=5).contains(&port.len())
+        && port.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// Checks the references in a text or in the value of an attribute.
@@ -323,7 +335,7 @@ mod tests {
 
     #[test]
     fn ordinary_xml_passes() {
-        let text = "<a:b xmlns:a='urn:a' xmlns=\"urn:b\" c = 'd>&lt;' a:c=''>e&#x1F600;&#9;\
+        let text = "<a:b xmlns:h='http://a-b.example:8080/c?d:e@f#g' xmlns:a='urn:a' xmlns=\"urn:b\" c = 'd>&lt;' a:c=''>e&#x1F600;&#9;\
                     &amp;<!-- - --><f/><![CDATA[<g>]]></a:b> <!---->";
         assert_eq!(refused(text), None);
     }
@@ -362,6 +374,11 @@ mod tests {
             ("<a xmlns='b'/>", Namespace),
             ("<a xmlns='../b:c'/>", Namespace),
             ("<a xmlns='urn:a&amp;b'/>", Namespace),
+            ("<a xmlns='http://a:b/c'/>", Namespace),
+            ("<a xmlns='http://a:1:2/c'/>", Namespace),
+            ("<a xmlns='http://a:/c'/>", Namespace),
+            ("<a xmlns='http:///c'/>", Namespace),
+            ("<a xmlns='http://a@b/c'/>", Namespace),
             ("<a xmlns='urn:a' xmlns='urn:b'/>", DuplicateAttribute),
             ("<a b='' b=''/>", DuplicateAttribute),
             ("<a b='<'/>", Malformed),
