@@ -1008,7 +1008,9 @@ async fn the_examples_of_real_issuers_can_be_imported_and_hold() {
         .unwrap()
         .map(|f| f.unwrap().path())
         .collect();
-    files.retain(|f| f.extension().is_some_and(|e| e == "json"));
+    // Those of SAML are tried by `tests/clients/test_saml_recipes.py`.
+    let is_oidc = |name: &str| name.ends_with(".json") && !name.ends_with("-saml.json");
+    files.retain(|f| f.to_str().is_some_and(is_oidc));
     files.sort();
     assert_eq!(files.len(), 7);
     let key = signing(Algorithm::ES384);
