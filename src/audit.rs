@@ -1,17 +1,18 @@
-//! The audit log: one JSON line per call in CloudTrail's event shape, on stable storage before a
-//! credential leaves. Knows outcomes, not requests.
+//! The audit log: one JSON line per call in CloudTrail's event shape. The line is on stable storage
+//! before the response with the credentials is sent.
 //!
-//! One thread writes. There are three queues, each with a bound of its own, so that what anybody can
-//! cause never delays what somebody was granted:
+//! One thread writes. It has three queues, each with its own bound, so that what anybody can cause
+//! does not delay what somebody was granted:
 //!
-//! - lines of calls that hand out credentials or change something: their answer waits for the write
-//!   (and the sync) that covers the line, and one write covers all that wait;
-//! - lines of other successful calls, which follow within a second;
-//! - lines of refusals, of which only so many are written in a second; the others are counted
-//!   ([`refusals`]) and written as one line for each kind.
+//! - lines of calls that issue credentials or change something: their response waits for the write
+//!   (and the sync) that covers the line, and one write covers all lines that wait;
+//! - lines of other successful calls, which are written within a second;
+//! - lines of refusals, of which a limited number is written each second; the others are counted
+//!   ([`refusals`]) and written as one line per kind.
 //!
-//! When the disk gets full, refusals are only counted first, then reads are refused; the rest belongs
-//! to the first queue. `docs/reference/audit.md` has all of it for operators.
+//! When the disk is nearly full, refusals are only counted; when it is fuller, calls that read are
+//! refused, so that the rest is left for the first queue. `docs/reference/audit.md` describes this
+//! for operators.
 
 mod chain;
 pub mod head;
@@ -54,62 +55,63 @@ use crate::metrics::Metrics;
 use refusals::Kind;
 use state::{Shared, State};
 
-/// The longest wait for a line to be on stable storage.
+/// The longest time that a line may take to reach stable storage.
 pub const DEADLINE: Duration = Duration::from_secs(2);
-/// The most bytes of lines that answers wait for, and of changes that nobody waits for.
+/// The most bytes of lines that responses wait for, and of changes that nobody waits for.
 const MAX_AWAITED: usize = 16 << 20;
-/// How much of that changes may take: a large import must not keep credentials from being issued.
+/// The most bytes of that for changes, so that a large import does not keep credentials from being
+/// issued.
 const MAX_CHANGES: usize = MAX_AWAITED / 2;
-/// The most bytes of reads in memory.
+/// The most bytes of lines of read calls in memory.
 const MAX_READS: usize = 8 << 20;
-/// The most bytes of single refusals in memory.
+/// The most bytes of lines of single refusals in memory.
 const MAX_REFUSALS: usize = 2 << 20;
-/// What a call is counted by, if it gets no line of its own.
+/// The properties by which a call is counted if it does not get a line of its own.
 #[derive(Debug, Clone, Copy)]
 pub struct Counting {
-    /// One of a fixed set of names.
+    /// The action: one of a fixed set of names.
     pub action: &'static str,
-    /// Where it came from.
+    /// The address of the client.
     pub source: IpAddr,
-    /// When.
+    /// The time of the call.
     pub now: Timestamp,
 }
 
-/// Where the records go.
+/// The place where the log is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// Appended to a file, mode 0600, and synced.
+    /// A file of mode 0600, to which lines are appended.
     File {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Whether a line must be on stable storage before its credential leaves.
+        /// Whether a line must be on stable storage before the response is sent.
         sync: bool,
     },
-    /// Written to standard output; how stable that is, is its reader's business.
+    /// Standard output. Whoever reads it is responsible for storing it.
     Stdout,
-    /// Nowhere. For development only.
+    /// Nowhere, which is for development only.
     Discard,
 }
 
-/// The record could not be made safe in time.
+/// The record could not be written in time. The call must be refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the audit log cannot be written")]
 pub struct AuditError;
-/// What the log needs of the broker around it.
+/// The parts of the broker that the log uses.
 pub struct Surroundings {
-    /// For the rate of refusals, and for when they were counted.
+    /// The clock for the rate of refusals and for the times in records of counted ones.
     pub clock: Arc<dyn Clock>,
-    /// For the identifiers of records that the log makes itself.
+    /// The source of the identifiers of records that the log makes itself.
     pub entropy: Arc<dyn Entropy>,
-    /// Where it counts what became of the records.
+    /// The metrics in which written and lost records are counted.
     pub metrics: Arc<Metrics>,
-    /// The broker's own.
+    /// The region in records that the log makes itself.
     pub region: String,
-    /// Where the head of the hash chain is kept; none: nowhere.
+    /// The file that keeps the head of the hash chain; `None` if no file does.
     pub head: Option<PathBuf>,
 }
 
-/// The log's handle; all calls share one writer.
+/// The handle of the log. All calls share one writing thread.
 pub struct Audit {
     shared: Arc<Shared>,
     discard: bool,
@@ -117,10 +119,10 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// Opens the log and starts its writer.
+    /// Opens the log and starts its thread.
     ///
     /// # Errors
-    /// When the file cannot be opened for appending within the deadline.
+    /// [`io::Error`] if the file cannot be opened for appending within [`DEADLINE`].
     pub fn open(target: &Target, surroundings: Surroundings) -> io::Result<Self> {
         let Surroundings {
             clock,
@@ -146,15 +148,16 @@ impl Audit {
         })
     }
 
-    /// Whether the last attempt to write went well.
+    /// Whether the last attempt to write succeeded.
     pub fn is_up(&self) -> bool {
         !self.shared.lock().failing
     }
 
-    /// Records a call that hands something out or changes something, on stable storage.
+    /// Records a call that issues credentials or changes something, and waits until the record is on
+    /// stable storage.
     ///
     /// # Errors
-    /// When that cannot be done within the deadline. The caller must then release nothing.
+    /// [`AuditError`] if it is not within [`DEADLINE`]. The caller must then release nothing.
     pub async fn commit(&self, record: &Record) -> Result<(), AuditError> {
         if self.discard {
             return Ok(());
@@ -184,18 +187,19 @@ impl Audit {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(AuditError),
             Err(_) => {
-                // The writer hangs in the system: readiness must say so before it comes back.
+                // The writer is blocked in a system call, so the node must become unready before that
+                // returns.
                 self.shared.tell(false, "it hangs");
                 Err(AuditError)
             }
         }
     }
 
-    /// Records a change that has taken effect and that nobody waits for. It is kept until it can be
+    /// Records a change that has taken effect, without waiting. The record is kept until it can be
     /// written.
     ///
     /// # Errors
-    /// When too many of them wait already.
+    /// [`AuditError`] if too many such records are waiting already.
     pub fn note(&self, record: &Record) -> Result<(), AuditError> {
         if self.discard {
             return Ok(());
@@ -211,13 +215,13 @@ impl Audit {
         Ok(())
     }
 
-    /// Records a successful call that hands out nothing: by a line of its own, or, on a disk that is nearly
-    /// full, by counting it, so that nobody who fills the log stops others. One that only asks who it is
-    /// (`is_identity`) is counted beyond the rate too: whoever has a signed request can send it again and
-    /// again.
+    /// Records a successful call that issues nothing: by a line of its own, or by counting it if the
+    /// disk is nearly full, so that a caller who fills the log does not stop others. A call that only
+    /// asks for the caller's identity (`is_identity`) is also counted when such calls are beyond
+    /// their rate, since a signed request can be repeated any number of times.
     ///
     /// # Errors
-    /// When too many of them wait already: no record, no answer.
+    /// [`AuditError`] if too many lines are waiting already. The call must then be refused.
     pub fn read(
         &self,
         record: &Record,
@@ -252,8 +256,8 @@ impl Audit {
         Ok(())
     }
 
-    /// Records a refusal: by a line of its own, or, beyond the rate, on a disk that is nearly full, or
-    /// when too many lines wait, by counting it.
+    /// Records a refusal: by a line of its own, or by counting it if refusals are beyond their rate,
+    /// the disk is nearly full, or too many lines are waiting.
     pub fn refuse(&self, record: &Record, call: Counting) {
         if self.discard {
             return;
@@ -263,7 +267,7 @@ impl Audit {
             let mut state = self.shared.lock();
             state.rate(record).has_room(passed) && state.has_room_for_refusals()
         };
-        // Most of a flood ends here, before anything is made of its text.
+        // Most refusals of a flood return here, before their text is formatted.
         let Some(line) = has_room.then(|| line::refusal(record).ok()).flatten() else {
             return self.count(record, call);
         };
@@ -278,7 +282,7 @@ impl Audit {
         self.shared.flush(&mut state);
     }
 
-    /// Counts a call that gets no line.
+    /// Counts a call that does not get a line.
     pub fn count(
         &self,
         record: &Record,
@@ -302,14 +306,14 @@ impl Audit {
         self.shared.metrics.audit_aggregated.inc();
     }
 
-    /// Opens the file anew before the next line, for log rotation.
+    /// Makes the writer reopen the file before the next line, for log rotation.
     pub fn reopen(&self) {
         let mut state = self.shared.lock();
         state.reopen = true;
         self.shared.wake(&mut state);
     }
 
-    /// Writes what is queued and counted, and ends the writer.
+    /// Writes everything that is queued and counted, and ends the thread.
     pub fn close(&self) {
         {
             let mut state = self.shared.lock();
@@ -322,7 +326,8 @@ impl Audit {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         let Some(writer) = writer else { return };
-        // A writer that hangs in the system is left behind: everything it holds was refused.
+        // A thread that is blocked in a system call is left behind: all calls whose lines it holds
+        // were refused.
         let started = Instant::now();
         while !writer.is_finished() && started.elapsed() < DEADLINE {
             std::thread::sleep(Duration::from_millis(2));
@@ -333,7 +338,7 @@ impl Audit {
     }
 }
 
-/// Starts the thread that writes, and waits until it has opened the file.
+/// Starts the thread, and waits until it has opened the file.
 fn start(
     shared: &Arc<Shared>,
     target: &Target,
@@ -341,13 +346,13 @@ fn start(
 ) -> io::Result<JoinHandle<()>> {
     let (opened, wait) = std::sync::mpsc::sync_channel(1);
     let (shared, target) = (shared.clone(), target.clone());
-    // Opening a FIFO waits for a reader; the thread waits, the start does not.
+    // Opening a FIFO blocks until somebody reads it; only the thread is blocked then.
     let writer = std::thread::Builder::new()
         .name("audit".into())
         .spawn(move || {
             match writer::open(&target, head.as_deref()) {
                 Ok((sink, chain)) => {
-                    // The first call must not meet a disk that nobody looked at.
+                    // The free space is read before the first call.
                     shared.lock().space = sink.space().ok().flatten();
                     let _ = opened.send(Ok(())); // a start that gave up is over
                     writer::run(&shared, sink, chain);

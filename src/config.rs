@@ -496,7 +496,7 @@ mod tests {
             ),
             (
                 "sessions.redis = { urls = [\"redis://localhost\"], ca_file = \"x\" }",
-                "[sessions.redis] ca_file: is of no use",
+                "[sessions.redis] ca_file: must be left out with `redis://`",
             ),
             (
                 "store.unverified_off_loopback = \"yes\"",

@@ -1,9 +1,10 @@
-//! What must not be lost, in SQL: the directory's rows, revocations, spent codes, seen tokens, and
-//! the feed of changes. SQLite embedded, or PostgreSQL for many nodes, by the same statements. Knows
-//! rows, not what they mean: no policy is judged here.
+//! The data that must not be lost, in SQL: the directory, revocations, spent MFA codes, the ids of
+//! tokens that were used, and the change feed. The same statements run on SQLite, for one broker, and
+//! on PostgreSQL, for several. This module stores rows; it evaluates no policy.
 //!
-//! Each kind of work has connections of its own (`lanes.rs`), and each statement a deadline. A
-//! connection that failed or was left in the middle of something is thrown away.
+//! Each kind of work has connections of its own (`lanes.rs`), and each statement has a deadline. A
+//! connection that failed, or that was dropped in the middle of a transaction, is closed and not used
+//! again.
 
 mod address;
 mod backup;
@@ -77,37 +78,40 @@ pub use verify::Shown;
 pub use watermark::{Watermark, WatermarkError};
 pub use writer::{Entry, Writer};
 
-/// The longest wait for an answer to one statement; of a call, for a connection and all that is asked
-/// on it.
+/// The longest time that one statement may take. For a call this includes the wait for a connection
+/// and all statements of the call.
 pub const DEADLINE: Duration = Duration::from_secs(2);
-/// The longest wait for a scan of everything.
+/// The longest time that reading all rows may take.
 const SCAN_DEADLINE: Duration = Duration::from_secs(300);
-/// The longest wait for a backup.
+/// The longest time that a backup may take.
 const BACKUP_DEADLINE: Duration = Duration::from_secs(3_600);
-/// So many changes are taken one by one; a node that is further behind loads everything anew.
+/// A node that is at most this many changes behind applies them one by one; one that is further
+/// behind loads all rows anew.
 pub const MAX_STEP: usize = 10_000;
-/// How long a change stays in the feed unless the configuration says otherwise.
+/// How long a change stays in the feed by default.
 pub const KEEP_CHANGES: Duration = Duration::from_secs(30 * 24 * 3_600);
-/// The store's handle.
+/// A store that is open. All brokers and commands read and write rows through it.
 pub struct Store {
     engine: Engine,
     options: AnyConnectOptions,
     lanes: Lanes,
     metrics: Arc<Metrics>,
-    /// The nodes as they were seen last, and when that was asked for.
+    /// The nodes when they were last read, and the time of that read.
     seen: tokio::sync::Mutex<Option<(Instant, Vec<Seen>)>>,
     mfa: Remembered,
     id: String,
     /// How long a change stays in the feed.
     keep_changes: Duration,
-    /// What rows are written under, and checked with.
+    /// The keys with which the MACs of rows are made and checked.
     keys: ArcSwap<Keys>,
-    /// What was found in it that no broker wrote.
+    /// The first finding that something other than a broker wrote to the database.
     suspicion: Mutex<Option<String>>,
-    /// The last change that this process knows of, and the digest of the feed up to it; the digest is
-    /// empty where a watermark of an earlier version names the change only.
+    /// The last change that this process has seen, with the digest of the feed up to it. The digest
+    /// is empty after a start with a watermark of an earlier version, which recorded only the number
+    /// of the change.
     reached: Mutex<head::SeenSoFar>,
-    /// The versions of all things as of a change, once everything was looked at.
+    /// The version of each entry, and the change up to which the versions are current; `None` until
+    /// all rows have been read once.
     known: Mutex<Option<(known::Versions, i64)>>,
     is_unsealed: AtomicBool,
     is_new: bool,
@@ -123,57 +127,61 @@ enum Engine {
 type BoxFuture<'c, T> = Pin<Box<dyn Future<Output = T> + Send + 'c>>;
 
 impl Store {
-    /// Counts what waits and what is turned away in these metrics from now on.
+    /// Sets the metrics in which waiting and refused work is counted.
     #[must_use]
     pub fn counting_in(mut self, metrics: Arc<Metrics>) -> Self {
         self.metrics = metrics;
         self
     }
 
-    /// Keeps changes in the feed for so long from now on.
+    /// Sets how long a change stays in the feed.
     #[must_use]
     pub fn keeping_changes_for(mut self, span: Duration) -> Self {
         self.keep_changes = span;
         self
     }
 
-    /// Made up once; a store that was restored keeps it.
+    /// The random id of the store. A restored backup has the id of the store that it was made from.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Whether it was made when it was opened.
+    /// Whether this call of [`Store::open`] created the store.
     pub fn is_new(&self) -> bool {
         self.is_new
     }
 
-    /// Whether other brokers may be on it.
+    /// Whether several brokers can use the store, which is so for PostgreSQL.
     pub fn is_shared(&self) -> bool {
         self.engine == Engine::Postgres
     }
 
-    /// Begins a change of a call: nobody else writes until it is committed or dropped. All of it must
-    /// be done within [`DEADLINE`], the wait for those before it included; only the commit may take as
-    /// long again.
+    /// Begins a transaction of a call. No other transaction writes until it is committed or dropped.
+    /// The wait for earlier writers and all statements together have [`DEADLINE`]; the commit has
+    /// another [`DEADLINE`].
     ///
     /// # Errors
-    /// [`StoreError::Busy`] when too many wait already, and without an answer.
+    /// [`StoreError::Busy`] if too many callers are waiting already, [`StoreError::Unavailable`] if
+    /// the database does not answer in time, and [`StoreError::Tampered`] if the store's own row is
+    /// not as a broker wrote it.
     pub async fn write(&self) -> Result<Writer<'_>, StoreError> {
         self.begin(Purpose::Write).await
     }
 
-    /// Begins a change that ends sessions: it waits behind no call.
+    /// Begins a transaction that revokes sessions. It does not wait in the queue of other calls.
     ///
     /// # Errors
-    /// If the database does not answer in time.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, and
+    /// [`StoreError::Tampered`] if the store's own row is not as a broker wrote it.
     pub async fn write_revocation(&self) -> Result<Writer<'_>, StoreError> {
         self.begin(Purpose::Revocation).await
     }
 
-    /// Begins a change of many parts. Each statement has [`DEADLINE`].
+    /// Begins a transaction of many statements, each of which has [`DEADLINE`].
     ///
     /// # Errors
-    /// If the database does not answer in time.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, and
+    /// [`StoreError::Tampered`] if the store's own row is not as a broker wrote it.
     pub async fn write_much(&self) -> Result<Writer<'_>, StoreError> {
         self.begin(Purpose::Background).await
     }
@@ -199,7 +207,7 @@ impl Store {
         Writer::new(self, lease, raw)
     }
 
-    /// Begins a transaction that holds the store's own row.
+    /// Begins a transaction and locks the store's own row, so that no other transaction can write.
     async fn lock(&self, purpose: Purpose) -> Result<(Lease<'_>, RawHead), StoreError> {
         let mut lease = self.lease_to_write(purpose).await?;
         match Writer::lock(&mut lease).await {
@@ -225,7 +233,7 @@ impl Store {
             .await
     }
 
-    /// Ends the connections in an orderly way.
+    /// Closes the connections, after waiting for those in use.
     pub async fn close(&self) {
         self.lanes.close().await;
     }

@@ -1,34 +1,34 @@
-//! The hash chain of the log: each line carries its number and a hash over the line and the hash of the
-//! line before it. Whoever deletes, moves or edits a line, or cuts lines off, breaks the chain, or must
-//! compute all of it anew from there on, which the head that is kept elsewhere then shows.
+//! The hash chain of the log. Each line carries its number, and a hash over the line and the hash of
+//! the line before it. Deleting, moving, editing or cutting off lines breaks the chain, unless the
+//! rest of it is computed anew, which the head that is kept elsewhere reveals.
 
 use crate::base::digest::hex;
 
-/// What the hash of a line begins with.
+/// The text with which the input of each hash begins.
 const DOMAIN: &[u8] = b"brevet audit line v1";
 const BEFORE_SEQUENCE: &[u8] = b",\"chain\":{\"sequence\":";
 const BEFORE_HASH: &[u8] = b",\"hash\":\"";
 const AFTER_HASH: &[u8] = b"\"}}";
-/// The most bytes by which a line gets longer.
+/// The most bytes by which the chain makes a line longer.
 pub(super) const ROOM: usize = 128;
 
-/// A line's place in the chain.
+/// The place of a line in the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Link {
-    /// The line's number, from 1.
+    /// The number of the line, counted from 1.
     pub sequence: u64,
-    /// Over the line and the hash of the line before it.
+    /// The SHA-256 hash over the line and the hash of the line before it.
     pub hash: [u8; 32],
 }
 
 impl Link {
-    /// What comes before the first line.
+    /// The link before the first line.
     pub const START: Self = Self {
         sequence: 0,
         hash: [0; 32],
     };
 
-    /// The place of the line that follows. `record` is the record's JSON without its last brace.
+    /// The link of the next line. `record` is its JSON without the last brace.
     fn next(self, record: &[u8]) -> Self {
         let sequence = self.sequence.saturating_add(1);
         Self {
@@ -42,7 +42,7 @@ impl Link {
         hex(&self.hash)
     }
 
-    /// From its number and its hash in hexadecimal.
+    /// Parses a link from its number and its hash in hexadecimal.
     pub fn parse(sequence: u64, hash: &str) -> Option<Self> {
         let mut bytes = [0; 32];
         if hash.len() != 64 || !hash.is_ascii() {
@@ -75,10 +75,10 @@ fn hash(before: &[u8; 32], sequence: u64, record: &[u8]) -> [u8; 32] {
     hash
 }
 
-/// Copies lines and puts each in its place behind `link`: the place of the last one.
+/// Copies lines, adds the link after `link` to each of them, and returns the last one.
 pub(super) fn extend(mut link: Link, lines: &[u8], out: &mut Vec<u8>) -> Link {
     for line in lines.split_inclusive(|byte| *byte == b'\n') {
-        // Every line is an object.
+        // Every line is a JSON object.
         let Some(record) = line.strip_suffix(b"}\n") else {
             continue;
         };
@@ -94,16 +94,16 @@ pub(super) fn extend(mut link: Link, lines: &[u8], out: &mut Vec<u8>) -> Link {
     link
 }
 
-/// A line as it is in a file.
+/// A line of a file, split into the record and its link.
 #[derive(Debug, Clone, Copy)]
 pub struct Chained<'a> {
-    /// What it says of its place.
+    /// The link that the line carries.
     pub link: Link,
     record: &'a [u8],
 }
 
 impl<'a> Chained<'a> {
-    /// Reads a line, without its line feed. None unless it ends as the broker writes it.
+    /// Parses a line without its line feed; `None` if it does not end as the broker writes lines.
     pub fn parse(line: &'a [u8]) -> Option<Self> {
         let rest = line.strip_suffix(AFTER_HASH)?;
         let (rest, hash) = rest.split_at_checked(rest.len().checked_sub(64)?)?;
@@ -123,7 +123,7 @@ impl<'a> Chained<'a> {
         })
     }
 
-    /// Whether it is the line that was written after the one with this hash.
+    /// Whether this line was written after the one with this hash.
     pub fn follows(&self, before: &[u8; 32]) -> bool {
         hash(before, self.link.sequence, self.record) == self.link.hash
     }

@@ -1,8 +1,8 @@
-//! A record as one line of ASCII JSON, and how long that line may be.
+//! Formats a record as one line of ASCII JSON, and limits the length of that line.
 //!
-//! Whoever sends a request chooses most of what its record holds, so the length of a line is bounded
-//! here, in the bytes that reach the disk, for every operation at once. A refusal's line is cut until
-//! it fits in [`MAX_REFUSAL`]; any other line is whole, up to [`MAX_LINE`].
+//! The client chooses most of what a record contains, so the length of a line is limited here, in
+//! bytes as written, for every operation. The line of a refusal is shortened until it fits in
+//! [`MAX_REFUSAL`]; every other line is complete, up to [`MAX_LINE`].
 
 use std::io::{self, Write};
 
@@ -11,27 +11,28 @@ use serde::Serialize;
 use super::record::Record;
 use super::{AuditError, chain};
 
-/// The longest line of a refusal, in bytes, with its place in the chain and the line feed.
+/// The longest line of a refusal in bytes, including its link and the line feed.
 pub const MAX_REFUSAL: usize = 4 << 10;
-/// The longest line of any record, in bytes, with its place in the chain and the line feed. The largest call that can be granted
-/// stays below: 50 tags of 128 and 256 characters, all of them transitive, each character in two
+/// The longest line in bytes, including its link and the line feed. The largest call that can be
+/// granted is shorter: 50 transitive tags of 128 and 256 characters, each character written as two
 /// escapes of six bytes.
 pub const MAX_LINE: usize = 512 << 10;
-/// The longest text in a refusal's record, in characters.
+/// The longest text in the record of a refusal, in characters.
 pub(super) const MAX_TEXT: usize = 512;
-/// The most items of a list in a refusal's record.
+/// The most items of a list in the record of a refusal.
 const MAX_ITEMS: usize = 10;
-/// Names of members, and what Brevet itself writes at the top of a record (identifiers, times, an
-/// address, an error code), are shorter than this and are never cut.
+/// The names of members, and the values that Brevet itself writes at the top of a record
+/// (identifiers, times, an address, an error code), are shorter than this many bytes and are never
+/// shortened.
 const FLOOR: usize = 64;
-/// Members of a record that hold whatever the operation puts there. The last resort leaves them out.
+/// The members that contain whatever the operation records. The strongest cut leaves them out.
 const SECTIONS: [&[u8]; 3] = [
     b"requestParameters",
     b"responseElements",
     b"additionalEventData",
 ];
 
-/// A line with everything that the record holds, unless that is more than [`MAX_LINE`].
+/// Formats the complete record. Fails if the line is longer than [`MAX_LINE`].
 pub(super) fn whole(record: &Record) -> Result<Vec<u8>, AuditError> {
     let line = serialize(record)?;
     let most = MAX_LINE - chain::ROOM;
@@ -42,7 +43,7 @@ pub(super) fn whole(record: &Record) -> Result<Vec<u8>, AuditError> {
     }))
 }
 
-/// A line of at most [`MAX_REFUSAL`] bytes.
+/// Formats the record of a refusal in at most [`MAX_REFUSAL`] bytes.
 pub(super) fn refusal(record: &Record) -> Result<Vec<u8>, AuditError> {
     Ok(finish(cut_to(
         serialize(record)?,
@@ -56,14 +57,14 @@ fn finish(mut line: Vec<u8>) -> Vec<u8> {
 }
 
 fn serialize(record: &Record) -> Result<Vec<u8>, AuditError> {
-    // A granted call takes about 1,300 bytes.
+    // The record of a granted call takes about 1,300 bytes.
     let mut line = Vec::with_capacity(2_048);
     let mut serializer = serde_json::Serializer::with_formatter(&mut line, Ascii);
     record.serialize(&mut serializer).map_err(|_| AuditError)?;
     Ok(line)
 }
 
-/// Escapes everything beyond ASCII, so that no reader takes U+2028 for the end of a line.
+/// Escapes all characters beyond ASCII, so that no reader takes U+2028 for the end of a line.
 struct Ascii;
 
 impl serde_json::ser::Formatter for Ascii {
@@ -80,7 +81,7 @@ impl serde_json::ser::Formatter for Ascii {
         writer: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
-        // JSON that Brevet made itself: outside of strings it has nothing beyond ASCII.
+        // Brevet's own JSON has characters beyond ASCII only inside strings.
         write_ascii(writer, fragment)
     }
 }
@@ -103,19 +104,19 @@ fn write_ascii<W: ?Sized + Write>(writer: &mut W, fragment: &str) -> io::Result<
     Ok(())
 }
 
-/// One way to shorten a record: the longest text in bytes as it is written, beside [`MAX_TEXT`] and
-/// [`MAX_ITEMS`], which always hold.
+/// A way to shorten a record, by the longest text in bytes as written. [`MAX_TEXT`] and [`MAX_ITEMS`]
+/// apply as well.
 struct Cut {
-    /// In `userIdentity`, which says who called and gives way last.
+    /// The longest text in `userIdentity`, which says who called and is shortened last.
     identity: usize,
-    /// Anywhere else.
+    /// The longest text in the rest of the record.
     text: usize,
     /// Whether [`SECTIONS`] are left out.
     omit: bool,
 }
 
-/// From the mildest to the one that always fits: that leaves about 800 bytes at the top of the record,
-/// 2,400 in `userIdentity` and 150 for sections that were left out.
+/// The cuts from the mildest to the strongest, which always fits: it leaves about 800 bytes at the
+/// top of the record, 2,400 in `userIdentity` and 150 for the omitted sections.
 const CUTS: [Cut; 5] = [
     Cut {
         identity: usize::MAX,
@@ -144,7 +145,7 @@ const CUTS: [Cut; 5] = [
     },
 ];
 
-/// The mildest cut that makes a line shorter than `limit`.
+/// Applies the mildest cut that makes a line shorter than `limit`.
 fn cut_to(mut line: Vec<u8>, limit: usize) -> Vec<u8> {
     for cut in CUTS {
         line = cut.apply(&line);
@@ -156,8 +157,8 @@ fn cut_to(mut line: Vec<u8>, limit: usize) -> Vec<u8> {
 }
 
 impl Cut {
-    /// Copies JSON without white space, as [`serialize`] makes it, and shortens it on the way. After a
-    /// list `tags` that was cut comes a member `tagsTotal`: how many items there were.
+    /// Copies JSON without white space, as [`serialize`] makes it, and shortens it. A list `tags`
+    /// that was shortened is followed by a member `tagsTotal` with the number of its items.
     fn apply(&self, json: &[u8]) -> Vec<u8> {
         let mut copy = Copy {
             cut: self,
@@ -184,25 +185,25 @@ impl Cut {
 struct Copy<'a> {
     cut: &'a Cut,
     out: Vec<u8>,
-    /// The lists and objects that are open, outermost first.
+    /// The open lists and objects, outermost first.
     levels: Vec<Level<'a>>,
-    /// How deep the list is whose further items are left out.
+    /// The depth of the list whose further items are being left out.
     leaving_out: Option<usize>,
 }
 
-/// A list or an object that is open.
+/// An open list or object.
 struct Level<'a> {
     is_list: bool,
-    /// Commas that were seen in it.
+    /// The number of commas so far.
     commas: usize,
-    /// Of an object: the name of the member that comes next or is being read.
+    /// In an object, the name of the member that comes next or is being read.
     name: &'a [u8],
-    /// Of an object: whether a name comes next.
+    /// Whether a member's name comes next, in an object.
     names: bool,
 }
 
 impl<'a> Copy<'a> {
-    /// A text, whose opening quote was just read; what comes after it.
+    /// Copies a text, whose opening quote has been read. Returns what follows the text.
     fn text(&mut self, rest: &'a [u8]) -> &'a [u8] {
         let (text, after) = rest
             .split_at_checked(text_length(rest))
@@ -230,7 +231,7 @@ impl<'a> Copy<'a> {
         after.get(1..).unwrap_or_default()
     }
 
-    /// The end of a list or an object.
+    /// Handles the end of a list or an object.
     fn close(&mut self, byte: u8) {
         let depth = self.levels.len();
         let Some(closed) = self.levels.pop() else {
@@ -254,8 +255,8 @@ impl<'a> Copy<'a> {
         }
     }
 
-    /// Any other byte: the beginning of a list or an object, a comma, a colon, or a part of a number or
-    /// a word. What comes after it, and after the section that it leaves out.
+    /// Handles any other byte: the beginning of a list or an object, a comma, a colon, or part of a
+    /// number or a word. Returns what follows it, and what follows the section if one is left out.
     fn structure(&mut self, byte: u8, rest: &'a [u8]) -> &'a [u8] {
         let depth = self.levels.len();
         match (byte, self.levels.last_mut()) {
@@ -290,14 +291,14 @@ impl<'a> Copy<'a> {
             return rest;
         }
         let length = value_length(rest);
-        // As CloudTrail has it: "If a field is truncated, `omitted` is present".
+        // The CloudTrail User Guide: "If a field is truncated, `omitted` is present".
         let omitted = format!("{{\"omitted\":true,\"originalSize\":{length}}}");
         self.out.extend_from_slice(omitted.as_bytes());
         rest.get(length..).unwrap_or_default()
     }
 }
 
-/// How long a text is whose opening quote was just read, as it is written.
+/// The length of a text as written, whose opening quote has been read.
 fn text_length(json: &[u8]) -> usize {
     let mut escaped = false;
     let end = json.iter().position(|byte| match byte {
@@ -314,7 +315,7 @@ fn text_length(json: &[u8]) -> usize {
     end.unwrap_or(json.len())
 }
 
-/// How long the value is that JSON begins with.
+/// The length of the value at the beginning of JSON.
 fn value_length(json: &[u8]) -> usize {
     let (mut at, mut depth) = (0, 0usize);
     while let Some(byte) = json.get(at) {
@@ -330,8 +331,8 @@ fn value_length(json: &[u8]) -> usize {
     at.min(json.len())
 }
 
-/// The beginning of a text as it is written, of at most [`MAX_TEXT`] characters and `most` bytes; no
-/// escape is cut in two, and neither is a character that takes two of them.
+/// The beginning of a text as written, of at most [`MAX_TEXT`] characters and `most` bytes. Neither
+/// an escape nor a surrogate pair is split.
 fn clipped(text: &[u8], most: usize) -> &[u8] {
     if text.len() <= most.min(MAX_TEXT) {
         return text;
@@ -340,7 +341,7 @@ fn clipped(text: &[u8], most: usize) -> &[u8] {
     for _ in 0..MAX_TEXT {
         let length = match text.get(at..).unwrap_or_default() {
             [] => break,
-            // The first half of a character beyond U+FFFF; the second follows.
+            // The first half of a surrogate pair; the second half follows.
             [
                 b'\\',
                 b'u',

@@ -1,23 +1,23 @@
 //! Lines in memory, in the parts in which they are written.
 
-/// How many parts a round of writing has: [`Lines::parts`].
+/// The number of parts: see [`Lines::parts`].
 pub(super) const PARTS: usize = 4;
 
-/// Lines in memory.
+/// Lines that wait to be written.
 #[derive(Default)]
 pub(super) struct Lines {
-    /// Answers wait for these.
+    /// Lines that responses wait for.
     pub awaited: Vec<u8>,
-    /// Changes that took effect, whatever becomes of their records.
+    /// Lines of changes that have taken effect already.
     pub changes: Vec<u8>,
-    /// Successful calls that handed out nothing, and were answered.
+    /// Lines of successful calls that issued nothing and have been answered.
     pub reads: Vec<u8>,
-    /// Refusals one by one, and records of counted ones.
+    /// Lines of single refusals, and of counted ones.
     pub refusals: Vec<u8>,
 }
 
 impl Lines {
-    /// In the order in which they are written.
+    /// The parts in the order in which they are written.
     pub fn parts(&self) -> [&[u8]; PARTS] {
         [&self.awaited, &self.changes, &self.reads, &self.refusals]
     }
@@ -39,7 +39,7 @@ impl Lines {
         self.parts().iter().all(|part| part.is_empty())
     }
 
-    /// Empties the buffers, and gives back those that hold more than `keep` bytes.
+    /// Empties the buffers, and frees those whose capacity exceeds `keep` bytes.
     pub fn clear(&mut self, keep: usize) {
         for buffer in self.buffers() {
             match buffer.capacity() > keep {

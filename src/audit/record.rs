@@ -1,5 +1,5 @@
-//! The shape of a record: CloudTrail's, as the AWS CloudTrail User Guide describes it in "CloudTrail
-//! record contents". Knows no call and no file.
+//! The fields of a record, which are CloudTrail's: AWS CloudTrail User Guide, "CloudTrail record
+//! contents".
 
 use std::borrow::Cow;
 
@@ -8,98 +8,99 @@ use serde_json::value::RawValue;
 
 use crate::base::clock::Timestamp;
 
-/// One call, as CloudTrail's record contents describe it.
+/// One call, in the fields of CloudTrail's record contents.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Record {
-    /// The version of this shape.
+    /// The version of the format.
     pub event_version: &'static str,
-    /// Who called.
+    /// The principal that called.
     pub user_identity: UserIdentity,
-    /// When, to the second.
+    /// The time of the call, to the second.
     pub event_time: String,
-    /// `sts.amazonaws.com`
+    /// The service that was called, `sts.amazonaws.com`.
     pub event_source: &'static str,
-    /// The action; as asked when it is none of ours.
+    /// The action; for an unknown one, the name in the request.
     pub event_name: Cow<'static, str>,
-    /// The region of the call's scope, or the broker's own.
+    /// The region of the signature's scope, or the broker's own.
     pub aws_region: String,
-    /// From which address; of counted refusals it may be a /64.
+    /// The address of the client. For counted refusals it may be a /64 network.
     #[serde(rename = "sourceIPAddress")]
     pub source_ip_address: String,
-    /// What the client calls itself.
+    /// The User-Agent of the client.
     pub user_agent: Option<String>,
-    /// The error's code, in the record of a refusal.
+    /// The error code of a refusal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_code: Option<&'static str>,
-    /// In the record of a refusal: what the caller was told.
+    /// The error message of a refusal, as sent to the caller.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_message: Option<String>,
-    /// What was asked; never a secret.
+    /// The parameters of the request, without secrets.
     pub request_parameters: Option<Box<RawValue>>,
-    /// What was answered; never a secret and no token.
+    /// The elements of the response, without secrets and tokens.
     pub response_elements: Option<Box<RawValue>>,
-    /// What the caller was not told: which statement decided.
+    /// Details that the caller is not told, such as the statement that decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub additional_event_data: Option<Box<RawValue>>,
-    /// Also in the answer; empty in a record of several calls.
+    /// The request id, which the response contains too; empty in a record of several calls.
     #[serde(rename = "requestID", skip_serializing_if = "String::is_empty")]
     pub request_id: String,
-    /// Different in each record.
+    /// An id that is different in each record.
     #[serde(rename = "eventID")]
     pub event_id: String,
-    /// As in CloudTrail: an STS call changes no resource; a change of the feed does.
+    /// As in CloudTrail, an STS call is read-only; a change of the directory is not.
     pub read_only: bool,
-    /// `AwsApiCall`; `BrevetChange` for a change of the feed; `BrevetAggregate` for refusals that were
-    /// counted; `BrevetCommand` for a command on the broker's machine.
+    /// `AwsApiCall`; `BrevetChange` for a change of the feed; `BrevetAggregate` for counted refusals;
+    /// `BrevetCommand` for a command on the broker's machine.
     pub event_type: &'static str,
-    /// Always `true`: Brevet has no data events.
+    /// Always `true`, since Brevet has no data events.
     pub management_event: bool,
-    /// The account of what was asked about.
+    /// The account that owns the resource of the request.
     pub recipient_account_id: Option<String>,
-    /// `Management`
+    /// Always `Management`.
     pub event_category: &'static str,
 }
 
-/// Who called.
+/// The principal that called.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UserIdentity {
-    /// `IAMUser`, `AssumedRole`, `FederatedUser`, `WebIdentityUser`, `SAMLUser`, `Operator`, or `Unknown` for a call that proved nothing.
+    /// `IAMUser`, `AssumedRole`, `FederatedUser`, `WebIdentityUser`, `SAMLUser`, `Operator`, or
+    /// `Unknown` for a call that was not authenticated.
     pub r#type: Cow<'static, str>,
-    /// `AIDA…` or `AROA…:SESSION`
+    /// The unique id, `AIDA…` for a user or `AROA…:SESSION` for a role session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub principal_id: Option<String>,
-    /// Of the principal.
+    /// The ARN of the principal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arn: Option<String>,
-    /// Of the principal.
+    /// The account of the principal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub account_id: Option<String>,
-    /// The key that signed; of an unknown caller the key that was claimed.
+    /// The access key that signed; for an unknown caller, the one in the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access_key_id: Option<String>,
-    /// The user's name, if it is a user.
+    /// The name of a user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_name: Option<String>,
-    /// The provider's ARN, if it is a web identity.
+    /// The ARN of the identity provider of a web identity.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identity_provider: Option<String>,
-    /// Of temporary credentials.
+    /// The origin of temporary credentials.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_context: Option<SessionContext>,
 }
 
-/// Where a session came from.
+/// The origin of a session.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionContext {
-    /// The role, or the user who vouches; a user's own session has none.
+    /// The role, or the user that requested the session. A session of the user itself has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_issuer: Option<SessionIssuer>,
-    /// Since when.
+    /// The time and the kind of authentication of the session.
     pub attributes: SessionAttributes,
-    /// The person or process behind the session, as the source identity says.
+    /// The source identity of the session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source_identity: Option<String>,
 }
@@ -108,29 +109,29 @@ pub struct SessionContext {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionIssuer {
-    /// `Role`, `IAMUser`
+    /// `Role` or `IAMUser`.
     pub r#type: &'static str,
-    /// `AROA…`, `AIDA…`
+    /// The unique id, `AROA…` or `AIDA…`.
     pub principal_id: String,
-    /// Of the role.
+    /// The ARN of the role or user.
     pub arn: String,
-    /// Of the role.
+    /// The account of the role or user.
     pub account_id: String,
-    /// Its name.
+    /// The name of the role or user.
     pub user_name: String,
 }
 
-/// When a session began.
+/// The time and the kind of authentication of a session.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionAttributes {
-    /// When it was issued.
+    /// The time when the session was issued.
     pub creation_date: String,
-    /// `true` or `false`
+    /// `true` or `false`.
     pub mfa_authenticated: &'static str,
 }
 
-/// An empty record to fill in.
+/// Makes a record with the given fields; the others are empty.
 pub fn record(
     event_name: impl Into<Cow<'static, str>>,
     now: Timestamp,

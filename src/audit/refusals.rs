@@ -1,5 +1,6 @@
-//! Calls that are counted instead of written one by one: refusals, which anybody can cause, as many as
-//! they like, and calls that only ask who they are. How many lines they may take, and what is counted beyond that. Reads no clock.
+//! Counts calls instead of writing a line for each: refusals, which anybody can cause in any number,
+//! and calls that only ask for the caller's identity. Limits how many bytes of lines they may take.
+//! Reads no clock.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,16 +11,17 @@ use super::record::{Record, UserIdentity, record};
 use crate::base::clock::Timestamp;
 use crate::budgets::Source;
 
-/// The most kinds of refusals that are counted apart at a time.
+/// The most kinds of refusals that are counted separately at a time.
 pub const MAX_KINDS: usize = 256;
 
-/// How many bytes of lines may be written in a second. What was not used is saved, up to a bound.
+/// A limit on the bytes of lines per second. Unused bytes are saved, up to a maximum.
 #[derive(Debug)]
 pub(super) struct Rate {
     per_second: i64,
     /// The most that can be saved, in thousandths of a byte.
     most: i64,
-    /// What is left now, in thousandths of a byte; below zero after a line that was larger than it.
+    /// The bytes that are left, in thousandths; negative after a line that was longer than what was
+    /// left.
     left: i64,
     at: Duration,
 }
@@ -35,7 +37,7 @@ impl Rate {
         }
     }
 
-    /// Whether anything is left. `now` is the time that only passes.
+    /// Whether any bytes are left. `now` is the monotonic time.
     pub(super) fn has_room(&mut self, now: Duration) -> bool {
         let passed = i64::try_from(now.saturating_sub(self.at).as_millis()).unwrap_or(i64::MAX);
         if passed > 0 {
@@ -48,7 +50,7 @@ impl Rate {
         self.left > 0
     }
 
-    /// A line of that many bytes was written.
+    /// Subtracts the bytes of a written line.
     pub(super) fn spend(&mut self, bytes: usize) {
         self.left = self.left.saturating_sub(
             i64::try_from(bytes)
@@ -58,20 +60,20 @@ impl Rate {
     }
 }
 
-/// What is counted apart.
+/// The properties that are counted separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Kind {
-    /// `sts.amazonaws.com`
+    /// The service that was called, `sts.amazonaws.com`.
     pub event_source: &'static str,
-    /// A name from a fixed set; `none` for an action that there is not.
+    /// A name from a fixed set; `none` for an unknown action.
     pub action: &'static str,
-    /// Of a refusal; empty: of calls that were answered.
+    /// The error code of a refusal; empty for calls that succeeded.
     pub error_code: &'static str,
-    /// From where, as budgets count it.
+    /// The source of the calls, as budgets distinguish it.
     pub source: Source,
 }
 
-/// How many, from when to when.
+/// The number of calls of a kind, and the times of the first and the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Tally {
     count: u64,
@@ -87,14 +89,14 @@ impl Tally {
     }
 }
 
-/// Refusals by kind: at most [`MAX_KINDS`], and the rest together.
+/// Counted calls: at most [`MAX_KINDS`] kinds, and the rest as one.
 #[derive(Debug, Default)]
 pub(super) struct Counted {
     kinds: HashMap<Kind, Tally>,
     rest: Option<Tally>,
 }
 
-/// What a `BrevetAggregate` record says beyond its kind.
+/// The details of a `BrevetAggregate` record.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Aggregate {
@@ -104,7 +106,7 @@ struct Aggregate {
 }
 
 impl Counted {
-    /// One more refusal.
+    /// Counts one call.
     pub(super) fn count(&mut self, kind: Kind, now: Timestamp) {
         self.add(
             Some(kind),
@@ -132,7 +134,7 @@ impl Counted {
         }
     }
 
-    /// Takes back what could not be written.
+    /// Adds counts that could not be written.
     pub(super) fn merge(&mut self, other: Self) {
         for (kind, tally) in other.kinds {
             self.add(Some(kind), tally);
@@ -142,7 +144,7 @@ impl Counted {
         }
     }
 
-    /// How many refusals there are.
+    /// The number of counted calls.
     pub(super) fn total(&self) -> u64 {
         self.kinds
             .values()
@@ -151,7 +153,7 @@ impl Counted {
             .fold(0, u64::saturating_add)
     }
 
-    /// One record for each kind; `id` makes the identifier of each.
+    /// Makes one record for each kind. `id` generates the identifier of each record.
     pub(super) fn records(
         &self,
         region: &str,

@@ -1,14 +1,14 @@
-//! How much room the file system of a log has, for whoever looks before a broker starts.
+//! The free space of a log's file system, for checks before a broker starts.
 
 use std::io;
 use std::path::Path;
 
 use super::space::Space;
 
-/// What a log can take with the room that it has.
+/// The degree to which the free space restricts the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Room {
-    /// Everything.
+    /// Nothing is restricted.
     Enough,
     /// Refusals are only counted.
     CountsRefusals,
@@ -18,13 +18,14 @@ pub enum Room {
     Full,
 }
 
-/// Less than this is none, in bytes.
+/// Less free space than this, in bytes, counts as none.
 const NONE: u64 = 1 << 20;
 
-/// The room of the file system that a folder is on, and how many bytes of it are free.
+/// Reads the free space of the file system of a folder. Returns what it means for the log, and the
+/// number of free bytes.
 ///
 /// # Errors
-/// Those of the system.
+/// [`io::Error`] if the folder cannot be examined.
 pub fn room(folder: &Path) -> io::Result<(Room, u64)> {
     let stat = rustix::fs::statvfs(folder)?;
     let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);

@@ -1,11 +1,12 @@
-//! The room on the log's file system, and what of it belongs to whom.
+//! The free space of the log's file system, and how it is divided.
 
-/// Single refusals are written while more than a fifth of the file system is free, or more than this.
+/// Single refusals are written while more than a fifth of the file system, or more than this many
+/// bytes, is free.
 const FREE_FOR_REFUSALS: u64 = 1 << 30;
-/// Reads have lines of their own while more than a tenth is free, or more than this.
+/// Reads get lines of their own while more than a tenth of it, or more than this many bytes, is free.
 const FREE_FOR_READS: u64 = 512 << 20;
 
-/// The file system of the log: how large it is, and how much of it is free.
+/// The file system of the log: its size and its free bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Space {
     pub free: u64,
@@ -13,19 +14,20 @@ pub(super) struct Space {
 }
 
 impl Space {
-    /// None for a file system that does not say how large it is.
+    /// `None` for a file system that does not report its size.
     pub fn new(free: u64, total: u64) -> Option<Self> {
         (total > 0).then_some(Self { free, total })
     }
 
-    /// Something was written since the last look.
+    /// Subtracts bytes that were written since the free space was read.
     pub fn take(&mut self, bytes: usize) {
         self.free = self
             .free
             .saturating_sub(u64::try_from(bytes).unwrap_or(u64::MAX));
     }
 
-    /// Whether more than a share of the whole, or more than `most`, is free beside `queued` bytes.
+    /// Whether more than a share of the whole, or more than `most` bytes, is free besides `queued`
+    /// bytes.
     fn leaves(&self, queued: usize, share: u64, most: u64) -> bool {
         let mut rest = *self;
         rest.take(queued);
@@ -34,12 +36,12 @@ impl Space {
 }
 
 impl Space {
-    /// Whether single refusals are written, beside `queued` bytes.
+    /// Whether single refusals are written, given that `queued` bytes are waiting.
     pub fn has_room_for_refusals(&self, queued: usize) -> bool {
         self.leaves(queued, 5, FREE_FOR_REFUSALS)
     }
 
-    /// Whether reads have lines of their own, beside `queued` bytes.
+    /// Whether reads get lines of their own, given that `queued` bytes are waiting.
     pub fn has_room_for_reads(&self, queued: usize) -> bool {
         self.leaves(queued, 10, FREE_FOR_READS)
     }

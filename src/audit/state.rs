@@ -1,5 +1,5 @@
-//! What callers and the writing thread share: the queues with their bounds, and the rates of lines that
-//! anybody can cause.
+//! The state that callers and the writing thread share: the queues with their bounds, and the rates
+//! of lines that anybody can cause.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,17 +15,18 @@ use crate::base::clock::Clock;
 use crate::base::entropy::Entropy;
 use crate::metrics::{Metrics, Shed};
 
-/// How many bytes of refusals are written in a second, of calls that proved nothing and of others.
+/// The bytes of refusals that are written per second, for calls that were not authenticated and for
+/// others.
 pub(super) const UNPROVEN_PER_SECOND: i64 = 64 << 10;
 const PROVEN_PER_SECOND: i64 = 256 << 10;
-/// How many bytes of the lines of calls that only ask who they are, GetCallerIdentity, are written in a
-/// second.
+/// The bytes of lines of GetCallerIdentity, which anybody with a signed request can repeat, that are
+/// written per second.
 const IDENTITIES_PER_SECOND: i64 = 1 << 20;
-/// For how many seconds' worth of such lines a quiet log has room at once.
+/// The seconds of each rate that are saved at most while the log is quiet.
 const BURST_SECONDS: i64 = 4;
-/// How many bytes of lines that nobody waits for wake the writer.
+/// The number of bytes in memory that wakes the writer, of lines that nobody waits for.
 const FLUSH_AT: usize = 256 << 10;
-/// What callers and the writer share.
+/// The state that callers and the writer share.
 pub(super) struct Shared {
     pub state: Mutex<State>,
     pub work: Condvar,
@@ -35,29 +36,29 @@ pub(super) struct Shared {
     pub region: String,
 }
 
-/// What is in memory, and what is known of the file.
+/// The queues, and the state of the file.
 pub(super) struct State {
     pub queued: Lines,
-    /// The lengths of what is being written just now: it counts towards the bounds.
+    /// The lengths of the parts that are being written, which count towards the bounds.
     pub writing: [usize; PARTS],
     pub waiters: Vec<oneshot::Sender<Result<(), AuditError>>>,
-    /// Refusals that get no line of their own.
+    /// Calls that do not get a line of their own.
     pub counted: Counted,
     pub unproven: Rate,
     pub proven: Rate,
     pub identities: Rate,
-    /// As it was last seen, less what was written since; none: nothing is known of it.
+    /// The free space as last read, less what was written since; `None` if it is not known.
     pub space: Option<Space>,
-    /// The last attempt failed.
+    /// Whether the last attempt to write failed.
     pub failing: bool,
-    /// The writer is waiting for work.
+    /// Whether the writer is waiting for work.
     pub idle: bool,
     pub reopen: bool,
     pub closing: bool,
 }
 
 impl State {
-    /// Nothing is queued, and every rate has its whole burst, at `now` by the time that only passes.
+    /// A state with empty queues and full rates. `now` is the monotonic time.
     pub fn new(now: Duration) -> Self {
         let rate = |per_second| Rate::new(per_second, per_second * BURST_SECONDS, now);
         Self {
@@ -76,7 +77,7 @@ impl State {
         }
     }
 
-    /// Bytes in memory, by part.
+    /// The number of bytes in memory, for each part.
     pub fn lengths(&self) -> [usize; PARTS] {
         let mut lengths = self.queued.lengths();
         for (length, writing) in lengths.iter_mut().zip(self.writing) {
@@ -85,19 +86,19 @@ impl State {
         lengths
     }
 
-    /// Whether single refusals are written just now.
+    /// Whether single refusals are written at the moment.
     pub fn has_room_for_refusals(&self) -> bool {
         self.space
             .is_none_or(|space| space.has_room_for_refusals(self.lengths().iter().sum()))
     }
 
-    /// Whether reads have lines of their own just now.
+    /// Whether reads get lines of their own at the moment.
     pub fn has_room_for_reads(&self) -> bool {
         self.space
             .is_none_or(|space| space.has_room_for_reads(self.lengths().iter().sum()))
     }
 
-    /// The rate that a refusal's line counts for.
+    /// The rate that applies to the line of a refusal.
     pub fn rate(&mut self, record: &Record) -> &mut Rate {
         match record.user_identity.r#type.as_ref() {
             "Unknown" => &mut self.unproven,
@@ -105,8 +106,8 @@ impl State {
         }
     }
 
-    /// Keeps the parts of a batch from the first one that was not written, but for those whose callers
-    /// were answered that nothing was granted.
+    /// Puts back the parts of a batch that were not written, except lines whose callers were told
+    /// that nothing was granted.
     pub fn put_back(&mut self, batch: &mut Lines, done: usize) {
         let later = self
             .queued
@@ -126,14 +127,15 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes the writer, if it waits for work.
+    /// Wakes the writer if it is waiting for work.
     pub fn wake(&self, state: &mut State) {
         if std::mem::take(&mut state.idle) {
             self.work.notify_one();
         }
     }
 
-    /// Lines that nobody waits for go out soon by themselves; many of them at once.
+    /// Wakes the writer if many lines are waiting that nobody waits for; otherwise it writes them by
+    /// itself soon.
     pub fn flush(&self, state: &mut State) {
         let [_, unawaited @ ..] = state.queued.lengths();
         if unawaited.iter().sum::<usize>() > FLUSH_AT && !state.failing {
@@ -141,8 +143,8 @@ impl Shared {
         }
     }
 
-    /// Notes whether the log is written, and logs it when that is news: not with the lock in hand, since
-    /// whoever reads the broker's own log may be slow.
+    /// Records whether the log can be written, and logs a change of that. The state must not be
+    /// locked, since the reader of the broker's own log may be slow.
     pub fn tell(&self, is_up: bool, reason: &str) {
         let was_up = {
             let mut state = self.lock();

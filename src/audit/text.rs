@@ -1,12 +1,12 @@
-//! What a record says of texts that a caller chose.
+//! Limits texts in records that a caller chose.
 
 use serde::Serialize;
 
 use super::line;
 use crate::base::digest;
 
-/// A caller's text for places that are not a refusal's record, where it is not cut again: at most 512
-/// characters.
+/// Limits a caller's text to 512 characters, for records that are not refusals, whose lines are not
+/// shortened.
 pub fn clip(text: &str) -> String {
     match text.char_indices().nth(line::MAX_TEXT) {
         Some((end, _)) => text.get(..end).unwrap_or_default().to_owned(),
@@ -14,7 +14,7 @@ pub fn clip(text: &str) -> String {
     }
 }
 
-/// At most so many bytes of a text as a line has it, where a character beyond ASCII takes up to twelve.
+/// Limits a text to a number of bytes as written, where a character beyond ASCII takes up to twelve.
 pub fn clip_written(text: &str, bytes: usize) -> &str {
     let mut written = 0;
     let end = text.char_indices().find(|(_, c)| {
@@ -24,18 +24,18 @@ pub fn clip_written(text: &str, bytes: usize) -> &str {
     end.and_then(|(end, _)| text.get(..end)).unwrap_or(text)
 }
 
-/// What a record says of a document that a caller chose, such as a session policy: which one it was,
-/// and not its text, which may be long.
+/// Identifies a document that a caller chose, such as a session policy, without its text, which may
+/// be long.
 #[derive(Debug, Serialize)]
 pub struct Digest {
-    /// In hexadecimal, of its bytes.
+    /// The SHA-256 hash of its bytes in hexadecimal.
     sha256: String,
-    /// In bytes.
+    /// Its length in bytes.
     length: usize,
 }
 
 impl Digest {
-    /// Describes a document.
+    /// Computes the digest of a document.
     pub fn of(document: &str) -> Self {
         Self {
             sha256: digest::hex(&digest::sha256(document.as_bytes())),

@@ -1,5 +1,5 @@
-//! Checks the hash chain over files of the log, in the order in which they were written: which lines were
-//! deleted, moved, edited, added or cut off. Knows no broker; reads lines.
+//! Checks the hash chain over files of the log, in the order in which they were written, for lines
+//! that were deleted, moved, edited, added or cut off. Reads lines, and needs no broker.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,47 +8,47 @@ use std::io::{self, BufRead};
 use super::MAX_LINE;
 use super::chain::{Chained, Link};
 
-/// So many faults are kept one by one.
+/// The most faults that are kept one by one.
 const MAX_FAULTS: usize = 10_000;
 
-/// A line of one of the files.
+/// A place in the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
-    /// Which file, counted from 0.
+    /// The index of the file, counted from 0.
     pub file: usize,
-    /// Which line of it, counted from 1; 0: the file as a whole.
+    /// The number of the line in the file, counted from 1; 0 means the file as a whole.
     pub line: u64,
 }
 
-/// What is wrong at a place.
+/// A fault that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// Its hash is not that of its text behind the line before it.
+    /// The hash of the line does not match its text and the line before it.
     Edited,
-    /// It does not end as the broker writes lines.
+    /// The line does not end as the broker writes lines.
     Unchained,
-    /// So many lines come before the chain that is there, although it began earlier.
+    /// This many lines precede the chain, although it began earlier.
     UnchainedBefore(u64),
-    /// Lines from one number to another are missing before it.
+    /// The lines with the numbers from the first to the second are missing before this line.
     Missing(u64, u64),
-    /// Its number is lower than that of a line before it.
+    /// The number of the line is lower than that of an earlier one.
     Moved(u64),
-    /// A line of its number has been there.
+    /// The number of the line was there before.
     Twice(u64),
-    /// It has no line feed.
+    /// The line has no line feed.
     Torn,
-    /// It is longer than any line of the log.
+    /// The line is longer than any line of the log.
     TooLong,
-    /// It is not the line that the head names.
+    /// The line is not the one that the head names.
     NotTheHead,
-    /// The last line has this number, and the head has a higher one.
+    /// The head has a higher number than the last line.
     CutOff {
-        /// Of the last line.
+        /// The number of the last line.
         last: u64,
-        /// Of the head.
+        /// The number of the head.
         head: u64,
     },
-    /// No line has a place in the chain.
+    /// No line has a link of a chain.
     NoChain,
 }
 
@@ -97,48 +97,49 @@ impl fmt::Display for Fault {
     }
 }
 
-/// What was found.
+/// The result of a check.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// In the order of the files.
+    /// The faults in the order of the files.
     pub faults: Vec<(Place, Fault)>,
-    /// How many more there are.
+    /// The number of further faults, which are not kept.
     pub more: u64,
-    /// How many lines were read.
+    /// The number of lines that were read.
     pub lines: u64,
-    /// How many of the first lines were written before there was a chain.
+    /// The number of lines at the beginning that were written before there was a chain.
     pub before_the_chain: u64,
-    /// The first and the last number of the chain.
+    /// The first and the last number of the chain; `None` if there is no chain.
     pub range: Option<(u64, u64)>,
 }
 
 impl Report {
     #[cfg(any(test, feature = "internals"))]
-    /// Whether nothing was found.
+    /// Whether no fault was found.
     pub fn is_whole(&self) -> bool {
         self.faults.is_empty() && self.more == 0
     }
 }
 
-/// Checks lines one after the other.
+/// Checks lines in order.
 #[derive(Debug, Default)]
 pub struct Verifier {
     head: Option<Link>,
     report: Report,
-    /// Which file is read, and how many lines of it were.
+    /// The current file, and the number of its lines that have been read.
     place: Option<Place>,
-    /// The line with the highest number so far.
+    /// The link with the highest number so far.
     last: Option<Link>,
-    /// The line that was read last, if it has a place.
+    /// The link of the previous line, if it had one.
     before: Option<Link>,
-    /// Numbers that have not been seen: first and last, and before which line.
+    /// Numbers that have not been seen: the first and the last, and the line before which they are
+    /// missing.
     missing: BTreeMap<u64, (u64, Place)>,
-    /// Lines before the first one that has a place.
+    /// The number of lines before the first one with a link.
     unchained: u64,
 }
 
 impl Verifier {
-    /// `head` is the place of the last line that is known to have been written.
+    /// A verifier. `head` is the link of the last line that is known to have been written.
     pub fn new(head: Option<Link>) -> Self {
         Self {
             head,
@@ -149,7 +150,7 @@ impl Verifier {
     /// Reads the next file.
     ///
     /// # Errors
-    /// Those of the reader.
+    /// [`io::Error`] if it cannot be read.
     pub fn read(&mut self, mut file: impl BufRead) -> io::Result<()> {
         let number = self.place.map_or(0, |place| place.file + 1);
         let mut place = Place {
@@ -192,7 +193,8 @@ impl Verifier {
         };
         let link = line.link;
         let due = self.last.map(|last| last.sequence.saturating_add(1));
-        // Where the line before is not the one before in the chain, nothing is known of this one.
+        // If the previous line is not the preceding one of the chain, the hash of this one cannot be
+        // checked.
         let start = Some(Link::START).filter(|_| self.last.is_none());
         let before = [self.before, self.last, start].into_iter().flatten();
         let mut before =
@@ -230,7 +232,7 @@ impl Verifier {
         self.before = Some(link);
     }
 
-    /// A line whose number is lower than one that was seen.
+    /// Handles a line whose number is lower than one that was seen.
     fn late(&mut self, place: Place, sequence: u64) {
         let gap = self
             .missing
@@ -261,7 +263,7 @@ impl Verifier {
         }
     }
 
-    /// What was found in all of it.
+    /// Ends the check, and returns all faults.
     pub fn finish(mut self) -> Report {
         for (from, (to, place)) in std::mem::take(&mut self.missing) {
             self.fault(place, Fault::Missing(from, to));
@@ -288,7 +290,7 @@ impl Verifier {
     }
 }
 
-/// Reads up to the end of a line without keeping it.
+/// Skips to the end of a line without keeping it.
 fn skip_line(file: &mut impl BufRead) -> io::Result<()> {
     loop {
         let buffer = file.fill_buf()?;

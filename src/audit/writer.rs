@@ -1,5 +1,5 @@
-//! The thread that writes. What comes first in a round must not fail because of what comes later: lines
-//! that credentials wait for, changes, reads, refusals.
+//! The writing thread. Each round writes the most important lines first, which must not fail because
+//! of others: lines that credentials wait for, changes, reads, refusals.
 
 mod chaining;
 mod sink;
@@ -17,24 +17,24 @@ use super::space::Space;
 use super::state::Shared;
 use super::{AuditError, Target, line, uuid};
 
-/// How long a line that nobody waits for may stay in memory.
+/// The longest time that a line stays in memory if nobody waits for it.
 const FLUSH_EVERY: Duration = Duration::from_millis(500);
-/// How often a log that could not be written is tried again.
+/// The interval between attempts to write after a failure.
 const RETRY_EVERY: Duration = Duration::from_millis(250);
-/// How often the free space of the file system is asked for.
+/// The interval between reads of the free space.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// Refusals that were counted are written so often.
+/// The interval between records of counted calls.
 const COUNTED_EVERY: Duration = Duration::from_secs(10);
-/// The same while the rest of the disk belongs to credentials: 257 records of 600 bytes are then a
-/// quarter of a kilobyte a second.
+/// The same interval while the disk is nearly full: 257 records of 600 bytes are then 257 bytes per
+/// second.
 const COUNTED_EVERY_WHEN_SHORT: Duration = Duration::from_secs(600);
-/// The longest time that a round waits for others to come, while calls come side by side. One that comes
-/// by itself does not wait, and neither does any where nothing is synced.
+/// The longest time that a round waits for further lines while calls come in parallel. A single call
+/// does not wait, and neither does any call if the log is not synced.
 const GATHER: Duration = Duration::from_millis(1);
-/// A buffer that has grown beyond this goes back to the allocator when it is empty.
+/// A buffer whose capacity exceeds this many bytes is freed when it is empty.
 const KEEP: usize = 1 << 20;
 
-/// Opens what is written to, and finds the place in the chain to go on from.
+/// Opens the file, and finds the link with which the chain continues.
 pub(super) fn open(target: &Target, head: Option<&Path>) -> io::Result<(Sink, Chain)> {
     let sink = Sink::open(target)?;
     let chain = Chain::begin(&sink, head)?;
@@ -62,17 +62,17 @@ struct Writer<'a> {
     shared: &'a Shared,
     sink: Sink,
     chain: Chain,
-    /// What is written in this round; its emptied buffers are the next round's queue.
+    /// The lines of this round. Its emptied buffers are the queue of the next one.
     batch: Lines,
-    /// When counted refusals were last written, by the time that only passes.
+    /// When counted calls were last written, by the monotonic time.
     counted_at: Duration,
     looked_at: Option<Instant>,
-    /// How long the next round waits for other calls to come.
+    /// The time for which the next round waits for further lines.
     gather: Duration,
 }
 
 impl Writer<'_> {
-    /// Waits for work and does it; whether there will be more.
+    /// Waits for work and does it. Returns whether there will be more.
     fn round(&mut self) -> bool {
         self.wait();
         let now = self.shared.clock.monotonic();
@@ -112,15 +112,15 @@ impl Writer<'_> {
             }
             false => (PARTS, None),
         };
-        // Callers that were served together come again together, and a round that begins with the first
-        // of them makes the others wait for a second sync. It is held up no longer than a sync takes.
+        // Calls that were answered together come again together. If the round began with the first of
+        // them, the others would wait for a second sync. The wait is not longer than a sync takes.
         self.gather = match self.sink.syncs() && waiters.len() > 1 {
             true => started.elapsed().min(GATHER),
             false => Duration::ZERO,
         };
         let space = self.look(error.is_some());
         self.conclude(done, error.as_ref(), space, singles, counted);
-        // The lines that the waiters wait for are the first part.
+        // The waiters wait for the lines of the first part.
         let outcome = if done > 0 { Ok(()) } else { Err(AuditError) };
         let failed = outcome.is_err() && !waiters.is_empty();
         for waiter in waiters {
@@ -134,21 +134,23 @@ impl Writer<'_> {
         !closing
     }
 
-    /// Writes lines with their places in the chain. How many parts are safe, and why the next one is not.
+    /// Adds the links and writes the lines. Returns how many parts are on stable storage, and the
+    /// error of the next one.
     fn write(
         &mut self,
         lines: &Lines,
         failing: bool,
         sync_head: bool,
     ) -> (usize, Option<io::Error>) {
-        // Before anything is hashed: there may be much of it, and no room.
+        // The free space is checked before anything is hashed, which may be much.
         if failing && let Err(error) = self.sink.recover() {
             return (0, Some(error));
         }
         let start = self.chain.link;
         let places = self.chain.extend(lines);
         let (done, error) = self.sink.append(self.chain.lines.parts(), failing);
-        // Before the sync, which takes long: a broker that is killed meanwhile leaves lines and head alike.
+        // The head is written before the sync, which takes long, so that a broker that is killed
+        // meanwhile leaves both.
         self.chain.go_to(
             done.checked_sub(1)
                 .and_then(|part| places.get(part))
@@ -175,7 +177,7 @@ impl Writer<'_> {
             .set(i64::try_from(self.chain.link.sequence).unwrap_or(i64::MAX));
     }
 
-    /// The head, for whoever keeps the broker's own log elsewhere.
+    /// Logs the head, for an operator who keeps the broker's own log elsewhere.
     fn tell_head(&mut self, event: &str) {
         let link = self.chain.link;
         if let Some(head) = &mut self.chain.head {
@@ -212,7 +214,7 @@ impl Writer<'_> {
         }
     }
 
-    /// What was counted so far belongs in the file that is put aside.
+    /// Reopens the file. What was counted so far is written to the old one.
     fn rotate(&mut self, counted: &mut Counted, failing: bool) {
         let lines = Lines {
             refusals: self.lines_of(counted),
@@ -249,7 +251,7 @@ impl Writer<'_> {
         self.sink.space().ok().flatten()
     }
 
-    /// Notes what came of the round, and keeps what could not be written and nobody waits for.
+    /// Answers the waiters, and keeps what could not be written and nobody waits for.
     fn conclude(
         &mut self,
         done: usize,
@@ -287,7 +289,7 @@ impl Writer<'_> {
         );
     }
 
-    /// Says what is lost with the process.
+    /// Logs what is lost when the process ends.
     fn take_leave(&self) {
         let refusals = self.shared.lock().counted.total();
         if refusals > 0 {

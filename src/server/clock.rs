@@ -1,5 +1,5 @@
-//! Looks after the clock: keeps the highest time that was seen on the disk, says when the wall clock is
-//! behind it or jumps, and takes an operator's word that the wall clock is right.
+//! Watches the clock: saves the highest time that was seen, logs when the wall clock is behind it or
+//! jumps, and applies an operator's acceptance of the wall clock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -13,34 +13,35 @@ use crate::commands;
 use crate::config::Config;
 use crate::store::Place;
 
-/// How often the clock is looked at.
+/// The interval between looks at the clock.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// By so much the highest time may have risen until it is written down again.
+/// The highest time is saved when it has risen by this much.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
-/// By so much the wall clock may run away from the time that passes between two looks.
+/// A difference of more than this many milliseconds between the wall clock and the monotonic clock,
+/// from one look to the next, is logged as a jump.
 const JUMP: i64 = 60_000;
-/// A wall clock that is further behind is not waited for: it would take more than half a day.
+/// A wall clock that is further behind than this is not worth waiting for.
 const LONG: Duration = Duration::from_secs(3_600);
-/// What an operator does when the clock is right and the mark is not.
+/// The command with which an operator says that the wall clock is right.
 pub(super) const ACCEPT: &str = "brevet clock accept";
 
-/// The clock of a broker, and where its mark is kept.
+/// The clock of a broker, and the file that keeps its highest time.
 pub(super) struct Timekeeper {
     clock: Arc<HighWaterClock>,
     file: Option<ClockMarkFile>,
-    /// How often an operator has accepted the clock, as far as it is in force here.
+    /// The number of acceptances that are in force here.
     accepted: AtomicU64,
-    /// The change of the feed that the last of these is.
+    /// The number of the change that the last acceptance made.
     accepted_by: AtomicI64,
-    /// Whether the log has said that a mark is not believed.
+    /// Whether an acceptance was refused, which has been logged.
     refused: AtomicBool,
 }
 
 impl Timekeeper {
-    /// A clock that goes on from where this node was.
+    /// Makes a clock that continues from the highest time that this node has seen.
     ///
     /// # Errors
-    /// When the mark is there and cannot be read.
+    /// [`StartError`] if the file exists but cannot be read.
     pub(super) fn start(config: &Config, wall: Arc<dyn Clock>) -> Result<Self, StartError> {
         let file = config.watermark.as_deref().map(ClockMarkFile::beside);
         let mark = file
@@ -69,15 +70,15 @@ impl Timekeeper {
         })
     }
 
-    /// The clock that everything is judged by.
+    /// The clock for all decisions.
     pub(super) fn clock(&self) -> Arc<HighWaterClock> {
         self.clock.clone()
     }
 
-    /// Writes down the highest time that was seen. It waits for the disk.
+    /// Saves the highest time that was seen. It waits for the disk.
     ///
     /// # Errors
-    /// The system's answer.
+    /// [`ClockMarkError`] if the file cannot be written.
     pub(super) fn save(&self) -> Result<(), ClockMarkError> {
         if let Some(file) = &self.file {
             file.raise(self.clock.now(), self.accepted.load(Ordering::Relaxed))?;
@@ -85,21 +86,21 @@ impl Timekeeper {
         Ok(())
     }
 
-    /// As [`Timekeeper::save`]; a failure is logged.
+    /// As [`Timekeeper::save`], but logs a failure.
     pub(super) fn save_or_say(&self) {
         if let Err(error) = self.save() {
             tracing::error!(%error, "the highest time that was seen is not written; what has expired may be valid after a restart");
         }
     }
 
-    /// What an operator has accepted, if that is not in force here yet.
+    /// The acceptance in the file, if it is not in force here yet.
     fn news(&self) -> Option<ClockMark> {
         let mark = self.file.as_ref()?.load().ok().flatten()?;
         (mark.accepted > self.accepted.load(Ordering::Relaxed)).then_some(mark)
     }
 }
 
-/// Why a node whose clock is behind is not ready.
+/// The reason why a node whose clock is behind is not ready.
 pub(super) fn why(clock: &HighWaterClock, lag: Duration) -> String {
     let wall = clock.wall();
     let behind = format!(
@@ -119,7 +120,7 @@ pub(super) fn why(clock: &HighWaterClock, lag: Duration) -> String {
     }
 }
 
-/// Looks after the clock until the daemon is gone.
+/// Watches the clock until the daemon ends.
 pub(super) async fn watch(shared: Arc<Shared>) {
     let clock = shared.timekeeper.clock();
     let mut tick = tokio::time::interval(LOOK_EVERY);
@@ -143,7 +144,7 @@ pub(super) async fn watch(shared: Arc<Shared>) {
         if !is_due && lag < LOOK_EVERY {
             continue;
         }
-        // Both wait for the disk.
+        // Both calls wait for the disk.
         let keeper = shared.clone();
         let work = tokio::task::spawn_blocking(move || {
             let news = keeper.timekeeper.news();
@@ -163,8 +164,8 @@ pub(super) async fn watch(shared: Arc<Shared>) {
     }
 }
 
-/// The operator has accepted the clock. What was issued before must have ended here before time goes
-/// back: the file is only a pointer to the change of the feed that did so.
+/// Applies an operator's acceptance of the clock. The file only names a change of the feed, which
+/// revoked every session, and that change must be in force here before time goes back.
 async fn take(shared: &Shared, mark: ClockMark) {
     let (broker, keeper) = (&shared.broker, &shared.timekeeper);
     if broker.feed.sequence() < mark.sequence {
@@ -196,14 +197,14 @@ async fn take(shared: &Shared, mark: ClockMark) {
     let before = keeper.clock.now();
     keeper.clock.accept(mark.time());
     keeper.accepted.store(mark.accepted, Ordering::Relaxed);
-    // What was noted under the time before means nothing now.
+    // Failures and codes that were recorded under the later time have no meaning now.
     broker.store.forget_mfa();
     broker.budgets.forget_sessions();
     let now = keeper.clock.now();
     tracing::warn!(%before, %now, sequence = mark.sequence, "an operator has accepted the clock; every session of before has ended");
 }
 
-/// What the wall clock and the time that passes said at one moment.
+/// The wall clock and the monotonic clock at one moment.
 struct Look {
     wall: Timestamp,
     passed: Duration,
@@ -217,7 +218,7 @@ impl Look {
         }
     }
 
-    /// Says when the wall clock ran away from the time that passed.
+    /// Logs that the wall clock jumped.
     fn tell_jump(&self, last: &Self) {
         let passed =
             i64::try_from(self.passed.saturating_sub(last.passed).as_millis()).unwrap_or(i64::MAX);
@@ -239,7 +240,7 @@ impl Look {
     }
 }
 
-/// What the log last said of the clock.
+/// The state of the clock that was last logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Told {
     Right,
@@ -248,7 +249,7 @@ enum Told {
 }
 
 impl Told {
-    /// Logs what is news.
+    /// Logs a change of the state.
     fn next(self, clock: &HighWaterClock, lag: Duration) -> Self {
         let next = match clock.is_behind() {
             None => Self::Right,

@@ -1,4 +1,4 @@
-//! Session records in this process: bounded in number and in bytes, and gone when they end.
+//! Session records in this process, limited in number and in bytes, which are deleted when they end.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
@@ -10,17 +10,18 @@ use super::record::member;
 use super::{SessionId, SessionRecord, session_id};
 use crate::base::clock::Timestamp;
 
-/// How many ended records one insertion sweeps away at most, so that its cost stays flat.
+/// The most ended records that one insertion deletes, so that its cost stays constant.
 const SWEEP: usize = 4;
-/// What a record takes besides its encoded bytes: its places in both tables and the allocator's share.
+/// The bytes that a record takes besides its encoding: its places in both tables and the allocator's
+/// overhead.
 const OVERHEAD_BYTES: usize = 128;
 
-/// How much is kept.
+/// The limits of the records in memory.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// In number.
+    /// The most records.
     pub max_records: usize,
-    /// In bytes, the tables included.
+    /// The most bytes, including the tables.
     pub max_bytes: usize,
 }
 
@@ -40,7 +41,7 @@ pub(super) struct MemorySessions {
 
 #[derive(Default)]
 struct State {
-    /// Encoded: a third of the size of the decoded form.
+    /// Encoded records, which take a third of the space of decoded ones.
     records: HashMap<SessionId, Box<[u8]>>,
     by_expiry: BTreeSet<(i64, SessionId)>,
     bytes: usize,
@@ -64,7 +65,8 @@ impl MemorySessions {
         }
     }
 
-    /// How many live records had to go to make room: those that end first.
+    /// Adds a record. Returns how many live records, the ones that end first, were dropped to make
+    /// room.
     pub fn record(&self, record: &SessionRecord, now: Timestamp) -> u64 {
         let Ok(id) = SessionId::try_from(record.session_id.as_slice()) else {
             return 1;
@@ -102,7 +104,8 @@ impl MemorySessions {
         lost
     }
 
-    /// As Redis's index names them: those behind the marker, in the order in which they end.
+    /// Lists at most `limit` records after the marker, by their members of Redis's index, in the
+    /// order of expiry.
     pub fn list(&self, marker: &str, limit: usize, now: Timestamp) -> Vec<String> {
         let from = marker
             .split_once(':')

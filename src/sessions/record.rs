@@ -1,4 +1,4 @@
-//! The record of a session, as it is kept and shown.
+//! The record of a session, as it is stored and listed.
 
 use prost::Message;
 
@@ -6,54 +6,54 @@ use crate::base::digest::hex;
 use crate::session::packing::TagClaim;
 use crate::session::token::{Ancestor, Kind as SessionKind};
 
-/// Sixteen random bytes.
+/// The id of a session: 16 random bytes.
 pub type SessionId = [u8; 16];
 
-/// What is on record about a session; never its secret. Times are in seconds since 1970.
+/// The record of a session, without its secret. Times are in seconds since 1970.
 #[derive(Clone, PartialEq, Message)]
 pub struct SessionRecord {
-    /// Its name.
+    /// The id of the session.
     #[prost(bytes = "vec", tag = "1")]
     pub session_id: Vec<u8>,
-    /// `ASIA…`
+    /// The access key id, `ASIA…`.
     #[prost(string, tag = "2")]
     pub access_key_id: String,
-    /// The assumed role, or the user whose session it is.
+    /// The ARN of the assumed role, or of the user whose session it is.
     #[prost(string, tag = "3")]
     pub principal_arn: String,
-    /// `AROA…` or `AIDA…`
+    /// The unique id of the role or user, `AROA…` or `AIDA…`.
     #[prost(string, tag = "4")]
     pub principal_id: String,
-    /// What the caller called it.
+    /// The session name that the caller chose.
     #[prost(string, tag = "5")]
     pub session_name: String,
-    /// Empty: none.
+    /// The source identity; empty if there is none.
     #[prost(string, tag = "6")]
     pub source_identity: String,
-    /// Session tags.
+    /// The session tags.
     #[prost(message, repeated, tag = "7")]
     pub tags: Vec<TagClaim>,
-    /// When it was issued.
+    /// The time when it was issued.
     #[prost(int64, tag = "8")]
     pub issued_at: i64,
-    /// When it ends.
+    /// The time when it ends.
     #[prost(int64, tag = "9")]
     pub expires_at: i64,
-    /// Whom it comes from, the one that made it last.
+    /// The sessions and users that it was made from, the direct one first.
     #[prost(message, repeated, tag = "10")]
     pub ancestors: Vec<Ancestor>,
-    /// The last change of the feed that was in force where it was issued.
+    /// The number of the last change that was in force where it was issued.
     #[prost(int64, tag = "11")]
     pub issued_under: i64,
-    /// How it came about.
+    /// The operation that issued it.
     #[prost(enumeration = "SessionKind", tag = "12")]
     pub kind: i32,
 }
 
-/// An upper bound of what a session takes in an answer: its record, and beside it the ARNs of the
-/// session and of those that it came from, which are made of the record's ARNs and session names.
+/// An upper bound of the bytes of a session in an answer: its record, and the ARNs of the session and
+/// its ancestors, which are made from the record's ARNs and session names.
 pub(super) fn answer_bytes(record: &SessionRecord) -> usize {
-    /// `arn:aws:sts::…:assumed-role/` instead of `arn:aws:iam::…:role/`, and what frames a field.
+    /// `arn:aws:sts::…:assumed-role/` instead of `arn:aws:iam::…:role/`, and the framing of a field.
     const BESIDE: usize = 64;
     let ancestors = record
         .ancestors
@@ -66,12 +66,12 @@ pub(super) fn answer_bytes(record: &SessionRecord) -> usize {
         + ancestors.sum::<usize>()
 }
 
-/// `EXPIRY:ID`, both in hexadecimal digits of a fixed number, so that text order is time order.
+/// `EXPIRY:ID`, both in hexadecimal of fixed length, so that sorting by text sorts by time.
 pub(super) fn member(expires_at: i64, id: &[u8]) -> String {
     format!("{:012x}:{}", expires_at.max(0), hex(id))
 }
 
-/// From 32 hexadecimal digits.
+/// Parses an id of 32 hexadecimal digits.
 pub fn session_id(text: &str) -> Option<SessionId> {
     let mut id = [0; 16];
     if text.len() != 32

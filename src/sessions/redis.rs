@@ -1,8 +1,9 @@
-//! Session records in Redis: one node, Sentinel or Cluster. No Redis type or key name leaves here.
+//! Session records in Redis, which may be a single node, Sentinel or Cluster. No Redis type or key
+//! name is visible outside this module.
 //!
-//! A record is `key id ‖ HMAC-SHA256 ‖ bytes`; the MAC covers the record's key name, so that a
-//! record that was altered, or moved to another name, is found out. Every call has a deadline, and after
-//! a failure the next second's calls are not made at all, so that a Redis that is down costs nobody time.
+//! A record is `key id ‖ HMAC-SHA256 ‖ bytes`. The MAC covers the name of the Redis key, so that a
+//! record that was altered, or moved to another name, is detected. Every call has a deadline, and for
+//! a second after a failure no calls are made, so that a Redis that is down delays nobody.
 
 mod ask;
 mod authentic;
@@ -41,11 +42,11 @@ pub(super) struct RedisSessions {
     connection: Mutex<Option<Connection>>,
     metrics: Arc<Metrics>,
     born: Instant,
-    /// Milliseconds after `born` until which no call is made; 0: Redis answers.
+    /// The time until which no calls are made, in milliseconds after `born`; 0 if Redis answers.
     paused_until: AtomicU64,
-    /// Why it must not be used as it is; found by the probe, or by an answer.
+    /// The reason why Redis must not be used as it is set up, found by the probe or in an answer.
     unfit: std::sync::Mutex<Option<String>>,
-    /// Milliseconds after `born` until which something of a wrong type is remembered.
+    /// The time until which a value of a wrong type is reported, in milliseconds after `born`.
     odd_until: AtomicU64,
     probes: AtomicU64,
 }
@@ -64,7 +65,7 @@ impl RedisSessions {
         })
     }
 
-    /// A missing Redis means: the record is lost, the session is not.
+    /// Records a session. An error means that the record is lost, not the session.
     pub async fn record(
         &self,
         keyring: &Keyring,
@@ -85,7 +86,7 @@ impl RedisSessions {
         self.ask(&[set, index]).await.map(|_| ())
     }
 
-    /// A missing Redis means: unknown, which is an error and never "absent".
+    /// Reads a record. An error means that it is unknown whether there is one.
     pub async fn find(
         &self,
         keyring: &Keyring,
@@ -96,7 +97,7 @@ impl RedisSessions {
         command.arg(&name);
         let answer = self.ask_each(&[command], &[WRONG_TYPE]).await?.pop();
         let bytes = match answer {
-            // Made by a key that was revoked: nobody can say any more whether it is what was written.
+            // The key was revoked, so that nobody can tell whether the record is authentic.
             Some(Ok(Value::BulkString(bytes))) if is_of_revoked(keyring, &bytes) => {
                 return Ok(None);
             }
@@ -118,7 +119,8 @@ impl RedisSessions {
         let opened = open(keyring, &name, &bytes).and_then(|body| SessionRecord::decode(body).ok());
         let record = opened.filter(|r| r.session_id == id);
         if record.is_none() {
-            // Altered, moved, or the answer to another question: that connection is not asked again.
+            // The record was altered or moved, or the answer belongs to another request: the
+            // connection is closed.
             self.connection.lock().await.take();
             self.metrics.sessions_forged.inc();
             tracing::warn!(session = %crate::base::digest::hex(id), "a session record fails authentication");
@@ -126,9 +128,9 @@ impl RedisSessions {
         record.map(Some).ok_or(SessionsError::Forged)
     }
 
-    /// The members of the index behind `after`, ordered by expiry: what is found of the
-    /// next `limit`, and where they end. No end: there are no more. What no broker has put there is
-    /// passed over, and taken out, so that it is in nobody's way the next time.
+    /// Lists at most `limit` members of the index after `after`, ordered by expiry. Returns those
+    /// whose records exist, and the last member that was read, or `None` at the end. Members that no
+    /// broker wrote are skipped and removed.
     pub async fn list(
         &self,
         keyring: &Keyring,

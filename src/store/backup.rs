@@ -1,4 +1,4 @@
-//! A copy of a running SQLite store.
+//! Backs up a SQLite store while a broker serves it.
 
 use std::fs::File;
 use std::path::Path;
@@ -8,10 +8,12 @@ use super::sqlite::beside;
 use super::{BACKUP_DEADLINE, Engine, Store, StoreError};
 use crate::files::{self, FileError};
 
-/// Writes a copy of a running store, as it is at one moment, to a file that is not there yet.
+/// Writes a consistent copy of a running SQLite store to a new file.
 ///
 /// # Errors
-/// When the file is there or cannot be written, and for a store that is not SQLite.
+/// [`StoreError::Address`] for a PostgreSQL store, or if the path is not UTF-8;
+/// [`StoreError::NotWritable`] if the file exists already; [`StoreError::File`] if it cannot be
+/// written; [`StoreError::Unavailable`] if the database does not answer in time.
 pub async fn backup(store: &Store, to: &Path) -> Result<(), StoreError> {
     if store.engine != Engine::Sqlite {
         return Err(StoreError::Address(
@@ -24,7 +26,8 @@ pub async fn backup(store: &Store, to: &Path) -> Result<(), StoreError> {
             to.display()
         )));
     }
-    // A copy that is cut off does not look like a backup.
+    // The copy gets its name when it is complete, so that an interrupted one is not taken for a
+    // backup.
     let partial = beside(to, ".partial");
     let io = |source| {
         StoreError::from(FileError::Io {

@@ -1,4 +1,5 @@
-//! What things were before and after a change of the feed: whole, and without their secrets.
+//! The entries before and after each change of the feed, complete but without secrets, for `brevet
+//! log --documents`.
 
 use sqlx::Row as _;
 
@@ -6,20 +7,20 @@ use super::classify::classify;
 use super::lanes::Purpose;
 use super::{SCAN_DEADLINE, Store, StoreError, Writer};
 
-/// A thing before and after a change, as JSON; none where there was nothing, or is nothing any more.
+/// An entry before and after a change, as JSON.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Documents {
-    /// As it was.
+    /// The entry before the change; `None` if the change created it.
     pub before: Option<String>,
-    /// As it is.
+    /// The entry after the change; `None` if the change deleted it.
     pub after: Option<String>,
 }
 
 impl Writer<'_> {
-    /// Keeps the documents of a change that was recorded.
+    /// Stores the documents of a change that this transaction recorded.
     ///
     /// # Errors
-    /// If the database does not answer in time.
+    /// [`StoreError::Unavailable`] if the database does not answer in time.
     pub async fn keep_documents(
         &mut self,
         sequence: i64,
@@ -45,10 +46,11 @@ impl Writer<'_> {
 }
 
 impl Store {
-    /// The documents of the changes after `sequence` up to `last`, with their numbers, in order.
+    /// Reads the documents of the changes after `sequence` up to `last`, with the numbers of the
+    /// changes, in order.
     ///
     /// # Errors
-    /// If the database does not answer in time.
+    /// [`StoreError::Unavailable`] if the database does not answer in time.
     pub async fn documents_between(
         &self,
         sequence: i64,

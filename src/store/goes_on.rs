@@ -1,4 +1,4 @@
-//! Whether the store went on from a change that this broker had seen.
+//! Checks that the store continues from a change that this broker has seen.
 
 use super::changes::{Change, PAGE, RESTORED, page};
 use super::head::Head;
@@ -7,13 +7,15 @@ use super::lanes::Purpose;
 use super::{SCAN_DEADLINE, Store, StoreError};
 
 impl Store {
-    /// Whether the store went on from a change that was seen before, whose digest is `chain`: by the feed
-    /// from there to its head, or by an operator's restore behind it, which ended all that was issued before.
-    /// `each` is given every change that a broker wrote, in order, before it is known that it follows the one
-    /// before.
+    /// Checks that the store continues from a change that was seen before, whose digest is `chain`:
+    /// the feed leads from that change to the last one without a gap, or an operator's restore lies
+    /// in between, which ended all that was issued before. Calls `each` with every change whose MAC
+    /// is right, in order; that the changes follow one another is known only when the function
+    /// returns.
     ///
     /// # Errors
-    /// Without an answer, and when the store did not go on from there.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, and
+    /// [`StoreError::Tampered`] if the store does not continue from that change.
     pub async fn goes_on_from(
         &self,
         sequence: i64,
@@ -39,7 +41,8 @@ impl Store {
             for (change, mac) in rows {
                 self.check(&Row::Change(&change.fields(), &change.chain), &mac)?;
                 if change.sequence <= at {
-                    // Else a database that shows the same page again is asked without an end.
+                    // Without this check, a database that returns the same page again would be asked
+                    // forever.
                     return Err(self.tampered(format!(
                         "change {} of the feed is shown behind change {at}",
                         change.sequence

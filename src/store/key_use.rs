@@ -1,5 +1,4 @@
-//! When long-term access keys were last used: a convenience for their owners, which no decision
-//! depends on.
+//! Records when long-term access keys were last used, for their owners. No decision depends on it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -11,12 +10,12 @@ use super::lanes::Purpose;
 use super::{DEADLINE, Store, StoreError};
 use crate::base::clock::Timestamp;
 
-/// When long-term keys were last used, until it is written down.
+/// The last uses of long-term keys that are not yet written to the store.
 #[derive(Default)]
 pub struct KeyUse(Mutex<HashMap<String, Timestamp>>);
 
 impl KeyUse {
-    /// Notes a use.
+    /// Records that a key was used now.
     pub fn note(&self, access_key_id: &str, now: Timestamp) {
         let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match used.get_mut(access_key_id) {
@@ -25,7 +24,7 @@ impl KeyUse {
         }
     }
 
-    /// What is to be written down.
+    /// Takes the recorded uses, to be written with [`Store::note_key_use`].
     pub fn take(&self) -> Vec<(String, Timestamp)> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
             .into_iter()
@@ -34,11 +33,11 @@ impl KeyUse {
 }
 
 impl Store {
-    /// Notes when long-term keys were last used: a convenience, written now and then, in portions, so
-    /// that nobody who writes waits long.
+    /// Writes when long-term keys were last used, in batches, so that other writers do not wait long.
     ///
     /// # Errors
-    /// Without an answer; the times are then lost.
+    /// [`StoreError::Unavailable`] if the database does not answer in time; times that were not
+    /// written are lost.
     pub async fn note_key_use(
         &self,
         used: &[(String, Timestamp)],
@@ -50,7 +49,7 @@ impl Store {
                 Box::pin(async move {
                     sqlx::raw_sql("BEGIN").execute(&mut *c).await?;
                     let noted = note(&mut *c, portion, &region).await;
-                    // The connection must not be left in the middle of a transaction.
+                    // The connection must not go back in the middle of a transaction.
                     let end = if noted.is_ok() { "COMMIT" } else { "ROLLBACK" };
                     sqlx::raw_sql(end).execute(c).await?;
                     noted
@@ -65,10 +64,10 @@ impl Store {
         not(any(test, feature = "internals")),
         allow(dead_code, reason = "GetAccessKeyLastUsed is not answered yet")
     )]
-    /// When a long-term key was last used, as far as it was noted.
+    /// The last use of a long-term key, if one is recorded.
     ///
     /// # Errors
-    /// If the database does not answer in time.
+    /// [`StoreError::Unavailable`] if the database does not answer in time.
     pub async fn key_used_at(&self, access_key_id: &str) -> Result<Option<Timestamp>, StoreError> {
         let id = access_key_id.to_owned();
         let row = self.read(Purpose::Read, DEADLINE, move |c| {

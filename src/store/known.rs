@@ -1,5 +1,5 @@
-//! The version of each thing as this process last saw it, so that no change is based on a row of an
-//! earlier state: its MAC would be right.
+//! The version of each entry as this process last saw it. No change may be based on a row of an
+//! earlier version, whose MAC would be right.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -7,18 +7,18 @@ use std::sync::PoisonError;
 
 use super::Store;
 
-/// Versions by a hash of kind and id: 16 bytes a thing.
+/// The versions by a hash of kind and id, which takes 16 bytes for each entry.
 #[derive(Default)]
 pub(super) struct Versions {
     hasher: RandomState,
     all: HashMap<u64, i64>,
 }
 
-/// What this process knows of a thing.
+/// What this process knows of an entry.
 pub(super) struct Known {
-    /// The change that wrote it last; none: it was not there.
+    /// The number of the change that last wrote it; `None` if the entry did not exist.
     pub version: Option<i64>,
-    /// As of this change: later ones are not known.
+    /// The change up to which this is known.
     pub place: i64,
 }
 
@@ -37,12 +37,13 @@ impl Versions {
 }
 
 impl Store {
-    /// Takes up the versions of all things as of a change.
+    /// Replaces the versions of all entries, which are current up to a change.
     pub(super) fn know(&self, versions: Versions, place: i64) {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some((versions, place));
     }
 
-    /// Takes up what changes did up to one of them: for each thing its version, or that it is gone.
+    /// Applies the effects of changes up to `place`: the new version of each entry, or `None` for a
+    /// deleted one.
     pub(super) fn learn<'a>(
         &self,
         things: impl Iterator<Item = (&'a str, &'a str, Option<i64>)>,
@@ -61,7 +62,7 @@ impl Store {
         *at = place.max(*at);
     }
 
-    /// What is known of a thing; none where everything was never looked at.
+    /// The version of an entry; `None` if all rows have not been read yet.
     pub(super) fn known(&self, kind: &str, id: &str) -> Option<Known> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let (versions, place) = known.as_ref()?;

@@ -1,6 +1,5 @@
-//! The store's connections, by what they are for: each kind of work has its own, so that nothing
-//! urgent waits behind something that can wait. Knows no statement but those that set a connection
-//! up.
+//! The store's connections. Each purpose has its own, so that nothing urgent waits for something that
+//! is not. The only statements here are those that set up a connection.
 
 mod lease;
 mod purpose;
@@ -23,31 +22,32 @@ pub(super) use lease::Lease;
 pub(super) use purpose::Purpose;
 
 tokio::task_local! {
-    /// Set where nobody waits for the answer to a call any more. A call that still waits for a
-    /// connection of the request path then leaves the queue.
+    /// Set in the task of a call whose client has gone away. Such a call leaves the queue for a
+    /// connection.
     pub static ABANDONED: ();
 }
 
-/// The connections for one purpose, and the queue in front of them.
+/// The connections for one purpose, and the queue for them.
 pub(super) struct Lane {
     purpose: Purpose,
     connections: Arc<Connections>,
     waiting: AtomicUsize,
 }
 
-/// Connections that are made when they are first needed.
+/// Connections, which are opened when they are first needed.
 struct Connections {
     free: Semaphore,
     idle: Mutex<Vec<AnyConnection>>,
-    /// Whether one came back in the middle of a transaction: only where the connection is the store.
+    /// Whether a connection came back in the middle of a transaction. This is set only for a store in
+    /// memory, whose connection cannot be replaced.
     unclean: AtomicBool,
 }
 
-/// All lanes of a store.
+/// The lanes of all purposes.
 pub(super) struct Lanes {
     all: [Lane; 5],
-    /// SQLite has one writer at a time. Those of this process take turns here, first come first
-    /// served, so that each of them waits for at most one of every other purpose.
+    /// SQLite allows one writer at a time. The writers of this process take turns in the order in
+    /// which they came, so that a writer waits for at most one of each other purpose.
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -60,7 +60,7 @@ impl Lanes {
                 unclean: AtomicBool::new(false),
             })
         };
-        // A store in memory is its connection: there is one.
+        // A store in memory exists only in its connection, so that there can be only one.
         let only = connections(1);
         let all = Purpose::ALL.map(|purpose| Lane {
             purpose,
@@ -88,11 +88,11 @@ impl Lanes {
         }
     }
 
-    /// Ends the connections that are idle, or become so within the deadline, in an orderly way.
+    /// Closes the idle connections, and those that become idle within [`DEADLINE`].
     pub async fn close(&self) {
         for lane in &self.all {
             let permits = u32::try_from(lane.purpose.connections()).unwrap_or(1);
-            // Whatever it says, everything that was acknowledged is stored.
+            // An error is ignored: every acknowledged change is already stored.
             let _ = timeout(DEADLINE, lane.connections.free.acquire_many(permits)).await;
             for connection in lane.connections.take_all() {
                 let _ = timeout(DEADLINE, connection.close()).await;
@@ -112,7 +112,7 @@ impl Connections {
 }
 
 impl Lane {
-    /// Waits for a connection to be free; until then at the most.
+    /// Waits for a free connection, until the given time.
     async fn enter(
         &self,
         until: Instant,
@@ -173,14 +173,14 @@ impl Lane {
     }
 }
 
-/// A place in a lane's queue.
+/// A place in the queue of a lane.
 struct Place<'l> {
     lane: &'l Lane,
     metrics: &'l Metrics,
 }
 
 impl<'l> Place<'l> {
-    /// None: there are too many before.
+    /// Takes a place; `None` if the queue is full.
     fn take(lane: &'l Lane, metrics: &'l Metrics) -> Option<Self> {
         if lane.waiting.fetch_add(1, Ordering::Relaxed) >= lane.purpose.max_waiting() {
             lane.waiting.fetch_sub(1, Ordering::Relaxed);

@@ -1,18 +1,19 @@
-//! What was noted of MFA codes under a clock that was ahead: it would keep users out until that time
-//! has come.
+//! Deletes what was recorded of MFA codes under a clock that was ahead. It would keep users out until
+//! the true time reaches that of the clock.
 
 use super::{Lockout, STEP_SECONDS, StoreError, Writer};
 use crate::base::clock::Timestamp;
 
-/// How far a device's clock may be ahead, in steps: its last code is then of a later time than now.
+/// The number of steps by which a device's clock may be ahead; its last code may then be later than
+/// now.
 const AHEAD: i64 = 20;
 
 impl Writer<'_> {
-    /// Users that failed too often are locked for as long as after failures of now, and codes are
-    /// taken again from ten minutes after now.
+    /// Shortens the locks of users to what failures of now would cause, and lets codes be accepted
+    /// again that are later than ten minutes from now.
     ///
     /// # Errors
-    /// If the database does not answer in time.
+    /// [`StoreError::Unavailable`] if the database does not answer in time.
     pub async fn forget_codes_after(
         &mut self,
         lockout: Lockout,

@@ -1,6 +1,6 @@
-//! MFA codes: the time steps that were spent, what is known of each device's clock, and how often a
-//! user failed. Across nodes, restarts and the loss of any cache; if the database does not answer, no
-//! code is accepted. How many failures are too many is the caller's rule.
+//! MFA codes: the time steps that were spent, the drift of each device's clock, and the wrong codes
+//! of each user. They are shared by all nodes and survive restarts. If the database does not answer,
+//! no code is accepted. The caller decides how many wrong codes are too many.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -12,75 +12,74 @@ use super::lanes::Purpose;
 use super::{DEADLINE, Store, StoreError, clip};
 use crate::base::clock::Timestamp;
 
-/// The length of a TOTP time step: RFC 6238 section 4.1.
+/// The length of a TOTP time step, in seconds: RFC 6238 section 4.1.
 pub const STEP_SECONDS: i64 = 30;
-/// How far a device's clock may be known to be off, in steps: ten minutes. A code is older than that
-/// by no more than the window.
+/// The largest drift of a device's clock that is recorded, in steps: ten minutes.
 pub const MAX_DRIFT: i64 = 20;
-/// Two codes off to the same side at least so many steps apart, a day, move what is known of the
-/// device's clock.
+/// Two codes that are off to the same side, and at least this many steps (one day) apart, change the
+/// recorded drift of the device.
 const LEARN_AFTER_STEPS: i64 = 2_880;
 
-/// How many wrong codes a user may give. Whose rule that is, the store does not know.
+/// The number of wrong codes that a user may give. The caller sets it.
 #[derive(Debug, Clone, Copy)]
 pub struct Lockout {
-    /// So many wrong codes at once lock a user.
+    /// The number of wrong codes at once that lock a user.
     pub failures: i64,
-    /// One of them is forgiven after so many seconds.
+    /// The time after which one wrong code is forgiven, in seconds.
     pub forgiven_after_seconds: i64,
 }
 
-/// The time step that a code is of.
+/// The time step that a code belongs to.
 #[derive(Debug, Clone)]
 pub struct Matched {
-    /// The device.
+    /// The serial number of the device.
     pub serial_number: String,
-    /// Steps since 1970.
+    /// The number of the step since 1970.
     pub step: i64,
-    /// Steps from where the device's clock was thought to be.
+    /// The difference from the step that the device's clock was expected to show.
     pub offset: i64,
-    /// When the device was made, in seconds since 1970; 0: unknown. One that is younger than the
-    /// store has no past that the store would not know.
+    /// The time when the device was made, in seconds since 1970; 0 if it is unknown. Codes of a
+    /// device that is younger than the store cannot have been used before the store existed.
     pub made_at: i64,
 }
 
-/// What the store knows of a device's codes.
+/// What the store has recorded of a device's codes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DevicePast {
-    /// How far the device's clock is known to be off, in steps.
+    /// The drift of the device's clock, in steps.
     pub drift: i64,
     /// The last step for which a code was accepted.
     pub last_spent_step: Option<i64>,
 }
 
-/// What came of an MFA code.
+/// The result of an MFA code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attempt {
-    /// It is right, and spent from now on.
+    /// The code is right, and is now spent.
     Accepted,
-    /// It was right once, or is older than one that was.
+    /// The code is right but was used before, or is older than one that was.
     Spent,
-    /// It matched nothing, and was counted.
+    /// The code is wrong, and was counted.
     Counted,
-    /// Too many matched nothing.
+    /// The user has given too many wrong codes.
     Locked,
 }
 
-/// What this process knows of MFA without asking the store. What is not here is asked there.
+/// What this process remembers of MFA. For everything else the store is asked.
 #[derive(Default)]
 pub(super) struct Remembered {
-    /// Users that have failed too often, and until when, in seconds since 1970.
+    /// The users who are locked, and the time until which they are, in seconds since 1970.
     locked: Mutex<HashMap<Box<str>, i64>>,
-    /// Users, and when their wrong codes of this process are forgiven, in seconds since 1970: whatever
-    /// the database says of them.
+    /// The users who gave wrong codes to this process, and the time when all of them are forgiven, in
+    /// seconds since 1970. It counts even if the database shows fewer.
     failed: Mutex<HashMap<Box<str>, i64>>,
-    /// Devices, and the last step that a code of theirs was accepted for.
+    /// The last step for which a code was accepted, by device.
     spent: Mutex<HashMap<Box<str>, i64>>,
 }
 
-/// How many users and how many devices are remembered at the most.
+/// The most users and the most devices that are remembered.
 const MAX_REMEMBERED: usize = 16_384;
-/// For so many steps a code may still match, whatever the device's clock: an hour.
+/// The number of steps for which a code may still match, whatever the device's drift: one hour.
 const SPENT_FOR_STEPS: i64 = 120;
 
 impl Remembered {
@@ -88,7 +87,7 @@ impl Remembered {
         remember(&self.locked, user_id, until, |until| until > now);
     }
 
-    /// Counts a wrong code. Until when the user is locked, if these are too many.
+    /// Counts a wrong code. Returns the time until which the user is locked, if these are too many.
     fn count(&self, user_id: &str, lockout: Lockout, now: i64) -> Option<i64> {
         let known = self
             .failed
@@ -129,7 +128,7 @@ fn is_recent(step: i64, now: i64) -> bool {
     step + SPENT_FOR_STEPS > now.div_euclid(STEP_SECONDS)
 }
 
-/// Keeps the greater of two values. When there is no room, what is of no use any more makes some.
+/// Keeps the greater of two values. A full map is first cleared of entries that have expired.
 fn remember(
     all: &Mutex<HashMap<Box<str>, i64>>,
     name: &str,
@@ -150,10 +149,11 @@ fn remember(
 }
 
 impl Store {
-    /// What is known of a device's codes so far.
+    /// Reads the record of a device's codes.
     ///
     /// # Errors
-    /// If the database does not answer in time.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, and
+    /// [`StoreError::Tampered`] if the drift is larger than [`MAX_DRIFT`].
     pub async fn device_past(&self, serial_number: &str) -> Result<DevicePast, StoreError> {
         let serial_number = serial_number.to_owned();
         let device = serial_number.clone();
@@ -179,7 +179,7 @@ impl Store {
             .map_err(classify)?
             .unwrap_or_default();
         if past.drift.abs() > MAX_DRIFT {
-            // It would make a code of long ago good again.
+            // Such a drift would make an old code valid again.
             return Err(self.tampered(format!(
                 "the clock of {} is said to be {} steps off, and brokers note at most {MAX_DRIFT}",
                 clip(&device),
@@ -189,10 +189,10 @@ impl Store {
         Ok(past)
     }
 
-    /// Sets how far a device's clock is off, in steps.
+    /// Sets the recorded drift of a device's clock, in steps.
     ///
     /// # Errors
-    /// If the database does not answer in time.
+    /// [`StoreError::Unavailable`] if the database does not answer in time.
     pub async fn set_mfa_drift(&self, serial_number: &str, drift: i64) -> Result<(), StoreError> {
         let serial_number = serial_number.to_owned();
         self.write_one(Purpose::Write, move |c| {
@@ -210,7 +210,7 @@ impl Store {
         .map(|_| ())
     }
 
-    /// Forgets what is known here of codes and failures: the store is asked.
+    /// Forgets what this process remembers of codes and failures, so that the store is asked.
     pub fn forget_mfa(&self) {
         self.mfa
             .locked
@@ -229,8 +229,8 @@ impl Store {
             .clear();
     }
 
-    /// Whether a user is known here to have failed too often. The store knows more; what is known here
-    /// is true.
+    /// Whether this process remembers that a user is locked. `false` does not mean that the store
+    /// agrees.
     pub fn is_locked(&self, user_id: &str, now: Timestamp) -> bool {
         let locked = self
             .mfa
@@ -242,7 +242,7 @@ impl Store {
             .is_some_and(|until| now.seconds() < *until)
     }
 
-    /// The last step that is known here for which a code of a device was accepted.
+    /// The last step that this process remembers of a device for which a code was accepted.
     pub fn last_spent_step(&self, serial_number: &str) -> Option<i64> {
         self.mfa
             .spent
@@ -252,15 +252,16 @@ impl Store {
             .copied()
     }
 
-    /// Notes an MFA code of a user, which matched a time step of one of the user's devices or did not.
-    /// A step is good once, and never one before it (RFC 6238 section 5.2); one that began before this
-    /// store knew the device's past counts as spent. A code that matches nothing is counted. Once
-    /// `lockout` has no more left, even a right code is refused without being looked at, so that guesses
-    /// made at the same time gain nothing. Such a user is refused from memory, before the store is asked
-    /// and once more when it could be.
+    /// Records an MFA code of a user, which matched a time step of one of the user's devices or none.
+    /// A step is accepted once, and no earlier step after it (RFC 6238 section 5.2); a step that
+    /// began before this store knew the device counts as spent. A code that matches nothing is
+    /// counted. Once a user is locked by `lockout`, even a right code is refused without being
+    /// compared, so that simultaneous guesses gain nothing. A lock that this process remembers is
+    /// checked before the store is asked and again after waiting for it.
     ///
     /// # Errors
-    /// Without an answer: the code must then be refused.
+    /// [`StoreError::Unavailable`] if the database does not answer in time; the code must then be
+    /// refused.
     pub async fn attempt(
         &self,
         user_id: &str,
@@ -281,8 +282,8 @@ impl Store {
             Box::pin(async move {
                 sqlx::raw_sql("BEGIN").execute(&mut *c).await?;
                 let done = attempt(&mut *c, user, matched, lockout, seconds).await;
-                // The connection must not be left in the middle of a transaction; and where nothing is
-                // to be kept, nobody waits for the disk.
+                // The connection must not go back in the middle of a transaction. A rollback, where
+                // nothing is to be kept, does not wait for the disk.
                 let keep = matches!(done, Ok((Attempt::Accepted | Attempt::Counted, _)));
                 sqlx::raw_sql(if keep { "COMMIT" } else { "ROLLBACK" })
                     .execute(c)
@@ -291,7 +292,7 @@ impl Store {
             })
         });
         let (attempt, until) = done.await?;
-        // The database counts for all brokers, and this process for itself.
+        // The database counts for all brokers, this process for itself.
         let here = match attempt {
             Attempt::Counted => self.mfa.count(user_id, lockout, now.seconds()),
             _ => None,
@@ -306,7 +307,8 @@ impl Store {
     }
 }
 
-/// Until when failures that are all forgiven at an instant lock a user.
+/// The time until which wrong codes lock a user that are all forgiven at `forgiven_at`; `None` if
+/// they do not.
 fn locked_until(lockout: Lockout, forgiven_at: i64, now: i64) -> Option<i64> {
     Some(forgiven_at - (lockout.failures - 1) * lockout.forgiven_after_seconds)
         .filter(|at| *at > now)
@@ -319,7 +321,8 @@ async fn attempt(
     lockout: Lockout,
     now: i64,
 ) -> Result<(Attempt, Option<i64>), sqlx::Error> {
-    // Writing the row locks it, in both engines: attempts of a user come one after the other.
+    // Writing the row locks it in both engines, so that the attempts of a user are processed one by
+    // one.
     let row = sqlx::query(
         "INSERT INTO mfa_failures (user_id, forgiven_at) VALUES ($1, 0) \
          ON CONFLICT (user_id) DO UPDATE SET forgiven_at = mfa_failures.forgiven_at RETURNING forgiven_at",

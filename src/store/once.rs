@@ -1,17 +1,18 @@
-//! Ids of tokens and assertions that are good once, across nodes, restarts and the loss of any cache.
-//! If the database does not answer, no token is accepted.
+//! The ids of tokens and assertions that can be used once, shared by all nodes and kept across
+//! restarts. If the database does not answer, no token is accepted.
 
 use super::lanes::Purpose;
 use super::{Store, StoreError};
 use crate::base::clock::Timestamp;
 
 impl Store {
-    /// Notes a token's or an assertion's id: true the first time. It is kept until `expires_at`,
-    /// which must be when the thing itself is refused, skew included. What was issued before this
-    /// store knew the past counts as seen.
+    /// Records the id of a token or an assertion, and returns whether this is its first use. The id
+    /// is kept until `expires_at`, which must be the time from which the token itself is refused,
+    /// with clock skew added. A token that was issued before this store knew the past counts as used.
     ///
     /// # Errors
-    /// Without an answer: the token must then be refused.
+    /// [`StoreError::Unavailable`] if the database does not answer in time; the token must then be
+    /// refused.
     pub async fn see(
         &self,
         issuer: &str,

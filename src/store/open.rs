@@ -1,4 +1,4 @@
-//! Opening a store: where it is, what for, and its first row where it is made.
+//! Opens a store, and creates its own row if it is new.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,19 +18,19 @@ use crate::base::entropy::{self, Entropy};
 use crate::base::secret::Secret;
 use crate::master_key::MasterKey;
 
-/// Where the store is.
+/// The location of a store.
 #[derive(Debug, Clone)]
 pub enum Place {
-    /// A file; one broker at a time.
+    /// A SQLite file, which one broker can serve at a time.
     Sqlite(PathBuf),
-    /// `postgres://USER@HOST/DATABASE`, no password in it.
+    /// A PostgreSQL database, which several brokers can serve.
     Postgres {
-        /// The address.
+        /// The address, `postgres://USER@HOST/DATABASE`, without a password.
         url: String,
-        /// Its password.
+        /// The password of the user.
         password: Option<Secret<String>>,
     },
-    /// Nowhere. Development alone.
+    /// A database in memory, for development and tests.
     Memory,
 }
 
@@ -44,19 +44,19 @@ impl std::fmt::Display for Place {
     }
 }
 
-/// What a store is opened for.
+/// The purpose for which a store is opened, which decides what state it may be in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// To make one where there is none.
+    /// Creates a store if there is none.
     Create,
-    /// To serve it: the schema is brought up to date.
+    /// Serves the store; the schema is migrated.
     Serve,
-    /// To read or change it beside its broker: the schema must be this program's.
+    /// Reads or changes the store beside its broker; the schema must be that of this program.
     Use,
-    /// A copy, to be put in a store's place: it may be one that was moved elsewhere.
+    /// Opens a copy that is to replace a store; it may be one that was moved elsewhere.
     Recover,
-    /// To move it, or to move another one there: as [`Access::Create`], in whatever state a move that was
-    /// cut off has left it.
+    /// Moves the store, or moves another one here. As [`Access::Create`], but the store may also be
+    /// in any state that an interrupted move leaves.
     Move,
 }
 
@@ -66,22 +66,23 @@ impl Access {
     }
 }
 
-/// What a database holds.
+/// The result of looking for a store in a database.
 enum Found {
     /// A store.
     Here(RawHead),
     /// A store that was moved elsewhere.
     Elsewhere,
-    /// No store yet.
+    /// No store.
     Nothing,
 }
 
 impl Store {
-    /// Connects, and brings the schema up to date or checks it. Whether the store is the one that this
-    /// node has seen is for [`Entrance`](super::Entrance) to check.
+    /// Connects to the store, and migrates or checks its schema. [`Entrance`](super::Entrance) then
+    /// compares it with what this node has seen.
     ///
     /// # Errors
-    /// Each with the way out.
+    /// [`StoreError`] for a store that is missing, moved, locked, damaged, of another schema version
+    /// or sealed under another key. Its text says what an operator can do.
     pub async fn open(
         place: &Place,
         access: Access,
@@ -138,14 +139,14 @@ impl Store {
         Ok(store)
     }
 
-    /// Looks for the store's own row. That there is none is an error unless one may be made.
+    /// Looks for the store's own row. That there is none is an error unless `access` may create it.
     async fn present(&self, access: Access) -> Result<Found, StoreError> {
         let found = self.read(Purpose::Background, DEADLINE, |c| Box::pin(head::read(c)));
         if let Some(raw) = found.await? {
             return Ok(Found::Here(raw));
         }
         match self.moved_to().await? {
-            // Only its rows are read, as they are.
+            // Only the rows are copied, so their MACs need not be current.
             Some(_) if access == Access::Move => Ok(Found::Elsewhere),
             Some(to) if to == relocate::ARRIVING => Err(StoreError::Arriving),
             Some(to) => Err(StoreError::Moved(to)),
@@ -157,8 +158,9 @@ impl Store {
         }
     }
 
-    /// A store that knows nothing of the past: sessions of another store end with it, and codes from
-    /// before it are not taken. Whether this call made it: another node may have been first.
+    /// Creates the store's own row. The new store knows nothing of the past, so sessions of another
+    /// store and MFA codes from before now are refused. Also returns whether this call created the
+    /// row, since another node may have been first.
     async fn found_anew(
         &self,
         master_key: Option<&MasterKey>,
@@ -166,7 +168,7 @@ impl Store {
         entropy: &dyn Entropy,
     ) -> Result<(RawHead, bool), StoreError> {
         let store_id = crate::base::digest::hex(&entropy::bytes::<8>(entropy)?);
-        // One in memory ends with its process, and never had a past.
+        // A store in memory ends with its process, so it has no past that it could have forgotten.
         let not_before = if self.engine == Engine::Memory {
             0
         } else {

@@ -1,11 +1,11 @@
-//! Reading much in portions of [`PAGE`] rows.
+//! Reads many rows in pages of [`PAGE`] rows.
 
 use super::changes::PAGE;
 
-/// Where the next portion begins; none: that was the last.
+/// The key after which the next page begins; `None` after the last page.
 pub(super) type Next<T> = Option<T>;
 
-/// Whether there may be more behind a portion of so many rows.
+/// The key after which the next page begins, given the number of rows of this page and its last key.
 pub(super) fn next<T>(rows: usize, last: Option<T>) -> Next<T> {
     let whole = i64::try_from(rows).is_ok_and(|rows| rows >= PAGE);
     last.filter(|_| whole)

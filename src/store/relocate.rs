@@ -1,8 +1,9 @@
-//! A store's rows in another database: from SQLite to PostgreSQL, or back. All of them, whatever tables a
-//! version has; what is left behind is marked, so that nobody serves it by mistake.
+//! Moves all rows of a store to another database, from SQLite to PostgreSQL or back, whatever tables
+//! the version has. The old store is marked, so that nobody serves it by mistake.
 //!
-//! The copy is one transaction of the database that it goes to, and is marked as well until the old store
-//! has its mark: wherever a move is cut off, at most one of the two is served, and the same command goes on.
+//! The copy is made in one transaction of the new database, and is marked as incomplete until the old
+//! store is marked as moved. Wherever a move is interrupted, at most one of the two can be served,
+//! and the same command continues.
 
 mod tables;
 
@@ -14,33 +15,35 @@ use super::classify::{classify, late};
 use super::lanes::{Lease, Purpose};
 use super::{BACKUP_DEADLINE, DEADLINE, Engine, Head, Store, StoreError};
 
-/// Which brokers are on a store is of that store alone.
+/// The table that is not copied: the brokers of a store are not those of its copy.
 const LEFT_OUT: &str = "nodes";
-/// What a copy is marked with that is not complete. Any other mark says where a store was moved to.
+/// The mark of a copy that is not complete. Any other mark is the address that a store was moved to.
 pub(super) const ARRIVING: &str = "";
 
-/// A store whose rows are in another database too. Until [`Relocation::complete`] nobody else writes to
-/// it, and dropped, it is as it was.
+/// A store whose rows are copied to another database. Until [`Relocation::complete`] nobody else can
+/// write to it; if it is dropped, the store is unchanged.
 pub struct Relocation<'s> {
     lease: Lease<'s>,
-    /// Whether an earlier attempt was cut off at its last step.
+    /// Whether an earlier attempt was interrupted after it had marked the old store.
     is_marked: bool,
-    /// What the store is.
+    /// The state of the store.
     pub head: Head,
-    /// Its tables, and how many rows each of them has, here and there.
+    /// The names of its tables, and the number of rows of each.
     pub tables: Vec<(String, i64)>,
 }
 
-/// The row that says what a store is.
+/// The store's own row, with its mark.
 struct Marked {
     head: Head,
     moved_to: Option<String>,
 }
 
-/// Copies every row of a store to an empty database, or over an earlier attempt that was cut off.
+/// Copies every row of a store to an empty database, or over an interrupted earlier attempt.
 ///
 /// # Errors
-/// When the other database holds anything else, or has other tables; both are then as they were.
+/// [`StoreError::Unmovable`] if the other database holds anything else or has other tables, and
+/// [`StoreError::Unavailable`] if a database does not answer in time. Both databases are then
+/// unchanged.
 pub async fn relocate<'s>(from: &'s Store, to: &Store) -> Result<Relocation<'s>, StoreError> {
     let mut source = from.lease_to_write(Purpose::Background).await?;
     let mut target = to.lease_to_write(Purpose::Background).await?;
@@ -58,8 +61,8 @@ pub async fn relocate<'s>(from: &'s Store, to: &Store) -> Result<Relocation<'s>,
     })
 }
 
-/// Copies everything in one transaction of each database. The first one's stays open, so that nobody
-/// writes to it.
+/// Copies all tables in one transaction of each database. The transaction of the source stays open,
+/// so that nobody can write to it.
 async fn copy_all(
     engine: Engine,
     here: &mut AnyConnection,
@@ -67,7 +70,7 @@ async fn copy_all(
     there: &mut AnyConnection,
 ) -> Result<(Head, bool, Vec<(String, i64)>), StoreError> {
     begin(engine, here).await?;
-    // Writing the row is what keeps everybody else from writing.
+    // Writing the row takes the lock that keeps everybody else from writing.
     sqlx::raw_sql("UPDATE store SET sequence = sequence WHERE id = 1")
         .execute(&mut *here)
         .await
@@ -91,7 +94,7 @@ async fn copy_all(
         None if is_cut_off || is_fresh(there, &tables, other.as_ref()).await? => {
             copy_tables(here, there, &tables).await?
         }
-        // Everything was copied, and nobody has written since.
+        // The copy is complete, and nobody can have written since.
         Some(_) if is_cut_off => {}
         Some(to) => return Err(StoreError::Moved(to.clone())),
         None => {
@@ -134,8 +137,8 @@ async fn copy_tables(
     Ok(())
 }
 
-/// Whether the tables have the same rows here and there, and how many each of them has. The store's own
-/// row differs once it is marked.
+/// Compares the rows of both databases, and returns the number of rows of each table. The store's own
+/// row may differ once it is marked.
 async fn compare(
     here: &mut AnyConnection,
     there: &mut AnyConnection,
@@ -161,11 +164,12 @@ async fn compare(
 }
 
 impl Relocation<'_> {
-    /// Marks what is left behind, and takes the mark off the copy. `name` is where the store is now, for
-    /// people.
+    /// Marks the old store as moved, and removes the mark of the copy. `name` is the address of the
+    /// new store for messages.
     ///
     /// # Errors
-    /// Without an answer it is not known whether the marks last: the same command goes on.
+    /// [`StoreError::Unavailable`] if a database does not answer. It is then unknown whether the
+    /// marks were written; running the same command again continues.
     pub async fn complete(mut self, to: &Store, name: &str) -> Result<(), StoreError> {
         let (name, is_marked) = (name.to_owned(), self.is_marked);
         let marked = self.lease.ask(DEADLINE, move |c| {
@@ -186,7 +190,7 @@ impl Relocation<'_> {
 }
 
 impl Store {
-    /// Where the store was moved to; none: it is here.
+    /// The address that the store was moved to; `None` if it was not moved.
     pub(super) async fn moved_to(&self) -> Result<Option<String>, StoreError> {
         let row = self.read(Purpose::Background, DEADLINE, |c| {
             Box::pin(async move {
@@ -201,7 +205,7 @@ impl Store {
         }
     }
 
-    /// Takes the mark off a copy of a store that was moved.
+    /// Removes the mark from a copy of a store that was moved, so that the copy can be served.
     pub(super) async fn stay(&self) -> Result<(), StoreError> {
         self.write_one(Purpose::Background, |c| {
             Box::pin(async move {
@@ -217,7 +221,7 @@ impl Store {
 
 async fn begin(engine: Engine, connection: &mut AnyConnection) -> Result<(), StoreError> {
     let sql = match engine {
-        // One side waits while the other is read.
+        // The rows of both are read in turn.
         Engine::Postgres => {
             "BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL idle_in_transaction_session_timeout = 0"
         }
@@ -253,7 +257,7 @@ async fn marked(connection: &mut AnyConnection) -> Result<Option<Marked>, StoreE
     row.map(read).transpose().map_err(classify)
 }
 
-/// Whether a database holds nothing but the schema, and what makes it a store.
+/// Whether a database has nothing but the schema and the row of a new store.
 async fn is_fresh(
     connection: &mut AnyConnection,
     tables: &[Table],

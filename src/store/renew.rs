@@ -1,4 +1,4 @@
-//! MACs made anew under another master key: rows and feed in portions, while brokers go on.
+//! Makes the MACs anew under another master key, page by page, while brokers continue.
 
 use super::changes::{Change, PAGE, page};
 use super::integrity::{Row, Set};
@@ -8,13 +8,14 @@ use super::writer::Writer;
 use super::{Store, StoreError};
 
 impl Store {
-    /// Makes every MAC anew under the first key of the master key file: rows and feed in portions, so that
-    /// other changes are not held up for long. Whoever writes meanwhile does so under the new key, if it is
-    /// in its file. How many there were.
+    /// Makes every MAC anew under the first key of the master key file, page by page, so that other
+    /// changes do not wait long. Other brokers that have the key write under it meanwhile. Returns
+    /// the number of MACs.
     ///
     /// # Errors
-    /// Without an answer, and when a row is not as a broker wrote it. The portions before it are done;
-    /// beginning again goes on.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, and
+    /// [`StoreError::Tampered`] if a row is not as a broker wrote it. The pages before it are done,
+    /// and another call continues after them.
     pub async fn renew(&self) -> Result<usize, StoreError> {
         let mut renewed = 0;
         let mut after = (String::new(), String::new());

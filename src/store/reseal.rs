@@ -1,5 +1,5 @@
-//! MACs and sums made anew: for a store of an earlier version, under a new master key, and where an
-//! operator says that the database is meant as it is.
+//! Makes MACs and sums anew: for a store of an earlier version, and for a database that an operator
+//! accepts as it is.
 
 use std::collections::BTreeSet;
 
@@ -18,15 +18,16 @@ use crate::base::clock::Timestamp;
 use crate::revocations::{Mark, Selector};
 
 impl Store {
-    /// Whether an earlier version wrote the store, which knew no MACs.
+    /// Whether an earlier version, which had no MACs, wrote the store.
     pub fn is_unsealed(&self) -> bool {
         self.is_unsealed.load(std::sync::atomic::Ordering::Acquire)
     }
 
-    /// Makes the MACs of a store of an earlier version, whose rows are taken as they are.
+    /// Makes the MACs of a store of an earlier version, whose rows are accepted as they are.
     ///
     /// # Errors
-    /// Without an answer, or for a row of an unknown kind; nothing was changed.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Row`]
+    /// for a row of an unknown kind. Nothing is then changed.
     pub(super) async fn seal_for_the_first_time(&self) -> Result<(), StoreError> {
         let (lease, raw) = self.lock(Purpose::Background).await?;
         if raw.is_unsealed() {
@@ -35,20 +36,20 @@ impl Store {
             writer.commit().await?;
             tracing::info!("every row of the store carries a MAC from now on");
         }
-        // Else another broker was first; the transaction ends with its connection.
+        // Otherwise another broker was first, and the transaction is rolled back with its connection.
         self.is_unsealed
             .store(false, std::sync::atomic::Ordering::Release);
         Ok(())
     }
 
-    /// Goes on with a store that is not what brokers left: its rows are taken as they are, and everything
-    /// that was issued before has ended. `shown` is what the operator was shown of it, `seen` the last change
-    /// that is known of it. Signing keys that were revoked stay revoked, as far as changes of the feed that a
-    /// broker wrote say so.
+    /// Accepts the rows of a store as they are, and ends everything that was issued before. `shown`
+    /// is what the operator was shown, and `seen` is the last change that this node has seen. Signing
+    /// keys stay revoked if a change in the feed with a valid MAC revoked them.
     ///
     /// # Errors
-    /// If the database does not answer in time, for a row of an unknown kind, and when other rows are there
-    /// now than were shown; nothing was changed.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, [`StoreError::Row`] for a
+    /// row of an unknown kind, and [`StoreError::Tampered`] if the rows are no longer those that were
+    /// shown. Nothing is then changed.
     pub async fn accept(
         &self,
         shown: &Shown,
@@ -57,12 +58,12 @@ impl Store {
     ) -> Result<Head, StoreError> {
         let (lease, mut raw) = self.lock(Purpose::Background).await?;
         if !raw.is_unsealed() && self.contents(&raw).is_err() {
-            // Its number is whoever's. What counts is what this node has seen, and the feed.
+            // The number may be anybody's. What counts is what this node has seen, and the feed.
             raw.sequence = 0;
         }
         let mut writer = Writer::anew(self, lease, raw)?;
         let revoked_keys = writer.reseal().await?;
-        // MACs are made for what was shown, and for nothing else.
+        // MACs are made only for the rows that the operator was shown.
         let others: Vec<String> = differing_kinds(&writer.contents, &shown.rows)
             .into_iter()
             .chain(differing_revocations(&writer.contents, &shown.rows))
@@ -76,7 +77,7 @@ impl Store {
             )));
         }
         for id in revoked_keys {
-            // Whoever holds such a key could make sessions of his own.
+            // Whoever has the secret of such a key could make sessions.
             let mark = Mark {
                 before_sequence: i64::MAX,
                 before_seconds: i64::MAX,
@@ -93,19 +94,20 @@ impl Store {
         Ok(head)
     }
 
-    /// Goes on with a store that was put back to an earlier state: its feed goes on behind everything that
-    /// was ever seen, and what was issued before now is worth nothing.
+    /// Continues with a store that was put back to an earlier state. The next change gets a number
+    /// beyond every number that was seen, and everything that was issued before now is revoked.
     ///
     /// # Errors
-    /// Without an answer, and when the store is not as brokers left it.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, and
+    /// [`StoreError::Tampered`] if the store's own row is not as a broker wrote it.
     pub async fn end_the_past(&self, seen: i64, now: Timestamp) -> Result<Head, StoreError> {
         self.write_much().await?.end_the_past(seen, now).await
     }
 }
 
 impl Writer<'_> {
-    /// Takes all rows as they are, and makes their MACs, their sums and the chain of the feed. The ids of the
-    /// signing keys that were revoked, by changes whose MAC was right.
+    /// Accepts all rows as they are, and makes their MACs, their sums and the chain of the feed.
+    /// Returns the ids of the signing keys that were revoked by changes with a valid MAC.
     pub(super) async fn reseal(&mut self) -> Result<BTreeSet<String>, StoreError> {
         self.reseal_resources().await?;
         self.reseal_revocations().await?;
@@ -197,8 +199,8 @@ impl Writer<'_> {
         Ok(revoked_keys)
     }
 
-    /// The feed goes on behind everything that was ever seen, and what was issued before now is worth
-    /// nothing.
+    /// Gives the next change a number beyond every number that was seen, and revokes everything that
+    /// was issued before now.
     pub(super) async fn end_the_past(
         mut self,
         seen: i64,
@@ -210,7 +212,7 @@ impl Writer<'_> {
             before_seconds: now.seconds(),
             expires_at: Mark::outlives(now),
         };
-        // In the feed as well: brokers that run take it from there.
+        // The change also carries the revocation, so that running brokers apply it.
         let revoked = serde_json::json!({"Revoked": [{
             "Selector": "everything", "Account": "", "Value": "", "BeforeSequence": mark.before_sequence,
             "BeforeSeconds": mark.before_seconds, "ExpiresAt": mark.expires_at,
@@ -231,8 +233,8 @@ impl Writer<'_> {
         store.head().await
     }
 
-    /// Changes the rows of this list in one statement: each of them behind what names it. How many rows the
-    /// database says it were.
+    /// Updates rows in one statement. Each value is an array that ends with the new MAC and begins
+    /// with the row's primary key. Returns the number of rows that the database reports.
     pub(super) async fn update(
         &mut self,
         statements: [&'static str; 2],
@@ -254,7 +256,7 @@ impl Writer<'_> {
     }
 }
 
-/// As SQLite and as PostgreSQL say it.
+/// The statements for SQLite, and those for PostgreSQL.
 pub(super) const RESOURCES: [&str; 2] = [
     "UPDATE resources SET mac = json_extract(j.value, '$[2]') FROM json_each($1) AS j \
      WHERE resources.kind = json_extract(j.value, '$[0]') AND resources.id = json_extract(j.value, '$[1]')",
@@ -276,7 +278,7 @@ pub(super) const CHANGES: [&str; 2] = [
      FROM json_array_elements(CAST($1 AS JSON)) AS j(value) WHERE changes.sequence = CAST(j.value->>0 AS BIGINT)",
 ];
 
-/// The next things behind one, by kind and id.
+/// Reads the next page of entries after a given one, ordered by kind and id.
 pub(super) fn resources(
     connection: &mut AnyConnection,
     (kind, id): (String, String),
@@ -294,7 +296,7 @@ pub(super) fn resources(
     })
 }
 
-/// The next revocations behind one.
+/// Reads the next page of revocations after a given one.
 pub(super) fn revocations(
     connection: &mut AnyConnection,
     (selector, account, value): (String, String, String),

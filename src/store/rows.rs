@@ -1,4 +1,4 @@
-//! The rows of the directory and of revocations, each checked: a broker wrote it like this.
+//! The rows of the directory and of revocations, with the check that a broker wrote them.
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ use super::{DEADLINE, Engine, Store, StoreError, clip};
 use crate::directory::resource::Kind;
 use crate::revocations::Mark;
 
-/// The actions that leave no row behind.
+/// The actions that delete an entry.
 const DELETIONS: [&str; 10] = [
     "DeleteAccount",
     "DeletePolicy",
@@ -26,21 +26,21 @@ const DELETIONS: [&str; 10] = [
     "DeleteSAMLProvider",
 ];
 
-/// Whether a change took a thing away.
+/// Whether an action deletes an entry.
 pub(super) fn is_deletion(action: &str) -> bool {
     DELETIONS.contains(&action)
 }
 
-/// A row of the directory.
+/// A checked row of the directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// The change that wrote it.
+    /// The number of the change that wrote it.
     pub version: i64,
-    /// The thing.
+    /// The entry as JSON.
     pub body: String,
 }
 
-/// A row of the directory, with its MAC.
+/// A row of the directory, not checked.
 pub(super) struct ResourceRow {
     pub kind: String,
     pub id: String,
@@ -53,12 +53,12 @@ pub(super) struct ResourceRow {
 }
 
 impl ResourceRow {
-    /// Of `kind, id, account, folded, unique_id, version, body, mac`.
+    /// Reads `kind, id, account, folded, unique_id, version, body, mac`.
     pub fn of(row: &AnyRow) -> Result<Self, sqlx::Error> {
         Self::behind(row, 0)
     }
 
-    /// Of the same columns behind those of a change and its MAC.
+    /// Reads the same columns from a row in which those of a change come first.
     pub fn joined(row: &AnyRow) -> Result<Self, sqlx::Error> {
         Self::behind(row, 9)
     }
@@ -89,7 +89,7 @@ impl ResourceRow {
     }
 }
 
-/// A revocation's row.
+/// A row of the revocations, not checked.
 pub(super) struct RevocationRow {
     pub selector: String,
     pub account: String,
@@ -99,7 +99,7 @@ pub(super) struct RevocationRow {
 }
 
 impl RevocationRow {
-    /// Of `selector, account, value, before_sequence, before_seconds, expires_at, mac`.
+    /// Reads `selector, account, value, before_sequence, before_seconds, expires_at, mac`.
     pub fn of(row: &AnyRow) -> Result<Self, sqlx::Error> {
         let mark = Mark {
             before_sequence: row.try_get(3)?,
@@ -120,7 +120,7 @@ impl RevocationRow {
     }
 }
 
-/// A revocation's columns.
+/// Makes the columns of a revocation.
 pub(super) fn revocation<'a>(
     selector: &'a str,
     account: &'a str,
@@ -137,7 +137,7 @@ pub(super) fn revocation<'a>(
     }
 }
 
-/// What is wrong with a row.
+/// Describes what is wrong with a row.
 pub(super) fn wrong(row: &Row<'_>, wrong: &Wrong) -> String {
     match wrong {
         Wrong::Mac => format!("{} is not as a broker wrote it", row.name()),
@@ -151,10 +151,11 @@ pub(super) fn wrong(row: &Row<'_>, wrong: &Wrong) -> String {
 }
 
 impl Store {
-    /// The rows of things of one kind that are there, in no order.
+    /// Reads the rows of entries of one kind, in no particular order. Ids without a row are left out.
     ///
     /// # Errors
-    /// Without an answer, or when there are too many to ask for at once.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, and
+    /// [`StoreError::Tampered`] if a row is not as a broker wrote it.
     pub async fn get_all(
         &self,
         kind: Kind,
@@ -201,7 +202,7 @@ impl Store {
         rows.await?.iter().map(stored).collect()
     }
 
-    /// What a row adds to its sum, if a broker wrote it.
+    /// Checks the MAC of a row. Returns the term of the row in the sum of its set.
     pub(super) fn check(&self, row: &Row<'_>, mac: &str) -> Result<Term, StoreError> {
         self.keys
             .load()
@@ -209,7 +210,8 @@ impl Store {
             .map_err(|error| self.tampered(wrong(row, &error)))
     }
 
-    /// The kind of a row of the directory, and what it adds to its sum, if a broker wrote it.
+    /// Checks the MAC of a row of the directory. Returns its kind, and its term in the sum of that
+    /// kind.
     pub(super) fn check_resource(
         &self,
         row: Resource<'_>,

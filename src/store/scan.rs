@@ -1,4 +1,4 @@
-//! Reading everything: the directory and the revocations as they are at one moment, each row checked,
+//! Reads all rows: the directory and the revocations as they are at one moment. Each row is checked,
 //! and at the end that no row is missing.
 
 use sqlx::{AnyConnection, Row as _};
@@ -14,16 +14,17 @@ use crate::base::clock::Timestamp;
 use crate::directory::resource::Kind;
 use crate::revocations::{Key, Revocations, Selector};
 
-/// How many rows are named at the most when something is wrong with more of them.
+/// The most rows that are named when more of them are wrong.
 const MAX_NAMED: usize = 20;
 
 impl Store {
-    /// Everything of the directory at one moment, thing by thing: kind, id, version, body. The head
-    /// that it belongs to. What `each` was given is of use only if all of it went well: that nothing is
-    /// missing is known at the end.
+    /// Calls `each` with the kind, id, version and body of each entry of the directory, all at one
+    /// moment. Returns the state of the store at that moment. What `each` was given may be used only
+    /// if the function succeeds, since it is known only at the end that no row is missing.
     ///
     /// # Errors
-    /// Without an answer, when a row is not as a broker wrote it, or the first error that `each` returns.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, [`StoreError::Tampered`]
+    /// if the rows are not those that brokers wrote, or the first error that `each` returns.
     pub async fn scan<E: From<StoreError> + Send + 'static>(
         &self,
         mut each: impl FnMut(Kind, &str, i64, &str) -> Result<(), E> + Send,
@@ -44,7 +45,7 @@ impl Store {
             walk(self.engine, &mut *connection, &mut take).await?;
             let differing = differing_kinds(&found, &contents);
             if !differing.is_empty() {
-                // Names first: they say more than numbers.
+                // Findings that name rows come first.
                 let named = missing(&mut *connection).await?;
                 return Err(self.tampered([named, differing].concat().join("; ")).into());
             }
@@ -56,10 +57,11 @@ impl Store {
         Ok(head)
     }
 
-    /// Puts every revocation in force that has not run out.
+    /// Puts every revocation in force that has not expired.
     ///
     /// # Errors
-    /// Without an answer, or when the revocations are not those that brokers wrote.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, and
+    /// [`StoreError::Tampered`] if the revocations are not those that brokers wrote.
     pub async fn load_revocations(
         &self,
         into: &Revocations,
@@ -97,7 +99,7 @@ impl Store {
     }
 }
 
-/// Each row of the directory, with its MAC.
+/// Calls a function for each row of the directory, with its MAC.
 pub(super) async fn walk<E: From<StoreError>>(
     engine: Engine,
     connection: &mut AnyConnection,
@@ -137,7 +139,7 @@ pub(super) async fn walk<E: From<StoreError>>(
     Ok(())
 }
 
-/// Each revocation's row.
+/// Calls a function for each row of the revocations.
 pub(super) async fn walk_revocations(
     connection: &mut AnyConnection,
     each: &mut (impl FnMut(RevocationRow) -> Result<(), StoreError> + Send),
@@ -159,7 +161,7 @@ pub(super) async fn walk_revocations(
     Ok(())
 }
 
-/// The kinds of which other rows are there than belong there: a sentence each.
+/// Returns a finding for each kind whose sum or number of rows is not as expected.
 pub(super) fn differing_kinds(found: &Contents, expected: &Contents) -> Vec<String> {
     let differs = |kind: &Kind| {
         let (found, expected) = (found.sum(Set::Of(*kind)), expected.sum(Set::Of(*kind)));
@@ -169,7 +171,7 @@ pub(super) fn differing_kinds(found: &Contents, expected: &Contents) -> Vec<Stri
     Kind::ALL.iter().filter_map(differs).collect()
 }
 
-/// Whether other revocations are there than belong there.
+/// Returns a finding if the sum or the number of the revocations is not as expected.
 pub(super) fn differing_revocations(found: &Contents, expected: &Contents) -> Option<String> {
     let (found, expected) = (found.sum(Set::Revocations), expected.sum(Set::Revocations));
     (found != expected).then(|| differing("that are revocations", found.count, expected.count))
@@ -185,8 +187,8 @@ pub(super) fn differing(which: &str, found: u64, expected: u64) -> String {
     }
 }
 
-/// What is known of rows that are missing, from earlier or there twice: by the feed, as far as it goes
-/// back.
+/// Compares the rows with the feed, as far as it goes back. Returns a finding for each row that is
+/// missing, of an earlier version, or doubled.
 pub(super) async fn missing(connection: &mut AnyConnection) -> Result<Vec<String>, StoreError> {
     let sql = "SELECT l.kind, l.id, l.last, c.action, r.version \
          FROM (SELECT kind, id, MAX(sequence) AS last FROM changes GROUP BY kind, id) l \

@@ -1,4 +1,4 @@
-//! The schema, and how a database gets it.
+//! The database schema and its migrations.
 
 use std::cmp::Ordering;
 
@@ -9,7 +9,7 @@ use super::classify::{classify, late};
 use super::lanes::Purpose;
 use super::{DEADLINE, SCAN_DEADLINE, Store, StoreError};
 
-/// The schema, in the order in which it grew. A file here never changes once it was released.
+/// The migrations in order. A file never changes after it was released.
 const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "store", include_str!("migrations/0001_store.sql")),
     (2, "mfa", include_str!("migrations/0002_mfa.sql")),
@@ -33,10 +33,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
 ];
 
 impl Store {
-    /// Brings the schema up to date.
+    /// Applies the migrations that are missing.
     ///
     /// # Errors
-    /// [`StoreError::Newer`] for a schema of a later version.
+    /// [`StoreError::Newer`] if a later version has changed the schema, [`StoreError::Damaged`] if a
+    /// migration fails, and [`StoreError::Unavailable`] if the database does not answer in time.
     pub(super) async fn migrate(&self) -> Result<(), StoreError> {
         let migration = |(version, name, sql): &(i64, &'static str, &'static str)| {
             Migration::new(
@@ -71,7 +72,7 @@ impl Store {
         }
     }
 
-    /// Whether the schema is this program's.
+    /// Checks that the schema is that of this program.
     ///
     /// # Errors
     /// [`StoreError::Newer`] or [`StoreError::Older`] if it is not.

@@ -1,5 +1,5 @@
-//! Dropping what has run out, in portions: nobody who writes waits long, and what is left goes the next
-//! time.
+//! Deletes expired rows in batches, so that other writers do not wait long. What is left is deleted
+//! by the next sweep.
 
 use sqlx::Row as _;
 
@@ -8,14 +8,15 @@ use super::lanes::Purpose;
 use super::{DEADLINE, Store, StoreError};
 use crate::base::clock::Timestamp;
 
-/// How many portions of one table a sweep drops.
+/// The number of batches that one sweep deletes of a table.
 const MAX_PORTIONS: usize = 16;
 impl Store {
-    /// Drops revocations whose sessions have all ended, ids of expired tokens, changes that were kept
-    /// for long enough by `history` (no later than `now`), and nodes that accept nobody any more.
+    /// Deletes revocations whose sessions have all ended, ids of expired tokens, changes that are
+    /// older than the configured time before `history` (or `now`, if that is earlier), and nodes that
+    /// are gone.
     ///
     /// # Errors
-    /// If the database does not answer in time.
+    /// [`StoreError::Unavailable`] if the database does not answer in time.
     pub async fn sweep(&self, now: Timestamp, history: Timestamp) -> Result<(), StoreError> {
         self.mfa.sweep(now);
         let kept_since = history.min(now).minus(self.keep_changes).millis();
@@ -62,8 +63,8 @@ impl Store {
         Ok(())
     }
 
-    /// Drops what the store's own row counts, as a change does: revocations that had run out by a second,
-    /// and changes from before an instant in milliseconds since 1970.
+    /// Deletes rows that the store's own row counts: revocations that expired before `seconds` since
+    /// 1970, and changes from before `millis` milliseconds since 1970.
     async fn sweep_sealed(&self, seconds: i64, millis: i64) -> Result<(), StoreError> {
         for _ in 0..MAX_PORTIONS {
             let due = self.read(Purpose::Background, DEADLINE, move |c| {

@@ -1,5 +1,5 @@
-//! What this node has seen of the store, in a file beside it: a store that was put back to an
-//! earlier state, or exchanged for another one, is told before anybody is let in.
+//! The watermark file next to the store, which records what this node has seen of it. It shows at the
+//! start whether the store was put back to an earlier state or replaced by another one.
 
 use std::path::{Path, PathBuf};
 
@@ -8,22 +8,23 @@ use serde::{Deserialize, Serialize};
 use super::{Head, StoreError};
 use crate::files::{self, Audience, FileError};
 
-/// The last change that this node had in force.
+/// The last change that was in force on this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Watermark {
-    /// Of which store.
+    /// The id of the store.
     pub store_id: String,
-    /// The change's number.
+    /// The number of the change.
     pub sequence: i64,
-    /// The digest of the change and of all before it. None in a file of an earlier version, whose store
-    /// carried no MACs.
+    /// The digest of the change and of all before it. `None` in a file of an earlier version, whose
+    /// store had no MACs.
     pub chain: Option<String>,
-    /// The id of the master key under which the store's own row was sealed; none where it is not known.
+    /// The id of the master key under which the store's own row was sealed; `None` if it is not
+    /// known.
     pub key: Option<String>,
 }
 
-/// The file's content. The digest stands behind the store's id, so that an earlier version can read the
-/// file, gets as far as the store, and says that it is too old for it.
+/// The content of the file. The digest is part of the store's id, so that an earlier version can read
+/// the file and then reports that the store is too new for it.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct Content {
@@ -32,58 +33,58 @@ struct Content {
     sequence: i64,
 }
 
-/// Why the store is not the one that was here.
+/// The reason why the store is not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum WatermarkError {
-    /// It went back.
+    /// The store is at an earlier change than this node has seen.
     #[error(
         "the store is at change {found}, and this node has seen {seen}: it was put back to an earlier state, in which revoked \
          sessions live. `brevet restore --accept` ends everything that was issued before, and goes on"
     )]
     WentBack {
-        /// As the store has it.
+        /// The number of the store's last change.
         found: i64,
-        /// As this node saw it.
+        /// The number of the last change that this node has seen.
         seen: i64,
     },
-    /// It is another one.
+    /// The store is another one.
     #[error(
         "the store is another one ({found}) than this node was on ({seen}): revocations of the old one are not in it. \
          `brevet restore --accept` ends everything that was issued before, and goes on"
     )]
     Another {
-        /// The store's id.
+        /// The id of the store that was found.
         found: String,
-        /// The id that this node knows.
+        /// The id of the store that this node knows.
         seen: String,
     },
-    /// The store is there and the file is not.
+    /// The store exists but the watermark file does not.
     #[error(
         "{0}: is missing, and the store is there: without this file nobody can tell whether the store was put back to an \
          earlier state, in which revoked sessions live. If this node joins other brokers, copy the file from one of them. \
          Otherwise `brevet restore --accept` ends everything that was issued before, and goes on"
     )]
     Missing(PathBuf),
-    /// The seal is gone.
+    /// The rows of the store had MACs and have none now.
     #[error(
         "the rows of the store carried MACs when this node last saw it, and carry none now: the database was changed by \
          something other than a broker. `brevet restore --accept` takes it as it is, ends everything that was issued before, \
          and goes on"
     )]
     Unsealed,
-    /// The file's content.
+    /// The file is not a watermark file.
     #[error("{0}: is not what a broker writes; `brevet restore --accept` writes it anew")]
     Content(PathBuf),
-    /// The file.
+    /// The file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The store.
+    /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl Watermark {
-    /// Of a store as it is now.
+    /// The watermark for the current state of a store.
     pub fn of(head: &Head) -> Self {
         Self {
             store_id: head.store_id.clone(),
@@ -93,10 +94,11 @@ impl Watermark {
         }
     }
 
-    /// Reads it; none where no broker has been yet.
+    /// Reads the file; `None` if it does not exist.
     ///
     /// # Errors
-    /// When it is there and cannot be read.
+    /// [`WatermarkError::Content`] if it is not a watermark file, and [`WatermarkError::File`] if it
+    /// cannot be read.
     pub fn load(path: &Path) -> Result<Option<Self>, WatermarkError> {
         if !path.exists() {
             return Ok(None);
@@ -113,10 +115,10 @@ impl Watermark {
         }))
     }
 
-    /// Writes it.
+    /// Writes the file.
     ///
     /// # Errors
-    /// The system's answer.
+    /// [`WatermarkError::File`] if it cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), WatermarkError> {
         let parts = [Some(&self.store_id), self.chain.as_ref(), self.key.as_ref()];
         let parts: Vec<&str> = parts.into_iter().flatten().map(String::as_str).collect();
@@ -129,10 +131,11 @@ impl Watermark {
         Ok(files::write_private(path, &text)?)
     }
 
-    /// Writes it, unless the file is further on already: a broker and a command beside it both write.
+    /// Writes the file unless it is further on already, since a broker and a command may both write
+    /// it.
     ///
     /// # Errors
-    /// The system's answer.
+    /// [`WatermarkError::Content`] or [`WatermarkError::File`] if it cannot be read or written.
     pub fn advance(&self, path: &Path) -> Result<(), WatermarkError> {
         match Self::load(path) {
             Ok(Some(there))
@@ -144,10 +147,10 @@ impl Watermark {
         }
     }
 
-    /// Whether a store is what this node knows, or further on.
+    /// Checks that a store is the one that this node knows, at the same change or a later one.
     ///
     /// # Errors
-    /// When it is not.
+    /// [`WatermarkError::Another`] or [`WatermarkError::WentBack`] if it is not.
     pub fn check(&self, store_id: &str, sequence: i64) -> Result<(), WatermarkError> {
         if store_id != self.store_id {
             return Err(WatermarkError::Another {

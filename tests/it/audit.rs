@@ -1,4 +1,4 @@
-//! What refused calls leave in the audit log, by every way in.
+//! The audit records of refused calls, for every endpoint.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

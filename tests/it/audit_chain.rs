@@ -1,5 +1,5 @@
-//! The audit log's hash chain and file: what was changed is named, and what others could have written is
-//! not taken.
+//! The hash chain and the file of the audit log: changed lines are reported, and a log file that
+//! others could have written to is refused.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};

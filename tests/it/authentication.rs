@@ -1,4 +1,4 @@
-//! Who signed: every way to be wrong, each beside the way that is right.
+//! Signature verification: every kind of invalid signature, each next to a valid one.
 
 use std::time::Instant;
 

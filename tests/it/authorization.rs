@@ -1,4 +1,4 @@
-//! Who may act as what.
+//! Which principals may assume which roles.
 
 use std::num::NonZeroU32;
 use std::time::Duration;

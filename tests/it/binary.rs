@@ -1,4 +1,4 @@
-//! The built executable: exit codes, signals, bad configuration, and an audit log that cannot be
+//! The built executable: exit codes, signals, invalid configuration, and an audit log that cannot be
 //! written.
 
 use std::io::{BufRead, BufReader, Read};

@@ -1,5 +1,5 @@
-//! Every security case in `tests/cases.md` has a test that carries its ID, and the bands of the
-//! module map hold.
+//! Checks that every security case in `tests/cases.md` has a test that carries its ID, and that
+//! modules only use modules of lower layers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

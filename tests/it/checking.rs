@@ -1,5 +1,6 @@
-//! `brevet check`: what keeps a broker from starting, or its first request from being answered, is a line
-//! of its own with what to do. `cargo test --test it checking -- --nocapture` prints the table.
+//! `brevet check`: everything that keeps a broker from starting, or from answering its first request,
+//! is reported on a line of its own that says what to do. `cargo test --test it checking --
+//! --nocapture` prints the table.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! A clock that is put back, runs ahead or stands still: nothing that has expired is valid again, and
-//! nothing is issued while the clock cannot be right.
+//! A clock that is set back, runs ahead or stands still: nothing that has expired becomes valid
+//! again, and nothing is issued while the clock cannot be right.
 
 use std::sync::Arc;
 use std::time::Duration;

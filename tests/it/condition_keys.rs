@@ -1,5 +1,5 @@
-//! Every documented condition key, asked of the running broker: in an identity policy, a trust policy,
-//! a session policy and a permissions boundary, as Allow and as Deny.
+//! Every documented condition key, evaluated by a running broker in an identity policy, a trust
+//! policy, a session policy and a permissions boundary, with Allow and with Deny.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

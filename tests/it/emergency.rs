@@ -1,4 +1,4 @@
-//! What an operator does when something leaked: a signing key, an access key, an account, everything.
+//! What an operator does after a signing key, an access key, an account or everything has leaked.
 
 use std::path::Path;
 use std::process::Output;

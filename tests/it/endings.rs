@@ -1,4 +1,4 @@
-//! However a connection ends, everything that its calls and its answers held is given back.
+//! However a connection ends, all resources of its calls and responses are released.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;

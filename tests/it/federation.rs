@@ -1,4 +1,4 @@
-//! Logins by OpenID Connect: a provider of our own that does what it is told, good or bad.
+//! OpenID Connect logins, with a provider in the test that can be told to misbehave.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

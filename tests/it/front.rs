@@ -1,5 +1,5 @@
-//! Whom a request is for and whom it comes from: the broker's names, proxies in front, pages of other
-//! origins, and clients of other services.
+//! The names of the broker, proxies in front of it, requests from other origins' pages, and clients
+//! of other services.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A broker to test, and strangers to call it.
+//! Starts brokers for the tests, and sends requests to them.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

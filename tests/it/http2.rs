@@ -1,4 +1,4 @@
-//! HTTP/2 by hand, for clients that no library would be.
+//! An HTTP/2 client that can send frames no library would send.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;

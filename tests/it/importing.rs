@@ -1,5 +1,5 @@
-//! `brevet import` without `--apply` has the verdict of `--apply`, always. `cargo test --test it importing
-//! -- --nocapture` prints the table.
+//! `brevet import` without `--apply` always reports what `--apply` would do. `cargo test --test it
+//! importing -- --nocapture` prints the table.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};

@@ -1,5 +1,5 @@
-//! Whoever writes to the database behind the brokers' back changes nothing of what they accept: each way
-//! to change it is noticed, and named.
+//! Somebody who writes to the database directly cannot change what brokers accept: every kind of
+//! change is noticed and reported.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

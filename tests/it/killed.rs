@@ -1,5 +1,5 @@
-//! Commands that are killed, or meet a full disk, at each call that changes a file. `cargo test --test it
-//! killed -- --nocapture` prints the tables.
+//! Commands that are killed, or find the disk full, at each call that changes a file. `cargo test
+//! --test it killed -- --nocapture` prints the tables.
 
 use crate::binary::brevet;
 use crate::replacing::{AFTER, BEFORE, Desk, Try, command, faults, role, text};

@@ -1,5 +1,4 @@
-//! What strangers write is shown and not obeyed: in the log, and on the terminal of whoever runs a
-//! command.
+//! Control characters in texts from outside have no effect on a log or on a terminal.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -1,5 +1,5 @@
-//! What the broker calls beyond its machine, it verifies: the database and Redis. The address 0.0.0.0
-//! stands for a server beyond this machine: it is no loopback address, and leads back here.
+//! The broker verifies the database and Redis servers on other machines. The address 0.0.0.0 stands
+//! for another machine: it is not a loopback address, and leads back to this one.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;

@@ -1,4 +1,4 @@
-//! Black-box tests: the real daemon over real sockets, a clock that is moved and never waited for,
+//! Black-box tests: the real daemon over real sockets, with a clock that is set and never waited for,
 //! a real redis-server, and the built executable. Tests of the security cases carry their ID.
 
 mod audit;

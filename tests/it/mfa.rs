@@ -1,4 +1,4 @@
-//! MFA: codes of a device, each good once, and what a proof is good for.
+//! MFA: each code of a device is accepted once, and what a session with MFA may do.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,6 +1,6 @@
-//! Typical mistakes, typed into a shell: what was typed, what was said, and the exit status. Each
-//! answer names the thing, and the next step. `cargo test --test it mistakes -- --nocapture` prints
-//! the table.
+//! Typical mistakes on the command line: the command, its message, and the exit status. Each message
+//! names what is wrong and what to do next. `cargo test --test it mistakes -- --nocapture` prints the
+//! table.
 
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -1,4 +1,5 @@
-//! A store that moves to PostgreSQL and back, a new master key for several brokers, and who did it.
+//! Moving a store to PostgreSQL and back, a new master key for several brokers, and the record of who
+//! did it.
 
 use std::process::Command;
 

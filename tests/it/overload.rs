@@ -1,5 +1,5 @@
-//! More than there is room for: calls, memory, connections, headers and frames, each within its bound,
-//! and the good served all the while. `docs/reference/limits.md` is the table of bounds.
+//! More calls, memory, connections, headers and frames than the limits allow: each stays within its
+//! limit, and other clients are served meanwhile. `docs/reference/limits.md` lists the limits.
 
 use std::convert::Infallible;
 use std::net::Ipv4Addr;

@@ -1,5 +1,5 @@
-//! A defect in an action, made by a failpoint that released builds do not have
-//! (`cargo test --features failpoints`).
+//! A panic in an action, caused by a failpoint that released builds do not have (`cargo test
+//! --features failpoints`).
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Each operation through both wires: the same outcome and the same audit record.
+//! Each operation over both APIs has the same outcome and the same audit record.
 
 use brevet::client::AssumeRole;
 

@@ -1,4 +1,5 @@
-//! The evaluator against an obvious one, and against laws that hold for every policy.
+//! Compares the evaluator with a simple reference implementation, and checks properties that hold for
+//! every policy.
 
 use brevet::evaluator::{
     Context, Decision, Kind, Policies, Policy, Principal, Request, evaluate, simulate,

@@ -1,4 +1,4 @@
-//! Many brokers on one PostgreSQL, which is killed, stopped and cut off.
+//! Several brokers on one PostgreSQL server that is killed, stopped or disconnected.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

@@ -1,4 +1,4 @@
-//! Session records in a real redis-server that is killed, stopped and tampered with.
+//! Session records in a real redis-server that is killed, stopped or tampered with.
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! An obvious, slow evaluator of the policy language, written from AWS's documentation: recursion on
-//! characters and plain JSON, nothing compiled, nothing shared with `src/evaluator`.
+//! A simple, slow evaluator of the policy language, written from AWS's documentation. It recurses
+//! over characters and plain JSON, compiles nothing, and shares no code with `src/evaluator`.
 
 use serde_json::Value;
 

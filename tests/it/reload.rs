@@ -1,4 +1,4 @@
-//! Directory, keyring and certificate change under a running broker.
+//! Directory, keyring and certificate are replaced while a broker runs.
 
 use brevet::files::write_private;
 

@@ -1,5 +1,5 @@
-//! Commands that replace something: what was there stays, whatever comes between. `cargo test --test it
-//! replacing -- --nocapture` prints the tables.
+//! Commands that replace something keep the old content, wherever they are interrupted. `cargo test
+//! --test it replacing -- --nocapture` prints the tables.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -1,4 +1,5 @@
-//! Sessions end before their time: by each selector, with all that came from them, and nothing else.
+//! Revoked sessions: each selector ends the sessions that it selects and those made from them, and no
+//! others.
 
 use std::time::Duration;
 

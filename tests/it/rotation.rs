@@ -1,5 +1,5 @@
-//! Brokers that are not alike for a while: keys that are rotated one broker after the other, and an
-//! upgrade that is taken back.
+//! Brokers that differ for a while: keys that are rotated on one broker after the other, and an
+//! upgrade that is reverted.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

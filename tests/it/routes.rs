@@ -1,4 +1,4 @@
-//! Every way in, without credentials.
+//! Every endpoint, called without credentials.
 
 use http::{HeaderMap, HeaderValue};
 

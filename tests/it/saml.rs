@@ -1,4 +1,4 @@
-//! `brevet saml` on responses that other programs signed.
+//! `brevet saml` with responses that other programs signed.
 
 use crate::binary::brevet;
 

@@ -1,4 +1,4 @@
-//! The administrator that `brevet init` makes, and how it gets a second factor.
+//! The administrator that `brevet init` creates, and its MFA device.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

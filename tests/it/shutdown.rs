@@ -1,4 +1,4 @@
-//! The daemon's end.
+//! The shutdown of the daemon.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `[sts] single_use_signatures`: a signature brings credentials or a change once.
+//! `[sts] single_use_signatures`: a signature can be used once for credentials or a change.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! The store under the built executable: killed, damaged, full, put back, and under a new key.
+//! The store of the built executable: killed, damaged, full, restored from a backup, and under a new
+//! key.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! Session tokens as their holder and a thief would use them.
+//! Session tokens in the hands of their owner and of a thief.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Frames, lengths and slowness that no honest client sends.
+//! Frames, lengths and delays that no well-behaved client sends.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
-//! Whom trust policies let in: strangers only by a tag that says so, and nobody by a row from before.
+//! Trust policies that admit anybody need a tag that says so, and rows of earlier versions without it
+//! admit nobody.
 
 use brevet::base::entropy::SystemEntropy;
 use brevet::commands::{self, Command, CommandContext, CommandError, Edit};

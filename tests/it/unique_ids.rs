@@ -1,5 +1,5 @@
-//! A directory file may leave unique ids out. They are made once and kept in the store, and what goes from
-//! the file is gone for good: also what goes while no broker runs.
+//! A directory file may omit unique ids. They are generated once and kept in the store, and an entry
+//! that was removed from the file is gone for good, also if it was removed while no broker ran.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

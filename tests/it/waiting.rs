@@ -1,4 +1,4 @@
-//! What waits for the database, what must not, and what a call is decided on that had to wait.
+//! Calls that wait for the database, and the data on which they are decided after the wait.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The hash chain while it is written: where it goes on, and the place of each line.
+//! The hash chain of a running log: where it continues, and the link of each line.
 
 use std::io;
 use std::path::Path;
@@ -9,19 +9,19 @@ use crate::audit::chain::{self, Chained, Link};
 use crate::audit::head::{self, HeadFile};
 use crate::audit::lines::{Lines, PARTS};
 
-/// The hash chain while it is written. The order of lines is made here, so the chain is too.
+/// The hash chain of a running log. The writer decides the order of lines, so it makes the chain too.
 pub(in crate::parts::audit) struct Chain {
-    /// Where the last line is.
+    /// The link of the last line.
     pub link: Link,
-    /// The file that keeps the head; none: nowhere.
+    /// The file that keeps the head; `None` if no file does.
     pub head: Option<HeadFile>,
-    /// The lines of a round, each with its place.
+    /// The lines of a round with their links.
     pub lines: Lines,
 }
 
 impl Chain {
-    /// Goes on from the last line of the file, or from the head where the file ends before it. Says when
-    /// the two disagree.
+    /// Continues after the last line of the file, or after the head if the file ends before it. Logs
+    /// an error if the two disagree.
     pub fn begin(sink: &Sink, head: Option<&Path>) -> io::Result<Self> {
         let last = sink
             .last_line()?
@@ -49,7 +49,7 @@ impl Chain {
         })
     }
 
-    /// Gives each line its place: the last place after each part.
+    /// Adds a link to each line. Returns the last link after each part.
     pub fn extend(&mut self, lines: &Lines) -> [Link; PARTS] {
         self.lines.clear(KEEP);
         let mut link = self.link;
@@ -66,7 +66,7 @@ impl Chain {
         places
     }
 
-    /// The last line is at this place now.
+    /// Sets the link of the last line.
     pub fn go_to(&mut self, link: Link) {
         if link != self.link {
             self.link = link;
@@ -77,8 +77,8 @@ impl Chain {
     }
 }
 
-/// The place to go on from: that of the last line, or that of the head where the file ends before it.
-/// Says in the log when the two disagree. `is_first`: no head was ever kept.
+/// The link after which the chain continues: that of the last line, or that of the head if the file
+/// ends before it. Logs an error if the two disagree. `is_first` says that no head was ever kept.
 fn going_on(known: Option<Link>, last: Option<Link>, is_first: bool, sink: &Sink) -> Link {
     match (known, last) {
         (None, None) => Link::START,
@@ -103,7 +103,7 @@ fn going_on(known: Option<Link>, last: Option<Link>, is_first: bool, sink: &Sink
         }
         (Some(head), Some(last)) if head == last => head,
         (Some(head), Some(last)) if last.sequence > head.sequence => {
-            // Lines are written first, then the head.
+            // A line is written before the head.
             tracing::warn!(
                 head = head.sequence,
                 last = last.sequence,

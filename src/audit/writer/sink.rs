@@ -1,5 +1,5 @@
-//! The file that the log is written to: appending whole parts, syncing, and what to do after a failure
-//! or a crash. Knows bytes, not records.
+//! The file of the log: appends complete parts, syncs them, and recovers from failures and crashes.
+//! Handles bytes, not records.
 
 use std::fs::File;
 use std::io::{self, IoSlice, Write};
@@ -11,15 +11,15 @@ use crate::audit::space::Space;
 use crate::audit::{MAX_LINE, Target};
 use crate::files;
 
-/// What is written to.
+/// The file or standard output.
 pub(in crate::parts::audit) enum Sink {
-    /// A file, a pipe or a device.
+    /// A regular file, a pipe or a device.
     File {
         file: File,
         path: PathBuf,
         sync: bool,
         length: u64,
-        /// How long a regular file was before what was appended and not synced yet.
+        /// The length of a regular file before the bytes that are not synced yet.
         unsynced_from: Option<u64>,
     },
     Stdout,
@@ -45,7 +45,7 @@ impl Sink {
         }
     }
 
-    /// The last line of a regular file, without its line feed.
+    /// Reads the last line of a regular file, without its line feed.
     pub fn last_line(&self) -> io::Result<Option<Vec<u8>>> {
         let Self::File { file, length, .. } = self else {
             return Ok(None);
@@ -64,17 +64,18 @@ impl Sink {
             .map(<[u8]>::to_vec))
     }
 
-    /// Whether it is a regular file.
+    /// Whether this is a regular file.
     pub fn is_file(&self) -> bool {
         matches!(self, Self::File { file, .. } if file.metadata().is_ok_and(|meta| meta.is_file()))
     }
 
-    /// After a failure: whatever it left behind goes, and there is room again.
+    /// Removes what a failed write left behind, and checks that there is space again.
     pub fn recover(&mut self) -> io::Result<()> {
         if let Self::File { file, length, .. } = self {
             let meta = file.metadata()?;
             if meta.is_file() {
-                // It may be longer than it should be, or somebody may have cut it meanwhile.
+                // The file may be longer than it should be, or somebody may have truncated it
+                // meanwhile.
                 *length = meta.len().min(*length);
                 probe(file, *length)?;
             }
@@ -94,15 +95,15 @@ impl Sink {
         Ok(())
     }
 
-    /// Whether a line is on stable storage when it was written.
+    /// Whether written lines are put on stable storage.
     pub fn syncs(&self) -> bool {
         matches!(self, Self::File { sync: true, .. })
     }
 
-    /// The file system that a regular file is on; none where its size is not known.
+    /// Reads the free space of the file system of a regular file; `None` if it is not known.
     ///
     /// # Errors
-    /// Those of the system.
+    /// [`io::Error`] if the file system cannot be examined.
     pub fn space(&self) -> io::Result<Option<Space>> {
         match self {
             Self::File { file, .. } if file.metadata()?.is_file() => {
@@ -114,8 +115,9 @@ impl Sink {
         }
     }
 
-    /// Appends parts in their order, with one write. How many of them are there, and why the next one is
-    /// not. Of a regular file, a part is written as a whole or not at all. [`Sink::sync`] makes them safe.
+    /// Appends parts in order, with one write. Returns how many were written, and the error of the
+    /// next one. In a regular file, a part is written completely or not at all. [`Sink::sync`] puts
+    /// them on stable storage.
     pub fn append(
         &mut self,
         parts: [&[u8]; PARTS],
@@ -131,7 +133,7 @@ impl Sink {
                 ..
             } => match file.metadata() {
                 Ok(meta) if meta.is_file() => {
-                    // Somebody may have cut the file: a length that is only remembered would fill it
+                    // Somebody may have truncated the file: a remembered length would fill the gap
                     // with zeros.
                     *length = meta.len();
                     *unsynced_from = Some(*length);
@@ -147,8 +149,8 @@ impl Sink {
         }
     }
 
-    /// Puts what was appended on stable storage, where that is asked for. If it fails, what the disk has of it is
-    /// not known, and it goes.
+    /// Puts what was appended on stable storage, if the configuration asks for that. If it fails, it
+    /// is unknown what is on the disk, and those bytes are removed.
     pub fn sync(&mut self) -> io::Result<()> {
         let Self::File {
             file,
@@ -190,7 +192,8 @@ fn append_to_file(
     match file.write_vectored(&parts.map(IoSlice::new)) {
         Ok(written) if written == all => end += parts.into_iter().map(size).sum::<u64>(),
         _ => {
-            // Not all of it has room: then as many parts as have, beginning with the first.
+            // There is no space for everything: as many parts are written as fit, beginning with the
+            // first.
             if let Err(error) = file.set_len(end) {
                 return (0, Some(error));
             }
@@ -212,8 +215,8 @@ fn append_to_file(
     (done, failure)
 }
 
-/// Whatever a failed attempt left behind goes before anything follows it. "Written again" is said when
-/// there is room again, not when there is nothing to write.
+/// Removes what a failed write left behind, and writes and removes a test byte, so that "written
+/// again" is logged when there is space, not when there is nothing to write.
 fn probe(file: &mut File, length: u64) -> io::Result<()> {
     file.set_len(length)?;
     let room = file
@@ -233,7 +236,7 @@ fn open_append(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// A crash may leave a torn last line: it is cut off, since its call was never answered.
+/// Cuts off an incomplete last line that a crash left behind. Its call was never answered.
 fn repair(file: &File, path: &Path) -> io::Result<u64> {
     let meta = file.metadata()?;
     if !meta.is_file() || meta.size() == 0 {

@@ -1,5 +1,5 @@
-//! Commands and their answers, within a deadline. After a failure the next second's calls are not made at
-//! all, so that a Redis that is down costs nobody time.
+//! Sends commands with a deadline. For a second after a failure no commands are sent, so that a Redis
+//! that is down delays nobody.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,23 +9,22 @@ use redis::{Cmd, ErrorKind, RedisError, RedisResult, Value};
 use super::{DEADLINE, RedisSessions};
 use crate::sessions::SessionsError;
 
-/// How long after a failure no call is made but the probe.
+/// The time after a failure in which only the probe asks.
 pub(super) const PAUSE: Duration = Duration::from_secs(1);
-/// Answers that say: this Redis is not set up for a broker. They do not pass by themselves.
+/// Error codes which mean that Redis is not set up for a broker. They do not go away by themselves.
 const UNFIT: &[&str] = &["NOAUTH", "WRONGPASS", "NOPERM", "READONLY", "DENIED"];
-/// The answer that says: what is under this name is not of the kind that a broker puts there. It says
-/// nothing of other names.
+/// The error code for a key with a value of another type. It says nothing about other keys.
 pub(super) const WRONG_TYPE: &str = "WRONGTYPE";
-/// How long a wrong type shows in the standing.
+/// The time for which a value of a wrong type is reported.
 const ODD_FOR: Duration = Duration::from_secs(10);
 
 impl RedisSessions {
-    /// The answer to one command.
+    /// Sends one command.
     pub(super) async fn ask_one(&self, command: Cmd) -> Result<Value, SessionsError> {
         Ok(self.ask(&[command]).await?.pop().unwrap_or(Value::Nil))
     }
 
-    /// Commands side by side, and their answers in order; all of them, or an error.
+    /// Sends commands in one round trip and returns their answers in order, or the first error.
     pub(super) async fn ask(&self, commands: &[Cmd]) -> Result<Vec<Value>, SessionsError> {
         let answers = self.ask_each(commands, &[WRONG_TYPE]).await?;
         answers
@@ -34,8 +33,8 @@ impl RedisSessions {
             .map_err(|e| SessionsError::Unreachable(e.to_string()))
     }
 
-    /// Commands side by side, and their answers in order. Errors with the codes of `odd` are answers
-    /// too: they are the named key's, and Redis itself does what it should.
+    /// Sends commands in one round trip and returns their answers in order. Errors with the codes in
+    /// `odd` are returned as answers, since they concern one key and not Redis.
     pub(super) async fn ask_each(
         &self,
         commands: &[Cmd],
@@ -47,7 +46,7 @@ impl RedisSessions {
             return Err(SessionsError::Unreachable("paused after a failure".into()));
         }
         if paused != 0 {
-            // One call tries; the others wait for its outcome in the next pause.
+            // One call tries Redis; the others are refused until its outcome is known.
             let next = now.saturating_add(millis(PAUSE));
             if self
                 .paused_until
@@ -76,7 +75,8 @@ impl RedisSessions {
             }
             Err(_) => "no answer within 250 ms".to_owned(),
         };
-        // What comes late on it is nobody's answer; the next call asks anew who the primary is.
+        // A late answer on this connection belongs to nobody. The next call asks anew which server is
+        // the primary.
         self.connection.lock().await.take();
         let pause = now.saturating_add(millis(PAUSE + DEADLINE)).max(1);
         if self.paused_until.swap(pause, Ordering::Relaxed) == 0 {
@@ -86,7 +86,7 @@ impl RedisSessions {
         Err(SessionsError::Unreachable(failure))
     }
 
-    /// Remembers for a while that a key holds a value of another type, and says so in the log.
+    /// Records for a while that a key holds a value of another type, and logs it.
     fn look_for_wrong_type(&self, commands: &[Cmd], answers: &[RedisResult<Value>], now: u64) {
         let of_wrong_type =
             |a: &RedisResult<Value>| a.as_ref().is_err_and(|e| e.code() == Some(WRONG_TYPE));
@@ -139,11 +139,11 @@ impl RedisSessions {
                 }
             }
         });
-        // Sent one behind the other, so that one round trip serves all.
+        // The commands are pipelined, so that they take one round trip.
         futures_util::future::try_join_all(asked).await
     }
 
-    /// Milliseconds since it was made.
+    /// The milliseconds since this value was made.
     pub(super) fn age(&self) -> u64 {
         millis(self.born.elapsed())
     }

@@ -1,32 +1,32 @@
-//! Authentic bytes: `key id ‖ HMAC-SHA256 ‖ bytes`, where the MAC covers the name that they are kept
-//! under, so that bytes that were altered, or moved to another name, are found out.
+//! Authenticated bytes: `key id ‖ HMAC-SHA256 ‖ bytes`. The MAC covers the name of the Redis key, so
+//! that bytes that were altered, or moved to another name, are detected.
 
 use ring::hmac;
 
 use crate::session::keyring::Keyring;
 
-/// The longest record looked at, in bytes: tags of [`crate::session::packing::MAX_UNPACKED`] and a whole chain
-/// of sessions, with room for records of earlier versions, which had up to 77 KB of tags. Whatever is
-/// longer was not written by a broker.
+/// The longest record that is read, in bytes. It has room for tags of
+/// [`crate::session::packing::MAX_UNPACKED`], a complete chain of sessions, and records of earlier
+/// versions, which had up to 77 KB of tags. No broker wrote a longer one.
 const MAX_RECORD_BYTES: usize = 262_144;
 const KEY_ID: usize = 4;
 const MAC: usize = 32;
 
-/// The bytes with their MAC; none without a key.
+/// Adds the MAC to the bytes; `None` if there is no key.
 pub(super) fn authenticated(keyring: &Keyring, name: &str, body: &[u8]) -> Option<Vec<u8>> {
     let key = keyring.current()?;
     let mac = tag(&keyring.record_mac(key).ok()?, name, body);
     Some([key.id().to_be_bytes().as_slice(), mac.as_ref(), body].concat())
 }
 
-/// Whether what was written names a key that was revoked.
+/// Whether the bytes name a key that was revoked.
 pub(super) fn is_of_revoked(keyring: &Keyring, bytes: &[u8]) -> bool {
     bytes
         .first_chunk::<KEY_ID>()
         .is_some_and(|id| keyring.is_revoked(u32::from_be_bytes(*id)))
 }
 
-/// What was written under a name; none if no broker wrote it like this.
+/// Checks the MAC and returns the bytes; `None` if no broker wrote them under this name.
 pub(super) fn open<'a>(keyring: &Keyring, name: &str, bytes: &'a [u8]) -> Option<&'a [u8]> {
     if bytes.len() > MAX_RECORD_BYTES {
         return None;

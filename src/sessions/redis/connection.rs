@@ -1,4 +1,4 @@
-//! Connections to one server, to the primary that Sentinels name, or to a cluster.
+//! Connects to one server, to the primary that Sentinels name, or to a cluster.
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
@@ -96,7 +96,7 @@ impl Servers {
         }
     }
 
-    /// A new connection.
+    /// Opens a new connection.
     pub async fn connect(&self) -> RedisResult<Connection> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(DEADLINE))

@@ -1,5 +1,4 @@
-//! The keys that a cluster's brokers use, the members of the index of sessions, and what an answer is
-//! made of.
+//! The Redis keys of a cluster, the members of the index of sessions, and the parsing of answers.
 
 use redis::Value;
 
@@ -12,7 +11,7 @@ pub(super) fn name(keyring: &Keyring, id: &[u8]) -> String {
     format!("brevet:{}:session:{}", keyring.cluster_id(), hex(id))
 }
 
-/// The key of a signature that was used.
+/// The key of a used signature.
 pub(super) fn signature_name(keyring: &Keyring, signature: &[u8; 16]) -> String {
     format!(
         "brevet:{}:signature:{}",
@@ -21,12 +20,13 @@ pub(super) fn signature_name(keyring: &Keyring, signature: &[u8; 16]) -> String 
     )
 }
 
-/// All sessions in the order in which they end: only members count, since their scores are equal.
+/// The key of the index of all sessions. All scores are equal, so that members are sorted by text,
+/// which is by expiry.
 pub(super) fn index_name(keyring: &Keyring) -> String {
     format!("brevet:{}:sessions", keyring.cluster_id())
 }
 
-/// Whether [`member`](crate::sessions::record::member) made it.
+/// Whether a text has the form that [`member`](crate::sessions::record::member) makes.
 pub(super) fn is_member(text: &str) -> bool {
     let digits = |text: &str| {
         text.bytes()
@@ -36,7 +36,7 @@ pub(super) fn is_member(text: &str) -> bool {
         .is_some_and(|(at, id)| at.len() == 12 && digits(at) && session_id(id).is_some())
 }
 
-/// The members in an answer, whatever they are made of.
+/// The members in an answer, as bytes, whether or not a broker wrote them.
 pub(super) fn members(value: Value) -> Result<Vec<Vec<u8>>, SessionsError> {
     let unlike =
         |value: &Value| SessionsError::Unreachable(format!("ZRANGE answered a {}", kind(value)));
@@ -50,7 +50,7 @@ pub(super) fn members(value: Value) -> Result<Vec<Vec<u8>>, SessionsError> {
     items.into_iter().map(bytes).collect()
 }
 
-/// Every text in an answer: a cluster's nodes each give one.
+/// Collects every text in an answer, since each node of a cluster answers with one.
 pub(super) fn texts(value: &Value, into: &mut String) {
     match value {
         Value::BulkString(bytes) => into.push_str(&String::from_utf8_lossy(bytes)),
@@ -62,7 +62,7 @@ pub(super) fn texts(value: &Value, into: &mut String) {
     into.push('\n');
 }
 
-/// What an answer is, for an error's text.
+/// The type of an answer, for error messages.
 pub(super) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Int(_) => "number",

@@ -1,45 +1,45 @@
-//! Where a Redis is and how it is reached: TLS beyond this machine. Opens no connection.
+//! The address of a Redis, and the check that TLS is used to another machine. Opens no connection.
 
 use crate::base::host_names::is_loopback;
 use crate::base::secret::Secret;
 
-/// How the Redis servers are arranged.
+/// The arrangement of the Redis servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mode {
     /// One server.
     Single,
-    /// The URLs are Sentinels; they name the server.
+    /// The URLs are those of Sentinels, which name the server.
     Sentinel {
-        /// The name that the Sentinels know the primary by.
+        /// The name of the primary in the Sentinels' configuration.
         primary: String,
     },
-    /// The URLs are nodes of a cluster.
+    /// The URLs are those of nodes of a cluster.
     Cluster,
 }
 
-/// Where the records are.
+/// The options of the connection to Redis.
 #[derive(Debug)]
 pub struct RedisOptions {
-    /// How the servers are arranged.
+    /// The arrangement of the servers.
     pub mode: Mode,
-    /// `redis://HOST:PORT/DB` or `rediss://…`; no password in it.
+    /// `redis://HOST:PORT/DB` or `rediss://…`, without a password.
     pub urls: Vec<String>,
-    /// The ACL user.
+    /// The ACL user; `None` for the default user.
     pub username: Option<String>,
-    /// Its password.
+    /// The password of the user.
     pub password: Option<Secret<String>>,
-    /// PEM of the CA that signed the servers' certificates; the system's roots without it.
+    /// The CA that signed the servers' certificates, in PEM; `None` for the system's trusted CAs.
     pub ca: Option<Vec<u8>>,
 }
 
-/// The value of `[sessions.redis] unverified_off_loopback`: what is given up where a Redis beyond this
-/// machine is spoken to in clear.
+/// The required value of `[sessions.redis] unverified_off_loopback`. It says what an operator accepts
+/// who uses Redis without TLS on another machine.
 pub const UNVERIFIED_SENTENCE: &str =
     "whoever is on the network in between can read and change session records";
 
-/// Checks the address of a Redis: TLS beyond this machine. `names_others`: it is a Sentinel or a node of
-/// a cluster, which names the servers that are called then, wherever they are. `may_be_unverified`: the
-/// configuration has [`UNVERIFIED_SENTENCE`].
+/// Checks the address of a Redis, which must use TLS unless it is on this machine. `names_others`
+/// says that it is a Sentinel or a node of a cluster, which names further servers.
+/// `may_be_unverified` says that the configuration contains [`UNVERIFIED_SENTENCE`].
 ///
 /// # Errors
 /// The rule that the address breaks.
@@ -55,7 +55,7 @@ pub fn check_redis_url(
         return Err("must not hold a password; use `username` and `password_file`".to_owned());
     }
     if rest.contains('#') {
-        // redis-rs reads `#insecure` as the wish not to verify.
+        // redis-rs reads `#insecure` as the request not to verify the server.
         return Err(format!("`{}` must not hold a `#`", url.escape_debug()));
     }
     let authority = rest.split(['/', '?']).next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Whether this Redis answers, and is set up as a broker needs it.
+//! Checks that Redis answers, and that its settings suit a broker.
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -13,9 +13,9 @@ use crate::session::keyring::Keyring;
 use crate::sessions::record::member;
 use crate::sessions::{SessionsError, Standing};
 
-/// How often a Redis that does not answer is asked by [`RedisSessions::examine`].
+/// The most attempts of [`RedisSessions::examine`].
 const EXAMINED: u32 = 3;
-/// How many probes come between two looks at whether Redis is fit.
+/// The number of probes between two checks of the settings.
 const CHECK_EVERY: u64 = 5;
 
 impl RedisSessions {
@@ -29,7 +29,8 @@ impl RedisSessions {
         }
     }
 
-    /// Once a second: whether a Redis that went away is back, and now and then whether it is fit.
+    /// Called once a second: asks whether Redis answers again, and from time to time checks its
+    /// settings.
     pub async fn probe(&self, keyring: &Keyring, now: Timestamp) {
         let due = self
             .probes
@@ -41,13 +42,13 @@ impl RedisSessions {
         match self.check(keyring, now).await {
             Ok(None) => self.fit(None),
             Ok(Some(why)) => self.fit(Some(why)),
-            // It went into the pause, or what the server said is known already.
+            // The failure has begun the pause, or the server's answer has been recorded.
             Err(_) => {}
         }
     }
 
-    /// Why this Redis must not be used, if it answers: it may drop records for want of room, or does
-    /// not keep what is written.
+    /// The reason why Redis must not be used as it is set up, if it answers: it may evict records, or
+    /// does not keep what is written.
     async fn check(
         &self,
         keyring: &Keyring,
@@ -76,16 +77,16 @@ impl RedisSessions {
         trim.arg(index_name(keyring))
             .arg("-")
             .arg(format!("({}", member(now.seconds() + 1, &[])));
-        // An index of a wrong type is reported by itself, and is no reason to do without Redis.
+        // An index of a wrong type is reported separately, and is no reason to do without Redis.
         self.ask_each(&[set, trim], &[WRONG_TYPE]).await?;
         Ok(None)
     }
 
-    /// Whether it answers, lets this broker in and is set up as one needs it. It may be slow at first, and is
-    /// asked [`EXAMINED`] times.
+    /// Checks that Redis answers, accepts this broker, and has suitable settings. It may be slow at
+    /// first and is asked up to [`EXAMINED`] times.
     ///
     /// # Errors
-    /// Why not.
+    /// The reason why Redis cannot be used, as a sentence.
     pub async fn examine(&self, keyring: &Keyring, now: Timestamp) -> Result<(), String> {
         let mut why = String::new();
         for attempt in 0..EXAMINED {
@@ -101,7 +102,8 @@ impl RedisSessions {
         Err(why)
     }
 
-    /// Notes why Redis must not be used as it is, or that it is fit, and logs it when that is news.
+    /// Records why Redis must not be used as it is set up, or that it may be, and logs a change of
+    /// that.
     pub(super) fn fit(&self, why: Option<String>) {
         let mut unfit = self.unfit.lock().unwrap_or_else(PoisonError::into_inner);
         if *unfit != why {

@@ -1,4 +1,4 @@
-//! Changing the entries that are kept, and making their MACs anew.
+//! Writes, deletes and reseals the recorded entries of a directory file.
 
 use sqlx::AnyConnection;
 
@@ -10,14 +10,15 @@ use crate::store::portions::next;
 use crate::store::writer::Writer;
 use crate::store::{BoxFuture, StoreError, kind};
 
-/// So many rows are written or deleted with one statement.
+/// The number of rows that one statement writes or deletes.
 const BATCH: usize = 1_000;
 impl Writer<'_> {
-    /// Keeps entries with their identities from now on, as the last recorded change made them. `kept` is
+    /// Records entries with their identities, at the version of the last recorded change. `kept` is
     /// what [`Writer::directory_entries`] returned.
     ///
     /// # Errors
-    /// If the database does not answer in time.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, and
+    /// [`StoreError::Tampered`] if it writes another number of rows.
     pub async fn keep_directory_entries(
         &mut self,
         kept: &DirectoryEntries,
@@ -47,10 +48,11 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Forgets entries. `kept` is what [`Writer::directory_entries`] returned.
+    /// Deletes the records of entries. `kept` is what [`Writer::directory_entries`] returned.
     ///
     /// # Errors
-    /// If the database does not answer in time.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, and
+    /// [`StoreError::Tampered`] if it deletes another number of rows.
     pub async fn forget_directory_entries(
         &mut self,
         kept: &DirectoryEntries,
@@ -84,7 +86,7 @@ impl Writer<'_> {
         )))
     }
 
-    /// Takes all entries as they are, and makes their MACs and their sum.
+    /// Accepts all entries as they are, and makes their MACs and their sum.
     pub(in crate::parts::store) async fn reseal_directory_entries(
         &mut self,
     ) -> Result<(), StoreError> {
@@ -107,8 +109,8 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Makes the MACs of the next entries behind one anew. How many there were, and the last of them if
-    /// there may be more.
+    /// Makes the MACs of the next page of entries anew, after a given one. Returns how many were
+    /// renewed, and the last entry of the page if there may be more.
     pub(in crate::parts::store) async fn renew_directory_entries(
         &mut self,
         after: (String, String),
@@ -133,7 +135,7 @@ impl Writer<'_> {
     }
 }
 
-/// The next entries behind one, by kind and id.
+/// Reads the next page of entries after a given one, ordered by kind and id.
 fn page(
     connection: &mut AnyConnection,
     (kind, id): (String, String),
@@ -151,7 +153,7 @@ fn page(
     })
 }
 
-/// As SQLite and as PostgreSQL say it.
+/// The statement for SQLite, and the one for PostgreSQL.
 const KEEP: [&str; 2] = [
     "INSERT INTO directory_entries (kind, id, identity, version, mac) \
      SELECT json_extract(j.value, '$[0]'), json_extract(j.value, '$[1]'), json_extract(j.value, '$[2]'), \

@@ -1,25 +1,25 @@
-//! The columns of each kind of row, in an order and a form in which no two different rows have the same
-//! bytes.
+//! The columns of each kind of row, and their encoding as bytes, in which no two different rows are
+//! equal.
 
 use ring::digest;
 
 use crate::base::digest::hex;
 use crate::store::clip;
 
-/// All columns of a row but its MAC.
+/// All columns of a row except its MAC.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::parts::store) enum Row<'a> {
-    /// A thing of the directory.
+    /// An entry of the directory.
     Resource(Resource<'a>),
     /// A revocation.
     Revocation(Revocation<'a>),
     /// A change of the feed, with its digest.
     Change(&'a Fields<'a>, &'a str),
-    /// An entry of a directory that is a file.
+    /// A recorded entry of a directory file.
     DirectoryEntry(DirectoryEntry<'a>),
 }
 
-/// The columns of an entry of a directory that is a file.
+/// The columns of a recorded entry of a directory file.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::parts::store) struct DirectoryEntry<'a> {
     pub kind: &'a str,
@@ -28,7 +28,7 @@ pub(in crate::parts::store) struct DirectoryEntry<'a> {
     pub version: i64,
 }
 
-/// The columns of a thing of the directory.
+/// The columns of an entry of the directory.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::parts::store) struct Resource<'a> {
     pub kind: &'a str,
@@ -70,7 +70,7 @@ pub(super) enum Field<'a> {
     Nothing,
 }
 
-/// A field's bytes: text as it is, or a number.
+/// The bytes of a field: UTF-8 text, or a number in big-endian order.
 pub(super) enum Bytes<'a> {
     Text(&'a [u8]),
     Number([u8; 8]),
@@ -86,7 +86,7 @@ impl Bytes<'_> {
 }
 
 impl<'a> Field<'a> {
-    /// Its length, which no other field of the same bytes has, and its bytes.
+    /// The length prefix and the bytes. The prefix of a number and of NULL is one that no text has.
     pub fn parts(self) -> (u64, Bytes<'a>) {
         match self {
             Self::Text(text) => (text.len() as u64, Bytes::Text(text.as_bytes())),
@@ -97,7 +97,7 @@ impl<'a> Field<'a> {
 }
 
 impl Row<'_> {
-    /// What people call it.
+    /// The name of the row in messages.
     pub fn name(&self) -> String {
         match self {
             Self::Resource(row) => format!("{} {}", clip(row.kind), clip(row.id)),
@@ -110,7 +110,7 @@ impl Row<'_> {
         }
     }
 
-    /// Each of its fields, in order.
+    /// Calls `put` for each field, in order.
     pub(super) fn each(&self, mut put: impl FnMut(Field<'_>)) {
         let text = Field::Text;
         match self {
@@ -161,7 +161,7 @@ impl Row<'_> {
 }
 
 impl Revocation<'_> {
-    /// What people call it.
+    /// The name of the revocation in messages.
     pub fn name(&self) -> String {
         format!(
             "the revocation of {} {}",
@@ -187,8 +187,8 @@ impl Fields<'_> {
         numbers.into_iter().chain(fields).for_each(put);
     }
 
-    /// The digest of this change and of all before it, whose digest is `before`: SHA-256, in
-    /// hexadecimal digits.
+    /// The SHA-256 digest of this change and of all before it, whose digest is `before`, in
+    /// hexadecimal.
     pub fn chained(&self, before: &str) -> String {
         let mut context = digest::Context::new(&digest::SHA256);
         let mut put = |field: Field<'_>| {
@@ -203,7 +203,7 @@ impl Fields<'_> {
     }
 }
 
-/// What the store's own row says in clear: the seal binds it.
+/// The columns of the store's own row that are not encrypted. The seal authenticates them.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::parts::store) struct Place<'a> {
     pub store_id: &'a str,
@@ -213,7 +213,7 @@ pub(in crate::parts::store) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// What the seal binds.
+    /// The bytes that the seal authenticates.
     pub fn bytes(&self) -> Vec<u8> {
         let mut all = Vec::with_capacity(192);
         let numbers = [self.sequence, self.not_before].map(Field::Number);
@@ -231,7 +231,7 @@ impl Place<'_> {
     }
 }
 
-/// The digest before the first change of a store.
+/// The digest that precedes the first change of a store.
 pub(in crate::parts::store) fn beginning(store_id: &str) -> String {
     let text = format!("brevet feed v1\n{store_id}");
     hex(digest::digest(&digest::SHA256, text.as_bytes()).as_ref())

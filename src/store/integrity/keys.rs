@@ -1,4 +1,5 @@
-//! The keys of a store, derived from the master key: MACs of rows, and the seal of the store's own row.
+//! The keys of a store, derived from the master key. They make the MACs of rows and the seal of the
+//! store's own row.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,25 +10,25 @@ use super::sums::{Contents, Term};
 use crate::master_key::{MasterKey, MasterKeyError};
 use crate::store::clip;
 
-/// The id under which a store is sealed where there is no master key.
+/// The key id in the MACs of a store without a master key.
 pub(super) const PUBLIC: &str = "00000000";
 
-/// Why a MAC or a seal was not accepted.
+/// The reason why a MAC or a seal was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::parts::store) enum Wrong {
-    /// It is made under a key that is not here.
+    /// It names a key that is not among the keys; holds the id of that key.
     Key(String),
-    /// It does not belong to these bytes.
+    /// It is not the MAC or seal of these bytes.
     Mac,
 }
 
-/// Keys for one store, one for each of the master key, in the same order.
+/// The keys of one store: one for each key of the master key file, in the same order.
 pub(in crate::parts::store) struct Keys(Vec<Key>);
 
-/// What is derived from one master key for one store.
+/// The keys that are derived from one master key for one store.
 pub(in crate::parts::store) struct Key {
     id: String,
-    /// Whether it was published, and seals nothing yet on the broker that it was made on.
+    /// Whether it is the next key: it is published, but seals nothing yet.
     is_next: bool,
     row: hmac::Key,
     set: hmac::Key,
@@ -36,11 +37,11 @@ pub(in crate::parts::store) struct Key {
 }
 
 impl Keys {
-    /// Of a store by its id. Without a master key the keys are known to everybody: what they show is
-    /// that nothing was damaged by accident.
+    /// Derives the keys of the store with this id. Without a master key the keys are public, and the
+    /// MACs show only that nothing was damaged by accident.
     ///
     /// # Errors
-    /// When a key cannot be derived.
+    /// [`MasterKeyError::Sealed`] if a key cannot be derived.
     pub fn derive(master_key: Option<&MasterKey>, store_id: &str) -> Result<Self, MasterKeyError> {
         let salt = store_id.as_bytes();
         let keys = match master_key {
@@ -59,13 +60,14 @@ impl Keys {
         keys.map(Self).ok_or(MasterKeyError::Sealed)
     }
 
-    /// The key that the master key file has in front.
+    /// The first key of the master key file, which seals.
     pub fn first(&self) -> Result<&Key, MasterKeyError> {
         self.0.first().ok_or(MasterKeyError::Sealed)
     }
 
-    /// How many keys of the master key file are newer than one: the next key is newer than the one in
-    /// front, which is newer than those that it replaced.
+    /// How many keys of the master key file are newer than the one with this id. The next key is the
+    /// newest, followed by the first one and the keys that it replaced. `None` if there is no such
+    /// key.
     pub fn newer_than(&self, id: &str) -> Option<usize> {
         let place = self.0.iter().position(|key| key.id == id)?;
         match self.0.get(place) {
@@ -74,12 +76,12 @@ impl Keys {
         }
     }
 
-    /// The key of an id.
+    /// The key with this id.
     pub fn find(&self, id: &str) -> Option<&Key> {
         self.0.iter().find(|key| key.id == id)
     }
 
-    /// What a row's MAC adds to the sum of its set, if it is the row's.
+    /// Checks the MAC of a row. Returns the term of the row in the sum of its set.
     pub fn check(&self, row: &Row<'_>, mac: &str) -> Result<Term, Wrong> {
         let (id, text) = mac.split_once(':').ok_or(Wrong::Mac)?;
         let key = self.find(id).ok_or_else(|| Wrong::Key(clip(id)))?;
@@ -92,7 +94,7 @@ impl Keys {
         }
     }
 
-    /// Opens a store's own row: what it holds, and the key that sealed it.
+    /// Opens the seal of the store's own row. Returns its contents, and the key that sealed it.
     pub fn open(&self, head: &Place<'_>, seal: &str) -> Result<(Contents, &Key), Wrong> {
         let (id, text) = seal.split_once(':').ok_or(Wrong::Mac)?;
         let key = self.find(id).ok_or_else(|| Wrong::Key(clip(id)))?;
@@ -129,12 +131,12 @@ impl Key {
         })
     }
 
-    /// The id of the master key that it is derived from.
+    /// The id of the master key from which it is derived.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// A row's MAC, and what it adds to the sum of its set.
+    /// Makes the MAC of a row. Returns it with the term of the row in the sum of its set.
     pub fn mac(&self, row: &Row<'_>) -> (String, Term) {
         let tag = self.tag(row);
         (
@@ -143,10 +145,10 @@ impl Key {
         )
     }
 
-    /// Seals a store's own row.
+    /// Seals the store's own row.
     ///
     /// # Errors
-    /// Never with sums of this size.
+    /// AES-GCM fails only for a plaintext of more than 64 GiB, which the sums never are.
     pub fn seal(
         &self,
         head: &Place<'_>,
@@ -154,8 +156,8 @@ impl Key {
     ) -> Result<String, ring::error::Unspecified> {
         let place = head.bytes();
         let mut bytes = contents.bytes();
-        // Made of all that is sealed: no two different texts are ever sealed under the same nonce, and it
-        // takes no randomness.
+        // The nonce is derived from all that is sealed, so that no two different texts are sealed
+        // under the same nonce. It needs no randomness.
         let mut context = hmac::Context::with_key(&self.nonce);
         context.update(&place);
         context.update(&bytes);
@@ -195,7 +197,7 @@ impl Key {
     }
 }
 
-/// Whether two MACs are the same, in a time that does not say where they differ.
+/// Compares two MACs in constant time.
 fn is_same(one: &[u8], two: &[u8]) -> bool {
     one.len() == two.len()
         && one

@@ -1,29 +1,31 @@
-//! Sums over all rows, which show that none is missing, doubled or from an earlier state.
+//! Sums over all rows. They show that no row is missing, doubled or of an earlier version.
 
 use crate::directory::resource::Kind;
 
-/// How the sealed sums are laid out.
+/// The version of the encoding of the sums.
 const FORM: u8 = 1;
-/// A sum for each kind of thing, one for revocations, and one for the entries of a directory file.
+/// The number of sums: one for each kind of entry, one for revocations, and one for the recorded
+/// entries of a directory file.
 const SETS: usize = Kind::ALL.len() + 2;
-/// Form, the first change that is kept, and of each set 32 bytes and a count.
+/// The length of the encoding in bytes: version, number of the first change that is kept, and 32
+/// bytes and a count for each sum.
 const CONTENTS: usize = 1 + 8 + SETS * 40;
-/// What a row adds to the sum of its set.
+/// The number that a row adds to the sum of its set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::parts::store) struct Term(pub(super) [u64; 4]);
 
-/// The sum over the rows of a set, modulo 2^256, and their number.
+/// The sum of the terms of a set, modulo 2^256, and the number of its rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in crate::parts::store) struct Sum {
     pub(super) limbs: [u64; 4],
-    /// How many rows.
+    /// The number of rows.
     pub count: u64,
 }
 
 impl Sum {
     pub fn add(&mut self, term: Term) {
         let mut carry = false;
-        // The last limb is the lowest.
+        // Limbs are in big-endian order.
         for (limb, other) in self.limbs.iter_mut().zip(term.0).rev() {
             let (sum, first) = limb.overflowing_add(other);
             let (sum, second) = sum.overflowing_add(u64::from(carry));
@@ -43,14 +45,14 @@ impl Sum {
     }
 }
 
-/// A set of rows that has a sum of its own.
+/// A set of rows that has its own sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::parts::store) enum Set {
-    /// The things of a kind.
+    /// The entries of one kind.
     Of(Kind),
     /// All revocations.
     Revocations,
-    /// The entries of a directory that is a file.
+    /// The recorded entries of a directory file.
     DirectoryEntries,
 }
 
@@ -64,16 +66,16 @@ impl Set {
     }
 }
 
-/// What the store's own row says of all other rows.
+/// The sealed contents of the store's own row: the sums of all other rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::parts::store) struct Contents {
     sums: [Sum; SETS],
-    /// The first change that the feed still holds; the next one, if it holds none.
+    /// The number of the first change in the feed, or of the next change if the feed is empty.
     pub kept_from: i64,
 }
 
 impl Contents {
-    /// Of a store without rows whose next change is this one.
+    /// The contents for a store without rows, whose next change has this number.
     pub fn empty(next: i64) -> Self {
         Self {
             sums: [Sum::default(); SETS],
@@ -97,7 +99,7 @@ impl Contents {
         }
     }
 
-    /// As they are sealed.
+    /// Encodes the contents.
     pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(CONTENTS + 16);
         bytes.push(FORM);
@@ -110,7 +112,7 @@ impl Contents {
         bytes
     }
 
-    /// From what was sealed; none if it has another form.
+    /// Decodes the contents; `None` for another version or length.
     pub fn read(bytes: &[u8]) -> Option<Self> {
         let (form, numbers) = bytes.split_first()?;
         if *form != FORM || bytes.len() != CONTENTS {

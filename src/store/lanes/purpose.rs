@@ -1,29 +1,29 @@
-//! What connections are for, and what follows from that: how many there are, and who waits how long.
+//! The purposes of connections, with the number of connections and the longest wait of each.
 
 use std::time::Duration;
 
 use crate::store::{DEADLINE, SCAN_DEADLINE};
 
-/// How many connections answer look-ups of the request path.
+/// The number of connections that answer look-ups of calls.
 const READERS: usize = 4;
-/// How many callers wait for a connection of the request path.
+/// The number of callers that may wait for a connection of calls.
 pub(super) const MAX_WAITING: usize = 64;
-/// How many wait for any other connection: no caller brings so many about.
+/// The number of waiters for any other connection. Callers cannot cause so many.
 const MAX_WAITING_INSIDE: usize = 1_024;
-/// How long a revocation waits for those before it.
+/// The longest time that a revocation waits for those before it.
 const REVOCATION_WAIT: Duration = Duration::from_secs(5);
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::parts::store) enum Purpose {
-    /// Following the change feed, and this node's report.
+    /// Following the change feed, and reporting this node.
     Feed,
-    /// Writing revocations, and asking which nodes have them.
+    /// Writing revocations, and asking which nodes have applied them.
     Revocation,
-    /// Look-ups that a caller waits for.
+    /// Look-ups of a call.
     Read,
-    /// Writes that a caller waits for.
+    /// Writes of a call.
     Write,
-    /// Loading, sweeping, and what commands beside a broker do.
+    /// Loading all rows, sweeping, and the commands that run beside a broker.
     Background,
 }
 
@@ -36,7 +36,7 @@ impl Purpose {
         Self::Background,
     ];
 
-    /// The label of its metric.
+    /// The label of the purpose in metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Feed => "feed",
@@ -47,7 +47,7 @@ impl Purpose {
         }
     }
 
-    /// Whether callers bring the work about, as many of them as they like.
+    /// Whether calls cause the work, so that its amount has no other limit.
     pub fn is_of_requests(self) -> bool {
         matches!(self, Self::Read | Self::Write)
     }

@@ -1,5 +1,5 @@
-//! The tables of a database, as far as a copy must know them: their columns, and how rows get from one
-//! engine to another.
+//! The tables of a database, with their columns, and how their rows are copied from one engine to
+//! another.
 
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
@@ -9,10 +9,10 @@ use crate::base::digest::sha256;
 use crate::store::classify::classify;
 use crate::store::{Engine, StoreError, clip};
 
-/// So many rows are written with one statement.
+/// The number of rows that one statement writes.
 const BATCH: usize = 100;
 
-/// A table of a store, whichever engine it is in.
+/// A table of a store, in either engine.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Table {
     pub name: String,
@@ -32,7 +32,7 @@ enum Cell {
     Bytes(Option<Vec<u8>>),
 }
 
-/// Every table but the one that says which schema it is, with its columns, by name.
+/// Lists every table except that of the schema version, with its columns, ordered by name.
 pub(super) async fn tables(
     engine: Engine,
     connection: &mut AnyConnection,
@@ -83,12 +83,12 @@ pub(super) async fn tables(
         columns.sort_by(|a, b| a.0.cmp(&b.0));
         found.push(Table { name, columns });
     }
-    // Two databases sort names differently.
+    // Sorted here, since the two databases sort names differently.
     found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
 }
 
-/// A name of this program's own schema, which goes into statements as it is.
+/// Checks that a name is one of this program's own schema, since it is put into statements unescaped.
 fn identifier(name: String) -> Result<String, StoreError> {
     match name
         .bytes()
@@ -102,7 +102,7 @@ fn identifier(name: String) -> Result<String, StoreError> {
     }
 }
 
-/// How many rows a table has, and what is in them: the same for the same rows in any order.
+/// Counts the rows of a table and computes a digest of them that does not depend on their order.
 pub(super) async fn look(
     connection: &mut AnyConnection,
     table: &Table,
@@ -137,7 +137,7 @@ pub(super) async fn look(
     Ok((number, all))
 }
 
-/// How many rows a table has.
+/// Counts the rows of a table.
 pub(super) async fn count(connection: &mut AnyConnection, table: &str) -> Result<i64, StoreError> {
     let sql = AssertSqlSafe(format!("SELECT COUNT(*) FROM {table}"));
     sqlx::query(sql)

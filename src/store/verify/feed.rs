@@ -1,5 +1,5 @@
-//! The change feed, looked at as a whole: each change follows the one before it, and what it ended is
-//! among the revocations.
+//! Checks the whole change feed: each change follows the one before it, and each revocation of a
+//! change is among the revocations.
 
 use serde::Deserialize;
 use sqlx::AnyConnection;
@@ -14,7 +14,7 @@ use crate::store::integrity::Row;
 use crate::store::rows::wrong;
 use crate::store::{Store, StoreError, clip};
 
-/// The part of a change's detail that says what ended.
+/// The part of a change's detail that lists revocations.
 #[derive(Deserialize)]
 struct Ended {
     #[serde(rename = "Revoked", default)]
@@ -33,8 +33,8 @@ struct Revoked {
 }
 
 impl Store {
-    /// Each change follows the one before it, from the first that is kept to the store's own row; and what
-    /// it ended is among the revocations.
+    /// Checks that each change follows the one before it, from the first one in the feed to the one
+    /// in the store's own row, and that its revocations are among the revocations.
     pub(super) async fn look_at_feed(
         &self,
         connection: &mut AnyConnection,
@@ -77,7 +77,7 @@ impl Store {
                 };
                 broken.into_iter().for_each(|what| findings.add(what));
                 if change.action == RESTORED {
-                    // It ended all that was ended before.
+                    // A restore has ended everything that was revoked before.
                     lost.clear();
                 }
                 let ended = unmarked(&change.detail, marks, now).into_iter();
@@ -94,7 +94,7 @@ impl Store {
     }
 }
 
-/// How a change does not follow the one before it, if it does not.
+/// Describes how a change does not follow the one before it; `None` if it does.
 fn breaks_off(
     change: &Change,
     before: Option<&(i64, String)>,
@@ -122,7 +122,7 @@ fn breaks_off(
     }
 }
 
-/// How the feed does not end where the store's own row says, if it does not.
+/// Describes how the feed does not end at the change in the store's own row; `None` if it does.
 fn ends_elsewhere(
     last: Option<(i64, String)>,
     kept_from: Option<i64>,
@@ -155,7 +155,7 @@ pub(in crate::parts::store) fn revoked_signing_keys(detail: &str) -> Vec<String>
     keys.map(|revoked| revoked.value).collect()
 }
 
-/// What a change ended that is not among the revocations, or weaker there.
+/// The revocations of a change that are missing, or weaker than the change says.
 fn unmarked(detail: &str, marks: &Marks, now: Timestamp) -> Vec<String> {
     if !detail.contains("\"Revoked\":") {
         return Vec::new();
@@ -163,8 +163,8 @@ fn unmarked(detail: &str, marks: &Marks, now: Timestamp) -> Vec<String> {
     let Ok(ended) = serde_json::from_str::<Ended>(detail) else {
         return Vec::new();
     };
-    // What ended everything later on ended this as well: its own row may have been swept by a clock that
-    // was ahead, before an operator put the clock right.
+    // A later revocation of everything includes this one. Its own row may have been deleted by a
+    // sweep under a clock that was ahead, before an operator corrected the clock.
     let everything = (
         Selector::Everything.as_str().to_owned(),
         String::new(),

@@ -1,4 +1,4 @@
-//! The change feed: each change is numbered, chained to the one before it, and kept for a while.
+//! The change feed: each change gets a number and is chained to the one before it.
 
 use super::Writer;
 use crate::base::clock::Timestamp;
@@ -7,32 +7,33 @@ use crate::store::changes::{Change, page};
 use crate::store::classify::classify;
 use crate::store::integrity::{Fields, Row};
 
-/// The highest number of a change: far more than there will be, and far from where numbers wrap around.
+/// The highest number of a change, which is more than there will ever be and far from an overflow.
 const MAX_SEQUENCE: i64 = 1 << 53;
 
-/// One entry of the change feed.
+/// A change to be recorded.
 pub struct Entry {
-    /// When.
+    /// The time of the change.
     pub changed_at: Timestamp,
-    /// Who: JSON.
+    /// The principal that makes the change, as JSON.
     pub actor: String,
-    /// `CreateRole`, `RevokeSessions`, …
+    /// The action, such as `CreateRole` or `RevokeSessions`.
     pub action: &'static str,
-    /// What kind of thing.
+    /// The kind of the entry that changes.
     pub kind: &'static str,
-    /// Which one.
+    /// The id of the entry that changes.
     pub id: String,
-    /// Before and after: JSON, no secrets.
+    /// The entry before and after the change, or the revocations, as JSON without secrets.
     pub detail: String,
 }
 
 impl Writer<'_> {
-    /// Numbers a change and puts it in the feed. What is written next is its doing.
+    /// Adds a change to the feed and returns its number. Rows that are written next get this number
+    /// as their version.
     ///
     /// # Errors
-    /// If the database does not answer in time.
+    /// [`StoreError::Unavailable`] if the database does not answer in time.
     pub async fn record(&mut self, entry: &Entry) -> Result<i64, StoreError> {
-        // Revocations compare these numbers: they must never wrap around.
+        // Revocations compare these numbers, so they must never overflow.
         let sequence = self
             .head
             .sequence
@@ -85,8 +86,8 @@ impl Writer<'_> {
         Ok(sequence)
     }
 
-    /// Drops the oldest changes as long as they are from before an instant, in milliseconds since 1970: at
-    /// most `limit` of them, never the last one; and how many.
+    /// Deletes at most `limit` of the oldest changes from before an instant, in milliseconds since
+    /// 1970, but never the last one. Returns how many were deleted.
     pub(in crate::parts::store) async fn sweep_changes(
         &mut self,
         before: i64,
@@ -119,8 +120,9 @@ impl Writer<'_> {
         let Some(last) = swept.last().map(|change| change.sequence) else {
             return Ok(0);
         };
-        // Which changes are due, and that none between them is missing, is judged here, not by the
-        // database; so is which change is the first one from now on.
+        // The database is not trusted to select the right changes: it is checked here that each of
+        // them was due and that none between them is missing. The first remaining change follows from
+        // that too.
         let next = self.ask(move |c| Box::pin(page(c, last, 1))).await?.pop();
         let Some((next, mac)) = next else {
             let what = format!("change {head} of the feed is missing");
@@ -150,11 +152,11 @@ impl Writer<'_> {
         Ok(swept.len())
     }
 
-    /// The next change comes after `sequence`. Whoever follows the feed sees the gap, and loads
-    /// everything.
+    /// Gives the next change a number beyond `sequence`. Nodes that follow the feed notice the gap,
+    /// and load all rows.
     pub(in crate::parts::store) fn skip_to(&mut self, sequence: i64) {
         if self.contents.kept_from > self.head.sequence {
-            // The feed is empty, and begins behind it.
+            // The feed is empty, and its first change will be the next one.
             self.contents.kept_from = self.contents.kept_from.max(sequence + 1);
         }
         self.head.sequence = self.head.sequence.max(sequence);

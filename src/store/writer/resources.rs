@@ -1,4 +1,4 @@
-//! The rows of the directory: finding, writing and deleting them, and what refers to what.
+//! The rows of the directory: finds, writes and deletes them, and the references between them.
 
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
@@ -11,10 +11,12 @@ use crate::store::rows::{ResourceRow, Stored, is_deletion};
 use crate::store::{SCAN_DEADLINE, StoreError, clip};
 
 impl Writer<'_> {
-    /// A thing's row.
+    /// Reads the row of an entry; `None` if there is none.
     ///
     /// # Errors
-    /// If the database does not answer in time.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, and
+    /// [`StoreError::Tampered`] if the row is not as a broker wrote it or not of the version that
+    /// this process knows.
     pub async fn get(&mut self, name: &Name) -> Result<Option<Stored>, StoreError> {
         let found = self.current(name).await?;
         Ok(found.map(|(row, _)| Stored {
@@ -23,13 +25,13 @@ impl Writer<'_> {
         }))
     }
 
-    /// A thing's row, and what it adds to the sum of its kind: of the last version that this process knows,
-    /// or of one that it has not seen yet.
+    /// Reads the row of an entry with its term in the sum of its kind. Its version must be the last
+    /// one that this process knows, or a later one.
     async fn current(&mut self, name: &Name) -> Result<Option<(ResourceRow, Term)>, StoreError> {
         let asked = name.clone();
         let row = self.ask(move |c| Box::pin(stored(c, asked))).await?;
         let found = match row {
-            // A database can show another row than the one that was asked for, whose MAC is right.
+            // The database might return a different row, whose MAC is right as well.
             Some(row) if row.kind != name.kind.as_str() || row.id != name.id => {
                 return Err(self.not_asked_for(&name.to_string(), &row.kind, &row.id));
             }
@@ -60,7 +62,7 @@ impl Writer<'_> {
         Err(self.store.tampered(what))
     }
 
-    /// The database shows something else than was asked for.
+    /// The error for a database that returned another row than was asked for.
     pub(super) fn not_asked_for(&self, asked: &str, kind: &str, id: &str) -> StoreError {
         let (kind, id) = (clip(kind), clip(id));
         self.store.tampered(format!(
@@ -85,19 +87,19 @@ impl Writer<'_> {
         Ok(action.is_some_and(|action| is_deletion(&action)))
     }
 
-    /// The id of the thing of that folded name.
+    /// Finds the id of an entry by its kind and folded name.
     ///
     /// # Errors
-    /// If the database does not answer in time.
+    /// [`StoreError::Unavailable`] if the database does not answer in time.
     pub async fn find(&mut self, kind: Kind, folded: &str) -> Result<Option<String>, StoreError> {
         let folded = folded.to_owned();
         self.ask(move |c| Box::pin(found(c, kind, folded))).await
     }
 
-    /// The thing that has a unique id.
+    /// Finds an entry by its unique id.
     ///
     /// # Errors
-    /// If the database does not answer in time.
+    /// [`StoreError::Unavailable`] if the database does not answer in time.
     pub async fn find_unique(&mut self, unique_id: &str) -> Result<Option<Name>, StoreError> {
         let unique_id = unique_id.to_owned();
         let rows = self.ask(move |c| {
@@ -111,10 +113,10 @@ impl Writer<'_> {
         Ok(names(&rows.await?)?.pop())
     }
 
-    /// Who refers to a thing, by its id or its folded name: at most `limit`.
+    /// Lists at most `limit` entries that refer to an entry by its id or its folded name.
     ///
     /// # Errors
-    /// If the database does not answer in time.
+    /// [`StoreError::Unavailable`] if the database does not answer in time.
     pub async fn referrers(
         &mut self,
         kind: Kind,
@@ -139,10 +141,10 @@ impl Writer<'_> {
         names(&rows.await?)
     }
 
-    /// Whether an account owns anything but itself.
+    /// Finds an entry, other than the account itself, that belongs to an account.
     ///
     /// # Errors
-    /// If the database does not answer in time.
+    /// [`StoreError::Unavailable`] if the database does not answer in time.
     pub async fn owns(&mut self, account: &str) -> Result<Option<Name>, StoreError> {
         let account = account.to_owned();
         let rows = self.ask(move |c| {
@@ -156,10 +158,11 @@ impl Writer<'_> {
         Ok(names(&rows.await?)?.pop())
     }
 
-    /// A thing, and what it refers to that is not there. AWS's own policies may be missing.
+    /// Finds an entry that refers to a missing one, and returns both. References to AWS managed
+    /// policies do not count.
     ///
     /// # Errors
-    /// If the database does not answer in time.
+    /// [`StoreError::Unavailable`] if the database does not answer in time.
     pub async fn dangling(&mut self) -> Result<Option<(Name, Name)>, StoreError> {
         let row = self.ask_for(SCAN_DEADLINE, |c| {
             Box::pin(async move {
@@ -188,10 +191,11 @@ impl Writer<'_> {
         Ok(Some((name(0)?, name(2)?)))
     }
 
-    /// Writes a thing's row, with what it refers to, as the last recorded change made it.
+    /// Writes the row of an entry with its references. Its version is the last recorded change.
     ///
     /// # Errors
-    /// [`StoreError::Taken`] when something else has its name or unique id.
+    /// [`StoreError::Taken`] if another entry has its name or unique id, and
+    /// [`StoreError::Unavailable`] if the database does not answer in time.
     pub async fn put(&mut self, resource: &Resource) -> Result<(), StoreError> {
         let name = resource.name();
         let body = resource
@@ -259,7 +263,8 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// A database that does nothing about a statement says so: what is acknowledged must be there.
+    /// Checks that the database wrote exactly one row, since a change must not be acknowledged
+    /// otherwise.
     pub(super) fn has_written(
         &self,
         rows: u64,
@@ -273,14 +278,15 @@ impl Writer<'_> {
         )))
     }
 
-    /// Deletes a thing's row.
+    /// Deletes the row of an entry.
     ///
     /// # Errors
-    /// If the database does not answer in time, when the row is not the one that brokers know, and when
-    /// it is still there afterwards.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, and
+    /// [`StoreError::Tampered`] if the row is not the one that brokers wrote or is still there after
+    /// the statement.
     pub async fn delete(&mut self, name: &Name) -> Result<(), StoreError> {
-        // What leaves the sum is the row that was read and checked, whatever the database says that it
-        // deleted.
+        // The term of the row that was read and checked leaves the sum, whatever the database reports
+        // to have deleted.
         let Some((_, term)) = self.current(name).await? else {
             return Err(self.store.tampered(format!("{name} is missing")));
         };
@@ -309,7 +315,7 @@ impl Writer<'_> {
     }
 }
 
-/// A thing's row.
+/// Reads the row of an entry.
 async fn stored(
     connection: &mut AnyConnection,
     name: Name,
@@ -323,7 +329,7 @@ async fn stored(
     row.await?.as_ref().map(ResourceRow::of).transpose()
 }
 
-/// The id of the thing of a folded name.
+/// Reads the id of the entry with a folded name.
 async fn found(
     connection: &mut AnyConnection,
     kind: Kind,

@@ -1,4 +1,5 @@
-//! Revocations: marks that only grow, until the sessions that they end would have ended anyway.
+//! Revocations. A mark can only be extended, and is deleted when every session that it ends has
+//! expired.
 
 use std::collections::HashSet;
 
@@ -10,10 +11,11 @@ use crate::store::rows::{RevocationRow, revocation};
 use crate::store::{StoreError, clip};
 
 impl Writer<'_> {
-    /// Puts a mark beside what is marked already.
+    /// Adds a revocation, or extends the one that exists.
     ///
     /// # Errors
-    /// If the database does not answer in time.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, and
+    /// [`StoreError::Tampered`] if the existing row is not as a broker wrote it.
     pub async fn revoke(
         &mut self,
         selector: &'static str,
@@ -78,8 +80,8 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Drops revocations whose sessions have all ended by now, in seconds since 1970: at most `limit` of
-    /// them, and how many.
+    /// Deletes at most `limit` revocations whose sessions have all ended at `now`, in seconds since
+    /// 1970. Returns how many were deleted.
     pub(in crate::parts::store) async fn sweep_revocations(
         &mut self,
         now: i64,
@@ -106,7 +108,7 @@ impl Writer<'_> {
                 .store
                 .check(&Row::Revocation(row.columns()), &row.mac)?;
             let name = format!("the revocation of {} {}", row.selector, clip(&row.value));
-            // Which rows are due is judged here, not by the database.
+            // The database is not trusted to select the rows that are due.
             if row.mark.expires_at > now {
                 let what = format!("{name} has not run out, and the database deleted it");
                 return Err(self.store.tampered(what));
