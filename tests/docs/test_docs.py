@@ -167,3 +167,32 @@ def test_commands_do_what_the_page_says(page, tmp_path, isolation):
                 _, found, said = said.partition(part) if part else ("", " ", said)
                 assert found, f"{page}:{block.line}: `{part}` is not in what was printed:\n{printed}"
         before = block
+
+
+def names_in(page):
+    """What a page of the reference has between backticks, word by word."""
+    return {word for code in re.findall(r"`([^`\n]+)`", (ROOT / page).read_text()) for word in re.findall(r"[\w.]+", code)}
+
+
+def test_the_reference_has_every_setting():
+    text = re.sub(r"^# (\w+ = )", r"\1", (ROOT / "config/brevet.toml").read_text(), flags=re.MULTILINE)
+    keys = set(re.findall(r"^(\w+) = ", text, flags=re.MULTILINE))
+    known = {name.rpartition(".")[2] for name in names_in("docs/reference/configuration.md")}
+    assert len(keys) > 45, keys
+    assert not keys - known, f"docs/reference/configuration.md lacks {keys - known}"
+
+
+def test_the_reference_has_every_metric():
+    names = re.findall(r'(?:made|registered)\(\s*of,\s*"(\w+)"', (ROOT / "src/metrics.rs").read_text())
+    known = names_in("docs/reference/metrics.md")
+    missing = [n for n in names if not {f"brevet_{n}", f"brevet_{n}_total"} & known]
+    assert len(names) > 25, names
+    assert not missing, f"docs/reference/metrics.md lacks {missing}"
+
+
+def test_the_reference_has_every_error():
+    table = (ROOT / "src/error.rs").read_text().partition("fn kind(&self)")[2].partition("\n    }\n")[0]
+    codes = set(re.findall(r'"(\w+)"', table))
+    missing = codes - names_in("docs/reference/api.md")
+    assert len(codes) > 30, codes
+    assert not missing, f"docs/reference/api.md lacks {missing}"
