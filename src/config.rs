@@ -105,7 +105,8 @@ pub struct Config {
     pub limits: Limits,
     /// `iss` of web identity tokens; `{address}` in it is replaced by the address of the service.
     pub issuer: Option<String>,
-    /// What SAML assertions must be made for; `{address}` in it is where the broker listens.
+    /// The service provider that SAML assertions must be made for. `{address}` in it stands for the broker's
+    /// address.
     pub service_provider: ServiceProvider,
     /// On which networks identity providers may be.
     pub reach: Reach,

@@ -49,10 +49,10 @@ pub struct Shed {
     pub reason: &'static str,
 }
 
-/// A SAML provider of the directory.
+/// The labels of a SAML provider.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct SamlProviderLabel {
-    /// Its ARN.
+    /// The ARN of the provider.
     pub provider: String,
 }
 
@@ -115,8 +115,8 @@ pub struct Metrics {
     pub audit_free_bytes: Family<Unlabelled, Gauge>,
     /// When the broker's certificate expires, in seconds since 1970; not set without a certificate.
     pub certificate_expiration: Family<Unlabelled, Gauge>,
-    /// Seconds until no response of a SAML provider is accepted any more: its metadata or the last of its
-    /// signing certificates has ended then.
+    /// The seconds until the metadata or the last signing certificate of a SAML provider expires, so that none of
+    /// its responses is accepted.
     pub saml_provider_usable_seconds: Family<SamlProviderLabel, Gauge>,
     /// Calls that were refused because a resource was exhausted.
     pub shed: Family<Shed, Counter>,
@@ -238,7 +238,7 @@ impl Metrics {
             saml_provider_usable_seconds: made(
                 of,
                 "saml_provider_usable_seconds",
-                "Seconds until the metadata or the last signing certificate of a SAML provider ends; 0: it has ended",
+                "Seconds until the metadata or the last signing certificate of a SAML provider expires; 0 if it has expired",
             ),
             shed: made(of, "shed", "Calls refused because a resource was exhausted"),
             mfa_refused: made(of, "mfa_codes_refused", "MFA codes refused"),

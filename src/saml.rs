@@ -1,5 +1,4 @@
-//! SAML over HTTP: the metadata of this broker as a service provider. Public, and the same for
-//! everybody. Holds no rule.
+//! Serves the SAML metadata of this broker as a service provider, which is public.
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
@@ -8,7 +7,7 @@ use http_body_util::Full;
 
 use crate::broker::Broker;
 
-/// The metadata document; none: the broker has no name as a service provider.
+/// The response with the metadata document; `None` if the broker has no entity ID.
 pub fn metadata(broker: &Broker, method: &Method) -> Option<Response<Full<Bytes>>> {
     let document = broker.service_provider.metadata()?;
     let mut response = Response::new(Full::new(Bytes::new()));

@@ -15,7 +15,7 @@ use crate::client::{
     WebIdentityRole,
 };
 
-/// Base64 with line breaks. How much of it is accepted is for the broker to say.
+/// The most bytes of a response that are read. The broker has a lower limit.
 const MAX_RESPONSE_BYTES: u64 = 256 << 10;
 
 const EXAMPLES: &str = "\
@@ -79,11 +79,11 @@ pub(super) struct AssumeRoleArguments {
     /// you are, and no access key is needed
     #[arg(long, value_name = "FILE", conflicts_with_all = ["tags", "transitive_tag_keys", "external_id", "source_identity", "serial_number"])]
     web_identity_token_file: Option<PathBuf>,
-    /// A file with the form field SAMLResponse of a SAML identity provider, `-` for standard input: the
-    /// response is the proof, and no access key is needed
+    /// A file with the form field SAMLResponse of a SAML identity provider, or `-` for standard input;
+    /// with it, no access key is needed
     #[arg(long, value_name = "FILE", requires = "saml_provider_arn", conflicts_with_all = ["web_identity_token_file", "role_session_name", "tags", "transitive_tag_keys", "external_id", "source_identity", "serial_number"])]
     saml_response_file: Option<PathBuf>,
-    /// The SAML provider that vouches, together with --saml-response-file
+    /// The ARN of the SAML provider whose response --saml-response-file names
     #[arg(long, value_name = "ARN", requires = "saml_response_file")]
     saml_provider_arn: Option<String>,
     /// How to print the credentials
@@ -178,12 +178,12 @@ async fn ask(settings: &Settings, arguments: &AssumeRoleArguments) -> Result<Ans
     Ok(Answer::Role(client.assume_role(&request).await?))
 }
 
-/// Without a signature there is no account that a role's name could be of.
+/// Checks that a role is given by its ARN. Without an access key, the account of a mere name is unknown.
 fn check_whole_arn(role_arn: &str, option: &str) -> Result<(), Failure> {
     if role_arn.starts_with("arn:") {
         return Ok(());
     }
-    let rule = format!("with {option} there is no account of your own; write the whole ARN");
+    let rule = format!("with {option} the account of a name is unknown; write the role's ARN");
     Err(format!("--role-arn {role_arn}: {rule}, arn:aws:iam::ACCOUNT:role/{role_arn}").into())
 }
 
@@ -269,7 +269,7 @@ fn print(settings: &Settings, answer: &Answer, format: Format) -> Result<(), Fai
     }
 }
 
-/// What the answer says of whom a provider vouched for, as `aws sts` prints it.
+/// The members of the response about the user of an identity provider, as `aws sts` prints them.
 fn vouched(answer: &Answer) -> Vec<(&'static str, &str)> {
     match answer {
         Answer::Role(_) => Vec::new(),

@@ -1,4 +1,4 @@
-//! `brevet saml`: what a response of an identity provider says, and which rule refuses it; and the
+//! `brevet saml`: shows a response of an identity provider with the rules that it breaks, and writes the
 //! metadata of providers.
 
 mod put_provider;
@@ -24,11 +24,11 @@ use crate::proof::saml::{
 use put_provider::PutProviderArguments;
 
 const MAX_METADATA_BYTES: u64 = 1_000_000;
-/// How much of a file is read, which may be XML, or base64 with line breaks. How long a response may be is
-/// decided by `proof::saml`.
+/// The most bytes of a file that are read, which may be XML, or base64 with line breaks. `proof::saml` limits
+/// the response itself.
 const MAX_RESPONSE_BYTES: u64 = 2 * MAX_CHARACTERS as u64;
 
-/// How long before the end of the metadata a warning is printed.
+/// The time before the end of the metadata in which a warning is printed.
 pub(super) const NEAR: Duration = Duration::from_secs(30 * 86_400);
 
 const EXAMPLES: &str = "\
@@ -162,7 +162,7 @@ fn inspect(arguments: &InspectArguments) -> Result<(), Failure> {
     }
 }
 
-/// The identity provider of a file, or of the broker's directory.
+/// Reads the metadata of the identity provider from the file, or from the broker's directory.
 fn identity_provider(
     arguments: &InspectArguments,
     config: Option<&Config>,
@@ -173,17 +173,15 @@ fn identity_provider(
         return parsed.map_err(|error| format!("{}: {error}", path.display()).into());
     }
     let (Some(config), Some(arn)) = (config, &arguments.provider_arn) else {
-        return Err("--metadata, or --config and --provider-arn: are missing".into());
+        return Err("either --metadata, or --config with --provider-arn, is required".into());
     };
     let document = declared(config, arn)?.ok_or_else(|| {
-        format!(
-            "--provider-arn {arn}: the directory of the broker has no SAML provider of that ARN"
-        )
+        format!("--provider-arn {arn}: the broker's directory has no SAML provider with this ARN")
     })?;
     Metadata::parse(document.as_bytes()).map_err(|error| format!("{arn}: {error}").into())
 }
 
-/// The metadata document of a provider in the directory, be it a file or in the store.
+/// Reads the metadata document of a provider from the directory file or the store.
 fn declared(config: &Config, arn: &str) -> Result<Option<String>, Failure> {
     let declaration = match &config.directory {
         Some(path) => directory_file::read(path)?,
@@ -200,7 +198,7 @@ fn declared(config: &Config, arn: &str) -> Result<Option<String>, Failure> {
     Ok(found.map(|provider| provider.saml_metadata_document))
 }
 
-/// What assertions must be made for: what is given here, else what the broker is configured for.
+/// The service provider that assertions must be made for: the arguments, or else the broker's configuration.
 fn service_provider(arguments: &InspectArguments, config: Option<&Config>) -> ServiceProvider {
     let mut here = config.map_or_else(ServiceProvider::default, |c| c.service_provider.clone());
     if !arguments.audience.is_empty() {

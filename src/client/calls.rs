@@ -90,7 +90,7 @@ impl Client {
         })
     }
 
-    /// AssumeRoleWithSAML: the identity provider's response is the proof, and nothing is signed.
+    /// Calls AssumeRoleWithSAML. The call is not signed; it carries the identity provider's response.
     ///
     /// # Errors
     /// See [`ClientError`].

@@ -129,14 +129,14 @@ pub struct WebIdentityRole {
     pub audience: String,
 }
 
-/// What to ask for with a response of a SAML identity provider. See the proto for each field's bounds.
+/// The parameters of AssumeRoleWithSAML. See the proto for the bounds of each field.
 #[derive(Debug, Clone)]
 pub struct AssumeRoleWithSaml {
     /// The role's ARN.
     pub role_arn: String,
     /// The ARN of the SAML provider.
     pub principal_arn: String,
-    /// The identity provider's response in base64: the proof.
+    /// The identity provider's response in base64.
     pub response: Arc<Secret<String>>,
     /// 900 to 129600.
     pub duration_seconds: Option<i32>,
@@ -146,7 +146,7 @@ pub struct AssumeRoleWithSaml {
     pub policy_arns: Vec<String>,
 }
 
-/// Credentials of a role for whoever a SAML identity provider vouched for.
+/// The credentials that AssumeRoleWithSAML returned, with the identity that the provider asserted.
 #[derive(Debug, Clone)]
 pub struct SamlRole {
     /// The session.
@@ -159,7 +159,7 @@ pub struct SamlRole {
     pub issuer: String,
     /// The URL that the assertion was sent to.
     pub audience: String,
-    /// What makes the subject unique over all providers.
+    /// A hash that identifies the provider, so that with the subject it is unique over all providers.
     pub name_qualifier: String,
 }
 

@@ -1,4 +1,4 @@
-//! `[saml]`: what assertions must be made for here.
+//! `[saml]`: the broker as a SAML service provider.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use super::{ConfigError, ranged, value};
 use crate::federation::saml::ServiceProvider;
 use crate::proof::saml::LEEWAY;
 
-/// Characters of an entity ID: SAML Metadata 2.0 section 2.2.1.
+/// The most characters of an entity ID: SAML Metadata 2.0 section 2.2.1.
 const MAX_CHARACTERS: usize = 1_024;
 const MAX_ITEMS: usize = 16;
 
-/// What the section says; what it leaves out follows from the URL that the broker is reached by.
+/// Reads the section. Values that it leaves out are derived from the broker's URL.
 pub(super) fn service_provider(
     section: SamlSection,
     public_url: Option<&str>,

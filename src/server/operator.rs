@@ -106,10 +106,10 @@ fn metrics(shared: &Shared) -> String {
     metrics.render()
 }
 
-/// So many SAML providers have a line of their own.
+/// The most SAML providers that have a metric of their own.
 const MAX_SAML_PROVIDERS: usize = 1_000;
 
-/// Until when each SAML provider can be used, as the directory has it now.
+/// Sets the metrics that say how long each SAML provider of the current directory can be used.
 fn saml_providers(shared: &Shared) {
     let (directory, now) = (shared.broker.directory.load(), shared.broker.clock.now());
     let family = &shared.broker.metrics.saml_provider_usable_seconds;

@@ -1,4 +1,4 @@
-//! Logins by SAML: an identity provider of our own that says what it is told, good or bad.
+//! SAML logins, with an identity provider in the test that can be told to misbehave.
 
 use std::time::Duration;
 

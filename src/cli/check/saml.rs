@@ -1,4 +1,5 @@
-//! SAML: what an identity provider's administrator enters, and how long each provider can be used.
+//! SAML: the names that an identity provider's administrator enters, and the time until which each provider
+//! can be used.
 
 use super::Look;
 use super::line::{Line, failed, ok, warning};
@@ -6,10 +7,10 @@ use crate::cli::saml::{NEAR, metadata_warnings};
 use crate::directory::{Directory, SamlProvider};
 use crate::federation::saml::ATTRIBUTES;
 
-const RENEW: &str = "brevet saml put-provider --arn ARN --metadata FILE, with the identity provider's current metadata (where the directory is a file: put the document into it)";
+const RENEW: &str = "brevet saml put-provider --arn ARN --metadata FILE, with the identity provider's current metadata (if the directory is a file, put the document into it)";
 
 impl Look<'_> {
-    /// Nothing is said where there is no SAML provider.
+    /// Adds a line about the broker as a service provider and one for each SAML provider, if there are any.
     pub(super) fn saml(&mut self, directory: Option<&Directory>) {
         let Some(directory) = directory else { return };
         let mut providers: Vec<_> = directory.saml_providers().collect();
@@ -31,7 +32,7 @@ impl Look<'_> {
         if here.audiences.is_empty() || here.recipients.is_empty() {
             return failed(
                 "saml",
-                "no assertion is accepted: it is not known for whom one must be made",
+                "no assertion is accepted, since the broker has no entity ID or ACS URL",
                 "set [web_identity] issuer to the URL that this broker is reached by, or set [saml] audiences and recipients",
             );
         }
@@ -45,8 +46,8 @@ impl Look<'_> {
         if of_aws {
             return warning(
                 "saml",
-                format!("{says}; an assertion that was made for AWS is good here too"),
-                "take urn:amazon:webservices out of [saml] audiences, unless that is meant",
+                format!("{says}; an assertion that was made for AWS is accepted here too"),
+                "remove urn:amazon:webservices from [saml] audiences, unless this is intended",
             );
         }
         ok("saml", says)
@@ -78,7 +79,7 @@ impl Look<'_> {
             return ok("saml provider", says);
         };
         if end <= now {
-            let says = format!("{says}; nobody is let in by it since {end}");
+            let says = format!("{says}; none of its responses has been accepted since {end}");
             return failed("saml provider", says, RENEW);
         }
         let remarks = metadata_warnings(idp, now);

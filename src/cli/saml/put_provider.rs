@@ -1,4 +1,4 @@
-//! `brevet saml put-provider`: a SAML provider is put into the store, or its metadata is renewed.
+//! `brevet saml put-provider`: creates a SAML provider in the store, or replaces its metadata.
 
 use std::path::PathBuf;
 
@@ -43,7 +43,7 @@ pub(super) fn run(arguments: &PutProviderArguments) -> Result<(), Failure> {
     let config = Config::load(&arguments.config.config)?;
     if let Some(path) = &config.directory {
         return Err(format!(
-            "[directory] file: providers are in {}, and read-only here; put the document into its \
+            "[directory] file: the directory is managed in {}; put the document into its \
              Brevet.SAMLProviders[].SAMLMetadataDocument",
             path.display()
         )
@@ -85,13 +85,13 @@ pub(super) fn run(arguments: &PutProviderArguments) -> Result<(), Failure> {
     runtime.block_on(store.close());
     let arn = print::visible(&arguments.arn);
     let said = match put {
-        Put::Created(sequence) => format!("{arn} is created by change {sequence}"),
-        Put::Renewed(sequence) => format!("{arn} has this metadata by change {sequence}"),
-        Put::Unchanged => format!("{arn} has this metadata already; nothing was changed"),
+        Put::Created(sequence) => format!("{arn} was created by change {sequence}."),
+        Put::Renewed(sequence) => format!("{arn} has this metadata since change {sequence}."),
+        Put::Unchanged => format!("{arn} has this metadata already; nothing was changed."),
     };
     print::line(said)?;
     if !matches!(put, Put::Unchanged) {
-        print::note("Every connected broker takes it within 2 s.");
+        print::note("Every connected broker applies the change within 2 s.");
     }
     Ok(())
 }

@@ -193,7 +193,8 @@ fn config(
     })
 }
 
-/// This broker, and AWS: so that an identity provider that is set up for AWS can be tried.
+/// Accepts assertions for this broker and for AWS, so that an identity provider that is set up for AWS can be
+/// tried.
 fn service_provider() -> ServiceProvider {
     let mut here = ServiceProvider::at("http://{address}");
     here.audiences.push("urn:amazon:webservices".to_owned());
