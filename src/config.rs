@@ -77,13 +77,13 @@ pub struct Config {
     pub presigned_actions: Vec<String>,
     /// Whether a signature can be used only once for a call that issues credentials or changes something.
     pub single_use_signatures: bool,
-    /// Whether gRPC reflection is served.
+    /// Whether the gRPC server describes its services and messages to clients (server reflection).
     pub reflection: bool,
     /// The directory file; without one the directory is in the store.
     pub directory: Option<PathBuf>,
     /// The file with the master key, which seals the secrets in the directory.
     pub master_key: Option<PathBuf>,
-    /// The address of the store.
+    /// The SQLite file or the PostgreSQL database of the store.
     pub store: Place,
     /// The file that records what this node has seen of the store.
     pub watermark: Option<PathBuf>,
@@ -91,7 +91,7 @@ pub struct Config {
     pub refuse_after: Duration,
     /// How long a change stays in the feed: 1 to 36,500 days.
     pub keep_changes: Duration,
-    /// The keyring file.
+    /// The file with the keys that seal session tokens and sign web identity tokens.
     pub keyring: PathBuf,
     /// Where audit records are written.
     pub audit: Target,

@@ -138,18 +138,19 @@ pub struct AssumeRoleWithSaml {
     pub principal_arn: String,
     /// The identity provider's response in base64.
     pub response: Arc<Secret<String>>,
-    /// 900 to 129600.
+    /// The duration of the session in seconds, from 900 to 129600; by default the assertion's, or one
+    /// hour.
     pub duration_seconds: Option<i32>,
-    /// The inline session policy.
+    /// An inline session policy, as JSON.
     pub policy: Option<String>,
-    /// Managed session policies.
+    /// The ARNs of managed session policies.
     pub policy_arns: Vec<String>,
 }
 
 /// The credentials that AssumeRoleWithSAML returned, with the identity that the provider asserted.
 #[derive(Debug, Clone)]
 pub struct SamlRole {
-    /// The session.
+    /// The session of the role.
     pub role: AssumedRole,
     /// The assertion's NameID.
     pub subject: String,
