@@ -53,7 +53,7 @@ pub(super) fn run(shared: &Shared, sink: Sink, chain: Chain) {
         looked_at: None,
         gather: Duration::ZERO,
     };
-    writer.tell_head("the audit log goes on");
+    writer.tell_head("the audit log continues");
     while writer.round() {}
     writer.tell_head("the audit log ends");
 }
@@ -227,7 +227,7 @@ impl Writer<'_> {
             tracing::error!(%error, "the audit log cannot be opened again; the old file stays in use");
         }
         self.looked_at = None;
-        self.tell_head("the audit log was opened anew");
+        self.tell_head("the audit log was reopened");
     }
 
     fn lines_of(&self, counted: &Counted) -> Vec<u8> {

@@ -15,7 +15,7 @@ const IDLE_FRAMES_PER_SECOND: u64 = 20;
 /// two WINDOW_UPDATEs; gRPC's estimate of the bandwidth adds a PING and sometimes a SETTINGS, an aborted
 /// call a RST_STREAM, and Chrome a PRIORITY_UPDATE.
 const IDLE_FRAMES_PER_CALL: u32 = 8;
-/// One such frame is allowed for each so many bytes of answers: two frames acknowledge a piece of 16 KiB.
+/// The bytes of answers for which one such frame is allowed; two frames acknowledge a piece of 16 KiB.
 const SENT_BYTES_PER_IDLE_FRAME: u64 = 4_096;
 
 /// The length of the connection preface after its first line, in bytes (RFC 9113 section 3.4).

@@ -186,7 +186,7 @@ fn reload_keyring(config: &Config, shared: &Shared) -> Result<(), String> {
     Ok(())
 }
 
-/// Logs and counts what came of reading a file again.
+/// Logs and counts the result of reading a file again.
 fn report(shared: &Shared, what: &'static str, result: Result<(), String>) {
     let outcome = match result {
         Ok(()) => {

@@ -40,7 +40,7 @@ const LINGER: Duration = Duration::from_secs(5);
 const LINGER_BYTES: usize = 128 << 20;
 /// How many bytes are discarded at a time.
 const LINGER_BUFFER: usize = 16_384;
-/// After so many buffers, other connections have their turn.
+/// The number of buffers after which other connections have their turn.
 const LINGER_TURN: usize = 32;
 
 /// The notes that the two sides of hyper, this file and the service, share about a connection.
