@@ -12,14 +12,15 @@ use serde_json::{Value, json};
 
 use crate::harness::*;
 
-/// A letter that takes four bytes on the wire and twelve in a line of the log.
+/// A letter of four bytes in UTF-8, which takes twelve bytes in a line of the log.
 const WIDE: &str = "\u{10400}";
 
 fn wide(characters: usize) -> String {
     WIDE.repeat(characters)
 }
 
-/// Who calls: nobody, somebody with a key that there is not, and somebody whom a policy denies everything.
+/// The caller: one without credentials, one with an unknown key, and one whom a policy denies
+/// everything.
 fn callers() -> [Option<Keys>; 3] {
     let unknown = Keys {
         id: "A".repeat(20_000),
@@ -41,7 +42,7 @@ fn saml_provider_arn() -> String {
     )
 }
 
-/// The parameters of an action of STS at their largest, as far as they are checked one by one.
+/// The largest parameters of an STS action, as far as each is checked alone.
 fn largest(action: &str) -> Vec<(String, String)> {
     let mut form: Vec<(String, String)> = Vec::new();
     let mut put = |name: &str, value: String| form.push((name.to_owned(), value));
@@ -107,7 +108,7 @@ fn largest(action: &str) -> Vec<(String, String)> {
     form
 }
 
-/// The same with the largest policies in the place of tags: both do not fit in one request.
+/// As `largest`, with the largest policies instead of tags: a request has no room for both.
 fn largest_policies(action: &str) -> Option<Vec<(String, String)>> {
     let mut form = largest(action);
     form.retain(|(name, _)| !name.contains("Tag"));
@@ -199,7 +200,7 @@ async fn call(
     grpc(broker.address, &path, headers, frame(&message)).await
 }
 
-/// The message of an action at its largest.
+/// The largest message of an action.
 fn largest_message(action: &str, policies: bool) -> Vec<u8> {
     let form = if policies {
         largest_policies(action).unwrap_or_default()

@@ -14,7 +14,8 @@ fn role() -> AssumeRole {
     AssumeRole::new("arn:aws:iam::111122223333:role/Administrator", "test")
 }
 
-/// Calls that leave lines of each kind: some that are waited for, reads, and refusals.
+/// Makes calls that leave lines of each kind: some whose response waits for the line, reads, and
+/// refusals.
 async fn call(home: &Home, daemon: &Daemon, times: usize) {
     let client = home.client(daemon);
     let nobody = daemon.client(&Credentials::long_term("AKIAAAAAAAAAAAAAAAAA", "wrong"));
@@ -32,7 +33,7 @@ fn stop(mut daemon: Daemon) -> String {
     log.join("\n")
 }
 
-/// Whether the files are whole, and what is said of them.
+/// Runs `brevet audit verify`. Returns whether the files are complete, and the output.
 fn verify(home: &Home, head: bool, files: &[&Path]) -> (bool, String) {
     let mut command = brevet();
     command.args(["audit", "verify"]);

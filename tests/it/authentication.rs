@@ -387,7 +387,7 @@ async fn sv_08_a_presigned_url_asks_who_it_is_of_and_for_nothing_else() {
     );
 }
 
-/// A presigned URL: the scope is signed in the query, the payload is empty.
+/// A presigned URL, whose scope is signed in the query and whose payload is empty.
 fn presign(broker: &Broker, keys: &Keys, parameters: &str, expires: u32) -> String {
     use brevet::base::clock::Clock;
     use ring::hmac;

@@ -16,7 +16,7 @@ pub fn brevet() -> Command {
     Command::new(env!("CARGO_BIN_EXE_brevet"))
 }
 
-/// What `brevet init` made.
+/// The folder that `brevet init` made.
 pub struct Home {
     _dir: tempfile::TempDir,
     pub path: PathBuf,
@@ -75,7 +75,7 @@ impl Home {
         std::fs::write(self.config(), text).unwrap();
     }
 
-    /// Takes the directory out of the store, into a file.
+    /// Moves the directory from the store to a file.
     pub fn declared_in_a_file(self) -> Self {
         let exported = brevet()
             .args(["export", "--config"])
@@ -96,7 +96,7 @@ impl Home {
         daemon.client(&self.keys)
     }
 
-    /// A command on this broker's store, which must go well: what it prints.
+    /// Runs a command on this broker's store, which must succeed. Returns its output.
     pub fn run(&self, arguments: &[&str]) -> String {
         let output = self.try_run(arguments);
         let error = String::from_utf8_lossy(&output.stderr);
@@ -127,19 +127,19 @@ impl Home {
     }
 }
 
-/// A daemon, once it listens.
+/// Starts a daemon, and returns when it listens.
 pub fn serve(config: &Path) -> Daemon {
     serve_with(config, &[])
 }
 
-/// A daemon with more in its environment.
+/// Starts a daemon with further environment variables.
 fn serve_with(config: &Path, environment: &[(&str, &std::ffi::OsStr)]) -> Daemon {
     let mut command = brevet();
     command.envs(environment.iter().copied());
     serve_by(command, config, "trace")
 }
 
-/// A daemon that another program may start, once it listens.
+/// Starts a daemon through another program, and returns when it listens.
 pub fn serve_by(mut command: Command, config: &Path, log: &str) -> Daemon {
     let mut child = command
         .args(["serve", "--log-format", "json", "--log", log, "--config"])
@@ -726,7 +726,7 @@ fn op_02_a_second_signal_does_not_wait() {
     assert!(started.elapsed() < Duration::from_secs(5));
 }
 
-/// Tags of a little under 16 KiB, as much as a session may carry.
+/// Tags of a little less than 16 KiB, the most that a session may carry.
 fn heavy_tags() -> Vec<(String, String)> {
     (0..40)
         .map(|n| (format!("{n:03}{}", "k".repeat(125)), "v".repeat(256)))

@@ -20,7 +20,8 @@ fn sources(dir: &str) -> Vec<(PathBuf, String)> {
     found
 }
 
-/// A case in `tests/cases.md`: its ID as tests carry it (`an_01`), and the files that have its tests.
+/// A case in `tests/cases.md`: its ID in the form of test names (`an_01`), and the files that contain
+/// its tests.
 fn cases() -> Vec<(String, Vec<&'static str>)> {
     include_str!("../cases.md")
         .lines()
@@ -34,12 +35,12 @@ fn cases() -> Vec<(String, Vec<&'static str>)> {
         .collect()
 }
 
-/// `AN-01` as it stands in the name of a test.
+/// Converts `AN-01` to the form of test names, `an_01`.
 fn name_of(id: &str) -> String {
     id.to_ascii_lowercase().replace('-', "_")
 }
 
-/// `an_01`
+/// Whether a text has the form `an_01`.
 fn is_case(name: &str) -> bool {
     name.len() == 5
         && name.bytes().enumerate().all(|(at, byte)| match at {
@@ -49,7 +50,7 @@ fn is_case(name: &str) -> bool {
         })
 }
 
-/// The IDs in the names of a file's functions: one named `au_03_op_01_nothing_is_lost` has two.
+/// The IDs in the names of a file's functions. A function like `au_03_op_01_nothing_is_lost` has two.
 fn ids_in(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for line in text.lines().map(str::trim_start) {
@@ -162,7 +163,7 @@ fn modules_use_their_own_band_and_those_above() {
     }
 }
 
-/// A program that needs the client only must not have to build a broker.
+/// A program that needs only the client must not have to build a broker.
 #[test]
 fn the_client_knows_nothing_of_the_broker() {
     let walls: [(&str, &[&str]); 4] = [
@@ -202,7 +203,7 @@ fn the_client_knows_nothing_of_the_broker() {
     assert!(seen > 15, "{seen} files");
 }
 
-/// A module and those under it may name each other; otherwise nobody comes back to where they began.
+/// A module and its submodules may use each other; any other cycle is an error.
 #[test]
 fn modules_use_each_other_in_no_circle() {
     let uses = uses();
@@ -231,7 +232,7 @@ fn modules_use_each_other_in_no_circle() {
     assert!(circles.is_empty(), "modules name each other: {circles:#?}");
 }
 
-/// All modules that a module leads to, by way of others as well.
+/// All modules that a module uses, directly or not.
 fn reachable<'a>(from: &str, uses: &'a BTreeMap<String, BTreeSet<String>>) -> BTreeSet<&'a str> {
     let mut found = BTreeSet::new();
     let mut left: Vec<&'a str> = uses[from].iter().map(String::as_str).collect();
@@ -243,7 +244,7 @@ fn reachable<'a>(from: &str, uses: &'a BTreeMap<String, BTreeSet<String>>) -> BT
     found
 }
 
-/// Which modules each module names, tests aside.
+/// The modules that each module uses, except in tests.
 fn uses() -> BTreeMap<String, BTreeSet<String>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut texts = BTreeMap::new();
@@ -282,7 +283,8 @@ fn uses() -> BTreeMap<String, BTreeSet<String>> {
         .collect()
 }
 
-/// Every path in `use`, taken apart, and every other one that begins with `crate` or `super`.
+/// Every path in `use` declarations, expanded, and every other path that begins with `crate` or
+/// `super`.
 fn paths(code: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut rest = code;
@@ -310,7 +312,7 @@ fn paths(code: &str) -> Vec<String> {
     found
 }
 
-/// `a::{b, c::{d, e}}` to `a::b`, `a::c::d`, `a::c::e`.
+/// Expands `a::{b, c::{d, e}}` to `a::b`, `a::c::d`, `a::c::e`.
 fn take_apart(before: &str, tree: &str, into: &mut Vec<String>) {
     let tree = tree.trim();
     let Some((name, list)) = tree.split_once('{') else {
@@ -337,7 +339,7 @@ fn take_apart(before: &str, tree: &str, into: &mut Vec<String>) {
     }
 }
 
-/// A path as it is from the root of the crate; none: it leads out of it.
+/// A path from the root of the crate; `None` if it leaves the crate.
 fn from_the_root(module: &str, path: &str) -> Option<Vec<String>> {
     let mut names: Vec<&str> = path.split("::").filter(|n| !n.is_empty()).collect();
     let mut at: Vec<&str> = module.split("::").collect();

@@ -21,7 +21,7 @@ fn check(home: &Home, json: bool) -> Output {
     command.output().unwrap()
 }
 
-/// The verdict on one thing, and what is said.
+/// The verdict and the text of one line of output.
 fn verdict(home: &Home, of: &str) -> (String, String) {
     let output = check(home, true);
     let text = String::from_utf8(output.stdout).unwrap();
@@ -47,7 +47,7 @@ fn verdict(home: &Home, of: &str) -> (String, String) {
     (line["Verdict"].as_str().unwrap().to_owned(), said)
 }
 
-/// A certificate that is good for these days from now, and its key.
+/// A certificate that is valid for this many days from now, and its private key.
 fn certificate(path: &Path, names: &[&str], days: (i64, i64)) {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut params =
@@ -84,7 +84,8 @@ fn with_tls(home: &Home) {
     });
 }
 
-/// What is wrong; how it comes about; the line that says so, its verdict, and what it names.
+/// A fault: its name, how it is made, the line that reports it, its verdict, and what the line must
+/// contain.
 type Case = (
     &'static str,
     fn(&Home),

@@ -19,7 +19,7 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_seconds(now().seconds() + seconds)
 }
 
-/// A client whose clock is right, whatever the broker's says.
+/// A client whose clock is right, whatever the broker's clock says.
 fn client_at(broker: &Broker, keys: &Keys, time: Timestamp) -> Client {
     let endpoint = Endpoint {
         url: broker.url(),
@@ -50,7 +50,7 @@ async fn assume_at(broker: &Broker, time: Timestamp) -> Result<Keys, String> {
         .map_err(|e| code(&e))
 }
 
-/// The command beside a broker: what it says.
+/// Runs a `brevet clock` command beside a broker, and returns its output.
 fn accept(home: &Home) -> String {
     let done = brevet()
         .args(["clock", "accept", "--config"])

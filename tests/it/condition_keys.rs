@@ -21,7 +21,7 @@ const HOST: &str = "idp.example.com/tenant";
 const PROVIDER: &str = "arn:aws:iam::111122223333:oidc-provider/idp.example.com/tenant";
 const SAML_PROVIDER: &str = "arn:aws:iam::111122223333:saml-provider/corp";
 const ENTITY: &str = "https://idp.example.com/saml";
-/// Attributes of assertions, and the keys that conditions see them by.
+/// The attributes of assertions, with the condition keys that they set.
 const ATTRIBUTES: [(&str, &str); 26] = [
     (
         "urn:oid:1.3.6.1.4.1.5923.1.1.1.1",
@@ -99,7 +99,7 @@ const ATTRIBUTES: [(&str, &str); 26] = [
     ("0.9.2342.19200300.100.1.45", "saml:organizationStatus"),
 ];
 const SEED: &str = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP";
-/// Whoever is not under test itself, and what is asked for where its trust policy is not.
+/// A principal that is not under test, and what is asked for if its trust policy is not under test.
 const CALLER: &str = "caller";
 const BASE: &str = "Base";
 const TARGET: &str = "Target";
@@ -112,33 +112,33 @@ enum Place {
     Boundary,
 }
 
-/// By which credentials the question is asked.
+/// The credentials with which the question is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum By {
-    /// A user's long-term key.
+    /// The long-term key of a user.
     User,
-    /// A user's own session, for which a code was given.
+    /// A session of GetSessionToken with MFA.
     Mfa,
     /// A session of AssumeRole, with a source identity and a transitive tag.
     Role,
     /// A session of AssumeRoleWithWebIdentity.
     Web,
-    /// Nothing but a provider's token: the question is AssumeRoleWithWebIdentity itself.
+    /// A provider's token alone: the question is AssumeRoleWithWebIdentity itself.
     Token,
     /// A session of AssumeRoleWithSAML.
     Saml,
-    /// Nothing but an assertion: the question is AssumeRoleWithSAML itself.
+    /// An assertion alone: the question is AssumeRoleWithSAML itself.
     Assertion,
 }
 
-/// What is asked, unless it is AssumeRoleWithWebIdentity.
+/// The call of the question, unless it is AssumeRoleWithWebIdentity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum What {
     AssumeRole,
     GetWebIdentityToken,
 }
 
-/// One question: the policy in this place has this condition.
+/// One question: whether a call is allowed if the policy in this place has this condition.
 #[derive(Debug, Clone)]
 struct Ask {
     place: Place,
@@ -147,14 +147,14 @@ struct Ask {
     key: String,
     operator: String,
     wanted: Value,
-    /// Whether the condition holds.
+    /// Whether the condition is met.
     holds: bool,
     denies: bool,
     number: usize,
 }
 
 impl Ask {
-    /// The principal under test, or whoever asks where a principal's policies are not.
+    /// The principal under test, or the caller if no principal's policies are under test.
     fn user(&self) -> String {
         if self.is_own() {
             format!("ask-{}", self.number)
@@ -183,7 +183,7 @@ impl Ask {
         matches!(self.place, Place::Identity | Place::Boundary)
     }
 
-    /// The statements of the policy under test; a principal element for a trust policy.
+    /// The statements of the policy under test, with a principal element if it is a trust policy.
     fn statements(&self) -> Value {
         let actions = json!([
             "sts:AssumeRole",
@@ -250,8 +250,8 @@ fn arn(kind: &str, name: &str) -> String {
     format!("arn:aws:iam::{ACCOUNT}:{kind}/{name}")
 }
 
-/// What a present key is asked by: the credentials, the call, the operator, the value that it has and
-/// one that it has not. None: in this place no request has it.
+/// How a key that is present is tested: the credentials, the call, the operator, its value and
+/// another value. `None` if no request has the key in this place.
 fn question(key: &str, place: Place, ask: &Ask) -> Option<(By, What, &'static str, Value, Value)> {
     let in_session = place == Place::Session;
     // Session policies cut sessions; elsewhere a user asks.
@@ -405,7 +405,7 @@ fn question(key: &str, place: Place, ask: &Ask) -> Option<(By, What, &'static st
     }
 }
 
-/// The key as a policy names it.
+/// The key as it is written in policies.
 fn concrete(name: &str) -> String {
     match name {
         "aws:PrincipalTag/" => "aws:PrincipalTag/team".into(),
@@ -418,7 +418,7 @@ fn concrete(name: &str) -> String {
     }
 }
 
-/// A condition that holds for every value of the type, and not for an absent key.
+/// A condition that is met by every value of the type, but not by an absent key.
 fn any_value(r#type: Type, multivalued: bool) -> (String, Vec<&'static str>) {
     let (operator, wanted) = match r#type {
         Type::String | Type::Arn => ("StringLike", vec!["*"]),
@@ -437,8 +437,8 @@ fn any_value(r#type: Type, multivalued: bool) -> (String, Vec<&'static str>) {
     )
 }
 
-/// Every question: for a key that is present its value and another one, for one that is absent whether it
-/// has any value; each as Allow and as Deny.
+/// Every question, with Allow and with Deny: for a key that is present, with its value and another
+/// one; for a key that is absent, whether it has any value.
 fn questions() -> Vec<Ask> {
     let mut asks: Vec<Ask> = Vec::new();
     for key in keys::all() {
@@ -494,7 +494,7 @@ fn questions() -> Vec<Ask> {
     asks
 }
 
-/// A directory in which each question has its principal and policy.
+/// A directory with a principal and a policy for each question.
 fn directory(asks: &[Ask], signing: &SigningKey, idp: &Idp) -> Value {
     let team = json!([{"Key": "team", "Value": "blue"}]);
     let user = |name: &str, document: Value| {
@@ -588,7 +588,8 @@ fn keys_of(user: &str) -> Keys {
     }
 }
 
-/// A broker, and the time of all questions: codes of the time before this store are not taken.
+/// Starts a broker, and sets the time of all questions, since codes from before the store was made
+/// are refused.
 async fn broker_of(directory: &Value) -> Broker {
     let home = home();
     brevet::files::write_private(
@@ -615,7 +616,8 @@ fn token(signing: &SigningKey, more: &Value) -> String {
     signing.sign(claims.to_string().as_bytes()).unwrap()
 }
 
-/// A signed form, for another region than the broker's first, with the headers that policies can see.
+/// A signed form for another region than the broker's first one, with the headers that policies can
+/// use.
 async fn signed(broker: &Broker, keys: &Keys, form: &[(&str, &str)]) -> Answer {
     let body = encode(form);
     let mut headers = form_headers();
@@ -639,8 +641,8 @@ fn seen(headers: &mut HeaderMap) {
     headers.insert("referer", "https://console.example.com/".parse().unwrap());
 }
 
-/// A session of a role that the caller assumes: with a source identity, a transitive tag, and a session
-/// policy if one is given.
+/// Assumes a role with a source identity and a transitive tag, and with a session policy if one is
+/// given.
 async fn assumed(broker: &Broker, role: &str, policy: Option<&str>) -> Keys {
     let role = arn("role", role);
     let mut form = vec![
@@ -670,7 +672,7 @@ async fn login(broker: &Broker, role: &str, token: &str, policy: Option<&str>) -
     broker.query(None, &form).await
 }
 
-/// A login by an assertion with every attribute that conditions can see.
+/// Logs in with an assertion that has every attribute that conditions can use.
 async fn login_by_saml(
     broker: &Broker,
     role: &str,
@@ -707,7 +709,7 @@ async fn with_code(broker: &Broker, user: &str) -> Keys {
     signed(broker, &keys_of(user), &form).await.credentials()
 }
 
-/// Asks, and says what came of it.
+/// Asks a question, and returns the outcome.
 async fn answer(
     broker: &Broker,
     ask: &Ask,
@@ -820,7 +822,7 @@ async fn az_07_every_documented_condition_key_is_asked_in_every_kind_of_policy()
     );
 }
 
-/// A broker with the caller, `Base` and `Target` as [`directory`] has them, and roles with these trust
+/// A broker with the caller, `Base` and `Target` of [`directory`], and roles with these trust
 /// policies.
 async fn broker_with(signing: &SigningKey, roles: &[(&str, Value)]) -> Broker {
     let mut directory = directory(&[], signing, &Idp::new(ENTITY));
@@ -834,7 +836,8 @@ async fn broker_with(signing: &SigningKey, roles: &[(&str, Value)]) -> Broker {
     broker_of(&directory).await
 }
 
-/// A trust policy for sessions of the account, or for holders of the provider's tokens, under a condition.
+/// A trust policy with a condition, for sessions of the account or for holders of the provider's
+/// tokens.
 fn trust(condition: &Value) -> Value {
     json!([{"Effect": "Allow", "Principal": {"AWS": ACCOUNT, "Federated": PROVIDER}, "Condition": condition,
         "Action": ["sts:AssumeRole", "sts:AssumeRoleWithWebIdentity", "sts:TagSession", "sts:SetSourceIdentity"]}])

@@ -15,11 +15,11 @@ use crate::harness::*;
 
 const ACCOUNT: &str = "111122223333";
 const PARTNER_ACCOUNT: &str = "444455556666";
-/// Where every test's client is, and where it is not.
+/// The addresses from which the test's clients call, and one from which they do not.
 const HERE: &str = "127.0.0.0/8";
 const ELSEWHERE: &str = "192.0.2.0/24";
 
-/// A user with tags, who may do anything with STS within a boundary, if there is one.
+/// A user with tags who may call every STS action, within a permissions boundary if one is given.
 struct User {
     account: &'static str,
     name: &'static str,
@@ -48,7 +48,7 @@ impl User {
     }
 }
 
-/// A role's name, trust policy and tags.
+/// The name, trust policy and tags of a role.
 type Role<'a> = (&'a str, Value, &'a [(&'a str, &'a str)]);
 
 fn keys_of(name: &str) -> Keys {
@@ -72,7 +72,7 @@ fn everything() -> Value {
     json!({"Effect": "Allow", "Action": "*", "Resource": "*"})
 }
 
-/// Everybody of both accounts may assume the role, but for what the statements deny.
+/// Everybody in both accounts may assume the role, except as the statements deny it.
 fn trust(denies: &[Value]) -> Value {
     let actions = [
         "sts:AssumeRole",
@@ -301,7 +301,7 @@ async fn the_governance_of_session_tags() {
     }
 }
 
-/// The network's conditions, for a corporate range.
+/// The conditions on the network, filled in for a corporate range.
 fn from_elsewhere(range: &str) -> Value {
     json!({
         "NotIpAddressIfExists": {"aws:SourceIp": range},
@@ -312,7 +312,7 @@ fn from_elsewhere(range: &str) -> Value {
     })
 }
 
-/// Nothing here comes through a VPC: this denies nothing.
+/// No call comes through a VPC, so this denies nothing.
 fn other_region(principal: bool) -> Value {
     let mut statement = json!({"Sid": "VpcOfThisRegion", "Effect": "Deny", "Action": "*", "Condition": {
         "StringEquals": {"aws:SourceVpc": "vpc-0123456789abcdef0"},

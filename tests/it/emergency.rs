@@ -33,7 +33,7 @@ async fn assume(daemon: &Daemon, keys: &Credentials) -> Result<Credentials, Stri
         .map_err(|error| code(&error))
 }
 
-/// The ids of a keyring's keys in a state.
+/// The ids of the keys of a keyring that are in a state.
 fn ids(keyring: &Path, state: &str) -> Vec<String> {
     let output = brevet()
         .args(["keyring", "list", "--output", "json"])
@@ -56,7 +56,7 @@ fn ready(daemon: &Daemon) -> String {
     String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
 }
 
-/// `brevet sessions` as somebody.
+/// Runs `brevet sessions` with the key of a user.
 fn sessions(daemon: &Daemon, keys: &Credentials, arguments: &[&str]) -> Output {
     brevet()
         .arg("sessions")

@@ -24,7 +24,7 @@ async fn with_limits(change: impl FnOnce(&mut Limits)) -> Broker {
     Broker::start_with(|c| c.limits = limits).await
 }
 
-/// More calls at once than the system takes answers of, none of which is read.
+/// Makes more parallel calls than the system buffers answers for, and reads none of them.
 async fn unread(broker: &Broker, from: u8) -> TcpStream {
     let body = "Action=GetCallerIdentity&Version=2011-06-15";
     let one = format!(
@@ -44,7 +44,8 @@ async fn unread(broker: &Broker, from: u8) -> TcpStream {
     stream
 }
 
-/// Everything is given back, and each source may have its whole share of connections again.
+/// Checks that all resources are released, so that each source may open its full share of connections
+/// again.
 async fn nothing_is_held(broker: &Broker) {
     let admission = broker.running.as_ref().unwrap().admission.clone();
     let mut held = (0, 0, 0);

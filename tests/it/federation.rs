@@ -26,7 +26,7 @@ use crate::harness::*;
 
 const ROLE: &str = "arn:aws:iam::111122223333:role/Web";
 
-/// What the provider does when it is asked.
+/// The behaviour of the provider when it is asked.
 #[derive(Clone, PartialEq)]
 enum Mood {
     Good,
@@ -175,7 +175,7 @@ fn signing(algorithm: Algorithm) -> SigningKey {
     SigningKey::generate(algorithm, KeyState::Current, &SystemEntropy::new(), now()).unwrap()
 }
 
-/// A broker whose directory knows the providers, and a role that trusts the first of them.
+/// A broker whose directory has the providers, and a role that trusts the first of them.
 async fn broker_of(providers: &[Value], condition: &Value) -> Broker {
     broker_with(providers, condition, |_| {}).await
 }
@@ -217,7 +217,7 @@ fn subject_is(idp: &Idp, subject: &str) -> Value {
     json!({"StringEquals": {format!("{}:sub", idp.address): subject}})
 }
 
-/// The claims of a good token.
+/// The claims of a valid token.
 fn claims(idp: &Idp) -> Value {
     json!({"iss": idp.url(), "sub": "alice@corp", "aud": "brevet", "iat": now().seconds() - 10, "exp": now().seconds() + 300, "jti": "1"})
 }

@@ -23,8 +23,8 @@ fn source(n: u8) -> std::net::Ipv4Addr {
     std::net::Ipv4Addr::new(127, 0, 0, n)
 }
 
-/// h2 has assertions that debug builds check when a connection ends under its streams. The text of one,
-/// with its symbols, would take more memory than a flood.
+/// h2 has assertions that debug builds check when a connection ends while it has streams. Formatting
+/// one of them, with its symbols, would take more memory than a flood.
 fn start(mut command: Command, home: &Home) -> Daemon {
     command.env("RUST_BACKTRACE", "0");
     serve_by(command, &home.config(), QUIET)
@@ -34,14 +34,14 @@ fn address(daemon: &Daemon) -> SocketAddr {
     daemon.address.parse().unwrap()
 }
 
-/// Bytes of memory in use: proc(5), `statm`, second field, in pages of 4 KiB.
+/// The memory in use, in bytes: proc(5), `statm`, second field, in pages of 4 KiB.
 fn resident(daemon: &Daemon) -> u64 {
     let statm = std::fs::read_to_string(format!("/proc/{}/statm", daemon.child.id()))
         .expect("the broker lives");
     statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4_096
 }
 
-/// User and system time: proc(5), `stat`, fields 14 and 15, in hundredths of a second.
+/// The user and system time: proc(5), `stat`, fields 14 and 15, in hundredths of a second.
 fn cpu_seconds(daemon: &Daemon) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", daemon.child.id()))
         .expect("the broker lives");
@@ -65,7 +65,8 @@ async fn metric(daemon: &Daemon, name: &str) -> u64 {
     line.map_or(0, |value| value.trim().parse().unwrap())
 }
 
-/// Waits until memory is within so much of a baseline; how long it took, and how much was left.
+/// Waits until memory is within an amount of a baseline. Returns how long that took, and what
+/// remained.
 async fn comes_back(daemon: &Daemon, baseline: u64, within: u64, wait: Duration) {
     let started = Instant::now();
     loop {
@@ -92,8 +93,8 @@ fn role() -> AssumeRole {
     AssumeRole::new("arn:aws:iam::111122223333:role/Administrator", "flood")
 }
 
-/// Good calls from another address than the flood's, one by one until they are stopped: each must be
-/// answered. How long they took.
+/// Makes valid calls from another address than the flood's, one by one until they are stopped; each
+/// must be answered. Returns how long they took.
 struct Good {
     stop: tokio::sync::oneshot::Sender<()>,
     task: tokio::task::JoinHandle<Vec<Duration>>,
@@ -126,7 +127,7 @@ impl Good {
     }
 }
 
-/// GetCallerIdentity over a connection of its own, from 127.0.0.200.
+/// Calls GetCallerIdentity over a new connection from 127.0.0.200.
 async fn who(to: SocketAddr, keys: &Credentials) -> u16 {
     use brevet::base::clock::{Clock, SystemClock};
     let body = "Action=GetCallerIdentity&Version=2011-06-15";
@@ -366,7 +367,7 @@ async fn tr_08_connections_without_end_leave_descriptors_for_the_broker() {
     );
 }
 
-/// A group of processes that may use 512 MiB; none: why not.
+/// A group of processes that may use 512 MiB; the error says why there is none.
 struct Cgroup(PathBuf);
 
 impl Cgroup {
@@ -436,8 +437,8 @@ async fn op_07_a_flood_in_512_mib_is_shed_and_kills_nobody() {
     drop(group);
 }
 
-/// One connection of a flood: unfinished bodies, header lists made of references, or answers that are
-/// not read.
+/// One connection of a flood, with incomplete bodies, header lists made of references, or answers
+/// that are not read.
 async fn flood(to: SocketAddr, kind: u8) -> Raw {
     let settings: &[u8] = if kind == 2 { b"\x00\x04\0\0\0\0" } else { b"" };
     let mut raw = Raw::connect(to, source(7), settings).await;

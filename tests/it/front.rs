@@ -25,7 +25,7 @@ fn listed(names: &[&str]) -> Names {
     ))
 }
 
-/// Headers of a POST that alice signed for a host.
+/// The headers of a POST that alice signed for a host.
 fn signed_for(
     broker: &Broker,
     keys: &Keys,
@@ -55,7 +55,7 @@ async fn ask(broker: &Broker, keys: &Keys, host: &str) -> Answer {
     broker.send("POST", "/", headers, body.into_bytes()).await
 }
 
-/// The same over gRPC, whose host is the `:authority`.
+/// The same over gRPC, where `:authority` is the host.
 async fn ask_by_grpc(broker: &Broker, keys: &Keys, host: &str) -> GrpcAnswer {
     let message = pb::GetCallerIdentityRequest {}.encode_to_vec();
     let path = format!("/{SERVICE}/GetCallerIdentity");
@@ -143,7 +143,7 @@ async fn the_names_are_the_address_and_on_loopback_this_machine() {
     assert_eq!(ask(&any, &alice, "sts.amazonaws.com").await.code(), "ok");
 }
 
-/// A certificate for these hosts, in the broker's folder.
+/// Writes a certificate for these hosts to the broker's folder.
 fn certify(dir: &std::path::Path, hosts: &[&str]) {
     let hosts: Vec<String> = hosts.iter().map(|h| (*h).to_owned()).collect();
     let made = rcgen::generate_simple_self_signed(hosts).unwrap();
@@ -155,7 +155,7 @@ fn certify(dir: &std::path::Path, hosts: &[&str]) {
     brevet::files::write_private(&dir.join("tls.crt"), made.cert.pem().as_bytes()).unwrap();
 }
 
-/// Takes any certificate: what is asked for is what the broker makes of `Host`.
+/// Accepts any certificate, since these tests are about how the broker uses `Host`.
 #[derive(Debug)]
 struct AnyCertificate;
 
@@ -196,7 +196,7 @@ impl rustls::client::danger::ServerCertVerifier for AnyCertificate {
     }
 }
 
-/// One signed request over TLS, whatever the certificate says: the code of the answer.
+/// Sends a signed request over TLS, accepting any certificate. Returns the code of the answer.
 async fn ask_by_tls(broker: &Broker, keys: &Keys, host: &str) -> String {
     let body = encode(WHO);
     let headers = signed_for(broker, keys, host, "/", form_headers(), body.as_bytes());
@@ -280,7 +280,7 @@ async fn the_certificate_names_the_broker_and_a_new_one_names_it_anew() {
     assert_eq!(ask_by_tls(&broker, &alice, "new.example.com").await, "ok");
 }
 
-/// What comes back on a connection that these bytes are written to.
+/// Writes bytes to a connection, and returns the answer.
 async fn answer_to(address: std::net::SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     // It may be closed before everything is written.
@@ -293,7 +293,7 @@ async fn answer_to(address: std::net::SocketAddr, bytes: &[u8]) -> Vec<u8> {
     answer
 }
 
-/// A ClientHello (RFC 5246 section 7.4.1.2) of a version, with suites that every version of TLS has.
+/// A ClientHello of a version (RFC 5246 section 7.4.1.2), with suites that every version of TLS has.
 fn client_hello(version: [u8; 2]) -> Vec<u8> {
     let mut hello = [
         &version[..],
@@ -400,7 +400,8 @@ fn behind(networks: &[&str]) -> Listener {
     }
 }
 
-/// A call with more headers that nobody signed; what the audit says of its source, and the answer.
+/// Makes a call with further headers that are not signed. Returns its source in the audit record, and
+/// the answer.
 async fn call_with(broker: &Broker, more: &[(&str, &str)]) -> Answer {
     let body = encode(&[
         ("Action", "AssumeRole"),
@@ -527,7 +528,7 @@ async fn a_client_behind_a_trusted_proxy_uses_up_its_own_budget() {
     }
 }
 
-/// What a policy sees: a role that only encrypted callers of one network may assume.
+/// What policies see: a role that only callers with TLS in one network may assume.
 #[tokio::test]
 async fn az_08_conditions_see_the_client_and_not_the_proxy() {
     let dir = home();

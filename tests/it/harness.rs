@@ -32,7 +32,7 @@ pub const DIRECT: &str = "arn:aws:iam::111122223333:role/deep/path/Direct";
 pub const CLOSED: &str = "arn:aws:iam::111122223333:role/Closed";
 pub const PARTNER: &str = "arn:aws:iam::111122223333:role/Partner";
 
-/// A key pair, with a session token if it is temporary.
+/// A key pair, with a session token for temporary credentials.
 #[derive(Clone)]
 pub struct Keys {
     pub id: String,
@@ -41,7 +41,7 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Signs with them, as a client of this region.
+    /// Signs with these credentials for this region.
     pub fn signer<'a>(&'a self, region: &'a str) -> Signer<'a> {
         Signer {
             access_key_id: &self.id,
@@ -53,7 +53,7 @@ impl Keys {
     }
 }
 
-/// The long-term key of a user of the test directory; users are found by the end of their ARN.
+/// The long-term key of a user of the test directory. Users are found by the end of their ARN.
 pub fn user(name: &str) -> Keys {
     let directory: serde_json::Value = serde_json::from_str(DIRECTORY).unwrap();
     let keys = directory["Brevet"]["AccessKeys"].as_array().unwrap();
@@ -84,7 +84,7 @@ impl From<&Credentials> for Keys {
     }
 }
 
-/// A running broker with a clock that stands.
+/// A running broker with a clock that only moves when it is set.
 pub struct Broker {
     pub running: Option<Running>,
     pub clock: Arc<ManualClock>,
@@ -97,7 +97,7 @@ pub fn now() -> Timestamp {
     Timestamp::from_amz("20261124T120000Z").unwrap()
 }
 
-/// A folder with a directory and a keyring, as an operator would have it.
+/// A folder with a directory file and a keyring, as an operator would make it.
 pub fn home() -> Arc<tempfile::TempDir> {
     let dir = tempfile::tempdir().unwrap();
     brevet::files::write_private(&dir.path().join("directory.json"), DIRECTORY.as_bytes()).unwrap();
@@ -106,14 +106,14 @@ pub fn home() -> Arc<tempfile::TempDir> {
     Arc::new(dir)
 }
 
-/// A folder whose directory is in a store, as `brevet init` and `brevet import` leave it.
+/// A folder whose directory is in a store, as `brevet init` and `brevet import` make it.
 pub async fn stored_home() -> Arc<tempfile::TempDir> {
     let dir = home();
     fill_store(dir.path(), &Place::Sqlite(dir.path().join("store.db"))).await;
     dir
 }
 
-/// Makes a store with the test directory in it.
+/// Makes a store that contains the test directory.
 pub async fn fill_store(dir: &Path, place: &Place) {
     let entropy = SystemEntropy::new();
     let master_key = MasterKey::create(&dir.join("master.key"), &entropy).unwrap();
@@ -139,7 +139,7 @@ pub async fn fill_store(dir: &Path, place: &Place) {
     store.close().await;
 }
 
-/// Another hand on a broker's store, as a command beside it has.
+/// Opens a broker's store a second time, as a command beside it does.
 pub struct Hand {
     pub store: Store,
     pub master_key: MasterKey,
@@ -164,7 +164,7 @@ impl Hand {
         self.run_as("Test", command).await
     }
 
-    /// As an action of the IAM API.
+    /// Makes a change by an action of the IAM API.
     pub async fn run_as(
         &self,
         action: &'static str,
@@ -181,7 +181,7 @@ impl Hand {
         commands::execute(context, &Actor::operator("hand"), action, vec![command]).await
     }
 
-    /// Imports a file; the number of the last change.
+    /// Imports a file. Returns the number of the last change.
     pub async fn import(&self, file: &serde_json::Value) -> Result<i64, CommandError> {
         let (store, master_key, entropy) = (&self.store, &self.master_key, &self.entropy);
         let context = CommandContext {
@@ -198,7 +198,7 @@ impl Hand {
             .await
     }
 
-    /// Changes one aspect of something.
+    /// Changes one aspect of an entity.
     pub async fn edit(&self, kind: Kind, id: &str, edit: Edit) -> Result<i64, CommandError> {
         self.run(Command::Edit {
             name: Name::new(kind, id),
@@ -209,7 +209,7 @@ impl Hand {
     }
 }
 
-/// The configuration's directory is in the store.
+/// Makes the configuration use the directory in the store.
 pub fn in_the_store(config: &mut Config) {
     config.master_key = config
         .directory
@@ -249,12 +249,12 @@ impl Broker {
         Self::start_in(home(), change).await
     }
 
-    /// With its directory in the store.
+    /// Starts a broker with its directory in the store.
     pub async fn start_stored() -> Self {
         Self::start_in(stored_home().await, in_the_store).await
     }
 
-    /// A second hand on this broker's store.
+    /// Opens this broker's store a second time.
     pub async fn hand(&self) -> Hand {
         Hand::on(
             self.dir.path(),
@@ -272,7 +272,7 @@ impl Broker {
         .await;
     }
 
-    /// `ok`, or the code of the refusal.
+    /// Calls GetCallerIdentity with these credentials. Returns `ok`, or the error code.
     pub async fn who(&self, keys: &Keys) -> String {
         match self.client(keys).get_caller_identity().await {
             Ok(_) => "ok".to_owned(),
@@ -280,7 +280,7 @@ impl Broker {
         }
     }
 
-    /// Ends sessions as an administrator of the account; the change's number.
+    /// Revokes sessions as an administrator of the account. Returns the number of the change.
     pub async fn revoke(&self, keys: &Keys, selector: Selector) -> Result<i64, String> {
         let request = pb::RevokeSessionsRequest {
             selector: Some(selector),
@@ -309,7 +309,8 @@ impl Broker {
         }
     }
 
-    /// Another broker on the same directory and keyring, with a log of its own and a copy of the store.
+    /// Starts another broker with the same directory and keyring, an audit log of its own and a copy
+    /// of the store.
     pub async fn start_beside(dir: Arc<tempfile::TempDir>) -> Self {
         let path = dir.path().join("audit2.jsonl");
         let (store, watermark) = (
@@ -332,7 +333,7 @@ impl Broker {
         .await
     }
 
-    /// Lets so many seconds go by, on the wall clock too.
+    /// Advances the monotonic clock and the wall clock by this many seconds.
     pub fn elapse(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
         self.clock.pass(Duration::from_secs(seconds));
@@ -342,7 +343,7 @@ impl Broker {
         format!("http://{}", self.address)
     }
 
-    /// The gRPC client, on this broker's clock.
+    /// A gRPC client that uses this broker's clock.
     pub fn client(&self, keys: &Keys) -> Client {
         let endpoint = Endpoint {
             url: self.url(),
@@ -357,7 +358,7 @@ impl Broker {
         .unwrap()
     }
 
-    /// A session of a role, or the refusal's code.
+    /// Assumes a role. Returns the credentials, or the error code.
     pub async fn assume(&self, keys: &Keys, role: &str) -> Result<Keys, String> {
         let request = brevet::client::AssumeRole::new(role, "test-session");
         self.client(keys)
@@ -367,7 +368,7 @@ impl Broker {
             .map_err(|e| code(&e))
     }
 
-    /// A signed form over the Query protocol.
+    /// Sends a signed form over the Query protocol.
     pub async fn query(&self, keys: Option<&Keys>, form: &[(&str, &str)]) -> Answer {
         let body = encode(form);
         let mut headers = form_headers();
@@ -381,7 +382,7 @@ impl Broker {
         self.sign_at(self.clock.now(), path, keys, headers, payload);
     }
 
-    /// By the clock of a client.
+    /// As `sign`, with the time of the client's clock.
     pub fn sign_at(
         &self,
         at: Timestamp,
@@ -402,7 +403,7 @@ impl Broker {
             .unwrap();
     }
 
-    /// Anything over HTTP/1.1, headers as they are given.
+    /// Sends any request over HTTP/1.1, with exactly these headers.
     pub async fn send(
         &self,
         method: &str,
@@ -421,7 +422,7 @@ impl Broker {
         self.dir.path().join("audit.jsonl")
     }
 
-    /// Ends the broker and reads every audit line.
+    /// Stops the broker and reads every line of its audit log.
     pub async fn into_audit(mut self) -> Vec<serde_json::Value> {
         self.stop().await;
         let text = std::fs::read_to_string(self.audit_path()).unwrap();
@@ -438,17 +439,17 @@ impl Broker {
     }
 }
 
-/// Who may do anything in the account of most tests.
+/// The user who may do anything in the account that most tests use.
 pub const ADMIN: &str = "admin";
 
-/// What a refusal says, and the encoded authorization message that goes with it (or nothing).
+/// The message of a refusal, and its encoded authorization message, which may be empty.
 pub fn sentence(message: &str) -> (&str, &str) {
     message
         .split_once(". Encoded authorization failure message: ")
         .unwrap_or((message, ""))
 }
 
-/// The code of a refusal; `Unreachable` when it was none.
+/// The error code of a refusal, or `Unreachable` if nobody answered.
 pub fn code(error: &brevet::client::ClientError) -> String {
     match error {
         brevet::client::ClientError::Refused { code, .. } => code.clone(),
@@ -476,7 +477,7 @@ pub fn encode(form: &[(&str, &str)]) -> String {
 
 pub const VERSION: (&str, &str) = ("Version", "2011-06-15");
 
-/// What came back.
+/// An HTTP answer.
 pub struct Answer {
     pub status: u16,
     pub headers: HeaderMap,
@@ -484,19 +485,19 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The text of an element.
+    /// The text of an XML element.
     pub fn element(&self, name: &str) -> Option<&str> {
         let after = self.body.split_once(&format!("<{name}>"))?.1;
         Some(after.split_once(&format!("</{name}>"))?.0)
     }
 
-    /// The error code; `ok` when there is none.
+    /// The error code, or `ok` if there is none.
     pub fn code(&self) -> &str {
         self.element("Code")
             .unwrap_or(if self.status == 200 { "ok" } else { "no code" })
     }
 
-    /// The credentials that were handed out.
+    /// The credentials in the answer.
     #[track_caller]
     pub fn credentials(&self) -> Keys {
         let text = |name: &str| {
@@ -546,7 +547,7 @@ pub async fn http1(
     }
 }
 
-/// One gRPC call over HTTP/2 with any headers and any body: its status, message and body.
+/// Makes a gRPC call over HTTP/2 with any headers and any body. Returns its status, message and body.
 pub async fn grpc(
     address: SocketAddr,
     path: &str,
@@ -614,7 +615,7 @@ pub fn frame(message: &[u8]) -> Vec<u8> {
     body
 }
 
-/// Waits for something that another thread will bring about; fails after five seconds.
+/// Waits for something that another thread does; panics after five seconds.
 pub async fn eventually(what: &str, mut check: impl AsyncFnMut() -> bool) {
     for _ in 0..250 {
         if check().await {

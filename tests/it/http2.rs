@@ -24,7 +24,7 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// A header as a literal that is not indexed, without Huffman coding: RFC 7541 section 6.2.2.
+/// Encodes a header as a literal without indexing and without Huffman coding: RFC 7541 section 6.2.2.
 pub fn literal(name: &str, value: &str) -> Vec<u8> {
     let text = |text: &str| {
         let mut bytes = Vec::new();
@@ -62,7 +62,7 @@ pub fn post(host: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
         .collect()
 }
 
-/// The header block of a form that proves nothing.
+/// The header block of a form without credentials.
 pub fn form(host: SocketAddr) -> Vec<u8> {
     post(
         host,
@@ -71,20 +71,20 @@ pub fn form(host: SocketAddr) -> Vec<u8> {
     )
 }
 
-/// A socket of an address of this machine: 127.0.0.0/8 is all loopback.
+/// A socket that is bound to an address of this machine; all of 127.0.0.0/8 is loopback.
 pub async fn connect(to: SocketAddr, from: Ipv4Addr) -> std::io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.bind((from, 0).into())?;
     socket.connect(to).await
 }
 
-/// A connection that says nothing by itself but acknowledgements.
+/// A connection that sends nothing by itself except acknowledgements.
 pub struct Raw {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
-/// What came.
+/// The frames that were received.
 #[derive(Debug, Clone)]
 pub struct Frame {
     pub kind: u8,
@@ -93,7 +93,7 @@ pub struct Frame {
 }
 
 impl Raw {
-    /// With a preface and settings (pairs of six bytes).
+    /// Connects, and sends the preface and settings (six bytes each).
     pub async fn connect(to: SocketAddr, from: Ipv4Addr, settings: &[u8]) -> Self {
         let stream = connect(to, from).await.unwrap();
         stream.set_nodelay(true).unwrap();
@@ -110,7 +110,7 @@ impl Raw {
         raw
     }
 
-    /// Whether the broker still takes anything.
+    /// Whether the broker still reads from the connection.
     pub async fn send(&mut self, bytes: &[u8]) -> bool {
         matches!(
             tokio::time::timeout(Duration::from_secs(5), self.stream.write_all(bytes)).await,
@@ -118,7 +118,8 @@ impl Raw {
         )
     }
 
-    /// The next frame but acknowledged ones; none: the connection ended, or nothing came in that time.
+    /// The next frame except acknowledgements; `None` if the connection ended or nothing arrived in
+    /// time.
     pub async fn next(&mut self, wait: Duration) -> Result<Frame, &'static str> {
         let deadline = tokio::time::Instant::now() + wait;
         loop {
@@ -139,8 +140,8 @@ impl Raw {
         }
     }
 
-    /// Reads on until the broker has ended the connection; false: it has not, in that time. What kinds
-    /// of frames came.
+    /// Reads until the broker ends the connection. Returns whether it did in time, and the kinds of
+    /// frames that arrived.
     pub async fn ends(&mut self, wait: Duration) -> (bool, Vec<u8>) {
         let deadline = tokio::time::Instant::now() + wait;
         let mut kinds = Vec::new();

@@ -19,7 +19,7 @@ fn trust(principal: Value, condition: Value) -> Value {
         "Action": ["sts:AssumeRole", "sts:AssumeRoleWithWebIdentity"], "Condition": condition}]})
 }
 
-/// A role with more fields, or with other ones.
+/// A role with some fields added or replaced.
 fn role(name: &str, more: Value) -> Value {
     let mut role = json!({"Path": "/", "RoleName": name, "Arn": arn(&format!("role/{name}")),
         "AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": [
@@ -55,7 +55,7 @@ fn policy(versions: usize) -> Value {
         "PolicyVersionList": (1..=versions).map(version).collect::<Vec<_>>()}]})
 }
 
-/// What is tried, the arguments beside the file, the file, and the exit status.
+/// A try: its name, the arguments before the file, the file, and the exit status.
 type Case = (&'static str, &'static [&'static str], String, i32);
 
 fn cases() -> Vec<Case> {

@@ -5,7 +5,8 @@ use crate::binary::brevet;
 use crate::replacing::{AFTER, BEFORE, Desk, Try, command, faults, role, text};
 
 impl Try {
-    /// How many calls a command makes at which it can be ended, and how many writes.
+    /// The number of calls that change a file, at each of which the command is ended, and the number
+    /// of writes.
     fn calls(&self, arguments: &[&str]) -> (usize, usize) {
         let count = self.path.join("count");
         let output = command(&self.path, arguments)
@@ -221,7 +222,7 @@ fn a_command_that_is_killed_anywhere_loses_nothing() {
     );
 }
 
-/// A try with the same keys and a file that another try has kept, as `kept.db`.
+/// A try with the same keys and the file `kept.db`, which another try has kept.
 fn copy_with(desk: &Desk, other: &Try, kept: &str) -> Try {
     let case = desk.copy();
     std::fs::copy(other.path.join(kept), case.path.join("kept.db")).unwrap();
@@ -239,7 +240,7 @@ impl Try {
         std::fs::write(path, text).unwrap();
     }
 
-    /// Whether commands use the store in another file.
+    /// Whether commands can use the store in another file.
     fn is_used_at(&self, file: &str) -> bool {
         if !self.path.join(file).exists() {
             return false;

@@ -13,14 +13,14 @@ use crate::binary::brevet;
 
 const HOSTILE: &str = "http://127.0.0.1:1/\n2026-01-01T00:00:00Z ERROR forged\r\u{1b}[2J\u{1b}]0;t\u{7}\u{9b}1m\u{202e}\u{2028}\u{85}";
 
-/// Nothing in it but lines.
+/// Checks that a text has no control characters except line feeds.
 fn is_legible(text: &str) -> bool {
     !text
         .chars()
         .any(|c| (c.is_control() && c != '\n') || "\u{202e}\u{2028}".contains(c))
 }
 
-/// An identity provider whose discovery document names hostile text as the address of its keys.
+/// An identity provider whose discovery document has hostile text as the address of its keys.
 fn hostile_provider() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

@@ -11,7 +11,7 @@ use crate::postgres::Postgres;
 
 const UNVERIFIED: &str = "unverified_off_loopback = \"whoever is on the network in between can read and change the store\"";
 
-/// A CA, and a certificate of it for some hosts with its private key, in PEM.
+/// A CA, and a certificate that it signed for some hosts, with the private key in PEM.
 fn certificate(hosts: &[&str]) -> (String, String, String) {
     let ca_key = rcgen::KeyPair::generate().unwrap();
     let mut ca = rcgen::CertificateParams::new(Vec::new()).unwrap();
@@ -27,7 +27,7 @@ fn certificate(hosts: &[&str]) -> (String, String, String) {
     (ca_pem, leaf.pem(), leaf_key.serialize_pem())
 }
 
-/// `brevet init` with a store in PostgreSQL: whether it came about, and what it said.
+/// Runs `brevet init` with a store in PostgreSQL. Returns whether it succeeded, and its output.
 fn init(url: &str, more: &[&str]) -> (bool, String) {
     let dir = tempfile::tempdir().unwrap();
     let made = brevet()

@@ -18,7 +18,7 @@ const SEED: &str = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP";
 const GUARD: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"111122223333"},
     "Action":["sts:AssumeRole"],"Condition":{"Bool":{"aws:MultiFactorAuthPresent":"true"},"NumericLessThan":{"aws:MultiFactorAuthAge":"3600"}}}]}"#;
 
-/// RFC 6238 by itself: what the broker computes with a library is computed here without it.
+/// An implementation of RFC 6238, to compare the broker's library with.
 pub fn code_of(seed: &str, algorithm: hmac::Algorithm, digits: u32, seconds: i64) -> String {
     let mut bits = 0u64;
     let mut have = 0;
@@ -48,7 +48,7 @@ pub fn code_of(seed: &str, algorithm: hmac::Algorithm, digits: u32, seconds: i64
     )
 }
 
-/// Alice's code so many steps from now.
+/// The code of alice's device this many steps from now.
 pub fn code(broker: &Broker, steps: i64) -> String {
     let now = brevet::base::clock::Clock::now(&*broker.clock).seconds();
     code_of(
@@ -59,7 +59,7 @@ pub fn code(broker: &Broker, steps: i64) -> String {
     )
 }
 
-/// A broker that knew its devices before, with a role that asks for MFA.
+/// A broker whose store knew the devices before the tests use them, with a role that requires MFA.
 async fn broker() -> Broker {
     let home = stored_home().await;
     let broker = Broker::start_in(home, in_the_store).await;

@@ -7,10 +7,10 @@ use std::process::{Command, Stdio};
 
 use crate::binary::{Daemon, Home, serve};
 
-/// What was typed; the exit status; what the answer must name.
+/// The command line, the exit status, and what the message must contain.
 type Mistake<'a> = (&'a str, i32, &'a [&'a str]);
 
-/// Around a command line: the broker that it meets, and an account of a person.
+/// The surroundings of a command line: the broker that it calls, and a person's home folder.
 struct Desk {
     plain: Home,
     daemon: Daemon,
@@ -45,7 +45,7 @@ impl Desk {
         }
     }
 
-    /// A file in the person's folder.
+    /// Writes a file to the person's folder.
     fn file(&self, name: &str, text: &str) {
         brevet::files::write_private(&self.person.path().join(name), text.as_bytes()).unwrap();
     }
@@ -72,7 +72,7 @@ impl Desk {
             .replace("{home}", &self.plain.path.display().to_string())
     }
 
-    /// Types a line into a shell: the exit status, and what was said.
+    /// Runs a line in a shell. Returns the exit status and the output.
     fn typed(&self, line: &str) -> (i32, String) {
         let program = Path::new(env!("CARGO_BIN_EXE_brevet")).parent().unwrap();
         let line = self.filled(line);
@@ -100,7 +100,7 @@ impl Desk {
     }
 }
 
-/// An answer without what is different each time, and not longer than a reader needs it.
+/// Shortens the output for the table, and replaces what differs between runs.
 fn shortened(text: &str) -> String {
     let lines = text.lines().map(|line| {
         let short: String = line.chars().take(300).collect();

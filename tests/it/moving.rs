@@ -25,7 +25,7 @@ async fn revoke(client: &Client, keys: &Credentials) {
         .unwrap();
 }
 
-/// Whether a store knows a device's code of this step as spent.
+/// Whether a store records a device's code of this step as spent.
 fn spent(statement: &str, url: Option<&str>, file: &std::path::Path) -> String {
     let code =
         "import sqlite3, sys\nprint(sqlite3.connect(sys.argv[1]).execute(sys.argv[2]).fetchall())";
@@ -262,7 +262,7 @@ fn a_new_master_key_waits_for_every_connected_broker() {
     );
 }
 
-/// The records of commands: the command, how far it came, and who ran it.
+/// The records of commands: the command, its phase, and the user who ran it.
 fn commands(home: &Home) -> Vec<(String, String, String)> {
     let text = std::fs::read_to_string(home.path.join("audit.commands.jsonl")).unwrap();
     let record = |line: &str| {

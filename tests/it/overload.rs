@@ -26,12 +26,12 @@ use crate::http2::{
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// An address of this machine: each is a source of its own.
+/// An address of this machine; each counts as a different source.
 fn source(n: u8) -> Ipv4Addr {
     Ipv4Addr::new(127, 0, 0, n)
 }
 
-/// A body that gives its pieces and then, unless it is whole, waits.
+/// A body that sends its pieces and then waits, unless it is complete.
 struct Pieces {
     pieces: std::collections::VecDeque<Bytes>,
     whole: bool,
@@ -78,7 +78,7 @@ impl Body for Pieces {
     }
 }
 
-/// An HTTP/2 connection that can send bodies without end.
+/// An HTTP/2 connection that can send endless bodies.
 #[derive(Clone)]
 struct Connection(client::SendRequest<Pieces>, std::net::SocketAddr);
 
@@ -105,7 +105,7 @@ impl Connection {
         self.0.clone().send_request(request).await
     }
 
-    /// A form of which so many bytes come and no more; it goes on by itself.
+    /// A form of which only this many bytes are sent.
     fn unfinished(
         &self,
         pieces: &[usize],
@@ -114,7 +114,7 @@ impl Connection {
         tokio::spawn(async move { connection.send("/", form_headers(), body).await })
     }
 
-    /// GetCallerIdentity: the status, and the code of a refusal.
+    /// Calls GetCallerIdentity. Returns the status, and the error code of a refusal.
     async fn who(
         &self,
         broker: &Broker,
@@ -136,7 +136,7 @@ impl Connection {
         Ok((answer.status, answer.code().to_owned(), head.headers))
     }
 
-    /// The same over gRPC, unsigned: its status.
+    /// Calls GetCallerIdentity over gRPC without a signature. Returns the status.
     async fn grpc(&self, broker: &Broker, headers: HeaderMap) -> (u16, HeaderMap) {
         let mut all = headers;
         all.insert("content-type", HeaderValue::from_static("application/grpc"));

@@ -17,7 +17,7 @@ type Call = (
     &'static [(&'static str, &'static str)],
 );
 
-/// Signed actions in their Query form.
+/// Signed requests for the actions over the Query protocol.
 const CALLS: &[Call] = &[
     (
         "sts",

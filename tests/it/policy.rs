@@ -10,7 +10,8 @@ use crate::reference::{Ask, Who, World, judge};
 
 const ACCOUNT: &str = "111122223333";
 
-/// A small generator: the same cases in every run, and a case is named by its seed.
+/// A small random number generator, so that each run has the same cases and a case is identified by
+/// its seed.
 struct Dice(u64);
 
 impl Dice {
@@ -53,7 +54,7 @@ const RESOURCES: &[&str] = &[
     "arn:aws:s3:::bucket/${*}",
     "arn:aws:iam::111122223333:role/*",
 ];
-/// What the policies of principals take beside these.
+/// Abbreviated resources, which policies of principals accept and resource policies do not.
 const ABBREVIATED: &[&str] = &[
     "arn:aws:s3",
     "arn:aws:s3:::",
@@ -307,7 +308,7 @@ fn decide(ask: &Ask, world: &World) -> Decision {
     evaluate(&request, &policies)
 }
 
-/// 50,000 pairs; `BREVET_PAIRS=1000000` for a night.
+/// Tests 50,000 pairs; `BREVET_PAIRS=1000000` runs for a night.
 #[test]
 fn agrees_with_the_obvious_evaluator() {
     let pairs: u64 = std::env::var("BREVET_PAIRS")
@@ -366,8 +367,8 @@ fn one_more_deny_never_allows_and_order_never_matters() {
     }
 }
 
-/// Every policy of up to three statements over a world of two actions, two resources, two effects
-/// and one condition, against every request.
+/// Compares every policy of at most three statements over two actions, two resources, two effects and
+/// one condition, for every request.
 #[test]
 fn az_02_small_policies_agree_exhaustively() {
     let mut statements = Vec::new();

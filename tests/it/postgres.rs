@@ -16,12 +16,12 @@ use crate::binary::Home;
 use crate::harness::*;
 use crate::store::times;
 
-/// A PostgreSQL of this test's own, from Debian's packages.
+/// A PostgreSQL server for one test, from Debian's packages.
 pub struct Postgres {
     child: Option<Child>,
     pub port: u16,
     dir: PathBuf,
-    /// `name=value`
+    /// The settings, as `name=value`.
     settings: Vec<String>,
 }
 
@@ -30,7 +30,7 @@ impl Postgres {
         Self::start_with(None)
     }
 
-    /// One that offers TLS with a certificate and its private key, both in PEM.
+    /// A server with TLS, given its certificate and private key in PEM.
     pub fn start_with_certificate(certificate: &str, private_key: &str) -> Self {
         Self::start_with(Some((certificate, private_key)))
     }
@@ -111,7 +111,7 @@ impl Postgres {
         panic!("PostgreSQL does not start");
     }
 
-    /// One of its programs, as an account that is not root.
+    /// Runs one of PostgreSQL's programs as an account other than root.
     fn program(name: &str) -> Command {
         let bin = std::fs::read_dir("/usr/lib/postgresql").map(|versions| {
             versions
@@ -203,7 +203,7 @@ impl Postgres {
         place(self.port)
     }
 
-    /// To it and to each of its processes: they are not in one group.
+    /// Sends a signal to the server and each of its processes, which are not in one process group.
     pub fn signal(&self, name: &str) {
         let pid = self.child.as_ref().unwrap().id().to_string();
         let _ = Command::new("pkill").args([name, "-P", &pid]).status();
@@ -255,7 +255,7 @@ fn place(port: u16) -> Place {
     }
 }
 
-/// A wire that can be held (nothing passes, nothing is said) or cut.
+/// A proxy that can hold a connection (nothing passes) or cut it.
 pub struct Wire {
     pub port: u16,
     state: Arc<AtomicU8>,
@@ -322,7 +322,7 @@ async fn carry(
     }
 }
 
-/// Brokers with one keyring, one master key and one PostgreSQL.
+/// Brokers with the same keyring, master key and PostgreSQL.
 pub async fn brokers<const N: usize>(postgres: &Postgres, ports: [u16; N]) -> ([Broker; N], Hand) {
     brokers_with(postgres, ports, BudgetLimits::OFF).await
 }
@@ -395,7 +395,7 @@ fn sequence(broker: &Broker) -> i64 {
     broker.running.as_ref().unwrap().broker.feed.sequence()
 }
 
-/// p50, p99 and the longest.
+/// The median, the 99th percentile and the maximum.
 pub fn quantiles(mut times: Vec<Duration>) -> (Duration, Duration, Duration) {
     times.sort();
     (
@@ -614,7 +614,7 @@ async fn revoked_on_one_is_refused_on_the_other() {
     assert_eq!(one.who(&session).await, "InvalidClientTokenId");
 }
 
-/// Calls in a row until told to stop; how many went well, and what the others were told.
+/// Makes calls until it is stopped. Returns how many succeeded, and the errors of the others.
 async fn load(
     broker: Arc<Broker>,
     keys: Keys,

@@ -10,7 +10,7 @@ use http::HeaderMap;
 
 use crate::harness::*;
 
-/// A redis-server of this test's own.
+/// A redis-server for one test.
 pub struct Redis {
     child: Child,
     pub port: u16,
@@ -235,7 +235,8 @@ async fn st_02_a_redis_that_hangs_costs_nobody_more_than_its_deadline() {
     assert!(broker.client(&session).get_caller_identity().await.is_ok());
 }
 
-/// Two brokers on one Redis, each with a store of its own, and 5 calls a second for a principal.
+/// Two brokers on one Redis, each with its own store, and a budget of 5 calls per second for a
+/// principal.
 async fn two_brokers(redis: &Redis) -> [Broker; 2] {
     let dir = stored_home().await;
     let path = dir.path().to_owned();
@@ -256,7 +257,7 @@ async fn two_brokers(redis: &Redis) -> [Broker; 2] {
     [one, two]
 }
 
-/// How many of twenty calls at once pass.
+/// How many of twenty parallel calls succeed.
 async fn passed(broker: &Broker, who: &str) -> usize {
     let mut passed = 0;
     for _ in 0..20 {
@@ -277,7 +278,7 @@ fn pass(brokers: &[Broker], seconds: u64) {
     }
 }
 
-/// Until each broker has counted that many, itself included.
+/// Waits until each broker counts this many brokers, including itself.
 async fn counted(brokers: &[Broker], number: usize) {
     for broker in brokers {
         eventually("the brokers are counted", async || {
@@ -1024,7 +1025,7 @@ async fn st_06_a_full_redis_loses_records_and_no_revocation() {
     }
 }
 
-/// A Redis that is slow, trickles, breaks off, says too much, or says something else.
+/// A Redis that is slow, sends byte by byte, disconnects, or sends too much or something else.
 async fn odd_redis(behaviour: &'static str, real: u16) -> u16 {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -1250,7 +1251,7 @@ async fn st_10_what_is_revoked_stays_so_whatever_becomes_of_redis() {
     assert!(broker.assume(&user("alice"), OPEN).await.is_ok());
 }
 
-/// A CA, and files for a server that it vouches for.
+/// A CA, and the files of a server whose certificate it signed.
 fn certificate() -> (String, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let ca_key = rcgen::KeyPair::generate().unwrap();
@@ -1331,7 +1332,7 @@ async fn a_signature_is_used_for_all_brokers_on_one_redis() {
     }
 }
 
-/// A second broker's folder: the same directory, keyring and store, each a copy.
+/// The folder of a second broker, with copies of the same directory, keyring and store.
 async fn home_beside(dir: &std::sync::Arc<tempfile::TempDir>) -> std::sync::Arc<tempfile::TempDir> {
     let second = tempfile::tempdir().unwrap();
     for file in ["directory.json", "keyring.json"] {

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-/// A request, as plain text.
+/// A request in plain text.
 pub struct Ask {
     pub account: String,
     pub principal: Who,
@@ -125,7 +125,7 @@ fn hits(s: &Value, ask: &Ask, bounded: bool) -> bool {
     named && speaks(s, ask)
 }
 
-/// The names of the account, of the role, and of the principal itself.
+/// The names by which a policy may mean the caller: of the account, of the role, and of the caller itself.
 fn forms(ask: &Ask) -> Vec<Vec<String>> {
     let account = vec![
         ask.account.clone(),
@@ -181,7 +181,7 @@ fn strength(s: &Value, ask: &Ask) -> u8 {
         .unwrap_or(0)
 }
 
-/// Action, resource and conditions.
+/// Whether the action, the resource and the conditions of a statement match the request.
 fn speaks(s: &Value, ask: &Ask) -> bool {
     let new = s["Version"] == "2012-10-17";
     let action = |p: &String| {
@@ -325,7 +325,7 @@ fn text_of(text: &str) -> Vec<C> {
     text.chars().map(C::Is).collect()
 }
 
-/// A pattern's characters with variables put in; none when one has no value.
+/// The characters of a pattern with variables replaced; `None` if a variable has no value.
 fn pattern(text: &str, ask: &Ask, new: bool, like: bool) -> Option<Vec<C>> {
     let plain = |t: &str| if like { chars(t) } else { text_of(t) };
     let Some((before, rest)) = text.split_once("${").filter(|_| new) else {
@@ -359,7 +359,7 @@ fn pattern(text: &str, ask: &Ask, new: bool, like: bool) -> Option<Vec<C>> {
     )
 }
 
-/// Part by part; none when a variable in it has no value.
+/// Whether an ARN matches a pattern, part by part; `None` if a variable of the pattern has no value.
 fn arn_like(wanted: &str, got: &str, ask: &Ask, new: bool) -> Option<bool> {
     if wanted == "*" {
         return Some(true);

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use crate::binary::{Home, brevet};
 use crate::store::sqlite;
 
-/// A library that ends a command, or fills its disk, at a chosen call.
+/// A preloaded library that ends a command, or simulates a full disk, at a chosen call.
 pub fn faults() -> &'static Path {
     static BUILT: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
     let (_, library) = BUILT.get_or_init(|| {
@@ -33,7 +33,7 @@ pub fn faults() -> &'static Path {
     library
 }
 
-/// A broker's folder that is copied for each try.
+/// The folder of a broker, which is copied for each try.
 pub struct Desk {
     home: Home,
     backup: PathBuf,
@@ -81,7 +81,7 @@ pub fn text(output: &Output) -> String {
 }
 
 impl Desk {
-    /// A store with a role, a backup of it, and another role that came after it.
+    /// A store with a role, a backup of it, and another role that was made after the backup.
     pub fn new() -> Self {
         let home = Home::init();
         make_role(&home.path, BEFORE);
@@ -121,7 +121,7 @@ impl Try {
         text(&output)
     }
 
-    /// Runs a command that is ended, or has a full disk, at some call.
+    /// Runs a command that is ended, or finds the disk full, at some call.
     pub fn faulty(&self, arguments: &[&str], variable: &str, at: usize) -> Output {
         command(&self.path, arguments)
             .env("LD_PRELOAD", faults())
@@ -130,7 +130,7 @@ impl Try {
             .unwrap()
     }
 
-    /// Everything that the broker needs is there, and every secret opens.
+    /// Checks that every file that the broker needs exists, and that every secret can be opened.
     pub fn is_whole(&self) -> Result<(), String> {
         let output = self.run(&["check"]);
         if output.status.success() {
@@ -155,7 +155,7 @@ impl Try {
         self.roles().iter().any(|role| role == arn)
     }
 
-    /// Files that are kept of something that was replaced.
+    /// The files that were kept of something that was replaced.
     pub fn kept(&self, of: &str) -> Vec<String> {
         let prefix = format!("{of}.replaced-");
         let mut found: Vec<String> = std::fs::read_dir(&self.path)
@@ -175,7 +175,7 @@ impl Try {
     }
 }
 
-/// A row of the table: the variant, what was said, and what holds.
+/// A row of the table: the variant, the output, and the state afterwards.
 fn row(variant: &str, status: Option<i32>, said: &str, holds: &str) {
     let said: Vec<&str> = said.lines().filter(|l| !l.starts_with("warning")).collect();
     let status = status.map_or("killed".to_owned(), |s| format!("exit {s}"));
@@ -185,7 +185,8 @@ fn row(variant: &str, status: Option<i32>, said: &str, holds: &str) {
     );
 }
 
-/// A restore that must be refused, naming these things and replacing nothing.
+/// Runs a restore that must be refused with a message that contains these texts, and must replace
+/// nothing.
 fn refused(variant: &str, case: &Try, arguments: &[&str], named: &[&str]) -> String {
     let before = case.roles();
     refused_blindly(variant, case, arguments, named, |case| {
@@ -226,7 +227,8 @@ fn refused_blindly(
     said
 }
 
-/// A restore that goes well: the role of the backup is there, the later one is in the kept file.
+/// Runs a restore that succeeds: the store has the role of the backup, and the kept file has the
+/// later one.
 fn restored(variant: &str, case: &Try, arguments: &[&str]) {
     let kept = case.kept("store.db").len();
     let said = case.done(arguments);
@@ -517,7 +519,7 @@ fn backup_rekey_restore_and_what_comes_between() {
     );
 }
 
-/// Cut off after the new key seals and before every secret is sealed under it.
+/// An interruption after the new key seals but before every secret is sealed under it.
 fn during_rekey(desk: &Desk) -> Try {
     for at in 1.. {
         let case = desk.copy();

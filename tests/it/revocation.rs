@@ -10,7 +10,7 @@ use brevet::store::{Attempt, Matched, Place};
 
 use crate::harness::*;
 
-/// A session's id, by its access key id.
+/// The id of a session, found by its access key id.
 async fn session_id(broker: &Broker, keys: &Keys) -> String {
     let listed = broker
         .client(&user(ADMIN))

@@ -18,7 +18,7 @@ use crate::binary::{Daemon, Home, serve_by};
 use crate::harness::*;
 use crate::postgres::Postgres;
 
-/// The second broker of a cluster: its files are its own.
+/// The second broker of a cluster, with files of its own.
 async fn second(dir: Arc<tempfile::TempDir>) -> Broker {
     Broker::start_in(dir.clone(), |c| {
         c.audit = Target::File {
@@ -138,7 +138,7 @@ async fn op_03_a_rotation_from_broker_to_broker_refuses_no_session() {
     }
 }
 
-/// This program as another version: nothing but its number differs.
+/// A copy of this program that reports another version.
 fn other_version(dir: &Path) -> PathBuf {
     const VERSION: &str = env!("CARGO_PKG_VERSION");
     let last = VERSION.as_bytes().last().copied().unwrap();

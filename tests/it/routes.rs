@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::harness::*;
 
-/// What answers a caller who shows nothing: health and metrics, no more.
+/// The endpoints that answer without credentials: health, metrics, and public keys and metadata.
 const ALLOWED: &[&str] = &[
     "operator GET /healthz",
     "operator GET /readyz",

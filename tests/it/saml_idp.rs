@@ -14,14 +14,14 @@ const ATTRIBUTES: &str = "https://aws.amazon.com/SAML/Attributes/";
 pub const AUDIENCE: &str = "https://sts.example.com/saml/metadata";
 pub const RECIPIENT: &str = "https://sts.example.com/saml/acs";
 
-/// An identity provider with a key of its own.
+/// An identity provider with its own key.
 pub struct Idp {
     pub entity_id: String,
     key: EcdsaKeyPair,
     certificate: String,
 }
 
-/// What an assertion says. Every text goes into the XML as it is.
+/// The content of an assertion. Every text is put into the XML without escaping.
 #[derive(Clone)]
 pub struct Says {
     pub id: String,
@@ -34,13 +34,13 @@ pub struct Says {
     pub destination: Option<String>,
     pub not_before: Timestamp,
     pub not_on_or_after: Timestamp,
-    /// Of the confirmation; none: as the conditions.
+    /// NotOnOrAfter of the confirmation; `None` for that of the conditions.
     pub confirmed_until: Option<Timestamp>,
     pub session_until: Option<Timestamp>,
     pub status: String,
-    /// Names, and their values.
+    /// The names and values of the attributes.
     pub attributes: Vec<(String, Vec<String>)>,
-    /// Between the subject and the conditions, unsigned or not, as tests of attacks want it.
+    /// XML that is put between the subject and the conditions, for tests of attacks.
     pub more: String,
 }
 
@@ -49,7 +49,8 @@ impl Idp {
         Self::valid(entity_id, (2020, 2050))
     }
 
-    /// With a certificate that is valid from the beginning of the one year to that of the other.
+    /// An identity provider whose certificate is valid from the beginning of one year to that of
+    /// another.
     pub fn valid(entity_id: &str, (from, to): (i32, i32)) -> Self {
         let pair = rcgen::KeyPair::generate().unwrap();
         let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
@@ -71,7 +72,7 @@ impl Idp {
         self.metadata_with(&[])
     }
 
-    /// With the keys of others besides: of a rollover.
+    /// The metadata document with further keys, as during a rollover.
     pub fn metadata_with(&self, others: &[&Self]) -> String {
         let keys = std::iter::once(&self).chain(others).map(|idp| {
             format!(
@@ -94,12 +95,12 @@ impl Idp {
         serde_json::json!({"Arn": arn, "SAMLMetadataDocument": self.metadata()})
     }
 
-    /// The form field SAMLResponse.
+    /// The value of the form field SAMLResponse.
     pub fn response(&self, says: &Says) -> String {
         STANDARD.encode(self.xml(says))
     }
 
-    /// The response with a signed assertion. The assertion is written in its canonical form.
+    /// A response with a signed assertion, which is written in its canonical form.
     pub fn xml(&self, says: &Says) -> String {
         let (start, rest) = self.assertion(says);
         let digest =
@@ -128,7 +129,7 @@ impl Idp {
         )
     }
 
-    /// The assertion up to its issuer, and what follows.
+    /// The assertion up to its issuer, and the rest of it.
     fn assertion(&self, says: &Says) -> (String, String) {
         let attributes = says.attributes.iter().map(|(name, values)| {
             let values = values
@@ -167,7 +168,7 @@ impl Idp {
 }
 
 impl Says {
-    /// What lets `alice` in, as the role, for five minutes.
+    /// An assertion that lets `alice` assume the role within five minutes.
     pub fn new(id: &str, role: &str, provider: &str, now: Timestamp) -> Self {
         let minutes = |n: u64| std::time::Duration::from_secs(60 * n);
         Self {
@@ -198,13 +199,13 @@ impl Says {
         }
     }
 
-    /// With an attribute of AWS's, in the place of the one of that name if there is one.
+    /// Adds an attribute of AWS's, or replaces the one with that name.
     #[must_use]
     pub fn with(self, name: &str, values: &[&str]) -> Self {
         self.with_any(&format!("{ATTRIBUTES}{name}"), values)
     }
 
-    /// With an attribute of any name.
+    /// Adds an attribute with any name.
     #[must_use]
     pub fn with_any(mut self, name: &str, values: &[&str]) -> Self {
         self.attributes.retain(|(n, _)| n != name);

@@ -24,7 +24,7 @@ fn role(arn: &str, statement: &Value, more: Value) -> Value {
     role
 }
 
-/// A statement that trusts the provider with these actions, under this condition.
+/// A statement that allows the provider these actions under a condition.
 fn trusts(actions: &[&str], condition: &Value) -> Value {
     json!({"Effect": "Allow", "Principal": {"Federated": PROVIDER}, "Action": actions,
         "Condition": condition})
@@ -40,7 +40,7 @@ fn audience() -> Value {
     json!({"StringEquals": {"SAML:aud": RECIPIENT}})
 }
 
-/// The test directory with these providers and roles besides.
+/// The test directory with these providers and roles added.
 fn directory(providers: &[Value], roles: &[Value]) -> Value {
     let mut directory: Value = serde_json::from_str(DIRECTORY).unwrap();
     directory["Brevet"]["SAMLProviders"] = providers.into();

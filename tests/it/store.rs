@@ -14,7 +14,7 @@ use crate::harness::code;
 
 const ROLE: &str = "arn:aws:iam::111122223333:role/Administrator";
 
-/// How often something is done: fewer times in a quick run than by hand.
+/// The number of repetitions, which is lower in a quick run.
 pub fn times(variable: &str, default: usize) -> usize {
     std::env::var(variable)
         .ok()
@@ -33,7 +33,7 @@ async fn revoke(client: &Client, keys: &Credentials) -> bool {
         .is_ok()
 }
 
-/// What the clients of one round were told.
+/// The answers that the clients of one round received.
 #[derive(Default)]
 struct Told {
     revoked: Vec<Credentials>,
@@ -402,7 +402,7 @@ async fn what_is_wrong_with_a_store_is_told_with_the_way_out() {
     );
 }
 
-/// A statement by another program.
+/// Runs an SQL statement in another program.
 pub fn sqlite(store: &Path, statement: &str) {
     let code = "import sqlite3, sys\nc = sqlite3.connect(sys.argv[1])\nc.execute(sys.argv[2])\nc.commit()\nc.close()";
     let done = Command::new("python3")
@@ -418,7 +418,7 @@ pub fn sqlite(store: &Path, statement: &str) {
     );
 }
 
-/// A small file system in memory, where this account may make one.
+/// A small file system in memory, if this account may mount one.
 struct Tmpfs(std::path::PathBuf);
 
 impl Tmpfs {

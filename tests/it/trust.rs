@@ -406,7 +406,7 @@ fn analyze_takes_what_import_takes_and_fails_with_findings() {
     );
 }
 
-/// A user with a key, who may call everything of STS as far as its own policies go.
+/// A user with a key, whose own policies allow every STS action.
 fn person(arn: &str, key: &Keys) -> Value {
     let name = arn.rsplit('/').next().unwrap();
     let allow = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:*", "Resource": "*"}]});

@@ -18,7 +18,7 @@ use crate::binary::Home;
 use crate::harness::*;
 use crate::postgres::Postgres;
 
-/// The fields that hold unique ids, by list.
+/// The fields that contain unique ids, by list.
 const IDS: [(&str, &str); 4] = [
     ("UserDetailList", "UserId"),
     ("GroupDetailList", "GroupId"),
@@ -26,7 +26,7 @@ const IDS: [(&str, &str); 4] = [
     ("Policies", "PolicyId"),
 ];
 
-/// The test directory, which states all ids, or none.
+/// The test directory, with all unique ids or with none.
 fn directory(states_ids: bool) -> Value {
     let mut file: Value = serde_json::from_str(DIRECTORY).unwrap();
     for (list, field) in IDS.into_iter().filter(|_| !states_ids) {
@@ -41,20 +41,20 @@ fn write(path: &Path, file: &Value) {
     write_private(path, file.to_string().as_bytes()).unwrap();
 }
 
-/// A home whose directory is this file.
+/// A broker's folder with this directory file.
 fn home_with(file: &Value) -> Arc<tempfile::TempDir> {
     let dir = home();
     write(&dir.path().join("directory.json"), file);
     dir
 }
 
-/// The unique id of whoever calls.
+/// The unique id of the caller.
 async fn id(broker: &Broker, keys: &Keys) -> Result<String, String> {
     let who = broker.client(keys).get_caller_identity().await;
     who.map(|who| who.user_id).map_err(|error| code(&error))
 }
 
-/// Writes the broker's directory file anew, and waits until it is read.
+/// Replaces the broker's directory file, and waits until it is read.
 async fn reload(broker: &Broker, file: &Value) {
     let count = async || {
         let metrics = broker.operator("/metrics").await.body;
@@ -71,7 +71,7 @@ async fn reload(broker: &Broker, file: &Value) {
     assert_eq!(count().await.1, before.1);
 }
 
-/// The entries that the store of a broker that has stopped keeps.
+/// The entries that the store of a stopped broker has recorded.
 async fn kept(dir: &Path) -> Vec<(Name, String)> {
     let place = Place::Sqlite(dir.join("store.db"));
     let store = Store::open(&place, Access::Use, None, now(), &SystemEntropy::new())
@@ -95,7 +95,7 @@ async fn sql(path: &Path, statements: &str) {
     connection.close().await.unwrap();
 }
 
-/// Takes a role or a user out of a file.
+/// Removes a role or a user from a file.
 fn without(file: &Value, list: &str, name: &str) -> Value {
     let mut file = file.clone();
     let entries = file[list].as_array_mut().unwrap();
@@ -185,7 +185,7 @@ async fn a_reload_writes_what_changed_and_nothing_else() {
     store.close().await;
 }
 
-/// What goes and comes back: its list, its name, and whose session ends with it.
+/// An entry that is removed and added again: its list, its name, and whose session ends with it.
 const GOES: [(&str, &str); 2] = [("RoleDetailList", "Open"), ("UserDetailList", "alice")];
 
 #[tokio::test]
@@ -489,14 +489,14 @@ fn shared(postgres: &Postgres) -> Place {
     }
 }
 
-/// Makes a store, so that brokers find one.
+/// Makes a store for brokers to open.
 async fn found(place: &Place) {
     let entropy = SystemEntropy::new();
     let made = Store::open(place, Access::Create, None, now(), &entropy);
     made.await.unwrap().close().await;
 }
 
-/// A broker of a fleet, with a directory file of its own.
+/// A broker of several, each with its own directory file.
 async fn node(dir: &Arc<tempfile::TempDir>, place: &Place, name: &str) -> Broker {
     let (place, path): (Place, PathBuf) = (place.clone(), dir.path().to_owned());
     let name = name.to_owned();
@@ -536,7 +536,7 @@ async fn brokers_that_read_one_file_at_the_same_moment_agree() {
     }
 }
 
-/// Lets time go by for a broker, so that it says again and again that it is here.
+/// Advances a broker's time, so that it reports repeatedly.
 fn keep_alive(broker: &Broker) -> tokio::task::AbortHandle {
     let clock = broker.clock.clone();
     let ticking = tokio::spawn(async move {

@@ -19,11 +19,11 @@ use crate::postgres::{CUT, PASS, Postgres, Wire, brokers, quantiles};
 const ALICE: &str = "arn:aws:iam::111122223333:user/alice";
 const DENY: &str =
     r#"{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}"#;
-/// The tables that MFA codes are looked up in, and that attempts are counted in.
+/// The tables that are read for an MFA code, and those that count attempts.
 const READ: &str = "spent_steps";
 const WRITTEN: &str = "mfa_failures";
 
-/// Somebody else's transaction, which keeps everybody from tables of PostgreSQL.
+/// A transaction of another program, which locks tables of PostgreSQL.
 struct Locked(PgConnection);
 
 impl Locked {
@@ -49,7 +49,7 @@ impl Locked {
     }
 }
 
-/// A metric as the operators read it; 0 where it is not there yet.
+/// The value of a metric; 0 if it is not there yet.
 async fn metric(broker: &Broker, name: &str) -> i64 {
     let text = broker.operator("/metrics").await.body;
     let line = text.lines().find_map(|line| {
@@ -60,7 +60,7 @@ async fn metric(broker: &Broker, name: &str) -> i64 {
     line.map_or(0, |value| value.parse().unwrap())
 }
 
-/// GetSessionToken with a code: the code of the refusal.
+/// Calls GetSessionToken with a code. Returns the code of the refusal.
 async fn attempt(broker: &Broker, keys: &Keys, token_code: &str) -> String {
     let form = [
         ("Action", "GetSessionToken"),
@@ -71,7 +71,8 @@ async fn attempt(broker: &Broker, keys: &Keys, token_code: &str) -> String {
     broker.query(Some(keys), &form).await.code().to_owned()
 }
 
-/// Revokes a new session on one broker: how long the answer took, and that both refuse the session.
+/// Revokes a new session on one broker. Returns how long the answer took, after checking that both
+/// refuse the session.
 async fn revoke_one(one: &Broker, other: &Broker) -> Duration {
     let session = one.assume(&user("alice"), OPEN).await.unwrap();
     assert_eq!(other.who(&session).await, "ok");
@@ -251,8 +252,8 @@ async fn on_sqlite_a_revocation_goes_before_the_calls_that_queue() {
     );
 }
 
-/// Starts an AssumeRole with a good code, lets something happen while the call waits for the
-/// database, and returns what the caller hears.
+/// Starts an AssumeRole with a valid code, runs something while the call waits for the database, and
+/// returns the answer.
 async fn meanwhile(
     postgres: &Postgres,
     broker: &Arc<Broker>,
