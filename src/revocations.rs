@@ -33,7 +33,7 @@ pub enum Selector {
     Account,
     /// All sessions of the cluster.
     Everything,
-    /// The sessions of one subject of an OpenID Connect provider, by the provider's ARN and the
+    /// The sessions of one subject of an identity provider, by the provider's ARN and the
     /// subject; see [`provider_subject`].
     ProviderSubject,
     /// A signing key, by its id in the keyring. It is revoked permanently and has no mark: see

@@ -23,7 +23,7 @@ pub fn authenticate(
     directory: &Directory,
     now: Timestamp,
 ) -> Result<Caller, Box<Unproven>> {
-    let provider = saml::provider_for(provider, account, directory)?;
+    let provider = saml::provider_for(provider, account, directory, &response, now)?;
     let identity = saml::identity(response, provider, service, now)?;
     Ok(Caller {
         identity: Identity::Federated(Arc::new(identity)),

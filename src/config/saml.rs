@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::document::SamlSection;
 use super::{ConfigError, ranged, value};
-use crate::federation::saml::ServiceProvider;
+use crate::federation::saml::{MAX_LEEWAY, ServiceProvider};
 use crate::proof::saml::LEEWAY;
 
 /// The most characters of an entity ID: SAML Metadata 2.0 section 2.2.1.
@@ -35,12 +35,12 @@ pub(super) fn service_provider(
         }
         made.recipients = recipients;
     }
-    let default = LEEWAY.as_secs();
+    let (default, most) = (LEEWAY.as_secs(), MAX_LEEWAY.as_secs());
     let seconds = ranged(
         "[saml] leeway_seconds",
         section.leeway_seconds,
         default,
-        0..=300,
+        0..=most,
     )?;
     made.leeway = Duration::from_secs(seconds);
     Ok(made)

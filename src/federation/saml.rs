@@ -1,7 +1,7 @@
 //! A verified assertion of a SAML provider to a [`FederatedIdentity`], and what an assertion must be
 //! made for here. It knows no wire and asks nobody.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use super::{Asked, FederatedIdentity, Once, Source};
@@ -31,6 +31,8 @@ pub const ATTRIBUTES: [&str; 2] = [
     "https://aws.amazon.com/SAML/Attributes/Role",
     "https://aws.amazon.com/SAML/Attributes/RoleSessionName",
 ];
+/// The most that the clocks of an identity provider and of this broker may be configured to differ.
+pub const MAX_LEEWAY: Duration = Duration::from_secs(300);
 /// Whose ids those of assertions are, among everything that is used once.
 const ONCE: &str = "urn:oasis:names:tc:SAML:2.0:assertion";
 
@@ -80,6 +82,11 @@ impl ServiceProvider {
             recipients: self.recipients.iter().map(put).collect(),
             leeway: self.leeway,
         }
+    }
+
+    /// Whether no assertion can be accepted, because it is not known for whom one must be made.
+    pub fn accepts_nobody(&self) -> bool {
+        self.audiences.is_empty() || self.recipients.is_empty()
     }
 
     /// The metadata document of this broker, for identity providers: SAML Metadata 2.0. None: it has no
@@ -225,7 +232,11 @@ pub fn identity(
         issuer: ONCE.into(),
         id: digest(&assertion.issuer, &assertion.id),
         issued_at: assertion.issue_instant,
-        expires_at: accepted.usable_until(),
+        // The leeway can be another one elsewhere or later, and the store counts whole seconds.
+        expires_at: accepted
+            .usable_until()
+            .plus(MAX_LEEWAY.saturating_sub(service.leeway))
+            .plus(Duration::from_secs(1)),
     };
     Ok(FederatedIdentity {
         provider_arn: provider.arn.clone(),
@@ -264,17 +275,44 @@ pub fn identity(
 /// The provider of that ARN, if it is one of the role's account.
 ///
 /// # Errors
-/// As for an assertion that nobody signed: who guesses learns nothing.
+/// As for a response that nobody signed, and after as much work: whoever tries ARNs learns nothing.
 pub fn provider_for<'d>(
     arn: &SamlProviderArn,
     account: AccountId,
     directory: &'d Directory,
+    response: &Secret<String>,
+    now: Timestamp,
 ) -> Result<&'d Arc<SamlProvider>, Box<Unproven>> {
-    directory
-        .saml_provider(arn.as_str())
-        .filter(|provider| provider.account == account)
-        .ok_or_else(|| not_vouched(Reason::UnknownSamlProvider))
+    let provider = directory.saml_provider(arn.as_str());
+    let own = provider.filter(|provider| provider.account == account);
+    own.ok_or_else(|| {
+        if let Some(nobody) = &*NOBODY {
+            // Whatever comes of it, the answer is the same.
+            let _ = saml::verify(response.expose(), nobody, now);
+        }
+        not_vouched(Reason::UnknownSamlProvider)
+    })
 }
+
+/// An identity provider whose private key was never kept.
+static NOBODY: LazyLock<Option<Metadata>> =
+    LazyLock::new(|| Metadata::parse(NOBODY_METADATA.as_bytes()).ok());
+
+const NOBODY_METADATA: &str = concat!(
+    r#"<EntityDescriptor xmlns="urn:oasis:names:tc:SAML:2.0:metadata" entityID="urn:nobody">"#,
+    r#"<IDPSSODescriptor protocolSupportEnumeration="urn:oasis:names:tc:SAML:2.0:protocol">"#,
+    r#"<KeyDescriptor use="signing"><KeyInfo xmlns="http://www.w3.org/2000/09/xmldsig#">"#,
+    "<X509Data><X509Certificate>",
+    "MIIBeTCCAR+gAwIBAgIUbaFLzpFpkaOhpiLf9cWJDstJ/MQwCgYIKoZIzj0EAwIwETEPMA0GA1UEAwwGbm9ib2R5MCAX",
+    "DTI2MTEyNzAwNDYzMloYDzIxMjYxMTAzMDA0NjMyWjARMQ8wDQYDVQQDDAZub2JvZHkwWTATBgcqhkjOPQIBBggqhkjO",
+    "PQMBBwNCAAQMHWWBb9wXLuvTb4LdsOEqcgAepr8EUiOHM1EHe2LyUrNplUZ5eV6ZUs3p3pPfRHCYe9jMZO721YIZI+9k",
+    "ceHlo1MwUTAdBgNVHQ4EFgQUt57PRlTmLroN+ofeyY+3lbkTekEwHwYDVR0jBBgwFoAUt57PRlTmLroN+ofeyY+3lbkT",
+    "ekEwDwYDVR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNIADBFAiAZasWk9xka19mXXavoC+51xAEoA5iNCjyBvXA5j0Yc",
+    "NQIhAOSX4D+j0fSsGSN4GxZXexz9KNQs0Ul1rT7aupf2aYD6",
+    "</X509Certificate></X509Data></KeyInfo></KeyDescriptor>",
+    r#"<SingleSignOnService Binding="urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST" Location="urn:nobody"/>"#,
+    "</IDPSSODescriptor></EntityDescriptor>",
+);
 
 fn metadata(provider: &SamlProvider) -> Result<&Metadata, Box<Unproven>> {
     let metadata = provider.metadata.as_ref();
@@ -354,6 +392,13 @@ mod tests {
         assert_eq!(values("AssertionConsumerService", "isDefault"), ["true"]);
         assert_eq!(values("RequestedAttribute", "Name"), ATTRIBUTES);
         assert_eq!(ServiceProvider::default().metadata(), None);
+    }
+
+    #[test]
+    fn what_stands_in_for_a_provider_that_is_not_there_can_be_asked() {
+        let nobody = NOBODY.as_ref().unwrap();
+        assert_eq!(nobody.signing_keys().len(), 1);
+        assert!(nobody.signing_keys()[0].is_valid(Timestamp::from_seconds(2_000_000_000)));
     }
 
     #[test]

@@ -16,6 +16,12 @@ pub fn announce(broker: &Broker, directory: &Directory) {
         .into_iter()
         .collect();
     warnings.extend(directory.warnings());
+    if broker.service_provider.accepts_nobody() && directory.saml_providers().next().is_some() {
+        let fix = "set [web_identity] issuer, or [saml] audiences and recipients";
+        warnings.push(format!(
+            "no assertion of a SAML provider is accepted: {fix}"
+        ));
+    }
     for warning in warnings.iter().take(MAX_WARNED) {
         tracing::warn!("{warning}");
     }

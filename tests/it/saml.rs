@@ -202,3 +202,49 @@ fn a_provider_is_put_in_and_renewed_by_one_command() {
         assert!(checked.contains(named), "{named}: {checked}");
     }
 }
+
+#[test]
+fn the_command_line_gets_a_session_by_a_response() {
+    use brevet::base::clock::{Clock, SystemClock};
+
+    use crate::saml_idp::{Idp, Says};
+    use crate::saml_login::{PROVIDER, ROLE, declaration};
+    let home = crate::binary::Home::init();
+    home.edit(|toml| toml + "\n[web_identity]\nissuer = \"https://sts.example.com\"\n");
+    let idp = Idp::new("https://idp.example.com/saml");
+    let file = home.path.join("saml.json");
+    brevet::files::write_private(&file, declaration(&idp).to_string().as_bytes()).unwrap();
+    home.run(&["import", file.to_str().unwrap(), "--apply"]);
+    let daemon = home.serve();
+    let response = home.path.join("response");
+    let says = Says::new("cli", ROLE, PROVIDER, SystemClock.now());
+    // As a browser's tools copy it: in lines, with a line break at the end.
+    let text = idp.response(&says);
+    let lines = text.as_bytes().chunks(76).map(String::from_utf8_lossy);
+    let text: String = lines.map(|line| format!("{line}\n")).collect();
+    std::fs::write(&response, text).unwrap();
+    let assume = || {
+        let endpoint = format!("http://{}", daemon.address);
+        let output = brevet()
+            .args(["assume-role", "--endpoint", &endpoint, "--role-arn", ROLE])
+            .args(["--saml-provider-arn", PROVIDER, "--saml-response-file"])
+            .arg(&response)
+            .env("HOME", &home.path)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), output.stdout, said)
+    };
+    let (status, told, said) = assume();
+    assert_eq!(status, Some(0), "{said}");
+    let told: serde_json::Value = serde_json::from_slice(&told).unwrap();
+    assert_eq!(told["Subject"], "alice");
+    assert_eq!(told["SubjectType"], "persistent");
+    assert_eq!(told["Audience"], RECIPIENT);
+    let (status, _, said) = assume();
+    assert_eq!(status, Some(1));
+    assert!(
+        said.contains("The assertion has already been used"),
+        "{said}"
+    );
+}

@@ -342,7 +342,14 @@ async fn sa_06_the_role_and_the_provider_must_be_a_pair_of_the_assertion() {
             assert_eq!(answer.status, 403);
             let (said, encoded) = sentence(answer.element("Message").unwrap());
             assert_eq!(said, "Not authorized to perform sts:AssumeRoleWithSAML");
-            assert!(!encoded.is_empty());
+            let form = [
+                ("Action", "DecodeAuthorizationMessage"),
+                VERSION,
+                ("EncodedMessage", encoded),
+            ];
+            let decoded = broker.query(Some(&user(ADMIN)), &form).await;
+            let named = "the attribute `Role` does not name the role";
+            assert!(decoded.body.contains(named), "{}", decoded.body);
         }
     }
 }
@@ -643,13 +650,16 @@ async fn lengths_and_forms_are_checked_before_anything_else() {
     assert_eq!(login(&broker, &spaced, &[]).await.code(), "ok");
 }
 
-/// The role and the provider of [`broker`], in a store.
-pub async fn declare(hand: &Hand, idp: &Idp) -> i64 {
-    let file = json!({
+/// The role and the provider of [`broker`], as a file declares them.
+pub fn declaration(idp: &Idp) -> Value {
+    json!({
         "RoleDetailList": [role(ROLE, &trusts(&ALL, &audience()), json!({}))],
         "Brevet": {"SAMLProviders": [idp.declared(PROVIDER)]},
-    });
-    hand.import(&file).await.unwrap()
+    })
+}
+
+async fn declare(hand: &Hand, idp: &Idp) -> i64 {
+    hand.import(&declaration(idp)).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -29,7 +29,7 @@ impl Look<'_> {
     /// The names that an identity provider's administrator has to enter.
     fn service_provider(&self) -> Line {
         let here = &self.config.service_provider;
-        if here.audiences.is_empty() || here.recipients.is_empty() {
+        if here.accepts_nobody() {
             return failed(
                 "saml",
                 "no assertion is accepted, since the broker has no entity ID or ACS URL",

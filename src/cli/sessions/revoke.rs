@@ -84,10 +84,12 @@ struct RevokeSelector {
     /// The sessions with this source identity
     #[arg(long, value_name = "NAME", conflicts_with_all = ["provider", "all"])]
     source_identity: Option<String>,
-    /// The sessions that were obtained with tokens of an OpenID Connect provider
+    /// The sessions that were obtained with tokens of an OpenID Connect provider, or with assertions of a
+    /// SAML provider
     #[arg(long, value_name = "ARN", conflicts_with = "all")]
     provider: Option<String>,
-    /// With --provider: only the sessions of this subject, the `sub` of the provider's tokens
+    /// With --provider: only the sessions of this subject, the `sub` of the provider's tokens or the NameID of
+    /// its assertions
     #[arg(long, value_name = "SUB", requires = "provider")]
     subject: Option<String>,
     /// All sessions of your account
