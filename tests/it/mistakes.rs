@@ -218,7 +218,7 @@ fn typical_mistakes_are_answered_with_the_thing_and_the_next_step() {
         (
             "brevet assume-role --role-arn Administrator --web-identity-token-file notes.txt",
             1,
-            &["Administrator", "whole ARN"],
+            &["Administrator", "write the role's ARN"],
         ),
         (
             "brevet assume-role --role-arn arn:aws:iam::111122223333:role/Administrator --web-identity-token-file notes.txt",
