@@ -189,7 +189,8 @@ impl Audit {
             Err(_) => {
                 // The writer is blocked in a system call, so the node must become unready before that
                 // returns.
-                self.shared.tell(false, "it hangs");
+                self.shared
+                    .tell(false, "a write has not returned within 2 s");
                 Err(AuditError)
             }
         }

@@ -152,11 +152,11 @@ impl Shared {
             !std::mem::replace(&mut state.failing, !is_up)
         };
         match (was_up, is_up) {
-            (false, true) => tracing::info!("the audit log is written again"),
+            (false, true) => tracing::info!("the audit log can be written again"),
             (true, false) => {
                 tracing::error!(
                     reason,
-                    "the audit log cannot be written; nothing is issued until it can"
+                    "the audit log cannot be written; no credentials are issued until it can"
                 );
             }
             _ => {}

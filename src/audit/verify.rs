@@ -61,12 +61,12 @@ impl fmt::Display for Fault {
             ),
             Self::Unchained => write!(
                 f,
-                "this line has no place in the chain: it was added, or its end was edited"
+                "this line is not part of the chain: it was added, or its end was edited"
             ),
             Self::UnchainedBefore(count) => {
                 write!(
                     f,
-                    "{count} lines before the chain have no place in it, although it began earlier: they were added or edited"
+                    "{count} lines before the chain are not part of it, although it began earlier: they were added or edited"
                 )
             }
             Self::Missing(from, to) if from == to => {
@@ -77,10 +77,10 @@ impl fmt::Display for Fault {
                 "lines {from} to {to} of the chain are missing before this line"
             ),
             Self::Moved(sequence) => write!(f, "line {sequence} of the chain is out of order"),
-            Self::Twice(sequence) => write!(f, "line {sequence} of the chain is there twice"),
+            Self::Twice(sequence) => write!(f, "line {sequence} of the chain occurs twice"),
             Self::Torn => write!(
                 f,
-                "this line has no end: it was cut off, or is being written"
+                "this line is incomplete: it was cut off, or is being written"
             ),
             Self::TooLong => write!(f, "this line is longer than any line of the log"),
             Self::NotTheHead => write!(
@@ -92,7 +92,7 @@ impl fmt::Display for Fault {
                 "the lines end at {last} of the chain and the head is {head}: the rest was cut off, or is in a file that \
                  was not named"
             ),
-            Self::NoChain => write!(f, "no line has a place in a chain"),
+            Self::NoChain => write!(f, "no line is part of a hash chain"),
         }
     }
 }

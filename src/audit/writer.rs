@@ -295,7 +295,7 @@ impl Writer<'_> {
         if refusals > 0 {
             tracing::error!(
                 refusals,
-                "the audit log ends without refusals that were counted: it cannot be written"
+                "counted refusals are lost at the end of the process, since the audit log cannot be written"
             );
         }
     }

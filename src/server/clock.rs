@@ -89,7 +89,7 @@ impl Timekeeper {
     /// As [`Timekeeper::save`], but logs a failure.
     pub(super) fn save_or_say(&self) {
         if let Err(error) = self.save() {
-            tracing::error!(%error, "the highest time that was seen is not written; what has expired may be valid after a restart");
+            tracing::error!(%error, "the highest time that was seen cannot be saved; what has expired may be valid again after a restart");
         }
     }
 
@@ -115,7 +115,7 @@ pub(super) fn why(clock: &HighWaterClock, lag: Duration) -> String {
         ),
         false => format!(
             "{behind}: nothing is issued until it has caught up, in about {minutes} minutes if it is right; `{ACCEPT}` \
-             ends every session, and goes on at once"
+             ends every session, and continues at once"
         ),
     }
 }
@@ -186,8 +186,8 @@ async fn take(shared: &Shared, mark: ClockMark) {
         if !keeper.refused.swap(true, Ordering::Relaxed) {
             tracing::error!(
                 sequence = mark.sequence,
-                "the clock's mark says that an operator has accepted the clock, and the change that it names does not: \
-                 the mark is not believed"
+                "the clock file says that an operator has accepted the clock, but the change that it names does not say so: \
+                 the file is ignored"
             );
         }
         return;
@@ -201,7 +201,7 @@ async fn take(shared: &Shared, mark: ClockMark) {
     broker.store.forget_mfa();
     broker.budgets.forget_sessions();
     let now = keeper.clock.now();
-    tracing::warn!(%before, %now, sequence = mark.sequence, "an operator has accepted the clock; every session of before has ended");
+    tracing::warn!(%before, %now, sequence = mark.sequence, "an operator has accepted the clock; every earlier session has ended");
 }
 
 /// The wall clock and the monotonic clock at one moment.
@@ -235,7 +235,7 @@ impl Look {
                  wrong, set the clock right and run `{ACCEPT}`, which ends every session; nothing is issued until then"
             );
         } else if jump < -JUMP {
-            tracing::warn!(%before, %now, seconds, "the clock jumped back: time goes on from where it was");
+            tracing::warn!(%before, %now, seconds, "the clock jumped back; time continues from where it was");
         }
     }
 }

@@ -17,12 +17,13 @@ use crate::files::{self, FileError};
 pub async fn backup(store: &Store, to: &Path) -> Result<(), StoreError> {
     if store.engine != Engine::Sqlite {
         return Err(StoreError::Address(
-            "a PostgreSQL store is backed up by `pg_dump`".to_owned(),
+            "this command backs up SQLite stores only; use `pg_dump` for a PostgreSQL store"
+                .to_owned(),
         ));
     }
     if to.exists() {
         return Err(StoreError::NotWritable(format!(
-            "{}: is there already; name a new file",
+            "{}: exists already; name a new file",
             to.display()
         )));
     }

@@ -44,7 +44,7 @@ impl Store {
                     // Without this check, a database that returns the same page again would be asked
                     // forever.
                     return Err(self.tampered(format!(
-                        "change {} of the feed is shown behind change {at}",
+                        "change {} of the feed was returned after change {at}",
                         change.sequence
                     )));
                 }
@@ -75,7 +75,7 @@ impl Store {
 fn unseen(sequence: i64, at: i64, seen: i64) -> String {
     if sequence > at + 1 {
         format!(
-            "changes {} to {} are missing from the feed, so that nobody can tell whether the store went on from change {seen}, \
+            "changes {} to {} are missing from the feed, so it is unknown whether the store continues from change {seen}, \
              the last one that this broker has seen",
             at + 1,
             sequence - 1

@@ -143,7 +143,7 @@ impl Lane {
         match timeout_at(until, entered).await {
             Ok(Some(permit)) => Ok(permit),
             Ok(None) => Err(StoreError::Unavailable(
-                "nobody waits for the answer any more".to_owned(),
+                "the client no longer waits for the response".to_owned(),
             )),
             Err(_) => Err(self.late(self.purpose.longest_wait(), metrics)),
         }

@@ -181,7 +181,7 @@ impl Store {
         if past.drift.abs() > MAX_DRIFT {
             // Such a drift would make an old code valid again.
             return Err(self.tampered(format!(
-                "the clock of {} is said to be {} steps off, and brokers note at most {MAX_DRIFT}",
+                "the drift of {} is {} steps in the database, although brokers record at most {MAX_DRIFT}",
                 clip(&device),
                 past.drift
             )));

@@ -77,7 +77,7 @@ async fn copy_all(
         .map_err(classify)?;
     let own = marked(here)
         .await?
-        .ok_or_else(|| StoreError::Unmovable("there is no store in it".to_owned()))?;
+        .ok_or_else(|| StoreError::Unmovable("it contains no store".to_owned()))?;
     let tables = tables(engine, here).await?;
     begin(other_engine, there).await?;
     if tables != self::tables(other_engine, there).await? {
@@ -154,7 +154,7 @@ async fn compare(
         if rows != copied {
             let name = &table.name;
             return Err(StoreError::Unmovable(format!(
-                "{name}: {} rows became {} others",
+                "{name}: {} rows were copied as {} different ones",
                 rows.0, copied.0
             )));
         }

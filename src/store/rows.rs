@@ -188,7 +188,7 @@ impl Store {
             self.check_resource(row.columns(), &row.mac)?;
             if row.kind != kind.as_str() || !asked.contains(&row.id) {
                 let (kind, id) = (&row.kind, clip(&row.id));
-                let what = format!("the database shows {kind} {id}, which was not asked for");
+                let what = format!("the database returned {kind} {id}, which was not asked for");
                 return Err(self.tampered(what));
             }
             Ok((

@@ -38,8 +38,8 @@ struct Content {
 pub enum WatermarkError {
     /// The store is at an earlier change than this node has seen.
     #[error(
-        "the store is at change {found}, and this node has seen {seen}: it was put back to an earlier state, in which revoked \
-         sessions live. `brevet restore --accept` ends everything that was issued before, and goes on"
+        "the store is at change {found}, but this node has seen change {seen}: it was put back to an earlier state, in which revoked \
+         sessions are valid. `brevet restore --accept` ends everything that was issued before, and continues"
     )]
     WentBack {
         /// The number of the store's last change.
@@ -49,8 +49,8 @@ pub enum WatermarkError {
     },
     /// The store is another one.
     #[error(
-        "the store is another one ({found}) than this node was on ({seen}): revocations of the old one are not in it. \
-         `brevet restore --accept` ends everything that was issued before, and goes on"
+        "this is not the store that this node knows: its id is {found}, not {seen}, and the revocations of that one are not in it. \
+         `brevet restore --accept` ends everything that was issued before, and continues"
     )]
     Another {
         /// The id of the store that was found.
@@ -60,20 +60,22 @@ pub enum WatermarkError {
     },
     /// The store exists but the watermark file does not.
     #[error(
-        "{0}: is missing, and the store is there: without this file nobody can tell whether the store was put back to an \
-         earlier state, in which revoked sessions live. If this node joins other brokers, copy the file from one of them. \
-         Otherwise `brevet restore --accept` ends everything that was issued before, and goes on"
+        "{0}: does not exist, although the store does; without this file it is unknown whether the store was put back to an \
+         earlier state, in which revoked sessions are valid. If this node joins other brokers, copy the file from one of them. \
+         Otherwise, `brevet restore --accept` ends everything that was issued before, and continues"
     )]
     Missing(PathBuf),
     /// The rows of the store had MACs and have none now.
     #[error(
-        "the rows of the store carried MACs when this node last saw it, and carry none now: the database was changed by \
-         something other than a broker. `brevet restore --accept` takes it as it is, ends everything that was issued before, \
-         and goes on"
+        "the rows of the store had MACs when this node last saw it, and have none now: the database was changed by \
+         something other than a broker. `brevet restore --accept` accepts it as it is, ends everything that was issued before, \
+         and continues"
     )]
     Unsealed,
     /// The file is not a watermark file.
-    #[error("{0}: is not what a broker writes; `brevet restore --accept` writes it anew")]
+    #[error(
+        "{0}: is not a watermark file as a broker writes it; `brevet restore --accept` replaces it"
+    )]
     Content(PathBuf),
     /// The file cannot be read or written.
     #[error(transparent)]

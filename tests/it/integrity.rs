@@ -779,7 +779,11 @@ fn of_the_store_itself(world: &World) -> Vec<Case> {
     let own = "the store's own row is not as a broker wrote it";
     let mut cases = Vec::new();
     for (column, to, named) in [
-        ("store_id", "'0000000000000000'", "the store is another one"),
+        (
+            "store_id",
+            "'0000000000000000'",
+            "this is not the store that this node knows",
+        ),
         ("sequence", "sequence - 1", own),
         ("sequence", "sequence + 1", own),
         ("sequence", "1", "it was put back to an earlier state"),
@@ -789,7 +793,7 @@ fn of_the_store_itself(world: &World) -> Vec<Case> {
             "(SELECT chain FROM changes WHERE sequence = 1)",
             own,
         ),
-        ("seal", "''", "carried MACs when this node last saw it"),
+        ("seal", "''", "had MACs when this node last saw it"),
         ("seal", "(SELECT mac FROM changes WHERE sequence = 1)", own),
     ] {
         cases.push(case(
@@ -817,7 +821,7 @@ fn of_the_store_itself(world: &World) -> Vec<Case> {
         "store: everything as an earlier version would have it",
         "UPDATE resources SET mac = ''; UPDATE revocations SET mac = ''; UPDATE changes SET mac = '', chain = ''; \
          UPDATE store SET seal = '', chain = ''",
-        "carried MACs when this node last saw it",
+        "had MACs when this node last saw it",
     ));
     cases.push(case(
         "everything of an earlier state",
@@ -1251,7 +1255,7 @@ async fn what_ran_out_is_swept_and_nothing_is_missed() {
     // A node whose watermark the feed does not reach back to cannot tell.
     let refused = world.open(&place, Access::Use).await.err().unwrap();
     assert!(
-        refused.contains("nobody can tell whether the store went on"),
+        refused.contains("it is unknown whether the store continues"),
         "{refused}"
     );
 }
@@ -1386,7 +1390,7 @@ async fn no_command_works_on_a_store_that_was_changed_or_put_back() {
     put("good.db");
     let watermark = std::fs::read(home.path.join("store.watermark")).unwrap();
     std::fs::remove_file(home.path.join("store.watermark")).unwrap();
-    refused("nobody can tell whether the store was put back");
+    refused("it is unknown whether the store was put back");
     brevet::files::write_private(&home.path.join("store.watermark"), &watermark).unwrap();
     // A row that grants.
     sql(&store, "UPDATE resources SET body = replace(body, '\"Effect\":\"Allow\"', '\"Effect\": \"Allow\"') WHERE kind = 'role'")

@@ -161,7 +161,7 @@ fn a_false_database_is_told_no_password() {
 fn a_redis_beyond_this_machine_is_called_by_tls() {
     let home = Home::init();
     home.edit(|toml| format!("{toml}\n[sessions.redis]\nurls = [\"redis://0.0.0.0:1\"]\n"));
-    home.refused("[sessions.redis] urls: `redis://0.0.0.0:1` would be called in clear");
+    home.refused("[sessions.redis] urls: `redis://0.0.0.0:1` would be used without TLS");
     home.edit(|toml| toml.replace("redis://0.0.0.0:1", "rediss://0.0.0.0:1/#insecure"));
     home.refused("must not hold a `#`");
     home.edit(|toml| toml.replace("rediss://0.0.0.0:1/#insecure", "rediss://0.0.0.0:1"));

@@ -32,7 +32,7 @@ impl Chain {
             None => None,
             Some(Ok(known)) => known,
             Some(Err(error)) => {
-                tracing::error!(%error, "the head of the audit log cannot be read; lines that were cut off go unnoticed");
+                tracing::error!(%error, "the head of the audit log cannot be read; lines that were cut off are not noticed");
                 None
             }
         };
@@ -86,7 +86,7 @@ fn going_on(known: Option<Link>, last: Option<Link>, is_first: bool, sink: &Sink
             if is_first {
                 tracing::warn!(
                     last = last.sequence,
-                    "the audit log has a chain and its head is gone; lines that were cut off go unnoticed"
+                    "the audit log has a hash chain, but its head file is missing; lines that were cut off are not noticed"
                 );
             }
             last
@@ -96,7 +96,7 @@ fn going_on(known: Option<Link>, last: Option<Link>, is_first: bool, sink: &Sink
                 tracing::warn!(
                     sequence = head.sequence,
                     "the audit log holds no line of its chain: it was rotated, or its lines were removed; \
-                     `brevet audit verify` over it and the files before it says which"
+                     `brevet audit verify` over it and the files before it shows which"
                 );
             }
             head
@@ -107,7 +107,7 @@ fn going_on(known: Option<Link>, last: Option<Link>, is_first: bool, sink: &Sink
             tracing::warn!(
                 head = head.sequence,
                 last = last.sequence,
-                "the audit log has lines after its head: the machine or the broker ended between the two, or somebody \
+                "the audit log has lines after its head: the broker or the machine stopped between the two writes, or somebody \
                  added them"
             );
             last

@@ -68,15 +68,15 @@ pub fn check_redis_url(
         return Ok(());
     }
     let where_to = if is_loopback(host) {
-        "it names the servers to call, which may be beyond this machine".to_owned()
+        "it names further servers, which may be on other machines".to_owned()
     } else {
         format!(
-            "`{}` is beyond this machine",
+            "`{}` is on another machine",
             host.trim_start_matches('[').escape_debug()
         )
     };
     Err(format!(
-        "`{}` would be called in clear, and {where_to}: {UNVERIFIED_SENTENCE}, and its password. Use `rediss://` (if your own \
+        "`{}` would be used without TLS, and {where_to}: {UNVERIFIED_SENTENCE}, and the password. Use `rediss://` (if your own \
          CA signed the server's certificate, name it in `ca_file`), or accept it in [sessions.redis] with \
          unverified_off_loopback = \"{UNVERIFIED_SENTENCE}\"",
         url.escape_debug()
@@ -97,7 +97,8 @@ mod tests {
             assert_eq!(check_redis_url(near, false, false), Ok(()), "{near}");
             let error = check_redis_url(near, true, false).unwrap_err();
             assert!(
-                error.contains("names the servers") && error.contains("unverified_off_loopback"),
+                error.contains("names further servers")
+                    && error.contains("unverified_off_loopback"),
                 "{error}"
             );
             assert_eq!(check_redis_url(near, true, true), Ok(()), "{near}");

@@ -82,7 +82,7 @@ impl Writer<'_> {
             return Ok(());
         }
         Err(self.store.tampered(format!(
-            "of {due} directory entries that were to change, the database changed {done}"
+            "the database changed {done} directory entries instead of {due}"
         )))
     }
 

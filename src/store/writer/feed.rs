@@ -41,7 +41,7 @@ impl Writer<'_> {
             .filter(|next| *next <= MAX_SEQUENCE)
             .ok_or_else(|| {
                 StoreError::Row(format!(
-                    "the feed is at change {}: it has no number left",
+                    "the feed is at change {}, and there is no higher number",
                     self.head.sequence
                 ))
             })?;
@@ -143,7 +143,7 @@ impl Writer<'_> {
                 return Err(self.store.tampered(what));
             }
             if number <= last && (change.changed_at >= before || number >= head) {
-                let what = format!("change {number} is to be kept, and the database deleted it");
+                let what = format!("the database deleted change {number}, which must be kept");
                 return Err(self.store.tampered(what));
             }
             (due, chain) = (number + 1, Some(&*change.chain));
