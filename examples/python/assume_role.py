@@ -1,4 +1,4 @@
-"""AssumeRole over gRPC from Python: the recipe of README.md, "Signing gRPC calls".
+"""AssumeRole over gRPC from Python: the recipe of docs/how-to/call-over-grpc.md.
 
     pip install grpcio grpcio-tools botocore
     python assume_role.py 127.0.0.1:7480 arn:aws:iam::111122223333:role/Demo my-session

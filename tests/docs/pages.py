@@ -7,7 +7,7 @@ from dataclasses import dataclass
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGES = sorted(
     path.relative_to(ROOT)
-    for pattern in ("*.md", "docs/**/*.md", "config/**/*.md", "tests/*.md", "proto/**/*.md", "benches/*.md")
+    for pattern in ("*.md", "docs/**/*.md", "config/**/*.md", "tests/*.md", "tests/data/**/*.md", "tests/iam-simulate/*.md")
     for path in ROOT.glob(pattern)
 )
 

@@ -129,7 +129,7 @@ def test_commands_do_what_the_page_says(page, tmp_path, isolation):
     for new in (folder / "target/release", tmp_path / "home", results):
         new.mkdir(parents=True)
     (folder / "target/release/brevet").symlink_to(pathlib.Path(program).resolve())
-    for name in ("tests", "config", "deploy", "examples"):
+    for name in ("tests", "config", "deploy", "examples", "proto"):
         (folder / name).symlink_to(ROOT / name)
     aws = shutil.which("aws", path=f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}")
     assert aws, "the AWS CLI is not installed; tests/clients/requirements.txt has it"
