@@ -14,6 +14,12 @@ const ATTRIBUTES: &str = "https://aws.amazon.com/SAML/Attributes/";
 pub const AUDIENCE: &str = "https://sts.example.com/saml/metadata";
 pub const RECIPIENT: &str = "https://sts.example.com/saml/acs";
 
+/// What ECDSA signs with. No test depends on it.
+#[allow(clippy::disallowed_methods)]
+fn random() -> SystemRandom {
+    SystemRandom::new()
+}
+
 /// An identity provider with its own key.
 pub struct Idp {
     pub entity_id: String,
@@ -57,7 +63,7 @@ impl Idp {
         parameters.not_before = rcgen::date_time_ymd(from, 1, 1);
         parameters.not_after = rcgen::date_time_ymd(to, 1, 1);
         let certificate = parameters.self_signed(&pair).unwrap();
-        let random = SystemRandom::new();
+        let random = random();
         let pkcs8 = pair.serialize_der();
         let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8, &random);
         Self {
@@ -113,7 +119,7 @@ impl Idp {
             )
         };
         let signed = info(&format!(r#" xmlns:ds="{DS}""#));
-        let made = self.key.sign(&SystemRandom::new(), signed.as_bytes());
+        let made = self.key.sign(&random(), signed.as_bytes());
         let signature = format!(
             r#"<ds:Signature xmlns:ds="{DS}">{}<ds:SignatureValue>{}</ds:SignatureValue></ds:Signature>"#,
             info(""),
