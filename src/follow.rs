@@ -1,5 +1,5 @@
-//! The change feed, followed: what another node or a command changed takes effect here within a second.
-//! Revocations come first, and do not depend on anything else.
+//! Follows the change feed, so that what another node or a command changed takes effect here within
+//! a second. Revocations are applied first, and do not depend on anything else.
 
 mod announce;
 mod applied;
@@ -32,26 +32,27 @@ pub use audit::write_down_what_ended;
 pub use load::load;
 pub use watermark::save_watermark;
 
-/// How often the head is asked for.
+/// How often the store is asked for the head of the feed.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// So many changes at once are one line of the audit; the feed has each of them.
+/// How many changes are written to the audit log one by one when they arrive together. The others are
+/// only in the feed, and one line of the log says so.
 const MAX_AUDITED: usize = 256;
 
-/// What a node that follows the feed works with.
+/// What a node needs to follow the feed.
 pub struct FollowContext {
-    /// What is kept up to date.
+    /// The broker whose directory and revocations are kept up to date.
     pub broker: Arc<Broker>,
-    /// How this node is known among those that share its store.
+    /// How this node describes itself to the others that share its store.
     pub node: Node,
     /// The directory file that is in force here.
     pub serving: Arc<Serving>,
-    /// Where it is written down how far the store had come; none: it is not.
+    /// The file that records the last change this node has seen. None if it is not recorded.
     pub watermark: Option<PathBuf>,
-    /// Where work is done that is not urgent.
+    /// The runtime for work that is not urgent.
     pub ordinary: Handle,
 }
 
-/// Follows until the daemon is gone.
+/// Follows the feed until the daemon ends.
 pub async fn follow(context: Arc<FollowContext>) {
     let mut look = tokio::time::interval(LOOK_EVERY);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -84,8 +85,8 @@ pub async fn follow(context: Arc<FollowContext>) {
     }
 }
 
-/// Notes whether the feed was confirmed, for the metrics, the log and everybody who asks whether this node
-/// may be trusted.
+/// Records whether a step along the feed succeeded: in the metrics, in the log, and in the feed
+/// itself, which decides whether this node still accepts sessions.
 fn note(broker: &Broker, had_failed: bool, stepped: Result<(), FollowError>) {
     match stepped {
         Ok(()) => {
@@ -93,7 +94,7 @@ fn note(broker: &Broker, had_failed: bool, stepped: Result<(), FollowError>) {
             if had_failed && broker.feed.fault().is_none() {
                 tracing::info!(
                     sequence = broker.feed.sequence(),
-                    "the change feed is confirmed again"
+                    "the change feed is followed again"
                 );
             }
         }
@@ -101,16 +102,17 @@ fn note(broker: &Broker, had_failed: bool, stepped: Result<(), FollowError>) {
             broker.metrics.feed_up.set(0);
             if error.is_tampering() {
                 if broker.feed.distrust(error.to_string()) {
-                    tracing::error!(%error, "the store is not as brokers left it; nobody is accepted");
+                    tracing::error!(%error, "the store contains something that no broker wrote; no request is accepted");
                 }
             } else if broker.feed.fail(error.to_string()) {
-                tracing::warn!(%error, "the change feed is not confirmed");
+                tracing::warn!(%error, "the change feed cannot be followed; the broker keeps trying");
             }
         }
     }
 }
 
-/// How far the feed was followed, for the metrics.
+/// Sets the metrics that say how far this node has followed the feed: the number of the change and
+/// the first 12 hexadecimal digits of the digest.
 pub fn show_place(broker: &Broker) {
     let (sequence, chain) = broker.feed.place();
     broker.metrics.feed_sequence.set(sequence);
@@ -120,7 +122,7 @@ pub fn show_place(broker: &Broker) {
     broker.metrics.feed_digest.set(digest.unwrap_or_default());
 }
 
-/// A task that ends with whoever began it.
+/// A task that is aborted when this value is dropped.
 struct AbortOnDrop<T>(JoinHandle<T>);
 
 impl<T> Drop for AbortOnDrop<T> {

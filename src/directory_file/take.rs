@@ -1,5 +1,5 @@
-//! A directory file is taken in: what is new in it is kept with its id, and what went from it ends, in one
-//! transaction of the store.
+//! Puts a directory file in force: records its new entries with their ids, and revokes the sessions of
+//! entries that were removed, in one transaction of the store.
 
 use std::collections::BTreeSet;
 

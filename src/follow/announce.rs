@@ -1,15 +1,15 @@
-//! What an operator should know of a directory that was just loaded.
+//! Logs the warnings about a directory that was just loaded.
 
 use super::audit;
 use crate::broker::Broker;
 use crate::directory::Directory;
 
-/// So many warnings are logged one by one when a directory is loaded.
+/// How many warnings are logged one by one when a directory is loaded.
 const MAX_WARNED: usize = 50;
 
-/// What an operator should know of a directory that was just loaded: the warnings go to the log. Where
-/// the directory is a file, its roles whose tags override a rule go to the audit log (a change of the
-/// store is in it by itself).
+/// Logs the warnings about a directory that was just loaded. If the directory is a file, the roles
+/// whose tags override a rule are also written to the audit log. A directory in the store needs no
+/// such record, because every change of it is in the audit log already.
 pub fn announce(broker: &Broker, directory: &Directory) {
     let mut warnings: Vec<String> = directory
         .own_provider(broker.issuer.as_deref())

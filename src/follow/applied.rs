@@ -1,4 +1,4 @@
-//! Changes of the feed, applied to a copy of the directory, and put in force.
+//! Applies changes of the feed to a copy of the directory, and puts the copy in force.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,16 +12,17 @@ use crate::directory::Directory;
 use crate::directory::resource::{Kind, Name, Resource};
 use crate::store::Change;
 
-/// What was made of changes, to be put in force.
+/// Changes that have been applied to a copy of the directory, which is not in force yet.
 pub(super) struct Applied {
-    /// None: it stays as it is.
+    /// None if the directory stays as it is.
     pub(super) directory: Option<Directory>,
     pub(super) changes: Vec<(Change, Detail)>,
-    /// The last change, and the digest of the feed up to it.
+    /// The sequence number of the last change, and the digest of the feed up to it.
     pub(super) reached: (i64, String),
 }
 
-/// Takes changes one by one into a copy of the directory.
+/// Applies changes one by one to a copy of the directory, and then checks that everything they refer
+/// to exists.
 pub(super) fn apply(
     broker: &Broker,
     changes: Vec<Change>,
@@ -65,8 +66,8 @@ pub(super) fn apply(
 }
 
 impl Applied {
-    /// What the directory is; then the audit. What was revoked is in force already. `asked_at` is when it
-    /// was known that there is no more.
+    /// Puts the directory in force, and then writes the changes to the audit log. Revocations are in
+    /// force already. `asked_at` is the monotonic time at which the head of the feed was requested.
     pub(super) fn put_in_force(self, broker: &Broker, asked_at: Duration) {
         if let Some(directory) = self.directory {
             broker.directory.store(Arc::new(directory));
@@ -82,7 +83,7 @@ impl Applied {
             tracing::info!(
                 first = first.sequence,
                 last = reached,
-                "changes are in the feed and not in the audit log"
+                "these changes are in the change feed but not in the audit log, because too many arrived together"
             );
         }
     }

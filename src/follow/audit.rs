@@ -1,4 +1,4 @@
-//! Changes of the feed and loaded directories, in this node's audit log.
+//! Writes changes of the feed, and the overrides in a directory file, to this node's audit log.
 
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -10,8 +10,11 @@ use crate::commands::{Actor, Detail};
 use crate::directory::Directory;
 use crate::store::{Change, StoreError};
 
-/// Writes down in this node's audit what ended with the changes after one that were made before this node
-/// followed the feed.
+/// Writes the changes after number `after` that revoke something to this node's audit log. They were
+/// made before this node followed the feed.
+///
+/// # Errors
+/// If the store does not answer, or the detail of a change cannot be read.
 pub async fn write_down_what_ended(broker: &Broker, after: i64) -> Result<(), StoreError> {
     for change in broker.store.feed_after(after, MAX_AUDITED).await? {
         match serde_json::from_str::<Detail>(&change.detail) {
@@ -23,7 +26,8 @@ pub async fn write_down_what_ended(broker: &Broker, after: i64) -> Result<(), St
     Ok(())
 }
 
-/// A change of the feed as this node's audit has it: who, what, before and after, and its number.
+/// Writes a change of the feed to the audit log: who made it, what it changed, the digests before and
+/// after, and its sequence number.
 pub(super) fn write_down(broker: &Broker, change: &Change, detail: Detail) {
     let Some((request_id, event_id)) = ids(broker) else {
         return;
@@ -56,12 +60,12 @@ pub(super) fn write_down(broker: &Broker, change: &Change, detail: Detail) {
     if broker.audit.note(&record).is_err() {
         tracing::error!(
             sequence = change.sequence,
-            "a change is in the feed and not in the audit log"
+            "the audit log did not accept the record of this change, which is now only in the change feed"
         );
     }
 }
 
-/// Writes down the roles whose tags override a rule, of a directory that is a file.
+/// Writes the roles of a directory file whose tags override a rule to the audit log.
 pub(super) fn write_down_overridden(broker: &Broker, directory: &Directory) {
     for role in directory.roles().filter(|role| !role.overridden.is_empty()) {
         let Some((request_id, event_id)) = ids(broker) else {
@@ -75,7 +79,7 @@ pub(super) fn write_down_overridden(broker: &Broker, directory: &Directory) {
         record.request_parameters = raw(&serde_json::json!({"kind": "role", "id": role.arn}));
         record.additional_event_data = raw(&serde_json::json!({"overridden": role.overridden}));
         if broker.audit.note(&record).is_err() {
-            tracing::error!(role = %role.arn, "a tag overrides a rule, and the audit log does not say so");
+            tracing::error!(role = %role.arn, "the audit log did not accept the record that a tag of this role overrides a rule");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Many changes, or everything anew: what takes its time, beside the following of the feed.
+//! Applies many changes at once, or loads the whole store again. Both take long, so they run in a task
+//! of their own beside the one that follows the feed.
 
 use std::sync::Arc;
 
@@ -9,7 +10,8 @@ use super::{FollowContext, MAX_AUDITED, announce, load};
 use crate::broker::Broker;
 use crate::store::Step;
 
-/// Takes many changes, or everything: it takes its time, and holds up nothing.
+/// Applies all changes after `here`, or loads the whole store again if there are too many or some are
+/// no longer kept. `chain` is the digest of the feed up to `here`.
 pub(super) async fn catch_up(
     context: Arc<FollowContext>,
     here: i64,
@@ -27,21 +29,27 @@ pub(super) async fn catch_up(
         let details = revoke(&context.broker, &changes)?;
         apply(&context.broker, changes, details)
     });
-    taking
-        .await
-        .map_err(|_| FollowError::Change(here, "taking the changes failed".to_owned()))?
+    taking.await.map_err(|_| {
+        FollowError::Change(
+            here,
+            "the task that applies the changes panicked".to_owned(),
+        )
+    })?
 }
 
-/// Loads everything anew, of a store that went on from the last change that is in force here.
+/// Loads the whole store again, after checking that it continues from the last change that is in force
+/// here.
 async fn reload(broker: &Arc<Broker>, here: i64, chain: &str) -> Result<Applied, FollowError> {
-    // First the head, so that what changes meanwhile is taken again.
+    // The head is read first, so that a change made in the meantime is applied a second time rather
+    // than missed.
     let mut seen = Vec::new();
     let mut more = 0_usize;
     let mut marked = Ok(());
     let head = broker
         .store
         .goes_on_from(here, chain, |change| {
-            // What ends sessions binds whatever else is shown: ending one too many lets nobody in.
+            // A revocation takes effect even if the rest of the feed proves wrong: ending one session
+            // too many lets nobody in.
             match revoke_one(broker, change.sequence, &change.detail) {
                 Ok(detail) if seen.len() < MAX_AUDITED => seen.push((change, detail)),
                 Ok(_) => more += 1,
@@ -63,13 +71,13 @@ async fn reload(broker: &Arc<Broker>, here: i64, chain: &str) -> Result<Applied,
         let master_key = master_key
             .ok_or_else(|| FollowError::Change(0, "there is no master key".to_owned()))?;
         let reader = broker.clone();
-        // Reading waits for compiling on its thread, which must not be one that calls are served on.
+        // The thread that reads blocks while rows are compiled, so it must not be one that serves calls.
         let loading = tokio::task::spawn_blocking(move || {
             tokio::runtime::Handle::current().block_on(load(&reader.store, &master_key))
         });
-        let loaded = loading
-            .await
-            .map_err(|_| FollowError::Change(0, "loading failed".to_owned()))??;
+        let loaded = loading.await.map_err(|_| {
+            FollowError::Change(0, "the task that loads the store panicked".to_owned())
+        })??;
         announce(broker, &loaded.0);
         directory = Some(loaded.0);
     }
@@ -77,7 +85,7 @@ async fn reload(broker: &Arc<Broker>, here: i64, chain: &str) -> Result<Applied,
         sequence = head.sequence,
         after = here,
         in_the_feed_only = more,
-        "the store was loaded anew"
+        "the whole store was loaded again"
     );
     Ok(Applied {
         directory,

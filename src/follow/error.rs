@@ -1,23 +1,23 @@
-//! Why the feed could not be followed.
+//! The errors of following the change feed.
 
 use crate::store::StoreError;
 
-/// Why the store's changes were not taken. The node keeps what it has, and says so.
+/// Why changes of the store were not put in force. The node keeps what it has, and logs the error.
 #[derive(Debug, thiserror::Error)]
 pub enum FollowError {
-    /// The store.
+    /// The store does not answer, or contains something that no broker wrote.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A row that cannot be loaded here.
-    #[error("change {0} cannot be taken: {1}")]
+    /// The change with this sequence number, or the row that it wrote, cannot be loaded here.
+    #[error("change {0} cannot be applied: {1}")]
     Change(i64, String),
-    /// The store is not what it was.
+    /// The store lacks changes that are in force here, or is another store. The text is the message.
     #[error("{0}")]
     WentBack(String),
 }
 
 impl FollowError {
-    /// Whether the database holds what no broker wrote.
+    /// Whether the database contains something that no broker wrote.
     pub(super) fn is_tampering(&self) -> bool {
         matches!(self, Self::Store(error) if error.is_tampering())
     }

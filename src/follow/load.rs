@@ -1,4 +1,4 @@
-//! The directory, compiled from the store's rows.
+//! Compiles the directory from the rows of the store.
 
 use std::sync::Arc;
 
@@ -8,18 +8,21 @@ use crate::directory::resource::{Kind, Resource};
 use crate::master_key::MasterKey;
 use crate::store::{Head, Store};
 
-/// So many rows go from reading to compiling at once.
+/// How many rows are passed at once from the thread that reads to the one that compiles.
 const BATCH: usize = 512;
 
-/// The directory as the store has it, compiled; and the head that it belongs to.
+/// Reads all rows of the store, and compiles the directory. Returns it with the head of the feed to
+/// which it belongs.
 ///
 /// # Errors
-/// The first row that cannot be loaded.
+/// [`FollowError::Change`] for the first row that cannot be compiled, and [`FollowError::Store`] if the
+/// store cannot be read.
 pub async fn load(
     store: &Store,
     master_key: &Arc<MasterKey>,
 ) -> Result<(Directory, Head), FollowError> {
-    // Rows are read and compiled side by side: of a million, each takes as long as the other.
+    // Rows are read and compiled at the same time, because for a million rows each takes as long as
+    // the other.
     let (sender, receiver) = std::sync::mpsc::sync_channel::<Vec<Row>>(16);
     let master_key = master_key.clone();
     let compiling = tokio::task::spawn_blocking(move || compile(&receiver, &master_key));
@@ -36,17 +39,20 @@ pub async fn load(
                 return Ok(());
             }
             let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
-            sender
-                .send(full)
-                .map_err(|_| FollowError::Change(version, "is not the first that fails".to_owned()))
+            sender.send(full).map_err(|_| {
+                FollowError::Change(version, "an earlier row cannot be compiled".to_owned())
+            })
         })
         .await;
-    // If nobody takes it, compiling has failed, and says why.
+    // If nobody receives the batch, compiling has failed, and its result says why.
     let _ = sender.send(batch);
     drop(sender);
-    let directory = compiling
-        .await
-        .map_err(|_| FollowError::Change(0, "compiling failed".to_owned()))??;
+    let directory = compiling.await.map_err(|_| {
+        FollowError::Change(
+            0,
+            "the task that compiles the directory panicked".to_owned(),
+        )
+    })??;
     Ok((directory, scanned?))
 }
 

@@ -1,4 +1,5 @@
-//! What this node says of itself to those that share its store.
+//! Reports to the nodes that share the store that this node is alive, and how far it has followed the
+//! feed.
 
 use std::time::Duration;
 
@@ -6,7 +7,7 @@ use super::FollowContext;
 use crate::master_key::MasterKey;
 use crate::store::Node;
 
-/// How often a node says that it is here when nothing changes.
+/// How often a node reports when nothing changes.
 const REPORT_EVERY: Duration = Duration::from_secs(2);
 
 /// When this node last reported, by the monotonic clock.
@@ -39,7 +40,7 @@ impl Reports {
             ..context.node.clone()
         };
         if let Err(error) = broker.store.report(&node).await {
-            tracing::debug!(%error, "this node could not say that it is here");
+            tracing::debug!(%error, "this node could not report to the store; the next step tries again");
         }
         self.sent_at = Some(now);
     }

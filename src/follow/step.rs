@@ -1,4 +1,4 @@
-//! One step along the feed: what is new in the store is taken, or it is made sure that nothing is.
+//! One step along the feed: applies what is new in the store, or confirms that nothing is.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,22 +12,24 @@ use super::revoked::{revoke, revoke_one};
 use super::{AbortOnDrop, FollowContext};
 use crate::store::{Step, StoreError};
 
-/// So many changes are taken where they are found; more are taken beside, so that what ends sessions
-/// after them does not wait.
+/// How many changes a step applies itself. More are applied by a task beside it, so that a revocation
+/// behind them does not wait.
 const FEW: i64 = 64;
-/// How long many changes that could not be taken, or that were followed by as many, wait.
+/// How long the next task for many changes waits after the last one ended, whether it failed or
+/// succeeded.
 const PAUSE: Duration = Duration::from_secs(1);
-/// So many changes that end sessions are read at once.
+/// How many changes that revoke something are read at once.
 const MAX_MARKED: usize = 1_000;
 
-/// This node on its way along the feed.
+/// How far this node has followed the feed, and the work that is under way.
 pub(super) struct Follower {
     context: Arc<FollowContext>,
-    /// Whatever ended sessions up to this change is in force here.
+    /// All revocations up to the change with this number are in force here.
     marked: i64,
-    /// The taking of many changes, or of everything, which goes on beside; and when it was begun.
+    /// The task that applies many changes or loads the whole store, and the monotonic time at which it
+    /// started.
     work: Option<(AbortOnDrop<Result<Applied, FollowError>>, Duration)>,
-    /// What failed is not begun again at once.
+    /// No such task is started before this time.
     pause_until: Instant,
 }
 
@@ -41,7 +43,12 @@ impl Follower {
         }
     }
 
-    /// Asks for the feed's head, and takes what came since.
+    /// Asks the store for the head of the feed, and applies the changes since the last step.
+    ///
+    /// # Errors
+    /// [`FollowError::WentBack`] if the store lacks changes that are in force here or is another store;
+    /// [`FollowError::Change`] if a change cannot be applied; [`FollowError::Store`] if the store does
+    /// not answer or contains something that no broker wrote.
     pub(super) async fn step(&mut self) -> Result<(), FollowError> {
         let broker = &self.context.broker;
         let asked_at = broker.clock.monotonic();
@@ -51,16 +58,17 @@ impl Follower {
         }
         let (here, chain) = broker.feed.place();
         if head.store_id != broker.store.id() || head.sequence < here {
-            // Nothing that is known here is given up for a store that knows less.
+            // This node does not give up what it knows for a store that knows less.
             return Err(FollowError::WentBack(format!(
-                "the store went back from change {here} to {}, or is another one; restart to say what is to be done",
+                "the store went back from change {here} to {}, or is another store; restart this broker, \
+                 which then says what to do",
                 head.sequence
             )));
         }
         if head.sequence == here {
             if head.chain != chain {
                 return Err(StoreError::Tampered(format!(
-                    "change {here} is another one in the store than the one that is in force here"
+                    "change {here} in the store is not the change {here} that is in force on this broker"
                 ))
                 .into());
             }
@@ -89,14 +97,19 @@ impl Follower {
             let (applied, begun_at) = ((&mut work.0).await, *begun_at);
             self.work = None;
             self.pause_until = Instant::now() + PAUSE;
-            let applied = applied
-                .map_err(|_| FollowError::Change(here, "taking the changes failed".to_owned()))??;
+            let applied = applied.map_err(|_| {
+                FollowError::Change(
+                    here,
+                    "the task that applies the changes panicked".to_owned(),
+                )
+            })??;
             applied.put_in_force(broker, begun_at);
         }
         self.mark_ahead(head.sequence).await
     }
 
-    /// Puts in force what ended sessions up to a change, whatever else there is to do before it.
+    /// Puts all revocations up to the change `head` in force, even while changes before them have not
+    /// been applied.
     async fn mark_ahead(&mut self, head: i64) -> Result<(), FollowError> {
         while self.marked < head {
             let found = self

@@ -1,4 +1,5 @@
-//! How far the store had come, on the disk of this node: a store that goes back is noticed at the next start.
+//! Records on this node's disk the last change that it has seen, so that a store that went back is
+//! noticed at the next start.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,8 +10,8 @@ use super::FollowContext;
 use crate::broker::Broker;
 use crate::store::Watermark;
 
-/// Keeps the watermark on the disk. Nobody waits for it: a revocation does not bind later because the
-/// disk is slow.
+/// Writes the watermark whenever the feed moves on. Nothing waits for it, so that a slow disk does not
+/// delay a revocation.
 pub(super) async fn save_each(
     context: Arc<FollowContext>,
     mut latest: watch::Receiver<(i64, String)>,
@@ -18,7 +19,7 @@ pub(super) async fn save_each(
     while latest.changed().await.is_ok() {
         let place = latest.borrow_and_update().clone();
         let context = context.clone();
-        // It waits for the disk; what goes wrong is logged there.
+        // `save_watermark` logs what goes wrong.
         let _ = tokio::task::spawn_blocking(move || {
             save_watermark(&context.broker, context.watermark.as_deref(), place)
         })
@@ -26,7 +27,8 @@ pub(super) async fn save_each(
     }
 }
 
-/// Writes down how far the store had come.
+/// Writes the watermark to `path`: the last change of the store that this node has seen, with its
+/// digest. Logs an error if that fails.
 pub fn save_watermark(broker: &Broker, path: Option<&Path>, (sequence, chain): (i64, String)) {
     let Some(path) = path else {
         return;
@@ -38,6 +40,6 @@ pub fn save_watermark(broker: &Broker, path: Option<&Path>, (sequence, chain): (
         key: Some(broker.store.sealing_key()).filter(|key| !key.is_empty()),
     };
     if let Err(error) = watermark.advance(path) {
-        tracing::error!(%error, "the watermark is not written; a store that goes back may not be told");
+        tracing::error!(%error, "the watermark cannot be written; if the store goes back, the next start may not notice it");
     }
 }

@@ -1,4 +1,4 @@
-//! All rows of the store are checked again and again, so that what no broker wrote is found.
+//! Checks all rows of the store again and again, to find what no broker wrote.
 
 use std::time::Duration;
 
@@ -7,29 +7,32 @@ use tokio::time::Instant;
 use crate::broker::Broker;
 use crate::store::StoreError;
 
-/// How often all rows of the store are checked at the most.
+/// The shortest pause between two checks of all rows of the store.
 const CHECK_EVERY: Duration = Duration::from_secs(10);
-/// And for how many times as long as a check takes there is none: it may cost half a percent of a core.
+/// The pause after a check, as a multiple of the time that the check took, so that checking costs at
+/// most half a percent of a core.
 const CHECK_SHARE: u32 = 200;
-/// The same while something is wrong: it is looked often whether it was put right.
+/// The same multiple while something is wrong with the store: checks are then more frequent, to notice
+/// soon that it has been repaired.
 const SUSPICIOUS_SHARE: u32 = 10;
-/// After so long without a check that came to an end, the log says so; and again after as long.
+/// How long no check may have completed before the log says so, and the time between two such
+/// warnings.
 const UNCHECKED_AFTER: Duration = Duration::from_secs(900);
 
 /// When rows were checked, by the monotonic clock.
 pub(super) struct Checks {
-    /// When the last check ended, whatever came of it.
+    /// When the last check ended, with or without a result.
     ended_at: Duration,
-    /// When a check last came to a result.
+    /// When a check last had a result.
     answered_at: Duration,
-    /// When the log last said that none does.
+    /// When the log last warned that checks do not complete.
     warned_at: Duration,
-    /// How long there is none after the last one.
+    /// How long the next check waits after the last one.
     pause: Duration,
 }
 
 impl Checks {
-    /// The store was checked just now, by loading it: `loaded_in` is how long that took.
+    /// Starts from a store that was checked just now by loading it, which took `loaded_in`.
     pub(super) fn new(broker: &Broker, loaded_in: Duration) -> Self {
         let now = broker.clock.monotonic();
         Self {
@@ -55,7 +58,7 @@ impl Checks {
         let started = Instant::now();
         match broker.store.verify(broker.clock.now()).await {
             Ok(()) => self.answered_at = broker.clock.monotonic(),
-            // Whoever follows the feed says so, and accepts nobody.
+            // The task that follows the feed logs it and refuses all requests.
             Err(error) if error.is_tampering() => {
                 self.answered_at = broker.clock.monotonic();
                 broker.feed.nudge();
@@ -70,18 +73,18 @@ impl Checks {
         self.ended_at = broker.clock.monotonic();
     }
 
-    /// Says that a check came to no result, if none has for long.
+    /// Warns that a check had no result, if none has had one for [`UNCHECKED_AFTER`].
     fn warn(&mut self, error: &StoreError, now: Duration) {
         let silent = now.saturating_sub(self.answered_at);
         if silent.min(now.saturating_sub(self.warned_at)) >= UNCHECKED_AFTER {
             self.warned_at = now;
             tracing::warn!(
                 %error, seconds = silent.as_secs(),
-                "no check of all rows of the store has come to an end for so long: whether they are as brokers \
-                 wrote them is not known"
+                "no check of all rows of the store has completed for this many seconds; a change that no broker \
+                 made would not be noticed"
             );
         } else {
-            tracing::debug!(%error, "the store was not checked; the next check tries again");
+            tracing::debug!(%error, "the store could not be checked; the next check tries again");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What has expired is swept, and it is noted when keys were last used.
+//! Deletes what has expired, and records when access keys were last used.
 
 use std::time::Duration;
 
@@ -6,17 +6,18 @@ use super::SaveTime;
 use crate::base::clock::Timestamp;
 use crate::broker::Broker;
 
-/// How often what has run out is swept, and key use noted.
+/// How often expired rows are deleted, and the last use of access keys is recorded.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
-/// History is deleted only by a clock that has gone on with the time that passes for so long.
+/// How long the wall clock must have kept pace with the monotonic clock before the history of changes
+/// is deleted by it.
 const STEADY_FOR: Duration = Duration::from_secs(3_600);
-/// By so much a clock may run away from the time that passes.
+/// How far the wall clock may get ahead of the monotonic clock and still count as keeping pace.
 const UNSTEADY: Duration = Duration::from_secs(60);
 
-/// When it was last swept, and whether the clock is steady enough to delete history by it.
+/// When the last sweep was, and whether the clock is steady enough to delete history by it.
 pub(super) struct Sweeps {
     swept_at: Duration,
-    /// Since when the clock has gone on with the time that passes: by the monotonic clock, and by itself.
+    /// Since when the wall clock has kept pace: the time of the monotonic clock, and of the wall clock.
     steady_since: (Duration, Timestamp),
     save_time: SaveTime,
 }
@@ -36,12 +37,14 @@ impl Sweeps {
         }
         self.swept_at = now;
         note_key_use(broker).await;
-        // What has run out by a time is forgotten only once that time is on the disk: a node that does not
-        // remember the time must not have forgotten the revocations either.
+        // What has expired by a time is deleted only once that time is on the disk. A node that starts
+        // with an earlier time still needs the revocations that had not expired by then.
         let save_time = self.save_time.clone();
         let saved = tokio::task::spawn_blocking(move || save_time()).await;
         if !matches!(saved, Ok(Ok(()))) {
-            tracing::debug!("the highest time that was seen is not written; nothing is swept");
+            tracing::debug!(
+                "the highest time seen could not be written; nothing expired is deleted until it can"
+            );
             return;
         }
         let history = self.history_before(broker.clock.now(), now);
@@ -54,8 +57,8 @@ impl Sweeps {
         }
     }
 
-    /// By which time the history of changes is deleted: a clock that is ahead for a minute must not delete
-    /// any.
+    /// The time before which the history of changes is deleted. It is far in the past until the clock
+    /// has kept pace for [`STEADY_FOR`], so that a clock that jumps ahead deletes no history.
     fn history_before(&mut self, time: Timestamp, now: Duration) -> Timestamp {
         let (since, at) = self.steady_since;
         if time.since(at.plus(now.saturating_sub(since))) > UNSTEADY {
@@ -69,10 +72,10 @@ impl Sweeps {
     }
 }
 
-/// Writes down when long-term keys were last used.
+/// Records in the store when long-term access keys were last used. Logs an error if that fails.
 pub async fn note_key_use(broker: &Broker) {
     let used = broker.key_use.take();
     if let Err(error) = broker.store.note_key_use(&used, &broker.region).await {
-        tracing::debug!(%error, "the last use of access keys is lost");
+        tracing::debug!(%error, "the last use of access keys could not be recorded");
     }
 }

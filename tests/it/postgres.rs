@@ -904,9 +904,9 @@ fn the_log_says_when_the_feed_is_back_and_has_no_notices_of_libraries() {
     };
     says("brevet listens");
     postgres.kill();
-    says("the change feed is not confirmed");
+    says("the change feed cannot be followed");
     postgres.restart();
-    says("the change feed is confirmed again");
+    says("the change feed is followed again");
     child.kill().unwrap();
     child.wait().unwrap();
     let log = std::fs::read_to_string(&path).unwrap();
