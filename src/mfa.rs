@@ -105,8 +105,8 @@ struct Attempting<'a, R> {
 /// After each wait, `renew` returns the current state or refuses a caller that is no longer valid.
 ///
 /// # Errors
-/// [`Refused`] with an [`MfaError`] that says as much as the caller may know, or with the store's
-/// error if it does not answer.
+/// [`Refused`] with an [`MfaError`] if the code is not accepted, with the error
+/// of `renew` if the caller is no longer valid, or with the store's error if it does not answer.
 pub async fn prove(
     broker: &Broker,
     user: Option<Arc<User>>,

@@ -83,7 +83,7 @@ impl<T: Named> Names<T> {
         }
     }
 
-    /// Removes an entry, unless another one has its name by now.
+    /// Removes an entry, unless another entry has taken its name since.
     pub fn remove(&mut self, value: &Arc<T>) {
         let name = &**value as &dyn Named;
         if self.0.get(name).is_some_and(|e| Arc::ptr_eq(&e.0, value))

@@ -6,9 +6,11 @@
 /// The Principal element of one statement.
 #[derive(Debug, Clone)]
 pub(super) enum Principals {
-    /// There is no such element: the policy belongs to its principal.
+    /// There is no such element: the policy applies to the principal to which it is attached.
     Implied,
+    /// `Principal`: the statement applies to these.
     Are(Box<[PrincipalPattern]>),
+    /// `NotPrincipal`: the statement applies to everybody except these.
     AreNot(Box<[PrincipalPattern]>),
 }
 

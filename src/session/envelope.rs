@@ -60,7 +60,8 @@ pub fn seal(
 /// Opens an envelope and checks its signature. Returns the body and the key that signed it.
 ///
 /// # Errors
-/// [`OpenError`] for any reason.
+/// [`OpenError`] if the text is malformed or altered, or no key of the keyring made it. The error does
+/// not say which.
 pub fn open<'k>(
     keyring: &'k Keyring,
     purpose: &Purpose,

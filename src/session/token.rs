@@ -195,7 +195,8 @@ pub fn secret_access_key(
 /// Opens a token and checks its signature. The caller must check whether it has expired.
 ///
 /// # Errors
-/// [`OpenError`] for any reason.
+/// [`OpenError`] if the token is malformed or altered, or no key of the keyring made it. The error does
+/// not say which.
 pub fn open<'k>(keyring: &'k Keyring, token: &str) -> Result<(Claims, &'k SessionKey), OpenError> {
     let (body, key) = envelope::open(keyring, &PURPOSE, token)?;
     Ok((Claims::decode(&*body).map_err(|_| OpenError)?, key))

@@ -45,7 +45,10 @@ impl FederatedSession {
     /// `authorized` is the value of `sts:RoleAuthorizedByIdp`; with `None` the key is absent.
     ///
     /// # Errors
-    /// [`Error`] that says as much as the caller may know.
+    /// [`Error`] if what the token requests is malformed, the trust policy does not allow the
+    /// session, the token was used before, the duration or the packed policies and tags exceed a
+    /// limit, or a budget is exhausted. A refusal by the trust policy does not tell whether the
+    /// role exists.
     pub(super) async fn make(
         self,
         cx: &mut Context<'_>,
