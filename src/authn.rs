@@ -39,13 +39,13 @@ pub enum Shown {
         /// The account of the requested role, whose provider must vouch for the token.
         account: AccountId,
     },
-    /// A response of a SAML provider of that account.
+    /// A response of a SAML identity provider.
     Saml {
-        /// Its base64 text.
+        /// The response in base64.
         response: Secret<String>,
-        /// The provider that is said to have made it.
+        /// The provider that is claimed to have made the response.
         provider: SamlProviderArn,
-        /// Of the role that is asked for.
+        /// The account of the requested role, in which the provider must be.
         account: AccountId,
     },
 }
@@ -57,7 +57,7 @@ pub enum Proof {
     Signature,
     /// A token of an OpenID Connect provider.
     WebIdentity,
-    /// A response of a SAML provider.
+    /// A response of a SAML identity provider.
     Saml,
 }
 

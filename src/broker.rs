@@ -37,7 +37,7 @@ pub struct Broker {
     pub budgets: Budgets,
     /// The issuer of web identity tokens, as a URL; `None` if this broker issues none.
     pub issuer: Option<String>,
-    /// What SAML assertions must be made for.
+    /// The audiences and URLs that SAML assertions must name, and the clock leeway.
     pub service_provider: Arc<ServiceProvider>,
     /// The keys of OpenID Connect providers.
     pub providers: Arc<Providers>,

@@ -248,12 +248,12 @@ impl Directory {
             .find(|provider| is_issuer(&provider.url, issuer))
     }
 
-    /// The SAML provider of that ARN.
+    /// The SAML provider with this ARN.
     pub fn saml_provider(&self, arn: &str) -> Option<&Arc<SamlProvider>> {
         self.saml_providers.get(arn)
     }
 
-    /// All SAML providers, in no order.
+    /// All SAML providers, in no particular order.
     pub fn saml_providers(&self) -> impl Iterator<Item = &Arc<SamlProvider>> {
         self.saml_providers.values()
     }

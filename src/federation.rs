@@ -95,7 +95,8 @@ impl FederatedIdentity {
         }
     }
 
-    /// The provider as CloudTrail names it.
+    /// The provider as CloudTrail names it: the ARN of an OpenID Connect provider, or the NameQualifier
+    /// of an assertion.
     pub fn audited_provider(&self) -> &str {
         match &self.source {
             Source::Oidc { .. } => &self.provider_arn,
@@ -103,7 +104,7 @@ impl FederatedIdentity {
         }
     }
 
-    /// What people call the proof.
+    /// The word for the proof in messages: `token` or `assertion`.
     pub fn proof_name(&self) -> &'static str {
         match self.source {
             Source::Oidc { .. } => "token",
@@ -111,7 +112,7 @@ impl FederatedIdentity {
         }
     }
 
-    /// The assertion that proves it; none: it is proven by something else.
+    /// The assertion that proves the identity. None if a token proves it.
     pub fn assertion(&self) -> Option<&saml::Shown> {
         match &self.source {
             Source::Oidc { .. } => None,
@@ -161,7 +162,7 @@ pub fn has_provider(directory: &Directory, arn: &str) -> Option<bool> {
     account_of_provider(arn, "saml-provider").map(|_| directory.saml_provider(arn).is_some())
 }
 
-/// The account of a provider of either kind; none: the text is no provider's ARN.
+/// The account in the ARN of a provider of either kind. None if the text is not such an ARN.
 pub fn account_of(arn: &str) -> Option<AccountId> {
     account_of_provider(arn, "oidc-provider").or_else(|| account_of_provider(arn, "saml-provider"))
 }

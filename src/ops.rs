@@ -220,8 +220,8 @@ async fn run<O: Operation>(
     result
 }
 
-/// The evidence, if it is of the kind that the operation asks for, and the input, whose errors are only
-/// reported to a proven caller.
+/// Checks that the evidence is of the kind that the operation requires. The input is returned with it,
+/// because errors in the input are only reported to an authenticated caller.
 fn shown<O: Operation>(
     evidence: Result<Evidence, Error>,
     input: Result<O, Error>,

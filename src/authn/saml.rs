@@ -1,5 +1,5 @@
-//! A SAML response to a caller: whom an identity provider of the role's account vouches for. What
-//! the assertion says is `federation::saml`'s.
+//! Authenticates a caller by a SAML response of an identity provider in the role's account.
+//! `federation::saml` reads the assertion in it.
 
 use std::sync::Arc;
 
@@ -11,10 +11,12 @@ use crate::caller::{Caller, Identity};
 use crate::directory::{Directory, Effective};
 use crate::federation::saml::{self, ServiceProvider};
 
-/// Whom a response is about. Nobody is asked: the provider's keys are in its metadata.
+/// Returns the caller for whom a response vouches. This contacts no identity provider, because the
+/// keys are in the provider's metadata document.
 ///
 /// # Errors
-/// InvalidIdentityToken, ExpiredTokenException or IDPRejectedClaim, each with a reason.
+/// `InvalidIdentityToken`, `ExpiredTokenException` or `IDPRejectedClaim`, each with a reason for the
+/// audit log.
 pub fn authenticate(
     response: Secret<String>,
     provider: &SamlProviderArn,

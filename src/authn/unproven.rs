@@ -81,7 +81,9 @@ impl Reason {
             Self::NotValidYet => "not valid yet",
             Self::AuthorizedParty => "azp",
             Self::Audience => "aud",
-            Self::UnknownSamlProvider => "the account of the role has no SAML provider of that ARN",
+            Self::UnknownSamlProvider => {
+                "the account of the role has no SAML provider with this ARN"
+            }
             Self::SamlMetadata => "the metadata document of the SAML provider is not accepted",
         })
     }

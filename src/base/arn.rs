@@ -187,10 +187,10 @@ pub struct SamlProviderArn {
 }
 
 impl SamlProviderArn {
-    /// Checks form and length, not that the provider exists.
+    /// Checks the form and the length, but not whether the provider exists.
     ///
     /// # Errors
-    /// Names the field and the rule.
+    /// [`FieldError`] that names the field and the rule.
     pub fn parse(field: &'static str, text: &str) -> Result<Self, FieldError> {
         crate::base::field::length(field, text, 20, 2048)?;
         let account = account_of_provider(text, "saml-provider");
@@ -206,7 +206,7 @@ impl SamlProviderArn {
         }
     }
 
-    /// As it was given.
+    /// The whole ARN as it was given.
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -216,19 +216,19 @@ impl SamlProviderArn {
         self.account
     }
 
-    /// The provider's name.
+    /// The part of the ARN after `saml-provider/`.
     pub fn name(&self) -> &str {
         name_of_saml_provider(&self.text)
     }
 }
 
-/// What follows the kind in a SAML provider's ARN.
+/// The part of a SAML provider's ARN after `saml-provider/`; empty for other texts.
 fn name_of_saml_provider(arn: &str) -> &str {
     arn.split_once(":saml-provider/")
         .map_or("", |(_, name)| name)
 }
 
-/// IAM API Reference, "CreateSAMLProvider", Name: 1 to 128 characters of `[\w._-]`.
+/// Whether a text is 1 to 128 characters of `[\w._-]`: IAM API Reference, "CreateSAMLProvider", Name.
 fn is_saml_provider_name(name: &str) -> bool {
     let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     (1..=128).contains(&name.len()) && name.bytes().all(legal)

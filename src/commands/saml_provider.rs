@@ -1,4 +1,4 @@
-//! A SAML provider by its metadata document: created, or given a newer document.
+//! Creates a SAML provider from its metadata document, or replaces the document of an existing one.
 
 use super::{Actor, Command, CommandContext, CommandError, read, run};
 use crate::base::arn::SamlProviderArn;
@@ -6,23 +6,23 @@ use crate::directory::declaration::SamlProviderDetail;
 use crate::directory::resource::{Kind, Name, Resource};
 use crate::proof::saml::Metadata;
 
-/// What came of it.
+/// What [`put_saml_provider`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Put {
-    /// By the change of that number.
+    /// Created the provider. The number is that of the change in the feed.
     Created(i64),
-    /// By the change of that number.
+    /// Replaced the document of the provider. The number is that of the change in the feed.
     Renewed(i64),
-    /// It has that document already.
+    /// Changed nothing, because the provider already has this document.
     Unchanged,
 }
 
-/// Creates the provider of that ARN with a metadata document, which `idp` was read from; or gives the
-/// document to the provider that there is, of which everything else stays.
+/// Creates the provider with this ARN and metadata document. If it exists, only its document is
+/// replaced. `idp` is the document after parsing.
 ///
 /// # Errors
-/// When the ARN is none of a SAML provider, the document breaks a rule, or the store does not answer;
-/// nothing was changed.
+/// [`CommandError`] if `arn` is not the ARN of a SAML provider, if the document breaks a rule, or if the
+/// store does not answer. Nothing was changed.
 pub async fn put_saml_provider(
     cx: CommandContext<'_>,
     actor: &Actor,

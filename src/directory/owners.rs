@@ -1,4 +1,4 @@
-//! Users and roles as trust policies name them, and the unique ids that they have. Knows no resource.
+//! The unique ids of users and roles, by the ARNs with which trust policies name them.
 
 use std::collections::HashMap;
 

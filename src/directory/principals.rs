@@ -12,7 +12,7 @@ use super::resource::Resource;
 use crate::base::arn::arn_of_principal;
 use crate::evaluator::aws_principals;
 
-/// The users and roles among these resources.
+/// Collects the unique ids of the users and roles among these resources.
 pub fn owners(resources: &[Resource]) -> Owners {
     let mut owners = Owners::default();
     for resource in resources {

@@ -1,4 +1,5 @@
-//! Secrets are opened when a resource is put into a snapshot, and sealed where a file holds them in clear.
+//! Opens the secrets of resources that are added to a snapshot, and seals those that a file has in
+//! clear.
 
 use super::declared::{Declared, Insertion};
 use super::secret_field::{SecretField, SecretText};

@@ -1,4 +1,4 @@
-//! What a unique id is, and how one is made. IAM User Guide, "IAM identifiers", section "Unique
+//! The form of unique ids, and their generation: IAM User Guide, "IAM identifiers", section "Unique
 //! identifiers".
 
 use super::name::Kind;

@@ -81,7 +81,7 @@ fn unreachable(role: &RoleDetail) -> Option<String> {
         return None;
     }
     Some(format!(
-        "role {}: its trust policy names {}, and nobody comes in that way: no AWS service calls this broker",
+        "role {}: its trust policy names {}, but no AWS service ever calls this broker",
         role.arn,
         named.join(", ")
     ))

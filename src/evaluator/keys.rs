@@ -172,7 +172,7 @@ pub fn why_absent(name: &str, kind: Kind) -> Option<&'static str> {
             && !matches!(kind, Kind::Trust | Kind::Resource | Kind::ResourceControl) =>
         {
             Some(
-                "of an assertion a session has only the subject, its type and `saml:namequalifier`",
+                "a session has only `saml:namequalifier`, `saml:sub` and `saml:sub_type` of its assertion",
             )
         }
         _ => None,

@@ -1,5 +1,6 @@
-//! A verified assertion of a SAML provider to a [`FederatedIdentity`], and what an assertion must be
-//! made for here. It knows no wire and asks nobody.
+//! Makes a [`FederatedIdentity`] from a verified SAML assertion, and holds the audiences and URLs that
+//! an assertion must name to be accepted here. It contacts no identity provider: the keys are in the
+//! metadata document.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -18,13 +19,13 @@ use crate::proof::saml::{
 };
 use crate::session::token;
 
-/// The path of the metadata of this broker as a service provider; with the public URL in front, its
-/// entity ID.
+/// The path of this broker's metadata document as a service provider. Appended to the public URL, it
+/// is the default entity ID.
 pub const METADATA_PATH: &str = "/saml/metadata";
-/// The path that identity providers send assertions to.
+/// The path to which identity providers send assertions.
 pub const CONSUMER_PATH: &str = "/saml/acs";
-/// Characters of a NameID, which the session carries: SAML Core 2.0 section 8.3.7 has as many for
-/// persistent ones.
+/// The maximum length of a NameID in characters, because the session carries it. SAML Core 2.0 section
+/// 8.3.7 has the same limit for persistent NameIDs.
 pub const MAX_SUBJECT: usize = 256;
 /// The attributes that every assertion must have.
 pub const ATTRIBUTES: [&str; 2] = [
@@ -39,11 +40,12 @@ const ONCE: &str = "urn:oasis:names:tc:SAML:2.0:assertion";
 /// This broker as a service provider: `[saml]` of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceProvider {
-    /// Its name; none: there is no public URL that it could be derived from.
+    /// The entity ID, by which identity providers know this broker. None if it is not configured and
+    /// there is no public URL from which it could be derived.
     pub entity_id: Option<String>,
-    /// The audiences that assertions may be made for; none: no assertion is accepted.
+    /// The audiences that an assertion may name. If there are none, no assertion is accepted.
     pub audiences: Vec<String>,
-    /// The URLs that assertions may be sent to; none: no assertion is accepted.
+    /// The URLs to which an assertion may be sent. If there are none, no assertion is accepted.
     pub recipients: Vec<String>,
     /// How far the clocks of an identity provider and of this broker may differ.
     pub leeway: Duration,
@@ -61,7 +63,8 @@ impl Default for ServiceProvider {
 }
 
 impl ServiceProvider {
-    /// What follows from the URL that the broker is reached by.
+    /// The service provider with the defaults for a broker at this public URL, which has no slash at
+    /// the end.
     pub fn at(public_url: &str) -> Self {
         let entity_id = format!("{public_url}{METADATA_PATH}");
         Self {
@@ -72,7 +75,7 @@ impl ServiceProvider {
         }
     }
 
-    /// With the address that the broker listens at in the place of `{address}`.
+    /// Replaces `{address}` everywhere by the address at which the broker listens.
     #[must_use]
     pub fn listening_at(&self, address: &str) -> Self {
         let put = |text: &String| text.replace("{address}", address);
@@ -89,8 +92,8 @@ impl ServiceProvider {
         self.audiences.is_empty() || self.recipients.is_empty()
     }
 
-    /// The metadata document of this broker, for identity providers: SAML Metadata 2.0. None: it has no
-    /// name, or no URL that assertions can be sent to.
+    /// The metadata document of this broker for identity providers, in the form of SAML Metadata 2.0.
+    /// None if there is no entity ID, or no URL to which assertions can be sent.
     pub fn metadata(&self) -> Option<String> {
         let entity_id = escaped(self.entity_id.as_ref()?);
         if self.recipients.is_empty() {
@@ -137,14 +140,14 @@ impl ServiceProvider {
     }
 }
 
-/// A text as the value of an attribute in XML.
+/// Escapes a text for use as the value of an XML attribute in double quotes.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('"', "&quot;")
 }
 
-/// An assertion that was shown and accepted.
+/// The assertion of a caller, which was verified and accepted.
 pub struct Shown {
     /// The base64 text of the response.
     text: Secret<String>,
@@ -157,12 +160,12 @@ pub struct Shown {
 }
 
 impl Shown {
-    /// What the assertion says that AWS defines.
+    /// The attributes of the assertion that AWS defines.
     pub fn claims(&self) -> &AwsClaims {
         &self.claims
     }
 
-    /// The assertion's own ID.
+    /// The value of the assertion's `ID`.
     pub fn id(&self) -> &str {
         &self.accepted.assertion().id
     }
@@ -172,12 +175,14 @@ impl Shown {
         self.accepted.assertion().subject.subject_type()
     }
 
-    /// What makes the subject unique over all providers.
+    /// The NameQualifier as AWS computes it: a hash of the issuer, the account and the provider's name.
+    /// With it the subject is unique among all providers.
     pub fn name_qualifier(&self) -> &str {
         &self.name_qualifier
     }
 
-    /// Whether the assertion would be accepted now. It is verified anew if the provider was changed.
+    /// Checks that the assertion would still be accepted. Its signature is verified again only if the
+    /// provider has been changed.
     pub(super) fn still_good(
         &self,
         directory: &Directory,
@@ -199,10 +204,11 @@ impl Shown {
     }
 }
 
-/// Whom an assertion is about, if it is good here and now and the provider vouches for it.
+/// Verifies a response, and returns the identity for which its assertion vouches.
 ///
 /// # Errors
-/// InvalidIdentityToken, ExpiredTokenException or IDPRejectedClaim, each with a reason for the audit.
+/// `InvalidIdentityToken`, `ExpiredTokenException` or `IDPRejectedClaim`, each with a reason for the
+/// audit log.
 pub fn identity(
     text: Secret<String>,
     provider: &Arc<SamlProvider>,
@@ -319,7 +325,8 @@ fn metadata(provider: &SamlProvider) -> Result<&Metadata, Box<Unproven>> {
     metadata.map_err(|_| not_vouched(Reason::SamlMetadata))
 }
 
-/// An issuer and an ID are both texts of the identity provider: the length tells where one ends.
+/// The digest of an issuer and an ID, by which a used assertion is remembered. The identity provider
+/// chooses both texts, so the length in front says where the first one ends.
 fn digest(issuer: &str, id: &str) -> String {
     hex(&sha256(
         format!("{} {issuer} {id}", issuer.len()).as_bytes(),
@@ -333,13 +340,13 @@ fn key(key: ContextKey) -> (String, Flat) {
     }
 }
 
-/// The refusal of an assertion that nobody vouches for here.
+/// The refusal of a response that the provider does not vouch for. Only the audit log has the reason.
 fn not_vouched(reason: Reason) -> Box<Unproven> {
     let text = "The SAML response is not one that the SAML provider vouches for here and now. The audit log of the broker says why";
     Unproven::because(Error::InvalidIdentityToken(text.to_owned()), reason)
 }
 
-/// What the caller learns of a refusal: the code. The reason is for the audit.
+/// The refusal of a response. The caller learns its code, and the audit log also has the reason.
 fn refused(refusal: Refusal) -> Box<Unproven> {
     let error = match refusal.code() {
         AwsCode::InvalidIdentityToken => {

@@ -164,7 +164,7 @@ impl Context<'_> {
         self.refuse(&denied, resource)
     }
 
-    /// Replaces what the record says was asked for, once more of it is known.
+    /// Replaces the request parameters in the audit record, when more of them have become known.
     pub fn asked(&mut self, parameters: &impl Serialize) {
         self.record.request_parameters = serde_json::value::to_raw_value(parameters).ok();
     }

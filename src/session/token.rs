@@ -78,25 +78,26 @@ pub struct Claims {
     /// one.
     #[prost(string, tag = "14")]
     pub store_id: String,
-    /// What a provider said of the holder, where its token or assertion was shown for this very session; the
-    /// provider is its only ancestor.
+    /// The holder as an identity provider describes it, if the session was issued for a token or an
+    /// assertion. The provider is then the session's only ancestor.
     #[prost(oneof = "Holder", tags = "15, 16")]
     pub holder: Option<Holder>,
 }
 
-/// What a provider said of a session's holder, as far as the session's own requests show it to policies.
+/// The holder of a session as an identity provider describes it: the part of a token or an assertion that
+/// policies see on every request of the session.
 #[derive(Clone, PartialEq, Eq, prost::Oneof)]
 pub enum Holder {
-    /// In a token of an OpenID Connect provider.
+    /// From a token of an OpenID Connect provider.
     #[prost(message, tag = "15")]
     WebIdentity(WebIdentity),
-    /// In an assertion of a SAML provider.
+    /// From an assertion of a SAML provider.
     #[prost(message, tag = "16")]
     Saml(SamlSubject),
 }
 
 impl Holder {
-    /// Whom the provider vouched for.
+    /// The subject for which the provider vouched: the claim `sub`, or the NameID.
     pub fn subject(&self) -> &str {
         match self {
             Self::WebIdentity(identity) => &identity.subject,
@@ -105,17 +106,17 @@ impl Holder {
     }
 }
 
-/// The subject of an assertion. IAM User Guide, "Available keys for SAML-based AWS STS federation": these
-/// keys are in subsequent requests too, and no others are.
+/// The subject of an assertion. The requests of the session have these keys and no others of the
+/// assertion: IAM User Guide, "Available keys for SAML-based AWS STS federation".
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct SamlSubject {
-    /// The NameID.
+    /// The assertion's NameID.
     #[prost(string, tag = "1")]
     pub subject: String,
     /// The format of the NameID, without the prefix of SAML 2.0.
     #[prost(string, tag = "2")]
     pub subject_type: String,
-    /// What makes the subject unique over all providers.
+    /// The NameQualifier as AWS computes it: a hash of the issuer, the account and the provider's name.
     #[prost(string, tag = "3")]
     pub name_qualifier: String,
 }

@@ -22,7 +22,8 @@ use crate::proof::saml::Metadata;
 use crate::revocations::Selector;
 
 shape! {
-    /// As `aws iam get-saml-provider` prints it, with `Arn`; and what Brevet adds.
+    /// A SAML provider as `aws iam get-saml-provider` prints it, with the members `Arn`,
+    /// `PrivateKeys` and `SealedPrivateKeys` in addition.
     SamlProviderDetail {
         arn: String,
         #[serde(rename = "SAMLProviderUUID")]
@@ -32,10 +33,10 @@ shape! {
         create_date: Option<String>,
         valid_until: Option<String>,
         assertion_encryption_mode: Option<String>,
-        /// What AWS prints of its keys: their ids and dates. Kept, not used.
+        /// The ids and dates of the private keys, as AWS prints them. They are kept but not used.
         private_key_list: Option<Box<RawValue>>,
-        /// PEM (PKCS#8) of the keys that assertions are encrypted to: one, or two during a rollover. In
-        /// clear (for import) or sealed under the master key.
+        /// The private keys that decrypt assertions, as PEM (PKCS#8): one, or two during a rollover.
+        /// They are in clear here and sealed under the master key in `SealedPrivateKeys`.
         private_keys: Option<Zeroizing<String>>,
         sealed_private_keys: Option<String>,
         tags: Vec<Tag>,
@@ -47,7 +48,7 @@ shape! {
     }
 }
 
-/// A SAML provider, compiled.
+/// A SAML provider in a snapshot of the directory.
 #[derive(Debug)]
 pub struct SamlProvider {
     /// `arn:aws:iam::ACCOUNT:saml-provider/NAME`
@@ -55,10 +56,10 @@ pub struct SamlProvider {
     pub account: AccountId,
     /// The last part of the ARN.
     pub name: Box<str>,
-    /// What its metadata document says. An error is the rule that a document of the store breaks,
-    /// which was written before there was the rule: such a provider vouches for nobody.
+    /// The parsed metadata document, or the rule that it breaks. A document in the store may be older
+    /// than the rule; its provider then vouches for nobody.
     pub metadata: Result<Metadata, Box<str>>,
-    /// The keys that assertions are encrypted to, in PKCS#8 DER.
+    /// The private keys that decrypt assertions, in PKCS#8 DER.
     #[cfg_attr(
         not(any(test, feature = "internals")),
         allow(dead_code, reason = "a feature of its own decrypts assertions")
@@ -83,7 +84,7 @@ impl Declared for SamlProviderDetail {
         Some(&mut self.tags)
     }
 
-    /// None: it has no keys, as most providers.
+    /// The private keys; `None` for most providers, which have none.
     fn secret(&self) -> Option<SecretField<'_>> {
         let is_there = self.private_keys.is_some() || self.sealed_private_keys.is_some();
         is_there.then(|| SecretField {
@@ -106,7 +107,7 @@ impl Declared for SamlProviderDetail {
 
     fn keep_what_is_left_out(&mut self, old: &Self) {
         keep(&mut self.create_date, &old.create_date);
-        // What AWS prints of a provider has no keys.
+        // AWS's export of a provider does not contain its private keys.
         if self.private_keys.is_none() {
             keep(&mut self.sealed_private_keys, &old.sealed_private_keys);
         }
@@ -161,21 +162,22 @@ impl Declared for SamlProviderDetail {
     }
 }
 
-/// Two, so that one can take the place of the other: IAM API Reference, "CreateSAMLProvider".
+/// The maximum number of private keys. The second one allows a rollover: IAM API Reference,
+/// "CreateSAMLProvider".
 const MAX_PRIVATE_KEYS: usize = 2;
-/// Characters of both: the same page.
+/// The maximum length of all private keys together in characters, from the same page.
 const MAX_PRIVATE_KEY_CHARACTERS: usize = 2 * 16_384;
 
-/// PEM of private keys, as it is kept.
+/// Checks a PEM text of private keys, and returns it as it is stored, without white space around it.
 fn normal_keys(text: &str) -> Result<Zeroizing<String>, &'static str> {
     private_keys(text)?;
     Ok(Zeroizing::new(text.trim().to_owned()))
 }
 
-/// The keys of a PEM text.
+/// Parses the private keys in a PEM text. The error is the rule that the text breaks.
 fn private_keys(text: &str) -> Result<Vec<Secret<Vec<u8>>>, &'static str> {
     const RULE: &str =
-        "must be PEM of one or two RSA keys of 2,048 to 4,096 bits in PKCS#8 (`BEGIN PRIVATE KEY`)";
+        "must be one or two RSA keys of 2,048 to 4,096 bits as PEM in PKCS#8 (`BEGIN PRIVATE KEY`)";
     if text.len() > MAX_PRIVATE_KEY_CHARACTERS {
         return Err("must have at most 32,768 characters");
     }

@@ -340,12 +340,12 @@ impl RevokeSessions {
 /// The prefix of the ids of temporary access keys.
 const TEMPORARY_KEY: &str = "ASIA";
 
-/// Whether a mark names a provider, or somebody whom it vouched for.
+/// Whether the value of a mark names a provider or a subject of one.
 fn is_provider(value: &str) -> bool {
     federation::account_of(provider_of(value)).is_some()
 }
 
-/// The provider in what a mark names: alone, or with a subject behind it.
+/// The provider's ARN in the value of a mark, which may have a space and a subject behind it.
 fn provider_of(value: &str) -> &str {
     value.split(' ').next().unwrap_or_default()
 }

@@ -1,5 +1,5 @@
-//! AssumeRoleWithSAML: a role for whoever a SAML identity provider vouches for. The response of the
-//! identity provider is all the proof there is: STS API Reference, "AssumeRoleWithSAML".
+//! AssumeRoleWithSAML: issues a session of a role to the user for whom a SAML identity provider
+//! vouches. The provider's response is the only proof: STS API Reference, "AssumeRoleWithSAML".
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,24 +31,22 @@ use crate::trust::Denied;
 
 const ACTION: &str = "sts:AssumeRoleWithSAML";
 
-/// The parameters as a wire carries them, unchecked.
+/// The parameters as the caller sent them, not checked yet. AWS documents the fields.
 #[derive(Default)]
+#[allow(missing_docs)]
 pub struct AssumeRoleWithSamlInput {
-    /// The parameter `RoleArn`, which is required.
     pub role_arn: Option<String>,
-    /// The parameter `PrincipalArn`, which is required: the SAML provider.
+    /// The ARN of the SAML provider.
     pub principal_arn: Option<String>,
-    /// The parameter `SAMLAssertion`, which is required: the response, in base64.
+    /// The response of the identity provider in base64.
     pub saml_assertion: Option<String>,
-    /// Managed session policies.
     pub policy_arns: Vec<String>,
-    /// The inline session policy.
     pub policy: Option<String>,
-    /// In seconds.
     pub duration_seconds: Option<i64>,
 }
 
-/// The checked request, its response apart: that is the evidence.
+/// A call of AssumeRoleWithSAML whose parameters have been checked, without the response, which is the
+/// evidence.
 pub struct AssumeRoleWithSaml {
     role_arn: RoleArn,
     provider_arn: SamlProviderArn,
@@ -57,15 +55,15 @@ pub struct AssumeRoleWithSaml {
     duration: Option<Duration>,
 }
 
-/// The answer.
+/// The new session, and the parts of the assertion that AWS returns.
 pub struct AssumeRoleWithSamlOutput {
-    /// What the caller came for.
+    /// The temporary credentials of the session.
     pub credentials: Credentials,
-    /// `AROA…:SESSION`
+    /// The id of the session, `AROA…:SESSION`.
     pub assumed_role_id: String,
-    /// `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`
+    /// The ARN of the session, `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`.
     pub arn: String,
-    /// In percent.
+    /// The size of the packed session policies and tags, in percent of the limit.
     pub packed_policy_size: u64,
     /// The assertion's NameID.
     pub subject: String,
@@ -73,19 +71,19 @@ pub struct AssumeRoleWithSamlOutput {
     pub subject_type: String,
     /// The entity ID of the identity provider.
     pub issuer: String,
-    /// The URL that the assertion was sent to.
+    /// The URL to which the assertion was sent.
     pub audience: String,
-    /// What makes the subject unique over all providers.
+    /// A hash of the issuer, the account and the provider's name, with which the subject is unique.
     pub name_qualifier: String,
-    /// In force; none if empty.
+    /// The source identity of the session; empty if it has none.
     pub source_identity: String,
 }
 
 impl AssumeRoleWithSaml {
-    /// Checks each parameter by itself; what proves the caller, and what it asks for.
+    /// Checks the parameters. Returns the evidence for the caller apart from the call.
     ///
     /// # Errors
-    /// Names the first field that breaks a rule, and the rule.
+    /// [`Error`] that names the first field that breaks a rule, and the rule.
     pub fn parse(input: AssumeRoleWithSamlInput) -> Result<(Evidence, Self), Error> {
         let role_arn = RoleArn::parse("RoleArn", &required("RoleArn", input.role_arn)?)?;
         let provider = required("PrincipalArn", input.principal_arn)?;
@@ -121,7 +119,8 @@ impl AssumeRoleWithSaml {
         }
     }
 
-    /// The assertion must name the role with the provider, whatever the role's trust policy says.
+    /// Checks that the assertion names the role together with the provider. This is required even if
+    /// the role's trust policy allows the session.
     fn check_role_pair(&self, cx: &mut Context<'_>, assertion: &saml::Shown) -> Result<(), Error> {
         let (role, provider) = (self.role_arn.as_str(), self.provider_arn.as_str());
         let Err(refusal) = assertion.claims().check_role(role, provider) else {
@@ -146,7 +145,7 @@ impl Operation for AssumeRoleWithSaml {
 
     async fn run(self, cx: &mut Context<'_>) -> Result<AssumeRoleWithSamlOutput, Error> {
         let identity = cx.caller().federated().cloned();
-        // Calls that are proven in another way do not come here.
+        // `PROOF` excludes callers without an assertion.
         let identity: Arc<FederatedIdentity> = identity.ok_or(Error::MissingAuthenticationToken)?;
         let assertion = identity
             .assertion()
@@ -155,7 +154,7 @@ impl Operation for AssumeRoleWithSaml {
             asserted: Some(Asserted::of(assertion)),
             ..self.asked()
         });
-        // The provider's own word comes before the role's.
+        // The roles in the assertion are checked before the role's trust policy.
         self.check_role_pair(cx, assertion)?;
         let session = FederatedSession {
             role_arn: self.role_arn,
@@ -193,7 +192,8 @@ impl Operation for AssumeRoleWithSaml {
     }
 }
 
-/// As CloudTrail names them: IAM User Guide, "Logging IAM and AWS STS API calls with AWS CloudTrail".
+/// The parameters in the audit record, with CloudTrail's names: IAM User Guide, "Logging IAM and AWS STS
+/// API calls with AWS CloudTrail".
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Parameters<'a> {
@@ -209,7 +209,7 @@ struct Parameters<'a> {
     asserted: Option<Asserted<'a>>,
 }
 
-/// What the assertion asks for, once it is verified.
+/// The part of a verified assertion that is in the audit record.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Asserted<'a> {

@@ -142,8 +142,12 @@ impl FederatedSession {
         trust::admit(role, wanted, caller, &cx.directory, facts, &actions)
     }
 
-    /// How long the session lives: what is asked for, else what the provider says. It is never longer than
-    /// the provider and the role let it be.
+    /// The duration of the session: the requested one, or else the one that the provider sets. It is at
+    /// most what the provider and the role allow.
+    ///
+    /// # Errors
+    /// [`Error`] if the requested duration is longer than the role allows, or less than a second is left of
+    /// the user's session at the identity provider.
     fn term(
         &self,
         role: &Role,

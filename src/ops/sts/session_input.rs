@@ -22,8 +22,8 @@ pub(super) fn required(field: &'static str, value: Option<String>) -> Result<Str
     value.ok_or_else(|| FieldError::new(field, "must not be null"))
 }
 
-/// A token or response without the white space around it: files that these come in often end with a line
-/// break. In place, so that no copy is left.
+/// Removes the white space around a token or a response, since a file often ends with a line break. It
+/// is removed in place, so that no copy of the secret is left in memory.
 pub(super) fn trimmed(mut token: String) -> String {
     const BLANK: [char; 4] = [' ', '\t', '\r', '\n'];
     token.truncate(token.trim_end_matches(BLANK).len());
