@@ -1,5 +1,5 @@
-//! SAML 2.0 responses of identity providers, strictly: base64, pinned keys and the time in, an
-//! assertion out. No clock, no network, nothing of the directory.
+//! Verifies SAML 2.0 responses of identity providers. It gets the response in base64, the pinned keys
+//! and the time, and returns the assertion. It uses no clock, no network and no directory.
 //!
 //! A response takes this path, and at each step the first thing that is wrong refuses it:
 //!
@@ -11,7 +11,7 @@
 //! 3. [`Verified::accept`]: the `rules` about issuer, audience, recipient, request and time.
 //! 4. [`AwsClaims::read`]: the attributes that AWS defines.
 //!
-//! That an assertion is used once is for the caller to see to: [`Accepted::usable_until`].
+//! The caller must ensure that an assertion is used only once: see [`Accepted::usable_until`].
 
 mod assertion;
 mod c14n;
@@ -50,11 +50,11 @@ use assertion::{SAML, SAMLP};
 use limits::{CANONICAL, RESPONSE};
 use xml::Source;
 
-/// The longest response, in characters of base64: STS API Reference, "AssumeRoleWithSAML".
+/// The maximum length of a response in characters of base64: STS API Reference, "AssumeRoleWithSAML".
 pub const MAX_CHARACTERS: usize = 100_000;
 
-/// A response with an assertion that a key of the identity provider signed. For whom and when it is
-/// good has not been looked at.
+/// A response with an assertion that a key of the identity provider signed. It has not been checked
+/// yet for whom and when the assertion is valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
     envelope: Envelope,
@@ -62,12 +62,12 @@ pub struct Verified {
 }
 
 impl Verified {
-    /// What is said around the assertion.
+    /// The part of the response outside the assertion.
     pub fn envelope(&self) -> &Envelope {
         &self.envelope
     }
 
-    /// The assertion, before its rules were checked.
+    /// The assertion, before the rules have been checked.
     pub fn unchecked_assertion(&self) -> &Assertion {
         &self.assertion
     }
@@ -120,7 +120,7 @@ pub fn verify(encoded: &str, idp: &Metadata, now: Timestamp) -> Result<Verified,
     })
 }
 
-/// Base64 with its padding, on one line or broken into several.
+/// Decodes base64 with padding, which may be on one line or several.
 fn decode(encoded: &str) -> Result<Vec<u8>, Refusal> {
     let is_break = |c: char| matches!(c, '\r' | '\n');
     let bytes = if encoded.contains(is_break) {
@@ -169,7 +169,8 @@ fn only_assertion<'a, 'i>(document: &'a Document<'i>) -> Result<Node<'a, 'i>, Re
     Ok(assertion)
 }
 
-/// The canonical octets of an element that is signed; None if it is not.
+/// Verifies the signature of an element. Returns the signed canonical text, or `None` if the element
+/// has no signature.
 fn signed(
     element: Node<'_, '_>,
     name: &'static str,
@@ -179,7 +180,7 @@ fn signed(
     let Some(signature) = xml::children(element, signature::NAMESPACE, "Signature").next() else {
         return Ok(None);
     };
-    // Those that are valid first: a certificate that was renewed can have the key of the one before.
+    // Valid certificates come first, because a renewed certificate can have the key of its predecessor.
     let mut keys: Vec<_> = idp.signing_keys().iter().collect();
     keys.sort_by_key(|key| !key.is_valid(now));
     let public_keys: Vec<_> = keys.iter().map(|key| key.public_key()).collect();

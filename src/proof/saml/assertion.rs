@@ -1,5 +1,5 @@
-//! What a response and its assertion say, typed: SAML Core 2.0 sections 2 and 3. Knows no rule
-//! about whom it is said to, or when.
+//! Reads a response and its assertion into types: SAML Core 2.0 sections 2 and 3. It does not check for
+//! whom or when they are valid; `rules` does.
 
 use roxmltree::Node;
 
@@ -18,123 +18,124 @@ const BEARER: &str = "urn:oasis:names:tc:SAML:2.0:cm:bearer";
 const ENTITY: &str = "urn:oasis:names:tc:SAML:2.0:nameid-format:entity";
 const SUBJECT_TYPE_PREFIX: &str = "urn:oasis:names:tc:SAML:2.0:nameid-format:";
 const UNSPECIFIED: &str = "urn:oasis:names:tc:SAML:1.1:nameid-format:unspecified";
-/// Characters of an ID, which is remembered until the assertion is out of date.
+/// The maximum length of an ID in bytes. It is remembered until the assertion has expired.
 const MAX_ID: usize = 1_024;
-/// Characters of a name identifier, which is in the answer and in records. SAML Core 2.0 section 8.3.7
-/// bounds those that are persistent to 256.
+/// The maximum length of a name identifier in characters. It is in the answer and in the audit log. SAML
+/// Core 2.0 section 8.3.7 limits persistent ones to 256.
 const MAX_NAME_ID: usize = 1_024;
 
-/// What is said around the assertion. Unless the response itself is signed, nobody has vouched for
-/// it: it can refuse a response and do nothing else.
+/// The part of a response outside the assertion. Unless the response itself is signed, nobody vouches
+/// for this part, which is then only used to refuse a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
     /// The ID of the response.
     pub id: String,
-    /// Whether the response itself is signed, and this was read from what was signed.
+    /// Whether the response itself is signed. All fields were then read from the signed text.
     pub is_signed: bool,
-    /// Where the response was sent to.
+    /// The attribute `Destination`, the URL to which the response was sent.
     pub destination: Option<String>,
-    /// The request that it answers.
+    /// The ID of the request that the response answers.
     pub in_response_to: Option<String>,
-    /// Who answers.
+    /// The entity ID of the sender.
     pub issuer: Option<String>,
 }
 
-/// An assertion.
+/// An assertion: statements of an identity provider about one subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assertion {
-    /// Unique for its issuer. It may be used once.
+    /// The assertion's ID, which is unique among those of its issuer. The assertion may be used once.
     pub id: String,
-    /// When it was made.
+    /// When the assertion was made.
     pub issue_instant: Timestamp,
     /// The entity ID of the identity provider.
     pub issuer: String,
-    /// Who it is about.
+    /// The subject that the assertion is about.
     pub subject: NameId,
-    /// By what the bearer is known to be the subject.
+    /// The ways in which a bearer may prove to be the subject.
     pub confirmations: Vec<SubjectConfirmation>,
-    /// When and for whom it is good.
+    /// When and for whom the assertion is valid.
     pub conditions: Conditions,
-    /// How the subject was authenticated.
+    /// When and how the subject was authenticated.
     pub authn_statements: Vec<AuthnStatement>,
-    /// What else is said of the subject, in the order of the assertion.
+    /// The attributes of the subject, in the order of the assertion.
     pub attributes: Vec<Attribute>,
 }
 
-/// A name identifier.
+/// A name identifier, which names the subject of an assertion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NameId {
-    /// The name.
+    /// The name itself, such as an email address.
     pub value: String,
-    /// Its `Format`.
+    /// The attribute `Format`, a URI that says what kind of name it is.
     pub format: Option<String>,
-    /// Its `NameQualifier`: the domain of the name.
+    /// The attribute `NameQualifier`, the domain to which the name belongs.
     pub name_qualifier: Option<String>,
-    /// Its `SPNameQualifier`: the service provider that the name is for.
+    /// The attribute `SPNameQualifier`, the service provider for which the name was made.
     pub sp_name_qualifier: Option<String>,
 }
 
 impl NameId {
-    /// The format as STS answers it: SAML 2.0 formats without their prefix.
+    /// The format as STS returns it in `SubjectType`: SAML 2.0 formats have no prefix.
     pub fn subject_type(&self) -> &str {
         let format = self.format.as_deref().unwrap_or(UNSPECIFIED);
         format.strip_prefix(SUBJECT_TYPE_PREFIX).unwrap_or(format)
     }
 }
 
-/// A subject confirmation.
+/// A way in which whoever presents the assertion may prove to be its subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubjectConfirmation {
-    /// Whether its method is bearer, and anybody may present it: with an identifier in it, only whom
-    /// that identifies (SAML Core 2.0 section 2.4.1.1), which a request cannot show.
+    /// Whether the method is bearer and anybody may present the assertion. A confirmation that contains
+    /// an identifier is only for the identified party (SAML Core 2.0 section 2.4.1.1), which a request
+    /// cannot prove to be.
     pub is_bearer: bool,
-    /// The URL that the assertion is presented to.
+    /// The URL to which the assertion may be presented.
     pub recipient: Option<String>,
-    /// The request that it answers.
+    /// The ID of the request that the assertion answers.
     pub in_response_to: Option<String>,
-    /// Not good before this.
+    /// The confirmation is not valid before this time.
     pub not_before: Option<Timestamp>,
-    /// Not good from then on.
+    /// The confirmation is not valid at this time or later.
     pub not_on_or_after: Option<Timestamp>,
 }
 
-/// Conditions.
+/// The conditions under which an assertion is valid.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Conditions {
-    /// Not good before this.
+    /// The assertion is not valid before this time.
     pub not_before: Option<Timestamp>,
-    /// Not good from then on.
+    /// The assertion is not valid at this time or later.
     pub not_on_or_after: Option<Timestamp>,
-    /// One of the audiences of every restriction must be meant.
+    /// The audiences of each restriction. Every restriction must contain an accepted audience.
     pub audience_restrictions: Vec<Vec<String>>,
 }
 
-/// An authentication statement.
+/// A statement that the subject was authenticated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthnStatement {
     /// When the subject was authenticated.
     pub authn_instant: Timestamp,
     /// The end of the session at the identity provider.
     pub session_not_on_or_after: Option<Timestamp>,
-    /// The session at the identity provider.
+    /// The identity provider's name for its session with the subject.
     pub session_index: Option<String>,
     /// The class of authentication, such as one with a hardware token.
     pub context_class: Option<String>,
 }
 
-/// An attribute.
+/// An attribute of the subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attribute {
-    /// Its name, case-sensitive.
+    /// The attribute's name, which is case-sensitive.
     pub name: String,
-    /// Its `NameFormat`.
+    /// The XML attribute `NameFormat`, a URI that says how to read the name.
     pub name_format: Option<String>,
-    /// Its values. None: a value with elements in it.
+    /// The values in order. `None` stands for a value that is not text, because it contains elements.
     pub values: Vec<Option<String>>,
 }
 
 impl Envelope {
-    /// Reads what is around the assertion, and refuses a status other than success.
+    /// Reads the part of a response outside the assertion, and refuses a status other than success.
     pub(super) fn read(response: Node<'_, '_>, is_signed: bool) -> Result<Self, Refusal> {
         let element = Element(response, "Response");
         if !xml::is(response, SAMLP, "Response") {
@@ -173,7 +174,7 @@ impl Envelope {
 }
 
 impl Assertion {
-    /// Reads an assertion. The caller sees to it that it is signed.
+    /// Reads an assertion. The caller must have checked that it is signed.
     pub(super) fn read(assertion: Node<'_, '_>) -> Result<Self, Refusal> {
         let element = Element(assertion, "Assertion");
         element.version()?;
@@ -345,7 +346,7 @@ impl Attribute {
     }
 }
 
-/// The name of an issuer, which is an entity ID.
+/// The entity ID in an Issuer element.
 fn issuer_name(issuer: Node<'_, '_>) -> Result<String, Refusal> {
     let element = Element(issuer, "Issuer");
     match xml::attribute(issuer, "Format") {
@@ -354,7 +355,7 @@ fn issuer_name(issuer: Node<'_, '_>) -> Result<String, Refusal> {
     }
 }
 
-/// An element, and what messages call it.
+/// An element, and its name in messages.
 #[derive(Clone, Copy)]
 pub(super) struct Element<'a, 'i>(pub Node<'a, 'i>, pub &'static str);
 
@@ -366,7 +367,7 @@ impl<'a, 'i: 'a> Element<'a, 'i> {
         }
     }
 
-    /// Refuses text, and children that are not of these names.
+    /// Refuses an element that contains text, or a child element with another name than these.
     pub fn has_only(self, names: &[(&str, &str)]) -> Result<(), Refusal> {
         let is_named = |child: Node<'_, '_>| {
             names
@@ -379,11 +380,11 @@ impl<'a, 'i: 'a> Element<'a, 'i> {
         {
             Ok(())
         } else {
-            Err(self.wrong("it has text or an element in it that does not belong there"))
+            Err(self.wrong("it contains text or an element that it may not contain"))
         }
     }
 
-    /// The only child of that name.
+    /// The only child element with this name.
     pub fn one(self, namespace: &str, local: &'static str) -> Result<Node<'a, 'i>, Refusal> {
         self.optional(namespace, local)?.ok_or(Refusal::Element {
             element: local,
@@ -391,7 +392,7 @@ impl<'a, 'i: 'a> Element<'a, 'i> {
         })
     }
 
-    /// The only child of that name, or none.
+    /// The only child element with this name, or `None` if there is none.
     pub fn optional(
         self,
         namespace: &str,
@@ -406,7 +407,7 @@ impl<'a, 'i: 'a> Element<'a, 'i> {
             None => Ok(first),
             Some(_) => Err(Refusal::Element {
                 element: local,
-                rule: "it is there more than once",
+                rule: "it occurs more than once",
             }),
         }
     }
@@ -425,24 +426,25 @@ impl<'a, 'i: 'a> Element<'a, 'i> {
         }
     }
 
-    /// The text of the element: not empty, on one line.
+    /// The text of the element, which must not be empty and must be on one line.
     pub fn text(self) -> Result<String, Refusal> {
         xml::text(self.0)
             .filter(|text| is_plain(text))
-            .ok_or(self.wrong("its text is empty, or has a control character or an element in it"))
+            .ok_or(self.wrong("its text is empty, or contains a control character or an element"))
     }
 
-    /// The value of an attribute, on one line. An empty one is none.
+    /// The value of an attribute, which must be on one line. `None` if it is missing or empty.
     pub fn text_attribute(self, name: &str) -> Result<Option<String>, Refusal> {
         match xml::attribute(self.0, name) {
             None | Some("") => Ok(None),
             Some(value) if is_plain(value) => Ok(Some(value.to_owned())),
-            Some(_) => Err(self.wrong("an attribute of it has a control character")),
+            Some(_) => Err(self.wrong("one of its attributes contains a control character")),
         }
     }
 
-    /// `NotBefore` and `NotOnOrAfter`. If both are there, the first is earlier (SAML Core 2.0 sections
-    /// 2.4.1.2 and 2.5.1.2): the leeway for clocks would otherwise make a time out of none.
+    /// The times `NotBefore` and `NotOnOrAfter`. If both are present, the first must be earlier (SAML
+    /// Core 2.0 sections 2.4.1.2 and 2.5.1.2). Otherwise the leeway for clocks could turn an empty span
+    /// of time into one that is not empty.
     fn window(self) -> Result<(Option<Timestamp>, Option<Timestamp>), Refusal> {
         match (self.time("NotBefore")?, self.time("NotOnOrAfter")?) {
             (Some(from), Some(to)) if from >= to => {
@@ -452,11 +454,15 @@ impl<'a, 'i: 'a> Element<'a, 'i> {
         }
     }
 
-    /// The value of an attribute that is a time.
+    /// The value of an attribute that is a time; `None` if it is missing.
     pub fn time(self, name: &str) -> Result<Option<Timestamp>, Refusal> {
         xml::attribute(self.0, name)
             .map(|text| {
-                time(text).ok_or(self.wrong("a time is not in UTC, as in 2026-01-02T03:04:05Z"))
+                time(text).ok_or(
+                    self.wrong(
+                        "one of its times is not in UTC and of the form 2026-01-02T03:04:05Z",
+                    ),
+                )
             })
             .transpose()
     }
@@ -467,13 +473,14 @@ fn is_blank(text: Node<'_, '_>) -> bool {
         .is_none_or(|text| text.trim_matches(super::limits::SPACE).is_empty())
 }
 
-/// Where people and logs read them, control characters would pass for something else.
+/// Whether a text is not empty and has no control characters, with which it could look like something
+/// else in a log.
 fn is_plain(text: &str) -> bool {
     !text.is_empty() && !text.chars().any(char::is_control)
 }
 
-/// A time of SAML: `xs:dateTime` in UTC (SAML Core 2.0 section 1.3.3). What is finer than a
-/// millisecond is cut off.
+/// Parses a time of SAML, an `xs:dateTime` in UTC (SAML Core 2.0 section 1.3.3). Fractions of a
+/// millisecond are cut off.
 fn time(text: &str) -> Option<Timestamp> {
     let (seconds, fraction) = match text.split_once('.') {
         Some((seconds, fraction)) => (seconds, fraction.strip_suffix('Z')?),

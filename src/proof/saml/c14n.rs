@@ -6,18 +6,18 @@ use roxmltree::Node;
 
 use super::xml::{attribute_name, qualified_name};
 
-/// The canonical text would be longer than allowed.
+/// The error if the canonical text would be longer than the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TooLong;
 
-/// The canonical text of an element.
+/// Returns the canonical text of an element.
 ///
-/// `without` is left out, with all in it: the enveloped signature. `inclusive` are the prefixes of
-/// an `InclusiveNamespaces` list (`#default` is the empty prefix), whose declarations are written
-/// although no name uses them.
+/// The element `without`, which is the enveloped signature, is left out with its content. `inclusive`
+/// has the prefixes of an `InclusiveNamespaces` list (`#default` is the empty prefix), whose
+/// declarations are written even where no name uses them.
 ///
 /// # Errors
-/// When it would have more than `limit` bytes.
+/// [`TooLong`] if the text would have more than `limit` bytes.
 pub(super) fn canonical(
     element: Node<'_, '_>,
     without: Option<Node<'_, '_>>,
@@ -37,8 +37,8 @@ pub(super) fn canonical(
 
 struct Writer<'a, 'i, 'l> {
     out: String,
-    /// The namespaces that the elements around declare in the output, innermost last. The empty
-    /// prefix is the default namespace, and the empty namespace is none.
+    /// The prefixes and namespaces that open elements declare in the output, innermost last. The empty
+    /// prefix stands for the default namespace, and the empty namespace for no namespace.
     declared: Vec<(&'a str, &'a str)>,
     without: Option<Node<'a, 'i>>,
     inclusive: &'l [&'l str],
@@ -46,7 +46,7 @@ struct Writer<'a, 'i, 'l> {
 }
 
 impl<'a, 'i> Writer<'a, 'i, '_> {
-    /// Depth is bounded before a document is parsed.
+    /// Writes an element with its content. `limits` bounds the depth of this recursion.
     fn element(&mut self, element: Node<'a, 'i>) -> Result<(), TooLong> {
         let name = qualified_name(element);
         let outer = self.declared.len();
@@ -80,8 +80,8 @@ impl<'a, 'i> Writer<'a, 'i, '_> {
         Ok(())
     }
 
-    /// Declares what the element's own names use, and what is on the inclusive list, unless an
-    /// element around has declared the same in the output.
+    /// Declares the namespaces that the element's own names use and those on the inclusive list, unless
+    /// an open element has declared the same in the output.
     fn namespaces(&mut self, element: Node<'a, 'i>, name: &'a str) {
         let prefix = |name: &'a str| name.split_once(':').map_or("", |(prefix, _)| prefix);
         let mut prefixes = vec![prefix(name)];
@@ -120,7 +120,7 @@ impl<'a, 'i> Writer<'a, 'i, '_> {
         }
     }
 
-    /// Attributes in the order of their namespaces and local names; those without a namespace
+    /// Writes the attributes, sorted by namespace and local name; those without a namespace come
     /// first.
     fn attributes(&mut self, element: Node<'a, 'i>) {
         let mut attributes: Vec<_> = element.attributes().collect();
@@ -150,7 +150,7 @@ impl<'a, 'i> Writer<'a, 'i, '_> {
         self.out.push('"');
     }
 
-    /// Writes a text with some bytes of it escaped, which are ASCII.
+    /// Writes a text. `escape` returns the replacement for an ASCII byte that must be escaped.
     fn escaped(&mut self, text: &str, escape: impl Fn(u8) -> Option<&'static str>) {
         let mut plain = 0;
         for (at, byte) in text.bytes().enumerate() {

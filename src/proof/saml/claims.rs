@@ -1,6 +1,6 @@
-//! The attributes that AWS defines: IAM User Guide, "Configure SAML assertions for the
-//! authentication response", "Pass session tags in AWS STS" and "Monitor and control actions taken
-//! with assumed roles". Names are case-sensitive.
+//! Reads the attributes of an assertion that AWS defines: IAM User Guide, "Configure SAML assertions
+//! for the authentication response", "Pass session tags in AWS STS" and "Monitor and control actions
+//! taken with assumed roles". Their names are case-sensitive.
 
 use std::time::Duration;
 
@@ -11,43 +11,44 @@ use super::seen::seen;
 use crate::base::field::FieldError;
 use crate::base::names::{MAX_TAGS, RoleSessionName, SourceIdentity, Tag, tag_key, tag_value};
 
-/// Seconds of `SessionDuration`.
+/// The accepted values of `SessionDuration`, in seconds.
 const SESSION_DURATION: std::ops::RangeInclusive<u32> = 900..=43_200;
 
 const PREFIX: &str = "https://aws.amazon.com/SAML/Attributes/";
 const ROLE: &str = "https://aws.amazon.com/SAML/Attributes/Role";
 const PRINCIPAL_TAG: &str = "https://aws.amazon.com/SAML/Attributes/PrincipalTag:";
 
-/// A role and the provider that may vouch for whoever assumes it.
+/// A role, and the provider whose assertion allows the user to assume it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RolePair {
-    /// The role's ARN.
+    /// The ARN of the role.
     pub role: String,
-    /// The SAML provider's ARN.
+    /// The ARN of the SAML provider.
     pub provider: String,
 }
 
-/// What an assertion asks for.
+/// The parameters of a session that an assertion contains.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AwsClaims {
-    /// What the session is called.
+    /// The attribute `RoleSessionName`, which is required.
     pub role_session_name: RoleSessionName,
-    /// How long it should be.
+    /// The attribute `SessionDuration`, from 900 to 43,200 seconds.
     pub session_duration: Option<Duration>,
-    /// Its tags.
+    /// The session tags, from the attributes `PrincipalTag:KEY`.
     pub tags: Vec<Tag>,
-    /// The keys of tags that go on to the next session of a chain.
+    /// The keys of the tags that are passed on when the session assumes another role.
     pub transitive_tag_keys: Vec<String>,
-    /// Who stands behind it.
+    /// The attribute `SourceIdentity`, which the session and those chained to it keep.
     pub source_identity: Option<SourceIdentity>,
     roles: Vec<RolePair>,
 }
 
 impl AwsClaims {
-    /// Reads the attributes.
+    /// Reads the attributes of an assertion.
     ///
     /// # Errors
-    /// When one is missing, repeated or breaks a rule.
+    /// [`Refusal::NoAttribute`] if a required attribute is missing, [`Refusal::RepeatedAttribute`] if one
+    /// is repeated, and [`Refusal::Attribute`] if a value breaks a rule.
     pub fn read(assertion: &Assertion) -> Result<Self, Refusal> {
         let name = "RoleSessionName";
         let session_name = single(assertion, name)?;
@@ -99,15 +100,15 @@ impl AwsClaims {
         Ok(claims)
     }
 
-    /// The pairs of role and provider.
+    /// The pairs of role and provider in the attribute `Role`.
     pub fn roles(&self) -> &[RolePair] {
         &self.roles
     }
 
-    /// Whether the role may be assumed by the word of this provider.
+    /// Checks that the attribute `Role` contains this role together with this provider.
     ///
     /// # Errors
-    /// [`Refusal::RoleNotGranted`]
+    /// [`Refusal::RoleNotGranted`] if it does not.
     pub fn check_role(&self, role: &str, provider: &str) -> Result<(), Refusal> {
         if self
             .roles
@@ -124,7 +125,8 @@ impl AwsClaims {
     }
 }
 
-/// `ROLE_ARN,PROVIDER_ARN`, in either order. A value of another form grants nothing.
+/// Reads the attribute `Role`, whose values are `ROLE_ARN,PROVIDER_ARN` in either order. A value of
+/// another form is ignored.
 fn roles(assertion: &Assertion) -> Result<Vec<RolePair>, Refusal> {
     let values = values(assertion, "Role")?;
     if values.is_empty() {
@@ -139,7 +141,7 @@ fn roles(assertion: &Assertion) -> Result<Vec<RolePair>, Refusal> {
             .map(|resource| resource.split('/').next().map(str::to_owned))?
     };
     let pair = |value: &str| {
-        // Names of roles can have commas too.
+        // The name of a role may contain commas, so the comma in front of an ARN is the separator.
         let mut commas = value.match_indices(',').map(|(at, _)| value.split_at(at));
         let (first, second) = commas.find_map(|(first, rest)| {
             let second = rest.strip_prefix(',')?;
@@ -160,7 +162,7 @@ fn roles(assertion: &Assertion) -> Result<Vec<RolePair>, Refusal> {
     Ok(values.into_iter().filter_map(pair).collect())
 }
 
-/// `PrincipalTag:KEY`, with one value each.
+/// Reads the attributes `PrincipalTag:KEY`, each of which must have one value.
 fn tags(assertion: &Assertion) -> Result<Vec<Tag>, Refusal> {
     let mut tags: Vec<Tag> = Vec::new();
     for attribute in &assertion.attributes {
@@ -188,7 +190,7 @@ fn tags(assertion: &Assertion) -> Result<Vec<Tag>, Refusal> {
     Ok(tags)
 }
 
-/// The value of an attribute that has one.
+/// The value of an attribute that may have only one; `None` if the attribute is missing.
 fn single<'a>(assertion: &'a Assertion, name: &str) -> Result<Option<&'a str>, Refusal> {
     match values(assertion, name)?.as_slice() {
         [] => Ok(None),
@@ -197,7 +199,7 @@ fn single<'a>(assertion: &'a Assertion, name: &str) -> Result<Option<&'a str>, R
     }
 }
 
-/// The values of an attribute, which are texts. It may be there once.
+/// The values of an attribute, which must be texts. The attribute may occur only once.
 fn values<'a>(assertion: &'a Assertion, name: &str) -> Result<Vec<&'a str>, Refusal> {
     let is_named = |attribute: &str| attribute.strip_prefix(PREFIX) == Some(name);
     let mut named = assertion.attributes.iter().filter(|a| is_named(&a.name));

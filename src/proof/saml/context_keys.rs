@@ -1,5 +1,5 @@
-//! What conditions of a trust policy see of an assertion: IAM User Guide, "IAM and AWS STS condition
-//! context keys", section "Available keys for SAML-based AWS STS federation", and "Configure SAML
+//! The condition keys that an assertion sets: IAM User Guide, "IAM and AWS STS condition context keys",
+//! section "Available keys for SAML-based AWS STS federation", and "Configure SAML
 //! assertions for the authentication response", section "Mapping SAML attributes to AWS trust policy
 //! context keys".
 
@@ -14,8 +14,8 @@ use super::rules::Accepted;
 use super::seen::seen as legible;
 use crate::base::arn::AccountId;
 
-/// The attributes that are seen, by their names in an assertion, and their keys. A condition sees no
-/// others.
+/// The attributes that set a condition key: the name in the assertion, and the key. Other attributes set
+/// none.
 #[rustfmt::skip]
 const ATTRIBUTES: [(&str, &str); 33] = [
     ("urn:oid:1.3.6.1.4.1.5923.1.1.1.1", "saml:edupersonaffiliation"),
@@ -53,7 +53,7 @@ const ATTRIBUTES: [(&str, &str); 33] = [
     ("urn:oid:2.5.4.45", "saml:x500UniqueIdentifier"),
 ];
 
-/// The keys that can have several values.
+/// The keys that may have several values.
 const MULTIVALUED: [&str; 13] = [
     "saml:cn",
     "saml:eduorghomepageuri",
@@ -70,21 +70,21 @@ const MULTIVALUED: [&str; 13] = [
     "saml:edupersontargetedid",
 ];
 
-/// A condition key and what it is.
+/// A condition key with its value or values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ContextKey {
-    /// A key with one value.
+    /// A key that has one value.
     One(&'static str, String),
-    /// A key that can have several.
+    /// A key that may have several values.
     Many(&'static str, Vec<String>),
 }
 
 impl Accepted {
-    /// The condition keys, for the provider of that name in that account.
+    /// The condition keys for a role session requested with this assertion. `provider` is the name of
+    /// the SAML provider in the account.
     ///
     /// # Errors
-    /// [`Refusal::RepeatedAttribute`], when a key that has one value would have several: which of them
-    /// is meant cannot be told.
+    /// [`Refusal::RepeatedAttribute`] if a key that has one value would get several.
     pub fn context_keys(
         &self,
         account: AccountId,
@@ -119,8 +119,9 @@ impl Accepted {
         Ok(keys)
     }
 
-    /// The hash that makes a subject unique over all providers: STS API Reference,
-    /// "AssumeRoleWithSAML", `NameQualifier`. It protects nothing.
+    /// The hash of issuer, account and provider name with which a subject is unique among all providers:
+    /// STS API Reference, "AssumeRoleWithSAML", `NameQualifier`. Security does not depend on it, so it is
+    /// SHA-1 as at AWS.
     pub fn name_qualifier(&self, account: AccountId, provider: &str) -> String {
         let text = format!("{}{}/{provider}", self.assertion().issuer, account.as_str());
         let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes());

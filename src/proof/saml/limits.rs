@@ -1,90 +1,91 @@
-//! A linear scan of XML text before it is parsed. It bounds what a parser would spend on the text,
-//! and refuses the constructs that parsers disagree about. It builds nothing and decides nothing
-//! about content: whatever passes here is parsed by one parser, and only that one.
+//! Scans XML text in linear time before it is parsed. The scan limits what a parser would spend on the
+//! text, and refuses constructs that parsers read differently. It does not interpret the content:
+//! every text that passes is parsed by one and the same parser.
 
-/// How much a document may have of what a parser's time and memory grow with.
+/// The limits of a document, on which a parser's time and memory depend.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    /// Bytes of text.
+    /// The maximum length of the text in bytes.
     pub bytes: usize,
-    /// Elements that are open at the same time. Canonicalisation recurses as deep.
+    /// The maximum nesting depth of elements, which is also the depth of recursion in canonicalization.
     pub depth: usize,
-    /// Elements, texts and comments.
+    /// The maximum number of elements, texts and comments together.
     pub nodes: u32,
 }
 
-/// A response: 100,000 characters of base64 are 75,000 bytes.
+/// The limits of a response. 100,000 characters of base64 are 75,000 bytes.
 pub(super) const RESPONSE: Limits = Limits {
     bytes: 75_000,
     depth: 32,
     nodes: 20_000,
 };
 
-/// The canonical text of a response or an assertion, which can be longer than the text it is made
-/// of: a namespace that was declared once is declared again at each element that needs it. Where that
-/// is `xsi` at each value of an attribute, as with many identity providers, it doubles the text.
+/// The limits of the canonical text of a response or an assertion. It can be longer than the original,
+/// because a namespace that was declared once is declared again at each element that needs it. Many
+/// identity providers use `xsi` at each value of an attribute, which doubles the text.
 pub(super) const CANONICAL: Limits = Limits {
     bytes: 225_000,
     ..RESPONSE
 };
 
-/// Metadata. The largest of one identity provider (AD FS, with its claim descriptions) has about
-/// 100,000 bytes.
+/// The limits of a metadata document. The largest known one of a single identity provider (AD FS, with
+/// its claim descriptions) has about 100,000 bytes.
 pub(super) const METADATA: Limits = Limits {
     bytes: 1_000_000,
     depth: 32,
     nodes: 60_000,
 };
 
-/// Attributes of one element, namespace declarations included. Parsers compare each with each.
+/// The maximum number of attributes of one element, including namespace declarations. Parsers compare
+/// each of them with all others.
 const MAX_ATTRIBUTES: usize = 64;
-/// Namespace declarations in scope at one element. Parsers copy them to each element that declares
-/// another.
+/// The maximum number of namespace declarations in scope at one element. Parsers copy them to each
+/// element that declares another.
 const MAX_NAMESPACES: usize = 32;
-/// Bytes of an element's or attribute's name, and of a namespace.
+/// The maximum length in bytes of the name of an element or attribute, and of a namespace.
 const MAX_NAME: usize = 128;
 const MAX_NAMESPACE_NAME: usize = 512;
 
-/// Why text is not taken as XML.
+/// Why a text is not accepted as XML.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum XmlError {
-    /// It is longer than the limit, in bytes.
+    /// The text is longer than this limit in bytes.
     #[error("the document has more than {0} bytes")]
     TooLong(usize),
-    /// It is not UTF-8, or declares another encoding.
+    /// The text is not UTF-8, or declares another encoding.
     #[error("the document is not in UTF-8")]
     Encoding,
-    /// Its XML declaration is malformed, or declares a version other than 1.0.
+    /// The XML declaration is malformed, or declares a version other than 1.0.
     #[error("the XML declaration is not that of XML 1.0")]
     Declaration,
-    /// A document type declaration, or another declaration.
+    /// The text has a document type declaration or another declaration.
     #[error("the document has a document type declaration (DTD)")]
     Dtd,
-    /// A processing instruction.
+    /// The text has a processing instruction.
     #[error("the document has a processing instruction")]
     ProcessingInstruction,
-    /// An entity that is not one of XML's own five, or a reference to a character that XML forbids.
+    /// The text refers to an entity other than the five of XML, or to a character that XML forbids.
     #[error("the document has a reference to an entity or character that is not allowed")]
     Reference,
-    /// A character that XML forbids.
+    /// The text has a character that XML forbids.
     #[error("the document has a character that XML does not allow")]
     Character,
-    /// A name of an element or attribute that is not ASCII, too long, or reserved.
+    /// The name of an element or attribute is not ASCII, longer than 128 bytes, or reserved.
     #[error("the document has a name of an element or attribute that is not accepted")]
     Name,
-    /// A namespace that is no absolute URI, too long, or has unusual characters.
+    /// A namespace is not an absolute URI, is longer than 512 bytes, or has unusual characters.
     #[error("the document declares a namespace that is not an accepted absolute URI")]
     Namespace,
-    /// The same attribute or declaration twice on one element.
+    /// An element has the same attribute or declaration twice.
     #[error("an element has the same attribute twice")]
     DuplicateAttribute,
-    /// Too much of something.
+    /// The text has more than the maximum number of what is named here.
     #[error("the document has too many {0}")]
     TooMany(&'static str),
-    /// The same ID twice, or an ID that is no name.
+    /// Two elements have the same ID, or an ID is not a valid name.
     #[error("an ID of the document is not unique, or is not a valid name")]
     Id,
-    /// Not well-formed.
+    /// The text is not well-formed XML.
     #[error("the document is not well-formed XML")]
     Malformed,
 }
@@ -92,7 +93,7 @@ pub enum XmlError {
 /// Scans the text of a document without its XML declaration.
 ///
 /// # Errors
-/// The first construct that is refused.
+/// [`XmlError`] for the first construct that is refused.
 pub(super) fn check(text: &str, limits: &Limits) -> Result<(), XmlError> {
     if text.len() > limits.bytes {
         return Err(XmlError::TooLong(limits.bytes));
@@ -145,7 +146,7 @@ fn after<'a>(text: &'a str, end: &str) -> Result<&'a str, XmlError> {
         .ok_or(XmlError::Malformed)
 }
 
-/// What a start tag has, and the text behind it.
+/// A scanned start tag, and the text after it.
 struct Tag<'a> {
     namespaces: usize,
     is_empty: bool,
@@ -153,7 +154,7 @@ struct Tag<'a> {
 }
 
 impl<'a> Tag<'a> {
-    /// Scans a start tag behind its `<`.
+    /// Scans a start tag. The text begins after its `<`.
     fn scan(markup: &'a str) -> Result<Self, XmlError> {
         let (name, mut rest) = name(markup)?;
         if matches!(name.prefix, "xml" | "xmlns") {
@@ -199,7 +200,7 @@ impl<'a> Tag<'a> {
     }
 }
 
-/// A qualified name.
+/// A qualified name, with its prefix and its local part.
 struct Name<'a> {
     qualified: &'a str,
     prefix: &'a str,
@@ -207,8 +208,8 @@ struct Name<'a> {
 }
 
 impl Name<'_> {
-    /// Whether an attribute of that name declares a namespace. `xml` needs no declaration, and an
-    /// attribute `p:xmlns` is one that parsers take for different things.
+    /// Whether an attribute with this name declares a namespace. A declaration of `xml` or `xmlns` is
+    /// refused, and so is an attribute `p:xmlns`, which parsers read differently.
     fn declares_namespace(&self) -> Result<bool, XmlError> {
         match (self.prefix, self.local) {
             ("", "xmlns") => Ok(true),
@@ -220,8 +221,8 @@ impl Name<'_> {
     }
 }
 
-/// A qualified name at the beginning of a text, and what is behind it. ASCII only: SAML, XML
-/// Signature and what identity providers send have no other names.
+/// Reads a qualified name at the beginning of a text. Returns it with the rest of the text. Names must
+/// be ASCII, as all names in SAML, in XML Signature and of known identity providers are.
 fn name(text: &str) -> Result<(Name<'_>, &str), XmlError> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':');
     let end = text.find(|c| !is_part(c)).unwrap_or(text.len());
@@ -247,9 +248,9 @@ fn name(text: &str) -> Result<(Name<'_>, &str), XmlError> {
     Ok((name, rest))
 }
 
-/// Checks the value of a namespace declaration. Namespaces in XML 1.0 section 2.2 deprecates
-/// relative ones and Canonical XML refuses them; only the default one may be taken back by an empty
-/// value.
+/// Checks the value of a namespace declaration. It must be an absolute URI, because Namespaces in XML
+/// 1.0 section 2.2 deprecates relative ones and Canonical XML refuses them. Only the default namespace
+/// may be removed by an empty value.
 fn namespace(value: &str, is_default: bool) -> Result<(), XmlError> {
     if value.is_empty() && is_default {
         return Ok(());
@@ -276,7 +277,8 @@ fn namespace(value: &str, is_default: bool) -> Result<(), XmlError> {
     }
 }
 
-/// A host and perhaps a port (RFC 3986 section 3.2). No namespace has the name of a user in front.
+/// Whether a text is a host with an optional port (RFC 3986 section 3.2). A user name in front of it
+/// is not accepted.
 fn is_authority(text: &str) -> bool {
     let (host, port) = text.split_once(':').unwrap_or((text, "0"));
     let is_host = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
@@ -301,7 +303,7 @@ fn references(text: &str) -> Result<(), XmlError> {
             Some(digits) => (digits, 16),
             None => (number, 10),
         };
-        // `from_str_radix` takes a sign.
+        // `from_str_radix` would accept a sign.
         let is_number = digits.len() <= 8 && digits.chars().all(|c| c.is_digit(radix));
         let character = u32::from_str_radix(digits, radix)
             .ok()
@@ -313,10 +315,10 @@ fn references(text: &str) -> Result<(), XmlError> {
     Ok(())
 }
 
-/// The white space of XML.
+/// The white space characters of XML.
 pub(super) const SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
 
-/// XML 1.0 section 2.2, `Char`.
+/// Whether XML allows a character: XML 1.0 section 2.2, `Char`.
 fn is_xml(c: char) -> bool {
     match c {
         '\t' | '\n' | '\r' => true,

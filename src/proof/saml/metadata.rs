@@ -1,5 +1,5 @@
-//! Metadata of an identity provider: SAML Metadata 2.0. The administrator vouches for the document,
-//! so signatures in it are not looked at; its signing keys are the only ones that count.
+//! Reads the metadata document of an identity provider: SAML Metadata 2.0. The administrator vouches
+//! for the document, so signatures in it are ignored. Only its signing keys can sign assertions.
 
 use std::collections::BTreeSet;
 
@@ -20,32 +20,33 @@ use crate::base::clock::Timestamp;
 use crate::base::digest::{hex, sha256};
 
 const MD: &str = "urn:oasis:names:tc:SAML:2.0:metadata";
-/// Keys, for signing and for encryption: two of each during a rollover.
+/// The maximum number of keys in a document, for signing and encryption together.
 const MAX_KEYS: usize = 10;
-/// RSA moduli, in bits. Ring takes no others.
+/// The accepted sizes of RSA keys in bits. `ring` supports no others.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=8_192;
-/// Characters of an entity ID: SAML Metadata 2.0 section 2.2.1.
+/// The maximum length of an entity ID in characters: SAML Metadata 2.0 section 2.2.1.
 const MAX_ENTITY_ID: usize = 1_024;
-/// The curves, by the object identifiers of RFC 5480 section 2.1.1.1, and the bytes of a point.
+/// The accepted curves: the object identifier of RFC 5480 section 2.1.1.1, and the size of a point in
+/// bytes.
 const P256: (&str, usize) = ("1.2.840.10045.3.1.7", 65);
 const P384: (&str, usize) = ("1.3.132.0.34", 97);
 
-/// Why a document is not taken as an identity provider's metadata.
+/// Why a document is not accepted as an identity provider's metadata.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MetadataError {
-    /// Not XML that is accepted.
+    /// The document is not XML, or has a construct that is not accepted.
     #[error(transparent)]
     Xml(#[from] XmlError),
-    /// No entity with the role of an identity provider, or several.
+    /// The document does not contain exactly one identity provider. The number is how many it has.
     #[error(
         "the metadata must have exactly one EntityDescriptor with an IDPSSODescriptor for SAML \
-         2.0, and has {0}; cut out the one that is meant"
+         2.0, and has {0}; keep only the one that you want to use"
     )]
     Entities(usize),
-    /// An element is not as it must be.
+    /// An element breaks a rule, which the text states.
     #[error("{0}")]
     Element(String),
-    /// No signing key can be used; what is wrong with each.
+    /// The document has no usable signing key. The list says what is wrong with each key.
     #[error("the metadata has no signing key that can be used{}", reasons(.0))]
     NoSigningKey(Vec<String>),
 }
@@ -57,7 +58,7 @@ fn reasons(unusable: &[String]) -> String {
         .collect()
 }
 
-/// An identity provider's metadata.
+/// The metadata of one identity provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Metadata {
     entity_id: String,
@@ -68,16 +69,17 @@ pub struct Metadata {
     wants_signed_requests: bool,
 }
 
-/// Where a user signs in at the identity provider.
+/// A URL at which users sign in at the identity provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// The binding: `urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect`, `...:HTTP-POST`.
+    /// The way in which a request is sent, such as
+    /// `urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect`.
     pub binding: String,
-    /// The URL.
+    /// The URL to which a request is sent.
     pub location: String,
 }
 
-/// A key that an identity provider signs with, and when its certificate is valid.
+/// A key with which an identity provider signs, and the validity of its certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SigningKey {
     key: PublicKey,
@@ -101,7 +103,7 @@ impl SigningKey {
         self.not_after
     }
 
-    /// Whether the certificate is valid.
+    /// Whether the certificate is valid at the time `now`.
     pub fn is_valid(&self, now: Timestamp) -> bool {
         self.not_before <= now && now <= self.not_after
     }
@@ -116,8 +118,9 @@ impl Metadata {
     /// Reads a metadata document: an `EntityDescriptor`, or an `EntitiesDescriptor` with one
     /// identity provider in it.
     ///
-    /// # Errors When it is not XML that is accepted, has no or several identity providers, or no
-    /// key that can be used.
+    /// # Errors
+    /// [`MetadataError`] if the document is not accepted as XML, has not exactly one identity provider,
+    /// has an element that breaks a rule, or has no usable signing key.
     pub fn parse(document: &[u8]) -> Result<Self, MetadataError> {
         let source = Source::new(document, &METADATA)?;
         let document = source.parse()?;
@@ -133,7 +136,7 @@ impl Metadata {
             .parent()
             .filter(|parent| xml::is(*parent, MD, "EntityDescriptor"));
         let entity = entity.ok_or(MetadataError::Entities(0))?;
-        // Groups may lie around it, and nothing else.
+        // Only groups of entities may contain the entity.
         let around = |node: Node<'_, '_>| node.is_root() || xml::is(node, MD, "EntitiesDescriptor");
         if !entity.ancestors().skip(1).all(around) {
             return Err(MetadataError::Entities(0));
@@ -164,37 +167,38 @@ impl Metadata {
         })
     }
 
-    /// The name of the identity provider, which its assertions have as their issuer.
+    /// The entity ID of the identity provider, which is the issuer of its assertions.
     pub fn entity_id(&self) -> &str {
         &self.entity_id
     }
 
-    /// When the document itself says that it is out of date.
+    /// The earliest `validUntil` of the document, after which it must not be used. None if it has none.
     pub fn valid_until(&self) -> Option<Timestamp> {
         self.valid_until
     }
 
-    /// The keys that sign, in the order of the document.
+    /// The usable signing keys, in the order of the document.
     pub fn signing_keys(&self) -> &[SigningKey] {
         &self.keys
     }
 
-    /// What is wrong with signing keys that are not used.
+    /// For each signing key that cannot be used, a sentence that says why.
     pub fn unusable_keys(&self) -> &[String] {
         &self.unusable
     }
 
-    /// Where users sign in.
+    /// The URLs at which users sign in, in the order of the document.
     pub fn single_sign_on(&self) -> &[Endpoint] {
         &self.single_sign_on
     }
 
-    /// Whether requests for authentication must be signed.
+    /// Whether the identity provider requires signed requests for authentication.
     pub fn wants_signed_requests(&self) -> bool {
         self.wants_signed_requests
     }
 
-    /// When no response is accepted any more: the document is out of date, or the last certificate.
+    /// The time after which no response is accepted: when the document or the last of its certificates
+    /// expires.
     pub fn usable_until(&self) -> Option<Timestamp> {
         let last = self.keys.iter().map(SigningKey::not_after).max();
         [last, self.valid_until].into_iter().flatten().min()
@@ -217,8 +221,8 @@ fn endpoint(service: Node<'_, '_>) -> Result<Endpoint, MetadataError> {
     })
 }
 
-/// The keys whose use is signing, or not stated, which means any use; and why others cannot be
-/// used.
+/// Reads the signing keys: those whose use is signing or not stated, which means any use. Also returns
+/// why others cannot be used.
 fn signing_keys(role: Node<'_, '_>) -> Result<(Vec<SigningKey>, Vec<String>), MetadataError> {
     let (mut keys, mut unusable) = (Vec::new(), Vec::new());
     let mut fingerprints = BTreeSet::new();
@@ -251,8 +255,8 @@ fn signing_keys(role: Node<'_, '_>) -> Result<(Vec<SigningKey>, Vec<String>), Me
     Ok((keys, unusable))
 }
 
-/// The key of a descriptor. It must have one certificate: of several, it could not be told which
-/// one signs and which ones merely vouch for it.
+/// Reads the key of a descriptor, which must have one certificate. If it had several, it would be
+/// unknown which of them signs assertions and which are its issuers.
 fn signing_key(descriptor: Node<'_, '_>) -> Result<SigningKey, String> {
     let certificates: Vec<_> = xml::children(descriptor, XMLDSIG, "KeyInfo")
         .flat_map(|info| xml::children(info, XMLDSIG, "X509Data"))

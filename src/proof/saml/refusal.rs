@@ -1,5 +1,5 @@
-//! Why a response is not accepted: one variant for each rule, with what was seen, for the operator.
-//! Callers of the API learn the AWS code only.
+//! Why a response is not accepted: one variant for each rule, with the values that break it. They are
+//! for the operator; callers of the API only learn the AWS code.
 
 use super::limits::XmlError;
 use super::signature::SignatureError;
@@ -8,29 +8,29 @@ use crate::base::clock::Timestamp;
 /// The AWS error that a refusal becomes: STS API Reference, "AssumeRoleWithSAML", Errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AwsCode {
-    /// The response is not one that this broker may act on.
+    /// The response cannot be read, is not signed as it must be, or is not meant for this broker.
     InvalidIdentityToken,
-    /// The response was good, and is not any more.
+    /// The response has expired.
     ExpiredTokenException,
-    /// The identity provider itself says that authentication failed.
+    /// The identity provider reports that authentication failed.
     IdpRejectedClaim,
-    /// The response is good, and does not grant the role.
+    /// The response is valid but does not grant the role.
     AccessDenied,
 }
 
 /// Why a response is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// More than [`super::MAX_CHARACTERS`].
+    /// The response has more than [`super::MAX_CHARACTERS`] characters; the number is its length.
     #[error("the response has {0} characters; at most 100,000 are accepted")]
     TooLong(usize),
-    /// Not base64 with padding, in one line or several.
+    /// The response is not base64 with padding, on one line or several.
     #[error("the response is not base64")]
     Base64,
-    /// Not XML that is accepted.
+    /// The response is not XML, or has a construct that is not accepted.
     #[error(transparent)]
     Xml(#[from] XmlError),
-    /// The root element is another one.
+    /// The root element is not a response, but has this name.
     #[error("the root element is `{0}` and not a SAML 2.0 Response")]
     NotResponse(String),
     /// An element lacks what it must have, or has what it must not have.
@@ -47,7 +47,7 @@ pub enum Refusal {
     /// Not exactly one assertion, as a child of the response.
     #[error("the response must have exactly one Assertion, as its child, and none elsewhere")]
     Assertions,
-    /// A signature elsewhere than in the response or the assertion, or two in one of them.
+    /// A signature is not directly in the response or the assertion, or one of these has two.
     #[error(
         "a signature is elsewhere than directly in the Response or the Assertion, once in each"
     )]
@@ -63,142 +63,145 @@ pub enum Refusal {
     /// Neither the response nor the assertion is signed.
     #[error("neither the response nor the assertion is signed")]
     Unsigned,
-    /// A signature is not accepted.
+    /// The signature of the response or of the assertion is not accepted.
     #[error("the signature of the {signed} is not accepted: {why}")]
     Signature {
         /// `Response` or `Assertion`.
         signed: &'static str,
-        /// Why.
+        /// The rule that the signature breaks.
         why: SignatureError,
     },
     /// The key that made the signature has a certificate that is not valid now.
     #[error(
-        "the certificate of the key that signed is valid from {not_before} to {not_after}, and it \
+        "the certificate of the signing key is valid from {not_before} to {not_after}, but the time \
          is {now}"
     )]
     Certificate {
-        /// The beginning.
+        /// The beginning of the certificate's validity.
         not_before: Timestamp,
-        /// The last instant.
+        /// The last instant of the certificate's validity.
         not_after: Timestamp,
-        /// The time by which it was judged.
+        /// The current time.
         now: Timestamp,
     },
-    /// The metadata is out of date, by its own word.
-    #[error("the identity provider's metadata was valid until {valid_until}, and it is {now}")]
+    /// The metadata document has expired.
+    #[error(
+        "the identity provider's metadata was valid until {valid_until}, but the time is {now}"
+    )]
     MetadataExpired {
-        /// Its `validUntil`.
+        /// The attribute `validUntil` of the document.
         valid_until: Timestamp,
-        /// The time by which it was judged.
+        /// The current time.
         now: Timestamp,
     },
-    /// Another issuer than the one of the metadata.
+    /// The issuer is not the identity provider whose metadata the provider has.
     #[error("the Issuer of the {element} is `{seen}`; the metadata is that of `{expected}`")]
     Issuer {
         /// `Response` or `Assertion`.
         element: &'static str,
-        /// What it says.
+        /// The entity ID in the response.
         seen: String,
         /// The entity ID of the metadata.
         expected: String,
     },
-    /// The response was sent elsewhere.
+    /// The response was sent to this URL, which is not one of the accepted recipients.
     #[error(
         "the Destination of the response is `{0}`, which is not one of the accepted recipients"
     )]
     Destination(String),
-    /// No audience that is accepted.
+    /// A restriction names no accepted audience, or there is no restriction.
     #[error("the AudienceRestriction names {seen}, and none of the accepted audiences")]
     Audience {
-        /// The audiences of one restriction, or that there is none.
+        /// The audiences of one restriction, or the words that there is none.
         seen: String,
     },
-    /// A condition that is not understood, which SAML Core 2.0 section 2.5.1 says not to pass over.
-    #[error("the Conditions have `{0}`, which is not understood")]
+    /// The assertion has this condition, which is not supported. SAML Core 2.0 section 2.5.1 forbids to
+    /// ignore it.
+    #[error("the Conditions have `{0}`, which is not supported")]
     Condition(String),
-    /// No subject confirmation by bearer.
+    /// The subject has no confirmation with the bearer method.
     #[error("the subject has no SubjectConfirmation by the bearer method")]
     NoBearer,
-    /// The bearer confirmation is for another recipient.
+    /// The bearer confirmation does not name an accepted recipient.
     #[error(
         "the Recipient of the SubjectConfirmationData is {seen}, which is not one of the accepted \
          recipients"
     )]
     Recipient {
-        /// It, or that there is none.
+        /// The recipient in the confirmation, or the word `missing`.
         seen: String,
     },
     /// The response answers another request, or none.
-    #[error("the InResponseTo of the {element} is {seen}; expected is `{expected}`")]
+    #[error("the InResponseTo of the {element} is {seen}, but must be `{expected}`")]
     InResponseTo {
         /// `Response` or `SubjectConfirmationData`.
         element: &'static str,
-        /// It, or that there is none.
+        /// The value of `InResponseTo`, or the word `missing`.
         seen: String,
-        /// The request, or what the response says.
+        /// The ID of the request, or the value in the response.
         expected: String,
     },
-    /// A bearer confirmation without an end.
+    /// The bearer confirmation has no time at which it ends.
     #[error("the SubjectConfirmationData has no NotOnOrAfter")]
     NoEnd,
-    /// The time of the assertion has not come.
-    #[error("the NotBefore of the {element} is {at}, and it is {now}")]
+    /// The assertion is not valid yet.
+    #[error("the NotBefore of the {element} is {at}, but the time is {now}")]
     NotYetValid {
-        /// Whose time.
+        /// `Conditions` or `SubjectConfirmationData`.
         element: &'static str,
-        /// The time.
+        /// The value of `NotBefore`.
         at: Timestamp,
-        /// The time by which it was judged.
+        /// The current time.
         now: Timestamp,
     },
-    /// The time of the assertion is over.
-    #[error("the {attribute} of the {element} is {at}, and it is {now}")]
+    /// The assertion has expired.
+    #[error("the {attribute} of the {element} is {at}, but the time is {now}")]
     Expired {
         /// `Conditions`, `SubjectConfirmationData` or `AuthnStatement`.
         element: &'static str,
         /// `NotOnOrAfter` or `SessionNotOnOrAfter`.
         attribute: &'static str,
-        /// The time.
+        /// The value of the attribute.
         at: Timestamp,
-        /// The time by which it was judged.
+        /// The current time.
         now: Timestamp,
     },
-    /// No statement that the subject was authenticated.
+    /// The assertion has no statement that the subject was authenticated.
     #[error("the assertion has no AuthnStatement")]
     NoAuthnStatement,
-    /// An attribute that is needed is missing.
+    /// The required attribute with this name is missing.
     #[error("the assertion has no attribute `{0}`")]
     NoAttribute(String),
-    /// An attribute that must be one is in the assertion twice, or has not exactly one value.
-    #[error("the attribute `{0}` is there more than once, or has not exactly one value")]
+    /// The attribute with this name occurs more than once, or has not exactly one value where it must.
+    #[error("the attribute `{0}` occurs more than once, or does not have exactly one value")]
     RepeatedAttribute(String),
     /// The value of an attribute breaks a rule.
     #[error("the attribute `{name}` is `{seen}`: it {rule}")]
     Attribute {
-        /// Its name.
+        /// The name of the attribute.
         name: String,
-        /// Its value.
+        /// The value that breaks the rule.
         seen: String,
-        /// The rule, as a clause.
+        /// The rule, as a clause that follows "it".
         rule: String,
     },
-    /// The role and this provider are no pair of the `Role` attribute.
+    /// The attribute `Role` does not contain the pair of this role and this provider.
     #[error(
         "the attribute `Role` does not name the role `{role}` with the provider `{provider}`; it \
          has {pairs} such pairs"
     )]
     RoleNotGranted {
-        /// The role that was asked for.
+        /// The ARN of the requested role.
         role: String,
-        /// The provider that was named.
+        /// The ARN of the provider in the request.
         provider: String,
-        /// How many pairs there are.
+        /// The number of pairs in the attribute.
         pairs: usize,
     },
 }
 
 impl Refusal {
-    /// The AWS error that callers get.
+    /// The AWS error that the caller gets.
     pub fn code(&self) -> AwsCode {
         match self {
             Self::TooLong(_)
@@ -232,7 +235,7 @@ impl Refusal {
         }
     }
 
-    /// What has to be changed, and by whom.
+    /// One or two sentences for the operator on what to change, and where.
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::TooLong(_) => {
@@ -249,7 +252,7 @@ impl Refusal {
                  LogoutResponse or a request."
             }
             Self::Element { .. } => {
-                "The identity provider does not follow SAML 2.0 here. Look at its configuration, \
+                "The identity provider does not follow SAML 2.0 here. Check its configuration, \
                  or report the message to its maker."
             }
             Self::Encrypted => {
@@ -320,14 +323,15 @@ impl Refusal {
             }
             Self::NoEnd => {
                 "Let the identity provider state NotOnOrAfter in the SubjectConfirmationData, as \
-                 the Web Browser SSO profile demands."
+                 the Web Browser SSO profile requires."
             }
             Self::NotYetValid { .. } => {
-                "Set the clocks of the identity provider and of this broker by a time server."
+                "Synchronize the clocks of the identity provider and of this broker with a time \
+                 server."
             }
             Self::Expired { .. } => {
-                "Sign in again for a new response. If new ones are refused too, set the clocks of \
-                 the identity provider and of this broker by a time server."
+                "Sign in again for a new response. If new ones are refused too, synchronize the \
+                 clocks of the identity provider and of this broker with a time server."
             }
             Self::NoAuthnStatement => {
                 "Let the identity provider use the Web Browser SSO profile, whose assertions have \

@@ -1,5 +1,5 @@
-//! For whom, from whom and when an assertion is good: SAML Profiles 2.0 section 4.1.4.3, Web
-//! Browser SSO. Knows no clock and no configuration.
+//! Checks from whom, for whom and when an assertion is valid: SAML Profiles 2.0 section 4.1.4.3, Web
+//! Browser SSO. The time and the configuration are passed in.
 
 use std::time::Duration;
 
@@ -15,22 +15,22 @@ pub const LEEWAY: Duration = Duration::from_secs(60);
 /// What the assertion must be made for. Where a list is empty nothing is accepted.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules<'a> {
-    /// The time by which it was judged.
+    /// The current time.
     pub now: Timestamp,
-    /// How far the clocks may differ: [`LEEWAY`], unless configured.
+    /// How far the clocks of the identity provider and the broker may differ.
     pub leeway: Duration,
     /// The entity ID of the identity provider.
     pub issuer: &'a str,
-    /// The audiences that are meant here: this service provider's entity ID.
+    /// The accepted audiences, such as this broker's entity ID as a service provider.
     pub audiences: &'a [String],
-    /// The URLs that assertions are presented to here.
+    /// The accepted recipients: the URLs at which assertions are presented to this broker.
     pub recipients: &'a [String],
-    /// The ID of the request that the response must answer. None: it is not compared, since whoever
-    /// calls the API made the request, if there was one.
+    /// The ID of the request that the response must answer. With `None` it is not compared, because
+    /// the request, if there was one, was made by the caller of the API.
     pub in_response_to: Option<&'a str>,
 }
 
-/// An assertion that is signed by the identity provider, for here and for now.
+/// An assertion that is signed by the identity provider, meant for this broker, and valid now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted {
     assertion: Assertion,
@@ -63,10 +63,10 @@ impl Accepted {
 }
 
 impl Verified {
-    /// Checks the rules.
+    /// Accepts the assertion if it follows all rules.
     ///
     /// # Errors
-    /// The first rule that is broken.
+    /// [`Refusal`] for the first rule that it breaks.
     pub fn accept(self, rules: &Rules<'_>) -> Result<Accepted, Refusal> {
         let confirmation = match self.violations(rules).into_iter().next() {
             Some(refusal) => return Err(refusal),
@@ -91,8 +91,8 @@ impl Verified {
         })
     }
 
-    /// Every rule that is broken, those about the response first; of the confirmations, the first
-    /// broken rule.
+    /// All rules that the response and the assertion break, those about the response first. Of the
+    /// confirmations only the first broken rule is reported.
     pub fn violations(&self, rules: &Rules<'_>) -> Vec<Refusal> {
         let (envelope, assertion) = (&self.envelope, &self.assertion);
         let issuer = |element, seen_issuer: &str| {
@@ -117,7 +117,7 @@ impl Verified {
                 rules.in_response_to,
             ),
             issuer("Assertion", &assertion.issuer),
-            // Whatever remembers used assertions goes by when they were made.
+            // Used assertions are remembered by the time at which they were made.
             (assertion.issue_instant.minus(rules.leeway) > rules.now).then_some(Refusal::Element {
                 element: "Assertion",
                 rule: "its IssueInstant is in the future",
@@ -131,7 +131,7 @@ impl Verified {
             ),
             audience(&conditions.audience_restrictions, rules),
             confirmation(assertion, rules).err(),
-            // Both are about the same request, if they name one.
+            // The response and the assertion must answer the same request, if both name one.
             assertion.confirmations.iter().find_map(|confirmation| {
                 let expected = envelope.in_response_to.as_deref();
                 let seen = confirmation
@@ -158,7 +158,7 @@ impl Verified {
     }
 }
 
-/// The first bearer confirmation that is good, or why the first of them is not.
+/// Returns the first bearer confirmation that is valid, or the rule that the first one breaks.
 fn confirmation<'a>(
     assertion: &'a Assertion,
     rules: &Rules<'_>,
@@ -231,7 +231,7 @@ fn not_on_or_after(
     })
 }
 
-/// Every restriction must name an audience that is meant here; and there must be one.
+/// Checks that there is a restriction, and that each one names an accepted audience.
 fn audience(restrictions: &[Vec<String>], rules: &Rules<'_>) -> Option<Refusal> {
     let is_foreign =
         |audiences: &&Vec<String>| !audiences.iter().any(|name| rules.audiences.contains(name));

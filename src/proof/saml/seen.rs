@@ -1,11 +1,11 @@
-//! Values of strangers as messages and logs repeat them: on one line, legible, and not long.
+//! Shortens untrusted values for messages and logs, and makes them legible on one line.
 
 use crate::base::legible::Legible;
 
-/// Characters of a foreign value that a message repeats.
+/// The maximum number of characters of an untrusted value in a message.
 const MAX_SEEN: usize = 200;
 
-/// A foreign value as messages repeat it: on one line, legible, and not long.
+/// An untrusted value for a message: legible, on one line, and cut off after [`MAX_SEEN`] characters.
 pub(super) fn seen(value: &str) -> String {
     let end = value.char_indices().nth(MAX_SEEN).map(|(at, _)| at);
     match end.and_then(|end| value.get(..end)) {
@@ -14,7 +14,7 @@ pub(super) fn seen(value: &str) -> String {
     }
 }
 
-/// A value that may be missing, as messages repeat it.
+/// The same in backquotes, or the word `missing` if there is no value.
 pub(super) fn seen_or_missing(value: Option<&str>) -> String {
     value.map_or_else(
         || "missing".to_owned(),

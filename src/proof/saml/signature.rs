@@ -1,10 +1,9 @@
-//! XML signatures of one shape (XML Signature 1.1, SAML Core 2.0 section 5.4): inside of the
-//! element that they sign, by exclusive canonicalization, with one reference, to the ID of that
-//! element. Knows XML and keys, nothing of what is signed.
+//! Verifies XML signatures of one form (XML Signature 1.1, SAML Core 2.0 section 5.4): a signature in
+//! the element that it signs, with exclusive canonicalization and one reference, to the ID of that
+//! element. This module does not interpret what is signed.
 //!
-//! What is not of this shape is not written here at all: other transforms, other references, keyed
-//! digests, keys that the signature itself brings. The caller gets the octets that were signed and
-//! reads nothing else.
+//! Other forms are not implemented: other transforms and references, keyed digests, and keys that the
+//! signature itself contains. The caller gets the signed octets and must read nothing else.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -22,31 +21,31 @@ use super::xml::{self, Source};
 pub(super) const NAMESPACE: &str = "http://www.w3.org/2000/09/xmldsig#";
 
 const EXCLUSIVE: &str = "http://www.w3.org/2001/10/xml-exc-c14n#";
-/// Over an element by its ID both mean the same, since such a reference covers no comments; and a
-/// signature with a comment in it is refused.
+/// Exclusive canonicalization with comments. It gives the same result as the form without them, because
+/// a reference by ID covers no comments, and a signature that contains a comment is refused.
 const EXCLUSIVE_WITH_COMMENTS: &str = "http://www.w3.org/2001/10/xml-exc-c14n#WithComments";
 const ENVELOPED: &str = "http://www.w3.org/2000/09/xmldsig#enveloped-signature";
-/// Prefixes on one `InclusiveNamespaces` list.
+/// The maximum number of prefixes in an `InclusiveNamespaces` list.
 const MAX_INCLUSIVE: usize = 16;
 
 /// Why a signature is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
-    /// It is not of the one shape that is accepted.
+    /// The signature does not have the form that is accepted.
     #[error("the signature does not have the accepted form: {0}")]
     Shape(&'static str),
-    /// An algorithm that is not accepted.
+    /// The signature uses the algorithm with this URI, which is not accepted.
     #[error("the signature uses an algorithm that is not accepted: `{0}`")]
     Algorithm(String),
-    /// The element is not the one that was signed.
+    /// The digest of the element is not the one that was signed, so the element has been changed.
     #[error("the element is not the one that was signed: its digest differs")]
     Digest,
-    /// No key of the identity provider made it.
+    /// The signature was not made with a signing key of the identity provider.
     #[error("no signing key of the identity provider's metadata made the signature")]
     Key,
 }
 
-/// How a key signs.
+/// The kind of a public key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KeyKind {
     Rsa,
@@ -54,25 +53,25 @@ pub(super) enum KeyKind {
     P384,
 }
 
-/// A public key, as its certificate has it: an RSA key in PKCS #1, a point uncompressed.
+/// A public key in the form that certificates use: an RSA key in PKCS #1, or an uncompressed point.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PublicKey {
     pub kind: KeyKind,
     pub bytes: Vec<u8>,
 }
 
-/// The octets of the element that a signature signs, canonical, and which of the keys made it.
-///
-/// `element` is the parent of `signature`.
+/// Verifies a signature. Returns the canonical text of the signed element, and the index of the key
+/// that made the signature. `element` is the parent of `signature`.
 ///
 /// # Errors
-/// When anything about the signature is not as it must be.
+/// [`SignatureError`] if the signature has another form, uses an algorithm that is not accepted, or is
+/// not valid.
 pub(super) fn verify(
     element: Node<'_, '_>,
     signature: Node<'_, '_>,
     keys: &[&PublicKey],
 ) -> Result<(String, usize), SignatureError> {
-    // A comment or text between the parts would be read by some and not by others.
+    // Implementations differ in how they read a comment or text between the parts.
     let is_legible = |node: Node<'_, '_>| match node.first_element_child() {
         Some(_) => xml::has_only_elements(node),
         None => node.children().all(|child| child.is_text()),
@@ -82,7 +81,9 @@ pub(super) fn verify(
         .filter(Node::is_element)
         .all(is_legible)
     {
-        return Err(Shape("a comment or stray text is inside of it"));
+        return Err(Shape(
+            "it contains a comment or text in a place where neither is accepted",
+        ));
     }
     let [signed_info, signature_value, ..] = *children(signature) else {
         return Err(Shape("SignedInfo or SignatureValue is missing"));
@@ -94,7 +95,7 @@ pub(super) fn verify(
         || !key_info.iter().all(|node| is(*node, "KeyInfo"))
     {
         return Err(Shape(
-            "it has other parts than SignedInfo, SignatureValue and KeyInfo",
+            "it contains other elements than SignedInfo, SignatureValue and KeyInfo",
         ));
     }
 
@@ -102,7 +103,7 @@ pub(super) fn verify(
     let octets = canonicalized(signed_info, None, &unverified.canonicalization)?;
     let made = base64(signature_value)?;
     let key = unverified.method.verify(&octets, &made, keys)?;
-    // Read again from what was signed: nothing of the text around it has a part in this.
+    // SignedInfo is read again from its canonical text, which is what the signature covers.
     let source = Source::new(octets.as_bytes(), &CANONICAL).map_err(|_| AMBIGUOUS)?;
     let document = source.parse().map_err(|_| AMBIGUOUS)?;
     let signed = SignedInfo::read(document.root_element())?;
@@ -110,11 +111,11 @@ pub(super) fn verify(
         return Err(AMBIGUOUS);
     }
 
-    // The reference names the parent, and the ID is the only one of its kind in the document.
+    // The reference must name the parent. IDs are unique in the document.
     let id = xml::attribute(element, "ID").filter(|id| !id.is_empty());
     if id.is_none() || signed.reference.strip_prefix('#') != id {
         return Err(Shape(
-            "it does not refer to the element that it is in by its ID",
+            "its Reference is not to the ID of the element that contains it",
         ));
     }
     let octets = canonicalized(element, Some(signature), &signed.transform)?;
@@ -128,7 +129,7 @@ use SignatureError::Shape;
 
 const AMBIGUOUS: SignatureError = Shape("SignedInfo cannot be read unambiguously");
 
-/// What a signature says it signs, and how.
+/// The content of SignedInfo: what is signed, and by which algorithms.
 #[derive(Debug, PartialEq)]
 struct SignedInfo {
     canonicalization: Canonicalization,
@@ -142,25 +143,25 @@ struct SignedInfo {
 impl SignedInfo {
     fn read(node: Node<'_, '_>) -> Result<Self, SignatureError> {
         let [canonicalization, method, reference] = *children(node) else {
-            return Err(Shape("SignedInfo has not exactly one reference"));
+            return Err(Shape("SignedInfo does not have exactly one Reference"));
         };
         if !is(node, "SignedInfo")
             || !is(canonicalization, "CanonicalizationMethod")
             || !is(method, "SignatureMethod")
             || !is(reference, "Reference")
         {
-            return Err(Shape("SignedInfo has other parts than it must have"));
+            return Err(Shape("SignedInfo contains unexpected elements"));
         }
         let [transforms, digest_method, digest] = *children(reference) else {
             return Err(Shape(
-                "the reference has not one list of transforms, one digest method and one digest",
+                "the Reference does not have exactly one Transforms, DigestMethod and DigestValue",
             ));
         };
         if !is(transforms, "Transforms")
             || !is(digest_method, "DigestMethod")
             || !is(digest, "DigestValue")
         {
-            return Err(Shape("the reference has other parts than it must have"));
+            return Err(Shape("the Reference contains unexpected elements"));
         }
         let [enveloped, transform] = *children(transforms) else {
             return Err(Shape(
@@ -169,21 +170,21 @@ impl SignedInfo {
             ));
         };
         if !is(enveloped, "Transform") || !is(transform, "Transform") {
-            return Err(Shape(
-                "the list of transforms has other parts than transforms",
-            ));
+            return Err(Shape("Transforms contains other elements than Transform"));
         }
         if algorithm(enveloped)? != ENVELOPED {
             return Err(SignatureError::Algorithm(seen(algorithm(enveloped)?)));
         }
         if !children(enveloped).is_empty() {
-            return Err(Shape("the transform of an enveloped signature has parts"));
+            return Err(Shape(
+                "the Transform for the enveloped signature contains elements",
+            ));
         }
         if !reference
             .attributes()
             .all(|a| a.namespace().is_none() && matches!(a.name(), "URI" | "Id"))
         {
-            return Err(Shape("the reference has other attributes than its URI"));
+            return Err(Shape("the Reference has other attributes than URI and Id"));
         }
         Ok(Self {
             canonicalization: Canonicalization::read(canonicalization)?,
@@ -198,7 +199,8 @@ impl SignedInfo {
     }
 }
 
-/// Exclusive canonicalization, and the prefixes that are declared although nothing uses them.
+/// Exclusive canonicalization, with the prefixes whose declarations are kept even where no name uses
+/// them.
 #[derive(Debug, PartialEq)]
 struct Canonicalization {
     inclusive: Vec<String>,
@@ -241,10 +243,11 @@ fn canonicalized(
 ) -> Result<String, SignatureError> {
     let inclusive: Vec<_> = how.inclusive.iter().map(String::as_str).collect();
     canonical(element, without, &inclusive, CANONICAL.bytes)
-        .map_err(|_| Shape("what it signs is too long"))
+        .map_err(|_| Shape("the signed element is too long in canonical form"))
 }
 
-/// A signature algorithm: RFC 6931 section 2.3. SHA-1, keyed digests and DSA are not among them.
+/// An accepted signature algorithm: RFC 6931 section 2.3. SHA-1, keyed digests and DSA are not
+/// accepted.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Method {
     RsaSha256,
@@ -270,7 +273,7 @@ impl Method {
         }
     }
 
-    /// Which of the keys made a signature over `octets`.
+    /// Returns the index of the key that made the signature `made` over `octets`.
     fn verify(
         self,
         octets: &str,
@@ -287,7 +290,7 @@ impl Method {
         keys.iter().position(is_by).ok_or(SignatureError::Key)
     }
 
-    /// Ring's algorithm for a kind of key, and the signature in the form that it takes.
+    /// The algorithm of `ring` for a kind of key, and the signature in the form that `ring` reads.
     fn with(
         self,
         key: KeyKind,
@@ -312,8 +315,8 @@ impl Method {
     }
 }
 
-/// An ECDSA signature in DER, from the two numbers one behind the other that XML Signature has (XML
-/// Signature 1.1 section 6.4.3).
+/// Encodes an ECDSA signature in DER. In XML Signature it is two numbers of `size` bytes, one after the
+/// other (XML Signature 1.1 section 6.4.3).
 fn pair(made: &[u8], size: usize) -> Option<Vec<u8>> {
     let (r, s) = made
         .split_at_checked(size)
@@ -322,7 +325,7 @@ fn pair(made: &[u8], size: usize) -> Option<Vec<u8>> {
     for number in [r, s] {
         let zeros = number.iter().take_while(|byte| **byte == 0).count();
         let number = number.get(zeros..)?;
-        // A first bit that is set would be a minus.
+        // DER reads a number whose first bit is set as negative.
         let sign: &[u8] = if number.first()? & 0x80 == 0 {
             &[]
         } else {
@@ -342,7 +345,7 @@ fn pair(made: &[u8], size: usize) -> Option<Vec<u8>> {
     Some(der)
 }
 
-/// A digest algorithm. SHA-1 is not among them.
+/// An accepted digest algorithm. SHA-1 is not accepted.
 #[derive(Debug, Clone, Copy)]
 struct DigestMethod(&'static digest::Algorithm);
 
@@ -374,25 +377,25 @@ fn is(node: Node<'_, '_>, local: &str) -> bool {
     xml::is(node, NAMESPACE, local)
 }
 
-/// The one attribute that an element with an algorithm has.
+/// The value of the attribute `Algorithm`, which must be the only one of an element.
 fn algorithm<'a>(node: Node<'a, '_>) -> Result<&'a str, SignatureError> {
     match xml::attribute(node, "Algorithm") {
         Some(algorithm) if node.attributes().count() == 1 => Ok(algorithm),
         _ => Err(Shape(
-            "a method has not exactly one attribute, its algorithm",
+            "an element that must have Algorithm as its only attribute does not",
         )),
     }
 }
 
-/// Base64 in an element, with the white space that lines are broken by.
+/// Decodes the base64 text of an element, which may contain white space.
 fn base64(element: Node<'_, '_>) -> Result<Vec<u8>, SignatureError> {
-    let mut text = xml::text(element).ok_or(Shape("an element is inside of a value"))?;
+    let mut text = xml::text(element).ok_or(Shape("a base64 value contains an element"))?;
     text.retain(|c| !SPACE.contains(&c));
     let bytes = STANDARD
         .decode(text)
-        .map_err(|_| Shape("a value is not base64"))?;
+        .map_err(|_| Shape("a value that must be base64 is not"))?;
     if bytes.is_empty() {
-        return Err(Shape("a value is empty"));
+        return Err(Shape("a base64 value is empty"));
     }
     Ok(bytes)
 }

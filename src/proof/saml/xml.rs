@@ -1,5 +1,5 @@
-//! XML of strangers: UTF-8 text to a tree, and the few questions that are asked of the tree. Knows
-//! nothing of SAML. Every document that is read goes through here, canonical text included.
+//! Parses untrusted XML into a tree, and looks up elements, attributes and texts in it. All XML is
+//! parsed here, including canonical text. This module knows nothing about SAML.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -8,8 +8,8 @@ use roxmltree::{Document, Node, ParsingOptions};
 
 use super::limits::{self, Limits, SPACE, XmlError};
 
-/// The text of a document as the parser gets it: UTF-8, without its byte order mark and its XML
-/// declaration, with line feeds for line ends, and within limits.
+/// The text of a document, prepared for the parser: it is UTF-8 and within limits, has no byte order
+/// mark and no XML declaration, and its lines end with line feeds.
 #[derive(Debug)]
 pub(super) struct Source<'a> {
     text: Cow<'a, str>,
@@ -20,7 +20,8 @@ impl<'a> Source<'a> {
     /// Prepares the octets of a document.
     ///
     /// # Errors
-    /// When it is not UTF-8, over a limit, or has a construct that is not accepted.
+    /// [`XmlError`] if the document is not UTF-8, exceeds a limit, or has a construct that is not
+    /// accepted.
     pub fn new(octets: &'a [u8], limits: &'static Limits) -> Result<Self, XmlError> {
         if octets.len() > limits.bytes {
             return Err(XmlError::TooLong(limits.bytes));
@@ -28,7 +29,7 @@ impl<'a> Source<'a> {
         let text = std::str::from_utf8(octets).map_err(|_| XmlError::Encoding)?;
         let text = without_declaration(text.strip_prefix('\u{feff}').unwrap_or(text))?;
         limits::check(text, limits)?;
-        // XML 1.0 section 2.11: before anything else.
+        // XML 1.0 section 2.11 requires this before parsing.
         let text = if text.contains('\r') {
             Cow::Owned(text.replace("\r\n", "\n").replace('\r', "\n"))
         } else {
@@ -37,11 +38,11 @@ impl<'a> Source<'a> {
         Ok(Self { text, limits })
     }
 
-    /// Parses the document. Its IDs are unique: an attribute is an ID if that is its name, in any
-    /// case and any namespace.
+    /// Parses the document, and checks that its IDs are unique. Every attribute named `ID` is taken for
+    /// an ID, in upper or lower case and in any namespace.
     ///
     /// # Errors
-    /// When it is not well-formed, or its IDs are not unique.
+    /// [`XmlError`] if the document is not well-formed, has too many nodes, or has an ID twice.
     pub fn parse(&self) -> Result<Document<'_>, XmlError> {
         let options = ParsingOptions {
             allow_dtd: false,
@@ -72,7 +73,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// The text behind the XML declaration, which may say UTF-8 or nothing about the encoding.
+/// Removes the XML declaration, which may state UTF-8 or no encoding.
 fn without_declaration(text: &str) -> Result<&str, XmlError> {
     let Some(behind) = text
         .strip_prefix("<?xml")
@@ -117,7 +118,7 @@ fn without_declaration(text: &str) -> Result<&str, XmlError> {
     Ok(document)
 }
 
-/// A name without a colon, as an ID must be; in ASCII.
+/// Whether a text is an ASCII name without a colon, which an ID must be.
 fn is_ncname(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && text
@@ -125,7 +126,7 @@ fn is_ncname(text: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c))
 }
 
-/// An element's name as it is written, with its prefix.
+/// The name of an element as written, with its prefix.
 pub(super) fn qualified_name<'a>(element: Node<'a, '_>) -> &'a str {
     let text = element.document().input_text();
     let tag = text
@@ -136,7 +137,7 @@ pub(super) fn qualified_name<'a>(element: Node<'a, '_>) -> &'a str {
         .unwrap_or_default()
 }
 
-/// An attribute's name as it is written, with its prefix.
+/// The name of an attribute as written, with its prefix.
 pub(super) fn attribute_name<'a>(
     element: Node<'a, '_>,
     attribute: &roxmltree::Attribute<'_, '_>,
@@ -145,15 +146,15 @@ pub(super) fn attribute_name<'a>(
     text.get(attribute.range_qname()).unwrap_or_default()
 }
 
-/// Whether an element has this name in this namespace. (`has_tag_name` of the parser takes an
-/// element of any namespace where none is asked for.)
+/// Whether a node is an element with this name in this namespace. The parser's `has_tag_name` is not
+/// used, because without a namespace it accepts elements of any.
 pub(super) fn is(node: Node<'_, '_>, namespace: &str, local: &str) -> bool {
     node.is_element()
         && node.tag_name().namespace() == Some(namespace)
         && node.tag_name().name() == local
 }
 
-/// The child elements of that name.
+/// The child elements with this name in this namespace.
 pub(super) fn children<'a, 'i: 'a>(
     parent: Node<'a, 'i>,
     namespace: &'a str,
@@ -164,7 +165,8 @@ pub(super) fn children<'a, 'i: 'a>(
         .filter(move |child| is(*child, namespace, local))
 }
 
-/// The value of an attribute that has no namespace. (The parser's own look-up ignores namespaces.)
+/// The value of the attribute with this name and no namespace. The parser's own look-up ignores
+/// namespaces.
 pub(super) fn attribute<'a>(element: Node<'a, '_>, name: &str) -> Option<&'a str> {
     element
         .attributes()
@@ -172,7 +174,7 @@ pub(super) fn attribute<'a>(element: Node<'a, '_>, name: &str) -> Option<&'a str
         .map(|a| a.value())
 }
 
-/// The whole text of an element. A comment does not divide it. None: an element is in it.
+/// The text of an element, from which comments are left out. `None` if the element contains another one.
 pub(super) fn text(element: Node<'_, '_>) -> Option<String> {
     let mut text = String::new();
     for child in element.children() {
@@ -185,7 +187,7 @@ pub(super) fn text(element: Node<'_, '_>) -> Option<String> {
     Some(text)
 }
 
-/// Whether an element has nothing but elements and white space in it: no text and no comment.
+/// Whether an element contains only elements and white space, so neither text nor comments.
 pub(super) fn has_only_elements(element: Node<'_, '_>) -> bool {
     element.children().all(|child| {
         child.is_element()
