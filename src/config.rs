@@ -445,7 +445,7 @@ mod tests {
             ),
             (
                 "listen.proxy_protocol = true",
-                "[listen] proxy_protocol: needs trusted_proxies",
+                "[listen] proxy_protocol: requires trusted_proxies",
             ),
             ("listen.forwarded_header = \"x-real-ip\"", "x-forwarded-for"),
             (
@@ -566,7 +566,7 @@ mod tests {
         assert!(
             parse(&said)
                 .unwrap_err()
-                .starts_with("[listen] names: is needed"),
+                .starts_with("[listen] names: is required"),
             "{:?}",
             parse(&said)
         );

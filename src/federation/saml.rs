@@ -32,9 +32,9 @@ pub const ATTRIBUTES: [&str; 2] = [
     "https://aws.amazon.com/SAML/Attributes/Role",
     "https://aws.amazon.com/SAML/Attributes/RoleSessionName",
 ];
-/// The most that the clocks of an identity provider and of this broker may be configured to differ.
+/// The maximum leeway for clocks that can be configured.
 pub const MAX_LEEWAY: Duration = Duration::from_secs(300);
-/// Whose ids those of assertions are, among everything that is used once.
+/// The issuer under which the digests of used assertions are remembered, next to the ids of tokens.
 const ONCE: &str = "urn:oasis:names:tc:SAML:2.0:assertion";
 
 /// This broker as a service provider: `[saml]` of the configuration.
@@ -87,7 +87,7 @@ impl ServiceProvider {
         }
     }
 
-    /// Whether no assertion can be accepted, because it is not known for whom one must be made.
+    /// Whether no assertion can be accepted, because there are no audiences or no recipients.
     pub fn accepts_nobody(&self) -> bool {
         self.audiences.is_empty() || self.recipients.is_empty()
     }
@@ -238,7 +238,8 @@ pub fn identity(
         issuer: ONCE.into(),
         id: digest(&assertion.issuer, &assertion.id),
         issued_at: assertion.issue_instant,
-        // The leeway can be another one elsewhere or later, and the store counts whole seconds.
+        // Another node, or a later configuration, may have a longer leeway. The store counts in whole
+        // seconds.
         expires_at: accepted
             .usable_until()
             .plus(MAX_LEEWAY.saturating_sub(service.leeway))
@@ -278,10 +279,11 @@ pub fn identity(
     })
 }
 
-/// The provider of that ARN, if it is one of the role's account.
+/// Looks up the provider with this ARN in the account of the role.
 ///
 /// # Errors
-/// As for a response that nobody signed, and after as much work: whoever tries ARNs learns nothing.
+/// The same error as for a response with an invalid signature, after as much work, so that a caller
+/// cannot find out which providers exist.
 pub fn provider_for<'d>(
     arn: &SamlProviderArn,
     account: AccountId,
@@ -293,14 +295,14 @@ pub fn provider_for<'d>(
     let own = provider.filter(|provider| provider.account == account);
     own.ok_or_else(|| {
         if let Some(nobody) = &*NOBODY {
-            // Whatever comes of it, the answer is the same.
+            // Only the time that this takes matters. The answer is the same for every result.
             let _ = saml::verify(response.expose(), nobody, now);
         }
         not_vouched(Reason::UnknownSamlProvider)
     })
 }
 
-/// An identity provider whose private key was never kept.
+/// The metadata of an identity provider that signs nothing, because its private key was not kept.
 static NOBODY: LazyLock<Option<Metadata>> =
     LazyLock::new(|| Metadata::parse(NOBODY_METADATA.as_bytes()).ok());
 

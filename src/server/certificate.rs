@@ -98,7 +98,7 @@ mod tests {
         assert!(
             at("20260630T000000Z")
                 .unwrap()
-                .contains("ended at 2026-06-30T00:00:00Z")
+                .contains("expired at 2026-06-30T00:00:00Z")
         );
     }
 }
