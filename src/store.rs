@@ -32,8 +32,10 @@ mod renew;
 mod reseal;
 mod restore;
 mod rows;
+mod salvage;
 mod scan;
 mod schema;
+mod shape;
 mod sqlite;
 mod sweep;
 mod verify;
@@ -59,7 +61,7 @@ use mfa_attempts::Remembered;
 
 pub use address::postgres_url;
 pub use backup::backup;
-pub use changes::{Change, Step};
+pub use changes::{Change, Feed, Step};
 pub use directory_entries::{DIRECTORY_ENTRIES, DirectoryEntries};
 pub use documents::Documents;
 pub use enter::Entrance;
@@ -93,6 +95,8 @@ pub const KEEP_CHANGES: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// A store that is open. All brokers and commands read and write rows through it.
 pub struct Store {
     engine: Engine,
+    /// The file that a SQLite store is in.
+    file: Option<sqlite::OpenFile>,
     options: AnyConnectOptions,
     lanes: Lanes,
     metrics: Arc<Metrics>,

@@ -7,6 +7,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
 
 use super::classify::classify;
+use super::head::Head;
 use super::integrity::{Fields, Row};
 use super::lanes::Purpose;
 use super::rows::{ResourceRow, is_deletion};
@@ -84,7 +85,7 @@ impl Change {
     }
 }
 
-/// The next changes behind a number, at most `limit` of them, each with its MAC.
+/// The next changes behind a number, or with `i64::MIN` the first ones, at most `limit` of them, each with its MAC.
 pub(super) async fn page(
     connection: &mut AnyConnection,
     after: i64,
@@ -92,12 +93,66 @@ pub(super) async fn page(
 ) -> Result<Vec<(Change, String)>, sqlx::Error> {
     let rows = sqlx::query(
         "SELECT sequence, changed_at, actor, action, kind, id, detail, chain, mac FROM changes \
-         WHERE sequence > $1 ORDER BY sequence LIMIT $2",
+         WHERE sequence >= $1 ORDER BY sequence LIMIT $2",
     )
-    .bind(after)
+    .bind(if after == i64::MIN {
+        after
+    } else {
+        after.saturating_add(1)
+    })
     .bind(limit)
     .fetch_all(connection);
     rows.await?.iter().map(Change::of).collect()
+}
+
+/// The whole feed, from the first change that is kept to the store's head as it was when reading began.
+pub struct Feed<'s> {
+    store: &'s Store,
+    head: Head,
+    /// The last change that was read, with the digest of the feed up to it; before any was read, the number
+    /// of the first one that is kept.
+    at: Result<(i64, String), i64>,
+}
+
+impl Feed<'_> {
+    /// The next changes, in order; none are left when it is empty.
+    ///
+    /// # Errors
+    /// Without an answer, and [`StoreError::Tampered`] for a change that is missing, that no broker wrote, or
+    /// that does not follow the one before it.
+    pub async fn next(&mut self) -> Result<Vec<Change>, StoreError> {
+        let after = match &self.at {
+            Ok((at, _)) => *at,
+            Err(first) => first - 1,
+        };
+        if after >= self.head.sequence {
+            return Ok(Vec::new());
+        }
+        let limit = usize::try_from(PAGE).unwrap_or(usize::MAX);
+        let mut changes = self.store.feed_after(after, limit).await?;
+        changes.retain(|change| change.sequence <= self.head.sequence);
+        let missing = |from: i64| {
+            self.store.tampered(format!(
+                "change {from} of the feed, or one behind it, is missing"
+            ))
+        };
+        for change in &changes {
+            match &self.at {
+                Err(first) if change.sequence != *first => return Err(missing(*first)),
+                Ok((at, chain)) if change.sequence <= *at || !change.follows(chain) => {
+                    return Err(missing(at + 1));
+                }
+                _ => self.at = Ok((change.sequence, change.chain.clone())),
+            }
+        }
+        match &self.at {
+            Ok((at, chain)) if *at == self.head.sequence && *chain != self.head.chain => {
+                Err(self.store.does_not_follow(*at))
+            }
+            _ if changes.is_empty() => Err(missing(after + 1)),
+            _ => Ok(changes),
+        }
+    }
 }
 
 /// The versions of things, by kind and id.
@@ -121,6 +176,22 @@ impl Store {
     pub async fn many_changes_after(&self, sequence: i64, chain: &str) -> Result<Step, StoreError> {
         self.step(Purpose::Background, SCAN_DEADLINE, sequence, chain)
             .await
+    }
+
+    /// The whole feed, to be read from its beginning.
+    ///
+    /// # Errors
+    /// Without an answer, and when the store's own row is not as a broker wrote it.
+    pub async fn feed(&self) -> Result<Feed<'_>, StoreError> {
+        let seen = self.seen_so_far();
+        let raw = self.raw_head(Purpose::Background).await?;
+        let (contents, _) = self.contents(&raw)?;
+        self.must_not_go_back(&raw, seen)?;
+        Ok(Feed {
+            store: self,
+            head: raw.head(),
+            at: Err(contents.kept_from),
+        })
     }
 
     /// What the feed holds after `sequence`, at most `limit` of it, without the things themselves.

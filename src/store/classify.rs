@@ -18,10 +18,22 @@ pub(super) fn classify(error: sqlx::Error) -> StoreError {
                 )),
                 "13" | "8" | "264" | "520" | "776" | "1032" | "1288" | "1544" | "778" | "10"
                 | "53100" | "25006" | "14" => StoreError::NotWritable(inner.message().to_owned()),
+                // A policy that would leave rows out: it is asked for all of them.
+                "42501" if inner.message().contains("row-level security") => {
+                    StoreError::Row(inner.message().to_owned())
+                }
                 "42501" => StoreError::NotWritable(format!(
                     "{}; the user in [store] url must own the database and its tables (`ALTER DATABASE ... OWNER TO ...`)",
                     inner.message()
                 )),
+                // SQLite's "no such table" and "no such column" have no code of their own; PostgreSQL: no
+                // such table, column, function or operator for these types.
+                "1" if inner.message().starts_with("no such ") => {
+                    StoreError::Row(inner.message().to_owned())
+                }
+                "42P01" | "42703" | "42883" | "42804" | "22P02" => {
+                    StoreError::Row(inner.message().to_owned())
+                }
                 // An administrator of the database ended the connection, or the server did because it was idle.
                 "57P01" | "57P02" | "25P03" => StoreError::Disconnected(inner.message().to_owned()),
                 _ => StoreError::Unavailable(format!("{} ({code})", inner.message())),

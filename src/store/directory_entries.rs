@@ -16,7 +16,7 @@ use super::integrity::{self, Contents, Row, Set, Term};
 use super::lanes::Purpose;
 use super::nodes::SILENT_AFTER_SECONDS;
 use super::writer::Writer;
-use super::{BoxFuture, DEADLINE, SCAN_DEADLINE, Store, StoreError, clip, kind};
+use super::{BoxFuture, DEADLINE, Engine, SCAN_DEADLINE, Store, StoreError, clip, kind, salvage};
 use crate::directory::resource::Name;
 
 /// The kind of the changes of the feed that say which entries came and went.
@@ -91,44 +91,25 @@ impl EntryRow {
     }
 }
 
-/// Each row, or what is wrong with it.
-async fn rows(
-    connection: &mut AnyConnection,
-) -> Result<Vec<Result<EntryRow, String>>, sqlx::Error> {
-    let rows = sqlx::query("SELECT kind, id, identity, version, mac FROM directory_entries")
-        .fetch_all(connection)
-        .await?;
-    let entry = |row: &AnyRow| {
-        EntryRow::of(row).map_err(|error| {
-            let text = |at: usize| row.try_get::<&str, _>(at).map(clip).unwrap_or_default();
-            format!(
-                "directory entry {} {} is not as a broker wrote it ({error})",
-                text(0),
-                text(1)
-            )
-        })
-    };
-    Ok(rows.iter().map(entry).collect())
+/// Each row.
+async fn rows(engine: Engine, connection: &mut AnyConnection) -> Result<Vec<EntryRow>, StoreError> {
+    let sql = "SELECT kind, id, identity, version, mac FROM directory_entries";
+    let rows = sqlx::query(sql).fetch_all(&mut *connection).await;
+    let rows = rows.and_then(|rows| rows.iter().map(EntryRow::of).collect());
+    match rows.map_err(classify) {
+        Err(error) => Err(salvage::named(engine, connection, error).await),
+        rows => rows,
+    }
 }
 
-/// A row that was looked at.
-pub(super) enum Looked<'a> {
-    /// Its columns and its MAC.
-    Row(Row<'a>, &'a str),
-    /// What is wrong with it.
-    Unreadable(&'a str),
-}
-
-/// Shows each row as the database has it.
+/// Shows each row as the database has it, with its MAC.
 pub(super) async fn look(
+    engine: Engine,
     connection: &mut AnyConnection,
-    mut each: impl FnMut(&Looked<'_>),
+    mut each: impl FnMut(&Row<'_>, &str),
 ) -> Result<(), StoreError> {
-    for row in rows(connection).await.map_err(classify)? {
-        match &row {
-            Ok(row) => each(&Looked::Row(Row::DirectoryEntry(row.columns()), &row.mac)),
-            Err(what) => each(&Looked::Unreadable(what)),
-        }
+    for row in rows(engine, connection).await? {
+        each(&Row::DirectoryEntry(row.columns()), &row.mac);
     }
     Ok(())
 }
@@ -143,6 +124,7 @@ pub(super) fn differs(found: &Contents, expected: &Contents) -> Option<String> {
 
 /// Whether other entries are there than belong there: which ones, as far as the feed goes back.
 pub(super) async fn differing(
+    engine: Engine,
     connection: &mut AnyConnection,
     found: &Contents,
     expected: &Contents,
@@ -150,7 +132,7 @@ pub(super) async fn differing(
     let Some(differs) = differs(found, expected) else {
         return Ok(Vec::new());
     };
-    let mut named = missing(connection).await?;
+    let mut named = missing(engine, connection).await?;
     named.push(differs);
     Ok(named)
 }
@@ -164,14 +146,12 @@ struct Said {
 }
 
 /// The rows that are missing, from an earlier state, there again or there twice, as far as the feed tells.
-async fn missing(connection: &mut AnyConnection) -> Result<Vec<String>, StoreError> {
+async fn missing(
+    engine: Engine,
+    connection: &mut AnyConnection,
+) -> Result<Vec<String>, StoreError> {
     let mut there = HashMap::<(String, String), (i64, usize)>::new();
-    for row in rows(&mut *connection)
-        .await
-        .map_err(classify)?
-        .into_iter()
-        .flatten()
-    {
+    for row in rows(engine, &mut *connection).await? {
         let place = there.entry((row.kind, row.id)).or_default();
         *place = (row.version, place.1 + 1);
     }
@@ -223,9 +203,11 @@ impl Store {
         let connection = moment.connection()?;
         let work = async {
             let (_, contents) = self.checked_head(&mut *connection).await?;
-            let rows = rows(&mut *connection).await.map_err(classify)?;
+            let rows = rows(self.engine, &mut *connection)
+                .await
+                .map_err(|error| self.noted(error))?;
             let (entries, found) = self.checked_entries(rows)?;
-            let differing = differing(&mut *connection, &found, &contents).await?;
+            let differing = differing(self.engine, &mut *connection, &found, &contents).await?;
             match differing.is_empty() {
                 true => Ok(entries),
                 false => Err(self.tampered(differing.join("; "))),
@@ -238,12 +220,11 @@ impl Store {
 
     fn checked_entries(
         &self,
-        rows: Vec<Result<EntryRow, String>>,
+        rows: Vec<EntryRow>,
     ) -> Result<(DirectoryEntries, Contents), StoreError> {
         let mut found = Contents::empty(0);
         let mut entries = BTreeMap::new();
         for row in rows {
-            let row = row.map_err(|what| self.tampered(what))?;
             let term = self.check(&Row::DirectoryEntry(row.columns()), &row.mac)?;
             found.add(Set::DirectoryEntries, term);
             let kept = Kept {
@@ -285,7 +266,7 @@ fn others(
     Box::pin(async move {
         let row = sqlx::query(
             "SELECT COUNT(*) FROM nodes WHERE node <> $1 AND directory <> '' AND directory <> $2 \
-             AND CAST(EXTRACT(EPOCH FROM now()) AS BIGINT) - seen_at <= $3",
+             AND seen_at >= CAST(EXTRACT(EPOCH FROM now()) AS BIGINT) - $3",
         )
         .bind(node)
         .bind(digest)
@@ -302,12 +283,16 @@ impl Writer<'_> {
     /// # Errors
     /// Without an answer, or when they are not those that brokers wrote.
     pub async fn directory_entries(&mut self) -> Result<DirectoryEntries, StoreError> {
-        let rows = self.ask_for(SCAN_DEADLINE, |c| Box::pin(rows(c))).await?;
+        let engine = self.store.engine;
+        let rows = self.ask_for(SCAN_DEADLINE, move |c| {
+            Box::pin(async move { Ok(rows(engine, c).await) })
+        });
+        let rows = rows.await?.map_err(|error| self.store.noted(error))?;
         let (entries, found) = self.store.checked_entries(rows)?;
         let expected = self.contents.clone();
         let differing = self
             .ask_for(SCAN_DEADLINE, move |c| {
-                Box::pin(async move { Ok(differing(c, &found, &expected).await) })
+                Box::pin(async move { Ok(differing(engine, c, &found, &expected).await) })
             })
             .await??;
         match differing.is_empty() {

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use super::shape::{self, Deviation};
 use super::{Access, Head, Place, Store, StoreError, Watermark, WatermarkError};
 use crate::base::clock::Timestamp;
 use crate::base::entropy::Entropy;
@@ -44,6 +45,7 @@ impl Entrance<'_> {
             self.leave(&store).await?;
             return Ok(store);
         }
+        store.has_its_tables().await?;
         let (store_id, sequence) = store.stands_at().await?;
         match (known, self.watermark) {
             (Some(known), _) => {
@@ -80,6 +82,21 @@ impl Entrance<'_> {
 }
 
 impl Store {
+    /// Whether the tables are those of a store, with nothing on them that acts by itself.
+    async fn has_its_tables(&self) -> Result<(), StoreError> {
+        let mut moment = self.moment().await?;
+        let found = shape::deviations(self.engine, moment.connection()?).await?;
+        moment.end().await?;
+        if found.is_empty() {
+            return Ok(());
+        }
+        let says: Vec<String> = found.iter().map(Deviation::says).collect();
+        if found.iter().any(|d| matches!(d, Deviation::Lacks(_))) {
+            return Err(StoreError::Damaged(says.join("; ")));
+        }
+        Err(self.tampered(says.join("; ")))
+    }
+
     /// Its id and its last change, as they stand in the database: not checked.
     async fn stands_at(&self) -> Result<(String, i64), StoreError> {
         let raw = self.raw_head(super::Purpose::Background).await?;

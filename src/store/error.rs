@@ -146,6 +146,9 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the error means that something other than a broker may have written to the database.
     pub fn is_tampering(&self) -> bool {
-        matches!(self, Self::Tampered(_) | Self::Row(_) | Self::Key(_))
+        matches!(
+            self,
+            Self::Tampered(_) | Self::Row(_) | Self::Key(_) | Self::Damaged(_)
+        )
     }
 }

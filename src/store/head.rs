@@ -8,7 +8,7 @@ use sqlx::{AnyConnection, Row as _};
 use super::classify::{classify, no_store};
 use super::integrity::{Contents, Keys, Place, Wrong};
 use super::lanes::Purpose;
-use super::{DEADLINE, Store, StoreError};
+use super::{DEADLINE, Store, StoreError, sqlite};
 use crate::master_key::{MasterKey, MasterKeyError};
 
 /// What a store is at one moment.
@@ -78,6 +78,16 @@ impl RawHead {
     }
 }
 
+/// What is said where the store's own row cannot be read: nothing else says what belongs there.
+pub(super) fn unreadable(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Row(why) => StoreError::Damaged(format!(
+            "the store's own row is not as a broker wrote it, and cannot be read ({why})"
+        )),
+        other => other,
+    }
+}
+
 /// The row; none in a database that holds no store.
 pub(super) async fn read(connection: &mut AnyConnection) -> Result<Option<RawHead>, sqlx::Error> {
     let sql = "SELECT store_id, sequence, not_before, chain, seal FROM store WHERE id = 1 AND moved_to IS NULL";
@@ -119,6 +129,7 @@ impl Store {
     }
 
     async fn head_by(&self, purpose: Purpose) -> Result<Head, StoreError> {
+        self.is_in_place()?;
         let seen = self.seen_so_far();
         let raw = self.raw_head(purpose).await?;
         self.contents(&raw)?;
@@ -126,11 +137,20 @@ impl Store {
         Ok(raw.head())
     }
 
+    /// Whether the file of a SQLite store is still the one that its path names.
+    pub(super) fn is_in_place(&self) -> Result<(), StoreError> {
+        if self.file.as_ref().is_none_or(sqlite::OpenFile::is_in_place) {
+            return Ok(());
+        }
+        Err(self.tampered(
+            "another file has the store's name now, or none: restart the broker, which looks at what is there".to_owned(),
+        ))
+    }
+
     /// The store's own row, as it stands in the database.
     pub(super) async fn raw_head(&self, purpose: Purpose) -> Result<RawHead, StoreError> {
-        self.read(purpose, DEADLINE, |c| Box::pin(read(c)))
-            .await?
-            .ok_or_else(no_store)
+        let row = self.read(purpose, DEADLINE, |c| Box::pin(read(c)));
+        row.await.map_err(unreadable)?.ok_or_else(no_store)
     }
 
     /// What the row says of all others, and the id of the key that sealed it.
@@ -160,6 +180,14 @@ impl Store {
             .unwrap_or_else(PoisonError::into_inner);
         suspicion.get_or_insert_with(|| what.clone());
         StoreError::Tampered(what)
+    }
+
+    /// As [`Store::tampered`], of an error that says so.
+    pub(super) fn noted(&self, error: StoreError) -> StoreError {
+        match error {
+            StoreError::Tampered(what) => self.tampered(what),
+            other => other,
+        }
     }
 
     /// What was found in the database that no broker wrote. It is forgotten when a check of everything
@@ -271,7 +299,7 @@ impl Store {
         let seen = self.seen_so_far();
         let raw = read(connection)
             .await
-            .map_err(classify)?
+            .map_err(|error| unreadable(classify(error)))?
             .ok_or_else(no_store)?;
         let (contents, _) = self.contents(&raw)?;
         self.must_not_go_back(&raw, seen)?;

@@ -46,6 +46,20 @@ impl Store {
     }
 }
 
+impl Store {
+    /// As [`Store::moment`], where something is tried in it: to be ended by [`Moment::undo`].
+    pub(super) async fn trial(&self) -> Result<Moment<'_>, StoreError> {
+        let mut lease = self.lease_to_write(Purpose::Background).await?;
+        let until = Deadline(Instant::now() + SCAN_DEADLINE);
+        let begin = match self.engine {
+            Engine::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ",
+            Engine::Sqlite | Engine::Memory => "BEGIN IMMEDIATE",
+        };
+        until.reached_by(run(lease.raw()?, begin)).await?;
+        Ok(Moment { lease, until })
+    }
+}
+
 impl Moment<'_> {
     pub fn until(&self) -> Deadline {
         self.until
@@ -56,9 +70,18 @@ impl Moment<'_> {
     }
 
     /// Everything was read: the connection is good for others.
-    pub async fn end(mut self) -> Result<(), StoreError> {
+    pub async fn end(self) -> Result<(), StoreError> {
+        self.end_by("COMMIT").await
+    }
+
+    /// As [`Moment::end`]; whatever was changed is as it was.
+    pub async fn undo(self) -> Result<(), StoreError> {
+        self.end_by("ROLLBACK").await
+    }
+
+    async fn end_by(mut self, sql: &'static str) -> Result<(), StoreError> {
         let until = self.until;
-        until.reached_by(run(self.lease.raw()?, "COMMIT")).await?;
+        until.reached_by(run(self.lease.raw()?, sql)).await?;
         self.lease.finish();
         Ok(())
     }

@@ -91,8 +91,13 @@ impl Store {
         entropy: &dyn Entropy,
     ) -> Result<Self, StoreError> {
         let (engine, options) = driver(place, access)?;
+        let file = match place {
+            Place::Sqlite(path) => Some(sqlite::OpenFile::of(path)?),
+            Place::Postgres { .. } | Place::Memory => None,
+        };
         let mut store = Self {
             engine,
+            file,
             options,
             lanes: Lanes::new(engine),
             metrics: Arc::default(),
@@ -142,7 +147,7 @@ impl Store {
     /// Looks for the store's own row. That there is none is an error unless `access` may create it.
     async fn present(&self, access: Access) -> Result<Found, StoreError> {
         let found = self.read(Purpose::Background, DEADLINE, |c| Box::pin(head::read(c)));
-        if let Some(raw) = found.await? {
+        if let Some(raw) = found.await.map_err(head::unreadable)? {
             return Ok(Found::Here(raw));
         }
         match self.moved_to().await? {

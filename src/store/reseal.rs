@@ -62,6 +62,14 @@ impl Store {
             raw.sequence = 0;
         }
         let mut writer = Writer::anew(self, lease, raw)?;
+        let mended = writer.mend().await?;
+        if mended != shown.mended {
+            writer.abandon().await;
+            return Err(StoreError::Tampered(
+                "other rows of the database cannot be read now than those that were just named; nothing was accepted"
+                    .to_owned(),
+            ));
+        }
         let revoked_keys = writer.reseal().await?;
         // MACs are made only for the rows that the operator was shown.
         let others: Vec<String> = differing_kinds(&writer.contents, &shown.rows)

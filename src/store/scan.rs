@@ -1,7 +1,7 @@
 //! Reads all rows: the directory and the revocations as they are at one moment. Each row is checked,
 //! and at the end that no row is missing.
 
-use sqlx::{AnyConnection, Row as _};
+use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 use tokio_stream::StreamExt as _;
 
 use super::classify::classify;
@@ -9,6 +9,7 @@ use super::head::Head;
 use super::integrity::{Contents, Resource, Row, Set};
 use super::known::Versions;
 use super::rows::{RevocationRow, is_deletion};
+use super::salvage::{self, LONGEST};
 use super::{Engine, Store, StoreError, clip, sqlite};
 use crate::base::clock::Timestamp;
 use crate::directory::resource::Kind;
@@ -88,7 +89,7 @@ impl Store {
                 }
                 Ok::<(), StoreError>(())
             };
-            walk_revocations(&mut *connection, &mut take).await?;
+            walk_revocations(self.engine, &mut *connection, &mut take).await?;
             match differing_revocations(&found, &contents) {
                 Some(why) => Err(self.tampered(why)),
                 None => Ok(()),
@@ -105,60 +106,107 @@ pub(super) async fn walk<E: From<StoreError>>(
     connection: &mut AnyConnection,
     each: &mut (impl FnMut(Resource<'_>, &str) -> Result<(), E> + Send),
 ) -> Result<(), E> {
-    match engine {
-        Engine::Postgres => {
-            let sql =
-                "SELECT kind, id, account, folded, unique_id, version, body, mac FROM resources";
-            let mut rows = sqlx::query(sql).fetch(connection);
-            while let Some(row) = rows.next().await {
-                let row = row.map_err(classify)?;
-                let text = |at: usize| row.try_get::<&str, _>(at).map_err(classify);
-                let columns = Resource {
-                    kind: text(0)?,
-                    id: text(1)?,
-                    account: text(2)?,
-                    folded: text(3)?,
-                    unique_id: row.try_get(4).map_err(classify)?,
-                    version: row.try_get(5).map_err(classify)?,
-                    body: text(6)?,
-                };
-                each(columns, text(7)?)?;
-            }
-        }
-        Engine::Sqlite | Engine::Memory => {
-            let mut after = None;
-            while let Some((last, portion)) = sqlite::portion(&mut *connection, after).await? {
-                for row in portion.rows() {
-                    let (columns, mac) = row?;
-                    each(columns, mac)?;
-                }
-                after = Some(last);
-            }
+    let unreadable = match engine {
+        Engine::Postgres => walk_postgres(&mut *connection, each).await?,
+        Engine::Sqlite | Engine::Memory => walk_sqlite(&mut *connection, each).await?,
+    };
+    match unreadable {
+        Some(error) => Err(salvage::named(engine, connection, error).await.into()),
+        None => Ok(()),
+    }
+}
+
+/// Why a row cannot be read, if one cannot.
+async fn walk_postgres<E: From<StoreError>>(
+    connection: &mut AnyConnection,
+    each: &mut (impl FnMut(Resource<'_>, &str) -> Result<(), E> + Send),
+) -> Result<Option<StoreError>, E> {
+    // What is far too long is not read: the row is named then.
+    let sql = AssertSqlSafe(format!(
+        "SELECT kind, id, account, folded, unique_id, version, \
+         CASE WHEN octet_length(body) <= {LONGEST} THEN body END, \
+         CASE WHEN octet_length(mac) <= {LONGEST} THEN mac END FROM resources"
+    ));
+    let mut rows = sqlx::query(sql).fetch(connection);
+    while let Some(row) = rows.next().await {
+        let row = match row {
+            Ok(row) => row,
+            Err(error) => return Ok(Some(classify(error))),
+        };
+        let read = || {
+            let text = |at: usize| row.try_get::<&str, _>(at);
+            let columns = Resource {
+                kind: text(0)?,
+                id: text(1)?,
+                account: text(2)?,
+                folded: text(3)?,
+                unique_id: row.try_get(4)?,
+                version: row.try_get(5)?,
+                body: text(6)?,
+            };
+            Ok::<_, sqlx::Error>((columns, text(7)?))
+        };
+        match read() {
+            Ok((columns, mac)) => each(columns, mac)?,
+            Err(error) => return Ok(Some(classify(error))),
         }
     }
-    Ok(())
+    Ok(None)
+}
+
+/// Why a row cannot be read, if one cannot.
+async fn walk_sqlite<E: From<StoreError>>(
+    connection: &mut AnyConnection,
+    each: &mut (impl FnMut(Resource<'_>, &str) -> Result<(), E> + Send),
+) -> Result<Option<StoreError>, E> {
+    let mut after = None;
+    loop {
+        let portion = match sqlite::portion(&mut *connection, after).await {
+            Ok(Some(portion)) => portion,
+            Ok(None) => return Ok(None),
+            Err(error) => return Ok(Some(error)),
+        };
+        after = Some(portion.last);
+        let mut found = 0;
+        for row in portion.rows() {
+            match row {
+                Ok((columns, mac)) => each(columns, mac)?,
+                Err(error) => return Ok(Some(error)),
+            }
+            found += 1;
+        }
+        if found != portion.count {
+            return Ok(Some(StoreError::Tampered(format!(
+                "{} rows of the directory read as {found}: one of them holds what separates rows",
+                portion.count
+            ))));
+        }
+    }
 }
 
 /// Calls a function for each row of the revocations.
 pub(super) async fn walk_revocations(
+    engine: Engine,
     connection: &mut AnyConnection,
     each: &mut (impl FnMut(RevocationRow) -> Result<(), StoreError> + Send),
 ) -> Result<(), StoreError> {
-    let sql = "SELECT selector, account, value, before_sequence, before_seconds, expires_at, mac FROM revocations";
-    let mut rows = sqlx::query(sql).fetch(connection);
-    while let Some(row) = rows.next().await {
-        let row = row.map_err(classify)?;
-        let revocation = RevocationRow::of(&row).map_err(|error| {
-            let text = |at: usize| row.try_get::<&str, _>(at).map(clip).unwrap_or_default();
-            StoreError::Tampered(format!(
-                "the revocation of {} {} is not as a broker wrote it ({error})",
-                text(0),
-                text(2)
-            ))
-        })?;
-        each(revocation)?;
-    }
-    Ok(())
+    let unreadable = {
+        let sql = AssertSqlSafe(format!(
+            "SELECT selector, account, CASE WHEN octet_length(value) <= {LONGEST} THEN value END, before_sequence, \
+             before_seconds, expires_at, CASE WHEN octet_length(mac) <= {LONGEST} THEN mac END FROM revocations"
+        ));
+        let mut rows = sqlx::query(sql).fetch(&mut *connection);
+        loop {
+            match rows.next().await {
+                None => return Ok(()),
+                Some(row) => match row.and_then(|row| RevocationRow::of(&row)) {
+                    Ok(revocation) => each(revocation)?,
+                    Err(error) => break classify(error),
+                },
+            }
+        }
+    };
+    Err(salvage::named(engine, connection, unreadable).await)
 }
 
 /// Returns a finding for each kind whose sum or number of rows is not as expected.

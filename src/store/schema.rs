@@ -2,8 +2,9 @@
 
 use std::cmp::Ordering;
 
+use sqlx::any::AnyRow;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
-use sqlx::{Row as _, SqlSafeStr};
+use sqlx::{AnyConnection, Row as _, SqlSafeStr};
 
 use super::classify::{classify, late};
 use super::lanes::Purpose;
@@ -32,6 +33,57 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     ),
 ];
 
+fn migrations() -> impl Iterator<Item = Migration> {
+    MIGRATIONS.iter().map(|(version, name, sql)| {
+        Migration::new(
+            *version,
+            (*name).into(),
+            MigrationType::Simple,
+            sql.into_sql_str(),
+            false,
+        )
+    })
+}
+
+/// Which migrations a database says it has had that are not this program's, or are others of the same
+/// number: a sentence each.
+///
+/// # Errors
+/// If the database does not answer.
+pub(super) async fn differing_migrations(
+    connection: &mut AnyConnection,
+) -> Result<Vec<String>, StoreError> {
+    let sql = "SELECT version, checksum FROM _sqlx_migrations";
+    let rows = sqlx::query(sql).fetch_all(connection).await;
+    let had = rows.and_then(|rows| {
+        let read = |row: &AnyRow| Ok((row.try_get(0)?, row.try_get(1)?));
+        rows.iter()
+            .map(read)
+            .collect::<Result<Vec<(i64, Vec<u8>)>, _>>()
+    });
+    let had = had.map_err(classify)?;
+    let is_had = |migration: &Migration| {
+        had.iter().any(|(version, checksum)| {
+            *version == migration.version && **checksum == *migration.checksum
+        })
+    };
+    let differing = migrations().filter(|migration| !is_had(migration));
+    let differing = differing.map(|migration| {
+        format!(
+            "the schema's migration {} ({}) is not this program's",
+            migration.version, migration.description
+        )
+    });
+    let known = MIGRATIONS.len();
+    let count = (had.len() != known).then(|| {
+        format!(
+            "the schema has had {} migrations where {known} belong",
+            had.len()
+        )
+    });
+    Ok(differing.chain(count).collect())
+}
+
 impl Store {
     /// Applies the migrations that are missing.
     ///
@@ -39,16 +91,7 @@ impl Store {
     /// [`StoreError::Newer`] if a later version has changed the schema, [`StoreError::Damaged`] if a
     /// migration fails, and [`StoreError::Unavailable`] if the database does not answer in time.
     pub(super) async fn migrate(&self) -> Result<(), StoreError> {
-        let migration = |(version, name, sql): &(i64, &'static str, &'static str)| {
-            Migration::new(
-                *version,
-                (*name).into(),
-                MigrationType::Simple,
-                sql.into_sql_str(),
-                false,
-            )
-        };
-        let migrator = Migrator::with_migrations(MIGRATIONS.iter().map(migration).collect());
+        let migrator = Migrator::with_migrations(migrations().collect());
         let mut lease = self.lease_to_write(Purpose::Background).await?;
         let known = MIGRATIONS.last().map_or(0, |(version, _, _)| *version);
         let run = tokio::time::timeout(
@@ -89,7 +132,7 @@ impl Store {
                 .try_get::<Option<i64>, _>(0)
                 .map_err(classify)?
                 .unwrap_or_default(),
-            Err(StoreError::Unavailable(why)) if why.contains("_sqlx_migrations") => 0,
+            Err(StoreError::Row(why)) if why.contains("_sqlx_migrations") => 0,
             Err(error) => return Err(error),
         };
         let known = MIGRATIONS.last().map_or(0, |(version, _, _)| *version);

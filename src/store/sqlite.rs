@@ -1,17 +1,19 @@
 //! What only SQLite needs: its file, its lock, and reading many rows as one.
 
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rustix::fs::{FlockOperation, flock};
 use sqlx::AnyConnection;
 use sqlx::Row as _;
-use sqlx::any::AnyConnectOptions;
+use sqlx::any::{AnyConnectOptions, AnyRow};
 
 use super::address::driver_options;
 use super::classify::classify;
 use super::integrity::Resource;
+use super::salvage::LONGEST;
 use super::{StoreError, clip};
 use crate::files::{self, Audience, FileError};
 
@@ -54,66 +56,121 @@ pub(super) async fn prepare(connection: &mut AnyConnection) -> Result<(), sqlx::
 /// So many rows are read as one: a row by itself costs more on its way than all that is in it.
 const PORTION: i64 = 256;
 /// What stands between rows and between columns in a portion. Neither is in a name, and JSON has
-/// them as escapes alone; a row that has one of them fails its check.
+/// them as escapes only; a row that has one of them fails its check, or is counted twice.
 const ROW: char = '\u{1e}';
 const COLUMN: char = '\u{1f}';
 
-/// Rows of the directory as one text.
-pub(super) struct Portion(String);
+/// A row of more bytes than this is read by itself.
+const LONG: usize = 128 << 10;
 
-/// The next rows behind a row number, or the first ones, in the order in which they lie in the file, and the last one's
-/// number. None: there are no more.
+/// Rows of the directory as one text.
+pub(super) struct Portion {
+    /// The number of the last row.
+    pub last: i64,
+    /// How many rows the database says it is.
+    pub count: i64,
+    text: String,
+}
+
+/// The next rows behind a row number, or the first ones, in the order in which they lie in the file. None:
+/// there are no more.
+///
+/// # Errors
+/// Without an answer, and [`StoreError::Tampered`] for a row that cannot be read.
 pub(super) async fn portion(
     connection: &mut AnyConnection,
     after: Option<i64>,
-) -> Result<Option<(i64, Portion)>, StoreError> {
+) -> Result<Option<Portion>, StoreError> {
     // A row may have the lowest number that there is.
-    let row = sqlx::query(
-        "SELECT MAX(place), group_concat(kind || char(31) || id || char(31) || account || char(31) || folded \
-         || char(31) || CASE WHEN unique_id IS NULL THEN '' ELSE '=' || unique_id END || char(31) || version \
-         || char(31) || mac || char(31) || body, char(30)), \
-         MIN(typeof(kind) = 'text' AND typeof(id) = 'text' AND typeof(account) = 'text' AND typeof(folded) = 'text' \
-         AND typeof(unique_id) IN ('text', 'null') AND typeof(version) = 'integer' AND typeof(mac) = 'text' \
-         AND typeof(body) = 'text') \
-         FROM (SELECT rowid AS place, * FROM resources WHERE rowid >= $1 ORDER BY rowid LIMIT $2)",
-    )
-    .bind(after.map_or(i64::MIN, |after| after.saturating_add(1)))
-    .bind(PORTION)
-    .fetch_one(&mut *connection)
-    .await
-    .map_err(classify)?;
-    let last: Option<i64> = row.try_get(0).map_err(classify)?;
-    let text: Option<String> = row.try_get(1).map_err(classify)?;
-    // In one text a value of another type looks like a text, and a search for the text does not find it.
-    if row.try_get::<Option<i64>, _>(2).map_err(classify)? == Some(0) {
-        return Err(StoreError::Tampered(other_type(connection).await?));
+    let from = match after {
+        None => i64::MIN,
+        Some(i64::MAX) => return Ok(None),
+        Some(after) => after + 1,
+    };
+    let rows = read(&mut *connection, from, i64::MAX, PORTION, LONG).await?;
+    let Some(long) = rows.long else {
+        return rows.into_portion();
+    };
+    // Those before a long one, and then it alone.
+    if rows.first == Some(long) {
+        let row = read(connection, long, long, 1, LONGEST).await?;
+        return row.into_portion();
     }
-    Ok(last.map(|last| (last, Portion(text.unwrap_or_default()))))
+    read(connection, from, long - 1, PORTION, LONG)
+        .await?
+        .into_portion()
 }
 
-/// Names a row that holds a value of another type than a broker writes.
-async fn other_type(connection: &mut AnyConnection) -> Result<String, StoreError> {
+/// What was read of a range of row numbers.
+struct Rows {
+    first: Option<i64>,
+    last: Option<i64>,
+    count: i64,
+    /// The first that is too long to be read with others.
+    long: Option<i64>,
+    is_typed: bool,
+    text: Option<String>,
+}
+
+impl Rows {
+    fn into_portion(self) -> Result<Option<Portion>, StoreError> {
+        // In one text a value of another type looks like a text, and a search for the text does not find
+        // it.
+        if !self.is_typed || self.long.is_some() {
+            return Err(StoreError::Tampered(
+                "a row of the directory holds a value of another type, or far too much".to_owned(),
+            ));
+        }
+        Ok(self.last.map(|last| Portion {
+            last,
+            count: self.count,
+            text: self.text.unwrap_or_default(),
+        }))
+    }
+}
+
+async fn read(
+    connection: &mut AnyConnection,
+    from: i64,
+    to: i64,
+    limit: i64,
+    longest: usize,
+) -> Result<Rows, StoreError> {
     let row = sqlx::query(
-        "SELECT CAST(kind AS TEXT), CAST(id AS TEXT) FROM resources WHERE typeof(kind) <> 'text' \
-         OR typeof(id) <> 'text' OR typeof(account) <> 'text' OR typeof(folded) <> 'text' \
-         OR typeof(unique_id) NOT IN ('text', 'null') OR typeof(version) <> 'integer' OR typeof(mac) <> 'text' \
-         OR typeof(body) <> 'text' LIMIT 1",
+        "SELECT MIN(place), MAX(place), COUNT(*), MIN(CASE WHEN size > $4 THEN place END), MIN(is_typed), \
+         group_concat(CASE WHEN size <= $4 THEN kind || char(31) || id || char(31) || account || char(31) || folded \
+         || char(31) || CASE WHEN unique_id IS NULL THEN '' ELSE '=' || unique_id END || char(31) || version \
+         || char(31) || mac || char(31) || body END, char(30)) \
+         FROM (SELECT rowid AS place, *, octet_length(kind) + octet_length(id) + octet_length(account) \
+         + octet_length(folded) + COALESCE(octet_length(unique_id), 0) + octet_length(mac) + octet_length(body) AS size, \
+         typeof(kind) = 'text' AND typeof(id) = 'text' AND typeof(account) = 'text' AND typeof(folded) = 'text' \
+         AND typeof(unique_id) IN ('text', 'null') AND typeof(version) = 'integer' AND typeof(mac) = 'text' \
+         AND typeof(body) = 'text' AS is_typed \
+         FROM resources WHERE rowid BETWEEN $1 AND $2 ORDER BY rowid LIMIT $3)",
     )
+    .bind(from)
+    .bind(to)
+    .bind(limit)
+    .bind(i64::try_from(longest).unwrap_or(i64::MAX))
     .fetch_one(connection)
-    .await
-    .map_err(classify)?;
-    let text = |at: usize| row.try_get::<&str, _>(at).map(clip).map_err(classify);
-    Ok(format!(
-        "{} {} is not as a broker wrote it (a column is of another type)",
-        text(0)?,
-        text(1)?
-    ))
+    .await;
+    let read = |row: &AnyRow| {
+        Ok(Rows {
+            first: row.try_get(0)?,
+            last: row.try_get(1)?,
+            count: row.try_get(2)?,
+            long: row.try_get(3)?,
+            is_typed: row.try_get::<Option<i64>, _>(4)? != Some(0),
+            text: row.try_get(5)?,
+        })
+    };
+    row.and_then(|row| read(&row)).map_err(classify)
 }
 
 impl Portion {
     /// The columns and the MAC of each row.
     pub(super) fn rows(&self) -> impl Iterator<Item = Result<(Resource<'_>, &str), StoreError>> {
-        let rows = self.0.split(ROW).filter(|row| !row.is_empty());
+        let rows = self.text.split(ROW).filter(|row| !row.is_empty());
         rows.map(|row| {
             let mut columns = row.splitn(8, COLUMN);
             let mut next = || {
@@ -144,6 +201,35 @@ impl Portion {
                 mac,
             ))
         })
+    }
+}
+
+/// Which file a store is in, whatever name it has: its path, and what it was when it was opened.
+#[derive(Debug, Clone)]
+pub(super) struct OpenFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl OpenFile {
+    pub(super) fn of(path: &Path) -> Result<Self, StoreError> {
+        let meta = std::fs::metadata(path).map_err(|source| FileError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
+            device: meta.dev(),
+            inode: meta.ino(),
+        })
+    }
+
+    /// Whether its path still names it. Commands beside a broker open the path: they would speak to another
+    /// store than the broker.
+    pub(super) fn is_in_place(&self) -> bool {
+        std::fs::metadata(&self.path)
+            .is_ok_and(|meta| (meta.dev(), meta.ino()) == (self.device, self.inode))
     }
 }
 

@@ -8,12 +8,14 @@ use std::collections::HashMap;
 use sqlx::AnyConnection;
 
 use super::classify::{classify, no_store};
-use super::directory_entries::{self, Looked};
+use super::directory_entries;
 use super::head::{self, RawHead};
 use super::integrity::{Contents, Resource, Row, Set, Wrong};
 use super::rows::{RevocationRow, wrong};
 use super::scan::{differing_kinds, differing_revocations, missing, walk, walk_revocations};
-use super::{Store, StoreError, clip};
+use super::schema::differing_migrations;
+use super::shape::{self, Deviation};
+use super::{Store, StoreError, clip, salvage};
 use crate::base::clock::Timestamp;
 use crate::directory::resource::Kind;
 use crate::revocations::Mark;
@@ -31,6 +33,8 @@ const MAX_EXCERPT: usize = 2_000;
 pub struct Shown {
     /// What no broker wrote like this, and what is missing: a sentence each.
     pub findings: Vec<String>,
+    /// What becomes of rows that cannot be read, and of what acts by itself: a sentence each.
+    pub mended: Vec<String>,
     /// The sums of all rows that were there, whoever wrote them.
     pub(super) rows: Contents,
 }
@@ -75,6 +79,7 @@ impl Store {
     /// # Errors
     /// Without an answer, and [`StoreError::Tampered`] with all that is wrong.
     pub async fn verify(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.is_in_place()?;
         let findings = match self.findings(now).await {
             // A row that cannot be read is noticed as one that was altered is.
             Err(error) if error.is_tampering() => return Err(self.tampered(error.to_string())),
@@ -105,10 +110,20 @@ impl Store {
     }
 
     async fn look_at_all(&self, now: Timestamp, to_accept: bool) -> Result<Shown, StoreError> {
-        let mut moment = self.moment().await?;
+        // What becomes of rows that cannot be read is tried, so that what is left can be looked at.
+        let mut moment = if to_accept {
+            self.trial().await?
+        } else {
+            self.moment().await?
+        };
         let until = moment.until();
         let connection = moment.connection()?;
         let work = async {
+            let mended = if to_accept {
+                salvage::mend(self.engine, &mut *connection).await?
+            } else {
+                Vec::new()
+            };
             let mut findings = Findings {
                 most: if to_accept { MAX_SHOWN } else { MAX_LISTED },
                 ..Findings::default()
@@ -118,11 +133,16 @@ impl Store {
                 .await?;
             Ok::<_, StoreError>(Shown {
                 findings: findings.into_list(),
+                mended,
                 rows,
             })
         };
         let shown = until.reached_by(work).await?;
-        moment.end().await?;
+        if to_accept {
+            moment.undo().await?;
+        } else {
+            moment.end().await?;
+        }
         Ok(shown)
     }
 
@@ -134,10 +154,22 @@ impl Store {
         to_accept: bool,
         findings: &mut Findings,
     ) -> Result<Contents, StoreError> {
+        let deviations = shape::deviations(self.engine, &mut *connection).await?;
+        deviations
+            .iter()
+            .for_each(|deviation| findings.add(deviation.says()));
+        let lacks = |deviation: &Deviation| matches!(deviation, Deviation::Lacks(_));
+        if deviations.iter().any(lacks) {
+            return Ok(Contents::empty(0));
+        }
+        differing_migrations(&mut *connection)
+            .await?
+            .into_iter()
+            .for_each(|what| findings.add(what));
         let seen = self.seen_so_far();
         let raw = head::read(&mut *connection)
             .await
-            .map_err(classify)?
+            .map_err(|error| head::unreadable(classify(error)))?
             .ok_or_else(no_store)?;
         let expected = self.expected(&raw, to_accept, findings)?;
         match self.must_not_go_back(&raw, seen) {
@@ -145,9 +177,20 @@ impl Store {
             Err(StoreError::Tampered(what)) => findings.add(what),
             other => other?,
         }
-        let rows = self
+        let rows = match self
             .look_at_rows(&mut *connection, to_accept, findings)
-            .await?;
+            .await
+        {
+            Err(error) if error.is_tampering() && !to_accept => {
+                // Behind a row that cannot be read nothing adds up.
+                findings.add(match error {
+                    StoreError::Tampered(what) => what,
+                    other => other.to_string(),
+                });
+                return Ok(Contents::empty(0));
+            }
+            other => other?,
+        };
         let kept_from = expected.as_ref().map(|contents| contents.kept_from);
         self.look_at_feed(
             &mut *connection,
@@ -173,7 +216,7 @@ impl Store {
             .and_then(|expected| differing_revocations(&rows.found, expected));
         revocations.into_iter().for_each(|what| findings.add(what));
         if let Some(expected) = &expected {
-            directory_entries::differing(connection, &rows.found, expected)
+            directory_entries::differing(self.engine, connection, &rows.found, expected)
                 .await?
                 .into_iter()
                 .for_each(|what| findings.add(what));
@@ -237,11 +280,7 @@ impl Store {
             }
             Ok::<(), StoreError>(())
         };
-        let walked = walk(self.engine, &mut *connection, &mut rows).await;
-        match walked {
-            Err(StoreError::Tampered(what)) => findings.add(what),
-            other => other?,
-        }
+        walk(self.engine, &mut *connection, &mut rows).await?;
         let mut marks = Marks::new();
         let mut revocations = |row: RevocationRow| {
             if to_accept {
@@ -255,24 +294,17 @@ impl Store {
             marks.insert((row.selector, row.account, row.value), row.mark);
             Ok::<(), StoreError>(())
         };
-        let walked = walk_revocations(&mut *connection, &mut revocations).await;
-        match walked {
-            Err(StoreError::Tampered(what)) => findings.add(what),
-            other => other?,
-        }
-        let mut entries = |entry: &directory_entries::Looked<'_>| match entry {
-            Looked::Row(row, mac) => {
-                if to_accept {
-                    as_it_is.add(Set::DirectoryEntries, first.mac(row).1);
-                }
-                match keys.check(row, mac) {
-                    Ok(term) => found.add(Set::DirectoryEntries, term),
-                    Err(error) => findings.add(wrong(row, &error)),
-                }
+        walk_revocations(self.engine, &mut *connection, &mut revocations).await?;
+        let mut entries = |row: &Row<'_>, mac: &str| {
+            if to_accept {
+                as_it_is.add(Set::DirectoryEntries, first.mac(row).1);
             }
-            Looked::Unreadable(what) => findings.add((*what).to_owned()),
+            match keys.check(row, mac) {
+                Ok(term) => found.add(Set::DirectoryEntries, term),
+                Err(error) => findings.add(wrong(row, &error)),
+            }
         };
-        directory_entries::look(&mut *connection, &mut entries).await?;
+        directory_entries::look(self.engine, &mut *connection, &mut entries).await?;
         Ok(Rows {
             found,
             as_it_is,

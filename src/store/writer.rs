@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use sqlx::AnyConnection;
 
-use super::classify::{classify, no_store};
+use super::classify::{classify, late, no_store};
 use super::head::{self, RawHead};
 use super::integrity::{Contents, Key, Keys, beginning};
 use super::lanes::Lease;
-use super::{BoxFuture, DEADLINE, Store, StoreError};
+use super::{BoxFuture, DEADLINE, SCAN_DEADLINE, Store, StoreError, salvage};
 use crate::base::clock::Timestamp;
 use crate::directory::resource::Name;
 
@@ -148,12 +148,23 @@ impl<'s> Writer<'s> {
         self.store.reached(sequence, &chain);
         // Nothing is acknowledged that the database does not show once it says that it lasts.
         let seen = self.store.seen_so_far();
-        let there = self.ask(|c| Box::pin(head::read(c))).await?;
+        let there = self.ask(|c| Box::pin(head::read(c))).await;
+        let there = there.map_err(head::unreadable)?;
         let there = there.ok_or_else(no_store)?;
         self.store.contents(&there)?;
         self.store.must_not_go_back(&there, seen)?;
         self.lease.finish();
         Ok(sequence)
+    }
+
+    /// Takes out what cannot be read, and what acts by itself, or puts it back: a sentence for each.
+    pub(super) async fn mend(&mut self) -> Result<Vec<String>, StoreError> {
+        let engine = self.store.engine;
+        let work = salvage::mend(engine, self.lease.raw()?);
+        match tokio::time::timeout(SCAN_DEADLINE, work).await {
+            Ok(mended) => mended,
+            Err(_) => Err(late(SCAN_DEADLINE)),
+        }
     }
 
     /// Gives it up in an orderly way; dropping does as well, and costs a connection.

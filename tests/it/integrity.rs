@@ -21,12 +21,12 @@ use crate::harness::*;
 
 const ACCOUNT: &str = "111122223333";
 
-fn arn(kind: &str, name: &str) -> String {
+pub(crate) fn arn(kind: &str, name: &str) -> String {
     format!("arn:aws:iam::{ACCOUNT}:{kind}/{name}")
 }
 
 /// Statements of another program.
-async fn sql(path: &Path, statements: &str) {
+pub(crate) async fn sql(path: &Path, statements: &str) {
     let mut connection =
         SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(path))
             .await
@@ -67,17 +67,17 @@ fn pair(kind: Kind) -> [Value; 2] {
 }
 
 /// A store with two things of each kind, each written twice, and revocations; and how it was in between.
-struct World {
+pub(crate) struct World {
     dir: tempfile::TempDir,
-    master_key: MasterKey,
+    pub(crate) master_key: MasterKey,
     names: Vec<[Name; 2]>,
-    head: i64,
+    pub(crate) head: i64,
 }
 
 const SESSION: &str = "00112233445566778899aabbccddeeff";
 
 impl World {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let entropy = SystemEntropy::new();
         let master_key = MasterKey::create(&dir.path().join("master.key"), &entropy).unwrap();
@@ -204,19 +204,19 @@ impl World {
         }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// A copy of the store after statements of another program.
-    async fn changed(&self, n: usize, statements: &str) -> Place {
+    pub(crate) async fn changed(&self, n: usize, statements: &str) -> Place {
         let path = self.path(&format!("case-{n}.db"));
         std::fs::copy(self.path("base.db"), &path).unwrap();
         sql(&path, statements).await;
         Place::Sqlite(path)
     }
 
-    async fn open(&self, place: &Place, access: Access) -> Result<Store, String> {
+    pub(crate) async fn open(&self, place: &Place, access: Access) -> Result<Store, String> {
         let watermark = self.path("store.watermark");
         let entrance = Entrance {
             place,
@@ -242,8 +242,16 @@ impl World {
         .unwrap()
     }
 
+    /// A store that is opened, and then changed by statements of another program.
+    async fn opened_before(&self, n: usize, statements: &str) -> Store {
+        let place = self.changed(n, "").await;
+        let store = self.open(&place, Access::Serve).await.unwrap();
+        sql(&self.path(&format!("case-{n}.db")), statements).await;
+        store
+    }
+
     /// What a broker does before it listens, and once it does; each with its refusal.
-    async fn start(&self, place: &Place) -> (Result<(), String>, Result<(), String>) {
+    pub(crate) async fn start(&self, place: &Place) -> (Result<(), String>, Result<(), String>) {
         let store = match self.open(place, Access::Serve).await {
             Ok(store) => store,
             Err(error) => return (Err(error), Ok(())),
@@ -975,8 +983,7 @@ async fn what_a_database_does_not_write_is_never_acknowledged() {
         .collect();
     let cases = silent.iter().cloned().chain([silent.concat()]);
     for (n, trigger) in cases.enumerate() {
-        let place = world.changed(100 + n, &trigger).await;
-        let store = world.open(&place, Access::Serve).await.unwrap();
+        let store = world.opened_before(100 + n, &trigger).await;
         let mut writer = match store.write_revocation().await {
             Ok(writer) => writer,
             Err(error) => {
@@ -1009,8 +1016,9 @@ async fn what_a_database_does_not_write_is_never_acknowledged() {
         store.close().await;
     }
     // A row that is still there after it was deleted.
-    let place = world.changed(200, &ignored("DELETE ON resources")).await;
-    let store = world.open(&place, Access::Serve).await.unwrap();
+    let store = world
+        .opened_before(200, &ignored("DELETE ON resources"))
+        .await;
     store.scan::<StoreError>(|_, _, _, _| Ok(())).await.unwrap();
     let name = Name::new(Kind::Role, arn("role", "R2"));
     let mut writer = store.write().await.unwrap();
@@ -1144,8 +1152,7 @@ async fn mf_04_what_the_database_says_of_codes_is_bounded() {
     let statements = "INSERT INTO spent_steps (serial_number, step, drift, leaning) VALUES ('old', 1, -500, 0); \
          CREATE TRIGGER forgives AFTER UPDATE ON mfa_failures WHEN new.forgiven_at > 0 BEGIN \
          UPDATE mfa_failures SET forgiven_at = 0 WHERE user_id = new.user_id; END";
-    let place = world.changed(1, statements).await;
-    let store = world.open(&place, Access::Serve).await.unwrap();
+    let store = world.opened_before(1, statements).await;
     let error = store.device_past("old").await.unwrap_err();
     assert!(
         error.is_tampering() && error.to_string().contains("-500 steps"),

@@ -50,4 +50,5 @@ mod tokens;
 mod transport;
 mod trust;
 mod unique_ids;
+mod unreadable;
 mod waiting;

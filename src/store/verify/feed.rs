@@ -12,7 +12,7 @@ use crate::store::classify::classify;
 use crate::store::head::Head;
 use crate::store::integrity::Row;
 use crate::store::rows::wrong;
-use crate::store::{Store, StoreError, clip};
+use crate::store::{Store, StoreError, clip, salvage};
 
 /// The part of a change's detail that lists revocations.
 #[derive(Deserialize)]
@@ -51,13 +51,19 @@ impl Store {
         loop {
             let rows = match page(&mut *connection, after, PAGE).await {
                 Ok(rows) => rows,
-                Err(error @ (sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_))) => {
-                    findings.add(format!(
-                        "a change behind change {after} is not as a broker wrote it ({error})"
-                    ));
+                Err(error) => {
+                    let error = classify(error);
+                    if !error.is_tampering() {
+                        return Err(error);
+                    }
+                    // Behind a change that cannot be read nothing adds up.
+                    let error = salvage::named(self.engine, &mut *connection, error).await;
+                    findings.add(match error {
+                        StoreError::Tampered(what) => what,
+                        other => other.to_string(),
+                    });
                     return Ok(());
                 }
-                Err(error) => return Err(classify(error)),
             };
             let Some((last, _)) = rows.last() else { break };
             if last.sequence <= after {

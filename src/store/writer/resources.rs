@@ -8,6 +8,7 @@ use crate::directory::resource::{Kind, Name, Resource};
 use crate::store::classify::classify;
 use crate::store::integrity::{self, Row, Set, Term};
 use crate::store::rows::{ResourceRow, Stored, is_deletion};
+use crate::store::salvage::LONGEST;
 use crate::store::{SCAN_DEADLINE, StoreError, clip};
 
 impl Writer<'_> {
@@ -206,6 +207,12 @@ impl Writer<'_> {
             .unique_id()
             .filter(|id| !id.is_empty())
             .map(str::to_owned);
+        if body.len() > LONGEST {
+            return Err(StoreError::Row(format!(
+                "{name} has {} bytes, and the most is {LONGEST}",
+                body.len()
+            )));
+        }
         let links = resource.links();
         let version = self.head.sequence;
         let kind = name.kind;

@@ -1,0 +1,393 @@
+//! Rows that cannot be read as what a broker writes, whatever their MACs say: a value of another type, one
+//! that is no UTF-8, nothing where something belongs, far too much of it, a kind of thing that there is not.
+//! Each of them is found by itself, so that it can be named; and an operator who accepts a store as it is
+//! gets past them.
+
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
+use tokio_stream::StreamExt as _;
+
+use super::classify::classify;
+use super::shape::{self, Deviation, TABLES, Table, Type};
+use super::{Engine, StoreError, clip};
+use crate::directory::resource::{Kind, Resource};
+use crate::revocations::Selector;
+
+/// The longest text of a column, in bytes, but for the detail of a change, which names every entry of a
+/// directory file.
+pub(super) const LONGEST: usize = 32 << 20;
+/// The longest detail of a change.
+const LONGEST_DETAIL: usize = 256 << 20;
+/// So many rows are named when a row cannot be read.
+const MAX_NAMED: usize = 20;
+
+/// A row that cannot be read.
+pub(super) struct Fault {
+    table: &'static Table,
+    place: Place,
+    /// What people call it.
+    name: String,
+    why: String,
+    /// The columns that hold the right value in another type; empty: the row cannot be put right.
+    convert: Vec<(&'static str, Type)>,
+}
+
+/// Where the database has it.
+enum Place {
+    Sqlite(i64),
+    Postgres(String),
+}
+
+impl Fault {
+    /// A sentence about it.
+    pub fn says(&self) -> String {
+        format!("{} is not as a broker wrote it ({})", self.name, self.why)
+    }
+
+    /// What an operator is told who accepts the store as it is.
+    fn says_what_becomes_of_it(&self) -> String {
+        let fate = if self.convert.is_empty() {
+            "is taken out"
+        } else {
+            "is put back as what a broker writes"
+        };
+        format!("{} {fate}: {}", self.name, self.why)
+    }
+}
+
+/// Every row that cannot be read, as far as `most` of them.
+///
+/// # Errors
+/// If the database does not answer.
+pub(super) async fn faults(
+    engine: Engine,
+    connection: &mut AnyConnection,
+    most: usize,
+) -> Result<Vec<Fault>, StoreError> {
+    let mut found = Vec::new();
+    for table in &TABLES {
+        let sql = AssertSqlSafe(cells_of(engine, table));
+        let mut rows = sqlx::query(sql).fetch(&mut *connection);
+        while let Some(row) = rows.next().await {
+            if found.len() >= most {
+                return Ok(found);
+            }
+            let row = row.map_err(classify)?;
+            let place = match engine {
+                Engine::Postgres => Place::Postgres(row.try_get(0).map_err(classify)?),
+                Engine::Sqlite | Engine::Memory => Place::Sqlite(row.try_get(0).map_err(classify)?),
+            };
+            let cells = cells(&row, table)?;
+            if let Some((why, convert)) = judge(table, &cells) {
+                found.push(Fault {
+                    table,
+                    place,
+                    name: name(table, &cells),
+                    why,
+                    convert,
+                });
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// What a row is called that kept others from being read, where a broker looks at many at once.
+pub(super) async fn named(
+    engine: Engine,
+    connection: &mut AnyConnection,
+    error: StoreError,
+) -> StoreError {
+    if !error.is_tampering() {
+        return error;
+    }
+    match faults(engine, connection, MAX_NAMED).await {
+        Ok(faults) if !faults.is_empty() => {
+            let named: Vec<String> = faults.iter().map(Fault::says).collect();
+            StoreError::Tampered(named.join("; "))
+        }
+        _ => error,
+    }
+}
+
+/// Takes out what cannot be read and what acts by itself, or puts it back as what a broker writes: a
+/// sentence for each.
+///
+/// # Errors
+/// [`StoreError::Damaged`] where a table or a column is missing: nothing but a backup helps then. If the
+/// database does not answer, or does not do it.
+pub(super) async fn mend(
+    engine: Engine,
+    connection: &mut AnyConnection,
+) -> Result<Vec<String>, StoreError> {
+    let mut told = Vec::new();
+    for deviation in shape::deviations(engine, &mut *connection).await? {
+        match deviation {
+            Deviation::Lacks(what) => return Err(StoreError::Damaged(what)),
+            Deviation::Acts { what, removal } => {
+                run(&mut *connection, &removal, None).await?;
+                told.push(format!("{what} is taken out"));
+            }
+        }
+    }
+    for fault in faults(engine, &mut *connection, usize::MAX).await? {
+        told.push(fault.says_what_becomes_of_it());
+        let done = match conversion(engine, &fault) {
+            Some(sql) => run(&mut *connection, &sql, Some(&fault.place)).await?,
+            None => 0,
+        };
+        // What cannot be put back, since another row has its name, is taken out.
+        if done == 0 {
+            let place = place_of(engine);
+            let sql = format!("DELETE FROM {} WHERE {place}", fault.table.name);
+            let deleted = run(&mut *connection, &sql, Some(&fault.place)).await?;
+            if deleted != 1 {
+                return Err(StoreError::Tampered(format!(
+                    "the database took out {deleted} rows where {} was to be taken out",
+                    fault.name
+                )));
+            }
+        }
+    }
+    Ok(told)
+}
+
+async fn run(
+    connection: &mut AnyConnection,
+    sql: &str,
+    place: Option<&Place>,
+) -> Result<u64, StoreError> {
+    let query = sqlx::query(AssertSqlSafe(sql.to_owned()));
+    let query = match place {
+        Some(Place::Sqlite(row)) => query.bind(*row),
+        Some(Place::Postgres(row)) => query.bind(row.clone()),
+        None => query,
+    };
+    let done = query.execute(connection).await.map_err(classify)?;
+    Ok(done.rows_affected())
+}
+
+fn place_of(engine: Engine) -> &'static str {
+    match engine {
+        Engine::Postgres => "ctid = CAST($1 AS tid)",
+        Engine::Sqlite | Engine::Memory => "rowid = $1",
+    }
+}
+
+/// The statement that gives a row's values their types; none where that does not put it right. PostgreSQL
+/// knows no value of another type than its column's.
+fn conversion(engine: Engine, fault: &Fault) -> Option<String> {
+    if fault.convert.is_empty() || engine == Engine::Postgres {
+        return None;
+    }
+    let sets: Vec<String> = fault
+        .convert
+        .iter()
+        .map(|(column, kind)| match kind {
+            Type::Number => format!("{column} = CAST(CAST({column} AS TEXT) AS INTEGER)"),
+            Type::Text | Type::TextOrNull => format!("{column} = CAST({column} AS TEXT)"),
+        })
+        .collect();
+    Some(format!(
+        "UPDATE OR IGNORE {} SET {} WHERE {}",
+        fault.table.name,
+        sets.join(", "),
+        place_of(engine)
+    ))
+}
+
+/// Reads each row of a table as bytes: where it is, and of each column its type, its length and, where
+/// that is not too much, what is in it.
+fn cells_of(engine: Engine, table: &Table) -> String {
+    let column = |(name, kind): &(&str, Type)| {
+        let most = longest(name);
+        match engine {
+            Engine::Postgres => format!(
+                "CASE WHEN {name} IS NULL THEN 'null' ELSE '{}' END, \
+                 COALESCE(CAST(octet_length(CAST({name} AS TEXT)) AS BIGINT), 0), \
+                 CASE WHEN octet_length(CAST({name} AS TEXT)) <= {most} \
+                 THEN convert_to(CAST({name} AS TEXT), getdatabaseencoding()) END",
+                if *kind == Type::Number {
+                    "integer"
+                } else {
+                    "text"
+                }
+            ),
+            Engine::Sqlite | Engine::Memory => format!(
+                "typeof({name}), COALESCE(octet_length({name}), 0), \
+                 CASE WHEN octet_length({name}) <= {most} THEN CAST(CAST({name} AS TEXT) AS BLOB) END"
+            ),
+        }
+    };
+    let columns: Vec<String> = table.columns.iter().map(column).collect();
+    let place = match engine {
+        Engine::Postgres => "CAST(ctid AS TEXT)",
+        Engine::Sqlite | Engine::Memory => "rowid",
+    };
+    format!("SELECT {place}, {} FROM {}", columns.join(", "), table.name)
+}
+
+fn longest(column: &str) -> usize {
+    if column == "detail" {
+        LONGEST_DETAIL
+    } else {
+        LONGEST
+    }
+}
+
+/// What is in a column.
+struct Cell {
+    /// `text`, `integer`, `null`, `blob` or `real`.
+    kind: String,
+    length: i64,
+    bytes: Option<Vec<u8>>,
+}
+
+impl Cell {
+    fn text(&self) -> Option<&str> {
+        std::str::from_utf8(self.bytes.as_deref()?).ok()
+    }
+}
+
+fn cells(row: &AnyRow, table: &Table) -> Result<Vec<Cell>, StoreError> {
+    let cell = |at: usize| {
+        Ok(Cell {
+            kind: row.try_get(at)?,
+            length: row.try_get(at + 1)?,
+            bytes: row.try_get(at + 2)?,
+        })
+    };
+    (0..table.columns.len())
+        .map(|column| cell(1 + column * 3))
+        .collect::<Result<_, sqlx::Error>>()
+        .map_err(classify)
+}
+
+/// Why a row cannot be read, and the columns whose values need another type for it to be one that can.
+fn judge(table: &Table, cells: &[Cell]) -> Option<(String, Vec<(&'static str, Type)>)> {
+    let mut convert = Vec::new();
+    for ((column, kind), cell) in table.columns.iter().zip(cells) {
+        let most = i64::try_from(longest(column)).unwrap_or(i64::MAX);
+        let is_number = *kind == Type::Number;
+        if cell.kind == "null" {
+            if *kind == Type::TextOrNull {
+                continue;
+            }
+            return Some((format!("its {column} is nothing"), Vec::new()));
+        }
+        if cell.length > most {
+            return Some((
+                format!(
+                    "its {column} has {} bytes, and the most is {most}",
+                    cell.length
+                ),
+                Vec::new(),
+            ));
+        }
+        let Some(text) = cell.text() else {
+            return Some((format!("its {column} is no UTF-8"), Vec::new()));
+        };
+        if is_number && text.parse::<i64>().is_err() {
+            return Some((format!("its {column} is no whole number"), Vec::new()));
+        }
+        if cell.kind != (if is_number { "integer" } else { "text" }) {
+            convert.push((*column, *kind));
+        }
+    }
+    if let Some(why) = is_unknown(table, cells) {
+        return Some((why, Vec::new()));
+    }
+    let named: Vec<&str> = convert.iter().map(|(column, _)| *column).collect();
+    (!convert.is_empty()).then(|| (format!("of another type: {}", named.join(", ")), convert))
+}
+
+fn is_unknown(table: &Table, cells: &[Cell]) -> Option<String> {
+    let text = |column: &str| column_of(table, cells, column).unwrap_or_default();
+    let is_json = |text: &str| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+    match table.name {
+        "resources" => match Kind::parse(text("kind")) {
+            None => Some("no broker knows its kind".to_owned()),
+            Some(kind) => Resource::parse(kind, text("body"))
+                .err()
+                .map(|error| format!("its body: {error}")),
+        },
+        "directory_entries" => Kind::parse(text("kind"))
+            .is_none()
+            .then(|| "no broker knows its kind".to_owned()),
+        "revocations" => Selector::parse(text("selector"))
+            .is_none()
+            .then(|| "no broker knows its selector".to_owned()),
+        "changes" if !text("sequence").parse::<i64>().is_ok_and(|n| n > 0) => {
+            Some("no change has its number".to_owned())
+        }
+        "changes" => (!is_json(text("actor")) || !is_json(text("detail")))
+            .then(|| "its actor or its detail is no JSON".to_owned()),
+        _ => None,
+    }
+}
+
+fn column_of<'c>(table: &Table, cells: &'c [Cell], column: &str) -> Option<&'c str> {
+    let mut columns = table.columns.iter().zip(cells);
+    columns.find(|((name, _), _)| *name == column)?.1.text()
+}
+
+/// What people call a row, as far as what names it can be read.
+fn name(table: &Table, cells: &[Cell]) -> String {
+    let of = |column: &str| {
+        let at = table.columns.iter().position(|(name, _)| *name == column);
+        let cell = at.and_then(|at| cells.get(at));
+        let bytes = cell.and_then(|cell| cell.bytes.as_deref()).unwrap_or(b"?");
+        clip(&String::from_utf8_lossy(bytes))
+    };
+    let name = match table.name {
+        "resources" => format!("{} {}", of("kind"), of("id")),
+        "revocations" => format!("the revocation of {} {}", of("selector"), of("value")),
+        "changes" => format!("change {} of the feed", of("sequence")),
+        "directory_entries" => format!("directory entry {} {}", of("kind"), of("id")),
+        "change_documents" => format!("the documents of change {}", of("sequence")),
+        other => {
+            let first = table.columns.first().map_or("", |(column, _)| column);
+            format!("the row {} of {other}", of(first))
+        }
+    };
+    name.trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::Timestamp;
+    use crate::base::entropy::SystemEntropy;
+    use crate::store::lanes::Purpose;
+    use crate::store::{Access, Place, Store};
+
+    #[tokio::test]
+    async fn the_tables_are_those_that_the_migrations_make() {
+        let now = Timestamp::from_seconds(1_000_000);
+        let entropy = SystemEntropy::new();
+        let store = Store::open(&Place::Memory, Access::Create, None, now, &entropy)
+            .await
+            .unwrap();
+        let mut lease = store.lease(Purpose::Background).await.unwrap();
+        let connection = lease.raw().unwrap();
+        let found = shape::deviations(Engine::Memory, connection).await.unwrap();
+        let said: Vec<String> = found.iter().map(Deviation::says).collect();
+        assert!(said.is_empty(), "{said:?}");
+        let sql = "SELECT m.name, x.name FROM sqlite_master m JOIN pragma_table_xinfo(m.name) x \
+                   WHERE m.type = 'table' AND m.name <> '_sqlx_migrations' ORDER BY 1, 2";
+        let rows = sqlx::query(sql).fetch_all(&mut *connection).await.unwrap();
+        let mut there: Vec<(String, String)> =
+            rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        let mut known: Vec<(String, String)> = [&shape::STORE]
+            .into_iter()
+            .chain(&TABLES)
+            .flat_map(|table| {
+                let of = |(column, _): &(&str, Type)| (table.name.to_owned(), (*column).to_owned());
+                table.columns.iter().map(of)
+            })
+            .collect();
+        there.sort();
+        known.sort();
+        assert_eq!(there, known);
+    }
+}
