@@ -176,7 +176,7 @@ impl Sessions {
     /// Records of sessions that have not ended, ordered by expiry: at most `limit` of those
     /// behind the marker (empty: from the beginning) that `wanted` takes, as many as fit in an answer
     /// of [`MAX_PAGE_BYTES`], and the marker to go on with (empty: that was all). A record that fails
-    /// authentication is passed over, and counted.
+    /// authentication is passed over, and counted: whose it was, nobody knows.
     ///
     /// # Errors
     /// When the store does not answer.
@@ -187,14 +187,18 @@ impl Sessions {
         limit: usize,
         now: Timestamp,
         wanted: impl Fn(&SessionRecord) -> bool + Send,
-    ) -> Result<(Vec<SessionRecord>, String), SessionsError> {
-        let (mut found, mut marker, mut bytes) = (Vec::new(), marker.to_owned(), 0);
-        let mut after = marker.clone().into_bytes();
+    ) -> Result<Listed, SessionsError> {
+        let mut listed = Listed {
+            marker: marker.to_owned(),
+            ..Listed::default()
+        };
+        let mut bytes = 0;
+        let mut after = listed.marker.clone().into_bytes();
         // So many are looked at, whatever is wanted of them.
         for _ in 0..MAX_LOOKS {
             let (names, end) = match &self.kind {
                 Kind::Memory(memory) => {
-                    let names = memory.list(&marker, PAGE, now);
+                    let names = memory.list(&listed.marker, PAGE, now);
                     let end = names
                         .last()
                         .filter(|_| names.len() == PAGE)
@@ -204,33 +208,39 @@ impl Sessions {
                 Kind::Redis(redis) => Box::pin(redis.list(keyring, &after, PAGE, now)).await?,
             };
             for name in names {
-                if found.len() == limit {
-                    return Ok((found, marker));
+                if listed.records.len() == limit {
+                    return Ok(listed);
                 }
                 let id = name.split_once(':').and_then(|(_, id)| session_id(id));
                 let record = match id {
                     None => None,
                     Some(id) => match self.find(keyring, &id, now).await {
                         Ok(record) => record.filter(&wanted),
-                        Err(SessionsError::Forged) => None,
+                        Err(SessionsError::Forged) => {
+                            listed.unreadable += 1;
+                            None
+                        }
                         Err(error) => return Err(error),
                     },
                 };
                 if let Some(record) = record {
                     bytes += answer_bytes(&record);
-                    if bytes > MAX_PAGE_BYTES && !found.is_empty() {
-                        return Ok((found, marker));
+                    if bytes > MAX_PAGE_BYTES && !listed.records.is_empty() {
+                        return Ok(listed);
                     }
-                    found.push(record);
+                    listed.records.push(record);
                 }
-                marker = name;
+                listed.marker = name;
             }
             match end {
                 Some(end) => after = end,
-                None => return Ok((found, String::new())),
+                None => {
+                    listed.marker.clear();
+                    return Ok(listed);
+                }
             }
         }
-        Ok((found, marker))
+        Ok(listed)
     }
 
     /// Asks a shared store once whether a broker can use it as it is set up.
@@ -263,6 +273,17 @@ impl Sessions {
             Box::pin(redis.probe(keyring, now)).await;
         }
     }
+}
+
+/// What was found of the records.
+#[derive(Debug, Default)]
+pub struct Listed {
+    /// Those that were wanted.
+    pub records: Vec<SessionRecord>,
+    /// Where to go on; empty: that was all.
+    pub marker: String,
+    /// How many failed authentication: nobody knows what they were.
+    pub unreadable: usize,
 }
 
 /// How many records are looked at in one step, and how many steps an answer takes at most.

@@ -34,6 +34,7 @@ impl From<ListSessionsOutput> for pb::ListSessionsResponse {
             sessions,
             marker: output.marker,
             shared: output.shared,
+            unreadable: i32::try_from(output.unreadable).unwrap_or(i32::MAX),
         }
     }
 }
@@ -155,8 +156,14 @@ impl From<RevokeSessionsOutput> for pb::RevokeSessionsResponse {
         };
         Self {
             sequence_number: output.sequence_number,
-            nodes_connected: count(output.nodes_connected),
-            nodes_confirmed: count(output.nodes_connected.saturating_sub(output.pending.len())),
+            nodes_connected: count(output.nodes_connected.unwrap_or(1)),
+            nodes_confirmed: count(
+                output
+                    .nodes_connected
+                    .unwrap_or(1)
+                    .saturating_sub(output.pending.len()),
+            ),
+            other_nodes_unknown: output.nodes_connected.is_none(),
             pending: output.pending.into_iter().map(node).collect(),
             target: Some(output.target.into()),
             access_key_deactivated: output.access_key_deactivated,

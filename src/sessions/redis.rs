@@ -13,6 +13,7 @@ mod names;
 mod options;
 mod probe;
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
@@ -49,6 +50,8 @@ pub(super) struct RedisSessions {
     /// The time until which a value of a wrong type is reported, in milliseconds after `born`.
     odd_until: AtomicU64,
     probes: AtomicU64,
+    /// What tells claims of this process from those of others.
+    claimant: [u8; 8],
 }
 
 impl RedisSessions {
@@ -62,6 +65,7 @@ impl RedisSessions {
             unfit: std::sync::Mutex::default(),
             odd_until: AtomicU64::new(0),
             probes: AtomicU64::new(0),
+            claimant: RandomState::new().hash_one(()).to_be_bytes(),
         })
     }
 

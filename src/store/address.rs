@@ -168,6 +168,43 @@ fn unverified(server: &str, mode: &str) -> String {
     )
 }
 
+/// Refuses variables of the environment by which the driver would ask another server, as somebody else, or
+/// trust another CA than the configuration says: a command may be run with whatever environment. `has` says
+/// whether the variable is set.
+fn no_other_settings(
+    url: &str,
+    password: Option<&Secret<String>>,
+    has: impl Fn(&str) -> bool,
+) -> Result<(), StoreError> {
+    let parsed: AnyConnectOptions = url
+        .parse()
+        .map_err(|e: sqlx::Error| StoreError::Address(e.to_string()))?;
+    let url = parsed.database_url;
+    let names = |option: &str| url.query_pairs().any(|(name, _)| name == option);
+    let is_near = names("host") || url.host_str().is_some_and(is_loopback);
+    let decides = [
+        ("PGSSLROOTCERT", names("sslrootcert"), "ca_file"),
+        ("PGSSLCERT", names("sslcert"), "sslcert in url"),
+        ("PGSSLKEY", names("sslkey"), "sslkey in url"),
+        ("PGSSLMODE", names("sslmode") || is_near, "sslmode in url"),
+        ("PGOPTIONS", false, "options in url"),
+        ("PGPORT", url.port().is_some(), "the port in url"),
+        ("PGUSER", !url.username().is_empty(), "the user in url"),
+        ("PGDATABASE", url.path().len() > 1, "the database in url"),
+        ("PGPASSWORD", password.is_some(), "password_file"),
+    ];
+    match decides
+        .iter()
+        .find(|(variable, is_said, _)| !is_said && has(variable))
+    {
+        Some((variable, _, instead)) => Err(StoreError::Address(format!(
+            "the environment variable {variable} is set, and would decide what the configuration does not say; unset it, \
+             or say it by {instead}"
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// The driver's options for an address.
 pub(super) fn driver_options(url: &str) -> Result<AnyConnectOptions, StoreError> {
     let options: AnyConnectOptions = url
@@ -181,6 +218,9 @@ pub(super) fn postgres_options(
     url: &str,
     password: Option<&Secret<String>>,
 ) -> Result<AnyConnectOptions, StoreError> {
+    no_other_settings(url, password, |variable| {
+        std::env::var_os(variable).is_some()
+    })?;
     let mut options = driver_options(url)?;
     if let Some(password) = password {
         let set = options.database_url.set_password(Some(password.expose()));
@@ -260,6 +300,46 @@ mod tests {
                 assert_eq!(ask(&url, None, true).unwrap(), url);
             }
         }
+    }
+
+    #[test]
+    fn the_environment_decides_nothing() {
+        let url = "postgres://b@db/b?sslmode=verify-full";
+        let refused = |url: &str, set: &str| {
+            let password = Secret::new(String::new());
+            no_other_settings(url, Some(&password), |variable| variable == set)
+                .map_err(|error| error.to_string())
+        };
+        for variable in [
+            "PGSSLROOTCERT",
+            "PGOPTIONS",
+            "PGPORT",
+            "PGSSLCERT",
+            "PGSSLKEY",
+        ] {
+            let error = refused(url, variable).unwrap_err();
+            assert!(
+                error.contains(variable) && error.contains("unset it"),
+                "{error}"
+            );
+        }
+        for variable in [
+            "PGUSER",
+            "PGDATABASE",
+            "PGPASSWORD",
+            "PGSSLMODE",
+            "PGAPPNAME",
+        ] {
+            assert_eq!(
+                refused(url, variable),
+                Ok(()),
+                "{variable}: the address says it"
+            );
+        }
+        assert!(refused("postgres://db:5432/", "PGUSER").is_err());
+        let said = "postgres://b@db:5432/b?sslmode=verify-full&sslrootcert=ca.pem";
+        assert_eq!(refused(said, "PGSSLROOTCERT"), Ok(()));
+        assert_eq!(refused(said, "PGPORT"), Ok(()));
     }
 
     #[test]

@@ -13,6 +13,21 @@ pub(super) const SILENT_AFTER_SECONDS: i64 = 10;
 /// room, since the database counts whole seconds.
 const REPORT_LAG_SECONDS: i64 = 10;
 
+/// The longest time after which any broker accepts nobody, in seconds: what the configuration allows. A row
+/// that says more is not believed.
+const LONGEST_REFUSE_AFTER: i64 = 129_600;
+/// A broker that is to have reported so much later than now, in seconds, is not waited for.
+const MAX_AHEAD: i64 = 60;
+
+/// How long nothing was heard of a node, in seconds. What is in the row may be anything.
+fn silence(now: i64, seen_at: i64) -> i64 {
+    now.saturating_sub(seen_at)
+}
+
+fn is_silent(silence: i64) -> bool {
+    !(-MAX_AHEAD..=SILENT_AFTER_SECONDS).contains(&silence)
+}
+
 /// A broker on the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
@@ -127,7 +142,7 @@ impl Store {
     pub async fn count_nodes(&self) -> Result<usize, StoreError> {
         let row = self.read(Purpose::Feed, DEADLINE, |c| {
             Box::pin(async move {
-                let sql = "SELECT count(*) FROM nodes WHERE CAST(EXTRACT(EPOCH FROM now()) AS BIGINT) - seen_at <= $1";
+                let sql = "SELECT count(*) FROM nodes WHERE seen_at >= CAST(EXTRACT(EPOCH FROM now()) AS BIGINT) - $1";
                 sqlx::query(sql).bind(SILENT_AFTER_SECONDS).fetch_one(c).await
             })
         });
@@ -152,33 +167,39 @@ impl Store {
         let rows = self.read(Purpose::Revocation, DEADLINE, move |c| {
             Box::pin(async move {
                 sqlx::query(
-                    "SELECT node, host, confirmed, refuse_after, master_keys, cluster_id, directory, \
-                     CAST(EXTRACT(EPOCH FROM now()) AS BIGINT) - seen_at AS silent FROM nodes \
-                     WHERE CAST(EXTRACT(EPOCH FROM now()) AS BIGINT) - seen_at <= refuse_after + $1 ORDER BY node",
+                    "SELECT node, host, confirmed, refuse_after, master_keys, cluster_id, directory, seen_at, \
+                     CAST(EXTRACT(EPOCH FROM now()) AS BIGINT) FROM nodes \
+                     WHERE seen_at >= CAST(EXTRACT(EPOCH FROM now()) AS BIGINT) - $1 ORDER BY node",
                 )
-                .bind(REPORT_LAG_SECONDS)
+                .bind(LONGEST_REFUSE_AFTER + REPORT_LAG_SECONDS)
                 .fetch_all(c)
                 .await
             })
         });
         let node = |row: &sqlx::any::AnyRow| {
-            Ok(Seen {
+            let refuse_after: i64 = row.try_get(3)?;
+            let refuse_after = refuse_after.clamp(0, LONGEST_REFUSE_AFTER);
+            let silence = silence(row.try_get(8)?, row.try_get(7)?);
+            if silence > refuse_after + REPORT_LAG_SECONDS {
+                return Ok(None);
+            }
+            Ok(Some(Seen {
                 node: Node {
                     node: row.try_get(0)?,
                     host: row.try_get(1)?,
                     confirmed: row.try_get(2)?,
-                    refuse_after_seconds: row.try_get(3)?,
+                    refuse_after_seconds: refuse_after,
                     master_keys: row.try_get(4)?,
                     cluster_id: row.try_get(5)?,
                     directory: row.try_get(6)?,
                 },
-                is_silent: row.try_get::<i64, _>(7)? > SILENT_AFTER_SECONDS,
-            })
+                is_silent: is_silent(silence),
+            }))
         };
         let nodes: Vec<Seen> = rows
             .await?
             .iter()
-            .map(node)
+            .filter_map(|row| node(row).transpose())
             .collect::<Result<_, sqlx::Error>>()
             .map_err(classify)?;
         *seen = Some((asked_at, nodes.clone()));
@@ -196,17 +217,23 @@ impl Store {
         let rows = self.read(Purpose::Background, DEADLINE, |c| {
             Box::pin(async move {
                 sqlx::query(
-                    "SELECT node, host, master_keys, cluster_id, \
-                     CAST(EXTRACT(EPOCH FROM now()) AS BIGINT) - seen_at AS silent FROM nodes \
-                     WHERE CAST(EXTRACT(EPOCH FROM now()) AS BIGINT) - seen_at <= refuse_after ORDER BY host, node",
+                    "SELECT node, host, master_keys, cluster_id, refuse_after, seen_at, \
+                     CAST(EXTRACT(EPOCH FROM now()) AS BIGINT) FROM nodes \
+                     WHERE seen_at >= CAST(EXTRACT(EPOCH FROM now()) AS BIGINT) - $1 ORDER BY host, node",
                 )
+                .bind(LONGEST_REFUSE_AFTER)
                 .fetch_all(c)
                 .await
             })
         });
         let broker = |row: &sqlx::any::AnyRow| {
             let keys: String = row.try_get(2)?;
-            Ok(Broker {
+            let refuse_after: i64 = row.try_get(4)?;
+            let silence = silence(row.try_get(6)?, row.try_get(5)?);
+            if silence > refuse_after.clamp(0, LONGEST_REFUSE_AFTER) {
+                return Ok(None);
+            }
+            Ok(Some(Broker {
                 node: row.try_get(0)?,
                 host: row.try_get(1)?,
                 master_keys: keys
@@ -215,12 +242,12 @@ impl Store {
                     .map(str::to_owned)
                     .collect(),
                 cluster_id: row.try_get(3)?,
-                is_connected: row.try_get::<i64, _>(4)? <= SILENT_AFTER_SECONDS,
-            })
+                is_connected: !is_silent(silence),
+            }))
         };
         rows.await?
             .iter()
-            .map(broker)
+            .filter_map(|row| broker(row).transpose())
             .collect::<Result<_, sqlx::Error>>()
             .map_err(classify)
     }

@@ -959,6 +959,114 @@ fn restore(postgres: &Postgres, dump: &[u8]) {
     assert!(psql.wait().unwrap().success());
 }
 
+/// Rows that cannot be read, and what acts by itself on a table: each is named, and an operator gets past it.
+#[test]
+fn what_cannot_be_read_in_postgresql_is_named_and_an_operator_gets_past_it() {
+    let postgres = Postgres::start();
+    let home = Home::init_with(&["--store", &postgres.url()]);
+    let text = |output: std::process::Output| {
+        String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr)
+    };
+    let statements = [
+        (
+            "ALTER TABLE resources ALTER COLUMN body DROP NOT NULL; UPDATE resources SET body = NULL WHERE kind = 'role'",
+            "its body is nothing",
+        ),
+        (
+            "CREATE FUNCTION idle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; \
+             CREATE TRIGGER idle BEFORE DELETE ON resources FOR EACH ROW EXECUTE FUNCTION idle()",
+            "the trigger idle on the table resources",
+        ),
+        (
+            "CREATE RULE gone AS ON DELETE TO revocations DO INSTEAD NOTHING",
+            "the rule gone on the table revocations",
+        ),
+        (
+            "ALTER TABLE changes ENABLE ROW LEVEL SECURITY",
+            "row security on the table changes",
+        ),
+        (
+            "CREATE TABLE child () INHERITS (resources)",
+            "the table child, which inherits from resources",
+        ),
+        (
+            "INSERT INTO revocations (selector, account, value, before_sequence, before_seconds, expires_at, mac) \
+             VALUES ('zz', '', '', 1, 1, 9999999999, '')",
+            "the revocation of zz",
+        ),
+    ];
+    for (statement, named) in statements {
+        postgres.psql(statement, "brevet");
+        let checked = text(home.try_run(&["check"]));
+        assert!(checked.contains(named), "{statement}: {checked}");
+        let said = home.run(&["restore", "--accept"]);
+        assert!(
+            said.contains(named) && said.contains("is taken out"),
+            "{statement}: {said}"
+        );
+        let checked = text(home.try_run(&["check"]));
+        assert!(
+            checked.contains("every row is as a broker wrote it"),
+            "{statement}: {checked}"
+        );
+    }
+    let changed =
+        "ALTER TABLE changes ALTER COLUMN detail TYPE bytea USING convert_to(detail, 'UTF8')";
+    postgres.psql(changed, "brevet");
+    for command in [&["check"][..], &["restore", "--accept"]] {
+        let refused = text(home.try_run(command));
+        assert!(
+            refused.contains("the column detail of the table changes is of type bytea")
+                && refused.contains("restore a backup"),
+            "{refused}"
+        );
+    }
+}
+
+/// Rows of `nodes` may be anything: what they say is bounded, and no answer is no "1 of 1".
+#[tokio::test]
+async fn what_the_table_of_brokers_says_is_bounded() {
+    let postgres = Postgres::start();
+    let home = Home::init_with(&["--store", &postgres.url()]);
+    let daemon = home.serve();
+    let client = daemon.client(&home.keys);
+    let revoke = async || {
+        let request = brevet::api::sts::v1::RevokeSessionsRequest {
+            selector: Some(Selector::SourceIdentity("nobody".to_owned())),
+            ..Default::default()
+        };
+        client.revoke_sessions(request).await.unwrap()
+    };
+    for (seen_at, refuse_after, brokers) in [
+        (i64::MIN, 900, 1),
+        (0, i64::MAX, 1),
+        // One that is to have reported in times to come is not waited for, and has not confirmed it.
+        (1 << 62, 900, 2),
+    ] {
+        postgres.psql(
+            &format!(
+                "DELETE FROM nodes WHERE host = 'odd'; INSERT INTO nodes (node, host, confirmed, seen_at, refuse_after) \
+                 VALUES ('odd', 'odd', 0, {seen_at}, {refuse_after})"
+            ),
+            "brevet",
+        );
+        let answer = revoke().await;
+        assert_eq!(
+            (
+                answer.nodes_connected,
+                answer.nodes_confirmed,
+                answer.other_nodes_unknown
+            ),
+            (brokers, 1, false),
+            "{seen_at}"
+        );
+    }
+    postgres.psql("ALTER TABLE nodes RENAME TO hidden", "brevet");
+    let answer = revoke().await;
+    assert!(answer.other_nodes_unknown);
+}
+
 #[test]
 fn a_postgres_that_is_not_there_refuses_the_start() {
     let home = Home::init();

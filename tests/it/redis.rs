@@ -474,9 +474,9 @@ async fn listings_pass_over_what_names_no_session_and_what_is_in_a_records_place
             .client(&user(ADMIN))
             .list_sessions(request)
             .await
-            .map(|answer| answer.sessions.len())
+            .map(|answer| (answer.sessions.len(), answer.unreadable))
     };
-    assert_eq!(list().await.unwrap(), 3);
+    assert_eq!(list().await.unwrap(), (3, 0));
     let left = redis_command(redis.port, &["ZCARD", &index]).unwrap();
     assert_eq!(
         left,
@@ -490,7 +490,7 @@ async fn listings_pass_over_what_names_no_session_and_what_is_in_a_records_place
         .unwrap();
     redis_command(redis.port, &["DEL", &record]).unwrap();
     redis_command(redis.port, &["RPUSH", &record, "x"]).unwrap();
-    assert_eq!(list().await.unwrap(), 2);
+    assert_eq!(list().await.unwrap(), (2, 1), "it is never absent");
     let ready = broker.operator("/readyz").await;
     assert!(
         ready.status == 200 && ready.body.contains("degraded: a key of this cluster"),
@@ -1109,14 +1109,56 @@ async fn a_long_record_is_a_record() {
         sessions.find(&keyring, &[7; 16], now()).await,
         Ok(Some(record.clone()))
     );
-    let (listed, marker) = sessions
+    let listed = sessions
         .list(&keyring, "", 10, now(), |_| true)
         .await
         .unwrap();
     assert_eq!(
-        (listed, marker.as_str(), metrics.sessions_forged.get()),
-        (vec![record], "", 0)
+        (
+            listed.records,
+            listed.marker.as_str(),
+            listed.unreadable,
+            metrics.sessions_forged.get()
+        ),
+        (vec![record], "", 0, 0)
     );
+}
+
+/// Whoever writes to Redis refuses nobody: that a signature was used is believed of brokers only.
+#[tokio::test]
+async fn st_12_only_a_broker_says_that_a_signature_was_used() {
+    let redis = Redis::start();
+    let keyring = brevet::session::keyring::Keyring::generate(
+        &brevet::base::entropy::SystemEntropy::new(),
+        now(),
+    )
+    .unwrap();
+    let [one, two] =
+        [(); 2].map(|()| Sessions::in_redis(&redis.options(), Default::default()).unwrap());
+    let span = Duration::from_secs(60);
+    let claim =
+        async |sessions: &Sessions, n: u8| sessions.claim_signature(&keyring, &[n; 16], span).await;
+    assert_eq!(claim(&one, 1).await, Ok(true));
+    assert_eq!(claim(&two, 1).await, Ok(false));
+    // Its own claim is nobody else's use.
+    assert_eq!(claim(&one, 1).await, Ok(true));
+    let name = keys(redis.port)
+        .into_iter()
+        .find(|key| key.contains(":signature:"))
+        .unwrap();
+    let other = name.replace(&"01".repeat(16), &"02".repeat(16));
+    assert_ne!(name, other);
+    redis_command(redis.port, &["COPY", &name, &other]).unwrap();
+    for forged in [
+        other.clone(),
+        name.replace(&"01".repeat(16), &"03".repeat(16)),
+    ] {
+        if forged != other {
+            redis_command(redis.port, &["SET", &forged, "1"]).unwrap();
+        }
+        let n = if forged == other { 2 } else { 3 };
+        assert_eq!(claim(&two, n).await, Err(SessionsError::Forged), "{forged}");
+    }
 }
 
 #[tokio::test]

@@ -62,6 +62,9 @@ pub(super) async fn run(arguments: ListArguments) -> Result<(), Failure> {
         Output::Json => {
             let sessions: Vec<_> = answer.sessions.iter().map(shown).collect();
             let mut shown = json!({"Sessions": sessions});
+            if let (true, Some(fields)) = (answer.unreadable > 0, shown.as_object_mut()) {
+                fields.insert("Unreadable".to_owned(), answer.unreadable.into());
+            }
             if let (false, Some(fields)) = (answer.marker.is_empty(), shown.as_object_mut()) {
                 fields.insert("Marker".to_owned(), answer.marker.as_str().into());
             }
@@ -86,7 +89,14 @@ pub(super) async fn run(arguments: ListArguments) -> Result<(), Failure> {
             "These are only the records of the broker that answered; with Redis, all brokers share their records.",
         );
     }
-    Ok(())
+    match answer.unreadable {
+        0 => Ok(()),
+        count => Err(format!(
+            "{count} session records could not be read: something other than a broker wrote to Redis, and each may be a \
+             session that is not listed. Such sessions can be revoked all the same"
+        )
+        .into()),
+    }
 }
 
 /// Requests pages until there are `max_items` sessions, or no more.
@@ -118,6 +128,7 @@ async fn pages(
             )
             .into());
         }
+        all.unreadable = all.unreadable.saturating_add(page.unreadable);
         all.sessions.extend(page.sessions);
         all.marker = page.marker;
     }

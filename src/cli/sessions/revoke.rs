@@ -10,7 +10,7 @@ use crate::base::arn::AccountId;
 use crate::base::clock::{Clock, SystemClock};
 use crate::cli::aws::Settings;
 use crate::cli::print::{self, Output, OutputArgument};
-use crate::cli::{CallArguments, Failure, beside, operator, role_arn, terminal, values};
+use crate::cli::{CallArguments, Failure, beside, journal, operator, role_arn, terminal, values};
 use crate::client::Client;
 use crate::commands;
 use crate::config::Config;
@@ -142,7 +142,14 @@ pub(super) async fn run(arguments: RevokeArguments) -> Result<(), Failure> {
         _ => (String::new(), false),
     };
     let answer = revoke(&client, request, &key).await?;
-    report(&answer, output, &key, is_role)
+    report(&answer, output, &key, is_role)?;
+    if arguments.deactivate_access_key && !answer.access_key_deactivated {
+        return Err(format!(
+            "the sessions have ended, and the access key {key} is not deactivated: the broker's log says why. It goes on signing"
+        )
+        .into());
+    }
+    Ok(())
 }
 
 /// Revokes sessions. If the access key that selects them stays active, asks on a terminal whether to
@@ -183,6 +190,10 @@ fn report(
     let target = answer.target.unwrap_or_default();
     match output {
         Output::Json => print::json(&revoked(answer, &target))?,
+        Output::Table if answer.other_nodes_unknown => print::line(format_args!(
+            "Revoked by change {}; in force on the broker that answers.",
+            answer.sequence_number
+        ))?,
         Output::Table => print::line(format_args!(
             "Revoked by change {}; in force on {} of {} connected brokers.",
             answer.sequence_number, answer.nodes_confirmed, answer.nodes_connected
@@ -202,6 +213,13 @@ fn report(
     }
     if answer.access_key_deactivated {
         print::note(format_args!("The access key {key} is now inactive."));
+    }
+    if answer.other_nodes_unknown {
+        print::note(
+            "It is durable. The store did not say which other brokers there are, so whether they have it in force is not \
+             known: each takes it within 2 s, or is not ready after 10 s without the change feed, and accepts nobody after \
+             its `refuse_after_seconds`.",
+        );
     }
     if !answer.pending.is_empty() {
         print::note(
@@ -241,8 +259,20 @@ async fn end_beside(
         return Ok(());
     }
     let now = SystemClock.now();
-    let work = async |store: &Store| commands::end_sessions(store, &operator(), account, now).await;
-    let sequence = beside::with_store(&config, now, work).await?;
+    let parameters = json!({"account": account.as_ref().map(ToString::to_string)});
+    let revoking = async {
+        let work =
+            async |store: &Store| commands::end_sessions(store, &operator(), account, now).await;
+        let sequence = beside::with_store(&config, now, work).await?;
+        Ok((sequence, json!({"sequenceNumber": sequence})))
+    };
+    let sequence = journal::recorded_if_possible(
+        &journal::of(&config),
+        "RevokeSessions",
+        parameters,
+        revoking,
+    )
+    .await?;
     match output {
         Output::Json => print::json(&json!({"SequenceNumber": sequence}))?,
         Output::Table => print::line(format_args!("Revoked by change {sequence}."))?,
@@ -291,9 +321,10 @@ fn revoked(answer: &pb::RevokeSessionsResponse, target: &pb::RevocationTarget) -
         .pending
         .iter()
         .map(|n| json!({"Node": n.node, "Host": n.host, "ConfirmedSequenceNumber": n.confirmed_sequence_number}));
+    let number = |nodes| (!answer.other_nodes_unknown).then_some(nodes);
     json!({
-        "SequenceNumber": answer.sequence_number, "NodesConnected": answer.nodes_connected,
-        "NodesConfirmed": answer.nodes_confirmed, "Pending": pending.collect::<Vec<_>>(), "Target": hit(target),
+        "SequenceNumber": answer.sequence_number, "NodesConnected": number(answer.nodes_connected),
+        "NodesConfirmed": number(answer.nodes_confirmed), "Pending": pending.collect::<Vec<_>>(), "Target": hit(target),
         "AccessKeyDeactivated": answer.access_key_deactivated,
     })
 }

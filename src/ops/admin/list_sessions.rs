@@ -35,6 +35,8 @@ pub struct ListSessionsOutput {
     pub marker: String,
     /// Whether all brokers share the records.
     pub shared: bool,
+    /// How many records could not be read: they were altered, or moved to another name.
+    pub unreadable: usize,
 }
 
 #[derive(Serialize)]
@@ -141,11 +143,11 @@ impl Operation for ListSessions {
         };
         let keyring = broker.tokens.keyring();
         let after = opened(&keyring, account, &self.marker)?;
-        let (records, last) = broker
+        let listed = broker
             .sessions
             .list(&keyring, &after, self.max_items, cx.now, wanted)
             .await?;
-        let marker = match last.as_str() {
+        let marker = match listed.marker.as_str() {
             "" => String::new(),
             last => envelope::seal(
                 &keyring,
@@ -154,7 +156,8 @@ impl Operation for ListSessions {
                 &entropy::bytes(&*broker.entropy)?,
             )?,
         };
-        let sessions = records
+        let sessions = listed
+            .records
             .into_iter()
             .filter_map(|record| SessionView::new(record, &broker.revocations))
             .collect();
@@ -162,6 +165,7 @@ impl Operation for ListSessions {
             sessions,
             marker,
             shared: broker.sessions.are_shared(),
+            unreadable: listed.unreadable,
         })
     }
 }

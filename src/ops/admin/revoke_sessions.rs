@@ -44,8 +44,9 @@ pub struct RevokeSessions {
 pub struct RevokeSessionsOutput {
     /// The number of the change in the feed.
     pub sequence_number: i64,
-    /// The number of brokers that may accept sessions, including this one.
-    pub nodes_connected: usize,
+    /// The number of brokers that may accept sessions, including this one. None: the store did not
+    /// say which brokers there are.
+    pub nodes_connected: Option<usize>,
     /// The brokers on which the revocation is not confirmed to be in force.
     pub pending: Vec<Node>,
     /// What the revocation applied to.
@@ -179,9 +180,13 @@ impl Operation for RevokeSessions {
         // It is in force here at once, and on other brokers through the feed.
         cx.broker.revocations.mark(&hit.key, mark);
         cx.broker.feed.nudge();
-        let ((nodes_connected, pending), sessions) = tokio::join!(
+        let (spread, sessions) = tokio::join!(
             spread(cx.broker, sequence_number),
             hit.count(cx.broker, account.as_str(), cx.now)
+        );
+        let (nodes_connected, pending) = spread.map_or_else(
+            || (None, Vec::new()),
+            |(connected, pending)| (Some(connected), pending),
         );
         cx.broker
             .metrics

@@ -116,24 +116,50 @@ impl RedisSessions {
         Ok(brokers.len())
     }
 
-    /// Marks a signature as used for so long; whether nobody had done so before.
+    /// Marks a signature as used for so long; whether nobody had done so before. That somebody had counts
+    /// only where what is there carries the MAC of a broker of this cluster.
     ///
     /// # Errors
-    /// If Redis does not answer in time.
+    /// If Redis does not answer in time, and [`SessionsError::Forged`] for something that no broker put
+    /// there: nobody knows then.
     pub async fn claim_signature(
         &self,
         keyring: &Keyring,
         signature: &[u8; 16],
         span: Duration,
     ) -> Result<bool, SessionsError> {
+        let name = signature_name(keyring, signature);
+        let own = authenticated(keyring, &name, &self.claimant).ok_or(SessionsError::Forged)?;
         let mut set = redis::cmd("SET");
-        set.arg(signature_name(keyring, signature))
-            .arg(1)
+        set.arg(&name)
+            .arg(&own)
             .arg("NX")
             .arg("EX")
             .arg(span.as_secs().max(1));
-        // Something of another type under the name counts as used, too: SET NX does not look at types.
-        Ok(self.ask_one(set).await? != Value::Nil)
+        if self.ask_one(set).await? != Value::Nil {
+            return Ok(true);
+        }
+        let mut get = redis::cmd("GET");
+        get.arg(&name);
+        let there = match self.ask_each(&[get], &[WRONG_TYPE]).await?.pop() {
+            Some(Ok(Value::BulkString(bytes))) => bytes,
+            _ => return Err(self.no_claim()),
+        };
+        // A Redis that has kept this claim and denies it.
+        if there == own {
+            return Ok(true);
+        }
+        match open(keyring, &name, &there) {
+            Some(_) => Ok(false),
+            None => Err(self.no_claim()),
+        }
+    }
+
+    /// Something says that a signature was used, and no broker of this cluster has said so.
+    fn no_claim(&self) -> SessionsError {
+        self.metrics.sessions_forged.inc();
+        tracing::debug!("something else than a broker's claim is in the place of a signature");
+        SessionsError::Forged
     }
 
     /// Forgets that a signature was used.

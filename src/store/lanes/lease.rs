@@ -18,6 +18,15 @@ const POSTGRES_IDLE: &str = "SET idle_in_transaction_session_timeout = '10s'";
 /// … and waiting for a lock when its client has given up too.
 const POSTGRES_LOCK: &str = "SET lock_timeout = '2s'";
 
+/// What PostgreSQL says of who asks and of what is asked goes by nobody's settings: names are those of the
+/// schema that holds the store, and of PostgreSQL's own; no row is left out by row security, but the question
+/// fails; and what was committed is on stable storage, also where the server or the role says otherwise.
+const POSTGRES_OWN: &str = "SELECT pg_catalog.set_config('search_path', \
+    pg_catalog.quote_ident(pg_catalog.current_schema()), false); \
+    SET row_security = off; \
+    SELECT pg_catalog.set_config('synchronous_commit', 'on', false) \
+    WHERE pg_catalog.current_setting('synchronous_commit') IN ('off', 'local')";
+
 /// A connection, for as long as it is needed. It goes back when all that was asked of it went well.
 pub(in crate::parts::store) struct Lease<'s> {
     store: &'s Store,
@@ -112,9 +121,9 @@ impl Store {
         match self.engine {
             Engine::Sqlite => sqlite::prepare(&mut connection).await?,
             Engine::Postgres => {
-                sqlx::raw_sql(POSTGRES_IDLE)
-                    .execute(&mut connection)
-                    .await?;
+                for statement in [POSTGRES_OWN, POSTGRES_IDLE] {
+                    sqlx::raw_sql(statement).execute(&mut connection).await?;
+                }
                 if purpose != Purpose::Background {
                     sqlx::raw_sql(POSTGRES_LOCK)
                         .execute(&mut connection)

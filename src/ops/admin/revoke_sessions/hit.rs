@@ -60,7 +60,8 @@ impl Hit {
             match tokio::time::timeout(COUNTING, broker.sessions.list(&keyring, "", 1, now, look))
                 .await
             {
-                Ok(Ok((_, marker))) => !marker.is_empty(),
+                // A record that cannot be read may be one of them.
+                Ok(Ok(listed)) => !listed.marker.is_empty() || listed.unreadable > 0,
                 Ok(Err(_)) => return None,
                 Err(_) => true,
             };
@@ -85,9 +86,9 @@ impl Hit {
 
 /// Waits until the change is in force on every broker that responds. Returns how many brokers may
 /// accept sessions, and which of them have not confirmed the change; a broker that does not respond
-/// is among these but is not waited for.
-pub(super) async fn spread(broker: &Broker, sequence: i64) -> (usize, Vec<Node>) {
-    let mut seen = (1, Vec::new());
+/// is among these but is not waited for. None: the store did not say which brokers there are.
+pub(super) async fn spread(broker: &Broker, sequence: i64) -> Option<(usize, Vec<Node>)> {
+    let mut seen = (!broker.store.is_shared()).then(|| (1, Vec::new()));
     let look = async {
         loop {
             // Until this node has the change in force, sessions that it issues would end with the
@@ -107,7 +108,7 @@ pub(super) async fn spread(broker: &Broker, sequence: i64) -> (usize, Vec<Node>)
                     .filter(|n| n.node.confirmed < sequence)
                     .collect();
                 let awaited = pending.iter().any(|n| !n.is_silent);
-                seen = (connected, pending.into_iter().map(|n| n.node).collect());
+                seen = Some((connected, pending.into_iter().map(|n| n.node).collect()));
                 if counted && !awaited {
                     return;
                 }
