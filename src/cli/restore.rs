@@ -10,6 +10,7 @@ use super::store::master_key;
 use super::{ConfigArgument, Failure, clock, journal, operator, print, report, runtime};
 use crate::base::clock::Timestamp;
 use crate::base::entropy::SystemEntropy;
+use crate::clock_mark::ClockMarkFile;
 use crate::commands::{self, Secrets};
 use crate::config::Config;
 use crate::files;
@@ -47,7 +48,8 @@ pub(super) struct RestoreArguments {
     /// A master key file that opens the backup; its keys are added to [directory] master_key
     #[arg(long, value_name = "FILE", requires = "file")]
     master_key: Option<PathBuf>,
-    /// Allow a backup of another store than the one that it replaces
+    /// Allow a backup of another store than the one that it replaces, or one with another history: from a
+    /// copy of this store, or from before a restore
     #[arg(long, requires = "file")]
     another_store: bool,
 }
@@ -106,7 +108,21 @@ fn accept(config: &Config) -> Result<(), Failure> {
     if let Some(path) = watermark {
         Watermark::of(&head).save(path)?;
     }
+    remember_time(config, now)?;
     ended(&head);
+    Ok(())
+}
+
+/// Writes down the time by which everything from before has ended: where the clock was ahead, the broker
+/// says so at its start, and names the way out.
+fn remember_time(config: &Config, now: Timestamp) -> Result<(), Failure> {
+    let Some(file) = config.watermark.as_deref().map(ClockMarkFile::beside) else {
+        return Ok(());
+    };
+    // One that cannot be read is named by the broker.
+    if let Ok(mark) = file.load() {
+        file.raise(now, mark.map_or(0, |mark| mark.accepted))?;
+    }
     Ok(())
 }
 
@@ -115,9 +131,16 @@ async fn say_what_is_taken(store: &Store, now: Timestamp) -> Result<Shown, Failu
     let shown = store.show(now).await?;
     if store.is_unsealed() {
         print::note("The rows have no MACs yet; they are accepted as they are.");
-    } else if shown.findings.is_empty() {
+    } else if shown.findings.is_empty() && shown.mended.is_empty() {
         print::note("Every row is as a broker wrote it.");
-    } else {
+    }
+    if !shown.mended.is_empty() {
+        print::note("Cannot be read, or acts by itself:");
+        for what in &shown.mended {
+            print::note(format_args!("  {}", print::visible(what)));
+        }
+    }
+    if !store.is_unsealed() && !shown.findings.is_empty() {
         print::note("Accepted, though no broker wrote it:");
         shown
             .findings
@@ -202,17 +225,13 @@ impl Restore<'_> {
         if let Some(path) = &self.config.watermark {
             Watermark::of(&placed.head).save(path)?;
         }
+        remember_time(self.config, now)?;
         ended(&placed.head);
         if let Some(kept) = placed.kept {
             print::note("To go back to the store that was replaced, with the broker stopped:");
             let config = self.arguments.config.config.display();
-            let more = if self.arguments.another_store {
-                " --another-store"
-            } else {
-                ""
-            };
             print::note(format_args!(
-                "  brevet restore --config {config} {}{more}",
+                "  brevet restore --config {config} {} --another-store",
                 kept.display()
             ));
         }
@@ -233,7 +252,10 @@ impl Restore<'_> {
         now: Timestamp,
     ) -> Result<(), Failure> {
         match runtime.block_on(store::revoked_keys(&self.place)) {
-            Some(ids) if ids.is_empty() => {}
+            Some(ids) if ids.is_empty() => print::note(
+                "The store that is here names no signing key as revoked. If you revoked one, revoke it once more: `brevet \
+                 keyring revoke`.",
+            ),
             // A backup that must be accepted cannot be written to before it is.
             Some(_) if self.arguments.accept => print::note(
                 "Revoke once more the signing keys that were revoked after the backup was made: `brevet keyring revoke`.",
@@ -288,6 +310,43 @@ impl Restore<'_> {
                 head.store_id
             )
             .into());
+        }
+        if !self.arguments.another_store {
+            let known = known
+                .as_ref()
+                .filter(|w| w.store_id == head.store_id)
+                .and_then(|w| Some((w.sequence, w.chain.as_deref()?)));
+            let last = prepared.last_change().await;
+            let last = last.map_or_else(
+                || format!("change {}", head.sequence),
+                |change| {
+                    let at = Timestamp::from_millis(change.changed_at);
+                    let by = print::visible(&change.actor);
+                    format!(
+                        "change {} of {at}, {}, by {by}",
+                        change.sequence, change.action
+                    )
+                },
+            );
+            match prepared
+                .is_of_the_same_history(in_place.as_ref(), known)
+                .await
+            {
+                Some(true) => print::note(format_args!("The backup ends with {last}.")),
+                Some(false) => {
+                    return Err(format!(
+                        "{}: is a backup of this store with another history: it ends with {last}, and that is not among the \
+                         changes of the store that is here. It was made in a copy of the store, or the store was restored \
+                         since, or an older one is here. What was changed there would be in force here. Nothing was replaced; name another backup, or \
+                         add --another-store to mean it",
+                        self.file.display()
+                    )
+                    .into());
+                }
+                None => print::note(format_args!(
+                    "The backup ends with {last}. Whether that was a change of this store is not known here: look at it."
+                )),
+            }
         }
         let seen = [
             in_place

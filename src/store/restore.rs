@@ -14,7 +14,9 @@ use sqlx::ConnectOptions;
 use sqlx::Connection as _;
 use sqlx::Row as _;
 
+use super::changes::{Change, page};
 use super::classify::{classify, no_store};
+use super::integrity::Row;
 use super::lanes::Purpose;
 use super::sqlite::{self, SqliteLock, beside};
 use super::verify::{Shown, revoked_signing_keys};
@@ -186,7 +188,78 @@ pub async fn revoked_keys(place: &Path) -> Option<Vec<String>> {
     looked.await.ok()?.ok()
 }
 
+/// Whether a change of that number and digest is in the feed of the store that is in its place; none where
+/// that cannot be read, or does not go back so far. A change counts only if it carries the MAC of a broker.
+async fn has_change(place: &Path, by: &Store, sequence: i64, chain: &str) -> Option<bool> {
+    let options = place
+        .exists()
+        .then(|| sqlite::options(place, false).ok())
+        .flatten()?;
+    let looked = tokio::time::timeout(DEADLINE, async {
+        let mut connection = options.connect().await?;
+        let first = page(&mut connection, i64::MIN, 1).await?;
+        let found = page(&mut connection, sequence - 1, 1).await?;
+        connection.close().await?;
+        Ok::<_, sqlx::Error>((first, found))
+    });
+    let (first, found) = looked.await.ok()?.ok()?;
+    let (change, mac) = found.first()?;
+    let keys = by.keys.load();
+    keys.check(&Row::Change(&change.fields(), &change.chain), mac)
+        .ok()?;
+    if change.sequence == sequence {
+        return Some(change.chain == chain);
+    }
+    // Numbers are left out where a store went on behind another one.
+    let goes_back = first
+        .first()
+        .is_some_and(|(first, _)| first.sequence < sequence);
+    goes_back.then_some(false)
+}
+
 impl Prepared {
+    /// Whether the store that is in its place went on from the backup: none where neither that store nor
+    /// what this node has seen of it says so. A backup that is ahead of both was made elsewhere. `known` is the
+    /// last change that this node has seen, and the digest of the feed up to it.
+    pub async fn is_of_the_same_history(
+        &self,
+        in_place: Option<&Head>,
+        known: Option<(i64, &str)>,
+    ) -> Option<bool> {
+        let last = self.head.sequence;
+        if last == 0 {
+            return Some(true);
+        }
+        if let Some((at, chain)) = known.filter(|(at, _)| *at <= last) {
+            match self.chain_at(at).await {
+                Some(there) if there != chain => return Some(false),
+                Some(_) if at == last => return Some(true),
+                _ => {}
+            }
+        }
+        let Some(head) = in_place else {
+            return known.filter(|(at, _)| *at <= last).map(|_| true);
+        };
+        if head.sequence >= last {
+            return has_change(&self.place, &self.store, last, &self.head.chain).await;
+        }
+        known.is_none_or(|(at, _)| at < last).then_some(false)
+    }
+
+    /// The backup's last change, for people: its number, when, and by whom.
+    pub async fn last_change(&self) -> Option<Change> {
+        let last = self.head.sequence;
+        self.store.feed_after(last - 1, 1).await.ok()?.pop()
+    }
+
+    async fn chain_at(&self, sequence: i64) -> Option<String> {
+        if sequence == self.head.sequence {
+            return Some(self.head.chain.clone());
+        }
+        let found = self.store.feed_after(sequence - 1, 1).await.ok()?.pop()?;
+        (found.sequence == sequence).then_some(found.chain)
+    }
+
     /// The backup, as a store that can be looked at.
     pub fn store(&self) -> &Store {
         &self.store

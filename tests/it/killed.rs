@@ -55,7 +55,7 @@ fn a_command_that_is_killed_anywhere_loses_nothing() {
         );
         let is_kept = |kept: &String| {
             let case = copy_with(&desk, &case, kept);
-            case.done(&["restore", &case.file("kept.db")]);
+            case.done(&["restore", &case.file("kept.db"), "--another-store"]);
             case.has(AFTER)
         };
         assert!(

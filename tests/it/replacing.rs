@@ -271,7 +271,14 @@ fn backup_rekey_restore_and_what_comes_between() {
     );
     assert!(!case.has(AFTER));
     let kept = case.kept("store.db").remove(0);
-    case.done(&["restore", &case.file(&kept)]);
+    // What is there now went on from the backup: going back is another history.
+    refused(
+        "1a the way back, not meant",
+        &case,
+        &["restore", &case.file(&kept)],
+        &["another history", "--another-store"],
+    );
+    case.done(&["restore", &case.file(&kept), "--another-store"]);
     assert!(
         case.has(AFTER) && case.is_whole().is_ok(),
         "the printed way back goes back"
