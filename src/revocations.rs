@@ -134,6 +134,21 @@ impl Mark {
         issued_under < self.before_sequence || issued_at < self.before_seconds
     }
 
+    /// This mark in the place of an older one, whose time may be of a wrong clock: of the two times the
+    /// earlier one counts. A mark behind the same change or a later one stays as it is.
+    #[must_use]
+    pub fn in_place_of(self, old: Self) -> Self {
+        let expires_at = self.expires_at.max(old.expires_at);
+        if old.before_sequence >= self.before_sequence {
+            return Self { expires_at, ..old };
+        }
+        Self {
+            before_seconds: self.before_seconds.min(old.before_seconds),
+            expires_at,
+            ..self
+        }
+    }
+
     /// Combines two marks, so that the result refuses what either refuses.
     #[must_use]
     pub fn joined(self, other: Self) -> Self {
@@ -179,6 +194,19 @@ impl Revocations {
             count.fetch_add(1, Ordering::Relaxed);
         }
         shard.insert(key.digest, mark.joined(old.unwrap_or_default()));
+    }
+
+    /// Puts a mark in force in the place of an older one ([`Mark::in_place_of`]).
+    pub fn replace(&self, key: &Key, mark: Mark) {
+        let Some((shard, count)) = self.shard(key) else {
+            return;
+        };
+        let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
+        let old = shard.get(&key.digest).copied();
+        if old.is_none() {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        shard.insert(key.digest, mark.in_place_of(old.unwrap_or_default()));
     }
 
     /// Records that a signing key, given by its id in the keyring, was revoked. This cannot be
@@ -272,6 +300,23 @@ mod tests {
         assert!(
             revocations.is_revoked(&[role], 9, 499) && !revocations.is_revoked(&[role], 9, 500)
         );
+        assert_eq!(revocations.len(), 1);
+    }
+
+    #[test]
+    fn op_05_a_time_of_a_wrong_clock_is_replaced_by_a_later_mark_only() {
+        let revocations = Revocations::default();
+        let everything = Key::new(Selector::Everything, "", "");
+        revocations.mark(&everything, mark(5, 9_000_000));
+        assert!(revocations.is_revoked(&[everything], 7, 1_000_000));
+        revocations.replace(&everything, mark(7, 1_000_000));
+        assert!(!revocations.is_revoked(&[everything], 7, 1_000_000));
+        assert!(revocations.is_revoked(&[everything], 6, 1_000_000));
+        assert!(revocations.is_revoked(&[everything], 7, 999_999));
+        // What came later is not taken back.
+        revocations.mark(&everything, mark(9, 2_000_000));
+        revocations.replace(&everything, mark(7, 1_000_000));
+        assert!(revocations.is_revoked(&[everything], 9, 1_999_999));
         assert_eq!(revocations.len(), 1);
     }
 

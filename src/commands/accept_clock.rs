@@ -29,10 +29,14 @@ pub async fn accept_clock(
     let expires_at = Mark::outlives(highest.max(now));
     let mark = Mark {
         before_sequence: writer.sequence() + 1,
-        before_seconds: 0,
+        // A restore by the wrong clock may have ended everything up to a time that is yet to come.
+        before_seconds: now.seconds(),
         expires_at,
     };
-    let revoked = vec![Revoked::new(Selector::Everything, "", "", mark)];
+    let revoked = vec![Revoked {
+        replaces: true,
+        ..Revoked::new(Selector::Everything, "", "", mark)
+    }];
     let detail = serde_json::to_string(&Detail {
         revoked,
         ..Detail::default()
@@ -47,7 +51,7 @@ pub async fn accept_clock(
     };
     writer.record(&entry).await?;
     writer
-        .revoke(Selector::Everything.as_str(), "", "", mark)
+        .replace_mark(Selector::Everything.as_str(), "", "", mark)
         .await?;
     writer.not_before(now);
     writer.forget_codes_after(lockout, now).await?;

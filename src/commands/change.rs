@@ -116,6 +116,9 @@ pub struct Revoked {
     pub before_seconds: i64,
     /// When the last of the ended sessions would have expired, in seconds since 1970.
     pub expires_at: i64,
+    /// Whether it takes the place of an older mark, whose time was of a wrong clock.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replaces: bool,
 }
 
 impl Revoked {
@@ -128,6 +131,7 @@ impl Revoked {
             before_sequence: mark.before_sequence,
             before_seconds: mark.before_seconds,
             expires_at: mark.expires_at,
+            replaces: false,
         }
     }
 }

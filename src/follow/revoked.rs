@@ -34,9 +34,12 @@ pub(super) fn revoke_one(
             before_seconds: revoked.before_seconds,
             expires_at: revoked.expires_at,
         };
-        broker
-            .revocations
-            .mark(&Key::new(selector, &revoked.account, &revoked.value), mark);
+        let key = Key::new(selector, &revoked.account, &revoked.value);
+        if revoked.replaces {
+            broker.revocations.replace(&key, mark);
+        } else {
+            broker.revocations.mark(&key, mark);
+        }
     }
     Ok(detail)
 }

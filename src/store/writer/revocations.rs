@@ -23,6 +23,33 @@ impl Writer<'_> {
         value: &str,
         mark: Mark,
     ) -> Result<(), StoreError> {
+        self.write_mark(selector, account, value, |old| mark.joined(old))
+            .await
+    }
+
+    /// Puts a mark in the place of an older one ([`Mark::in_place_of`]).
+    ///
+    /// # Errors
+    /// If the database does not answer in time.
+    pub async fn replace_mark(
+        &mut self,
+        selector: &'static str,
+        account: &str,
+        value: &str,
+        mark: Mark,
+    ) -> Result<(), StoreError> {
+        self.write_mark(selector, account, value, |old| mark.in_place_of(old))
+            .await
+    }
+
+    /// Writes what becomes of the mark that is there; of none, its times are zero.
+    async fn write_mark(
+        &mut self,
+        selector: &'static str,
+        account: &str,
+        value: &str,
+        with: impl FnOnce(Mark) -> Mark,
+    ) -> Result<(), StoreError> {
         let (of_account, of_value) = (account.to_owned(), value.to_owned());
         let row = self.ask(move |c| {
             Box::pin(async move {
@@ -37,7 +64,7 @@ impl Writer<'_> {
                 .await
             })
         });
-        let mut mark = mark;
+        let mut there = Mark::default();
         if let Some(row) = row.await? {
             let old = RevocationRow::of(&row).map_err(classify)?;
             if (&*old.selector, &*old.account, &*old.value) != (selector, account, value) {
@@ -48,8 +75,9 @@ impl Writer<'_> {
                 .store
                 .check(&Row::Revocation(old.columns()), &old.mac)?;
             self.contents.take(Set::Revocations, term);
-            mark = mark.joined(old.mark);
+            there = old.mark;
         }
+        let mark = with(there);
         let (mac, term) = self
             .key()?
             .mac(&Row::Revocation(revocation(selector, account, value, mark)));
