@@ -35,7 +35,7 @@ pub use crate::error::CommandError;
 pub use accept_clock::{ACCEPT_CLOCK, accept_clock};
 pub use change::{Actor, Detail, Revoked};
 pub use edit::Edit;
-pub use emergency::{end_sessions, revoke_signing_keys};
+pub use emergency::{end_sessions, retire_signing_keys, revoke_signing_keys};
 pub use export::{export, export_of};
 pub use import::{Import, Planned, plan, survey};
 pub use principals::bind_stored;

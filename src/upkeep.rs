@@ -2,6 +2,7 @@
 //! and the use of keys is noted.
 
 mod check;
+mod retired_keys;
 mod sweep;
 
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use crate::broker::Broker;
 use crate::clock_mark::ClockMarkError;
 use check::Checks;
+use retired_keys::RetiredKeys;
 use sweep::Sweeps;
 
 pub use sweep::note_key_use;
@@ -26,10 +28,12 @@ pub async fn run(broker: Arc<Broker>, save_time: SaveTime, loaded_in: Duration) 
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut checks = Checks::new(&broker, loaded_in);
     let mut sweeps = Sweeps::new(&broker, save_time);
+    let mut retired_keys = RetiredKeys::default();
     loop {
         tick.tick().await;
         let now = broker.clock.monotonic();
         checks.check_if_due(&broker, now).await;
         sweeps.sweep_if_due(&broker, now).await;
+        retired_keys.note_if_new(&broker, now).await;
     }
 }

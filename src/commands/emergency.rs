@@ -19,6 +19,17 @@ pub async fn revoke_signing_keys(
     ids: impl IntoIterator<Item = &str>,
     now: Timestamp,
 ) -> Result<i64, StoreError> {
+    let ids = ids.into_iter().map(str::to_owned).collect();
+    end_keys(store, actor, "RevokeSigningKey", ids, now).await
+}
+
+async fn end_keys(
+    store: &Store,
+    actor: &Actor,
+    action: &'static str,
+    ids: Vec<String>,
+    now: Timestamp,
+) -> Result<i64, StoreError> {
     let mut writer = store.write_revocation().await?;
     // The mark must cover every session of the key, whatever date the session claims.
     let mark = Mark {
@@ -26,11 +37,11 @@ pub async fn revoke_signing_keys(
         before_seconds: i64::MAX,
         expires_at: i64::MAX,
     };
-    for id in ids {
+    for id in &ids {
         end(
             &mut writer,
             actor,
-            "RevokeSigningKey",
+            action,
             (Selector::SigningKey, "", id),
             mark,
             now,
@@ -38,6 +49,20 @@ pub async fn revoke_signing_keys(
         .await?;
     }
     writer.commit().await
+}
+
+/// Notes that rotations have dropped signing keys, by their ids: from then on they are refused as revoked ones
+/// are, whatever keyring file is put back. The number of the last change.
+///
+/// # Errors
+/// The store's; nothing was changed.
+pub async fn retire_signing_keys(
+    store: &Store,
+    actor: &Actor,
+    ids: Vec<String>,
+    now: Timestamp,
+) -> Result<i64, StoreError> {
+    end_keys(store, actor, "RetireSigningKey", ids, now).await
 }
 
 /// Ends every session issued before now, of one account or of all. Returns the number of the

@@ -22,6 +22,8 @@ pub use session_key::SessionKey;
 
 /// The most keys in one keyring.
 const MAX_KEYS: usize = 16;
+/// So many ids of dropped keys are kept in the file: a broker that reads it notes them in the store.
+const MAX_RETIRED: usize = 256;
 
 /// Why a keyring was refused.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +43,8 @@ pub struct Keyring {
     current: usize,
     /// What signs tokens for others.
     web_identity: Vec<SigningKey>,
+    /// Ids of the keys that rotations have dropped, the last ones last: no older file is to bring them back.
+    retired: Vec<String>,
     /// Ids of keys that were revoked: a keyring that still has them does without them.
     revoked: ArcSwap<BTreeSet<String>>,
 }
@@ -57,6 +61,7 @@ impl Keyring {
             keys: Vec::new(),
             current: 0,
             web_identity: Vec::new(),
+            retired: Vec::new(),
             revoked: ArcSwap::default(),
         };
         for state in [KeyState::Current, KeyState::Next] {
@@ -114,6 +119,13 @@ impl Keyring {
     pub fn is_revoked(&self, id: u32) -> bool {
         let revoked = self.revoked.load();
         !revoked.is_empty() && revoked.contains(&text_id(id))
+    }
+
+    /// The ids of keys that rotations have dropped, as far as the file names them.
+    pub fn retired(&self) -> BTreeSet<String> {
+        let ids = self.ids();
+        let retired = self.retired.iter();
+        retired.filter(|id| !ids.contains(*id)).cloned().collect()
     }
 
     /// The ids of all keys, those that sign tokens for others among them.

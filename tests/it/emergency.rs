@@ -78,6 +78,50 @@ fn good(output: &Output) -> serde_json::Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
+/// A key that rotations have dropped does not come back with an older keyring file.
+#[tokio::test]
+async fn op_04_an_older_keyring_file_brings_no_retired_key_back() {
+    use brevet::base::clock::{Clock, SystemClock};
+    let home = Home::init();
+    let keyring = home.path.join("keyring.json");
+    let old = std::fs::read(&keyring).unwrap();
+    let retired = ids(&keyring, "current").remove(0);
+    let daemon = home.serve();
+    let session = assume(&daemon, &home.keys).await.unwrap();
+    let entropy = brevet::base::entropy::SystemEntropy::new();
+    for days in [2_u64, 4, 6] {
+        let at = SystemClock
+            .now()
+            .plus(Duration::from_secs(days * 24 * 3_600));
+        let rotated = brevet::keyring_file::load(&keyring)
+            .unwrap()
+            .rotate(&entropy, at)
+            .unwrap();
+        brevet::keyring_file::save(&rotated, &keyring).unwrap();
+    }
+    eventually("the store knows of it", async || {
+        let feed = home.run(&["changes"]);
+        feed.contains("RetireSigningKey") && feed.contains(&retired)
+    })
+    .await;
+    assert!(
+        assume(&daemon, &home.keys).await.is_ok(),
+        "the new key issues"
+    );
+    brevet::files::write_private(&keyring, &old).unwrap();
+    eventually("nothing is issued under it", async || {
+        assume(&daemon, &home.keys).await.is_err()
+    })
+    .await;
+    assert_eq!(who(&daemon, &session).await, "InvalidClientTokenId");
+    assert!(ready(&daemon).contains("revoked"), "{}", ready(&daemon));
+    drop(daemon);
+    // Nor after a restart.
+    let daemon = home.serve();
+    assert!(assume(&daemon, &home.keys).await.is_err());
+    assert_eq!(who(&daemon, &session).await, "InvalidClientTokenId");
+}
+
 #[tokio::test]
 async fn op_04_a_revoked_signing_key_is_refused_for_ever() {
     let home = Home::init();

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{Keyring, KeyringError, MAX_KEYS, SessionKey, content};
+use super::{Keyring, KeyringError, MAX_KEYS, MAX_RETIRED, SessionKey, content, normal_id};
 use crate::base::clock::Timestamp;
 use crate::base::secret::Secret;
 use crate::session::key_state::KeyState;
@@ -20,6 +20,9 @@ struct Document {
     keys: Vec<KeyDocument>,
     #[serde(default)]
     web_identity_keys: Vec<signing_key::KeyDocument>,
+    /// Ids of keys that are gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    retired_key_ids: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -82,6 +85,14 @@ impl Keyring {
             .map(SigningKey::parse)
             .collect::<Result<_, _>>();
         let web_identity = web_identity.map_err(|e| content(format!("WebIdentityKeys: {e}")))?;
+        if document.retired_key_ids.len() > MAX_RETIRED {
+            return Err(content(format!("RetiredKeyIds: at most {MAX_RETIRED}")));
+        }
+        let retired = document.retired_key_ids.iter().map(|id| {
+            normal_id(id)
+                .ok_or_else(|| content("RetiredKeyIds: must be 8 or 16 hexadecimal digits each"))
+        });
+        let retired = retired.collect::<Result<_, _>>()?;
         let mut current = keys
             .iter()
             .enumerate()
@@ -95,6 +106,7 @@ impl Keyring {
                     keys,
                     current,
                     web_identity,
+                    retired,
                     revoked,
                 })
             }
@@ -123,6 +135,7 @@ impl Keyring {
             cluster_id: self.cluster_id.clone(),
             keys: keys.collect(),
             web_identity_keys: self.web_identity.iter().map(SigningKey::document).collect(),
+            retired_key_ids: self.retired.clone(),
         };
         serde_json::to_vec_pretty(&document)
             .map(Zeroizing::new)

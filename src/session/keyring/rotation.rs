@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Keyring, KeyringError, MAX_KEYS, SessionKey, content, text_id};
+use super::{Keyring, KeyringError, MAX_KEYS, MAX_RETIRED, SessionKey, content, text_id};
 use crate::base::clock::Timestamp;
 use crate::base::entropy::{self, Entropy, NoEntropy};
 use crate::base::secret::Secret;
@@ -46,6 +46,7 @@ impl Keyring {
     /// # Errors
     /// Without a next key (nobody else could open what it makes), and without randomness.
     pub fn rotate(mut self, entropy: &dyn Entropy, now: Timestamp) -> Result<Self, KeyringError> {
+        let before = self.ids();
         let next = self.keys.iter().position(|k| k.state == KeyState::Next);
         let next = next.ok_or_else(|| {
             content("Keys: none has the State `next`; a key is published before it is used")
@@ -97,6 +98,10 @@ impl Keyring {
         }
         self.web_identity
             .retain(|k| k.state != KeyState::Previous || now.since(k.since) <= PUBLISHED);
+        let after = self.ids();
+        self.retired.extend(before.difference(&after).cloned());
+        let excess = self.retired.len().saturating_sub(MAX_RETIRED);
+        self.retired.drain(..excess);
         // One from before there were such keys, or of an algorithm that came later.
         self.with_signing_keys(
             &[Algorithm::RS256, Algorithm::ES384, Algorithm::EdDSA],
@@ -220,6 +225,10 @@ mod tests {
             .rotate(&entropy, now.plus(durations::MAX * 2))
             .unwrap();
         assert!(fourth.find(first_id).is_none());
+        // What is gone is named in the file, so that no older file brings it back.
+        let fourth = Keyring::parse(&fourth.to_bytes().unwrap()).unwrap();
+        assert!(fourth.retired().contains(&text_id(first_id)));
+        assert!(fourth.retired().is_disjoint(&fourth.ids()));
     }
 
     #[test]
