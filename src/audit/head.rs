@@ -14,6 +14,8 @@ use crate::files::{self, Audience, FileError};
 
 /// The file is always that long, so that it is overwritten in place.
 const LENGTH: usize = 128;
+/// The highest number of a line: no log gets that far.
+const MAX_SEQUENCE: u64 = 1 << 53;
 /// How often it is put on stable storage. In between it outlives the broker and not the machine.
 const SYNC_EVERY: Duration = Duration::from_secs(60);
 
@@ -42,6 +44,8 @@ pub fn load(path: &Path) -> Result<Option<Link>, FileError> {
     let bytes = files::read(path, Audience::Owner, 4_096)?;
     let content = serde_json::from_slice::<Content>(bytes.expose()).ok();
     let link = content.and_then(|content| Link::parse(content.sequence, &content.hash));
+    // From the highest number there is, the count would go nowhere.
+    let link = link.filter(|link| link.sequence <= MAX_SEQUENCE);
     let rule = "is not the head of an audit log as a broker writes it".to_owned();
     link.map(Some).ok_or(FileError::Unfit {
         path: path.to_owned(),
@@ -130,6 +134,11 @@ mod tests {
             assert_eq!(std::fs::metadata(&path).unwrap().len(), 128);
         }
         let good = std::fs::read(&path).unwrap();
+        head.write(Link {
+            sequence: u64::MAX - 1,
+            hash: [7; 32],
+        });
+        assert!(load(&path).is_err(), "no log has so many lines");
         for bad in [
             &b""[..],
             &[0; 128],

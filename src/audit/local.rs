@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, OFlags, flock};
 use serde_json::value::to_raw_value;
 
+use super::chain::{self, Chained, Link};
+use super::head::{self, HeadFile};
 use super::record::{Record, record};
 use super::{AuditError, Target, line, uuid};
 use crate::base::clock::Timestamp;
@@ -74,6 +76,13 @@ impl LocalLog {
                 path: folder.join("audit.commands.jsonl"),
             },
         }
+    }
+
+    /// The file that keeps the head of its chain.
+    pub fn head(&self) -> PathBuf {
+        let mut name = self.path.as_os_str().to_owned();
+        name.push(".head");
+        name.into()
     }
 
     #[cfg(any(test, feature = "internals"))]
@@ -166,16 +175,43 @@ impl LocalLog {
         let mut file = file.map_err(io)?;
         lock(&file).map_err(io)?;
         let length = whole_lines(&file).map_err(io)?;
-        let written = file.write_all(&line).and_then(|()| file.sync_data());
+        let last = last_link(&file, length).map_err(io)?;
+        let link = going_on(head::load(&self.head())?, last);
+        let mut chained = Vec::with_capacity(line.len() + chain::ROOM);
+        let link = chain::extend(link, &line, &mut chained);
+        let written = file.write_all(&chained).and_then(|()| file.sync_data());
         if written.is_err() {
             // A part of a line is no record; the error to report is the first one.
             let _ = file.set_len(length);
         }
         written.map_err(io)?;
+        let mut head = HeadFile::open(&self.head())?;
+        head.write(link);
+        head.sync(true);
         if is_new {
             files::sync_folder(&self.path)?;
         }
         Ok(())
+    }
+}
+
+/// The place of the last line, if it has one in the chain.
+fn last_link(file: &File, length: u64) -> io::Result<Option<Link>> {
+    let tail = length.min(u64::try_from(line::MAX_LINE + 1).unwrap_or(u64::MAX));
+    let mut bytes = vec![0; usize::try_from(tail).unwrap_or_default()];
+    file.read_exact_at(&mut bytes, length - tail)?;
+    let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+    let last = text.rsplit(|byte| *byte == b'\n').next();
+    Ok(last.and_then(Chained::parse).map(|line| line.link))
+}
+
+/// The place to go on from: that of the last line, or the head where the file ends before it, as after a
+/// rotation; `brevet audit verify` then says what is missing.
+fn going_on(head: Option<Link>, last: Option<Link>) -> Link {
+    match (head, last) {
+        (Some(head), Some(last)) if last.sequence <= head.sequence => head,
+        (_, Some(last)) => last,
+        (head, None) => head.unwrap_or(Link::START),
     }
 }
 
@@ -273,6 +309,28 @@ mod tests {
                 .all(|l| l["userIdentity"]["userName"] == "uid 0 (root)" && l["requestID"] == "r")
         );
         assert_eq!(lines[1]["errorMessage"], "no space");
+        // Each line has its place in a chain, which goes on in another file after a rotation.
+        let verified = |text: &str, head: Link| {
+            let mut verifier = crate::audit::verify::Verifier::new(Some(head));
+            verifier.read(text.as_bytes()).unwrap();
+            verifier.finish().is_whole()
+        };
+        let head = head::load(&log.head()).unwrap().unwrap();
+        assert_eq!(head.sequence, 3);
+        assert!(verified(&text, head));
+        let without_second: Vec<&str> = text
+            .lines()
+            .enumerate()
+            .filter(|(n, _)| *n != 1)
+            .map(|(_, l)| l)
+            .collect();
+        assert!(!verified(&(without_second.join("\n") + "\n"), head));
+        std::fs::rename(log.path(), dir.path().join("rotated")).unwrap();
+        log.write(&deed(), Phase::Begun, now, &entropy).unwrap();
+        let head = head::load(&log.head()).unwrap().unwrap();
+        assert_eq!(head.sequence, 4);
+        let rest = std::fs::read_to_string(log.path()).unwrap();
+        assert!(verified(&(text + &rest), head));
         let mode = std::os::unix::fs::PermissionsExt::mode(
             &std::fs::metadata(log.path()).unwrap().permissions(),
         );

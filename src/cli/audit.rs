@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{Failure, input, print};
+use super::{Failure, input, journal, print};
 use crate::audit::Link;
 use crate::audit::head;
 use crate::audit::verify::{Report, Verifier};
@@ -18,6 +18,8 @@ Examples:
       Checks the files of two days, the older one first, up to the last line that the broker wrote.
   zcat audit.jsonl-20261123.gz | brevet audit verify - audit.jsonl-20261124
       Checks without a head: lines that were cut off at the end are not found.
+  brevet audit verify --config /var/lib/brevet/brevet.toml --commands audit.commands.jsonl
+      Checks what operators did on the broker's machine.
   brevet audit verify --head 81344:6d0b…2e audit.jsonl
       Checks up to a head that was taken from the broker's own log.";
 
@@ -46,6 +48,9 @@ pub(super) struct VerifyArguments {
     /// The chain must go up to this line: its number and its hash, as the broker's own log has them
     #[arg(long, value_name = "SEQUENCE:HASH")]
     head: Option<String>,
+    /// The files are those of the log of commands on the broker's machine
+    #[arg(long, requires = "config")]
+    commands: bool,
     /// The files, the oldest first; `-` for standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -128,12 +133,15 @@ fn head_of(arguments: &VerifyArguments) -> Result<Option<Link>, Failure> {
         return Ok(None);
     };
     let config = Config::load(path)?;
-    let path = config
-        .watermark
-        .as_deref()
-        .map(head::beside)
-        .ok_or("[store] watermark: is not set, so no head is kept; give one with --head")?;
+    let path = if arguments.commands {
+        journal::of(&config).head()
+    } else {
+        let watermark = config.watermark.as_deref();
+        watermark
+            .map(head::beside)
+            .ok_or("[store] watermark: is not set, so no head is kept; give one with --head")?
+    };
     let head = head::load(&path)?;
     head.map(Some)
-        .ok_or_else(|| format!("{}: no broker has written a head yet", path.display()).into())
+        .ok_or_else(|| format!("{}: no head has been written yet", path.display()).into())
 }

@@ -2,7 +2,9 @@
 
 use clap::{Args, Subcommand};
 
-use super::{ConfigArgument, Failure, print};
+use serde_json::json;
+
+use super::{ConfigArgument, Failure, journal, print};
 use crate::base::clock::{Clock, SystemClock, Timestamp};
 use crate::clock_mark::{ClockMark, ClockMarkFile};
 use crate::commands;
@@ -64,11 +66,22 @@ pub(super) fn run(command: ClockCommand) -> Result<(), Failure> {
         .nodename()
         .to_string_lossy()
         .into_owned();
-    let work = async |store: &Store| {
-        commands::accept_clock(store, &super::operator(), host, highest, mfa::LOCKOUT, now).await
+    let parameters = json!({"highest": highest.to_string()});
+    let accepting = async {
+        let work = async |store: &Store| {
+            commands::accept_clock(store, &super::operator(), host, highest, mfa::LOCKOUT, now)
+                .await
+        };
+        let sequence = super::beside::with_store(&config, now, work).await?;
+        file.accept(now, sequence)?;
+        Ok((sequence, json!({"sequenceNumber": sequence})))
     };
-    let sequence = super::runtime()?.block_on(super::beside::with_store(&config, now, work))?;
-    file.accept(now, sequence)?;
+    let sequence = super::runtime()?.block_on(journal::recorded_if_possible(
+        &journal::of(&config),
+        "AcceptClock",
+        parameters,
+        accepting,
+    ))?;
     print::note(format_args!(
         "The latest time that this node has seen is now {now}; it was {highest}."
     ));

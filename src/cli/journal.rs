@@ -35,30 +35,69 @@ pub(super) fn recorded<T>(
     work: impl FnOnce() -> Result<(T, Value), Failure>,
 ) -> Result<T, Failure> {
     let entropy = SystemEntropy::new();
-    let request_id = uuid::Builder::from_random_bytes(entropy::bytes(&entropy)?)
-        .into_uuid()
-        .to_string();
-    let deed = Deed {
-        name,
-        user_name: operator::operator().user_name,
-        parameters,
-        request_id,
-    };
+    let deed = deed(name, parameters, &entropy)?;
     log.write(&deed, Phase::Begun, SystemClock.now(), &entropy).map_err(|error| {
         format!("the log of commands, which must record this, cannot be written: {error}; nothing was done")
     })?;
     let result = work();
-    let text = result.as_ref().err().map(ToString::to_string);
-    let phase = match (&result, &text) {
-        (Ok((_, came_of_it)), _) => Phase::Done(came_of_it),
+    conclude(
+        log,
+        &deed,
+        result.as_ref().map(|(_, came_of_it)| came_of_it),
+    );
+    result.map(|(value, _)| value)
+}
+
+/// As [`recorded`], for what ends access: a log that cannot be written must not keep anybody from it.
+///
+/// # Errors
+/// Those of `work`.
+pub(super) async fn recorded_if_possible<T>(
+    log: &LocalLog,
+    name: &'static str,
+    parameters: Value,
+    work: impl Future<Output = Result<(T, Value), Failure>>,
+) -> Result<T, Failure> {
+    let entropy = SystemEntropy::new();
+    let deed = deed(name, parameters, &entropy)?;
+    if let Err(error) = log.write(&deed, Phase::Begun, SystemClock.now(), &entropy) {
+        print::note(format_args!(
+            "warning: the log of commands cannot be written: {error}; it is done all the same"
+        ));
+    }
+    let result = work.await;
+    conclude(
+        log,
+        &deed,
+        result.as_ref().map(|(_, came_of_it)| came_of_it),
+    );
+    result.map(|(value, _)| value)
+}
+
+fn deed(name: &'static str, parameters: Value, entropy: &SystemEntropy) -> Result<Deed, Failure> {
+    let request_id = uuid::Builder::from_random_bytes(entropy::bytes(entropy)?)
+        .into_uuid()
+        .to_string();
+    Ok(Deed {
+        name,
+        user_name: operator::operator().user_name,
+        parameters,
+        request_id,
+    })
+}
+
+/// Writes down how it ended.
+fn conclude(log: &LocalLog, deed: &Deed, result: Result<&Value, &Failure>) {
+    let text = result.err().map(ToString::to_string);
+    let phase = match (result, &text) {
+        (Ok(came_of_it), _) => Phase::Done(came_of_it),
         (Err(_), text) => Phase::Failed(text.as_deref().unwrap_or_default()),
     };
-    if let Err(error) = log.write(&deed, phase, SystemClock.now(), &entropy) {
+    if let Err(error) = log.write(deed, phase, SystemClock.now(), &SystemEntropy::new()) {
         print::note(format_args!(
             "warning: the end of this command could not be written to the log of commands: {error}"
         ));
     }
-    result.map(|(value, _)| value)
 }
 
 /// Does what [`recorded`] does, for work that returns nothing.

@@ -180,11 +180,20 @@ fn revoke(arguments: &RevokeArguments) -> Result<(), Failure> {
         (_, false) => arguments.key_ids.iter().cloned().collect(),
     };
     let (entropy, now) = (SystemEntropy::new(), SystemClock.now());
-    let work = async |store: &Store| {
-        let ids = ids.iter().map(String::as_str);
-        commands::revoke_signing_keys(store, &super::operator(), ids, now).await
+    let revoking = async {
+        let work = async |store: &Store| {
+            let ids = ids.iter().map(String::as_str);
+            commands::revoke_signing_keys(store, &super::operator(), ids, now).await
+        };
+        let sequence = super::beside::with_store(&config, now, work).await?;
+        Ok((sequence, json!({"sequenceNumber": sequence})))
     };
-    let sequence = super::runtime()?.block_on(super::beside::with_store(&config, now, work))?;
+    let sequence = super::runtime()?.block_on(journal::recorded_if_possible(
+        &journal::of(&config),
+        "RevokeSigningKey",
+        json!({"keyIds": ids, "all": arguments.all}),
+        revoking,
+    ))?;
     let list: Vec<&str> = ids.iter().map(String::as_str).collect();
     print::line(format_args!(
         "Revoked by change {sequence}: {}",

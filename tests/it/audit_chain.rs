@@ -65,6 +65,76 @@ fn write(path: &Path, lines: &[String]) {
     .unwrap();
 }
 
+/// What is written to a file without a name is lost with the process: the log goes on in a new one.
+#[tokio::test(flavor = "multi_thread")]
+async fn au_04_a_log_that_is_deleted_is_missed_at_once() {
+    let home = Home::init();
+    let log = home.path.join("audit.jsonl");
+    let daemon = home.serve();
+    call(&home, &daemon, 2).await;
+    std::fs::remove_file(&log).unwrap();
+    home.client(&daemon).assume_role(&role()).await.unwrap();
+    let written = lines(&log);
+    assert!(
+        written
+            .iter()
+            .any(|line| line.contains("\"eventName\":\"AssumeRole\"")),
+        "{written:?}"
+    );
+    let said = stop(daemon);
+    assert!(said.contains("was deleted while it was written"), "{said}");
+    // The chain goes on: which lines are gone is known.
+    let (whole, text) = verify(&home, true, &[&log]);
+    assert!(whole && text.contains("are not in these files"), "{text}");
+}
+
+/// Commands that end access are on record too, in a chain of their own.
+#[tokio::test(flavor = "multi_thread")]
+async fn au_04_commands_on_the_machine_have_a_chain() {
+    let home = Home::init();
+    let log = home.path.join("audit.commands.jsonl");
+    for command in [
+        &["sessions", "revoke", "--all"][..],
+        &["keyring", "revoke", "0a0b0c0d"],
+    ] {
+        let done = brevet()
+            .args(command)
+            .arg("--config")
+            .arg(home.config())
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{command:?}: {done:?}");
+    }
+    home.run(&["export"]);
+    let written = lines(&log);
+    for name in ["RevokeSessions", "RevokeSigningKey", "ExportDirectory"] {
+        let of = written
+            .iter()
+            .filter(|line| line.contains(&format!("\"eventName\":\"{name}\"")));
+        assert_eq!(of.count(), 2, "{name}: begun and done");
+    }
+    let verified = || {
+        let done = brevet()
+            .args(["audit", "verify", "--commands", "--config"])
+            .arg(home.config())
+            .arg(&log)
+            .output()
+            .unwrap();
+        let said =
+            String::from_utf8(done.stdout).unwrap() + &String::from_utf8(done.stderr).unwrap();
+        (done.status.success(), said)
+    };
+    let (whole, said) = verified();
+    assert!(whole, "{said}");
+    for lost in [0, written.len() / 2, written.len() - 1] {
+        let mut fewer = written.clone();
+        fewer.remove(lost);
+        write(&log, &fewer);
+        let (whole, said) = verified();
+        assert!(lost == 0 || !whole, "{lost}: {said}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn au_04_the_chain_goes_on_over_rotation_and_kill_9_and_what_is_changed_is_named() {
     let home = Home::init();

@@ -1,7 +1,7 @@
 //! The file of the log: appends complete parts, syncs them, and recovers from failures and crashes.
 //! Handles bytes, not records.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, IoSlice, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -71,6 +71,7 @@ impl Sink {
 
     /// Removes what a failed write left behind, and checks that there is space again.
     pub fn recover(&mut self) -> io::Result<()> {
+        self.replace_if_deleted()?;
         if let Self::File { file, length, .. } = self {
             let meta = file.metadata()?;
             if meta.is_file() {
@@ -79,6 +80,21 @@ impl Sink {
                 *length = meta.len().min(*length);
                 probe(file, *length)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Goes on in a new file where the one that is written has no name any more: what is written to such a
+    /// file is lost with the process.
+    fn replace_if_deleted(&mut self) -> io::Result<()> {
+        if let Self::File { file, path, .. } = self
+            && is_deleted(&file.metadata()?)
+        {
+            tracing::error!(
+                path = %path.display(),
+                "the audit log was deleted while it was written, and its lines with it; it goes on in a new file"
+            );
+            self.reopen()?;
         }
         Ok(())
     }
@@ -123,6 +139,9 @@ impl Sink {
         parts: [&[u8]; PARTS],
         after_failure: bool,
     ) -> (usize, Option<io::Error>) {
+        if let Err(error) = self.replace_if_deleted() {
+            return (0, Some(error));
+        }
         match self {
             Self::Discard => (PARTS, None),
             Self::Stdout => one_by_one(&mut io::stdout().lock(), parts),
@@ -170,6 +189,11 @@ impl Sink {
             let _ = file.set_len(start); // tried again before anything follows: `probe`
         })
     }
+}
+
+/// Whether a regular file has no name any more.
+fn is_deleted(meta: &Metadata) -> bool {
+    meta.is_file() && meta.nlink() == 0
 }
 
 fn one_by_one(out: &mut impl Write, parts: [&[u8]; PARTS]) -> (usize, Option<io::Error>) {
