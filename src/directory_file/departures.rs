@@ -24,6 +24,19 @@ impl Departure {
         }
     }
 
+    /// What it is in the directory.
+    pub fn name(&self) -> Option<Name> {
+        let kind = match self.selector {
+            Selector::AccessKey => Kind::AccessKey,
+            Selector::Role => Kind::Role,
+            Selector::Principal if self.value.contains(":oidc-provider/") => Kind::OidcProvider,
+            Selector::Principal if self.value.contains(":saml-provider/") => Kind::SamlProvider,
+            Selector::Principal => Kind::User,
+            _ => return None,
+        };
+        Some(Name::new(kind, self.value.as_str()))
+    }
+
     /// The departure of an entry that was removed, or replaced by another one of the same name. `None` for an
     /// entry that no session comes from.
     pub fn of(name: &Name, identity: &str) -> Option<Self> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use crate::broker::Broker;
 use crate::store::Node;
@@ -24,6 +24,8 @@ const ASK_FOR_OTHERS_EVERY: Duration = Duration::from_secs(10);
 /// The directory file that is in use, which a reload may replace.
 pub struct Serving {
     now: ArcSwap<Serves>,
+    /// Why the store does not keep what the file has; none: it does.
+    not_kept: ArcSwapOption<String>,
     /// When the store was last asked whether other brokers have another directory file.
     asked_for_others: ArcSwap<Duration>,
 }
@@ -34,6 +36,7 @@ impl Serving {
         serves.warn_of_what_is_left();
         Self {
             now: ArcSwap::from_pointee(serves),
+            not_kept: ArcSwapOption::empty(),
             asked_for_others: ArcSwap::from_pointee(Duration::ZERO),
         }
     }
@@ -42,6 +45,16 @@ impl Serving {
     pub fn set(&self, serves: Serves) {
         serves.warn_of_what_is_left();
         self.now.store(Arc::new(serves));
+    }
+
+    /// Notes why the store does not keep what the file has, or that it does.
+    pub fn is_not_kept(&self, why: Option<String>) {
+        self.not_kept.store(why.map(Arc::new));
+    }
+
+    /// Why the store does not keep what the file has, so that only what went from it is in force.
+    pub fn why_not_kept(&self) -> Option<String> {
+        self.not_kept.load_full().map(|why| (*why).clone())
     }
 
     /// A digest of the names of its entries; empty if the directory is not a file.

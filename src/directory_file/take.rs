@@ -128,6 +128,37 @@ impl Taker<'_> {
         Err(TakeError::Contended)
     }
 
+    /// What of a file can be in force while the store does not keep what is new in it and what went from it.
+    /// What went is gone. The rest of the file counts if the store keeps every entry of it; else what was in
+    /// force before does.
+    ///
+    /// # Errors
+    /// Where the file, or what the store keeps, cannot be read.
+    pub async fn without_what_went(
+        &self,
+        file: &DirectoryFile,
+        old: &Directory,
+    ) -> Result<(Directory, Vec<Key>), TakeError> {
+        let kept = self.store.directory_entries().await?;
+        let compiled = file.compile(&kept, self.entropy)?;
+        let gone = departures(old, &compiled.directory);
+        let is_kept = self
+            .change(&compiled, &kept, Some(old), true)
+            .came
+            .is_empty();
+        let directory = if is_kept {
+            compiled.directory
+        } else {
+            let mut reduced = old.clone();
+            gone.iter()
+                .filter_map(Departure::name)
+                .for_each(|name| reduced.remove(&name));
+            reduced
+        };
+        let key = |gone: &Departure| Key::new(gone.selector, &gone.account, &gone.value);
+        Ok((directory, gone.iter().map(key).collect()))
+    }
+
     async fn write(
         &self,
         writer: &mut Writer<'_>,

@@ -12,11 +12,13 @@ use tokio::signal::unix::Signal;
 
 use super::{Shared, service_manager};
 use crate::config::Config;
+use crate::directory::Directory;
 use crate::directory_file::{DirectoryFile, Serves, TakeError, Taker};
 use crate::follow;
 use crate::keyring_file;
 use crate::master_key::MasterKey;
 use crate::metrics::Reload;
+use crate::revocations::Mark;
 use crate::tls;
 
 /// How often the files are checked for changes.
@@ -134,7 +136,15 @@ fn reload_directory(config: &Config, shared: &Shared) -> Result<(), TakeError> {
     };
     // Sessions of removed entries stay ended, even if the entries come back.
     let old = broker.directory.load_full();
-    let taken = Handle::current().block_on(taker.take(&file, None, Some(&old)))?;
+    let taken = match Handle::current().block_on(taker.take(&file, None, Some(&old))) {
+        Err(TakeError::Store(error)) => {
+            end_what_went(shared, &taker, &file, &old);
+            shared.serving.is_not_kept(Some(error.to_string()));
+            return Err(TakeError::Store(error));
+        }
+        taken => taken?,
+    };
+    shared.serving.is_not_kept(None);
     for (key, mark) in &taken.ended {
         broker.revocations.mark(key, *mark);
     }
@@ -152,6 +162,35 @@ fn reload_directory(config: &Config, shared: &Shared) -> Result<(), TakeError> {
     follow::announce(&shared.broker, &taken.directory);
     shared.broker.directory.store(Arc::new(taken.directory));
     Ok(())
+}
+
+/// The store does not keep what the file has: what went from it must not go on for that. It is in force here
+/// only, and until the broker ends, until the store takes it.
+fn end_what_went(shared: &Shared, taker: &Taker<'_>, file: &DirectoryFile, old: &Directory) {
+    let broker = &shared.broker;
+    match Handle::current().block_on(taker.without_what_went(file, old)) {
+        Ok((directory, gone)) => {
+            let mark = Mark {
+                before_sequence: broker.feed.sequence() + 1,
+                before_seconds: 0,
+                expires_at: Mark::outlives(broker.clock.now()),
+            };
+            for key in &gone {
+                broker.revocations.mark(key, mark);
+            }
+            broker.directory.store(Arc::new(directory));
+            if !gone.is_empty() {
+                tracing::warn!(
+                    ended = gone.len(),
+                    "what went from the directory file has ended here; the store does not keep that yet"
+                );
+            }
+        }
+        Err(error) => tracing::error!(
+            %error,
+            "what went from the directory file goes on: it is not known what the store keeps"
+        ),
+    }
 }
 
 fn reload_certificate(config: &Config, shared: &Shared) -> Result<(), String> {

@@ -111,6 +111,11 @@ impl Shared {
         if let Some(lag) = self.broker.clock.is_behind() {
             return Err(clock::why(&self.broker.clock, lag));
         }
+        if let Some(why) = self.serving.why_not_kept() {
+            return Err(format!(
+                "the store does not keep what the directory file has; of the file only what went from it is in force: {why}"
+            ));
+        }
         if !self.broker.tokens.can_sign() {
             return Err(WITHOUT_SIGNING_KEY.to_owned());
         }

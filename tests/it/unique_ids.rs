@@ -308,7 +308,8 @@ async fn another_id_in_the_file_counts_and_the_old_one_is_gone() {
 
 #[tokio::test]
 async fn what_the_store_does_not_keep_is_not_in_force() {
-    let refuse = "CREATE TRIGGER full BEFORE INSERT ON directory_entries BEGIN SELECT RAISE(ABORT, 'no room'); END";
+    // Of erin's two entries there is room for one.
+    let refuse = "CREATE UNIQUE INDEX full ON directory_entries ((1)) WHERE id LIKE '%erin%'";
     let file = directory(false);
     let dir = home_with(&file);
     let db = dir.path().join("store.db");
@@ -337,6 +338,12 @@ async fn what_the_store_does_not_keep_is_not_in_force() {
     };
     assert!(id(&broker, &erin).await.is_err());
     assert_eq!(id(&broker, &user("alice")).await, Ok(alice.clone()));
+    let ready = broker.operator("/readyz").await;
+    assert!(
+        ready.status == 503 && ready.body.contains("the store does not keep"),
+        "{}",
+        ready.body
+    );
     broker.stop().await;
     let start = server::start(
         config(dir.path()),
@@ -346,14 +353,61 @@ async fn what_the_store_does_not_keep_is_not_in_force() {
     let error = start.await.err().unwrap();
     assert!(matches!(error, StartError::Take(_)), "{error:?}");
     let said = error.to_string();
-    assert!(
-        said.contains("cannot be recorded in the store") && said.contains("no room"),
-        "{said}"
-    );
-    sql(&db, "DROP TRIGGER full").await;
+    assert!(said.contains("cannot be recorded in the store"), "{said}");
+    sql(&db, "DROP INDEX full").await;
     broker = Broker::start_in(dir, |_| {}).await;
     assert_eq!(id(&broker, &user("alice")).await, Ok(alice));
     assert!(id(&broker, &erin).await.unwrap().starts_with("AIDA"));
+}
+
+/// What goes from the file ends at once, whether or not the store can write that down.
+#[tokio::test]
+async fn cf_02_what_went_ends_while_the_store_takes_no_writes() {
+    let file = directory(false);
+    let dir = home_with(&file);
+    let db = dir.path().join("store.db");
+    let broker = Broker::start_in(dir.clone(), |_| {}).await;
+    let session = broker.assume(&user("alice"), OPEN).await.unwrap();
+    let alice = id(&broker, &user("alice")).await.unwrap();
+    // No change can be numbered.
+    sql(
+        &db,
+        "CREATE UNIQUE INDEX full ON changes ((1)) WHERE action = 'LoadDirectory'",
+    )
+    .await;
+    let mut less = file.clone();
+    let keys = less["Brevet"]["AccessKeys"].as_array_mut().unwrap();
+    let own = user("alice").id;
+    keys.retain(|key| key["AccessKeyId"] != own.as_str());
+    write(&dir.path().join("directory.json"), &less);
+    eventually("the key is gone", async || {
+        id(&broker, &user("alice")).await.is_err()
+    })
+    .await;
+    assert!(
+        id(&broker, &session).await.is_err(),
+        "and what came from it"
+    );
+    eventually("it is not ready", async || {
+        let ready = broker.operator("/readyz").await;
+        ready.status == 503 && ready.body.contains("the store does not keep")
+    })
+    .await;
+    sql(&db, "DROP INDEX full").await;
+    eventually("it is ready", async || {
+        broker.operator("/readyz").await.status == 200
+    })
+    .await;
+    // It was written down: it does not come back with the old file.
+    write(&dir.path().join("directory.json"), &file);
+    eventually("the key is back", async || {
+        id(&broker, &user("alice")).await == Ok(alice.clone())
+    })
+    .await;
+    assert!(
+        id(&broker, &session).await.is_err(),
+        "and the session is not"
+    );
 }
 
 #[tokio::test]
