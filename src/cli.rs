@@ -44,6 +44,7 @@ use std::process::ExitCode;
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::client::Client;
@@ -187,6 +188,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// Runs the command line and returns its exit status: 0 for success, 1 for a failure, 2 for a command line
 /// that was not understood.
 pub fn main() -> ExitCode {
+    keep_memory_private();
     let words: Vec<String> = std::env::args_os()
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
@@ -275,7 +277,7 @@ fn log_to_stderr(arguments: &Arguments) -> Result<(), Failure> {
     match format {
         LogFormat::Text => builder
             .with_writer(log::Log::text())
-            .with_ansi(print::may_colour_stderr())
+            .with_ansi(false)
             .try_init(),
         LogFormat::Json => builder.with_writer(log::Log::json()).json().try_init(),
     }
@@ -314,9 +316,34 @@ fn warn(warnings: &[String]) {
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .build()
+        .build()?;
+    // A write beyond a limit on the size of files is an error then, such as any other that says that there
+    // is no room: without a handler the signal ends the process. It stays installed.
+    let _inside = runtime.enter();
+    let beyond_limit = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    drop(signal(beyond_limit)?);
+    drop(_inside);
+    Ok(runtime)
+}
+
+/// Keeps what is in memory, keys among it, out of core files, and other processes of the account out of it.
+/// It also holds where core files go to a program: RLIMIT_CORE alone does not.
+fn keep_memory_private() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    // Lowering a limit is always allowed.
+    let _ = setrlimit(Resource::Core, none);
+    #[cfg(target_os = "linux")]
+    if let Err(error) =
+        rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+    {
+        tracing::debug!(%error, "the process stays dumpable");
+    }
 }
 
 #[cfg(test)]

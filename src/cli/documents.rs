@@ -16,11 +16,20 @@ pub(super) fn add(line: &mut Value, sequence: i64, documents: Documents) -> Resu
         ("AfterDocument", "AfterSha256", documents.after),
     ];
     for (name, digest, text) in both {
-        let Some(text) = text else { continue };
         let digest = line
             .get("Detail")
             .and_then(|detail| detail.get(digest))
             .and_then(Value::as_str);
+        let Some(text) = text else {
+            if digest.is_some() {
+                return Err(format!(
+                    "change {sequence}: its {name} is missing, whose digest the change has: it was removed from the database; \
+                     without --documents the feed is printed"
+                )
+                .into());
+            }
+            continue;
+        };
         if digest != Some(hex(&sha256(text.as_bytes())).as_str()) {
             return Err(format!(
                 "change {sequence}: the digest of its {name} does not match the change: the document was altered in the \
@@ -33,4 +42,34 @@ pub(super) fn add(line: &mut Value, sequence: i64, documents: Documents) -> Resu
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_document_that_is_missing_or_another_one_is_named() {
+        let digest = hex(&sha256(b"{}"));
+        let of = |after: Option<&str>| {
+            let mut line = json!({"Detail": {"AfterSha256": digest}});
+            let documents = Documents {
+                before: None,
+                after: after.map(str::to_owned),
+            };
+            add(&mut line, 7, documents)
+                .map(|()| line)
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(of(Some("{}")).unwrap()["AfterDocument"], json!({}));
+        for (documents, named) in [(None, "is missing"), (Some("[]"), "does not match")] {
+            let error = of(documents).unwrap_err();
+            assert!(
+                error.contains("change 7") && error.contains(named),
+                "{error}"
+            );
+        }
+    }
 }

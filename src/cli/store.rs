@@ -115,25 +115,32 @@ pub(super) fn export(arguments: &ExportArguments) -> Result<(), Failure> {
 pub(super) fn changes(arguments: &ChangesArguments) -> Result<(), Failure> {
     let config = Config::load(&arguments.config.config)?;
     let (runtime, store) = opened_to_read(&config)?;
-    let mut after = arguments.after;
+    let mut feed = runtime.block_on(store.feed())?;
     print::legibly(Form::Json, |out| {
         loop {
-            let changes = runtime.block_on(store.feed_after(after, 1_000))?;
-            let Some(last) = changes.last() else {
+            // Also those that are not printed: a change that is missing before is missing.
+            let mut changes = runtime.block_on(feed.next())?;
+            if changes.is_empty() {
                 return Ok(());
+            }
+            changes.retain(|change| change.sequence > arguments.after);
+            let (Some(first), Some(last)) = (changes.first(), changes.last()) else {
+                continue;
             };
             let mut kept = BTreeMap::new();
             if arguments.documents {
-                kept.extend(runtime.block_on(store.documents_between(after, last.sequence))?);
+                let documents = store.documents_between(first.sequence - 1, last.sequence);
+                kept.extend(runtime.block_on(documents)?);
             }
-            after = last.sequence;
             for change in &changes {
                 let mut line = line(change)?;
-                documents::add(
-                    &mut line,
-                    change.sequence,
-                    kept.remove(&change.sequence).unwrap_or_default(),
-                )?;
+                if arguments.documents {
+                    documents::add(
+                        &mut line,
+                        change.sequence,
+                        kept.remove(&change.sequence).unwrap_or_default(),
+                    )?;
+                }
                 serde_json::to_writer(&mut *out, &line)?;
                 out.write_all(b"\n")?;
             }

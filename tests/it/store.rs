@@ -450,6 +450,43 @@ impl Drop for Tmpfs {
     }
 }
 
+/// A limit on the size of files is as good as a full disk: it ends no process.
+#[test]
+fn au_01_a_limit_on_the_size_of_files_is_an_error() {
+    use std::os::unix::process::ExitStatusExt;
+    let home = Home::init();
+    let backup = home.path.join("backup.db");
+    let done = std::process::Command::new("bash")
+        .args([
+            "-c",
+            "ulimit -f 40; exec \"$0\" backup --config \"$1\" \"$2\"",
+        ])
+        .arg(crate::binary::brevet().get_program())
+        .arg(home.config())
+        .arg(&backup)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.signal(), None, "{said}");
+    assert_eq!(done.status.code(), Some(1), "{said}");
+    assert!(!backup.exists());
+}
+
+/// What is in memory, keys among it, gets into no core file.
+#[test]
+fn a_crash_writes_no_key_to_the_disk() {
+    let home = Home::init();
+    let daemon = home.serve();
+    let limits = format!("/proc/{}/limits", daemon.child.id());
+    let limits = std::fs::read_to_string(limits).unwrap();
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"))
+        .unwrap();
+    let numbers: Vec<&str> = core.split_whitespace().skip(4).take(2).collect();
+    assert_eq!(numbers, ["0", "0"]);
+}
+
 #[tokio::test]
 async fn a_full_or_read_only_disk_is_told_and_passes() {
     let home = Home::init();
