@@ -936,7 +936,11 @@ async fn st_04_a_redis_that_lets_nobody_in_is_told_and_passes() {
     )
     .unwrap();
     redis_command(redis.port, &["CLIENT", "KILL", "USER", "brevet"]).unwrap();
-    is("WRONGPASS", "not ready: redis must not be used as it is").await;
+    is(
+        "WRONGPASS",
+        "not ready: redis is not configured as a broker needs it",
+    )
+    .await;
     assert!(
         broker
             .operator("/metrics")

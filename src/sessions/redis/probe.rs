@@ -109,9 +109,9 @@ impl RedisSessions {
         if *unfit != why {
             match &why {
                 Some(why) => {
-                    tracing::error!(%why, "redis must not be used as it is set up; this node is not ready")
+                    tracing::error!(%why, "redis is not configured as a broker needs it; this node is not ready")
                 }
-                None => tracing::info!("redis is set up as it must be again"),
+                None => tracing::info!("redis is configured as a broker needs it again"),
             }
             self.metrics.sessions_fit.set(i64::from(why.is_none()));
             *unfit = why;
