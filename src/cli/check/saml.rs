@@ -10,11 +10,12 @@ use crate::federation::saml::ATTRIBUTES;
 const RENEW: &str = "brevet saml put-provider --arn ARN --metadata FILE, with the identity provider's current metadata (if the directory is a file, put the document into it)";
 
 impl Look<'_> {
-    /// Adds a line about the broker as a service provider and one for each SAML provider, if there are any.
+    /// Adds a line about the broker as a service provider, which an identity provider's administrator may
+    /// need before there is metadata, and one for each SAML provider.
     pub(super) fn saml(&mut self, directory: Option<&Directory>) {
         let Some(directory) = directory else { return };
         let mut providers: Vec<_> = directory.saml_providers().collect();
-        if providers.is_empty() {
+        if providers.is_empty() && self.config.service_provider.accepts_nobody() {
             return;
         }
         providers.sort_by(|a, b| a.arn.cmp(&b.arn));

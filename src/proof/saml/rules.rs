@@ -12,6 +12,10 @@ use crate::base::clock::Timestamp;
 /// How far the clocks of identity provider and broker may differ, unless it is configured.
 pub const LEEWAY: Duration = Duration::from_secs(60);
 
+/// How far the time at which an assertion was made may be ahead. That it is valid already is for other
+/// times to say, which identity providers set back a few minutes because of clocks that differ.
+const MADE_AHEAD: Duration = Duration::from_secs(600);
+
 /// What the assertion must be made for. Where a list is empty nothing is accepted.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules<'a> {
@@ -118,9 +122,9 @@ impl Verified {
             ),
             issuer("Assertion", &assertion.issuer),
             // Used assertions are remembered by the time at which they were made.
-            (assertion.issue_instant.minus(rules.leeway) > rules.now).then_some(Refusal::Element {
+            (assertion.issue_instant.minus(MADE_AHEAD) > rules.now).then_some(Refusal::Element {
                 element: "Assertion",
-                rule: "its IssueInstant is in the future",
+                rule: "its IssueInstant is more than ten minutes in the future",
             }),
             not_before("Conditions", conditions.not_before, rules),
             not_on_or_after(
