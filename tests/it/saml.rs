@@ -147,7 +147,7 @@ fn a_provider_is_put_in_and_renewed_by_one_command() {
     };
     let (first, second) = (data("pysaml2-metadata.xml"), data("samlp-metadata.xml"));
     let (status, said) = put(ARN, &first);
-    assert!(status == Some(0) && said.contains("is created"), "{said}");
+    assert!(status == Some(0) && said.contains("was created"), "{said}");
     let (status, said) = put(ARN, &first);
     assert!(
         status == Some(0) && said.contains("nothing was changed"),
