@@ -1,5 +1,5 @@
-//! Attacks on signed responses, made by machine from responses that others signed. Whatever is done
-//! to a response, it is refused, or says exactly what it said before.
+//! Generates attacks on signed responses. Every changed response must be refused, or be read exactly
+//! like the original.
 
 mod mutations;
 mod xmlsec1;
@@ -7,10 +7,10 @@ mod xmlsec1;
 use super::tests::{GOOD, accept, data, made_at, metadata, sign};
 use super::*;
 
-/// A good response, and what it says.
+/// A valid response that is attacked, and its content.
 struct Target {
     name: &'static str,
-    /// Whose metadata: `tests/data/saml/PROVIDER-metadata.xml`.
+    /// The `PROVIDER` in `tests/data/saml/PROVIDER-metadata.xml`.
     provider: &'static str,
     xml: String,
     idp: Metadata,
@@ -34,13 +34,14 @@ fn targets() -> Vec<Target> {
 }
 
 impl Target {
-    /// Whether the response is accepted, which it may be only if it says what it said before.
+    /// Whether the response is accepted. Fails the test if it is accepted with another content.
     #[track_caller]
     fn accepts(&self, attack: &[u8], how: &str) -> bool {
         self.refusal(attack, how).is_none()
     }
 
-    /// Why the response is refused. None: it is accepted, and says what it said before.
+    /// Why the response is refused, or `None` if it is accepted. Fails the test if it is accepted with
+    /// another content.
     #[track_caller]
     fn refusal(&self, attack: &[u8], how: &str) -> Option<Refusal> {
         match accept(attack, &self.idp, made_at()) {
@@ -58,7 +59,7 @@ impl Target {
     }
 }
 
-/// Numbers that look random, and are the same each time (SplitMix64).
+/// A generator of pseudorandom numbers that are the same in every run (SplitMix64).
 struct Numbers(u64);
 
 impl Numbers {
@@ -82,13 +83,13 @@ impl Numbers {
     }
 }
 
-/// A response taken apart.
+/// The parts of a response, of which attacks are composed.
 struct Parts {
-    /// What is around the assertion.
+    /// The texts before and after the assertion.
     before: String,
     assertion: String,
     after: String,
-    /// Where the signature is in the assertion, or in the whole response if that is signed.
+    /// The position of the signature in the assertion, or in the response if that is signed.
     signature: std::ops::Range<usize>,
 }
 
@@ -112,7 +113,7 @@ impl Parts {
     }
 }
 
-/// The same text for somebody else.
+/// A forged copy of a response, with the subject `mallory` and another role.
 fn evil(xml: &str) -> String {
     let text = for_mallory(xml);
     assert!(text.contains("mallory"));
@@ -132,7 +133,7 @@ fn for_mallory(xml: &str) -> String {
     text.replace("role/Deploy", "role/Admin")
 }
 
-/// The IDs of an evil copy: the same, another, none.
+/// Keeps (0), replaces (1) or removes (2) the first ID of a text.
 fn with_id(xml: &str, id: usize) -> String {
     let at = xml.find(" ID=\"").unwrap();
     let end = at + 5 + xml[at + 5..].find('"').unwrap() + 1;
@@ -144,8 +145,8 @@ fn with_id(xml: &str, id: usize) -> String {
     }
 }
 
-/// Positions in a document at which an element can be put: before and behind each element, and
-/// behind each start tag.
+/// The positions in a document at which an element can be inserted: before and after each element, and
+/// after each start tag.
 fn positions(xml: &str) -> Vec<usize> {
     let document = Document::parse(xml).unwrap();
     let mut positions = Vec::new();
@@ -168,7 +169,7 @@ fn insert(text: &str, at: usize, what: &str) -> String {
 
 #[test]
 fn the_attacks_would_succeed_without_the_signature() {
-    // An evil assertion that is signed is accepted, and is not what was said before.
+    // A forged assertion with a valid signature is accepted, and its content differs.
     for target in targets().iter().filter(|t| t.name == "xmlsec-rsa-sha256") {
         let says = accept(sign(&evil(&target.xml)).as_bytes(), &target.idp, made_at()).unwrap();
         assert_eq!(says.assertion().subject.value, "mallory");
@@ -202,7 +203,7 @@ fn sa_01_the_eight_wrappings_are_refused() {
                 let at = evil[..at.min(evil.len())]
                     .rfind("<samlp:Status")
                     .unwrap_or(evil.find("><").unwrap() + 1);
-                // 1: the original is in the signature of the evil response.
+                // 1: the original is in the signature of the forged response.
                 attacks.push((1, insert(&evil, at, &insert(signature, end, &original))));
                 // 2: it is in front of the signature.
                 attacks.push((2, insert(&evil, at, &format!("{original}{signature}"))));
@@ -264,8 +265,8 @@ fn sa_01_the_eight_wrappings_are_refused() {
     }
 }
 
-/// Where else an evil assertion, the original and its signature can be put. A part of the attacks
-/// is tried, the same each time.
+/// Puts a forged assertion, the original and its signature at all other positions. Only a sample of
+/// the attacks is tried, which is the same in every run.
 #[test]
 fn sa_01_no_placement_of_an_evil_copy_is_accepted() {
     let each = mutations::number() / 10 / targets().len();
@@ -289,7 +290,7 @@ fn sa_01_no_placement_of_an_evil_copy_is_accepted() {
             let id = numbers.below(3);
             let evil_assertion = with_id(&evil(&parts.assertion), id);
             let (attack, how) = match numbers.below(4) {
-                // An evil copy anywhere beside the original.
+                // A forged copy at any position, in addition to the original.
                 0 => {
                     let at = *numbers.one_of(&positions(&target.xml));
                     (
@@ -297,16 +298,16 @@ fn sa_01_no_placement_of_an_evil_copy_is_accepted() {
                         "an evil assertion added",
                     )
                 }
-                // The original, or the signed element without its signature, anywhere in an evil
-                // copy.
+                // The original, or the signed element without its signature, at any position in a
+                // forged copy.
                 1 => {
                     let evil = with_id(&evil(&target.xml), id);
                     let at = *numbers.one_of(&positions(&evil));
                     let what = *numbers.one_of(&[original, parts.assertion.as_str()]);
                     (insert(&evil, at, what), "the original in an evil copy")
                 }
-                // The signature anywhere in an evil copy that has none, with or without the
-                // original.
+                // The signature at any position in a forged copy that has none, with or without
+                // the original.
                 2 => {
                     let evil = evil(&target.xml).replace(all_signature, "");
                     let at = *numbers.one_of(&positions(&evil));
@@ -315,7 +316,7 @@ fn sa_01_no_placement_of_an_evil_copy_is_accepted() {
                     let what = *numbers.one_of(&["", original]);
                     (insert(&moved, at, what), "the signature moved")
                 }
-                // The signature again, anywhere.
+                // A second copy of the signature at any position.
                 _ => {
                     let at = *numbers.one_of(&positions(&target.xml));
                     (
@@ -333,8 +334,8 @@ fn sa_01_no_placement_of_an_evil_copy_is_accepted() {
     }
 }
 
-/// Attributes that one parser takes for a namespace and another does not, that make canonicalization
-/// fail, or that give an element a second ID: PortSwigger, "The Fragile Lock" (2025).
+/// Attributes that only some parsers take for a namespace, that make canonicalization fail, or that give
+/// an element a second ID: PortSwigger, "The Fragile Lock" (2025).
 #[test]
 fn sa_02_attributes_that_parsers_disagree_about_are_refused() {
     const ATTRIBUTES: [&str; 8] = [
@@ -365,7 +366,7 @@ fn sa_02_attributes_that_parsers_disagree_about_are_refused() {
     }
 }
 
-/// Changes that XML says change nothing.
+/// Changes that do not alter the meaning of XML.
 #[test]
 fn sa_02_other_spellings_of_a_value_are_read_whole() {
     for target in targets() {

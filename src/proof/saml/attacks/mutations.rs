@@ -1,14 +1,13 @@
-//! Mutations of good responses, of their bytes and of their trees, by a seed that is the same each
-//! time. BREVET_SAML_MUTATIONS says how many: 20,000 unless it is set. `tests/data/saml/README.md` has
-//! the command for a long run.
+//! Mutates the bytes and the trees of valid responses, with the same seed in every run.
+//! `BREVET_SAML_MUTATIONS` sets the number of mutations, which is 20,000 by default.
+//! `tests/data/saml/README.md` has the command for a long run.
 //!
-//! xmlsec1 is asked about every mutation that is accepted, and about one in a hundred of those that
-//! are refused.
+//! Every accepted mutation is also verified by xmlsec1, and so is one in a hundred refused ones.
 
 use super::xmlsec1::Xmlsec1;
 use super::*;
 
-/// How many mutations are tried.
+/// The number of mutations to try.
 pub(super) fn number() -> usize {
     match std::env::var("BREVET_SAML_MUTATIONS") {
         Ok(number) => number.parse().unwrap(),
@@ -16,7 +15,7 @@ pub(super) fn number() -> usize {
     }
 }
 
-/// How many accepted responses xmlsec1 gets at once.
+/// How many accepted responses one process of xmlsec1 verifies.
 const BATCH: usize = 200;
 
 const TOKENS: [&str; 46] = [
@@ -68,7 +67,7 @@ const TOKENS: [&str; 46] = [
     "--",
 ];
 
-/// Changes bytes.
+/// Changes bytes at random: removes, copies, moves or replaces them, or inserts a token.
 fn mutate_bytes(numbers: &mut Numbers, text: &mut Vec<u8>) {
     let at = numbers.below(text.len() + 1);
     let longest = *numbers.one_of(&[1, 4, 16, 200]);
@@ -89,7 +88,7 @@ fn mutate_bytes(numbers: &mut Numbers, text: &mut Vec<u8>) {
         }
         4 if at < text.len() => text[at] ^= 1 << numbers.below(8),
         5 if at < text.len() => text[at] = *numbers.one_of(b"<>&;:\"'=/!?-[]#ax0 \n"),
-        // A token anywhere, or where it can do something: behind a mark of XML.
+        // A token is inserted anywhere, or after a character with a meaning in XML.
         6 => drop(text.splice(at..at, numbers.one_of(&TOKENS).bytes())),
         _ => {
             let marks: Vec<usize> = (0..text.len())
@@ -104,8 +103,8 @@ fn mutate_bytes(numbers: &mut Numbers, text: &mut Vec<u8>) {
     }
 }
 
-/// Changes the tree: elements and attributes are left out, doubled, moved, wrapped, renamed, and get
-/// the content of others. None: the text is no XML any more.
+/// Changes the tree: removes, doubles, moves, wraps or renames elements and attributes, or gives them
+/// the content of others. `None` if the text is not XML any more.
 fn mutate_tree(numbers: &mut Numbers, xml: &str) -> Option<String> {
     let document = Document::parse(xml).ok()?;
     let elements: Vec<_> = document.descendants().filter(Node::is_element).collect();
@@ -192,7 +191,7 @@ fn mutate_tree(numbers: &mut Numbers, xml: &str) -> Option<String> {
     })
 }
 
-/// A name's prefix with its colon, and the rest.
+/// Splits a name after the colon of its prefix.
 fn split(name: &str) -> (&str, &str) {
     name.split_at(name.find(':').map_or(0, |colon| colon + 1))
 }
@@ -212,12 +211,13 @@ fn mutation(numbers: &mut Numbers, xml: &str) -> Vec<u8> {
     text
 }
 
-/// What became of the mutations of one response.
+/// The results of the mutations of one response.
 #[derive(Default)]
 struct Count {
     accepted: usize,
     asked: usize,
-    /// What xmlsec1 accepts and this verifier does not: it knows more forms, and no rules of SAML.
+    /// The number of mutations that only xmlsec1 accepts. It supports more forms of signatures, and does
+    /// not check the rules of SAML.
     stricter: usize,
 }
 
@@ -246,7 +246,7 @@ fn run(target: &Target, seed: u64, mutations: usize) -> Count {
                 count.asked += 1;
                 let is_good = xmlsec1.accepts(&text);
                 count.stricter += usize::from(is_good);
-                // The same octets and the same key have the same signature to both.
+                // Both verifiers must agree about the same octets and the same key.
                 let is_cryptography = matches!(
                     refusal,
                     Refusal::Signature {
@@ -282,7 +282,7 @@ fn sa_07_no_mutation_is_accepted_as_anybody_else() {
         joined.collect()
     });
     let sum = |of: fn(&Count) -> usize| counts.iter().map(of).sum::<usize>();
-    // Some change nothing that is signed, such as a space in a tag.
+    // Some mutations do not alter what is signed, such as a space in a tag.
     assert!(counts.iter().all(|count| count.accepted > 0));
     println!(
         "{} of {} mutations changed nothing, which xmlsec1 says too; of {} others it was asked \
@@ -294,7 +294,7 @@ fn sa_07_no_mutation_is_accepted_as_anybody_else() {
     );
 }
 
-/// What is tried reaches every step of the verifier.
+/// Checks that the mutations reach every step of the verifier.
 #[test]
 fn mutations_are_refused_for_many_reasons() {
     let targets = targets();

@@ -1,23 +1,23 @@
-//! What xmlsec1 says of a response: a verifier by others, on another parser, another canonicalization
-//! and another library of cryptography. It knows signatures, and no rule of SAML.
+//! Verifies the signatures of a response with xmlsec1, an independent implementation with its own
+//! parser, canonicalization and cryptography. It does not check the rules of SAML.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::*;
 
-/// The element that signatures are counted by.
+/// The element by which signatures are counted.
 const SIGNATURES: &str =
     "//*[local-name()='Signature' and namespace-uri()='http://www.w3.org/2000/09/xmldsig#']";
 
-/// xmlsec1 with the certificate of one identity provider's key.
+/// Runs xmlsec1 with the certificate of one identity provider.
 pub(super) struct Xmlsec1 {
     folder: tempfile::TempDir,
     certificate: PathBuf,
 }
 
 impl Xmlsec1 {
-    /// With the certificate of the key that signed the target.
+    /// Uses the certificate of the key that signed the target.
     pub fn new(target: &Target) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let metadata = data(&format!("{}-metadata.xml", target.provider));
@@ -49,14 +49,14 @@ impl Xmlsec1 {
         panic!("xmlsec1 does not accept {} itself", target.name);
     }
 
-    /// Whether every signature of the response is good.
+    /// Whether every signature of the response is valid.
     pub fn accepts(&self, response: &[u8]) -> bool {
         let file = self.write(0, response);
         let signatures = signatures(response).max(1);
         (1..=signatures).all(|number| self.verifies(number, std::slice::from_ref(&file)))
     }
 
-    /// The responses that it does not accept, of many that it should.
+    /// Returns those of the responses that xmlsec1 does not accept.
     pub fn refused<'a>(&self, responses: &'a [Vec<u8>]) -> Vec<&'a [u8]> {
         let files: Vec<_> = responses
             .iter()
@@ -64,7 +64,7 @@ impl Xmlsec1 {
             .map(|(number, response)| (self.write(number, response), signatures(response)))
             .collect();
         let most = files.iter().map(|(_, signatures)| *signatures).max();
-        // One process for all, and one for each only if it is not content.
+        // One process verifies all responses. Only if it fails, each gets a process of its own.
         let all_are_good = (1..=most.unwrap_or(0)).all(|number| {
             let with_it = files.iter().filter(|(_, signatures)| *signatures >= number);
             let with_it: Vec<_> = with_it.map(|(file, _)| file.clone()).collect();
@@ -83,7 +83,7 @@ impl Xmlsec1 {
         file
     }
 
-    /// Whether the signature of that number is good in all of the files.
+    /// Whether the signature with this number is valid in all of the files.
     fn verifies(&self, number: usize, files: &[impl AsRef<Path>]) -> bool {
         let output = Command::new("xmlsec1")
             .args(["--verify", "--enabled-reference-uris", "same-doc"])
@@ -99,7 +99,7 @@ impl Xmlsec1 {
     }
 }
 
-/// How many signatures a response has, if it can be parsed.
+/// The number of signatures in a response, or 0 if it cannot be parsed.
 fn signatures(response: &[u8]) -> usize {
     let text = String::from_utf8_lossy(response);
     let is_signature = |node: &Node<'_, '_>| xml::is(*node, signature::NAMESPACE, "Signature");
