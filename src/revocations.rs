@@ -134,8 +134,8 @@ impl Mark {
         issued_under < self.before_sequence || issued_at < self.before_seconds
     }
 
-    /// This mark in the place of an older one, whose time may be of a wrong clock: of the two times the
-    /// earlier one counts. A mark behind the same change or a later one stays as it is.
+    /// The mark that replaces `old`, whose time may come from a wrong clock: it has the earlier of the
+    /// two times. If `old` belongs to the same change or a later one, only its expiry may get later.
     #[must_use]
     pub fn in_place_of(self, old: Self) -> Self {
         let expires_at = self.expires_at.max(old.expires_at);
@@ -196,7 +196,7 @@ impl Revocations {
         shard.insert(key.digest, mark.joined(old.unwrap_or_default()));
     }
 
-    /// Puts a mark in force in the place of an older one ([`Mark::in_place_of`]).
+    /// Puts a mark in force that replaces the older one of the same key: see [`Mark::in_place_of`].
     pub fn replace(&self, key: &Key, mark: Mark) {
         let Some((shard, count)) = self.shard(key) else {
             return;
@@ -313,7 +313,7 @@ mod tests {
         assert!(!revocations.is_revoked(&[everything], 7, 1_000_000));
         assert!(revocations.is_revoked(&[everything], 6, 1_000_000));
         assert!(revocations.is_revoked(&[everything], 7, 999_999));
-        // What came later is not taken back.
+        // A later mark is not replaced.
         revocations.mark(&everything, mark(9, 2_000_000));
         revocations.replace(&everything, mark(7, 1_000_000));
         assert!(revocations.is_revoked(&[everything], 9, 1_999_999));

@@ -1,5 +1,5 @@
-//! What a broker does with its store beside the calls: all rows are checked, what has expired is swept,
-//! and the use of keys is noted.
+//! The work that a broker does on its store in the background: it checks all rows, deletes what has
+//! expired, and records the use of access keys and the retirement of signing keys.
 
 mod check;
 mod retired_keys;
@@ -16,13 +16,14 @@ use sweep::Sweeps;
 
 pub use sweep::note_key_use;
 
-/// How often it is looked whether something is due.
+/// How often the tasks are checked for being due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Writes down the highest time that was seen, and waits for the disk.
+/// Writes the highest time seen to the disk, and waits until it is there.
 pub type SaveTime = Arc<dyn Fn() -> Result<(), ClockMarkError> + Send + Sync>;
 
-/// Checks and sweeps until the daemon is gone. `loaded_in` is how long the first check took.
+/// Runs these tasks until the daemon ends. `loaded_in` is how long it took to load the store, which was
+/// the first check of all rows.
 pub async fn run(broker: Arc<Broker>, save_time: SaveTime, loaded_in: Duration) {
     let mut tick = tokio::time::interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

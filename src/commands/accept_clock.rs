@@ -29,7 +29,7 @@ pub async fn accept_clock(
     let expires_at = Mark::outlives(highest.max(now));
     let mark = Mark {
         before_sequence: writer.sequence() + 1,
-        // A restore by the wrong clock may have ended everything up to a time that is yet to come.
+        // A restore under the wrong clock may have ended all sessions up to a time in the future.
         before_seconds: now.seconds(),
         expires_at,
     };

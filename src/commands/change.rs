@@ -116,7 +116,7 @@ pub struct Revoked {
     pub before_seconds: i64,
     /// When the last of the ended sessions would have expired, in seconds since 1970.
     pub expires_at: i64,
-    /// Whether it takes the place of an older mark, whose time was of a wrong clock.
+    /// Whether the mark replaces an older one whose time came from a wrong clock.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replaces: bool,
 }

@@ -51,11 +51,11 @@ async fn end_keys(
     writer.commit().await
 }
 
-/// Notes that rotations have dropped signing keys, by their ids: from then on they are refused as revoked ones
-/// are, whatever keyring file is put back. The number of the last change.
+/// Records that rotations have removed the signing keys with these ids. From then on they are refused like
+/// revoked ones, even if an older keyring file is put back. Returns the number of the last change.
 ///
 /// # Errors
-/// The store's; nothing was changed.
+/// [`StoreError`] if the store cannot write the change; nothing was changed.
 pub async fn retire_signing_keys(
     store: &Store,
     actor: &Actor,

@@ -24,7 +24,7 @@ const ASK_FOR_OTHERS_EVERY: Duration = Duration::from_secs(10);
 /// The directory file that is in use, which a reload may replace.
 pub struct Serving {
     now: ArcSwap<Serves>,
-    /// Why the store does not keep what the file has; none: it does.
+    /// Why the store does not record the file's entries. None if it does.
     not_kept: ArcSwapOption<String>,
     /// When the store was last asked whether other brokers have another directory file.
     asked_for_others: ArcSwap<Duration>,
@@ -47,12 +47,12 @@ impl Serving {
         self.now.store(Arc::new(serves));
     }
 
-    /// Notes why the store does not keep what the file has, or that it does.
+    /// Sets why the store does not record the file's entries; `None` if it does.
     pub fn is_not_kept(&self, why: Option<String>) {
         self.not_kept.store(why.map(Arc::new));
     }
 
-    /// Why the store does not keep what the file has, so that only what went from it is in force.
+    /// Why the store does not record the file's entries. Until it does, only removals are in force.
     pub fn why_not_kept(&self) -> Option<String> {
         self.not_kept.load_full().map(|why| (*why).clone())
     }

@@ -128,12 +128,12 @@ impl Taker<'_> {
         Err(TakeError::Contended)
     }
 
-    /// What of a file can be in force while the store does not keep what is new in it and what went from it.
-    /// What went is gone. The rest of the file counts if the store keeps every entry of it; else what was in
-    /// force before does.
+    /// Returns the directory to use while the store cannot record the new and removed entries of a file,
+    /// and the keys of the removed entries, which end. The directory is that of the file if the store
+    /// already records all its entries, and otherwise the previous one without the removed entries.
     ///
     /// # Errors
-    /// Where the file, or what the store keeps, cannot be read.
+    /// [`TakeError`] if the file or the recorded entries cannot be read.
     pub async fn without_what_went(
         &self,
         file: &DirectoryFile,

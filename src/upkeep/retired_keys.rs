@@ -1,15 +1,15 @@
-//! Keys that a rotation of the keyring has dropped are noted in the store: a keyring file from before does
-//! not bring them back, on this broker or on another one.
+//! Records in the store which signing keys a rotation has removed from the keyring, so that an older
+//! keyring file brings them back on no broker.
 
 use std::time::Duration;
 
 use crate::broker::Broker;
 use crate::commands::{self, Actor};
 
-/// How long there is no attempt after one that failed.
+/// How long the next attempt waits after one that failed.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
 
-/// What was tried.
+/// The state of recording retired keys.
 #[derive(Default)]
 pub(super) struct RetiredKeys {
     /// When the last attempt failed, by the monotonic clock.
@@ -44,7 +44,7 @@ impl RetiredKeys {
             }
             Err(error) => {
                 self.failed_at = Some(now);
-                tracing::warn!(%error, "the store does not keep which signing keys are retired; it is tried again");
+                tracing::warn!(%error, "the retired signing keys could not be recorded in the store; the broker tries again");
             }
         }
     }
