@@ -362,3 +362,22 @@ fn from_the_root(module: &str, path: &str) -> Option<Vec<String>> {
             .collect(),
     )
 }
+
+/// Whoever takes the project over finds their way by this page.
+#[test]
+fn the_architecture_page_names_files_that_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = include_str!("../../docs/explanation/architecture.md");
+    let named: Vec<&str> = page
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|name| name.ends_with(".rs") || name.ends_with('/'))
+        .collect();
+    assert!(named.len() > 60, "{named:?}");
+    let missing: Vec<_> = named
+        .iter()
+        .filter(|name| !root.join("src").join(name).exists() && !root.join(name).exists())
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
