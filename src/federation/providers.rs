@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::base::clock::Clock;
 use crate::directory::OidcProvider;
-use crate::proof::jwt::{Key, KeySet};
+use crate::proof::jwt::{KeySet, VerifyingKey};
 
 use fetch::Fetcher;
 pub use fetch::Reach;
@@ -99,7 +99,11 @@ impl Providers {
     ///
     /// # Errors
     /// [`KeyError`] if the key is unknown or the provider cannot be reached.
-    pub async fn key(&self, provider: &Arc<OidcProvider>, id: &str) -> Result<Key, KeyError> {
+    pub async fn key(
+        &self,
+        provider: &Arc<OidcProvider>,
+        id: &str,
+    ) -> Result<VerifyingKey, KeyError> {
         if let Some(keys) = &provider.keys {
             return keys.get(id).cloned().ok_or(KeyError::Unknown);
         }
@@ -216,7 +220,7 @@ impl Entry {
             .used_at
     }
 
-    fn usable(&self, now: Duration, id: &str) -> Result<Key, KeyError> {
+    fn usable(&self, now: Duration, id: &str) -> Result<VerifyingKey, KeyError> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         match &known.keys {
             Some((keys, at)) if now.saturating_sub(*at) <= MAX_AGE => match keys.get(id) {

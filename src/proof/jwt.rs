@@ -12,7 +12,7 @@ mod strict_json;
 mod unverified;
 
 pub use claims::{Flat, Rounded, Verified};
-pub use key_set::{Key, KeySet, MAX_KEY_SET_BYTES};
+pub use key_set::{KeySet, MAX_KEY_SET_BYTES, VerifyingKey};
 pub use unverified::{MAX_CHARACTERS, Unverified};
 
 /// The maximum length of a key id in bytes.

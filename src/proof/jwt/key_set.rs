@@ -1,4 +1,4 @@
-//! The keys of a provider: a JSON Web Key Set (RFC 7517, RFC 7518 section 6, RFC 8037), and the
+//! The keys of a provider: a JSON Web VerifyingKey Set (RFC 7517, RFC 7518 section 6, RFC 8037), and the
 //! algorithms that each key may be used with.
 
 use std::collections::{HashMap, HashSet};
@@ -21,12 +21,12 @@ const RSA_BYTES: std::ops::RangeInclusive<usize> = 256..=1_024;
 
 /// A provider's key, which determines the algorithms with which it may sign.
 #[derive(Clone)]
-pub struct Key {
+pub struct VerifyingKey {
     pub(super) key: DecodingKey,
     pub(super) algorithms: &'static [Algorithm],
 }
 
-impl fmt::Debug for Key {
+impl fmt::Debug for VerifyingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Key({:?})", self.algorithms)
     }
@@ -34,7 +34,7 @@ impl fmt::Debug for Key {
 
 /// The keys of a provider, by key id.
 #[derive(Debug, Clone, Default)]
-pub struct KeySet(HashMap<String, Key>);
+pub struct KeySet(HashMap<String, VerifyingKey>);
 
 impl KeySet {
     /// The number of usable keys.
@@ -42,7 +42,7 @@ impl KeySet {
         self.0.len()
     }
 
-    /// Parses a JSON Web Key Set. Keys that cannot be used are skipped: symmetric or encryption
+    /// Parses a JSON Web VerifyingKey Set. Keys that cannot be used are skipped: symmetric or encryption
     /// keys, keys that are too short or of another curve, and keys without an id or with a
     /// duplicate one.
     ///
@@ -77,7 +77,7 @@ impl KeySet {
     }
 
     /// Looks up a usable key by its `kid`.
-    pub fn get(&self, id: &str) -> Option<&Key> {
+    pub fn get(&self, id: &str) -> Option<&VerifyingKey> {
         self.0.get(id)
     }
 
@@ -104,7 +104,7 @@ pub(super) fn algorithm(name: &str) -> Option<Algorithm> {
     all.copied().find(|a| format!("{a:?}") == name)
 }
 
-fn key(jwk: &Value) -> Option<Key> {
+fn key(jwk: &Value) -> Option<VerifyingKey> {
     let text = |name: &str| jwk.get(name).and_then(Value::as_str);
     let bytes = |name: &str| URL_SAFE_NO_PAD.decode(text(name)?).ok();
     let list = |name: &str| jwk.get(name).and_then(Value::as_array);
@@ -141,7 +141,7 @@ fn key(jwk: &Value) -> Option<Key> {
             algorithms.get(at..=at)?
         }
     };
-    Some(Key { key, algorithms })
+    Some(VerifyingKey { key, algorithms })
 }
 
 /// Keys that belong to nobody, for checking signatures without effect: the base points of the

@@ -7,7 +7,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
 use serde_json::{Map, Value};
 
 use super::claims::Verified;
-use super::key_set::{Key, algorithm, decoy_key};
+use super::key_set::{VerifyingKey, algorithm, decoy_key};
 use super::strict_json::{is_plain, object};
 use super::{MAX_KEY_ID, TokenError, adapter};
 
@@ -96,7 +96,7 @@ impl<'a> Unverified<'a> {
     /// # Errors
     /// [`TokenError::Signature`] if there is no key, or the key did not make the signature with
     /// this algorithm.
-    pub fn verify(self, key: Option<&Key>) -> Result<Verified, TokenError> {
+    pub fn verify(self, key: Option<&VerifyingKey>) -> Result<Verified, TokenError> {
         let check =
             |key: &DecodingKey| adapter::verify(self.message, self.signature, key, self.algorithm);
         let Some(key) = key.filter(|key| self.may_be_by(key)) else {
@@ -112,7 +112,7 @@ impl<'a> Unverified<'a> {
 
     /// Whether the key may be used with this algorithm and `ring` would not refuse the signature
     /// without any work: an RSA signature is a number below the modulus and of the same length.
-    fn may_be_by(&self, key: &Key) -> bool {
+    fn may_be_by(&self, key: &VerifyingKey) -> bool {
         key.algorithms.contains(&self.algorithm)
             && match key.key.kind() {
                 DecodingKeyKind::RsaModulusExponent { n, .. } => {
