@@ -59,7 +59,7 @@ pub enum Source {
 
 /// A documented condition key, and what a request to this broker has for it.
 #[derive(Debug, Clone, Copy)]
-pub struct Key {
+pub struct ConditionKey {
     /// The name as AWS writes it. A trailing `/` denotes a family of keys. A leading `:` stands in
     /// for the name of an OpenID Connect provider, and a bare `:` for any claim of its tokens.
     pub name: &'static str,
@@ -81,8 +81,8 @@ const fn one(
     r#type: Type,
     presence: Presence,
     value: &'static str,
-) -> Key {
-    Key {
+) -> ConditionKey {
+    ConditionKey {
         name,
         r#type,
         multivalued: false,
@@ -98,18 +98,28 @@ const fn many(
     r#type: Type,
     presence: Presence,
     value: &'static str,
-) -> Key {
-    Key {
+) -> ConditionKey {
+    ConditionKey {
         multivalued: true,
         ..one(source, name, r#type, presence, value)
     }
 }
 
-const fn never(source: Source, name: &'static str, r#type: Type, why: &'static str) -> Key {
+const fn never(
+    source: Source,
+    name: &'static str,
+    r#type: Type,
+    why: &'static str,
+) -> ConditionKey {
     one(source, name, r#type, Presence::Never(why), "")
 }
 
-const fn never_many(source: Source, name: &'static str, r#type: Type, why: &'static str) -> Key {
+const fn never_many(
+    source: Source,
+    name: &'static str,
+    r#type: Type,
+    why: &'static str,
+) -> ConditionKey {
     many(source, name, r#type, Presence::Never(why), "")
 }
 
@@ -117,15 +127,15 @@ const fn never_many(source: Source, name: &'static str, r#type: Type, why: &'sta
 const NO_ACTION: &str = "Brevet has no action that sets it";
 
 /// All keys in the order of AWS's pages.
-pub fn all() -> impl Iterator<Item = &'static Key> {
+pub fn all() -> impl Iterator<Item = &'static ConditionKey> {
     PAGES.into_iter().flatten()
 }
 
-const PAGES: [&[Key]; 5] = [global::KEYS, iam::KEYS, oidc::KEYS, saml::KEYS, sts::KEYS];
+const PAGES: [&[ConditionKey]; 5] = [global::KEYS, iam::KEYS, oidc::KEYS, saml::KEYS, sts::KEYS];
 
 /// Finds the entry of a key by its name, ignoring case. `None` for a key that AWS does not document
 /// for these services.
-pub fn find(name: &str) -> Option<&'static Key> {
+pub fn find(name: &str) -> Option<&'static ConditionKey> {
     if let Some(claim) = claim(name) {
         let exact = all().find(|k| {
             k.name
@@ -183,7 +193,7 @@ pub fn why_absent(name: &str, kind: Kind) -> Option<&'static str> {
 mod tests {
     use super::*;
 
-    impl Key {
+    impl ConditionKey {
         /// The key as a policy would name it, with variable parts in capitals.
         fn written(&self) -> String {
             match self.name {

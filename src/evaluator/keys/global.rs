@@ -3,7 +3,7 @@
 use super::Presence::{Always, When};
 use super::Source::Global;
 use super::Type::{Arn, Bool, Date, IpAddress, Numeric, String};
-use super::{Key, Presence, many, never, never_many, one};
+use super::{ConditionKey, Presence, many, never, never_many, one};
 
 const SIGNED: Presence =
     When("on every signed call; AssumeRoleWithSAML and AssumeRoleWithWebIdentity are not signed");
@@ -15,7 +15,7 @@ const NO_RUNTIME: &str = "no AWS service hands out sessions of this broker";
 const NO_MCP: &str = "no AWS MCP server calls this broker";
 
 /// The keys in the order of AWS's page.
-pub(super) const KEYS: &[Key] = &[
+pub(super) const KEYS: &[ConditionKey] = &[
     one(
         Global,
         "aws:PrincipalArn",

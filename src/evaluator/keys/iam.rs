@@ -4,12 +4,12 @@
 use super::Presence::When;
 use super::Source::Iam;
 use super::Type::{Arn, Numeric, String};
-use super::{Key, NO_ACTION, never, never_many, one};
+use super::{ConditionKey, NO_ACTION, never, never_many, one};
 
 const NO_FIDO: &str = "Brevet does not register FIDO security keys";
 
 /// The keys in the order of AWS's page.
-pub(super) const KEYS: &[Key] = &[
+pub(super) const KEYS: &[ConditionKey] = &[
     never(Iam, "iam:AWSServiceName", String, NO_ACTION),
     never_many(Iam, "iam:AccountPropertyNamespaces", String, NO_ACTION),
     never(Iam, "iam:AssociatedResourceArn", Arn, NO_ACTION),

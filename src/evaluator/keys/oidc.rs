@@ -4,10 +4,10 @@
 use super::Presence::When;
 use super::Source::Oidc;
 use super::Type::String;
-use super::{Key, many, one};
+use super::{ConditionKey, many, one};
 
 /// The keys in the order of AWS's page.
-pub(super) const KEYS: &[Key] = &[
+pub(super) const KEYS: &[ConditionKey] = &[
     many(
         Oidc,
         ":amr",

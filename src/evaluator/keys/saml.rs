@@ -4,7 +4,7 @@
 use super::Presence::When;
 use super::Source::Saml;
 use super::Type::String;
-use super::{Key, Presence, many, one};
+use super::{ConditionKey, Presence, many, one};
 
 const HERE: Presence = When("on AssumeRoleWithSAML");
 const KEPT: Presence = When("on AssumeRoleWithSAML and on the session that it issued");
@@ -12,7 +12,7 @@ const SENT: Presence = When("on AssumeRoleWithSAML, if the assertion has the att
 const ATTRIBUTE: &str = "the attribute that AWS maps to it";
 
 /// In the order of the page.
-pub(super) const KEYS: &[Key] = &[
+pub(super) const KEYS: &[ConditionKey] = &[
     one(
         Saml,
         "saml:aud",

@@ -4,12 +4,12 @@
 use super::Presence::When;
 use super::Source::Sts;
 use super::Type::{Arn, Bool, Numeric, String};
-use super::{Key, NO_ACTION, many, never, never_many, one};
+use super::{ConditionKey, NO_ACTION, many, never, never_many, one};
 
 const NO_CONTEXT: &str = "the parameter ProvidedContexts is refused";
 
 /// The keys in the order of AWS's page.
-pub(super) const KEYS: &[Key] = &[
+pub(super) const KEYS: &[ConditionKey] = &[
     never(Sts, "sts:AWSServiceName", String, NO_ACTION),
     one(
         Sts,
