@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::evaluator::{ConditionReport, Explanation, Outcome, Source, StatementReport};
 use crate::session::envelope::{self, Purpose};
 use crate::session::keyring::Keyring;
-use crate::session::token::Kind;
+use crate::session::token::SessionKind;
 use crate::trust::Denied;
 
 /// The length in bytes of the sealed text without session policies. Shorter texts are padded.
@@ -45,7 +45,7 @@ pub struct Message {
     at: i64,
     /// The last change of the feed that was in force.
     sequence: i64,
-    /// How the principal's session was issued, as a [`Kind`]; `None` for a long-term key.
+    /// How the principal's session was issued, as a [`SessionKind`]; `None` for a long-term key.
     session: Option<i32>,
     /// The ARN of the role for a role session, otherwise of the user.
     principal_arn: String,
@@ -196,8 +196,9 @@ impl Message {
     }
 
     /// How the principal's session was issued; `None` for a long-term key.
-    pub fn session(&self) -> Option<Kind> {
-        self.session.and_then(|kind| Kind::try_from(kind).ok())
+    pub fn session(&self) -> Option<SessionKind> {
+        self.session
+            .and_then(|kind| SessionKind::try_from(kind).ok())
     }
 
     /// The ARN of the role for a role session, otherwise of the user.

@@ -38,14 +38,14 @@ pub fn own(claims: &Claims, restricted: bool) -> Ancestor {
 /// The value of `aws:userid` and of `UserId` in GetCallerIdentity for a session.
 pub fn user_id(
     account: AccountId,
-    kind: token::Kind,
+    kind: token::SessionKind,
     principal_id: &str,
     session_name: &str,
 ) -> String {
     match kind {
-        token::Kind::Role => format!("{principal_id}:{session_name}"),
-        token::Kind::User => principal_id.to_owned(),
-        token::Kind::FederatedUser => format!("{account}:{session_name}"),
+        token::SessionKind::Role => format!("{principal_id}:{session_name}"),
+        token::SessionKind::User => principal_id.to_owned(),
+        token::SessionKind::FederatedUser => format!("{account}:{session_name}"),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::base::arn::{AccountId, RoleArn};
 use crate::caller::{Caller, Identity};
 use crate::directory::{Directory, Role, User};
 use crate::evaluator::Outcome;
-use crate::session::token::{self, Ancestor, Kind as SessionKind};
+use crate::session::token::{self, Ancestor, SessionKind};
 
 /// The permission to issue a session. Only this file can create it, and `mint` consumes it, so that
 /// no credentials exist without a decision.

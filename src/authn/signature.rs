@@ -126,7 +126,7 @@ fn current_principal(
 ) -> Result<(Identity, Effective), Error> {
     let (arn, id) = (&session.claims.principal_arn, &session.claims.principal_id);
     let kind = session.claims.kind();
-    if kind == token::Kind::Role {
+    if kind == token::SessionKind::Role {
         let role = directory
             .role(arn)
             .filter(|r| *r.id == **id)
@@ -142,7 +142,7 @@ fn current_principal(
         .ok_or(Error::Ended)?;
     let effective = directory.effective_of_user(&user)?;
     let identity = match kind {
-        token::Kind::FederatedUser => Identity::FederatedUser { user, session },
+        token::SessionKind::FederatedUser => Identity::FederatedUser { user, session },
         _ => Identity::UserSession { user, session },
     };
     Ok((identity, effective))

@@ -62,16 +62,16 @@ impl From<SessionView> for pb::Session {
         let record = view.record;
         let kind = record.kind();
         let made_by = match kind {
-            token::Kind::Role => "AssumeRole",
-            token::Kind::User => "GetSessionToken",
-            token::Kind::FederatedUser => "GetFederationToken",
+            token::SessionKind::Role => "AssumeRole",
+            token::SessionKind::User => "GetSessionToken",
+            token::SessionKind::FederatedUser => "GetFederationToken",
         };
         Self {
             session_id: hex(&record.session_id),
             access_key_id: record.access_key_id,
             arn: view.arn,
             made_by: made_by.to_owned(),
-            role_arn: if kind == token::Kind::Role {
+            role_arn: if kind == token::SessionKind::Role {
                 record.principal_arn
             } else {
                 String::new()

@@ -20,7 +20,7 @@ const PURPOSE: Purpose = Purpose {
 /// How a session was issued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, prost::Enumeration)]
 #[repr(i32)]
-pub enum Kind {
+pub enum SessionKind {
     /// By AssumeRole and its variants: the principal is a role.
     Role = 0,
     /// By GetSessionToken: the principal is the user itself.
@@ -60,8 +60,8 @@ pub struct Claims {
     /// The packed session policies and tags: [`crate::session::packing`].
     #[prost(bytes = "vec", tag = "9")]
     pub packed: Vec<u8>,
-    /// How the session was issued, as a [`Kind`].
-    #[prost(enumeration = "Kind", tag = "10")]
+    /// How the session was issued, as a [`SessionKind`].
+    #[prost(enumeration = "SessionKind", tag = "10")]
     pub kind: i32,
     /// When the user gave an MFA code for the session; 0 if it gave none.
     #[prost(int64, tag = "11")]

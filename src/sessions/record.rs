@@ -4,7 +4,7 @@ use prost::Message;
 
 use crate::base::digest::hex;
 use crate::session::packing::TagClaim;
-use crate::session::token::{Ancestor, Kind as SessionKind};
+use crate::session::token::{Ancestor, SessionKind};
 
 /// The id of a session: 16 random bytes.
 pub type SessionId = [u8; 16];

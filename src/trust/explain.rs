@@ -9,7 +9,7 @@ use crate::base::arn::AccountId;
 use crate::directory::{Dangling, Directory, Effective};
 use crate::evaluator::{self, Context, Explanation, Policy, Principal};
 use crate::federation;
-use crate::session::token::Kind as SessionKind;
+use crate::session::token::SessionKind;
 
 /// A request that was decided before and is to be explained.
 pub struct Asked<'a> {
