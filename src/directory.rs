@@ -32,7 +32,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::base::arn::AccountId;
-use crate::evaluator::{Kind as PolicyKind, Policy};
+use crate::evaluator::{Policy, PolicyKind};
 use crate::master_key::MasterKey;
 use compile::deny_all;
 use declaration::Declaration;

@@ -35,7 +35,7 @@ pub use document::{Policy, aws_principals};
 pub use evaluate::evaluate;
 pub use explain::{ConditionReport, Explanation, StatementReport, explain};
 pub use json::{ParseError, Place};
-pub use kind::Kind;
+pub use kind::PolicyKind;
 pub use principals::NamedPrincipal;
 pub use request::{Decision, Outcome, Policies, Principal, Request, Source, StatementRef};
 pub use values::Network;

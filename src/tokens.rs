@@ -10,7 +10,7 @@ use moka::sync::Cache;
 use crate::base::arn::{AccountId, IamArn};
 use crate::base::digest::sha256;
 use crate::error::Error;
-use crate::evaluator::{Kind, Policy};
+use crate::evaluator::{Policy, PolicyKind};
 use crate::federation::vouched::Vouched;
 use crate::lineage;
 use crate::proof::sigv4::SigningSecret;
@@ -271,7 +271,9 @@ fn opened(claims: Claims, key: &SessionKey) -> Result<OpenedSession, Error> {
     let limits = packing::unpack(&claims.packed).ok_or(Error::InvalidClientTokenId)?;
     let policy = match limits.policy.as_str() {
         "" => None,
-        text => Some(Policy::parse(Kind::Session, text).map_err(|_| Error::InvalidClientTokenId)?),
+        text => Some(
+            Policy::parse(PolicyKind::Session, text).map_err(|_| Error::InvalidClientTokenId)?,
+        ),
     };
     let id = claims
         .session_id

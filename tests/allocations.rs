@@ -2,7 +2,7 @@
 //! is weighed at, and no SAML response takes much. A binary of its own: the counter takes the
 //! allocator's place.
 
-use brevet::evaluator::{Context, Kind, Policies, Policy, Principal, Request, evaluate};
+use brevet::evaluator::{Context, Policies, Policy, PolicyKind, Principal, Request, evaluate};
 use brevet::tokens::compiled_weight;
 
 #[test]
@@ -33,7 +33,7 @@ fn a_decision_allocates_nothing() {
         {{"Effect":"Allow","Action":["s3:Get*","ec2:Run"],"Resource":"arn:aws:s3:::bucket/${{aws:username}}/*","Condition":{{{}}}}}]}}"#,
         conditions.join(",")
     );
-    let policy = Policy::parse(Kind::Identity, &text).unwrap();
+    let policy = Policy::parse(PolicyKind::Identity, &text).unwrap();
     let mut context = Context::new();
     for (key, value) in [
         ("aws:username", "alice"),
@@ -109,7 +109,7 @@ fn a_policy_weighs_at_least_what_it_takes() {
     for text in texts {
         let mut policy = None;
         let counted =
-            allocation_counter::measure(|| policy = Policy::parse(Kind::Session, &text).ok());
+            allocation_counter::measure(|| policy = Policy::parse(PolicyKind::Session, &text).ok());
         assert!(policy.is_some(), "{text}");
         let takes = usize::try_from(counted.bytes_current).unwrap();
         let weight = compiled_weight(&text);

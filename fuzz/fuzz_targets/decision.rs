@@ -2,12 +2,12 @@
 //! No policy and request make a decision panic, and an explanation always reports the same
 //! decision.
 
-use brevet::evaluator::{Context, Kind, Policies, Policy, Principal, Request, evaluate, explain};
+use brevet::evaluator::{Context, PolicyKind, Policies, Policy, Principal, Request, evaluate, explain};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (&str, &str, &str, Vec<(&str, &str)>, bool)| {
     let (text, action, resource, keys, many) = input;
-    let Ok(policy) = Policy::parse(Kind::Identity, text) else {
+    let Ok(policy) = Policy::parse(PolicyKind::Identity, text) else {
         return;
     };
     let mut context = Context::new();

@@ -1,18 +1,18 @@
 #![no_main]
 //! No text makes the policy parser panic, and every accepted policy can be evaluated.
 
-use brevet::evaluator::{Context, Kind, Policies, Policy, Principal, Request, evaluate};
+use brevet::evaluator::{Context, PolicyKind, Policies, Policy, Principal, Request, evaluate};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
     for kind in [
-        Kind::Identity,
-        Kind::Boundary,
-        Kind::Session,
-        Kind::Trust,
-        Kind::Resource,
-        Kind::ServiceControl,
-        Kind::ResourceControl,
+        PolicyKind::Identity,
+        PolicyKind::Boundary,
+        PolicyKind::Session,
+        PolicyKind::Trust,
+        PolicyKind::Resource,
+        PolicyKind::ServiceControl,
+        PolicyKind::ResourceControl,
     ] {
         let Ok(policy) = Policy::parse(kind, text) else {
             continue;

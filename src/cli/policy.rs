@@ -13,7 +13,7 @@ use crate::directory::declaration::RoleDetail;
 use crate::directory::resource::Resource;
 use crate::directory::{self, Directory};
 use crate::evaluator::lint::{Outsider, lint, outsiders};
-use crate::evaluator::{Kind, Policy, simulate};
+use crate::evaluator::{Policy, PolicyKind, simulate};
 use crate::files::{self, Audience};
 
 const MAX_POLICY_BYTES: u64 = 1 << 20;
@@ -68,7 +68,7 @@ pub(super) struct CheckArguments {
     files: Vec<PathBuf>,
     /// The kind of the documents [default: guessed from their elements]
     #[arg(long, value_enum)]
-    kind: Option<PolicyKind>,
+    kind: Option<KindArgument>,
     /// The account that owns the documents; principals of other accounts are warned of
     #[arg(long, value_name = "ACCOUNT_ID")]
     account: Option<String>,
@@ -131,7 +131,7 @@ pub(super) struct AnalyzeArguments {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum PolicyKind {
+enum KindArgument {
     /// A policy of a user, group or role
     Identity,
     /// A permissions boundary
@@ -156,7 +156,7 @@ pub(super) fn run(command: PolicyCommand) -> Result<(), Failure> {
             for file in &arguments.files {
                 errors += check(
                     file,
-                    arguments.kind.map(Kind::from),
+                    arguments.kind.map(PolicyKind::from),
                     arguments.account.as_deref(),
                     as_json,
                 )?;
@@ -184,16 +184,16 @@ pub(super) fn run(command: PolicyCommand) -> Result<(), Failure> {
     }
 }
 
-impl From<PolicyKind> for Kind {
-    fn from(kind: PolicyKind) -> Self {
+impl From<KindArgument> for PolicyKind {
+    fn from(kind: KindArgument) -> Self {
         match kind {
-            PolicyKind::Identity => Self::Identity,
-            PolicyKind::Boundary => Self::Boundary,
-            PolicyKind::Session => Self::Session,
-            PolicyKind::Trust => Self::Trust,
-            PolicyKind::Resource => Self::Resource,
-            PolicyKind::Scp => Self::ServiceControl,
-            PolicyKind::Rcp => Self::ResourceControl,
+            KindArgument::Identity => Self::Identity,
+            KindArgument::Boundary => Self::Boundary,
+            KindArgument::Session => Self::Session,
+            KindArgument::Trust => Self::Trust,
+            KindArgument::Resource => Self::Resource,
+            KindArgument::Scp => Self::ServiceControl,
+            KindArgument::Rcp => Self::ResourceControl,
         }
     }
 }
@@ -201,7 +201,7 @@ impl From<PolicyKind> for Kind {
 /// Prints the findings of a file. Returns the number of malformed documents in it: 0 or 1.
 fn check(
     path: &Path,
-    kind: Option<Kind>,
+    kind: Option<PolicyKind>,
     account: Option<&str>,
     json: bool,
 ) -> Result<usize, Failure> {
@@ -227,11 +227,11 @@ fn check(
 
 /// Guesses the kind of a policy: a trust policy has principals and no resources, a resource policy has
 /// both, an identity policy has no principals.
-fn guess(text: &str) -> Kind {
+fn guess(text: &str) -> PolicyKind {
     match (text.contains("Principal\""), text.contains("Resource\"")) {
-        (true, false) => Kind::Trust,
-        (true, true) => Kind::Resource,
-        _ => Kind::Identity,
+        (true, false) => PolicyKind::Trust,
+        (true, true) => PolicyKind::Resource,
+        _ => PolicyKind::Identity,
     }
 }
 
@@ -374,7 +374,7 @@ fn analyze(path: &Path, as_json: bool) -> Result<(), Failure> {
                 .as_ref()
                 .and_then(|d| d.text().ok())
                 .unwrap_or_default();
-            let trust = Policy::parse(Kind::Trust, &document);
+            let trust = Policy::parse(PolicyKind::Trust, &document);
             let outsiders = trust
                 .iter()
                 .flat_map(|trust| outsiders(trust, &account))

@@ -1,7 +1,7 @@
 //! The findings of `brevet policy check` for the policies of a declared resource.
 
 use crate::directory::resource::Resource;
-use crate::evaluator::Kind as PolicyKind;
+use crate::evaluator::PolicyKind;
 use crate::evaluator::lint::lint;
 
 /// One sentence for each finding, with the names of the resource and the policy.

@@ -6,7 +6,7 @@ use super::strangers::UNBOUND_SUBJECT;
 use super::{DirectoryError, fault};
 use crate::base::arn::{AccountId, IamArn};
 use crate::base::names::{self, Tag, is_iam_name};
-use crate::evaluator::{Kind as PolicyKind, Policy};
+use crate::evaluator::{Policy, PolicyKind};
 
 /// Compiles a policy document, which must not be missing.
 pub(super) fn compile(

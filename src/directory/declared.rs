@@ -10,7 +10,7 @@ use super::{Directory, DirectoryError, unique_id};
 use crate::base::arn::{AccountId, account_of, path_of};
 use crate::base::clock::Timestamp;
 use crate::base::entropy::{Entropy, NoEntropy};
-use crate::evaluator::Kind as PolicyKind;
+use crate::evaluator::PolicyKind;
 use crate::master_key::MasterKey;
 use crate::revocations::Selector;
 

@@ -9,7 +9,7 @@ use super::name::{Kind, Name};
 use super::shape::{Attached, Boundary, InlinePolicy};
 use super::{Directory, DirectoryError, fault};
 use crate::base::arn::{AccountId, IamArn};
-use crate::evaluator::{Kind as PolicyKind, Policy};
+use crate::evaluator::{Policy, PolicyKind};
 
 /// Whether a policy is an AWS managed one. Exports contain the documents of those that are
 /// attached, but leave out deprecated ones.

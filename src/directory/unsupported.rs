@@ -2,7 +2,7 @@
 //! accepts them and names them.
 
 use super::declaration::{Declaration, Ignored, RoleDetail};
-use crate::evaluator::{Kind, Policy, strangers};
+use crate::evaluator::{Policy, PolicyKind, strangers};
 
 impl Declaration {
     /// One sentence for each resource and field that has no effect.
@@ -75,7 +75,7 @@ fn fields(all: &mut Vec<String>, owner: &str, named: &[(&str, Ignored)]) {
 fn unreachable(role: &RoleDetail) -> Option<String> {
     let text = role.assume_role_policy_document.as_ref()?.text().ok()?;
     // A policy that cannot be parsed is refused elsewhere.
-    let trust = Policy::parse(Kind::Trust, &text).ok()?;
+    let trust = Policy::parse(PolicyKind::Trust, &text).ok()?;
     let named = strangers::who_never_calls(&trust);
     if named.is_empty() {
         return None;

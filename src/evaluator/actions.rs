@@ -290,12 +290,12 @@ fn distance(a: &str, b: &str) -> usize {
 mod tests {
     use super::*;
     use crate::evaluator::statement::Actions;
-    use crate::evaluator::{Kind, Policy};
+    use crate::evaluator::{Policy, PolicyKind};
 
     fn of(action: &str) -> Option<(String, Option<String>)> {
         let text =
             format!(r#"{{"Statement":[{{"Effect":"Allow","Action":"{action}","Resource":"*"}}]}}"#);
-        let policy = Policy::parse(Kind::Identity, &text).unwrap();
+        let policy = Policy::parse(PolicyKind::Identity, &text).unwrap();
         let Actions::Are(actions) = &policy.statements[0].actions else {
             panic!("{action}")
         };

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 
 use super::index::Index;
 use super::json::{Node, ParseError, Reader, clip};
-use super::kind::{Kind, MAX_BYTES};
+use super::kind::{MAX_BYTES, PolicyKind};
 use super::principals::{NamedPrincipal, PrincipalPattern, Principals};
 use super::statement::Statement;
 
@@ -29,7 +29,7 @@ impl Policy {
     /// # Errors
     /// [`ParseError`] for the first rule that the document breaks, with its place. An unknown
     /// element or operator is an error; an unknown condition key is allowed.
-    pub fn parse(kind: Kind, text: &str) -> Result<Self, ParseError> {
+    pub fn parse(kind: PolicyKind, text: &str) -> Result<Self, ParseError> {
         let reader = Reader::new(text);
         check_size(&reader, kind)?;
         reader.check_text()?;
@@ -50,7 +50,7 @@ impl Policy {
             }
         }
         // AWS Organizations User Guide, "RCP syntax".
-        if kind == Kind::ResourceControl && !version_2012 {
+        if kind == PolicyKind::ResourceControl && !version_2012 {
             let rule = "a resource control policy must have the Version `2012-10-17`";
             return Err(reader.error(&root, rule));
         }
@@ -108,7 +108,7 @@ impl Policy {
     }
 }
 
-fn check_size(reader: &Reader<'_>, kind: Kind) -> Result<(), ParseError> {
+fn check_size(reader: &Reader<'_>, kind: PolicyKind) -> Result<(), ParseError> {
     let whole = reader.whole();
     if whole.raw.len() > MAX_BYTES {
         let rule =
@@ -145,7 +145,7 @@ fn is_version_2012(reader: &Reader<'_>, version: &Node<'_>) -> Result<bool, Pars
 fn compile_statements(
     reader: &Reader<'_>,
     element: &Node<'_>,
-    kind: Kind,
+    kind: PolicyKind,
     variables: bool,
 ) -> Result<Vec<Statement>, ParseError> {
     let nodes = match element.raw.as_bytes().first() {
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn an_error_knows_its_place() {
         let text = "{\n  \"Version\": \"2012-10-17\",\n  \"Statement\": [{\"Effect\": \"Allow\",\n    \"Action\": \"s3:*\", \"Resource\": \"*\",\n    \"Condition\": {\"StringEqual\": {\"aws:x\": \"y\"}}}]\n}";
-        let error = Policy::parse(Kind::Identity, text).unwrap_err();
+        let error = Policy::parse(PolicyKind::Identity, text).unwrap_err();
         assert_eq!(
             error.place.pointer,
             "/Statement/0/Condition/StringEqual/aws:x"
@@ -192,7 +192,7 @@ mod tests {
                 r#"{{"Statement":[{{"Effect":"Allow","Action":"a:b","Resource":"*"{element}}}]}}"#
             )
         };
-        assert!(Policy::parse(Kind::Identity, &with("")).is_ok());
+        assert!(Policy::parse(PolicyKind::Identity, &with("")).is_ok());
         for element in [
             r#","Foo":1"#,
             r#","Condition":{"Foo":{"a":"b"}}"#,
@@ -200,7 +200,7 @@ mod tests {
             r#","Effect":"Allow""#,
         ] {
             assert!(
-                Policy::parse(Kind::Identity, &with(element)).is_err(),
+                Policy::parse(PolicyKind::Identity, &with(element)).is_err(),
                 "{element}"
             );
         }
@@ -212,7 +212,7 @@ mod tests {
             "\u{feff}{}",
             r#"{"Version":"2020-01-01","Statement":[]}"#,
         ] {
-            assert!(Policy::parse(Kind::Identity, text).is_err(), "{text}");
+            assert!(Policy::parse(PolicyKind::Identity, text).is_err(), "{text}");
         }
     }
 
@@ -228,7 +228,7 @@ mod tests {
             r#"{"StringEquals":{"a:b":"x\ty\n"}}"#,
         ] {
             assert!(
-                Policy::parse(Kind::Identity, &with(legal)).is_ok(),
+                Policy::parse(PolicyKind::Identity, &with(legal)).is_ok(),
                 "{legal}"
             );
         }
@@ -239,7 +239,11 @@ mod tests {
                 format!(r#"{{"StringEquals":{{"a:b":"x{bad}"}}}}"#),
                 format!(r#"{{"StringEquals":{{"a:b{bad}":"x"}}}}"#),
             ] {
-                for kind in [Kind::Identity, Kind::Session, Kind::Boundary] {
+                for kind in [
+                    PolicyKind::Identity,
+                    PolicyKind::Session,
+                    PolicyKind::Boundary,
+                ] {
                     assert!(Policy::parse(kind, &with(&text)).is_err(), "{text:?}");
                 }
             }
@@ -254,14 +258,17 @@ mod tests {
             )
         };
         let new = r#""Version":"2012-10-17","#;
-        assert!(Policy::parse(Kind::ResourceControl, &with(new, "Action")).is_ok());
+        assert!(Policy::parse(PolicyKind::ResourceControl, &with(new, "Action")).is_ok());
         for bad in [
             with("", "Action"),
             with(r#""Version":"2008-10-17","#, "Action"),
             with(new, "NotAction"),
         ] {
-            assert!(Policy::parse(Kind::ResourceControl, &bad).is_err(), "{bad}");
-            assert!(Policy::parse(Kind::Resource, &bad).is_ok(), "{bad}");
+            assert!(
+                Policy::parse(PolicyKind::ResourceControl, &bad).is_err(),
+                "{bad}"
+            );
+            assert!(Policy::parse(PolicyKind::Resource, &bad).is_ok(), "{bad}");
         }
     }
 
@@ -277,11 +284,11 @@ mod tests {
                 r#"{{"Statement":[{{"Effect":"Allow","Action":"*","Resource":"{arn}"}}]}}"#
             );
             for (kind, taken) in [
-                (Kind::Identity, true),
-                (Kind::AwsManaged, true),
-                (Kind::Boundary, true),
-                (Kind::ServiceControl, true),
-                (Kind::Session, false),
+                (PolicyKind::Identity, true),
+                (PolicyKind::AwsManaged, true),
+                (PolicyKind::Boundary, true),
+                (PolicyKind::ServiceControl, true),
+                (PolicyKind::Session, false),
             ] {
                 assert_eq!(Policy::parse(kind, &text).is_ok(), taken, "{kind:?} {arn}");
             }
@@ -298,18 +305,18 @@ mod tests {
                 &format!(r#""Sid":"{}""#, "a".repeat(n - bare.len())),
             )
         };
-        assert!(Policy::parse(Kind::Session, &sized(2_048)).is_ok());
-        assert!(Policy::parse(Kind::Session, &sized(2_049)).is_err());
+        assert!(Policy::parse(PolicyKind::Session, &sized(2_048)).is_ok());
+        assert!(Policy::parse(PolicyKind::Session, &sized(2_049)).is_err());
         let spaced = |n: usize| format!("{}{}", sized(n - 1_000), " \n".repeat(500));
-        assert!(Policy::parse(Kind::Session, &spaced(2_048)).is_ok());
-        assert!(Policy::parse(Kind::Session, &spaced(2_049)).is_err());
-        assert!(Policy::parse(Kind::Identity, &spaced(11_240)).is_ok());
+        assert!(Policy::parse(PolicyKind::Session, &spaced(2_048)).is_ok());
+        assert!(Policy::parse(PolicyKind::Session, &spaced(2_049)).is_err());
+        assert!(Policy::parse(PolicyKind::Identity, &spaced(11_240)).is_ok());
     }
 
     proptest::proptest! {
         #[test]
         fn no_text_makes_it_panic(text in ".{0,200}") {
-            let _ = Policy::parse(Kind::Identity, &text);
+            let _ = Policy::parse(PolicyKind::Identity, &text);
         }
     }
 }

@@ -12,7 +12,7 @@ mod oidc;
 mod saml;
 mod sts;
 
-use super::kind::Kind;
+use super::kind::PolicyKind;
 
 /// The type of a key's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,7 +164,7 @@ fn claim(name: &str) -> Option<&str> {
 
 /// Why no request that a policy of this kind is evaluated for has the key, or `None` if one can
 /// have it.
-pub fn why_absent(name: &str, kind: Kind) -> Option<&'static str> {
+pub fn why_absent(name: &str, kind: PolicyKind) -> Option<&'static str> {
     let Some(key) = find(name) else {
         return Some("it is not one of the keys that this broker knows");
     };
@@ -173,13 +173,19 @@ pub fn why_absent(name: &str, kind: Kind) -> Option<&'static str> {
         // A login is decided by the role's trust policy; the caller has no policies of its own yet.
         _ if key.source == Source::Oidc
             && ![":amr", ":aud", ":sub"].contains(&key.name)
-            && !matches!(kind, Kind::Trust | Kind::Resource | Kind::ResourceControl) =>
+            && !matches!(
+                kind,
+                PolicyKind::Trust | PolicyKind::Resource | PolicyKind::ResourceControl
+            ) =>
         {
             Some("a session has only the claims `amr`, `aud` and `sub` of its token")
         }
         _ if key.source == Source::Saml
             && !["saml:namequalifier", "saml:sub", "saml:sub_type"].contains(&key.name)
-            && !matches!(kind, Kind::Trust | Kind::Resource | Kind::ResourceControl) =>
+            && !matches!(
+                kind,
+                PolicyKind::Trust | PolicyKind::Resource | PolicyKind::ResourceControl
+            ) =>
         {
             Some(
                 "a session has only `saml:namequalifier`, `saml:sub` and `saml:sub_type` of its assertion",
@@ -290,7 +296,11 @@ mod tests {
 
     #[test]
     fn a_key_can_be_absent_for_one_kind_of_policy_alone() {
-        for kind in [Kind::Identity, Kind::Boundary, Kind::Session] {
+        for kind in [
+            PolicyKind::Identity,
+            PolicyKind::Boundary,
+            PolicyKind::Session,
+        ] {
             assert!(
                 why_absent("idp.example.com:groups", kind).is_some(),
                 "{kind:?}"
@@ -300,11 +310,11 @@ mod tests {
                 "{kind:?}"
             );
         }
-        assert!(why_absent("idp.example.com:groups", Kind::Trust).is_none());
+        assert!(why_absent("idp.example.com:groups", PolicyKind::Trust).is_none());
         assert_eq!(
-            why_absent("aws:SourceVpc", Kind::Trust),
+            why_absent("aws:SourceVpc", PolicyKind::Trust),
             Some("no request comes through a VPC endpoint")
         );
-        assert!(why_absent("s3:prefix", Kind::Identity).is_some());
+        assert!(why_absent("s3:prefix", PolicyKind::Identity).is_some());
     }
 }

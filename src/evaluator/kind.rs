@@ -6,7 +6,7 @@ pub(super) const MAX_BYTES: usize = 1 << 20;
 /// What a policy document is for. The kind decides which elements it may have and how long it may
 /// be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum PolicyKind {
     /// A policy attached to or embedded in a user, group or role. At most 10,240 characters.
     Identity,
     /// One of AWS's own managed policies, as found in exports. Customer quotas do not apply to
@@ -28,7 +28,7 @@ pub enum Kind {
     ResourceControl,
 }
 
-impl Kind {
+impl PolicyKind {
     /// The maximum length of a document of this kind in characters. White space counts only in a
     /// session policy, whose limit is that of the request parameter.
     pub fn max_characters(self) -> usize {

@@ -14,7 +14,7 @@ use super::condition::Condition;
 use super::document::Policy;
 use super::json::ParseError;
 use super::keys;
-use super::kind::Kind;
+use super::kind::PolicyKind;
 use super::statement::{Actions, Effect};
 
 pub use outsiders::{Outsider, outsiders};
@@ -50,7 +50,7 @@ impl From<ParseError> for Finding {
 }
 
 /// Checks a document. `account`, if known, owns it: principals of other accounts count as foreign.
-pub fn lint(kind: Kind, text: &str, account: Option<&str>) -> Vec<Finding> {
+pub fn lint(kind: PolicyKind, text: &str, account: Option<&str>) -> Vec<Finding> {
     let policy = match Policy::parse(kind, text) {
         Ok(policy) => policy,
         Err(error) => return vec![error.into()],
@@ -92,7 +92,7 @@ pub fn lint(kind: Kind, text: &str, account: Option<&str>) -> Vec<Finding> {
 }
 
 /// What a condition on a key that no request has leads to, if that decides the statement.
-fn absent_key(kind: Kind, effect: Effect, condition: &Condition) -> Option<String> {
+fn absent_key(kind: PolicyKind, effect: Effect, condition: &Condition) -> Option<String> {
     let key = condition.key();
     let why = keys::why_absent(key, kind)?;
     let outcome = match (condition.holds_without_its_key(), effect) {
@@ -127,7 +127,7 @@ fn absent_key(kind: Kind, effect: Effect, condition: &Condition) -> Option<Strin
 mod tests {
     use super::*;
 
-    fn checks(kind: Kind, statement: &str) -> Vec<&'static str> {
+    fn checks(kind: PolicyKind, statement: &str) -> Vec<&'static str> {
         let text = format!("{{\"Version\":\"2012-10-17\",\n\"Statement\":[{statement}]}}");
         let findings = lint(kind, &text, Some("111122223333"));
         assert!(
@@ -143,7 +143,7 @@ mod tests {
     fn what_access_analyzer_warns_of() {
         let trust = |principal: &str, condition: &str| {
             checks(
-                Kind::Trust,
+                PolicyKind::Trust,
                 &format!(
                     r#"{{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{principal},"Condition":{{{condition}}}}}"#
                 ),
@@ -192,14 +192,14 @@ mod tests {
             ["wildcard-subject", "unbound-subject"]
         );
         let not = r#"{"Effect":"Allow","Action":"s3:*","Resource":"*","NotPrincipal":{"AWS":"444455556666"}}"#;
-        assert_eq!(checks(Kind::Resource, not), ["not-principal-allow"]);
+        assert_eq!(checks(PolicyKind::Resource, not), ["not-principal-allow"]);
     }
 
     #[test]
     fn a_key_that_never_comes_decides_only_where_it_is_needed() {
         let with = |operator: &str, key: &str| {
             checks(
-                Kind::Identity,
+                PolicyKind::Identity,
                 &format!(
                     r#"{{"Effect":"Allow","Action":"s3:*","Resource":"*","Condition":{{"{operator}":{{"{key}":"x"}}}}}}"#
                 ),
@@ -220,7 +220,7 @@ mod tests {
         assert_eq!(with("StringEquals", "aws:username"), [""; 0]);
         assert_eq!(with("StringEquals", "aws:PrincipalTag/team"), [""; 0]);
         assert_eq!(
-            checks(Kind::Identity, r#"{"Effect":"Allow"}"#),
+            checks(PolicyKind::Identity, r#"{"Effect":"Allow"}"#),
             ["malformed"]
         );
     }
@@ -241,11 +241,15 @@ mod tests {
             "amr",
             "kubernetes.io/namespace",
         ] {
-            assert_eq!(checks(Kind::Trust, &statement(claim)), [""; 0], "{claim}");
+            assert_eq!(
+                checks(PolicyKind::Trust, &statement(claim)),
+                [""; 0],
+                "{claim}"
+            );
         }
         let own = |claim: &str| {
             let statement = r#"{"Effect":"Deny","Action":"sts:*","Resource":"*","Condition":{"StringEquals":{"idp.example.com:CLAIM":"x"}}}"#;
-            checks(Kind::Identity, &statement.replace("CLAIM", claim))
+            checks(PolicyKind::Identity, &statement.replace("CLAIM", claim))
         };
         assert_eq!((own("sub"), own("groups")), (vec![], vec!["absent-key"]));
     }
@@ -254,7 +258,7 @@ mod tests {
     fn everybody_under_a_condition_that_names_nobody_is_the_public() {
         let trust = |condition: &str| {
             checks(
-                Kind::Trust,
+                PolicyKind::Trust,
                 &format!(
                     r#"{{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{{"AWS":"*"}},"Condition":{condition}}}"#
                 ),
@@ -301,7 +305,7 @@ mod tests {
     fn what_is_misspelt_is_told_with_what_may_be_meant() {
         let text = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Deny","NotAction":["sts:AsumeRole","sts:Get*"],"Resource":"*",
             "Condition":{"StringEquals":{"aws:PrincipalAcount":"1"}}}]}"#;
-        let findings = lint(Kind::Identity, text, None);
+        let findings = lint(PolicyKind::Identity, text, None);
         let messages: Vec<&str> = findings.iter().map(|f| f.message.as_str()).collect();
         let [key, action] = messages.as_slice() else {
             panic!("{messages:?}")

@@ -156,7 +156,7 @@ fn names_fully(patterns: &[PrincipalPattern], principal: &Principal<'_>) -> bool
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evaluator::{Context, Kind, Outcome, Policies, Policy, evaluate};
+    use crate::evaluator::{Context, Outcome, Policies, Policy, PolicyKind, evaluate};
 
     const USER: Principal<'_> = Principal::User {
         account: "111122223333",
@@ -183,7 +183,7 @@ mod tests {
                 r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"{effect}","Principal":{element},"Action":"sts:*","Condition":{{{condition}}}}}{more}]}}"#
             );
             let policy =
-                Policy::parse(Kind::Trust, &text).unwrap_or_else(|e| panic!("{text}: {e}"));
+                Policy::parse(PolicyKind::Trust, &text).unwrap_or_else(|e| panic!("{text}: {e}"));
             let mut context = Context::new();
             context.set(
                 "gitlab.com:sub",

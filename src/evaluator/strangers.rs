@@ -257,13 +257,13 @@ fn speaks_of_web_identities(statement: &Statement) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evaluator::Kind;
+    use crate::evaluator::PolicyKind;
 
     const GITHUB: &str = "token.actions.githubusercontent.com";
 
     fn parse(statement: &str) -> Policy {
         let text = format!(r#"{{"Version":"2012-10-17","Statement":[{statement}]}}"#);
-        Policy::parse(Kind::Trust, &text).unwrap_or_else(|e| panic!("{text}: {e}"))
+        Policy::parse(PolicyKind::Trust, &text).unwrap_or_else(|e| panic!("{text}: {e}"))
     }
 
     fn trust(issuer: &str, condition: &str) -> Policy {

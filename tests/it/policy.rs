@@ -2,7 +2,7 @@
 //! every policy.
 
 use brevet::evaluator::{
-    Context, Decision, Kind, Policies, Policy, Principal, Request, evaluate, simulate,
+    Context, Decision, Policies, Policy, PolicyKind, Principal, Request, evaluate, simulate,
 };
 use serde_json::{Value, json};
 
@@ -123,18 +123,18 @@ fn condition(dice: &mut Dice) -> Value {
     json!({operator: {dice.pick(&["app:one", "APP:Many", "app:none", "aws:username"]): dice.some(values)}})
 }
 
-fn statement(dice: &mut Dice, kind: Kind) -> Value {
+fn statement(dice: &mut Dice, kind: PolicyKind) -> Value {
     let mut s = json!({"Effect": dice.pick(&["Allow", "Allow", "Allow", "Deny"])});
     s[dice.pick(&["Action", "Action", "Action", "NotAction"])] = json!(dice.some(ACTIONS));
-    if kind != Kind::Trust {
+    if kind != PolicyKind::Trust {
         let mut resources = dice.some(RESOURCES);
-        if !matches!(kind, Kind::Session | Kind::Resource) && dice.roll(4) == 0 {
+        if !matches!(kind, PolicyKind::Session | PolicyKind::Resource) && dice.roll(4) == 0 {
             resources.push(dice.pick(ABBREVIATED));
         }
         s[dice.pick(&["Resource", "Resource", "Resource", "NotResource"])] = json!(resources);
     }
-    if matches!(kind, Kind::Trust | Kind::Resource) {
-        let element = if kind == Kind::Resource {
+    if matches!(kind, PolicyKind::Trust | PolicyKind::Resource) {
+        let element = if kind == PolicyKind::Resource {
             dice.pick(&["Principal", "Principal", "Principal", "NotPrincipal"])
         } else {
             "Principal"
@@ -147,7 +147,7 @@ fn statement(dice: &mut Dice, kind: Kind) -> Value {
     s
 }
 
-fn document(dice: &mut Dice, kind: Kind) -> Value {
+fn document(dice: &mut Dice, kind: PolicyKind) -> Value {
     let statements: Vec<Value> = (0..=dice.roll(3)).map(|_| statement(dice, kind)).collect();
     json!({"Version": dice.pick(&["2012-10-17", "2012-10-17", "2008-10-17"]), "Statement": statements})
 }
@@ -213,23 +213,31 @@ fn ask(dice: &mut Dice) -> Ask {
 
 fn world(dice: &mut Dice) -> World {
     let trust = dice.roll(2) == 0;
-    let resource = (dice.roll(3) > 0)
-        .then(|| document(dice, if trust { Kind::Trust } else { Kind::Resource }));
+    let resource = (dice.roll(3) > 0).then(|| {
+        document(
+            dice,
+            if trust {
+                PolicyKind::Trust
+            } else {
+                PolicyKind::Resource
+            },
+        )
+    });
     World {
         identity: (0..dice.roll(3))
-            .map(|_| document(dice, Kind::Identity))
+            .map(|_| document(dice, PolicyKind::Identity))
             .collect(),
         trust: trust && resource.is_some(),
         resource,
         session: (dice.roll(3) == 0).then(|| {
             (0..dice.roll(3))
-                .map(|_| document(dice, Kind::Session))
+                .map(|_| document(dice, PolicyKind::Session))
                 .collect()
         }),
-        boundary: (dice.roll(3) == 0).then(|| document(dice, Kind::Boundary)),
+        boundary: (dice.roll(3) == 0).then(|| document(dice, PolicyKind::Boundary)),
         scp: (dice.roll(4) == 0).then(|| {
             (0..=dice.roll(2))
-                .map(|_| vec![document(dice, Kind::ServiceControl)])
+                .map(|_| vec![document(dice, PolicyKind::ServiceControl)])
                 .collect()
         }),
     }
@@ -241,23 +249,27 @@ fn decide(ask: &Ask, world: &World) -> Decision {
     };
     let list =
         |kind, docs: &[Value]| -> Vec<Policy> { docs.iter().map(|d| parse(kind, d)).collect() };
-    let identity = list(Kind::Identity, &world.identity);
+    let identity = list(PolicyKind::Identity, &world.identity);
     let resource = world.resource.as_ref().map(|d| {
         parse(
             if world.trust {
-                Kind::Trust
+                PolicyKind::Trust
             } else {
-                Kind::Resource
+                PolicyKind::Resource
             },
             d,
         )
     });
-    let session = world.session.as_ref().map(|d| list(Kind::Session, d));
-    let boundary = world.boundary.as_ref().map(|d| parse(Kind::Boundary, d));
-    let scp: Option<Vec<Vec<Policy>>> = world
-        .scp
+    let session = world.session.as_ref().map(|d| list(PolicyKind::Session, d));
+    let boundary = world
+        .boundary
         .as_ref()
-        .map(|l| l.iter().map(|d| list(Kind::ServiceControl, d)).collect());
+        .map(|d| parse(PolicyKind::Boundary, d));
+    let scp: Option<Vec<Vec<Policy>>> = world.scp.as_ref().map(|l| {
+        l.iter()
+            .map(|d| list(PolicyKind::ServiceControl, d))
+            .collect()
+    });
     let identity: Vec<&Policy> = identity.iter().collect();
     let session: Option<Vec<&Policy>> = session.as_ref().map(|s| s.iter().collect());
     let scp: Option<Vec<Vec<&Policy>>> = scp
@@ -354,7 +366,7 @@ fn one_more_deny_never_allows_and_order_never_matters() {
         }
         world.identity.reverse();
         assert_eq!(decide(&ask, &world).outcome, before, "seed {seed}: order");
-        let mut deny = statement(&mut dice, Kind::Identity);
+        let mut deny = statement(&mut dice, PolicyKind::Identity);
         deny["Effect"] = json!("Deny");
         world
             .identity
@@ -429,10 +441,10 @@ fn az_09_a_thousand_statements_and_forty_stars_stay_cheap() {
         .map(|n| json!({"Effect": "Allow", "Action": format!("svc{n}:Act"), "Resource": "*"}))
         .collect();
     let text = json!({"Version": "2012-10-17", "Statement": statements}).to_string();
-    let policy = Policy::parse(Kind::AwsManaged, &text).unwrap();
+    let policy = Policy::parse(PolicyKind::AwsManaged, &text).unwrap();
     let stars = format!("arn:aws:s3:::{}b", "a*".repeat(40));
     let slow = Policy::parse(
-        Kind::Identity,
+        PolicyKind::Identity,
         &json!({"Statement": {"Effect": "Allow", "Action": "s3:*", "Resource": stars}}).to_string(),
     )
     .unwrap();

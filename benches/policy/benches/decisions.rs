@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::hint::black_box;
 use std::str::FromStr;
 
-use brevet::evaluator::{Context, Kind, Policies, Policy, Principal, Request, evaluate};
+use brevet::evaluator::{Context, PolicyKind, Policies, Policy, Principal, Request, evaluate};
 use criterion::{Criterion, criterion_group, criterion_main};
 
 const ALICE: &str = "arn:aws:iam::111122223333:user/alice";
@@ -45,7 +45,7 @@ fn trust(c: &mut Criterion) {
         r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Principal":{{"AWS":"{ALICE}"}},"Action":"sts:AssumeRole",
         "Condition":{{"StringEquals":{{"sts:ExternalId":"customer-42"}},"IpAddress":{{"aws:SourceIp":"10.0.0.0/8"}}}}}}]}}"#
     );
-    let policy = Policy::parse(Kind::Trust, &text).unwrap();
+    let policy = Policy::parse(PolicyKind::Trust, &text).unwrap();
     let context = context();
     let request = request("sts:AssumeRole", ROLE, &context);
     let policies = Policies {
@@ -89,7 +89,7 @@ fn identity(c: &mut Criterion) {
     let (statements, text) = relevant(50);
     let compile = |statements: &[String]| {
         Policy::parse(
-            Kind::AwsManaged,
+            PolicyKind::AwsManaged,
             &format!(
                 r#"{{"Version":"2012-10-17","Statement":[{}]}}"#,
                 statements.join(",")

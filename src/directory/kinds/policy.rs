@@ -16,7 +16,7 @@ use crate::directory::policies::is_aws_managed;
 use crate::directory::shape::{Document, Tag, shape};
 use crate::directory::table::Keyed;
 use crate::directory::{Directory, DirectoryError, fault};
-use crate::evaluator::{Kind as PolicyKind, Policy};
+use crate::evaluator::{Policy, PolicyKind};
 
 shape! {
     /// A managed policy in the form of AWS's export.

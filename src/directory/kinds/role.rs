@@ -21,7 +21,7 @@ use crate::directory::shape::{Attached, Boundary, Document, Ignored, InlinePolic
 use crate::directory::strangers::overriding_tags;
 use crate::directory::table::{Keyed, Named};
 use crate::directory::{Directory, DirectoryError, fault};
-use crate::evaluator::{Kind as PolicyKind, Policy, strangers};
+use crate::evaluator::{Policy, PolicyKind, strangers};
 use crate::revocations::Selector;
 use crate::session::durations;
 

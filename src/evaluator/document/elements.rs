@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::evaluator::condition::Condition;
 use crate::evaluator::json::{Node, ParseError, Reader, clip};
-use crate::evaluator::kind::Kind;
+use crate::evaluator::kind::PolicyKind;
 use crate::evaluator::pattern::{ArnPattern, Pattern, Syntax};
 use crate::evaluator::principals::{PrincipalPattern, Principals};
 use crate::evaluator::statement::{ActionPattern, Actions, Effect, Resources, Statement};
@@ -14,7 +14,7 @@ use crate::evaluator::statement::{ActionPattern, Actions, Effect, Resources, Sta
 pub(super) fn statement(
     reader: &Reader<'_>,
     node: &Node<'_>,
-    kind: Kind,
+    kind: PolicyKind,
     variables: bool,
 ) -> Result<Statement, ParseError> {
     let mut elements = Elements::default();
@@ -41,7 +41,7 @@ impl Elements {
         reader: &Reader<'_>,
         name: &str,
         value: &Node<'_>,
-        kind: Kind,
+        kind: PolicyKind,
         variables: bool,
     ) -> Result<(), ParseError> {
         match name {
@@ -60,7 +60,7 @@ impl Elements {
                 let patterns = parse_principals(reader, value, kind)?;
                 self.principals = Some(match name {
                     "Principal" => Principals::Are(patterns),
-                    _ if kind == Kind::Resource => Principals::AreNot(patterns),
+                    _ if kind == PolicyKind::Resource => Principals::AreNot(patterns),
                     _ => {
                         let rule = "only resource policies may have the element NotPrincipal";
                         return Err(reader.error(value, rule));
@@ -68,7 +68,7 @@ impl Elements {
                 });
             }
             "Action" | "NotAction" => {
-                if name == "NotAction" && kind == Kind::ResourceControl {
+                if name == "NotAction" && kind == PolicyKind::ResourceControl {
                     let rule = "a resource control policy must use Action, not NotAction";
                     return Err(reader.error(value, rule));
                 }
@@ -85,7 +85,7 @@ impl Elements {
                 });
             }
             "Resource" | "NotResource" => {
-                if kind == Kind::Trust {
+                if kind == PolicyKind::Trust {
                     let rule = "a trust policy must not have Resource or NotResource: it applies to its own role";
                     return Err(reader.error(value, rule));
                 }
@@ -114,7 +114,7 @@ impl Elements {
         self,
         reader: &Reader<'_>,
         node: &Node<'_>,
-        kind: Kind,
+        kind: PolicyKind,
     ) -> Result<Statement, ParseError> {
         let missing = |what: &'static str| reader.error(node, format!("{what} is required"));
         let place = reader.error(node, "").place;
@@ -130,7 +130,7 @@ impl Elements {
             actions: self.actions.ok_or_else(|| missing("Action or NotAction"))?,
             resources: match self.resources {
                 Some(resources) => resources,
-                None if kind == Kind::Trust => Resources::Implied,
+                None if kind == PolicyKind::Trust => Resources::Implied,
                 None => return Err(missing("Resource or NotResource")),
             },
             conditions: self.conditions.into(),
@@ -141,7 +141,7 @@ impl Elements {
 fn parse_sid(
     reader: &Reader<'_>,
     node: &Node<'_>,
-    kind: Kind,
+    kind: PolicyKind,
 ) -> Result<Option<Box<str>>, ParseError> {
     let text = reader.string(node)?;
     let plain = text.bytes().all(|b| b.is_ascii_alphanumeric());
@@ -152,9 +152,13 @@ fn parse_sid(
     Ok((!text.is_empty()).then(|| text.into()))
 }
 
-fn parse_effect(reader: &Reader<'_>, node: &Node<'_>, kind: Kind) -> Result<Effect, ParseError> {
+fn parse_effect(
+    reader: &Reader<'_>,
+    node: &Node<'_>,
+    kind: PolicyKind,
+) -> Result<Effect, ParseError> {
     match &*reader.string(node)? {
-        "Allow" if kind == Kind::ResourceControl => Err(reader.error(
+        "Allow" if kind == PolicyKind::ResourceControl => Err(reader.error(
             node,
             "the Effect of a resource control policy must be `Deny`",
         )),
@@ -167,7 +171,7 @@ fn parse_effect(reader: &Reader<'_>, node: &Node<'_>, kind: Kind) -> Result<Effe
 fn parse_principals(
     reader: &Reader<'_>,
     node: &Node<'_>,
-    kind: Kind,
+    kind: PolicyKind,
 ) -> Result<Box<[PrincipalPattern]>, ParseError> {
     if node.raw.starts_with('"') {
         return match &*reader.string(node)? {
@@ -204,7 +208,7 @@ fn parse_principals(
                 }
             };
             let everybody = matches!(pattern, PrincipalPattern::Any | PrincipalPattern::AnyAws);
-            if kind == Kind::ResourceControl && !everybody {
+            if kind == PolicyKind::ResourceControl && !everybody {
                 return Err(reader.error(
                     &at,
                     "the Principal of a resource control policy must be `*`",
@@ -255,7 +259,7 @@ fn parse_actions(reader: &Reader<'_>, node: &Node<'_>) -> Result<Box<[ActionPatt
 fn parse_resources(
     reader: &Reader<'_>,
     node: &Node<'_>,
-    kind: Kind,
+    kind: PolicyKind,
     variables: bool,
 ) -> Result<Box<[ArnPattern]>, ParseError> {
     let mut patterns = Vec::new();

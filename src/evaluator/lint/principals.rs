@@ -3,7 +3,7 @@
 
 use super::who::is_named;
 use crate::evaluator::condition::Condition;
-use crate::evaluator::kind::Kind;
+use crate::evaluator::kind::PolicyKind;
 use crate::evaluator::principals::{PrincipalPattern, Principals};
 use crate::evaluator::shared_issuers::is_unbound;
 use crate::evaluator::statement::Statement;
@@ -11,7 +11,7 @@ use crate::evaluator::strangers;
 
 /// Warns about principals that a statement allows but its author probably did not mean to.
 pub(super) fn check(
-    kind: Kind,
+    kind: PolicyKind,
     statement: &Statement,
     account: Option<&str>,
     warn: &mut impl FnMut(&'static str, String),
@@ -45,7 +45,7 @@ pub(super) fn check(
                                            is meant: add a condition on aws:PrincipalAccount or aws:PrincipalArn";
                         warn("public", message.to_owned());
                     }
-                    _ if kind == Kind::Trust
+                    _ if kind == PolicyKind::Trust
                         && let Some(other) =
                             account.and_then(|own| strangers::foreign(pattern, own))
                         && !strangers::demands_external_id(&statement.conditions) =>
@@ -55,14 +55,14 @@ pub(super) fn check(
                         );
                         warn("confused-deputy", message);
                     }
-                    PrincipalPattern::Federated(provider) if kind == Kind::Trust => {
+                    PrincipalPattern::Federated(provider) if kind == PolicyKind::Trust => {
                         federated(provider, statement, warn)
                     }
                     PrincipalPattern::Service(service)
                         if !bound("aws:sourcearn")
                             && !bound("aws:sourceaccount")
                             && !bound("aws:sourceorgid")
-                            && kind == Kind::Resource =>
+                            && kind == PolicyKind::Resource =>
                     {
                         warn(
                             "confused-deputy",

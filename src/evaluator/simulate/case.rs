@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::evaluator::{Context, Kind, Policies, Policy, Principal, Request};
+use crate::evaluator::{Context, Policies, Policy, PolicyKind, Principal, Request};
 
 #[derive(Deserialize)]
 struct Line {
@@ -47,15 +47,15 @@ struct CasePolicies {
 
 /// The kind of document that a case calls `identity`, `boundary`, `session`, `trust`, `resource`,
 /// `scp` or `rcp`.
-pub fn kind(name: &str) -> Option<Kind> {
+pub fn kind(name: &str) -> Option<PolicyKind> {
     Some(match name {
-        "identity" => Kind::Identity,
-        "boundary" => Kind::Boundary,
-        "session" => Kind::Session,
-        "trust" => Kind::Trust,
-        "resource" => Kind::Resource,
-        "scp" => Kind::ServiceControl,
-        "rcp" => Kind::ResourceControl,
+        "identity" => PolicyKind::Identity,
+        "boundary" => PolicyKind::Boundary,
+        "session" => PolicyKind::Session,
+        "trust" => PolicyKind::Trust,
+        "resource" => PolicyKind::Resource,
+        "scp" => PolicyKind::ServiceControl,
+        "rcp" => PolicyKind::ResourceControl,
         _ => return None,
     })
 }
@@ -152,10 +152,14 @@ fn compile(request: CaseRequest, policies: &CasePolicies) -> Result<Parsed, Stri
             .action
             .get(..4)
             .is_some_and(|s| s.eq_ignore_ascii_case("sts:"));
-    let resource_kind = if trust { Kind::Trust } else { Kind::Resource };
+    let resource_kind = if trust {
+        PolicyKind::Trust
+    } else {
+        PolicyKind::Resource
+    };
     Ok(Parsed {
         trust,
-        identity: list(Kind::Identity, "identity", &policies.identity)?,
+        identity: list(PolicyKind::Identity, "identity", &policies.identity)?,
         resource: policies
             .resource
             .as_ref()
@@ -164,15 +168,15 @@ fn compile(request: CaseRequest, policies: &CasePolicies) -> Result<Parsed, Stri
         session: policies
             .session
             .as_ref()
-            .map(|docs| list(Kind::Session, "session", docs))
+            .map(|docs| list(PolicyKind::Session, "session", docs))
             .transpose()?,
         boundary: policies
             .boundary
             .as_ref()
-            .map(|d| one(Kind::Boundary, "boundary", d))
+            .map(|d| one(PolicyKind::Boundary, "boundary", d))
             .transpose()?,
-        scp: levels(Kind::ServiceControl, "scp", &policies.scp)?,
-        rcp: levels(Kind::ResourceControl, "rcp", &policies.rcp)?,
+        scp: levels(PolicyKind::ServiceControl, "scp", &policies.scp)?,
+        rcp: levels(PolicyKind::ResourceControl, "rcp", &policies.rcp)?,
         request,
     })
 }

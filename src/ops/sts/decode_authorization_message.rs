@@ -9,7 +9,7 @@ use crate::base::field;
 use crate::base::field::FieldError;
 use crate::budgets::CountedAs;
 use crate::error::Error;
-use crate::evaluator::{Kind, Policy};
+use crate::evaluator::{Policy, PolicyKind};
 use crate::ops::context::Context;
 use crate::ops::operation::Operation;
 use crate::session::packing;
@@ -68,7 +68,7 @@ impl Operation for DecodeAuthorizationMessage {
         let policy = match limits.policy.as_str() {
             "" => None,
             text => Some(
-                Policy::parse(Kind::Session, text)
+                Policy::parse(PolicyKind::Session, text)
                     .map_err(|_| Error::InvalidAuthorizationMessage)?,
             ),
         };

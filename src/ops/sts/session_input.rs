@@ -9,7 +9,7 @@ use crate::base::field;
 use crate::base::field::FieldError;
 use crate::base::names::{SerialNumber, Tag};
 use crate::error::Error;
-use crate::evaluator::{Kind, Policy};
+use crate::evaluator::{Policy, PolicyKind};
 use crate::mfa::Code;
 use crate::mint;
 use crate::ops::context::Context;
@@ -67,7 +67,7 @@ pub(super) fn check_policy_arns(
 /// Checks the length of the parameter, including white space. The content is checked later, and the
 /// packed size has a limit of its own.
 pub(super) fn session_policy(text: String) -> Result<String, FieldError> {
-    field::length("Policy", &text, 1, Kind::Session.max_characters())?;
+    field::length("Policy", &text, 1, PolicyKind::Session.max_characters())?;
     Ok(text)
 }
 
@@ -79,7 +79,7 @@ pub(super) fn check_session_policy(cx: &Context<'_>, text: &str) -> Result<(), E
     }
     let digest = sha256(text.as_bytes());
     if cx.broker.sound_policies.get(&digest).is_none() {
-        Policy::parse(Kind::Session, text)
+        Policy::parse(PolicyKind::Session, text)
             .map_err(|e| Error::MalformedPolicyDocument(e.to_string()))?;
         cx.broker.sound_policies.insert(digest, ());
     }
